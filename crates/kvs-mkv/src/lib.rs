@@ -1,0 +1,1 @@
+//! Sans-I/O reader and writer of the Matroska that Kinesis Video Streams speaks.

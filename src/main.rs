@@ -1,0 +1,2 @@
+//! The kvs-infer program.
+fn main() {}
