@@ -1,0 +1,5 @@
+//! Telemetry is a value: one struct a happening, which logs and counts together.
+
+mod metric;
+
+pub use metric::{Kind, Metric};
