@@ -5,6 +5,10 @@
 pub mod frame;
 
 pub mod decide;
+pub mod base;
+pub mod source;
+pub mod demux;
+
 pub mod decode;
 pub mod detect;
 pub mod publish;
