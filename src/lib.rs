@@ -4,13 +4,18 @@
 
 pub mod frame;
 
-pub mod decide;
-pub mod base;
 pub mod source;
+
 pub mod demux;
 
 pub mod decode;
+
 pub mod detect;
+
+pub mod decide;
+
 pub mod publish;
 
+pub mod base;
+pub mod cli;
 pub mod telemetry;

@@ -34,6 +34,12 @@ impl Backoff {
         wait
     }
 
+    /// Whether nothing has failed since the last success.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.failures == 0
+    }
+
     /// Starts anew after a success.
     pub fn reset(&mut self) {
         self.failures = 0;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use kvs_mkv::{Event, FragmentBlock, FragmentReader, FragmentStart, Limits, StreamError, Track, TrackKind};
 use thiserror::Error;
 
-use crate::frame::{Codec, Demuxed, Fragment, FragmentEnd, MediaMs, Packet, VideoTrack};
+use crate::frame::{Codec, Fragment, MediaMs, Packet, VideoTrack};
 
 /// Bytes that are not what GetMedia sends. The connection is useless from here on: connect again.
 #[derive(Debug, Error)]
@@ -18,8 +18,15 @@ pub struct DemuxError(#[from] kvs_mkv::Error);
 pub enum Step {
     /// A fragment begins.
     Begin(Arc<Fragment>),
-    /// Something for decode: an access unit or the end of a fragment.
-    Item(Demuxed),
+    /// An access unit.
+    Packet(Packet),
+    /// The trailing tags arrived: the fragment is complete.
+    End {
+        /// The fragment.
+        fragment: Arc<Fragment>,
+        /// How far the reader is behind the live edge, ms.
+        behind_ms: Option<u64>,
+    },
     /// A fragment ended without its trailing tags.
     Incomplete(Arc<Fragment>),
     /// A fragment holds no video that can be decoded; the text names its codecs.
@@ -68,7 +75,7 @@ impl Demuxer {
         while let Some(event) = self.reader.next()? {
             let step = match event {
                 Event::Start(start) => Some(self.begin(&start)),
-                Event::Block(block) => self.packet(block, arrived).map(Step::Item),
+                Event::Block(block) => self.packet(block, arrived).map(Step::Packet),
                 Event::End(end) => self.end(&end),
                 Event::Error(error) => Some(Step::StreamError(error)),
             };
@@ -102,11 +109,11 @@ impl Demuxer {
         video
     }
 
-    fn packet(&self, block: FragmentBlock, arrived: Instant) -> Option<Demuxed> {
+    fn packet(&self, block: FragmentBlock, arrived: Instant) -> Option<Packet> {
         let open = self.open.as_ref()?;
         let video = open.video.as_ref().filter(|video| video.number == block.block.track)?;
         let (start, _) = open.fragment.media_start();
-        Some(Demuxed::Packet(Packet {
+        Some(Packet {
             fragment: open.fragment.clone(),
             track: video.track.clone(),
             index: block.index,
@@ -114,7 +121,7 @@ impl Demuxer {
             key: block.block.key,
             unit: block.block.data,
             arrived,
-        }))
+        })
     }
 
     fn end(&mut self, end: &kvs_mkv::FragmentEnd) -> Option<Step> {
@@ -122,7 +129,7 @@ impl Demuxer {
         if !end.complete {
             return Some(Step::Incomplete(fragment));
         }
-        Some(Step::Item(Demuxed::FragmentEnd(FragmentEnd { fragment, behind_ms: end.millis_behind_now })))
+        Some(Step::End { fragment, behind_ms: end.millis_behind_now })
     }
 }
 
@@ -149,4 +156,107 @@ fn codecs(tracks: &[Track]) -> String {
         return "no tracks".to_owned();
     }
     tracks.iter().map(|track| track.codec_id.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kvs_mkv::{Tag, writer};
+
+    const NUMBER: &str = "91343852333181432392682062607743920146159169392";
+
+    fn document(codec: &str, producer: &str, trailing: bool) -> Vec<u8> {
+        let mut out = Vec::new();
+        writer::document_header(&mut out);
+        writer::tracks(&mut out, &[writer::video_track(1, codec, b"\x01avcC", 64, 48)]);
+        writer::tags(&mut out, &[
+            Tag::new("AWS_KINESISVIDEO_FRAGMENT_NUMBER", NUMBER),
+            Tag::new("AWS_KINESISVIDEO_SERVER_TIMESTAMP", "1600.500"),
+            Tag::new("AWS_KINESISVIDEO_PRODUCER_TIMESTAMP", producer),
+        ]);
+        writer::cluster_start(&mut out, 10_000);
+        writer::simple_block(&mut out, 1, 0, true, b"first");
+        writer::simple_block(&mut out, 2, 5, true, b"sound");
+        writer::simple_block(&mut out, 1, 40, false, b"second");
+        if trailing {
+            writer::tags(&mut out, &[Tag::new("AWS_KINESISVIDEO_MILLIS_BEHIND_NOW", "1250")]);
+        }
+        out
+    }
+
+    fn steps(bytes: &[u8]) -> Vec<String> {
+        let mut demuxer = Demuxer::default();
+        demuxer.push(bytes);
+        let mut told = Vec::new();
+        while let Some(step) = demuxer.next(Instant::now()).unwrap() {
+            told.push(tell(&step));
+        }
+        told
+    }
+
+    fn tell(step: &Step) -> String {
+        match step {
+            Step::Begin(fragment) => format!("begin {:?}", fragment.media_start()),
+            Step::Packet(p) => format!("packet {} at {} key {} {:?}", p.index, p.media.0, p.key, p.unit),
+            Step::End { behind_ms, .. } => format!("end {behind_ms:?}"),
+            Step::Incomplete(_) => "incomplete".to_owned(),
+            Step::NoVideo(codecs) => format!("no video: {codecs}"),
+            Step::StreamError(error) => format!("error {:?}", error.id),
+        }
+    }
+
+    #[test]
+    fn a_fragment_comes_apart_into_packets_of_its_video_track_with_media_time() {
+        assert_eq!(steps(&document("V_MPEG4/ISO/AVC", "1599.000", true)), [
+            "begin (MediaMs(1599000), Producer)",
+            "packet 0 at 1599000 key true b\"first\"",
+            "packet 2 at 1599040 key false b\"second\"",
+            "end Some(1250)",
+        ]);
+    }
+
+    #[test]
+    fn a_producer_that_sends_no_time_gets_the_servers() {
+        let told = steps(&document("V_MPEG4/ISO/AVC", "0.000", true));
+        assert_eq!(told[0], "begin (MediaMs(1600500), Server)");
+        assert_eq!(told[1], "packet 0 at 1600500 key true b\"first\"");
+    }
+
+    #[test]
+    fn an_unknown_codec_is_told_by_name_and_gives_no_packets() {
+        assert_eq!(steps(&document("V_VP9", "1599.000", true)), ["no video: V_VP9", "end Some(1250)"]);
+    }
+
+    #[test]
+    fn a_fragment_without_its_trailing_tags_is_incomplete() {
+        let mut bytes = document("V_MPEG4/ISO/AVC", "1599.000", false);
+        bytes.extend(document("V_MPEG4/ISO/AVC", "1600.000", true));
+        let told = steps(&bytes);
+        assert_eq!(told[3], "incomplete");
+        assert_eq!(told[4], "begin (MediaMs(1600000), Producer)");
+    }
+
+    #[test]
+    fn the_same_tracks_are_the_same_arc() {
+        let mut bytes = document("V_MPEG4/ISO/AVC", "1599.000", true);
+        bytes.extend(document("V_MPEG4/ISO/AVC", "1600.000", true));
+        let mut demuxer = Demuxer::default();
+        demuxer.push(&bytes);
+        let mut tracks = Vec::new();
+        while let Some(step) = demuxer.next(Instant::now()).unwrap() {
+            if let Step::Packet(packet) = step {
+                tracks.push(packet.track);
+            }
+        }
+        assert_eq!(tracks.len(), 4);
+        assert!(tracks.iter().all(|track| Arc::ptr_eq(track, &tracks[0])));
+    }
+
+    #[test]
+    fn rubbish_is_an_error_and_stays_one() {
+        let mut demuxer = Demuxer::default();
+        demuxer.push(b"HTTP/1.1 500 this is no Matroska at all");
+        assert!(demuxer.next(Instant::now()).is_err());
+        assert!(demuxer.next(Instant::now()).is_err());
+    }
 }

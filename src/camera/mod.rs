@@ -1,0 +1,1 @@
+//! One camera's way: source -> demux -> decode -> detect -> decide -> publish, joined.
