@@ -3,3 +3,5 @@
 mod metric;
 
 pub use metric::{Kind, Metric};
+
+pub(crate) mod decode;
