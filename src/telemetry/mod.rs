@@ -4,3 +4,5 @@ mod metric;
 pub mod source;
 
 pub use metric::{Kind, Metric};
+
+pub(crate) mod decode;
