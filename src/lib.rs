@@ -9,4 +9,7 @@ pub mod decode;
 pub mod detect;
 pub mod publish;
 
+pub mod http;
 pub mod telemetry;
+
+pub mod cli;
