@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+mod healthcheck;
 mod inspect;
 
 use std::process::ExitCode;

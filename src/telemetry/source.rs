@@ -1,5 +1,4 @@
 //! What happens while a camera is read.
-#![expect(clippy::disallowed_macros, reason = "happenings are the one place that counts")]
 
 use std::time::Duration;
 
