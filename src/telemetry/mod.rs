@@ -6,9 +6,12 @@ pub mod log;
 pub mod metrics;
 
 pub(crate) mod camera;
+pub(crate) mod decide;
 pub(crate) mod decode;
 mod http;
 mod metric;
+pub(crate) mod publish;
+pub(crate) mod service;
 pub(crate) mod source;
 
 pub use board::{Board, CameraBoard};
