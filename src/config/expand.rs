@@ -52,12 +52,15 @@ impl Expander<'_> {
         }
     }
 
+    /// The id of the camera that `node` is, if it is one; a stand-in where its id is missing or wrong, which is reported elsewhere.
     fn camera_id_of(&self, node: &Node, path: &KeyPath) -> Option<String> {
         let is_camera = path.steps().len() == 2 && path.to_string().starts_with("cameras[");
-        match &node.get("id").filter(|_| is_camera)?.value {
-            Value::Text { text, .. } => self.text(text, None).ok(),
+        let id = match node.get("id").map(|id| &id.value) {
+            Some(Value::Text { text, .. }) => self.text(text, None).ok(),
             _ => None,
-        }
+        };
+        let id = id.filter(|id| id.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c)));
+        is_camera.then(|| id.unwrap_or_else(|| "camera".to_owned()))
     }
 
     fn text(&self, text: &str, camera_id: Option<&str>) -> Result<String, (String, String)> {
@@ -86,10 +89,7 @@ impl Expander<'_> {
         if name == CAMERA_ID {
             return camera_id.map(str::to_owned).ok_or_else(|| {
                 let message = "`${camera_id}` has no meaning here".to_owned();
-                (
-                    message,
-                    "it stands only in the `routing.snapshot.prefix` of a camera that has an `id`".to_owned(),
-                )
+                (message, "it stands only in a camera's `routing.snapshot.prefix`".to_owned())
             });
         }
         (self.environment)(name).ok_or_else(|| {

@@ -136,12 +136,20 @@ fn read(text: &str, environment: Environment<'_>) -> Result<(Node, written::Conf
 fn not_yaml(error: &serde_saphyr::Error) -> Problem {
     let options = serde_saphyr::render_options! { snippets: serde_saphyr::SnippetMode::Off };
     let rendered = error.render_with_options(options);
-    let message = rendered.split(" at line ").next().unwrap_or_default();
-    Problem {
-        key: String::new(),
-        place: error.location().map(Place::from).filter(|place| place.line > 0),
-        message: format!("this is no valid YAML: {message}"),
-        remedy: "correct the YAML at this place; look at the indentation, colons and quotes around it"
-            .to_owned(),
-    }
+    let said = rendered.split(" at line ").next().unwrap_or_default();
+    let (message, remedy) = match error {
+        serde_saphyr::Error::DuplicateMappingKey { key, .. } => {
+            let key = key.as_deref().unwrap_or("it");
+            (format!("the key `{key}` stands twice in one map"), "remove one of the two")
+        }
+        serde_saphyr::Error::MultipleDocuments { .. } => {
+            ("a second document begins: `---` stands before it".to_owned(), "write one document a file")
+        }
+        _ => (
+            format!("this is no valid YAML: {said}"),
+            "correct the YAML at this place; look at the indentation, colons and quotes around it",
+        ),
+    };
+    let place = error.location().map(Place::from).filter(|place| place.line > 0);
+    Problem { key: String::new(), place, message, remedy: remedy.to_owned() }
 }

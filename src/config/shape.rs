@@ -74,14 +74,19 @@ impl Shape<'_> {
         for (key, node) in entries.iter_mut() {
             let here = path.key(&key.name);
             match known.get(&key.name).or(others) {
-                Some(rule) if is_refused(rule) => self.refuse(&here, key.place, &format!("`{}`", key.name)),
+                Some(rule) if is_refused(rule) => self.refuse(
+                    &here,
+                    key.place,
+                    &format!("`{}`", key.name),
+                    "remove it; it would have no effect",
+                ),
                 Some(_) if matches!(node.value, Value::Null) => {}
                 Some(rule) => self.node(node, rule, &here),
                 None => self.unknown(key, known, &here),
             }
         }
         for missing in missing(schema, entries) {
-            let remedy = format!("add `{missing}:` {}", describe(known.get(missing)));
+            let remedy = format!("add `{missing}:` ({})", describe(known.get(missing)));
             self.problems.add(&path.key(missing), place, format!("`{missing}` is missing"), remedy);
         }
     }
@@ -95,8 +100,7 @@ impl Shape<'_> {
         self.problems.add(path, key.place, format!("unknown key `{}`", key.name), remedy);
     }
 
-    fn refuse(&mut self, path: &KeyPath, place: Place, what: &str) {
-        let remedy = "remove it; it would have no effect";
+    fn refuse(&mut self, path: &KeyPath, place: Place, what: &str, remedy: &str) {
         self.problems.add(path, place, format!("{what} is not in this version"), remedy);
     }
 
@@ -165,35 +169,28 @@ impl Shape<'_> {
 
     fn choice(&mut self, node: &Node, choices: &[Choice], path: &KeyPath) {
         let given = shown(node);
-        let chosen = match &node.value {
-            Value::Text { text, .. } => choices.iter().find(|choice| choice.name == *text),
-            _ => None,
+        let text = match &node.value {
+            Value::Text { text, .. } => text.as_str(),
+            _ => "",
         };
-        match chosen {
-            Some(choice) if choice.refused => self.refuse(path, node.place, &given),
+        let names: Vec<&str> =
+            choices.iter().filter(|choice| !choice.refused).map(|c| c.name.as_str()).collect();
+        let possible = format!("possible: {}", names.join(", "));
+        match choices.iter().find(|choice| choice.name == text) {
+            Some(choice) if choice.refused => self.refuse(path, node.place, &given, &possible),
             Some(_) => {}
             None => {
-                let names: Vec<&str> =
-                    choices.iter().filter(|c| !c.refused).map(|c| c.name.as_str()).collect();
-                let close = match &node.value {
-                    Value::Text { text, .. } => closest(text, &names),
-                    _ => None,
-                };
-                let hint = close.map(|name| format!("did you mean `{name}`? ")).unwrap_or_default();
-                let remedy = format!("{hint}possible: {}", names.join(", "));
-                self.problems.add(
-                    path,
-                    node.place,
-                    format!("{given} is none of the possible values"),
-                    remedy,
-                );
+                let close =
+                    closest(text, &names).map(|name| format!("did you mean `{name}`? ")).unwrap_or_default();
+                let message = format!("{given} is none of the possible values");
+                self.problems.add(path, node.place, message, format!("{close}{possible}"));
             }
         }
     }
 
     fn wrong_kind(&mut self, node: &Node, schema: &Json, remedy: Option<&str>, path: &KeyPath) {
         let kinds = kinds(schema);
-        let message = format!("{} is no {}", shown(node), kinds.join(" or "));
+        let message = format!("{} is not {}", shown(node), kinds.join(" or "));
         let quoted = kinds == ["text"] && matches!(node.value, Value::Number(_) | Value::Bool(_));
         let remedy = match remedy {
             _ if quoted => "write it in quotes if text is meant".to_owned(),
@@ -264,12 +261,12 @@ fn coerce(value: &mut Value, schema: &Json) {
 
 fn kinds(schema: &Json) -> Vec<&'static str> {
     let name = |kind: &&str| match *kind {
-        "object" => Some("map"),
-        "array" => Some("list"),
+        "object" => Some("a map"),
+        "array" => Some("a list"),
         "string" => Some("text"),
-        "integer" => Some("whole number"),
-        "number" => Some("number"),
-        "boolean" => Some("boolean"),
+        "integer" => Some("a whole number"),
+        "number" => Some("a number"),
+        "boolean" => Some("true or false"),
         _ => None,
     };
     types(schema).iter().filter_map(name).collect()
@@ -283,11 +280,11 @@ fn kinds_of_all(branches: &[Json]) -> Json {
 fn expected(kinds: &[&str], schema: &Json) -> String {
     let bound = |name| schema.get(name).and_then(Json::as_f64);
     match kinds {
-        ["boolean"] => "write true or false".to_owned(),
-        ["map"] => "write `key: value` lines, indented below it".to_owned(),
-        ["list"] => "write a list: one `- item` a line, or [item, item]".to_owned(),
-        ["number" | "whole number"] => format!("give {}", range_of(bound("minimum"), bound("maximum"))),
-        _ => format!("write a {}", kinds.join(" or a ")),
+        ["true or false"] => "write true or false".to_owned(),
+        ["a map"] => "write `key: value` lines, indented below it".to_owned(),
+        ["a list"] => "write a list: one `- item` a line, or [item, item]".to_owned(),
+        ["a number" | "a whole number"] => format!("give {}", range_of(bound("minimum"), bound("maximum"))),
+        _ => format!("write {}", kinds.join(" or ")),
     }
 }
 
@@ -298,11 +295,13 @@ fn missing<'s>(schema: &'s Json, entries: &[(Key, Node)]) -> Vec<&'s str> {
     required.into_iter().flatten().filter_map(Json::as_str).filter(|name| !has(name)).collect()
 }
 
-/// The first sentence of a description.
+/// The first clause of a description, for the middle of a sentence.
 fn describe(rule: Option<&Json>) -> String {
     let text = rule.and_then(|rule| rule.get("description")).and_then(Json::as_str).unwrap_or_default();
-    let end = text.find(['.', ';', ':']).unwrap_or(text.len());
-    text[..end].replace('\n', " ").to_lowercase()
+    let text = text.replace('\n', " ");
+    let end = text.find(". ").into_iter().chain(text.find(';')).min().unwrap_or(text.len());
+    let mut rest = text[..end].trim_end_matches('.').chars();
+    rest.next().map(|first| first.to_lowercase().chain(rest).collect()).unwrap_or_default()
 }
 
 fn size(schema: &Json, name: &str) -> Option<usize> {

@@ -41,7 +41,11 @@ pub(super) struct Key {
 ///
 /// Errors: the first place where it is not YAML, or a key stands twice.
 pub(super) fn parse(text: &str) -> Result<Node, serde_saphyr::Error> {
-    let options = serde_saphyr::options! { strict_booleans: true, with_snippet: false };
+    let options = serde_saphyr::options! {
+       strict_booleans: true,
+       with_snippet: false,
+       non_finite_float_policy: serde_saphyr::NonFiniteFloatPolicy::AsString,
+    };
     serde_saphyr::from_str_with_options(text, options)
 }
 
@@ -52,6 +56,16 @@ impl Node {
             Value::Map(entries) => entries.iter().find(|(k, _)| k.name == key).map(|(_, node)| node),
             _ => None,
         }
+    }
+
+    /// A map or list that begins on a line after its key stands where the key does.
+    fn below(mut self, key: &Key) -> Self {
+        let is_block =
+            matches!(self.value, Value::Map(_) | Value::List(_)) && self.place.line > key.place.line;
+        if is_block {
+            self.place = key.place;
+        }
+        self
     }
 
     /// The node at `path`, or the nearest one above it.
@@ -159,8 +173,9 @@ impl<'de> Visitor<'de> for ValueVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut entries = Vec::new();
-        while let Some(entry) = map.next_entry()? {
-            entries.push(entry);
+        while let Some((key, node)) = map.next_entry::<Key, Node>()? {
+            let node = node.below(&key);
+            entries.push((key, node));
         }
         Ok(Value::Map(entries))
     }

@@ -178,7 +178,7 @@ pub struct Alpr {
     #[serde(default)]
     pub crop_expand: f64,
     /// Regular expressions, one of which the text must match.
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 256)))]
     #[serde(default)]
     pub plate_patterns: Option<Vec<String>>,
     /// Of two boxes whose overlap (IoU, 0 to 1) is at least this, the weaker goes.

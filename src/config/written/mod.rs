@@ -57,7 +57,7 @@ pub struct Config {
     #[schemars(transform = not_in_this_version)]
     pub metrics: Option<Metrics>,
     /// The cameras, at least one of them enabled.
-    #[schemars(length(min = 1), extend("x-remedy" = "name at least one camera under `cameras`"))]
+    #[schemars(length(min = 1, max = 10000), extend("x-remedy" = "name at least one camera under `cameras`"))]
     pub cameras: Vec<Camera>,
 }
 
@@ -94,7 +94,7 @@ pub struct Aws {
 #[serde(default, deny_unknown_fields)]
 pub struct State {
     /// The folder of the outbox.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1, max = 4096))]
     pub dir: Option<String>,
     /// What the outbox may take on disk: a number of bytes, or with KiB, MiB, GiB.
     #[schemars(regex(pattern = r"^[0-9]+ ?([KMGT]iB)?$"), extend("x-remedy" = "write a size such as 2GiB"))]
