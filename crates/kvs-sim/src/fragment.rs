@@ -14,7 +14,6 @@ pub struct MediaHeader {
     /// The start of a document: EBML header, Segment, Info, Tracks.
     bytes: Bytes,
     timecode_scale_ns: u64,
-    track_count: usize,
 }
 
 impl MediaHeader {
@@ -31,17 +30,13 @@ impl MediaHeader {
         writer::document_header(&mut bytes);
         bytes.extend_from_slice(info);
         writer::tracks(&mut bytes, tracks);
-        Self { bytes: bytes.into(), timecode_scale_ns, track_count: tracks.len() }
+        Self { bytes: bytes.into(), timecode_scale_ns }
     }
 
     /// A timecode of this stream in milliseconds.
     pub fn timecode_ms(&self, timecode: i64) -> i64 {
         let ns = i128::from(timecode) * i128::from(self.timecode_scale_ns);
         i64::try_from(ns / 1_000_000).unwrap_or(i64::MAX)
-    }
-
-    pub(crate) fn track_count(&self) -> usize {
-        self.track_count
     }
 }
 
@@ -90,7 +85,6 @@ pub(crate) struct Media {
     latest_relative: i16,
 }
 
-/// Elements whose size is not known in advance: what KVS sends of a fragment that is still arriving.
 const CLUSTER_ID: [u8; 4] = [0x1F, 0x43, 0xB6, 0x75];
 
 impl Media {

@@ -201,10 +201,6 @@ impl Stream {
         self.wake();
     }
 
-    pub(crate) fn is_deleted(&self) -> bool {
-        self.lock().deleted
-    }
-
     pub(crate) fn folder(&self) -> Option<&StreamFolder> {
         self.folder.as_ref()
     }
