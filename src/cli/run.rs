@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use anyhow::Context;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 
-use super::{exit, stop_signal};
-use crate::config::{self, ConfigSource, LogFormat, LogLevel, Overrides, Settings};
+use super::{StopSignal, exit};
+use crate::config::{self, ConfigSource, Overrides, Settings};
 use crate::service::{Service, ServiceSpec};
 use crate::telemetry;
+use crate::telemetry::log::LogOutput;
 
 /// Reads the cameras, looks, decides and delivers, until SIGTERM or Ctrl-C.
 ///
@@ -30,9 +31,9 @@ pub(super) struct RunArgs {
     /// Who knows it may see the page; without it only a listener on loopback shows the page
     #[arg(long, env = "HTTP_TOKEN", hide_env_values = true)]
     http_token: Option<String>,
-    /// trace, debug, info, warn or error
+    /// trace, debug, info, warn or error, or directives such as kvs_infer::detect=debug,info
     #[arg(long, env = "LOG_LEVEL")]
-    log_level: Option<LogLevel>,
+    log_level: Option<String>,
     /// The AWS region
     #[arg(long, env = "AWS_REGION")]
     aws_region: Option<String>,
@@ -44,16 +45,17 @@ pub(super) struct RunArgs {
 impl RunArgs {
     /// Runs the service to its end.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let overrides = Overrides { region: self.aws_region.clone(), log_level: self.log_level };
+        let overrides = Overrides { region: self.aws_region.clone() };
         let environment = |name: &str| std::env::var(name).ok();
         let settings = config::load(&ConfigSource::from_name(&self.config), &environment, &overrides)?;
         settings.missing_files()?;
-        telemetry::log::init(settings.log_level, settings.log_format)?;
+        let level = self.log_level.as_deref().unwrap_or(settings.log_level.as_str());
+        telemetry::log::init(level, settings.log_format, LogOutput::Stdout)?;
         super::runtime()?.block_on(self.serve(settings))
     }
 
     async fn serve(self, settings: Settings) -> anyhow::Result<ExitCode> {
-        let mut stop = stop_signal()?;
+        let mut stop = StopSignal::new()?;
         let spec = ServiceSpec {
             aws: aws(&settings).await?,
             settings,

@@ -71,8 +71,6 @@ impl ConfigSource {
 pub struct Overrides {
     /// `--aws-region`, `AWS_REGION`
     pub region: Option<String>,
-    /// `--log-level`, `LOG_LEVEL`
-    pub log_level: Option<LogLevel>,
 }
 
 /// The settings that `source` asks for, with `overrides` applied.
@@ -106,7 +104,6 @@ pub fn parse(
     if let Some(region) = &overrides.region {
         settings.region = Some(region.clone());
     }
-    settings.log_level = overrides.log_level.unwrap_or(settings.log_level);
     Ok(settings)
 }
 
