@@ -66,7 +66,7 @@ impl DemoArgs {
         let dir = self.dir.clone().unwrap_or_else(|| cache.join("demo"));
         let settings = settings(&cache, &dir)?;
         let sim = film(&cache).await?;
-        let service = Service::start(self.spec(settings, &sim, &dir)).await?;
+        let service = Service::start(self.spec(settings, &sim, &dir)?).await?;
         greet(&service, &sim, &dir)?;
         let (_, events) = service.board().follow(None);
         tokio::select! {
@@ -81,14 +81,15 @@ impl DemoArgs {
         finish(&rows)
     }
 
-    fn spec(&self, settings: Settings, sim: &Sim, dir: &Path) -> ServiceSpec {
-        ServiceSpec {
+    fn spec(&self, settings: Settings, sim: &Sim, dir: &Path) -> anyhow::Result<ServiceSpec> {
+        Ok(ServiceSpec {
             settings,
             aws: local(sim.endpoint()),
             http: SocketAddr::new(self.http_host, self.http_port),
             token: self.http_token.clone(),
+            prometheus: telemetry::metrics::install()?,
             dead_letter: dir.join("dead-letter.jsonl"),
-        }
+        })
     }
 }
 

@@ -8,6 +8,7 @@ pub mod metrics;
 pub(crate) mod camera;
 pub(crate) mod decide;
 pub(crate) mod decode;
+pub(crate) mod detect;
 mod http;
 mod metric;
 pub(crate) mod publish;
