@@ -3,11 +3,11 @@
 //! Start: HTTP (it says "starting") -> models -> outbox -> cameras -> ready.
 //! Stop: /readyz 503 -> sources stop -> queues drain -> sinks flush -> models -> HTTP, within [`STOP_LIMIT`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aws_config::SdkConfig;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -16,9 +16,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::camera::{Camera, CameraError, Shared};
 use crate::config::{CameraSpec, Settings};
-use crate::detect::{DetectError, Detector, Device, ModelSpec};
-use crate::http::{HttpError, HttpServer, HttpSpec};
-use crate::publish::{MemoryLedger, Outbox, OutboxSpec, Remains, StartError, live_picture};
+use crate::detect::{DetectError, Detector, Device, ModelSpec, usual_threads};
+use crate::http::{Encode, HttpError, HttpServer, HttpSpec};
+use crate::publish::{
+    MemoryLedger, Outbox, OutboxSpec, Remains, SinkState, SinkStatus, SnapshotFormat, SnapshotSpec,
+    StartError, picture,
+};
 use crate::source::Kvs;
 use crate::telemetry::Board;
 use crate::telemetry::board::{ModelRow, SinkRow, Watch};
@@ -160,19 +163,20 @@ impl Service {
 
 /// Loads each model once, off the async threads.
 async fn load(settings: &Settings, board: &Board) -> Result<HashMap<Arc<ModelSpec>, Detector>, ServiceError> {
-    let mut models = HashMap::new();
-    for spec in settings.cameras.iter().flat_map(|camera| &camera.pipeline).map(|entry| &entry.model) {
-        if !models.contains_key(spec) {
-            let detector = load_one(Arc::clone(spec), settings.device).await?;
-            show(&detector, board);
-            models.insert(Arc::clone(spec), detector);
-        }
+    let entries = settings.cameras.iter().flat_map(|camera| &camera.pipeline);
+    let specs: HashSet<&Arc<ModelSpec>> = entries.map(|entry| &entry.model).collect();
+    let threads = usual_threads(specs.len());
+    let mut models = HashMap::with_capacity(specs.len());
+    for spec in specs {
+        let detector = load_one(Arc::clone(spec), settings.device, threads).await?;
+        show(&detector, board);
+        models.insert(Arc::clone(spec), detector);
     }
     Ok(models)
 }
 
-async fn load_one(spec: Arc<ModelSpec>, device: Device) -> Result<Detector, ServiceError> {
-    let loading = tokio::task::spawn_blocking(move || Detector::start(&spec, device));
+async fn load_one(spec: Arc<ModelSpec>, device: Device, threads: usize) -> Result<Detector, ServiceError> {
+    let loading = tokio::task::spawn_blocking(move || Detector::start(&spec, device, threads));
     Ok(loading.await.map_err(|_| ServiceError::Loading)??)
 }
 
@@ -184,7 +188,7 @@ fn show(detector: &Detector, board: &Board) {
         device: info.device.to_string(),
         input_px: info.input.side_px(),
         classes: info.classes.len(),
-        warm_up_ms: info.warmup_ms,
+        warm_up_ms: info.warmup_ms.round() as u64,
     });
     let (alive, busy) = (detector.clone(), detector.clone());
     board.add_watch(Watch {
@@ -208,12 +212,46 @@ fn open_outbox(
     let routes = settings.cameras.iter().map(|camera| Arc::new(camera.route.clone())).collect();
     let publish = settings.publish.clone();
     let ledger = Box::new(MemoryLedger::default());
-    let outbox = Arc::new(Outbox::start(OutboxSpec { publish, routes, dead_letter, ledger, aws: aws.clone() })?);
+    let outbox = Arc::new(Outbox::start(OutboxSpec { publish, routes, dead_letter, ledger })?);
     let shown = Arc::downgrade(&outbox);
     board.set_sinks(move || shown.upgrade().map_or_else(Vec::new, |outbox| sink_rows(&outbox)));
     Ok(outbox)
 }
 
 fn sink_rows(outbox: &Outbox) -> Vec<SinkRow> {
-    outbox.statuses().into_iter().map(SinkRow::from).collect()
+    outbox.statuses().into_iter().map(sink_row).collect()
+}
+
+fn sink_row(status: SinkStatus) -> SinkRow {
+    let (ok, reason, failing_for_ms) = match status.state {
+        SinkState::Ok => (true, None, None),
+        SinkState::Failing { reason, since_ms } => {
+            (false, Some(reason), Some(now_ms().saturating_sub(since_ms)))
+        }
+    };
+    SinkRow {
+        name: status.name,
+        required: status.required,
+        ok,
+        reason,
+        failing_for_ms,
+        queued: status.queued,
+        delivered: status.delivered,
+        failed: status.failed,
+        ..SinkRow::default()
+    }
+}
+
+fn now_ms() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How the page's pictures are drawn and encoded.
+fn live_picture() -> Encode {
+    let spec = SnapshotSpec { format: SnapshotFormat::Jpg, jpeg_quality: 80 };
+    Arc::new(move |frame, labels, width_px| {
+        let drawn = picture::annotate(&frame.surface, labels, width_px);
+        Ok(picture::encode(&drawn, spec)?.into())
+    })
 }

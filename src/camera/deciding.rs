@@ -8,7 +8,8 @@ use crate::decide::{self, FrameFacts, Look, Rules, Sighting};
 use crate::decode::{FrameReceiver, Mode, ModeCell, SamplerState};
 use crate::detect::Detector;
 use crate::frame::{CameraId, Decoded, Detection, Event, FragmentEnd, Frame};
-use crate::publish::{Accepted, Checkpoint, FragmentCommit, Label, Outbox, PendingEvent, Route};
+use crate::publish::picture::Label;
+use crate::publish::{Accepted, Checkpoint, FragmentCommit, Outbox, PendingEvent, Route};
 use crate::telemetry::CameraBoard;
 use crate::telemetry::camera::{CaughtUp, EventMade, LookFailed, Looked, OfferFailed};
 
@@ -45,7 +46,8 @@ impl Deciding {
 
     async fn frame(&mut self, frame: Arc<Frame>) {
         let seen = self.look(&frame).await;
-        let looks: Vec<Look<'_>> = self.entries.iter().zip(&seen).filter_map(|(entry, seen)| entry.as_look(seen)).collect();
+        let looks: Vec<Look<'_>> =
+            self.entries.iter().zip(&seen).filter_map(|(entry, seen)| entry.as_look(seen)).collect();
         let outcome = decide::decide(&mut self.state, &FrameFacts::of(&frame, &self.stream), &looks);
         let labels: Vec<Label> = outcome.sightings.iter().map(label).collect();
         for event in outcome.events {
@@ -56,9 +58,12 @@ impl Deciding {
 
     /// What each entry's detector saw; `None` where it failed. All look at once: each has its own worker.
     async fn look(&self, frame: &Arc<Frame>) -> Vec<Option<Vec<Detection>>> {
-        let looks = self.entries.iter().map(|entry| entry.detector.detect(Arc::clone(frame), entry.rules.thresholds));
+        let looks =
+            self.entries.iter().map(|entry| entry.detector.detect(Arc::clone(frame), entry.rules.thresholds));
         let seen = join_all(looks).await;
-        seen.into_iter().map(|seen| seen.map_err(|error| LookFailed { camera: &self.board, error }.emit()).ok()).collect()
+        seen.into_iter()
+            .map(|seen| seen.map_err(|error| LookFailed { camera: &self.board, error }.emit()).ok())
+            .collect()
     }
 
     async fn offer(&self, frame: &Arc<Frame>, event: Event, labels: &[Label]) {
@@ -80,7 +85,8 @@ impl Deciding {
 
     fn fragment_end(&mut self, end: FragmentEnd, sampler: SamplerState) {
         self.committed = self.state.clone();
-        let checkpoint = Checkpoint { position: end.fragment.number.clone(), decide: self.state.clone(), sampler };
+        let checkpoint =
+            Checkpoint { position: end.fragment.number.clone(), decide: self.state.clone(), sampler };
         self.outbox.commit(FragmentCommit { camera: self.camera.clone(), checkpoint });
         if end.caught_up && self.mode.get() == Mode::CatchUp {
             self.mode.set(Mode::Live);
@@ -97,5 +103,5 @@ impl Entry {
 }
 
 fn label(sighting: &Sighting) -> Label {
-    Label { text: format!("{} {:.2}", sighting.label, sighting.conf), bbox: sighting.bbox }
+    Label::of(&sighting.label, sighting.conf, sighting.bbox)
 }

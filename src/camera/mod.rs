@@ -22,6 +22,7 @@ use crate::detect::Detector;
 use crate::publish::{Checkpoint, Outbox};
 use crate::source::{Kvs, StartAt};
 use crate::telemetry::CameraBoard;
+use crate::telemetry::board::Watch;
 use deciding::{Deciding, Entry};
 use reading::{Reading, ReadingParts};
 
@@ -117,6 +118,19 @@ impl Camera {
         })
     }
 
+    /// What tells that one of its parts is gone. A dead decode thread ends the other two.
+    pub fn watches(&self, camera: &str) -> [Watch; 2] {
+        [("read", &self.reading), ("decide", &self.deciding)].map(|(part, task)| {
+            let task = task.abort_handle();
+            Watch {
+                name: format!("{part}-{camera}"),
+                alive: Box::new(move || !task.is_finished()),
+                busy_since: Box::new(|| None),
+                limit: Duration::MAX,
+            }
+        })
+    }
+
     /// Waits until every part has ended.
     ///
     /// # Errors
@@ -142,7 +156,12 @@ struct Resume {
 
 impl Resume {
     fn of(spec: &CameraSpec, checkpoint: Option<Checkpoint>) -> Self {
-        let fresh = |start, mode| Self { start, mode, state: decide::State::default(), sampler: SamplerState::default() };
+        let fresh = |start, mode| Self {
+            start,
+            mode,
+            state: decide::State::default(),
+            sampler: SamplerState::default(),
+        };
         match (spec.start, checkpoint) {
             (Start::Now, _) | (Start::Checkpoint, None) => fresh(StartAt::Now, Mode::Live),
             (Start::Earliest, None) => fresh(StartAt::Earliest, Mode::CatchUp),

@@ -13,7 +13,9 @@ use crate::demux::{DemuxError, Demuxer, Step};
 use crate::frame::{Demuxed, Fragment, FragmentEnd, MediaMs, Packet};
 use crate::source::{Cursor, Media, Pace, SourceError, StallWatch, StartAt, StreamSource, Verdict};
 use crate::telemetry::CameraBoard;
-use crate::telemetry::source::{BytesRead, Connected, Ended, FragmentRead, FragmentResult, FrameRead, JumpedToNow};
+use crate::telemetry::source::{
+    BytesRead, Connected, Ended, FragmentRead, FragmentResult, FrameRead, JumpedToNow,
+};
 
 /// The longest wait between two connections.
 const MOST_WAIT: Duration = Duration::from_secs(60);
@@ -125,7 +127,8 @@ impl Reading {
             Ok(media) => media,
             Err(error) => return Over::Source(error),
         };
-        Connected { camera: &self.board, stream: self.source.stream(), start: &Told(&start).to_string() }.emit();
+        Connected { camera: &self.board, stream: self.source.stream(), start: &Told(&start).to_string() }
+            .emit();
         self.stall.connected();
         self.pace.connected(start == StartAt::Now);
         let mut connection = Connection::new(media);
@@ -272,7 +275,9 @@ impl Reading {
         match over {
             Over::Stalled(_) | Over::Silently if !self.stall.brought() => Before::Idle,
             Over::Stopped | Over::Silently | Over::Stalled(_) => Before::Well,
-            Over::Source(_) | Over::Rubbish(_) | Over::ErrorRecord { .. } | Over::TooFarBehind(_) => Before::Badly,
+            Over::Source(_) | Over::Rubbish(_) | Over::ErrorRecord { .. } | Over::TooFarBehind(_) => {
+                Before::Badly
+            }
         }
     }
 
@@ -296,7 +301,11 @@ impl Reading {
                 JumpedToNow { camera: &self.board, skipped: *behind }.emit();
                 self.cursor.jump(StartAt::Now);
             }
-            Over::Stopped | Over::Silently | Over::Stalled(_) | Over::Source(_) | Over::ErrorRecord { .. } => {}
+            Over::Stopped
+            | Over::Silently
+            | Over::Stalled(_)
+            | Over::Source(_)
+            | Over::ErrorRecord { .. } => {}
         }
     }
 }

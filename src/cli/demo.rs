@@ -62,7 +62,8 @@ impl DemoArgs {
 
     async fn serve(self) -> anyhow::Result<ExitCode> {
         let mut stop = StopSignal::new()?;
-        let cache = cache_dir().context("HOME is not set: set KVS_INFER_CACHE to a folder for models and clips")?;
+        let cache =
+            cache_dir().context("HOME is not set: set KVS_INFER_CACHE to a folder for models and clips")?;
         let dir = self.dir.clone().unwrap_or_else(|| cache.join("demo"));
         let settings = settings(&cache, &dir)?;
         let sim = film(&cache).await?;

@@ -6,6 +6,7 @@ mod inspect;
 mod run;
 mod sim;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -81,9 +82,21 @@ impl Cli {
             Command::Demo(args) => args.run(),
             Command::Inspect(args) => args.run(),
             Command::Sim(args) => simulate(args),
-            Command::Healthcheck(args) => Ok(args.run()),
+            Command::Healthcheck(args) => check_health(&args),
         }
     }
+}
+
+/// Exit codes of a container's health check: 0 healthy, 1 not.
+fn check_health(args: &healthcheck::HealthcheckArgs) -> anyhow::Result<ExitCode> {
+    let answer = healthcheck::ask(args);
+    let mut out = std::io::stdout().lock();
+    match &answer {
+        Ok(answer) => writeln!(out, "{answer}")?,
+        Err(error) => writeln!(out, "{error}")?,
+    }
+    let healthy = answer.is_ok_and(|answer| answer.alive);
+    Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn simulate(args: sim::SimArgs) -> anyhow::Result<ExitCode> {

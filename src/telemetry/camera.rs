@@ -6,11 +6,13 @@ use std::time::Duration;
 use metrics::{counter, histogram};
 use tracing::{error, info, warn};
 
-use super::board::{CameraBoard, Mode};
+use super::board::CameraBoard;
 use super::{Kind, Metric};
+use crate::decode::Mode;
 use crate::detect::DetectError;
 use crate::frame::{Event, Frame};
-use crate::publish::{Label, OfferError};
+use crate::publish::OfferError;
+use crate::publish::picture::Label;
 
 const INFERRED: &str = "kvs_infer_frames_inferred_total";
 const FAILED: &str = "kvs_infer_looks_failed_total";

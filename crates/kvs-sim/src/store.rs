@@ -100,9 +100,7 @@ impl Store {
         self.lock().remove(&identity.name);
         stream.delete();
         match stream.folder() {
-            Some(folder) => {
-                folder.remove().await.map_err(|error| ApiError::Internal(error.to_string()))
-            }
+            Some(folder) => folder.remove().await.map_err(|error| ApiError::Internal(error.to_string())),
             None => Ok(()),
         }
     }

@@ -8,7 +8,9 @@ use serde::Serialize;
 
 use super::feed::Feed;
 use super::{lock, whole_ms};
-use crate::frame::{BBox, CameraId, Event, Frame};
+use crate::decode::Mode;
+use crate::frame::{CameraId, Event, Frame};
+use crate::publish::picture::Label;
 
 /// The span over which looks a second are measured.
 const RATE_SPAN: Duration = Duration::from_secs(5);
@@ -18,17 +20,6 @@ const RATE_LOOKS: usize = 300;
 
 /// Latencies that are kept for the percentiles.
 const LATENCIES: usize = 1_000;
-
-/// How a camera is read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// The newest frame wins.
-    #[default]
-    Live,
-    /// No sampled frame is dropped.
-    CatchUp,
-}
 
 /// What a camera's reader does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -42,15 +33,6 @@ pub enum State {
     Waiting,
     /// It cannot read, and tries again later.
     Down,
-}
-
-/// What is written beside a box.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Label {
-    /// Where, in frame pixels.
-    pub bbox: BBox,
-    /// `person 87 %`
-    pub text: String,
 }
 
 /// The newest frame that was looked at.
