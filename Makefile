@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 # Where scripts/setup put things; see scripts/env.
 ENV := source scripts/env &&
-SCRIPTS := scripts/setup scripts/env .ci/run
+SCRIPTS := scripts/setup scripts/env scripts/requirements/lock .ci/run
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
