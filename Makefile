@@ -44,7 +44,10 @@ lint: ## the quick part of check: formats and shell scripts
 bench: ## CPU time a frame by stage, beside the decoder and ONNX Runtime alone and the usual Python way
 	@scripts/setup bench
 	cargo build --release --locked --bin kvs-infer
-	$(ENV) cargo bench --locked --workspace
+	$(ENV) model=$$KVS_INFER_CACHE/models/street.onnx clip=$$KVS_INFER_CACHE/clips/street.mp4; \
+	    target/release/kvs-infer bench --model "$$model" --clip "$$clip"; \
+	    echo "the usual Python way (benches/peer.py):"; \
+	    "$$KVS_INFER_PYTHON" benches/peer.py "$$model" "$$clip" --fps 5 --conf 0.4
 
 bless: ## accept what the program prints now as the golden files
 	@scripts/setup test
