@@ -1,0 +1,118 @@
+//! Where a decoded picture lies.
+
+use super::avcodec::planes_lie_in_buffers;
+
+/// The planes of a picture. In host memory today; a CUDA surface can join without a change in the other stages.
+#[derive(Debug)]
+pub enum Surface {
+    /// Planes in host memory.
+    Host(HostPicture),
+}
+
+impl Surface {
+    /// Width and height, px.
+    #[must_use]
+    pub fn size_px(&self) -> (u32, u32) {
+        match self {
+            Self::Host(picture) => (picture.width_px, picture.height_px),
+        }
+    }
+}
+
+/// How luma and chroma become RGB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Matrix {
+    /// ITU-R BT.601
+    Bt601,
+    /// ITU-R BT.709
+    Bt709,
+}
+
+/// The colour coding of a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Color {
+    /// The matrix; as the stream says, else BT.709 from 720 lines and BT.601 below.
+    pub matrix: Matrix,
+    /// Whether luma spans 0..=255 (else 16..=235).
+    pub full_range: bool,
+}
+
+/// A planar 8-bit YUV 4:2:0 picture in host memory.
+pub struct HostPicture {
+    width_px: u32,
+    height_px: u32,
+    color: Color,
+    planes: Planes,
+}
+
+enum Planes {
+    Ffmpeg(ffmpeg_next::frame::Video),
+    Owned { planes: [Vec<u8>; 3], strides: [usize; 3] },
+}
+
+/// A borrowed view of a planar 8-bit YUV 4:2:0 picture. Chroma planes are `ceil(width/2) x ceil(height/2)`.
+#[derive(Clone, Copy, Debug)]
+pub struct Yuv420<'a> {
+    /// Width, px.
+    pub width_px: u32,
+    /// Height, px.
+    pub height_px: u32,
+    /// Y, U, V.
+    pub planes: [&'a [u8]; 3],
+    /// Bytes from one row to the next, by plane.
+    pub strides: [usize; 3],
+    /// The colour coding.
+    pub color: Color,
+}
+
+impl HostPicture {
+    /// The picture in an FFmpeg frame of format YUV420P or YUVJ420P; `None` for any other format, and where a plane does
+    /// not lie whole and top-down in the frame's own memory.
+    #[must_use]
+    pub fn from_ffmpeg(frame: ffmpeg_next::frame::Video, color: Color) -> Option<Self> {
+        let (width_px, height_px) = (frame.width(), frame.height());
+        Self::takes(&frame).then(|| Self { width_px, height_px, color, planes: Planes::Ffmpeg(frame) })
+    }
+
+    /// Whether [`Self::from_ffmpeg`] takes the frame.
+    pub(super) fn takes(frame: &ffmpeg_next::frame::Video) -> bool {
+        use ffmpeg_next::format::Pixel;
+        let rows = [frame.height(), frame.height().div_ceil(2), frame.height().div_ceil(2)];
+        let planar = matches!(frame.format(), Pixel::YUV420P | Pixel::YUVJ420P);
+        planar && planes_lie_in_buffers(frame, rows)
+    }
+
+    /// A picture of its own planes; `None` where a plane is shorter than its size and stride ask for.
+    #[must_use]
+    pub fn from_planes(
+        (width_px, height_px): (u32, u32),
+        planes: [Vec<u8>; 3],
+        strides: [usize; 3],
+        color: Color,
+    ) -> Option<Self> {
+        let rows = [height_px, height_px.div_ceil(2), height_px.div_ceil(2)];
+        let columns = [width_px, width_px.div_ceil(2), width_px.div_ceil(2)];
+        let fits = (0..3)
+            .all(|i| strides[i] >= columns[i] as usize && planes[i].len() >= strides[i] * rows[i] as usize);
+        fits.then_some(Self { width_px, height_px, color, planes: Planes::Owned { planes, strides } })
+    }
+
+    /// The planes.
+    #[must_use]
+    pub fn view(&self) -> Yuv420<'_> {
+        let (planes, strides) = match &self.planes {
+            Planes::Ffmpeg(frame) => (
+                [frame.data(0), frame.data(1), frame.data(2)],
+                [frame.stride(0), frame.stride(1), frame.stride(2)],
+            ),
+            Planes::Owned { planes, strides } => ([&planes[0][..], &planes[1][..], &planes[2][..]], *strides),
+        };
+        Yuv420 { width_px: self.width_px, height_px: self.height_px, planes, strides, color: self.color }
+    }
+}
+
+impl std::fmt::Debug for HostPicture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "HostPicture({}x{}, {:?})", self.width_px, self.height_px, self.color)
+    }
+}

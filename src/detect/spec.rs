@@ -1,0 +1,117 @@
+//! What the configuration asks of detect.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// A model to load.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelSpec {
+    /// Its name under `models`, or its file name.
+    pub name: String,
+    /// The ONNX file.
+    pub path: PathBuf,
+    /// The SHA-256 that the file must have, lower-case hex.
+    pub sha256: Option<String>,
+    /// The layout of its output.
+    pub layout: LayoutChoice,
+    /// Class names that replace those in the model's metadata.
+    pub classes: Option<Vec<String>>,
+}
+
+/// The layout of a model's output.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum LayoutChoice {
+    /// Told from the graph; an ambiguous graph is an error.
+    #[default]
+    Auto,
+    /// `[batch, 4 + classes, anchors]`, no objectness (YOLOv8, YOLO11).
+    Yolov8,
+    /// `[batch, anchors, 5 + classes]`, with objectness (YOLOv5, YOLOv7).
+    Yolov5,
+    /// `[batch, n, 6]`: x1, y1, x2, y2, score, class; NMS done (YOLOv10, YOLO26).
+    Nms,
+    /// Two outputs: boxes `[batch, n, 4]` (cx, cy, w, h in 0..=1) and logits `[batch, n, classes]`.
+    Detr,
+}
+
+/// Where models run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Device {
+    /// CUDA where it works, else the CPU, saying why.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// The CUDA device with this index, or nothing.
+    Cuda(u32),
+}
+
+/// What of a model's output counts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Thresholds {
+    /// Least confidence, 0..=1.
+    pub conf: f32,
+    /// IoU from which of two boxes of one class the weaker goes, 0..=1.
+    pub nms_iou: f32,
+}
+
+/// The text is no [`Device`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("device {0:?} is unknown: give auto, cpu, cuda or cuda:N, N the index of the GPU from 0")]
+pub struct UnknownDevice(String);
+
+impl FromStr for Device {
+    type Err = UnknownDevice;
+
+    fn from_str(text: &str) -> Result<Self, UnknownDevice> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => cuda_index(text).map(Self::Cuda).ok_or_else(|| UnknownDevice(text.to_owned())),
+        }
+    }
+}
+
+fn cuda_index(text: &str) -> Option<u32> {
+    let digits = text.strip_prefix("cuda:")?;
+    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| digits.parse().ok())?
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Device;
+
+    #[test]
+    fn device_reads_what_it_writes_and_refuses_the_rest() {
+        for (text, device) in [
+            ("auto", Device::Auto),
+            ("cpu", Device::Cpu),
+            ("cuda:0", Device::Cuda(0)),
+            ("cuda:12", Device::Cuda(12)),
+        ] {
+            assert_eq!(text.parse(), Ok(device));
+            assert_eq!(device.to_string(), text);
+        }
+        assert_eq!("cuda".parse(), Ok(Device::Cuda(0)));
+        for text in ["", "CPU", "gpu", "cuda:", "cuda:+1", "cuda:-1", "cuda:x", "cuda:99999999999"] {
+            let error = text.parse::<Device>().unwrap_err();
+            assert!(error.to_string().contains("give auto, cpu, cuda or cuda:N"), "{text}: {error}");
+        }
+    }
+}
