@@ -169,11 +169,14 @@ mod tests {
         let mut out = Vec::new();
         writer::document_header(&mut out);
         writer::tracks(&mut out, &[writer::video_track(1, codec, b"\x01avcC", 64, 48)]);
-        writer::tags(&mut out, &[
-            Tag::new("AWS_KINESISVIDEO_FRAGMENT_NUMBER", NUMBER),
-            Tag::new("AWS_KINESISVIDEO_SERVER_TIMESTAMP", "1600.500"),
-            Tag::new("AWS_KINESISVIDEO_PRODUCER_TIMESTAMP", producer),
-        ]);
+        writer::tags(
+            &mut out,
+            &[
+                Tag::new("AWS_KINESISVIDEO_FRAGMENT_NUMBER", NUMBER),
+                Tag::new("AWS_KINESISVIDEO_SERVER_TIMESTAMP", "1600.500"),
+                Tag::new("AWS_KINESISVIDEO_PRODUCER_TIMESTAMP", producer),
+            ],
+        );
         writer::cluster_start(&mut out, 10_000);
         writer::simple_block(&mut out, 1, 0, true, b"first");
         writer::simple_block(&mut out, 2, 5, true, b"sound");
@@ -207,12 +210,15 @@ mod tests {
 
     #[test]
     fn a_fragment_comes_apart_into_packets_of_its_video_track_with_media_time() {
-        assert_eq!(steps(&document("V_MPEG4/ISO/AVC", "1599.000", true)), [
-            "begin (MediaMs(1599000), Producer)",
-            "packet 0 at 1599000 key true b\"first\"",
-            "packet 2 at 1599040 key false b\"second\"",
-            "end Some(1250)",
-        ]);
+        assert_eq!(
+            steps(&document("V_MPEG4/ISO/AVC", "1599.000", true)),
+            [
+                "begin (MediaMs(1599000), Producer)",
+                "packet 0 at 1599000 key true b\"first\"",
+                "packet 2 at 1599040 key false b\"second\"",
+                "end Some(1250)",
+            ]
+        );
     }
 
     #[test]

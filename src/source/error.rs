@@ -14,7 +14,9 @@ pub enum SourceError {
         stream: String,
     },
     /// The credentials may not read it.
-    #[error("not allowed to {action} on stream {stream:?}: {message}; grant kinesisvideo:{action} to this role")]
+    #[error(
+        "not allowed to {action} on stream {stream:?}: {message}; grant kinesisvideo:{action} to this role"
+    )]
     NotAuthorized {
         /// The stream's name.
         stream: String,
@@ -24,7 +26,9 @@ pub enum SourceError {
         message: String,
     },
     /// The service asks for fewer calls or connections.
-    #[error("throttled by {action} on stream {stream:?} ({code}): at most 3 GetMedia readers and 5 calls/s a stream")]
+    #[error(
+        "throttled by {action} on stream {stream:?} ({code}): at most 3 GetMedia readers and 5 calls/s a stream"
+    )]
     Throttled {
         /// The stream's name.
         stream: String,

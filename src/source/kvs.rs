@@ -105,11 +105,14 @@ impl StreamSource {
     }
 
     async fn client(&mut self) -> Result<aws_sdk_kinesisvideomedia::Client, SourceError> {
-        if let Some(endpoint) = self.endpoint.as_ref().filter(|endpoint| endpoint.since.elapsed() < ENDPOINT_LIFE) {
+        if let Some(endpoint) =
+            self.endpoint.as_ref().filter(|endpoint| endpoint.since.elapsed() < ENDPOINT_LIFE)
+        {
             return Ok(endpoint.client.clone());
         }
         let url = self.kvs.media_endpoint(&self.stream).await?;
-        let config = aws_sdk_kinesisvideomedia::config::Builder::from(&self.kvs.config).endpoint_url(url).build();
+        let config =
+            aws_sdk_kinesisvideomedia::config::Builder::from(&self.kvs.config).endpoint_url(url).build();
         let client = aws_sdk_kinesisvideomedia::Client::from_conf(config);
         self.endpoint = Some(Endpoint { since: Instant::now(), client: client.clone() });
         Ok(client)
@@ -181,9 +184,13 @@ where
             SourceError::NotAuthorized { stream, action, message: message() }
         }
         Some("InvalidEndpointException") => SourceError::EndpointMoved { stream },
-        Some(code @ ("ClientLimitExceededException" | "ConnectionLimitExceededException" | "ThrottlingException")) => {
-            SourceError::Throttled { stream, action, code: code.to_owned() }
+        Some(
+            code @ ("ClientLimitExceededException"
+            | "ConnectionLimitExceededException"
+            | "ThrottlingException"),
+        ) => SourceError::Throttled { stream, action, code: code.to_owned() },
+        Some(_) | None => {
+            SourceError::Failed { stream, action, message: DisplayErrorContext(error).to_string() }
         }
-        Some(_) | None => SourceError::Failed { stream, action, message: DisplayErrorContext(error).to_string() },
     }
 }

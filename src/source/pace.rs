@@ -66,11 +66,10 @@ mod tests {
 
     #[test]
     fn footage_that_comes_as_it_is_made_at_the_live_edge_is_caught_up() {
-        assert_eq!(judge(false, &[0, 1500, 2001], SECOND), [
-            Verdict::CaughtUp,
-            Verdict::CaughtUp,
-            Verdict::Behind
-        ]);
+        assert_eq!(
+            judge(false, &[0, 1500, 2001], SECOND),
+            [Verdict::CaughtUp, Verdict::CaughtUp, Verdict::Behind]
+        );
     }
 
     #[test]
@@ -85,10 +84,9 @@ mod tests {
 
     #[test]
     fn what_the_first_fragment_after_now_is_behind_is_borne() {
-        assert_eq!(judge(true, &[3_600_000, 3_660_000, 3_660_001], SECOND), [
-            Verdict::Behind,
-            Verdict::Behind,
-            Verdict::TooFarBehind
-        ]);
+        assert_eq!(
+            judge(true, &[3_600_000, 3_660_000, 3_660_001], SECOND),
+            [Verdict::Behind, Verdict::Behind, Verdict::TooFarBehind]
+        );
     }
 }

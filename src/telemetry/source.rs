@@ -10,13 +10,48 @@ use super::{Kind, Metric};
 use crate::frame::CameraId;
 
 pub(crate) const METRICS: &[Metric] = &[
-    Metric { name: "kvs_infer_source_bytes_total", kind: Kind::Counter, labels: &["camera"], help: "Bytes read from GetMedia." },
-    Metric { name: "kvs_infer_source_connections_total", kind: Kind::Counter, labels: &["camera"], help: "GetMedia connections opened." },
-    Metric { name: "kvs_infer_source_endings_total", kind: Kind::Counter, labels: &["camera", "reason"], help: "Connections that ended or could not be opened, by reason." },
-    Metric { name: "kvs_infer_source_skipped_seconds_total", kind: Kind::Counter, labels: &["camera"], help: "Footage passed over by jumps to NOW in live mode." },
-    Metric { name: "kvs_infer_demux_frames_total", kind: Kind::Counter, labels: &["camera"], help: "Video frames read." },
-    Metric { name: "kvs_infer_demux_fragments_total", kind: Kind::Counter, labels: &["camera", "result"], help: "Fragments read: complete, incomplete, repeated, no_video or passed_over." },
-    Metric { name: "kvs_infer_source_behind_seconds", kind: Kind::Gauge, labels: &["camera"], help: "How far the last fragment was behind the live edge, as the service says." },
+    Metric {
+        name: "kvs_infer_source_bytes_total",
+        kind: Kind::Counter,
+        labels: &["camera"],
+        help: "Bytes read from GetMedia.",
+    },
+    Metric {
+        name: "kvs_infer_source_connections_total",
+        kind: Kind::Counter,
+        labels: &["camera"],
+        help: "GetMedia connections opened.",
+    },
+    Metric {
+        name: "kvs_infer_source_endings_total",
+        kind: Kind::Counter,
+        labels: &["camera", "reason"],
+        help: "Connections that ended or could not be opened, by reason.",
+    },
+    Metric {
+        name: "kvs_infer_source_skipped_seconds_total",
+        kind: Kind::Counter,
+        labels: &["camera"],
+        help: "Footage passed over by jumps to NOW in live mode.",
+    },
+    Metric {
+        name: "kvs_infer_demux_frames_total",
+        kind: Kind::Counter,
+        labels: &["camera"],
+        help: "Video frames read.",
+    },
+    Metric {
+        name: "kvs_infer_demux_fragments_total",
+        kind: Kind::Counter,
+        labels: &["camera", "result"],
+        help: "Fragments read: complete, incomplete, repeated, no_video or passed_over.",
+    },
+    Metric {
+        name: "kvs_infer_source_behind_seconds",
+        kind: Kind::Gauge,
+        labels: &["camera"],
+        help: "How far the last fragment was behind the live edge, as the service says.",
+    },
 ];
 
 /// Bytes came.
@@ -30,7 +65,8 @@ pub struct BytesRead<'a> {
 impl BytesRead<'_> {
     /// Counts it.
     pub fn emit(self) {
-        counter!("kvs_infer_source_bytes_total", "camera" => self.camera.to_string()).increment(self.bytes as u64);
+        counter!("kvs_infer_source_bytes_total", "camera" => self.camera.to_string())
+            .increment(self.bytes as u64);
     }
 }
 
@@ -159,6 +195,7 @@ impl JumpedToNow<'_> {
     pub fn emit(self) {
         let skipped_s = self.skipped.as_secs();
         warn!(stage = "source", camera = %self.camera, skipped_s, "too far behind: jumped to NOW");
-        counter!("kvs_infer_source_skipped_seconds_total", "camera" => self.camera.to_string()).increment(skipped_s);
+        counter!("kvs_infer_source_skipped_seconds_total", "camera" => self.camera.to_string())
+            .increment(skipped_s);
     }
 }
