@@ -105,7 +105,8 @@ mod tests {
 
     #[test]
     fn picks_of_known_streams() {
-        let cases: [(&str, Option<f64>, &[i64], &[i64]); 7] = [
+        type Case<'a> = (&'a str, Option<f64>, &'a [i64], &'a [i64]);
+        let cases: [Case; 7] = [
             ("no target", None, &[0, 33, 33, 20], &[0, 33, 33, 20]),
             ("a fifth", Some(5.0), &[0, 40, 80, 120, 160, 200, 240], &[0, 200]),
             ("rounded to ms", Some(30.0), &[0, 33, 67, 100, 133], &[0, 33, 67, 100, 133]),

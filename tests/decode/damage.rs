@@ -28,6 +28,18 @@ fn survivors(clip: &Clip, at: usize, unit: &[u8]) -> (Vec<usize>, usize) {
     (places, errors)
 }
 
+/// `unit` with its last slice cut to a part, and the lengths right.
+fn shortened(unit: &[u8]) -> Vec<u8> {
+    let (mut start, mut size) = (0, 0);
+    while start + size < unit.len() {
+        start += size;
+        size = 4 + u32::from_be_bytes(unit[start..start + 4].try_into().expect("4 bytes")) as usize;
+    }
+    let slice = &unit[start + 4..];
+    let kept = &slice[..slice.len() / 3 + 2];
+    [&unit[..start], &(kept.len() as u32).to_be_bytes(), kept].concat()
+}
+
 #[test]
 fn a_damaged_unit_costs_the_frames_to_the_next_key_frame_and_no_other() {
     let clips = [
@@ -36,7 +48,8 @@ fn a_damaged_unit_costs_the_frames_to_the_next_key_frame_and_no_other() {
     ];
     for (name, clip) in clips {
         let unit = &clip.packets[14].unit;
-        let damages: [(&str, &[u8]); 4] = [
+        let damages: [(&str, &[u8]); 5] = [
+            ("short slice", &shortened(unit)),
             ("empty", &[]),
             ("cut", &unit[..unit.len() / 2]),
             ("length", &[0xff; 64]),
@@ -57,11 +70,38 @@ fn a_damaged_unit_among_b_frames_costs_no_other_fragment() {
         ("H.265", Clip::h265("size=320x240:rate=25:duration=1.2", 2)),
     ];
     for (name, clip) in clips {
-        let (places, errors) = survivors(&clip, 14, &[0xff; 64]);
-        let elsewhere: Vec<_> = places.iter().copied().filter(|place| !(10..20).contains(place)).collect();
-        assert_eq!(elsewhere, (0..10).chain(20..30).collect::<Vec<_>>(), "{name}");
-        assert!(places.len() < 30 && errors == 1, "{name}: {} of 30, {errors} errors", places.len());
+        for at in 10..20 {
+            let unit = &clip.packets[at].unit;
+            for (damage, bytes) in [("length", &[0xff; 64][..]), ("short slice", &shortened(unit))] {
+                let (places, errors) = survivors(&clip, at, bytes);
+                let elsewhere: Vec<_> =
+                    places.iter().copied().filter(|place| !(10..20).contains(place)).collect();
+                assert_eq!(elsewhere, (0..10).chain(20..30).collect::<Vec<_>>(), "{name}, {damage} at {at}");
+                assert!(
+                    places.len() < 30 && errors == 1,
+                    "{name}, {damage} at {at}: {places:?}, {errors} errors"
+                );
+            }
+        }
     }
+}
+
+#[test]
+fn damage_at_the_end_of_a_track_costs_the_next_track_nothing() {
+    let mut old = Clip::h264("size=320x240:rate=25:duration=0.4", "-bf 2").packets;
+    let new = Clip::h264("size=640x360:rate=25:duration=0.4", "-bf 0");
+    let last_p = old.iter().rposition(|packet| packet.unit.len() > 1000).expect("a large unit");
+    old.truncate(last_p + 1);
+    old[last_p].unit = shortened(&old[last_p].unit).into();
+    let mut decoder = decoder();
+    let (mut frames, mut errors) = (Vec::new(), Vec::new());
+    for packet in old.into_iter().chain(new.packets) {
+        errors.extend(decoder.push(packet, &mut frames).err());
+    }
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    let sound: Vec<_> = frames.iter().filter(|frame| frame.surface.size_px() == (640, 360)).collect();
+    assert_eq!(sound.len(), new.twin.len());
+    assert!(sound.iter().zip(&new.twin).all(|(frame, twin)| planes(&frame.surface) == *twin));
 }
 
 #[test]
