@@ -131,6 +131,13 @@ fn a_truncated_codec_private_is_told_once_and_the_next_track_decodes() {
 }
 
 #[test]
+fn a_picture_beyond_level_6_2_is_refused() {
+    let clip = Clip::h264("size=8208x4400:rate=25:duration=0.04", "-preset ultrafast");
+    let (frames, errors) = decode(&mut decoder(), clip.packets);
+    assert!(frames.is_empty() && errors.len() == 1, "{errors:?}");
+}
+
+#[test]
 fn after_a_discontinuity_the_fragment_is_read_again_with_the_same_picks() {
     let clip = Clip::h264("size=320x240:rate=25:duration=2", "-bf 2");
     let fragments = clip.fragments();
@@ -186,5 +193,31 @@ fn whatever_the_units_hold_the_next_sound_group_decodes() {
         prop_assert!(errors.is_empty(), "{:?}", errors);
         prop_assert_eq!(frames.len(), 10);
         prop_assert!(frames.iter().zip(&clip.twin[10..]).all(|(frame, twin)| planes(&frame.surface) == *twin));
+    });
+}
+
+#[test]
+fn whatever_the_codec_private_holds_the_next_track_decodes() {
+    let clips = [
+        Clip::h264("size=160x120:rate=25:duration=0.2", "-bf 0"),
+        Clip::h265("size=160x120:rate=25:duration=0.2", 0),
+    ];
+    let mutations = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6);
+    let config = ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(which in 0..2_usize, mutations in mutations)| {
+        let clip = &clips[which];
+        let track = &clip.packets[0].track;
+        let mut bytes = track.codec_private.to_vec();
+        for (place, byte) in mutations {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        let track = Arc::new(VideoTrack { codec_private: bytes.into(), ..VideoTrack::clone(track) });
+        let on_track = |packet: &Packet| Packet { track: Arc::clone(&track), ..packet.clone() };
+        let mut decoder = decoder();
+        decode(&mut decoder, clip.packets.iter().map(on_track).collect());
+        let (frames, errors) = decode(&mut decoder, clip.packets.clone());
+        prop_assert!(errors.is_empty(), "{:?}", errors);
+        prop_assert!(frames.iter().map(|frame| planes(&frame.surface)).eq(clip.twin.iter().cloned()));
     });
 }
