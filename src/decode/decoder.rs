@@ -16,8 +16,8 @@ use crate::telemetry::decode::{DecoderOpened, DropReason, FrameDecoded, FrameSam
 /// The largest access unit that is decoded; a KVS fragment has 50 MB at most.
 const UNIT_BYTES_MAX: usize = 64 << 20;
 
-/// How many packets may wait for their frames; twice what H.264 and H.265 allow to be held back.
-const IN_DECODER_MAX: usize = 32;
+/// How many packets may wait for their frames; H.264 and H.265 hold back 16 at most.
+const IN_DECODER_MAX: usize = 20;
 
 /// What went wrong in a camera's decoder. In each case the decoder goes on at the next key frame by itself.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +88,8 @@ pub struct Decoder {
     pictures: PictureMaker,
     /// Packets whose frames are still to come, in order of decoding.
     in_decoder: VecDeque<Origin>,
+    /// Frames in order of presentation, the first of which may rest on a packet whose frame is still to come.
+    held: VecDeque<(Origin, Video)>,
     /// The number of the next packet: FFmpeg carries it to the frame as its pts.
     next_number: i64,
     /// The number of the last key frame's packet.
@@ -119,6 +121,7 @@ impl Decoder {
             opened: None,
             pictures: PictureMaker::default(),
             in_decoder: VecDeque::new(),
+            held: VecDeque::new(),
             next_number: 0,
             key_number: 0,
             awaits_key: true,
@@ -131,7 +134,7 @@ impl Decoder {
     /// # Errors
     /// See [`DecodeError`]; `out` may have got frames nevertheless, and the next packet may be pushed.
     pub fn push(&mut self, packet: Packet, out: &mut Vec<Arc<Frame>>) -> Result<(), DecodeError> {
-        self.follow_track(&packet.track, out)?;
+        let followed = self.follow_track(&packet.track, out);
         let skipped = match self.opened {
             None => Some(DropReason::Track),
             Some(_) if self.awaits_key && !packet.key => Some(DropReason::NoKeyFrame),
@@ -139,10 +142,10 @@ impl Decoder {
         };
         if let Some(reason) = skipped {
             self.count_dropped(1, reason);
-            return Ok(());
+            return followed;
         }
         let decoded = self.send(packet).and_then(|()| self.receive(out));
-        decoded.map_err(|error| self.recover(error, out))
+        followed.and(decoded.map_err(|error| self.recover(error, out)))
     }
 
     /// Ends a fragment: appends the frames that the decoder held back to `out`. [`Self::committed`] is then the state to
@@ -164,7 +167,7 @@ impl Decoder {
 
     /// Forgets what came since the last fragment's end; goes on at the next key frame.
     pub fn discontinuity(&mut self) {
-        self.count_dropped(self.in_decoder.len(), DropReason::Discontinuity);
+        self.count_dropped(self.in_decoder.len() + self.held.len(), DropReason::Discontinuity);
         self.flush();
         self.sampler.rewind(self.committed);
     }
@@ -233,19 +236,38 @@ impl Decoder {
         }
     }
 
-    /// Gives out the frame where it is sound and picked, leaving an empty one; else leaves it to be used again.
+    /// Takes the frame for giving out, leaving an empty one, unless it is damaged.
     fn take(&mut self, frame: &mut Video, out: &mut Vec<Arc<Frame>>) -> Result<(), DecodeError> {
         let Some(origin) = self.origin_of(frame) else { return Ok(()) };
         if frame.is_corrupt() || frame.has_decode_errors() {
             return Err(self.damaged(&origin, format!("{:?}", frame.decode_error_flags())));
         }
+        self.held.push_back((origin, std::mem::replace(frame, Video::empty())));
+        self.release(out)
+    }
+
+    /// Gives out the held frames that rest on nothing that is still to come: that might turn out damaged.
+    fn release(&mut self, out: &mut Vec<Arc<Frame>>) -> Result<(), DecodeError> {
+        let mut outcome = Ok(());
+        let to_come = self.in_decoder.front().map_or(i64::MAX, |origin| origin.number);
+        while let Some((origin, picture)) = self.held.pop_front_if(|(origin, _)| origin.number < to_come) {
+            outcome = outcome.and(self.give_out(origin, picture, out));
+        }
+        outcome
+    }
+
+    fn give_out(
+        &mut self,
+        origin: Origin,
+        picture: Video,
+        out: &mut Vec<Arc<Frame>>,
+    ) -> Result<(), DecodeError> {
         if self.damaged.contains(&origin.number) {
             self.count_dropped(1, DropReason::Damaged);
             return Ok(());
         }
         FrameDecoded { camera: &self.camera }.emit();
         if self.sampler.picks(origin.media) {
-            let picture = std::mem::replace(frame, Video::empty());
             out.push(self.make_frame(picture, origin)?);
         }
         Ok(())
@@ -287,11 +309,9 @@ impl Decoder {
     /// Marks what rests on the packet of `origin`: all from there to the next key frame.
     fn damaged(&mut self, origin: &Origin, reason: String) -> DecodeError {
         let sound_again = if self.key_number > origin.number { self.key_number } else { i64::MAX };
-        self.damaged = if self.damaged.is_empty() {
-            origin.number..sound_again
-        } else {
-            self.damaged.start.min(origin.number)..self.damaged.end.max(sound_again)
-        };
+        if !self.damaged.contains(&origin.number) {
+            self.damaged = origin.number..sound_again;
+        }
         self.count_dropped(1, DropReason::Damaged);
         let (camera, fragment) = (self.camera.clone(), Arc::clone(&origin.fragment.number));
         DecodeError::Unit { camera, fragment, index: origin.index, reason }
@@ -310,16 +330,18 @@ impl Decoder {
 
     /// Takes out what is held back; the decoder is flushed if anything was.
     fn drain(&mut self, out: &mut Vec<Arc<Frame>>) -> Result<(), DecodeError> {
-        if self.in_decoder.is_empty() {
+        if self.in_decoder.is_empty() && self.held.is_empty() {
             return Ok(());
         }
         let sent = match &mut self.opened {
             Some(decoder) => decoder.send_eof(),
             None => Ok(()),
         };
-        let drained = self.receive(out).and(sent.or_else(|error| self.no_more(error)));
+        let received = self.receive(out).and(sent.or_else(|error| self.no_more(error)));
+        self.in_decoder.clear();
+        let released = self.release(out);
         self.flush();
-        drained
+        received.and(released)
     }
 
     fn flush(&mut self) {
@@ -327,6 +349,7 @@ impl Decoder {
             decoder.flush();
         }
         self.in_decoder.clear();
+        self.held.clear();
         self.damaged = 0..0;
         self.awaits_key = true;
     }

@@ -205,8 +205,185 @@ impl Waiting {
             }
             (Some(Decoded::FragmentEnd { .. } | Decoded::Discontinuity), Decoded::Discontinuity) => {}
             (Some(Decoded::Frame(_) | Decoded::Discontinuity) | None, _) | (_, Decoded::Frame(_)) => {
-                self.items.push_back(marker)
+                self.items.push_back(marker);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::decode::{Color, HostPicture, Matrix, SamplerState, Surface};
+    use crate::frame::{Fragment, FragmentEnd, Frame, MediaMs};
+
+    /// An item of the queue, to compare.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Seen {
+        Frame(i64),
+        End(i64),
+        Discontinuity,
+    }
+    use Seen::{Discontinuity, End, Frame as F};
+
+    fn fragment(number: i64) -> Arc<Fragment> {
+        Arc::new(Fragment { number: number.to_string().into(), producer_ms: None, server_ms: None })
+    }
+
+    fn item(seen: Seen) -> Decoded {
+        match seen {
+            F(number) => {
+                let color = Color { matrix: Matrix::Bt601, full_range: false };
+                let planes = [vec![0; 4], vec![0], vec![0]];
+                let picture = HostPicture::from_planes((2, 2), planes, [2, 1, 1], color).expect("a picture");
+                Decoded::Frame(Arc::new(Frame {
+                    camera: CameraId::new("gate"),
+                    fragment: fragment(0),
+                    index: 0,
+                    media: MediaMs(number),
+                    arrived: Instant::now(),
+                    surface: Surface::Host(picture),
+                }))
+            }
+            End(number) => Decoded::FragmentEnd {
+                end: FragmentEnd { fragment: fragment(number), behind_ms: None, caught_up: false },
+                sampler: SamplerState::default(),
+            },
+            Discontinuity => Decoded::Discontinuity,
+        }
+    }
+
+    fn seen(item: &Decoded) -> Seen {
+        match item {
+            Decoded::Frame(frame) => F(frame.media.0),
+            Decoded::FragmentEnd { end, .. } => End(end.fragment.number.parse().expect("a number")),
+            Decoded::Discontinuity => Discontinuity,
+        }
+    }
+
+    fn waiting(queue: &Waiting) -> Vec<Seen> {
+        queue.items.iter().map(seen).collect()
+    }
+
+    fn put_all(mode: Mode, items: &[Seen]) -> Waiting {
+        let mut queue = Waiting::default();
+        for seen in items {
+            queue.put(item(*seen), mode);
+        }
+        queue
+    }
+
+    #[test]
+    fn what_waits_after_what_was_put() {
+        use Mode::{CatchUp, Live};
+        let cases: [(&str, Mode, &[Seen], &[Seen]); 8] = [
+            ("newest frame wins", Live, &[F(1), F(2), F(3)], &[F(3)]),
+            ("markers keep their place", Live, &[End(1), F(2), End(2)], &[End(1), F(2), End(2)]),
+            ("ends that meet are the last", Live, &[End(1), F(2), End(2), F(3)], &[End(2), F(3)]),
+            ("no frame is lost in catch-up", CatchUp, &[F(1), End(1), F(2)], &[F(1), End(1), F(2)]),
+            ("ends without frames between", CatchUp, &[F(1), End(1), End(2)], &[F(1), End(2)]),
+            (
+                "the broken fragment goes",
+                CatchUp,
+                &[F(1), End(1), F(2), F(3), Discontinuity],
+                &[F(1), End(1)],
+            ),
+            ("taken frames may be of it", CatchUp, &[F(2), Discontinuity, Discontinuity], &[Discontinuity]),
+            ("read again", CatchUp, &[F(2), Discontinuity, F(2), End(2)], &[Discontinuity, F(2), End(2)]),
+        ];
+        for (name, mode, put, left) in cases {
+            assert_eq!(waiting(&put_all(mode, put)), left, "{name}");
+        }
+    }
+
+    #[test]
+    fn frames_that_go_are_counted_with_their_reason() {
+        let mut queue = put_all(Mode::CatchUp, &[F(1), F(2), F(3)]);
+        assert_eq!(queue.put(item(F(4)), Mode::Live), Some((3, DropReason::Newer)));
+        assert_eq!(queue.put(item(Discontinuity), Mode::Live), Some((1, DropReason::Discontinuity)));
+    }
+
+    /// What a task that follows the items has: committed end, and frames since then.
+    fn follow(items: impl IntoIterator<Item = Seen>) -> (i64, Vec<i64>, Vec<i64>) {
+        let (mut committed, mut kept, mut open) = (0, Vec::new(), Vec::new());
+        for item in items {
+            match item {
+                F(number) => open.push(number),
+                End(number) => {
+                    committed = number;
+                    kept.append(&mut open);
+                }
+                Discontinuity => open.clear(),
+            }
+        }
+        (committed, kept, open)
+    }
+
+    fn any_items() -> impl Strategy<Value = Vec<(u8, bool)>> {
+        prop::collection::vec((0..8_u8, any::<bool>()), 0..80)
+    }
+
+    proptest! {
+        /// In catch-up the taker ends where it would without a queue; in live with a subset of those frames.
+        #[test]
+        fn the_taker_ends_as_without_a_queue(steps in any_items(), live in any::<bool>()) {
+            let mode = if live { Mode::Live } else { Mode::CatchUp };
+            let (mut queue, mut put, mut taken) = (Waiting::default(), Vec::new(), Vec::new());
+            for (number, (kind, takes)) in (1..).zip(steps) {
+                let next = match kind { 0 => Discontinuity, 1 | 2 => End(number), _ => F(number) };
+                while mode == Mode::CatchUp && queue.frames() >= CATCH_UP_FRAMES {
+                    taken.extend(queue.items.pop_front().as_ref().map(seen));
+                }
+                queue.put(item(next), mode);
+                put.push(next);
+                let (frames, most) = if live { (1, 4) } else { (CATCH_UP_FRAMES, 3 * CATCH_UP_FRAMES + 2) };
+                prop_assert!(queue.frames() <= frames && queue.items.len() <= most, "{:?}", waiting(&queue));
+                if takes {
+                    taken.extend(queue.items.pop_front().as_ref().map(seen));
+                }
+            }
+            taken.extend(waiting(&queue));
+            let (got, wanted) = (follow(taken), follow(put));
+            prop_assert_eq!(got.0, wanted.0);
+            if live {
+                prop_assert!(got.1.iter().all(|frame| wanted.1.contains(frame)));
+                prop_assert_eq!(got.2.last(), wanted.2.last());
+            } else {
+                prop_assert_eq!(got, wanted);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_push_in_catch_up_waits_for_room() {
+        let mode = Arc::new(ModeCell::new(Mode::CatchUp));
+        let (sender, receiver) = frame_queue(CameraId::new("gate"), mode);
+        let pushing =
+            std::thread::spawn(move || (0..100).try_for_each(|number| sender.push(item(F(number)))));
+        let mut numbers = Vec::new();
+        while let Some(item) = receiver.next().await {
+            numbers.push(seen(&item));
+        }
+        assert_eq!(pushing.join().expect("no panic"), Ok(()));
+        assert_eq!(numbers, (0..100).map(F).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_push_fails_when_the_receiver_is_gone_also_one_that_waits() {
+        let mode = Arc::new(ModeCell::new(Mode::CatchUp));
+        let (sender, receiver) = frame_queue(CameraId::new("gate"), mode);
+        (0..4).try_for_each(|number| sender.push(item(F(number)))).expect("room");
+        let (waits, is_waiting) = std::sync::mpsc::channel();
+        let pushing = std::thread::spawn(move || {
+            waits.send(()).expect("somebody listens");
+            sender.push(item(F(4)))
+        });
+        is_waiting.recv().expect("the thread runs");
+        drop(receiver);
+        assert_eq!(pushing.join().expect("no panic"), Err(Closed));
     }
 }

@@ -21,13 +21,13 @@ pub(crate) struct Clip {
 }
 
 impl Clip {
-    /// `arguments` go between `ffmpeg -f lavfi -i testsrc2=SOURCE` and the file.
-    pub(crate) fn make(source: &str, codec: Codec, arguments: &str) -> Self {
+    /// `arguments` go between `ffmpeg -f lavfi -i testsrc2=SOURCE` and the file; the twin is of `twin_format`, 4:2:0.
+    pub(crate) fn make(source: &str, codec: Codec, arguments: &str, twin_format: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("clip.mp4");
         let input = format!("-y -v error -f lavfi -i testsrc2={source} {arguments} -an");
-        run(Command::new("ffmpeg").args(input.split(' ')).arg(&file));
-        let twin = twin(&file, &folder.path().join("twin.yuv"));
+        run(Command::new("ffmpeg").args(input.split_whitespace()).arg(&file));
+        let twin = twin(&file, twin_format);
         Self { packets: packets(&file, codec), twin }
     }
 
@@ -37,6 +37,7 @@ impl Clip {
             source,
             Codec::H264,
             &format!("-c:v libx264 -preset veryfast -pix_fmt yuv420p -g 10 {extra}"),
+            "yuv420p",
         )
     }
 
@@ -48,6 +49,7 @@ impl Clip {
             source,
             Codec::H265,
             &format!("-c:v libx265 -preset ultrafast -pix_fmt yuv420p -tag:v hvc1 {x265}"),
+            "yuv420p",
         )
     }
 
@@ -63,9 +65,10 @@ fn run(command: &mut Command) -> Vec<u8> {
     output.stdout
 }
 
-fn twin(file: &Path, raw: &Path) -> Vec<Vec<u8>> {
-    let to_raw = "-vsync passthrough -sws_flags bilinear -pix_fmt yuv420p -f rawvideo";
-    run(Command::new("ffmpeg").args(["-y", "-v", "error", "-i"]).arg(file).args(to_raw.split(' ')).arg(raw));
+/// The frames of `file` in 4:2:0 `format`, as the `ffmpeg` command decodes them.
+pub(crate) fn twin(file: &Path, format: &str) -> Vec<Vec<u8>> {
+    let to_raw = format!("-vsync passthrough -sws_flags bilinear -pix_fmt {format} -f rawvideo -");
+    let raw = run(Command::new("ffmpeg").args(["-v", "error", "-i"]).arg(file).args(to_raw.split(' ')));
     let size = run(Command::new("ffprobe")
         .args("-v error -select_streams v -show_entries stream=width,height -of csv=p=0".split(' '))
         .arg(file));
@@ -73,7 +76,7 @@ fn twin(file: &Path, raw: &Path) -> Vec<Vec<u8>> {
     let (width, height) = size.trim().split_once(',').expect("two numbers");
     let (width, height): (usize, usize) = (width.parse().expect("width"), height.parse().expect("height"));
     let frame_bytes = width * height + 2 * width.div_ceil(2) * height.div_ceil(2);
-    std::fs::read(raw).expect("frames").chunks(frame_bytes).map(<[u8]>::to_vec).collect()
+    raw.chunks(frame_bytes).map(<[u8]>::to_vec).collect()
 }
 
 fn packets(file: &Path, codec: Codec) -> Vec<Packet> {
