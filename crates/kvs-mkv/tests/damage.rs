@@ -114,10 +114,12 @@ fn bodies_that_say_what_they_may_not() {
     let width = el(wire::VIDEO, &el(wire::PIXEL_WIDTH, &[1, 0, 0, 0, 0]));
     let wide = document(&[el(wire::TRACKS, &el(wire::TRACK_ENTRY, &width))]);
     let long = cluster(&[timestamp(7), vec![0xA3, 0x89]]);
+    let one_more = [cluster(&[timestamp(7), vec![0xEC, 0x81]]), vec![0; 3]].concat();
     let bare_group = cluster(&[timestamp(7), el(wire::BLOCK_GROUP, &[])]);
     let two = el(wire::BLOCK, &block(1, 0, 0, b"")).repeat(2);
     let group = cluster(&[timestamp(7), el(wire::BLOCK_GROUP, &two)]);
     let table = [
+        ("one byte beyond", one_more, in_cluster(), "Void (0xEC) ends at byte "),
         ("beyond its parent", long, in_cluster(), "SimpleBlock (0xA3) ends at byte "),
         (
             "9 bytes",
@@ -185,10 +187,12 @@ fn streams_that_end_inside() {
     assert_message("a Segment", &in_segment, in_segment.len() as u64, "inside Segment (0x18538067)");
 }
 
+fn limits() -> Limits {
+    Limits { element_bytes: 100, fragment_bytes: 300, header_bytes: 50, tags: 3, tracks: 2, depth: 2 }
+}
+
 #[test]
 fn limits_hold_before_the_bytes_come() {
-    let limits =
-        Limits { element_bytes: 100, fragment_bytes: 300, header_bytes: 50, tags: 3, tracks: 2, depth: 2 };
     let big = |id: u32, size| [wire::id(id), wire::vint(size, 8)].concat();
     let in_cluster =
         |parts: &[Vec<u8>]| document(&[unsized_(wire::CLUSTER, 1, &[timestamp(7), parts.concat()].concat())]);
@@ -211,7 +215,7 @@ fn limits_hold_before_the_bytes_come() {
         ("track count", document(&[sized(wire::TRACKS, 1, &entry.repeat(3))]), "tracks"),
     ];
     for (name, bytes, expected) in table {
-        match read(&bytes, limits.clone()) {
+        match read(&bytes, limits()) {
             Err(Error::TooLarge { limit, .. } | Error::TooMany { limit, .. }) => {
                 assert_eq!(limit, expected, "{name}");
             }
@@ -219,7 +223,9 @@ fn limits_hold_before_the_bytes_come() {
         }
     }
     let many = document(&vec![el(wire::CLUSTER, &[timestamp(7), simple(&[0; 60])].concat()); 50]);
-    assert_eq!(read(&many, limits), Ok(()), "the limit is for one fragment");
+    assert_eq!(read(&many, limits()), Ok(()), "the limit is for one fragment");
+    let heads = document(&[tags(&[("a", "")])]).repeat(50);
+    assert_eq!(read(&heads, limits()), Ok(()), "the limit is for one document");
 }
 
 #[test]

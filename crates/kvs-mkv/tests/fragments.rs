@@ -259,6 +259,7 @@ fn producers_tags_go_to_the_start_and_to_the_end() {
     bytes.extend(cluster(9));
     writer::tags(&mut bytes, &pair("after"));
     bytes.extend(trailing(NUMBER));
+    writer::tags(&mut bytes, &pair("after the end"));
     bytes.extend(fragment(NEXT));
     let (events, _) = read(&bytes);
     assert_eq!(start(&events[0]).tags, [pair("before"), pair("between")].concat());
@@ -321,11 +322,13 @@ fn sound_is_counted_but_is_no_keyframe() {
 }
 
 #[test]
-fn the_tracks_of_one_document_are_not_those_of_the_next() {
+fn the_head_of_one_document_is_not_that_of_the_next() {
     let tracks = el(wire::TRACKS, &el(wire::TRACK_ENTRY, &sized(wire::TRACK_NUMBER, 1, &[1])));
-    let first = document(&[tracks, leading(NUMBER), cluster(9), trailing(NUMBER)]);
+    let info = el(wire::INFO, &el(wire::TIMECODE_SCALE, &wire::uint(2_000_000)));
+    let first = document(&[info, tracks, leading(NUMBER), cluster(9), trailing(NUMBER)]);
     let (events, _) = read(&[first, fragment(NEXT)].concat());
     assert_eq!((start(&events[0]).tracks.len(), start(&events[4]).tracks.len()), (1, 0));
+    assert_eq!((frame(&events[2]).relative_ms, frame(&events[6]).relative_ms), (66, 33));
 }
 
 #[test]
