@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test fails by them")]
 
+mod twin;
+
 use std::path::{Path, PathBuf};
 
 use kvs_mkv::{Block, BlockKind, Error, Event, FragmentReader, Item, Limits, Reader, Tag, Track, TrackKind};
@@ -199,6 +201,16 @@ fn assert_fragment(events: &mut impl Iterator<Item = Event>, segment: &Value, pl
     assert_eq!(end.keyframes as usize, keyframes, "{place}");
     let bytes: u64 = frames.iter().map(|frame| frame["size"].as_u64().unwrap()).sum();
     assert_eq!(end.bytes, bytes, "{place}");
+}
+
+#[test]
+fn documents_equal_the_slow_twin() {
+    each_capture(|name, bytes, _| {
+        let (found, end) = items(bytes, 300);
+        let (expected, ending) = twin::read(bytes, &Limits::default());
+        assert!(found == expected, "{name}");
+        assert_eq!(end.is_ok(), ending == twin::Ending::Whole, "{name}: {end:?}, {ending:?}");
+    });
 }
 
 #[test]
