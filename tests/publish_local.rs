@@ -31,6 +31,7 @@ fn spec(folder: &Path) -> OutboxSpec {
         routes: vec![route()],
         dead_letter: folder.join("dead-letter.jsonl"),
         ledger: Box::new(MemoryLedger::default()),
+        clients: None,
     }
 }
 

@@ -1,26 +1,22 @@
 //! Takes events in once, and hands them to every sink they are routed to.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::ledger::{Checkpoint, FragmentCommit, Ledger};
-use super::local::{self, LocalSink};
 use super::picture::Label;
 use super::place::Place;
 use super::record::Record;
+use super::snapshot::Shot;
+use super::start::{self, Inlets, StartError, Started};
 use super::status::{Gauge, SinkStatus};
-use super::{PublishSpec, Route};
+use super::{Clients, PublishSpec, Route};
 use crate::frame::{CameraId, Event, Frame};
 use crate::telemetry::publish as telemetry;
-
-/// Records that wait for a required sink, before `offer` waits.
-const QUEUE: usize = 1_000;
 
 /// What an outbox is made of.
 pub struct OutboxSpec {
@@ -32,6 +28,8 @@ pub struct OutboxSpec {
     pub dead_letter: PathBuf,
     /// What is known of the cameras.
     pub ledger: Box<dyn Ledger>,
+    /// For Kinesis and S3; needed where `publish` or a route names one of them.
+    pub clients: Option<Clients>,
 }
 
 /// An event to be delivered.
@@ -84,19 +82,6 @@ pub enum OfferError {
     },
 }
 
-/// Why an outbox cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The local sink's folder cannot be written to.
-    #[error("cannot write to the folder {path} (publishers.local_dir): {source}; make it writable or name another", path = path.display())]
-    LocalDir {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-}
-
 /// What a sink had not delivered when the time to stop ran out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remains {
@@ -122,34 +107,16 @@ pub struct Outbox {
     give_up: CancellationToken,
 }
 
-/// The ends of the sinks' queues that events go into.
-struct Inlets {
-    local: Option<Inlet>,
-    kinesis: BTreeMap<String, Inlet>,
-}
-
-/// The queue of a required sink.
-struct Inlet {
-    records: mpsc::Sender<Arc<Record>>,
-    gauge: Arc<Gauge>,
-}
-
 impl Outbox {
     /// Starts the sinks, each as a task of the current runtime.
     ///
     /// # Errors
-    /// The local sink's folder is not writable. Sinks that cannot be reached are no error: they are tried again.
+    /// The local sink's folder is not writable, or there are no clients for what is configured. Sinks that cannot be reached are no error: they are tried again.
     pub fn start(spec: OutboxSpec) -> Result<Self, StartError> {
-        let mut starting = Starting::default();
-        let inlets = starting.sinks(&spec)?;
-        Ok(Self {
-            publish: spec.publish,
-            ledger: spec.ledger,
-            inlets: RwLock::new(Some(Arc::new(inlets))),
-            sinks: tokio::sync::Mutex::new(starting.sinks),
-            gauges: starting.gauges,
-            give_up: starting.give_up,
-        })
+        let Started { inlets, sinks, gauges, give_up } = start::sinks(&spec)?;
+        let inlets = RwLock::new(Some(Arc::new(inlets)));
+        let (publish, ledger) = (spec.publish, spec.ledger);
+        Ok(Self { publish, ledger, inlets, sinks: tokio::sync::Mutex::new(sinks), gauges, give_up })
     }
 
     /// Takes an event in and hands it to its sinks; drops it when it is known already. Offer before the commit of the
@@ -177,7 +144,9 @@ impl Outbox {
             gauge.enqueued();
             permit.send(Arc::clone(&record));
         }
-        drop(others);
+        if let (Some(place), Some(frame), Some(snapshots)) = (place, frame, &inlets.snapshots) {
+            snapshots.push(Shot::of(&event, frame, others, place, arrived), 1);
+        }
         telemetry::EventAccepted { event: &event }.emit();
         Ok(Accepted::New(Box::new(event)))
     }
@@ -231,64 +200,4 @@ fn remains(gauge: &Gauge) -> Option<Remains> {
         telemetry::Undelivered { sink: gauge.name(), count }.emit();
         Remains { sink: gauge.name().to_owned(), count }
     })
-}
-
-type Permit<'a> = (mpsc::Permit<'a, Arc<Record>>, &'a Gauge);
-
-impl Inlets {
-    /// A place in the queue of each required sink of the route.
-    async fn reserve(&self, camera: &CameraId, route: &Route) -> Result<Vec<Permit<'_>>, OfferError> {
-        let kinesis =
-            match &route.kds_stream {
-                Some(stream) => Some(self.kinesis.get(stream).ok_or_else(|| OfferError::NoSink {
-                    stream: stream.clone(),
-                    camera: camera.to_string(),
-                })?),
-                None => None,
-            };
-        let mut permits = Vec::with_capacity(2);
-        for inlet in self.local.iter().chain(kinesis) {
-            let permit = inlet.records.reserve().await.map_err(|_| OfferError::Stopped)?;
-            permits.push((permit, &*inlet.gauge));
-        }
-        Ok(permits)
-    }
-}
-
-/// The sinks while they are being started.
-#[derive(Default)]
-struct Starting {
-    sinks: Vec<JoinHandle<()>>,
-    gauges: Vec<Arc<Gauge>>,
-    give_up: CancellationToken,
-}
-
-impl Starting {
-    fn sinks(&mut self, spec: &OutboxSpec) -> Result<Inlets, StartError> {
-        let local = match &spec.publish.local_dir {
-            Some(folder) => Some(self.local(folder)?),
-            None => None,
-        };
-        Ok(Inlets { local, kinesis: BTreeMap::new() })
-    }
-
-    fn local(&mut self, folder: &std::path::Path) -> Result<Inlet, StartError> {
-        let journal =
-            local::open(folder).map_err(|source| StartError::LocalDir { path: folder.to_owned(), source })?;
-        let (gauge, give_up) = (self.gauge("local", true), self.give_up.clone());
-        let (inlet, records) = inlet(&gauge);
-        self.sinks.push(tokio::spawn(LocalSink { journal, records, gauge, give_up }.run()));
-        Ok(inlet)
-    }
-
-    fn gauge(&mut self, name: &str, required: bool) -> Arc<Gauge> {
-        let gauge = Arc::new(Gauge::new(name, required));
-        self.gauges.push(Arc::clone(&gauge));
-        gauge
-    }
-}
-
-fn inlet(gauge: &Arc<Gauge>) -> (Inlet, mpsc::Receiver<Arc<Record>>) {
-    let (records, outlet) = mpsc::channel(QUEUE);
-    (Inlet { records, gauge: Arc::clone(gauge) }, outlet)
 }
