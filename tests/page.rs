@@ -106,7 +106,12 @@ fn board() -> Board {
 /// What `page.py` says; the test fails where it does.
 fn look(arguments: &[&str]) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/page.py");
-    let seen = Command::new("python3").arg(script).args(arguments).output().unwrap();
+    let mut command = Command::new("python3");
+    command.arg(script).args(arguments);
+    if let Some(folder) = std::env::var_os("PAGE_SCREENSHOTS") {
+        command.arg("--screenshots").arg(folder);
+    }
+    let seen = command.output().unwrap();
     let said = format!("{}{}", String::from_utf8_lossy(&seen.stdout), String::from_utf8_lossy(&seen.stderr));
     assert!(seen.status.success(), "{said}");
 }
@@ -120,11 +125,7 @@ fn a_picture_changes_and_an_event_arrives() {
     let board = board();
     let server = show::serve("127.0.0.1", None, &board, show::encode());
     let _footage = Footage::start(&board);
-    let mut arguments = vec!["--url".to_owned(), url(&server)];
-    if let Ok(folder) = std::env::var("PAGE_SCREENSHOTS") {
-        arguments.extend(["--screenshots".to_owned(), folder]);
-    }
-    look(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    look(&["--url", &url(&server)]);
 }
 
 #[test]

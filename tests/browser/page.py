@@ -190,8 +190,13 @@ class Browser:
         errors, self.errors = self.errors, []
         return errors
 
-    def screenshot(self, path):
-        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
+    def screenshot(self, folder, name, whole=False):
+        """Saves what is seen, or the whole page; no folder: nothing."""
+        if folder is None:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        picture = self.call("Page.captureScreenshot", captureBeyondViewport=whole)["data"]
+        (folder / f"{name}.png").write_bytes(base64.b64decode(picture))
 
 
 def opener():
@@ -221,7 +226,7 @@ def check(holds, words):
     print(f"ok  {words}", flush=True)
 
 
-def refused(browser, url):
+def refused(browser, url, screenshots):
     """Off loopback nobody sees a picture without a token."""
     for path in ["/", "/api/cameras", "/api/events"]:
         check(status_of(url + path) in (401, 403), f"{path} is refused without a token off loopback")
@@ -230,6 +235,7 @@ def refused(browser, url):
     words = browser.run("document.body.innerText")
     check("HTTP_TOKEN" in words, "the refusal says that HTTP_TOKEN is what is missing")
     check(browser.run("document.querySelectorAll('.card, img').length") == 0, "and shows no camera")
+    browser.screenshot(screenshots, "sign-in" if browser.run("document.querySelector('form') !== null") else "closed")
 
 
 def signed_in(browser, url, token):
@@ -274,14 +280,16 @@ def enlarged(browser):
 
 
 def photograph(browser, folder):
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder is None:
+        return
     for scheme in ["light", "dark"]:
         browser.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         for name, width, height in SCREENS:
             browser.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
                          mobile=False)
             browser.until("a live picture", PICTURE)
-            browser.screenshot(folder / f"{name}-{scheme}.png")
+            browser.screenshot(folder, f"{name}-{scheme}")
+    browser.screenshot(folder, "whole-dark", whole=True)
     browser.call("Emulation.clearDeviceMetricsOverride")
     browser.call("Emulation.setEmulatedMedia", features=[])
 
@@ -307,7 +315,7 @@ def main():
 
 def look_at(browser, arguments):
     if arguments.refused:
-        refused(browser, arguments.refused.rstrip("/"))
+        refused(browser, arguments.refused.rstrip("/"), arguments.screenshots)
         browser.complaints()
     if not arguments.url:
         return
@@ -315,11 +323,9 @@ def look_at(browser, arguments):
     if arguments.token:
         signed_in(browser, url, arguments.token)
     seen(browser, url)
-    if arguments.screenshots:
-        photograph(browser, arguments.screenshots)
+    photograph(browser, arguments.screenshots)
     enlarged(browser)
-    if arguments.screenshots:
-        browser.screenshot(arguments.screenshots / "enlarged-light.png")
+    browser.screenshot(arguments.screenshots, "enlarged")
 
 
 if __name__ == "__main__":
