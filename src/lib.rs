@@ -10,4 +10,7 @@ pub mod detect;
 pub mod publish;
 
 pub mod config;
+pub mod http;
 pub mod telemetry;
+
+pub mod cli;
