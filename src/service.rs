@@ -19,7 +19,7 @@ use crate::config::{CameraSpec, Settings};
 use crate::detect::{DetectError, Detector, Device, ModelSpec, usual_threads};
 use crate::http::{Encode, HttpError, HttpServer, HttpSpec};
 use crate::publish::{
-    MemoryLedger, Outbox, OutboxSpec, Remains, SinkState, SinkStatus, SnapshotFormat, SnapshotSpec,
+    Clients, MemoryLedger, Outbox, OutboxSpec, Remains, SinkState, SinkStatus, SnapshotFormat, SnapshotSpec,
     StartError, picture,
 };
 use crate::source::Kvs;
@@ -212,10 +212,16 @@ fn open_outbox(
     let routes = settings.cameras.iter().map(|camera| Arc::new(camera.route.clone())).collect();
     let publish = settings.publish.clone();
     let ledger = Box::new(MemoryLedger::default());
-    let outbox = Arc::new(Outbox::start(OutboxSpec { publish, routes, dead_letter, ledger })?);
+    let clients = Some(Clients::new(aws, has_own_s3(aws)));
+    let outbox = Arc::new(Outbox::start(OutboxSpec { publish, routes, dead_letter, ledger, clients })?);
     let shown = Arc::downgrade(&outbox);
     board.set_sinks(move || shown.upgrade().map_or_else(Vec::new, |outbox| sink_rows(&outbox)));
     Ok(outbox)
+}
+
+/// Whether S3 is another server than AWS's: those want the bucket in the path.
+fn has_own_s3(aws: &SdkConfig) -> bool {
+    aws.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some()
 }
 
 fn sink_rows(outbox: &Outbox) -> Vec<SinkRow> {

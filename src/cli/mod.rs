@@ -1,9 +1,12 @@
 //! The command line: one file a command.
 
+mod check;
+mod config_args;
 mod demo;
 mod healthcheck;
 mod inspect;
 mod run;
+mod schema;
 mod sim;
 
 use std::io::Write;
@@ -30,8 +33,10 @@ pub struct Cli {
 enum Command {
     Run(run::RunArgs),
     Demo(demo::DemoArgs),
+    Check(check::CheckArgs),
     Inspect(inspect::InspectArgs),
     Sim(sim::SimArgs),
+    Schema(schema::SchemaArgs),
     Healthcheck(healthcheck::HealthcheckArgs),
 }
 
@@ -80,6 +85,8 @@ impl Cli {
         match self.command {
             Command::Run(args) => args.run(),
             Command::Demo(args) => args.run(),
+            Command::Check(args) => args.run(),
+            Command::Schema(args) => args.run(),
             Command::Inspect(args) => args.run(),
             Command::Sim(args) => simulate(args),
             Command::Healthcheck(args) => check_health(&args),

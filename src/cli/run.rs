@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 
+use super::config_args::ConfigArgs;
 use super::{StopSignal, exit};
-use crate::config::{self, ConfigSource, Overrides, Settings};
+use crate::config::Settings;
 use crate::service::{Service, ServiceSpec};
 use crate::telemetry;
 use crate::telemetry::log::LogOutput;
@@ -19,9 +20,8 @@ use crate::telemetry::log::LogOutput;
 /// its per-service forms (`AWS_ENDPOINT_URL_KINESIS_VIDEO`, `_KINESIS`, `_S3`) point it at other servers.
 #[derive(Debug, clap::Args)]
 pub(super) struct RunArgs {
-    /// The configuration; `-` reads standard input
-    #[arg(long, env = "CONFIG_FILE", default_value = "/app/config/cameras.yaml")]
-    config: String,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// The address that HTTP listens on
     #[arg(long, env = "HTTP_HOST", default_value = "0.0.0.0")]
     http_host: IpAddr,
@@ -34,9 +34,6 @@ pub(super) struct RunArgs {
     /// trace, debug, info, warn or error, or directives such as kvs_infer::detect=debug,info
     #[arg(long, env = "LOG_LEVEL")]
     log_level: Option<String>,
-    /// The AWS region
-    #[arg(long, env = "AWS_REGION")]
-    aws_region: Option<String>,
     /// Where records go that no sink can ever take
     #[arg(long, env = "DEAD_LETTER_FILE", default_value = "dead-letter.jsonl")]
     dead_letter: PathBuf,
@@ -45,10 +42,7 @@ pub(super) struct RunArgs {
 impl RunArgs {
     /// Runs the service to its end.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let overrides = Overrides { region: self.aws_region.clone() };
-        let environment = |name: &str| std::env::var(name).ok();
-        let settings = config::load(&ConfigSource::from_name(&self.config), &environment, &overrides)?;
-        settings.missing_files()?;
+        let settings = self.config.load()?;
         let level = self.log_level.as_deref().unwrap_or(settings.log_level.as_str());
         telemetry::log::init(level, settings.log_format, LogOutput::Stdout)?;
         super::runtime()?.block_on(self.serve(settings))

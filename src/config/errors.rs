@@ -18,6 +18,14 @@ pub enum ConfigErrors {
         #[source]
         why: io::Error,
     },
+    /// The file is elsewhere: fetch it first.
+    #[error(
+        "config {file}: a file that is not on this machine is not in this version\n   = help: fetch it and name the copy with --config FILE, or `-` for standard input"
+    )]
+    Remote {
+        /// The file as it was named.
+        file: String,
+    },
     /// The file has mistakes: correct each.
     #[error("{}", Report { file, text, problems })]
     Invalid {

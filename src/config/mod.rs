@@ -82,6 +82,9 @@ pub fn load(
     overrides: &Overrides,
 ) -> Result<Settings, ConfigErrors> {
     let file = source.name();
+    if file.contains("://") {
+        return Err(ConfigErrors::Remote { file });
+    }
     match source.read() {
         Ok(text) => parse(&file, &text, environment, overrides),
         Err(why) => Err(ConfigErrors::Unreadable { file, why }),
@@ -109,7 +112,7 @@ pub fn parse(
 
 /// The tree of a file, and the same as written.
 fn read(text: &str, environment: Environment<'_>) -> Result<(Node, written::Config), Vec<Problem>> {
-    let mut root = tree::parse(text).map_err(|error| vec![not_yaml(&error)])?;
+    let mut root = tree::parse(text).map_err(|error| vec![not_yaml(text, &error)])?;
     if matches!(root.value, Value::Null) {
         root.value = Value::Map(Vec::new());
     }
@@ -130,10 +133,11 @@ fn read(text: &str, environment: Environment<'_>) -> Result<(Node, written::Conf
     }
 }
 
-fn not_yaml(error: &serde_saphyr::Error) -> Problem {
+fn not_yaml(text: &str, error: &serde_saphyr::Error) -> Problem {
     let options = serde_saphyr::render_options! { snippets: serde_saphyr::SnippetMode::Off };
     let rendered = error.render_with_options(options);
     let said = rendered.split(" at line ").next().unwrap_or_default();
+    let place = error.location().map(Place::from).filter(|place| place.line > 0);
     let (message, remedy) = match error {
         serde_saphyr::Error::DuplicateMappingKey { key, .. } => {
             let key = key.as_deref().unwrap_or("it");
@@ -142,11 +146,16 @@ fn not_yaml(error: &serde_saphyr::Error) -> Problem {
         serde_saphyr::Error::MultipleDocuments { .. } => {
             ("a second document begins: `---` stands before it".to_owned(), "write one document a file")
         }
-        _ => (
-            format!("this is no valid YAML: {said}"),
-            "correct the YAML at this place; look at the indentation, colons and quotes around it",
-        ),
+        _ => (format!("this is no valid YAML: {said}"), remedy_of(text, place)),
     };
-    let place = error.location().map(Place::from).filter(|place| place.line > 0);
     Problem { key: String::new(), place, message, remedy: remedy.to_owned() }
+}
+
+fn remedy_of(text: &str, place: Option<Place>) -> &'static str {
+    let line = place.and_then(|place| text.lines().nth(place.line.saturating_sub(1))).unwrap_or_default();
+    if line.contains("${") {
+        "put ${NAME} in quotes where it stands inside { } or [ ]: \"${NAME}\""
+    } else {
+        "correct the YAML at this place; look at the indentation, colons and quotes around it"
+    }
 }

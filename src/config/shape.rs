@@ -80,7 +80,7 @@ impl Shape<'_> {
                     &format!("`{}`", key.name),
                     "remove it; it would have no effect",
                 ),
-                Some(_) if matches!(node.value, Value::Null) => {}
+                Some(_) if matches!(node.value, Value::Null) && known.contains_key(&key.name) => {}
                 Some(rule) => self.node(node, rule, &here),
                 None => self.unknown(key, known, &here),
             }

@@ -27,11 +27,10 @@ pub(super) const NOT_IN_THIS_VERSION: &str = "x-not-in-this-version";
 /// How a value must look, in words.
 pub(super) const REMEDY: &str = "x-remedy";
 
-/// kvs-infer: cameras.yaml
-///
 /// Which cameras are read, what is looked for in them, and where the events go.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(title = "kvs-infer: cameras.yaml")]
 pub struct Config {
     /// Amazon Web Services.
     pub aws: Aws,
