@@ -13,13 +13,15 @@ use serde_json::Value;
 use sha1::{Digest, Sha1};
 
 fn captures() -> Option<PathBuf> {
-    if let Some(folder) = std::env::var_os("KVS_CAPTURES_DIR") {
-        return Some(PathBuf::from(folder));
-    }
-    let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
-    let found = above.map(|folder| folder.join("shared/captures")).find(|folder| folder.is_dir());
+    let mut above =
+        Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join("shared/captures"));
+    let named = std::env::var_os("KVS_CAPTURES_DIR").map(PathBuf::from);
+    let found = match named {
+        Some(folder) => Some(folder).filter(|folder| folder.is_dir()),
+        None => above.find(|folder| folder.is_dir()),
+    };
     if found.is_none() {
-        println!("skipped: no shared/captures above the project, and KVS_CAPTURES_DIR is not set");
+        println!("skipped: no captures in KVS_CAPTURES_DIR or in a shared/captures above the project");
     }
     found
 }
