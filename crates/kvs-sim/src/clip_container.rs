@@ -55,8 +55,7 @@ impl Video {
         let video = clip_parameters::read(&parameters);
         let codec_id = codec_id(parameters.id(), &video.private);
         let codec = || format!("{:?} without avcC or hvcC", parameters.id()).to_lowercase();
-        let codec_id =
-            codec_id.ok_or_else(|| ClipError::Codec { path: path.to_owned(), codec: codec() })?;
+        let codec_id = codec_id.ok_or_else(|| ClipError::Codec { path: path.to_owned(), codec: codec() })?;
         let track: Track =
             writer::video_track(TRACK, codec_id, &video.private, video.width_px, video.height_px);
         Ok(Self {

@@ -135,9 +135,9 @@ impl ListStreams {
 
     fn most(&self) -> Result<usize, ApiError> {
         match self.max_results {
-            Some(most) if !(1..=MOST_RESULTS).contains(&most) => Err(ApiError::InvalidArgument(format!(
-                "MaxResults {most}: 1 to {MOST_RESULTS} are possible"
-            ))),
+            Some(most) if !(1..=MOST_RESULTS).contains(&most) => {
+                Err(ApiError::InvalidArgument(format!("MaxResults {most}: 1 to {MOST_RESULTS} are possible")))
+            }
             most => Ok(most.unwrap_or(MOST_RESULTS)),
         }
     }

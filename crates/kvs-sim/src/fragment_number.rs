@@ -129,7 +129,9 @@ mod tests {
 
     #[test]
     fn other_texts_are_refused() {
-        for text in ["", "7", "9134385233318143238773030204476768872849578393x", &"0".repeat(47), &"9".repeat(48)] {
+        for text in
+            ["", "7", "9134385233318143238773030204476768872849578393x", &"0".repeat(47), &"9".repeat(48)]
+        {
             assert!(text.parse::<FragmentNumber>().is_err(), "{text}");
         }
     }

@@ -165,7 +165,9 @@ impl Ingest {
     }
 
     fn push_block(&mut self, block: &Block) -> Result<(), Fault> {
-        let (Some(open), Some(header)) = (&mut self.open, &self.header) else { return Err(Fault::InvalidMkv) };
+        let (Some(open), Some(header)) = (&mut self.open, &self.header) else {
+            return Err(Fault::InvalidMkv);
+        };
         let known = |tracks: &Arc<[Track]>| tracks.iter().any(|track| track.number == block.track);
         if !self.tracks.as_ref().is_some_and(known) {
             return Err(Fault::TrackNumberMismatch);

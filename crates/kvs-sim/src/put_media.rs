@@ -21,7 +21,10 @@ use crate::service::Service;
 const PAUSE: Duration = Duration::from_secs(10);
 const MOST_PAUSES: u32 = 3;
 
-pub(crate) async fn put_media(State(service): State<Service>, request: Request) -> Result<Response, ApiError> {
+pub(crate) async fn put_media(
+    State(service): State<Service>,
+    request: Request,
+) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     let timecodes = timecodes(&parts.headers, service.store.clock().now_ms())?;
     let stream = service.store.stream(stream_named(&parts.headers)?)?;
