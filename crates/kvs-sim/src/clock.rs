@@ -1,30 +1,38 @@
-//! The wall clock of the local KVS, which tests may set and, with tokio's paused time, move.
+//! The wall clock of the local KVS, which a test may set and move.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use tokio::time::Instant;
-
-/// Wall-clock time that runs with tokio's: under `tokio::time::pause` it moves only when a test moves it.
-#[derive(Debug, Clone, Copy)]
+/// The time by which fragments are stamped and expire.
+#[derive(Debug, Clone)]
 pub struct Clock {
-    origin_ms: i64,
-    started: Instant,
+    /// Milliseconds since 1970 of a clock that only moves when told to.
+    set_ms: Option<Arc<AtomicI64>>,
 }
 
 impl Clock {
     /// The time of this machine.
     pub fn system() -> Self {
-        Self::starting_at(SystemTime::now())
+        Self { set_ms: None }
     }
 
-    /// A clock that shows `time` now.
-    pub fn starting_at(time: SystemTime) -> Self {
-        Self { origin_ms: epoch_ms(time), started: Instant::now() }
+    /// A clock that stands still at `ms` since 1970; its clones move with it.
+    pub fn standing_at(ms: i64) -> Self {
+        Self { set_ms: Some(Arc::new(AtomicI64::new(ms))) }
+    }
+
+    /// Moves a standing clock; the time of this machine stays as it is.
+    pub fn advance(&self, by: Duration) {
+        if let Some(set_ms) = &self.set_ms {
+            set_ms.fetch_add(millis(by), Ordering::SeqCst);
+        }
     }
 
     /// Milliseconds since 1970.
     pub fn now_ms(&self) -> i64 {
-        self.origin_ms.saturating_add(millis(self.started.elapsed()))
+        let set_ms = self.set_ms.as_ref().map(|set_ms| set_ms.load(Ordering::SeqCst));
+        set_ms.unwrap_or_else(|| epoch_ms(SystemTime::now()))
     }
 }
 
@@ -58,10 +66,10 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn the_clock_moves_with_tokio_time() {
-        let clock = Clock::starting_at(SystemTime::UNIX_EPOCH + Duration::from_secs(100));
-        tokio::time::advance(Duration::from_millis(1500)).await;
+    #[test]
+    fn a_standing_clock_moves_with_its_clones() {
+        let clock = Clock::standing_at(100_000);
+        clock.clone().advance(Duration::from_millis(1500));
         assert_eq!(clock.now_ms(), 101_500);
     }
 }

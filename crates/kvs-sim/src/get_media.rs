@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -19,6 +18,7 @@ use crate::control::{StreamReference, read};
 use crate::cursor::{Cursor, Seek, Step};
 use crate::errors::ApiError;
 use crate::fragment::{TimeLine, error_document};
+use crate::rate::FragmentRate;
 use crate::service::Service;
 use crate::stream::Stream;
 
@@ -120,8 +120,7 @@ struct Session {
     /// None once an error document is all that is left.
     cursor: Option<Cursor>,
     last_words: VecDeque<Bytes>,
-    next_fragment_at: Instant,
-    fragment_gap: Duration,
+    rate: FragmentRate,
     stop: CancellationToken,
     _place: OwnedSemaphorePermit,
 }
@@ -151,8 +150,7 @@ impl Session {
             stream: Arc::clone(stream),
             cursor,
             last_words,
-            next_fragment_at: Instant::now(),
-            fragment_gap: Duration::from_secs(1) / fragments_per_s.max(1),
+            rate: FragmentRate::new(fragments_per_s),
             stop,
             _place: place,
         }
@@ -172,8 +170,8 @@ impl Session {
         loop {
             let Some(cursor) = &mut self.cursor else { return self.last_words.pop_front() };
             let begins = cursor.is_between_fragments();
-            if begins {
-                sleep_until(self.next_fragment_at).await;
+            if let Some(free_at) = self.rate.free_at().filter(|_| begins) {
+                sleep_until(free_at).await;
             }
             self.changed.mark_unchanged();
             match self.stream.step(cursor) {
@@ -181,7 +179,7 @@ impl Session {
                 Step::Wait => self.changed.changed().await.ok()?,
                 Step::Bytes(bytes) => {
                     if begins {
-                        self.next_fragment_at = Instant::now() + self.fragment_gap;
+                        self.rate.sent(Instant::now());
                     }
                     return Some(bytes);
                 }

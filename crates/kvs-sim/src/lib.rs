@@ -21,6 +21,7 @@ mod get_media;
 mod ingest;
 mod play;
 mod put_media;
+mod rate;
 mod service;
 mod sim;
 mod store;

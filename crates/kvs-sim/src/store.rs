@@ -31,14 +31,14 @@ impl Store {
         let mut streams = BTreeMap::new();
         for (identity, stream_folder, kept) in folder.as_ref().map_or(Ok(Vec::new()), DataFolder::load)? {
             let name = identity.name.clone();
-            streams.insert(name, Stream::new(identity, limits, clock, Some(stream_folder), kept));
+            streams.insert(name, Stream::new(identity, limits, clock.clone(), Some(stream_folder), kept));
         }
         Ok(Self { clock, limits, folder, streams: Mutex::new(streams) })
     }
 
     /// The clock by which fragments are stamped.
-    pub fn clock(&self) -> Clock {
-        self.clock
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Makes a stream.
@@ -54,7 +54,7 @@ impl Store {
         let identity = self.identity(name, settings);
         let folder = self.folder.as_ref().map(|folder| folder.create(&identity)).transpose();
         let folder = folder.map_err(|error| ApiError::Internal(error.to_string()))?;
-        let stream = Stream::new(identity, self.limits, self.clock, folder, Vec::new());
+        let stream = Stream::new(identity, self.limits, self.clock.clone(), folder, Vec::new());
         streams.insert(name.to_owned(), Arc::clone(&stream));
         Ok(stream)
     }

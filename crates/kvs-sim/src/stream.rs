@@ -117,8 +117,8 @@ impl Stream {
     }
 
     /// The clock by which it stamps fragments.
-    pub fn clock(&self) -> Clock {
-        self.clock
+    pub fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Numbers of the whole fragments that a reader can have, oldest first.
