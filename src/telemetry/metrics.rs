@@ -2,14 +2,22 @@
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-use super::{Kind, Metric, http};
+use super::{Kind, Metric, camera, decide, decode, detect, http, publish, source};
 
 /// Upper bounds of every duration, seconds: an inference takes milliseconds, a reconnect minutes.
 const SECONDS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 10.0, 60.0];
 
 /// The table of each stage, in the order of the way.
-const TABLES: &[&[Metric]] = &[http::METRICS];
+const TABLES: &[&[Metric]] = &[
+    source::METRICS,
+    decode::METRICS,
+    detect::METRICS,
+    decide::METRICS,
+    camera::METRICS,
+    publish::METRICS,
+    http::METRICS,
+];
 
 /// Every metric of the program.
 #[must_use]
