@@ -13,7 +13,9 @@ use crate::demux::{DemuxError, Demuxer, Step};
 use crate::frame::{Demuxed, Fragment, FragmentEnd, MediaMs, Packet};
 use crate::source::{Cursor, Media, Pace, SourceError, StallWatch, StartAt, StreamSource, Verdict};
 use crate::telemetry::CameraBoard;
-use crate::telemetry::source::{BytesRead, Connected, Ended, FragmentRead, FragmentResult, FrameRead, JumpedToNow};
+use crate::telemetry::source::{
+    BytesRead, Connected, Ended, FragmentRead, FragmentResult, FrameRead, JumpedToNow,
+};
 
 /// The longest wait between two connections.
 const MOST_WAIT: Duration = Duration::from_secs(60);
@@ -125,7 +127,8 @@ impl Reading {
             Ok(media) => media,
             Err(error) => return Over::Source(error),
         };
-        Connected { camera: self.board.id(), stream: self.source.stream(), start: &Told(&start).to_string() }.emit();
+        Connected { camera: &self.board, stream: self.source.stream(), start: &Told(&start).to_string() }
+            .emit();
         self.stall.connected();
         self.pace.connected(start == StartAt::Now);
         let mut connection = Connection::new(media);
@@ -157,7 +160,7 @@ impl Reading {
         let waited = asked.elapsed();
         self.stall.bytes(waited);
         connection.waited += waited;
-        BytesRead { camera: self.board.id(), bytes: bytes.len() }.emit();
+        BytesRead { camera: &self.board, bytes: bytes.len() }.emit();
         Ok(bytes)
     }
 
@@ -203,7 +206,7 @@ impl Reading {
         }
         connection.first.get_or_insert(packet.media);
         connection.last = connection.last.max(packet.media);
-        FrameRead { camera: self.board.id() }.emit();
+        FrameRead { camera: &self.board }.emit();
         self.hand_on(Demuxed::Packet(packet)).await
     }
 
@@ -236,7 +239,7 @@ impl Reading {
     }
 
     fn told(&self, result: FragmentResult, behind_ms: Option<u64>) {
-        FragmentRead { camera: self.board.id(), result, behind_ms }.emit();
+        FragmentRead { camera: &self.board, result, behind_ms }.emit();
     }
 
     /// Puts the cursor where the next connection starts, tells what happened, and gives how long to wait; `None`: for ever.
@@ -253,7 +256,7 @@ impl Reading {
             self.backoff.next_wait(&mut rand::rng())
         };
         Ended {
-            camera: self.board.id(),
+            camera: &self.board,
             reason: over.reason(),
             detail: &over.to_string(),
             retry_in: wait,
@@ -272,7 +275,9 @@ impl Reading {
         match over {
             Over::Stalled(_) | Over::Silently if !self.stall.brought() => Before::Idle,
             Over::Stopped | Over::Silently | Over::Stalled(_) => Before::Well,
-            Over::Source(_) | Over::Rubbish(_) | Over::ErrorRecord { .. } | Over::TooFarBehind(_) => Before::Badly,
+            Over::Source(_) | Over::Rubbish(_) | Over::ErrorRecord { .. } | Over::TooFarBehind(_) => {
+                Before::Badly
+            }
         }
     }
 
@@ -293,10 +298,14 @@ impl Reading {
             }
             Over::ErrorRecord { id: Some(FRAGMENT_NOT_FOUND), .. } => self.cursor.jump(StartAt::Earliest),
             Over::TooFarBehind(behind) => {
-                JumpedToNow { camera: self.board.id(), skipped: *behind }.emit();
+                JumpedToNow { camera: &self.board, skipped: *behind }.emit();
                 self.cursor.jump(StartAt::Now);
             }
-            Over::Stopped | Over::Silently | Over::Stalled(_) | Over::Source(_) | Over::ErrorRecord { .. } => {}
+            Over::Stopped
+            | Over::Silently
+            | Over::Stalled(_)
+            | Over::Source(_)
+            | Over::ErrorRecord { .. } => {}
         }
     }
 }

@@ -21,9 +21,11 @@ use crate::telemetry::decode::{DropReason, FramesDropped};
 const CATCH_UP_FRAMES: usize = 4;
 
 /// How a camera keeps up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// The newest frame wins; frames may be dropped.
+    #[default]
     Live,
     /// No sampled frame is dropped; decoding waits.
     CatchUp,

@@ -1,13 +1,12 @@
 //! What happens while a camera is read.
-#![expect(clippy::disallowed_macros, reason = "happenings are the one place that counts")]
 
 use std::time::Duration;
 
 use metrics::{counter, gauge};
 use tracing::{info, warn};
 
+use super::board::CameraBoard;
 use super::{Kind, Metric};
-use crate::frame::CameraId;
 
 pub(crate) const METRICS: &[Metric] = &[
     Metric {
@@ -57,7 +56,7 @@ pub(crate) const METRICS: &[Metric] = &[
 /// Bytes came.
 pub struct BytesRead<'a> {
     /// The camera.
-    pub camera: &'a CameraId,
+    pub camera: &'a CameraBoard,
     /// How many.
     pub bytes: usize,
 }
@@ -65,7 +64,7 @@ pub struct BytesRead<'a> {
 impl BytesRead<'_> {
     /// Counts it.
     pub fn emit(self) {
-        counter!("kvs_infer_source_bytes_total", "camera" => self.camera.to_string())
+        counter!("kvs_infer_source_bytes_total", "camera" => self.camera.id().to_string())
             .increment(self.bytes as u64);
     }
 }
@@ -73,7 +72,7 @@ impl BytesRead<'_> {
 /// A connection was opened.
 pub struct Connected<'a> {
     /// The camera.
-    pub camera: &'a CameraId,
+    pub camera: &'a CameraBoard,
     /// Its stream.
     pub stream: &'a str,
     /// Where it starts.
@@ -83,15 +82,15 @@ pub struct Connected<'a> {
 impl Connected<'_> {
     /// Logs and counts it.
     pub fn emit(self) {
-        info!(stage = "source", camera = %self.camera, stream = self.stream, start = self.start, "reading");
-        counter!("kvs_infer_source_connections_total", "camera" => self.camera.to_string()).increment(1);
+        info!(stage = "source", camera = %self.camera.id(), stream = self.stream, start = self.start, "reading");
+        counter!("kvs_infer_source_connections_total", "camera" => self.camera.id().to_string()).increment(1);
     }
 }
 
 /// A connection ended, or could not be opened.
 pub struct Ended<'a> {
     /// The camera.
-    pub camera: &'a CameraId,
+    pub camera: &'a CameraBoard,
     /// A short name of the reason.
     pub reason: &'static str,
     /// The whole of it.
@@ -107,11 +106,11 @@ impl Ended<'_> {
     pub fn emit(self) {
         let retry_in_s = self.retry_in.as_secs_f64();
         if self.expected {
-            info!(stage = "source", camera = %self.camera, reason = self.reason, retry_in_s, "{}", self.detail);
+            info!(stage = "source", camera = %self.camera.id(), reason = self.reason, retry_in_s, "{}", self.detail);
         } else {
-            warn!(stage = "source", camera = %self.camera, reason = self.reason, retry_in_s, "{}", self.detail);
+            warn!(stage = "source", camera = %self.camera.id(), reason = self.reason, retry_in_s, "{}", self.detail);
         }
-        counter!("kvs_infer_source_endings_total", "camera" => self.camera.to_string(), "reason" => self.reason)
+        counter!("kvs_infer_source_endings_total", "camera" => self.camera.id().to_string(), "reason" => self.reason)
             .increment(1);
     }
 }
@@ -119,20 +118,21 @@ impl Ended<'_> {
 /// A video frame was read.
 pub struct FrameRead<'a> {
     /// The camera.
-    pub camera: &'a CameraId,
+    pub camera: &'a CameraBoard,
 }
 
 impl FrameRead<'_> {
     /// Counts it.
     pub fn emit(self) {
-        counter!("kvs_infer_demux_frames_total", "camera" => self.camera.to_string()).increment(1);
+        counter!("kvs_infer_demux_frames_total", "camera" => self.camera.id().to_string()).increment(1);
+        self.camera.frame_read();
     }
 }
 
 /// A fragment was read.
 pub struct FragmentRead<'a> {
     /// The camera.
-    pub camera: &'a CameraId,
+    pub camera: &'a CameraBoard,
     /// What became of it.
     pub result: FragmentResult,
     /// How far it was behind the live edge, ms.
@@ -169,10 +169,12 @@ impl FragmentResult {
 impl FragmentRead<'_> {
     /// Counts it; logs it unless it is whole.
     pub fn emit(self) {
-        let camera = self.camera.to_string();
+        let camera = self.camera.id().to_string();
         let result = self.result.label();
-        if self.result != FragmentResult::Complete {
-            warn!(stage = "demux", camera = %self.camera, result, "a fragment was not read as a whole");
+        if self.result == FragmentResult::Complete {
+            self.camera.fragment(self.behind_ms);
+        } else {
+            warn!(stage = "demux", camera = %self.camera.id(), result, "a fragment was not read as a whole");
         }
         if let Some(behind_ms) = self.behind_ms {
             let behind = Duration::from_millis(behind_ms);
@@ -185,7 +187,7 @@ impl FragmentRead<'_> {
 /// Footage was passed over to be live again.
 pub struct JumpedToNow<'a> {
     /// The camera.
-    pub camera: &'a CameraId,
+    pub camera: &'a CameraBoard,
     /// How much.
     pub skipped: Duration,
 }
@@ -194,8 +196,9 @@ impl JumpedToNow<'_> {
     /// Logs and counts it.
     pub fn emit(self) {
         let skipped_s = self.skipped.as_secs();
-        warn!(stage = "source", camera = %self.camera, skipped_s, "too far behind: jumped to NOW");
-        counter!("kvs_infer_source_skipped_seconds_total", "camera" => self.camera.to_string())
+        warn!(stage = "source", camera = %self.camera.id(), skipped_s, "too far behind: jumped to NOW");
+        counter!("kvs_infer_source_skipped_seconds_total", "camera" => self.camera.id().to_string())
             .increment(skipped_s);
+        self.camera.skipped(self.skipped);
     }
 }
