@@ -9,7 +9,7 @@ use ffmpeg_next::frame::Video;
 
 use super::picture::PictureMaker;
 use super::sampler::{Sampler, SamplerState};
-use super::{Surface, avcodec, codec_private};
+use super::{Surface, access_unit, avcodec, codec_private};
 use crate::frame::{CameraId, Codec, Fragment, Frame, MediaMs, Packet, VideoTrack};
 use crate::telemetry::CameraBoard;
 use crate::telemetry::decode::{DecoderOpened, DropReason, FrameDecoded, FrameSampled, FramesDropped};
@@ -199,14 +199,14 @@ impl Decoder {
             self.key_number = number;
             self.awaits_key = false;
         }
-        let Packet { fragment, index, media, key, unit, arrived, .. } = packet;
+        let Packet { fragment, track, index, media, key, unit, arrived } = packet;
         let origin = Origin { number, fragment, index, media, arrived };
         if self.in_decoder.len() == IN_DECODER_MAX {
             self.in_decoder.pop_front();
         }
         self.in_decoder.push_back(origin.clone());
         let sent = match &mut self.opened {
-            Some(decoder) => send_unit(decoder, number, key, &unit),
+            Some(decoder) => send_unit(decoder, number, key, &access_unit::for_decoder(&track, &unit)),
             None => Ok(()),
         };
         sent.map_err(|reason| self.damaged(&origin, reason))
@@ -241,7 +241,7 @@ impl Decoder {
     fn take(&mut self, frame: &mut Video, out: &mut Vec<Arc<Frame>>) -> Result<(), DecodeError> {
         let Some(origin) = self.origin_of(frame) else { return Ok(()) };
         if frame.is_corrupt() || frame.has_decode_errors() {
-            return Err(self.damaged(&origin, format!("{:?}", frame.decode_error_flags())));
+            return Err(self.damaged(&origin, "parts of its picture are missing".to_owned()));
         }
         self.held.push_back((origin, std::mem::replace(frame, Video::empty())));
         self.release(out)
