@@ -3,7 +3,7 @@
 mod check;
 mod config_args;
 mod demo;
-mod healthcheck;
+pub mod healthcheck;
 mod inspect;
 mod run;
 mod schema;
