@@ -89,7 +89,7 @@ impl Problems {
 
     /// All, in the order of the file.
     pub(super) fn into_sorted(mut self) -> Vec<Problem> {
-        self.0.sort_by(|a, b| a.place.cmp(&b.place));
+        self.0.sort_by_key(|problem| problem.place);
         self.0
     }
 }

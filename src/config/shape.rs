@@ -344,7 +344,7 @@ pub(super) fn closest<'n>(given: &str, names: &[&'n str]) -> Option<&'n str> {
 
 fn shown(node: &Node) -> String {
     match &node.value {
-        Value::Null => "nothing".to_owned(),
+        Value::Null => "an empty value".to_owned(),
         Value::Bool(flag) => flag.to_string(),
         Value::Number(number) => number.to_string(),
         Value::Text { text, expanded } => shown_text(text, *expanded),
