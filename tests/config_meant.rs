@@ -226,6 +226,14 @@ fn disabled_cameras_are_left_out() {
 }
 
 #[test]
+fn a_file_is_missed_even_where_a_disabled_entry_names_it_first() {
+    let off = "[{ type: weapon, enabled: false, weapon: { yolo_weights: models/m.onnx } }, { type: objects,";
+    let settings = meant_with("[{ type: objects,", off);
+    let told = settings.missing_files().unwrap_err().to_string();
+    assert!(told.contains("pipeline[1].objects.yolo_weights: the model file models/m.onnx"), "{told}");
+}
+
+#[test]
 fn files_that_are_missing_are_told_with_their_place() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("cameras.yaml");

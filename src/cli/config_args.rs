@@ -41,3 +41,30 @@ pub fn refuse(errors: &ConfigErrors) -> std::io::Result<ExitCode> {
     writeln!(std::io::stderr().lock(), "{errors}")?;
     Ok(ExitCode::from(EX_CONFIG))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        config: ConfigArgs,
+    }
+
+    #[test]
+    fn the_arguments_are_sound() {
+        Program::command().debug_assert();
+    }
+
+    #[test]
+    fn levels_may_be_upper_case() {
+        let program =
+            Program::parse_from(["p", "--config", "-", "--log-level", "WARN", "--aws-region", "eu-west-1"]);
+        assert_eq!(program.config.config, "-");
+        assert_eq!(program.config.log_level, Some(LogLevel::Warn));
+        assert_eq!(program.config.aws_region.as_deref(), Some("eu-west-1"));
+    }
+}
