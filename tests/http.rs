@@ -161,9 +161,9 @@ fn health_is_503_only_for_what_a_restart_cures() {
         port: server.local_addr().port(),
         timeout_seconds: 20,
     };
-    let answer = healthcheck::ask(&args).unwrap();
-    assert!(answer.alive);
-    assert_eq!(answer.to_string(), "degraded\n  sink kds fails: access denied");
+    let mut printed = Vec::new();
+    assert!(healthcheck::run(&args, &mut printed).unwrap());
+    assert_eq!(String::from_utf8(printed).unwrap(), "degraded\n  sink kds fails: access denied\n");
 
     board.add_watch(Watch {
         name: "decode gate".into(),

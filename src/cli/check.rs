@@ -7,30 +7,26 @@ use std::process::ExitCode;
 use crate::config::{CameraSpec, Settings, Start};
 use crate::publish::PublishSpec;
 
-use super::config_args::{ConfigArgs, refuse};
+use super::config_args::ConfigArgs;
 
 /// Says what is wrong with a configuration, with line and column, or what it asks for.
 ///
 /// Works offline: nothing is asked of AWS, and models are not loaded, only looked for (`--live` is not in this version).
 /// Exit codes: 0 the configuration is good; 78 it has mistakes or names model files that are not here.
 #[derive(Clone, Debug, clap::Args)]
-pub struct CheckArgs {
+pub(super) struct CheckArgs {
     /// Which configuration.
     #[command(flatten)]
-    pub config: ConfigArgs,
+    config: ConfigArgs,
 }
 
 impl CheckArgs {
     /// Checks it.
     ///
     /// # Errors
-    /// Standard output or standard error is closed.
-    pub fn run(self) -> anyhow::Result<ExitCode> {
-        let checked = self.config.load().and_then(|settings| settings.missing_files().map(|()| settings));
-        match checked {
-            Ok(settings) => print(&settings, &mut io::stdout().lock())?,
-            Err(errors) => return Ok(refuse(&errors)?),
-        }
+    /// The configuration is wrong, or standard output is closed.
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        print(&self.config.load()?, &mut io::stdout().lock())?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 #[derive(Clone, Debug, clap::Args)]
 pub struct HealthcheckArgs {
     /// The address that the service listens on; 0.0.0.0 and [::] are asked on loopback
-    #[arg(long, env = "HTTP_HOST", default_value = "127.0.0.1")]
+    #[arg(long, env = "HTTP_HOST", default_value = "127.0.0.1", value_parser = host)]
     pub host: IpAddr,
     /// The port that the service listens on
     #[arg(long, env = "HTTP_PORT", default_value_t = 8080)]
@@ -68,6 +68,17 @@ impl fmt::Display for Answer {
 /// Bytes of an answer at most.
 const ANSWER_BYTES: usize = 1 << 20;
 
+/// Asks once, writes what was said to `out`, and gives whether the service is to be kept: exit 0, else 1.
+///
+/// # Errors
+/// `out` cannot be written.
+pub fn run(args: &HealthcheckArgs, out: &mut impl Write) -> io::Result<bool> {
+    match ask(args) {
+        Ok(answer) => writeln!(out, "{answer}").map(|()| answer.alive),
+        Err(error) => writeln!(out, "{error}").map(|()| false),
+    }
+}
+
 /// Asks once.
 ///
 /// # Errors
@@ -78,6 +89,13 @@ pub fn ask(args: &HealthcheckArgs) -> Result<Answer, HealthcheckError> {
     let no_answer = |source| HealthcheckError::NoAnswer { addr, timeout_seconds, source };
     let reply = fetch(addr, Duration::from_secs(timeout_seconds)).map_err(no_answer)?;
     read(&reply).map_err(|reason| HealthcheckError::Foreign { addr, reason })
+}
+
+fn host(text: &str) -> Result<IpAddr, String> {
+    match text {
+        "localhost" => Ok(Ipv4Addr::LOCALHOST.into()),
+        address => address.parse().map_err(|_| "give an IP address, such as 127.0.0.1".to_owned()),
+    }
 }
 
 fn reachable(host: IpAddr) -> IpAddr {
@@ -143,8 +161,10 @@ mod tests {
     #[test]
     fn nobody_there_says_where_was_asked() {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let error = ask(&args(free.port())).unwrap_err().to_string();
-        assert!(error.contains(&format!("http://{free}/healthz")), "{error}");
+        let mut said = Vec::new();
+        assert!(!run(&args(free.port()), &mut said).unwrap());
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.contains(&format!("no answer from http://{free}/healthz")), "{said}");
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! `cameras.yaml`: as written -> as meant. Only the second can be built.
 //!
-//! The way of a file: YAML into a tree that knows its places (`tree`), `${NAME}` expanded (`expand`), held against the schema that
-//! is made from the types (`shape`), read into those types (`written`), and from them what is meant (`lower`, `meant`). Each step
+//! The way of a file: YAML into a tree that knows its places (`tree`), `${NAME}` expanded (`expand`), held
+//! against the schema that
+//! is made from the types (`shape`), read into those types (`written`), and from them what is meant (`lower`,
+//! `meant`). Each step
 //! reports every mistake that it finds; a later step runs only where the earlier found none.
 
 mod errors;
@@ -71,8 +73,6 @@ impl ConfigSource {
 pub struct Overrides {
     /// `--aws-region`, `AWS_REGION`
     pub region: Option<String>,
-    /// `--log-level`, `LOG_LEVEL`
-    pub log_level: Option<LogLevel>,
 }
 
 /// The settings that `source` asks for, with `overrides` applied.
@@ -109,7 +109,6 @@ pub fn parse(
     if let Some(region) = &overrides.region {
         settings.region = Some(region.clone());
     }
-    settings.log_level = overrides.log_level.unwrap_or(settings.log_level);
     Ok(settings)
 }
 

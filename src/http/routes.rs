@@ -10,8 +10,8 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{from_fn_with_state, map_response};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{MethodRouter, get};
 use axum::{Router, extract::DefaultBodyLimit};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
@@ -60,7 +60,8 @@ pub(super) fn router(site: Arc<Site>) -> Router {
         .merge(guarded)
         .route("/page.css", fixed("text/css; charset=utf-8", include_str!("page/page.css")))
         .route("/page.js", fixed("text/javascript; charset=utf-8", include_str!("page/page.js")))
-        .route("/login", post(guard::sign_in))
+        .route("/icon.svg", fixed("image/svg+xml", include_str!("page/icon.svg")))
+        .route("/login", get(|| async { Redirect::to("/") }).post(guard::sign_in))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))

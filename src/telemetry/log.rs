@@ -10,21 +10,14 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer};
 
+use crate::config::LogFormat;
+
 /// Crates that log requests, headers or credentials below INFO: they are never heard there.
 const WIRE: [&str; 8] =
     ["aws_config", "aws_credential_types", "aws_runtime", "aws_sig", "aws_smithy", "h2", "hyper", "rustls"];
 
 /// Our own crates: a bare level is theirs.
 const OWN: [&str; 3] = ["kvs_infer", "kvs_mkv", "kvs_sim"];
-
-/// How a line looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// For eyes.
-    Text,
-}
 
 /// Where lines go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

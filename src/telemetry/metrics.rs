@@ -2,14 +2,22 @@
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-use super::{Kind, Metric, http};
+use super::{Kind, Metric, camera, decide, decode, detect, http, publish, source};
 
 /// Upper bounds of every duration, seconds: an inference takes milliseconds, a reconnect minutes.
 const SECONDS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 10.0, 60.0];
 
 /// The table of each stage, in the order of the way.
-const TABLES: &[&[Metric]] = &[http::METRICS];
+const TABLES: &[&[Metric]] = &[
+    source::METRICS,
+    decode::METRICS,
+    detect::METRICS,
+    decide::METRICS,
+    camera::METRICS,
+    publish::METRICS,
+    http::METRICS,
+];
 
 /// Every metric of the program.
 #[must_use]
@@ -66,19 +74,26 @@ mod tests {
 
     use super::*;
 
-    /// Names that are used in the sources of this folder, with the macro that uses them.
-    fn names_in(source: &str) -> Vec<(Kind, String)> {
+    /// A metric as the sources of this folder use it: kind, name, labels.
+    type Use = (Kind, String, Vec<String>);
+
+    fn uses_in(source: &str) -> Vec<Use> {
         let macros =
             [("counter!(", Kind::Counter), ("gauge!(", Kind::Gauge), ("histogram!(", Kind::Histogram)];
-        let mut names = Vec::new();
-        for (call, kind) in macros {
-            for rest in source.split(call).skip(1) {
-                if let Some(name) = rest.trim_start().strip_prefix('"').and_then(|r| r.split('"').next()) {
-                    names.push((kind, name.to_owned()));
-                }
-            }
-        }
-        names
+        let uses = macros.into_iter().flat_map(|(call, kind)| {
+            let calls = source.split(call).skip(1).map(|rest| rest.split(';').next().unwrap());
+            calls.filter_map(move |call| {
+                let name = call.trim_start().strip_prefix('"')?.split('"').next()?;
+                Some((kind, name.to_owned(), labels_in(call)))
+            })
+        });
+        uses.collect()
+    }
+
+    fn labels_in(call: &str) -> Vec<String> {
+        let mut before: Vec<_> = call.split("=>").collect();
+        before.pop();
+        before.iter().filter_map(|text| text.rsplit('"').nth(1)).map(str::to_owned).collect()
     }
 
     fn sources(folder: &Path) -> Vec<PathBuf> {
@@ -90,12 +105,13 @@ mod tests {
     }
 
     #[test]
-    fn every_metric_that_is_emitted_stands_in_the_table_with_its_kind() {
+    fn every_metric_that_is_emitted_stands_in_the_table_with_its_kind_and_labels() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/telemetry");
-        let table: Vec<_> = all_metrics().iter().map(|m| (m.kind, m.name.to_owned())).collect();
+        let labels = |metric: &Metric| metric.labels.iter().map(|label| (*label).to_owned()).collect();
+        let table: Vec<Use> = all_metrics().iter().map(|m| (m.kind, m.name.to_owned(), labels(m))).collect();
         let mut seen = 0;
         for path in sources(&folder).iter().filter(|path| !path.ends_with("metrics.rs")) {
-            for used in names_in(&std::fs::read_to_string(path).unwrap()) {
+            for used in uses_in(&std::fs::read_to_string(path).unwrap()) {
                 assert!(table.contains(&used), "{}: {used:?} is not in its METRICS table", path.display());
                 seen += 1;
             }

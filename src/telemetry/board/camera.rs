@@ -8,7 +8,9 @@ use serde::Serialize;
 
 use super::feed::Feed;
 use super::{lock, whole_ms};
-use crate::frame::{BBox, CameraId, Event, Frame};
+use crate::decode::Mode;
+use crate::frame::{CameraId, Event, Frame};
+use crate::publish::picture::Label;
 
 /// The span over which looks a second are measured.
 const RATE_SPAN: Duration = Duration::from_secs(5);
@@ -16,16 +18,8 @@ const RATE_SPAN: Duration = Duration::from_secs(5);
 /// Looks that the rate remembers at most: 60 a second over its span.
 const RATE_LOOKS: usize = 300;
 
-/// How a camera is read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// The newest frame wins.
-    #[default]
-    Live,
-    /// No sampled frame is dropped.
-    CatchUp,
-}
+/// Latencies that are kept for the percentiles.
+const LATENCIES: usize = 1_000;
 
 /// What a camera's reader does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -39,15 +33,6 @@ pub enum State {
     Waiting,
     /// It cannot read, and tries again later.
     Down,
-}
-
-/// What is written beside a box.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Label {
-    /// Where, in frame pixels.
-    pub bbox: BBox,
-    /// `person 87 %`
-    pub text: String,
 }
 
 /// The newest frame that was looked at.
@@ -115,6 +100,10 @@ pub struct CameraRow {
     pub fragments: u64,
     /// Events.
     pub events: u64,
+    /// From the arrival of the confirming frame until its event was taken in: median of the latest events, ms.
+    pub latency_p50_ms: Option<f64>,
+    /// The same, 99th percentile, ms.
+    pub latency_p99_ms: Option<f64>,
     /// Connections after the first.
     pub reconnects: u64,
     /// Footage that was jumped over, ms.
@@ -147,6 +136,7 @@ struct Now {
     frames: FrameCounts,
     fragments: u64,
     events: u64,
+    latencies: VecDeque<Duration>,
     reconnects: u64,
     skipped_ms: u64,
 }
@@ -173,6 +163,7 @@ impl CameraBoard {
             frames: FrameCounts::default(),
             fragments: 0,
             events: 0,
+            latencies: VecDeque::new(),
             reconnects: 0,
             skipped_ms: 0,
         };
@@ -258,10 +249,11 @@ impl CameraBoard {
         drop(before);
     }
 
-    /// An event was made. One with the id of a kept event is the same, read again, and not shown twice.
-    pub fn event(&self, event: &Event) {
+    /// An event was made, `latency` after its confirming frame arrived. One with the id of a kept event is the same, read
+    /// again, and not shown twice.
+    pub fn event(&self, event: &Event, latency: Duration) {
         if self.inner.feed.push(event) {
-            self.write(|now| now.events += 1);
+            self.write(|now| now.event(latency));
         }
     }
 
@@ -300,6 +292,8 @@ impl CameraBoard {
             frames: now.frames.clone(),
             fragments: now.fragments,
             events: now.events,
+            latency_p50_ms: percentile_ms(&now.latencies, 0.50),
+            latency_p99_ms: percentile_ms(&now.latencies, 0.99),
             reconnects: now.reconnects,
             skipped_ms: now.skipped_ms,
         }
@@ -324,6 +318,14 @@ impl Now {
         self.trouble = None;
     }
 
+    fn event(&mut self, latency: Duration) {
+        self.events += 1;
+        if self.latencies.len() == LATENCIES {
+            self.latencies.pop_front();
+        }
+        self.latencies.push_back(latency);
+    }
+
     /// Gives the picture before, so that its memory is freed outside the lock.
     fn look(&mut self, frame: Arc<Frame>, labels: Arc<[Label]>, at: Instant) -> Option<Picture> {
         self.frames.inferred += 1;
@@ -334,6 +336,20 @@ impl Now {
         let version = self.picture.as_ref().map_or(0, |picture| picture.version) + 1;
         self.picture.replace(Picture { version, frame, labels })
     }
+}
+
+/// The smallest of `latencies` that a share of `rank` (0..=1) of them does not exceed, ms; `None` without any.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "at most LATENCIES"
+)]
+fn percentile_ms(latencies: &VecDeque<Duration>, rank: f64) -> Option<f64> {
+    let mut sorted: Vec<_> = latencies.iter().collect();
+    sorted.sort_unstable();
+    let index = ((sorted.len() as f64 * rank).ceil() as usize).saturating_sub(1);
+    sorted.get(index).map(|latency| latency.as_secs_f64() * 1000.0)
 }
 
 fn age_ms(from: Instant, to: Instant) -> u64 {

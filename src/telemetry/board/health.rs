@@ -74,7 +74,7 @@ fn about_camera(row: &CameraRow) -> Option<String> {
     let id = &row.id;
     if let Some(error) = &row.error {
         let since = span(Duration::from_millis(row.error_for_ms.unwrap_or(0)));
-        return Some(format!("camera {id} is down for {since}: {error}"));
+        return Some(format!("camera {id} has been down for {since}: {error}"));
     }
     let quiet = row.state == State::Waiting && row.state_for_ms >= QUIET_MS;
     quiet.then(|| {
@@ -147,7 +147,7 @@ mod tests {
                 down.clone(),
                 vec![],
                 Status::Failed,
-                vec!["thread detect street has ended", "camera gate is down for 0 ms: no such stream"],
+                vec!["thread detect street has ended", "camera gate has been down for 0 ms: no such stream"],
             ),
             (
                 "a down camera",
@@ -155,7 +155,7 @@ mod tests {
                 down,
                 vec![],
                 Status::Degraded,
-                vec!["camera gate is down for 0 ms: no such stream"],
+                vec!["camera gate has been down for 0 ms: no such stream"],
             ),
             (
                 "a failing sink",

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-pub use camera::{CameraBoard, CameraRow, FrameCounts, Label, Mode, Picture, State};
+pub use camera::{CameraBoard, CameraRow, FrameCounts, Picture, State};
 pub use health::{Health, Status, Watch};
 
 use crate::frame::{CameraId, Event};
