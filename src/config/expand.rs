@@ -1,8 +1,7 @@
 //! `${NAME}` in values: from the environment; `${camera_id}` in the prefix of a camera's snapshots.
 //!
 //! `$$` stands for a dollar sign; a dollar sign before anything else stands for itself. Keys are not
-//! expanded, and what a
-//! variable holds is not expanded again.
+//! expanded, and what a variable holds is not expanded again.
 
 use super::errors::Problems;
 use super::place::KeyPath;
