@@ -17,7 +17,7 @@ use super::config_args::ConfigArgs;
 pub(super) struct CheckArgs {
     /// Which configuration.
     #[command(flatten)]
-    pub(super) config: ConfigArgs,
+    config: ConfigArgs,
 }
 
 impl CheckArgs {

@@ -7,10 +7,10 @@ use crate::config::{ConfigErrors, ConfigSource, Overrides, Settings, load};
 pub(super) struct ConfigArgs {
     /// The configuration file; `-` reads standard input (s3:// is not in this version)
     #[arg(long, value_name = "FILE", env = "CONFIG_FILE", default_value = "/app/config/cameras.yaml")]
-    pub(super) config: String,
+    config: String,
     /// The AWS region, in place of the file's `aws.region`
     #[arg(long, value_name = "REGION", env = "AWS_REGION")]
-    pub(super) aws_region: Option<String>,
+    aws_region: Option<String>,
 }
 
 impl ConfigArgs {

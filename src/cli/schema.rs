@@ -10,7 +10,7 @@ use crate::telemetry::{Kind, Metric, all_metrics};
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct SchemaArgs {
     /// Of what.
-    pub of: Subject,
+    of: Subject,
 }
 
 /// What is described.

@@ -15,7 +15,6 @@ pub enum ConfigErrors {
         /// The file as it was named.
         file: String,
         /// What the system says.
-        #[source]
         why: io::Error,
     },
     /// The file is elsewhere: fetch it first.
@@ -89,7 +88,7 @@ impl Problems {
 
     /// All, in the order of the file.
     pub(super) fn into_sorted(mut self) -> Vec<Problem> {
-        self.0.sort_by(|a, b| a.place.cmp(&b.place));
+        self.0.sort_by_key(|problem| problem.place);
         self.0
     }
 }
@@ -112,23 +111,21 @@ struct Report<'a> {
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for problem in self.problems {
-            self.one(f, problem)?;
-        }
         let count = self.problems.len();
-        write!(f, "config {}: {count} {}", self.file, if count == 1 { "mistake" } else { "mistakes" })
+        write!(f, "config {} has {count} {}", self.file, if count == 1 { "mistake" } else { "mistakes" })?;
+        self.problems.iter().try_for_each(|problem| self.one(f, problem))
     }
 }
 
 impl Report<'_> {
     fn one(&self, f: &mut fmt::Formatter<'_>, problem: &Problem) -> fmt::Result {
         let colon = if problem.key.is_empty() { "" } else { ": " };
-        writeln!(f, "error: {}{colon}{}", problem.key, problem.message)?;
+        writeln!(f, "\n\n{}{colon}{}", problem.key, problem.message)?;
         match problem.place {
             Some(place) => self.snippet(f, place)?,
             None => writeln!(f, "  --> {}", self.file)?,
         }
-        writeln!(f, "   = help: {}\n", problem.remedy)
+        write!(f, "   = help: {}", problem.remedy)
     }
 
     fn snippet(&self, f: &mut fmt::Formatter<'_>, place: Place) -> fmt::Result {

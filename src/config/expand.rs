@@ -1,7 +1,7 @@
 //! `${NAME}` in values: from the environment; `${camera_id}` in the prefix of a camera's snapshots.
 //!
-//! `$$` stands for a dollar sign; a dollar sign before anything else stands for itself. Keys are not expanded, and what a
-//! variable holds is not expanded again.
+//! `$$` stands for a dollar sign; a dollar sign before anything else stands for itself. Keys are not
+//! expanded, and what a variable holds is not expanded again.
 
 use super::errors::Problems;
 use super::place::KeyPath;
@@ -52,7 +52,8 @@ impl Expander<'_> {
         }
     }
 
-    /// The id of the camera that `node` is, if it is one; a stand-in where its id is missing or wrong, which is reported elsewhere.
+    /// The id of the camera that `node` is, if it is one; a stand-in where its id is missing or wrong, which
+    /// is reported elsewhere.
     fn camera_id_of(&self, node: &Node, path: &KeyPath) -> Option<String> {
         let is_camera = path.steps().len() == 2 && path.to_string().starts_with("cameras[");
         let id = match node.get("id").map(|id| &id.value) {

@@ -1,8 +1,9 @@
 //! `cameras.yaml`: as written -> as meant. Only the second can be built.
 //!
-//! The way of a file: YAML into a tree that knows its places (`tree`), `${NAME}` expanded (`expand`), held against the schema that
-//! is made from the types (`shape`), read into those types (`written`), and from them what is meant (`lower`, `meant`). Each step
-//! reports every mistake that it finds; a later step runs only where the earlier found none.
+//! The way of a file: YAML into a tree that knows its places (`tree`), `${NAME}` expanded (`expand`), held
+//! against the schema that is made from the types (`shape`), read into those types (`written`), and from them
+//! what is meant (`lower`, `meant`). Each step reports every mistake that it finds; a later step runs only where
+//! the earlier found none.
 
 mod errors;
 mod expand;

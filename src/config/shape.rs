@@ -7,7 +7,8 @@ use super::place::{KeyPath, Place};
 use super::tree::{Key, Node, Value};
 use super::written::{NOT_IN_THIS_VERSION, REMEDY};
 
-/// Reports all in which `root` is not as `schema` says. Text from the environment becomes the number or boolean that is asked for.
+/// Reports all in which `root` is not as `schema` says. Text from the environment becomes the number or
+/// boolean that is asked for.
 pub(super) fn check(root: &mut Node, schema: &Json, problems: &mut Problems) {
     Shape { root: schema, problems }.node(root, schema, &KeyPath::default());
 }
@@ -44,7 +45,8 @@ impl Shape<'_> {
         }
     }
 
-    /// The schema that `schema` stands for, with references followed and of several the one of the node's kind.
+    /// The schema that `schema` stands for, with references followed and of several the one of the node's
+    /// kind.
     fn branch(&self, node: &Node, schema: &Json) -> Json {
         if let Some(name) = schema.get("$ref").and_then(Json::as_str) {
             return self.branch(node, &self.definition(name));
@@ -344,7 +346,7 @@ pub(super) fn closest<'n>(given: &str, names: &[&'n str]) -> Option<&'n str> {
 
 fn shown(node: &Node) -> String {
     match &node.value {
-        Value::Null => "nothing".to_owned(),
+        Value::Null => "an empty value".to_owned(),
         Value::Bool(flag) => flag.to_string(),
         Value::Number(number) => number.to_string(),
         Value::Text { text, expanded } => shown_text(text, *expanded),

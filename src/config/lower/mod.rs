@@ -6,7 +6,7 @@ mod pipeline;
 mod roi;
 mod sinks;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +26,8 @@ pub(super) struct Lowering<'a> {
     problems: Problems,
     named_models: BTreeMap<&'a str, Option<Arc<ModelSpec>>>,
     models_in_place: BTreeMap<String, Arc<ModelSpec>>,
-    needed_files: BTreeSet<KeyPath>,
+    /// The paths that enabled cameras need, and the key that names each first.
+    needed_files: BTreeMap<String, KeyPath>,
 }
 
 impl<'a> Lowering<'a> {
@@ -38,7 +39,7 @@ impl<'a> Lowering<'a> {
             problems: Problems::default(),
             named_models: BTreeMap::new(),
             models_in_place: BTreeMap::new(),
-            needed_files: BTreeSet::new(),
+            needed_files: BTreeMap::new(),
         }
     }
 
@@ -80,11 +81,8 @@ impl<'a> Lowering<'a> {
 
     fn files(&self, source: Arc<Source>) -> ModelFiles {
         let mut files = ModelFiles::new(source);
-        for key in &self.needed_files {
-            let node = self.root.nearest(key);
-            if let super::tree::Value::Text { text, .. } = &node.value {
-                files.push(key.clone(), node.place, text.into());
-            }
+        for (path, key) in &self.needed_files {
+            files.push(key.clone(), self.root.nearest(key).place, path.into());
         }
         files
     }

@@ -58,7 +58,8 @@ impl Lowering<'_> {
     pub(super) fn model(&mut self, given: &str, at: &KeyPath, needed: bool) -> Option<Arc<ModelSpec>> {
         if let Some(model) = self.named_models.get(given) {
             let model = model.clone();
-            self.note_needed(root_key("models").key(given).key("path"), needed);
+            let path = self.written.models.get(given).map_or("", |model| &model.path);
+            self.note_needed(path, root_key("models").key(given).key("path"), needed);
             return model;
         }
         if !looks_like_path(given) {
@@ -66,18 +67,15 @@ impl Lowering<'_> {
             return None;
         }
         let path = self.onnx_path(given, at)?.to_owned();
-        if let Some(model) = self.models_in_place.get(&path) {
-            return Some(Arc::clone(model));
-        }
-        self.note_needed(at.clone(), needed);
-        let model = Arc::new(model_in_place(&path));
-        self.models_in_place.insert(path, Arc::clone(&model));
-        Some(model)
+        self.note_needed(&path, at.clone(), needed);
+        let model =
+            self.models_in_place.entry(path).or_insert_with_key(|path| Arc::new(model_in_place(path)));
+        Some(Arc::clone(model))
     }
 
-    fn note_needed(&mut self, key: KeyPath, needed: bool) {
-        if needed {
-            self.needed_files.insert(key);
+    fn note_needed(&mut self, path: &str, key: KeyPath, needed: bool) {
+        if needed && !self.needed_files.contains_key(path) {
+            self.needed_files.insert(path.to_owned(), key);
         }
     }
 

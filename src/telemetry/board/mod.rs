@@ -200,12 +200,14 @@ impl Board {
         self.inner.feed.follow(after)
     }
 
-    /// Whether the service is well, and if not, why.
+    /// Whether the service is well, and if not, why. A thread that ends while the service stops is no fault.
     #[must_use]
     pub fn health(&self) -> Health {
         let now = Instant::now();
         let watches = lock(&self.inner.watches);
-        Health::of(&watches, &self.snapshot_at(now), &self.sinks(), now)
+        let stopping = self.readiness() == Readiness::Stopping;
+        let watched = if stopping { &[] } else { watches.as_slice() };
+        Health::of(watched, &self.snapshot_at(now), &self.sinks(), now)
     }
 
     /// When the service started, since the Unix epoch.

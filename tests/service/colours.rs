@@ -1,0 +1,58 @@
+//! Footage with exact truth: coloured rectangles on black, stored in a local KVS, and a model that answers to colours.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use kvs_infer::detect::cache_dir;
+use kvs_sim::{Pace, Sim, SimConfig, append_clip};
+
+/// Frames of the clip: 9 s at 10 frames a second, a key frame each second.
+pub(crate) const FRAMES: u64 = 90;
+/// What is seen, in order; each for two seconds, from seconds 1, 4 and 7 on.
+pub(crate) const LABELS: [&str; 3] = ["red", "green", "blue"];
+
+/// The model that answers to red, green and blue.
+pub(crate) fn model() -> PathBuf {
+    let model = cache_dir().unwrap().join("models/tiny/yolov8.onnx");
+    assert!(model.exists(), "{} is missing: run scripts/setup test", model.display());
+    model
+}
+
+/// Writes the clip; `b_frames` between references.
+pub(crate) fn film(dir: &Path, b_frames: u32) -> PathBuf {
+    let clip = dir.join(format!("colours-{b_frames}.mp4"));
+    let boxes = "drawbox=x=16:y=16:w=32:h=32:c=0xFF0000:t=fill:enable='between(t,1,2.95)',\
+                 drawbox=x=64:y=16:w=48:h=32:c=0x00FF00:t=fill:enable='between(t,4,5.95)',\
+                 drawbox=x=32:y=64:w=32:h=48:c=0x0000FF:t=fill:enable='between(t,7,8.95)',format=yuv420p";
+    let made = Command::new("ffmpeg")
+        .args(["-v", "error", "-y", "-f", "lavfi", "-i", "color=black:s=128x128:r=10:d=9,format=rgb24"])
+        .args(["-vf", boxes, "-c:v", "libx264", "-crf", "12", "-g", "10", "-keyint_min", "10", "-sc_threshold", "0"])
+        .args(["-bf", &b_frames.to_string()])
+        .arg(&clip)
+        .status()
+        .expect("ffmpeg is needed: run scripts/setup test");
+    assert!(made.success());
+    clip
+}
+
+/// A local KVS that answers on a port of its own.
+pub(crate) fn sim() -> Sim {
+    Sim::start(SimConfig::default()).unwrap()
+}
+
+/// Stores the clip as the footage of `stream`, made an hour ago.
+pub(crate) async fn store(sim: &Sim, stream: &str, clip: &Path) {
+    let stream = sim.store().stream_or_create(stream).unwrap();
+    let start = SystemTime::now() - Duration::from_secs(3600);
+    append_clip(&stream, clip, Pace::Asap, start).await.unwrap();
+}
+
+/// A camera that reads all that is stored.
+pub(crate) fn camera(id: &str) -> String {
+    format!(
+        "  - id: {id}\n    kvs_stream_name: {id}-stream\n    playback: {{ start: EARLIEST }}\n    pipeline:\n      - type: objects\n        \
+         objects: {{ yolo_weights: {} }}\n",
+        model().display()
+    )
+}

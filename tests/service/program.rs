@@ -1,0 +1,158 @@
+//! The built binary, and what it says.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// An answer that takes longer fails the test.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// `kvs-infer run`, ready; killed when dropped.
+pub(crate) struct Program {
+    child: Child,
+    log: Option<JoinHandle<Vec<String>>>,
+    http: SocketAddr,
+    dir: Option<TempDir>,
+}
+
+/// How the program ended.
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) took: Duration,
+    pub(crate) log: Vec<String>,
+    /// The folder that it ran in.
+    pub(crate) dir: TempDir,
+}
+
+impl Program {
+    /// Starts it with `config`, in a folder of its own, against the server at `kvs` and, where there is one, `aws`.
+    pub(crate) fn start(config: &str, kvs: &str, aws: Option<&str>) -> Self {
+        let dir = TempDir::new().unwrap();
+        let file = dir.path().join("cameras.yaml");
+        std::fs::write(&file, config).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_kvs-infer"))
+            .args(["run", "--http-host", "127.0.0.1", "--http-port", "0", "--config"])
+            .arg(&file)
+            .current_dir(dir.path())
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_ENDPOINT_URL", aws.unwrap_or(kvs))
+            .env("AWS_ENDPOINT_URL_KINESIS_VIDEO", kvs)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let http = ready(&mut lines);
+        let log = std::thread::spawn(move || lines.lines().map(Result::unwrap).collect());
+        Self { child, log: Some(log), http, dir: Some(dir) }
+    }
+
+    /// What `path` answers: the status and the body.
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
+        let mut answer = String::new();
+        self.ask(path).read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, body.to_owned())
+    }
+
+    /// The row of `camera` in `/api/cameras`.
+    pub(crate) fn camera(&self, camera: &str) -> Value {
+        let (status, body) = self.get("/api/cameras");
+        assert_eq!(status, 200, "{body}");
+        let cameras: Value = serde_json::from_str(&body).unwrap();
+        let rows = cameras.as_array().or_else(|| cameras["cameras"].as_array()).unwrap();
+        rows.iter().find(|row| row["id"] == camera).unwrap().clone()
+    }
+
+    /// The row of `camera` once `frames` frames were looked at.
+    pub(crate) fn camera_after(&self, camera: &str, frames: u64) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let row = self.camera(camera);
+            if row["frames"]["inferred"] == frames {
+                return row;
+            }
+            assert!(Instant::now() < deadline, "{frames} frames were awaited: {row:#}");
+        }
+    }
+
+    /// The events as they come, from the first.
+    pub(crate) fn follow(&self) -> impl Iterator<Item = Value> + use<> {
+        let lines = BufReader::new(self.ask("/api/events?follow=1")).lines();
+        let events = lines.map(Result::unwrap).filter_map(|line| {
+            let event = line.strip_prefix("data:")?.trim().to_owned();
+            Some(serde_json::from_str(&event).unwrap())
+        });
+        events.filter(|event: &Value| event.get("event_id").is_some())
+    }
+
+    /// Events until one of each `(camera, label)` has come.
+    pub(crate) fn events_until(&self, wanted: &[(&str, &str)]) -> Vec<Value> {
+        let mut missing: Vec<_> = wanted.to_vec();
+        let mut events = Vec::new();
+        for event in self.follow() {
+            missing.retain(|(camera, label)| event["camera_id"] != *camera || event["payload"]["label"] != *label);
+            events.push(event);
+            if missing.is_empty() {
+                return events;
+            }
+        }
+        panic!("the events ended before {missing:?}");
+    }
+
+    /// Sends SIGTERM and does not wait.
+    pub(crate) fn terminate(&self) {
+        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(mut self) -> Ended {
+        let begun = Instant::now();
+        let status = self.child.wait().unwrap();
+        let took = begun.elapsed();
+        Ended { status, took, log: self.log.take().unwrap().join().unwrap(), dir: self.dir.take().unwrap() }
+    }
+
+    /// SIGTERM, and its end.
+    pub(crate) fn stop(self) -> Ended {
+        self.terminate();
+        self.wait()
+    }
+
+    fn ask(&self, path: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.http).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.http).unwrap();
+        stream
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if self.log.is_some() {
+            self.child.kill().unwrap();
+            self.child.wait().unwrap();
+        }
+    }
+}
+
+fn ready(lines: &mut BufReader<ChildStdout>) -> SocketAddr {
+    let mut told = String::new();
+    loop {
+        let mut line = String::new();
+        assert!(lines.read_line(&mut line).unwrap() > 0, "the program ended before it was ready:\n{told}");
+        told.push_str(&line);
+        let entry: Value = serde_json::from_str(&line).unwrap();
+        if entry["message"] == "ready" {
+            return entry["http"].as_str().unwrap().parse().unwrap();
+        }
+    }
+}
