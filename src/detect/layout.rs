@@ -182,7 +182,14 @@ fn recognise(outputs: &[OutputShape], classes: usize) -> Result<Head, ModelFault
     match (&fitting[..], &heads[..]) {
         ([head], _) => Ok(*head),
         ([], [(head, Some(model))]) => Err(class_count(*head, outputs, *model, classes)),
-        ([], _) => Err(ModelFault::Unknown { outputs: listed(outputs), classes }),
+        ([], _) => {
+            let count =
+                |(head, model): &(Head, Option<usize>)| Some(format!("{} as {}", (*model)?, head.layout));
+            let counts: Vec<_> = heads.iter().filter_map(count).collect();
+            let counts =
+                if counts.is_empty() { String::new() } else { format!(" (they have {})", counts.join(", ")) };
+            Err(ModelFault::Unknown { outputs: listed(outputs), classes, counts })
+        }
         (several, _) => {
             let names: Vec<_> = several.iter().map(|head| head.layout.as_str()).collect();
             Err(ModelFault::Ambiguous { outputs: listed(outputs), classes, fits: names.join(" and ") })
@@ -279,7 +286,13 @@ mod tests {
                 91,
                 &["`logits` [1, 300, 80] has 80 classes as detr", "but 91 class names"],
             ),
-            ("count, untold", auto, V8, 3, &["with 3 classes fit no layout", "[1, 84, 8400]"]),
+            (
+                "count, untold",
+                auto,
+                V8,
+                3,
+                &["3 class names fit no layout (they have 80 as yolov8, 8395 as yolov5): ", "[1, 84, 8400]"],
+            ),
             ("masks", auto, MASKS, 80, &["`output1` [1, 32, 160, 160]", "fit no layout"]),
             ("rank", auto, &[("output0", &[1, 3])], 3, &["`output0` [1, 3]", "fit no layout"]),
             ("not that", LayoutChoice::Detr, V8, 80, &["are not of layout detr", "correct `layout`"]),
