@@ -9,4 +9,5 @@ pub mod decode;
 pub mod detect;
 pub mod publish;
 
+pub mod cli;
 pub mod telemetry;

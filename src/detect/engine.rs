@@ -290,7 +290,7 @@ fn grey(input: InputShape, slots: usize) -> Tensor {
 }
 
 fn faulty(spec: &ModelSpec, fault: ModelFault) -> DetectError {
-    DetectError::Model { model: spec.name.clone(), path: spec.path.clone(), fault }
+    DetectError::Model { model: spec.name.clone(), path: spec.path.clone(), fault: Box::new(fault) }
 }
 
 fn unreadable(frame: &Frame, fault: PictureFault) -> DetectError {

@@ -20,7 +20,7 @@ pub enum DetectError {
         /// Its file.
         path: PathBuf,
         /// What is wrong with it.
-        fault: ModelFault,
+        fault: Box<ModelFault>,
     },
     /// The CUDA device that was demanded does not work: give up on the model.
     #[error(

@@ -218,6 +218,8 @@ mod tests {
     use super::super::spec::LayoutChoice;
     use super::{Head, Layout, OutputShape, resolve};
 
+    type Shapes = &'static [(&'static str, &'static [usize])];
+
     fn outputs(shapes: &[(&str, &[usize])]) -> Vec<OutputShape> {
         let output = |(name, dims): &(&str, &[usize])| OutputShape {
             name: (*name).to_owned(),
@@ -227,15 +229,15 @@ mod tests {
         shapes.iter().map(output).collect()
     }
 
-    const V8: &[(&str, &[usize])] = &[("output0", &[1, 84, 8400])];
-    const V5: &[(&str, &[usize])] = &[("output0", &[1, 25200, 85])];
-    const END: &[(&str, &[usize])] = &[("output0", &[1, 300, 6])];
-    const DETR: &[(&str, &[usize])] = &[("logits", &[1, 300, 80]), ("pred_boxes", &[1, 300, 4])];
-    const DETR_OF_4: &[(&str, &[usize])] = &[("logits", &[1, 300, 4]), ("pred_boxes", &[1, 300, 4])];
-    const V5_WITH_HEADS: &[(&str, &[usize])] =
+    const V8: Shapes = &[("output0", &[1, 84, 8400])];
+    const V5: Shapes = &[("output0", &[1, 25200, 85])];
+    const END: Shapes = &[("output0", &[1, 300, 6])];
+    const DETR: Shapes = &[("logits", &[1, 300, 80]), ("pred_boxes", &[1, 300, 4])];
+    const DETR_OF_4: Shapes = &[("logits", &[1, 300, 4]), ("pred_boxes", &[1, 300, 4])];
+    const V5_WITH_HEADS: Shapes =
         &[("output", &[1, 25200, 85]), ("h1", &[1, 3, 80, 80, 85]), ("h2", &[1, 3, 40, 40, 85])];
-    const MASKS: &[(&str, &[usize])] = &[("output0", &[1, 116, 8400]), ("output1", &[1, 32, 160, 160])];
-    const UNNAMED_TWINS: &[(&str, &[usize])] = &[("a", &[1, 300, 4]), ("b", &[1, 300, 4])];
+    const MASKS: Shapes = &[("output0", &[1, 116, 8400]), ("output1", &[1, 32, 160, 160])];
+    const UNNAMED_TWINS: Shapes = &[("a", &[1, 300, 4]), ("b", &[1, 300, 4])];
 
     #[test]
     fn layouts_are_told_from_shapes_and_classes() {
@@ -262,7 +264,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_told_with_its_numbers() {
         let auto = LayoutChoice::Auto;
-        let cases: [(&str, _, &[(&str, &[usize])], usize, &[&str]); 11] = [
+        let cases: [(&str, _, Shapes, usize, &[&str]); 11] = [
             (
                 "ambiguous",
                 auto,

@@ -205,7 +205,7 @@ fn a_picture_that_is_not_whole_is_refused_and_nothing_written() {
     narrow.strides[1] = 4;
     let mut turned = whole.clone();
     turned.strides[0] = usize::MAX - 9;
-    let mut empty = whole.clone();
+    let mut empty = whole;
     empty.size.0 = 0;
     let short = |plane, have, need| PictureFault::Short { plane, have, need };
     let cases = [

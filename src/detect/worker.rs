@@ -78,9 +78,7 @@ pub(super) fn run(
     while let Ok(first) = requests.recv() {
         let batch = collect(requests, first, batching, crowded);
         crowded = batch.len() > 1;
-        pulse.set(Some(Instant::now()));
-        answer(model, batch, engine);
-        pulse.set(None);
+        answer(model, batch, engine, pulse);
     }
 }
 
@@ -103,14 +101,16 @@ fn collect(requests: &Receiver<Request>, first: Request, batching: Batching, cro
 }
 
 /// Looks at the batch, without those who wait no longer. A panic is an error of this batch only.
-fn answer(model: &str, mut batch: Vec<Request>, engine: &mut impl Look) {
+fn answer(model: &str, mut batch: Vec<Request>, engine: &mut impl Look, pulse: &Pulse) {
     batch.retain(|request| !request.answer.is_closed());
     if batch.is_empty() {
         return;
     }
     let (jobs, waiting): (Vec<Job>, Vec<_>) =
         batch.into_iter().map(|request| (request.job, (request.answer, request.place))).unzip();
+    pulse.set(Some(Instant::now()));
     let looked = catch_unwind(AssertUnwindSafe(|| engine.look(&jobs)));
+    pulse.set(None);
     let answers = looked.unwrap_or_else(|panic| panicked(model, &jobs, &*panic));
     for ((job, (waiting, place)), answer) in jobs.iter().zip(waiting).zip(answers) {
         if let Err(error) = &answer {

@@ -1,11 +1,9 @@
 //! Models of every layout see painted rectangles.
 
-mod detect_support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
-use detect_support::{Paint, USUAL, cached, frame, near, picture, spec, tiny};
+use super::support::{Paint, USUAL, cached, frame, near, picture, spec, tiny};
 use kvs_infer::decode::{Color, HostPicture, Matrix};
 use kvs_infer::detect::{
     Batching, DetectError, Detector, Device, Layout, LayoutChoice, ModelSpec, Thresholds,
