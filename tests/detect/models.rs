@@ -171,6 +171,19 @@ async fn each_camera_of_a_batch_gets_its_own_boxes() {
 }
 
 #[tokio::test]
+async fn nothing_of_a_frame_is_left_for_the_next_of_another_shape() {
+    let detector = Detector::start(&tiny("yolov8"), Device::Cpu, 1).unwrap();
+    let above_the_wide_one = frame("a", (64, 64), &[(Paint::Red, [8, 0, 40, 12])]);
+    let wide = frame("b", (128, 64), &[]);
+    let narrow = frame("c", (64, 128), &[]);
+    for (first, second) in [(&above_the_wide_one, &wide), (&wide, &narrow)] {
+        detector.detect(Arc::clone(first), USUAL).await.unwrap();
+        assert_eq!(detector.detect(Arc::clone(second), USUAL).await.unwrap(), []);
+    }
+    assert_eq!(told(&detector.detect(above_the_wide_one, USUAL).await.unwrap()), [("red", 0.9)]);
+}
+
+#[tokio::test]
 async fn a_bad_picture_is_an_error_of_its_own_and_the_next_is_looked_at() {
     let detector = Detector::start(&tiny("yolov8"), Device::Cpu, 1).unwrap();
     let color = Color { matrix: Matrix::Bt601, full_range: true };
