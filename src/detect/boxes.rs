@@ -125,3 +125,136 @@ fn detr(outputs: &Outputs<'_>, letterbox: &Letterbox, conf: f32) -> Vec<Found> {
     let rows = outputs.boxes.chunks_exact(4).zip(outputs.scores.chunks_exact(outputs.columns));
     rows.enumerate().filter_map(one).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{ProptestConfig, prop_assert_eq, proptest};
+
+    use super::super::layout::Layout;
+    use super::super::letterbox::Letterbox;
+    use super::super::nms::Candidate;
+    use super::{Outputs, candidates};
+
+    /// A frame twice as large as the model's input, without padding.
+    fn twice() -> Letterbox {
+        Letterbox::fit((128, 128), (64, 64)).unwrap()
+    }
+
+    fn read(layout: Layout, boxes: &[f32], scores: &[f32], columns: usize, conf: f32) -> Vec<Candidate> {
+        candidates(&Outputs { layout, boxes, scores, columns, classes: 2 }, &twice(), conf)
+    }
+
+    fn told(candidates: &[Candidate]) -> Vec<(usize, usize, f32, [f32; 4])> {
+        let tell = |c: &Candidate| (c.anchor, c.class, c.conf, [c.bbox.x1, c.bbox.y1, c.bbox.x2, c.bbox.y2]);
+        candidates.iter().map(tell).collect()
+    }
+
+    const NAN: f32 = f32::NAN;
+    const INF: f32 = f32::INFINITY;
+
+    #[test]
+    fn yolov8_gives_the_best_class_of_each_anchor() {
+        #[rustfmt::skip]
+        let output = [
+            10.0, 20.0, 30.0, 40.0, NAN,  // cx
+            10.0, 20.0, 30.0, 40.0, 10.0, // cy
+             4.0,  4.0,  4.0,  4.0,  4.0, // w
+             8.0,  8.0,  8.0,  8.0,  8.0, // h
+             0.9,  0.3,  0.6,  NAN,  0.9, // class 0
+             0.5,  0.4,  0.6,  INF,  0.1, // class 1
+        ];
+        let seen = read(Layout::Yolov8, &output, &output, 5, 0.4);
+        let want = [
+            (0, 0, 0.9, [16.0, 12.0, 24.0, 28.0]),
+            (1, 1, 0.4, [36.0, 32.0, 44.0, 48.0]),
+            (2, 0, 0.6, [56.0, 52.0, 64.0, 68.0]),
+        ];
+        assert_eq!(told(&seen), want);
+        assert_eq!(told(&read(Layout::Yolov8, &output, &output, 5, 0.7)), want[..1]);
+    }
+
+    #[test]
+    fn yolov5_multiplies_by_objectness() {
+        #[rustfmt::skip]
+        let output = [
+            10.0, 10.0, 4.0, 8.0, 1.0, 0.5, 0.9,
+            20.0, 20.0, 4.0, 8.0, 0.5, 0.5, 0.9, // 0.45
+            20.0, 20.0, 4.0, 8.0, 0.5, 0.7, 0.7, // 0.35
+            20.0, 20.0, 4.0, 8.0, NAN, 0.9, 0.9,
+            20.0, 20.0, 4.0, 8.0, 1.0, NAN, 0.8,
+            20.0, 20.0, INF, 8.0, 1.0, 0.9, 0.9,
+        ];
+        let seen = read(Layout::Yolov5, &output, &output, 7, 0.4);
+        let at = [36.0, 32.0, 44.0, 48.0];
+        let want = [(0, 1, 0.9, [16.0, 12.0, 24.0, 28.0]), (1, 1, 0.45, at), (4, 1, 0.8, at)];
+        assert_eq!(told(&seen), want);
+    }
+
+    #[test]
+    fn nms_gives_corners_and_drops_classes_that_are_not_there() {
+        #[rustfmt::skip]
+        let output = [
+             8.0, 6.0, 12.0, 14.0, 0.9, 1.0,
+            -8.0, 6.0, 99.0, 14.0, 0.5, 0.0, // over the edges
+             8.0, 6.0, 12.0, 14.0, 0.3, 0.0, // weak
+             8.0, 6.0, 12.0, 14.0, 0.9, 2.0,
+             8.0, 6.0, 12.0, 14.0, 0.9, -1.0,
+             8.0, 6.0, 12.0, 14.0, 0.9, NAN,
+             8.0, 6.0, 12.0, 14.0, NAN, 0.0,
+        ];
+        let seen = read(Layout::Nms, &output, &output, 6, 0.4);
+        assert_eq!(
+            told(&seen),
+            [(0, 1, 0.9, [16.0, 12.0, 24.0, 28.0]), (1, 0, 0.5, [0.0, 12.0, 128.0, 28.0])]
+        );
+        assert_eq!(read(Layout::Nms, &[], &[], 6, 0.4), []);
+    }
+
+    #[test]
+    fn detr_takes_the_sigmoid_and_fractions_of_the_input() {
+        #[rustfmt::skip]
+        let boxes = [
+            0.5, 0.25, 0.125, 0.25,
+            0.5, 0.25, 0.125, 0.25,
+            NAN, 0.25, 0.125, 0.25,
+        ];
+        let logits = [0.0, -9.0, -9.0, -8.0, 0.0, 0.0];
+        let seen = read(Layout::Detr, &boxes, &logits, 2, 0.5);
+        assert_eq!(told(&seen), [(0, 0, 0.5, [56.0, 16.0, 72.0, 48.0])]);
+    }
+
+    /// Anchor by anchor, class by class.
+    fn naive_yolov8(output: &[f32], anchors: usize, classes: usize, conf: f32) -> Vec<(usize, usize, f32)> {
+        let mut seen = Vec::new();
+        for anchor in 0..anchors {
+            let mut best = (0, output[4 * anchors + anchor]);
+            for class in 1..classes {
+                let score = output[(4 + class) * anchors + anchor];
+                if score > best.1 {
+                    best = (class, score);
+                }
+            }
+            if best.1 >= conf {
+                seen.push((anchor, best.0, best.1));
+            }
+        }
+        seen
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn yolov8_is_as_anchor_by_anchor(
+            anchors in 1usize..100, classes in 1usize..6, seed in proptest::collection::vec(0u8..8, 600), conf in 0.1f32..0.9,
+        ) {
+            let scores = seed.iter().map(|level| f32::from(*level) / 8.0);
+            let output: Vec<f32> =
+                (0..4).flat_map(|_| vec![10.0; anchors]).chain(scores.take(classes * anchors)).collect();
+            let outputs = Outputs { layout: Layout::Yolov8, boxes: &output, scores: &output, columns: anchors, classes };
+            let seen: Vec<_> =
+                candidates(&outputs, &twice(), conf).iter().map(|c| (c.anchor, c.class, c.conf)).collect();
+            prop_assert_eq!(seen, naive_yolov8(&output, anchors, classes, conf));
+        }
+    }
+}

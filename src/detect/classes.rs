@@ -142,3 +142,69 @@ impl Reader {
         char::from_u32(code).ok_or_else(|| self.fault("a character"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
+
+    use super::parse_names;
+
+    #[test]
+    fn dictionaries_and_lists_are_read() {
+        let cases: [(&str, &[&str]); 11] = [
+            ("{0: 'person', 1: 'car'}", &["person", "car"]),
+            ("{0: 'fire', 1: \"driver's cab\"}", &["fire", "driver's cab"]),
+            ("{\"0\": \"person\", \"1\": \"car\"}", &["person", "car"]),
+            ("{'0': 'person'}", &["person"]),
+            ("{1: 'b', 0: 'a'}", &["a", "b"]),
+            ("{0: 'it\\'s', 1: 'caf\\u00e9', 2: 'a\\\\b'}", &["it's", "caf\u{e9}", "a\\b"]),
+            ("{0: 'a, b: {c}'}", &["a, b: {c}"]),
+            ("['person', 'car']", &["person", "car"]),
+            ("[\"person\"]", &["person"]),
+            ("('a', 'b',)", &["a", "b"]),
+            (" { 0 : 'a' , 1 : 'b' , } ", &["a", "b"]),
+        ];
+        for (text, want) in cases {
+            assert_eq!(parse_names(text).unwrap(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_list_of_names_is_told_with_its_place() {
+        let cases = [
+            ("", "at character 0: `{` or `[`"),
+            ("person, car", "at character 0: `{` or `[`"),
+            ("{0: 'a'", "at character 7: a comma or the end"),
+            ("{0: 'a}", "the end of a quoted name"),
+            ("{0: a}", "at character 4: `: 'name'`"),
+            ("{x: 'a'}", "at character 1: a number"),
+            ("{0: 'a', 2: 'b'}", "without a gap"),
+            ("{0: 'a', 0: 'b'}", "did not come before"),
+            ("{99999999999999999999: 'a'}", "a smaller number"),
+            ("{0: 'a'} x", "the end"),
+            ("[1, 2]", "a quoted name"),
+            ("['\\q']", "an escape"),
+            ("['\\ud800']", "a character"),
+            ("[]", "no class names"),
+        ];
+        for (text, word) in cases {
+            let error = parse_names(text).unwrap_err().to_string();
+            assert!(error.contains(word) && error.contains("`classes`"), "{text}: {error}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn names_in_json_come_back(names in proptest::collection::vec("[a-z'\"\\\\{}:, \u{e9}\t]{0,9}", 1..20)) {
+            let json = serde_json::to_string(&names).unwrap();
+            prop_assert_eq!(parse_names(&json).unwrap(), names);
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in "[{}\\[\\]()0-9:, 'a\"\\\\xu]{0,40}") {
+            prop_assert!(parse_names(&text).is_ok_and(|names| !names.is_empty()) || parse_names(&text).is_err());
+        }
+    }
+}

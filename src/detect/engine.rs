@@ -228,7 +228,7 @@ impl Opening<'_> {
         let mut net =
             Net::open(self.spec, cuda, self.threads).map_err(|refusal| self.refused(cuda, refusal))?;
         let faulty = |fault| faulty(self.spec, fault);
-        let input = read_input(net.inputs(), net.metadata("imgsz").as_deref()).map_err(faulty)?;
+        let input = read_input(&net.inputs(), net.metadata("imgsz").as_deref()).map_err(faulty)?;
         let classes = self.classes(&net).map_err(faulty)?;
         let device = cuda.map_or(Device::Cpu, Device::Cuda);
         let slots = input.batch.unwrap_or_else(|| (self.slots)(&input, device).max(1));
@@ -290,7 +290,7 @@ fn grey(input: InputShape, slots: usize) -> Tensor {
 }
 
 fn faulty(spec: &ModelSpec, fault: ModelFault) -> DetectError {
-    DetectError::Model { model: spec.name.clone(), path: spec.path.clone(), fault }
+    DetectError::Model { model: spec.name.clone(), path: spec.path.clone(), fault: Box::new(fault) }
 }
 
 fn unreadable(frame: &Frame, fault: PictureFault) -> DetectError {

@@ -20,7 +20,7 @@ pub enum DetectError {
         /// Its file.
         path: PathBuf,
         /// What is wrong with it.
-        fault: ModelFault,
+        fault: Box<ModelFault>,
     },
     /// The CUDA device that was demanded does not work: give up on the model.
     #[error(
@@ -167,7 +167,7 @@ pub enum ModelFault {
         given: usize,
     },
     /// More than one layout fits.
-    #[error("its outputs ({outputs}) with {classes} classes fit {fits}; say which by `layout`")]
+    #[error("its outputs ({outputs}) with {classes} class names fit {fits}; say which by `layout`")]
     Ambiguous {
         /// The outputs with shapes.
         outputs: String,
@@ -178,7 +178,7 @@ pub enum ModelFault {
     },
     /// No layout fits.
     #[error(
-        "its outputs ({outputs}) with {classes} classes fit no layout: yolov8 is [batch, 4 + classes, anchors], \
+        "its outputs ({outputs}) with {classes} class names fit no layout{counts}: yolov8 is [batch, 4 + classes, anchors], \
          yolov5 [batch, anchors, 5 + classes], nms [batch, n, 6], detr [batch, n, 4] and [batch, n, classes]; \
          correct `classes`, set `layout`, or export it otherwise"
     )]
@@ -187,6 +187,8 @@ pub enum ModelFault {
         outputs: String,
         /// Class names.
         classes: usize,
+        /// The classes that the outputs would have, by layout.
+        counts: String,
     },
     /// The outputs are not of the layout that was set.
     #[error("its outputs ({outputs}) are not of layout {layout}, {shape}; correct `layout`")]

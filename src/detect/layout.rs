@@ -182,7 +182,14 @@ fn recognise(outputs: &[OutputShape], classes: usize) -> Result<Head, ModelFault
     match (&fitting[..], &heads[..]) {
         ([head], _) => Ok(*head),
         ([], [(head, Some(model))]) => Err(class_count(*head, outputs, *model, classes)),
-        ([], _) => Err(ModelFault::Unknown { outputs: listed(outputs), classes }),
+        ([], _) => {
+            let count =
+                |(head, model): &(Head, Option<usize>)| Some(format!("{} as {}", (*model)?, head.layout));
+            let counts: Vec<_> = heads.iter().filter_map(count).collect();
+            let counts =
+                if counts.is_empty() { String::new() } else { format!(" (they have {})", counts.join(", ")) };
+            Err(ModelFault::Unknown { outputs: listed(outputs), classes, counts })
+        }
         (several, _) => {
             let names: Vec<_> = several.iter().map(|head| head.layout.as_str()).collect();
             Err(ModelFault::Ambiguous { outputs: listed(outputs), classes, fits: names.join(" and ") })
@@ -204,4 +211,116 @@ fn class_count(head: Head, outputs: &[OutputShape], model: usize, given: usize) 
 fn listed(outputs: &[OutputShape]) -> String {
     let all: Vec<_> = outputs.iter().map(OutputShape::to_string).collect();
     all.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::spec::LayoutChoice;
+    use super::{Head, Layout, OutputShape, resolve};
+
+    type Shapes = &'static [(&'static str, &'static [usize])];
+
+    fn outputs(shapes: &[(&str, &[usize])]) -> Vec<OutputShape> {
+        let output = |(name, dims): &(&str, &[usize])| OutputShape {
+            name: (*name).to_owned(),
+            dims: dims.to_vec(),
+            float: !name.starts_with("int"),
+        };
+        shapes.iter().map(output).collect()
+    }
+
+    const V8: Shapes = &[("output0", &[1, 84, 8400])];
+    const V5: Shapes = &[("output0", &[1, 25200, 85])];
+    const END: Shapes = &[("output0", &[1, 300, 6])];
+    const DETR: Shapes = &[("logits", &[1, 300, 80]), ("pred_boxes", &[1, 300, 4])];
+    const DETR_OF_4: Shapes = &[("logits", &[1, 300, 4]), ("pred_boxes", &[1, 300, 4])];
+    const V5_WITH_HEADS: Shapes =
+        &[("output", &[1, 25200, 85]), ("h1", &[1, 3, 80, 80, 85]), ("h2", &[1, 3, 40, 40, 85])];
+    const MASKS: Shapes = &[("output0", &[1, 116, 8400]), ("output1", &[1, 32, 160, 160])];
+    const UNNAMED_TWINS: Shapes = &[("a", &[1, 300, 4]), ("b", &[1, 300, 4])];
+
+    #[test]
+    fn layouts_are_told_from_shapes_and_classes() {
+        let one = |layout| Head { layout, boxes: 0, scores: 0 };
+        let detr = Head { layout: Layout::Detr, boxes: 1, scores: 0 };
+        let auto = LayoutChoice::Auto;
+        let cases = [
+            ("yolov8", auto, V8, 80, one(Layout::Yolov8)),
+            ("yolov5", auto, V5, 80, one(Layout::Yolov5)),
+            ("end to end", auto, END, 80, one(Layout::Nms)),
+            ("detr", auto, DETR, 80, detr),
+            ("detr of 4 classes, by name", auto, DETR_OF_4, 4, detr),
+            ("yolov5 with raw heads", auto, V5_WITH_HEADS, 80, one(Layout::Yolov5)),
+            ("one class, as nms", LayoutChoice::Nms, END, 1, one(Layout::Nms)),
+            ("one class, as yolov5", LayoutChoice::Yolov5, END, 1, one(Layout::Yolov5)),
+            ("batch", auto, &[("output0", &[4, 7, 64])], 3, one(Layout::Yolov8)),
+            ("nothing found", auto, &[("output0", &[1, 0, 6])], 3, one(Layout::Nms)),
+        ];
+        for (name, choice, shapes, classes, want) in cases {
+            assert_eq!(resolve(choice, &outputs(shapes), classes), Ok(want), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_with_its_numbers() {
+        let auto = LayoutChoice::Auto;
+        let cases: [(&str, _, Shapes, usize, &[&str]); 11] = [
+            (
+                "ambiguous",
+                auto,
+                END,
+                1,
+                &["fit yolov5 and nms", "say which by `layout`", "`output0` [1, 300, 6]"],
+            ),
+            ("both ways", auto, &[("o", &[1, 7, 8])], 3, &["fit yolov8 and yolov5"]),
+            ("count", LayoutChoice::Yolov8, V8, 3, &["has 80 classes as yolov8", "but 3 class names"]),
+            (
+                "count of v5",
+                LayoutChoice::Yolov5,
+                V5,
+                81,
+                &["has 80 classes as yolov5", "but 81 class names"],
+            ),
+            (
+                "count of logits",
+                auto,
+                DETR,
+                91,
+                &["`logits` [1, 300, 80] has 80 classes as detr", "but 91 class names"],
+            ),
+            (
+                "count, untold",
+                auto,
+                V8,
+                3,
+                &["3 class names fit no layout (they have 80 as yolov8, 8395 as yolov5): ", "[1, 84, 8400]"],
+            ),
+            ("masks", auto, MASKS, 80, &["`output1` [1, 32, 160, 160]", "fit no layout"]),
+            ("rank", auto, &[("output0", &[1, 3])], 3, &["`output0` [1, 3]", "fit no layout"]),
+            ("not that", LayoutChoice::Detr, V8, 80, &["are not of layout detr", "correct `layout`"]),
+            ("whole numbers", auto, &[("int0", &[1, 300, 6])], 80, &["`int0` [1, 300, 6] not float"]),
+            ("unnamed twins", auto, UNNAMED_TWINS, 4, &["`a` [1, 300, 4], `b` [1, 300, 4]", "fit no layout"]),
+        ];
+        for (name, choice, shapes, classes, words) in cases {
+            let error = resolve(choice, &outputs(shapes), classes).unwrap_err().to_string();
+            for word in words {
+                assert!(error.contains(word), "{name}: {word:?} is not in: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn outputs_that_change_are_an_error() {
+        let head = resolve(LayoutChoice::Auto, &outputs(V8), 80).unwrap();
+        let cases: [(&str, &[usize], bool); 4] = [
+            ("as before", &[1, 84, 8400], true),
+            ("other anchors", &[1, 84, 2100], true),
+            ("other classes", &[1, 85, 8400], false),
+            ("other batch", &[2, 84, 8400], false),
+        ];
+        for (name, dims, fits) in cases {
+            let columns = head.columns(&outputs(&[("output0", dims)]), 1, 80);
+            assert_eq!(columns.is_ok(), fits, "{name}: {columns:?}");
+        }
+    }
 }

@@ -6,7 +6,6 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use ort::value::{Outlet, TensorElementType, ValueType};
 use sha2::{Digest, Sha256};
 
 use super::error::ModelFault;
@@ -102,36 +101,35 @@ fn sha256_of(path: &Path) -> io::Result<String> {
     }
 }
 
+/// An input as the graph tells of it.
+#[derive(Clone, Debug)]
+pub(super) struct InputTensor {
+    pub(super) name: String,
+    /// Whether it holds `f16`, else `f32`; `None`: something else.
+    pub(super) half: Option<bool>,
+    /// -1 where open.
+    pub(super) dims: Vec<i64>,
+    /// Type and shape in ONNX Runtime's words.
+    pub(super) told: String,
+}
+
 /// The model's input; `imgsz` is what its metadata say under that name, for an input whose sides are open.
-pub(super) fn read_input(inputs: &[Outlet], imgsz: Option<&str>) -> Result<InputShape, ModelFault> {
+pub(super) fn read_input(inputs: &[InputTensor], imgsz: Option<&str>) -> Result<InputShape, ModelFault> {
     let [input] = inputs else {
-        let names: Vec<_> = inputs.iter().map(Outlet::name).collect();
+        let names: Vec<_> = inputs.iter().map(|input| input.name.as_str()).collect();
         return Err(ModelFault::Inputs { count: inputs.len(), names: names.join(", ") });
     };
-    let (tensor, shape) = (input.name().to_owned(), input.dtype().to_string());
-    let Some((half, [batch, height, width])) = picture_input(input.dtype()) else {
+    let (tensor, shape) = (input.name.clone(), input.told.clone());
+    let (Some(half), [batch @ (-1 | 1..=MAX_BATCH), 3, height, width]) = (input.half, &input.dims[..]) else {
         return Err(ModelFault::Input { tensor, shape });
     };
-    let sides = if height > 0 && width > 0 { Some((height, width)) } else { imgsz.and_then(sides_in) };
+    let sides = if *height > 0 && *width > 0 { Some((*height, *width)) } else { imgsz.and_then(sides_in) };
     let Some((height, width)) = sides else { return Err(ModelFault::OpenSides { tensor, shape }) };
     let side = |px: i64| (1..=MAX_SIDE_PX).contains(&px).then(|| u32::try_from(px).ok())?;
     let (Some(width_px), Some(height_px)) = (side(width), side(height)) else {
         return Err(ModelFault::Sides { tensor, width, height });
     };
-    Ok(InputShape { batch: usize::try_from(batch).ok(), width_px, height_px, half })
-}
-
-/// Whether the elements are `f16`; batch, height and width, -1 where open.
-fn picture_input(input: &ValueType) -> Option<(bool, [i64; 3])> {
-    let half = match input.tensor_type()? {
-        TensorElementType::Float32 => false,
-        TensorElementType::Float16 => true,
-        _ => return None,
-    };
-    match input.tensor_shape()?[..] {
-        [batch @ (-1 | 1..=MAX_BATCH), 3, height, width] => Some((half, [batch, height, width])),
-        _ => None,
-    }
+    Ok(InputShape { batch: usize::try_from(*batch).ok(), width_px, height_px, half })
 }
 
 /// Height and width in text such as `[384, 640]` or `640`.
@@ -142,5 +140,80 @@ fn sides_in(imgsz: &str) -> Option<(i64, i64)> {
         [side] => Some((side, side)),
         [height, width] => Some((height, width)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{InputShape, InputTensor, read_input};
+
+    const F32: Option<bool> = Some(false);
+    const F16: Option<bool> = Some(true);
+
+    fn tensor(half: Option<bool>, dims: &[i64]) -> InputTensor {
+        InputTensor { name: "images".to_owned(), half, dims: dims.to_vec(), told: format!("{dims:?}") }
+    }
+
+    #[test]
+    fn inputs_are_read_from_the_graph() {
+        let shape = |batch, height_px, width_px, half| InputShape { batch, width_px, height_px, half };
+        let cases: [(&str, _, &[i64], Option<&str>, _, &str); 6] = [
+            ("fixed", F32, &[1, 3, 640, 640], None, shape(Some(1), 640, 640, false), "1x3x640x640 f32"),
+            ("batch", F32, &[8, 3, 384, 640], None, shape(Some(8), 384, 640, false), "8x3x384x640 f32"),
+            (
+                "any batch",
+                F32,
+                &[-1, 3, 320, 320],
+                Some("[9, 9]"),
+                shape(None, 320, 320, false),
+                "Nx3x320x320 f32",
+            ),
+            ("half", F16, &[1, 3, 64, 64], None, shape(Some(1), 64, 64, true), "1x3x64x64 f16"),
+            (
+                "open",
+                F32,
+                &[-1, 3, -1, -1],
+                Some("[384, 640]"),
+                shape(None, 384, 640, false),
+                "Nx3x384x640 f32",
+            ),
+            (
+                "open square",
+                F32,
+                &[1, 3, -1, -1],
+                Some("640"),
+                shape(Some(1), 640, 640, false),
+                "1x3x640x640 f32",
+            ),
+        ];
+        for (name, ty, dims, imgsz, want, text) in cases {
+            assert_eq!(read_input(&[tensor(ty, dims)], imgsz), Ok(want), "{name}");
+            assert_eq!(want.to_string(), text, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_picture_is_told_with_its_shape() {
+        let two = vec![tensor(F32, &[1, 3, 64, 64]), tensor(None, &[1, 2])];
+        let one = |half, dims: &[i64]| vec![tensor(half, dims)];
+        let picture = "float or float16 `[batch, 3, height, width]`";
+        let cases = [
+            ("rank", one(F32, &[3, 64, 64]), None, picture),
+            ("channels last", one(F32, &[1, 64, 64, 3]), None, picture),
+            ("grey", one(F32, &[1, 1, 64, 64]), None, picture),
+            ("bytes", one(None, &[1, 3, 64, 64]), None, picture),
+            ("huge batch", one(F32, &[65, 3, 64, 64]), None, picture),
+            ("two", two, None, "has 2 inputs (images, images)"),
+            ("none", vec![], None, "has 0 inputs"),
+            ("open", one(F32, &[1, 3, -1, -1]), None, "no `imgsz`"),
+            ("open, nonsense", one(F32, &[1, 3, -1, -1]), Some("large"), "no `imgsz`"),
+            ("open, three", one(F32, &[1, 3, -1, -1]), Some("[1, 2, 3]"), "no `imgsz`"),
+            ("huge", one(F32, &[1, 3, 64, 5000]), None, "`images` is 5000x64 px; 1 to 4096"),
+            ("open, nothing", one(F32, &[1, 3, -1, 64]), Some("[0, 64]"), "64x0 px; 1 to 4096"),
+        ];
+        for (name, inputs, imgsz, word) in cases {
+            let error = read_input(&inputs, imgsz).unwrap_err().to_string();
+            assert!(error.contains(word), "{name}: {error}");
+        }
     }
 }

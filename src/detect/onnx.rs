@@ -7,7 +7,7 @@ use ort::session::{Session, SessionOutputs};
 use ort::value::{DynValue, Outlet, TensorElementType, TensorRef};
 
 use super::layout::OutputShape;
-use super::model::InputShape;
+use super::model::{InputShape, InputTensor};
 use super::runtime::{self, RuntimeFault};
 use super::spec::ModelSpec;
 
@@ -49,8 +49,8 @@ impl Net {
         Ok(Self { session })
     }
 
-    pub(super) fn inputs(&self) -> &[Outlet] {
-        self.session.inputs()
+    pub(super) fn inputs(&self) -> Vec<InputTensor> {
+        self.session.inputs().iter().map(input_tensor).collect()
     }
 
     /// The value of `key` in the model's metadata.
@@ -75,6 +75,16 @@ impl Net {
         };
         outputs.map_err(|error| error.to_string())
     }
+}
+
+fn input_tensor(input: &Outlet) -> InputTensor {
+    let half = match input.dtype().tensor_type() {
+        Some(TensorElementType::Float32) => Some(false),
+        Some(TensorElementType::Float16) => Some(true),
+        _ => None,
+    };
+    let dims = input.dtype().tensor_shape().map(|dims| dims.to_vec()).unwrap_or_default();
+    InputTensor { name: input.name().to_owned(), half, dims, told: input.dtype().to_string() }
 }
 
 type Builder = ort::session::builder::SessionBuilder;

@@ -24,6 +24,16 @@ pub enum PictureFault {
     /// Its width or height is 0.
     #[error("the picture is {0}x{1} px; skip it")]
     Empty(u32, u32),
+    /// The rows of a plane overlap.
+    #[error("plane {plane} of the picture has rows of {width} px, {stride} bytes apart; skip it")]
+    Stride {
+        /// The plane: 0 Y, 1 U, 2 V.
+        plane: usize,
+        /// Width of the plane, px.
+        width: usize,
+        /// Bytes from one row to the next.
+        stride: usize,
+    },
     /// A plane ends before its last row.
     #[error("plane {plane} of the picture has {have} bytes and needs {need}; skip it")]
     Short {
@@ -204,9 +214,11 @@ impl<'a> Plane<'a> {
         let plane = |plane: usize, width: u32, height: u32| {
             let (bytes, stride, width) = (picture.planes[plane], picture.strides[plane], width as usize);
             let need = stride.saturating_mul(height as usize - 1).saturating_add(width);
-            let whole = stride >= width && bytes.len() >= need;
-            let short = PictureFault::Short { plane, have: bytes.len(), need: need.max(width) };
-            if whole { Ok(Self { bytes, stride, width }) } else { Err(short) }
+            match bytes.len() {
+                _ if stride < width => Err(PictureFault::Stride { plane, width, stride }),
+                have if have < need => Err(PictureFault::Short { plane, have, need }),
+                _ => Ok(Self { bytes, stride, width }),
+            }
         };
         Ok([plane(0, width, height)?, plane(1, half_w, half_h)?, plane(2, half_w, half_h)?])
     }
@@ -399,3 +411,7 @@ fn sample(row: &[i16], columns: &Columns, x: usize) -> f32 {
     let (at, weights) = (columns.at[x] as usize, columns.weights[x]);
     (i32::from(row[at]) * (weights & 0xffff) + i32::from(row[at + 1]) * (weights >> 16)) as f32
 }
+
+#[cfg(test)]
+#[path = "resample_tests.rs"]
+mod tests;

@@ -124,23 +124,23 @@ mod tests {
     fn looks_in_the_named_place_or_the_usual_ones_in_order() {
         let (beside, loader) = ("/opt/app/libonnxruntime.so", "libonnxruntime.so");
         let home = "/home/x/.cache/kvs-infer/onnxruntime/libonnxruntime.so";
-        let cases: [(&str, &[(&str, &str)], Vec<&str>); 5] = [
-            ("named", &[("ORT_DYLIB_PATH", "/a/ort.so"), ("HOME", "/home/x")], vec!["/a/ort.so"]),
-            ("named empty", &[("ORT_DYLIB_PATH", ""), ("HOME", "/home/x")], vec![home, beside, loader]),
+        let cases = [
+            ("named", vec![("ORT_DYLIB_PATH", "/a/ort.so"), ("HOME", "/home/x")], vec!["/a/ort.so"]),
+            ("named empty", vec![("ORT_DYLIB_PATH", ""), ("HOME", "/home/x")], vec![home, beside, loader]),
             (
                 "our cache",
-                &[("KVS_INFER_CACHE", "/c"), ("XDG_CACHE_HOME", "/x"), ("HOME", "/home/x")],
+                vec![("KVS_INFER_CACHE", "/c"), ("XDG_CACHE_HOME", "/x"), ("HOME", "/home/x")],
                 vec!["/c/onnxruntime/libonnxruntime.so", beside, loader],
             ),
             (
                 "xdg cache",
-                &[("XDG_CACHE_HOME", "/x"), ("HOME", "/home/x")],
+                vec![("XDG_CACHE_HOME", "/x"), ("HOME", "/home/x")],
                 vec!["/x/kvs-infer/onnxruntime/libonnxruntime.so", beside, loader],
             ),
-            ("nothing", &[], vec![beside, loader]),
+            ("nothing", vec![], vec![beside, loader]),
         ];
         for (name, variables, want) in cases {
-            assert_eq!(places_of(variables), want, "{name}");
+            assert_eq!(places_of(&variables), want, "{name}");
         }
     }
 

@@ -78,9 +78,7 @@ pub(super) fn run(
     while let Ok(first) = requests.recv() {
         let batch = collect(requests, first, batching, crowded);
         crowded = batch.len() > 1;
-        pulse.set(Some(Instant::now()));
-        answer(model, batch, engine);
-        pulse.set(None);
+        answer(model, batch, engine, pulse);
     }
 }
 
@@ -103,14 +101,16 @@ fn collect(requests: &Receiver<Request>, first: Request, batching: Batching, cro
 }
 
 /// Looks at the batch, without those who wait no longer. A panic is an error of this batch only.
-fn answer(model: &str, mut batch: Vec<Request>, engine: &mut impl Look) {
+fn answer(model: &str, mut batch: Vec<Request>, engine: &mut impl Look, pulse: &Pulse) {
     batch.retain(|request| !request.answer.is_closed());
     if batch.is_empty() {
         return;
     }
     let (jobs, waiting): (Vec<Job>, Vec<_>) =
         batch.into_iter().map(|request| (request.job, (request.answer, request.place))).unzip();
+    pulse.set(Some(Instant::now()));
     let looked = catch_unwind(AssertUnwindSafe(|| engine.look(&jobs)));
+    pulse.set(None);
     let answers = looked.unwrap_or_else(|panic| panicked(model, &jobs, &*panic));
     for ((job, (waiting, place)), answer) in jobs.iter().zip(waiting).zip(answers) {
         if let Err(error) = &answer {
@@ -126,4 +126,163 @@ fn panicked(model: &str, jobs: &[Job], panic: &(dyn Any + Send)) -> Vec<Answer> 
     let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
     let error = DetectError::Inference { model: model.to_owned(), reason: format!("it panicked: {said}") };
     jobs.iter().map(|_| Err(error.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+    use std::sync::{Arc, Mutex};
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use tokio::sync::{Semaphore, oneshot};
+
+    use super::{Answer, Batching, Job, Look, Pulse, Request, collect, run};
+    use crate::decode::{Color, HostPicture, Matrix, Surface};
+    use crate::detect::{DetectError, Thresholds};
+    use crate::frame::{BBox, CameraId, Detection, Fragment, Frame, MediaMs};
+
+    const THRESHOLDS: Thresholds = Thresholds { conf: 0.5, nms_iou: 0.5 };
+    const FOUR: Batching = Batching { most: 4, wait: Duration::ZERO };
+
+    fn frame(camera: &str) -> Arc<Frame> {
+        let color = Color { matrix: Matrix::Bt709, full_range: false };
+        let picture = HostPicture::from_planes((1, 1), [vec![0], vec![0], vec![0]], [1; 3], color).unwrap();
+        Arc::new(Frame {
+            camera: CameraId::new(camera),
+            fragment: Arc::new(Fragment { number: Arc::from("1"), producer_ms: None, server_ms: None }),
+            index: 0,
+            media: MediaMs(0),
+            arrived: Instant::now(),
+            surface: Surface::Host(picture),
+        })
+    }
+
+    fn request(camera: &str) -> (Request, oneshot::Receiver<Answer>) {
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let (answer, answered) = oneshot::channel();
+        (Request { job: Job { frame: frame(camera), thresholds: THRESHOLDS }, answer, place }, answered)
+    }
+
+    fn queued(cameras: &[&str]) -> (SyncSender<Request>, Receiver<Request>, Vec<oneshot::Receiver<Answer>>) {
+        let (sender, queue) = sync_channel(64);
+        let mut answers = Vec::new();
+        for camera in cameras {
+            let (request, answered) = request(camera);
+            sender.send(request).unwrap();
+            answers.push(answered);
+        }
+        (sender, queue, answers)
+    }
+
+    /// Answers with the camera's name; fails for `bad`, panics for `worse`; remembers the batches.
+    #[derive(Default)]
+    struct Echo {
+        batches: Vec<Vec<String>>,
+    }
+
+    impl Look for Echo {
+        fn look(&mut self, jobs: &[Job]) -> Vec<Answer> {
+            let cameras: Vec<_> = jobs.iter().map(|job| job.frame.camera.to_string()).collect();
+            self.batches.push(cameras.clone());
+            let one = |camera: &String| match camera.as_str() {
+                "worse" => panic!("no picture like this"),
+                "bad" => Err(DetectError::Inference { model: "m".into(), reason: "bad frame".into() }),
+                name => Ok(vec![seen(name)]),
+            };
+            cameras.iter().map(one).collect()
+        }
+    }
+
+    fn seen(label: &str) -> Detection {
+        Detection { label: Arc::from(label), conf: 1.0, bbox: BBox { x1: 0.0, y1: 0.0, x2: 1.0, y2: 1.0 } }
+    }
+
+    #[test]
+    fn each_gets_its_own_answer_in_batches_in_order() {
+        let (sender, queue, answers) = queued(&["a", "b", "c", "d", "e", "f"]);
+        drop(sender);
+        let mut echo = Echo::default();
+        run("m", &queue, FOUR, &mut echo, &Pulse::default());
+        assert_eq!(echo.batches, [vec!["a", "b", "c", "d"], vec!["e", "f"]]);
+        for (mut answer, name) in answers.into_iter().zip(["a", "b", "c", "d", "e", "f"]) {
+            assert_eq!(answer.try_recv().unwrap(), Ok(vec![seen(name)]));
+        }
+    }
+
+    #[test]
+    fn an_error_and_a_panic_stay_with_their_request() {
+        let (sender, queue, mut answers) = queued(&["a", "bad", "worse", "b"]);
+        drop(sender);
+        let one_by_one = Batching { most: 1, wait: Duration::ZERO };
+        run("m", &queue, one_by_one, &mut Echo::default(), &Pulse::default());
+        let got: Vec<Answer> = answers.iter_mut().map(|answer| answer.try_recv().unwrap()).collect();
+        assert_eq!(got[0], Ok(vec![seen("a")]));
+        assert!(got[1].clone().unwrap_err().to_string().contains("bad frame"));
+        let panicked = got[2].clone().unwrap_err().to_string();
+        assert!(
+            panicked.contains("model m: inference failed: it panicked: no picture like this"),
+            "{panicked}"
+        );
+        assert_eq!(got[3], Ok(vec![seen("b")]));
+    }
+
+    #[test]
+    fn a_request_that_nobody_waits_for_is_not_looked_at() {
+        let (sender, queue, mut answers) = queued(&["a", "gone", "b"]);
+        drop(sender);
+        drop(answers.remove(1));
+        let mut echo = Echo::default();
+        run("m", &queue, FOUR, &mut echo, &Pulse::default());
+        assert_eq!(echo.batches, [vec!["a", "b"]]);
+    }
+
+    #[test]
+    fn a_batch_waits_only_where_others_are_at_work() {
+        let never = Duration::from_secs(3600);
+        let (_sender, queue, _answers) = queued(&[]);
+        let alone = collect(&queue, request("a").0, Batching { most: 4, wait: never }, false);
+        assert_eq!(alone.len(), 1, "one camera alone does not wait");
+        let (_sender, queue, _answers) = queued(&["b", "c", "d", "e"]);
+        let full = collect(&queue, request("a").0, Batching { most: 4, wait: never }, true);
+        assert_eq!(full.len(), 4, "a full batch does not wait");
+        let (sender, queue, _answers) = queued(&[]);
+        drop(sender);
+        let ended = collect(&queue, request("a").0, Batching { most: 4, wait: never }, true);
+        assert_eq!(ended.len(), 1, "nobody can come any more");
+        let (_sender, queue, _answers) = queued(&["b"]);
+        let short = Batching { most: 4, wait: Duration::from_millis(1) };
+        assert_eq!(collect(&queue, request("a").0, short, true).len(), 2, "the wait is bounded");
+    }
+
+    #[test]
+    fn one_that_comes_within_the_wait_joins_the_batch() {
+        let (sender, queue, _answers) = queued(&["b"]);
+        let late = thread::spawn(move || sender.send(request("c").0).is_ok());
+        let batch =
+            collect(&queue, request("a").0, Batching { most: 3, wait: Duration::from_secs(3600) }, false);
+        assert_eq!(batch.len(), 3);
+        assert!(late.join().unwrap());
+    }
+
+    /// Tells whether the pulse beats while it looks.
+    struct Feeling(Arc<Pulse>, Mutex<Vec<bool>>);
+
+    impl Look for Feeling {
+        fn look(&mut self, jobs: &[Job]) -> Vec<Answer> {
+            self.1.lock().unwrap().push(self.0.busy_since().is_some());
+            jobs.iter().map(|_| Ok(Vec::new())).collect()
+        }
+    }
+
+    #[test]
+    fn the_pulse_tells_when_a_batch_was_begun() {
+        let (sender, queue, _answers) = queued(&["a"]);
+        drop(sender);
+        let pulse = Arc::new(Pulse::default());
+        let mut feeling = Feeling(Arc::clone(&pulse), Mutex::default());
+        run("m", &queue, FOUR, &mut feeling, &pulse);
+        assert_eq!(*feeling.1.lock().unwrap(), [true]);
+        assert_eq!(pulse.busy_since(), None);
+    }
 }

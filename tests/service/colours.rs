@@ -27,7 +27,20 @@ pub(crate) fn film(dir: &Path, b_frames: u32) -> PathBuf {
                  drawbox=x=32:y=64:w=32:h=48:c=0x0000FF:t=fill:enable='between(t,7,8.95)',format=yuv420p";
     let made = Command::new("ffmpeg")
         .args(["-v", "error", "-y", "-f", "lavfi", "-i", "color=black:s=128x128:r=10:d=9,format=rgb24"])
-        .args(["-vf", boxes, "-c:v", "libx264", "-crf", "12", "-g", "10", "-keyint_min", "10", "-sc_threshold", "0"])
+        .args([
+            "-vf",
+            boxes,
+            "-c:v",
+            "libx264",
+            "-crf",
+            "12",
+            "-g",
+            "10",
+            "-keyint_min",
+            "10",
+            "-sc_threshold",
+            "0",
+        ])
         .args(["-bf", &b_frames.to_string()])
         .arg(&clip)
         .status()

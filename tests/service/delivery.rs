@@ -96,7 +96,8 @@ async fn records(kinesis: &aws_sdk_kinesis::Client) -> Vec<Value> {
 }
 
 fn schema() -> jsonschema::Validator {
-    let printed = std::process::Command::new(env!("CARGO_BIN_EXE_kvs-infer")).args(["schema", "event"]).output();
+    let printed =
+        std::process::Command::new(env!("CARGO_BIN_EXE_kvs-infer")).args(["schema", "event"]).output();
     jsonschema::validator_for(&serde_json::from_slice(&printed.unwrap().stdout).unwrap()).unwrap()
 }
 
@@ -112,7 +113,8 @@ fn assert_is_exact(record: &Value) {
         "green" => [64.0, 16.0, 112.0, 48.0],
         _ => [32.0, 64.0, 64.0, 112.0],
     };
-    let bbox: Vec<f64> = payload["bbox"].as_array().unwrap().iter().map(|edge| edge.as_f64().unwrap()).collect();
+    let bbox: Vec<f64> =
+        payload["bbox"].as_array().unwrap().iter().map(|edge| edge.as_f64().unwrap()).collect();
     let off = bbox.iter().zip(painted).map(|(edge, truth)| (edge - truth).abs()).fold(0.0, f64::max);
     assert!(off <= 2.0, "one pixel of the model's input is two of the frame: {bbox:?} against {painted:?}");
     let file = std::fs::read(model()).unwrap();
@@ -127,8 +129,9 @@ fn hex(bytes: &[u8]) -> String {
 
 fn assert_in_order(records: &[Value], camera: &str) {
     let own = records.iter().filter(|record| record["camera_id"] == camera);
-    let told: Vec<_> =
-        own.map(|record| (record["seq"].as_u64().unwrap(), record["payload"]["label"].as_str().unwrap())).collect();
+    let told: Vec<_> = own
+        .map(|record| (record["seq"].as_u64().unwrap(), record["payload"]["label"].as_str().unwrap()))
+        .collect();
     assert_eq!(told, [(1, "red"), (2, "green"), (3, "blue")], "{camera}");
 }
 

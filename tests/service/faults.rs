@@ -30,7 +30,10 @@ async fn a_missing_and_a_hostile_stream_cost_a_good_one_no_frame() {
 
     let (status, health) = program.get("/healthz");
     assert_eq!(status, 200, "a restart would not help: {health}");
-    assert!(health.contains("\"degraded\"") && health.contains("missing") && health.contains("hostile"), "{health}");
+    assert!(
+        health.contains("\"degraded\"") && health.contains("missing") && health.contains("hostile"),
+        "{health}"
+    );
     assert!(!health.contains("good"), "{health}");
     assert!(program.stop().status.success());
     sim.stop().await;

@@ -1,6 +1,11 @@
 //! The whole program as a black box: the built binary against the local KVS and moto, over real HTTP.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "what a test cannot set up, it fails on")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what a test cannot set up, it fails on"
+)]
 
 mod colours;
 mod delivery;

@@ -98,7 +98,9 @@ impl Program {
         let mut missing: Vec<_> = wanted.to_vec();
         let mut events = Vec::new();
         for event in self.follow() {
-            missing.retain(|(camera, label)| event["camera_id"] != *camera || event["payload"]["label"] != *label);
+            missing.retain(|(camera, label)| {
+                event["camera_id"] != *camera || event["payload"]["label"] != *label
+            });
             events.push(event);
             if missing.is_empty() {
                 return events;

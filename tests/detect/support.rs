@@ -9,29 +9,29 @@ use kvs_infer::detect::{LayoutChoice, ModelSpec, Thresholds, cache_dir};
 use kvs_infer::frame::{BBox, CameraId, Fragment, Frame, MediaMs};
 
 /// Confidence and NMS as a configuration would say.
-pub(crate) const USUAL: Thresholds = Thresholds { conf: 0.4, nms_iou: 0.45 };
+pub(super) const USUAL: Thresholds = Thresholds { conf: 0.4, nms_iou: 0.45 };
 
 /// A file of the cache.
-pub(crate) fn cached(path: &str) -> PathBuf {
+pub(super) fn cached(path: &str) -> PathBuf {
     let path = cache_dir().expect("a cache folder").join(path);
     assert!(path.exists(), "{} is missing: run `scripts/setup test`", path.display());
     path
 }
 
 /// A tiny model of the cache by its file name without extension.
-pub(crate) fn tiny(name: &str) -> ModelSpec {
+pub(super) fn tiny(name: &str) -> ModelSpec {
     spec(cached(&format!("models/tiny/{name}.onnx")))
 }
 
 /// A model as a configuration without further keys names it.
-pub(crate) fn spec(path: PathBuf) -> ModelSpec {
+pub(super) fn spec(path: PathBuf) -> ModelSpec {
     let name = path.file_stem().unwrap().to_string_lossy().into_owned();
     ModelSpec { name, path, sha256: None, layout: LayoutChoice::Auto, classes: None }
 }
 
 /// Full-range BT.601 of pure colours.
 #[derive(Clone, Copy)]
-pub(crate) enum Paint {
+pub(super) enum Paint {
     Red,
     Green,
     Blue,
@@ -48,7 +48,7 @@ impl Paint {
 }
 
 /// A black frame of camera `camera` with filled rectangles `(colour, [x1, y1, x2, y2])`; even corners are exact.
-pub(crate) fn frame(camera: &str, (width, height): (u32, u32), painted: &[(Paint, [u32; 4])]) -> Arc<Frame> {
+pub(super) fn frame(camera: &str, (width, height): (u32, u32), painted: &[(Paint, [u32; 4])]) -> Arc<Frame> {
     let (w, h) = (width as usize, height as usize);
     let (cw, ch) = (w.div_ceil(2), h.div_ceil(2));
     let mut planes = [vec![0; w * h], vec![128; cw * ch], vec![128; cw * ch]];
@@ -66,7 +66,7 @@ pub(crate) fn frame(camera: &str, (width, height): (u32, u32), painted: &[(Paint
 }
 
 /// A frame with this picture.
-pub(crate) fn picture(camera: &str, picture: HostPicture) -> Arc<Frame> {
+pub(super) fn picture(camera: &str, picture: HostPicture) -> Arc<Frame> {
     Arc::new(Frame {
         camera: CameraId::new(camera),
         fragment: Arc::new(Fragment { number: Arc::from("1"), producer_ms: Some(1), server_ms: None }),
@@ -78,6 +78,6 @@ pub(crate) fn picture(camera: &str, picture: HostPicture) -> Arc<Frame> {
 }
 
 /// Whether each edge is within `px` of `want`.
-pub(crate) fn near(have: &BBox, want: [f32; 4], px: f32) -> bool {
+pub(super) fn near(have: &BBox, want: [f32; 4], px: f32) -> bool {
     [have.x1, have.y1, have.x2, have.y2].iter().zip(want).all(|(have, want)| (have - want).abs() <= px)
 }

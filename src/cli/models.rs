@@ -1,0 +1,59 @@
+//! `models`: loads the models of a configuration and prints what they are.
+
+use std::io::{self, Write};
+
+use crate::detect::{DetectError, Detector, Device, ModelInfo, ModelSpec, usual_threads};
+
+/// Class names that are shown; of more, the number is.
+const SHOWN_CLASSES: usize = 4;
+
+/// Loads each model, measures it and writes a table; a model that cannot be used has its error instead of its row.
+/// Gives the number of those.
+///
+/// Errors: `out` cannot be written.
+pub fn print_models(out: &mut impl Write, specs: &[ModelSpec], device: Device) -> io::Result<usize> {
+    let threads = usual_threads(specs.len());
+    let width = specs.iter().map(|spec| spec.name.chars().count()).chain(["MODEL".len()]).max().unwrap_or(0);
+    write_row(out, width, ["MODEL", "LAYOUT", "INPUT", "DEVICE", "INFER MS", "CLASSES"])?;
+    let mut failed = 0;
+    for spec in specs {
+        match Detector::start(spec, device, threads) {
+            Ok(detector) => print_model(out, width, detector.info())?,
+            Err(error) => {
+                failed += 1;
+                print_error(out, width, spec, &error)?;
+            }
+        }
+        out.flush()?;
+    }
+    Ok(failed)
+}
+
+fn print_model(out: &mut impl Write, width: usize, info: &ModelInfo) -> io::Result<()> {
+    let (layout, input) = (info.layout.as_str(), info.input.to_string());
+    let (device, infer_ms, classes) =
+        (info.device.to_string(), format!("{:.1}", info.infer_ms), classes(&info.classes));
+    write_row(out, width, [&info.id.name, layout, &input, &device, &infer_ms, &classes])?;
+    match &info.fallback {
+        Some(why) => writeln!(out, "{:width$}  CUDA was tried: {why}", ""),
+        None => Ok(()),
+    }
+}
+
+fn print_error(out: &mut impl Write, width: usize, spec: &ModelSpec, error: &DetectError) -> io::Result<()> {
+    writeln!(out, "{:width$}  cannot be used: {error}", spec.name)
+}
+
+fn write_row(
+    out: &mut impl Write,
+    width: usize,
+    [model, layout, input, device, ms, classes]: [&str; 6],
+) -> io::Result<()> {
+    writeln!(out, "{model:width$}  {layout:6}  {input:18}  {device:7}  {ms:>8}  {classes}")
+}
+
+fn classes(names: &[std::sync::Arc<str>]) -> String {
+    let shown: Vec<&str> = names.iter().take(SHOWN_CLASSES).map(|name| &**name).collect();
+    let more = if names.len() > SHOWN_CLASSES { ", ..." } else { "" };
+    format!("{}: {}{more}", names.len(), shown.join(", "))
+}

@@ -1,0 +1,247 @@
+//! The pass beside its obvious twin: each pixel by itself, in doubles, straight from the definitions.
+
+use half::f16;
+use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert, proptest};
+
+use super::{Element, PADDING, PictureFault, Resampler, fill_padding};
+use crate::decode::{Color, Matrix, Yuv420};
+
+/// The blended samples are rounded to 1/128 level, weights to 2^-14, the sums to f32: below 1/64 of a level of 255 in
+/// each of luma and chroma, and a chroma factor is at most 2.12. So 0.06 levels are allowed.
+const TOLERANCE: f64 = 0.06 / 255.0;
+
+/// A picture whose planes end exactly with their last pixel, so that any read beyond is an error.
+#[derive(Clone, Debug)]
+struct Picture {
+    size: (u32, u32),
+    planes: [Vec<u8>; 3],
+    strides: [usize; 3],
+    color: Color,
+}
+
+impl Picture {
+    fn random(size: (u32, u32), slack: [usize; 3], seed: u64, color: Color) -> Self {
+        let mut state = seed | 1;
+        let mut byte = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        };
+        let (w, h) = (size.0 as usize, size.1 as usize);
+        let sides = [(w, h), (w.div_ceil(2), h.div_ceil(2)), (w.div_ceil(2), h.div_ceil(2))];
+        let strides = [0, 1, 2].map(|i| sides[i].0 + slack[i]);
+        let planes =
+            [0, 1, 2].map(|i| (0..strides[i] * (sides[i].1 - 1) + sides[i].0).map(|_| byte()).collect());
+        Self { size, planes, strides, color }
+    }
+
+    fn view(&self) -> Yuv420<'_> {
+        let planes = [0, 1, 2].map(|i| &self.planes[i][..]);
+        Yuv420 {
+            width_px: self.size.0,
+            height_px: self.size.1,
+            planes,
+            strides: self.strides,
+            color: self.color,
+        }
+    }
+
+    /// The plane at a position between its samples, 0..=255.
+    fn at(&self, plane: usize, x: f64, y: f64) -> f64 {
+        let half = |px: u32| if plane == 0 { px } else { px.div_ceil(2) };
+        let last = (f64::from(half(self.size.0) - 1), f64::from(half(self.size.1) - 1));
+        let (x, y) = (x.clamp(0.0, last.0), y.clamp(0.0, last.1));
+        let sample = |x: f64, y: f64| {
+            let (x, y) = (x.min(last.0) as usize, y.min(last.1) as usize);
+            f64::from(self.planes[plane][y * self.strides[plane] + x])
+        };
+        let (left, top) = (x.floor(), y.floor());
+        let row = |y: f64| sample(left, y) * (1.0 - x + left) + sample(left + 1.0, y) * (x - left);
+        row(top) * (1.0 - y + top) + row(top + 1.0) * (y - top)
+    }
+
+    /// Red, green, blue at a luma position, 0..=1, by the text of BT.601 and BT.709.
+    fn rgb(&self, x: f64, y: f64) -> [f64; 3] {
+        let chroma = (x / 2.0, y / 2.0 - 0.25);
+        let (luma, u, v) = (self.at(0, x, y), self.at(1, chroma.0, chroma.1), self.at(2, chroma.0, chroma.1));
+        let (luma, u, v) = if self.color.full_range {
+            (luma / 255.0, (u - 128.0) / 255.0, (v - 128.0) / 255.0)
+        } else {
+            ((luma - 16.0) / 219.0, (u - 128.0) / 224.0, (v - 128.0) / 224.0)
+        };
+        let (to_red, to_green_u, to_green_v, to_blue) = match self.color.matrix {
+            Matrix::Bt601 => (1.402, -0.344_136_286, -0.714_136_286, 1.772),
+            Matrix::Bt709 => (1.5748, -0.187_324_273, -0.468_124_273, 1.8556),
+        };
+        [luma + to_red * v, luma + to_green_u * u + to_green_v * v, luma + to_blue * u]
+            .map(|c| c.clamp(0.0, 1.0))
+    }
+
+    /// The whole input of a model, CHW.
+    fn letterboxed(&self, (side_w, side_h): (u32, u32)) -> Vec<f64> {
+        let (frame_w, frame_h) = (f64::from(self.size.0), f64::from(self.size.1));
+        let scale = (f64::from(side_w) / frame_w).min(f64::from(side_h) / frame_h);
+        let content = (frame_w * scale).round().max(1.0);
+        let lines = (frame_h * scale).round().max(1.0);
+        let (pad_x, pad_y) =
+            (((f64::from(side_w) - content) / 2.0).floor(), ((f64::from(side_h) - lines) / 2.0).floor());
+        let mut pixels = Vec::new();
+        for y in 0..side_h {
+            for x in 0..side_w {
+                let (x, y) = (f64::from(x) - pad_x, f64::from(y) - pad_y);
+                let inside = x >= 0.0 && x < content && y >= 0.0 && y < lines;
+                let (x, y) = ((x + 0.5) * frame_w / content - 0.5, (y + 0.5) * frame_h / lines - 0.5);
+                pixels.push(if inside { self.rgb(x, y) } else { [114.0 / 255.0; 3] });
+            }
+        }
+        (0..3).flat_map(|channel| pixels.iter().map(move |pixel| pixel[channel])).collect()
+    }
+}
+
+fn written<T: Element>(mut resampler: Resampler, picture: &Picture) -> Vec<T> {
+    let mut out = vec![T::of(f32::NAN); resampler.elements()];
+    let letterbox = resampler.write(&picture.view(), &mut out).unwrap();
+    fill_padding(&letterbox, &mut out);
+    out
+}
+
+fn assert_as_twin(name: &str, picture: &Picture, side: (u32, u32)) {
+    let plain: Vec<f32> = written(Resampler::portable(side), picture);
+    let fast: Vec<f32> = written(Resampler::new(side), picture);
+    assert_eq!(plain, fast, "{name}: the fast way differs from the plain one");
+    for (i, (have, want)) in plain.iter().zip(picture.letterboxed(side)).enumerate() {
+        assert!((f64::from(*have) - want).abs() <= TOLERANCE, "{name}: element {i} is {have}, want {want}");
+    }
+    let half: Vec<f16> = written(Resampler::new(side), picture);
+    let rounded: Vec<f16> = plain.iter().map(|value| f16::from_f32(*value)).collect();
+    assert_eq!(half, rounded, "{name}: f16 is not f32 rounded");
+}
+
+const USUAL: Color = Color { matrix: Matrix::Bt709, full_range: false };
+
+#[test]
+fn is_as_its_twin() {
+    let cases = [
+        ("down", (192, 108), (64, 64)),
+        ("down by much", (640, 90), (32, 32)),
+        ("same size", (64, 64), (64, 64)),
+        ("up", (20, 30), (64, 64)),
+        ("portrait", (54, 96), (64, 64)),
+        ("odd", (61, 47), (40, 40)),
+        ("one pixel", (1, 1), (16, 16)),
+        ("two pixels", (2, 1), (16, 16)),
+        ("one column", (1, 50), (16, 16)),
+        ("one row", (50, 1), (16, 16)),
+        ("sliver of a row", (400, 2), (32, 32)),
+        ("wide input", (50, 40), (64, 32)),
+        ("narrower than a vector", (30, 30), (7, 7)),
+    ];
+    for (name, size, side) in cases {
+        assert_as_twin(name, &Picture::random(size, [0; 3], 1, USUAL), side);
+        assert_as_twin(&format!("{name}, padded rows"), &Picture::random(size, [3, 1, 17], 2, USUAL), side);
+    }
+}
+
+#[test]
+fn colours_are_those_of_the_standards() {
+    for matrix in [Matrix::Bt601, Matrix::Bt709] {
+        for full_range in [false, true] {
+            let color = Color { matrix, full_range };
+            assert_as_twin(&format!("{color:?}"), &Picture::random((48, 32), [0; 3], 3, color), (48, 48));
+        }
+    }
+    let flat = |luma, u, v, full_range| {
+        let planes = [vec![luma; 16], vec![u; 4], vec![v; 4]];
+        let color = Color { matrix: Matrix::Bt601, full_range };
+        let picture = Picture { size: (4, 4), planes, strides: [4, 2, 2], color };
+        let pixels: Vec<f32> = written(Resampler::new((4, 4)), &picture);
+        [pixels[5], pixels[21], pixels[37]].map(|channel| (channel * 255.0).round())
+    };
+    let cases = [
+        ("limited black", flat(16, 128, 128, false), [0.0, 0.0, 0.0]),
+        ("limited white", flat(235, 128, 128, false), [255.0, 255.0, 255.0]),
+        ("limited red", flat(81, 90, 240, false), [254.0, 0.0, 0.0]),
+        ("full white", flat(255, 128, 128, true), [255.0, 255.0, 255.0]),
+        ("full red", flat(76, 85, 255, true), [254.0, 0.0, 0.0]),
+        ("beyond white", flat(255, 128, 128, false), [255.0, 255.0, 255.0]),
+    ];
+    for (name, have, want) in cases {
+        assert_eq!(have, want, "{name}");
+    }
+}
+
+#[test]
+fn one_resampler_serves_pictures_of_many_sizes() {
+    let mut resampler = Resampler::new((32, 32));
+    for size in [(64, 48), (48, 64), (64, 48), (3, 3), (100, 100)] {
+        let picture = Picture::random(size, [0; 3], 4, USUAL);
+        let mut out = vec![0.0_f32; resampler.elements()];
+        let letterbox = resampler.write(&picture.view(), &mut out).unwrap();
+        fill_padding(&letterbox, &mut out);
+        assert_eq!(out, written::<f32>(Resampler::new((32, 32)), &picture), "{size:?}");
+    }
+}
+
+#[test]
+fn padding_is_grey_and_nothing_else() {
+    let mut resampler = Resampler::new((8, 8));
+    let mut out = vec![-1.0_f32; resampler.elements()];
+    let letterbox = resampler.write(&Picture::random((8, 4), [0; 3], 5, USUAL).view(), &mut out).unwrap();
+    let untouched = |out: &[f32]| out.iter().filter(|value| **value < 0.0).count();
+    assert_eq!(untouched(&out), 3 * 4 * 8);
+    let painted = out.clone();
+    fill_padding(&letterbox, &mut out);
+    assert_eq!(out.iter().filter(|value| **value == PADDING).count(), 3 * 4 * 8);
+    assert!(out.iter().zip(&painted).all(|(now, before)| now == before || *before < 0.0));
+}
+
+#[test]
+fn a_picture_that_is_not_whole_is_refused_and_nothing_written() {
+    let whole = Picture::random((10, 6), [0; 3], 6, USUAL);
+    let mut short_luma = whole.clone();
+    short_luma.planes[0].pop();
+    let mut short_chroma = whole.clone();
+    short_chroma.planes[2].truncate(3);
+    let mut narrow = whole.clone();
+    narrow.strides[1] = 4;
+    let mut turned = whole.clone();
+    turned.strides[0] = usize::MAX - 9;
+    let mut empty = whole;
+    empty.size.0 = 0;
+    let short = |plane, have, need| PictureFault::Short { plane, have, need };
+    let cases = [
+        ("luma", short_luma, short(0, 59, 60)),
+        ("chroma", short_chroma, short(2, 3, 15)),
+        ("rows overlap", narrow, PictureFault::Stride { plane: 1, width: 5, stride: 4 }),
+        ("negative stride", turned, short(0, 60, usize::MAX)),
+        ("no columns", empty, PictureFault::Empty(0, 6)),
+    ];
+    for (name, picture, want) in cases {
+        let mut resampler = Resampler::new((8, 8));
+        let mut out = vec![-1.0_f32; resampler.elements()];
+        assert_eq!(resampler.write(&picture.view(), &mut out), Err(want), "{name}");
+        assert!(out.iter().all(|value| *value < 0.0), "{name}");
+    }
+}
+
+fn pictures() -> impl Strategy<Value = Picture> {
+    let color = (any::<bool>(), any::<bool>()).prop_map(|(hd, full_range)| Color {
+        matrix: if hd { Matrix::Bt709 } else { Matrix::Bt601 },
+        full_range,
+    });
+    ((1u32..90, 1u32..90), [0usize..20, 0usize..20, 0usize..20], any::<u64>(), color)
+        .prop_map(|(size, slack, seed, color)| Picture::random(size, slack, seed, color))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_picture_is_as_its_twin(picture in pictures(), side in (1u32..60, 1u32..60)) {
+        let plain: Vec<f32> = written(Resampler::portable(side), &picture);
+        let fast: Vec<f32> = written(Resampler::new(side), &picture);
+        prop_assert!(plain == fast);
+        for (have, want) in plain.iter().zip(picture.letterboxed(side)) {
+            prop_assert!((f64::from(*have) - want).abs() <= TOLERANCE, "{have} {want}");
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! A real model on a real street: the cars are found.
+
+use std::process::Command;
+
+use super::support::{USUAL, cached, picture, spec};
+use kvs_infer::decode::{Color, HostPicture, Matrix};
+use kvs_infer::detect::{Detector, Device};
+use kvs_infer::frame::BBox;
+
+const SIZE: (u32, u32) = (640, 272);
+
+/// The frame of the street clip at `second`, decoded by the ffmpeg command.
+fn street_at(second: &str) -> HostPicture {
+    let clip = cached("clips/street.mp4");
+    let made = Command::new("ffmpeg")
+        .args(["-v", "error", "-nostdin", "-ss", second, "-i"])
+        .arg(clip)
+        .args(["-frames:v", "1", "-f", "rawvideo", "-pix_fmt", "yuv420p", "-"])
+        .output()
+        .expect("the ffmpeg command: run `scripts/setup test`");
+    let (w, h) = (SIZE.0 as usize, SIZE.1 as usize);
+    assert_eq!(made.stdout.len(), w * h * 3 / 2, "{}", String::from_utf8_lossy(&made.stderr));
+    let (luma, chroma) = made.stdout.split_at(w * h);
+    let (u, v) = chroma.split_at(w * h / 4);
+    let color = Color { matrix: Matrix::Bt601, full_range: false };
+    HostPicture::from_planes(SIZE, [luma.to_vec(), u.to_vec(), v.to_vec()], [w, w / 2, w / 2], color).unwrap()
+}
+
+/// What OpenCV (letterbox) and onnxruntime in Python see there with the same model, before NMS the best box of each
+/// thing: second, label, confidence, box.
+const PYTHON: [(&str, &str, f32, [f32; 4]); 5] = [
+    ("5", "person", 0.807, [349.0, 1.0, 485.0, 272.0]),
+    ("6", "car", 0.489, [364.0, 108.0, 437.0, 153.0]),
+    ("6", "car", 0.483, [490.0, 105.0, 625.0, 166.0]),
+    ("6", "car", 0.469, [295.0, 114.0, 394.0, 189.0]),
+    ("7", "car", 0.497, [522.0, 101.0, 601.0, 163.0]),
+];
+
+#[tokio::test]
+async fn cars_and_people_are_found_where_an_independent_program_sees_them() {
+    let detector = Detector::start(&spec(cached("models/street.onnx")), Device::Cpu, 1).unwrap();
+    assert_eq!(detector.info().classes.len(), 80);
+    for (second, label, conf, [x1, y1, x2, y2]) in PYTHON {
+        let seen = detector.detect(picture("street", street_at(second)), USUAL).await.unwrap();
+        let there = BBox { x1, y1, x2, y2 };
+        let found =
+            seen.iter().find(|detection| detection.bbox.iou(&there) > 0.85 && *detection.label == *label);
+        let found = found.unwrap_or_else(|| panic!("second {second}: no {label} at {there:?} in {seen:#?}"));
+        assert!((found.conf - conf).abs() < 0.03, "second {second}: {found:?}, Python says {conf}");
+    }
+}

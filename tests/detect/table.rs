@@ -1,0 +1,41 @@
+//! The table of the command `models`.
+
+use kvs_infer::cli::models::print_models;
+use kvs_infer::detect::Device;
+
+use super::support::{cached, spec, tiny};
+
+/// The lines, without the measured column.
+fn lines(text: &[u8]) -> Vec<String> {
+    let text = std::str::from_utf8(text).unwrap();
+    let measured = |word: &&str| word.parse::<f64>().is_err();
+    let line = |line: &str| line.split_whitespace().filter(measured).collect::<Vec<_>>().join(" ");
+    text.lines().map(line).collect()
+}
+
+#[test]
+fn models_are_listed_and_those_that_fail_say_why() {
+    let specs = [tiny("yolov8"), tiny("ambiguous"), tiny("detr"), spec(cached("models/street.onnx"))];
+    let mut out = Vec::new();
+    assert_eq!(print_models(&mut out, &specs, Device::Cpu).unwrap(), 1);
+    let lines = lines(&out);
+    assert_eq!(lines[0], "MODEL LAYOUT INPUT DEVICE INFER MS CLASSES");
+    assert_eq!(lines[1], "yolov8 yolov8 1x3x64x64 f32 cpu 3: red, green, blue");
+    assert!(lines[2].starts_with("ambiguous cannot be used: model ambiguous ("), "{}", lines[2]);
+    assert!(lines[2].contains("say which by `layout`"), "{}", lines[2]);
+    assert_eq!(lines[3], "detr detr 1x3x64x64 f32 cpu 3: red, green, blue");
+    assert_eq!(lines[4], "street yolov8 Nx3x416x416 f32 cpu 80: person, bicycle, car, motorcycle, ...");
+    assert_eq!(lines.len(), 5);
+}
+
+#[test]
+fn a_fallback_is_shown() {
+    let mut out = Vec::new();
+    assert_eq!(print_models(&mut out, &[tiny("nms")], Device::Auto).unwrap(), 0);
+    let lines = lines(&out);
+    let on_cuda = lines[1].contains(" cuda:0 ");
+    assert!(
+        on_cuda || lines[2].starts_with("CUDA was tried: model nms: cuda:0 does not work: "),
+        "{lines:?}"
+    );
+}
