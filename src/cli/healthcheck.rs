@@ -9,33 +9,33 @@ use serde::Deserialize;
 
 /// Asks the service on this host whether it is alive: exit 0 if it is, 1 if a restart would help.
 #[derive(Clone, Debug, clap::Args)]
-pub struct HealthcheckArgs {
+pub(super) struct HealthcheckArgs {
     /// The address that the service listens on; 0.0.0.0 and [::] are asked on loopback
     #[arg(long, env = "HTTP_HOST", default_value = "127.0.0.1", value_parser = host)]
-    pub host: IpAddr,
+    pub(super) host: IpAddr,
     /// The port that the service listens on
     #[arg(long, env = "HTTP_PORT", default_value_t = 8080)]
-    pub port: u16,
+    pub(super) port: u16,
     /// Seconds until no answer is an answer
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
-    pub timeout_seconds: u64,
+    pub(super) timeout_seconds: u64,
 }
 
 /// What the service said.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Answer {
+pub(super) struct Answer {
     /// `ok`, `degraded` or `failed`.
-    pub status: String,
+    pub(super) status: String,
     /// What is wrong.
-    pub reasons: Vec<String>,
+    pub(super) reasons: Vec<String>,
     /// Whether the service is to be kept.
     #[serde(skip)]
-    pub alive: bool,
+    pub(super) alive: bool,
 }
 
 /// Why there is no answer: the service is not to be kept.
 #[derive(Debug, thiserror::Error)]
-pub enum HealthcheckError {
+pub(super) enum HealthcheckError {
     /// Nobody listens there, or nothing came in time.
     #[error(
         "no answer from http://{addr}/healthz within {timeout_seconds} s: {source}; does kvs-infer run there?"
@@ -72,7 +72,7 @@ const ANSWER_BYTES: usize = 1 << 20;
 ///
 /// # Errors
 /// `out` cannot be written.
-pub fn run(args: &HealthcheckArgs, out: &mut impl Write) -> io::Result<bool> {
+pub(super) fn run(args: &HealthcheckArgs, out: &mut impl Write) -> io::Result<bool> {
     match ask(args) {
         Ok(answer) => writeln!(out, "{answer}").map(|()| answer.alive),
         Err(error) => writeln!(out, "{error}").map(|()| false),
@@ -83,7 +83,7 @@ pub fn run(args: &HealthcheckArgs, out: &mut impl Write) -> io::Result<bool> {
 ///
 /// # Errors
 /// Nobody answers in time, or somebody else does.
-pub fn ask(args: &HealthcheckArgs) -> Result<Answer, HealthcheckError> {
+pub(super) fn ask(args: &HealthcheckArgs) -> Result<Answer, HealthcheckError> {
     let addr = SocketAddr::new(reachable(args.host), args.port);
     let timeout_seconds = args.timeout_seconds;
     let no_answer = |source| HealthcheckError::NoAnswer { addr, timeout_seconds, source };

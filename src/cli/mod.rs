@@ -9,7 +9,6 @@ mod run;
 mod schema;
 mod sim;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -96,13 +95,7 @@ impl Cli {
 
 /// Exit codes of a container's health check: 0 healthy, 1 not.
 fn check_health(args: &healthcheck::HealthcheckArgs) -> anyhow::Result<ExitCode> {
-    let answer = healthcheck::ask(args);
-    let mut out = std::io::stdout().lock();
-    match &answer {
-        Ok(answer) => writeln!(out, "{answer}")?,
-        Err(error) => writeln!(out, "{error}")?,
-    }
-    let healthy = answer.is_ok_and(|answer| answer.alive);
+    let healthy = healthcheck::run(args, &mut std::io::stdout().lock())?;
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -104,6 +105,7 @@ pub struct Outbox {
     inlets: RwLock<Option<Arc<Inlets>>>,
     sinks: tokio::sync::Mutex<Vec<JoinHandle<()>>>,
     gauges: Vec<Arc<Gauge>>,
+    changed: Arc<Notify>,
     give_up: CancellationToken,
 }
 
@@ -113,10 +115,10 @@ impl Outbox {
     /// # Errors
     /// The local sink's folder is not writable, or there are no clients for what is configured. Sinks that cannot be reached are no error: they are tried again.
     pub fn start(spec: OutboxSpec) -> Result<Self, StartError> {
-        let Started { inlets, sinks, gauges, give_up } = start::sinks(&spec)?;
+        let Started { inlets, sinks, gauges, changed, give_up } = start::sinks(&spec)?;
         let inlets = RwLock::new(Some(Arc::new(inlets)));
         let (publish, ledger) = (spec.publish, spec.ledger);
-        Ok(Self { publish, ledger, inlets, sinks: tokio::sync::Mutex::new(sinks), gauges, give_up })
+        Ok(Self { publish, ledger, inlets, sinks: tokio::sync::Mutex::new(sinks), gauges, changed, give_up })
     }
 
     /// Takes an event in and hands it to its sinks; drops it when it is known already. Offer before the commit of the
@@ -166,6 +168,19 @@ impl Outbox {
     #[must_use]
     pub fn statuses(&self) -> Vec<SinkStatus> {
         self.gauges.iter().map(|gauge| gauge.status()).collect()
+    }
+
+    /// Waits until the sinks fare as `wanted`; tells how they do then.
+    pub async fn until(&self, mut wanted: impl FnMut(&[SinkStatus]) -> bool) -> Vec<SinkStatus> {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let statuses = self.statuses();
+            if wanted(&statuses) {
+                return statuses;
+            }
+            changed.await;
+        }
     }
 
     /// Takes no more events in, waits until the sinks are empty or `within` has passed, and ends them; tells what remains.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -51,6 +51,8 @@ pub(super) struct Started {
     pub(super) inlets: Inlets,
     pub(super) sinks: Vec<JoinHandle<()>>,
     pub(super) gauges: Vec<Arc<Gauge>>,
+    /// Told of every change of a gauge.
+    pub(super) changed: Arc<Notify>,
     pub(super) give_up: CancellationToken,
 }
 
@@ -102,8 +104,8 @@ pub(super) fn sinks(spec: &OutboxSpec) -> Result<Started, StartError> {
         Some(snapshots) => starting.snapshots(spec, snapshots)?,
         None => None,
     };
-    let Starting { sinks, gauges, give_up } = starting;
-    Ok(Started { inlets: Inlets { local, kinesis, snapshots }, sinks, gauges, give_up })
+    let Starting { sinks, gauges, changed, give_up } = starting;
+    Ok(Started { inlets: Inlets { local, kinesis, snapshots }, sinks, gauges, changed, give_up })
 }
 
 /// The sinks while they are being started.
@@ -111,6 +113,7 @@ pub(super) fn sinks(spec: &OutboxSpec) -> Result<Started, StartError> {
 struct Starting {
     sinks: Vec<JoinHandle<()>>,
     gauges: Vec<Arc<Gauge>>,
+    changed: Arc<Notify>,
     give_up: CancellationToken,
 }
 
@@ -177,7 +180,7 @@ impl Starting {
     }
 
     fn gauge(&mut self, name: &str, required: bool) -> Arc<Gauge> {
-        let gauge = Arc::new(Gauge::new(name, required));
+        let gauge = Arc::new(Gauge::new(name, required, Arc::clone(&self.changed)));
         self.gauges.push(Arc::clone(&gauge));
         gauge
     }

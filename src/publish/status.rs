@@ -1,10 +1,11 @@
 //! How each sink fares.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
+use tokio::sync::Notify;
 
 use crate::telemetry::publish as telemetry;
 
@@ -46,6 +47,8 @@ pub enum SinkState {
 pub(super) struct Gauge {
     name: String,
     required: bool,
+    /// Told of every change.
+    changed: Arc<Notify>,
     state: Mutex<SinkState>,
     queued: AtomicU64,
     delivered: AtomicU64,
@@ -53,10 +56,11 @@ pub(super) struct Gauge {
 }
 
 impl Gauge {
-    pub(super) fn new(name: &str, required: bool) -> Self {
+    pub(super) fn new(name: &str, required: bool, changed: Arc<Notify>) -> Self {
         let zero = || AtomicU64::new(0);
         let (queued, delivered, failed) = (zero(), zero(), zero());
-        Self { name: name.to_owned(), required, state: Mutex::new(SinkState::Ok), queued, delivered, failed }
+        let (name, state) = (name.to_owned(), Mutex::new(SinkState::Ok));
+        Self { name, required, changed, state, queued, delivered, failed }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -81,26 +85,30 @@ impl Gauge {
     /// One more waits. Call it before the item can be taken.
     pub(super) fn enqueued(&self) {
         let count = self.queued.fetch_add(1, Ordering::Relaxed) + 1;
-        telemetry::Queued { sink: &self.name, count }.emit();
+        self.show_queued(count);
     }
 
     /// One that waited was accepted.
     pub(super) fn delivered(&self, arrived: Instant) {
-        self.unqueued(1);
         self.delivered.fetch_add(1, Ordering::Relaxed);
+        self.unqueued(1);
         telemetry::Delivered { sink: &self.name, since_arrival: arrived.elapsed() }.emit();
     }
 
     /// One that waited will never be delivered.
     pub(super) fn gave_up(&self, count: u64) {
-        self.unqueued(count);
         self.failed.fetch_add(count, Ordering::Relaxed);
+        self.unqueued(count);
     }
 
-    /// One that waited is no longer this sink's.
-    pub(super) fn unqueued(&self, count: u64) {
+    fn unqueued(&self, count: u64) {
         let count = self.queued.fetch_sub(count, Ordering::Relaxed).saturating_sub(count);
+        self.show_queued(count);
+    }
+
+    fn show_queued(&self, count: u64) {
         telemetry::Queued { sink: &self.name, count }.emit();
+        self.changed.notify_waiters();
     }
 
     /// An attempt failed; `retries` records or snapshots will be tried again.
@@ -113,6 +121,7 @@ impl Gauge {
             SinkState::Ok => self.tell_failing(text, now_ms()),
         };
         *state = SinkState::Failing { reason: text.to_owned(), since_ms };
+        self.changed.notify_waiters();
     }
 
     fn tell_failing(&self, reason: &str, since_ms: u64) -> u64 {
@@ -126,6 +135,7 @@ impl Gauge {
         if *state != SinkState::Ok {
             telemetry::SinkRecovered { sink: &self.name }.emit();
             *state = SinkState::Ok;
+            self.changed.notify_waiters();
         }
     }
 }
@@ -141,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_status_is_one_flat_object() {
-        let gauge = Gauge::new("kds/events", true);
+        let gauge = Gauge::new("kds/events", true, Arc::default());
         gauge.enqueued();
         gauge.enqueued();
         gauge.delivered(Instant::now());
@@ -157,7 +167,7 @@ mod tests {
 
     #[test]
     fn failing_lasts_from_its_first_failure_to_a_success() {
-        let gauge = Gauge::new("s3", false);
+        let gauge = Gauge::new("s3", false, Arc::default());
         let since = |gauge: &Gauge| match gauge.status().state {
             SinkState::Failing { since_ms, .. } => Some(since_ms),
             SinkState::Ok => None,
