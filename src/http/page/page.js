@@ -165,7 +165,7 @@ function showCamera(camera) {
   const { card, picture } = cards.get(camera.id) ?? cardOf(camera.id);
   card.dataset.id = camera.id;
   setText(card.querySelector("h3"), camera.id);
-  setText(card.querySelector(".stream"), camera.stream);
+  setText(card.querySelector(".stream"), camera.stream === camera.id ? "" : camera.stream);
   showChip(card.querySelector(".chip"), camera);
   const number = (name, text, warn) => {
     const target = card.querySelector(`[data-is=${name}]`);
@@ -270,7 +270,7 @@ function sinkRow(sink) {
 }
 
 function modelRow(model) {
-  const about = [model.layout, `${model.input_px[0]} × ${model.input_px[1]}`, `${count(model.classes)} classes`];
+  const about = [model.layout, `${model.input_px[0]} × ${model.input_px[1]}`, `${count(model.classes)} ${model.classes === 1 ? "class" : "classes"}`];
   return element("li", {},
     element("i", { class: "dot", "data-tone": "ok" }), element("b", {}, model.name),
     element("small", {}, [...about, model.device, `warm in ${span(model.warm_up_ms)}`].join(" · ")));
