@@ -1,4 +1,5 @@
 //! Independent clients against the local KVS: boto3, the AWS CLI and the ffmpeg command.
+#![expect(clippy::expect_used, clippy::panic, reason = "a test stops where something is wrong")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
