@@ -1,5 +1,28 @@
 //! frames -> detections: one worker a model and device, shared by all cameras.
 
+mod avx2;
+mod boxes;
+mod classes;
+mod detector;
+mod engine;
+mod error;
+mod layout;
+mod letterbox;
+mod model;
+mod nms;
+mod onnx;
+mod resample;
+mod runtime;
 mod spec;
+mod worker;
 
-pub use spec::{Device, LayoutChoice, ModelSpec, Thresholds};
+pub use detector::{Detector, usual_threads};
+pub use error::{DetectError, ModelFault};
+pub use layout::Layout;
+pub use letterbox::Letterbox;
+pub use model::{InputShape, ModelInfo};
+pub use nms::{Candidate, MAX_CANDIDATES, suppress};
+pub use resample::{Element, PADDING, PictureFault, Resampler, fill_padding};
+pub use runtime::{RuntimeFault, cache_dir};
+pub use spec::{Device, LayoutChoice, ModelSpec, Thresholds, UnknownDevice};
+pub use worker::Batching;

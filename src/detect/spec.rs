@@ -1,9 +1,11 @@
 //! What the configuration asks of detect.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 /// A model to load.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ModelSpec {
     /// Its name under `models`, or its file name.
     pub name: String,
@@ -19,7 +21,16 @@ pub struct ModelSpec {
 
 /// The layout of a model's output.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum LayoutChoice {
@@ -55,4 +66,61 @@ pub struct Thresholds {
     pub conf: f32,
     /// IoU from which of two boxes of one class the weaker goes, 0..=1.
     pub nms_iou: f32,
+}
+
+/// The text is no [`Device`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("device {0:?} is unknown: give auto, cpu, cuda or cuda:N, N the index of the GPU from 0")]
+pub struct UnknownDevice(String);
+
+impl FromStr for Device {
+    type Err = UnknownDevice;
+
+    fn from_str(text: &str) -> Result<Self, UnknownDevice> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => cuda_index(text).map(Self::Cuda).ok_or_else(|| UnknownDevice(text.to_owned())),
+        }
+    }
+}
+
+fn cuda_index(text: &str) -> Option<u32> {
+    let digits = text.strip_prefix("cuda:")?;
+    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| digits.parse().ok())?
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Device;
+
+    #[test]
+    fn device_reads_what_it_writes_and_refuses_the_rest() {
+        for (text, device) in [
+            ("auto", Device::Auto),
+            ("cpu", Device::Cpu),
+            ("cuda:0", Device::Cuda(0)),
+            ("cuda:12", Device::Cuda(12)),
+        ] {
+            assert_eq!(text.parse(), Ok(device));
+            assert_eq!(device.to_string(), text);
+        }
+        assert_eq!("cuda".parse(), Ok(Device::Cuda(0)));
+        for text in ["", "CPU", "gpu", "cuda:", "cuda:+1", "cuda:-1", "cuda:x", "cuda:99999999999"] {
+            let error = text.parse::<Device>().unwrap_err();
+            assert!(error.to_string().contains("give auto, cpu, cuda or cuda:N"), "{text}: {error}");
+        }
+    }
 }

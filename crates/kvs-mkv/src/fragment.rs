@@ -136,7 +136,9 @@ impl FragmentReader {
 
     /// Takes the next bytes of the response. Call [`next`](Self::next) until it gives `None` before the next push.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.reader.push(bytes);
+        if self.failed.is_none() {
+            self.reader.push(bytes);
+        }
     }
 
     /// The next event, or `None` where more bytes are needed.

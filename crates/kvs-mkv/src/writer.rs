@@ -178,3 +178,21 @@ fn vint(out: &mut Vec<u8>, value: u64, min_len: usize) {
     let marked = value | 1 << (7 * len);
     out.extend_from_slice(&marked.to_be_bytes()[8 - len..]);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ebml::read_vint;
+
+    #[test]
+    fn no_written_integer_means_unknown() {
+        for bits in 1..56 {
+            for value in [(1 << bits) - 2, (1 << bits) - 1, 1 << bits] {
+                let mut out = Vec::new();
+                vint(&mut out, value, 1);
+                let read = read_vint(&out, 0, Id::VOID).unwrap().unwrap();
+                assert_eq!((read.value, read.len, read.is_unknown()), (value, out.len(), false), "{value}");
+            }
+        }
+    }
+}

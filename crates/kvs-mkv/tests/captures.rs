@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test fails by them")]
 
+mod twin;
+
 use std::path::{Path, PathBuf};
 
 use kvs_mkv::{Block, BlockKind, Error, Event, FragmentReader, Item, Limits, Reader, Tag, Track, TrackKind};
@@ -11,13 +13,15 @@ use serde_json::Value;
 use sha1::{Digest, Sha1};
 
 fn captures() -> Option<PathBuf> {
-    if let Some(folder) = std::env::var_os("KVS_CAPTURES_DIR") {
-        return Some(PathBuf::from(folder));
-    }
-    let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
-    let found = above.map(|folder| folder.join("shared/captures")).find(|folder| folder.is_dir());
+    let mut above =
+        Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join("shared/captures"));
+    let named = std::env::var_os("KVS_CAPTURES_DIR").map(PathBuf::from);
+    let found = match named {
+        Some(folder) => Some(folder).filter(|folder| folder.is_dir()),
+        None => above.find(|folder| folder.is_dir()),
+    };
     if found.is_none() {
-        println!("skipped: no shared/captures above the project, and KVS_CAPTURES_DIR is not set");
+        println!("skipped: no captures in KVS_CAPTURES_DIR or in a shared/captures above the project");
     }
     found
 }
@@ -199,6 +203,16 @@ fn assert_fragment(events: &mut impl Iterator<Item = Event>, segment: &Value, pl
     assert_eq!(end.keyframes as usize, keyframes, "{place}");
     let bytes: u64 = frames.iter().map(|frame| frame["size"].as_u64().unwrap()).sum();
     assert_eq!(end.bytes, bytes, "{place}");
+}
+
+#[test]
+fn documents_equal_the_slow_twin() {
+    each_capture(|name, bytes, _| {
+        let (found, end) = items(bytes, 300);
+        let (expected, ending) = twin::read(bytes, &Limits::default());
+        assert!(found == expected, "{name}");
+        assert_eq!(end.is_ok(), ending == twin::Ending::Whole, "{name}: {end:?}, {ending:?}");
+    });
 }
 
 #[test]

@@ -1,0 +1,174 @@
+//! The handle of a model that runs.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, oneshot};
+
+use super::engine::Engine;
+use super::error::DetectError;
+use super::model::{InputShape, ModelInfo};
+use super::spec::{Device, ModelSpec, Thresholds};
+use super::worker::{self, Batching, Job, Pulse, Request};
+use crate::frame::{Detection, Frame};
+use crate::telemetry::detect::ModelLoaded;
+
+/// Requests that wait at most; a further caller waits for a place. More than one process has cameras.
+const QUEUE: usize = 1024;
+/// Frames of a batch on a GPU where the model takes any number.
+const GPU_BATCH: usize = 16;
+/// How long a batch on a GPU waits for other cameras: little beside an inference.
+const GPU_WAIT: Duration = Duration::from_millis(2);
+
+/// A model with its thread `detect-NAME`. Clones share it; the thread ends with [`Self::stop`] or with the last clone.
+#[derive(Clone)]
+pub struct Detector {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    info: ModelInfo,
+    places: Arc<Semaphore>,
+    requests: Mutex<Option<SyncSender<Request>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    pulse: Arc<Pulse>,
+}
+
+impl Batching {
+    /// On a GPU, up to 16 frames or what the model fixes. On the CPU only what the model fixes, without waiting:
+    /// there a batch takes as long as its frames one by one, and the first would wait for the last.
+    #[must_use]
+    pub fn usual(input: &InputShape, device: Device) -> Self {
+        match device {
+            Device::Cuda(_) | Device::Auto => Self { most: input.batch.unwrap_or(GPU_BATCH), wait: GPU_WAIT },
+            Device::Cpu => Self { most: input.batch.unwrap_or(1), wait: Duration::ZERO },
+        }
+    }
+}
+
+/// Threads of an inference on the CPU, where nothing else is asked for: half of the cores shared by the models, at
+/// least one. The other half decodes, and one thread costs the least CPU time an inference.
+#[must_use]
+pub fn usual_threads(models: usize) -> usize {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    (cores / 2 / models.max(1)).max(1)
+}
+
+impl Detector {
+    /// Loads a model and starts its thread; blocks while it loads and makes its first inferences.
+    ///
+    /// Errors: [`DetectError::Runtime`], [`DetectError::Model`], [`DetectError::Cuda`], [`DetectError::Thread`].
+    pub fn start(spec: &ModelSpec, device: Device, threads: usize) -> Result<Self, DetectError> {
+        Self::start_batched(spec, device, threads, Batching::usual)
+    }
+
+    /// As [`Self::start`], with batches as `batching` says for the model's input and the device that it runs on.
+    /// A model that fixes its batch keeps it.
+    pub fn start_batched(
+        spec: &ModelSpec,
+        device: Device,
+        threads: usize,
+        batching: impl Fn(&InputShape, Device) -> Batching,
+    ) -> Result<Self, DetectError> {
+        let most = |input: &InputShape, device| batching(input, device).most;
+        let engine = Engine::load(spec, device, threads.max(1), most)?;
+        let info = engine.info().clone();
+        let wanted = batching(&info.input, info.device);
+        let batching = Batching { most: info.input.batch.unwrap_or(wanted.most).max(1), wait: wanted.wait };
+        ModelLoaded { info: &info }.emit();
+        let (requests, queue) = sync_channel(QUEUE);
+        let pulse = Arc::new(Pulse::default());
+        let thread = spawn(&info.id.name, engine, queue, batching, Arc::clone(&pulse))?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                info,
+                places: Arc::new(Semaphore::new(QUEUE)),
+                requests: Mutex::new(Some(requests)),
+                thread: Mutex::new(Some(thread)),
+                pulse,
+            }),
+        })
+    }
+
+    /// What was loaded, and where it runs.
+    #[must_use]
+    pub fn info(&self) -> &ModelInfo {
+        &self.shared.info
+    }
+
+    /// What the model sees in the frame: best first, in frame px, clipped to the frame; the same frame gives the same.
+    ///
+    /// Invariant: a camera waits for the answer before it asks again; so cameras take turns.
+    /// Dropping the future takes the request back, if its inference has not begun.
+    ///
+    /// Errors: [`DetectError::Picture`] and [`DetectError::Inference`] concern this frame, [`DetectError::Ended`] all.
+    pub async fn detect(
+        &self,
+        frame: Arc<Frame>,
+        thresholds: Thresholds,
+    ) -> Result<Vec<Detection>, DetectError> {
+        let ended = || DetectError::Ended { model: self.shared.info.id.name.clone() };
+        let place = Arc::clone(&self.shared.places).acquire_owned().await.map_err(|_| ended())?;
+        let (answer, answered) = oneshot::channel();
+        let requests = lock(&self.shared.requests).clone().ok_or_else(ended)?;
+        let request = Request { job: Job { frame, thresholds }, answer, place };
+        requests.send(request).map_err(|_| ended())?;
+        drop(requests);
+        answered.await.map_err(|_| ended())?
+    }
+
+    /// Whether its thread lives; `false` after [`Self::stop`].
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        lock(&self.shared.thread).as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// When the batch that is being looked at was begun; long ago means that the worker is stuck.
+    #[must_use]
+    pub fn busy_since(&self) -> Option<Instant> {
+        self.shared.pulse.busy_since()
+    }
+
+    /// Takes no more requests, answers those that wait, and ends the thread; blocks until then.
+    pub fn stop(&self) {
+        self.shared.stop();
+    }
+}
+
+impl Shared {
+    fn stop(&self) {
+        self.places.close();
+        drop(lock(&self.requests).take());
+        let thread = lock(&self.thread).take();
+        if let Some(thread) = thread {
+            drop(thread.join());
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn spawn(
+    model: &str,
+    mut engine: Engine,
+    queue: Receiver<Request>,
+    batching: Batching,
+    pulse: Arc<Pulse>,
+) -> Result<JoinHandle<()>, DetectError> {
+    let name = model.to_owned();
+    let work = move || worker::run(&name, &queue, batching, &mut engine, &pulse);
+    let named = thread::Builder::new().name(format!("detect-{}", model.replace('\0', "")));
+    named
+        .spawn(work)
+        .map_err(|error| DetectError::Thread { model: model.to_owned(), reason: error.to_string() })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,303 @@
+//! A model that looks at frames: letterbox, inference, boxes, suppression.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use half::f16;
+use ort::session::SessionOutputs;
+
+use super::boxes::{self, Outputs};
+use super::classes::parse_names;
+use super::error::{DetectError, ModelFault};
+use super::layout::{Head, resolve};
+use super::letterbox::Letterbox;
+use super::model::{InputShape, ModelInfo, check_file, read_input};
+use super::nms::suppress;
+use super::onnx::{Net, Refusal, Tensor, floats, shapes};
+use super::resample::{Element, PADDING, PictureFault, Resampler, fill_padding};
+use super::spec::{Device, ModelSpec, Thresholds};
+use super::worker::{Answer, Job, Look};
+use crate::decode::Surface;
+use crate::frame::{Detection, Frame, ModelId};
+use crate::telemetry::detect::{FellBackToCpu, Inferred};
+
+/// A loaded model with everything that an inference needs, so that a frame allocates little.
+pub(super) struct Engine {
+    info: ModelInfo,
+    net: Net,
+    head: Head,
+    tensor: Tensor,
+    resampler: Resampler,
+    /// The place of the last picture in each slot of the tensor: its padding is there already.
+    slots: Vec<Option<Letterbox>>,
+    /// `f16` outputs as `f32`: boxes, scores.
+    scratch: [Vec<f32>; 2],
+}
+
+impl Engine {
+    /// Loads the model for batches of up to `slots` frames (or what the model fixes) and makes two inferences on grey.
+    ///
+    /// Errors: the file, the model or the device; see [`DetectError`].
+    pub(super) fn load(
+        spec: &ModelSpec,
+        device: Device,
+        threads: usize,
+        slots: impl Fn(&InputShape, Device) -> usize,
+    ) -> Result<Self, DetectError> {
+        let sha256 = check_file(spec).map_err(|fault| faulty(spec, fault))?;
+        let opening = Opening { spec, sha256: &sha256, threads, slots: &slots };
+        match device {
+            Device::Cpu => opening.on(None),
+            Device::Cuda(index) => opening.on(Some(index)),
+            Device::Auto => opening.on_best(),
+        }
+    }
+
+    pub(super) fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    /// Paints the jobs' pictures into the slots, one after the other; says where each lies.
+    fn fill(&mut self, jobs: &[Job]) -> Vec<Result<Letterbox, DetectError>> {
+        let mut slot = 0;
+        let paint = |job: &Job| {
+            let place = self.paint(slot, &job.frame).map_err(|fault| unreadable(&job.frame, fault));
+            slot += usize::from(place.is_ok());
+            place
+        };
+        jobs.iter().map(paint).collect()
+    }
+
+    fn paint(&mut self, slot: usize, frame: &Frame) -> Result<Letterbox, PictureFault> {
+        let (resampler, padded) = (&mut self.resampler, &mut self.slots[slot]);
+        match &mut self.tensor {
+            Tensor::F32(all) => paint_slot(resampler, all, slot, padded, frame),
+            Tensor::F16(all) => paint_slot(resampler, all, slot, padded, frame),
+        }
+    }
+
+    /// Infers the first `used` slots and answers the jobs whose pictures lie there; also the two times.
+    fn infer(
+        &mut self,
+        used: usize,
+        seen: &[(Thresholds, Letterbox)],
+    ) -> (Result<Vec<Vec<Detection>>, String>, [Duration; 2]) {
+        let Self { info, net, head, tensor, scratch, .. } = self;
+        let batch = info.input.batch.unwrap_or(used);
+        let started = Instant::now();
+        let outputs = net.run(tensor, info.input, batch);
+        let inferred = started.elapsed();
+        let found = outputs.and_then(|outputs| {
+            let all = BatchOutputs::read(&outputs, *head, info.classes.len(), batch, scratch)?;
+            let one = |(slot, (thresholds, place)): (usize, &(Thresholds, Letterbox))| {
+                detections(&all.of(slot), place, *thresholds, &info.classes)
+            };
+            Ok(seen.iter().enumerate().map(one).collect())
+        });
+        (found, [inferred, started.elapsed().saturating_sub(inferred)])
+    }
+}
+
+impl Look for Engine {
+    fn look(&mut self, jobs: &[Job]) -> Vec<Answer> {
+        let started = Instant::now();
+        let places = self.fill(jobs);
+        let preprocess = started.elapsed();
+        let seen: Vec<_> = jobs
+            .iter()
+            .zip(&places)
+            .filter_map(|(job, place)| Some((job.thresholds, *place.as_ref().ok()?)))
+            .collect();
+        if seen.is_empty() {
+            return places.into_iter().map(|place| place.map(|_| Vec::new())).collect();
+        }
+        let (found, [inference, postprocess]) = self.infer(seen.len(), &seen);
+        let model = &self.info.id.name;
+        Inferred { model, frames: seen.len(), preprocess, inference, postprocess }.emit();
+        answers(places, found, model)
+    }
+}
+
+/// Puts the boxes of the pictures that were inferred back beside those that could not be read.
+fn answers(
+    places: Vec<Result<Letterbox, DetectError>>,
+    found: Result<Vec<Vec<Detection>>, String>,
+    model: &str,
+) -> Vec<Answer> {
+    let failed = |reason: &String| DetectError::Inference { model: model.to_owned(), reason: reason.clone() };
+    let mut found = found.map(Vec::into_iter);
+    let mut next = || match &mut found {
+        Ok(found) => Ok(found.next().unwrap_or_default()),
+        Err(reason) => Err(failed(reason)),
+    };
+    places.into_iter().map(|place| place.and_then(|_| next())).collect()
+}
+
+fn paint_slot<T: Element>(
+    resampler: &mut Resampler,
+    all: &mut [T],
+    slot: usize,
+    padded: &mut Option<Letterbox>,
+    frame: &Frame,
+) -> Result<Letterbox, PictureFault> {
+    let elements = resampler.elements();
+    let out = &mut all[slot * elements..][..elements];
+    let Surface::Host(picture) = &frame.surface;
+    let letterbox = resampler.write(&picture.view(), out)?;
+    if padded.replace(letterbox) != Some(letterbox) {
+        fill_padding(&letterbox, out);
+    }
+    Ok(letterbox)
+}
+
+/// The outputs of a batch.
+struct BatchOutputs<'a> {
+    head: Head,
+    batch: usize,
+    boxes: &'a [f32],
+    scores: &'a [f32],
+    columns: usize,
+    classes: usize,
+}
+
+impl<'a> BatchOutputs<'a> {
+    fn read(
+        outputs: &'a SessionOutputs<'_>,
+        head: Head,
+        classes: usize,
+        batch: usize,
+        [boxes, scores]: &'a mut [Vec<f32>; 2],
+    ) -> Result<Self, String> {
+        let columns = head.columns(&shapes(outputs), batch, classes)?;
+        let boxes = floats(&outputs[head.boxes], boxes)?;
+        let scores = if head.scores == head.boxes { boxes } else { floats(&outputs[head.scores], scores)? };
+        Ok(Self { head, batch, boxes, scores, columns, classes })
+    }
+
+    fn of(&self, slot: usize) -> Outputs<'a> {
+        let part = |whole: &'a [f32]| {
+            let length = whole.len() / self.batch;
+            &whole[slot * length..][..length]
+        };
+        Outputs {
+            layout: self.head.layout,
+            boxes: part(self.boxes),
+            scores: part(self.scores),
+            columns: self.columns,
+            classes: self.classes,
+        }
+    }
+}
+
+fn detections(
+    outputs: &Outputs<'_>,
+    place: &Letterbox,
+    thresholds: Thresholds,
+    classes: &[Arc<str>],
+) -> Vec<Detection> {
+    let kept = suppress(boxes::candidates(outputs, place, thresholds.conf), thresholds.nms_iou);
+    let detection = |kept: super::nms::Candidate| {
+        Some(Detection { label: Arc::clone(classes.get(kept.class)?), conf: kept.conf, bbox: kept.bbox })
+    };
+    kept.into_iter().filter_map(detection).collect()
+}
+
+/// What is needed to open a model on a device.
+struct Opening<'a> {
+    spec: &'a ModelSpec,
+    sha256: &'a str,
+    threads: usize,
+    slots: &'a dyn Fn(&InputShape, Device) -> usize,
+}
+
+impl Opening<'_> {
+    /// On CUDA where it works, else on the CPU, saying why. A model that fails on both has the fault itself.
+    fn on_best(&self) -> Result<Engine, DetectError> {
+        let refused = match self.on(Some(0)) {
+            Ok(engine) => return Ok(engine),
+            Err(error @ DetectError::Runtime(_)) => return Err(error),
+            Err(error) => error.to_string(),
+        };
+        let mut engine = self.on(None)?;
+        FellBackToCpu { model: &self.spec.name, reason: &refused }.emit();
+        engine.info.fallback = Some(refused);
+        Ok(engine)
+    }
+
+    fn on(&self, cuda: Option<u32>) -> Result<Engine, DetectError> {
+        let mut net =
+            Net::open(self.spec, cuda, self.threads).map_err(|refusal| self.refused(cuda, refusal))?;
+        let faulty = |fault| faulty(self.spec, fault);
+        let input = read_input(net.inputs(), net.metadata("imgsz").as_deref()).map_err(faulty)?;
+        let classes = self.classes(&net).map_err(faulty)?;
+        let device = cuda.map_or(Device::Cpu, Device::Cuda);
+        let slots = input.batch.unwrap_or_else(|| (self.slots)(&input, device).max(1));
+        let tensor = grey(input, slots);
+        let (head, [warmup_ms, infer_ms]) =
+            self.warm_up(&mut net, &tensor, input, classes.len()).map_err(faulty)?;
+        let id = ModelId { name: self.spec.name.clone(), sha256: self.sha256.to_owned() };
+        let threads = self.threads;
+        let layout = head.layout;
+        let info =
+            ModelInfo { id, layout, input, classes, device, fallback: None, threads, warmup_ms, infer_ms };
+        let resampler = Resampler::new(input.side_px());
+        let (slots, scratch) = (vec![None; slots], [Vec::new(), Vec::new()]);
+        Ok(Engine { info, net, head, tensor, resampler, slots, scratch })
+    }
+
+    fn refused(&self, cuda: Option<u32>, refusal: Refusal) -> DetectError {
+        let model = self.spec.name.clone();
+        match (refusal, cuda) {
+            (Refusal::Runtime(fault), _) => DetectError::Runtime(fault),
+            (Refusal::Cuda(reason), index) => DetectError::Cuda { model, index: index.unwrap_or(0), reason },
+            (Refusal::Model(reason), _) => faulty(self.spec, ModelFault::Load(reason)),
+        }
+    }
+
+    fn classes(&self, net: &Net) -> Result<Vec<Arc<str>>, ModelFault> {
+        let names = match &self.spec.classes {
+            Some(names) if names.is_empty() => return Err(ModelFault::NoClasses),
+            Some(names) => names.clone(),
+            None => parse_names(&net.metadata("names").ok_or(ModelFault::NoClasses)?)?,
+        };
+        Ok(names.iter().map(|name| Arc::from(name.as_str())).collect())
+    }
+
+    /// Two inferences; the first tells the shapes of the outputs, also where the graph leaves them open.
+    fn warm_up(
+        &self,
+        net: &mut Net,
+        tensor: &Tensor,
+        input: InputShape,
+        classes: usize,
+    ) -> Result<(Head, [f64; 2]), ModelFault> {
+        let batch = input.batch.unwrap_or(1);
+        let mut run = || {
+            let started = Instant::now();
+            let outputs = net.run(tensor, input, batch).map_err(ModelFault::WarmUp)?;
+            Ok((shapes(&outputs), started.elapsed().as_secs_f64() * 1e3))
+        };
+        let (outputs, first_ms) = run()?;
+        let head = resolve(self.spec.layout, &outputs, classes)?;
+        Ok((head, [first_ms, run()?.1]))
+    }
+}
+
+/// An input all of padding.
+fn grey(input: InputShape, slots: usize) -> Tensor {
+    let length = slots * 3 * input.width_px as usize * input.height_px as usize;
+    if input.half { Tensor::F16(vec![f16::of(PADDING); length]) } else { Tensor::F32(vec![PADDING; length]) }
+}
+
+fn faulty(spec: &ModelSpec, fault: ModelFault) -> DetectError {
+    DetectError::Model { model: spec.name.clone(), path: spec.path.clone(), fault }
+}
+
+fn unreadable(frame: &Frame, fault: PictureFault) -> DetectError {
+    DetectError::Picture {
+        camera: frame.camera.clone(),
+        fragment: frame.fragment.number.to_string(),
+        index: frame.index,
+        fault,
+    }
+}

@@ -1,0 +1,201 @@
+//! What can go wrong in detect, and what to do then.
+
+use std::path::PathBuf;
+
+use super::resample::PictureFault;
+use super::runtime::RuntimeFault;
+use crate::frame::CameraId;
+
+/// Why a model could not be loaded, or a frame not looked at.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DetectError {
+    /// There is no usable ONNX Runtime: give up, nothing can be detected.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeFault),
+    /// The model cannot be used: give up on it.
+    #[error("model {model} ({}): {fault}", path.display())]
+    Model {
+        /// The model's name.
+        model: String,
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: ModelFault,
+    },
+    /// The CUDA device that was demanded does not work: give up on the model.
+    #[error(
+        "model {model}: cuda:{index} does not work: {reason}; install onnxruntime-gpu with its CUDA and cuDNN libraries \
+         and a driver for them, or set device: auto or cpu"
+    )]
+    Cuda {
+        /// The model's name.
+        model: String,
+        /// Index of the device.
+        index: u32,
+        /// ONNX Runtime's words.
+        reason: String,
+    },
+    /// The model's thread could not be started: give up on the model.
+    #[error("model {model}: cannot start its thread: {reason}; raise the limit of threads or memory")]
+    Thread {
+        /// The model's name.
+        model: String,
+        /// The system's words.
+        reason: String,
+    },
+    /// The picture cannot be read: skip the frame.
+    #[error("camera {camera}: fragment {fragment}, block {index}: {fault}")]
+    Picture {
+        /// The camera.
+        camera: CameraId,
+        /// The KVS fragment number.
+        fragment: String,
+        /// Index of the block in the fragment.
+        index: u32,
+        /// What is wrong with it.
+        fault: PictureFault,
+    },
+    /// The inference failed: skip the frame. The worker goes on.
+    #[error("model {model}: inference failed: {reason}; the frame is skipped")]
+    Inference {
+        /// The model's name.
+        model: String,
+        /// What happened.
+        reason: String,
+    },
+    /// The model's worker was stopped or died: give up on the model.
+    #[error("model {model}: its worker has ended")]
+    Ended {
+        /// The model's name.
+        model: String,
+    },
+}
+
+/// Why a model cannot be used. A message names the tensor, the numbers and the remedy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ModelFault {
+    /// The file cannot be read.
+    #[error("cannot read the file: {0}; check `path`")]
+    File(String),
+    /// PyTorch weights.
+    #[error(
+        "PyTorch weights are not read; export them to ONNX: `yolo export model=FILE.pt format=onnx`, then give FILE.onnx"
+    )]
+    Weights,
+    /// The content is not the one that was asked for.
+    #[error("its SHA-256 is {have}, and `sha256` asks for {want}; fetch the file again or correct `sha256`")]
+    Digest {
+        /// As configured.
+        want: String,
+        /// As read.
+        have: String,
+    },
+    /// ONNX Runtime refuses it.
+    #[error("ONNX Runtime cannot load it: {0}; check that it is a whole ONNX file")]
+    Load(String),
+    /// Its first inference failed.
+    #[error("its first inference failed: {0}; export it again, or try it with onnxruntime in Python")]
+    WarmUp(String),
+    /// Not one input.
+    #[error("it has {count} inputs ({names}); give a model with one, the picture")]
+    Inputs {
+        /// How many.
+        count: usize,
+        /// Their names.
+        names: String,
+    },
+    /// The input is no picture.
+    #[error(
+        "input `{tensor}` is {shape}; give a model whose input is float or float16 `[batch, 3, height, width]`"
+    )]
+    Input {
+        /// The tensor.
+        tensor: String,
+        /// Its type and shape.
+        shape: String,
+    },
+    /// The input has no fixed sides.
+    #[error(
+        "input `{tensor}` is {shape}, and its metadata have no `imgsz`; export it with fixed height and width \
+         (`imgsz=640 dynamic=False`)"
+    )]
+    OpenSides {
+        /// The tensor.
+        tensor: String,
+        /// Its type and shape.
+        shape: String,
+    },
+    /// The input's sides are beyond reason.
+    #[error("input `{tensor}` is {width}x{height} px; 1 to 4096 are allowed")]
+    Sides {
+        /// The tensor.
+        tensor: String,
+        /// Width, px.
+        width: i64,
+        /// Height, px.
+        height: i64,
+    },
+    /// Nobody says what its classes are called.
+    #[error(
+        "it has no class names (`names` in its metadata); give them under `classes`, in the order of the model"
+    )]
+    NoClasses,
+    /// The class names in the metadata cannot be read.
+    #[error(
+        "the class names in its metadata cannot be read at character {at}: {why}; give them under `classes`"
+    )]
+    Classes {
+        /// Index of the character, from 0.
+        at: usize,
+        /// What was expected.
+        why: &'static str,
+    },
+    /// The class names do not fit the output.
+    #[error(
+        "its output `{tensor}` {shape} has {model} classes as {layout}, but {given} class names are given; correct `classes` or `layout`"
+    )]
+    ClassCount {
+        /// The tensor.
+        tensor: String,
+        /// Its shape.
+        shape: String,
+        /// The layout that counts.
+        layout: &'static str,
+        /// Classes in the output.
+        model: usize,
+        /// Class names.
+        given: usize,
+    },
+    /// More than one layout fits.
+    #[error("its outputs ({outputs}) with {classes} classes fit {fits}; say which by `layout`")]
+    Ambiguous {
+        /// The outputs with shapes.
+        outputs: String,
+        /// Class names.
+        classes: usize,
+        /// The layouts.
+        fits: String,
+    },
+    /// No layout fits.
+    #[error(
+        "its outputs ({outputs}) with {classes} classes fit no layout: yolov8 is [batch, 4 + classes, anchors], \
+         yolov5 [batch, anchors, 5 + classes], nms [batch, n, 6], detr [batch, n, 4] and [batch, n, classes]; \
+         correct `classes`, set `layout`, or export it otherwise"
+    )]
+    Unknown {
+        /// The outputs with shapes.
+        outputs: String,
+        /// Class names.
+        classes: usize,
+    },
+    /// The outputs are not of the layout that was set.
+    #[error("its outputs ({outputs}) are not of layout {layout}, {shape}; correct `layout`")]
+    Layout {
+        /// The outputs with shapes.
+        outputs: String,
+        /// As configured.
+        layout: &'static str,
+        /// What the layout asks for.
+        shape: &'static str,
+    },
+}

@@ -1,0 +1,123 @@
+//! A model in ONNX Runtime: tensors in, tensors out.
+
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use ort::ep;
+use ort::session::{Session, SessionOutputs};
+use ort::value::{DynValue, Outlet, TensorElementType, TensorRef};
+
+use super::layout::OutputShape;
+use super::model::InputShape;
+use super::runtime::{self, RuntimeFault};
+use super::spec::ModelSpec;
+
+/// The input of a batch, NCHW.
+pub(super) enum Tensor {
+    F32(Vec<f32>),
+    F16(Vec<f16>),
+}
+
+/// Why a model was not opened.
+pub(super) enum Refusal {
+    /// No ONNX Runtime.
+    Runtime(RuntimeFault),
+    /// The CUDA provider says no.
+    Cuda(String),
+    /// ONNX Runtime says no to the model.
+    Model(String),
+}
+
+/// An open model.
+pub(super) struct Net {
+    session: Session,
+}
+
+impl Net {
+    /// Opens the model on the CUDA device with index `cuda`, else on the CPU with `threads` threads.
+    ///
+    /// The threads do not spin when they are idle: on a busy machine that costs more than it gains.
+    pub(super) fn open(spec: &ModelSpec, cuda: Option<u32>, threads: usize) -> Result<Self, Refusal> {
+        let environment = runtime::environment().map_err(Refusal::Runtime)?;
+        let said = |error: ort::Error| Refusal::Model(error.to_string());
+        let builder = Session::builder(&environment).map_err(said)?;
+        let builder = with_threads(builder, threads).map_err(said)?;
+        let mut builder = match cuda {
+            Some(index) => with_cuda(builder, index).map_err(|error| Refusal::Cuda(error.to_string()))?,
+            None => builder,
+        };
+        let session = builder.commit_from_file(&spec.path).map_err(said)?;
+        Ok(Self { session })
+    }
+
+    pub(super) fn inputs(&self) -> &[Outlet] {
+        self.session.inputs()
+    }
+
+    /// The value of `key` in the model's metadata.
+    pub(super) fn metadata(&self, key: &str) -> Option<String> {
+        self.session.metadata().ok()?.custom(key)
+    }
+
+    /// One inference of the first `batch` slots of `input`. Errors: ONNX Runtime's words.
+    pub(super) fn run(
+        &mut self,
+        input: &Tensor,
+        shape: InputShape,
+        batch: usize,
+    ) -> Result<SessionOutputs<'_>, String> {
+        let dims = [batch, 3, shape.height_px as usize, shape.width_px as usize];
+        let length = dims.iter().product();
+        let outputs = match input {
+            Tensor::F32(all) => TensorRef::from_array_view((dims, &all[..length]))
+                .and_then(|tensor| self.session.run(ort::inputs![tensor])),
+            Tensor::F16(all) => TensorRef::from_array_view((dims, &all[..length]))
+                .and_then(|tensor| self.session.run(ort::inputs![tensor])),
+        };
+        outputs.map_err(|error| error.to_string())
+    }
+}
+
+type Builder = ort::session::builder::SessionBuilder;
+
+fn with_threads(builder: Builder, threads: usize) -> ort::Result<Builder> {
+    let builder = builder.with_intra_threads(threads)?.with_inter_threads(1)?;
+    Ok(builder.with_intra_op_spinning(false)?.with_inter_op_spinning(false)?)
+}
+
+/// Kernels are chosen by heuristics: an exhaustive search would stall each new size of batch for seconds.
+fn with_cuda(builder: Builder, index: u32) -> ort::Result<Builder> {
+    let index = i32::try_from(index).map_err(|_| ort::Error::new("there is no such device"))?;
+    let cuda = ep::CUDA::default()
+        .with_device_id(index)
+        .with_conv_algorithm_search(ep::cuda::ConvAlgorithmSearch::Heuristic)
+        .build()
+        .error_on_failure();
+    Ok(builder.with_execution_providers([cuda])?)
+}
+
+/// The outputs' names, shapes and types.
+pub(super) fn shapes(outputs: &SessionOutputs<'_>) -> Vec<OutputShape> {
+    let shape = |(name, value): (&str, &DynValue)| {
+        let dims = value
+            .dtype()
+            .tensor_shape()
+            .map(|dims| dims.iter().map(|dim| usize::try_from(*dim).unwrap_or(0)));
+        let float = matches!(
+            value.dtype().tensor_type(),
+            Some(TensorElementType::Float32 | TensorElementType::Float16)
+        );
+        OutputShape { name: name.to_owned(), dims: dims.map(Iterator::collect).unwrap_or_default(), float }
+    };
+    outputs.keys().zip(outputs.values()).map(|(name, value)| shape((name, &value))).collect()
+}
+
+/// An output as `f32`, by way of `scratch` where it is `f16`. Errors: ONNX Runtime's words.
+pub(super) fn floats<'a>(output: &'a DynValue, scratch: &'a mut Vec<f32>) -> Result<&'a [f32], String> {
+    if let Ok((_, values)) = output.try_extract_tensor::<f32>() {
+        return Ok(values);
+    }
+    let (_, values) = output.try_extract_tensor::<f16>().map_err(|error| error.to_string())?;
+    scratch.resize(values.len(), 0.0);
+    values.convert_to_f32_slice(scratch);
+    Ok(scratch)
+}

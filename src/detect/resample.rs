@@ -1,0 +1,401 @@
+//! The picture as a model's input: planar YUV 4:2:0 to letterboxed RGB planes in one fused pass.
+//!
+//! For each row of the output the two source rows around it are blended into one row of fixed-point samples, luma and
+//! chroma alike; then each pixel of the output is blended from its two neighbours in those rows and turned to RGB at
+//! once. No image stands between the decoder's planes and the tensor, and nothing is allocated per frame.
+//!
+//! Scaling is bilinear without a low-pass filter, as the usual YOLO pipelines do (`cv2.INTER_LINEAR`), since models
+//! were trained on such input. Chroma sits where H.264 and H.265 put it by default: in line with the left luma sample
+//! of a pair, half-way between its rows.
+
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
+use super::avx2::Avx2;
+use super::letterbox::Letterbox;
+use crate::decode::{Color, Matrix, Yuv420};
+
+/// The grey of the padding, 0..=1; what YOLO models are trained with.
+pub const PADDING: f32 = 114.0 / 255.0;
+
+/// Why a picture cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PictureFault {
+    /// Its width or height is 0.
+    #[error("the picture is {0}x{1} px; skip it")]
+    Empty(u32, u32),
+    /// A plane ends before its last row.
+    #[error("plane {plane} of the picture has {have} bytes and needs {need}; skip it")]
+    Short {
+        /// The plane: 0 Y, 1 U, 2 V.
+        plane: usize,
+        /// Its bytes.
+        have: usize,
+        /// Bytes that its size and stride ask for.
+        need: usize,
+    },
+}
+
+/// An element of a model's input: `f32` or `f16`.
+pub trait Element: Copy {
+    /// The value of `value`, rounded to nearest.
+    fn of(value: f32) -> Self;
+
+    /// Fills three rows by `paint`, directly or by way of `scratch`, which has room for them.
+    fn paint(rows: [&mut [Self]; 3], scratch: &mut [f32], paint: impl FnOnce([&mut [f32]; 3]));
+}
+
+impl Element for f32 {
+    fn of(value: f32) -> Self {
+        value
+    }
+
+    fn paint(rows: [&mut [Self]; 3], _scratch: &mut [f32], paint: impl FnOnce([&mut [f32]; 3])) {
+        paint(rows);
+    }
+}
+
+impl Element for f16 {
+    fn of(value: f32) -> Self {
+        Self::from_f32(value)
+    }
+
+    fn paint(rows: [&mut [Self]; 3], scratch: &mut [f32], paint: impl FnOnce([&mut [f32]; 3])) {
+        let width = rows[0].len();
+        paint(thirds(&mut scratch[..3 * width]));
+        for (row, painted) in rows.into_iter().zip(scratch.chunks_exact(width)) {
+            row.convert_from_f32_slice(painted);
+        }
+    }
+}
+
+/// Writes pictures into a model's input.
+#[derive(Debug)]
+pub struct Resampler {
+    side_px: (u32, u32),
+    simd: Option<Avx2>,
+    plan: Option<Plan>,
+    blended: [Vec<i16>; 3],
+    scratch: Vec<f32>,
+}
+
+impl Resampler {
+    /// A resampler to an input of width and height `side_px`; uses AVX2 where the machine has it.
+    #[must_use]
+    pub fn new(side_px: (u32, u32)) -> Self {
+        Self::with_simd(side_px, Avx2::detect())
+    }
+
+    /// A resampler of plain code, which any machine runs; the result is the same to the bit.
+    #[must_use]
+    pub fn portable(side_px: (u32, u32)) -> Self {
+        Self::with_simd(side_px, None)
+    }
+
+    fn with_simd(side_px: (u32, u32), simd: Option<Avx2>) -> Self {
+        let scratch = vec![0.0; 3 * side_px.0 as usize];
+        Self { side_px, simd, plan: None, blended: [const { Vec::new() }; 3], scratch }
+    }
+
+    /// The elements of an input: 3 x width x height.
+    #[must_use]
+    pub fn elements(&self) -> usize {
+        3 * self.side_px.0 as usize * self.side_px.1 as usize
+    }
+
+    /// Paints the picture into `out` and says where it lies there; leaves the padding as it is.
+    ///
+    /// Shape: CHW `[3, height, width]`, RGB, 0..=1. `out` has [`Self::elements`] elements.
+    ///
+    /// Errors: the picture is empty, or a plane is too short; then `out` is unchanged.
+    pub fn write<T: Element>(
+        &mut self,
+        picture: &Yuv420<'_>,
+        out: &mut [T],
+    ) -> Result<Letterbox, PictureFault> {
+        let planes = Plane::of(picture)?;
+        let letterbox = self.replan(picture)?;
+        let Some(plan) = &self.plan else { return Ok(letterbox) };
+        let coefficients = Coefficients::of(picture.color);
+        let [red, green, blue] = thirds(out);
+        for row in 0..letterbox.content_px.1 as usize {
+            for (i, plane) in planes.iter().enumerate() {
+                let tap = plan.grids[usize::from(i > 0)].rows[row];
+                blend(
+                    self.simd,
+                    plane.row(tap.upper),
+                    plane.row(tap.lower),
+                    tap.weight,
+                    &mut self.blended[i],
+                );
+            }
+            let at = span(&letterbox, row);
+            let rows = [&mut red[at.clone()], &mut green[at.clone()], &mut blue[at]];
+            let blended = &self.blended;
+            T::paint(rows, &mut self.scratch, |rows| paint(self.simd, blended, plan, &coefficients, rows));
+        }
+        Ok(letterbox)
+    }
+
+    fn replan(&mut self, picture: &Yuv420<'_>) -> Result<Letterbox, PictureFault> {
+        let frame_px = (picture.width_px, picture.height_px);
+        if let Some(plan) = &self.plan
+            && plan.letterbox.frame_px == frame_px
+        {
+            return Ok(plan.letterbox);
+        }
+        let letterbox =
+            Letterbox::fit(frame_px, self.side_px).ok_or(PictureFault::Empty(frame_px.0, frame_px.1))?;
+        let plan = Plan::new(letterbox);
+        for (i, blended) in self.blended.iter_mut().enumerate() {
+            blended.resize(plan.grids[usize::from(i > 0)].columns.samples + 1, 0);
+        }
+        self.plan = Some(plan);
+        Ok(letterbox)
+    }
+}
+
+/// Fills what the picture leaves free of a CHW input with grey.
+pub fn fill_padding<T: Element>(letterbox: &Letterbox, out: &mut [T]) {
+    let grey = T::of(PADDING);
+    let side_w = letterbox.side_px.0 as usize;
+    let (first, count) = (letterbox.pad_px.1 as usize, letterbox.content_px.1 as usize);
+    let (left, right) = (letterbox.pad_px.0 as usize, (letterbox.pad_px.0 + letterbox.content_px.0) as usize);
+    for plane in thirds(out) {
+        for (y, row) in plane.chunks_exact_mut(side_w).enumerate() {
+            if y < first || y >= first + count {
+                row.fill(grey);
+            } else {
+                row[..left].fill(grey);
+                row[right..].fill(grey);
+            }
+        }
+    }
+}
+
+fn thirds<T>(whole: &mut [T]) -> [&mut [T]; 3] {
+    let third = whole.len() / 3;
+    let (first, rest) = whole.split_at_mut(third);
+    let (second, last) = rest.split_at_mut(third);
+    [first, second, last]
+}
+
+fn span(letterbox: &Letterbox, row: usize) -> std::ops::Range<usize> {
+    let start =
+        (letterbox.pad_px.1 as usize + row) * letterbox.side_px.0 as usize + letterbox.pad_px.0 as usize;
+    start..start + letterbox.content_px.0 as usize
+}
+
+/// A plane whose rows all lie within its bytes.
+#[derive(Clone, Copy)]
+struct Plane<'a> {
+    bytes: &'a [u8],
+    stride: usize,
+    width: usize,
+}
+
+impl<'a> Plane<'a> {
+    fn of(picture: &Yuv420<'a>) -> Result<[Self; 3], PictureFault> {
+        let (width, height) = (picture.width_px, picture.height_px);
+        if width == 0 || height == 0 {
+            return Err(PictureFault::Empty(width, height));
+        }
+        let (half_w, half_h) = (width.div_ceil(2), height.div_ceil(2));
+        let plane = |plane: usize, width: u32, height: u32| {
+            let (bytes, stride, width) = (picture.planes[plane], picture.strides[plane], width as usize);
+            let need = stride.saturating_mul(height as usize - 1).saturating_add(width);
+            let whole = stride >= width && bytes.len() >= need;
+            let short = PictureFault::Short { plane, have: bytes.len(), need: need.max(width) };
+            if whole { Ok(Self { bytes, stride, width }) } else { Err(short) }
+        };
+        Ok([plane(0, width, height)?, plane(1, half_w, half_h)?, plane(2, half_w, half_h)?])
+    }
+
+    fn row(&self, y: usize) -> &'a [u8] {
+        &self.bytes[y * self.stride..][..self.width]
+    }
+}
+
+/// Where the samples of each row and column of the content come from; made once for a size of picture.
+#[derive(Debug)]
+struct Plan {
+    letterbox: Letterbox,
+    /// Luma, chroma.
+    grids: [Grid; 2],
+}
+
+impl Plan {
+    fn new(letterbox: Letterbox) -> Self {
+        let ((width, height), (content_w, content_h)) = (letterbox.frame_px, letterbox.content_px);
+        let luma = Grid {
+            columns: Columns::new(&positions(content_w, width, width, |at| at), width),
+            rows: row_taps(&positions(content_h, height, height, |at| at), height),
+        };
+        let (half_w, half_h) = (width.div_ceil(2), height.div_ceil(2));
+        let chroma = Grid {
+            columns: Columns::new(&positions(content_w, width, half_w, |at| at / 2.0), half_w),
+            rows: row_taps(&positions(content_h, height, half_h, |at| at / 2.0 - 0.25), half_h),
+        };
+        Self { letterbox, grids: [luma, chroma] }
+    }
+}
+
+#[derive(Debug)]
+struct Grid {
+    columns: Columns,
+    rows: Vec<RowTap>,
+}
+
+/// The sample positions of `content` pixels over a plane of `samples`; `place` turns a luma position into one of the plane.
+fn positions(content: u32, luma: u32, samples: u32, place: impl Fn(f64) -> f64) -> Vec<f64> {
+    let step = f64::from(luma) / f64::from(content);
+    let last = f64::from(samples - 1);
+    (0..content).map(|i| place((f64::from(i) + 0.5) * step - 0.5).clamp(0.0, last)).collect()
+}
+
+/// The two source columns of each pixel, and their weights.
+///
+/// Invariant: each `at` is below `samples`, so that `at + 1` is within a row of `samples + 1`.
+#[derive(Debug)]
+pub(super) struct Columns {
+    pub(super) samples: usize,
+    /// The left of the two columns.
+    pub(super) at: Vec<i32>,
+    /// Left weight in the lower 16 bits, right weight in the upper; 2^14 is 1.
+    pub(super) weights: Vec<i32>,
+}
+
+impl Columns {
+    #[expect(clippy::cast_possible_truncation, reason = "positions lie within 0..samples")]
+    fn new(positions: &[f64], samples: u32) -> Self {
+        let at = positions.iter().map(|position| position.floor() as i32).collect();
+        let weights = positions.iter().map(|position| {
+            let right = (position.fract() * 16384.0).round() as i32;
+            (16384 - right) | (right << 16)
+        });
+        Self { samples: samples as usize, at, weights: weights.collect() }
+    }
+}
+
+/// The two source rows of a pixel, and the weight of the lower; 2^15 is 1.
+#[derive(Clone, Copy, Debug)]
+struct RowTap {
+    upper: usize,
+    lower: usize,
+    weight: i16,
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "positions lie within 0..samples"
+)]
+fn row_taps(positions: &[f64], samples: u32) -> Vec<RowTap> {
+    let tap = |position: &f64| {
+        let upper = position.floor() as usize;
+        let weight = (position.fract() * 32768.0).round().min(32767.0) as i16;
+        RowTap { upper, lower: (upper + 1).min(samples as usize - 1), weight }
+    };
+    positions.iter().map(tap).collect()
+}
+
+/// The factors from blended samples (2^21 is 1 level of 255) to RGB 0..=1, with the offsets of luma and chroma folded in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Coefficients {
+    pub(super) luma: f32,
+    pub(super) red_v: f32,
+    pub(super) green_u: f32,
+    pub(super) green_v: f32,
+    pub(super) blue_u: f32,
+    /// Red, green, blue.
+    pub(super) offsets: [f32; 3],
+}
+
+impl Coefficients {
+    #[expect(clippy::cast_possible_truncation, reason = "the factors are rounded to f32 once, here")]
+    fn of(color: Color) -> Self {
+        let (kr, kb) = match color.matrix {
+            Matrix::Bt601 => (0.299, 0.114),
+            Matrix::Bt709 => (0.2126, 0.0722),
+        };
+        let (black, luma, chroma) =
+            if color.full_range { (0.0, 1.0 / 255.0, 1.0 / 255.0) } else { (16.0, 1.0 / 219.0, 1.0 / 224.0) };
+        let kg = 1.0 - kr - kb;
+        let (red_v, blue_u) = (2.0 * (1.0 - kr) * chroma, 2.0 * (1.0 - kb) * chroma);
+        let (green_u, green_v) = (-blue_u * kb / kg, -red_v * kr / kg);
+        let offset = |chroma: f64| (-black * luma - 128.0 * chroma) as f32;
+        let unit = f64::from(1 << 21);
+        Self {
+            luma: (luma / unit) as f32,
+            red_v: (red_v / unit) as f32,
+            green_u: (green_u / unit) as f32,
+            green_v: (green_v / unit) as f32,
+            blue_u: (blue_u / unit) as f32,
+            offsets: [offset(red_v), offset(green_u + green_v), offset(blue_u)],
+        }
+    }
+}
+
+fn blend(simd: Option<Avx2>, upper: &[u8], lower: &[u8], weight: i16, out: &mut [i16]) {
+    let samples = upper.len();
+    match simd {
+        Some(avx2) => avx2.blend(upper, lower, weight, &mut out[..samples]),
+        None => blend_plain(upper, lower, weight, &mut out[..samples]),
+    }
+    out[samples] = out[samples - 1];
+}
+
+/// Blends two rows; 2^7 of the result is 1 level. The rounding is that of the instruction `pmulhrsw`.
+pub(super) fn blend_plain(upper: &[u8], lower: &[u8], weight: i16, out: &mut [i16]) {
+    for ((out, upper), lower) in out.iter_mut().zip(upper).zip(lower) {
+        let (upper, lower) = (i16::from(*upper) << 7, i16::from(*lower) << 7);
+        *out = upper + scale_rounded(lower - upper, weight);
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "both factors are below 2^15, so is the result")]
+fn scale_rounded(value: i16, weight: i16) -> i16 {
+    ((i32::from(value) * i32::from(weight) + (1 << 14)) >> 15) as i16
+}
+
+fn paint(
+    simd: Option<Avx2>,
+    blended: &[Vec<i16>; 3],
+    plan: &Plan,
+    coefficients: &Coefficients,
+    out: [&mut [f32]; 3],
+) {
+    let [luma, chroma] = &plan.grids;
+    let columns = [&luma.columns, &chroma.columns];
+    match simd {
+        Some(avx2) => avx2.paint(blended, columns, coefficients, out),
+        None => paint_plain(blended, columns, coefficients, out, 0),
+    }
+}
+
+/// Paints the pixels of a row from `first` on.
+pub(super) fn paint_plain(
+    blended: &[Vec<i16>; 3],
+    [luma, chroma]: [&Columns; 2],
+    by: &Coefficients,
+    [red, green, blue]: [&mut [f32]; 3],
+    first: usize,
+) {
+    for x in first..red.len() {
+        let y = sample(&blended[0], luma, x) * by.luma;
+        let (u, v) = (sample(&blended[1], chroma, x), sample(&blended[2], chroma, x));
+        red[x] = (y + v * by.red_v + by.offsets[0]).clamp(0.0, 1.0);
+        green[x] = (y + u * by.green_u + v * by.green_v + by.offsets[1]).clamp(0.0, 1.0);
+        blue[x] = (y + u * by.blue_u + by.offsets[2]).clamp(0.0, 1.0);
+    }
+}
+
+#[expect(
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "`at` is an index; 2^-24 of the sum is nothing"
+)]
+fn sample(row: &[i16], columns: &Columns, x: usize) -> f32 {
+    let (at, weights) = (columns.at[x] as usize, columns.weights[x]);
+    (i32::from(row[at]) * (weights & 0xffff) + i32::from(row[at + 1]) * (weights >> 16)) as f32
+}

@@ -1,0 +1,147 @@
+//! What happens in detect.
+
+use std::time::Duration;
+
+use super::{Kind, Metric};
+use crate::detect::{DetectError, ModelInfo};
+
+const PREPROCESS: &str = "kvs_infer_detect_preprocess_seconds";
+const INFERENCE: &str = "kvs_infer_detect_inference_seconds";
+const POSTPROCESS: &str = "kvs_infer_detect_postprocess_seconds";
+const BATCH: &str = "kvs_infer_detect_batch_frames";
+const ERRORS: &str = "kvs_infer_detect_errors_total";
+const FALLBACKS: &str = "kvs_infer_detect_cpu_fallbacks_total";
+
+/// The metrics of detect.
+pub(crate) const METRICS: &[Metric] = &[
+    Metric {
+        name: PREPROCESS,
+        kind: Kind::Histogram,
+        labels: &["model"],
+        help: "Time to turn the frames of a batch into the model's input.",
+    },
+    Metric {
+        name: INFERENCE,
+        kind: Kind::Histogram,
+        labels: &["model"],
+        help: "Time that ONNX Runtime took for a batch.",
+    },
+    Metric {
+        name: POSTPROCESS,
+        kind: Kind::Histogram,
+        labels: &["model"],
+        help: "Time to turn the outputs of a batch into boxes.",
+    },
+    Metric {
+        name: BATCH,
+        kind: Kind::Histogram,
+        labels: &["model"],
+        help: "Frames that one inference looked at.",
+    },
+    Metric {
+        name: ERRORS,
+        kind: Kind::Counter,
+        labels: &["model"],
+        help: "Frames that a model could not look at; the log says why.",
+    },
+    Metric {
+        name: FALLBACKS,
+        kind: Kind::Counter,
+        labels: &["model"],
+        help: "Models that run on the CPU because CUDA did not work.",
+    },
+];
+
+/// A model was loaded and has made its first inference.
+pub(crate) struct ModelLoaded<'a> {
+    pub(crate) info: &'a ModelInfo,
+}
+
+impl ModelLoaded<'_> {
+    pub(crate) fn emit(self) {
+        let info = self.info;
+        tracing::info!(
+            model = info.id.name,
+            sha256 = info.id.sha256,
+            layout = %info.layout,
+            input = %info.input,
+            classes = info.classes.len(),
+            device = %info.device,
+            threads = info.threads,
+            warmup_ms = info.warmup_ms,
+            infer_ms = info.infer_ms,
+            "model loaded"
+        );
+    }
+}
+
+/// CUDA did not work, and the model runs on the CPU.
+pub(crate) struct FellBackToCpu<'a> {
+    pub(crate) model: &'a str,
+    pub(crate) reason: &'a str,
+}
+
+impl FellBackToCpu<'_> {
+    pub(crate) fn emit(self) {
+        metrics::counter!(FALLBACKS, "model" => self.model.to_owned()).increment(1);
+        tracing::warn!(
+            model = self.model,
+            error = self.reason,
+            "CUDA does not work: the model runs on the CPU; device: cpu silences this, device: cuda makes it an error"
+        );
+    }
+}
+
+/// A batch was looked at.
+pub(crate) struct Inferred<'a> {
+    pub(crate) model: &'a str,
+    pub(crate) frames: usize,
+    pub(crate) preprocess: Duration,
+    pub(crate) inference: Duration,
+    pub(crate) postprocess: Duration,
+}
+
+impl Inferred<'_> {
+    #[expect(clippy::cast_precision_loss, reason = "batches are small")]
+    pub(crate) fn emit(self) {
+        let record = |name: &'static str, value: f64| {
+            metrics::histogram!(name, "model" => self.model.to_owned()).record(value);
+        };
+        record(PREPROCESS, self.preprocess.as_secs_f64());
+        record(INFERENCE, self.inference.as_secs_f64());
+        record(POSTPROCESS, self.postprocess.as_secs_f64());
+        record(BATCH, self.frames as f64);
+    }
+}
+
+/// A frame could not be looked at.
+pub(crate) struct FrameFailed<'a> {
+    pub(crate) model: &'a str,
+    pub(crate) camera: &'a str,
+    pub(crate) error: &'a DetectError,
+}
+
+impl FrameFailed<'_> {
+    pub(crate) fn emit(self) {
+        metrics::counter!(ERRORS, "model" => self.model.to_owned()).increment(1);
+        tracing::warn!(model = self.model, camera = self.camera, error = %self.error, "frame not looked at");
+    }
+}
+
+/// ONNX Runtime says something.
+pub(crate) struct RuntimeLog<'a> {
+    pub(crate) severe: bool,
+    pub(crate) category: &'a str,
+    pub(crate) message: &'a str,
+}
+
+impl RuntimeLog<'_> {
+    /// Logs it; what is severe comes back as an error of the call as well, and is told at its level there.
+    pub(crate) fn emit(self) {
+        if self.severe {
+            tracing::warn!(category = self.category, "ONNX Runtime: {}", self.message);
+        } else {
+            tracing::debug!(category = self.category, "ONNX Runtime: {}", self.message);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What the tests of detect share: models from the cache, and painted frames.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use kvs_infer::decode::{Color, HostPicture, Matrix, Surface};
+use kvs_infer::detect::{LayoutChoice, ModelSpec, Thresholds, cache_dir};
+use kvs_infer::frame::{BBox, CameraId, Fragment, Frame, MediaMs};
+
+/// Confidence and NMS as a configuration would say.
+pub(crate) const USUAL: Thresholds = Thresholds { conf: 0.4, nms_iou: 0.45 };
+
+/// A file of the cache.
+pub(crate) fn cached(path: &str) -> PathBuf {
+    let path = cache_dir().expect("a cache folder").join(path);
+    assert!(path.exists(), "{} is missing: run `scripts/setup test`", path.display());
+    path
+}
+
+/// A tiny model of the cache by its file name without extension.
+pub(crate) fn tiny(name: &str) -> ModelSpec {
+    spec(cached(&format!("models/tiny/{name}.onnx")))
+}
+
+/// A model as a configuration without further keys names it.
+pub(crate) fn spec(path: PathBuf) -> ModelSpec {
+    let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+    ModelSpec { name, path, sha256: None, layout: LayoutChoice::Auto, classes: None }
+}
+
+/// Full-range BT.601 of pure colours.
+#[derive(Clone, Copy)]
+pub(crate) enum Paint {
+    Red,
+    Green,
+    Blue,
+}
+
+impl Paint {
+    fn yuv(self) -> [u8; 3] {
+        match self {
+            Self::Red => [76, 85, 255],
+            Self::Green => [150, 44, 21],
+            Self::Blue => [29, 255, 107],
+        }
+    }
+}
+
+/// A black frame of camera `camera` with filled rectangles `(colour, [x1, y1, x2, y2])`; even corners are exact.
+pub(crate) fn frame(camera: &str, (width, height): (u32, u32), painted: &[(Paint, [u32; 4])]) -> Arc<Frame> {
+    let (w, h) = (width as usize, height as usize);
+    let (cw, ch) = (w.div_ceil(2), h.div_ceil(2));
+    let mut planes = [vec![0; w * h], vec![128; cw * ch], vec![128; cw * ch]];
+    for (paint, [x1, y1, x2, y2]) in painted {
+        for (i, plane) in planes.iter_mut().enumerate() {
+            let (stride, by) = if i == 0 { (w, 1) } else { (cw, 2) };
+            for y in y1 / by..y2 / by {
+                let row = &mut plane[y as usize * stride..][..stride];
+                row[(x1 / by) as usize..(x2 / by) as usize].fill(paint.yuv()[i]);
+            }
+        }
+    }
+    let color = Color { matrix: Matrix::Bt601, full_range: true };
+    picture(camera, HostPicture::from_planes((width, height), planes, [w, cw, cw], color).unwrap())
+}
+
+/// A frame with this picture.
+pub(crate) fn picture(camera: &str, picture: HostPicture) -> Arc<Frame> {
+    Arc::new(Frame {
+        camera: CameraId::new(camera),
+        fragment: Arc::new(Fragment { number: Arc::from("1"), producer_ms: Some(1), server_ms: None }),
+        index: 7,
+        media: MediaMs(1),
+        arrived: Instant::now(),
+        surface: Surface::Host(picture),
+    })
+}
+
+/// Whether each edge is within `px` of `want`.
+pub(crate) fn near(have: &BBox, want: [f32; 4], px: f32) -> bool {
+    [have.x1, have.y1, have.x2, have.y2].iter().zip(want).all(|(have, want)| (have - want).abs() <= px)
+}
