@@ -1,5 +1,6 @@
 //! A clip on disk, cut into fragments: an mp4 or Matroska file, or a dump of GetMedia.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -128,6 +129,6 @@ impl Clip {
     }
 }
 
-pub(crate) fn unreadable(path: &Path, reason: impl ToString) -> ClipError {
+pub(crate) fn unreadable(path: &Path, reason: &dyn Display) -> ClipError {
     ClipError::Unreadable { path: path.to_owned(), reason: reason.to_string() }
 }

@@ -24,8 +24,8 @@ const LONGEST_FRAGMENT_MS: i64 = 20_000;
 
 /// Runs through the clip once, from `start_ms` after the beginning of the play.
 pub(crate) fn run(path: &Path, start_ms: i64, screen: &mut Screen<'_>) -> Result<Reel, ClipError> {
-    ffmpeg_next::init().map_err(|error| unreadable(path, error))?;
-    let mut input = ffmpeg_next::format::input(path).map_err(|error| unreadable(path, error))?;
+    ffmpeg_next::init().map_err(|error| unreadable(path, &error))?;
+    let mut input = ffmpeg_next::format::input(path).map_err(|error| unreadable(path, &error))?;
     let video = Video::find(path, &input)?;
     let mut scene = Scene::new(&video, start_ms);
     for (stream, packet) in input.packets() {

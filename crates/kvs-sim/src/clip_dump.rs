@@ -18,8 +18,8 @@ const EBML: [u8; 4] = [0x1A, 0x45, 0xDF, 0xA3];
 /// Whether a file is Matroska with the AWS tags of a fragment in it.
 pub(crate) fn is_dump(path: &Path) -> Result<bool, ClipError> {
     let mut head = Vec::new();
-    let file = File::open(path).map_err(|error| unreadable(path, error))?;
-    file.take(HEAD_BYTES).read_to_end(&mut head).map_err(|error| unreadable(path, error))?;
+    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+    file.take(HEAD_BYTES).read_to_end(&mut head).map_err(|error| unreadable(path, &error))?;
     if !head.starts_with(&EBML) {
         return Ok(false);
     }
@@ -30,14 +30,14 @@ pub(crate) fn is_dump(path: &Path) -> Result<bool, ClipError> {
 
 /// Runs through the dump once, from `start_ms` after the beginning of the play.
 pub(crate) fn run(path: &Path, start_ms: i64, screen: &mut Screen<'_>) -> Result<Reel, ClipError> {
-    let mut file = File::open(path).map_err(|error| unreadable(path, error))?;
+    let mut file = File::open(path).map_err(|error| unreadable(path, &error))?;
     let mut reader = FragmentReader::new(Limits::default());
     let mut scene = Scene { start: None, end_ms: start_ms, base_ms: start_ms, frames: 0 };
     let mut piece = vec![0; PIECE_BYTES];
     loop {
-        let len = file.read(&mut piece).map_err(|error| unreadable(path, error))?;
+        let len = file.read(&mut piece).map_err(|error| unreadable(path, &error))?;
         reader.push(&piece[..len]);
-        while let Some(event) = reader.next().map_err(|error| unreadable(path, error))? {
+        while let Some(event) = reader.next().map_err(|error| unreadable(path, &error))? {
             if !scene.show(event, screen) {
                 return Ok(Reel::Stopped);
             }

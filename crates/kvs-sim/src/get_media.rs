@@ -87,14 +87,15 @@ const FRAGMENT_NOT_FOUND: (u32, &str) = (4000, "FRAGMENT_NOT_FOUND");
 pub(crate) async fn get_media(State(service): State<Service>, body: Bytes) -> Result<Response, ApiError> {
     let request: GetMedia = read(&body)?;
     let stream = request.stream.find(&service.store)?;
-    let chunks = open(&stream, &request.start_selector, service.fragments_per_s, service.stop.clone())?;
+    let chunks = open(&stream, &request.start_selector, service.fragments_per_s, service.stop)?;
     let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("video/x-matroska"))];
     Ok((kind, Body::from_stream(chunks)).into_response())
 }
 
 /// The body of a GetMedia answer, in pieces.
 ///
-/// It waits for what comes and ends when `stop` does, when the stream is deleted, or after an error document.
+/// It waits for what comes and ends when `stop` does, by [`Stream::cut_readers`], when the stream is deleted, or
+/// after an error document.
 /// `fragments_per_s` limits how fast stored fragments are sent.
 ///
 /// Errors: the selector is malformed, or the stream has all its readers.
@@ -122,6 +123,7 @@ struct Session {
     last_words: VecDeque<Bytes>,
     rate: FragmentRate,
     stop: CancellationToken,
+    cut: CancellationToken,
     _place: OwnedSemaphorePermit,
 }
 
@@ -152,16 +154,18 @@ impl Session {
             last_words,
             rate: FragmentRate::new(fragments_per_s),
             stop,
+            cut: stream.readers_cut(),
             _place: place,
         }
     }
 
     /// The next bytes, or None at the end of the connection.
     async fn next(&mut self) -> Option<Bytes> {
-        let stop = self.stop.clone();
+        let (stop, cut) = (self.stop.clone(), self.cut.clone());
         tokio::select! {
             biased;
             () = stop.cancelled() => None,
+            () = cut.cancelled() => None,
             bytes = self.advance() => bytes,
         }
     }

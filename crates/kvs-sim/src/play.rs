@@ -102,7 +102,7 @@ pub(crate) async fn start(
 async fn open(path: &Path) -> Result<Clip, ClipError> {
     let owned = path.to_owned();
     let opened = tokio::task::spawn_blocking(move || Clip::open(&owned)).await;
-    opened.unwrap_or_else(|stopped| Err(crate::clip::unreadable(path, stopped)))
+    opened.unwrap_or_else(|stopped| Err(crate::clip::unreadable(path, &stopped)))
 }
 
 async fn run(
@@ -119,7 +119,7 @@ async fn run(
     let reading = thread::Builder::new()
         .name(name)
         .spawn(move || clip.run(looped, &mut |cut| sender.blocking_send(cut).is_ok()))
-        .map_err(|error| crate::clip::unreadable(&path, error))?;
+        .map_err(|error| crate::clip::unreadable(&path, &error))?;
     let player = Player { stream, pace, start_ms, started: Instant::now(), open: None };
     let played = tokio::select! {
         biased;
@@ -130,7 +130,7 @@ async fn run(
     played.map_err(|error| ClipError::Stream { path: path.clone(), reason: error.to_string() })?;
     match read {
         Ok(Ok(read)) => read,
-        _ => Err(crate::clip::unreadable(&path, "its reading thread panicked; this is a bug")),
+        _ => Err(crate::clip::unreadable(&path, &"its reading thread panicked; this is a bug")),
     }
 }
 

@@ -20,6 +20,8 @@ use crate::service::Service;
 /// An IDLE acknowledgement after each such pause; after [`MOST_PAUSES`] the request is closed.
 const PAUSE: Duration = Duration::from_secs(10);
 const MOST_PAUSES: u32 = 3;
+/// How long a refused producer may go on sending, so that it reads why before its connection is closed.
+const LINGER: Duration = Duration::from_secs(1);
 
 pub(crate) async fn put_media(
     State(service): State<Service>,
@@ -32,6 +34,7 @@ pub(crate) async fn put_media(
     let mut session = Session {
         ingest: Ingest::new(stream, timecodes),
         body: Some(body.into_data_stream()),
+        refused: None,
         acks_wanted: text(&parts.headers, "x-amzn-fragment-acknowledgment-required") != Some("0"),
         pauses: 0,
         stop: service.stop.clone(),
@@ -84,6 +87,8 @@ struct Session {
     ingest: Ingest,
     /// None once the request is over.
     body: Option<BodyDataStream>,
+    /// The rest of a request that was refused.
+    refused: Option<BodyDataStream>,
     acks_wanted: bool,
     pauses: u32,
     stop: CancellationToken,
@@ -97,7 +102,10 @@ impl Session {
             match self.ingest.next_ack() {
                 Some(ack) if self.acks_wanted => return Some(ack),
                 Some(_) => {}
-                None if self.body.is_none() => return None,
+                None if self.body.is_none() => {
+                    self.drain().await;
+                    return None;
+                }
                 None => {
                     if let Some(idle) = self.read_on().await {
                         return Some(idle);
@@ -120,7 +128,7 @@ impl Session {
             Some(Ok(Some(Ok(bytes)))) => {
                 self.pauses = 0;
                 if !self.ingest.push(&bytes).await {
-                    self.body = None;
+                    self.refused = self.body.take();
                 }
             }
             Some(Ok(None)) => {
@@ -134,6 +142,16 @@ impl Session {
             Some(Err(_)) => return self.pause(),
         }
         None
+    }
+
+    /// Reads what a refused producer still sends: closing at once could take the last acknowledgement from it.
+    async fn drain(&mut self) {
+        let Some(mut rest) = self.refused.take() else { return };
+        let stop = self.stop.clone();
+        tokio::select! {
+            () = stop.cancelled() => {}
+            _ = timeout(LINGER, async { while let Some(Ok(_)) = rest.next().await {} }) => {}
+        }
     }
 
     fn pause(&mut self) -> Option<Bytes> {

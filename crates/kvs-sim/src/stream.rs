@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::cursor::{Cursor, Position, Seek, Step};
@@ -83,6 +84,8 @@ struct State {
     fragments: VecDeque<Fragment>,
     counter: u64,
     deleted: bool,
+    /// Ends the GetMedia connections of now.
+    readers_cut: CancellationToken,
 }
 
 const UNRETAINED_MS: i64 = 5 * 60 * 1000;
@@ -98,7 +101,7 @@ impl Stream {
         kept: Vec<Fragment>,
     ) -> Arc<Self> {
         let counter = kept.last().map_or(0, |fragment| fragment.number.counter());
-        let state = State { fragments: kept.into(), counter, deleted: false };
+        let state = State { fragments: kept.into(), counter, ..State::default() };
         Arc::new(Self {
             readers: Arc::new(Semaphore::new(limits.readers)),
             producers: Arc::new(Semaphore::new(1)),
@@ -154,7 +157,16 @@ impl Stream {
         free.map_err(|_| ApiError::ConnectionLimitExceeded { stream: stream(), operation, limit })
     }
 
-    /// Whether a reader can still go on after this fragment: it is kept, or the newest there was.
+    /// Ends the GetMedia connections of now wherever they stand, as KVS does after 40 to 50 minutes.
+    pub fn cut_readers(&self) {
+        std::mem::take(&mut self.lock().readers_cut).cancel();
+    }
+
+    pub(crate) fn readers_cut(&self) -> CancellationToken {
+        self.lock().readers_cut.clone()
+    }
+
+    /// Whether a reader can go on after this fragment: it is kept.
     pub fn knows(&self, number: FragmentNumber) -> bool {
         let state = self.lock();
         let visible = state.first_visible(self.cutoff_ms());

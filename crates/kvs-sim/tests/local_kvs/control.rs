@@ -137,6 +137,10 @@ async fn open_connections_end_with_the_server() {
     let request = r#"{"StreamName":"gate","StartSelector":{"StartSelectorType":"EARLIEST"}}"#;
     let mut connection = begin(&sim, "POST", "/getMedia", request, "").await;
     connection.read_until("AWS_KINESISVIDEO_CONTINUATION_TOKEN").await;
+    sim.store().stream_or_create("empty").expect("a good name");
+    let idle = r#"{"StreamName":"empty","StartSelector":{"StartSelectorType":"NOW"}}"#;
+    let mut idle = begin(&sim, "POST", "/getMedia", idle, "").await;
+    idle.read_until("HTTP/1.1 200 OK\r\n").await;
     let started = Instant::now();
     sim.stop().await;
     assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());

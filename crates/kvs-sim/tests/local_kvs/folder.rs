@@ -42,11 +42,13 @@ async fn half_written_files_are_dropped_and_expired_ones_removed() {
     drop((store, stream));
     let file = |number| folder.path().join("cam.stream").join(format!("{number}.mkv"));
     let whole = std::fs::read(file(torn)).expect("a fragment's file");
-    std::fs::write(file(torn), &whole[..whole.len() - 1]).expect("a folder that can be written");
-
+    for len in 0..whole.len() {
+        std::fs::write(file(torn), &whole[..len]).expect("a folder that can be written");
+        let stream = open(folder.path()).stream("cam").expect("it was kept");
+        assert_eq!(stream.fragment_numbers(), [kept], "cut after {len} of {} bytes", whole.len());
+        assert!(!file(torn).exists());
+    }
     let stream = open(folder.path()).stream("cam").expect("it was kept");
-    assert_eq!(stream.fragment_numbers(), [kept]);
-    assert!(!file(torn).exists());
     for _ in 0..6 {
         append(&stream, 0).await;
     }

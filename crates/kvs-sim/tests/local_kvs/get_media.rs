@@ -212,6 +212,18 @@ async fn the_end_of_the_server_or_of_the_stream_ends_a_waiting_viewer() {
 }
 
 #[tokio::test]
+async fn a_cut_ends_the_viewers_of_now_and_the_next_reads_the_fragment_again() {
+    let (stream, [first, second, _]) = three_fragments().await;
+    let mut viewer = Viewer::new(&stream, &after_fragment(&first.to_string())).expect("a free place");
+    viewer.next_start().await;
+    viewer.next_frame().await;
+    stream.cut_readers();
+    assert!(viewer.next().await.is_none());
+    let mut again = Viewer::new(&stream, &after_fragment(&first.to_string())).expect("a free place");
+    assert_eq!(again.next_fragment().await.0.number, second.to_string());
+}
+
+#[tokio::test]
 async fn rubbish_is_sent_as_it_is() {
     let stream = stream(Delivery::Fragment);
     stream.append_raw_document(&b"\x00\xFFrubbish"[..]).expect("a stream that is there");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kvs_mkv::{Tag, writer};
-use kvs_sim::{Delivery, Sim, Stream, StreamSettings};
+use kvs_sim::{Sim, Stream, StreamSettings};
 use proptest::prelude::*;
 
 use crate::camera::{Viewer, selector};
@@ -75,8 +75,7 @@ async fn a_fragment_is_acknowledged_at_its_end_while_the_request_goes_on() {
     assert_eq!(&start.tracks[0].codec_private[..], b"\x01private");
     assert_eq!((end.complete, end.tags), (true, vec![Tag::new("door", "open")]));
 
-    let mut second = begin(&sim, ABSOLUTE).await;
-    second.write_chunk(&header()).await;
+    let second = begin(&sim, ABSOLUTE).await;
     assert_error(&second.read_to_end().await, 400, "ConnectionLimitExceededException");
 
     producer.write_chunk(&cluster(7000, &[(0, b"last")])).await;
@@ -119,24 +118,28 @@ async fn wrong_headers_are_refused() {
     sim.stop().await;
 }
 
-#[tokio::test]
-async fn what_breaks_a_limit_is_answered_with_its_code() {
-    let sim = sim();
-    let stream = kept(&sim);
+/// Name, body, and the id and code of the error that it is answered with.
+type BrokenLimit = (&'static str, Vec<u8>, u32, &'static str);
+
+/// Requests that break a limit; "time goes back" begins with the only whole fragment.
+fn broken_limits() -> Vec<BrokenLimit> {
     let tag = |name: &str| tags(&[(name, "x")]);
     let whole = [cluster(5000, &[(0, b"kept")]), end_of_fragment()].concat();
     let mut other_track = Vec::new();
     writer::simple_block(&mut other_track, 2, 0, true, b"sound");
+    let too_large = cluster(0, &[(0, &[0; 13 << 20][..]); 4]);
     let mut four_tracks = Vec::new();
     let tracks: Vec<_> = (1..=4).map(|number| writer::video_track(number, "V_X", b"", 1, 1)).collect();
     writer::document_header(&mut four_tracks);
     writer::tracks(&mut four_tracks, &tracks);
-    let cases = [
+    let mut cut = [header(), cluster(0, &[(0, b"x")])].concat();
+    cut.pop();
+    vec![
         ("rubbish", b"\x00\x00rubbish".to_vec(), 4006, "INVALID_MKV_DATA"),
-        ("no tracks", cluster(5000, &[(0, b"x")])[..].to_vec(), 4006, "INVALID_MKV_DATA"),
+        ("no tracks", cluster(5000, &[(0, b"x")]), 4006, "INVALID_MKV_DATA"),
         (
             "time goes back",
-            [header(), whole.clone(), cluster(4999, &[])].concat(),
+            [header(), whole, cluster(4999, &[])].concat(),
             4004,
             "FRAGMENT_TIMECODE_LESSER_THAN_PREVIOUS",
         ),
@@ -159,19 +162,17 @@ async fn what_breaks_a_limit_is_answered_with_its_code() {
             "FRAGMENT_METADATA_LIMIT_REACHED",
         ),
         ("a track of none", [header(), cluster(0, &[]), other_track].concat(), 4010, "TRACK_NUMBER_MISMATCH"),
+        ("too large", [header(), too_large].concat(), 4001, "MAX_FRAGMENT_SIZE_REACHED"),
         ("four tracks", four_tracks, 4012, "MORE_THAN_ALLOWED_TRACKS_FOUND"),
-        (
-            "cut inside a block",
-            [header(), cluster(0, &[(0, b"x")])]
-                .concat()
-                .split_last()
-                .map(|(_, cut)| cut.to_vec())
-                .unwrap_or_default(),
-            4006,
-            "INVALID_MKV_DATA",
-        ),
-    ];
-    for (name, body, id, code) in cases {
+        ("cut inside a block", cut, 4006, "INVALID_MKV_DATA"),
+    ]
+}
+
+#[tokio::test]
+async fn what_breaks_a_limit_is_answered_with_its_code() {
+    let sim = sim();
+    let stream = kept(&sim);
+    for (name, body, id, code) in broken_limits() {
         let mut producer = begin(&sim, ABSOLUTE).await;
         producer.write_chunk(&body).await;
         producer.write(b"0\r\n\r\n").await;
@@ -212,7 +213,6 @@ proptest! {
             let at = at % bad.len();
             bad[at] = byte;
             let mut producer = begin(&sim, ABSOLUTE).await;
-            // All in one write, since a refused producer may find its connection closed.
             let chunks: Vec<u8> = bad.chunks(cut).flat_map(chunk).chain(*b"0\r\n\r\n").collect();
             producer.write(&chunks).await;
             producer.read_to_end().await;
@@ -228,9 +228,4 @@ proptest! {
 
 fn chunk(bytes: &[u8]) -> Vec<u8> {
     [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
-}
-
-#[test]
-fn the_default_delivery_is_by_block() {
-    assert_eq!(Delivery::default(), Delivery::Block);
 }

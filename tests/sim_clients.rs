@@ -1,0 +1,194 @@
+//! Independent clients against the local KVS: boto3, the AWS CLI and the ffmpeg command.
+#![expect(clippy::expect_used, clippy::panic, reason = "a test stops where something is wrong")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use kvs_mkv::{Event, FragmentReader, Limits};
+use kvs_sim::{Clock, Pace, Sim, SimConfig, Stream, append_clip};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const REMEDY: &str = "run scripts/setup test";
+const NOON_MS: i64 = 1_700_000_000_000;
+/// Fragments of the clip below, and frames in each.
+const FRAGMENTS: usize = 2;
+const FRAMES: usize = 25;
+
+/// The Python that has boto3.
+fn python() -> PathBuf {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let folder = cache.or_else(home).unwrap_or_default();
+    let venv = folder.join("kvs-infer/venv/bin/python");
+    std::env::var_os("KVS_INFER_PYTHON").map_or(venv, PathBuf::from)
+}
+
+/// Runs a command to its end.
+async fn run(mut command: Command) -> Output {
+    let shown = format!("{command:?}");
+    let output =
+        tokio::task::spawn_blocking(move || command.output()).await.expect("a command does not panic");
+    let output = output.unwrap_or_else(|error| panic!("{shown}: {error}; {REMEDY}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{shown}: {}\n{said}\nif something is missing: {REMEDY}", output.status);
+    output
+}
+
+async fn clip(folder: &TempDir) -> PathBuf {
+    let path = folder.path().join("clip.mp4");
+    let mut ffmpeg = Command::new("ffmpeg");
+    ffmpeg.args(["-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25", "-t", "2"]);
+    ffmpeg.args(["-c:v", "libx264", "-g", "25", "-bf", "2", "-pix_fmt", "yuv420p"]).arg(&path);
+    run(ffmpeg).await;
+    path
+}
+
+/// A stream that received the clip twice, ten minutes apart.
+async fn stream_of_two_clips(sim: &Sim, clip: &Path) -> Arc<Stream> {
+    let stream = sim.store().stream_or_create("cam").expect("a good name");
+    for start_ms in [NOON_MS, NOON_MS + 600_000] {
+        let start = SystemTime::UNIX_EPOCH + Duration::from_millis(start_ms.unsigned_abs());
+        append_clip(&stream, clip, Pace::Asap, start).await.expect("a clip that can be played");
+        stream.clock().advance(Duration::from_secs(600));
+    }
+    stream
+}
+
+/// Numbers of the whole fragments in a GetMedia answer.
+fn whole_fragments(path: &Path) -> Vec<String> {
+    let mut reader = FragmentReader::new(Limits::default());
+    reader.push(&std::fs::read(path).expect("boto3 wrote it"));
+    let mut numbers = Vec::new();
+    while let Some(event) = reader.next().expect("what GetMedia sends can be read") {
+        if let Event::End(end) = event {
+            assert!(end.complete);
+            assert_eq!(end.frames as usize, FRAMES);
+            numbers.push(end.number);
+        }
+    }
+    numbers
+}
+
+/// Frames that ffmpeg decodes of a file, without a complaint.
+async fn decoded_frames(path: &Path) -> usize {
+    let mut ffprobe = Command::new("ffprobe");
+    ffprobe.args([
+        "-v",
+        "fatal",
+        "-count_frames",
+        "-show_entries",
+        "stream=nb_read_frames",
+        "-of",
+        "csv=p=0",
+    ]);
+    ffprobe.arg(path);
+    let printed = run(ffprobe).await.stdout;
+    String::from_utf8_lossy(&printed).trim().parse().expect("a count of frames")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn boto3_reads_from_every_start() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let clip = clip(&folder).await;
+    let config = SimConfig { clock: Clock::standing_at(NOON_MS), ..SimConfig::default() };
+    let sim = Sim::start(config).expect("a free port");
+    let stream = stream_of_two_clips(&sim, &clip).await;
+    let numbers: Vec<String> = stream.fragment_numbers().iter().map(ToString::to_string).collect();
+    assert_eq!(numbers.len(), 2 * FRAGMENTS);
+    let later_s = (NOON_MS + 600_000) as f64 / 1000.0;
+    let selectors = [
+        (json!({ "StartSelectorType": "EARLIEST" }), 0),
+        (json!({ "StartSelectorType": "NOW" }), 3),
+        (json!({ "StartSelectorType": "FRAGMENT_NUMBER", "AfterFragmentNumber": numbers[0] }), 1),
+        (json!({ "StartSelectorType": "CONTINUATION_TOKEN", "ContinuationToken": numbers[1] }), 2),
+        (json!({ "StartSelectorType": "SERVER_TIMESTAMP", "StartTimestamp": later_s }), 2),
+        (json!({ "StartSelectorType": "PRODUCER_TIMESTAMP", "StartTimestamp": later_s + 1.5 }), 3),
+    ];
+    let output = |read: usize| folder.path().join(format!("{read}.mkv"));
+    let reads = selectors.iter().enumerate().map(|(read, (selector, first))| {
+        json!({ "selector": selector, "fragments": numbers.len() - first, "output": output(read) })
+    });
+    let reads: Vec<Value> = reads.collect();
+    let task = json!({ "endpoint": sim.endpoint(), "create": "made", "stream": "cam", "reads": reads });
+    let answer = boto3(&task).await;
+    for (read, (selector, first)) in selectors.iter().enumerate() {
+        assert_eq!(whole_fragments(&output(read)), numbers[*first..], "{selector}");
+        let frames = decoded_frames(&output(read)).await;
+        assert_eq!(frames, FRAMES * (numbers.len() - first), "{selector}: frames that ffmpeg decodes");
+    }
+    assert_eq!((&answer["address"], &answer["refusal"]), (&json!(sim.endpoint()), &json!(404)));
+    let made = sim.store().stream("made").expect("boto3 made it");
+    assert_eq!(
+        (&answer["arn"], &answer["described"]),
+        (&json!(made.identity().arn), &json!(made.identity().arn))
+    );
+    assert_eq!(answer["hours"], 2);
+    assert_eq!(answer["created"].as_f64(), Some(made.identity().created_ms as f64 / 1000.0));
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn boto3_follows_a_clip_that_plays_now() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let clip = clip(&folder).await;
+    let sim = Sim::start(SimConfig::default()).expect("a free port");
+    sim.play(format!("cam={},loop", clip.display()).parse().expect("a play")).await.expect("a clip");
+    let output = folder.path().join("live.mkv");
+    let read = json!({ "selector": { "StartSelectorType": "NOW" }, "fragments": 3, "output": output });
+    boto3(&json!({ "endpoint": sim.endpoint(), "create": "made", "stream": "cam", "reads": [read] })).await;
+    assert_eq!(whole_fragments(&output).len(), 3);
+    assert_eq!(decoded_frames(&output).await, 3 * FRAMES);
+    sim.stop().await;
+}
+
+async fn boto3(task: &Value) -> Value {
+    let mut python = Command::new(python());
+    python.arg("tests/clients/kvs_reader.py").arg(task.to_string());
+    let output = run(python).await;
+    serde_json::from_slice(&output.stdout).expect("the script prints JSON")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_aws_command_lists_and_describes_over_http_and_https() {
+    for tls in [false, true] {
+        let sim = Sim::start(SimConfig { tls, ..SimConfig::default() }).expect("a free port");
+        for name in ["front", "gate"] {
+            sim.store().stream_or_create(name).expect("a good name");
+        }
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let certificate = sim.certificate_pem().map(|pem| {
+            let path = folder.path().join("certificate.pem");
+            std::fs::write(&path, pem).expect("a folder that can be written");
+            path
+        });
+        let certificate = certificate.as_deref();
+        let list = aws(&sim, certificate, &["list-streams"]).await;
+        let names: Vec<&Value> = list["StreamInfoList"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|info| &info["StreamName"])
+            .collect();
+        assert_eq!(names, [&json!("front"), &json!("gate")], "tls: {tls}");
+        let described = aws(&sim, certificate, &["describe-stream", "--stream-name", "gate"]).await;
+        assert_eq!(described["StreamInfo"]["Status"], "ACTIVE", "tls: {tls}");
+        let endpoint = ["get-data-endpoint", "--stream-name", "gate", "--api-name", "GET_MEDIA"];
+        assert_eq!(aws(&sim, certificate, &endpoint).await["DataEndpoint"], sim.endpoint(), "tls: {tls}");
+        sim.stop().await;
+    }
+}
+
+async fn aws(sim: &Sim, certificate: Option<&Path>, arguments: &[&str]) -> Value {
+    let mut aws = Command::new("aws");
+    aws.args(["--endpoint-url", &sim.endpoint(), "--output", "json", "kinesisvideo"]).args(arguments);
+    aws.env("AWS_ACCESS_KEY_ID", "local").env("AWS_SECRET_ACCESS_KEY", "local");
+    aws.env("AWS_DEFAULT_REGION", "us-east-1").env_remove("AWS_PROFILE");
+    if let Some(certificate) = certificate {
+        aws.env("AWS_CA_BUNDLE", certificate);
+    }
+    let output = run(aws).await;
+    serde_json::from_slice(&output.stdout).expect("the command prints JSON")
+}
