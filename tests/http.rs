@@ -281,8 +281,8 @@ fn follow(server: &HttpServer, header: &str) -> BufReader<TcpStream> {
 fn events_are_listed_and_sent_as_they_come() {
     let (board, gate) = board_with_gate();
     let camera = board.camera("gate").unwrap();
-    camera.event(&show::event(&gate, "a", "person"));
-    camera.event(&show::event(&gate, "b", "car"));
+    camera.event(&show::event(&gate, "a", "person"), Duration::ZERO);
+    camera.event(&show::event(&gate, "b", "car"), Duration::ZERO);
     let server = show::serve("127.0.0.1", None, &board, show::encode());
     let listed = get(&server, "/api/events?limit=1", &[]).json();
     assert_eq!((listed.as_array().unwrap().len(), &listed[0]["event_id"]), (1, &json!("b")));
@@ -292,7 +292,7 @@ fn events_are_listed_and_sent_as_they_come() {
     let kept: Vec<_> = (0..3).map(|_| next_message(&mut all).unwrap()).collect();
     assert_eq!(kept, ["a", "b", "live"]);
     assert_eq!([next_message(&mut since).unwrap(), next_message(&mut since).unwrap()], ["b", "live"]);
-    camera.event(&show::event(&gate, "c", "dog"));
+    camera.event(&show::event(&gate, "c", "dog"), Duration::ZERO);
     assert_eq!(next_message(&mut all).as_deref(), Some("c"));
     assert_eq!(next_message(&mut since).as_deref(), Some("c"));
 }

@@ -10,9 +10,11 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use kvs_infer::decode::Mode;
 use kvs_infer::frame::CameraId;
 use kvs_infer::http::HttpServer;
-use kvs_infer::telemetry::board::{Board, Label, Mode, ModelRow, SinkRow};
+use kvs_infer::publish::picture::Label;
+use kvs_infer::telemetry::board::{Board, ModelRow, SinkRow};
 
 const TOKEN: &str = "correct horse battery staple";
 
@@ -47,7 +49,7 @@ impl Drop for Footage {
 
 fn one_frame(board: &Board, id: &str, n: u32) {
     let (camera, id) = (board.camera(id).unwrap(), CameraId::new(id));
-    let label = Label { bbox: show::bbox(n), text: "person 87 %".into() };
+    let label = Label::of("person", 0.87, show::bbox(n));
     camera.frame_read();
     camera.frame_decoded();
     camera.frame_sampled();
@@ -55,7 +57,7 @@ fn one_frame(board: &Board, id: &str, n: u32) {
     if n.is_multiple_of(10) {
         camera.fragment(Some(420));
         let label = ["person", "car", "bicycle", "traffic light"][(n / 10) as usize % 4];
-        camera.event(&show::event(&id, &format!("{id}-{n}"), label));
+        camera.event(&show::event(&id, &format!("{id}-{n}"), label), Duration::ZERO);
     }
 }
 

@@ -5,6 +5,7 @@ mod config_args;
 mod demo;
 pub mod healthcheck;
 mod inspect;
+pub mod models;
 mod run;
 mod schema;
 mod sim;
@@ -35,6 +36,7 @@ enum Command {
     Check(check::CheckArgs),
     Inspect(inspect::InspectArgs),
     Sim(sim::SimArgs),
+    Models(models::ModelsArgs),
     Schema(schema::SchemaArgs),
     Healthcheck(healthcheck::HealthcheckArgs),
 }
@@ -85,6 +87,7 @@ impl Cli {
             Command::Run(args) => args.run(),
             Command::Demo(args) => args.run(),
             Command::Check(args) => args.run(),
+            Command::Models(args) => args.run(),
             Command::Schema(args) => args.run(),
             Command::Inspect(args) => args.run(),
             Command::Sim(args) => simulate(args),

@@ -10,7 +10,8 @@ use kvs_infer::frame::{
     BBox, CameraId, Event, Extras, Fragment, Frame, MediaMs, ModelId, Payload, Phase, TimeSource,
 };
 use kvs_infer::http::{Encode, HttpServer, HttpSpec};
-use kvs_infer::telemetry::board::{Board, Label};
+use kvs_infer::publish::picture::Label;
+use kvs_infer::telemetry::board::Board;
 use metrics_exporter_prometheus::PrometheusBuilder;
 
 /// Width and height of the synthetic frames, px.
