@@ -136,6 +136,8 @@ pub struct FragmentEnd {
     pub fragment: Arc<Fragment>,
     /// How far the reader was behind the live edge, ms.
     pub behind_ms: Option<u64>,
+    /// Whether the reader was at the live edge: from here on the newest frame wins.
+    pub caught_up: bool,
 }
 
 /// What decode hands to detect and decide, in the order of the stream.

@@ -1,13 +1,25 @@
 //! `kvs-infer`: cameras from Kinesis Video Streams in, events out.
 //!
-//! The modules stand in the order of a frame's way: source -> demux -> decode -> detect -> decide -> publish.
+//! The first six modules are the way of a frame, in its order: source -> demux -> decode -> detect -> decide -> publish.
 
-pub mod frame;
+pub mod source;
+
+pub mod demux;
+
+pub mod decode;
+
+pub mod detect;
 
 pub mod decide;
-pub mod decode;
-pub mod detect;
+
 pub mod publish;
 
+pub mod camera;
+pub mod service;
+
+pub mod base;
 pub mod cli;
+pub mod config;
+pub mod frame;
+pub mod http;
 pub mod telemetry;

@@ -1,11 +1,44 @@
 //! `models`: loads the models of a configuration and prints what they are.
 
 use std::io::{self, Write};
+use std::process::ExitCode;
 
+use super::config_args::ConfigArgs;
+use super::exit;
+use crate::config::Settings;
 use crate::detect::{DetectError, Detector, Device, ModelInfo, ModelSpec, usual_threads};
 
 /// Class names that are shown; of more, the number is.
 const SHOWN_CLASSES: usize = 4;
+
+/// Loads the models of a configuration and shows their layout, input, classes, device and measured time.
+///
+/// Exit codes: 0 all can be used; 78 the configuration is wrong or a model cannot be used.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ModelsArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+impl ModelsArgs {
+    /// Prints the table.
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let settings = self.config.load()?;
+        let failed = print_models(&mut io::stdout().lock(), &specs(&settings), settings.device)?;
+        Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::CONFIG) })
+    }
+}
+
+/// The models that the cameras use, each once, in the order of the file.
+fn specs(settings: &Settings) -> Vec<ModelSpec> {
+    let mut specs: Vec<ModelSpec> = Vec::new();
+    for entry in settings.cameras.iter().flat_map(|camera| &camera.pipeline) {
+        if !specs.contains(&entry.model) {
+            specs.push(ModelSpec::clone(&entry.model));
+        }
+    }
+    specs
+}
 
 /// Loads each model, measures it and writes a table; a model that cannot be used has its error instead of its row.
 /// Gives the number of those.

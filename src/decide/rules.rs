@@ -15,7 +15,7 @@ pub struct Rules {
     pub thresholds: Thresholds,
     /// The class names that count; `None`: all.
     pub classes: Option<Vec<Arc<str>>>,
-    /// Least width and height of a box, frame px.
+    /// Least width and height of a box: fractions of the frame where `roi` is normalized, else frame px.
     pub min_box: Option<(f32, f32)>,
     /// Where a box must be.
     pub roi: Option<Roi>,

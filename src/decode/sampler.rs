@@ -1,10 +1,20 @@
-//! Which frames are looked at: the first of each tick of media time.
+//! Which frames are looked at: one for each tick of media time.
 
 use serde::{Deserialize, Serialize};
 
 use crate::frame::MediaMs;
 
+/// How much before its tick a frame may come and still serve it, ms, but no more than a quarter of the tick: so that a
+/// target equal to the camera's own rate picks every frame of it, although times are rounded to ms and jitter.
+const EARLY_MS: f64 = 10.0;
+
+/// A step back in time beyond this is other footage (a re-upload), not jitter, ms.
+const JITTER_MS: i64 = 1000;
+
 /// Picks frames by media time, so that the same footage gives the same picks.
+///
+/// Time is cut into ticks of `1 / fps_target` s, counted from the epoch. Each tick is served by the first frame that
+/// comes, were it 10 ms early. One tick without a frame is made up for, a gap is not.
 #[derive(Clone, Debug)]
 pub struct Sampler {
     fps_target: Option<f64>,
@@ -14,8 +24,8 @@ pub struct Sampler {
 /// What the sampler remembers; part of a camera's checkpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SamplerState {
-    /// The tick of the last pick.
-    last_tick: Option<i64>,
+    /// The next tick to serve, and the newest media time seen; `None` before the first frame.
+    next: Option<(i64, MediaMs)>,
 }
 
 impl Sampler {
@@ -28,9 +38,13 @@ impl Sampler {
     /// Whether to look at the frame at `media`; frames come in order of presentation.
     pub fn picks(&mut self, media: MediaMs) -> bool {
         let Some(fps) = self.fps_target else { return true };
-        let tick = tick_of(media, fps);
-        let picks = self.state.last_tick != Some(tick);
-        self.state.last_tick = Some(tick);
+        let ticks = ticks_at(media, fps);
+        let here = floor(ticks + (EARLY_MS * fps / 1000.0).min(0.25));
+        let (due, newest) =
+            self.state.next.filter(|next| goes_on(*next, media, fps)).unwrap_or((here, media));
+        let picks = here >= due;
+        let next = if picks { tick_after(due, floor(ticks)) } else { due };
+        self.state.next = Some((next, newest.max(media)));
         picks
     }
 
@@ -46,7 +60,130 @@ impl Sampler {
     }
 }
 
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "epoch ms fit f64 exactly")]
-fn tick_of(media: MediaMs, fps: f64) -> i64 {
-    (media.0 as f64 * fps / 1000.0).floor() as i64
+/// The tick after `due`, served in the tick `here`: one missed tick may still be made up for, a gap is not.
+fn tick_after(due: i64, here: i64) -> i64 {
+    let next = due.saturating_add(1);
+    if here > next { here.saturating_add(1) } else { next }
+}
+
+/// Whether the footage goes on where it was, and the tick is one of this target and not of a higher one before.
+fn goes_on((due, newest): (i64, MediaMs), media: MediaMs, fps: f64) -> bool {
+    let in_reach = due <= floor(ticks_at(newest, fps)).saturating_add(2);
+    in_reach && media.0 >= newest.0.saturating_sub(JITTER_MS)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "epoch ms fit f64 exactly")]
+fn ticks_at(media: MediaMs, fps: f64) -> f64 {
+    media.0 as f64 * fps / 1000.0
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "saturates, which is what far-off times should do")]
+fn floor(ticks: f64) -> i64 {
+    ticks.floor() as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const START_MS: i64 = 1_700_000_000_000;
+
+    fn sampler(fps: Option<f64>) -> Sampler {
+        Sampler::new(fps, SamplerState::default())
+    }
+
+    fn picked(sampler: &mut Sampler, media: impl IntoIterator<Item = i64>) -> Vec<i64> {
+        media.into_iter().filter(|ms| sampler.picks(MediaMs(*ms))).collect()
+    }
+
+    /// Times of `frames` frames at `fps`, rounded to ms as timecodes are.
+    fn at_rate(fps: f64, frames: i32) -> Vec<i64> {
+        (0..frames).map(|at| START_MS + (f64::from(at) * 1000.0 / fps).round() as i64).collect()
+    }
+
+    #[test]
+    fn picks_of_known_streams() {
+        type Case<'a> = (&'a str, Option<f64>, &'a [i64], &'a [i64]);
+        let cases: [Case; 7] = [
+            ("no target", None, &[0, 33, 33, 20], &[0, 33, 33, 20]),
+            ("a fifth", Some(5.0), &[0, 40, 80, 120, 160, 200, 240], &[0, 200]),
+            ("rounded to ms", Some(30.0), &[0, 33, 67, 100, 133], &[0, 33, 67, 100, 133]),
+            ("above the stream's rate", Some(50.0), &[0, 100, 200, 300], &[0, 100, 200, 300]),
+            ("a gap is not made up for", Some(5.0), &[0, 5000, 5040, 5080, 5120], &[0, 5000]),
+            ("jitter back over a tick", Some(5.0), &[0, 202, 198, 210], &[0, 202]),
+            ("hours back", Some(5.0), &[9_000_000, 9_000_040, 0, 40, 200], &[9_000_000, 0, 200]),
+        ];
+        for (name, fps, media, wanted) in cases {
+            let shifted = media.iter().map(|ms| START_MS + ms);
+            let picks = picked(&mut sampler(fps), shifted);
+            assert_eq!(picks, wanted.iter().map(|ms| START_MS + ms).collect::<Vec<_>>(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_target_of_the_cameras_own_rate_picks_every_frame() {
+        for fps in [5.0, 10.0, 12.5, 15.0, 20.0, 24.0, 25.0, 29.97, 30.0, 50.0, 60.0] {
+            let media = at_rate(fps, 2000);
+            assert_eq!(picked(&mut sampler(Some(fps)), media.clone()), media, "{fps}");
+        }
+    }
+
+    #[test]
+    fn a_state_of_another_target_does_no_harm() {
+        for (before, after) in [(25.0, 0.5), (0.5, 25.0)] {
+            let mut old = sampler(Some(before));
+            let media = at_rate(25.0, 300);
+            picked(&mut old, media[..100].to_vec());
+            let picks = picked(&mut Sampler::new(Some(after), old.state()), media[100..].to_vec()).len();
+            let wanted = 8.0 * after;
+            assert!((picks as f64 - wanted).abs() < 2.0, "{before} -> {after}: {picks} for {wanted}");
+        }
+    }
+
+    #[test]
+    fn the_state_survives_json() {
+        let mut before = sampler(Some(5.0));
+        picked(&mut before, at_rate(25.0, 33));
+        let json = serde_json::to_string(&before.state()).expect("JSON");
+        assert_eq!(serde_json::from_str::<SamplerState>(&json).expect("a state"), before.state());
+    }
+
+    proptest! {
+        #[test]
+        fn as_many_picks_as_duration_times_target(
+            camera_fps in 5.0..60.0_f64, share in 0.02..1.0_f64, offset in 0..10_000_i64,
+            jitter in prop::collection::vec(-4..=4_i64, 3000),
+        ) {
+            let media = at_rate(camera_fps, 3000).into_iter().zip(jitter).map(|(ms, jitter)| ms + offset + jitter);
+            let picks = picked(&mut sampler(Some(camera_fps * share)), media).len();
+            // The first and the last tick are cut: up to one more at either end.
+            let wanted = 3000.0 * share;
+            prop_assert!((picks as f64 - wanted).abs() < 2.0, "{} for {}", picks, wanted);
+        }
+
+        #[test]
+        fn a_start_at_any_fragment_with_its_state_gives_the_same_picks(
+            media in prop::collection::vec(-20_000..20_000_i64, 1..200), cut in any::<prop::sample::Index>(),
+            fps in prop::option::of(0.1..60.0_f64),
+        ) {
+            let cut = cut.index(media.len());
+            let mut first = sampler(fps);
+            let whole = picked(&mut sampler(fps), media.clone());
+            let mut parts = picked(&mut first, media[..cut].to_vec());
+            let state = first.state();
+            picked(&mut first, media[cut..].to_vec());
+            first.rewind(state);
+            prop_assert_eq!(first.state(), state);
+            parts.extend(picked(&mut Sampler::new(fps, state), media[cut..].to_vec()));
+            prop_assert_eq!(whole, parts);
+        }
+
+        #[test]
+        fn any_times_are_taken(media in prop::collection::vec(any::<i64>(), 1..50), fps in 0.001..1000.0_f64) {
+            let picks = picked(&mut sampler(Some(fps)), media.clone());
+            prop_assert_eq!(picks[0], media[0]);
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! Where a decoded picture lies.
 
+use super::avcodec::planes_lie_in_buffers;
+
 /// The planes of a picture. In host memory today; a CUDA surface can join without a change in the other stages.
 #[derive(Debug)]
 pub enum Surface {
@@ -64,17 +66,20 @@ pub struct Yuv420<'a> {
 }
 
 impl HostPicture {
-    /// The picture in an FFmpeg frame of format YUV420P or YUVJ420P; `None` for any other format.
+    /// The picture in an FFmpeg frame of format YUV420P or YUVJ420P; `None` for any other format, and where a plane does
+    /// not lie whole and top-down in the frame's own memory.
     #[must_use]
     pub fn from_ffmpeg(frame: ffmpeg_next::frame::Video, color: Color) -> Option<Self> {
+        let (width_px, height_px) = (frame.width(), frame.height());
+        Self::takes(&frame).then(|| Self { width_px, height_px, color, planes: Planes::Ffmpeg(frame) })
+    }
+
+    /// Whether [`Self::from_ffmpeg`] takes the frame.
+    pub(super) fn takes(frame: &ffmpeg_next::frame::Video) -> bool {
         use ffmpeg_next::format::Pixel;
+        let rows = [frame.height(), frame.height().div_ceil(2), frame.height().div_ceil(2)];
         let planar = matches!(frame.format(), Pixel::YUV420P | Pixel::YUVJ420P);
-        planar.then(|| Self {
-            width_px: frame.width(),
-            height_px: frame.height(),
-            color,
-            planes: Planes::Ffmpeg(frame),
-        })
+        planar && planes_lie_in_buffers(frame, rows)
     }
 
     /// A picture of its own planes; `None` where a plane is shorter than its size and stride ask for.

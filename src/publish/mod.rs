@@ -1,5 +1,29 @@
 //! events -> the world: the commit at a fragment's end, and the sinks.
 
+mod backoff;
+mod clients;
+mod dead_letter;
+mod drop_oldest;
+mod fault;
+mod journal;
+mod kinesis;
+mod ledger;
+mod local;
+mod outbox;
+pub mod picture;
+mod place;
+mod record;
+mod s3;
+mod snapshot;
+mod snapshot_folder;
 mod spec;
+mod start;
+mod status;
+mod waiting;
 
+pub use clients::Clients;
+pub use ledger::{Checkpoint, FragmentCommit, Ledger, MemoryLedger};
+pub use outbox::{Accepted, OfferError, Outbox, OutboxSpec, PendingEvent, Remains};
 pub use spec::{PublishSpec, Route, S3Spec, SnapshotFormat, SnapshotRoute, SnapshotSpec, Sse};
+pub use start::StartError;
+pub use status::{SinkState, SinkStatus};

@@ -1,6 +1,21 @@
-//! Telemetry is a value: one struct a happening, which logs and counts together.
+//! Telemetry is a value: one struct a happening, which logs, counts and puts it on the board together.
+#![expect(clippy::disallowed_macros, reason = "this folder is where the raw metric macros belong")]
 
-pub mod detect;
+pub mod board;
+pub mod log;
+pub mod metrics;
+
+pub(crate) mod camera;
+pub(crate) mod decide;
+pub(crate) mod decode;
+pub(crate) mod detect;
+mod http;
 mod metric;
+pub(crate) mod publish;
+pub(crate) mod service;
+pub(crate) mod source;
 
+pub use board::{Board, CameraBoard};
+pub(crate) use http::{AcceptFailed, EncodeFailed, Listening, Scrape, SignInRefused};
 pub use metric::{Kind, Metric};
+pub use metrics::all_metrics;

@@ -1,0 +1,62 @@
+# Every command that a person or CI runs. `make` lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test check lint bench bless fuzz clean
+
+# Where scripts/setup put things; see scripts/env.
+ENV := source scripts/env &&
+SCRIPTS := scripts/setup scripts/env scripts/requirements/lock .ci/run
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install and fetch all that building, the demo and the tests need (scripts/setup --help)
+	@scripts/setup demo test
+
+build: ## build target/release/kvs-infer
+	@scripts/setup build
+	cargo build --release --locked --bin kvs-infer
+
+demo: ## watch two cameras here, without AWS: page on HTTP_PORT (8080), ends after DEMO_SECONDS if given
+	@scripts/setup demo
+	cargo build --release --locked --bin kvs-infer
+	$(ENV) target/release/kvs-infer demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
+
+test: ## run all tests
+	@scripts/setup test
+	$(ENV) if cargo nextest --version >/dev/null 2>&1; \
+	    then cargo nextest run --workspace --locked && cargo test --workspace --locked --doc; \
+	    else cargo test --workspace --locked; fi
+
+check: lint ## all that can be said without running: format, lints, licences and advisories of dependencies
+	@scripts/setup build
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny --locked check; \
+	    else echo "check: cargo-deny is not installed, dependencies not checked (cargo install --locked cargo-deny)"; fi
+
+lint: ## the quick part of check: formats and shell scripts
+	cargo fmt --all --check
+	@if command -v shellcheck >/dev/null; then shellcheck -x $(SCRIPTS); \
+	    else echo "lint: shellcheck is not installed, shell scripts not checked (apt-get install shellcheck)"; fi
+
+bench: ## CPU time a frame by stage, beside the decoder and ONNX Runtime alone and the usual Python way
+	@scripts/setup bench
+	cargo build --release --locked --bin kvs-infer
+	$(ENV) model=$$KVS_INFER_CACHE/models/street.onnx clip=$$KVS_INFER_CACHE/clips/street.mp4; \
+	    target/release/kvs-infer bench --model "$$model" --clip "$$clip"; \
+	    echo "the usual Python way (benches/peer.py):"; \
+	    "$$KVS_INFER_PYTHON" benches/peer.py "$$model" "$$clip" --fps 5 --conf 0.4
+
+bless: ## accept what the program prints now as the golden files
+	@scripts/setup test
+	$(ENV) INSTA_UPDATE=always BLESS=1 cargo test --workspace --locked
+
+fuzz: ## fuzz every target for S seconds each (60; needs a nightly toolchain and cargo-fuzz)
+	@scripts/setup build
+	cd fuzz && for target in $$(cargo +nightly fuzz list); do \
+	    cargo +nightly fuzz run "$$target" -- -max_total_time=$(or $(S),60); done
+
+clean: ## delete what was built; the cache folder of scripts/setup stays
+	cargo clean

@@ -1,0 +1,75 @@
+//! The wall clock of the local KVS, which a test may set and move.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime};
+
+/// The time by which fragments are stamped and expire.
+#[derive(Debug, Clone)]
+pub struct Clock {
+    /// Milliseconds since 1970 of a clock that only moves when told to.
+    set_ms: Option<Arc<AtomicI64>>,
+}
+
+impl Clock {
+    /// The time of this machine.
+    pub fn system() -> Self {
+        Self { set_ms: None }
+    }
+
+    /// A clock that stands still at `ms` since 1970; its clones move with it.
+    pub fn standing_at(ms: i64) -> Self {
+        Self { set_ms: Some(Arc::new(AtomicI64::new(ms))) }
+    }
+
+    /// Moves a standing clock; the time of this machine stays as it is.
+    pub fn advance(&self, by: Duration) {
+        if let Some(set_ms) = &self.set_ms {
+            set_ms.fetch_add(millis(by), Ordering::SeqCst);
+        }
+    }
+
+    /// Milliseconds since 1970.
+    pub fn now_ms(&self) -> i64 {
+        let set_ms = self.set_ms.as_ref().map(|set_ms| set_ms.load(Ordering::SeqCst));
+        set_ms.unwrap_or_else(|| epoch_ms(SystemTime::now()))
+    }
+}
+
+/// Milliseconds since 1970; negative before.
+pub fn epoch_ms(time: SystemTime) -> i64 {
+    match time.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => millis(after),
+        Err(before) => -millis(before.duration()),
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Decimal seconds with three decimals, as KVS writes a time in a tag.
+pub(crate) fn decimal_seconds(ms: i64) -> String {
+    let sign = if ms < 0 { "-" } else { "" };
+    let ms = ms.unsigned_abs();
+    format!("{sign}{}.{:03}", ms / 1000, ms % 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_in_tags_have_three_decimals() {
+        for (ms, text) in [(0, "0.000"), (1_511_852_109_126, "1511852109.126"), (-5, "-0.005")] {
+            assert_eq!(decimal_seconds(ms), text);
+        }
+    }
+
+    #[test]
+    fn a_standing_clock_moves_with_its_clones() {
+        let clock = Clock::standing_at(100_000);
+        clock.clone().advance(Duration::from_millis(1500));
+        assert_eq!(clock.now_ms(), 101_500);
+    }
+}

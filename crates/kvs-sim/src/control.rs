@@ -1,0 +1,194 @@
+//! The control plane: CreateStream, DescribeStream, ListStreams, DeleteStream, GetDataEndpoint.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::{Json, body::Bytes};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::errors::ApiError;
+use crate::service::Service;
+use crate::store::Store;
+use crate::stream::{Stream, StreamSettings};
+
+type Answer = Result<Json<Value>, ApiError>;
+
+/// A stream by one of its two names.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct StreamReference {
+    stream_name: Option<String>,
+    #[serde(rename = "StreamARN")]
+    stream_arn: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct CreateStream {
+    stream_name: String,
+    data_retention_in_hours: Option<u32>,
+    media_type: Option<String>,
+    device_name: Option<String>,
+    kms_key_id: Option<String>,
+    tags: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ListStreams {
+    max_results: Option<usize>,
+    next_token: Option<String>,
+    stream_name_condition: Option<NameCondition>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct NameCondition {
+    comparison_operator: Option<String>,
+    comparison_value: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DeleteStream {
+    #[serde(flatten)]
+    stream: StreamReference,
+    current_version: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct GetDataEndpoint {
+    #[serde(flatten)]
+    stream: StreamReference,
+    #[serde(rename = "APIName")]
+    api_name: String,
+}
+
+const MOST_RESULTS: usize = 10_000;
+const OFFERED_APIS: [&str; 2] = ["PUT_MEDIA", "GET_MEDIA"];
+
+impl StreamReference {
+    /// The stream meant.
+    ///
+    /// Errors: none is named, or there is none of that name.
+    pub(crate) fn find(&self, store: &Store) -> Result<Arc<Stream>, ApiError> {
+        let named = self.stream_arn.as_deref().or(self.stream_name.as_deref());
+        let unnamed = || ApiError::InvalidArgument("StreamName or StreamARN is needed".to_owned());
+        store.stream(named.ok_or_else(unnamed)?)
+    }
+}
+
+/// A request's JSON; an empty body stands for an empty object.
+pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    let body = if body.is_empty() { b"{}" } else { body };
+    serde_json::from_slice(body).map_err(|error| ApiError::InvalidArgument(format!("the request: {error}")))
+}
+
+pub(crate) async fn create_stream(State(service): State<Service>, body: Bytes) -> Answer {
+    let request: CreateStream = read(&body)?;
+    let settings = StreamSettings {
+        retention_hours: request.data_retention_in_hours.unwrap_or(0),
+        media_type: request.media_type,
+        device_name: request.device_name,
+        kms_key_id: request.kms_key_id,
+        tags: request.tags.unwrap_or_default(),
+    };
+    let stream = service.store.create(&request.stream_name, settings)?;
+    Ok(Json(json!({ "StreamARN": stream.identity().arn })))
+}
+
+pub(crate) async fn describe_stream(State(service): State<Service>, body: Bytes) -> Answer {
+    let stream = read::<StreamReference>(&body)?.find(&service.store)?;
+    Ok(Json(json!({ "StreamInfo": stream_info(&stream) })))
+}
+
+pub(crate) async fn list_streams(State(service): State<Service>, body: Bytes) -> Answer {
+    let request: ListStreams = read(&body)?;
+    let prefix = request.prefix()?;
+    let most = request.most()?;
+    let after = request.next_token.as_deref().unwrap_or("");
+    let mut streams = service.store.streams();
+    streams.retain(|stream| {
+        let name = stream.identity().name.as_str();
+        name.starts_with(prefix) && (after.is_empty() || name > after)
+    });
+    let next = (streams.len() > most).then(|| streams[most - 1].identity().name.clone());
+    streams.truncate(most);
+    let list: Vec<Value> = streams.iter().map(|stream| stream_info(stream)).collect();
+    Ok(Json(json!({ "StreamInfoList": list, "NextToken": next })))
+}
+
+impl ListStreams {
+    fn prefix(&self) -> Result<&str, ApiError> {
+        let Some(condition) = &self.stream_name_condition else { return Ok("") };
+        match condition.comparison_operator.as_deref() {
+            None | Some("BEGINS_WITH") => Ok(condition.comparison_value.as_deref().unwrap_or("")),
+            Some(other) => Err(ApiError::InvalidArgument(format!(
+                "ComparisonOperator \"{other}\": only BEGINS_WITH is known"
+            ))),
+        }
+    }
+
+    fn most(&self) -> Result<usize, ApiError> {
+        match self.max_results {
+            Some(most) if !(1..=MOST_RESULTS).contains(&most) => {
+                Err(ApiError::InvalidArgument(format!("MaxResults {most}: 1 to {MOST_RESULTS} are possible")))
+            }
+            most => Ok(most.unwrap_or(MOST_RESULTS)),
+        }
+    }
+}
+
+pub(crate) async fn delete_stream(State(service): State<Service>, body: Bytes) -> Answer {
+    let request: DeleteStream = read(&body)?;
+    let arn = request.stream.find(&service.store)?.identity().arn.clone();
+    service.store.delete(&arn, request.current_version.as_deref()).await?;
+    Ok(Json(json!({})))
+}
+
+pub(crate) async fn get_data_endpoint(
+    State(service): State<Service>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer {
+    let request: GetDataEndpoint = read(&body)?;
+    request.stream.find(&service.store)?;
+    if !OFFERED_APIS.contains(&request.api_name.as_str()) {
+        return Err(ApiError::InvalidArgument(format!(
+            "APIName \"{}\": this local KVS has {}; no other is in this version",
+            request.api_name,
+            OFFERED_APIS.join(" and ")
+        )));
+    }
+    Ok(Json(json!({ "DataEndpoint": service.endpoint_for(&headers) })))
+}
+
+fn stream_info(stream: &Stream) -> Value {
+    let identity = stream.identity();
+    let settings = &identity.settings;
+    let mut info = json!({
+        "StreamName": identity.name,
+        "StreamARN": identity.arn,
+        "Version": identity.version,
+        "Status": "ACTIVE",
+        "CreationTime": seconds(identity.created_ms),
+        "DataRetentionInHours": settings.retention_hours,
+        "KmsKeyId": settings.kms_key_id.as_deref().unwrap_or("alias/aws/kinesisvideo"),
+    });
+    let optional = [("MediaType", &settings.media_type), ("DeviceName", &settings.device_name)];
+    for (key, value) in optional {
+        if let Some(value) = value {
+            info[key] = json!(value);
+        }
+    }
+    info
+}
+
+/// Seconds since 1970 as the SDKs read a time: a JSON number with decimals.
+fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1000.0
+}

@@ -1,0 +1,119 @@
+//! What the local KVS answers when it cannot do as asked, and why it may fail to start.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::clip::ClipError;
+
+/// A refusal as the SDKs of AWS read it: a status, an error type in a header, a message in JSON.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApiError {
+    /// No stream has that name or ARN.
+    #[error("The requested stream is not found or not active: {stream}. Create it with CreateStream")]
+    ResourceNotFound {
+        /// Its name or ARN as asked for.
+        stream: String,
+    },
+    /// CreateStream of a name that is taken.
+    #[error("The stream {stream} already exists")]
+    ResourceInUse {
+        /// Its name.
+        stream: String,
+    },
+    /// A value that the operation does not take.
+    #[error("{0}")]
+    InvalidArgument(String),
+    /// A connection more than a stream allows.
+    #[error("The stream {stream} has its {limit} {operation} connection(s) already; close one first")]
+    ConnectionLimitExceeded {
+        /// Its name.
+        stream: String,
+        /// GetMedia or PutMedia.
+        operation: &'static str,
+        /// Connections that a stream allows.
+        limit: usize,
+    },
+    /// DeleteStream with another version than the stream's.
+    #[error("The stream {stream} has version {version}, not the one given; ask DescribeStream for it")]
+    VersionMismatch {
+        /// Its name.
+        stream: String,
+        /// The version that it has.
+        version: String,
+    },
+    /// A path or method that is no operation of the local KVS.
+    #[error("{0} is no operation of this local KVS")]
+    UnknownOperation(String),
+    /// A fault of the local KVS itself.
+    #[error("The local KVS failed: {0}")]
+    Internal(String),
+}
+
+impl ApiError {
+    fn status_and_type(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::ResourceNotFound { .. } => (StatusCode::NOT_FOUND, "ResourceNotFoundException"),
+            Self::ResourceInUse { .. } => (StatusCode::BAD_REQUEST, "ResourceInUseException"),
+            Self::InvalidArgument(_) => (StatusCode::BAD_REQUEST, "InvalidArgumentException"),
+            Self::ConnectionLimitExceeded { .. } => {
+                (StatusCode::BAD_REQUEST, "ConnectionLimitExceededException")
+            }
+            Self::VersionMismatch { .. } => (StatusCode::BAD_REQUEST, "VersionMismatchException"),
+            Self::UnknownOperation(_) => (StatusCode::NOT_FOUND, "UnknownOperationException"),
+            Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "InternalFailure"),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, kind) = self.status_and_type();
+        let body = serde_json::json!({ "Message": self.to_string() }).to_string();
+        let headers = [
+            (HeaderName::from_static("x-amzn-errortype"), HeaderValue::from_static(kind)),
+            (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        ];
+        (status, headers, body).into_response()
+    }
+}
+
+/// Why the local KVS did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum SimError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}; choose another with --listen, port 0 takes any free one")]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The self-signed certificate could not be made.
+    #[error("cannot make a self-signed certificate: {0}")]
+    Certificate(String),
+    /// A folder of kept fragments cannot be used.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// A clip cannot be played.
+    #[error(transparent)]
+    Clip(#[from] ClipError),
+    /// A stream cannot be made or used as asked.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+}
+
+/// A file or folder of `--data-dir` that cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {verb} {}: {source}; --data-dir needs a folder that can be written", path.display())]
+pub struct DiskError {
+    /// What was tried.
+    pub verb: &'static str,
+    /// On which file.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: io::Error,
+}

@@ -1,0 +1,189 @@
+//! GetMedia: an endless answer of one document a fragment.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::{self, Stream as ByteStream};
+use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::control::{StreamReference, read};
+use crate::cursor::{Cursor, Seek, Step};
+use crate::errors::ApiError;
+use crate::fragment::{TimeLine, error_document};
+use crate::rate::FragmentRate;
+use crate::service::Service;
+use crate::stream::Stream;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct GetMedia {
+    #[serde(flatten)]
+    stream: StreamReference,
+    start_selector: StartSelector,
+}
+
+/// Where a GetMedia connection begins, as its request says.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct StartSelector {
+    /// NOW, EARLIEST, FRAGMENT_NUMBER, SERVER_TIMESTAMP, PRODUCER_TIMESTAMP or CONTINUATION_TOKEN.
+    pub start_selector_type: String,
+    /// For FRAGMENT_NUMBER: the fragment before the first wanted.
+    pub after_fragment_number: Option<String>,
+    /// For the two timestamps: seconds since 1970.
+    pub start_timestamp: Option<f64>,
+    /// For CONTINUATION_TOKEN: the token after the last fragment read.
+    pub continuation_token: Option<String>,
+}
+
+impl StartSelector {
+    /// Errors: the type is not known, or what it needs is missing or malformed.
+    fn seek(&self) -> Result<Start, ApiError> {
+        match self.start_selector_type.as_str() {
+            "NOW" => Ok(Start::At(Seek::Newest)),
+            "EARLIEST" => Ok(Start::At(Seek::Earliest)),
+            "FRAGMENT_NUMBER" => after("AfterFragmentNumber", self.after_fragment_number.as_deref()),
+            "CONTINUATION_TOKEN" => after("ContinuationToken", self.continuation_token.as_deref()),
+            "SERVER_TIMESTAMP" => self.time(TimeLine::Server),
+            "PRODUCER_TIMESTAMP" => self.time(TimeLine::Producer),
+            other => Err(ApiError::InvalidArgument(format!(
+                "StartSelectorType \"{other}\": NOW, EARLIEST, FRAGMENT_NUMBER, SERVER_TIMESTAMP, \
+                 PRODUCER_TIMESTAMP and CONTINUATION_TOKEN are known"
+            ))),
+        }
+    }
+
+    fn time(&self, line: TimeLine) -> Result<Start, ApiError> {
+        let missing = || ApiError::InvalidArgument("StartTimestamp is needed: seconds since 1970".to_owned());
+        let seconds = self.start_timestamp.filter(|seconds| seconds.is_finite()).ok_or_else(missing)?;
+        Ok(Start::At(Seek::Time { line, ms: (seconds * 1000.0).round() as i64 }))
+    }
+}
+
+/// Where to begin: at a place, or after a fragment that must still be there.
+enum Start {
+    At(Seek),
+    After(String),
+}
+
+fn after(field: &str, number: Option<&str>) -> Result<Start, ApiError> {
+    let number = number.filter(|number| {
+        (1..=128).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    let missing = || ApiError::InvalidArgument(format!("{field} is needed: 1 to 128 decimal digits"));
+    number.map(|number| Start::After(number.to_owned())).ok_or_else(missing)
+}
+
+const FRAGMENT_NOT_FOUND: (u32, &str) = (4000, "FRAGMENT_NOT_FOUND");
+
+pub(crate) async fn get_media(State(service): State<Service>, body: Bytes) -> Result<Response, ApiError> {
+    let request: GetMedia = read(&body)?;
+    let stream = request.stream.find(&service.store)?;
+    let chunks = open(&stream, &request.start_selector, service.fragments_per_s, service.stop.clone())?;
+    let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("video/x-matroska"))];
+    Ok((kind, Body::from_stream(chunks)).into_response())
+}
+
+/// The body of a GetMedia answer, in pieces.
+///
+/// It waits for what comes and ends when `stop` does, when the stream is deleted, or after an error document.
+/// `fragments_per_s` limits how fast stored fragments are sent.
+///
+/// Errors: the selector is malformed, or the stream has all its readers.
+pub fn open(
+    stream: &Arc<Stream>,
+    selector: &StartSelector,
+    fragments_per_s: u32,
+    stop: CancellationToken,
+) -> Result<impl ByteStream<Item = Result<Bytes, Infallible>> + Send + use<>, ApiError> {
+    let start = selector.seek()?;
+    let place = stream.claim_reader()?;
+    let session = Session::new(stream, &start, fragments_per_s, stop, place);
+    Ok(stream::unfold(session, |mut session| async {
+        let chunk = session.next().await?;
+        Some((Ok(chunk), session))
+    }))
+}
+
+/// One GetMedia connection.
+struct Session {
+    stream: Arc<Stream>,
+    changed: watch::Receiver<()>,
+    /// None once an error document is all that is left.
+    cursor: Option<Cursor>,
+    last_words: VecDeque<Bytes>,
+    rate: FragmentRate,
+    stop: CancellationToken,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Session {
+    fn new(
+        stream: &Arc<Stream>,
+        start: &Start,
+        fragments_per_s: u32,
+        stop: CancellationToken,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
+        let mut last_words = VecDeque::new();
+        let cursor = match start {
+            Start::At(seek) => Some(Cursor::new(*seek)),
+            Start::After(text) => match text.parse().ok().filter(|&number| stream.knows(number)) {
+                Some(number) => Some(Cursor::new(Seek::After(number))),
+                None => {
+                    let (id, code) = FRAGMENT_NOT_FOUND;
+                    last_words.push_back(error_document(text, id, code));
+                    None
+                }
+            },
+        };
+        Self {
+            changed: stream.watch(),
+            stream: Arc::clone(stream),
+            cursor,
+            last_words,
+            rate: FragmentRate::new(fragments_per_s),
+            stop,
+            _place: place,
+        }
+    }
+
+    /// The next bytes, or None at the end of the connection.
+    async fn next(&mut self) -> Option<Bytes> {
+        let stop = self.stop.clone();
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => None,
+            bytes = self.advance() => bytes,
+        }
+    }
+
+    async fn advance(&mut self) -> Option<Bytes> {
+        loop {
+            let Some(cursor) = &mut self.cursor else { return self.last_words.pop_front() };
+            let begins = cursor.is_between_fragments();
+            if let Some(free_at) = self.rate.free_at().filter(|_| begins) {
+                sleep_until(free_at).await;
+            }
+            self.changed.mark_unchanged();
+            match self.stream.step(cursor) {
+                Step::End => return None,
+                Step::Wait => self.changed.changed().await.ok()?,
+                Step::Bytes(bytes) => {
+                    if begins {
+                        self.rate.sent(Instant::now());
+                    }
+                    return Some(bytes);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! One stream: its settings, its fragments, and those who read and write them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::clock::Clock;
+use crate::cursor::{Cursor, Position, Seek, Step};
+use crate::disk::StreamFolder;
+use crate::errors::ApiError;
+use crate::fragment::{Content, Fragment, FragmentHead, Media};
+use crate::fragment_number::FragmentNumber;
+
+/// When a reader at the live edge gets a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Delivery {
+    /// As it arrives, in a Cluster of unknown size.
+    #[default]
+    Block,
+    /// With its whole fragment.
+    Fragment,
+}
+
+/// What CreateStream says of a stream.
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
+pub struct StreamSettings {
+    /// Hours that a fragment is kept; 0 keeps about five minutes.
+    pub retention_hours: u32,
+    /// As the creator named it.
+    pub media_type: Option<String>,
+    /// As the creator named it.
+    pub device_name: Option<String>,
+    /// As the creator named it; nothing is encrypted.
+    pub kms_key_id: Option<String>,
+    /// Tags of the stream, not of its fragments.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A stream's name and what it got when it was made.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct StreamIdentity {
+    /// Unique among the streams.
+    pub name: String,
+    /// Ends with the time of creation.
+    pub arn: String,
+    /// Milliseconds since 1970.
+    pub created_ms: i64,
+    /// Opaque; asked for by DeleteStream where given.
+    pub version: String,
+    /// As CreateStream gave them.
+    pub settings: StreamSettings,
+}
+
+/// What a stream keeps and allows, beside its retention.
+#[derive(Debug, Clone, Copy)]
+pub struct StreamLimits {
+    /// Bytes of blocks kept in memory; the oldest fragments go first.
+    pub stream_bytes: u64,
+    /// GetMedia connections at once.
+    pub readers: usize,
+    /// When a reader at the live edge gets a block.
+    pub delivery: Delivery,
+}
+
+/// One stream.
+#[derive(Debug)]
+pub struct Stream {
+    identity: StreamIdentity,
+    limits: StreamLimits,
+    clock: Clock,
+    folder: Option<StreamFolder>,
+    state: Mutex<State>,
+    changed: watch::Sender<()>,
+    readers: Arc<Semaphore>,
+    producers: Arc<Semaphore>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// In the order of their numbers. All but the last are whole, unless several producers write at once.
+    fragments: VecDeque<Fragment>,
+    counter: u64,
+    deleted: bool,
+}
+
+const UNRETAINED_MS: i64 = 5 * 60 * 1000;
+const UNRETAINED_BYTES: u64 = 200 * 1000 * 1000;
+const HOUR_MS: i64 = 3_600_000;
+
+impl Stream {
+    pub(crate) fn new(
+        identity: StreamIdentity,
+        limits: StreamLimits,
+        clock: Clock,
+        folder: Option<StreamFolder>,
+        kept: Vec<Fragment>,
+    ) -> Arc<Self> {
+        let counter = kept.last().map_or(0, |fragment| fragment.number.counter());
+        let state = State { fragments: kept.into(), counter, deleted: false };
+        Arc::new(Self {
+            readers: Arc::new(Semaphore::new(limits.readers)),
+            producers: Arc::new(Semaphore::new(1)),
+            identity,
+            limits,
+            clock,
+            folder,
+            state: Mutex::new(state),
+            changed: watch::Sender::new(()),
+        })
+    }
+
+    /// Its name, ARN and settings.
+    pub fn identity(&self) -> &StreamIdentity {
+        &self.identity
+    }
+
+    /// The clock by which it stamps fragments.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Numbers of the whole fragments that a reader can have, oldest first.
+    pub fn fragment_numbers(&self) -> Vec<FragmentNumber> {
+        let state = self.lock();
+        let visible = state.fragments.range(state.first_visible(self.cutoff_ms())..);
+        visible.filter(|fragment| fragment.complete).map(|fragment| fragment.number).collect()
+    }
+
+    /// Wakes whenever a block, a fragment or the end of the stream comes.
+    pub fn watch(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// One of the GetMedia connections, held until dropped.
+    pub fn claim_reader(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        self.claim(&self.readers, "GetMedia", self.limits.readers)
+    }
+
+    /// The one PutMedia connection, held until dropped.
+    pub fn claim_producer(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        self.claim(&self.producers, "PutMedia", 1)
+    }
+
+    fn claim(
+        &self,
+        places: &Arc<Semaphore>,
+        operation: &'static str,
+        limit: usize,
+    ) -> Result<OwnedSemaphorePermit, ApiError> {
+        let stream = || self.identity.name.clone();
+        let free = Arc::clone(places).try_acquire_owned();
+        free.map_err(|_| ApiError::ConnectionLimitExceeded { stream: stream(), operation, limit })
+    }
+
+    /// Whether a reader can still go on after this fragment: it is kept, or the newest there was.
+    pub fn knows(&self, number: FragmentNumber) -> bool {
+        let state = self.lock();
+        let visible = state.first_visible(self.cutoff_ms());
+        state.index_of(number).is_some_and(|index| index >= visible)
+    }
+
+    /// The next bytes for a reader, if there are any now.
+    pub fn step(&self, cursor: &mut Cursor) -> Step {
+        let state = self.lock();
+        match cursor.position {
+            _ if state.deleted => Step::End,
+            Position::Between(seek) => self.begin(&state, cursor, seek),
+            Position::Inside { number, sent_blocks } => go_on(&state, cursor, number, sent_blocks),
+        }
+    }
+
+    fn begin(&self, state: &State, cursor: &mut Cursor, seek: Seek) -> Step {
+        let whole_only = self.limits.delivery == Delivery::Fragment;
+        let Some(index) = state.find(seek, state.first_visible(self.cutoff_ms()), whole_only) else {
+            return Step::Wait;
+        };
+        let fragment = &state.fragments[index];
+        if whole_only && !fragment.complete {
+            return Step::Wait;
+        }
+        match &fragment.content {
+            Content::Raw(bytes) => {
+                cursor.stand_after(fragment.number);
+                Step::Bytes(bytes.clone())
+            }
+            Content::Media(media) => {
+                cursor.position = Position::Inside { number: fragment.number, sent_blocks: 0 };
+                Step::Bytes(fragment.opening(media))
+            }
+        }
+    }
+
+    /// Ends all readers and writers.
+    pub(crate) fn delete(&self) {
+        let mut state = self.lock();
+        state.deleted = true;
+        state.fragments.clear();
+        drop(state);
+        self.wake();
+    }
+
+    pub(crate) fn folder(&self) -> Option<&StreamFolder> {
+        self.folder.as_ref()
+    }
+
+    /// Puts an empty fragment at the end and gives its number.
+    pub(crate) fn open_fragment(&self, head: FragmentHead) -> Result<FragmentNumber, ApiError> {
+        let content = Content::Media(Media::new(head));
+        let number = self.insert(content, false)?;
+        self.wake();
+        Ok(number)
+    }
+
+    /// Puts bytes at the end that readers get as they are, in place of a fragment's document.
+    ///
+    /// They are not kept over a restart.
+    pub fn append_raw_document(&self, bytes: impl Into<Bytes>) -> Result<FragmentNumber, ApiError> {
+        let number = self.insert(Content::Raw(bytes.into()), true)?;
+        self.wake();
+        Ok(number)
+    }
+
+    fn insert(&self, content: Content, complete: bool) -> Result<FragmentNumber, ApiError> {
+        let server_ms = self.clock.now_ms();
+        let mut state = self.lock();
+        if state.deleted {
+            return Err(self.gone());
+        }
+        state.counter += 1;
+        let number = FragmentNumber::mint(state.counter, server_ms);
+        state.fragments.push_back(Fragment { number, server_ms, complete, content });
+        Ok(number)
+    }
+
+    pub(crate) fn push_block(
+        &self,
+        number: FragmentNumber,
+        element: Bytes,
+        relative: i16,
+    ) -> Result<(), ApiError> {
+        let mut state = self.lock();
+        let index = state.index_of(number).ok_or_else(|| self.gone())?;
+        if let Content::Media(media) = &mut state.fragments[index].content {
+            media.push(element, relative);
+        }
+        drop(state);
+        self.wake();
+        Ok(())
+    }
+
+    /// Gives an open fragment its tags, marks it whole and calls out what is too old; gives the numbers of those.
+    pub(crate) fn complete(&self, number: FragmentNumber) -> Result<Vec<FragmentNumber>, ApiError> {
+        let mut state = self.lock();
+        let index = state.index_of(number).ok_or_else(|| self.gone())?;
+        state.fragments[index].complete = true;
+        let evicted = state.evict(self.cutoff_ms(), self.byte_limit());
+        drop(state);
+        self.wake();
+        Ok(evicted)
+    }
+
+    pub(crate) fn set_tags(&self, number: FragmentNumber, tags: Vec<kvs_mkv::Tag>) -> Result<(), ApiError> {
+        let mut state = self.lock();
+        let index = state.index_of(number).ok_or_else(|| self.gone())?;
+        if let Content::Media(media) = &mut state.fragments[index].content {
+            media.tags = tags;
+        }
+        Ok(())
+    }
+
+    /// The whole document of a fragment, as a reader would get it, in pieces.
+    pub(crate) fn document(&self, number: FragmentNumber) -> Option<Vec<Bytes>> {
+        let state = self.lock();
+        let fragment = &state.fragments[state.index_of(number)?];
+        match &fragment.content {
+            Content::Raw(bytes) => Some(vec![bytes.clone()]),
+            Content::Media(media) => {
+                let mut pieces = vec![fragment.opening(media)];
+                pieces.extend(media.blocks.iter().cloned());
+                pieces.push(fragment.closing(media, 0));
+                Some(pieces)
+            }
+        }
+    }
+
+    /// Takes back a fragment whose producer gave up; who reads it is cut off.
+    pub(crate) fn abandon(&self, number: FragmentNumber) {
+        let mut state = self.lock();
+        if let Some(index) = state.index_of(number) {
+            state.fragments.remove(index);
+        }
+        drop(state);
+        self.wake();
+    }
+
+    fn gone(&self) -> ApiError {
+        ApiError::ResourceNotFound { stream: self.identity.name.clone() }
+    }
+
+    /// Server time before which a fragment is no longer shown.
+    fn cutoff_ms(&self) -> i64 {
+        let kept_ms = match self.identity.settings.retention_hours {
+            0 => UNRETAINED_MS,
+            hours => i64::from(hours) * HOUR_MS,
+        };
+        self.clock.now_ms() - kept_ms
+    }
+
+    fn byte_limit(&self) -> u64 {
+        match self.identity.settings.retention_hours {
+            0 => self.limits.stream_bytes.min(UNRETAINED_BYTES),
+            _ => self.limits.stream_bytes,
+        }
+    }
+
+    fn wake(&self) {
+        self.changed.send_modify(|()| {});
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The next bytes inside a fragment.
+fn go_on(state: &State, cursor: &mut Cursor, number: FragmentNumber, sent_blocks: usize) -> Step {
+    let Some(index) = state.index_of(number) else { return Step::End };
+    let fragment = &state.fragments[index];
+    let Content::Media(media) = &fragment.content else { return Step::End };
+    if let Some(block) = media.blocks.get(sent_blocks) {
+        cursor.position = Position::Inside { number, sent_blocks: sent_blocks + 1 };
+        return Step::Bytes(block.clone());
+    }
+    if !fragment.complete {
+        return Step::Wait;
+    }
+    cursor.stand_after(number);
+    Step::Bytes(fragment.closing(media, state.newest_whole_ms() - fragment.server_ms))
+}
+
+impl State {
+    fn index_of(&self, number: FragmentNumber) -> Option<usize> {
+        self.fragments.binary_search_by_key(&number, |fragment| fragment.number).ok()
+    }
+
+    fn first_visible(&self, cutoff_ms: i64) -> usize {
+        self.fragments.partition_point(|fragment| fragment.server_ms < cutoff_ms)
+    }
+
+    fn newest_whole_ms(&self) -> i64 {
+        let whole = self.fragments.iter().rev().find(|fragment| fragment.complete);
+        whole.map_or(i64::MIN, |fragment| fragment.server_ms)
+    }
+
+    /// Index of the fragment that a reader begins with, whole or not.
+    fn find(&self, seek: Seek, visible: usize, whole_only: bool) -> Option<usize> {
+        let mut indices = visible..self.fragments.len();
+        match seek {
+            Seek::Earliest => indices.next(),
+            Seek::Newest => {
+                let whole = |&index: &usize| !whole_only || self.fragments[index].complete;
+                indices.rev().find(whole)
+            }
+            Seek::After(number) => indices.find(|&index| self.fragments[index].number > number),
+            Seek::Time { line, ms } => indices.find(|&index| self.fragments[index].end_ms(line) > ms),
+        }
+    }
+
+    fn evict(&mut self, cutoff_ms: i64, byte_limit: u64) -> Vec<FragmentNumber> {
+        let mut bytes: u64 = self.fragments.iter().map(Fragment::bytes).sum();
+        let mut evicted = Vec::new();
+        while let Some(oldest) = self.fragments.front() {
+            let newest = self.fragments.len() == 1;
+            if !oldest.complete || newest || (oldest.server_ms >= cutoff_ms && bytes <= byte_limit) {
+                break;
+            }
+            bytes -= oldest.bytes();
+            evicted.push(oldest.number);
+            self.fragments.pop_front();
+        }
+        evicted
+    }
+}

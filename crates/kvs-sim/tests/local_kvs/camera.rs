@@ -1,0 +1,126 @@
+//! A synthetic camera and a viewer for the tests of this crate.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{Stream as ByteStream, StreamExt};
+use kvs_mkv::{Block, BlockKind, Event, FragmentEnd, FragmentReader, FragmentStart, Limits, Tag, writer};
+use kvs_sim::{
+    ApiError, Clock, Delivery, FragmentHead, FragmentNumber, MediaHeader, StartSelector, Store, Stream,
+    StreamLimits, StreamSettings, append_fragment, open,
+};
+use tokio_util::sync::CancellationToken;
+
+/// The time at which the tests' clock stands at first.
+pub(crate) const NOON_MS: i64 = 1_700_000_000_000;
+
+/// A store in memory with a standing clock.
+pub(crate) fn store(delivery: Delivery) -> Store {
+    let limits = StreamLimits { stream_bytes: 1 << 20, readers: 3, delivery };
+    Store::open(Clock::standing_at(NOON_MS), limits, None).expect("nothing is on disk")
+}
+
+/// A stream in such a store, kept for an hour.
+pub(crate) fn stream(delivery: Delivery) -> Arc<Stream> {
+    let settings = StreamSettings { retention_hours: 1, ..StreamSettings::default() };
+    store(delivery).create("cam", settings).expect("the first of its name")
+}
+
+pub(crate) fn head(producer_ms: i64) -> FragmentHead {
+    let track = writer::video_track(1, "V_MPEG4/ISO/AVC", b"\x01private", 640, 360);
+    let header = Arc::new(MediaHeader::new(&[track]));
+    FragmentHead { header, cluster_timestamp: producer_ms.unsigned_abs(), producer_ms }
+}
+
+pub(crate) fn block(relative: i16, payload: &'static [u8]) -> Block {
+    let data = Bytes::from_static(payload);
+    Block { track: 1, relative, key: relative == 0, flags: 0, kind: BlockKind::Simple, data }
+}
+
+/// Appends a fragment of three frames that lasts 1.2 s.
+pub(crate) async fn append(stream: &Arc<Stream>, producer_ms: i64) -> FragmentNumber {
+    let blocks = [block(0, b"first"), block(400, b"second"), block(800, b"third")];
+    append_fragment(stream, head(producer_ms), &blocks, vec![Tag::new("door", "open")])
+        .await
+        .expect("a stream that is there")
+}
+
+/// A GetMedia connection and what its bytes say.
+pub(crate) struct Viewer {
+    chunks: Pin<Box<dyn ByteStream<Item = Bytes> + Send>>,
+    reader: FragmentReader,
+    /// Everything that came.
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Viewer {
+    pub(crate) fn new(stream: &Arc<Stream>, selector: &StartSelector) -> Result<Self, ApiError> {
+        Self::with_stop(stream, selector, CancellationToken::new())
+    }
+
+    pub(crate) fn with_stop(
+        stream: &Arc<Stream>,
+        selector: &StartSelector,
+        stop: CancellationToken,
+    ) -> Result<Self, ApiError> {
+        let chunks = open(stream, selector, 1000, stop)?.map(|chunk| match chunk {
+            Ok(bytes) => bytes,
+            Err(never) => match never {},
+        });
+        let reader = FragmentReader::new(Limits::default());
+        Ok(Self { chunks: Box::pin(chunks), reader, bytes: Vec::new() })
+    }
+
+    /// The next event; None when the connection ends.
+    pub(crate) async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.reader.next().expect("what GetMedia sends can be read") {
+                return Some(event);
+            }
+            let chunk = self.chunks.next().await?;
+            self.bytes.extend_from_slice(&chunk);
+            self.reader.push(&chunk);
+        }
+    }
+
+    pub(crate) async fn next_start(&mut self) -> FragmentStart {
+        match self.next().await {
+            Some(Event::Start(start)) => start,
+            other => panic!("a fragment should begin, not {other:?}"),
+        }
+    }
+
+    pub(crate) async fn next_frame(&mut self) -> Bytes {
+        match self.next().await {
+            Some(Event::Block(frame)) => frame.block.data,
+            other => panic!("a frame should come, not {other:?}"),
+        }
+    }
+
+    /// The whole next fragment.
+    pub(crate) async fn next_fragment(&mut self) -> (FragmentStart, FragmentEnd) {
+        let start = self.next_start().await;
+        loop {
+            match self.next().await {
+                Some(Event::Block(_)) => {}
+                Some(Event::End(end)) => return (start, end),
+                other => panic!("the fragment should go on, not {other:?}"),
+            }
+        }
+    }
+
+    /// Whether nothing comes until something changes.
+    pub(crate) async fn is_idle(&mut self) -> bool {
+        let next = std::pin::pin!(self.next());
+        futures_util::poll!(next).is_pending()
+    }
+}
+
+pub(crate) fn selector(kind: &str) -> StartSelector {
+    StartSelector { start_selector_type: kind.to_owned(), ..StartSelector::default() }
+}
+
+pub(crate) fn after_fragment(number: &str) -> StartSelector {
+    StartSelector { after_fragment_number: Some(number.to_owned()), ..selector("FRAGMENT_NUMBER") }
+}

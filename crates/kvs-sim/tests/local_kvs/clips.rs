@@ -1,0 +1,175 @@
+//! Clips made by the ffmpeg command: what comes out of a stream is what ffprobe finds in the file.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use kvs_mkv::Event;
+use kvs_sim::{Clip, ClipError, Delivery, Pace, Sim, SimConfig, SimError, Stream, append_clip};
+
+use crate::camera::{self, Viewer, selector};
+
+/// Makes a clip of three seconds, 25 frames a second, a key frame each second.
+fn clip(folder: &Path, name: &str, options: &[&str]) -> PathBuf {
+    let path = folder.join(name);
+    let input = ["-v", "error", "-y", "-f", "lavfi", "-i", "testsrc2=size=160x120:rate=25", "-t", "3"];
+    let made = Command::new("ffmpeg").args(input).args(options).arg(&path).status();
+    let made = made.expect("the ffmpeg command is installed by scripts/setup test");
+    assert!(made.success(), "ffmpeg makes {name}");
+    path
+}
+
+const H264: [&str; 6] = ["-c:v", "libx264", "-g", "25", "-pix_fmt", "yuv420p"];
+
+/// Presentation time in ms and size of each video packet, in the order of the file.
+fn packets(path: &Path) -> Vec<(i64, usize)> {
+    let options =
+        ["-v", "error", "-select_streams", "v", "-show_entries", "packet=pts_time,size", "-of", "csv=p=0"];
+    let output = Command::new("ffprobe").args(options).arg(path).output().expect("ffprobe is installed");
+    let text = String::from_utf8(output.stdout).expect("ffprobe prints text");
+    let packet = |line: &str| {
+        let (pts, size) = line.split_once(',')?;
+        let pts_s: f64 = pts.parse().ok()?;
+        Some(((pts_s * 1000.0).round() as i64, size.trim_end_matches(',').parse().ok()?))
+    };
+    let packets: Vec<(i64, usize)> = text.lines().filter_map(packet).collect();
+    let first_ms = packets.first().expect("a clip with packets").0;
+    packets.into_iter().map(|(pts_ms, size)| (pts_ms - first_ms, size)).collect()
+}
+
+/// What a viewer gets: time since the first frame in ms and size of each frame, and frames and key frames a fragment.
+async fn viewed(stream: &Arc<Stream>) -> (Vec<(i64, usize)>, Vec<(u32, u32)>) {
+    let mut viewer = Viewer::new(stream, &selector("EARLIEST")).expect("a free place");
+    let (mut frames, mut fragments, mut cluster_ms) = (Vec::new(), Vec::new(), 0);
+    while fragments.len() < stream.fragment_numbers().len() {
+        match viewer.next().await.expect("the stream stays open") {
+            Event::Start(start) => {
+                cluster_ms = start.cluster_timestamp.map_or(0, |ms| ms as i64);
+                assert_eq!(start.producer_ms, Some(cluster_ms));
+            }
+            Event::Block(frame) => frames.push((cluster_ms + frame.relative_ms, frame.block.data.len())),
+            Event::End(end) => fragments.push((end.frames, end.keyframes)),
+            Event::Error(error) => panic!("{error:?}"),
+        }
+    }
+    let first_ms = frames.first().expect("a frame").0;
+    (frames.into_iter().map(|(ms, len)| (ms - first_ms, len)).collect(), fragments)
+}
+
+async fn appended(path: &Path, start: SystemTime) -> Arc<Stream> {
+    let stream = camera::stream(Delivery::Block);
+    append_clip(&stream, path, Pace::Asap, start).await.expect("a clip that can be played");
+    stream
+}
+
+#[tokio::test]
+async fn every_packet_comes_out_with_its_time_in_fragments_at_key_frames() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let b_frames = [&H264[..], &["-bf", "2"]].concat();
+    let with_sound = [&["-f", "lavfi", "-i", "sine", "-c:a", "aac", "-shortest"], &H264[..]].concat();
+    let hevc =
+        ["-c:v", "libx265", "-x265-params", "keyint=25:min-keyint=25:log-level=none", "-pix_fmt", "yuv420p"];
+    for (name, options) in [
+        ("plain.mp4", &H264[..]),
+        ("b-frames.mp4", &b_frames),
+        ("b-frames.mkv", &b_frames),
+        ("sound.mp4", &with_sound),
+        ("hevc.mp4", &hevc),
+    ] {
+        let path = clip(folder.path(), name, options);
+        let stream = appended(&path, SystemTime::UNIX_EPOCH + Duration::from_secs(60)).await;
+        let (frames, fragments) = viewed(&stream).await;
+        let expected = packets(&path);
+        assert_eq!(frames.len(), 75, "{name}");
+        for (frame, packet) in frames.iter().zip(&expected) {
+            assert_eq!(frame.1, packet.1, "{name}: size");
+            assert!((frame.0 - packet.0).abs() <= 1, "{name}: {frame:?} against {packet:?}");
+        }
+        assert_eq!(fragments, [(25, 1); 3], "{name}: frames and key frames of each fragment");
+    }
+}
+
+#[tokio::test]
+async fn a_dump_plays_as_the_fragments_that_it_holds() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = clip(folder.path(), "clip.mp4", &[&H264[..], &["-bf", "2"]].concat());
+    let stream = appended(&path, SystemTime::UNIX_EPOCH + Duration::from_secs(60)).await;
+    let mut viewer = Viewer::new(&stream, &selector("EARLIEST")).expect("a free place");
+    for _ in 0..3 {
+        viewer.next_fragment().await;
+    }
+    let dump = folder.path().join("dump.mkv");
+    std::fs::write(&dump, &viewer.bytes).expect("a folder that can be written");
+    let replayed = appended(&dump, SystemTime::UNIX_EPOCH + Duration::from_secs(90)).await;
+    assert_eq!(viewed(&replayed).await, viewed(&stream).await);
+}
+
+#[tokio::test]
+async fn a_looped_clip_goes_on_with_rising_times_and_ends_with_the_server() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("short.mp4");
+    let input = ["-v", "error", "-f", "lavfi", "-i", "testsrc2=size=64x64:rate=25", "-t", "0.2"];
+    let made =
+        Command::new("ffmpeg").args(input).args(H264).arg(&path).status().expect("ffmpeg is installed");
+    assert!(made.success());
+    let sim = Sim::start(SimConfig::default()).expect("a free port");
+    let play = format!("cam={},loop", path.display()).parse().expect("a play");
+    sim.play(play).await.expect("a clip that can be played");
+    let stream = sim.store().stream("cam").expect("the player made it");
+    assert!(stream.claim_producer().is_err(), "the player is the stream's producer");
+    let mut viewer = Viewer::new(&stream, &selector("EARLIEST")).expect("a free place");
+    let mut latest_ms = None;
+    let start = viewer.next_start().await;
+    for _ in 0..12 {
+        match viewer.next().await.expect("the stream stays open") {
+            Event::Block(frame) => {
+                assert_eq!(latest_ms.map_or(frame.relative_ms, |ms: i64| ms + 40), frame.relative_ms);
+                latest_ms = Some(frame.relative_ms);
+            }
+            other => panic!("a frame should come, not {other:?}"),
+        }
+    }
+    let wall_ms = sim.store().clock().now_ms();
+    let producer_ms = start.producer_ms.expect("a producer's time");
+    assert!((wall_ms - 60_000..=wall_ms).contains(&producer_ms), "the time of the start: {producer_ms}");
+    sim.stop().await;
+    assert!(viewer.next().await.is_none_or(|event| !matches!(event, Event::Start(_))));
+}
+
+#[tokio::test]
+async fn what_cannot_be_played_is_named() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let sound = folder.path().join("sound.mp4");
+    let input = ["-v", "error", "-f", "lavfi", "-i", "sine", "-t", "1", "-c:a", "aac"];
+    assert!(Command::new("ffmpeg").args(input).arg(&sound).status().expect("ffmpeg is installed").success());
+    let mpeg4 = clip(folder.path(), "old.mp4", &["-c:v", "mpeg4"]);
+    let text = folder.path().join("text.mp4");
+    std::fs::write(&text, "no clip").expect("a folder that can be written");
+    let absent = folder.path().join("absent.mp4");
+    let kind = |error: &ClipError| match error {
+        ClipError::Unreadable { .. } => "unreadable",
+        ClipError::NoVideo { .. } => "no video",
+        ClipError::Codec { .. } => "codec",
+        ClipError::Stream { .. } => "stream",
+    };
+    for (path, expected) in
+        [(sound, "no video"), (mpeg4, "codec"), (text, "unreadable"), (absent, "unreadable")]
+    {
+        let error = Clip::open(&path).expect_err("not playable");
+        assert_eq!(kind(&error), expected, "{error}");
+        assert!(error.to_string().starts_with(&path.display().to_string()), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn two_clips_cannot_play_into_one_stream() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = clip(folder.path(), "clip.mp4", &H264);
+    let sim = Sim::start(SimConfig::default()).expect("a free port");
+    let play: kvs_sim::Play = format!("cam={}", path.display()).parse().expect("a play");
+    sim.play(play.clone()).await.expect("a clip that can be played");
+    let refused = sim.play(play).await.expect_err("the stream has its producer");
+    assert!(matches!(refused, SimError::Clip(ClipError::Stream { .. })), "{refused}");
+    sim.stop().await;
+}

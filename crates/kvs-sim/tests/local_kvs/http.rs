@@ -1,0 +1,87 @@
+//! A client that shows what is on the wire.
+
+use std::net::SocketAddr;
+
+use kvs_sim::{Sim, SimConfig};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+pub(crate) fn sim() -> Sim {
+    Sim::start(SimConfig::default()).expect("a free port")
+}
+
+/// A connection whose answer is read as it comes.
+pub(crate) struct Connection {
+    socket: TcpStream,
+    /// All that was read.
+    pub(crate) read: Vec<u8>,
+}
+
+impl Connection {
+    pub(crate) async fn open(address: SocketAddr) -> Self {
+        let socket = TcpStream::connect(address).await.expect("the local KVS listens");
+        Self { socket, read: Vec::new() }
+    }
+
+    pub(crate) async fn write(&mut self, bytes: &[u8]) {
+        self.socket.write_all(bytes).await.expect("the local KVS reads");
+    }
+
+    /// One chunk of a chunked body; an empty one ends it.
+    pub(crate) async fn write_chunk(&mut self, bytes: &[u8]) {
+        let mut chunk = format!("{:x}\r\n", bytes.len()).into_bytes();
+        chunk.extend_from_slice(bytes);
+        chunk.extend_from_slice(b"\r\n");
+        self.write(&chunk).await;
+    }
+
+    /// Reads until `needle` has come; gives all that was read so far.
+    pub(crate) async fn read_until(&mut self, needle: &str) -> String {
+        while !self.read.windows(needle.len()).any(|window| window == needle.as_bytes()) {
+            let len = self.socket.read_buf(&mut self.read).await.expect("the local KVS answers");
+            assert!(len > 0, "ended before {needle:?}: {}", String::from_utf8_lossy(&self.read));
+        }
+        String::from_utf8_lossy(&self.read).into_owned()
+    }
+
+    /// Reads to the end of the connection.
+    pub(crate) async fn read_to_end(mut self) -> String {
+        self.socket.read_to_end(&mut self.read).await.expect("the local KVS answers");
+        String::from_utf8_lossy(&self.read).into_owned()
+    }
+}
+
+/// The whole answer to a request: status line, headers, body.
+pub(crate) async fn ask(sim: &Sim, method: &str, path: &str, body: &str) -> String {
+    let mut connection = begin(sim, method, path, body, "Connection: close\r\n").await;
+    connection.read_until("\r\n\r\n").await;
+    connection.read_to_end().await
+}
+
+pub(crate) async fn post(sim: &Sim, path: &str, body: &str) -> String {
+    ask(sim, "POST", path, body).await
+}
+
+/// A request whose answer is not read yet.
+pub(crate) async fn begin(sim: &Sim, method: &str, path: &str, body: &str, headers: &str) -> Connection {
+    let mut connection = Connection::open(sim.address()).await;
+    let len = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: kvs.test:80\r\n{headers}Content-Length: {len}\r\n\r\n{body}"
+    );
+    connection.write(request.as_bytes()).await;
+    connection
+}
+
+/// Asserts the three places in which an error says its name.
+pub(crate) fn assert_error(answer: &str, status: u16, kind: &str) {
+    assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    assert!(answer.contains(&format!("x-amzn-errortype: {kind}\r\n")), "{answer}");
+    assert!(answer.contains("{\"Message\":\""), "{answer}");
+}
+
+/// The JSON of an answer.
+pub(crate) fn json(answer: &str) -> serde_json::Value {
+    let (_, body) = answer.split_once("\r\n\r\n").expect("an answer with a head");
+    serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"))
+}

@@ -1,0 +1,78 @@
+//! Exponential back-off with full jitter.
+
+use std::time::Duration;
+
+use rand::Rng;
+
+/// Waits that grow with each failure and are spread at random, so that many cameras do not come back at once.
+///
+/// Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015 (the "full jitter" variant).
+#[derive(Clone, Debug)]
+pub struct Backoff {
+    first: Duration,
+    most: Duration,
+    failures: u32,
+}
+
+impl Backoff {
+    /// A back-off whose first wait is at most `first`, and whose waits never exceed `most`.
+    #[must_use]
+    pub fn new(first: Duration, most: Duration) -> Self {
+        Self { first, most: most.max(first), failures: 0 }
+    }
+
+    /// The longest that the next wait can be.
+    #[must_use]
+    pub fn ceiling(&self) -> Duration {
+        self.first.saturating_mul(1 << self.failures.min(16)).min(self.most)
+    }
+
+    /// The next wait: anywhere between nothing and the ceiling, which doubles.
+    pub fn next_wait(&mut self, random: &mut impl Rng) -> Duration {
+        let wait = self.ceiling().mul_f64(random.random_range(0.0..=1.0));
+        self.failures = self.failures.saturating_add(1);
+        wait
+    }
+
+    /// Whether nothing has failed since the last success.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.failures == 0
+    }
+
+    /// Starts anew after a success.
+    pub fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+
+    #[test]
+    fn the_ceiling_doubles_up_to_the_most_and_a_reset_brings_it_back() {
+        let mut random = rand::rngs::StdRng::seed_from_u64(1);
+        let mut backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(30));
+        let mut ceilings = Vec::new();
+        for _ in 0..5 {
+            let ceiling = backoff.ceiling();
+            ceilings.push(ceiling.as_secs());
+            assert!(backoff.next_wait(&mut random) <= ceiling);
+        }
+        assert_eq!(ceilings, [5, 10, 20, 30, 30]);
+        backoff.reset();
+        assert_eq!(backoff.ceiling(), Duration::from_secs(5));
+    }
+
+    #[test]
+    fn waits_are_spread_over_the_whole_range() {
+        let mut random = rand::rngs::StdRng::seed_from_u64(2);
+        let waits: Vec<_> = (0..200)
+            .map(|_| Backoff::new(Duration::from_secs(1), Duration::from_secs(1)).next_wait(&mut random))
+            .collect();
+        assert!(waits.iter().any(|wait| *wait < Duration::from_millis(100)));
+        assert!(waits.iter().any(|wait| *wait > Duration::from_millis(900)));
+    }
+}

@@ -1,0 +1,176 @@
+//! One camera's way: source -> demux -> decode -> detect -> decide -> publish, joined.
+//!
+//! Three parts, each with its own pace: the task `read` (network), the thread `decode-<camera>` and the task `decide`.
+//! Between them stand two bounded queues; see ARCHITECTURE.md. Shutdown: cancelling the token ends `read`, whose end
+//! ends decode, whose end ends `decide`; [`Camera::join`] waits for all three.
+
+mod deciding;
+mod reading;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{CameraSpec, Start};
+use crate::decide;
+use crate::decode::{self, Mode, ModeCell, Sampler, SamplerState, frame_queue};
+use crate::detect::Detector;
+use crate::publish::{Checkpoint, Outbox};
+use crate::source::{Kvs, StartAt};
+use crate::telemetry::CameraBoard;
+use crate::telemetry::board::Watch;
+use deciding::{Deciding, Entry};
+use reading::{Reading, ReadingParts};
+
+/// Access units that wait for the decoder before reading does.
+const PACKETS: usize = 64;
+
+/// What a camera shares with the others.
+pub struct Shared<'a> {
+    /// The clients.
+    pub kvs: &'a Kvs,
+    /// Where events go.
+    pub outbox: &'a Arc<Outbox>,
+    /// Base of the wait between connections.
+    pub reconnect_delay: Duration,
+    /// How far behind a live camera may be.
+    pub max_behind: Duration,
+    /// Ends all cameras.
+    pub stop: &'a CancellationToken,
+}
+
+/// A camera at work.
+pub struct Camera {
+    reading: JoinHandle<()>,
+    decoding: std::thread::JoinHandle<()>,
+    deciding: JoinHandle<()>,
+}
+
+/// Why a camera could not start, or did not end as it should.
+#[derive(Debug, Error)]
+pub enum CameraError {
+    /// The system gives no further thread.
+    #[error("camera {camera}: cannot start its decode thread: {source}; raise the limit on threads")]
+    Thread {
+        /// The camera.
+        camera: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// One of its parts panicked: a bug.
+    #[error("camera {camera}: its {part} part broke down; this is a bug of kvs-infer")]
+    BrokeDown {
+        /// The camera.
+        camera: String,
+        /// Which part.
+        part: &'static str,
+    },
+}
+
+impl Camera {
+    /// Starts a camera; `detectors` are those of its pipeline's entries, in their order.
+    ///
+    /// # Errors
+    /// The system gives no further thread.
+    pub fn start(
+        spec: CameraSpec,
+        detectors: Vec<Detector>,
+        board: CameraBoard,
+        shared: &Shared<'_>,
+    ) -> Result<Self, CameraError> {
+        let resume = Resume::of(&spec, shared.outbox.resume(&spec.id));
+        let mode = Arc::new(ModeCell::new(resume.mode));
+        board.set_mode(resume.mode);
+        let (packets, input) = mpsc::channel(PACKETS);
+        let (output, frames) = frame_queue(board.clone(), Arc::clone(&mode));
+        let sampler = Sampler::new(spec.fps_target, resume.sampler);
+        let decoding = decode::spawn(board.clone(), sampler, input, output)
+            .map_err(|source| CameraError::Thread { camera: spec.id.to_string(), source })?;
+        let reading = Reading::new(ReadingParts {
+            source: shared.kvs.stream(&spec.stream),
+            start: resume.start,
+            reconnect_delay: shared.reconnect_delay,
+            max_behind: shared.max_behind,
+            out: packets,
+            board: board.clone(),
+            stop: shared.stop.clone(),
+        });
+        let rules = spec.pipeline.into_iter().map(|entry| entry.rules);
+        let deciding = Deciding {
+            camera: spec.id,
+            stream: spec.stream,
+            entries: rules.zip(detectors).map(|(rules, detector)| Entry { rules, detector }).collect(),
+            state: resume.state.clone(),
+            committed: resume.state,
+            outbox: Arc::clone(shared.outbox),
+            route: Arc::new(spec.route),
+            mode,
+            board,
+        };
+        Ok(Self {
+            reading: tokio::spawn(reading.run()),
+            decoding,
+            deciding: tokio::spawn(deciding.run(frames)),
+        })
+    }
+
+    /// What tells that one of its parts is gone. A dead decode thread ends the other two.
+    pub fn watches(&self, camera: &str) -> [Watch; 2] {
+        [("read", &self.reading), ("decide", &self.deciding)].map(|(part, task)| {
+            let task = task.abort_handle();
+            Watch {
+                name: format!("{part}-{camera}"),
+                alive: Box::new(move || !task.is_finished()),
+                busy_since: Box::new(|| None),
+                limit: Duration::MAX,
+            }
+        })
+    }
+
+    /// Waits until every part has ended.
+    ///
+    /// # Errors
+    /// A part panicked.
+    pub async fn join(self, camera: &str) -> Result<(), CameraError> {
+        let broke = |part| CameraError::BrokeDown { camera: camera.to_owned(), part };
+        let decoding = self.decoding;
+        let reading = self.reading.await.map_err(|_| broke("read"));
+        let decoding = tokio::task::spawn_blocking(move || decoding.join()).await;
+        let deciding = self.deciding.await.map_err(|_| broke("decide"));
+        let decoding = decoding.ok().and_then(Result::ok).ok_or_else(|| broke("decode"));
+        reading.and(decoding).and(deciding)
+    }
+}
+
+/// Where and how a camera goes on.
+struct Resume {
+    start: StartAt,
+    mode: Mode,
+    state: decide::State,
+    sampler: SamplerState,
+}
+
+impl Resume {
+    fn of(spec: &CameraSpec, checkpoint: Option<Checkpoint>) -> Self {
+        let fresh = |start, mode| Self {
+            start,
+            mode,
+            state: decide::State::default(),
+            sampler: SamplerState::default(),
+        };
+        match (spec.start, checkpoint) {
+            (Start::Now, _) | (Start::Checkpoint, None) => fresh(StartAt::Now, Mode::Live),
+            (Start::Earliest, None) => fresh(StartAt::Earliest, Mode::CatchUp),
+            (Start::Earliest | Start::Checkpoint, Some(checkpoint)) => Self {
+                start: StartAt::After(checkpoint.position),
+                mode: Mode::CatchUp,
+                state: checkpoint.decide,
+                sampler: checkpoint.sampler,
+            },
+        }
+    }
+}

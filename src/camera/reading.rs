@@ -1,0 +1,377 @@
+//! The reading half of a camera: connects, takes the bytes apart, hands packets on; and connects again, for ever.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::base::Backoff;
+use crate::demux::{DemuxError, Demuxer, Step};
+use crate::frame::{Demuxed, Fragment, FragmentEnd, MediaMs, Packet};
+use crate::source::{Cursor, Media, Pace, SourceError, StallWatch, StartAt, StreamSource, Verdict};
+use crate::telemetry::CameraBoard;
+use crate::telemetry::source::{
+    BytesRead, Connected, Ended, FragmentRead, FragmentResult, FrameRead, JumpedToNow,
+};
+
+/// The longest wait between two connections.
+const MOST_WAIT: Duration = Duration::from_secs(60);
+/// GetMedia's error record for a fragment that is not, or no longer, there. Source: API reference, GetMedia.
+const FRAGMENT_NOT_FOUND: u32 = 4000;
+
+/// Reads one camera's stream until it is told to stop.
+pub(super) struct Reading {
+    source: StreamSource,
+    cursor: Cursor,
+    pace: Pace,
+    stall: StallWatch,
+    backoff: Backoff,
+    live: bool,
+    before: Before,
+    out: mpsc::Sender<Demuxed>,
+    board: CameraBoard,
+    stop: CancellationToken,
+}
+
+/// How the connection before this one ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Before {
+    /// There was none, or it ended as connections do.
+    Well,
+    /// It brought nothing: the camera does not send.
+    Idle,
+    /// With an error.
+    Badly,
+}
+
+/// What a reader is made of.
+pub(super) struct ReadingParts {
+    pub(super) source: StreamSource,
+    pub(super) start: StartAt,
+    pub(super) reconnect_delay: Duration,
+    pub(super) max_behind: Duration,
+    pub(super) out: mpsc::Sender<Demuxed>,
+    pub(super) board: CameraBoard,
+    pub(super) stop: CancellationToken,
+}
+
+/// Why a connection is over, or never came about.
+#[derive(Debug)]
+enum Over {
+    /// We were told to stop, or nobody takes the packets any more.
+    Stopped,
+    /// The response ended as if all were well: it does so every 40 to 50 minutes.
+    Silently,
+    /// No bytes for so long.
+    Stalled(Duration),
+    /// A request failed or the connection broke.
+    Source(SourceError),
+    /// The bytes make no sense.
+    Rubbish(DemuxError),
+    /// The service ended the stream with an error record.
+    ErrorRecord { id: Option<u32>, code: Option<String> },
+    /// Live, and so far behind that it is better to jump.
+    TooFarBehind(Duration),
+}
+
+/// One connection's account.
+struct Connection {
+    media: Media,
+    demuxer: Demuxer,
+    waited: Duration,
+    first: Option<MediaMs>,
+    last: MediaMs,
+}
+
+impl Reading {
+    pub(super) fn new(parts: ReadingParts) -> Self {
+        Self {
+            cursor: Cursor::new(parts.start.clone()),
+            pace: Pace::new(parts.max_behind),
+            stall: StallWatch::default(),
+            backoff: Backoff::new(parts.reconnect_delay, MOST_WAIT),
+            live: parts.start == StartAt::Now,
+            before: Before::Well,
+            source: parts.source,
+            out: parts.out,
+            board: parts.board,
+            stop: parts.stop,
+        }
+    }
+
+    /// Reads until told to stop. The sender of packets closes when this returns: that ends decode.
+    pub(super) async fn run(mut self) {
+        let stop = self.stop.clone();
+        loop {
+            let over = tokio::select! {
+                () = stop.cancelled() => return,
+                over = self.connection() => over,
+            };
+            let Some(wait) = self.after(over).await else { return };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    async fn connection(&mut self) -> Over {
+        let start = self.cursor.start();
+        if self.before != Before::Idle {
+            self.board.connecting();
+        }
+        let media = match self.source.open(&start).await {
+            Ok(media) => media,
+            Err(error) => return Over::Source(error),
+        };
+        Connected { camera: &self.board, stream: self.source.stream(), start: &Told(&start).to_string() }
+            .emit();
+        self.stall.connected();
+        self.pace.connected(start == StartAt::Now);
+        let mut connection = Connection::new(media);
+        loop {
+            if let Err(over) = self.advance(&mut connection).await {
+                return over;
+            }
+        }
+    }
+
+    /// Waits for bytes and hands on what they hold.
+    async fn advance(&mut self, connection: &mut Connection) -> Result<(), Over> {
+        let bytes = self.bytes(connection).await?;
+        let arrived = Instant::now();
+        connection.demuxer.push(&bytes);
+        while let Some(step) = connection.demuxer.next(arrived).map_err(Over::Rubbish)? {
+            self.step(connection, step).await?;
+        }
+        Ok(())
+    }
+
+    async fn bytes(&mut self, connection: &mut Connection) -> Result<Bytes, Over> {
+        let asked = Instant::now();
+        let limit = self.stall.limit();
+        let Ok(bytes) = tokio::time::timeout(limit, connection.media.next()).await else {
+            return Err(Over::Stalled(limit));
+        };
+        let bytes = bytes.ok_or(Over::Silently)?.map_err(Over::Source)?;
+        let waited = asked.elapsed();
+        self.stall.bytes(waited);
+        connection.waited += waited;
+        BytesRead { camera: &self.board, bytes: bytes.len() }.emit();
+        Ok(bytes)
+    }
+
+    async fn step(&mut self, connection: &mut Connection, step: Step) -> Result<(), Over> {
+        match step {
+            Step::Begin(fragment) => {
+                connection.begin();
+                self.begin(fragment);
+                Ok(())
+            }
+            Step::Packet(packet) => self.packet(connection, packet).await,
+            Step::End { fragment, behind_ms } => self.end(connection, fragment, behind_ms).await,
+            Step::Incomplete(_) => {
+                self.told(FragmentResult::Incomplete, None);
+                Ok(())
+            }
+            Step::NoVideo(codecs) => {
+                self.told(FragmentResult::NoVideo, None);
+                let reason = format!("no video that can be decoded: {codecs}; H.264 and H.265 can");
+                self.board.down(reason, None);
+                self.before = Before::Badly;
+                Ok(())
+            }
+            Step::StreamError(error) => Err(Over::ErrorRecord { id: error.id, code: error.code }),
+        }
+    }
+
+    /// Trouble is over with the next complete fragment, not before: bytes that begin well may be rubbish further on.
+    fn begin(&mut self, fragment: Arc<Fragment>) {
+        if self.before != Before::Badly {
+            self.board.streaming();
+        }
+        if self.cursor.has(&fragment.number) {
+            self.told(FragmentResult::Repeated, None);
+        } else {
+            self.cursor.begin(fragment);
+        }
+    }
+
+    async fn packet(&mut self, connection: &mut Connection, packet: Packet) -> Result<(), Over> {
+        if self.cursor.has(&packet.fragment.number) {
+            return Ok(());
+        }
+        connection.first.get_or_insert(packet.media);
+        connection.last = connection.last.max(packet.media);
+        FrameRead { camera: &self.board }.emit();
+        self.hand_on(Demuxed::Packet(packet)).await
+    }
+
+    async fn end(
+        &mut self,
+        connection: &mut Connection,
+        fragment: Arc<Fragment>,
+        behind_ms: Option<u64>,
+    ) -> Result<(), Over> {
+        if self.cursor.has(&fragment.number) {
+            return Ok(());
+        }
+        self.cursor.complete(&fragment.number);
+        self.backoff.reset();
+        self.before = Before::Well;
+        self.board.streaming();
+        self.told(FragmentResult::Complete, behind_ms);
+        let verdict = self.pace.fragment(behind_ms, connection.waited, connection.length());
+        let caught_up = verdict == Verdict::CaughtUp;
+        self.live |= caught_up;
+        self.hand_on(Demuxed::FragmentEnd(FragmentEnd { fragment, behind_ms, caught_up })).await?;
+        if verdict == Verdict::TooFarBehind && self.live {
+            return Err(Over::TooFarBehind(Duration::from_millis(behind_ms.unwrap_or(0))));
+        }
+        Ok(())
+    }
+
+    async fn hand_on(&self, item: Demuxed) -> Result<(), Over> {
+        self.out.send(item).await.map_err(|_| Over::Stopped)
+    }
+
+    fn told(&self, result: FragmentResult, behind_ms: Option<u64>) {
+        FragmentRead { camera: &self.board, result, behind_ms }.emit();
+    }
+
+    /// Puts the cursor where the next connection starts, tells what happened, and gives how long to wait; `None`: for ever.
+    async fn after(&mut self, over: Over) -> Option<Duration> {
+        if matches!(over, Over::Stopped) {
+            return None;
+        }
+        self.move_cursor(&over);
+        self.hand_on(Demuxed::Discontinuity).await.ok()?;
+        self.before = self.ended(&over);
+        let wait = if self.comes_back_at_once(&over) {
+            Duration::ZERO
+        } else {
+            self.backoff.next_wait(&mut rand::rng())
+        };
+        Ended {
+            camera: &self.board,
+            reason: over.reason(),
+            detail: &over.to_string(),
+            retry_in: wait,
+            expected: self.before != Before::Badly,
+        }
+        .emit();
+        match self.before {
+            Before::Well => {}
+            Before::Idle => self.board.waiting(),
+            Before::Badly => self.board.down(over.to_string(), Some(wait)),
+        }
+        Some(wait)
+    }
+
+    fn ended(&self, over: &Over) -> Before {
+        match over {
+            Over::Stalled(_) | Over::Silently if !self.stall.brought() => Before::Idle,
+            Over::Stopped | Over::Silently | Over::Stalled(_) => Before::Well,
+            Over::Source(_) | Over::Rubbish(_) | Over::ErrorRecord { .. } | Over::TooFarBehind(_) => {
+                Before::Badly
+            }
+        }
+    }
+
+    fn comes_back_at_once(&self, over: &Over) -> bool {
+        match over {
+            Over::Stalled(_) | Over::TooFarBehind(_) => true,
+            Over::Silently => self.stall.brought() && self.backoff.is_fresh(),
+            Over::Stopped | Over::Source(_) | Over::Rubbish(_) | Over::ErrorRecord { .. } => false,
+        }
+    }
+
+    fn move_cursor(&mut self, over: &Over) {
+        match over {
+            Over::Rubbish(_) => {
+                if self.cursor.fail().is_some() {
+                    self.told(FragmentResult::PassedOver, None);
+                }
+            }
+            Over::ErrorRecord { id: Some(FRAGMENT_NOT_FOUND), .. } => self.cursor.jump(StartAt::Earliest),
+            Over::TooFarBehind(behind) => {
+                JumpedToNow { camera: &self.board, skipped: *behind }.emit();
+                self.cursor.jump(StartAt::Now);
+            }
+            Over::Stopped
+            | Over::Silently
+            | Over::Stalled(_)
+            | Over::Source(_)
+            | Over::ErrorRecord { .. } => {}
+        }
+    }
+}
+
+impl Connection {
+    fn new(media: Media) -> Self {
+        let demuxer = Demuxer::default();
+        Self { media, demuxer, waited: Duration::ZERO, first: None, last: MediaMs(i64::MIN) }
+    }
+
+    fn begin(&mut self) {
+        self.waited = Duration::ZERO;
+        self.first = None;
+        self.last = MediaMs(i64::MIN);
+    }
+
+    /// The media time that the fragment's packets span.
+    fn length(&self) -> Duration {
+        let first = self.first.unwrap_or(self.last);
+        Duration::from_millis(u64::try_from(self.last.0.saturating_sub(first.0)).unwrap_or(0))
+    }
+}
+
+impl Over {
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Silently => "ended",
+            Self::Stalled(_) => "stalled",
+            Self::Source(error) => error.reason(),
+            Self::Rubbish(_) => "rubbish",
+            Self::ErrorRecord { .. } => "error_record",
+            Self::TooFarBehind(_) => "too_far_behind",
+        }
+    }
+}
+
+impl fmt::Display for Over {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stopped => write!(f, "stopped"),
+            Self::Silently => write!(f, "the connection ended"),
+            Self::Stalled(limit) => write!(f, "no bytes for {:.1} s", limit.as_secs_f64()),
+            Self::Source(error) => error.fmt(f),
+            Self::Rubbish(error) => error.fmt(f),
+            Self::ErrorRecord { id, code } => write!(
+                f,
+                "the service ended the stream with error {} ({})",
+                id.map_or_else(|| "?".to_owned(), |id| id.to_string()),
+                code.as_deref().unwrap_or("no name")
+            ),
+            Self::TooFarBehind(behind) => write!(f, "{} s behind the live edge", behind.as_secs()),
+        }
+    }
+}
+
+/// A start as the log tells it.
+struct Told<'a>(&'a StartAt);
+
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            StartAt::Now => write!(f, "NOW"),
+            StartAt::Earliest => write!(f, "EARLIEST"),
+            StartAt::After(number) => write!(f, "after fragment {number}"),
+            StartAt::ServerTime(ms) => write!(f, "server time {ms} ms"),
+        }
+    }
+}

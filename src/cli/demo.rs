@@ -1,0 +1,205 @@
+//! `demo`: everything on this machine, without an AWS account.
+
+use std::fmt::Write as _;
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_kinesisvideo::config::{Credentials, SharedCredentialsProvider};
+use kvs_sim::{Play, Sim, SimConfig};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::{StopSignal, runtime};
+use crate::config::{self, Overrides, Settings};
+use crate::detect::cache_dir;
+use crate::frame::Event;
+use crate::service::{Service, ServiceSpec};
+use crate::telemetry;
+use crate::telemetry::board::CameraRow;
+use crate::telemetry::log::LogOutput;
+
+const CONFIG: &str = include_str!("../../config/demo.yaml");
+const CAMERAS: [&str; 2] = ["street", "gate"];
+
+/// Runs two cameras against a local KVS, with real models on real video: no AWS account, nothing leaves this machine.
+///
+/// Prints events as they happen and where to look. Ends on Ctrl-C, or after --seconds with a table and exit code 0;
+/// 1 if a camera had no event.
+#[derive(Debug, clap::Args)]
+pub(super) struct DemoArgs {
+    /// End by itself after so many seconds
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// The address that the page listens on
+    #[arg(long, env = "HTTP_HOST", default_value = "127.0.0.1")]
+    http_host: IpAddr,
+    /// The port that the page listens on; 0 takes a free one
+    #[arg(long, env = "HTTP_PORT", default_value_t = 8080)]
+    http_port: u16,
+    /// Who knows it may see the page; needed where the page does not listen on loopback
+    #[arg(long, env = "HTTP_TOKEN", hide_env_values = true)]
+    http_token: Option<String>,
+    /// What is logged, on standard error
+    #[arg(long, env = "LOG_LEVEL", default_value = "warn")]
+    log_level: String,
+    /// Where events.jsonl and snapshots/ go [default: the cache folder's demo/]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+impl DemoArgs {
+    /// Runs the demo to its end.
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        telemetry::log::init(&self.log_level, None, LogOutput::Stderr)?;
+        runtime()?.block_on(self.serve())
+    }
+
+    async fn serve(self) -> anyhow::Result<ExitCode> {
+        let mut stop = StopSignal::new()?;
+        let cache =
+            cache_dir().context("HOME is not set: set KVS_INFER_CACHE to a folder for models and clips")?;
+        let dir = self.dir.clone().unwrap_or_else(|| cache.join("demo"));
+        let settings = settings(&cache, &dir)?;
+        let sim = film(&cache).await?;
+        let service = Service::start(self.spec(settings, &sim, &dir)?).await?;
+        greet(&service, &sim, &dir)?;
+        let (_, events) = service.board().follow(None);
+        tokio::select! {
+            () = stop.wait() => {}
+            () = seconds(self.seconds) => {}
+            told = tell(events) => told?,
+        }
+        let rows = service.board().snapshot();
+        let remains = service.stop().await;
+        sim.stop().await;
+        ensure!(remains.is_empty(), "the local sink had not written {} events in time", remains.len());
+        finish(&rows)
+    }
+
+    fn spec(&self, settings: Settings, sim: &Sim, dir: &Path) -> anyhow::Result<ServiceSpec> {
+        Ok(ServiceSpec {
+            settings,
+            aws: local(sim.endpoint()),
+            http: SocketAddr::new(self.http_host, self.http_port),
+            token: self.http_token.clone(),
+            prometheus: telemetry::metrics::install()?,
+            dead_letter: dir.join("dead-letter.jsonl"),
+        })
+    }
+}
+
+/// The demo's settings, with every model and clip there.
+fn settings(cache: &Path, dir: &Path) -> anyhow::Result<Settings> {
+    let environment = |name: &str| match name {
+        "KVS_INFER_CACHE" => Some(cache.display().to_string()),
+        "KVS_INFER_DEMO_DIR" => Some(dir.display().to_string()),
+        _ => std::env::var(name).ok(),
+    };
+    let settings = config::parse("config/demo.yaml", CONFIG, &environment, &Overrides::default())?;
+    settings.missing_files().context("the demo's models are not there: run scripts/setup demo")?;
+    for camera in CAMERAS {
+        let clip = clip(cache, camera);
+        ensure!(clip.is_file(), "{} is not there: run scripts/setup demo", clip.display());
+    }
+    Ok(settings)
+}
+
+fn clip(cache: &Path, camera: &str) -> PathBuf {
+    cache.join("clips").join(format!("{camera}.mp4"))
+}
+
+/// A local KVS in which the clips play, again and again.
+async fn film(cache: &Path) -> anyhow::Result<Sim> {
+    let sim = Sim::start(SimConfig::default())?;
+    for camera in CAMERAS {
+        sim.play(Play { stream: camera.to_owned(), path: clip(cache, camera), looped: true }).await?;
+    }
+    Ok(sim)
+}
+
+/// The SDK's configuration for the local KVS, which takes any credentials.
+fn local(endpoint: String) -> SdkConfig {
+    let credentials = Credentials::new("local", "local", None, None, "demo");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .endpoint_url(endpoint)
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build()
+}
+
+fn greet(service: &Service, sim: &Sim, dir: &Path) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "kvs-infer demo: {} cameras, real models, no AWS", CAMERAS.len())?;
+    writeln!(out, "  page    http://{}/", service.http_addr())?;
+    writeln!(out, "  events  {}", dir.join("events.jsonl").display())?;
+    writeln!(out, "  KVS     aws --endpoint-url {} kinesisvideo list-streams", sim.endpoint())?;
+    writeln!(out)?;
+    out.flush()
+}
+
+async fn seconds(limit: Option<u64>) {
+    match limit {
+        Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Prints events as they come, for ever.
+async fn tell(mut events: Receiver<Arc<Event>>) -> anyhow::Result<()> {
+    loop {
+        match events.recv().await {
+            Ok(event) => writeln!(std::io::stdout(), "{}", line(&event))?,
+            Err(RecvError::Lagged(missed)) => writeln!(std::io::stdout(), "({missed} events not shown)")?,
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+fn line(event: &Event) -> String {
+    let payload = &event.payload;
+    let snapshot = payload.extras.snapshot.as_deref().unwrap_or("");
+    format!("{:<8} {:<12} {:>4.0} %  {snapshot}", event.camera_id, payload.label, payload.conf * 100.0)
+}
+
+fn finish(rows: &[CameraRow]) -> anyhow::Result<ExitCode> {
+    write!(std::io::stdout(), "\n{}", table(rows)?)?;
+    let silent: Vec<&str> = rows.iter().filter(|row| row.events == 0).map(|row| row.id.as_str()).collect();
+    if silent.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    writeln!(std::io::stderr(), "no event from: {}", silent.join(", "))?;
+    Ok(ExitCode::FAILURE)
+}
+
+/// What each camera did; latency is from the arrival of the confirming frame to its event.
+fn table(rows: &[CameraRow]) -> Result<String, std::fmt::Error> {
+    let mut text = String::new();
+    writeln!(text, "camera    read  decoded  inferred  dropped  events  p50 ms  p99 ms")?;
+    for row in rows {
+        let dropped: u64 = row.frames.dropped.values().sum();
+        writeln!(
+            text,
+            "{:<8} {:>5} {:>8} {:>9} {:>8} {:>7} {:>7} {:>7}",
+            row.id,
+            row.frames.read,
+            row.frames.decoded,
+            row.frames.inferred,
+            dropped,
+            row.events,
+            milliseconds(row.latency_p50_ms),
+            milliseconds(row.latency_p99_ms)
+        )?;
+    }
+    Ok(text)
+}
+
+fn milliseconds(ms: Option<f64>) -> String {
+    ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1}"))
+}

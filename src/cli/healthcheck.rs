@@ -1,0 +1,176 @@
+//! `kvs-infer healthcheck`: what the container's health check runs.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+/// Asks the service on this host whether it is alive: exit 0 if it is, 1 if a restart would help.
+#[derive(Clone, Debug, clap::Args)]
+pub struct HealthcheckArgs {
+    /// The address that the service listens on; 0.0.0.0 and [::] are asked on loopback
+    #[arg(long, env = "HTTP_HOST", default_value = "127.0.0.1", value_parser = host)]
+    pub host: IpAddr,
+    /// The port that the service listens on
+    #[arg(long, env = "HTTP_PORT", default_value_t = 8080)]
+    pub port: u16,
+    /// Seconds until no answer is an answer
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub timeout_seconds: u64,
+}
+
+/// What the service said.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Answer {
+    /// `ok`, `degraded` or `failed`.
+    pub status: String,
+    /// What is wrong.
+    pub reasons: Vec<String>,
+    /// Whether the service is to be kept.
+    #[serde(skip)]
+    pub alive: bool,
+}
+
+/// Why there is no answer: the service is not to be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum HealthcheckError {
+    /// Nobody listens there, or nothing came in time.
+    #[error(
+        "no answer from http://{addr}/healthz within {timeout_seconds} s: {source}; does kvs-infer run there?"
+    )]
+    NoAnswer {
+        /// Who was asked.
+        addr: SocketAddr,
+        /// How long was waited, seconds.
+        timeout_seconds: u64,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Something else answered.
+    #[error("http://{addr}/healthz is not kvs-infer's: {reason}; HTTP_PORT names its port")]
+    Foreign {
+        /// Who was asked.
+        addr: SocketAddr,
+        /// What was wrong.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.status)?;
+        self.reasons.iter().try_for_each(|reason| write!(f, "\n  {reason}"))
+    }
+}
+
+/// Bytes of an answer at most.
+const ANSWER_BYTES: usize = 1 << 20;
+
+/// Asks once, writes what was said to `out`, and gives whether the service is to be kept: exit 0, else 1.
+///
+/// # Errors
+/// `out` cannot be written.
+pub fn run(args: &HealthcheckArgs, out: &mut impl Write) -> io::Result<bool> {
+    match ask(args) {
+        Ok(answer) => writeln!(out, "{answer}").map(|()| answer.alive),
+        Err(error) => writeln!(out, "{error}").map(|()| false),
+    }
+}
+
+/// Asks once.
+///
+/// # Errors
+/// Nobody answers in time, or somebody else does.
+pub fn ask(args: &HealthcheckArgs) -> Result<Answer, HealthcheckError> {
+    let addr = SocketAddr::new(reachable(args.host), args.port);
+    let timeout_seconds = args.timeout_seconds;
+    let no_answer = |source| HealthcheckError::NoAnswer { addr, timeout_seconds, source };
+    let reply = fetch(addr, Duration::from_secs(timeout_seconds)).map_err(no_answer)?;
+    read(&reply).map_err(|reason| HealthcheckError::Foreign { addr, reason })
+}
+
+fn host(text: &str) -> Result<IpAddr, String> {
+    match text {
+        "localhost" => Ok(Ipv4Addr::LOCALHOST.into()),
+        address => address.parse().map_err(|_| "give an IP address, such as 127.0.0.1".to_owned()),
+    }
+}
+
+fn reachable(host: IpAddr) -> IpAddr {
+    match host {
+        IpAddr::V4(v4) if v4.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(v6) if v6.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        named => named,
+    }
+}
+
+/// One request over a connection of its own: the server closes it after the answer.
+fn fetch(addr: SocketAddr, limit: Duration) -> io::Result<Vec<u8>> {
+    let deadline = Instant::now() + limit;
+    let mut stream = TcpStream::connect_timeout(&addr, limit)?;
+    stream.set_write_timeout(Some(limit))?;
+    write!(stream, "GET /healthz HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n")?;
+    let (mut reply, mut part) = (Vec::new(), [0; 4096]);
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut part)? {
+            0 => return Ok(reply),
+            got => reply.extend_from_slice(&part[..got]),
+        }
+        if Instant::now() >= deadline || reply.len() > ANSWER_BYTES {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the answer does not end"));
+        }
+    }
+}
+
+fn read(reply: &[u8]) -> Result<Answer, String> {
+    let reply = String::from_utf8_lossy(reply);
+    let (head, body) = reply.split_once("\r\n\r\n").ok_or("it does not speak HTTP")?;
+    let code =
+        head.split(' ').nth(1).and_then(|code| code.parse::<u16>().ok()).ok_or("it gives no status")?;
+    let answer: Answer = serde_json::from_str(body).map_err(|e| format!("status {code}, {e}"))?;
+    Ok(Answer { alive: code == 200, ..answer })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn args(port: u16) -> HealthcheckArgs {
+        HealthcheckArgs { host: Ipv4Addr::UNSPECIFIED.into(), port, timeout_seconds: 1 }
+    }
+
+    #[test]
+    fn answers_are_read() {
+        let said = |status: &str, alive| Answer { status: status.into(), reasons: vec!["a".into()], alive };
+        let reply = |code: &str, status: &str| {
+            format!("HTTP/1.1 {code}\r\nserver: x\r\n\r\n{{\"status\":\"{status}\",\"reasons\":[\"a\"]}}")
+        };
+        assert_eq!(read(reply("200 OK", "degraded").as_bytes()), Ok(said("degraded", true)));
+        assert_eq!(read(reply("503 Service Unavailable", "failed").as_bytes()), Ok(said("failed", false)));
+        for foreign in ["", "SSH-2.0-OpenSSH\r\n", "HTTP/1.1 200 OK\r\n\r\n<html>", "HTTP/1.1\r\n\r\n{}"] {
+            assert!(read(foreign.as_bytes()).is_err(), "{foreign:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_there_says_where_was_asked() {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut said = Vec::new();
+        assert!(!run(&args(free.port()), &mut said).unwrap());
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.contains(&format!("no answer from http://{free}/healthz")), "{said}");
+    }
+
+    #[test]
+    fn one_who_never_answers_is_given_up() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let error = ask(&args(silent.local_addr().unwrap().port())).unwrap_err();
+        assert!(matches!(error, HealthcheckError::NoAnswer { timeout_seconds: 1, .. }), "{error}");
+    }
+}

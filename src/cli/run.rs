@@ -1,0 +1,80 @@
+//! `run`: the service.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+
+use super::config_args::ConfigArgs;
+use super::{StopSignal, exit};
+use crate::config::Settings;
+use crate::service::{Service, ServiceSpec};
+use crate::telemetry;
+use crate::telemetry::log::LogOutput;
+
+/// Reads the cameras, looks, decides and delivers, until SIGTERM or Ctrl-C.
+///
+/// AWS credentials come from where the AWS SDKs look for them (task role, environment, profile). `AWS_ENDPOINT_URL` and
+/// its per-service forms (`AWS_ENDPOINT_URL_KINESIS_VIDEO`, `_KINESIS`, `_S3`) point it at other servers.
+#[derive(Debug, clap::Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The address that HTTP listens on
+    #[arg(long, env = "HTTP_HOST", default_value = "0.0.0.0")]
+    http_host: IpAddr,
+    /// The port that HTTP listens on; 0 takes a free one
+    #[arg(long, env = "HTTP_PORT", default_value_t = 8080)]
+    http_port: u16,
+    /// Who knows it may see the page; without it only a listener on loopback shows the page
+    #[arg(long, env = "HTTP_TOKEN", hide_env_values = true)]
+    http_token: Option<String>,
+    /// trace, debug, info, warn or error, or directives such as kvs_infer::detect=debug,info
+    #[arg(long, env = "LOG_LEVEL")]
+    log_level: Option<String>,
+    /// Where records go that no sink can ever take
+    #[arg(long, env = "DEAD_LETTER_FILE", default_value = "dead-letter.jsonl")]
+    dead_letter: PathBuf,
+}
+
+impl RunArgs {
+    /// Runs the service to its end.
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let settings = self.config.load()?;
+        let level = self.log_level.as_deref().unwrap_or(settings.log_level.as_str());
+        telemetry::log::init(level, settings.log_format, LogOutput::Stdout)?;
+        super::runtime()?.block_on(self.serve(settings))
+    }
+
+    async fn serve(self, settings: Settings) -> anyhow::Result<ExitCode> {
+        let mut stop = StopSignal::new()?;
+        let spec = ServiceSpec {
+            aws: aws(&settings).await?,
+            settings,
+            http: SocketAddr::new(self.http_host, self.http_port),
+            token: self.http_token,
+            prometheus: telemetry::metrics::install()?,
+            dead_letter: self.dead_letter,
+        };
+        let service = tokio::select! {
+            service = Service::start(spec) => service?,
+            () = stop.wait() => return Ok(ExitCode::SUCCESS),
+        };
+        stop.wait().await;
+        let remains = service.stop().await;
+        Ok(if remains.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(exit::UNAVAILABLE) })
+    }
+}
+
+async fn aws(settings: &Settings) -> anyhow::Result<SdkConfig> {
+    let loader = aws_config::defaults(BehaviorVersion::latest());
+    let loader = match &settings.region {
+        Some(region) => loader.region(Region::new(region.clone())),
+        None => loader,
+    };
+    let aws = loader.load().await;
+    aws.region().context("no AWS region: set AWS_REGION, or aws.region in the configuration")?;
+    Ok(aws)
+}

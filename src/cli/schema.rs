@@ -1,0 +1,87 @@
+//! `kvs-infer schema`: what the program reads and writes, for machines and for the documentation.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use crate::config::{config_schema, event_schema};
+use crate::telemetry::{Kind, Metric, all_metrics};
+
+/// Prints the JSON Schema of the configuration or of an event, or the table of metrics.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct SchemaArgs {
+    /// Of what.
+    pub of: Subject,
+}
+
+/// What is described.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Subject {
+    /// The JSON Schema of cameras.yaml; an editor completes the file with it
+    Config,
+    /// The JSON Schema of an event record
+    Event,
+    /// The metrics on /metrics, as a Markdown table
+    Metrics,
+}
+
+impl SchemaArgs {
+    /// Prints it.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        print(self.of, &mut io::stdout().lock())?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn print(of: Subject, out: &mut impl Write) -> io::Result<()> {
+    match of {
+        Subject::Config => writeln!(out, "{:#}", config_schema()),
+        Subject::Event => writeln!(out, "{:#}", event_schema()),
+        Subject::Metrics => print_metrics(&all_metrics(), out),
+    }
+}
+
+fn print_metrics(metrics: &[Metric], out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "| name | type | labels | what it tells |\n| --- | --- | --- | --- |")?;
+    for metric in metrics {
+        let kind = match metric.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        let labels = metric.labels.join(", ");
+        writeln!(out, "| `{}` | {kind} | {labels} | {} |", metric.name, metric.help)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_a_markdown_table() {
+        let metric = Metric {
+            name: "kvs_infer_frames_total",
+            kind: Kind::Counter,
+            labels: &["camera", "reason"],
+            help: "Frames.",
+        };
+        let mut out = Vec::new();
+        print_metrics(&[metric], &mut out).unwrap();
+        let row = "| `kvs_infer_frames_total` | counter | camera, reason | Frames. |";
+        assert_eq!(String::from_utf8(out).unwrap().lines().last(), Some(row));
+    }
+
+    #[test]
+    fn schemas_are_json() {
+        for (of, title) in [(Subject::Config, "kvs-infer: cameras.yaml"), (Subject::Event, "Event")] {
+            let mut out = Vec::new();
+            print(of, &mut out).unwrap();
+            let schema: serde_json::Value = serde_json::from_slice(&out).unwrap();
+            assert_eq!(schema["title"], title);
+        }
+    }
+}

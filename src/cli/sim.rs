@@ -1,0 +1,116 @@
+//! `kvs-infer sim`: a local Kinesis Video Streams, to develop and test against.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use kvs_sim::{Delivery, Play, Sim, SimConfig, SimError};
+
+/// Runs a local Kinesis Video Streams until Ctrl-C or SIGTERM.
+///
+/// Point any AWS client at the address that it prints: `aws --endpoint-url http://127.0.0.1:4567 kinesisvideo
+/// list-streams`, or AWS_ENDPOINT_URL for the SDKs and for `kvs-infer run`. Requests need not be signed.
+#[derive(Debug, Args)]
+pub(super) struct SimArgs {
+    /// Address and port to listen on; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:4567")]
+    pub(super) listen: SocketAddr,
+
+    /// Speak https with a self-signed certificate, which AWS's producer SDK in C demands.
+    #[arg(long)]
+    pub(super) tls: bool,
+
+    /// With --tls: where to write the certificate, for AWS_CA_BUNDLE.
+    #[arg(long, value_name = "FILE", default_value = "kvs-sim.pem", requires = "tls")]
+    pub(super) tls_certificate: PathBuf,
+
+    /// Play a clip into a stream at real-time pace, such as gate=clips/gate.mp4,loop. Repeatable.
+    ///
+    /// H.264 or H.265 in mp4 or Matroska, or a dump of GetMedia. `,loop` begins again at the end, with rising times.
+    #[arg(long, value_name = "NAME=CLIP[,loop]")]
+    pub(super) play: Vec<Play>,
+
+    /// When a reader at the live edge gets a block: as it arrives, or with its whole fragment.
+    #[arg(long, value_enum, default_value_t = DeliveryArg::Block)]
+    pub(super) delivery: DeliveryArg,
+
+    /// Keep streams and fragments in this folder over a restart.
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) data_dir: Option<PathBuf>,
+}
+
+/// The values of `--delivery`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum DeliveryArg {
+    /// Blocks as they arrive.
+    Block,
+    /// Whole fragments only.
+    Fragment,
+}
+
+impl From<DeliveryArg> for Delivery {
+    fn from(delivery: DeliveryArg) -> Self {
+        match delivery {
+            DeliveryArg::Block => Self::Block,
+            DeliveryArg::Fragment => Self::Fragment,
+        }
+    }
+}
+
+/// Why `kvs-infer sim` ended otherwise than by being told to.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SimCommandError {
+    /// The local KVS did not start, or a clip cannot be played.
+    #[error(transparent)]
+    Sim(#[from] SimError),
+    /// The certificate cannot be written.
+    #[error("cannot write the certificate to {}: {source}; choose another file with --tls-certificate", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Standard output is closed.
+    #[error("cannot print the address: {0}")]
+    Print(#[from] io::Error),
+}
+
+/// Runs the local KVS until `stop` is ready, and prints where it is to standard output.
+///
+/// Errors: it cannot listen, a clip cannot be played, a file cannot be written.
+pub(super) async fn run(args: SimArgs, stop: impl Future<Output = ()>) -> Result<(), SimCommandError> {
+    let config = SimConfig {
+        listen: args.listen,
+        tls: args.tls,
+        delivery: args.delivery.into(),
+        data_dir: args.data_dir,
+        ..SimConfig::default()
+    };
+    let sim = Sim::start(config)?;
+    let begun = begin(&sim, args.play, args.tls_certificate).await;
+    if begun.is_ok() {
+        stop.await;
+    }
+    sim.stop().await;
+    begun
+}
+
+async fn begin(sim: &Sim, plays: Vec<Play>, certificate: PathBuf) -> Result<(), SimCommandError> {
+    for play in plays {
+        sim.play(play).await?;
+    }
+    let mut out = io::stdout().lock();
+    if let Some(pem) = sim.certificate_pem() {
+        std::fs::write(&certificate, pem)
+            .map_err(|source| SimCommandError::Certificate { path: certificate.clone(), source })?;
+        writeln!(out, "AWS_CA_BUNDLE={}", certificate.display())?;
+    }
+    writeln!(out, "AWS_ENDPOINT_URL={}", sim.endpoint())?;
+    for stream in sim.store().streams() {
+        writeln!(out, "stream {}", stream.identity().name)?;
+    }
+    out.flush()?;
+    Ok(())
+}

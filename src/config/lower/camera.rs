@@ -1,0 +1,56 @@
+//! `cameras`.
+
+use std::collections::BTreeMap;
+
+use crate::config::meant::CameraSpec;
+use crate::config::place::KeyPath;
+use crate::config::written::Camera;
+use crate::frame::CameraId;
+
+use super::{Lowering, root_key};
+
+impl Lowering<'_> {
+    /// The enabled cameras; those that are not are checked too.
+    pub(super) fn cameras(&mut self) -> Vec<CameraSpec> {
+        let at = root_key("cameras");
+        let cameras = &self.written.cameras;
+        self.ids_are_unique(cameras, &at);
+        if cameras.is_empty() {
+            self.problem(
+                &KeyPath::default(),
+                "there are no `cameras`",
+                "name at least one camera under `cameras`",
+            );
+        } else if !cameras.iter().any(|camera| camera.enabled) {
+            let remedy = "write `enabled: true` for at least one";
+            self.problem(&at, "no camera is enabled: there would be nothing to do", remedy);
+        }
+        let lowered: Vec<_> =
+            cameras.iter().enumerate().map(|(i, camera)| self.camera(camera, &at.index(i))).collect();
+        lowered.into_iter().flatten().collect()
+    }
+
+    fn ids_are_unique(&mut self, cameras: &[Camera], at: &KeyPath) {
+        let mut first: BTreeMap<&str, usize> = BTreeMap::new();
+        for (i, camera) in cameras.iter().enumerate() {
+            if let Some(before) = first.get(camera.id.as_str()) {
+                let message = format!("{:?} is the id of cameras[{before}] already", camera.id);
+                self.problem(&at.index(i).key("id"), message, "give each camera an id of its own");
+            }
+            first.entry(&camera.id).or_insert(i);
+        }
+    }
+
+    fn camera(&mut self, camera: &Camera, at: &KeyPath) -> Option<CameraSpec> {
+        let pipeline = self.pipeline(camera, at);
+        let route = self.route(camera, at);
+        camera.enabled.then(|| CameraSpec {
+            id: CameraId::new(&camera.id),
+            stream: camera.kvs_stream_name.clone(),
+            start: camera.playback.start,
+            fps_target: camera.fps_target,
+            pipeline,
+            route,
+        })
+    }
+}

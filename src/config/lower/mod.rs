@@ -1,0 +1,100 @@
+//! As written -> as meant: the checks that need more than one key, and the defaults that depend on others.
+
+mod camera;
+mod models;
+mod pipeline;
+mod roi;
+mod sinks;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::detect::{Device, ModelSpec};
+
+use super::errors::{Problem, Problems};
+use super::files::{ModelFiles, Source};
+use super::meant::Settings;
+use super::place::KeyPath;
+use super::tree::Node;
+use super::written::Config;
+
+/// Turns a configuration of the right shape into what is meant.
+pub(super) struct Lowering<'a> {
+    root: &'a Node,
+    written: &'a Config,
+    problems: Problems,
+    named_models: BTreeMap<&'a str, Option<Arc<ModelSpec>>>,
+    models_in_place: BTreeMap<String, Arc<ModelSpec>>,
+    needed_files: BTreeSet<KeyPath>,
+}
+
+impl<'a> Lowering<'a> {
+    /// For the tree of a file and the same as written.
+    pub(super) fn new(root: &'a Node, written: &'a Config) -> Self {
+        Self {
+            root,
+            written,
+            problems: Problems::default(),
+            named_models: BTreeMap::new(),
+            models_in_place: BTreeMap::new(),
+            needed_files: BTreeSet::new(),
+        }
+    }
+
+    /// What is meant.
+    ///
+    /// Errors: every mistake found.
+    pub(super) fn settings(mut self, source: Arc<Source>) -> Result<Settings, Vec<Problem>> {
+        let publish = self.publish();
+        self.named_models();
+        let cameras = self.cameras();
+        let device = self.device();
+        if !self.problems.is_empty() {
+            return Err(self.problems.into_sorted());
+        }
+        let written = self.written;
+        Ok(Settings {
+            region: written.aws.region.clone(),
+            publish,
+            reconnect_delay: Duration::from_secs(written.service.reconnect_delay_seconds.into()),
+            max_behind: Duration::from_secs(written.service.max_behind_seconds.into()),
+            device,
+            log_level: written.log_level,
+            log_format: written.log_format,
+            cameras,
+            files: self.files(source),
+        })
+    }
+
+    fn device(&self) -> Device {
+        match self.written.device.as_str() {
+            "cpu" => Device::Cpu,
+            "cuda" => Device::Cuda(0),
+            other => match other.strip_prefix("cuda:").and_then(|index| index.parse().ok()) {
+                Some(index) => Device::Cuda(index),
+                None => Device::Auto,
+            },
+        }
+    }
+
+    fn files(&self, source: Arc<Source>) -> ModelFiles {
+        let mut files = ModelFiles::new(source);
+        for key in &self.needed_files {
+            let node = self.root.nearest(key);
+            if let super::tree::Value::Text { text, .. } = &node.value {
+                files.push(key.clone(), node.place, text.into());
+            }
+        }
+        files
+    }
+
+    fn problem(&mut self, key: &KeyPath, message: impl Into<String>, remedy: impl Into<String>) {
+        self.problems.add_at(self.root, key, message, remedy);
+    }
+}
+
+/// The path of a key that stands at the root of the file.
+fn root_key(key: &str) -> KeyPath {
+    KeyPath::default().key(key)
+}

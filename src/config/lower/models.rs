@@ -1,0 +1,134 @@
+//! `models`, and what a MODEL names.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::config::place::KeyPath;
+use crate::config::shape::closest;
+use crate::config::written::{ClassList, Model};
+use crate::detect::{LayoutChoice, ModelSpec};
+
+use super::{Lowering, root_key};
+
+impl Lowering<'_> {
+    /// Reads `models`; each is checked, whether it is used or not.
+    pub(super) fn named_models(&mut self) {
+        for (name, model) in &self.written.models {
+            let spec = self.named_model(name, model);
+            self.named_models.insert(name, spec.map(Arc::new));
+        }
+    }
+
+    fn named_model(&mut self, name: &str, model: &Model) -> Option<ModelSpec> {
+        let at = root_key("models").key(name);
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c)) {
+            let remedy = "name it with letters, digits, _ and - only, so that it cannot be taken for a path";
+            self.problem(&at, format!("{name:?} cannot be the name of a model"), remedy);
+        }
+        let classes = match &model.classes {
+            None => None,
+            Some(ClassList::Inline(names)) => Some(names.clone()),
+            Some(ClassList::File(path)) => Some(self.class_file(path, &at.key("classes"))?),
+        };
+        let path = self.onnx_path(&model.path, &at.key("path"))?;
+        let sha256 = model.sha256.as_ref().map(|digest| digest.to_ascii_lowercase());
+        Some(ModelSpec { name: name.to_owned(), path: path.into(), sha256, layout: model.layout, classes })
+    }
+
+    /// The names in a file, one a line; empty lines at its end do not count.
+    fn class_file(&mut self, path: &str, at: &KeyPath) -> Option<Vec<String>> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(why) => {
+                let remedy = "correct the path, or write the names in place: classes: [name, name]";
+                self.problem(at, format!("the class file {path} cannot be read: {why}"), remedy);
+                return None;
+            }
+        };
+        let names: Vec<String> = text.trim_end().lines().map(|line| line.trim().to_owned()).collect();
+        if let Some(empty) = names.iter().position(String::is_empty) {
+            let message = format!("line {} of the class file {path} is empty", empty + 1);
+            self.problem(at, message, "write one class name a line, in the order of the model");
+            return None;
+        }
+        Some(names)
+    }
+
+    /// The model that a MODEL names, shared with all who name the same.
+    pub(super) fn model(&mut self, given: &str, at: &KeyPath, needed: bool) -> Option<Arc<ModelSpec>> {
+        if let Some(model) = self.named_models.get(given) {
+            let model = model.clone();
+            self.note_needed(root_key("models").key(given).key("path"), needed);
+            return model;
+        }
+        if !looks_like_path(given) {
+            self.unknown_model(given, at);
+            return None;
+        }
+        let path = self.onnx_path(given, at)?.to_owned();
+        if let Some(model) = self.models_in_place.get(&path) {
+            return Some(Arc::clone(model));
+        }
+        self.note_needed(at.clone(), needed);
+        let model = Arc::new(model_in_place(&path));
+        self.models_in_place.insert(path, Arc::clone(&model));
+        Some(model)
+    }
+
+    fn note_needed(&mut self, key: KeyPath, needed: bool) {
+        if needed {
+            self.needed_files.insert(key);
+        }
+    }
+
+    fn unknown_model(&mut self, given: &str, at: &KeyPath) {
+        let names: Vec<&str> = self.named_models.keys().copied().collect();
+        let remedy = match closest(given, &names) {
+            Some(name) => format!("did you mean `{name}`?"),
+            None if names.is_empty() => {
+                "add it under `models`, or write the path of an .onnx file".to_owned()
+            }
+            None => format!("the models are {}; or write the path of an .onnx file", names.join(", ")),
+        };
+        self.problem(at, format!("there is no model {given:?} under `models`"), remedy);
+    }
+
+    fn onnx_path<'p>(&mut self, path: &'p str, at: &KeyPath) -> Option<&'p str> {
+        let (message, remedy) = match refusal(path) {
+            None => return Some(path),
+            Some(refusal) => refusal,
+        };
+        self.problem(at, message, remedy);
+        None
+    }
+}
+
+fn model_in_place(path: &str) -> ModelSpec {
+    let name =
+        Path::new(path).file_name().map_or_else(|| path.to_owned(), |name| name.to_string_lossy().into());
+    ModelSpec { name, path: path.into(), sha256: None, layout: LayoutChoice::Auto, classes: None }
+}
+
+fn looks_like_path(given: &str) -> bool {
+    given.contains(['/', '\\']) || Path::new(given).extension().is_some()
+}
+
+/// Why `path` names no model file that can be used, and what to do.
+fn refusal(path: &str) -> Option<(String, String)> {
+    if let Some((scheme, _)) = path.split_once("://") {
+        let message = format!("{path:?}: a model from {scheme}:// is not in this version");
+        return Some((message, "fetch the file and write its path".to_owned()));
+    }
+    let extension =
+        Path::new(path).extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
+    match extension.as_str() {
+        "onnx" => None,
+        "pt" | "pth" => Some((
+            format!("{path:?} holds PyTorch weights, which only Python can read"),
+            "export them once to ONNX where they were trained: `torch.onnx.export(model, images, \"model.onnx\")`, \
+             or `yolo export model=model.pt format=onnx`; then write the path of the .onnx file"
+                .to_owned(),
+        )),
+        _ => Some((format!("{path:?} is no .onnx file"), "export the model to ONNX and write the path of the .onnx file".to_owned())),
+    }
+}

@@ -1,0 +1,107 @@
+//! `publishers`, `snapshots` and `routing`: where events go.
+
+use crate::config::place::KeyPath;
+use crate::config::written::{Camera, SseName};
+use crate::publish::{PublishSpec, Route, S3Spec, SnapshotRoute, SnapshotSpec, Sse};
+
+use super::{Lowering, root_key};
+
+impl Lowering<'_> {
+    /// The sinks.
+    pub(super) fn publish(&mut self) -> PublishSpec {
+        let (publishers, snapshots) = (&self.written.publishers, &self.written.snapshots);
+        let sse = self.sse();
+        self.key_prefix(&root_key("publishers").key("s3_prefix"), &publishers.s3_prefix);
+        let prefix = publishers.s3_prefix.trim_matches('/').to_owned();
+        PublishSpec {
+            kds_stream: publishers.kds_stream.clone(),
+            s3: publishers.s3_bucket.clone().map(|bucket| S3Spec { bucket, prefix, sse }),
+            local_dir: publishers.local_dir.as_ref().map(Into::into),
+            snapshots: snapshots.enabled.then_some(SnapshotSpec {
+                format: snapshots.image_format,
+                jpeg_quality: snapshots.jpeg_quality,
+            }),
+        }
+    }
+
+    fn sse(&mut self) -> Sse {
+        let publishers = &self.written.publishers;
+        match (publishers.s3_sse, publishers.s3_kms_key.clone()) {
+            (SseName::AwsKms, key) => Sse::Kms { key },
+            (SseName::Aes256, None) => Sse::Aes256,
+            (SseName::Aes256, Some(_)) => {
+                let key = root_key("publishers").key("s3_kms_key");
+                let message = "a KMS key is given, but `s3_sse` is AES256";
+                self.problem(&key, message, "write `s3_sse: aws:kms` too, or remove the key");
+                Sse::Aes256
+            }
+        }
+    }
+
+    /// Where a camera's events and snapshots go.
+    pub(super) fn route(&mut self, camera: &Camera, at: &KeyPath) -> Route {
+        let at = at.key("routing");
+        let kds_stream = self.kds_stream(camera, &at.key("events"));
+        if camera.enabled && kds_stream.is_none() && self.written.publishers.local_dir.is_none() {
+            let message = format!("the events of camera {} would go nowhere", camera.id);
+            let remedy =
+                "name a Kinesis data stream (`publishers.kds_stream`) or a folder (`publishers.local_dir`)";
+            self.problem(&at, message, remedy);
+        }
+        Route { kds_stream, snapshot: self.snapshot_route(camera, &at.key("snapshot")) }
+    }
+
+    fn kds_stream(&mut self, camera: &Camera, at: &KeyPath) -> Option<String> {
+        let events = &camera.routing.events;
+        let stream = events.kds_stream_override.as_ref().or(self.written.publishers.kds_stream.as_ref());
+        match (events.to_kds, stream) {
+            (Some(true), None) => {
+                let remedy =
+                    "name one as `publishers.kds_stream` or `kds_stream_override`, or remove `to_kds`";
+                self.problem(&at.key("to_kds"), "true, but no Kinesis data stream is named", remedy);
+                None
+            }
+            (Some(false), _) if events.kds_stream_override.is_some() => {
+                let message = "a stream is given, but `to_kds` is false";
+                self.problem(&at.key("kds_stream_override"), message, "remove one of the two");
+                None
+            }
+            (Some(false), _) => None,
+            (_, stream) => stream.cloned(),
+        }
+    }
+
+    fn snapshot_route(&mut self, camera: &Camera, at: &KeyPath) -> Option<SnapshotRoute> {
+        let snapshot = &camera.routing.snapshot;
+        if !snapshot.on_event_only {
+            let remedy = "remove it, or write true: snapshots are made of events only";
+            self.problem(&at.key("on_event_only"), "false is not in this version", remedy);
+        }
+        let prefix = snapshot.prefix.clone().unwrap_or_else(|| format!("{}/", camera.id));
+        self.key_prefix(&at.key("prefix"), &prefix);
+        let possible = self.snapshots_possible(snapshot.to_s3, &at.key("to_s3"));
+        let wanted = snapshot.to_s3.unwrap_or(true) && possible;
+        wanted.then_some(SnapshotRoute { prefix, upload_crops: snapshot.upload_crops })
+    }
+
+    fn snapshots_possible(&mut self, asked: Option<bool>, at: &KeyPath) -> bool {
+        let bucket = self.written.publishers.s3_bucket.is_some();
+        let made = self.written.snapshots.enabled;
+        if asked == Some(true) && !bucket {
+            let remedy = "name one as `publishers.s3_bucket`, or remove `to_s3`";
+            self.problem(at, "true, but no S3 bucket is named", remedy);
+        } else if asked == Some(true) && !made {
+            let remedy = "write `enabled: true` under `snapshots`, or remove `to_s3`";
+            self.problem(at, "true, but `snapshots.enabled` is false", remedy);
+        }
+        bucket && made
+    }
+
+    fn key_prefix(&mut self, at: &KeyPath, prefix: &str) {
+        let climbs = prefix.split('/').any(|part| part == "." || part == "..");
+        if climbs || prefix.starts_with('/') && at.steps().len() > 2 {
+            let message = format!("{prefix:?} is no prefix of a key");
+            self.problem(at, message, "write it without a slash before it and without `.` and `..` as parts");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The configuration as meant: every default filled in, every name resolved. Only this can be built.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::decide::Rules;
+use crate::detect::{Device, ModelSpec};
+use crate::frame::CameraId;
+use crate::publish::{PublishSpec, Route};
+
+use super::files::ModelFiles;
+use super::written::{LogFormat, LogLevel};
+
+/// All that the service is to do.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The AWS region; `None`: as the AWS SDK finds it.
+    pub region: Option<String>,
+    /// The sinks.
+    pub publish: PublishSpec,
+    /// The first wait before a broken connection is tried again; it grows from there.
+    pub reconnect_delay: Duration,
+    /// How far a live camera may fall behind before it jumps to the newest frame.
+    pub max_behind: Duration,
+    /// Where models run.
+    pub device: Device,
+    /// What is logged.
+    pub log_level: LogLevel,
+    /// How; `None`: text on a terminal, else JSON.
+    pub log_format: Option<LogFormat>,
+    /// The enabled cameras, at least one, in the order of the file.
+    pub cameras: Vec<CameraSpec>,
+    /// The model files that the enabled cameras need.
+    pub files: ModelFiles,
+}
+
+/// One enabled camera.
+#[derive(Clone, Debug)]
+pub struct CameraSpec {
+    /// Its id, unique.
+    pub id: CameraId,
+    /// Its Kinesis video stream.
+    pub stream: String,
+    /// Where reading starts.
+    pub start: Start,
+    /// Frames to look at a second of media time; `None`: all.
+    pub fps_target: Option<f64>,
+    /// The enabled entries, at least one, in the order of the file.
+    pub pipeline: Vec<PipelineEntry>,
+    /// Where its events go.
+    pub route: Route,
+}
+
+/// A detector and what counts of what it sees.
+#[derive(Clone, Debug)]
+pub struct PipelineEntry {
+    /// What counts.
+    pub rules: Rules,
+    /// The model; entries that name the same model share it.
+    pub model: Arc<ModelSpec>,
+}
+
+/// Where reading a stream starts.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Start {
+    /// The newest footage (live mode).
+    Now,
+    /// The oldest footage that the stream keeps (catch-up mode until the newest is reached).
+    Earliest,
+    /// After the last footage that was dealt with, or NOW where there is none. In this version the position is kept in
+    /// memory: over reconnections, not over a restart.
+    #[default]
+    Checkpoint,
+}

@@ -1,0 +1,182 @@
+//! The configuration as written: the whole key tree, from which the JSON Schema is made.
+//!
+//! The schema says the names, types, ranges and patterns; `shape` holds a file against it, so that an editor and the program
+//! say the same. Two words of our own stand in it: `x-remedy` (how a value must look, for the message) and
+//! `x-not-in-this-version` (the key has a place but no effect yet, and is refused).
+
+mod camera;
+mod detector;
+mod model;
+mod publishers;
+mod roi;
+
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, Schema};
+use serde::{Deserialize, Serialize};
+
+pub use camera::{Camera, EventRouting, Motion, Playback, PlaybackMode, Routing, SnapshotRouting};
+pub use detector::{Alpr, Detector, DetectorType, MinBox, OcrEngine, PipelineEntry, TemporalConfirm};
+pub use model::{ClassList, Model};
+pub use publishers::{Publishers, Snapshots, SseName};
+pub use roi::{FilterName, Polygon, RoiSection, Shape, Units};
+
+/// A key that this version refuses.
+pub(super) const NOT_IN_THIS_VERSION: &str = "x-not-in-this-version";
+
+/// How a value must look, in words.
+pub(super) const REMEDY: &str = "x-remedy";
+
+/// Which cameras are read, what is looked for in them, and where the events go.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(title = "kvs-infer: cameras.yaml")]
+pub struct Config {
+    /// Amazon Web Services.
+    pub aws: Aws,
+    /// Where events and snapshots go. At least one of `kds_stream` (or a camera's `kds_stream_override`) and `local_dir` is needed.
+    pub publishers: Publishers,
+    /// The outbox and the positions in the streams, on disk.
+    #[schemars(transform = not_in_this_version)]
+    pub state: Option<State>,
+    /// How streams are read.
+    pub service: Service,
+    /// The pictures of events.
+    pub snapshots: Snapshots,
+    /// Models by name; a camera's `yolo_weights` names one of them, or a file.
+    pub models: BTreeMap<String, Model>,
+    /// Where models run: `auto` (CUDA where it works, else the CPU, saying why), `cpu`, `cuda` (the first GPU, or nothing), `cuda:N`.
+    #[schemars(regex(pattern = r"^(auto|cpu|cuda|cuda:[0-9]{1,2})$"), extend("x-remedy" = "write auto, cpu, cuda or cuda:N"))]
+    pub device: String,
+    /// What is logged. `LOG_LEVEL` beats it.
+    pub log_level: LogLevel,
+    /// How it is logged; absent: text on a terminal, else JSON.
+    pub log_format: Option<LogFormat>,
+    /// Metrics beside those on `/metrics`.
+    #[schemars(transform = not_in_this_version)]
+    pub metrics: Option<Metrics>,
+    /// The cameras, at least one of them enabled.
+    #[schemars(length(min = 1, max = 10000), extend("x-remedy" = "name at least one camera under `cameras`"))]
+    pub cameras: Vec<Camera>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            aws: Aws::default(),
+            publishers: Publishers::default(),
+            state: None,
+            service: Service::default(),
+            snapshots: Snapshots::default(),
+            models: BTreeMap::new(),
+            device: "auto".to_owned(),
+            log_level: LogLevel::default(),
+            log_format: None,
+            metrics: None,
+            cameras: Vec::new(),
+        }
+    }
+}
+
+/// Amazon Web Services.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Aws {
+    /// The region of the streams and the bucket; `AWS_REGION` beats it.
+    #[schemars(regex(pattern = r"^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}$"), example = &"ap-southeast-1",
+        extend("x-remedy" = "write a region such as ap-southeast-1"))]
+    pub region: Option<String>,
+}
+
+/// The outbox and the positions in the streams.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct State {
+    /// The folder of the outbox.
+    #[schemars(length(min = 1, max = 4096))]
+    pub dir: Option<String>,
+    /// What the outbox may take on disk: a number of bytes, or with KiB, MiB, GiB.
+    #[schemars(regex(pattern = r"^[0-9]+ ?([KMGT]iB)?$"), extend("x-remedy" = "write a size such as 2GiB"))]
+    pub max_bytes: Option<String>,
+    /// The DynamoDB table of shared positions.
+    #[schemars(length(min = 3, max = 255))]
+    pub ddb_table: Option<String>,
+}
+
+/// How streams are read.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Service {
+    /// The life of an HLS session, seconds.
+    #[schemars(transform = not_in_this_version, range(min = 300, max = 43200))]
+    pub hls_session_seconds: Option<u32>,
+    /// The first wait before a broken connection is tried again, seconds; it grows from there, with jitter.
+    #[schemars(range(min = 1, max = 300))]
+    pub reconnect_delay_seconds: u32,
+    /// How far a live camera may fall behind before it jumps to the newest footage and counts what it left out, seconds.
+    #[schemars(range(min = 5, max = 86400))]
+    pub max_behind_seconds: u32,
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self { hls_session_seconds: None, reconnect_delay_seconds: 5, max_behind_seconds: 60 }
+    }
+}
+
+/// Metrics beside those on `/metrics`.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// Whether CloudWatch metrics are written as log lines (embedded metric format).
+    pub emf: bool,
+}
+
+/// What is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Someone must act, or something is lost.
+    Error,
+    /// Also what went wrong and was recovered from.
+    Warn,
+    /// Also what happens now and then.
+    #[default]
+    Info,
+    /// Also what a person looking for a fault wants.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// The level's name, as a `tracing` filter knows it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// How it is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Marks a key that this version refuses.
+pub(super) fn not_in_this_version(schema: &mut Schema) {
+    let description = schema.get("description").and_then(|d| d.as_str()).unwrap_or_default();
+    let description = format!("Not in this version. {description}");
+    schema.insert("description".to_owned(), description.trim_end().into());
+    schema.insert(NOT_IN_THIS_VERSION.to_owned(), true.into());
+}

@@ -1,0 +1,86 @@
+//! `publishers` and `snapshots`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::publish::SnapshotFormat;
+
+use super::not_in_this_version;
+
+/// Where events and snapshots go.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Publishers {
+    /// The Kinesis data stream that events are put into, by name.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_.-]{1,128}$"), example = &"kvs-detection-events",
+        extend("x-remedy" = "write the stream's name: letters, digits, _ . and -, at most 128"))]
+    pub kds_stream: Option<String>,
+    /// The S3 bucket of the snapshots.
+    #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"), example = &"kvs-inference-snapshots",
+        extend("x-remedy" = "write the bucket's name only: 3 to 63 lower-case letters, digits, . and -"))]
+    pub s3_bucket: Option<String>,
+    /// Before every key in the bucket.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_./=-]{0,256}$"),
+        extend("x-remedy" = "use letters, digits and _ . / = - only, at most 256"))]
+    pub s3_prefix: String,
+    /// Server-side encryption of the snapshots in S3; its header is always sent.
+    pub s3_sse: SseName,
+    /// The KMS key (id, alias or ARN) for `s3_sse: aws:kms`; absent: the account's default key.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9:/_-]{1,2048}$"),
+        extend("x-remedy" = "write a key's id, alias (alias/...) or ARN"))]
+    pub s3_kms_key: Option<String>,
+    /// The DynamoDB table of event records.
+    #[schemars(transform = not_in_this_version, regex(pattern = r"^[A-Za-z0-9_.-]{3,255}$"))]
+    pub ddb_table: Option<String>,
+    /// Days after which DynamoDB removes a record.
+    #[schemars(transform = not_in_this_version, range(min = 1, max = 3650))]
+    pub ddb_ttl_days: Option<u32>,
+    /// The folder of the local sink: `events.jsonl` and `snapshots/`.
+    #[schemars(length(min = 1, max = 4096), extend("x-remedy" = "write the path of a folder"))]
+    pub local_dir: Option<String>,
+}
+
+impl Default for Publishers {
+    fn default() -> Self {
+        Self {
+            kds_stream: None,
+            s3_bucket: None,
+            s3_prefix: "snapshots".to_owned(),
+            s3_sse: SseName::Aes256,
+            s3_kms_key: None,
+            ddb_table: None,
+            ddb_ttl_days: None,
+            local_dir: None,
+        }
+    }
+}
+
+/// Server-side encryption.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum SseName {
+    /// Keys that S3 keeps.
+    #[serde(rename = "AES256")]
+    Aes256,
+    /// A key in KMS: `s3_kms_key`.
+    #[serde(rename = "aws:kms")]
+    AwsKms,
+}
+
+/// The pictures of events.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Snapshots {
+    /// Whether they are made.
+    pub enabled: bool,
+    /// JPEG quality, 1 (small) to 100 (good).
+    #[schemars(range(min = 1, max = 100))]
+    pub jpeg_quality: u8,
+    /// The file format.
+    pub image_format: SnapshotFormat,
+}
+
+impl Default for Snapshots {
+    fn default() -> Self {
+        Self { enabled: true, jpeg_quality: 90, image_format: SnapshotFormat::Jpg }
+    }
+}

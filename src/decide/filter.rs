@@ -1,0 +1,84 @@
+//! Which boxes count, and their rank.
+
+use std::sync::Arc;
+
+use super::{Look, Rules, roi};
+use crate::frame::{BBox, Detection};
+
+/// A box that the rules let through.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sighting {
+    /// The entry of the pipeline, as in [`Rules::detector`].
+    pub detector: Arc<str>,
+    /// The class name.
+    pub label: Arc<str>,
+    /// Confidence, 0..=1.
+    pub conf: f32,
+    /// Where, in frame px.
+    pub bbox: BBox,
+    /// Names of the zones that it is in.
+    pub zones: Vec<String>,
+    /// Its place among the boxes of this frame, entry and label, from 0, by left, top, right, bottom edge.
+    pub rank: u32,
+    /// Whether it belongs to a thing that has been reported, with this frame or before.
+    pub reported: bool,
+}
+
+/// The boxes that count, sorted by label and position, with their ranks.
+pub(super) fn sightings(look: &Look<'_>, frame_px: (u32, u32)) -> Vec<Sighting> {
+    let detector: Arc<str> = look.rules.detector.as_str().into();
+    let mut sightings: Vec<Sighting> = look
+        .detections
+        .iter()
+        .filter(|detection| counts(look.rules, detection))
+        .filter_map(|detection| in_zones(look.rules, &detector, detection, frame_px))
+        .collect();
+    sightings.sort_by(|a, b| a.label.cmp(&b.label).then_with(|| by_position(a, b)));
+    rank(&mut sightings);
+    sightings
+}
+
+fn counts(rules: &Rules, detection: &Detection) -> bool {
+    let bbox = &detection.bbox;
+    let finite = [bbox.x1, bbox.y1, bbox.x2, bbox.y2].iter().all(|edge| edge.is_finite());
+    let listed = rules.classes.as_ref().is_none_or(|classes| classes.contains(&detection.label));
+    let (width, height) = rules.min_box.unwrap_or((0.0, 0.0));
+    let large = bbox.x2 - bbox.x1 >= width && bbox.y2 - bbox.y1 >= height;
+    detection.conf >= rules.thresholds.conf && finite && listed && large
+}
+
+fn in_zones(
+    rules: &Rules,
+    detector: &Arc<str>,
+    detection: &Detection,
+    frame_px: (u32, u32),
+) -> Option<Sighting> {
+    let zones = rules.roi.as_ref().map(|roi| roi::zones_of(roi, &detection.bbox, frame_px));
+    if zones.as_ref().is_some_and(Vec::is_empty) {
+        return None;
+    }
+    Some(Sighting {
+        detector: Arc::clone(detector),
+        label: Arc::clone(&detection.label),
+        conf: detection.conf,
+        bbox: detection.bbox,
+        zones: zones.unwrap_or_default(),
+        rank: 0,
+        reported: false,
+    })
+}
+
+fn by_position(a: &Sighting, b: &Sighting) -> std::cmp::Ordering {
+    let key = |s: &Sighting| [s.bbox.x1, s.bbox.y1, s.bbox.x2, s.bbox.y2, s.conf];
+    let pairs = key(a).into_iter().zip(key(b));
+    pairs.map(|(a, b)| a.total_cmp(&b)).find(|order| order.is_ne()).unwrap_or(std::cmp::Ordering::Equal)
+}
+
+/// Numbers the boxes of each label from 0; equal labels stand together.
+fn rank(sightings: &mut [Sighting]) {
+    for group in sightings.chunk_by_mut(|a, b| a.label == b.label) {
+        for (sighting, rank) in group.iter_mut().zip(0..) {
+            sighting.rank = rank;
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Tables for every rule, and properties over random films.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::detect::Thresholds;
+use crate::frame::{BBox, Phase, TimeSource};
+
+const START_MS: i64 = 1_700_000_000_000;
+
+fn rules() -> Rules {
+    Rules {
+        detector: "objects".into(),
+        kind: "objects".into(),
+        thresholds: Thresholds { conf: 0.5, nms_iou: 0.5 },
+        classes: None,
+        min_box: None,
+        roi: None,
+        confirm: Confirm { frames: 1, window: 1, iou_threshold: 0.3 },
+        cooldown_ms: 5_000,
+    }
+}
+
+fn confirmed_by(frames: u32, window: u32) -> Rules {
+    Rules { confirm: Confirm { frames, window, iou_threshold: 0.3 }, ..rules() }
+}
+
+fn seen(label: &str, conf: f32, (x, y, w, h): (f32, f32, f32, f32)) -> Detection {
+    Detection { label: label.into(), conf, bbox: BBox { x1: x, y1: y, x2: x + w, y2: y + h } }
+}
+
+fn person(x: f32) -> Detection {
+    seen("person", 0.9, (x, 100.0, 50.0, 100.0))
+}
+
+fn model() -> ModelId {
+    ModelId { name: "street".into(), sha256: "00".into() }
+}
+
+/// Decides one frame a fragment, at `at_ms` after the start.
+fn at(state: &mut State, rules: &Rules, at_ms: i64, detections: &[Detection]) -> Outcome {
+    let camera = CameraId::new("front");
+    let media = MediaMs(START_MS + at_ms);
+    let fragment =
+        Fragment { number: format!("9{}", media.0).into(), producer_ms: Some(media.0), server_ms: Some(7) };
+    let facts = FrameFacts {
+        camera: &camera,
+        stream: "front-stream",
+        fragment: &fragment,
+        index: 4,
+        media,
+        size_px: (640, 360),
+    };
+    decide(state, &facts, &[Look { rules, model: &model(), detections }])
+}
+
+/// At which ms an event came, of looks `(ms, what was seen)`.
+fn reported_at(rules: &Rules, looks: &[(i64, Vec<Detection>)]) -> Vec<i64> {
+    let mut state = State::default();
+    looks
+        .iter()
+        .flat_map(|(ms, detections)| vec![*ms; at(&mut state, rules, *ms, detections).events.len()])
+        .collect()
+}
+
+#[test]
+fn a_record_says_what_and_where() {
+    let zone = Zone { name: "door".into(), points: vec![(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)] };
+    let roi = Roi { zones: vec![zone], filter: RoiFilter::All, normalized: true };
+    let mut state = State::default();
+    let detection = seen("person", 0.876_543, (10.04, 20.06, 30.0, 40.5));
+    let event = at(&mut state, &Rules { roi: Some(roi), ..rules() }, 0, &[detection]).events.remove(0);
+    assert_eq!(event.event_id.len(), 32);
+    assert_eq!(event.extras_incident(), event.event_id);
+    assert_eq!((event.seq, event.schema.as_str()), (1, "1"));
+    assert_eq!(event.producer, format!("kvs-infer/{}", env!("CARGO_PKG_VERSION")));
+    assert_eq!((event.camera_id.as_str(), event.payload.camera_id.as_str()), ("front", "front"));
+    assert_eq!(event.payload.bbox, [10.0, 20.1, 40.0, 60.6]);
+    assert_eq!((event.payload.conf, event.payload.ts_ms), (0.8765, START_MS));
+    let extras = event.payload.extras;
+    assert_eq!((extras.phase, extras.time_source), (Phase::Start, TimeSource::Producer));
+    assert_eq!((extras.frame_index, extras.frame_width, extras.frame_height), (4, 640, 360));
+    assert_eq!((extras.producer_ts_ms, extras.server_ts_ms), (Some(START_MS), Some(7)));
+    assert_eq!((extras.zones, extras.model, extras.snapshot), (vec!["door".to_owned()], model(), None));
+}
+
+impl Event {
+    fn extras_incident(&self) -> String {
+        self.payload.extras.incident_id.clone()
+    }
+}
+
+#[test]
+fn what_counts_by_table() {
+    let zone =
+        Zone { name: "left".into(), points: vec![(0.0, 0.0), (320.0, 0.0), (320.0, 360.0), (0.0, 360.0)] };
+    let roi = Roi { zones: vec![zone], filter: RoiFilter::Center, normalized: false };
+    let small = (0.0, 0.0, 19.0, 40.0);
+    let table = [
+        ("sure enough", rules(), seen("person", 0.5, (0.0, 0.0, 20.0, 40.0)), 1),
+        ("not sure enough", rules(), seen("person", 0.49, (0.0, 0.0, 20.0, 40.0)), 0),
+        ("no number", rules(), seen("person", f32::NAN, (0.0, 0.0, 20.0, 40.0)), 0),
+        ("no place", rules(), seen("person", 0.9, (f32::NAN, 0.0, 20.0, 40.0)), 0),
+        ("listed", Rules { classes: Some(vec!["person".into()]), ..rules() }, person(0.0), 1),
+        ("not listed", Rules { classes: Some(vec!["gun".into()]), ..rules() }, person(0.0), 0),
+        ("large enough", Rules { min_box: Some((50.0, 100.0)), ..rules() }, person(0.0), 1),
+        ("too narrow", Rules { min_box: Some((20.0, 1.0)), ..rules() }, seen("person", 0.9, small), 0),
+        ("too low", Rules { min_box: Some((1.0, 41.0)), ..rules() }, seen("person", 0.9, small), 0),
+        ("in the zone", Rules { roi: Some(roi.clone()), ..rules() }, person(100.0), 1),
+        ("outside the zone", Rules { roi: Some(roi), ..rules() }, person(400.0), 0),
+    ];
+    for (name, rules, detection, expected) in table {
+        let outcome = at(&mut State::default(), &rules, 0, &[detection]);
+        assert_eq!((outcome.events.len(), outcome.sightings.len()), (expected, expected), "{name}");
+    }
+}
+
+#[test]
+fn confirmation_by_table() {
+    let (yes, no) = (|x: f32| vec![person(x)], Vec::new);
+    let knife = || vec![seen("knife", 0.9, (0.0, 100.0, 50.0, 100.0))];
+    let table = [
+        ("at once", confirmed_by(1, 1), vec![yes(0.0), yes(0.0)], vec![0]),
+        ("three in a row", confirmed_by(3, 3), vec![yes(0.0), yes(0.0), yes(0.0), yes(0.0)], vec![400]),
+        ("two of three", confirmed_by(2, 3), vec![yes(0.0), no(), yes(0.0)], vec![400]),
+        ("two, too far apart", confirmed_by(2, 2), vec![yes(0.0), no(), yes(0.0)], vec![]),
+        ("it slides", confirmed_by(3, 3), vec![yes(0.0), yes(20.0), yes(40.0)], vec![400]),
+        ("it jumps", confirmed_by(2, 3), vec![yes(0.0), yes(60.0), yes(120.0)], vec![]),
+        ("another label", confirmed_by(2, 2), vec![yes(0.0), knife()], vec![]),
+        ("two at once", confirmed_by(1, 1), vec![vec![person(0.0), person(200.0)]], vec![0, 0]),
+    ];
+    for (name, rules, looks, expected) in table {
+        let looks: Vec<_> = (0..).step_by(200).zip(looks).collect();
+        assert_eq!(reported_at(&rules, &looks), expected, "{name}");
+    }
+}
+
+#[test]
+fn dedup_by_table() {
+    let yes = |ms: i64, x: f32| (ms, vec![person(x)]);
+    let no = |ms: i64| (ms, Vec::new());
+    let none = Rules { cooldown_ms: 0, ..rules() };
+    let slow: Vec<_> = (0..100_u8).map(|i| yes(i64::from(i) * 200, f32::from(i) * 5.0)).collect();
+    let rare: Vec<_> = (0..20).map(|i| yes(i * 9_000, 0.0)).collect();
+    let table = [
+        ("slow motion is one thing", rules(), slow, vec![0]),
+        ("in sight at every look, looks rarer than the cool-down", rules(), rare, vec![0]),
+        ("back within the cool-down", rules(), vec![yes(0, 0.0), no(200), yes(4_999, 0.0)], vec![0]),
+        ("back after the cool-down", rules(), vec![yes(0, 0.0), no(200), yes(5_000, 0.0)], vec![0, 5_000]),
+        (
+            "no cool-down",
+            none.clone(),
+            vec![yes(0, 0.0), yes(200, 0.0), no(400), yes(600, 0.0)],
+            vec![0, 600],
+        ),
+        ("nobody looked for long", rules(), vec![yes(0, 0.0), yes(60_000, 0.0)], vec![0, 60_000]),
+        ("it jumps near by", rules(), vec![yes(0, 0.0), yes(200, 60.0), yes(400, 120.0)], vec![0]),
+        ("it jumps far", rules(), vec![yes(0, 0.0), yes(200, 300.0)], vec![0, 200]),
+        ("it jumps near by, no cool-down", none, vec![yes(0, 0.0), yes(200, 60.0)], vec![0, 200]),
+    ];
+    for (name, rules, looks, expected) in table {
+        assert_eq!(reported_at(&rules, &looks), expected, "{name}");
+    }
+}
+
+#[test]
+fn time_that_goes_back_does_not_wedge() {
+    let hour_ms = 3_600_000;
+    let yes = |ms: i64| (ms, vec![person(0.0)]);
+    let no = |ms: i64| (ms, Vec::new());
+    let table = [
+        ("hours: new footage", vec![yes(0), yes(-hour_ms), yes(200 - hour_ms)], vec![0, -hour_ms]),
+        ("a little: stands still", vec![yes(10_000), yes(5_000), yes(5_200)], vec![10_000]),
+        ("a little, then out of sight", vec![yes(9_000), no(0), no(200), yes(5_000)], vec![9_000, 5_000]),
+        ("candidates too", vec![yes(i64::MAX / 2), yes(0), yes(200)], vec![i64::MAX / 2, 0]),
+    ];
+    for (name, looks, expected) in table {
+        assert_eq!(reported_at(&rules(), &looks), expected, "{name}");
+    }
+    let candidates = [yes(0), yes(-hour_ms), yes(200 - hour_ms)];
+    assert_eq!(reported_at(&confirmed_by(2, 2), &candidates), [200 - hour_ms]);
+}
+
+#[test]
+fn extreme_times_do_not_overflow() {
+    let mut state = State::default();
+    let mut events = 0;
+    for ms in [i64::MIN, i64::MAX - START_MS, 0, i64::MIN, i64::MAX - START_MS] {
+        events += at(&mut state, &rules(), ms, &[person(0.0)]).events.len();
+    }
+    assert_eq!(events, 5);
+}
+
+#[test]
+fn the_state_is_bounded() {
+    let mut state = State::default();
+    let crowd = |shift: f32| -> Vec<Detection> {
+        (0..400_u16).map(|i| seen("person", 0.9, (f32::from(i) * 20.0, shift, 10.0, 10.0))).collect()
+    };
+    for look in 0..5_u8 {
+        let _ = at(&mut state, &rules(), i64::from(look) * 200, &crowd(f32::from(look) * 100.0));
+    }
+    let bytes = serde_json::to_vec(&state).unwrap().len();
+    assert!(bytes < 256 * 200, "{bytes} bytes");
+}
+
+#[test]
+fn a_state_of_another_version_is_refused() {
+    let text = serde_json::to_string(&State::default()).unwrap().replace("\"version\":1", "\"version\":2");
+    let error = serde_json::from_str::<State>(&text).unwrap_err().to_string();
+    assert!(error.contains("version 2, this program reads 1"), "{error}");
+}
+
+#[test]
+fn ranks_follow_positions_and_not_the_order_of_detections() {
+    let detections = [person(300.0), person(0.0), seen("car", 0.9, (500.0, 0.0, 50.0, 50.0))];
+    let reversed: Vec<_> = detections.iter().rev().cloned().collect();
+    let one = at(&mut State::default(), &rules(), 0, &detections);
+    let other = at(&mut State::default(), &rules(), 0, &reversed);
+    assert_eq!(one, other);
+    let ranks: Vec<_> = one.sightings.iter().map(|s| (&*s.label, s.rank, s.bbox.x1)).collect();
+    assert_eq!(ranks, [("car", 0, 500.0), ("person", 0, 0.0), ("person", 1, 300.0)]);
+    let ids: std::collections::BTreeSet<_> = one.events.iter().map(|e| &e.event_id).collect();
+    assert_eq!(ids.len(), 3);
+}
+
+#[test]
+fn entries_do_not_mix() {
+    let (first, second) = (rules(), Rules { detector: "objects#2".into(), ..rules() });
+    let mut state = State::default();
+    let one = at(&mut state, &first, 0, &[person(0.0)]).events;
+    let two = at(&mut state, &second, 0, &[person(0.0)]).events;
+    assert_ne!(one[0].event_id, two[0].event_id);
+    assert_eq!((one[0].seq, two[0].seq, state.seq()), (1, 2, 2));
+}
+
+/// A film: steps of time, and what is seen.
+fn film() -> impl Strategy<Value = Vec<(i64, Vec<Detection>)>> {
+    let detection = (0..3_usize, 0.3..1.0_f32, 0.0..600.0_f32, 0.0..300.0_f32)
+        .prop_map(|(label, conf, x, y)| seen(["person", "car", "gun"][label], conf, (x, y, 60.0, 80.0)));
+    let step_ms = prop_oneof![8 => 1..500_i64, 1 => 500..20_000_i64, 1 => -20_000..0_i64];
+    let look = (step_ms, proptest::collection::vec(detection, 0..6));
+    proptest::collection::vec(look, 1..60).prop_map(|looks| {
+        let mut now_ms = 0;
+        let at = |(step_ms, seen)| {
+            now_ms += step_ms;
+            (now_ms, seen)
+        };
+        looks.into_iter().map(at).collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_state_written_and_read_back_goes_on_the_same(film in film(), frames in 1..4_u32) {
+        let rules = confirmed_by(frames, 5);
+        let (mut kept, mut stored) = (State::default(), State::default());
+        for (ms, detections) in &film {
+            let bytes = serde_json::to_vec(&stored).unwrap();
+            stored = serde_json::from_slice(&bytes).unwrap();
+            let (a, b) = (at(&mut kept, &rules, *ms, detections), at(&mut stored, &rules, *ms, detections));
+            prop_assert_eq!(a, b);
+        }
+        prop_assert_eq!(kept, stored);
+    }
+
+    #[test]
+    fn records_are_numbered_without_gaps(film in film()) {
+        let mut state = State::default();
+        let mut seqs = Vec::new();
+        for (ms, detections) in &film {
+            seqs.extend(at(&mut state, &rules(), *ms, detections).events.iter().map(|e| e.seq));
+        }
+        prop_assert_eq!(seqs.clone(), (1..=seqs.len() as u64).collect::<Vec<_>>());
+    }
+
+    /// The slow twin of confirmation, for one thing that never moves: count the looks by hand.
+    #[test]
+    fn confirmation_equals_counting(looks in proptest::collection::vec(any::<bool>(), 1..80), frames in 1..5_u32, extra in 0..4_u32) {
+        let window = frames + extra;
+        let film: Vec<_> = (0..).zip(&looks).map(|(i, &seen)| (i, if seen { vec![person(0.0)] } else { vec![] })).collect();
+        let enough = |end: usize| {
+            let from = (end + 1).saturating_sub(window as usize);
+            looks[end] && looks[from..=end].iter().filter(|&&seen| seen).count() >= frames as usize
+        };
+        let expected: Vec<i64> = (0..looks.len()).find(|&end| enough(end)).map(|i| i as i64).into_iter().collect();
+        prop_assert_eq!(reported_at(&confirmed_by(frames, window), &film), expected);
+    }
+}

@@ -1,0 +1,86 @@
+//! The two places where FFmpeg is reached past its safe wrapper: opening a decoder, and the bounds of a frame.
+#![expect(
+    unsafe_code,
+    reason = "the wrapper has no way to set extradata and limits, nor to see a frame's buffers"
+)]
+
+use std::sync::OnceLock;
+
+use ffmpeg_next::codec::{self, Context};
+use ffmpeg_next::{decoder, ffi, frame};
+
+use crate::frame::{Codec, VideoTrack};
+
+/// The largest picture of level 6.2 of H.264 and H.265, px; a hostile header asks for no more memory than that.
+const MAX_PICTURE_PX: i64 = 8192 * 4352;
+
+/// A decoder for `track`, on the calling thread alone. FFmpeg's own log is silenced: what matters comes as an error.
+pub(super) fn open(track: &VideoTrack) -> Result<decoder::Video, ffmpeg_next::Error> {
+    set_up()?;
+    let id = match track.codec {
+        Codec::H264 => codec::Id::H264,
+        Codec::H265 => codec::Id::HEVC,
+    };
+    let codec = decoder::find(id).ok_or(ffmpeg_next::Error::DecoderNotFound)?;
+    let mut context = Context::new_with_codec(codec);
+    set_extradata(&mut context, &track.codec_private)?;
+    context.set_threading(codec::threading::Config::count(1));
+    context.set_flags(codec::Flags::LOW_DELAY);
+    let mut decoder = context.decoder();
+    // The H.265 decoder says nothing of a broken slice unless told to explode; the H.264 decoder flags the frame, and
+    // would refuse streams with small faults in their reference marking if told so.
+    if track.codec == Codec::H265 {
+        decoder.check(decoder::Check::EXPLODE);
+    }
+    decoder.open_as(codec)?.video()
+}
+
+/// Once: the texts of FFmpeg's errors, which are kept in writable memory, and the silence of its log.
+fn set_up() -> Result<(), ffmpeg_next::Error> {
+    static DONE: OnceLock<Result<(), ffmpeg_next::Error>> = OnceLock::new();
+    *DONE.get_or_init(|| {
+        ffmpeg_next::log::set_level(ffmpeg_next::log::Level::Fatal);
+        ffmpeg_next::init()
+    })
+}
+
+fn set_extradata(context: &mut Context, extradata: &[u8]) -> Result<(), ffmpeg_next::Error> {
+    let no_memory = ffmpeg_next::Error::Other { errno: ffmpeg_next::error::ENOMEM };
+    let size = i32::try_from(extradata.len()).map_err(|_| no_memory)?;
+    let padded = extradata.len() + ffi::AV_INPUT_BUFFER_PADDING_SIZE as usize;
+    // SAFETY: `padded` zeroed bytes, of which the first `extradata.len()` are written; the context is ours, not yet open,
+    // has no extradata, and frees them (av_free) with itself.
+    unsafe {
+        let raw = context.as_mut_ptr();
+        let bytes = ffi::av_mallocz(padded).cast::<u8>();
+        if raw.is_null() || bytes.is_null() {
+            ffi::av_free(bytes.cast());
+            return Err(no_memory);
+        }
+        std::ptr::copy_nonoverlapping(extradata.as_ptr(), bytes, extradata.len());
+        (*raw).extradata = bytes;
+        (*raw).extradata_size = size;
+        (*raw).max_pixels = MAX_PICTURE_PX;
+    }
+    Ok(())
+}
+
+/// Whether the first three planes of `frame` lie top-down in its buffers, `stride x rows` bytes each, so that
+/// [`frame::Video::data`] may be asked for them.
+pub(super) fn planes_lie_in_buffers(frame: &frame::Video, rows: [u32; 3]) -> bool {
+    (0..3).all(|plane| plane_lies_in_a_buffer(frame, plane, rows[plane] as usize))
+}
+
+fn plane_lies_in_a_buffer(frame: &frame::Video, plane: usize, rows: usize) -> bool {
+    // SAFETY: the frame is alive and borrowed; only its fields and those of the buffers that it holds are read.
+    let (start, stride, buffers) = unsafe {
+        let raw = &*frame.as_ptr();
+        let buffers = raw.buf.map(|buffer| buffer.as_ref().map(|buffer| (buffer.data as usize, buffer.size)));
+        (raw.data[plane] as usize, raw.linesize[plane], buffers)
+    };
+    let Some(stride) = usize::try_from(stride).ok().filter(|stride| *stride > 0 && start > 0) else {
+        return false;
+    };
+    let holds = |&(data, size): &(usize, usize)| data <= start && start + stride * rows <= data + size;
+    buffers.iter().flatten().any(holds)
+}

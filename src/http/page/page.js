@@ -1,0 +1,376 @@
+"use strict";
+
+const POLL_MS = 1000;
+const PICTURE_MS = 250;
+const EVENTS_SHOWN = 200;
+const byId = (id) => document.getElementById(id);
+const count = new Intl.NumberFormat("en").format;
+
+/* Words. Everything from the service goes in as text, never as markup. */
+
+function span(ms) {
+  if (ms === null || ms === undefined) return "–";
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  if (ms < 10_000) return `${(ms / 1000).toFixed(1)} s`;
+  if (ms < 120_000) return `${Math.round(ms / 1000)} s`;
+  if (ms < 7_200_000) return `${Math.round(ms / 60_000)} min`;
+  if (ms < 172_800_000) return `${Math.round(ms / 3_600_000)} h`;
+  return `${Math.round(ms / 86_400_000)} d`;
+}
+
+/** Whole seconds: for what counts while one looks. */
+function age(ms) {
+  return ms === null || ms >= 120_000 ? span(ms) : `${Math.floor(ms / 1000)} s`;
+}
+
+function chipOf(camera) {
+  if (camera.error) return camera.state === "connecting" ? ["Reconnecting", "bad"] : ["Down", "bad"];
+  if (camera.state === "connecting") return ["Connecting", "busy"];
+  if (camera.state === "waiting") return ["No footage", "warn"];
+  return camera.mode === "catch_up" ? ["Catching up", "busy"] : ["Live", "ok"];
+}
+
+function noticeOf(camera) {
+  if (camera.error) {
+    const retry = camera.retry_in_ms === null ? "" : ` Retry in ${age(camera.retry_in_ms + 999)}.`;
+    const now = camera.state === "connecting" ? " Trying again now." : retry;
+    return [`Camera down for ${age(camera.error_for_ms)}`, `${sentence(camera.error)}${now}`];
+  }
+  if (camera.state === "connecting") return ["Connecting", `Asking for stream ${camera.stream}.`];
+  if (camera.state === "waiting") {
+    return ["No footage", `Connected; the camera has sent nothing for ${age(camera.state_for_ms)}.`];
+  }
+  return camera.last_frame_ts_ms === null ? ["Footage comes", "The first picture is on its way."] : null;
+}
+
+const sentence = (text) => (/[.!?]$/.test(text) ? text : `${text}.`);
+const dropped = (camera) => Object.values(camera.frames.dropped).reduce((sum, n) => sum + n, 0);
+
+/* Elements. */
+
+function element(tag, attributes, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+function setText(target, text) {
+  if (target.textContent !== text) target.textContent = text;
+}
+
+function setTone(target, tone) {
+  if (target.dataset.tone !== tone) target.dataset.tone = tone;
+}
+
+function setNotice(target, lines) {
+  const text = lines ? lines.join("\n") : "";
+  if (target.dataset.text === text) return;
+  target.dataset.text = text;
+  target.replaceChildren(...(lines ? [element("b", {}, lines[0]), element("span", {}, lines[1])] : []));
+}
+
+/* A live picture: asked for again and again, only while somebody can see it. */
+
+class LivePicture {
+  constructor(screen) {
+    this.screen = screen;
+    this.img = screen.querySelector("img");
+    this.camera = null;
+    this.seen = false;
+    this.running = false;
+    this.etag = null;
+  }
+
+  show(camera) {
+    if (this.camera?.id !== camera.id) this.clear();
+    this.camera = camera;
+    this.img.alt = `Live picture of ${camera.id}`;
+    const notice = noticeOf(camera);
+    this.screen.classList.toggle("stale", notice !== null);
+    setNotice(this.screen.querySelector(".notice"), notice);
+    this.run();
+  }
+
+  see(seen) {
+    this.seen = seen;
+    this.run();
+  }
+
+  clear() {
+    this.etag = null;
+    this.img.hidden = true;
+    if (this.img.src) URL.revokeObjectURL(this.img.src);
+    this.img.removeAttribute("src");
+  }
+
+  get wanted() {
+    return this.seen && !document.hidden && this.camera !== null && this.camera.last_frame_ts_ms !== null;
+  }
+
+  async run() {
+    if (this.running) return;
+    this.running = true;
+    while (this.wanted) {
+      const begun = performance.now();
+      await this.fetchOnce().catch(() => {});
+      const idle = this.camera?.state === "streaming" ? PICTURE_MS : POLL_MS;
+      await new Promise((wake) => setTimeout(wake, Math.max(20, idle - (performance.now() - begun))));
+    }
+    this.running = false;
+  }
+
+  async fetchOnce() {
+    const id = this.camera.id;
+    const width = Math.ceil(this.screen.clientWidth * Math.min(window.devicePixelRatio || 1, 2));
+    const headers = this.etag ? { "If-None-Match": this.etag } : {};
+    const path = `/api/cameras/${encodeURIComponent(id)}/snapshot.jpg?w=${width}`;
+    const reply = await fetch(path, { headers, cache: "no-store" });
+    if (reply.status !== 200) return;
+    const url = URL.createObjectURL(await reply.blob());
+    const next = new Image();
+    next.src = url;
+    await next.decode().catch(() => {});
+    if (this.camera?.id !== id) return URL.revokeObjectURL(url);
+    const before = this.img.src;
+    this.etag = reply.headers.get("ETag");
+    this.img.src = url;
+    this.img.hidden = false;
+    this.img.dataset.version = this.etag ?? "";
+    if (before) URL.revokeObjectURL(before);
+  }
+}
+
+/* Cameras. */
+
+const cards = new Map();
+const sight = new IntersectionObserver((entries) => {
+  for (const entry of entries) cards.get(entry.target.dataset.camera)?.picture.see(entry.isIntersecting);
+});
+
+function cardOf(id) {
+  const card = byId("card").content.firstElementChild.cloneNode(true);
+  const screen = card.querySelector(".screen");
+  const made = { card, picture: new LivePicture(screen) };
+  screen.dataset.camera = id;
+  screen.setAttribute("aria-label", `Enlarge ${id}`);
+  screen.addEventListener("click", () => enlarge(id));
+  cards.set(id, made);
+  byId("cameras").append(card);
+  sight.observe(screen);
+  return made;
+}
+
+function showCamera(camera) {
+  const { card, picture } = cards.get(camera.id) ?? cardOf(camera.id);
+  card.dataset.id = camera.id;
+  setText(card.querySelector("h3"), camera.id);
+  setText(card.querySelector(".stream"), camera.stream);
+  showChip(card.querySelector(".chip"), camera);
+  const number = (name, text, warn) => {
+    const target = card.querySelector(`[data-is=${name}]`);
+    setText(target, text);
+    target.classList.toggle("warn", Boolean(warn));
+  };
+  number("fps", camera.fps.toFixed(1));
+  number("behind", span(camera.behind_ms), camera.mode === "live" && camera.behind_ms > 5000);
+  number("dropped", count(dropped(camera)));
+  number("events", count(camera.events));
+  picture.show(camera);
+}
+
+function showChip(chip, camera) {
+  const [words, tone] = chipOf(camera);
+  setText(chip, words);
+  setTone(chip, tone);
+}
+
+/* One camera, large. */
+
+const dialog = byId("large");
+const large = { id: null, picture: new LivePicture(dialog.querySelector(".screen")) };
+
+function enlarge(id) {
+  large.id = id;
+  showLarge();
+  dialog.showModal();
+  large.picture.see(true);
+}
+
+function showLarge() {
+  const camera = state.cameras.find((one) => one.id === large.id);
+  if (!camera) return;
+  setText(byId("large-title"), camera.id);
+  showChip(dialog.querySelector(".chip"), camera);
+  large.picture.show(camera);
+  const rows = detailsOf(camera).map(([name, value, wide]) =>
+    element("div", wide ? { class: "wide" } : {}, element("dt", {}, name), element("dd", {}, value)));
+  dialog.querySelector(".details").replaceChildren(...rows);
+}
+
+function detailsOf(camera) {
+  const size = camera.width_px === null ? "–" : `${camera.width_px} × ${camera.height_px}`;
+  const lost = Object.entries(camera.frames.dropped).map(([why, n]) => `${why.replaceAll("_", " ")}: ${count(n)}`);
+  const rows = [
+    ["Stream", camera.stream], ["Picture", size], ["Frames/s looked at", camera.fps.toFixed(1)],
+    ["Behind live", span(camera.behind_ms)], ["Frames read", count(camera.frames.read)],
+    ["Decoded", count(camera.frames.decoded)], ["Picked", count(camera.frames.sampled)],
+    ["Looked at", count(camera.frames.inferred)], ["Dropped", lost.join(", ") || "0"],
+    ["Events", count(camera.events)], ["Fragments", count(camera.fragments)],
+    ["Reconnects", count(camera.reconnects)], ["Footage skipped", camera.skipped_ms ? span(camera.skipped_ms) : "none"],
+  ];
+  if (camera.last_error) rows.push([camera.error ? "Error" : "Last error", camera.last_error, true]);
+  return rows;
+}
+
+dialog.querySelector(".close").addEventListener("click", () => dialog.close());
+dialog.addEventListener("click", (click) => click.target === dialog && dialog.close());
+dialog.addEventListener("close", () => {
+  large.id = null;
+  large.picture.see(false);
+});
+
+/* Health, sinks, models. */
+
+const state = { cameras: [] };
+const TONES = { ok: ["All well", "ok"], degraded: ["Degraded", "warn"], failed: ["Needs a restart", "bad"] };
+const PHASES = { starting: ["Starting", "busy"], stopping: ["Stopping", "busy"] };
+
+function showHealth(health, readiness) {
+  const [words, tone] = (health.status !== "failed" && PHASES[readiness]) || TONES[health.status];
+  setTone(byId("health"), tone);
+  setText(byId("health").querySelector("span"), words);
+  showReasons(health.reasons, health.status === "failed" ? "bad" : "warn");
+}
+
+function showReasons(reasons, tone) {
+  const target = byId("reasons");
+  target.hidden = reasons.length === 0;
+  setTone(target, tone);
+  const shown = reasons.slice(0, 5);
+  if (reasons.length > shown.length) shown.push(`and ${reasons.length - shown.length} more`);
+  target.firstElementChild.replaceChildren(...shown.map((reason) => element("li", {}, reason)));
+}
+
+function showSummary(overview) {
+  const live = overview.cameras.filter((camera) => camera.state === "streaming").length;
+  const cameras = `${live} of ${overview.cameras.length} cameras streaming`;
+  setText(byId("summary"), `${cameras} · up ${age(overview.uptime_s * 1000)} · version ${overview.version}`);
+}
+
+function sinkRow(sink) {
+  const parts = [`${count(sink.delivered)} delivered`];
+  if (sink.queued) parts.push(`${count(sink.queued)} waiting`);
+  if (sink.failed) parts.push(`${count(sink.failed)} failed`);
+  const row = element("li", {},
+    element("i", { class: "dot", "data-tone": sink.ok ? "ok" : "bad" }),
+    element("b", {}, sink.name), element("small", {}, parts.join(" · ")));
+  if (!sink.ok) row.append(element("p", { class: "why" }, `Failing for ${age(sink.failing_for_ms)}: ${sink.reason ?? "no reason given"}`));
+  return row;
+}
+
+function modelRow(model) {
+  const about = [model.layout, `${model.input_px[0]} × ${model.input_px[1]}`, `${count(model.classes)} classes`];
+  return element("li", {},
+    element("i", { class: "dot", "data-tone": "ok" }), element("b", {}, model.name),
+    element("small", {}, [...about, model.device, `warm in ${span(model.warm_up_ms)}`].join(" · ")));
+}
+
+function showStrip(id, rows, none) {
+  byId(id).replaceChildren(...(rows.length ? rows : [element("li", { class: "none" }, none)]));
+}
+
+/* The round: once a second while the page is seen. */
+
+async function ask(path) {
+  const reply = await fetch(path, { cache: "no-store" });
+  if (reply.status === 401 || reply.status === 403) location.reload();
+  return reply.json();
+}
+
+async function round() {
+  const [overview, health] = await Promise.all([ask("/api/cameras"), ask("/healthz")]);
+  state.cameras = overview.cameras;
+  showHealth(health, overview.readiness);
+  showSummary(overview);
+  overview.cameras.forEach(showCamera);
+  byId("no-cameras").hidden = overview.cameras.length > 0;
+  showStrip("sinks", overview.sinks.map(sinkRow), "No sink is configured.");
+  showStrip("models", overview.models.map(modelRow), "No model is loaded yet.");
+  if (large.id !== null) showLarge();
+}
+
+function lost() {
+  setTone(byId("health"), "bad");
+  setText(byId("health").querySelector("span"), "No contact");
+  showReasons(["The service does not answer. Trying again."], "bad");
+  for (const { card } of cards.values()) card.querySelector(".screen").classList.add("stale");
+}
+
+async function poll() {
+  for (;;) {
+    if (!document.hidden) await round().catch(lost);
+    await new Promise((wake) => setTimeout(wake, POLL_MS));
+  }
+}
+
+document.addEventListener("visibilitychange", () => {
+  for (const { picture } of cards.values()) picture.run();
+  large.picture.run();
+});
+
+/* Events: first those that were kept, then, after the message "live", each as it comes. */
+
+const shownEvents = new Set();
+let live = false;
+
+function showEvent(event) {
+  if (shownEvents.has(event.event_id)) return;
+  shownEvents.add(event.event_id);
+  const { payload } = event;
+  const row = byId("event").content.firstElementChild.cloneNode(true);
+  row.dataset.id = event.event_id;
+  row.querySelector(".hue").style.setProperty("--hue", hueOf(payload.label));
+  row.querySelector("strong").textContent = payload.label;
+  row.querySelector(".conf").textContent = `${Math.round(payload.conf * 100)} %`;
+  row.querySelector(".where").append(payload.camera_id, ...payload.extras.zones.map((zone) => element("span", { class: "zone" }, zone)));
+  const at = new Date(payload.ts_ms);
+  const time = row.querySelector("time");
+  time.dateTime = at.toISOString();
+  time.title = at.toLocaleString();
+  time.textContent = at.toLocaleTimeString([], { hour12: false });
+  if (live) row.classList.add("new");
+  byId("events").prepend(row);
+  byId("no-events").hidden = true;
+  trimEvents();
+}
+
+function trimEvents() {
+  const list = byId("events");
+  while (list.childElementCount > EVENTS_SHOWN) {
+    shownEvents.delete(list.lastElementChild.dataset.id);
+    list.lastElementChild.remove();
+  }
+}
+
+function hueOf(label) {
+  let hash = 0;
+  for (const letter of label) hash = (hash * 31 + letter.codePointAt(0)) % 360;
+  return hash;
+}
+
+function follow() {
+  const source = new EventSource("/api/events");
+  source.addEventListener("message", (message) => showEvent(JSON.parse(message.data)));
+  source.addEventListener("live", () => {
+    live = true;
+    setText(byId("feed-state"), "as they come");
+  });
+  source.addEventListener("error", () => {
+    setText(byId("feed-state"), "reconnecting");
+    if (source.readyState === EventSource.CLOSED) setTimeout(follow, 2000);
+  });
+}
+
+follow();
+poll();

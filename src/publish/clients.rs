@@ -1,0 +1,40 @@
+//! The AWS clients of the sinks.
+
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+
+/// A connection is there by then, or the attempt failed.
+const CONNECT: Duration = Duration::from_secs(3);
+/// An answer is there by then, or the attempt failed.
+const ATTEMPT: Duration = Duration::from_secs(10);
+
+/// The clients of the sinks. They try once: the sinks decide what is tried again, and when.
+#[derive(Clone, Debug)]
+pub struct Clients {
+    pub(super) kinesis: aws_sdk_kinesis::Client,
+    pub(super) s3: aws_sdk_s3::Client,
+}
+
+impl Clients {
+    /// Clients for the account, region and endpoints of `config`. Nothing is called yet.
+    ///
+    /// `s3_path_style`: the bucket stands in the path rather than in the host's name, as local servers want it.
+    #[must_use]
+    pub fn new(config: &SdkConfig, s3_path_style: bool) -> Self {
+        let timeouts =
+            TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build();
+        let kinesis = aws_sdk_kinesis::config::Builder::from(config)
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts.clone())
+            .build();
+        let s3 = aws_sdk_s3::config::Builder::from(config)
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts)
+            .force_path_style(s3_path_style)
+            .build();
+        Self { kinesis: aws_sdk_kinesis::Client::from_conf(kinesis), s3: aws_sdk_s3::Client::from_conf(s3) }
+    }
+}

@@ -1,0 +1,120 @@
+//! A file of lines that is rotated: `events.jsonl`, then `events.jsonl.1`, `.2`, ...
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+/// The longest torn line that is looked for at the end of a file.
+const TORN_BYTES: u64 = 4 * 1024 * 1024;
+
+/// When a journal turns over, and what it keeps.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// A file is turned over before it grows beyond this.
+    pub(super) file_bytes: u64,
+    /// Files kept, the current one among them.
+    pub(super) files: u32,
+}
+
+/// The current file. What was written survives the end of the program, not of the machine: nothing is synced.
+#[derive(Debug)]
+pub(super) struct Journal {
+    path: PathBuf,
+    limits: Limits,
+    file: File,
+    len: u64,
+}
+
+impl Journal {
+    /// Opens the file to append to; half a line at its end, left by a crash, is cut off.
+    pub(super) fn open(path: &Path, limits: Limits) -> io::Result<Self> {
+        let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
+        let len = whole_lines_bytes(&mut file)?;
+        file.set_len(len)?;
+        Ok(Self { path: path.to_owned(), limits, file, len })
+    }
+
+    /// Appends whole lines, each with its line break: all of them, or on an error none.
+    pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        if self.len > 0 && self.len + lines.len() as u64 > self.limits.file_bytes {
+            self.turn_over()?;
+        }
+        if let Err(error) = self.file.write_all(lines) {
+            self.file.set_len(self.len)?;
+            return Err(error);
+        }
+        self.len += lines.len() as u64;
+        Ok(())
+    }
+
+    fn turn_over(&mut self) -> io::Result<()> {
+        for age in (1..self.limits.files).rev() {
+            let from = if age == 1 { self.path.clone() } else { aged(&self.path, age - 1) };
+            if from.exists() {
+                fs::rename(from, aged(&self.path, age))?;
+            }
+        }
+        self.file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+        self.len = 0;
+        Ok(())
+    }
+}
+
+/// The path of a journal's file after `age` turns.
+pub(crate) fn aged(path: &Path, age: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{age}"));
+    PathBuf::from(name)
+}
+
+/// The length up to and with the last line break.
+fn whole_lines_bytes(file: &mut File) -> io::Result<u64> {
+    let len = file.metadata()?.len();
+    let from = len.saturating_sub(TORN_BYTES);
+    file.seek(SeekFrom::Start(from))?;
+    let mut tail = Vec::new();
+    file.take(TORN_BYTES).read_to_end(&mut tail)?;
+    let last = tail.iter().rposition(|&byte| byte == b'\n');
+    Ok(last.map_or(from, |at| from + at as u64 + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { file_bytes: 10, files: 3 };
+
+    fn read(path: &Path) -> String {
+        fs::read_to_string(path).unwrap()
+    }
+
+    #[test]
+    fn turns_over_and_keeps_so_many() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        let mut journal = Journal::open(&path, LIMITS).unwrap();
+        for line in ["one\n", "two\n", "three\n", "four\n", "five\n", "longer than a file\n", "six\n"] {
+            journal.append(line.as_bytes()).unwrap();
+        }
+        assert_eq!(read(&path), "six\n");
+        assert_eq!(read(&aged(&path, 1)), "longer than a file\n");
+        assert_eq!(read(&aged(&path, 2)), "four\nfive\n");
+        assert!(!aged(&path, 3).exists());
+    }
+
+    #[test]
+    fn goes_on_where_it_was_without_a_torn_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        for (name, before, after) in [
+            ("whole", "one\n", "one\ntwo\n"),
+            ("torn", "one\n{\"ev", "one\ntwo\n"),
+            ("only torn", "{\"ev", "two\n"),
+            ("empty", "", "two\n"),
+        ] {
+            fs::write(&path, before).unwrap();
+            Journal::open(&path, LIMITS).unwrap().append(b"two\n").unwrap();
+            assert_eq!(read(&path), after, "{name}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The Kinesis sink: one task a data stream.
+
+use std::sync::Arc;
+
+use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::operation::put_records::PutRecordsOutput;
+use aws_sdk_kinesis::primitives::Blob;
+use aws_sdk_kinesis::types::PutRecordsRequestEntry;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::Backoff;
+use super::dead_letter::DeadLetters;
+use super::fault::Fault;
+use super::record::Record;
+use super::status::Gauge;
+use super::waiting::Waiting;
+
+/// Records held in order by camera, besides those in the queue.
+const MOST_WAITING: usize = 1_000;
+/// Record and partition key together, bytes. Source: `PutRecords` API reference, default limit, 2026-11.
+const MOST_RECORD_BYTES: usize = 1024 * 1024;
+/// Characters of a partition key. Source: the same.
+const MOST_KEY_CHARS: usize = 256;
+
+/// Puts records at once, one call under way at a time: what comes meanwhile goes with the next.
+///
+/// Delivery: at least once, in order by camera. A refused call or record is tried again for ever; a record that can never be
+/// valid becomes a dead letter.
+pub(super) struct KinesisSink {
+    pub(super) client: Client,
+    pub(super) stream: String,
+    pub(super) records: mpsc::Receiver<Arc<Record>>,
+    pub(super) gauge: Arc<Gauge>,
+    pub(super) dead_letters: Arc<DeadLetters>,
+    pub(super) give_up: CancellationToken,
+}
+
+impl KinesisSink {
+    /// Ends when the queue is closed and empty, or at `give_up`.
+    pub(super) async fn run(mut self) {
+        let give_up = self.give_up.clone();
+        give_up.run_until_cancelled(self.deliver()).await;
+    }
+
+    async fn deliver(&mut self) {
+        let mut waiting = Waiting::default();
+        let mut backoff = Backoff::default();
+        while self.fill(&mut waiting).await {
+            let batch = waiting.batch(Instant::now());
+            if batch.is_empty() {
+                self.wait(&mut waiting).await;
+                continue;
+            }
+            match self.put(&batch).await {
+                Ok(output) => {
+                    backoff.reset();
+                    self.settle(&mut waiting, &batch, &output);
+                }
+                Err(fault) => {
+                    self.gauge.failing(&fault.code, &self.advice(&fault), batch.len() as u64);
+                    tokio::time::sleep(backoff.next_wait()).await;
+                }
+            }
+        }
+    }
+
+    /// Takes what is queued, and waits for it where nothing is at hand; `false` at the end.
+    async fn fill(&mut self, waiting: &mut Waiting) -> bool {
+        if waiting.len() == 0 {
+            let Some(record) = self.records.recv().await else { return false };
+            self.take(waiting, record).await;
+        }
+        while waiting.len() < MOST_WAITING {
+            let Ok(record) = self.records.try_recv() else { break };
+            self.take(waiting, record).await;
+        }
+        true
+    }
+
+    /// Until a record may be tried again, or another one comes.
+    async fn wait(&mut self, waiting: &mut Waiting) {
+        let Some(ready) = waiting.next_ready() else { return };
+        let open = waiting.len() < MOST_WAITING;
+        tokio::select! {
+            () = tokio::time::sleep_until(ready) => {}
+            Some(record) = self.records.recv(), if open => self.take(waiting, record).await,
+        }
+    }
+
+    async fn take(&self, waiting: &mut Waiting, record: Arc<Record>) {
+        match never_valid(&record) {
+            None => waiting.push(record),
+            Some(reason) => {
+                Arc::clone(&self.dead_letters).add(self.gauge.name().to_owned(), reason, record).await;
+                self.gauge.gave_up(1);
+            }
+        }
+    }
+
+    async fn put(&self, batch: &[Arc<Record>]) -> Result<PutRecordsOutput, Fault> {
+        let entries = batch.iter().map(|record| {
+            PutRecordsRequestEntry::builder()
+                .data(Blob::new(&record.json[..]))
+                .partition_key(record.camera.as_str())
+                .build()
+        });
+        let entries = entries.collect::<Result<Vec<_>, _>>();
+        let entries = entries.map_err(|error| Fault { code: "not_sent".into(), text: error.to_string() })?;
+        let call = self.client.put_records().stream_name(&self.stream).set_records(Some(entries));
+        let output = call.send().await.map_err(|error| Fault::of(&error))?;
+        if output.records().len() == batch.len() {
+            return Ok(output);
+        }
+        let text = format!("{} results for {} records", output.records().len(), batch.len());
+        Err(Fault { code: "bad_response".into(), text })
+    }
+
+    /// Takes the accepted records off, and puts the refused ones back by their camera's back-off.
+    fn settle(&self, waiting: &mut Waiting, batch: &[Arc<Record>], output: &PutRecordsOutput) {
+        let mut refused = None;
+        let mut count = 0;
+        for (record, result) in batch.iter().zip(output.records()) {
+            if let Some(code) = result.error_code() {
+                waiting.refused(&record.camera, Instant::now());
+                refused = Some((code, result.error_message().unwrap_or("no message")));
+                count += 1;
+            } else {
+                waiting.accepted(&record.camera);
+                self.gauge.delivered(record.arrived);
+            }
+        }
+        match refused {
+            Some((code, message)) => {
+                let fault = Fault { code: code.to_owned(), text: message.to_owned() };
+                self.gauge.failing(code, &self.advice(&fault), count);
+            }
+            None => self.gauge.works(),
+        }
+    }
+
+    fn advice(&self, Fault { code, text }: &Fault) -> String {
+        let stream = &self.stream;
+        let remedy = match code.as_str() {
+            "ResourceNotFoundException" => "create the stream, or correct publishers.kds_stream",
+            "AccessDeniedException" | "UnrecognizedClientException" => {
+                "allow kinesis:PutRecords on it, or correct the credentials"
+            }
+            "ProvisionedThroughputExceededException" => "add shards, or make the stream on-demand",
+            "unreachable" | "timeout" => "check the network, and AWS_ENDPOINT_URL_KINESIS where it is set",
+            _ => "it is tried again",
+        };
+        format!("data stream {stream}: {code}: {text}; {remedy}")
+    }
+}
+
+/// Why no stream can ever take the record.
+fn never_valid(record: &Record) -> Option<String> {
+    let (bytes, key) = (record.json.len() + record.camera.as_str().len(), record.camera.as_str());
+    if bytes > MOST_RECORD_BYTES {
+        return Some(format!("{bytes} bytes with its partition key, of at most {MOST_RECORD_BYTES}"));
+    }
+    let chars = key.chars().count();
+    (!(1..=MOST_KEY_CHARS).contains(&chars)).then(|| {
+        format!("the camera's id, its partition key, has {chars} characters, of 1 to {MOST_KEY_CHARS}")
+    })
+}

@@ -1,0 +1,63 @@
+//! Where an event's snapshot goes.
+
+use super::{PublishSpec, Route, SnapshotFormat};
+use crate::frame::Event;
+
+/// Characters of the event's id in a snapshot's name.
+const ID_CHARS: usize = 12;
+/// The folder of snapshots in the local sink's.
+pub(super) const SNAPSHOTS_FOLDER: &str = "snapshots";
+
+/// The places of one event's snapshot; at least one of them is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Path relative to the local sink's folder.
+    pub(super) local: Option<String>,
+    /// In S3.
+    pub(super) s3: Option<S3Place>,
+}
+
+/// Keys in the bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct S3Place {
+    pub(super) bucket: String,
+    /// The annotated picture.
+    pub(super) key: String,
+    /// The box as a picture of its own.
+    pub(super) crop_key: Option<String>,
+}
+
+impl Place {
+    /// The places that the configuration asks for; `None` where no snapshot is made.
+    pub(super) fn of(spec: &PublishSpec, route: &Route, event: &Event) -> Option<Self> {
+        let extension = match spec.snapshots?.format {
+            SnapshotFormat::Jpg => "jpg",
+            SnapshotFormat::Png => "png",
+        };
+        let id = event.event_id.get(..ID_CHARS).unwrap_or(&event.event_id);
+        let stem = format!("{}-{id}", event.payload.ts_ms);
+        let local = spec
+            .local_dir
+            .is_some()
+            .then(|| format!("{SNAPSHOTS_FOLDER}/{}/{stem}.{extension}", event.camera_id));
+        let s3 = s3_place(spec, route, &stem, extension);
+        (local.is_some() || s3.is_some()).then_some(Self { local, s3 })
+    }
+
+    /// What the event says: the place in S3, else the local one.
+    pub(super) fn url(&self) -> Option<String> {
+        let s3 = self.s3.as_ref().map(|s3| format!("s3://{}/{}", s3.bucket, s3.key));
+        s3.or_else(|| self.local.clone())
+    }
+}
+
+fn s3_place(spec: &PublishSpec, route: &Route, stem: &str, extension: &str) -> Option<S3Place> {
+    let (s3, snapshot) = (spec.s3.as_ref()?, route.snapshot.as_ref()?);
+    let slash = if s3.prefix.is_empty() { "" } else { "/" };
+    let base = format!("{}{slash}{}{stem}", s3.prefix, snapshot.prefix);
+    Some(S3Place {
+        bucket: s3.bucket.clone(),
+        key: format!("{base}.{extension}"),
+        crop_key: snapshot.upload_crops.then(|| format!("{base}_crop.{extension}")),
+    })
+}

@@ -1,0 +1,104 @@
+//! The folder of snapshots, which stays below a size.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// Pictures kept, bytes: the oldest are removed beyond it.
+const MOST_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// The pictures under a folder, by age.
+#[derive(Debug)]
+pub(super) struct SnapshotFolder {
+    root: PathBuf,
+    most_bytes: u64,
+    /// Oldest first, with their bytes.
+    files: VecDeque<(PathBuf, u64)>,
+    bytes: u64,
+}
+
+impl SnapshotFolder {
+    /// The pictures under `root/snapshots`, which are saved by paths relative to `root`.
+    pub(super) fn open(root: &Path) -> io::Result<Self> {
+        Self::with_limit(root, MOST_BYTES)
+    }
+
+    fn with_limit(root: &Path, most_bytes: u64) -> io::Result<Self> {
+        let mut found = Vec::new();
+        let top = root.join(super::place::SNAPSHOTS_FOLDER);
+        fs::create_dir_all(&top)?;
+        for camera in fs::read_dir(&top)? {
+            let camera = camera?;
+            if camera.file_type()?.is_dir() {
+                list(&camera.path(), &mut found)?;
+            }
+        }
+        found.sort();
+        let bytes = found.iter().map(|(_, _, bytes)| bytes).sum();
+        let files = found.into_iter().map(|(_, path, bytes)| (path, bytes)).collect();
+        Ok(Self { root: root.to_owned(), most_bytes, files, bytes })
+    }
+
+    /// Saves a picture, whole or not at all, and makes room for it.
+    pub(super) fn save(&mut self, relative: &str, file: &[u8]) -> io::Result<()> {
+        let bytes = file.len() as u64;
+        self.make_room(bytes);
+        let path = self.root.join(relative);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        let part = path.with_extension("part");
+        fs::write(&part, file)?;
+        fs::rename(&part, &path)?;
+        self.files.push_back((path, bytes));
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// A file that is gone or cannot be removed is not counted any longer.
+    fn make_room(&mut self, bytes: u64) {
+        while self.bytes + bytes > self.most_bytes {
+            let Some((oldest, freed)) = self.files.pop_front() else { break };
+            let _ = fs::remove_file(oldest);
+            self.bytes -= freed;
+        }
+    }
+}
+
+fn list(folder: &Path, found: &mut Vec<(SystemTime, PathBuf, u64)>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let about = entry.metadata()?;
+        if about.is_file() {
+            found.push((about.modified()?, entry.path(), about.len()));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(root: &Path) -> Vec<String> {
+        let folder = fs::read_dir(root.join("snapshots/front")).unwrap();
+        let mut names: Vec<_> = folder.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_oldest_make_room_also_after_a_restart() {
+        let root = tempfile::tempdir().unwrap();
+        let mut folder = SnapshotFolder::with_limit(root.path(), 10).unwrap();
+        for name in ["1", "2", "3"] {
+            folder.save(&format!("snapshots/front/{name}.jpg"), b"four").unwrap();
+        }
+        assert_eq!(names(root.path()), ["2.jpg", "3.jpg"]);
+        let mut folder = SnapshotFolder::with_limit(root.path(), 10).unwrap();
+        folder.save("snapshots/front/4.jpg", b"four").unwrap();
+        assert_eq!(names(root.path()), ["3.jpg", "4.jpg"]);
+    }
+}

@@ -1,0 +1,182 @@
+//! How each sink fares.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use tokio::sync::Notify;
+
+use crate::telemetry::publish as telemetry;
+
+/// How a sink fares, as `/healthz` shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SinkStatus {
+    /// `local`, `snapshots`, `s3` or `kds/STREAM`.
+    pub name: String,
+    /// Whether events wait for it rather than be lost.
+    pub required: bool,
+    /// Whether the last attempt worked.
+    #[serde(flatten)]
+    pub state: SinkState,
+    /// Records or snapshots that wait.
+    pub queued: u64,
+    /// Records or snapshots that it accepted.
+    pub delivered: u64,
+    /// Records that went to the dead-letter file, or snapshots that were given up.
+    pub failed: u64,
+}
+
+/// Whether a sink works.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum SinkState {
+    /// The last attempt worked, or there was none.
+    Ok,
+    /// It does not work now, and is tried again.
+    Failing {
+        /// Why, and what to do.
+        reason: String,
+        /// Since when, ms since the epoch by this machine's clock.
+        since_ms: u64,
+    },
+}
+
+/// A sink's status as it changes, with its telemetry.
+#[derive(Debug)]
+pub(super) struct Gauge {
+    name: String,
+    required: bool,
+    /// Told of every change.
+    changed: Arc<Notify>,
+    state: Mutex<SinkState>,
+    queued: AtomicU64,
+    delivered: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Gauge {
+    pub(super) fn new(name: &str, required: bool, changed: Arc<Notify>) -> Self {
+        let zero = || AtomicU64::new(0);
+        let (queued, delivered, failed) = (zero(), zero(), zero());
+        let (name, state) = (name.to_owned(), Mutex::new(SinkState::Ok));
+        Self { name, required, changed, state, queued, delivered, failed }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn status(&self) -> SinkStatus {
+        SinkStatus {
+            name: self.name.clone(),
+            required: self.required,
+            state: self.state.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            queued: self.queued.load(Ordering::Relaxed),
+            delivered: self.delivered.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(super) fn queued(&self) -> u64 {
+        self.queued.load(Ordering::Relaxed)
+    }
+
+    /// One more waits. Call it before the item can be taken.
+    pub(super) fn enqueued(&self) {
+        let count = self.queued.fetch_add(1, Ordering::Relaxed) + 1;
+        self.show_queued(count);
+    }
+
+    /// One that waited was accepted.
+    pub(super) fn delivered(&self, arrived: Instant) {
+        self.delivered.fetch_add(1, Ordering::Relaxed);
+        self.unqueued(1);
+        telemetry::Delivered { sink: &self.name, since_arrival: arrived.elapsed() }.emit();
+    }
+
+    /// One that waited will never be delivered.
+    pub(super) fn gave_up(&self, count: u64) {
+        self.failed.fetch_add(count, Ordering::Relaxed);
+        self.unqueued(count);
+    }
+
+    fn unqueued(&self, count: u64) {
+        let count = self.queued.fetch_sub(count, Ordering::Relaxed).saturating_sub(count);
+        self.show_queued(count);
+    }
+
+    fn show_queued(&self, count: u64) {
+        telemetry::Queued { sink: &self.name, count }.emit();
+        self.changed.notify_waiters();
+    }
+
+    /// An attempt failed; `retries` records or snapshots will be tried again.
+    pub(super) fn failing(&self, code: &str, text: &str, retries: u64) {
+        telemetry::AttemptFailed { sink: &self.name, reason: code, retries }.emit();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let since_ms = match &*state {
+            SinkState::Failing { since_ms, reason } if reason == text => *since_ms,
+            SinkState::Failing { since_ms, .. } => self.tell_failing(text, *since_ms),
+            SinkState::Ok => self.tell_failing(text, now_ms()),
+        };
+        *state = SinkState::Failing { reason: text.to_owned(), since_ms };
+        self.changed.notify_waiters();
+    }
+
+    fn tell_failing(&self, reason: &str, since_ms: u64) -> u64 {
+        telemetry::SinkFailing { sink: &self.name, reason }.emit();
+        since_ms
+    }
+
+    /// An attempt worked.
+    pub(super) fn works(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if *state != SinkState::Ok {
+            telemetry::SinkRecovered { sink: &self.name }.emit();
+            *state = SinkState::Ok;
+            self.changed.notify_waiters();
+        }
+    }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_one_flat_object() {
+        let gauge = Gauge::new("kds/events", true, Arc::default());
+        gauge.enqueued();
+        gauge.enqueued();
+        gauge.delivered(Instant::now());
+        gauge.failing("ResourceNotFoundException", "no such stream", 1);
+        let shown = serde_json::to_value(gauge.status()).unwrap();
+        assert!(shown["since_ms"].as_u64().unwrap() > 1_700_000_000_000);
+        let expected = serde_json::json!({
+            "name": "kds/events", "required": true, "state": "failing", "reason": "no such stream",
+            "since_ms": shown["since_ms"], "queued": 1, "delivered": 1, "failed": 0
+        });
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn failing_lasts_from_its_first_failure_to_a_success() {
+        let gauge = Gauge::new("s3", false, Arc::default());
+        let since = |gauge: &Gauge| match gauge.status().state {
+            SinkState::Failing { since_ms, .. } => Some(since_ms),
+            SinkState::Ok => None,
+        };
+        gauge.failing("a", "first", 1);
+        let first = since(&gauge);
+        gauge.failing("b", "second", 1);
+        assert_eq!(since(&gauge), first);
+        gauge.works();
+        assert_eq!(gauge.status().state, SinkState::Ok);
+    }
+}

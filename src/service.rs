@@ -1,0 +1,263 @@
+//! All cameras and everything they share: start order, stop order, deadline.
+//!
+//! Start: HTTP (it says "starting") -> models -> outbox -> cameras -> ready.
+//! Stop: /readyz 503 -> sources stop -> queues drain -> sinks flush -> models -> HTTP, within [`STOP_LIMIT`].
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use aws_config::SdkConfig;
+use metrics_exporter_prometheus::PrometheusHandle;
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+
+use crate::camera::{Camera, CameraError, Shared};
+use crate::config::{CameraSpec, Settings};
+use crate::detect::{DetectError, Detector, Device, ModelSpec, usual_threads};
+use crate::http::{Encode, HttpError, HttpServer, HttpSpec};
+use crate::publish::{
+    Clients, MemoryLedger, Outbox, OutboxSpec, Remains, SinkState, SinkStatus, SnapshotFormat, SnapshotSpec,
+    StartError, picture,
+};
+use crate::source::Kvs;
+use crate::telemetry::Board;
+use crate::telemetry::board::{ModelRow, SinkRow, Watch};
+use crate::telemetry::service::{CameraBroke, Ready, Stopped, Stopping};
+
+/// How long a stop may take; ECS kills 30 s after it asked.
+pub const STOP_LIMIT: Duration = Duration::from_secs(25);
+/// What is kept of it for the models and HTTP, after the sinks.
+const STOP_TAIL: Duration = Duration::from_secs(3);
+/// An inference that takes longer is stuck.
+const STUCK_INFERENCE: Duration = Duration::from_secs(60);
+
+/// What a service is made of.
+pub struct ServiceSpec {
+    /// What it is to do.
+    pub settings: Settings,
+    /// Credentials, region and endpoints.
+    pub aws: SdkConfig,
+    /// Where HTTP listens; port 0 takes a free one.
+    pub http: SocketAddr,
+    /// `HTTP_TOKEN`
+    pub token: Option<String>,
+    /// What `/metrics` renders.
+    pub prometheus: PrometheusHandle,
+    /// The file for records that can never be valid.
+    pub dead_letter: PathBuf,
+}
+
+/// Why a service cannot start.
+#[derive(Debug, Error)]
+pub enum ServiceError {
+    /// HTTP.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// A model.
+    #[error(transparent)]
+    Detect(#[from] DetectError),
+    /// A sink.
+    #[error(transparent)]
+    Publish(#[from] StartError),
+    /// A camera.
+    #[error(transparent)]
+    Camera(#[from] CameraError),
+    /// The thread that loads models is gone.
+    #[error("loading the models broke down; this is a bug of kvs-infer")]
+    Loading,
+}
+
+/// A running service.
+pub struct Service {
+    board: Board,
+    http: HttpServer,
+    models: HashMap<Arc<ModelSpec>, Detector>,
+    outbox: Arc<Outbox>,
+    cameras: Vec<(String, Camera)>,
+    stop: CancellationToken,
+}
+
+impl Service {
+    /// Starts everything; the board says "ready" when this returns.
+    ///
+    /// # Errors
+    /// What cannot start; what was started before it is stopped.
+    pub async fn start(spec: ServiceSpec) -> Result<Self, ServiceError> {
+        let board = Board::new();
+        let http = HttpServer::start(HttpSpec {
+            addr: spec.http,
+            token: spec.token,
+            board: board.clone(),
+            prometheus: spec.prometheus,
+            encode: live_picture(),
+        })?;
+        let models = load(&spec.settings, &board).await?;
+        let outbox = open_outbox(&spec.settings, &spec.aws, spec.dead_letter, &board)?;
+        let mut service =
+            Self { board, http, models, outbox, cameras: Vec::new(), stop: CancellationToken::new() };
+        let kvs = Kvs::new(&spec.aws);
+        if let Err(error) = service.start_cameras(spec.settings, &kvs) {
+            service.stop().await;
+            return Err(error);
+        }
+        service.board.ready();
+        Ready { cameras: service.cameras.len(), http: service.http.local_addr() }.emit();
+        Ok(service)
+    }
+
+    /// The truth about it.
+    #[must_use]
+    pub fn board(&self) -> &Board {
+        &self.board
+    }
+
+    /// Where HTTP listens.
+    #[must_use]
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http.local_addr()
+    }
+
+    fn start_cameras(&mut self, settings: Settings, kvs: &Kvs) -> Result<(), ServiceError> {
+        let shared = Shared {
+            kvs,
+            outbox: &self.outbox,
+            reconnect_delay: settings.reconnect_delay,
+            max_behind: settings.max_behind,
+            stop: &self.stop,
+        };
+        for camera in settings.cameras {
+            let id = camera.id.to_string();
+            let detectors = detectors_of(&camera, &self.models);
+            let place = self.board.add_camera(&camera.id, &camera.stream);
+            let camera = Camera::start(camera, detectors, place, &shared)?;
+            camera.watches(&id).into_iter().for_each(|watch| self.board.add_watch(watch));
+            self.cameras.push((id, camera));
+        }
+        Ok(())
+    }
+
+    /// Stops everything in order and tells what the sinks had not delivered in time.
+    pub async fn stop(self) -> Vec<Remains> {
+        let begun = Instant::now();
+        Stopping.emit();
+        self.board.stopping();
+        self.stop.cancel();
+        for (id, camera) in self.cameras {
+            if let Err(error) = camera.join(&id).await {
+                CameraBroke { error }.emit();
+            }
+        }
+        let left = STOP_LIMIT.saturating_sub(begun.elapsed()).saturating_sub(STOP_TAIL);
+        let remains = self.outbox.flush(left).await;
+        for (_, detector) in self.models {
+            detector.stop();
+        }
+        self.http.stop();
+        Stopped { took: begun.elapsed(), remains: &remains }.emit();
+        remains
+    }
+}
+
+/// Loads each model once, off the async threads.
+async fn load(settings: &Settings, board: &Board) -> Result<HashMap<Arc<ModelSpec>, Detector>, ServiceError> {
+    let entries = settings.cameras.iter().flat_map(|camera| &camera.pipeline);
+    let specs: HashSet<&Arc<ModelSpec>> = entries.map(|entry| &entry.model).collect();
+    let threads = usual_threads(specs.len());
+    let mut models = HashMap::with_capacity(specs.len());
+    for spec in specs {
+        let detector = load_one(Arc::clone(spec), settings.device, threads).await?;
+        show(&detector, board);
+        models.insert(Arc::clone(spec), detector);
+    }
+    Ok(models)
+}
+
+async fn load_one(spec: Arc<ModelSpec>, device: Device, threads: usize) -> Result<Detector, ServiceError> {
+    let loading = tokio::task::spawn_blocking(move || Detector::start(&spec, device, threads));
+    Ok(loading.await.map_err(|_| ServiceError::Loading)??)
+}
+
+fn show(detector: &Detector, board: &Board) {
+    let info = detector.info();
+    board.add_model(ModelRow {
+        name: info.id.name.clone(),
+        layout: info.layout.to_string(),
+        device: info.device.to_string(),
+        input_px: info.input.side_px(),
+        classes: info.classes.len(),
+        warm_up_ms: info.warmup_ms.round() as u64,
+    });
+    let (alive, busy) = (detector.clone(), detector.clone());
+    board.add_watch(Watch {
+        name: format!("detect-{}", info.id.name),
+        alive: Box::new(move || alive.is_alive()),
+        busy_since: Box::new(move || busy.busy_since()),
+        limit: STUCK_INFERENCE,
+    });
+}
+
+fn detectors_of(camera: &CameraSpec, models: &HashMap<Arc<ModelSpec>, Detector>) -> Vec<Detector> {
+    camera.pipeline.iter().filter_map(|entry| models.get(&entry.model).cloned()).collect()
+}
+
+fn open_outbox(
+    settings: &Settings,
+    aws: &SdkConfig,
+    dead_letter: PathBuf,
+    board: &Board,
+) -> Result<Arc<Outbox>, ServiceError> {
+    let routes = settings.cameras.iter().map(|camera| Arc::new(camera.route.clone())).collect();
+    let publish = settings.publish.clone();
+    let ledger = Box::new(MemoryLedger::default());
+    let clients = Some(Clients::new(aws, has_own_s3(aws)));
+    let outbox = Arc::new(Outbox::start(OutboxSpec { publish, routes, dead_letter, ledger, clients })?);
+    let shown = Arc::downgrade(&outbox);
+    board.set_sinks(move || shown.upgrade().map_or_else(Vec::new, |outbox| sink_rows(&outbox)));
+    Ok(outbox)
+}
+
+/// Whether S3 is another server than AWS's: those want the bucket in the path.
+fn has_own_s3(aws: &SdkConfig) -> bool {
+    aws.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some()
+}
+
+fn sink_rows(outbox: &Outbox) -> Vec<SinkRow> {
+    outbox.statuses().into_iter().map(sink_row).collect()
+}
+
+fn sink_row(status: SinkStatus) -> SinkRow {
+    let (ok, reason, failing_for_ms) = match status.state {
+        SinkState::Ok => (true, None, None),
+        SinkState::Failing { reason, since_ms } => {
+            (false, Some(reason), Some(now_ms().saturating_sub(since_ms)))
+        }
+    };
+    SinkRow {
+        name: status.name,
+        required: status.required,
+        ok,
+        reason,
+        failing_for_ms,
+        queued: status.queued,
+        delivered: status.delivered,
+        failed: status.failed,
+        ..SinkRow::default()
+    }
+}
+
+fn now_ms() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How the page's pictures are drawn and encoded.
+fn live_picture() -> Encode {
+    let spec = SnapshotSpec { format: SnapshotFormat::Jpg, jpeg_quality: 80 };
+    Arc::new(move |frame, labels, width_px| {
+        let drawn = picture::annotate(&frame.surface, labels, width_px);
+        Ok(picture::encode(&drawn, spec)?.into())
+    })
+}

@@ -1,0 +1,156 @@
+//! Where in a stream to read on.
+
+use std::sync::Arc;
+
+use crate::frame::Fragment;
+
+/// Where GetMedia is to start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StartAt {
+    /// At the newest footage.
+    Now,
+    /// At the oldest footage.
+    Earliest,
+    /// With the fragment after this one.
+    After(Arc<str>),
+    /// With the first fragment at or after this server time, ms since the epoch.
+    ServerTime(i64),
+}
+
+/// What has been read of a stream, and so where the next connection starts.
+#[derive(Clone, Debug)]
+pub struct Cursor {
+    first: StartAt,
+    complete: Option<Arc<str>>,
+    open: Option<Arc<Fragment>>,
+    failures: u32,
+}
+
+/// Failures inside one fragment after which it is left out.
+const MOST_FAILURES_A_FRAGMENT: u32 = 3;
+
+impl Cursor {
+    /// A cursor that starts at `first`.
+    #[must_use]
+    pub fn new(first: StartAt) -> Self {
+        let complete = match &first {
+            StartAt::After(number) => Some(number.clone()),
+            StartAt::Now | StartAt::Earliest | StartAt::ServerTime(_) => None,
+        };
+        Self { first, complete, open: None, failures: 0 }
+    }
+
+    /// Where the next connection starts: after the last complete fragment; where none was completed, with the one
+    /// that was begun; else where this cursor was told to.
+    #[must_use]
+    pub fn start(&self) -> StartAt {
+        if let Some(number) = &self.complete {
+            return StartAt::After(number.clone());
+        }
+        let begun_ms = self.open.as_ref().and_then(|fragment| fragment.server_ms);
+        match (&self.first, begun_ms) {
+            (StartAt::Now, Some(server_ms)) => StartAt::ServerTime(server_ms),
+            (first, _) => first.clone(),
+        }
+    }
+
+    /// Whether `number` was read already. Fragment numbers of a stream are equally long, so text order is their order.
+    #[must_use]
+    pub fn has(&self, number: &str) -> bool {
+        self.complete.as_deref().is_some_and(|last| (number.len(), number) <= (last.len(), last))
+    }
+
+    /// A fragment begins.
+    pub fn begin(&mut self, fragment: Arc<Fragment>) {
+        let same = self.open.as_ref().is_some_and(|open| open.number == fragment.number);
+        if !same {
+            self.failures = 0;
+        }
+        self.open = Some(fragment);
+    }
+
+    /// Its trailing tags arrived.
+    pub fn complete(&mut self, number: &Arc<str>) {
+        self.complete = Some(number.clone());
+        self.open = None;
+        self.failures = 0;
+    }
+
+    /// The bytes inside the fragment that was begun last make no sense. After three times it is passed over: gives its number then.
+    pub fn fail(&mut self) -> Option<Arc<str>> {
+        self.failures += 1;
+        if self.failures < MOST_FAILURES_A_FRAGMENT {
+            return None;
+        }
+        let number = self.open.take()?.number.clone();
+        self.complete = Some(number.clone());
+        self.failures = 0;
+        Some(number)
+    }
+
+    /// Forgets what was read and starts at `first`.
+    pub fn jump(&mut self, first: StartAt) {
+        *self = Self::new(first);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fragment(number: &str, server_ms: i64) -> Arc<Fragment> {
+        Arc::new(Fragment { number: number.into(), producer_ms: None, server_ms: Some(server_ms) })
+    }
+
+    #[test]
+    fn a_new_cursor_starts_where_it_was_told() {
+        for first in [StartAt::Now, StartAt::Earliest, StartAt::After("7".into()), StartAt::ServerTime(5)] {
+            assert_eq!(Cursor::new(first.clone()).start(), first);
+        }
+    }
+
+    #[test]
+    fn it_goes_on_after_the_last_complete_fragment() {
+        let mut cursor = Cursor::new(StartAt::Earliest);
+        cursor.begin(fragment("11", 1));
+        assert_eq!(cursor.start(), StartAt::Earliest, "the first one broke off: read it again");
+        cursor.complete(&"11".into());
+        cursor.begin(fragment("12", 2));
+        assert_eq!(cursor.start(), StartAt::After("11".into()));
+    }
+
+    #[test]
+    fn a_first_fragment_that_broke_off_is_read_again_also_when_started_at_now() {
+        let mut cursor = Cursor::new(StartAt::Now);
+        cursor.begin(fragment("11", 1234));
+        assert_eq!(cursor.start(), StartAt::ServerTime(1234));
+    }
+
+    #[test]
+    fn it_knows_what_was_read() {
+        let cursor = Cursor::new(StartAt::After("12".into()));
+        assert!(cursor.has("11") && cursor.has("12") && cursor.has("9"));
+        assert!(!cursor.has("13") && !cursor.has("100"));
+    }
+
+    #[test]
+    fn a_fragment_that_fails_three_times_is_passed_over() {
+        let mut cursor = Cursor::new(StartAt::Earliest);
+        for _ in 0..2 {
+            cursor.begin(fragment("11", 1));
+            assert_eq!(cursor.fail(), None);
+        }
+        cursor.begin(fragment("11", 1));
+        assert_eq!(cursor.fail().as_deref(), Some("11"));
+        assert_eq!(cursor.start(), StartAt::After("11".into()));
+    }
+
+    #[test]
+    fn failures_of_different_fragments_do_not_add_up() {
+        let mut cursor = Cursor::new(StartAt::Earliest);
+        for number in ["11", "12", "13"] {
+            cursor.begin(fragment(number, 1));
+            assert_eq!(cursor.fail(), None);
+        }
+    }
+}

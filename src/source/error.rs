@@ -1,0 +1,90 @@
+//! Why a connection could not be made or went away, and what to do about it.
+
+use thiserror::Error;
+
+/// A failed request or connection. Every variant is cured by connecting again after a wait; the text says what a person can do.
+#[derive(Debug, Error)]
+pub enum SourceError {
+    /// The stream is not there; it may be created yet.
+    #[error(
+        "stream {stream:?} does not exist in this account and region: create it, or correct kvs_stream_name"
+    )]
+    NoSuchStream {
+        /// Its name.
+        stream: String,
+    },
+    /// The credentials may not read it.
+    #[error(
+        "not allowed to {action} on stream {stream:?}: {message}; grant kinesisvideo:{action} to this role"
+    )]
+    NotAuthorized {
+        /// The stream's name.
+        stream: String,
+        /// The action as IAM names it.
+        action: &'static str,
+        /// What the service said.
+        message: String,
+    },
+    /// The service asks for fewer calls or connections.
+    #[error(
+        "throttled by {action} on stream {stream:?} ({code}): at most 3 GetMedia readers and 5 calls/s a stream"
+    )]
+    Throttled {
+        /// The stream's name.
+        stream: String,
+        /// The action.
+        action: &'static str,
+        /// The error's code.
+        code: String,
+    },
+    /// The endpoint does not serve this stream: ask for it again.
+    #[error("the data endpoint of stream {stream:?} has moved")]
+    EndpointMoved {
+        /// The stream's name.
+        stream: String,
+    },
+    /// The service could not be reached or answered something else.
+    #[error("{action} on stream {stream:?} failed: {message}")]
+    Failed {
+        /// The stream's name.
+        stream: String,
+        /// The action.
+        action: &'static str,
+        /// The chain of causes.
+        message: String,
+    },
+    /// No answer in time.
+    #[error("{action} on stream {stream:?}: no answer within {limit_s} s")]
+    NoAnswer {
+        /// The stream's name.
+        stream: String,
+        /// The action.
+        action: &'static str,
+        /// The limit, s.
+        limit_s: u64,
+    },
+    /// An open connection broke.
+    #[error("the connection to stream {stream:?} broke: {message}")]
+    Broken {
+        /// The stream's name.
+        stream: String,
+        /// The chain of causes.
+        message: String,
+    },
+}
+
+impl SourceError {
+    /// A short name for metrics and /healthz.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NoSuchStream { .. } => "no_such_stream",
+            Self::NotAuthorized { .. } => "not_authorized",
+            Self::Throttled { .. } => "throttled",
+            Self::EndpointMoved { .. } => "endpoint_moved",
+            Self::Failed { .. } => "request_failed",
+            Self::NoAnswer { .. } => "no_answer",
+            Self::Broken { .. } => "connection_broken",
+        }
+    }
+}

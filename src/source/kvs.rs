@@ -1,0 +1,196 @@
+//! GetMedia through the AWS SDK: endpoint discovery, one connection, its bytes.
+
+use std::time::{Duration, Instant};
+
+use aws_config::SdkConfig;
+use aws_config::retry::RetryConfig;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_sdk_kinesisvideo::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_kinesisvideo::types::ApiName;
+use aws_sdk_kinesisvideomedia::primitives::{ByteStream, DateTime};
+use aws_sdk_kinesisvideomedia::types::{StartSelector, StartSelectorType};
+use bytes::Bytes;
+
+use super::{SourceError, StartAt};
+
+/// How long an endpoint is used before it is asked for again.
+/// Source: Kinesis Video Streams API reference, GetDataEndpoint (the endpoint's token is refreshed about every 45 minutes).
+const ENDPOINT_LIFE: Duration = Duration::from_secs(45 * 60);
+/// How long a request may take until its response begins.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+const CONNECT_LIMIT: Duration = Duration::from_secs(4);
+
+/// The clients that all cameras share.
+#[derive(Clone, Debug)]
+pub struct Kvs {
+    config: SdkConfig,
+    control: aws_sdk_kinesisvideo::Client,
+}
+
+impl Kvs {
+    /// Clients with the credentials, region and endpoint of `config`. The cameras retry by themselves, so the SDK does not.
+    #[must_use]
+    pub fn new(config: &SdkConfig) -> Self {
+        let config = config
+            .to_builder()
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_LIMIT).build())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .build();
+        let control = aws_sdk_kinesisvideo::Client::new(&config);
+        Self { config, control }
+    }
+
+    /// The source of one stream.
+    #[must_use]
+    pub fn stream(&self, name: &str) -> StreamSource {
+        StreamSource { kvs: self.clone(), stream: name.to_owned(), endpoint: None }
+    }
+
+    async fn media_endpoint(&self, stream: &str) -> Result<String, SourceError> {
+        const ACTION: &str = "GetDataEndpoint";
+        let request = self.control.get_data_endpoint().stream_name(stream).api_name(ApiName::GetMedia);
+        let answer = in_time(stream, ACTION, request.send()).await?;
+        let answer = answer.map_err(|error| explain(stream, ACTION, &error))?;
+        answer.data_endpoint.ok_or_else(|| SourceError::Failed {
+            stream: stream.to_owned(),
+            action: ACTION,
+            message: "the answer names no endpoint".to_owned(),
+        })
+    }
+}
+
+/// One stream, with its data endpoint remembered.
+#[derive(Debug)]
+pub struct StreamSource {
+    kvs: Kvs,
+    stream: String,
+    endpoint: Option<Endpoint>,
+}
+
+#[derive(Debug)]
+struct Endpoint {
+    since: Instant,
+    client: aws_sdk_kinesisvideomedia::Client,
+}
+
+impl StreamSource {
+    /// The stream's name.
+    #[must_use]
+    pub fn stream(&self) -> &str {
+        &self.stream
+    }
+
+    /// An open GetMedia connection that starts at `start`.
+    ///
+    /// # Errors
+    /// The endpoint is asked for again after any error.
+    pub async fn open(&mut self, start: &StartAt) -> Result<Media, SourceError> {
+        let opened = self.get_media(start).await;
+        if opened.is_err() {
+            self.endpoint = None;
+        }
+        opened
+    }
+
+    async fn get_media(&mut self, start: &StartAt) -> Result<Media, SourceError> {
+        const ACTION: &str = "GetMedia";
+        let client = self.client().await?;
+        let selector = selector(start).map_err(|message| self.failed(ACTION, message))?;
+        let request = client.get_media().stream_name(&self.stream).start_selector(selector);
+        let answer = in_time(&self.stream, ACTION, request.send()).await?;
+        let answer = answer.map_err(|error| explain(&self.stream, ACTION, &error))?;
+        Ok(Media { stream: self.stream.clone(), body: answer.payload })
+    }
+
+    async fn client(&mut self) -> Result<aws_sdk_kinesisvideomedia::Client, SourceError> {
+        if let Some(endpoint) =
+            self.endpoint.as_ref().filter(|endpoint| endpoint.since.elapsed() < ENDPOINT_LIFE)
+        {
+            return Ok(endpoint.client.clone());
+        }
+        let url = self.kvs.media_endpoint(&self.stream).await?;
+        let config =
+            aws_sdk_kinesisvideomedia::config::Builder::from(&self.kvs.config).endpoint_url(url).build();
+        let client = aws_sdk_kinesisvideomedia::Client::from_conf(config);
+        self.endpoint = Some(Endpoint { since: Instant::now(), client: client.clone() });
+        Ok(client)
+    }
+
+    fn failed(&self, action: &'static str, message: String) -> SourceError {
+        SourceError::Failed { stream: self.stream.clone(), action, message }
+    }
+}
+
+/// The body of an open GetMedia connection.
+#[derive(Debug)]
+pub struct Media {
+    stream: String,
+    body: ByteStream,
+}
+
+impl Media {
+    /// The next bytes; `None` at the end, which says nothing about the stream's end.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn next(&mut self) -> Option<Result<Bytes, SourceError>> {
+        let bytes = self.body.next().await?;
+        Some(bytes.map_err(|error| SourceError::Broken {
+            stream: self.stream.clone(),
+            message: DisplayErrorContext(&error).to_string(),
+        }))
+    }
+}
+
+fn selector(start: &StartAt) -> Result<StartSelector, String> {
+    let selector = StartSelector::builder();
+    let selector = match start {
+        StartAt::Now => selector.start_selector_type(StartSelectorType::Now),
+        StartAt::Earliest => selector.start_selector_type(StartSelectorType::Earliest),
+        StartAt::After(number) => selector
+            .start_selector_type(StartSelectorType::FragmentNumber)
+            .after_fragment_number(number.as_ref()),
+        StartAt::ServerTime(server_ms) => selector
+            .start_selector_type(StartSelectorType::ServerTimestamp)
+            .start_timestamp(DateTime::from_millis(*server_ms)),
+    };
+    selector.build().map_err(|error| error.to_string())
+}
+
+async fn in_time<T>(
+    stream: &str,
+    action: &'static str,
+    answer: impl Future<Output = T>,
+) -> Result<T, SourceError> {
+    tokio::time::timeout(ANSWER_LIMIT, answer).await.map_err(|_| SourceError::NoAnswer {
+        stream: stream.to_owned(),
+        action,
+        limit_s: ANSWER_LIMIT.as_secs(),
+    })
+}
+
+fn explain<E, R>(stream: &str, action: &'static str, error: &SdkError<E, R>) -> SourceError
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: std::fmt::Debug,
+{
+    let stream = stream.to_owned();
+    let message = || error.message().unwrap_or("no further word").to_owned();
+    match error.code() {
+        Some("ResourceNotFoundException") => SourceError::NoSuchStream { stream },
+        Some("NotAuthorizedException" | "AccessDeniedException") => {
+            SourceError::NotAuthorized { stream, action, message: message() }
+        }
+        Some("InvalidEndpointException") => SourceError::EndpointMoved { stream },
+        Some(
+            code @ ("ClientLimitExceededException"
+            | "ConnectionLimitExceededException"
+            | "ThrottlingException"),
+        ) => SourceError::Throttled { stream, action, code: code.to_owned() },
+        Some(_) | None => {
+            SourceError::Failed { stream, action, message: DisplayErrorContext(error).to_string() }
+        }
+    }
+}

@@ -1,0 +1,452 @@
+//! One camera's place on the board.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::feed::Feed;
+use super::{lock, whole_ms};
+use crate::decode::Mode;
+use crate::frame::{CameraId, Event, Frame};
+use crate::publish::picture::Label;
+
+/// The span over which looks a second are measured.
+const RATE_SPAN: Duration = Duration::from_secs(5);
+
+/// Looks that the rate remembers at most: 60 a second over its span.
+const RATE_LOOKS: usize = 300;
+
+/// Latencies that are kept for the percentiles.
+const LATENCIES: usize = 1_000;
+
+/// What a camera's reader does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It asks for a connection.
+    Connecting,
+    /// Footage comes.
+    Streaming,
+    /// It is connected, and the camera sends nothing.
+    Waiting,
+    /// It cannot read, and tries again later.
+    Down,
+}
+
+/// The newest frame that was looked at.
+#[derive(Clone, Debug)]
+pub struct Picture {
+    /// Rises with every picture of the camera.
+    pub version: u64,
+    /// The frame.
+    pub frame: Arc<Frame>,
+    /// What was seen in it.
+    pub labels: Arc<[Label]>,
+}
+
+/// Frames by how far they came. Each number is the total since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FrameCounts {
+    /// Access units that were read.
+    pub read: u64,
+    /// Pictures that came out of the decoder.
+    pub decoded: u64,
+    /// Pictures that the sampler picked.
+    pub sampled: u64,
+    /// Pictures that every detector looked at.
+    pub inferred: u64,
+    /// Pictures that were left out, by reason.
+    pub dropped: BTreeMap<&'static str, u64>,
+}
+
+/// A camera as it stands.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CameraRow {
+    /// Its id in the configuration.
+    pub id: String,
+    /// Its Kinesis video stream.
+    pub stream: String,
+    /// How it is read.
+    pub mode: Mode,
+    /// What its reader does.
+    pub state: State,
+    /// For how long, ms.
+    pub state_for_ms: u64,
+    /// What keeps it from being read; `None` when all is well.
+    pub error: Option<String>,
+    /// For how long, ms.
+    pub error_for_ms: Option<u64>,
+    /// When it is tried again, ms from now.
+    pub retry_in_ms: Option<u64>,
+    /// The last error, past ones too.
+    pub last_error: Option<String>,
+    /// How far the reader is behind the live edge, ms; `None` while nobody knows.
+    pub behind_ms: Option<u64>,
+    /// Looks a second, over the last five seconds.
+    pub fps: f64,
+    /// Width of the decoded frame, px.
+    pub width_px: Option<u32>,
+    /// Height of the decoded frame, px.
+    pub height_px: Option<u32>,
+    /// Media time of the newest frame that was looked at, ms since the epoch.
+    pub last_frame_ts_ms: Option<i64>,
+    /// How long ago it was looked at, ms.
+    pub last_frame_age_ms: Option<u64>,
+    /// Frames by how far they came.
+    pub frames: FrameCounts,
+    /// Complete fragments.
+    pub fragments: u64,
+    /// Events.
+    pub events: u64,
+    /// From the arrival of the confirming frame until its event was taken in: median of the latest events, ms.
+    pub latency_p50_ms: Option<f64>,
+    /// The same, 99th percentile, ms.
+    pub latency_p99_ms: Option<f64>,
+    /// Connections after the first.
+    pub reconnects: u64,
+    /// Footage that was jumped over, ms.
+    pub skipped_ms: u64,
+}
+
+/// A handle to one camera's place; clones share it.
+#[derive(Clone)]
+pub struct CameraBoard {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    id: CameraId,
+    stream: Box<str>,
+    feed: Arc<Feed>,
+    now: Mutex<Now>,
+}
+
+struct Now {
+    mode: Mode,
+    state: State,
+    state_since: Instant,
+    connected_once: bool,
+    trouble: Option<Trouble>,
+    last_error: Option<String>,
+    behind_ms: Option<u64>,
+    looks: VecDeque<Instant>,
+    picture: Option<Picture>,
+    frames: FrameCounts,
+    fragments: u64,
+    events: u64,
+    latencies: VecDeque<Duration>,
+    reconnects: u64,
+    skipped_ms: u64,
+}
+
+/// It lasts from the first failure until footage comes or is waited for.
+struct Trouble {
+    reason: String,
+    since: Instant,
+    retry_at: Option<Instant>,
+}
+
+impl CameraBoard {
+    pub(super) fn new(id: &CameraId, stream: &str, feed: Arc<Feed>) -> Self {
+        let now = Now {
+            mode: Mode::default(),
+            state: State::Connecting,
+            state_since: Instant::now(),
+            connected_once: false,
+            trouble: None,
+            last_error: None,
+            behind_ms: None,
+            looks: VecDeque::new(),
+            picture: None,
+            frames: FrameCounts::default(),
+            fragments: 0,
+            events: 0,
+            latencies: VecDeque::new(),
+            reconnects: 0,
+            skipped_ms: 0,
+        };
+        Self { inner: Arc::new(Inner { id: id.clone(), stream: stream.into(), feed, now: Mutex::new(now) }) }
+    }
+
+    /// A place that no board shows.
+    #[must_use]
+    pub fn alone(id: &CameraId) -> Self {
+        Self::new(id, "", Arc::default())
+    }
+
+    /// The camera's id.
+    #[must_use]
+    pub fn id(&self) -> &CameraId {
+        &self.inner.id
+    }
+
+    /// A connection is asked for. Trouble stays until the connection is there.
+    pub fn connecting(&self) {
+        self.write(|now| {
+            now.reconnects += u64::from(now.connected_once);
+            now.enter(State::Connecting);
+        });
+    }
+
+    /// Footage comes.
+    pub fn streaming(&self) {
+        self.write(|now| now.connected(State::Streaming));
+    }
+
+    /// Connected, and the camera sends nothing.
+    pub fn waiting(&self) {
+        self.write(|now| now.connected(State::Waiting));
+    }
+
+    /// The camera cannot be read, because of `reason`; it is tried again in `retry_in`.
+    pub fn down(&self, reason: impl Into<String>, retry_in: Option<Duration>) {
+        let (reason, at) = (reason.into(), Instant::now());
+        self.write(|now| {
+            now.enter(State::Down);
+            now.last_error = Some(reason.clone());
+            let since = now.trouble.as_ref().map_or(at, |trouble| trouble.since);
+            now.trouble = Some(Trouble { reason, since, retry_at: retry_in.map(|wait| at + wait) });
+        });
+    }
+
+    /// How the camera is read from now on.
+    pub fn set_mode(&self, mode: Mode) {
+        self.write(|now| now.mode = mode);
+    }
+
+    /// A fragment is complete; its reader was `behind_ms` behind the live edge.
+    pub fn fragment(&self, behind_ms: Option<u64>) {
+        self.write(|now| {
+            now.fragments += 1;
+            now.behind_ms = behind_ms.or(now.behind_ms);
+        });
+    }
+
+    /// `span` of footage was jumped over.
+    pub fn skipped(&self, span: Duration) {
+        self.write(|now| now.skipped_ms += whole_ms(span));
+    }
+
+    /// An access unit was read.
+    pub fn frame_read(&self) {
+        self.write(|now| now.frames.read += 1);
+    }
+
+    /// A picture came out of the decoder.
+    pub fn frame_decoded(&self) {
+        self.write(|now| now.frames.decoded += 1);
+    }
+
+    /// The sampler picked a picture.
+    pub fn frame_sampled(&self) {
+        self.write(|now| now.frames.sampled += 1);
+    }
+
+    /// Pictures were left out, because of `reason`: one of few.
+    pub fn frames_dropped(&self, reason: &'static str, frames: u64) {
+        self.write(|now| *now.frames.dropped.entry(reason).or_default() += frames);
+    }
+
+    /// Every detector looked at `frame`, and saw `labels`: the live picture from now on.
+    pub fn looked(&self, frame: Arc<Frame>, labels: Vec<Label>) {
+        let before = self.write(|now| now.look(frame, labels.into(), Instant::now()));
+        drop(before);
+    }
+
+    /// An event was made, `latency` after its confirming frame arrived. One with the id of a kept event is the same, read
+    /// again, and not shown twice.
+    pub fn event(&self, event: &Event, latency: Duration) {
+        if self.inner.feed.push(event) {
+            self.write(|now| now.event(latency));
+        }
+    }
+
+    /// The newest frame that was looked at.
+    #[must_use]
+    pub fn picture(&self) -> Option<Picture> {
+        lock(&self.inner.now).picture.clone()
+    }
+
+    /// How the camera stands.
+    #[must_use]
+    pub fn row(&self) -> CameraRow {
+        self.row_at(Instant::now())
+    }
+
+    pub(super) fn row_at(&self, at: Instant) -> CameraRow {
+        let now = lock(&self.inner.now);
+        let trouble = now.trouble.as_ref();
+        let size_px = now.picture.as_ref().map(|picture| picture.frame.surface.size_px());
+        CameraRow {
+            id: self.inner.id.to_string(),
+            stream: self.inner.stream.to_string(),
+            mode: now.mode,
+            state: now.state,
+            state_for_ms: age_ms(now.state_since, at),
+            error: trouble.map(|trouble| trouble.reason.clone()),
+            error_for_ms: trouble.map(|trouble| age_ms(trouble.since, at)),
+            retry_in_ms: trouble.and_then(|trouble| trouble.retry_at).map(|retry| age_ms(at, retry)),
+            last_error: now.last_error.clone(),
+            behind_ms: now.behind_ms,
+            fps: rate(&now.looks, at),
+            width_px: size_px.map(|(width, _)| width),
+            height_px: size_px.map(|(_, height)| height),
+            last_frame_ts_ms: now.picture.as_ref().map(|picture| picture.frame.media.0),
+            last_frame_age_ms: now.looks.back().map(|look| age_ms(*look, at)),
+            frames: now.frames.clone(),
+            fragments: now.fragments,
+            events: now.events,
+            latency_p50_ms: percentile_ms(&now.latencies, 0.50),
+            latency_p99_ms: percentile_ms(&now.latencies, 0.99),
+            reconnects: now.reconnects,
+            skipped_ms: now.skipped_ms,
+        }
+    }
+
+    fn write<T>(&self, change: impl FnOnce(&mut Now) -> T) -> T {
+        change(&mut lock(&self.inner.now))
+    }
+}
+
+impl Now {
+    fn enter(&mut self, state: State) {
+        if self.state != state {
+            self.state = state;
+            self.state_since = Instant::now();
+        }
+    }
+
+    fn connected(&mut self, state: State) {
+        self.enter(state);
+        self.connected_once = true;
+        self.trouble = None;
+    }
+
+    fn event(&mut self, latency: Duration) {
+        self.events += 1;
+        if self.latencies.len() == LATENCIES {
+            self.latencies.pop_front();
+        }
+        self.latencies.push_back(latency);
+    }
+
+    /// Gives the picture before, so that its memory is freed outside the lock.
+    fn look(&mut self, frame: Arc<Frame>, labels: Arc<[Label]>, at: Instant) -> Option<Picture> {
+        self.frames.inferred += 1;
+        while self.looks.len() >= RATE_LOOKS || self.looks.front().is_some_and(|old| *old + RATE_SPAN < at) {
+            self.looks.pop_front();
+        }
+        self.looks.push_back(at);
+        let version = self.picture.as_ref().map_or(0, |picture| picture.version) + 1;
+        self.picture.replace(Picture { version, frame, labels })
+    }
+}
+
+/// The smallest of `latencies` that a share of `rank` (0..=1) of them does not exceed, ms; `None` without any.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "at most LATENCIES"
+)]
+fn percentile_ms(latencies: &VecDeque<Duration>, rank: f64) -> Option<f64> {
+    let mut sorted: Vec<_> = latencies.iter().collect();
+    sorted.sort_unstable();
+    let index = ((sorted.len() as f64 * rank).ceil() as usize).saturating_sub(1);
+    sorted.get(index).map(|latency| latency.as_secs_f64() * 1000.0)
+}
+
+fn age_ms(from: Instant, to: Instant) -> u64 {
+    whole_ms(to.saturating_duration_since(from))
+}
+
+/// Looks a second among those of the last [`RATE_SPAN`]; 0 where there are fewer than two.
+#[expect(clippy::cast_precision_loss, reason = "at most RATE_LOOKS")]
+fn rate(looks: &VecDeque<Instant>, at: Instant) -> f64 {
+    let recent = || looks.iter().filter(|look| **look + RATE_SPAN >= at);
+    let (Some(first), Some(last)) = (recent().next(), recent().next_back()) else { return 0.0 };
+    let span = last.duration_since(*first).as_secs_f64();
+    let per_second = if span > 0.0 { (recent().count() - 1) as f64 / span } else { 0.0 };
+    (per_second * 10.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn camera() -> CameraBoard {
+        CameraBoard::new(&CameraId::new("gate"), "gate-stream", Arc::default())
+    }
+
+    #[test]
+    fn trouble_lasts_from_the_first_failure_until_footage_comes() {
+        let gate = camera();
+        gate.down("no such stream", Some(Duration::from_secs(4)));
+        let first = gate.row();
+        assert_eq!((first.state, first.error.as_deref()), (State::Down, Some("no such stream")));
+        assert!(first.retry_in_ms.is_some_and(|ms| (3_000..=4_000).contains(&ms)), "{:?}", first.retry_in_ms);
+
+        gate.connecting();
+        assert_eq!(gate.row().error.as_deref(), Some("no such stream"), "connecting is no cure");
+
+        gate.down("access denied", None);
+        let second = gate.row_at(Instant::now() + Duration::from_secs(9));
+        assert_eq!(second.error.as_deref(), Some("access denied"));
+        assert!(second.error_for_ms.is_some_and(|ms| ms >= 9_000), "since the first failure");
+
+        gate.streaming();
+        let well = gate.row();
+        assert_eq!((well.state, well.error, well.retry_in_ms), (State::Streaming, None, None));
+        assert_eq!(well.last_error.as_deref(), Some("access denied"));
+    }
+
+    #[test]
+    fn a_connection_counts_again_only_after_the_first() {
+        let gate = camera();
+        for _ in 0..3 {
+            gate.connecting();
+        }
+        assert_eq!(gate.row().reconnects, 0);
+        gate.streaming();
+        gate.connecting();
+        gate.waiting();
+        assert_eq!(gate.row().reconnects, 1);
+    }
+
+    #[test]
+    fn counts_add_up() {
+        let gate = camera();
+        gate.frame_read();
+        gate.frame_decoded();
+        gate.frame_sampled();
+        gate.frames_dropped("newer_frame", 1);
+        gate.frames_dropped("newer_frame", 1);
+        gate.frames_dropped("decoder_error", 1);
+        gate.fragment(Some(120));
+        gate.fragment(None);
+        gate.skipped(Duration::from_secs(2));
+        let row = gate.row();
+        assert_eq!((row.frames.read, row.frames.decoded, row.frames.sampled), (1, 1, 1));
+        assert_eq!(row.frames.dropped, BTreeMap::from([("decoder_error", 1), ("newer_frame", 2)]));
+        assert_eq!((row.fragments, row.behind_ms, row.skipped_ms), (2, Some(120), 2_000));
+    }
+
+    #[test]
+    fn the_rate_counts_the_last_five_seconds() {
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let every_200_ms: VecDeque<_> = (0..50).map(|i| at(i * 200)).collect();
+        let table = [
+            ("none", VecDeque::new(), 0, 0.0),
+            ("one", VecDeque::from([at(0)]), 100, 0.0),
+            ("five a second", every_200_ms.clone(), 9_800, 5.0),
+            ("two at once", VecDeque::from([at(0), at(0)]), 0, 0.0),
+            ("none of late", every_200_ms, 60_000, 0.0),
+        ];
+        for (name, looks, ms, expected) in table {
+            assert!((rate(&looks, at(ms)) - expected).abs() < 0.05, "{name}: {}", rate(&looks, at(ms)));
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The newest events, and those to come.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::broadcast;
+
+use super::lock;
+use crate::frame::Event;
+
+/// How many events are kept for those who come late.
+pub(super) const KEPT: usize = 200;
+
+/// Events that a follower may be behind before it has to follow anew.
+const BEHIND: usize = 256;
+
+/// A bounded ring: the oldest event goes first.
+pub(super) struct Feed {
+    kept: Mutex<VecDeque<Arc<Event>>>,
+    live: broadcast::Sender<Arc<Event>>,
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        Self { kept: Mutex::default(), live: broadcast::Sender::new(BEHIND) }
+    }
+}
+
+impl Feed {
+    /// Whether the event is new: one whose id is kept is the same event, read again.
+    pub(super) fn push(&self, event: &Event) -> bool {
+        let mut kept = lock(&self.kept);
+        if kept.iter().any(|old| old.event_id == event.event_id) {
+            return false;
+        }
+        if kept.len() == KEPT {
+            kept.pop_front();
+        }
+        let event = Arc::new(event.clone());
+        kept.push_back(Arc::clone(&event));
+        // An error only says that nobody follows.
+        let _followers = self.live.send(event);
+        true
+    }
+
+    /// The kept events after `after`, oldest first, and those to come: under one lock, so without gap or repeat.
+    pub(super) fn follow(&self, after: Option<&str>) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
+        let kept = lock(&self.kept);
+        let seen = after.and_then(|id| kept.iter().position(|event| event.event_id == id));
+        let from = seen.map_or(0, |index| index + 1);
+        (kept.iter().skip(from).cloned().collect(), self.live.subscribe())
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use crate::frame::{Event, Extras, ModelId, Payload, Phase, TimeSource};
+
+    /// An event of camera `gate` with this id.
+    pub(crate) fn event(id: &str) -> Event {
+        let extras = Extras {
+            incident_id: id.into(),
+            phase: Phase::Start,
+            fragment_number: "91343852333181432392682062622220590765191907586".into(),
+            frame_index: 4,
+            producer_ts_ms: Some(1_700_000_000_000),
+            server_ts_ms: Some(1_700_000_000_100),
+            time_source: TimeSource::Producer,
+            frame_width: 64,
+            frame_height: 36,
+            zones: vec!["drive".into()],
+            model: ModelId { name: "street".into(), sha256: "0".repeat(64) },
+            snapshot: None,
+        };
+        let payload = Payload {
+            camera_id: "gate".into(),
+            kind: "objects".into(),
+            label: "person".into(),
+            conf: 0.87,
+            bbox: [8.0, 4.0, 30.0, 33.0],
+            ts_ms: 1_700_000_000_400,
+            extras,
+        };
+        Event {
+            event_id: id.into(),
+            camera_id: "gate".into(),
+            producer: "kvs-infer/test".into(),
+            schema: "1".into(),
+            seq: 1,
+            payload,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use testing::event;
+
+    fn ids(events: &[Arc<Event>]) -> Vec<&str> {
+        events.iter().map(|event| event.event_id.as_str()).collect()
+    }
+
+    #[test]
+    fn the_oldest_goes_when_the_ring_is_full() {
+        let feed = Feed::default();
+        for i in 0..=KEPT {
+            assert!(feed.push(&event(&format!("e{i}"))));
+        }
+        let (kept, _) = feed.follow(None);
+        assert_eq!((kept.len(), kept[0].event_id.as_str()), (KEPT, "e1"));
+    }
+
+    #[test]
+    fn the_same_event_read_again_is_shown_once() {
+        let feed = Feed::default();
+        assert!(feed.push(&event("a")));
+        assert!(!feed.push(&event("a")));
+        assert_eq!(ids(&feed.follow(None).0), ["a"]);
+    }
+
+    #[test]
+    fn who_comes_back_gets_what_was_missed_and_then_what_comes() {
+        let feed = Feed::default();
+        for id in ["a", "b", "c"] {
+            feed.push(&event(id));
+        }
+        let (missed, mut live) = feed.follow(Some("a"));
+        assert_eq!(ids(&missed), ["b", "c"]);
+        feed.push(&event("d"));
+        assert_eq!(live.try_recv().unwrap().event_id, "d");
+        assert_eq!(ids(&feed.follow(Some("long gone")).0), ["a", "b", "c", "d"]);
+    }
+}

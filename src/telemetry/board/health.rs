@@ -1,0 +1,198 @@
+//! Whether the service is well: what a restart cures, and what it does not.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::{CameraRow, SinkRow, State, whole_ms};
+
+/// A camera that sends nothing for so long is worth a word.
+const QUIET_MS: u64 = 60_000;
+
+/// A thread that the service cannot do without.
+pub struct Watch {
+    /// Its name.
+    pub name: String,
+    /// Whether it still runs.
+    pub alive: Box<dyn Fn() -> bool + Send + Sync>,
+    /// When it began the piece of work that it is at; `None` while it waits for work.
+    pub busy_since: Box<dyn Fn() -> Option<Instant> + Send + Sync>,
+    /// A piece of work that takes longer is stuck.
+    pub limit: Duration,
+}
+
+/// How well the service is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// All is well.
+    Ok,
+    /// Something is wrong that a restart would not cure.
+    Degraded,
+    /// A restart cures it: `/healthz` answers 503.
+    Failed,
+}
+
+/// What `/healthz` answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Health {
+    /// The worst of the reasons.
+    pub status: Status,
+    /// What is wrong, the worst first.
+    pub reasons: Vec<String>,
+}
+
+impl Health {
+    pub(super) fn of(watches: &[Watch], cameras: &[CameraRow], sinks: &[SinkRow], now: Instant) -> Self {
+        let fatal = watches.iter().filter_map(|watch| watch.complaint(now));
+        let mut reasons: Vec<_> = fatal.collect();
+        let failed = !reasons.is_empty();
+        reasons.extend(cameras.iter().filter_map(about_camera));
+        reasons.extend(sinks.iter().filter_map(about_sink));
+        let status = match (failed, reasons.is_empty()) {
+            (true, _) => Status::Failed,
+            (false, true) => Status::Ok,
+            (false, false) => Status::Degraded,
+        };
+        Self { status, reasons }
+    }
+}
+
+impl Watch {
+    fn complaint(&self, now: Instant) -> Option<String> {
+        let name = &self.name;
+        if !(self.alive)() {
+            return Some(format!("thread {name} has ended"));
+        }
+        let busy = now.saturating_duration_since((self.busy_since)()?);
+        let stuck = busy > self.limit;
+        stuck.then(|| format!("thread {name} is stuck: busy for {} (limit {})", span(busy), span(self.limit)))
+    }
+}
+
+fn about_camera(row: &CameraRow) -> Option<String> {
+    let id = &row.id;
+    if let Some(error) = &row.error {
+        let since = span(Duration::from_millis(row.error_for_ms.unwrap_or(0)));
+        return Some(format!("camera {id} has been down for {since}: {error}"));
+    }
+    let quiet = row.state == State::Waiting && row.state_for_ms >= QUIET_MS;
+    quiet.then(|| {
+        format!("camera {id} has sent nothing for {}", span(Duration::from_millis(row.state_for_ms)))
+    })
+}
+
+fn about_sink(row: &SinkRow) -> Option<String> {
+    let name = &row.name;
+    if !row.ok {
+        let reason = row.reason.as_deref().unwrap_or("it gives no reason");
+        return Some(match row.failing_for_ms {
+            Some(ms) => format!("sink {name} has failed for {}: {reason}", span(Duration::from_millis(ms))),
+            None => format!("sink {name} fails: {reason}"),
+        });
+    }
+    let filling = row.queue_limit > 0 && row.queued.saturating_mul(5) >= row.queue_limit.saturating_mul(4);
+    filling.then(|| format!("sink {name} is filling: {} of {} records wait", row.queued, row.queue_limit))
+}
+
+/// `850 ms`, `12 s`, `3 min`, `5 h`.
+fn span(span: Duration) -> String {
+    match whole_ms(span) {
+        ms @ 0..1_000 => format!("{ms} ms"),
+        ms @ 1_000..120_000 => format!("{} s", ms / 1_000),
+        ms @ 120_000..7_200_000 => format!("{} min", ms / 60_000),
+        ms => format!("{} h", ms / 3_600_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::CameraId;
+    use crate::telemetry::board::Board;
+
+    fn watch(alive: bool, busy_since: Option<Instant>) -> Watch {
+        Watch {
+            name: "detect street".into(),
+            alive: Box::new(move || alive),
+            busy_since: Box::new(move || busy_since),
+            limit: Duration::from_secs(30),
+        }
+    }
+
+    fn sink(ok: bool, queued: u64) -> SinkRow {
+        SinkRow { name: "kds".into(), ok, queued, queue_limit: 100, ..SinkRow::default() }
+    }
+
+    #[test]
+    fn only_what_a_restart_cures_is_failed() {
+        let start = Instant::now();
+        let after = |s: u64| start + Duration::from_secs(s);
+        let board = Board::new();
+        board.add_camera(&CameraId::new("gate"), "gate-stream").down("no such stream", None);
+        let down = board.snapshot_at(start);
+        let table = [
+            ("nothing", vec![], vec![], vec![], Status::Ok, vec![]),
+            ("an idle thread", vec![watch(true, None)], vec![], vec![], Status::Ok, vec![]),
+            ("a busy thread", vec![watch(true, Some(after(31)))], vec![], vec![], Status::Ok, vec![]),
+            (
+                "a stuck thread",
+                vec![watch(true, Some(after(0)))],
+                vec![],
+                vec![],
+                Status::Failed,
+                vec!["thread detect street is stuck: busy for 60 s (limit 30 s)"],
+            ),
+            (
+                "a dead thread and a down camera",
+                vec![watch(false, None)],
+                down.clone(),
+                vec![],
+                Status::Failed,
+                vec!["thread detect street has ended", "camera gate has been down for 0 ms: no such stream"],
+            ),
+            (
+                "a down camera",
+                vec![],
+                down,
+                vec![],
+                Status::Degraded,
+                vec!["camera gate has been down for 0 ms: no such stream"],
+            ),
+            (
+                "a failing sink",
+                vec![],
+                vec![],
+                vec![sink(false, 0)],
+                Status::Degraded,
+                vec!["sink kds fails: it gives no reason"],
+            ),
+            ("a sink at work", vec![], vec![], vec![sink(true, 79)], Status::Ok, vec![]),
+            (
+                "a filling sink",
+                vec![],
+                vec![],
+                vec![sink(true, 80)],
+                Status::Degraded,
+                vec!["sink kds is filling: 80 of 100 records wait"],
+            ),
+        ];
+        for (name, watches, cameras, sinks, status, reasons) in table {
+            let health = Health::of(&watches, &cameras, &sinks, after(60));
+            assert_eq!(
+                (health.status, health.reasons),
+                (status, reasons.into_iter().map(String::from).collect()),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_camera_that_sends_nothing_is_mentioned_after_a_minute() {
+        let board = Board::new();
+        board.add_camera(&CameraId::new("gate"), "gate-stream").waiting();
+        let at = |s: u64| board.snapshot_at(Instant::now() + Duration::from_secs(s));
+        assert_eq!(about_camera(&at(50)[0]), None);
+        assert_eq!(about_camera(&at(65)[0]).as_deref(), Some("camera gate has sent nothing for 65 s"));
+    }
+}

@@ -1,0 +1,263 @@
+//! The board: the truth about the running service, as HTTP shows it.
+//!
+//! The stages write on it with small verbs; nobody but HTTP reads it. A lock is held for a few assignments at most.
+
+mod camera;
+mod feed;
+mod health;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use tokio::sync::broadcast;
+
+pub use camera::{CameraBoard, CameraRow, FrameCounts, Picture, State};
+pub use health::{Health, Status, Watch};
+
+use crate::frame::{CameraId, Event};
+use feed::Feed;
+
+/// A handle to the board; clones share it.
+#[derive(Clone)]
+pub struct Board {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    started: Instant,
+    started_epoch: Duration,
+    readiness: Mutex<Readiness>,
+    cameras: Mutex<Vec<CameraBoard>>,
+    sinks: Mutex<Option<SinkReader>>,
+    models: Mutex<Vec<ModelRow>>,
+    watches: Mutex<Vec<Watch>>,
+    feed: Arc<Feed>,
+}
+
+type SinkReader = Arc<dyn Fn() -> Vec<SinkRow> + Send + Sync>;
+
+/// Whether the service takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Readiness {
+    /// Models load, cameras connect.
+    Starting,
+    /// It works.
+    Ready,
+    /// It was told to stop.
+    Stopping,
+}
+
+/// A sink as it stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct SinkRow {
+    /// `kds`, `s3`, `local`.
+    pub name: String,
+    /// Whether an event waits for it rather than being lost.
+    pub required: bool,
+    /// Whether its last try succeeded.
+    pub ok: bool,
+    /// Why not.
+    pub reason: Option<String>,
+    /// For how long not, ms.
+    pub failing_for_ms: Option<u64>,
+    /// Records that it has yet to take.
+    pub queued: u64,
+    /// Records that its queue holds at most; 0 where that is unknown.
+    pub queue_limit: u64,
+    /// Records that it took.
+    pub delivered: u64,
+    /// Tries that failed.
+    pub failed: u64,
+}
+
+/// A model that is loaded.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ModelRow {
+    /// Its name in the configuration, or its file name.
+    pub name: String,
+    /// The layout of its output: `yolov8`, `nms`, ...
+    pub layout: String,
+    /// Where it runs: `cpu`, `cuda:0`.
+    pub device: String,
+    /// Side lengths of its input, px.
+    pub input_px: (u32, u32),
+    /// How many classes it knows.
+    pub classes: usize,
+    /// How long its first inference took, ms.
+    pub warm_up_ms: u64,
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Board {
+    /// An empty board of a service that is starting.
+    #[must_use]
+    pub fn new() -> Self {
+        let inner = Inner {
+            started: Instant::now(),
+            started_epoch: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+            readiness: Mutex::new(Readiness::Starting),
+            cameras: Mutex::default(),
+            sinks: Mutex::default(),
+            models: Mutex::default(),
+            watches: Mutex::default(),
+            feed: Arc::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The camera's place on the board, made where there is none; cameras are shown in the order of their making.
+    pub fn add_camera(&self, id: &CameraId, stream: &str) -> CameraBoard {
+        let mut cameras = lock(&self.inner.cameras);
+        if let Some(camera) = cameras.iter().find(|camera| camera.id() == id) {
+            return camera.clone();
+        }
+        let camera = CameraBoard::new(id, stream, Arc::clone(&self.inner.feed));
+        cameras.push(camera.clone());
+        camera
+    }
+
+    /// The camera's place on the board, if it has one.
+    #[must_use]
+    pub fn camera(&self, id: &str) -> Option<CameraBoard> {
+        lock(&self.inner.cameras).iter().find(|camera| camera.id().as_str() == id).cloned()
+    }
+
+    /// From now on `read` tells how the sinks stand; it is called when somebody asks, and must not wait.
+    pub fn set_sinks(&self, read: impl Fn() -> Vec<SinkRow> + Send + Sync + 'static) {
+        *lock(&self.inner.sinks) = Some(Arc::new(read));
+    }
+
+    /// Shows a loaded model.
+    pub fn add_model(&self, model: ModelRow) {
+        lock(&self.inner.models).push(model);
+    }
+
+    /// From now on `watch` decides whether the service is alive.
+    pub fn add_watch(&self, watch: Watch) {
+        lock(&self.inner.watches).push(watch);
+    }
+
+    /// Everything has started; no effect once the service was told to stop.
+    pub fn ready(&self) {
+        let mut readiness = lock(&self.inner.readiness);
+        if *readiness == Readiness::Starting {
+            *readiness = Readiness::Ready;
+        }
+    }
+
+    /// The service was told to stop.
+    pub fn stopping(&self) {
+        *lock(&self.inner.readiness) = Readiness::Stopping;
+    }
+
+    /// Whether the service takes part.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        *lock(&self.inner.readiness)
+    }
+
+    /// The cameras as they stand now.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<CameraRow> {
+        self.snapshot_at(Instant::now())
+    }
+
+    fn snapshot_at(&self, now: Instant) -> Vec<CameraRow> {
+        let cameras = lock(&self.inner.cameras).clone();
+        cameras.iter().map(|camera| camera.row_at(now)).collect()
+    }
+
+    /// The sinks as they stand now.
+    #[must_use]
+    pub fn sinks(&self) -> Vec<SinkRow> {
+        let read = lock(&self.inner.sinks).clone();
+        read.map(|read| read()).unwrap_or_default()
+    }
+
+    /// The loaded models.
+    #[must_use]
+    pub fn models(&self) -> Vec<ModelRow> {
+        lock(&self.inner.models).clone()
+    }
+
+    /// The newest events, oldest first, at most [`EVENTS_KEPT`].
+    #[must_use]
+    pub fn events(&self) -> Vec<Arc<Event>> {
+        self.inner.feed.follow(None).0
+    }
+
+    /// The kept events after the one with id `after` (all of them where it is not kept), and those to come:
+    /// together neither a gap nor a repeat. A receiver that lags should follow anew.
+    #[must_use]
+    pub fn follow(&self, after: Option<&str>) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
+        self.inner.feed.follow(after)
+    }
+
+    /// Whether the service is well, and if not, why.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let now = Instant::now();
+        let watches = lock(&self.inner.watches);
+        Health::of(&watches, &self.snapshot_at(now), &self.sinks(), now)
+    }
+
+    /// When the service started, since the Unix epoch.
+    #[must_use]
+    pub fn started_epoch(&self) -> Duration {
+        self.inner.started_epoch
+    }
+
+    /// How long the service has run.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        self.inner.started.elapsed()
+    }
+}
+
+/// How many events are kept for those who come late.
+pub const EVENTS_KEPT: usize = feed::KEPT;
+
+/// A lock whose holder never panics between two writes that belong together.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn whole_ms(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_camera_has_one_place_and_the_order_of_making_holds() {
+        let board = Board::new();
+        let gate = board.add_camera(&CameraId::new("gate"), "gate-stream");
+        board.add_camera(&CameraId::new("alley"), "alley-stream");
+        gate.frame_read();
+        board.add_camera(&CameraId::new("gate"), "gate-stream").frame_read();
+        let rows = board.snapshot();
+        assert_eq!(rows.iter().map(|row| row.id.as_str()).collect::<Vec<_>>(), ["gate", "alley"]);
+        assert_eq!(rows[0].frames.read, 2);
+        assert!(board.camera("nobody").is_none());
+    }
+
+    #[test]
+    fn who_was_told_to_stop_never_becomes_ready() {
+        let board = Board::new();
+        assert_eq!(board.readiness(), Readiness::Starting);
+        board.ready();
+        assert_eq!(board.readiness(), Readiness::Ready);
+        board.stopping();
+        board.ready();
+        assert_eq!(board.readiness(), Readiness::Stopping);
+    }
+}

@@ -1,0 +1,114 @@
+//! What happens where a camera's frames are looked at and decided upon.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{counter, histogram};
+use tracing::{error, info, warn};
+
+use super::board::CameraBoard;
+use super::{Kind, Metric};
+use crate::decode::Mode;
+use crate::detect::DetectError;
+use crate::frame::{Event, Frame};
+use crate::publish::OfferError;
+use crate::publish::picture::Label;
+
+const INFERRED: &str = "kvs_infer_frames_inferred_total";
+const FAILED: &str = "kvs_infer_looks_failed_total";
+const REFUSED: &str = "kvs_infer_events_refused_total";
+const LATENCY: &str = "kvs_infer_event_latency_seconds";
+
+pub(super) const METRICS: &[Metric] = &[
+    Metric {
+        name: INFERRED,
+        kind: Kind::Counter,
+        labels: &["camera"],
+        help: "Frames that the detectors looked at.",
+    },
+    Metric {
+        name: FAILED,
+        kind: Kind::Counter,
+        labels: &["camera"],
+        help: "Looks of one detector at one frame that failed.",
+    },
+    Metric {
+        name: REFUSED,
+        kind: Kind::Counter,
+        labels: &["camera"],
+        help: "Events that the outbox did not take in.",
+    },
+    Metric {
+        name: LATENCY,
+        kind: Kind::Histogram,
+        labels: &["camera"],
+        help: "From the arrival of the confirming frame's last byte until its event was taken in by the outbox.",
+    },
+];
+
+/// Every detector looked at a frame.
+pub(crate) struct Looked<'a> {
+    pub(crate) camera: &'a CameraBoard,
+    pub(crate) frame: Arc<Frame>,
+    pub(crate) labels: Vec<Label>,
+}
+
+impl Looked<'_> {
+    pub(crate) fn emit(self) {
+        counter!(INFERRED, "camera" => self.camera.id().to_string()).increment(1);
+        self.camera.looked(self.frame, self.labels);
+    }
+}
+
+/// A detector failed on a frame.
+pub(crate) struct LookFailed<'a> {
+    pub(crate) camera: &'a CameraBoard,
+    pub(crate) error: DetectError,
+}
+
+impl LookFailed<'_> {
+    pub(crate) fn emit(self) {
+        warn!(stage = "detect", camera = %self.camera.id(), "{}", self.error);
+        counter!(FAILED, "camera" => self.camera.id().to_string()).increment(1);
+    }
+}
+
+/// A new event was taken in.
+pub(crate) struct EventMade<'a> {
+    pub(crate) camera: &'a CameraBoard,
+    pub(crate) event: &'a Event,
+    /// Since the last byte of the confirming frame was read.
+    pub(crate) latency: Duration,
+}
+
+impl EventMade<'_> {
+    pub(crate) fn emit(self) {
+        histogram!(LATENCY, "camera" => self.camera.id().to_string()).record(self.latency.as_secs_f64());
+        self.camera.event(self.event, self.latency);
+    }
+}
+
+/// The outbox did not take an event in.
+pub(crate) struct OfferFailed<'a> {
+    pub(crate) camera: &'a CameraBoard,
+    pub(crate) error: OfferError,
+}
+
+impl OfferFailed<'_> {
+    pub(crate) fn emit(self) {
+        error!(stage = "publish", camera = %self.camera.id(), "{}", self.error);
+        counter!(REFUSED, "camera" => self.camera.id().to_string()).increment(1);
+    }
+}
+
+/// A camera reached the live edge.
+pub(crate) struct CaughtUp<'a> {
+    pub(crate) camera: &'a CameraBoard,
+}
+
+impl CaughtUp<'_> {
+    pub(crate) fn emit(self) {
+        info!(stage = "decide", camera = %self.camera.id(), "caught up: live from here on");
+        self.camera.set_mode(Mode::Live);
+    }
+}

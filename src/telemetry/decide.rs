@@ -1,0 +1,42 @@
+//! What decide tells.
+
+use metrics::counter;
+
+use super::{Kind, Metric};
+use crate::frame::CameraId;
+
+/// The metrics of decide.
+pub(crate) const METRICS: &[Metric] = &[
+    Metric {
+        name: "kvs_infer_boxes_total",
+        kind: Kind::Counter,
+        labels: &["camera"],
+        help: "Boxes that the detectors found.",
+    },
+    Metric {
+        name: "kvs_infer_boxes_kept_total",
+        kind: Kind::Counter,
+        labels: &["camera"],
+        help: "Boxes that the rules (confidence, classes, size, zones) let through.",
+    },
+];
+
+/// A frame was decided.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FrameDecided<'a> {
+    /// The camera.
+    pub(crate) camera: &'a CameraId,
+    /// Boxes that came in.
+    pub(crate) boxes: usize,
+    /// Boxes that the rules let through.
+    pub(crate) kept: usize,
+}
+
+impl FrameDecided<'_> {
+    /// Counts it.
+    pub(crate) fn emit(self) {
+        let camera = self.camera.to_string();
+        counter!("kvs_infer_boxes_total", "camera" => camera.clone()).increment(self.boxes as u64);
+        counter!("kvs_infer_boxes_kept_total", "camera" => camera).increment(self.kept as u64);
+    }
+}

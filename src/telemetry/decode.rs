@@ -1,0 +1,139 @@
+//! What happens in decode.
+
+use tracing::{debug, info, warn};
+
+use super::board::CameraBoard;
+use super::{Kind, Metric};
+use crate::decode::DecodeError;
+use crate::frame::VideoTrack;
+
+const DECODED: &str = "kvs_infer_frames_decoded_total";
+const SAMPLED: &str = "kvs_infer_frames_sampled_total";
+const DROPPED: &str = "kvs_infer_frames_dropped_total";
+const ERRORS: &str = "kvs_infer_decode_errors_total";
+const OPENED: &str = "kvs_infer_decoders_opened_total";
+
+/// The metrics of decode.
+pub(crate) const METRICS: &[Metric] = &[
+    counter(DECODED, &["camera"], "Sound frames that came out of the decoder."),
+    counter(SAMPLED, &["camera"], "Frames that the sampler picked for inference."),
+    counter(
+        DROPPED,
+        &["camera", "reason"],
+        "Frames that were not looked at although they should: newer (live: a newer one came), damaged, no_key_frame \
+         (nothing to build on), track (its codec private data is unusable), discontinuity (will be read again).",
+    ),
+    counter(ERRORS, &["camera", "kind"], "Decoding errors: track, unit, picture."),
+    counter(OPENED, &["camera"], "Decoders opened: one at the start, one for each change of codec or size."),
+];
+
+const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Counter, labels, help }
+}
+
+/// A sound frame came out of the decoder.
+pub(crate) struct FrameDecoded<'a> {
+    pub(crate) camera: &'a CameraBoard,
+}
+
+impl FrameDecoded<'_> {
+    pub(crate) fn emit(self) {
+        metrics::counter!(DECODED, "camera" => self.camera.id().to_string()).increment(1);
+        self.camera.frame_decoded();
+    }
+}
+
+/// A frame was picked.
+pub(crate) struct FrameSampled<'a> {
+    pub(crate) camera: &'a CameraBoard,
+}
+
+impl FrameSampled<'_> {
+    pub(crate) fn emit(self) {
+        metrics::counter!(SAMPLED, "camera" => self.camera.id().to_string()).increment(1);
+        self.camera.frame_sampled();
+    }
+}
+
+/// Why frames were dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DropReason {
+    /// Live: a newer one came before it was taken.
+    Newer,
+    /// It is damaged or rests on a damaged one.
+    Damaged,
+    /// No key frame came before it to build on.
+    NoKeyFrame,
+    /// Its track cannot be decoded.
+    Track,
+    /// Its fragment broke off and will be read again.
+    Discontinuity,
+}
+
+impl DropReason {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Newer => "newer",
+            Self::Damaged => "damaged",
+            Self::NoKeyFrame => "no_key_frame",
+            Self::Track => "track",
+            Self::Discontinuity => "discontinuity",
+        }
+    }
+}
+
+/// Frames, or packets before they were frames, were dropped.
+pub(crate) struct FramesDropped<'a> {
+    pub(crate) camera: &'a CameraBoard,
+    pub(crate) frames: usize,
+    pub(crate) reason: DropReason,
+}
+
+impl FramesDropped<'_> {
+    pub(crate) fn emit(self) {
+        if self.frames > 0 {
+            let labels =
+                [("camera", self.camera.id().to_string()), ("reason", self.reason.label().to_owned())];
+            metrics::counter!(DROPPED, &labels).increment(self.frames as u64);
+            self.camera.frames_dropped(self.reason.label(), self.frames as u64);
+        }
+    }
+}
+
+/// Decoding went wrong; it goes on at the next key frame.
+pub(crate) struct DecodeFailed<'a> {
+    pub(crate) camera: &'a CameraBoard,
+    pub(crate) error: &'a DecodeError,
+    /// Whether this camera had an error in this fragment or the one before, so that a broken camera does not fill the log.
+    pub(crate) repeated: bool,
+}
+
+impl DecodeFailed<'_> {
+    pub(crate) fn emit(self) {
+        let kind = match self.error {
+            DecodeError::Track { .. } => "track",
+            DecodeError::Unit { .. } => "unit",
+            DecodeError::Picture { .. } => "picture",
+        };
+        metrics::counter!(ERRORS, "camera" => self.camera.id().to_string(), "kind" => kind).increment(1);
+        if self.repeated {
+            debug!(stage = "decode", camera = %self.camera.id(), "{}", self.error);
+        } else {
+            warn!(stage = "decode", camera = %self.camera.id(), "{}", self.error);
+        }
+    }
+}
+
+/// A decoder was opened.
+pub(crate) struct DecoderOpened<'a> {
+    pub(crate) camera: &'a CameraBoard,
+    pub(crate) track: &'a VideoTrack,
+}
+
+impl DecoderOpened<'_> {
+    pub(crate) fn emit(self) {
+        let VideoTrack { codec, width_px, height_px, .. } = self.track;
+        metrics::counter!(OPENED, "camera" => self.camera.id().to_string()).increment(1);
+        info!(stage = "decode", camera = %self.camera.id(), ?codec, width_px, height_px, "decoder opened");
+    }
+}

@@ -1,0 +1,166 @@
+//! What happens at the HTTP server, and what is read off the board when `/metrics` is asked for.
+
+use std::net::SocketAddr;
+
+use metrics::{counter, gauge};
+
+use super::board::{Board, CameraRow, SinkRow};
+use super::{Kind, Metric};
+
+/// The metrics of this file.
+pub(crate) const METRICS: &[Metric] = &[
+    gauge_of("kvs_infer_build_info", &["version"], "Always 1; the label tells the version."),
+    gauge_of("kvs_infer_process_start_time_seconds", &[], "When the service started, since the Unix epoch."),
+    gauge_of("kvs_infer_uptime_seconds", &[], "How long the service has run."),
+    gauge_of("kvs_infer_resident_memory_bytes", &[], "Memory of the process that is in RAM."),
+    gauge_of(
+        "kvs_infer_camera_up",
+        &["camera"],
+        "1 where footage comes or is waited for, 0 where it cannot.",
+    ),
+    gauge_of("kvs_infer_camera_behind_seconds", &["camera"], "How far the reader is behind the live edge."),
+    gauge_of("kvs_infer_sink_up", &["sink"], "1 where the sink takes what it is given, 0 where it fails."),
+    gauge_of("kvs_infer_sink_waiting_records", &["sink"], "Records that the sink has yet to take."),
+    counter_of("kvs_infer_http_sign_ins_refused_total", &[], "Wrong tokens, and tries that came too fast."),
+    counter_of("kvs_infer_http_accept_errors_total", &[], "Connections that could not be accepted."),
+    counter_of(
+        "kvs_infer_http_picture_errors_total",
+        &["camera"],
+        "Live pictures that could not be encoded.",
+    ),
+];
+
+const fn gauge_of(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Gauge, labels, help }
+}
+
+const fn counter_of(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric { name, kind: Kind::Counter, labels, help }
+}
+
+/// The server listens.
+pub(crate) struct Listening {
+    pub(crate) addr: SocketAddr,
+    /// Who may see the page.
+    pub(crate) access: &'static str,
+}
+
+impl Listening {
+    pub(crate) fn emit(self) {
+        tracing::info!(addr = %self.addr, access = self.access, "HTTP listens");
+    }
+}
+
+/// A token was wrong, or came too soon after wrong ones.
+pub(crate) struct SignInRefused {
+    pub(crate) why: &'static str,
+}
+
+impl SignInRefused {
+    pub(crate) fn emit(self) {
+        counter!("kvs_infer_http_sign_ins_refused_total").increment(1);
+        tracing::warn!(why = self.why, "a sign-in was refused");
+    }
+}
+
+/// The system gave no connection.
+pub(crate) struct AcceptFailed<'a> {
+    pub(crate) error: &'a std::io::Error,
+}
+
+impl AcceptFailed<'_> {
+    pub(crate) fn emit(self) {
+        counter!("kvs_infer_http_accept_errors_total").increment(1);
+        tracing::warn!(error = %self.error, "HTTP could not accept a connection");
+    }
+}
+
+/// A live picture could not be encoded.
+pub(crate) struct EncodeFailed<'a> {
+    pub(crate) camera: &'a str,
+    pub(crate) error: &'a dyn std::fmt::Display,
+}
+
+impl EncodeFailed<'_> {
+    pub(crate) fn emit(self) {
+        counter!("kvs_infer_http_picture_errors_total", "camera" => self.camera.to_owned()).increment(1);
+        tracing::warn!(camera = self.camera, error = %self.error, "a live picture could not be encoded");
+    }
+}
+
+/// `/metrics` is asked for: the gauges take what the board says now.
+pub(crate) struct Scrape<'a> {
+    pub(crate) board: &'a Board,
+}
+
+impl Scrape<'_> {
+    pub(crate) fn emit(self) {
+        about_process(self.board);
+        self.board.snapshot().iter().for_each(about_camera);
+        self.board.sinks().iter().for_each(about_sink);
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "bytes of memory fit f64 up to 8 PiB")]
+fn about_process(board: &Board) {
+    gauge!("kvs_infer_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    gauge!("kvs_infer_process_start_time_seconds").set(board.started_epoch().as_secs_f64());
+    gauge!("kvs_infer_uptime_seconds").set(board.uptime().as_secs_f64());
+    if let Some(bytes) = resident_bytes() {
+        gauge!("kvs_infer_resident_memory_bytes").set(bytes as f64);
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "retention is at most ten years of ms")]
+fn about_camera(row: &CameraRow) {
+    let up = f64::from(u8::from(row.error.is_none()));
+    gauge!("kvs_infer_camera_up", "camera" => row.id.clone()).set(up);
+    if let Some(ms) = row.behind_ms {
+        gauge!("kvs_infer_camera_behind_seconds", "camera" => row.id.clone()).set(ms as f64 / 1000.0);
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "queues are bounded")]
+fn about_sink(row: &SinkRow) {
+    gauge!("kvs_infer_sink_up", "sink" => row.name.clone()).set(f64::from(u8::from(row.ok)));
+    gauge!("kvs_infer_sink_waiting_records", "sink" => row.name.clone()).set(row.queued as f64);
+}
+
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::CameraId;
+    use crate::telemetry::metrics::testing::rendered;
+
+    #[test]
+    fn a_scrape_shows_the_process_the_cameras_and_the_sinks() {
+        let board = Board::new();
+        board.add_camera(&CameraId::new("gate"), "gate-stream").fragment(Some(1_500));
+        board.add_camera(&CameraId::new("yard"), "yard-stream").down("no such stream", None);
+        board.set_sinks(|| vec![SinkRow { name: "kds".into(), ok: true, queued: 3, ..SinkRow::default() }]);
+        let text = rendered(|| Scrape { board: &board }.emit());
+        for line in [
+            concat!("kvs_infer_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+            "kvs_infer_camera_up{camera=\"gate\"} 1",
+            "kvs_infer_camera_up{camera=\"yard\"} 0",
+            "kvs_infer_camera_behind_seconds{camera=\"gate\"} 1.5",
+            "kvs_infer_sink_up{sink=\"kds\"} 1",
+            "kvs_infer_sink_waiting_records{sink=\"kds\"} 3",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn resident_memory_is_plausible() {
+        let bytes = resident_bytes().unwrap();
+        assert!((1 << 20..1 << 40).contains(&bytes), "{bytes}");
+    }
+}

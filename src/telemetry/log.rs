@@ -1,0 +1,188 @@
+//! What is logged, how, and where.
+
+use std::io::IsTerminal;
+
+use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::{FilterFn, filter_fn};
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{EnvFilter, Layer};
+
+use crate::config::LogFormat;
+
+/// Crates that log requests, headers or credentials below INFO: they are never heard there.
+const WIRE: [&str; 8] =
+    ["aws_config", "aws_credential_types", "aws_runtime", "aws_sig", "aws_smithy", "h2", "hyper", "rustls"];
+
+/// Our own crates: a bare level is theirs.
+const OWN: [&str; 3] = ["kvs_infer", "kvs_mkv", "kvs_sim"];
+
+/// Where lines go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogOutput {
+    /// Standard output: `run`, whose output is its log.
+    #[default]
+    Stdout,
+    /// Standard error: every command that prints something else.
+    Stderr,
+}
+
+/// Why logging did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The level is none, and no list of directives either.
+    #[error(
+        "LOG_LEVEL {level:?}: {reason}; give trace, debug, info, warn or error, or directives such as \
+         kvs_infer::detect=debug,info"
+    )]
+    Level {
+        /// As it was given.
+        level: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Logging was started before.
+    #[error("logging: {0}")]
+    Twice(#[from] TryInitError),
+}
+
+/// Starts logging: everything that is traced from now on is written.
+///
+/// `level` is `trace`..`error`, `off`, or directives (`kvs_infer::detect=debug,info`). A bare level is for our own
+/// crates; others are heard from WARN. Without a `format`, lines are text on a terminal and JSON elsewhere.
+/// Crates that would log credentials are heard from INFO only, whatever `level` says.
+///
+/// # Errors
+/// `level` cannot be read, or logging was started before.
+pub fn init(level: &str, format: Option<LogFormat>, output: LogOutput) -> Result<(), LogError> {
+    let terminal = match output {
+        LogOutput::Stdout => std::io::stdout().is_terminal(),
+        LogOutput::Stderr => std::io::stderr().is_terminal(),
+    };
+    let writer = match output {
+        LogOutput::Stdout => BoxMakeWriter::new(std::io::stdout),
+        LogOutput::Stderr => BoxMakeWriter::new(std::io::stderr),
+    };
+    let format = format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
+    subscriber(level, format, terminal, writer)?.try_init()?;
+    Ok(())
+}
+
+fn subscriber(
+    level: &str,
+    format: LogFormat,
+    color: bool,
+    writer: BoxMakeWriter,
+) -> Result<impl Subscriber + Send + Sync, LogError> {
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    let lines = match format {
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
+        LogFormat::Text => lines.with_ansi(color).boxed(),
+    };
+    let lines = lines.with_filter(filter_of(level)?).with_filter(no_wire());
+    Ok(tracing_subscriber::registry().with(lines))
+}
+
+fn filter_of(level: &str) -> Result<EnvFilter, LogError> {
+    let bad = |reason: String| LogError::Level { level: level.to_owned(), reason };
+    if level.trim().is_empty() {
+        return Err(bad("it is empty".to_owned()));
+    }
+    let directives = match level.trim().parse::<LevelFilter>() {
+        Ok(bare) => {
+            let others = bare.min(LevelFilter::WARN).to_string();
+            OWN.iter().fold(others, |all, own| format!("{all},{own}={bare}"))
+        }
+        Err(_) if !level.contains(['=', ',']) => return Err(bad("it is no level".to_owned())),
+        Err(_) => level.trim().to_owned(),
+    };
+    EnvFilter::try_new(directives).map_err(|e| bad(e.to_string()))
+}
+
+fn no_wire() -> FilterFn {
+    filter_fn(|metadata| {
+        let wire = WIRE.iter().any(|name| metadata.target().starts_with(name));
+        !wire || *metadata.level() <= tracing::Level::INFO
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is written at `level` while `trace` runs.
+    fn written(level: &str, format: LogFormat, trace: impl FnOnce()) -> String {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber =
+            subscriber(level, format, false, BoxMakeWriter::new(move || writer.clone())).unwrap();
+        tracing::subscriber::with_default(subscriber, trace);
+        let bytes = lines.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_line_of_json_is_an_object_with_its_fields_at_the_top() {
+        let text = written("info", LogFormat::Json, || tracing::info!(camera = "gate", frames = 3, "hello"));
+        let line: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
+        assert_eq!(line["message"], "hello");
+        assert_eq!(line["camera"], "gate");
+        assert_eq!(line["frames"], 3);
+        assert_eq!(line["level"], "INFO");
+    }
+
+    #[test]
+    fn text_is_for_eyes() {
+        let text = written("info", LogFormat::Text, || tracing::info!(camera = "gate", "hello"));
+        assert!(text.contains(" INFO ") && text.contains("hello camera=\"gate\""), "{text}");
+    }
+
+    #[test]
+    fn what_is_heard_at_each_level() {
+        let trace = || {
+            tracing::debug!("ours at debug");
+            tracing::debug!(target: "aws_smithy_runtime::client", "authorization: secret");
+            tracing::info!(target: "other_crate", "theirs at info");
+            tracing::warn!(target: "aws_config", "a warning of theirs");
+        };
+        let table: [(&str, &[&str]); 5] = [
+            ("info", &["a warning of theirs"]),
+            ("debug", &["ours at debug", "a warning of theirs"]),
+            ("error", &[]),
+            ("off", &[]),
+            ("kvs_infer=debug,trace", &["ours at debug", "theirs at info", "a warning of theirs"]),
+        ];
+        for (level, expected) in table {
+            let text = written(level, LogFormat::Json, trace);
+            let heard: Vec<serde_json::Value> =
+                text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            let heard: Vec<_> = heard.iter().map(|line| line["message"].as_str().unwrap()).collect();
+            assert_eq!(heard, expected, "LOG_LEVEL={level}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_level_says_what_to_write() {
+        for level in ["", "loud", "kvs_infer=loud"] {
+            let error = filter_of(level).unwrap_err().to_string();
+            assert!(error.contains("LOG_LEVEL") && error.contains("trace, debug, info"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The Prometheus recorder, and the one table of all metrics.
+
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+use super::{Kind, Metric, camera, decide, decode, detect, http, publish, source};
+
+/// Upper bounds of every duration, seconds: an inference takes milliseconds, a reconnect minutes.
+const SECONDS: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 10.0, 60.0];
+
+/// The table of each stage, in the order of the way.
+const TABLES: &[&[Metric]] = &[
+    source::METRICS,
+    decode::METRICS,
+    detect::METRICS,
+    decide::METRICS,
+    camera::METRICS,
+    publish::METRICS,
+    http::METRICS,
+];
+
+/// Every metric of the program.
+#[must_use]
+pub fn all_metrics() -> Vec<Metric> {
+    TABLES.concat()
+}
+
+/// Makes every counter count from now on, and gives what `/metrics` renders.
+///
+/// The HTTP server runs the recorder's upkeep. Histograms whose name ends with `_seconds` have buckets.
+///
+/// # Errors
+/// A recorder is installed already.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let handle = builder()?.install_recorder()?;
+    describe_all();
+    Ok(handle)
+}
+
+fn builder() -> Result<PrometheusBuilder, BuildError> {
+    PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
+}
+
+fn describe_all() {
+    for metric in all_metrics() {
+        match metric.kind {
+            Kind::Counter => metrics::describe_counter!(metric.name, metric.help),
+            Kind::Gauge => metrics::describe_gauge!(metric.name, metric.help),
+            Kind::Histogram => metrics::describe_histogram!(metric.name, metric.help),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! What a happening's test needs: the metrics as they come out.
+
+    /// Runs `emit` and gives the text that `/metrics` would show.
+    pub(crate) fn rendered(emit: impl FnOnce()) -> String {
+        let recorder = super::builder().unwrap().build_recorder();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            super::describe_all();
+            emit();
+        });
+        handle.render()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+
+    /// A metric as the sources of this folder use it: kind, name, labels.
+    type Use = (Kind, String, Vec<String>);
+
+    fn uses_in(source: &str) -> Vec<Use> {
+        let macros =
+            [("counter!(", Kind::Counter), ("gauge!(", Kind::Gauge), ("histogram!(", Kind::Histogram)];
+        let uses = macros.into_iter().flat_map(|(call, kind)| {
+            let calls = source.split(call).skip(1).map(|rest| rest.split(';').next().unwrap());
+            calls.filter_map(move |call| {
+                let name = call.trim_start().strip_prefix('"')?.split('"').next()?;
+                Some((kind, name.to_owned(), labels_in(call)))
+            })
+        });
+        uses.collect()
+    }
+
+    fn labels_in(call: &str) -> Vec<String> {
+        let mut before: Vec<_> = call.split("=>").collect();
+        before.pop();
+        before.iter().filter_map(|text| text.rsplit('"').nth(1)).map(str::to_owned).collect()
+    }
+
+    fn sources(folder: &Path) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        entries
+            .flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] })
+            .filter(|path| path.extension().is_some_and(|e| e == "rs"))
+            .collect()
+    }
+
+    #[test]
+    fn every_metric_that_is_emitted_stands_in_the_table_with_its_kind_and_labels() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/telemetry");
+        let labels = |metric: &Metric| metric.labels.iter().map(|label| (*label).to_owned()).collect();
+        let table: Vec<Use> = all_metrics().iter().map(|m| (m.kind, m.name.to_owned(), labels(m))).collect();
+        let mut seen = 0;
+        for path in sources(&folder).iter().filter(|path| !path.ends_with("metrics.rs")) {
+            for used in uses_in(&std::fs::read_to_string(path).unwrap()) {
+                assert!(table.contains(&used), "{}: {used:?} is not in its METRICS table", path.display());
+                seen += 1;
+            }
+        }
+        assert!(seen >= http::METRICS.len(), "only {seen} uses were found: has the way of emitting changed?");
+    }
+
+    #[test]
+    fn names_follow_the_convention_and_are_unique() {
+        let mut names = BTreeSet::new();
+        for metric in all_metrics() {
+            let name = metric.name;
+            assert!(name.starts_with("kvs_infer_"), "{name}");
+            assert!(
+                name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'),
+                "{name}"
+            );
+            assert_eq!(name.ends_with("_total"), metric.kind == Kind::Counter, "{name}");
+            assert!(
+                !name.ends_with("_ms") && !name.ends_with("_millis"),
+                "{name}: seconds are the base unit"
+            );
+            assert!(metric.help.ends_with('.'), "{name}: its help is a sentence");
+            assert!(names.insert(name), "{name} stands in two tables");
+        }
+    }
+
+    #[test]
+    fn durations_are_histograms_with_buckets() {
+        let text = testing::rendered(|| metrics::histogram!("some_wait_seconds").record(0.07));
+        assert!(text.contains(r#"some_wait_seconds_bucket{le="0.1"} 1"#), "{text}");
+        assert!(text.contains(r#"some_wait_seconds_bucket{le="0.05"} 0"#), "{text}");
+    }
+}

@@ -1,0 +1,204 @@
+//! What happens while a camera is read.
+
+use std::time::Duration;
+
+use metrics::{counter, gauge};
+use tracing::{info, warn};
+
+use super::board::CameraBoard;
+use super::{Kind, Metric};
+
+pub(crate) const METRICS: &[Metric] = &[
+    Metric {
+        name: "kvs_infer_source_bytes_total",
+        kind: Kind::Counter,
+        labels: &["camera"],
+        help: "Bytes read from GetMedia.",
+    },
+    Metric {
+        name: "kvs_infer_source_connections_total",
+        kind: Kind::Counter,
+        labels: &["camera"],
+        help: "GetMedia connections opened.",
+    },
+    Metric {
+        name: "kvs_infer_source_endings_total",
+        kind: Kind::Counter,
+        labels: &["camera", "reason"],
+        help: "Connections that ended or could not be opened, by reason.",
+    },
+    Metric {
+        name: "kvs_infer_source_skipped_seconds_total",
+        kind: Kind::Counter,
+        labels: &["camera"],
+        help: "Footage passed over by jumps to NOW in live mode.",
+    },
+    Metric {
+        name: "kvs_infer_demux_frames_total",
+        kind: Kind::Counter,
+        labels: &["camera"],
+        help: "Video frames read.",
+    },
+    Metric {
+        name: "kvs_infer_demux_fragments_total",
+        kind: Kind::Counter,
+        labels: &["camera", "result"],
+        help: "Fragments read: complete, incomplete, repeated, no_video or passed_over.",
+    },
+    Metric {
+        name: "kvs_infer_source_behind_seconds",
+        kind: Kind::Gauge,
+        labels: &["camera"],
+        help: "How far the last fragment was behind the live edge, as the service says.",
+    },
+];
+
+/// Bytes came.
+pub(crate) struct BytesRead<'a> {
+    /// The camera.
+    pub(crate) camera: &'a CameraBoard,
+    /// How many.
+    pub(crate) bytes: usize,
+}
+
+impl BytesRead<'_> {
+    /// Counts it.
+    pub(crate) fn emit(self) {
+        counter!("kvs_infer_source_bytes_total", "camera" => self.camera.id().to_string())
+            .increment(self.bytes as u64);
+    }
+}
+
+/// A connection was opened.
+pub(crate) struct Connected<'a> {
+    /// The camera.
+    pub(crate) camera: &'a CameraBoard,
+    /// Its stream.
+    pub(crate) stream: &'a str,
+    /// Where it starts.
+    pub(crate) start: &'a str,
+}
+
+impl Connected<'_> {
+    /// Logs and counts it.
+    pub(crate) fn emit(self) {
+        info!(stage = "source", camera = %self.camera.id(), stream = self.stream, start = self.start, "reading");
+        counter!("kvs_infer_source_connections_total", "camera" => self.camera.id().to_string()).increment(1);
+    }
+}
+
+/// A connection ended, or could not be opened.
+pub(crate) struct Ended<'a> {
+    /// The camera.
+    pub(crate) camera: &'a CameraBoard,
+    /// A short name of the reason.
+    pub(crate) reason: &'static str,
+    /// The whole of it.
+    pub(crate) detail: &'a str,
+    /// How long until the next one.
+    pub(crate) retry_in: Duration,
+    /// Whether it is part of a connection's normal life.
+    pub(crate) expected: bool,
+}
+
+impl Ended<'_> {
+    /// Logs and counts it.
+    pub(crate) fn emit(self) {
+        let retry_in_s = self.retry_in.as_secs_f64();
+        if self.expected {
+            info!(stage = "source", camera = %self.camera.id(), reason = self.reason, retry_in_s, "{}", self.detail);
+        } else {
+            warn!(stage = "source", camera = %self.camera.id(), reason = self.reason, retry_in_s, "{}", self.detail);
+        }
+        counter!("kvs_infer_source_endings_total", "camera" => self.camera.id().to_string(), "reason" => self.reason)
+            .increment(1);
+    }
+}
+
+/// A video frame was read.
+pub(crate) struct FrameRead<'a> {
+    /// The camera.
+    pub(crate) camera: &'a CameraBoard,
+}
+
+impl FrameRead<'_> {
+    /// Counts it.
+    pub(crate) fn emit(self) {
+        counter!("kvs_infer_demux_frames_total", "camera" => self.camera.id().to_string()).increment(1);
+        self.camera.frame_read();
+    }
+}
+
+/// A fragment was read.
+pub(crate) struct FragmentRead<'a> {
+    /// The camera.
+    pub(crate) camera: &'a CameraBoard,
+    /// What became of it.
+    pub(crate) result: FragmentResult,
+    /// How far it was behind the live edge, ms.
+    pub(crate) behind_ms: Option<u64>,
+}
+
+/// What became of a fragment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FragmentResult {
+    /// Its trailing tags arrived.
+    Complete,
+    /// It ended without them.
+    Incomplete,
+    /// It had been read before.
+    Repeated,
+    /// It holds no video that can be decoded.
+    NoVideo,
+    /// It broke the reader three times.
+    PassedOver,
+}
+
+impl FragmentResult {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Incomplete => "incomplete",
+            Self::Repeated => "repeated",
+            Self::NoVideo => "no_video",
+            Self::PassedOver => "passed_over",
+        }
+    }
+}
+
+impl FragmentRead<'_> {
+    /// Counts it; logs it unless it is whole.
+    pub(crate) fn emit(self) {
+        let camera = self.camera.id().to_string();
+        let result = self.result.label();
+        if self.result == FragmentResult::Complete {
+            self.camera.fragment(self.behind_ms);
+        } else {
+            warn!(stage = "demux", camera = %self.camera.id(), result, "a fragment was not read as a whole");
+        }
+        if let Some(behind_ms) = self.behind_ms {
+            let behind = Duration::from_millis(behind_ms);
+            gauge!("kvs_infer_source_behind_seconds", "camera" => camera.clone()).set(behind.as_secs_f64());
+        }
+        counter!("kvs_infer_demux_fragments_total", "camera" => camera, "result" => result).increment(1);
+    }
+}
+
+/// Footage was passed over to be live again.
+pub(crate) struct JumpedToNow<'a> {
+    /// The camera.
+    pub(crate) camera: &'a CameraBoard,
+    /// How much.
+    pub(crate) skipped: Duration,
+}
+
+impl JumpedToNow<'_> {
+    /// Logs and counts it.
+    pub(crate) fn emit(self) {
+        let skipped_s = self.skipped.as_secs();
+        warn!(stage = "source", camera = %self.camera.id(), skipped_s, "too far behind: jumped to NOW");
+        counter!("kvs_infer_source_skipped_seconds_total", "camera" => self.camera.id().to_string())
+            .increment(skipped_s);
+        self.camera.skipped(self.skipped);
+    }
+}

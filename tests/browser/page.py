@@ -1,0 +1,340 @@
+#!/usr/bin/env python3
+"""Looks at the page with a real browser: headless Chromium, spoken to over a pipe.
+
+    python3 tests/browser/page.py --url http://127.0.0.1:8080
+        sees a live picture change and an event arrive
+    ... --token TOKEN            signs in first
+    ... --refused URL            also opens URL, and must be refused there
+    ... --screenshots FOLDER     saves the page at several sizes, light and dark
+
+Exit status 0: all was seen. Needs only Python and chromium.
+"""
+
+import argparse
+import base64
+import contextlib
+import json
+import os
+import pathlib
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+BROWSER_ARGUMENTS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-quic", "--disable-dev-shm-usage",
+    "--hide-scrollbars", "--remote-debugging-pipe", "--window-size=1440,900",
+]
+SCREENS = [("wide", 1440, 900), ("tablet", 820, 1180), ("phone", 390, 844)]
+
+# Resolves with what `look()` gives as soon as that is something: now, or after any change of the document.
+UNTIL = """
+new Promise((done) => {
+  const seen = %s;
+  const look = () => { %s };
+  const found = look();
+  if (found) return done(found);
+  const observer = new MutationObserver(() => {
+    const found = look();
+    if (found) { observer.disconnect(); done(found); }
+  });
+  observer.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
+})
+"""
+
+# The first live picture that has loaded, as its camera's name and a text of its pixels, unlike those of `seen`.
+PICTURE = """
+for (const img of document.querySelectorAll(".card .screen:not(.stale) img:not([hidden])")) {
+  if (!img.naturalWidth) continue;
+  const canvas = document.createElement("canvas");
+  canvas.width = 64; canvas.height = 36;
+  canvas.getContext("2d").drawImage(img, 0, 0, 64, 36);
+  const camera = img.closest(".card").dataset.id;
+  const pixels = canvas.toDataURL();
+  if (!seen || (seen.camera === camera && seen.pixels !== pixels)) return { camera, pixels };
+}
+"""
+
+# The ids of the events that were kept, once all of them are there.
+KEPT = """
+if (document.querySelector("#feed-state").textContent !== "as they come") return null;
+return [...document.querySelectorAll(".event")].map((row) => row.dataset.id);
+"""
+
+# An event that is none of `seen`, and stands out as new.
+ARRIVED = """
+const row = [...document.querySelectorAll(".event")].find((row) => !seen.includes(row.dataset.id));
+return row && row.classList.contains("new") && row.innerText.replaceAll("\\n", " ");
+"""
+
+
+class Failure(Exception):
+    """Something that should have been seen was not."""
+
+
+class Browser:
+    """One browser window, spoken to over a pipe (the DevTools protocol). Leaving the `with` ends it."""
+
+    def __init__(self, limit_s):
+        self.limit_s = limit_s
+        self.deadline = time.monotonic() + limit_s
+        self.stack = contextlib.ExitStack()
+        self.received = b""
+        self.last_id = 0
+        self.session = None
+        self.loads = 0
+        self.errors = []
+
+    def __enter__(self):
+        with contextlib.ExitStack() as stack:
+            profile = stack.enter_context(tempfile.TemporaryDirectory(prefix="kvs-infer-page-", ignore_cleanup_errors=True))
+            self.start(stack, profile)
+            stack.callback(self.close)
+            target = self.call("Target.createTarget", url="about:blank")["targetId"]
+            self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+            for domain in ["Page", "Runtime", "Log", "Network"]:
+                self.call(f"{domain}.enable")
+            self.stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_):
+        self.stack.close()
+
+    def start(self, stack, profile):
+        """The browser reads commands from its descriptor 3 and writes answers to its descriptor 4."""
+        commands, self.to_browser = os.pipe()
+        self.from_browser, answers = os.pipe()
+        log = stack.enter_context(tempfile.TemporaryFile())
+        line = [program("chromium"), *BROWSER_ARGUMENTS, f"--user-data-dir={profile}", "about:blank"]
+        shell = ["sh", "-c", f'exec "$@" 3<&{commands} 4>&{answers}', "sh", *line]
+        self.child = subprocess.Popen(shell, pass_fds=[commands, answers], stdout=log, stderr=log)
+        os.close(commands)
+        os.close(answers)
+
+    def close(self):
+        """Closing its pipe ends the browser."""
+        self.session = None
+        with contextlib.suppress(Failure, OSError):
+            self.call("Browser.close")
+        os.close(self.to_browser)
+        os.close(self.from_browser)
+        try:
+            self.child.wait(10)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            self.child.wait()
+
+    def call(self, method, **parameters):
+        self.last_id += 1
+        command = {"id": self.last_id, "method": method, "params": parameters}
+        if self.session:
+            command["sessionId"] = self.session
+        self.deadline = time.monotonic() + self.limit_s
+        os.write(self.to_browser, json.dumps(command).encode() + b"\0")
+        while True:
+            answer = self.receive()
+            if answer.get("id") == self.last_id:
+                if "error" in answer:
+                    raise Failure(f"{method}: {answer['error']['message']}")
+                return answer["result"]
+
+    def receive(self):
+        """The next answer or happening."""
+        while b"\0" not in self.received:
+            left_s = self.deadline - time.monotonic()
+            if left_s <= 0 or not select.select([self.from_browser], [], [], left_s)[0]:
+                raise Failure(f"not within {self.limit_s} s")
+            part = os.read(self.from_browser, 1 << 16)
+            if not part:
+                raise Failure("the browser ended; does it start? chromium --headless --no-sandbox --dump-dom about:blank")
+            self.received += part
+        message, self.received = self.received.split(b"\0", 1)
+        message = json.loads(message)
+        self.notice(message.get("method"), message.get("params"))
+        return message
+
+    def notice(self, method, told):
+        self.loads += method == "Page.loadEventFired"
+        if method == "Log.entryAdded" and told["entry"]["level"] == "error":
+            self.errors.append(f"{told['entry']['text']} {told['entry'].get('url', '')}")
+        if method == "Runtime.exceptionThrown":
+            self.errors.append(told["exceptionDetails"]["text"])
+
+    def open(self, url):
+        """Returns once the page is loaded."""
+        with self.loading():
+            self.call("Page.navigate", url=url)
+
+    @contextlib.contextmanager
+    def loading(self):
+        """What is done inside loads a page; leaving waits for it."""
+        before = self.loads
+        yield
+        self.deadline = time.monotonic() + self.limit_s
+        while self.loads == before:
+            self.receive()
+
+    def run(self, expression):
+        answer = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True,
+                           userGesture=True)
+        if "exceptionDetails" in answer:
+            raise Failure(answer["exceptionDetails"].get("exception", {}).get("description", "the page threw"))
+        return answer["result"].get("value")
+
+    def until(self, what, look, seen=None):
+        try:
+            return self.run(UNTIL % (json.dumps(seen), look))
+        except Failure as failure:
+            raise Failure(f"{what} was not seen: {failure}") from None
+
+    def complaints(self):
+        """The errors since the last call."""
+        errors, self.errors = self.errors, []
+        return errors
+
+    def screenshot(self, folder, name, whole=False):
+        """Saves what is seen, or the whole page; no folder: nothing."""
+        if folder is None:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        picture = self.call("Page.captureScreenshot", captureBeyondViewport=whole)["data"]
+        (folder / f"{name}.png").write_bytes(base64.b64decode(picture))
+
+
+def opener():
+    """Opens addresses of this host only, past any proxy."""
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def program(name):
+    path = os.environ.get(name.upper()) or shutil.which(name)
+    if path is None:
+        raise Failure(f"{name} is not installed: apt-get install chromium")
+    return path
+
+
+def status_of(url):
+    try:
+        with opener().open(url, timeout=10) as reply:
+            return reply.status
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+
+
+def check(holds, words):
+    if not holds:
+        raise Failure(words)
+    print(f"ok  {words}", flush=True)
+
+
+def refused(browser, url, screenshots):
+    """Off loopback nobody sees a picture without a token."""
+    for path in ["/", "/api/cameras", "/api/events"]:
+        check(status_of(url + path) in (401, 403), f"{path} is refused without a token off loopback")
+    check(status_of(url + "/healthz") == 200, "/healthz is open")
+    browser.open(url)
+    words = browser.run("document.body.innerText")
+    check("HTTP_TOKEN" in words, "the refusal says that HTTP_TOKEN is what is missing")
+    check(browser.run("document.querySelectorAll('.card, img').length") == 0, "and shows no camera")
+    browser.screenshot(screenshots, "sign-in" if browser.run("document.querySelector('form') !== null") else "closed")
+
+
+def signed_in(browser, url, token):
+    """The token opens the page, and is not what the cookie holds."""
+    browser.open(url)
+    check(status_of(url) == 401, "the page asks for the token")
+    browser.run("document.querySelector('#token').focus()")
+    browser.call("Input.insertText", text=token)
+    with browser.loading():
+        browser.run("document.querySelector('form button').click()")
+    browser.until("a camera after signing in", "return document.querySelector('.card') !== null")
+    check(browser.run("document.cookie") == "", "the cookie is out of a script's reach")
+    cookies = browser.call("Network.getCookies")["cookies"]
+    check(len(cookies) == 1 and token not in cookies[0]["value"], "the cookie is not the token")
+    # The first visit's 401 is in the browser's log by design.
+    browser.complaints()
+
+
+def seen(browser, url):
+    """A picture changes and an event arrives."""
+    browser.open(url)
+    first = browser.until("a live picture", PICTURE)
+    print(f"ok  a live picture of {first['camera']}", flush=True)
+    browser.until("a change of that picture", PICTURE, first)
+    print("ok  the picture changed", flush=True)
+    kept = browser.until("the list of events", KEPT)
+    event = browser.until("a new event", ARRIVED, kept)
+    print(f"ok  an event arrived: {event}", flush=True)
+    origins = browser.run(
+        "[...new Set(performance.getEntriesByType('resource').map(e => new URL(e.name))"
+        ".filter(u => u.protocol !== 'blob:').map(u => u.origin))]")
+    check(origins == [browser.run("location.origin")], "nothing is fetched from elsewhere")
+    complaints = [line for line in browser.complaints() if "snapshot.jpg" not in line]
+    check(not complaints, f"the browser's log has no error {complaints or ''}".rstrip())
+
+
+def enlarged(browser):
+    """A click shows one camera large."""
+    browser.run("document.querySelector('.card .screen').click()")
+    look = "const img = document.querySelector('dialog[open] .screen img'); return img && img.naturalWidth > 0"
+    browser.until("the enlarged camera", look)
+    print("ok  a click enlarges a camera", flush=True)
+
+
+def photograph(browser, folder):
+    if folder is None:
+        return
+    for scheme in ["light", "dark"]:
+        browser.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        for name, width, height in SCREENS:
+            browser.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
+                         mobile=False)
+            browser.until("a live picture", PICTURE)
+            browser.screenshot(folder, f"{name}-{scheme}")
+    browser.screenshot(folder, "whole-dark", whole=True)
+    browser.call("Emulation.clearDeviceMetricsOverride")
+    browser.call("Emulation.setEmulatedMedia", features=[])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--url", help="the page to look at")
+    parser.add_argument("--token", help="its HTTP_TOKEN")
+    parser.add_argument("--refused", metavar="URL", help="a page that must be refused")
+    parser.add_argument("--screenshots", type=pathlib.Path, metavar="FOLDER")
+    parser.add_argument("--limit-seconds", type=int, default=60, help="until what is not seen is missing (60)")
+    arguments = parser.parse_args()
+    if not (arguments.url or arguments.refused):
+        parser.error("give --url, --refused, or both")
+    try:
+        with Browser(arguments.limit_seconds) as browser:
+            look_at(browser, arguments)
+    except Failure as failure:
+        print(f"FAILED  {failure}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def look_at(browser, arguments):
+    if arguments.refused:
+        refused(browser, arguments.refused.rstrip("/"), arguments.screenshots)
+        browser.complaints()
+    if not arguments.url:
+        return
+    url = arguments.url.rstrip("/") + "/"
+    if arguments.token:
+        signed_in(browser, url, arguments.token)
+    seen(browser, url)
+    photograph(browser, arguments.screenshots)
+    enlarged(browser)
+    browser.screenshot(arguments.screenshots, "enlarged")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

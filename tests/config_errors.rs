@@ -1,0 +1,246 @@
+//! What a person is told of each mistake in a configuration: `testdata/config/errors.txt`, rewritten with `BLESS=1`.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use kvs_infer::config::{ConfigErrors, Overrides, config_schema, parse};
+use serde_json::Value;
+
+/// A mistake: its name, what of `base.yaml` is replaced (nothing: the whole file), and by what.
+const MISTAKES: &[(&str, &str, &str)] = &[
+    ("an empty file", "", "# nothing\n"),
+    ("no YAML: a tab", "  - id: front", "\t- id: front"),
+    ("no YAML: a quote left open", "id: front", "id: \"front"),
+    ("no YAML: a key twice", "  s3_bucket", "  kds_stream: more\n  s3_bucket"),
+    ("no YAML: a reference in braces", "snapshots:\n", "aws: { region: ${REGION} }\nsnapshots:\n"),
+    ("no YAML: two documents", "", "publishers: {}\n---\ncameras: []\n"),
+    ("not a number of this world", "fps_target: 5", "fps_target: .inf"),
+    ("a list for the whole", "", "- a\n- b\n"),
+    ("unknown key, misspelt", "fps_target", "fps_taget"),
+    ("unknown key, part of the right one", "yolo_weights: street", "weights: street"),
+    ("unknown key, nothing like it", "fps_target: 5", "frobnicate: 5"),
+    ("unknown key at the root", "snapshots:\n", "snapshot:\n"),
+    ("text for a number", "fps_target: 5", "fps_target: five"),
+    ("text for a boolean", "enabled: true", "enabled: yes"),
+    ("a number for text", "id: front", "id: 7"),
+    ("a map for text", "id: front", "id: { name: front }"),
+    ("text for a map", "snapshots:\n  enabled: true", "snapshots: on"),
+    ("text for a list", "classes: [person]", "classes: person"),
+    ("a number for a list or a file", "classes: [person, car]", "classes: 80"),
+    ("a fraction for a whole number", "  enabled: true", "  jpeg_quality: 90.5"),
+    ("out of range, too large", "fps_target: 5", "fps_target: 31"),
+    ("out of range, too small", "conf_threshold: 0.4", "conf_threshold: 0"),
+    ("out of range, no fraction", "conf_threshold: 0.4", "conf_threshold: 40"),
+    ("not one of the values", "units: pixels", "units: pixel"),
+    ("not one of the values, nothing like it", "units: pixels", "units: metres"),
+    ("not one of the values, upper case", "filter: center", "filter: CENTER"),
+    ("missing keys", "  - id: front\n    kvs_stream_name: front-stream\n", "  -\n"),
+    ("a key without a value", "yolo_weights: street", "yolo_weights:"),
+    ("an empty text", "yolo_weights: street", "yolo_weights: ''"),
+    ("an id with a space", "id: front", "id: front door"),
+    ("a bucket by its address", "s3_bucket: snapshots-of-ours", "s3_bucket: s3://snapshots-of-ours"),
+    ("a stream by its ARN", "kds_stream: events", "kds_stream: arn:aws:kinesis:eu-west-1:1:stream/events"),
+    ("a region", "publishers:", "aws: { region: Frankfurt }\npublishers:"),
+    ("a device", "publishers:", "device: gpu\npublishers:"),
+    ("a SHA-256", "    path: models", "    sha256: abc\n    path: models"),
+    ("no camera", "", "publishers: { local_dir: /tmp/e }\n"),
+    ("an empty list of cameras", "", "publishers: { local_dir: /tmp/e }\ncameras: []\n"),
+    ("no camera enabled", "    fps_target: 5", "    enabled: false"),
+    ("an id twice", "cameras:\n", TWIN),
+    (
+        "several mistakes at once",
+        "fps_target: 5",
+        "fps_target: 99\n    playback: { start: LATEST, speed: 2 }",
+    ),
+    ("a variable that is missing", "local_dir: /tmp/events", "local_dir: ${NOT_SET}/events"),
+    ("a variable for a number", "fps_target: 5", "fps_target: ${TEXT}"),
+    ("a variable that is out of range", "fps_target: 5", "fps_target: ${NINETY_NINE}"),
+    ("a reference without an end", "local_dir: /tmp/events", "local_dir: ${NOT_SET"),
+    ("a reference with an operator", "local_dir: /tmp/events", "local_dir: ${NOT_SET:-/tmp}"),
+    ("camera_id elsewhere", "kvs_stream_name: front-stream", "kvs_stream_name: ${camera_id}-stream"),
+    ("camera_id in the prefix of all", "  local_dir", "  s3_prefix: ${camera_id}\n  local_dir"),
+    ("no sink at all", PUBLISHERS, "  s3_bucket: snapshots-of-ours\n"),
+    ("to_kds without a stream", PUBLISHERS, "  s3_bucket: snapshots-of-ours\n  local_dir: /tmp/events\n"),
+    ("no sink for one camera", "", ONE_WITHOUT_SINK),
+    ("a stream given, but to_kds false", "to_kds: true", "to_kds: false\n        kds_stream_override: other"),
+    ("to_s3 without a bucket", "  s3_bucket: snapshots-of-ours\n", ""),
+    ("to_s3 without snapshots", "  enabled: true", "  enabled: false"),
+    ("a KMS key without aws:kms", "  local_dir", "  s3_kms_key: alias/ours\n  local_dir"),
+    ("a prefix that climbs", "prefix: ${camera_id}/", "prefix: ../${camera_id}/"),
+    ("a prefix from the root", "prefix: ${camera_id}/", "prefix: /${camera_id}/"),
+    ("too few corners", "[50, 10], [50, 60]]", "[50, 10]]"),
+    ("a corner of three numbers", "[50, 60]]", "[50, 60, 70]]"),
+    ("a corner outside", "[50, 60]]", "[50, -60]]"),
+    ("corners on a line", "[50, 60]]", "[90, 10]]"),
+    ("pixels, but normalized", "units: pixels", "units: normalized"),
+    ("normalized, but pixels", "[[10, 10], [50, 10], [50, 60]]", "[[0.1, 0.1], [0.5, 0.1], [0.5, 0.6]]"),
+    ("a roi without polygons", ROI, "    roi: { units: pixels }\n"),
+    (
+        "a zone twice",
+        "      filter: center",
+        "        - { name: door, points: [[1, 1], [5, 1], [5, 6]] }\n      filter: center",
+    ),
+    ("overlap without min_overlap", "filter: center", "filter: overlap"),
+    ("min_overlap without overlap", "filter: center", "filter: any\n      min_overlap: 0.5"),
+    ("an empty pipeline", PIPELINE, "    pipeline: []\n"),
+    ("no entry enabled", "- type: objects", "- type: objects\n        enabled: false"),
+    ("no block", PIPELINE, "    pipeline: [{ type: weapon }]\n"),
+    ("another block", "- type: objects", "- type: weapon"),
+    ("no classes", "classes: [person]", "classes: []"),
+    ("a class that the model has not", "classes: [person]", "classes: [persn, dog]"),
+    ("an unknown model", "yolo_weights: street", "yolo_weights: steet"),
+    ("PyTorch weights", "path: models/street.onnx", "path: models/yolov8n.pt"),
+    ("PyTorch weights in place", "yolo_weights: street", "yolo_weights: /app/models/gun.pth"),
+    ("a model of another kind", "path: models/street.onnx", "path: models/street.engine"),
+    ("a model in S3", "path: models/street.onnx", "path: s3://bucket/street.onnx"),
+    ("a model on the web, in place", "yolo_weights: street", "yolo_weights: https://example.com/m.onnx"),
+    ("a model with the name of a path", "  street:\n", "  models/street:\n"),
+    ("a model without anything", "    path: models/street.onnx\n    classes: [person, car]\n", ""),
+    ("a camera without anything", "cameras:\n", "cameras:\n  -\n"),
+    ("a class file that is missing", "classes: [person, car]", "classes: testdata/config/no-such-names.txt"),
+    ("a class file with a hole", "classes: [person, car]", "classes: testdata/config/names-with-a-hole.txt"),
+    ("a box larger than the frame", ROI_AND_PIPELINE, NORMALIZED_MIN_BOX),
+    ("a box smaller than a pixel", "conf_threshold: 0.4", "min_box: { width: 0.1, height: 0.1 }"),
+    ("half a box", "conf_threshold: 0.4", "min_box: { width: 10 }"),
+    ("more sightings than looks", "conf_threshold: 0.4", "temporal_confirm: { frames: 4, window: 3 }"),
+    ("not yet: state", "snapshots:\n", "state: { dir: /tmp }\nsnapshots:\n"),
+    ("not yet: DynamoDB", "  local_dir", "  ddb_table: events\n  ddb_ttl_days: 30\n  local_dir"),
+    ("not yet: HLS", "fps_target: 5", "playback: { mode: HLS }"),
+    ("not yet: the life of HLS", "snapshots:\n", "service: { hls_session_seconds: 300 }\nsnapshots:\n"),
+    ("not yet: masks and motion", "fps_target: 5", "masks: []\n    motion: { enabled: false }"),
+    ("not yet: plates", PIPELINE, "    pipeline: [{ type: alpr, alpr: { ocr_lang: en } }]\n"),
+    ("not yet: dwelling", "conf_threshold: 0.4", "dwell_seconds: 2\n          update_seconds: 5"),
+    ("not yet: metrics in logs", "snapshots:\n", "metrics: { emf: true }\nsnapshots:\n"),
+    ("not yet: snapshots of no event", "prefix: ${camera_id}/", "on_event_only: false"),
+];
+
+const PUBLISHERS: &str = "  kds_stream: events\n  s3_bucket: snapshots-of-ours\n  local_dir: /tmp/events\n";
+
+const TWIN: &str = "cameras:
+  - id: front
+    kvs_stream_name: other-stream
+    pipeline: [{ type: objects, objects: { yolo_weights: street } }]
+";
+
+const ONE_WITHOUT_SINK: &str = "publishers: { kds_stream: events }
+cameras:
+  - id: a
+    kvs_stream_name: a
+    pipeline: [{ type: objects, objects: { yolo_weights: m.onnx } }]
+  - id: b
+    kvs_stream_name: b
+    pipeline: [{ type: objects, objects: { yolo_weights: m.onnx } }]
+    routing: { events: { to_kds: false } }
+";
+
+const ROI: &str = "    roi:
+      units: pixels
+      polygons:
+        - name: door
+          points: [[10, 10], [50, 10], [50, 60]]
+      filter: center
+";
+
+const PIPELINE: &str = "    pipeline:
+      - type: objects
+        objects:
+          yolo_weights: street
+          classes: [person]
+          conf_threshold: 0.4
+";
+
+const ROI_AND_PIPELINE: &str = "      units: pixels
+      polygons:
+        - name: door
+          points: [[10, 10], [50, 10], [50, 60]]
+      filter: center
+    pipeline:
+      - type: objects
+        objects:
+";
+
+const NORMALIZED_MIN_BOX: &str = "      units: normalized
+      polygons: [{ points: [[0.1, 0.1], [0.5, 0.1], [0.5, 0.6]] }]
+    pipeline:
+      - type: objects
+        objects:
+          min_box: { width: 40, height: 40 }
+";
+
+fn at_root(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn environment(name: &str) -> Option<String> {
+    match name {
+        "TEXT" => Some("five".to_owned()),
+        "NINETY_NINE" => Some("99".to_owned()),
+        _ => None,
+    }
+}
+
+fn refusal_of(text: &str) -> Result<(), ConfigErrors> {
+    parse("cameras.yaml", text, &environment, &Overrides::default()).map(drop)
+}
+
+fn base() -> String {
+    std::fs::read_to_string(at_root("testdata/config/base.yaml")).unwrap()
+}
+
+#[test]
+fn the_base_has_no_mistake() {
+    assert!(refusal_of(&base()).is_ok(), "{}", refusal_of(&base()).unwrap_err());
+}
+
+#[test]
+fn every_mistake_is_told_as_agreed() {
+    let mut told = String::new();
+    for (name, old, new) in MISTAKES {
+        let text = if old.is_empty() { (*new).to_owned() } else { base().replacen(old, new, 1) };
+        assert_ne!(text, base(), "{name}: nothing was replaced");
+        let refusal = refusal_of(&text).expect_err(name);
+        writeln!(told, "## {name}\n{refusal}\n").unwrap();
+    }
+    let golden = at_root("testdata/config/errors.txt");
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&golden, &told).unwrap();
+    }
+    let agreed = std::fs::read_to_string(&golden).unwrap();
+    let differs = told.lines().zip(agreed.lines()).find(|(now, before)| now != before);
+    assert!(told == agreed, "the messages changed: look, and run once with BLESS=1; first: {differs:?}");
+}
+
+#[test]
+fn every_value_of_the_schema_has_a_range() {
+    let schema = config_schema();
+    let mut open = Vec::new();
+    for (name, section) in
+        schema["$defs"].as_object().unwrap().iter().chain([(&"config".to_owned(), &schema)])
+    {
+        for (key, rule) in section["properties"].as_object().into_iter().flatten() {
+            collect_open(&format!("{name}.{key}"), rule, &mut open);
+        }
+    }
+    assert!(open.is_empty(), "no range: {open:?}");
+}
+
+/// Values that no rule bounds.
+fn collect_open(name: &str, rule: &Value, open: &mut Vec<String>) {
+    let types: Vec<&str> = match &rule["type"] {
+        Value::Array(many) => many.iter().filter_map(Value::as_str).collect(),
+        one => one.as_str().into_iter().collect(),
+    };
+    let has = |key: &str| rule.get(key).is_some();
+    let bounded = match types.first() {
+        Some(&"number" | &"integer") => has("minimum") && has("maximum"),
+        Some(&"string") => has("pattern") || has("maxLength") || has("const") || has("enum"),
+        Some(&"array") => has("maxItems"),
+        _ => true,
+    };
+    if !bounded {
+        open.push(name.to_owned());
+    }
+    if let Some(items) = rule.get("items") {
+        collect_open(&format!("{name}[]"), items, open);
+    }
+}

@@ -1,0 +1,324 @@
+//! What a configuration comes to mean.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kvs_infer::config::{
+    ConfigErrors, ConfigSource, LogFormat, LogLevel, Overrides, Settings, Start, load, parse,
+};
+use kvs_infer::decide::{Confirm, RoiFilter};
+use kvs_infer::detect::{Device, LayoutChoice, Thresholds};
+use kvs_infer::publish::{PublishSpec, S3Spec, SnapshotFormat, SnapshotRoute, SnapshotSpec, Sse};
+use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
+use proptest::sample::select;
+
+const LEAST: &str = "publishers: { local_dir: /tmp/events }
+cameras:
+  - id: a
+    kvs_stream_name: a-stream
+    pipeline: [{ type: objects, objects: { yolo_weights: models/m.onnx } }]
+";
+
+fn meant(text: &str) -> Settings {
+    let environment = |name: &str| (name == "NUMBER").then(|| "7".to_owned());
+    parse("c.yaml", text, &environment, &Overrides::default()).unwrap_or_else(|why| panic!("{why}"))
+}
+
+/// `LEAST` with `old` replaced by `new`, and what that means.
+fn meant_with(old: &str, new: &str) -> Settings {
+    let text = LEAST.replacen(old, new, 1);
+    assert_ne!(text, LEAST, "{old:?} does not stand there");
+    meant(&text)
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let settings = meant(LEAST);
+    assert_eq!(settings.region, None);
+    assert_eq!(settings.reconnect_delay, Duration::from_secs(5));
+    assert_eq!(settings.max_behind, Duration::from_mins(1));
+    assert_eq!(settings.device, Device::Auto);
+    assert_eq!((settings.log_level, settings.log_format), (LogLevel::Info, None));
+    let publish = PublishSpec {
+        kds_stream: None,
+        s3: None,
+        local_dir: Some("/tmp/events".into()),
+        snapshots: Some(SnapshotSpec { format: SnapshotFormat::Jpg, jpeg_quality: 90 }),
+    };
+    assert_eq!(settings.publish, publish);
+    let camera = &settings.cameras[0];
+    assert_eq!((camera.id.as_str(), &*camera.stream), ("a", "a-stream"));
+    assert_eq!((camera.start, camera.fps_target), (Start::Checkpoint, None));
+    assert_eq!((&camera.route.kds_stream, &camera.route.snapshot), (&None, &None));
+}
+
+#[test]
+fn a_detector_that_says_nothing_has_the_defaults_of_all() {
+    let settings = meant(LEAST);
+    let entry = &settings.cameras[0].pipeline[0];
+    let rules = &entry.rules;
+    assert_eq!((&*rules.detector, &*rules.kind), ("objects", "objects"));
+    assert_eq!(rules.thresholds, Thresholds { conf: 0.4, nms_iou: 0.5 });
+    assert_eq!((&rules.classes, rules.min_box, &rules.roi), (&None, None, &None));
+    assert_eq!(rules.confirm, Confirm { frames: 2, window: 3, iou_threshold: 0.3 });
+    assert_eq!(rules.cooldown_ms, 30_000);
+    let model = &entry.model;
+    assert_eq!((&*model.name, model.path.as_path()), ("m.onnx", Path::new("models/m.onnx")));
+    assert_eq!((model.layout, &model.sha256, &model.classes), (LayoutChoice::Auto, &None, &None));
+}
+
+#[test]
+fn what_is_given_is_meant() {
+    let new = "aws: { region: eu-west-1 }
+service: { reconnect_delay_seconds: 1, max_behind_seconds: 10 }
+snapshots: { image_format: png, jpeg_quality: 50 }
+log_level: warn
+log_format: text
+publishers: { kds_stream: k, s3_bucket: buc, s3_prefix: /x/y/, s3_sse: aws:kms, s3_kms_key: alias/z, ";
+    let settings = meant_with("publishers: { ", new);
+    assert_eq!(settings.region.as_deref(), Some("eu-west-1"));
+    assert_eq!((settings.reconnect_delay.as_secs(), settings.max_behind.as_secs()), (1, 10));
+    assert_eq!((settings.log_level, settings.log_format), (LogLevel::Warn, Some(LogFormat::Text)));
+    let sse = Sse::Kms { key: Some("alias/z".to_owned()) };
+    let s3 = S3Spec { bucket: "buc".to_owned(), prefix: "x/y".to_owned(), sse };
+    assert_eq!(settings.publish.s3, Some(s3));
+    let snapshots = SnapshotSpec { format: SnapshotFormat::Png, jpeg_quality: 50 };
+    assert_eq!(settings.publish.snapshots, Some(snapshots));
+    let route = &settings.cameras[0].route;
+    assert_eq!(route.kds_stream.as_deref(), Some("k"));
+    let snapshot = SnapshotRoute { prefix: "a/".to_owned(), upload_crops: true };
+    assert_eq!(route.snapshot, Some(snapshot));
+}
+
+#[test]
+fn devices() {
+    let cases = [
+        ("auto", Device::Auto),
+        ("cpu", Device::Cpu),
+        ("cuda", Device::Cuda(0)),
+        ("cuda:3", Device::Cuda(3)),
+    ];
+    for (given, expected) in cases {
+        let settings = meant_with("cameras:", &format!("device: {given}\ncameras:"));
+        assert_eq!(settings.device, expected, "{given}");
+    }
+}
+
+#[test]
+fn a_flag_beats_the_file() {
+    let text = format!("aws: {{ region: eu-west-1 }}\nlog_level: warn\n{LEAST}");
+    let overrides = Overrides { region: Some("us-east-1".to_owned()) };
+    let settings = parse("c", &text, &|_| None, &overrides).unwrap();
+    assert_eq!((settings.region.as_deref(), settings.log_level), (Some("us-east-1"), LogLevel::Warn));
+}
+
+#[test]
+fn who_names_the_same_model_shares_it() {
+    let pipeline = "[
+      { type: objects, objects: { yolo_weights: street } },
+      { type: weapon, weapon: { yolo_weights: gun.onnx } },
+      { type: objects, enabled: false, objects: { yolo_weights: off.onnx } },
+      { type: objects, objects: { yolo_weights: street, cooldown_seconds: 1.5 } },
+      { type: weapon, weapon: { yolo_weights: gun.onnx } }]";
+    let text = LEAST
+        .replace("[{ type: objects, objects: { yolo_weights: models/m.onnx } }]", pipeline)
+        .replace("cameras:", "models: { street: { path: s.onnx, layout: nms, classes: [a] } }\ncameras:");
+    let settings = meant(&text);
+    let entries = &settings.cameras[0].pipeline;
+    let names: Vec<_> = entries.iter().map(|entry| &*entry.rules.detector).collect();
+    assert_eq!(names, ["objects", "weapon", "objects#3", "weapon#2"], "numbered as written, disabled or not");
+    assert!(Arc::ptr_eq(&entries[0].model, &entries[2].model));
+    assert!(Arc::ptr_eq(&entries[1].model, &entries[3].model));
+    assert_eq!((&*entries[0].model.name, entries[0].model.layout), ("street", LayoutChoice::Nms));
+    assert_eq!(entries[2].rules.cooldown_ms, 1500);
+}
+
+#[test]
+fn regions_and_boxes_keep_their_unit() {
+    let roi = "roi: { units: normalized, filter: overlap, min_overlap: 0.25,
+      polygons: [{ points: [[0, 0], [1, 0], [1, 1]] }, { name: b, points: [[0, 0], [1, 0], [0, 1]] }] }
+    pipeline:";
+    let text =
+        LEAST.replace("pipeline:", roi).replace("m.onnx", "m.onnx, min_box: { width: 0.5, height: 0.25 }");
+    let settings = meant(&text);
+    let rules = &settings.cameras[0].pipeline[0].rules;
+    assert_eq!(rules.min_box, Some((0.5, 0.25)));
+    let roi = rules.roi.as_ref().unwrap();
+    assert!(roi.normalized);
+    assert_eq!(roi.filter, RoiFilter::Overlap(0.25));
+    let names: Vec<_> = roi.zones.iter().map(|zone| &*zone.name).collect();
+    assert_eq!(names, ["zone-1", "b"]);
+    assert_eq!(roi.zones[0].points, [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0)]);
+    let disabled = meant(&LEAST.replace("pipeline:", &text_of_disabled_roi()));
+    assert_eq!(disabled.cameras[0].pipeline[0].rules.roi, None);
+}
+
+fn text_of_disabled_roi() -> String {
+    "roi: { enabled: false, polygons: [{ points: [[0, 0], [9, 0], [9, 9]] }] }\n    pipeline:".to_owned()
+}
+
+#[test]
+fn events_go_where_a_stream_is_named() {
+    let with_stream = "publishers: { kds_stream: k, ";
+    let cases = [
+        ("no stream", "publishers: { ", "", None),
+        ("the common stream", with_stream, "", Some("k")),
+        ("to_kds false", with_stream, "{ to_kds: false }", None),
+        ("its own stream", with_stream, "{ kds_stream_override: own }", Some("own")),
+        ("its own stream, no common one", "publishers: { ", "{ kds_stream_override: own }", Some("own")),
+    ];
+    for (name, publishers, events, expected) in cases {
+        let text = LEAST.replace("publishers: { ", publishers);
+        let settings = meant(&format!("{text}    routing: {{ events: {events} }}\n"));
+        assert_eq!(settings.cameras[0].route.kds_stream.as_deref(), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_window_grows_with_its_frames() {
+    for (given, frames, window) in [("frames: 1", 1, 3), ("frames: 9", 9, 9), ("window: 2", 2, 2)] {
+        let settings = meant_with("m.onnx", &format!("m.onnx, temporal_confirm: {{ {given} }}"));
+        let confirm = settings.cameras[0].pipeline[0].rules.confirm;
+        assert_eq!((confirm.frames, confirm.window), (frames, window), "{given}");
+    }
+}
+
+#[test]
+fn references_are_expanded_once() {
+    let cases = [
+        ("'${NUMBER}'", "7"),
+        ("\"a-${NUMBER}.${NUMBER}\"", "a-7.7"),
+        ("'$${NUMBER}'", "${NUMBER}"),
+        ("a$b$$c", "a$b$c"),
+    ];
+    for (given, expected) in cases {
+        let settings = meant_with("/tmp/events", given);
+        assert_eq!(settings.publish.local_dir.as_deref(), Some(Path::new(expected)), "{given}");
+    }
+    let settings = meant_with("a-stream", "a-stream\n    fps_target: ${NUMBER}");
+    assert_eq!(settings.cameras[0].fps_target, Some(7.0), "where a number is asked for");
+    let routed = format!(
+        "{}    routing: {{ snapshot: {{ prefix: \"x/${{camera_id}}-\" }} }}\n",
+        LEAST.replace("local_dir", "s3_bucket: buc, local_dir")
+    );
+    assert_eq!(meant(&routed).cameras[0].route.snapshot.as_ref().unwrap().prefix, "x/a-");
+}
+
+#[test]
+fn anchors_and_merges_work() {
+    let text = LEAST.replace("  - id: a\n", "  - &first\n    id: a\n")
+        + "  - { <<: *first, id: b, fps_target: 3 }\n";
+    let settings = meant(&text);
+    let cameras: Vec<_> =
+        settings.cameras.iter().map(|c| (c.id.as_str(), &*c.stream, c.fps_target)).collect();
+    assert_eq!(cameras, [("a", "a-stream", None), ("b", "a-stream", Some(3.0))]);
+}
+
+#[test]
+fn disabled_cameras_are_left_out() {
+    let text = LEAST.to_owned()
+        + "  - { id: b, enabled: false, kvs_stream_name: b, pipeline: [{ type: objects, objects: { yolo_weights: b.onnx } }] }\n";
+    let settings = meant(&text);
+    assert_eq!(settings.cameras.len(), 1);
+    let told = settings.missing_files().unwrap_err().to_string();
+    assert!(told.contains("models/m.onnx does not exist") && !told.contains("b.onnx"), "{told}");
+}
+
+#[test]
+fn files_that_are_missing_are_told_with_their_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("cameras.yaml");
+    let model = folder.path().join("m.onnx");
+    std::fs::write(&file, LEAST.replace("models/m.onnx", &model.display().to_string())).unwrap();
+    let load = || load(&ConfigSource::File(file.clone()), &|_| None, &Overrides::default());
+    let settings = load().unwrap();
+    let told = settings.missing_files().unwrap_err().to_string();
+    assert!(told.contains(&format!("the model file {} does not exist", model.display())), "{told}");
+    assert!(told.contains(&format!("{}:5:58", file.display())), "{told}");
+    std::fs::write(&model, "").unwrap();
+    assert!(load().unwrap().missing_files().is_ok());
+}
+
+#[test]
+fn class_names_come_from_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = folder.path().join("names.txt");
+    std::fs::write(&names, "person\r\ntraffic light\n").unwrap();
+    let models = format!("models: {{ m: {{ path: m.onnx, classes: {} }} }}\ncameras:", names.display());
+    let settings = meant(&LEAST.replace("cameras:", &models).replace("models/m.onnx", "m"));
+    let classes = settings.cameras[0].pipeline[0].model.classes.clone().unwrap();
+    assert_eq!(classes, ["person", "traffic light"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let latin = folder.path().join("latin.yaml");
+    std::fs::write(&latin, [b'a', 0xe9]).unwrap();
+    let cases = [
+        (folder.path().join("none.yaml"), "name the file with --config"),
+        (latin, "save the file as UTF-8"),
+        ("s3://bucket/cameras.yaml".into(), "not in this version"),
+    ];
+    for (path, expected) in cases {
+        let source = ConfigSource::from_name(&path.display().to_string());
+        let told = load(&source, &|_| None, &Overrides::default()).unwrap_err().to_string();
+        assert!(told.contains(expected) && told.contains(&*path.to_string_lossy()), "{told}");
+    }
+    assert_eq!(ConfigSource::from_name("-"), ConfigSource::Stdin);
+}
+
+#[test]
+fn deep_nesting_is_refused() {
+    let deep = "cameras: ".to_owned() + &"[".repeat(100_000);
+    assert!(parse("c", &deep, &|_| None, &Overrides::default()).is_err());
+}
+
+fn assert_told_well(text: &str, refusal: &ConfigErrors) -> Result<(), proptest::test_runner::TestCaseError> {
+    let ConfigErrors::Invalid { problems, .. } = refusal else { panic!("{refusal}") };
+    prop_assert!(!problems.is_empty());
+    for problem in problems {
+        let place = problem.place;
+        prop_assert!(place.is_some(), "{problem:?} has no place in\n{text}");
+        let line = place.map_or(0, |place| place.line);
+        prop_assert!(line <= text.lines().count() + 1, "{problem:?}");
+        prop_assert!(!problem.remedy.is_empty());
+    }
+    Ok(())
+}
+
+proptest! {
+    /// Whatever the file holds: no panic, and each mistake has its place.
+    #[test]
+    fn any_text_is_told_well(text in any::<String>()) {
+        let refusal = parse("c", &text, &|_| None, &Overrides::default()).unwrap_err();
+        assert_told_well(&text, &refusal)?;
+    }
+
+    /// What the schema admits is read: a value of any kind at any place of a good file is told with its place, or meant.
+    #[test]
+    fn any_value_anywhere_is_told_well(
+        at in 0_usize..500,
+        value in select(vec!["", "7", "-1", "1e99", "0.5", "true", "text", "''", "[]", "[1]", "{}", "{ a: 1 }", "~", "18446744073709551615"]),
+    ) {
+        let base = include_str!("../testdata/config/base.yaml");
+        let lines: Vec<&str> = base.lines().collect();
+        let changed = at % lines.len();
+        let text: String = lines.iter().enumerate().map(|(i, line)| match line.split_once(": ") {
+            Some((key, _)) if i == changed => format!("{key}: {value}\n"),
+            _ => format!("{line}\n"),
+        }).collect();
+        if let Err(refusal) = parse("c", &text, &|_| None, &Overrides::default()) {
+            assert_told_well(&text, &refusal)?;
+        }
+    }
+
+    /// Text in which every dollar sign is doubled stands for itself.
+    #[test]
+    fn doubled_dollar_signs_are_dollar_signs(text in "[a-z${}]{1,20}") {
+        let written = LEAST.replace("/tmp/events", &format!("'{}'", text.replace('$', "$$")));
+        let settings = parse("c", &written, &|_| None, &Overrides::default()).unwrap();
+        prop_assert_eq!(settings.publish.local_dir, Some(text.into()));
+    }
+}

@@ -1,0 +1,60 @@
+//! decode on real GetMedia output, whose avcC has its reserved bits cleared.
+//!
+//! The captures are no part of the project: where they are absent the test says so and passes.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use kvs_infer::decode::{Decoder, Sampler, SamplerState};
+use kvs_infer::demux::{Demuxer, Step};
+use kvs_infer::frame::CameraId;
+use kvs_infer::telemetry::CameraBoard;
+
+use crate::clip::{planes, twin};
+
+fn capture(name: &str) -> Option<PathBuf> {
+    let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let found = above.map(|folder| folder.join("shared/captures").join(name)).find(|file| file.is_file());
+    if found.is_none() {
+        println!("skipped: no shared/captures/{name} above the project");
+    }
+    found
+}
+
+/// Frames by fragment.
+fn decode(file: &Path) -> Vec<Vec<Vec<u8>>> {
+    let mut demuxer = Demuxer::default();
+    demuxer.push(&std::fs::read(file).expect("the capture"));
+    let mut decoder = Decoder::new(
+        CameraBoard::alone(&CameraId::new("capture")),
+        Sampler::new(None, SamplerState::default()),
+    );
+    let (mut fragments, mut frames) = (Vec::new(), Vec::new());
+    while let Some(step) = demuxer.next(Instant::now()).expect("GetMedia output") {
+        match step {
+            Step::Packet(packet) => decoder.push(packet, &mut frames).expect("a sound packet"),
+            Step::End { .. } => {
+                decoder.end_fragment(&mut frames).expect("a sound fragment");
+                fragments.push(frames.drain(..).map(|frame| planes(&frame.surface)).collect());
+            }
+            _ => {}
+        }
+    }
+    fragments
+}
+
+#[test]
+fn an_avcc_with_cleared_reserved_bits_decodes_as_the_twin_does() {
+    let Some(file) = capture("output_get_media.mkv") else { return };
+    let fragments = decode(&file);
+    assert_eq!(fragments.iter().map(Vec::len).collect::<Vec<_>>(), [60; 5]);
+    let twin = twin(&file, "yuv420p");
+    assert!(twin.len() >= 60, "{} frames by the ffmpeg command", twin.len());
+    assert!(fragments.iter().flatten().zip(&twin).all(|(ours, twin)| ours == twin));
+}
+
+#[test]
+fn timecodes_that_go_back_do_no_harm() {
+    let Some(file) = capture("output-get-media-non-increasing-timecode.mkv") else { return };
+    assert_eq!(decode(&file).iter().map(Vec::len).collect::<Vec<_>>(), [30; 11]);
+}

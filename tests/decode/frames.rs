@@ -1,0 +1,135 @@
+//! Sound streams: every frame equals the twin's, and is out by its fragment's end.
+
+use std::sync::Arc;
+
+use kvs_infer::decode::{Color, Matrix, Surface};
+use kvs_infer::frame::{Codec, Frame};
+
+use crate::clip::{Clip, planes};
+use crate::{decode, decoder};
+
+/// Decodes the fragments and holds each frame against the twin, which goes by `media`.
+fn assert_equals_twin(clip: &Clip) {
+    let mut decoder = decoder();
+    let mut at = 0;
+    for fragment in clip.fragments() {
+        let mut origins: Vec<_> = fragment.iter().map(|packet| (packet.media, packet.index)).collect();
+        origins.sort();
+        let number = Arc::clone(&fragment[0].fragment.number);
+        let (frames, errors) = decode(&mut decoder, fragment);
+        assert!(errors.is_empty(), "{errors:?}");
+        assert_eq!(frames.iter().map(|frame| (frame.media, frame.index)).collect::<Vec<_>>(), origins);
+        for frame in frames {
+            assert_eq!(frame.fragment.number, number);
+            assert!(planes(&frame.surface) == clip.twin[at], "frame {at}");
+            at += 1;
+        }
+    }
+    assert_eq!(at, clip.twin.len());
+}
+
+#[test]
+fn h264_without_b_frames_equals_the_twin() {
+    assert_equals_twin(&Clip::h264("size=322x242:rate=25:duration=2", "-bf 0"));
+}
+
+#[test]
+fn h264_with_b_frames_equals_the_twin_and_is_out_by_the_fragments_end() {
+    assert_equals_twin(&Clip::h264("size=322x242:rate=25:duration=2", "-bf 2"));
+}
+
+#[test]
+fn h265_equals_the_twin() {
+    assert_equals_twin(&Clip::h265("size=322x242:rate=25:duration=2", 0));
+    assert_equals_twin(&Clip::h265("size=322x242:rate=25:duration=2", 2));
+}
+
+#[test]
+fn a_fragment_does_not_depend_on_where_the_reading_started() {
+    let clip = Clip::h264("size=320x240:rate=25:duration=2", "-bf 2");
+    let mut throughout = decoder();
+    for fragment in clip.fragments() {
+        let (whole, _) = decode(&mut throughout, fragment.clone());
+        let (alone, errors) = decode(&mut decoder(), fragment);
+        assert!(errors.is_empty(), "{errors:?}");
+        let of = |frames: &[Arc<Frame>]| {
+            frames.iter().map(|frame| (frame.media, frame.index, planes(&frame.surface))).collect::<Vec<_>>()
+        };
+        assert!(of(&whole) == of(&alone) && !alone.is_empty());
+    }
+}
+
+#[test]
+fn without_b_frames_each_packet_gives_its_frame_at_once() {
+    for clip in [
+        Clip::h264("size=320x240:rate=25:duration=1", "-bf 0"),
+        Clip::h265("size=320x240:rate=25:duration=1", 0),
+    ] {
+        let mut decoder = decoder();
+        for packet in clip.packets {
+            let (media, mut frames) = (packet.media, Vec::new());
+            decoder.push(packet, &mut frames).expect("a sound packet");
+            assert_eq!(frames.iter().map(|frame| frame.media).collect::<Vec<_>>(), [media]);
+        }
+    }
+}
+
+#[test]
+fn other_pixel_formats_are_converted() {
+    for (format, twin_format) in [
+        ("yuv422p", "yuv420p"),
+        ("yuv444p", "yuv420p"),
+        ("yuv420p10le", "yuv420p"),
+        ("yuvj420p", "yuvj420p"),
+        ("yuvj422p", "yuvj420p"),
+        ("gray", "yuvj420p"),
+    ] {
+        let arguments = format!("-pix_fmt {format} -c:v libx264 -g 10 -bf 0");
+        let clip = Clip::make("size=322x242:rate=10:duration=1", Codec::H264, &arguments, twin_format);
+        let (frames, errors) = decode(&mut decoder(), clip.packets.clone());
+        assert!(errors.is_empty() && frames.len() == clip.twin.len(), "{format} {errors:?}");
+        for (frame, twin) in frames.iter().zip(&clip.twin) {
+            let furthest = planes(&frame.surface).iter().zip(twin).map(|(a, b)| a.abs_diff(*b)).max();
+            assert!(furthest.is_some_and(|furthest| furthest <= 1), "{format}: {furthest:?}");
+            assert_eq!(color(frame).full_range, twin_format == "yuvj420p", "{format}");
+        }
+    }
+}
+
+fn color(frame: &Frame) -> Color {
+    let Surface::Host(picture) = &frame.surface;
+    picture.view().color
+}
+
+#[test]
+fn the_matrix_is_the_streams_or_goes_by_its_lines() {
+    let cases = [
+        ("320x240", "", Matrix::Bt601),
+        ("1280x720", "", Matrix::Bt709),
+        ("320x240", "-colorspace bt709 -bsf:v h264_metadata=matrix_coefficients=1", Matrix::Bt709),
+        ("1280x720", "-bsf:v h264_metadata=matrix_coefficients=6", Matrix::Bt601),
+    ];
+    for (size, extra, matrix) in cases {
+        let clip = Clip::h264(&format!("size={size}:rate=10:duration=0.1"), extra);
+        let (frames, _) = decode(&mut decoder(), clip.packets);
+        assert_eq!(color(&frames[0]), Color { matrix, full_range: false }, "{size} {extra}");
+    }
+}
+
+#[test]
+fn codec_and_size_may_change_in_mid_stream() {
+    let clips = [
+        Clip::h264("size=320x240:rate=10:duration=0.5", "-bf 2"),
+        Clip::h264("size=640x362:rate=10:duration=0.5", "-bf 2"),
+        Clip::h265("size=320x240:rate=10:duration=0.5", 2),
+    ];
+    let mut decoder = decoder();
+    let mut frames = Vec::new();
+    for packet in clips.iter().flat_map(|clip| clip.packets.clone()) {
+        decoder.push(packet, &mut frames).expect("a sound packet");
+    }
+    decoder.end_fragment(&mut frames).expect("a sound fragment");
+    let twins: Vec<_> = clips.iter().flat_map(|clip| &clip.twin).collect();
+    assert_eq!(frames.len(), twins.len());
+    assert!(frames.iter().zip(twins).all(|(frame, twin)| planes(&frame.surface) == *twin));
+}

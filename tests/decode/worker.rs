@@ -1,0 +1,87 @@
+//! The thread and its queue: what goes in comes out in order, and each end ends the other.
+
+use std::sync::Arc;
+
+use kvs_infer::decode::{FrameReceiver, Mode, ModeCell, Sampler, SamplerState, frame_queue, spawn};
+use kvs_infer::frame::{CameraId, Decoded, Demuxed, FragmentEnd, Packet};
+use kvs_infer::telemetry::CameraBoard;
+use tokio::sync::mpsc;
+
+use crate::clip::{Clip, START_MS};
+
+fn items(clip: &Clip) -> Vec<Demuxed> {
+    let with_end = |packets: Vec<Packet>| {
+        let end =
+            FragmentEnd { fragment: Arc::clone(&packets[0].fragment), behind_ms: Some(0), caught_up: true };
+        packets.into_iter().map(Demuxed::Packet).chain([Demuxed::FragmentEnd(end)]).collect::<Vec<_>>()
+    };
+    clip.fragments().into_iter().flat_map(with_end).collect()
+}
+
+fn start(fps: f64, mode: Mode) -> (mpsc::Sender<Demuxed>, FrameReceiver, std::thread::JoinHandle<()>) {
+    let camera = CameraBoard::alone(&CameraId::new("gate"));
+    let (input, packets) = mpsc::channel(4);
+    let (output, frames) = frame_queue(camera.clone(), Arc::new(ModeCell::new(mode)));
+    let sampler = Sampler::new(Some(fps), SamplerState::default());
+    (input, frames, spawn(camera, sampler, packets, output).expect("a thread"))
+}
+
+/// The media times between ends, a list for each end.
+async fn take_all(frames: &FrameReceiver) -> Vec<Vec<i64>> {
+    let (mut fragments, mut media) = (Vec::new(), Vec::new());
+    while let Some(item) = frames.next().await {
+        match item {
+            Decoded::Frame(frame) => media.push(frame.media.0),
+            Decoded::FragmentEnd { .. } => fragments.push(std::mem::take(&mut media)),
+            Decoded::Discontinuity => media.clear(),
+        }
+    }
+    assert!(media.is_empty(), "frames after the last end");
+    fragments
+}
+
+#[tokio::test]
+async fn in_catch_up_every_sampled_frame_comes_before_its_fragments_end() {
+    let clip = Clip::h264("size=320x240:rate=25:duration=2", "-bf 2");
+    let (input, frames, thread) = start(5.0, Mode::CatchUp);
+    let feeding = tokio::spawn(async move {
+        for item in items(&clip) {
+            input.send(item).await.expect("the thread runs");
+        }
+    });
+    let fragments = take_all(&frames).await;
+    feeding.await.expect("all fed");
+    assert_eq!(fragments, (0..5).map(picks_of).collect::<Vec<_>>());
+    thread.join().expect("no panic");
+}
+
+/// Fragments of 400 ms, a pick each 200 ms.
+fn picks_of(fragment: i64) -> Vec<i64> {
+    let at = START_MS + fragment * 400;
+    vec![at, at + 200]
+}
+
+#[tokio::test]
+async fn live_a_slow_task_gets_the_newest_frame_and_the_last_commit() {
+    let clip = Clip::h264("size=320x240:rate=25:duration=2", "-bf 0");
+    let (input, frames, thread) = start(25.0, Mode::Live);
+    for item in items(&clip) {
+        input.send(item).await.expect("the thread runs");
+    }
+    drop(input);
+    thread.join().expect("no panic");
+    assert_eq!(take_all(&frames).await, [vec![], vec![START_MS + 49 * 40]]);
+}
+
+#[tokio::test]
+async fn the_thread_ends_when_its_receiver_goes() {
+    let clip = Clip::h264("size=320x240:rate=25:duration=2", "-bf 0");
+    let (input, frames, thread) = start(25.0, Mode::CatchUp);
+    drop(frames);
+    let mut refused = false;
+    for item in items(&clip) {
+        refused |= input.send(item).await.is_err();
+    }
+    assert!(refused, "the thread took all packets although nobody wants their frames");
+    thread.join().expect("no panic");
+}

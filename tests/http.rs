@@ -1,0 +1,331 @@
+//! The HTTP server as a client sees it: over TCP, with its own eyes.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod show;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use kvs_infer::cli::healthcheck::{self, HealthcheckArgs};
+use kvs_infer::frame::CameraId;
+use kvs_infer::http::{Encode, HttpServer};
+use kvs_infer::telemetry::board::{Board, SinkRow, Watch};
+use serde_json::{Value, json};
+
+const TOKEN: &str = "correct horse battery staple";
+
+struct Reply {
+    code: u16,
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Reply {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        let line = |line: &&str| line.to_ascii_lowercase().starts_with(&format!("{name}: "));
+        self.head.lines().find(line).map(|line| &line[name.len() + 2..])
+    }
+}
+
+fn send(addr: SocketAddr, request: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", addr.port())).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    stream
+}
+
+fn ask(addr: SocketAddr, method: &str, path: &str, headers: &[&str], body: &str) -> Reply {
+    let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+    let host = if headers.to_ascii_lowercase().contains("host:") { "" } else { "Host: localhost\r\n" };
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\n{host}{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    );
+    let mut reply = Vec::new();
+    send(addr, &request).read_to_end(&mut reply).unwrap();
+    let end = reply.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+    let head = String::from_utf8(reply[..end].to_vec()).unwrap();
+    let code = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Reply { code, head, body: reply.split_off(end + 4) }
+}
+
+fn get(server: &HttpServer, path: &str, headers: &[&str]) -> Reply {
+    ask(server.local_addr(), "GET", path, headers, "")
+}
+
+/// A board with one camera that has shown a picture.
+fn board_with_gate() -> (Board, CameraId) {
+    let (board, gate) = (Board::new(), CameraId::new("gate"));
+    board.add_camera(&gate, "gate-stream").looked(show::frame(&gate, 1), vec![]);
+    (board, gate)
+}
+
+#[test]
+fn health_and_metrics_are_open_and_the_rest_is_not() {
+    let (board, _) = board_with_gate();
+    board.ready();
+    let table = [
+        ("no token on loopback", "127.0.0.1", None, 200),
+        ("no token elsewhere", "0.0.0.0", None, 403),
+        ("a token elsewhere", "0.0.0.0", Some(TOKEN), 401),
+    ];
+    for (name, host, token, guarded) in table {
+        let server = show::serve(host, token, &board, show::encode());
+        for path in ["/healthz", "/readyz", "/metrics", "/page.css", "/page.js"] {
+            assert_eq!(get(&server, path, &[]).code, 200, "{name}: {path}");
+        }
+        for path in ["/", "/api/cameras", "/api/events", "/api/cameras/gate/snapshot.jpg"] {
+            assert_eq!(get(&server, path, &[]).code, guarded, "{name}: {path}");
+        }
+        assert_eq!(get(&server, "/nothing", &[]).code, 404, "{name}");
+        server.stop();
+    }
+}
+
+#[test]
+fn a_refusal_says_why_to_people_and_to_programs() {
+    let server = show::serve("0.0.0.0", None, &Board::new(), show::encode());
+    let program = get(&server, "/api/cameras", &[]);
+    assert!(program.json()["error"].as_str().unwrap().contains("HTTP_TOKEN is not set"));
+    let person = get(&server, "/", &["Accept: text/html"]);
+    assert_eq!((person.code, person.header("content-type")), (403, Some("text/html; charset=utf-8")));
+    assert!(String::from_utf8_lossy(&person.body).contains("HTTP_TOKEN is not set"));
+}
+
+#[test]
+fn a_rebound_name_is_refused_on_loopback() {
+    let server = show::serve("127.0.0.1", None, &Board::new(), show::encode());
+    assert_eq!(get(&server, "/api/cameras", &["Host: evil.example"]).code, 403);
+    assert_eq!(get(&server, "/healthz", &["Host: evil.example"]).code, 200);
+}
+
+#[test]
+fn a_sign_in_gives_a_cookie_that_is_not_the_token() {
+    let server = show::serve("0.0.0.0", Some(TOKEN), &Board::new(), show::encode());
+    let addr = server.local_addr();
+    let form = ["Content-Type: application/x-www-form-urlencoded", "Accept: text/html"];
+    let wrong = ask(addr, "POST", "/login", &form, "token=guess");
+    assert_eq!(wrong.code, 401);
+    assert!(String::from_utf8_lossy(&wrong.body).contains("That is not the token."));
+    assert_eq!(wrong.header("set-cookie"), None);
+
+    let right = ask(addr, "POST", "/login", &form, "token=correct+horse+battery+staple");
+    assert_eq!((right.code, right.header("location")), (303, Some("/")));
+    let cookie = right.header("set-cookie").unwrap();
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
+    assert!(!cookie.contains("horse"), "{cookie}");
+    let pair = format!("Cookie: {}", cookie.split(';').next().unwrap());
+    assert_eq!(get(&server, "/", &[&pair]).code, 200);
+
+    let bearer = format!("Authorization: Bearer {TOKEN}");
+    assert_eq!(get(&server, "/api/cameras", &[&bearer]).code, 200);
+    let long = "token=".to_owned() + &"x".repeat(5_000);
+    assert_eq!(ask(addr, "POST", "/login", &form, &long).code, 413);
+}
+
+#[test]
+fn every_answer_has_the_headers_that_keep_it_safe() {
+    let server = show::serve("127.0.0.1", None, &Board::new(), show::encode());
+    for path in ["/", "/healthz", "/api/cameras", "/nothing"] {
+        let reply = get(&server, path, &[]);
+        assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{path}");
+        assert_eq!(reply.header("cache-control"), Some("no-store"), "{path}");
+        assert!(
+            reply.header("content-security-policy").unwrap().contains("frame-ancestors 'none'"),
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn health_is_503_only_for_what_a_restart_cures() {
+    let (board, _) = board_with_gate();
+    let server = show::serve("127.0.0.1", None, &board, show::encode());
+    let said = || (get(&server, "/healthz", &[]).code, get(&server, "/healthz", &[]).json());
+    assert_eq!(said(), (200, json!({ "status": "ok", "reasons": [] })));
+
+    board.set_sinks(|| {
+        vec![SinkRow { name: "kds".into(), reason: Some("access denied".into()), ..SinkRow::default() }]
+    });
+    assert_eq!(said(), (200, json!({ "status": "degraded", "reasons": ["sink kds fails: access denied"] })));
+
+    let args = HealthcheckArgs {
+        host: "0.0.0.0".parse().unwrap(),
+        port: server.local_addr().port(),
+        timeout_seconds: 20,
+    };
+    let mut printed = Vec::new();
+    assert!(healthcheck::run(&args, &mut printed).unwrap());
+    assert_eq!(String::from_utf8(printed).unwrap(), "degraded\n  sink kds fails: access denied\n");
+
+    board.add_watch(Watch {
+        name: "decode gate".into(),
+        alive: Box::new(|| false),
+        busy_since: Box::new(|| None),
+        limit: Duration::from_secs(30),
+    });
+    let (code, body) = said();
+    assert_eq!((code, &body["status"]), (503, &json!("failed")));
+    assert_eq!(body["reasons"][0], "thread decode gate has ended");
+    assert!(!healthcheck::ask(&args).unwrap().alive);
+}
+
+#[test]
+fn readiness_follows_the_service() {
+    let board = Board::new();
+    let server = show::serve("127.0.0.1", None, &board, show::encode());
+    let said = || (get(&server, "/readyz", &[]).code, get(&server, "/readyz", &[]).json()["status"].clone());
+    assert_eq!(said(), (503, json!("starting")));
+    board.ready();
+    assert_eq!(said(), (200, json!("ready")));
+    board.stopping();
+    assert_eq!(said(), (503, json!("stopping")));
+}
+
+#[test]
+fn cameras_are_told_as_they_are() {
+    let (board, _) = board_with_gate();
+    board
+        .add_camera(&CameraId::new("yard"), "yard-stream")
+        .down("no such stream", Some(Duration::from_secs(60)));
+    let server = show::serve("127.0.0.1", None, &board, show::encode());
+    let said = get(&server, "/api/cameras", &[]).json();
+    let (gate, yard) = (&said["cameras"][0], &said["cameras"][1]);
+    assert_eq!(
+        (&gate["id"], &gate["error"], &gate["frames"]["inferred"]),
+        (&json!("gate"), &Value::Null, &json!(1))
+    );
+    assert_eq!((&yard["state"], &yard["error"]), (&json!("down"), &json!("no such stream")));
+    assert!(yard["retry_in_ms"].as_u64().unwrap() <= 60_000);
+}
+
+/// An encoder that counts its calls.
+fn counting() -> (Encode, Arc<AtomicU32>) {
+    let calls = Arc::new(AtomicU32::new(0));
+    let (inner, counted) = (show::encode(), Arc::clone(&calls));
+    let encode: Encode = Arc::new(move |frame, labels, width_px| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        inner(frame, labels, width_px)
+    });
+    (encode, calls)
+}
+
+#[test]
+fn ten_viewers_cost_one_encode() {
+    let (board, gate) = board_with_gate();
+    let (encode, calls) = counting();
+    let server = show::serve("127.0.0.1", None, &board, encode);
+    let path = "/api/cameras/gate/snapshot.jpg?w=480";
+    std::thread::scope(|scope| {
+        for _ in 0..10 {
+            scope.spawn(|| {
+                let reply = get(&server, path, &[]);
+                assert_eq!((reply.code, &reply.body[..2]), (200, &[0xFF, 0xD8][..]));
+            });
+        }
+    });
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+
+    let etag = get(&server, path, &[]).header("etag").unwrap().to_owned();
+    assert_eq!(get(&server, path, &[&format!("If-None-Match: {etag}")]).code, 304);
+    board.camera("gate").unwrap().looked(show::frame(&gate, 2), vec![]);
+    assert_eq!(get(&server, path, &[&format!("If-None-Match: {etag}")]).code, 200);
+    assert_eq!(calls.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn what_cannot_be_shown_says_why() {
+    let (board, _) = board_with_gate();
+    board.add_camera(&CameraId::new("dark"), "dark-stream");
+    let broken: Encode = Arc::new(|_, _, _| Err("no colours".into()));
+    let server = show::serve("127.0.0.1", None, &board, broken);
+    let table = [
+        ("/api/cameras/nobody/snapshot.jpg", 404, "there is no camera nobody"),
+        ("/api/cameras/dark/snapshot.jpg", 404, "camera dark has shown no picture yet"),
+        ("/api/cameras/gate/snapshot.jpg", 500, "the picture could not be encoded: no colours"),
+    ];
+    for (path, code, words) in table {
+        let reply = get(&server, path, &[]);
+        assert_eq!((reply.code, reply.json()["error"].as_str()), (code, Some(words)));
+    }
+    assert_eq!(get(&server, "/api/cameras/gate/snapshot.jpg?w=wide", &[]).code, 400);
+}
+
+/// Reads server-sent events: the ids of the messages, and `live` where the kept ones end.
+fn next_message(lines: &mut impl BufRead) -> Option<String> {
+    let (mut line, mut id) = (String::new(), None);
+    while lines.read_line(&mut line).unwrap() > 0 {
+        match line.trim_end().split_once(": ") {
+            Some(("id", value) | ("event", value)) => id = Some(value.to_owned()),
+            _ if line.trim_end().is_empty() && id.is_some() => return id,
+            _ => {}
+        }
+        line.clear();
+    }
+    None
+}
+
+fn follow(server: &HttpServer, header: &str) -> BufReader<TcpStream> {
+    let request = format!("GET /api/events?follow=1 HTTP/1.1\r\nHost: localhost\r\n{header}\r\n");
+    BufReader::new(send(server.local_addr(), &request))
+}
+
+#[test]
+fn events_are_listed_and_sent_as_they_come() {
+    let (board, gate) = board_with_gate();
+    let camera = board.camera("gate").unwrap();
+    camera.event(&show::event(&gate, "a", "person"));
+    camera.event(&show::event(&gate, "b", "car"));
+    let server = show::serve("127.0.0.1", None, &board, show::encode());
+    let listed = get(&server, "/api/events?limit=1", &[]).json();
+    assert_eq!((listed.as_array().unwrap().len(), &listed[0]["event_id"]), (1, &json!("b")));
+
+    let mut all = follow(&server, "Accept: text/event-stream\r\n");
+    let mut since = follow(&server, "Last-Event-ID: a\r\n");
+    let kept: Vec<_> = (0..3).map(|_| next_message(&mut all).unwrap()).collect();
+    assert_eq!(kept, ["a", "b", "live"]);
+    assert_eq!([next_message(&mut since).unwrap(), next_message(&mut since).unwrap()], ["b", "live"]);
+    camera.event(&show::event(&gate, "c", "dog"));
+    assert_eq!(next_message(&mut all).as_deref(), Some("c"));
+    assert_eq!(next_message(&mut since).as_deref(), Some("c"));
+}
+
+#[test]
+fn stopping_ends_the_followers_and_the_idle_within_two_seconds() {
+    let (board, _) = board_with_gate();
+    let server = show::serve("127.0.0.1", None, &board, show::encode());
+    let mut follower = follow(&server, "");
+    assert_eq!(next_message(&mut follower).as_deref(), Some("live"));
+    let mut half_asked = send(server.local_addr(), "GET /healthz HTTP/1.1\r\nHo");
+    let addr = server.local_addr();
+    let begun = Instant::now();
+    server.stop();
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    let mut rest = String::new();
+    follower.read_to_string(&mut rest).unwrap();
+    assert!(rest.ends_with("0\r\n\r\n"), "the stream was cut rather than ended: {rest:?}");
+    assert_eq!(half_asked.read(&mut [0; 16]).unwrap_or(0), 0);
+    assert!(TcpStream::connect(addr).is_err());
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let board = Board::new();
+    let first = show::serve("127.0.0.1", None, &board, show::encode());
+    let spec = kvs_infer::http::HttpSpec {
+        addr: first.local_addr(),
+        token: None,
+        board,
+        prometheus: metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle(),
+        encode: show::encode(),
+    };
+    let error = HttpServer::start(spec).err().unwrap().to_string();
+    assert!(error.contains(&first.local_addr().to_string()) && error.contains("HTTP_PORT"), "{error}");
+}

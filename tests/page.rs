@@ -1,0 +1,139 @@
+//! The page in a real browser: a picture changes, an event arrives, and nobody gets in off loopback without a token.
+//!
+//! `PAGE_SCREENSHOTS=folder` saves what the browser shows.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod show;
+
+use std::process::Command;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use kvs_infer::frame::CameraId;
+use kvs_infer::http::HttpServer;
+use kvs_infer::telemetry::board::{Board, Label, Mode, ModelRow, SinkRow};
+
+const TOKEN: &str = "correct horse battery staple";
+
+/// Cameras that live until it is dropped.
+struct Footage {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Footage {
+    fn start(board: &Board) -> Self {
+        let board = board.clone();
+        let (stop, stopped) = channel();
+        let thread = std::thread::spawn(move || {
+            let tick = Duration::from_millis(100);
+            let mut n = 0;
+            while stopped.recv_timeout(tick) == Err(RecvTimeoutError::Timeout) {
+                n += 1;
+                ["street", "gate"].iter().for_each(|id| one_frame(&board, id, n));
+            }
+        });
+        Self { stop: Some(stop), thread: Some(thread) }
+    }
+}
+
+impl Drop for Footage {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+fn one_frame(board: &Board, id: &str, n: u32) {
+    let (camera, id) = (board.camera(id).unwrap(), CameraId::new(id));
+    let label = Label { bbox: show::bbox(n), text: "person 87 %".into() };
+    camera.frame_read();
+    camera.frame_decoded();
+    camera.frame_sampled();
+    camera.looked(show::frame(&id, n), vec![label]);
+    if n.is_multiple_of(10) {
+        camera.fragment(Some(420));
+        let label = ["person", "car", "bicycle", "traffic light"][(n / 10) as usize % 4];
+        camera.event(&show::event(&id, &format!("{id}-{n}"), label));
+    }
+}
+
+fn board() -> Board {
+    let board = Board::new();
+    let add = |id: &str| board.add_camera(&CameraId::new(id), &format!("{id}-stream"));
+    add("street").streaming();
+    add("gate").streaming();
+    add("yard").down(
+        "stream yard-stream does not exist: create it, or correct kvs_stream_name",
+        Some(Duration::from_secs(600)),
+    );
+    add("dock").waiting();
+    add("roof").set_mode(Mode::CatchUp);
+    board.set_sinks(|| {
+        vec![
+            SinkRow {
+                name: "local".into(),
+                required: true,
+                ok: true,
+                delivered: 1_204,
+                ..SinkRow::default()
+            },
+            SinkRow {
+                name: "kds".into(),
+                required: true,
+                reason: Some("access denied: the role lacks kinesis:PutRecords".into()),
+                queued: 14,
+                failed: 3,
+                failing_for_ms: Some(23_000),
+                delivered: 1_190,
+                ..SinkRow::default()
+            },
+        ]
+    });
+    board.add_model(ModelRow {
+        name: "street".into(),
+        layout: "nms".into(),
+        device: "cpu".into(),
+        input_px: (640, 640),
+        classes: 80,
+        warm_up_ms: 48,
+    });
+    board.ready();
+    board
+}
+
+/// What `page.py` says; the test fails where it does.
+fn look(arguments: &[&str]) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/page.py");
+    let mut command = Command::new("python3");
+    command.arg(script).args(arguments);
+    if let Some(folder) = std::env::var_os("PAGE_SCREENSHOTS") {
+        command.arg("--screenshots").arg(folder);
+    }
+    let seen = command.output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&seen.stdout), String::from_utf8_lossy(&seen.stderr));
+    assert!(seen.status.success(), "{said}");
+}
+
+fn url(server: &HttpServer) -> String {
+    format!("http://127.0.0.1:{}", server.local_addr().port())
+}
+
+#[test]
+fn a_picture_changes_and_an_event_arrives() {
+    let board = board();
+    let server = show::serve("127.0.0.1", None, &board, show::encode());
+    let _footage = Footage::start(&board);
+    look(&["--url", &url(&server)]);
+}
+
+#[test]
+fn off_loopback_the_token_opens_the_page_and_nothing_else_does() {
+    let board = board();
+    let closed = show::serve("0.0.0.0", None, &board, show::encode());
+    let guarded = show::serve("0.0.0.0", Some(TOKEN), &board, show::encode());
+    let _footage = Footage::start(&board);
+    look(&["--refused", &url(&closed)]);
+    look(&["--refused", &url(&guarded), "--url", &url(&guarded), "--token", TOKEN]);
+}

@@ -1,0 +1,128 @@
+//! A board that shows synthetic cameras, and a server that shows the board.
+//! Each test binary uses its part of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use kvs_infer::decode::{Color, HostPicture, Matrix, Surface};
+use kvs_infer::frame::{
+    BBox, CameraId, Event, Extras, Fragment, Frame, MediaMs, ModelId, Payload, Phase, TimeSource,
+};
+use kvs_infer::http::{Encode, HttpServer, HttpSpec};
+use kvs_infer::telemetry::board::{Board, Label};
+use metrics_exporter_prometheus::PrometheusBuilder;
+
+/// Width and height of the synthetic frames, px.
+pub(crate) const SIZE_PX: (u32, u32) = (640, 360);
+
+/// A server on a free port of `host`.
+pub(crate) fn serve(host: &str, token: Option<&str>, board: &Board, encode: Encode) -> HttpServer {
+    let spec = HttpSpec {
+        addr: format!("{host}:0").parse().unwrap(),
+        token: token.map(str::to_owned),
+        board: board.clone(),
+        prometheus: PrometheusBuilder::new().build_recorder().handle(),
+        encode,
+    };
+    HttpServer::start(spec).unwrap()
+}
+
+/// The `n`th frame of a camera: shades that wander, and a bright box.
+pub(crate) fn frame(camera: &CameraId, n: u32) -> Arc<Frame> {
+    let (width, height) = (SIZE_PX.0 as usize, SIZE_PX.1 as usize);
+    let bbox = bbox(n);
+    let mut luma = vec![0; width * height];
+    for (i, value) in luma.iter_mut().enumerate() {
+        let (x, y) = (i % width, i / width);
+        let inside = (bbox.x1..bbox.x2).contains(&(x as f32)) && (bbox.y1..bbox.y2).contains(&(y as f32));
+        *value = if inside { 215 } else { (60 + (x + n as usize) % width / 8 + y / 6) as u8 };
+    }
+    let chroma = vec![128; width.div_ceil(2) * height.div_ceil(2)];
+    let color = Color { matrix: Matrix::Bt601, full_range: true };
+    let strides = [width, width.div_ceil(2), width.div_ceil(2)];
+    let picture = HostPicture::from_planes(SIZE_PX, [luma, chroma.clone(), chroma], strides, color).unwrap();
+    let fragment = Fragment { number: "9134".into(), producer_ms: Some(now_ms()), server_ms: None };
+    Arc::new(Frame {
+        camera: camera.clone(),
+        fragment: Arc::new(fragment),
+        index: n,
+        media: MediaMs(now_ms()),
+        arrived: Instant::now(),
+        surface: Surface::Host(picture),
+    })
+}
+
+/// Where the box is in the `n`th frame, px.
+pub(crate) fn bbox(n: u32) -> BBox {
+    let x1 = (n * 6 % (SIZE_PX.0 - 120)) as f32;
+    BBox { x1, y1: 150.0, x2: x1 + 90.0, y2: 320.0 }
+}
+
+/// An event of `camera` with this id.
+pub(crate) fn event(camera: &CameraId, id: &str, label: &str) -> Event {
+    let extras = Extras {
+        incident_id: id.into(),
+        phase: Phase::Start,
+        fragment_number: "9134".into(),
+        frame_index: 4,
+        producer_ts_ms: Some(now_ms()),
+        server_ts_ms: None,
+        time_source: TimeSource::Producer,
+        frame_width: SIZE_PX.0,
+        frame_height: SIZE_PX.1,
+        zones: vec!["drive".into()],
+        model: ModelId { name: "street".into(), sha256: "0".repeat(64) },
+        snapshot: None,
+    };
+    let payload = Payload {
+        camera_id: camera.to_string(),
+        kind: "objects".into(),
+        label: label.into(),
+        conf: 0.87,
+        bbox: [8.0, 4.0, 30.0, 33.0],
+        ts_ms: now_ms(),
+        extras,
+    };
+    Event {
+        event_id: id.into(),
+        camera_id: camera.to_string(),
+        producer: "kvs-infer/test".into(),
+        schema: "1".into(),
+        seq: 1,
+        payload,
+    }
+}
+
+/// A JPEG of the luma; the labels' boxes are drawn as dark frames.
+pub(crate) fn encode() -> Encode {
+    Arc::new(|frame, labels, _width_px| {
+        let Surface::Host(picture) = &frame.surface;
+        let view = picture.view();
+        let (width, height) = (view.width_px as usize, view.height_px as usize);
+        let mut pixels = view.planes[0].to_vec();
+        labels.iter().for_each(|label| outline(&mut pixels, width, label));
+        let image = turbojpeg::Image {
+            pixels: &pixels[..],
+            width,
+            pitch: width,
+            height,
+            format: turbojpeg::PixelFormat::GRAY,
+        };
+        let jpeg = turbojpeg::compress(image, 80, turbojpeg::Subsamp::Gray)?;
+        Ok(Bytes::copy_from_slice(&jpeg))
+    })
+}
+
+fn outline(pixels: &mut [u8], width: usize, label: &Label) {
+    let (x1, x2) = (label.bbox.x1 as usize, label.bbox.x2 as usize);
+    for x in x1..x2 {
+        pixels[label.bbox.y1 as usize * width + x] = 0;
+        pixels[label.bbox.y2 as usize * width + x] = 0;
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    i64::try_from(since.as_millis()).unwrap()
+}

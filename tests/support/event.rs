@@ -1,0 +1,66 @@
+//! Events and pictures for the tests of publish.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use kvs_infer::decode::{Color, HostPicture, Matrix, Surface};
+use kvs_infer::frame::{
+    CameraId, Event, Extras, Fragment, Frame, MediaMs, ModelId, Payload, Phase, TimeSource,
+};
+use kvs_infer::publish::{PendingEvent, Route};
+
+/// An event of `camera` with a number that makes its id.
+pub(crate) fn event(camera: &str, number: u64) -> Event {
+    let event_id = format!("{number:016x}{:016x}", camera.len());
+    let extras = Extras {
+        incident_id: event_id.clone(),
+        phase: Phase::Start,
+        fragment_number: "91343852333181432392682062607743920000000000001".into(),
+        frame_index: 3,
+        producer_ts_ms: Some(1_700_000_000_000),
+        server_ts_ms: None,
+        time_source: TimeSource::Producer,
+        frame_width: 320,
+        frame_height: 180,
+        zones: vec!["door".into()],
+        model: ModelId { name: "street".into(), sha256: "00".repeat(32) },
+        snapshot: None,
+    };
+    let payload = Payload {
+        camera_id: camera.into(),
+        kind: "objects".into(),
+        label: "person".into(),
+        conf: 0.87,
+        bbox: [100.0, 40.0, 140.0, 120.0],
+        ts_ms: 1_700_000_000_123,
+        extras,
+    };
+    Event {
+        event_id,
+        camera_id: camera.into(),
+        producer: "kvs-infer/test".into(),
+        schema: "1".into(),
+        seq: number,
+        payload,
+    }
+}
+
+/// The event on its way, without a picture.
+pub(crate) fn pending(event: Event, route: &Arc<Route>) -> PendingEvent {
+    PendingEvent { event, route: Arc::clone(route), frame: None, others: Vec::new(), arrived: Instant::now() }
+}
+
+/// A grey frame of 320x180.
+pub(crate) fn frame(camera: &str) -> Arc<Frame> {
+    let planes = [vec![110; 320 * 180], vec![128; 160 * 90], vec![128; 160 * 90]];
+    let color = Color { matrix: Matrix::Bt601, full_range: false };
+    let picture = HostPicture::from_planes((320, 180), planes, [320, 160, 160], color);
+    Arc::new(Frame {
+        camera: CameraId::new(camera),
+        fragment: Arc::new(Fragment { number: "1".into(), producer_ms: Some(1), server_ms: None }),
+        index: 0,
+        media: MediaMs(1),
+        arrived: Instant::now(),
+        surface: Surface::Host(picture.unwrap()),
+    })
+}

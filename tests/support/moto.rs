@@ -1,0 +1,81 @@
+//! A real HTTP server for Kinesis and S3: moto, from the virtual environment that `scripts/setup test` makes.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::thread::JoinHandle;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_kinesis::config::{Credentials, SharedCredentialsProvider};
+
+/// A server of its own port, killed when dropped.
+pub(crate) struct Moto {
+    server: Child,
+    output: Option<JoinHandle<()>>,
+    /// `http://127.0.0.1:PORT`
+    pub(crate) url: String,
+}
+
+impl Moto {
+    /// Starts the server; it answers when this returns.
+    pub(crate) fn start() -> Self {
+        let python = python();
+        assert!(python.exists(), "{} is missing: run scripts/setup test", python.display());
+        let mut server = Command::new(python)
+            .args(["-u", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(server.stderr.take().unwrap()).lines();
+        let mut told = Vec::new();
+        let url = loop {
+            let Some(Ok(line)) = lines.next() else {
+                panic!("moto ended, run scripts/setup test; it said: {told:?}");
+            };
+            if let Some((_, url)) = line.split_once("Running on ") {
+                break url.trim().to_owned();
+            }
+            told.push(line);
+        };
+        let output = Some(std::thread::spawn(move || drain(lines)));
+        Self { server, output, url }
+    }
+
+    /// What the AWS clients need to talk to it.
+    pub(crate) fn config(&self) -> SdkConfig {
+        config(&self.url)
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        self.server.kill().unwrap();
+        self.server.wait().unwrap();
+        if let Some(output) = self.output.take() {
+            output.join().unwrap();
+        }
+    }
+}
+
+/// What the AWS clients need to talk to a local server.
+pub(crate) fn config(url: &str) -> SdkConfig {
+    let credentials = Credentials::new("test", "test", None, None, "tests");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .endpoint_url(url)
+        .build()
+}
+
+fn python() -> PathBuf {
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
+    let venv = || home().join(".cache/kvs-infer/venv/bin/python");
+    std::env::var_os("KVS_INFER_PYTHON").map_or_else(venv, PathBuf::from)
+}
+
+/// Reads on, so that the server never waits for us.
+fn drain(lines: std::io::Lines<BufReader<ChildStderr>>) {
+    lines.for_each(drop);
+}
