@@ -34,8 +34,5 @@ fn a_fallback_is_shown() {
     assert_eq!(print_models(&mut out, &[tiny("nms")], Device::Auto).unwrap(), 0);
     let lines = lines(&out);
     let on_cuda = lines[1].contains(" cuda:0 ");
-    assert!(
-        on_cuda || lines[2].starts_with("CUDA was tried: model nms: cuda:0 does not work: "),
-        "{lines:?}"
-    );
+    assert!(on_cuda || lines[2].starts_with("CUDA was tried: "), "{lines:?}");
 }
