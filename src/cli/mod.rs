@@ -35,6 +35,7 @@ enum Command {
     Demo(demo::DemoArgs),
     Check(check::CheckArgs),
     Inspect(inspect::InspectArgs),
+    Models(models::ModelsArgs),
     Sim(sim::SimArgs),
     Models(models::ModelsArgs),
     Schema(schema::SchemaArgs),
@@ -90,6 +91,7 @@ impl Cli {
             Command::Models(args) => args.run(),
             Command::Schema(args) => args.run(),
             Command::Inspect(args) => args.run(),
+            Command::Models(args) => args.run(),
             Command::Sim(args) => simulate(args),
             Command::Healthcheck(args) => check_health(&args),
         }

@@ -216,6 +216,7 @@ impl Opening<'_> {
         let refused = match self.on(Some(0)) {
             Ok(engine) => return Ok(engine),
             Err(error @ DetectError::Runtime(_)) => return Err(error),
+            Err(DetectError::Cuda { reason, .. }) => reason,
             Err(error) => error.to_string(),
         };
         let mut engine = self.on(None)?;

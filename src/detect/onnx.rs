@@ -42,7 +42,8 @@ impl Net {
         let builder = Session::builder(&environment).map_err(said)?;
         let builder = with_threads(builder, threads).map_err(said)?;
         let mut builder = match cuda {
-            Some(index) => with_cuda(builder, index).map_err(|error| Refusal::Cuda(error.to_string()))?,
+            Some(index) => with_cuda(builder, index)
+                .map_err(|error| Refusal::Cuda(error.to_string().trim_end_matches('.').to_owned()))?,
             None => builder,
         };
         let session = builder.commit_from_file(&spec.path).map_err(said)?;
