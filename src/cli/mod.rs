@@ -3,6 +3,7 @@
 mod check;
 mod config_args;
 mod demo;
+mod events;
 mod healthcheck;
 mod inspect;
 mod run;
@@ -36,6 +37,7 @@ enum Command {
     Check(check::CheckArgs),
     Inspect(inspect::InspectArgs),
     Sim(sim::SimArgs),
+    Events(events::EventsArgs),
     Schema(schema::SchemaArgs),
     Healthcheck(healthcheck::HealthcheckArgs),
 }
@@ -88,6 +90,7 @@ impl Cli {
             Command::Check(args) => args.run(),
             Command::Schema(args) => args.run(),
             Command::Inspect(args) => args.run(),
+            Command::Events(args) => args.run(),
             Command::Sim(args) => simulate(args),
             Command::Healthcheck(args) => check_health(&args),
         }
