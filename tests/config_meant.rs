@@ -108,9 +108,9 @@ fn devices() {
 #[test]
 fn a_flag_beats_the_file() {
     let text = format!("aws: {{ region: eu-west-1 }}\nlog_level: warn\n{LEAST}");
-    let overrides = Overrides { region: Some("us-east-1".to_owned()), log_level: Some(LogLevel::Debug) };
+    let overrides = Overrides { region: Some("us-east-1".to_owned()) };
     let settings = parse("c", &text, &|_| None, &overrides).unwrap();
-    assert_eq!((settings.region.as_deref(), settings.log_level), (Some("us-east-1"), LogLevel::Debug));
+    assert_eq!((settings.region.as_deref(), settings.log_level), (Some("us-east-1"), LogLevel::Warn));
 }
 
 #[test]

@@ -12,6 +12,7 @@ use crate::publish::picture::Label;
 use crate::publish::{Accepted, Checkpoint, FragmentCommit, Outbox, PendingEvent, Route};
 use crate::telemetry::CameraBoard;
 use crate::telemetry::camera::{CaughtUp, EventMade, LookFailed, Looked, OfferFailed};
+use crate::telemetry::decide::FrameDecided;
 
 /// One entry of the camera's pipeline, with its model loaded.
 pub(super) struct Entry {
@@ -49,6 +50,8 @@ impl Deciding {
         let looks: Vec<Look<'_>> =
             self.entries.iter().zip(&seen).filter_map(|(entry, seen)| entry.as_look(seen)).collect();
         let outcome = decide::decide(&mut self.state, &FrameFacts::of(&frame, &self.stream), &looks);
+        let boxes = looks.iter().map(|look| look.detections.len()).sum();
+        FrameDecided { camera: &self.camera, boxes, kept: outcome.sightings.len() }.emit();
         let labels: Vec<Label> = outcome.sightings.iter().map(label).collect();
         for event in outcome.events {
             self.offer(&frame, event, &labels).await;

@@ -86,9 +86,9 @@ impl Camera {
         let mode = Arc::new(ModeCell::new(resume.mode));
         board.set_mode(resume.mode);
         let (packets, input) = mpsc::channel(PACKETS);
-        let (output, frames) = frame_queue(spec.id.clone(), Arc::clone(&mode));
+        let (output, frames) = frame_queue(board.clone(), Arc::clone(&mode));
         let sampler = Sampler::new(spec.fps_target, resume.sampler);
-        let decoding = decode::spawn(spec.id.clone(), sampler, input, output)
+        let decoding = decode::spawn(board.clone(), sampler, input, output)
             .map_err(|source| CameraError::Thread { camera: spec.id.to_string(), source })?;
         let reading = Reading::new(ReadingParts {
             source: shared.kvs.stream(&spec.stream),

@@ -14,10 +14,10 @@ use super::config_args::ConfigArgs;
 /// Works offline: nothing is asked of AWS, and models are not loaded, only looked for (`--live` is not in this version).
 /// Exit codes: 0 the configuration is good; 78 it has mistakes or names model files that are not here.
 #[derive(Clone, Debug, clap::Args)]
-pub struct CheckArgs {
+pub(super) struct CheckArgs {
     /// Which configuration.
     #[command(flatten)]
-    pub config: ConfigArgs,
+    pub(super) config: ConfigArgs,
 }
 
 impl CheckArgs {
@@ -25,7 +25,7 @@ impl CheckArgs {
     ///
     /// # Errors
     /// The configuration is wrong, or standard output is closed.
-    pub fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         print(&self.config.load()?, &mut io::stdout().lock())?;
         Ok(ExitCode::SUCCESS)
     }

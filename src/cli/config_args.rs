@@ -4,13 +4,13 @@ use crate::config::{ConfigErrors, ConfigSource, Overrides, Settings, load};
 
 /// Which configuration, and what stands in place of it. A flag beats the environment, which beats the file.
 #[derive(Clone, Debug, clap::Args)]
-pub struct ConfigArgs {
+pub(super) struct ConfigArgs {
     /// The configuration file; `-` reads standard input (s3:// is not in this version)
     #[arg(long, value_name = "FILE", env = "CONFIG_FILE", default_value = "/app/config/cameras.yaml")]
-    pub config: String,
+    pub(super) config: String,
     /// The AWS region, in place of the file's `aws.region`
     #[arg(long, value_name = "REGION", env = "AWS_REGION")]
-    pub aws_region: Option<String>,
+    pub(super) aws_region: Option<String>,
 }
 
 impl ConfigArgs {

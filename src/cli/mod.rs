@@ -4,13 +4,12 @@ mod check;
 mod config_args;
 mod demo;
 mod events;
-mod healthcheck;
+pub mod healthcheck;
 mod inspect;
 mod run;
 mod schema;
 mod sim;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -99,13 +98,7 @@ impl Cli {
 
 /// Exit codes of a container's health check: 0 healthy, 1 not.
 fn check_health(args: &healthcheck::HealthcheckArgs) -> anyhow::Result<ExitCode> {
-    let answer = healthcheck::ask(args);
-    let mut out = std::io::stdout().lock();
-    match &answer {
-        Ok(answer) => writeln!(out, "{answer}")?,
-        Err(error) => writeln!(out, "{error}")?,
-    }
-    let healthy = answer.is_ok_and(|answer| answer.alive);
+    let healthy = healthcheck::run(args, &mut std::io::stdout().lock())?;
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

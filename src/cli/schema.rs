@@ -8,14 +8,14 @@ use crate::telemetry::{Kind, Metric, all_metrics};
 
 /// Prints the JSON Schema of the configuration or of an event, or the table of metrics.
 #[derive(Clone, Debug, clap::Args)]
-pub struct SchemaArgs {
+pub(super) struct SchemaArgs {
     /// Of what.
     pub of: Subject,
 }
 
 /// What is described.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Subject {
+pub(super) enum Subject {
     /// The JSON Schema of cameras.yaml; an editor completes the file with it
     Config,
     /// The JSON Schema of an event record
@@ -29,7 +29,7 @@ impl SchemaArgs {
     ///
     /// # Errors
     /// Standard output is closed.
-    pub fn run(self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         print(self.of, &mut io::stdout().lock())?;
         Ok(ExitCode::SUCCESS)
     }

@@ -12,37 +12,37 @@ use kvs_sim::{Delivery, Play, Sim, SimConfig, SimError};
 /// Point any AWS client at the address that it prints: `aws --endpoint-url http://127.0.0.1:4567 kinesisvideo
 /// list-streams`, or AWS_ENDPOINT_URL for the SDKs and for `kvs-infer run`. Requests need not be signed.
 #[derive(Debug, Args)]
-pub struct SimArgs {
+pub(super) struct SimArgs {
     /// Address and port to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:4567")]
-    pub listen: SocketAddr,
+    pub(super) listen: SocketAddr,
 
     /// Speak https with a self-signed certificate, which AWS's producer SDK in C demands.
     #[arg(long)]
-    pub tls: bool,
+    pub(super) tls: bool,
 
     /// With --tls: where to write the certificate, for AWS_CA_BUNDLE.
     #[arg(long, value_name = "FILE", default_value = "kvs-sim.pem", requires = "tls")]
-    pub tls_certificate: PathBuf,
+    pub(super) tls_certificate: PathBuf,
 
     /// Play a clip into a stream at real-time pace, such as gate=clips/gate.mp4,loop. Repeatable.
     ///
     /// H.264 or H.265 in mp4 or Matroska, or a dump of GetMedia. `,loop` begins again at the end, with rising times.
     #[arg(long, value_name = "NAME=CLIP[,loop]")]
-    pub play: Vec<Play>,
+    pub(super) play: Vec<Play>,
 
     /// When a reader at the live edge gets a block: as it arrives, or with its whole fragment.
     #[arg(long, value_enum, default_value_t = DeliveryArg::Block)]
-    pub delivery: DeliveryArg,
+    pub(super) delivery: DeliveryArg,
 
     /// Keep streams and fragments in this folder over a restart.
     #[arg(long, value_name = "FOLDER")]
-    pub data_dir: Option<PathBuf>,
+    pub(super) data_dir: Option<PathBuf>,
 }
 
 /// The values of `--delivery`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum DeliveryArg {
+pub(super) enum DeliveryArg {
     /// Blocks as they arrive.
     Block,
     /// Whole fragments only.
@@ -60,7 +60,7 @@ impl From<DeliveryArg> for Delivery {
 
 /// Why `kvs-infer sim` ended otherwise than by being told to.
 #[derive(Debug, thiserror::Error)]
-pub enum SimCommandError {
+pub(super) enum SimCommandError {
     /// The local KVS did not start, or a clip cannot be played.
     #[error(transparent)]
     Sim(#[from] SimError),
@@ -80,7 +80,7 @@ pub enum SimCommandError {
 /// Runs the local KVS until `stop` is ready, and prints where it is to standard output.
 ///
 /// Errors: it cannot listen, a clip cannot be played, a file cannot be written.
-pub async fn run(args: SimArgs, stop: impl Future<Output = ()>) -> Result<(), SimCommandError> {
+pub(super) async fn run(args: SimArgs, stop: impl Future<Output = ()>) -> Result<(), SimCommandError> {
     let config = SimConfig {
         listen: args.listen,
         tls: args.tls,

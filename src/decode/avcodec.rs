@@ -4,6 +4,8 @@
     reason = "the wrapper has no way to set extradata and limits, nor to see a frame's buffers"
 )]
 
+use std::sync::OnceLock;
+
 use ffmpeg_next::codec::{self, Context};
 use ffmpeg_next::{decoder, ffi, frame};
 
@@ -14,7 +16,7 @@ const MAX_PICTURE_PX: i64 = 8192 * 4352;
 
 /// A decoder for `track`, on the calling thread alone. FFmpeg's own log is silenced: what matters comes as an error.
 pub(super) fn open(track: &VideoTrack) -> Result<decoder::Video, ffmpeg_next::Error> {
-    ffmpeg_next::log::set_level(ffmpeg_next::log::Level::Fatal);
+    set_up()?;
     let id = match track.codec {
         Codec::H264 => codec::Id::H264,
         Codec::H265 => codec::Id::HEVC,
@@ -31,6 +33,15 @@ pub(super) fn open(track: &VideoTrack) -> Result<decoder::Video, ffmpeg_next::Er
         decoder.check(decoder::Check::EXPLODE);
     }
     decoder.open_as(codec)?.video()
+}
+
+/// Once: the texts of FFmpeg's errors, which are kept in writable memory, and the silence of its log.
+fn set_up() -> Result<(), ffmpeg_next::Error> {
+    static DONE: OnceLock<Result<(), ffmpeg_next::Error>> = OnceLock::new();
+    *DONE.get_or_init(|| {
+        ffmpeg_next::log::set_level(ffmpeg_next::log::Level::Fatal);
+        ffmpeg_next::init()
+    })
 }
 
 fn set_extradata(context: &mut Context, extradata: &[u8]) -> Result<(), ffmpeg_next::Error> {

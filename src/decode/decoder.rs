@@ -9,8 +9,9 @@ use ffmpeg_next::frame::Video;
 
 use super::picture::PictureMaker;
 use super::sampler::{Sampler, SamplerState};
-use super::{Surface, avcodec, codec_private};
+use super::{Surface, access_unit, avcodec, codec_private};
 use crate::frame::{CameraId, Codec, Fragment, Frame, MediaMs, Packet, VideoTrack};
+use crate::telemetry::CameraBoard;
 use crate::telemetry::decode::{DecoderOpened, DropReason, FrameDecoded, FrameSampled, FramesDropped};
 
 /// The largest access unit that is decoded; a KVS fragment has 50 MB at most.
@@ -78,7 +79,7 @@ pub enum DecodeError {
 ///
 /// Invariant: a frame is given out at most once, in order of presentation, and none that rests on a damaged one.
 pub struct Decoder {
-    camera: CameraId,
+    camera: CameraBoard,
     sampler: Sampler,
     /// The sampler's state after the last fragment.
     committed: SamplerState,
@@ -112,7 +113,7 @@ struct Origin {
 impl Decoder {
     /// A decoder that opens with the first packet.
     #[must_use]
-    pub fn new(camera: CameraId, sampler: Sampler) -> Self {
+    pub fn new(camera: CameraBoard, sampler: Sampler) -> Self {
         Self {
             camera,
             committed: sampler.state(),
@@ -186,7 +187,7 @@ impl Decoder {
         self.flush();
         self.track = Some(Arc::clone(track));
         self.opened = None;
-        self.opened = Some(open(&self.camera, track)?);
+        self.opened = Some(open(self.camera.id(), track)?);
         DecoderOpened { camera: &self.camera, track }.emit();
         drained
     }
@@ -198,14 +199,14 @@ impl Decoder {
             self.key_number = number;
             self.awaits_key = false;
         }
-        let Packet { fragment, index, media, key, unit, arrived, .. } = packet;
+        let Packet { fragment, track, index, media, key, unit, arrived } = packet;
         let origin = Origin { number, fragment, index, media, arrived };
         if self.in_decoder.len() == IN_DECODER_MAX {
             self.in_decoder.pop_front();
         }
         self.in_decoder.push_back(origin.clone());
         let sent = match &mut self.opened {
-            Some(decoder) => send_unit(decoder, number, key, &unit),
+            Some(decoder) => send_unit(decoder, number, key, &access_unit::for_decoder(&track, &unit)),
             None => Ok(()),
         };
         sent.map_err(|reason| self.damaged(&origin, reason))
@@ -240,7 +241,7 @@ impl Decoder {
     fn take(&mut self, frame: &mut Video, out: &mut Vec<Arc<Frame>>) -> Result<(), DecodeError> {
         let Some(origin) = self.origin_of(frame) else { return Ok(()) };
         if frame.is_corrupt() || frame.has_decode_errors() {
-            return Err(self.damaged(&origin, format!("{:?}", frame.decode_error_flags())));
+            return Err(self.damaged(&origin, "parts of its picture are missing".to_owned()));
         }
         self.held.push_back((origin, std::mem::replace(frame, Video::empty())));
         self.release(out)
@@ -281,10 +282,10 @@ impl Decoder {
 
     fn make_frame(&mut self, picture: Video, origin: Origin) -> Result<Arc<Frame>, DecodeError> {
         let Origin { fragment, index, media, arrived, .. } = origin;
-        let camera = self.camera.clone();
+        let camera = self.camera.id().clone();
         match self.pictures.make(picture) {
             Ok(picture) => {
-                FrameSampled { camera: &camera }.emit();
+                FrameSampled { camera: &self.camera }.emit();
                 Ok(Arc::new(Frame {
                     camera,
                     fragment,
@@ -313,7 +314,7 @@ impl Decoder {
             self.damaged = origin.number..sound_again;
         }
         self.count_dropped(1, DropReason::Damaged);
-        let (camera, fragment) = (self.camera.clone(), Arc::clone(&origin.fragment.number));
+        let (camera, fragment) = (self.camera.id().clone(), Arc::clone(&origin.fragment.number));
         DecodeError::Unit { camera, fragment, index: origin.index, reason }
     }
 

@@ -9,10 +9,14 @@
 //! One exception: a stream with B-frames whose headers do not tell the depth of reordering teaches it to FFmpeg in its
 //! first group of pictures, of which a frame may be lost.
 //!
+//! **Nothing unsound comes out.** A frame waits until all packets before its own, in order of decoding, have given theirs:
+//! a damaged one among them takes it along. Without B-frames nothing waits.
+//!
 //! **What is not picked costs its decoding only.** The [`Sampler`] is asked before anything is copied or converted.
 //!
 //! Hardware decoding is not in this version; it will be another kind of [`Surface`].
 
+mod access_unit;
 mod avcodec;
 mod codec_private;
 mod decoder;

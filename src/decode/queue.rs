@@ -14,7 +14,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::frame::{CameraId, Decoded};
+use crate::frame::Decoded;
+use crate::telemetry::CameraBoard;
 use crate::telemetry::decode::{DropReason, FramesDropped};
 
 /// How many frames wait in catch-up before the decode thread does.
@@ -66,7 +67,7 @@ pub struct FrameSender(Arc<Queue>);
 pub struct FrameReceiver(Arc<Queue>);
 
 struct Queue {
-    camera: CameraId,
+    camera: CameraBoard,
     mode: Arc<ModeCell>,
     waiting: Mutex<Waiting>,
     /// Something came, or the sender went: for the one receiver.
@@ -83,7 +84,7 @@ struct Waiting {
 
 /// An empty queue for `camera`.
 #[must_use]
-pub fn frame_queue(camera: CameraId, mode: Arc<ModeCell>) -> (FrameSender, FrameReceiver) {
+pub fn frame_queue(camera: CameraBoard, mode: Arc<ModeCell>) -> (FrameSender, FrameReceiver) {
     let waiting = Mutex::default();
     let queue = Arc::new(Queue { camera, mode, waiting, came: Notify::new(), left: Condvar::new() });
     (FrameSender(Arc::clone(&queue)), FrameReceiver(queue))
@@ -219,7 +220,7 @@ mod tests {
 
     use super::*;
     use crate::decode::{Color, HostPicture, Matrix, SamplerState, Surface};
-    use crate::frame::{Fragment, FragmentEnd, Frame, MediaMs};
+    use crate::frame::{CameraId, Fragment, FragmentEnd, Frame, MediaMs};
 
     /// An item of the queue, to compare.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -361,7 +362,7 @@ mod tests {
     #[tokio::test]
     async fn a_push_in_catch_up_waits_for_room() {
         let mode = Arc::new(ModeCell::new(Mode::CatchUp));
-        let (sender, receiver) = frame_queue(CameraId::new("gate"), mode);
+        let (sender, receiver) = frame_queue(CameraBoard::alone(&CameraId::new("gate")), mode);
         let pushing =
             std::thread::spawn(move || (0..100).try_for_each(|number| sender.push(item(F(number)))));
         let mut numbers = Vec::new();
@@ -375,7 +376,7 @@ mod tests {
     #[test]
     fn a_push_fails_when_the_receiver_is_gone_also_one_that_waits() {
         let mode = Arc::new(ModeCell::new(Mode::CatchUp));
-        let (sender, receiver) = frame_queue(CameraId::new("gate"), mode);
+        let (sender, receiver) = frame_queue(CameraBoard::alone(&CameraId::new("gate")), mode);
         (0..4).try_for_each(|number| sender.push(item(F(number)))).expect("room");
         let (waits, is_waiting) = std::sync::mpsc::channel();
         let pushing = std::thread::spawn(move || {

@@ -9,7 +9,8 @@ use tokio::sync::mpsc::Receiver;
 use super::decoder::{DecodeError, Decoder};
 use super::queue::{Closed, FrameSender};
 use super::sampler::Sampler;
-use crate::frame::{CameraId, Decoded, Demuxed, Frame};
+use crate::frame::{Decoded, Demuxed, Frame};
+use crate::telemetry::CameraBoard;
 use crate::telemetry::decode::DecodeFailed;
 
 /// Starts the thread `decode-<camera>`.
@@ -20,17 +21,17 @@ use crate::telemetry::decode::DecodeFailed;
 /// # Errors
 /// The system gives no further thread.
 pub fn spawn(
-    camera: CameraId,
+    camera: CameraBoard,
     sampler: Sampler,
     input: Receiver<Demuxed>,
     output: FrameSender,
 ) -> io::Result<JoinHandle<()>> {
-    let name = format!("decode-{camera}");
+    let name = format!("decode-{}", camera.id());
     std::thread::Builder::new().name(name).spawn(move || Worker::new(camera, sampler, output).run(input))
 }
 
 struct Worker {
-    camera: CameraId,
+    camera: CameraBoard,
     decoder: Decoder,
     output: FrameSender,
     frames: Vec<Arc<Frame>>,
@@ -45,7 +46,7 @@ struct Failed {
 }
 
 impl Worker {
-    fn new(camera: CameraId, sampler: Sampler, output: FrameSender) -> Self {
+    fn new(camera: CameraBoard, sampler: Sampler, output: FrameSender) -> Self {
         let decoder = Decoder::new(camera.clone(), sampler);
         Self { camera, decoder, output, frames: Vec::new(), failed: Failed::default() }
     }

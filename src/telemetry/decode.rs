@@ -2,9 +2,10 @@
 
 use tracing::{debug, info, warn};
 
+use super::board::CameraBoard;
 use super::{Kind, Metric};
 use crate::decode::DecodeError;
-use crate::frame::{CameraId, VideoTrack};
+use crate::frame::VideoTrack;
 
 const DECODED: &str = "kvs_infer_frames_decoded_total";
 const SAMPLED: &str = "kvs_infer_frames_sampled_total";
@@ -32,23 +33,25 @@ const fn counter(name: &'static str, labels: &'static [&'static str], help: &'st
 
 /// A sound frame came out of the decoder.
 pub(crate) struct FrameDecoded<'a> {
-    pub(crate) camera: &'a CameraId,
+    pub(crate) camera: &'a CameraBoard,
 }
 
 impl FrameDecoded<'_> {
     pub(crate) fn emit(self) {
-        metrics::counter!(DECODED, "camera" => self.camera.to_string()).increment(1);
+        metrics::counter!(DECODED, "camera" => self.camera.id().to_string()).increment(1);
+        self.camera.frame_decoded();
     }
 }
 
 /// A frame was picked.
 pub(crate) struct FrameSampled<'a> {
-    pub(crate) camera: &'a CameraId,
+    pub(crate) camera: &'a CameraBoard,
 }
 
 impl FrameSampled<'_> {
     pub(crate) fn emit(self) {
-        metrics::counter!(SAMPLED, "camera" => self.camera.to_string()).increment(1);
+        metrics::counter!(SAMPLED, "camera" => self.camera.id().to_string()).increment(1);
+        self.camera.frame_sampled();
     }
 }
 
@@ -81,7 +84,7 @@ impl DropReason {
 
 /// Frames, or packets before they were frames, were dropped.
 pub(crate) struct FramesDropped<'a> {
-    pub(crate) camera: &'a CameraId,
+    pub(crate) camera: &'a CameraBoard,
     pub(crate) frames: usize,
     pub(crate) reason: DropReason,
 }
@@ -89,15 +92,17 @@ pub(crate) struct FramesDropped<'a> {
 impl FramesDropped<'_> {
     pub(crate) fn emit(self) {
         if self.frames > 0 {
-            let labels = [("camera", self.camera.to_string()), ("reason", self.reason.label().to_owned())];
+            let labels =
+                [("camera", self.camera.id().to_string()), ("reason", self.reason.label().to_owned())];
             metrics::counter!(DROPPED, &labels).increment(self.frames as u64);
+            self.camera.frames_dropped(self.reason.label(), self.frames as u64);
         }
     }
 }
 
 /// Decoding went wrong; it goes on at the next key frame.
 pub(crate) struct DecodeFailed<'a> {
-    pub(crate) camera: &'a CameraId,
+    pub(crate) camera: &'a CameraBoard,
     pub(crate) error: &'a DecodeError,
     /// Whether this camera had an error in this fragment or the one before, so that a broken camera does not fill the log.
     pub(crate) repeated: bool,
@@ -110,25 +115,25 @@ impl DecodeFailed<'_> {
             DecodeError::Unit { .. } => "unit",
             DecodeError::Picture { .. } => "picture",
         };
-        metrics::counter!(ERRORS, "camera" => self.camera.to_string(), "kind" => kind).increment(1);
+        metrics::counter!(ERRORS, "camera" => self.camera.id().to_string(), "kind" => kind).increment(1);
         if self.repeated {
-            debug!(stage = "decode", camera = %self.camera, "{}", self.error);
+            debug!(stage = "decode", camera = %self.camera.id(), "{}", self.error);
         } else {
-            warn!(stage = "decode", camera = %self.camera, "{}", self.error);
+            warn!(stage = "decode", camera = %self.camera.id(), "{}", self.error);
         }
     }
 }
 
 /// A decoder was opened.
 pub(crate) struct DecoderOpened<'a> {
-    pub(crate) camera: &'a CameraId,
+    pub(crate) camera: &'a CameraBoard,
     pub(crate) track: &'a VideoTrack,
 }
 
 impl DecoderOpened<'_> {
     pub(crate) fn emit(self) {
         let VideoTrack { codec, width_px, height_px, .. } = self.track;
-        metrics::counter!(OPENED, "camera" => self.camera.to_string()).increment(1);
-        info!(stage = "decode", camera = %self.camera, ?codec, width_px, height_px, "decoder opened");
+        metrics::counter!(OPENED, "camera" => self.camera.id().to_string()).increment(1);
+        info!(stage = "decode", camera = %self.camera.id(), ?codec, width_px, height_px, "decoder opened");
     }
 }

@@ -13,7 +13,7 @@ const ERRORS: &str = "kvs_infer_detect_errors_total";
 const FALLBACKS: &str = "kvs_infer_detect_cpu_fallbacks_total";
 
 /// The metrics of detect.
-pub const METRICS: &[Metric] = &[
+pub(crate) const METRICS: &[Metric] = &[
     Metric {
         name: PREPROCESS,
         kind: Kind::Histogram,

@@ -54,56 +54,56 @@ pub(crate) const METRICS: &[Metric] = &[
 ];
 
 /// Bytes came.
-pub struct BytesRead<'a> {
+pub(crate) struct BytesRead<'a> {
     /// The camera.
-    pub camera: &'a CameraBoard,
+    pub(crate) camera: &'a CameraBoard,
     /// How many.
-    pub bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 impl BytesRead<'_> {
     /// Counts it.
-    pub fn emit(self) {
+    pub(crate) fn emit(self) {
         counter!("kvs_infer_source_bytes_total", "camera" => self.camera.id().to_string())
             .increment(self.bytes as u64);
     }
 }
 
 /// A connection was opened.
-pub struct Connected<'a> {
+pub(crate) struct Connected<'a> {
     /// The camera.
-    pub camera: &'a CameraBoard,
+    pub(crate) camera: &'a CameraBoard,
     /// Its stream.
-    pub stream: &'a str,
+    pub(crate) stream: &'a str,
     /// Where it starts.
-    pub start: &'a str,
+    pub(crate) start: &'a str,
 }
 
 impl Connected<'_> {
     /// Logs and counts it.
-    pub fn emit(self) {
+    pub(crate) fn emit(self) {
         info!(stage = "source", camera = %self.camera.id(), stream = self.stream, start = self.start, "reading");
         counter!("kvs_infer_source_connections_total", "camera" => self.camera.id().to_string()).increment(1);
     }
 }
 
 /// A connection ended, or could not be opened.
-pub struct Ended<'a> {
+pub(crate) struct Ended<'a> {
     /// The camera.
-    pub camera: &'a CameraBoard,
+    pub(crate) camera: &'a CameraBoard,
     /// A short name of the reason.
-    pub reason: &'static str,
+    pub(crate) reason: &'static str,
     /// The whole of it.
-    pub detail: &'a str,
+    pub(crate) detail: &'a str,
     /// How long until the next one.
-    pub retry_in: Duration,
+    pub(crate) retry_in: Duration,
     /// Whether it is part of a connection's normal life.
-    pub expected: bool,
+    pub(crate) expected: bool,
 }
 
 impl Ended<'_> {
     /// Logs and counts it.
-    pub fn emit(self) {
+    pub(crate) fn emit(self) {
         let retry_in_s = self.retry_in.as_secs_f64();
         if self.expected {
             info!(stage = "source", camera = %self.camera.id(), reason = self.reason, retry_in_s, "{}", self.detail);
@@ -116,32 +116,32 @@ impl Ended<'_> {
 }
 
 /// A video frame was read.
-pub struct FrameRead<'a> {
+pub(crate) struct FrameRead<'a> {
     /// The camera.
-    pub camera: &'a CameraBoard,
+    pub(crate) camera: &'a CameraBoard,
 }
 
 impl FrameRead<'_> {
     /// Counts it.
-    pub fn emit(self) {
+    pub(crate) fn emit(self) {
         counter!("kvs_infer_demux_frames_total", "camera" => self.camera.id().to_string()).increment(1);
         self.camera.frame_read();
     }
 }
 
 /// A fragment was read.
-pub struct FragmentRead<'a> {
+pub(crate) struct FragmentRead<'a> {
     /// The camera.
-    pub camera: &'a CameraBoard,
+    pub(crate) camera: &'a CameraBoard,
     /// What became of it.
-    pub result: FragmentResult,
+    pub(crate) result: FragmentResult,
     /// How far it was behind the live edge, ms.
-    pub behind_ms: Option<u64>,
+    pub(crate) behind_ms: Option<u64>,
 }
 
 /// What became of a fragment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FragmentResult {
+pub(crate) enum FragmentResult {
     /// Its trailing tags arrived.
     Complete,
     /// It ended without them.
@@ -168,7 +168,7 @@ impl FragmentResult {
 
 impl FragmentRead<'_> {
     /// Counts it; logs it unless it is whole.
-    pub fn emit(self) {
+    pub(crate) fn emit(self) {
         let camera = self.camera.id().to_string();
         let result = self.result.label();
         if self.result == FragmentResult::Complete {
@@ -185,16 +185,16 @@ impl FragmentRead<'_> {
 }
 
 /// Footage was passed over to be live again.
-pub struct JumpedToNow<'a> {
+pub(crate) struct JumpedToNow<'a> {
     /// The camera.
-    pub camera: &'a CameraBoard,
+    pub(crate) camera: &'a CameraBoard,
     /// How much.
-    pub skipped: Duration,
+    pub(crate) skipped: Duration,
 }
 
 impl JumpedToNow<'_> {
     /// Logs and counts it.
-    pub fn emit(self) {
+    pub(crate) fn emit(self) {
         let skipped_s = self.skipped.as_secs();
         warn!(stage = "source", camera = %self.camera.id(), skipped_s, "too far behind: jumped to NOW");
         counter!("kvs_infer_source_skipped_seconds_total", "camera" => self.camera.id().to_string())

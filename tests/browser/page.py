@@ -60,9 +60,16 @@ for (const img of document.querySelectorAll(".card .screen:not(.stale) img:not([
 }
 """
 
+# The ids of the events that were kept, once all of them are there.
+KEPT = """
+if (document.querySelector("#feed-state").textContent !== "as they come") return null;
+return [...document.querySelectorAll(".event")].map((row) => row.dataset.id);
+"""
+
+# An event that is none of `seen`, and stands out as new.
 ARRIVED = """
-const row = document.querySelector(".event.new");
-return row && row.innerText.replaceAll("\\n", " ");
+const row = [...document.querySelectorAll(".event")].find((row) => !seen.includes(row.dataset.id));
+return row && row.classList.contains("new") && row.innerText.replaceAll("\\n", " ");
 """
 
 
@@ -261,7 +268,8 @@ def seen(browser, url):
     print(f"ok  a live picture of {first['camera']}", flush=True)
     browser.until("a change of that picture", PICTURE, first)
     print("ok  the picture changed", flush=True)
-    event = browser.until("an event that arrived after the page was opened", ARRIVED)
+    kept = browser.until("the list of events", KEPT)
+    event = browser.until("a new event", ARRIVED, kept)
     print(f"ok  an event arrived: {event}", flush=True)
     origins = browser.run(
         "[...new Set(performance.getEntriesByType('resource').map(e => new URL(e.name))"

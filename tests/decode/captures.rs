@@ -8,6 +8,7 @@ use std::time::Instant;
 use kvs_infer::decode::{Decoder, Sampler, SamplerState};
 use kvs_infer::demux::{Demuxer, Step};
 use kvs_infer::frame::CameraId;
+use kvs_infer::telemetry::CameraBoard;
 
 use crate::clip::{planes, twin};
 
@@ -24,7 +25,10 @@ fn capture(name: &str) -> Option<PathBuf> {
 fn decode(file: &Path) -> Vec<Vec<Vec<u8>>> {
     let mut demuxer = Demuxer::default();
     demuxer.push(&std::fs::read(file).expect("the capture"));
-    let mut decoder = Decoder::new(CameraId::new("capture"), Sampler::new(None, SamplerState::default()));
+    let mut decoder = Decoder::new(
+        CameraBoard::alone(&CameraId::new("capture")),
+        Sampler::new(None, SamplerState::default()),
+    );
     let (mut fragments, mut frames) = (Vec::new(), Vec::new());
     while let Some(step) = demuxer.next(Instant::now()).expect("GetMedia output") {
         match step {

@@ -10,13 +10,14 @@ use std::sync::Arc;
 
 use kvs_infer::decode::{DecodeError, Decoder, Sampler, SamplerState};
 use kvs_infer::frame::{CameraId, Frame, Packet};
+use kvs_infer::telemetry::CameraBoard;
 
 fn decoder() -> Decoder {
     sampling(None)
 }
 
 fn sampling(fps: Option<f64>) -> Decoder {
-    Decoder::new(CameraId::new("gate"), Sampler::new(fps, SamplerState::default()))
+    Decoder::new(CameraBoard::alone(&CameraId::new("gate")), Sampler::new(fps, SamplerState::default()))
 }
 
 /// What `fragment` gives, with its end.

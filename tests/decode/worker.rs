@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use kvs_infer::decode::{FrameReceiver, Mode, ModeCell, Sampler, SamplerState, frame_queue, spawn};
 use kvs_infer::frame::{CameraId, Decoded, Demuxed, FragmentEnd, Packet};
+use kvs_infer::telemetry::CameraBoard;
 use tokio::sync::mpsc;
 
 use crate::clip::{Clip, START_MS};
@@ -18,7 +19,7 @@ fn items(clip: &Clip) -> Vec<Demuxed> {
 }
 
 fn start(fps: f64, mode: Mode) -> (mpsc::Sender<Demuxed>, FrameReceiver, std::thread::JoinHandle<()>) {
-    let camera = CameraId::new("gate");
+    let camera = CameraBoard::alone(&CameraId::new("gate"));
     let (input, packets) = mpsc::channel(4);
     let (output, frames) = frame_queue(camera.clone(), Arc::new(ModeCell::new(mode)));
     let sampler = Sampler::new(Some(fps), SamplerState::default());

@@ -36,7 +36,7 @@ function noticeOf(camera) {
     const now = camera.state === "connecting" ? " Trying again now." : retry;
     return [`Camera down for ${age(camera.error_for_ms)}`, `${sentence(camera.error)}${now}`];
   }
-  if (camera.state === "connecting") return ["Connecting", camera.stream];
+  if (camera.state === "connecting") return ["Connecting", `Asking for stream ${camera.stream}.`];
   if (camera.state === "waiting") {
     return ["No footage", `Connected; the camera has sent nothing for ${age(camera.state_for_ms)}.`];
   }

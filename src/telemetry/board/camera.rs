@@ -170,6 +170,12 @@ impl CameraBoard {
         Self { inner: Arc::new(Inner { id: id.clone(), stream: stream.into(), feed, now: Mutex::new(now) }) }
     }
 
+    /// A place that no board shows.
+    #[must_use]
+    pub fn alone(id: &CameraId) -> Self {
+        Self::new(id, "", Arc::default())
+    }
+
     /// The camera's id.
     #[must_use]
     pub fn id(&self) -> &CameraId {
@@ -238,9 +244,9 @@ impl CameraBoard {
         self.write(|now| now.frames.sampled += 1);
     }
 
-    /// A picture was left out, because of `reason`: one of few.
-    pub fn frame_dropped(&self, reason: &'static str) {
-        self.write(|now| *now.frames.dropped.entry(reason).or_default() += 1);
+    /// Pictures were left out, because of `reason`: one of few.
+    pub fn frames_dropped(&self, reason: &'static str, frames: u64) {
+        self.write(|now| *now.frames.dropped.entry(reason).or_default() += frames);
     }
 
     /// Every detector looked at `frame`, and saw `labels`: the live picture from now on.
@@ -415,9 +421,9 @@ mod tests {
         gate.frame_read();
         gate.frame_decoded();
         gate.frame_sampled();
-        gate.frame_dropped("newer_frame");
-        gate.frame_dropped("newer_frame");
-        gate.frame_dropped("decoder_error");
+        gate.frames_dropped("newer_frame", 1);
+        gate.frames_dropped("newer_frame", 1);
+        gate.frames_dropped("decoder_error", 1);
         gate.fragment(Some(120));
         gate.fragment(None);
         gate.skipped(Duration::from_secs(2));

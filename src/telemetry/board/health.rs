@@ -86,8 +86,10 @@ fn about_sink(row: &SinkRow) -> Option<String> {
     let name = &row.name;
     if !row.ok {
         let reason = row.reason.as_deref().unwrap_or("it gives no reason");
-        let since = row.failing_for_ms.map(|ms| format!(" for {}", span(Duration::from_millis(ms))));
-        return Some(format!("sink {name} fails{}: {reason}", since.unwrap_or_default()));
+        return Some(match row.failing_for_ms {
+            Some(ms) => format!("sink {name} has failed for {}: {reason}", span(Duration::from_millis(ms))),
+            None => format!("sink {name} fails: {reason}"),
+        });
     }
     let filling = row.queue_limit > 0 && row.queued.saturating_mul(5) >= row.queue_limit.saturating_mul(4);
     filling.then(|| format!("sink {name} is filling: {} of {} records wait", row.queued, row.queue_limit))
