@@ -145,7 +145,7 @@ async fn a_stream_that_is_missing_is_shown_and_served_once_it_is_there() {
 
 #[tokio::test]
 async fn a_sink_out_of_reach_holds_up_no_other_and_tells_what_remains() {
-    let (moto, folder) = (Moto::start(), tempfile::tempdir().unwrap());
+    let folder = tempfile::tempdir().unwrap();
     let dead = outbox(folder.path(), &moto::config(NOWHERE), &[&to_kinesis("dead"), &to_kinesis("other")]);
     for number in 1..=3 {
         offer(&dead, event("front", number), &to_kinesis("dead")).await;
@@ -157,7 +157,6 @@ async fn a_sink_out_of_reach_holds_up_no_other_and_tells_what_remains() {
     assert!(reason.contains("unreachable") && reason.contains("AWS_ENDPOINT_URL_KINESIS"), "{reason}");
     assert_eq!(status(&statuses, "kds/other").state, SinkState::Ok);
     assert_eq!(dead.flush(Duration::ZERO).await, [Remains { sink: "kds/dead".into(), count: 3 }]);
-    drop(moto);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod check;
 mod config_args;
 mod demo;
+mod events;
 pub mod healthcheck;
 mod inspect;
 pub mod models;
@@ -35,8 +36,8 @@ enum Command {
     Demo(demo::DemoArgs),
     Check(check::CheckArgs),
     Inspect(inspect::InspectArgs),
-    Models(models::ModelsArgs),
     Sim(sim::SimArgs),
+    Events(events::EventsArgs),
     Models(models::ModelsArgs),
     Schema(schema::SchemaArgs),
     Healthcheck(healthcheck::HealthcheckArgs),
@@ -88,11 +89,11 @@ impl Cli {
             Command::Run(args) => args.run(),
             Command::Demo(args) => args.run(),
             Command::Check(args) => args.run(),
+            Command::Inspect(args) => args.run(),
+            Command::Sim(args) => simulate(args),
+            Command::Events(args) => args.run(),
             Command::Models(args) => args.run(),
             Command::Schema(args) => args.run(),
-            Command::Inspect(args) => args.run(),
-            Command::Models(args) => args.run(),
-            Command::Sim(args) => simulate(args),
             Command::Healthcheck(args) => check_health(&args),
         }
     }

@@ -12,12 +12,13 @@ use super::journal::{Journal, Limits};
 use super::record::Record;
 use super::status::Gauge;
 
-/// 64 MiB a file, five files.
-const LIMITS: Limits = Limits { file_bytes: 64 * 1024 * 1024, files: 5 };
+const LIMITS: Limits = Limits { file_bytes: 64 * 1024 * 1024, files: EVENTS_FILES };
 /// Records written at once.
 const BATCH: usize = 256;
 /// The file's name in the folder.
 pub(crate) const EVENTS_FILE: &str = "events.jsonl";
+/// The current file and those before it: `events.jsonl.1` is the newest of them.
+pub(crate) const EVENTS_FILES: u32 = 5;
 
 /// Appends each record as a line; on an error it waits and tries again.
 pub(super) struct LocalSink {

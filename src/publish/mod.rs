@@ -22,7 +22,9 @@ mod status;
 mod waiting;
 
 pub use clients::Clients;
+pub(crate) use journal::aged;
 pub use ledger::{Checkpoint, FragmentCommit, Ledger, MemoryLedger};
+pub(crate) use local::{EVENTS_FILE, EVENTS_FILES};
 pub use outbox::{Accepted, OfferError, Outbox, OutboxSpec, PendingEvent, Remains};
 pub use spec::{PublishSpec, Route, S3Spec, SnapshotFormat, SnapshotRoute, SnapshotSpec, Sse};
 pub use start::StartError;
