@@ -1,13 +1,10 @@
 //! The outbox and the local sink, through the public interface.
-#![expect(clippy::unwrap_used, reason = "what a test cannot set up, it fails on")]
-
-#[path = "support/event.rs"]
-mod support;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::event::{event, frame, pending};
 use futures_util::FutureExt;
 use kvs_infer::decide::State;
 use kvs_infer::decode::SamplerState;
@@ -16,7 +13,6 @@ use kvs_infer::publish::{
     Accepted, Checkpoint, FragmentCommit, MemoryLedger, OfferError, Outbox, OutboxSpec, PendingEvent,
     PublishSpec, Route, SinkState, SnapshotFormat, SnapshotSpec, StartError,
 };
-use support::{event, frame, pending};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -1,29 +1,21 @@
 //! Kinesis and S3 through the real SDKs: against moto, and where no real server can be made to fail, against a fake one.
-#![expect(clippy::unwrap_used, reason = "what a test cannot set up, it fails on")]
-
-#[path = "support/event.rs"]
-mod event;
-#[path = "support/fake_kinesis.rs"]
-mod fake_kinesis;
-#[path = "support/moto.rs"]
-mod moto;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::event::{event, frame, pending};
+use super::fake_kinesis::FakeKinesis;
+use super::moto::{self, Moto};
 use aws_config::SdkConfig;
 use aws_sdk_kinesis::types::ShardIteratorType;
 use aws_sdk_s3::types::ServerSideEncryption;
-use event::{event, frame, pending};
-use fake_kinesis::FakeKinesis;
 use kvs_infer::frame::{BBox, Event};
 use kvs_infer::publish::picture::Label;
 use kvs_infer::publish::{
     Accepted, Clients, MemoryLedger, Outbox, OutboxSpec, PendingEvent, PublishSpec, Remains, Route, S3Spec,
     SinkState, SinkStatus, SnapshotFormat, SnapshotRoute, SnapshotSpec, Sse,
 };
-use moto::Moto;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Nothing listens there: the port is reserved.
