@@ -1,5 +1,5 @@
 //! Publish: the sinks on a real disk, and through the real SDKs against moto.
-#![expect(clippy::unwrap_used, reason = "what a test cannot set up, it fails on")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "what a test cannot set up, it fails on")]
 
 mod aws;
 mod event;
