@@ -1,6 +1,5 @@
 //! events -> the world: the commit at a fragment's end, and the sinks.
 
-mod backoff;
 mod clients;
 mod dead_letter;
 mod drop_oldest;
@@ -29,3 +28,12 @@ pub use outbox::{Accepted, OfferError, Outbox, OutboxSpec, PendingEvent, Remains
 pub use spec::{PublishSpec, Route, S3Spec, SnapshotFormat, SnapshotRoute, SnapshotSpec, Sse};
 pub use start::StartError;
 pub use status::{SinkState, SinkStatus};
+
+use std::time::Duration;
+
+use crate::base::Backoff;
+
+/// Between attempts of a sink: at most 100 ms before the second, never more than 10 s.
+fn retry_backoff() -> Backoff {
+    Backoff::new(Duration::from_millis(100), Duration::from_secs(10))
+}

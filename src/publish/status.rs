@@ -65,6 +65,10 @@ impl Gauge {
         Self { name, required, changed, state, told, queued, delivered, failed }
     }
 
+    pub(super) fn is_required(&self) -> bool {
+        self.required
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.name
     }
