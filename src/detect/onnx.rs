@@ -2,7 +2,7 @@
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use ort::ep;
+use ort::ep::{self, ExecutionProvider};
 use ort::session::{Session, SessionOutputs};
 use ort::value::{DynValue, Outlet, TensorElementType, TensorRef};
 
@@ -93,6 +93,11 @@ type Builder = ort::session::builder::SessionBuilder;
 fn with_threads(builder: Builder, threads: usize) -> ort::Result<Builder> {
     let builder = builder.with_intra_threads(threads)?.with_inter_threads(1)?;
     Ok(builder.with_intra_op_spinning(false)?.with_inter_op_spinning(false)?)
+}
+
+/// Whether this ONNX Runtime was built with CUDA; it may still not work here.
+pub(super) fn has_cuda() -> bool {
+    ep::CUDA::is_available().unwrap_or(false)
 }
 
 /// Kernels are chosen by heuristics: an exhaustive search would stall each new size of batch for seconds.
