@@ -15,7 +15,7 @@ use kvs_sim::{Play, Sim, SimConfig};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::{StopSignal, runtime};
+use super::{StopSignal, run_on_runtime};
 use crate::config::{self, Overrides, Settings};
 use crate::detect::cache_dir;
 use crate::frame::Event;
@@ -57,7 +57,7 @@ impl DemoArgs {
     /// Runs the demo to its end.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         telemetry::log::init(&self.log_level, None, LogOutput::Stderr)?;
-        runtime()?.block_on(self.serve())
+        run_on_runtime(self.serve())
     }
 
     async fn serve(self) -> anyhow::Result<ExitCode> {
@@ -70,16 +70,18 @@ impl DemoArgs {
         let service = Service::start(self.spec(settings, &sim, &dir)?).await?;
         greet(&service, &sim, &dir)?;
         let (_, events) = service.board().follow(None);
-        tokio::select! {
-            () = stop.wait() => {}
-            () = seconds(self.seconds) => {}
-            told = tell(events) => told?,
-        }
-        let rows = service.board().snapshot();
+        let told = tokio::select! {
+            () = stop.wait() => Ok(()),
+            () = seconds(self.seconds) => Ok(()),
+            told = tell(events) => told,
+        };
+        let board = service.board().clone();
         let remains = service.stop().await;
         sim.stop().await;
-        ensure!(remains.is_empty(), "the local sink had not written {} events in time", remains.len());
-        finish(&rows)
+        told?;
+        let unwritten: u64 = remains.iter().filter(|sink| sink.required).map(|sink| sink.count).sum();
+        ensure!(unwritten == 0, "{unwritten} events were not written in time to {}", dir.display());
+        finish(&board.snapshot())
     }
 
     fn spec(&self, settings: Settings, sim: &Sim, dir: &Path) -> anyhow::Result<ServiceSpec> {

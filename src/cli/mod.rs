@@ -12,10 +12,10 @@ mod schema;
 mod sim;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{ConfigErrors, LogFormat};
@@ -107,17 +107,20 @@ fn check_health(args: &healthcheck::HealthcheckArgs) -> anyhow::Result<ExitCode>
 
 fn simulate(args: sim::SimArgs) -> anyhow::Result<ExitCode> {
     telemetry::log::init("warn", Some(LogFormat::Text), LogOutput::Stderr)?;
-    runtime()?.block_on(async {
+    run_on_runtime(async {
         let mut stop = StopSignal::new()?;
         sim::run(args, stop.wait()).await?;
         Ok(ExitCode::SUCCESS)
     })
 }
 
-/// The runtime of the cameras and sinks; HTTP has its own.
-fn runtime() -> anyhow::Result<Runtime> {
+/// Runs `command` on the runtime of the cameras and sinks; HTTP has its own. What is left running then gets a second.
+fn run_on_runtime(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("io").enable_all().build();
-    runtime.context("cannot start the threads of the program")
+    let runtime = runtime.context("cannot start the threads of the program")?;
+    let code = runtime.block_on(command);
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    code
 }
 
 /// SIGTERM (ECS, `docker stop`) and SIGINT (Ctrl-C).

@@ -8,7 +8,7 @@ use anyhow::Context;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 
 use super::config_args::ConfigArgs;
-use super::{StopSignal, exit};
+use super::{StopSignal, exit, run_on_runtime};
 use crate::config::Settings;
 use crate::service::{Service, ServiceSpec};
 use crate::telemetry;
@@ -45,7 +45,7 @@ impl RunArgs {
         let settings = self.config.load()?;
         let level = self.log_level.as_deref().unwrap_or(settings.log_level.as_str());
         telemetry::log::init(level, settings.log_format, LogOutput::Stdout)?;
-        super::runtime()?.block_on(self.serve(settings))
+        run_on_runtime(self.serve(settings))
     }
 
     async fn serve(self, settings: Settings) -> anyhow::Result<ExitCode> {

@@ -94,6 +94,11 @@ impl StreamSource {
         opened
     }
 
+    /// Asks for the endpoint again before the next connection.
+    pub fn forget_endpoint(&mut self) {
+        self.endpoint = None;
+    }
+
     async fn get_media(&mut self, start: &StartAt) -> Result<Media, SourceError> {
         const ACTION: &str = "GetMedia";
         let client = self.client().await?;

@@ -39,6 +39,17 @@ impl CameraBroke {
     }
 }
 
+/// A part did not end in its time, and is left behind.
+pub(crate) struct Stuck {
+    pub(crate) part: &'static str,
+}
+
+impl Stuck {
+    pub(crate) fn emit(self) {
+        error!(part = self.part, "did not end in time, and is left behind");
+    }
+}
+
 /// Everything has stopped.
 pub(crate) struct Stopped {
     pub(crate) took: Duration,

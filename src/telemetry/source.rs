@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use metrics::{counter, gauge};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::board::CameraBoard;
 use super::{Kind, Metric};
@@ -84,6 +84,7 @@ impl Connected<'_> {
     pub(crate) fn emit(self) {
         info!(stage = "source", camera = %self.camera.id(), stream = self.stream, start = self.start, "reading");
         counter!("kvs_infer_source_connections_total", "camera" => self.camera.id().to_string()).increment(1);
+        self.camera.connected();
     }
 }
 
@@ -174,7 +175,7 @@ impl FragmentRead<'_> {
         if self.result == FragmentResult::Complete {
             self.camera.fragment(self.behind_ms);
         } else {
-            warn!(stage = "demux", camera = %self.camera.id(), result, "a fragment was not read as a whole");
+            debug!(stage = "demux", camera = %self.camera.id(), result, "a fragment was not read as a whole");
         }
         if let Some(behind_ms) = self.behind_ms {
             let behind = Duration::from_millis(behind_ms);

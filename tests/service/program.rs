@@ -73,13 +73,18 @@ impl Program {
 
     /// The row of `camera` once `frames` frames were looked at.
     pub(crate) fn camera_after(&self, camera: &str, frames: u64) -> Value {
+        self.camera_when(camera, |row| row["frames"]["inferred"].as_u64() >= Some(frames))
+    }
+
+    /// The row of `camera` once it is as `wanted`.
+    pub(crate) fn camera_when(&self, camera: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let row = self.camera(camera);
-            if row["frames"]["inferred"] == frames {
+            if wanted(&row) {
                 return row;
             }
-            assert!(Instant::now() < deadline, "{frames} frames were awaited: {row:#}");
+            assert!(Instant::now() < deadline, "another state was awaited: {row:#}");
         }
     }
 
