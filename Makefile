@@ -30,10 +30,10 @@ test: ## run all tests
 	    then cargo nextest run --workspace --locked && cargo test --workspace --locked --doc; \
 	    else cargo test --workspace --locked; fi
 
-check: lint ## all that can be said without running: format, lints, licences and advisories of dependencies
+check: lint ## all that can be said without running: format, lints, licences and sources of dependencies
 	@scripts/setup build
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	@if cargo deny --version >/dev/null 2>&1; then cargo deny --locked check; \
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny --locked check bans licenses sources; \
 	    else echo "check: cargo-deny is not installed, dependencies not checked (cargo install --locked cargo-deny)"; fi
 
 lint: ## the quick part of check: formats and shell scripts
@@ -54,7 +54,8 @@ bless: ## accept what the program prints now as the golden files
 	$(ENV) INSTA_UPDATE=always BLESS=1 cargo test --workspace --locked
 
 fuzz: ## fuzz every target for S seconds each (60; needs a nightly toolchain and cargo-fuzz)
-	@scripts/setup build
+	@cargo +nightly fuzz --version >/dev/null 2>&1 || { \
+	    echo "fuzz: needs cargo-fuzz and nightly Rust: rustup toolchain install nightly; cargo install --locked cargo-fuzz"; exit 1; }
 	cd fuzz && for target in $$(cargo +nightly fuzz list); do \
 	    cargo +nightly fuzz run "$$target" -- -max_total_time=$(or $(S),60); done
 

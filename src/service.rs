@@ -156,7 +156,7 @@ impl Service {
             detector.stop();
         }
         self.http.stop();
-        Stopped { took: begun.elapsed(), remains: &remains }.emit();
+        Stopped { took: begun.elapsed() }.emit();
         remains
     }
 }

@@ -39,7 +39,7 @@ impl Deciding {
         while let Some(item) = frames.next().await {
             match item {
                 Decoded::Frame(frame) => self.frame(frame).await,
-                Decoded::FragmentEnd { end, sampler } => self.fragment_end(end, sampler),
+                Decoded::FragmentEnd { end, sampler } => self.fragment_end(&end, sampler),
                 Decoded::Discontinuity => self.state = self.committed.clone(),
             }
         }
@@ -86,7 +86,7 @@ impl Deciding {
         }
     }
 
-    fn fragment_end(&mut self, end: FragmentEnd, sampler: SamplerState) {
+    fn fragment_end(&mut self, end: &FragmentEnd, sampler: SamplerState) {
         self.committed = self.state.clone();
         let checkpoint =
             Checkpoint { position: end.fragment.number.clone(), decide: self.state.clone(), sampler };

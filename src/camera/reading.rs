@@ -250,11 +250,7 @@ impl Reading {
         self.move_cursor(&over);
         self.hand_on(Demuxed::Discontinuity).await.ok()?;
         self.before = self.ended(&over);
-        let wait = if self.comes_back_at_once(&over) {
-            Duration::ZERO
-        } else {
-            self.backoff.next_wait(&mut rand::rng())
-        };
+        let wait = if self.comes_back_at_once(&over) { Duration::ZERO } else { self.backoff.next_wait() };
         Ended {
             camera: &self.board,
             reason: over.reason(),

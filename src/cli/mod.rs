@@ -3,6 +3,7 @@
 mod check;
 mod config_args;
 mod demo;
+mod events;
 pub mod healthcheck;
 mod inspect;
 pub mod models;
@@ -36,6 +37,7 @@ enum Command {
     Check(check::CheckArgs),
     Inspect(inspect::InspectArgs),
     Sim(sim::SimArgs),
+    Events(events::EventsArgs),
     Models(models::ModelsArgs),
     Schema(schema::SchemaArgs),
     Healthcheck(healthcheck::HealthcheckArgs),
@@ -87,10 +89,11 @@ impl Cli {
             Command::Run(args) => args.run(),
             Command::Demo(args) => args.run(),
             Command::Check(args) => args.run(),
-            Command::Models(args) => args.run(),
-            Command::Schema(args) => args.run(),
             Command::Inspect(args) => args.run(),
             Command::Sim(args) => simulate(args),
+            Command::Events(args) => args.run(),
+            Command::Models(args) => args.run(),
+            Command::Schema(args) => args.run(),
             Command::Healthcheck(args) => check_health(&args),
         }
     }

@@ -1,21 +1,20 @@
 //! `models`: loads the models of a configuration and prints what they are.
 
-use std::collections::HashSet;
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use super::config_args::ConfigArgs;
 use super::exit;
+use crate::config::Settings;
 use crate::detect::{DetectError, Detector, Device, ModelInfo, ModelSpec, usual_threads};
 
 /// Class names that are shown; of more, the number is.
 const SHOWN_CLASSES: usize = 4;
 
-/// Loads the models of a configuration and prints what they are: layout, input, classes, device, measured time.
+/// Loads the models of a configuration and shows their layout, input, classes, device and measured time.
 ///
-/// Exit codes: 0 all can be used; 69 one cannot; 78 the configuration is wrong.
-#[derive(Debug, clap::Args)]
+/// Exit codes: 0 all can be used; 78 the configuration is wrong or a model cannot be used.
+#[derive(Clone, Debug, clap::Args)]
 pub struct ModelsArgs {
     #[command(flatten)]
     config: ConfigArgs,
@@ -23,27 +22,29 @@ pub struct ModelsArgs {
 
 impl ModelsArgs {
     /// Prints the table.
-    ///
-    /// # Errors
-    /// The configuration is wrong, or standard output is closed.
-    pub fn run(&self) -> anyhow::Result<ExitCode> {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let settings = self.config.load()?;
-        let entries = settings.cameras.iter().flat_map(|camera| &camera.pipeline);
-        let mut seen = HashSet::new();
-        let specs: Vec<Arc<ModelSpec>> = entries
-            .map(|entry| Arc::clone(&entry.model))
-            .filter(|spec| seen.insert(Arc::clone(spec)))
-            .collect();
-        let failed = print_models(&mut io::stdout().lock(), &specs, settings.device)?;
-        Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::UNAVAILABLE) })
+        let failed = print_models(&mut io::stdout().lock(), &specs(&settings), settings.device)?;
+        Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::CONFIG) })
     }
+}
+
+/// The models that the cameras use, each once, in the order of the file.
+fn specs(settings: &Settings) -> Vec<ModelSpec> {
+    let mut specs: Vec<ModelSpec> = Vec::new();
+    for entry in settings.cameras.iter().flat_map(|camera| &camera.pipeline) {
+        if !specs.contains(&entry.model) {
+            specs.push(ModelSpec::clone(&entry.model));
+        }
+    }
+    specs
 }
 
 /// Loads each model, measures it and writes a table; a model that cannot be used has its error instead of its row.
 /// Gives the number of those.
 ///
 /// Errors: `out` cannot be written.
-pub fn print_models(out: &mut impl Write, specs: &[Arc<ModelSpec>], device: Device) -> io::Result<usize> {
+pub fn print_models(out: &mut impl Write, specs: &[ModelSpec], device: Device) -> io::Result<usize> {
     let threads = usual_threads(specs.len());
     let width = specs.iter().map(|spec| spec.name.chars().count()).chain(["MODEL".len()]).max().unwrap_or(0);
     write_row(out, width, ["MODEL", "LAYOUT", "INPUT", "DEVICE", "INFER MS", "CLASSES"])?;
@@ -84,7 +85,7 @@ fn write_row(
     writeln!(out, "{model:width$}  {layout:6}  {input:18}  {device:7}  {ms:>8}  {classes}")
 }
 
-fn classes(names: &[Arc<str>]) -> String {
+fn classes(names: &[std::sync::Arc<str>]) -> String {
     let shown: Vec<&str> = names.iter().take(SHOWN_CLASSES).map(|name| &**name).collect();
     let more = if names.len() > SHOWN_CLASSES { ", ..." } else { "" };
     format!("{}: {}{more}", names.len(), shown.join(", "))

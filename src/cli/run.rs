@@ -64,7 +64,8 @@ impl RunArgs {
         };
         stop.wait().await;
         let remains = service.stop().await;
-        Ok(if remains.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(exit::UNAVAILABLE) })
+        let lost = remains.iter().any(|sink| sink.required);
+        Ok(if lost { ExitCode::from(exit::UNAVAILABLE) } else { ExitCode::SUCCESS })
     }
 }
 

@@ -13,7 +13,7 @@ use super::layout::{Head, resolve};
 use super::letterbox::Letterbox;
 use super::model::{InputShape, ModelInfo, check_file, read_input};
 use super::nms::suppress;
-use super::onnx::{Net, Refusal, Tensor, floats, shapes};
+use super::onnx::{Net, Refusal, Tensor, floats, has_cuda, shapes};
 use super::resample::{Element, PADDING, PictureFault, Resampler, fill_padding};
 use super::spec::{Device, ModelSpec, Thresholds};
 use super::worker::{Answer, Job, Look};
@@ -216,10 +216,11 @@ impl Opening<'_> {
         let refused = match self.on(Some(0)) {
             Ok(engine) => return Ok(engine),
             Err(error @ DetectError::Runtime(_)) => return Err(error),
+            Err(DetectError::Cuda { reason, .. }) => reason,
             Err(error) => error.to_string(),
         };
         let mut engine = self.on(None)?;
-        FellBackToCpu { model: &self.spec.name, reason: &refused }.emit();
+        FellBackToCpu { model: &self.spec.name, reason: &refused, has_cuda: has_cuda() }.emit();
         engine.info.fallback = Some(refused);
         Ok(engine)
     }

@@ -2,7 +2,7 @@
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use ort::ep;
+use ort::ep::{self, ExecutionProvider};
 use ort::session::{Session, SessionOutputs};
 use ort::value::{DynValue, Outlet, TensorElementType, TensorRef};
 
@@ -42,7 +42,8 @@ impl Net {
         let builder = Session::builder(&environment).map_err(said)?;
         let builder = with_threads(builder, threads).map_err(said)?;
         let mut builder = match cuda {
-            Some(index) => with_cuda(builder, index).map_err(|error| Refusal::Cuda(error.to_string()))?,
+            Some(index) => with_cuda(builder, index)
+                .map_err(|error| Refusal::Cuda(error.to_string().trim_end_matches('.').to_owned()))?,
             None => builder,
         };
         let session = builder.commit_from_file(&spec.path).map_err(said)?;
@@ -92,6 +93,11 @@ type Builder = ort::session::builder::SessionBuilder;
 fn with_threads(builder: Builder, threads: usize) -> ort::Result<Builder> {
     let builder = builder.with_intra_threads(threads)?.with_inter_threads(1)?;
     Ok(builder.with_intra_op_spinning(false)?.with_inter_op_spinning(false)?)
+}
+
+/// Whether this ONNX Runtime was built with CUDA; it may still not work here.
+pub(super) fn has_cuda() -> bool {
+    ep::CUDA::is_available().unwrap_or(false)
 }
 
 /// Kernels are chosen by heuristics: an exhaustive search would stall each new size of batch for seconds.

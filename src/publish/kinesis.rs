@@ -10,10 +10,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::Backoff;
 use super::dead_letter::DeadLetters;
 use super::fault::Fault;
 use super::record::Record;
+use super::retry_backoff;
 use super::status::Gauge;
 use super::waiting::Waiting;
 
@@ -46,7 +46,7 @@ impl KinesisSink {
 
     async fn deliver(&mut self) {
         let mut waiting = Waiting::default();
-        let mut backoff = Backoff::default();
+        let mut backoff = retry_backoff();
         while self.fill(&mut waiting).await {
             let batch = waiting.batch(Instant::now());
             if batch.is_empty() {

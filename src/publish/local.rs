@@ -7,17 +7,18 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::Backoff;
 use super::journal::{Journal, Limits};
 use super::record::Record;
+use super::retry_backoff;
 use super::status::Gauge;
 
-/// 64 MiB a file, five files.
-const LIMITS: Limits = Limits { file_bytes: 64 * 1024 * 1024, files: 5 };
+const LIMITS: Limits = Limits { file_bytes: 64 * 1024 * 1024, files: EVENTS_FILES };
 /// Records written at once.
 const BATCH: usize = 256;
 /// The file's name in the folder.
 pub(crate) const EVENTS_FILE: &str = "events.jsonl";
+/// The current file and those before it: `events.jsonl.1` is the newest of them.
+pub(crate) const EVENTS_FILES: u32 = 5;
 
 /// Appends each record as a line; on an error it waits and tries again.
 pub(super) struct LocalSink {
@@ -40,7 +41,7 @@ impl LocalSink {
         let mut journal = Some(journal);
         let mut batch = Vec::with_capacity(BATCH);
         while records.recv_many(&mut batch, BATCH).await > 0 {
-            let mut backoff = Backoff::default();
+            let mut backoff = retry_backoff();
             while let Err(error) = write(&mut journal, &batch).await {
                 gauge.failing("io", &format!("cannot write {EVENTS_FILE}: {error}"), batch.len() as u64);
                 let waited = give_up.run_until_cancelled(tokio::time::sleep(backoff.next_wait())).await;

@@ -83,11 +83,16 @@ pub enum OfferError {
     },
 }
 
+/// What a stop waits for the best-effort sinks after the required ones are done.
+const BEST_EFFORT_GRACE: Duration = Duration::from_secs(4);
+
 /// What a sink had not delivered when the time to stop ran out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remains {
     /// The sink.
     pub sink: String,
+    /// Whether events are lost with it.
+    pub required: bool,
     /// Records or snapshots.
     pub count: u64,
 }
@@ -184,15 +189,29 @@ impl Outbox {
     }
 
     /// Takes no more events in, waits until the sinks are empty or `within` has passed, and ends them; tells what remains.
+    /// Once the required sinks are empty, the others get [`BEST_EFFORT_GRACE`] at most.
     pub async fn flush(&self, within: Duration) -> Vec<Remains> {
         *self.inlets.write().unwrap_or_else(PoisonError::into_inner) = None;
         let mut sinks = self.sinks.lock().await;
         let mut all = futures_util::future::join_all(sinks.drain(..));
-        if tokio::time::timeout(within, &mut all).await.is_err() {
-            self.give_up.cancel();
-            all.await;
+        tokio::select! {
+            _ = &mut all => {}
+            () = self.patience(within) => {
+                self.give_up.cancel();
+                all.await;
+            }
         }
         self.gauges.iter().filter_map(|gauge| remains(gauge)).collect()
+    }
+
+    async fn patience(&self, within: Duration) {
+        let end = tokio::time::Instant::now() + within;
+        let delivered =
+            self.until(|sinks| sinks.iter().filter(|sink| sink.required).all(|sink| sink.queued == 0));
+        if tokio::time::timeout_at(end, delivered).await.is_ok() {
+            let grace = tokio::time::Instant::now() + BEST_EFFORT_GRACE;
+            tokio::time::sleep_until(grace.min(end)).await;
+        }
     }
 
     fn open_inlets(&self) -> Result<Arc<Inlets>, OfferError> {
@@ -212,7 +231,8 @@ fn record(camera: &CameraId, event: &Event, arrived: Instant) -> Result<Record, 
 fn remains(gauge: &Gauge) -> Option<Remains> {
     let count = gauge.queued();
     (count > 0).then(|| {
-        telemetry::Undelivered { sink: gauge.name(), count }.emit();
-        Remains { sink: gauge.name().to_owned(), count }
+        let (sink, required) = (gauge.name(), gauge.is_required());
+        telemetry::Undelivered { sink, required, count }.emit();
+        Remains { sink: sink.to_owned(), required, count }
     })
 }

@@ -9,9 +9,9 @@ use aws_sdk_s3::types::ServerSideEncryption;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::Backoff;
 use super::drop_oldest::Outlet;
 use super::fault::Fault;
+use super::retry_backoff;
 use super::snapshot::{Made, Shot};
 use super::status::Gauge;
 use super::{SnapshotFormat, Sse};
@@ -84,7 +84,7 @@ impl S3Sink {
 
     /// Whether all objects arrived; what arrived is not sent again.
     async fn put(&self, mut upload: Upload) -> bool {
-        let mut backoff = Backoff::default();
+        let mut backoff = retry_backoff();
         for _ in 0..MOST_ATTEMPTS {
             let Err(fault) = self.attempt(&mut upload).await else {
                 self.gauge.works();

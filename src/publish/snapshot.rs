@@ -21,6 +21,9 @@ pub(super) const QUEUE: usize = 16;
 /// Around a crop, as a share of the box's size on each side.
 const CROP_MARGIN: f32 = 0.15;
 
+/// From here on another box of the same caption is the event's own.
+const SAME_IOU: f32 = 0.9;
+
 /// A snapshot to be made.
 #[derive(Debug)]
 pub(super) struct Shot {
@@ -45,6 +48,7 @@ impl Shot {
         let [x1, y1, x2, y2] = event.payload.bbox;
         let own = Label::of(&event.payload.label, event.payload.conf, BBox { x1, y1, x2, y2 });
         let mut labels = others;
+        labels.retain(|other| other.text != own.text || other.bbox.iou(&own.bbox) < SAME_IOU);
         labels.push(own);
         let (camera_id, event_id) = (event.camera_id.clone(), event.event_id.clone());
         Self { frame, labels, place, camera_id, event_id, ts_ms: event.payload.ts_ms, arrived }

@@ -50,6 +50,8 @@ pub(super) struct Gauge {
     /// Told of every change.
     changed: Arc<Notify>,
     state: Mutex<SinkState>,
+    /// The code of the failure that was logged last.
+    told: Mutex<String>,
     queued: AtomicU64,
     delivered: AtomicU64,
     failed: AtomicU64,
@@ -59,8 +61,12 @@ impl Gauge {
     pub(super) fn new(name: &str, required: bool, changed: Arc<Notify>) -> Self {
         let zero = || AtomicU64::new(0);
         let (queued, delivered, failed) = (zero(), zero(), zero());
-        let (name, state) = (name.to_owned(), Mutex::new(SinkState::Ok));
-        Self { name, required, changed, state, queued, delivered, failed }
+        let (name, state, told) = (name.to_owned(), Mutex::new(SinkState::Ok), Mutex::default());
+        Self { name, required, changed, state, told, queued, delivered, failed }
+    }
+
+    pub(super) fn is_required(&self) -> bool {
+        self.required
     }
 
     pub(super) fn name(&self) -> &str {
@@ -116,17 +122,21 @@ impl Gauge {
         telemetry::AttemptFailed { sink: &self.name, reason: code, retries }.emit();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let since_ms = match &*state {
-            SinkState::Failing { since_ms, reason } if reason == text => *since_ms,
-            SinkState::Failing { since_ms, .. } => self.tell_failing(text, *since_ms),
-            SinkState::Ok => self.tell_failing(text, now_ms()),
+            SinkState::Failing { since_ms, .. } => *since_ms,
+            SinkState::Ok => now_ms(),
         };
+        self.tell_failing(code, text);
         *state = SinkState::Failing { reason: text.to_owned(), since_ms };
         self.changed.notify_waiters();
     }
 
-    fn tell_failing(&self, reason: &str, since_ms: u64) -> u64 {
-        telemetry::SinkFailing { sink: &self.name, reason }.emit();
-        since_ms
+    /// Once for each code: texts may name a shard or a request.
+    fn tell_failing(&self, code: &str, reason: &str) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if *told != code {
+            code.clone_into(&mut told);
+            telemetry::SinkFailing { sink: &self.name, reason }.emit();
+        }
     }
 
     /// An attempt worked.
@@ -135,6 +145,7 @@ impl Gauge {
         if *state != SinkState::Ok {
             telemetry::SinkRecovered { sink: &self.name }.emit();
             *state = SinkState::Ok;
+            self.told.lock().unwrap_or_else(PoisonError::into_inner).clear();
             self.changed.notify_waiters();
         }
     }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::backoff::Backoff;
 use super::record::Record;
+use super::retry_backoff;
+use crate::base::Backoff;
 use crate::frame::CameraId;
 
 /// Records in one call at most. Source: PutRecords API reference, 2026-11.
@@ -25,11 +26,17 @@ pub(super) struct Waiting {
 }
 
 /// One camera's records.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Line {
     records: VecDeque<Arc<Record>>,
     backoff: Backoff,
     not_before: Option<Instant>,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self { records: VecDeque::new(), backoff: retry_backoff(), not_before: None }
+    }
 }
 
 impl Waiting {

@@ -79,16 +79,28 @@ impl ModelLoaded<'_> {
 pub(crate) struct FellBackToCpu<'a> {
     pub(crate) model: &'a str,
     pub(crate) reason: &'a str,
+    /// Whether this ONNX Runtime was built with CUDA: one without is no fault.
+    pub(crate) has_cuda: bool,
 }
 
 impl FellBackToCpu<'_> {
     pub(crate) fn emit(self) {
         metrics::counter!(FALLBACKS, "model" => self.model.to_owned()).increment(1);
-        tracing::warn!(
-            model = self.model,
-            error = self.reason,
-            "CUDA does not work: the model runs on the CPU; device: cpu silences this, device: cuda makes it an error"
-        );
+        let Self { model, reason, has_cuda } = self;
+        if has_cuda {
+            tracing::warn!(
+                stage = "detect",
+                model,
+                error = reason,
+                "CUDA does not work: the model runs on the CPU; device: cpu silences this, device: cuda makes it an error"
+            );
+        } else {
+            tracing::info!(
+                stage = "detect",
+                model,
+                "this ONNX Runtime has no CUDA: the model runs on the CPU"
+            );
+        }
     }
 }
 

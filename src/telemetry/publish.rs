@@ -237,6 +237,8 @@ impl SnapshotsDropped<'_> {
 pub(crate) struct Undelivered<'a> {
     /// The sink.
     pub(crate) sink: &'a str,
+    /// Whether events are lost with it.
+    pub(crate) required: bool,
     /// Records or snapshots that were left.
     pub(crate) count: u64,
 }
@@ -244,6 +246,16 @@ pub(crate) struct Undelivered<'a> {
 impl Undelivered<'_> {
     /// Logs it.
     pub(crate) fn emit(self) {
-        tracing::error!(sink = self.sink, count = self.count, "stopped before the sink was empty");
+        let Self { sink, required, count } = self;
+        if required {
+            tracing::error!(
+                stage = "publish",
+                sink,
+                count,
+                "stopped before these records were delivered: they are lost"
+            );
+        } else {
+            tracing::warn!(stage = "publish", sink, count, "stopped before these pictures were delivered");
+        }
     }
 }

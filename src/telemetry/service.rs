@@ -6,7 +6,6 @@ use std::time::Duration;
 use tracing::{error, info};
 
 use crate::camera::CameraError;
-use crate::publish::Remains;
 
 /// Everything has started.
 pub(crate) struct Ready {
@@ -41,16 +40,12 @@ impl CameraBroke {
 }
 
 /// Everything has stopped.
-pub(crate) struct Stopped<'a> {
+pub(crate) struct Stopped {
     pub(crate) took: Duration,
-    pub(crate) remains: &'a [Remains],
 }
 
-impl Stopped<'_> {
+impl Stopped {
     pub(crate) fn emit(self) {
-        for Remains { sink, count } in self.remains {
-            error!(stage = "publish", sink, count, "not delivered before the time to stop ran out");
-        }
         info!(took_s = self.took.as_secs_f64(), "stopped");
     }
 }

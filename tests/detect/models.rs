@@ -216,7 +216,7 @@ fn cuda_that_does_not_work_is_an_error_where_demanded_and_told_where_not() {
     let free = Detector::start(&tiny("yolov8"), Device::Auto, 1).unwrap();
     match (free.info().device, &free.info().fallback) {
         (Device::Cuda(0), None) => {}
-        (Device::Cpu, Some(why)) => assert!(why.contains("cuda:0 does not work"), "{why}"),
+        (Device::Cpu, Some(why)) => assert!(why.contains("CUDA"), "{why}"),
         other => panic!("{other:?}"),
     }
 }

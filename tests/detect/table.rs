@@ -1,7 +1,5 @@
 //! The table of the command `models`.
 
-use std::sync::Arc;
-
 use kvs_infer::cli::models::print_models;
 use kvs_infer::detect::Device;
 
@@ -17,8 +15,7 @@ fn lines(text: &[u8]) -> Vec<String> {
 
 #[test]
 fn models_are_listed_and_those_that_fail_say_why() {
-    let specs =
-        [tiny("yolov8"), tiny("ambiguous"), tiny("detr"), spec(cached("models/street.onnx"))].map(Arc::new);
+    let specs = [tiny("yolov8"), tiny("ambiguous"), tiny("detr"), spec(cached("models/street.onnx"))];
     let mut out = Vec::new();
     assert_eq!(print_models(&mut out, &specs, Device::Cpu).unwrap(), 1);
     let lines = lines(&out);
@@ -34,11 +31,8 @@ fn models_are_listed_and_those_that_fail_say_why() {
 #[test]
 fn a_fallback_is_shown() {
     let mut out = Vec::new();
-    assert_eq!(print_models(&mut out, &[Arc::new(tiny("nms"))], Device::Auto).unwrap(), 0);
+    assert_eq!(print_models(&mut out, &[tiny("nms")], Device::Auto).unwrap(), 0);
     let lines = lines(&out);
     let on_cuda = lines[1].contains(" cuda:0 ");
-    assert!(
-        on_cuda || lines[2].starts_with("CUDA was tried: model nms: cuda:0 does not work: "),
-        "{lines:?}"
-    );
+    assert!(on_cuda || lines[2].starts_with("CUDA was tried: "), "{lines:?}");
 }

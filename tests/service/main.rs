@@ -10,6 +10,7 @@
 mod colours;
 mod delivery;
 mod faults;
+mod inspect;
 mod program;
 mod stop;
 

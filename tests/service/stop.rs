@@ -55,7 +55,7 @@ impl Gate {
         std::thread::spawn(move || {
             for client in listener.incoming() {
                 let held = Arc::clone(&held);
-                std::thread::spawn(move || pass(client.unwrap(), server, &held));
+                std::thread::spawn(move || pass(&client.unwrap(), server, &held));
             }
         });
         Self { url, open }
@@ -67,7 +67,7 @@ impl Gate {
     }
 }
 
-fn pass(client: TcpStream, server: SocketAddr, held: &(Mutex<bool>, Condvar)) {
+fn pass(client: &TcpStream, server: SocketAddr, held: &(Mutex<bool>, Condvar)) {
     drop(held.1.wait_while(held.0.lock().unwrap(), |open| !*open).unwrap());
     let server = TcpStream::connect(server).unwrap();
     let (mut up_from, mut up_to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
@@ -75,7 +75,7 @@ fn pass(client: TcpStream, server: SocketAddr, held: &(Mutex<bool>, Condvar)) {
         let _gone = copy(&mut up_from, &mut up_to);
         let _gone = up_to.shutdown(std::net::Shutdown::Write);
     });
-    let _gone = copy(&mut &server, &mut &client);
+    let _gone = copy(&mut &server, &mut &*client);
     let _gone = client.shutdown(std::net::Shutdown::Both);
     up.join().unwrap();
 }

@@ -1,6 +1,6 @@
 //! Replays the seeds of the fuzz target, and what it ever found, from `testdata/`.
 //!
-//! A seed is 8 bytes that say where to cut, then a stream. The seeds are made here; `KVS_MKV_BLESS=1` writes them anew.
+//! A seed is 8 bytes that say where to cut, then a stream. The seeds are made here; `BLESS=1` writes them anew.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -93,10 +93,10 @@ fn write_or_compare_seeds() {
         let cuts = [at as u8, 0, 3, 200, 11, 1, 60, 7];
         let seed = [&cuts[..], &stream].concat();
         let path = folder().join(format!("{name}.seed"));
-        if std::env::var_os("KVS_MKV_BLESS").is_some() {
+        if std::env::var_os("BLESS").is_some() {
             std::fs::write(&path, &seed).unwrap();
         }
-        assert_eq!(std::fs::read(&path).unwrap(), seed, "{name}: KVS_MKV_BLESS=1 writes it anew");
+        assert_eq!(std::fs::read(&path).unwrap(), seed, "{name}: BLESS=1 writes it anew");
     }
 }
 

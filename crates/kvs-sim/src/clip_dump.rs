@@ -32,7 +32,7 @@ pub(crate) fn is_dump(path: &Path) -> Result<bool, ClipError> {
 pub(crate) fn run(path: &Path, start_ms: i64, screen: &mut Screen<'_>) -> Result<Reel, ClipError> {
     let mut file = File::open(path).map_err(|error| unreadable(path, &error))?;
     let mut reader = FragmentReader::new(Limits::default());
-    let mut scene = Scene { start: None, end_ms: start_ms, base_ms: start_ms, frames: 0 };
+    let mut scene = Scene { start: None, end_ms: start_ms, base_ms: start_ms, frames: 0, tags: Vec::new() };
     let mut piece = vec![0; PIECE_BYTES];
     loop {
         let len = file.read(&mut piece).map_err(|error| unreadable(path, &error))?;
@@ -64,13 +64,16 @@ struct Scene {
     /// Time of its latest frame, at its end the time at which the next begins.
     end_ms: i64,
     frames: i64,
+    /// The producer's tags before its frames.
+    tags: Vec<Tag>,
 }
 
 impl Scene {
     /// False: no more is wanted.
     fn show(&mut self, event: Event, screen: &mut Screen<'_>) -> bool {
         match event {
-            Event::Start(start) => {
+            Event::Start(mut start) => {
+                self.tags = std::mem::take(&mut start.tags);
                 (self.start, self.frames) = (Some(start), 0);
                 true
             }
@@ -100,6 +103,7 @@ impl Scene {
         let gaps = (self.frames - 1).max(1);
         self.end_ms += ((self.end_ms - self.base_ms) / gaps).max(1);
         self.frames = 0;
+        let tags = std::mem::take(&mut self.tags).into_iter().chain(tags).collect();
         screen(Cut { due_ms: self.end_ms, piece: Piece::End(tags) })
     }
 }

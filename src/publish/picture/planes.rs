@@ -78,7 +78,7 @@ impl Picture {
 
 /// From an even pixel to one after the last, which is even or the end of the frame; `None` where it is empty.
 fn even_span(low: f32, high: f32, size_px: u32) -> Option<(u32, u32)> {
-    if !(low < high) {
+    if low.partial_cmp(&high) != Some(std::cmp::Ordering::Less) {
         return None;
     }
     let (from, to) = (whole(low.floor(), size_px) & !1, whole(high.ceil(), size_px));
@@ -187,7 +187,6 @@ fn mix([of_u, of_v]: [i32; 2], u: u8, v: u8) -> i32 {
     of_u * (i32::from(u) - 128) + of_v * (i32::from(v) - 128)
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to a byte")]
 fn byte(fixed: i32) -> u8 {
     (fixed >> 16).clamp(0, 255) as u8
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use kvs_mkv::Event;
+use kvs_mkv::{Event, Tag, writer};
 use kvs_sim::{Clip, ClipError, Delivery, Pace, Sim, SimConfig, SimError, Stream, append_clip};
 
 use crate::camera::{self, Viewer, selector};
@@ -113,6 +113,28 @@ async fn a_dump_plays_as_the_fragments_that_it_holds() {
     std::fs::write(&dump, &viewer.bytes).expect("a folder that can be written");
     let replayed = appended(&dump, SystemTime::UNIX_EPOCH + Duration::from_secs(90)).await;
     assert_eq!(viewed(&replayed).await, viewed(&stream).await);
+}
+
+#[tokio::test]
+async fn a_dump_keeps_the_producers_tags_and_tracks() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let stream = camera::stream(Delivery::Block);
+    camera::append(&stream, 0).await;
+    let mut viewer = Viewer::new(&stream, &selector("EARLIEST")).expect("a free place");
+    let (start, end) = viewer.next_fragment().await;
+    // Some producers write tags before their frames.
+    let mut early = Vec::new();
+    writer::tags(&mut early, &[Tag::new("early", "bird")]);
+    let number =
+        viewer.bytes.windows(4).position(|id| id == [0x12, 0x54, 0xC3, 0x67]).expect("a Tags element");
+    viewer.bytes.splice(number..number, early);
+    let dump = folder.path().join("dump.mkv");
+    std::fs::write(&dump, &viewer.bytes).expect("a folder that can be written");
+    let replayed = appended(&dump, SystemTime::UNIX_EPOCH).await;
+    let mut viewer = Viewer::new(&replayed, &selector("EARLIEST")).expect("a free place");
+    let (again, replayed_end) = viewer.next_fragment().await;
+    assert_eq!(again.tracks, start.tracks);
+    assert_eq!(replayed_end.tags, [vec![Tag::new("early", "bird")], end.tags].concat());
 }
 
 #[tokio::test]

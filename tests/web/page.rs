@@ -1,15 +1,13 @@
 //! The page in a real browser: a picture changes, an event arrives, and nobody gets in off loopback without a token.
 //!
 //! `PAGE_SCREENSHOTS=folder` saves what the browser shows.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod show;
 
 use std::process::Command;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::show;
 use kvs_infer::decode::Mode;
 use kvs_infer::frame::CameraId;
 use kvs_infer::http::HttpServer;

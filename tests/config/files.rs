@@ -1,5 +1,4 @@
 //! The files under `config/` load, are complete, and agree with the program.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "what a test needs must be there")]
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,4 @@
 //! The HTTP server as a client sees it: over TCP, with its own eyes.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod show;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use super::show;
 use kvs_infer::cli::healthcheck::{self, HealthcheckArgs};
 use kvs_infer::frame::CameraId;
 use kvs_infer::http::{Encode, HttpServer};

@@ -1,5 +1,4 @@
 //! What a person is told of each mistake in a configuration: `testdata/config/errors.txt`, rewritten with `BLESS=1`.
-#![expect(clippy::unwrap_used, reason = "what a test needs must be there")]
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -76,7 +76,8 @@ impl Seen {
         let json = base64(record["Data"].as_str().unwrap());
         let event: Event = serde_json::from_slice(&json).unwrap();
         assert_eq!(record["PartitionKey"], event.camera_id.as_str());
-        let refused = event.seq % 2 == 0 && self.refused.lock().unwrap().insert(event.event_id.clone());
+        let refused =
+            event.seq.is_multiple_of(2) && self.refused.lock().unwrap().insert(event.event_id.clone());
         Put { event, refused }
     }
 }

@@ -1,0 +1,10 @@
+//! Publish: the sinks on a real disk, and through the real SDKs against moto.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "what a test cannot set up, it fails on")]
+
+mod aws;
+mod event;
+mod fake_kinesis;
+mod local;
+
+#[path = "../support/moto.rs"]
+mod moto;
