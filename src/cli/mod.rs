@@ -11,6 +11,7 @@ mod run;
 mod schema;
 mod sim;
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -49,22 +50,38 @@ mod exit {
     pub(super) const USAGE: u8 = 64;
     /// Something needed is unreachable.
     pub(super) const UNAVAILABLE: u8 = 69;
+    /// A bug of this program.
+    pub(super) const SOFTWARE: u8 = 70;
     /// The configuration is wrong.
     pub(super) const CONFIG: u8 = 78;
 }
 
-/// Whether whoever read our output, such as `head`, has had enough.
+/// Tells a person what a command could not do, and gives its exit code.
 #[must_use]
-pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    let cause = error.root_cause().downcast_ref::<std::io::Error>();
-    cause.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+pub fn fail(error: &anyhow::Error) -> ExitCode {
+    if is_closed_pipe(error) {
+        return ExitCode::SUCCESS;
+    }
+    let mistakes = error.downcast_ref::<ConfigErrors>();
+    let (told, code) = match mistakes {
+        Some(mistakes) => (mistakes.to_string(), exit::CONFIG),
+        None => (format!("error: {error:#}"), exit::UNAVAILABLE),
+    };
+    let _unheard = writeln!(std::io::stderr(), "{told}");
+    ExitCode::from(code)
 }
 
-/// The exit code of a command that failed with `error`.
+/// The exit code after a panic, whose message is out already.
 #[must_use]
-pub fn exit_code(error: &anyhow::Error) -> ExitCode {
-    let code = if error.is::<ConfigErrors>() { exit::CONFIG } else { exit::UNAVAILABLE };
-    ExitCode::from(code)
+pub fn broke_down() -> ExitCode {
+    let _unheard = writeln!(std::io::stderr(), "error: this is a bug of kvs-infer");
+    ExitCode::from(exit::SOFTWARE)
+}
+
+/// Whether whoever read our output, such as `head`, has had enough.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<std::io::Error>();
+    cause.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 impl Cli {

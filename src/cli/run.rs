@@ -76,6 +76,7 @@ async fn aws(settings: &Settings) -> anyhow::Result<SdkConfig> {
         None => loader,
     };
     let aws = loader.load().await;
-    aws.region().context("no AWS region: set AWS_REGION, or aws.region in the configuration")?;
+    let region = aws.region().filter(|region| !region.as_ref().is_empty());
+    region.context("no AWS region: set AWS_REGION, or aws.region in the configuration")?;
     Ok(aws)
 }
