@@ -17,6 +17,7 @@ use thiserror::Error;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::base::closest;
 use crate::camera::{Camera, CameraError, Shared};
 use crate::config::{CameraSpec, Settings};
 use crate::detect::{DetectError, Detector, Device, ModelSpec, usual_threads};
@@ -102,6 +103,9 @@ impl Service {
             encode: live_picture(),
         })?;
         let models = load(&spec.settings, &board).await?;
+        for camera in &spec.settings.cameras {
+            check_classes(camera, &models)?;
+        }
         let outbox = open_outbox(&spec.settings, &spec.aws, spec.dead_letter, &board)?;
         let mut service =
             Self { board, http, models, outbox, cameras: Vec::new(), stop: CancellationToken::new() };
@@ -216,6 +220,28 @@ fn show(detector: &Detector, board: &Board) {
         busy_since: Box::new(move || busy.busy_since()),
         limit: STUCK_INFERENCE,
     });
+}
+
+/// A class that no model knows would be a camera that never alarms.
+fn check_classes(
+    camera: &CameraSpec,
+    models: &HashMap<Arc<ModelSpec>, Detector>,
+) -> Result<(), ServiceError> {
+    for entry in &camera.pipeline {
+        let Some((wanted, detector)) = entry.rules.classes.as_ref().zip(models.get(&entry.model)) else {
+            continue;
+        };
+        let known: Vec<&str> = detector.info().classes.iter().map(|class| &**class).collect();
+        if let Some(class) = wanted.iter().find(|class| !known.contains(&&***class)) {
+            let hint = match closest(class, &known) {
+                Some(close) => format!("did you mean {close:?}?"),
+                None => format!("its classes are {}", known.join(", ")),
+            };
+            let (camera, model) = (camera.id.clone(), entry.model.name.clone());
+            return Err(DetectError::NoSuchClass { camera, model, class: class.to_string(), hint }.into());
+        }
+    }
+    Ok(())
 }
 
 fn detectors_of(camera: &CameraSpec, models: &HashMap<Arc<ModelSpec>, Detector>) -> Vec<Detector> {

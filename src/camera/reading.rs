@@ -33,6 +33,8 @@ pub(super) struct Reading {
     reconnect_delay: Duration,
     mode: Arc<ModeCell>,
     before: Before,
+    /// The reason of the last end, until a fragment is complete.
+    told: Option<&'static str>,
     out: mpsc::Sender<Demuxed>,
     board: CameraBoard,
     stop: CancellationToken,
@@ -103,6 +105,7 @@ impl Reading {
             mode: parts.mode,
             reconnect_delay: parts.reconnect_delay,
             before: Before::Well,
+            told: None,
             source: parts.source,
             out: parts.out,
             board: parts.board,
@@ -182,7 +185,7 @@ impl Reading {
             Step::Packet(packet) => self.packet(connection, packet).await,
             Step::End { fragment, behind_ms } => self.end(connection, fragment, behind_ms).await,
             Step::Incomplete(fragment) => {
-                self.told(FragmentResult::Incomplete, None);
+                self.tell(FragmentResult::Incomplete, None);
                 Err(Over::CutShort(Arc::clone(&fragment.number)))
             }
             Step::NoVideo { fragment, codecs } => {
@@ -200,14 +203,14 @@ impl Reading {
             self.board.streaming();
         }
         if self.cursor.has(&fragment.number) {
-            self.told(FragmentResult::Repeated, None);
+            self.tell(FragmentResult::Repeated, None);
         } else {
             self.cursor.begin(fragment);
         }
     }
 
     fn no_video(&mut self, fragment: Arc<Fragment>, codecs: &str) {
-        self.told(FragmentResult::NoVideo, None);
+        self.tell(FragmentResult::NoVideo, None);
         self.cursor.begin(fragment);
         self.before = Before::Badly;
         self.board.down(format!("no video that can be decoded: {codecs}; H.264 and H.265 can"), None);
@@ -236,9 +239,10 @@ impl Reading {
         self.backoff.reset();
         if !connection.blank {
             self.before = Before::Well;
+            self.told = None;
             self.board.streaming();
         }
-        self.told(FragmentResult::Complete, behind_ms);
+        self.tell(FragmentResult::Complete, behind_ms);
         let waited = std::mem::take(&mut connection.waited);
         let verdict = self.pace.fragment(behind_ms, waited, connection.length());
         let caught_up = verdict == Verdict::CaughtUp;
@@ -253,7 +257,7 @@ impl Reading {
         self.out.send(item).await.map_err(|_| Over::Stopped)
     }
 
-    fn told(&self, result: FragmentResult, behind_ms: Option<u64>) {
+    fn tell(&self, result: FragmentResult, behind_ms: Option<u64>) {
         FragmentRead { camera: &self.board, result, behind_ms }.emit();
     }
 
@@ -272,8 +276,10 @@ impl Reading {
             detail: &over.to_string(),
             retry_in: wait,
             expected: self.before != Before::Badly,
+            repeated: self.told == Some(over.reason()),
         }
         .emit();
+        self.told = Some(over.reason());
         match self.before {
             Before::Well => {}
             Before::Idle => self.board.waiting(),
@@ -304,7 +310,8 @@ impl Reading {
                 let wait = self.backoff.next_wait().min(self.reconnect_delay);
                 if fresh { Duration::ZERO } else { wait }
             }
-            Over::Source(_) | Over::Rubbish(_) | Over::ErrorRecord { .. } => self.backoff.next_wait(),
+            Over::Source(error) => self.backoff.next_wait().min(error.most_wait()),
+            Over::Rubbish(_) | Over::ErrorRecord { .. } => self.backoff.next_wait(),
         }
     }
 
@@ -327,7 +334,7 @@ impl Reading {
     fn fail(&mut self) {
         let failed = self.cursor.fail();
         if failed != Failed::Again {
-            self.told(FragmentResult::PassedOver, None);
+            self.tell(FragmentResult::PassedOver, None);
         }
         if failed == Failed::Nameless && self.mode.get() == Mode::Live {
             self.cursor.jump(StartAt::Now);

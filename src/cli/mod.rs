@@ -19,13 +19,21 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::base::causes;
 use crate::config::{ConfigErrors, LogFormat};
+use crate::detect::DetectError;
+use crate::service::ServiceError;
 use crate::telemetry;
-use crate::telemetry::log::LogOutput;
+use crate::telemetry::log::{LogError, LogOutput};
+use run::NoRegion;
 
 /// Watches many Kinesis Video Streams cameras, runs detectors on the frames that matter, and delivers every event.
 #[derive(Debug, Parser)]
 #[command(name = "kvs-infer", version, propagate_version = true, max_term_width = 110)]
+#[command(
+    after_help = "Exit codes: 0 done; 64 usage; 69 something needed is unreachable or cannot be used; 70 a bug; 78 the \
+configuration is wrong. demo: 1 if a camera had no event. healthcheck: 1 not healthy."
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -62,13 +70,24 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
     if is_closed_pipe(error) {
         return ExitCode::SUCCESS;
     }
-    let mistakes = error.downcast_ref::<ConfigErrors>();
-    let (told, code) = match mistakes {
-        Some(mistakes) => (mistakes.to_string(), exit::CONFIG),
-        None => (format!("error: {error:#}"), exit::UNAVAILABLE),
+    let told = match error.downcast_ref::<ConfigErrors>() {
+        Some(mistakes) => mistakes.to_string(),
+        None => format!("error: {}", causes(error.as_ref())),
     };
     let _unheard = writeln!(std::io::stderr(), "{told}");
-    ExitCode::from(code)
+    ExitCode::from(code_of(error))
+}
+
+fn code_of(error: &anyhow::Error) -> u8 {
+    if error.is::<LogError>() {
+        return exit::USAGE;
+    }
+    match error.downcast_ref::<ServiceError>() {
+        Some(ServiceError::Detect(DetectError::Runtime(_))) => exit::UNAVAILABLE,
+        Some(ServiceError::Detect(_)) => exit::CONFIG,
+        Some(_) | None if error.is::<ConfigErrors>() || error.is::<NoRegion>() => exit::CONFIG,
+        Some(_) | None => exit::UNAVAILABLE,
+    }
 }
 
 /// The exit code after a panic, whose message is out already.

@@ -4,7 +4,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 
 use super::config_args::ConfigArgs;
@@ -63,7 +62,13 @@ impl RunArgs {
             () = stop.wait() => return Ok(ExitCode::SUCCESS),
         };
         stop.wait().await;
-        let remains = service.stop().await;
+        let remains = tokio::select! {
+            remains = service.stop() => remains,
+            () = stop.wait() => {
+                telemetry::StoppedAtOnce.emit();
+                return Ok(ExitCode::from(exit::UNAVAILABLE));
+            }
+        };
         let lost = remains.iter().any(|sink| sink.required);
         Ok(if lost { ExitCode::from(exit::UNAVAILABLE) } else { ExitCode::SUCCESS })
     }
@@ -76,7 +81,13 @@ async fn aws(settings: &Settings) -> anyhow::Result<SdkConfig> {
         None => loader,
     };
     let aws = loader.load().await;
-    let region = aws.region().filter(|region| !region.as_ref().is_empty());
-    region.context("no AWS region: set AWS_REGION, or aws.region in the configuration")?;
+    if aws.region().is_none_or(|region| region.as_ref().is_empty()) {
+        return Err(NoRegion.into());
+    }
     Ok(aws)
 }
+
+/// Nothing says where the streams are.
+#[derive(Debug, thiserror::Error)]
+#[error("no AWS region: set AWS_REGION, or aws.region in the configuration")]
+pub(super) struct NoRegion;

@@ -50,6 +50,15 @@ impl Stuck {
     }
 }
 
+/// The service was told to stop a second time.
+pub(crate) struct StoppedAtOnce;
+
+impl StoppedAtOnce {
+    pub(crate) fn emit(self) {
+        error!("told to stop again: stopped at once; what was not delivered is lost");
+    }
+}
+
 /// Everything has stopped.
 pub(crate) struct Stopped {
     pub(crate) took: Duration,
