@@ -13,6 +13,7 @@ mod faults;
 mod inspect;
 mod modes;
 mod program;
+mod refusals;
 mod stop;
 
 #[path = "../support/moto.rs"]
