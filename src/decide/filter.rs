@@ -20,8 +20,6 @@ pub struct Sighting {
     pub zones: Vec<String>,
     /// Its place among the boxes of this frame, entry and label, from 0, by left, top, right, bottom edge.
     pub rank: u32,
-    /// Whether it belongs to a thing that has been reported, with this frame or before.
-    pub reported: bool,
 }
 
 /// The boxes that count, sorted by label and position, with their ranks.
@@ -75,7 +73,6 @@ fn in_zones(
         bbox: detection.bbox,
         zones: zones.unwrap_or_default(),
         rank: 0,
-        reported: false,
     })
 }
 
