@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinHandle};
@@ -157,7 +157,10 @@ impl Starting {
         spec: SnapshotSpec,
     ) -> Result<Option<BestEffort<Shot>>, StartError> {
         let folder = match &outbox.publish.local_dir {
-            Some(path) => Some(SnapshotFolder::open(path).map_err(|source| no_folder(path, source))?),
+            Some(path) => {
+                let folder = SnapshotFolder::open(path).map_err(|source| no_folder(path, source))?;
+                Some(Arc::new(Mutex::new(folder)))
+            }
             None => None,
         };
         let routed = outbox.routes.iter().any(|route| route.snapshot.is_some());
