@@ -14,5 +14,7 @@ mod inspect;
 mod program;
 mod stop;
 
+#[path = "../support/http.rs"]
+mod http;
 #[path = "../support/moto.rs"]
 mod moto;
