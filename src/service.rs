@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use aws_config::SdkConfig;
 use futures_util::future::join_all;
@@ -260,6 +260,7 @@ fn open_outbox(
     let clients = Some(Clients::new(aws, has_own_s3(aws)));
     let outbox = Arc::new(Outbox::start(OutboxSpec { publish, routes, dead_letter, ledger, clients })?);
     let shown = Arc::downgrade(&outbox);
+    outbox.watches().into_iter().for_each(|watch| board.add_watch(watch));
     board.set_sinks(move || shown.upgrade().map_or_else(Vec::new, |outbox| sink_rows(&outbox)));
     Ok(outbox)
 }
@@ -276,8 +277,9 @@ fn sink_rows(outbox: &Outbox) -> Vec<SinkRow> {
 fn sink_row(status: SinkStatus) -> SinkRow {
     let (ok, reason, failing_for_ms) = match status.state {
         SinkState::Ok => (true, None, None),
-        SinkState::Failing { reason, since_ms } => {
-            (false, Some(reason), Some(now_ms().saturating_sub(since_ms)))
+        SinkState::Failing { reason, since } => {
+            let failing_for = since.elapsed().as_millis();
+            (false, Some(reason), Some(u64::try_from(failing_for).unwrap_or(u64::MAX)))
         }
     };
     SinkRow {
@@ -287,15 +289,10 @@ fn sink_row(status: SinkStatus) -> SinkRow {
         reason,
         failing_for_ms,
         queued: status.queued,
+        queue_limit: status.queue_limit,
         delivered: status.delivered,
         failed: status.failed,
-        ..SinkRow::default()
     }
-}
-
-fn now_ms() -> u64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// How the page's pictures are drawn and encoded.

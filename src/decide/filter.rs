@@ -20,8 +20,6 @@ pub struct Sighting {
     pub zones: Vec<String>,
     /// Its place among the boxes of this frame, entry and label, from 0, by left, top, right, bottom edge.
     pub rank: u32,
-    /// Whether it belongs to a thing that has been reported, with this frame or before.
-    pub reported: bool,
 }
 
 /// The boxes that count, sorted by label and position, with their ranks.
@@ -30,7 +28,7 @@ pub(super) fn sightings(look: &Look<'_>, frame_px: (u32, u32)) -> Vec<Sighting> 
     let mut sightings: Vec<Sighting> = look
         .detections
         .iter()
-        .filter(|detection| counts(look.rules, detection))
+        .filter(|detection| counts(look.rules, detection, frame_px))
         .filter_map(|detection| in_zones(look.rules, &detector, detection, frame_px))
         .collect();
     sightings.sort_by(|a, b| a.label.cmp(&b.label).then_with(|| by_position(a, b)));
@@ -38,13 +36,24 @@ pub(super) fn sightings(look: &Look<'_>, frame_px: (u32, u32)) -> Vec<Sighting> 
     sightings
 }
 
-fn counts(rules: &Rules, detection: &Detection) -> bool {
+fn counts(rules: &Rules, detection: &Detection, frame_px: (u32, u32)) -> bool {
     let bbox = &detection.bbox;
     let finite = [bbox.x1, bbox.y1, bbox.x2, bbox.y2].iter().all(|edge| edge.is_finite());
     let listed = rules.classes.as_ref().is_none_or(|classes| classes.contains(&detection.label));
-    let (width, height) = rules.min_box.unwrap_or((0.0, 0.0));
-    let large = bbox.x2 - bbox.x1 >= width && bbox.y2 - bbox.y1 >= height;
+    let (width_px, height_px) = least_px(rules, frame_px);
+    let large = bbox.x2 - bbox.x1 >= width_px && bbox.y2 - bbox.y1 >= height_px;
     detection.conf >= rules.thresholds.conf && finite && listed && large
+}
+
+/// [`Rules::min_box`] in frame px.
+#[expect(clippy::cast_precision_loss, reason = "a frame has less than 2^24 px a side")]
+fn least_px(rules: &Rules, (frame_width, frame_height): (u32, u32)) -> (f32, f32) {
+    let (width, height) = rules.min_box.unwrap_or((0.0, 0.0));
+    if rules.roi.as_ref().is_some_and(|roi| roi.normalized) {
+        (width * frame_width as f32, height * frame_height as f32)
+    } else {
+        (width, height)
+    }
 }
 
 fn in_zones(
@@ -64,7 +73,6 @@ fn in_zones(
         bbox: detection.bbox,
         zones: zones.unwrap_or_default(),
         rank: 0,
-        reported: false,
     })
 }
 

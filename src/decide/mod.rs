@@ -83,7 +83,7 @@ pub fn decide(state: &mut State, frame: &FrameFacts<'_>, looks: &[Look<'_>]) -> 
     let mut outcome = Outcome::default();
     for look in looks {
         let mut sightings = filter::sightings(look, frame.size_px);
-        let confirmed = state.tracks_of(&look.rules.detector).look(look.rules, frame.media, &mut sightings);
+        let confirmed = state.tracks_of(&look.rules.detector).look(look.rules, frame.media, &sightings);
         for index in confirmed {
             let seq = state.next_seq();
             outcome.events.push(record::start(frame, look, &sightings[index], seq));

@@ -96,6 +96,11 @@ fn what_counts_by_table() {
         Zone { name: "left".into(), points: vec![(0.0, 0.0), (320.0, 0.0), (320.0, 360.0), (0.0, 360.0)] };
     let roi = Roi { zones: vec![zone], filter: RoiFilter::Center, normalized: false };
     let small = (0.0, 0.0, 19.0, 40.0);
+    let whole = Zone { name: "whole".into(), points: vec![(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)] };
+    let whole = Roi { zones: vec![whole], filter: RoiFilter::Center, normalized: true };
+    let shares =
+        |width, height| Rules { min_box: Some((width, height)), roi: Some(whole.clone()), ..rules() };
+    let quarter_by_half = || seen("person", 0.9, (0.0, 0.0, 160.0, 180.0));
     let table = [
         ("sure enough", rules(), seen("person", 0.5, (0.0, 0.0, 20.0, 40.0)), 1),
         ("not sure enough", rules(), seen("person", 0.49, (0.0, 0.0, 20.0, 40.0)), 0),
@@ -106,6 +111,9 @@ fn what_counts_by_table() {
         ("large enough", Rules { min_box: Some((50.0, 100.0)), ..rules() }, person(0.0), 1),
         ("too narrow", Rules { min_box: Some((20.0, 1.0)), ..rules() }, seen("person", 0.9, small), 0),
         ("too low", Rules { min_box: Some((1.0, 41.0)), ..rules() }, seen("person", 0.9, small), 0),
+        ("a large enough share of the frame", shares(0.25, 0.5), quarter_by_half(), 1),
+        ("too small a share of the width", shares(0.26, 0.5), quarter_by_half(), 0),
+        ("too small a share of the height", shares(0.25, 0.51), quarter_by_half(), 0),
         ("in the zone", Rules { roi: Some(roi.clone()), ..rules() }, person(100.0), 1),
         ("outside the zone", Rules { roi: Some(roi), ..rules() }, person(400.0), 0),
     ];

@@ -34,8 +34,8 @@ struct Track {
 }
 
 impl Tracks {
-    /// Takes in a look: marks the sightings of reported things, and tells the indices of those to report now.
-    pub(super) fn look(&mut self, rules: &Rules, media: MediaMs, sightings: &mut [Sighting]) -> Vec<usize> {
+    /// Takes in a look, and tells the indices of the sightings to report now.
+    pub(super) fn look(&mut self, rules: &Rules, media: MediaMs, sightings: &[Sighting]) -> Vec<usize> {
         self.begin(rules.cooldown_ms, media);
         let track_of = self.assign(rules.confirm.iou_threshold, media, sightings);
         let mut confirmed = Vec::new();
@@ -43,7 +43,6 @@ impl Tracks {
             if self.confirms(track, rules, media) {
                 confirmed.push(index);
             }
-            sightings[index].reported = self.tracks[track].reported;
         }
         self.tracks.retain(|track| track.reported || track.sightings(rules.confirm) > 0);
         self.shed();

@@ -100,7 +100,7 @@ impl Detector {
 
     /// What the model sees in the frame: best first, in frame px, clipped to the frame; the same frame gives the same.
     ///
-    /// Invariant: a camera waits for the answer before it asks again; so cameras take turns.
+    /// Invariant: each entry of a camera's pipeline waits for the answer before it asks again; so they take turns.
     /// Dropping the future takes the request back, if its inference has not begun.
     ///
     /// Errors: [`DetectError::Picture`] and [`DetectError::Inference`] concern this frame, [`DetectError::Ended`] all.

@@ -1,8 +1,9 @@
 //! A model's thread: collects requests to batches and answers them.
 //!
-//! Requests are answered in the order in which they came. A camera has at most one request in flight, since its decide
-//! task waits for the answer before it sends the next: so the order is fair between cameras, and the queue is never
-//! longer than there are cameras.
+//! Requests are answered in the order in which they came. Each entry of a camera's pipeline has at most one request in
+//! flight, since its decide task waits for the answers about a frame before it asks about the next: so the order is fair
+//! between entries, and no more requests wait than entries name the model. Two entries with one model each have their
+//! frame looked at.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -45,7 +46,7 @@ pub(super) trait Look {
 pub struct Batching {
     /// Frames of a batch at most.
     pub most: usize,
-    /// How long a batch that is not full waits for more, while there is more than one camera at work.
+    /// How long a batch that is not full waits for more, while more than one request came at once.
     pub wait: Duration,
 }
 

@@ -47,12 +47,14 @@ impl Journal {
         Ok(())
     }
 
+    /// Moves each file up to the first gap to the next age, and begins a new one. Where there is no gap, the oldest goes.
+    ///
+    /// Invariant: a turn that failed half-way left a gap, which the next try fills: no file goes for it.
     fn turn_over(&mut self) -> io::Result<()> {
-        for age in (1..self.limits.files).rev() {
-            let from = if age == 1 { self.path.clone() } else { aged(&self.path, age - 1) };
-            if from.exists() {
-                fs::rename(from, aged(&self.path, age))?;
-            }
+        let oldest = self.limits.files - 1;
+        let gap = (0..oldest).find(|&age| !aged(&self.path, age).exists()).unwrap_or(oldest);
+        for age in (0..gap).rev() {
+            fs::rename(aged(&self.path, age), aged(&self.path, age + 1))?;
         }
         self.file = OpenOptions::new().create(true).append(true).open(&self.path)?;
         self.len = 0;
@@ -60,8 +62,11 @@ impl Journal {
     }
 }
 
-/// The path of a journal's file after `age` turns.
+/// The path of a journal's file after `age` turns; at 0 the current one.
 pub(crate) fn aged(path: &Path, age: u32) -> PathBuf {
+    if age == 0 {
+        return path.to_owned();
+    }
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{age}"));
     PathBuf::from(name)
@@ -100,6 +105,22 @@ mod tests {
         assert_eq!(read(&aged(&path, 1)), "longer than a file\n");
         assert_eq!(read(&aged(&path, 2)), "four\nfive\n");
         assert!(!aged(&path, 3).exists());
+    }
+
+    #[test]
+    fn a_turn_that_is_tried_again_costs_no_file() {
+        for renamed in 0..=4 {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("events.jsonl");
+            (1..=4).for_each(|age| fs::write(aged(&path, age), format!("{age}\n")).unwrap());
+            let mut journal = Journal::open(&path, Limits { file_bytes: 10, files: 5 }).unwrap();
+            journal.append(b"current\n").unwrap();
+            let before = (0..4).rev().take(renamed);
+            before.for_each(|age| fs::rename(aged(&path, age), aged(&path, age + 1)).unwrap());
+            journal.append(b"new\n").unwrap();
+            let files: Vec<_> = (0..5).map(|age| read(&aged(&path, age))).collect();
+            assert_eq!(files, ["new\n", "current\n", "1\n", "2\n", "3\n"], "after {renamed} renames");
+        }
     }
 
     #[test]

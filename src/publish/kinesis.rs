@@ -18,7 +18,7 @@ use super::status::Gauge;
 use super::waiting::Waiting;
 
 /// Records held in order by camera, besides those in the queue.
-const MOST_WAITING: usize = 1_000;
+pub(super) const MOST_WAITING: usize = 1_000;
 /// Record and partition key together, bytes. Source: `PutRecords` API reference, default limit, 2026-11.
 const MOST_RECORD_BYTES: usize = 1024 * 1024;
 /// Characters of a partition key. Source: the same.

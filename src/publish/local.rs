@@ -14,7 +14,7 @@ use super::status::Gauge;
 
 const LIMITS: Limits = Limits { file_bytes: 64 * 1024 * 1024, files: EVENTS_FILES };
 /// Records written at once.
-const BATCH: usize = 256;
+pub(super) const BATCH: usize = 256;
 /// The file's name in the folder.
 pub(crate) const EVENTS_FILE: &str = "events.jsonl";
 /// The current file and those before it: `events.jsonl.1` is the newest of them.

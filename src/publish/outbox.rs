@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::ledger::{Checkpoint, FragmentCommit, Ledger};
@@ -17,6 +17,7 @@ use super::start::{self, Inlets, StartError, Started};
 use super::status::{Gauge, SinkStatus};
 use super::{Clients, PublishSpec, Route};
 use crate::frame::{CameraId, Event, Frame};
+use crate::telemetry::board::Watch;
 use crate::telemetry::publish as telemetry;
 
 /// What an outbox is made of.
@@ -63,6 +64,12 @@ pub enum OfferError {
     /// The service is stopping: read the fragment again after the next start.
     #[error("events are no longer taken in: the service is stopping")]
     Stopped,
+    /// The task of a required sink is gone, which only a restart cures: a bug. [`Outbox::watches`] tell of it.
+    #[error("sink {sink} takes no more events: its task has ended; restart the service and report this bug")]
+    SinkEnded {
+        /// The sink.
+        sink: String,
+    },
     /// The route names a stream that the outbox was not started with: a bug.
     #[error(
         "no sink for the data stream {stream:?} of camera {camera}: it was not among the routes at the start"
@@ -109,6 +116,7 @@ pub struct Outbox {
     /// `None` once stopping. Every sink ends when the last clone is gone and its queue is empty.
     inlets: RwLock<Option<Arc<Inlets>>>,
     sinks: tokio::sync::Mutex<Vec<JoinHandle<()>>>,
+    pulses: Vec<(String, AbortHandle)>,
     gauges: Vec<Arc<Gauge>>,
     changed: Arc<Notify>,
     give_up: CancellationToken,
@@ -120,10 +128,10 @@ impl Outbox {
     /// # Errors
     /// The local sink's folder is not writable, or there are no clients for what is configured. Sinks that cannot be reached are no error: they are tried again.
     pub fn start(spec: OutboxSpec) -> Result<Self, StartError> {
-        let Started { inlets, sinks, gauges, changed, give_up } = start::sinks(&spec)?;
-        let inlets = RwLock::new(Some(Arc::new(inlets)));
+        let Started { inlets, sinks, pulses, gauges, changed, give_up } = start::sinks(&spec)?;
+        let (inlets, sinks) = (RwLock::new(Some(Arc::new(inlets))), tokio::sync::Mutex::new(sinks));
         let (publish, ledger) = (spec.publish, spec.ledger);
-        Ok(Self { publish, ledger, inlets, sinks: tokio::sync::Mutex::new(sinks), gauges, changed, give_up })
+        Ok(Self { publish, ledger, inlets, sinks, pulses, gauges, changed, give_up })
     }
 
     /// Takes an event in and hands it to its sinks; drops it when it is known already. Offer before the commit of the
@@ -143,7 +151,7 @@ impl Outbox {
         let place = frame.as_ref().and_then(|_| Place::of(&self.publish, &route, &event));
         event.payload.extras.snapshot = place.as_ref().and_then(Place::url);
         let record = Arc::new(record(&camera, &event, arrived)?);
-        let permits = inlets.reserve(&camera, &route).await?;
+        let permits = inlets.reserve(&camera, &route).await.map_err(|error| self.stopped_or(error))?;
         if !self.ledger.admit(&camera, &event.event_id) {
             return Ok(Accepted::Known);
         }
@@ -173,6 +181,21 @@ impl Outbox {
     #[must_use]
     pub fn statuses(&self) -> Vec<SinkStatus> {
         self.gauges.iter().map(|gauge| gauge.status()).collect()
+    }
+
+    /// What tells that the task of a sink is gone.
+    #[must_use]
+    pub fn watches(&self) -> Vec<Watch> {
+        let watch = |(sink, task): &(String, AbortHandle)| {
+            let task = task.clone();
+            Watch {
+                name: format!("publish-{sink}"),
+                alive: Box::new(move || !task.is_finished()),
+                busy_since: Box::new(|| None),
+                limit: Duration::MAX,
+            }
+        };
+        self.pulses.iter().map(watch).collect()
     }
 
     /// Waits until the sinks fare as `wanted`; tells how they do then.
@@ -218,6 +241,11 @@ impl Outbox {
         let inlets = self.inlets.read().unwrap_or_else(PoisonError::into_inner);
         inlets.clone().ok_or(OfferError::Stopped)
     }
+
+    /// A sink that a stop has ended is no fault.
+    fn stopped_or(&self, error: OfferError) -> OfferError {
+        self.open_inlets().err().unwrap_or(error)
+    }
 }
 
 fn record(camera: &CameraId, event: &Event, arrived: Instant) -> Result<Record, OfferError> {
@@ -235,4 +263,52 @@ fn remains(gauge: &Gauge) -> Option<Remains> {
         telemetry::Undelivered { sink, required, count }.emit();
         Remains { sink: sink.to_owned(), required, count }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::publish::MemoryLedger;
+
+    fn with_local_sink(folder: &std::path::Path) -> Outbox {
+        Outbox::start(OutboxSpec {
+            publish: PublishSpec {
+                kds_stream: None,
+                s3: None,
+                local_dir: Some(folder.to_owned()),
+                snapshots: None,
+            },
+            routes: Vec::new(),
+            dead_letter: folder.join("dead-letter.jsonl"),
+            ledger: Box::new(MemoryLedger::default()),
+            clients: None,
+        })
+        .unwrap()
+    }
+
+    fn pending() -> PendingEvent {
+        let event = crate::telemetry::board::testing::event("e1");
+        let route = Arc::new(Route { kds_stream: None, snapshot: None });
+        PendingEvent { event, route, frame: None, others: Vec::new(), arrived: Instant::now() }
+    }
+
+    fn alive(outbox: &Outbox) -> Vec<(String, bool)> {
+        outbox.watches().into_iter().map(|watch| (watch.name, (watch.alive)())).collect()
+    }
+
+    /// No sink is known to panic, so its task is killed.
+    #[tokio::test]
+    async fn a_sink_whose_task_is_gone_is_seen_and_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let outbox = with_local_sink(folder.path());
+        assert_eq!(alive(&outbox), [("publish-local".to_owned(), true)]);
+        let killed = outbox.sinks.lock().await.remove(0);
+        killed.abort();
+        assert!(killed.await.unwrap_err().is_cancelled());
+        assert_eq!(alive(&outbox), [("publish-local".to_owned(), false)]);
+        let refused = outbox.offer(pending()).await.unwrap_err();
+        assert!(matches!(&refused, OfferError::SinkEnded { sink } if sink == "local"), "{refused}");
+        outbox.flush(Duration::ZERO).await;
+        assert!(matches!(outbox.offer(pending()).await, Err(OfferError::Stopped)));
+    }
 }

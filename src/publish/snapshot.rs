@@ -1,6 +1,6 @@
 //! The snapshot sink: draws and encodes, keeps pictures in the local folder, and hands them to S3.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -77,7 +77,8 @@ impl<T> BestEffort<T> {
 pub(super) struct SnapshotSink {
     pub(super) shots: Outlet<Shot>,
     pub(super) spec: SnapshotSpec,
-    pub(super) folder: Option<SnapshotFolder>,
+    /// Shared with the blocking thread, so that a panic there costs one snapshot only.
+    pub(super) folder: Option<Arc<Mutex<SnapshotFolder>>>,
     /// Closed when this sink ends, so that S3 drains after it.
     pub(super) s3: Option<BestEffort<Upload>>,
     pub(super) gauge: Arc<Gauge>,
@@ -90,7 +91,7 @@ impl SnapshotSink {
         let give_up = self.give_up.clone();
         while let Some(Some(shot)) = give_up.run_until_cancelled(self.shots.pop()).await {
             let arrived = shot.arrived;
-            match self.make(shot).await {
+            match self.make(shot, Made::of).await {
                 Ok(()) => {
                     self.gauge.works();
                     self.gauge.delivered(arrived);
@@ -104,17 +105,14 @@ impl SnapshotSink {
     }
 
     /// Encodes the shot, saves it, and passes it on.
-    async fn make(&mut self, shot: Shot) -> Result<(), ShotError> {
-        let (spec, mut folder) = (self.spec, self.folder.take());
+    async fn make(&self, shot: Shot, encode: Encode) -> Result<(), ShotError> {
+        let (spec, folder) = (self.spec, self.folder.clone());
         let work = move || {
-            let made = Made::of(&shot, spec);
-            let saved =
-                made.as_ref().map_or(Ok(()), |made| save(folder.as_mut(), &shot.place, &made.annotated));
-            (folder, shot, made, saved)
+            let made = encode(&shot, spec)?;
+            let saved = save(folder.as_deref(), &shot.place, &made.annotated);
+            Ok::<_, picture::EncodeError>((shot, made, saved))
         };
-        let (folder, shot, made, saved) = tokio::task::spawn_blocking(work).await?;
-        self.folder = folder;
-        let made = made?;
+        let (shot, made, saved) = tokio::task::spawn_blocking(work).await??;
         if let (Some(s3), Some(upload)) = (&self.s3, Upload::of(&shot, &made, self.spec.format)) {
             let bytes = upload.bytes();
             s3.push(upload, bytes);
@@ -122,6 +120,9 @@ impl SnapshotSink {
         Ok(saved?)
     }
 }
+
+/// Makes the files of a shot.
+type Encode = fn(&Shot, SnapshotSpec) -> Result<Made, picture::EncodeError>;
 
 /// The files of a shot.
 pub(super) struct Made {
@@ -141,9 +142,9 @@ impl Made {
     }
 }
 
-fn save(folder: Option<&mut SnapshotFolder>, place: &Place, file: &[u8]) -> std::io::Result<()> {
+fn save(folder: Option<&Mutex<SnapshotFolder>>, place: &Place, file: &[u8]) -> std::io::Result<()> {
     match (folder, &place.local) {
-        (Some(folder), Some(path)) => folder.save(path, file),
+        (Some(folder), Some(path)) => folder.lock().unwrap_or_else(PoisonError::into_inner).save(path, file),
         _ => Ok(()),
     }
 }
@@ -157,4 +158,55 @@ enum ShotError {
     Save(#[from] std::io::Error),
     #[error("the encoder stopped: {0}")]
     Stopped(#[from] tokio::task::JoinError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::SnapshotFormat;
+    use super::super::drop_oldest;
+    use super::*;
+    use crate::decode::{Color, HostPicture, Matrix, Surface};
+    use crate::frame::{CameraId, Fragment, MediaMs};
+
+    fn shot(path: &str) -> Shot {
+        let color = Color { matrix: Matrix::Bt601, full_range: false };
+        let planes = [vec![110; 64 * 36], vec![128; 32 * 18], vec![128; 32 * 18]];
+        let picture = HostPicture::from_planes((64, 36), planes, [64, 32, 32], color).unwrap();
+        let frame = Frame {
+            camera: CameraId::new("front"),
+            fragment: Arc::new(Fragment { number: "1".into(), producer_ms: None, server_ms: None }),
+            index: 0,
+            media: MediaMs(0),
+            arrived: Instant::now(),
+            surface: Surface::Host(picture),
+        };
+        Shot {
+            frame: Arc::new(frame),
+            labels: Vec::new(),
+            place: Place { local: Some(path.into()), s3: None },
+            camera_id: "front".into(),
+            event_id: "e1".into(),
+            ts_ms: 0,
+            arrived: Instant::now(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_the_encoder_costs_its_snapshot_only() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = SnapshotFolder::open(root.path()).unwrap();
+        let sink = SnapshotSink {
+            shots: drop_oldest::queue(QUEUE).1,
+            spec: SnapshotSpec { format: SnapshotFormat::Jpg, jpeg_quality: 80 },
+            folder: Some(Arc::new(Mutex::new(folder))),
+            s3: None,
+            gauge: Arc::new(Gauge::new("snapshots", false, 0, Arc::default())),
+            give_up: CancellationToken::new(),
+        };
+        let panicked = sink.make(shot("snapshots/front/1.jpg"), |_, _| panic!("no picture like this")).await;
+        assert!(matches!(panicked, Err(ShotError::Stopped(_))), "{panicked:?}");
+        sink.make(shot("snapshots/front/2.jpg"), Made::of).await.unwrap();
+        let kept = ["1.jpg", "2.jpg"].map(|name| root.path().join("snapshots/front").join(name).exists());
+        assert_eq!(kept, [false, true]);
+    }
 }

@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::dead_letter::DeadLetters;
 use super::drop_oldest;
-use super::kinesis::KinesisSink;
+use super::kinesis::{self, KinesisSink};
 use super::local::{self, LocalSink};
 use super::outbox::{OfferError, OutboxSpec};
 use super::record::Record;
@@ -50,6 +50,8 @@ pub enum StartError {
 pub(super) struct Started {
     pub(super) inlets: Inlets,
     pub(super) sinks: Vec<JoinHandle<()>>,
+    /// The name of each sink, and what tells whether its task lives.
+    pub(super) pulses: Vec<(String, AbortHandle)>,
     pub(super) gauges: Vec<Arc<Gauge>>,
     /// Told of every change of a gauge.
     pub(super) changed: Arc<Notify>,
@@ -88,7 +90,8 @@ impl Inlets {
             };
         let mut permits = Vec::with_capacity(2);
         for inlet in self.local.iter().chain(kinesis) {
-            let permit = inlet.records.reserve().await.map_err(|_| OfferError::Stopped)?;
+            let ended = |_| OfferError::SinkEnded { sink: inlet.gauge.name().to_owned() };
+            let permit = inlet.records.reserve().await.map_err(ended)?;
             permits.push((permit, &*inlet.gauge));
         }
         Ok(permits)
@@ -104,14 +107,15 @@ pub(super) fn sinks(spec: &OutboxSpec) -> Result<Started, StartError> {
         Some(snapshots) => starting.snapshots(spec, snapshots)?,
         None => None,
     };
-    let Starting { sinks, gauges, changed, give_up } = starting;
-    Ok(Started { inlets: Inlets { local, kinesis, snapshots }, sinks, gauges, changed, give_up })
+    let Starting { sinks, pulses, gauges, changed, give_up } = starting;
+    Ok(Started { inlets: Inlets { local, kinesis, snapshots }, sinks, pulses, gauges, changed, give_up })
 }
 
 /// The sinks while they are being started.
 #[derive(Default)]
 struct Starting {
     sinks: Vec<JoinHandle<()>>,
+    pulses: Vec<(String, AbortHandle)>,
     gauges: Vec<Arc<Gauge>>,
     changed: Arc<Notify>,
     give_up: CancellationToken,
@@ -120,9 +124,9 @@ struct Starting {
 impl Starting {
     fn local(&mut self, folder: &Path) -> Result<Inlet, StartError> {
         let journal = local::open(folder).map_err(|source| no_folder(folder, source))?;
-        let (gauge, give_up) = (self.gauge("local", true), self.give_up.clone());
+        let (gauge, give_up) = (self.gauge("local", true, QUEUE + local::BATCH), self.give_up.clone());
         let (inlet, records) = inlet(&gauge);
-        self.sinks.push(tokio::spawn(LocalSink { journal, records, gauge, give_up }.run()));
+        self.spawn("local", LocalSink { journal, records, gauge, give_up }.run());
         Ok(inlet)
     }
 
@@ -135,12 +139,13 @@ impl Starting {
         for stream in streams {
             let name = format!("kds/{stream}");
             let client = clients(spec, &name)?.kinesis.clone();
-            let (gauge, give_up) = (self.gauge(&name, true), self.give_up.clone());
+            let gauge = self.gauge(&name, true, QUEUE + kinesis::MOST_WAITING);
+            let give_up = self.give_up.clone();
             let (inlet, records) = inlet(&gauge);
             let (stream, dead_letters) = (stream.clone(), Arc::clone(&dead_letters));
             inlets.insert(stream.clone(), inlet);
             let sink = KinesisSink { client, stream, records, gauge, dead_letters, give_up };
-            self.sinks.push(tokio::spawn(sink.run()));
+            self.spawn(&name, sink.run());
         }
         Ok(inlets)
     }
@@ -152,7 +157,10 @@ impl Starting {
         spec: SnapshotSpec,
     ) -> Result<Option<BestEffort<Shot>>, StartError> {
         let folder = match &outbox.publish.local_dir {
-            Some(path) => Some(SnapshotFolder::open(path).map_err(|source| no_folder(path, source))?),
+            Some(path) => {
+                let folder = SnapshotFolder::open(path).map_err(|source| no_folder(path, source))?;
+                Some(Arc::new(Mutex::new(folder)))
+            }
             None => None,
         };
         let routed = outbox.routes.iter().any(|route| route.snapshot.is_some());
@@ -163,24 +171,32 @@ impl Starting {
         if folder.is_none() && s3.is_none() {
             return Ok(None);
         }
-        let (gauge, give_up) = (self.gauge("snapshots", false), self.give_up.clone());
+        // One more than the queue holds is being made.
+        let (gauge, give_up) = (self.gauge("snapshots", false, snapshot::QUEUE + 1), self.give_up.clone());
         let (inlet, shots) = drop_oldest::queue(snapshot::QUEUE);
         let sink = SnapshotSink { shots, spec, folder, s3, gauge: Arc::clone(&gauge), give_up };
-        self.sinks.push(tokio::spawn(sink.run()));
+        self.spawn("snapshots", sink.run());
         Ok(Some(BestEffort { inlet, gauge }))
     }
 
     fn s3(&mut self, clients: &Clients, spec: &S3Spec) -> BestEffort<Upload> {
-        let (gauge, give_up) = (self.gauge("s3", false), self.give_up.clone());
+        let (gauge, give_up) = (self.gauge("s3", false, 0), self.give_up.clone());
         let (inlet, uploads) = drop_oldest::queue(s3::QUEUE_BYTES);
         let (client, sse) = (clients.s3.clone(), spec.sse.clone());
         let sink = S3Sink { client, sse, uploads, gauge: Arc::clone(&gauge), give_up };
-        self.sinks.push(tokio::spawn(sink.run()));
+        self.spawn("s3", sink.run());
         BestEffort { inlet, gauge }
     }
 
-    fn gauge(&mut self, name: &str, required: bool) -> Arc<Gauge> {
-        let gauge = Arc::new(Gauge::new(name, required, Arc::clone(&self.changed)));
+    fn spawn(&mut self, name: &str, sink: impl Future<Output = ()> + Send + 'static) {
+        let task = tokio::spawn(sink);
+        self.pulses.push((name.to_owned(), task.abort_handle()));
+        self.sinks.push(task);
+    }
+
+    /// `limit`: see [`super::SinkStatus::queue_limit`].
+    fn gauge(&mut self, name: &str, required: bool, limit: usize) -> Arc<Gauge> {
+        let gauge = Arc::new(Gauge::new(name, required, limit as u64, Arc::clone(&self.changed)));
         self.gauges.push(Arc::clone(&gauge));
         gauge
     }

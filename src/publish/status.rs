@@ -2,25 +2,25 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
-use serde::Serialize;
 use tokio::sync::Notify;
 
 use crate::telemetry::publish as telemetry;
 
-/// How a sink fares, as `/healthz` shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// How a sink fares.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SinkStatus {
     /// `local`, `snapshots`, `s3` or `kds/STREAM`.
     pub name: String,
     /// Whether events wait for it rather than be lost.
     pub required: bool,
     /// Whether the last attempt worked.
-    #[serde(flatten)]
     pub state: SinkState,
     /// Records or snapshots that wait.
     pub queued: u64,
+    /// Records or snapshots that can wait; 0 where they are not counted: S3 keeps so many bytes.
+    pub queue_limit: u64,
     /// Records or snapshots that it accepted.
     pub delivered: u64,
     /// Records that went to the dead-letter file, or snapshots that were given up.
@@ -28,8 +28,7 @@ pub struct SinkStatus {
 }
 
 /// Whether a sink works.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SinkState {
     /// The last attempt worked, or there was none.
     Ok,
@@ -37,8 +36,8 @@ pub enum SinkState {
     Failing {
         /// Why, and what to do.
         reason: String,
-        /// Since when, ms since the epoch by this machine's clock.
-        since_ms: u64,
+        /// Since when.
+        since: Instant,
     },
 }
 
@@ -47,6 +46,7 @@ pub enum SinkState {
 pub(super) struct Gauge {
     name: String,
     required: bool,
+    queue_limit: u64,
     /// Told of every change.
     changed: Arc<Notify>,
     state: Mutex<SinkState>,
@@ -58,11 +58,11 @@ pub(super) struct Gauge {
 }
 
 impl Gauge {
-    pub(super) fn new(name: &str, required: bool, changed: Arc<Notify>) -> Self {
+    pub(super) fn new(name: &str, required: bool, queue_limit: u64, changed: Arc<Notify>) -> Self {
         let zero = || AtomicU64::new(0);
         let (queued, delivered, failed) = (zero(), zero(), zero());
         let (name, state, told) = (name.to_owned(), Mutex::new(SinkState::Ok), Mutex::default());
-        Self { name, required, changed, state, told, queued, delivered, failed }
+        Self { name, required, queue_limit, changed, state, told, queued, delivered, failed }
     }
 
     pub(super) fn is_required(&self) -> bool {
@@ -79,6 +79,7 @@ impl Gauge {
             required: self.required,
             state: self.state.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             queued: self.queued.load(Ordering::Relaxed),
+            queue_limit: self.queue_limit,
             delivered: self.delivered.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
         }
@@ -121,12 +122,12 @@ impl Gauge {
     pub(super) fn failing(&self, code: &str, text: &str, retries: u64) {
         telemetry::AttemptFailed { sink: &self.name, reason: code, retries }.emit();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let since_ms = match &*state {
-            SinkState::Failing { since_ms, .. } => *since_ms,
-            SinkState::Ok => now_ms(),
+        let since = match &*state {
+            SinkState::Failing { since, .. } => *since,
+            SinkState::Ok => Instant::now(),
         };
         self.tell_failing(code, text);
-        *state = SinkState::Failing { reason: text.to_owned(), since_ms };
+        *state = SinkState::Failing { reason: text.to_owned(), since };
         self.changed.notify_waiters();
     }
 
@@ -151,36 +152,33 @@ impl Gauge {
     }
 }
 
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_status_is_one_flat_object() {
-        let gauge = Gauge::new("kds/events", true, Arc::default());
-        gauge.enqueued();
-        gauge.enqueued();
+    fn a_status_counts_what_waits_what_arrived_and_what_was_given_up() {
+        let gauge = Gauge::new("kds/events", true, 2_000, Arc::default());
+        (0..5).for_each(|_| gauge.enqueued());
         gauge.delivered(Instant::now());
-        gauge.failing("ResourceNotFoundException", "no such stream", 1);
-        let shown = serde_json::to_value(gauge.status()).unwrap();
-        assert!(shown["since_ms"].as_u64().unwrap() > 1_700_000_000_000);
-        let expected = serde_json::json!({
-            "name": "kds/events", "required": true, "state": "failing", "reason": "no such stream",
-            "since_ms": shown["since_ms"], "queued": 1, "delivered": 1, "failed": 0
-        });
-        assert_eq!(shown, expected);
+        gauge.gave_up(2);
+        let expected = SinkStatus {
+            name: "kds/events".into(),
+            required: true,
+            state: SinkState::Ok,
+            queued: 2,
+            queue_limit: 2_000,
+            delivered: 1,
+            failed: 2,
+        };
+        assert_eq!(gauge.status(), expected);
     }
 
     #[test]
     fn failing_lasts_from_its_first_failure_to_a_success() {
-        let gauge = Gauge::new("s3", false, Arc::default());
+        let gauge = Gauge::new("s3", false, 0, Arc::default());
         let since = |gauge: &Gauge| match gauge.status().state {
-            SinkState::Failing { since_ms, .. } => Some(since_ms),
+            SinkState::Failing { since, .. } => Some(since),
             SinkState::Ok => None,
         };
         gauge.failing("a", "first", 1);

@@ -93,10 +93,9 @@ pub(crate) struct FramesDropped<'a> {
 impl FramesDropped<'_> {
     pub(crate) fn emit(self) {
         if self.frames > 0 {
-            let labels =
-                [("camera", self.camera.id().to_string()), ("reason", self.reason.label().to_owned())];
-            metrics::counter!(DROPPED, &labels).increment(self.frames as u64);
-            self.camera.frames_dropped(self.reason.label(), self.frames as u64);
+            let (camera, reason) = (self.camera.id().to_string(), self.reason.label());
+            metrics::counter!(DROPPED, "camera" => camera, "reason" => reason).increment(self.frames as u64);
+            self.camera.frames_dropped(reason, self.frames as u64);
         }
     }
 }

@@ -116,13 +116,11 @@ pub(crate) struct Inferred<'a> {
 impl Inferred<'_> {
     #[expect(clippy::cast_precision_loss, reason = "batches are small")]
     pub(crate) fn emit(self) {
-        let record = |name: &'static str, value: f64| {
-            metrics::histogram!(name, "model" => self.model.to_owned()).record(value);
-        };
-        record(PREPROCESS, self.preprocess.as_secs_f64());
-        record(INFERENCE, self.inference.as_secs_f64());
-        record(POSTPROCESS, self.postprocess.as_secs_f64());
-        record(BATCH, self.frames as f64);
+        let model = || self.model.to_owned();
+        metrics::histogram!(PREPROCESS, "model" => model()).record(self.preprocess);
+        metrics::histogram!(INFERENCE, "model" => model()).record(self.inference);
+        metrics::histogram!(POSTPROCESS, "model" => model()).record(self.postprocess);
+        metrics::histogram!(BATCH, "model" => model()).record(self.frames as f64);
     }
 }
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::event::{event, frame, pending};
 use super::fake_kinesis::FakeKinesis;
-use super::moto::{self, Moto};
+use super::moto::{self, Moto, records};
 use aws_config::SdkConfig;
-use aws_sdk_kinesis::types::ShardIteratorType;
 use aws_sdk_s3::types::ServerSideEncryption;
+use futures_util::FutureExt;
 use kvs_infer::frame::{BBox, Event};
 use kvs_infer::publish::picture::Label;
 use kvs_infer::publish::{
@@ -52,23 +52,6 @@ async fn offer(outbox: &Outbox, event: Event, route: &Arc<Route>) {
     assert!(matches!(outbox.offer(pending(event, route)).await.unwrap(), Accepted::New(_)));
 }
 
-async fn create_stream(config: &SdkConfig, name: &str) -> aws_sdk_kinesis::Client {
-    let kinesis = aws_sdk_kinesis::Client::new(config);
-    kinesis.create_stream().stream_name(name).shard_count(1).send().await.unwrap();
-    kinesis
-}
-
-/// Partition key and JSON of every record.
-async fn records(kinesis: &aws_sdk_kinesis::Client, stream: &str) -> Vec<(String, String)> {
-    let shards = kinesis.list_shards().stream_name(stream).send().await.unwrap();
-    let shard = shards.shards()[0].shard_id();
-    let from = kinesis.get_shard_iterator().stream_name(stream).shard_id(shard);
-    let from = from.shard_iterator_type(ShardIteratorType::TrimHorizon).send().await.unwrap();
-    let got = kinesis.get_records().set_shard_iterator(from.shard_iterator).send().await.unwrap();
-    let text = |blob: &[u8]| String::from_utf8(blob.to_vec()).unwrap();
-    got.records().iter().map(|r| (r.partition_key().unwrap().to_owned(), text(r.data().as_ref()))).collect()
-}
-
 fn status<'a>(statuses: &'a [SinkStatus], name: &str) -> &'a SinkStatus {
     statuses.iter().find(|status| status.name == name).unwrap()
 }
@@ -93,7 +76,7 @@ fn assert_fits(value: &serde_json::Value, schema: &serde_json::Value, root: &ser
 async fn records_reach_kinesis_in_order_by_camera_and_fit_the_schema() {
     let (moto, folder) = (Moto::start(), tempfile::tempdir().unwrap());
     let (config, route) = (moto.config(), to_kinesis("events"));
-    let kinesis = create_stream(&config, "events").await;
+    let kinesis = moto.stream("events").await;
     let outbox = outbox(folder.path(), &config, &[&route]);
     for number in 1..=20 {
         for camera in ["front", "back"] {
@@ -128,7 +111,7 @@ async fn a_stream_that_is_missing_is_shown_and_served_once_it_is_there() {
         reason.contains("later: ResourceNotFoundException") && reason.contains("create the stream"),
         "{reason}"
     );
-    let kinesis = create_stream(&config, "later").await;
+    let kinesis = moto.stream("later").await;
     let statuses = outbox.until(|statuses| status(statuses, "kds/later").delivered == 1).await;
     assert_eq!(status(&statuses, "kds/later").state, SinkState::Ok);
     assert_eq!(records(&kinesis, "later").await.len(), 1);
@@ -155,12 +138,31 @@ async fn a_sink_out_of_reach_holds_up_no_other_and_tells_what_remains() {
 }
 
 #[tokio::test]
+async fn a_sink_that_takes_nothing_fills_up_to_the_limit_that_it_tells() {
+    let (folder, route) = (tempfile::tempdir().unwrap(), to_kinesis("dead"));
+    let outbox = outbox(folder.path(), &moto::config(NOWHERE), &[&route]);
+    let offering = tokio::time::timeout(60 * SECOND, async {
+        for number in 1.. {
+            offer(&outbox, event("front", number), &route).await;
+        }
+    });
+    let is_full = |sink: &SinkStatus| sink.queued >= sink.queue_limit;
+    let full = tokio::select! {
+        full = outbox.until(|all| is_full(status(all, "kds/dead"))) => full,
+        _ = offering => panic!("it never says that it is full"),
+    };
+    let full = status(&full, "kds/dead");
+    assert_eq!((full.queued, full.queue_limit), (2_000, 2_000));
+    let one_more = offer(&outbox, event("front", 200_000), &route);
+    assert!(tokio::task::unconstrained(one_more).now_or_never().is_none(), "it takes more than its limit");
+    outbox.flush(Duration::ZERO).await;
+}
+
+#[tokio::test]
 async fn snapshots_reach_s3_encrypted_and_the_record_says_where() {
     let (moto, folder) = (Moto::start(), tempfile::tempdir().unwrap());
     let (config, route) = (moto.config(), to_s3());
-    let s3_config = aws_sdk_s3::config::Builder::from(&config).force_path_style(true).build();
-    let s3 = aws_sdk_s3::Client::from_conf(s3_config);
-    s3.create_bucket().bucket("pictures").send().await.unwrap();
+    let s3 = moto.bucket("pictures").await;
     let outbox = outbox(folder.path(), &config, &[&route]);
     let others = vec![Label::of("car", 0.5, BBox { x1: 200.0, y1: 90.0, x2: 300.0, y2: 170.0 })];
     let event = event("front", 1);
@@ -191,7 +193,7 @@ async fn a_bucket_that_is_missing_holds_no_record_up() {
     let (moto, folder) = (Moto::start(), tempfile::tempdir().unwrap());
     let (config, mut route) = (moto.config(), to_s3());
     Arc::make_mut(&mut route).kds_stream = Some("events".into());
-    create_stream(&config, "events").await;
+    moto.stream("events").await;
     let outbox = outbox(folder.path(), &config, &[&route]);
     let offered = PendingEvent { frame: Some(frame("front")), ..pending(event("front", 1), &route) };
     outbox.offer(offered).await.unwrap();

@@ -2,13 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use aws_config::SdkConfig;
-use aws_sdk_kinesis::types::ShardIteratorType;
 use aws_sdk_s3::types::ServerSideEncryption;
 use serde_json::Value;
 
 use super::colours::{FRAMES, LABELS, camera, film, model, sim, store};
-use super::moto::Moto;
+use super::moto::{Moto, records};
 use super::program::Program;
 
 const PUBLISHERS: &str = "publishers:\n  kds_stream: events\n  s3_bucket: pictures\n  local_dir: events\n";
@@ -29,16 +27,25 @@ async fn two_cameras_deliver_records_to_kinesis_and_encrypted_pictures_to_s3() {
     store(&sim, "front-stream", &film(clips.path(), 0)).await;
     store(&sim, "back-stream", &film(clips.path(), 2)).await;
     let moto = Moto::start();
-    let (kinesis, s3) = servers(&moto.config()).await;
+    let (kinesis, s3) = (moto.stream("events").await, moto.bucket("pictures").await);
 
     let program = Program::start(&config(&["front", "back"]), &sim.endpoint(), Some(&moto.url));
     let seen = program.events_until(&all_of(&["front", "back"]));
     let front = program.camera("front");
+    let sinks = program.overview()["sinks"].take();
     let ended = program.stop();
 
     assert!(ended.status.success(), "{:#?}", ended.log);
+    let limits =
+        sinks.as_array().unwrap().iter().map(|sink| (sink["name"].as_str(), sink["queue_limit"].as_u64()));
+    let limits: Vec<_> = limits.map(|(name, limit)| (name.unwrap(), limit.unwrap())).collect();
+    assert_eq!(
+        limits,
+        [("local", 1_256), ("kds/events", 2_000), ("s3", 0), ("snapshots", 17)],
+        "0: by bytes"
+    );
     assert_eq!(front["frames"]["dropped"], serde_json::json!({}), "catch-up drops nothing");
-    let records = records(&kinesis).await;
+    let records: Vec<Value> = records(&kinesis, "events").await.iter().map(event).collect();
     assert_eq!(ids(&records), ids(&seen));
     assert_eq!(records.len(), 6, "each thing once: {records:#?}");
     let schema = schema();
@@ -72,27 +79,10 @@ async fn the_same_stored_fragments_give_the_same_events_under_the_same_ids() {
     sim.stop().await;
 }
 
-/// The stream and the bucket that the program writes to.
-async fn servers(config: &SdkConfig) -> (aws_sdk_kinesis::Client, aws_sdk_s3::Client) {
-    let kinesis = aws_sdk_kinesis::Client::new(config);
-    kinesis.create_stream().stream_name("events").shard_count(1).send().await.unwrap();
-    let s3 = aws_sdk_s3::config::Builder::from(config).force_path_style(true).build();
-    let s3 = aws_sdk_s3::Client::from_conf(s3);
-    s3.create_bucket().bucket("pictures").send().await.unwrap();
-    (kinesis, s3)
-}
-
-async fn records(kinesis: &aws_sdk_kinesis::Client) -> Vec<Value> {
-    let shards = kinesis.list_shards().stream_name("events").send().await.unwrap();
-    let from = kinesis.get_shard_iterator().stream_name("events").shard_id(shards.shards()[0].shard_id());
-    let from = from.shard_iterator_type(ShardIteratorType::TrimHorizon).send().await.unwrap();
-    let got = kinesis.get_records().set_shard_iterator(from.shard_iterator).send().await.unwrap();
-    let records = got.records();
-    for record in records {
-        let event: Value = serde_json::from_slice(record.data().as_ref()).unwrap();
-        assert_eq!(record.partition_key(), event["camera_id"].as_str());
-    }
-    records.iter().map(|record| serde_json::from_slice(record.data().as_ref()).unwrap()).collect()
+fn event((key, json): &(String, String)) -> Value {
+    let event: Value = serde_json::from_str(json).unwrap();
+    assert_eq!(event["camera_id"], *key);
+    event
 }
 
 fn schema() -> jsonschema::Validator {

@@ -16,5 +16,7 @@ mod program;
 mod refusals;
 mod stop;
 
+#[path = "../support/http.rs"]
+mod http;
 #[path = "../support/moto.rs"]
 mod moto;

@@ -1,11 +1,12 @@
 //! The built binary, and what it says.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::http;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -23,6 +24,7 @@ pub(crate) struct Program {
 /// How the program ended.
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
+    /// Since SIGTERM was sent.
     pub(crate) took: Duration,
     pub(crate) log: Vec<String>,
     /// The folder that it ran in.
@@ -55,25 +57,28 @@ impl Program {
 
     /// What `path` answers: the status and the body.
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
-        let mut answer = String::new();
-        self.ask(path).read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, body.to_owned())
+        let (status, _, body) = http::answer(self.ask(path));
+        (status, String::from_utf8(body).unwrap())
     }
 
     /// The row of `camera` in `/api/cameras`.
     pub(crate) fn camera(&self, camera: &str) -> Value {
-        let (status, body) = self.get("/api/cameras");
-        assert_eq!(status, 200, "{body}");
-        let cameras: Value = serde_json::from_str(&body).unwrap();
-        let rows = cameras.as_array().or_else(|| cameras["cameras"].as_array()).unwrap();
-        rows.iter().find(|row| row["id"] == camera).unwrap().clone()
+        let overview = self.overview();
+        overview["cameras"].as_array().unwrap().iter().find(|row| row["id"] == camera).unwrap().clone()
     }
 
-    /// The row of `camera` once `frames` frames were looked at.
+    /// What `/api/cameras` answers.
+    pub(crate) fn overview(&self) -> Value {
+        let (status, body) = self.get("/api/cameras");
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str(&body).unwrap()
+    }
+
+    /// The row of `camera` once all its `frames` frames were looked at.
     pub(crate) fn camera_after(&self, camera: &str, frames: u64) -> Value {
-        self.camera_when(camera, |row| row["frames"]["inferred"].as_u64() >= Some(frames))
+        let row = self.camera_when(camera, |row| row["frames"]["inferred"].as_u64() >= Some(frames));
+        assert_eq!(row["frames"]["inferred"], frames, "more than are there: {row:#}");
+        row
     }
 
     /// The row of `camera` once it is as `wanted`.
@@ -114,31 +119,29 @@ impl Program {
         panic!("the events ended before {missing:?}");
     }
 
-    /// Sends SIGTERM and does not wait.
-    pub(crate) fn terminate(&self) {
+    /// Sends SIGTERM and does not wait; tells when it was sent.
+    pub(crate) fn terminate(&self) -> Instant {
+        let asked = Instant::now();
         let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
+        asked
     }
 
-    /// Waits for its end.
-    pub(crate) fn wait(mut self) -> Ended {
-        let begun = Instant::now();
+    /// Waits for its end, which it was asked for at `asked`.
+    pub(crate) fn wait(mut self, asked: Instant) -> Ended {
         let status = self.child.wait().unwrap();
-        let took = begun.elapsed();
+        let took = asked.elapsed();
         Ended { status, took, log: self.log.take().unwrap().join().unwrap(), dir: self.dir.take().unwrap() }
     }
 
     /// SIGTERM, and its end.
     pub(crate) fn stop(self) -> Ended {
-        self.terminate();
-        self.wait()
+        let asked = self.terminate();
+        self.wait(asked)
     }
 
     fn ask(&self, path: &str) -> TcpStream {
-        let mut stream = TcpStream::connect(self.http).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.http).unwrap();
-        stream
+        http::send(self.http, &format!("GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", self.http))
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use super::colours::{LABELS, camera, film, sim, store};
-use super::moto::Moto;
+use super::moto::{Moto, records};
 use super::program::Program;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -15,28 +15,23 @@ async fn sigterm_delivers_what_is_in_flight_and_is_not_ready_meanwhile() {
     let sim = sim();
     store(&sim, "front-stream", &film(clips.path(), 0)).await;
     let moto = Moto::start();
-    let kinesis = aws_sdk_kinesis::Client::new(&moto.config());
-    kinesis.create_stream().stream_name("events").shard_count(1).send().await.unwrap();
+    let kinesis = moto.stream("events").await;
     let gate = Gate::before(moto.url.trim_start_matches("http://").parse().unwrap());
     let config = format!("publishers:\n  kds_stream: events\ndevice: cpu\ncameras:\n{}", camera("front"));
 
     let program = Program::start(&config, &sim.endpoint(), Some(&gate.url));
     let seen = program.events_until(&LABELS.map(|label| ("front", label)));
     assert_eq!(program.get("/readyz").0, 200);
-    program.terminate();
+    let asked = program.terminate();
     let mut answers = std::iter::repeat_with(|| program.get("/readyz").0);
     assert!(answers.by_ref().take(10_000).any(|status| status == 503));
     assert_eq!(program.get("/healthz").0, 200, "stopping is no fault");
     gate.open();
-    let ended = program.wait();
+    let ended = program.wait(asked);
 
     assert!(ended.status.success(), "{:#?}", ended.log);
     assert!(ended.took < Duration::from_secs(10), "{:?}", ended.took);
-    let shards = kinesis.list_shards().stream_name("events").send().await.unwrap();
-    let from = kinesis.get_shard_iterator().stream_name("events").shard_id(shards.shards()[0].shard_id());
-    let from = from.shard_iterator_type("TRIM_HORIZON".into()).send().await.unwrap();
-    let got = kinesis.get_records().set_shard_iterator(from.shard_iterator).send().await.unwrap();
-    assert_eq!(got.records().len(), seen.len());
+    assert_eq!(records(&kinesis, "events").await.len(), seen.len());
     sim.stop().await;
 }
 

@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_kinesis::config::{Credentials, SharedCredentialsProvider};
+use aws_sdk_kinesis::types::ShardIteratorType;
 
 /// A server of its own port, killed when dropped.
 pub(crate) struct Moto {
@@ -46,6 +47,21 @@ impl Moto {
     pub(crate) fn config(&self) -> SdkConfig {
         config(&self.url)
     }
+
+    /// Makes a data stream; gives a client to read it with.
+    pub(crate) async fn stream(&self, name: &str) -> aws_sdk_kinesis::Client {
+        let kinesis = aws_sdk_kinesis::Client::new(&self.config());
+        kinesis.create_stream().stream_name(name).shard_count(1).send().await.unwrap();
+        kinesis
+    }
+
+    /// Makes a bucket; gives a client to read it with.
+    pub(crate) async fn bucket(&self, name: &str) -> aws_sdk_s3::Client {
+        let config = aws_sdk_s3::config::Builder::from(&self.config()).force_path_style(true).build();
+        let s3 = aws_sdk_s3::Client::from_conf(config);
+        s3.create_bucket().bucket(name).send().await.unwrap();
+        s3
+    }
 }
 
 impl Drop for Moto {
@@ -56,6 +72,17 @@ impl Drop for Moto {
             output.join().unwrap();
         }
     }
+}
+
+/// Partition key and JSON of every record of a stream, in its order.
+pub(crate) async fn records(kinesis: &aws_sdk_kinesis::Client, stream: &str) -> Vec<(String, String)> {
+    let shards = kinesis.list_shards().stream_name(stream).send().await.unwrap();
+    let shard = shards.shards()[0].shard_id();
+    let from = kinesis.get_shard_iterator().stream_name(stream).shard_id(shard);
+    let from = from.shard_iterator_type(ShardIteratorType::TrimHorizon).send().await.unwrap();
+    let got = kinesis.get_records().set_shard_iterator(from.shard_iterator).send().await.unwrap();
+    let text = |blob: &[u8]| String::from_utf8(blob.to_vec()).unwrap();
+    got.records().iter().map(|r| (r.partition_key().unwrap().to_owned(), text(r.data().as_ref()))).collect()
 }
 
 /// What the AWS clients need to talk to a local server.

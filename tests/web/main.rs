@@ -1,6 +1,9 @@
 //! HTTP and the page: as a client sees them, and as a browser does.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod http;
 mod page;
+mod server;
 mod show;
+
+#[path = "../support/http.rs"]
+mod http;

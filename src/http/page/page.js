@@ -261,7 +261,7 @@ function showSummary(overview) {
 function sinkRow(sink) {
   const parts = [`${count(sink.delivered)} delivered`];
   if (sink.queued) parts.push(`${count(sink.queued)} waiting`);
-  if (sink.failed) parts.push(`${count(sink.failed)} failed`);
+  if (sink.failed) parts.push(`${count(sink.failed)} given up`);
   const row = element("li", {},
     element("i", { class: "dot", "data-tone": sink.ok ? "ok" : "bad" }),
     element("b", {}, sink.name), element("small", {}, parts.join(" · ")));

@@ -17,6 +17,8 @@ pub use health::{Health, Status, Watch};
 
 use crate::frame::{CameraId, Event};
 use feed::Feed;
+#[cfg(test)]
+pub(crate) use feed::testing;
 
 /// A handle to the board; clones share it.
 #[derive(Clone)]
@@ -52,7 +54,7 @@ pub enum Readiness {
 /// A sink as it stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SinkRow {
-    /// `kds`, `s3`, `local`.
+    /// `local`, `snapshots`, `s3` or `kds/STREAM`.
     pub name: String,
     /// Whether an event waits for it rather than being lost.
     pub required: bool,
@@ -62,13 +64,13 @@ pub struct SinkRow {
     pub reason: Option<String>,
     /// For how long not, ms.
     pub failing_for_ms: Option<u64>,
-    /// Records that it has yet to take.
+    /// Records or snapshots that it has yet to take.
     pub queued: u64,
-    /// Records that its queue holds at most; 0 where that is unknown.
+    /// Records or snapshots that can wait for it; 0 where they are not counted.
     pub queue_limit: u64,
-    /// Records that it took.
+    /// Records or snapshots that it took.
     pub delivered: u64,
-    /// Tries that failed.
+    /// Records and snapshots that it will never take: dead letters, and snapshots that were given up.
     pub failed: u64,
 }
 

@@ -1,12 +1,12 @@
 //! The HTTP server as a client sees it: over TCP, with its own eyes.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::{BufRead, BufReader, Read};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use super::show;
+use super::{http, show};
 use kvs_infer::cli::healthcheck::{self, HealthcheckArgs};
 use kvs_infer::frame::CameraId;
 use kvs_infer::http::{Encode, HttpServer};
@@ -32,11 +32,9 @@ impl Reply {
     }
 }
 
+/// Sends to the server on loopback, wherever it listens.
 fn send(addr: SocketAddr, request: &str) -> TcpStream {
-    let mut stream = TcpStream::connect(("127.0.0.1", addr.port())).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
-    stream
+    http::send((Ipv4Addr::LOCALHOST, addr.port()).into(), request)
 }
 
 fn ask(addr: SocketAddr, method: &str, path: &str, headers: &[&str], body: &str) -> Reply {
@@ -46,12 +44,8 @@ fn ask(addr: SocketAddr, method: &str, path: &str, headers: &[&str], body: &str)
     let request = format!(
         "{method} {path} HTTP/1.1\r\n{host}{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
     );
-    let mut reply = Vec::new();
-    send(addr, &request).read_to_end(&mut reply).unwrap();
-    let end = reply.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
-    let head = String::from_utf8(reply[..end].to_vec()).unwrap();
-    let code = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Reply { code, head, body: reply.split_off(end + 4) }
+    let (code, head, body) = http::answer(send(addr, &request));
+    Reply { code, head, body }
 }
 
 fn get(server: &HttpServer, path: &str, headers: &[&str]) -> Reply {
