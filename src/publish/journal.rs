@@ -1,7 +1,8 @@
 //! A file of lines that is rotated: `events.jsonl`, then `events.jsonl.1`, `.2`, ...
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The longest torn line that is looked for at the end of a file.
@@ -23,19 +24,29 @@ pub(super) struct Journal {
     limits: Limits,
     file: File,
     len: u64,
+    /// Held for as long as the journal is written: a second writer would cut off lines that the first is writing.
+    _lock: File,
 }
 
 impl Journal {
     /// Opens the file to append to; half a line at its end, left by a crash, is cut off.
+    ///
+    /// # Errors
+    /// Another process writes it, or the system says no.
     pub(super) fn open(path: &Path, limits: Limits) -> io::Result<Self> {
-        let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
-        let len = whole_lines_bytes(&mut file)?;
-        file.set_len(len)?;
-        Ok(Self { path: path.to_owned(), limits, file, len })
+        let lock = lock(path)?;
+        let (file, len) = open_whole(path)?;
+        Ok(Self { path: path.to_owned(), limits, file, len, _lock: lock })
     }
 
     /// Appends whole lines, each with its line break: all of them, or on an error none.
     pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        if !self.is_at_its_path()? {
+            if let Some(folder) = self.path.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            (self.file, self.len) = open_whole(&self.path)?;
+        }
         if self.len > 0 && self.len + lines.len() as u64 > self.limits.file_bytes {
             self.turn_over()?;
         }
@@ -45,6 +56,16 @@ impl Journal {
         }
         self.len += lines.len() as u64;
         Ok(())
+    }
+
+    /// Whether the open file is still the one at the path: somebody may have moved or deleted it.
+    fn is_at_its_path(&self) -> io::Result<bool> {
+        let own = self.file.metadata()?;
+        match fs::metadata(&self.path) {
+            Ok(there) => Ok((there.dev(), there.ino()) == (own.dev(), own.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Moves each file up to the first gap to the next age, and begins a new one. Where there is no gap, the oldest goes.
@@ -59,6 +80,24 @@ impl Journal {
         self.file = OpenOptions::new().create(true).append(true).open(&self.path)?;
         self.len = 0;
         Ok(())
+    }
+}
+
+fn open_whole(path: &Path) -> io::Result<(File, u64)> {
+    let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
+    let len = whole_lines_bytes(&mut file)?;
+    file.set_len(len)?;
+    Ok((file, len))
+}
+
+fn lock(path: &Path) -> io::Result<File> {
+    let lock = OpenOptions::new().create(true).append(true).open(path.with_extension("lock"))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => {
+            Err(io::Error::new(io::ErrorKind::ResourceBusy, "another kvs-infer writes to this folder"))
+        }
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
@@ -121,6 +160,33 @@ mod tests {
             let files: Vec<_> = (0..5).map(|age| read(&aged(&path, age))).collect();
             assert_eq!(files, ["new\n", "current\n", "1\n", "2\n", "3\n"], "after {renamed} renames");
         }
+    }
+
+    #[test]
+    fn a_file_that_was_deleted_or_moved_under_it_is_begun_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/events.jsonl");
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        let mut journal = Journal::open(&path, LIMITS).unwrap();
+        journal.append(b"one\n").unwrap();
+        fs::rename(&path, folder.path().join("moved")).unwrap();
+        journal.append(b"two\n").unwrap();
+        assert_eq!(read(&path), "two\n");
+        assert_eq!(read(&folder.path().join("moved")), "one\n");
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        journal.append(b"three\n").unwrap();
+        assert_eq!(read(&path), "three\n");
+    }
+
+    #[test]
+    fn a_second_writer_is_refused_until_the_first_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        let first = Journal::open(&path, LIMITS).unwrap();
+        let refused = Journal::open(&path, LIMITS).unwrap_err();
+        assert!(refused.to_string().contains("another kvs-infer"), "{refused}");
+        drop(first);
+        assert!(Journal::open(&path, LIMITS).is_ok());
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl LocalSink {
         while records.recv_many(&mut batch, BATCH).await > 0 {
             let mut backoff = retry_backoff();
             while let Err(error) = write(&mut journal, &batch).await {
-                gauge.failing("io", &format!("cannot write {EVENTS_FILE}: {error}"), batch.len() as u64);
+                gauge.failing("io", &format!("cannot write {EVENTS_FILE} in publishers.local_dir: {error}; make room or mend the folder"), batch.len() as u64);
                 let waited = give_up.run_until_cancelled(tokio::time::sleep(backoff.next_wait())).await;
                 if waited.is_none() {
                     return;

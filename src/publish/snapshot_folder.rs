@@ -50,8 +50,10 @@ impl SnapshotFolder {
             fs::create_dir_all(parent)?;
         }
         let part = path.with_extension("part");
-        fs::write(&part, file)?;
-        fs::rename(&part, &path)?;
+        if let Err(error) = fs::write(&part, file).and_then(|()| fs::rename(&part, &path)) {
+            let _ = fs::remove_file(&part);
+            return Err(error);
+        }
         self.files.push_back((path, bytes));
         self.bytes += bytes;
         Ok(())
