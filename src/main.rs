@@ -1,6 +1,6 @@
 //! The `kvs-infer` program: arguments -> command -> exit code.
 
-use std::io::Write;
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
 use kvs_infer::cli::Cli;
@@ -10,11 +10,8 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    cli.run().unwrap_or_else(|error| {
-        if kvs_infer::cli::is_closed_pipe(&error) {
-            return ExitCode::SUCCESS;
-        }
-        let _unheard = writeln!(std::io::stderr(), "error: {error:#}");
-        kvs_infer::cli::exit_code(&error)
-    })
+    match std::panic::catch_unwind(AssertUnwindSafe(|| cli.run())) {
+        Ok(ended) => ended.unwrap_or_else(|error| kvs_infer::cli::fail(&error)),
+        Err(_panic) => kvs_infer::cli::broke_down(),
+    }
 }

@@ -6,14 +6,18 @@
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_config::SdkConfig;
+use futures_util::future::join_all;
 use metrics_exporter_prometheus::PrometheusHandle;
 use thiserror::Error;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::base::closest;
 use crate::camera::{Camera, CameraError, Shared};
 use crate::config::{CameraSpec, Settings};
 use crate::detect::{DetectError, Detector, Device, ModelSpec, usual_threads};
@@ -25,12 +29,16 @@ use crate::publish::{
 use crate::source::Kvs;
 use crate::telemetry::Board;
 use crate::telemetry::board::{ModelRow, SinkRow, Watch};
-use crate::telemetry::service::{CameraBroke, Ready, Stopped, Stopping};
+use crate::telemetry::service::{CameraBroke, Ready, Stopped, Stopping, Stuck};
 
 /// How long a stop may take; ECS kills 30 s after it asked.
 pub const STOP_LIMIT: Duration = Duration::from_secs(25);
-/// What is kept of it for the models and HTTP, after the sinks.
-const STOP_TAIL: Duration = Duration::from_secs(3);
+/// How long what was read may take to be looked at and decided.
+const DRAIN_LIMIT: Duration = Duration::from_secs(8);
+/// What is kept for the models and HTTP, after the sinks.
+const STOP_TAIL: Duration = Duration::from_secs(5);
+/// How long one of those may take.
+const PART_LIMIT: Duration = Duration::from_secs(1);
 /// An inference that takes longer is stuck.
 const STUCK_INFERENCE: Duration = Duration::from_secs(60);
 
@@ -95,6 +103,9 @@ impl Service {
             encode: live_picture(),
         })?;
         let models = load(&spec.settings, &board).await?;
+        for camera in &spec.settings.cameras {
+            check_classes(camera, &models)?;
+        }
         let outbox = open_outbox(&spec.settings, &spec.aws, spec.dead_letter, &board)?;
         let mut service =
             Self { board, http, models, outbox, cameras: Vec::new(), stop: CancellationToken::new() };
@@ -139,26 +150,38 @@ impl Service {
         Ok(())
     }
 
-    /// Stops everything in order and tells what the sinks had not delivered in time.
+    /// Stops everything in order and tells what the sinks had not delivered in time. A part that does not end in its
+    /// time is told of and left behind.
     pub async fn stop(self) -> Vec<Remains> {
         let begun = Instant::now();
         Stopping.emit();
         self.board.stopping();
         self.stop.cancel();
-        for (id, camera) in self.cameras {
-            if let Err(error) = camera.join(&id).await {
-                CameraBroke { error }.emit();
-            }
-        }
+        let mut draining = pin!(join_cameras(self.cameras));
+        let drained = timeout(DRAIN_LIMIT, &mut draining).await;
         let left = STOP_LIMIT.saturating_sub(begun.elapsed()).saturating_sub(STOP_TAIL);
         let remains = self.outbox.flush(left).await;
-        for (_, detector) in self.models {
-            detector.stop();
+        if drained.is_err() && timeout(PART_LIMIT, draining).await.is_err() {
+            Stuck { part: "a camera" }.emit();
+        }
+        let models = self.models;
+        let stopping = tokio::task::spawn_blocking(move || models.values().for_each(Detector::stop));
+        if timeout(PART_LIMIT, stopping).await.is_err() {
+            Stuck { part: "a model" }.emit();
         }
         self.http.stop();
         Stopped { took: begun.elapsed() }.emit();
         remains
     }
+}
+
+async fn join_cameras(cameras: Vec<(String, Camera)>) {
+    let joining = cameras.into_iter().map(|(id, camera)| async move {
+        if let Err(error) = camera.join(&id).await {
+            CameraBroke { error }.emit();
+        }
+    });
+    join_all(joining).await;
 }
 
 /// Loads each model once, off the async threads.
@@ -197,6 +220,28 @@ fn show(detector: &Detector, board: &Board) {
         busy_since: Box::new(move || busy.busy_since()),
         limit: STUCK_INFERENCE,
     });
+}
+
+/// A class that no model knows would be a camera that never alarms.
+fn check_classes(
+    camera: &CameraSpec,
+    models: &HashMap<Arc<ModelSpec>, Detector>,
+) -> Result<(), ServiceError> {
+    for entry in &camera.pipeline {
+        let Some((wanted, detector)) = entry.rules.classes.as_ref().zip(models.get(&entry.model)) else {
+            continue;
+        };
+        let known: Vec<&str> = detector.info().classes.iter().map(|class| &**class).collect();
+        if let Some(class) = wanted.iter().find(|class| !known.contains(&&***class)) {
+            let hint = match closest(class, &known) {
+                Some(close) => format!("did you mean {close:?}?"),
+                None => format!("its classes are {}", known.join(", ")),
+            };
+            let (camera, model) = (camera.id.clone(), entry.model.name.clone());
+            return Err(DetectError::NoSuchClass { camera, model, class: class.to_string(), hint }.into());
+        }
+    }
+    Ok(())
 }
 
 fn detectors_of(camera: &CameraSpec, models: &HashMap<Arc<ModelSpec>, Detector>) -> Vec<Detector> {

@@ -1,5 +1,9 @@
 //! Small things that several stages stand on.
 
 mod backoff;
+mod causes;
+mod closest;
 
 pub use backoff::Backoff;
+pub use causes::causes;
+pub use closest::closest;

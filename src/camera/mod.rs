@@ -95,6 +95,7 @@ impl Camera {
             start: resume.start,
             reconnect_delay: shared.reconnect_delay,
             max_behind: shared.max_behind,
+            mode: Arc::clone(&mode),
             out: packets,
             board: board.clone(),
             stop: shared.stop.clone(),
@@ -110,6 +111,8 @@ impl Camera {
             route: Arc::new(spec.route),
             mode,
             board,
+            last: None,
+            refused: false,
         };
         Ok(Self {
             reading: tokio::spawn(reading.run()),

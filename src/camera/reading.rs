@@ -9,9 +9,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::base::Backoff;
+use crate::decode::{Mode, ModeCell};
 use crate::demux::{DemuxError, Demuxer, Step};
 use crate::frame::{Demuxed, Fragment, FragmentEnd, MediaMs, Packet};
-use crate::source::{Cursor, Media, Pace, SourceError, StallWatch, StartAt, StreamSource, Verdict};
+use crate::source::{Cursor, Failed, Media, Pace, SourceError, StallWatch, StartAt, StreamSource, Verdict};
 use crate::telemetry::CameraBoard;
 use crate::telemetry::source::{
     BytesRead, Connected, Ended, FragmentRead, FragmentResult, FrameRead, JumpedToNow,
@@ -29,8 +30,11 @@ pub(super) struct Reading {
     pace: Pace,
     stall: StallWatch,
     backoff: Backoff,
-    live: bool,
+    reconnect_delay: Duration,
+    mode: Arc<ModeCell>,
     before: Before,
+    /// The reason of the last end, until a fragment is complete.
+    told: Option<&'static str>,
     out: mpsc::Sender<Demuxed>,
     board: CameraBoard,
     stop: CancellationToken,
@@ -53,6 +57,7 @@ pub(super) struct ReadingParts {
     pub(super) start: StartAt,
     pub(super) reconnect_delay: Duration,
     pub(super) max_behind: Duration,
+    pub(super) mode: Arc<ModeCell>,
     pub(super) out: mpsc::Sender<Demuxed>,
     pub(super) board: CameraBoard,
     pub(super) stop: CancellationToken,
@@ -71,6 +76,8 @@ enum Over {
     Source(SourceError),
     /// The bytes make no sense.
     Rubbish(DemuxError),
+    /// A fragment ended without its trailing tags, and another began.
+    CutShort(Arc<str>),
     /// The service ended the stream with an error record.
     ErrorRecord { id: Option<u32>, code: Option<String> },
     /// Live, and so far behind that it is better to jump.
@@ -84,6 +91,8 @@ struct Connection {
     waited: Duration,
     first: Option<MediaMs>,
     last: MediaMs,
+    /// Whether the fragment at hand holds nothing to decode.
+    blank: bool,
 }
 
 impl Reading {
@@ -93,8 +102,10 @@ impl Reading {
             pace: Pace::new(parts.max_behind),
             stall: StallWatch::default(),
             backoff: Backoff::new(parts.reconnect_delay, MOST_WAIT),
-            live: parts.start == StartAt::Now,
+            mode: parts.mode,
+            reconnect_delay: parts.reconnect_delay,
             before: Before::Well,
+            told: None,
             source: parts.source,
             out: parts.out,
             board: parts.board,
@@ -167,21 +178,19 @@ impl Reading {
     async fn step(&mut self, connection: &mut Connection, step: Step) -> Result<(), Over> {
         match step {
             Step::Begin(fragment) => {
-                connection.begin();
+                connection.begin(false);
                 self.begin(fragment);
                 Ok(())
             }
             Step::Packet(packet) => self.packet(connection, packet).await,
             Step::End { fragment, behind_ms } => self.end(connection, fragment, behind_ms).await,
-            Step::Incomplete(_) => {
-                self.told(FragmentResult::Incomplete, None);
-                Ok(())
+            Step::Incomplete(fragment) => {
+                self.tell(FragmentResult::Incomplete, None);
+                Err(Over::CutShort(Arc::clone(&fragment.number)))
             }
-            Step::NoVideo(codecs) => {
-                self.told(FragmentResult::NoVideo, None);
-                let reason = format!("no video that can be decoded: {codecs}; H.264 and H.265 can");
-                self.board.down(reason, None);
-                self.before = Before::Badly;
+            Step::NoVideo { fragment, codecs } => {
+                connection.begin(true);
+                self.no_video(fragment, &codecs);
                 Ok(())
             }
             Step::StreamError(error) => Err(Over::ErrorRecord { id: error.id, code: error.code }),
@@ -194,10 +203,17 @@ impl Reading {
             self.board.streaming();
         }
         if self.cursor.has(&fragment.number) {
-            self.told(FragmentResult::Repeated, None);
+            self.tell(FragmentResult::Repeated, None);
         } else {
             self.cursor.begin(fragment);
         }
+    }
+
+    fn no_video(&mut self, fragment: Arc<Fragment>, codecs: &str) {
+        self.tell(FragmentResult::NoVideo, None);
+        self.cursor.begin(fragment);
+        self.before = Before::Badly;
+        self.board.down(format!("no video that can be decoded: {codecs}; H.264 and H.265 can"), None);
     }
 
     async fn packet(&mut self, connection: &mut Connection, packet: Packet) -> Result<(), Over> {
@@ -221,14 +237,17 @@ impl Reading {
         }
         self.cursor.complete(&fragment.number);
         self.backoff.reset();
-        self.before = Before::Well;
-        self.board.streaming();
-        self.told(FragmentResult::Complete, behind_ms);
-        let verdict = self.pace.fragment(behind_ms, connection.waited, connection.length());
+        if !connection.blank {
+            self.before = Before::Well;
+            self.told = None;
+            self.board.streaming();
+        }
+        self.tell(FragmentResult::Complete, behind_ms);
+        let waited = std::mem::take(&mut connection.waited);
+        let verdict = self.pace.fragment(behind_ms, waited, connection.length());
         let caught_up = verdict == Verdict::CaughtUp;
-        self.live |= caught_up;
         self.hand_on(Demuxed::FragmentEnd(FragmentEnd { fragment, behind_ms, caught_up })).await?;
-        if verdict == Verdict::TooFarBehind && self.live {
+        if verdict == Verdict::TooFarBehind && self.mode.get() == Mode::Live {
             return Err(Over::TooFarBehind(Duration::from_millis(behind_ms.unwrap_or(0))));
         }
         Ok(())
@@ -238,7 +257,7 @@ impl Reading {
         self.out.send(item).await.map_err(|_| Over::Stopped)
     }
 
-    fn told(&self, result: FragmentResult, behind_ms: Option<u64>) {
+    fn tell(&self, result: FragmentResult, behind_ms: Option<u64>) {
         FragmentRead { camera: &self.board, result, behind_ms }.emit();
     }
 
@@ -250,15 +269,17 @@ impl Reading {
         self.move_cursor(&over);
         self.hand_on(Demuxed::Discontinuity).await.ok()?;
         self.before = self.ended(&over);
-        let wait = if self.comes_back_at_once(&over) { Duration::ZERO } else { self.backoff.next_wait() };
+        let wait = self.wait(&over);
         Ended {
             camera: &self.board,
             reason: over.reason(),
             detail: &over.to_string(),
             retry_in: wait,
             expected: self.before != Before::Badly,
+            repeated: self.told == Some(over.reason()),
         }
         .emit();
+        self.told = Some(over.reason());
         match self.before {
             Before::Well => {}
             Before::Idle => self.board.waiting(),
@@ -271,37 +292,52 @@ impl Reading {
         match over {
             Over::Stalled(_) | Over::Silently if !self.stall.brought() => Before::Idle,
             Over::Stopped | Over::Silently | Over::Stalled(_) => Before::Well,
-            Over::Source(_) | Over::Rubbish(_) | Over::ErrorRecord { .. } | Over::TooFarBehind(_) => {
-                Before::Badly
-            }
+            Over::Source(_)
+            | Over::Rubbish(_)
+            | Over::CutShort(_)
+            | Over::ErrorRecord { .. }
+            | Over::TooFarBehind(_) => Before::Badly,
         }
     }
 
-    fn comes_back_at_once(&self, over: &Over) -> bool {
+    /// How long until the next connection. A stall has waited already; what ends early is asked again at once, but only
+    /// once until a fragment is complete again.
+    fn wait(&mut self, over: &Over) -> Duration {
+        let fresh = self.backoff.is_fresh();
         match over {
-            Over::Stalled(_) | Over::TooFarBehind(_) => true,
-            Over::Silently => self.stall.brought() && self.backoff.is_fresh(),
-            Over::Stopped | Over::Source(_) | Over::Rubbish(_) | Over::ErrorRecord { .. } => false,
+            Over::Stopped | Over::Stalled(_) | Over::TooFarBehind(_) => Duration::ZERO,
+            Over::Silently | Over::CutShort(_) => {
+                let wait = self.backoff.next_wait().min(self.reconnect_delay);
+                if fresh { Duration::ZERO } else { wait }
+            }
+            Over::Source(error) => self.backoff.next_wait().min(error.most_wait()),
+            Over::Rubbish(_) | Over::ErrorRecord { .. } => self.backoff.next_wait(),
         }
     }
 
     fn move_cursor(&mut self, over: &Over) {
         match over {
-            Over::Rubbish(_) => {
-                if self.cursor.fail().is_some() {
-                    self.told(FragmentResult::PassedOver, None);
-                }
-            }
+            Over::Rubbish(_) | Over::CutShort(_) => self.fail(),
+            Over::Stalled(limit) => self.stall.stalled(*limit),
+            Over::Silently | Over::Source(SourceError::Broken { .. }) => self.source.forget_endpoint(),
             Over::ErrorRecord { id: Some(FRAGMENT_NOT_FOUND), .. } => self.cursor.jump(StartAt::Earliest),
             Over::TooFarBehind(behind) => {
                 JumpedToNow { camera: &self.board, skipped: *behind }.emit();
                 self.cursor.jump(StartAt::Now);
             }
-            Over::Stopped
-            | Over::Silently
-            | Over::Stalled(_)
-            | Over::Source(_)
-            | Over::ErrorRecord { .. } => {}
+            Over::Stopped | Over::Source(_) | Over::ErrorRecord { .. } => {}
+        }
+    }
+
+    /// The fragment that fails three times is passed over. Rubbish outside of any fragment cannot be: a live camera
+    /// goes on with the newest footage, one that catches up keeps trying, for it would lose what is stored.
+    fn fail(&mut self) {
+        let failed = self.cursor.fail();
+        if failed != Failed::Again {
+            self.tell(FragmentResult::PassedOver, None);
+        }
+        if failed == Failed::Nameless && self.mode.get() == Mode::Live {
+            self.cursor.jump(StartAt::Now);
         }
     }
 }
@@ -309,11 +345,11 @@ impl Reading {
 impl Connection {
     fn new(media: Media) -> Self {
         let demuxer = Demuxer::default();
-        Self { media, demuxer, waited: Duration::ZERO, first: None, last: MediaMs(i64::MIN) }
+        Self { media, demuxer, waited: Duration::ZERO, first: None, last: MediaMs(i64::MIN), blank: false }
     }
 
-    fn begin(&mut self) {
-        self.waited = Duration::ZERO;
+    fn begin(&mut self, blank: bool) {
+        self.blank = blank;
         self.first = None;
         self.last = MediaMs(i64::MIN);
     }
@@ -333,6 +369,7 @@ impl Over {
             Self::Stalled(_) => "stalled",
             Self::Source(error) => error.reason(),
             Self::Rubbish(_) => "rubbish",
+            Self::CutShort(_) => "cut_short",
             Self::ErrorRecord { .. } => "error_record",
             Self::TooFarBehind(_) => "too_far_behind",
         }
@@ -347,6 +384,7 @@ impl fmt::Display for Over {
             Self::Stalled(limit) => write!(f, "no bytes for {:.1} s", limit.as_secs_f64()),
             Self::Source(error) => error.fmt(f),
             Self::Rubbish(error) => error.fmt(f),
+            Self::CutShort(number) => write!(f, "fragment {number} ended without its trailing tags"),
             Self::ErrorRecord { id, code } => write!(
                 f,
                 "the service ended the stream with error {} ({})",

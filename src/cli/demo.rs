@@ -15,8 +15,8 @@ use kvs_sim::{Play, Sim, SimConfig};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::{StopSignal, runtime};
-use crate::config::{self, Overrides, Settings};
+use super::{StopSignal, run_on_runtime};
+use crate::config::{self, LogFormat, Overrides, Settings};
 use crate::detect::cache_dir;
 use crate::frame::Event;
 use crate::service::{Service, ServiceSpec};
@@ -56,8 +56,8 @@ pub(super) struct DemoArgs {
 impl DemoArgs {
     /// Runs the demo to its end.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        telemetry::log::init(&self.log_level, None, LogOutput::Stderr)?;
-        runtime()?.block_on(self.serve())
+        telemetry::log::init(&self.log_level, Some(LogFormat::Text), LogOutput::Stderr)?;
+        run_on_runtime(self.serve())
     }
 
     async fn serve(self) -> anyhow::Result<ExitCode> {
@@ -68,18 +68,39 @@ impl DemoArgs {
         let settings = settings(&cache, &dir)?;
         let sim = film(&cache).await?;
         let service = Service::start(self.spec(settings, &sim, &dir)?).await?;
-        greet(&service, &sim, &dir)?;
+        self.greet(&service, &sim, &dir)?;
         let (_, events) = service.board().follow(None);
-        tokio::select! {
-            () = stop.wait() => {}
-            () = seconds(self.seconds) => {}
-            told = tell(events) => told?,
-        }
-        let rows = service.board().snapshot();
+        let told = tokio::select! {
+            () = stop.wait() => Ok(()),
+            () = seconds(self.seconds) => Ok(()),
+            told = tell(events) => told,
+        };
+        let board = service.board().clone();
         let remains = service.stop().await;
         sim.stop().await;
-        ensure!(remains.is_empty(), "the local sink had not written {} events in time", remains.len());
-        finish(&rows)
+        told?;
+        let unwritten: u64 = remains.iter().filter(|sink| sink.required).map(|sink| sink.count).sum();
+        ensure!(unwritten == 0, "{unwritten} events were not written in time to {}", dir.display());
+        finish(&board.snapshot())
+    }
+
+    fn greet(&self, service: &Service, sim: &Sim, dir: &Path) -> std::io::Result<()> {
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "kvs-infer demo: {} cameras, real models, no AWS. Ctrl-C ends it.", CAMERAS.len())?;
+        writeln!(out, "  page    {}", self.page(service.http_addr()))?;
+        writeln!(out, "  events  {} and snapshots/ beside it", dir.join("events.jsonl").display())?;
+        writeln!(out, "          kvs-infer events --dir {}", dir.display())?;
+        let aws = "--region us-east-1 --no-sign-request kinesisvideo list-streams";
+        writeln!(out, "  KVS     aws --endpoint-url {} {aws}", sim.endpoint())?;
+        writeln!(out, "\nUTC       camera   what         sure  snapshot")?;
+        out.flush()
+    }
+
+    fn page(&self, addr: SocketAddr) -> String {
+        let host = if addr.ip().is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { addr.ip() };
+        let closed = !addr.ip().is_loopback() && self.http_token.is_none();
+        let why = if closed { " is closed: set HTTP_TOKEN, or let it listen on loopback" } else { "" };
+        format!("http://{}/{why}", SocketAddr::new(host, addr.port()))
     }
 
     fn spec(&self, settings: Settings, sim: &Sim, dir: &Path) -> anyhow::Result<ServiceSpec> {
@@ -102,10 +123,10 @@ fn settings(cache: &Path, dir: &Path) -> anyhow::Result<Settings> {
         _ => std::env::var(name).ok(),
     };
     let settings = config::parse("config/demo.yaml", CONFIG, &environment, &Overrides::default())?;
-    settings.missing_files().context("the demo's models are not there: run scripts/setup demo")?;
-    for camera in CAMERAS {
-        let clip = clip(cache, camera);
-        ensure!(clip.is_file(), "{} is not there: run scripts/setup demo", clip.display());
+    let models =
+        settings.cameras.iter().flat_map(|camera| &camera.pipeline).map(|entry| entry.model.path.clone());
+    for file in models.chain(CAMERAS.map(|camera| clip(cache, camera))) {
+        ensure!(file.is_file(), "{} is not there: run scripts/setup demo", file.display());
     }
     Ok(settings)
 }
@@ -134,16 +155,6 @@ fn local(endpoint: String) -> SdkConfig {
         .build()
 }
 
-fn greet(service: &Service, sim: &Sim, dir: &Path) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "kvs-infer demo: {} cameras, real models, no AWS", CAMERAS.len())?;
-    writeln!(out, "  page    http://{}/", service.http_addr())?;
-    writeln!(out, "  events  {}", dir.join("events.jsonl").display())?;
-    writeln!(out, "  KVS     aws --endpoint-url {} kinesisvideo list-streams", sim.endpoint())?;
-    writeln!(out)?;
-    out.flush()
-}
-
 async fn seconds(limit: Option<u64>) {
     match limit {
         Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
@@ -165,7 +176,14 @@ async fn tell(mut events: Receiver<Arc<Event>>) -> anyhow::Result<()> {
 fn line(event: &Event) -> String {
     let payload = &event.payload;
     let snapshot = payload.extras.snapshot.as_deref().unwrap_or("");
-    format!("{:<8} {:<12} {:>4.0} %  {snapshot}", event.camera_id, payload.label, payload.conf * 100.0)
+    let (time, sure) = (time_of_day(payload.ts_ms), payload.conf * 100.0);
+    format!("{time}  {:<8} {:<12} {sure:>2.0} %  {snapshot}", event.camera_id, payload.label)
+}
+
+/// `HH:MM:SS` of a time since the epoch, UTC.
+fn time_of_day(ts_ms: i64) -> String {
+    let second = ts_ms.div_euclid(1000).rem_euclid(24 * 60 * 60);
+    format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
 }
 
 fn finish(rows: &[CameraRow]) -> anyhow::Result<ExitCode> {
@@ -178,10 +196,11 @@ fn finish(rows: &[CameraRow]) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-/// What each camera did; latency is from the arrival of the confirming frame to its event.
+/// What each camera did.
 fn table(rows: &[CameraRow]) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
-    writeln!(text, "camera    read  decoded  inferred  dropped  events  p50 ms  p99 ms")?;
+    writeln!(text, "                                                 from arrival to event, ms")?;
+    writeln!(text, "camera    read  decoded  inferred  dropped  events     p50     p99")?;
     for row in rows {
         let dropped: u64 = row.frames.dropped.values().sum();
         writeln!(

@@ -11,20 +11,29 @@ mod run;
 mod schema;
 mod sim;
 
+use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::base::causes;
 use crate::config::{ConfigErrors, LogFormat};
+use crate::detect::DetectError;
+use crate::service::ServiceError;
 use crate::telemetry;
-use crate::telemetry::log::LogOutput;
+use crate::telemetry::log::{LogError, LogOutput};
+use run::NoRegion;
 
 /// Watches many Kinesis Video Streams cameras, runs detectors on the frames that matter, and delivers every event.
 #[derive(Debug, Parser)]
 #[command(name = "kvs-infer", version, propagate_version = true, max_term_width = 110)]
+#[command(
+    after_help = "Exit codes: 0 done; 64 usage; 69 something needed is unreachable or cannot be used; 70 a bug; 78 the \
+configuration is wrong. demo: 1 if a camera had no event. healthcheck: 1 not healthy."
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -49,22 +58,49 @@ mod exit {
     pub(super) const USAGE: u8 = 64;
     /// Something needed is unreachable.
     pub(super) const UNAVAILABLE: u8 = 69;
+    /// A bug of this program.
+    pub(super) const SOFTWARE: u8 = 70;
     /// The configuration is wrong.
     pub(super) const CONFIG: u8 = 78;
 }
 
-/// Whether whoever read our output, such as `head`, has had enough.
+/// Tells a person what a command could not do, and gives its exit code.
 #[must_use]
-pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    let cause = error.root_cause().downcast_ref::<std::io::Error>();
-    cause.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+pub fn fail(error: &anyhow::Error) -> ExitCode {
+    if is_closed_pipe(error) {
+        return ExitCode::SUCCESS;
+    }
+    let told = match error.downcast_ref::<ConfigErrors>() {
+        Some(mistakes) => mistakes.to_string(),
+        None => format!("error: {}", causes(error.as_ref())),
+    };
+    let _unheard = writeln!(std::io::stderr(), "{told}");
+    ExitCode::from(code_of(error))
 }
 
-/// The exit code of a command that failed with `error`.
+fn code_of(error: &anyhow::Error) -> u8 {
+    if error.is::<LogError>() {
+        return exit::USAGE;
+    }
+    match error.downcast_ref::<ServiceError>() {
+        Some(ServiceError::Detect(DetectError::Runtime(_))) => exit::UNAVAILABLE,
+        Some(ServiceError::Detect(_)) => exit::CONFIG,
+        Some(_) | None if error.is::<ConfigErrors>() || error.is::<NoRegion>() => exit::CONFIG,
+        Some(_) | None => exit::UNAVAILABLE,
+    }
+}
+
+/// The exit code after a panic, whose message is out already.
 #[must_use]
-pub fn exit_code(error: &anyhow::Error) -> ExitCode {
-    let code = if error.is::<ConfigErrors>() { exit::CONFIG } else { exit::UNAVAILABLE };
-    ExitCode::from(code)
+pub fn broke_down() -> ExitCode {
+    let _unheard = writeln!(std::io::stderr(), "error: this is a bug of kvs-infer");
+    ExitCode::from(exit::SOFTWARE)
+}
+
+/// Whether whoever read our output, such as `head`, has had enough.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<std::io::Error>();
+    cause.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 impl Cli {
@@ -107,17 +143,20 @@ fn check_health(args: &healthcheck::HealthcheckArgs) -> anyhow::Result<ExitCode>
 
 fn simulate(args: sim::SimArgs) -> anyhow::Result<ExitCode> {
     telemetry::log::init("warn", Some(LogFormat::Text), LogOutput::Stderr)?;
-    runtime()?.block_on(async {
+    run_on_runtime(async {
         let mut stop = StopSignal::new()?;
         sim::run(args, stop.wait()).await?;
         Ok(ExitCode::SUCCESS)
     })
 }
 
-/// The runtime of the cameras and sinks; HTTP has its own.
-fn runtime() -> anyhow::Result<Runtime> {
+/// Runs `command` on the runtime of the cameras and sinks; HTTP has its own. What is left running then gets a second.
+fn run_on_runtime(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("io").enable_all().build();
-    runtime.context("cannot start the threads of the program")
+    let runtime = runtime.context("cannot start the threads of the program")?;
+    let code = runtime.block_on(command);
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    code
 }
 
 /// SIGTERM (ECS, `docker stop`) and SIGINT (Ctrl-C).

@@ -4,11 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 
 use super::config_args::ConfigArgs;
-use super::{StopSignal, exit};
+use super::{StopSignal, exit, run_on_runtime};
 use crate::config::Settings;
 use crate::service::{Service, ServiceSpec};
 use crate::telemetry;
@@ -45,7 +44,7 @@ impl RunArgs {
         let settings = self.config.load()?;
         let level = self.log_level.as_deref().unwrap_or(settings.log_level.as_str());
         telemetry::log::init(level, settings.log_format, LogOutput::Stdout)?;
-        super::runtime()?.block_on(self.serve(settings))
+        run_on_runtime(self.serve(settings))
     }
 
     async fn serve(self, settings: Settings) -> anyhow::Result<ExitCode> {
@@ -63,7 +62,13 @@ impl RunArgs {
             () = stop.wait() => return Ok(ExitCode::SUCCESS),
         };
         stop.wait().await;
-        let remains = service.stop().await;
+        let remains = tokio::select! {
+            remains = service.stop() => remains,
+            () = stop.wait() => {
+                telemetry::StoppedAtOnce.emit();
+                return Ok(ExitCode::from(exit::UNAVAILABLE));
+            }
+        };
         let lost = remains.iter().any(|sink| sink.required);
         Ok(if lost { ExitCode::from(exit::UNAVAILABLE) } else { ExitCode::SUCCESS })
     }
@@ -76,6 +81,13 @@ async fn aws(settings: &Settings) -> anyhow::Result<SdkConfig> {
         None => loader,
     };
     let aws = loader.load().await;
-    aws.region().context("no AWS region: set AWS_REGION, or aws.region in the configuration")?;
+    if aws.region().is_none_or(|region| region.as_ref().is_empty()) {
+        return Err(NoRegion.into());
+    }
     Ok(aws)
 }
+
+/// Nothing says where the streams are.
+#[derive(Debug, thiserror::Error)]
+#[error("no AWS region: set AWS_REGION, or aws.region in the configuration")]
+pub(super) struct NoRegion;

@@ -6,6 +6,7 @@ use super::errors::Problems;
 use super::place::{KeyPath, Place};
 use super::tree::{Key, Node, Value};
 use super::written::{NOT_IN_THIS_VERSION, REMEDY};
+use crate::base::closest;
 
 /// Reports all in which `root` is not as `schema` says. Text from the environment becomes the number or
 /// boolean that is asked for.
@@ -331,17 +332,6 @@ fn span_of(least: Option<usize>, most: Option<usize>, what: &str) -> String {
 
 fn matches(pattern: &str, text: &str) -> bool {
     regex_lite::Regex::new(pattern).is_ok_and(|regex| regex.is_match(text))
-}
-
-/// The one of `names` that a person who wrote `given` may have meant.
-pub(super) fn closest<'n>(given: &str, names: &[&'n str]) -> Option<&'n str> {
-    let likeness = |name: &str| {
-        let (given, name) = (given.to_lowercase(), name.to_lowercase());
-        let part = given.len() > 3 && name.contains(&given) || name.len() > 3 && given.contains(&name);
-        strsim::normalized_damerau_levenshtein(&given, &name).max(if part { 0.7 } else { 0.0 })
-    };
-    let best = names.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-    (likeness(best) >= 0.6).then_some(*best)
 }
 
 fn shown(node: &Node) -> String {

@@ -2,7 +2,7 @@
 //!
 //! Bounded in both modes. Live: at most one frame waits, a newer one replaces it. Catch-up: at most
 //! four wait, and the decode thread with them. Markers are never dropped and keep their place among the
-//! frames; where nothing stands between two of them they become one that means the same: of two ends the later counts,
+//! frames; where nothing stands between two of them they become one that means the same: of two ends the later counts (and the camera has caught up if it had at either),
 //! of two discontinuities one is enough, and a discontinuity right after an end says nothing new.
 //!
 //! Ends: when the [`FrameSender`] goes, the receiver gets what waits and then `None`; when the [`FrameReceiver`] goes,
@@ -200,15 +200,27 @@ impl Waiting {
 
     fn put_marker(&mut self, marker: Decoded) {
         match (self.items.back(), &marker) {
-            (Some(Decoded::FragmentEnd { .. }), Decoded::FragmentEnd { .. }) => {
+            (Some(Decoded::FragmentEnd { end, .. }), Decoded::FragmentEnd { .. }) => {
+                let caught_up = end.caught_up;
                 self.items.pop_back();
-                self.items.push_back(marker);
+                self.items.push_back(having_caught_up(marker, caught_up));
             }
             (Some(Decoded::FragmentEnd { .. } | Decoded::Discontinuity), Decoded::Discontinuity) => {}
             (Some(Decoded::Frame(_) | Decoded::Discontinuity) | None, _) | (_, Decoded::Frame(_)) => {
                 self.items.push_back(marker);
             }
         }
+    }
+}
+
+/// A camera that had caught up at an earlier end has at the later one too.
+fn having_caught_up(marker: Decoded, earlier: bool) -> Decoded {
+    match marker {
+        Decoded::FragmentEnd { mut end, sampler } => {
+            end.caught_up |= earlier;
+            Decoded::FragmentEnd { end, sampler }
+        }
+        Decoded::Frame(_) | Decoded::Discontinuity => marker,
     }
 }
 

@@ -29,8 +29,13 @@ pub enum Step {
     },
     /// A fragment ended without its trailing tags.
     Incomplete(Arc<Fragment>),
-    /// A fragment holds no video that can be decoded; the text names its codecs.
-    NoVideo(String),
+    /// A fragment begins that holds no video that can be decoded.
+    NoVideo {
+        /// The fragment.
+        fragment: Arc<Fragment>,
+        /// The codecs that it holds.
+        codecs: String,
+    },
     /// The service ended the stream with an error record.
     StreamError(StreamError),
 }
@@ -95,7 +100,11 @@ impl Demuxer {
         let video = self.video_of(&start.tracks);
         let nothing = video.is_none();
         self.open = Some(Open { fragment: fragment.clone(), video });
-        if nothing { Step::NoVideo(codecs(&start.tracks)) } else { Step::Begin(fragment) }
+        if nothing {
+            Step::NoVideo { fragment, codecs: codecs(&start.tracks) }
+        } else {
+            Step::Begin(fragment)
+        }
     }
 
     /// The track to decode. While the tracks stay the same it stays the same `Arc`, so that comparing is cheap.
@@ -203,7 +212,7 @@ mod tests {
             Step::Packet(p) => format!("packet {} at {} key {} {:?}", p.index, p.media.0, p.key, p.unit),
             Step::End { behind_ms, .. } => format!("end {behind_ms:?}"),
             Step::Incomplete(_) => "incomplete".to_owned(),
-            Step::NoVideo(codecs) => format!("no video: {codecs}"),
+            Step::NoVideo { codecs, .. } => format!("no video: {codecs}"),
             Step::StreamError(error) => format!("error {:?}", error.id),
         }
     }

@@ -22,6 +22,18 @@ pub enum DetectError {
         /// What is wrong with it.
         fault: Box<ModelFault>,
     },
+    /// The configuration counts a class that the model does not know: correct one of them.
+    #[error("camera {camera}: model {model} has no class {class:?}; {hint}")]
+    NoSuchClass {
+        /// The camera.
+        camera: CameraId,
+        /// The model's name.
+        model: String,
+        /// The class.
+        class: String,
+        /// What it has.
+        hint: String,
+    },
     /// The CUDA device that was demanded does not work: give up on the model.
     #[error(
         "model {model}: cuda:{index} does not work: {reason}; install onnxruntime-gpu with its CUDA and cuDNN libraries \

@@ -2,6 +2,8 @@
 
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 
+use crate::base::causes;
+
 /// Why a call failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
@@ -31,18 +33,4 @@ impl Fault {
         };
         Self { code: code.to_owned(), text }
     }
-}
-
-/// The error and its causes, without repetition.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut texts = vec![error.to_string()];
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if texts.last() != Some(&text) {
-            texts.push(text);
-        }
-        cause = error.source();
-    }
-    texts.join(": ")
 }

@@ -26,6 +26,17 @@ pub struct Cursor {
     failures: u32,
 }
 
+/// What follows from a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failed {
+    /// The same place is read again.
+    Again,
+    /// The fragment failed three times and is left out.
+    PassedOver,
+    /// The bytes failed three times before any fragment began, so there is none to leave out.
+    Nameless,
+}
+
 /// Failures inside one fragment after which it is left out.
 const MOST_FAILURES_A_FRAGMENT: u32 = 3;
 
@@ -76,16 +87,21 @@ impl Cursor {
         self.failures = 0;
     }
 
-    /// The bytes inside the fragment that was begun last make no sense. After three times it is passed over: gives its number then.
-    pub fn fail(&mut self) -> Option<Arc<str>> {
+    /// The bytes since the last complete fragment make no sense, or end too early. After three times the fragment that
+    /// was begun is passed over.
+    pub fn fail(&mut self) -> Failed {
         self.failures += 1;
         if self.failures < MOST_FAILURES_A_FRAGMENT {
-            return None;
+            return Failed::Again;
         }
-        let number = self.open.take()?.number.clone();
-        self.complete = Some(number.clone());
         self.failures = 0;
-        Some(number)
+        match self.open.take() {
+            Some(fragment) => {
+                self.complete = Some(fragment.number.clone());
+                Failed::PassedOver
+            }
+            None => Failed::Nameless,
+        }
     }
 
     /// Forgets what was read and starts at `first`.
@@ -138,10 +154,10 @@ mod tests {
         let mut cursor = Cursor::new(StartAt::Earliest);
         for _ in 0..2 {
             cursor.begin(fragment("11", 1));
-            assert_eq!(cursor.fail(), None);
+            assert_eq!(cursor.fail(), Failed::Again);
         }
         cursor.begin(fragment("11", 1));
-        assert_eq!(cursor.fail().as_deref(), Some("11"));
+        assert_eq!(cursor.fail(), Failed::PassedOver);
         assert_eq!(cursor.start(), StartAt::After("11".into()));
     }
 
@@ -150,7 +166,15 @@ mod tests {
         let mut cursor = Cursor::new(StartAt::Earliest);
         for number in ["11", "12", "13"] {
             cursor.begin(fragment(number, 1));
-            assert_eq!(cursor.fail(), None);
+            assert_eq!(cursor.fail(), Failed::Again);
         }
+    }
+
+    #[test]
+    fn rubbish_before_any_fragment_has_no_name_to_pass_over() {
+        let mut cursor = Cursor::new(StartAt::After("10".into()));
+        let failed: Vec<Failed> = (0..4).map(|_| cursor.fail()).collect();
+        assert_eq!(failed, [Failed::Again, Failed::Again, Failed::Nameless, Failed::Again]);
+        assert_eq!(cursor.start(), StartAt::After("10".into()));
     }
 }

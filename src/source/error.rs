@@ -1,5 +1,7 @@
 //! Why a connection could not be made or went away, and what to do about it.
 
+use std::time::Duration;
+
 use thiserror::Error;
 
 /// A failed request or connection. Every variant is cured by connecting again after a wait; the text says what a person can do.
@@ -43,7 +45,32 @@ pub enum SourceError {
         /// The stream's name.
         stream: String,
     },
-    /// The service could not be reached or answered something else.
+    /// There are no credentials to sign with.
+    #[error(
+        "no AWS credentials for {action} on stream {stream:?}: give the task a role, or set AWS_PROFILE or \
+         AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY ({message})"
+    )]
+    NoCredentials {
+        /// The stream's name.
+        stream: String,
+        /// The action.
+        action: &'static str,
+        /// What was tried.
+        message: String,
+    },
+    /// Nobody answers there.
+    #[error(
+        "{action} on stream {stream:?} reaches nobody: {message}; check the network, the region and AWS_ENDPOINT_URL"
+    )]
+    Unreachable {
+        /// The stream's name.
+        stream: String,
+        /// The action.
+        action: &'static str,
+        /// The chain of causes.
+        message: String,
+    },
+    /// The service answered something else.
     #[error("{action} on stream {stream:?} failed: {message}")]
     Failed {
         /// The stream's name.
@@ -74,6 +101,22 @@ pub enum SourceError {
 }
 
 impl SourceError {
+    /// The longest wait before it is tried again: what comes back by itself is asked often, what somebody must mend seldom.
+    #[must_use]
+    pub fn most_wait(&self) -> Duration {
+        match self {
+            Self::Unreachable { .. }
+            | Self::NoAnswer { .. }
+            | Self::Broken { .. }
+            | Self::EndpointMoved { .. } => Duration::from_secs(15),
+            Self::NoSuchStream { .. }
+            | Self::NotAuthorized { .. }
+            | Self::NoCredentials { .. }
+            | Self::Throttled { .. }
+            | Self::Failed { .. } => Duration::from_secs(60),
+        }
+    }
+
     /// A short name for metrics and /healthz.
     #[must_use]
     pub fn reason(&self) -> &'static str {
@@ -82,6 +125,8 @@ impl SourceError {
             Self::NotAuthorized { .. } => "not_authorized",
             Self::Throttled { .. } => "throttled",
             Self::EndpointMoved { .. } => "endpoint_moved",
+            Self::NoCredentials { .. } => "no_credentials",
+            Self::Unreachable { .. } => "unreachable",
             Self::Failed { .. } => "request_failed",
             Self::NoAnswer { .. } => "no_answer",
             Self::Broken { .. } => "connection_broken",

@@ -6,13 +6,15 @@ use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_sdk_kinesisvideo::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_kinesisvideo::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kinesisvideo::types::ApiName;
 use aws_sdk_kinesisvideomedia::primitives::{ByteStream, DateTime};
 use aws_sdk_kinesisvideomedia::types::{StartSelector, StartSelectorType};
 use bytes::Bytes;
 
 use super::{SourceError, StartAt};
+use crate::base::causes;
 
 /// How long an endpoint is used before it is asked for again.
 /// Source: Kinesis Video Streams API reference, GetDataEndpoint (the endpoint's token is refreshed about every 45 minutes).
@@ -94,6 +96,11 @@ impl StreamSource {
         opened
     }
 
+    /// Asks for the endpoint again before the next connection.
+    pub fn forget_endpoint(&mut self) {
+        self.endpoint = None;
+    }
+
     async fn get_media(&mut self, start: &StartAt) -> Result<Media, SourceError> {
         const ACTION: &str = "GetMedia";
         let client = self.client().await?;
@@ -137,10 +144,12 @@ impl Media {
     /// The connection broke.
     pub async fn next(&mut self) -> Option<Result<Bytes, SourceError>> {
         let bytes = self.body.next().await?;
-        Some(bytes.map_err(|error| SourceError::Broken {
-            stream: self.stream.clone(),
-            message: DisplayErrorContext(&error).to_string(),
-        }))
+        Some(
+            bytes.map_err(|error| SourceError::Broken {
+                stream: self.stream.clone(),
+                message: causes(&error),
+            }),
+        )
     }
 }
 
@@ -189,8 +198,36 @@ where
             | "ConnectionLimitExceededException"
             | "ThrottlingException"),
         ) => SourceError::Throttled { stream, action, code: code.to_owned() },
-        Some(_) | None => {
-            SourceError::Failed { stream, action, message: DisplayErrorContext(error).to_string() }
-        }
+        Some(code) => SourceError::Failed { stream, action, message: format!("{code}: {}", message()) },
+        None => not_answered(stream, action, error),
     }
+}
+
+/// No answer that names an error: the request was not signed, nobody was reached, or the answer is none of KVS.
+fn not_answered<E, R>(stream: String, action: &'static str, error: &SdkError<E, R>) -> SourceError
+where
+    E: std::error::Error + 'static,
+    R: std::fmt::Debug,
+{
+    let message = causes(error);
+    if is_unsigned(error) {
+        return SourceError::NoCredentials { stream, action, message };
+    }
+    match error {
+        SdkError::DispatchFailure(_) | SdkError::TimeoutError(_) => {
+            SourceError::Unreachable { stream, action, message }
+        }
+        _ => SourceError::Failed { stream, action, message },
+    }
+}
+
+fn is_unsigned(error: &dyn std::error::Error) -> bool {
+    let mut next = error.source();
+    while let Some(cause) = next {
+        if cause.is::<CredentialsError>() {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
 }

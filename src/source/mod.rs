@@ -6,7 +6,7 @@ mod kvs;
 mod pace;
 mod stall;
 
-pub use cursor::{Cursor, StartAt};
+pub use cursor::{Cursor, Failed, StartAt};
 pub use error::SourceError;
 pub use kvs::{Kvs, Media, StreamSource};
 pub use pace::{Pace, Verdict};

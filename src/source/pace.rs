@@ -47,7 +47,7 @@ impl Pace {
         if behind_ms > allowed_ms {
             return Verdict::TooFarBehind;
         }
-        let came_in_real_time = waited >= length / 2;
+        let came_in_real_time = waited >= length * 3 / 4;
         if behind_ms <= AT_THE_EDGE_MS && came_in_real_time { Verdict::CaughtUp } else { Verdict::Behind }
     }
 }

@@ -7,11 +7,19 @@ const LEAST: Duration = Duration::from_secs(4);
 /// Most silence on a connection that has not brought a byte: such a stream is idle, and asking often costs calls.
 const MOST_WHEN_IDLE: Duration = Duration::from_secs(32);
 
+/// The longest silence that can be a stream's rhythm. Source: Kinesis Video Streams quotas (a fragment lasts 20 s at most).
+const LONGEST_GAP: Duration = Duration::from_secs(20);
+
 /// Tells how long to wait for the next bytes: `max(4 s, 2.5 x the longest gap seen of late)`, and longer with every
 /// connection in a row that brought nothing.
+///
+/// A gap that outlasts a connection is learned as well, so that a stream whose fragments come whole, 10 s apart, is
+/// connected to anew once or twice and then no more.
 #[derive(Clone, Debug, Default)]
 pub struct StallWatch {
     gap: Duration,
+    /// Silence of the connections that stalled since the last bytes.
+    silent: Duration,
     barren: u32,
     brought: bool,
 }
@@ -27,13 +35,23 @@ impl StallWatch {
         (LEAST * (1 << self.barren.min(3))).min(MOST_WHEN_IDLE).max(least)
     }
 
-    /// Bytes came after `waited`. A long gap is forgotten slowly, so that one hiccup does not blind the watch for ever.
+    /// Bytes came after `waited`. A long gap is forgotten within eight times its length, so that one hiccup does not
+    /// blind the watch for ever.
     pub fn bytes(&mut self, waited: Duration) {
-        if self.brought {
-            self.gap = waited.max(self.gap.mul_f64(0.99));
+        let gap = self.silent + waited;
+        let is_rhythm = (self.brought || self.silent > Duration::ZERO) && gap <= LONGEST_GAP;
+        self.gap = self.gap.saturating_sub(waited / 8);
+        if is_rhythm {
+            self.gap = self.gap.max(gap);
         }
+        self.silent = Duration::ZERO;
         self.brought = true;
         self.barren = 0;
+    }
+
+    /// The connection was given up after `limit` without bytes.
+    pub fn stalled(&mut self, limit: Duration) {
+        self.silent += limit;
     }
 
     /// A new connection begins.
@@ -68,7 +86,7 @@ mod tests {
     #[test]
     fn the_limit_follows_the_gaps_but_never_falls_below_four_seconds() {
         assert_eq!(streaming(&[40, 40]).limit(), Duration::from_secs(4));
-        assert_eq!(streaming(&[40, 2000, 40]).limit(), Duration::from_millis(4950));
+        assert_eq!(streaming(&[40, 2000, 40]).limit(), Duration::from_micros(4_987_500));
     }
 
     #[test]
@@ -80,9 +98,31 @@ mod tests {
     fn one_long_gap_is_forgotten() {
         let mut watch = streaming(&[10_000]);
         assert!(watch.limit() > Duration::from_secs(24));
-        for _ in 0..300 {
+        for _ in 0..80 * 25 {
             watch.bytes(Duration::from_millis(40));
         }
+        assert_eq!(watch.limit(), Duration::from_secs(4));
+    }
+
+    #[test]
+    fn a_rhythm_longer_than_the_limit_is_learned_over_the_stalls_that_it_causes() {
+        let mut watch = streaming(&[10]);
+        for limit_s in [4, 4] {
+            watch.stalled(Duration::from_secs(limit_s));
+            watch.connected();
+        }
+        watch.bytes(Duration::from_secs(2));
+        assert_eq!(watch.limit(), Duration::from_secs(25), "2.5 x the 10 s between two bursts");
+    }
+
+    #[test]
+    fn a_camera_that_was_off_for_a_minute_has_no_rhythm_of_a_minute() {
+        let mut watch = streaming(&[40]);
+        for limit_s in [4, 4, 8, 16, 32] {
+            watch.stalled(Duration::from_secs(limit_s));
+            watch.connected();
+        }
+        watch.bytes(Duration::from_secs(1));
         assert_eq!(watch.limit(), Duration::from_secs(4));
     }
 

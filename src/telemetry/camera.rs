@@ -14,6 +14,7 @@ use crate::frame::{Event, Frame};
 use crate::publish::OfferError;
 use crate::publish::picture::Label;
 
+const STAGE: &str = "detect";
 const INFERRED: &str = "kvs_infer_frames_inferred_total";
 const FAILED: &str = "kvs_infer_looks_failed_total";
 const REFUSED: &str = "kvs_infer_events_refused_total";
@@ -30,7 +31,7 @@ pub(super) const METRICS: &[Metric] = &[
         name: FAILED,
         kind: Kind::Counter,
         labels: &["camera"],
-        help: "Looks of one detector at one frame that failed.",
+        help: "Frames on which a detector failed.",
     },
     Metric {
         name: REFUSED,
@@ -60,16 +61,26 @@ impl Looked<'_> {
     }
 }
 
-/// A detector failed on a frame.
-pub(crate) struct LookFailed<'a> {
+/// The detectors were asked about a frame; `error`: what one of them said instead of an answer.
+pub(crate) struct LookResult<'a> {
     pub(crate) camera: &'a CameraBoard,
-    pub(crate) error: DetectError,
+    pub(crate) error: Option<&'a DetectError>,
 }
 
-impl LookFailed<'_> {
+impl LookResult<'_> {
+    /// Counts a failure; tells of it when it begins and when it ends.
     pub(crate) fn emit(self) {
-        warn!(stage = "detect", camera = %self.camera.id(), "{}", self.error);
-        counter!(FAILED, "camera" => self.camera.id().to_string()).increment(1);
+        let was_blind = self.camera.is_blind(STAGE);
+        if let Some(error) = self.error {
+            counter!(FAILED, "camera" => self.camera.id().to_string()).increment(1);
+            if !was_blind {
+                error!(stage = STAGE, camera = %self.camera.id(), "{error}");
+            }
+            self.camera.blind(STAGE, Some(error.to_string()));
+        } else if was_blind {
+            info!(stage = STAGE, camera = %self.camera.id(), "sees again");
+            self.camera.blind(STAGE, None);
+        }
     }
 }
 
@@ -98,6 +109,21 @@ impl OfferFailed<'_> {
     pub(crate) fn emit(self) {
         error!(stage = "publish", camera = %self.camera.id(), "{}", self.error);
         counter!(REFUSED, "camera" => self.camera.id().to_string()).increment(1);
+    }
+}
+
+/// A required sink is full, and a camera waits for it.
+pub(crate) struct FellBehind<'a> {
+    pub(crate) camera: &'a CameraBoard,
+}
+
+impl FellBehind<'_> {
+    pub(crate) fn emit(self) {
+        warn!(
+            stage = "publish", camera = %self.camera.id(),
+            "a required sink is full: reading waits for it, and nothing is dropped"
+        );
+        self.camera.set_mode(Mode::CatchUp);
     }
 }
 

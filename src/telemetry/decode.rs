@@ -7,6 +7,7 @@ use super::{Kind, Metric};
 use crate::decode::DecodeError;
 use crate::frame::VideoTrack;
 
+const STAGE: &str = "decode";
 const DECODED: &str = "kvs_infer_frames_decoded_total";
 const SAMPLED: &str = "kvs_infer_frames_sampled_total";
 const DROPPED: &str = "kvs_infer_frames_dropped_total";
@@ -115,10 +116,13 @@ impl DecodeFailed<'_> {
             DecodeError::Picture { .. } => "picture",
         };
         metrics::counter!(ERRORS, "camera" => self.camera.id().to_string(), "kind" => kind).increment(1);
+        if let DecodeError::Track { .. } = self.error {
+            self.camera.blind(STAGE, Some(self.error.to_string()));
+        }
         if self.repeated {
-            debug!(stage = "decode", camera = %self.camera.id(), "{}", self.error);
+            debug!(stage = STAGE, camera = %self.camera.id(), "{}", self.error);
         } else {
-            warn!(stage = "decode", camera = %self.camera.id(), "{}", self.error);
+            warn!(stage = STAGE, camera = %self.camera.id(), "{}", self.error);
         }
     }
 }
@@ -133,6 +137,7 @@ impl DecoderOpened<'_> {
     pub(crate) fn emit(self) {
         let VideoTrack { codec, width_px, height_px, .. } = self.track;
         metrics::counter!(OPENED, "camera" => self.camera.id().to_string()).increment(1);
-        info!(stage = "decode", camera = %self.camera.id(), ?codec, width_px, height_px, "decoder opened");
+        self.camera.blind(STAGE, None);
+        info!(stage = STAGE, camera = %self.camera.id(), ?codec, width_px, height_px, "decoder opened");
     }
 }

@@ -19,3 +19,4 @@ pub use board::{Board, CameraBoard};
 pub(crate) use http::{AcceptFailed, EncodeFailed, Listening, Scrape, SignInRefused};
 pub use metric::{Kind, Metric};
 pub use metrics::all_metrics;
+pub(crate) use service::StoppedAtOnce;

@@ -39,6 +39,26 @@ impl CameraBroke {
     }
 }
 
+/// A part did not end in its time, and is left behind.
+pub(crate) struct Stuck {
+    pub(crate) part: &'static str,
+}
+
+impl Stuck {
+    pub(crate) fn emit(self) {
+        error!(part = self.part, "did not end in time, and is left behind");
+    }
+}
+
+/// The service was told to stop a second time.
+pub(crate) struct StoppedAtOnce;
+
+impl StoppedAtOnce {
+    pub(crate) fn emit(self) {
+        error!("told to stop again: stopped at once; what was not delivered is lost");
+    }
+}
+
 /// Everything has stopped.
 pub(crate) struct Stopped {
     pub(crate) took: Duration,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use metrics::{counter, gauge};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::board::CameraBoard;
 use super::{Kind, Metric};
@@ -84,6 +84,7 @@ impl Connected<'_> {
     pub(crate) fn emit(self) {
         info!(stage = "source", camera = %self.camera.id(), stream = self.stream, start = self.start, "reading");
         counter!("kvs_infer_source_connections_total", "camera" => self.camera.id().to_string()).increment(1);
+        self.camera.connected();
     }
 }
 
@@ -99,16 +100,19 @@ pub(crate) struct Ended<'a> {
     pub(crate) retry_in: Duration,
     /// Whether it is part of a connection's normal life.
     pub(crate) expected: bool,
+    /// Whether the end before it had the same reason.
+    pub(crate) repeated: bool,
 }
 
 impl Ended<'_> {
-    /// Logs and counts it.
+    /// Counts it; logs it loudly when the reason is a new one.
     pub(crate) fn emit(self) {
-        let retry_in_s = self.retry_in.as_secs_f64();
-        if self.expected {
-            info!(stage = "source", camera = %self.camera.id(), reason = self.reason, retry_in_s, "{}", self.detail);
-        } else {
-            warn!(stage = "source", camera = %self.camera.id(), reason = self.reason, retry_in_s, "{}", self.detail);
+        let (reason, camera) = (self.reason, self.camera.id());
+        let retry_in_s = (self.retry_in.as_secs_f64() * 10.0).round() / 10.0;
+        match (self.expected, self.repeated) {
+            (_, true) => debug!(stage = "source", %camera, reason, retry_in_s, "{}", self.detail),
+            (true, false) => info!(stage = "source", %camera, reason, retry_in_s, "{}", self.detail),
+            (false, false) => warn!(stage = "source", %camera, reason, retry_in_s, "{}", self.detail),
         }
         counter!("kvs_infer_source_endings_total", "camera" => self.camera.id().to_string(), "reason" => self.reason)
             .increment(1);
@@ -174,7 +178,7 @@ impl FragmentRead<'_> {
         if self.result == FragmentResult::Complete {
             self.camera.fragment(self.behind_ms);
         } else {
-            warn!(stage = "demux", camera = %self.camera.id(), result, "a fragment was not read as a whole");
+            debug!(stage = "demux", camera = %self.camera.id(), result, "a fragment was not read as a whole");
         }
         if let Some(behind_ms) = self.behind_ms {
             let behind = Duration::from_millis(behind_ms);

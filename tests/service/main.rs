@@ -11,6 +11,7 @@ mod colours;
 mod delivery;
 mod faults;
 mod inspect;
+mod modes;
 mod program;
 mod stop;
 

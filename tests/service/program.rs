@@ -76,14 +76,20 @@ impl Program {
 
     /// The row of `camera` once all its `frames` frames were looked at.
     pub(crate) fn camera_after(&self, camera: &str, frames: u64) -> Value {
+        let row = self.camera_when(camera, |row| row["frames"]["inferred"].as_u64() >= Some(frames));
+        assert_eq!(row["frames"]["inferred"], frames, "more than are there: {row:#}");
+        row
+    }
+
+    /// The row of `camera` once it is as `wanted`.
+    pub(crate) fn camera_when(&self, camera: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let row = self.camera(camera);
-            if row["frames"]["inferred"].as_u64().unwrap() >= frames {
-                assert_eq!(row["frames"]["inferred"], frames, "more than are there: {row:#}");
+            if wanted(&row) {
                 return row;
             }
-            assert!(Instant::now() < deadline, "{frames} frames were awaited: {row:#}");
+            assert!(Instant::now() < deadline, "another state was awaited: {row:#}");
         }
     }
 

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::base::closest;
 use crate::config::place::KeyPath;
-use crate::config::shape::closest;
 use crate::config::written::{ClassList, Model};
 use crate::detect::{LayoutChoice, ModelSpec};
 

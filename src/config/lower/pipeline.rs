@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::base::closest;
 use crate::config::meant::PipelineEntry;
 use crate::config::place::KeyPath;
-use crate::config::shape::closest;
 use crate::config::written::{self, Camera, Detector, DetectorType, MinBox, TemporalConfirm};
 use crate::decide::{Confirm, Roi, Rules};
 use crate::detect::{ModelSpec, Thresholds};

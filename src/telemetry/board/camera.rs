@@ -127,7 +127,7 @@ struct Now {
     mode: Mode,
     state: State,
     state_since: Instant,
-    connected_once: bool,
+    blind: BTreeMap<&'static str, (Instant, String)>,
     trouble: Option<Trouble>,
     last_error: Option<String>,
     behind_ms: Option<u64>,
@@ -137,7 +137,7 @@ struct Now {
     fragments: u64,
     events: u64,
     latencies: VecDeque<Duration>,
-    reconnects: u64,
+    connections: u64,
     skipped_ms: u64,
 }
 
@@ -154,7 +154,7 @@ impl CameraBoard {
             mode: Mode::default(),
             state: State::Connecting,
             state_since: Instant::now(),
-            connected_once: false,
+            blind: BTreeMap::new(),
             trouble: None,
             last_error: None,
             behind_ms: None,
@@ -164,7 +164,7 @@ impl CameraBoard {
             fragments: 0,
             events: 0,
             latencies: VecDeque::new(),
-            reconnects: 0,
+            connections: 0,
             skipped_ms: 0,
         };
         Self { inner: Arc::new(Inner { id: id.clone(), stream: stream.into(), feed, now: Mutex::new(now) }) }
@@ -182,12 +182,35 @@ impl CameraBoard {
         &self.inner.id
     }
 
-    /// A connection is asked for. Trouble stays until the connection is there.
+    /// A connection is asked for. A camera that is down stays so until footage comes.
     pub fn connecting(&self) {
         self.write(|now| {
-            now.reconnects += u64::from(now.connected_once);
-            now.enter(State::Connecting);
+            if now.trouble.is_none() {
+                now.enter(State::Connecting);
+            }
         });
+    }
+
+    /// A connection was opened.
+    pub fn connected(&self) {
+        self.write(|now| now.connections += 1);
+    }
+
+    /// Part of the way (`decode`, `detect`) cannot see, because of `reason`, or sees again: `None`.
+    pub fn blind(&self, stage: &'static str, reason: Option<String>) {
+        self.write(|now| match reason {
+            Some(reason) => {
+                now.last_error = Some(reason.clone());
+                now.blind.entry(stage).or_insert_with(|| (Instant::now(), String::new())).1 = reason;
+            }
+            None => drop(now.blind.remove(stage)),
+        });
+    }
+
+    /// Whether that part of the way cannot see.
+    #[must_use]
+    pub fn is_blind(&self, stage: &str) -> bool {
+        lock(&self.inner.now).blind.contains_key(stage)
     }
 
     /// Footage comes.
@@ -278,6 +301,7 @@ impl CameraBoard {
     pub(super) fn row_at(&self, at: Instant) -> CameraRow {
         let now = lock(&self.inner.now);
         let trouble = now.trouble.as_ref();
+        let blind = now.blind.values().next();
         let size_px = now.picture.as_ref().map(|picture| picture.frame.surface.size_px());
         CameraRow {
             id: self.inner.id.to_string(),
@@ -285,8 +309,11 @@ impl CameraBoard {
             mode: now.mode,
             state: now.state,
             state_for_ms: age_ms(now.state_since, at),
-            error: trouble.map(|trouble| trouble.reason.clone()),
-            error_for_ms: trouble.map(|trouble| age_ms(trouble.since, at)),
+            error: trouble.map(|trouble| trouble.reason.clone()).or(blind.map(|(_, reason)| reason.clone())),
+            error_for_ms: trouble
+                .map(|trouble| trouble.since)
+                .or(blind.map(|(since, _)| *since))
+                .map(|since| age_ms(since, at)),
             retry_in_ms: trouble.and_then(|trouble| trouble.retry_at).map(|retry| age_ms(at, retry)),
             last_error: now.last_error.clone(),
             behind_ms: now.behind_ms,
@@ -300,7 +327,7 @@ impl CameraBoard {
             events: now.events,
             latency_p50_ms: percentile_ms(&now.latencies, 0.50),
             latency_p99_ms: percentile_ms(&now.latencies, 0.99),
-            reconnects: now.reconnects,
+            reconnects: now.connections.saturating_sub(1),
             skipped_ms: now.skipped_ms,
         }
     }
@@ -320,7 +347,6 @@ impl Now {
 
     fn connected(&mut self, state: State) {
         self.enter(state);
-        self.connected_once = true;
         self.trouble = None;
     }
 
@@ -389,7 +415,12 @@ mod tests {
         assert!(first.retry_in_ms.is_some_and(|ms| (3_000..=4_000).contains(&ms)), "{:?}", first.retry_in_ms);
 
         gate.connecting();
-        assert_eq!(gate.row().error.as_deref(), Some("no such stream"), "connecting is no cure");
+        let again = gate.row();
+        assert_eq!(
+            (again.state, again.error.as_deref()),
+            (State::Down, Some("no such stream")),
+            "asking is no cure"
+        );
 
         gate.down("access denied", None);
         let second = gate.row_at(Instant::now() + Duration::from_secs(9));
@@ -403,14 +434,28 @@ mod tests {
     }
 
     #[test]
+    fn a_camera_that_cannot_see_says_so_until_it_can() {
+        let gate = camera();
+        gate.streaming();
+        gate.blind("detect", Some("out of memory".to_owned()));
+        assert_eq!(gate.row().error.as_deref(), Some("out of memory"));
+        gate.streaming();
+        assert!(gate.is_blind("detect"), "footage is no cure");
+        gate.blind("detect", None);
+        assert_eq!(gate.row().error, None);
+    }
+
+    #[test]
     fn a_connection_counts_again_only_after_the_first() {
         let gate = camera();
         for _ in 0..3 {
             gate.connecting();
         }
+        gate.connected();
         assert_eq!(gate.row().reconnects, 0);
         gate.streaming();
         gate.connecting();
+        gate.connected();
         gate.waiting();
         assert_eq!(gate.row().reconnects, 1);
     }

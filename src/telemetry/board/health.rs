@@ -74,7 +74,8 @@ fn about_camera(row: &CameraRow) -> Option<String> {
     let id = &row.id;
     if let Some(error) = &row.error {
         let since = span(Duration::from_millis(row.error_for_ms.unwrap_or(0)));
-        return Some(format!("camera {id} has been down for {since}: {error}"));
+        let what = if row.state == State::Down { "been down" } else { "seen nothing" };
+        return Some(format!("camera {id} has {what} for {since}: {error}"));
     }
     let quiet = row.state == State::Waiting && row.state_for_ms >= QUIET_MS;
     quiet.then(|| {

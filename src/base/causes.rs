@@ -1,0 +1,49 @@
+//! An error and its causes in one line.
+
+use std::error::Error;
+
+/// The error and its causes, `: ` between them; a cause that was told already is left out.
+#[must_use]
+pub fn causes(error: &dyn Error) -> String {
+    let mut told = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if !told.contains(&text) {
+            told.push_str(": ");
+            told.push_str(&text);
+        }
+        next = cause.source();
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Layer {
+        text: &'static str,
+        source: Option<Box<Layer>>,
+    }
+
+    fn layers(texts: &[&'static str]) -> Layer {
+        let source = (texts.len() > 1).then(|| Box::new(layers(&texts[1..])));
+        Layer { text: texts[0], source }
+    }
+
+    #[test]
+    fn each_cause_is_told_once() {
+        let table: [(&[&str], &str); 4] = [
+            (&["cannot listen"], "cannot listen"),
+            (&["cannot listen", "port taken"], "cannot listen: port taken"),
+            (&["cannot listen: port taken; move it", "port taken"], "cannot listen: port taken; move it"),
+            (&["a", "a", "b"], "a: b"),
+        ];
+        for (texts, told) in table {
+            assert_eq!(causes(&layers(texts)), told);
+        }
+    }
+}

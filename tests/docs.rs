@@ -1,0 +1,277 @@
+//! The documents say what is so: links lead somewhere, names exist, tables equal the program's.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "what a test needs must be there")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use kvs_infer::config::{Overrides, event_schema, parse};
+use kvs_infer::telemetry::all_metrics;
+use regex_lite::Regex;
+
+/// Folders that hold nothing of the project's own.
+const FOREIGN: [&str; 7] = ["target", "node_modules", ".git", ".cache", ".venv", "corpus", "artifacts"];
+/// Routes that only the page itself asks for.
+const OF_THE_PAGE: [&str; 4] = ["/page.css", "/page.js", "/icon.svg", "/login"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|why| panic!("{path}: {why}"))
+}
+
+fn documents_under(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && !path.is_symlink() && !FOREIGN.contains(&name.as_str()) {
+            documents_under(&path, found);
+        } else if name.ends_with(".md") {
+            found.push(path);
+        }
+    }
+}
+
+/// Every document, with its path from the root.
+fn documents() -> Vec<(String, String)> {
+    let mut paths = Vec::new();
+    documents_under(root(), &mut paths);
+    paths.sort();
+    let named = |path: &PathBuf| path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+    paths.iter().map(|path| (named(path), std::fs::read_to_string(path).unwrap())).collect()
+}
+
+/// The text without its fenced blocks.
+fn prose(text: &str) -> String {
+    text.split("\n```").step_by(2).collect::<Vec<_>>().join("\n")
+}
+
+/// The contents of the fenced blocks of a language.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    let fenced = text.split("\n```").skip(1).step_by(2);
+    let of_language = |block: &str| {
+        block.split_once('\n').filter(|(named, _)| *named == language).map(|(_, body)| body.to_owned())
+    };
+    fenced.filter_map(of_language).collect()
+}
+
+/// The part below a heading, up to the next one of any depth.
+fn section(text: &str, heading: &str) -> String {
+    let begun = text.lines().skip_while(|line| *line != heading).skip(1);
+    begun.take_while(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n")
+}
+
+/// What the first column of a section's table names in code, by its first word.
+fn first_column(section: &str) -> BTreeSet<String> {
+    let name = Regex::new(r"^\| `([^` ]+)").unwrap();
+    section.lines().filter_map(|line| Some(name.captures(line)?[1].to_owned())).collect()
+}
+
+fn spans(text: &str) -> Vec<String> {
+    let span = Regex::new("`([^`\n]+)`").unwrap();
+    span.captures_iter(&prose(text)).map(|found| found[1].to_owned()).collect()
+}
+
+/// A heading's anchor, as forges make it.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.collect::<String>().trim().to_lowercase().replace(' ', "-")
+}
+
+fn anchors(text: &str) -> BTreeSet<String> {
+    let text = prose(text);
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings.map(|line| anchor(line.trim_start_matches('#'))).collect()
+}
+
+fn help_of(command: &[&str]) -> String {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_kvs-infer"));
+    let output = program.args(command).arg("--help").output().unwrap();
+    assert!(output.status.success(), "{command:?} --help");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn commands() -> BTreeSet<String> {
+    let name = Regex::new(r"^  ([a-z]+)  ").unwrap();
+    let help = help_of(&[]);
+    let listed = help.lines().skip_while(|line| *line != "Commands:").take_while(|line| !line.is_empty());
+    let names = listed.filter_map(|line| Some(name.captures(line)?[1].to_owned()));
+    names.filter(|name| name != "help").collect()
+}
+
+#[test]
+fn the_documents_are_found() {
+    let found: Vec<String> = documents().into_iter().map(|(name, _)| name).collect();
+    for name in ["ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "README.md", "docs/operations.md"] {
+        assert!(found.iter().any(|path| path == name), "{name} is not among {found:?}");
+    }
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let link = Regex::new(r"\]\(([^)\s]+)\)").unwrap();
+    let mut dead = Vec::new();
+    for (name, text) in documents() {
+        for found in link.captures_iter(&prose(&text)) {
+            let target = &found[1];
+            if !target.contains("://") && !leads_somewhere(&name, &text, target) {
+                dead.push(format!("{name}: {target}"));
+            }
+        }
+    }
+    assert!(dead.is_empty(), "dead links: {dead:#?}");
+}
+
+fn leads_somewhere(from: &str, text: &str, target: &str) -> bool {
+    let (path, fragment) = target.split_once('#').unwrap_or((target, ""));
+    let file = root().join(from).parent().unwrap().join(path);
+    let there =
+        if path.is_empty() { text.to_owned() } else { std::fs::read_to_string(&file).unwrap_or_default() };
+    (path.is_empty() || file.exists()) && (fragment.is_empty() || anchors(&there).contains(fragment))
+}
+
+#[test]
+fn named_paths_exist() {
+    let path = Regex::new(r"^[A-Za-z0-9_./-]+$").unwrap();
+    let of_source = Regex::new(r"\.(rs|toml|py)$").unwrap();
+    let mut missing = Vec::new();
+    for (name, text) in documents() {
+        for span in spans(&text).iter().filter(|span| path.is_match(span)) {
+            let top = span.split('/').next().unwrap();
+            let ours =
+                span.contains('/') && !top.is_empty() && root().join(top).is_dir() && !FOREIGN.contains(&top);
+            if (ours || of_source.is_match(span)) && !root().join(span).exists() {
+                missing.push(format!("{name}: {span}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "no such paths: {missing:#?}");
+}
+
+#[test]
+fn named_make_targets_exist() {
+    let (target, makefile) = (Regex::new(r"\bmake ([a-z]+)").unwrap(), read("Makefile"));
+    for (name, text) in documents() {
+        let fenced = text.split("\n```").skip(1).step_by(2).map(str::to_owned);
+        for code in spans(&text).into_iter().chain(fenced) {
+            for found in target.captures_iter(&code) {
+                let rule = format!("\n{}:", &found[1]);
+                assert!(makefile.contains(&rule), "{name}: the Makefile has no target {}", &found[1]);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_readme_is_short() {
+    let lines = read("README.md").lines().count();
+    assert!(lines <= 120, "README.md has {lines} lines, of at most 120");
+}
+
+#[test]
+fn the_readme_lists_the_commands() {
+    assert_eq!(first_column(&section(&read("README.md"), "## Commands")), commands());
+}
+
+#[test]
+fn the_readme_lists_the_paths() {
+    let route = Regex::new(r#"\.route\("([^"]+)""#).unwrap();
+    let source = read("src/http/routes.rs");
+    let routes = route.captures_iter(&source).map(|found| found[1].to_owned());
+    let routes: BTreeSet<String> = routes.filter(|path| !OF_THE_PAGE.contains(&path.as_str())).collect();
+    assert_eq!(first_column(&section(&read("README.md"), "## HTTP")), routes);
+}
+
+#[test]
+fn the_readme_names_the_variables() {
+    let variable = Regex::new(r"\b[A-Z][A-Z0-9]*(_[A-Z0-9]+)+\b").unwrap();
+    let names = |text: &str| -> BTreeSet<String> {
+        variable.find_iter(text).map(|found| found.as_str().to_owned()).collect()
+    };
+    let helps: String = commands().iter().map(|command| help_of(&[command])).collect();
+    let known =
+        names(&[helps.clone(), read("Makefile"), read("scripts/env"), read("scripts/setup")].concat());
+    let readme = names(&read("README.md"));
+    let unknown: Vec<_> = readme.difference(&known).collect();
+    assert!(unknown.is_empty(), "README.md names variables that nothing reads: {unknown:?}");
+    let read_by_clap = Regex::new(r"\[env:\s+([A-Z_]+)").unwrap();
+    for found in read_by_clap.captures_iter(&helps) {
+        assert!(readme.contains(&found[1]), "README.md does not name {}", &found[1]);
+    }
+}
+
+#[test]
+fn ports_agree() {
+    let default = Regex::new(r"HTTP_PORT=[^\]]*\]\s+\[default: (\d+)\]").unwrap();
+    let asked = Regex::new(r"(?:localhost|127\.0\.0\.1):(\d+)").unwrap();
+    for command in ["run", "demo", "healthcheck"] {
+        let help = help_of(&[command]);
+        let port = default.captures(&help).unwrap_or_else(|| panic!("{command}: no port in {help}"));
+        assert_eq!(&port[1], "8080", "{command}");
+    }
+    assert!(help_of(&["sim"]).contains("127.0.0.1:4567"));
+    for (name, text) in documents() {
+        for found in asked.captures_iter(&text) {
+            assert!(["8080", "4567"].contains(&&found[1]), "{name}: {}", &found[0]);
+        }
+    }
+}
+
+#[test]
+fn the_table_of_metrics_is_the_programs() {
+    let text = section(&read("docs/operations.md"), "## Metrics");
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| `")).collect();
+    let output = Command::new(env!("CARGO_BIN_EXE_kvs-infer")).args(["schema", "metrics"]).output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let printed: Vec<&str> = printed.lines().filter(|line| line.starts_with("| `")).collect();
+    assert_eq!(rows, printed, "paste what `kvs-infer schema metrics` prints into docs/operations.md");
+    assert_eq!(rows.len(), all_metrics().len());
+}
+
+#[test]
+fn named_metrics_exist() {
+    let name = Regex::new(r"\bkvs_infer_[a-z_]+\b").unwrap();
+    let known: BTreeSet<&str> = all_metrics().iter().map(|metric| metric.name).collect();
+    for (file, text) in documents() {
+        for span in spans(&text) {
+            let Some(found) = name.find(&span).filter(|found| !span[found.end()..].starts_with('*')) else {
+                continue;
+            };
+            let metric = ["_bucket", "_count", "_sum"]
+                .iter()
+                .fold(found.as_str(), |name, part| name.trim_end_matches(part));
+            assert!(known.contains(metric), "{file}: there is no metric {metric}");
+        }
+    }
+}
+
+#[test]
+fn configurations_in_the_documents_load() {
+    let environment = |name: &str| Some(name.to_owned());
+    let mut count = 0;
+    for (name, text) in documents() {
+        for yaml in blocks(&text, "yaml").iter().filter(|yaml| yaml.contains("\ncameras:")) {
+            count += 1;
+            parse(&name, yaml, &environment, &Overrides::default())
+                .unwrap_or_else(|why| panic!("{name}: {why}"));
+        }
+    }
+    assert!(count > 0, "README.md shows no configuration");
+}
+
+#[test]
+fn events_in_the_documents_are_valid() {
+    let schema = jsonschema::validator_for(&serde_json::to_value(event_schema()).unwrap()).unwrap();
+    let mut count = 0;
+    for (name, text) in documents() {
+        for json in blocks(&text, "json").iter().filter(|json| json.contains("\"event_id\"")) {
+            count += 1;
+            let event = serde_json::from_str(json).unwrap_or_else(|why| panic!("{name}: {why}"));
+            let errors: Vec<String> = schema.iter_errors(&event).map(|error| error.to_string()).collect();
+            assert!(errors.is_empty(), "{name}: {errors:?}");
+        }
+    }
+    assert!(count > 0, "docs/operations.md shows no event");
+}
