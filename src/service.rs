@@ -303,3 +303,43 @@ fn live_picture() -> Encode {
         Ok(picture::encode(&drawn, spec)?.into())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_config::BehaviorVersion;
+
+    use super::*;
+    use crate::config::{LogLevel, ModelFiles};
+    use crate::publish::PublishSpec;
+    use crate::telemetry::board::Status;
+
+    fn settings(folder: PathBuf) -> Settings {
+        let publish = PublishSpec { kds_stream: None, s3: None, local_dir: Some(folder), snapshots: None };
+        Settings {
+            region: None,
+            publish,
+            reconnect_delay: Duration::ZERO,
+            max_behind: Duration::ZERO,
+            device: Device::Cpu,
+            log_level: LogLevel::default(),
+            log_format: None,
+            cameras: Vec::new(),
+            files: ModelFiles::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_sink_that_ends_while_the_service_runs_is_a_failure() {
+        let (folder, board) = (tempfile::tempdir().unwrap(), Board::new());
+        let settings = settings(folder.path().to_owned());
+        let aws = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
+        let outbox = open_outbox(&settings, &aws, folder.path().join("dead-letter.jsonl"), &board).unwrap();
+        assert_eq!(board.health().status, Status::Ok);
+        outbox.flush(Duration::ZERO).await;
+        let health = board.health();
+        assert_eq!(
+            (health.status, health.reasons),
+            (Status::Failed, vec!["thread publish-local has ended".into()])
+        );
+    }
+}
