@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+mod bench;
 mod check;
 mod config_args;
 mod demo;
@@ -39,6 +40,7 @@ enum Command {
     Models(models::ModelsArgs),
     Schema(schema::SchemaArgs),
     Healthcheck(healthcheck::HealthcheckArgs),
+    Bench(bench::BenchArgs),
 }
 
 /// Exit codes. Source: BSD sysexits(3).
@@ -91,6 +93,7 @@ impl Cli {
             Command::Schema(args) => args.run(),
             Command::Inspect(args) => args.run(),
             Command::Sim(args) => simulate(args),
+            Command::Bench(args) => args.run(),
             Command::Healthcheck(args) => check_health(&args),
         }
     }

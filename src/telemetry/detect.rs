@@ -1,9 +1,7 @@
 //! What happens in detect.
 
-use std::time::Duration;
-
 use super::{Kind, Metric};
-use crate::detect::{DetectError, ModelInfo};
+use crate::detect::{DetectError, ModelInfo, Steps};
 
 const PREPROCESS: &str = "kvs_infer_detect_preprocess_seconds";
 const INFERENCE: &str = "kvs_infer_detect_inference_seconds";
@@ -96,9 +94,7 @@ impl FellBackToCpu<'_> {
 pub(crate) struct Inferred<'a> {
     pub(crate) model: &'a str,
     pub(crate) frames: usize,
-    pub(crate) preprocess: Duration,
-    pub(crate) inference: Duration,
-    pub(crate) postprocess: Duration,
+    pub(crate) steps: &'a Steps,
 }
 
 impl Inferred<'_> {
@@ -107,9 +103,9 @@ impl Inferred<'_> {
         let record = |name: &'static str, value: f64| {
             metrics::histogram!(name, "model" => self.model.to_owned()).record(value);
         };
-        record(PREPROCESS, self.preprocess.as_secs_f64());
-        record(INFERENCE, self.inference.as_secs_f64());
-        record(POSTPROCESS, self.postprocess.as_secs_f64());
+        record(PREPROCESS, self.steps.preprocess.wall.as_secs_f64());
+        record(INFERENCE, self.steps.inference.wall.as_secs_f64());
+        record(POSTPROCESS, self.steps.postprocess.wall.as_secs_f64());
         record(BATCH, self.frames as f64);
     }
 }
