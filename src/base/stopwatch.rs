@@ -59,9 +59,7 @@ impl CpuClock {
             Self::Thread => ClockId::ThreadCPUTime,
             Self::Process => ClockId::ProcessCPUTime,
         };
-        let now = clock_gettime(id);
-        let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-        Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0))
+        Duration::try_from(clock_gettime(id)).unwrap_or_default()
     }
 }
 

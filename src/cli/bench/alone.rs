@@ -74,7 +74,7 @@ fn packets(path: &Path, count: usize) -> Result<(Parameters, Vec<Packet>), ffmpe
     ffmpeg_next::init()?;
     let mut input = ffmpeg_next::format::input(path)?;
     let stream = input.streams().best(media::Type::Video).ok_or(ffmpeg_next::Error::StreamNotFound)?;
-    let (index, parameters) = (stream.index(), stream.parameters().clone());
+    let (index, parameters) = (stream.index(), stream.parameters());
     let of_video = input.packets().filter(|(stream, _)| stream.index() == index);
     Ok((parameters, of_video.map(|(_, packet)| packet).take(count).collect()))
 }

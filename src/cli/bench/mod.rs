@@ -86,9 +86,9 @@ impl BenchArgs {
         let report = self.measure()?;
         let mut out = std::io::stdout().lock();
         if self.json {
-            writeln!(out, "{}", report.json())?
+            writeln!(out, "{}", report.json())?;
         } else {
-            write!(out, "{report}")?
+            write!(out, "{report}")?;
         }
         Ok(ExitCode::SUCCESS)
     }
