@@ -44,10 +44,9 @@ lint: ## the quick part of check: formats and shell scripts
 bench: ## CPU time a frame by stage, beside the decoder and ONNX Runtime alone and the usual Python way
 	@scripts/setup bench
 	cargo build --release --locked --bin kvs-infer
-	$(ENV) model=$$KVS_INFER_CACHE/models/street.onnx clip=$$KVS_INFER_CACHE/clips/street.mp4; \
-	    target/release/kvs-infer bench --model "$$model" --clip "$$clip"; \
-	    echo "the usual Python way (benches/peer.py):"; \
-	    "$$KVS_INFER_PYTHON" benches/peer.py "$$model" "$$clip" --fps 5 --conf 0.4
+	$(ENV) cache=$$KVS_INFER_CACHE; table() { "$$KVS_INFER_PYTHON" benches/table.py target/release/kvs-infer "$$@" $(BENCH_FLAGS); }; \
+	    table "$$cache/models/street.onnx" "$$cache/clips/street.mp4"; \
+	    table "$$cache/models/plate.onnx" "$$cache/clips/gate.mp4"
 
 bless: ## accept what the program prints now as the golden files
 	@scripts/setup test

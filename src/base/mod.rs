@@ -3,7 +3,9 @@
 mod backoff;
 mod causes;
 mod closest;
+mod stopwatch;
 
 pub use backoff::Backoff;
 pub use causes::causes;
 pub use closest::closest;
+pub use stopwatch::{Stopwatch, Took};

@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+mod bench;
 mod check;
 mod config_args;
 mod demo;
@@ -50,6 +51,7 @@ enum Command {
     Models(models::ModelsArgs),
     Schema(schema::SchemaArgs),
     Healthcheck(healthcheck::HealthcheckArgs),
+    Bench(bench::BenchArgs),
 }
 
 /// Exit codes. Source: BSD sysexits(3).
@@ -130,6 +132,7 @@ impl Cli {
             Command::Events(args) => args.run(),
             Command::Models(args) => args.run(),
             Command::Schema(args) => args.run(),
+            Command::Bench(args) => args.run(),
             Command::Healthcheck(args) => check_health(&args),
         }
     }

@@ -11,6 +11,7 @@ use super::engine::Engine;
 use super::error::DetectError;
 use super::model::{InputShape, ModelInfo};
 use super::spec::{Device, ModelSpec, Thresholds};
+use super::steps::{StepMeter, Steps};
 use super::worker::{self, Batching, Job, Pulse, Request};
 use crate::frame::{Detection, Frame};
 use crate::telemetry::detect::ModelLoaded;
@@ -34,6 +35,7 @@ struct Shared {
     requests: Mutex<Option<SyncSender<Request>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     pulse: Arc<Pulse>,
+    meter: StepMeter,
 }
 
 impl Batching {
@@ -74,7 +76,7 @@ impl Detector {
     ) -> Result<Self, DetectError> {
         let most = |input: &InputShape, device| batching(input, device).most;
         let engine = Engine::load(spec, device, threads.max(1), most)?;
-        let info = engine.info().clone();
+        let (info, meter) = (engine.info().clone(), engine.meter().clone());
         let wanted = batching(&info.input, info.device);
         let batching = Batching { most: info.input.batch.unwrap_or(wanted.most).max(1), wait: wanted.wait };
         ModelLoaded { info: &info }.emit();
@@ -88,6 +90,7 @@ impl Detector {
                 requests: Mutex::new(Some(requests)),
                 thread: Mutex::new(Some(thread)),
                 pulse,
+                meter,
             }),
         })
     }
@@ -129,6 +132,13 @@ impl Detector {
     #[must_use]
     pub fn busy_since(&self) -> Option<Instant> {
         self.shared.pulse.busy_since()
+    }
+
+    /// What its thread has spent on the frames that it was asked about, step by step. Of an inference with more than one
+    /// thread that is the first one's CPU time.
+    #[must_use]
+    pub fn steps(&self) -> Steps {
+        self.shared.meter.sum()
     }
 
     /// Takes no more requests, answers those that wait, and ends the thread; blocks until then.

@@ -1,7 +1,7 @@
 //! A model that looks at frames: letterbox, inference, boxes, suppression.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use half::f16;
 use ort::session::SessionOutputs;
@@ -16,7 +16,9 @@ use super::nms::suppress;
 use super::onnx::{Net, Refusal, Tensor, floats, has_cuda, shapes};
 use super::resample::{Element, PADDING, PictureFault, Resampler, fill_padding};
 use super::spec::{Device, ModelSpec, Thresholds};
+use super::steps::{StepMeter, Steps};
 use super::worker::{Answer, Job, Look};
+use crate::base::{Stopwatch, Took};
 use crate::decode::Surface;
 use crate::frame::{Detection, Frame, ModelId};
 use crate::telemetry::detect::{FellBackToCpu, Inferred};
@@ -32,6 +34,7 @@ pub(super) struct Engine {
     slots: Vec<Option<Letterbox>>,
     /// `f16` outputs as `f32`: boxes, scores.
     scratch: [Vec<f32>; 2],
+    meter: StepMeter,
 }
 
 impl Engine {
@@ -57,6 +60,11 @@ impl Engine {
         &self.info
     }
 
+    /// What the steps took of the CPU; clones share it.
+    pub(super) fn meter(&self) -> &StepMeter {
+        &self.meter
+    }
+
     /// Paints the jobs' pictures into the slots, one after the other; says where each lies.
     fn fill(&mut self, jobs: &[Job]) -> Vec<Result<Letterbox, DetectError>> {
         let mut slot = 0;
@@ -76,17 +84,17 @@ impl Engine {
         }
     }
 
-    /// Infers the first `used` slots and answers the jobs whose pictures lie there; also the two times.
+    /// Infers the first `used` slots and answers the jobs whose pictures lie there; also what the two steps took.
     fn infer(
         &mut self,
         used: usize,
         seen: &[(Thresholds, Letterbox)],
-    ) -> (Result<Vec<Vec<Detection>>, String>, [Duration; 2]) {
+        watch: &mut Stopwatch,
+    ) -> (Result<Vec<Vec<Detection>>, String>, [Took; 2]) {
         let Self { info, net, head, tensor, scratch, .. } = self;
         let batch = info.input.batch.unwrap_or(used);
-        let started = Instant::now();
         let outputs = net.run(tensor, info.input, batch);
-        let inferred = started.elapsed();
+        let inference = watch.lap();
         let found = outputs.and_then(|outputs| {
             let all = BatchOutputs::read(&outputs, *head, info.classes.len(), batch, scratch)?;
             let one = |(slot, (thresholds, place)): (usize, &(Thresholds, Letterbox))| {
@@ -94,15 +102,15 @@ impl Engine {
             };
             Ok(seen.iter().enumerate().map(one).collect())
         });
-        (found, [inferred, started.elapsed().saturating_sub(inferred)])
+        (found, [inference, watch.lap()])
     }
 }
 
 impl Look for Engine {
     fn look(&mut self, jobs: &[Job]) -> Vec<Answer> {
-        let started = Instant::now();
+        let mut watch = Stopwatch::of_this_thread();
         let places = self.fill(jobs);
-        let preprocess = started.elapsed();
+        let preprocess = watch.lap();
         let seen: Vec<_> = jobs
             .iter()
             .zip(&places)
@@ -111,9 +119,11 @@ impl Look for Engine {
         if seen.is_empty() {
             return places.into_iter().map(|place| place.map(|_| Vec::new())).collect();
         }
-        let (found, [inference, postprocess]) = self.infer(seen.len(), &seen);
+        let (found, [inference, postprocess]) = self.infer(seen.len(), &seen, &mut watch);
+        let steps = Steps { preprocess, inference, postprocess };
+        self.meter.add(&steps);
         let model = &self.info.id.name;
-        Inferred { model, frames: seen.len(), preprocess, inference, postprocess }.emit();
+        Inferred { model, frames: seen.len(), steps: &steps }.emit();
         answers(places, found, model)
     }
 }
@@ -243,7 +253,8 @@ impl Opening<'_> {
             ModelInfo { id, layout, input, classes, device, fallback: None, threads, warmup_ms, infer_ms };
         let resampler = Resampler::new(input.side_px());
         let (slots, scratch) = (vec![None; slots], [Vec::new(), Vec::new()]);
-        Ok(Engine { info, net, head, tensor, resampler, slots, scratch })
+        let meter = StepMeter::default();
+        Ok(Engine { info, net, head, tensor, resampler, slots, scratch, meter })
     }
 
     fn refused(&self, cuda: Option<u32>, refusal: Refusal) -> DetectError {

@@ -14,6 +14,7 @@ mod onnx;
 mod resample;
 mod runtime;
 mod spec;
+mod steps;
 mod worker;
 
 pub use detector::{Detector, usual_threads};
@@ -23,6 +24,8 @@ pub use letterbox::Letterbox;
 pub use model::{InputShape, ModelInfo};
 pub use nms::{Candidate, MAX_CANDIDATES, suppress};
 pub use resample::{Element, PADDING, PictureFault, Resampler, fill_padding};
+pub(crate) use runtime::environment;
 pub use runtime::{RuntimeFault, cache_dir};
 pub use spec::{Device, LayoutChoice, ModelSpec, Thresholds, UnknownDevice};
+pub use steps::Steps;
 pub use worker::Batching;

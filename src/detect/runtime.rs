@@ -63,7 +63,7 @@ fn places(variables: Variables<'_>, program: Option<&Path>) -> Vec<PathBuf> {
 /// The process's ONNX Runtime; loaded at the first call.
 ///
 /// Errors: it is found nowhere, or does not start. A later call tries again.
-pub(super) fn environment() -> Result<Environment, RuntimeFault> {
+pub(crate) fn environment() -> Result<Environment, RuntimeFault> {
     static LOADED: Mutex<Option<Environment>> = Mutex::new(None);
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(environment) = &*loaded {

@@ -1,9 +1,7 @@
 //! What happens in detect.
 
-use std::time::Duration;
-
 use super::{Kind, Metric};
-use crate::detect::{DetectError, ModelInfo};
+use crate::detect::{DetectError, ModelInfo, Steps};
 
 const PREPROCESS: &str = "kvs_infer_detect_preprocess_seconds";
 const INFERENCE: &str = "kvs_infer_detect_inference_seconds";
@@ -108,18 +106,17 @@ impl FellBackToCpu<'_> {
 pub(crate) struct Inferred<'a> {
     pub(crate) model: &'a str,
     pub(crate) frames: usize,
-    pub(crate) preprocess: Duration,
-    pub(crate) inference: Duration,
-    pub(crate) postprocess: Duration,
+    pub(crate) steps: &'a Steps,
 }
 
 impl Inferred<'_> {
     #[expect(clippy::cast_precision_loss, reason = "batches are small")]
     pub(crate) fn emit(self) {
         let model = || self.model.to_owned();
-        metrics::histogram!(PREPROCESS, "model" => model()).record(self.preprocess);
-        metrics::histogram!(INFERENCE, "model" => model()).record(self.inference);
-        metrics::histogram!(POSTPROCESS, "model" => model()).record(self.postprocess);
+        let steps = self.steps;
+        metrics::histogram!(PREPROCESS, "model" => model()).record(steps.preprocess.wall.as_secs_f64());
+        metrics::histogram!(INFERENCE, "model" => model()).record(steps.inference.wall.as_secs_f64());
+        metrics::histogram!(POSTPROCESS, "model" => model()).record(steps.postprocess.wall.as_secs_f64());
         metrics::histogram!(BATCH, "model" => model()).record(self.frames as f64);
     }
 }

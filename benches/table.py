@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""Prints the table of `make bench`: our CPU time by stage, beside what it stands on alone and the usual Python way.
+
+    table.py PROGRAM MODEL CLIP [--rounds 5] [--fps 5] [--conf 0.4] [--no-callgrind]
+
+A round is a run of `PROGRAM bench`, in which our way and the decoder with ONNX Runtime alone take turns, and then a
+run of peer.py; the numbers are medians over the rounds. Instructions are counted by callgrind on the first seconds of
+the clip, as the difference between two runs through them and one, so that loading does not count. Markdown comes out.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import os
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+STAGES = ["demux", "decode", "preprocess", "infer", "post-process", "between them"]
+CALLGRIND_FRAGMENTS = 1
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("program", help="kvs-infer, as a release build")
+    parser.add_argument("model", help="an ONNX file in the output layout of YOLOv8")
+    parser.add_argument("clip", help="a video file")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds (default 5)")
+    parser.add_argument("--fps", type=float, default=5.0, help="inferences in a second of media (default 5)")
+    parser.add_argument("--conf", type=float, default=0.4, help="smallest confidence that counts (default 0.4)")
+    parser.add_argument("--no-callgrind", action="store_true", help="do not count instructions, which takes minutes")
+    return parser.parse_args()
+
+
+def say(text):
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def output_of(command, **options):
+    ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, **options)
+    if ran.returncode != 0:
+        sys.exit(f"bench: {' '.join(map(str, command))} ended with code {ran.returncode}\n{ran.stderr or ''}")
+    return ran
+
+
+def bench_command(wanted, *further):
+    files = ["--model", wanted.model, "--clip", wanted.clip]
+    return [wanted.program, "bench", *files, "--fps", str(wanted.fps), "--conf", str(wanted.conf), "--json", *further]
+
+
+def one_round(wanted):
+    ours = json.loads(output_of(bench_command(wanted, "--loops", "2")).stdout)
+    script = pathlib.Path(__file__).with_name("peer.py")
+    peer = [sys.executable, script, wanted.model, wanted.clip, "--fps", str(wanted.fps), "--conf", str(wanted.conf)]
+    return ours, json.loads(output_of(peer).stdout)
+
+
+def instructions(wanted, side, loops):
+    """Instructions of a whole process, by callgrind."""
+    with tempfile.TemporaryDirectory() as folder:
+        grind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out"]
+        part = ["--only", side, "--loops", str(loops), "--fragments", str(CALLGRIND_FRAGMENTS)]
+        said = output_of([*grind, *bench_command(wanted, *part)], stderr=subprocess.PIPE)
+    collected = re.search(r"Collected *: *(\d+)", said.stderr)
+    if not collected:
+        sys.exit(f"bench: callgrind counted nothing\n{said.stderr}")
+    return int(collected[1]), json.loads(said.stdout)[side]["inferences"]
+
+
+def instructions_an_inference(wanted):
+    """Of our side and of the other; their count does not depend on the load, so all are counted at once."""
+    say("counting instructions; this takes minutes")
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        counts = {
+            (side, loops): pool.submit(instructions, wanted, side, loops) for side in ("ours", "alone") for loops in (1, 2)
+        }
+    for side in ("ours", "alone"):
+        (once, inferences), (twice, _) = (counts[side, loops].result() for loops in (1, 2))
+        yield (twice - once) / inferences
+
+
+def machine():
+    cpu = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    name = cpu[1] if cpu else os.uname().machine
+    return f"{name}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d %H:%M')}, load average {load}"
+
+
+def median(rounds, number):
+    return statistics.median(number(ours, peer) for ours, peer in rounds)
+
+
+def spread(rounds, number):
+    values = sorted(number(ours, peer) for ours, peer in rounds)
+    return f"{values[0]:.3f} to {values[-1]:.3f}"
+
+
+def row(name, *cells):
+    print(f"| {name} | " + " | ".join(cells) + " |")
+
+
+def print_table(wanted, rounds):
+    first, first_peer = rounds[0]
+    counts = first["ours"]
+    model, clip = pathlib.Path(wanted.model).name, pathlib.Path(wanted.clip).name
+    print(f"{model} ({first['input']}) on {clip}: {counts['frames']} frames, {counts['inferences']} inferences a run, ", end="")
+    print(f"{counts['detections']} boxes (Python {first_peer['inferences']} inferences, {first_peer['detections']} boxes)\n")
+    row("CPU ms an inference", "ours", "decoder + ONNX Runtime alone", "Python (OpenCV, NumPy)")
+    row("---", "---:", "---:", "---:")
+    for stage in STAGES:
+        of = lambda side: median(rounds, lambda ours, _: ours[side]["stages"].get(stage, 0.0))
+        row(stage, f"{of('ours'):.3f}", f"{of('alone'):.3f}" if stage in first["alone"]["stages"] else "", "")
+    totals = [median(rounds, lambda ours, _, side=side: ours[side]["cpu_ms_per_inference"]) for side in ("ours", "alone")]
+    totals.append(median(rounds, lambda _, peer: peer["cpu_ms_per_inference"]))
+    row("**total**", *(f"**{total:.3f}**" for total in totals))
+    decode = [median(rounds, lambda ours, _, side=side: ours[side]["decode_ms_per_frame"]) for side in ("ours", "alone")]
+    row("decode, a frame", *(f"{value:.3f}" for value in decode), "")
+    row("peak resident memory, MB", f"{first['peak_rss_mb']}", "", f"{first_peer['peak_rss_mb']}")
+
+
+def print_ratios(wanted, rounds):
+    alone = lambda ours, _: ours["ratio"]["median"]
+    peer = lambda ours, peer: peer["cpu_ms_per_inference"] / ours["ours"]["cpu_ms_per_inference"]
+    print(f"\n- ours / alone, CPU time: **{median(rounds, alone):.3f}** ({spread(rounds, alone)} over {len(rounds)} rounds)")
+    print(f"- Python / ours, CPU time: **{median(rounds, peer):.2f}** ({spread(rounds, peer)})")
+    if not wanted.no_callgrind:
+        ours, alone = instructions_an_inference(wanted)
+        counted = f"{ours / 1e6:.1f} / {alone / 1e6:.1f} million an inference, first {CALLGRIND_FRAGMENTS} fragment"
+        print(f"- ours / alone, instructions by callgrind: **{ours / alone:.4f}** ({counted})")
+
+
+def main():
+    wanted = arguments()
+    before = machine()
+    rounds = []
+    for number in range(wanted.rounds):
+        say(f"round {number + 1} of {wanted.rounds}: {pathlib.Path(wanted.model).name}")
+        rounds.append(one_round(wanted))
+    print(f"\n{before}\n")
+    print_table(wanted, rounds)
+    print_ratios(wanted, rounds)
+
+
+if __name__ == "__main__":
+    main()

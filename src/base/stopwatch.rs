@@ -1,0 +1,102 @@
+//! How long something took: by the clock, and of the CPU.
+
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// What a piece of work took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Took {
+    /// By the clock.
+    pub wall: Duration,
+    /// Of the CPU, of the threads that are measured.
+    pub cpu: Duration,
+}
+
+/// Measures pieces of work, one after the other.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch {
+    cpu_clock: CpuClock,
+    wall: Instant,
+    cpu: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum CpuClock {
+    Thread,
+    Process,
+}
+
+impl Stopwatch {
+    /// Begins; measures the CPU time of the thread that calls, and stays with it.
+    #[must_use]
+    pub fn of_this_thread() -> Self {
+        Self::start(CpuClock::Thread)
+    }
+
+    /// Begins; measures the CPU time of all threads.
+    #[must_use]
+    pub fn of_the_process() -> Self {
+        Self::start(CpuClock::Process)
+    }
+
+    /// What the work since the beginning, or since the last lap, took.
+    pub fn lap(&mut self) -> Took {
+        let now = Self::start(self.cpu_clock);
+        let took = Took { wall: now.wall.duration_since(self.wall), cpu: now.cpu.saturating_sub(self.cpu) };
+        *self = now;
+        took
+    }
+
+    fn start(cpu_clock: CpuClock) -> Self {
+        Self { cpu_clock, wall: Instant::now(), cpu: cpu_clock.now() }
+    }
+}
+
+impl CpuClock {
+    fn now(self) -> Duration {
+        let id = match self {
+            Self::Thread => ClockId::ThreadCPUTime,
+            Self::Process => ClockId::ProcessCPUTime,
+        };
+        Duration::try_from(clock_gettime(id)).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hint::black_box;
+    use std::thread;
+
+    use super::*;
+
+    fn work() {
+        black_box((0..20_000_000_u64).map(black_box).sum::<u64>());
+    }
+
+    #[test]
+    fn a_lap_has_its_own_work_only() {
+        let mut watch = Stopwatch::of_this_thread();
+        work();
+        let worked = watch.lap();
+        let idle = watch.lap();
+        assert!(
+            worked.cpu > Duration::ZERO && worked.cpu <= worked.wall + Duration::from_millis(1),
+            "{worked:?}"
+        );
+        assert!(idle.cpu < worked.cpu, "{idle:?} {worked:?}");
+    }
+
+    #[test]
+    fn the_work_of_another_thread_counts_for_the_process_alone() {
+        let (mut mine, mut all) = (Stopwatch::of_this_thread(), Stopwatch::of_the_process());
+        let others = thread::spawn(|| {
+            let mut watch = Stopwatch::of_this_thread();
+            work();
+            watch.lap().cpu
+        });
+        let others = others.join().unwrap();
+        assert!(mine.lap().cpu < others);
+        assert!(all.lap().cpu >= others);
+    }
+}
