@@ -4,7 +4,9 @@ use std::process::{Command, Output};
 
 use super::colours::camera;
 
-fn run(config: &str, env: &[(&str, &str)]) -> Output {
+type Variables<'a> = &'a [(&'a str, &'a str)];
+
+fn run(config: &str, env: Variables<'_>) -> Output {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("cameras.yaml");
     std::fs::write(&file, config).unwrap();
@@ -24,7 +26,7 @@ fn what_makes_no_sense_is_refused_with_its_code_and_its_remedy() {
     let good = format!("publishers: {{ local_dir: events }}\ncameras:\n{}", camera("front"));
     let misspelt = good.replace("yolov8.onnx }", "yolov8.onnx, classes: [gren] }");
     let region = [("AWS_REGION", "us-east-1")];
-    let table: [(&str, &str, &[(&str, &str)], i32, &str); 4] = [
+    let table: [(&str, &str, Variables<'_>, i32, &str); 4] = [
         ("a class that the model does not know", &misspelt, &region, 78, "did you mean \"green\"?"),
         ("no region", &good, &[], 78, "set AWS_REGION"),
         ("a level that is none", &good, &[("LOG_LEVEL", "verbose")], 64, "LOG_LEVEL \"verbose\""),
