@@ -164,3 +164,14 @@ impl<'a> Scene<'a> {
         i64::try_from(ms).unwrap_or(0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_clip_is_told_by_us_alone() {
+        assert!(run(Path::new("no such clip"), 0, &mut |_| true).is_err());
+        assert!(ffmpeg_next::log::get_level().is_ok_and(|level| level == ffmpeg_next::log::Level::Quiet));
+    }
+}
