@@ -232,7 +232,7 @@ pub struct Event {
     pub producer: String,
     /// The version of this shape.
     pub schema: String,
-    /// Rises by one per record of a camera.
+    /// Rises by one per record of a camera; begins at 1 again when the service starts anew, in this version.
     pub seq: u64,
     /// What happened.
     pub payload: Payload,

@@ -1,10 +1,12 @@
 //! `kvs-infer check`: says what is wrong with a configuration, or what it asks for.
 
 use std::fmt;
+use std::fs::{self, File};
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
-use crate::config::{CameraSpec, Settings, Start};
+use crate::config::{CameraSpec, ConfigErrors, Settings, Start};
 use crate::publish::PublishSpec;
 
 use super::config_args::ConfigArgs;
@@ -12,7 +14,8 @@ use super::config_args::ConfigArgs;
 /// Says what is wrong with a configuration, with line and column, or what it asks for.
 ///
 /// Works offline: nothing is asked of AWS, and models are not loaded, only looked for (`--live` is not in this version).
-/// Exit codes: 0 the configuration is good; 78 it has mistakes or names model files that are not here.
+/// Whether `local_dir` can be written is tried with an empty file in it, or in the nearest folder above it that is there.
+/// Exit codes: 0 the configuration is good; 78 it has mistakes, or names model files or folders that cannot be used.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct CheckArgs {
     /// Which configuration.
@@ -26,9 +29,25 @@ impl CheckArgs {
     /// # Errors
     /// The configuration is wrong, or standard output is closed.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        print(&self.config.load()?, &mut io::stdout().lock())?;
+        let settings = self.config.load()?;
+        settings.publish.local_dir.as_deref().map_or(Ok(()), can_be_written)?;
+        print(&settings, &mut io::stdout().lock())?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Errors: the nearest of `folder` and those above it that is there is no folder, or cannot be written.
+fn can_be_written(folder: &Path) -> Result<(), ConfigErrors> {
+    let here = Path::new(".");
+    let named = |path| if path == Path::new("") { here } else { path };
+    let parent = folder.ancestors().map(named).find(|path| path.exists()).unwrap_or(here);
+    let wrong = |why| ConfigErrors::Folder { folder: folder.to_owned(), parent: parent.to_owned(), why };
+    if !parent.is_dir() {
+        return Err(wrong("is no folder".to_owned()));
+    }
+    let probe = parent.join(format!(".kvs-infer-check-{}", std::process::id()));
+    let tried = File::create_new(&probe).and_then(|_made| fs::remove_file(&probe));
+    tried.map_err(|error| wrong(format!("cannot be written: {error}")))
 }
 
 fn print(settings: &Settings, out: &mut impl Write) -> io::Result<()> {
@@ -40,7 +59,8 @@ fn print(settings: &Settings, out: &mut impl Write) -> io::Result<()> {
             row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         writeln!(out, "{}", padded.join("  ").trim_end())?;
     }
-    writeln!(out, "OK: {}, {}", count(settings.cameras.len(), "camera"), Models(settings))
+    let cameras = count(settings.cameras.len(), "camera");
+    writeln!(out, "OK: {cameras}, {} (models not loaded: kvs-infer models)", Models(settings))
 }
 
 fn row(camera: &CameraSpec, publish: &PublishSpec) -> [String; 6] {
@@ -124,7 +144,7 @@ cameras:
             "CAMERA     STREAM    START       FPS  DETECTORS                                EVENTS TO",
             "a          a-stream  CHECKPOINT  2.5  objects (one.onnx), objects#2 (two.onnx)  kds events, s3 our-bucket/snapshots/a/, local /tmp/events",
             "long-name  b         NOW         all  weapon (one.onnx)                        local /tmp/events",
-            "OK: 2 cameras, 2 model files",
+            "OK: 2 cameras, 2 model files (models not loaded: kvs-infer models)",
         ];
         let squeeze = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
         let out = String::from_utf8(out).unwrap();
@@ -132,5 +152,20 @@ cameras:
             out.lines().take(3).map(|line| line.find("local /tmp").or(line.find("EVENTS TO"))).collect();
         assert_eq!(columns[0], columns[2], "the columns stand below each other:\n{out}");
         assert_eq!(out.lines().map(squeeze).collect::<Vec<_>>(), expected.map(squeeze));
+    }
+
+    #[test]
+    fn the_nearest_folder_that_is_there_must_take_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        can_be_written(&folder.path().join("not/yet")).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left behind");
+        for (path, told) in
+            [(file.join("events"), "is no folder"), ("/proc/events".into(), "cannot be written")]
+        {
+            let error = can_be_written(&path).unwrap_err().to_string();
+            assert!(error.contains(&path.display().to_string()) && error.contains(told), "{error}");
+        }
     }
 }

@@ -46,21 +46,38 @@ impl EventsArgs {
     /// The folder has no events (with `--no-follow`), it cannot be read, or the output is closed.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let path = self.dir.join(EVENTS_FILE);
-        let mut printer = Printer { out: io::stdout().lock(), json: self.json };
-        printer.head()?;
+        let mut printer = Printer::new(io::stdout().lock(), self.json);
         let mut tail = Tail::new(&path);
         let last = self.last.unwrap_or(if self.no_follow { usize::MAX } else { LAST });
         let place = || format!("cannot read {}; does publishers.local_dir name this folder?", path.display());
-        printer.lines(&begin(&mut tail, last).with_context(place)?)?;
+        let lines = begin(&mut tail, last).with_context(place)?;
+        show(&mut printer, &tail, &lines)?;
         if self.no_follow {
             tail.file.is_some().then_some(()).with_context(place)?;
             return Ok(ExitCode::SUCCESS);
         }
+        tell_if_waiting(&tail, &mut io::stderr())?;
         loop {
             std::thread::sleep(POLL);
-            printer.lines(&tail.lines().with_context(place)?)?;
+            let lines = tail.lines().with_context(place)?;
+            show(&mut printer, &tail, &lines)?;
         }
     }
+}
+
+/// Shows the lines; the table has its head as soon as there is something that it can show.
+fn show(printer: &mut Printer<impl Write>, tail: &Tail, lines: &VecDeque<Vec<u8>>) -> io::Result<()> {
+    if tail.file.is_some() || !lines.is_empty() {
+        printer.head()?;
+    }
+    printer.lines(lines)
+}
+
+fn tell_if_waiting(tail: &Tail, err: &mut impl Write) -> io::Result<()> {
+    if tail.file.is_some() {
+        return Ok(());
+    }
+    writeln!(err, "waiting for {}", tail.path.display())
 }
 
 /// The last lines of all files, the oldest first.
@@ -150,11 +167,17 @@ impl Tail {
 struct Printer<W> {
     out: W,
     json: bool,
+    headed: bool,
 }
 
 impl<W: Write> Printer<W> {
+    fn new(out: W, json: bool) -> Self {
+        Self { out, json, headed: false }
+    }
+
+    /// The table's head, once.
     fn head(&mut self) -> io::Result<()> {
-        if self.json {
+        if self.json || std::mem::replace(&mut self.headed, true) {
             return Ok(());
         }
         self.row(COLUMNS)
@@ -272,8 +295,31 @@ mod tests {
     }
 
     #[test]
+    fn the_head_waits_for_the_file_and_who_looks_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(EVENTS_FILE);
+        let (mut tail, mut printer) = (Tail::new(&path), Printer::new(Vec::new(), false));
+        let (mut early, mut late) = (Vec::new(), Vec::new());
+        let lines = tail.lines().unwrap();
+        show(&mut printer, &tail, &lines).unwrap();
+        tell_if_waiting(&tail, &mut early).unwrap();
+        assert_eq!(String::from_utf8(early).unwrap(), format!("waiting for {}\n", path.display()));
+        assert!(printer.out.is_empty(), "no head without a file");
+
+        append(&path, "");
+        for _ in 0..2 {
+            let lines = tail.lines().unwrap();
+            show(&mut printer, &tail, &lines).unwrap();
+        }
+        tell_if_waiting(&tail, &mut late).unwrap();
+        assert!(late.is_empty(), "nothing is waited for");
+        let text = String::from_utf8(printer.out).unwrap();
+        assert!(text.starts_with("TIME (UTC)") && text.lines().count() == 1, "{text}");
+    }
+
+    #[test]
     fn a_table_has_a_row_an_event() {
-        let mut printer = Printer { out: Vec::new(), json: false };
+        let mut printer = Printer::new(Vec::new(), false);
         let event = r#"{"event_id":"a","camera_id":"front","producer":"p","schema":"1","seq":1,"payload":{"camera_id":"front",
             "type":"objects","label":"person","conf":0.874,"bbox":[1,2,3,4],"ts_ms":1795447534123,"extras":{"incident_id":"a",
             "phase":"start","fragment_number":"1","frame_index":0,"producer_ts_ms":null,"server_ts_ms":1,"time_source":"server",

@@ -1,17 +1,31 @@
 //! `kvs-infer sim`: a local Kinesis Video Streams, to develop and test against.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use kvs_sim::{Delivery, Play, Sim, SimConfig, SimError};
 
 /// Runs a local Kinesis Video Streams until Ctrl-C or SIGTERM.
 ///
-/// Point any AWS client at the address that it prints: `aws --endpoint-url http://127.0.0.1:4567 kinesisvideo
-/// list-streams`, or AWS_ENDPOINT_URL for the SDKs and for `kvs-infer run`. Requests need not be signed.
+/// Point any AWS client at the address that it prints, such as
+///
+///     aws --endpoint-url http://127.0.0.1:4567 --region us-east-1 \
+///         --no-sign-request kinesisvideo list-streams
+///
+/// or AWS_ENDPOINT_URL for the SDKs and for `kvs-infer run`. Requests need not be
+/// signed.
+///
+/// A stream keeps its newest 512 MiB in memory, and its retention says for how many
+/// hours at most (24 where a clip is played).
+///
+/// Exit codes: 0 stopped by Ctrl-C or SIGTERM; 64 the command line makes no sense;
+/// 69 the address or a folder cannot be used, or a clip cannot be played.
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 pub(super) struct SimArgs {
     /// Address and port to listen on; port 0 takes a free one.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:4567")]
@@ -25,11 +39,8 @@ pub(super) struct SimArgs {
     #[arg(long, value_name = "FILE", default_value = "kvs-sim.pem", requires = "tls")]
     pub(super) tls_certificate: PathBuf,
 
-    /// Play a clip into a stream at real-time pace, such as gate=clips/gate.mp4,loop. Repeatable.
-    ///
-    /// H.264 or H.265 in mp4 or Matroska, or a dump of GetMedia. `,loop` begins again at the end, with rising times.
-    #[arg(long, value_name = "NAME=CLIP[,loop]")]
-    pub(super) play: Vec<Play>,
+    #[command(flatten)]
+    plays: Plays,
 
     /// When a reader at the live edge gets a block: as it arrives, or with its whole fragment.
     #[arg(long, value_enum, default_value_t = DeliveryArg::Block)]
@@ -38,6 +49,49 @@ pub(super) struct SimArgs {
     /// Keep streams and fragments in this folder over a restart.
     #[arg(long, value_name = "FOLDER")]
     pub(super) data_dir: Option<PathBuf>,
+}
+
+/// The values of `--play`, one a stream.
+#[derive(Debug)]
+struct Plays(Vec<Play>);
+
+/// `--play` as it is written.
+#[derive(Debug, Args)]
+struct PlayArgs {
+    /// Play a clip into a stream at real-time pace, such as gate=clips/gate.mp4,loop. Repeatable, once a stream.
+    ///
+    /// H.264 or H.265 in mp4 or Matroska, or a dump of GetMedia. `,loop` begins again at the end, with rising times.
+    #[arg(long, value_name = "NAME=CLIP[,loop]")]
+    play: Vec<Play>,
+}
+
+impl Args for Plays {
+    fn augment_args(command: Command) -> Command {
+        PlayArgs::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        PlayArgs::augment_args_for_update(command)
+    }
+}
+
+impl FromArgMatches for Plays {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let plays = PlayArgs::from_arg_matches(matches)?.play;
+        let mut names = HashSet::new();
+        match plays.iter().find(|play| !names.insert(&play.stream)) {
+            None => Ok(Self(plays)),
+            Some(Play { stream, .. }) => Err(clap::Error::raw(
+                ErrorKind::ValueValidation,
+                format!("two --play of stream {stream}: give each clip a stream of its own\n"),
+            )),
+        }
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
 }
 
 /// The values of `--delivery`.
@@ -89,7 +143,7 @@ pub(super) async fn run(args: SimArgs, stop: impl Future<Output = ()>) -> Result
         ..SimConfig::default()
     };
     let sim = Sim::start(config)?;
-    let begun = begin(&sim, args.play, args.tls_certificate).await;
+    let begun = begin(&sim, args.plays.0, args.tls_certificate).await;
     if begun.is_ok() {
         stop.await;
     }
@@ -113,4 +167,35 @@ async fn begin(sim: &Sim, plays: Vec<Play>, certificate: PathBuf) -> Result<(), 
     }
     out.flush()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        sim: SimArgs,
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_meant_is_a_usage_error() {
+        let line = |plays: &[&str]| {
+            let plays = plays.iter().flat_map(|play| ["--play", play]);
+            Line::try_parse_from(["sim"].into_iter().chain(plays))
+        };
+        let sim = line(&["a=one.mp4,loop", "b=one.mp4"]).unwrap().sim;
+        assert_eq!(sim.plays.0.iter().map(|play| play.looped).collect::<Vec<_>>(), [true, false]);
+        for (plays, told) in [
+            (&["a=one.mp4", "a=two.mp4"][..], "two --play of stream a"),
+            (&["a=one.mp4,looop"], ",loop"),
+            (&["bad name!=one.mp4"], "bad name!"),
+        ] {
+            let error = line(plays).unwrap_err();
+            assert!(error.use_stderr() && error.to_string().contains(told), "{plays:?}: {error}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use super::place::{KeyPath, Place};
 use super::tree::Node;
@@ -24,6 +25,27 @@ pub enum ConfigErrors {
     Remote {
         /// The file as it was named.
         file: String,
+    },
+    /// The environment or a flag names no region: correct it.
+    #[error(
+        "--aws-region (AWS_REGION): {region:?} has not the form of a region\n   = help: write a region such as ap-southeast-1"
+    )]
+    Region {
+        /// As it was given.
+        region: String,
+    },
+    /// The folder of the local sink cannot be used: make it writable.
+    #[error(
+        "publishers.local_dir: {}: {} {why}\n   = help: name a folder that this user can write, or make it so",
+        folder.display(), parent.display()
+    )]
+    Folder {
+        /// The folder as it was named.
+        folder: PathBuf,
+        /// It, or the nearest one above it that is there.
+        parent: PathBuf,
+        /// What is wrong with that one.
+        why: String,
     },
     /// The file has mistakes: correct each.
     #[error("{}", Report { file, text, problems })]

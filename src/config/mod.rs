@@ -106,6 +106,9 @@ pub fn parse(
     let (root, written) = read(text, environment).map_err(invalid)?;
     let mut settings = Lowering::new(&root, &written).settings(source).map_err(invalid)?;
     if let Some(region) = &overrides.region {
+        if !shape::matches(written::REGION, region) {
+            return Err(ConfigErrors::Region { region: region.clone() });
+        }
         settings.region = Some(region.clone());
     }
     Ok(settings)

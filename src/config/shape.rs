@@ -330,7 +330,7 @@ fn span_of(least: Option<usize>, most: Option<usize>, what: &str) -> String {
     }
 }
 
-fn matches(pattern: &str, text: &str) -> bool {
+pub(super) fn matches(pattern: &str, text: &str) -> bool {
     regex_lite::Regex::new(pattern).is_ok_and(|regex| regex.is_match(text))
 }
 

@@ -16,11 +16,19 @@ pub(crate) const METRICS: &[Metric] = &[
     gauge_of(
         "kvs_infer_camera_up",
         &["camera"],
-        "1 where footage comes or is waited for, 0 where it cannot.",
+        "0 where it cannot be read or seen, or has sent nothing for a minute; else 1.",
     ),
-    gauge_of("kvs_infer_camera_behind_seconds", &["camera"], "How far the reader is behind the live edge."),
+    gauge_of(
+        "kvs_infer_camera_behind_seconds",
+        &["camera"],
+        "How far the reader is behind the live edge; NaN while no footage comes.",
+    ),
+    gauge_of(
+        "kvs_infer_camera_last_frame_age_seconds",
+        &["camera"],
+        "How long ago a frame was looked at; NaN before the first.",
+    ),
     gauge_of("kvs_infer_sink_up", &["sink"], "1 where the sink takes what it is given, 0 where it fails."),
-    gauge_of("kvs_infer_sink_waiting_records", &["sink"], "Records that the sink has yet to take."),
     counter_of("kvs_infer_http_sign_ins_refused_total", &[], "Wrong tokens, and tries that came too fast."),
     counter_of("kvs_infer_http_accept_errors_total", &[], "Connections that could not be accepted."),
     counter_of(
@@ -111,19 +119,24 @@ fn about_process(board: &Board) {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "retention is at most ten years of ms")]
 fn about_camera(row: &CameraRow) {
-    let up = f64::from(u8::from(row.error.is_none()));
-    gauge!("kvs_infer_camera_up", "camera" => row.id.clone()).set(up);
-    if let Some(ms) = row.behind_ms {
-        gauge!("kvs_infer_camera_behind_seconds", "camera" => row.id.clone()).set(ms as f64 / 1000.0);
-    }
+    let camera = || row.id.clone();
+    gauge!("kvs_infer_camera_up", "camera" => camera()).set(f64::from(u8::from(row.is_well())));
+    gauge!("kvs_infer_camera_behind_seconds", "camera" => camera()).set(seconds(row.behind_ms));
+    gauge!("kvs_infer_camera_last_frame_age_seconds", "camera" => camera())
+        .set(seconds(row.last_frame_age_ms));
+}
+
+/// A gauge keeps its last value for ever: what nobody knows any more is not a number.
+#[expect(clippy::cast_precision_loss, reason = "retention is at most ten years of ms")]
+fn seconds(ms: Option<u64>) -> f64 {
+    ms.map_or(f64::NAN, |ms| ms as f64 / 1000.0)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "queues are bounded")]
 fn about_sink(row: &SinkRow) {
     gauge!("kvs_infer_sink_up", "sink" => row.name.clone()).set(f64::from(u8::from(row.ok)));
-    gauge!("kvs_infer_sink_waiting_records", "sink" => row.name.clone()).set(row.queued as f64);
+    gauge!("kvs_infer_sink_queued", "sink" => row.name.clone()).set(row.queued as f64);
 }
 
 fn resident_bytes() -> Option<u64> {
@@ -152,7 +165,28 @@ mod tests {
             "kvs_infer_camera_up{camera=\"yard\"} 0",
             "kvs_infer_camera_behind_seconds{camera=\"gate\"} 1.5",
             "kvs_infer_sink_up{sink=\"kds\"} 1",
-            "kvs_infer_sink_waiting_records{sink=\"kds\"} 3",
+            "kvs_infer_sink_queued{sink=\"kds\"} 3",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_camera_that_fell_silent_is_neither_up_nor_live() {
+        let board = Board::new();
+        let gate = board.add_camera(&CameraId::new("gate"), "gate-stream");
+        gate.streaming();
+        gate.fragment(Some(1_500));
+        let text = rendered(|| {
+            Scrape { board: &board }.emit();
+            gate.waiting();
+            let silent = CameraRow { state_for_ms: 61_000, ..gate.row() };
+            about_camera(&silent);
+        });
+        for line in [
+            "kvs_infer_camera_up{camera=\"gate\"} 0",
+            "kvs_infer_camera_behind_seconds{camera=\"gate\"} NaN",
+            "kvs_infer_camera_last_frame_age_seconds{camera=\"gate\"} NaN",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
         }

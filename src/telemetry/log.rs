@@ -51,7 +51,8 @@ pub enum LogError {
 /// Starts logging: everything that is traced from now on is written.
 ///
 /// `level` is `trace`..`error`, `off`, or directives (`kvs_infer::detect=debug,info`). A bare level is for our own
-/// crates; others are heard from WARN. Without a `format`, lines are text on a terminal and JSON elsewhere.
+/// crates; others are heard from WARN, `aws_config` from ERROR: its warnings dump whole answers, and who asked says it in
+/// a sentence. Without a `format`, lines are text on a terminal and JSON elsewhere.
 /// Crates that would log credentials are heard from INFO only, whatever `level` says.
 ///
 /// # Errors
@@ -92,7 +93,8 @@ fn filter_of(level: &str) -> Result<EnvFilter, LogError> {
     }
     let directives = match level.trim().parse::<LevelFilter>() {
         Ok(bare) => {
-            let others = bare.min(LevelFilter::WARN).to_string();
+            let (others, chatty) = (bare.min(LevelFilter::WARN), bare.min(LevelFilter::ERROR));
+            let others = format!("{others},aws_config={chatty}");
             OWN.iter().fold(others, |all, own| format!("{all},{own}={bare}"))
         }
         Err(_) if !level.contains(['=', ',']) => return Err(bad("it is no level".to_owned())),
@@ -160,14 +162,25 @@ mod tests {
             tracing::debug!("ours at debug");
             tracing::debug!(target: "aws_smithy_runtime::client", "authorization: secret");
             tracing::info!(target: "other_crate", "theirs at info");
-            tracing::warn!(target: "aws_config", "a warning of theirs");
+            tracing::warn!(target: "other_crate", "a warning of theirs");
+            tracing::warn!(target: "aws_config::imds::region", "Response {{ body: .. }}");
+            tracing::error!(target: "aws_config", "an error of aws_config");
         };
         let table: [(&str, &[&str]); 5] = [
-            ("info", &["a warning of theirs"]),
-            ("debug", &["ours at debug", "a warning of theirs"]),
-            ("error", &[]),
+            ("info", &["a warning of theirs", "an error of aws_config"]),
+            ("debug", &["ours at debug", "a warning of theirs", "an error of aws_config"]),
+            ("error", &["an error of aws_config"]),
             ("off", &[]),
-            ("kvs_infer=debug,trace", &["ours at debug", "theirs at info", "a warning of theirs"]),
+            (
+                "kvs_infer=debug,trace",
+                &[
+                    "ours at debug",
+                    "theirs at info",
+                    "a warning of theirs",
+                    "Response { body: .. }",
+                    "an error of aws_config",
+                ],
+            ),
         ];
         for (level, expected) in table {
             let text = written(level, LogFormat::Json, trace);

@@ -8,6 +8,9 @@ use super::{Kind, Metric, camera, decide, decode, detect, http, publish, source}
 const SECONDS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 10.0, 60.0];
 
+/// Upper bounds of every count of frames: a batch holds 32 at most.
+const FRAMES: [f64; 6] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0];
+
 /// The table of each stage, in the order of the way.
 const TABLES: &[&[Metric]] = &[
     source::METRICS,
@@ -27,7 +30,7 @@ pub fn all_metrics() -> Vec<Metric> {
 
 /// Makes every counter count from now on, and gives what `/metrics` renders.
 ///
-/// The HTTP server runs the recorder's upkeep. Histograms whose name ends with `_seconds` have buckets.
+/// The HTTP server runs the recorder's upkeep. Histograms have buckets by how their names end: `_seconds`, `_frames`.
 ///
 /// # Errors
 /// A recorder is installed already.
@@ -38,7 +41,9 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
 }
 
 fn builder() -> Result<PrometheusBuilder, BuildError> {
-    PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
+        .set_buckets_for_metric(Matcher::Suffix("_frames".to_owned()), &FRAMES)
 }
 
 fn describe_all() {
@@ -145,6 +150,14 @@ mod tests {
             );
             assert!(metric.help.ends_with('.'), "{name}: its help is a sentence");
             assert!(names.insert(name), "{name} stands in two tables");
+        }
+    }
+
+    #[test]
+    fn every_histogram_has_buckets() {
+        for metric in all_metrics().iter().filter(|metric| metric.kind == Kind::Histogram) {
+            let text = testing::rendered(|| metrics::histogram!(metric.name).record(3.0));
+            assert!(text.contains("_bucket{le=") && !text.contains("quantile="), "{}:\n{text}", metric.name);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use metrics::{counter, gauge};
+use metrics::counter;
 use tracing::{debug, info, warn};
 
 use super::board::CameraBoard;
@@ -44,12 +44,6 @@ pub(crate) const METRICS: &[Metric] = &[
         kind: Kind::Counter,
         labels: &["camera", "result"],
         help: "Fragments read: complete, incomplete, repeated, no_video or passed_over.",
-    },
-    Metric {
-        name: "kvs_infer_source_behind_seconds",
-        kind: Kind::Gauge,
-        labels: &["camera"],
-        help: "How far the last fragment was behind the live edge, as the service says.",
     },
 ];
 
@@ -179,10 +173,6 @@ impl FragmentRead<'_> {
             self.camera.fragment(self.behind_ms);
         } else {
             debug!(stage = "demux", camera = %self.camera.id(), result, "a fragment was not read as a whole");
-        }
-        if let Some(behind_ms) = self.behind_ms {
-            let behind = Duration::from_millis(behind_ms);
-            gauge!("kvs_infer_source_behind_seconds", "camera" => camera.clone()).set(behind.as_secs_f64());
         }
         counter!("kvs_infer_demux_fragments_total", "camera" => camera, "result" => result).increment(1);
     }

@@ -279,6 +279,33 @@ def seen(browser, url):
     check(not complaints, f"the browser's log has no error {complaints or ''}".rstrip())
 
 
+def coloured(browser, colours):
+    """The stripe of a label's events has the colour that its boxes have."""
+    look = """
+      const rows = [...document.querySelectorAll(".event")];
+      const row = rows.find((row) => row.querySelector("strong").textContent === seen);
+      return row && getComputedStyle(row.querySelector(".hue")).backgroundColor;
+    """
+    for label, colour in colours:
+        stripe = browser.until(f"an event of {label}", look, label)
+        check(stripe == colour, f"the stripe of {label} has the colour of its box, {colour}: {stripe}")
+
+
+def explained(browser):
+    """Dropped frames have their reason beside them, and the name of a model is not broken."""
+    look = """
+      const why = document.querySelector("[data-why][title]:not([title=''])");
+      return why && { title: why.title, words: why.querySelector("small").textContent };
+    """
+    why = browser.until("why frames were dropped", look)
+    check(why["words"] and why["words"] in why["title"], f"dropped frames have a reason: {why['words']}")
+    one_line = "[...document.querySelectorAll('.strip b')].every((name) => name.clientHeight < 30)"
+    for width in range(340, 620, 20):
+        browser.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+        check(browser.run(one_line), f"names of sinks and models are on one line of a page of {width} px")
+    browser.call("Emulation.clearDeviceMetricsOverride")
+
+
 def enlarged(browser):
     """A click shows one camera large."""
     browser.run("document.querySelector('.card .screen').click()")
@@ -307,6 +334,9 @@ def main():
     parser.add_argument("--url", help="the page to look at")
     parser.add_argument("--token", help="its HTTP_TOKEN")
     parser.add_argument("--refused", metavar="URL", help="a page that must be refused")
+    parser.add_argument("--stripe", nargs=2, action="append", default=[], metavar=("LABEL", "RGB"),
+                        help="the colour that events of LABEL must have")
+    parser.add_argument("--explained", action="store_true", help="frames were dropped, and the page must say why")
     parser.add_argument("--screenshots", type=pathlib.Path, metavar="FOLDER")
     parser.add_argument("--limit-seconds", type=int, default=60, help="until what is not seen is missing (60)")
     arguments = parser.parse_args()
@@ -331,6 +361,9 @@ def look_at(browser, arguments):
     if arguments.token:
         signed_in(browser, url, arguments.token)
     seen(browser, url)
+    coloured(browser, arguments.stripe)
+    if arguments.explained:
+        explained(browser)
     photograph(browser, arguments.screenshots)
     enlarged(browser)
     browser.screenshot(arguments.screenshots, "enlarged")

@@ -361,3 +361,10 @@ proptest! {
         prop_assert_eq!(settings.publish.local_dir, Some(text.into()));
     }
 }
+
+#[test]
+fn a_region_of_the_environment_must_have_the_form_of_one() {
+    let overrides = Overrides { region: Some("Frankfurt".to_owned()) };
+    let error = parse("c", LEAST, &|_| None, &overrides).unwrap_err().to_string();
+    assert!(error.contains("\"Frankfurt\"") && error.contains("such as ap-southeast-1"), "{error}");
+}

@@ -11,7 +11,7 @@ use super::show;
 use kvs_infer::decode::Mode;
 use kvs_infer::frame::CameraId;
 use kvs_infer::http::HttpServer;
-use kvs_infer::publish::picture::Label;
+use kvs_infer::publish::picture::{Label, color_of};
 use kvs_infer::telemetry::board::{Board, ModelRow, SinkRow};
 
 const TOKEN: &str = "correct horse battery staple";
@@ -64,6 +64,7 @@ fn board() -> Board {
     let add = |id: &str| board.add_camera(&CameraId::new(id), &format!("{id}-stream"));
     add("street").streaming();
     add("gate").streaming();
+    add("gate").frames_dropped("newer", 4);
     add("yard").down(
         "stream yard-stream does not exist: create it, or correct kvs_stream_name",
         Some(Duration::from_secs(600)),
@@ -92,7 +93,7 @@ fn board() -> Board {
         ]
     });
     board.add_model(ModelRow {
-        name: "street".into(),
+        name: "street.onnx".into(),
         layout: "nms".into(),
         device: "cpu".into(),
         input_px: (640, 640),
@@ -125,7 +126,9 @@ fn a_picture_changes_and_an_event_arrives() {
     let board = board();
     let server = show::serve("127.0.0.1", None, &board, show::encode());
     let _footage = Footage::start(&board);
-    look(&["--url", &url(&server)]);
+    let [red, green, blue] = color_of("car");
+    let car = format!("rgb({red}, {green}, {blue})");
+    look(&["--url", &url(&server), "--stripe", "car", &car, "--explained"]);
 }
 
 #[test]

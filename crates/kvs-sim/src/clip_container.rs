@@ -1,7 +1,7 @@
 //! An mp4 or Matroska file through libavformat: its H.264 or H.265 packets as they are, cut at key frames.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use ffmpeg_next::codec::Id;
@@ -24,7 +24,7 @@ const LONGEST_FRAGMENT_MS: i64 = 20_000;
 
 /// Runs through the clip once, from `start_ms` after the beginning of the play.
 pub(crate) fn run(path: &Path, start_ms: i64, screen: &mut Screen<'_>) -> Result<Reel, ClipError> {
-    ffmpeg_next::init().map_err(|error| unreadable(path, &error))?;
+    set_up().map_err(|error| unreadable(path, &error))?;
     let mut input = ffmpeg_next::format::input(path).map_err(|error| unreadable(path, &error))?;
     let video = Video::find(path, &input)?;
     let mut scene = Scene::new(&video, start_ms);
@@ -33,10 +33,22 @@ pub(crate) fn run(path: &Path, start_ms: i64, screen: &mut Screen<'_>) -> Result
             return Ok(Reel::Stopped);
         }
     }
+    if scene.fragment_ms.is_none() {
+        return Err(unreadable(path, &"not one frame of its video can be read; is the file cut off?"));
+    }
     if !scene.close(screen) {
         return Ok(Reel::Stopped);
     }
     Ok(Reel::Ended { end_ms: scene.end_ms })
+}
+
+/// Once: the texts of FFmpeg's errors, and the silence of its own log: what is wrong with a clip is in our error.
+fn set_up() -> Result<(), ffmpeg_next::Error> {
+    static DONE: OnceLock<Result<(), ffmpeg_next::Error>> = OnceLock::new();
+    *DONE.get_or_init(|| {
+        ffmpeg_next::log::set_level(ffmpeg_next::log::Level::Quiet);
+        ffmpeg_next::init()
+    })
 }
 
 /// The video track of a clip.
@@ -150,5 +162,16 @@ impl<'a> Scene<'a> {
         let (numerator, denominator) = (self.video.time_base.numerator(), self.video.time_base.denominator());
         let ms = i128::from(ticks) * i128::from(numerator) * 1000 / i128::from(denominator.max(1));
         i64::try_from(ms).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_clip_is_told_by_us_alone() {
+        assert!(run(Path::new("no such clip"), 0, &mut |_| true).is_err());
+        assert!(ffmpeg_next::log::get_level().is_ok_and(|level| level == ffmpeg_next::log::Level::Quiet));
     }
 }

@@ -17,6 +17,7 @@ use crate::clock::epoch_ms;
 use crate::errors::ApiError;
 use crate::fragment::FragmentHead;
 use crate::fragment_writer::FragmentWriter;
+use crate::store::check_name;
 use crate::stream::Stream;
 
 /// What `--play` says: `NAME=CLIP` or `NAME=CLIP,loop`.
@@ -32,23 +33,53 @@ pub struct Play {
 
 /// Why a text is no [`Play`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{text}\": NAME=CLIP or NAME=CLIP,loop is needed, such as gate=clips/gate.mp4,loop")]
-pub struct NotAPlay {
-    text: String,
+pub enum NotAPlay {
+    /// It lacks a name, a `=` or a clip.
+    #[error("\"{text}\": NAME=CLIP or NAME=CLIP,loop is needed, such as gate=clips/gate.mp4,loop")]
+    Form {
+        /// As it was given.
+        text: String,
+    },
+    /// No stream can have that name.
+    #[error("{reason}")]
+    Name {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A word after the clip that is none.
+    #[error("\",{word}\" after {clip} means nothing; write \",loop\", or leave it out")]
+    Word {
+        /// The clip before it.
+        clip: String,
+        /// Without its comma.
+        word: String,
+    },
 }
 
 impl FromStr for Play {
     type Err = NotAPlay;
 
     fn from_str(text: &str) -> Result<Self, NotAPlay> {
-        let wrong = || NotAPlay { text: text.to_owned() };
+        let wrong = || NotAPlay::Form { text: text.to_owned() };
         let (stream, clip) = text.split_once('=').ok_or_else(wrong)?;
         let (path, looped) = clip.strip_suffix(",loop").map_or((clip, false), |path| (path, true));
         if stream.is_empty() || path.is_empty() {
             return Err(wrong());
         }
+        check_name(stream).map_err(|error| NotAPlay::Name { reason: error.to_string() })?;
+        check_word(path)?;
         Ok(Self { stream: stream.to_owned(), path: path.into(), looped })
     }
+}
+
+/// A comma and a word at the end are part of a file's name only where there is that file.
+fn check_word(path: &str) -> Result<(), NotAPlay> {
+    let Some((clip, word)) = path.rsplit_once(',') else { return Ok(()) };
+    let is_word = word.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if !is_word || Path::new(path).exists() {
+        return Ok(());
+    }
+    Err(NotAPlay::Word { clip: clip.to_owned(), word: word.to_owned() })
 }
 
 /// How fast a clip goes into a stream.
@@ -189,8 +220,27 @@ mod tests {
         ] {
             assert_eq!(text.parse(), Ok(expected), "{text}");
         }
-        for text in ["gate", "=a.mp4", "gate=", "gate=,loop"] {
-            assert!(text.parse::<Play>().is_err(), "{text}");
+        let form = "NAME=CLIP,loop is needed";
+        for (text, told) in [
+            ("gate", form),
+            ("=a.mp4", form),
+            ("gate=", form),
+            ("gate=,loop", form),
+            ("bad name!=a.mp4", "of the characters"),
+            ("gate=a.mp4,looop", "write \",loop\""),
+            ("gate=a.mp4,", "write \",loop\""),
+        ] {
+            let error = text.parse::<Play>().unwrap_err().to_string();
+            assert!(error.contains(told), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_comma_may_be_part_of_a_files_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("north,east");
+        std::fs::write(&path, "").unwrap();
+        let play: Play = format!("gate={}", path.display()).parse().unwrap();
+        assert_eq!(play.path, path);
     }
 }

@@ -121,7 +121,7 @@ impl Store {
     }
 }
 
-fn check_name(name: &str) -> Result<(), ApiError> {
+pub(crate) fn check_name(name: &str) -> Result<(), ApiError> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     if name.is_empty() || name.len() > LONGEST_NAME || !name.bytes().all(allowed) {
         let shown: String = name.chars().take(LONGEST_NAME).collect();

@@ -78,12 +78,15 @@ impl Default for Config {
     }
 }
 
+/// The form of a region's name.
+pub(super) const REGION: &str = "^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}$";
+
 /// Amazon Web Services.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Aws {
     /// The region of the streams and the bucket; `AWS_REGION` beats it.
-    #[schemars(regex(pattern = r"^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}$"), example = &"ap-southeast-1",
+    #[schemars(regex(pattern = REGION), example = &"ap-southeast-1",
         extend("x-remedy" = "write a region such as ap-southeast-1"))]
     pub region: Option<String>,
 }

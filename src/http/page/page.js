@@ -46,6 +46,17 @@ function noticeOf(camera) {
 const sentence = (text) => (/[.!?]$/.test(text) ? text : `${text}.`);
 const dropped = (camera) => Object.values(camera.frames.dropped).reduce((sum, n) => sum + n, 0);
 
+/** Why frames were dropped, the most frequent reason first. */
+const REASONS = {
+  newer: "newer came", damaged: "damaged", no_key_frame: "no key frame", track: "unusable track",
+  discontinuity: "read again",
+};
+function reasonsOf(camera) {
+  const reasons = Object.entries(camera.frames.dropped).sort(([, a], [, b]) => b - a);
+  return reasons.map(([why, n]) => [REASONS[why] ?? why.replaceAll("_", " "), n]);
+}
+const reasonsText = (reasons) => reasons.map(([why, n]) => `${why}: ${count(n)}`).join(", ");
+
 /* Elements. */
 
 function element(tag, attributes, ...children) {
@@ -176,6 +187,10 @@ function showCamera(camera) {
   number("behind", span(camera.behind_ms), camera.mode === "live" && camera.behind_ms > 5000);
   number("dropped", count(dropped(camera)));
   number("events", count(camera.events));
+  const reasons = reasonsOf(camera);
+  const why = card.querySelector("[data-why]");
+  why.title = reasons.length ? `Frames that were not looked at: ${reasonsText(reasons)}` : "";
+  setText(why.querySelector("small"), reasons.length ? reasons[0][0] : "");
   picture.show(camera);
 }
 
@@ -210,12 +225,11 @@ function showLarge() {
 
 function detailsOf(camera) {
   const size = camera.width_px === null ? "–" : `${camera.width_px} × ${camera.height_px}`;
-  const lost = Object.entries(camera.frames.dropped).map(([why, n]) => `${why.replaceAll("_", " ")}: ${count(n)}`);
   const rows = [
     ["Stream", camera.stream], ["Picture", size], ["Frames/s looked at", camera.fps.toFixed(1)],
     ["Behind live", span(camera.behind_ms)], ["Frames read", count(camera.frames.read)],
     ["Decoded", count(camera.frames.decoded)], ["Picked", count(camera.frames.sampled)],
-    ["Looked at", count(camera.frames.inferred)], ["Dropped", lost.join(", ") || "0"],
+    ["Looked at", count(camera.frames.inferred)], ["Dropped", reasonsText(reasonsOf(camera)) || "0"],
     ["Events", count(camera.events)], ["Fragments", count(camera.fragments)],
     ["Reconnects", count(camera.reconnects)], ["Footage skipped", camera.skipped_ms ? span(camera.skipped_ms) : "none"],
   ];
@@ -330,7 +344,7 @@ function showEvent(event) {
   const { payload } = event;
   const row = byId("event").content.firstElementChild.cloneNode(true);
   row.dataset.id = event.event_id;
-  row.querySelector(".hue").style.setProperty("--hue", hueOf(payload.label));
+  row.querySelector(".hue").style.setProperty("--hue", colorOf(payload.label));
   row.querySelector("strong").textContent = payload.label;
   row.querySelector(".conf").textContent = `${Math.round(payload.conf * 100)} %`;
   row.querySelector(".where").append(payload.camera_id, ...payload.extras.zones.map((zone) => element("span", { class: "zone" }, zone)));
@@ -353,10 +367,16 @@ function trimEvents() {
   }
 }
 
-function hueOf(label) {
-  let hash = 0;
-  for (const letter of label) hash = (hash * 31 + letter.codePointAt(0)) % 360;
-  return hash;
+/* As `color_of` in src/publish/picture: the stripe has the colour of the box. */
+const PALETTE = [
+  [230, 57, 70], [255, 183, 3], [6, 214, 160], [17, 138, 178], [255, 112, 166], [155, 93, 229], [144, 190, 109],
+  [251, 133, 0],
+];
+
+function colorOf(label) {
+  let hash = 2_166_136_261;
+  for (const byte of new TextEncoder().encode(label)) hash = Math.imul(hash ^ byte, 16_777_619) >>> 0;
+  return `rgb(${PALETTE[(hash >>> 8) % PALETTE.length].join(", ")})`;
 }
 
 function follow() {

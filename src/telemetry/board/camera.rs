@@ -220,7 +220,10 @@ impl CameraBoard {
 
     /// Connected, and the camera sends nothing.
     pub fn waiting(&self) {
-        self.write(|now| now.connected(State::Waiting));
+        self.write(|now| {
+            now.connected(State::Waiting);
+            now.behind_ms = None;
+        });
     }
 
     /// The camera cannot be read, because of `reason`; it is tried again in `retry_in`.
@@ -228,6 +231,7 @@ impl CameraBoard {
         let (reason, at) = (reason.into(), Instant::now());
         self.write(|now| {
             now.enter(State::Down);
+            now.behind_ms = None;
             now.last_error = Some(reason.clone());
             let since = now.trouble.as_ref().map_or(at, |trouble| trouble.since);
             now.trouble = Some(Trouble { reason, since, retry_at: retry_in.map(|wait| at + wait) });
@@ -443,6 +447,17 @@ mod tests {
         assert!(gate.is_blind("detect"), "footage is no cure");
         gate.blind("detect", None);
         assert_eq!(gate.row().error, None);
+    }
+
+    #[test]
+    fn nobody_knows_how_far_behind_a_camera_is_that_sends_nothing() {
+        let gate = camera();
+        gate.fragment(Some(120));
+        gate.waiting();
+        assert_eq!(gate.row().behind_ms, None, "waiting");
+        gate.fragment(Some(120));
+        gate.down("no such stream", None);
+        assert_eq!(gate.row().behind_ms, None, "down");
     }
 
     #[test]

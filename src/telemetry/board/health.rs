@@ -70,6 +70,14 @@ impl Watch {
     }
 }
 
+impl CameraRow {
+    /// Whether nothing is wrong with the camera: `/healthz` names it otherwise.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        about_camera(self).is_none()
+    }
+}
+
 fn about_camera(row: &CameraRow) -> Option<String> {
     let id = &row.id;
     if let Some(error) = &row.error {

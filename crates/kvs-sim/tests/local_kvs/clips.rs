@@ -171,15 +171,25 @@ async fn what_cannot_be_played_is_named() {
     let text = folder.path().join("text.mp4");
     std::fs::write(&text, "no clip").expect("a folder that can be written");
     let absent = folder.path().join("absent.mp4");
+    let whole =
+        std::fs::read(clip(folder.path(), "whole.mp4", &[&H264[..], &["-movflags", "faststart"]].concat()));
+    let whole = whole.expect("a clip");
+    let media = whole.windows(4).position(|four| four == b"mdat").expect("an mp4") + 4;
+    let cut = folder.path().join("cut.mp4");
+    std::fs::write(&cut, &whole[..media]).expect("a folder that can be written");
     let kind = |error: &ClipError| match error {
         ClipError::Unreadable { .. } => "unreadable",
         ClipError::NoVideo { .. } => "no video",
         ClipError::Codec { .. } => "codec",
         ClipError::Stream { .. } => "stream",
     };
-    for (path, expected) in
-        [(sound, "no video"), (mpeg4, "codec"), (text, "unreadable"), (absent, "unreadable")]
-    {
+    for (path, expected) in [
+        (sound, "no video"),
+        (mpeg4, "codec"),
+        (text, "unreadable"),
+        (absent, "unreadable"),
+        (cut, "unreadable"),
+    ] {
         let error = Clip::open(&path).expect_err("not playable");
         assert_eq!(kind(&error), expected, "{error}");
         assert!(error.to_string().starts_with(&path.display().to_string()), "{error}");
