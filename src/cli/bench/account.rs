@@ -118,7 +118,8 @@ mod tests {
     fn runs_are_compared_with_those_beside_them() {
         let (ours, alone) =
             ([run(0, 0, 105), run(0, 0, 220), run(0, 0, 408)], [100, 200, 400].map(|ms| run(0, 0, ms)));
-        assert_eq!(ratios(&ours, &alone), Some([1.02, 1.05, 1.1]));
+        let percent = ratios(&ours, &alone).map(|ratios| ratios.map(|ratio| (ratio * 100.0).round()));
+        assert_eq!(percent, Some([102.0, 105.0, 110.0]));
         assert_eq!(ratios(&[], &[]), None);
     }
 }
