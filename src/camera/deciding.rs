@@ -33,6 +33,8 @@ pub(super) struct Deciding {
     pub(super) board: CameraBoard,
     /// The frame that was looked at last.
     pub(super) last: Option<Arc<Frame>>,
+    /// The same when the connection broke in live: up to it, its fragment was looked at.
+    pub(super) seen_to: Option<Arc<Frame>>,
     /// Whether an event of the fragment at hand was refused: the fragment is not dealt with then.
     pub(super) refused: bool,
 }
@@ -55,15 +57,18 @@ impl Deciding {
     /// was told come again under another id: so the state stays, and only frames that are new are looked at.
     fn discontinuity(&mut self) {
         self.refused = false;
-        if self.mode.get() == Mode::CatchUp {
-            self.state = self.committed.clone();
-            self.last = None;
+        match self.mode.get() {
+            Mode::CatchUp => {
+                self.state = self.committed.clone();
+                self.seen_to = None;
+            }
+            Mode::Live => self.seen_to = self.last.clone(),
         }
     }
 
     fn has_looked_at(&self, frame: &Frame) -> bool {
-        let last = self.last.as_ref().filter(|last| last.fragment.number == frame.fragment.number);
-        last.is_some_and(|last| frame.media <= last.media)
+        let seen_to = self.seen_to.as_ref().filter(|seen| seen.fragment.number == frame.fragment.number);
+        seen_to.is_some_and(|seen| frame.media <= seen.media)
     }
 
     async fn frame(&mut self, frame: Arc<Frame>) {

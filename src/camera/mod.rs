@@ -112,6 +112,7 @@ impl Camera {
             mode,
             board,
             last: None,
+            seen_to: None,
             refused: false,
         };
         Ok(Self {
