@@ -13,8 +13,8 @@ use kvs_sim::{Delivery, Play, Sim, SimConfig, SimError};
 ///
 /// Point any AWS client at the address that it prints, such as
 ///
-///     aws --endpoint-url http://127.0.0.1:4567 --region us-east-1 \
-///         --no-sign-request kinesisvideo list-streams
+///   aws --endpoint-url http://127.0.0.1:4567 --region us-east-1 \
+///     --no-sign-request kinesisvideo list-streams
 ///
 /// or AWS_ENDPOINT_URL for the SDKs and for `kvs-infer run`. Requests need not be
 /// signed.
