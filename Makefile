@@ -44,9 +44,9 @@ lint: ## the quick part of check: formats and shell scripts
 bench: ## CPU time a frame by stage, beside the decoder and ONNX Runtime alone and the usual Python way
 	@scripts/setup bench
 	cargo build --release --locked --bin kvs-infer
-	$(ENV) cache=$$KVS_INFER_CACHE; table() { "$$KVS_INFER_PYTHON" benches/table.py target/release/kvs-infer "$$@" $(BENCH_FLAGS); }; \
+	$(ENV) cache=$$KVS_INFER_CACHE; table() { "$$KVS_INFER_PYTHON" benches/table.py target/release/kvs-infer "$$@"; }; \
 	    table "$$cache/models/street.onnx" "$$cache/clips/street.mp4"; \
-	    table "$$cache/models/plate.onnx" "$$cache/clips/gate.mp4"
+	    table "$$cache/models/plate.onnx" "$$cache/clips/gate.mp4" $(if $(NO_CALLGRIND),,--callgrind)
 
 bless: ## accept what the program prints now as the golden files
 	@scripts/setup test

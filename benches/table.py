@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Prints the table of `make bench`: our CPU time by stage, beside what it stands on alone and the usual Python way.
 
-    table.py PROGRAM MODEL CLIP [--rounds 5] [--fps 5] [--conf 0.4] [--no-callgrind]
+    table.py PROGRAM MODEL CLIP [--rounds 5] [--fps 5] [--conf 0.4] [--callgrind]
 
 A round is a run of `PROGRAM bench`, in which our way and the decoder with ONNX Runtime alone take turns, and then a
-run of peer.py; the numbers are medians over the rounds. Instructions are counted by callgrind on the first seconds of
-the clip, as the difference between two runs through them and one, so that loading does not count. Markdown comes out.
+run of peer.py; the numbers are medians over the rounds. Instructions are counted by callgrind, where asked for, on the
+first fragment of the clip, as the difference between two runs through it and one, so that loading does not count.
+Markdown comes out.
 """
 
 import argparse
@@ -32,7 +33,7 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=5, help="rounds (default 5)")
     parser.add_argument("--fps", type=float, default=5.0, help="inferences in a second of media (default 5)")
     parser.add_argument("--conf", type=float, default=0.4, help="smallest confidence that counts (default 0.4)")
-    parser.add_argument("--no-callgrind", action="store_true", help="do not count instructions, which takes minutes")
+    parser.add_argument("--callgrind", action="store_true", help="count instructions too, which takes minutes")
     return parser.parse_args()
 
 
@@ -127,7 +128,7 @@ def print_ratios(wanted, rounds):
     peer = lambda ours, peer: peer["cpu_ms_per_inference"] / ours["ours"]["cpu_ms_per_inference"]
     print(f"\n- ours / alone, CPU time: **{median(rounds, alone):.3f}** ({spread(rounds, alone)} over {len(rounds)} rounds)")
     print(f"- Python / ours, CPU time: **{median(rounds, peer):.2f}** ({spread(rounds, peer)})")
-    if not wanted.no_callgrind:
+    if wanted.callgrind:
         ours, alone = instructions_an_inference(wanted)
         counted = f"{ours / 1e6:.1f} / {alone / 1e6:.1f} million an inference, first {CALLGRIND_FRAGMENTS} fragment"
         print(f"- ours / alone, instructions by callgrind: **{ours / alone:.4f}** ({counted})")
