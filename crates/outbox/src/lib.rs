@@ -49,6 +49,8 @@
 //! Every opening verifies the checksum of every live page, so a damaged file is refused and never misread. A panic of redb over a
 //! damaged file is caught and becomes an error.
 
+#[cfg(test)]
+mod crash;
 mod disk;
 mod entry;
 mod error;

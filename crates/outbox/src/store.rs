@@ -21,8 +21,8 @@ const CACHE_BYTES: usize = 32 << 20;
 pub(crate) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const COUNTERS: TableDefinition<'_, &str, u64> = TableDefinition::new("counters");
 const CHECKPOINTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("checkpoints");
-const ENTRIES: TableDefinition<'_, u64, (&str, &[u8])> = TableDefinition::new("entries");
-const ATTACHMENTS: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("attachments");
+pub(crate) const ENTRIES: TableDefinition<'_, u64, (&str, &[u8])> = TableDefinition::new("entries");
+pub(crate) const ATTACHMENTS: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("attachments");
 /// Bytes, takes attachments, milliseconds since 1970.
 const PENDING: TableDefinition<'_, (&str, u64), (u64, bool, u64)> = TableDefinition::new("pending");
 /// Pending sinks, those of them that take attachments.
