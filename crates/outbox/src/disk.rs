@@ -1,0 +1,155 @@
+//! Where the database lies.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+
+use redb::backends::FileBackend;
+use redb::{BackendError, StorageBackend};
+
+use crate::error::OpenError;
+
+/// The database's name in its folder.
+const FILE: &str = "outbox.redb";
+/// What a database is called until it is whole.
+const UNFINISHED: &str = "outbox.redb.new";
+/// The file that a process holds locked while it has the outbox.
+const LOCK: &str = "lock";
+
+/// What the system says.
+pub type DiskError = io::Error;
+
+/// A place for one database, which can be connected to again after an error.
+///
+/// The file system is one ([`Folder`]); tests bring their own, with errors and crashes.
+pub trait Disk: Send + Sync + 'static {
+    /// The database; empty where there is none yet.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn connect(&self) -> Result<Box<dyn StorageBackend>, DiskError>;
+    /// What a person calls it.
+    fn place(&self) -> String;
+    /// Makes the database by `fill` where there is none yet, whole or not at all.
+    ///
+    /// # Errors
+    /// Those of `fill`, or the disk refuses.
+    fn make(&self, fill: Fill<'_>) -> Result<(), OpenError> {
+        let refused = |why: DiskError| OpenError::Disk { place: self.place(), why: why.to_string() };
+        let database = self.connect().map_err(refused)?;
+        match database.len().map_err(refused)? {
+            0 => fill(database),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Writes a new database to an empty place.
+pub type Fill<'a> = &'a dyn Fn(Box<dyn StorageBackend>) -> Result<(), OpenError>;
+
+/// A folder, held locked.
+#[derive(Debug)]
+pub struct Folder {
+    dir: PathBuf,
+    /// Held for as long as this lives, also while the database is closed between two tries.
+    _lock: File,
+}
+
+impl Folder {
+    /// Makes the folder where there is none, and locks it.
+    ///
+    /// # Errors
+    /// Another process holds the lock, or the disk refuses.
+    pub fn lock(dir: &Path) -> Result<Self, OpenError> {
+        let refused =
+            |why: io::Error| OpenError::Disk { place: dir.display().to_string(), why: why.to_string() };
+        make_folder(dir).map_err(refused)?;
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join(LOCK));
+        let lock = lock.map_err(refused)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { dir: dir.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(OpenError::InUse { dir: dir.to_owned() }),
+            Err(TryLockError::Error(why)) => Err(refused(why)),
+        }
+    }
+}
+
+impl Disk for Folder {
+    fn connect(&self) -> Result<Box<dyn StorageBackend>, DiskError> {
+        connect(&self.dir.join(FILE))
+    }
+
+    fn place(&self) -> String {
+        self.dir.join(FILE).display().to_string()
+    }
+
+    fn make(&self, fill: Fill<'_>) -> Result<(), OpenError> {
+        let refused = |why: io::Error| OpenError::Disk { place: self.place(), why: why.to_string() };
+        let (place, unfinished) = (self.dir.join(FILE), self.dir.join(UNFINISHED));
+        if place.try_exists().map_err(refused)? {
+            return Ok(());
+        }
+        File::create(&unfinished).map_err(refused)?;
+        fill(connect(&unfinished).map_err(refused)?)?;
+        fs::rename(&unfinished, &place).and_then(|()| sync_folder(&self.dir)).map_err(refused)
+    }
+}
+
+fn connect(path: &Path) -> Result<Box<dyn StorageBackend>, DiskError> {
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
+}
+
+/// Makes the folder, durably: its entry in the folder above is synced.
+fn make_folder(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let above = dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make_folder(above)?;
+    fs::create_dir(dir).or_else(|why| if dir.is_dir() { Ok(()) } else { Err(why) })?;
+    sync_folder(above)
+}
+
+fn sync_folder(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// A connected database, as redb takes it.
+#[derive(Debug)]
+pub(crate) struct Connected(pub(crate) Box<dyn StorageBackend>);
+
+impl StorageBackend for Connected {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.0.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.0.try_lock_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.0.unlock_range(start, end)
+    }
+}

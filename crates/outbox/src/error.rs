@@ -1,0 +1,138 @@
+//! Why an outbox does not do what it is asked.
+
+use std::path::PathBuf;
+
+use crate::store::FORMAT;
+
+/// Why an outbox was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Two sinks of one name, or one without: correct the configuration.
+    #[error("a sink of the outbox is named {name:?}: every sink needs a name of its own")]
+    SinkName {
+        /// The name.
+        name: String,
+    },
+    /// Another process has it: end that one, or use another folder.
+    #[error("the outbox in {dir} is in use by another process: end that one, or give this one a folder of its own", dir = dir.display())]
+    InUse {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// The folder or a file cannot be made, read or written: see to the disk and its permissions.
+    #[error(
+        "cannot open the outbox at {place}: {why}; make the folder writable for this user and see that the disk has room"
+    )]
+    Disk {
+        /// The folder or file.
+        place: String,
+        /// What the system says.
+        why: String,
+    },
+    /// The file was written by another version of the program: use that one, or move the file away.
+    #[error(
+        "the outbox {place} has format {found}, and this program knows format {FORMAT}: deliver what it holds with the \
+         version that wrote it, or move the file away (sources then go on from the positions that are kept elsewhere)"
+    )]
+    Format {
+        /// The file.
+        place: String,
+        /// The format that it says it has.
+        found: String,
+    },
+    /// The file is something else: move it away.
+    #[error("{place} is no outbox ({why}): move the file away, and a new outbox is made")]
+    Foreign {
+        /// The file.
+        place: String,
+        /// What tells.
+        why: String,
+    },
+    /// The file is damaged beyond repair: move it away.
+    #[error(
+        "the outbox {place} is damaged ({why}): move the file away, and a new outbox is made (sources then go on from the \
+         positions that are kept elsewhere; what the file held undelivered is lost)"
+    )]
+    Damaged {
+        /// The file.
+        place: String,
+        /// What was found.
+        why: String,
+    },
+    /// The system gives no thread.
+    #[error("cannot start the thread that writes the outbox: {why}; raise the limit of threads")]
+    Thread {
+        /// What the system says.
+        why: String,
+    },
+}
+
+/// Why a commit was not taken in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    /// The outbox is closed: read the same again after the next start.
+    #[error("the outbox takes nothing in any more: it is closed")]
+    Closed,
+    /// The sink is of another outbox: a bug of the caller.
+    #[error("an entry of {origin:?} is for sink number {number}, which this outbox was not opened with")]
+    NoSink {
+        /// Who committed.
+        origin: String,
+        /// The sink's place in a configuration.
+        number: usize,
+    },
+}
+
+/// Why something could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The outbox is closed.
+    #[error("the outbox is closed")]
+    Closed,
+    /// The disk is in trouble, and the writer is about to open the file again: try again later.
+    #[error("the outbox {place} cannot be read ({why}): see to the disk; it is tried again")]
+    Unavailable {
+        /// The file.
+        place: String,
+        /// What the system or the store says.
+        why: String,
+    },
+    /// The sink is of another outbox: a bug of the caller.
+    #[error("there is no sink number {number} in this outbox")]
+    NoSink {
+        /// The sink's place in a configuration.
+        number: usize,
+    },
+}
+
+/// Why an outbox was not closed as it should be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CloseError {
+    /// The disk was in trouble until the end. Their sources make them again from the last checkpoint.
+    #[error(
+        "{commits} commits were not written to the outbox {place} before the end: {why}; see to the disk; their sources make \
+         them again from the last checkpoint"
+    )]
+    Unwritten {
+        /// The file.
+        place: String,
+        /// How many.
+        commits: u64,
+        /// What the disk says.
+        why: String,
+    },
+    /// All that was taken in is written, but not that the outbox is closed: the next opening counts as one after a crash.
+    #[error("the outbox {place} could not be marked as closed: {why}; see to the disk; nothing is lost")]
+    Unmarked {
+        /// The file.
+        place: String,
+        /// What the disk says.
+        why: String,
+    },
+    /// The writer panicked: a bug.
+    #[error("the thread that writes the outbox {place} panicked; restart, and report this bug")]
+    Panicked {
+        /// The file.
+        place: String,
+    },
+}

@@ -1,0 +1,83 @@
+//! What outlives a process, and what is refused.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use outbox::{EntryId, Leftover, NewEntry, OpenError, Outbox, OutboxConfig};
+
+use super::{commit, entry, open, payloads, spec};
+
+fn refused(dir: &Path) -> OpenError {
+    let opened = Outbox::open(OutboxConfig { dir: dir.to_owned(), sinks: Vec::new() });
+    opened.err().unwrap()
+}
+
+#[tokio::test]
+async fn what_was_committed_is_there_after_closing_and_opening() {
+    let dir = tempfile::tempdir().unwrap();
+    let sinks = [spec("kds", true, 1_000, false), spec("s3", false, 1_000, true)];
+    let (outbox, opened) = open(dir.path(), &sinks);
+    assert_eq!((opened.leftover.len(), opened.repaired), (0, false));
+    let (kds, s3) = (outbox.sink("kds").unwrap(), outbox.sink("s3").unwrap());
+    let picture =
+        NewEntry { attachments: vec![Bytes::from("one"), Bytes::from("two")], ..entry("a", &[kds, s3]) };
+    outbox.commit(commit("door", "7", vec![picture, entry("b", &[kds])])).await.unwrap();
+    let id = outbox.id().to_owned();
+    outbox.close().unwrap();
+
+    let (outbox, opened) = open(dir.path(), &sinks);
+    assert_eq!((outbox.id(), opened.repaired), (id.as_str(), false));
+    assert_eq!(outbox.checkpoint("door").unwrap().unwrap(), "7");
+    assert_eq!(outbox.checkpoint("gate").unwrap(), None);
+    assert_eq!(payloads(&outbox, kds), ["a", "b"]);
+    let for_s3 = outbox.pending(s3, None, 9, 9).unwrap();
+    assert_eq!(for_s3[0].attachments, ["one", "two"]);
+    assert!(outbox.pending(kds, None, 9, 9).unwrap()[0].attachments.is_empty());
+    assert_eq!((outbox.queued(kds).bytes, outbox.queued(s3).bytes), (2, 7));
+}
+
+#[test]
+fn a_second_process_is_refused_and_the_first_ones_end_lets_it_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let (outbox, _) = open(dir.path(), &[]);
+    let why = refused(dir.path());
+    assert!(matches!(why, OpenError::InUse { .. }), "{why}");
+    assert!(why.to_string().contains(dir.path().to_str().unwrap()), "{why}");
+    drop(outbox);
+    open(dir.path(), &[]);
+}
+
+#[tokio::test]
+async fn a_sink_that_nobody_asks_for_is_told_kept_and_forgotten_on_demand() {
+    let dir = tempfile::tempdir().unwrap();
+    let (outbox, _) = open(dir.path(), &[spec("old", true, 100, false), spec("kds", true, 100, false)]);
+    let both = [outbox.sink("old").unwrap(), outbox.sink("kds").unwrap()];
+    outbox.commit(commit("door", "1", vec![entry("abc", &both), entry("de", &both)])).await.unwrap();
+    outbox.close().unwrap();
+
+    let (outbox, opened) = open(dir.path(), &[spec("kds", true, 100, false)]);
+    assert_eq!(opened.leftover, [Leftover { name: "old".into(), entries: 2, bytes: 5 }]);
+    let kds = outbox.sink("kds").unwrap();
+    outbox.ack(kds, &[EntryId(1), EntryId(2)]);
+    outbox.close().unwrap();
+
+    let (outbox, opened) = open(dir.path(), &[spec("old", true, 100, false)]);
+    assert!(opened.leftover.is_empty());
+    assert_eq!(payloads(&outbox, outbox.sink("old").unwrap()), ["abc", "de"]);
+    outbox.close().unwrap();
+
+    let (outbox, _) = open(dir.path(), &[]);
+    outbox.drop_sink("old").await;
+    outbox.close().unwrap();
+    assert!(open(dir.path(), &[]).1.leftover.is_empty());
+}
+
+#[test]
+fn names_of_sinks_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    for names in [["a", "a"], ["a", ""]] {
+        let sinks = names.map(|name| spec(name, true, 1, false)).to_vec();
+        let why = Outbox::open(OutboxConfig { dir: dir.path().to_owned(), sinks }).err().unwrap();
+        assert!(matches!(why, OpenError::SinkName { .. }), "{names:?}: {why}");
+    }
+}
