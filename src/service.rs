@@ -3,6 +3,8 @@
 //! Start: HTTP (it says "starting") -> models -> outbox -> cameras -> ready.
 //! Stop: /readyz 503 -> sources stop -> queues drain -> sinks flush -> models -> HTTP, within [`STOP_LIMIT`].
 
+mod cameras;
+
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,14 +19,16 @@ use thiserror::Error;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use cameras::{Fleet, Starter};
+
 use crate::base::closest;
-use crate::camera::{Camera, CameraError, Shared};
+use crate::camera::{CameraError, Shared};
 use crate::config::{CameraSpec, Settings};
 use crate::detect::{DetectError, Detector, Device, ModelSpec, usual_threads};
 use crate::http::{Encode, HttpError, HttpServer, HttpSpec};
 use crate::publish::{
-    Clients, MemoryLedger, Outbox, OutboxSpec, Remains, SinkState, SinkStatus, SnapshotFormat, SnapshotSpec,
-    StartError, picture,
+    Clients, Outbox, OutboxSpec, Remains, ResumeError, SinkState, SinkStatus, SnapshotFormat, SnapshotSpec,
+    StartError, StateSpec, picture,
 };
 use crate::source::Kvs;
 use crate::telemetry::Board;
@@ -54,8 +58,10 @@ pub struct ServiceSpec {
     pub token: Option<String>,
     /// What `/metrics` renders.
     pub prometheus: PrometheusHandle,
-    /// The file for records that can never be valid.
-    pub dead_letter: PathBuf,
+    /// The folder of the outbox, where the settings name none.
+    pub state_dir: PathBuf,
+    /// The file for records that can never be valid; `None`: `dead-letter.jsonl` in the outbox's folder.
+    pub dead_letter: Option<PathBuf>,
 }
 
 /// Why a service cannot start.
@@ -73,6 +79,9 @@ pub enum ServiceError {
     /// A camera.
     #[error(transparent)]
     Camera(#[from] CameraError),
+    /// Where a camera goes on.
+    #[error(transparent)]
+    Resume(#[from] ResumeError),
     /// The thread that loads models is gone.
     #[error("loading the models broke down; this is a bug of kvs-infer")]
     Loading,
@@ -84,7 +93,7 @@ pub struct Service {
     http: HttpServer,
     models: HashMap<Arc<ModelSpec>, Detector>,
     outbox: Arc<Outbox>,
-    cameras: Vec<(String, Camera)>,
+    fleet: Fleet,
     stop: CancellationToken,
 }
 
@@ -106,16 +115,17 @@ impl Service {
         for camera in &spec.settings.cameras {
             check_classes(camera, &models)?;
         }
-        let outbox = open_outbox(&spec.settings, &spec.aws, spec.dead_letter, &board)?;
+        let state = spec.settings.state.clone().or_in(spec.state_dir);
+        let outbox = open_outbox(&spec.settings, &spec.aws, state, spec.dead_letter, &board).await?;
         let mut service =
-            Self { board, http, models, outbox, cameras: Vec::new(), stop: CancellationToken::new() };
+            Self { board, http, models, outbox, fleet: Fleet::default(), stop: CancellationToken::new() };
         let kvs = Kvs::new(&spec.aws);
-        if let Err(error) = service.start_cameras(spec.settings, &kvs) {
+        if let Err(error) = service.start_cameras(spec.settings, kvs).await {
             service.stop().await;
             return Err(error);
         }
         service.board.ready();
-        Ready { cameras: service.cameras.len(), http: service.http.local_addr() }.emit();
+        Ready { cameras: service.fleet.len(), http: service.http.local_addr() }.emit();
         Ok(service)
     }
 
@@ -131,23 +141,16 @@ impl Service {
         self.http.local_addr()
     }
 
-    fn start_cameras(&mut self, settings: Settings, kvs: &Kvs) -> Result<(), ServiceError> {
+    async fn start_cameras(&mut self, settings: Settings, kvs: Kvs) -> Result<(), ServiceError> {
         let shared = Shared {
             kvs,
-            outbox: &self.outbox,
+            outbox: Arc::clone(&self.outbox),
             reconnect_delay: settings.reconnect_delay,
             max_behind: settings.max_behind,
-            stop: &self.stop,
+            stop: self.stop.clone(),
         };
-        for camera in settings.cameras {
-            let id = camera.id.to_string();
-            let detectors = detectors_of(&camera, &self.models);
-            let place = self.board.add_camera(&camera.id, &camera.stream);
-            let camera = Camera::start(camera, detectors, place, &shared)?;
-            camera.watches(&id).into_iter().for_each(|watch| self.board.add_watch(watch));
-            self.cameras.push((id, camera));
-        }
-        Ok(())
+        let starter = Starter { shared, models: self.models.clone(), board: self.board.clone() };
+        self.fleet.start(starter, settings.cameras).await
     }
 
     /// Stops everything in order and tells what the sinks had not delivered in time. A part that does not end in its
@@ -157,7 +160,7 @@ impl Service {
         Stopping.emit();
         self.board.stopping();
         self.stop.cancel();
-        let mut draining = pin!(join_cameras(self.cameras));
+        let mut draining = pin!(join_cameras(self.fleet));
         let drained = timeout(DRAIN_LIMIT, &mut draining).await;
         let left = STOP_LIMIT.saturating_sub(begun.elapsed()).saturating_sub(STOP_TAIL);
         let remains = self.outbox.flush(left).await;
@@ -175,8 +178,8 @@ impl Service {
     }
 }
 
-async fn join_cameras(cameras: Vec<(String, Camera)>) {
-    let joining = cameras.into_iter().map(|(id, camera)| async move {
+async fn join_cameras(fleet: Fleet) {
+    let joining = fleet.stopped().await.into_iter().map(|(id, camera)| async move {
         if let Err(error) = camera.join(&id).await {
             CameraBroke { error }.emit();
         }
@@ -244,21 +247,18 @@ fn check_classes(
     Ok(())
 }
 
-fn detectors_of(camera: &CameraSpec, models: &HashMap<Arc<ModelSpec>, Detector>) -> Vec<Detector> {
-    camera.pipeline.iter().filter_map(|entry| models.get(&entry.model).cloned()).collect()
-}
-
-fn open_outbox(
+async fn open_outbox(
     settings: &Settings,
     aws: &SdkConfig,
-    dead_letter: PathBuf,
+    state: StateSpec,
+    dead_letter: Option<PathBuf>,
     board: &Board,
 ) -> Result<Arc<Outbox>, ServiceError> {
     let routes = settings.cameras.iter().map(|camera| Arc::new(camera.route.clone())).collect();
     let publish = settings.publish.clone();
-    let ledger = Box::new(MemoryLedger::default());
+    let dead_letter = dead_letter.unwrap_or_else(|| state.dir.join("dead-letter.jsonl"));
     let clients = Some(Clients::new(aws, has_own_s3(aws)));
-    let outbox = Arc::new(Outbox::start(OutboxSpec { publish, routes, dead_letter, ledger, clients })?);
+    let outbox = Arc::new(Outbox::start(OutboxSpec { publish, state, routes, dead_letter, clients }).await?);
     let shown = Arc::downgrade(&outbox);
     outbox.watches().into_iter().for_each(|watch| board.add_watch(watch));
     board.set_sinks(move || shown.upgrade().map_or_else(Vec::new, |outbox| sink_rows(&outbox)));
@@ -289,7 +289,8 @@ fn sink_row(status: SinkStatus) -> SinkRow {
         reason,
         failing_for_ms,
         queued: status.queued,
-        queue_limit: status.queue_limit,
+        queued_bytes: status.queued_bytes,
+        share_bytes: status.share_bytes,
         delivered: status.delivered,
         failed: status.failed,
     }
@@ -309,15 +310,17 @@ mod tests {
     use aws_config::BehaviorVersion;
 
     use super::*;
-    use crate::config::{LogLevel, ModelFiles};
+    use crate::config::{LogLevel, ModelFiles, StateSettings};
     use crate::publish::PublishSpec;
     use crate::telemetry::board::Status;
 
     fn settings(folder: PathBuf) -> Settings {
-        let publish = PublishSpec { kds_stream: None, s3: None, local_dir: Some(folder), snapshots: None };
+        let publish =
+            PublishSpec { kds_stream: None, s3: None, ddb: None, local_dir: Some(folder), snapshots: None };
         Settings {
             region: None,
             publish,
+            state: StateSettings { dir: None, max_bytes: 1 << 20, ddb_table: None },
             reconnect_delay: Duration::ZERO,
             max_behind: Duration::ZERO,
             device: Device::Cpu,
@@ -333,7 +336,8 @@ mod tests {
         let (folder, board) = (tempfile::tempdir().unwrap(), Board::new());
         let settings = settings(folder.path().to_owned());
         let aws = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
-        let outbox = open_outbox(&settings, &aws, folder.path().join("dead-letter.jsonl"), &board).unwrap();
+        let state = settings.state.clone().or_in(folder.path().join("state"));
+        let outbox = open_outbox(&settings, &aws, state, None, &board).await.unwrap();
         assert_eq!(board.health().status, Status::Ok);
         outbox.flush(Duration::ZERO).await;
         let health = board.health();

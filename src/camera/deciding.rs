@@ -9,7 +9,7 @@ use crate::decode::{FrameReceiver, Mode, ModeCell, SamplerState};
 use crate::detect::{DetectError, Detector};
 use crate::frame::{CameraId, Decoded, Detection, Event, FragmentEnd, Frame};
 use crate::publish::picture::Label;
-use crate::publish::{Accepted, Checkpoint, FragmentCommit, OfferError, Outbox, PendingEvent, Route};
+use crate::publish::{Checkpoint, Commit, OfferError, Outbox, Packed, PendingEvent, Route, Seen};
 use crate::telemetry::CameraBoard;
 use crate::telemetry::camera::{CaughtUp, EventMade, FellBehind, LookResult, Looked, OfferFailed};
 use crate::telemetry::decide::FrameDecided;
@@ -25,67 +25,47 @@ pub(super) struct Deciding {
     pub(super) camera: CameraId,
     pub(super) stream: String,
     pub(super) entries: Vec<Entry>,
-    pub(super) state: decide::State,
-    pub(super) committed: decide::State,
+    /// Where the camera stands: after the last frame that was looked at.
+    pub(super) at: Checkpoint,
     pub(super) outbox: Arc<Outbox>,
     pub(super) route: Arc<Route>,
     pub(super) mode: Arc<ModeCell>,
     pub(super) board: CameraBoard,
-    /// The frame that was looked at last.
-    pub(super) last: Option<Arc<Frame>>,
-    /// The same when the connection broke in live: up to it, its fragment was looked at.
-    pub(super) seen_to: Option<Arc<Frame>>,
-    /// Whether an event of the fragment at hand was refused: the fragment is not dealt with then.
-    pub(super) refused: bool,
 }
 
 impl Deciding {
-    /// Takes frames and markers in the order of the stream, until there are no more.
+    /// Takes frames and markers in the order of the stream, until there are no more, or the outbox takes nothing in.
     pub(super) async fn run(mut self, frames: FrameReceiver) {
         while let Some(item) = frames.next().await {
-            match item {
-                Decoded::Frame(frame) if self.has_looked_at(&frame) => {}
+            let taken = match item {
+                Decoded::Frame(frame) if self.at.has_seen(&frame) => Ok(()),
                 Decoded::Frame(frame) => self.frame(frame).await,
-                Decoded::FragmentEnd { end, sampler } => self.fragment_end(&end, sampler),
-                Decoded::Discontinuity => self.discontinuity(),
+                Decoded::FragmentEnd { end, sampler } => self.fragment_end(&end, sampler).await,
+                // The fragment at hand comes again: what was seen of it is in the state, and is left out then.
+                Decoded::Discontinuity => Ok(()),
+            };
+            if let Err(error) = taken {
+                OfferFailed { camera: &self.board, error }.emit();
+                return;
             }
         }
     }
 
-    /// The fragment at hand will be read again. In catch-up all its frames are looked at again, from the state before
-    /// it, and give the same events. In live other frames of it might be dropped the second time, and an event that
-    /// was told come again under another id: so the state stays, and only frames that are new are looked at.
-    fn discontinuity(&mut self) {
-        self.refused = false;
-        match self.mode.get() {
-            Mode::CatchUp => {
-                self.state = self.committed.clone();
-                self.seen_to = None;
-            }
-            Mode::Live => self.seen_to = self.last.clone(),
-        }
-    }
-
-    fn has_looked_at(&self, frame: &Frame) -> bool {
-        let seen_to = self.seen_to.as_ref().filter(|seen| seen.fragment.number == frame.fragment.number);
-        seen_to.is_some_and(|seen| frame.media <= seen.media)
-    }
-
-    async fn frame(&mut self, frame: Arc<Frame>) {
+    async fn frame(&mut self, frame: Arc<Frame>) -> Result<(), OfferError> {
         let seen = self.look(&frame).await;
         let looks: Vec<Look<'_>> =
             self.entries.iter().zip(&seen).filter_map(|(entry, seen)| entry.as_look(seen)).collect();
-        let outcome = decide::decide(&mut self.state, &FrameFacts::of(&frame, &self.stream), &looks);
+        let outcome = decide::decide(&mut self.at.decide, &FrameFacts::of(&frame, &self.stream), &looks);
         let boxes = looks.iter().map(|look| look.detections.len()).sum();
         FrameDecided { camera: &self.camera, boxes, kept: outcome.sightings.len() }.emit();
+        self.at.seen = Some(Seen::of(&frame));
         let labels: Vec<Label> = outcome.sightings.iter().map(label).collect();
-        for event in outcome.events {
-            self.offer(&frame, event, &labels).await;
-        }
-        self.last = Some(Arc::clone(&frame));
-        if seen.iter().all(Result::is_ok) {
+        let is_well = seen.iter().all(Result::is_ok);
+        self.offer(&frame, outcome.events, &labels).await?;
+        if is_well {
             Looked { camera: &self.board, frame, labels }.emit();
         }
+        Ok(())
     }
 
     /// What each entry's detector saw. All look at once: each model has its own worker.
@@ -98,50 +78,65 @@ impl Deciding {
         seen
     }
 
-    async fn offer(&mut self, frame: &Arc<Frame>, event: Event, labels: &[Label]) {
-        let pending = PendingEvent {
+    /// Events are taken in at once, with the state that they left, so that none waits for the end of its fragment.
+    async fn offer(
+        &self,
+        frame: &Arc<Frame>,
+        events: Vec<Event>,
+        labels: &[Label],
+    ) -> Result<(), OfferError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let packing = events.into_iter().map(|event| self.outbox.pack(self.pending(event, frame, labels)));
+        let events: Vec<Packed> = join_all(packing).await.into_iter().collect::<Result<_, _>>()?;
+        let made: Vec<Event> = events.iter().map(|packed| packed.event().clone()).collect();
+        self.commit(events).await?;
+        for event in &made {
+            EventMade { camera: &self.board, event, latency: frame.arrived.elapsed() }.emit();
+        }
+        Ok(())
+    }
+
+    fn pending(&self, event: Event, frame: &Arc<Frame>, labels: &[Label]) -> PendingEvent {
+        PendingEvent {
             event,
             route: Arc::clone(&self.route),
             frame: Some(Arc::clone(frame)),
             others: labels.to_vec(),
             arrived: frame.arrived,
-        };
-        match self.taken_in(pending).await {
-            Ok(Accepted::New(event)) => {
-                EventMade { camera: &self.board, event: &event, latency: frame.arrived.elapsed() }.emit();
-            }
-            Ok(Accepted::Known) => {}
-            Err(error) => {
-                self.refused = true;
-                OfferFailed { camera: &self.board, error }.emit();
-            }
         }
     }
 
     /// Waits while a required sink is full. Then the camera falls behind rather than drop what it cannot tell of: reading
     /// waits with it, and the service keeps the footage.
-    async fn taken_in(&self, pending: PendingEvent) -> Result<Accepted, OfferError> {
-        let mut offer = std::pin::pin!(self.outbox.offer(pending));
-        if let Some(taken) = poll_immediate(&mut offer).await {
+    async fn commit(&self, events: Vec<Packed>) -> Result<(), OfferError> {
+        let commit = Commit { camera: self.camera.clone(), checkpoint: self.at.clone(), events };
+        let mut taking = std::pin::pin!(self.outbox.commit(commit));
+        if let Some(taken) = poll_immediate(&mut taking).await {
             return taken;
         }
-        self.mode.set(Mode::CatchUp);
-        FellBehind { camera: &self.board }.emit();
-        offer.await
+        if self.mode.get() == Mode::Live {
+            self.mode.set(Mode::CatchUp);
+            FellBehind { camera: &self.board }.emit();
+        }
+        taking.await
     }
 
-    fn fragment_end(&mut self, end: &FragmentEnd, sampler: SamplerState) {
-        if self.refused {
-            return;
-        }
-        self.committed = self.state.clone();
-        let checkpoint =
-            Checkpoint { position: end.fragment.number.clone(), decide: self.state.clone(), sampler };
-        self.outbox.commit(FragmentCommit { camera: self.camera.clone(), checkpoint });
+    async fn fragment_end(&mut self, end: &FragmentEnd, sampler: SamplerState) -> Result<(), OfferError> {
+        self.at = Checkpoint {
+            stream: Arc::clone(&self.at.stream),
+            position: Some(Arc::clone(&end.fragment.number)),
+            seen: None,
+            decide: std::mem::take(&mut self.at.decide),
+            sampler,
+        };
+        self.commit(Vec::new()).await?;
         if end.caught_up && self.mode.get() == Mode::CatchUp {
             self.mode.set(Mode::Live);
             CaughtUp { camera: &self.board }.emit();
         }
+        Ok(())
     }
 }
 

@@ -16,8 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{CameraSpec, Start};
-use crate::decide;
-use crate::decode::{self, Mode, ModeCell, Sampler, SamplerState, frame_queue};
+use crate::decode::{self, Mode, ModeCell, Sampler, frame_queue};
 use crate::detect::Detector;
 use crate::publish::{Checkpoint, Outbox};
 use crate::source::{Kvs, StartAt};
@@ -30,17 +29,18 @@ use reading::{Reading, ReadingParts};
 const PACKETS: usize = 64;
 
 /// What a camera shares with the others.
-pub struct Shared<'a> {
+#[derive(Clone)]
+pub struct Shared {
     /// The clients.
-    pub kvs: &'a Kvs,
+    pub kvs: Kvs,
     /// Where events go.
-    pub outbox: &'a Arc<Outbox>,
+    pub outbox: Arc<Outbox>,
     /// Base of the wait between connections.
     pub reconnect_delay: Duration,
     /// How far behind a live camera may be.
     pub max_behind: Duration,
     /// Ends all cameras.
-    pub stop: &'a CancellationToken,
+    pub stop: CancellationToken,
 }
 
 /// A camera at work.
@@ -72,27 +72,30 @@ pub enum CameraError {
 }
 
 impl Camera {
-    /// Starts a camera; `detectors` are those of its pipeline's entries, in their order.
+    /// Starts a camera; `detectors` are those of its pipeline's entries, in their order; `checkpoint` is where it was when
+    /// it ended.
     ///
     /// # Errors
     /// The system gives no further thread.
     pub fn start(
         spec: CameraSpec,
         detectors: Vec<Detector>,
+        checkpoint: Option<Checkpoint>,
         board: CameraBoard,
-        shared: &Shared<'_>,
+        shared: &Shared,
     ) -> Result<Self, CameraError> {
-        let resume = Resume::of(&spec, shared.outbox.resume(&spec.id));
-        let mode = Arc::new(ModeCell::new(resume.mode));
-        board.set_mode(resume.mode);
+        let at = checkpoint.unwrap_or_default().of_stream(&spec.stream);
+        let (start, mode) = start(spec.start, at.position.clone());
+        board.set_mode(mode);
+        let mode = Arc::new(ModeCell::new(mode));
         let (packets, input) = mpsc::channel(PACKETS);
         let (output, frames) = frame_queue(board.clone(), Arc::clone(&mode));
-        let sampler = Sampler::new(spec.fps_target, resume.sampler);
+        let sampler = Sampler::new(spec.fps_target, at.sampler);
         let decoding = decode::spawn(board.clone(), sampler, input, output)
             .map_err(|source| CameraError::Thread { camera: spec.id.to_string(), source })?;
         let reading = Reading::new(ReadingParts {
             source: shared.kvs.stream(&spec.stream),
-            start: resume.start,
+            start,
             reconnect_delay: shared.reconnect_delay,
             max_behind: shared.max_behind,
             mode: Arc::clone(&mode),
@@ -105,15 +108,11 @@ impl Camera {
             camera: spec.id,
             stream: spec.stream,
             entries: rules.zip(detectors).map(|(rules, detector)| Entry { rules, detector }).collect(),
-            state: resume.state.clone(),
-            committed: resume.state,
-            outbox: Arc::clone(shared.outbox),
+            at,
+            outbox: Arc::clone(&shared.outbox),
             route: Arc::new(spec.route),
             mode,
             board,
-            last: None,
-            seen_to: None,
-            refused: false,
         };
         Ok(Self {
             reading: tokio::spawn(reading.run()),
@@ -150,31 +149,12 @@ impl Camera {
     }
 }
 
-/// Where and how a camera goes on.
-struct Resume {
-    start: StartAt,
-    mode: Mode,
-    state: decide::State,
-    sampler: SamplerState,
-}
-
-impl Resume {
-    fn of(spec: &CameraSpec, checkpoint: Option<Checkpoint>) -> Self {
-        let fresh = |start, mode| Self {
-            start,
-            mode,
-            state: decide::State::default(),
-            sampler: SamplerState::default(),
-        };
-        match (spec.start, checkpoint) {
-            (Start::Now, _) | (Start::Checkpoint, None) => fresh(StartAt::Now, Mode::Live),
-            (Start::Earliest, None) => fresh(StartAt::Earliest, Mode::CatchUp),
-            (Start::Earliest | Start::Checkpoint, Some(checkpoint)) => Self {
-                start: StartAt::After(checkpoint.position),
-                mode: Mode::CatchUp,
-                state: checkpoint.decide,
-                sampler: checkpoint.sampler,
-            },
-        }
+/// Where reading starts, and in which mode. What decide remembers goes on in any case: a thing that was told of is not told of
+/// again because the process started anew.
+fn start(asked: Start, position: Option<Arc<str>>) -> (StartAt, Mode) {
+    match (asked, position) {
+        (Start::Now, _) | (Start::Checkpoint, None) => (StartAt::Now, Mode::Live),
+        (Start::Earliest, None) => (StartAt::Earliest, Mode::CatchUp),
+        (Start::Earliest | Start::Checkpoint, Some(position)) => (StartAt::After(position), Mode::CatchUp),
     }
 }

@@ -110,7 +110,8 @@ impl DemoArgs {
             http: SocketAddr::new(self.http_host, self.http_port),
             token: self.http_token.clone(),
             prometheus: telemetry::metrics::install()?,
-            dead_letter: dir.join("dead-letter.jsonl"),
+            state_dir: dir.join("state"),
+            dead_letter: Some(dir.join("dead-letter.jsonl")),
         })
     }
 }

@@ -4,11 +4,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 
 use super::config_args::ConfigArgs;
 use super::{StopSignal, exit, run_on_runtime};
 use crate::config::Settings;
+use crate::detect::cache_dir;
 use crate::service::{Service, ServiceSpec};
 use crate::telemetry;
 use crate::telemetry::log::LogOutput;
@@ -33,9 +35,9 @@ pub(super) struct RunArgs {
     /// trace, debug, info, warn or error, or directives such as kvs_infer::detect=debug,info
     #[arg(long, env = "LOG_LEVEL")]
     log_level: Option<String>,
-    /// Where records go that no sink can ever take
-    #[arg(long, env = "DEAD_LETTER_FILE", default_value = "dead-letter.jsonl")]
-    dead_letter: PathBuf,
+    /// Where records go that no sink can ever take [default: dead-letter.jsonl in state.dir]
+    #[arg(long, env = "DEAD_LETTER_FILE")]
+    dead_letter: Option<PathBuf>,
 }
 
 impl RunArgs {
@@ -55,6 +57,7 @@ impl RunArgs {
             http: SocketAddr::new(self.http_host, self.http_port),
             token: self.http_token,
             prometheus: telemetry::metrics::install()?,
+            state_dir: state_dir()?,
             dead_letter: self.dead_letter,
         };
         let service = tokio::select! {
@@ -62,16 +65,21 @@ impl RunArgs {
             () = stop.wait() => return Ok(ExitCode::SUCCESS),
         };
         stop.wait().await;
-        let remains = tokio::select! {
-            remains = service.stop() => remains,
+        tokio::select! {
+            // What remains is in the outbox, told of in the log, and delivered after the next start.
+            _remains = service.stop() => Ok(ExitCode::SUCCESS),
             () = stop.wait() => {
                 telemetry::StoppedAtOnce.emit();
-                return Ok(ExitCode::from(exit::UNAVAILABLE));
+                Ok(ExitCode::from(exit::UNAVAILABLE))
             }
-        };
-        let lost = remains.iter().any(|sink| sink.required);
-        Ok(if lost { ExitCode::from(exit::UNAVAILABLE) } else { ExitCode::SUCCESS })
+        }
     }
+}
+
+/// Where the outbox is, unless the configuration says.
+fn state_dir() -> anyhow::Result<PathBuf> {
+    let cache = cache_dir().context("HOME is not set: name a folder as state.dir, or set KVS_INFER_CACHE")?;
+    Ok(cache.join("state"))
 }
 
 async fn aws(settings: &Settings) -> anyhow::Result<SdkConfig> {

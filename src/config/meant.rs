@@ -1,12 +1,13 @@
 //! The configuration as meant: every default filled in, every name resolved. Only this can be built.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::decide::Rules;
 use crate::detect::{Device, ModelSpec};
 use crate::frame::CameraId;
-use crate::publish::{PublishSpec, Route};
+use crate::publish::{PublishSpec, Route, StateSpec};
 
 use super::files::ModelFiles;
 use super::written::{LogFormat, LogLevel};
@@ -18,6 +19,8 @@ pub struct Settings {
     pub region: Option<String>,
     /// The sinks.
     pub publish: PublishSpec,
+    /// What is kept over a restart.
+    pub state: StateSettings,
     /// The first wait before a broken connection is tried again; it grows from there.
     pub reconnect_delay: Duration,
     /// How far a live camera may fall behind before it jumps to the newest frame.
@@ -32,6 +35,26 @@ pub struct Settings {
     pub cameras: Vec<CameraSpec>,
     /// The model files that the enabled cameras need.
     pub files: ModelFiles,
+}
+
+/// What is kept over a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateSettings {
+    /// The folder of the outbox; `None`: `state` in the cache folder.
+    pub dir: Option<PathBuf>,
+    /// What may wait in it, bytes.
+    pub max_bytes: u64,
+    /// The DynamoDB table of positions.
+    pub ddb_table: Option<String>,
+}
+
+impl StateSettings {
+    /// With the folder, where none is named.
+    #[must_use]
+    pub fn or_in(self, folder: PathBuf) -> StateSpec {
+        let Self { dir, max_bytes, ddb_table } = self;
+        StateSpec { dir: dir.unwrap_or(folder), max_bytes, ddb_table }
+    }
 }
 
 /// One enabled camera.
@@ -70,8 +93,7 @@ pub enum Start {
     Now,
     /// The oldest footage that the stream keeps (catch-up mode until the newest is reached).
     Earliest,
-    /// After the last footage that was dealt with, or NOW where there is none. In this version the position is kept in
-    /// memory: over reconnections, not over a restart.
+    /// After the last footage that was dealt with, or NOW where there is none.
     #[default]
     Checkpoint,
 }

@@ -23,7 +23,7 @@ use std::sync::Arc;
 pub use errors::{ConfigErrors, Problem};
 pub use expand::Environment;
 pub use files::ModelFiles;
-pub use meant::{CameraSpec, PipelineEntry, Settings, Start};
+pub use meant::{CameraSpec, PipelineEntry, Settings, Start, StateSettings};
 pub use place::Place;
 pub use schema::{config_schema, event_schema};
 pub use written::{LogFormat, LogLevel};

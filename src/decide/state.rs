@@ -36,6 +36,12 @@ impl State {
         self.seq
     }
 
+    /// A state that remembers nothing but `seq`.
+    #[must_use]
+    pub fn only_seq(self) -> Self {
+        Self { seq: self.seq, ..Self::default() }
+    }
+
     pub(super) fn next_seq(&mut self) -> u64 {
         self.seq += 1;
         self.seq

@@ -14,6 +14,7 @@ const ATTEMPT: Duration = Duration::from_secs(10);
 /// The clients of the sinks. They try once: the sinks decide what is tried again, and when.
 #[derive(Clone, Debug)]
 pub struct Clients {
+    pub(super) dynamodb: aws_sdk_dynamodb::Client,
     pub(super) kinesis: aws_sdk_kinesis::Client,
     pub(super) s3: aws_sdk_s3::Client,
 }
@@ -26,6 +27,10 @@ impl Clients {
     pub fn new(config: &SdkConfig, s3_path_style: bool) -> Self {
         let timeouts =
             TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build();
+        let dynamodb = aws_sdk_dynamodb::config::Builder::from(config)
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts.clone())
+            .build();
         let kinesis = aws_sdk_kinesis::config::Builder::from(config)
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts.clone())
@@ -35,6 +40,10 @@ impl Clients {
             .timeout_config(timeouts)
             .force_path_style(s3_path_style)
             .build();
-        Self { kinesis: aws_sdk_kinesis::Client::from_conf(kinesis), s3: aws_sdk_s3::Client::from_conf(s3) }
+        Self {
+            dynamodb: aws_sdk_dynamodb::Client::from_conf(dynamodb),
+            kinesis: aws_sdk_kinesis::Client::from_conf(kinesis),
+            s3: aws_sdk_s3::Client::from_conf(s3),
+        }
     }
 }

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::journal::{Journal, Limits};
-use super::record::Record;
+use super::parcel::Parcel;
 use crate::telemetry::publish::{DeadLetterLost, DeadLettered};
 
 const LIMITS: Limits = Limits { file_bytes: 64 * 1024 * 1024, files: 2 };
 
-/// The dead-letter file: one JSON line a record, with the sink and the reason. It is made with the first record.
+/// The dead-letter file: one JSON line a record, with the sink and the reason. It is made with the first record; pictures are not in it.
 #[derive(Debug)]
 pub(super) struct DeadLetters {
     path: PathBuf,
@@ -22,19 +22,19 @@ impl DeadLetters {
     }
 
     /// Writes the record down, off the async threads.
-    pub(super) async fn add(self: Arc<Self>, sink: String, reason: String, record: Arc<Record>) {
-        let write = move || match self.write(&sink, &reason, &record) {
-            Ok(()) => DeadLettered { sink: &sink, event_id: &record.event_id, reason: &reason }.emit(),
+    pub(super) async fn add(self: Arc<Self>, sink: String, reason: String, parcel: Parcel) {
+        let write = move || match self.write(&sink, &reason, &parcel) {
+            Ok(()) => DeadLettered { sink: &sink, event_id: &parcel.label.event_id, reason: &reason }.emit(),
             Err(error) => {
-                DeadLetterLost { path: &self.path, event_id: &record.event_id, error: &error }.emit();
+                DeadLetterLost { path: &self.path, event_id: &parcel.label.event_id, error: &error }.emit();
             }
         };
         // A join error means that the closure panicked, which the panic hook has told.
         let _ = tokio::task::spawn_blocking(write).await;
     }
 
-    fn write(&self, sink: &str, reason: &str, record: &Record) -> std::io::Result<()> {
-        let line = line(sink, reason, record)?;
+    fn write(&self, sink: &str, reason: &str, parcel: &Parcel) -> std::io::Result<()> {
+        let line = line(sink, reason, parcel)?;
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
         let open = match journal.take() {
             Some(open) => open,
@@ -44,8 +44,8 @@ impl DeadLetters {
     }
 }
 
-fn line(sink: &str, reason: &str, record: &Record) -> serde_json::Result<Vec<u8>> {
+fn line(sink: &str, reason: &str, parcel: &Parcel) -> serde_json::Result<Vec<u8>> {
     let (sink, reason) = (serde_json::to_string(sink)?, serde_json::to_string(reason)?);
     let head = format!("{{\"sink\":{sink},\"reason\":{reason},\"event\":");
-    Ok([head.as_bytes(), &record.json, b"}\n"].concat())
+    Ok([head.as_bytes(), &parcel.json, b"}\n"].concat())
 }

@@ -17,7 +17,7 @@ pub(super) struct Limits {
     pub(super) files: u32,
 }
 
-/// The current file. What was written survives the end of the program, not of the machine: nothing is synced.
+/// The current file. What was appended survives the end of the program and of the machine.
 #[derive(Debug)]
 pub(super) struct Journal {
     path: PathBuf,
@@ -50,7 +50,7 @@ impl Journal {
         if self.len > 0 && self.len + lines.len() as u64 > self.limits.file_bytes {
             self.turn_over()?;
         }
-        if let Err(error) = self.file.write_all(lines) {
+        if let Err(error) = self.file.write_all(lines).and_then(|()| self.file.sync_data()) {
             self.file.set_len(self.len)?;
             return Err(error);
         }

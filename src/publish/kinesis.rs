@@ -6,19 +6,17 @@ use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::operation::put_records::PutRecordsOutput;
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::PutRecordsRequestEntry;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::dead_letter::DeadLetters;
+use super::backlog::Backlog;
 use super::fault::Fault;
-use super::record::Record;
+use super::parcel::Parcel;
 use super::retry_backoff;
-use super::status::Gauge;
 use super::waiting::Waiting;
 
-/// Records held in order by camera, besides those in the queue.
-pub(super) const MOST_WAITING: usize = 1_000;
+/// Records held in order by camera; the others wait in the outbox.
+const MOST_WAITING: usize = 1_000;
 /// Record and partition key together, bytes. Source: `PutRecords` API reference, default limit, 2026-11.
 const MOST_RECORD_BYTES: usize = 1024 * 1024;
 /// Characters of a partition key. Source: the same.
@@ -31,14 +29,12 @@ const MOST_KEY_CHARS: usize = 256;
 pub(super) struct KinesisSink {
     pub(super) client: Client,
     pub(super) stream: String,
-    pub(super) records: mpsc::Receiver<Arc<Record>>,
-    pub(super) gauge: Arc<Gauge>,
-    pub(super) dead_letters: Arc<DeadLetters>,
+    pub(super) backlog: Backlog,
     pub(super) give_up: CancellationToken,
 }
 
 impl KinesisSink {
-    /// Ends when the queue is closed and empty, or at `give_up`.
+    /// Ends when the outbox takes nothing in any more and has nothing for it, or at `give_up`.
     pub(super) async fn run(mut self) {
         let give_up = self.give_up.clone();
         give_up.run_until_cancelled(self.deliver()).await;
@@ -59,22 +55,26 @@ impl KinesisSink {
                     self.settle(&mut waiting, &batch, &output);
                 }
                 Err(fault) => {
-                    self.gauge.failing(&fault.code, &self.advice(&fault), batch.len() as u64);
+                    self.backlog.gauge.failing(&fault.code, &self.advice(&fault), batch.len() as u64);
                     tokio::time::sleep(backoff.next_wait()).await;
                 }
             }
         }
     }
 
-    /// Takes what is queued, and waits for it where nothing is at hand; `false` at the end.
+    /// Takes what is there, and waits for it where nothing is at hand; `false` at the end.
     async fn fill(&mut self, waiting: &mut Waiting) -> bool {
-        if waiting.len() == 0 {
-            let Some(record) = self.records.recv().await else { return false };
-            self.take(waiting, record).await;
-        }
-        while waiting.len() < MOST_WAITING {
-            let Ok(record) = self.records.try_recv() else { break };
-            self.take(waiting, record).await;
+        let room = MOST_WAITING - waiting.len();
+        let parcels = if waiting.len() == 0 {
+            let Some(parcels) = self.backlog.next(room).await else { return false };
+            parcels
+        } else if room > 0 {
+            self.backlog.at_hand(room).await
+        } else {
+            Vec::new()
+        };
+        for parcel in parcels {
+            self.take(waiting, parcel).await;
         }
         true
     }
@@ -82,24 +82,21 @@ impl KinesisSink {
     /// Until a record may be tried again, or another one comes.
     async fn wait(&mut self, waiting: &mut Waiting) {
         let Some(ready) = waiting.next_ready() else { return };
-        let open = waiting.len() < MOST_WAITING;
+        let open = waiting.len() < MOST_WAITING && !self.backlog.closing.is_cancelled();
         tokio::select! {
             () = tokio::time::sleep_until(ready) => {}
-            Some(record) = self.records.recv(), if open => self.take(waiting, record).await,
+            () = self.backlog.changed(), if open => {}
         }
     }
 
-    async fn take(&self, waiting: &mut Waiting, record: Arc<Record>) {
-        match never_valid(&record) {
-            None => waiting.push(record),
-            Some(reason) => {
-                Arc::clone(&self.dead_letters).add(self.gauge.name().to_owned(), reason, record).await;
-                self.gauge.gave_up(1);
-            }
+    async fn take(&self, waiting: &mut Waiting, parcel: Parcel) {
+        match never_valid(&parcel) {
+            None => waiting.push(Arc::new(parcel)),
+            Some(reason) => self.backlog.never_valid(&parcel, reason).await,
         }
     }
 
-    async fn put(&self, batch: &[Arc<Record>]) -> Result<PutRecordsOutput, Fault> {
+    async fn put(&self, batch: &[Arc<Parcel>]) -> Result<PutRecordsOutput, Fault> {
         let entries = batch.iter().map(|record| {
             PutRecordsRequestEntry::builder()
                 .data(Blob::new(&record.json[..]))
@@ -118,7 +115,7 @@ impl KinesisSink {
     }
 
     /// Takes the accepted records off, and puts the refused ones back by their camera's back-off.
-    fn settle(&self, waiting: &mut Waiting, batch: &[Arc<Record>], output: &PutRecordsOutput) {
+    fn settle(&self, waiting: &mut Waiting, batch: &[Arc<Parcel>], output: &PutRecordsOutput) {
         let mut refused = None;
         let mut count = 0;
         for (record, result) in batch.iter().zip(output.records()) {
@@ -128,15 +125,15 @@ impl KinesisSink {
                 count += 1;
             } else {
                 waiting.accepted(&record.camera);
-                self.gauge.delivered(record.arrived);
+                self.backlog.delivered(record);
             }
         }
         match refused {
             Some((code, message)) => {
                 let fault = Fault { code: code.to_owned(), text: message.to_owned() };
-                self.gauge.failing(code, &self.advice(&fault), count);
+                self.backlog.gauge.failing(code, &self.advice(&fault), count);
             }
-            None => self.gauge.works(),
+            None => self.backlog.gauge.works(),
         }
     }
 
@@ -156,7 +153,7 @@ impl KinesisSink {
 }
 
 /// Why no stream can ever take the record.
-fn never_valid(record: &Record) -> Option<String> {
+fn never_valid(record: &Parcel) -> Option<String> {
     let (bytes, key) = (record.json.len() + record.camera.as_str().len(), record.camera.as_str());
     if bytes > MOST_RECORD_BYTES {
         return Some(format!("{bytes} bytes with its partition key, of at most {MOST_RECORD_BYTES}"));

@@ -1,69 +1,93 @@
-//! The local sink: `events.jsonl` in a folder.
+//! The local sink: `events.jsonl` and `snapshots/` in a folder.
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::backlog::Backlog;
 use super::journal::{Journal, Limits};
-use super::record::Record;
+use super::parcel::Parcel;
 use super::retry_backoff;
-use super::status::Gauge;
+use super::snapshot_folder::SnapshotFolder;
 
 const LIMITS: Limits = Limits { file_bytes: 64 * 1024 * 1024, files: EVENTS_FILES };
 /// Records written at once.
-pub(super) const BATCH: usize = 256;
+const BATCH: usize = 256;
 /// The file's name in the folder.
 pub(crate) const EVENTS_FILE: &str = "events.jsonl";
 /// The current file and those before it: `events.jsonl.1` is the newest of them.
 pub(crate) const EVENTS_FILES: u32 = 5;
 
-/// Appends each record as a line; on an error it waits and tries again.
+/// Saves each record's picture and appends the record as a line; on an error it waits and tries again.
+///
+/// Delivery: at least once. A batch that was written and not settled before the end of the process is written again.
 pub(super) struct LocalSink {
-    pub(super) journal: Journal,
-    pub(super) records: mpsc::Receiver<Arc<Record>>,
-    pub(super) gauge: Arc<Gauge>,
+    pub(super) folder: Folder,
+    pub(super) backlog: Backlog,
     pub(super) give_up: CancellationToken,
 }
 
-/// Opens the folder's `events.jsonl`, and makes the folder where it is missing.
-pub(super) fn open(folder: &Path) -> io::Result<Journal> {
-    std::fs::create_dir_all(folder)?;
-    Journal::open(&folder.join(EVENTS_FILE), LIMITS)
+/// The folder of the local sink.
+#[derive(Debug)]
+pub(super) struct Folder {
+    journal: Journal,
+    snapshots: SnapshotFolder,
+}
+
+impl Folder {
+    /// Opens the folder, and makes it where it is missing.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(path)?;
+        let journal = Journal::open(&path.join(EVENTS_FILE), LIMITS)?;
+        Ok(Self { journal, snapshots: SnapshotFolder::open(path)? })
+    }
+
+    /// Pictures first, so that no line names a picture that is not there.
+    fn write(&mut self, batch: &[Parcel]) -> io::Result<()> {
+        for parcel in batch {
+            let path = parcel.label.place.as_ref().and_then(|place| place.local.as_ref());
+            if let Some((path, picture)) = path.zip(parcel.pictures.first()) {
+                self.snapshots.save(path, picture)?;
+            }
+        }
+        let lines = batch.iter().flat_map(|parcel| [&parcel.json[..], b"\n"]).collect::<Vec<_>>().concat();
+        self.journal.append(&lines)
+    }
 }
 
 impl LocalSink {
-    /// Ends when the queue is closed and empty, or at `give_up`.
+    /// Ends when the outbox takes nothing in any more and has nothing for it, or at `give_up`.
     pub(super) async fn run(self) {
-        let Self { journal, mut records, gauge, give_up } = self;
-        let mut journal = Some(journal);
-        let mut batch = Vec::with_capacity(BATCH);
-        while records.recv_many(&mut batch, BATCH).await > 0 {
+        let Self { folder, mut backlog, give_up } = self;
+        let mut folder = Some(folder);
+        while let Some(Some(mut batch)) = give_up.run_until_cancelled(backlog.next(BATCH)).await {
             let mut backoff = retry_backoff();
-            while let Err(error) = write(&mut journal, &batch).await {
-                gauge.failing("io", &format!("cannot write {EVENTS_FILE} in publishers.local_dir: {error}; make room or mend the folder"), batch.len() as u64);
+            while let Err(error) = write(&mut folder, &mut batch).await {
+                let text = format!(
+                    "cannot write {EVENTS_FILE} or snapshots/ in publishers.local_dir: {error}; make room or mend the folder"
+                );
+                backlog.gauge.failing("io", &text, batch.len() as u64);
                 let waited = give_up.run_until_cancelled(tokio::time::sleep(backoff.next_wait())).await;
                 if waited.is_none() {
                     return;
                 }
             }
-            gauge.works();
-            batch.drain(..).for_each(|record| gauge.delivered(record.arrived));
+            backlog.gauge.works();
+            batch.iter().for_each(|parcel| backlog.delivered(parcel));
         }
     }
 }
 
-/// Writes the batch on a blocking thread, which borrows the journal for that long.
-async fn write(journal: &mut Option<Journal>, batch: &[Arc<Record>]) -> io::Result<()> {
-    let lines = batch.iter().flat_map(|record| [&record.json[..], b"\n"]).collect::<Vec<_>>().concat();
-    let Some(mut borrowed) = journal.take() else { return Err(io::Error::other("the writer panicked")) };
+/// Writes the batch on a blocking thread, which borrows it and the folder for that long.
+async fn write(folder: &mut Option<Folder>, batch: &mut Vec<Parcel>) -> io::Result<()> {
+    let Some(mut borrowed) = folder.take() else { return Err(io::Error::other("the writer panicked")) };
+    let parcels = std::mem::take(batch);
     let write = move || {
-        let written = borrowed.append(&lines);
-        (borrowed, written)
+        let written = borrowed.write(&parcels);
+        (borrowed, parcels, written)
     };
-    let (returned, written) = tokio::task::spawn_blocking(write).await?;
-    *journal = Some(returned);
+    let (returned, parcels, written) = tokio::task::spawn_blocking(write).await?;
+    (*folder, *batch) = (Some(returned), parcels);
     written
 }

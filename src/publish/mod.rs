@@ -1,18 +1,27 @@
-//! events -> the world: the commit at a fragment's end, and the sinks.
+//! events -> the world: the outbox, and the sinks that empty it.
+//!
+//! `outbox` takes in what moves together, `parcel` is an event as it is kept, `backlog` a sink's end. A sink is `local`,
+//! `kinesis` (with `waiting` for the order by camera), or an `each` over `s3` or `dynamodb`. `settlement` and `positions` follow
+//! how far each camera is delivered.
 
+mod backlog;
+mod checkpoint;
 mod clients;
 mod dead_letter;
-mod drop_oldest;
+mod dynamodb;
+mod each;
 mod fault;
 mod journal;
 mod kinesis;
-mod ledger;
 mod local;
 mod outbox;
+mod parcel;
 pub mod picture;
 mod place;
-mod record;
+mod positions;
 mod s3;
+mod settlement;
+mod share;
 mod snapshot;
 mod snapshot_folder;
 mod spec;
@@ -20,12 +29,14 @@ mod start;
 mod status;
 mod waiting;
 
+pub use checkpoint::{Checkpoint, CheckpointError, Seen};
 pub use clients::Clients;
 pub(crate) use journal::aged;
-pub use ledger::{Checkpoint, FragmentCommit, Ledger, MemoryLedger};
 pub(crate) use local::{EVENTS_FILE, EVENTS_FILES};
-pub use outbox::{Accepted, OfferError, Outbox, OutboxSpec, PendingEvent, Remains};
-pub use spec::{PublishSpec, Route, S3Spec, SnapshotFormat, SnapshotRoute, SnapshotSpec, Sse};
+pub use outbox::{Commit, OfferError, Outbox, OutboxSpec, Packed, PendingEvent, Remains, ResumeError};
+pub use spec::{
+    DdbSpec, PublishSpec, Route, S3Spec, SnapshotFormat, SnapshotRoute, SnapshotSpec, Sse, StateSpec,
+};
 pub use start::StartError;
 pub use status::{SinkState, SinkStatus};
 

@@ -1,21 +1,26 @@
-//! Takes events in once, and hands them to every sink they are routed to.
+//! Takes events in with the position that they were made at, all or nothing, and keeps them until every sink has them.
 
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use futures_util::future::join_all;
 use tokio::sync::Notify;
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::ledger::{Checkpoint, FragmentCommit, Ledger};
+use super::checkpoint::{Checkpoint, CheckpointError};
+use super::parcel::{Parcel, wrap};
 use super::picture::Label;
 use super::place::Place;
-use super::record::Record;
+use super::positions::{ClaimError, Positions, later};
+use super::settlement::Settlement;
 use super::snapshot::Shot;
-use super::start::{self, Inlets, StartError, Started};
+use super::start::{self, RunningSink, SinkName, StartError, Started};
 use super::status::{Gauge, SinkStatus};
-use super::{Clients, PublishSpec, Route};
+use super::{Clients, PublishSpec, Route, StateSpec};
+use crate::base::epoch_ms_of;
 use crate::frame::{CameraId, Event, Frame};
 use crate::telemetry::board::Watch;
 use crate::telemetry::publish as telemetry;
@@ -24,13 +29,13 @@ use crate::telemetry::publish as telemetry;
 pub struct OutboxSpec {
     /// The sinks.
     pub publish: PublishSpec,
+    /// What is kept over a restart, and where.
+    pub state: StateSpec,
     /// The routes of all cameras: each data stream among them gets a sink of its own.
     pub routes: Vec<Arc<Route>>,
     /// The file for records that can never be valid; made with the first of them.
     pub dead_letter: PathBuf,
-    /// What is known of the cameras.
-    pub ledger: Box<dyn Ledger>,
-    /// For Kinesis and S3; needed where `publish` or a route names one of them.
+    /// For the AWS services; needed where one of them is configured.
     pub clients: Option<Clients>,
 }
 
@@ -41,7 +46,7 @@ pub struct PendingEvent {
     pub event: Event,
     /// The camera's route.
     pub route: Arc<Route>,
-    /// The picture for the snapshot; `None`: no snapshot. Held until it is encoded.
+    /// The picture for the snapshot; `None`: no snapshot.
     pub frame: Option<Arc<Frame>>,
     /// The other boxes of the picture.
     pub others: Vec<Label>,
@@ -49,27 +54,39 @@ pub struct PendingEvent {
     pub arrived: Instant,
 }
 
-/// What became of an offer.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Accepted {
-    /// It is on its way; this is the record as it is delivered.
-    New(Box<Event>),
-    /// It was taken in before: its footage was read again.
-    Known,
+/// An event with its pictures, ready to be taken in.
+#[derive(Debug)]
+pub struct Packed {
+    event: Event,
+    entry: ::outbox::NewEntry,
+    sinks: Vec<Arc<str>>,
 }
 
-/// Why an event was not taken in.
+impl Packed {
+    /// The event as it is delivered.
+    #[must_use]
+    pub fn event(&self) -> &Event {
+        &self.event
+    }
+}
+
+/// What moves together: where a camera goes on, and what it made on the way there.
+#[derive(Debug)]
+pub struct Commit {
+    /// The camera.
+    pub camera: CameraId,
+    /// Where to go on, with these events behind it.
+    pub checkpoint: Checkpoint,
+    /// In the order of their `seq`.
+    pub events: Vec<Packed>,
+}
+
+/// Why something was not taken in.
 #[derive(Debug, thiserror::Error)]
 pub enum OfferError {
     /// The service is stopping: read the fragment again after the next start.
     #[error("events are no longer taken in: the service is stopping")]
     Stopped,
-    /// The task of a required sink is gone, which only a restart cures: a bug. [`Outbox::watches`] tell of it.
-    #[error("sink {sink} takes no more events: its task has ended; restart the service and report this bug")]
-    SinkEnded {
-        /// The sink.
-        sink: String,
-    },
     /// The route names a stream that the outbox was not started with: a bug.
     #[error(
         "no sink for the data stream {stream:?} of camera {camera}: it was not among the routes at the start"
@@ -80,122 +97,263 @@ pub enum OfferError {
         /// The camera.
         camera: String,
     },
-    /// The event is no JSON: a bug.
-    #[error("event {event_id} cannot be written as JSON: {source}")]
+    /// An event or a checkpoint is no JSON: a bug.
+    #[error("{what} cannot be written as JSON: {source}")]
     Json {
-        /// The event.
-        event_id: String,
+        /// Which one.
+        what: String,
         /// Why.
         source: serde_json::Error,
     },
 }
 
+/// Why a camera does not know where to go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ResumeError {
+    /// The table of positions does not answer, and nothing is known here: try again.
+    #[error("camera {camera}: {why}; it starts when the table answers")]
+    Unknown {
+        /// The camera.
+        camera: String,
+        /// What the table says.
+        why: String,
+    },
+    /// What was kept is of another program.
+    #[error("camera {camera}: its state in {place}: {source}")]
+    Checkpoint {
+        /// The camera.
+        camera: String,
+        /// Where it was kept.
+        place: String,
+        /// Why it cannot be used.
+        source: CheckpointError,
+    },
+    /// The outbox on disk cannot be read.
+    #[error("camera {camera}: {source}")]
+    Read {
+        /// The camera.
+        camera: String,
+        /// Why.
+        source: ::outbox::ReadError,
+    },
+}
+
 /// What a stop waits for the best-effort sinks after the required ones are done.
 const BEST_EFFORT_GRACE: Duration = Duration::from_secs(4);
+/// How long the last write of the positions may take.
+const POSITIONS_GRACE: Duration = Duration::from_secs(2);
+/// Entries looked at in one go when the outbox is opened.
+const SCAN: usize = 1_000;
+/// The same, bytes.
+const SCAN_BYTES: u64 = 16 * 1024 * 1024;
 
-/// What a sink had not delivered when the time to stop ran out.
+/// What a sink had not delivered when the time to stop ran out. It is in the outbox, and delivered after the next start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remains {
     /// The sink.
     pub sink: String,
-    /// Whether events are lost with it.
+    /// Whether it is a required one.
     pub required: bool,
     /// Records or snapshots.
     pub count: u64,
 }
 
-/// The outbox: knows what was taken in, and feeds the sinks.
+/// The outbox: keeps events until they are delivered, and where each camera goes on.
 ///
-/// Delivery: at least once to every sink that the event is routed to; a required sink (local, Kinesis) loses nothing while
-/// the process lives, a best-effort one (snapshots, S3) drops the oldest when it falls behind.
+/// Delivery: at least once to every sink that an event is routed to. A required sink (local, Kinesis) loses nothing, not even
+/// over a kill; a best-effort one (S3, DynamoDB) loses the oldest when its share of the outbox is full.
 ///
 /// Shutdown: [`Outbox::flush`] ends and joins every task.
 pub struct Outbox {
     publish: PublishSpec,
-    ledger: Box<dyn Ledger>,
-    /// `None` once stopping. Every sink ends when the last clone is gone and its queue is empty.
-    inlets: RwLock<Option<Arc<Inlets>>>,
-    sinks: tokio::sync::Mutex<Vec<JoinHandle<()>>>,
-    pulses: Vec<(String, AbortHandle)>,
-    gauges: Vec<Arc<Gauge>>,
+    store: ::outbox::Outbox,
+    sinks: Vec<RunningSink>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+    settlement: Arc<Settlement>,
+    positions: Option<Arc<Positions>>,
     changed: Arc<Notify>,
+    /// Nothing more is taken in.
+    refusing: CancellationToken,
+    /// What was taken in is on disk: the sinks end once they have it all.
+    closing: CancellationToken,
+    /// The sinks have ended.
+    closed: CancellationToken,
     give_up: CancellationToken,
 }
 
 impl Outbox {
-    /// Starts the sinks, each as a task of the current runtime.
+    /// Opens the outbox and starts the sinks, each as a task of the current runtime.
     ///
     /// # Errors
-    /// The local sink's folder is not writable, or there are no clients for what is configured. Sinks that cannot be reached are no error: they are tried again.
-    pub fn start(spec: OutboxSpec) -> Result<Self, StartError> {
-        let Started { inlets, sinks, pulses, gauges, changed, give_up } = start::sinks(&spec)?;
-        let (inlets, sinks) = (RwLock::new(Some(Arc::new(inlets))), tokio::sync::Mutex::new(sinks));
-        let (publish, ledger) = (spec.publish, spec.ledger);
-        Ok(Self { publish, ledger, inlets, sinks, pulses, gauges, changed, give_up })
+    /// The outbox or the local sink's folder cannot be used, or there are no clients for what is configured. Sinks that
+    /// cannot be reached are no error: they are tried again.
+    pub async fn start(spec: OutboxSpec) -> Result<Self, StartError> {
+        let Started { store, mut sinks, settlement, changed, closing, give_up } = start::sinks(&spec).await?;
+        follow_what_waits(&store, &sinks, &settlement)?;
+        let mut tasks: Vec<_> = sinks.iter_mut().filter_map(|sink| sink.task.take()).collect();
+        let positions = positions(&spec, &store, &settlement, &changed)?;
+        let (refusing, closed) = (CancellationToken::new(), CancellationToken::new());
+        if let Some(positions) = &positions {
+            tasks.push(tokio::spawn(Arc::clone(positions).run(closed.clone())));
+        }
+        let (publish, tasks) = (spec.publish, Mutex::new(tasks));
+        Ok(Self {
+            publish,
+            store,
+            sinks,
+            tasks,
+            settlement,
+            positions,
+            changed,
+            refusing,
+            closing,
+            closed,
+            give_up,
+        })
     }
 
-    /// Takes an event in and hands it to its sinks; drops it when it is known already. Offer before the commit of the
-    /// event's fragment: see [`Ledger`].
-    ///
-    /// Waits while a required sink's queue is full. When the wait is cancelled, the event was not taken in.
+    /// Makes an event's record and pictures. A picture that cannot be made is told of and left out.
     ///
     /// # Errors
     /// See [`OfferError`].
-    pub async fn offer(&self, pending: PendingEvent) -> Result<Accepted, OfferError> {
-        let inlets = self.open_inlets()?;
+    pub async fn pack(&self, pending: PendingEvent) -> Result<Packed, OfferError> {
         let PendingEvent { mut event, route, frame, others, arrived } = pending;
-        let camera = CameraId::new(&event.camera_id);
-        if self.ledger.knows(&camera, &event.event_id) {
-            return Ok(Accepted::Known);
-        }
+        let sinks = self.route(&event, &route)?;
         let place = frame.as_ref().and_then(|_| Place::of(&self.publish, &route, &event));
+        let (place, pictures) = match (place, frame) {
+            (Some(place), Some(frame)) => self.develop(&event, place, frame, others).await,
+            _ => (None, Vec::new()),
+        };
         event.payload.extras.snapshot = place.as_ref().and_then(Place::url);
-        let record = Arc::new(record(&camera, &event, arrived)?);
-        let permits = inlets.reserve(&camera, &route).await.map_err(|error| self.stopped_or(error))?;
-        if !self.ledger.admit(&camera, &event.event_id) {
-            return Ok(Accepted::Known);
-        }
-        for (permit, gauge) in permits {
-            gauge.enqueued();
-            permit.send(Arc::clone(&record));
-        }
-        if let (Some(place), Some(frame), Some(snapshots)) = (place, frame, &inlets.snapshots) {
-            snapshots.push(Shot::of(&event, frame, others, place, arrived), 1);
-        }
-        telemetry::EventAccepted { event: &event }.emit();
-        Ok(Accepted::New(Box::new(event)))
+        let has_s3 = place.as_ref().is_some_and(|place| place.s3.is_some());
+        let sinks: Vec<_> = sinks.into_iter().filter(|sink| sink.name != SinkName::S3 || has_s3).collect();
+        let payload = wrap(&event, place, epoch_ms_of(arrived))
+            .map_err(|source| OfferError::Json { what: format!("event {}", event.event_id), source })?;
+        let handles = sinks.iter().map(|sink| sink.handle).collect();
+        let names = sinks.iter().map(|sink| Arc::from(sink.gauge.name())).collect();
+        let entry = ::outbox::NewEntry { payload, attachments: pictures, sinks: handles };
+        Ok(Packed { event, entry, sinks: names })
     }
 
-    /// Commits a complete fragment, all of whose events were offered.
-    pub fn commit(&self, commit: FragmentCommit) {
-        self.ledger.commit(commit);
+    async fn develop(
+        &self,
+        event: &Event,
+        place: Place,
+        frame: Arc<Frame>,
+        others: Vec<Label>,
+    ) -> (Option<Place>, Vec<Bytes>) {
+        let Some(spec) = self.publish.snapshots else { return (None, Vec::new()) };
+        let crop = place.s3.as_ref().is_some_and(|s3| s3.crop_key.is_some());
+        match Shot::of(event, frame, others, crop).develop(spec).await {
+            Ok(pictures) => (Some(place), pictures),
+            Err(error) => {
+                telemetry::SnapshotFailed { event_id: &event.event_id, error: &error.to_string() }.emit();
+                (None, Vec::new())
+            }
+        }
     }
 
-    /// Where to go on with a camera; `None`: where its configuration says.
-    #[must_use]
-    pub fn resume(&self, camera: &CameraId) -> Option<Checkpoint> {
-        self.ledger.resume(camera)
+    /// The sinks that an event of the route goes to; S3 is among them where it is configured.
+    fn route(&self, event: &Event, route: &Route) -> Result<Vec<&RunningSink>, OfferError> {
+        let table = self.publish.ddb.as_ref().map(|ddb| &ddb.table);
+        let routed = |sink: &&RunningSink| match &sink.name {
+            SinkName::Local => self.publish.local_dir.is_some(),
+            SinkName::Kinesis(stream) => route.kds_stream.as_ref() == Some(stream),
+            SinkName::DynamoDb(name) => table == Some(name),
+            SinkName::S3 => route.snapshot.is_some(),
+        };
+        let sinks: Vec<_> = self.sinks.iter().filter(routed).collect();
+        match &route.kds_stream {
+            Some(stream) if !sinks.iter().any(|sink| matches!(sink.name, SinkName::Kinesis(_))) => {
+                Err(OfferError::NoSink { stream: stream.clone(), camera: event.camera_id.clone() })
+            }
+            _ => Ok(sinks),
+        }
     }
 
-    /// How each sink fares.
+    /// Takes in what moves together: after a crash either all of it is there or nothing of it. Events are on their way as
+    /// soon as they are on disk.
+    ///
+    /// Waits while a required sink's share is full. When the wait is cancelled, nothing was taken in.
+    ///
+    /// # Errors
+    /// See [`OfferError`].
+    pub async fn commit(&self, commit: Commit) -> Result<(), OfferError> {
+        if self.refusing.is_cancelled() {
+            return Err(OfferError::Stopped);
+        }
+        let Commit { camera, checkpoint, events } = commit;
+        let kept = checkpoint.to_bytes();
+        let kept = kept
+            .map_err(|source| OfferError::Json { what: format!("the state of camera {camera}"), source })?;
+        let (events, entries): (Vec<_>, Vec<_>) =
+            events.into_iter().map(|packed| ((packed.event, packed.sinks), packed.entry)).unzip();
+        for (event, sinks) in &events {
+            self.settlement.taken(&camera, event.seq, sinks.iter().cloned());
+        }
+        let urgent = !entries.is_empty();
+        let source = camera.as_str().to_owned();
+        let taken = ::outbox::Commit { source, checkpoint: Some(kept), entries, urgent };
+        self.store.commit(taken).await.map_err(|_closed| OfferError::Stopped)?;
+        self.settlement.committed(&camera, checkpoint);
+        for (event, _) in &events {
+            telemetry::EventAccepted { event }.emit();
+        }
+        if urgent {
+            self.changed.notify_waiters();
+        }
+        Ok(())
+    }
+
+    /// Where to go on with a camera, here or by the table of positions, whichever is further; `None`: where its
+    /// configuration says. From now on the camera's position in the table is this process's.
+    ///
+    /// # Errors
+    /// See [`ResumeError`].
+    pub async fn resume(&self, camera: &CameraId) -> Result<Option<Checkpoint>, ResumeError> {
+        let name = || camera.to_string();
+        let kept = self.store.checkpoint(camera.as_str());
+        let kept = kept.map_err(|source| ResumeError::Read { camera: name(), source })?;
+        let own = kept.map(|kept| Checkpoint::from_bytes(&kept)).transpose().map_err(|source| {
+            ResumeError::Checkpoint { camera: name(), place: "state.dir".to_owned(), source }
+        })?;
+        let Some(positions) = &self.positions else { return Ok(own) };
+        positions.follow(camera);
+        match (positions.claim(camera).await, own) {
+            (Ok(delivered), own) => Ok(later(own, delivered)),
+            (Err(ClaimError::Refused(_)), Some(own)) => Ok(Some(own)),
+            (Err(error @ ClaimError::Refused(_)), None) => {
+                Err(ResumeError::Unknown { camera: name(), why: error.to_string() })
+            }
+            (Err(ClaimError::Checkpoint { table, source, .. }), _) => {
+                Err(ResumeError::Checkpoint { camera: name(), place: format!("table {table}"), source })
+            }
+        }
+    }
+
+    /// How the outbox's disk, each sink and the table of positions fare.
     #[must_use]
     pub fn statuses(&self) -> Vec<SinkStatus> {
-        self.gauges.iter().map(|gauge| gauge.status()).collect()
+        let disk = SinkStatus::of_the_disk(&self.store.health().borrow());
+        let sinks = self.sinks.iter().map(|sink| sink.gauge.status(self.store.queued(sink.handle)));
+        let positions =
+            self.positions.iter().map(|positions| positions.gauge.status(::outbox::Queued::default()));
+        std::iter::once(disk).chain(sinks).chain(positions).collect()
     }
 
     /// What tells that the task of a sink is gone.
     #[must_use]
     pub fn watches(&self) -> Vec<Watch> {
-        let watch = |(sink, task): &(String, AbortHandle)| {
-            let task = task.clone();
+        let watch = |sink: &RunningSink| {
+            let task = sink.pulse.clone();
             Watch {
-                name: format!("publish-{sink}"),
+                name: format!("publish-{}", sink.name),
                 alive: Box::new(move || !task.is_finished()),
                 busy_since: Box::new(|| None),
                 limit: Duration::MAX,
             }
         };
-        self.pulses.iter().map(watch).collect()
+        self.sinks.iter().map(watch).collect()
     }
 
     /// Waits until the sinks fare as `wanted`; tells how they do then.
@@ -211,104 +369,86 @@ impl Outbox {
         }
     }
 
-    /// Takes no more events in, waits until the sinks are empty or `within` has passed, and ends them; tells what remains.
-    /// Once the required sinks are empty, the others get [`BEST_EFFORT_GRACE`] at most.
+    /// Takes nothing more in, waits until the sinks are empty or `within` has passed, and ends them; tells what remains for
+    /// the next start. Once the required sinks are empty, the others get [`BEST_EFFORT_GRACE`] at most.
     pub async fn flush(&self, within: Duration) -> Vec<Remains> {
-        *self.inlets.write().unwrap_or_else(PoisonError::into_inner) = None;
-        let mut sinks = self.sinks.lock().await;
-        let mut all = futures_util::future::join_all(sinks.drain(..));
-        tokio::select! {
-            _ = &mut all => {}
-            () = self.patience(within) => {
-                self.give_up.cancel();
-                all.await;
+        self.refusing.cancel();
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let end = tokio::time::Instant::now() + within;
+        // A disk in trouble is told of by the end of this.
+        let _settled_or_not = tokio::time::timeout_at(end, self.store.settled()).await;
+        self.closing.cancel();
+        self.patience(end).await;
+        self.give_up.cancel();
+        if let Some(positions) = &self.positions {
+            // What it does not write in time is written after the next start.
+            let _ = tokio::time::timeout(POSITIONS_GRACE, positions.write()).await;
+        }
+        self.closed.cancel();
+        join_all(tasks).await;
+        let remains =
+            self.sinks.iter().filter_map(|sink| remains(&sink.gauge, self.store.queued(sink.handle).entries));
+        let remains = remains.collect();
+        if let Err(error) = self.store.close() {
+            telemetry::NotClosed { error: &error }.emit();
+        }
+        remains
+    }
+
+    async fn patience(&self, end: tokio::time::Instant) {
+        let empty = |sinks: &[SinkStatus], required: bool| {
+            sinks.iter().filter(|sink| sink.required || !required).all(|sink| sink.queued == 0)
+        };
+        if tokio::time::timeout_at(end, self.until(|sinks| empty(sinks, true))).await.is_ok() {
+            let grace = (tokio::time::Instant::now() + BEST_EFFORT_GRACE).min(end);
+            let _all_or_not = tokio::time::timeout_at(grace, self.until(|sinks| empty(sinks, false))).await;
+        }
+    }
+}
+
+/// Tells the settlement of the events that waited when the outbox was opened.
+fn follow_what_waits(
+    store: &::outbox::Outbox,
+    sinks: &[RunningSink],
+    settlement: &Settlement,
+) -> Result<(), ::outbox::ReadError> {
+    for sink in sinks.iter().filter(|sink| sink.name.is_required()) {
+        let mut after = None;
+        loop {
+            let entries = store.pending(sink.handle, after, SCAN, SCAN_BYTES)?;
+            let Some(last) = entries.last() else { break };
+            after = Some(last.id);
+            for parcel in entries.into_iter().filter_map(|entry| Parcel::unwrap(entry).ok()) {
+                settlement.taken(&parcel.camera, parcel.label.seq, [Arc::from(sink.gauge.name())]);
             }
         }
-        self.gauges.iter().filter_map(|gauge| remains(gauge)).collect()
     }
-
-    async fn patience(&self, within: Duration) {
-        let end = tokio::time::Instant::now() + within;
-        let delivered =
-            self.until(|sinks| sinks.iter().filter(|sink| sink.required).all(|sink| sink.queued == 0));
-        if tokio::time::timeout_at(end, delivered).await.is_ok() {
-            let grace = tokio::time::Instant::now() + BEST_EFFORT_GRACE;
-            tokio::time::sleep_until(grace.min(end)).await;
-        }
-    }
-
-    fn open_inlets(&self) -> Result<Arc<Inlets>, OfferError> {
-        let inlets = self.inlets.read().unwrap_or_else(PoisonError::into_inner);
-        inlets.clone().ok_or(OfferError::Stopped)
-    }
-
-    /// A sink that a stop has ended is no fault.
-    fn stopped_or(&self, error: OfferError) -> OfferError {
-        self.open_inlets().err().unwrap_or(error)
-    }
+    Ok(())
 }
 
-fn record(camera: &CameraId, event: &Event, arrived: Instant) -> Result<Record, OfferError> {
-    let event_id = event.event_id.clone();
-    match serde_json::to_vec(event) {
-        Ok(json) => Ok(Record { camera: camera.clone(), event_id, json: json.into(), arrived }),
-        Err(source) => Err(OfferError::Json { event_id, source }),
-    }
+fn positions(
+    spec: &OutboxSpec,
+    store: &::outbox::Outbox,
+    settlement: &Arc<Settlement>,
+    changed: &Arc<Notify>,
+) -> Result<Option<Arc<Positions>>, StartError> {
+    let Some(table) = spec.state.ddb_table.clone() else { return Ok(None) };
+    let name = format!("positions/{table}");
+    let clients = spec.clients.as_ref().ok_or_else(|| StartError::NoClients { sink: name.clone() })?;
+    Ok(Some(Arc::new(Positions {
+        client: clients.dynamodb.clone(),
+        table,
+        owner: store.id().to_owned(),
+        settlement: Arc::clone(settlement),
+        gauge: Arc::new(Gauge::new(&name, false, 0, Arc::clone(changed))),
+        cameras: Mutex::default(),
+    })))
 }
 
-fn remains(gauge: &Gauge) -> Option<Remains> {
-    let count = gauge.queued();
+fn remains(gauge: &Gauge, count: u64) -> Option<Remains> {
     (count > 0).then(|| {
         let (sink, required) = (gauge.name(), gauge.is_required());
         telemetry::Undelivered { sink, required, count }.emit();
         Remains { sink: sink.to_owned(), required, count }
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::publish::MemoryLedger;
-
-    fn with_local_sink(folder: &std::path::Path) -> Outbox {
-        Outbox::start(OutboxSpec {
-            publish: PublishSpec {
-                kds_stream: None,
-                s3: None,
-                local_dir: Some(folder.to_owned()),
-                snapshots: None,
-            },
-            routes: Vec::new(),
-            dead_letter: folder.join("dead-letter.jsonl"),
-            ledger: Box::new(MemoryLedger::default()),
-            clients: None,
-        })
-        .unwrap()
-    }
-
-    fn pending() -> PendingEvent {
-        let event = crate::telemetry::board::testing::event("e1");
-        let route = Arc::new(Route { kds_stream: None, snapshot: None });
-        PendingEvent { event, route, frame: None, others: Vec::new(), arrived: Instant::now() }
-    }
-
-    fn alive(outbox: &Outbox) -> Vec<(String, bool)> {
-        outbox.watches().into_iter().map(|watch| (watch.name, (watch.alive)())).collect()
-    }
-
-    /// No sink is known to panic, so its task is killed.
-    #[tokio::test]
-    async fn a_sink_whose_task_is_gone_is_seen_and_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let outbox = with_local_sink(folder.path());
-        assert_eq!(alive(&outbox), [("publish-local".to_owned(), true)]);
-        let killed = outbox.sinks.lock().await.remove(0);
-        killed.abort();
-        assert!(killed.await.unwrap_err().is_cancelled());
-        assert_eq!(alive(&outbox), [("publish-local".to_owned(), false)]);
-        let refused = outbox.offer(pending()).await.unwrap_err();
-        assert!(matches!(&refused, OfferError::SinkEnded { sink } if sink == "local"), "{refused}");
-        outbox.flush(Duration::ZERO).await;
-        assert!(matches!(outbox.offer(pending()).await, Err(OfferError::Stopped)));
-    }
 }

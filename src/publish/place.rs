@@ -1,5 +1,7 @@
 //! Where an event's snapshot goes.
 
+use serde::{Deserialize, Serialize};
+
 use super::{PublishSpec, Route, SnapshotFormat};
 use crate::frame::Event;
 
@@ -9,7 +11,7 @@ const ID_CHARS: usize = 12;
 pub(super) const SNAPSHOTS_FOLDER: &str = "snapshots";
 
 /// The places of one event's snapshot; at least one of them is there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Place {
     /// Path relative to the local sink's folder.
     pub(super) local: Option<String>,
@@ -18,7 +20,7 @@ pub(super) struct Place {
 }
 
 /// Keys in the bucket.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct S3Place {
     pub(super) bucket: String,
     /// The annotated picture.

@@ -1,110 +1,49 @@
 //! The S3 sink: annotated pictures and crops.
 
-use std::sync::Arc;
-use std::time::Instant;
-
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ServerSideEncryption;
 use bytes::Bytes;
-use tokio_util::sync::CancellationToken;
 
-use super::drop_oldest::Outlet;
+use super::Sse;
+use super::each::{Put, Target};
 use super::fault::Fault;
-use super::retry_backoff;
-use super::snapshot::{Made, Shot};
-use super::status::Gauge;
-use super::{SnapshotFormat, Sse};
+use super::parcel::Parcel;
 
-/// Bytes of pictures that wait; the oldest give way.
-pub(super) const QUEUE_BYTES: usize = 64 * 1024 * 1024;
-/// Attempts at one snapshot before it is given up, so that one that is refused does not hold up the others.
-const MOST_ATTEMPTS: u32 = 8;
+/// Errors that one object's name or size causes, so that trying again is of no use. Source: S3 API reference, error codes, 2026-11.
+const NEVER_VALID: [&str; 4] = ["KeyTooLongError", "EntityTooLarge", "MetadataTooLarge", "InvalidURI"];
 
-/// The objects of one event.
-#[derive(Clone, Debug)]
-pub(super) struct Upload {
-    bucket: String,
-    /// Keys and contents.
-    objects: Vec<(String, Bytes)>,
-    content_type: &'static str,
-    camera_id: String,
-    event_id: String,
-    ts_ms: i64,
-    arrived: Instant,
-}
-
-impl Upload {
-    /// The objects of a shot that goes to S3.
-    pub(super) fn of(shot: &Shot, made: &Made, format: SnapshotFormat) -> Option<Self> {
-        let place = shot.place.s3.as_ref()?;
-        let crop = place.crop_key.clone().zip(made.crop.clone());
-        let objects = std::iter::once((place.key.clone(), made.annotated.clone())).chain(crop).collect();
-        let content_type = match format {
-            SnapshotFormat::Jpg => "image/jpeg",
-            SnapshotFormat::Png => "image/png",
-        };
-        let (camera_id, event_id) = (shot.camera_id.clone(), shot.event_id.clone());
-        let (bucket, ts_ms, arrived) = (place.bucket.clone(), shot.ts_ms, shot.arrived);
-        Some(Self { bucket, objects, content_type, camera_id, event_id, ts_ms, arrived })
-    }
-
-    /// The size of all objects.
-    pub(super) fn bytes(&self) -> usize {
-        self.objects.iter().map(|(_, content)| content.len()).sum()
-    }
-}
-
-/// Puts one event's objects at a time. Best effort: tried again with back-off, then given up.
-pub(super) struct S3Sink {
+/// Puts the pictures of an event under keys that do not change.
+pub(super) struct S3Target {
     pub(super) client: Client,
     pub(super) sse: Sse,
-    pub(super) uploads: Outlet<Upload>,
-    pub(super) gauge: Arc<Gauge>,
-    pub(super) give_up: CancellationToken,
 }
 
-impl S3Sink {
-    /// Ends when the queue is closed and empty, or at `give_up`.
-    pub(super) async fn run(mut self) {
-        let give_up = self.give_up.clone();
-        give_up.run_until_cancelled(self.deliver()).await;
-    }
+impl Target for S3Target {
+    const AT_ONCE: usize = 8;
 
-    async fn deliver(&mut self) {
-        while let Some(upload) = self.uploads.pop().await {
-            let arrived = upload.arrived;
-            if self.put(upload).await {
-                self.gauge.delivered(arrived);
-            } else {
-                self.gauge.gave_up(1);
+    async fn put(&self, parcel: &Parcel) -> Put {
+        let Some(place) = parcel.label.place.as_ref().and_then(|place| place.s3.as_ref()) else {
+            return Put::There;
+        };
+        let keys = std::iter::once(&place.key).chain(&place.crop_key);
+        for (key, picture) in keys.zip(&parcel.pictures) {
+            if let Err(fault) = self.put_object(parcel, &place.bucket, key, picture.clone()).await {
+                return refused(&place.bucket, key, fault);
             }
         }
+        Put::There
     }
+}
 
-    /// Whether all objects arrived; what arrived is not sent again.
-    async fn put(&self, mut upload: Upload) -> bool {
-        let mut backoff = retry_backoff();
-        for _ in 0..MOST_ATTEMPTS {
-            let Err(fault) = self.attempt(&mut upload).await else {
-                self.gauge.works();
-                return true;
-            };
-            self.gauge.failing(&fault.code, &advice(&upload.bucket, &fault), 1);
-            tokio::time::sleep(backoff.next_wait()).await;
-        }
-        false
-    }
-
-    async fn attempt(&self, upload: &mut Upload) -> Result<(), Fault> {
-        while let Some((key, content)) = upload.objects.first() {
-            self.put_object(upload, key, content.clone()).await?;
-            upload.objects.remove(0);
-        }
-        Ok(())
-    }
-
-    async fn put_object(&self, upload: &Upload, key: &str, content: Bytes) -> Result<(), Fault> {
+impl S3Target {
+    async fn put_object(
+        &self,
+        parcel: &Parcel,
+        bucket: &str,
+        key: &str,
+        content: Bytes,
+    ) -> Result<(), Fault> {
         let (encryption, kms_key) = match &self.sse {
             Sse::Aes256 => (ServerSideEncryption::Aes256, None),
             Sse::Kms { key } => (ServerSideEncryption::AwsKms, key.clone()),
@@ -112,17 +51,29 @@ impl S3Sink {
         let call = self
             .client
             .put_object()
-            .bucket(&upload.bucket)
+            .bucket(bucket)
             .key(key)
             .body(ByteStream::from(content))
-            .content_type(upload.content_type)
+            .content_type(content_type(key))
             .server_side_encryption(encryption)
             .set_ssekms_key_id(kms_key)
-            .metadata("camera", &upload.camera_id)
-            .metadata("ts", upload.ts_ms.to_string())
-            .metadata("event_id", &upload.event_id);
+            .metadata("camera", parcel.camera.as_str())
+            .metadata("ts", parcel.label.ts_ms.to_string())
+            .metadata("event_id", &parcel.label.event_id);
         call.send().await.map(drop).map_err(|error| Fault::of(&error))
     }
+}
+
+fn refused(bucket: &str, key: &str, fault: Fault) -> Put {
+    if NEVER_VALID.contains(&fault.code.as_str()) {
+        return Put::Never(format!("s3://{bucket}/{key}: {}: {}", fault.code, fault.text));
+    }
+    let advice = advice(bucket, &fault);
+    Put::Later(fault, advice)
+}
+
+fn content_type(key: &str) -> &'static str {
+    if key.ends_with(".png") { "image/png" } else { "image/jpeg" }
 }
 
 fn advice(bucket: &str, Fault { code, text }: &Fault) -> String {

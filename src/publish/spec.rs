@@ -9,10 +9,32 @@ pub struct PublishSpec {
     pub kds_stream: Option<String>,
     /// Snapshots in S3.
     pub s3: Option<S3Spec>,
+    /// Records in DynamoDB.
+    pub ddb: Option<DdbSpec>,
     /// The folder of the local sink: `events.jsonl` and `snapshots/`.
     pub local_dir: Option<PathBuf>,
     /// How snapshots are made; `None`: none are.
     pub snapshots: Option<SnapshotSpec>,
+}
+
+/// What is kept over a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateSpec {
+    /// The folder of the outbox.
+    pub dir: PathBuf,
+    /// What may wait in it: records and pictures, bytes.
+    pub max_bytes: u64,
+    /// The DynamoDB table of positions.
+    pub ddb_table: Option<String>,
+}
+
+/// Where and for how long records are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DdbSpec {
+    /// The table.
+    pub table: String,
+    /// Days from the event until DynamoDB may remove its item; `None`: never.
+    pub ttl_days: Option<u32>,
 }
 
 /// Where and how objects are put.

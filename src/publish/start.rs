@@ -1,32 +1,33 @@
-//! Starts the sinks.
+//! Opens the outbox and starts the sinks.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+use super::backlog::Backlog;
 use super::dead_letter::DeadLetters;
-use super::drop_oldest;
-use super::kinesis::{self, KinesisSink};
-use super::local::{self, LocalSink};
-use super::outbox::{OfferError, OutboxSpec};
-use super::record::Record;
-use super::s3::{self, S3Sink, Upload};
-use super::snapshot::{self, BestEffort, Shot, SnapshotSink};
-use super::snapshot_folder::SnapshotFolder;
+use super::dynamodb::DynamoDbTarget;
+use super::each::EachSink;
+use super::kinesis::KinesisSink;
+use super::local::{Folder, LocalSink};
+use super::outbox::OutboxSpec;
+use super::s3::S3Target;
+use super::settlement::Settlement;
+use super::share::shares;
 use super::status::Gauge;
-use super::{Clients, Route, S3Spec, SnapshotSpec};
-use crate::frame::CameraId;
-
-/// Records that wait for a required sink, before `offer` waits.
-const QUEUE: usize = 1_000;
+use super::{Clients, Sse};
+use crate::telemetry::publish as telemetry;
 
 /// Why an outbox cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The outbox on disk cannot be opened.
+    #[error("{0} (state.dir)")]
+    State(#[from] ::outbox::OpenError),
     /// The local sink's folder cannot be written to.
     #[error(
         "cannot write to the folder {path} (publishers.local_dir): {source}; make it writable or name another",
@@ -38,179 +39,223 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
-    /// Kinesis or S3 is configured, and there are no clients: a bug.
+    /// An AWS service is configured, and there are no clients: a bug.
     #[error("{sink} is configured, but the outbox was started without AWS clients")]
     NoClients {
         /// The sink.
         sink: String,
     },
+    /// The outbox was opened without one of its sinks: a bug.
+    #[error("the outbox was opened without its sink {sink}")]
+    NoSink {
+        /// The sink.
+        sink: String,
+    },
+    /// What waits in the outbox cannot be read.
+    #[error("{0} (state.dir)")]
+    Read(#[from] ::outbox::ReadError),
+}
+
+/// Where events go, by name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum SinkName {
+    Local,
+    Kinesis(String),
+    DynamoDb(String),
+    S3,
+}
+
+impl SinkName {
+    pub(super) fn is_required(&self) -> bool {
+        matches!(self, Self::Local | Self::Kinesis(_))
+    }
+
+    pub(super) fn takes_pictures(&self) -> bool {
+        matches!(self, Self::Local | Self::S3)
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        match name.split_once('/') {
+            None if name == "local" => Some(Self::Local),
+            None if name == "s3" => Some(Self::S3),
+            Some(("kds", stream)) => Some(Self::Kinesis(stream.to_owned())),
+            Some(("dynamodb", table)) => Some(Self::DynamoDb(table.to_owned())),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for SinkName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Local => f.write_str("local"),
+            Self::Kinesis(stream) => write!(f, "kds/{stream}"),
+            Self::DynamoDb(table) => write!(f, "dynamodb/{table}"),
+            Self::S3 => f.write_str("s3"),
+        }
+    }
 }
 
 /// What was started.
 pub(super) struct Started {
-    pub(super) inlets: Inlets,
-    pub(super) sinks: Vec<JoinHandle<()>>,
-    /// The name of each sink, and what tells whether its task lives.
-    pub(super) pulses: Vec<(String, AbortHandle)>,
-    pub(super) gauges: Vec<Arc<Gauge>>,
+    pub(super) store: ::outbox::Outbox,
+    pub(super) sinks: Vec<RunningSink>,
+    pub(super) settlement: Arc<Settlement>,
     /// Told of every change of a gauge.
     pub(super) changed: Arc<Notify>,
+    pub(super) closing: CancellationToken,
     pub(super) give_up: CancellationToken,
 }
 
-/// The ends of the sinks' queues that events go into.
-pub(super) struct Inlets {
-    local: Option<Inlet>,
-    kinesis: BTreeMap<String, Inlet>,
-    pub(super) snapshots: Option<BestEffort<Shot>>,
+/// A sink at work.
+pub(super) struct RunningSink {
+    pub(super) name: SinkName,
+    pub(super) handle: ::outbox::Sink,
+    pub(super) gauge: Arc<Gauge>,
+    /// Tells whether its task lives.
+    pub(super) pulse: AbortHandle,
+    pub(super) task: Option<JoinHandle<()>>,
 }
 
-/// The queue of a required sink.
-struct Inlet {
-    records: mpsc::Sender<Arc<Record>>,
-    gauge: Arc<Gauge>,
-}
-
-type Permit<'a> = (mpsc::Permit<'a, Arc<Record>>, &'a Gauge);
-
-impl Inlets {
-    /// A place in the queue of each required sink of the route.
-    pub(super) async fn reserve(
-        &self,
-        camera: &CameraId,
-        route: &Route,
-    ) -> Result<Vec<Permit<'_>>, OfferError> {
-        let kinesis =
-            match &route.kds_stream {
-                Some(stream) => Some(self.kinesis.get(stream).ok_or_else(|| OfferError::NoSink {
-                    stream: stream.clone(),
-                    camera: camera.to_string(),
-                })?),
-                None => None,
-            };
-        let mut permits = Vec::with_capacity(2);
-        for inlet in self.local.iter().chain(kinesis) {
-            let ended = |_| OfferError::SinkEnded { sink: inlet.gauge.name().to_owned() };
-            let permit = inlet.records.reserve().await.map_err(ended)?;
-            permits.push((permit, &*inlet.gauge));
-        }
-        Ok(permits)
-    }
-}
-
-/// Starts every sink that the spec asks for, each as a task of the current runtime.
-pub(super) fn sinks(spec: &OutboxSpec) -> Result<Started, StartError> {
-    let mut starting = Starting::default();
-    let local = spec.publish.local_dir.as_deref().map(|folder| starting.local(folder)).transpose()?;
-    let kinesis = starting.kinesis(spec)?;
-    let snapshots = match spec.publish.snapshots {
-        Some(snapshots) => starting.snapshots(spec, snapshots)?,
-        None => None,
+/// Opens the outbox and starts every sink that the spec asks for, and those that an earlier configuration left events for,
+/// each as a task of the current runtime.
+pub(super) async fn sinks(spec: &OutboxSpec) -> Result<Started, StartError> {
+    let (store, names) = open(spec).await?;
+    let shares = shares(&names, spec.state.max_bytes);
+    let required = names.iter().filter(|name| name.is_required()).map(|name| Arc::from(name.to_string()));
+    let starting = Starting {
+        spec,
+        store: &store,
+        settlement: Arc::new(Settlement::new(required)),
+        dead_letters: Arc::new(DeadLetters::new(&spec.dead_letter)),
+        changed: Arc::default(),
+        closing: CancellationToken::new(),
+        give_up: CancellationToken::new(),
     };
-    let Starting { sinks, pulses, gauges, changed, give_up } = starting;
-    Ok(Started { inlets: Inlets { local, kinesis, snapshots }, sinks, pulses, gauges, changed, give_up })
+    let sinks = names
+        .into_iter()
+        .zip(shares)
+        .map(|(name, share)| starting.sink(name, share))
+        .collect::<Result<_, _>>()?;
+    let Starting { settlement, changed, closing, give_up, .. } = starting;
+    Ok(Started { store, sinks, settlement, changed, closing, give_up })
 }
 
-/// The sinks while they are being started.
-#[derive(Default)]
-struct Starting {
-    sinks: Vec<JoinHandle<()>>,
-    pulses: Vec<(String, AbortHandle)>,
-    gauges: Vec<Arc<Gauge>>,
+/// The outbox with its sinks: those of the spec, then those that have events waiting since an earlier configuration.
+async fn open(spec: &OutboxSpec) -> Result<(::outbox::Outbox, Vec<SinkName>), StartError> {
+    let mut names = wanted(spec);
+    let (mut store, mut opened) = ::outbox::Outbox::open(config(spec, &names))?;
+    let before: Vec<SinkName> =
+        opened.leftover.iter().filter_map(|left| SinkName::parse(&left.name)).collect();
+    let served = before.into_iter().filter(|name| *name != SinkName::Local && spec.clients.is_some());
+    let served: Vec<SinkName> = served.collect();
+    if !served.is_empty() {
+        names.extend(served);
+        // It was opened a moment ago, so there is nothing that could fail to be written.
+        let _ = store.close();
+        (store, opened) = ::outbox::Outbox::open(config(spec, &names))?;
+    }
+    for left in opened.leftover {
+        telemetry::Forgotten { sink: &left.name, count: left.entries }.emit();
+        store.drop_sink(&left.name).await;
+    }
+    Ok((store, names))
+}
+
+fn wanted(spec: &OutboxSpec) -> Vec<SinkName> {
+    let publish = &spec.publish;
+    let local = publish.local_dir.as_ref().map(|_| SinkName::Local);
+    let streams: BTreeSet<&String> =
+        spec.routes.iter().filter_map(|route| route.kds_stream.as_ref()).collect();
+    let table = publish.ddb.as_ref().map(|ddb| SinkName::DynamoDb(ddb.table.clone()));
+    let pictures = publish.s3.is_some() && publish.snapshots.is_some();
+    let s3 = (pictures && spec.routes.iter().any(|route| route.snapshot.is_some())).then_some(SinkName::S3);
+    local
+        .into_iter()
+        .chain(streams.into_iter().cloned().map(SinkName::Kinesis))
+        .chain(table)
+        .chain(s3)
+        .collect()
+}
+
+fn config(spec: &OutboxSpec, names: &[SinkName]) -> ::outbox::OutboxConfig {
+    let sinks =
+        names.iter().zip(shares(names, spec.state.max_bytes)).map(|(name, share_bytes)| ::outbox::SinkSpec {
+            name: name.to_string(),
+            required: name.is_required(),
+            share_bytes,
+            takes_attachments: name.takes_pictures(),
+        });
+    ::outbox::OutboxConfig { dir: spec.state.dir.clone(), sinks: sinks.collect() }
+}
+
+/// What all sinks share while they are being started.
+struct Starting<'a> {
+    spec: &'a OutboxSpec,
+    store: &'a ::outbox::Outbox,
+    settlement: Arc<Settlement>,
+    dead_letters: Arc<DeadLetters>,
     changed: Arc<Notify>,
+    closing: CancellationToken,
     give_up: CancellationToken,
 }
 
-impl Starting {
-    fn local(&mut self, folder: &Path) -> Result<Inlet, StartError> {
-        let journal = local::open(folder).map_err(|source| no_folder(folder, source))?;
-        let (gauge, give_up) = (self.gauge("local", true, QUEUE + local::BATCH), self.give_up.clone());
-        let (inlet, records) = inlet(&gauge);
-        self.spawn("local", LocalSink { journal, records, gauge, give_up }.run());
-        Ok(inlet)
+impl Starting<'_> {
+    fn sink(&self, name: SinkName, share_bytes: u64) -> Result<RunningSink, StartError> {
+        let Some(handle) = self.store.sink(&name.to_string()) else {
+            return Err(StartError::NoSink { sink: name.to_string() });
+        };
+        let gauge = Arc::new(Gauge::new(
+            &name.to_string(),
+            name.is_required(),
+            share_bytes,
+            Arc::clone(&self.changed),
+        ));
+        let backlog = self.backlog(handle, &gauge);
+        let task = self.spawn(&name, backlog)?;
+        Ok(RunningSink { name, handle, gauge, pulse: task.abort_handle(), task: Some(task) })
     }
 
-    /// One sink a data stream.
-    fn kinesis(&mut self, spec: &OutboxSpec) -> Result<BTreeMap<String, Inlet>, StartError> {
-        let dead_letters = Arc::new(DeadLetters::new(&spec.dead_letter));
-        let streams: BTreeSet<&String> =
-            spec.routes.iter().filter_map(|route| route.kds_stream.as_ref()).collect();
-        let mut inlets = BTreeMap::new();
-        for stream in streams {
-            let name = format!("kds/{stream}");
-            let client = clients(spec, &name)?.kinesis.clone();
-            let gauge = self.gauge(&name, true, QUEUE + kinesis::MOST_WAITING);
-            let give_up = self.give_up.clone();
-            let (inlet, records) = inlet(&gauge);
-            let (stream, dead_letters) = (stream.clone(), Arc::clone(&dead_letters));
-            inlets.insert(stream.clone(), inlet);
-            let sink = KinesisSink { client, stream, records, gauge, dead_letters, give_up };
-            self.spawn(&name, sink.run());
-        }
-        Ok(inlets)
-    }
-
-    /// `None` where there is no place to put snapshots.
-    fn snapshots(
-        &mut self,
-        outbox: &OutboxSpec,
-        spec: SnapshotSpec,
-    ) -> Result<Option<BestEffort<Shot>>, StartError> {
-        let folder = match &outbox.publish.local_dir {
-            Some(path) => {
-                let folder = SnapshotFolder::open(path).map_err(|source| no_folder(path, source))?;
-                Some(Arc::new(Mutex::new(folder)))
+    fn spawn(&self, name: &SinkName, backlog: Backlog) -> Result<JoinHandle<()>, StartError> {
+        let give_up = self.give_up.clone();
+        let publish = &self.spec.publish;
+        Ok(match name {
+            SinkName::Local => {
+                let path = publish.local_dir.clone().unwrap_or_default();
+                let folder = Folder::open(&path).map_err(|source| StartError::LocalDir { path, source })?;
+                tokio::spawn(LocalSink { folder, backlog, give_up }.run())
             }
-            None => None,
-        };
-        let routed = outbox.routes.iter().any(|route| route.snapshot.is_some());
-        let s3 = match outbox.publish.s3.as_ref().filter(|_| routed) {
-            Some(s3) => Some(self.s3(clients(outbox, "s3")?, s3)),
-            None => None,
-        };
-        if folder.is_none() && s3.is_none() {
-            return Ok(None);
+            SinkName::Kinesis(stream) => {
+                let (client, stream) = (self.clients(name)?.kinesis.clone(), stream.clone());
+                tokio::spawn(KinesisSink { client, stream, backlog, give_up }.run())
+            }
+            SinkName::DynamoDb(table) => {
+                let (client, table) = (self.clients(name)?.dynamodb.clone(), table.clone());
+                let ttl_days = publish.ddb.as_ref().and_then(|ddb| ddb.ttl_days);
+                let target = DynamoDbTarget { client, table, ttl_days };
+                tokio::spawn(EachSink { target, backlog, give_up }.run())
+            }
+            SinkName::S3 => {
+                let sse = publish.s3.as_ref().map_or(Sse::Aes256, |s3| s3.sse.clone());
+                let target = S3Target { client: self.clients(name)?.s3.clone(), sse };
+                tokio::spawn(EachSink { target, backlog, give_up }.run())
+            }
+        })
+    }
+
+    fn backlog(&self, sink: ::outbox::Sink, gauge: &Arc<Gauge>) -> Backlog {
+        Backlog {
+            outbox: self.store.clone(),
+            sink,
+            gauge: Arc::clone(gauge),
+            settlement: Arc::clone(&self.settlement),
+            dead_letters: Arc::clone(&self.dead_letters),
+            closing: self.closing.clone(),
+            after: None,
         }
-        // One more than the queue holds is being made.
-        let (gauge, give_up) = (self.gauge("snapshots", false, snapshot::QUEUE + 1), self.give_up.clone());
-        let (inlet, shots) = drop_oldest::queue(snapshot::QUEUE);
-        let sink = SnapshotSink { shots, spec, folder, s3, gauge: Arc::clone(&gauge), give_up };
-        self.spawn("snapshots", sink.run());
-        Ok(Some(BestEffort { inlet, gauge }))
     }
 
-    fn s3(&mut self, clients: &Clients, spec: &S3Spec) -> BestEffort<Upload> {
-        let (gauge, give_up) = (self.gauge("s3", false, 0), self.give_up.clone());
-        let (inlet, uploads) = drop_oldest::queue(s3::QUEUE_BYTES);
-        let (client, sse) = (clients.s3.clone(), spec.sse.clone());
-        let sink = S3Sink { client, sse, uploads, gauge: Arc::clone(&gauge), give_up };
-        self.spawn("s3", sink.run());
-        BestEffort { inlet, gauge }
+    fn clients(&self, sink: &SinkName) -> Result<&Clients, StartError> {
+        self.spec.clients.as_ref().ok_or_else(|| StartError::NoClients { sink: sink.to_string() })
     }
-
-    fn spawn(&mut self, name: &str, sink: impl Future<Output = ()> + Send + 'static) {
-        let task = tokio::spawn(sink);
-        self.pulses.push((name.to_owned(), task.abort_handle()));
-        self.sinks.push(task);
-    }
-
-    /// `limit`: see [`super::SinkStatus::queue_limit`].
-    fn gauge(&mut self, name: &str, required: bool, limit: usize) -> Arc<Gauge> {
-        let gauge = Arc::new(Gauge::new(name, required, limit as u64, Arc::clone(&self.changed)));
-        self.gauges.push(Arc::clone(&gauge));
-        gauge
-    }
-}
-
-fn no_folder(path: &Path, source: std::io::Error) -> StartError {
-    StartError::LocalDir { path: path.to_owned(), source }
-}
-
-fn clients<'a>(spec: &'a OutboxSpec, sink: &str) -> Result<&'a Clients, StartError> {
-    spec.clients.as_ref().ok_or_else(|| StartError::NoClients { sink: sink.to_owned() })
-}
-
-fn inlet(gauge: &Arc<Gauge>) -> (Inlet, mpsc::Receiver<Arc<Record>>) {
-    let (records, outlet) = mpsc::channel(QUEUE);
-    (Inlet { records, gauge: Arc::clone(gauge) }, outlet)
 }

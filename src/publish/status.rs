@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -11,20 +11,49 @@ use crate::telemetry::publish as telemetry;
 /// How a sink fares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SinkStatus {
-    /// `local`, `snapshots`, `s3` or `kds/STREAM`.
+    /// `outbox`, `local`, `kds/STREAM`, `dynamodb/TABLE`, `s3` or `positions/TABLE`.
     pub name: String,
     /// Whether events wait for it rather than be lost.
     pub required: bool,
     /// Whether the last attempt worked.
     pub state: SinkState,
-    /// Records or snapshots that wait.
+    /// Events that wait for it in the outbox.
     pub queued: u64,
-    /// Records or snapshots that can wait; 0 where they are not counted: S3 keeps so many bytes.
-    pub queue_limit: u64,
-    /// Records or snapshots that it accepted.
+    /// Their records and pictures, bytes.
+    pub queued_bytes: u64,
+    /// Its share of the outbox, bytes; 0: it has none.
+    pub share_bytes: u64,
+    /// Events that it accepted since the start.
     pub delivered: u64,
-    /// Records that went to the dead-letter file, or snapshots that were given up.
+    /// Events that it will never take since the start: dead letters, and those that its share had no room for.
     pub failed: u64,
+}
+
+impl SinkStatus {
+    /// Of the outbox's disk.
+    pub(super) fn of_the_disk(health: &outbox::Health) -> Self {
+        let state = match health {
+            outbox::Health::Good => SinkState::Ok,
+            outbox::Health::Failing { place, since, why } => {
+                let reason = format!(
+                    "cannot write {place} (state.dir): {why}; make room or mend the disk; nothing is lost meanwhile"
+                );
+                let since = Instant::now().checked_sub(since.elapsed().unwrap_or_default());
+                SinkState::Failing { reason, since: since.unwrap_or_else(Instant::now) }
+            }
+        };
+        let (queued, queued_bytes, share_bytes, delivered, failed) = (0, 0, 0, 0, 0);
+        Self {
+            name: "outbox".to_owned(),
+            required: true,
+            state,
+            queued,
+            queued_bytes,
+            share_bytes,
+            delivered,
+            failed,
+        }
+    }
 }
 
 /// Whether a sink works.
@@ -46,23 +75,21 @@ pub enum SinkState {
 pub(super) struct Gauge {
     name: String,
     required: bool,
-    queue_limit: u64,
+    share_bytes: u64,
     /// Told of every change.
     changed: Arc<Notify>,
     state: Mutex<SinkState>,
     /// The code of the failure that was logged last.
     told: Mutex<String>,
-    queued: AtomicU64,
     delivered: AtomicU64,
     failed: AtomicU64,
 }
 
 impl Gauge {
-    pub(super) fn new(name: &str, required: bool, queue_limit: u64, changed: Arc<Notify>) -> Self {
-        let zero = || AtomicU64::new(0);
-        let (queued, delivered, failed) = (zero(), zero(), zero());
+    pub(super) fn new(name: &str, required: bool, share_bytes: u64, changed: Arc<Notify>) -> Self {
+        let (delivered, failed) = (AtomicU64::new(0), AtomicU64::new(0));
         let (name, state, told) = (name.to_owned(), Mutex::new(SinkState::Ok), Mutex::default());
-        Self { name, required, queue_limit, changed, state, told, queued, delivered, failed }
+        Self { name, required, share_bytes, changed, state, told, delivered, failed }
     }
 
     pub(super) fn is_required(&self) -> bool {
@@ -73,48 +100,29 @@ impl Gauge {
         &self.name
     }
 
-    pub(super) fn status(&self) -> SinkStatus {
+    pub(super) fn status(&self, queued: ::outbox::Queued) -> SinkStatus {
         SinkStatus {
             name: self.name.clone(),
             required: self.required,
             state: self.state.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-            queued: self.queued.load(Ordering::Relaxed),
-            queue_limit: self.queue_limit,
+            queued: queued.entries,
+            queued_bytes: queued.bytes,
+            share_bytes: self.share_bytes,
             delivered: self.delivered.load(Ordering::Relaxed),
-            failed: self.failed.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed) + queued.dropped,
         }
     }
 
-    pub(super) fn queued(&self) -> u64 {
-        self.queued.load(Ordering::Relaxed)
-    }
-
-    /// One more waits. Call it before the item can be taken.
-    pub(super) fn enqueued(&self) {
-        let count = self.queued.fetch_add(1, Ordering::Relaxed) + 1;
-        self.show_queued(count);
-    }
-
-    /// One that waited was accepted.
-    pub(super) fn delivered(&self, arrived: Instant) {
+    /// One that waited was accepted, so long after the confirming frame arrived.
+    pub(super) fn delivered(&self, since_arrival: Duration) {
         self.delivered.fetch_add(1, Ordering::Relaxed);
-        self.unqueued(1);
-        telemetry::Delivered { sink: &self.name, since_arrival: arrived.elapsed() }.emit();
+        telemetry::Delivered { sink: &self.name, since_arrival }.emit();
+        self.changed.notify_waiters();
     }
 
     /// One that waited will never be delivered.
-    pub(super) fn gave_up(&self, count: u64) {
-        self.failed.fetch_add(count, Ordering::Relaxed);
-        self.unqueued(count);
-    }
-
-    fn unqueued(&self, count: u64) {
-        let count = self.queued.fetch_sub(count, Ordering::Relaxed).saturating_sub(count);
-        self.show_queued(count);
-    }
-
-    fn show_queued(&self, count: u64) {
-        telemetry::Queued { sink: &self.name, count }.emit();
+    pub(super) fn gave_up(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
         self.changed.notify_waiters();
     }
 
@@ -158,26 +166,27 @@ mod tests {
 
     #[test]
     fn a_status_counts_what_waits_what_arrived_and_what_was_given_up() {
-        let gauge = Gauge::new("kds/events", true, 2_000, Arc::default());
-        (0..5).for_each(|_| gauge.enqueued());
-        gauge.delivered(Instant::now());
-        gauge.gave_up(2);
+        let gauge = Gauge::new("kds/events", true, 4_096, Arc::default());
+        gauge.delivered(Duration::ZERO);
+        gauge.gave_up();
+        let queued = ::outbox::Queued { entries: 2, bytes: 900, dropped: 3, ..::outbox::Queued::default() };
         let expected = SinkStatus {
             name: "kds/events".into(),
             required: true,
             state: SinkState::Ok,
             queued: 2,
-            queue_limit: 2_000,
+            queued_bytes: 900,
+            share_bytes: 4_096,
             delivered: 1,
-            failed: 2,
+            failed: 4,
         };
-        assert_eq!(gauge.status(), expected);
+        assert_eq!(gauge.status(queued), expected);
     }
 
     #[test]
     fn failing_lasts_from_its_first_failure_to_a_success() {
         let gauge = Gauge::new("s3", false, 0, Arc::default());
-        let since = |gauge: &Gauge| match gauge.status().state {
+        let since = |gauge: &Gauge| match gauge.status(::outbox::Queued::default()).state {
             SinkState::Failing { since, .. } => Some(since),
             SinkState::Ok => None,
         };
@@ -186,6 +195,6 @@ mod tests {
         gauge.failing("b", "second", 1);
         assert_eq!(since(&gauge), first);
         gauge.works();
-        assert_eq!(gauge.status().state, SinkState::Ok);
+        assert_eq!(gauge.status(::outbox::Queued::default()).state, SinkState::Ok);
     }
 }

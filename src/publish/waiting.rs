@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::record::Record;
+use super::parcel::Parcel;
 use super::retry_backoff;
 use crate::base::Backoff;
 use crate::frame::CameraId;
@@ -28,7 +28,7 @@ pub(super) struct Waiting {
 /// One camera's records.
 #[derive(Debug)]
 struct Line {
-    records: VecDeque<Arc<Record>>,
+    records: VecDeque<Arc<Parcel>>,
     backoff: Backoff,
     not_before: Option<Instant>,
 }
@@ -44,13 +44,13 @@ impl Waiting {
         self.count
     }
 
-    pub(super) fn push(&mut self, record: Arc<Record>) {
+    pub(super) fn push(&mut self, record: Arc<Parcel>) {
         self.lines.entry(record.camera.clone()).or_default().records.push_back(record);
         self.count += 1;
     }
 
     /// The first record of each camera that is ready, as many as one call takes.
-    pub(super) fn batch(&mut self, now: Instant) -> Vec<Arc<Record>> {
+    pub(super) fn batch(&mut self, now: Instant) -> Vec<Arc<Parcel>> {
         let mut bytes = 0;
         let mut batch = Vec::new();
         for record in self.heads(now) {
@@ -65,7 +65,7 @@ impl Waiting {
     }
 
     /// The first records that are ready, from the camera behind the last one served.
-    fn heads(&self, now: Instant) -> impl Iterator<Item = &Arc<Record>> {
+    fn heads(&self, now: Instant) -> impl Iterator<Item = &Arc<Parcel>> {
         let after = self.after.as_ref();
         let behind = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
         let before = after.map(|after| self.lines.range::<CameraId, _>(..=after));
@@ -105,15 +105,17 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::publish::parcel::Label;
 
-    fn record(camera: &str, number: usize, bytes: usize) -> Arc<Record> {
+    fn record(camera: &str, number: usize, bytes: usize) -> Arc<Parcel> {
         let json = vec![b'x'; bytes].into();
-        let arrived = std::time::Instant::now();
-        Arc::new(Record { camera: CameraId::new(camera), event_id: number.to_string(), json, arrived })
+        let (event_id, id) = (number.to_string(), ::outbox::EntryId(number as u64));
+        let label = Label { event_id, ts_ms: 0, seq: 0, arrived_ms: 0, place: None };
+        Arc::new(Parcel { id, camera: CameraId::new(camera), label, json, pictures: Vec::new() })
     }
 
-    fn ids(batch: &[Arc<Record>]) -> Vec<String> {
-        batch.iter().map(|record| format!("{}{}", record.camera, record.event_id)).collect()
+    fn ids(batch: &[Arc<Parcel>]) -> Vec<String> {
+        batch.iter().map(|record| format!("{}{}", record.camera, record.label.event_id)).collect()
     }
 
     #[tokio::test]

@@ -137,6 +137,8 @@ fn seconds(ms: Option<u64>) -> f64 {
 fn about_sink(row: &SinkRow) {
     gauge!("kvs_infer_sink_up", "sink" => row.name.clone()).set(f64::from(u8::from(row.ok)));
     gauge!("kvs_infer_sink_queued", "sink" => row.name.clone()).set(row.queued as f64);
+    gauge!("kvs_infer_sink_queued_bytes", "sink" => row.name.clone()).set(row.queued_bytes as f64);
+    gauge!("kvs_infer_sink_lost", "sink" => row.name.clone()).set(row.failed as f64);
 }
 
 fn resident_bytes() -> Option<u64> {

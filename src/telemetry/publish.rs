@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use metrics::{counter, gauge, histogram};
+use metrics::{counter, histogram};
 
 use super::{Kind, Metric};
 use crate::frame::Event;
@@ -46,16 +46,28 @@ pub(crate) const METRICS: &[Metric] = &[
         help: "Records that can never be valid and went to the dead-letter file.",
     },
     Metric {
-        name: "kvs_infer_snapshots_dropped_total",
+        name: "kvs_infer_snapshots_failed_total",
         kind: Kind::Counter,
-        labels: &["sink"],
-        help: "Snapshots that gave way to newer ones because a best-effort sink fell behind.",
+        labels: &[],
+        help: "Snapshots that could not be encoded.",
     },
     Metric {
         name: "kvs_infer_sink_queued",
         kind: Kind::Gauge,
         labels: &["sink"],
-        help: "Records or snapshots that wait for a sink.",
+        help: "Events that wait for a sink.",
+    },
+    Metric {
+        name: "kvs_infer_sink_queued_bytes",
+        kind: Kind::Gauge,
+        labels: &["sink"],
+        help: "Bytes of the records and pictures that wait for a sink.",
+    },
+    Metric {
+        name: "kvs_infer_sink_lost",
+        kind: Kind::Gauge,
+        labels: &["sink"],
+        help: "Events since the start that a sink will never take: dead letters, and what its share had no room for.",
     },
 ];
 
@@ -100,23 +112,6 @@ impl Delivered<'_> {
         let sink = self.sink.to_owned();
         counter!("kvs_infer_delivered_total", "sink" => sink.clone()).increment(1);
         histogram!("kvs_infer_event_delivery_seconds", "sink" => sink).record(self.since_arrival);
-    }
-}
-
-/// How much waits for a sink.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Queued<'a> {
-    /// The sink.
-    pub(crate) sink: &'a str,
-    /// Records or snapshots.
-    pub(crate) count: u64,
-}
-
-impl Queued<'_> {
-    /// Shows it.
-    #[expect(clippy::cast_precision_loss, reason = "queues are short")]
-    pub(crate) fn emit(self) {
-        gauge!("kvs_infer_sink_queued", "sink" => self.sink.to_owned()).set(self.count as f64);
     }
 }
 
@@ -215,20 +210,73 @@ impl DeadLetterLost<'_> {
     }
 }
 
-/// Snapshots gave way.
+/// A snapshot could not be made; its event goes without.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct SnapshotsDropped<'a> {
+pub(crate) struct SnapshotFailed<'a> {
+    /// The event.
+    pub(crate) event_id: &'a str,
+    /// Why.
+    pub(crate) error: &'a str,
+}
+
+impl SnapshotFailed<'_> {
+    /// Logs and counts it.
+    pub(crate) fn emit(self) {
+        let Self { event_id, error } = self;
+        tracing::warn!(stage = "publish", event_id, error, "no snapshot; the event goes without");
+        counter!("kvs_infer_snapshots_failed_total").increment(1);
+    }
+}
+
+/// An entry of the outbox is no event.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unreadable<'a> {
+    /// The sink that it waited for.
+    pub(crate) sink: &'a str,
+    /// What is wrong.
+    pub(crate) error: &'a dyn std::error::Error,
+}
+
+impl Unreadable<'_> {
+    /// Logs it.
+    pub(crate) fn emit(self) {
+        tracing::error!(stage = "publish", sink = self.sink, error = %self.error, "left out; report this bug");
+    }
+}
+
+/// Events waited for a sink that is not configured any more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Forgotten<'a> {
     /// The sink.
     pub(crate) sink: &'a str,
     /// How many.
     pub(crate) count: u64,
 }
 
-impl SnapshotsDropped<'_> {
-    /// Counts them; logs the happening at debug.
+impl Forgotten<'_> {
+    /// Logs it.
     pub(crate) fn emit(self) {
-        tracing::debug!(sink = self.sink, count = self.count, "snapshots dropped");
-        counter!("kvs_infer_snapshots_dropped_total", "sink" => self.sink.to_owned()).increment(self.count);
+        let Self { sink, count } = self;
+        tracing::warn!(
+            stage = "publish",
+            sink,
+            count,
+            "events waited for a sink that is no longer configured: forgotten"
+        );
+    }
+}
+
+/// The outbox could not write all that it had taken in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NotClosed<'a> {
+    /// How many, and why.
+    pub(crate) error: &'a dyn std::error::Error,
+}
+
+impl NotClosed<'_> {
+    /// Logs it.
+    pub(crate) fn emit(self) {
+        tracing::error!(stage = "publish", error = %self.error, "the outbox did not end well");
     }
 }
 
@@ -237,9 +285,9 @@ impl SnapshotsDropped<'_> {
 pub(crate) struct Undelivered<'a> {
     /// The sink.
     pub(crate) sink: &'a str,
-    /// Whether events are lost with it.
+    /// Whether it is a required one.
     pub(crate) required: bool,
-    /// Records or snapshots that were left.
+    /// Events that were left.
     pub(crate) count: u64,
 }
 
@@ -247,15 +295,12 @@ impl Undelivered<'_> {
     /// Logs it.
     pub(crate) fn emit(self) {
         let Self { sink, required, count } = self;
-        if required {
-            tracing::error!(
-                stage = "publish",
-                sink,
-                count,
-                "stopped before these records were delivered: they are lost"
-            );
-        } else {
-            tracing::warn!(stage = "publish", sink, count, "stopped before these pictures were delivered");
-        }
+        tracing::warn!(
+            stage = "publish",
+            sink,
+            required,
+            count,
+            "stopped before these were delivered: they stay in the outbox for the next start"
+        );
     }
 }

@@ -61,10 +61,7 @@ fn what_the_example_marks_is_refused_and_nothing_else() {
             "cameras[0].pipeline[2].alpr",
             "cameras[0].pipeline[2].type",
             "metrics",
-            "publishers.ddb_table",
-            "publishers.ddb_ttl_days",
             "service.hls_session_seconds",
-            "state",
         ]
     );
 }

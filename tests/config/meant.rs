@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kvs_infer::config::{
-    ConfigErrors, ConfigSource, LogFormat, LogLevel, Overrides, Settings, Start, load, parse,
+    ConfigErrors, ConfigSource, LogFormat, LogLevel, Overrides, Settings, Start, StateSettings, load, parse,
 };
 use kvs_infer::decide::{Confirm, RoiFilter};
 use kvs_infer::detect::{Device, LayoutChoice, Thresholds};
@@ -42,10 +42,12 @@ fn what_is_left_out_has_its_default() {
     let publish = PublishSpec {
         kds_stream: None,
         s3: None,
+        ddb: None,
         local_dir: Some("/tmp/events".into()),
         snapshots: Some(SnapshotSpec { format: SnapshotFormat::Jpg, jpeg_quality: 90 }),
     };
     assert_eq!(settings.publish, publish);
+    assert_eq!(settings.state, StateSettings { dir: None, max_bytes: 2 << 30, ddb_table: None });
     let camera = &settings.cameras[0];
     assert_eq!((camera.id.as_str(), &*camera.stream), ("a", "a-stream"));
     assert_eq!((camera.start, camera.fps_target), (Start::Checkpoint, None));

@@ -4,17 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::event::{event, frame, pending};
+use super::event::{self, event, frame, pending, state};
 use super::fake_kinesis::FakeKinesis;
 use super::moto::{self, Moto, records};
 use aws_config::SdkConfig;
 use aws_sdk_s3::types::ServerSideEncryption;
-use futures_util::FutureExt;
 use kvs_infer::frame::{BBox, Event};
 use kvs_infer::publish::picture::Label;
 use kvs_infer::publish::{
-    Accepted, Clients, MemoryLedger, Outbox, OutboxSpec, PendingEvent, PublishSpec, Remains, Route, S3Spec,
-    SinkState, SinkStatus, SnapshotFormat, SnapshotRoute, SnapshotSpec, Sse,
+    Clients, Outbox, OutboxSpec, PendingEvent, PublishSpec, Remains, Route, S3Spec, SinkState, SinkStatus,
+    SnapshotFormat, SnapshotRoute, SnapshotSpec, Sse,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -31,25 +30,26 @@ fn to_s3() -> Arc<Route> {
 }
 
 /// An outbox with a local sink in `folder` and the sinks of `route`.
-fn outbox(folder: &Path, config: &SdkConfig, routes: &[&Arc<Route>]) -> Outbox {
+async fn outbox(folder: &Path, config: &SdkConfig, routes: &[&Arc<Route>]) -> Outbox {
     let s3 = S3Spec { bucket: "pictures".into(), prefix: "snapshots".into(), sse: Sse::Aes256 };
-    Outbox::start(OutboxSpec {
+    let spec = OutboxSpec {
         publish: PublishSpec {
             kds_stream: None,
             s3: Some(s3),
+            ddb: None,
             local_dir: Some(folder.to_owned()),
             snapshots: Some(SnapshotSpec { format: SnapshotFormat::Jpg, jpeg_quality: 90 }),
         },
         routes: routes.iter().map(|&route| Arc::clone(route)).collect(),
         dead_letter: folder.join("dead-letter.jsonl"),
-        ledger: Box::new(MemoryLedger::default()),
+        state: state(folder),
         clients: Some(Clients::new(config, true)),
-    })
-    .unwrap()
+    };
+    Outbox::start(spec).await.unwrap()
 }
 
 async fn offer(outbox: &Outbox, event: Event, route: &Arc<Route>) {
-    assert!(matches!(outbox.offer(pending(event, route)).await.unwrap(), Accepted::New(_)));
+    event::offer(outbox, pending(event, route)).await.unwrap();
 }
 
 fn status<'a>(statuses: &'a [SinkStatus], name: &str) -> &'a SinkStatus {
@@ -77,7 +77,7 @@ async fn records_reach_kinesis_in_order_by_camera_and_fit_the_schema() {
     let (moto, folder) = (Moto::start(), tempfile::tempdir().unwrap());
     let (config, route) = (moto.config(), to_kinesis("events"));
     let kinesis = moto.stream("events").await;
-    let outbox = outbox(folder.path(), &config, &[&route]);
+    let outbox = outbox(folder.path(), &config, &[&route]).await;
     for number in 1..=20 {
         for camera in ["front", "back"] {
             offer(&outbox, event(camera, number), &route).await;
@@ -101,7 +101,7 @@ async fn records_reach_kinesis_in_order_by_camera_and_fit_the_schema() {
 async fn a_stream_that_is_missing_is_shown_and_served_once_it_is_there() {
     let (moto, folder) = (Moto::start(), tempfile::tempdir().unwrap());
     let (config, route) = (moto.config(), to_kinesis("later"));
-    let outbox = outbox(folder.path(), &config, &[&route]);
+    let outbox = outbox(folder.path(), &config, &[&route]).await;
     offer(&outbox, event("front", 1), &route).await;
     let failing =
         |statuses: &[SinkStatus]| matches!(status(statuses, "kds/later").state, SinkState::Failing { .. });
@@ -121,7 +121,8 @@ async fn a_stream_that_is_missing_is_shown_and_served_once_it_is_there() {
 #[tokio::test]
 async fn a_sink_out_of_reach_holds_up_no_other_and_tells_what_remains() {
     let folder = tempfile::tempdir().unwrap();
-    let dead = outbox(folder.path(), &moto::config(NOWHERE), &[&to_kinesis("dead"), &to_kinesis("other")]);
+    let dead =
+        outbox(folder.path(), &moto::config(NOWHERE), &[&to_kinesis("dead"), &to_kinesis("other")]).await;
     for number in 1..=3 {
         offer(&dead, event("front", number), &to_kinesis("dead")).await;
     }
@@ -138,37 +139,16 @@ async fn a_sink_out_of_reach_holds_up_no_other_and_tells_what_remains() {
 }
 
 #[tokio::test]
-async fn a_sink_that_takes_nothing_fills_up_to_the_limit_that_it_tells() {
-    let (folder, route) = (tempfile::tempdir().unwrap(), to_kinesis("dead"));
-    let outbox = outbox(folder.path(), &moto::config(NOWHERE), &[&route]);
-    let offering = tokio::time::timeout(60 * SECOND, async {
-        for number in 1.. {
-            offer(&outbox, event("front", number), &route).await;
-        }
-    });
-    let is_full = |sink: &SinkStatus| sink.queued >= sink.queue_limit;
-    let full = tokio::select! {
-        full = outbox.until(|all| is_full(status(all, "kds/dead"))) => full,
-        _ = offering => panic!("it never says that it is full"),
-    };
-    let full = status(&full, "kds/dead");
-    assert_eq!((full.queued, full.queue_limit), (2_000, 2_000));
-    let one_more = offer(&outbox, event("front", 200_000), &route);
-    assert!(tokio::task::unconstrained(one_more).now_or_never().is_none(), "it takes more than its limit");
-    outbox.flush(Duration::ZERO).await;
-}
-
-#[tokio::test]
 async fn snapshots_reach_s3_encrypted_and_the_record_says_where() {
     let (moto, folder) = (Moto::start(), tempfile::tempdir().unwrap());
     let (config, route) = (moto.config(), to_s3());
     let s3 = moto.bucket("pictures").await;
-    let outbox = outbox(folder.path(), &config, &[&route]);
+    let outbox = outbox(folder.path(), &config, &[&route]).await;
     let others = vec![Label::of("car", 0.5, BBox { x1: 200.0, y1: 90.0, x2: 300.0, y2: 170.0 })];
-    let event = event("front", 1);
-    let offered = PendingEvent { frame: Some(frame("front")), others, ..pending(event.clone(), &route) };
-    let Accepted::New(record) = outbox.offer(offered).await.unwrap() else { panic!("not new") };
-    let stem = format!("snapshots/front/1700000000123-{}", &event.event_id[..12]);
+    let sent = event("front", 1);
+    let offered = PendingEvent { frame: Some(frame("front")), others, ..pending(sent.clone(), &route) };
+    let record = event::offer(&outbox, offered).await.unwrap();
+    let stem = format!("snapshots/front/1700000000123-{}", &sent.event_id[..12]);
     assert_eq!(record.payload.extras.snapshot, Some(format!("s3://pictures/{stem}.jpg")));
     assert_eq!(outbox.flush(20 * SECOND).await, []);
 
@@ -178,7 +158,7 @@ async fn snapshots_reach_s3_encrypted_and_the_record_says_where() {
         assert_eq!(object.content_type(), Some("image/jpeg"));
         let metadata = object.metadata().unwrap().clone();
         let told = ["camera", "ts", "event_id"].map(|name| metadata[name].clone());
-        assert_eq!(told, ["front", "1700000000123", event.event_id.as_str()]);
+        assert_eq!(told, ["front", "1700000000123", sent.event_id.as_str()]);
         let jpeg = object.body.collect().await.unwrap().into_bytes();
         let header = turbojpeg::read_header(&jpeg).unwrap();
         assert_eq!((header.width, header.height), size_px, "{key}");
@@ -194,9 +174,9 @@ async fn a_bucket_that_is_missing_holds_no_record_up() {
     let (config, mut route) = (moto.config(), to_s3());
     Arc::make_mut(&mut route).kds_stream = Some("events".into());
     moto.stream("events").await;
-    let outbox = outbox(folder.path(), &config, &[&route]);
+    let outbox = outbox(folder.path(), &config, &[&route]).await;
     let offered = PendingEvent { frame: Some(frame("front")), ..pending(event("front", 1), &route) };
-    outbox.offer(offered).await.unwrap();
+    event::offer(&outbox, offered).await.unwrap();
     let statuses = outbox
         .until(|all| status(all, "kds/events").delivered == 1 && status(all, "s3").state != SinkState::Ok)
         .await;
@@ -213,7 +193,7 @@ async fn a_bucket_that_is_missing_holds_no_record_up() {
 async fn only_refused_records_are_sent_again_and_order_holds() {
     let (fake, folder) = (FakeKinesis::start().await, tempfile::tempdir().unwrap());
     let route = to_kinesis("events");
-    let outbox = outbox(folder.path(), &moto::config(&fake.url), &[&route]);
+    let outbox = outbox(folder.path(), &moto::config(&fake.url), &[&route]).await;
     for number in 1..=10 {
         for camera in ["back", "front", "side"] {
             offer(&outbox, event(camera, number), &route).await;
@@ -240,7 +220,7 @@ async fn only_refused_records_are_sent_again_and_order_holds() {
 async fn a_record_that_is_too_large_becomes_a_dead_letter_and_the_next_one_passes() {
     let (fake, folder) = (FakeKinesis::start().await, tempfile::tempdir().unwrap());
     let route = to_kinesis("events");
-    let outbox = outbox(folder.path(), &moto::config(&fake.url), &[&route]);
+    let outbox = outbox(folder.path(), &moto::config(&fake.url), &[&route]).await;
     let mut large = event("large", 1);
     large.payload.extras.zones = vec!["z".repeat(1024 * 1024)];
     offer(&outbox, large.clone(), &route).await;

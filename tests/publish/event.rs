@@ -7,7 +7,7 @@ use kvs_infer::decode::{Color, HostPicture, Matrix, Surface};
 use kvs_infer::frame::{
     CameraId, Event, Extras, Fragment, Frame, MediaMs, ModelId, Payload, Phase, TimeSource,
 };
-use kvs_infer::publish::{PendingEvent, Route};
+use kvs_infer::publish::{Checkpoint, Commit, OfferError, Outbox, PendingEvent, Route, StateSpec};
 
 /// An event of `camera` with a number that makes its id.
 pub(crate) fn event(camera: &str, number: u64) -> Event {
@@ -48,6 +48,26 @@ pub(crate) fn event(camera: &str, number: u64) -> Event {
 /// The event on its way, without a picture.
 pub(crate) fn pending(event: Event, route: &Arc<Route>) -> PendingEvent {
     PendingEvent { event, route: Arc::clone(route), frame: None, others: Vec::new(), arrived: Instant::now() }
+}
+
+/// Takes the event in, with a checkpoint behind it; gives it as it is delivered.
+pub(crate) async fn offer(outbox: &Outbox, pending: PendingEvent) -> Result<Event, OfferError> {
+    let packed = outbox.pack(pending).await?;
+    let event = packed.event().clone();
+    let decide = serde_json::json!({ "version": 1, "seq": event.seq, "detectors": {} });
+    let checkpoint = Checkpoint {
+        position: Some(format!("{:047}", event.seq).into()),
+        decide: serde_json::from_value(decide).unwrap(),
+        ..Checkpoint::new("stream")
+    };
+    let camera = CameraId::new(&event.camera_id);
+    outbox.commit(Commit { camera, checkpoint, events: vec![packed] }).await?;
+    Ok(event)
+}
+
+/// State in a folder, 64 MiB, without a table of positions.
+pub(crate) fn state(folder: &std::path::Path) -> StateSpec {
+    StateSpec { dir: folder.join("state"), max_bytes: 64 << 20, ddb_table: None }
 }
 
 /// A grey frame of 320x180.

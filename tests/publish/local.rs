@@ -4,14 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::event::{event, frame, pending};
+use super::event::{event, frame, offer, pending, state};
 use futures_util::FutureExt;
-use kvs_infer::decide::State;
-use kvs_infer::decode::SamplerState;
 use kvs_infer::frame::{CameraId, Event};
 use kvs_infer::publish::{
-    Accepted, Checkpoint, FragmentCommit, MemoryLedger, OfferError, Outbox, OutboxSpec, PendingEvent,
-    PublishSpec, Route, SinkState, SnapshotFormat, SnapshotSpec, StartError,
+    OfferError, Outbox, OutboxSpec, PendingEvent, PublishSpec, Remains, Route, SinkState, SinkStatus,
+    SnapshotFormat, SnapshotSpec, StartError,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -25,37 +23,41 @@ fn spec(folder: &Path) -> OutboxSpec {
         publish: PublishSpec {
             kds_stream: None,
             s3: None,
-            local_dir: Some(folder.to_owned()),
+            ddb: None,
+            local_dir: Some(folder.join("events")),
             snapshots: None,
         },
+        state: state(folder),
         routes: vec![route()],
         dead_letter: folder.join("dead-letter.jsonl"),
-        ledger: Box::new(MemoryLedger::default()),
         clients: None,
     }
 }
 
 fn written(folder: &Path) -> Vec<Event> {
-    let text = std::fs::read_to_string(folder.join("events.jsonl")).unwrap();
+    let text = std::fs::read_to_string(folder.join("events/events.jsonl")).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+fn local(statuses: &[SinkStatus]) -> &SinkStatus {
+    statuses.iter().find(|status| status.name == "local").unwrap()
+}
+
 #[tokio::test]
-async fn events_are_written_once_in_order_and_flushed_at_the_end() {
+async fn events_are_written_in_order_and_flushed_at_the_end() {
     let folder = tempfile::tempdir().unwrap();
-    let outbox = Outbox::start(spec(folder.path())).unwrap();
+    let outbox = Outbox::start(spec(folder.path())).await.unwrap();
     let sent: Vec<Event> = (1..=50).map(|number| event("front", number)).collect();
     for event in &sent {
-        let accepted = outbox.offer(pending(event.clone(), &route())).await.unwrap();
-        assert_eq!(accepted, Accepted::New(Box::new(event.clone())));
+        assert_eq!(offer(&outbox, pending(event.clone(), &route())).await.unwrap(), *event);
     }
-    let again = outbox.offer(pending(sent[7].clone(), &route())).await.unwrap();
-    assert_eq!(again, Accepted::Known);
     assert_eq!(outbox.flush(10 * SECOND).await, []);
     assert_eq!(written(folder.path()), sent);
-    let status = outbox.statuses().remove(0);
-    assert_eq!((status.name.as_str(), status.required, status.state), ("local", true, SinkState::Ok));
-    assert_eq!((status.queued, status.delivered, status.failed), (0, 50, 0));
+    let statuses = outbox.statuses();
+    let status = local(&statuses);
+    assert_eq!((status.required, &status.state), (true, &SinkState::Ok));
+    assert_eq!((status.queued, status.queued_bytes, status.delivered, status.failed), (0, 0, 50, 0));
+    assert_eq!(statuses[0].name, "outbox", "the disk");
 }
 
 #[tokio::test]
@@ -63,82 +65,118 @@ async fn a_snapshot_is_kept_where_the_record_says() {
     let folder = tempfile::tempdir().unwrap();
     let mut spec = spec(folder.path());
     spec.publish.snapshots = Some(SnapshotSpec { format: SnapshotFormat::Png, jpeg_quality: 90 });
-    let outbox = Outbox::start(spec).unwrap();
+    let outbox = Outbox::start(spec).await.unwrap();
     let offered = PendingEvent { frame: Some(frame("front")), ..pending(event("front", 1), &route()) };
-    let Accepted::New(record) = outbox.offer(offered).await.unwrap() else { panic!("not new") };
+    let record = offer(&outbox, offered).await.unwrap();
     let place = record.payload.extras.snapshot.clone().unwrap();
     assert_eq!(place, format!("snapshots/front/1700000000123-{}.png", &record.event_id[..12]));
-    outbox.offer(pending(event("front", 2), &route())).await.unwrap();
+    offer(&outbox, pending(event("front", 2), &route())).await.unwrap();
     assert_eq!(outbox.flush(10 * SECOND).await, []);
     let snapshots: Vec<_> = written(folder.path()).into_iter().map(|e| e.payload.extras.snapshot).collect();
     assert_eq!(snapshots, [Some(place.clone()), None], "no frame, no snapshot");
-    let file = std::fs::File::open(folder.path().join(place)).unwrap();
+    let file = std::fs::File::open(folder.path().join("events").join(place)).unwrap();
     let picture = png::Decoder::new(std::io::BufReader::new(file)).read_info().unwrap();
     assert_eq!(picture.info().size(), (320, 180));
 }
 
-/// No task runs between the offers, so the queue fills: what was waited for and cancelled was not taken in.
+/// The folder of the sink is made a file under it, as a full disk would: no line can be written.
 #[tokio::test]
-async fn a_full_queue_makes_offers_wait_and_a_cancelled_one_is_new_later() {
+async fn what_a_sink_could_not_take_before_the_end_is_delivered_after_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
-    let outbox = Outbox::start(spec(folder.path())).unwrap();
-    let at_once = |number| {
-        let offered = outbox.offer(pending(event("front", number), &route()));
-        tokio::task::unconstrained(offered).now_or_never().is_some()
-    };
-    let taken = (1..).take_while(|&number| at_once(number)).count() as u64;
-    assert_eq!(taken, 1_000);
-    let again = outbox.offer(pending(event("front", taken + 1), &route())).await.unwrap();
-    assert!(matches!(again, Accepted::New(_)));
+    let mut spec_with_pictures = spec(folder.path());
+    spec_with_pictures.publish.snapshots =
+        Some(SnapshotSpec { format: SnapshotFormat::Png, jpeg_quality: 90 });
+    let outbox = Outbox::start(spec_with_pictures).await.unwrap();
+    std::fs::remove_dir_all(folder.path().join("events")).unwrap();
+    std::fs::write(folder.path().join("events"), "in the way").unwrap();
+    let offered = PendingEvent { frame: Some(frame("front")), ..pending(event("front", 1), &route()) };
+    let record = offer(&outbox, offered).await.unwrap();
+    outbox.until(|all| local(all).state != SinkState::Ok).await;
+    let remains = outbox.flush(Duration::ZERO).await;
+    assert_eq!(remains, [Remains { sink: "local".into(), required: true, count: 1 }]);
+    std::fs::remove_file(folder.path().join("events")).unwrap();
+    let outbox = Outbox::start(spec(folder.path())).await.unwrap();
     assert_eq!(outbox.flush(10 * SECOND).await, []);
-    assert_eq!(written(folder.path()).len() as u64, taken + 1);
+    let snapshot = record.payload.extras.snapshot.clone().unwrap();
+    assert!(folder.path().join("events").join(snapshot).exists(), "the picture was kept with it");
+    assert_eq!(written(folder.path()), [record]);
 }
 
 #[tokio::test]
-async fn a_fragment_that_is_read_again_gives_nothing_new() {
+async fn a_full_share_makes_events_wait_and_a_cancelled_one_was_not_taken_in() {
     let folder = tempfile::tempdir().unwrap();
-    let outbox = Outbox::start(spec(folder.path())).unwrap();
-    let front = CameraId::new("front");
-    assert_eq!(outbox.resume(&front), None);
-    for (position, expected) in [("1", true), ("1", false)] {
-        let accepted = outbox.offer(pending(event("front", 1), &route())).await.unwrap();
-        assert_eq!(matches!(accepted, Accepted::New(_)), expected);
-        let (decide, sampler) = (State::default(), SamplerState::default());
-        let checkpoint = Checkpoint { position: position.into(), decide, sampler };
-        outbox.commit(FragmentCommit { camera: front.clone(), checkpoint: checkpoint.clone() });
-        assert_eq!(outbox.resume(&front), Some(checkpoint));
+    let mut spec = spec(folder.path());
+    spec.state.max_bytes = 10_000;
+    let outbox = Outbox::start(spec).await.unwrap();
+    std::fs::remove_dir_all(folder.path().join("events")).unwrap();
+    std::fs::write(folder.path().join("events"), "in the way").unwrap();
+    let mut taken = 0;
+    while offer(&outbox, pending(event("front", taken + 1), &route())).now_or_never().is_some() {
+        taken += 1;
     }
-    outbox.flush(10 * SECOND).await;
-    assert_eq!(written(folder.path()).len(), 1);
+    assert!((5..20).contains(&taken), "{taken} records of some 700 bytes in 10,000");
+    std::fs::remove_file(folder.path().join("events")).unwrap();
+    offer(&outbox, pending(event("front", taken + 1), &route())).await.unwrap();
+    assert_eq!(outbox.flush(20 * SECOND).await, []);
+    let seqs: Vec<u64> = written(folder.path()).iter().map(|event| event.seq).collect();
+    assert_eq!(seqs, (1..=taken + 1).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_camera_goes_on_where_it_was_after_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let front = CameraId::new("front");
+    for number in 0..3 {
+        let outbox = Outbox::start(spec(folder.path())).await.unwrap();
+        let seq = outbox.resume(&front).await.unwrap().map_or(0, |kept| kept.decide.seq());
+        assert_eq!(seq, number);
+        offer(&outbox, pending(event("front", number + 1), &route())).await.unwrap();
+        outbox.flush(10 * SECOND).await;
+    }
+    assert_eq!(written(folder.path()).len(), 3);
 }
 
 #[tokio::test]
 async fn after_a_flush_nothing_is_taken_in() {
     let folder = tempfile::tempdir().unwrap();
-    let outbox = Outbox::start(spec(folder.path())).unwrap();
+    let outbox = Outbox::start(spec(folder.path())).await.unwrap();
     outbox.flush(SECOND).await;
-    let refused = outbox.offer(pending(event("front", 1), &route())).await;
+    let refused = offer(&outbox, pending(event("front", 1), &route())).await;
     assert!(matches!(refused, Err(OfferError::Stopped)));
 }
 
 #[tokio::test]
 async fn a_stream_without_a_sink_is_an_error_that_names_it() {
     let folder = tempfile::tempdir().unwrap();
-    let outbox = Outbox::start(spec(folder.path())).unwrap();
+    let outbox = Outbox::start(spec(folder.path())).await.unwrap();
     let other = Arc::new(Route { kds_stream: Some("other".into()), snapshot: None });
-    let error = outbox.offer(pending(event("front", 1), &other)).await.unwrap_err();
+    let error = offer(&outbox, pending(event("front", 1), &other)).await.unwrap_err();
     assert!(error.to_string().contains("\"other\" of camera front"), "{error}");
     outbox.flush(SECOND).await;
     assert_eq!(written(folder.path()), []);
 }
 
 #[tokio::test]
-async fn a_folder_that_cannot_be_is_told_at_the_start() {
+async fn folders_that_cannot_be_are_told_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
-    let Err(StartError::LocalDir { path, .. }) = Outbox::start(spec(&file)) else {
-        panic!("it started");
-    };
+    let mut bad_sink = spec(folder.path());
+    bad_sink.publish.local_dir = Some(file.clone());
+    let mut bad_state = spec(folder.path());
+    bad_state.state.dir = file.clone();
+    let Err(StartError::LocalDir { path, .. }) = Outbox::start(bad_sink).await else { panic!("it started") };
     assert_eq!(path, file);
+    let Err(error @ StartError::State(_)) = Outbox::start(bad_state).await else { panic!("it started") };
+    assert!(error.to_string().contains(&format!("{}", file.display())), "{error}");
+}
+
+#[tokio::test]
+async fn a_second_process_on_the_same_state_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Outbox::start(spec(folder.path())).await.unwrap();
+    let Err(error) = Outbox::start(spec(folder.path())).await else { panic!("it started") };
+    assert!(error.to_string().contains("in use by another process"), "{error}");
+    first.flush(SECOND).await;
+    Outbox::start(spec(folder.path())).await.unwrap().flush(SECOND).await;
 }

@@ -36,14 +36,8 @@ async fn two_cameras_deliver_records_to_kinesis_and_encrypted_pictures_to_s3() {
     let ended = program.stop();
 
     assert!(ended.status.success(), "{:#?}", ended.log);
-    let limits =
-        sinks.as_array().unwrap().iter().map(|sink| (sink["name"].as_str(), sink["queue_limit"].as_u64()));
-    let limits: Vec<_> = limits.map(|(name, limit)| (name.unwrap(), limit.unwrap())).collect();
-    assert_eq!(
-        limits,
-        [("local", 1_256), ("kds/events", 2_000), ("s3", 0), ("snapshots", 17)],
-        "0: by bytes"
-    );
+    let names: Vec<_> = sinks.as_array().unwrap().iter().map(|sink| sink["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["outbox", "local", "kds/events", "s3"]);
     assert_eq!(front["frames"]["dropped"], serde_json::json!({}), "catch-up drops nothing");
     let records: Vec<Value> = records(&kinesis, "events").await.iter().map(event).collect();
     assert_eq!(ids(&records), ids(&seen));

@@ -34,9 +34,14 @@ pub(crate) struct Ended {
 impl Program {
     /// Starts it with `config`, in a folder of its own, against the server at `kvs` and, where there is one, `aws`.
     pub(crate) fn start(config: &str, kvs: &str, aws: Option<&str>) -> Self {
-        let dir = TempDir::new().unwrap();
+        Self::start_in(TempDir::new().unwrap(), config, kvs, aws)
+    }
+
+    /// The same in a folder where it may have run before; its state is there.
+    pub(crate) fn start_in(dir: TempDir, config: &str, kvs: &str, aws: Option<&str>) -> Self {
         let file = dir.path().join("cameras.yaml");
-        std::fs::write(&file, config).unwrap();
+        let state = if config.contains("state:") { "" } else { "state:\n  dir: state\n" };
+        std::fs::write(&file, format!("{config}{state}")).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_kvs-infer"))
             .args(["run", "--http-host", "127.0.0.1", "--http-port", "0", "--config"])
             .arg(&file)

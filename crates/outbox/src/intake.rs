@@ -35,9 +35,9 @@ impl Default for Linger {
 /// What waits for a sink, in memory and on disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Queued {
-    /// How many entries.
+    /// How many entries; those that were acknowledged do not count.
     pub entries: u64,
-    /// Their payloads, and their attachments where the sink takes them.
+    /// Their payloads, and their attachments where the sink takes them; those that were acknowledged count until that is durable.
     pub bytes: u64,
     /// When the oldest entry on disk was taken in.
     pub oldest: Option<SystemTime>,
@@ -216,11 +216,11 @@ impl Intake {
 
     pub(crate) fn queued(&self, sink: Sink) -> Queued {
         let state = self.lock();
-        let Some(Account { durable, waiting, dropped, .. }) = state.accounts.get(sink.0) else {
+        let Some(Account { durable, waiting, dropped, acked, .. }) = state.accounts.get(sink.0) else {
             return Queued::default();
         };
         Queued {
-            entries: durable.entries + waiting.entries,
+            entries: (durable.entries + waiting.entries).saturating_sub(acked.len() as u64),
             bytes: durable.bytes.saturating_add(waiting.bytes),
             oldest: durable.oldest.or(waiting.oldest),
             dropped: *dropped,

@@ -5,6 +5,7 @@ mod models;
 mod pipeline;
 mod roi;
 mod sinks;
+mod state;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,6 +49,7 @@ impl<'a> Lowering<'a> {
     /// Errors: every mistake found.
     pub(super) fn settings(mut self, source: Arc<Source>) -> Result<Settings, Vec<Problem>> {
         let publish = self.publish();
+        let state = self.state();
         self.named_models();
         let cameras = self.cameras();
         let device = self.device();
@@ -58,6 +60,7 @@ impl<'a> Lowering<'a> {
         Ok(Settings {
             region: written.aws.region.clone(),
             publish,
+            state,
             reconnect_delay: Duration::from_secs(written.service.reconnect_delay_seconds.into()),
             max_behind: Duration::from_secs(written.service.max_behind_seconds.into()),
             device,

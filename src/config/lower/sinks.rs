@@ -2,7 +2,7 @@
 
 use crate::config::place::KeyPath;
 use crate::config::written::{Camera, SseName};
-use crate::publish::{PublishSpec, Route, S3Spec, SnapshotRoute, SnapshotSpec, Sse};
+use crate::publish::{DdbSpec, PublishSpec, Route, S3Spec, SnapshotRoute, SnapshotSpec, Sse};
 
 use super::{Lowering, root_key};
 
@@ -16,12 +16,27 @@ impl Lowering<'_> {
         PublishSpec {
             kds_stream: publishers.kds_stream.clone(),
             s3: publishers.s3_bucket.clone().map(|bucket| S3Spec { bucket, prefix, sse }),
+            ddb: self.ddb(),
             local_dir: publishers.local_dir.as_ref().map(Into::into),
             snapshots: snapshots.enabled.then_some(SnapshotSpec {
                 format: snapshots.image_format,
                 jpeg_quality: snapshots.jpeg_quality,
             }),
         }
+    }
+
+    fn ddb(&mut self) -> Option<DdbSpec> {
+        let publishers = &self.written.publishers;
+        let (table, ttl_days) = (publishers.ddb_table.clone(), publishers.ddb_ttl_days);
+        if table.is_none() && ttl_days.is_some() {
+            let key = root_key("publishers").key("ddb_ttl_days");
+            self.problem(
+                &key,
+                "given, but no DynamoDB table is named",
+                "name one as `ddb_table`, or remove it",
+            );
+        }
+        table.map(|table| DdbSpec { table, ttl_days })
     }
 
     fn sse(&mut self) -> Sse {

@@ -36,9 +36,8 @@ pub struct Config {
     pub aws: Aws,
     /// Where events and snapshots go. At least one of `kds_stream` (or a camera's `kds_stream_override`) and `local_dir` is needed.
     pub publishers: Publishers,
-    /// The outbox and the positions in the streams, on disk.
-    #[schemars(transform = not_in_this_version)]
-    pub state: Option<State>,
+    /// What is kept over a restart: events that are not delivered yet, and where each camera goes on.
+    pub state: State,
     /// How streams are read.
     pub service: Service,
     /// The pictures of events.
@@ -65,7 +64,7 @@ impl Default for Config {
         Self {
             aws: Aws::default(),
             publishers: Publishers::default(),
-            state: None,
+            state: State::default(),
             service: Service::default(),
             snapshots: Snapshots::default(),
             models: BTreeMap::new(),
@@ -91,19 +90,33 @@ pub struct Aws {
     pub region: Option<String>,
 }
 
-/// The outbox and the positions in the streams.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+/// The form of a DynamoDB table's name.
+pub(super) const TABLE: &str = "^[A-Za-z0-9_.-]{3,255}$";
+/// The same in words.
+pub(super) const TABLE_REMEDY: &str = "write the table's name: letters, digits, _ . and -, 3 to 255";
+
+/// What is kept over a restart.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct State {
-    /// The folder of the outbox.
-    #[schemars(length(min = 1, max = 4096))]
+    /// The folder of the outbox; absent: `state` in the cache folder. One process has it at a time.
+    #[schemars(length(min = 1, max = 4096), extend("x-remedy" = "write the path of a folder"))]
     pub dir: Option<String>,
-    /// What the outbox may take on disk: a number of bytes, or with KiB, MiB, GiB.
-    #[schemars(regex(pattern = r"^[0-9]+ ?([KMGT]iB)?$"), extend("x-remedy" = "write a size such as 2GiB"))]
-    pub max_bytes: Option<String>,
-    /// The DynamoDB table of shared positions.
-    #[schemars(length(min = 3, max = 255))]
+    /// What may wait in the outbox: a number of bytes, or with KiB, MiB, GiB; at least 1MiB. Each sink has a share of it.
+    #[schemars(regex(pattern = SIZE), extend("x-remedy" = "write a size such as 2GiB"))]
+    pub max_bytes: String,
+    /// The DynamoDB table of positions, key `camera_id` (S): with it nothing is lost with this host's disk.
+    #[schemars(regex(pattern = TABLE), example = &"kvs-infer-positions", extend("x-remedy" = TABLE_REMEDY))]
     pub ddb_table: Option<String>,
+}
+
+/// The form of a size.
+const SIZE: &str = "^[0-9]{1,15} ?([KMGT]iB)?$";
+
+impl Default for State {
+    fn default() -> Self {
+        Self { dir: None, max_bytes: "2GiB".to_owned(), ddb_table: None }
+    }
 }
 
 /// How streams are read.

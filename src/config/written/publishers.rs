@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::publish::SnapshotFormat;
 
-use super::not_in_this_version;
+use super::{TABLE, TABLE_REMEDY};
 
 /// Where events and snapshots go.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -29,11 +29,11 @@ pub struct Publishers {
     #[schemars(regex(pattern = r"^[A-Za-z0-9:/_-]{1,2048}$"),
         extend("x-remedy" = "write a key's id, alias (alias/...) or ARN"))]
     pub s3_kms_key: Option<String>,
-    /// The DynamoDB table of event records.
-    #[schemars(transform = not_in_this_version, regex(pattern = r"^[A-Za-z0-9_.-]{3,255}$"))]
+    /// The DynamoDB table of event records: key `event_id` (S), sort key `ts_ms` (N).
+    #[schemars(regex(pattern = TABLE), example = &"kvs-detection-events", extend("x-remedy" = TABLE_REMEDY))]
     pub ddb_table: Option<String>,
-    /// Days after which DynamoDB removes a record.
-    #[schemars(transform = not_in_this_version, range(min = 1, max = 3650))]
+    /// Days from the event until DynamoDB may remove its record, where the table's TTL is on for `ttl`; absent: never.
+    #[schemars(range(min = 1, max = 3650))]
     pub ddb_ttl_days: Option<u32>,
     /// The folder of the local sink: `events.jsonl` and `snapshots/`.
     #[schemars(length(min = 1, max = 4096), extend("x-remedy" = "write the path of a folder"))]

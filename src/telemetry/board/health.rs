@@ -100,8 +100,17 @@ fn about_sink(row: &SinkRow) -> Option<String> {
             None => format!("sink {name} fails: {reason}"),
         });
     }
-    let filling = row.queue_limit > 0 && row.queued.saturating_mul(5) >= row.queue_limit.saturating_mul(4);
-    filling.then(|| format!("sink {name} is filling: {} of {} records wait", row.queued, row.queue_limit))
+    let filling =
+        row.share_bytes > 0 && row.queued_bytes.saturating_mul(5) >= row.share_bytes.saturating_mul(4);
+    filling.then(|| {
+        let (used, share, then) = (mib(row.queued_bytes), mib(row.share_bytes), if row.required { "reading waits" } else { "the oldest go" });
+        format!("sink {name} is filling: {used} of {share} MiB wait in the outbox ({} events); when it is full {then}", row.queued)
+    })
+}
+
+/// In MiB, rounded.
+fn mib(bytes: u64) -> u64 {
+    (bytes + (1 << 19)) >> 20
 }
 
 /// `850 ms`, `12 s`, `3 min`, `5 h`.
@@ -130,7 +139,16 @@ mod tests {
     }
 
     fn sink(ok: bool, queued: u64) -> SinkRow {
-        SinkRow { name: "kds".into(), ok, queued, queue_limit: 100, ..SinkRow::default() }
+        let (queued_bytes, share_bytes) = (queued << 20, 100 << 20);
+        SinkRow {
+            name: "kds".into(),
+            required: true,
+            ok,
+            queued,
+            queued_bytes,
+            share_bytes,
+            ..SinkRow::default()
+        }
     }
 
     #[test]
@@ -176,14 +194,15 @@ mod tests {
                 Status::Degraded,
                 vec!["sink kds fails: it gives no reason"],
             ),
-            ("a sink at work", vec![], vec![], vec![sink(true, 79)], Status::Ok, vec![]),
             (
                 "a filling sink",
                 vec![],
                 vec![],
                 vec![sink(true, 80)],
                 Status::Degraded,
-                vec!["sink kds is filling: 80 of 100 records wait"],
+                vec![
+                    "sink kds is filling: 80 of 100 MiB wait in the outbox (80 events); when it is full reading waits",
+                ],
             ),
         ];
         for (name, watches, cameras, sinks, status, reasons) in table {
@@ -194,6 +213,12 @@ mod tests {
                 "{name}"
             );
         }
+    }
+
+    #[test]
+    fn a_sink_is_filling_from_four_fifths_of_its_share_on() {
+        assert_eq!(about_sink(&sink(true, 79)), None);
+        assert!(about_sink(&sink(true, 80)).is_some());
     }
 
     #[test]

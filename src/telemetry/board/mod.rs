@@ -54,7 +54,7 @@ pub enum Readiness {
 /// A sink as it stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct SinkRow {
-    /// `local`, `snapshots`, `s3` or `kds/STREAM`.
+    /// `outbox`, `local`, `kds/STREAM`, `dynamodb/TABLE`, `s3` or `positions/TABLE`.
     pub name: String,
     /// Whether an event waits for it rather than being lost.
     pub required: bool,
@@ -64,13 +64,15 @@ pub struct SinkRow {
     pub reason: Option<String>,
     /// For how long not, ms.
     pub failing_for_ms: Option<u64>,
-    /// Records or snapshots that it has yet to take.
+    /// Events that wait for it in the outbox.
     pub queued: u64,
-    /// Records or snapshots that can wait for it; 0 where they are not counted.
-    pub queue_limit: u64,
-    /// Records or snapshots that it took.
+    /// Their records and pictures, bytes.
+    pub queued_bytes: u64,
+    /// Its share of the outbox, bytes; 0: it has none.
+    pub share_bytes: u64,
+    /// Events that it took since the start.
     pub delivered: u64,
-    /// Records and snapshots that it will never take: dead letters, and snapshots that were given up.
+    /// Events since the start that it will never take: dead letters, and those that its share had no room for.
     pub failed: u64,
 }
 

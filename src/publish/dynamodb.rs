@@ -1,0 +1,133 @@
+//! The DynamoDB sink: one item an event.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde_json::Value;
+
+use super::each::{Put, Target};
+use super::fault::Fault;
+use super::parcel::Parcel;
+
+/// Bytes of an item, names of attributes included. Source: DynamoDB quotas, 2026-11.
+const MOST_ITEM_BYTES: usize = 400 * 1024;
+/// What the types and the doubled keys of an item may add to its JSON, bytes.
+const OVERHEAD_BYTES: usize = 4 * 1024;
+const SECONDS_A_DAY: i64 = 24 * 60 * 60;
+
+/// Puts each event as an item, unless its `event_id` is there: key `event_id`, sort key `ts_ms`.
+///
+/// Delivery: each event once, however often it is put.
+pub(super) struct DynamoDbTarget {
+    pub(super) client: Client,
+    pub(super) table: String,
+    /// How long an item lives, by its `ttl`; `None`: for ever.
+    pub(super) ttl_days: Option<u32>,
+}
+
+impl Target for DynamoDbTarget {
+    const AT_ONCE: usize = 16;
+
+    async fn put(&self, parcel: &Parcel) -> Put {
+        let item = match item(parcel, self.ttl_days) {
+            Ok(item) => item,
+            Err(reason) => return Put::Never(reason),
+        };
+        let call = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        let put = call.condition_expression("attribute_not_exists(event_id)").send().await;
+        match put.map_err(|error| Fault::of(&error)) {
+            Ok(_) => Put::There,
+            Err(fault) if fault.code == "ConditionalCheckFailedException" => Put::There,
+            Err(fault) => {
+                let advice = self.advice(&fault);
+                Put::Later(fault, advice)
+            }
+        }
+    }
+}
+
+impl DynamoDbTarget {
+    fn advice(&self, Fault { code, text }: &Fault) -> String {
+        let table = &self.table;
+        let remedy = match code.as_str() {
+            "ResourceNotFoundException" => "create the table, or correct publishers.ddb_table",
+            "AccessDeniedException" | "UnrecognizedClientException" => {
+                "allow dynamodb:PutItem on it, or correct the credentials"
+            }
+            "ValidationException" => "its key must be event_id (S) with the sort key ts_ms (N)",
+            "ProvisionedThroughputExceededException" | "ThrottlingException" => {
+                "raise its write capacity, or make the table on-demand"
+            }
+            "unreachable" | "timeout" => "check the network, and AWS_ENDPOINT_URL_DYNAMODB where it is set",
+            _ => "it is tried again",
+        };
+        format!("table {table}: {code}: {text}; {remedy}")
+    }
+}
+
+/// The record's fields, with those of its payload beside them.
+fn item(parcel: &Parcel, ttl_days: Option<u32>) -> Result<HashMap<String, AttributeValue>, String> {
+    let bytes = parcel.json.len() + OVERHEAD_BYTES;
+    if bytes > MOST_ITEM_BYTES {
+        return Err(format!("about {bytes} bytes as an item, of at most {MOST_ITEM_BYTES}"));
+    }
+    let record: Value = serde_json::from_slice(&parcel.json).map_err(|error| error.to_string())?;
+    let Value::Object(mut record) = record else { return Err("the record is no JSON object".to_owned()) };
+    let payload = record.remove("payload");
+    let payload = payload.as_ref().and_then(Value::as_object).into_iter().flatten();
+    let mut item: HashMap<_, _> =
+        record.iter().chain(payload).map(|(name, value)| (name.clone(), attribute(value))).collect();
+    if let Some(days) = ttl_days {
+        let ends = parcel.label.ts_ms / 1000 + i64::from(days) * SECONDS_A_DAY;
+        item.insert("ttl".to_owned(), AttributeValue::N(ends.to_string()));
+    }
+    Ok(item)
+}
+
+fn attribute(value: &Value) -> AttributeValue {
+    match value {
+        Value::Null => AttributeValue::Null(true),
+        Value::Bool(is) => AttributeValue::Bool(*is),
+        Value::Number(number) => AttributeValue::N(number.to_string()),
+        Value::String(text) => AttributeValue::S(text.clone()),
+        Value::Array(values) => AttributeValue::L(values.iter().map(attribute).collect()),
+        Value::Object(map) => {
+            AttributeValue::M(map.iter().map(|(name, value)| (name.clone(), attribute(value))).collect())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::publish::parcel::wrap;
+    use crate::telemetry::board::testing::event;
+
+    fn parcel(zones: Vec<String>) -> Parcel {
+        let mut event = event("e1");
+        event.payload.extras.zones = zones;
+        let payload = wrap(&event, None, 0).unwrap();
+        let (id, source) = (::outbox::EntryId(1), event.camera_id);
+        Parcel::unwrap(::outbox::Entry { id, source, payload, attachments: Vec::new() }).unwrap()
+    }
+
+    #[test]
+    fn an_item_has_the_keys_of_the_table_and_of_its_index() {
+        let parcel = parcel(Vec::new());
+        let item = item(&parcel, Some(30)).unwrap();
+        let number = |n: i64| AttributeValue::N(n.to_string());
+        assert_eq!(item["event_id"], AttributeValue::S("e1".into()));
+        assert_eq!(item["ts_ms"], number(parcel.label.ts_ms));
+        assert_eq!(item["camera_id"], AttributeValue::S(parcel.camera.to_string()));
+        assert_eq!(item["ttl"], number(parcel.label.ts_ms / 1000 + 30 * 86_400));
+        assert!(item["extras"].as_m().unwrap().contains_key("fragment_number"));
+        assert!(!super::item(&parcel, None).unwrap().contains_key("ttl"));
+    }
+
+    #[test]
+    fn what_no_table_takes_is_told_before_it_is_sent() {
+        let reason = item(&parcel(vec!["z".repeat(MOST_ITEM_BYTES)]), None).unwrap_err();
+        assert!(reason.ends_with("of at most 409600"), "{reason}");
+    }
+}

@@ -1,0 +1,159 @@
+//! How far each camera is delivered: the newest checkpoint all of whose events every required sink has accepted.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::checkpoint::Checkpoint;
+use crate::frame::CameraId;
+
+/// Checkpoints remembered a camera while events wait; beyond it every other one is forgotten, so that the position moves in
+/// larger steps.
+const MOST_CHECKPOINTS: usize = 64;
+
+/// Follows the required sinks.
+#[derive(Debug)]
+pub(super) struct Settlement {
+    required: BTreeSet<Arc<str>>,
+    cameras: Mutex<HashMap<CameraId, Line>>,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    /// `seq` of the events that a required sink has yet to accept, and the sink.
+    outstanding: BTreeSet<(u64, Arc<str>)>,
+    /// Those that are not delivered yet, oldest first.
+    waiting: VecDeque<Checkpoint>,
+    delivered: Option<Checkpoint>,
+}
+
+impl Settlement {
+    /// Follows the sinks of these names.
+    pub(super) fn new(required: impl IntoIterator<Item = Arc<str>>) -> Self {
+        Self { required: required.into_iter().collect(), cameras: Mutex::default() }
+    }
+
+    /// An event is on its way to `sinks`. Call it before its checkpoint is `committed`.
+    pub(super) fn taken(&self, camera: &CameraId, seq: u64, sinks: impl IntoIterator<Item = Arc<str>>) {
+        let required = sinks.into_iter().filter(|sink| self.required.contains(sink));
+        let mut cameras = self.lock();
+        let line = cameras.entry(camera.clone()).or_default();
+        line.outstanding.extend(required.map(|sink| (seq, sink)));
+    }
+
+    /// The camera's newest checkpoint.
+    pub(super) fn committed(&self, camera: &CameraId, checkpoint: Checkpoint) {
+        self.lock().entry(camera.clone()).or_default().committed(checkpoint);
+    }
+
+    /// A sink has accepted an event, or will never do.
+    pub(super) fn settled(&self, camera: &CameraId, seq: u64, sink: &str) {
+        if let Some(line) = self.lock().get_mut(camera) {
+            line.outstanding.remove(&(seq, Arc::from(sink)));
+            line.advance();
+        }
+    }
+
+    /// The checkpoint up to which the camera is delivered, if it moved since this was last asked.
+    pub(super) fn moved(&self, camera: &CameraId) -> Option<Checkpoint> {
+        self.lock().get_mut(camera)?.delivered.take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<CameraId, Line>> {
+        self.cameras.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Line {
+    fn committed(&mut self, checkpoint: Checkpoint) {
+        if self.waiting.back().is_some_and(|last| last.decide.seq() == checkpoint.decide.seq()) {
+            self.waiting.pop_back();
+        }
+        self.waiting.push_back(checkpoint);
+        if self.waiting.len() > MOST_CHECKPOINTS {
+            let mut at = 0;
+            self.waiting.retain(|_| {
+                at += 1;
+                at % 2 == 1
+            });
+        }
+        self.advance();
+    }
+
+    /// Events of a checkpoint have a `seq` up to that of its state.
+    fn advance(&mut self) {
+        let open = self.outstanding.first().map_or(u64::MAX, |(seq, _)| *seq);
+        while let Some(next) = self.waiting.front()
+            && next.decide.seq() < open
+        {
+            self.delivered = self.waiting.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide;
+
+    fn checkpoint(position: u64, seq: u64) -> Checkpoint {
+        let decide = serde_json::json!({ "version": 1, "seq": seq, "detectors": {} });
+        let decide: decide::State = serde_json::from_value(decide).unwrap();
+        let position = Some(position.to_string().into());
+        Checkpoint { position, decide, ..Checkpoint::new("stream") }
+    }
+
+    fn both() -> [Arc<str>; 2] {
+        ["kds/a".into(), "local".into()]
+    }
+
+    fn position(settlement: &Settlement, camera: &CameraId) -> Option<String> {
+        settlement.moved(camera).and_then(|moved| moved.position).map(|position| position.to_string())
+    }
+
+    #[test]
+    fn the_position_moves_when_every_required_sink_has_all_events_up_to_it() {
+        let (settlement, front) = (Settlement::new(both()), CameraId::new("front"));
+        settlement.committed(&front, checkpoint(1, 0));
+        assert_eq!(position(&settlement, &front).as_deref(), Some("1"), "no event, nothing to wait for");
+        settlement.taken(&front, 1, both().into_iter().chain(["s3".into()]));
+        settlement.committed(&front, checkpoint(2, 1));
+        settlement.committed(&front, checkpoint(3, 1));
+        settlement.taken(&front, 2, both());
+        settlement.committed(&front, checkpoint(4, 2));
+        assert_eq!(position(&settlement, &front), None);
+        settlement.settled(&front, 1, "kds/a");
+        settlement.settled(&front, 2, "kds/a");
+        assert_eq!(position(&settlement, &front), None, "the local sink has none of them");
+        settlement.settled(&front, 1, "local");
+        assert_eq!(position(&settlement, &front).as_deref(), Some("3"), "best effort is not waited for");
+        settlement.settled(&front, 2, "local");
+        assert_eq!(position(&settlement, &front).as_deref(), Some("4"));
+        assert_eq!(position(&settlement, &front), None, "told once");
+    }
+
+    #[test]
+    fn one_camera_does_not_hold_another() {
+        let settlement = Settlement::new(both());
+        let (front, back) = (CameraId::new("front"), CameraId::new("back"));
+        settlement.taken(&front, 1, both());
+        settlement.committed(&front, checkpoint(1, 1));
+        settlement.committed(&back, checkpoint(5, 0));
+        assert_eq!(position(&settlement, &front), None);
+        assert_eq!(position(&settlement, &back).as_deref(), Some("5"));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_the_newest_arrives_in_the_end() {
+        let (settlement, front) = (Settlement::new(both()), CameraId::new("front"));
+        for seq in 1..=1_000 {
+            settlement.taken(&front, seq, both());
+            settlement.committed(&front, checkpoint(seq, seq));
+        }
+        assert!(settlement.lock()[&front].waiting.len() <= MOST_CHECKPOINTS);
+        for seq in 1..=1_000 {
+            both().iter().for_each(|sink| settlement.settled(&front, seq, sink));
+        }
+        settlement.committed(&front, checkpoint(1_001, 1_000));
+        assert_eq!(position(&settlement, &front).as_deref(), Some("1001"));
+    }
+}
