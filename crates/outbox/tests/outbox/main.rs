@@ -1,6 +1,8 @@
 //! The outbox in real folders, by its public face.
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
+mod damage;
+mod damaged;
 mod folder;
 
 use bytes::Bytes;
