@@ -4,6 +4,7 @@
 mod damage;
 mod damaged;
 mod folder;
+mod kill;
 
 use bytes::Bytes;
 use outbox::{Commit, NewEntry, Opened, Outbox, OutboxConfig, Sink, SinkSpec};
