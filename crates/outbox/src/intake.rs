@@ -391,9 +391,10 @@ impl State {
         !self.commits.is_empty() || self.acks_since.is_some() || !self.forget.is_empty()
     }
 
-    /// When there is room to be made, nothing lingers.
+    /// Acknowledgements do not linger when somebody waits for the room that they make.
     fn is_due(&self, linger: Linger) -> bool {
-        let at_once = self.urgent || self.closed || self.waiters > 0 || !self.forget.is_empty();
+        let makes_room = self.waiters > 0 && self.acks_since.is_some();
+        let at_once = self.urgent || self.closed || makes_room || !self.forget.is_empty();
         self.has_work() && (at_once || self.due_in(linger).is_some_and(|wait| wait.is_zero()))
     }
 

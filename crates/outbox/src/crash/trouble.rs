@@ -9,6 +9,7 @@ use redb::{Builder, ReadableDatabase, ReadableTableMetadata};
 use super::platter::Platter;
 use super::{LINGER, RETRY, open, pending, run, spec};
 use crate::store::{self, Store};
+use crate::tables;
 use crate::{
     CloseError, Commit, CommitError, Entry, EntryId, Health, NewEntry, OpenError, Outbox, ReadError, Sink,
     SinkSpec,
@@ -132,8 +133,8 @@ fn count_rows(platter: &Platter) -> (u64, u64) {
     let database = Builder::new().create_with_backend(Platter::holding(platter.bytes())).unwrap();
     let rows = database.begin_read().unwrap();
     (
-        rows.open_table(store::ENTRIES).unwrap().len().unwrap(),
-        rows.open_table(store::ATTACHMENTS).unwrap().len().unwrap(),
+        rows.open_table(tables::ENTRIES).unwrap().len().unwrap(),
+        rows.open_table(tables::ATTACHMENTS).unwrap().len().unwrap(),
     )
 }
 
@@ -301,7 +302,7 @@ fn with_meta(name: &str, value: &[u8]) -> Vec<u8> {
     let platter = Platter::holding(sample());
     let database = Builder::new().create_with_backend(platter.clone()).unwrap();
     let transaction = database.begin_write().unwrap();
-    transaction.open_table(store::META).unwrap().insert(name, value).unwrap();
+    transaction.open_table(tables::META).unwrap().insert(name, value).unwrap();
     transaction.commit().unwrap();
     drop(database);
     platter.bytes()
