@@ -419,3 +419,44 @@ impl State {
         fresh.enumerate().flat_map(|(at, ids)| ids.into_iter().map(move |id| (at, id))).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_at_once_and_what_waits_for_company() {
+        let waiting = Taken { commit: Commit::default(), at: SystemTime::now(), charges: Vec::new() };
+        let commit = || vec![Taken { commit: waiting.commit.clone(), at: waiting.at, charges: Vec::new() }];
+        let now = Some(Instant::now());
+        let cases = [
+            ("nothing, urgent", State { urgent: true, ..State::default() }, false),
+            ("a commit", State { commits: commit(), commits_since: now, ..State::default() }, false),
+            (
+                "an urgent one",
+                State { commits: commit(), commits_since: now, urgent: true, ..State::default() },
+                true,
+            ),
+            (
+                "a commit while others wait",
+                State { commits: commit(), commits_since: now, waiters: 1, ..State::default() },
+                false,
+            ),
+            ("acknowledgements", State { acks_since: now, ..State::default() }, false),
+            ("those that make room", State { acks_since: now, waiters: 1, ..State::default() }, true),
+            (
+                "a commit at the end",
+                State { commits: commit(), commits_since: now, closed: true, ..State::default() },
+                true,
+            ),
+            ("a sink to forget", State { forget: vec!["old".into()], ..State::default() }, true),
+        ];
+        let linger = Linger { commits: Duration::from_secs(3_600), acks: Duration::from_secs(3_600) };
+        for (name, state, due) in cases {
+            assert_eq!(state.is_due(linger), due, "{name}");
+        }
+        let late = State { commits: commit(), commits_since: now, ..State::default() };
+        assert!(late.is_due(Linger { commits: Duration::ZERO, ..linger }));
+        assert!(!late.is_due(Linger { acks: Duration::ZERO, ..linger }));
+    }
+}
