@@ -242,6 +242,29 @@ fn a_full_disk_has_room_again_when_what_it_holds_is_delivered() {
 }
 
 #[test]
+fn what_is_acknowledged_while_the_disk_fails_is_off_it_afterwards() {
+    let platter = Platter::default();
+    let (outbox, _) = open(&platter, vec![spec("kds", true, 99, false)]);
+    run(async {
+        outbox.commit(one(1, &[0])).await.unwrap();
+        outbox.settled().await;
+        platter.limit(Some(0));
+        outbox.commit(Commit { urgent: true, ..one(1, &[0]) }).await.unwrap();
+        let mut health = outbox.health();
+        health.wait_for(failing).await.unwrap();
+        outbox.ack(Sink(0), &[EntryId(1)]);
+        for _ in 0..3 {
+            health.changed().await.unwrap();
+        }
+        platter.limit(None);
+        outbox.settled().await;
+        outbox.settled().await;
+    });
+    let (again, _) = open(&Platter::holding(platter.after_crash(&[0])), vec![spec("kds", true, 99, false)]);
+    assert_eq!(ids(&pending(&again, 0)), [2]);
+}
+
+#[test]
 fn closing_on_a_dead_disk_ends_and_says_what_was_not_written() {
     let platter = Platter::default();
     let (outbox, _) = open(&platter, vec![spec("kds", true, 99, false)]);
