@@ -249,6 +249,10 @@ impl History {
             let bytes: usize = queue.iter().map(of).sum();
             assert_eq!((queued.entries, queued.bytes), (queue.len() as u64, bytes as u64));
             assert_eq!(queued.oldest.is_some(), !queue.is_empty());
+            assert!(
+                self.outbox.0.intake.acked(Sink(sink), None).is_empty(),
+                "what is off the disk is remembered"
+            );
         }
     }
 

@@ -391,9 +391,10 @@ impl State {
         !self.commits.is_empty() || self.acks_since.is_some() || !self.forget.is_empty()
     }
 
-    /// When there is room to be made, nothing lingers.
+    /// Acknowledgements do not linger when somebody waits for the room that they make.
     fn is_due(&self, linger: Linger) -> bool {
-        let at_once = self.urgent || self.closed || self.waiters > 0 || !self.forget.is_empty();
+        let makes_room = self.waiters > 0 && self.acks_since.is_some();
+        let at_once = self.urgent || self.closed || makes_room || !self.forget.is_empty();
         self.has_work() && (at_once || self.due_in(linger).is_some_and(|wait| wait.is_zero()))
     }
 
@@ -416,5 +417,46 @@ impl State {
         self.acks_since = None;
         let fresh = self.accounts.iter_mut().map(|account| std::mem::take(&mut account.fresh_acks));
         fresh.enumerate().flat_map(|(at, ids)| ids.into_iter().map(move |id| (at, id))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_at_once_and_what_waits_for_company() {
+        let waiting = Taken { commit: Commit::default(), at: SystemTime::now(), charges: Vec::new() };
+        let commit = || vec![Taken { commit: waiting.commit.clone(), at: waiting.at, charges: Vec::new() }];
+        let now = Some(Instant::now());
+        let cases = [
+            ("nothing, urgent", State { urgent: true, ..State::default() }, false),
+            ("a commit", State { commits: commit(), commits_since: now, ..State::default() }, false),
+            (
+                "an urgent one",
+                State { commits: commit(), commits_since: now, urgent: true, ..State::default() },
+                true,
+            ),
+            (
+                "a commit while others wait",
+                State { commits: commit(), commits_since: now, waiters: 1, ..State::default() },
+                false,
+            ),
+            ("acknowledgements", State { acks_since: now, ..State::default() }, false),
+            ("those that make room", State { acks_since: now, waiters: 1, ..State::default() }, true),
+            (
+                "a commit at the end",
+                State { commits: commit(), commits_since: now, closed: true, ..State::default() },
+                true,
+            ),
+            ("a sink to forget", State { forget: vec!["old".into()], ..State::default() }, true),
+        ];
+        let linger = Linger { commits: Duration::from_secs(3_600), acks: Duration::from_secs(3_600) };
+        for (name, state, due) in cases {
+            assert_eq!(state.is_due(linger), due, "{name}");
+        }
+        let late = State { commits: commit(), commits_since: now, ..State::default() };
+        assert!(late.is_due(Linger { commits: Duration::ZERO, ..linger }));
+        assert!(!late.is_due(Linger { acks: Duration::ZERO, ..linger }));
     }
 }

@@ -58,6 +58,7 @@ mod intake;
 mod outbox;
 mod sink;
 mod store;
+mod tables;
 mod writer;
 
 pub use disk::{Disk, DiskError, Fill, Folder};

@@ -50,12 +50,12 @@ pub struct Leftover {
 ///
 /// Shutdown: [`Outbox::close`] writes what was taken in and joins the thread `outbox`; so does the drop of the last handle.
 #[derive(Clone)]
-pub struct Outbox(Arc<Inner>);
+pub struct Outbox(pub(crate) Arc<Inner>);
 
-struct Inner {
+pub(crate) struct Inner {
     id: String,
     place: String,
-    intake: Arc<Intake>,
+    pub(crate) intake: Arc<Intake>,
     shelf: Arc<Shelf>,
     health: watch::Receiver<Health>,
     writer: Mutex<Option<JoinHandle<Result<(), CloseError>>>>,

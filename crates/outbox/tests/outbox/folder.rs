@@ -81,3 +81,32 @@ fn names_of_sinks_are_told_apart() {
         assert!(matches!(why, OpenError::SinkName { .. }), "{names:?}: {why}");
     }
 }
+
+#[test]
+fn what_a_crash_left_of_making_an_outbox_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("outbox.redb.new"), "half of something").unwrap();
+    let (outbox, opened) = open(&dir.path().join("."), &[]);
+    assert!(!opened.repaired);
+    drop(outbox);
+    assert!(!dir.path().join("outbox.redb.new").exists());
+}
+
+#[test]
+fn an_empty_file_is_no_new_outbox() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("outbox.redb"), "").unwrap();
+    let why = refused(dir.path());
+    assert!(matches!(why, OpenError::Damaged { .. }), "{why}");
+    assert!(why.to_string().contains("outbox.redb is damaged"), "{why}");
+}
+
+#[test]
+fn a_folder_that_cannot_be_made_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("state"), "a file").unwrap();
+    let why = refused(&dir.path().join("state").join("outbox"));
+    assert!(matches!(&why, OpenError::Disk { place, .. } if place.ends_with("state/outbox")), "{why}");
+    let (outbox, _) = open(&dir.path().join("a").join("b"), &[]);
+    assert_eq!(outbox.id().len(), 32);
+}

@@ -1,7 +1,10 @@
 //! The outbox in real folders, by its public face.
 #![expect(clippy::unwrap_used, reason = "a test fails by it")]
 
+mod damage;
+mod damaged;
 mod folder;
+mod kill;
 
 use bytes::Bytes;
 use outbox::{Commit, NewEntry, Opened, Outbox, OutboxConfig, Sink, SinkSpec};
