@@ -1,6 +1,7 @@
 //! A fragment as it is stored, and the Matroska that a GetMedia reader gets of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use kvs_mkv::{Tag, Track, writer};
@@ -38,6 +39,12 @@ impl MediaHeader {
         let ns = i128::from(timecode) * i128::from(self.timecode_scale_ns);
         i64::try_from(ns / 1_000_000).unwrap_or(i64::MAX)
     }
+
+    /// Milliseconds in timecodes of this stream.
+    fn timecodes(&self, ms: u64) -> u64 {
+        let timecodes = u128::from(ms) * 1_000_000 / u128::from(self.timecode_scale_ns.max(1));
+        u64::try_from(timecodes).unwrap_or(u64::MAX)
+    }
 }
 
 /// What is known of a fragment when its first byte arrives.
@@ -49,6 +56,18 @@ pub struct FragmentHead {
     pub cluster_timestamp: u64,
     /// Milliseconds since 1970 by the producer's clock.
     pub producer_ms: i64,
+}
+
+impl FragmentHead {
+    /// The head with both of the producer's times so much earlier.
+    pub(crate) fn back_by(self, by: Duration) -> Self {
+        let ms = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            cluster_timestamp: self.cluster_timestamp.saturating_sub(self.header.timecodes(ms)),
+            producer_ms: self.producer_ms.saturating_sub_unsigned(ms),
+            header: self.header,
+        }
+    }
 }
 
 /// Which of a fragment's two times is meant.

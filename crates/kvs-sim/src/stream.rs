@@ -7,10 +7,12 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::armed::Armed;
 use crate::clock::Clock;
 use crate::cursor::{Cursor, Position, Seek, Step};
 use crate::disk::StreamFolder;
 use crate::errors::ApiError;
+use crate::faults::Faults;
 use crate::fragment::{Content, Fragment, FragmentHead, Media};
 use crate::fragment_number::FragmentNumber;
 
@@ -76,6 +78,7 @@ pub struct Stream {
     changed: watch::Sender<()>,
     readers: Arc<Semaphore>,
     producers: Arc<Semaphore>,
+    faults: Armed,
 }
 
 #[derive(Debug, Default)]
@@ -111,7 +114,22 @@ impl Stream {
             folder,
             state: Mutex::new(state),
             changed: watch::Sender::new(()),
+            faults: Armed::default(),
         })
+    }
+
+    /// What goes wrong from now on, in place of what did before.
+    pub fn set_faults(&self, faults: impl Into<Faults>) {
+        self.faults.set(faults.into());
+    }
+
+    /// What still goes wrong: faults whose count is used up are gone, of others it is what is left.
+    pub fn faults(&self) -> Faults {
+        self.faults.left()
+    }
+
+    pub(crate) fn armed(&self) -> &Armed {
+        &self.faults
     }
 
     /// Its name, ARN and settings.
@@ -139,6 +157,10 @@ impl Stream {
     /// One of the GetMedia connections, held until dropped.
     pub fn claim_reader(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         self.claim(&self.readers, "GetMedia", self.limits.readers)
+    }
+
+    pub(crate) fn reader_limit(&self) -> usize {
+        self.limits.readers
     }
 
     /// The one PutMedia connection, held until dropped.
@@ -183,6 +205,20 @@ impl Stream {
         }
     }
 
+    /// A place so many fragments before this one, or before the end where there is nothing yet.
+    pub(crate) fn earlier(&self, seek: Seek, fragments: u64) -> Seek {
+        let whole_only = self.limits.delivery == Delivery::Fragment;
+        let state = self.lock();
+        let visible = state.first_visible(self.cutoff_ms());
+        let index = state.find(seek, visible, whole_only).unwrap_or(state.fragments.len());
+        let fragments = usize::try_from(fragments).unwrap_or(usize::MAX);
+        match index.saturating_sub(fragments).checked_sub(1).filter(|&before| before >= visible) {
+            _ if fragments == 0 => seek,
+            Some(before) => Seek::After(state.fragments[before].number),
+            None => Seek::Earliest,
+        }
+    }
+
     fn begin(&self, state: &State, cursor: &mut Cursor, seek: Seek) -> Step {
         let whole_only = self.limits.delivery == Delivery::Fragment;
         let Some(index) = state.find(seek, state.first_visible(self.cutoff_ms()), whole_only) else {
@@ -219,7 +255,7 @@ impl Stream {
 
     /// Puts an empty fragment at the end and gives its number.
     pub(crate) fn open_fragment(&self, head: FragmentHead) -> Result<FragmentNumber, ApiError> {
-        let content = Content::Media(Media::new(head));
+        let content = Content::Media(Media::new(head.back_by(self.faults.meet_fragment())));
         let number = self.insert(content, false)?;
         self.wake();
         Ok(number)
@@ -271,6 +307,16 @@ impl Stream {
         drop(state);
         self.wake();
         Ok(evicted)
+    }
+
+    /// Lets the oldest whole fragments expire before their time: so many, or all but the newest.
+    pub async fn expire_oldest(&self, most: Option<u64>) {
+        let most = most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
+        let expired = self.lock().take_oldest(most);
+        self.wake();
+        if let Some(folder) = &self.folder {
+            folder.remove_fragments(&expired).await;
+        }
     }
 
     pub(crate) fn set_tags(&self, number: FragmentNumber, tags: Vec<kvs_mkv::Tag>) -> Result<(), ApiError> {
@@ -378,6 +424,13 @@ impl State {
             Seek::After(number) => indices.find(|&index| self.fragments[index].number > number),
             Seek::Time { line, ms } => indices.find(|&index| self.fragments[index].end_ms(line) > ms),
         }
+    }
+
+    /// Takes out the oldest whole fragments, never the newest of all; gives their numbers.
+    fn take_oldest(&mut self, most: usize) -> Vec<FragmentNumber> {
+        let whole = self.fragments.iter().take_while(|fragment| fragment.complete).count();
+        let count = most.min(whole).min(self.fragments.len().saturating_sub(1));
+        self.fragments.drain(..count).map(|fragment| fragment.number).collect()
     }
 
     fn evict(&mut self, cutoff_ms: i64, byte_limit: u64) -> Vec<FragmentNumber> {

@@ -4,6 +4,7 @@
 mod camera;
 mod clips;
 mod control;
+mod faults;
 mod folder;
 mod get_media;
 mod http;
