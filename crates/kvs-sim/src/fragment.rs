@@ -118,7 +118,7 @@ impl Media {
     }
 
     /// How long the fragment lasts, its last frame as long as the others on average.
-    fn length_ms(&self) -> i64 {
+    pub(crate) fn length_ms(&self) -> i64 {
         let last_ms = self.head.header.timecode_ms(i64::from(self.latest_relative));
         let gaps = i64::try_from(self.blocks.len()).unwrap_or(i64::MAX).saturating_sub(1).max(1);
         last_ms + (last_ms / gaps).max(1)
@@ -159,18 +159,26 @@ impl Fragment {
         out.into()
     }
 
-    /// What a reader gets after the blocks: the producer's tags and the second AWS tags.
-    pub(crate) fn closing(&self, media: &Media, millis_behind_now: i64) -> Bytes {
+    /// What a reader gets after the blocks: the producer's tags and the second AWS tags. Only GetMedia says how far
+    /// behind a reader is.
+    pub(crate) fn closing(&self, media: &Media, millis_behind_now: Option<i64>) -> Bytes {
         let mut out = Vec::new();
         if !media.tags.is_empty() {
             writer::tags(&mut out, &media.tags);
         }
-        let tags = [
-            Tag::new("AWS_KINESISVIDEO_MILLIS_BEHIND_NOW", millis_behind_now.to_string()),
-            Tag::new("AWS_KINESISVIDEO_CONTINUATION_TOKEN", self.number.to_string()),
-        ];
+        let behind =
+            millis_behind_now.map(|ms| Tag::new("AWS_KINESISVIDEO_MILLIS_BEHIND_NOW", ms.to_string()));
+        let token = Tag::new("AWS_KINESISVIDEO_CONTINUATION_TOKEN", self.number.to_string());
+        let tags: Vec<Tag> = behind.into_iter().chain([token]).collect();
         writer::tags(&mut out, &tags);
         out.into()
+    }
+
+    /// The document that GetMediaForFragmentList sends, in pieces: the opening, the blocks, the closing.
+    pub(crate) fn archived(&self, media: &Media) -> Vec<Bytes> {
+        let blocks = media.blocks.iter().cloned();
+        let opening = std::iter::once(self.opening(media));
+        opening.chain(blocks).chain([self.closing(media, None)]).collect()
     }
 }
 
@@ -193,6 +201,21 @@ pub(crate) fn error_document(fragment: &str, id: u32, code: &str) -> Bytes {
         Tag::new("AWS_KINESISVIDEO_FRAGMENT_NUMBER", fragment),
         Tag::new("AWS_KINESISVIDEO_ERROR_CODE", code),
         Tag::new("AWS_KINESISVIDEO_ERROR_ID", id.to_string()),
+    ];
+    writer::tags(&mut out, &tags);
+    out.into()
+}
+
+/// A document that says why GetMediaForFragmentList stops.
+///
+/// Source: the documentation of its Payload, which names other tags than that of GetMedia.
+pub(crate) fn exception_document(fragment: &str, id: u32, message: &str) -> Bytes {
+    let mut out = Vec::new();
+    writer::document_header(&mut out);
+    let tags = [
+        Tag::new("AWS_KINESISVIDEO_FRAGMENT_NUMBER", fragment),
+        Tag::new("AWS_KINESISVIDEO_EXCEPTION_ERROR_CODE", id.to_string()),
+        Tag::new("AWS_KINESISVIDEO_EXCEPTION_MESSAGE", message),
     ];
     writer::tags(&mut out, &tags);
     out.into()

@@ -1,10 +1,12 @@
-//! A local Kinesis Video Streams: control plane, PutMedia and GetMedia over HTTP, and clips that play like cameras.
+//! A local Kinesis Video Streams: control plane, PutMedia, GetMedia and the archive over HTTP, clips that play like
+//! cameras, and faults.
 //!
 //! [`Sim`] is the server. Behind it stands a [`Store`] of [`Stream`]s, which a test may also use without HTTP:
 //! load a clip with [`append_clip`], a fragment with [`append_fragment`], rubbish with
-//! [`Stream::append_raw_document`], and read with [`open`].
+//! [`Stream::append_raw_document`], and read with [`open`]. What goes wrong is told by [`Stream::set_faults`].
 
 mod acks;
+mod archive;
 mod armed;
 mod clip;
 mod clip_container;
@@ -26,6 +28,7 @@ mod fragment_writer;
 mod get_media;
 mod ingest;
 mod mix;
+mod page_token;
 mod play;
 mod put_media;
 mod rate;

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::errors::ApiError;
 use crate::store::Store;
-use crate::{control, fault_control as faults, get_media, put_media, refusals};
+use crate::{archive, control, fault_control as faults, get_media, put_media, refusals};
 
 /// What every operation sees.
 #[derive(Debug, Clone)]
@@ -41,6 +41,8 @@ impl Service {
             .route("/getDataEndpoint", post(control::get_data_endpoint))
             .route("/getMedia", post(get_media::get_media))
             .route("/putMedia", post(put_media::put_media))
+            .route("/listFragments", post(archive::list_fragments))
+            .route("/getMediaForFragmentList", post(archive::get_media_for_fragment_list))
             .route("/sim/faults", get(faults::get_all).put(faults::put_all).delete(faults::delete_all))
             .route(
                 "/sim/faults/{stream}",

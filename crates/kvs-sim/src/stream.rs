@@ -149,6 +149,35 @@ impl Stream {
         visible.filter(|fragment| fragment.complete).map(|fragment| fragment.number).collect()
     }
 
+    /// What `choose` makes of the fragments in the archive, oldest first.
+    pub(crate) fn select<T>(&self, mut choose: impl FnMut(&Fragment, &Media) -> Option<T>) -> Vec<T> {
+        let state = self.lock();
+        let visible = state.fragments.range(state.first_visible(self.cutoff_ms())..);
+        visible.filter_map(|fragment| choose(fragment, self.archived(fragment)?)).collect()
+    }
+
+    /// What `read` makes of a fragment in the archive; None where it is not there.
+    pub(crate) fn read_archived<T>(
+        &self,
+        number: FragmentNumber,
+        read: impl FnOnce(&Fragment, &Media) -> T,
+    ) -> Option<T> {
+        let state = self.lock();
+        let index = state.index_of(number)?;
+        let fragment =
+            state.fragments.get(index).filter(|_| index >= state.first_visible(self.cutoff_ms()))?;
+        Some(read(fragment, self.archived(fragment)?))
+    }
+
+    /// The media of a fragment that counts as stored: it is whole, no rubbish, and the stream has a retention.
+    fn archived<'a>(&self, fragment: &'a Fragment) -> Option<&'a Media> {
+        let stored = fragment.complete && self.identity.settings.retention_hours > 0;
+        match &fragment.content {
+            Content::Media(media) if stored => Some(media),
+            _ => None,
+        }
+    }
+
     /// Wakes whenever a block, a fragment or the end of the stream comes.
     pub fn watch(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
@@ -337,7 +366,7 @@ impl Stream {
             Content::Media(media) => {
                 let mut pieces = vec![fragment.opening(media)];
                 pieces.extend(media.blocks.iter().cloned());
-                pieces.push(fragment.closing(media, 0));
+                pieces.push(fragment.closing(media, Some(0)));
                 Some(pieces)
             }
         }
@@ -395,7 +424,7 @@ fn go_on(state: &State, cursor: &mut Cursor, number: FragmentNumber, sent_blocks
         return Step::Wait;
     }
     cursor.stand_after(number);
-    Step::Bytes(fragment.closing(media, state.newest_whole_ms() - fragment.server_ms))
+    Step::Bytes(fragment.closing(media, Some(state.newest_whole_ms() - fragment.server_ms)))
 }
 
 impl State {
