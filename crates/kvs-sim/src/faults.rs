@@ -109,7 +109,13 @@ impl From<FaultKind> for Fault {
 
 impl From<FaultKind> for Faults {
     fn from(kind: FaultKind) -> Self {
-        Self(vec![kind.into()])
+        Fault::from(kind).into()
+    }
+}
+
+impl From<Fault> for Faults {
+    fn from(fault: Fault) -> Self {
+        Self(vec![fault])
     }
 }
 

@@ -348,3 +348,20 @@ async fn a_fault_hits_no_other_operation() {
     assert_eq!(described["StreamInfo"]["StreamName"], "cam");
     sim.stop().await;
 }
+
+#[test]
+fn the_document_shows_every_fault_as_it_is_written() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/kvs.md");
+    let text = std::fs::read_to_string(path).expect("the document of the local KVS");
+    let (_, section) = text.split_once("## Make things go wrong").expect("its chapter");
+    let rows = section.lines().take_while(|line| !line.starts_with("| option"));
+    let shown = rows.filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let shown: Vec<&str> = shown.map(|(fault, _)| fault).collect();
+    for fault in &shown {
+        assert!(fault.parse::<kvs_sim::Faults>().is_ok(), "{fault}");
+    }
+    let no_fault = "?".parse::<kvs_sim::Faults>().expect_err("no fault").to_string();
+    let (_, known) = no_fault.split_once("there are ").expect("a list of them");
+    let kinds: Vec<&str> = shown.iter().filter_map(|fault| fault.split(['=', ',']).next()).collect();
+    assert_eq!(kinds, known.split(", ").collect::<Vec<_>>());
+}
