@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream as ByteStream};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::control::{StreamReference, read, seconds};
 use crate::course::Piece;
@@ -175,9 +176,10 @@ pub(crate) async fn get_media_for_fragment_list(
     let request: GetMediaForFragmentList = read(&body)?;
     let stream = request.stream.find(&service.store)?;
     check_numbers(&request.fragments)?;
+    let place = stream.claim_archive_reader()?;
     let course = stream.armed().meet_connection();
     let ends = [service.stop, stream.readers_cut()];
-    let bytes = disturbed(documents(stream, request.fragments), course, ends);
+    let bytes = disturbed(documents(stream, request.fragments, place), course, ends);
     let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("video/x-matroska"))];
     Ok((kind, Body::from_stream(bytes)).into_response())
 }
@@ -200,9 +202,14 @@ fn check_numbers(numbers: &[String]) -> Result<(), ApiError> {
     }
 }
 
-/// The fragments' documents in the order asked for, to the first that is not there.
-fn documents(stream: Arc<Stream>, numbers: Vec<String>) -> impl ByteStream<Item = Piece> + Send + 'static {
+/// The fragments' documents in the order asked for, to the first that is not there. It holds its place to the end.
+fn documents(
+    stream: Arc<Stream>,
+    numbers: Vec<String>,
+    place: OwnedSemaphorePermit,
+) -> impl ByteStream<Item = Piece> + Send + 'static {
     let pieces = numbers.into_iter().map(move |text| {
+        let _held = &place;
         let number = text.parse().ok();
         let found = number.and_then(|number| stream.read_archived(number, cut_up));
         found.ok_or(text)

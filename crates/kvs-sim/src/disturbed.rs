@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::course::{Course, Piece, Then};
 
-/// The bytes of a connection after its faults. While they come slowly, each of `ends` ends them.
+/// The bytes of a connection after its faults. Each of `ends` ends them, however slowly they come.
 pub(crate) fn disturbed(
     pieces: impl ByteStream<Item = Piece> + Send + 'static,
     course: Course,
@@ -83,9 +83,12 @@ impl Disturbed {
         }
     }
 
-    /// Reads on until there is no more, and sends nothing.
+    /// Stays open until it is ended from outside.
     async fn say_nothing(&mut self) -> Option<Bytes> {
-        while self.pieces.next().await.is_some() {}
-        None
+        let [stop, cut] = &self.ends;
+        tokio::select! {
+            () = stop.cancelled() => None,
+            () = cut.cancelled() => None,
+        }
     }
 }

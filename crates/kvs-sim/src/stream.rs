@@ -77,6 +77,7 @@ pub struct Stream {
     state: Mutex<State>,
     changed: watch::Sender<()>,
     readers: Arc<Semaphore>,
+    archive_readers: Arc<Semaphore>,
     producers: Arc<Semaphore>,
     faults: Armed,
 }
@@ -91,6 +92,8 @@ struct State {
     readers_cut: CancellationToken,
 }
 
+/// GetMediaForFragmentList connections at once. Source: AWS, Kinesis Video Streams quotas, 2026.
+const ARCHIVE_READERS: usize = 5;
 const UNRETAINED_MS: i64 = 5 * 60 * 1000;
 const UNRETAINED_BYTES: u64 = 200 * 1000 * 1000;
 const HOUR_MS: i64 = 3_600_000;
@@ -107,6 +110,7 @@ impl Stream {
         let state = State { fragments: kept.into(), counter, ..State::default() };
         Arc::new(Self {
             readers: Arc::new(Semaphore::new(limits.readers)),
+            archive_readers: Arc::new(Semaphore::new(ARCHIVE_READERS)),
             producers: Arc::new(Semaphore::new(1)),
             identity,
             limits,
@@ -188,6 +192,12 @@ impl Stream {
         self.claim(&self.readers, "GetMedia", self.limits.readers)
     }
 
+    /// One of the GetMediaForFragmentList connections, held until dropped; a call too many is told as AWS's model has it.
+    pub(crate) fn claim_archive_reader(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        let free = Arc::clone(&self.archive_readers).try_acquire_owned();
+        free.map_err(|_| ApiError::ClientLimitExceeded { stream: self.identity.name.clone() })
+    }
+
     pub(crate) fn reader_limit(&self) -> usize {
         self.limits.readers
     }
@@ -241,7 +251,7 @@ impl Stream {
         let visible = state.first_visible(self.cutoff_ms());
         let index = state.find(seek, visible, whole_only).unwrap_or(state.fragments.len());
         let fragments = usize::try_from(fragments).unwrap_or(usize::MAX);
-        match index.saturating_sub(fragments).checked_sub(1).filter(|&before| before >= visible) {
+        match index.saturating_sub(fragments).checked_sub(1) {
             _ if fragments == 0 => seek,
             Some(before) => Seek::After(state.fragments[before].number),
             None => Seek::Earliest,

@@ -178,7 +178,7 @@ async fn a_fragment_that_is_not_there_ends_the_media_with_an_exception() {
     let (sim, stream, all) = stored(3, 1).await;
     let open = FragmentWriter::begin(&stream, head(0)).expect("a stream that is there");
     let unfinished = open.number().to_string();
-    stream.expire_oldest(Some(1)).await;
+    stream.clock().advance(Duration::from_secs(3600 - 5));
     for (name, number) in [("never there", "7"), ("expired", &all[0]), ("unfinished", &unfinished)] {
         let events = events(&media(&sim, &[all[1].clone(), number.to_owned(), all[2].clone()]).await);
         let whole = events.iter().filter(|event| matches!(event, Event::End(_))).count();
@@ -282,6 +282,28 @@ async fn the_archive_has_faults_too() {
     let refused = post(&sim, "/getMediaForFragmentList", &request).await;
     assert_error(&refused, 400, "ClientLimitExceededException");
     assert_eq!(media(&sim, &all).await, whole[..whole.len() / 2]);
+    sim.stop().await;
+}
+
+#[tokio::test]
+async fn five_may_read_the_archive_at_once() {
+    let (sim, stream, all) = stored(2, 1).await;
+    stream.set_faults("stall=1f".parse::<kvs_sim::Faults>().expect("faults"));
+    let request = json!({ "StreamName": "cam", "Fragments": all }).to_string();
+    let mut readers = Vec::new();
+    for _ in 0..5 {
+        let mut reader = begin(&sim, "POST", "/getMediaForFragmentList", &request, "").await;
+        reader.read_until("\r\n\r\n").await;
+        readers.push(reader);
+    }
+    let refused = post(&sim, "/getMediaForFragmentList", &request).await;
+    assert_error(&refused, 400, "ClientLimitExceededException");
+    stream.cut_readers();
+    for reader in &mut readers {
+        reader.read_until("\r\n0\r\n\r\n").await;
+    }
+    stream.set_faults(kvs_sim::Faults::default());
+    assert!(post(&sim, "/getMediaForFragmentList", &request).await.starts_with("HTTP/1.1 200 "));
     sim.stop().await;
 }
 

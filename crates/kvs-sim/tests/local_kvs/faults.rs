@@ -106,6 +106,7 @@ async fn a_stalled_connection_stays_open_and_the_next_is_well() {
         }
         set(&stream, "end=3f");
         assert_eq!(media(&sim, EARLIEST).await, good, "{faults}: another connection");
+        assert!(stalled.is_open_and_silent().await, "{faults}");
         stream.cut_readers();
         assert_eq!(dechunked(&stalled.read_all().await), good[..len], "{faults}: nothing more had come");
     }

@@ -50,6 +50,12 @@ impl Connection {
         assert!(len > 0, "ended: {}", String::from_utf8_lossy(&self.read));
     }
 
+    /// Whether neither bytes nor the end have come since.
+    pub(crate) async fn is_open_and_silent(&mut self) -> bool {
+        let read = std::pin::pin!(self.socket.read_buf(&mut self.read));
+        futures_util::poll!(read).is_pending()
+    }
+
     /// Reads to the end of the connection; gives all that ever came.
     pub(crate) async fn read_all(mut self) -> Vec<u8> {
         self.socket.read_to_end(&mut self.read).await.expect("the local KVS answers");
