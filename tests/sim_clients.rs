@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use kvs_mkv::{Event, FragmentReader, Limits};
-use kvs_sim::{Clock, Pace, Sim, SimConfig, Stream, append_clip};
+use kvs_sim::{Clock, Fault, FaultKind, Pace, Sim, SimConfig, Stream, append_clip};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -144,9 +144,51 @@ async fn boto3_follows_a_clip_that_plays_now() {
     sim.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn boto3_lists_the_archive_and_reads_what_it_listed() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let clip = clip(&folder).await;
+    let config = SimConfig { clock: Clock::standing_at(NOON_MS), ..SimConfig::default() };
+    let sim = Sim::start(config).expect("a free port");
+    let stream = stream_of_two_clips(&sim, &clip).await;
+    stream.set_faults(Fault::from(FaultKind::Throttle).times(1));
+    let numbers: Vec<String> = stream.fragment_numbers().iter().map(ToString::to_string).collect();
+    let output = folder.path().join("archive.mkv");
+    let (first_s, last_s) = (NOON_MS / 1000 + 1, NOON_MS / 1000 + 601);
+    let answer = client(
+        "kvs_archive.py",
+        &json!({
+            "endpoint": sim.endpoint(), "stream": "cam", "output": output, "page": 2,
+            "kind": "PRODUCER_TIMESTAMP", "first": first_s, "last": last_s,
+        }),
+    )
+    .await;
+    assert_eq!(answer["throttled"], json!(["ClientLimitExceededException", 400]));
+    assert_eq!(answer["absent"], json!(["ResourceNotFoundException", 404]));
+    let pages = answer["pages"].as_array().expect("a list of pages");
+    let mut listed: Vec<&Value> = pages.iter().filter_map(Value::as_array).flatten().collect();
+    assert_eq!((pages.len(), listed.len()), (2, 3), "all but the first fragment, two a page");
+    listed.sort_by_key(|fragment| fragment["number"].to_string());
+    let field = |name: &str| listed.iter().map(|fragment| fragment[name].clone()).collect::<Vec<_>>();
+    assert_eq!(field("number"), numbers[1..]);
+    assert_eq!(field("producer"), [first_s, last_s - 1, last_s].map(|seconds| json!(seconds as f64)));
+    assert_eq!(field("server"), [first_s - 1, last_s - 1, last_s - 1].map(|seconds| json!(seconds as f64)));
+    assert_eq!(field("length_ms"), [1000; 3]);
+    let bytes: u64 = field("bytes").iter().filter_map(Value::as_u64).sum();
+    assert_eq!(std::fs::metadata(&output).expect("boto3 wrote it").len(), bytes);
+    assert_eq!(whole_fragments(&output), numbers[1..]);
+    assert_eq!(decoded_frames(&output).await, 3 * FRAMES);
+    sim.stop().await;
+}
+
 async fn boto3(task: &Value) -> Value {
+    client("kvs_reader.py", task).await
+}
+
+/// What a script of tests/clients prints.
+async fn client(script: &str, task: &Value) -> Value {
     let mut python = Command::new(python());
-    python.arg("tests/clients/kvs_reader.py").arg(task.to_string());
+    python.arg(Path::new("tests/clients").join(script)).arg(task.to_string());
     let output = run(python).await;
     serde_json::from_slice(&output.stdout).expect("the script prints JSON")
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
-use kvs_sim::{Delivery, Play, Sim, SimConfig, SimError};
+use kvs_sim::{Delivery, FaultPlan, Play, Sim, SimConfig, SimError};
 
 /// Runs a local Kinesis Video Streams until Ctrl-C or SIGTERM.
 ///
@@ -49,6 +49,21 @@ pub(super) struct SimArgs {
     /// Keep streams and fragments in this folder over a restart.
     #[arg(long, value_name = "FOLDER")]
     pub(super) data_dir: Option<PathBuf>,
+
+    /// Make something go wrong, such as gate:end=30s or throttle,every=3. Repeatable.
+    ///
+    /// Without a stream it holds for all of them. Connections of GetMedia: end=AT, stall=AT (AT is 5s, 1000b or 3f: time,
+    /// bytes or whole fragments), cut=BYTE (inside a block), flip=SHARE (of the bytes), error=ID (an error record in the
+    /// answer), repeat=FRAGMENTS, drip=BYTES_PER_S. Calls: throttle, connection-limit, moved, unauthorized,
+    /// expired-token, expire=FRAGMENTS (the oldest; alone all but the newest). New fragments: time-back=10s.
+    ///
+    /// Options follow their fault: count=N (it goes away after N connections, calls or fragments), after=N (whole
+    /// fragments of a connection), every=N and on=OPERATION (calls), seed=N (flip).
+    ///
+    /// While it runs: GET, PUT or DELETE /sim/faults or /sim/faults/STREAM, with
+    /// {"faults":[{"kind":"end","value":"30s","count":2}]}.
+    #[arg(long, value_name = "[STREAM:]KIND[=VALUE][,...]")]
+    pub(super) fault: Vec<FaultPlan>,
 }
 
 /// The values of `--play`, one a stream.
@@ -140,6 +155,7 @@ pub(super) async fn run(args: SimArgs, stop: impl Future<Output = ()>) -> Result
         tls: args.tls,
         delivery: args.delivery.into(),
         data_dir: args.data_dir,
+        faults: args.fault,
         ..SimConfig::default()
     };
     let sim = Sim::start(config)?;
@@ -179,6 +195,24 @@ mod tests {
     struct Line {
         #[command(flatten)]
         sim: SimArgs,
+    }
+
+    #[test]
+    fn faults_are_told_by_stream_or_for_all() {
+        let line = |fault: &str| Line::try_parse_from(["sim", "--fault", fault]);
+        for (fault, stream, faults) in [
+            ("gate:end=5s,count=2", Some("gate"), "end=5s,count=2"),
+            ("throttle,every=3,flip=0.1,seed=7", None, "throttle,every=3,flip=0.1,seed=7"),
+        ] {
+            let plan = &line(fault).unwrap().sim.fault[0];
+            assert_eq!((plan.stream.as_deref(), plan.faults.to_string().as_str()), (stream, faults));
+        }
+        for (fault, told) in
+            [("explode", "is no fault"), ("end=5", "such as 5s"), ("bad name:moved", "bad name")]
+        {
+            let error = line(fault).unwrap_err();
+            assert!(error.use_stderr() && error.to_string().contains(told), "{fault}: {error}");
+        }
     }
 
     #[test]

@@ -69,7 +69,13 @@ struct GetDataEndpoint {
 }
 
 const MOST_RESULTS: usize = 10_000;
-const OFFERED_APIS: [&str; 2] = ["PUT_MEDIA", "GET_MEDIA"];
+const OFFERED_APIS: [&str; 5] = [
+    "PUT_MEDIA",
+    "GET_MEDIA",
+    "LIST_FRAGMENTS",
+    "GET_MEDIA_FOR_FRAGMENT_LIST",
+    "GET_HLS_STREAMING_SESSION_URL",
+];
 
 impl StreamReference {
     /// The stream meant.
@@ -161,7 +167,7 @@ pub(crate) async fn get_data_endpoint(
         return Err(ApiError::InvalidArgument(format!(
             "APIName \"{}\": this local KVS has {}; no other is in this version",
             request.api_name,
-            OFFERED_APIS.join(" and ")
+            OFFERED_APIS.join(", ")
         )));
     }
     Ok(Json(json!({ "DataEndpoint": service.endpoint_for(&headers) })))
@@ -189,6 +195,6 @@ fn stream_info(stream: &Stream) -> Value {
 }
 
 /// Seconds since 1970 as the SDKs read a time: a JSON number with decimals.
-fn seconds(ms: i64) -> f64 {
+pub(crate) fn seconds(ms: i64) -> f64 {
     ms as f64 / 1000.0
 }

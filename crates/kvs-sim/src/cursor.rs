@@ -46,6 +46,14 @@ impl Cursor {
         matches!(self.position, Position::Between(_))
     }
 
+    /// The fragment that it is in, or stands after.
+    pub(crate) fn number(&self) -> Option<FragmentNumber> {
+        match self.position {
+            Position::Inside { number, .. } | Position::Between(Seek::After(number)) => Some(number),
+            Position::Between(_) => None,
+        }
+    }
+
     pub(crate) fn stand_after(&mut self, number: FragmentNumber) {
         self.position = Position::Between(Seek::After(number));
     }

@@ -37,6 +37,29 @@ pub enum ApiError {
         /// Connections that a stream allows.
         limit: usize,
     },
+    /// A call too many for a stream.
+    #[error("The rate of calls for the stream {stream} is exceeded; try again later")]
+    ClientLimitExceeded {
+        /// Its name.
+        stream: String,
+    },
+    /// A call to an endpoint that is not the stream's, or no longer.
+    #[error("The stream {stream} is not served here; ask GetDataEndpoint for its endpoint")]
+    InvalidEndpoint {
+        /// Its name.
+        stream: String,
+    },
+    /// A caller who may not do so.
+    #[error(
+        "The caller is not authorized for the stream {stream}, or the credentials were rotated; get new ones"
+    )]
+    NotAuthorized {
+        /// Its name.
+        stream: String,
+    },
+    /// Temporary credentials that are valid no longer.
+    #[error("The security token included in the request is expired; get new credentials")]
+    ExpiredToken,
     /// DeleteStream with another version than the stream's.
     #[error("The stream {stream} has version {version}, not the one given; ask DescribeStream for it")]
     VersionMismatch {
@@ -62,6 +85,10 @@ impl ApiError {
             Self::ConnectionLimitExceeded { .. } => {
                 (StatusCode::BAD_REQUEST, "ConnectionLimitExceededException")
             }
+            Self::ClientLimitExceeded { .. } => (StatusCode::BAD_REQUEST, "ClientLimitExceededException"),
+            Self::InvalidEndpoint { .. } => (StatusCode::BAD_REQUEST, "InvalidEndpointException"),
+            Self::NotAuthorized { .. } => (StatusCode::UNAUTHORIZED, "NotAuthorizedException"),
+            Self::ExpiredToken => (StatusCode::FORBIDDEN, "ExpiredTokenException"),
             Self::VersionMismatch { .. } => (StatusCode::BAD_REQUEST, "VersionMismatchException"),
             Self::UnknownOperation(_) => (StatusCode::NOT_FOUND, "UnknownOperationException"),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "InternalFailure"),

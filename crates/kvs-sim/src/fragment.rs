@@ -1,6 +1,7 @@
 //! A fragment as it is stored, and the Matroska that a GetMedia reader gets of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use kvs_mkv::{Tag, Track, writer};
@@ -38,6 +39,12 @@ impl MediaHeader {
         let ns = i128::from(timecode) * i128::from(self.timecode_scale_ns);
         i64::try_from(ns / 1_000_000).unwrap_or(i64::MAX)
     }
+
+    /// Milliseconds in timecodes of this stream.
+    fn timecodes(&self, ms: u64) -> u64 {
+        let timecodes = u128::from(ms) * 1_000_000 / u128::from(self.timecode_scale_ns.max(1));
+        u64::try_from(timecodes).unwrap_or(u64::MAX)
+    }
 }
 
 /// What is known of a fragment when its first byte arrives.
@@ -49,6 +56,18 @@ pub struct FragmentHead {
     pub cluster_timestamp: u64,
     /// Milliseconds since 1970 by the producer's clock.
     pub producer_ms: i64,
+}
+
+impl FragmentHead {
+    /// The head with both of the producer's times so much earlier.
+    pub(crate) fn back_by(self, by: Duration) -> Self {
+        let ms = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            cluster_timestamp: self.cluster_timestamp.saturating_sub(self.header.timecodes(ms)),
+            producer_ms: self.producer_ms.saturating_sub_unsigned(ms),
+            header: self.header,
+        }
+    }
 }
 
 /// Which of a fragment's two times is meant.
@@ -99,7 +118,7 @@ impl Media {
     }
 
     /// How long the fragment lasts, its last frame as long as the others on average.
-    fn length_ms(&self) -> i64 {
+    pub(crate) fn length_ms(&self) -> i64 {
         let last_ms = self.head.header.timecode_ms(i64::from(self.latest_relative));
         let gaps = i64::try_from(self.blocks.len()).unwrap_or(i64::MAX).saturating_sub(1).max(1);
         last_ms + (last_ms / gaps).max(1)
@@ -140,18 +159,26 @@ impl Fragment {
         out.into()
     }
 
-    /// What a reader gets after the blocks: the producer's tags and the second AWS tags.
-    pub(crate) fn closing(&self, media: &Media, millis_behind_now: i64) -> Bytes {
+    /// What a reader gets after the blocks: the producer's tags and the second AWS tags. Only GetMedia says how far
+    /// behind a reader is.
+    pub(crate) fn closing(&self, media: &Media, millis_behind_now: Option<i64>) -> Bytes {
         let mut out = Vec::new();
         if !media.tags.is_empty() {
             writer::tags(&mut out, &media.tags);
         }
-        let tags = [
-            Tag::new("AWS_KINESISVIDEO_MILLIS_BEHIND_NOW", millis_behind_now.to_string()),
-            Tag::new("AWS_KINESISVIDEO_CONTINUATION_TOKEN", self.number.to_string()),
-        ];
+        let behind =
+            millis_behind_now.map(|ms| Tag::new("AWS_KINESISVIDEO_MILLIS_BEHIND_NOW", ms.to_string()));
+        let token = Tag::new("AWS_KINESISVIDEO_CONTINUATION_TOKEN", self.number.to_string());
+        let tags: Vec<Tag> = behind.into_iter().chain([token]).collect();
         writer::tags(&mut out, &tags);
         out.into()
+    }
+
+    /// The document that GetMediaForFragmentList sends, in pieces: the opening, the blocks, the closing.
+    pub(crate) fn archived(&self, media: &Media) -> Vec<Bytes> {
+        let blocks = media.blocks.iter().cloned();
+        let opening = std::iter::once(self.opening(media));
+        opening.chain(blocks).chain([self.closing(media, None)]).collect()
     }
 }
 
@@ -174,6 +201,21 @@ pub(crate) fn error_document(fragment: &str, id: u32, code: &str) -> Bytes {
         Tag::new("AWS_KINESISVIDEO_FRAGMENT_NUMBER", fragment),
         Tag::new("AWS_KINESISVIDEO_ERROR_CODE", code),
         Tag::new("AWS_KINESISVIDEO_ERROR_ID", id.to_string()),
+    ];
+    writer::tags(&mut out, &tags);
+    out.into()
+}
+
+/// A document that says why GetMediaForFragmentList stops.
+///
+/// Source: the documentation of its Payload, which names other tags than that of GetMedia.
+pub(crate) fn exception_document(fragment: &str, id: u32, message: &str) -> Bytes {
+    let mut out = Vec::new();
+    writer::document_header(&mut out);
+    let tags = [
+        Tag::new("AWS_KINESISVIDEO_FRAGMENT_NUMBER", fragment),
+        Tag::new("AWS_KINESISVIDEO_EXCEPTION_ERROR_CODE", id.to_string()),
+        Tag::new("AWS_KINESISVIDEO_EXCEPTION_MESSAGE", message),
     ];
     writer::tags(&mut out, &tags);
     out.into()

@@ -15,7 +15,9 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::control::{StreamReference, read};
+use crate::course::Piece;
 use crate::cursor::{Cursor, Seek, Step};
+use crate::disturbed::disturbed;
 use crate::errors::ApiError;
 use crate::fragment::{TimeLine, error_document};
 use crate::rate::FragmentRate;
@@ -107,11 +109,14 @@ pub fn open(
 ) -> Result<impl ByteStream<Item = Result<Bytes, Infallible>> + Send + use<>, ApiError> {
     let start = selector.seek()?;
     let place = stream.claim_reader()?;
-    let session = Session::new(stream, &start, fragments_per_s, stop, place);
-    Ok(stream::unfold(session, |mut session| async {
-        let chunk = session.next().await?;
-        Some((Ok(chunk), session))
-    }))
+    let course = stream.armed().meet_connection();
+    let session = Session::new(stream, &start, course.repeats(), fragments_per_s, stop, place);
+    let ends = [session.stop.clone(), session.cut.clone()];
+    let pieces = stream::unfold(session, |mut session| async {
+        let piece = session.next().await?;
+        Some((piece, session))
+    });
+    Ok(disturbed(pieces, course, ends))
 }
 
 /// One GetMedia connection.
@@ -131,15 +136,17 @@ impl Session {
     fn new(
         stream: &Arc<Stream>,
         start: &Start,
+        repeats: u64,
         fragments_per_s: u32,
         stop: CancellationToken,
         place: OwnedSemaphorePermit,
     ) -> Self {
         let mut last_words = VecDeque::new();
+        let begin = |seek| Some(Cursor::new(stream.earlier(seek, repeats)));
         let cursor = match start {
-            Start::At(seek) => Some(Cursor::new(*seek)),
+            Start::At(seek) => begin(*seek),
             Start::After(text) => match text.parse().ok().filter(|&number| stream.knows(number)) {
-                Some(number) => Some(Cursor::new(Seek::After(number))),
+                Some(number) => begin(Seek::After(number)),
                 None => {
                     let (id, code) = FRAGMENT_NOT_FOUND;
                     last_words.push_back(error_document(text, id, code));
@@ -159,20 +166,22 @@ impl Session {
         }
     }
 
-    /// The next bytes, or None at the end of the connection.
-    async fn next(&mut self) -> Option<Bytes> {
+    /// What comes next, or None at the end of the connection.
+    async fn next(&mut self) -> Option<Piece> {
         let (stop, cut) = (self.stop.clone(), self.cut.clone());
         tokio::select! {
             biased;
             () = stop.cancelled() => None,
             () = cut.cancelled() => None,
-            bytes = self.advance() => bytes,
+            piece = self.advance() => piece,
         }
     }
 
-    async fn advance(&mut self) -> Option<Bytes> {
+    async fn advance(&mut self) -> Option<Piece> {
         loop {
-            let Some(cursor) = &mut self.cursor else { return self.last_words.pop_front() };
+            let Some(cursor) = &mut self.cursor else {
+                return self.last_words.pop_front().map(Piece::outside);
+            };
             let begins = cursor.is_between_fragments();
             if let Some(free_at) = self.rate.free_at().filter(|_| begins) {
                 sleep_until(free_at).await;
@@ -185,7 +194,8 @@ impl Session {
                     if begins {
                         self.rate.sent(Instant::now());
                     }
-                    return Some(bytes);
+                    let (fragment, ends) = (cursor.number(), cursor.is_between_fragments());
+                    return Some(Piece { bytes, fragment, begins, ends });
                 }
             }
         }

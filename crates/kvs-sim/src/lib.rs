@@ -1,27 +1,38 @@
-//! A local Kinesis Video Streams: control plane, PutMedia and GetMedia over HTTP, and clips that play like cameras.
+//! A local Kinesis Video Streams: control plane, PutMedia, GetMedia and the archive over HTTP, clips that play like
+//! cameras, and faults.
 //!
 //! [`Sim`] is the server. Behind it stands a [`Store`] of [`Stream`]s, which a test may also use without HTTP:
 //! load a clip with [`append_clip`], a fragment with [`append_fragment`], rubbish with
-//! [`Stream::append_raw_document`], and read with [`open`].
+//! [`Stream::append_raw_document`], and read with [`open`]. What goes wrong is told by [`Stream::set_faults`].
 
 mod acks;
+mod archive;
+mod armed;
 mod clip;
 mod clip_container;
 mod clip_dump;
 mod clip_parameters;
 mod clock;
 mod control;
+mod course;
 mod cursor;
 mod disk;
+mod disturbed;
 mod errors;
+mod fault_control;
+mod fault_words;
+mod faults;
 mod fragment;
 mod fragment_number;
 mod fragment_writer;
 mod get_media;
 mod ingest;
+mod mix;
+mod page_token;
 mod play;
 mod put_media;
 mod rate;
+mod refusals;
 mod service;
 mod sim;
 mod store;
@@ -32,6 +43,8 @@ pub use clip::{Clip, ClipError};
 pub use clock::{Clock, epoch_ms};
 pub use cursor::{Cursor, Seek, Step};
 pub use errors::{ApiError, DiskError, SimError};
+pub use fault_words::{FaultPlan, NotAFault};
+pub use faults::{Fault, FaultKind, Faults, Limit, Operation};
 pub use fragment::{FragmentHead, MediaHeader, TimeLine};
 pub use fragment_number::{FragmentNumber, NotANumber};
 pub use fragment_writer::{FragmentWriter, append_fragment};

@@ -6,12 +6,12 @@ use axum::Router;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware;
 use axum::response::Response;
-use axum::routing::post;
+use axum::routing::{get, post};
 use tokio_util::sync::CancellationToken;
 
 use crate::errors::ApiError;
 use crate::store::Store;
-use crate::{control, get_media, put_media};
+use crate::{archive, control, fault_control as faults, get_media, put_media, refusals};
 
 /// What every operation sees.
 #[derive(Debug, Clone)]
@@ -41,8 +41,16 @@ impl Service {
             .route("/getDataEndpoint", post(control::get_data_endpoint))
             .route("/getMedia", post(get_media::get_media))
             .route("/putMedia", post(put_media::put_media))
+            .route("/listFragments", post(archive::list_fragments))
+            .route("/getMediaForFragmentList", post(archive::get_media_for_fragment_list))
+            .route("/sim/faults", get(faults::get_all).put(faults::put_all).delete(faults::delete_all))
+            .route(
+                "/sim/faults/{stream}",
+                get(faults::get_one).put(faults::put_one).delete(faults::delete_one),
+            )
             .fallback(unknown_operation)
             .method_not_allowed_fallback(unknown_operation)
+            .layer(middleware::from_fn_with_state(self.clone(), refusals::refuse))
             .layer(middleware::map_response(name_request))
             .with_state(self)
     }

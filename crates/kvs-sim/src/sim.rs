@@ -12,6 +12,7 @@ use tracing::error;
 
 use crate::clock::Clock;
 use crate::errors::SimError;
+use crate::fault_words::FaultPlan;
 use crate::play::{self, Play};
 use crate::service::Service;
 use crate::store::Store;
@@ -37,6 +38,8 @@ pub struct SimConfig {
     pub fragments_per_s: u32,
     /// The time by which fragments are stamped.
     pub clock: Clock,
+    /// What goes wrong, with the streams there are and those to come.
+    pub faults: Vec<FaultPlan>,
 }
 
 /// Media that a stream keeps unless told otherwise.
@@ -59,6 +62,7 @@ impl Default for SimConfig {
             readers: READERS,
             fragments_per_s: FRAGMENTS_PER_S,
             clock: Clock::system(),
+            faults: Vec::new(),
         }
     }
 }
@@ -87,6 +91,7 @@ impl Sim {
             delivery: config.delivery,
         };
         let store = Arc::new(Store::open(config.clock, limits, config.data_dir)?);
+        store.plan_faults(config.faults);
         let failed = |source| SimError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::clock::Clock;
 use crate::disk::DataFolder;
 use crate::errors::{ApiError, DiskError};
+use crate::fault_words::FaultPlan;
+use crate::faults::Faults;
 use crate::stream::{Stream, StreamIdentity, StreamLimits, StreamSettings};
 
 /// All streams of the local KVS, by name.
@@ -16,6 +18,14 @@ pub struct Store {
     limits: StreamLimits,
     folder: Option<DataFolder>,
     streams: Mutex<BTreeMap<String, Arc<Stream>>>,
+    planned: Mutex<Planned>,
+}
+
+/// What goes wrong with streams that are still to be made.
+#[derive(Debug, Default)]
+struct Planned {
+    all: Faults,
+    named: BTreeMap<String, Faults>,
 }
 
 const ARN_PREFIX: &str = "arn:aws:kinesisvideo:us-east-1:123456789012:stream/";
@@ -33,7 +43,8 @@ impl Store {
             let name = identity.name.clone();
             streams.insert(name, Stream::new(identity, limits, clock.clone(), Some(stream_folder), kept));
         }
-        Ok(Self { clock, limits, folder, streams: Mutex::new(streams) })
+        let (streams, planned) = (Mutex::new(streams), Mutex::default());
+        Ok(Self { clock, limits, folder, streams, planned })
     }
 
     /// The clock by which fragments are stamped.
@@ -55,6 +66,7 @@ impl Store {
         let folder = self.folder.as_ref().map(|folder| folder.create(&identity)).transpose();
         let folder = folder.map_err(|error| ApiError::Internal(error.to_string()))?;
         let stream = Stream::new(identity, self.limits, self.clock.clone(), folder, Vec::new());
+        stream.set_faults(self.planned().of(name));
         streams.insert(name.to_owned(), Arc::clone(&stream));
         Ok(stream)
     }
@@ -105,6 +117,39 @@ impl Store {
         }
     }
 
+    /// The faults of all streams there are and of those to come, in place of those before and of all plans.
+    pub fn set_faults(&self, faults: &Faults) {
+        *self.planned() = Planned { all: faults.clone(), named: BTreeMap::new() };
+        for stream in self.streams() {
+            stream.set_faults(faults.clone());
+        }
+    }
+
+    /// What a stream begins with that is made from now on, unless a plan names it.
+    pub fn faults_of_new(&self) -> Faults {
+        self.planned().all.clone()
+    }
+
+    /// Gives all streams there are, and those to come, the faults that the plans have for them.
+    pub(crate) fn plan_faults(&self, plans: Vec<FaultPlan>) {
+        let mut planned = Planned::default();
+        for FaultPlan { stream, mut faults } in plans {
+            let of = match stream {
+                Some(name) => planned.named.entry(name).or_default(),
+                None => &mut planned.all,
+            };
+            of.0.append(&mut faults.0);
+        }
+        for stream in self.streams() {
+            stream.set_faults(planned.of(&stream.identity().name));
+        }
+        *self.planned() = planned;
+    }
+
+    fn planned(&self) -> MutexGuard<'_, Planned> {
+        self.planned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn identity(&self, name: &str, settings: StreamSettings) -> StreamIdentity {
         let created_ms = self.clock.now_ms();
         StreamIdentity {
@@ -118,6 +163,14 @@ impl Store {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Stream>>> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Planned {
+    /// Those of all streams, then those of this one.
+    fn of(&self, name: &str) -> Faults {
+        let named = self.named.get(name).into_iter().flat_map(|faults| &faults.0);
+        Faults(self.all.0.iter().chain(named).cloned().collect())
     }
 }
 

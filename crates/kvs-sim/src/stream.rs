@@ -7,10 +7,12 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::armed::Armed;
 use crate::clock::Clock;
 use crate::cursor::{Cursor, Position, Seek, Step};
 use crate::disk::StreamFolder;
 use crate::errors::ApiError;
+use crate::faults::Faults;
 use crate::fragment::{Content, Fragment, FragmentHead, Media};
 use crate::fragment_number::FragmentNumber;
 
@@ -75,7 +77,9 @@ pub struct Stream {
     state: Mutex<State>,
     changed: watch::Sender<()>,
     readers: Arc<Semaphore>,
+    archive_readers: Arc<Semaphore>,
     producers: Arc<Semaphore>,
+    faults: Armed,
 }
 
 #[derive(Debug, Default)]
@@ -88,6 +92,8 @@ struct State {
     readers_cut: CancellationToken,
 }
 
+/// GetMediaForFragmentList connections at once. Source: AWS, Kinesis Video Streams quotas, 2026.
+const ARCHIVE_READERS: usize = 5;
 const UNRETAINED_MS: i64 = 5 * 60 * 1000;
 const UNRETAINED_BYTES: u64 = 200 * 1000 * 1000;
 const HOUR_MS: i64 = 3_600_000;
@@ -104,6 +110,7 @@ impl Stream {
         let state = State { fragments: kept.into(), counter, ..State::default() };
         Arc::new(Self {
             readers: Arc::new(Semaphore::new(limits.readers)),
+            archive_readers: Arc::new(Semaphore::new(ARCHIVE_READERS)),
             producers: Arc::new(Semaphore::new(1)),
             identity,
             limits,
@@ -111,7 +118,22 @@ impl Stream {
             folder,
             state: Mutex::new(state),
             changed: watch::Sender::new(()),
+            faults: Armed::default(),
         })
+    }
+
+    /// What goes wrong from now on, in place of what did before.
+    pub fn set_faults(&self, faults: impl Into<Faults>) {
+        self.faults.set(faults.into());
+    }
+
+    /// What still goes wrong: faults whose count is used up are gone, of others it is what is left.
+    pub fn faults(&self) -> Faults {
+        self.faults.left()
+    }
+
+    pub(crate) fn armed(&self) -> &Armed {
+        &self.faults
     }
 
     /// Its name, ARN and settings.
@@ -131,6 +153,35 @@ impl Stream {
         visible.filter(|fragment| fragment.complete).map(|fragment| fragment.number).collect()
     }
 
+    /// What `choose` makes of the fragments in the archive, oldest first.
+    pub(crate) fn select<T>(&self, mut choose: impl FnMut(&Fragment, &Media) -> Option<T>) -> Vec<T> {
+        let state = self.lock();
+        let visible = state.fragments.range(state.first_visible(self.cutoff_ms())..);
+        visible.filter_map(|fragment| choose(fragment, self.archived(fragment)?)).collect()
+    }
+
+    /// What `read` makes of a fragment in the archive; None where it is not there.
+    pub(crate) fn read_archived<T>(
+        &self,
+        number: FragmentNumber,
+        read: impl FnOnce(&Fragment, &Media) -> T,
+    ) -> Option<T> {
+        let state = self.lock();
+        let index = state.index_of(number)?;
+        let fragment =
+            state.fragments.get(index).filter(|_| index >= state.first_visible(self.cutoff_ms()))?;
+        Some(read(fragment, self.archived(fragment)?))
+    }
+
+    /// The media of a fragment that counts as stored: it is whole, no rubbish, and the stream has a retention.
+    fn archived<'a>(&self, fragment: &'a Fragment) -> Option<&'a Media> {
+        let stored = fragment.complete && self.identity.settings.retention_hours > 0;
+        match &fragment.content {
+            Content::Media(media) if stored => Some(media),
+            _ => None,
+        }
+    }
+
     /// Wakes whenever a block, a fragment or the end of the stream comes.
     pub fn watch(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
@@ -139,6 +190,16 @@ impl Stream {
     /// One of the GetMedia connections, held until dropped.
     pub fn claim_reader(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         self.claim(&self.readers, "GetMedia", self.limits.readers)
+    }
+
+    /// One of the GetMediaForFragmentList connections, held until dropped; a call too many is told as AWS's model has it.
+    pub(crate) fn claim_archive_reader(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        let free = Arc::clone(&self.archive_readers).try_acquire_owned();
+        free.map_err(|_| ApiError::ClientLimitExceeded { stream: self.identity.name.clone() })
+    }
+
+    pub(crate) fn reader_limit(&self) -> usize {
+        self.limits.readers
     }
 
     /// The one PutMedia connection, held until dropped.
@@ -183,6 +244,20 @@ impl Stream {
         }
     }
 
+    /// A place so many fragments before this one, or before the end where there is nothing yet.
+    pub(crate) fn earlier(&self, seek: Seek, fragments: u64) -> Seek {
+        let whole_only = self.limits.delivery == Delivery::Fragment;
+        let state = self.lock();
+        let visible = state.first_visible(self.cutoff_ms());
+        let index = state.find(seek, visible, whole_only).unwrap_or(state.fragments.len());
+        let fragments = usize::try_from(fragments).unwrap_or(usize::MAX);
+        match index.saturating_sub(fragments).checked_sub(1) {
+            _ if fragments == 0 => seek,
+            Some(before) => Seek::After(state.fragments[before].number),
+            None => Seek::Earliest,
+        }
+    }
+
     fn begin(&self, state: &State, cursor: &mut Cursor, seek: Seek) -> Step {
         let whole_only = self.limits.delivery == Delivery::Fragment;
         let Some(index) = state.find(seek, state.first_visible(self.cutoff_ms()), whole_only) else {
@@ -219,7 +294,7 @@ impl Stream {
 
     /// Puts an empty fragment at the end and gives its number.
     pub(crate) fn open_fragment(&self, head: FragmentHead) -> Result<FragmentNumber, ApiError> {
-        let content = Content::Media(Media::new(head));
+        let content = Content::Media(Media::new(head.back_by(self.faults.meet_fragment())));
         let number = self.insert(content, false)?;
         self.wake();
         Ok(number)
@@ -273,6 +348,16 @@ impl Stream {
         Ok(evicted)
     }
 
+    /// Lets the oldest whole fragments expire before their time: so many, or all but the newest.
+    pub async fn expire_oldest(&self, most: Option<u64>) {
+        let most = most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
+        let expired = self.lock().take_oldest(most);
+        self.wake();
+        if let Some(folder) = &self.folder {
+            folder.remove_fragments(&expired).await;
+        }
+    }
+
     pub(crate) fn set_tags(&self, number: FragmentNumber, tags: Vec<kvs_mkv::Tag>) -> Result<(), ApiError> {
         let mut state = self.lock();
         let index = state.index_of(number).ok_or_else(|| self.gone())?;
@@ -291,7 +376,7 @@ impl Stream {
             Content::Media(media) => {
                 let mut pieces = vec![fragment.opening(media)];
                 pieces.extend(media.blocks.iter().cloned());
-                pieces.push(fragment.closing(media, 0));
+                pieces.push(fragment.closing(media, Some(0)));
                 Some(pieces)
             }
         }
@@ -349,7 +434,7 @@ fn go_on(state: &State, cursor: &mut Cursor, number: FragmentNumber, sent_blocks
         return Step::Wait;
     }
     cursor.stand_after(number);
-    Step::Bytes(fragment.closing(media, state.newest_whole_ms() - fragment.server_ms))
+    Step::Bytes(fragment.closing(media, Some(state.newest_whole_ms() - fragment.server_ms)))
 }
 
 impl State {
@@ -378,6 +463,13 @@ impl State {
             Seek::After(number) => indices.find(|&index| self.fragments[index].number > number),
             Seek::Time { line, ms } => indices.find(|&index| self.fragments[index].end_ms(line) > ms),
         }
+    }
+
+    /// Takes out the oldest whole fragments, never the newest of all; gives their numbers.
+    fn take_oldest(&mut self, most: usize) -> Vec<FragmentNumber> {
+        let whole = self.fragments.iter().take_while(|fragment| fragment.complete).count();
+        let count = most.min(whole).min(self.fragments.len().saturating_sub(1));
+        self.fragments.drain(..count).map(|fragment| fragment.number).collect()
     }
 
     fn evict(&mut self, cutoff_ms: i64, byte_limit: u64) -> Vec<FragmentNumber> {

@@ -100,7 +100,7 @@ async fn each_error_has_its_status_and_its_type() {
         ("POST", "/listStreams", r#"{"MaxResults":0}"#, invalid),
         ("POST", "/putMedia", "", invalid),
         ("POST", "/GetMedia", "{}", unknown),
-        ("POST", "/listFragments", "{}", unknown),
+        ("POST", "/getClip", "{}", unknown),
         ("GET", "/listStreams", "", unknown),
     ];
     for (method, path, body, (kind, status)) in cases {

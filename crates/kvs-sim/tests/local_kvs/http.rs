@@ -44,11 +44,44 @@ impl Connection {
         String::from_utf8_lossy(&self.read).into_owned()
     }
 
-    /// Reads to the end of the connection.
-    pub(crate) async fn read_to_end(mut self) -> String {
-        self.socket.read_to_end(&mut self.read).await.expect("the local KVS answers");
-        String::from_utf8_lossy(&self.read).into_owned()
+    /// Waits for more.
+    pub(crate) async fn read_more(&mut self) {
+        let len = self.socket.read_buf(&mut self.read).await.expect("the local KVS answers");
+        assert!(len > 0, "ended: {}", String::from_utf8_lossy(&self.read));
     }
+
+    /// Whether neither bytes nor the end have come since.
+    pub(crate) async fn is_open_and_silent(&mut self) -> bool {
+        let read = std::pin::pin!(self.socket.read_buf(&mut self.read));
+        futures_util::poll!(read).is_pending()
+    }
+
+    /// Reads to the end of the connection; gives all that ever came.
+    pub(crate) async fn read_all(mut self) -> Vec<u8> {
+        self.socket.read_to_end(&mut self.read).await.expect("the local KVS answers");
+        self.read
+    }
+
+    /// Reads to the end of the connection.
+    pub(crate) async fn read_to_end(self) -> String {
+        String::from_utf8_lossy(&self.read_all().await).into_owned()
+    }
+}
+
+/// The body so far of an answer that comes in chunks.
+pub(crate) fn dechunked(answer: &[u8]) -> Vec<u8> {
+    let line_end = |bytes: &[u8]| bytes.windows(2).position(|two| two == b"\r\n");
+    let head = answer.windows(4).position(|four| four == b"\r\n\r\n");
+    let mut rest = head.map_or(&[][..], |head| &answer[head + 4..]);
+    let mut body = Vec::new();
+    while let Some(end) = line_end(rest) {
+        let len = std::str::from_utf8(&rest[..end]).expect("the length of a chunk");
+        let len = usize::from_str_radix(len, 16).expect("the length of a chunk");
+        let chunk = &rest[end + 2..];
+        body.extend_from_slice(&chunk[..len.min(chunk.len())]);
+        rest = chunk.get(len + 2..).unwrap_or_default();
+    }
+    body
 }
 
 /// The whole answer to a request: status line, headers, body.

@@ -1,9 +1,11 @@
 //! The local KVS from outside: its store, its HTTP, its clips, its folder.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test stops where something is wrong")]
 
+mod archive;
 mod camera;
 mod clips;
 mod control;
+mod faults;
 mod folder;
 mod get_media;
 mod http;
