@@ -7,8 +7,8 @@
 #[path = "../../crates/outbox/tests/outbox/damage/mod.rs"]
 mod damage;
 
-// libFuzzer ends at any panic, also at one of redb that the outbox catches and reports; the default hook is enough to see those
-// that are not caught, since the harness ends at them.
+// libFuzzer's own hook ends the run at every panic, also at one of redb that the outbox catches and reports as damage. With this hook
+// they are printed, and the run ends at those that nobody catches.
 libfuzzer_sys::fuzz_target!(
     init: std::panic::set_hook(Box::new(|panic| eprintln!("{panic}"))),
     |input: &[u8]| {

@@ -459,4 +459,19 @@ mod tests {
         assert!(late.is_due(Linger { commits: Duration::ZERO, ..linger }));
         assert!(!late.is_due(Linger { acks: Duration::ZERO, ..linger }));
     }
+
+    #[test]
+    fn a_cancelled_wait_is_not_counted_on() {
+        let kds = SinkSpec { name: "kds".into(), required: true, share_bytes: 1, takes_attachments: false };
+        let intake = Intake::new(vec![kds], Linger::default(), &Pending::new());
+        let entry = crate::NewEntry { payload: "ab".into(), attachments: Vec::new(), sinks: vec![Sink(0)] };
+        let commit = || Commit { source: "door".into(), entries: vec![entry.clone()], ..Commit::default() };
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(std::pin::pin!(intake.commit(commit())).poll(&mut context).is_ready());
+        let mut held = Box::pin(intake.commit(commit()));
+        assert!(held.as_mut().poll(&mut context).is_pending());
+        assert_eq!(intake.lock().waiters, 1);
+        drop(held);
+        assert_eq!(intake.lock().waiters, 0);
+    }
 }
