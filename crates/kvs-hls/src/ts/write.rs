@@ -30,8 +30,8 @@ pub fn write(track: &VideoTrack, start_ms: i64, units: &[AccessUnit]) -> Result<
     push_tables(&mut out, track.codec);
     let mut packets = Packets::new(VIDEO_PID);
     for (index, unit) in units.iter().enumerate() {
-        let decode_ms =
-            schedule.decode_ms.get(index).copied().unwrap_or(unit.relative_ms) - schedule.delay_ms;
+        let shown_ms = schedule.decode_ms.get(index).copied().unwrap_or(unit.relative_ms);
+        let decode_ms = shown_ms.saturating_sub(schedule.delay_ms);
         let (pts, dts) = (ticks(start_ms, unit.relative_ms), ticks(start_ms, decode_ms));
         let mut packet = Vec::with_capacity(unit.data.len() + 256);
         pes::push_head(&mut packet, pts, (schedule.delay_ms != 0).then_some(dts));

@@ -1,6 +1,5 @@
 //! What holds for any bytes: used by the fuzz targets and by the tests that replay their seeds.
 
-use bytes::Bytes;
 use kvs_hls::{AccessUnit, Limits, Link, VideoTrack, codec_string, mp4, parameter_sets, playlist, ts};
 
 /// Small limits, so that short inputs reach them.
@@ -31,10 +30,9 @@ pub(crate) fn check_playlist(input: &[u8]) {
 
 /// Reads an input as an initialisation segment and, by it, as a media segment.
 pub(crate) fn check_fmp4(input: &[u8]) {
-    let segment = Bytes::copy_from_slice(input);
-    let Ok(init) = mp4::read_init(&segment, &limits()) else { return };
+    let Ok(init) = mp4::read_init(input, &limits()) else { return };
     assert_ne!(init.timescale, 0);
-    if let Ok(units) = mp4::read_media(&init, &segment, &limits()) {
+    if let Ok(units) = mp4::read_media(&init, &input.to_vec().into(), &limits()) {
         check_units(&units, input.len());
         check_rewritten(&init.track, &units);
     }
@@ -70,7 +68,7 @@ fn check_rewritten(track: &VideoTrack, units: &[AccessUnit]) {
     let far = units.iter().any(|unit| unit.relative_ms.unsigned_abs() > 1 << 30);
     let start_ms = 1 << 40;
     let init = mp4::write_init(track);
-    let media = Bytes::from(mp4::write_media(1, start_ms, units));
+    let media = mp4::write_media(1, start_ms, units).into();
     let Ok(read) = mp4::read_init(&init, &Limits::default()) else { panic!("what is written is read") };
     assert_eq!(read.track.private, track.private);
     if !far {
