@@ -52,6 +52,17 @@ pub fn codec_string(codec: Codec, private: &[u8]) -> Result<String, Error> {
     text.ok_or(Error::Codec { part: "the codec private data", reason: "it ends before the level" })
 }
 
+/// Width and height in pixels, by the first sequence parameter set in an avcC or hvcC.
+///
+/// Errors: it is no avcC or hvcC, or has no sequence parameter set that can be read.
+pub fn picture_size(codec: Codec, private: &[u8]) -> Result<(u32, u32), Error> {
+    let sets = parameter_sets(codec, private)?;
+    let sps = sets.into_iter().find(|nal| Kind::of(codec, nal) == Kind::Sps);
+    let missing = Error::Missing { whole: "the codec private data", part: "sequence parameter set" };
+    let sps = Sps::read(codec, sps.ok_or(missing)?)?;
+    Ok((sps.width_px, sps.height_px))
+}
+
 fn hevc_string(general: &[u8]) -> String {
     let space = ["", "A", "B", "C"][usize::from(general[0] >> 6)];
     let tier = if general[0] & 0x20 == 0 { 'L' } else { 'H' };

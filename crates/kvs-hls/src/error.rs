@@ -36,7 +36,7 @@ pub enum Error {
         expected: &'static str,
     },
     /// Something is not there.
-    #[error("{whole} has no {part}; it is no {whole} of a video track of Kinesis Video Streams")]
+    #[error("{whole} has no {part}, without which its video cannot be played")]
     Missing {
         /// What should have it.
         whole: &'static str,

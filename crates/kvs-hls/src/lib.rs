@@ -32,7 +32,7 @@ mod timing;
 mod track;
 pub mod ts;
 
-pub use config::{codec_string, parameter_sets};
+pub use config::{codec_string, parameter_sets, picture_size};
 pub use error::Error;
 pub use limits::Limits;
 pub use link::Link;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use kvs_hls::{AccessUnit, Limits, VideoTrack, mp4, ts};
+use kvs_hls::{AccessUnit, Limits, VideoTrack, mp4, picture_size, ts};
 
 use crate::ffmpeg::{Clip, probe_frames, probe_packets};
 
@@ -35,6 +35,7 @@ fn ffmpeg_plays_every_codec_in_both_containers() {
         for b_frames in [0, 3] {
             let (track, units) = clip(encoder, b_frames);
             let name = format!("{encoder} with {b_frames} B-frames");
+            assert_eq!(picture_size(track.codec, &track.private), Ok((320, 178)), "{name}");
             let file = folder.path().join("clip.mp4");
             let media = mp4::write_media(1, NOON_MS, &units);
             std::fs::write(&file, [mp4::write_init(&track), media].concat()).expect("a folder");
