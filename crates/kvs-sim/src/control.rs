@@ -69,7 +69,7 @@ struct GetDataEndpoint {
 }
 
 const MOST_RESULTS: usize = 10_000;
-const OFFERED_APIS: [&str; 2] = ["PUT_MEDIA", "GET_MEDIA"];
+const OFFERED_APIS: [&str; 3] = ["PUT_MEDIA", "GET_MEDIA", "GET_HLS_STREAMING_SESSION_URL"];
 
 impl StreamReference {
     /// The stream meant.
@@ -161,7 +161,7 @@ pub(crate) async fn get_data_endpoint(
         return Err(ApiError::InvalidArgument(format!(
             "APIName \"{}\": this local KVS has {}; no other is in this version",
             request.api_name,
-            OFFERED_APIS.join(" and ")
+            OFFERED_APIS.join(", ")
         )));
     }
     Ok(Json(json!({ "DataEndpoint": service.endpoint_for(&headers) })))

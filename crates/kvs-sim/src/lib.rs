@@ -1,4 +1,4 @@
-//! A local Kinesis Video Streams: control plane, PutMedia and GetMedia over HTTP, and clips that play like cameras.
+//! A local Kinesis Video Streams: control plane, PutMedia, GetMedia and HLS over HTTP, and clips that play like cameras.
 //!
 //! [`Sim`] is the server. Behind it stands a [`Store`] of [`Stream`]s, which a test may also use without HTTP:
 //! load a clip with [`append_clip`], a fragment with [`append_fragment`], rubbish with
@@ -18,6 +18,13 @@ mod fragment;
 mod fragment_number;
 mod fragment_writer;
 mod get_media;
+mod hls;
+mod hls_fragment;
+mod hls_list;
+mod hls_playlist;
+mod hls_refusal;
+mod hls_request;
+mod hls_session;
 mod ingest;
 mod play;
 mod put_media;
@@ -36,6 +43,7 @@ pub use fragment::{FragmentHead, MediaHeader, TimeLine};
 pub use fragment_number::{FragmentNumber, NotANumber};
 pub use fragment_writer::{FragmentWriter, append_fragment};
 pub use get_media::{StartSelector, open};
+pub use hls_refusal::HlsRefusal;
 pub use play::{NotAPlay, Pace, Play, append_clip};
 pub use sim::{Sim, SimConfig};
 pub use store::Store;

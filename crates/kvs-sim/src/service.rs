@@ -10,8 +10,9 @@ use axum::routing::post;
 use tokio_util::sync::CancellationToken;
 
 use crate::errors::ApiError;
+use crate::hls_session::Sessions;
 use crate::store::Store;
-use crate::{control, get_media, put_media};
+use crate::{control, get_media, hls, put_media};
 
 /// What every operation sees.
 #[derive(Debug, Clone)]
@@ -23,6 +24,7 @@ pub(crate) struct Service {
     /// Fragments a second that one GetMedia connection gets at most.
     pub(crate) fragments_per_s: u32,
     pub(crate) stop: CancellationToken,
+    pub(crate) hls: Arc<Sessions>,
 }
 
 impl Service {
@@ -41,6 +43,7 @@ impl Service {
             .route("/getDataEndpoint", post(control::get_data_endpoint))
             .route("/getMedia", post(get_media::get_media))
             .route("/putMedia", post(put_media::put_media))
+            .merge(hls::router())
             .fallback(unknown_operation)
             .method_not_allowed_fallback(unknown_operation)
             .layer(middleware::map_response(name_request))

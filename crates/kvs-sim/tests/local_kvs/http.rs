@@ -44,6 +44,12 @@ impl Connection {
         String::from_utf8_lossy(&self.read).into_owned()
     }
 
+    /// Reads to the end of the connection; gives all bytes that came.
+    pub(crate) async fn read_all(mut self) -> Vec<u8> {
+        self.socket.read_to_end(&mut self.read).await.expect("the local KVS answers");
+        self.read
+    }
+
     /// Reads to the end of the connection.
     pub(crate) async fn read_to_end(mut self) -> String {
         self.socket.read_to_end(&mut self.read).await.expect("the local KVS answers");

@@ -6,5 +6,8 @@ mod clips;
 mod control;
 mod folder;
 mod get_media;
+mod hls;
+mod hls_media;
+mod hls_player;
 mod http;
 mod put_media;
