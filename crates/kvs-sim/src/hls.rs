@@ -83,8 +83,8 @@ async fn media_playlist(State(service): State<Service>, Query(asked): Query<Aske
 }
 
 async fn init_segment(State(service): State<Service>, Query(asked): Query<Asked>) -> Answer {
-    let (_, fragment, _) = service.hls.find(asked.token())?.fragment(asked.number())?;
-    Ok(answer(MP4, kvs_hls::mp4::write_init(&fragment.track)))
+    let track = service.hls.find(asked.token())?.init(asked.number())?;
+    Ok(answer(MP4, kvs_hls::mp4::write_init(&track)))
 }
 
 async fn mp4_segment(State(service): State<Service>, Query(asked): Query<Asked>) -> Answer {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use kvs_hls::VideoTrack;
+
 use crate::fragment::Dated;
 use crate::fragment_number::FragmentNumber;
 use crate::hls_fragment::HlsFragment;
@@ -95,6 +97,21 @@ impl HlsSession {
         let dated = kept.ok_or_else(missing)?;
         let fragment = HlsFragment::read(&self.stream, number)?.ok_or_else(missing)?;
         Ok((number, fragment, dated.on(self.settings.line)))
+    }
+
+    /// The track of the initialisation segment that was made of a fragment, which may be kept no longer.
+    ///
+    /// Errors: it is not that of a fragment that was listed.
+    pub(crate) fn init(&self, number: &str) -> Result<VideoTrack, HlsRefusal> {
+        let wanted = number.parse().ok();
+        let listed = |state: &State| {
+            let entry = state.list.entries.iter().find(|entry| Some(entry.init) == wanted);
+            entry.map(|entry| entry.track.clone())
+        };
+        match listed(&self.lock()) {
+            Some(track) => Ok(track),
+            None => self.fragment(number).map(|(_, fragment, _)| fragment.track),
+        }
     }
 
     fn nothing(&self) -> HlsRefusal {

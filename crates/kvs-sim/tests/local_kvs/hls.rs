@@ -358,3 +358,19 @@ async fn requests_that_mean_nothing_are_refused() {
     assert_error(&missing, 404, "ResourceNotFoundException");
     sim.stop().await;
 }
+
+#[tokio::test]
+async fn an_initialisation_segment_outlives_the_fragment_that_it_is_of() {
+    let (sim, stream) = standing();
+    append(&stream, &[track(&AVCC)], NOON_MS).await;
+    let player = Player::open(&sim, json!({ "Expires": 43_200 })).await;
+    for at in 1..=125 {
+        stream.clock().advance(Duration::from_secs(30));
+        append(&stream, &[track(&AVCC)], NOON_MS + at * 30_000).await;
+        assert_eq!(player.media().await.0, 200);
+    }
+    let playlist = player.playlist().await;
+    let newest = playlist.segments.last().expect("a segment");
+    assert_eq!(player.segment(newest).await.0[..], AVCC, "the first fragment is gone after an hour");
+    sim.stop().await;
+}
