@@ -3,6 +3,7 @@
 //! - [`playlist`] reads master and media playlists; [`Link`] is a URL that shows its session token to nobody.
 //! - [`mp4`] reads and writes initialisation and media segments of fragmented MP4.
 //! - [`ts`] reads and writes MPEG-TS segments.
+//! - [`player`] says what to fetch next.
 //!
 //! Nothing here reads a socket, a file or a clock, and no bytes that a stranger sends can make it panic, loop or grow
 //! beyond its [`Limits`].
@@ -26,6 +27,7 @@ mod error;
 mod limits;
 mod link;
 pub mod mp4;
+pub mod player;
 pub mod playlist;
 mod sps;
 mod timing;

@@ -3,6 +3,7 @@
 
 mod ffmpeg;
 mod invariants;
+mod player;
 mod read_ffmpeg;
 mod round_trip;
 mod seeds;
