@@ -8,6 +8,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::clip::ClipError;
+use crate::hls_refusal::HlsRefusal;
 
 /// A refusal as the SDKs of AWS read it: a status, an error type in a header, a message in JSON.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -71,6 +72,9 @@ pub enum ApiError {
     /// A path or method that is no operation of the local KVS.
     #[error("{0} is no operation of this local KVS")]
     UnknownOperation(String),
+    /// What HLS refuses beside that.
+    #[error(transparent)]
+    Hls(#[from] HlsRefusal),
     /// A fault of the local KVS itself.
     #[error("The local KVS failed: {0}")]
     Internal(String),
@@ -91,6 +95,7 @@ impl ApiError {
             Self::ExpiredToken => (StatusCode::FORBIDDEN, "ExpiredTokenException"),
             Self::VersionMismatch { .. } => (StatusCode::BAD_REQUEST, "VersionMismatchException"),
             Self::UnknownOperation(_) => (StatusCode::NOT_FOUND, "UnknownOperationException"),
+            Self::Hls(refusal) => refusal.status_and_type(),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "InternalFailure"),
         }
     }

@@ -104,6 +104,30 @@ pub(crate) struct Media {
     latest_relative: i16,
 }
 
+/// A fragment's number and times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Dated {
+    pub(crate) number: FragmentNumber,
+    pub(crate) server_ms: i64,
+    pub(crate) producer_ms: i64,
+}
+
+impl Dated {
+    /// None for bytes that are no media.
+    pub(crate) fn of(fragment: &Fragment) -> Option<Self> {
+        let Content::Media(media) = &fragment.content else { return None };
+        let Fragment { number, server_ms, .. } = *fragment;
+        Some(Self { number, server_ms, producer_ms: media.head.producer_ms })
+    }
+
+    pub(crate) fn on(&self, line: TimeLine) -> i64 {
+        match line {
+            TimeLine::Server => self.server_ms,
+            TimeLine::Producer => self.producer_ms,
+        }
+    }
+}
+
 const CLUSTER_ID: [u8; 4] = [0x1F, 0x43, 0xB6, 0x75];
 
 impl Media {

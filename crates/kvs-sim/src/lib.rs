@@ -1,4 +1,4 @@
-//! A local Kinesis Video Streams: control plane, PutMedia, GetMedia and the archive over HTTP, clips that play like
+//! A local Kinesis Video Streams: control plane, PutMedia, GetMedia, the archive and HLS over HTTP, clips that play like
 //! cameras, and faults.
 //!
 //! [`Sim`] is the server. Behind it stands a [`Store`] of [`Stream`]s, which a test may also use without HTTP:
@@ -26,6 +26,13 @@ mod fragment;
 mod fragment_number;
 mod fragment_writer;
 mod get_media;
+mod hls;
+mod hls_fragment;
+mod hls_list;
+mod hls_playlist;
+mod hls_refusal;
+mod hls_request;
+mod hls_session;
 mod ingest;
 mod mix;
 mod page_token;
@@ -49,6 +56,7 @@ pub use fragment::{FragmentHead, MediaHeader, TimeLine};
 pub use fragment_number::{FragmentNumber, NotANumber};
 pub use fragment_writer::{FragmentWriter, append_fragment};
 pub use get_media::{StartSelector, open};
+pub use hls_refusal::HlsRefusal;
 pub use play::{NotAPlay, Pace, Play, append_clip};
 pub use sim::{Sim, SimConfig};
 pub use store::Store;

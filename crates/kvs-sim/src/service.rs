@@ -10,8 +10,9 @@ use axum::routing::{get, post};
 use tokio_util::sync::CancellationToken;
 
 use crate::errors::ApiError;
+use crate::hls_session::Sessions;
 use crate::store::Store;
-use crate::{archive, control, fault_control as faults, get_media, put_media, refusals};
+use crate::{archive, control, fault_control as faults, get_media, hls, put_media, refusals};
 
 /// What every operation sees.
 #[derive(Debug, Clone)]
@@ -23,6 +24,7 @@ pub(crate) struct Service {
     /// Fragments a second that one GetMedia connection gets at most.
     pub(crate) fragments_per_s: u32,
     pub(crate) stop: CancellationToken,
+    pub(crate) hls: Arc<Sessions>,
 }
 
 impl Service {
@@ -48,6 +50,7 @@ impl Service {
                 "/sim/faults/{stream}",
                 get(faults::get_one).put(faults::put_one).delete(faults::delete_one),
             )
+            .merge(hls::router())
             .fallback(unknown_operation)
             .method_not_allowed_fallback(unknown_operation)
             .layer(middleware::from_fn_with_state(self.clone(), refusals::refuse))

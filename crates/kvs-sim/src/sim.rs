@@ -13,6 +13,7 @@ use tracing::error;
 use crate::clock::Clock;
 use crate::errors::SimError;
 use crate::fault_words::FaultPlan;
+use crate::hls_session::Sessions;
 use crate::play::{self, Play};
 use crate::service::Service;
 use crate::store::Store;
@@ -40,6 +41,9 @@ pub struct SimConfig {
     pub clock: Clock,
     /// What goes wrong, with the streams there are and those to come.
     pub faults: Vec<FaultPlan>,
+    /// HLS sessions end after so long even where more is asked for, so that a test need not wait for the 5 minutes
+    /// that a session lasts at least.
+    pub longest_hls_session: Duration,
 }
 
 /// Media that a stream keeps unless told otherwise.
@@ -48,6 +52,8 @@ const STREAM_BYTES: u64 = 512 << 20;
 const READERS: usize = 3;
 /// Source: as above.
 const FRAGMENTS_PER_S: u32 = 5;
+/// Source: AWS, GetHLSStreamingSessionURL, Expires, 2026.
+const LONGEST_HLS_SESSION: Duration = Duration::from_secs(43_200);
 /// How long open connections may take to end when the server stops.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -63,6 +69,7 @@ impl Default for SimConfig {
             fragments_per_s: FRAGMENTS_PER_S,
             clock: Clock::system(),
             faults: Vec::new(),
+            longest_hls_session: LONGEST_HLS_SESSION,
         }
     }
 }
@@ -104,6 +111,7 @@ impl Sim {
             scheme,
             fragments_per_s: config.fragments_per_s,
             stop: stop.clone(),
+            hls: Arc::new(Sessions::new(config.longest_hls_session)),
         };
         let server = serve(listener, service, certificate.as_ref(), stop.clone()).map_err(failed)?;
         Ok(Self {

@@ -13,7 +13,7 @@ use crate::cursor::{Cursor, Position, Seek, Step};
 use crate::disk::StreamFolder;
 use crate::errors::ApiError;
 use crate::faults::Faults;
-use crate::fragment::{Content, Fragment, FragmentHead, Media};
+use crate::fragment::{Content, Dated, Fragment, FragmentHead, Media};
 use crate::fragment_number::FragmentNumber;
 
 /// When a reader at the live edge gets a block.
@@ -365,6 +365,14 @@ impl Stream {
             media.tags = tags;
         }
         Ok(())
+    }
+
+    /// The whole fragments after `after` that a reader can have, oldest first, without what was never media.
+    pub(crate) fn whole_after(&self, after: Option<FragmentNumber>) -> Vec<Dated> {
+        let state = self.lock();
+        let visible = state.fragments.range(state.first_visible(self.cutoff_ms())..);
+        let wanted = visible.filter(|fragment| fragment.complete && Some(fragment.number) > after);
+        wanted.filter_map(Dated::of).collect()
     }
 
     /// The whole document of a fragment, as a reader would get it, in pieces.

@@ -8,5 +8,8 @@ mod control;
 mod faults;
 mod folder;
 mod get_media;
+mod hls;
+mod hls_media;
+mod hls_player;
 mod http;
 mod put_media;

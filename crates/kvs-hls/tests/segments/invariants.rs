@@ -1,0 +1,77 @@
+//! What holds for any bytes: used by the fuzz targets and by the tests that replay their seeds.
+
+use kvs_hls::{AccessUnit, Limits, Link, VideoTrack, codec_string, mp4, parameter_sets, playlist, ts};
+
+/// Small limits, so that short inputs reach them.
+fn limits() -> Limits {
+    Limits { playlist_bytes: 64 << 10, segments: 50, segment_bytes: 1 << 20, units: 200 }
+}
+
+/// Reads a playlist as a master and as a media playlist.
+pub(crate) fn check_playlist(input: &[u8]) {
+    let Ok(session) = Link::new("https://kvs.test/hls/v1/list.m3u8?SessionToken=hidden-token") else {
+        return;
+    };
+    let master = playlist::read_master(input, &session, &limits());
+    let media = playlist::read_media(input, &session, &limits());
+    assert!(master.is_err() || media.is_err(), "a playlist is of one kind");
+    assert!(!format!("{master:?}{media:?}").contains("hidden-token"), "a token shows");
+    if let Ok(link) = master {
+        assert_eq!(link.origin(), session.origin());
+    }
+    let Ok(media) = media else { return };
+    assert!(media.segments.len() <= limits().segments);
+    for segment in &media.segments {
+        assert_eq!(segment.link.origin(), session.origin());
+        assert!(segment.init.as_ref().is_none_or(|init| init.origin() == session.origin()));
+        assert!(segment.duration_ms <= 86_400_000);
+    }
+}
+
+/// Reads an input as an initialisation segment and, by it, as a media segment.
+pub(crate) fn check_fmp4(input: &[u8]) {
+    let Ok(init) = mp4::read_init(input, &limits()) else { return };
+    assert_ne!(init.timescale, 0);
+    if let Ok(units) = mp4::read_media(&init, &input.to_vec().into(), &limits()) {
+        check_units(&units, input.len());
+        check_rewritten(&init.track, &units);
+    }
+    check_track(&init.track);
+}
+
+/// Reads an input as a segment of MPEG-TS.
+pub(crate) fn check_ts(input: &[u8]) {
+    let Ok(segment) = ts::read(input, &limits()) else { return };
+    let told: usize = segment.units.iter().map(|unit| unit.data.len()).sum();
+    assert!(told <= input.len() * 2, "a start code of 3 bytes becomes a length of 4");
+    check_units(&segment.units, told);
+    check_track(&segment.track);
+    assert!(parameter_sets(segment.track.codec, &segment.track.private).is_ok_and(|sets| sets.len() >= 2));
+    check_rewritten(&segment.track, &segment.units);
+}
+
+fn check_units(units: &[AccessUnit], bytes: usize) {
+    assert!(units.len() <= limits().units);
+    assert!(units.iter().map(|unit| unit.data.len()).sum::<usize>() <= bytes);
+    assert!(units.iter().enumerate().all(|(at, unit)| unit.index as usize == at));
+    assert!(units.first().is_none_or(|unit| unit.relative_ms == 0));
+}
+
+fn check_track(track: &VideoTrack) {
+    _ = parameter_sets(track.codec, &track.private);
+    _ = codec_string(track.codec, &track.private);
+}
+
+/// Whatever was read can be written, and MP4 comes back.
+fn check_rewritten(track: &VideoTrack, units: &[AccessUnit]) {
+    _ = ts::write(track, 0, units);
+    let far = units.iter().any(|unit| unit.relative_ms.unsigned_abs() > 1 << 30);
+    let start_ms = 1 << 40;
+    let init = mp4::write_init(track);
+    let media = mp4::write_media(1, start_ms, units).into();
+    let Ok(read) = mp4::read_init(&init, &Limits::default()) else { panic!("what is written is read") };
+    assert_eq!(read.track.private, track.private);
+    if !far {
+        assert_eq!(mp4::read_media(&read, &media, &Limits::default()).as_deref(), Ok(units));
+    }
+}
