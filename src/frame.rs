@@ -77,6 +77,24 @@ impl Fragment {
     }
 }
 
+/// A place between two fragments of a stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Position {
+    /// The number of the fragment before it.
+    pub fragment: Arc<str>,
+    /// The media time of that fragment's first instant: HLS is asked for by time.
+    pub media: MediaMs,
+}
+
+impl Position {
+    /// The place after a fragment.
+    #[must_use]
+    pub fn after(fragment: &Fragment) -> Self {
+        Self { fragment: Arc::clone(&fragment.number), media: fragment.media_start().0 }
+    }
+}
+
 /// A video codec that we decode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Codec {
@@ -106,7 +124,7 @@ pub struct Packet {
     pub fragment: Arc<Fragment>,
     /// The track that it belongs to.
     pub track: Arc<VideoTrack>,
-    /// Index of the block in its fragment, from 0.
+    /// Index of the block among those of the video in its fragment, from 0.
     pub index: u32,
     /// Media time of presentation.
     pub media: MediaMs,
@@ -163,7 +181,7 @@ pub struct Frame {
     pub camera: CameraId,
     /// The fragment that it came in.
     pub fragment: Arc<Fragment>,
-    /// Index of the block in its fragment, from 0.
+    /// Index of the block among those of the video in its fragment, from 0.
     pub index: u32,
     /// Media time of presentation.
     pub media: MediaMs,
@@ -267,7 +285,7 @@ pub struct Extras {
     pub phase: Phase,
     /// The KVS fragment.
     pub fragment_number: String,
-    /// Index of the block in the fragment, from 0.
+    /// Index of the block among those of the video in the fragment, from 0.
     pub frame_index: u32,
     /// The fragment's producer timestamp, ms since the epoch, where the producer sent one.
     pub producer_ts_ms: Option<i64>,

@@ -146,6 +146,7 @@ impl Service {
             kvs,
             outbox: Arc::clone(&self.outbox),
             reconnect_delay: settings.reconnect_delay,
+            hls_session: settings.hls_session,
             max_behind: settings.max_behind,
             stop: self.stop.clone(),
         };
@@ -322,6 +323,7 @@ mod tests {
             publish,
             state: StateSettings { dir: None, max_bytes: 1 << 20, ddb_table: None },
             reconnect_delay: Duration::ZERO,
+            hls_session: Duration::ZERO,
             max_behind: Duration::ZERO,
             device: Device::Cpu,
             log_level: LogLevel::default(),

@@ -7,7 +7,7 @@ use futures_util::future::{join_all, poll_immediate};
 use crate::decide::{self, FrameFacts, Look, Rules, Sighting};
 use crate::decode::{FrameReceiver, Mode, ModeCell, SamplerState};
 use crate::detect::{DetectError, Detector};
-use crate::frame::{CameraId, Decoded, Detection, Event, FragmentEnd, Frame};
+use crate::frame::{CameraId, Decoded, Detection, Event, FragmentEnd, Frame, Position};
 use crate::publish::picture::Label;
 use crate::publish::{Checkpoint, Commit, OfferError, Outbox, Packed, PendingEvent, Route, Seen};
 use crate::telemetry::CameraBoard;
@@ -126,7 +126,7 @@ impl Deciding {
     async fn fragment_end(&mut self, end: &FragmentEnd, sampler: SamplerState) -> Result<(), OfferError> {
         self.at = Checkpoint {
             stream: Arc::clone(&self.at.stream),
-            position: Some(Arc::clone(&end.fragment.number)),
+            position: Some(Position::after(&end.fragment)),
             seen: None,
             decide: std::mem::take(&mut self.at.decide),
             sampler,

@@ -5,6 +5,7 @@
 //! ends decode, whose end ends `decide`; [`Camera::join`] waits for all three.
 
 mod deciding;
+mod feed;
 mod reading;
 
 use std::sync::Arc;
@@ -15,11 +16,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{CameraSpec, Start};
+use crate::config::{CameraSpec, PlaybackMode, Start};
 use crate::decode::{self, Mode, ModeCell, Sampler, frame_queue};
 use crate::detect::Detector;
+use crate::frame::Position;
 use crate::publish::{Checkpoint, Outbox};
-use crate::source::{Kvs, StartAt};
+use crate::source::{Kvs, SourceError, StartAt, StreamSource};
 use crate::telemetry::CameraBoard;
 use crate::telemetry::board::Watch;
 use deciding::{Deciding, Entry};
@@ -37,6 +39,8 @@ pub struct Shared {
     pub outbox: Arc<Outbox>,
     /// Base of the wait between connections.
     pub reconnect_delay: Duration,
+    /// The life of an HLS session.
+    pub hls_session: Duration,
     /// How far behind a live camera may be.
     pub max_behind: Duration,
     /// Ends all cameras.
@@ -60,6 +64,14 @@ pub enum CameraError {
         camera: String,
         /// Why.
         source: std::io::Error,
+    },
+    /// What reads its stream cannot be set up.
+    #[error("camera {camera}: {source}")]
+    Source {
+        /// The camera.
+        camera: String,
+        /// Why.
+        source: SourceError,
     },
     /// One of its parts panicked: a bug.
     #[error("camera {camera}: its {part} part broke down; this is a bug of kvs-infer")]
@@ -94,7 +106,7 @@ impl Camera {
         let decoding = decode::spawn(board.clone(), sampler, input, output)
             .map_err(|source| CameraError::Thread { camera: spec.id.to_string(), source })?;
         let reading = Reading::new(ReadingParts {
-            source: shared.kvs.stream(&spec.stream),
+            source: source(&spec, shared)?,
             start,
             reconnect_delay: shared.reconnect_delay,
             max_behind: shared.max_behind,
@@ -149,9 +161,17 @@ impl Camera {
     }
 }
 
+fn source(spec: &CameraSpec, shared: &Shared) -> Result<StreamSource, CameraError> {
+    match spec.mode {
+        PlaybackMode::GetMedia => Ok(StreamSource::get_media(&shared.kvs, &spec.stream)),
+        PlaybackMode::Hls => StreamSource::hls(&shared.kvs, &spec.stream, shared.hls_session)
+            .map_err(|source| CameraError::Source { camera: spec.id.to_string(), source }),
+    }
+}
+
 /// Where reading starts, and in which mode. What decide remembers goes on in any case: a thing that was told of is not told of
 /// again because the process started anew.
-fn start(asked: Start, position: Option<Arc<str>>) -> (StartAt, Mode) {
+fn start(asked: Start, position: Option<Position>) -> (StartAt, Mode) {
     match (asked, position) {
         (Start::Now, _) | (Start::Checkpoint, None) => (StartAt::Now, Mode::Live),
         (Start::Earliest, None) => (StartAt::Earliest, Mode::CatchUp),

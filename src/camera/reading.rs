@@ -4,18 +4,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::feed::{Brought, Feed};
 use crate::base::Backoff;
 use crate::decode::{Mode, ModeCell};
-use crate::demux::{DemuxError, Demuxer, Step};
+use crate::demux::{DemuxError, Step};
 use crate::frame::{Demuxed, Fragment, FragmentEnd, MediaMs, Packet};
-use crate::source::{Cursor, Failed, Media, Pace, SourceError, StallWatch, StartAt, StreamSource, Verdict};
+use crate::source::{Cursor, Failed, Pace, SourceError, StallWatch, StartAt, StreamSource, Verdict};
 use crate::telemetry::CameraBoard;
 use crate::telemetry::source::{
-    BytesRead, Connected, Ended, FragmentRead, FragmentResult, FrameRead, JumpedToNow,
+    BytesRead, Connected, Ended, FragmentRead, FragmentResult, FrameRead, GapFound, JumpedToNow,
 };
 
 /// The longest wait between two connections.
@@ -86,8 +86,7 @@ enum Over {
 
 /// One connection's account.
 struct Connection {
-    media: Media,
-    demuxer: Demuxer,
+    feed: Feed,
     waited: Duration,
     first: Option<MediaMs>,
     last: MediaMs,
@@ -134,15 +133,15 @@ impl Reading {
         if self.before != Before::Idle {
             self.board.connecting();
         }
-        let media = match self.source.open(&start).await {
-            Ok(media) => media,
+        let opened = match self.source.open(&start).await {
+            Ok(opened) => opened,
             Err(error) => return Over::Source(error),
         };
         Connected { camera: &self.board, stream: self.source.stream(), start: &Told(&start).to_string() }
             .emit();
         self.stall.connected();
         self.pace.connected(start == StartAt::Now);
-        let mut connection = Connection::new(media);
+        let mut connection = Connection::new(Feed::new(opened));
         loop {
             if let Err(over) = self.advance(&mut connection).await {
                 return over;
@@ -152,27 +151,31 @@ impl Reading {
 
     /// Waits for bytes and hands on what they hold.
     async fn advance(&mut self, connection: &mut Connection) -> Result<(), Over> {
-        let bytes = self.bytes(connection).await?;
+        self.bytes(connection).await?;
         let arrived = Instant::now();
-        connection.demuxer.push(&bytes);
-        while let Some(step) = connection.demuxer.next(arrived).map_err(Over::Rubbish)? {
+        while let Some(step) = connection.feed.step(arrived).map_err(Over::Rubbish)? {
             self.step(connection, step).await?;
         }
         Ok(())
     }
 
-    async fn bytes(&mut self, connection: &mut Connection) -> Result<Bytes, Over> {
+    async fn bytes(&mut self, connection: &mut Connection) -> Result<(), Over> {
         let asked = Instant::now();
-        let limit = self.stall.limit();
-        let Ok(bytes) = tokio::time::timeout(limit, connection.media.next()).await else {
+        let limit = if connection.feed.can_stall() { self.stall.limit() } else { Duration::MAX };
+        let Ok(brought) = tokio::time::timeout(limit, connection.feed.more()).await else {
             return Err(Over::Stalled(limit));
         };
-        let bytes = bytes.ok_or(Over::Silently)?.map_err(Over::Source)?;
-        let waited = asked.elapsed();
-        self.stall.bytes(waited);
-        connection.waited += waited;
-        BytesRead { camera: &self.board, bytes: bytes.len() }.emit();
-        Ok(bytes)
+        match brought.map_err(Over::Source)? {
+            Brought::End => return Err(Over::Silently),
+            Brought::Gap(what) => GapFound { camera: &self.board, what: &what }.emit(),
+            Brought::Bytes(bytes) => {
+                let waited = asked.elapsed();
+                self.stall.bytes(waited);
+                connection.waited += waited;
+                BytesRead { camera: &self.board, bytes }.emit();
+            }
+        }
+        Ok(())
     }
 
     async fn step(&mut self, connection: &mut Connection, step: Step) -> Result<(), Over> {
@@ -235,7 +238,7 @@ impl Reading {
         if self.cursor.has(&fragment.number) {
             return Ok(());
         }
-        self.cursor.complete(&fragment.number);
+        self.cursor.complete(&fragment);
         self.backoff.reset();
         if !connection.blank {
             self.before = Before::Well;
@@ -291,6 +294,7 @@ impl Reading {
     fn ended(&self, over: &Over) -> Before {
         match over {
             Over::Stalled(_) | Over::Silently if !self.stall.brought() => Before::Idle,
+            Over::Source(SourceError::NoFootage { .. }) => Before::Idle,
             Over::Stopped | Over::Silently | Over::Stalled(_) => Before::Well,
             Over::Source(_)
             | Over::Rubbish(_)
@@ -320,7 +324,11 @@ impl Reading {
             Over::Rubbish(_) | Over::CutShort(_) => self.fail(),
             Over::Stalled(limit) => self.stall.stalled(*limit),
             Over::Silently | Over::Source(SourceError::Broken { .. }) => self.source.forget_endpoint(),
-            Over::ErrorRecord { id: Some(FRAGMENT_NOT_FOUND), .. } => self.cursor.jump(StartAt::Earliest),
+            Over::ErrorRecord { id: Some(FRAGMENT_NOT_FOUND), .. } => {
+                let what = format!("{} is not kept any more; on with the oldest", Told(&self.cursor.start()));
+                GapFound { camera: &self.board, what: &what }.emit();
+                self.cursor.jump(StartAt::Earliest);
+            }
             Over::TooFarBehind(behind) => {
                 JumpedToNow { camera: &self.board, skipped: *behind }.emit();
                 self.cursor.jump(StartAt::Now);
@@ -343,9 +351,8 @@ impl Reading {
 }
 
 impl Connection {
-    fn new(media: Media) -> Self {
-        let demuxer = Demuxer::default();
-        Self { media, demuxer, waited: Duration::ZERO, first: None, last: MediaMs(i64::MIN), blank: false }
+    fn new(feed: Feed) -> Self {
+        Self { feed, waited: Duration::ZERO, first: None, last: MediaMs(i64::MIN), blank: false }
     }
 
     fn begin(&mut self, blank: bool) {
@@ -404,7 +411,7 @@ impl fmt::Display for Told<'_> {
         match self.0 {
             StartAt::Now => write!(f, "NOW"),
             StartAt::Earliest => write!(f, "EARLIEST"),
-            StartAt::After(number) => write!(f, "after fragment {number}"),
+            StartAt::After(position) => write!(f, "after fragment {}", position.fragment),
             StartAt::ServerTime(ms) => write!(f, "server time {ms} ms"),
         }
     }

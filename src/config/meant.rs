@@ -10,7 +10,7 @@ use crate::frame::CameraId;
 use crate::publish::{PublishSpec, Route, StateSpec};
 
 use super::files::ModelFiles;
-use super::written::{LogFormat, LogLevel};
+use super::written::{LogFormat, LogLevel, PlaybackMode};
 
 /// All that the service is to do.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub struct Settings {
     pub state: StateSettings,
     /// The first wait before a broken connection is tried again; it grows from there.
     pub reconnect_delay: Duration,
+    /// The life of an HLS session.
+    pub hls_session: Duration,
     /// How far a live camera may fall behind before it jumps to the newest frame.
     pub max_behind: Duration,
     /// Where models run.
@@ -64,6 +66,8 @@ pub struct CameraSpec {
     pub id: CameraId,
     /// Its Kinesis video stream.
     pub stream: String,
+    /// By which interface it is read.
+    pub mode: PlaybackMode,
     /// Where reading starts.
     pub start: Start,
     /// Frames to look at a second of media time; `None`: all.

@@ -26,7 +26,7 @@ pub use files::ModelFiles;
 pub use meant::{CameraSpec, PipelineEntry, Settings, Start, StateSettings};
 pub use place::Place;
 pub use schema::{config_schema, event_schema};
-pub use written::{LogFormat, LogLevel};
+pub use written::{LogFormat, LogLevel, PlaybackMode};
 
 use errors::Problems;
 use files::Source;

@@ -1,4 +1,6 @@
-//! bytes -> packets: GetMedia's Matroska, taken apart as it comes.
+//! bytes -> packets: GetMedia's Matroska, taken apart as it comes; segments of HLS in `segment`.
+
+mod segment;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -6,12 +8,20 @@ use std::time::Instant;
 use kvs_mkv::{Event, FragmentBlock, FragmentReader, FragmentStart, Limits, StreamError, Track, TrackKind};
 use thiserror::Error;
 
+pub use segment::{FetchedSegment, SegmentDemuxer};
+
 use crate::frame::{Codec, Fragment, MediaMs, Packet, VideoTrack};
 
-/// Bytes that are not what GetMedia sends. The connection is useless from here on: connect again.
+/// Bytes that are not what the service sends. The connection is useless from here on: connect again.
 #[derive(Debug, Error)]
-#[error("no GetMedia output: {0}")]
-pub struct DemuxError(#[from] kvs_mkv::Error);
+pub enum DemuxError {
+    /// Of GetMedia.
+    #[error("no GetMedia output: {0}")]
+    Matroska(#[from] kvs_mkv::Error),
+    /// Of HLS.
+    #[error("no segment of HLS: {0}")]
+    Segment(#[from] kvs_hls::Error),
+}
 
 /// What the bytes turned out to be, in the order of the stream.
 #[derive(Debug)]
@@ -52,6 +62,8 @@ pub struct Demuxer {
 struct Open {
     fragment: Arc<Fragment>,
     video: Option<Video>,
+    /// Blocks of its video so far.
+    blocks: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -99,7 +111,7 @@ impl Demuxer {
         });
         let video = self.video_of(&start.tracks);
         let nothing = video.is_none();
-        self.open = Some(Open { fragment: fragment.clone(), video });
+        self.open = Some(Open { fragment: fragment.clone(), video, blocks: 0 });
         if nothing {
             Step::NoVideo { fragment, codecs: codecs(&start.tracks) }
         } else {
@@ -118,14 +130,16 @@ impl Demuxer {
         video
     }
 
-    fn packet(&self, block: FragmentBlock, arrived: Instant) -> Option<Packet> {
-        let open = self.open.as_ref()?;
+    fn packet(&mut self, block: FragmentBlock, arrived: Instant) -> Option<Packet> {
+        let open = self.open.as_mut()?;
         let video = open.video.as_ref().filter(|video| video.number == block.block.track)?;
         let (start, _) = open.fragment.media_start();
+        let index = open.blocks;
+        open.blocks = index.saturating_add(1);
         Some(Packet {
             fragment: open.fragment.clone(),
             track: video.track.clone(),
-            index: block.index,
+            index,
             media: MediaMs(start.0.saturating_add(block.relative_ms)),
             key: block.block.key,
             unit: block.block.data,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decide;
 use crate::decode::SamplerState;
-use crate::frame::{Frame, MediaMs};
+use crate::frame::{Frame, MediaMs, Position};
 
 /// The version of this shape; [`decide::State`] has its own.
 const VERSION: u32 = 1;
@@ -22,8 +22,8 @@ const VERSION: u32 = 1;
 pub struct Checkpoint {
     /// The Kinesis video stream that the rest is about.
     pub stream: Arc<str>,
-    /// The number of the last complete fragment; `None` before the first.
-    pub position: Option<Arc<str>>,
+    /// After the last complete fragment; `None` before the first.
+    pub position: Option<Position>,
     /// The last frame that was looked at, of a fragment after `position`.
     pub seen: Option<Seen>,
     /// What decide remembers after `seen`.
@@ -138,7 +138,7 @@ mod tests {
     fn checkpoint() -> Checkpoint {
         Checkpoint {
             stream: "front-stream".into(),
-            position: Some("12".into()),
+            position: Some(Position { fragment: "12".into(), media: MediaMs(1_700_000_000_000) }),
             seen: Some(Seen { fragment: "13".into(), media: MediaMs(1_700_000_000_123) }),
             decide: decide::State::default(),
             sampler: SamplerState::default(),

@@ -153,7 +153,7 @@ impl Positions {
 
     /// Whether it is written.
     async fn put(&self, camera: &CameraId, epoch: u64, at: &Checkpoint) -> bool {
-        let Some((position, kept)) = at.position.as_deref().zip(json(at)) else { return true };
+        let Some((position, kept)) = at.position.as_ref().zip(json(at)) else { return true };
         let call = self
             .client
             .update_item()
@@ -165,7 +165,7 @@ impl Positions {
             .expression_attribute_names("#checkpoint", "checkpoint")
             .expression_attribute_names("#at", "updated_at")
             .expression_attribute_names("#epoch", "epoch")
-            .expression_attribute_values(":position", text(position))
+            .expression_attribute_values(":position", text(&position.fragment))
             .expression_attribute_values(":checkpoint", text(&kept))
             .expression_attribute_values(":now", number(epoch_ms()))
             .expression_attribute_values(":epoch", number(i64::try_from(epoch).unwrap_or(i64::MAX)));
@@ -229,7 +229,7 @@ pub(super) fn later(own: Option<Checkpoint>, delivered: Option<Checkpoint>) -> O
 
 fn is_behind(own: &Checkpoint, delivered: &Checkpoint) -> bool {
     match (&own.position, &delivered.position) {
-        (Some(own), Some(delivered)) => fragment_order(own, delivered).is_lt(),
+        (Some(own), Some(delivered)) => fragment_order(&own.fragment, &delivered.fragment).is_lt(),
         (None, delivered) => delivered.is_some(),
         (Some(_), None) => false,
     }

@@ -94,11 +94,12 @@ impl Line {
 mod tests {
     use super::*;
     use crate::decide;
+    use crate::frame::{MediaMs, Position};
 
     fn checkpoint(position: u64, seq: u64) -> Checkpoint {
         let decide = serde_json::json!({ "version": 1, "seq": seq, "detectors": {} });
         let decide: decide::State = serde_json::from_value(decide).unwrap();
-        let position = Some(position.to_string().into());
+        let position = Some(Position { fragment: position.to_string().into(), media: MediaMs(0) });
         Checkpoint { position, decide, ..Checkpoint::new("stream") }
     }
 
@@ -107,7 +108,10 @@ mod tests {
     }
 
     fn position(settlement: &Settlement, camera: &CameraId) -> Option<String> {
-        settlement.moved(camera).and_then(|moved| moved.position).map(|position| position.to_string())
+        settlement
+            .moved(camera)
+            .and_then(|moved| moved.position)
+            .map(|position| position.fragment.to_string())
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::frame::Fragment;
+use crate::frame::{Fragment, Position};
 
 /// Where GetMedia is to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,8 +11,8 @@ pub enum StartAt {
     Now,
     /// At the oldest footage.
     Earliest,
-    /// With the fragment after this one.
-    After(Arc<str>),
+    /// With the fragment after this place.
+    After(Position),
     /// With the first fragment at or after this server time, ms since the epoch.
     ServerTime(i64),
 }
@@ -21,7 +21,7 @@ pub enum StartAt {
 #[derive(Clone, Debug)]
 pub struct Cursor {
     first: StartAt,
-    complete: Option<Arc<str>>,
+    complete: Option<Position>,
     open: Option<Arc<Fragment>>,
     failures: u32,
 }
@@ -45,7 +45,7 @@ impl Cursor {
     #[must_use]
     pub fn new(first: StartAt) -> Self {
         let complete = match &first {
-            StartAt::After(number) => Some(number.clone()),
+            StartAt::After(position) => Some(position.clone()),
             StartAt::Now | StartAt::Earliest | StartAt::ServerTime(_) => None,
         };
         Self { first, complete, open: None, failures: 0 }
@@ -55,8 +55,8 @@ impl Cursor {
     /// that was begun; else where this cursor was told to.
     #[must_use]
     pub fn start(&self) -> StartAt {
-        if let Some(number) = &self.complete {
-            return StartAt::After(number.clone());
+        if let Some(position) = &self.complete {
+            return StartAt::After(position.clone());
         }
         let begun_ms = self.open.as_ref().and_then(|fragment| fragment.server_ms);
         match (&self.first, begun_ms) {
@@ -68,7 +68,8 @@ impl Cursor {
     /// Whether `number` was read already. Fragment numbers of a stream are equally long, so text order is their order.
     #[must_use]
     pub fn has(&self, number: &str) -> bool {
-        self.complete.as_deref().is_some_and(|last| (number.len(), number) <= (last.len(), last))
+        let last = self.complete.as_ref().map(|position| &*position.fragment);
+        last.is_some_and(|last| (number.len(), number) <= (last.len(), last))
     }
 
     /// A fragment begins.
@@ -81,8 +82,8 @@ impl Cursor {
     }
 
     /// Its trailing tags arrived.
-    pub fn complete(&mut self, number: &Arc<str>) {
-        self.complete = Some(number.clone());
+    pub fn complete(&mut self, fragment: &Fragment) {
+        self.complete = Some(Position::after(fragment));
         self.open = None;
         self.failures = 0;
     }
@@ -97,7 +98,7 @@ impl Cursor {
         self.failures = 0;
         match self.open.take() {
             Some(fragment) => {
-                self.complete = Some(fragment.number.clone());
+                self.complete = Some(Position::after(&fragment));
                 Failed::PassedOver
             }
             None => Failed::Nameless,
@@ -118,9 +119,13 @@ mod tests {
         Arc::new(Fragment { number: number.into(), producer_ms: None, server_ms: Some(server_ms) })
     }
 
+    fn after(number: &str) -> Position {
+        Position::after(&fragment(number, 1))
+    }
+
     #[test]
     fn a_new_cursor_starts_where_it_was_told() {
-        for first in [StartAt::Now, StartAt::Earliest, StartAt::After("7".into()), StartAt::ServerTime(5)] {
+        for first in [StartAt::Now, StartAt::Earliest, StartAt::After(after("7")), StartAt::ServerTime(5)] {
             assert_eq!(Cursor::new(first.clone()).start(), first);
         }
     }
@@ -130,9 +135,9 @@ mod tests {
         let mut cursor = Cursor::new(StartAt::Earliest);
         cursor.begin(fragment("11", 1));
         assert_eq!(cursor.start(), StartAt::Earliest, "the first one broke off: read it again");
-        cursor.complete(&"11".into());
+        cursor.complete(&fragment("11", 1));
         cursor.begin(fragment("12", 2));
-        assert_eq!(cursor.start(), StartAt::After("11".into()));
+        assert_eq!(cursor.start(), StartAt::After(after("11")));
     }
 
     #[test]
@@ -144,7 +149,7 @@ mod tests {
 
     #[test]
     fn it_knows_what_was_read() {
-        let cursor = Cursor::new(StartAt::After("12".into()));
+        let cursor = Cursor::new(StartAt::After(after("12")));
         assert!(cursor.has("11") && cursor.has("12") && cursor.has("9"));
         assert!(!cursor.has("13") && !cursor.has("100"));
     }
@@ -158,7 +163,7 @@ mod tests {
         }
         cursor.begin(fragment("11", 1));
         assert_eq!(cursor.fail(), Failed::PassedOver);
-        assert_eq!(cursor.start(), StartAt::After("11".into()));
+        assert_eq!(cursor.start(), StartAt::After(after("11")));
     }
 
     #[test]
@@ -172,9 +177,9 @@ mod tests {
 
     #[test]
     fn rubbish_before_any_fragment_has_no_name_to_pass_over() {
-        let mut cursor = Cursor::new(StartAt::After("10".into()));
+        let mut cursor = Cursor::new(StartAt::After(after("10")));
         let failed: Vec<Failed> = (0..4).map(|_| cursor.fail()).collect();
         assert_eq!(failed, [Failed::Again, Failed::Again, Failed::Nameless, Failed::Again]);
-        assert_eq!(cursor.start(), StartAt::After("10".into()));
+        assert_eq!(cursor.start(), StartAt::After(after("10")));
     }
 }

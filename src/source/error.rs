@@ -15,6 +15,14 @@ pub enum SourceError {
         /// Its name.
         stream: String,
     },
+    /// The stream is there, and keeps nothing of what is asked for: its camera is off, or it has no retention.
+    #[error(
+        "stream {stream:?} has no footage for HLS: its camera sends nothing, or the stream keeps nothing (HLS needs retention)"
+    )]
+    NoFootage {
+        /// Its name.
+        stream: String,
+    },
     /// The credentials may not read it.
     #[error(
         "not allowed to {action} on stream {stream:?}: {message}; grant kinesisvideo:{action} to this role"
@@ -108,7 +116,8 @@ impl SourceError {
             Self::Unreachable { .. }
             | Self::NoAnswer { .. }
             | Self::Broken { .. }
-            | Self::EndpointMoved { .. } => Duration::from_secs(15),
+            | Self::EndpointMoved { .. }
+            | Self::NoFootage { .. } => Duration::from_secs(15),
             Self::NoSuchStream { .. }
             | Self::NotAuthorized { .. }
             | Self::NoCredentials { .. }
@@ -122,6 +131,7 @@ impl SourceError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::NoSuchStream { .. } => "no_such_stream",
+            Self::NoFootage { .. } => "no_footage",
             Self::NotAuthorized { .. } => "not_authorized",
             Self::Throttled { .. } => "throttled",
             Self::EndpointMoved { .. } => "endpoint_moved",

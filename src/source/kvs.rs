@@ -46,13 +46,27 @@ impl Kvs {
 
     /// The source of one stream.
     #[must_use]
-    pub fn stream(&self, name: &str) -> StreamSource {
-        StreamSource { kvs: self.clone(), stream: name.to_owned(), endpoint: None }
+    pub fn stream(&self, name: &str) -> GetMediaSource {
+        GetMediaSource { kvs: self.clone(), stream: name.to_owned(), endpoint: None }
     }
 
-    async fn media_endpoint(&self, stream: &str) -> Result<String, SourceError> {
+    pub(super) fn config(&self) -> &SdkConfig {
+        &self.config
+    }
+
+    /// Hours that the stream keeps footage.
+    pub(super) async fn retention_hours(&self, stream: &str) -> Result<i32, SourceError> {
+        const ACTION: &str = "DescribeStream";
+        let answer =
+            in_time(stream, ACTION, self.control.describe_stream().stream_name(stream).send()).await?;
+        let answer = answer.map_err(|error| explain(stream, ACTION, &error))?;
+        Ok(answer.stream_info.and_then(|info| info.data_retention_in_hours).unwrap_or(0))
+    }
+
+    /// Where an operation of the stream is served.
+    pub(super) async fn endpoint(&self, stream: &str, api: ApiName) -> Result<String, SourceError> {
         const ACTION: &str = "GetDataEndpoint";
-        let request = self.control.get_data_endpoint().stream_name(stream).api_name(ApiName::GetMedia);
+        let request = self.control.get_data_endpoint().stream_name(stream).api_name(api);
         let answer = in_time(stream, ACTION, request.send()).await?;
         let answer = answer.map_err(|error| explain(stream, ACTION, &error))?;
         answer.data_endpoint.ok_or_else(|| SourceError::Failed {
@@ -65,7 +79,7 @@ impl Kvs {
 
 /// One stream, with its data endpoint remembered.
 #[derive(Debug)]
-pub struct StreamSource {
+pub struct GetMediaSource {
     kvs: Kvs,
     stream: String,
     endpoint: Option<Endpoint>,
@@ -77,7 +91,7 @@ struct Endpoint {
     client: aws_sdk_kinesisvideomedia::Client,
 }
 
-impl StreamSource {
+impl GetMediaSource {
     /// The stream's name.
     #[must_use]
     pub fn stream(&self) -> &str {
@@ -117,7 +131,7 @@ impl StreamSource {
         {
             return Ok(endpoint.client.clone());
         }
-        let url = self.kvs.media_endpoint(&self.stream).await?;
+        let url = self.kvs.endpoint(&self.stream, ApiName::GetMedia).await?;
         let config =
             aws_sdk_kinesisvideomedia::config::Builder::from(&self.kvs.config).endpoint_url(url).build();
         let client = aws_sdk_kinesisvideomedia::Client::from_conf(config);
@@ -158,9 +172,9 @@ fn selector(start: &StartAt) -> Result<StartSelector, String> {
     let selector = match start {
         StartAt::Now => selector.start_selector_type(StartSelectorType::Now),
         StartAt::Earliest => selector.start_selector_type(StartSelectorType::Earliest),
-        StartAt::After(number) => selector
+        StartAt::After(position) => selector
             .start_selector_type(StartSelectorType::FragmentNumber)
-            .after_fragment_number(number.as_ref()),
+            .after_fragment_number(position.fragment.as_ref()),
         StartAt::ServerTime(server_ms) => selector
             .start_selector_type(StartSelectorType::ServerTimestamp)
             .start_timestamp(DateTime::from_millis(*server_ms)),
@@ -168,7 +182,7 @@ fn selector(start: &StartAt) -> Result<StartSelector, String> {
     selector.build().map_err(|error| error.to_string())
 }
 
-async fn in_time<T>(
+pub(super) async fn in_time<T>(
     stream: &str,
     action: &'static str,
     answer: impl Future<Output = T>,
@@ -180,7 +194,7 @@ async fn in_time<T>(
     })
 }
 
-fn explain<E, R>(stream: &str, action: &'static str, error: &SdkError<E, R>) -> SourceError
+pub(super) fn explain<E, R>(stream: &str, action: &'static str, error: &SdkError<E, R>) -> SourceError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
     R: std::fmt::Debug,

@@ -1,13 +1,19 @@
-//! a camera -> bytes: GetMedia of Kinesis Video Streams, and where to read on after a break.
+//! a camera -> bytes: GetMedia and HLS of Kinesis Video Streams, and where to read on after a break.
 
 mod cursor;
 mod error;
+mod fetch;
+mod hls;
+mod hls_session;
 mod kvs;
 mod pace;
 mod stall;
+mod stream;
 
 pub use cursor::{Cursor, Failed, StartAt};
 pub use error::SourceError;
-pub use kvs::{Kvs, Media, StreamSource};
+pub use hls::{HlsItem, HlsMedia, HlsSource};
+pub use kvs::{GetMediaSource, Kvs, Media};
 pub use pace::{Pace, Verdict};
 pub use stall::StallWatch;
+pub use stream::{Opened, StreamSource};

@@ -28,6 +28,12 @@ pub(crate) const METRICS: &[Metric] = &[
         help: "Connections that ended or could not be opened, by reason.",
     },
     Metric {
+        name: "kvs_infer_source_gaps_total",
+        kind: Kind::Counter,
+        labels: &["camera"],
+        help: "Gaps: fragments that were not kept long enough to be read.",
+    },
+    Metric {
         name: "kvs_infer_source_skipped_seconds_total",
         kind: Kind::Counter,
         labels: &["camera"],
@@ -175,6 +181,22 @@ impl FragmentRead<'_> {
             debug!(stage = "demux", camera = %self.camera.id(), result, "a fragment was not read as a whole");
         }
         counter!("kvs_infer_demux_fragments_total", "camera" => camera, "result" => result).increment(1);
+    }
+}
+
+/// Fragments are not kept any more, and were not read.
+pub(crate) struct GapFound<'a> {
+    /// The camera.
+    pub(crate) camera: &'a CameraBoard,
+    /// Which ones.
+    pub(crate) what: &'a str,
+}
+
+impl GapFound<'_> {
+    /// Logs and counts it.
+    pub(crate) fn emit(self) {
+        warn!(stage = "source", camera = %self.camera.id(), "footage is missing: {}", self.what);
+        counter!("kvs_infer_source_gaps_total", "camera" => self.camera.id().to_string()).increment(1);
     }
 }
 

@@ -61,7 +61,6 @@ fn what_the_example_marks_is_refused_and_nothing_else() {
             "cameras[0].pipeline[2].alpr",
             "cameras[0].pipeline[2].type",
             "metrics",
-            "service.hls_session_seconds",
         ]
     );
 }

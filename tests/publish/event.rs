@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use kvs_infer::decode::{Color, HostPicture, Matrix, Surface};
 use kvs_infer::frame::{
-    CameraId, Event, Extras, Fragment, Frame, MediaMs, ModelId, Payload, Phase, TimeSource,
+    CameraId, Event, Extras, Fragment, Frame, MediaMs, ModelId, Payload, Phase, Position, TimeSource,
 };
 use kvs_infer::publish::{Checkpoint, Commit, OfferError, Outbox, PendingEvent, Route, StateSpec};
 
@@ -56,7 +56,7 @@ pub(crate) async fn offer(outbox: &Outbox, pending: PendingEvent) -> Result<Even
     let event = packed.event().clone();
     let decide = serde_json::json!({ "version": 1, "seq": event.seq, "detectors": {} });
     let checkpoint = Checkpoint {
-        position: Some(format!("{:047}", event.seq).into()),
+        position: Some(Position { fragment: format!("{:047}", event.seq).into(), media: MediaMs(0) }),
         decide: serde_json::from_value(decide).unwrap(),
         ..Checkpoint::new("stream")
     };

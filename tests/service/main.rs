@@ -11,6 +11,7 @@ mod bench;
 mod colours;
 mod delivery;
 mod faults;
+mod hls;
 mod inspect;
 mod modes;
 mod program;

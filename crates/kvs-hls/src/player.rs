@@ -135,6 +135,16 @@ impl Player {
         self.retry_at.map_or(renews_at, |retry_at| renews_at.max(retry_at))
     }
 
+    /// Whether there is a session to go on with.
+    pub fn has_session(&self) -> bool {
+        self.session.is_some()
+    }
+
+    /// How long the segments last that are listed and not read yet, ms.
+    pub fn queued_ms(&self) -> u64 {
+        self.queue.iter().map(|segment| segment.duration_ms).sum()
+    }
+
     /// The URL of a new session, asked for at `asked`.
     ///
     /// Errors: it is no URL.

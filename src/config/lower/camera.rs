@@ -47,6 +47,7 @@ impl Lowering<'_> {
         camera.enabled.then(|| CameraSpec {
             id: CameraId::new(&camera.id),
             stream: camera.kvs_stream_name.clone(),
+            mode: camera.playback.mode,
             start: camera.playback.start,
             fps_target: camera.fps_target,
             pipeline,

@@ -70,8 +70,7 @@ pub enum PlaybackMode {
     /// GetMedia: lowest latency.
     #[default]
     GetMedia,
-    /// An HLS session.
-    #[schemars(transform = not_in_this_version)]
+    /// An HLS session: some seconds later, and the stream needs retention.
     Hls,
 }
 

@@ -123,9 +123,9 @@ impl Default for State {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Service {
-    /// The life of an HLS session, seconds.
-    #[schemars(transform = not_in_this_version, range(min = 300, max = 43200))]
-    pub hls_session_seconds: Option<u32>,
+    /// The life of an HLS session, seconds; it is renewed before. KVS grants 300 at least.
+    #[schemars(range(min = 60, max = 43200))]
+    pub hls_session_seconds: u32,
     /// The first wait before a broken connection is tried again, seconds; it grows from there, with jitter.
     #[schemars(range(min = 1, max = 300))]
     pub reconnect_delay_seconds: u32,
@@ -136,7 +136,7 @@ pub struct Service {
 
 impl Default for Service {
     fn default() -> Self {
-        Self { hls_session_seconds: None, reconnect_delay_seconds: 5, max_behind_seconds: 60 }
+        Self { hls_session_seconds: 300, reconnect_delay_seconds: 5, max_behind_seconds: 60 }
     }
 }
 

@@ -50,18 +50,6 @@ impl Connection {
         assert!(len > 0, "ended: {}", String::from_utf8_lossy(&self.read));
     }
 
-    /// Reads to the end of the connection; gives all bytes that came.
-    pub(crate) async fn read_all(mut self) -> Vec<u8> {
-        self.socket.read_to_end(&mut self.read).await.expect("the local KVS answers");
-        self.read
-    }
-
-    /// Reads to the end of the connection.
-    pub(crate) async fn read_to_end(mut self) -> String {
-        self.socket.read_to_end(&mut self.read).await.expect("the local KVS answers");
-        String::from_utf8_lossy(&self.read).into_owned()
-    }
-
     /// Whether neither bytes nor the end have come since.
     pub(crate) async fn is_open_and_silent(&mut self) -> bool {
         let read = std::pin::pin!(self.socket.read_buf(&mut self.read));

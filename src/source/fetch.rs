@@ -1,0 +1,60 @@
+//! Playlists and segments over HTTP.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use kvs_hls::Link;
+use reqwest::{Client, StatusCode};
+
+use crate::base::causes;
+
+/// How long a playlist or a segment may take.
+const LIMIT: Duration = Duration::from_secs(20);
+const CONNECT_LIMIT: Duration = Duration::from_secs(4);
+/// Source: Kinesis Video Streams quotas, 2026 (a fragment has 50 MB at most).
+const MOST_BYTES: usize = 64 << 20;
+
+/// Fetches what sessions list.
+#[derive(Clone, Debug)]
+pub(super) struct Fetcher {
+    client: Client,
+}
+
+/// Why something was not fetched. No text holds a session's token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Unfetched {
+    /// 401 or 403.
+    Expired,
+    /// 404.
+    Gone,
+    /// Another answer, or none.
+    Failed(String),
+}
+
+impl Fetcher {
+    /// Errors: TLS cannot be set up.
+    pub(super) fn new() -> Result<Self, String> {
+        let client = Client::builder().timeout(LIMIT).connect_timeout(CONNECT_LIMIT).build();
+        client.map(|client| Self { client }).map_err(|error| causes(&error.without_url()))
+    }
+
+    /// The whole body.
+    pub(super) async fn get(&self, link: &Link) -> Result<Bytes, Unfetched> {
+        let failed = |error: reqwest::Error| Unfetched::Failed(causes(&error.without_url()));
+        let mut answer = self.client.get(link.secret()).send().await.map_err(failed)?;
+        match answer.status() {
+            StatusCode::OK => {}
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(Unfetched::Expired),
+            StatusCode::NOT_FOUND => return Err(Unfetched::Gone),
+            other => return Err(Unfetched::Failed(format!("{other}"))),
+        }
+        let mut body = BytesMut::new();
+        while let Some(part) = answer.chunk().await.map_err(failed)? {
+            if body.len() + part.len() > MOST_BYTES {
+                return Err(Unfetched::Failed(format!("an answer of more than {MOST_BYTES} bytes")));
+            }
+            body.extend_from_slice(&part);
+        }
+        Ok(body.freeze())
+    }
+}
