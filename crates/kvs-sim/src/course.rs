@@ -32,6 +32,7 @@ impl Piece {
 pub(crate) enum Then {
     GoOn,
     End,
+    Break,
     Stall,
 }
 
@@ -116,6 +117,7 @@ impl Running {
     fn deadline(&self) -> Option<(Instant, Then)> {
         match self.fault.kind {
             FaultKind::End(Limit::Time(after)) => Some((self.began?.checked_add(after)?, Then::End)),
+            FaultKind::Break(Limit::Time(after)) => Some((self.began?.checked_add(after)?, Then::Break)),
             FaultKind::Stall(Limit::Time(after)) => Some((self.began?.checked_add(after)?, Then::Stall)),
             _ => None,
         }
@@ -127,6 +129,7 @@ impl Running {
             FaultKind::Flip { share, seed } => passed.bytes = flipped(&passed.bytes, share, seed, self.bytes),
             FaultKind::Cut(at) => self.cut(piece, at, passed),
             FaultKind::End(limit) => self.stop(piece, limit, Then::End, passed),
+            FaultKind::Break(limit) => self.stop(piece, limit, Then::Break, passed),
             FaultKind::Stall(limit) => self.stop(piece, limit, Then::Stall, passed),
             _ => {}
         }
@@ -255,6 +258,8 @@ mod tests {
             ("end=2f,after=1", 120, Then::End),
             ("end=3b,after=1", 43, Then::End),
             ("end=5f", 160, Then::GoOn),
+            ("break=2f", 80, Then::Break),
+            ("break=0b", 0, Then::Break),
             ("stall=2f", 80, Then::Stall),
             ("stall=12b", 12, Then::Stall),
             ("cut=0", 11, Then::End),

@@ -1,6 +1,6 @@
 //! The faults of a connection round the stream of its pieces.
 
-use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ pub(crate) fn disturbed(
     pieces: impl ByteStream<Item = Piece> + Send + 'static,
     course: Course,
     ends: [CancellationToken; 2],
-) -> impl ByteStream<Item = Result<Bytes, Infallible>> + Send + 'static {
+) -> impl ByteStream<Item = io::Result<Bytes>> + Send + 'static {
     let disturbed =
         Disturbed { pieces: Box::pin(pieces), course, ends, rest: Bytes::new(), then: Then::GoOn };
     stream::unfold(disturbed, |mut disturbed| async {
         let bytes = disturbed.next().await?;
-        Some((Ok(bytes), disturbed))
+        Some((bytes, disturbed))
     })
 }
 
@@ -38,14 +38,18 @@ struct Disturbed {
 const DRIPS_PER_S: u64 = 20;
 
 impl Disturbed {
-    async fn next(&mut self) -> Option<Bytes> {
+    async fn next(&mut self) -> Option<io::Result<Bytes>> {
         loop {
             if !self.rest.is_empty() {
-                return self.send().await;
+                return self.send().await.map(Ok);
             }
             match self.then {
                 Then::End => return None,
-                Then::Stall => return self.say_nothing().await,
+                Then::Stall => {
+                    self.say_nothing().await;
+                    return None;
+                }
+                Then::Break => return Some(Err(self.broken().await)),
                 Then::GoOn => self.read().await?,
             }
         }
@@ -84,11 +88,18 @@ impl Disturbed {
     }
 
     /// Stays open until it is ended from outside.
-    async fn say_nothing(&mut self) -> Option<Bytes> {
+    async fn say_nothing(&mut self) {
         let [stop, cut] = &self.ends;
         tokio::select! {
-            () = stop.cancelled() => None,
-            () = cut.cancelled() => None,
+            () = stop.cancelled() => {}
+            () = cut.cancelled() => {}
         }
+    }
+
+    /// What breaks the connection, once the server has sent what came before.
+    async fn broken(&mut self) -> io::Error {
+        self.then = Then::End;
+        tokio::task::yield_now().await;
+        io::Error::new(io::ErrorKind::ConnectionAborted, "a fault broke the connection")
     }
 }

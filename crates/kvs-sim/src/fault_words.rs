@@ -90,8 +90,9 @@ pub(crate) struct Written {
     on: Option<String>,
 }
 
-const KINDS: [&str; 14] = [
+const KINDS: [&str; 15] = [
     "end",
+    "break",
     "stall",
     "cut",
     "flip",
@@ -223,6 +224,7 @@ impl Written {
     fn kind(&self) -> Result<FaultKind, NotAFault> {
         Ok(match self.kind.as_str() {
             "end" => FaultKind::End(self.need(limit, A_LIMIT)?),
+            "break" => FaultKind::Break(self.need(limit, A_LIMIT)?),
             "stall" => FaultKind::Stall(self.need(limit, A_LIMIT)?),
             "cut" => FaultKind::Cut(self.need(number, A_NUMBER)?),
             "flip" => {
@@ -328,6 +330,7 @@ fn words(kind: FaultKind) -> (&'static str, Option<String>, Option<u64>) {
     let text = |number: u64| Some(number.to_string());
     match kind {
         FaultKind::End(limit) => ("end", Some(limit.to_string()), None),
+        FaultKind::Break(limit) => ("break", Some(limit.to_string()), None),
         FaultKind::Stall(limit) => ("stall", Some(limit.to_string()), None),
         FaultKind::Cut(bytes) => ("cut", text(bytes), None),
         FaultKind::Flip { share, seed } => ("flip", Some(share.to_string()), Some(seed)),
@@ -428,7 +431,7 @@ mod tests {
     #[test]
     fn what_is_no_fault_is_told_with_what_would_be() {
         for (text, told) in [
-            ("", "\"\" is no fault; there are end, stall"),
+            ("", "\"\" is no fault; there are end, break, stall"),
             ("explode", "\"explode\" is no fault"),
             ("end", "the fault end: seconds, bytes or whole fragments"),
             ("end=5", "not \"5\""),
@@ -479,6 +482,7 @@ mod tests {
         ];
         prop_oneof![
             limit.clone().prop_map(FaultKind::End),
+            limit.clone().prop_map(FaultKind::Break),
             limit.prop_map(FaultKind::Stall),
             any::<u64>().prop_map(FaultKind::Cut),
             (0.0..=1.0, any::<u64>()).prop_map(|(share, seed)| FaultKind::Flip { share, seed }),

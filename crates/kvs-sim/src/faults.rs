@@ -34,6 +34,8 @@ pub struct Fault {
 pub enum FaultKind {
     /// A connection ends as if all were well.
     End(Limit),
+    /// A connection breaks in the middle of its answer: the client sees that more should have come.
+    Break(Limit),
     /// A connection stays open and sends nothing more.
     Stall(Limit),
     /// A connection ends inside a block: at this byte, or in the first block after it.
@@ -142,8 +144,8 @@ impl Fault {
 impl FaultKind {
     pub(crate) fn target(self) -> Target {
         match self {
-            Self::End(_) | Self::Stall(_) | Self::Cut(_) | Self::Flip { .. } => Target::Connection,
-            Self::ErrorTag(_) | Self::Repeat(_) | Self::Drip(_) => Target::Connection,
+            Self::End(_) | Self::Break(_) | Self::Stall(_) | Self::Cut(_) => Target::Connection,
+            Self::Flip { .. } | Self::ErrorTag(_) | Self::Repeat(_) | Self::Drip(_) => Target::Connection,
             Self::Throttle | Self::ConnectionLimit | Self::Moved => Target::Call,
             Self::Unauthorized | Self::ExpiredToken | Self::Expire(_) => Target::Call,
             Self::TimeBack(_) => Target::Fragment,

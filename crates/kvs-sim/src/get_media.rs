@@ -1,7 +1,7 @@
 //! GetMedia: an endless answer of one document a fragment.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -100,13 +100,14 @@ pub(crate) async fn get_media(State(service): State<Service>, body: Bytes) -> Re
 /// after an error document.
 /// `fragments_per_s` limits how fast stored fragments are sent.
 ///
-/// Errors: the selector is malformed, or the stream has all its readers.
+/// Errors: the selector is malformed, or the stream has all its readers. A piece is an error where a fault breaks the
+/// connection.
 pub fn open(
     stream: &Arc<Stream>,
     selector: &StartSelector,
     fragments_per_s: u32,
     stop: CancellationToken,
-) -> Result<impl ByteStream<Item = Result<Bytes, Infallible>> + Send + use<>, ApiError> {
+) -> Result<impl ByteStream<Item = io::Result<Bytes>> + Send + use<>, ApiError> {
     let start = selector.seek()?;
     let place = stream.claim_reader()?;
     let course = stream.armed().meet_connection();

@@ -78,6 +78,23 @@ async fn a_connection_ends_where_it_is_told_as_if_all_were_well() {
 }
 
 #[tokio::test]
+async fn a_broken_connection_lacks_the_end_of_its_answer() {
+    let (sim, stream, _) = three_fragments().await;
+    let good = undisturbed(&sim, &stream).await;
+    let last_chunk = b"\r\n0\r\n\r\n";
+    for (faults, len, whole) in [("end=100b", 100, true), ("break=100b", 100, false), ("break=0b", 0, false)]
+    {
+        set(&stream, faults);
+        let answer = connect(&sim, EARLIEST).await.read_all().await;
+        assert_eq!(dechunked(&answer), good[..len], "{faults}");
+        assert_eq!(answer.ends_with(last_chunk), whole, "{faults}");
+    }
+    set(&stream, "break=0.01s");
+    assert!(!connect(&sim, EARLIEST).await.read_all().await.ends_with(last_chunk), "after a time");
+    sim.stop().await;
+}
+
+#[tokio::test]
 async fn a_cut_is_inside_a_block() {
     let (sim, stream, _) = three_fragments().await;
     let good = undisturbed(&sim, &stream).await;
