@@ -22,6 +22,8 @@ use crate::demux::FetchedSegment;
 const WINDOW_MS: i64 = 24 * 3_600_000;
 /// A producer's clock may be ahead of ours by so much.
 const AHEAD_MS: i64 = 60_000;
+/// A producer that sends no timestamps dates its footage to 1970.
+const NO_TIME_MS: i64 = 24 * 3_600_000;
 /// Before a renewal that was refused is tried again.
 const RENEW_AGAIN: Duration = Duration::from_secs(5);
 
@@ -196,6 +198,10 @@ impl HlsMedia {
         let (Some(number), Some(date_ms)) = (&segment.fragment_number, segment.program_date_time_ms) else {
             return Err(self.failed("a segment without its number or time".to_owned()));
         };
+        if date_ms < NO_TIME_MS {
+            let message = "the producer sends no timestamps, which HLS needs: read it by GETMEDIA";
+            return Err(self.failed(message.to_owned()));
+        }
         self.player.read();
         self.last = Some((number.clone(), date_ms));
         match &mut self.stage {

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what a test cannot set up, it fails on")]
 
 mod aws;
+mod dynamodb;
 mod event;
 mod fake_kinesis;
 mod local;
