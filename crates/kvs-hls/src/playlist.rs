@@ -37,8 +37,8 @@ pub struct Segment {
 
 /// Tags whose value is a list of attributes.
 const ATTRIBUTE_TAGS: [&str; 8] = [
-    "#EXT-X-MAP:",
-    "#EXT-X-KEY:",
+    MAP,
+    KEY,
     "#EXT-X-STREAM-INF:",
     "#EXT-X-I-FRAME-STREAM-INF:",
     "#EXT-X-MEDIA:",
@@ -48,6 +48,8 @@ const ATTRIBUTE_TAGS: [&str; 8] = [
 ];
 const EXTINF: &str = "#EXTINF:";
 const DATE: &str = "#EXT-X-PROGRAM-DATE-TIME:";
+const MAP: &str = "#EXT-X-MAP:";
+const KEY: &str = "#EXT-X-KEY:";
 const LONGEST_SEGMENT_S: f32 = 86_400.0;
 /// Lines a segment may have in a playlist.
 const LINES_PER_SEGMENT: usize = 16;
@@ -80,6 +82,10 @@ pub fn read_media(text: &[u8], link: &Link, limits: &Limits) -> Result<MediaPlay
     let dated = media.segments.iter().filter(|segment| segment.program_date_time.is_some()).count();
     refuse_unread(&text, EXTINF, media.segments.len(), "not every segment has one duration")?;
     refuse_unread(&text, DATE, dated, "not every date that is told is a segment's")?;
+    let mapped = media.segments.iter().filter(|segment| segment.map.is_some()).count();
+    refuse_unread(&text, MAP, mapped, "not every initialisation segment is told of segments")?;
+    let keyed = media.segments.iter().filter(|segment| segment.key.is_some()).count();
+    refuse_unread(&text, KEY, keyed, "not every key is told of segments")?;
     check("a media playlist", "segments", media.segments.len(), limits.segments)?;
     let mut init = None;
     let segments = media.segments.iter().map(|segment| read_segment(segment, link, &mut init));
@@ -262,7 +268,7 @@ mod tests {
 
     #[test]
     fn what_would_be_left_out_or_misread_is_refused() {
-        let cases: [(&str, &[&str]); 10] = [
+        let cases: [(&str, &[&str]); 12] = [
             ("no duration", &["a.ts"]),
             ("a duration that is none", &["#EXTINF:soon,", "a.ts"]),
             ("a duration beyond a day", &["#EXTINF:90000,", "a.ts"]),
@@ -280,6 +286,8 @@ mod tests {
             ("a byte range", &["#EXTINF:2,", "#EXT-X-BYTERANGE:75232@0", "a.ts"]),
             ("a map that is none", &["#EXT-X-MAP:a.mp4", "#EXTINF:2,", "a.ts"]),
             ("an open quote", &["#EXT-X-MAP:URI=\"a.mp4", "#EXTINF:2,", "a.ts"]),
+            ("a map without quotes", &["#EXT-X-MAP:URI=a.mp4", "#EXTINF:2,", "a.ts"]),
+            ("a key of no method", &["#EXT-X-KEY:URI=\"k\"", "#EXTINF:2,", "a.ts"]),
             ("another server", &["#EXTINF:2,", "https://evil.test/a.ts"]),
         ];
         for (name, lines) in cases {
@@ -320,5 +328,9 @@ mod tests {
         ));
         let long = format!("{}#{}\n", text(1), "x".repeat(200));
         assert!(matches!(read_media(long.as_bytes(), &session(), &limits), Err(Error::TooMuch { .. })));
+        let comments = format!("{}{}", text(1), "#\n".repeat(100));
+        let limits_of_lines = Limits { playlist_bytes: 1000, ..limits };
+        let refused = read_media(comments.as_bytes(), &session(), &limits_of_lines);
+        assert!(matches!(refused, Err(Error::TooMuch { unit: "lines", .. })), "{refused:?}");
     }
 }
