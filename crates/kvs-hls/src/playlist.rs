@@ -36,12 +36,13 @@ pub struct Segment {
 }
 
 /// Tags whose value is a list of attributes.
-const ATTRIBUTE_TAGS: [&str; 8] = [
+const ATTRIBUTE_TAGS: [&str; 9] = [
     MAP,
     KEY,
     "#EXT-X-STREAM-INF:",
     "#EXT-X-I-FRAME-STREAM-INF:",
     "#EXT-X-MEDIA:",
+    "#EXT-X-SESSION-DATA:",
     "#EXT-X-SESSION-KEY:",
     "#EXT-X-DATERANGE:",
     "#EXT-X-START:",
@@ -143,7 +144,7 @@ fn unsupported(found: &str) -> Error {
 }
 
 /// The text in a form in which the parser behind takes linear time and leaves nothing out: `\n` at the end of every
-/// line, attribute lists with their `=` and their closing quote.
+/// line, attribute lists whole.
 fn prepared(text: &[u8], limits: &Limits) -> Result<String, Error> {
     check("a playlist", "bytes", text.len(), limits.playlist_bytes)?;
     let read = std::str::from_utf8(text);
@@ -166,13 +167,34 @@ fn check_line(line: &str) -> Result<(), &'static str> {
     if line.contains('\r') {
         return Err("it has a carriage return inside");
     }
-    let quotes = line.bytes().filter(|&byte| byte == b'"').count();
-    if ATTRIBUTE_TAGS.iter().any(|tag| line.starts_with(tag)) && (!line.contains('=') || quotes % 2 == 1) {
+    if line.rfind("#EXT").is_some_and(|at| at > 0) {
+        return Err("a tag does not begin at its beginning");
+    }
+    let attributes = ATTRIBUTE_TAGS.iter().find_map(|tag| line.strip_prefix(tag));
+    if attributes.is_some_and(|attributes| !is_attribute_list(attributes)) {
         return Err("its attributes are not a list of names and values");
     }
     match line.strip_prefix(EXTINF).and_then(|value| value.split(',').next()) {
         Some(duration) if duration.parse::<f32>().is_err() => Err("its duration is no number"),
         _ => Ok(()),
+    }
+}
+
+/// `NAME=VALUE,NAME="VALUE"`: the parser looks for what is missing in the lines that follow, for each line anew.
+fn is_attribute_list(mut rest: &str) -> bool {
+    loop {
+        let Some((name, value)) = rest.trim_start_matches(' ').split_once('=') else { return false };
+        let named =
+            name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'-');
+        let end = match value.strip_prefix('"') {
+            Some(quoted) => quoted.find('"').map(|at| at + 2),
+            None => Some(value.find(',').unwrap_or(value.len())),
+        };
+        let Some(end) = end.filter(|&end| named && end > 0 && !name.is_empty()) else { return false };
+        rest = match value[end..].strip_prefix(',') {
+            Some(more) => more,
+            None => return value.len() == end,
+        };
     }
 }
 
@@ -292,6 +314,21 @@ mod tests {
         ];
         for (name, lines) in cases {
             assert!(media(lines).is_err(), "{name}: {:?}", media(lines));
+        }
+    }
+
+    #[test]
+    fn attribute_lists_end_with_their_line() {
+        for list in ["A=b", "A=\"b,=\",C-1=d", "URI=\"\"", "A=b, C=d", "RESOLUTION=1x2,BANDWIDTH=3"] {
+            assert!(is_attribute_list(list), "{list}");
+        }
+        for list in
+            ["", "A", "A=", "A=b,", "A=b,c", "=b", "a=b", "A=\"b", "A=\"b\"c", "A=,B=c", "A=b,,C=d", "A B=c"]
+        {
+            assert!(!is_attribute_list(list), "{list}");
+        }
+        for line in ["#EXT-X-MAP:URI=\"a\",X", " #EXT-X-START:A=b,c", "#EXT-X-ENDLIST#EXT-X-START:A=b,c"] {
+            assert!(media(&[line, "#EXTINF:2,", "a.ts"]).is_err(), "{line}");
         }
     }
 
