@@ -94,10 +94,9 @@ struct Session {
 const LONGEST_SESSION: Duration = Duration::from_secs(43_200);
 /// A session is renewed when a quarter of its life is left, or so much.
 const LONGEST_LEAD: Duration = Duration::from_secs(60);
-/// Playlists are asked for at most so often: KVS allows 5 calls a second of playlists and initialisation segments.
-///
-/// Source: AWS, Kinesis Video Streams quotas, 2026.
-const SHORTEST_REFRESH: Duration = Duration::from_millis(500);
+/// Playlists are asked for again after half of their target duration, which is a second at least: KVS allows 5 calls a
+/// second (AWS, Kinesis Video Streams quotas, 2026). No fragment is longer than 20 s.
+const LONGEST_TARGET_S: u64 = 3600;
 
 impl Player {
     /// A player that has no session yet. `lasts`: what is asked for as Expires, 12 hours at most.
@@ -151,7 +150,6 @@ impl Player {
     pub fn session(&mut self, asked: Instant, url: &str) -> Result<(), Error> {
         let link = Link::new(url)?;
         let expires_at = asked + self.lasts;
-        self.retry_at = None;
         self.session = Some(Session { link, expires_at, media: None, due: asked, next_sequence: None });
         Ok(())
     }
@@ -180,8 +178,7 @@ impl Player {
         if listed.segments.iter().any(|segment| segment.fragment_number.is_none()) {
             return Err(Error::Missing { whole: "media playlist", part: "FragmentNumber in its URLs" });
         }
-        session.due =
-            now + (Duration::from_secs(listed.target_duration_s.min(3600)) / 2).max(SHORTEST_REFRESH);
+        session.due = now + Duration::from_secs(listed.target_duration_s.min(LONGEST_TARGET_S)) / 2;
         let expected = session.next_sequence;
         session.next_sequence = Some(listed.media_sequence.saturating_add(listed.segments.len() as u64));
         self.ended = listed.ended;

@@ -36,18 +36,21 @@ pub struct Segment {
 }
 
 /// Tags whose value is a list of attributes.
-const ATTRIBUTE_TAGS: [&str; 8] = [
-    "#EXT-X-MAP:",
-    "#EXT-X-KEY:",
+const ATTRIBUTE_TAGS: [&str; 9] = [
+    MAP,
+    KEY,
     "#EXT-X-STREAM-INF:",
     "#EXT-X-I-FRAME-STREAM-INF:",
     "#EXT-X-MEDIA:",
+    "#EXT-X-SESSION-DATA:",
     "#EXT-X-SESSION-KEY:",
     "#EXT-X-DATERANGE:",
     "#EXT-X-START:",
 ];
 const EXTINF: &str = "#EXTINF:";
 const DATE: &str = "#EXT-X-PROGRAM-DATE-TIME:";
+const MAP: &str = "#EXT-X-MAP:";
+const KEY: &str = "#EXT-X-KEY:";
 const LONGEST_SEGMENT_S: f32 = 86_400.0;
 /// Lines a segment may have in a playlist.
 const LINES_PER_SEGMENT: usize = 16;
@@ -80,6 +83,10 @@ pub fn read_media(text: &[u8], link: &Link, limits: &Limits) -> Result<MediaPlay
     let dated = media.segments.iter().filter(|segment| segment.program_date_time.is_some()).count();
     refuse_unread(&text, EXTINF, media.segments.len(), "not every segment has one duration")?;
     refuse_unread(&text, DATE, dated, "not every date that is told is a segment's")?;
+    let mapped = media.segments.iter().filter(|segment| segment.map.is_some()).count();
+    refuse_unread(&text, MAP, mapped, "not every initialisation segment is told of segments")?;
+    let keyed = media.segments.iter().filter(|segment| segment.key.is_some()).count();
+    refuse_unread(&text, KEY, keyed, "not every key is told of segments")?;
     check("a media playlist", "segments", media.segments.len(), limits.segments)?;
     let mut init = None;
     let segments = media.segments.iter().map(|segment| read_segment(segment, link, &mut init));
@@ -137,7 +144,7 @@ fn unsupported(found: &str) -> Error {
 }
 
 /// The text in a form in which the parser behind takes linear time and leaves nothing out: `\n` at the end of every
-/// line, attribute lists with their `=` and their closing quote.
+/// line, attribute lists whole.
 fn prepared(text: &[u8], limits: &Limits) -> Result<String, Error> {
     check("a playlist", "bytes", text.len(), limits.playlist_bytes)?;
     let read = std::str::from_utf8(text);
@@ -160,13 +167,34 @@ fn check_line(line: &str) -> Result<(), &'static str> {
     if line.contains('\r') {
         return Err("it has a carriage return inside");
     }
-    let quotes = line.bytes().filter(|&byte| byte == b'"').count();
-    if ATTRIBUTE_TAGS.iter().any(|tag| line.starts_with(tag)) && (!line.contains('=') || quotes % 2 == 1) {
+    if line.rfind("#EXT").is_some_and(|at| at > 0) {
+        return Err("a tag does not begin at its beginning");
+    }
+    let attributes = ATTRIBUTE_TAGS.iter().find_map(|tag| line.strip_prefix(tag));
+    if attributes.is_some_and(|attributes| !is_attribute_list(attributes)) {
         return Err("its attributes are not a list of names and values");
     }
     match line.strip_prefix(EXTINF).and_then(|value| value.split(',').next()) {
         Some(duration) if duration.parse::<f32>().is_err() => Err("its duration is no number"),
         _ => Ok(()),
+    }
+}
+
+/// `NAME=VALUE,NAME="VALUE"`: the parser looks for what is missing in the lines that follow, for each line anew.
+fn is_attribute_list(mut rest: &str) -> bool {
+    loop {
+        let Some((name, value)) = rest.trim_start_matches(' ').split_once('=') else { return false };
+        let named =
+            name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'-');
+        let end = match value.strip_prefix('"') {
+            Some(quoted) => quoted.find('"').map(|at| at + 2),
+            None => Some(value.find(',').unwrap_or(value.len())),
+        };
+        let Some(end) = end.filter(|&end| named && end > 0 && !name.is_empty()) else { return false };
+        rest = match value[end..].strip_prefix(',') {
+            Some(more) => more,
+            None => return value.len() == end,
+        };
     }
 }
 
@@ -262,7 +290,7 @@ mod tests {
 
     #[test]
     fn what_would_be_left_out_or_misread_is_refused() {
-        let cases: [(&str, &[&str]); 10] = [
+        let cases: [(&str, &[&str]); 12] = [
             ("no duration", &["a.ts"]),
             ("a duration that is none", &["#EXTINF:soon,", "a.ts"]),
             ("a duration beyond a day", &["#EXTINF:90000,", "a.ts"]),
@@ -280,10 +308,27 @@ mod tests {
             ("a byte range", &["#EXTINF:2,", "#EXT-X-BYTERANGE:75232@0", "a.ts"]),
             ("a map that is none", &["#EXT-X-MAP:a.mp4", "#EXTINF:2,", "a.ts"]),
             ("an open quote", &["#EXT-X-MAP:URI=\"a.mp4", "#EXTINF:2,", "a.ts"]),
+            ("a map without quotes", &["#EXT-X-MAP:URI=a.mp4", "#EXTINF:2,", "a.ts"]),
+            ("a key of no method", &["#EXT-X-KEY:URI=\"k\"", "#EXTINF:2,", "a.ts"]),
             ("another server", &["#EXTINF:2,", "https://evil.test/a.ts"]),
         ];
         for (name, lines) in cases {
             assert!(media(lines).is_err(), "{name}: {:?}", media(lines));
+        }
+    }
+
+    #[test]
+    fn attribute_lists_end_with_their_line() {
+        for list in ["A=b", "A=\"b,=\",C-1=d", "URI=\"\"", "A=b, C=d", "RESOLUTION=1x2,BANDWIDTH=3"] {
+            assert!(is_attribute_list(list), "{list}");
+        }
+        for list in
+            ["", "A", "A=", "A=b,", "A=b,c", "=b", "a=b", "A=\"b", "A=\"b\"c", "A=,B=c", "A=b,,C=d", "A B=c"]
+        {
+            assert!(!is_attribute_list(list), "{list}");
+        }
+        for line in ["#EXT-X-MAP:URI=\"a\",X", " #EXT-X-START:A=b,c", "#EXT-X-ENDLIST#EXT-X-START:A=b,c"] {
+            assert!(media(&[line, "#EXTINF:2,", "a.ts"]).is_err(), "{line}");
         }
     }
 
@@ -320,5 +365,9 @@ mod tests {
         ));
         let long = format!("{}#{}\n", text(1), "x".repeat(200));
         assert!(matches!(read_media(long.as_bytes(), &session(), &limits), Err(Error::TooMuch { .. })));
+        let comments = format!("{}{}", text(1), "#\n".repeat(100));
+        let limits_of_lines = Limits { playlist_bytes: 1000, ..limits };
+        let refused = read_media(comments.as_bytes(), &session(), &limits_of_lines);
+        assert!(matches!(refused, Err(Error::TooMuch { unit: "lines", .. })), "{refused:?}");
     }
 }

@@ -103,15 +103,17 @@ impl HlsSession {
     ///
     /// Errors: it is not that of a fragment that was listed.
     pub(crate) fn init(&self, number: &str) -> Result<VideoTrack, HlsRefusal> {
-        let wanted = number.parse().ok();
-        let listed = |state: &State| {
-            let entry = state.list.entries.iter().find(|entry| Some(entry.init) == wanted);
-            entry.map(|entry| entry.track.clone())
-        };
-        match listed(&self.lock()) {
+        match self.listed_init(number) {
             Some(track) => Ok(track),
             None => self.fragment(number).map(|(_, fragment, _)| fragment.track),
         }
+    }
+
+    fn listed_init(&self, number: &str) -> Option<VideoTrack> {
+        let wanted: FragmentNumber = number.parse().ok()?;
+        let state = self.lock();
+        let entry = state.list.entries.iter().find(|entry| entry.init == wanted)?;
+        Some(entry.track.clone())
     }
 
     fn nothing(&self) -> HlsRefusal {

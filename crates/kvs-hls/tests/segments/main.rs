@@ -7,4 +7,5 @@ mod player;
 mod read_ffmpeg;
 mod round_trip;
 mod seeds;
+mod traps;
 mod written;

@@ -99,13 +99,13 @@ fn a_fragment_comes_once_and_what_was_listed_in_between_is_told() {
     let now = Instant::now();
     let mut player = begun(Start::Oldest, now);
     let mut at = now;
-    let gap = Gap { after: number(9), before: number(12), fragments: Some(2) };
+    let gap = Gap { after: number(10), before: number(13), fragments: Some(2) };
     for (sequence, listed, expected, told) in [
         (0, 0..5, 0..5, None),
         (1, 1..6, 5..6, None),
         (1, 1..6, 6..6, None),
-        (5, 5..10, 6..10, None),
-        (12, 12..17, 12..17, Some(gap)),
+        (6, 6..11, 6..11, None),
+        (13, 13..18, 13..18, Some(gap)),
     ] {
         assert!(matches!(player.next(at), Want::Media(_)), "{listed:?}");
         assert_eq!(player.media(at, &media(1, sequence, listed.clone(), false)), Ok(told), "{listed:?}");
@@ -132,6 +132,15 @@ fn a_session_is_renewed_while_the_old_one_goes_on() {
     player.master(&master(2)).expect("a master playlist");
     assert_eq!(player.media(renewal, &media(2, 0, 1..5, false)), Ok(None), "what was read last is listed");
     assert_eq!(read_all(&mut player, renewal), numbers(3..5));
+}
+
+#[test]
+fn waiting_ends_when_a_session_is_to_be_renewed() {
+    let now = Instant::now();
+    let mut player = begun(Start::Oldest, now);
+    let text = String::from_utf8(media(1, 0, 0..0, false)).expect("text");
+    player.media(now, text.replace("DURATION:2", "DURATION:600").as_bytes()).expect("a media playlist");
+    assert_eq!(player.next(now), Want::Wait(now + seconds(240)), "not 300 s, as the playlist has it");
 }
 
 #[test]

@@ -44,7 +44,8 @@ pub(crate) fn h265_track() -> VideoTrack {
     VideoTrack { codec: Codec::H265, private: private.into(), width_px: 320, height_px: 178 }
 }
 
-fn units(codec: Codec) -> Vec<AccessUnit> {
+/// A key frame and three others, with B-frames.
+pub(crate) fn units(codec: Codec) -> Vec<AccessUnit> {
     let heads: [&[u8]; 2] = if codec == Codec::H264 { [&[0x65], &[0x41]] } else { [&[0x26, 1], &[2, 1]] };
     let times = [0, 120, 40, 80];
     let unit = |(index, relative_ms): (usize, i64)| {

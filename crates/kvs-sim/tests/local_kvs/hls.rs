@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use kvs_mkv::{Track, writer};
-use kvs_sim::{Clock, Sim, SimConfig, StreamSettings};
+use kvs_sim::{Clock, Sim, SimConfig, StreamSettings, append_fragment};
 use serde_json::{Value, json};
 
 use crate::camera::NOON_MS;
-use crate::hls_player::{AVCC, Player, append, ask_session, standing, track};
+use crate::hls_player::{AVCC, Player, append, ask_session, frame, head, standing, track};
 use crate::http::{assert_error, json as json_of, post};
 
 /// Seconds since 1970 of a time after noon.
@@ -124,13 +124,15 @@ async fn a_live_session_lists_the_newest_and_goes_on() {
         "fragments that nobody asked for in time are not listed"
     );
     assert_eq!(listed.media_sequence, 3, "but they are counted");
+    let text = String::from_utf8(player.media().await.1).expect("text");
+    assert!(text.contains("#EXT-X-DISCONTINUITY-SEQUENCE:2\n"), "and the two marks between them: {text}");
     assert_eq!(player.fetch(&old.link).await.0, 200, "what was listed can still be fetched");
-    let before = old.link.secret().replace(&numbers[1], &numbers[0]);
-    assert_eq!(
-        player.fetch(&old.link.join(&before).expect("the same server")).await.0,
-        404,
-        "nothing else can"
-    );
+    let init = old.init.as_ref().expect("an initialisation segment");
+    for listed in [&old.link, init] {
+        let other = listed.secret().replace(&numbers[1], &numbers[0]);
+        let other = listed.join(&other).expect("the same server");
+        assert_eq!(player.fetch(&other).await.0, 404, "nothing else can: {other}");
+    }
     sim.stop().await;
 }
 
@@ -206,6 +208,19 @@ async fn playlists_are_dated_by_the_clock_that_was_chosen() {
         let playlist = Player::open(&sim, options).await.playlist().await;
         assert_eq!(playlist.segments[0].program_date_time_ms, date_ms, "{line} {shown}");
     }
+    sim.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_producer_leaves_out_is_found_out() {
+    let (sim, stream) = standing();
+    let sizeless = writer::video_track(1, "V_MPEG4/ISO/AVC", &AVCC, 0, 0);
+    let lone = [frame(0, true, b"lone")];
+    append_fragment(&stream, head(&[sizeless], NOON_MS), &lone, Vec::new()).await.expect("a stream");
+    let player = Player::open(&sim, json!({})).await;
+    let master = String::from_utf8(player.master().await.1).expect("text");
+    assert!(master.contains("RESOLUTION=320x178"), "{master}");
+    assert_eq!(player.playlist().await.segments[0].duration_ms, 1000, "a lone frame lasts a second");
     sim.stop().await;
 }
 
@@ -325,7 +340,7 @@ async fn requests_that_mean_nothing_are_refused() {
     let (sim, stream) = standing();
     append(&stream, &[track(&AVCC)], NOON_MS).await;
     let producer = |from, to| range("PRODUCER_TIMESTAMP", from, to);
-    let mut unnamed = producer(0, 1000);
+    let mut unnamed = producer(-10_000, -5000);
     unnamed.as_object_mut().expect("an object").remove("FragmentSelectorType");
     let on_demand = |selector: Value| json!({ "PlaybackMode": "ON_DEMAND", "HLSFragmentSelector": selector });
     let cases = [
