@@ -78,6 +78,8 @@ impl DemoArgs {
         let board = service.board().clone();
         let remains = service.stop().await;
         sim.stop().await;
+        // What a crash left there is in the system's folder for such things.
+        let _ = std::fs::remove_dir_all(state_dir());
         told?;
         let unwritten: u64 = remains.iter().filter(|sink| sink.required).map(|sink| sink.count).sum();
         ensure!(unwritten == 0, "{unwritten} events were not written in time to {}", dir.display());
@@ -110,10 +112,15 @@ impl DemoArgs {
             http: SocketAddr::new(self.http_host, self.http_port),
             token: self.http_token.clone(),
             prometheus: telemetry::metrics::install()?,
-            state_dir: dir.join("state"),
+            state_dir: state_dir(),
             dead_letter: Some(dir.join("dead-letter.jsonl")),
         })
     }
+}
+
+/// The outbox's folder: of this run only, since its local KVS begins anew with each.
+fn state_dir() -> PathBuf {
+    std::env::temp_dir().join(format!("kvs-infer-demo-{}", std::process::id()))
 }
 
 /// The demo's settings, with every model and clip there.

@@ -83,10 +83,10 @@ impl HlsSource {
         self.sessions.stream()
     }
 
-    /// A reading that starts at `start`.
+    /// A reading that starts at `start`, with a session.
     ///
     /// # Errors
-    /// The stream cannot be described.
+    /// The stream cannot be described, or there is no session.
     pub async fn open(&self, start: &StartAt) -> Result<HlsMedia, SourceError> {
         let now_ms = epoch_ms() + AHEAD_MS;
         let stored =
@@ -101,7 +101,11 @@ impl HlsSource {
         };
         let (sessions, fetcher) = (self.sessions.clone(), self.fetcher.clone());
         let player = player(stage, last.as_ref(), sessions.lasts());
-        Ok(HlsMedia { sessions, fetcher, player, stage, last, init: None, gap: None })
+        let mut media = HlsMedia { sessions, fetcher, player, stage, last, init: None, gap: None };
+        while media.player.next(Instant::now()) == Want::Session {
+            media.session().await?;
+        }
+        Ok(media)
     }
 }
 
