@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check lint bench bless fuzz clean
+.PHONY: help setup build demo test kills check lint bench bless fuzz clean
 
 # Where scripts/setup put things; see scripts/env.
 ENV := source scripts/env &&
@@ -29,6 +29,11 @@ test: ## run all tests
 	$(ENV) if cargo nextest --version >/dev/null 2>&1; \
 	    then cargo nextest run --workspace --locked && cargo test --workspace --locked --doc; \
 	    else cargo test --workspace --locked; fi
+
+kills: ## kill the program N times (40) over stored footage, with AWS failing now and then; the last line is the figure
+	@scripts/setup test
+	$(ENV) KILLS=$(or $(N),40) cargo test --locked --test kills -- --nocapture | awk '{ print; fflush() } \
+	    match($$0, /kills [0-9]+: .*/) { figure = substr($$0, RSTART, RLENGTH) } END { if (figure) print figure }'
 
 check: lint ## all that can be said without running: format, lints, licences and sources of dependencies
 	@scripts/setup build

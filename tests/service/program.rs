@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -39,21 +40,7 @@ impl Program {
 
     /// The same in a folder where it may have run before; its state is there.
     pub(crate) fn start_in(dir: TempDir, config: &str, kvs: &str, aws: Option<&str>) -> Self {
-        let file = dir.path().join("cameras.yaml");
-        let state = if config.contains("state:") { "" } else { "state:\n  dir: state\n" };
-        std::fs::write(&file, format!("{config}{state}")).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_kvs-infer"))
-            .args(["run", "--http-host", "127.0.0.1", "--http-port", "0", "--config"])
-            .arg(&file)
-            .current_dir(dir.path())
-            .env("AWS_ACCESS_KEY_ID", "test")
-            .env("AWS_SECRET_ACCESS_KEY", "test")
-            .env("AWS_REGION", "us-east-1")
-            .env("AWS_ENDPOINT_URL", aws.unwrap_or(kvs))
-            .env("AWS_ENDPOINT_URL_KINESIS_VIDEO", kvs)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = command(dir.path(), config, kvs, aws).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let http = ready(&mut lines);
         let log = std::thread::spawn(move || lines.lines().map(Result::unwrap).collect());
@@ -157,6 +144,25 @@ impl Drop for Program {
             self.child.wait().unwrap();
         }
     }
+}
+
+/// `kvs-infer run` in `dir`, with its log as JSON on a pipe.
+pub(crate) fn command(dir: &Path, config: &str, kvs: &str, aws: Option<&str>) -> Command {
+    let file = dir.join("cameras.yaml");
+    let state = if config.contains("state:") { "" } else { "state:\n  dir: state\n" };
+    std::fs::write(&file, format!("{config}{state}")).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kvs-infer"));
+    command
+        .args(["run", "--http-host", "127.0.0.1", "--http-port", "0", "--config"])
+        .arg(&file)
+        .current_dir(dir)
+        .env("AWS_ACCESS_KEY_ID", "test")
+        .env("AWS_SECRET_ACCESS_KEY", "test")
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_ENDPOINT_URL", aws.unwrap_or(kvs))
+        .env("AWS_ENDPOINT_URL_KINESIS_VIDEO", kvs)
+        .stdout(Stdio::piped());
+    command
 }
 
 fn ready(lines: &mut BufReader<ChildStdout>) -> SocketAddr {

@@ -3,7 +3,8 @@
 //! One request a connection, so that each one is a chance to fail. What is refused never reaches the server.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -175,7 +176,7 @@ impl FaultProxy {
     }
 
     async fn set_door(&mut self, door: Door) {
-        self.door.send_replace(door);
+        self.door.send_if_modified(|wanted| std::mem::replace(wanted, door) != door);
         self.is.wait_for(|is| *is == door).await.unwrap();
     }
 }
@@ -238,7 +239,14 @@ async fn serve(
                 Some(ended) = connections.join_next() => ended.unwrap(),
             }
         }
+        listener.into_iter().for_each(shut);
     }
+}
+
+/// Closes a listener for good: a child that is just being started has a copy of it, and would keep the port.
+fn shut(listener: TcpListener) {
+    let listener = OwnedFd::from(listener.into_std().unwrap());
+    std::net::TcpStream::from(listener).shutdown(Shutdown::Both).unwrap();
 }
 
 async fn accept(listener: Option<&TcpListener>) -> TcpStream {

@@ -80,9 +80,18 @@ pub(crate) async fn records(kinesis: &aws_sdk_kinesis::Client, stream: &str) -> 
     let shard = shards.shards()[0].shard_id();
     let from = kinesis.get_shard_iterator().stream_name(stream).shard_id(shard);
     let from = from.shard_iterator_type(ShardIteratorType::TrimHorizon).send().await.unwrap();
-    let got = kinesis.get_records().set_shard_iterator(from.shard_iterator).send().await.unwrap();
+    let mut next = from.shard_iterator;
+    let mut records = Vec::new();
     let text = |blob: &[u8]| String::from_utf8(blob.to_vec()).unwrap();
-    got.records().iter().map(|r| (r.partition_key().unwrap().to_owned(), text(r.data().as_ref()))).collect()
+    loop {
+        let got = kinesis.get_records().set_shard_iterator(next).send().await.unwrap();
+        if got.records().is_empty() {
+            return records;
+        }
+        let page = got.records().iter();
+        records.extend(page.map(|r| (r.partition_key().unwrap().to_owned(), text(r.data().as_ref()))));
+        next = got.next_shard_iterator;
+    }
 }
 
 /// What the AWS clients need to talk to a local server.

@@ -1,0 +1,130 @@
+//! What the program tells the world, and the services that it tells.
+
+use std::collections::{BTreeMap, HashMap};
+
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+};
+use serde_json::Value;
+
+use super::moto::{Moto, records};
+
+/// The services of one run, and those of its round: nobody else writes to them.
+pub(crate) struct Aws {
+    /// `http://127.0.0.1:PORT`
+    pub(crate) url: String,
+    round: usize,
+    kinesis: aws_sdk_kinesis::Client,
+    dynamodb: aws_sdk_dynamodb::Client,
+    s3: aws_sdk_s3::Client,
+}
+
+/// What is there after a run.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Told {
+    /// The records of the data stream, in its order.
+    pub(crate) records: Vec<Value>,
+    /// The items of the table, in any order.
+    pub(crate) items: Vec<HashMap<String, AttributeValue>>,
+    /// The objects in the bucket: key and hash.
+    pub(crate) objects: BTreeMap<String, String>,
+}
+
+impl Aws {
+    /// Makes the data stream, the tables and the bucket of `round`.
+    pub(crate) async fn make(moto: &Moto, round: usize) -> Self {
+        let dynamodb = aws_sdk_dynamodb::Client::new(&moto.config());
+        let kinesis = moto.stream(&events(round)).await;
+        let s3 = moto.bucket(&pictures(round)).await;
+        let made = Self { url: moto.url.clone(), round, kinesis, dynamodb, s3 };
+        let [string, number] = [ScalarAttributeType::S, ScalarAttributeType::N];
+        made.table(&items(round), &[("event_id", string.clone()), ("ts_ms", number)]).await;
+        made.table(&positions(round), &[("camera_id", string)]).await;
+        made
+    }
+
+    /// The part of a configuration that names what was made.
+    pub(crate) fn publishers(&self) -> String {
+        let (stream, bucket, table) = (events(self.round), pictures(self.round), items(self.round));
+        format!(
+            "publishers:\n  kds_stream: {stream}\n  s3_bucket: {bucket}\n  ddb_table: {table}\n  local_dir: events\n"
+        )
+    }
+
+    /// The name of the table of positions.
+    pub(crate) fn positions(&self) -> String {
+        positions(self.round)
+    }
+
+    /// The cameras that are delivered to some place, and the `seq` of their last event before it.
+    pub(crate) async fn delivered(&self) -> BTreeMap<String, u64> {
+        let found = self.dynamodb.scan().table_name(positions(self.round)).consistent_read(true);
+        let found = found.send().await.unwrap();
+        let delivered = found.items().iter().filter_map(|item| {
+            let kept: Value = serde_json::from_str(item.get("checkpoint")?.as_s().unwrap()).unwrap();
+            let seq = kept["checkpoint"]["decide"]["seq"].as_u64().unwrap();
+            Some((item["camera_id"].as_s().unwrap().clone(), seq))
+        });
+        delivered.collect()
+    }
+
+    /// What is there.
+    pub(crate) async fn told(&self) -> Told {
+        let records = records(&self.kinesis, &events(self.round)).await;
+        let record = |(key, json): (String, String)| {
+            let record: Value = serde_json::from_str(&json).unwrap();
+            assert_eq!(record["camera_id"], key);
+            record
+        };
+        let records = records.into_iter().map(record).collect();
+        Told { records, items: self.items().await, objects: self.objects().await }
+    }
+
+    async fn items(&self) -> Vec<HashMap<String, AttributeValue>> {
+        let pages = self.dynamodb.scan().table_name(items(self.round)).consistent_read(true).into_paginator();
+        pages.items().send().collect::<Result<_, _>>().await.unwrap()
+    }
+
+    async fn objects(&self) -> BTreeMap<String, String> {
+        let mut objects = BTreeMap::new();
+        let mut pages = self.s3.list_objects_v2().bucket(pictures(self.round)).into_paginator().send();
+        while let Some(page) = pages.next().await {
+            let page = page.unwrap();
+            let object = |object: &aws_sdk_s3::types::Object| {
+                (object.key().unwrap().to_owned(), object.e_tag().unwrap().to_owned())
+            };
+            objects.extend(page.contents().iter().map(object));
+        }
+        objects
+    }
+
+    /// The first of the keys is the partition's, the second the sort key.
+    async fn table(&self, name: &str, keys: &[(&str, ScalarAttributeType)]) {
+        let attribute = |(name, kind): &(&str, ScalarAttributeType)| {
+            AttributeDefinition::builder().attribute_name(*name).attribute_type(kind.clone()).build().unwrap()
+        };
+        let key = |((name, _), kind): (&(&str, ScalarAttributeType), KeyType)| {
+            KeySchemaElement::builder().attribute_name(*name).key_type(kind).build().unwrap()
+        };
+        let call = self.dynamodb.create_table().table_name(name).billing_mode(BillingMode::PayPerRequest);
+        let call = call.set_attribute_definitions(Some(keys.iter().map(attribute).collect()));
+        let schema = keys.iter().zip([KeyType::Hash, KeyType::Range]).map(key).collect();
+        call.set_key_schema(Some(schema)).send().await.unwrap();
+    }
+}
+
+fn events(round: usize) -> String {
+    format!("events-{round}")
+}
+
+fn pictures(round: usize) -> String {
+    format!("pictures-{round}")
+}
+
+fn items(round: usize) -> String {
+    format!("items-{round}")
+}
+
+fn positions(round: usize) -> String {
+    format!("positions-{round}")
+}

@@ -1,0 +1,115 @@
+//! Footage in which things come and go all the time, each long enough to be confirmed, at any place of a fragment.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use kvs_sim::{Pace, Sim, append_clip};
+
+use super::colours::model;
+
+/// The cameras, and by how much their things come earlier than those of the first, s.
+pub(crate) const CAMERAS: [(&str, f64); 3] = [("front", 0.0), ("back", 0.4), ("side", 0.9)];
+/// Of each camera, in fragments of a second with ten frames.
+pub(crate) const FRAGMENTS: u32 = 96;
+/// Nothing is seen in the last fragments: there a reader may count as live.
+const EMPTY: u32 = 4;
+/// Box, colour, every so many seconds, for so many seconds. The periods are no multiples of a fragment, so that confirmation
+/// begins at each tenth of one.
+const THINGS: [(&str, &str, f64, f64); 3] = [
+    ("x=16:y=16:w=32:h=32", "0xFF0000", 1.3, 0.7),
+    ("x=64:y=16:w=48:h=32", "0x00FF00", 1.7, 0.8),
+    ("x=32:y=64:w=32:h=48", "0x0000FF", 2.3, 1.1),
+];
+
+/// The clips of all cameras, and an empty one of a second.
+pub(crate) struct Footage {
+    busy: Vec<(&'static str, PathBuf)>,
+    empty: PathBuf,
+    begins: SystemTime,
+}
+
+impl Footage {
+    /// Paints the clips in `dir`; they were made an hour ago.
+    pub(crate) fn paint(dir: &Path) -> Self {
+        let busy = CAMERAS.map(|(camera, early_s)| {
+            let clip = dir.join(format!("{camera}.mp4"));
+            film(&clip, FRAGMENTS, &boxes(early_s));
+            (camera, clip)
+        });
+        let empty = dir.join("empty.mp4");
+        film(&empty, 1, "null");
+        let begins = SystemTime::now() - Duration::from_secs(3600);
+        Self { busy: busy.into(), empty, begins }
+    }
+
+    /// Stores what is to be read in `round`.
+    pub(crate) async fn store(&self, sim: &Sim, round: usize) {
+        for (camera, clip) in &self.busy {
+            let stream = sim.store().stream_or_create(&stream(camera, round)).unwrap();
+            append_clip(&stream, clip, Pace::Asap, self.begins).await.unwrap();
+        }
+    }
+
+    /// Adds a second in which nothing is seen, by which a reader is known to have read all before it; tells its media time, ms.
+    pub(crate) async fn end(&self, sim: &Sim, round: usize) -> i64 {
+        let begins = self.begins + Duration::from_secs(u64::from(FRAGMENTS));
+        for (camera, _) in &self.busy {
+            let stream = sim.store().stream(&stream(camera, round)).unwrap();
+            append_clip(&stream, &self.empty, Pace::Asap, begins).await.unwrap();
+        }
+        kvs_sim::epoch_ms(begins)
+    }
+}
+
+/// The cameras of a configuration, each of which confirms over three frames and reads all that is stored.
+pub(crate) fn cameras(round: usize) -> String {
+    let camera = |(camera, _): (&str, f64)| {
+        format!(
+            "  - id: {camera}\n    kvs_stream_name: {stream}\n    playback: {{ start: EARLIEST }}\n    pipeline:\n      \
+             - type: objects\n        objects:\n          yolo_weights: {model}\n          cooldown_seconds: 0.3\n          \
+             temporal_confirm: {{ frames: 3, window: 4 }}\n",
+            stream = stream(camera, round),
+            model = model().display(),
+        )
+    };
+    CAMERAS.map(camera).concat()
+}
+
+fn stream(camera: &str, round: usize) -> String {
+    format!("{camera}-{round}")
+}
+
+fn boxes(early_s: f64) -> String {
+    let busy_s = FRAGMENTS - EMPTY;
+    let thing = |(place, colour, every_s, for_s): (&str, &str, f64, f64)| {
+        format!(
+            "drawbox={place}:c={colour}:t=fill:enable='lt(mod(t+{early_s},{every_s}),{for_s})*lt(t,{busy_s})',"
+        )
+    };
+    THINGS.map(thing).concat() + "format=yuv420p"
+}
+
+fn film(clip: &Path, length_s: u32, filter: &str) {
+    let black = format!("color=black:s=128x128:r=10:d={length_s},format=rgb24");
+    let made = Command::new("ffmpeg")
+        .args(["-v", "error", "-y", "-f", "lavfi", "-i", &black, "-vf", filter, "-pix_fmt", "yuv420p"])
+        .args([
+            "-c:v",
+            "libx264",
+            "-crf",
+            "12",
+            "-g",
+            "10",
+            "-keyint_min",
+            "10",
+            "-sc_threshold",
+            "0",
+            "-bf",
+            "2",
+        ])
+        .arg(clip)
+        .status()
+        .expect("ffmpeg is needed: run scripts/setup test");
+    assert!(made.success());
+}

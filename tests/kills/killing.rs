@@ -1,0 +1,242 @@
+//! The tests: kills over stored footage, and one at which the disk goes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use kvs_sim::{Sim, SimConfig};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::aws::{Aws, Told};
+use super::fault_proxy::{FaultProxy, Mishap, Seen, Weather};
+use super::footage::{CAMERAS, Footage, cameras};
+use super::lives::{Life, Mortal};
+use super::moto::Moto;
+use super::program::{Program, command};
+use super::verdict::{Verdict, orders};
+
+/// Kills where `KILLS` says nothing.
+const KILLS: usize = 40;
+/// Kills over the same footage: more would meet its end.
+const KILLS_A_ROUND: usize = 40;
+/// Of the requests to AWS, how many fail.
+const STORM: f64 = 0.15;
+/// What takes longer fails the test.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Footage, and two of each service: one for what is right, one behind the weather.
+struct Scene {
+    _clips: TempDir,
+    footage: Footage,
+    sim: Sim,
+    calm: Moto,
+    moto: Moto,
+}
+
+/// What is right, in the making, beside what is tried.
+struct Round<'a> {
+    scene: &'a Scene,
+    number: usize,
+    right: Aws,
+    undisturbed: Program,
+    tried: Aws,
+    proxy: FaultProxy,
+    config: String,
+    dir: TempDir,
+    /// What `delivered` said when the disk went: of the events up to there, those that waited for a best-effort sink are lost
+    /// to it, since nobody reads their footage again.
+    delivered: BTreeMap<String, u64>,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_event_is_lost_or_told_under_a_second_id_by_kills() {
+    let kills = number("KILLS").map_or(KILLS, |kills| usize::try_from(kills).unwrap());
+    let (scene, mut random) = (Scene::make(5), random("kills"));
+    let mut all = Verdict::default();
+    for (number, done) in (0..kills).step_by(KILLS_A_ROUND).enumerate() {
+        let mut round = Round::start(&scene, number, false, random.random()).await;
+        let lives = KILLS_A_ROUND.min(kills - done);
+        for _ in 0..lives {
+            round.live(Life::draw(&mut random)).await;
+        }
+        let told = round.tried.told().await.records;
+        let told: usize = orders(&told).values().map(Vec::len).sum();
+        let verdict = round.end().await;
+        let again = verdict.again;
+        println!("round {number}: {told} events during {lives} kills; {verdict}; {again} records came again");
+        all.add(verdict);
+    }
+    println!("kills {kills}: {all}");
+    assert!(all.is_well(), "{all:?}");
+    scene.sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_gone_costs_nothing_where_the_positions_are_in_a_table() {
+    let (scene, mut random) = (Scene::make(5), random("disk"));
+    let mut round = Round::start(&scene, 0, true, random.random()).await;
+    for _ in 0..3 {
+        round.live(Life::draw(&mut random)).await;
+    }
+    round.lose_the_disk(Duration::from_millis(random.random_range(0..700))).await;
+    for _ in 0..5 {
+        round.live(Life::draw(&mut random)).await;
+    }
+    let verdict = round.end().await;
+    let (again, excused) = (verdict.again, verdict.excused.len());
+    println!(
+        "disk deleted: {verdict}; {again} records came again, {excused} copies for DynamoDB and S3 went with the disk"
+    );
+    assert!(verdict.is_well(), "{verdict:?}");
+    scene.sim.stop().await;
+}
+
+impl Scene {
+    fn make(fragments_per_s: u32) -> Self {
+        let clips = tempfile::tempdir().unwrap();
+        let footage = Footage::paint(clips.path());
+        let sim = Sim::start(SimConfig { fragments_per_s, ..SimConfig::default() }).unwrap();
+        Self { _clips: clips, footage, sim, calm: Moto::start(), moto: Moto::start() }
+    }
+}
+
+impl<'a> Round<'a> {
+    /// Stores footage, and begins the run that is not disturbed.
+    async fn start(scene: &'a Scene, number: usize, positions: bool, weather: u64) -> Self {
+        scene.footage.store(&scene.sim, number).await;
+        let (right, tried) = tokio::join!(Aws::make(&scene.calm, number), Aws::make(&scene.moto, number));
+        let config = config(&tried, number, positions);
+        let undisturbed = Program::start(&config, &scene.sim.endpoint(), Some(&right.url));
+        let proxy = FaultProxy::start(&tried.url).await;
+        proxy.set_weather(storm(weather));
+        Self {
+            scene,
+            number,
+            right,
+            undisturbed,
+            tried,
+            proxy,
+            config,
+            dir: TempDir::new().unwrap(),
+            delivered: BTreeMap::new(),
+        }
+    }
+
+    async fn live(&mut self, life: Life) {
+        let command = self.command();
+        life.live(command, &mut self.proxy).await;
+    }
+
+    /// A life that goes on until a camera's position was written and so long after it; its folder does not survive it.
+    async fn lose_the_disk(&mut self, after: Duration) {
+        let mortal = Mortal::start(self.command());
+        let mut updates = 0;
+        while self.tried.delivered().await.is_empty() {
+            let another = self.proxy.until(|seen| count_updates(seen) > updates);
+            tokio::time::timeout(PATIENCE, another).await.expect("no position was written");
+            updates = count_updates(&self.proxy.seen());
+        }
+        tokio::time::sleep(after).await;
+        mortal.kill();
+        self.delivered = self.tried.delivered().await;
+        for folder in ["state", "events"] {
+            std::fs::remove_dir_all(self.dir.path().join(folder)).unwrap();
+        }
+    }
+
+    /// Lets both runs come to the end of the footage, and compares them.
+    async fn end(self) -> Verdict {
+        let end_ms = self.scene.footage.end(&self.scene.sim, self.number).await;
+        self.proxy.clear();
+        let kvs = self.scene.sim.endpoint();
+        let last = Program::start_in(self.dir, &self.config, &kvs, Some(&self.proxy.url));
+        finish(last, end_ms);
+        finish(self.undisturbed, end_ms);
+        self.proxy.stop().await;
+        let (right, told) = tokio::join!(self.right.told(), self.tried.told());
+        assert_is_busy(&right);
+        assert_eq!(orders(&right.records), orders(&told.records), "round {}", self.number);
+        Verdict::of(&right, &told, &excused(&right, &self.delivered))
+    }
+
+    fn command(&self) -> std::process::Command {
+        command(self.dir.path(), &self.config, &self.scene.sim.endpoint(), Some(&self.proxy.url))
+    }
+}
+
+fn config(aws: &Aws, round: usize, positions: bool) -> String {
+    let table = if positions { format!("  ddb_table: {}\n", aws.positions()) } else { String::new() };
+    let publishers = aws.publishers();
+    format!("{publishers}state:\n  dir: state\n{table}device: cpu\ncameras:\n{}", cameras(round))
+}
+
+/// The ids of the events up to where their camera was delivered.
+fn excused(right: &Told, delivered: &BTreeMap<String, u64>) -> BTreeSet<String> {
+    let is_excused = |record: &&Value| {
+        let seq = delivered.get(record["camera_id"].as_str().unwrap());
+        record["seq"].as_u64() <= seq.copied()
+    };
+    right
+        .records
+        .iter()
+        .filter(is_excused)
+        .map(|record| record["event_id"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// Claims and positions.
+fn count_updates(seen: &[Seen]) -> usize {
+    seen.iter().filter(|seen| seen.operation == "UpdateItem").count()
+}
+
+fn storm(seed: u64) -> Weather {
+    let mishaps = vec![
+        Mishap::Delay(Duration::from_millis(30)),
+        Mishap::Throttled,
+        Mishap::Failed,
+        Mishap::Unavailable,
+        Mishap::Partial { every: 2 },
+        Mishap::Reset,
+        Mishap::AnswerLost,
+    ];
+    Weather { seed, share: STORM, mishaps }
+}
+
+/// Waits until all footage was looked at and every sink is empty, and ends the program.
+fn finish(program: Program, end_ms: i64) {
+    for (camera, _) in CAMERAS {
+        program.camera_when(camera, |row| row["last_frame_ts_ms"].as_i64() >= Some(end_ms));
+    }
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let sinks = program.overview()["sinks"].take();
+        if sinks.as_array().unwrap().iter().all(|sink| sink["queued"] == 0) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "not delivered: {sinks:#}");
+    }
+    let ended = program.stop();
+    assert!(ended.status.success(), "{:#?}", ended.log);
+}
+
+/// Without kills and faults each event is told once, everywhere, and there are many of them.
+fn assert_is_busy(right: &Told) {
+    let events = right.records.len();
+    assert!(events > 400, "{events} events");
+    assert_eq!(right.items.len(), events);
+    assert_eq!(right.objects.len(), 2 * events, "a picture and a crop each");
+}
+
+/// Random by `KILLS_SEED`, or by a seed that is told.
+fn random(what: &str) -> StdRng {
+    let seed = number("KILLS_SEED").unwrap_or_else(|| rand::rng().random());
+    println!("{what}: KILLS_SEED={seed}");
+    StdRng::seed_from_u64(seed)
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let value = std::env::var(variable).ok().filter(|value| !value.is_empty())?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{variable} is {value:?}: a whole number is needed")))
+}

@@ -1,0 +1,127 @@
+//! The lives of the program between two kills, by a seed.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rand::Rng;
+use rand::rngs::StdRng;
+
+use super::fault_proxy::FaultProxy;
+
+/// A start that takes longer fails the test.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// SIGKILL. Source: signal(7).
+const KILLED: i32 = 9;
+
+/// A life, as it is drawn.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Life {
+    /// When its time begins to count.
+    pub(crate) from: From,
+    /// From then until the kill.
+    pub(crate) lasts: Duration,
+    /// How long before the kill AWS becomes unreachable.
+    pub(crate) alone: Option<Alone>,
+}
+
+/// From when on a life's time counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum From {
+    /// The start of the process: it may be killed before it is ready.
+    Start,
+    /// When it said that it is ready.
+    Ready,
+}
+
+/// For which part of a life AWS is unreachable.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Alone {
+    /// From before its start.
+    Throughout,
+    /// From so long after its time begins to count.
+    After(Duration),
+}
+
+impl Life {
+    /// One in four is killed within 0.3 s of its start, the others within 0.7 s of being ready. AWS is unreachable in one of
+    /// five, in half of these from its start.
+    pub(crate) fn draw(random: &mut StdRng) -> Self {
+        let (from, most_ms) = match random.random_range(0..4) {
+            0 => (From::Start, 300),
+            _ => (From::Ready, 700),
+        };
+        let lasts = Duration::from_millis(random.random_range(2..=most_ms));
+        let alone = match random.random_range(0..10) {
+            0 => Some(Alone::Throughout),
+            1 => Some(Alone::After(lasts.mul_f64(random.random_range(0.0..1.0)))),
+            _ => None,
+        };
+        Self { from, lasts, alone }
+    }
+
+    /// Lives it, to the kill; AWS is reachable again afterwards.
+    pub(crate) async fn live(self, command: Command, aws: &mut FaultProxy) {
+        if let Some(Alone::Throughout) = self.alone {
+            aws.go_away().await;
+        }
+        let mortal = Mortal::start(command);
+        if self.from == From::Ready {
+            mortal.until_ready();
+        }
+        let with_aws = match self.alone {
+            Some(Alone::After(time)) => time,
+            Some(Alone::Throughout) | None => self.lasts,
+        };
+        tokio::time::sleep(with_aws).await;
+        if with_aws < self.lasts {
+            aws.go_away().await;
+            tokio::time::sleep(self.lasts - with_aws).await;
+        }
+        mortal.kill();
+        aws.come_back().await;
+    }
+}
+
+/// The running program, to be killed.
+pub(crate) struct Mortal {
+    child: Child,
+    ready: Receiver<()>,
+    log: JoinHandle<Vec<String>>,
+}
+
+impl Mortal {
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (tell, ready) = channel();
+        let log = std::thread::spawn(move || follow(lines.map(Result::unwrap), &tell));
+        Self { child, ready, log }
+    }
+
+    pub(crate) fn until_ready(&self) {
+        // Where it ended instead, the kill tells.
+        let _ = self.ready.recv_timeout(PATIENCE);
+    }
+
+    /// Kills it; it must have lived until then.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        let status = self.child.wait().unwrap();
+        let log = self.log.join().unwrap();
+        assert_eq!(status.signal(), Some(KILLED), "it ended by itself, {status}:\n{}", log.join("\n"));
+    }
+}
+
+fn follow(lines: impl Iterator<Item = String>, tell: &Sender<()>) -> Vec<String> {
+    let watched = lines.inspect(|line| {
+        if line.contains("\"message\":\"ready\"") {
+            // Nobody may wait for it.
+            let _ = tell.send(());
+        }
+    });
+    watched.collect()
+}

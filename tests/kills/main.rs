@@ -1,0 +1,32 @@
+//! Events survive SIGKILL: the built binary reads stored footage, is killed at random moments and started again, while Kinesis,
+//! DynamoDB and S3 fail now and then. In the end all is there as after a run without kills and faults.
+//!
+//! `KILLS` says how many (40), `KILLS_SEED` repeats the moments of a run that told its seed; `make kills N=1000` sets the first.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "what a test cannot set up, it fails on; its figure is printed"
+)]
+
+mod aws;
+mod footage;
+mod killing;
+mod lives;
+mod verdict;
+
+#[expect(dead_code, reason = "each test takes what it needs")]
+#[path = "../service/colours.rs"]
+mod colours;
+#[expect(dead_code, reason = "each test takes what it needs")]
+#[path = "../support/fault_proxy.rs"]
+mod fault_proxy;
+#[path = "../support/http.rs"]
+mod http;
+#[path = "../support/moto.rs"]
+mod moto;
+#[expect(dead_code, reason = "each test takes what it needs")]
+#[path = "../service/program.rs"]
+mod program;

@@ -1,0 +1,202 @@
+//! Whether all is there as after a run without kills and faults.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde_json::Value;
+
+use super::aws::Told;
+
+/// What became of the events.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    /// How many are to be there.
+    pub(crate) events: usize,
+    /// Ids of those that Kinesis, DynamoDB or S3 lacks or has otherwise, and which of them.
+    pub(crate) lost: BTreeSet<(String, Place)>,
+    /// Of DynamoDB and S3, what was excused.
+    pub(crate) excused: BTreeSet<(String, Place)>,
+    /// Ids that are not among them, at Kinesis or DynamoDB.
+    pub(crate) second_id: BTreeSet<String>,
+    /// Ids with more than one item.
+    pub(crate) twice: BTreeSet<String>,
+    /// How many records came to Kinesis again, which is no fault.
+    pub(crate) again: usize,
+}
+
+/// Where an event is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Place {
+    Kinesis,
+    DynamoDb,
+    S3,
+}
+
+impl Verdict {
+    /// Compares what was told with what is right; of the events in `excused` DynamoDB and S3 may lack some.
+    pub(crate) fn of(right: &Told, told: &Told, excused: &BTreeSet<String>) -> Self {
+        let (wanted, found) = (first_by_id(&right.records), first_by_id(&told.records));
+        let (items_wanted, items_found) = (items_by_id(&right.items), items_by_id(&told.items));
+        let differs = |id: &str, place: Place| match place {
+            Place::Kinesis => found.get(id) != wanted.get(id),
+            Place::DynamoDb => {
+                items_found.get(id).map(|found| found[0]) != items_wanted.get(id).map(|all| all[0])
+            }
+            Place::S3 => objects(right, id) != objects(told, id),
+        };
+        let all = wanted.keys().flat_map(|id| Place::ALL.map(|place| ((*id).to_owned(), place)));
+        let lacking = all.filter(|(id, place)| differs(id, *place));
+        let (excused, lost) =
+            lacking.partition(|(id, place)| *place != Place::Kinesis && excused.contains(id));
+        let strange = found.keys().chain(items_found.keys()).filter(|id| !wanted.contains_key(*id));
+        let twice = items_found.iter().filter(|(_, items)| items.len() > 1).map(|(id, _)| id);
+        Self {
+            events: wanted.len(),
+            lost,
+            excused,
+            second_id: strange.map(|id| (*id).to_owned()).collect(),
+            twice: twice.map(|id| (*id).to_owned()).collect(),
+            again: told.records.len() - found.len(),
+        }
+    }
+
+    /// Whether nothing is wrong.
+    pub(crate) fn is_well(&self) -> bool {
+        self.lost.is_empty() && self.second_id.is_empty() && self.twice.is_empty()
+    }
+
+    /// How many are lost, anywhere.
+    fn count_lost(&self) -> usize {
+        self.lost.iter().map(|(id, _)| id).collect::<BTreeSet<_>>().len()
+    }
+
+    /// Takes in that of other footage.
+    pub(crate) fn add(&mut self, mut other: Self) {
+        self.events += other.events;
+        self.lost.append(&mut other.lost);
+        self.excused.append(&mut other.excused);
+        self.second_id.append(&mut other.second_id);
+        self.twice.append(&mut other.twice);
+        self.again += other.again;
+    }
+}
+
+impl Place {
+    const ALL: [Self; 3] = [Self::Kinesis, Self::DynamoDb, Self::S3];
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { events, second_id, twice, .. } = self;
+        let (lost, second_id, twice) = (self.count_lost(), second_id.len(), twice.len());
+        write!(f, "{events} events, {lost} lost, {second_id} under a second id, {twice} twice in DynamoDB")
+    }
+}
+
+/// The `seq` of each camera's events in the order in which Kinesis had them first.
+pub(crate) fn orders(records: &[Value]) -> BTreeMap<&str, Vec<u64>> {
+    let mut known = BTreeSet::new();
+    let mut orders = BTreeMap::<&str, Vec<u64>>::new();
+    for record in records.iter().filter(|record| known.insert(id(record))) {
+        let camera = record["camera_id"].as_str().unwrap();
+        orders.entry(camera).or_default().push(record["seq"].as_u64().unwrap());
+    }
+    orders
+}
+
+fn first_by_id(records: &[Value]) -> BTreeMap<&str, &Value> {
+    let mut first = BTreeMap::new();
+    for record in records {
+        first.entry(id(record)).or_insert(record);
+    }
+    first
+}
+
+fn items_by_id(
+    items: &[HashMap<String, AttributeValue>],
+) -> BTreeMap<&str, Vec<&HashMap<String, AttributeValue>>> {
+    let mut by_id = BTreeMap::<&str, Vec<_>>::new();
+    for item in items {
+        by_id.entry(item["event_id"].as_s().unwrap().as_str()).or_default().push(item);
+    }
+    by_id
+}
+
+/// Pictures have the first 12 characters of their event's id in their names.
+fn objects<'a>(told: &'a Told, id: &str) -> Vec<(&'a String, &'a String)> {
+    let id = &id[..id.len().min(12)];
+    told.objects.iter().filter(|(key, _)| key.contains(id)).collect()
+}
+
+fn id(record: &Value) -> &str {
+    record["event_id"].as_str().unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn record(id: &str, seq: u64) -> Value {
+        json!({ "event_id": id, "camera_id": "front", "seq": seq })
+    }
+
+    fn item(id: &str, ts_ms: u64) -> HashMap<String, AttributeValue> {
+        let id = AttributeValue::S(id.to_owned());
+        [("event_id".to_owned(), id), ("ts_ms".to_owned(), AttributeValue::N(ts_ms.to_string()))].into()
+    }
+
+    fn right() -> Told {
+        Told {
+            records: vec![record("a", 1), record("b", 2)],
+            items: vec![item("a", 1), item("b", 2)],
+            objects: [("1-a.jpg", "x"), ("2-b.jpg", "y")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+        }
+    }
+
+    #[test]
+    fn each_fault_is_counted() {
+        let verdict = |change: fn(&mut Told)| {
+            let mut told = right();
+            change(&mut told);
+            let verdict = Verdict::of(&right(), &told, &["a".to_owned()].into());
+            assert_eq!(
+                verdict.is_well(),
+                verdict.to_string().contains("2 events, 0 lost, 0 under a second id, 0 twice")
+            );
+            (
+                verdict.count_lost(),
+                verdict.excused.len(),
+                verdict.second_id.len(),
+                verdict.twice.len(),
+                verdict.again,
+            )
+        };
+        type Case = (&'static str, fn(&mut Told), (usize, usize, usize, usize, usize));
+        let table: [Case; 13] = [
+            ("all is well", |_| {}, (0, 0, 0, 0, 0)),
+            ("a record again", |told| told.records.push(record("a", 1)), (0, 0, 0, 0, 1)),
+            ("no record", |told| drop(told.records.pop()), (1, 0, 0, 0, 0)),
+            ("another seq", |told| told.records[1] = record("b", 3), (1, 0, 0, 0, 0)),
+            ("no item", |told| drop(told.items.pop()), (1, 0, 0, 0, 0)),
+            ("another item", |told| told.items[1] = item("b", 3), (1, 0, 0, 0, 0)),
+            ("two items", |told| told.items.push(item("b", 3)), (0, 0, 0, 1, 0)),
+            ("no picture", |told| drop(told.objects.pop_last()), (1, 0, 0, 0, 0)),
+            ("a strange record", |told| told.records.push(record("c", 3)), (0, 0, 1, 0, 0)),
+            ("a strange item", |told| told.items.push(item("c", 3)), (0, 0, 1, 0, 0)),
+            ("excused, no item", |told| drop(told.items.remove(0)), (0, 1, 0, 0, 0)),
+            ("excused, no picture", |told| drop(told.objects.pop_first()), (0, 1, 0, 0, 0)),
+            ("excused, no record", |told| drop(told.records.remove(0)), (1, 0, 0, 0, 0)),
+        ];
+        for (name, change, expected) in table {
+            assert_eq!(verdict(change), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_order_is_that_of_the_first_of_each() {
+        let records = [record("a", 1), record("b", 2), record("a", 1), record("c", 3), record("b", 2)];
+        assert_eq!(orders(&records), [("front", vec![1, 2, 3])].into());
+        assert_eq!(orders(&[record("b", 2), record("a", 1), record("b", 2)]), [("front", vec![2, 1])].into());
+    }
+}
