@@ -27,7 +27,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(4);
 #[derive(Clone, Debug)]
 pub struct Kvs {
     config: SdkConfig,
-    control: aws_sdk_kinesisvideo::Client,
+    pub(super) control: aws_sdk_kinesisvideo::Client,
 }
 
 impl Kvs {
@@ -168,7 +168,7 @@ fn selector(start: &StartAt) -> Result<StartSelector, String> {
     selector.build().map_err(|error| error.to_string())
 }
 
-async fn in_time<T>(
+pub(super) async fn in_time<T>(
     stream: &str,
     action: &'static str,
     answer: impl Future<Output = T>,
@@ -180,7 +180,7 @@ async fn in_time<T>(
     })
 }
 
-fn explain<E, R>(stream: &str, action: &'static str, error: &SdkError<E, R>) -> SourceError
+pub(super) fn explain<E, R>(stream: &str, action: &'static str, error: &SdkError<E, R>) -> SourceError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
     R: std::fmt::Debug,

@@ -4,6 +4,7 @@ mod cursor;
 mod error;
 mod kvs;
 mod pace;
+mod probe;
 mod stall;
 
 pub use cursor::{Cursor, Failed, StartAt};

@@ -10,6 +10,7 @@
 mod bench;
 mod colours;
 mod delivery;
+mod doctor;
 mod faults;
 mod inspect;
 mod modes;
@@ -17,6 +18,9 @@ mod program;
 mod refusals;
 mod stop;
 
+#[expect(dead_code, reason = "the doctor meets few of the mishaps")]
+#[path = "../support/fault_proxy.rs"]
+mod fault_proxy;
 #[path = "../support/http.rs"]
 mod http;
 #[path = "../support/moto.rs"]
