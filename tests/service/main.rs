@@ -12,6 +12,7 @@ mod colours;
 mod delivery;
 mod doctor;
 mod faults;
+mod following;
 mod inspect;
 mod modes;
 mod program;
