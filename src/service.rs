@@ -24,7 +24,8 @@ use cameras::{Fleet, Starter};
 use crate::base::closest;
 use crate::camera::{CameraError, Shared};
 use crate::config::{CameraSpec, Settings};
-use crate::detect::{DetectError, Detector, Device, ModelSpec, usual_threads};
+use crate::detect::{DetectError, Detector, Device, ModelInfo, ModelSpec, usual_threads};
+use crate::frame::CameraId;
 use crate::http::{Encode, HttpError, HttpServer, HttpSpec};
 use crate::publish::{
     Clients, Outbox, OutboxSpec, Remains, ResumeError, SinkState, SinkStatus, SnapshotFormat, SnapshotSpec,
@@ -113,10 +114,11 @@ impl Service {
         })?;
         let models = load(&spec.settings, &board).await?;
         for camera in &spec.settings.cameras {
-            check_classes(camera, &models)?;
+            check_camera(camera, &models)?;
         }
         let state = spec.settings.state.clone().or_in(spec.state_dir);
-        let outbox = open_outbox(&spec.settings, &spec.aws, state, spec.dead_letter, &board).await?;
+        let outbox = outbox_spec(&spec.settings, &spec.aws, state, spec.dead_letter);
+        let outbox = open_outbox(outbox, &board).await?;
         let mut service =
             Self { board, http, models, outbox, fleet: Fleet::default(), stop: CancellationToken::new() };
         let kvs = Kvs::new(&spec.aws);
@@ -227,39 +229,47 @@ fn show(detector: &Detector, board: &Board) {
 }
 
 /// A class that no model knows would be a camera that never alarms.
-fn check_classes(
-    camera: &CameraSpec,
-    models: &HashMap<Arc<ModelSpec>, Detector>,
-) -> Result<(), ServiceError> {
+fn check_camera(camera: &CameraSpec, models: &HashMap<Arc<ModelSpec>, Detector>) -> Result<(), ServiceError> {
     for entry in &camera.pipeline {
-        let Some((wanted, detector)) = entry.rules.classes.as_ref().zip(models.get(&entry.model)) else {
-            continue;
-        };
-        let known: Vec<&str> = detector.info().classes.iter().map(|class| &**class).collect();
-        if let Some(class) = wanted.iter().find(|class| !known.contains(&&***class)) {
-            let hint = match closest(class, &known) {
-                Some(close) => format!("did you mean {close:?}?"),
-                None => format!("its classes are {}", known.join(", ")),
-            };
-            let (camera, model) = (camera.id.clone(), entry.model.name.clone());
-            return Err(DetectError::NoSuchClass { camera, model, class: class.to_string(), hint }.into());
+        if let Some((wanted, detector)) = entry.rules.classes.as_ref().zip(models.get(&entry.model)) {
+            check_classes(&camera.id, wanted, detector.info())?;
         }
     }
     Ok(())
 }
 
-async fn open_outbox(
+/// Errors: the model does not know one of the classes that the camera counts.
+pub(crate) fn check_classes(
+    camera: &CameraId,
+    wanted: &[Arc<str>],
+    model: &ModelInfo,
+) -> Result<(), DetectError> {
+    let known: Vec<&str> = model.classes.iter().map(|class| &**class).collect();
+    let Some(class) = wanted.iter().find(|class| !known.contains(&&***class)) else { return Ok(()) };
+    let hint = match closest(class, &known) {
+        Some(close) => format!("did you mean {close:?}?"),
+        None => format!("its classes are {}", known.join(", ")),
+    };
+    let (camera, model) = (camera.clone(), model.id.name.clone());
+    Err(DetectError::NoSuchClass { camera, model, class: class.to_string(), hint })
+}
+
+/// The outbox that the settings ask for. Nothing is opened or called yet.
+pub(crate) fn outbox_spec(
     settings: &Settings,
     aws: &SdkConfig,
     state: StateSpec,
     dead_letter: Option<PathBuf>,
-    board: &Board,
-) -> Result<Arc<Outbox>, ServiceError> {
+) -> OutboxSpec {
     let routes = settings.cameras.iter().map(|camera| Arc::new(camera.route.clone())).collect();
     let publish = settings.publish.clone();
     let dead_letter = dead_letter.unwrap_or_else(|| state.dir.join("dead-letter.jsonl"));
     let clients = Some(Clients::new(aws, has_own_s3(aws)));
-    let outbox = Arc::new(Outbox::start(OutboxSpec { publish, state, routes, dead_letter, clients }).await?);
+    OutboxSpec { publish, state, routes, dead_letter, clients }
+}
+
+async fn open_outbox(spec: OutboxSpec, board: &Board) -> Result<Arc<Outbox>, ServiceError> {
+    let outbox = Arc::new(Outbox::start(spec).await?);
     let shown = Arc::downgrade(&outbox);
     outbox.watches().into_iter().for_each(|watch| board.add_watch(watch));
     board.set_sinks(move || shown.upgrade().map_or_else(Vec::new, |outbox| sink_rows(&outbox)));
@@ -339,7 +349,7 @@ mod tests {
         let settings = settings(folder.path().to_owned());
         let aws = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
         let state = settings.state.clone().or_in(folder.path().join("state"));
-        let outbox = open_outbox(&settings, &aws, state, None, &board).await.unwrap();
+        let outbox = open_outbox(outbox_spec(&settings, &aws, state, None), &board).await.unwrap();
         assert_eq!(board.health().status, Status::Ok);
         outbox.flush(Duration::ZERO).await;
         let health = board.health();

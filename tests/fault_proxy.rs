@@ -123,6 +123,8 @@ async fn a_refusal_has_the_shape_of_its_service() {
         (Mishap::Failed, None, 500, "application/xml", "<Code>InternalError</Code>"),
         (Mishap::Unavailable, Some(PUT), 503, "application/x-amz-json-1.1", "\"ServiceUnavailable\""),
         (Mishap::Unavailable, None, 503, "application/xml", "<Code>ServiceUnavailable</Code>"),
+        (Mishap::Denied, Some(PUT), 400, "application/x-amz-json-1.1", "\"AccessDeniedException\""),
+        (Mishap::Denied, None, 403, "application/xml", "<Code>AccessDenied</Code>"),
     ] {
         proxy.rule(None, mishap, Some(1));
         let (got, head, body) = send(&proxy, target, &put_records(&["a"])).await.unwrap();

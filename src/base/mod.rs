@@ -4,10 +4,14 @@ mod backoff;
 mod causes;
 mod closest;
 mod epoch;
+mod probe;
 mod stopwatch;
+mod writable;
 
 pub use backoff::Backoff;
 pub use causes::causes;
 pub use closest::closest;
 pub use epoch::{epoch_ms, epoch_ms_of};
+pub use probe::{Asks, Finding, Probe, Verdict};
 pub use stopwatch::{Stopwatch, Took};
+pub use writable::{Unwritable, can_be_written, nearest};

@@ -1,26 +1,45 @@
 //! `kvs-infer check`: says what is wrong with a configuration, or what it asks for.
 
 use std::fmt;
-use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::base::{Unwritable, can_be_written};
 use crate::config::{CameraSpec, ConfigErrors, Settings, Start};
 use crate::publish::PublishSpec;
 
-use super::config_args::ConfigArgs;
+use super::aws::sdk_config;
+use super::config_args::{ConfigArgs, state_dir};
+use super::doctor::Doctor;
+use super::run_on_runtime;
 
 /// Says what is wrong with a configuration, with line and column, or what it asks for.
 ///
-/// Works offline: nothing is asked of AWS, and models are not loaded, only looked for (`--live` is not in this version).
-/// Whether `local_dir` can be written is tried with an empty file in it, or in the nearest folder above it that is there.
+/// Works offline: nothing is asked of AWS, and models are not loaded, only looked for. Whether `local_dir` can be written is
+/// tried with an empty file in it, or in the nearest folder above it that is there.
 /// Exit codes: 0 the configuration is good; 78 it has mistakes, or names model files or folders that cannot be used.
+///
+/// With `--live` it then asks all that `run` would need and prints a line an answer: ok, warn (somebody should look) or FAIL,
+/// what was asked, seconds, what was found and what to do. Asked are: the credentials (sts:GetCallerIdentity); each
+/// camera's stream (DescribeStream; GetDataEndpoint and GetMedia, closed with the first fragment or after 5 s); each data
+/// stream (DescribeStreamSummary; PutRecords of one record for a hash key that no shard has, which is refused for its key
+/// where the role may write, so that nothing is written); the bucket (PutObject of a line of text under
+/// `{s3_prefix}/.kvs-infer-check`, which stays); the DynamoDB tables (DescribeTable, DescribeTimeToLive; PutItem and
+/// UpdateItem on a condition that never holds, so that nothing is written); the folders; the models, each loaded and run.
+/// Exit codes with `--live`: 0 nothing failed; 69 something is unreachable, missing or refused; 78 also where a model
+/// cannot be used or has not the classes that are counted.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct CheckArgs {
     /// Which configuration.
     #[command(flatten)]
     config: ConfigArgs,
+    /// Asks AWS, loads the models and looks at the folders too
+    #[arg(long)]
+    live: bool,
+    /// Prints one JSON object an answer, and one with their sum
+    #[arg(long, requires = "live")]
+    json: bool,
 }
 
 impl CheckArgs {
@@ -30,24 +49,34 @@ impl CheckArgs {
     /// The configuration is wrong, or standard output is closed.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let settings = self.config.load()?;
-        settings.publish.local_dir.as_deref().map_or(Ok(()), can_be_written)?;
-        print(&settings, &mut io::stdout().lock())?;
+        if self.live {
+            return run_on_runtime(self.ask(settings));
+        }
+        settings.publish.local_dir.as_deref().map_or(Ok(()), look_at)?;
+        let mut out = io::stdout().lock();
+        print(&settings, &mut out)?;
+        print_sum(&settings, &mut out)?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    async fn ask(self, settings: Settings) -> anyhow::Result<ExitCode> {
+        let aws = sdk_config(settings.region.as_deref()).await?;
+        if !self.json {
+            let mut out = io::stdout().lock();
+            print(&settings, &mut out)?;
+            writeln!(out)?;
+        }
+        Doctor { state_dir: state_dir()?, settings, aws, json: self.json }.run().await
     }
 }
 
 /// Errors: the nearest of `folder` and those above it that is there is no folder, or cannot be written.
-fn can_be_written(folder: &Path) -> Result<(), ConfigErrors> {
-    let here = Path::new(".");
-    let named = |path| if path == Path::new("") { here } else { path };
-    let parent = folder.ancestors().map(named).find(|path| path.exists()).unwrap_or(here);
-    let wrong = |why| ConfigErrors::Folder { folder: folder.to_owned(), parent: parent.to_owned(), why };
-    if !parent.is_dir() {
-        return Err(wrong("is no folder".to_owned()));
-    }
-    let probe = parent.join(format!(".kvs-infer-check-{}", std::process::id()));
-    let tried = File::create_new(&probe).and_then(|_made| fs::remove_file(&probe));
-    tried.map_err(|error| wrong(format!("cannot be written: {error}")))
+fn look_at(folder: &Path) -> Result<(), ConfigErrors> {
+    can_be_written(folder).map_err(|Unwritable { parent, why }| ConfigErrors::Folder {
+        folder: folder.to_owned(),
+        parent,
+        why,
+    })
 }
 
 fn print(settings: &Settings, out: &mut impl Write) -> io::Result<()> {
@@ -59,6 +88,10 @@ fn print(settings: &Settings, out: &mut impl Write) -> io::Result<()> {
             row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         writeln!(out, "{}", padded.join("  ").trim_end())?;
     }
+    Ok(())
+}
+
+fn print_sum(settings: &Settings, out: &mut impl Write) -> io::Result<()> {
     let cameras = count(settings.cameras.len(), "camera");
     writeln!(out, "OK: {cameras}, {} (models not loaded: kvs-infer models)", Models(settings))
 }
@@ -140,6 +173,7 @@ cameras:
         let settings = parse("c", FILE, &|_| None, &Overrides::default()).unwrap();
         let mut out = Vec::new();
         print(&settings, &mut out).unwrap();
+        print_sum(&settings, &mut out).unwrap();
         let expected = [
             "CAMERA     STREAM    START       FPS  DETECTORS                                EVENTS TO",
             "a          a-stream  CHECKPOINT  2.5  objects (one.onnx), objects#2 (two.onnx)  kds events, s3 our-bucket/snapshots/a/, local /tmp/events",
@@ -155,17 +189,8 @@ cameras:
     }
 
     #[test]
-    fn the_nearest_folder_that_is_there_must_take_a_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("file");
-        fs::write(&file, "").unwrap();
-        can_be_written(&folder.path().join("not/yet")).unwrap();
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left behind");
-        for (path, told) in
-            [(file.join("events"), "is no folder"), ("/proc/events".into(), "cannot be written")]
-        {
-            let error = can_be_written(&path).unwrap_err().to_string();
-            assert!(error.contains(&path.display().to_string()) && error.contains(told), "{error}");
-        }
+    fn a_folder_that_cannot_be_written_is_a_mistake() {
+        let error = look_at(Path::new("/proc/events")).unwrap_err().to_string();
+        assert!(error.contains("publishers.local_dir: /proc/events: /proc cannot be written"), "{error}");
     }
 }

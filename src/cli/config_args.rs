@@ -1,6 +1,11 @@
 //! The arguments of every command that reads a configuration.
 
+use std::path::PathBuf;
+
+use anyhow::Context;
+
 use crate::config::{ConfigErrors, ConfigSource, Overrides, Settings, load};
+use crate::detect::cache_dir;
 
 /// Which configuration, and what stands in place of it. A flag beats the environment, which beats the file.
 #[derive(Clone, Debug, clap::Args)]
@@ -24,4 +29,10 @@ impl ConfigArgs {
         settings.missing_files()?;
         Ok(settings)
     }
+}
+
+/// Where the outbox is, unless the configuration says.
+pub(super) fn state_dir() -> anyhow::Result<PathBuf> {
+    let cache = cache_dir().context("HOME is not set: name a folder as state.dir, or set KVS_INFER_CACHE")?;
+    Ok(cache.join("state"))
 }

@@ -1,9 +1,11 @@
 //! The command line: one file a command.
 
+mod aws;
 mod bench;
 mod check;
 mod config_args;
 mod demo;
+mod doctor;
 mod events;
 pub mod healthcheck;
 mod inspect;
@@ -26,7 +28,7 @@ use crate::detect::DetectError;
 use crate::service::ServiceError;
 use crate::telemetry;
 use crate::telemetry::log::{LogError, LogOutput};
-use run::NoRegion;
+use aws::NoRegion;
 
 /// Watches many Kinesis Video Streams cameras, runs detectors on the frames that matter, and delivers every event.
 #[derive(Debug, Parser)]

@@ -30,7 +30,7 @@ impl ModelsArgs {
 }
 
 /// The models that the cameras use, each once, in the order of the file.
-fn specs(settings: &Settings) -> Vec<ModelSpec> {
+pub(super) fn specs(settings: &Settings) -> Vec<ModelSpec> {
     let mut specs: Vec<ModelSpec> = Vec::new();
     for entry in settings.cameras.iter().flat_map(|camera| &camera.pipeline) {
         if !specs.contains(&entry.model) {

@@ -4,13 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-
-use super::config_args::ConfigArgs;
+use super::aws::sdk_config;
+use super::config_args::{ConfigArgs, state_dir};
 use super::{StopSignal, exit, run_on_runtime};
 use crate::config::Settings;
-use crate::detect::cache_dir;
 use crate::service::{Service, ServiceSpec};
 use crate::telemetry;
 use crate::telemetry::log::LogOutput;
@@ -52,7 +49,7 @@ impl RunArgs {
     async fn serve(self, settings: Settings) -> anyhow::Result<ExitCode> {
         let mut stop = StopSignal::new()?;
         let spec = ServiceSpec {
-            aws: aws(&settings).await?,
+            aws: sdk_config(settings.region.as_deref()).await?,
             settings,
             http: SocketAddr::new(self.http_host, self.http_port),
             token: self.http_token,
@@ -75,27 +72,3 @@ impl RunArgs {
         }
     }
 }
-
-/// Where the outbox is, unless the configuration says.
-fn state_dir() -> anyhow::Result<PathBuf> {
-    let cache = cache_dir().context("HOME is not set: name a folder as state.dir, or set KVS_INFER_CACHE")?;
-    Ok(cache.join("state"))
-}
-
-async fn aws(settings: &Settings) -> anyhow::Result<SdkConfig> {
-    let loader = aws_config::defaults(BehaviorVersion::latest());
-    let loader = match &settings.region {
-        Some(region) => loader.region(Region::new(region.clone())),
-        None => loader,
-    };
-    let aws = loader.load().await;
-    if aws.region().is_none_or(|region| region.as_ref().is_empty()) {
-        return Err(NoRegion.into());
-    }
-    Ok(aws)
-}
-
-/// Nothing says where the streams are.
-#[derive(Debug, thiserror::Error)]
-#[error("no AWS region: set AWS_REGION, or aws.region in the configuration")]
-pub(super) struct NoRegion;

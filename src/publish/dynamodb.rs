@@ -48,22 +48,30 @@ impl Target for DynamoDbTarget {
 }
 
 impl DynamoDbTarget {
-    fn advice(&self, Fault { code, text }: &Fault) -> String {
-        let table = &self.table;
-        let remedy = match code.as_str() {
-            "ResourceNotFoundException" => "create the table, or correct publishers.ddb_table",
-            "AccessDeniedException" | "UnrecognizedClientException" => {
-                "allow dynamodb:PutItem on it, or correct the credentials"
-            }
-            "ValidationException" => "its key must be event_id (S) with the sort key ts_ms (N)",
-            "ProvisionedThroughputExceededException" | "ThrottlingException" => {
-                "raise its write capacity, or make the table on-demand"
-            }
-            "unreachable" | "timeout" => "check the network, and AWS_ENDPOINT_URL_DYNAMODB where it is set",
-            _ => "it is tried again",
-        };
-        format!("table {table}: {code}: {text}; {remedy}")
+    fn advice(&self, fault: &Fault) -> String {
+        fault.told(&place(&self.table), remedy(&fault.code))
     }
+}
+
+/// How a table is named to a person.
+pub(super) fn place(table: &str) -> String {
+    format!("table {table}")
+}
+
+/// What somebody can do about a fault.
+pub(super) fn remedy(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "ResourceNotFoundException" => "create the table, or correct publishers.ddb_table",
+        "AccessDeniedException" | "UnrecognizedClientException" => {
+            "allow dynamodb:PutItem on it, or correct the credentials"
+        }
+        "ValidationException" => "its key must be event_id (S) with the sort key ts_ms (N)",
+        "ProvisionedThroughputExceededException" | "ThrottlingException" => {
+            "raise its write capacity, or make the table on-demand"
+        }
+        "unreachable" | "timeout" => "check the network, and AWS_ENDPOINT_URL_DYNAMODB where it is set",
+        _ => return None,
+    })
 }
 
 /// The record's fields, with those of its payload beside them.

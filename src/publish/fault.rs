@@ -4,6 +4,9 @@ use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 
 use crate::base::causes;
 
+/// What a sink does about a fault that nothing better is known of.
+const TRIED_AGAIN: &str = "it is tried again";
+
 /// Why a call failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
@@ -32,5 +35,15 @@ impl Fault {
             other => causes(other),
         };
         Self { code: code.to_owned(), text }
+    }
+
+    /// Whether the role may not do this.
+    pub(super) fn is_denied(&self) -> bool {
+        matches!(self.code.as_str(), "AccessDenied" | "AccessDeniedException")
+    }
+
+    /// For a person: where, what, and what to do.
+    pub(super) fn told(&self, place: &str, remedy: Option<&str>) -> String {
+        format!("{place}: {}: {}; {}", self.code, self.text, remedy.unwrap_or(TRIED_AGAIN))
     }
 }

@@ -137,19 +137,27 @@ impl KinesisSink {
         }
     }
 
-    fn advice(&self, Fault { code, text }: &Fault) -> String {
-        let stream = &self.stream;
-        let remedy = match code.as_str() {
-            "ResourceNotFoundException" => "create the stream, or correct publishers.kds_stream",
-            "AccessDeniedException" | "UnrecognizedClientException" => {
-                "allow kinesis:PutRecords on it, or correct the credentials"
-            }
-            "ProvisionedThroughputExceededException" => "add shards, or make the stream on-demand",
-            "unreachable" | "timeout" => "check the network, and AWS_ENDPOINT_URL_KINESIS where it is set",
-            _ => "it is tried again",
-        };
-        format!("data stream {stream}: {code}: {text}; {remedy}")
+    fn advice(&self, fault: &Fault) -> String {
+        fault.told(&place(&self.stream), remedy(&fault.code))
     }
+}
+
+/// How a stream is named to a person.
+pub(super) fn place(stream: &str) -> String {
+    format!("data stream {stream}")
+}
+
+/// What somebody can do about a fault.
+pub(super) fn remedy(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "ResourceNotFoundException" => "create the stream, or correct publishers.kds_stream",
+        "AccessDeniedException" | "UnrecognizedClientException" => {
+            "allow kinesis:PutRecords on it, or correct the credentials"
+        }
+        "ProvisionedThroughputExceededException" => "add shards, or make the stream on-demand",
+        "unreachable" | "timeout" => "check the network, and AWS_ENDPOINT_URL_KINESIS where it is set",
+        _ => return None,
+    })
 }
 
 /// Why no stream can ever take the record.

@@ -19,6 +19,7 @@ mod parcel;
 pub mod picture;
 mod place;
 mod positions;
+mod probe;
 mod s3;
 mod settlement;
 mod share;
@@ -34,6 +35,7 @@ pub use clients::Clients;
 pub(crate) use journal::aged;
 pub(crate) use local::{EVENTS_FILE, EVENTS_FILES};
 pub use outbox::{Commit, OfferError, Outbox, OutboxSpec, Packed, PendingEvent, Remains, ResumeError};
+pub use probe::probes;
 pub use spec::{
     DdbSpec, PublishSpec, Route, S3Spec, SnapshotFormat, SnapshotRoute, SnapshotSpec, Sse, StateSpec,
 };

@@ -14,6 +14,7 @@ use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use super::checkpoint::{Checkpoint, CheckpointError, fragment_order};
+use super::dynamodb::place;
 use super::fault::Fault;
 use super::settlement::Settlement;
 use super::status::Gauge;
@@ -198,23 +199,26 @@ impl Positions {
         }
     }
 
-    fn advice(&self, Fault { code, text }: &Fault) -> String {
-        let table = &self.table;
-        let remedy = match code.as_str() {
-            "ResourceNotFoundException" => "create the table, or correct state.ddb_table",
-            "AccessDeniedException" | "UnrecognizedClientException" => {
-                "allow dynamodb:UpdateItem on it, or correct the credentials"
-            }
-            "ValidationException" => "its key must be camera_id (S)",
-            "unreachable" | "timeout" => "check the network, and AWS_ENDPOINT_URL_DYNAMODB where it is set",
-            _ => "it is tried again",
-        };
-        format!("table {table}: {code}: {text}; {remedy}")
+    fn advice(&self, fault: &Fault) -> String {
+        fault.told(&place(&self.table), remedy(&fault.code))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<CameraId, Standing>> {
         self.cameras.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What somebody can do about a fault.
+pub(super) fn remedy(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "ResourceNotFoundException" => "create the table, or correct state.ddb_table",
+        "AccessDeniedException" | "UnrecognizedClientException" => {
+            "allow dynamodb:UpdateItem on it, or correct the credentials"
+        }
+        "ValidationException" => "its key must be camera_id (S)",
+        "unreachable" | "timeout" => "check the network, and AWS_ENDPOINT_URL_DYNAMODB where it is set",
+        _ => return None,
+    })
 }
 
 /// The later of two checkpoints, by position. The same outbox is never behind what it delivered; another process may have

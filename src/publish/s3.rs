@@ -44,10 +44,7 @@ impl S3Target {
         key: &str,
         content: Bytes,
     ) -> Result<(), Fault> {
-        let (encryption, kms_key) = match &self.sse {
-            Sse::Aes256 => (ServerSideEncryption::Aes256, None),
-            Sse::Kms { key } => (ServerSideEncryption::AwsKms, key.clone()),
-        };
+        let (encryption, kms_key) = encryption(&self.sse);
         let call = self
             .client
             .put_object()
@@ -68,7 +65,7 @@ fn refused(bucket: &str, key: &str, fault: Fault) -> Put {
     if NEVER_VALID.contains(&fault.code.as_str()) {
         return Put::Never(format!("s3://{bucket}/{key}: {}: {}", fault.code, fault.text));
     }
-    let advice = advice(bucket, &fault);
+    let advice = fault.told(&place(bucket), remedy(&fault.code));
     Put::Later(fault, advice)
 }
 
@@ -76,12 +73,31 @@ fn content_type(key: &str) -> &'static str {
     if key.ends_with(".png") { "image/png" } else { "image/jpeg" }
 }
 
-fn advice(bucket: &str, Fault { code, text }: &Fault) -> String {
-    let remedy = match code.as_str() {
+/// How a bucket is named to a person.
+pub(super) fn place(bucket: &str) -> String {
+    format!("bucket {bucket}")
+}
+
+/// What somebody can do about a fault.
+pub(super) fn remedy(code: &str) -> Option<&'static str> {
+    Some(match code {
         "NoSuchBucket" => "create the bucket, or correct publishers.s3_bucket",
         "AccessDenied" => "allow s3:PutObject on it with this encryption (publishers.s3_sse)",
+        "PermanentRedirect" | "AuthorizationHeaderMalformed" => {
+            "the bucket is in another region: name one in the region of the service"
+        }
+        "KMS.NotFoundException" | "KMS.DisabledException" => {
+            "correct publishers.s3_kms_key, or enable the key"
+        }
         "unreachable" | "timeout" => "check the network, and AWS_ENDPOINT_URL_S3 where it is set",
-        _ => "it is tried again",
-    };
-    format!("bucket {bucket}: {code}: {text}; {remedy}")
+        _ => return None,
+    })
+}
+
+/// What each put says about encryption: the algorithm and the KMS key.
+pub(super) fn encryption(sse: &Sse) -> (ServerSideEncryption, Option<String>) {
+    match sse {
+        Sse::Aes256 => (ServerSideEncryption::Aes256, None),
+        Sse::Kms { key } => (ServerSideEncryption::AwsKms, key.clone()),
+    }
 }

@@ -162,7 +162,8 @@ async fn open(spec: &OutboxSpec) -> Result<(::outbox::Outbox, Vec<SinkName>), St
     Ok((store, names))
 }
 
-fn wanted(spec: &OutboxSpec) -> Vec<SinkName> {
+/// The sinks that the spec asks for.
+pub(super) fn wanted(spec: &OutboxSpec) -> Vec<SinkName> {
     let publish = &spec.publish;
     let local = publish.local_dir.as_ref().map(|_| SinkName::Local);
     let streams: BTreeSet<&String> =

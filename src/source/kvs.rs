@@ -27,7 +27,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(4);
 #[derive(Clone, Debug)]
 pub struct Kvs {
     config: SdkConfig,
-    control: aws_sdk_kinesisvideo::Client,
+    pub(super) control: aws_sdk_kinesisvideo::Client,
 }
 
 impl Kvs {

@@ -7,6 +7,7 @@ mod hls;
 mod hls_session;
 mod kvs;
 mod pace;
+mod probe;
 mod stall;
 mod stream;
 

@@ -10,7 +10,9 @@
 mod bench;
 mod colours;
 mod delivery;
+mod doctor;
 mod faults;
+mod following;
 mod hls;
 mod inspect;
 mod modes;
@@ -18,6 +20,9 @@ mod program;
 mod refusals;
 mod stop;
 
+#[expect(dead_code, reason = "the doctor meets few of the mishaps")]
+#[path = "../support/fault_proxy.rs"]
+mod fault_proxy;
 #[path = "../support/http.rs"]
 mod http;
 #[path = "../support/moto.rs"]

@@ -36,6 +36,8 @@ pub(crate) enum Mishap {
     Failed,
     /// 503.
     Unavailable,
+    /// The role may not: AccessDeniedException, or S3's AccessDenied.
+    Denied,
     /// PutRecords: each so-manieth record is refused, the first one included; the others are passed on.
     Partial {
         /// 1 refuses all.
@@ -275,6 +277,7 @@ impl Plan {
             Some(Mishap::Throttled) => request.service().throttled(),
             Some(Mishap::Failed) => request.service().failed(),
             Some(Mishap::Unavailable) => request.service().unavailable(),
+            Some(Mishap::Denied) => request.service().denied(),
         };
         // The client may be gone.
         let _ = client.write_all(&answer.bytes()).await;
@@ -392,6 +395,14 @@ impl Service {
 
     fn unavailable(self) -> Message {
         self.error(503, "Service Unavailable", "ServiceUnavailable", "Service is unable to handle request.")
+    }
+
+    fn denied(self) -> Message {
+        let (status, reason, kind) = match self {
+            Self::Kinesis | Self::DynamoDb => (400, "Bad Request", "AccessDeniedException"),
+            Self::S3 => (403, "Forbidden", "AccessDenied"),
+        };
+        self.error(status, reason, kind, "User is not authorized to perform this action")
     }
 
     fn error(self, status: u16, reason: &str, kind: &str, text: &str) -> Message {

@@ -11,7 +11,7 @@ use redb::{BackendError, StorageBackend};
 use crate::error::OpenError;
 
 /// The database's name in its folder.
-const FILE: &str = "outbox.redb";
+pub const FILE: &str = "outbox.redb";
 /// What a database is called until it is whole.
 const UNFINISHED: &str = "outbox.redb.new";
 /// The file that a process holds locked while it has the outbox.
@@ -71,6 +71,23 @@ impl Folder {
             Ok(()) => Ok(Self { dir: dir.to_owned(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(OpenError::InUse { dir: dir.to_owned() }),
             Err(TryLockError::Error(why)) => Err(refused(why)),
+        }
+    }
+
+    /// Whether a process holds the lock; nothing is made, and nothing stays locked.
+    ///
+    /// # Errors
+    /// The lock cannot be opened.
+    pub fn is_locked(dir: &Path) -> io::Result<bool> {
+        let lock = match File::open(dir.join(LOCK)) {
+            Ok(lock) => lock,
+            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(why) => return Err(why),
+        };
+        match lock.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(why)) => Err(why),
         }
     }
 }

@@ -61,7 +61,7 @@ mod store;
 mod tables;
 mod writer;
 
-pub use disk::{Disk, DiskError, Fill, Folder};
+pub use disk::{Disk, DiskError, FILE, Fill, Folder};
 pub use entry::{Commit, Entry, EntryId, NewEntry};
 pub use error::{CloseError, CommitError, OpenError, ReadError};
 pub use intake::Queued;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use outbox::{EntryId, Leftover, NewEntry, OpenError, Outbox, OutboxConfig};
+use outbox::{EntryId, Folder, Leftover, NewEntry, OpenError, Outbox, OutboxConfig};
 
 use super::{commit, entry, open, payloads, spec};
 
@@ -43,7 +43,10 @@ fn a_second_process_is_refused_and_the_first_ones_end_lets_it_in() {
     let why = refused(dir.path());
     assert!(matches!(why, OpenError::InUse { .. }), "{why}");
     assert!(why.to_string().contains(dir.path().to_str().unwrap()), "{why}");
+    assert!(Folder::is_locked(dir.path()).unwrap());
     drop(outbox);
+    assert!(!Folder::is_locked(dir.path()).unwrap() && !Folder::is_locked(&dir.path().join("none")).unwrap());
+    assert!(!dir.path().join("none").exists(), "a look makes nothing");
     open(dir.path(), &[]);
 }
 

@@ -1,0 +1,61 @@
+//! Whether a folder can be written, also one that is not there yet.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a folder cannot be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unwritable {
+    /// The folder, or the nearest one above it that is there.
+    pub parent: PathBuf,
+    /// What is wrong with that one.
+    pub why: String,
+}
+
+/// The folder, or the nearest of those above it that is there.
+#[must_use]
+pub fn nearest(folder: &Path) -> &Path {
+    let here = Path::new(".");
+    let named = |path| if path == Path::new("") { here } else { path };
+    folder.ancestors().map(named).find(|path| path.exists()).unwrap_or(here)
+}
+
+/// Tries it with an empty file that is removed at once; makes no folder.
+///
+/// # Errors
+/// The nearest folder that is there is no folder, or cannot be written.
+pub fn can_be_written(folder: &Path) -> Result<(), Unwritable> {
+    let parent = nearest(folder);
+    let wrong = |why| Unwritable { parent: parent.to_owned(), why };
+    if !parent.is_dir() {
+        return Err(wrong("is no folder".to_owned()));
+    }
+    write_in(parent).map_err(|error| wrong(format!("cannot be written: {error}")))
+}
+
+fn write_in(folder: &Path) -> io::Result<()> {
+    let probe = folder.join(format!(".kvs-infer-check-{}", std::process::id()));
+    File::create_new(&probe).and_then(|_made| fs::remove_file(&probe))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_told_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        can_be_written(&folder.path().join("not/yet")).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left behind");
+        for (path, parent, told) in [
+            (file.join("events"), file.as_path(), "is no folder"),
+            ("/proc/events".into(), Path::new("/proc"), "cannot be written"),
+        ] {
+            let error = can_be_written(&path).unwrap_err();
+            assert!(error.parent == parent && error.why.contains(told), "{error:?}");
+        }
+    }
+}

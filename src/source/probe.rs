@@ -1,0 +1,107 @@
+//! What the doctor asks of a camera's stream: is it there, and does footage come?
+
+use std::time::{Duration, Instant};
+
+use aws_sdk_kinesisvideo::types::{Status, StreamInfo};
+use tokio::time::timeout;
+
+use super::kvs::{explain, in_time};
+use super::{Kvs, Media, SourceError, StartAt};
+use crate::base::{Asks, Finding, Probe};
+use crate::demux::{Demuxer, Step};
+
+/// How long an open connection may bring nothing: a key frame every 4 s at most is usual.
+const FOOTAGE_LIMIT: Duration = Duration::from_secs(5);
+
+impl Kvs {
+    /// Is the stream there, and does footage come? The second opens a GetMedia connection, of which a stream has three, and
+    /// closes it with the first fragment.
+    #[must_use]
+    pub fn probes(&self, stream: &str) -> Vec<Probe> {
+        let name = format!("stream {stream}");
+        vec![
+            Probe::new(format!("{name} footage"), Asks::Aws, footage(self.clone(), stream.to_owned())),
+            Probe::new(name, Asks::Aws, look(self.clone(), stream.to_owned())),
+        ]
+    }
+
+    async fn describe(&self, stream: &str) -> Result<Option<StreamInfo>, SourceError> {
+        const ACTION: &str = "DescribeStream";
+        let request = self.control.describe_stream().stream_name(stream);
+        let answer = in_time(stream, ACTION, request.send()).await?;
+        Ok(answer.map_err(|error| explain(stream, ACTION, &error))?.stream_info)
+    }
+}
+
+async fn look(kvs: Kvs, stream: String) -> Finding {
+    match kvs.describe(&stream).await {
+        Ok(Some(info)) => standing(&info),
+        Ok(None) => Finding::warn("nothing is told of it"),
+        Err(SourceError::NotAuthorized { .. }) => {
+            Finding::warn("kinesisvideo:DescribeStream is not allowed; only this check asks for it")
+        }
+        Err(error) => Finding::fail(error.to_string()),
+    }
+}
+
+fn standing(info: &StreamInfo) -> Finding {
+    let hours = info.data_retention_in_hours().unwrap_or(0);
+    let status = info.status().map_or("", Status::as_str);
+    let text = format!("{status}, keeps footage for {hours} h");
+    match info.status() {
+        Some(Status::Deleting) => {
+            Finding::fail(format!("{text}; create it anew, or correct kvs_stream_name"))
+        }
+        Some(Status::Creating) => Finding::warn(format!("{text}; wait until it is ACTIVE")),
+        _ if hours == 0 => Finding::warn(format!(
+            "{text}: what is not read within minutes is lost, and HLS cannot be read; raise its data retention"
+        )),
+        _ => Finding::ok(text),
+    }
+}
+
+async fn footage(kvs: Kvs, stream: String) -> Finding {
+    let mut source = kvs.stream(&stream);
+    let media = match source.open(&StartAt::Now).await {
+        Ok(media) => media,
+        Err(error) => return Finding::fail(error.to_string()),
+    };
+    timeout(FOOTAGE_LIMIT, first_fragment(media)).await.unwrap_or_else(|_| {
+        Finding::warn(format!(
+            "GetMedia is open, but no footage came within {} s; look at the camera and its producer",
+            FOOTAGE_LIMIT.as_secs()
+        ))
+    })
+}
+
+/// Reads up to the first fragment.
+async fn first_fragment(mut media: Media) -> Finding {
+    let mut demuxer = Demuxer::default();
+    while let Some(bytes) = media.next().await {
+        match bytes {
+            Ok(bytes) => demuxer.push(&bytes),
+            Err(error) => return Finding::fail(format!("{error}; check the network")),
+        }
+        match demuxer.next(Instant::now()) {
+            Ok(None) => {}
+            Ok(Some(step)) => return told(step),
+            Err(error) => {
+                return Finding::fail(format!("{error}; look at the producer with kvs-infer inspect"));
+            }
+        }
+    }
+    Finding::warn("GetMedia ended before a fragment came; look at the camera and its producer")
+}
+
+fn told(step: Step) -> Finding {
+    match step {
+        Step::NoVideo { codecs, .. } => {
+            Finding::fail(format!("it has no video that can be decoded ({codecs}); send H.264 or H.265"))
+        }
+        Step::StreamError(error) => Finding::fail(format!("the service ended the stream: {error:?}")),
+        Step::Begin(fragment) | Step::End { fragment, .. } | Step::Incomplete(fragment) => {
+            Finding::ok(format!("footage comes: fragment {}", fragment.number))
+        }
+        Step::Packet(_) => Finding::ok("footage comes"),
+    }
+}
