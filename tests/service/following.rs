@@ -2,14 +2,18 @@
 
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use aws_sdk_kinesis::primitives::Blob;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
-use super::fault_proxy::{FaultProxy, Mishap, Service};
+use super::fault_proxy::{FaultProxy, Mishap, Seen, Service};
 use super::moto::Moto;
+
+/// What takes longer fails the test.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn event(camera: &str, seq: u64) -> String {
     let extras = json!({
@@ -53,7 +57,11 @@ async fn put(kinesis: &aws_sdk_kinesis::Client, camera: &str, text: &str) {
 
 /// Until a shard is being read: what is put from now on comes after the iterator.
 async fn being_read(proxy: &FaultProxy) {
-    proxy.until(|seen| seen.iter().any(|seen| seen.operation == "GetRecords")).await;
+    until(proxy, |seen| seen.iter().any(|seen| seen.operation == "GetRecords")).await;
+}
+
+async fn until(proxy: &FaultProxy, met: impl Fn(&[Seen]) -> bool) {
+    tokio::time::timeout(PATIENCE, proxy.until(met)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,7 +100,8 @@ async fn what_comes_is_followed_over_throttling() {
     let following = events(&proxy.url, "events", &["--json", "--count", "1"]);
     being_read(&proxy).await;
     proxy.rule(Service::Kinesis, Mishap::Throttled, Some(3));
-    proxy.until(|seen| seen.iter().filter(|seen| seen.mishap == Some(Mishap::Throttled)).count() == 3).await;
+    let throttled = |seen: &Seen| seen.mishap == Some(Mishap::Throttled);
+    until(&proxy, |seen| seen.iter().filter(|seen| throttled(seen)).count() == 3).await;
     put(&kinesis, "a", &event("a", 2)).await;
 
     let (code, out, err) = ended(following);
