@@ -238,7 +238,7 @@ mod tests {
             [
                 "begin (MediaMs(1599000), Producer)",
                 "packet 0 at 1599000 key true b\"first\"",
-                "packet 2 at 1599040 key false b\"second\"",
+                "packet 1 at 1599040 key false b\"second\"",
                 "end Some(1250)",
             ]
         );

@@ -96,8 +96,9 @@ impl Backlog {
         self.gauge.gave_up();
     }
 
+    /// The settlement first: who sees an empty queue may take it that the position has moved.
     fn settle(&self, parcel: &Parcel) {
-        self.outbox.ack(self.sink, &[parcel.id]);
         self.settlement.settled(&parcel.camera, parcel.label.seq, self.gauge.name());
+        self.outbox.ack(self.sink, &[parcel.id]);
     }
 }

@@ -389,7 +389,9 @@ impl Outbox {
         let remains =
             self.sinks.iter().filter_map(|sink| remains(&sink.gauge, self.store.queued(sink.handle).entries));
         let remains = remains.collect();
-        if let Err(error) = self.store.close() {
+        let store = self.store.clone();
+        // A join error means that the writer panicked, which the panic hook has told.
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || store.close()).await {
             telemetry::NotClosed { error: &error }.emit();
         }
         remains
