@@ -39,10 +39,21 @@ impl Program {
 
     /// The same in a folder where it may have run before; its state is there.
     pub(crate) fn start_in(dir: TempDir, config: &str, kvs: &str, aws: Option<&str>) -> Self {
+        Self::launch(Command::new(env!("CARGO_BIN_EXE_kvs-infer")), dir, config, kvs, aws)
+    }
+
+    /// The same by a command that becomes the program with the arguments that are added to it.
+    pub(crate) fn launch(
+        mut command: Command,
+        dir: TempDir,
+        config: &str,
+        kvs: &str,
+        aws: Option<&str>,
+    ) -> Self {
         let file = dir.path().join("cameras.yaml");
         let state = if config.contains("state:") { "" } else { "state:\n  dir: state\n" };
         std::fs::write(&file, format!("{config}{state}")).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_kvs-infer"))
+        let mut child = command
             .args(["run", "--http-host", "127.0.0.1", "--http-port", "0", "--config"])
             .arg(&file)
             .current_dir(dir.path())
@@ -124,10 +135,15 @@ impl Program {
         panic!("the events ended before {missing:?}");
     }
 
+    /// The number of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends SIGTERM and does not wait; tells when it was sent.
     pub(crate) fn terminate(&self) -> Instant {
         let asked = Instant::now();
-        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        let sent = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().unwrap();
         assert!(sent.success());
         asked
     }
