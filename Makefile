@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test kills check lint bench bless fuzz clean
+.PHONY: help setup build demo test kills faults soak check lint bench bless fuzz clean
 
 # Where scripts/setup put things; see scripts/env.
 ENV := source scripts/env &&
@@ -62,6 +62,21 @@ fuzz: ## fuzz every target for S seconds each (60; needs a nightly toolchain and
 	    echo "fuzz: needs cargo-fuzz and nightly Rust: rustup toolchain install nightly; cargo install --locked cargo-fuzz"; exit 1; }
 	cd fuzz && for target in $$(cargo +nightly fuzz list); do \
 	    cargo +nightly fuzz run "$$target" -- -max_total_time=$(or $(S),60); done
+
+# Gathers the figures of tests/faults; the last line is their sum.
+FAULTS = $(ENV) cargo test --locked --test faults -- --nocapture 2>&1 | tee target/faults.log | awk '\
+    sub(/.*figure: /, "faults: ") { print; fflush(); figures++ } \
+    /^faults: R11/ { shown += $$4; all += $$6 } \
+    /panicked at|FAILED/ { print > "/dev/stderr" } \
+    END { printf "faults: %d of %d show and go away; %d figures\n", shown, all, figures; exit shown != all || !figures }'
+
+faults: ## every fault of docs/operations.md at full length, one line a figure (about five minutes)
+	@scripts/setup test
+	@export KVS_INFER_FAULTS=full; $(FAULTS)
+
+soak: ## the same with 10,000 reconnects
+	@scripts/setup test
+	@export KVS_INFER_FAULTS=soak; $(FAULTS)
 
 clean: ## delete what was built; the cache folder of scripts/setup stays
 	cargo clean

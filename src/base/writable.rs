@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Why a folder cannot be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +36,9 @@ pub fn can_be_written(folder: &Path) -> Result<(), Unwritable> {
 }
 
 fn write_in(folder: &Path) -> io::Result<()> {
-    let probe = folder.join(format!(".kvs-infer-check-{}", std::process::id()));
+    static PROBES: AtomicU32 = AtomicU32::new(0);
+    let (process, probe) = (std::process::id(), PROBES.fetch_add(1, Ordering::Relaxed));
+    let probe = folder.join(format!(".kvs-infer-check-{process}-{probe}"));
     File::create_new(&probe).and_then(|_made| fs::remove_file(&probe))
 }
 

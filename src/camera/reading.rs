@@ -279,6 +279,7 @@ impl Reading {
             detail: &over.to_string(),
             retry_in: wait,
             expected: self.before != Before::Badly,
+            brought: self.before == Before::Well,
             repeated: self.told == Some(over.reason()),
         }
         .emit();

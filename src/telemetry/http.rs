@@ -16,7 +16,7 @@ pub(crate) const METRICS: &[Metric] = &[
     gauge_of(
         "kvs_infer_camera_up",
         &["camera"],
-        "0 where it cannot be read or seen, or has sent nothing for a minute; else 1.",
+        "0 where it cannot be read or seen, loses its connections, or has sent nothing for a minute; else 1.",
     ),
     gauge_of(
         "kvs_infer_camera_behind_seconds",

@@ -100,12 +100,14 @@ pub(crate) struct Ended<'a> {
     pub(crate) retry_in: Duration,
     /// Whether it is part of a connection's normal life.
     pub(crate) expected: bool,
+    /// Whether it had brought footage.
+    pub(crate) brought: bool,
     /// Whether the end before it had the same reason.
     pub(crate) repeated: bool,
 }
 
 impl Ended<'_> {
-    /// Counts it; logs it loudly when the reason is a new one.
+    /// Counts it, and puts it on the board where footage came; logs it loudly when the reason is a new one.
     pub(crate) fn emit(self) {
         let (reason, camera) = (self.reason, self.camera.id());
         let retry_in_s = (self.retry_in.as_secs_f64() * 10.0).round() / 10.0;
@@ -113,6 +115,9 @@ impl Ended<'_> {
             (_, true) => debug!(stage = "source", %camera, reason, retry_in_s, "{}", self.detail),
             (true, false) => info!(stage = "source", %camera, reason, retry_in_s, "{}", self.detail),
             (false, false) => warn!(stage = "source", %camera, reason, retry_in_s, "{}", self.detail),
+        }
+        if self.brought {
+            self.camera.lost(self.detail);
         }
         counter!("kvs_infer_source_endings_total", "camera" => self.camera.id().to_string(), "reason" => self.reason)
             .increment(1);

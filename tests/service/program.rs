@@ -40,7 +40,19 @@ impl Program {
 
     /// The same in a folder where it may have run before; its state is there.
     pub(crate) fn start_in(dir: TempDir, config: &str, kvs: &str, aws: Option<&str>) -> Self {
-        let mut child = command(dir.path(), config, kvs, aws).spawn().unwrap();
+        Self::launch(Command::new(env!("CARGO_BIN_EXE_kvs-infer")), dir, config, kvs, aws)
+    }
+
+    /// The same by a command that becomes the program with the arguments that are added to it.
+    pub(crate) fn launch(
+        mut command: Command,
+        dir: TempDir,
+        config: &str,
+        kvs: &str,
+        aws: Option<&str>,
+    ) -> Self {
+        told_to_run(&mut command, dir.path(), config, kvs, aws);
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let http = ready(&mut lines);
         let log = std::thread::spawn(move || lines.lines().map(Result::unwrap).collect());
@@ -111,10 +123,15 @@ impl Program {
         panic!("the events ended before {missing:?}");
     }
 
+    /// The number of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends SIGTERM and does not wait; tells when it was sent.
     pub(crate) fn terminate(&self) -> Instant {
         let asked = Instant::now();
-        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        let sent = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().unwrap();
         assert!(sent.success());
         asked
     }
@@ -148,10 +165,15 @@ impl Drop for Program {
 
 /// `kvs-infer run` in `dir`, with its log as JSON on a pipe.
 pub(crate) fn command(dir: &Path, config: &str, kvs: &str, aws: Option<&str>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kvs-infer"));
+    told_to_run(&mut command, dir, config, kvs, aws);
+    command
+}
+
+fn told_to_run(command: &mut Command, dir: &Path, config: &str, kvs: &str, aws: Option<&str>) {
     let file = dir.join("cameras.yaml");
     let state = if config.contains("state:") { "" } else { "state:\n  dir: state\n" };
     std::fs::write(&file, format!("{config}{state}")).unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kvs-infer"));
     command
         .args(["run", "--http-host", "127.0.0.1", "--http-port", "0", "--config"])
         .arg(&file)
@@ -162,7 +184,6 @@ pub(crate) fn command(dir: &Path, config: &str, kvs: &str, aws: Option<&str>) ->
         .env("AWS_ENDPOINT_URL", aws.unwrap_or(kvs))
         .env("AWS_ENDPOINT_URL_KINESIS_VIDEO", kvs)
         .stdout(Stdio::piped());
-    command
 }
 
 fn ready(lines: &mut BufReader<ChildStdout>) -> SocketAddr {

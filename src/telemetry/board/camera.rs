@@ -18,6 +18,12 @@ const RATE_SPAN: Duration = Duration::from_secs(5);
 /// Looks that the rate remembers at most: 60 a second over its span.
 const RATE_LOOKS: usize = 300;
 
+/// How long a lost connection is remembered.
+const LOSS_SPAN: Duration = Duration::from_secs(15);
+
+/// Lost connections that are remembered at most.
+const LOSSES: usize = 100;
+
 /// Latencies that are kept for the percentiles.
 const LATENCIES: usize = 1_000;
 
@@ -106,6 +112,10 @@ pub struct CameraRow {
     pub latency_p99_ms: Option<f64>,
     /// Connections after the first.
     pub reconnects: u64,
+    /// Connections that brought footage and were lost within the last 15 s, 100 at most.
+    pub losses: usize,
+    /// Why the last of them was lost.
+    pub last_loss: Option<String>,
     /// Footage that was jumped over, ms.
     pub skipped_ms: u64,
 }
@@ -138,6 +148,8 @@ struct Now {
     events: u64,
     latencies: VecDeque<Duration>,
     connections: u64,
+    losses: VecDeque<Instant>,
+    last_loss: Option<String>,
     skipped_ms: u64,
 }
 
@@ -165,6 +177,8 @@ impl CameraBoard {
             events: 0,
             latencies: VecDeque::new(),
             connections: 0,
+            losses: VecDeque::new(),
+            last_loss: None,
             skipped_ms: 0,
         };
         Self { inner: Arc::new(Inner { id: id.clone(), stream: stream.into(), feed, now: Mutex::new(now) }) }
@@ -194,6 +208,11 @@ impl CameraBoard {
     /// A connection was opened.
     pub fn connected(&self) {
         self.write(|now| now.connections += 1);
+    }
+
+    /// A connection that had brought footage was lost.
+    pub fn lost(&self, reason: &str) {
+        self.write(|now| now.lose(reason, Instant::now()));
     }
 
     /// Part of the way (`decode`, `detect`) cannot see, because of `reason`, or sees again: `None`.
@@ -332,6 +351,8 @@ impl CameraBoard {
             latency_p50_ms: percentile_ms(&now.latencies, 0.50),
             latency_p99_ms: percentile_ms(&now.latencies, 0.99),
             reconnects: now.connections.saturating_sub(1),
+            losses: now.losses.iter().filter(|loss| **loss + LOSS_SPAN >= at).count(),
+            last_loss: now.last_loss.clone(),
             skipped_ms: now.skipped_ms,
         }
     }
@@ -352,6 +373,14 @@ impl Now {
     fn connected(&mut self, state: State) {
         self.enter(state);
         self.trouble = None;
+    }
+
+    fn lose(&mut self, reason: &str, at: Instant) {
+        if self.losses.len() == LOSSES {
+            self.losses.pop_front();
+        }
+        self.losses.push_back(at);
+        self.last_loss = Some(reason.to_owned());
     }
 
     fn event(&mut self, latency: Duration) {

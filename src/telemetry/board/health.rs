@@ -9,6 +9,9 @@ use super::{CameraRow, SinkRow, State, whole_ms};
 /// A camera that sends nothing for so long is worth a word.
 const QUIET_MS: u64 = 60_000;
 
+/// So many connections lost within 15 s are worth a word. Source: KVS ends one every 40 to 50 minutes.
+const MANY_LOSSES: usize = 2;
+
 /// A thread that the service cannot do without.
 pub struct Watch {
     /// Its name.
@@ -84,6 +87,10 @@ fn about_camera(row: &CameraRow) -> Option<String> {
         let since = span(Duration::from_millis(row.error_for_ms.unwrap_or(0)));
         let what = if row.state == State::Down { "been down" } else { "seen nothing" };
         return Some(format!("camera {id} has {what} for {since}: {error}"));
+    }
+    if row.losses >= MANY_LOSSES {
+        let (losses, reason) = (row.losses, row.last_loss.as_deref().unwrap_or("it gives no reason"));
+        return Some(format!("camera {id} has lost {losses} connections within 15 s: {reason}"));
     }
     let quiet = row.state == State::Waiting && row.state_for_ms >= QUIET_MS;
     quiet.then(|| {
@@ -219,6 +226,20 @@ mod tests {
     fn a_sink_is_filling_from_four_fifths_of_its_share_on() {
         assert_eq!(about_sink(&sink(true, 79)), None);
         assert!(about_sink(&sink(true, 80)).is_some());
+    }
+
+    #[test]
+    fn connections_that_are_lost_one_after_the_other_are_mentioned_for_a_while() {
+        let board = Board::new();
+        let gate = board.add_camera(&CameraId::new("gate"), "gate-stream");
+        gate.streaming();
+        gate.lost("the connection ended");
+        let in_s = |s: u64| about_camera(&board.snapshot_at(Instant::now() + Duration::from_secs(s))[0]);
+        assert_eq!(in_s(0), None, "one end is usual");
+        gate.lost("no bytes for 4.0 s");
+        let said = "camera gate has lost 2 connections within 15 s: no bytes for 4.0 s";
+        assert_eq!(in_s(0).as_deref(), Some(said));
+        assert_eq!(in_s(16), None);
     }
 
     #[test]

@@ -1,0 +1,76 @@
+//! Stored footage that flows at a pace of its own, the same for all who read it.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use kvs_sim::{Clock, Pace, Sim, SimConfig, append_clip};
+use tempfile::TempDir;
+
+use super::colours::{film, model};
+
+/// When the footage was made, ms since 1970; any day would do.
+const MADE_MS: u64 = 1_795_000_000_000;
+/// What a film lasts.
+const FILM: Duration = Duration::from_secs(9);
+/// Fragments, of a second each, in a film.
+pub(crate) const FILM_FRAGMENTS: u64 = 9;
+
+/// A local KVS whose clock stands: its readers are a minute behind the live edge and never catch up, so no frame is dropped
+/// and the same fragments give the same events.
+pub(crate) struct Footage {
+    pub(crate) sim: Sim,
+    clock: Clock,
+    clip: PathBuf,
+    _clips: TempDir,
+}
+
+impl Footage {
+    /// Nothing is stored yet; a connection gets so many fragments a second.
+    pub(crate) fn new(fragments_per_s: u32) -> Self {
+        let clips = tempfile::tempdir().unwrap();
+        let clip = film(clips.path(), 0);
+        let clock = Clock::standing_at(i64::try_from(MADE_MS).unwrap());
+        let sim = Sim::start(SimConfig { clock: clock.clone(), fragments_per_s, ..SimConfig::default() });
+        Self { sim: sim.unwrap(), clock, clip, _clips: clips }
+    }
+
+    /// Puts so many films, one behind the other, into the stream of a camera.
+    pub(crate) async fn store(&self, camera: &str, films: u32) {
+        let stream = self.sim.store().stream_or_create(&format!("{camera}-stream")).unwrap();
+        let made = SystemTime::UNIX_EPOCH + Duration::from_millis(MADE_MS);
+        for film in 0..films {
+            append_clip(&stream, &self.clip, Pace::Asap, made + FILM * film).await.unwrap();
+        }
+    }
+
+    /// Nothing more is stored: the clock goes on to where readers are behind.
+    pub(crate) fn made(&self) {
+        self.clock.advance(Duration::from_secs(60));
+    }
+
+    pub(crate) fn stream(&self, camera: &str) -> std::sync::Arc<kvs_sim::Stream> {
+        self.sim.store().stream(&format!("{camera}-stream")).unwrap()
+    }
+}
+
+/// A camera that reads all of its stream and tells of each thing each time that it comes into view.
+pub(crate) fn camera(id: &str) -> String {
+    camera_with(id, &model(), "EARLIEST", "")
+}
+
+/// The same with another model and start, and more keys.
+pub(crate) fn camera_with(id: &str, model: &Path, start: &str, keys: &str) -> String {
+    format!(
+        "  - id: {id}\n    kvs_stream_name: {id}-stream\n    playback: {{ start: {start} }}\n{keys}    pipeline:\n      \
+         - type: objects\n        objects: {{ yolo_weights: {}, cooldown_seconds: 1 }}\n",
+        model.display()
+    )
+}
+
+/// A configuration with these cameras; `more` stands before them.
+pub(crate) fn config(more: &str, cameras: &str) -> String {
+    format!("{more}service: {{ reconnect_delay_seconds: 1 }}\ndevice: cpu\ncameras:\n{cameras}")
+}
+
+/// Events go into a folder alone, without pictures.
+pub(crate) const LOCAL: &str = "publishers: { local_dir: events }\nsnapshots: { enabled: false }\n";

@@ -1,0 +1,72 @@
+//! KDS is away for two minutes under load while S3 works.
+
+use std::time::{Duration, Instant};
+
+use super::fault_proxy::{Mishap, Service};
+use super::footage::{Footage, camera, config};
+use super::program::Program;
+use super::sinks::{Aws, PUBLISHERS, assert_delivered, told};
+use super::watch::{events, figure, is_full, reason_of, reasons, sink, until, until_within};
+
+const CAMERAS: [&str; 3] = ["front", "back", "side"];
+const FRAGMENTS_PER_S: u32 = 4;
+
+/// How long KDS is away.
+fn outage() -> Duration {
+    Duration::from_secs(if is_full() { 120 } else { 8 })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_events_arrive_in_order_when_kds_is_back_and_pictures_go_on_meanwhile() {
+    let footage = Footage::new(FRAGMENTS_PER_S);
+    let films = u32::try_from(outage().as_secs()).unwrap() * FRAGMENTS_PER_S / 9 + 3;
+    for camera in CAMERAS {
+        footage.store(camera, films).await;
+    }
+    footage.made();
+    let aws = Aws::start().await;
+    let cameras: String = CAMERAS.map(camera).concat();
+    let program =
+        Program::start(&config(PUBLISHERS, &cameras), &footage.sim.endpoint(), Some(&aws.proxy.url));
+    program.camera_when(CAMERAS[0], |row| row["events"].as_u64() >= Some(1));
+    aws.proxy.rule(Service::Kinesis, Mishap::Reset, None);
+    let (kds, pictures) = away(&program).await;
+    aws.proxy.clear();
+    let (_, back) = until("delivery of all that waited", || {
+        let all = u64::from(films) * 3;
+        let made = CAMERAS.iter().all(|camera| program.camera(camera)["events"] == all);
+        let waits = sink(&program, "kds/events")["queued"].as_u64().unwrap();
+        (made && waits == 0 && reasons(&program).is_empty()).then_some(())
+    })
+    .await;
+    let ended = program.stop();
+    assert!(ended.status.success(), "{:#?}", ended.log);
+    let events = events(ended.dir.path());
+    assert_eq!(events.len(), CAMERAS.len() * films as usize * 3);
+    assert_delivered(&told(&aws).await, &events, &CAMERAS, false);
+    figure(&format!(
+        "KDS away for {} s: {kds} events waited, {pictures} pictures went on, all {} events arrived in order {:.1} s after its return",
+        outage().as_secs(),
+        events.len(),
+        back.as_secs_f64()
+    ));
+    aws.proxy.stop().await;
+    footage.sim.stop().await;
+}
+
+/// Watches the outage: events that wait at its end, and pictures that were taken during it.
+async fn away(program: &Program) -> (u64, u64) {
+    let began = Instant::now();
+    let before = sink(program, "s3")["delivered"].as_u64().unwrap();
+    until_within(outage() + Duration::from_secs(30), "end of the outage", || {
+        (began.elapsed() >= outage()).then_some(())
+    })
+    .await;
+    let told = reasons(program);
+    assert!(reason_of(&told, "sink kds/events").is_some(), "{told:?}");
+    assert!(reason_of(&told, "sink s3").is_none(), "{told:?}");
+    let waits = sink(program, "kds/events")["queued"].as_u64().unwrap();
+    let pictures = sink(program, "s3")["delivered"].as_u64().unwrap() - before;
+    assert!(pictures + 8 >= waits && waits >= 3, "{pictures} pictures went while {waits} events waited");
+    (waits, pictures)
+}

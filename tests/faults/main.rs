@@ -1,0 +1,39 @@
+//! The fault matrix: what goes wrong, what the program tells of it, that it ends, and what is lost by it.
+//!
+//! `table.rs` lists the faults; the tests make them, and docs/operations.md shows them. `make faults` runs all at full length,
+//! `make soak` longer still; without `KVS_INFER_FAULTS` each test is as short as it can be.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "what a test cannot set up, it fails on; figures are for people"
+)]
+
+mod cameras;
+mod disk;
+mod document;
+mod endings;
+mod footage;
+mod hostile;
+mod kds_away;
+mod overload;
+mod reconnects;
+mod sinks;
+mod table;
+mod watch;
+
+#[expect(dead_code, reason = "tests/service paints with all of it")]
+#[path = "../service/colours.rs"]
+mod colours;
+#[path = "../support/fault_proxy.rs"]
+#[expect(dead_code, reason = "tests/publish has weather too")]
+mod fault_proxy;
+#[path = "../support/http.rs"]
+mod http;
+#[path = "../support/moto.rs"]
+mod moto;
+#[expect(dead_code, reason = "tests/service asks more of it")]
+#[path = "../service/program.rs"]
+mod program;

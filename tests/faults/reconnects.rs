@@ -1,0 +1,59 @@
+//! Thousands of connections: memory stays as it is.
+
+use kvs_sim::Faults;
+
+use super::colours::model;
+use super::footage::{FILM_FRAGMENTS, Footage, LOCAL, camera_with, config};
+use super::program::Program;
+use super::watch::{figure, is_full, is_soak, metric, metrics, until_within};
+
+/// Of memory after the warm-up, bytes.
+const FLAT: f64 = 5e6;
+const STREAMS: u32 = 20;
+
+fn connections() -> u32 {
+    match (is_soak(), is_full()) {
+        (true, _) => 10_000,
+        (_, true) => 2_000,
+        _ => 600,
+    }
+}
+
+async fn memory_after(program: &Program, connections: f64) -> (f64, f64) {
+    let patience = std::time::Duration::from_secs(900);
+    let (scrape, _) = until_within(patience, &format!("{connections} connections"), || {
+        let scrape = metrics(program);
+        let made = metric(&scrape, "kvs_infer_source_connections_total", &[]);
+        (made >= connections).then_some((made, metric(&scrape, "kvs_infer_resident_memory_bytes", &[])))
+    })
+    .await;
+    scrape
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_does_not_grow_with_connections() {
+    let wanted = connections();
+    let warm_up = wanted / 3;
+    let films = (wanted + warm_up).div_ceil(STREAMS * u32::try_from(FILM_FRAGMENTS).unwrap()) + 2;
+    let footage = Footage::new(1_000);
+    let ids: Vec<String> = (0..STREAMS).map(|stream| format!("camera-{stream}")).collect();
+    for camera in &ids {
+        footage.store(camera, films).await;
+        footage.stream(camera).set_faults("end=1f".parse::<Faults>().unwrap());
+    }
+    footage.made();
+    let slow = |camera: &String| camera_with(camera, &model(), "EARLIEST", "    fps_target: 1\n");
+    let cameras: String = ids.iter().map(slow).collect();
+    let program = Program::start(&config(LOCAL, &cameras), &footage.sim.endpoint(), None);
+    let (first, before) = memory_after(&program, f64::from(warm_up)).await;
+    let (last, after) = memory_after(&program, f64::from(warm_up + wanted)).await;
+    assert!(after - before <= FLAT, "{before} bytes after {first} connections, {after} after {last}");
+    assert!(program.stop().status.success());
+    figure(&format!(
+        "R6 {} reconnects of {STREAMS} streams: resident memory {:+.1} MB, from {:.1} MB (5 MB may be)",
+        last - first,
+        (after - before) / 1e6,
+        before / 1e6
+    ));
+    footage.sim.stop().await;
+}

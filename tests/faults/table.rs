@@ -1,0 +1,290 @@
+//! The faults, each with what is seen of it and what is lost: the tests and docs/operations.md read the same rows.
+
+/// A fault of the local KVS or of a sink.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row {
+    /// What goes wrong, for people.
+    pub(crate) fault: &'static str,
+    /// How it is made; for a camera the faults of its stream as `kvs-infer sim` reads them.
+    pub(crate) made: Made,
+    /// What the reason in `/healthz` contains; empty: there is none.
+    pub(crate) reason: &'static str,
+    /// The metric that moves, with the labels that say why.
+    pub(crate) metric: &'static str,
+    pub(crate) lost: Lost,
+    pub(crate) ends: &'static str,
+}
+
+/// How a fault is made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Made {
+    /// By the local KVS, on the stream of the camera with this id.
+    Stream { camera: &'static str, faults: &'static str },
+    /// By a proxy before the service of a sink.
+    Sink { sink: Sink, mishap: Mishap },
+    /// By what it says.
+    Otherwise(&'static str),
+}
+
+/// A sink by what it talks to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sink {
+    Kds,
+    S3,
+    DynamoDb,
+}
+
+/// What a proxy does to all requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mishap {
+    Throttled,
+    Failed,
+    Unavailable,
+    Partial,
+    Reset,
+    AnswerLost,
+    Unreachable,
+}
+
+/// What is lost by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// Nothing; and no record comes twice under other ids.
+    Nothing,
+    /// Nothing; a record may come twice under its id.
+    NothingTwice,
+    /// What it says.
+    Some(&'static str),
+}
+
+impl Lost {
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::NothingTwice => "nothing; records may come twice, under the same id",
+            Self::Some(what) => what,
+        }
+    }
+}
+
+const NEXT: &str = "with the next whole fragment";
+const LOSSES: &str = "15 s after the last of them";
+const TAKEN: &str = "with the next call that is taken, 10 s at most";
+
+const fn camera(
+    fault: &'static str,
+    (camera, faults): (&'static str, &'static str),
+    reason: &'static str,
+    metric: &'static str,
+    lost: Lost,
+    ends: &'static str,
+) -> Row {
+    Row { fault, made: Made::Stream { camera, faults }, reason, metric, lost, ends }
+}
+
+/// The faults of a camera's stream.
+pub(crate) const CAMERAS: [Row; 14] = [
+    camera(
+        "connections end early",
+        ("ends", "end=1f"),
+        "connections within 15 s: the connection ended",
+        "kvs_infer_source_endings_total{reason=\"ended\"}",
+        Lost::Nothing,
+        LOSSES,
+    ),
+    camera(
+        "connections fall silent",
+        ("stalls", "stall=1f"),
+        "connections within 15 s: no bytes for 4.0 s",
+        "kvs_infer_source_endings_total{reason=\"stalled\"}",
+        Lost::Nothing,
+        LOSSES,
+    ),
+    camera(
+        "connections end inside a block",
+        ("cuts", "cut=0,after=1"),
+        "connections within 15 s: the connection ended",
+        "kvs_infer_source_endings_total{reason=\"ended\"}",
+        Lost::Nothing,
+        LOSSES,
+    ),
+    camera(
+        "bytes are damaged",
+        ("damages", "flip=0.05,seed=7,count=2"),
+        "no GetMedia output",
+        "kvs_infer_source_endings_total{reason=\"rubbish\"}",
+        Lost::Some("nothing before the third time; then the fragment"),
+        NEXT,
+    ),
+    camera(
+        "the service breaks off with an error",
+        ("errors", "error=5000"),
+        "with error 5000 (INTERNAL_ERROR)",
+        "kvs_infer_source_endings_total{reason=\"error_record\"}",
+        Lost::Nothing,
+        NEXT,
+    ),
+    camera(
+        "the next fragments have expired",
+        ("expires", "expire=20,count=1"),
+        "with error 4000 (FRAGMENT_NOT_FOUND)",
+        "kvs_infer_source_endings_total{reason=\"error_record\"}",
+        Lost::Some("the footage that expired"),
+        NEXT,
+    ),
+    camera(
+        "fragments come again",
+        ("repeats", "repeat=2,count=1"),
+        "",
+        "kvs_infer_demux_fragments_total{result=\"repeated\"}",
+        Lost::Nothing,
+        "at once",
+    ),
+    camera(
+        "timecodes jump back",
+        ("jumps", "time-back=20s,count=2"),
+        "",
+        "kvs_infer_demux_fragments_total{result=\"complete\"}",
+        Lost::Nothing,
+        "at once",
+    ),
+    camera(
+        "too many calls",
+        ("throttles", "throttle"),
+        "throttled by GetMedia",
+        "kvs_infer_source_endings_total{reason=\"throttled\"}",
+        Lost::Nothing,
+        NEXT,
+    ),
+    camera(
+        "too many readers",
+        ("limits", "connection-limit"),
+        "ConnectionLimitExceededException",
+        "kvs_infer_source_endings_total{reason=\"throttled\"}",
+        Lost::Nothing,
+        NEXT,
+    ),
+    camera(
+        "the data endpoint has moved",
+        ("moves", "moved,count=2"),
+        "has moved",
+        "kvs_infer_source_endings_total{reason=\"endpoint_moved\"}",
+        Lost::Nothing,
+        NEXT,
+    ),
+    camera(
+        "the role may not read",
+        ("forbids", "unauthorized"),
+        "grant kinesisvideo:",
+        "kvs_infer_source_endings_total{reason=\"not_authorized\"}",
+        Lost::Nothing,
+        NEXT,
+    ),
+    camera(
+        "the token has expired",
+        ("outdates", "expired-token"),
+        "ExpiredTokenException",
+        "kvs_infer_source_endings_total{reason=\"request_failed\"}",
+        Lost::Nothing,
+        NEXT,
+    ),
+    camera(
+        "the stream is not there",
+        ("misses", ""),
+        "does not exist in this account and region",
+        "kvs_infer_source_endings_total{reason=\"no_such_stream\"}",
+        Lost::Nothing,
+        NEXT,
+    ),
+];
+
+const SILENT: &str = "";
+
+const fn sink(fault: &'static str, (sink, mishap): (Sink, Mishap), reason: &'static str, lost: Lost) -> Row {
+    let metric = match sink {
+        Sink::Kds => "kvs_infer_delivery_failures_total{sink=\"kds/events\"}",
+        Sink::S3 => "kvs_infer_delivery_failures_total{sink=\"s3\"}",
+        Sink::DynamoDb => "kvs_infer_delivery_failures_total{sink=\"dynamodb/records\"}",
+    };
+    Row { fault, made: Made::Sink { sink, mishap }, reason, metric, lost, ends: TAKEN }
+}
+
+/// The faults of sinks.
+pub(crate) const SINKS: [Row; 19] = [
+    sink("KDS throttles", (Sink::Kds, Mishap::Throttled), "add shards", Lost::Nothing),
+    sink("KDS refuses some records", (Sink::Kds, Mishap::Partial), "add shards", Lost::Nothing),
+    sink("KDS answers 500", (Sink::Kds, Mishap::Failed), "InternalFailure", Lost::Nothing),
+    sink("KDS answers 503", (Sink::Kds, Mishap::Unavailable), "ServiceUnavailable", Lost::Nothing),
+    sink("connections to KDS are reset", (Sink::Kds, Mishap::Reset), "unreachable", Lost::Nothing),
+    sink("answers of KDS are lost", (Sink::Kds, Mishap::AnswerLost), "unreachable", Lost::NothingTwice),
+    sink("KDS cannot be reached", (Sink::Kds, Mishap::Unreachable), "check the network", Lost::Nothing),
+    sink("S3 throttles", (Sink::S3, Mishap::Throttled), "SlowDown", BEST_EFFORT),
+    sink("S3 answers 500", (Sink::S3, Mishap::Failed), "InternalError", BEST_EFFORT),
+    sink("S3 answers 503", (Sink::S3, Mishap::Unavailable), "ServiceUnavailable", BEST_EFFORT),
+    sink("connections to S3 are reset", (Sink::S3, Mishap::Reset), "unreachable", BEST_EFFORT),
+    sink("answers of S3 are lost", (Sink::S3, Mishap::AnswerLost), "unreachable", BEST_EFFORT),
+    sink("S3 cannot be reached", (Sink::S3, Mishap::Unreachable), "check the network", BEST_EFFORT),
+    sink("DynamoDB throttles", (Sink::DynamoDb, Mishap::Throttled), "raise its write capacity", BEST_EFFORT),
+    sink("DynamoDB answers 500", (Sink::DynamoDb, Mishap::Failed), "InternalServerError", BEST_EFFORT),
+    sink("DynamoDB answers 503", (Sink::DynamoDb, Mishap::Unavailable), "ServiceUnavailable", BEST_EFFORT),
+    sink("connections to DynamoDB are reset", (Sink::DynamoDb, Mishap::Reset), "unreachable", BEST_EFFORT),
+    sink("answers of DynamoDB are lost", (Sink::DynamoDb, Mishap::AnswerLost), "unreachable", BEST_EFFORT),
+    sink(
+        "DynamoDB cannot be reached",
+        (Sink::DynamoDb, Mishap::Unreachable),
+        "check the network",
+        BEST_EFFORT,
+    ),
+];
+
+const BEST_EFFORT: Lost = Lost::Some("nothing while its share of the outbox has room; then its oldest");
+
+/// The faults of this machine's disk, and of the way to KVS as a whole.
+pub(crate) const PLACES: [Row; 5] = [OUTBOX, FOLDER, KVS_GONE, SLOW, TOO_MUCH];
+
+pub(crate) const OUTBOX: Row = Row {
+    fault: "the disk of `state.dir` is full",
+    made: Made::Otherwise("a limit on the size of files"),
+    reason: "sink outbox has failed",
+    metric: "kvs_infer_sink_up{sink=\"outbox\"}",
+    lost: Lost::Nothing,
+    ends: "with room on the disk; reading waits until then",
+};
+
+pub(crate) const FOLDER: Row = Row {
+    fault: "`local_dir` cannot be written",
+    made: Made::Otherwise("a file where `snapshots/` should be"),
+    reason: "sink local has failed",
+    metric: "kvs_infer_delivery_failures_total{sink=\"local\"}",
+    lost: Lost::Nothing,
+    ends: "with the next line that is written, 10 s at most",
+};
+
+pub(crate) const KVS_GONE: Row = Row {
+    fault: "KVS cannot be reached",
+    made: Made::Otherwise("the local KVS ends, and starts again"),
+    reason: "reaches nobody",
+    metric: "kvs_infer_source_endings_total{reason=\"unreachable\"}",
+    lost: Lost::Nothing,
+    ends: NEXT,
+};
+
+pub(crate) const SLOW: Row = Row {
+    fault: "a live camera's connection is too slow",
+    made: Made::Otherwise("`drip` of less than the footage needs"),
+    reason: "behind the live edge",
+    metric: "kvs_infer_source_endings_total{reason=\"too_far_behind\"}",
+    lost: Lost::Some("the footage that is jumped over, told by `kvs_infer_source_skipped_seconds_total`"),
+    ends: NEXT,
+};
+
+pub(crate) const TOO_MUCH: Row = Row {
+    fault: "a model is too slow for its live cameras",
+    made: Made::Otherwise("a model with work three times as long"),
+    reason: SILENT,
+    metric: "kvs_infer_frames_dropped_total{reason=\"newer\"}",
+    lost: Lost::Some(
+        "frames, each camera as many; events only of what is too short to be seen in the others",
+    ),
+    ends: "at once",
+};
