@@ -14,7 +14,7 @@ use super::fault_proxy::{FaultProxy, Mishap, Seen, Weather};
 use super::footage::{CAMERAS, Footage, cameras};
 use super::lives::{Life, Mortal};
 use super::moto::Moto;
-use super::program::{Program, command};
+use super::program::{Program, told_to_run};
 use super::verdict::{Verdict, orders};
 
 /// Kills where `KILLS` says nothing.
@@ -162,7 +162,15 @@ impl<'a> Round<'a> {
     }
 
     fn command(&self) -> std::process::Command {
-        command(self.dir.path(), &self.config, &self.scene.sim.endpoint(), Some(&self.proxy.url))
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_kvs-infer"));
+        told_to_run(
+            &mut command,
+            self.dir.path(),
+            &self.config,
+            &self.scene.sim.endpoint(),
+            Some(&self.proxy.url),
+        );
+        command
     }
 }
 

@@ -163,14 +163,8 @@ impl Drop for Program {
     }
 }
 
-/// `kvs-infer run` in `dir`, with its log as JSON on a pipe.
-pub(crate) fn command(dir: &Path, config: &str, kvs: &str, aws: Option<&str>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kvs-infer"));
-    told_to_run(&mut command, dir, config, kvs, aws);
-    command
-}
-
-fn told_to_run(command: &mut Command, dir: &Path, config: &str, kvs: &str, aws: Option<&str>) {
+/// Makes it `kvs-infer run` in `dir`, with its log as JSON on a pipe.
+pub(crate) fn told_to_run(command: &mut Command, dir: &Path, config: &str, kvs: &str, aws: Option<&str>) {
     let file = dir.join("cameras.yaml");
     let state = if config.contains("state:") { "" } else { "state:\n  dir: state\n" };
     std::fs::write(&file, format!("{config}{state}")).unwrap();
