@@ -1,16 +1,15 @@
 //! The tests: kills over stored footage, and one at which the disk goes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use kvs_sim::Sim;
+use kvs_sim::{Clock, Sim, SimConfig, epoch_ms};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use super::aws::{Aws, Told};
-use super::colours::sim;
 use super::fault_proxy::{FaultProxy, Mishap, Seen, Weather};
 use super::footage::{CAMERAS, Footage, cameras};
 use super::lives::{Life, Mortal};
@@ -32,6 +31,7 @@ struct Scene {
     _clips: TempDir,
     footage: Footage,
     sim: Sim,
+    clock: Clock,
     calm: Moto,
     moto: Moto,
 }
@@ -98,14 +98,16 @@ impl Scene {
     fn make() -> Self {
         let clips = tempfile::tempdir().unwrap();
         let footage = Footage::paint(clips.path());
-        Self { _clips: clips, footage, sim: sim(), calm: Moto::start(), moto: Moto::start() }
+        let clock = Clock::standing_at(epoch_ms(SystemTime::now()));
+        let sim = Sim::start(SimConfig { clock: clock.clone(), ..SimConfig::default() }).unwrap();
+        Self { _clips: clips, footage, sim, clock, calm: Moto::start(), moto: Moto::start() }
     }
 }
 
 impl<'a> Round<'a> {
     /// Stores footage, and begins the run that is not disturbed.
     async fn start(scene: &'a Scene, number: usize, positions: bool, weather: u64) -> Self {
-        scene.footage.store(&scene.sim, number).await;
+        scene.footage.store(&scene.sim, &scene.clock, number).await;
         let (right, tried) = tokio::join!(Aws::make(&scene.calm, number), Aws::make(&scene.moto, number));
         let config = config(&tried, number, positions);
         let undisturbed = Program::start(&config, &scene.sim.endpoint(), Some(&right.url));
