@@ -32,8 +32,9 @@ test: ## run all tests
 
 kills: ## kill the program N times (40) over stored footage, with AWS failing now and then; the last line is the figure
 	@scripts/setup test
-	$(ENV) KILLS=$(or $(N),40) cargo test --locked --test kills -- --nocapture | awk '{ print; fflush() } \
-	    match($$0, /kills [0-9]+: .*/) { figure = substr($$0, RSTART, RLENGTH) } END { if (figure) print figure }'
+	$(ENV) log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
+	    KILLS=$(or $(N),40) cargo test --locked --test kills -- --nocapture | tee "$$log"; \
+	    grep -Eo 'kills [0-9]+: .*' "$$log" | tail -n 1
 
 check: lint ## all that can be said without running: format, lints, licences and sources of dependencies
 	@scripts/setup build

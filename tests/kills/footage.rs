@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use kvs_sim::{Pace, Sim, append_clip};
+use kvs_sim::{Clock, Pace, Sim, append_clip, epoch_ms};
 
 use super::colours::model;
 
@@ -12,8 +12,9 @@ use super::colours::model;
 pub(crate) const CAMERAS: [(&str, f64); 3] = [("front", 0.0), ("back", 0.4), ("side", 0.9)];
 /// Of each camera, in fragments of a second with ten frames.
 pub(crate) const FRAGMENTS: u32 = 96;
-/// Nothing is seen in the last fragments: there a reader may count as live.
-const EMPTY: u32 = 4;
+/// How much later than the rest the last, empty second arrived: all before it is far behind the live edge, however slow a
+/// reader is. One at the edge that waits for its bytes would count as live, and may drop frames.
+const LATER: Duration = Duration::from_secs(60);
 /// Box, colour, every so many seconds, for so many seconds. The periods are no multiples of a fragment, so that confirmation
 /// begins at each tenth of one.
 const THINGS: [(&str, &str, f64, f64); 3] = [
@@ -43,22 +44,29 @@ impl Footage {
         Self { busy: busy.into(), empty, begins }
     }
 
-    /// Stores what is to be read in `round`.
-    pub(crate) async fn store(&self, sim: &Sim, round: usize) {
+    /// Stores what is to be read in `round`, by the clock of `sim`.
+    pub(crate) async fn store(&self, sim: &Sim, clock: &Clock, round: usize) {
         for (camera, clip) in &self.busy {
             let stream = sim.store().stream_or_create(&stream(camera, round)).unwrap();
             append_clip(&stream, clip, Pace::Asap, self.begins).await.unwrap();
         }
+        clock.advance(LATER);
+        self.append_empty(sim, round, FRAGMENTS).await;
     }
 
     /// Adds a second in which nothing is seen, by which a reader is known to have read all before it; tells its media time, ms.
     pub(crate) async fn end(&self, sim: &Sim, round: usize) -> i64 {
-        let begins = self.begins + Duration::from_secs(u64::from(FRAGMENTS));
+        epoch_ms(self.append_empty(sim, round, FRAGMENTS + 1).await)
+    }
+
+    /// Tells when it begins.
+    async fn append_empty(&self, sim: &Sim, round: usize, after_s: u32) -> SystemTime {
+        let begins = self.begins + Duration::from_secs(u64::from(after_s));
         for (camera, _) in &self.busy {
             let stream = sim.store().stream(&stream(camera, round)).unwrap();
             append_clip(&stream, &self.empty, Pace::Asap, begins).await.unwrap();
         }
-        kvs_sim::epoch_ms(begins)
+        begins
     }
 }
 
@@ -81,11 +89,8 @@ fn stream(camera: &str, round: usize) -> String {
 }
 
 fn boxes(early_s: f64) -> String {
-    let busy_s = FRAGMENTS - EMPTY;
     let thing = |(place, colour, every_s, for_s): (&str, &str, f64, f64)| {
-        format!(
-            "drawbox={place}:c={colour}:t=fill:enable='lt(mod(t+{early_s},{every_s}),{for_s})*lt(t,{busy_s})',"
-        )
+        format!("drawbox={place}:c={colour}:t=fill:enable='lt(mod(t+{early_s},{every_s}),{for_s})',")
     };
     THINGS.map(thing).concat() + "format=yuv420p"
 }

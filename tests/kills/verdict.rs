@@ -20,6 +20,8 @@ pub(crate) struct Verdict {
     pub(crate) second_id: BTreeSet<String>,
     /// Ids with more than one item.
     pub(crate) twice: BTreeSet<String>,
+    /// Cameras of which Kinesis had an event before an earlier one, where each counts when it came first.
+    pub(crate) out_of_order: BTreeSet<String>,
     /// How many records came to Kinesis again, which is no fault.
     pub(crate) again: usize,
 }
@@ -56,13 +58,15 @@ impl Verdict {
             excused,
             second_id: strange.map(|id| (*id).to_owned()).collect(),
             twice: twice.map(|id| (*id).to_owned()).collect(),
+            out_of_order: out_of_order(&told.records),
             again: told.records.len() - found.len(),
         }
     }
 
     /// Whether nothing is wrong.
     pub(crate) fn is_well(&self) -> bool {
-        self.lost.is_empty() && self.second_id.is_empty() && self.twice.is_empty()
+        let Self { lost, second_id, twice, out_of_order, .. } = self;
+        lost.is_empty() && second_id.is_empty() && twice.is_empty() && out_of_order.is_empty()
     }
 
     /// How many are lost, anywhere.
@@ -77,6 +81,7 @@ impl Verdict {
         self.excused.append(&mut other.excused);
         self.second_id.append(&mut other.second_id);
         self.twice.append(&mut other.twice);
+        self.out_of_order.append(&mut other.out_of_order);
         self.again += other.again;
     }
 }
@@ -93,15 +98,17 @@ impl std::fmt::Display for Verdict {
     }
 }
 
-/// The `seq` of each camera's events in the order in which Kinesis had them first.
-pub(crate) fn orders(records: &[Value]) -> BTreeMap<&str, Vec<u64>> {
+fn out_of_order(records: &[Value]) -> BTreeSet<String> {
     let mut known = BTreeSet::new();
-    let mut orders = BTreeMap::<&str, Vec<u64>>::new();
+    let mut last = BTreeMap::new();
+    let mut cameras = BTreeSet::new();
     for record in records.iter().filter(|record| known.insert(id(record))) {
-        let camera = record["camera_id"].as_str().unwrap();
-        orders.entry(camera).or_default().push(record["seq"].as_u64().unwrap());
+        let (camera, seq) = (record["camera_id"].as_str().unwrap(), record["seq"].as_u64().unwrap());
+        if last.insert(camera, seq) > Some(seq) {
+            cameras.insert(camera.to_owned());
+        }
     }
-    orders
+    cameras
 }
 
 fn first_by_id(records: &[Value]) -> BTreeMap<&str, &Value> {
@@ -128,7 +135,8 @@ fn objects<'a>(told: &'a Told, id: &str) -> Vec<(&'a String, &'a String)> {
     told.objects.iter().filter(|(key, _)| key.contains(id)).collect()
 }
 
-fn id(record: &Value) -> &str {
+/// The id of a record.
+pub(crate) fn id(record: &Value) -> &str {
     record["event_id"].as_str().unwrap()
 }
 
@@ -195,8 +203,18 @@ mod tests {
 
     #[test]
     fn an_order_is_that_of_the_first_of_each() {
-        let records = [record("a", 1), record("b", 2), record("a", 1), record("c", 3), record("b", 2)];
-        assert_eq!(orders(&records), [("front", vec![1, 2, 3])].into());
-        assert_eq!(orders(&[record("b", 2), record("a", 1), record("b", 2)]), [("front", vec![2, 1])].into());
+        let [a, b, c] = [record("a", 1), record("b", 2), record("c", 3)];
+        let other = json!({ "event_id": "o", "camera_id": "back", "seq": 1 });
+        let front: BTreeSet<String> = ["front".to_owned()].into();
+        for (name, records, expected) in [
+            ("once", vec![&a, &b, &other, &c], BTreeSet::new()),
+            ("again", vec![&a, &b, &a, &c, &b], BTreeSet::new()),
+            ("one too early", vec![&a, &c, &b, &other], front.clone()),
+            ("one too early, and again", vec![&b, &a, &b, &c], front),
+        ] {
+            let told = Told { records: records.into_iter().cloned().collect(), ..Told::default() };
+            let verdict = Verdict::of(&Told::default(), &told, &BTreeSet::new());
+            assert_eq!(verdict.out_of_order, expected, "{name}");
+        }
     }
 }
