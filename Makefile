@@ -65,13 +65,13 @@ fuzz: ## fuzz every target for S seconds each (60; needs a nightly toolchain and
 	    cargo +nightly fuzz run "$$target" -- -max_total_time=$(or $(S),60); done
 
 # Gathers the figures of tests/faults; the last line is their sum.
-FAULTS = $(ENV) cargo test --locked --test faults -- --nocapture 2>&1 | tee target/faults.log | awk '\
+FAULTS = $(ENV) cargo test --locked --test faults -- --nocapture --test-threads=4 2>&1 | tee target/faults.log | awk '\
     sub(/.*figure: /, "faults: ") { print; fflush(); figures++ } \
     /^faults: R11/ { shown += $$4; all += $$6 } \
     /panicked at|FAILED/ { print > "/dev/stderr" } \
     END { printf "faults: %d of %d show and go away; %d figures\n", shown, all, figures; exit shown != all || !figures }'
 
-faults: ## every fault of docs/operations.md at full length, one line a figure (about five minutes)
+faults: ## every fault of docs/operations.md at full length, one line a figure (about four minutes)
 	@scripts/setup test
 	@export KVS_INFER_FAULTS=full; $(FAULTS)
 

@@ -44,7 +44,6 @@ async fn stored() -> Footage {
     for camera in ids().filter(|camera| *camera != "misses") {
         footage.store(camera, FILMS).await;
     }
-    footage.made();
     footage
 }
 

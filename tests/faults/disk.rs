@@ -95,7 +95,6 @@ async fn run(footage: &Footage, breaks: bool) -> Vec<serde_json::Value> {
 async fn a_disk_that_fails_shows_and_costs_no_event() {
     let footage = Footage::new(4);
     footage.store("front", FILMS).await;
-    footage.made();
     let seen = run(&footage, true).await;
     let expected = run(&footage, false).await;
     assert_eq!(seen.len(), EVENTS);

@@ -16,7 +16,6 @@ const SHOWS_WITHIN: Duration = Duration::from_secs(5);
 async fn stored(fragments_per_s: u32, films: u32) -> Footage {
     let footage = Footage::new(fragments_per_s);
     footage.store("front", films).await;
-    footage.made();
     footage
 }
 
@@ -39,7 +38,7 @@ async fn events_of(footage: &Footage, films: u32) -> (Vec<serde_json::Value>, f6
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_end_every_five_seconds_cost_no_fragment_and_repeat_no_event() {
-    let (films, faults, per_s) = if is_full() { (7, "end=5s", 1) } else { (3, "end=2s", 4) };
+    let (films, faults, per_s) = if is_full() { (7, "end=5s", 2) } else { (3, "end=2s", 4) };
     let footage = stored(per_s, films).await;
     footage.stream("front").set_faults(faults.parse::<Faults>().unwrap());
     let (seen, complete, ends) = events_of(&footage, films).await;

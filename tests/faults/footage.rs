@@ -15,8 +15,8 @@ const FILM: Duration = Duration::from_secs(9);
 /// Fragments, of a second each, in a film.
 pub(crate) const FILM_FRAGMENTS: u64 = 9;
 
-/// A local KVS whose clock stands: its readers are a minute behind the live edge and never catch up, so no frame is dropped
-/// and the same fragments give the same events.
+/// A local KVS whose clock moves from film to film: its readers are far behind the live edge until the last film, and get
+/// fragments faster than they were made, so they do not become live, no frame is dropped and the events are always the same.
 pub(crate) struct Footage {
     pub(crate) sim: Sim,
     clock: Clock,
@@ -39,13 +39,9 @@ impl Footage {
         let stream = self.sim.store().stream_or_create(&format!("{camera}-stream")).unwrap();
         let made = SystemTime::UNIX_EPOCH + Duration::from_millis(MADE_MS);
         for film in 0..films {
+            self.clock.advance(FILM);
             append_clip(&stream, &self.clip, Pace::Asap, made + FILM * film).await.unwrap();
         }
-    }
-
-    /// Nothing more is stored: the clock goes on to where readers are behind.
-    pub(crate) fn made(&self) {
-        self.clock.advance(Duration::from_secs(60));
     }
 
     pub(crate) fn stream(&self, camera: &str) -> std::sync::Arc<kvs_sim::Stream> {

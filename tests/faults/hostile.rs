@@ -15,7 +15,6 @@ async fn a_stream_of_damaged_bytes_costs_the_others_no_frame() {
     for camera in GOOD.into_iter().chain(["hostile"]) {
         footage.store(camera, films).await;
     }
-    footage.made();
     footage.stream("hostile").set_faults("flip=0.003,seed=11".parse::<Faults>().unwrap());
     let cameras: String = GOOD.into_iter().chain(["hostile"]).map(camera).collect();
     let program = Program::start(&config(LOCAL, &cameras), &footage.sim.endpoint(), None);

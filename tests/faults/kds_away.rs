@@ -23,7 +23,6 @@ async fn all_events_arrive_in_order_when_kds_is_back_and_pictures_go_on_meanwhil
     for camera in CAMERAS {
         footage.store(camera, films).await;
     }
-    footage.made();
     let aws = Aws::start().await;
     let cameras: String = CAMERAS.map(camera).concat();
     let program =

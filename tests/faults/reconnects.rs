@@ -41,7 +41,6 @@ async fn memory_does_not_grow_with_connections() {
         footage.store(camera, films).await;
         footage.stream(camera).set_faults("end=1f".parse::<Faults>().unwrap());
     }
-    footage.made();
     let slow = |camera: &String| camera_with(camera, &model(), "EARLIEST", "    fps_target: 1\n");
     let cameras: String = ids.iter().map(slow).collect();
     let program = Program::start(&config(LOCAL, &cameras), &footage.sim.endpoint(), None);

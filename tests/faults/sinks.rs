@@ -180,7 +180,6 @@ async fn each_fault_of_a_sink_shows_and_goes_away_and_loses_nothing() {
     for camera in CAMERAS {
         footage.store(camera, FILMS).await;
     }
-    footage.made();
     let mut aws = Aws::start().await;
     let cameras: String = CAMERAS.map(camera).concat();
     let program =
