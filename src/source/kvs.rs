@@ -56,11 +56,7 @@ impl Kvs {
 
     /// Hours that the stream keeps footage.
     pub(super) async fn retention_hours(&self, stream: &str) -> Result<i32, SourceError> {
-        const ACTION: &str = "DescribeStream";
-        let answer =
-            in_time(stream, ACTION, self.control.describe_stream().stream_name(stream).send()).await?;
-        let answer = answer.map_err(|error| explain(stream, ACTION, &error))?;
-        Ok(answer.stream_info.and_then(|info| info.data_retention_in_hours).unwrap_or(0))
+        Ok(self.describe(stream).await?.and_then(|info| info.data_retention_in_hours).unwrap_or(0))
     }
 
     /// Where an operation of the stream is served.

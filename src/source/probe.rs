@@ -6,7 +6,7 @@ use aws_sdk_kinesisvideo::types::{Status, StreamInfo};
 use tokio::time::timeout;
 
 use super::kvs::{explain, in_time};
-use super::{Kvs, Media, SourceError, StartAt};
+use super::{HlsSource, Kvs, Media, SourceError, StartAt};
 use crate::base::{Asks, Finding, Probe};
 use crate::demux::{Demuxer, Step};
 
@@ -21,11 +21,21 @@ impl Kvs {
         let name = format!("stream {stream}");
         vec![
             Probe::new(format!("{name} footage"), Asks::Aws, footage(self.clone(), stream.to_owned())),
-            Probe::new(name, Asks::Aws, look(self.clone(), stream.to_owned())),
+            Probe::new(name, Asks::Aws, look(self.clone(), stream.to_owned(), false)),
         ]
     }
 
-    async fn describe(&self, stream: &str) -> Result<Option<StreamInfo>, SourceError> {
+    /// The same of a stream that is read by HLS; the second asks for a session.
+    #[must_use]
+    pub fn hls_probes(&self, stream: &str) -> Vec<Probe> {
+        let name = format!("stream {stream}");
+        vec![
+            Probe::new(format!("{name} HLS"), Asks::Aws, session(self.clone(), stream.to_owned())),
+            Probe::new(format!("{name} by HLS"), Asks::Aws, look(self.clone(), stream.to_owned(), true)),
+        ]
+    }
+
+    pub(super) async fn describe(&self, stream: &str) -> Result<Option<StreamInfo>, SourceError> {
         const ACTION: &str = "DescribeStream";
         let request = self.control.describe_stream().stream_name(stream);
         let answer = in_time(stream, ACTION, request.send()).await?;
@@ -33,9 +43,9 @@ impl Kvs {
     }
 }
 
-async fn look(kvs: Kvs, stream: String) -> Finding {
+async fn look(kvs: Kvs, stream: String, by_hls: bool) -> Finding {
     match kvs.describe(&stream).await {
-        Ok(Some(info)) => standing(&info),
+        Ok(Some(info)) => standing(&info, by_hls),
         Ok(None) => Finding::warn("nothing is told of it"),
         Err(SourceError::NotAuthorized { .. }) => {
             Finding::warn("kinesisvideo:DescribeStream is not allowed; only this check asks for it")
@@ -44,7 +54,7 @@ async fn look(kvs: Kvs, stream: String) -> Finding {
     }
 }
 
-fn standing(info: &StreamInfo) -> Finding {
+fn standing(info: &StreamInfo, by_hls: bool) -> Finding {
     let hours = info.data_retention_in_hours().unwrap_or(0);
     let status = info.status().map_or("", Status::as_str);
     let text = format!("{status}, keeps footage for {hours} h");
@@ -53,10 +63,25 @@ fn standing(info: &StreamInfo) -> Finding {
             Finding::fail(format!("{text}; create it anew, or correct kvs_stream_name"))
         }
         Some(Status::Creating) => Finding::warn(format!("{text}; wait until it is ACTIVE")),
+        _ if hours == 0 && by_hls => Finding::fail(format!(
+            "{text}: HLS reads what is kept; raise its data retention, or read it by GETMEDIA"
+        )),
         _ if hours == 0 => Finding::warn(format!(
-            "{text}: what is not read within minutes is lost, and HLS cannot be read; raise its data retention"
+            "{text}: what is not read within minutes is lost; raise its data retention"
         )),
         _ => Finding::ok(text),
+    }
+}
+
+async fn session(kvs: Kvs, stream: String) -> Finding {
+    let opened = match HlsSource::new(&kvs, &stream, Duration::ZERO) {
+        Ok(source) => source.open(&StartAt::Now).await,
+        Err(error) => Err(error),
+    };
+    match opened {
+        Ok(_session) => Finding::ok("a session is granted"),
+        Err(error @ SourceError::NoFootage { .. }) => Finding::warn(error.to_string()),
+        Err(error) => Finding::fail(error.to_string()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kvs_sim::{Play, Sim, SimConfig};
+use kvs_sim::{Play, Sim, SimConfig, StreamSettings};
 use serde_json::Value;
 
 use super::colours::{LABELS, camera, film, sim, store};
@@ -101,5 +101,42 @@ async fn a_stream_without_footage_waits_and_is_read_when_the_camera_sends() {
     sim.play(Play { stream: "front-stream".to_owned(), path, looped: true }).await.unwrap();
     program.camera_when("front", |row| row["state"] == "streaming");
     assert!(program.stop().status.success());
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_asks_for_a_session_and_for_retention() {
+    let clips = tempfile::tempdir().unwrap();
+    let sim = sim();
+    store(&sim, "front-stream", &film(clips.path(), 0)).await;
+    let kept = StreamSettings { retention_hours: 0, ..StreamSettings::default() };
+    sim.store().create("back-stream", kept).unwrap();
+    let cameras = ["front", "back"].map(|id| camera(id).replace("EARLIEST", "EARLIEST, mode: HLS")).concat();
+    let folder = tempfile::tempdir().unwrap();
+    let config =
+        format!("publishers:\n  local_dir: events\nstate:\n  dir: state\ndevice: cpu\ncameras:\n{cameras}");
+    std::fs::write(folder.path().join("cameras.yaml"), config).unwrap();
+    let endpoint = sim.endpoint();
+    let checked = tokio::task::spawn_blocking(move || {
+        std::process::Command::new(env!("CARGO_BIN_EXE_kvs-infer"))
+            .args(["check", "--live", "--config", "cameras.yaml"])
+            .current_dir(folder.path())
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_ENDPOINT_URL", endpoint)
+            .output()
+            .unwrap()
+    });
+    let output = checked.await.unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let of = |name: &str| {
+        said.lines().find(|line| line.contains(name)).unwrap_or_else(|| panic!("{name}: {said}"))
+    };
+    assert!(of("stream front-stream by HLS").starts_with("ok"), "{said}");
+    assert!(!of("stream front-stream HLS").starts_with("FAIL"), "an hour old is not live: {said}");
+    assert!(of("stream back-stream by HLS").starts_with("FAIL"), "{said}");
+    assert!(of("stream back-stream by HLS").contains("retention"), "{said}");
+    assert_eq!(output.status.code(), Some(69), "{said}");
     sim.stop().await;
 }

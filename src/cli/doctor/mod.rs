@@ -4,6 +4,7 @@ mod credentials;
 mod models;
 mod report;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -17,7 +18,7 @@ use tokio::time::timeout;
 
 use super::exit;
 use crate::base::{Asks, Finding, Probe};
-use crate::config::Settings;
+use crate::config::{CameraSpec, PlaybackMode, Settings};
 use crate::publish::probes;
 use crate::service::outbox_spec;
 use crate::source::Kvs;
@@ -65,10 +66,12 @@ impl Doctor {
 
     fn probes(&self) -> Vec<Probe> {
         let kvs = Kvs::new(&self.aws);
-        let mut streams: Vec<&str> = self.settings.cameras.iter().map(|camera| &*camera.stream).collect();
-        streams.sort_unstable();
-        streams.dedup();
-        let mut found: Vec<Probe> = streams.into_iter().flat_map(|stream| kvs.probes(stream)).collect();
+        let read_by = |camera: &CameraSpec| (camera.stream.clone(), camera.mode == PlaybackMode::Hls);
+        let streams: BTreeSet<(String, bool)> = self.settings.cameras.iter().map(read_by).collect();
+        let of_stream = |(stream, by_hls): &(String, bool)| {
+            if *by_hls { kvs.hls_probes(stream) } else { kvs.probes(stream) }
+        };
+        let mut found: Vec<Probe> = streams.iter().flat_map(of_stream).collect();
         let state = self.settings.state.clone().or_in(self.state_dir.clone());
         found.extend(probes(&outbox_spec(&self.settings, &self.aws, state, None)));
         found.extend(models::probes(&self.settings));
