@@ -7,7 +7,7 @@ use crate::source::{HlsItem, HlsMedia, Media, Opened, SourceError};
 
 /// What a connection brings.
 pub(super) enum Feed {
-    GetMedia { media: Media, demuxer: Demuxer },
+    GetMedia { media: Media, demuxer: Box<Demuxer> },
     Hls { media: Box<HlsMedia>, demuxer: SegmentDemuxer },
 }
 
@@ -24,7 +24,7 @@ pub(super) enum Brought {
 impl Feed {
     pub(super) fn new(opened: Opened) -> Self {
         match opened {
-            Opened::GetMedia(media) => Self::GetMedia { media, demuxer: Demuxer::default() },
+            Opened::GetMedia(media) => Self::GetMedia { media, demuxer: Box::default() },
             Opened::Hls(media) => Self::Hls { media, demuxer: SegmentDemuxer::default() },
         }
     }
@@ -56,7 +56,7 @@ impl Feed {
     pub(super) fn step(&mut self, arrived: Instant) -> Result<Option<Step>, DemuxError> {
         match self {
             Self::GetMedia { demuxer, .. } => demuxer.next(arrived),
-            Self::Hls { demuxer, .. } => demuxer.next(),
+            Self::Hls { demuxer, .. } => demuxer.next_step(),
         }
     }
 }

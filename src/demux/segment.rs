@@ -56,7 +56,7 @@ impl SegmentDemuxer {
     ///
     /// # Errors
     /// A segment cannot be read; the beginning of its fragment went before.
-    pub fn next(&mut self) -> Result<Option<Step>, DemuxError> {
+    pub fn next_step(&mut self) -> Result<Option<Step>, DemuxError> {
         self.steps.pop_front().transpose()
     }
 
@@ -137,7 +137,7 @@ mod tests {
             Step::End { fragment, behind_ms } => format!("end {} {behind_ms:?}", fragment.number),
             other => format!("{other:?}"),
         };
-        std::iter::from_fn(|| demuxer.next().transpose())
+        std::iter::from_fn(|| demuxer.next_step().transpose())
             .map(|next| next.map_or_else(|error| error.to_string(), step))
             .collect()
     }
@@ -173,7 +173,7 @@ mod tests {
             let media = mp4::write_media(1, 1_700_000_000_000, &[unit(0, 0)]);
             demuxer.push(&fetched(number, media, &track), Instant::now());
         }
-        let steps = std::iter::from_fn(|| demuxer.next().unwrap());
+        let steps = std::iter::from_fn(|| demuxer.next_step().unwrap());
         let tracks: Vec<_> = steps
             .filter_map(|step| match step {
                 Step::Packet(packet) => Some(packet.track),

@@ -13,6 +13,9 @@ use crate::demux::{Demuxer, Step};
 /// How long an open connection may bring nothing: a key frame every 4 s at most is usual.
 const FOOTAGE_LIMIT: Duration = Duration::from_secs(5);
 
+/// The life of the session that is asked for and not used. Source: API reference, GetHLSStreamingSessionURL, 2026: the shortest.
+const SESSION: Duration = Duration::from_secs(300);
+
 impl Kvs {
     /// Is the stream there, and does footage come? The second opens a GetMedia connection, of which a stream has three, and
     /// closes it with the first fragment.
@@ -74,7 +77,7 @@ fn standing(info: &StreamInfo, by_hls: bool) -> Finding {
 }
 
 async fn session(kvs: Kvs, stream: String) -> Finding {
-    let opened = match HlsSource::new(&kvs, &stream, Duration::ZERO) {
+    let opened = match HlsSource::new(&kvs, &stream, SESSION) {
         Ok(source) => source.open(&StartAt::Now).await,
         Err(error) => Err(error),
     };

@@ -55,7 +55,9 @@ pub(crate) struct StoppedAtOnce;
 
 impl StoppedAtOnce {
     pub(crate) fn emit(self) {
-        error!("told to stop again: stopped at once; what was not delivered is lost");
+        error!(
+            "told to stop again: stopped at once; what was not delivered is in the outbox, what was being looked at is read again"
+        );
     }
 }
 
