@@ -1,8 +1,8 @@
 //! The folder of snapshots, which stays below a size.
 
 use std::collections::VecDeque;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -41,7 +41,7 @@ impl SnapshotFolder {
         Ok(Self { root: root.to_owned(), most_bytes, files, bytes })
     }
 
-    /// Saves a picture, whole or not at all, and makes room for it.
+    /// Saves a picture, whole or not at all, so that it survives the end of the machine, and makes room for it.
     pub(super) fn save(&mut self, relative: &str, file: &[u8]) -> io::Result<()> {
         let bytes = file.len() as u64;
         self.make_room(bytes);
@@ -50,7 +50,7 @@ impl SnapshotFolder {
             fs::create_dir_all(parent)?;
         }
         let part = path.with_extension("part");
-        if let Err(error) = fs::write(&part, file).and_then(|()| fs::rename(&part, &path)) {
+        if let Err(error) = write_synced(&part, file).and_then(|()| fs::rename(&part, &path)) {
             let _ = fs::remove_file(&part);
             return Err(error);
         }
@@ -67,6 +67,12 @@ impl SnapshotFolder {
             self.bytes -= freed;
         }
     }
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_data()
 }
 
 fn list(folder: &Path, found: &mut Vec<(SystemTime, PathBuf, u64)>) -> io::Result<()> {
