@@ -24,6 +24,9 @@ const WINDOW_MS: i64 = 24 * 3_600_000;
 const AHEAD_MS: i64 = 60_000;
 /// A producer that sends no timestamps dates its footage to 1970.
 const NO_TIME_MS: i64 = 24 * 3_600_000;
+/// Sessions that list nothing, after which it is a fault and not the end of a session: the wait between two tries is then the
+/// camera's.
+const MOST_BARREN: u32 = 3;
 /// Before a renewal that was refused is tried again.
 const RENEW_AGAIN: Duration = Duration::from_secs(5);
 
@@ -55,6 +58,8 @@ pub struct HlsMedia {
     init: Option<(Link, Bytes)>,
     /// What is to be told before the next segment.
     gap: Option<String>,
+    /// Sessions since a playlist was read.
+    barren: u32,
 }
 
 /// Which footage the session lists.
@@ -101,7 +106,7 @@ impl HlsSource {
         };
         let (sessions, fetcher) = (self.sessions.clone(), self.fetcher.clone());
         let player = player(stage, last.as_ref(), sessions.lasts());
-        let mut media = HlsMedia { sessions, fetcher, player, stage, last, init: None, gap: None };
+        let mut media = HlsMedia { sessions, fetcher, player, stage, last, init: None, gap: None, barren: 0 };
         while media.player.next(Instant::now()) == Want::Session {
             media.session().await?;
         }
@@ -133,21 +138,27 @@ impl HlsMedia {
                 Want::Session => self.session().await?,
                 Want::Master(link) => self.master(&link).await?,
                 Want::Media(link) => self.media(&link).await?,
-                Want::Segment(_) if self.gap.is_some() => {
-                    return Ok(HlsItem::Gap(self.gap.take().unwrap_or_default()));
-                }
                 Want::Segment(segment) => {
+                    if let Some(gap) = self.gap.take() {
+                        return Ok(HlsItem::Gap(gap));
+                    }
                     if let Some(fetched) = self.segment(&segment).await? {
                         return Ok(HlsItem::Segment(fetched));
                     }
                 }
                 Want::Wait(until) => tokio::time::sleep_until(until.into()).await,
-                Want::End => self.after_window(),
+                Want::End => self.end()?,
             }
         }
     }
 
     async fn session(&mut self) -> Result<(), SourceError> {
+        self.barren += 1;
+        if self.barren > MOST_BARREN {
+            return Err(self.failed(format!(
+                "{MOST_BARREN} sessions in a row were refused before they listed anything"
+            )));
+        }
         let asked = Instant::now();
         let playback = match self.stage {
             Stage::Stored { from_ms, to_ms, .. } => Playback::Stored { from_ms, to_ms },
@@ -175,6 +186,7 @@ impl HlsMedia {
     async fn media(&mut self, link: &Link) -> Result<(), SourceError> {
         let Some(text) = self.fetch(link).await? else { return Ok(()) };
         let gap = self.player.media(Instant::now(), &text).map_err(|error| self.unreadable(&error))?;
+        self.barren = 0;
         if let Some(gap) = gap {
             self.missing(&gap);
         }
@@ -239,6 +251,15 @@ impl HlsMedia {
         Ok(None)
     }
 
+    /// A LIVE playlist has no end, unless the session is over.
+    fn end(&mut self) -> Result<(), SourceError> {
+        if let Stage::Live { .. } = self.stage {
+            return Err(self.failed("the LIVE session ended".to_owned()));
+        }
+        self.after_window();
+        Ok(())
+    }
+
     /// The window was read to its end. What came meanwhile is looked for in another one; when there is nothing, the LIVE session
     /// goes on.
     fn after_window(&mut self) {
@@ -257,6 +278,7 @@ impl HlsMedia {
     }
 
     fn go(&mut self, stage: Stage) {
+        self.barren = 0;
         self.stage = stage;
         self.player = player(stage, self.last.as_ref(), self.sessions.lasts());
     }

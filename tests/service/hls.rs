@@ -105,6 +105,18 @@ async fn a_stream_without_footage_waits_and_is_read_when_the_camera_sends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sessions_that_are_refused_one_after_the_other_are_a_fault_that_is_shown() {
+    let clips = tempfile::tempdir().unwrap();
+    let sim = Sim::start(SimConfig { longest_hls_session: Duration::ZERO, ..SimConfig::default() }).unwrap();
+    store(&sim, "front-stream", &film(clips.path(), 0)).await;
+    let program = Program::start(&config("{ mode: HLS, start: EARLIEST }"), &sim.endpoint(), None);
+    let row = program.camera_when("front", |row| row["state"] == "down");
+    assert!(row["error"].as_str().unwrap().contains("3 sessions in a row were refused"), "{row:#}");
+    assert!(program.stop().status.success());
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_doctor_asks_for_a_session_and_for_retention() {
     let clips = tempfile::tempdir().unwrap();
     let sim = sim();
