@@ -1,12 +1,11 @@
 //! Footage in which things come and go all the time, each long enough to be confirmed, at any place of a fragment.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use kvs_sim::{Clock, Pace, Sim, append_clip, epoch_ms};
 
-use super::colours::model;
+use super::colours::{model, paint};
 
 /// The cameras, and by how much their things come earlier than those of the first, s.
 pub(crate) const CAMERAS: [(&str, f64); 3] = [("front", 0.0), ("back", 0.4), ("side", 0.9)];
@@ -35,11 +34,11 @@ impl Footage {
     pub(crate) fn paint(dir: &Path) -> Self {
         let busy = CAMERAS.map(|(camera, early_s)| {
             let clip = dir.join(format!("{camera}.mp4"));
-            film(&clip, FRAGMENTS, &boxes(early_s));
+            paint(&clip, FRAGMENTS, &boxes(early_s), 2);
             (camera, clip)
         });
         let empty = dir.join("empty.mp4");
-        film(&empty, 1, "null");
+        paint(&empty, 1, "null", 2);
         let begins = SystemTime::now() - Duration::from_secs(3600);
         Self { busy: busy.into(), empty, begins }
     }
@@ -93,28 +92,4 @@ fn boxes(early_s: f64) -> String {
         format!("drawbox={place}:c={colour}:t=fill:enable='lt(mod(t+{early_s},{every_s}),{for_s})',")
     };
     THINGS.map(thing).concat() + "format=yuv420p"
-}
-
-fn film(clip: &Path, length_s: u32, filter: &str) {
-    let black = format!("color=black:s=128x128:r=10:d={length_s},format=rgb24");
-    let made = Command::new("ffmpeg")
-        .args(["-v", "error", "-y", "-f", "lavfi", "-i", &black, "-vf", filter, "-pix_fmt", "yuv420p"])
-        .args([
-            "-c:v",
-            "libx264",
-            "-crf",
-            "12",
-            "-g",
-            "10",
-            "-keyint_min",
-            "10",
-            "-sc_threshold",
-            "0",
-            "-bf",
-            "2",
-        ])
-        .arg(clip)
-        .status()
-        .expect("ffmpeg is needed: run scripts/setup test");
-    assert!(made.success());
 }

@@ -140,7 +140,7 @@ impl<'a> Round<'a> {
             tokio::time::timeout(PATIENCE, another).await.expect("no position was written");
             updates = count_updates(&self.proxy.seen());
         }
-        tokio::time::sleep(after).await;
+        mortal.live_for(after);
         mortal.kill();
         self.delivered = self.tried.delivered().await;
         for folder in ["state", "events"] {

@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -76,10 +76,10 @@ impl Life {
             Some(Alone::After(time)) => time,
             Some(Alone::Throughout) | None => self.lasts,
         };
-        tokio::time::sleep(with_aws).await;
+        mortal.live_for(with_aws);
         if with_aws < self.lasts {
             aws.go_away().await;
-            tokio::time::sleep(self.lasts - with_aws).await;
+            mortal.live_for(self.lasts - with_aws);
         }
         mortal.kill();
         aws.come_back().await;
@@ -105,6 +105,13 @@ impl Mortal {
     pub(crate) fn until_ready(&self) {
         // Where it ended instead, the kill tells.
         let _ = self.ready.recv_timeout(PATIENCE);
+    }
+
+    /// Lets it live for so long, or until it ends by itself, which the kill tells then.
+    pub(crate) fn live_for(&self, time: Duration) {
+        let moment = Instant::now() + time;
+        let left = || moment.saturating_duration_since(Instant::now());
+        tokio::task::block_in_place(|| while self.ready.recv_timeout(left()).is_ok() {});
     }
 
     /// Kills it; it must have lived until then.

@@ -25,28 +25,22 @@ pub(crate) fn film(dir: &Path, b_frames: u32) -> PathBuf {
     let boxes = "drawbox=x=16:y=16:w=32:h=32:c=0xFF0000:t=fill:enable='between(t,1,2.95)',\
                  drawbox=x=64:y=16:w=48:h=32:c=0x00FF00:t=fill:enable='between(t,4,5.95)',\
                  drawbox=x=32:y=64:w=32:h=48:c=0x0000FF:t=fill:enable='between(t,7,8.95)',format=yuv420p";
+    paint(&clip, 9, boxes, b_frames);
+    clip
+}
+
+/// Writes a clip of `length_s` seconds at 10 frames a second, black but for what `filter` draws, with a key frame each second.
+pub(crate) fn paint(clip: &Path, length_s: u32, filter: &str, b_frames: u32) {
+    let black = format!("color=black:s=128x128:r=10:d={length_s},format=rgb24");
+    let coded =
+        format!("-pix_fmt yuv420p -c:v libx264 -crf 12 -g 10 -keyint_min 10 -sc_threshold 0 -bf {b_frames}");
     let made = Command::new("ffmpeg")
-        .args(["-v", "error", "-y", "-f", "lavfi", "-i", "color=black:s=128x128:r=10:d=9,format=rgb24"])
-        .args([
-            "-vf",
-            boxes,
-            "-c:v",
-            "libx264",
-            "-crf",
-            "12",
-            "-g",
-            "10",
-            "-keyint_min",
-            "10",
-            "-sc_threshold",
-            "0",
-        ])
-        .args(["-bf", &b_frames.to_string()])
-        .arg(&clip)
+        .args(["-v", "error", "-y", "-f", "lavfi", "-i", &black, "-vf", filter])
+        .args(coded.split(' '))
+        .arg(clip)
         .status()
         .expect("ffmpeg is needed: run scripts/setup test");
     assert!(made.success());
-    clip
 }
 
 /// A local KVS that answers on a port of its own.
