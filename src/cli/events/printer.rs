@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::io::{self, Write};
 
+use chrono::{DateTime, Utc};
+
 use crate::frame::Event;
 
 const COLUMNS: [&str; 6] = ["TIME (UTC)", "CAMERA", "TYPE", "LABEL", "CONF", "SNAPSHOT"];
@@ -72,20 +74,10 @@ impl<W: Write> Printer<W> {
     }
 }
 
-/// `2026-11-23 15:25:34.123`. Source of the calendar: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
+/// `2026-11-23 15:25:34.123`; a time beyond the calendar is its end.
 fn utc(ms: i64) -> String {
-    let (days, of_day_ms) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
-    let since_march = days + 719_468;
-    let (era, day_of_era) = (since_march.div_euclid(146_097), since_march.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (hour, minute) = (of_day_ms / 3_600_000, of_day_ms / 60_000 % 60);
-    let (second, milli) = (of_day_ms / 1_000 % 60, of_day_ms % 1_000);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{milli:03}")
+    let time = DateTime::from_timestamp_millis(ms).unwrap_or(DateTime::<Utc>::MAX_UTC);
+    time.format("%Y-%m-%d %H:%M:%S%.3f").to_string()
 }
 
 #[cfg(test)]
