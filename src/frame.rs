@@ -1,5 +1,6 @@
 //! The nouns that travel the way of a frame: source -> demux -> decode -> detect -> decide -> publish.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -75,6 +76,12 @@ impl Fragment {
             None => (MediaMs(self.server_ms.unwrap_or(0)), TimeSource::Server),
         }
     }
+}
+
+/// The order of two fragments of a stream by their numbers, which are equally long: that of the text.
+#[must_use]
+pub fn fragment_order(a: &str, b: &str) -> Ordering {
+    (a.len(), a).cmp(&(b.len(), b))
 }
 
 /// A place between two fragments of a stream.
@@ -250,7 +257,7 @@ pub struct Event {
     pub producer: String,
     /// The version of this shape.
     pub schema: String,
-    /// Rises by one per record of a camera; begins at 1 again when the service starts anew, in this version.
+    /// Rises by one per record of a camera, also over restarts.
     pub seq: u64,
     /// What happened.
     pub payload: Payload,

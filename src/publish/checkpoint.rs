@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decide;
 use crate::decode::SamplerState;
-use crate::frame::{Frame, MediaMs, Position};
+use crate::frame::{Frame, MediaMs, Position, fragment_order};
 
 /// The version of this shape; [`decide::State`] has its own.
 const VERSION: u32 = 1;
@@ -63,11 +63,6 @@ pub enum CheckpointError {
 struct Envelope<T> {
     version: u64,
     checkpoint: T,
-}
-
-/// Fragment numbers of a stream are equally long, so text order is their order.
-pub(super) fn fragment_order(a: &str, b: &str) -> Ordering {
-    (a.len(), a).cmp(&(b.len(), b))
 }
 
 impl Seen {

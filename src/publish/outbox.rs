@@ -169,7 +169,6 @@ pub struct Outbox {
     store: ::outbox::Outbox,
     sinks: Vec<RunningSink>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
-    settlement: Arc<Settlement>,
     positions: Option<Arc<Positions>>,
     changed: Arc<Notify>,
     /// Nothing more is taken in.
@@ -189,27 +188,17 @@ impl Outbox {
     /// cannot be reached are no error: they are tried again.
     pub async fn start(spec: OutboxSpec) -> Result<Self, StartError> {
         let Started { store, mut sinks, settlement, changed, closing, give_up } = start::sinks(&spec).await?;
-        follow_what_waits(&store, &sinks, &settlement)?;
         let mut tasks: Vec<_> = sinks.iter_mut().filter_map(|sink| sink.task.take()).collect();
         let positions = positions(&spec, &store, &settlement, &changed)?;
+        if positions.is_some() {
+            follow_what_waits(&store, &sinks, &settlement)?;
+        }
         let (refusing, closed) = (CancellationToken::new(), CancellationToken::new());
         if let Some(positions) = &positions {
             tasks.push(tokio::spawn(Arc::clone(positions).run(closed.clone())));
         }
         let (publish, tasks) = (spec.publish, Mutex::new(tasks));
-        Ok(Self {
-            publish,
-            store,
-            sinks,
-            tasks,
-            settlement,
-            positions,
-            changed,
-            refusing,
-            closing,
-            closed,
-            give_up,
-        })
+        Ok(Self { publish, store, sinks, tasks, positions, changed, refusing, closing, closed, give_up })
     }
 
     /// Makes an event's record and pictures. A picture that cannot be made is told of and left out.
@@ -288,14 +277,18 @@ impl Outbox {
             .map_err(|source| OfferError::Json { what: format!("the state of camera {camera}"), source })?;
         let (events, entries): (Vec<_>, Vec<_>) =
             events.into_iter().map(|packed| ((packed.event, packed.sinks), packed.entry)).unzip();
-        for (event, sinks) in &events {
-            self.settlement.taken(&camera, event.seq, sinks.iter().cloned());
+        if let Some(positions) = &self.positions {
+            for (event, sinks) in &events {
+                positions.settlement.taken(&camera, event.seq, sinks.iter().cloned());
+            }
         }
         let urgent = !entries.is_empty();
         let source = camera.as_str().to_owned();
         let taken = ::outbox::Commit { source, checkpoint: Some(kept), entries, urgent };
         self.store.commit(taken).await.map_err(|_closed| OfferError::Stopped)?;
-        self.settlement.committed(&camera, checkpoint);
+        if let Some(positions) = &self.positions {
+            positions.settlement.committed(&camera, checkpoint);
+        }
         for (event, _) in &events {
             telemetry::EventAccepted { event }.emit();
         }

@@ -10,7 +10,7 @@ use crate::frame::CameraId;
 /// larger steps.
 const MOST_CHECKPOINTS: usize = 64;
 
-/// Follows the required sinks.
+/// Follows the required sinks, where there is a table of positions to write; else it knows no camera.
 #[derive(Debug)]
 pub(super) struct Settlement {
     required: BTreeSet<Arc<str>>,

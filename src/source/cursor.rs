@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::frame::{Fragment, Position};
+use crate::frame::{Fragment, Position, fragment_order};
 
 /// Where GetMedia is to start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,11 +65,10 @@ impl Cursor {
         }
     }
 
-    /// Whether `number` was read already. Fragment numbers of a stream are equally long, so text order is their order.
+    /// Whether `number` was read already.
     #[must_use]
     pub fn has(&self, number: &str) -> bool {
-        let last = self.complete.as_ref().map(|position| &*position.fragment);
-        last.is_some_and(|last| (number.len(), number) <= (last.len(), last))
+        self.complete.as_ref().is_some_and(|last| fragment_order(number, &last.fragment).is_le())
     }
 
     /// A fragment begins.
