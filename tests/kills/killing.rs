@@ -106,16 +106,7 @@ impl<'a> Round<'a> {
         let undisturbed = Program::start(&config, &scene.sim.endpoint(), Some(&right.url));
         let proxy = FaultProxy::start(&tried.url).await;
         proxy.set_weather(storm(weather));
-        Self {
-            scene,
-            number,
-            right,
-            undisturbed,
-            tried,
-            proxy,
-            config,
-            dir: TempDir::new().unwrap(),
-        }
+        Self { scene, number, right, undisturbed, tried, proxy, config, dir: TempDir::new().unwrap() }
     }
 
     async fn live(&mut self, life: Life) {
