@@ -1,7 +1,7 @@
 //! What a sequence parameter set says of the picture. Source: ITU-T H.264 (7.3.2.1) and H.265 (7.3.2.2).
 
-use crate::annexb::unescape;
 use crate::bits::Bits;
+use crate::nal::unescape;
 use crate::{Codec, Error};
 
 /// What avcC, hvcC and a track's size are made from.
@@ -32,10 +32,7 @@ impl Sps {
             Codec::H264 => read_h264(&payload),
             Codec::H265 => read_h265(&payload),
         };
-        read.ok_or(Error::Codec {
-            part: "a sequence parameter set",
-            reason: "it ends early or is not possible",
-        })
+        read.ok_or(Error::ParameterSet { bytes: nal.len() })
     }
 }
 
