@@ -232,6 +232,17 @@ mod tests {
     }
 
     #[test]
+    fn counts_have_all_their_bits() {
+        let sets = |count: usize| [0, 0].repeat(count);
+        let avcc = [&AVCC[..5], &[0xE0 | 31], &sets(31), &[255], &sets(255)].concat();
+        let hvcc = [&HVCC_HEAD[..], &[1, 0x22, 1, 2], &sets(258)].concat();
+        for (codec, private, count) in [(Codec::H264, avcc, 31 + 255), (Codec::H265, hvcc, 258)] {
+            let config = DecoderConfig::read(codec, &private).unwrap();
+            assert_eq!(config.parameter_sets.len(), count, "{codec:?}");
+        }
+    }
+
+    #[test]
     fn reserved_bits_that_a_producer_cleared_do_not_matter() {
         let mut private = AVCC.to_vec();
         (private[4], private[5]) = (3, 1);
