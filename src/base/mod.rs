@@ -3,6 +3,7 @@
 mod backoff;
 mod causes;
 mod closest;
+mod digest;
 mod epoch;
 mod probe;
 mod stopwatch;
@@ -11,6 +12,7 @@ mod writable;
 pub use backoff::Backoff;
 pub use causes::causes;
 pub use closest::closest;
+pub use digest::{hex, sha256_of};
 pub use epoch::{epoch_ms, epoch_ms_of};
 pub use probe::{Asks, Finding, Probe, Verdict};
 pub use stopwatch::{Stopwatch, Took};

@@ -4,7 +4,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use super::config_args::ConfigArgs;
-use super::exit;
+use super::fetching::{Fetched, fetch_all};
+use super::{exit, run_on_runtime};
 use crate::config::Settings;
 use crate::detect::{DetectError, Detector, Device, ModelInfo, ModelSpec, usual_threads};
 
@@ -12,6 +13,8 @@ use crate::detect::{DetectError, Detector, Device, ModelInfo, ModelSpec, usual_t
 const SHOWN_CLASSES: usize = 4;
 
 /// Loads the models of a configuration and shows their layout, input, classes, device and measured time.
+///
+/// Models from s3:// and https:// are fetched into the cache folder first, with their progress on standard error.
 ///
 /// Exit codes: 0 all can be used; 78 the configuration is wrong or a model cannot be used.
 #[derive(Clone, Debug, clap::Args)]
@@ -24,9 +27,27 @@ impl ModelsArgs {
     /// Prints the table.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let settings = self.config.load()?;
-        let failed = print_models(&mut io::stdout().lock(), &specs(&settings), settings.device)?;
-        Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::CONFIG) })
+        run_on_runtime(async {
+            let specs = specs(&settings);
+            let models = self.config.models_of(&settings, &specs).await?;
+            let fetched = fetch_all(&models, specs).await;
+            tokio::task::block_in_place(|| print_fetched(&fetched, settings.device))
+        })
     }
+}
+
+/// The table, and below it those that were not fetched.
+fn print_fetched(fetched: &[Fetched], device: Device) -> anyhow::Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    let here: Vec<ModelSpec> = fetched.iter().filter_map(|(_, local)| local.clone().ok()).collect();
+    let mut failed = print_models(&mut out, &here, device)?;
+    for (spec, local) in fetched {
+        if let Err(error) = local {
+            failed += 1;
+            writeln!(out, "{}  cannot be used: {error}", spec.name)?;
+        }
+    }
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::CONFIG) })
 }
 
 /// The models that the cameras use, each once, in the order of the file.

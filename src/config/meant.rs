@@ -60,7 +60,7 @@ impl StateSettings {
 }
 
 /// One enabled camera.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CameraSpec {
     /// Its id, unique.
     pub id: CameraId,
@@ -79,7 +79,7 @@ pub struct CameraSpec {
 }
 
 /// A detector and what counts of what it sees.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PipelineEntry {
     /// What counts.
     pub rules: Rules,

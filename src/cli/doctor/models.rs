@@ -2,28 +2,31 @@
 
 use std::sync::Arc;
 
-use super::super::models::specs;
+use super::super::fetching::Fetched;
 use crate::base::{Asks, Finding, Probe};
 use crate::config::{CameraSpec, Settings};
 use crate::detect::{DetectError, Detector, Device, ModelInfo, ModelSpec, usual_threads};
 use crate::frame::CameraId;
 use crate::service::check_classes;
 
-/// A question a model file.
-pub(super) fn probes(settings: &Settings) -> Vec<Probe> {
-    let specs = specs(settings);
-    let threads = usual_threads(specs.len());
-    let probe = |spec: ModelSpec| {
-        let wanted = wanted(settings, &spec);
+/// A question a model.
+pub(super) fn probes(settings: &Settings, models: &[Fetched]) -> Vec<Probe> {
+    let threads = usual_threads(models.len());
+    let probe = |(spec, local): &Fetched| {
+        let (wanted, local) = (wanted(settings, spec), local.clone());
         let (name, device) = (format!("model {}", spec.name), settings.device);
         Probe::new(name, Asks::Model, async move {
-            let looking = tokio::task::spawn_blocking(move || look(&spec, device, threads, &wanted));
+            let local = match local {
+                Ok(local) => local,
+                Err(error) => return Finding::fail(error.to_string()),
+            };
+            let looking = tokio::task::spawn_blocking(move || look(&local, device, threads, &wanted));
             looking.await.unwrap_or_else(|_| {
                 Finding::fail("loading it broke down; this is a bug of kvs-infer: report it with the file")
             })
         })
     };
-    specs.into_iter().map(probe).collect()
+    models.iter().map(probe).collect()
 }
 
 /// The classes that a camera counts.
