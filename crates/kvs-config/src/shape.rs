@@ -2,11 +2,11 @@
 
 use serde_json::{Map, Number, Value as Json};
 
-use super::errors::Problems;
-use super::place::{KeyPath, Place};
-use super::tree::{Key, Node, Value};
-use super::written::{NOT_IN_THIS_VERSION, REMEDY};
-use crate::base::closest;
+use crate::closest::closest;
+use crate::place::{KeyPath, Place};
+use crate::problem::Problems;
+use crate::tree::{Key, Node, Value};
+use crate::written::{NOT_IN_THIS_VERSION, REMEDY};
 
 /// Reports all in which `root` is not as `schema` says. Text from the environment becomes the number or
 /// boolean that is asked for.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A stretch of one line of the file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     /// From 1.
     pub line: usize,
@@ -23,7 +23,7 @@ impl From<serde_saphyr::Location> for Place {
 
 /// The keys that lead to a value: `cameras[1].pipeline[0].objects.conf_threshold`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct KeyPath(Vec<Step>);
+pub struct KeyPath(Vec<Step>);
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Step {
@@ -33,13 +33,21 @@ pub(super) enum Step {
 
 impl KeyPath {
     /// The path of the value under `key`.
-    pub(super) fn key(&self, key: &str) -> Self {
+    #[must_use]
+    pub fn key(&self, key: &str) -> Self {
         self.with(Step::Key(key.to_owned()))
     }
 
     /// The path of the item at `index`.
-    pub(super) fn index(&self, index: usize) -> Self {
+    #[must_use]
+    pub fn index(&self, index: usize) -> Self {
         self.with(Step::Index(index))
+    }
+
+    /// How many keys and indices it has: 0 for the root.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.0.len()
     }
 
     /// Root first.

@@ -7,7 +7,7 @@ use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 use serde_saphyr::Spanned;
 
-use super::place::{KeyPath, Place, Step};
+use crate::place::{KeyPath, Place, Step};
 
 /// A value and its place.
 #[derive(Clone, Debug)]
