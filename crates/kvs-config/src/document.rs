@@ -1,7 +1,9 @@
 //! A file that has the shape of a configuration.
 
+use serde_saphyr::budget::BudgetBreach;
+
 use crate::expand::{self, Environment};
-use crate::place::{KeyPath, Place};
+use crate::place::{KeyPath, Place, lines};
 use crate::problem::{Problem, Problems};
 use crate::tree::{self, Node, Value};
 use crate::written::Config;
@@ -53,7 +55,7 @@ fn not_yaml(text: &str, error: &serde_saphyr::Error) -> Problem {
     let rendered = error.render_with_options(options);
     let said = rendered.split(" at line ").next().unwrap_or_default();
     let place = error.location().map(Place::from).filter(|place| place.line > 0);
-    let (message, remedy) = match error {
+    let (message, remedy) = match cause(error) {
         serde_saphyr::Error::DuplicateMappingKey { key, .. } => {
             let key = key.as_deref().unwrap_or("it");
             (format!("the key `{key}` stands twice in one map"), "remove one of the two")
@@ -61,13 +63,36 @@ fn not_yaml(text: &str, error: &serde_saphyr::Error) -> Problem {
         serde_saphyr::Error::MultipleDocuments { .. } => {
             ("a second document begins: `---` stands before it".to_owned(), "write one document a file")
         }
+        serde_saphyr::Error::Budget { breach, .. } => (
+            format!("this is more than a configuration can be: {}", too_much(breach)),
+            "write less, nest it less deep, and let aliases repeat less",
+        ),
         _ => (format!("this is no valid YAML: {said}"), remedy_of(text, place)),
     };
     Problem { key: String::new(), place, message, remedy: remedy.to_owned() }
 }
 
+/// What went wrong where an alias stands for it.
+fn cause(error: &serde_saphyr::Error) -> &serde_saphyr::Error {
+    match error {
+        serde_saphyr::Error::AliasError { error, .. } => cause(error),
+        other => other,
+    }
+}
+
+fn too_much(breach: &BudgetBreach) -> String {
+    match breach {
+        BudgetBreach::Nodes { nodes } => format!("{nodes} values, with all that aliases repeat"),
+        BudgetBreach::ScalarBytes { total_scalar_bytes } => {
+            format!("{total_scalar_bytes} bytes of text, with all that aliases repeat")
+        }
+        BudgetBreach::Depth { depth } => format!("nested {depth} deep"),
+        other => format!("{other:?}"),
+    }
+}
+
 fn remedy_of(text: &str, place: Option<Place>) -> &'static str {
-    let line = place.and_then(|place| text.lines().nth(place.line.saturating_sub(1))).unwrap_or_default();
+    let line = place.and_then(|place| lines(text).nth(place.line.saturating_sub(1))).unwrap_or_default();
     if line.contains("${") {
         "put ${NAME} in quotes where it stands inside { } or [ ]: \"${NAME}\""
     } else {

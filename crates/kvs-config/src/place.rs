@@ -1,6 +1,8 @@
 //! Where in the file something stands, and by which key.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 /// A stretch of one line of the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,7 +29,7 @@ pub struct KeyPath(Vec<Step>);
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Step {
-    Key(String),
+    Key(Arc<str>),
     Index(usize),
 }
 
@@ -35,7 +37,7 @@ impl KeyPath {
     /// The path of the value under `key`.
     #[must_use]
     pub fn key(&self, key: &str) -> Self {
-        self.with(Step::Key(key.to_owned()))
+        self.with(Step::Key(key.into()))
     }
 
     /// The path of the item at `index`.
@@ -66,11 +68,25 @@ impl fmt::Display for KeyPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, step) in self.0.iter().enumerate() {
             match step {
-                Step::Key(key) if i == 0 => write!(f, "{key}")?,
-                Step::Key(key) => write!(f, ".{key}")?,
+                Step::Key(key) if i == 0 => write!(f, "{}", shortened(key))?,
+                Step::Key(key) => write!(f, ".{}", shortened(key))?,
                 Step::Index(index) => write!(f, "[{index}]")?,
             }
         }
         Ok(())
+    }
+}
+
+/// The lines of `text` as YAML counts them: CR, LF or both end one. The last may be empty.
+/// Source: YAML 1.2.2, 5.4, <https://yaml.org/spec/1.2.2/#54-line-break-characters>.
+pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
+}
+
+/// The first 80 characters of `text`, and whether there are more.
+pub(super) fn shortened(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(80) {
+        Some((end, _)) => format!("{}...", &text[..end]).into(),
+        None => text.into(),
     }
 }
