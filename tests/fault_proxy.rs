@@ -86,7 +86,7 @@ fn put_records(data: &[&str]) -> String {
 }
 
 fn seen(service: Service, operation: &str, mishap: Option<Mishap>) -> Seen {
-    Seen { service, operation: operation.to_owned(), mishap }
+    Seen { service, operation: operation.to_owned(), key: String::new(), mishap }
 }
 
 #[tokio::test]

@@ -54,8 +54,8 @@ pub(super) struct SimArgs {
     ///
     /// Without a stream it holds for all of them. Connections of GetMedia: end=AT, break=AT, stall=AT (AT is 5s, 1000b or 3f:
     /// time, bytes or whole fragments), cut=BYTE (inside a block), flip=SHARE (of the bytes), error=ID (an error record in the
-    /// answer), repeat=FRAGMENTS, drip=BYTES_PER_S. Calls: throttle, connection-limit, moved, unauthorized,
-    /// expired-token, expire=FRAGMENTS (the oldest; alone all but the newest). New fragments: time-back=10s.
+    /// answer), repeat=FRAGMENTS, drip=BYTES_PER_S. Calls: throttle, connection-limit, moved, unauthorized, expired-token,
+    /// wrong-clock, expire=FRAGMENTS (the oldest; alone all but the newest). New fragments: time-back=10s.
     ///
     /// Options follow their fault: count=N (it goes away after N connections, calls or fragments), after=N (whole
     /// fragments of a connection), every=N and on=OPERATION (calls), seed=N (flip).

@@ -407,7 +407,7 @@ fn follow_what_waits(
     sinks: &[RunningSink],
     settlement: &Settlement,
 ) -> Result<(), ::outbox::ReadError> {
-    for sink in sinks.iter().filter(|sink| sink.name.is_required()) {
+    for sink in sinks {
         let mut after = None;
         loop {
             let entries = store.pending(sink.handle, after, SCAN, SCAN_BYTES)?;

@@ -1,6 +1,6 @@
 //! Where each camera is delivered, in a DynamoDB table that outlives this host.
 //!
-//! An item a camera: key `camera_id`; `position` (the last fragment whose events every required sink has), `checkpoint` (the
+//! An item a camera: key `camera_id`; `position` (the last fragment that is delivered: see `settlement`), `checkpoint` (the
 //! state to go on with), `epoch`, `owner`, `updated_at` (ms since the epoch). Whoever starts a camera raises its `epoch`; a
 //! write names the epoch that it knows and is refused under another one. So a process that was replaced moves nothing.
 

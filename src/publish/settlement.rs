@@ -1,7 +1,9 @@
-//! How far each camera is delivered: the newest checkpoint all of whose events every required sink has accepted.
+//! How far each camera is delivered: the newest checkpoint all of whose events every sink has accepted. A sink that is best effort
+//! is waited for so long and no longer: else one that never works would hold the position for ever.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::checkpoint::Checkpoint;
 use crate::frame::CameraId;
@@ -10,56 +12,77 @@ use crate::frame::CameraId;
 /// larger steps.
 const MOST_CHECKPOINTS: usize = 64;
 
-/// Follows the required sinks, where there is a table of positions to write; else it knows no camera.
+/// Follows the sinks, where there is a table of positions to write; else it knows no camera.
 #[derive(Debug)]
 pub(super) struct Settlement {
-    required: BTreeSet<Arc<str>>,
+    waits: Waits,
     cameras: Mutex<HashMap<CameraId, Line>>,
+}
+
+/// For whom.
+#[derive(Debug)]
+struct Waits {
+    required: BTreeSet<Arc<str>>,
+    /// For a sink that is best effort, from the event on.
+    patience: Duration,
 }
 
 #[derive(Debug, Default)]
 struct Line {
-    /// `seq` of the events that a required sink has yet to accept, and the sink.
-    outstanding: BTreeSet<(u64, Arc<str>)>,
+    /// `seq` of the events that a sink has yet to accept, and the sink; since when.
+    outstanding: BTreeMap<(u64, Arc<str>), Instant>,
     /// Those that are not delivered yet, oldest first.
     waiting: VecDeque<Checkpoint>,
     delivered: Option<Checkpoint>,
 }
 
 impl Settlement {
-    /// Follows the sinks of these names.
-    pub(super) fn new(required: impl IntoIterator<Item = Arc<str>>) -> Self {
-        Self { required: required.into_iter().collect(), cameras: Mutex::default() }
+    /// Follows all sinks: those that are `required` until they accept, the others for `patience`.
+    pub(super) fn new(required: impl IntoIterator<Item = Arc<str>>, patience: Duration) -> Self {
+        let waits = Waits { required: required.into_iter().collect(), patience };
+        Self { waits, cameras: Mutex::default() }
     }
 
     /// An event is on its way to `sinks`. Call it before its checkpoint is `committed`.
     pub(super) fn taken(&self, camera: &CameraId, seq: u64, sinks: impl IntoIterator<Item = Arc<str>>) {
-        let required = sinks.into_iter().filter(|sink| self.required.contains(sink));
+        let now = Instant::now();
         let mut cameras = self.lock();
         let line = cameras.entry(camera.clone()).or_default();
-        line.outstanding.extend(required.map(|sink| (seq, sink)));
+        line.outstanding.extend(sinks.into_iter().map(|sink| ((seq, sink), now)));
     }
 
     /// The camera's newest checkpoint.
     pub(super) fn committed(&self, camera: &CameraId, checkpoint: Checkpoint) {
-        self.lock().entry(camera.clone()).or_default().committed(checkpoint);
+        let mut cameras = self.lock();
+        let line = cameras.entry(camera.clone()).or_default();
+        line.committed(checkpoint);
+        line.advance(&self.waits);
     }
 
     /// A sink has accepted an event, or will never do.
     pub(super) fn settled(&self, camera: &CameraId, seq: u64, sink: &str) {
         if let Some(line) = self.lock().get_mut(camera) {
             line.outstanding.remove(&(seq, Arc::from(sink)));
-            line.advance();
+            line.advance(&self.waits);
         }
     }
 
     /// The checkpoint up to which the camera is delivered, if it moved since this was last asked.
     pub(super) fn moved(&self, camera: &CameraId) -> Option<Checkpoint> {
-        self.lock().get_mut(camera)?.delivered.take()
+        let mut cameras = self.lock();
+        let line = cameras.get_mut(camera)?;
+        line.advance(&self.waits);
+        line.delivered.take()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<CameraId, Line>> {
         self.cameras.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waits {
+    fn on(&self, sink: &Arc<str>, since: Instant) -> bool {
+        self.required.contains(sink) || since.elapsed() < self.patience
     }
 }
 
@@ -76,12 +99,16 @@ impl Line {
                 at % 2 == 1
             });
         }
-        self.advance();
     }
 
     /// Events of a checkpoint have a `seq` up to that of its state.
-    fn advance(&mut self) {
-        let open = self.outstanding.first().map_or(u64::MAX, |(seq, _)| *seq);
+    fn advance(&mut self, waits: &Waits) {
+        while let Some(first) = self.outstanding.first_entry()
+            && !waits.on(&first.key().1, *first.get())
+        {
+            first.remove();
+        }
+        let open = self.outstanding.first_key_value().map_or(u64::MAX, |((seq, _), _)| *seq);
         while let Some(next) = self.waiting.front()
             && next.decide.seq() < open
         {
@@ -103,6 +130,8 @@ mod tests {
         Checkpoint { position, decide, ..Checkpoint::new("stream") }
     }
 
+    const EVER: Duration = Duration::MAX;
+
     fn both() -> [Arc<str>; 2] {
         ["kds/a".into(), "local".into()]
     }
@@ -115,11 +144,11 @@ mod tests {
     }
 
     #[test]
-    fn the_position_moves_when_every_required_sink_has_all_events_up_to_it() {
-        let (settlement, front) = (Settlement::new(both()), CameraId::new("front"));
+    fn the_position_moves_when_every_sink_has_all_events_up_to_it() {
+        let (settlement, front) = (Settlement::new(both(), EVER), CameraId::new("front"));
         settlement.committed(&front, checkpoint(1, 0));
         assert_eq!(position(&settlement, &front).as_deref(), Some("1"), "no event, nothing to wait for");
-        settlement.taken(&front, 1, both().into_iter().chain(["s3".into()]));
+        settlement.taken(&front, 1, both());
         settlement.committed(&front, checkpoint(2, 1));
         settlement.committed(&front, checkpoint(3, 1));
         settlement.taken(&front, 2, both());
@@ -129,15 +158,30 @@ mod tests {
         settlement.settled(&front, 2, "kds/a");
         assert_eq!(position(&settlement, &front), None, "the local sink has none of them");
         settlement.settled(&front, 1, "local");
-        assert_eq!(position(&settlement, &front).as_deref(), Some("3"), "best effort is not waited for");
+        assert_eq!(position(&settlement, &front).as_deref(), Some("3"));
         settlement.settled(&front, 2, "local");
         assert_eq!(position(&settlement, &front).as_deref(), Some("4"));
         assert_eq!(position(&settlement, &front), None, "told once");
     }
 
     #[test]
+    fn a_sink_that_is_best_effort_is_waited_for_as_long_as_patience_lasts() {
+        let front = CameraId::new("front");
+        for (patience, wanted) in [(EVER, None), (Duration::ZERO, Some("1"))] {
+            let settlement = Settlement::new(both(), patience);
+            settlement.taken(&front, 1, both().into_iter().chain(["s3".into()]));
+            settlement.committed(&front, checkpoint(1, 1));
+            assert_eq!(position(&settlement, &front), None, "{patience:?}: required");
+            both().iter().for_each(|sink| settlement.settled(&front, 1, sink));
+            assert_eq!(position(&settlement, &front).as_deref(), wanted, "{patience:?}");
+            settlement.settled(&front, 1, "s3");
+            assert_eq!(position(&settlement, &front).is_some(), wanted.is_none(), "{patience:?}: accepted");
+        }
+    }
+
+    #[test]
     fn one_camera_does_not_hold_another() {
-        let settlement = Settlement::new(both());
+        let settlement = Settlement::new(both(), EVER);
         let (front, back) = (CameraId::new("front"), CameraId::new("back"));
         settlement.taken(&front, 1, both());
         settlement.committed(&front, checkpoint(1, 1));
@@ -148,7 +192,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded_and_the_newest_arrives_in_the_end() {
-        let (settlement, front) = (Settlement::new(both()), CameraId::new("front"));
+        let (settlement, front) = (Settlement::new(both(), EVER), CameraId::new("front"));
         for seq in 1..=1_000 {
             settlement.taken(&front, seq, both());
             settlement.committed(&front, checkpoint(seq, seq));

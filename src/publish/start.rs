@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinHandle};
@@ -107,6 +108,9 @@ pub(super) struct Started {
     pub(super) give_up: CancellationToken,
 }
 
+/// For how long a camera's position waits for a sink that is best effort, from an event on.
+const BEST_EFFORT_PATIENCE: Duration = Duration::from_secs(60);
+
 /// A sink at work.
 pub(super) struct RunningSink {
     pub(super) name: SinkName,
@@ -126,7 +130,7 @@ pub(super) async fn sinks(spec: &OutboxSpec) -> Result<Started, StartError> {
     let starting = Starting {
         spec,
         store: &store,
-        settlement: Arc::new(Settlement::new(required)),
+        settlement: Arc::new(Settlement::new(required, BEST_EFFORT_PATIENCE)),
         dead_letters: Arc::new(DeadLetters::new(&spec.dead_letter)),
         changed: Arc::default(),
         closing: CancellationToken::new(),

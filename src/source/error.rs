@@ -66,6 +66,19 @@ pub enum SourceError {
         /// What was tried.
         message: String,
     },
+    /// The service does not take our signature: the credentials have expired or are wrong, or our clock is.
+    #[error(
+        "the signature of {action} on stream {stream:?} is refused: {message}; renew the credentials, and look at the clock \
+         of this host"
+    )]
+    Signature {
+        /// The stream's name.
+        stream: String,
+        /// The action.
+        action: &'static str,
+        /// The error's code, and what the service said.
+        message: String,
+    },
     /// Nobody answers there.
     #[error(
         "{action} on stream {stream:?} reaches nobody: {message}; check the network, the region and AWS_ENDPOINT_URL"
@@ -121,6 +134,7 @@ impl SourceError {
             Self::NoSuchStream { .. }
             | Self::NotAuthorized { .. }
             | Self::NoCredentials { .. }
+            | Self::Signature { .. }
             | Self::Throttled { .. }
             | Self::Failed { .. } => Duration::from_secs(60),
         }
@@ -136,6 +150,7 @@ impl SourceError {
             Self::Throttled { .. } => "throttled",
             Self::EndpointMoved { .. } => "endpoint_moved",
             Self::NoCredentials { .. } => "no_credentials",
+            Self::Signature { .. } => "signature_refused",
             Self::Unreachable { .. } => "unreachable",
             Self::Failed { .. } => "request_failed",
             Self::NoAnswer { .. } => "no_answer",

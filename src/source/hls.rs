@@ -20,8 +20,8 @@ use crate::demux::FetchedSegment;
 
 /// The longest window of an ON_DEMAND session. Source: API reference, GetHLSStreamingSessionURL, HLSTimestampRange, 2026.
 const WINDOW_MS: i64 = 24 * 3_600_000;
-/// A producer's clock may be ahead of ours by so much.
-const AHEAD_MS: i64 = 60_000;
+/// Our clock may be wrong by so much: AWS takes no signature of one that is further off than 5 minutes.
+const CLOCK_ERROR_MS: i64 = 10 * 60_000;
 /// A producer that sends no timestamps dates its footage to 1970.
 const NO_TIME_MS: i64 = 24 * 3_600_000;
 /// Sessions that list nothing, after which it is a fault and not the end of a session: the wait between two tries is then the
@@ -93,16 +93,16 @@ impl HlsSource {
     /// # Errors
     /// The stream cannot be described, or there is no session.
     pub async fn open(&self, start: &StartAt) -> Result<HlsMedia, SourceError> {
-        let now_ms = epoch_ms() + AHEAD_MS;
-        let stored =
-            |from_ms: i64| Stage::Stored { from_ms, to_ms: window_end(from_ms, now_ms), found: false };
         let (stage, last) = match start {
             StartAt::Now => (Stage::Live { bridged: true }, None),
-            StartAt::Earliest => (stored(epoch_ms() - self.sessions.retention_ms().await?), None),
-            StartAt::After(position) => {
-                (stored(position.media.0), Some((position.fragment.to_string(), position.media.0)))
+            StartAt::Earliest => {
+                let kept_ms = self.sessions.retention_ms().await? + CLOCK_ERROR_MS;
+                (window(epoch_ms() - kept_ms), None)
             }
-            StartAt::ServerTime(ms) => (stored(*ms), None),
+            StartAt::After(position) => {
+                (window(position.media.0), Some((position.fragment.to_string(), position.media.0)))
+            }
+            StartAt::ServerTime(ms) => (window(*ms), None),
         };
         let (sessions, fetcher) = (self.sessions.clone(), self.fetcher.clone());
         let player = player(stage, last.as_ref(), sessions.lasts());
@@ -114,8 +114,9 @@ impl HlsSource {
     }
 }
 
-fn window_end(from_ms: i64, now_ms: i64) -> i64 {
-    now_ms.min(from_ms.saturating_add(WINDOW_MS)).max(from_ms + 1)
+/// The longest window from there on. It may end after now: times are the producer's.
+fn window(from_ms: i64) -> Stage {
+    Stage::Stored { from_ms, to_ms: from_ms.saturating_add(WINDOW_MS), found: false }
 }
 
 fn player(stage: Stage, last: Option<&(String, i64)>, lasts: Duration) -> Player {
@@ -196,7 +197,7 @@ impl HlsMedia {
     /// What a LIVE playlist leaves out may be stored: it is looked for once. What is not found there is gone.
     fn missing(&mut self, gap: &Gap) {
         match (self.stage, &self.last) {
-            (Stage::Live { bridged: false }, Some((_, last_ms))) => self.store_from(*last_ms),
+            (Stage::Live { bridged: false }, Some((_, last_ms))) => self.go(window(*last_ms)),
             (Stage::Live { .. }, _) => self.gap = Some(told(gap)),
             (Stage::Stored { .. }, _) => {}
         }
@@ -264,17 +265,11 @@ impl HlsMedia {
     /// goes on.
     fn after_window(&mut self) {
         let Stage::Stored { to_ms, found, .. } = self.stage else { return };
-        let now_ms = epoch_ms() + AHEAD_MS;
         match &self.last {
-            Some((_, last_ms)) if found => self.store_from(*last_ms),
-            _ if to_ms + AHEAD_MS < now_ms => self.store_from(to_ms),
+            Some((_, last_ms)) if found => self.go(window(*last_ms)),
+            _ if to_ms < epoch_ms() + CLOCK_ERROR_MS => self.go(window(to_ms)),
             _ => self.go(Stage::Live { bridged: true }),
         }
-    }
-
-    fn store_from(&mut self, from_ms: i64) {
-        let to_ms = window_end(from_ms, epoch_ms() + AHEAD_MS);
-        self.go(Stage::Stored { from_ms, to_ms, found: false });
     }
 
     fn go(&mut self, stage: Stage) {

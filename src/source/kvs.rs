@@ -202,6 +202,9 @@ where
         Some("NotAuthorizedException" | "AccessDeniedException") => {
             SourceError::NotAuthorized { stream, action, message: message() }
         }
+        Some(
+            code @ ("ExpiredTokenException" | "InvalidSignatureException" | "UnrecognizedClientException"),
+        ) => SourceError::Signature { stream, action, message: format!("{code}: {}", message()) },
         Some("InvalidEndpointException") => SourceError::EndpointMoved { stream },
         Some(
             code @ ("ClientLimitExceededException"

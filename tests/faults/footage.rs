@@ -1,9 +1,10 @@
 //! Stored footage that flows at a pace of its own, the same for all who read it.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use kvs_sim::{Clock, Pace, Sim, SimConfig, append_clip};
+use kvs_sim::{Clock, Pace, Sim, SimConfig, append_clip, epoch_ms};
 use tempfile::TempDir;
 
 use super::colours::{film, model};
@@ -20,6 +21,7 @@ pub(crate) const FILM_FRAGMENTS: u64 = 9;
 pub(crate) struct Footage {
     pub(crate) sim: Sim,
     clock: Clock,
+    made: SystemTime,
     clip: PathBuf,
     _clips: TempDir,
 }
@@ -27,20 +29,29 @@ pub(crate) struct Footage {
 impl Footage {
     /// Nothing is stored yet; a connection gets so many fragments a second.
     pub(crate) fn new(fragments_per_s: u32) -> Self {
+        Self::made(SystemTime::UNIX_EPOCH + Duration::from_millis(MADE_MS), fragments_per_s)
+    }
+
+    /// The same of footage that is made from then on.
+    pub(crate) fn made(made: SystemTime, fragments_per_s: u32) -> Self {
         let clips = tempfile::tempdir().unwrap();
         let clip = film(clips.path(), 0);
-        let clock = Clock::standing_at(i64::try_from(MADE_MS).unwrap());
+        let clock = Clock::standing_at(epoch_ms(made));
         let sim = Sim::start(SimConfig { clock: clock.clone(), fragments_per_s, ..SimConfig::default() });
-        Self { sim: sim.unwrap(), clock, clip, _clips: clips }
+        Self { sim: sim.unwrap(), clock, made, clip, _clips: clips }
     }
 
     /// Puts so many films, one behind the other, into the stream of a camera.
     pub(crate) async fn store(&self, camera: &str, films: u32) {
+        self.store_films(camera, 0..films).await;
+    }
+
+    /// The same of those that follow what is stored.
+    pub(crate) async fn store_films(&self, camera: &str, films: Range<u32>) {
         let stream = self.sim.store().stream_or_create(&format!("{camera}-stream")).unwrap();
-        let made = SystemTime::UNIX_EPOCH + Duration::from_millis(MADE_MS);
-        for film in 0..films {
+        for film in films {
             self.clock.advance(FILM);
-            append_clip(&stream, &self.clip, Pace::Asap, made + FILM * film).await.unwrap();
+            append_clip(&stream, &self.clip, Pace::Asap, self.made + FILM * film).await.unwrap();
         }
     }
 

@@ -16,6 +16,7 @@ mod disk;
 mod document;
 mod endings;
 mod footage;
+mod host;
 mod hostile;
 mod kds_away;
 mod overload;

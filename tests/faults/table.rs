@@ -83,7 +83,7 @@ const fn camera(
 }
 
 /// The faults of a camera's stream.
-pub(crate) const CAMERAS: [Row; 14] = [
+pub(crate) const CAMERAS: [Row; 15] = [
     camera(
         "connections end early",
         ("ends", "end=1f"),
@@ -184,7 +184,15 @@ pub(crate) const CAMERAS: [Row; 14] = [
         "the token has expired",
         ("outdates", "expired-token"),
         "ExpiredTokenException",
-        "kvs_infer_source_endings_total{reason=\"request_failed\"}",
+        "kvs_infer_source_endings_total{reason=\"signature_refused\"}",
+        Lost::Nothing,
+        NEXT,
+    ),
+    camera(
+        "the service finds this host's clock wrong",
+        ("misdates", "wrong-clock"),
+        "look at the clock of this host",
+        "kvs_infer_source_endings_total{reason=\"signature_refused\"}",
         Lost::Nothing,
         NEXT,
     ),
@@ -239,8 +247,8 @@ pub(crate) const SINKS: [Row; 19] = [
 
 const BEST_EFFORT: Lost = Lost::Some("nothing while its share of the outbox has room; then its oldest");
 
-/// The faults of this machine's disk, and of the way to KVS as a whole.
-pub(crate) const PLACES: [Row; 5] = [OUTBOX, FOLDER, KVS_GONE, SLOW, TOO_MUCH];
+/// The faults of this host, and of the way to KVS as a whole.
+pub(crate) const PLACES: [Row; 7] = [OUTBOX, FOLDER, CLOCK, KEYS, KVS_GONE, SLOW, TOO_MUCH];
 
 pub(crate) const OUTBOX: Row = Row {
     fault: "the disk of `state.dir` is full",
@@ -258,6 +266,24 @@ pub(crate) const FOLDER: Row = Row {
     metric: "kvs_infer_delivery_failures_total{sink=\"local\"}",
     lost: Lost::Nothing,
     ends: "with the next line that is written, 10 s at most",
+};
+
+pub(crate) const CLOCK: Row = Row {
+    fault: "this host's clock jumps by an hour",
+    made: Made::Otherwise("libfaketime, back and forth"),
+    reason: SILENT,
+    metric: "kvs_infer_demux_fragments_total{result=\"complete\"}",
+    lost: Lost::Nothing,
+    ends: "at once, where the service still takes its signatures",
+};
+
+pub(crate) const KEYS: Row = Row {
+    fault: "credentials are rotated",
+    made: Made::Otherwise("a role's credentials that last seconds"),
+    reason: SILENT,
+    metric: "kvs_infer_delivered_total{sink=\"kds/events\"}",
+    lost: Lost::Nothing,
+    ends: "at once",
 };
 
 pub(crate) const KVS_GONE: Row = Row {

@@ -56,16 +56,10 @@ impl Aws {
         positions(self.round)
     }
 
-    /// The cameras that are delivered to some place, and the `seq` of their last event before it.
-    pub(crate) async fn delivered(&self) -> BTreeMap<String, u64> {
+    /// Whether the position of a camera was written.
+    pub(crate) async fn has_position(&self) -> bool {
         let found = self.dynamodb.scan().table_name(positions(self.round)).consistent_read(true);
-        let found = found.send().await.unwrap();
-        let delivered = found.items().iter().filter_map(|item| {
-            let kept: Value = serde_json::from_str(item.get("checkpoint")?.as_s().unwrap()).unwrap();
-            let seq = kept["checkpoint"]["decide"]["seq"].as_u64().unwrap();
-            Some((item["camera_id"].as_s().unwrap().clone(), seq))
-        });
-        delivered.collect()
+        found.send().await.unwrap().items().iter().any(|item| item.contains_key("position"))
     }
 
     /// What is there.

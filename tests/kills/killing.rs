@@ -1,12 +1,11 @@
 //! The tests: kills over stored footage, and one at which the disk goes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant, SystemTime};
 
 use kvs_sim::{Clock, Sim, SimConfig, epoch_ms};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use serde_json::Value;
 use tempfile::TempDir;
 
 use super::aws::{Aws, Told};
@@ -46,9 +45,6 @@ struct Round<'a> {
     proxy: FaultProxy,
     config: String,
     dir: TempDir,
-    /// What `delivered` said when the disk went: of the events up to there, those that waited for a best-effort sink are lost
-    /// to it, since nobody reads their footage again.
-    delivered: BTreeMap<String, u64>,
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,10 +82,7 @@ async fn a_disk_that_is_gone_costs_no_event_where_the_positions_are_in_a_table()
         round.live(Life::draw(&mut random)).await;
     }
     let verdict = round.end().await;
-    let (again, excused) = (verdict.again, verdict.excused.len());
-    println!(
-        "disk deleted: {verdict}; {again} records came again, {excused} copies for DynamoDB and S3 went with the disk"
-    );
+    println!("disk deleted: {verdict}; {} records came again", verdict.again);
     assert!(verdict.is_well(), "{verdict:?}");
     scene.sim.stop().await;
 }
@@ -113,17 +106,7 @@ impl<'a> Round<'a> {
         let undisturbed = Program::start(&config, &scene.sim.endpoint(), Some(&right.url));
         let proxy = FaultProxy::start(&tried.url).await;
         proxy.set_weather(storm(weather));
-        Self {
-            scene,
-            number,
-            right,
-            undisturbed,
-            tried,
-            proxy,
-            config,
-            dir: TempDir::new().unwrap(),
-            delivered: BTreeMap::new(),
-        }
+        Self { scene, number, right, undisturbed, tried, proxy, config, dir: TempDir::new().unwrap() }
     }
 
     async fn live(&mut self, life: Life) {
@@ -135,14 +118,13 @@ impl<'a> Round<'a> {
     async fn lose_the_disk(&mut self, after: Duration) {
         let mortal = Mortal::start(self.command());
         let mut updates = 0;
-        while self.tried.delivered().await.is_empty() {
+        while !self.tried.has_position().await {
             let another = self.proxy.until(|seen| count_updates(seen) > updates);
             tokio::time::timeout(PATIENCE, another).await.expect("no position was written");
             updates = count_updates(&self.proxy.seen());
         }
         mortal.live_for(after);
         mortal.kill();
-        self.delivered = self.tried.delivered().await;
         for folder in ["state", "events"] {
             std::fs::remove_dir_all(self.dir.path().join(folder)).unwrap();
         }
@@ -159,7 +141,7 @@ impl<'a> Round<'a> {
         self.proxy.stop().await;
         let (right, told) = tokio::join!(self.right.told(), self.tried.told());
         assert_is_busy(&right);
-        Verdict::of(&right, &told, &excused(&right, &self.delivered))
+        Verdict::of(&right, &told)
     }
 
     fn command(&self) -> std::process::Command {
@@ -179,15 +161,6 @@ fn config(aws: &Aws, round: usize, positions: bool) -> String {
     let table = if positions { format!("  ddb_table: {}\n", aws.positions()) } else { String::new() };
     let publishers = aws.publishers();
     format!("{publishers}state:\n  dir: state\n{table}device: cpu\ncameras:\n{}", cameras(round))
-}
-
-/// The ids of the events up to where their camera was delivered.
-fn excused(right: &Told, delivered: &BTreeMap<String, u64>) -> BTreeSet<String> {
-    let is_excused = |record: &&Value| {
-        let seq = delivered.get(record["camera_id"].as_str().unwrap());
-        record["seq"].as_u64() <= seq.copied()
-    };
-    right.records.iter().filter(is_excused).map(|record| id(record).to_owned()).collect()
 }
 
 /// Claims and positions.

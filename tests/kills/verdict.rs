@@ -14,8 +14,6 @@ pub(crate) struct Verdict {
     pub(crate) events: usize,
     /// Ids of those that Kinesis, DynamoDB or S3 lacks or has otherwise, and which of them.
     pub(crate) lost: BTreeSet<(String, Place)>,
-    /// Of DynamoDB and S3, what was excused.
-    pub(crate) excused: BTreeSet<(String, Place)>,
     /// Ids that are not among them, at Kinesis or DynamoDB.
     pub(crate) second_id: BTreeSet<String>,
     /// Ids with more than one item.
@@ -35,8 +33,8 @@ pub(crate) enum Place {
 }
 
 impl Verdict {
-    /// Compares what was told with what is right; of the events in `excused` DynamoDB and S3 may lack some.
-    pub(crate) fn of(right: &Told, told: &Told, excused: &BTreeSet<String>) -> Self {
+    /// Compares what was told with what is right.
+    pub(crate) fn of(right: &Told, told: &Told) -> Self {
         let (wanted, found) = (first_by_id(&right.records), first_by_id(&told.records));
         let (items_wanted, items_found) = (items_by_id(&right.items), items_by_id(&told.items));
         let differs = |id: &str, place: Place| match place {
@@ -47,15 +45,11 @@ impl Verdict {
             Place::S3 => objects(right, id) != objects(told, id),
         };
         let all = wanted.keys().flat_map(|id| Place::ALL.map(|place| ((*id).to_owned(), place)));
-        let lacking = all.filter(|(id, place)| differs(id, *place));
-        let (excused, lost) =
-            lacking.partition(|(id, place)| *place != Place::Kinesis && excused.contains(id));
         let strange = found.keys().chain(items_found.keys()).filter(|id| !wanted.contains_key(*id));
         let twice = items_found.iter().filter(|(_, items)| items.len() > 1).map(|(id, _)| id);
         Self {
             events: wanted.len(),
-            lost,
-            excused,
+            lost: all.filter(|(id, place)| differs(id, *place)).collect(),
             second_id: strange.map(|id| (*id).to_owned()).collect(),
             twice: twice.map(|id| (*id).to_owned()).collect(),
             out_of_order: out_of_order(&told.records),
@@ -78,7 +72,6 @@ impl Verdict {
     pub(crate) fn add(&mut self, mut other: Self) {
         self.events += other.events;
         self.lost.append(&mut other.lost);
-        self.excused.append(&mut other.excused);
         self.second_id.append(&mut other.second_id);
         self.twice.append(&mut other.twice);
         self.out_of_order.append(&mut other.out_of_order);
@@ -167,34 +160,25 @@ mod tests {
         let verdict = |change: fn(&mut Told)| {
             let mut told = right();
             change(&mut told);
-            let verdict = Verdict::of(&right(), &told, &["a".to_owned()].into());
+            let verdict = Verdict::of(&right(), &told);
             assert_eq!(
                 verdict.is_well(),
                 verdict.to_string().contains("2 events, 0 lost, 0 under a second id, 0 twice")
             );
-            (
-                verdict.count_lost(),
-                verdict.excused.len(),
-                verdict.second_id.len(),
-                verdict.twice.len(),
-                verdict.again,
-            )
+            (verdict.count_lost(), verdict.second_id.len(), verdict.twice.len(), verdict.again)
         };
-        type Case = (&'static str, fn(&mut Told), (usize, usize, usize, usize, usize));
-        let table: [Case; 13] = [
-            ("all is well", |_| {}, (0, 0, 0, 0, 0)),
-            ("a record again", |told| told.records.push(record("a", 1)), (0, 0, 0, 0, 1)),
-            ("no record", |told| drop(told.records.pop()), (1, 0, 0, 0, 0)),
-            ("another seq", |told| told.records[1] = record("b", 3), (1, 0, 0, 0, 0)),
-            ("no item", |told| drop(told.items.pop()), (1, 0, 0, 0, 0)),
-            ("another item", |told| told.items[1] = item("b", 3), (1, 0, 0, 0, 0)),
-            ("two items", |told| told.items.push(item("b", 3)), (0, 0, 0, 1, 0)),
-            ("no picture", |told| drop(told.objects.pop_last()), (1, 0, 0, 0, 0)),
-            ("a strange record", |told| told.records.push(record("c", 3)), (0, 0, 1, 0, 0)),
-            ("a strange item", |told| told.items.push(item("c", 3)), (0, 0, 1, 0, 0)),
-            ("excused, no item", |told| drop(told.items.remove(0)), (0, 1, 0, 0, 0)),
-            ("excused, no picture", |told| drop(told.objects.pop_first()), (0, 1, 0, 0, 0)),
-            ("excused, no record", |told| drop(told.records.remove(0)), (1, 0, 0, 0, 0)),
+        type Case = (&'static str, fn(&mut Told), (usize, usize, usize, usize));
+        let table: [Case; 10] = [
+            ("all is well", |_| {}, (0, 0, 0, 0)),
+            ("a record again", |told| told.records.push(record("a", 1)), (0, 0, 0, 1)),
+            ("no record", |told| drop(told.records.pop()), (1, 0, 0, 0)),
+            ("another seq", |told| told.records[1] = record("b", 3), (1, 0, 0, 0)),
+            ("no item", |told| drop(told.items.pop()), (1, 0, 0, 0)),
+            ("another item", |told| told.items[1] = item("b", 3), (1, 0, 0, 0)),
+            ("two items", |told| told.items.push(item("b", 3)), (0, 0, 1, 0)),
+            ("no picture", |told| drop(told.objects.pop_last()), (1, 0, 0, 0)),
+            ("a strange record", |told| told.records.push(record("c", 3)), (0, 1, 0, 0)),
+            ("a strange item", |told| told.items.push(item("c", 3)), (0, 1, 0, 0)),
         ];
         for (name, change, expected) in table {
             assert_eq!(verdict(change), expected, "{name}");
@@ -213,7 +197,7 @@ mod tests {
             ("one too early, and again", vec![&b, &a, &b, &c], front),
         ] {
             let told = Told { records: records.into_iter().cloned().collect(), ..Told::default() };
-            let verdict = Verdict::of(&Told::default(), &told, &BTreeSet::new());
+            let verdict = Verdict::of(&Told::default(), &told);
             assert_eq!(verdict.out_of_order, expected, "{name}");
         }
     }

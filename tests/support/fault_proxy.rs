@@ -56,6 +56,8 @@ pub(crate) struct Seen {
     pub(crate) service: Service,
     /// `PutRecords` and the like; of S3 the method.
     pub(crate) operation: String,
+    /// The access key that it is signed with.
+    pub(crate) key: String,
     /// What happened to it; None: it was passed on.
     pub(crate) mishap: Option<Mishap>,
 }
@@ -289,7 +291,7 @@ impl Plan {
         let mut state = self.lock();
         let mishap = state.ruled(service, &operation).or_else(|| state.of_weather(service, &operation));
         drop(state);
-        self.seen.send_modify(|seen| seen.push(Seen { service, operation, mishap }));
+        self.seen.send_modify(|seen| seen.push(Seen { service, operation, key: request.key(), mishap }));
         mishap
     }
 
@@ -505,6 +507,12 @@ impl Message {
         let target = self.header("x-amz-target").and_then(|target| target.split_once('.'));
         let method = || self.first_line.split(' ').next().unwrap();
         target.map_or_else(method, |(_, operation)| operation).to_owned()
+    }
+
+    fn key(&self) -> String {
+        let (_, signed) =
+            self.header("authorization").unwrap_or_default().split_once("Credential=").unwrap_or_default();
+        signed.split('/').next().unwrap().to_owned()
     }
 
     /// As it is sent, by the last message of its connection.

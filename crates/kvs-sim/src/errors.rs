@@ -61,6 +61,9 @@ pub enum ApiError {
     /// Temporary credentials that are valid no longer.
     #[error("The security token included in the request is expired; get new credentials")]
     ExpiredToken,
+    /// A request that was signed at another time than now.
+    #[error("Signature expired: the request was signed more than 5 minutes from now; set the clock")]
+    WrongClock,
     /// DeleteStream with another version than the stream's.
     #[error("The stream {stream} has version {version}, not the one given; ask DescribeStream for it")]
     VersionMismatch {
@@ -93,6 +96,7 @@ impl ApiError {
             Self::InvalidEndpoint { .. } => (StatusCode::BAD_REQUEST, "InvalidEndpointException"),
             Self::NotAuthorized { .. } => (StatusCode::UNAUTHORIZED, "NotAuthorizedException"),
             Self::ExpiredToken => (StatusCode::FORBIDDEN, "ExpiredTokenException"),
+            Self::WrongClock => (StatusCode::FORBIDDEN, "InvalidSignatureException"),
             Self::VersionMismatch { .. } => (StatusCode::BAD_REQUEST, "VersionMismatchException"),
             Self::UnknownOperation(_) => (StatusCode::NOT_FOUND, "UnknownOperationException"),
             Self::Hls(refusal) => refusal.status_and_type(),

@@ -90,7 +90,7 @@ pub(crate) struct Written {
     on: Option<String>,
 }
 
-const KINDS: [&str; 15] = [
+const KINDS: [&str; 16] = [
     "end",
     "break",
     "stall",
@@ -104,6 +104,7 @@ const KINDS: [&str; 15] = [
     "moved",
     "unauthorized",
     "expired-token",
+    "wrong-clock",
     "expire",
     "time-back",
 ];
@@ -248,6 +249,7 @@ impl Written {
             "moved" => FaultKind::Moved,
             "unauthorized" => FaultKind::Unauthorized,
             "expired-token" => FaultKind::ExpiredToken,
+            "wrong-clock" => FaultKind::WrongClock,
             _ => return Err(NotAFault::Kind { kind: self.kind.clone() }),
         };
         if self.value.is_some() { Err(self.wrong(NOTHING)) } else { Ok(kind) }
@@ -342,6 +344,7 @@ fn words(kind: FaultKind) -> (&'static str, Option<String>, Option<u64>) {
         FaultKind::Moved => ("moved", None, None),
         FaultKind::Unauthorized => ("unauthorized", None, None),
         FaultKind::ExpiredToken => ("expired-token", None, None),
+        FaultKind::WrongClock => ("wrong-clock", None, None),
         FaultKind::Expire(fragments) => ("expire", fragments.and_then(text), None),
         FaultKind::TimeBack(by) => ("time-back", Some(Limit::Time(by).to_string()), None),
     }
@@ -490,6 +493,7 @@ mod tests {
             (1..u64::MAX).prop_map(FaultKind::Repeat),
             (1..u64::MAX).prop_map(FaultKind::Drip),
             Just(FaultKind::ExpiredToken),
+            Just(FaultKind::WrongClock),
             proptest::option::of(1..u64::MAX).prop_map(FaultKind::Expire),
             (0u64..86_400_000).prop_map(|ms| FaultKind::TimeBack(Duration::from_millis(ms))),
         ]

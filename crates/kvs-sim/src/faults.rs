@@ -63,6 +63,8 @@ pub enum FaultKind {
     Unauthorized,
     /// ExpiredTokenException.
     ExpiredToken,
+    /// InvalidSignatureException, as where the caller's clock is wrong.
+    WrongClock,
     /// Before a call the oldest whole fragments expire: so many, or all but the newest.
     Expire(Option<u64>),
     /// New fragments get timecodes so far before their own.
@@ -147,14 +149,14 @@ impl FaultKind {
             Self::End(_) | Self::Break(_) | Self::Stall(_) | Self::Cut(_) => Target::Connection,
             Self::Flip { .. } | Self::ErrorTag(_) | Self::Repeat(_) | Self::Drip(_) => Target::Connection,
             Self::Throttle | Self::ConnectionLimit | Self::Moved => Target::Call,
-            Self::Unauthorized | Self::ExpiredToken | Self::Expire(_) => Target::Call,
+            Self::Unauthorized | Self::ExpiredToken | Self::WrongClock | Self::Expire(_) => Target::Call,
             Self::TimeBack(_) => Target::Fragment,
         }
     }
 
     /// Of which operations it meets the calls where nothing else is said: those that bring media, for keys all.
     fn meets(self, operation: Operation) -> bool {
-        let keys = matches!(self, Self::Unauthorized | Self::ExpiredToken);
+        let keys = matches!(self, Self::Unauthorized | Self::ExpiredToken | Self::WrongClock);
         keys || operation != Operation::GetDataEndpoint
     }
 }

@@ -59,6 +59,7 @@ fn refusal(fault: FaultKind, stream: &Stream) -> ApiError {
         FaultKind::Moved => ApiError::InvalidEndpoint { stream },
         FaultKind::Unauthorized => ApiError::NotAuthorized { stream },
         FaultKind::ExpiredToken => ApiError::ExpiredToken,
+        FaultKind::WrongClock => ApiError::WrongClock,
         other => ApiError::Internal(format!("{other:?} refuses no call")),
     }
 }
