@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_config::SdkConfig;
+use kvs_config::closest;
 use metrics_exporter_prometheus::PrometheusHandle;
 use thiserror::Error;
 use tokio::time::timeout;
@@ -23,7 +24,6 @@ use cameras::{Fleet, Starter};
 use models::ModelSet;
 pub use reload::{Changes, ReloadError};
 
-use crate::base::closest;
 use crate::camera::{CameraError, Shared};
 use crate::config::{CameraSpec, Settings};
 use crate::detect::{DetectError, Detector, ModelInfo, ModelSpec};

@@ -2,7 +2,6 @@
 
 mod backoff;
 mod causes;
-mod closest;
 mod digest;
 mod epoch;
 mod probe;
@@ -11,7 +10,6 @@ mod writable;
 
 pub use backoff::Backoff;
 pub use causes::causes;
-pub use closest::closest;
 pub use digest::{hex, sha256_of};
 pub use epoch::{epoch_ms, epoch_ms_of};
 pub use probe::{Asks, Finding, Probe, Verdict};

@@ -18,6 +18,7 @@ mod inspect;
 mod modes;
 mod program;
 mod refusals;
+mod reload;
 mod stop;
 
 #[expect(dead_code, reason = "the doctor meets few of the mishaps")]
