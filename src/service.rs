@@ -76,7 +76,7 @@ pub enum ServiceError {
     Http(#[from] HttpError),
     /// A model that is elsewhere.
     #[error(transparent)]
-    Fetch(#[from] FetchError),
+    Fetch(Box<FetchError>),
     /// A model.
     #[error(transparent)]
     Detect(#[from] DetectError),

@@ -1,6 +1,6 @@
 //! The arguments of every command that reads a configuration.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use aws_config::SdkConfig;
@@ -112,7 +112,7 @@ impl ConfigArgs {
     ///
     /// Errors: no folder to keep them in.
     pub(super) fn models(&self, aws: Option<&SdkConfig>) -> anyhow::Result<Models> {
-        models_in(self.cache_dir()?, aws)
+        models_in(&self.cache_dir()?, aws)
     }
 
     /// Where the outbox is, unless the configuration says.
@@ -147,7 +147,7 @@ impl ConfigArgs {
 /// What gets models that are elsewhere into `cache`.
 ///
 /// Errors: TLS cannot be set up.
-pub(super) fn models_in(cache: PathBuf, aws: Option<&SdkConfig>) -> anyhow::Result<Models> {
+pub(super) fn models_in(cache: &Path, aws: Option<&SdkConfig>) -> anyhow::Result<Models> {
     let remote = Remote::new(aws).map_err(|error| anyhow::anyhow!("cannot fetch models: {}", error.why()))?;
     let folder = cache.join("models");
     let spec = CacheSpec { folder, most_bytes: MOST_MODEL_BYTES, tries: Tries::default() };

@@ -110,7 +110,7 @@ impl DemoArgs {
         Ok(ServiceSpec {
             settings,
             aws: local(sim.endpoint()),
-            models: models_in(state_dir(), None)?,
+            models: models_in(&state_dir(), None)?,
             http: SocketAddr::new(self.http_host, self.http_port),
             token: self.http_token.clone(),
             prometheus: telemetry::metrics::install()?,

@@ -91,7 +91,8 @@ fn code_of(error: &anyhow::Error) -> u8 {
     }
     match error.downcast_ref::<ServiceError>() {
         Some(ServiceError::Detect(DetectError::Runtime(_))) => exit::UNAVAILABLE,
-        Some(ServiceError::Detect(_) | ServiceError::Fetch(FetchError::Digest { .. })) => exit::CONFIG,
+        Some(ServiceError::Fetch(error)) if matches!(**error, FetchError::Digest { .. }) => exit::CONFIG,
+        Some(ServiceError::Detect(_)) => exit::CONFIG,
         Some(_) | None if error.is::<ConfigErrors>() || error.is::<NoRegion>() => exit::CONFIG,
         Some(_) | None => exit::UNAVAILABLE,
     }

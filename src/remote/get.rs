@@ -224,7 +224,6 @@ fn silent() -> GetError {
 }
 
 /// No text holds the address, whose query may be a secret.
-#[expect(clippy::needless_pass_by_value, reason = "the form that map_err wants")]
 fn failed(error: reqwest::Error) -> GetError {
     GetError::Failed(causes(&error.without_url()))
 }

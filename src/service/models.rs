@@ -62,7 +62,7 @@ impl ModelSet {
         let tell = |step: Step<'_>| self.board.loading(&spec.name, Some(step.to_string()));
         let file = self.source.local(spec, &tell).await;
         self.board.loading(&spec.name, None);
-        Ok(file?)
+        file.map_err(|error| ServiceError::Fetch(Box::new(error)))
     }
 
     /// From now on they run.
