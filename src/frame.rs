@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+pub use h26x::Codec;
 use serde::{Deserialize, Serialize};
 
 use crate::decode::{SamplerState, Surface};
@@ -100,15 +101,6 @@ impl Position {
     pub fn after(fragment: &Fragment) -> Self {
         Self { fragment: Arc::clone(&fragment.number), media: fragment.media_start().0 }
     }
-}
-
-/// A video codec that we decode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Codec {
-    /// `V_MPEG4/ISO/AVC`
-    H264,
-    /// `V_MPEGH/ISO/HEVC`
-    H265,
 }
 
 /// The video track that packets belong to. Equality says whether a decoder can go on with it.

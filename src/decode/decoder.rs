@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ffmpeg_next::frame::Video;
+use h26x::for_decoder;
 
 use super::picture::PictureMaker;
 use super::sampler::{Sampler, SamplerState};
-use super::{Surface, access_unit, avcodec, codec_private};
+use super::{Surface, avcodec};
 use crate::frame::{CameraId, Codec, Fragment, Frame, MediaMs, Packet, VideoTrack};
 use crate::telemetry::CameraBoard;
 use crate::telemetry::decode::{DecoderOpened, DropReason, FrameDecoded, FrameSampled, FramesDropped};
@@ -26,7 +27,7 @@ pub enum DecodeError {
     /// The codec private data is unusable: packets are skipped until the track changes.
     #[error(
         "camera {camera}: cannot decode {codec:?} {width_px}x{height_px}: {reason} (codec private data of {bytes} bytes); \
-         let the producer send {wanted} as its codec private data"
+         let the producer send a whole {wanted} as its codec private data"
     )]
     Track {
         /// The camera.
@@ -41,7 +42,7 @@ pub enum DecodeError {
         bytes: usize,
         /// What is wrong.
         reason: String,
-        /// What the codec wants.
+        /// What the codec wants: avcC or hvcC.
         wanted: &'static str,
     },
     /// An access unit is damaged: packets are skipped until the next key frame.
@@ -206,7 +207,9 @@ impl Decoder {
         }
         self.in_decoder.push_back(origin.clone());
         let sent = match &mut self.opened {
-            Some(decoder) => send_unit(decoder, number, key, &access_unit::for_decoder(&track, &unit)),
+            Some(decoder) => {
+                send_unit(decoder, number, key, &for_decoder(track.codec, &track.codec_private, &unit))
+            }
             None => Ok(()),
         };
         sent.map_err(|reason| self.damaged(&origin, reason))
@@ -363,9 +366,9 @@ impl Decoder {
 const WANTS_PACKETS: ffmpeg_next::Error = ffmpeg_next::Error::Other { errno: ffmpeg_next::error::EAGAIN };
 
 fn open(camera: &CameraId, track: &VideoTrack) -> Result<ffmpeg_next::decoder::Video, DecodeError> {
-    let opened = match codec_private::check(track) {
+    let opened = match h26x::check(track.codec, &track.codec_private) {
         Ok(()) => avcodec::open(track).map_err(|error| error.to_string()),
-        Err(reason) => Err(reason.to_owned()),
+        Err(flaw) => Err(flaw.to_string()),
     };
     opened.map_err(|reason| DecodeError::Track {
         camera: camera.clone(),
@@ -374,10 +377,7 @@ fn open(camera: &CameraId, track: &VideoTrack) -> Result<ffmpeg_next::decoder::V
         height_px: track.height_px,
         bytes: track.codec_private.len(),
         reason,
-        wanted: match track.codec {
-            Codec::H264 => "a whole avcC",
-            Codec::H265 => "a whole hvcC",
-        },
+        wanted: track.codec.private_name(),
     })
 }
 

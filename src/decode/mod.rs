@@ -16,9 +16,7 @@
 //!
 //! Hardware decoding is not in this version; it will be another kind of [`Surface`].
 
-mod access_unit;
 mod avcodec;
-mod codec_private;
 mod decoder;
 mod picture;
 mod queue;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use kvs_hls::{AccessUnit, Limits, mp4, ts};
 
 use super::{DemuxError, Step};
-use crate::frame::{Codec, Fragment, MediaMs, Packet, VideoTrack};
+use crate::frame::{Fragment, MediaMs, Packet, VideoTrack};
 
 /// A media segment as it was fetched: one fragment of the stream.
 #[derive(Clone, Debug)]
@@ -79,10 +79,6 @@ impl SegmentDemuxer {
     /// While the track stays the same it stays the same `Arc`, so that comparing is cheap.
     fn same_or(&mut self, track: kvs_hls::VideoTrack) -> Arc<VideoTrack> {
         let kvs_hls::VideoTrack { codec, private, width_px, height_px } = track;
-        let codec = match codec {
-            kvs_hls::Codec::H264 => Codec::H264,
-            kvs_hls::Codec::H265 => Codec::H265,
-        };
         let track = VideoTrack { codec, codec_private: private, width_px, height_px };
         match &self.track {
             Some(same) if **same == track => Arc::clone(same),
@@ -107,6 +103,7 @@ fn packet(fragment: &Arc<Fragment>, track: &Arc<VideoTrack>, unit: AccessUnit, a
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::Codec;
 
     const AVCC: &[u8] = b"\x01\x42\xc0\x1e\xff\xe1\x00\x04\x67\x42\xc0\x1e\x01\x00\x02\x68\xce";
 
@@ -123,7 +120,7 @@ mod tests {
 
     fn track() -> kvs_hls::VideoTrack {
         let private = Bytes::from_static(AVCC);
-        kvs_hls::VideoTrack { codec: kvs_hls::Codec::H264, private, width_px: 64, height_px: 48 }
+        kvs_hls::VideoTrack { codec: Codec::H264, private, width_px: 64, height_px: 48 }
     }
 
     fn unit(index: u32, relative_ms: i64) -> AccessUnit {

@@ -53,14 +53,9 @@ pub enum Error {
         /// The kinds that are read.
         known: &'static str,
     },
-    /// The codec's own head, or a parameter set, cannot be read.
-    #[error("{part} cannot be read: {reason}; the producer sends what no decoder takes")]
-    Codec {
-        /// avcC, hvcC or a parameter set.
-        part: &'static str,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
+    /// The codec private data, a parameter set or an access unit cannot be read.
+    #[error(transparent)]
+    Codec(#[from] h26x::Error),
     /// A line of a playlist is no playlist's. Fetch the playlist again.
     #[error("line {line} of the playlist: {reason}; fetch the playlist again")]
     Playlist {

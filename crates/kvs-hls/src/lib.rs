@@ -20,22 +20,17 @@
 //! as through GetMedia, whatever the origin and scale of the segment's own clock. A writer whose first block has a
 //! timecode other than 0 has to date the segment by that block's time.
 
-mod annexb;
-mod bits;
-mod config;
 mod error;
 mod limits;
 mod link;
 pub mod mp4;
 pub mod player;
 pub mod playlist;
-mod sps;
 mod timing;
 mod track;
 pub mod ts;
 
-pub use config::{codec_string, parameter_sets, picture_size};
 pub use error::Error;
 pub use limits::Limits;
 pub use link::Link;
-pub use track::{AccessUnit, Codec, VideoTrack};
+pub use track::{AccessUnit, VideoTrack};

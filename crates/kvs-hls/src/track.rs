@@ -1,15 +1,7 @@
 //! What segments carry.
 
 use bytes::Bytes;
-
-/// The two codecs that Kinesis Video Streams serves by HLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Codec {
-    /// AVC; private data is an avcC.
-    H264,
-    /// HEVC; private data is an hvcC.
-    H265,
-}
+use h26x::Codec;
 
 /// A track of video, as its segments describe it.
 #[derive(Debug, Clone, PartialEq, Eq)]

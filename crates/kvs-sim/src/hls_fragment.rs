@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use kvs_hls::{AccessUnit, Codec, VideoTrack, parameter_sets, picture_size};
+use h26x::{Codec, DecoderConfig, picture_size};
+use kvs_hls::{AccessUnit, VideoTrack};
 use kvs_mkv::{Event, FragmentReader, FragmentStart, Limits, Track, TrackKind};
 
 use crate::fragment_number::FragmentNumber;
@@ -83,11 +84,11 @@ fn playable(start: &FragmentStart, stream: &str) -> Result<(u64, VideoTrack, Opt
     if track.codec_private.is_empty() {
         return Err(HlsRefusal::MissingCodecPrivateData { stream: stream.to_owned() });
     }
-    let invalid = |error: kvs_hls::Error| HlsRefusal::InvalidCodecPrivateData {
+    let invalid = |error: h26x::Error| HlsRefusal::InvalidCodecPrivateData {
         stream: stream.to_owned(),
         reason: error.to_string(),
     };
-    parameter_sets(codec, &track.codec_private).map_err(invalid)?;
+    DecoderConfig::read(codec, &track.codec_private).map_err(invalid)?;
     let told = (track.width_px, track.height_px);
     let (width_px, height_px) = match told {
         (0, _) | (_, 0) => picture_size(codec, &track.codec_private).unwrap_or(told),

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use chrono::{DateTime, Utc};
-use kvs_hls::codec_string;
+use h26x::codec_string;
 
 use crate::hls_list::Entry;
 use crate::hls_request::{Container, HlsSettings, PlaybackMode};

@@ -1,9 +1,10 @@
 //! Initialisation segments.
 
 use bytes::Bytes;
+use h26x::Codec;
 
 use super::boxes::{Boxes, Mp4Box};
-use crate::{Codec, Error, Limits, VideoTrack};
+use crate::{Error, Limits, VideoTrack};
 
 /// What an initialisation segment says of the media segments that it is for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,8 +1,10 @@
 //! Writing what the reader reads, for a local Kinesis Video Streams.
 
+use h26x::Codec;
+
 use super::{TIMESCALE, flags};
 use crate::timing::Schedule;
-use crate::{AccessUnit, Codec, VideoTrack};
+use crate::{AccessUnit, VideoTrack};
 
 const TRACK_ID: u32 = 1;
 const IDENTITY_MATRIX: [u32; 9] = [0x1_0000, 0, 0, 0, 0x1_0000, 0, 0, 0, 0x4000_0000];

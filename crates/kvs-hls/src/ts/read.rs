@@ -1,13 +1,13 @@
 //! Reading a segment.
 
 use bytes::Bytes;
+use h26x::{Codec, Kind, picture_size, private_of, push_prefixed, split_annex_b};
 
 use super::packet::{Packet, packets};
 use super::tables::{Sections, pmt_pid, video};
 use super::{CLOCK, CLOCK_MASK, PAT_PID, pes};
-use crate::annexb::{Kind, push_prefixed, split};
 use crate::timing::to_ms;
-use crate::{AccessUnit, Codec, Error, Limits, VideoTrack, config};
+use crate::{AccessUnit, Error, Limits, VideoTrack};
 
 /// What a segment carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,7 +118,7 @@ impl Reader {
 
 fn assemble(codec: Codec, raw: &[Unit]) -> Result<Segment, Error> {
     let sets = first_parameter_sets(codec, raw)?;
-    let track = config::track_of(codec, &sets)?;
+    let track = track_of(codec, &sets)?;
     let mut units = Vec::with_capacity(raw.len());
     let mut first = None;
     for unit in raw {
@@ -139,7 +139,9 @@ fn assemble(codec: Codec, raw: &[Unit]) -> Result<Segment, Error> {
 fn first_parameter_sets(codec: Codec, raw: &[Unit]) -> Result<Vec<&[u8]>, Error> {
     for unit in raw {
         let mut sets: Vec<&[u8]> = Vec::new();
-        for nal in split(&unit.bytes).into_iter().filter(|nal| Kind::of(codec, nal).is_parameter_set()) {
+        for nal in
+            split_annex_b(&unit.bytes).into_iter().filter(|nal| Kind::of(codec, nal).is_parameter_set())
+        {
             if !sets.contains(&nal) {
                 crate::limits::check("an access unit", "parameter sets", sets.len() + 1, MOST_SETS)?;
                 sets.push(nal);
@@ -152,11 +154,18 @@ fn first_parameter_sets(codec: Codec, raw: &[Unit]) -> Result<Vec<&[u8]>, Error>
     Err(Error::Missing { whole: "segment", part: "parameter set" })
 }
 
+/// A track from the parameter sets that came in band.
+fn track_of(codec: Codec, sets: &[&[u8]]) -> Result<VideoTrack, Error> {
+    let private = private_of(codec, sets)?;
+    let (width_px, height_px) = picture_size(codec, &private)?;
+    Ok(VideoTrack { codec, private: Bytes::from(private), width_px, height_px })
+}
+
 /// The unit with lengths, and whether it has a slice that needs no other picture.
 fn repack(codec: Codec, unit: &[u8], sets: &[&[u8]]) -> (Vec<u8>, bool) {
     let mut data = Vec::with_capacity(unit.len() + 16);
     let mut random = false;
-    for nal in split(unit) {
+    for nal in split_annex_b(unit) {
         let kind = Kind::of(codec, nal);
         random |= kind == Kind::Random;
         if kind != Kind::Delimiter && !(kind.is_parameter_set() && sets.contains(&nal)) {

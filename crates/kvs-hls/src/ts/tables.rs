@@ -1,8 +1,10 @@
 //! The two tables that say where the video is: PAT and PMT.
 
+use h26x::Codec;
+
 use super::packet::Packet;
 use super::{H264, H265};
-use crate::{Codec, Error};
+use crate::Error;
 
 /// Bytes of a section: its head and check sum at least.
 const SHORTEST: usize = 12;

@@ -1,12 +1,12 @@
 //! Writing what the reader reads, for a local Kinesis Video Streams.
 
+use h26x::{Codec, DecoderConfig};
+
 use super::packet::Packets;
 use super::tables::section;
 use super::{CLOCK_MASK, H264, H265, PACKET, PAT_PID, TICKS_PER_MS, pes};
-use crate::annexb::split_prefixed;
-use crate::config::Config;
 use crate::timing::Schedule;
-use crate::{AccessUnit, Codec, Error, VideoTrack};
+use crate::{AccessUnit, Error, VideoTrack};
 
 const PMT_PID: u16 = 0x1000;
 const VIDEO_PID: u16 = 0x100;
@@ -24,7 +24,7 @@ const LEAD_TICKS: u64 = 9000;
 ///
 /// Errors: the private data or a unit is damaged.
 pub fn write(track: &VideoTrack, start_ms: i64, units: &[AccessUnit]) -> Result<Vec<u8>, Error> {
-    let config = Config::read(track.codec, &track.private)?;
+    let config = DecoderConfig::read(track.codec, &track.private)?;
     let schedule = Schedule::of(units);
     let mut out = Vec::new();
     push_tables(&mut out, track.codec);
@@ -71,11 +71,17 @@ fn adaptation(dts: u64, first: bool, key: bool) -> Vec<u8> {
     out
 }
 
-fn push_unit(out: &mut Vec<u8>, codec: Codec, config: &Config<'_>, unit: &AccessUnit) -> Result<(), Error> {
+fn push_unit(
+    out: &mut Vec<u8>,
+    codec: Codec,
+    config: &DecoderConfig<'_>,
+    unit: &AccessUnit,
+) -> Result<(), Error> {
     let delimiter: &[u8] = if codec == Codec::H264 { &[9, 0xF0] } else { &[0x46, 1, 0x50] };
     let sets = if unit.key { &config.parameter_sets[..] } else { &[] };
-    let nals = split_prefixed(&unit.data, config.length_bytes)?;
-    for nal in [delimiter].iter().chain(sets).chain(&nals) {
+    let before = [delimiter].into_iter().chain(sets.iter().copied()).map(Ok);
+    for nal in before.chain(config.nal_units(&unit.data)) {
+        let nal = nal?;
         out.extend_from_slice(&START_CODE);
         out.extend_from_slice(nal);
     }

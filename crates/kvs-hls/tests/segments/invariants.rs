@@ -1,6 +1,7 @@
 //! What holds for any bytes: used by the fuzz targets and by the tests that replay their seeds.
 
-use kvs_hls::{AccessUnit, Limits, Link, VideoTrack, codec_string, mp4, parameter_sets, playlist, ts};
+use h26x::{DecoderConfig, codec_string};
+use kvs_hls::{AccessUnit, Limits, Link, VideoTrack, mp4, playlist, ts};
 
 /// Small limits, so that short inputs reach them.
 fn limits() -> Limits {
@@ -46,7 +47,8 @@ pub(crate) fn check_ts(input: &[u8]) {
     assert!(told <= input.len() * 2, "a start code of 3 bytes becomes a length of 4");
     check_units(&segment.units, told);
     check_track(&segment.track);
-    assert!(parameter_sets(segment.track.codec, &segment.track.private).is_ok_and(|sets| sets.len() >= 2));
+    let config = DecoderConfig::read(segment.track.codec, &segment.track.private);
+    assert!(config.is_ok_and(|config| config.parameter_sets.len() >= 2));
     check_rewritten(&segment.track, &segment.units);
 }
 
@@ -58,7 +60,7 @@ fn check_units(units: &[AccessUnit], bytes: usize) {
 }
 
 fn check_track(track: &VideoTrack) {
-    _ = parameter_sets(track.codec, &track.private);
+    _ = DecoderConfig::read(track.codec, &track.private);
     _ = codec_string(track.codec, &track.private);
 }
 

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use kvs_hls::{AccessUnit, Codec, Limits, mp4, parameter_sets, ts};
+use h26x::{Codec, DecoderConfig};
+use kvs_hls::{AccessUnit, Limits, mp4, ts};
 
 use crate::ffmpeg::{Clip, Packet, probe_packets};
 
@@ -49,7 +50,8 @@ fn fragmented_mp4_in_one_file_is_read_whatever_its_offsets_count_from() {
             let init = mp4::read_init(&file, &Limits::default()).expect(&name);
             assert_eq!(init.track.codec, codec(clip), "{name}");
             assert_eq!((init.track.width_px, init.track.height_px), (320, 178), "{name}");
-            assert!(parameter_sets(codec(clip), &init.track.private).expect(&name).len() >= 2, "{name}");
+            let config = DecoderConfig::read(codec(clip), &init.track.private).expect(&name);
+            assert!(config.parameter_sets.len() >= 2, "{name}");
             let units = mp4::read_media(&init, &file, &Limits::default()).expect(&name);
             let packets = probe_packets(&folder.path().join("clip.mp4"));
             assert_eq!(packets.len(), 50, "{name}");
@@ -143,7 +145,7 @@ fn assert_same_hvcc(name: &str, ours: &[u8], theirs: &[u8]) {
     assert_eq!(ours[..13], theirs[..13], "{name}: profile, tier, level");
     assert_eq!(ours[16..19], theirs[16..19], "{name}: chroma format, depths");
     assert_eq!(ours[21], theirs[21], "{name}: layers, nesting, length of lengths");
-    let theirs = parameter_sets(Codec::H265, theirs).expect(name);
-    let ours = parameter_sets(Codec::H265, ours).expect(name);
+    let theirs = DecoderConfig::read(Codec::H265, theirs).expect(name).parameter_sets;
+    let ours = DecoderConfig::read(Codec::H265, ours).expect(name).parameter_sets;
     assert!(ours.iter().all(|set| theirs.contains(set)) && ours.len() == 3, "{name}");
 }

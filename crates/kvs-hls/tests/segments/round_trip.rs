@@ -1,7 +1,8 @@
 //! Any units that a fragment may have come back from both containers, and damage is an error or units, never a panic.
 
 use bytes::Bytes;
-use kvs_hls::{AccessUnit, Codec, Limits, VideoTrack, mp4, ts};
+use h26x::Codec;
+use kvs_hls::{AccessUnit, Limits, VideoTrack, mp4, ts};
 use proptest::prelude::*;
 
 use crate::invariants;

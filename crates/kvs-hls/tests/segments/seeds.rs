@@ -5,7 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use kvs_hls::{AccessUnit, Codec, VideoTrack, mp4, ts};
+use h26x::Codec;
+use kvs_hls::{AccessUnit, VideoTrack, mp4, ts};
 
 use crate::invariants;
 

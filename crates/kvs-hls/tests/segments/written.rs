@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use kvs_hls::{AccessUnit, Limits, VideoTrack, mp4, picture_size, ts};
+use h26x::picture_size;
+use kvs_hls::{AccessUnit, Limits, VideoTrack, mp4, ts};
 
 use crate::ffmpeg::{Clip, probe_frames, probe_packets};
 

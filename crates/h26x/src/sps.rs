@@ -1,7 +1,7 @@
 //! What a sequence parameter set says of the picture. Source: ITU-T H.264 (7.3.2.1) and H.265 (7.3.2.2).
 
-use crate::annexb::unescape;
 use crate::bits::Bits;
+use crate::nal::unescape;
 use crate::{Codec, Error};
 
 /// What avcC, hvcC and a track's size are made from.
@@ -32,10 +32,7 @@ impl Sps {
             Codec::H264 => read_h264(&payload),
             Codec::H265 => read_h265(&payload),
         };
-        read.ok_or(Error::Codec {
-            part: "a sequence parameter set",
-            reason: "it ends early or is not possible",
-        })
+        read.ok_or(Error::ParameterSet { bytes: nal.len() })
     }
 }
 
@@ -191,6 +188,32 @@ fn small(value: u32) -> Option<u8> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// Of `ffmpeg -f lavfi -i testsrc=size=320x178 -pix_fmt yuv422p10le -c:v libx264`.
+    const H264: &[u8] = &[
+        0x67, 0x7A, 0x00, 0x0B, 0xB6, 0xCB, 0x20, 0x28, 0x33, 0xF1, 0xF8, 0x08, 0x80, 0x00, 0x00, 0x03, 0x00,
+        0x80, 0x00, 0x00, 0x0A, 0x07, 0x8A, 0x15, 0x24,
+    ];
+    /// The same with libx265.
+    const H265: &[u8] = &[
+        0x42, 0x01, 0x01, 0x04, 0x08, 0x00, 0x00, 0x03, 0x00, 0x9D, 0x08, 0x00, 0x00, 0x03, 0x00, 0x00, 0x3C,
+        0xB0, 0x0A, 0x08, 0x0B, 0x9F, 0x3B, 0x65, 0x92, 0xA4, 0x93, 0x2B, 0xC0, 0x5A, 0x02, 0x00, 0x00, 0x03,
+        0x00, 0x02, 0x00, 0x00, 0x03, 0x00, 0x14, 0x10,
+    ];
+
+    #[test]
+    fn chroma_format_depth_and_size_are_read() {
+        for (codec, nal, profile_bytes) in [(Codec::H264, H264, 3), (Codec::H265, H265, 12)] {
+            let sps = Sps::read(codec, nal).unwrap();
+            let told = (sps.chroma_format, sps.luma_depth_minus8, sps.chroma_depth_minus8);
+            assert_eq!((told, sps.profile.len()), ((2, 2, 2), profile_bytes), "{codec:?}");
+            assert_eq!(
+                (sps.width_px, sps.height_px, sps.layers, sps.nested),
+                (320, 178, 1, true),
+                "{codec:?}"
+            );
+        }
+    }
 
     proptest! {
         #[test]

@@ -74,7 +74,9 @@ mod tests {
     }
 
     #[test]
-    fn more_than_32_bits_of_zeros_are_no_number() {
-        assert_eq!(Bits::new(&[0, 0, 0, 0, 1, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]).golomb(), None);
+    fn up_to_31_zeros_begin_a_number() {
+        for (head, number) in [(&[0, 0, 0, 1][..], Some(u32::MAX - 1)), (&[0, 0, 0, 0, 0x80], None)] {
+            assert_eq!(Bits::new(&[head, &[0xFF; 5]].concat()).golomb(), number, "{head:?}");
+        }
     }
 }
