@@ -90,16 +90,16 @@ impl Service {
         }
         self.models.adopt(loaded);
         let changes = self.take_over(settings).await;
-        Reloaded { changes: &changes }.emit();
         self.board.set_config_fault(None);
+        Reloaded { changes: &changes }.emit();
         Ok(changes)
     }
 
     /// The configuration as it is now cannot be taken over; what runs goes on.
     pub fn refuse(&self, why: &str) {
-        WasRefused { why }.emit();
         let first = why.lines().find(|line| !line.is_empty()).unwrap_or_default();
         self.board.set_config_fault(Some(first.to_owned()));
+        WasRefused { why }.emit();
     }
 
     async fn take_over(&mut self, settings: Settings) -> Changes {
