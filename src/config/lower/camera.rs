@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use kvs_config::KeyPath;
+use kvs_config::written::{Camera, Motion};
+
 use crate::config::meant::CameraSpec;
-use crate::config::place::KeyPath;
-use crate::config::written::{Camera, Motion};
 use crate::detect::MotionRules;
 use crate::frame::CameraId;
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::base::closest;
+use kvs_config::written::{self, Camera, Detector, DetectorType, MinBox, TemporalConfirm};
+use kvs_config::{KeyPath, closest};
+
 use crate::config::meant::PipelineEntry;
-use crate::config::place::KeyPath;
-use crate::config::written::{self, Camera, Detector, DetectorType, MinBox, TemporalConfirm};
 use crate::decide::{Confirm, Roi, Rules};
 use crate::detect::{ModelSpec, Thresholds};
 
