@@ -123,7 +123,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "motion: { enabled: true, max_idle_seconds: 30 }",
     ),
     ("not yet: plates", PIPELINE, "    pipeline: [{ type: alpr, alpr: { ocr_lang: en } }]\n"),
-    ("not yet: dwelling", "conf_threshold: 0.4", "dwell_seconds: 2\n          update_seconds: 5"),
+    ("dwelling and updates", "conf_threshold: 0.4", "dwell_seconds: -2\n          update_seconds: 0.5"),
     ("not yet: metrics in logs", "snapshots:\n", "metrics: { emf: true }\nsnapshots:\n"),
     ("not yet: snapshots of no event", "prefix: ${camera_id}/", "on_event_only: false"),
 ];

@@ -62,6 +62,9 @@ impl Lowering<'_> {
             roi: roi.cloned(),
             confirm: self.confirm(&block.temporal_confirm, &at.key("temporal_confirm")),
             cooldown_ms: milliseconds(block.cooldown_seconds),
+            dwell_ms: milliseconds(block.dwell_seconds.unwrap_or_default()),
+            update_ms: block.update_seconds.map(milliseconds),
+            reading: None,
         };
         model.map(|model| PipelineEntry { rules, model })
     }
