@@ -5,13 +5,15 @@ use std::sync::Arc;
 use futures_util::future::{join_all, poll_immediate};
 
 use crate::decide::{self, FrameFacts, Look, Made, Rules, Sighting};
-use crate::decode::{FrameReceiver, Mode, ModeCell, SamplerState};
-use crate::detect::{DetectError, Detector};
+use crate::decode::{FrameReceiver, Mode, ModeCell, SamplerState, Surface};
+use crate::detect::{DetectError, Detector, MotionRules, Thing};
 use crate::frame::{CameraId, Decoded, Detection, Event, FragmentEnd, Frame, Position};
 use crate::publish::picture::Label;
 use crate::publish::{Checkpoint, Commit, OfferError, Outbox, Packed, PendingEvent, Route, Seen};
 use crate::telemetry::CameraBoard;
-use crate::telemetry::camera::{CaughtUp, EventMade, FellBehind, LookResult, Looked, OfferFailed};
+use crate::telemetry::camera::{
+    CaughtUp, EventMade, FellBehind, FrameSkipped, LookResult, Looked, OfferFailed,
+};
 use crate::telemetry::decide::FrameDecided;
 
 /// One entry of the camera's pipeline, with its model loaded.
@@ -27,6 +29,8 @@ pub(super) struct Deciding {
     pub(super) entries: Vec<Entry>,
     /// Those of the entries.
     pub(super) models: Vec<SharedModel>,
+    /// Which frames are worth a look; `None`: all.
+    pub(super) motion: Option<MotionRules>,
     /// Where the camera stands: after the last frame that was looked at.
     pub(super) at: Checkpoint,
     pub(super) outbox: Arc<Outbox>,
@@ -41,6 +45,7 @@ impl Deciding {
         while let Some(item) = frames.next().await {
             let taken = match item {
                 Decoded::Frame(frame) if self.at.has_seen(&frame) => Ok(()),
+                Decoded::Frame(frame) if self.is_still(&frame) => Ok(()),
                 Decoded::Frame(frame) => self.frame(frame).await,
                 Decoded::FragmentEnd { end, sampler } => self.fragment_end(&end, sampler).await,
                 // The fragment at hand comes again: what was seen of it is in the state, and is left out then.
@@ -53,6 +58,17 @@ impl Deciding {
         }
     }
 
+    /// Whether the motion gate spares the frame a look.
+    fn is_still(&mut self, frame: &Frame) -> bool {
+        let Some(rules) = self.motion else { return false };
+        let Surface::Host(picture) = &frame.surface;
+        let looks = self.at.motion.looks(rules, &picture.view(), frame.media);
+        if !looks {
+            FrameSkipped { camera: &self.board }.emit();
+        }
+        !looks
+    }
+
     async fn frame(&mut self, frame: Arc<Frame>) -> Result<(), OfferError> {
         let seen = self.look(&frame).await;
         let looks: Vec<Look<'_>> =
@@ -63,6 +79,11 @@ impl Deciding {
         self.at.seen = Some(Seen::of(&frame));
         let labels: Vec<Label> = outcome.sightings.iter().map(label).collect();
         let is_well = seen.iter().all(Result::is_ok);
+        if is_well {
+            self.at.motion.saw(outcome.sightings.iter().map(thing));
+        } else {
+            self.at.motion.forget();
+        }
         self.offer(&frame, outcome.events, &labels).await?;
         if is_well {
             Looked { camera: &self.board, frame, labels }.emit();
@@ -129,6 +150,7 @@ impl Deciding {
             seen: None,
             decide: std::mem::take(&mut self.at.decide),
             sampler,
+            motion: std::mem::take(&mut self.at.motion),
         };
         self.commit(Vec::new()).await?;
         if end.caught_up && self.mode.get() == Mode::CatchUp {
@@ -178,6 +200,10 @@ impl Entry {
         let detections = seen.as_deref().ok()?;
         Some(Look { rules: &self.rules, model: &self.detector.info().id, detections })
     }
+}
+
+fn thing(sighting: &Sighting) -> Thing {
+    Thing { label: sighting.label.to_string(), bbox: sighting.bbox }
 }
 
 fn label(sighting: &Sighting) -> Label {

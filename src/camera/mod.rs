@@ -96,14 +96,17 @@ impl Camera {
         board: CameraBoard,
         shared: &Shared,
     ) -> Result<Self, CameraError> {
-        let at = checkpoint.unwrap_or_default().of_stream(&spec.stream);
+        let mut at = checkpoint.unwrap_or_default().of_stream(&spec.stream);
+        if spec.motion.is_none() {
+            at.motion.forget();
+        }
         let (start, mode) = start(spec.start, at.position.clone());
         board.set_mode(mode);
         let mode = Arc::new(ModeCell::new(mode));
         let (packets, input) = mpsc::channel(PACKETS);
         let (output, frames) = frame_queue(board.clone(), Arc::clone(&mode));
         let sampler = Sampler::new(spec.fps_target, at.sampler);
-        let decoding = decode::spawn(board.clone(), sampler, input, output)
+        let decoding = decode::spawn(board.clone(), sampler, spec.masks.clone(), input, output)
             .map_err(|source| CameraError::Thread { camera: spec.id.to_string(), source })?;
         let reading = Reading::new(ReadingParts {
             source: source(&spec, shared)?,
@@ -123,6 +126,7 @@ impl Camera {
             stream: spec.stream,
             models: SharedModel::of(&entries),
             entries,
+            motion: spec.motion,
             at,
             outbox: Arc::clone(&shared.outbox),
             route: Arc::new(spec.route),

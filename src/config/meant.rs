@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::decide::Rules;
-use crate::detect::{Device, ModelSpec};
+use crate::decode::Masks;
+use crate::detect::{Device, ModelSpec, MotionRules};
 use crate::frame::CameraId;
 use crate::publish::{PublishSpec, Route, StateSpec};
 
@@ -73,6 +74,10 @@ pub struct CameraSpec {
     pub start: Start,
     /// Frames to look at a second of media time; `None`: all.
     pub fps_target: Option<f64>,
+    /// What is black in its pictures.
+    pub masks: Option<Masks>,
+    /// Which frames are worth a look; `None`: all.
+    pub motion: Option<MotionRules>,
     /// The enabled entries, at least one, in the order of the file.
     pub pipeline: Vec<PipelineEntry>,
     /// Where its events go.

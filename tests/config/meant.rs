@@ -8,7 +8,8 @@ use kvs_infer::config::{
     ConfigErrors, ConfigSource, LogFormat, LogLevel, Overrides, Settings, Start, StateSettings, load, parse,
 };
 use kvs_infer::decide::{Confirm, RoiFilter};
-use kvs_infer::detect::{Device, LayoutChoice, Thresholds};
+use kvs_infer::decode::Masks;
+use kvs_infer::detect::{Device, LayoutChoice, MotionRules, Thresholds};
 use kvs_infer::publish::{PublishSpec, S3Spec, SnapshotFormat, SnapshotRoute, SnapshotSpec, Sse};
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
@@ -90,6 +91,25 @@ publishers: { kds_stream: k, s3_bucket: buc, s3_prefix: /x/y/, s3_sse: aws:kms, 
     assert_eq!(route.kds_stream.as_deref(), Some("k"));
     let snapshot = SnapshotRoute { prefix: "a/".to_owned(), upload_crops: true };
     assert_eq!(route.snapshot, Some(snapshot));
+}
+
+#[test]
+fn masks_are_in_the_units_of_roi_and_the_gate_is_off_unless_asked_for() {
+    let camera = |keys: &str| {
+        let mut settings = meant_with("    pipeline", &format!("{keys}    pipeline"));
+        settings.cameras.swap_remove(0)
+    };
+    let none = camera("    masks: []\n    motion: { sensitivity: 1 }\n");
+    assert_eq!((none.masks, none.motion), (None, None));
+    let shape = "    masks: [{ points: [[0, 0], [1, 0], [1, 1]] }]\n";
+    let corners = vec![(0.0, 0.0), (1.0, 0.0), (1.0, 1.0)];
+    let shares = camera(&format!("    roi: {{ enabled: false, units: normalized }}\n{shape}"));
+    assert_eq!(shares.masks, Some(Masks { polygons: vec![corners], normalized: true }));
+    let pixels = camera("    masks: [{ points: [[0, 0], [9, 0], [9, 9]] }]\n    motion: { enabled: true }\n");
+    assert!(pixels.masks.is_some_and(|masks| !masks.normalized && masks.polygons[0][1] == (9.0, 0.0)));
+    assert_eq!(pixels.motion, Some(MotionRules { sensitivity: 0.5, max_idle_ms: 5_000 }));
+    let other = camera("    motion: { enabled: true, sensitivity: 1, max_idle_seconds: 1.5 }\n").motion;
+    assert_eq!(other, Some(MotionRules { sensitivity: 1.0, max_idle_ms: 1_500 }));
 }
 
 #[test]
