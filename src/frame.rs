@@ -238,6 +238,15 @@ pub struct Detection {
     pub bbox: BBox,
 }
 
+/// A text that was read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// The text.
+    pub text: Arc<str>,
+    /// Confidence, 0..=1.
+    pub conf: f32,
+}
+
 /// A record as it is delivered (product contract, section 5).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Event {

@@ -3,6 +3,7 @@
 mod avx2;
 mod boxes;
 mod classes;
+mod desk;
 mod detector;
 mod engine;
 mod error;
@@ -10,7 +11,9 @@ mod layout;
 mod letterbox;
 mod model;
 mod nms;
+pub mod ocr;
 mod onnx;
+mod opening;
 mod resample;
 mod runtime;
 mod spec;

@@ -116,7 +116,9 @@ async fn a_clock_that_jumps_changes_no_event() {
         assert_eq!(expected.len() as u64, EVENTS_A_FILM * u64::from(FILMS));
         assert_eq!(of_camera(&seen, camera), expected, "{camera}");
     }
-    figure("R11 clock: 1 of 1 faults changes nothing: from an hour back to an hour ahead, through GetMedia and HLS");
+    figure(
+        "R11 clock: 1 of 1 faults changes nothing: from an hour back to an hour ahead, through GetMedia and HLS",
+    );
     footage.sim.stop().await;
 }
 
