@@ -236,6 +236,8 @@ pub struct Detection {
     pub conf: f32,
     /// Where, in frame pixels, clipped to the frame.
     pub bbox: BBox,
+    /// The text in it, where somebody read it.
+    pub reading: Option<Reading>,
 }
 
 /// A text that was read.
@@ -269,7 +271,7 @@ pub struct Event {
 pub struct Payload {
     /// The camera's id.
     pub camera_id: String,
-    /// The detector's type: `weapon`, `fire_smoke`, `objects`.
+    /// The detector's type: `weapon`, `fire_smoke`, `alpr`, `objects`.
     #[serde(rename = "type")]
     pub kind: String,
     /// The class name.
@@ -305,13 +307,25 @@ pub struct Extras {
     pub frame_width: u32,
     /// Height of the decoded frame, px.
     pub frame_height: u32,
-    /// Names of the zones that the box is in.
+    /// Names of the zones that the box is in; of an end: none.
     pub zones: Vec<String>,
+    /// The thing's number among those of its camera and detector, from 1; 0 in records of versions before it.
+    #[serde(default)]
+    pub track_id: u64,
     /// The model that saw it.
     pub model: ModelId,
-    /// Where the annotated snapshot is or will be: `s3://...`, or a path relative to the local sink's folder.
+    /// Where the annotated snapshot is or will be (of an end: the best of its incident): `s3://...`, or a path relative to the local sink's folder.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub snapshot: Option<String>,
+    /// `alpr`: the likeliest text by all readings so far.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub text: Option<String>,
+    /// Its highest confidence, 0..=1.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ocr_conf: Option<f32>,
+    /// Of an update or end: media time from the first to the last sighting, ms.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub duration_ms: Option<i64>,
 }
 
 /// What a record tells of its incident.
@@ -320,6 +334,10 @@ pub struct Extras {
 pub enum Phase {
     /// It was confirmed.
     Start,
+    /// It goes on, and something of it changed.
+    Update,
+    /// It was out of sight for the cool-down.
+    End,
 }
 
 /// A model by name and content.

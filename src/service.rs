@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use aws_config::SdkConfig;
 use futures_util::future::join_all;
+use kvs_config::closest;
 use metrics_exporter_prometheus::PrometheusHandle;
 use thiserror::Error;
 use tokio::time::timeout;
@@ -21,7 +22,6 @@ use tokio_util::sync::CancellationToken;
 
 use cameras::{Fleet, Starter};
 
-use crate::base::closest;
 use crate::camera::{CameraError, Shared};
 use crate::config::{CameraSpec, Settings};
 use crate::detect::{DetectError, Detector, Device, ModelInfo, ModelSpec, usual_threads};

@@ -2,7 +2,6 @@
 
 mod backoff;
 mod causes;
-mod closest;
 mod epoch;
 mod probe;
 mod stopwatch;
@@ -10,7 +9,6 @@ mod writable;
 
 pub use backoff::Backoff;
 pub use causes::causes;
-pub use closest::closest;
 pub use epoch::{epoch_ms, epoch_ms_of};
 pub use probe::{Asks, Finding, Probe, Verdict};
 pub use stopwatch::{Stopwatch, Took};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::{join_all, poll_immediate};
 
-use crate::decide::{self, FrameFacts, Look, Rules, Sighting};
+use crate::decide::{self, FrameFacts, Look, Made, Rules, Sighting};
 use crate::decode::{FrameReceiver, Mode, ModeCell, SamplerState};
 use crate::detect::{DetectError, Detector};
 use crate::frame::{CameraId, Decoded, Detection, Event, FragmentEnd, Frame, Position};
@@ -25,6 +25,8 @@ pub(super) struct Deciding {
     pub(super) camera: CameraId,
     pub(super) stream: String,
     pub(super) entries: Vec<Entry>,
+    /// Those of the entries.
+    pub(super) models: Vec<SharedModel>,
     /// Where the camera stands: after the last frame that was looked at.
     pub(super) at: Checkpoint,
     pub(super) outbox: Arc<Outbox>,
@@ -68,23 +70,18 @@ impl Deciding {
         Ok(())
     }
 
-    /// What each entry's detector saw. All look at once: each model has its own worker.
+    /// What each entry's detector saw. All models look at once, each with its own worker; entries with one model share its look.
     async fn look(&self, frame: &Arc<Frame>) -> Vec<Result<Vec<Detection>, DetectError>> {
-        let looks =
-            self.entries.iter().map(|entry| entry.detector.detect(Arc::clone(frame), entry.rules.thresholds));
-        let seen = join_all(looks).await;
-        let failed = seen.iter().find_map(|seen| seen.as_ref().err());
+        let looks = self.models.iter().map(|model| model.look(frame, &self.entries));
+        let mut seen: Vec<_> = join_all(looks).await.into_iter().flatten().collect();
+        seen.sort_by_key(|(entry, _)| *entry);
+        let failed = seen.iter().find_map(|(_, seen)| seen.as_ref().err());
         LookResult { camera: &self.board, error: failed }.emit();
-        seen
+        seen.into_iter().map(|(_, seen)| seen).collect()
     }
 
     /// Events are taken in at once, with the state that they left, so that none waits for the end of its fragment.
-    async fn offer(
-        &self,
-        frame: &Arc<Frame>,
-        events: Vec<Event>,
-        labels: &[Label],
-    ) -> Result<(), OfferError> {
+    async fn offer(&self, frame: &Arc<Frame>, events: Vec<Made>, labels: &[Label]) -> Result<(), OfferError> {
         if events.is_empty() {
             return Ok(());
         }
@@ -98,11 +95,13 @@ impl Deciding {
         Ok(())
     }
 
-    fn pending(&self, event: Event, frame: &Arc<Frame>, labels: &[Label]) -> PendingEvent {
+    fn pending(&self, made: Made, frame: &Arc<Frame>, labels: &[Label]) -> PendingEvent {
+        let Made { event, pictured_by } = made;
         PendingEvent {
             event,
             route: Arc::clone(&self.route),
-            frame: Some(Arc::clone(frame)),
+            frame: pictured_by.is_none().then(|| Arc::clone(frame)),
+            pictured_by,
             others: labels.to_vec(),
             arrived: frame.arrived,
         }
@@ -137,6 +136,40 @@ impl Deciding {
             CaughtUp { camera: &self.board }.emit();
         }
         Ok(())
+    }
+}
+
+/// A model, and the entries of the pipeline that look through it.
+pub(super) struct SharedModel {
+    detector: Detector,
+    /// Their indices.
+    entries: Vec<usize>,
+}
+
+impl SharedModel {
+    /// The models of the entries, each once.
+    pub(super) fn of(entries: &[Entry]) -> Vec<Self> {
+        let mut models: Vec<Self> = Vec::new();
+        for (index, entry) in entries.iter().enumerate() {
+            match models.iter_mut().find(|model| model.detector.is(&entry.detector)) {
+                Some(model) => model.entries.push(index),
+                None => models.push(Self { detector: entry.detector.clone(), entries: vec![index] }),
+            }
+        }
+        models
+    }
+
+    /// What each of its entries sees in the frame, by one inference.
+    async fn look(
+        &self,
+        frame: &Arc<Frame>,
+        entries: &[Entry],
+    ) -> Vec<(usize, Result<Vec<Detection>, DetectError>)> {
+        let asked = self.entries.iter().map(|index| entries[*index].rules.asked()).collect();
+        let seen = self.detector.detect_each(Arc::clone(frame), asked).await;
+        let of =
+            |(place, index): (usize, &usize)| (*index, seen.clone().map(|mut seen| seen.swap_remove(place)));
+        self.entries.iter().enumerate().map(of).collect()
     }
 }
 

@@ -24,7 +24,7 @@ use crate::publish::{Checkpoint, Outbox};
 use crate::source::{Kvs, SourceError, StartAt, StreamSource};
 use crate::telemetry::CameraBoard;
 use crate::telemetry::board::Watch;
-use deciding::{Deciding, Entry};
+use deciding::{Deciding, Entry, SharedModel};
 use reading::{Reading, ReadingParts};
 
 /// Access units that wait for the decoder before reading does.
@@ -116,10 +116,13 @@ impl Camera {
             stop: shared.stop.clone(),
         });
         let rules = spec.pipeline.into_iter().map(|entry| entry.rules);
+        let entries: Vec<_> =
+            rules.zip(detectors).map(|(rules, detector)| Entry { rules, detector }).collect();
         let deciding = Deciding {
             camera: spec.id,
             stream: spec.stream,
-            entries: rules.zip(detectors).map(|(rules, detector)| Entry { rules, detector }).collect(),
+            models: SharedModel::of(&entries),
+            entries,
             at,
             outbox: Arc::clone(&shared.outbox),
             route: Arc::new(spec.route),

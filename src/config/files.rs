@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::errors::{ConfigErrors, Problem, Problems};
+use kvs_config::{KeyPath, Place, Problem, Problems};
+
+use super::errors::ConfigErrors;
 use super::meant::Settings;
-use super::place::{KeyPath, Place};
 
 /// The file that a configuration was read from.
 #[derive(Debug, Default)]

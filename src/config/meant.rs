@@ -9,8 +9,9 @@ use crate::detect::{Device, ModelSpec};
 use crate::frame::CameraId;
 use crate::publish::{PublishSpec, Route, StateSpec};
 
+use kvs_config::written::{LogFormat, LogLevel, PlaybackMode, Start};
+
 use super::files::ModelFiles;
-use super::written::{LogFormat, LogLevel, PlaybackMode};
 
 /// All that the service is to do.
 #[derive(Clone, Debug)]
@@ -85,19 +86,4 @@ pub struct PipelineEntry {
     pub rules: Rules,
     /// The model; entries that name the same model share it.
     pub model: Arc<ModelSpec>,
-}
-
-/// Where reading a stream starts.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Start {
-    /// The newest footage (live mode).
-    Now,
-    /// The oldest footage that the stream keeps (catch-up mode until the newest is reached).
-    Earliest,
-    /// After the last footage that was dealt with, or NOW where there is none.
-    #[default]
-    Checkpoint,
 }

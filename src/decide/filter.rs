@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Look, Rules, roi};
-use crate::frame::{BBox, Detection};
+use crate::frame::{BBox, Detection, Reading};
 
 /// A box that the rules let through.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,19 +18,25 @@ pub struct Sighting {
     pub bbox: BBox,
     /// Names of the zones that it is in.
     pub zones: Vec<String>,
+    /// The text in it.
+    pub reading: Option<Reading>,
     /// Its place among the boxes of this frame, entry and label, from 0, by left, top, right, bottom edge.
     pub rank: u32,
 }
 
-/// The boxes that count, sorted by label and position, with their ranks.
-pub(super) fn sightings(look: &Look<'_>, frame_px: (u32, u32)) -> Vec<Sighting> {
+/// The boxes that count: those that are sure enough, and the fainter ones; each sorted by label and position, with ranks.
+pub(super) fn sightings(look: &Look<'_>, frame_px: (u32, u32)) -> (Vec<Sighting>, Vec<Sighting>) {
     let detector: Arc<str> = look.rules.detector.as_str().into();
-    let mut sightings: Vec<Sighting> = look
+    let counting = look
         .detections
         .iter()
         .filter(|detection| counts(look.rules, detection, frame_px))
-        .filter_map(|detection| in_zones(look.rules, &detector, detection, frame_px))
-        .collect();
+        .filter_map(|detection| in_zones(look.rules, &detector, detection, frame_px));
+    let (sure, faint) = counting.partition(|sighting| sighting.conf >= look.rules.thresholds.conf);
+    (ranked(sure), ranked(faint))
+}
+
+fn ranked(mut sightings: Vec<Sighting>) -> Vec<Sighting> {
     sightings.sort_by(|a, b| a.label.cmp(&b.label).then_with(|| by_position(a, b)));
     rank(&mut sightings);
     sightings
@@ -42,7 +48,7 @@ fn counts(rules: &Rules, detection: &Detection, frame_px: (u32, u32)) -> bool {
     let listed = rules.classes.as_ref().is_none_or(|classes| classes.contains(&detection.label));
     let (width_px, height_px) = least_px(rules, frame_px);
     let large = bbox.x2 - bbox.x1 >= width_px && bbox.y2 - bbox.y1 >= height_px;
-    detection.conf >= rules.thresholds.conf && finite && listed && large
+    detection.conf >= rules.asked().conf && finite && listed && large
 }
 
 /// [`Rules::min_box`] in frame px.
@@ -72,6 +78,7 @@ fn in_zones(
         conf: detection.conf,
         bbox: detection.bbox,
         zones: zones.unwrap_or_default(),
+        reading: detection.reading.clone(),
         rank: 0,
     })
 }

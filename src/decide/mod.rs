@@ -1,15 +1,23 @@
 //! detections -> events: a pure, serialisable, versioned state machine. No clock, no I/O.
 //!
 //! A frame's boxes go through each entry of the pipeline in this order:
-//! 1. what counts ([`Rules`]): confidence, class list, least size, zones;
+//! 1. what counts ([`Rules`]): confidence, class list, least size, zones (`filter`, `roi`);
 //! 2. the rank of each box among those of its label, by position (it becomes part of the event's id);
-//! 3. temporal confirmation: `frames` sightings within the last `window` looks, matched greedily by `IoU`, label by label;
-//! 4. dedup: a confirmed thing is reported once, until it was out of sight for the cool-down.
+//! 3. tracking (`track`): which box is which thing of the last look, label by label, greedily by `IoU` with where the thing was and
+//!    with where it is thought to be (`motion`, a Kalman filter); then boxes that are less sure keep known things in sight, as in
+//!    ByteTrack (Zhang et al., 2022);
+//! 4. confirmation: a thing is an event when it was seen in `frames` of the last `window` looks, has stayed for the dwell time
+//!    and, of things with a text, was read (`reading`);
+//! 5. incidents (`incident`): a start, updates, an end; one thing that stays is one incident, however long, and one that is out of
+//!    sight for less than the cool-down is the same.
 //!
 //! The same state, frame and detections give the same events, and a state that was written and read back goes on as if it had not been.
 
 mod filter;
 mod id;
+mod incident;
+mod motion;
+mod reading;
 mod record;
 mod roi;
 mod rules;
@@ -17,10 +25,12 @@ mod state;
 mod track;
 
 pub use filter::Sighting;
-pub use rules::{Confirm, Roi, RoiFilter, Rules, Zone};
+pub use rules::{Confirm, ReadingRules, Roi, RoiFilter, Rules, TextPattern, Zone};
 pub use state::State;
 
-use crate::frame::{CameraId, Detection, Event, Fragment, Frame, MediaMs, ModelId};
+use crate::frame::{CameraId, Detection, Event, Fragment, Frame, MediaMs, ModelId, Phase};
+use record::Subject;
+use track::Track;
 
 /// What decide needs to know of a frame.
 #[derive(Clone, Copy, Debug)]
@@ -68,10 +78,28 @@ pub struct Look<'a> {
 /// What came of a frame.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// New records, by entry of the pipeline, label and rank; their `extras.snapshot` is still empty.
-    pub events: Vec<Event>,
+    /// New records by entry of the pipeline, by label and rank; then the ends of incidents, by label and place.
+    pub events: Vec<Made>,
     /// Every box that the rules let through, in the same order.
     pub sightings: Vec<Sighting>,
+}
+
+/// A new record; its `extras.snapshot` is still empty.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Made {
+    /// The record.
+    pub event: Event,
+    /// The earlier record whose picture is its own; `None`: that of this frame.
+    pub pictured_by: Option<Pictured>,
+}
+
+/// A record with a picture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pictured {
+    /// Its id.
+    pub event_id: String,
+    /// Its media time.
+    pub ts_ms: i64,
 }
 
 /// Takes in what the detectors saw in a frame.
@@ -82,15 +110,59 @@ pub struct Outcome {
 pub fn decide(state: &mut State, frame: &FrameFacts<'_>, looks: &[Look<'_>]) -> Outcome {
     let mut outcome = Outcome::default();
     for look in looks {
-        let mut sightings = filter::sightings(look, frame.size_px);
-        let confirmed = state.tracks_of(&look.rules.detector).look(look.rules, frame.media, &sightings);
-        for index in confirmed {
-            let seq = state.next_seq();
-            outcome.events.push(record::start(frame, look, &sightings[index], seq));
-        }
-        outcome.sightings.append(&mut sightings);
+        let (mut sure, faint) = filter::sightings(look, frame.size_px);
+        outcome.events.append(&mut entry(state, frame, look, &sure, &faint));
+        outcome.sightings.append(&mut sure);
     }
     outcome
+}
+
+/// The records of one entry of the pipeline.
+fn entry(
+    state: &mut State,
+    frame: &FrameFacts<'_>,
+    look: &Look<'_>,
+    sure: &[Sighting],
+    faint: &[Sighting],
+) -> Vec<Made> {
+    let (tracks, seq) = state.of(&look.rules.detector);
+    let mut over = tracks.begin(look.rules, frame.media);
+    let due = tracks.look(look.rules, frame.media, sure, faint);
+    let mut made: Vec<Made> = due
+        .into_iter()
+        .map(|due| told(tracks.track(due), due.phase, &sure[due.sighting], (frame, look), seq))
+        .collect();
+    over.append(&mut tracks.end(look.rules));
+    made.extend(ends(&over, (frame, look), seq));
+    made
+}
+
+/// The record of a sighting, which its thing then knows of.
+fn told(
+    track: &mut Track,
+    phase: Phase,
+    sighting: &Sighting,
+    (frame, look): (&FrameFacts<'_>, &Look<'_>),
+    seq: &mut u64,
+) -> Made {
+    *seq += 1;
+    let event = Subject::sighting(phase, sighting, track).record(frame, look, *seq);
+    track.told(&event.event_id, frame.media, sighting);
+    Made { event, pictured_by: None }
+}
+
+/// The ends of incidents, by label and place.
+fn ends<'a>(
+    over: &'a [Track],
+    (frame, look): (&'a FrameFacts<'a>, &'a Look<'a>),
+    seq: &'a mut u64,
+) -> impl Iterator<Item = Made> + 'a {
+    over.iter().enumerate().map(move |(index, track)| {
+        *seq += 1;
+        let rank = over[..index].iter().filter(|other| other.label == track.label).zip(1..).last();
+        let event = Subject::end(track, rank.map_or(0, |(_, rank)| rank)).record(frame, look, *seq);
+        Made { event, pictured_by: track.pictured_by() }
+    })
 }
 
 #[cfg(test)]

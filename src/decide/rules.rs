@@ -2,14 +2,19 @@
 
 use std::sync::Arc;
 
+use regex_lite::Regex;
+
 use crate::detect::Thresholds;
+
+/// A box that is so much less sure than asked for still keeps a known thing in sight.
+const FAINT_SHARE: f32 = 0.5;
 
 /// The rules of one entry of a camera's pipeline.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
     /// The entry's name in event ids: its type, and `#2`, `#3`... for further entries of the same type.
     pub detector: String,
-    /// The entry's type: `weapon`, `fire_smoke`, `objects`.
+    /// The entry's type: `weapon`, `fire_smoke`, `alpr`, `objects`.
     pub kind: String,
     /// Confidence and NMS.
     pub thresholds: Thresholds,
@@ -21,8 +26,57 @@ pub struct Rules {
     pub roi: Option<Roi>,
     /// How often a thing must be seen before it is an event.
     pub confirm: Confirm,
-    /// A thing that was reported is not reported again until it was out of sight for so long, ms of media time.
+    /// An incident ends when its thing was out of sight for so long, ms of media time; until then it is the same one.
     pub cooldown_ms: i64,
+    /// How long a thing must stay before it is an event, ms of media time; it may be hidden for moments.
+    pub dwell_ms: i64,
+    /// How often an incident that goes on is told of again, ms of media time; `None`: only where something changes.
+    pub update_ms: Option<i64>,
+    /// For things with a text: which texts count. A thing is no event before one does.
+    pub reading: Option<ReadingRules>,
+}
+
+impl Rules {
+    /// What the detector is to be asked for: also boxes that are less sure, which keep a known thing in sight.
+    #[must_use]
+    pub fn asked(&self) -> Thresholds {
+        Thresholds { conf: self.thresholds.conf * FAINT_SHARE, ..self.thresholds }
+    }
+}
+
+/// Which texts count.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReadingRules {
+    /// The least confidence, 0..=1.
+    pub conf: f32,
+    /// One of which a text must match; empty: any text.
+    pub patterns: Vec<TextPattern>,
+}
+
+/// A regular expression that a whole text must match.
+#[derive(Clone, Debug)]
+pub struct TextPattern {
+    text: String,
+    regex: Regex,
+}
+
+impl TextPattern {
+    /// The pattern as it is written.
+    ///
+    /// Errors: it is no regular expression.
+    pub fn new(text: &str) -> Result<Self, regex_lite::Error> {
+        Ok(Self { text: text.to_owned(), regex: Regex::new(&format!("^(?:{text})$"))? })
+    }
+
+    pub(super) fn matches(&self, text: &str) -> bool {
+        self.regex.is_match(text)
+    }
+}
+
+impl PartialEq for TextPattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
 }
 
 /// `frames` sightings within the last `window` looks confirm a thing.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use super::track::Tracks;
 
 /// The version of this shape. A state of another version is refused when it is read.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What decide remembers of one camera: part of its checkpoint.
 ///
@@ -42,13 +42,9 @@ impl State {
         Self { seq: self.seq, ..Self::default() }
     }
 
-    pub(super) fn next_seq(&mut self) -> u64 {
-        self.seq += 1;
-        self.seq
-    }
-
-    pub(super) fn tracks_of(&mut self, detector: &str) -> &mut Tracks {
-        self.detectors.entry(detector.to_owned()).or_default()
+    /// The things of an entry of the pipeline, and the `seq` of the camera's last record.
+    pub(super) fn of(&mut self, detector: &str) -> (&mut Tracks, &mut u64) {
+        (self.detectors.entry(detector.to_owned()).or_default(), &mut self.seq)
     }
 }
 

@@ -1,95 +1,156 @@
-//! Things over time: temporal confirmation and dedup of one entry of the pipeline.
+//! Things over time: which box of this look is which thing of the last one, and what is to be told of it.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Confirm, Rules, Sighting};
-use crate::frame::{BBox, MediaMs};
+use super::incident::Incident;
+use super::motion::Motion;
+use super::reading::Readings;
+use super::{Confirm, Pictured, Rules, Sighting};
+use crate::frame::{BBox, MediaMs, Phase};
 
-/// Things remembered an entry. Beyond it go candidates first, then reported things, the longest out of sight first.
+/// Things remembered an entry. Beyond it go candidates first, then incidents, the longest out of sight first.
 const MOST_TRACKS: usize = 256;
-/// Between looks that are further apart than this, or when time goes back further, nothing carries over but the cool-down.
+/// Between looks that are further apart than this, or when time goes back further, nothing carries over but incidents.
 const LOOK_GAP_MS: i64 = 10_000;
+/// A thing that is yet to stay long enough may be out of sight for less than this.
+const STAY_GAP_MS: i64 = 2_000;
+/// A faint box must overlap so much with where its thing is thought to be.
+const FAINT_IOU: f32 = 0.5;
 
 /// The things that one entry of the pipeline follows.
 ///
-/// Media time that goes back by more than [`LOOK_GAP_MS`] is new footage: everything is forgotten. By less: it counts as standing still.
+/// Media time that goes back by more than [`LOOK_GAP_MS`] is new footage: everything ends. By less: it counts as standing still.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Tracks {
     last_look: Option<MediaMs>,
+    /// The id of the last new thing.
+    last_id: u64,
     tracks: Vec<Track>,
 }
 
-/// One thing: a candidate until it is reported.
+/// One thing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Track {
-    label: String,
+pub(super) struct Track {
+    /// Its number among the things of this entry, from 1.
+    pub(super) id: u64,
+    pub(super) label: String,
     /// Where it was last seen, frame px.
-    bbox: BBox,
-    /// In which looks it was seen; the lowest bit is the last look.
+    pub(super) bbox: BBox,
+    motion: Motion,
+    /// In which looks it was seen surely; the lowest bit is the last look.
     seen: u64,
-    last_seen: MediaMs,
-    reported: bool,
+    /// Looks since it was seen, surely or faintly.
+    missed: u32,
+    pub(super) first_seen: MediaMs,
+    pub(super) last_seen: MediaMs,
+    /// The highest confidence so far.
+    pub(super) conf: f32,
+    pub(super) readings: Readings,
+    /// It was seen often enough, and may have yet to stay long enough.
+    confirmed: bool,
+    pub(super) incident: Option<Incident>,
+}
+
+/// A sighting that is to be told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Due {
+    /// Its index.
+    pub(super) sighting: usize,
+    /// Of which thing.
+    pub(super) track: usize,
+    pub(super) phase: Phase,
 }
 
 impl Tracks {
-    /// Takes in a look, and tells the indices of the sightings to report now.
-    pub(super) fn look(&mut self, rules: &Rules, media: MediaMs, sightings: &[Sighting]) -> Vec<usize> {
-        self.begin(rules.cooldown_ms, media);
-        let track_of = self.assign(rules.confirm.iou_threshold, media, sightings);
-        let mut confirmed = Vec::new();
-        for (index, &track) in track_of.iter().enumerate() {
-            if self.confirms(track, rules, media) {
-                confirmed.push(index);
-            }
-        }
-        self.tracks.retain(|track| track.reported || track.sightings(rules.confirm) > 0);
-        self.shed();
-        confirmed
-    }
-
-    /// Forgets what is over at `media`, and opens a look in which nothing has been seen yet.
-    fn begin(&mut self, cooldown_ms: i64, media: MediaMs) {
+    /// Forgets what is over at `media`, and opens a look in which nothing has been seen yet; gives the things whose incidents
+    /// have ended, by label and place.
+    pub(super) fn begin(&mut self, rules: &Rules, media: MediaMs) -> Vec<Track> {
         let since_ms = self.last_look.map_or(0, |last| media.0.saturating_sub(last.0));
-        if since_ms < -LOOK_GAP_MS {
-            self.tracks.clear();
-        }
-        let apart = since_ms > LOOK_GAP_MS;
-        self.tracks.retain(|track| {
-            let over = (apart || track.seen & 1 == 0) && track.out_of_sight_ms(media) >= cooldown_ms;
-            if track.reported { !over } else { !apart }
-        });
+        let (apart, anew) = (since_ms > LOOK_GAP_MS, since_ms < -LOOK_GAP_MS);
+        let (kept, over) = std::mem::take(&mut self.tracks)
+            .into_iter()
+            .partition(|track: &Track| !anew && !track.is_over(rules, media, apart));
+        self.tracks = kept;
         for track in &mut self.tracks {
             track.seen <<= 1;
+            track.missed = track.missed.saturating_add(1);
             track.last_seen = track.last_seen.min(media);
+            track.first_seen = track.first_seen.min(media);
         }
         self.last_look = Some(media);
+        ended(over)
     }
 
-    /// Gives each sighting its track, an old one where the boxes overlap enough, else a new one; tells the track of each.
-    fn assign(&mut self, least_iou: f32, media: MediaMs, sightings: &[Sighting]) -> Vec<usize> {
+    /// Gives each sighting its thing, and tells what is due; then `faint` boxes keep things in sight that would have got lost.
+    pub(super) fn look(
+        &mut self,
+        rules: &Rules,
+        media: MediaMs,
+        sure: &[Sighting],
+        faint: &[Sighting],
+    ) -> Vec<Due> {
+        let track_of = self.assign(rules, media, sure);
+        self.keep_in_sight(media, faint);
+        let due = track_of.iter().enumerate().filter_map(|(sighting, &track)| {
+            let phase = self.phase(track, rules, media, &sure[sighting])?;
+            Some(Due { sighting, track, phase })
+        });
+        due.collect()
+    }
+
+    /// The thing of a [`Due`].
+    pub(super) fn track(&mut self, due: Due) -> &mut Track {
+        &mut self.tracks[due.track]
+    }
+
+    /// Closes the look: keeps the state bounded; gives the things whose incidents end by that.
+    pub(super) fn end(&mut self, rules: &Rules) -> Vec<Track> {
+        self.tracks.retain(|track| track.confirmed || track.sightings(rules.confirm) > 0);
+        let mut shed = Vec::new();
+        while self.tracks.len() > MOST_TRACKS {
+            let least = (0..self.tracks.len())
+                .min_by_key(|&i| (self.tracks[i].incident.is_some(), self.tracks[i].last_seen));
+            shed.push(self.tracks.remove(least.unwrap_or(0)));
+        }
+        ended(shed)
+    }
+
+    /// The thing of each sighting: an old one where the boxes overlap enough, else a new one.
+    fn assign(&mut self, rules: &Rules, media: MediaMs, sightings: &[Sighting]) -> Vec<usize> {
         let mut track_of = vec![None; sightings.len()];
-        let mut taken = vec![false; self.tracks.len()];
-        for (track, sighting) in self.pairs(least_iou, sightings) {
-            if !taken[track] && track_of[sighting].is_none() {
-                taken[track] = true;
+        for (track, sighting) in self.pairs(media, sightings, rules.confirm.iou_threshold) {
+            if self.tracks[track].missed > 0 && track_of[sighting].is_none() {
                 track_of[sighting] = Some(track);
-                self.tracks[track].sight(sightings[sighting].bbox, media);
+                self.tracks[track].sight(rules, media, &sightings[sighting]);
             }
         }
         let mut place = |(found, sighting): (Option<usize>, &Sighting)| {
-            found.unwrap_or_else(|| self.add(sighting, media))
+            found.unwrap_or_else(|| self.add(rules, media, sighting))
         };
         track_of.into_iter().zip(sightings).map(&mut place).collect()
     }
 
-    /// Tracks and sightings of one label that overlap enough, best first; ties by age of the track, then rank.
-    fn pairs(&self, least_iou: f32, sightings: &[Sighting]) -> Vec<(usize, usize)> {
+    /// Things that were in sight at the last look and are not surely in this one.
+    fn keep_in_sight(&mut self, media: MediaMs, faint: &[Sighting]) {
+        let mut taken = vec![false; faint.len()];
+        for (track, sighting) in self.pairs(media, faint, FAINT_IOU) {
+            let track = &mut self.tracks[track];
+            if track.missed == 1 && track.confirmed && !taken[sighting] {
+                taken[sighting] = true;
+                track.glimpse(media, &faint[sighting]);
+            }
+        }
+    }
+
+    /// Things and sightings of one label that overlap enough, best first; ties by age of the thing, then rank.
+    fn pairs(&self, media: MediaMs, sightings: &[Sighting], least_iou: f32) -> Vec<(usize, usize)> {
         let mut pairs = Vec::new();
         for (t, track) in self.tracks.iter().enumerate() {
+            let expected = track.expected(media);
             for (s, sighting) in sightings.iter().enumerate() {
-                let iou = track.bbox.iou(&sighting.bbox);
+                let iou = expected.iou(&sighting.bbox).max(track.bbox.iou(&sighting.bbox));
                 let same = *track.label == *sighting.label && iou > 0.0 && iou >= least_iou;
                 pairs.extend(same.then_some((iou, t, s)));
             }
@@ -98,42 +159,64 @@ impl Tracks {
         pairs.into_iter().map(|(_, t, s)| (t, s)).collect()
     }
 
-    fn add(&mut self, sighting: &Sighting, media: MediaMs) -> usize {
-        self.tracks.push(Track {
+    fn add(&mut self, rules: &Rules, media: MediaMs, sighting: &Sighting) -> usize {
+        self.last_id += 1;
+        let mut track = Track {
+            id: self.last_id,
             label: sighting.label.to_string(),
             bbox: sighting.bbox,
-            seen: 1,
+            motion: Motion::new(&sighting.bbox),
+            seen: 0,
+            missed: 1,
+            first_seen: media,
             last_seen: media,
-            reported: false,
-        });
+            conf: 0.0,
+            readings: Readings::default(),
+            confirmed: false,
+            incident: None,
+        };
+        track.sight(rules, media, sighting);
+        self.tracks.push(track);
         self.tracks.len() - 1
     }
 
-    /// Whether the track is to be reported now; afterwards it counts as reported.
+    /// What a sighting of this thing is told as, if at all.
     ///
-    /// A candidate that is confirmed near a reported thing of its label that has just gone out of sight takes its place
-    /// silently: it is taken for the same thing, which jumped.
-    fn confirms(&mut self, track: usize, rules: &Rules, media: MediaMs) -> bool {
+    /// A candidate that is confirmed near a thing of its label that has just gone out of sight takes its place silently: it is
+    /// taken for the same thing, which jumped.
+    fn phase(&mut self, track: usize, rules: &Rules, media: MediaMs, sighting: &Sighting) -> Option<Phase> {
+        let candidate = &mut self.tracks[track];
+        if let Some(incident) = &candidate.incident {
+            let text = candidate.readings.best().map(|(text, _)| text);
+            return incident.tells(rules, media, sighting, text).then_some(Phase::Update);
+        }
+        candidate.confirmed |= candidate.sightings(rules.confirm) >= rules.confirm.frames;
+        if !candidate.confirmed {
+            return None;
+        }
+        if let Some(old) = self.jumped_from(track, rules.cooldown_ms, media) {
+            self.take_place_of(track, old);
+            return None;
+        }
         let candidate = &self.tracks[track];
-        if candidate.reported || candidate.sightings(rules.confirm) < rules.confirm.frames {
-            return false;
-        }
-        let jumped = self.jumped_from(track, rules.cooldown_ms, media);
-        self.tracks[track].reported = true;
-        if let Some(old) = jumped {
-            (self.tracks[old].reported, self.tracks[old].seen) = (false, 0);
-        }
-        jumped.is_none()
+        let stayed_ms = media.0.saturating_sub(candidate.first_seen.0);
+        let is_read = rules.reading.is_none() || candidate.readings.best().is_some();
+        (stayed_ms >= rules.dwell_ms && is_read).then_some(Phase::Start)
     }
 
-    /// The nearest reported thing of the same label, out of sight for less than the cool-down, that the track may be.
+    fn take_place_of(&mut self, track: usize, old: usize) {
+        let gone = self.tracks[old].clone();
+        let left = &mut self.tracks[old];
+        (left.confirmed, left.seen, left.incident) = (false, 0, None);
+        self.tracks[track].follow(gone);
+    }
+
+    /// The nearest incident of the same label, out of sight for less than the cool-down, that the thing may be.
     fn jumped_from(&self, track: usize, cooldown_ms: i64, media: MediaMs) -> Option<usize> {
         let new = &self.tracks[track];
         let lost = |old: &Track| {
-            old.reported
-                && old.seen & 1 == 0
-                && old.label == new.label
-                && old.out_of_sight_ms(media) < cooldown_ms
+            let is_lost = old.incident.is_some() && old.missed > 0 && old.label == new.label;
+            is_lost && old.out_of_sight_ms(media) < cooldown_ms
         };
         let distances = self.tracks.iter().enumerate().filter(|(_, old)| lost(old));
         distances
@@ -141,22 +224,63 @@ impl Tracks {
             .min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)))
             .map(|(_, index)| index)
     }
-
-    /// Keeps the state bounded.
-    fn shed(&mut self) {
-        while self.tracks.len() > MOST_TRACKS {
-            let least =
-                (0..self.tracks.len()).min_by_key(|&i| (self.tracks[i].reported, self.tracks[i].last_seen));
-            self.tracks.remove(least.unwrap_or(0));
-        }
-    }
 }
 
 impl Track {
-    fn sight(&mut self, bbox: BBox, media: MediaMs) {
-        self.bbox = bbox;
+    /// A record of a sighting was made.
+    pub(super) fn told(&mut self, event_id: &str, media: MediaMs, sighting: &Sighting) {
+        let text = self.readings.best().map(|(text, _)| text);
+        match &mut self.incident {
+            Some(incident) => incident.told(event_id, media, sighting, text),
+            None => self.incident = Some(Incident::start(event_id, media, sighting, text)),
+        }
+    }
+
+    /// The record that shows it best.
+    pub(super) fn pictured_by(&self) -> Option<Pictured> {
+        self.incident.as_ref().map(|incident| incident.best.clone().into())
+    }
+
+    /// It was surely seen.
+    fn sight(&mut self, rules: &Rules, media: MediaMs, sighting: &Sighting) {
+        self.glimpse(media, sighting);
         self.seen |= 1;
+        self.conf = self.conf.max(sighting.conf);
+        let counts = |reading: &&_| rules.reading.as_ref().is_some_and(|rules| rules.admits(reading));
+        if let Some(reading) = sighting.reading.as_ref().filter(counts) {
+            self.readings.add(reading);
+        }
+    }
+
+    /// It was seen, if only faintly.
+    fn glimpse(&mut self, media: MediaMs, sighting: &Sighting) {
+        self.motion.sight(&sighting.bbox, seconds(self.out_of_sight_ms(media)));
+        self.bbox = sighting.bbox;
         self.last_seen = media;
+        self.missed = 0;
+    }
+
+    /// It is what `old` was, which jumped.
+    fn follow(&mut self, old: Self) {
+        self.id = old.id;
+        self.first_seen = old.first_seen;
+        self.conf = self.conf.max(old.conf);
+        self.readings.follow(old.readings);
+        self.incident = old.incident;
+    }
+
+    fn expected(&self, media: MediaMs) -> BBox {
+        self.motion.predict(&self.bbox, seconds(self.out_of_sight_ms(media)))
+    }
+
+    /// Whether it is out of sight for too long; `apart`: nobody looked for long.
+    fn is_over(&self, rules: &Rules, media: MediaMs, apart: bool) -> bool {
+        let patience_ms = match (&self.incident, self.confirmed) {
+            (Some(_), _) => rules.cooldown_ms,
+            (None, true) => STAY_GAP_MS,
+            (None, false) => return apart,
+        };
+        (apart || self.missed > 0) && self.out_of_sight_ms(media) >= patience_ms
     }
 
     /// Sightings within the window.
@@ -170,10 +294,28 @@ impl Track {
     }
 }
 
+/// Of things that are over, the incidents; by label and place.
+fn ended(mut over: Vec<Track>) -> Vec<Track> {
+    over.retain(|track| track.incident.is_some());
+    let edges = |track: &Track| [track.bbox.x1, track.bbox.y1, track.bbox.x2, track.bbox.y2];
+    over.sort_by(|a, b| {
+        let places = edges(a).into_iter().zip(edges(b)).map(|(a, b)| a.total_cmp(&b));
+        let by_place = places.fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then);
+        a.label.cmp(&b.label).then(by_place).then(a.id.cmp(&b.id))
+    });
+    over
+}
+
 /// The squared distance of the centres, px; `None` where `to`'s centre is further off than the size of `from`.
 fn jump(from: &BBox, to: &BBox) -> Option<f32> {
     let ((x1, y1), (x2, y2)) = (from.centre(), to.centre());
     let (dx, dy) = ((x2 - x1).abs(), (y2 - y1).abs());
     let near = dx <= 1.5 * (from.x2 - from.x1) && dy <= 1.5 * (from.y2 - from.y1);
     near.then_some(dx * dx + dy * dy)
+}
+
+/// Of media time.
+#[expect(clippy::cast_precision_loss, reason = "more than two seconds count as two")]
+fn seconds(ms: i64) -> f32 {
+    ms as f32 / 1000.0
 }

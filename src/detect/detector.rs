@@ -52,6 +52,12 @@ pub fn usual_threads(models: usize) -> usize {
 }
 
 impl Detector {
+    /// Whether both are the same model, with one thread.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// Loads a model and starts its thread; blocks while it loads and makes its first inferences.
     ///
     /// Errors: [`DetectError::Runtime`], [`DetectError::Model`], [`DetectError::Cuda`], [`DetectError::Thread`].
@@ -85,7 +91,7 @@ impl Detector {
 
     /// What the model sees in the frame: best first, in frame px, clipped to the frame; the same frame gives the same.
     ///
-    /// Invariant: each entry of a camera's pipeline waits for the answer before it asks again; so they take turns.
+    /// Invariant: a camera waits for the answer before it asks again; so they take turns.
     /// Dropping the future takes the request back, if its inference has not begun.
     ///
     /// Errors: [`DetectError::Picture`] and [`DetectError::Inference`] concern this frame, [`DetectError::Ended`] all.
@@ -94,6 +100,15 @@ impl Detector {
         frame: Arc<Frame>,
         thresholds: Thresholds,
     ) -> Result<Vec<Detection>, DetectError> {
+        Ok(self.detect_each(frame, vec![thresholds]).await?.pop().unwrap_or_default())
+    }
+
+    /// As [`Self::detect`], by each of `thresholds`, in their order and by one inference.
+    pub async fn detect_each(
+        &self,
+        frame: Arc<Frame>,
+        thresholds: Vec<Thresholds>,
+    ) -> Result<Vec<Vec<Detection>>, DetectError> {
         self.shared.desk.ask(Job { frame, thresholds }).await
     }
 

@@ -110,17 +110,19 @@ impl Engine {
     fn infer(
         &mut self,
         used: usize,
-        seen: &[(Thresholds, Letterbox)],
+        seen: &[(&[Thresholds], Letterbox)],
         watch: &mut Stopwatch,
-    ) -> (Result<Vec<Vec<Detection>>, String>, [Took; 2]) {
+    ) -> (Result<Vec<Vec<Vec<Detection>>>, String>, [Took; 2]) {
         let Self { info, net, head, tensor, scratch, .. } = self;
         let batch = info.input.batch.unwrap_or(used);
         let outputs = net.run(tensor, info.input, batch);
         let inference = watch.lap();
         let found = outputs.and_then(|outputs| {
             let all = BatchOutputs::read(&outputs, *head, info.classes.len(), batch, scratch)?;
-            let one = |(slot, (thresholds, place)): (usize, &(Thresholds, Letterbox))| {
-                detections(&all.of(slot), place, *thresholds, &info.classes)
+            let one = |(slot, (thresholds, place)): (usize, &(&[Thresholds], Letterbox))| {
+                let outputs = all.of(slot);
+                let by = |by: &Thresholds| detections(&outputs, place, *by, &info.classes);
+                thresholds.iter().map(by).collect()
             };
             Ok(seen.iter().enumerate().map(one).collect())
         });
@@ -139,7 +141,7 @@ impl Look for Engine {
         let seen: Vec<_> = jobs
             .iter()
             .zip(&places)
-            .filter_map(|(job, place)| Some((job.thresholds, *place.as_ref().ok()?)))
+            .filter_map(|(job, place)| Some((&*job.thresholds, *place.as_ref().ok()?)))
             .collect();
         if seen.is_empty() {
             return places.into_iter().map(|place| place.map(|_| Vec::new())).collect();
@@ -156,7 +158,7 @@ impl Look for Engine {
 /// Puts the boxes of the pictures that were inferred back beside those that could not be read.
 fn answers(
     places: Vec<Result<Letterbox, DetectError>>,
-    found: Result<Vec<Vec<Detection>>, String>,
+    found: Result<Vec<Vec<Vec<Detection>>>, String>,
     model: &str,
 ) -> Vec<Answer> {
     let failed = |reason: &String| DetectError::Inference { model: model.to_owned(), reason: reason.clone() };
@@ -232,7 +234,12 @@ fn detections(
 ) -> Vec<Detection> {
     let kept = suppress(boxes::candidates(outputs, place, thresholds.conf), thresholds.nms_iou);
     let detection = |kept: super::nms::Candidate| {
-        Some(Detection { label: Arc::clone(classes.get(kept.class)?), conf: kept.conf, bbox: kept.bbox })
+        Some(Detection {
+            label: Arc::clone(classes.get(kept.class)?),
+            conf: kept.conf,
+            bbox: kept.bbox,
+            reading: None,
+        })
     };
     kept.into_iter().filter_map(detection).collect()
 }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+pub use kvs_config::written::LayoutChoice;
+
 /// A model to load.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ModelSpec {
@@ -17,34 +19,6 @@ pub struct ModelSpec {
     pub layout: LayoutChoice,
     /// Class names that replace those in the model's metadata.
     pub classes: Option<Vec<String>>,
-}
-
-/// The layout of a model's output.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    Hash,
-    serde::Serialize,
-    serde::Deserialize,
-    schemars::JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum LayoutChoice {
-    /// Told from the graph; an ambiguous graph is an error.
-    #[default]
-    Auto,
-    /// `[batch, 4 + classes, anchors]`, no objectness (YOLOv8, YOLO11).
-    Yolov8,
-    /// `[batch, anchors, 5 + classes]`, with objectness (YOLOv5, YOLOv7).
-    Yolov5,
-    /// `[batch, n, 6]`: x1, y1, x2, y2, score, class; NMS done (YOLOv10, YOLO26).
-    Nms,
-    /// Two outputs: boxes `[batch, n, 4]` (cx, cy, w, h in 0..=1) and logits `[batch, n, classes]`.
-    Detr,
 }
 
 /// Where models run.

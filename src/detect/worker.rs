@@ -2,8 +2,8 @@
 //!
 //! Requests are answered in the order in which they came. Each entry of a camera's pipeline has at most one request in
 //! flight, since its decide task waits for the answers about a frame before it asks about the next: so the order is fair
-//! between entries, and no more requests wait than entries name the model. Two entries with one model each have their
-//! frame looked at.
+//! between entries, and no more requests wait than entries name the model. A request may ask for several thresholds: entries
+//! of a camera with one model share the inference.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,8 +18,8 @@ use super::spec::Thresholds;
 use crate::frame::{Detection, Frame};
 use crate::telemetry::detect::FrameFailed;
 
-/// What a detector finds.
-pub(super) type Found = Vec<Detection>;
+/// What a detector finds, by each of the request's thresholds.
+pub(super) type Found = Vec<Vec<Detection>>;
 
 /// What a request gets.
 pub(super) type Answer<F = Found> = Result<F, DetectError>;
@@ -27,7 +27,8 @@ pub(super) type Answer<F = Found> = Result<F, DetectError>;
 /// A frame to look at.
 pub(super) struct Job {
     pub(super) frame: Arc<Frame>,
-    pub(super) thresholds: Thresholds,
+    /// One answer is made by each.
+    pub(super) thresholds: Vec<Thresholds>,
 }
 
 /// Something to do with a frame.
@@ -187,7 +188,7 @@ mod tests {
     fn request(camera: &str) -> (Request, oneshot::Receiver<Answer>) {
         let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let (answer, answered) = oneshot::channel();
-        (Request { job: Job { frame: frame(camera), thresholds: THRESHOLDS }, answer, place }, answered)
+        (Request { job: Job { frame: frame(camera), thresholds: vec![THRESHOLDS] }, answer, place }, answered)
     }
 
     fn queued(cameras: &[&str]) -> (SyncSender<Request>, Receiver<Request>, Vec<oneshot::Receiver<Answer>>) {
@@ -217,14 +218,19 @@ mod tests {
             let one = |camera: &String| match camera.as_str() {
                 "worse" => panic!("no picture like this"),
                 "bad" => Err(DetectError::Inference { model: "m".into(), reason: "bad frame".into() }),
-                name => Ok(vec![seen(name)]),
+                name => Ok(vec![vec![seen(name)]]),
             };
             cameras.iter().map(one).collect()
         }
     }
 
     fn seen(label: &str) -> Detection {
-        Detection { label: Arc::from(label), conf: 1.0, bbox: BBox { x1: 0.0, y1: 0.0, x2: 1.0, y2: 1.0 } }
+        Detection {
+            label: Arc::from(label),
+            conf: 1.0,
+            bbox: BBox { x1: 0.0, y1: 0.0, x2: 1.0, y2: 1.0 },
+            reading: None,
+        }
     }
 
     #[test]
@@ -235,7 +241,7 @@ mod tests {
         run("m", &queue, FOUR, &mut echo, &Pulse::default());
         assert_eq!(echo.batches, [vec!["a", "b", "c", "d"], vec!["e", "f"]]);
         for (mut answer, name) in answers.into_iter().zip(["a", "b", "c", "d", "e", "f"]) {
-            assert_eq!(answer.try_recv().unwrap(), Ok(vec![seen(name)]));
+            assert_eq!(answer.try_recv().unwrap(), Ok(vec![vec![seen(name)]]));
         }
     }
 
@@ -246,14 +252,14 @@ mod tests {
         let one_by_one = Batching { most: 1, wait: Duration::ZERO };
         run("m", &queue, one_by_one, &mut Echo::default(), &Pulse::default());
         let got: Vec<Answer> = answers.iter_mut().map(|answer| answer.try_recv().unwrap()).collect();
-        assert_eq!(got[0], Ok(vec![seen("a")]));
+        assert_eq!(got[0], Ok(vec![vec![seen("a")]]));
         assert!(got[1].clone().unwrap_err().to_string().contains("bad frame"));
         let panicked = got[2].clone().unwrap_err().to_string();
         assert!(
             panicked.contains("model m: inference failed: it panicked: no picture like this"),
             "{panicked}"
         );
-        assert_eq!(got[3], Ok(vec![seen("b")]));
+        assert_eq!(got[3], Ok(vec![vec![seen("b")]]));
     }
 
     #[test]

@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn another_stream_begins_at_its_beginning_and_seq_goes_on() {
-        let decide = serde_json::json!({ "version": 1, "seq": 7, "detectors": { "objects": { "last_look": 5, "tracks": [] } } });
+        let decide = serde_json::json!({ "version": 2, "seq": 7, "detectors": { "objects": { "last_look": 5, "last_id": 0, "tracks": [] } } });
         let kept = Checkpoint { decide: serde_json::from_value(decide).unwrap(), ..checkpoint() };
         assert_eq!(kept.clone().of_stream("front-stream"), kept);
         let other = kept.of_stream("back-stream");

@@ -16,11 +16,12 @@ use super::picture::Label;
 use super::place::Place;
 use super::positions::{ClaimError, Positions, later};
 use super::settlement::Settlement;
-use super::snapshot::Shot;
+use super::snapshot::{Shot, Wants};
 use super::start::{self, RunningSink, SinkName, StartError, Started};
 use super::status::{Gauge, SinkStatus};
 use super::{Clients, PublishSpec, Route, StateSpec};
 use crate::base::epoch_ms_of;
+use crate::decide::Pictured;
 use crate::frame::{CameraId, Event, Frame};
 use crate::telemetry::board::Watch;
 use crate::telemetry::publish as telemetry;
@@ -46,8 +47,10 @@ pub struct PendingEvent {
     pub event: Event,
     /// The camera's route.
     pub route: Arc<Route>,
-    /// The picture for the snapshot; `None`: no snapshot.
+    /// The picture for the snapshot; `None`: no snapshot of its own.
     pub frame: Option<Arc<Frame>>,
+    /// Without a frame: the earlier event whose snapshot is named.
+    pub pictured_by: Option<Pictured>,
     /// The other boxes of the picture.
     pub others: Vec<Label>,
     /// When the last byte of the confirming frame was read.
@@ -206,14 +209,17 @@ impl Outbox {
     /// # Errors
     /// See [`OfferError`].
     pub async fn pack(&self, pending: PendingEvent) -> Result<Packed, OfferError> {
-        let PendingEvent { mut event, route, frame, others, arrived } = pending;
+        let PendingEvent { mut event, route, frame, pictured_by, others, arrived } = pending;
         let sinks = self.route(&event, &route)?;
-        let place = frame.as_ref().and_then(|_| Place::of(&self.publish, &route, &event));
+        let place_of =
+            |event_id: &str, ts_ms| Place::of(&self.publish, &route, &event.camera_id, event_id, ts_ms);
+        let earlier = pictured_by.and_then(|earlier| place_of(&earlier.event_id, earlier.ts_ms));
+        let place = frame.as_ref().and_then(|_| place_of(&event.event_id, event.payload.ts_ms));
         let (place, pictures) = match (place, frame) {
             (Some(place), Some(frame)) => self.develop(&event, place, frame, others).await,
             _ => (None, Vec::new()),
         };
-        event.payload.extras.snapshot = place.as_ref().and_then(Place::url);
+        event.payload.extras.snapshot = place.as_ref().or(earlier.as_ref()).and_then(Place::url);
         let has_s3 = place.as_ref().is_some_and(|place| place.s3.is_some());
         let sinks: Vec<_> = sinks.into_iter().filter(|sink| sink.name != SinkName::S3 || has_s3).collect();
         let payload = wrap(&event, place, epoch_ms_of(arrived))
@@ -232,8 +238,11 @@ impl Outbox {
         others: Vec<Label>,
     ) -> (Option<Place>, Vec<Bytes>) {
         let Some(spec) = self.publish.snapshots else { return (None, Vec::new()) };
-        let crop = place.s3.as_ref().is_some_and(|s3| s3.crop_key.is_some());
-        match Shot::of(event, frame, others, crop).develop(spec).await {
+        let wants = Wants {
+            clean: place.s3.is_some(),
+            crop: place.s3.as_ref().is_some_and(|s3| s3.crop_key.is_some()),
+        };
+        match Shot::of(event, frame, others, wants).develop(spec).await {
             Ok(pictures) => (Some(place), pictures),
             Err(error) => {
                 telemetry::SnapshotFailed { event_id: &event.event_id, error: &error.to_string() }.emit();

@@ -18,7 +18,10 @@ pub(super) struct Label {
     pub(super) seq: u64,
     /// When the last byte of the confirming frame was read, ms since the epoch; for latencies only.
     pub(super) arrived_ms: i64,
-    /// Where the pictures go; they are the attachments, first the annotated one, then the crop if there is one.
+    /// The id of its incident; empty only of events that an earlier version took in.
+    #[serde(default)]
+    pub(super) incident_id: String,
+    /// Where the pictures go; they are the attachments: the annotated one, the one without boxes, then the crop if there is one.
     pub(super) place: Option<Place>,
 }
 
@@ -47,7 +50,8 @@ pub(super) struct NotAParcel {
 /// As the outbox keeps it: the label as a line of JSON, then the record.
 pub(super) fn wrap(event: &Event, place: Option<Place>, arrived_ms: i64) -> serde_json::Result<Bytes> {
     let (event_id, ts_ms, seq) = (event.event_id.clone(), event.payload.ts_ms, event.seq);
-    let label = Label { event_id, ts_ms, seq, arrived_ms, place };
+    let incident_id = event.payload.extras.incident_id.clone();
+    let label = Label { event_id, ts_ms, seq, arrived_ms, incident_id, place };
     let mut bytes = serde_json::to_vec(&label)?;
     bytes.push(b'\n');
     serde_json::to_writer(&mut bytes, event)?;

@@ -3,14 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::{PublishSpec, Route, SnapshotFormat};
-use crate::frame::Event;
 
 /// Characters of the event's id in a snapshot's name.
 const ID_CHARS: usize = 12;
 /// The folder of snapshots in the local sink's.
 pub(super) const SNAPSHOTS_FOLDER: &str = "snapshots";
 
-/// The places of one event's snapshot; at least one of them is there.
+/// The places of the snapshot of an event; at least one of them is there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Place {
     /// Path relative to the local sink's folder.
@@ -25,23 +24,30 @@ pub(super) struct S3Place {
     pub(super) bucket: String,
     /// The annotated picture.
     pub(super) key: String,
+    /// The picture as it is; `None` only of events that an earlier version took in.
+    #[serde(default)]
+    pub(super) clean_key: Option<String>,
     /// The box as a picture of its own.
     pub(super) crop_key: Option<String>,
 }
 
 impl Place {
     /// The places that the configuration asks for; `None` where no snapshot is made.
-    pub(super) fn of(spec: &PublishSpec, route: &Route, event: &Event) -> Option<Self> {
+    pub(super) fn of(
+        spec: &PublishSpec,
+        route: &Route,
+        camera: &str,
+        event_id: &str,
+        ts_ms: i64,
+    ) -> Option<Self> {
         let extension = match spec.snapshots?.format {
             SnapshotFormat::Jpg => "jpg",
             SnapshotFormat::Png => "png",
         };
-        let id = event.event_id.get(..ID_CHARS).unwrap_or(&event.event_id);
-        let stem = format!("{}-{id}", event.payload.ts_ms);
-        let local = spec
-            .local_dir
-            .is_some()
-            .then(|| format!("{SNAPSHOTS_FOLDER}/{}/{stem}.{extension}", event.camera_id));
+        let id = event_id.get(..ID_CHARS).unwrap_or(event_id);
+        let stem = format!("{ts_ms}-{id}");
+        let local =
+            spec.local_dir.is_some().then(|| format!("{SNAPSHOTS_FOLDER}/{camera}/{stem}.{extension}"));
         let s3 = s3_place(spec, route, &stem, extension);
         (local.is_some() || s3.is_some()).then_some(Self { local, s3 })
     }
@@ -60,6 +66,7 @@ fn s3_place(spec: &PublishSpec, route: &Route, stem: &str, extension: &str) -> O
     Some(S3Place {
         bucket: s3.bucket.clone(),
         key: format!("{base}.{extension}"),
+        clean_key: Some(format!("{base}_clean.{extension}")),
         crop_key: snapshot.upload_crops.then(|| format!("{base}_crop.{extension}")),
     })
 }

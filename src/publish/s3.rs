@@ -1,4 +1,4 @@
-//! The S3 sink: annotated pictures and crops.
+//! The S3 sink: pictures with and without boxes, and crops.
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
@@ -26,7 +26,7 @@ impl Target for S3Target {
         let Some(place) = parcel.label.place.as_ref().and_then(|place| place.s3.as_ref()) else {
             return Put::There;
         };
-        let keys = std::iter::once(&place.key).chain(&place.crop_key);
+        let keys = std::iter::once(&place.key).chain(&place.clean_key).chain(&place.crop_key);
         for (key, picture) in keys.zip(&parcel.pictures) {
             if let Err(fault) = self.put_object(parcel, &place.bucket, key, picture.clone()).await {
                 return refused(&place.bucket, key, fault);
@@ -56,7 +56,8 @@ impl S3Target {
             .set_ssekms_key_id(kms_key)
             .metadata("camera", parcel.camera.as_str())
             .metadata("ts", parcel.label.ts_ms.to_string())
-            .metadata("event_id", &parcel.label.event_id);
+            .metadata("event_id", &parcel.label.event_id)
+            .metadata("incident_id", &parcel.label.incident_id);
         call.send().await.map(drop).map_err(|error| Fault::of(&error))
     }
 }

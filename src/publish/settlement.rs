@@ -124,7 +124,7 @@ mod tests {
     use crate::frame::{MediaMs, Position};
 
     fn checkpoint(position: u64, seq: u64) -> Checkpoint {
-        let decide = serde_json::json!({ "version": 1, "seq": seq, "detectors": {} });
+        let decide = serde_json::json!({ "version": 2, "seq": seq, "detectors": {} });
         let decide: decide::State = serde_json::from_value(decide).unwrap();
         let position = Some(Position { fragment: position.to_string().into(), media: MediaMs(0) });
         Checkpoint { position, decide, ..Checkpoint::new("stream") }

@@ -20,7 +20,16 @@ pub(super) struct Shot {
     frame: Arc<Frame>,
     /// All boxes; the event's is the last.
     labels: Vec<Label>,
-    crop: bool,
+    wants: Wants,
+}
+
+/// What is wanted beside the annotated picture.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wants {
+    /// The picture without boxes.
+    pub(super) clean: bool,
+    /// The event's box as a picture of its own.
+    pub(super) crop: bool,
 }
 
 /// Why there is no snapshot.
@@ -33,17 +42,17 @@ pub(super) enum ShotError {
 }
 
 impl Shot {
-    /// `crop`: the event's box as a picture of its own, too.
-    pub(super) fn of(event: &Event, frame: Arc<Frame>, others: Vec<Label>, crop: bool) -> Self {
+    /// Of an event, among other boxes.
+    pub(super) fn of(event: &Event, frame: Arc<Frame>, others: Vec<Label>, wants: Wants) -> Self {
         let [x1, y1, x2, y2] = event.payload.bbox;
         let own = Label::of(&event.payload.label, event.payload.conf, BBox { x1, y1, x2, y2 });
         let mut labels = others;
         labels.retain(|other| other.text != own.text || other.bbox.iou(&own.bbox) < SAME_IOU);
         labels.push(own);
-        Self { frame, labels, crop }
+        Self { frame, labels, wants }
     }
 
-    /// The annotated picture, then the crop where one is wanted and the box is not empty; made on a blocking thread.
+    /// The annotated picture, the one without boxes where it is wanted, then the crop where one is wanted and the box is not empty; made on a blocking thread.
     ///
     /// Errors: the encoder refuses, or panicked.
     pub(super) async fn develop(self, spec: SnapshotSpec) -> Result<Vec<Bytes>, ShotError> {
@@ -54,7 +63,10 @@ impl Shot {
         let surface = &self.frame.surface;
         let mut pictures =
             vec![picture::encode(&picture::annotate(surface, &self.labels, None), spec)?.into()];
-        let own = self.labels.last().filter(|_| self.crop);
+        if self.wants.clean {
+            pictures.push(picture::encode(&picture::annotate(surface, &[], None), spec)?.into());
+        }
+        let own = self.labels.last().filter(|_| self.wants.crop);
         if let Some(part) = own.and_then(|label| picture::crop(surface, &label.bbox, CROP_MARGIN)) {
             pictures.push(picture::encode(&part, spec)?.into());
         }

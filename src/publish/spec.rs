@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+pub use kvs_config::written::SnapshotFormat;
+
 /// The sinks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishSpec {
@@ -67,19 +69,6 @@ pub struct SnapshotSpec {
     pub format: SnapshotFormat,
     /// 1..=100; JPEG only.
     pub jpeg_quality: u8,
-}
-
-/// The file format of snapshots.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum SnapshotFormat {
-    /// JPEG.
-    #[default]
-    Jpg,
-    /// PNG.
-    Png,
 }
 
 /// A camera's `routing`.

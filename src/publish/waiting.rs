@@ -110,7 +110,8 @@ mod tests {
     fn record(camera: &str, number: usize, bytes: usize) -> Arc<Parcel> {
         let json = vec![b'x'; bytes].into();
         let (event_id, id) = (number.to_string(), ::outbox::EntryId(number as u64));
-        let label = Label { event_id, ts_ms: 0, seq: 0, arrived_ms: 0, place: None };
+        let label =
+            Label { event_id, ts_ms: 0, seq: 0, arrived_ms: 0, incident_id: String::new(), place: None };
         Arc::new(Parcel { id, camera: CameraId::new(camera), label, json, pictures: Vec::new() })
     }
 

@@ -4,3 +4,4 @@
 mod errors;
 mod files;
 mod meant;
+mod mutated;

@@ -334,7 +334,11 @@ fn any_value_anywhere_is_told_well() {
     assert!(told > 150 && accepted > 20, "{told} told, {accepted} accepted");
 }
 
-fn assert_told_well(text: &str, refusal: &ConfigErrors) -> Result<(), proptest::test_runner::TestCaseError> {
+/// Each mistake has words and a place in the file.
+pub(crate) fn assert_told_well(
+    text: &str,
+    refusal: &ConfigErrors,
+) -> Result<(), proptest::test_runner::TestCaseError> {
     let ConfigErrors::Invalid { problems, .. } = refusal else { panic!("{refusal}") };
     prop_assert!(!problems.is_empty());
     for problem in problems {

@@ -4,13 +4,13 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
 
-use super::footage::{Footage, camera, config};
+use super::footage::{Footage, camera, config, records_of};
 use super::program::Program;
 use super::table::{FOLDER, OUTBOX, Row};
 use super::watch::{events, figure, metric, metrics, reason_of, reasons, sink, until};
 
 const FILMS: u32 = 6;
-const EVENTS: usize = FILMS as usize * 3;
+const EVENTS: u64 = records_of(FILMS);
 /// A fault shows so long after it began at most.
 const SHOWS_WITHIN: Duration = Duration::from_secs(5);
 const CONFIG: &str = "publishers: { local_dir: events }\n";
@@ -84,7 +84,7 @@ async fn run(footage: &Footage, breaks: bool) -> Vec<serde_json::Value> {
              local_dir broken after {broken:.1} s and {mended:.1} s"
         ));
     }
-    program.camera_when("front", |row| row["events"].as_u64() == Some(EVENTS as u64));
+    program.camera_when("front", |row| row["events"].as_u64() == Some(EVENTS));
     until("delivery of all events", || (sink(&program, "local")["queued"] == 0).then_some(())).await;
     let ended = program.stop();
     assert!(ended.status.success(), "{:#?}", ended.log);
@@ -97,7 +97,7 @@ async fn a_disk_that_fails_shows_and_costs_no_event() {
     footage.store("front", FILMS).await;
     let seen = run(&footage, true).await;
     let expected = run(&footage, false).await;
-    assert_eq!(seen.len(), EVENTS);
+    assert_eq!(seen.len() as u64, EVENTS);
     assert_eq!(seen, expected);
     footage.sim.stop().await;
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use kvs_sim::{Faults, Play, Sim, SimConfig};
 
 use super::colours::{film, model};
-use super::footage::{FILM_FRAGMENTS, Footage, LOCAL, camera, camera_with, config};
+use super::footage::{FILM_FRAGMENTS, Footage, LOCAL, camera, camera_with, config, records_of};
 use super::program::Program;
 use super::table::{KVS_GONE, Row, SLOW};
 use super::watch::{events, figure, is_full, metric, metrics, reason_of, reasons, until};
@@ -46,7 +46,7 @@ async fn connections_that_end_every_five_seconds_cost_no_fragment_and_repeat_no_
     let (expected, _, _) = events_of(&footage, films).await;
     assert!(ends >= 3.0, "{ends}");
     assert_eq!(complete, f64::from(films) * FILM_FRAGMENTS as f64, "each fragment once");
-    assert_eq!(expected.len(), films as usize * 3);
+    assert_eq!(expected.len() as u64, records_of(films));
     assert_eq!(seen, expected, "the same events under the same ids");
     figure(&format!(
         "R3 {faults}: {complete} of {complete} fragments, none missing, none twice; {ends} connections ended; all {} events, none \
@@ -116,7 +116,7 @@ async fn a_kvs_that_is_gone_shows_and_is_read_on_when_it_is_back() {
     program.camera_when("front", |row| row["fragments"].as_u64() >= Some(FILM_FRAGMENTS));
     let ended = program.stop();
     assert!(ended.status.success(), "{:#?}", ended.log);
-    assert_eq!(events(ended.dir.path()).len(), 3);
+    assert_eq!(events(ended.dir.path()).len() as u64, records_of(1));
     figure(&format!("R11 KVS: 1 of 1 faults show and go away; it shows after {:.1} s", showed.as_secs_f64()));
     sim.stop().await;
 }

@@ -16,6 +16,11 @@ const FILM: Duration = Duration::from_secs(9);
 /// Fragments, of a second each, in a film.
 pub(crate) const FILM_FRAGMENTS: u64 = 9;
 
+/// Records of so many films: each shows three things, one after the other, which come and go; the last is there at the end.
+pub(crate) const fn records_of(films: u32) -> u64 {
+    films as u64 * 6 - 1
+}
+
 /// A local KVS whose clock moves from film to film: its readers are far behind the live edge until the last film, and get
 /// fragments faster than they were made, so they do not become live, no frame is dropped and the events are always the same.
 pub(crate) struct Footage {

@@ -14,7 +14,7 @@ use kvs_sim::Faults;
 use serde_json::{Value, json};
 
 use super::fault_proxy::Seen;
-use super::footage::{Footage, LOCAL, camera, config};
+use super::footage::{Footage, LOCAL, camera, config, records_of};
 use super::program::Program;
 use super::sinks::{Aws, PUBLISHERS, assert_delivered, told};
 use super::table::{CLOCK, KEYS, Row};
@@ -23,7 +23,6 @@ use super::watch::{events, figure, metric, metrics, of_camera, reasons, until};
 /// Debian's libfaketime; the loader knows what `$LIB` is here.
 const FAKETIME: &str = "/usr/$LIB/faketime/libfaketimeMT.so.1";
 const FILMS: u32 = 3;
-const EVENTS_A_FILM: u64 = 3;
 /// At the start, and after each film: an hour ago, right, an hour ahead, in the words of libfaketime.
 const JUMPS: [&str; 3] = ["-3600", "+0", "+3600"];
 /// How many keys are to be seen, while so many films are read.
@@ -85,7 +84,7 @@ async fn run(footage: &Footage, jumps: bool) -> Vec<Value> {
     let program = Program::launch(under_faketime(&clock), dir, &config, &kvs, None);
     for (film, offset) in (1..FILMS).zip(&JUMPS[1..]) {
         for camera in ["front", "back"] {
-            events_of(&program, camera, EVENTS_A_FILM * u64::from(film));
+            events_of(&program, camera, records_of(film));
         }
         if jumps {
             let before = moved(&program, &CLOCK);
@@ -96,7 +95,7 @@ async fn run(footage: &Footage, jumps: bool) -> Vec<Value> {
         }
     }
     for camera in ["front", "back"] {
-        events_of(&program, camera, EVENTS_A_FILM * u64::from(FILMS));
+        events_of(&program, camera, records_of(FILMS));
     }
     let ended = program.stop();
     assert!(ended.status.success(), "{:#?}", ended.log);
@@ -113,7 +112,7 @@ async fn a_clock_that_jumps_changes_no_event() {
     let expected = run(&footage, false).await;
     for camera in ["front", "back"] {
         let expected = of_camera(&expected, camera);
-        assert_eq!(expected.len() as u64, EVENTS_A_FILM * u64::from(FILMS));
+        assert_eq!(expected.len() as u64, records_of(FILMS));
         assert_eq!(of_camera(&seen, camera), expected, "{camera}");
     }
     figure(

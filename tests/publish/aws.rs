@@ -152,17 +152,22 @@ async fn snapshots_reach_s3_encrypted_and_the_record_says_where() {
     assert_eq!(record.payload.extras.snapshot, Some(format!("s3://pictures/{stem}.jpg")));
     assert_eq!(outbox.flush(20 * SECOND).await, []);
 
-    for (key, size_px) in [(format!("{stem}.jpg"), (320, 180)), (format!("{stem}_crop.jpg"), (52, 104))] {
+    let mut pictures = Vec::new();
+    for (end, size_px) in [("", (320, 180)), ("_clean", (320, 180)), ("_crop", (52, 104))] {
+        let key = format!("{stem}{end}.jpg");
         let object = s3.get_object().bucket("pictures").key(&key).send().await.unwrap();
         assert_eq!(object.server_side_encryption(), Some(&ServerSideEncryption::Aes256), "{key}");
         assert_eq!(object.content_type(), Some("image/jpeg"));
         let metadata = object.metadata().unwrap().clone();
-        let told = ["camera", "ts", "event_id"].map(|name| metadata[name].clone());
-        assert_eq!(told, ["front", "1700000000123", sent.event_id.as_str()]);
+        let told = ["camera", "ts", "event_id", "incident_id"].map(|name| metadata[name].clone());
+        let incident_id = sent.payload.extras.incident_id.as_str();
+        assert_eq!(told, ["front", "1700000000123", sent.event_id.as_str(), incident_id]);
         let jpeg = object.body.collect().await.unwrap().into_bytes();
         let header = turbojpeg::read_header(&jpeg).unwrap();
         assert_eq!((header.width, header.height), size_px, "{key}");
+        pictures.push(jpeg);
     }
+    assert_ne!(pictures[0], pictures[1], "only the first has boxes");
     let local = folder.path().join(format!("{stem}.jpg"));
     assert!(local.exists(), "the local sink keeps it too");
     assert_eq!(status(&outbox.statuses(), "s3").delivered, 1);

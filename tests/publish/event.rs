@@ -24,7 +24,11 @@ pub(crate) fn event(camera: &str, number: u64) -> Event {
         frame_height: 180,
         zones: vec!["door".into()],
         model: ModelId { name: "street".into(), sha256: "00".repeat(32) },
+        track_id: 1,
         snapshot: None,
+        text: None,
+        ocr_conf: None,
+        duration_ms: None,
     };
     let payload = Payload {
         camera_id: camera.into(),
@@ -47,14 +51,21 @@ pub(crate) fn event(camera: &str, number: u64) -> Event {
 
 /// The event on its way, without a picture.
 pub(crate) fn pending(event: Event, route: &Arc<Route>) -> PendingEvent {
-    PendingEvent { event, route: Arc::clone(route), frame: None, others: Vec::new(), arrived: Instant::now() }
+    PendingEvent {
+        event,
+        route: Arc::clone(route),
+        frame: None,
+        pictured_by: None,
+        others: Vec::new(),
+        arrived: Instant::now(),
+    }
 }
 
 /// Takes the event in, with a checkpoint behind it; gives it as it is delivered.
 pub(crate) async fn offer(outbox: &Outbox, pending: PendingEvent) -> Result<Event, OfferError> {
     let packed = outbox.pack(pending).await?;
     let event = packed.event().clone();
-    let decide = serde_json::json!({ "version": 1, "seq": event.seq, "detectors": {} });
+    let decide = serde_json::json!({ "version": 2, "seq": event.seq, "detectors": {} });
     let checkpoint = Checkpoint {
         position: Some(Position { fragment: format!("{:047}", event.seq).into(), media: MediaMs(0) }),
         decide: serde_json::from_value(decide).unwrap(),

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use kvs_config::KeyPath;
+use kvs_config::written::Camera;
+
 use crate::config::meant::CameraSpec;
-use crate::config::place::KeyPath;
-use crate::config::written::Camera;
 use crate::frame::CameraId;
 
 use super::{Lowering, root_key};

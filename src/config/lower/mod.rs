@@ -11,18 +11,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kvs_config::written::Config;
+use kvs_config::{Document, KeyPath, Problem, Problems};
+
 use crate::detect::{Device, ModelSpec};
 
-use super::errors::{Problem, Problems};
 use super::files::{ModelFiles, Source};
 use super::meant::Settings;
-use super::place::KeyPath;
-use super::tree::Node;
-use super::written::Config;
 
 /// Turns a configuration of the right shape into what is meant.
 pub(super) struct Lowering<'a> {
-    root: &'a Node,
+    document: &'a Document,
     written: &'a Config,
     problems: Problems,
     named_models: BTreeMap<&'a str, Option<Arc<ModelSpec>>>,
@@ -32,11 +31,11 @@ pub(super) struct Lowering<'a> {
 }
 
 impl<'a> Lowering<'a> {
-    /// For the tree of a file and the same as written.
-    pub(super) fn new(root: &'a Node, written: &'a Config) -> Self {
+    /// For a file.
+    pub(super) fn new(document: &'a Document) -> Self {
         Self {
-            root,
-            written,
+            document,
+            written: &document.written,
             problems: Problems::default(),
             named_models: BTreeMap::new(),
             models_in_place: BTreeMap::new(),
@@ -86,13 +85,13 @@ impl<'a> Lowering<'a> {
     fn files(&self, source: Arc<Source>) -> ModelFiles {
         let mut files = ModelFiles::new(source);
         for (path, key) in &self.needed_files {
-            files.push(key.clone(), self.root.nearest(key).place, path.into());
+            files.push(key.clone(), self.document.place_of(key), path.into());
         }
         files
     }
 
     fn problem(&mut self, key: &KeyPath, message: impl Into<String>, remedy: impl Into<String>) {
-        self.problems.add_at(self.root, key, message, remedy);
+        self.problems.add(key, self.document.place_of(key), message, remedy);
     }
 }
 

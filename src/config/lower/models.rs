@@ -3,10 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::base::closest;
-use crate::config::place::KeyPath;
-use crate::config::written::{ClassList, Model};
 use crate::detect::{LayoutChoice, ModelSpec};
+use kvs_config::written::{ClassList, Model};
+use kvs_config::{KeyPath, closest};
 
 use super::{Lowering, root_key};
 

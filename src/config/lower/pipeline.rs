@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::base::closest;
+use kvs_config::written::{self, Camera, Detector, DetectorType, MinBox, TemporalConfirm};
+use kvs_config::{KeyPath, closest};
+
 use crate::config::meant::PipelineEntry;
-use crate::config::place::KeyPath;
-use crate::config::written::{self, Camera, Detector, DetectorType, MinBox, TemporalConfirm};
 use crate::decide::{Confirm, Roi, Rules};
 use crate::detect::{ModelSpec, Thresholds};
 
@@ -62,6 +62,9 @@ impl Lowering<'_> {
             roi: roi.cloned(),
             confirm: self.confirm(&block.temporal_confirm, &at.key("temporal_confirm")),
             cooldown_ms: milliseconds(block.cooldown_seconds),
+            dwell_ms: milliseconds(block.dwell_seconds.unwrap_or_default()),
+            update_ms: block.update_seconds.map(milliseconds),
+            reading: None,
         };
         model.map(|model| PipelineEntry { rules, model })
     }

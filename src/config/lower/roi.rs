@@ -1,7 +1,8 @@
 //! `roi`: regions of interest.
 
-use crate::config::place::KeyPath;
-use crate::config::written::{FilterName, Polygon, RoiSection, Units};
+use kvs_config::KeyPath;
+use kvs_config::written::{FilterName, Polygon, RoiSection, Units};
+
 use crate::decide::{Roi, RoiFilter, Zone};
 
 use super::Lowering;

@@ -1,7 +1,8 @@
 //! `publishers`, `snapshots` and `routing`: where events go.
 
-use crate::config::place::KeyPath;
-use crate::config::written::{Camera, SseName};
+use kvs_config::KeyPath;
+use kvs_config::written::{Camera, SseName};
+
 use crate::publish::{DdbSpec, PublishSpec, Route, S3Spec, SnapshotRoute, SnapshotSpec, Sse};
 
 use super::{Lowering, root_key};
@@ -114,7 +115,7 @@ impl Lowering<'_> {
 
     fn key_prefix(&mut self, at: &KeyPath, prefix: &str) {
         let climbs = prefix.split('/').any(|part| part == "." || part == "..");
-        if climbs || prefix.starts_with('/') && at.steps().len() > 2 {
+        if climbs || prefix.starts_with('/') && at.depth() > 2 {
             let message = format!("{prefix:?} is no prefix of a key");
             self.problem(at, message, "write it without a slash before it and without `.` and `..` as parts");
         }

@@ -70,7 +70,11 @@ pub(crate) mod testing {
             frame_height: 36,
             zones: vec!["drive".into()],
             model: ModelId { name: "street".into(), sha256: "0".repeat(64) },
+            track_id: 1,
             snapshot: None,
+            text: None,
+            ocr_conf: None,
+            duration_ms: None,
         };
         let payload = Payload {
             camera_id: "gate".into(),

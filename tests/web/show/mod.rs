@@ -74,7 +74,11 @@ pub(crate) fn event(camera: &CameraId, id: &str, label: &str) -> Event {
         frame_height: SIZE_PX.1,
         zones: vec!["drive".into()],
         model: ModelId { name: "street".into(), sha256: "0".repeat(64) },
+        track_id: 1,
         snapshot: None,
+        text: None,
+        ocr_conf: None,
+        duration_ms: None,
     };
     let payload = Payload {
         camera_id: camera.to_string(),

@@ -3,9 +3,9 @@
 //! `$$` stands for a dollar sign; a dollar sign before anything else stands for itself. Keys are not
 //! expanded, and what a variable holds is not expanded again.
 
-use super::errors::Problems;
-use super::place::KeyPath;
-use super::tree::{Node, Value};
+use crate::place::KeyPath;
+use crate::problem::Problems;
+use crate::tree::{Node, Value};
 
 /// Looks a variable of the environment up.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;

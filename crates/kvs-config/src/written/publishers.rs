@@ -3,12 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::publish::SnapshotFormat;
-
 use super::{TABLE, TABLE_REMEDY};
 
 /// Where events and snapshots go.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Publishers {
     /// The Kinesis data stream that events are put into, by name.
@@ -67,7 +65,7 @@ pub enum SseName {
 }
 
 /// The pictures of events.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Snapshots {
     /// Whether they are made.
@@ -83,4 +81,15 @@ impl Default for Snapshots {
     fn default() -> Self {
         Self { enabled: true, jpeg_quality: 90, image_format: SnapshotFormat::Jpg }
     }
+}
+
+/// The file format of snapshots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SnapshotFormat {
+    /// JPEG.
+    #[default]
+    Jpg,
+    /// PNG.
+    Png,
 }

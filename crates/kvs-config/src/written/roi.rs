@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Where in the frame a box must be.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RoiSection {
     /// Whether it counts.
@@ -58,7 +58,7 @@ pub enum FilterName {
 }
 
 /// A region.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Polygon {
     /// Its name in events; absent: `zone-1`, `zone-2`...
@@ -72,7 +72,7 @@ pub struct Polygon {
 }
 
 /// A region without a name.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Shape {
     /// Its corners, `[x, y]` each, at least 3; the last joins the first.

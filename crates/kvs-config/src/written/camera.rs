@@ -6,10 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::detector::PipelineEntry;
 use super::not_in_this_version;
 use super::roi::{RoiSection, Shape};
-use crate::config::meant::Start;
 
 /// A camera.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Camera {
     /// Its name, unique: in events, metrics, logs and keys.
@@ -54,7 +53,7 @@ fn yes() -> bool {
 }
 
 /// How a stream is read.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Playback {
     /// By which interface.
@@ -74,8 +73,21 @@ pub enum PlaybackMode {
     Hls,
 }
 
+/// Where reading a stream starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Start {
+    /// The newest footage (live mode).
+    Now,
+    /// The oldest footage that the stream keeps (catch-up mode until the newest is reached).
+    Earliest,
+    /// After the last footage that was dealt with, or NOW where there is none.
+    #[default]
+    Checkpoint,
+}
+
 /// Looking only at frames in which something moves.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Motion {
     /// Whether it is done.
@@ -89,7 +101,7 @@ pub struct Motion {
 }
 
 /// Where a camera's events and snapshots go.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Routing {
     /// Its events. The local sink, where there is one, gets them in any case.
@@ -99,7 +111,7 @@ pub struct Routing {
 }
 
 /// Where a camera's events go.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct EventRouting {
     /// Whether they are put into a Kinesis data stream; absent: true where one is named.
@@ -111,7 +123,7 @@ pub struct EventRouting {
 }
 
 /// Where a camera's snapshots go.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct SnapshotRouting {
     /// Whether they are put into S3; absent: true where a bucket is named and snapshots are made.

@@ -15,10 +15,12 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
-pub use camera::{Camera, EventRouting, Motion, Playback, PlaybackMode, Routing, SnapshotRouting};
+use crate::shape;
+
+pub use camera::{Camera, EventRouting, Motion, Playback, PlaybackMode, Routing, SnapshotRouting, Start};
 pub use detector::{Alpr, Detector, DetectorType, MinBox, OcrEngine, PipelineEntry, TemporalConfirm};
-pub use model::{ClassList, Model};
-pub use publishers::{Publishers, Snapshots, SseName};
+pub use model::{ClassList, LayoutChoice, Model};
+pub use publishers::{Publishers, SnapshotFormat, Snapshots, SseName};
 pub use roi::{FilterName, Polygon, RoiSection, Shape, Units};
 
 /// A key that this version refuses.
@@ -28,7 +30,7 @@ pub(super) const NOT_IN_THIS_VERSION: &str = "x-not-in-this-version";
 pub(super) const REMEDY: &str = "x-remedy";
 
 /// Which cameras are read, what is looked for in them, and where the events go.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(title = "kvs-infer: cameras.yaml")]
 pub struct Config {
@@ -78,10 +80,10 @@ impl Default for Config {
 }
 
 /// The form of a region's name.
-pub(super) const REGION: &str = "^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}$";
+const REGION: &str = "^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}$";
 
 /// Amazon Web Services.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Aws {
     /// The region of the streams and the bucket; `AWS_REGION` beats it.
@@ -90,13 +92,21 @@ pub struct Aws {
     pub region: Option<String>,
 }
 
+impl Aws {
+    /// Whether `name` has the form of a region's.
+    #[must_use]
+    pub fn is_region(name: &str) -> bool {
+        shape::matches(REGION, name)
+    }
+}
+
 /// The form of a DynamoDB table's name.
 pub(super) const TABLE: &str = "^[A-Za-z0-9_.-]{3,255}$";
 /// The same in words.
 pub(super) const TABLE_REMEDY: &str = "write the table's name: letters, digits, _ . and -, 3 to 255";
 
 /// What is kept over a restart.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct State {
     /// The folder of the outbox; absent: `state` in the cache folder. One process has it at a time.
@@ -120,7 +130,7 @@ impl Default for State {
 }
 
 /// How streams are read.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Service {
     /// The life of an HLS session, seconds; it is renewed before. KVS grants 300 at least.
@@ -141,7 +151,7 @@ impl Default for Service {
 }
 
 /// Metrics beside those on `/metrics`.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Metrics {
     /// Whether CloudWatch metrics are written as log lines (embedded metric format).
@@ -149,7 +159,7 @@ pub struct Metrics {
 }
 
 /// What is logged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogLevel {
     /// Someone must act, or something is lost.
@@ -180,7 +190,7 @@ impl LogLevel {
 }
 
 /// How it is logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// One JSON object a line.

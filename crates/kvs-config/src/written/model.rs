@@ -3,10 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::detect::LayoutChoice;
-
 /// A model to load.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
     /// The ONNX file, a path from the current directory. (s3:// and https:// are not in this version.)
@@ -25,6 +23,23 @@ pub struct Model {
     #[schemars(extend("x-remedy" = "write a list of names, or the path of a text file with one name a line"))]
     #[serde(default)]
     pub classes: Option<ClassList>,
+}
+
+/// The layout of a model's output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LayoutChoice {
+    /// Told from the graph; an ambiguous graph is an error.
+    #[default]
+    Auto,
+    /// `[batch, 4 + classes, anchors]`, no objectness (YOLOv8, YOLO11).
+    Yolov8,
+    /// `[batch, anchors, 5 + classes]`, with objectness (YOLOv5, YOLOv7).
+    Yolov5,
+    /// `[batch, n, 6]`: x1, y1, x2, y2, score, class; NMS done (YOLOv10, YOLO26).
+    Nms,
+    /// Two outputs: boxes `[batch, n, 4]` (cx, cy, w, h in 0..=1) and logits `[batch, n, classes]`.
+    Detr,
 }
 
 /// The class names of a model.

@@ -2,11 +2,11 @@
 
 use serde_json::{Map, Number, Value as Json};
 
-use super::errors::Problems;
-use super::place::{KeyPath, Place};
-use super::tree::{Key, Node, Value};
-use super::written::{NOT_IN_THIS_VERSION, REMEDY};
-use crate::base::closest;
+use crate::closest::closest;
+use crate::place::{KeyPath, Place, shortened};
+use crate::problem::Problems;
+use crate::tree::{Key, Node, Value};
+use crate::written::{NOT_IN_THIS_VERSION, REMEDY};
 
 /// Reports all in which `root` is not as `schema` says. Text from the environment becomes the number or
 /// boolean that is asked for.
@@ -347,9 +347,5 @@ fn shown(node: &Node) -> String {
 
 /// `text` in quotes, shortened, and whether it comes from the environment.
 pub(super) fn shown_text(text: &str, expanded: bool) -> String {
-    let mut short: String = text.chars().take(80).collect();
-    if short.len() < text.len() {
-        short.push_str("...");
-    }
-    format!("{short:?}{}", if expanded { " (after ${...} was expanded)" } else { "" })
+    format!("{:?}{}", shortened(text), if expanded { " (after ${...} was expanded)" } else { "" })
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::not_in_this_version;
 
 /// A detector on a camera.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PipelineEntry {
     /// What it looks for; the block of the same name says how.
@@ -62,8 +62,11 @@ impl DetectorType {
     }
 }
 
+/// Class names to show in the schema.
+const CLASSES: [&str; 2] = ["gun", "knife"];
+
 /// What of a model's output becomes an event.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Detector {
     /// The model: a name under `models`, or the path of an .onnx file. (s3:// and https:// are not in this version.)
@@ -71,7 +74,7 @@ pub struct Detector {
         extend("x-remedy" = "write a name under `models` or the path of an .onnx file"))]
     pub yolo_weights: String,
     /// The class names that count; absent: all that the model knows.
-    #[schemars(length(min = 1, max = 10000), inner(length(min = 1, max = 128)), example = ["gun", "knife"],
+    #[schemars(length(min = 1, max = 10000), inner(length(min = 1, max = 128)), example = CLASSES,
         extend("x-remedy" = "name at least one class, or leave `classes` out for all"))]
     #[serde(default)]
     pub classes: Option<Vec<String>>,
@@ -116,7 +119,7 @@ fn cooldown_seconds() -> f64 {
 }
 
 /// The least size of a box.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MinBox {
     /// Frame pixels, or a share of the frame's width where the camera's `roi` has `units: normalized`.
@@ -128,7 +131,7 @@ pub struct MinBox {
 }
 
 /// How often a thing must be seen before it is an event: in `frames` of the last `window` looks.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TemporalConfirm {
     /// Sightings that are needed; 1: the first sighting is an event.
@@ -149,7 +152,7 @@ impl Default for TemporalConfirm {
 }
 
 /// Licence plates and their text.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Alpr {
     /// The model that finds plates.

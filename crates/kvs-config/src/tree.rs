@@ -7,7 +7,7 @@ use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 use serde_saphyr::Spanned;
 
-use super::place::{KeyPath, Place, Step};
+use crate::place::{KeyPath, Place, Step};
 
 /// A value and its place.
 #[derive(Clone, Debug)]
@@ -39,12 +39,16 @@ pub(super) struct Key {
 
 /// The tree of a YAML document; an empty one is [`Value::Null`].
 ///
+/// A thousand cameras may share one anchor; what aliases make of a file is held by its nodes (250,000) and the bytes
+/// of its texts (64 MiB), which count what is repeated.
+///
 /// Errors: the first place where it is not YAML, or a key stands twice.
 pub(super) fn parse(text: &str) -> Result<Node, serde_saphyr::Error> {
     let options = serde_saphyr::options! {
        strict_booleans: true,
        with_snippet: false,
        non_finite_float_policy: serde_saphyr::NonFiniteFloatPolicy::AsString,
+       budget: serde_saphyr::budget! { enforce_alias_anchor_ratio: false },
     };
     serde_saphyr::from_str_with_options(text, options)
 }

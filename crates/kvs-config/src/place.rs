@@ -1,9 +1,11 @@
 //! Where in the file something stands, and by which key.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 /// A stretch of one line of the file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     /// From 1.
     pub line: usize,
@@ -23,23 +25,31 @@ impl From<serde_saphyr::Location> for Place {
 
 /// The keys that lead to a value: `cameras[1].pipeline[0].objects.conf_threshold`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct KeyPath(Vec<Step>);
+pub struct KeyPath(Vec<Step>);
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Step {
-    Key(String),
+    Key(Arc<str>),
     Index(usize),
 }
 
 impl KeyPath {
     /// The path of the value under `key`.
-    pub(super) fn key(&self, key: &str) -> Self {
-        self.with(Step::Key(key.to_owned()))
+    #[must_use]
+    pub fn key(&self, key: &str) -> Self {
+        self.with(Step::Key(key.into()))
     }
 
     /// The path of the item at `index`.
-    pub(super) fn index(&self, index: usize) -> Self {
+    #[must_use]
+    pub fn index(&self, index: usize) -> Self {
         self.with(Step::Index(index))
+    }
+
+    /// How many keys and indices it has: 0 for the root.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.0.len()
     }
 
     /// Root first.
@@ -58,11 +68,25 @@ impl fmt::Display for KeyPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, step) in self.0.iter().enumerate() {
             match step {
-                Step::Key(key) if i == 0 => write!(f, "{key}")?,
-                Step::Key(key) => write!(f, ".{key}")?,
+                Step::Key(key) if i == 0 => write!(f, "{}", shortened(key))?,
+                Step::Key(key) => write!(f, ".{}", shortened(key))?,
                 Step::Index(index) => write!(f, "[{index}]")?,
             }
         }
         Ok(())
+    }
+}
+
+/// The lines of `text` as YAML counts them: CR, LF or both end one. The last may be empty.
+/// Source: YAML 1.2.2, 5.4, <https://yaml.org/spec/1.2.2/#54-line-break-characters>.
+pub(super) fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
+}
+
+/// The first 80 characters of `text`, and whether there are more.
+pub(super) fn shortened(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(80) {
+        Some((end, _)) => format!("{}...", &text[..end]).into(),
+        None => text.into(),
     }
 }

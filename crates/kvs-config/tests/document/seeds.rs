@@ -1,0 +1,56 @@
+//! Replays the seeds of the fuzz target, and what it ever found, from `testdata/`.
+
+use std::path::Path;
+
+use kvs_config::read;
+
+use crate::invariants::{self, environment};
+
+/// The seeds that are configurations; the others have mistakes.
+const GOOD: &[&str] = &[
+    "base",
+    "base-crlf",
+    "every-key",
+    "every-key-otherwise",
+    "json",
+    "keys-without-values",
+    "least",
+    "merges",
+    "references-that-fit",
+    "tags-and-blocks",
+];
+
+/// Names and texts of the seeds, in the order of the names.
+fn seeds() -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
+    let mut seeds: Vec<_> = std::fs::read_dir(folder)
+        .expect("seeds")
+        .map(|entry| entry.expect("a file").path())
+        .map(|path| {
+            let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+            (name, std::fs::read_to_string(&path).expect("a seed"))
+        })
+        .collect();
+    seeds.sort();
+    seeds
+}
+
+#[test]
+fn the_seeds_keep_the_invariants_wherever_they_are_cut() {
+    for (name, seed) in seeds() {
+        eprintln!("{name}");
+        invariants::check(seed.as_bytes());
+        for (end, _) in seed.char_indices().step_by(1 + seed.len() / 400) {
+            invariants::check(&seed.as_bytes()[..end]);
+        }
+    }
+}
+
+#[test]
+fn the_seeds_are_accepted_that_have_no_mistake() {
+    let seeds = seeds();
+    let accepted = seeds.iter().filter(|(_, seed)| read(seed, &environment).is_ok());
+    let accepted: Vec<&str> = accepted.map(|(name, _)| name.as_str()).collect();
+    assert_eq!(accepted, GOOD);
+    assert!(seeds.len() >= GOOD.len() + 12, "{} seeds", seeds.len());
+}

@@ -1,0 +1,137 @@
+//! Where a thing will be: a Kalman filter of its centre, by constant velocity.
+
+use serde::{Deserialize, Serialize};
+
+use crate::frame::BBox;
+
+/// A thing that is out of sight is thought to go on for so long, and to stand from then on.
+const COAST_S: f32 = 2.0;
+/// Standard deviations, as shares of the box's height: of where a detector sees the centre,
+const SEEN: f32 = 0.05;
+/// of a thing's velocity when nothing is known of it, 1/s,
+const UNKNOWN_VELOCITY: f32 = 3.0;
+/// and of its acceleration, 1/s².
+const ACCELERATION: f32 = 1.5;
+
+/// What is known of a thing's way, as of its last sighting.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Motion {
+    x: Axis,
+    y: Axis,
+}
+
+/// Position (frame px) and velocity (px/s) along one axis, with their covariance.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Axis {
+    at: f32,
+    velocity: f32,
+    /// Of `at`, of both, of `velocity`.
+    covariance: [f32; 3],
+}
+
+impl Motion {
+    /// Of a thing that was seen once.
+    pub(super) fn new(bbox: &BBox) -> Self {
+        let (x, y) = bbox.centre();
+        let height = height(bbox);
+        Self { x: Axis::new(x, height), y: Axis::new(y, height) }
+    }
+
+    /// Where a thing that was last seen at `last` is after `elapsed_s`; its size stays.
+    pub(super) fn predict(&self, last: &BBox, elapsed_s: f32) -> BBox {
+        let coasted_s = elapsed_s.clamp(0.0, COAST_S);
+        let (dx, dy) = (self.x.velocity * coasted_s, self.y.velocity * coasted_s);
+        BBox { x1: last.x1 + dx, y1: last.y1 + dy, x2: last.x2 + dx, y2: last.y2 + dy }
+    }
+
+    /// It was seen at `bbox`, `elapsed_s` after the last time.
+    pub(super) fn sight(&mut self, bbox: &BBox, elapsed_s: f32) {
+        let ((x, y), height) = (bbox.centre(), height(bbox));
+        self.x.sight(x, height, elapsed_s);
+        self.y.sight(y, height, elapsed_s);
+    }
+}
+
+impl Axis {
+    fn new(at: f32, height: f32) -> Self {
+        let covariance = [(SEEN * height).powi(2), 0.0, (UNKNOWN_VELOCITY * height).powi(2)];
+        Self { at, velocity: 0.0, covariance }
+    }
+
+    fn sight(&mut self, at: f32, height: f32, elapsed_s: f32) {
+        let t = elapsed_s.clamp(0.0, COAST_S);
+        let [p, pv, v] = self.covariance;
+        let q = (ACCELERATION * height).powi(2);
+        let p = p + 2.0 * t * pv + t * t * v + q * t.powi(4) / 4.0;
+        let pv = pv + t * v + q * t.powi(3) / 2.0;
+        let v = v + q * t * t;
+        let expected = self.at + self.velocity * t;
+        let certainty = p + (SEEN * height).powi(2);
+        let (gain, velocity_gain) = (p / certainty, pv / certainty);
+        let error = at - expected;
+        self.at = expected + gain * error;
+        self.velocity += velocity_gain * error;
+        self.covariance = [(1.0 - gain) * p, (1.0 - gain) * pv, v - velocity_gain * pv];
+    }
+}
+
+/// At least a pixel, so that no variance is zero.
+fn height(bbox: &BBox) -> f32 {
+    (bbox.y2 - bbox.y1).max(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(x: f32, y: f32) -> BBox {
+        BBox { x1: x, y1: y, x2: x + 40.0, y2: y + 80.0 }
+    }
+
+    /// Seen every `step_s` on a straight way; where it is thought to be after `later_s` more, and where it is.
+    fn straight((vx, vy): (f32, f32), step_s: f32, later_s: f32) -> (BBox, BBox) {
+        let place = |s: f32| at(100.0 + vx * s, 50.0 + vy * s);
+        let mut motion = Motion::new(&place(0.0));
+        for look in 1..=10_u8 {
+            motion.sight(&place(step_s * f32::from(look)), step_s);
+        }
+        let end_s = step_s * 10.0;
+        (motion.predict(&place(end_s), later_s), place(end_s + later_s))
+    }
+
+    #[test]
+    fn a_thing_that_is_hidden_goes_on_its_way() {
+        for (name, way, step_s) in
+            [("walks", (60.0, 0.0), 0.2), ("drives", (-700.0, 40.0), 0.1), ("stands", (0.0, 0.0), 0.2)]
+        {
+            let (predicted, real) = straight(way, step_s, 1.0);
+            assert!(predicted.iou(&real) > 0.8, "{name}: {predicted:?}, really {real:?}");
+        }
+    }
+
+    #[test]
+    fn it_is_thought_to_stand_in_the_end() {
+        let (after_2_s, _) = straight((60.0, 0.0), 0.2, COAST_S);
+        let (after_an_hour, _) = straight((60.0, 0.0), 0.2, 3_600.0);
+        assert_eq!(after_2_s, after_an_hour);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_gets_out_of_hand(
+            sights in proptest::collection::vec((-100.0..8_000.0_f32, -100.0..8_000.0_f32, 0.0..60.0_f32), 1..50),
+        ) {
+            let mut motion = Motion::new(&at(0.0, 0.0));
+            for (x, y, elapsed_s) in sights {
+                motion.sight(&at(x, y), elapsed_s);
+                let next = motion.predict(&at(x, y), 0.2);
+                prop_assert!([next.x1, next.y1, next.x2, next.y2].iter().all(|edge| edge.is_finite() && edge.abs() < 1e6));
+                prop_assert!(motion.x.covariance[0] > 0.0 && motion.x.covariance[2] > 0.0);
+            }
+        }
+    }
+}

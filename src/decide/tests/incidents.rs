@@ -1,0 +1,252 @@
+//! Incidents: a start, updates, an end; one thing is one of them, however it moves, hides and is read.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::frame::Reading;
+
+/// What is told of a film: at which ms, what, of which thing, and what it says of duration, zones and text.
+#[derive(Debug, Clone, PartialEq)]
+struct Told {
+    ms: i64,
+    phase: Phase,
+    track: u64,
+    duration_ms: Option<i64>,
+    zones: String,
+    text: Option<String>,
+}
+
+fn told(event: &Event) -> Told {
+    let extras = &event.payload.extras;
+    Told {
+        ms: event.payload.ts_ms - START_MS,
+        phase: extras.phase,
+        track: extras.track_id,
+        duration_ms: extras.duration_ms,
+        zones: extras.zones.join(","),
+        text: extras.text.clone(),
+    }
+}
+
+fn film(rules: &Rules, looks: &[(i64, Vec<Detection>)]) -> Vec<Event> {
+    let mut state = State::default();
+    let records = |(ms, detections): &(i64, Vec<Detection>)| at(&mut state, rules, *ms, detections).events;
+    looks.iter().flat_map(records).map(|made| made.event).collect()
+}
+
+/// `phase@ms` of each record, with the number of its thing.
+fn phases(rules: &Rules, looks: &[(i64, Vec<Detection>)]) -> Vec<(i64, Phase, u64)> {
+    film(rules, looks).iter().map(told).map(|told| (told.ms, told.phase, told.track)).collect()
+}
+
+/// A look each 200 ms, in which `place` says where the person is.
+fn walk(looks: i64, place: impl Fn(i64) -> Option<f32>) -> Vec<(i64, Vec<Detection>)> {
+    (0..looks).map(|look| (look * 200, place(look).map(person).into_iter().collect())).collect()
+}
+
+#[test]
+fn an_incident_begins_goes_on_and_ends_under_one_id() {
+    let mut looks = walk(20, |look| (look < 10).then_some(100.0));
+    looks.extend(walk(50, |_| None).into_iter().map(|(ms, seen)| (4_000 + ms, seen)));
+    let updated = Rules { update_ms: Some(1_000), ..rules() };
+    let events = film(&updated, &looks);
+    let told: Vec<_> = events.iter().map(told).map(|told| (told.ms, told.phase, told.duration_ms)).collect();
+    let expected =
+        [(0, Phase::Start, None), (1_000, Phase::Update, Some(1_000)), (6_800, Phase::End, Some(1_800))];
+    assert_eq!(told, expected);
+    assert!(events.iter().all(|event| event.extras_incident() == events[0].event_id));
+    let ids: std::collections::BTreeSet<_> = events.iter().map(|event| &event.event_id).collect();
+    assert_eq!(ids.len(), 3);
+    assert_eq!(events.iter().map(|event| event.seq).collect::<Vec<_>>(), [1, 2, 3]);
+}
+
+#[test]
+fn what_stands_still_is_one_incident_without_a_word_more() {
+    assert_eq!(phases(&rules(), &walk(2_000, |_| Some(100.0))), [(0, Phase::Start, 1)]);
+    let flickering = walk(2_000, |look| (look % 20 < 3).then_some(100.0));
+    assert_eq!(phases(&rules(), &flickering), [(0, Phase::Start, 1)], "17 of 20 looks miss it");
+}
+
+#[test]
+fn a_thing_that_is_hidden_keeps_its_number() {
+    let walks = |hidden: std::ops::Range<i64>| {
+        walk(40, move |look| (!hidden.contains(&look)).then_some(look as f32 * 15.0))
+    };
+    for (name, hidden) in [("a second", 15..20), ("two seconds", 15..25)] {
+        assert_eq!(phases(&rules(), &walks(hidden)), [(0, Phase::Start, 1)], "{name}");
+    }
+}
+
+#[test]
+fn two_that_cross_keep_their_numbers() {
+    let right = |look: i64| seen("person", 0.9, (look as f32 * 12.0, 100.0, 50.0, 100.0));
+    let left = |look: i64| seen("person", 0.9, (480.0 - look as f32 * 12.0, 130.0, 50.0, 100.0));
+    let looks: Vec<_> = (0..40).map(|look| (look * 200, vec![right(look), left(look)])).collect();
+    let zone = |name: &str, x1: f32, x2: f32| Zone {
+        name: name.into(),
+        points: vec![(x1, 0.0), (x2, 0.0), (x2, 360.0), (x1, 360.0)],
+    };
+    let zones = vec![zone("west", 0.0, 150.0), zone("middle", 150.0, 400.0), zone("east", 400.0, 640.0)];
+    let roi = Roi { zones, filter: RoiFilter::Center, normalized: false };
+    let events = film(&Rules { roi: Some(roi), ..rules() }, &looks);
+    let entered = |track: u64| -> Vec<_> {
+        events.iter().map(told).filter(|told| told.track == track).map(|told| told.zones).collect()
+    };
+    assert_eq!(entered(1), ["west", "middle", "east"]);
+    assert_eq!(entered(2), ["east", "middle", "west"]);
+}
+
+#[test]
+fn a_zone_is_told_once() {
+    let zone = Zone {
+        name: "door".into(),
+        points: vec![(150.0, 0.0), (640.0, 0.0), (640.0, 360.0), (150.0, 360.0)],
+    };
+    let all =
+        Zone { name: "all".into(), points: vec![(0.0, 0.0), (640.0, 0.0), (640.0, 360.0), (0.0, 360.0)] };
+    let roi = Roi { zones: vec![all, zone], filter: RoiFilter::Center, normalized: false };
+    let looks = walk(60, |look| Some(if look / 10 % 2 == 0 { 100.0 } else { 130.0 }));
+    let told: Vec<_> = film(&Rules { roi: Some(roi), ..rules() }, &looks).iter().map(told).collect();
+    let zones: Vec<_> = told.iter().map(|told| (told.phase, told.zones.as_str())).collect();
+    assert_eq!(zones, [(Phase::Start, "all"), (Phase::Update, "all,door")]);
+}
+
+#[test]
+fn a_thing_must_stay() {
+    let dwell = Rules { dwell_ms: 2_000, ..confirmed_by(2, 3) };
+    let table = [
+        ("long enough", walk(20, |_| Some(100.0)), vec![(2_000, Phase::Start, 1)]),
+        ("not long enough", walk(10, |_| Some(100.0)), vec![]),
+        (
+            "hidden for a moment",
+            walk(20, |look| (!(4..8).contains(&look)).then_some(100.0)),
+            vec![(2_000, Phase::Start, 1)],
+        ),
+        (
+            "gone for long",
+            walk(30, |look| (!(4..16).contains(&look)).then_some(100.0)),
+            vec![(5_200, Phase::Start, 2)],
+        ),
+        ("it walks on", walk(20, |look| Some(look as f32 * 15.0)), vec![(2_000, Phase::Start, 1)]),
+    ];
+    for (name, looks, expected) in table {
+        assert_eq!(phases(&dwell, &looks), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_faint_box_keeps_a_known_thing_in_sight_and_makes_none() {
+    let faint = |look: i64| seen("person", 0.3, (100.0 + look as f32, 100.0, 50.0, 100.0));
+    let looks: Vec<_> =
+        (0..60).map(|look| (look * 200, vec![if look == 0 { person(100.0) } else { faint(look) }])).collect();
+    assert_eq!(phases(&Rules { cooldown_ms: 1_000, ..rules() }, &looks), [(0, Phase::Start, 1)]);
+    assert_eq!(phases(&rules(), &looks[1..]), []);
+    let fainter: Vec<_> = (0..20)
+        .map(|look| {
+            (
+                look * 200,
+                if look == 0 {
+                    vec![person(100.0)]
+                } else {
+                    vec![seen("person", 0.2, (100.0, 100.0, 50.0, 100.0))]
+                },
+            )
+        })
+        .collect();
+    let ended = phases(&Rules { cooldown_ms: 1_000, ..rules() }, &fainter);
+    assert_eq!(ended, [(0, Phase::Start, 1), (1_000, Phase::End, 1)], "below half of what is asked for");
+}
+
+#[test]
+fn a_better_frame_is_told_and_the_end_shows_the_best() {
+    let size = |look: i64| if look < 20 { 20.0 + look as f32 * 4.0 } else { 40.0 };
+    let one = |look: i64| seen("person", 0.9, (100.0, 100.0, size(look), size(look)));
+    let mut looks: Vec<_> = (0..30).map(|look| (look * 200, vec![one(look)])).collect();
+    looks.push((30_000, Vec::new()));
+    let mut state = State::default();
+    let made: Vec<_> =
+        looks.iter().flat_map(|(ms, seen)| at(&mut state, &rules(), *ms, seen).events).collect();
+    let told: Vec<_> = made
+        .iter()
+        .map(|made| (made.event.payload.ts_ms - START_MS, made.event.payload.extras.phase))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (0, Phase::Start),
+            (1_000, Phase::Update),
+            (2_000, Phase::Update),
+            (3_600, Phase::Update),
+            (30_000, Phase::End)
+        ]
+    );
+    let best = &made[3].event;
+    let pictured = Pictured { event_id: best.event_id.clone(), ts_ms: best.payload.ts_ms };
+    assert_eq!(made[4].pictured_by, Some(pictured));
+    assert!(made[..4].iter().all(|made| made.pictured_by.is_none()));
+}
+
+#[test]
+fn a_plate_is_told_when_it_is_read_and_again_when_it_reads_otherwise() {
+    let plate = |text: Option<(&str, f32)>| Detection {
+        reading: text.map(|(text, conf)| Reading { text: text.into(), conf }),
+        ..seen("plate", 0.9, (100.0, 100.0, 80.0, 20.0))
+    };
+    let reading = ReadingRules { conf: 0.6, patterns: vec![TextPattern::new("[0-9A-Z]{5,8}").unwrap()] };
+    let rules = Rules { kind: "alpr".into(), reading: Some(reading), ..rules() };
+    let looks = [
+        None,
+        Some(("5AU53", 0.5)),
+        Some(("AU?", 0.9)),
+        Some(("5AU534I", 0.7)),
+        Some(("5AU5341", 0.99)),
+        Some(("5AU5341", 0.9)),
+        Some(("5AU534I", 0.6)),
+        None,
+    ];
+    let looks: Vec<_> = (0..).step_by(200).zip(looks.map(|text| vec![plate(text)])).collect();
+    let told: Vec<_> = film(&rules, &looks)
+        .iter()
+        .map(|event| (told(event), event.payload.extras.ocr_conf))
+        .map(|(told, conf)| (told.ms, told.phase, told.text.unwrap(), conf.unwrap()))
+        .collect();
+    let expected =
+        [(600, Phase::Start, "5AU534I".to_owned(), 0.7), (800, Phase::Update, "5AU5341".to_owned(), 0.99)];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn what_ends_the_footage_ends_its_incidents() {
+    let hour_ms = 3_600_000;
+    let looks = [(0, vec![person(0.0), person(300.0)]), (-hour_ms, vec![person(0.0)])];
+    let told = phases(&rules(), &looks);
+    let expected = [
+        (0, Phase::Start, 1),
+        (0, Phase::Start, 2),
+        (-hour_ms, Phase::Start, 3),
+        (-hour_ms, Phase::End, 1),
+        (-hour_ms, Phase::End, 2),
+    ];
+    assert_eq!(told, expected);
+}
+
+proptest! {
+    /// Whatever is seen, an incident has one start before all else and at most one end after all else, and ids are unique.
+    #[test]
+    fn every_incident_is_whole(looks in super::film(), dwell_ms in 0..2_000_i64, update_ms in proptest::option::of(100..3_000_i64)) {
+        let rules = Rules { dwell_ms, update_ms, ..confirmed_by(2, 4) };
+        let events = film(&rules, &looks);
+        let ids: std::collections::BTreeSet<_> = events.iter().map(|event| &event.event_id).collect();
+        prop_assert_eq!(ids.len(), events.len());
+        for start in events.iter().filter(|event| event.payload.extras.phase == Phase::Start) {
+            let of: Vec<_> = events.iter().filter(|event| event.extras_incident() == start.event_id).collect();
+            prop_assert_eq!(of[0], start);
+            prop_assert!(of[1..].iter().all(|event| event.payload.extras.phase != Phase::Start));
+            let end = of.iter().position(|event| event.payload.extras.phase == Phase::End);
+            prop_assert!(end.is_none_or(|end| end == of.len() - 1));
+            prop_assert!(of.iter().all(|event| event.payload.extras.track_id == start.payload.extras.track_id));
+        }
+        let known = |event: &&Event| events.iter().any(|start| start.event_id == event.extras_incident());
+        prop_assert!(events.iter().all(|event| known(&event)));
+    }
+}
