@@ -55,7 +55,7 @@ impl LineShape {
     }
 
     /// The width that warming up takes, px.
-    pub(super) fn usual_width_px(&self) -> u32 {
+    pub(crate) fn usual_width_px(&self) -> u32 {
         self.width_px.unwrap_or(WIDTH_STEP_PX)
     }
 
