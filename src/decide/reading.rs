@@ -32,7 +32,11 @@ impl Readings {
                 read.conf = read.conf.max(reading.conf);
             }
             None => {
-                self.0.push(Read { text: reading.text.to_string(), weight: reading.conf, conf: reading.conf })
+                self.0.push(Read {
+                    text: reading.text.to_string(),
+                    weight: reading.conf,
+                    conf: reading.conf,
+                });
             }
         }
         if self.0.len() > MOST_TEXTS {
@@ -90,7 +94,8 @@ mod tests {
 
     #[test]
     fn the_text_that_was_read_most_surely_and_often_is_the_best() {
-        let cases: [(&str, &[(&str, f32)], Option<(&str, f32)>); 4] = [
+        type Case = (&'static str, &'static [(&'static str, f32)], Option<(&'static str, f32)>);
+        let cases: [Case; 4] = [
             ("nothing", &[], None),
             ("once", &[("AB", 0.5)], Some(("AB", 0.5))),
             ("often beats sure", &[("AB", 0.9), ("A8", 0.6), ("A8", 0.7)], Some(("A8", 0.7))),

@@ -24,6 +24,9 @@ use crate::decode::Surface;
 use crate::frame::{Detection, Frame, ModelId};
 use crate::telemetry::detect::Inferred;
 
+/// What is seen in a picture, by each of a job's thresholds.
+type Seen = Vec<Vec<Detection>>;
+
 /// A loaded model with everything that an inference needs, so that a frame allocates little.
 pub(super) struct Engine {
     info: ModelInfo,
@@ -112,7 +115,7 @@ impl Engine {
         used: usize,
         seen: &[(&[Thresholds], Letterbox)],
         watch: &mut Stopwatch,
-    ) -> (Result<Vec<Vec<Vec<Detection>>>, String>, [Took; 2]) {
+    ) -> (Result<Vec<Seen>, String>, [Took; 2]) {
         let Self { info, net, head, tensor, scratch, .. } = self;
         let batch = info.input.batch.unwrap_or(used);
         let outputs = net.run(tensor, info.input, batch);
@@ -158,7 +161,7 @@ impl Look for Engine {
 /// Puts the boxes of the pictures that were inferred back beside those that could not be read.
 fn answers(
     places: Vec<Result<Letterbox, DetectError>>,
-    found: Result<Vec<Vec<Vec<Detection>>>, String>,
+    found: Result<Vec<Seen>, String>,
     model: &str,
 ) -> Vec<Answer> {
     let failed = |reason: &String| DetectError::Inference { model: model.to_owned(), reason: reason.clone() };

@@ -110,7 +110,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("an HLS session too short", "snapshots:\n", "service: { hls_session_seconds: 59 }\nsnapshots:\n"),
     ("not yet: masks and motion", "fps_target: 5", "masks: []\n    motion: { enabled: false }"),
     ("not yet: plates", PIPELINE, "    pipeline: [{ type: alpr, alpr: { ocr_lang: en } }]\n"),
-    ("not yet: dwelling", "conf_threshold: 0.4", "dwell_seconds: 2\n          update_seconds: 5"),
+    ("dwelling and updates", "conf_threshold: 0.4", "dwell_seconds: -2\n          update_seconds: 0.5"),
     ("not yet: metrics in logs", "snapshots:\n", "metrics: { emf: true }\nsnapshots:\n"),
     ("not yet: snapshots of no event", "prefix: ${camera_id}/", "on_event_only: false"),
 ];

@@ -56,8 +56,6 @@ fn what_the_example_marks_is_refused_and_nothing_else() {
         [
             "cameras[0].masks",
             "cameras[0].motion",
-            "cameras[0].pipeline[0].weapon.dwell_seconds",
-            "cameras[0].pipeline[0].weapon.update_seconds",
             "cameras[0].pipeline[2].alpr",
             "cameras[0].pipeline[2].type",
             "metrics",

@@ -90,16 +90,16 @@ pub struct Detector {
     /// How often a thing must be seen before it is an event.
     #[serde(default)]
     pub temporal_confirm: TemporalConfirm,
-    /// A thing that was reported is not reported again until it was out of sight for so long, seconds of media time.
+    /// Its incident ends when a thing was out of sight for so long, seconds of media time; until then it is not reported anew.
     #[schemars(range(min = 0, max = 86400))]
     #[serde(default = "cooldown_seconds")]
     pub cooldown_seconds: f64,
     /// How long a thing must stay before it is an event, seconds of media time.
-    #[schemars(transform = not_in_this_version, range(min = 0, max = 86400))]
+    #[schemars(range(min = 0, max = 86400))]
     #[serde(default)]
     pub dwell_seconds: Option<f64>,
-    /// How often an incident that goes on is reported again, seconds of media time.
-    #[schemars(transform = not_in_this_version, range(min = 1, max = 86400))]
+    /// How often an incident that goes on is reported again, seconds of media time; absent: only where something changes.
+    #[schemars(range(min = 1, max = 86400))]
     #[serde(default)]
     pub update_seconds: Option<f64>,
 }
