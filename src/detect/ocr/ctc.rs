@@ -68,14 +68,17 @@ mod tests {
         (0..classes).map(|other| if other == class { conf } else { rest }).collect()
     }
 
-    fn read(path: &[(usize, f32)]) -> Vec<(usize, f32)> {
+    /// Classes and their confidence.
+    type Path = &'static [(usize, f32)];
+
+    fn read(path: Path) -> Vec<(usize, f32)> {
         let scores: Vec<f32> = path.iter().flat_map(|&(class, conf)| one(class, conf, 4)).collect();
         steps(&scores, 4, false).iter().map(|step| (step.class, step.conf)).collect()
     }
 
     #[test]
     fn runs_are_one_and_blanks_divide() {
-        let cases: [(&str, &[(usize, f32)], &[(usize, f32)]); 7] = [
+        let cases: [(&str, Path, Path); 7] = [
             ("nothing", &[], &[]),
             ("blanks", &[(0, 0.9), (0, 0.8)], &[]),
             ("a run", &[(2, 0.6), (2, 0.9), (2, 0.7)], &[(2, 0.6)]),
