@@ -1,0 +1,20 @@
+//! Every rule of decide on footage whose truth is exact: coloured boxes of our own, through the whole binary and the local KVS.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what a test cannot set up, it fails on"
+)]
+
+mod painting;
+mod rules;
+
+#[expect(dead_code, reason = "tests/service paints with all of it")]
+#[path = "../service/colours.rs"]
+mod colours;
+#[path = "../support/http.rs"]
+mod http;
+#[expect(dead_code, reason = "tests/service asks more of it")]
+#[path = "../service/program.rs"]
+mod program;
