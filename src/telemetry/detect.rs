@@ -163,11 +163,10 @@ impl LinesRead<'_> {
 }
 
 fn record(model: &str, steps: &Steps) {
-    let parts =
-        [(PREPROCESS, steps.preprocess), (INFERENCE, steps.inference), (POSTPROCESS, steps.postprocess)];
-    for (name, took) in parts {
-        metrics::histogram!(name, "model" => model.to_owned()).record(took.wall.as_secs_f64());
-    }
+    let model = || model.to_owned();
+    metrics::histogram!(PREPROCESS, "model" => model()).record(steps.preprocess.wall.as_secs_f64());
+    metrics::histogram!(INFERENCE, "model" => model()).record(steps.inference.wall.as_secs_f64());
+    metrics::histogram!(POSTPROCESS, "model" => model()).record(steps.postprocess.wall.as_secs_f64());
 }
 
 /// A frame could not be looked at.
