@@ -26,7 +26,7 @@ fn models_are_listed_and_those_that_fail_say_why() {
     assert!(lines[2].contains("say which by `layout`"), "{}", lines[2]);
     assert_eq!(lines[3], "detr detr 1x3x64x64 f32 cpu 3: red, green, blue");
     assert_eq!(lines[4], "street yolov8 Nx3x416x416 f32 cpu 80: person, bicycle, car, motorcycle, ...");
-    assert_eq!(lines[5], "text ctc Nx3x16xW f32 cpu 6 characters");
+    assert_eq!(lines[5], "text ctc Nx3x16xW f32 cpu characters");
     assert!(lines[6].starts_with("text_unnamed cannot be used: model text_unnamed ("), "{}", lines[6]);
     assert_eq!(lines.len(), 7);
 }
