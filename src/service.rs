@@ -4,8 +4,8 @@
 //! Stop: /readyz 503 -> sources stop -> queues drain -> sinks flush -> models -> HTTP, within [`STOP_LIMIT`].
 
 mod cameras;
+mod models;
 
-use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -21,10 +21,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use cameras::{Fleet, Starter};
+use models::Models;
 
 use crate::camera::{CameraError, Shared};
 use crate::config::{CameraSpec, Settings};
-use crate::detect::{DetectError, Detector, Device, ModelInfo, ModelSpec, usual_threads};
+use crate::detect::{DetectError, ModelInfo};
 use crate::frame::CameraId;
 use crate::http::{Encode, HttpError, HttpServer, HttpSpec};
 use crate::publish::{
@@ -33,7 +34,7 @@ use crate::publish::{
 };
 use crate::source::Kvs;
 use crate::telemetry::Board;
-use crate::telemetry::board::{ModelRow, SinkRow, Watch};
+use crate::telemetry::board::SinkRow;
 use crate::telemetry::service::{CameraBroke, Ready, Stopped, Stopping, Stuck};
 
 /// How long a stop may take; ECS kills 30 s after it asked.
@@ -44,8 +45,6 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(8);
 const STOP_TAIL: Duration = Duration::from_secs(5);
 /// How long one of those may take.
 const PART_LIMIT: Duration = Duration::from_secs(1);
-/// An inference that takes longer is stuck.
-const STUCK_INFERENCE: Duration = Duration::from_secs(60);
 
 /// What a service is made of.
 pub struct ServiceSpec {
@@ -92,7 +91,7 @@ pub enum ServiceError {
 pub struct Service {
     board: Board,
     http: HttpServer,
-    models: HashMap<Arc<ModelSpec>, Detector>,
+    models: Models,
     outbox: Arc<Outbox>,
     fleet: Fleet,
     stop: CancellationToken,
@@ -112,7 +111,7 @@ impl Service {
             prometheus: spec.prometheus,
             encode: live_picture(),
         })?;
-        let models = load(&spec.settings, &board).await?;
+        let models = Models::load(&spec.settings, &board).await?;
         for camera in &spec.settings.cameras {
             check_camera(camera, &models)?;
         }
@@ -171,7 +170,7 @@ impl Service {
             Stuck { part: "a camera" }.emit();
         }
         let models = self.models;
-        let stopping = tokio::task::spawn_blocking(move || models.values().for_each(Detector::stop));
+        let stopping = tokio::task::spawn_blocking(move || models.stop());
         if timeout(PART_LIMIT, stopping).await.is_err() {
             Stuck { part: "a model" }.emit();
         }
@@ -190,48 +189,10 @@ async fn join_cameras(fleet: Fleet) {
     join_all(joining).await;
 }
 
-/// Loads each model once, off the async threads.
-async fn load(settings: &Settings, board: &Board) -> Result<HashMap<Arc<ModelSpec>, Detector>, ServiceError> {
-    let entries = settings.cameras.iter().flat_map(|camera| &camera.pipeline);
-    let specs: HashSet<&Arc<ModelSpec>> = entries.map(|entry| &entry.model).collect();
-    let threads = usual_threads(specs.len());
-    let mut models = HashMap::with_capacity(specs.len());
-    for spec in specs {
-        let detector = load_one(Arc::clone(spec), settings.device, threads).await?;
-        show(&detector, board);
-        models.insert(Arc::clone(spec), detector);
-    }
-    Ok(models)
-}
-
-async fn load_one(spec: Arc<ModelSpec>, device: Device, threads: usize) -> Result<Detector, ServiceError> {
-    let loading = tokio::task::spawn_blocking(move || Detector::start(&spec, device, threads));
-    Ok(loading.await.map_err(|_| ServiceError::Loading)??)
-}
-
-fn show(detector: &Detector, board: &Board) {
-    let info = detector.info();
-    board.add_model(ModelRow {
-        name: info.id.name.clone(),
-        layout: info.layout.to_string(),
-        device: info.device.to_string(),
-        input_px: info.input.side_px(),
-        classes: info.classes.len(),
-        warm_up_ms: info.warmup_ms.round() as u64,
-    });
-    let (alive, busy) = (detector.clone(), detector.clone());
-    board.add_watch(Watch {
-        name: format!("detect-{}", info.id.name),
-        alive: Box::new(move || alive.is_alive()),
-        busy_since: Box::new(move || busy.busy_since()),
-        limit: STUCK_INFERENCE,
-    });
-}
-
 /// A class that no model knows would be a camera that never alarms.
-fn check_camera(camera: &CameraSpec, models: &HashMap<Arc<ModelSpec>, Detector>) -> Result<(), ServiceError> {
+fn check_camera(camera: &CameraSpec, models: &Models) -> Result<(), ServiceError> {
     for entry in &camera.pipeline {
-        if let Some((wanted, detector)) = entry.rules.classes.as_ref().zip(models.get(&entry.model)) {
+        if let Some((wanted, detector)) = entry.rules.classes.as_ref().zip(models.detector(entry)) {
             check_classes(&camera.id, wanted, detector.info())?;
         }
     }
@@ -322,6 +283,7 @@ mod tests {
 
     use super::*;
     use crate::config::{LogLevel, ModelFiles, StateSettings};
+    use crate::detect::Device;
     use crate::publish::PublishSpec;
     use crate::telemetry::board::Status;
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::future::{join_all, poll_immediate};
 
+use super::EntryReader;
 use crate::decide::{self, FrameFacts, Look, Made, Rules, Sighting};
 use crate::decode::{FrameReceiver, Mode, ModeCell, SamplerState, Surface};
 use crate::detect::{DetectError, Detector, MotionRules, Thing};
@@ -20,7 +21,13 @@ use crate::telemetry::decide::FrameDecided;
 pub(super) struct Entry {
     pub(super) rules: Rules,
     pub(super) detector: Detector,
+    pub(super) reading: Option<EntryReader>,
 }
+
+/// Boxes below this height have no text that can be read, px.
+const LEAST_TEXT_PX: f32 = 8.0;
+
+type Seeing = Vec<Detection>;
 
 /// Decides for one camera until its frames end.
 pub(super) struct Deciding {
@@ -96,9 +103,11 @@ impl Deciding {
         let looks = self.models.iter().map(|model| model.look(frame, &self.entries));
         let mut seen: Vec<_> = join_all(looks).await.into_iter().flatten().collect();
         seen.sort_by_key(|(entry, _)| *entry);
-        let failed = seen.iter().find_map(|(_, seen)| seen.as_ref().err());
+        let reading = seen.into_iter().map(|(entry, seen)| self.entries[entry].read(frame, seen));
+        let seen = join_all(reading).await;
+        let failed = seen.iter().find_map(|seen| seen.as_ref().err());
         LookResult { camera: &self.board, error: failed }.emit();
-        seen.into_iter().map(|(_, seen)| seen).collect()
+        seen
     }
 
     /// Events are taken in at once, with the state that they left, so that none waits for the end of its fragment.
@@ -196,6 +205,24 @@ impl SharedModel {
 }
 
 impl Entry {
+    /// With the text of each box that is sure enough and large enough to be read.
+    async fn read(
+        &self,
+        frame: &Arc<Frame>,
+        seen: Result<Seeing, DetectError>,
+    ) -> Result<Seeing, DetectError> {
+        let Some(EntryReader { reader, crop_expand }) = &self.reading else { return seen };
+        let mut seen = seen?;
+        let readable = |seen: &&mut Detection| {
+            seen.conf >= self.rules.thresholds.conf && seen.bbox.y2 - seen.bbox.y1 >= LEAST_TEXT_PX
+        };
+        let boxes: Vec<&mut Detection> = seen.iter_mut().filter(readable).collect();
+        let corners = boxes.iter().map(|seen| seen.bbox).collect();
+        let readings = reader.read(Arc::clone(frame), corners, *crop_expand).await?;
+        boxes.into_iter().zip(readings).for_each(|(seen, reading)| seen.reading = reading);
+        Ok(seen)
+    }
+
     fn as_look<'a>(&'a self, seen: &'a Result<Vec<Detection>, DetectError>) -> Option<Look<'a>> {
         let detections = seen.as_deref().ok()?;
         Some(Look { rules: &self.rules, model: &self.detector.info().id, detections })

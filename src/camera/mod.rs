@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{CameraSpec, PlaybackMode, Start};
 use crate::decode::{self, Mode, ModeCell, Sampler, frame_queue};
 use crate::detect::Detector;
+use crate::detect::ocr::Reader;
 use crate::frame::Position;
 use crate::publish::{Checkpoint, Outbox};
 use crate::source::{Kvs, SourceError, StartAt, StreamSource};
@@ -45,6 +46,22 @@ pub struct Shared {
     pub max_behind: Duration,
     /// Ends all cameras.
     pub stop: CancellationToken,
+}
+
+/// The loaded models of one entry of a pipeline.
+pub struct EntryModels {
+    /// What finds things.
+    pub detector: Detector,
+    /// What reads their text.
+    pub reading: Option<EntryReader>,
+}
+
+/// What reads the text in an entry's boxes.
+pub struct EntryReader {
+    /// The model.
+    pub reader: Reader,
+    /// The share of a box's sides that is read beyond each of its edges, 0..=0.5.
+    pub crop_expand: f32,
 }
 
 /// A camera at work.
@@ -84,14 +101,14 @@ pub enum CameraError {
 }
 
 impl Camera {
-    /// Starts a camera; `detectors` are those of its pipeline's entries, in their order; `checkpoint` is where it was when
+    /// Starts a camera; `models` are those of its pipeline's entries, in their order; `checkpoint` is where it was when
     /// it ended.
     ///
     /// # Errors
     /// The system gives no further thread.
     pub fn start(
         spec: CameraSpec,
-        detectors: Vec<Detector>,
+        models: Vec<EntryModels>,
         checkpoint: Option<Checkpoint>,
         board: CameraBoard,
         shared: &Shared,
@@ -119,8 +136,8 @@ impl Camera {
             stop: shared.stop.clone(),
         });
         let rules = spec.pipeline.into_iter().map(|entry| entry.rules);
-        let entries: Vec<_> =
-            rules.zip(detectors).map(|(rules, detector)| Entry { rules, detector }).collect();
+        let entry = |(rules, EntryModels { detector, reading })| Entry { rules, detector, reading };
+        let entries: Vec<_> = rules.zip(models).map(entry).collect();
         let deciding = Deciding {
             camera: spec.id,
             stream: spec.stream,

@@ -91,4 +91,15 @@ pub struct PipelineEntry {
     pub rules: Rules,
     /// The model; entries that name the same model share it.
     pub model: Arc<ModelSpec>,
+    /// What reads the text in its boxes.
+    pub reading: Option<ReadingSpec>,
+}
+
+/// What reads the text in boxes.
+#[derive(Clone, Debug)]
+pub struct ReadingSpec {
+    /// The recognition model; entries that name the same model share it.
+    pub model: Arc<ModelSpec>,
+    /// The share of a box's sides that is read beyond each of its edges, 0..=0.5.
+    pub crop_expand: f32,
 }

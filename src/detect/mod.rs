@@ -3,6 +3,7 @@
 mod avx2;
 mod boxes;
 mod classes;
+mod desk;
 mod detector;
 mod engine;
 mod error;
@@ -12,7 +13,9 @@ mod luma;
 mod model;
 mod motion;
 mod nms;
+pub mod ocr;
 mod onnx;
+mod opening;
 mod resample;
 mod runtime;
 mod spec;

@@ -1,17 +1,15 @@
 //! Starts the cameras: at once those that know where to go on, the others when the table of positions answers.
 
-use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::task::JoinHandle;
 
 use super::ServiceError;
+use super::models::Models;
 use crate::base::Backoff;
 use crate::camera::{Camera, CameraError, Shared};
 use crate::config::CameraSpec;
-use crate::detect::{Detector, ModelSpec};
 use crate::publish::{Checkpoint, ResumeError};
 use crate::telemetry::Board;
 
@@ -24,7 +22,7 @@ pub(super) type Cameras = Vec<(String, Camera)>;
 /// What starting a camera takes.
 pub(super) struct Starter {
     pub(super) shared: Shared,
-    pub(super) models: HashMap<Arc<ModelSpec>, Detector>,
+    pub(super) models: Models,
     pub(super) board: Board,
 }
 
@@ -100,9 +98,8 @@ impl Starter {
     ) -> Result<(String, Camera), CameraError> {
         let id = spec.id.to_string();
         let place = self.board.add_camera(&spec.id, &spec.stream);
-        let detectors =
-            spec.pipeline.iter().filter_map(|entry| self.models.get(&entry.model).cloned()).collect();
-        let camera = Camera::start(spec, detectors, checkpoint, place, &self.shared)?;
+        let models = spec.pipeline.iter().filter_map(|entry| self.models.of(entry)).collect();
+        let camera = Camera::start(spec, models, checkpoint, place, &self.shared)?;
         camera.watches(&id).into_iter().for_each(|watch| self.board.add_watch(watch));
         Ok((id, camera))
     }

@@ -122,7 +122,27 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "fps_target: 5",
         "motion: { enabled: true, max_idle_seconds: 30 }",
     ),
-    ("not yet: plates", PIPELINE, "    pipeline: [{ type: alpr, alpr: { ocr_lang: en } }]\n"),
+    ("plates without models", PIPELINE, "    pipeline: [{ type: alpr, alpr: { ocr_lang: en } }]\n"),
+    ("plates without a block", PIPELINE, "    pipeline: [{ type: alpr }]\n"),
+    (
+        "plates widened by too much",
+        PIPELINE,
+        "    pipeline:
+      - type: alpr
+        alpr: { plate_detector_weights: street, ocr_weights: street, crop_expand: 0.6 }
+",
+    ),
+    (
+        "patterns that are none",
+        PIPELINE,
+        "    pipeline:
+      - type: alpr
+        alpr:
+          plate_detector_weights: street
+          ocr_weights: street
+          plate_patterns: [\"[A-Z]{3}\", \"[A-Z\", \"(\"]
+",
+    ),
     ("dwelling and updates", "conf_threshold: 0.4", "dwell_seconds: -2\n          update_seconds: 0.5"),
     ("not yet: metrics in logs", "snapshots:\n", "metrics: { emf: true }\nsnapshots:\n"),
     ("not yet: snapshots of no event", "prefix: ${camera_id}/", "on_event_only: false"),

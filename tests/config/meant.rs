@@ -7,7 +7,7 @@ use std::time::Duration;
 use kvs_infer::config::{
     ConfigErrors, ConfigSource, LogFormat, LogLevel, Overrides, Settings, Start, StateSettings, load, parse,
 };
-use kvs_infer::decide::{Confirm, RoiFilter};
+use kvs_infer::decide::{Confirm, ReadingRules, RoiFilter, TextPattern};
 use kvs_infer::decode::Masks;
 use kvs_infer::detect::{Device, LayoutChoice, MotionRules, Thresholds};
 use kvs_infer::publish::{PublishSpec, S3Spec, SnapshotFormat, SnapshotRoute, SnapshotSpec, Sse};
@@ -278,6 +278,45 @@ fn class_names_come_from_a_file() {
     let settings = meant(&LEAST.replace("cameras:", &models).replace("models/m.onnx", "m"));
     let classes = settings.cameras[0].pipeline[0].model.classes.clone().unwrap();
     assert_eq!(classes, ["person", "traffic light"]);
+}
+
+#[test]
+fn characters_come_from_a_file_with_blanks_among_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let characters = folder.path().join("thai.txt");
+    std::fs::write(&characters, "ก\n\u{e48}\n\u{3000}\n1\n \n").unwrap();
+    let models = format!("models: {{ m: {{ path: m.onnx, classes: {} }} }}\ncameras:", characters.display());
+    let settings = meant(&LEAST.replace("cameras:", &models).replace("models/m.onnx", "m"));
+    let classes = settings.cameras[0].pipeline[0].model.classes.clone().unwrap();
+    assert_eq!(classes, ["ก", "\u{e48}", "\u{3000}", "1", " "]);
+}
+
+#[test]
+fn plates_are_found_by_one_model_and_read_by_another() {
+    let least = "{ type: alpr, alpr: { plate_detector_weights: p.onnx, ocr_weights: r.onnx } }";
+    let whole = "{ type: alpr, alpr: { plate_detector_weights: p.onnx, ocr_weights: r.onnx, ocr_engine: paddleocr, \
+        ocr_lang: th, conf_threshold: 0.5, ocr_conf_threshold: 0.75, crop_expand: 0.25, plate_patterns: [\"[0-9]+\"], \
+        nms_iou: 0.25, min_box: { width: 40, height: 12 }, dwell_seconds: 1.5, update_seconds: 2, cooldown_seconds: 3 } }";
+    let text = LEAST
+        .replace("{ type: objects, objects: { yolo_weights: models/m.onnx } }", &format!("{least}, {whole}"));
+    let settings = meant(&text);
+    let [least, whole] = &settings.cameras[0].pipeline[..] else { panic!("two entries") };
+    for (entry, detector) in [(least, "alpr"), (whole, "alpr#2")] {
+        assert_eq!((entry.rules.kind.as_str(), entry.rules.detector.as_str()), ("alpr", detector));
+        assert_eq!(entry.model.path, Path::new("p.onnx"));
+        assert_eq!(entry.reading.as_ref().unwrap().model.path, Path::new("r.onnx"));
+        assert_eq!(entry.rules.classes, None);
+    }
+    let defaults = ReadingRules { conf: 0.4, patterns: Vec::new() };
+    assert_eq!((&least.rules.reading, least.reading.as_ref().unwrap().crop_expand), (&Some(defaults), 0.0));
+    let digits = ReadingRules { conf: 0.75, patterns: vec![TextPattern::new("[0-9]+").unwrap()] };
+    assert_eq!((&whole.rules.reading, whole.reading.as_ref().unwrap().crop_expand), (&Some(digits), 0.25));
+    assert_eq!(whole.rules.thresholds, Thresholds { conf: 0.5, nms_iou: 0.25 });
+    assert_eq!(whole.rules.min_box, Some((40.0, 12.0)));
+    let times = (whole.rules.dwell_ms, whole.rules.update_ms, whole.rules.cooldown_ms);
+    assert_eq!(times, (1500, Some(2000), 3000));
+    let needed = settings.missing_files().unwrap_err().to_string();
+    assert!(needed.contains("p.onnx") && needed.contains("r.onnx"), "{needed}");
 }
 
 #[test]

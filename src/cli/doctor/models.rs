@@ -5,25 +5,32 @@ use std::sync::Arc;
 use super::super::models::specs;
 use crate::base::{Asks, Finding, Probe};
 use crate::config::{CameraSpec, Settings};
+use crate::detect::ocr::{Reader, ReaderInfo};
 use crate::detect::{DetectError, Detector, Device, ModelInfo, ModelSpec, usual_threads};
 use crate::frame::CameraId;
 use crate::service::check_classes;
 
 /// A question a model file.
 pub(super) fn probes(settings: &Settings) -> Vec<Probe> {
-    let specs = specs(settings);
-    let threads = usual_threads(specs.len());
-    let probe = |spec: ModelSpec| {
+    let (finding, reading) = specs(settings);
+    let (threads, device) = (usual_threads(finding.len() + reading.len()), settings.device);
+    let find = |spec: ModelSpec| {
         let wanted = wanted(settings, &spec);
-        let (name, device) = (format!("model {}", spec.name), settings.device);
-        Probe::new(name, Asks::Model, async move {
-            let looking = tokio::task::spawn_blocking(move || look(&spec, device, threads, &wanted));
-            looking.await.unwrap_or_else(|_| {
-                Finding::fail("loading it broke down; this is a bug of kvs-infer: report it with the file")
-            })
-        })
+        (spec.name.clone(), Box::new(move || look(&spec, device, threads, &wanted)) as Loading)
     };
-    specs.into_iter().map(probe).collect()
+    let read =
+        |spec: ModelSpec| (spec.name.clone(), Box::new(move || read(&spec, device, threads)) as Loading);
+    finding.into_iter().map(find).chain(reading.into_iter().map(read)).map(probe).collect()
+}
+
+type Loading = Box<dyn FnOnce() -> Finding + Send>;
+
+fn probe((name, loading): (String, Loading)) -> Probe {
+    Probe::new(format!("model {name}"), Asks::Model, async move {
+        tokio::task::spawn_blocking(loading).await.unwrap_or_else(|_| {
+            Finding::fail("loading it broke down; this is a bug of kvs-infer: report it with the file")
+        })
+    })
 }
 
 /// The classes that a camera counts.
@@ -55,7 +62,22 @@ fn judged(info: &ModelInfo, wanted: &[Wanted]) -> Finding {
     let ModelInfo { layout, input, device, infer_ms, classes, .. } = info;
     let text =
         format!("{layout}, {input}, {} classes, on {device}, {infer_ms:.1} ms an inference", classes.len());
-    match &info.fallback {
+    with_fallback(text, info.fallback.as_deref())
+}
+
+/// Blocks while the recognition model loads and makes its first inferences.
+fn read(spec: &ModelSpec, device: Device, threads: usize) -> Finding {
+    let reader = match Reader::start(spec, device, threads) {
+        Ok(reader) => reader,
+        Err(error) => return failed(&error),
+    };
+    let ReaderInfo { input, characters, device, infer_ms, fallback, .. } = reader.info();
+    let text = format!("ctc, {input}, {characters} characters, on {device}, {infer_ms:.1} ms an inference");
+    with_fallback(text, fallback.as_deref())
+}
+
+fn with_fallback(text: String, fallback: Option<&str>) -> Finding {
+    match fallback {
         None => Finding::ok(text),
         Some(why) => {
             let text = format!("{text}; CUDA was tried: {why}");

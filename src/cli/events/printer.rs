@@ -71,7 +71,10 @@ impl<W: Write> Printer<W> {
     }
 
     fn row(&mut self, [time, camera, kind, label, phase, conf, snapshot]: [&str; 7]) -> io::Result<()> {
-        writeln!(self.out, "{time:<23}  {camera:<16}  {kind:<10}  {label:<14}  {phase:<6}  {conf:>4}  {snapshot}")
+        writeln!(
+            self.out,
+            "{time:<23}  {camera:<16}  {kind:<10}  {label:<14}  {phase:<6}  {conf:>4}  {snapshot}"
+        )
     }
 }
 
