@@ -340,6 +340,18 @@ pub enum Phase {
     End,
 }
 
+impl Phase {
+    /// Its name in records and in their ids.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Update => "update",
+            Self::End => "end",
+        }
+    }
+}
+
 /// A model by name and content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ModelId {

@@ -4,21 +4,30 @@ use std::sync::Arc;
 
 use futures_util::future::{join_all, poll_immediate};
 
+use super::EntryReader;
 use crate::decide::{self, FrameFacts, Look, Made, Rules, Sighting};
-use crate::decode::{FrameReceiver, Mode, ModeCell, SamplerState};
-use crate::detect::{DetectError, Detector};
+use crate::decode::{FrameReceiver, Mode, ModeCell, SamplerState, Surface};
+use crate::detect::{DetectError, Detector, MotionRules, Thing};
 use crate::frame::{CameraId, Decoded, Detection, Event, FragmentEnd, Frame, Position};
 use crate::publish::picture::Label;
 use crate::publish::{Checkpoint, Commit, OfferError, Outbox, Packed, PendingEvent, Route, Seen};
 use crate::telemetry::CameraBoard;
-use crate::telemetry::camera::{CaughtUp, EventMade, FellBehind, LookResult, Looked, OfferFailed};
+use crate::telemetry::camera::{
+    CaughtUp, EventMade, FellBehind, FrameSkipped, LookResult, Looked, OfferFailed,
+};
 use crate::telemetry::decide::FrameDecided;
 
 /// One entry of the camera's pipeline, with its model loaded.
 pub(super) struct Entry {
     pub(super) rules: Rules,
     pub(super) detector: Detector,
+    pub(super) reading: Option<EntryReader>,
 }
+
+/// Boxes below this height have no text that can be read, px.
+const LEAST_TEXT_PX: f32 = 8.0;
+
+type Seeing = Vec<Detection>;
 
 /// Decides for one camera until its frames end.
 pub(super) struct Deciding {
@@ -27,6 +36,8 @@ pub(super) struct Deciding {
     pub(super) entries: Vec<Entry>,
     /// Those of the entries.
     pub(super) models: Vec<SharedModel>,
+    /// Which frames are worth a look; `None`: all.
+    pub(super) motion: Option<MotionRules>,
     /// Where the camera stands: after the last frame that was looked at.
     pub(super) at: Checkpoint,
     pub(super) outbox: Arc<Outbox>,
@@ -41,6 +52,7 @@ impl Deciding {
         while let Some(item) = frames.next().await {
             let taken = match item {
                 Decoded::Frame(frame) if self.at.has_seen(&frame) => Ok(()),
+                Decoded::Frame(frame) if self.is_still(&frame) => Ok(()),
                 Decoded::Frame(frame) => self.frame(frame).await,
                 Decoded::FragmentEnd { end, sampler } => self.fragment_end(&end, sampler).await,
                 // The fragment at hand comes again: what was seen of it is in the state, and is left out then.
@@ -53,6 +65,17 @@ impl Deciding {
         }
     }
 
+    /// Whether the motion gate spares the frame a look.
+    fn is_still(&mut self, frame: &Frame) -> bool {
+        let Some(rules) = self.motion else { return false };
+        let Surface::Host(picture) = &frame.surface;
+        let looks = self.at.motion.looks(rules, &picture.view(), frame.media);
+        if !looks {
+            FrameSkipped { camera: &self.board }.emit();
+        }
+        !looks
+    }
+
     async fn frame(&mut self, frame: Arc<Frame>) -> Result<(), OfferError> {
         let seen = self.look(&frame).await;
         let looks: Vec<Look<'_>> =
@@ -63,6 +86,11 @@ impl Deciding {
         self.at.seen = Some(Seen::of(&frame));
         let labels: Vec<Label> = outcome.sightings.iter().map(label).collect();
         let is_well = seen.iter().all(Result::is_ok);
+        if is_well {
+            self.at.motion.saw(outcome.sightings.iter().map(thing));
+        } else {
+            self.at.motion.forget();
+        }
         self.offer(&frame, outcome.events, &labels).await?;
         if is_well {
             Looked { camera: &self.board, frame, labels }.emit();
@@ -75,9 +103,11 @@ impl Deciding {
         let looks = self.models.iter().map(|model| model.look(frame, &self.entries));
         let mut seen: Vec<_> = join_all(looks).await.into_iter().flatten().collect();
         seen.sort_by_key(|(entry, _)| *entry);
-        let failed = seen.iter().find_map(|(_, seen)| seen.as_ref().err());
+        let reading = seen.into_iter().map(|(entry, seen)| self.entries[entry].read(frame, seen));
+        let seen = join_all(reading).await;
+        let failed = seen.iter().find_map(|seen| seen.as_ref().err());
         LookResult { camera: &self.board, error: failed }.emit();
-        seen.into_iter().map(|(_, seen)| seen).collect()
+        seen
     }
 
     /// Events are taken in at once, with the state that they left, so that none waits for the end of its fragment.
@@ -129,6 +159,7 @@ impl Deciding {
             seen: None,
             decide: std::mem::take(&mut self.at.decide),
             sampler,
+            motion: std::mem::take(&mut self.at.motion),
         };
         self.commit(Vec::new()).await?;
         if end.caught_up && self.mode.get() == Mode::CatchUp {
@@ -174,10 +205,32 @@ impl SharedModel {
 }
 
 impl Entry {
+    /// With the text of each box that is sure enough and large enough to be read.
+    async fn read(
+        &self,
+        frame: &Arc<Frame>,
+        seen: Result<Seeing, DetectError>,
+    ) -> Result<Seeing, DetectError> {
+        let Some(EntryReader { reader, crop_expand }) = &self.reading else { return seen };
+        let mut seen = seen?;
+        let readable = |seen: &&mut Detection| {
+            seen.conf >= self.rules.thresholds.conf && seen.bbox.y2 - seen.bbox.y1 >= LEAST_TEXT_PX
+        };
+        let boxes: Vec<&mut Detection> = seen.iter_mut().filter(readable).collect();
+        let corners = boxes.iter().map(|seen| seen.bbox).collect();
+        let readings = reader.read(Arc::clone(frame), corners, *crop_expand).await?;
+        boxes.into_iter().zip(readings).for_each(|(seen, reading)| seen.reading = reading);
+        Ok(seen)
+    }
+
     fn as_look<'a>(&'a self, seen: &'a Result<Vec<Detection>, DetectError>) -> Option<Look<'a>> {
         let detections = seen.as_deref().ok()?;
         Some(Look { rules: &self.rules, model: &self.detector.info().id, detections })
     }
+}
+
+fn thing(sighting: &Sighting) -> Thing {
+    Thing { label: sighting.label.to_string(), bbox: sighting.bbox }
 }
 
 fn label(sighting: &Sighting) -> Label {

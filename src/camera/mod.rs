@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{CameraSpec, PlaybackMode, Start};
 use crate::decode::{self, Mode, ModeCell, Sampler, frame_queue};
 use crate::detect::Detector;
+use crate::detect::ocr::Reader;
 use crate::frame::Position;
 use crate::publish::{Checkpoint, Outbox};
 use crate::source::{Kvs, SourceError, StartAt, StreamSource};
@@ -45,6 +46,22 @@ pub struct Shared {
     pub max_behind: Duration,
     /// Ends all cameras.
     pub stop: CancellationToken,
+}
+
+/// The loaded models of one entry of a pipeline.
+pub struct EntryModels {
+    /// What finds things.
+    pub detector: Detector,
+    /// What reads their text.
+    pub reading: Option<EntryReader>,
+}
+
+/// What reads the text in an entry's boxes.
+pub struct EntryReader {
+    /// The model.
+    pub reader: Reader,
+    /// The share of a box's sides that is read beyond each of its edges, 0..=0.5.
+    pub crop_expand: f32,
 }
 
 /// A camera at work.
@@ -84,26 +101,29 @@ pub enum CameraError {
 }
 
 impl Camera {
-    /// Starts a camera; `detectors` are those of its pipeline's entries, in their order; `checkpoint` is where it was when
+    /// Starts a camera; `models` are those of its pipeline's entries, in their order; `checkpoint` is where it was when
     /// it ended.
     ///
     /// # Errors
     /// The system gives no further thread.
     pub fn start(
         spec: CameraSpec,
-        detectors: Vec<Detector>,
+        models: Vec<EntryModels>,
         checkpoint: Option<Checkpoint>,
         board: CameraBoard,
         shared: &Shared,
     ) -> Result<Self, CameraError> {
-        let at = checkpoint.unwrap_or_default().of_stream(&spec.stream);
+        let mut at = checkpoint.unwrap_or_default().of_stream(&spec.stream);
+        if spec.motion.is_none() {
+            at.motion.forget();
+        }
         let (start, mode) = start(spec.start, at.position.clone());
         board.set_mode(mode);
         let mode = Arc::new(ModeCell::new(mode));
         let (packets, input) = mpsc::channel(PACKETS);
         let (output, frames) = frame_queue(board.clone(), Arc::clone(&mode));
         let sampler = Sampler::new(spec.fps_target, at.sampler);
-        let decoding = decode::spawn(board.clone(), sampler, input, output)
+        let decoding = decode::spawn(board.clone(), sampler, spec.masks.clone(), input, output)
             .map_err(|source| CameraError::Thread { camera: spec.id.to_string(), source })?;
         let reading = Reading::new(ReadingParts {
             source: source(&spec, shared)?,
@@ -116,13 +136,14 @@ impl Camera {
             stop: shared.stop.clone(),
         });
         let rules = spec.pipeline.into_iter().map(|entry| entry.rules);
-        let entries: Vec<_> =
-            rules.zip(detectors).map(|(rules, detector)| Entry { rules, detector }).collect();
+        let entry = |(rules, EntryModels { detector, reading })| Entry { rules, detector, reading };
+        let entries: Vec<_> = rules.zip(models).map(entry).collect();
         let deciding = Deciding {
             camera: spec.id,
             stream: spec.stream,
             models: SharedModel::of(&entries),
             entries,
+            motion: spec.motion,
             at,
             outbox: Arc::clone(&shared.outbox),
             route: Arc::new(spec.route),

@@ -7,7 +7,7 @@ use aws_config::SdkConfig;
 
 use super::aws::sdk_config;
 use crate::config::{ConfigErrors, ConfigSource, Overrides, Settings, load, parse};
-use crate::detect::{ModelSpec, cache_dir};
+use crate::detect::{ModelSpec, Purpose, cache_dir};
 use crate::remote::{Address, Cache, CacheSpec, GetError, MOST_MODEL_BYTES, Models, Remote, Tries};
 
 /// A configuration that is fetched may be as large, bytes.
@@ -99,8 +99,12 @@ impl ConfigArgs {
     /// What gets the models of the settings that are elsewhere.
     ///
     /// Errors: one is in S3, and nothing says in which region; no folder to keep them in.
-    pub(super) async fn models_of(&self, settings: &Settings, specs: &[ModelSpec]) -> anyhow::Result<Models> {
-        let in_s3 = |spec: &ModelSpec| matches!(spec.address(), Some(Address::S3 { .. }));
+    pub(super) async fn models_of(
+        &self,
+        settings: &Settings,
+        specs: &[(Purpose, ModelSpec)],
+    ) -> anyhow::Result<Models> {
+        let in_s3 = |(_, spec): &(Purpose, ModelSpec)| matches!(spec.address(), Some(Address::S3 { .. }));
         let aws = match specs.iter().any(in_s3) {
             true => Some(sdk_config(settings.region.as_deref()).await?),
             false => None,

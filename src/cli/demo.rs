@@ -187,7 +187,8 @@ fn line(event: &Event) -> String {
     let payload = &event.payload;
     let snapshot = payload.extras.snapshot.as_deref().unwrap_or("");
     let (time, sure) = (time_of_day(payload.ts_ms), payload.conf * 100.0);
-    format!("{time}  {:<8} {:<12} {sure:>2.0} %  {snapshot}", event.camera_id, payload.label)
+    let phase = payload.extras.phase.as_str();
+    format!("{time}  {:<8} {:<12} {phase:<6} {sure:>2.0} %  {snapshot}", event.camera_id, payload.label)
 }
 
 /// `HH:MM:SS` of a time since the epoch, UTC.

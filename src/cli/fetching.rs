@@ -7,25 +7,25 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::detect::ModelSpec;
+use crate::detect::{ModelSpec, Purpose};
 use crate::remote::{FetchError, Models, Step};
 
 /// Between two lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
-/// A model of the configuration, and the same with a path on this machine.
-pub(super) type Fetched = (ModelSpec, Result<ModelSpec, FetchError>);
+/// A model of the configuration with what it is for, and the same with a path on this machine.
+pub(super) type Fetched = (Purpose, ModelSpec, Result<ModelSpec, FetchError>);
 
 /// Fetches those that are elsewhere, side by side; says on standard error how far they have come.
-pub(super) async fn fetch_all(models: &Models, specs: Vec<ModelSpec>) -> Vec<Fetched> {
+pub(super) async fn fetch_all(models: &Models, specs: Vec<(Purpose, ModelSpec)>) -> Vec<Fetched> {
     let bars = indicatif::MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
-    let fetching = specs.into_iter().map(|spec| {
+    let fetching = specs.into_iter().map(|(purpose, spec)| {
         let shown = spec.address().map(|_| Shown::new(&spec.name, &bars));
         async move {
             let tell = |step: Step<'_>| shown.iter().for_each(|shown| shown.step(step));
             let local = models.local(&spec, &tell).await;
             shown.iter().for_each(|shown| shown.bar.finish_and_clear());
-            (spec, local)
+            (purpose, spec, local)
         }
     });
     join_all(fetching).await

@@ -2,12 +2,14 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use super::config_args::ConfigArgs;
 use super::fetching::{Fetched, fetch_all};
 use super::{exit, run_on_runtime};
-use crate::config::Settings;
-use crate::detect::{DetectError, Detector, Device, ModelInfo, ModelSpec, usual_threads};
+use crate::config::{CameraSpec, Settings};
+use crate::detect::ocr::{Reader, ReaderInfo};
+use crate::detect::{DetectError, Detector, Device, ModelInfo, ModelSpec, Purpose, usual_threads};
 
 /// Class names that are shown; of more, the number is.
 const SHOWN_CLASSES: usize = 4;
@@ -39,9 +41,10 @@ impl ModelsArgs {
 /// The table, and below it those that were not fetched.
 fn print_fetched(fetched: &[Fetched], device: Device) -> anyhow::Result<ExitCode> {
     let mut out = io::stdout().lock();
-    let here: Vec<ModelSpec> = fetched.iter().filter_map(|(_, local)| local.clone().ok()).collect();
+    let here: Vec<(Purpose, ModelSpec)> =
+        fetched.iter().filter_map(|(purpose, _, local)| Some((*purpose, local.clone().ok()?))).collect();
     let mut failed = print_models(&mut out, &here, device)?;
-    for (spec, local) in fetched {
+    for (_, spec, local) in fetched {
         if let Err(error) = local {
             failed += 1;
             writeln!(out, "{}  cannot be used: {error}", spec.name)?;
@@ -51,11 +54,12 @@ fn print_fetched(fetched: &[Fetched], device: Device) -> anyhow::Result<ExitCode
 }
 
 /// The models that the cameras use, each once, in the order of the file.
-pub(super) fn specs(settings: &Settings) -> Vec<ModelSpec> {
-    let mut specs: Vec<ModelSpec> = Vec::new();
-    for entry in settings.cameras.iter().flat_map(|camera| &camera.pipeline) {
-        if !specs.contains(&entry.model) {
-            specs.push(ModelSpec::clone(&entry.model));
+pub(super) fn specs(settings: &Settings) -> Vec<(Purpose, ModelSpec)> {
+    let mut specs = Vec::new();
+    for (purpose, model) in settings.cameras.iter().flat_map(CameraSpec::models) {
+        let spec = (purpose, ModelSpec::clone(model));
+        if !specs.contains(&spec) {
+            specs.push(spec);
         }
     }
     specs
@@ -65,14 +69,28 @@ pub(super) fn specs(settings: &Settings) -> Vec<ModelSpec> {
 /// Gives the number of those.
 ///
 /// Errors: `out` cannot be written.
-pub fn print_models(out: &mut impl Write, specs: &[ModelSpec], device: Device) -> io::Result<usize> {
+pub fn print_models(
+    out: &mut impl Write,
+    specs: &[(Purpose, ModelSpec)],
+    device: Device,
+) -> io::Result<usize> {
     let threads = usual_threads(specs.len());
-    let width = specs.iter().map(|spec| spec.name.chars().count()).chain(["MODEL".len()]).max().unwrap_or(0);
+    let names = specs.iter().map(|(_, spec)| spec.name.chars().count());
+    let width = names.chain(["MODEL".len()]).max().unwrap_or(0);
     write_row(out, width, ["MODEL", "LAYOUT", "INPUT", "DEVICE", "INFER MS", "CLASSES"])?;
     let mut failed = 0;
-    for spec in specs {
-        match Detector::start(spec, device, threads) {
-            Ok(detector) => print_model(out, width, detector.info())?,
+    for (purpose, spec) in specs {
+        let printed = match purpose {
+            Purpose::Find => {
+                let detector = Detector::start(spec, device, threads);
+                detector.map(|detector| print_model(out, width, detector.info()))
+            }
+            Purpose::Read => {
+                Reader::start(spec, device, threads).map(|reader| print_reader(out, width, reader.info()))
+            }
+        };
+        match printed {
+            Ok(printed) => printed?,
             Err(error) => {
                 failed += 1;
                 print_error(out, width, spec, &error)?;
@@ -88,7 +106,18 @@ fn print_model(out: &mut impl Write, width: usize, info: &ModelInfo) -> io::Resu
     let (device, infer_ms, classes) =
         (info.device.to_string(), format!("{:.1}", info.infer_ms), classes(&info.classes));
     write_row(out, width, [&info.id.name, layout, &input, &device, &infer_ms, &classes])?;
-    match &info.fallback {
+    print_fallback(out, width, info.fallback.as_deref())
+}
+
+fn print_reader(out: &mut impl Write, width: usize, info: &ReaderInfo) -> io::Result<()> {
+    let (input, device) = (info.input.to_string(), info.device.to_string());
+    let (infer_ms, characters) = (format!("{:.1}", info.infer_ms), format!("{} characters", info.characters));
+    write_row(out, width, [&info.id.name, "ctc", &input, &device, &infer_ms, &characters])?;
+    print_fallback(out, width, info.fallback.as_deref())
+}
+
+fn print_fallback(out: &mut impl Write, width: usize, why: Option<&str>) -> io::Result<()> {
+    match why {
         Some(why) => writeln!(out, "{:width$}  CUDA was tried: {why}", ""),
         None => Ok(()),
     }
@@ -106,7 +135,7 @@ fn write_row(
     writeln!(out, "{model:width$}  {layout:6}  {input:18}  {device:7}  {ms:>8}  {classes}")
 }
 
-fn classes(names: &[std::sync::Arc<str>]) -> String {
+fn classes(names: &[Arc<str>]) -> String {
     let shown: Vec<&str> = names.iter().take(SHOWN_CLASSES).map(|name| &**name).collect();
     let more = if names.len() > SHOWN_CLASSES { ", ..." } else { "" };
     format!("{}: {}{more}", names.len(), shown.join(", "))

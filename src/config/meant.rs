@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::decide::Rules;
-use crate::detect::{Device, ModelSpec};
+use crate::decode::Masks;
+use crate::detect::{Device, ModelSpec, MotionRules, Purpose};
 use crate::frame::CameraId;
 use crate::publish::{PublishSpec, Route, StateSpec};
 
@@ -73,10 +74,24 @@ pub struct CameraSpec {
     pub start: Start,
     /// Frames to look at a second of media time; `None`: all.
     pub fps_target: Option<f64>,
+    /// What is black in its pictures.
+    pub masks: Option<Masks>,
+    /// Which frames are worth a look; `None`: all.
+    pub motion: Option<MotionRules>,
     /// The enabled entries, at least one, in the order of the file.
     pub pipeline: Vec<PipelineEntry>,
     /// Where its events go.
     pub route: Route,
+}
+
+impl CameraSpec {
+    /// The models of its entries, and what each is for.
+    pub fn models(&self) -> impl Iterator<Item = (Purpose, &Arc<ModelSpec>)> {
+        self.pipeline.iter().flat_map(|entry| {
+            let reading = entry.reading.as_ref().map(|reading| (Purpose::Read, &reading.model));
+            std::iter::once((Purpose::Find, &entry.model)).chain(reading)
+        })
+    }
 }
 
 /// A detector and what counts of what it sees.
@@ -86,4 +101,15 @@ pub struct PipelineEntry {
     pub rules: Rules,
     /// The model; entries that name the same model share it.
     pub model: Arc<ModelSpec>,
+    /// What reads the text in its boxes.
+    pub reading: Option<ReadingSpec>,
+}
+
+/// What reads the text in boxes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReadingSpec {
+    /// The recognition model; entries that name the same model share it.
+    pub model: Arc<ModelSpec>,
+    /// The share of a box's sides that is read beyond each of its edges, 0..=0.5.
+    pub crop_expand: f32,
 }

@@ -19,7 +19,7 @@ pub use errors::ConfigErrors;
 pub use files::ModelFiles;
 pub use kvs_config::written::{LogFormat, LogLevel, PlaybackMode, Start};
 pub use kvs_config::{Environment, Place, Problem, config_schema};
-pub use meant::{CameraSpec, PipelineEntry, Settings, StateSettings};
+pub use meant::{CameraSpec, PipelineEntry, ReadingSpec, Settings, StateSettings};
 pub use schema::event_schema;
 
 use files::Source;

@@ -2,7 +2,6 @@
 
 use sha2::{Digest, Sha256};
 
-use super::incident::name;
 use crate::frame::Phase;
 
 /// Bytes of the hash that an id keeps: 128 bits, so that a billion records collide with a chance of 1 in 10^21.
@@ -22,7 +21,7 @@ pub(super) struct IdParts<'a> {
 
 /// 32 lower-case hex characters: the first half of SHA-256 over the parts, each after its length (8 bytes, big-endian).
 pub(super) fn event_id(parts: &IdParts<'_>) -> String {
-    let phase = name(parts.phase);
+    let phase = parts.phase.as_str();
     let (index, rank) = (parts.index.to_string(), parts.rank.to_string());
     let mut hash = Sha256::new();
     for part in [parts.stream, parts.fragment, &index, parts.detector, parts.label, phase, &rank] {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Pictured, Rules, Sighting};
-use crate::frame::{MediaMs, Phase};
+use crate::frame::MediaMs;
 
 /// By how much a frame must show a thing better than the best that was told of, to be told of too.
 const BETTER: f32 = 1.5;
@@ -85,13 +85,4 @@ impl From<Best> for Pictured {
 /// How well a frame shows a thing: large and sure.
 fn score(sighting: &Sighting) -> f32 {
     sighting.conf * sighting.bbox.area().sqrt()
-}
-
-/// Its name in ids.
-pub(super) fn name(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Start => "start",
-        Phase::Update => "update",
-        Phase::End => "end",
-    }
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use ffmpeg_next::frame::Video;
 use h26x::for_decoder;
 
+use super::mask::Masks;
 use super::picture::PictureMaker;
 use super::sampler::{Sampler, SamplerState};
 use super::{Surface, avcodec};
@@ -129,6 +130,13 @@ impl Decoder {
             awaits_key: true,
             damaged: 0..0,
         }
+    }
+
+    /// The same decoder, with `masks` black in every frame that it gives out.
+    #[must_use]
+    pub fn masked(mut self, masks: Option<Masks>) -> Self {
+        self.pictures.mask(masks);
+        self
     }
 
     /// Decodes `packet` and appends the sampled frames that came out of it to `out`.

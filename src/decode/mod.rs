@@ -14,10 +14,14 @@
 //!
 //! **What is not picked costs its decoding only.** The [`Sampler`] is asked before anything is copied or converted.
 //!
+//! **Masks are black before anyone looks.** They are painted into a copy of a picked picture ([`MaskPainter`]), since the decoder
+//! may build on its own; detection, the motion gate, snapshots and the live picture get the copy.
+//!
 //! Hardware decoding is not in this version; it will be another kind of [`Surface`].
 
 mod avcodec;
 mod decoder;
+mod mask;
 mod picture;
 mod queue;
 mod sampler;
@@ -25,6 +29,7 @@ mod surface;
 mod worker;
 
 pub use decoder::{DecodeError, Decoder};
+pub use mask::{MaskPainter, Masks};
 pub use queue::{Closed, FrameReceiver, FrameSender, Mode, ModeCell, frame_queue};
 pub use sampler::{Sampler, SamplerState};
 pub use surface::{Color, HostPicture, Matrix, Surface, Yuv420};

@@ -5,15 +5,17 @@ use ffmpeg_next::format::Pixel;
 use ffmpeg_next::frame::Video;
 use ffmpeg_next::software::scaling;
 
+use super::mask::{MaskPainter, Masks};
 use super::surface::{Color, HostPicture, Matrix};
 
 /// Lines from which a picture that does not say its matrix is taken for BT.709.
 const HD_LINES: u32 = 720;
 
-/// Makes pictures; keeps the converter of the last format and size.
+/// Makes pictures, black where the camera's masks are; keeps the converter of the last format and size.
 #[derive(Default)]
 pub(super) struct PictureMaker {
     converter: Option<Converter>,
+    masks: Option<MaskPainter>,
 }
 
 struct Converter {
@@ -22,8 +24,21 @@ struct Converter {
 }
 
 impl PictureMaker {
-    /// The picture in `frame`, without a copy where it is 8-bit 4:2:0.
+    /// Blacks out `masks` in what it makes from here on.
+    pub(super) fn mask(&mut self, masks: Option<Masks>) {
+        self.masks = masks.map(MaskPainter::new);
+    }
+
+    /// The picture in `frame`, without a copy where it is 8-bit 4:2:0 and nothing is masked.
     pub(super) fn make(&mut self, frame: Video) -> Result<HostPicture, ffmpeg_next::Error> {
+        let picture = self.convert(frame)?;
+        Ok(match &mut self.masks {
+            Some(masks) => masks.paint(&picture),
+            None => picture,
+        })
+    }
+
+    fn convert(&mut self, frame: Video) -> Result<HostPicture, ffmpeg_next::Error> {
         let color = color_of(&frame);
         if HostPicture::takes(&frame) {
             return HostPicture::from_ffmpeg(frame, color).ok_or(ffmpeg_next::Error::InvalidData);

@@ -111,6 +111,52 @@ impl HostPicture {
     }
 }
 
+impl HostPicture {
+    /// A copy that can be painted on, its rows without gaps.
+    pub(super) fn copy(&self) -> Canvas {
+        let view = self.view();
+        let (width, height) = (self.width_px as usize, self.height_px as usize);
+        let half = (width.div_ceil(2), height.div_ceil(2));
+        let sizes = [(width, height), half, half];
+        let plane = |i: usize| {
+            let (columns, rows) = sizes[i];
+            let lines = view.planes[i].chunks(view.strides[i].max(1)).take(rows);
+            lines.fold(Vec::with_capacity(columns * rows), |mut plane, line| {
+                plane.extend_from_slice(&line[..columns]);
+                plane
+            })
+        };
+        Canvas {
+            size_px: (self.width_px, self.height_px),
+            color: self.color,
+            planes: [plane(0), plane(1), plane(2)],
+            strides: sizes.map(|(columns, _)| columns),
+        }
+    }
+}
+
+/// A picture that nobody else holds.
+pub(super) struct Canvas {
+    size_px: (u32, u32),
+    color: Color,
+    planes: [Vec<u8>; 3],
+    strides: [usize; 3],
+}
+
+impl Canvas {
+    /// Y, U, V, each with the bytes from one row to the next.
+    pub(super) fn planes_mut(&mut self) -> [(&mut [u8], usize); 3] {
+        let [y, u, v] = &mut self.planes;
+        [(y, self.strides[0]), (u, self.strides[1]), (v, self.strides[2])]
+    }
+
+    /// The picture as painted.
+    pub(super) fn into_picture(self) -> HostPicture {
+        let Self { size_px: (width_px, height_px), color, planes, strides } = self;
+        HostPicture { width_px, height_px, color, planes: Planes::Owned { planes, strides } }
+    }
+}
+
 impl std::fmt::Debug for HostPicture {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "HostPicture({}x{}, {:?})", self.width_px, self.height_px, self.color)

@@ -7,13 +7,14 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc::Receiver;
 
 use super::decoder::{DecodeError, Decoder};
+use super::mask::Masks;
 use super::queue::{Closed, FrameSender};
 use super::sampler::Sampler;
 use crate::frame::{Decoded, Demuxed, Frame};
 use crate::telemetry::CameraBoard;
 use crate::telemetry::decode::DecodeFailed;
 
-/// Starts the thread `decode-<camera>`.
+/// Starts the thread `decode-<camera>`, in whose frames `masks` are black.
 ///
 /// Shutdown: it ends when all senders of `input` are gone and what waited is decoded, or when the receiver of `output` is
 /// gone; then `output` is closed. Join it.
@@ -23,11 +24,15 @@ use crate::telemetry::decode::DecodeFailed;
 pub fn spawn(
     camera: CameraBoard,
     sampler: Sampler,
+    masks: Option<Masks>,
     input: Receiver<Demuxed>,
     output: FrameSender,
 ) -> io::Result<JoinHandle<()>> {
     let name = format!("decode-{}", camera.id());
-    std::thread::Builder::new().name(name).spawn(move || Worker::new(camera, sampler, output).run(input))
+    std::thread::Builder::new().name(name).spawn(move || {
+        let decoder = Decoder::new(camera.clone(), sampler).masked(masks);
+        Worker::new(camera, decoder, output).run(input);
+    })
 }
 
 struct Worker {
@@ -46,8 +51,7 @@ struct Failed {
 }
 
 impl Worker {
-    fn new(camera: CameraBoard, sampler: Sampler, output: FrameSender) -> Self {
-        let decoder = Decoder::new(camera.clone(), sampler);
+    fn new(camera: CameraBoard, decoder: Decoder, output: FrameSender) -> Self {
         Self { camera, decoder, output, frames: Vec::new(), failed: Failed::default() }
     }
 

@@ -1,23 +1,19 @@
 //! The handle of a model that runs.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, oneshot};
-
+use super::desk::Desk;
 use super::engine::Engine;
 use super::error::DetectError;
 use super::model::{InputShape, ModelInfo};
 use super::spec::{Device, ModelSpec, Thresholds};
 use super::steps::{StepMeter, Steps};
-use super::worker::{self, Batching, Job, Pulse, Request};
+use super::worker::{Batching, Found, Job};
 use crate::frame::{Detection, Frame};
 use crate::telemetry::detect::ModelLoaded;
 
-/// Requests that wait at most; a further caller waits for a place. More than one process has cameras.
-const QUEUE: usize = 1024;
 /// Frames of a batch on a GPU where the model takes any number.
 const GPU_BATCH: usize = 16;
 /// How long a batch on a GPU waits for other cameras: little beside an inference.
@@ -31,10 +27,7 @@ pub struct Detector {
 
 struct Shared {
     info: ModelInfo,
-    places: Arc<Semaphore>,
-    requests: Mutex<Option<SyncSender<Request>>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-    pulse: Arc<Pulse>,
+    desk: Desk<Job, Found>,
     meter: StepMeter,
 }
 
@@ -86,19 +79,8 @@ impl Detector {
         let wanted = batching(&info.input, info.device);
         let batching = Batching { most: info.input.batch.unwrap_or(wanted.most).max(1), wait: wanted.wait };
         ModelLoaded { info: &info }.emit();
-        let (requests, queue) = sync_channel(QUEUE);
-        let pulse = Arc::new(Pulse::default());
-        let thread = spawn(&info.id.name, engine, queue, batching, Arc::clone(&pulse))?;
-        Ok(Self {
-            shared: Arc::new(Shared {
-                info,
-                places: Arc::new(Semaphore::new(QUEUE)),
-                requests: Mutex::new(Some(requests)),
-                thread: Mutex::new(Some(thread)),
-                pulse,
-                meter,
-            }),
-        })
+        let desk = Desk::open("detect", &info.id.name, engine, batching)?;
+        Ok(Self { shared: Arc::new(Shared { info, desk, meter }) })
     }
 
     /// What was loaded, and where it runs.
@@ -127,26 +109,19 @@ impl Detector {
         frame: Arc<Frame>,
         thresholds: Vec<Thresholds>,
     ) -> Result<Vec<Vec<Detection>>, DetectError> {
-        let ended = || DetectError::Ended { model: self.shared.info.id.name.clone() };
-        let place = Arc::clone(&self.shared.places).acquire_owned().await.map_err(|_| ended())?;
-        let (answer, answered) = oneshot::channel();
-        let requests = lock(&self.shared.requests).clone().ok_or_else(ended)?;
-        let request = Request { job: Job { frame, thresholds }, answer, place };
-        requests.send(request).map_err(|_| ended())?;
-        drop(requests);
-        answered.await.map_err(|_| ended())?
+        self.shared.desk.ask(Job { frame, thresholds }).await
     }
 
     /// Whether its thread lives; `false` after [`Self::stop`].
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        lock(&self.shared.thread).as_ref().is_some_and(|thread| !thread.is_finished())
+        self.shared.desk.is_alive()
     }
 
     /// When the batch that is being looked at was begun; long ago means that the worker is stuck.
     #[must_use]
     pub fn busy_since(&self) -> Option<Instant> {
-        self.shared.pulse.busy_since()
+        self.shared.desk.busy_since()
     }
 
     /// What its thread has spent on the frames that it was asked about, step by step. Of an inference with more than one
@@ -158,42 +133,6 @@ impl Detector {
 
     /// Takes no more requests, answers those that wait, and ends the thread; blocks until then.
     pub fn stop(&self) {
-        self.shared.stop();
+        self.shared.desk.stop();
     }
-}
-
-impl Shared {
-    fn stop(&self) {
-        self.places.close();
-        drop(lock(&self.requests).take());
-        let thread = lock(&self.thread).take();
-        if let Some(thread) = thread {
-            drop(thread.join());
-        }
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-fn spawn(
-    model: &str,
-    mut engine: Engine,
-    queue: Receiver<Request>,
-    batching: Batching,
-    pulse: Arc<Pulse>,
-) -> Result<JoinHandle<()>, DetectError> {
-    let name = model.to_owned();
-    let work = move || worker::run(&name, &queue, batching, &mut engine, &pulse);
-    let named = thread::Builder::new().name(format!("detect-{}", model.replace('\0', "")));
-    named
-        .spawn(work)
-        .map_err(|error| DetectError::Thread { model: model.to_owned(), reason: error.to_string() })
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -11,17 +11,18 @@ use super::classes::parse_names;
 use super::error::{DetectError, ModelFault};
 use super::layout::{Head, resolve};
 use super::letterbox::Letterbox;
-use super::model::{InputShape, ModelInfo, check_file, read_input};
+use super::model::{InputShape, ModelInfo, read_input};
 use super::nms::suppress;
-use super::onnx::{Net, Refusal, Tensor, floats, has_cuda, shapes};
+use super::onnx::{Net, Tensor, floats, shapes};
+use super::opening::Opening;
 use super::resample::{Element, PADDING, PictureFault, Resampler, fill_padding};
 use super::spec::{Device, ModelSpec, Thresholds};
 use super::steps::{StepMeter, Steps};
-use super::worker::{Answer, Job, Look};
+use super::worker::{Answer, Found, Job, Look};
 use crate::base::{Stopwatch, Took};
 use crate::decode::Surface;
 use crate::frame::{Detection, Frame, ModelId};
-use crate::telemetry::detect::{FellBackToCpu, Inferred};
+use crate::telemetry::detect::Inferred;
 
 /// What is seen in a picture, by each of a job's thresholds.
 type Seen = Vec<Vec<Detection>>;
@@ -50,13 +51,34 @@ impl Engine {
         threads: usize,
         slots: impl Fn(&InputShape, Device) -> usize,
     ) -> Result<Self, DetectError> {
-        let sha256 = check_file(spec).map_err(|fault| faulty(spec, fault))?;
-        let opening = Opening { spec, sha256: &sha256, threads, slots: &slots };
-        match device {
-            Device::Cpu => opening.on(None),
-            Device::Cuda(index) => opening.on(Some(index)),
-            Device::Auto => opening.on_best(),
-        }
+        let opening = Opening::new(spec, threads)?;
+        let (mut engine, fallback) = opening.on(device, |opening, cuda| Self::on(opening, cuda, &slots))?;
+        engine.info.fallback = fallback;
+        Ok(engine)
+    }
+
+    fn on(
+        opening: &Opening<'_>,
+        cuda: Option<u32>,
+        slots: impl Fn(&InputShape, Device) -> usize,
+    ) -> Result<Self, DetectError> {
+        let mut net = opening.net(cuda)?;
+        let faulty = |fault| opening.faulty(fault);
+        let input = read_input(&net.inputs(), net.metadata("imgsz").as_deref()).map_err(faulty)?;
+        let classes = classes(opening.spec, &net).map_err(faulty)?;
+        let device = cuda.map_or(Device::Cpu, Device::Cuda);
+        let slots = input.batch.unwrap_or_else(|| slots(&input, device).max(1));
+        let tensor = grey(input, slots);
+        let (head, [warmup_ms, infer_ms]) =
+            warm_up(opening.spec, &mut net, &tensor, input, classes.len()).map_err(faulty)?;
+        let id = ModelId { name: opening.spec.name.clone(), sha256: opening.sha256.clone() };
+        let (layout, threads) = (head.layout, opening.threads);
+        let info =
+            ModelInfo { id, layout, input, classes, device, fallback: None, threads, warmup_ms, infer_ms };
+        let resampler = Resampler::new(input.side_px());
+        let (slots, scratch) = (vec![None; slots], [Vec::new(), Vec::new()]);
+        let meter = StepMeter::default();
+        Ok(Self { info, net, head, tensor, resampler, slots, scratch, meter })
     }
 
     pub(super) fn info(&self) -> &ModelInfo {
@@ -72,7 +94,7 @@ impl Engine {
     fn fill(&mut self, jobs: &[Job]) -> Vec<Result<Letterbox, DetectError>> {
         let mut slot = 0;
         let paint = |job: &Job| {
-            let place = self.paint(slot, &job.frame).map_err(|fault| unreadable(&job.frame, fault));
+            let place = self.paint(slot, &job.frame).map_err(|fault| DetectError::picture(&job.frame, fault));
             slot += usize::from(place.is_ok());
             place
         };
@@ -112,6 +134,9 @@ impl Engine {
 }
 
 impl Look for Engine {
+    type Job = Job;
+    type Found = Found;
+
     fn look(&mut self, jobs: &[Job]) -> Vec<Answer> {
         let mut watch = Stopwatch::of_this_thread();
         let places = self.fill(jobs);
@@ -222,104 +247,36 @@ fn detections(
     kept.into_iter().filter_map(detection).collect()
 }
 
-/// What is needed to open a model on a device.
-struct Opening<'a> {
-    spec: &'a ModelSpec,
-    sha256: &'a str,
-    threads: usize,
-    slots: &'a dyn Fn(&InputShape, Device) -> usize,
+fn classes(spec: &ModelSpec, net: &Net) -> Result<Vec<Arc<str>>, ModelFault> {
+    let names = match &spec.classes {
+        Some(names) if names.is_empty() => return Err(ModelFault::NoClasses),
+        Some(names) => names.clone(),
+        None => parse_names(&net.metadata("names").ok_or(ModelFault::NoClasses)?)?,
+    };
+    Ok(names.iter().map(|name| Arc::from(name.as_str())).collect())
 }
 
-impl Opening<'_> {
-    /// On CUDA where it works, else on the CPU, saying why. A model that fails on both has the fault itself.
-    fn on_best(&self) -> Result<Engine, DetectError> {
-        let refused = match self.on(Some(0)) {
-            Ok(engine) => return Ok(engine),
-            Err(error @ DetectError::Runtime(_)) => return Err(error),
-            Err(DetectError::Cuda { reason, .. }) => reason,
-            Err(error) => error.to_string(),
-        };
-        let mut engine = self.on(None)?;
-        FellBackToCpu { model: &self.spec.name, reason: &refused, has_cuda: has_cuda() }.emit();
-        engine.info.fallback = Some(refused);
-        Ok(engine)
-    }
-
-    fn on(&self, cuda: Option<u32>) -> Result<Engine, DetectError> {
-        let mut net =
-            Net::open(self.spec, cuda, self.threads).map_err(|refusal| self.refused(cuda, refusal))?;
-        let faulty = |fault| faulty(self.spec, fault);
-        let input = read_input(&net.inputs(), net.metadata("imgsz").as_deref()).map_err(faulty)?;
-        let classes = self.classes(&net).map_err(faulty)?;
-        let device = cuda.map_or(Device::Cpu, Device::Cuda);
-        let slots = input.batch.unwrap_or_else(|| (self.slots)(&input, device).max(1));
-        let tensor = grey(input, slots);
-        let (head, [warmup_ms, infer_ms]) =
-            self.warm_up(&mut net, &tensor, input, classes.len()).map_err(faulty)?;
-        let id = ModelId { name: self.spec.name.clone(), sha256: self.sha256.to_owned() };
-        let threads = self.threads;
-        let layout = head.layout;
-        let info =
-            ModelInfo { id, layout, input, classes, device, fallback: None, threads, warmup_ms, infer_ms };
-        let resampler = Resampler::new(input.side_px());
-        let (slots, scratch) = (vec![None; slots], [Vec::new(), Vec::new()]);
-        let meter = StepMeter::default();
-        Ok(Engine { info, net, head, tensor, resampler, slots, scratch, meter })
-    }
-
-    fn refused(&self, cuda: Option<u32>, refusal: Refusal) -> DetectError {
-        let model = self.spec.name.clone();
-        match (refusal, cuda) {
-            (Refusal::Runtime(fault), _) => DetectError::Runtime(fault),
-            (Refusal::Cuda(reason), index) => DetectError::Cuda { model, index: index.unwrap_or(0), reason },
-            (Refusal::Model(reason), _) => faulty(self.spec, ModelFault::Load(reason)),
-        }
-    }
-
-    fn classes(&self, net: &Net) -> Result<Vec<Arc<str>>, ModelFault> {
-        let names = match &self.spec.classes {
-            Some(names) if names.is_empty() => return Err(ModelFault::NoClasses),
-            Some(names) => names.clone(),
-            None => parse_names(&net.metadata("names").ok_or(ModelFault::NoClasses)?)?,
-        };
-        Ok(names.iter().map(|name| Arc::from(name.as_str())).collect())
-    }
-
-    /// Two inferences; the first tells the shapes of the outputs, also where the graph leaves them open.
-    fn warm_up(
-        &self,
-        net: &mut Net,
-        tensor: &Tensor,
-        input: InputShape,
-        classes: usize,
-    ) -> Result<(Head, [f64; 2]), ModelFault> {
-        let batch = input.batch.unwrap_or(1);
-        let mut run = || {
-            let started = Instant::now();
-            let outputs = net.run(tensor, input, batch).map_err(ModelFault::WarmUp)?;
-            Ok((shapes(&outputs), started.elapsed().as_secs_f64() * 1e3))
-        };
-        let (outputs, first_ms) = run()?;
-        let head = resolve(self.spec.layout, &outputs, classes)?;
-        Ok((head, [first_ms, run()?.1]))
-    }
+/// Two inferences; the first tells the shapes of the outputs, also where the graph leaves them open.
+fn warm_up(
+    spec: &ModelSpec,
+    net: &mut Net,
+    tensor: &Tensor,
+    input: InputShape,
+    classes: usize,
+) -> Result<(Head, [f64; 2]), ModelFault> {
+    let batch = input.batch.unwrap_or(1);
+    let mut run = || {
+        let started = Instant::now();
+        let outputs = net.run(tensor, input, batch).map_err(ModelFault::WarmUp)?;
+        Ok((shapes(&outputs), started.elapsed().as_secs_f64() * 1e3))
+    };
+    let (outputs, first_ms) = run()?;
+    let head = resolve(spec.layout, &outputs, classes)?;
+    Ok((head, [first_ms, run()?.1]))
 }
 
 /// An input all of padding.
 fn grey(input: InputShape, slots: usize) -> Tensor {
     let length = slots * 3 * input.width_px as usize * input.height_px as usize;
     if input.half { Tensor::F16(vec![f16::of(PADDING); length]) } else { Tensor::F32(vec![PADDING; length]) }
-}
-
-fn faulty(spec: &ModelSpec, fault: ModelFault) -> DetectError {
-    DetectError::Model { model: spec.name.clone(), path: spec.path.clone(), fault: Box::new(fault) }
-}
-
-fn unreadable(frame: &Frame, fault: PictureFault) -> DetectError {
-    DetectError::Picture {
-        camera: frame.camera.clone(),
-        fragment: frame.fragment.number.to_string(),
-        index: frame.index,
-        fault,
-    }
 }

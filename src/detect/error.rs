@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::resample::PictureFault;
 use super::runtime::RuntimeFault;
-use crate::frame::CameraId;
+use crate::frame::{CameraId, Frame};
 
 /// Why a model could not be loaded, or a frame not looked at.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,6 +81,18 @@ pub enum DetectError {
         /// The model's name.
         model: String,
     },
+}
+
+impl DetectError {
+    /// The picture of this frame cannot be read.
+    pub(super) fn picture(frame: &Frame, fault: PictureFault) -> Self {
+        Self::Picture {
+            camera: frame.camera.clone(),
+            fragment: frame.fragment.number.to_string(),
+            index: frame.index,
+            fault,
+        }
+    }
 }
 
 /// Why a model cannot be used. A message names the tensor, the numbers and the remedy.
@@ -211,5 +223,32 @@ pub enum ModelFault {
         layout: &'static str,
         /// What the layout asks for.
         shape: &'static str,
+    },
+    /// A recognition model of which nobody says what it writes.
+    #[error(
+        "it has no characters (`character` in its metadata, one a line); name it under `models` and give them under \
+         `classes`: a text file, one character a line, in the order of the model, without the blank"
+    )]
+    NoCharacters,
+    /// Its output is no text.
+    #[error(
+        "its outputs ({outputs}) are no text; give a recognition model (CTC, as PP-OCR's) with one output \
+         [batch, steps, classes], float, the blank first"
+    )]
+    TextOutput {
+        /// The outputs with shapes.
+        outputs: String,
+    },
+    /// The characters do not fit the output.
+    #[error(
+        "its output has {classes} classes, and {characters} characters are given; {characters} characters make \
+         {} classes with the blank, or one more with a space at the end: correct the characters",
+        characters + 1
+    )]
+    CharacterCount {
+        /// Classes in the output.
+        classes: usize,
+        /// Characters.
+        characters: usize,
     },
 }

@@ -208,7 +208,8 @@ fn class_count(head: Head, outputs: &[OutputShape], model: usize, given: usize) 
     }
 }
 
-fn listed(outputs: &[OutputShape]) -> String {
+/// The outputs for a message.
+pub(super) fn listed(outputs: &[OutputShape]) -> String {
     let all: Vec<_> = outputs.iter().map(OutputShape::to_string).collect();
     all.join(", ")
 }

@@ -112,21 +112,35 @@ pub(super) struct InputTensor {
 
 /// The model's input; `imgsz` is what its metadata say under that name, for an input whose sides are open.
 pub(super) fn read_input(inputs: &[InputTensor], imgsz: Option<&str>) -> Result<InputShape, ModelFault> {
+    let (input, half, [batch, height, width]) = picture_input(inputs)?;
+    let (tensor, shape) = (input.name.clone(), input.told.clone());
+    let sides = if height > 0 && width > 0 { Some((height, width)) } else { imgsz.and_then(sides_in) };
+    let Some((height, width)) = sides else { return Err(ModelFault::OpenSides { tensor, shape }) };
+    let (Some(width_px), Some(height_px)) = (side_px(width), side_px(height)) else {
+        return Err(ModelFault::Sides { tensor, width, height });
+    };
+    Ok(InputShape { batch: usize::try_from(batch).ok(), width_px, height_px, half })
+}
+
+/// The only input, which is a picture: whether it is `f16`; batch, height, width, -1 where open.
+///
+/// Errors: there is none or more than one, or it is no picture.
+pub(super) fn picture_input(inputs: &[InputTensor]) -> Result<(&InputTensor, bool, [i64; 3]), ModelFault> {
     let [input] = inputs else {
         let names: Vec<_> = inputs.iter().map(|input| input.name.as_str()).collect();
         return Err(ModelFault::Inputs { count: inputs.len(), names: names.join(", ") });
     };
-    let (tensor, shape) = (input.name.clone(), input.told.clone());
-    let (Some(half), [batch @ (-1 | 1..=MAX_BATCH), 3, height, width]) = (input.half, &input.dims[..]) else {
-        return Err(ModelFault::Input { tensor, shape });
-    };
-    let sides = if *height > 0 && *width > 0 { Some((*height, *width)) } else { imgsz.and_then(sides_in) };
-    let Some((height, width)) = sides else { return Err(ModelFault::OpenSides { tensor, shape }) };
-    let side = |px: i64| (1..=MAX_SIDE_PX).contains(&px).then(|| u32::try_from(px).ok())?;
-    let (Some(width_px), Some(height_px)) = (side(width), side(height)) else {
-        return Err(ModelFault::Sides { tensor, width, height });
-    };
-    Ok(InputShape { batch: usize::try_from(*batch).ok(), width_px, height_px, half })
+    match (input.half, &input.dims[..]) {
+        (Some(half), [batch @ (-1 | 1..=MAX_BATCH), 3, height, width]) => {
+            Ok((input, half, [*batch, *height, *width]))
+        }
+        _ => Err(ModelFault::Input { tensor: input.name.clone(), shape: input.told.clone() }),
+    }
+}
+
+/// A side, where it is within reason.
+pub(super) fn side_px(px: i64) -> Option<u32> {
+    (1..=MAX_SIDE_PX).contains(&px).then(|| u32::try_from(px).ok())?
 }
 
 /// Height and width in text such as `[384, 640]` or `640`.

@@ -66,7 +66,15 @@ impl Net {
         shape: InputShape,
         batch: usize,
     ) -> Result<SessionOutputs<'_>, String> {
-        let dims = [batch, 3, shape.height_px as usize, shape.width_px as usize];
+        self.run_dims(input, [batch, 3, shape.height_px as usize, shape.width_px as usize])
+    }
+
+    /// One inference of the first part of `input`, which has these dimensions. Errors: ONNX Runtime's words.
+    pub(super) fn run_dims(
+        &mut self,
+        input: &Tensor,
+        dims: [usize; 4],
+    ) -> Result<SessionOutputs<'_>, String> {
         let length = dims.iter().product();
         let outputs = match input {
             Tensor::F32(all) => TensorRef::from_array_view((dims, &all[..length]))

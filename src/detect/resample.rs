@@ -124,44 +124,57 @@ impl Resampler {
         out: &mut [T],
     ) -> Result<Letterbox, PictureFault> {
         let planes = Plane::of(picture)?;
-        let letterbox = self.replan(picture)?;
-        let Some(plan) = &self.plan else { return Ok(letterbox) };
-        let coefficients = Coefficients::of(picture.color);
-        let [red, green, blue] = thirds(out);
-        for row in 0..letterbox.content_px.1 as usize {
-            for (i, plane) in planes.iter().enumerate() {
-                let tap = plan.grids[usize::from(i > 0)].rows[row];
-                blend(
-                    self.simd,
-                    plane.row(tap.upper),
-                    plane.row(tap.lower),
-                    tap.weight,
-                    &mut self.blended[i],
-                );
-            }
-            let at = span(&letterbox, row);
-            let rows = [&mut red[at.clone()], &mut green[at.clone()], &mut blue[at]];
-            let blended = &self.blended;
-            T::paint(rows, &mut self.scratch, |rows| paint(self.simd, blended, plan, &coefficients, rows));
-        }
+        let (width, height) = (picture.width_px, picture.height_px);
+        let letterbox =
+            Letterbox::fit((width, height), self.side_px).ok_or(PictureFault::Empty(width, height))?;
+        self.paint(&planes, picture.color, letterbox, out);
         Ok(letterbox)
     }
 
-    fn replan(&mut self, picture: &Yuv420<'_>) -> Result<Letterbox, PictureFault> {
-        let frame_px = (picture.width_px, picture.height_px);
-        if let Some(plan) = &self.plan
-            && plan.letterbox.frame_px == frame_px
-        {
-            return Ok(plan.letterbox);
-        }
-        let letterbox =
-            Letterbox::fit(frame_px, self.side_px).ok_or(PictureFault::Empty(frame_px.0, frame_px.1))?;
-        let plan = Plan::new(letterbox);
-        for (i, blended) in self.blended.iter_mut().enumerate() {
+    /// Paints the picture over the upper left `content_px` (width, height) of `out`, whatever its aspect; leaves the rest as
+    /// it is. What of `content_px` exceeds the input is cut to it, and 0 is taken for 1.
+    ///
+    /// Shape, Errors: as of [`Self::write`].
+    pub fn stretch<T: Element>(
+        &mut self,
+        picture: &Yuv420<'_>,
+        content_px: (u32, u32),
+        out: &mut [T],
+    ) -> Result<Letterbox, PictureFault> {
+        let planes = Plane::of(picture)?;
+        let (frame_px, side_px) = ((picture.width_px, picture.height_px), self.side_px);
+        let content_px = (content_px.0.clamp(1, side_px.0), content_px.1.clamp(1, side_px.1));
+        let letterbox = Letterbox { frame_px, side_px, content_px, pad_px: (0, 0) };
+        self.paint(&planes, picture.color, letterbox, out);
+        Ok(letterbox)
+    }
+
+    fn paint<T: Element>(
+        &mut self,
+        planes: &[Plane<'_>; 3],
+        color: Color,
+        letterbox: Letterbox,
+        out: &mut [T],
+    ) {
+        let Self { simd, plan, blended, scratch, .. } = self;
+        let plan = match plan.take() {
+            Some(same) if same.letterbox == letterbox => plan.insert(same),
+            _ => plan.insert(Plan::new(letterbox)),
+        };
+        let coefficients = Coefficients::of(color);
+        let [red, green, blue] = thirds(out);
+        for (i, blended) in blended.iter_mut().enumerate() {
             blended.resize(plan.grids[usize::from(i > 0)].columns.samples + 1, 0);
         }
-        self.plan = Some(plan);
-        Ok(letterbox)
+        for row in 0..letterbox.content_px.1 as usize {
+            for (i, plane) in planes.iter().enumerate() {
+                let tap = plan.grids[usize::from(i > 0)].rows[row];
+                blend(*simd, plane.row(tap.upper), plane.row(tap.lower), tap.weight, &mut blended[i]);
+            }
+            let at = span(&letterbox, row);
+            let rows = [&mut red[at.clone()], &mut green[at.clone()], &mut blue[at]];
+            T::paint(rows, scratch, |rows| paint(*simd, blended, plan, &coefficients, rows));
+        }
     }
 }
 

@@ -18,8 +18,11 @@ use super::spec::Thresholds;
 use crate::frame::{Detection, Frame};
 use crate::telemetry::detect::FrameFailed;
 
-/// What a request gets, by each of its thresholds.
-pub(super) type Answer = Result<Vec<Vec<Detection>>, DetectError>;
+/// What a detector finds, by each of the request's thresholds.
+pub(super) type Found = Vec<Vec<Detection>>;
+
+/// What a request gets.
+pub(super) type Answer<F = Found> = Result<F, DetectError>;
 
 /// A frame to look at.
 pub(super) struct Job {
@@ -28,18 +31,35 @@ pub(super) struct Job {
     pub(super) thresholds: Vec<Thresholds>,
 }
 
+/// Something to do with a frame.
+pub(super) trait OfFrame {
+    /// The frame.
+    fn frame(&self) -> &Frame;
+}
+
+impl OfFrame for Job {
+    fn frame(&self) -> &Frame {
+        &self.frame
+    }
+}
+
 /// A job and who waits for it.
-pub(super) struct Request {
-    pub(super) job: Job,
-    pub(super) answer: oneshot::Sender<Answer>,
+pub(super) struct Request<J = Job, F = Found> {
+    pub(super) job: J,
+    pub(super) answer: oneshot::Sender<Answer<F>>,
     /// Its place in the queue; free again when the request is answered.
     pub(super) place: OwnedSemaphorePermit,
 }
 
 /// Something that looks at batches; a model, or a test's stand-in.
 pub(super) trait Look {
+    /// What it looks at.
+    type Job: OfFrame;
+    /// What it finds there.
+    type Found;
+
     /// One answer a job, in order.
-    fn look(&mut self, jobs: &[Job]) -> Vec<Answer>;
+    fn look(&mut self, jobs: &[Self::Job]) -> Vec<Answer<Self::Found>>;
 }
 
 /// How requests become batches.
@@ -69,11 +89,11 @@ impl Pulse {
 }
 
 /// Answers requests until all senders are gone and the queue is empty.
-pub(super) fn run(
+pub(super) fn run<L: Look>(
     model: &str,
-    requests: &Receiver<Request>,
+    requests: &Receiver<Request<L::Job, L::Found>>,
     batching: Batching,
-    engine: &mut impl Look,
+    engine: &mut L,
     pulse: &Pulse,
 ) {
     let mut crowded = false;
@@ -85,7 +105,12 @@ pub(super) fn run(
 }
 
 /// What waits in the queue, up to a batch. Where others are at work too, it waits a little for them.
-fn collect(requests: &Receiver<Request>, first: Request, batching: Batching, crowded: bool) -> Vec<Request> {
+fn collect<J, F>(
+    requests: &Receiver<Request<J, F>>,
+    first: Request<J, F>,
+    batching: Batching,
+    crowded: bool,
+) -> Vec<Request<J, F>> {
     let mut batch = vec![first];
     let deadline = Instant::now() + batching.wait;
     while batch.len() < batching.most {
@@ -103,31 +128,31 @@ fn collect(requests: &Receiver<Request>, first: Request, batching: Batching, cro
 }
 
 /// Looks at the batch, without those who wait no longer. A panic is an error of this batch only.
-fn answer(model: &str, mut batch: Vec<Request>, engine: &mut impl Look, pulse: &Pulse) {
+fn answer<L: Look>(model: &str, mut batch: Vec<Request<L::Job, L::Found>>, engine: &mut L, pulse: &Pulse) {
     batch.retain(|request| !request.answer.is_closed());
     if batch.is_empty() {
         return;
     }
-    let (jobs, waiting): (Vec<Job>, Vec<_>) =
+    let (jobs, waiting): (Vec<L::Job>, Vec<_>) =
         batch.into_iter().map(|request| (request.job, (request.answer, request.place))).unzip();
     pulse.set(Some(Instant::now()));
     let looked = catch_unwind(AssertUnwindSafe(|| engine.look(&jobs)));
     pulse.set(None);
-    let answers = looked.unwrap_or_else(|panic| panicked(model, &jobs, &*panic));
+    let answers = looked.unwrap_or_else(|panic| panicked(model, jobs.len(), &*panic));
     for ((job, (waiting, place)), answer) in jobs.iter().zip(waiting).zip(answers) {
         if let Err(error) = &answer {
-            FrameFailed { model, camera: job.frame.camera.as_str(), error }.emit();
+            FrameFailed { model, camera: job.frame().camera.as_str(), error }.emit();
         }
         drop(place);
         drop(waiting.send(answer));
     }
 }
 
-fn panicked(model: &str, jobs: &[Job], panic: &(dyn Any + Send)) -> Vec<Answer> {
+fn panicked<F>(model: &str, jobs: usize, panic: &(dyn Any + Send)) -> Vec<Answer<F>> {
     let said = panic.downcast_ref::<String>().map(String::as_str);
     let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
     let error = DetectError::Inference { model: model.to_owned(), reason: format!("it panicked: {said}") };
-    jobs.iter().map(|_| Err(error.clone())).collect()
+    (0..jobs).map(|_| Err(error.clone())).collect()
 }
 
 #[cfg(test)]
@@ -139,7 +164,7 @@ mod tests {
 
     use tokio::sync::{Semaphore, oneshot};
 
-    use super::{Answer, Batching, Job, Look, Pulse, Request, collect, run};
+    use super::{Answer, Batching, Found, Job, Look, Pulse, Request, collect, run};
     use crate::decode::{Color, HostPicture, Matrix, Surface};
     use crate::detect::{DetectError, Thresholds};
     use crate::frame::{BBox, CameraId, Detection, Fragment, Frame, MediaMs};
@@ -184,6 +209,9 @@ mod tests {
     }
 
     impl Look for Echo {
+        type Job = Job;
+        type Found = Found;
+
         fn look(&mut self, jobs: &[Job]) -> Vec<Answer> {
             let cameras: Vec<_> = jobs.iter().map(|job| job.frame.camera.to_string()).collect();
             self.batches.push(cameras.clone());
@@ -276,6 +304,9 @@ mod tests {
     struct Feeling(Arc<Pulse>, Mutex<Vec<bool>>);
 
     impl Look for Feeling {
+        type Job = Job;
+        type Found = Found;
+
         fn look(&mut self, jobs: &[Job]) -> Vec<Answer> {
             self.1.lock().unwrap().push(self.0.busy_since().is_some());
             jobs.iter().map(|_| Ok(Vec::new())).collect()

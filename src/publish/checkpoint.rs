@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decide;
 use crate::decode::SamplerState;
+use crate::detect::MotionState;
 use crate::frame::{Frame, MediaMs, Position, fragment_order};
 
 /// The version of this shape; [`decide::State`] has its own.
@@ -30,6 +31,9 @@ pub struct Checkpoint {
     pub decide: decide::State,
     /// What the sampler remembers after `position`.
     pub sampler: SamplerState,
+    /// What the motion gate remembers after `seen`; empty where there is none.
+    #[serde(default, skip_serializing_if = "MotionState::is_empty")]
+    pub motion: MotionState,
 }
 
 /// A frame by its place in the stream.
@@ -137,6 +141,7 @@ mod tests {
             seen: Some(Seen { fragment: "13".into(), media: MediaMs(1_700_000_000_123) }),
             decide: decide::State::default(),
             sampler: SamplerState::default(),
+            motion: MotionState::default(),
         }
     }
 

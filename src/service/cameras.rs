@@ -11,9 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::ServiceError;
 use crate::base::Backoff;
-use crate::camera::{Camera, CameraError, Shared};
+use crate::camera::{Camera, CameraError, EntryModels, Shared};
 use crate::config::CameraSpec;
-use crate::detect::Detector;
 use crate::publish::{Checkpoint, ResumeError};
 use crate::telemetry::Board;
 use crate::telemetry::board::{Watch, WatchKey};
@@ -39,7 +38,7 @@ struct Member {
 /// A camera to start.
 struct Start {
     spec: CameraSpec,
-    detectors: Vec<Detector>,
+    models: Vec<EntryModels>,
     stop: CancellationToken,
 }
 
@@ -70,13 +69,13 @@ impl Fleet {
     /// Errors: what was kept of a camera cannot be used, or the system gives no thread.
     pub(super) async fn start(
         &mut self,
-        cameras: Vec<(CameraSpec, Vec<Detector>)>,
+        cameras: Vec<(CameraSpec, Vec<EntryModels>)>,
     ) -> Result<(), ServiceError> {
         for (spec, _) in &cameras {
             self.starter.board.add_camera(&spec.id, &spec.stream);
         }
-        let starting = cameras.into_iter().map(|(spec, detectors)| {
-            let start = Start { spec, detectors, stop: self.starter.shared.stop.child_token() };
+        let starting = cameras.into_iter().map(|(spec, models)| {
+            let start = Start { spec, models, stop: self.starter.shared.stop.child_token() };
             async { (self.starter.resume(&start.spec).await, start) }
         });
         for (resumed, start) in join_all(starting).await {
@@ -100,13 +99,13 @@ impl Fleet {
     }
 
     /// Adds a camera; it starts by itself.
-    pub(super) fn add(&mut self, spec: CameraSpec, detectors: Vec<Detector>) {
+    pub(super) fn add(&mut self, spec: CameraSpec, models: Vec<EntryModels>) {
         self.starter.board.add_camera(&spec.id, &spec.stream);
-        self.spawn(spec, detectors, None);
+        self.spawn(spec, models, None);
     }
 
     /// Has a camera end in order and begin again as `spec` says, where it ended.
-    pub(super) fn change(&mut self, spec: CameraSpec, detectors: Vec<Detector>) {
+    pub(super) fn change(&mut self, spec: CameraSpec, models: Vec<EntryModels>) {
         let Some(at) = self.members.iter().position(|member| member.spec.id == spec.id) else { return };
         let before = self.members.remove(at);
         before.stop.cancel();
@@ -114,7 +113,7 @@ impl Fleet {
             self.starter.board.remove_camera(&spec.id);
         }
         self.starter.board.add_camera(&spec.id, &spec.stream);
-        self.spawn(spec, detectors, Some(before.task));
+        self.spawn(spec, models, Some(before.task));
     }
 
     /// Has a camera end in order; it is shown no more.
@@ -133,9 +132,9 @@ impl Fleet {
         join_all(self.members.into_iter().map(|member| member.task).chain(self.leaving)).await;
     }
 
-    fn spawn(&mut self, spec: CameraSpec, detectors: Vec<Detector>, before: Option<JoinHandle<()>>) {
+    fn spawn(&mut self, spec: CameraSpec, models: Vec<EntryModels>, before: Option<JoinHandle<()>>) {
         let stop = self.starter.shared.stop.child_token();
-        let start = Start { spec: spec.clone(), detectors, stop: stop.clone() };
+        let start = Start { spec: spec.clone(), models, stop: stop.clone() };
         let starter = self.starter.clone();
         let task = tokio::spawn(async move {
             if let Some(before) = before {
@@ -158,11 +157,11 @@ impl Starter {
     }
 
     fn start(&self, start: Start, checkpoint: Option<Checkpoint>) -> Result<Started, CameraError> {
-        let Start { spec, detectors, stop } = start;
+        let Start { spec, models, stop } = start;
         let id = spec.id.to_string();
         let place = self.board.add_camera(&spec.id, &spec.stream);
         let shared = Shared { stop: stop.clone(), ..self.shared.clone() };
-        let camera = Camera::start(spec, detectors, checkpoint, place, &shared)?;
+        let camera = Camera::start(spec, models, checkpoint, place, &shared)?;
         let watches = camera.watches(&id).map(|watch| self.board.add_watch(until(watch, stop.clone())));
         Ok(Started { camera, id, watches: watches.to_vec(), stop })
     }

@@ -7,8 +7,10 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 
 use super::ServiceError;
-use crate::config::CameraSpec;
-use crate::detect::{Detector, Device, ModelSpec, usual_threads};
+use crate::camera::{EntryModels, EntryReader};
+use crate::config::{CameraSpec, PipelineEntry};
+use crate::detect::ocr::Reader;
+use crate::detect::{DetectError, Detector, Device, ModelSpec, Purpose, usual_threads};
 use crate::remote::{Models, Step};
 use crate::telemetry::Board;
 use crate::telemetry::board::{ModelRow, Watch, WatchKey};
@@ -16,20 +18,29 @@ use crate::telemetry::board::{ModelRow, Watch, WatchKey};
 /// An inference that takes longer is stuck.
 const STUCK_INFERENCE: Duration = Duration::from_secs(60);
 
+/// A model, and what it is for: one file may be asked for both.
+type Named = (Purpose, Arc<ModelSpec>);
+
 /// The models that run.
 pub(super) struct ModelSet {
     source: Models,
     device: Device,
     board: Board,
-    running: HashMap<Arc<ModelSpec>, Running>,
+    running: HashMap<Named, Running>,
 }
 
 /// Models that are loaded, and not in the set yet.
-pub(super) type Loaded = Vec<(Arc<ModelSpec>, Detector)>;
+pub(super) type Loaded = Vec<(Named, Net)>;
 
 struct Running {
-    detector: Detector,
+    net: Net,
     watch: WatchKey,
+}
+
+/// A loaded model.
+pub(super) enum Net {
+    Finds(Detector),
+    Reads(Reader),
 }
 
 impl ModelSet {
@@ -42,20 +53,18 @@ impl ModelSet {
     ///
     /// Errors: one cannot be fetched, or cannot be used.
     pub(super) async fn load(&self, cameras: &[CameraSpec]) -> Result<Loaded, ServiceError> {
-        let mut specs = named(cameras);
-        let threads = usual_threads(specs.len());
-        specs.retain(|spec| !self.running.contains_key(*spec));
-        let files = try_join_all(specs.iter().map(|spec| self.fetch(spec))).await;
+        let mut wanted = named(cameras);
+        let threads = usual_threads(wanted.len());
+        wanted.retain(|named| !self.running.contains_key(named));
+        let files = try_join_all(wanted.iter().map(|(_, spec)| self.fetch(spec))).await?;
         let mut loaded = Vec::new();
-        if let Ok(files) = &files {
-            for (spec, file) in specs.iter().zip(files) {
-                self.board.loading(&spec.name, Some("is being loaded".to_owned()));
-                let detector = load_one(file.clone(), self.device, threads).await;
-                self.board.loading(&spec.name, None);
-                loaded.push((Arc::clone(*spec), detector?));
-            }
+        for (named, file) in wanted.into_iter().zip(files) {
+            self.board.loading(&named.1.name, Some("is being loaded".to_owned()));
+            let net = Net::load(named.0, file, self.device, threads).await;
+            self.board.loading(&named.1.name, None);
+            loaded.push((named, net?));
         }
-        files.map(|_| loaded)
+        Ok(loaded)
     }
 
     async fn fetch(&self, spec: &ModelSpec) -> Result<ModelSpec, ServiceError> {
@@ -67,9 +76,9 @@ impl ModelSet {
 
     /// From now on they run.
     pub(super) fn adopt(&mut self, loaded: Loaded) {
-        for (spec, detector) in loaded {
-            let watch = self.board.add_watch(watch(&detector));
-            self.running.insert(spec, Running { detector, watch });
+        for (named, net) in loaded {
+            let watch = self.board.add_watch(net.watch());
+            self.running.insert(named, Running { net, watch });
         }
         self.show();
     }
@@ -78,50 +87,121 @@ impl ModelSet {
     pub(super) async fn keep(&mut self, cameras: &[CameraSpec]) {
         let wanted = named(cameras);
         let unused: Vec<Running> =
-            self.running.extract_if(|spec, _| !wanted.contains(&spec)).map(|(_, running)| running).collect();
+            self.running.extract_if(|named, _| !wanted.contains(named)).map(|(_, running)| running).collect();
         unused.iter().for_each(|running| self.board.remove_watch(running.watch));
         self.show();
         // Its end waits for the inference at hand.
         let _ended = tokio::task::spawn_blocking(move || drop(unused)).await;
     }
 
-    /// The detectors of the camera's entries, in their order.
-    pub(super) fn of(&self, camera: &CameraSpec) -> Vec<Detector> {
-        camera.pipeline.iter().filter_map(|entry| self.get(&entry.model).cloned()).collect()
+    /// Those of the camera's entries, in their order.
+    pub(super) fn of(&self, camera: &CameraSpec) -> Vec<EntryModels> {
+        camera.pipeline.iter().filter_map(|entry| self.of_entry(entry)).collect()
+    }
+
+    fn of_entry(&self, entry: &PipelineEntry) -> Option<EntryModels> {
+        let detector = self.get(&entry.model)?.clone();
+        let reading = match &entry.reading {
+            None => None,
+            Some(reading) => {
+                let named = (Purpose::Read, Arc::clone(&reading.model));
+                let Net::Reads(reader) = &self.running.get(&named)?.net else { return None };
+                Some(EntryReader { reader: reader.clone(), crop_expand: reading.crop_expand })
+            }
+        };
+        Some(EntryModels { detector, reading })
     }
 
     /// The detector of a model.
     pub(super) fn get(&self, spec: &Arc<ModelSpec>) -> Option<&Detector> {
-        self.running.get(spec).map(|running| &running.detector)
+        self.running.get(&(Purpose::Find, Arc::clone(spec)))?.net.detector()
     }
 
     /// Ends them all; blocks until then.
     pub(super) fn stop(&self) {
-        self.running.values().for_each(|running| running.detector.stop());
+        self.running.values().for_each(|running| running.net.stop());
     }
 
     fn show(&self) {
-        let mut rows: Vec<ModelRow> = self.running.values().map(|running| row(&running.detector)).collect();
+        let mut rows: Vec<ModelRow> = self.running.values().map(|running| running.net.row()).collect();
         rows.sort_by(|a, b| a.name.cmp(&b.name));
         self.board.set_models(rows);
     }
 }
 
 /// Each model once, in the order in which the cameras name them.
-fn named(cameras: &[CameraSpec]) -> Vec<&Arc<ModelSpec>> {
-    let mut specs = Vec::new();
-    for entry in cameras.iter().flat_map(|camera| &camera.pipeline) {
-        if !specs.contains(&&entry.model) {
-            specs.push(&entry.model);
+fn named(cameras: &[CameraSpec]) -> Vec<Named> {
+    let mut all = Vec::new();
+    for (purpose, spec) in cameras.iter().flat_map(CameraSpec::models) {
+        let named = (purpose, Arc::clone(spec));
+        if !all.contains(&named) {
+            all.push(named);
         }
     }
-    specs
+    all
 }
 
-/// Off the async threads.
-async fn load_one(spec: ModelSpec, device: Device, threads: usize) -> Result<Detector, ServiceError> {
-    let loading = tokio::task::spawn_blocking(move || Detector::start(&spec, device, threads));
-    Ok(loading.await.map_err(|_| ServiceError::Loading)??)
+impl Net {
+    /// Off the async threads.
+    async fn load(
+        purpose: Purpose,
+        spec: ModelSpec,
+        device: Device,
+        threads: usize,
+    ) -> Result<Self, ServiceError> {
+        let load = move || -> Result<Self, DetectError> {
+            Ok(match purpose {
+                Purpose::Find => Self::Finds(Detector::start(&spec, device, threads)?),
+                Purpose::Read => Self::Reads(Reader::start(&spec, device, threads)?),
+            })
+        };
+        Ok(tokio::task::spawn_blocking(load).await.map_err(|_| ServiceError::Loading)??)
+    }
+
+    /// If it finds things.
+    pub(super) fn detector(&self) -> Option<&Detector> {
+        match self {
+            Self::Finds(detector) => Some(detector),
+            Self::Reads(_) => None,
+        }
+    }
+
+    fn stop(&self) {
+        match self {
+            Self::Finds(detector) => detector.stop(),
+            Self::Reads(reader) => reader.stop(),
+        }
+    }
+
+    fn row(&self) -> ModelRow {
+        match self {
+            Self::Finds(detector) => row(detector),
+            Self::Reads(reader) => row_of_reader(reader),
+        }
+    }
+
+    fn watch(&self) -> Watch {
+        match self {
+            Self::Finds(detector) => {
+                let (alive, busy) = (detector.clone(), detector.clone());
+                Watch {
+                    name: format!("detect-{}", detector.info().id.name),
+                    alive: Box::new(move || alive.is_alive()),
+                    busy_since: Box::new(move || busy.busy_since()),
+                    limit: STUCK_INFERENCE,
+                }
+            }
+            Self::Reads(reader) => {
+                let (alive, busy) = (reader.clone(), reader.clone());
+                Watch {
+                    name: format!("read-{}", reader.info().id.name),
+                    alive: Box::new(move || alive.is_alive()),
+                    busy_since: Box::new(move || busy.busy_since()),
+                    limit: STUCK_INFERENCE,
+                }
+            }
+        }
+    }
 }
 
 fn row(detector: &Detector) -> ModelRow {
@@ -136,12 +216,14 @@ fn row(detector: &Detector) -> ModelRow {
     }
 }
 
-fn watch(detector: &Detector) -> Watch {
-    let (alive, busy) = (detector.clone(), detector.clone());
-    Watch {
-        name: format!("detect-{}", detector.info().id.name),
-        alive: Box::new(move || alive.is_alive()),
-        busy_since: Box::new(move || busy.busy_since()),
-        limit: STUCK_INFERENCE,
+fn row_of_reader(reader: &Reader) -> ModelRow {
+    let info = reader.info();
+    ModelRow {
+        name: info.id.name.clone(),
+        layout: "ctc".to_owned(),
+        device: info.device.to_string(),
+        input_px: (info.input.usual_width_px(), info.input.height_px),
+        classes: info.characters,
+        warm_up_ms: info.warmup_ms.round() as u64,
     }
 }

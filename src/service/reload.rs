@@ -84,7 +84,8 @@ impl Service {
         let loaded = self.models.load(&settings.cameras).await?;
         for camera in &settings.cameras {
             check_camera(camera, |spec| {
-                let new = loaded.iter().find(|(of, _)| of == spec).map(|(_, detector)| detector);
+                let new =
+                    loaded.iter().filter(|(named, _)| named.1 == *spec).find_map(|(_, net)| net.detector());
                 new.or_else(|| self.models.get(spec))
             })?;
         }
@@ -106,11 +107,11 @@ impl Service {
         let changes = Changes::between(&self.settings.cameras, &settings.cameras);
         changes.removed.iter().for_each(|id| self.fleet.remove(id));
         for camera in &settings.cameras {
-            let (id, detectors) = (camera.id.to_string(), self.models.of(camera));
+            let (id, models) = (camera.id.to_string(), self.models.of(camera));
             if changes.added.contains(&id) {
-                self.fleet.add(camera.clone(), detectors);
+                self.fleet.add(camera.clone(), models);
             } else if changes.changed.contains(&id) {
-                self.fleet.change(camera.clone(), detectors);
+                self.fleet.change(camera.clone(), models);
             }
         }
         self.models.keep(&settings.cameras).await;

@@ -16,6 +16,7 @@ use crate::publish::picture::Label;
 
 const STAGE: &str = "detect";
 const INFERRED: &str = "kvs_infer_frames_inferred_total";
+const SKIPPED: &str = "kvs_infer_frames_skipped_total";
 const FAILED: &str = "kvs_infer_looks_failed_total";
 const REFUSED: &str = "kvs_infer_events_refused_total";
 const LATENCY: &str = "kvs_infer_event_latency_seconds";
@@ -26,6 +27,12 @@ pub(super) const METRICS: &[Metric] = &[
         kind: Kind::Counter,
         labels: &["camera"],
         help: "Frames that the detectors looked at.",
+    },
+    Metric {
+        name: SKIPPED,
+        kind: Kind::Counter,
+        labels: &["camera"],
+        help: "Frames that needed no look: the motion gate found nothing new in them.",
     },
     Metric {
         name: FAILED,
@@ -58,6 +65,18 @@ impl Looked<'_> {
     pub(crate) fn emit(self) {
         counter!(INFERRED, "camera" => self.camera.id().to_string()).increment(1);
         self.camera.looked(self.frame, self.labels);
+    }
+}
+
+/// The motion gate spared a frame its look.
+pub(crate) struct FrameSkipped<'a> {
+    pub(crate) camera: &'a CameraBoard,
+}
+
+impl FrameSkipped<'_> {
+    pub(crate) fn emit(self) {
+        counter!(SKIPPED, "camera" => self.camera.id().to_string()).increment(1);
+        self.camera.frame_skipped();
     }
 }
 

@@ -1,12 +1,14 @@
 //! What happens in detect.
 
 use super::{Kind, Metric};
+use crate::detect::ocr::ReaderInfo;
 use crate::detect::{DetectError, ModelInfo, Steps};
 
 const PREPROCESS: &str = "kvs_infer_detect_preprocess_seconds";
 const INFERENCE: &str = "kvs_infer_detect_inference_seconds";
 const POSTPROCESS: &str = "kvs_infer_detect_postprocess_seconds";
 const BATCH: &str = "kvs_infer_detect_batch_frames";
+const LINES: &str = "kvs_infer_detect_lines_read_total";
 const ERRORS: &str = "kvs_infer_detect_errors_total";
 const FALLBACKS: &str = "kvs_infer_detect_cpu_fallbacks_total";
 
@@ -37,6 +39,12 @@ pub(crate) const METRICS: &[Metric] = &[
         help: "Frames that one inference looked at.",
     },
     Metric {
+        name: LINES,
+        kind: Kind::Counter,
+        labels: &["model"],
+        help: "Boxes of which a recognition model read the text.",
+    },
+    Metric {
         name: ERRORS,
         kind: Kind::Counter,
         labels: &["model"],
@@ -64,6 +72,29 @@ impl ModelLoaded<'_> {
             layout = %info.layout,
             input = %info.input,
             classes = info.classes.len(),
+            device = %info.device,
+            threads = info.threads,
+            warmup_ms = info.warmup_ms,
+            infer_ms = info.infer_ms,
+            "model loaded"
+        );
+    }
+}
+
+/// A recognition model was loaded and has made its first inference.
+pub(crate) struct ReaderLoaded<'a> {
+    pub(crate) info: &'a ReaderInfo,
+}
+
+impl ReaderLoaded<'_> {
+    pub(crate) fn emit(self) {
+        let info = self.info;
+        tracing::info!(
+            model = info.id.name,
+            sha256 = info.id.sha256,
+            layout = "ctc",
+            input = %info.input,
+            characters = info.characters,
             device = %info.device,
             threads = info.threads,
             warmup_ms = info.warmup_ms,
@@ -112,13 +143,30 @@ pub(crate) struct Inferred<'a> {
 impl Inferred<'_> {
     #[expect(clippy::cast_precision_loss, reason = "batches are small")]
     pub(crate) fn emit(self) {
-        let model = || self.model.to_owned();
-        let steps = self.steps;
-        metrics::histogram!(PREPROCESS, "model" => model()).record(steps.preprocess.wall.as_secs_f64());
-        metrics::histogram!(INFERENCE, "model" => model()).record(steps.inference.wall.as_secs_f64());
-        metrics::histogram!(POSTPROCESS, "model" => model()).record(steps.postprocess.wall.as_secs_f64());
-        metrics::histogram!(BATCH, "model" => model()).record(self.frames as f64);
+        record(self.model, self.steps);
+        metrics::histogram!(BATCH, "model" => self.model.to_owned()).record(self.frames as f64);
     }
+}
+
+/// Boxes were read by one inference.
+pub(crate) struct LinesRead<'a> {
+    pub(crate) model: &'a str,
+    pub(crate) lines: usize,
+    pub(crate) steps: &'a Steps,
+}
+
+impl LinesRead<'_> {
+    pub(crate) fn emit(self) {
+        record(self.model, self.steps);
+        metrics::counter!(LINES, "model" => self.model.to_owned()).increment(self.lines as u64);
+    }
+}
+
+fn record(model: &str, steps: &Steps) {
+    let model = || model.to_owned();
+    metrics::histogram!(PREPROCESS, "model" => model()).record(steps.preprocess.wall.as_secs_f64());
+    metrics::histogram!(INFERENCE, "model" => model()).record(steps.inference.wall.as_secs_f64());
+    metrics::histogram!(POSTPROCESS, "model" => model()).record(steps.postprocess.wall.as_secs_f64());
 }
 
 /// A frame could not be looked at.

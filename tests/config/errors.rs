@@ -111,8 +111,41 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("days without a table", "  local_dir", "  ddb_ttl_days: 30\n  local_dir"),
     ("a table's name", "  local_dir", "  ddb_table: e/v\n  local_dir"),
     ("an HLS session too short", "snapshots:\n", "service: { hls_session_seconds: 59 }\nsnapshots:\n"),
-    ("not yet: masks and motion", "fps_target: 5", "masks: []\n    motion: { enabled: false }"),
-    ("not yet: plates", PIPELINE, "    pipeline: [{ type: alpr, alpr: { ocr_lang: en } }]\n"),
+    ("a mask of two corners", "fps_target: 5", "masks: [{ points: [[0, 0], [9, 9]] }]"),
+    ("a mask with a name", "fps_target: 5", "masks: [{ name: door, points: [[0, 0], [9, 9], [0, 9]] }]"),
+    (
+        "a mask in shares where pixels count",
+        "fps_target: 5",
+        "masks: [{ points: [[0, 0], [0.5, 0], [0.5, 0.5]] }]",
+    ),
+    ("a mask without area", "fps_target: 5", "masks: [{ points: [[0, 0], [5, 5], [9, 9]] }]"),
+    ("a gate that is too sensitive", "fps_target: 5", "motion: { enabled: true, sensitivity: 5 }"),
+    (
+        "a gate that looks away for too long",
+        "fps_target: 5",
+        "motion: { enabled: true, max_idle_seconds: 30 }",
+    ),
+    ("plates without models", PIPELINE, "    pipeline: [{ type: alpr, alpr: { ocr_lang: en } }]\n"),
+    ("plates without a block", PIPELINE, "    pipeline: [{ type: alpr }]\n"),
+    (
+        "plates widened by too much",
+        PIPELINE,
+        "    pipeline:
+      - type: alpr
+        alpr: { plate_detector_weights: street, ocr_weights: street, crop_expand: 0.6 }
+",
+    ),
+    (
+        "patterns that are none",
+        PIPELINE,
+        "    pipeline:
+      - type: alpr
+        alpr:
+          plate_detector_weights: street
+          ocr_weights: street
+          plate_patterns: [\"[A-Z]{3}\", \"[A-Z\", \"(\"]
+",
+    ),
     ("dwelling and updates", "conf_threshold: 0.4", "dwell_seconds: -2\n          update_seconds: 0.5"),
     ("not yet: metrics in logs", "snapshots:\n", "metrics: { emf: true }\nsnapshots:\n"),
     ("not yet: snapshots of no event", "prefix: ${camera_id}/", "on_event_only: false"),

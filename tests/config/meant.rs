@@ -7,8 +7,9 @@ use std::time::Duration;
 use kvs_infer::config::{
     ConfigErrors, ConfigSource, LogFormat, LogLevel, Overrides, Settings, Start, StateSettings, load, parse,
 };
-use kvs_infer::decide::{Confirm, RoiFilter};
-use kvs_infer::detect::{Device, LayoutChoice, Thresholds};
+use kvs_infer::decide::{Confirm, ReadingRules, RoiFilter, TextPattern};
+use kvs_infer::decode::Masks;
+use kvs_infer::detect::{Device, LayoutChoice, MotionRules, Thresholds};
 use kvs_infer::publish::{PublishSpec, S3Spec, SnapshotFormat, SnapshotRoute, SnapshotSpec, Sse};
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
@@ -90,6 +91,25 @@ publishers: { kds_stream: k, s3_bucket: buc, s3_prefix: /x/y/, s3_sse: aws:kms, 
     assert_eq!(route.kds_stream.as_deref(), Some("k"));
     let snapshot = SnapshotRoute { prefix: "a/".to_owned(), upload_crops: true };
     assert_eq!(route.snapshot, Some(snapshot));
+}
+
+#[test]
+fn masks_are_in_the_units_of_roi_and_the_gate_is_off_unless_asked_for() {
+    let camera = |keys: &str| {
+        let mut settings = meant_with("    pipeline", &format!("{keys}    pipeline"));
+        settings.cameras.swap_remove(0)
+    };
+    let none = camera("    masks: []\n    motion: { sensitivity: 1 }\n");
+    assert_eq!((none.masks, none.motion), (None, None));
+    let shape = "    masks: [{ points: [[0, 0], [1, 0], [1, 1]] }]\n";
+    let corners = vec![(0.0, 0.0), (1.0, 0.0), (1.0, 1.0)];
+    let shares = camera(&format!("    roi: {{ enabled: false, units: normalized }}\n{shape}"));
+    assert_eq!(shares.masks, Some(Masks { polygons: vec![corners], normalized: true }));
+    let pixels = camera("    masks: [{ points: [[0, 0], [9, 0], [9, 9]] }]\n    motion: { enabled: true }\n");
+    assert!(pixels.masks.is_some_and(|masks| !masks.normalized && masks.polygons[0][1] == (9.0, 0.0)));
+    assert_eq!(pixels.motion, Some(MotionRules { sensitivity: 0.5, max_idle_ms: 5_000 }));
+    let other = camera("    motion: { enabled: true, sensitivity: 1, max_idle_seconds: 1.5 }\n").motion;
+    assert_eq!(other, Some(MotionRules { sensitivity: 1.0, max_idle_ms: 1_500 }));
 }
 
 #[test]
@@ -274,6 +294,45 @@ fn models_that_are_elsewhere_need_no_file_and_are_named_by_theirs() {
         assert_eq!((model.name.as_str(), model.path.to_str()), (name, Some(address)));
         assert!(model.address().is_some() && settings.missing_files().is_ok(), "{address}");
     }
+}
+
+#[test]
+fn characters_come_from_a_file_with_blanks_among_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let characters = folder.path().join("thai.txt");
+    std::fs::write(&characters, "ก\n\u{e48}\n\u{3000}\n1\n \n").unwrap();
+    let models = format!("models: {{ m: {{ path: m.onnx, classes: {} }} }}\ncameras:", characters.display());
+    let settings = meant(&LEAST.replace("cameras:", &models).replace("models/m.onnx", "m"));
+    let classes = settings.cameras[0].pipeline[0].model.classes.clone().unwrap();
+    assert_eq!(classes, ["ก", "\u{e48}", "\u{3000}", "1", " "]);
+}
+
+#[test]
+fn plates_are_found_by_one_model_and_read_by_another() {
+    let least = "{ type: alpr, alpr: { plate_detector_weights: p.onnx, ocr_weights: r.onnx } }";
+    let whole = "{ type: alpr, alpr: { plate_detector_weights: p.onnx, ocr_weights: r.onnx, ocr_engine: paddleocr, \
+        ocr_lang: th, conf_threshold: 0.5, ocr_conf_threshold: 0.75, crop_expand: 0.25, plate_patterns: [\"[0-9]+\"], \
+        nms_iou: 0.25, min_box: { width: 40, height: 12 }, dwell_seconds: 1.5, update_seconds: 2, cooldown_seconds: 3 } }";
+    let text = LEAST
+        .replace("{ type: objects, objects: { yolo_weights: models/m.onnx } }", &format!("{least}, {whole}"));
+    let settings = meant(&text);
+    let [least, whole] = &settings.cameras[0].pipeline[..] else { panic!("two entries") };
+    for (entry, detector) in [(least, "alpr"), (whole, "alpr#2")] {
+        assert_eq!((entry.rules.kind.as_str(), entry.rules.detector.as_str()), ("alpr", detector));
+        assert_eq!(entry.model.path, Path::new("p.onnx"));
+        assert_eq!(entry.reading.as_ref().unwrap().model.path, Path::new("r.onnx"));
+        assert_eq!(entry.rules.classes, None);
+    }
+    let defaults = ReadingRules { conf: 0.4, patterns: Vec::new() };
+    assert_eq!((&least.rules.reading, least.reading.as_ref().unwrap().crop_expand), (&Some(defaults), 0.0));
+    let digits = ReadingRules { conf: 0.75, patterns: vec![TextPattern::new("[0-9]+").unwrap()] };
+    assert_eq!((&whole.rules.reading, whole.reading.as_ref().unwrap().crop_expand), (&Some(digits), 0.25));
+    assert_eq!(whole.rules.thresholds, Thresholds { conf: 0.5, nms_iou: 0.25 });
+    assert_eq!(whole.rules.min_box, Some((40.0, 12.0)));
+    let times = (whole.rules.dwell_ms, whole.rules.update_ms, whole.rules.cooldown_ms);
+    assert_eq!(times, (1500, Some(2000), 3000));
+    let needed = settings.missing_files().unwrap_err().to_string();
+    assert!(needed.contains("p.onnx") && needed.contains("r.onnx"), "{needed}");
 }
 
 #[test]

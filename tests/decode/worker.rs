@@ -23,7 +23,7 @@ fn start(fps: f64, mode: Mode) -> (mpsc::Sender<Demuxed>, FrameReceiver, std::th
     let (input, packets) = mpsc::channel(4);
     let (output, frames) = frame_queue(camera.clone(), Arc::new(ModeCell::new(mode)));
     let sampler = Sampler::new(Some(fps), SamplerState::default());
-    (input, frames, spawn(camera, sampler, packets, output).expect("a thread"))
+    (input, frames, spawn(camera, sampler, None, packets, output).expect("a thread"))
 }
 
 /// The media times between ends, a list for each end.

@@ -1,9 +1,13 @@
-//! Detect with real models: the tiny ones of scripts/models/tiny.py, and one that knows streets.
+//! Detect with real models: the tiny ones of scripts/models/tiny.py and tiny_text.py, and those that know streets and plates.
 //!
 //! `scripts/setup test` puts ONNX Runtime, the models and the clip into the cache folder.
 
 #[cfg(test)]
 mod models;
+#[cfg(test)]
+mod plate;
+#[cfg(test)]
+mod reading;
 #[cfg(test)]
 mod street;
 #[cfg(test)]

@@ -23,6 +23,11 @@ pub(super) fn tiny(name: &str) -> ModelSpec {
     spec(cached(&format!("models/tiny/{name}.onnx")))
 }
 
+/// A tiny recognition model of the cache by its file name without extension.
+pub(super) fn tiny_text(name: &str) -> ModelSpec {
+    spec(cached(&format!("models/tiny-text/{name}.onnx")))
+}
+
 /// A model as a configuration without further keys names it.
 pub(super) fn spec(path: PathBuf) -> ModelSpec {
     let name = path.file_stem().unwrap().to_string_lossy().into_owned();
@@ -35,6 +40,11 @@ pub(super) enum Paint {
     Red,
     Green,
     Blue,
+    Yellow,
+    Magenta,
+    Cyan,
+    White,
+    Black,
 }
 
 impl Paint {
@@ -43,6 +53,11 @@ impl Paint {
             Self::Red => [76, 85, 255],
             Self::Green => [150, 44, 21],
             Self::Blue => [29, 255, 107],
+            Self::Yellow => [226, 1, 149],
+            Self::Magenta => [105, 212, 235],
+            Self::Cyan => [179, 171, 1],
+            Self::White => [255, 128, 128],
+            Self::Black => [0, 128, 128],
         }
     }
 }

@@ -65,6 +65,13 @@ impl Program {
         (status, String::from_utf8(body).unwrap())
     }
 
+    /// The body that `path` answers with.
+    pub(crate) fn get_bytes(&self, path: &str) -> Vec<u8> {
+        let (status, _, body) = http::answer(self.ask(path));
+        assert_eq!(status, 200, "{path}");
+        body
+    }
+
     /// The row of `camera` in `/api/cameras`.
     pub(crate) fn camera(&self, camera: &str) -> Value {
         let overview = self.overview();

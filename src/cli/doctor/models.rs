@@ -5,22 +5,26 @@ use std::sync::Arc;
 use super::super::fetching::Fetched;
 use crate::base::{Asks, Finding, Probe};
 use crate::config::{CameraSpec, Settings};
-use crate::detect::{DetectError, Detector, Device, ModelInfo, ModelSpec, usual_threads};
+use crate::detect::ocr::{Reader, ReaderInfo};
+use crate::detect::{DetectError, Detector, Device, ModelInfo, ModelSpec, Purpose, usual_threads};
 use crate::frame::CameraId;
 use crate::service::check_classes;
 
 /// A question a model.
 pub(super) fn probes(settings: &Settings, models: &[Fetched]) -> Vec<Probe> {
     let threads = usual_threads(models.len());
-    let probe = |(spec, local): &Fetched| {
-        let (wanted, local) = (wanted(settings, spec), local.clone());
+    let probe = |(purpose, spec, local): &Fetched| {
+        let (purpose, wanted, local) = (*purpose, wanted(settings, spec), local.clone());
         let (name, device) = (format!("model {}", spec.name), settings.device);
         Probe::new(name, Asks::Model, async move {
             let local = match local {
                 Ok(local) => local,
                 Err(error) => return Finding::fail(error.to_string()),
             };
-            let looking = tokio::task::spawn_blocking(move || look(&local, device, threads, &wanted));
+            let looking = tokio::task::spawn_blocking(move || match purpose {
+                Purpose::Find => look(&local, device, threads, &wanted),
+                Purpose::Read => read(&local, device, threads),
+            });
             looking.await.unwrap_or_else(|_| {
                 Finding::fail("loading it broke down; this is a bug of kvs-infer: report it with the file")
             })
@@ -58,7 +62,22 @@ fn judged(info: &ModelInfo, wanted: &[Wanted]) -> Finding {
     let ModelInfo { layout, input, device, infer_ms, classes, .. } = info;
     let text =
         format!("{layout}, {input}, {} classes, on {device}, {infer_ms:.1} ms an inference", classes.len());
-    match &info.fallback {
+    with_fallback(text, info.fallback.as_deref())
+}
+
+/// Blocks while the recognition model loads and makes its first inferences.
+fn read(spec: &ModelSpec, device: Device, threads: usize) -> Finding {
+    let reader = match Reader::start(spec, device, threads) {
+        Ok(reader) => reader,
+        Err(error) => return failed(&error),
+    };
+    let ReaderInfo { input, characters, device, infer_ms, fallback, .. } = reader.info();
+    let text = format!("ctc, {input}, {characters} characters, on {device}, {infer_ms:.1} ms an inference");
+    with_fallback(text, fallback.as_deref())
+}
+
+fn with_fallback(text: String, fallback: Option<&str>) -> Finding {
+    match fallback {
         None => Finding::ok(text),
         Some(why) => {
             let text = format!("{text}; CUDA was tried: {why}");

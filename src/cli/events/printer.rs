@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use crate::frame::Event;
 
-const COLUMNS: [&str; 6] = ["TIME (UTC)", "CAMERA", "TYPE", "LABEL", "CONF", "SNAPSHOT"];
+const COLUMNS: [&str; 7] = ["TIME (UTC)", "CAMERA", "TYPE", "LABEL", "PHASE", "CONF", "SNAPSHOT"];
 
 /// A table, or one JSON object a line.
 pub(super) struct Printer<W> {
@@ -66,11 +66,15 @@ impl<W: Write> Printer<W> {
         let payload = &event.payload;
         let (time, conf) = (utc(payload.ts_ms), format!("{:.0}%", payload.conf * 100.0));
         let snapshot = payload.extras.snapshot.as_deref().unwrap_or("-");
-        self.row([&time, &payload.camera_id, &payload.kind, &payload.label, &conf, snapshot])
+        let phase = payload.extras.phase.as_str();
+        self.row([&time, &payload.camera_id, &payload.kind, &payload.label, phase, &conf, snapshot])
     }
 
-    fn row(&mut self, [time, camera, kind, label, conf, snapshot]: [&str; 6]) -> io::Result<()> {
-        writeln!(self.out, "{time:<23}  {camera:<16}  {kind:<10}  {label:<14}  {conf:>4}  {snapshot}")
+    fn row(&mut self, [time, camera, kind, label, phase, conf, snapshot]: [&str; 7]) -> io::Result<()> {
+        writeln!(
+            self.out,
+            "{time:<23}  {camera:<16}  {kind:<10}  {label:<14}  {phase:<6}  {conf:>4}  {snapshot}"
+        )
     }
 }
 
@@ -97,7 +101,7 @@ mod tests {
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(
             lines[1],
-            "2026-11-23 15:25:34.123  front             objects     person           87%  snapshots/a.jpg"
+            "2026-11-23 15:25:34.123  front             objects     person          start    87%  snapshots/a.jpg"
         );
         assert_eq!(lines[0].find("SNAPSHOT"), lines[1].find("snapshots"));
         assert!(lines[2].starts_with("(a line that is no event: "), "{}", lines[2]);

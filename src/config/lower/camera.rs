@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use kvs_config::KeyPath;
-use kvs_config::written::Camera;
+use kvs_config::written::{Camera, Motion};
 
 use crate::config::meant::CameraSpec;
+use crate::detect::MotionRules;
 use crate::frame::CameraId;
 
+use super::roi::narrow;
 use super::{Lowering, root_key};
 
 impl Lowering<'_> {
@@ -45,14 +47,24 @@ impl Lowering<'_> {
     fn camera(&mut self, camera: &Camera, at: &KeyPath) -> Option<CameraSpec> {
         let pipeline = self.pipeline(camera, at);
         let route = self.route(camera, at);
+        let masks = self.masks(camera, &at.key("masks"));
+        let motion = camera.motion.as_ref().filter(|motion| motion.enabled).map(motion_rules);
         camera.enabled.then(|| CameraSpec {
             id: CameraId::new(&camera.id),
             stream: camera.kvs_stream_name.clone(),
             mode: camera.playback.mode,
             start: camera.playback.start,
             fps_target: camera.fps_target,
+            masks,
+            motion,
             pipeline,
             route,
         })
     }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the schema keeps it within 1..=9 seconds")]
+fn motion_rules(motion: &Motion) -> MotionRules {
+    let max_idle_ms = (motion.max_idle_seconds * 1000.0) as i64;
+    MotionRules { sensitivity: narrow(motion.sensitivity), max_idle_ms }
 }

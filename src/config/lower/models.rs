@@ -51,7 +51,9 @@ impl Lowering<'_> {
                 return None;
             }
         };
-        let names: Vec<String> = text.trim_end().lines().map(|line| line.trim().to_owned()).collect();
+        // A line of blanks is a character: a recognition model may write the wide space of Chinese.
+        let name = |line: &str| if line.trim().is_empty() { line } else { line.trim() }.to_owned();
+        let names: Vec<String> = text.trim_end_matches(['\r', '\n']).lines().map(name).collect();
         if let Some(empty) = names.iter().position(String::is_empty) {
             let message = format!("line {} of the class file {path} is empty", empty + 1);
             self.problem(at, message, "write one class name a line, in the order of the model");

@@ -3,15 +3,63 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kvs_config::written::{self, Camera, Detector, DetectorType, MinBox, TemporalConfirm};
+use kvs_config::written::{self, Alpr, Camera, Detector, DetectorType, MinBox, TemporalConfirm};
 use kvs_config::{KeyPath, closest};
 
-use crate::config::meant::PipelineEntry;
-use crate::decide::{Confirm, Roi, Rules};
-use crate::detect::{ModelSpec, Thresholds};
+use crate::config::meant::{PipelineEntry, ReadingSpec};
+use crate::decide::{Confirm, ReadingRules, Roi, Rules, TextPattern};
+use crate::detect::{LayoutChoice, ModelSpec, Thresholds};
 
 use super::Lowering;
 use super::roi::narrow;
+
+/// What the blocks of all types have.
+struct Block<'e> {
+    weights: &'e str,
+    weights_key: &'static str,
+    classes: Option<&'e [String]>,
+    conf_threshold: f64,
+    nms_iou: f64,
+    min_box: Option<MinBox>,
+    temporal_confirm: &'e TemporalConfirm,
+    cooldown_seconds: f64,
+    dwell_seconds: Option<f64>,
+    update_seconds: Option<f64>,
+}
+
+impl<'e> From<&'e Detector> for Block<'e> {
+    fn from(block: &'e Detector) -> Self {
+        Self {
+            weights: &block.yolo_weights,
+            weights_key: "yolo_weights",
+            classes: block.classes.as_deref(),
+            conf_threshold: block.conf_threshold,
+            nms_iou: block.nms_iou,
+            min_box: block.min_box,
+            temporal_confirm: &block.temporal_confirm,
+            cooldown_seconds: block.cooldown_seconds,
+            dwell_seconds: block.dwell_seconds,
+            update_seconds: block.update_seconds,
+        }
+    }
+}
+
+impl<'e> From<&'e Alpr> for Block<'e> {
+    fn from(block: &'e Alpr) -> Self {
+        Self {
+            weights: &block.plate_detector_weights,
+            weights_key: "plate_detector_weights",
+            classes: None,
+            conf_threshold: block.conf_threshold,
+            nms_iou: block.nms_iou,
+            min_box: block.min_box,
+            temporal_confirm: &block.temporal_confirm,
+            cooldown_seconds: block.cooldown_seconds,
+            dwell_seconds: block.dwell_seconds,
+            update_seconds: block.update_seconds,
+        }
+    }
+}
 
 impl Lowering<'_> {
     /// The enabled entries; those that are not are checked too.
@@ -46,35 +94,36 @@ impl Lowering<'_> {
         let kind = entry.kind;
         let block = self.block(entry, at)?;
         let at = at.key(kind.as_str());
-        let model = self.model(&block.yolo_weights, &at.key("yolo_weights"), needed);
-        if let (Some(names), Some(model)) = (&block.classes, &model) {
+        let model = self.model(block.weights, &at.key(block.weights_key), needed);
+        if let (Some(names), Some(model)) = (block.classes, &model) {
             self.classes_exist(names, model, &at.key("classes"));
         }
+        let alpr = entry.alpr.as_deref().filter(|_| kind == DetectorType::Alpr);
+        let reading = alpr.and_then(|alpr| self.reading(alpr, needed, &at));
+        let names = |names: &[String]| names.iter().map(|name| Arc::from(&**name)).collect();
         let rules = Rules {
             detector,
             kind: kind.as_str().to_owned(),
             thresholds: Thresholds { conf: narrow(block.conf_threshold), nms_iou: narrow(block.nms_iou) },
-            classes: block
-                .classes
-                .as_ref()
-                .map(|names| names.iter().map(|name| Arc::from(&**name)).collect()),
+            classes: block.classes.map(names),
             min_box: block.min_box.map(|min_box| self.min_box(min_box, roi, &at.key("min_box"))),
             roi: roi.cloned(),
-            confirm: self.confirm(&block.temporal_confirm, &at.key("temporal_confirm")),
+            confirm: self.confirm(block.temporal_confirm, &at.key("temporal_confirm")),
             cooldown_ms: milliseconds(block.cooldown_seconds),
             dwell_ms: milliseconds(block.dwell_seconds.unwrap_or_default()),
             update_ms: block.update_seconds.map(milliseconds),
-            reading: None,
+            reading: alpr.map(|alpr| self.reading_rules(alpr, &at.key("plate_patterns"))),
         };
-        model.map(|model| PipelineEntry { rules, model })
+        model.map(|model| PipelineEntry { rules, model, reading })
     }
 
     /// The block that is named as the entry's type; others may not stand beside it.
-    fn block<'e>(&mut self, entry: &'e written::PipelineEntry, at: &KeyPath) -> Option<&'e Detector> {
+    fn block<'e>(&mut self, entry: &'e written::PipelineEntry, at: &KeyPath) -> Option<Block<'e>> {
         let blocks = [
-            (DetectorType::Weapon, &entry.weapon),
-            (DetectorType::FireSmoke, &entry.fire_smoke),
-            (DetectorType::Objects, &entry.objects),
+            (DetectorType::Weapon, entry.weapon.as_ref().map(Block::from)),
+            (DetectorType::FireSmoke, entry.fire_smoke.as_ref().map(Block::from)),
+            (DetectorType::Objects, entry.objects.as_ref().map(Block::from)),
+            (DetectorType::Alpr, entry.alpr.as_deref().map(Block::from)),
         ];
         let name = entry.kind.as_str();
         for (kind, block) in &blocks {
@@ -84,13 +133,42 @@ impl Lowering<'_> {
                 self.problem(&at.key(kind.as_str()), message, remedy);
             }
         }
-        let block =
-            blocks.into_iter().find(|(kind, _)| *kind == entry.kind).and_then(|(_, block)| block.as_ref());
+        let block = blocks.into_iter().find(|(kind, _)| *kind == entry.kind).and_then(|(_, block)| block);
         if block.is_none() {
-            let remedy = format!("add `{name}:` with at least `yolo_weights`");
+            let least = match entry.kind {
+                DetectorType::Alpr => "`plate_detector_weights` and `ocr_weights`",
+                DetectorType::Weapon | DetectorType::FireSmoke | DetectorType::Objects => "`yolo_weights`",
+            };
+            let remedy = format!("add `{name}:` with at least {least}");
             self.problem(&at.key("type"), format!("the entry has no block `{name}`"), remedy);
         }
         block
+    }
+
+    fn reading(&mut self, alpr: &Alpr, needed: bool, at: &KeyPath) -> Option<ReadingSpec> {
+        let at = at.key("ocr_weights");
+        let model = self.model(&alpr.ocr_weights, &at, needed)?;
+        if model.layout != LayoutChoice::Auto {
+            let message =
+                format!("model {} has a `layout`, which is that of a detector's output", model.name);
+            self.problem(&at, message, "name a recognition model, and leave its `layout` out");
+        }
+        Some(ReadingSpec { model, crop_expand: narrow(alpr.crop_expand) })
+    }
+
+    fn reading_rules(&mut self, alpr: &Alpr, at: &KeyPath) -> ReadingRules {
+        let mut patterns = Vec::new();
+        for (i, text) in alpr.plate_patterns.iter().flatten().enumerate() {
+            match TextPattern::new(text) {
+                Ok(pattern) => patterns.push(pattern),
+                Err(error) => {
+                    let message = format!("{text:?} is no regular expression: {error}");
+                    let remedy = "write one that a whole plate matches, such as [A-Z]{2}[0-9]{3,4}";
+                    self.problem(&at.index(i), message, remedy);
+                }
+            }
+        }
+        ReadingRules { conf: narrow(alpr.ocr_conf_threshold), patterns }
     }
 
     fn classes_exist(&mut self, names: &[String], model: &ModelSpec, at: &KeyPath) {

@@ -1,22 +1,33 @@
 //! `roi`: regions of interest.
 
 use kvs_config::KeyPath;
-use kvs_config::written::{FilterName, Polygon, RoiSection, Units};
+use kvs_config::written::{Camera, FilterName, Polygon, RoiSection, Units};
 
 use crate::decide::{Roi, RoiFilter, Zone};
+use crate::decode::Masks;
 
 use super::Lowering;
 
 impl Lowering<'_> {
     /// The regions of a camera, if they count.
     pub(super) fn roi(&mut self, roi: &RoiSection, at: &KeyPath) -> Option<Roi> {
-        if roi.polygons.is_empty() {
+        if roi.enabled && roi.polygons.is_empty() {
             self.problem(at, "no polygon is drawn", "add `polygons`, or remove `roi`");
         }
         let normalized = roi.units == Units::Normalized;
         let zones = self.zones(&roi.polygons, normalized, &at.key("polygons"));
         let filter = self.filter(roi, at);
         roi.enabled.then_some(Roi { zones, filter, normalized })
+    }
+
+    /// The masks of a camera, in the units of its `roi`.
+    pub(super) fn masks(&mut self, camera: &Camera, at: &KeyPath) -> Option<Masks> {
+        let normalized = camera.roi.as_ref().is_some_and(|roi| roi.units == Units::Normalized);
+        let shapes = camera.masks.iter().flatten().enumerate();
+        let polygons: Vec<_> = shapes
+            .map(|(i, shape)| self.points(&shape.points, normalized, &at.index(i).key("points")))
+            .collect();
+        (!polygons.is_empty()).then_some(Masks { polygons, normalized })
     }
 
     fn zones(&mut self, polygons: &[Polygon], normalized: bool, at: &KeyPath) -> Vec<Zone> {

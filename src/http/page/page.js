@@ -273,7 +273,7 @@ function showSummary(overview) {
 }
 
 function sinkRow(sink) {
-  const parts = [`${count(sink.delivered)} delivered`];
+  const parts = [sink.name === "outbox" ? "state and events on disk" : `${count(sink.delivered)} delivered`];
   if (sink.queued) parts.push(`${count(sink.queued)} waiting`);
   if (sink.failed) parts.push(`${count(sink.failed)} given up`);
   const row = element("li", {},
@@ -346,7 +346,7 @@ function showEvent(event) {
   row.dataset.id = event.event_id;
   row.querySelector(".hue").style.setProperty("--hue", colorOf(payload.label));
   row.querySelector("strong").textContent = payload.label;
-  row.querySelector(".conf").textContent = `${Math.round(payload.conf * 100)} %`;
+  row.querySelector(".conf").textContent = toldOf(payload).join(" · ");
   row.querySelector(".where").append(payload.camera_id, ...payload.extras.zones.map((zone) => element("span", { class: "zone" }, zone)));
   const at = new Date(payload.ts_ms);
   const time = row.querySelector("time");
@@ -357,6 +357,15 @@ function showEvent(event) {
   byId("events").prepend(row);
   byId("no-events").hidden = true;
   trimEvents();
+}
+
+/* The text that was read, how sure it is, and how long an incident that is not new has lasted. */
+function toldOf({ conf, extras }) {
+  const parts = extras.text ? [extras.text] : [];
+  parts.push(`${Math.round(conf * 100)} %`);
+  if (extras.phase === "update") parts.push(`here for ${span(extras.duration_ms)}`);
+  if (extras.phase === "end") parts.push(`gone after ${span(extras.duration_ms)}`);
+  return parts;
 }
 
 function trimEvents() {

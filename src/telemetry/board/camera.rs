@@ -63,6 +63,8 @@ pub struct FrameCounts {
     pub sampled: u64,
     /// Pictures that every detector looked at.
     pub inferred: u64,
+    /// Pictures that needed no look: the motion gate found nothing new in them.
+    pub skipped: u64,
     /// Pictures that were left out, by reason.
     pub dropped: BTreeMap<&'static str, u64>,
 }
@@ -288,6 +290,11 @@ impl CameraBoard {
     /// The sampler picked a picture.
     pub fn frame_sampled(&self) {
         self.write(|now| now.frames.sampled += 1);
+    }
+
+    /// The motion gate spared a picture its look.
+    pub fn frame_skipped(&self) {
+        self.write(|now| now.frames.skipped += 1);
     }
 
     /// Pictures were left out, because of `reason`: one of few.

@@ -4,7 +4,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::detector::PipelineEntry;
-use super::not_in_this_version;
 use super::roi::{RoiSection, Shape};
 
 /// A camera.
@@ -32,12 +31,11 @@ pub struct Camera {
     /// Where in the frame a box must be; absent: anywhere.
     #[serde(default)]
     pub roi: Option<RoiSection>,
-    /// Regions that are blacked out before anything is stored or shown.
-    #[schemars(transform = not_in_this_version, length(max = 64))]
+    /// Regions that are blacked out before anything looks at the picture, stores or shows it. In the units of `roi`.
+    #[schemars(length(max = 64), extend("x-remedy" = "draw 64 masks at most"))]
     #[serde(default)]
     pub masks: Option<Vec<Shape>>,
     /// Looking only at frames in which something moves.
-    #[schemars(transform = not_in_this_version)]
     #[serde(default)]
     pub motion: Option<Motion>,
     /// What is looked for; each entry has a `type` and a block named as the type.
@@ -87,17 +85,24 @@ pub enum Start {
 }
 
 /// Looking only at frames in which something moves.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Motion {
     /// Whether it is done.
     pub enabled: bool,
     /// 0 (only large movements) to 1 (the slightest).
     #[schemars(range(min = 0, max = 1))]
-    pub sensitivity: Option<f64>,
-    /// A still scene is looked at once in so long, seconds.
-    #[schemars(range(min = 1, max = 3600))]
-    pub max_idle_seconds: Option<f64>,
+    pub sensitivity: f64,
+    /// A still scene is looked at once in so long, seconds. Looks that are more than 10 s apart would have nothing to do with one
+    /// another.
+    #[schemars(range(min = 1, max = 9))]
+    pub max_idle_seconds: f64,
+}
+
+impl Default for Motion {
+    fn default() -> Self {
+        Self { enabled: false, sensitivity: 0.5, max_idle_seconds: 5.0 }
+    }
 }
 
 /// Where a camera's events and snapshots go.

@@ -3,8 +3,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::not_in_this_version;
-
 /// A detector on a camera.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -25,7 +23,6 @@ pub struct PipelineEntry {
     #[serde(default)]
     pub objects: Option<Detector>,
     /// For `type: alpr`: licence plates and their text.
-    #[schemars(transform = not_in_this_version)]
     #[serde(default)]
     pub alpr: Option<Box<Alpr>>,
 }
@@ -45,7 +42,6 @@ pub enum DetectorType {
     /// Anything that a model knows.
     Objects,
     /// Licence plates and their text.
-    #[schemars(transform = not_in_this_version)]
     Alpr,
 }
 
@@ -155,16 +151,18 @@ impl Default for TemporalConfirm {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Alpr {
-    /// The model that finds plates.
-    #[schemars(length(min = 1, max = 4096))]
+    /// The model that finds plates: a name under `models`, or the path of an .onnx file.
+    #[schemars(length(min = 1, max = 4096), example = &"plate",
+        extend("x-remedy" = "write a name under `models` or the path of an .onnx file"))]
     pub plate_detector_weights: String,
-    /// The model that reads them.
-    #[schemars(length(min = 1, max = 4096))]
+    /// The model that reads them (CTC), likewise. Its characters are in the file, or given as its `classes` under `models`.
+    #[schemars(length(min = 1, max = 4096), example = &"plate-text",
+        extend("x-remedy" = "write a name under `models` or the path of an .onnx file"))]
     pub ocr_weights: String,
     /// How the reading model is built.
     #[serde(default)]
     pub ocr_engine: OcrEngine,
-    /// The language of the text.
+    /// The language of the text, for who reads this file: what can be read is settled by the characters of `ocr_weights`.
     #[schemars(length(min = 2, max = 16))]
     #[serde(default)]
     pub ocr_lang: Option<String>,
@@ -176,12 +174,13 @@ pub struct Alpr {
     #[schemars(range(min = 0.01, max = 1.0))]
     #[serde(default = "conf_threshold")]
     pub ocr_conf_threshold: f64,
-    /// How much a plate's box is widened before it is read, as a share of its size.
+    /// How much of a plate's width and height is read beyond each edge of its box.
     #[schemars(range(min = 0.0, max = 0.5))]
     #[serde(default)]
     pub crop_expand: f64,
-    /// Regular expressions, one of which the text must match.
-    #[schemars(length(max = 64), inner(length(min = 1, max = 256)))]
+    /// Regular expressions, one of which the whole text must match; absent: any text counts. The text has letters in upper
+    /// case, digits, and nothing between them.
+    #[schemars(length(max = 64), inner(length(min = 1, max = 256)), example = ["[A-Z]{2}[0-9]{3,4}"])]
     #[serde(default)]
     pub plate_patterns: Option<Vec<String>>,
     /// Of two boxes whose overlap (IoU, 0 to 1) is at least this, the weaker goes.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct RoiSection {
     /// Whether it counts.
     pub enabled: bool,
-    /// What `points`, and the camera's `min_box`, are measured in.
+    /// What `points`, the camera's `masks` and `min_box` are measured in.
     pub units: Units,
     /// The regions; a box must be in one of them.
     #[schemars(length(min = 1, max = 64), extend("x-remedy" = "draw 1 to 64 polygons, or leave `roi` out"))]
@@ -76,6 +76,7 @@ pub struct Polygon {
 #[serde(deny_unknown_fields)]
 pub struct Shape {
     /// Its corners, `[x, y]` each, at least 3; the last joins the first.
-    #[schemars(length(min = 3, max = 256), inner(inner(range(min = 0, max = 65535))))]
+    #[schemars(length(min = 3, max = 256), inner(inner(range(min = 0, max = 65535))),
+        extend("x-remedy" = "a mask has 3 to 256 corners, [x, y] each"))]
     pub points: Vec<[f64; 2]>,
 }

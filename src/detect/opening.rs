@@ -1,0 +1,71 @@
+//! Opening a model: its file, the device it runs on, and what is told where that fails.
+
+use super::error::{DetectError, ModelFault};
+use super::model::check_file;
+use super::onnx::{Net, Refusal, has_cuda};
+use super::spec::{Device, ModelSpec};
+use crate::telemetry::detect::FellBackToCpu;
+
+/// A model whose file is there and is the one that was asked for.
+pub(super) struct Opening<'a> {
+    pub(super) spec: &'a ModelSpec,
+    /// Lower-case hex.
+    pub(super) sha256: String,
+    /// Of an inference on the CPU.
+    pub(super) threads: usize,
+}
+
+impl<'a> Opening<'a> {
+    /// Errors: the file; see [`check_file`].
+    pub(super) fn new(spec: &'a ModelSpec, threads: usize) -> Result<Self, DetectError> {
+        let sha256 = check_file(spec).map_err(|fault| faulty(spec, fault))?;
+        Ok(Self { spec, sha256, threads: threads.max(1) })
+    }
+
+    /// What `load` makes of the model on the device, and why CUDA does not work where it was tried in vain. `load` gets the
+    /// index of a CUDA device, or `None` for the CPU.
+    ///
+    /// Errors: those of `load`. A model that fails on both devices has the fault of the CPU.
+    pub(super) fn on<T>(
+        &self,
+        device: Device,
+        load: impl Fn(&Self, Option<u32>) -> Result<T, DetectError>,
+    ) -> Result<(T, Option<String>), DetectError> {
+        let refused = match device {
+            Device::Cpu => return Ok((load(self, None)?, None)),
+            Device::Cuda(index) => return Ok((load(self, Some(index))?, None)),
+            Device::Auto => match load(self, Some(0)) {
+                Ok(loaded) => return Ok((loaded, None)),
+                Err(error @ DetectError::Runtime(_)) => return Err(error),
+                Err(DetectError::Cuda { reason, .. }) => reason,
+                Err(error) => error.to_string(),
+            },
+        };
+        let loaded = load(self, None)?;
+        FellBackToCpu { model: &self.spec.name, reason: &refused, has_cuda: has_cuda() }.emit();
+        Ok((loaded, Some(refused)))
+    }
+
+    /// The model in ONNX Runtime.
+    pub(super) fn net(&self, cuda: Option<u32>) -> Result<Net, DetectError> {
+        Net::open(self.spec, cuda, self.threads).map_err(|refusal| self.refused(cuda, refusal))
+    }
+
+    fn refused(&self, cuda: Option<u32>, refusal: Refusal) -> DetectError {
+        let model = self.spec.name.clone();
+        match (refusal, cuda) {
+            (Refusal::Runtime(fault), _) => DetectError::Runtime(fault),
+            (Refusal::Cuda(reason), index) => DetectError::Cuda { model, index: index.unwrap_or(0), reason },
+            (Refusal::Model(reason), _) => self.faulty(ModelFault::Load(reason)),
+        }
+    }
+
+    /// A fault of this model.
+    pub(super) fn faulty(&self, fault: ModelFault) -> DetectError {
+        faulty(self.spec, fault)
+    }
+}
+
+fn faulty(spec: &ModelSpec, fault: ModelFault) -> DetectError {
+    DetectError::Model { model: spec.name.clone(), path: spec.path.clone(), fault: Box::new(fault) }
+}
