@@ -22,4 +22,5 @@ pub mod cli;
 pub mod config;
 pub mod frame;
 pub mod http;
+pub mod remote;
 pub mod telemetry;

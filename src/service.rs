@@ -5,6 +5,7 @@
 
 mod cameras;
 mod models;
+mod reload;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,7 +14,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_config::SdkConfig;
-use futures_util::future::join_all;
 use kvs_config::closest;
 use metrics_exporter_prometheus::PrometheusHandle;
 use thiserror::Error;
@@ -21,21 +21,23 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use cameras::{Fleet, Starter};
-use models::Models;
+use models::ModelSet;
+pub use reload::{Changes, ReloadError};
 
 use crate::camera::{CameraError, Shared};
 use crate::config::{CameraSpec, Settings};
-use crate::detect::{DetectError, ModelInfo};
+use crate::detect::{DetectError, Detector, ModelInfo, ModelSpec};
 use crate::frame::CameraId;
 use crate::http::{Encode, HttpError, HttpServer, HttpSpec};
 use crate::publish::{
     Clients, Outbox, OutboxSpec, Remains, ResumeError, SinkState, SinkStatus, SnapshotFormat, SnapshotSpec,
-    StartError, StateSpec, picture,
+    StartError, StateSpec, has_own_s3, picture,
 };
+use crate::remote::{FetchError, Models};
 use crate::source::Kvs;
 use crate::telemetry::Board;
 use crate::telemetry::board::SinkRow;
-use crate::telemetry::service::{CameraBroke, Ready, Stopped, Stopping, Stuck};
+use crate::telemetry::service::{Ready, Stopped, Stopping, Stuck};
 
 /// How long a stop may take; ECS kills 30 s after it asked.
 pub const STOP_LIMIT: Duration = Duration::from_secs(25);
@@ -52,6 +54,8 @@ pub struct ServiceSpec {
     pub settings: Settings,
     /// Credentials, region and endpoints.
     pub aws: SdkConfig,
+    /// Gets the models that are elsewhere.
+    pub models: Models,
     /// Where HTTP listens; port 0 takes a free one.
     pub http: SocketAddr,
     /// `HTTP_TOKEN`
@@ -70,6 +74,9 @@ pub enum ServiceError {
     /// HTTP.
     #[error(transparent)]
     Http(#[from] HttpError),
+    /// A model that is elsewhere.
+    #[error(transparent)]
+    Fetch(Box<FetchError>),
     /// A model.
     #[error(transparent)]
     Detect(#[from] DetectError),
@@ -91,7 +98,10 @@ pub enum ServiceError {
 pub struct Service {
     board: Board,
     http: HttpServer,
-    models: Models,
+    settings: Settings,
+    aws: SdkConfig,
+    state: StateSpec,
+    models: ModelSet,
     outbox: Arc<Outbox>,
     fleet: Fleet,
     stop: CancellationToken,
@@ -111,17 +121,20 @@ impl Service {
             prometheus: spec.prometheus,
             encode: live_picture(),
         })?;
-        let models = Models::load(&spec.settings, &board).await?;
-        for camera in &spec.settings.cameras {
-            check_camera(camera, &models)?;
+        let settings = spec.settings;
+        let mut models = ModelSet::new(spec.models, settings.device, board.clone());
+        models.adopt(models.load(&settings.cameras).await?);
+        for camera in &settings.cameras {
+            check_camera(camera, |spec| models.get(spec))?;
         }
-        let state = spec.settings.state.clone().or_in(spec.state_dir);
-        let outbox = outbox_spec(&spec.settings, &spec.aws, state, spec.dead_letter);
+        let state = settings.state.clone().or_in(spec.state_dir);
+        let outbox = outbox_spec(&settings, &spec.aws, state.clone(), spec.dead_letter);
         let outbox = open_outbox(outbox, &board).await?;
-        let mut service =
-            Self { board, http, models, outbox, fleet: Fleet::default(), stop: CancellationToken::new() };
-        let kvs = Kvs::new(&spec.aws);
-        if let Err(error) = service.start_cameras(spec.settings, kvs).await {
+        let stop = CancellationToken::new();
+        let shared = shared(&settings, &spec.aws, &outbox, &stop);
+        let fleet = Fleet::new(Starter { shared, board: board.clone() });
+        let mut service = Self { board, http, settings, aws: spec.aws, state, models, outbox, fleet, stop };
+        if let Err(error) = service.start_cameras().await {
             service.stop().await;
             return Err(error);
         }
@@ -142,17 +155,10 @@ impl Service {
         self.http.local_addr()
     }
 
-    async fn start_cameras(&mut self, settings: Settings, kvs: Kvs) -> Result<(), ServiceError> {
-        let shared = Shared {
-            kvs,
-            outbox: Arc::clone(&self.outbox),
-            reconnect_delay: settings.reconnect_delay,
-            hls_session: settings.hls_session,
-            max_behind: settings.max_behind,
-            stop: self.stop.clone(),
-        };
-        let starter = Starter { shared, models: self.models.clone(), board: self.board.clone() };
-        self.fleet.start(starter, settings.cameras).await
+    async fn start_cameras(&mut self) -> Result<(), ServiceError> {
+        let cameras = self.settings.cameras.iter();
+        let cameras = cameras.map(|camera| (camera.clone(), self.models.of(camera))).collect();
+        self.fleet.start(cameras).await
     }
 
     /// Stops everything in order and tells what the sinks had not delivered in time. A part that does not end in its
@@ -162,7 +168,7 @@ impl Service {
         Stopping.emit();
         self.board.stopping();
         self.stop.cancel();
-        let mut draining = pin!(join_cameras(self.fleet));
+        let mut draining = pin!(self.fleet.stopped());
         let drained = timeout(DRAIN_LIMIT, &mut draining).await;
         let left = STOP_LIMIT.saturating_sub(begun.elapsed()).saturating_sub(STOP_TAIL);
         let remains = self.outbox.flush(left).await;
@@ -180,19 +186,24 @@ impl Service {
     }
 }
 
-async fn join_cameras(fleet: Fleet) {
-    let joining = fleet.stopped().await.into_iter().map(|(id, camera)| async move {
-        if let Err(error) = camera.join(&id).await {
-            CameraBroke { error }.emit();
-        }
-    });
-    join_all(joining).await;
+fn shared(settings: &Settings, aws: &SdkConfig, outbox: &Arc<Outbox>, stop: &CancellationToken) -> Shared {
+    Shared {
+        kvs: Kvs::new(aws),
+        outbox: Arc::clone(outbox),
+        reconnect_delay: settings.reconnect_delay,
+        hls_session: settings.hls_session,
+        max_behind: settings.max_behind,
+        stop: stop.clone(),
+    }
 }
 
 /// A class that no model knows would be a camera that never alarms.
-fn check_camera(camera: &CameraSpec, models: &Models) -> Result<(), ServiceError> {
+fn check_camera<'m>(
+    camera: &CameraSpec,
+    model: impl Fn(&Arc<ModelSpec>) -> Option<&'m Detector>,
+) -> Result<(), ServiceError> {
     for entry in &camera.pipeline {
-        if let Some((wanted, detector)) = entry.rules.classes.as_ref().zip(models.detector(entry)) {
+        if let Some((wanted, detector)) = entry.rules.classes.as_ref().zip(model(&entry.model)) {
             check_classes(&camera.id, wanted, detector.info())?;
         }
     }
@@ -232,14 +243,11 @@ pub(crate) fn outbox_spec(
 async fn open_outbox(spec: OutboxSpec, board: &Board) -> Result<Arc<Outbox>, ServiceError> {
     let outbox = Arc::new(Outbox::start(spec).await?);
     let shown = Arc::downgrade(&outbox);
-    outbox.watches().into_iter().for_each(|watch| board.add_watch(watch));
+    for watch in outbox.watches() {
+        board.add_watch(watch);
+    }
     board.set_sinks(move || shown.upgrade().map_or_else(Vec::new, |outbox| sink_rows(&outbox)));
     Ok(outbox)
-}
-
-/// Whether S3 is another server than AWS's: those want the bucket in the path.
-fn has_own_s3(aws: &SdkConfig) -> bool {
-    aws.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some()
 }
 
 fn sink_rows(outbox: &Outbox) -> Vec<SinkRow> {
@@ -283,7 +291,6 @@ mod tests {
 
     use super::*;
     use crate::config::{LogLevel, ModelFiles, StateSettings};
-    use crate::detect::Device;
     use crate::publish::PublishSpec;
     use crate::telemetry::board::Status;
 
@@ -297,7 +304,7 @@ mod tests {
             reconnect_delay: Duration::ZERO,
             hls_session: Duration::ZERO,
             max_behind: Duration::ZERO,
-            device: Device::Cpu,
+            device: crate::detect::Device::Cpu,
             log_level: LogLevel::default(),
             log_format: None,
             cameras: Vec::new(),

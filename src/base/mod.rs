@@ -2,6 +2,7 @@
 
 mod backoff;
 mod causes;
+mod digest;
 mod epoch;
 mod probe;
 mod stopwatch;
@@ -9,6 +10,7 @@ mod writable;
 
 pub use backoff::Backoff;
 pub use causes::causes;
+pub use digest::{hex, sha256_of};
 pub use epoch::{epoch_ms, epoch_ms_of};
 pub use probe::{Asks, Finding, Probe, Verdict};
 pub use stopwatch::{Stopwatch, Took};

@@ -10,13 +10,16 @@ use crate::config::{CameraSpec, ConfigErrors, Settings, Start};
 use crate::publish::PublishSpec;
 
 use super::aws::sdk_config;
-use super::config_args::{ConfigArgs, state_dir};
+use super::config_args::ConfigArgs;
 use super::doctor::Doctor;
+use super::fetching::fetch_all;
+use super::models::specs;
 use super::run_on_runtime;
 
 /// Says what is wrong with a configuration, with line and column, or what it asks for.
 ///
-/// Works offline: nothing is asked of AWS, and models are not loaded, only looked for. Whether `local_dir` can be written is
+/// Works offline (with a configuration that is): nothing is asked of AWS, and models are not loaded; those of this machine are
+/// looked for, those from s3:// and https:// are not fetched. Whether `local_dir` can be written is
 /// tried with an empty file in it, or in the nearest folder above it that is there.
 /// Exit codes: 0 the configuration is good; 78 it has mistakes, or names model files or folders that cannot be used.
 ///
@@ -26,7 +29,8 @@ use super::run_on_runtime;
 /// stream (DescribeStreamSummary; PutRecords of one record for a hash key that no shard has, which is refused for its key
 /// where the role may write, so that nothing is written); the bucket (PutObject of a line of text under
 /// `{s3_prefix}/.kvs-infer-check`, which stays); the DynamoDB tables (DescribeTable, DescribeTimeToLive; PutItem and
-/// UpdateItem on a condition that never holds, so that nothing is written); the folders; the models, each loaded and run.
+/// UpdateItem on a condition that never holds, so that nothing is written); the folders; the models, each fetched into the cache
+/// folder where it is elsewhere, loaded and run.
 /// Exit codes with `--live`: 0 nothing failed; 69 something is unreachable, missing or refused; 78 also where a model
 /// cannot be used or has not the classes that are counted.
 #[derive(Clone, Debug, clap::Args)]
@@ -66,7 +70,9 @@ impl CheckArgs {
             print(&settings, &mut out)?;
             writeln!(out)?;
         }
-        Doctor { state_dir: state_dir()?, settings, aws, json: self.json }.run().await
+        let models = fetch_all(&self.config.models(Some(&aws))?, specs(&settings)).await;
+        let state_dir = self.config.state_dir()?;
+        Doctor { state_dir, settings, models, aws, json: self.json }.run().await
     }
 }
 

@@ -15,6 +15,7 @@ use kvs_sim::{Play, Sim, SimConfig};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
+use super::config_args::models_in;
 use super::{StopSignal, run_on_runtime};
 use crate::config::{self, LogFormat, Overrides, Settings};
 use crate::detect::cache_dir;
@@ -109,6 +110,7 @@ impl DemoArgs {
         Ok(ServiceSpec {
             settings,
             aws: local(sim.endpoint()),
+            models: models_in(&state_dir(), None)?,
             http: SocketAddr::new(self.http_host, self.http_port),
             token: self.http_token.clone(),
             prometheus: telemetry::metrics::install()?,

@@ -4,9 +4,11 @@ mod aws;
 mod bench;
 mod check;
 mod config_args;
+mod config_watch;
 mod demo;
 mod doctor;
 mod events;
+mod fetching;
 pub mod healthcheck;
 mod inspect;
 pub mod models;
@@ -25,6 +27,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::base::causes;
 use crate::config::{ConfigErrors, LogFormat};
 use crate::detect::DetectError;
+use crate::remote::FetchError;
 use crate::service::ServiceError;
 use crate::telemetry;
 use crate::telemetry::log::{LogError, LogOutput};
@@ -88,6 +91,7 @@ fn code_of(error: &anyhow::Error) -> u8 {
     }
     match error.downcast_ref::<ServiceError>() {
         Some(ServiceError::Detect(DetectError::Runtime(_))) => exit::UNAVAILABLE,
+        Some(ServiceError::Fetch(error)) if matches!(**error, FetchError::Digest { .. }) => exit::CONFIG,
         Some(ServiceError::Detect(_)) => exit::CONFIG,
         Some(_) | None if error.is::<ConfigErrors>() || error.is::<NoRegion>() => exit::CONFIG,
         Some(_) | None => exit::UNAVAILABLE,

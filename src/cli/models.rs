@@ -5,15 +5,18 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::config_args::ConfigArgs;
-use super::exit;
-use crate::config::Settings;
+use super::fetching::{Fetched, fetch_all};
+use super::{exit, run_on_runtime};
+use crate::config::{CameraSpec, Settings};
 use crate::detect::ocr::{Reader, ReaderInfo};
-use crate::detect::{DetectError, Detector, Device, ModelInfo, ModelSpec, usual_threads};
+use crate::detect::{DetectError, Detector, Device, ModelInfo, ModelSpec, Purpose, usual_threads};
 
 /// Class names that are shown; of more, the number is.
 const SHOWN_CLASSES: usize = 4;
 
 /// Loads the models of a configuration and shows their layout, input, classes, device and measured time.
+///
+/// Models from s3:// and https:// are fetched into the cache folder first, with their progress on standard error.
 ///
 /// Exit codes: 0 all can be used; 78 the configuration is wrong or a model cannot be used.
 #[derive(Clone, Debug, clap::Args)]
@@ -26,24 +29,37 @@ impl ModelsArgs {
     /// Prints the table.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let settings = self.config.load()?;
-        let (finding, reading) = specs(&settings);
-        let failed = print_models(&mut io::stdout().lock(), &finding, &reading, settings.device)?;
-        Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::CONFIG) })
+        run_on_runtime(async {
+            let specs = specs(&settings);
+            let models = self.config.models_of(&settings, &specs).await?;
+            let fetched = fetch_all(&models, specs).await;
+            tokio::task::block_in_place(|| print_fetched(&fetched, settings.device))
+        })
     }
 }
 
-/// The models that the cameras find with and then those that they read with, each once, in the order of the file.
-pub(super) fn specs(settings: &Settings) -> (Vec<ModelSpec>, Vec<ModelSpec>) {
-    let entries = || settings.cameras.iter().flat_map(|camera| &camera.pipeline);
-    let reading = entries().filter_map(|entry| Some(&entry.reading.as_ref()?.model));
-    (each_once(entries().map(|entry| &entry.model)), each_once(reading))
+/// The table, and below it those that were not fetched.
+fn print_fetched(fetched: &[Fetched], device: Device) -> anyhow::Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    let here: Vec<(Purpose, ModelSpec)> =
+        fetched.iter().filter_map(|(purpose, _, local)| Some((*purpose, local.clone().ok()?))).collect();
+    let mut failed = print_models(&mut out, &here, device)?;
+    for (_, spec, local) in fetched {
+        if let Err(error) = local {
+            failed += 1;
+            writeln!(out, "{}  cannot be used: {error}", spec.name)?;
+        }
+    }
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::CONFIG) })
 }
 
-fn each_once<'a>(models: impl Iterator<Item = &'a Arc<ModelSpec>>) -> Vec<ModelSpec> {
-    let mut specs: Vec<ModelSpec> = Vec::new();
-    for model in models {
-        if !specs.contains(model) {
-            specs.push(ModelSpec::clone(model));
+/// The models that the cameras use, each once, in the order of the file.
+pub(super) fn specs(settings: &Settings) -> Vec<(Purpose, ModelSpec)> {
+    let mut specs = Vec::new();
+    for (purpose, model) in settings.cameras.iter().flat_map(CameraSpec::models) {
+        let spec = (purpose, ModelSpec::clone(model));
+        if !specs.contains(&spec) {
+            specs.push(spec);
         }
     }
     specs
@@ -55,21 +71,23 @@ fn each_once<'a>(models: impl Iterator<Item = &'a Arc<ModelSpec>>) -> Vec<ModelS
 /// Errors: `out` cannot be written.
 pub fn print_models(
     out: &mut impl Write,
-    finding: &[ModelSpec],
-    reading: &[ModelSpec],
+    specs: &[(Purpose, ModelSpec)],
     device: Device,
 ) -> io::Result<usize> {
-    let threads = usual_threads(finding.len() + reading.len());
-    let specs = || finding.iter().chain(reading);
-    let width = specs().map(|spec| spec.name.chars().count()).chain(["MODEL".len()]).max().unwrap_or(0);
+    let threads = usual_threads(specs.len());
+    let names = specs.iter().map(|(_, spec)| spec.name.chars().count());
+    let width = names.chain(["MODEL".len()]).max().unwrap_or(0);
     write_row(out, width, ["MODEL", "LAYOUT", "INPUT", "DEVICE", "INFER MS", "CLASSES"])?;
     let mut failed = 0;
-    for (index, spec) in specs().enumerate() {
-        let printed = if index < finding.len() {
-            let detector = Detector::start(spec, device, threads);
-            detector.map(|detector| print_model(out, width, detector.info()))
-        } else {
-            Reader::start(spec, device, threads).map(|reader| print_reader(out, width, reader.info()))
+    for (purpose, spec) in specs {
+        let printed = match purpose {
+            Purpose::Find => {
+                let detector = Detector::start(spec, device, threads);
+                detector.map(|detector| print_model(out, width, detector.info()))
+            }
+            Purpose::Read => {
+                Reader::start(spec, device, threads).map(|reader| print_reader(out, width, reader.info()))
+            }
         };
         match printed {
             Ok(printed) => printed?,

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::aws::sdk_config;
-use super::config_args::{ConfigArgs, state_dir};
+use super::config_args::ConfigArgs;
+use super::config_watch::ConfigWatch;
 use super::{StopSignal, exit, run_on_runtime};
+use crate::base::causes;
 use crate::config::Settings;
 use crate::service::{Service, ServiceSpec};
 use crate::telemetry;
@@ -16,6 +18,10 @@ use crate::telemetry::log::LogOutput;
 ///
 /// AWS credentials come from where the AWS SDKs look for them (task role, environment, profile). `AWS_ENDPOINT_URL` and
 /// its per-service forms (`AWS_ENDPOINT_URL_KINESIS_VIDEO`, `_KINESIS`, `_S3`) point it at other servers.
+///
+/// The configuration is read again when its file changes (in S3 or on the web: within a minute) and at SIGHUP. It is checked as
+/// a whole first: one with a mistake changes nothing, is told of in the log and shown on /healthz until it is mended. Of a
+/// good one only the cameras that differ are touched; `cameras` and `models` can change, all else asks for a restart.
 #[derive(Debug, clap::Args)]
 pub(super) struct RunArgs {
     #[command(flatten)]
@@ -48,20 +54,26 @@ impl RunArgs {
 
     async fn serve(self, settings: Settings) -> anyhow::Result<ExitCode> {
         let mut stop = StopSignal::new()?;
+        let mut watch = ConfigWatch::new(self.config.clone(), settings.text()).await?;
+        let aws = sdk_config(settings.region.as_deref()).await?;
         let spec = ServiceSpec {
-            aws: sdk_config(settings.region.as_deref()).await?,
+            models: self.config.models(Some(&aws))?,
+            aws,
             settings,
             http: SocketAddr::new(self.http_host, self.http_port),
             token: self.http_token,
             prometheus: telemetry::metrics::install()?,
-            state_dir: state_dir()?,
+            state_dir: self.config.state_dir()?,
             dead_letter: self.dead_letter,
         };
-        let service = tokio::select! {
+        let mut service = tokio::select! {
             service = Service::start(spec) => service?,
             () = stop.wait() => return Ok(ExitCode::SUCCESS),
         };
-        stop.wait().await;
+        tokio::select! {
+            () = follow(&mut service, &mut watch) => {}
+            () = stop.wait() => {}
+        }
         tokio::select! {
             // What remains is in the outbox, told of in the log, and delivered after the next start.
             _remains = service.stop() => Ok(ExitCode::SUCCESS),
@@ -69,6 +81,19 @@ impl RunArgs {
                 telemetry::StoppedAtOnce.emit();
                 Ok(ExitCode::from(exit::UNAVAILABLE))
             }
+        }
+    }
+}
+
+/// Has the service take over what the configuration becomes. Does not end.
+async fn follow(service: &mut Service, watch: &mut ConfigWatch) {
+    loop {
+        let taken = match watch.changed().await {
+            Ok(settings) => service.reload(settings).await.map_err(|error| causes(&error)),
+            Err(report) => Err(report),
+        };
+        if let Err(why) = taken {
+            service.refuse(&why);
         }
     }
 }

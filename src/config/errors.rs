@@ -16,13 +16,15 @@ pub enum ConfigErrors {
         /// What the system says.
         why: io::Error,
     },
-    /// The file is elsewhere: fetch it first.
+    /// The file is elsewhere and does not come: correct its address, or see to its server.
     #[error(
-        "config {file}: a file that is not on this machine is not in this version\n   = help: fetch it and name the copy with --config FILE, or `-` for standard input"
+        "config {file}: cannot be fetched: {why}\n   = help: correct the address or the rights, or name a file of this machine with --config FILE"
     )]
-    Remote {
+    Unfetched {
         /// The file as it was named.
         file: String,
+        /// What its server says.
+        why: String,
     },
     /// The environment or a flag names no region: correct it.
     #[error(

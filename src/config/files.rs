@@ -50,6 +50,12 @@ impl ModelFiles {
 }
 
 impl Settings {
+    /// The text that they were read from.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.files.source.text
+    }
+
     /// Whether every model file of the enabled cameras is there.
     ///
     /// Errors: those that are not, with the places that name them.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::decide::Rules;
 use crate::decode::Masks;
-use crate::detect::{Device, ModelSpec, MotionRules};
+use crate::detect::{Device, ModelSpec, MotionRules, Purpose};
 use crate::frame::CameraId;
 use crate::publish::{PublishSpec, Route, StateSpec};
 
@@ -62,7 +62,7 @@ impl StateSettings {
 }
 
 /// One enabled camera.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CameraSpec {
     /// Its id, unique.
     pub id: CameraId,
@@ -84,8 +84,18 @@ pub struct CameraSpec {
     pub route: Route,
 }
 
+impl CameraSpec {
+    /// The models of its entries, and what each is for.
+    pub fn models(&self) -> impl Iterator<Item = (Purpose, &Arc<ModelSpec>)> {
+        self.pipeline.iter().flat_map(|entry| {
+            let reading = entry.reading.as_ref().map(|reading| (Purpose::Read, &reading.model));
+            std::iter::once((Purpose::Find, &entry.model)).chain(reading)
+        })
+    }
+}
+
 /// A detector and what counts of what it sees.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PipelineEntry {
     /// What counts.
     pub rules: Rules,
@@ -96,7 +106,7 @@ pub struct PipelineEntry {
 }
 
 /// What reads the text in boxes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ReadingSpec {
     /// The recognition model; entries that name the same model share it.
     pub model: Arc<ModelSpec>,

@@ -48,14 +48,25 @@ impl ConfigSource {
         }
     }
 
-    fn read(&self) -> std::io::Result<String> {
-        match self {
+    /// Whether it may hold something else later.
+    #[must_use]
+    pub fn can_be_read_again(&self) -> bool {
+        matches!(self, Self::File(_))
+    }
+
+    /// Its text.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn read(&self) -> Result<String, ConfigErrors> {
+        let text = match self {
             Self::File(path) => std::fs::read_to_string(path),
             Self::Stdin => {
                 let mut text = String::new();
                 std::io::stdin().lock().read_to_string(&mut text).map(|_| text)
             }
-        }
+        };
+        text.map_err(|why| ConfigErrors::Unreadable { file: self.name(), why })
     }
 }
 
@@ -74,14 +85,7 @@ pub fn load(
     environment: Environment<'_>,
     overrides: &Overrides,
 ) -> Result<Settings, ConfigErrors> {
-    let file = source.name();
-    if file.contains("://") {
-        return Err(ConfigErrors::Remote { file });
-    }
-    match source.read() {
-        Ok(text) => parse(&file, &text, environment, overrides),
-        Err(why) => Err(ConfigErrors::Unreadable { file, why }),
-    }
+    parse(&source.name(), &source.read()?, environment, overrides)
 }
 
 /// The settings that `text` asks for; messages call it `file`.

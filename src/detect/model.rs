@@ -2,15 +2,14 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
-
-use sha2::{Digest, Sha256};
 
 use super::error::ModelFault;
 use super::layout::Layout;
 use super::spec::{Device, ModelSpec};
+use crate::base::sha256_of;
 use crate::frame::ModelId;
 
 /// The longest side of an input, px.
@@ -80,6 +79,9 @@ pub(super) fn check_file(spec: &ModelSpec) -> Result<String, ModelFault> {
     if extension.eq_ignore_ascii_case("pt") || extension.eq_ignore_ascii_case("pth") {
         return Err(ModelFault::Weights);
     }
+    if is_zip(&spec.path) {
+        return Err(ModelFault::Weights);
+    }
     let have = sha256_of(&spec.path).map_err(|error| ModelFault::File(error.to_string()))?;
     match &spec.sha256 {
         Some(want) if !want.eq_ignore_ascii_case(&have) => {
@@ -89,16 +91,11 @@ pub(super) fn check_file(spec: &ModelSpec) -> Result<String, ModelFault> {
     }
 }
 
-fn sha256_of(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let mut hasher = Sha256::new();
-    let mut chunk = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut chunk)? {
-            0 => return Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
-            length => hasher.update(&chunk[..length]),
-        }
-    }
+/// PyTorch's files are ZIP archives, whatever they are called; no ONNX file is.
+fn is_zip(path: &Path) -> bool {
+    let mut head = [0; 4];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut head));
+    read.is_ok() && head == *b"PK\x03\x04"
 }
 
 /// An input as the graph tells of it.

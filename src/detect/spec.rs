@@ -21,6 +21,15 @@ pub struct ModelSpec {
     pub classes: Option<Vec<String>>,
 }
 
+/// What a model is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// To find things.
+    Find,
+    /// To read the text in them.
+    Read,
+}
+
 /// Where models run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Device {

@@ -107,7 +107,13 @@ async fn readyz(State(site): State<Arc<Site>>) -> Response {
         Readiness::Ready => StatusCode::OK,
         Readiness::Starting | Readiness::Stopping => StatusCode::SERVICE_UNAVAILABLE,
     };
-    (code, Json(serde_json::json!({ "status": readiness }))).into_response()
+    let loading = site.board.loadings();
+    let answer = if readiness == Readiness::Ready || loading.is_empty() {
+        serde_json::json!({ "status": readiness })
+    } else {
+        serde_json::json!({ "status": readiness, "loading": loading })
+    };
+    (code, Json(answer)).into_response()
 }
 
 async fn metrics(State(site): State<Arc<Site>>) -> Response {

@@ -32,6 +32,7 @@ mod waiting;
 
 pub use checkpoint::{Checkpoint, CheckpointError, Seen};
 pub use clients::Clients;
+pub(crate) use clients::has_own_s3;
 pub(crate) use journal::aged;
 pub(crate) use local::{EVENTS_FILE, EVENTS_FILES};
 pub use outbox::{Commit, OfferError, Outbox, OutboxSpec, Packed, PendingEvent, Remains, ResumeError};

@@ -17,7 +17,7 @@ use super::place::Place;
 use super::positions::{ClaimError, Positions, later};
 use super::settlement::Settlement;
 use super::snapshot::{Shot, Wants};
-use super::start::{self, RunningSink, SinkName, StartError, Started};
+use super::start::{self, RunningSink, SinkName, StartError, Started, wanted};
 use super::status::{Gauge, SinkStatus};
 use super::{Clients, PublishSpec, Route, StateSpec};
 use crate::base::epoch_ms_of;
@@ -314,6 +314,8 @@ impl Outbox {
     /// See [`ResumeError`].
     pub async fn resume(&self, camera: &CameraId) -> Result<Option<Checkpoint>, ResumeError> {
         let name = || camera.to_string();
+        // A camera that ended a moment ago has left its last commit on the way to the disk.
+        self.store.settled().await;
         let kept = self.store.checkpoint(camera.as_str());
         let kept = kept.map_err(|source| ResumeError::Read { camera: name(), source })?;
         let own = kept.map(|kept| Checkpoint::from_bytes(&kept)).transpose().map_err(|source| {
@@ -331,6 +333,13 @@ impl Outbox {
                 Err(ResumeError::Checkpoint { camera: name(), place: format!("table {table}"), source })
             }
         }
+    }
+
+    /// The name of a sink that `spec` asks for and that was not started.
+    #[must_use]
+    pub fn lacks(&self, spec: &OutboxSpec) -> Option<String> {
+        let lacks = |name: &SinkName| !self.sinks.iter().any(|sink| sink.name == *name);
+        wanted(spec).iter().find(|name| lacks(name)).map(ToString::to_string)
     }
 
     /// How the outbox's disk, each sink and the table of positions fare.

@@ -1,128 +1,217 @@
-//! Starts the cameras: at once those that know where to go on, the others when the table of positions answers.
+//! Starts and ends cameras: each is a task of its own that no other waits for.
+//!
+//! A camera that knows where to go on starts at once, another when the table of positions answers. One whose
+//! configuration has changed ends in order first, and goes on from there.
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::ServiceError;
-use super::models::Models;
 use crate::base::Backoff;
-use crate::camera::{Camera, CameraError, Shared};
+use crate::camera::{Camera, CameraError, EntryModels, Shared};
 use crate::config::CameraSpec;
 use crate::publish::{Checkpoint, ResumeError};
 use crate::telemetry::Board;
+use crate::telemetry::board::{Watch, WatchKey};
+use crate::telemetry::service::{CameraBroke, CameraGone};
 
 /// Between two questions to the table of positions: from so much to so much.
 const ASK_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// Cameras by id.
-pub(super) type Cameras = Vec<(String, Camera)>;
-
 /// What starting a camera takes.
+#[derive(Clone)]
 pub(super) struct Starter {
     pub(super) shared: Shared,
-    pub(super) models: Models,
     pub(super) board: Board,
 }
 
-/// The cameras that were started.
-#[derive(Default)]
+/// A camera, and what it is to do.
+struct Member {
+    spec: CameraSpec,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+/// A camera to start.
+struct Start {
+    spec: CameraSpec,
+    models: Vec<EntryModels>,
+    stop: CancellationToken,
+}
+
+/// A camera at work.
+struct Started {
+    camera: Camera,
+    id: String,
+    watches: Vec<WatchKey>,
+    stop: CancellationToken,
+}
+
+/// All cameras.
 pub(super) struct Fleet {
-    cameras: Cameras,
-    /// Starts the others, and gives them back when it was told to stop or all are there.
-    late: Option<JoinHandle<Cameras>>,
+    starter: Starter,
+    members: Vec<Member>,
+    /// Those that were told to end while the service goes on.
+    leaving: Vec<JoinHandle<()>>,
 }
 
 impl Fleet {
-    /// Starts all cameras.
+    /// No camera yet.
+    pub(super) fn new(starter: Starter) -> Self {
+        Self { starter, members: Vec::new(), leaving: Vec::new() }
+    }
+
+    /// Starts cameras; those whose position nobody knows yet start by themselves later.
     ///
     /// Errors: what was kept of a camera cannot be used, or the system gives no thread.
     pub(super) async fn start(
         &mut self,
-        starter: Starter,
-        specs: Vec<CameraSpec>,
+        cameras: Vec<(CameraSpec, Vec<EntryModels>)>,
     ) -> Result<(), ServiceError> {
-        for spec in &specs {
-            starter.board.add_camera(&spec.id, &spec.stream);
+        for (spec, _) in &cameras {
+            self.starter.board.add_camera(&spec.id, &spec.stream);
         }
-        let mut late = Vec::new();
-        for (spec, resumed) in starter.resume(specs).await {
-            match resumed {
-                Ok(checkpoint) => self.cameras.push(starter.start(spec, checkpoint)?),
-                Err(ResumeError::Unknown { .. }) => late.push(spec),
+        let starting = cameras.into_iter().map(|(spec, models)| {
+            let start = Start { spec, models, stop: self.starter.shared.stop.child_token() };
+            async { (self.starter.resume(&start.spec).await, start) }
+        });
+        for (resumed, start) in join_all(starting).await {
+            let (spec, stop, starter) = (start.spec.clone(), start.stop.clone(), self.starter.clone());
+            let task = match resumed {
+                Ok(checkpoint) => {
+                    let started = starter.start(start, checkpoint)?;
+                    tokio::spawn(async move { starter.accompany(started).await })
+                }
+                Err(ResumeError::Unknown { .. }) => tokio::spawn(starter.start_later(start)),
                 Err(error) => return Err(error.into()),
-            }
-        }
-        if !late.is_empty() {
-            self.late = Some(tokio::spawn(starter.start_late(late)));
+            };
+            self.members.push(Member { spec, stop, task });
         }
         Ok(())
     }
 
-    /// How many were started at once.
+    /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.cameras.len()
+        self.members.len()
     }
 
-    /// All cameras, after the token was cancelled.
-    pub(super) async fn stopped(self) -> Cameras {
-        let mut cameras = self.cameras;
-        if let Some(late) = self.late {
-            // A join error means that the task panicked, which the panic hook has told.
-            cameras.extend(late.await.unwrap_or_default());
+    /// Adds a camera; it starts by itself.
+    pub(super) fn add(&mut self, spec: CameraSpec, models: Vec<EntryModels>) {
+        self.starter.board.add_camera(&spec.id, &spec.stream);
+        self.spawn(spec, models, None);
+    }
+
+    /// Has a camera end in order and begin again as `spec` says, where it ended.
+    pub(super) fn change(&mut self, spec: CameraSpec, models: Vec<EntryModels>) {
+        let Some(at) = self.members.iter().position(|member| member.spec.id == spec.id) else { return };
+        let before = self.members.remove(at);
+        before.stop.cancel();
+        if before.spec.stream != spec.stream {
+            self.starter.board.remove_camera(&spec.id);
         }
-        cameras
+        self.starter.board.add_camera(&spec.id, &spec.stream);
+        self.spawn(spec, models, Some(before.task));
+    }
+
+    /// Has a camera end in order; it is shown no more.
+    pub(super) fn remove(&mut self, id: &str) {
+        let Some(at) = self.members.iter().position(|member| member.spec.id.as_str() == id) else { return };
+        let member = self.members.remove(at);
+        member.stop.cancel();
+        self.starter.board.remove_camera(&member.spec.id);
+        CameraGone { camera: id }.emit();
+        self.leaving.retain(|task| !task.is_finished());
+        self.leaving.push(member.task);
+    }
+
+    /// Resolves when all have ended, after the token was cancelled.
+    pub(super) async fn stopped(self) {
+        join_all(self.members.into_iter().map(|member| member.task).chain(self.leaving)).await;
+    }
+
+    fn spawn(&mut self, spec: CameraSpec, models: Vec<EntryModels>, before: Option<JoinHandle<()>>) {
+        let stop = self.starter.shared.stop.child_token();
+        let start = Start { spec: spec.clone(), models, stop: stop.clone() };
+        let starter = self.starter.clone();
+        let task = tokio::spawn(async move {
+            if let Some(before) = before {
+                // A panic in it was told of by the panic hook.
+                let _ended = before.await;
+            }
+            starter.start_now_or_later(start).await;
+        });
+        self.members.push(Member { spec, stop, task });
     }
 }
 
 impl Starter {
-    async fn resume(
-        &self,
-        specs: Vec<CameraSpec>,
-    ) -> Vec<(CameraSpec, Result<Option<Checkpoint>, ResumeError>)> {
-        let resuming = specs.into_iter().map(|spec| async {
-            let resumed = self.shared.outbox.resume(&spec.id).await;
-            if let Err(error) = &resumed {
-                self.board.add_camera(&spec.id, &spec.stream).down(error.to_string(), None);
-            }
-            (spec, resumed)
-        });
-        join_all(resuming).await
+    async fn resume(&self, spec: &CameraSpec) -> Result<Option<Checkpoint>, ResumeError> {
+        let resumed = self.shared.outbox.resume(&spec.id).await;
+        if let Err(error) = &resumed {
+            self.board.add_camera(&spec.id, &spec.stream).down(error.to_string(), None);
+        }
+        resumed
     }
 
-    fn start(
-        &self,
-        spec: CameraSpec,
-        checkpoint: Option<Checkpoint>,
-    ) -> Result<(String, Camera), CameraError> {
+    fn start(&self, start: Start, checkpoint: Option<Checkpoint>) -> Result<Started, CameraError> {
+        let Start { spec, models, stop } = start;
         let id = spec.id.to_string();
         let place = self.board.add_camera(&spec.id, &spec.stream);
-        let models = spec.pipeline.iter().filter_map(|entry| self.models.of(entry)).collect();
-        let camera = Camera::start(spec, models, checkpoint, place, &self.shared)?;
-        camera.watches(&id).into_iter().for_each(|watch| self.board.add_watch(watch));
-        Ok((id, camera))
+        let shared = Shared { stop: stop.clone(), ..self.shared.clone() };
+        let camera = Camera::start(spec, models, checkpoint, place, &shared)?;
+        let watches = camera.watches(&id).map(|watch| self.board.add_watch(until(watch, stop.clone())));
+        Ok(Started { camera, id, watches: watches.to_vec(), stop })
     }
 
-    /// Until all are started, or it is told to stop. What stands in the way of a camera is shown on the board.
-    async fn start_late(self, mut specs: Vec<CameraSpec>) -> Cameras {
+    /// Until it ends. One that was told to is no longer watched.
+    async fn accompany(&self, started: Started) {
+        let Started { camera, id, watches, stop } = started;
+        if let Err(error) = camera.join(&id).await {
+            CameraBroke { error }.emit();
+        }
+        if stop.is_cancelled() {
+            watches.into_iter().for_each(|watch| self.board.remove_watch(watch));
+        }
+    }
+
+    async fn start_now_or_later(self, start: Start) {
+        if start.stop.is_cancelled() {
+            return;
+        }
+        match self.resume(&start.spec).await {
+            Ok(checkpoint) => self.start_shown(start, checkpoint).await,
+            Err(_shown) => self.start_later(start).await,
+        }
+    }
+
+    /// Until it is told to stop. What stands in its way is shown on the board.
+    async fn start_later(self, start: Start) {
         let mut backoff = Backoff::new(ASK_AGAIN.0, ASK_AGAIN.1);
-        let mut cameras = Vec::new();
-        while !specs.is_empty() {
+        loop {
             let waiting = tokio::time::sleep(backoff.next_wait());
-            if self.shared.stop.run_until_cancelled(waiting).await.is_none() {
-                break;
+            if start.stop.run_until_cancelled(waiting).await.is_none() {
+                return;
             }
-            for (spec, resumed) in self.resume(std::mem::take(&mut specs)).await {
-                match resumed.map(|checkpoint| self.start(spec.clone(), checkpoint)) {
-                    Ok(Ok(camera)) => cameras.push(camera),
-                    Ok(Err(error)) => {
-                        self.board.add_camera(&spec.id, &spec.stream).down(error.to_string(), None);
-                    }
-                    Err(_shown) => specs.push(spec),
-                }
+            if let Ok(checkpoint) = self.resume(&start.spec).await {
+                return self.start_shown(start, checkpoint).await;
             }
         }
-        cameras
     }
+
+    async fn start_shown(&self, start: Start, checkpoint: Option<Checkpoint>) {
+        let (id, stream) = (start.spec.id.clone(), start.spec.stream.clone());
+        match self.start(start, checkpoint) {
+            Ok(started) => self.accompany(started).await,
+            Err(error) => self.board.add_camera(&id, &stream).down(error.to_string(), None),
+        }
+    }
+}
+
+/// The same watch; who was told to stop is no fault.
+fn until(watch: Watch, stop: CancellationToken) -> Watch {
+    let alive = watch.alive;
+    Watch { alive: Box::new(move || stop.is_cancelled() || alive()), ..watch }
 }

@@ -1,115 +1,229 @@
-//! The models of all cameras, each loaded once.
+//! The models that run: fetched where they are elsewhere, loaded once each, shared by all cameras.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
+
 use super::ServiceError;
 use crate::camera::{EntryModels, EntryReader};
-use crate::config::{PipelineEntry, Settings};
+use crate::config::{CameraSpec, PipelineEntry};
 use crate::detect::ocr::Reader;
-use crate::detect::{DetectError, Detector, ModelSpec, usual_threads};
+use crate::detect::{DetectError, Detector, Device, ModelSpec, Purpose, usual_threads};
+use crate::remote::{Models, Step};
 use crate::telemetry::Board;
-use crate::telemetry::board::{ModelRow, Watch};
+use crate::telemetry::board::{ModelRow, Watch, WatchKey};
 
 /// An inference that takes longer is stuck.
 const STUCK_INFERENCE: Duration = Duration::from_secs(60);
 
-/// What finds and what reads, by what was asked for.
-#[derive(Clone, Default)]
-pub(super) struct Models {
-    detectors: HashMap<Arc<ModelSpec>, Detector>,
-    readers: HashMap<Arc<ModelSpec>, Reader>,
+/// A model, and what it is for: one file may be asked for both.
+type Named = (Purpose, Arc<ModelSpec>);
+
+/// The models that run.
+pub(super) struct ModelSet {
+    source: Models,
+    device: Device,
+    board: Board,
+    running: HashMap<Named, Running>,
 }
 
-impl Models {
-    /// Loads each model once, off the async threads, and shows it on the board.
-    pub(super) async fn load(settings: &Settings, board: &Board) -> Result<Self, ServiceError> {
-        let entries = || settings.cameras.iter().flat_map(|camera| &camera.pipeline);
-        let finding: HashSet<&Arc<ModelSpec>> = entries().map(|entry| &entry.model).collect();
-        let reading: HashSet<&Arc<ModelSpec>> =
-            entries().filter_map(|entry| Some(&entry.reading.as_ref()?.model)).collect();
-        let threads = usual_threads(finding.len() + reading.len());
-        let mut models = Self::default();
-        for spec in finding {
-            let (asked, device) = (Arc::clone(spec), settings.device);
-            let detector = loaded(move || Detector::start(&asked, device, threads)).await?;
-            show_detector(&detector, board);
-            models.detectors.insert(Arc::clone(spec), detector);
-        }
-        for spec in reading {
-            let (asked, device) = (Arc::clone(spec), settings.device);
-            let reader = loaded(move || Reader::start(&asked, device, threads)).await?;
-            show_reader(&reader, board);
-            models.readers.insert(Arc::clone(spec), reader);
-        }
-        Ok(models)
+/// Models that are loaded, and not in the set yet.
+pub(super) type Loaded = Vec<(Named, Net)>;
+
+struct Running {
+    net: Net,
+    watch: WatchKey,
+}
+
+/// A loaded model.
+pub(super) enum Net {
+    Finds(Detector),
+    Reads(Reader),
+}
+
+impl ModelSet {
+    /// None yet.
+    pub(super) fn new(source: Models, device: Device, board: Board) -> Self {
+        Self { source, device, board, running: HashMap::new() }
     }
 
-    pub(super) fn detector(&self, entry: &PipelineEntry) -> Option<&Detector> {
-        self.detectors.get(&entry.model)
+    /// Fetches and loads those that the cameras name and that do not run yet. The set stays as it is.
+    ///
+    /// Errors: one cannot be fetched, or cannot be used.
+    pub(super) async fn load(&self, cameras: &[CameraSpec]) -> Result<Loaded, ServiceError> {
+        let mut wanted = named(cameras);
+        let threads = usual_threads(wanted.len());
+        wanted.retain(|named| !self.running.contains_key(named));
+        let files = try_join_all(wanted.iter().map(|(_, spec)| self.fetch(spec))).await?;
+        let mut loaded = Vec::new();
+        for (named, file) in wanted.into_iter().zip(files) {
+            self.board.loading(&named.1.name, Some("is being loaded".to_owned()));
+            let net = Net::load(named.0, file, self.device, threads).await;
+            self.board.loading(&named.1.name, None);
+            loaded.push((named, net?));
+        }
+        Ok(loaded)
     }
 
-    /// Those of an entry whose models were all loaded.
-    pub(super) fn of(&self, entry: &PipelineEntry) -> Option<EntryModels> {
-        let detector = self.detector(entry)?.clone();
+    async fn fetch(&self, spec: &ModelSpec) -> Result<ModelSpec, ServiceError> {
+        let tell = |step: Step<'_>| self.board.loading(&spec.name, Some(step.to_string()));
+        let file = self.source.local(spec, &tell).await;
+        self.board.loading(&spec.name, None);
+        file.map_err(|error| ServiceError::Fetch(Box::new(error)))
+    }
+
+    /// From now on they run.
+    pub(super) fn adopt(&mut self, loaded: Loaded) {
+        for (named, net) in loaded {
+            let watch = self.board.add_watch(net.watch());
+            self.running.insert(named, Running { net, watch });
+        }
+        self.show();
+    }
+
+    /// Lets those go that no camera names. Each ends with the last camera that still asks it.
+    pub(super) async fn keep(&mut self, cameras: &[CameraSpec]) {
+        let wanted = named(cameras);
+        let unused: Vec<Running> =
+            self.running.extract_if(|named, _| !wanted.contains(named)).map(|(_, running)| running).collect();
+        unused.iter().for_each(|running| self.board.remove_watch(running.watch));
+        self.show();
+        // Its end waits for the inference at hand.
+        let _ended = tokio::task::spawn_blocking(move || drop(unused)).await;
+    }
+
+    /// Those of the camera's entries, in their order.
+    pub(super) fn of(&self, camera: &CameraSpec) -> Vec<EntryModels> {
+        camera.pipeline.iter().filter_map(|entry| self.of_entry(entry)).collect()
+    }
+
+    fn of_entry(&self, entry: &PipelineEntry) -> Option<EntryModels> {
+        let detector = self.get(&entry.model)?.clone();
         let reading = match &entry.reading {
             None => None,
             Some(reading) => {
-                let reader = self.readers.get(&reading.model)?.clone();
-                Some(EntryReader { reader, crop_expand: reading.crop_expand })
+                let named = (Purpose::Read, Arc::clone(&reading.model));
+                let Net::Reads(reader) = &self.running.get(&named)?.net else { return None };
+                Some(EntryReader { reader: reader.clone(), crop_expand: reading.crop_expand })
             }
         };
         Some(EntryModels { detector, reading })
     }
 
-    /// Ends their threads; blocks until then.
+    /// The detector of a model.
+    pub(super) fn get(&self, spec: &Arc<ModelSpec>) -> Option<&Detector> {
+        self.running.get(&(Purpose::Find, Arc::clone(spec)))?.net.detector()
+    }
+
+    /// Ends them all; blocks until then.
     pub(super) fn stop(&self) {
-        self.detectors.values().for_each(Detector::stop);
-        self.readers.values().for_each(Reader::stop);
+        self.running.values().for_each(|running| running.net.stop());
+    }
+
+    fn show(&self) {
+        let mut rows: Vec<ModelRow> = self.running.values().map(|running| running.net.row()).collect();
+        rows.sort_by(|a, b| a.name.cmp(&b.name));
+        self.board.set_models(rows);
     }
 }
 
-async fn loaded<T: Send + 'static>(
-    load: impl FnOnce() -> Result<T, DetectError> + Send + 'static,
-) -> Result<T, ServiceError> {
-    Ok(tokio::task::spawn_blocking(load).await.map_err(|_| ServiceError::Loading)??)
+/// Each model once, in the order in which the cameras name them.
+fn named(cameras: &[CameraSpec]) -> Vec<Named> {
+    let mut all = Vec::new();
+    for (purpose, spec) in cameras.iter().flat_map(CameraSpec::models) {
+        let named = (purpose, Arc::clone(spec));
+        if !all.contains(&named) {
+            all.push(named);
+        }
+    }
+    all
 }
 
-fn show_detector(detector: &Detector, board: &Board) {
+impl Net {
+    /// Off the async threads.
+    async fn load(
+        purpose: Purpose,
+        spec: ModelSpec,
+        device: Device,
+        threads: usize,
+    ) -> Result<Self, ServiceError> {
+        let load = move || -> Result<Self, DetectError> {
+            Ok(match purpose {
+                Purpose::Find => Self::Finds(Detector::start(&spec, device, threads)?),
+                Purpose::Read => Self::Reads(Reader::start(&spec, device, threads)?),
+            })
+        };
+        Ok(tokio::task::spawn_blocking(load).await.map_err(|_| ServiceError::Loading)??)
+    }
+
+    /// If it finds things.
+    pub(super) fn detector(&self) -> Option<&Detector> {
+        match self {
+            Self::Finds(detector) => Some(detector),
+            Self::Reads(_) => None,
+        }
+    }
+
+    fn stop(&self) {
+        match self {
+            Self::Finds(detector) => detector.stop(),
+            Self::Reads(reader) => reader.stop(),
+        }
+    }
+
+    fn row(&self) -> ModelRow {
+        match self {
+            Self::Finds(detector) => row(detector),
+            Self::Reads(reader) => row_of_reader(reader),
+        }
+    }
+
+    fn watch(&self) -> Watch {
+        match self {
+            Self::Finds(detector) => {
+                let (alive, busy) = (detector.clone(), detector.clone());
+                Watch {
+                    name: format!("detect-{}", detector.info().id.name),
+                    alive: Box::new(move || alive.is_alive()),
+                    busy_since: Box::new(move || busy.busy_since()),
+                    limit: STUCK_INFERENCE,
+                }
+            }
+            Self::Reads(reader) => {
+                let (alive, busy) = (reader.clone(), reader.clone());
+                Watch {
+                    name: format!("read-{}", reader.info().id.name),
+                    alive: Box::new(move || alive.is_alive()),
+                    busy_since: Box::new(move || busy.busy_since()),
+                    limit: STUCK_INFERENCE,
+                }
+            }
+        }
+    }
+}
+
+fn row(detector: &Detector) -> ModelRow {
     let info = detector.info();
-    board.add_model(ModelRow {
+    ModelRow {
         name: info.id.name.clone(),
         layout: info.layout.to_string(),
         device: info.device.to_string(),
         input_px: info.input.side_px(),
         classes: info.classes.len(),
         warm_up_ms: info.warmup_ms.round() as u64,
-    });
-    let (alive, busy) = (detector.clone(), detector.clone());
-    board.add_watch(Watch {
-        name: format!("detect-{}", info.id.name),
-        alive: Box::new(move || alive.is_alive()),
-        busy_since: Box::new(move || busy.busy_since()),
-        limit: STUCK_INFERENCE,
-    });
+    }
 }
 
-fn show_reader(reader: &Reader, board: &Board) {
+fn row_of_reader(reader: &Reader) -> ModelRow {
     let info = reader.info();
-    board.add_model(ModelRow {
+    ModelRow {
         name: info.id.name.clone(),
         layout: "ctc".to_owned(),
         device: info.device.to_string(),
         input_px: (info.input.usual_width_px(), info.input.height_px),
         classes: info.characters,
         warm_up_ms: info.warmup_ms.round() as u64,
-    });
-    let (alive, busy) = (reader.clone(), reader.clone());
-    board.add_watch(Watch {
-        name: format!("read-{}", info.id.name),
-        alive: Box::new(move || alive.is_alive()),
-        busy_since: Box::new(move || busy.busy_since()),
-        limit: STUCK_INFERENCE,
-    });
+    }
 }

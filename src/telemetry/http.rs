@@ -127,6 +127,14 @@ fn about_camera(row: &CameraRow) {
         .set(seconds(row.last_frame_age_ms));
 }
 
+/// Nobody knows any more how a camera fares that was taken out.
+pub(super) fn forget_camera(id: &str) {
+    let camera = || id.to_owned();
+    gauge!("kvs_infer_camera_up", "camera" => camera()).set(f64::NAN);
+    gauge!("kvs_infer_camera_behind_seconds", "camera" => camera()).set(f64::NAN);
+    gauge!("kvs_infer_camera_last_frame_age_seconds", "camera" => camera()).set(f64::NAN);
+}
+
 /// A gauge keeps its last value for ever: what nobody knows any more is not a number.
 #[expect(clippy::cast_precision_loss, reason = "retention is at most ten years of ms")]
 fn seconds(ms: Option<u64>) -> f64 {

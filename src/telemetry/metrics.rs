@@ -2,7 +2,7 @@
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-use super::{Kind, Metric, camera, decide, decode, detect, http, publish, source};
+use super::{Kind, Metric, camera, decide, decode, detect, http, publish, remote, service, source};
 
 /// Upper bounds of every duration, seconds: an inference takes milliseconds, a reconnect minutes.
 const SECONDS: [f64; 14] =
@@ -19,6 +19,8 @@ const TABLES: &[&[Metric]] = &[
     decide::METRICS,
     camera::METRICS,
     publish::METRICS,
+    remote::METRICS,
+    service::METRICS,
     http::METRICS,
 ];
 

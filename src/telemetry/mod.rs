@@ -12,6 +12,7 @@ pub(crate) mod detect;
 mod http;
 mod metric;
 pub(crate) mod publish;
+pub(crate) mod remote;
 pub(crate) mod service;
 pub(crate) mod source;
 

@@ -3,9 +3,30 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
+use super::{Kind, Metric};
 use crate::camera::CameraError;
+use crate::service::Changes;
+
+const RELOADS: &str = "kvs_infer_config_reloads_total";
+const RELOAD_FAILURES: &str = "kvs_infer_config_reload_failures_total";
+
+/// The metrics of the service as a whole.
+pub(super) const METRICS: &[Metric] = &[
+    Metric {
+        name: RELOADS,
+        kind: Kind::Counter,
+        labels: &[],
+        help: "Configurations that were taken over while the service ran.",
+    },
+    Metric {
+        name: RELOAD_FAILURES,
+        kind: Kind::Counter,
+        labels: &[],
+        help: "Configurations that could not be taken over; the one before goes on, and the log says why.",
+    },
+];
 
 /// Everything has started.
 pub(crate) struct Ready {
@@ -16,6 +37,42 @@ pub(crate) struct Ready {
 impl Ready {
     pub(crate) fn emit(self) {
         info!(version = env!("CARGO_PKG_VERSION"), cameras = self.cameras, http = %self.http, "ready");
+    }
+}
+
+/// Another configuration was taken over.
+pub(crate) struct Reloaded<'a> {
+    pub(crate) changes: &'a Changes,
+}
+
+impl Reloaded<'_> {
+    pub(crate) fn emit(self) {
+        metrics::counter!(RELOADS).increment(1);
+        info!("the configuration was taken over: {}", self.changes);
+    }
+}
+
+/// Another configuration was not taken over.
+pub(crate) struct WasRefused<'a> {
+    pub(crate) why: &'a str,
+}
+
+impl WasRefused<'_> {
+    pub(crate) fn emit(self) {
+        metrics::counter!(RELOAD_FAILURES).increment(1);
+        warn!("the configuration was not taken over, and the one before goes on: {}", self.why);
+    }
+}
+
+/// A camera is not in the configuration any more.
+pub(crate) struct CameraGone<'a> {
+    pub(crate) camera: &'a str,
+}
+
+impl CameraGone<'_> {
+    pub(crate) fn emit(self) {
+        super::http::forget_camera(self.camera);
+        info!(camera = self.camera, "the camera is not in the configuration any more: it ends");
     }
 }
 

@@ -281,6 +281,22 @@ fn class_names_come_from_a_file() {
 }
 
 #[test]
+fn models_that_are_elsewhere_need_no_file_and_are_named_by_theirs() {
+    let cases = [
+        ("s3://bucket/street/v2.onnx", "v2.onnx"),
+        ("https://example.com/m.onnx?v=1", "m.onnx"),
+        ("https://example.com/models/latest", "latest"),
+        ("http://127.0.0.1:8000/m.onnx", "m.onnx"),
+    ];
+    for (address, name) in cases {
+        let settings = meant(&LEAST.replace("models/m.onnx", &format!("'{address}'")));
+        let model = &settings.cameras[0].pipeline[0].model;
+        assert_eq!((model.name.as_str(), model.path.to_str()), (name, Some(address)));
+        assert!(model.address().is_some() && settings.missing_files().is_ok(), "{address}");
+    }
+}
+
+#[test]
 fn characters_come_from_a_file_with_blanks_among_them() {
     let folder = tempfile::tempdir().unwrap();
     let characters = folder.path().join("thai.txt");
@@ -324,11 +340,8 @@ fn a_file_that_cannot_be_read_says_why() {
     let folder = tempfile::tempdir().unwrap();
     let latin = folder.path().join("latin.yaml");
     std::fs::write(&latin, [b'a', 0xe9]).unwrap();
-    let cases = [
-        (folder.path().join("none.yaml"), "name the file with --config"),
-        (latin, "save the file as UTF-8"),
-        ("s3://bucket/cameras.yaml".into(), "not in this version"),
-    ];
+    let cases =
+        [(folder.path().join("none.yaml"), "name the file with --config"), (latin, "save the file as UTF-8")];
     for (path, expected) in cases {
         let source = ConfigSource::from_name(&path.display().to_string());
         let told = load(&source, &|_| None, &Overrides::default()).unwrap_err().to_string();

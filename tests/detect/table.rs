@@ -1,7 +1,7 @@
 //! The table of the command `models`.
 
 use kvs_infer::cli::models::print_models;
-use kvs_infer::detect::Device;
+use kvs_infer::detect::{Device, Purpose};
 
 use super::support::{cached, spec, tiny, tiny_text};
 
@@ -16,9 +16,10 @@ fn lines(text: &[u8]) -> Vec<String> {
 #[test]
 fn models_are_listed_and_those_that_fail_say_why() {
     let specs = [tiny("yolov8"), tiny("ambiguous"), tiny("detr"), spec(cached("models/street.onnx"))];
-    let reading = [tiny_text("text"), tiny_text("text_unnamed")];
+    let reading = [tiny_text("text"), tiny_text("text_unnamed")].map(|spec| (Purpose::Read, spec));
+    let specs: Vec<_> = specs.map(|spec| (Purpose::Find, spec)).into_iter().chain(reading).collect();
     let mut out = Vec::new();
-    assert_eq!(print_models(&mut out, &specs, &reading, Device::Cpu).unwrap(), 2);
+    assert_eq!(print_models(&mut out, &specs, Device::Cpu).unwrap(), 2);
     let lines = lines(&out);
     assert_eq!(lines[0], "MODEL LAYOUT INPUT DEVICE INFER MS CLASSES");
     assert_eq!(lines[1], "yolov8 yolov8 1x3x64x64 f32 cpu 3: red, green, blue");
@@ -34,7 +35,7 @@ fn models_are_listed_and_those_that_fail_say_why() {
 #[test]
 fn a_fallback_is_shown() {
     let mut out = Vec::new();
-    assert_eq!(print_models(&mut out, &[tiny("nms")], &[], Device::Auto).unwrap(), 0);
+    assert_eq!(print_models(&mut out, &[(Purpose::Find, tiny("nms"))], Device::Auto).unwrap(), 0);
     let lines = lines(&out);
     let on_cuda = lines[1].contains(" cuda:0 ");
     assert!(on_cuda || lines[2].starts_with("CUDA was tried: "), "{lines:?}");

@@ -19,6 +19,7 @@ mod modes;
 mod pixels;
 mod program;
 mod refusals;
+mod reload;
 mod stop;
 
 #[expect(dead_code, reason = "the doctor meets few of the mishaps")]

@@ -104,6 +104,27 @@ impl Program {
         }
     }
 
+    /// Writes another configuration, and asks with SIGHUP for it to be taken over.
+    pub(crate) fn rewrite(&self, config: &str) {
+        let file = self.dir.as_ref().unwrap().path().join("cameras.yaml");
+        std::fs::write(file, format!("{config}state:\n  dir: state\n")).unwrap();
+        let sent = Command::new("kill").args(["-HUP", &self.pid().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits until the metric without labels has come to `wanted`.
+    pub(crate) fn metric_when(&self, name: &str, wanted: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        let line = format!("{name} {wanted}");
+        loop {
+            let (_, text) = self.get("/metrics");
+            if text.lines().any(|told| told == line) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{line} was awaited:\n{text}");
+        }
+    }
+
     /// The events as they come, from the first.
     pub(crate) fn follow(&self) -> impl Iterator<Item = Value> + use<> {
         let lines = BufReader::new(self.ask("/api/events?follow=1")).lines();

@@ -92,14 +92,14 @@ fn board() -> Board {
             },
         ]
     });
-    board.add_model(ModelRow {
+    board.set_models(vec![ModelRow {
         name: "street.onnx".into(),
         layout: "nms".into(),
         device: "cpu".into(),
         input_px: (640, 640),
         classes: 80,
         warm_up_ms: 48,
-    });
+    }]);
     board.ready();
     board
 }

@@ -17,6 +17,7 @@ use futures_util::stream::{self, select};
 use tokio::time::timeout;
 
 use super::exit;
+use super::fetching::Fetched;
 use crate::base::{Asks, Finding, Probe};
 use crate::config::{CameraSpec, PlaybackMode, Settings};
 use crate::publish::probes;
@@ -34,6 +35,8 @@ const MODEL_LIMIT: Duration = Duration::from_secs(60);
 /// What the doctor needs to know.
 pub(super) struct Doctor {
     pub(super) settings: Settings,
+    /// Its models, fetched where they are elsewhere.
+    pub(super) models: Vec<Fetched>,
     pub(super) aws: SdkConfig,
     /// The folder of the outbox, where the settings name none.
     pub(super) state_dir: PathBuf,
@@ -74,7 +77,7 @@ impl Doctor {
         let mut found: Vec<Probe> = streams.iter().flat_map(of_stream).collect();
         let state = self.settings.state.clone().or_in(self.state_dir.clone());
         found.extend(probes(&outbox_spec(&self.settings, &self.aws, state, None)));
-        found.extend(models::probes(&self.settings));
+        found.extend(models::probes(&self.settings, &self.models));
         found
     }
 }

@@ -2,35 +2,35 @@
 
 use std::sync::Arc;
 
-use super::super::models::specs;
+use super::super::fetching::Fetched;
 use crate::base::{Asks, Finding, Probe};
 use crate::config::{CameraSpec, Settings};
 use crate::detect::ocr::{Reader, ReaderInfo};
-use crate::detect::{DetectError, Detector, Device, ModelInfo, ModelSpec, usual_threads};
+use crate::detect::{DetectError, Detector, Device, ModelInfo, ModelSpec, Purpose, usual_threads};
 use crate::frame::CameraId;
 use crate::service::check_classes;
 
-/// A question a model file.
-pub(super) fn probes(settings: &Settings) -> Vec<Probe> {
-    let (finding, reading) = specs(settings);
-    let (threads, device) = (usual_threads(finding.len() + reading.len()), settings.device);
-    let find = |spec: ModelSpec| {
-        let wanted = wanted(settings, &spec);
-        (spec.name.clone(), Box::new(move || look(&spec, device, threads, &wanted)) as Loading)
-    };
-    let read =
-        |spec: ModelSpec| (spec.name.clone(), Box::new(move || read(&spec, device, threads)) as Loading);
-    finding.into_iter().map(find).chain(reading.into_iter().map(read)).map(probe).collect()
-}
-
-type Loading = Box<dyn FnOnce() -> Finding + Send>;
-
-fn probe((name, loading): (String, Loading)) -> Probe {
-    Probe::new(format!("model {name}"), Asks::Model, async move {
-        tokio::task::spawn_blocking(loading).await.unwrap_or_else(|_| {
-            Finding::fail("loading it broke down; this is a bug of kvs-infer: report it with the file")
+/// A question a model.
+pub(super) fn probes(settings: &Settings, models: &[Fetched]) -> Vec<Probe> {
+    let threads = usual_threads(models.len());
+    let probe = |(purpose, spec, local): &Fetched| {
+        let (purpose, wanted, local) = (*purpose, wanted(settings, spec), local.clone());
+        let (name, device) = (format!("model {}", spec.name), settings.device);
+        Probe::new(name, Asks::Model, async move {
+            let local = match local {
+                Ok(local) => local,
+                Err(error) => return Finding::fail(error.to_string()),
+            };
+            let looking = tokio::task::spawn_blocking(move || match purpose {
+                Purpose::Find => look(&local, device, threads, &wanted),
+                Purpose::Read => read(&local, device, threads),
+            });
+            looking.await.unwrap_or_else(|_| {
+                Finding::fail("loading it broke down; this is a bug of kvs-infer: report it with the file")
+            })
         })
-    })
+    };
+    models.iter().map(probe).collect()
 }
 
 /// The classes that a camera counts.

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::detect::{LayoutChoice, ModelSpec};
+use crate::remote::{Address, AddressError};
 use kvs_config::written::{ClassList, Model};
 use kvs_config::{KeyPath, closest};
 
@@ -36,6 +37,12 @@ impl Lowering<'_> {
 
     /// The names in a file, one a line; empty lines at its end do not count.
     fn class_file(&mut self, path: &str, at: &KeyPath) -> Option<Vec<String>> {
+        if path.contains("://") {
+            let remedy =
+                "write the names in place: classes: [name, name]; or the path of a file of this machine";
+            self.problem(at, format!("{path:?}: class names are not fetched from elsewhere"), remedy);
+            return None;
+        }
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(why) => {
@@ -74,7 +81,9 @@ impl Lowering<'_> {
         Some(Arc::clone(model))
     }
 
+    /// Notes a file that must be there; those that are elsewhere are fetched when they are needed.
     fn note_needed(&mut self, path: &str, key: KeyPath, needed: bool) {
+        let needed = needed && Address::parse(path).is_none();
         if needed && !self.needed_files.contains_key(path) {
             self.needed_files.insert(path.to_owned(), key);
         }
@@ -103,8 +112,12 @@ impl Lowering<'_> {
 }
 
 fn model_in_place(path: &str) -> ModelSpec {
-    let name =
-        Path::new(path).file_name().map_or_else(|| path.to_owned(), |name| name.to_string_lossy().into());
+    let name = match Address::parse(path) {
+        Some(Ok(address)) => address.file_name().to_owned(),
+        _ => {
+            Path::new(path).file_name().map_or_else(|| path.to_owned(), |name| name.to_string_lossy().into())
+        }
+    };
     ModelSpec { name, path: path.into(), sha256: None, layout: LayoutChoice::Auto, classes: None }
 }
 
@@ -114,20 +127,27 @@ fn looks_like_path(given: &str) -> bool {
 
 /// Why `path` names no model file that can be used, and what to do.
 fn refusal(path: &str) -> Option<(String, String)> {
-    if let Some((scheme, _)) = path.split_once("://") {
-        let message = format!("{path:?}: a model from {scheme}:// is not in this version");
-        return Some((message, "fetch the file and write its path".to_owned()));
-    }
+    let address = match Address::parse(path) {
+        Some(Err(AddressError { message, remedy })) => return Some((message, remedy.to_owned())),
+        Some(Ok(address)) => Some(address),
+        None => None,
+    };
+    let file = address.as_ref().map_or(path, Address::file_name);
     let extension =
-        Path::new(path).extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
+        Path::new(file).extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
     match extension.as_str() {
-        "onnx" => None,
         "pt" | "pth" => Some((
             format!("{path:?} holds PyTorch weights, which only Python can read"),
             "export them once to ONNX where they were trained: `torch.onnx.export(model, images, \"model.onnx\")`, \
              or `yolo export model=model.pt format=onnx`; then write the path of the .onnx file"
                 .to_owned(),
         )),
-        _ => Some((format!("{path:?} is no .onnx file"), "export the model to ONNX and write the path of the .onnx file".to_owned())),
+        // What a server sends need not be named by its form.
+        _ if address.is_some() => None,
+        "onnx" => None,
+        _ => Some((
+            format!("{path:?} is no .onnx file"),
+            "export the model to ONNX and write the path of the .onnx file".to_owned(),
+        )),
     }
 }

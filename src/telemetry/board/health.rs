@@ -46,8 +46,13 @@ pub struct Health {
 }
 
 impl Health {
-    pub(super) fn of(watches: &[Watch], cameras: &[CameraRow], sinks: &[SinkRow], now: Instant) -> Self {
-        let fatal = watches.iter().filter_map(|watch| watch.complaint(now));
+    pub(super) fn of<'a>(
+        watches: impl Iterator<Item = &'a Watch>,
+        cameras: &[CameraRow],
+        sinks: &[SinkRow],
+        now: Instant,
+    ) -> Self {
+        let fatal = watches.filter_map(|watch| watch.complaint(now));
         let mut reasons: Vec<_> = fatal.collect();
         let failed = !reasons.is_empty();
         reasons.extend(cameras.iter().filter_map(about_camera));
@@ -58,6 +63,15 @@ impl Health {
             (false, false) => Status::Degraded,
         };
         Self { status, reasons }
+    }
+
+    /// With one more thing that a restart would not cure.
+    pub(super) fn and(mut self, reason: Option<String>) -> Self {
+        if self.status == Status::Ok && reason.is_some() {
+            self.status = Status::Degraded;
+        }
+        self.reasons.extend(reason);
+        self
     }
 }
 
@@ -118,6 +132,11 @@ fn about_sink(row: &SinkRow) -> Option<String> {
 /// In MiB, rounded.
 fn mib(bytes: u64) -> u64 {
     (bytes + (1 << 19)) >> 20
+}
+
+/// What is wrong with the configuration as it stands now, since so long.
+pub(super) fn about_config(why: &str, since: Duration) -> String {
+    format!("the configuration cannot be taken over since {}, and the one before goes on: {why}", span(since))
 }
 
 /// `850 ms`, `12 s`, `3 min`, `5 h`.
@@ -213,7 +232,7 @@ mod tests {
             ),
         ];
         for (name, watches, cameras, sinks, status, reasons) in table {
-            let health = Health::of(&watches, &cameras, &sinks, after(60));
+            let health = Health::of(watches.iter(), &cameras, &sinks, after(60));
             assert_eq!(
                 (health.status, health.reasons),
                 (status, reasons.into_iter().map(String::from).collect()),

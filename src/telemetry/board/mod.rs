@@ -6,6 +6,7 @@ mod camera;
 mod feed;
 mod health;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -19,6 +20,7 @@ use crate::frame::{CameraId, Event};
 use feed::Feed;
 #[cfg(test)]
 pub(crate) use feed::testing;
+use health::about_config;
 
 /// A handle to the board; clones share it.
 #[derive(Clone)]
@@ -33,9 +35,22 @@ struct Inner {
     cameras: Mutex<Vec<CameraBoard>>,
     sinks: Mutex<Option<SinkReader>>,
     models: Mutex<Vec<ModelRow>>,
-    watches: Mutex<Vec<Watch>>,
+    loading: Mutex<BTreeMap<String, String>>,
+    watches: Mutex<Watches>,
+    config_fault: Mutex<Option<(Instant, String)>>,
     feed: Arc<Feed>,
 }
+
+/// By number, which rises: the order of their making.
+#[derive(Default)]
+struct Watches {
+    last: u64,
+    all: BTreeMap<WatchKey, Watch>,
+}
+
+/// By which a watch is taken off the board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WatchKey(u64);
 
 type SinkReader = Arc<dyn Fn() -> Vec<SinkRow> + Send + Sync>;
 
@@ -110,7 +125,9 @@ impl Board {
             cameras: Mutex::default(),
             sinks: Mutex::default(),
             models: Mutex::default(),
+            loading: Mutex::default(),
             watches: Mutex::default(),
+            config_fault: Mutex::default(),
             feed: Arc::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -138,14 +155,52 @@ impl Board {
         *lock(&self.inner.sinks) = Some(Arc::new(read));
     }
 
-    /// Shows a loaded model.
-    pub fn add_model(&self, model: ModelRow) {
-        lock(&self.inner.models).push(model);
+    /// Takes the camera off the board. Who still has its place may go on writing there.
+    pub fn remove_camera(&self, id: &CameraId) {
+        lock(&self.inner.cameras).retain(|camera| camera.id() != id);
+    }
+
+    /// Shows these as the loaded models.
+    pub fn set_models(&self, models: Vec<ModelRow>) {
+        *lock(&self.inner.models) = models;
+    }
+
+    /// Shows what keeps a model from being loaded; `None`: nothing any more.
+    pub fn loading(&self, model: &str, what: Option<String>) {
+        let mut loading = lock(&self.inner.loading);
+        match what {
+            Some(what) => drop(loading.insert(model.to_owned(), what)),
+            None => drop(loading.remove(model)),
+        }
+    }
+
+    /// What is being fetched or loaded, a line a model.
+    #[must_use]
+    pub fn loadings(&self) -> Vec<String> {
+        lock(&self.inner.loading).iter().map(|(model, what)| format!("model {model} {what}")).collect()
+    }
+
+    /// Shows why the configuration as it stands now cannot be taken over; `None`: it is the one that runs.
+    pub fn set_config_fault(&self, why: Option<String>) {
+        let mut fault = lock(&self.inner.config_fault);
+        let since = fault.as_ref().map_or_else(Instant::now, |(since, _)| *since);
+        *fault = why.map(|why| (since, why));
     }
 
     /// From now on `watch` decides whether the service is alive.
-    pub fn add_watch(&self, watch: Watch) {
-        lock(&self.inner.watches).push(watch);
+    pub fn add_watch(&self, watch: Watch) -> WatchKey {
+        let mut watches = lock(&self.inner.watches);
+        watches.last += 1;
+        let key = WatchKey(watches.last);
+        watches.all.insert(key, watch);
+        key
+    }
+
+    /// From now on it does not.
+    pub fn remove_watch(&self, key: WatchKey) {
+        let removed = lock(&self.inner.watches).all.remove(&key);
+        // What it holds may take time to end: not under the lock.
+        drop(removed);
     }
 
     /// Everything has started; no effect once the service was told to stop.
@@ -210,8 +265,10 @@ impl Board {
         let now = Instant::now();
         let watches = lock(&self.inner.watches);
         let stopping = self.readiness() == Readiness::Stopping;
-        let watched = if stopping { &[] } else { watches.as_slice() };
-        Health::of(watched, &self.snapshot_at(now), &self.sinks(), now)
+        let watched = watches.all.values().filter(|_| !stopping);
+        let fault = lock(&self.inner.config_fault);
+        let fault = fault.as_ref().map(|(since, why)| about_config(why, now.duration_since(*since)));
+        Health::of(watched, &self.snapshot_at(now), &self.sinks(), now).and(fault)
     }
 
     /// When the service started, since the Unix epoch.

@@ -65,7 +65,7 @@ const CLASSES: [&str; 2] = ["gun", "knife"];
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Detector {
-    /// The model: a name under `models`, or the path of an .onnx file. (s3:// and https:// are not in this version.)
+    /// The model: a name under `models`, the path of an .onnx file, s3://bucket/key or https://...
     #[schemars(length(min = 1, max = 4096), example = &"street",
         extend("x-remedy" = "write a name under `models` or the path of an .onnx file"))]
     pub yolo_weights: String,

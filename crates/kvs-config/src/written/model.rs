@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
-    /// The ONNX file, a path from the current directory. (s3:// and https:// are not in this version.)
+    /// The ONNX file: a path from the current directory, s3://bucket/key or https://... (fetched once into the cache folder).
     #[schemars(length(min = 1, max = 4096), example = &"/app/models/street.onnx",
         extend("x-remedy" = "write the path of an .onnx file"))]
     pub path: String,

@@ -1,0 +1,288 @@
+//! The cache folder: files by their content, and by which address each came.
+//!
+//! `{sha256}.onnx` is content; whoever finds it under its name, whole, needs no server. `from/{hash of the address}.json`
+//! says which content an address had, `.lock` beside it lets one process at a time fetch it, `.part` is what has come
+//! so far. Content appears by a rename, so that it is never seen half; a damaged one is fetched anew. Nothing is
+//! removed: the folder may be emptied at any time.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+use tokio::io::AsyncWriteExt;
+use tokio::time::{sleep, timeout};
+
+use super::models::{Step, Tell};
+use super::record::Record;
+use super::{Address, Content, FetchError, GetError, Got, Remote};
+use crate::base::{Backoff, hex, sha256_of};
+use crate::telemetry::remote as telemetry;
+
+/// No model that is fetched may be larger, bytes.
+pub const MOST_MODEL_BYTES: u64 = 4 << 30;
+/// Whether cached content is still the newest must be answered by then, so that a start does not wait.
+const REVALIDATION: Duration = Duration::from_millis(1500);
+/// How often it is looked whether another process has done with an address.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// How often the log says how far it has come.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// Where content is kept, and what may be fetched.
+#[derive(Clone, Debug)]
+pub struct CacheSpec {
+    /// Its folder; made where it is not there.
+    pub folder: PathBuf,
+    /// The largest file, bytes.
+    pub most_bytes: u64,
+    /// How often a server is asked that does not answer.
+    pub tries: Tries,
+}
+
+/// How often something is tried, and the waits between.
+#[derive(Clone, Copy, Debug)]
+pub struct Tries {
+    /// So often.
+    pub most: u32,
+    /// The first wait is at most so long,
+    pub first_wait: Duration,
+    /// and no wait is longer.
+    pub longest_wait: Duration,
+}
+
+impl Default for Tries {
+    /// Five within a minute.
+    fn default() -> Self {
+        Self { most: 5, first_wait: Duration::from_secs(2), longest_wait: Duration::from_secs(15) }
+    }
+}
+
+/// A file, and what it must be.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Where it is.
+    pub address: &'a Address,
+    /// The SHA-256 that it must have, lower-case hex.
+    pub sha256: Option<&'a str>,
+}
+
+/// Files that were fetched.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    spec: CacheSpec,
+    remote: Remote,
+}
+
+/// What a try came to.
+enum Tried {
+    Here(PathBuf),
+    Again(String),
+    Never(FetchError),
+}
+
+/// The files of one address.
+struct Slot {
+    record: PathBuf,
+    lock: PathBuf,
+    part: PathBuf,
+}
+
+impl Cache {
+    /// A cache that asks `remote`. Nothing is written yet.
+    #[must_use]
+    pub fn new(spec: CacheSpec, remote: Remote) -> Self {
+        Self { spec, remote }
+    }
+
+    /// The path of the file's content, fetched where it is not there. With `sha256`, content that is there needs no
+    /// server. Without, its server is asked whether it has changed; one that does not answer is told of, and what is
+    /// there is used.
+    ///
+    /// # Errors
+    /// It is not there, and cannot be fetched.
+    pub async fn file(&self, wanted: Wanted<'_>, tell: Tell<'_>) -> Result<PathBuf, FetchError> {
+        if let Some(path) = self.pinned(wanted).await {
+            return Ok(path);
+        }
+        let slot = self.slot(wanted.address);
+        let _held = self.lock(&slot.lock, wanted.address, tell).await?;
+        if let Some(path) = self.pinned(wanted).await {
+            return Ok(path);
+        }
+        match self.remembered(&slot, wanted).await {
+            Some((record, path)) => self.newest(wanted, &slot, &record, path, tell).await,
+            None => self.fetch(wanted, &slot, tell).await,
+        }
+    }
+
+    fn slot(&self, address: &Address) -> Slot {
+        let name = hex(Sha256::new_with_prefix(address.secret()));
+        let file = |ending: &str| self.spec.folder.join("from").join(format!("{name}.{ending}"));
+        Slot { record: file("json"), lock: file("lock"), part: file("part") }
+    }
+
+    fn content(&self, sha256: &str) -> PathBuf {
+        self.spec.folder.join(format!("{sha256}.onnx"))
+    }
+
+    /// The content that is asked for by its digest, if it is here and whole.
+    async fn pinned(&self, wanted: Wanted<'_>) -> Option<PathBuf> {
+        let sha256 = wanted.sha256?.to_ascii_lowercase();
+        let path = self.content(&sha256);
+        is_whole(&path, &sha256).await.then_some(path)
+    }
+
+    /// What the address held when it was last asked, if it is here and whole and may be used.
+    async fn remembered(&self, slot: &Slot, wanted: Wanted<'_>) -> Option<(Record, PathBuf)> {
+        let record = Record::read(&slot.record)?;
+        let path = self.content(&record.sha256);
+        let fits = wanted.sha256.is_none();
+        (fits && is_whole(&path, &record.sha256).await).then_some((record, path))
+    }
+
+    /// Held until the file is dropped; a process that ends lets it go.
+    async fn lock(&self, path: &Path, address: &Address, tell: Tell<'_>) -> Result<File, FetchError> {
+        let folder = path.parent().unwrap_or(path);
+        std::fs::create_dir_all(folder).map_err(|why| unusable(folder, &why))?;
+        let file = File::create(path).map_err(|why| unusable(path, &why))?;
+        let mut told = false;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::Error(why)) => return Err(unusable(path, &why)),
+                Err(TryLockError::WouldBlock) if told => {}
+                Err(TryLockError::WouldBlock) => {
+                    told = true;
+                    telemetry::WaitsForOther { address }.emit();
+                    tell(Step::Waiting);
+                }
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// What the address holds now, or what it held where nobody can say within [`REVALIDATION`].
+    async fn newest(
+        &self,
+        wanted: Wanted<'_>,
+        slot: &Slot,
+        record: &Record,
+        path: PathBuf,
+        tell: Tell<'_>,
+    ) -> Result<PathBuf, FetchError> {
+        let asking = self.remote.get(wanted.address, record.etag.as_deref());
+        let why = match timeout(REVALIDATION, asking).await {
+            Ok(Ok(Got::Unchanged)) => return Ok(path),
+            Ok(Ok(Got::Content(content))) => match self.take(wanted, slot, content, tell).await {
+                Tried::Here(path) => return Ok(path),
+                Tried::Never(error) => error.to_string(),
+                Tried::Again(why) => why,
+            },
+            Ok(Err(GetError::Refused(why) | GetError::Failed(why))) => why,
+            Err(_) => format!("no answer within {} ms", REVALIDATION.as_millis()),
+        };
+        telemetry::UsedAsItWas { address: wanted.address, sha256: &record.sha256, why: &why }.emit();
+        tell(Step::UsedAsItWas { why: &why });
+        Ok(path)
+    }
+
+    async fn fetch(&self, wanted: Wanted<'_>, slot: &Slot, tell: Tell<'_>) -> Result<PathBuf, FetchError> {
+        let Tries { most, first_wait, longest_wait } = self.spec.tries;
+        let mut backoff = Backoff::new(first_wait, longest_wait);
+        let mut tries = 1;
+        loop {
+            let why = match self.try_once(wanted, slot, tell).await {
+                Tried::Here(path) => return Ok(path),
+                Tried::Never(error) => return Err(error),
+                Tried::Again(why) => why,
+            };
+            telemetry::TryFailed { address: wanted.address, tries, why: &why }.emit();
+            if tries >= most {
+                return Err(FetchError::Unreachable { address: wanted.address.clone(), tries, why });
+            }
+            tell(Step::Failed { why: &why });
+            tries += 1;
+            sleep(backoff.next_wait()).await;
+        }
+    }
+
+    async fn try_once(&self, wanted: Wanted<'_>, slot: &Slot, tell: Tell<'_>) -> Tried {
+        telemetry::Asked { address: wanted.address }.emit();
+        match self.remote.get(wanted.address, None).await {
+            Ok(Got::Content(content)) => self.take(wanted, slot, content, tell).await,
+            Ok(Got::Unchanged) => Tried::Again("it answered 304 though nothing was there".to_owned()),
+            Err(GetError::Refused(why)) => {
+                Tried::Never(FetchError::Refused { address: wanted.address.clone(), why })
+            }
+            Err(GetError::Failed(why)) => Tried::Again(why),
+        }
+    }
+
+    /// Writes the content beside, looks at its digest, and puts it under its name.
+    async fn take(&self, wanted: Wanted<'_>, slot: &Slot, content: Content, tell: Tell<'_>) -> Tried {
+        let (begun, etag) = (Instant::now(), content.etag.clone());
+        let (sha256, bytes) = match self.write(wanted.address, &slot.part, content, tell).await {
+            Ok(written) => written,
+            Err(other) => return other,
+        };
+        if let Some(want) = wanted.sha256.filter(|want| !want.eq_ignore_ascii_case(&sha256)) {
+            let (address, want) = (wanted.address.clone(), want.to_owned());
+            let _left_over = std::fs::remove_file(&slot.part);
+            return Tried::Never(FetchError::Digest { address, want, have: sha256 });
+        }
+        let path = self.content(&sha256);
+        let record = Record { address: wanted.address.to_string(), etag, sha256 };
+        let kept = std::fs::rename(&slot.part, &path).and_then(|()| record.write(&slot.record));
+        if let Err(why) = kept {
+            return Tried::Never(unusable(&path, &why));
+        }
+        telemetry::Fetched { address: wanted.address, bytes, took: begun.elapsed(), sha256: &record.sha256 }
+            .emit();
+        Tried::Here(path)
+    }
+
+    /// Gives the digest and the number of bytes.
+    async fn write(
+        &self,
+        address: &Address,
+        part: &Path,
+        mut content: Content,
+        tell: Tell<'_>,
+    ) -> Result<(String, u64), Tried> {
+        let most_bytes = self.spec.most_bytes;
+        let too_large = || Tried::Never(FetchError::TooLarge { address: address.clone(), most_bytes });
+        let full = |why: io::Error| Tried::Never(unusable(part, &why));
+        if content.length.is_some_and(|length| length > most_bytes) {
+            return Err(too_large());
+        }
+        let mut file = tokio::fs::File::create(part).await.map_err(full)?;
+        let (mut hasher, mut done_bytes, mut told) = (Sha256::new(), 0, Instant::now());
+        while let Some(bytes) = content.next().await.map_err(|error| Tried::Again(error.why()))? {
+            done_bytes += bytes.len() as u64;
+            if done_bytes > most_bytes {
+                return Err(too_large());
+            }
+            hasher.update(&bytes);
+            file.write_all(&bytes).await.map_err(full)?;
+            tell(Step::Fetching { done_bytes, total_bytes: content.length });
+            if told.elapsed() >= TELL_EVERY {
+                told = Instant::now();
+                telemetry::Fetching { address, done_bytes, total_bytes: content.length }.emit();
+            }
+        }
+        file.sync_all().await.map_err(full)?;
+        Ok((hex(hasher), done_bytes))
+    }
+}
+
+/// Whether the file is there and is the content that its name says.
+async fn is_whole(path: &Path, sha256: &str) -> bool {
+    let path = path.to_owned();
+    let read = tokio::task::spawn_blocking(move || sha256_of(&path)).await;
+    read.is_ok_and(|read| read.is_ok_and(|have| have == sha256))
+}
+
+fn unusable(path: &Path, why: &io::Error) -> FetchError {
+    FetchError::Folder { path: path.to_owned(), why: why.to_string() }
+}

@@ -1,0 +1,229 @@
+//! Asks S3 and web servers for files.
+
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
+use aws_sdk_s3::primitives::ByteStream;
+use bytes::Bytes;
+use reqwest::header::{ETAG, IF_NONE_MATCH};
+use reqwest::{Client, Response, StatusCode, redirect};
+use tokio::time::timeout;
+
+use super::Address;
+use super::address::may_be_asked;
+use crate::base::causes;
+
+/// A connection is there by then, or the attempt failed.
+const CONNECT: Duration = Duration::from_secs(4);
+/// Something comes by then, or the attempt failed.
+const SILENCE: Duration = Duration::from_secs(20);
+/// So many servers may pass us on to another.
+const REDIRECTS: usize = 5;
+
+/// The clients. They try once.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    web: Client,
+    s3: Option<aws_sdk_s3::Client>,
+}
+
+/// What a server answers.
+pub enum Got {
+    /// The content is the one that we have.
+    Unchanged,
+    /// Its content follows.
+    Content(Content),
+}
+
+/// Content as it comes.
+pub struct Content {
+    /// The server's name for this version of it.
+    pub etag: Option<String>,
+    /// Its length, bytes, where the server says.
+    pub length: Option<u64>,
+    body: Body,
+    seen: u64,
+}
+
+enum Body {
+    S3(ByteStream),
+    Web(Response),
+}
+
+/// Why there is no content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GetError {
+    /// The server says that there is none, or not for us. Asking again would not help.
+    Refused(String),
+    /// No answer, or no whole one.
+    Failed(String),
+}
+
+impl GetError {
+    /// In words.
+    #[must_use]
+    pub fn why(self) -> String {
+        match self {
+            Self::Refused(why) | Self::Failed(why) => why,
+        }
+    }
+}
+
+impl Remote {
+    /// Clients; without `aws` nothing is fetched from S3.
+    ///
+    /// # Errors
+    /// TLS cannot be set up.
+    pub fn new(aws: Option<&SdkConfig>) -> Result<Self, GetError> {
+        let follow = redirect::Policy::custom(|attempt| match attempt {
+            far if far.previous().len() > REDIRECTS => far.error("redirected too often"),
+            safe if may_be_asked(safe.url()) => safe.follow(),
+            plain => plain.error("redirected to http://, by which content can be changed on its way"),
+        });
+        let web = Client::builder().connect_timeout(CONNECT).read_timeout(SILENCE).redirect(follow);
+        Ok(Self { web: web.build().map_err(failed)?, s3: aws.map(s3_client) })
+    }
+
+    /// Asks for the content, unless it is still the one that `etag` names.
+    ///
+    /// # Errors
+    /// See [`GetError`].
+    pub async fn get(&self, address: &Address, etag: Option<&str>) -> Result<Got, GetError> {
+        match address {
+            Address::S3 { bucket, key } => self.object(bucket, key, etag).await,
+            Address::Web(url) => {
+                let asking = self.web.get(url.clone());
+                let asking = match etag {
+                    Some(etag) => asking.header(IF_NONE_MATCH, etag),
+                    None => asking,
+                };
+                answered(asking.send().await.map_err(failed)?)
+            }
+        }
+    }
+
+    /// All of a small file as text, with its `etag`; `None`: it is still the one that `etag` names.
+    ///
+    /// # Errors
+    /// See [`GetError`]; also where it has more than `most_bytes`, or is not UTF-8.
+    pub async fn text(
+        &self,
+        address: &Address,
+        etag: Option<&str>,
+        most_bytes: usize,
+    ) -> Result<Option<(String, Option<String>)>, GetError> {
+        let Got::Content(mut content) = self.get(address, etag).await? else { return Ok(None) };
+        let mut all = Vec::new();
+        while let Some(part) = content.next().await? {
+            if all.len() + part.len() > most_bytes {
+                return Err(GetError::Refused(format!("it has more than {most_bytes} bytes")));
+            }
+            all.extend_from_slice(&part);
+        }
+        let text = String::from_utf8(all);
+        let text = text.map_err(|_| GetError::Refused("it is no UTF-8 text; save it as such".to_owned()))?;
+        Ok(Some((text, content.etag)))
+    }
+
+    async fn object(&self, bucket: &str, key: &str, etag: Option<&str>) -> Result<Got, GetError> {
+        let no_client = || GetError::Refused("no AWS account is set up for it".to_owned());
+        let asking = self.s3.as_ref().ok_or_else(no_client)?.get_object().bucket(bucket).key(key);
+        let sending = timeout(SILENCE, asking.set_if_none_match(etag.map(str::to_owned)).send());
+        match sending.await {
+            Err(_) => Err(silent()),
+            Ok(Ok(object)) => Ok(Got::Content(of_object(object))),
+            Ok(Err(error)) => refused_object(bucket, &error),
+        }
+    }
+}
+
+impl Content {
+    /// The next bytes; `None` after the last.
+    ///
+    /// # Errors
+    /// [`GetError::Failed`]: it broke off.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, GetError> {
+        let part = match &mut self.body {
+            Body::Web(answer) => answer.chunk().await.map_err(failed)?,
+            Body::S3(stream) => {
+                let next = timeout(SILENCE, stream.next()).await.map_err(|_| silent())?;
+                next.transpose().map_err(|error| GetError::Failed(causes(&error)))?
+            }
+        };
+        self.seen += part.as_ref().map_or(0, |part| part.len() as u64);
+        match (&part, self.length) {
+            (None, Some(length)) if length != self.seen => {
+                Err(GetError::Failed(format!("it broke off after {} of {length} bytes", self.seen)))
+            }
+            _ => Ok(part),
+        }
+    }
+}
+
+fn s3_client(aws: &SdkConfig) -> aws_sdk_s3::Client {
+    let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).read_timeout(SILENCE).build();
+    let config = aws_sdk_s3::config::Builder::from(aws)
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(timeouts)
+        .force_path_style(crate::publish::has_own_s3(aws));
+    aws_sdk_s3::Client::from_conf(config.build())
+}
+
+fn answered(answer: Response) -> Result<Got, GetError> {
+    let status = answer.status();
+    match status {
+        StatusCode::OK => {
+            let etag = answer.headers().get(ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
+            let length = answer.content_length();
+            Ok(Got::Content(Content { etag, length, body: Body::Web(answer), seen: 0 }))
+        }
+        StatusCode::NOT_MODIFIED => Ok(Got::Unchanged),
+        StatusCode::NOT_FOUND | StatusCode::GONE => {
+            Err(GetError::Refused(format!("{status}; correct the address")))
+        }
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
+            Err(GetError::Failed(status.to_string()))
+        }
+        status if status.is_client_error() => {
+            Err(GetError::Refused(format!("{status}; its server wants other credentials or another address")))
+        }
+        status => Err(GetError::Failed(status.to_string())),
+    }
+}
+
+fn of_object(object: GetObjectOutput) -> Content {
+    let length = object.content_length.and_then(|length| u64::try_from(length).ok());
+    Content { etag: object.e_tag, length, body: Body::S3(object.body), seen: 0 }
+}
+
+fn refused_object(bucket: &str, error: &SdkError<GetObjectError>) -> Result<Got, GetError> {
+    let status = error.raw_response().map(|response| response.status().as_u16());
+    let code = error.code().unwrap_or_default();
+    match (status, code) {
+        (Some(304), _) => Ok(Got::Unchanged),
+        (_, "NoSuchKey") => Err(GetError::Refused("there is no such object; correct its key".to_owned())),
+        (_, "NoSuchBucket") => {
+            Err(GetError::Refused(format!("there is no bucket {bucket}; correct its name")))
+        }
+        (Some(301), _) => Err(GetError::Refused(format!(
+            "bucket {bucket} is in another region than AWS_REGION (aws.region) says"
+        ))),
+        (Some(403), _) => Err(GetError::Refused(format!(
+            "{code}; grant s3:GetObject on it to this role (and kms:Decrypt, if it is encrypted by a key of yours)"
+        ))),
+        _ => Err(GetError::Failed(causes(error))),
+    }
+}
+
+fn silent() -> GetError {
+    GetError::Failed(format!("nothing came for {} s", SILENCE.as_secs()))
+}
+
+/// No text holds the address, whose query may be a secret.
+fn failed(error: reqwest::Error) -> GetError {
+    GetError::Failed(causes(&error.without_url()))
+}

@@ -1,0 +1,195 @@
+//! The cache against a web server that answers as it is told.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::base::hex;
+
+/// What the server sends to one request after the other; the last one again and again.
+struct Server {
+    address: Address,
+    heads: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    async fn start(answers: Vec<Vec<u8>>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/street.onnx", listener.local_addr().unwrap());
+        let heads = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&heads);
+        tokio::spawn(async move {
+            loop {
+                let (mut client, _) = listener.accept().await.unwrap();
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(client.read_u8().await.unwrap());
+                }
+                let at = {
+                    let mut seen: std::sync::MutexGuard<'_, Vec<String>> = seen.lock().unwrap();
+                    seen.push(String::from_utf8(head).unwrap());
+                    seen.len() - 1
+                };
+                client.write_all(&answers[at.min(answers.len() - 1)]).await.unwrap();
+            }
+        });
+        Self { address: Address::parse(&url).unwrap().unwrap(), heads }
+    }
+
+    fn requests(&self) -> usize {
+        self.heads.lock().unwrap().len()
+    }
+}
+
+fn answer(status: &str, headers: &str, body: &[u8], length: usize) -> Vec<u8> {
+    let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n");
+    [head.as_bytes(), body].concat()
+}
+
+fn ok(body: &[u8], etag: &str) -> Vec<u8> {
+    answer("200 OK", &format!("ETag: \"{etag}\"\r\n"), body, body.len())
+}
+
+fn digest(body: &[u8]) -> String {
+    hex(Sha256::new_with_prefix(body))
+}
+
+fn cache(folder: &TempDir) -> Cache {
+    let tries =
+        Tries { most: 3, first_wait: std::time::Duration::ZERO, longest_wait: std::time::Duration::ZERO };
+    let spec = CacheSpec { folder: folder.path().join("models"), most_bytes: 1000, tries };
+    Cache::new(spec, Remote::new(None).unwrap())
+}
+
+async fn file(cache: &Cache, server: &Server, sha256: Option<&str>) -> Result<Vec<u8>, FetchError> {
+    let path = cache.file(Wanted { address: &server.address, sha256 }, &|_| ()).await?;
+    Ok(std::fs::read(path).unwrap())
+}
+
+#[tokio::test]
+async fn a_file_is_fetched_once_and_asked_after_by_its_etag() {
+    let folder = TempDir::new().unwrap();
+    let unchanged = answer("304 Not Modified", "", b"", 0);
+    let server = Server::start(vec![ok(b"one", "1"), unchanged, ok(b"two", "2")]).await;
+    for (name, want) in [("fetched", b"one"), ("not changed", b"one"), ("changed", b"two")] {
+        assert_eq!(file(&cache(&folder), &server, None).await.unwrap(), want, "{name}");
+    }
+    let heads = server.heads.lock().unwrap().clone();
+    let asked_after: Vec<bool> = heads.iter().map(|head| head.contains("if-none-match: \"1\"")).collect();
+    assert_eq!(asked_after, [false, true, true]);
+}
+
+#[tokio::test]
+async fn content_that_is_named_by_its_digest_needs_no_server() {
+    let folder = TempDir::new().unwrap();
+    let server = Server::start(vec![ok(b"one", "1")]).await;
+    let sha256 = digest(b"one").to_uppercase();
+    for _ in 0..3 {
+        assert_eq!(file(&cache(&folder), &server, Some(&sha256)).await.unwrap(), b"one");
+    }
+    assert_eq!(server.requests(), 1);
+}
+
+#[tokio::test]
+async fn cached_content_is_used_where_its_server_fails_and_is_fetched_anew_where_it_is_damaged() {
+    let folder = TempDir::new().unwrap();
+    let broken = answer("503 Service Unavailable", "", b"", 0);
+    let gone = answer("404 Not Found", "", b"", 0);
+    let cut = answer("200 OK", "ETag: \"2\"\r\n", b"tw", 3);
+    let server = Server::start(vec![ok(b"one", "1"), broken, gone, cut, ok(b"one", "1")]).await;
+    let told = Mutex::new(Vec::new());
+    for name in ["fetched", "failing", "gone", "broken off"] {
+        let tell = |step: Step<'_>| {
+            if let Step::UsedAsItWas { why } = step {
+                told.lock().unwrap().push(why.to_owned());
+            }
+        };
+        let wanted = Wanted { address: &server.address, sha256: None };
+        let path = cache(&folder).file(wanted, &tell).await.unwrap();
+        assert_eq!(std::fs::read(path).unwrap(), b"one", "{name}");
+    }
+    let told = told.into_inner().unwrap();
+    assert!(told.len() == 3 && told[0].contains("503") && told[1].contains("404"), "{told:?}");
+    std::fs::write(folder.path().join(format!("models/{}.onnx", digest(b"one"))), "eno").unwrap();
+    assert_eq!(file(&cache(&folder), &server, None).await.unwrap(), b"one", "damaged");
+    assert!(!server.heads.lock().unwrap()[4].contains("if-none-match"), "what is damaged is not asked after");
+}
+
+#[tokio::test]
+async fn a_download_that_breaks_off_is_begun_again_and_leaves_nothing_half() {
+    let folder = TempDir::new().unwrap();
+    let cut = answer("200 OK", "", b"on", 3);
+    let away = answer("500 Internal Server Error", "", b"", 0);
+    let server = Server::start(vec![cut.clone(), away, ok(b"one", "1")]).await;
+    assert_eq!(file(&cache(&folder), &server, None).await.unwrap(), b"one");
+    assert_eq!(server.requests(), 3);
+
+    let server = Server::start(vec![cut]).await;
+    let error = file(&cache(&folder), &server, None).await.unwrap_err().to_string();
+    assert!(error.contains("was not fetched in 3 tries") && server.requests() == 3, "{error}");
+    let contents = std::fs::read_dir(folder.path().join("models")).unwrap();
+    let contents = contents.filter(|entry| entry.as_ref().unwrap().path().is_file());
+    assert_eq!(contents.count(), 1, "the one that came whole");
+}
+
+#[tokio::test]
+async fn what_may_not_be_used_says_why_at_once() {
+    let one = digest(b"one");
+    let long = vec![b'x'; 1001];
+    let chunked = [
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3e9\r\n".as_slice(),
+        &long,
+        b"\r\n0\r\n\r\n",
+    ];
+    let elsewhere = answer("302 Found", "Location: http://example.com/m\r\n", b"", 0);
+    let table = [
+        ("another digest", ok(b"two", "1"), Some(one.as_str()), format!("`sha256` asks for {one}"), 1),
+        ("too large", ok(&long, "1"), None, "more than 1000 bytes".to_owned(), 1),
+        ("too large, as it turns out", chunked.concat(), None, "more than 1000 bytes".to_owned(), 1),
+        ("no such file", answer("404 Not Found", "", b"", 0), None, "404".to_owned(), 1),
+        ("not for us", answer("403 Forbidden", "", b"", 0), None, "wants other credentials".to_owned(), 1),
+        ("sent on by http", elsewhere, None, "redirected to http://".to_owned(), 3),
+    ];
+    for (name, answer, sha256, words, requests) in table {
+        let folder = TempDir::new().unwrap();
+        let server = Server::start(vec![answer]).await;
+        let error = file(&cache(&folder), &server, sha256).await.unwrap_err().to_string();
+        assert!(error.contains(&words) && error.contains("/street.onnx"), "{name}: {error}");
+        assert_eq!(server.requests(), requests, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn of_many_that_want_a_file_one_fetches_it() {
+    let folder = TempDir::new().unwrap();
+    let unchanged = answer("304 Not Modified", "", b"", 0);
+    let server = Server::start(vec![ok(b"one", "1"), unchanged]).await;
+    let waited = AtomicUsize::new(0);
+    let caches: Vec<Cache> = (0..8).map(|_| cache(&folder)).collect();
+    let all = caches.iter().map(|cache| {
+        let tell = |step: Step<'_>| {
+            waited.fetch_add(usize::from(step == Step::Waiting), Ordering::Relaxed);
+        };
+        let address = &server.address;
+        async move { cache.file(Wanted { address, sha256: None }, &tell).await.unwrap() }
+    });
+    let paths = futures_util::future::join_all(all).await;
+    assert!(paths.iter().all(|path| std::fs::read(path).unwrap() == b"one"));
+    let heads = server.heads.lock().unwrap().clone();
+    let whole = heads.iter().filter(|head| !head.contains("if-none-match")).count();
+    assert_eq!((whole, waited.into_inner()), (1, 7));
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_used_is_told_with_its_name() {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("models"), "a file").unwrap();
+    let server = Server::start(vec![ok(b"one", "1")]).await;
+    let error = file(&cache(&folder), &server, None).await.unwrap_err().to_string();
+    assert!(error.contains("models/from") && error.contains("--cache-dir"), "{error}");
+}

@@ -1,0 +1,120 @@
+//! Another configuration while cameras are at work, and models that come from elsewhere.
+
+use std::process::Command;
+
+use super::colours::{FRAMES, camera, film, model, sim, store};
+use super::moto::Moto;
+use super::program::Program;
+
+/// Clips that the camera has to catch up with while the others come and go.
+const MANY: u64 = 6;
+
+fn config(cameras: &[String]) -> String {
+    format!("publishers:\n  local_dir: events\ndevice: cpu\ncameras:\n{}", cameras.concat())
+}
+
+fn every_second_frame(id: &str) -> String {
+    camera(id).replace("    pipeline:", "    fps_target: 5\n    pipeline:")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cameras_come_change_and_go_and_the_others_lose_no_frame() {
+    let clips = tempfile::tempdir().unwrap();
+    let clip = film(clips.path(), 0);
+    let sim = sim();
+    for id in ["changed", "removed", "added"] {
+        store(&sim, &format!("{id}-stream"), &clip).await;
+    }
+    for _ in 0..MANY {
+        store(&sim, "steady-stream", &clip).await;
+    }
+    let before = config(&[camera("steady"), camera("changed"), camera("removed")]);
+    let program = Program::start(&before, &sim.endpoint(), None);
+    let ten_broken = (0..10).map(|n| format!("{before}{}", "  - id: broken\n".repeat(n + 1)));
+    for (n, broken) in ten_broken.enumerate() {
+        program.rewrite(&broken);
+        program.metric_when("kvs_infer_config_reload_failures_total", n + 1);
+    }
+    let health = program.get("/healthz");
+    assert!(health.0 == 200 && health.1.contains("the configuration cannot be taken over"), "{}", health.1);
+
+    program.rewrite(&config(&[camera("steady"), every_second_frame("changed"), camera("added")]));
+    program.metric_when("kvs_infer_config_reloads_total", 1);
+    program.camera_after("added", FRAMES);
+    let overview = program.overview();
+    let ids: Vec<_> = overview["cameras"].as_array().unwrap().iter().map(|row| row["id"].clone()).collect();
+    assert_eq!(ids, ["steady", "changed", "added"]);
+    let health = program.get("/healthz");
+    assert!(!health.1.contains("configuration") && !health.1.contains("ended"), "{}", health.1);
+    let steady = program.camera_after("steady", MANY * FRAMES);
+    assert_eq!(steady["frames"]["dropped"], serde_json::json!({}), "{steady:#}");
+    store(&sim, "steady-stream", &clip).await;
+    let all = (MANY + 1) * FRAMES;
+    let steady = program.camera_when("steady", |row| row["frames"]["read"].as_u64() >= Some(all));
+    let whole = (&steady["frames"]["read"], &steady["reconnects"], &steady["skipped_ms"]);
+    assert_eq!(whole, (&all.into(), &0.into(), &0.into()), "the connection of the start: {steady:#}");
+
+    program.rewrite(&before.replace("device: cpu", "device: auto"));
+    program.metric_when("kvs_infer_config_reload_failures_total", 11);
+    let health = program.get("/healthz");
+    assert!(health.1.contains("device has changed: restart kvs-infer"), "{}", health.1);
+    let ended = program.stop();
+    assert!(ended.status.success(), "{:#?}", ended.log);
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_in_s3_is_fetched_once_by_its_processes_and_checked() {
+    let moto = Moto::start();
+    let s3 = moto.bucket("models").await;
+    let weights = std::fs::read(model()).unwrap();
+    s3.put_object().bucket("models").key("colours/v1.onnx").body(weights.into()).send().await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, key: &str, sha256: &str| {
+        let camera = camera("front").replace(&model().display().to_string(), "colours");
+        let model =
+            format!("models: {{ colours: {{ path: 's3://models/colours/{key}', sha256: {sha256} }} }}\n");
+        std::fs::write(dir.path().join(name), format!("{model}{}", config(&[camera]))).unwrap();
+        dir.path().join(name)
+    };
+    let command = |config: &std::path::Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kvs-infer"));
+        command.arg("models").arg("--config").arg(config).arg("--cache-dir").arg(dir.path().join("cache"));
+        let keys = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")];
+        command.envs(keys).env("AWS_REGION", "us-east-1").env("AWS_ENDPOINT_URL", &moto.url);
+        command
+    };
+    let good = file("good.yaml", "v1.onnx", "null");
+    let two: Vec<_> = (0..2)
+        .map(|_| {
+            let mut command = command(&good);
+            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+            command.spawn().unwrap()
+        })
+        .collect();
+    for child in two {
+        let ended = child.wait_with_output().unwrap();
+        let told = String::from_utf8_lossy(&ended.stdout);
+        assert!(
+            ended.status.success() && told.contains("yolov8"),
+            "{told}\n{}",
+            String::from_utf8_lossy(&ended.stderr)
+        );
+    }
+    let kept = std::fs::read_dir(dir.path().join("cache/models")).unwrap();
+    assert_eq!(kept.filter(|entry| entry.as_ref().unwrap().path().is_file()).count(), 1);
+    let table = [
+        (file("digest.yaml", "v1.onnx", &format!("'{}'", "0".repeat(64))), "`sha256` asks for 0000"),
+        (file("key.yaml", "v2.onnx", "null"), "there is no such object"),
+    ];
+    for (config, words) in table {
+        let ended = command(&config).output().unwrap();
+        let told = String::from_utf8_lossy(&ended.stdout);
+        assert_eq!(ended.status.code(), Some(78), "{told}");
+        assert!(told.contains(words), "{told}");
+    }
+    let text = std::fs::read(&good).unwrap();
+    s3.put_object().bucket("models").key("cameras.yaml").body(text.into()).send().await.unwrap();
+    let ended = command(std::path::Path::new("s3://models/cameras.yaml")).output().unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+}
