@@ -8,6 +8,7 @@
 )]
 
 mod painting;
+mod plates;
 mod rules;
 
 #[expect(dead_code, reason = "tests/service paints with all of it")]

@@ -147,6 +147,9 @@ impl Default for TemporalConfirm {
     }
 }
 
+/// A pattern to show in the schema.
+const PATTERNS: [&str; 1] = ["[A-Z]{2}[0-9]{3,4}"];
+
 /// Licence plates and their text.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -180,7 +183,7 @@ pub struct Alpr {
     pub crop_expand: f64,
     /// Regular expressions, one of which the whole text must match; absent: any text counts. The text has letters in upper
     /// case, digits, and nothing between them.
-    #[schemars(length(max = 64), inner(length(min = 1, max = 256)), example = ["[A-Z]{2}[0-9]{3,4}"])]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 256)), example = PATTERNS)]
     #[serde(default)]
     pub plate_patterns: Option<Vec<String>>,
     /// Of two boxes whose overlap (IoU, 0 to 1) is at least this, the weaker goes.
