@@ -62,7 +62,7 @@ fuzz: ## fuzz every target for S seconds each (60; needs a nightly toolchain and
 	@cargo +nightly fuzz --version >/dev/null 2>&1 || { \
 	    echo "fuzz: needs cargo-fuzz and nightly Rust: rustup toolchain install nightly; cargo install --locked cargo-fuzz"; exit 1; }
 	cd fuzz && for target in $$(cargo +nightly fuzz list); do \
-	    cargo +nightly fuzz run "$$target" -- -max_total_time=$(or $(S),60); done
+	    cargo +nightly fuzz run "$$target" -- -max_total_time=$(or $(S),60) || exit 1; done
 
 # Gathers the figures of tests/faults; the last line is their sum.
 FAULTS = $(ENV) cargo test --locked --test faults -- --nocapture --test-threads=4 2>&1 | tee target/faults.log | awk '\
