@@ -27,7 +27,8 @@ pub(super) struct Entry {
 /// Boxes below this height have no text that can be read, px.
 const LEAST_TEXT_PX: f32 = 8.0;
 
-type Seeing = Vec<Detection>;
+/// What an entry saw in a frame.
+type Sight = Result<Vec<Detection>, DetectError>;
 
 /// Decides for one camera until its frames end.
 pub(super) struct Deciding {
@@ -99,7 +100,7 @@ impl Deciding {
     }
 
     /// What each entry's detector saw. All models look at once, each with its own worker; entries with one model share its look.
-    async fn look(&self, frame: &Arc<Frame>) -> Vec<Result<Vec<Detection>, DetectError>> {
+    async fn look(&self, frame: &Arc<Frame>) -> Vec<Sight> {
         let looks = self.models.iter().map(|model| model.look(frame, &self.entries));
         let mut seen: Vec<_> = join_all(looks).await.into_iter().flatten().collect();
         seen.sort_by_key(|(entry, _)| *entry);
@@ -191,26 +192,19 @@ impl SharedModel {
     }
 
     /// What each of its entries sees in the frame, by one inference.
-    async fn look(
-        &self,
-        frame: &Arc<Frame>,
-        entries: &[Entry],
-    ) -> Vec<(usize, Result<Vec<Detection>, DetectError>)> {
+    async fn look(&self, frame: &Arc<Frame>, entries: &[Entry]) -> Vec<(usize, Sight)> {
         let asked = self.entries.iter().map(|index| entries[*index].rules.asked()).collect();
-        let seen = self.detector.detect_each(Arc::clone(frame), asked).await;
-        let of =
-            |(place, index): (usize, &usize)| (*index, seen.clone().map(|mut seen| seen.swap_remove(place)));
-        self.entries.iter().enumerate().map(of).collect()
+        let entries = self.entries.iter().copied();
+        match self.detector.detect_each(Arc::clone(frame), asked).await {
+            Ok(seen) => entries.zip(seen.into_iter().map(Ok)).collect(),
+            Err(error) => entries.map(|entry| (entry, Err(error.clone()))).collect(),
+        }
     }
 }
 
 impl Entry {
     /// With the text of each box that is sure enough and large enough to be read.
-    async fn read(
-        &self,
-        frame: &Arc<Frame>,
-        seen: Result<Seeing, DetectError>,
-    ) -> Result<Seeing, DetectError> {
+    async fn read(&self, frame: &Arc<Frame>, seen: Sight) -> Sight {
         let Some(EntryReader { reader, crop_expand }) = &self.reading else { return seen };
         let mut seen = seen?;
         let readable = |seen: &&mut Detection| {
@@ -223,7 +217,7 @@ impl Entry {
         Ok(seen)
     }
 
-    fn as_look<'a>(&'a self, seen: &'a Result<Vec<Detection>, DetectError>) -> Option<Look<'a>> {
+    fn as_look<'a>(&'a self, seen: &'a Sight) -> Option<Look<'a>> {
         let detections = seen.as_deref().ok()?;
         Some(Look { rules: &self.rules, model: &self.detector.info().id, detections })
     }

@@ -66,8 +66,11 @@ impl Incident {
     /// A record of a sighting was made.
     pub(super) fn told(&mut self, event_id: &str, media: MediaMs, sighting: &Sighting, text: Option<&str>) {
         self.told = media;
-        let entered = sighting.zones.iter().filter(|zone| !self.zones.contains(zone)).cloned();
-        self.zones = self.zones.iter().cloned().chain(entered).collect();
+        for zone in &sighting.zones {
+            if !self.zones.contains(zone) {
+                self.zones.push(zone.clone());
+            }
+        }
         self.text = text.map(str::to_owned).or(self.text.take());
         let score = score(sighting);
         if score > self.best.score {

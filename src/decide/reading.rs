@@ -26,19 +26,7 @@ struct Read {
 impl Readings {
     /// Takes in a text.
     pub(super) fn add(&mut self, reading: &Reading) {
-        match self.0.iter_mut().find(|read| *read.text == *reading.text) {
-            Some(read) => {
-                read.weight += reading.conf;
-                read.conf = read.conf.max(reading.conf);
-            }
-            None => {
-                self.0.push(Read {
-                    text: reading.text.to_string(),
-                    weight: reading.conf,
-                    conf: reading.conf,
-                });
-            }
-        }
+        self.merge(Read { text: reading.text.to_string(), weight: reading.conf, conf: reading.conf });
         if self.0.len() > MOST_TEXTS {
             let least = (0..self.0.len() - 1).min_by(|&a, &b| self.0[a].weight.total_cmp(&self.0[b].weight));
             self.0.remove(least.unwrap_or(0));
@@ -48,17 +36,19 @@ impl Readings {
     /// Takes over what was read of the same thing before.
     pub(super) fn follow(&mut self, earlier: Self) {
         let later = std::mem::replace(self, earlier);
-        for read in later.0 {
-            match self.0.iter_mut().find(|known| known.text == read.text) {
-                Some(known) => {
-                    known.weight += read.weight;
-                    known.conf = known.conf.max(read.conf);
-                }
-                None => self.0.push(read),
-            }
-        }
+        later.0.into_iter().for_each(|read| self.merge(read));
         self.0.sort_by(|a, b| b.weight.total_cmp(&a.weight));
         self.0.truncate(MOST_TEXTS);
+    }
+
+    fn merge(&mut self, read: Read) {
+        match self.0.iter_mut().find(|known| known.text == read.text) {
+            Some(known) => {
+                known.weight += read.weight;
+                known.conf = known.conf.max(read.conf);
+            }
+            None => self.0.push(read),
+        }
     }
 
     /// The likeliest text and its highest confidence; the first one of equals.

@@ -13,6 +13,8 @@ mod luma;
 mod model;
 mod motion;
 mod nms;
+#[cfg(test)]
+mod noise;
 pub mod ocr;
 mod onnx;
 mod opening;

@@ -4,59 +4,18 @@ use half::f16;
 use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert, proptest};
 
 use super::{Element, PADDING, PictureFault, Resampler, fill_padding};
-use crate::decode::{Color, Matrix, Yuv420};
+use crate::decode::{Color, Matrix};
+use crate::detect::noise::Noise;
 
 /// The blended samples are rounded to 1/128 level, weights to 2^-14, the sums to f32: below 1/64 of a level of 255 in
 /// each of luma and chroma, and a chroma factor is at most 2.12. So 0.06 levels are allowed.
 const TOLERANCE: f64 = 0.06 / 255.0;
 
-/// A picture whose planes end exactly with their last pixel, so that any read beyond is an error.
-#[derive(Clone, Debug)]
-struct Picture {
-    size: (u32, u32),
-    planes: [Vec<u8>; 3],
-    strides: [usize; 3],
-    color: Color,
-}
-
-impl Picture {
-    fn random(size: (u32, u32), slack: [usize; 3], seed: u64, color: Color) -> Self {
-        let mut state = seed | 1;
-        let mut byte = || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 56) as u8
-        };
-        let (w, h) = (size.0 as usize, size.1 as usize);
-        let sides = [(w, h), (w.div_ceil(2), h.div_ceil(2)), (w.div_ceil(2), h.div_ceil(2))];
-        let strides = [0, 1, 2].map(|i| sides[i].0 + slack[i]);
-        let planes =
-            [0, 1, 2].map(|i| (0..strides[i] * (sides[i].1 - 1) + sides[i].0).map(|_| byte()).collect());
-        Self { size, planes, strides, color }
-    }
-
-    fn view(&self) -> Yuv420<'_> {
-        let planes = [0, 1, 2].map(|i| &self.planes[i][..]);
-        Yuv420 {
-            width_px: self.size.0,
-            height_px: self.size.1,
-            planes,
-            strides: self.strides,
-            color: self.color,
-        }
-    }
-
+impl Noise {
     /// The plane at a position between its samples, 0..=255.
     fn at(&self, plane: usize, x: f64, y: f64) -> f64 {
-        let half = |px: u32| if plane == 0 { px } else { px.div_ceil(2) };
-        let last = (f64::from(half(self.size.0) - 1), f64::from(half(self.size.1) - 1));
-        let (x, y) = (x.clamp(0.0, last.0), y.clamp(0.0, last.1));
-        let sample = |x: f64, y: f64| {
-            let (x, y) = (x.min(last.0) as usize, y.min(last.1) as usize);
-            f64::from(self.planes[plane][y * self.strides[plane] + x])
-        };
-        let (left, top) = (x.floor(), y.floor());
-        let row = |y: f64| sample(left, y) * (1.0 - x + left) + sample(left + 1.0, y) * (x - left);
-        row(top) * (1.0 - y + top) + row(top + 1.0) * (y - top)
+        let half = |px: u32| f64::from(if plane == 0 { px } else { px.div_ceil(2) });
+        self.between(plane, (x, y), (0.0, 0.0), (half(self.size.0), half(self.size.1)))
     }
 
     /// Red, green, blue at a luma position, 0..=1, by the text of BT.601 and BT.709.
@@ -97,14 +56,14 @@ impl Picture {
     }
 }
 
-fn written<T: Element>(mut resampler: Resampler, picture: &Picture) -> Vec<T> {
+fn written<T: Element>(mut resampler: Resampler, picture: &Noise) -> Vec<T> {
     let mut out = vec![T::of(f32::NAN); resampler.elements()];
     let letterbox = resampler.write(&picture.view(), &mut out).unwrap();
     fill_padding(&letterbox, &mut out);
     out
 }
 
-fn assert_as_twin(name: &str, picture: &Picture, side: (u32, u32)) {
+fn assert_as_twin(name: &str, picture: &Noise, side: (u32, u32)) {
     let plain: Vec<f32> = written(Resampler::portable(side), picture);
     let fast: Vec<f32> = written(Resampler::new(side), picture);
     assert_eq!(plain, fast, "{name}: the fast way differs from the plain one");
@@ -136,8 +95,8 @@ fn is_as_its_twin() {
         ("narrower than a vector", (30, 30), (7, 7)),
     ];
     for (name, size, side) in cases {
-        assert_as_twin(name, &Picture::random(size, [0; 3], 1, USUAL), side);
-        assert_as_twin(&format!("{name}, padded rows"), &Picture::random(size, [3, 1, 17], 2, USUAL), side);
+        assert_as_twin(name, &Noise::new(size, [0; 3], 1, USUAL), side);
+        assert_as_twin(&format!("{name}, padded rows"), &Noise::new(size, [3, 1, 17], 2, USUAL), side);
     }
 }
 
@@ -146,13 +105,13 @@ fn colours_are_those_of_the_standards() {
     for matrix in [Matrix::Bt601, Matrix::Bt709] {
         for full_range in [false, true] {
             let color = Color { matrix, full_range };
-            assert_as_twin(&format!("{color:?}"), &Picture::random((48, 32), [0; 3], 3, color), (48, 48));
+            assert_as_twin(&format!("{color:?}"), &Noise::new((48, 32), [0; 3], 3, color), (48, 48));
         }
     }
     let flat = |luma, u, v, full_range| {
         let planes = [vec![luma; 16], vec![u; 4], vec![v; 4]];
         let color = Color { matrix: Matrix::Bt601, full_range };
-        let picture = Picture { size: (4, 4), planes, strides: [4, 2, 2], color };
+        let picture = Noise { size: (4, 4), planes, strides: [4, 2, 2], color };
         let pixels: Vec<f32> = written(Resampler::new((4, 4)), &picture);
         [pixels[5], pixels[21], pixels[37]].map(|channel| (channel * 255.0).round())
     };
@@ -173,7 +132,7 @@ fn colours_are_those_of_the_standards() {
 fn one_resampler_serves_pictures_of_many_sizes() {
     let mut resampler = Resampler::new((32, 32));
     for size in [(64, 48), (48, 64), (64, 48), (3, 3), (100, 100)] {
-        let picture = Picture::random(size, [0; 3], 4, USUAL);
+        let picture = Noise::new(size, [0; 3], 4, USUAL);
         let mut out = vec![0.0_f32; resampler.elements()];
         let letterbox = resampler.write(&picture.view(), &mut out).unwrap();
         fill_padding(&letterbox, &mut out);
@@ -185,7 +144,7 @@ fn one_resampler_serves_pictures_of_many_sizes() {
 fn padding_is_grey_and_nothing_else() {
     let mut resampler = Resampler::new((8, 8));
     let mut out = vec![-1.0_f32; resampler.elements()];
-    let letterbox = resampler.write(&Picture::random((8, 4), [0; 3], 5, USUAL).view(), &mut out).unwrap();
+    let letterbox = resampler.write(&Noise::new((8, 4), [0; 3], 5, USUAL).view(), &mut out).unwrap();
     let untouched = |out: &[f32]| out.iter().filter(|value| **value < 0.0).count();
     assert_eq!(untouched(&out), 3 * 4 * 8);
     let painted = out.clone();
@@ -196,7 +155,7 @@ fn padding_is_grey_and_nothing_else() {
 
 #[test]
 fn a_picture_that_is_not_whole_is_refused_and_nothing_written() {
-    let whole = Picture::random((10, 6), [0; 3], 6, USUAL);
+    let whole = Noise::new((10, 6), [0; 3], 6, USUAL);
     let mut short_luma = whole.clone();
     short_luma.planes[0].pop();
     let mut short_chroma = whole.clone();
@@ -223,13 +182,13 @@ fn a_picture_that_is_not_whole_is_refused_and_nothing_written() {
     }
 }
 
-fn pictures() -> impl Strategy<Value = Picture> {
+fn pictures() -> impl Strategy<Value = Noise> {
     let color = (any::<bool>(), any::<bool>()).prop_map(|(hd, full_range)| Color {
         matrix: if hd { Matrix::Bt709 } else { Matrix::Bt601 },
         full_range,
     });
     ((1u32..90, 1u32..90), [0usize..20, 0usize..20, 0usize..20], any::<u64>(), color)
-        .prop_map(|(size, slack, seed, color)| Picture::random(size, slack, seed, color))
+        .prop_map(|(size, slack, seed, color)| Noise::new(size, slack, seed, color))
 }
 
 proptest! {

@@ -1,9 +1,9 @@
 //! A model's thread: collects requests to batches and answers them.
 //!
-//! Requests are answered in the order in which they came. Each entry of a camera's pipeline has at most one request in
-//! flight, since its decide task waits for the answers about a frame before it asks about the next: so the order is fair
-//! between entries, and no more requests wait than entries name the model. A request may ask for several thresholds: entries
-//! of a camera with one model share the inference.
+//! Requests are answered in the order in which they came. A camera has at most one request in flight, since its decide task
+//! waits for the answers about a frame before it asks about the next: so the order is fair between cameras, and no more
+//! requests wait than cameras use the model. A request may ask for several thresholds: entries of a camera with one model
+//! share the inference.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};

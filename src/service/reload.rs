@@ -42,14 +42,14 @@ pub struct Changes {
 
 impl Changes {
     fn between(old: &[CameraSpec], new: &[CameraSpec]) -> Self {
-        let in_old = |camera: &CameraSpec| old.iter().find(|before| before.id == camera.id).cloned();
+        let in_old = |camera: &CameraSpec| old.iter().find(|before| before.id == camera.id);
         let ids = |cameras: Vec<&CameraSpec>| cameras.iter().map(|camera| camera.id.to_string()).collect();
         let is_gone = |before: &&CameraSpec| !new.iter().any(|camera| camera.id == before.id);
         Self {
             added: ids(new.iter().filter(|camera| in_old(camera).is_none()).collect()),
             changed: ids(new
                 .iter()
-                .filter(|camera| in_old(camera).is_some_and(|old| old != **camera))
+                .filter(|camera| in_old(camera).is_some_and(|old| old != *camera))
                 .collect()),
             removed: ids(old.iter().filter(is_gone).collect()),
         }

@@ -1,29 +1,16 @@
 //! Real models on a real plate: it is found and read.
 
-use std::process::Command;
 use std::sync::Arc;
 
-use super::support::{USUAL, cached, picture, spec};
-use kvs_infer::decode::{Color, HostPicture, Matrix};
+use super::support::{USUAL, cached, frame_of, picture, spec};
+use kvs_infer::decode::{HostPicture, Matrix};
 use kvs_infer::detect::ocr::Reader;
 use kvs_infer::detect::{Detector, Device, ModelSpec};
 
 const SIZE: (u32, u32) = (1280, 720);
 
-/// The frame of the gate clip at `second`, decoded by the ffmpeg command.
 fn gate_at(second: &str) -> HostPicture {
-    let made = Command::new("ffmpeg")
-        .args(["-v", "error", "-nostdin", "-ss", second, "-i"])
-        .arg(cached("clips/gate.mp4"))
-        .args(["-frames:v", "1", "-f", "rawvideo", "-pix_fmt", "yuv420p", "-"])
-        .output()
-        .expect("the ffmpeg command: run `scripts/setup test`");
-    let (w, h) = (SIZE.0 as usize, SIZE.1 as usize);
-    assert_eq!(made.stdout.len(), w * h * 3 / 2, "{}", String::from_utf8_lossy(&made.stderr));
-    let (luma, chroma) = made.stdout.split_at(w * h);
-    let (u, v) = chroma.split_at(w * h / 4);
-    let color = Color { matrix: Matrix::Bt709, full_range: false };
-    HostPicture::from_planes(SIZE, [luma.to_vec(), u.to_vec(), v.to_vec()], [w, w / 2, w / 2], color).unwrap()
+    frame_of("clips/gate.mp4", second, SIZE, Matrix::Bt709)
 }
 
 #[tokio::test]

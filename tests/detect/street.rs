@@ -1,29 +1,14 @@
 //! A real model on a real street: the cars are found.
 
-use std::process::Command;
-
-use super::support::{USUAL, cached, picture, spec};
-use kvs_infer::decode::{Color, HostPicture, Matrix};
+use super::support::{USUAL, cached, frame_of, picture, spec};
+use kvs_infer::decode::{HostPicture, Matrix};
 use kvs_infer::detect::{Detector, Device};
 use kvs_infer::frame::BBox;
 
 const SIZE: (u32, u32) = (640, 272);
 
-/// The frame of the street clip at `second`, decoded by the ffmpeg command.
 fn street_at(second: &str) -> HostPicture {
-    let clip = cached("clips/street.mp4");
-    let made = Command::new("ffmpeg")
-        .args(["-v", "error", "-nostdin", "-ss", second, "-i"])
-        .arg(clip)
-        .args(["-frames:v", "1", "-f", "rawvideo", "-pix_fmt", "yuv420p", "-"])
-        .output()
-        .expect("the ffmpeg command: run `scripts/setup test`");
-    let (w, h) = (SIZE.0 as usize, SIZE.1 as usize);
-    assert_eq!(made.stdout.len(), w * h * 3 / 2, "{}", String::from_utf8_lossy(&made.stderr));
-    let (luma, chroma) = made.stdout.split_at(w * h);
-    let (u, v) = chroma.split_at(w * h / 4);
-    let color = Color { matrix: Matrix::Bt601, full_range: false };
-    HostPicture::from_planes(SIZE, [luma.to_vec(), u.to_vec(), v.to_vec()], [w, w / 2, w / 2], color).unwrap()
+    frame_of("clips/street.mp4", second, SIZE, Matrix::Bt601)
 }
 
 /// What OpenCV (letterbox) and onnxruntime in Python see there with the same model, before NMS the best box of each

@@ -1,6 +1,7 @@
 //! What the tests of detect share: models from the cache, and painted frames.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,6 +17,22 @@ pub(super) fn cached(path: &str) -> PathBuf {
     let path = cache_dir().expect("a cache folder").join(path);
     assert!(path.exists(), "{} is missing: run `scripts/setup test`", path.display());
     path
+}
+
+/// The frame of a clip of the cache at `second`, decoded by the ffmpeg command.
+pub(super) fn frame_of(clip: &str, second: &str, size: (u32, u32), matrix: Matrix) -> HostPicture {
+    let made = Command::new("ffmpeg")
+        .args(["-v", "error", "-nostdin", "-ss", second, "-i"])
+        .arg(cached(clip))
+        .args(["-frames:v", "1", "-f", "rawvideo", "-pix_fmt", "yuv420p", "-"])
+        .output()
+        .expect("the ffmpeg command: run `scripts/setup test`");
+    let (w, h) = (size.0 as usize, size.1 as usize);
+    assert_eq!(made.stdout.len(), w * h * 3 / 2, "{}", String::from_utf8_lossy(&made.stderr));
+    let (luma, chroma) = made.stdout.split_at(w * h);
+    let (u, v) = chroma.split_at(w * h / 4);
+    let color = Color { matrix, full_range: false };
+    HostPicture::from_planes(size, [luma.to_vec(), u.to_vec(), v.to_vec()], [w, w / 2, w / 2], color).unwrap()
 }
 
 /// A tiny model of the cache by its file name without extension.

@@ -128,8 +128,9 @@ mod tests {
     use proptest::prelude::{ProptestConfig, prop_assert, proptest};
 
     use super::{LineShape, crop};
-    use crate::decode::{Color, Matrix, Yuv420};
+    use crate::decode::{Color, Matrix};
     use crate::detect::model::InputTensor;
+    use crate::detect::noise::Noise;
     use crate::frame::BBox;
 
     fn shape(height_px: u32, width_px: Option<u32>) -> LineShape {
@@ -189,52 +190,12 @@ mod tests {
         }
     }
 
-    /// A picture of noise whose planes end with their last pixel.
-    struct Noise {
-        size: (u32, u32),
-        planes: [Vec<u8>; 3],
-        strides: [usize; 3],
-        color: Color,
-    }
-
     impl Noise {
-        fn new(size: (u32, u32), seed: u64, color: Color) -> Self {
-            let mut state = seed | 1;
-            let mut byte = || {
-                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                (state >> 56) as u8
-            };
-            let (w, h) = (size.0 as usize, size.1 as usize);
-            let sides = [(w, h), (w.div_ceil(2), h.div_ceil(2)), (w.div_ceil(2), h.div_ceil(2))];
-            let strides = [w + 3, w.div_ceil(2), w.div_ceil(2) + 1];
-            let planes =
-                [0, 1, 2].map(|i| (0..strides[i] * (sides[i].1 - 1) + sides[i].0).map(|_| byte()).collect());
-            Self { size, planes, strides, color }
-        }
-
-        fn view(&self) -> Yuv420<'_> {
-            let planes = [0, 1, 2].map(|i| &self.planes[i][..]);
-            let (width_px, height_px) = self.size;
-            Yuv420 { width_px, height_px, planes, strides: self.strides, color: self.color }
-        }
-
-        /// The plane between its samples, which end at the corners `low` and `high` (exclusive).
-        fn at(&self, plane: usize, (x, y): (f64, f64), low: (f64, f64), high: (f64, f64)) -> f64 {
-            let (x, y) = (x.clamp(low.0, high.0 - 1.0), y.clamp(low.1, high.1 - 1.0));
-            let sample = |x: f64, y: f64| {
-                let (x, y) = (x.min(high.0 - 1.0) as usize, y.min(high.1 - 1.0) as usize);
-                f64::from(self.planes[plane][y * self.strides[plane] + x])
-            };
-            let (left, top) = (x.floor(), y.floor());
-            let row = |y: f64| sample(left, y) * (1.0 - x + left) + sample(left + 1.0, y) * (x - left);
-            row(top) * (1.0 - y + top) + row(top + 1.0) * (y - top)
-        }
-
         /// Blue, green, red, -1..=1, at a luma position of the crop between `low` and `high`.
         fn bgr(&self, x: f64, y: f64, low: (f64, f64), high: (f64, f64)) -> [f64; 3] {
             let half = |(x, y): (f64, f64)| ((x / 2.0).ceil(), (y / 2.0).ceil());
-            let chroma = |plane| self.at(plane, (x / 2.0, y / 2.0 - 0.25), half(low), half(high));
-            let (y, u, v) = (self.at(0, (x, y), low, high), chroma(1), chroma(2));
+            let chroma = |plane| self.between(plane, (x / 2.0, y / 2.0 - 0.25), half(low), half(high));
+            let (y, u, v) = (self.between(0, (x, y), low, high), chroma(1), chroma(2));
             let (y, u, v) = ((y - 16.0) / 219.0, (u - 128.0) / 224.0, (v - 128.0) / 224.0);
             [y + 1.772 * u, y - 0.344_136_286 * u - 0.714_136_286 * v, y + 1.402 * v]
                 .map(|c| c.clamp(0.0, 1.0) * 2.0 - 1.0)
@@ -263,11 +224,14 @@ mod tests {
         }
     }
 
-    const USUAL: Color = Color { matrix: Matrix::Bt601, full_range: false };
+    fn noise(size: (u32, u32), seed: u64) -> Noise {
+        let color = Color { matrix: Matrix::Bt601, full_range: false };
+        Noise::new(size, [3, 0, 1], seed, color)
+    }
 
     #[test]
     fn a_crop_is_cut_at_the_edges_of_the_picture() {
-        let noise = Noise::new((101, 61), 7, USUAL);
+        let picture = noise((101, 61), 7);
         let cases = [
             ("inside", [10.0, 20.0, 30.0, 40.0], 0.0, Some((20, 20))),
             ("outwards to pairs", [11.5, 21.0, 29.5, 39.0], 0.0, Some((20, 20))),
@@ -282,7 +246,7 @@ mod tests {
         ];
         for (name, corners, expand, wanted) in cases {
             let size =
-                crop(&noise.view(), &bbox(corners), expand).map(|crop| (crop.width_px, crop.height_px));
+                crop(&picture.view(), &bbox(corners), expand).map(|crop| (crop.width_px, crop.height_px));
             assert_eq!(size, wanted, "{name}");
         }
     }
@@ -296,18 +260,18 @@ mod tests {
             size in (4_u32..90, 4_u32..60), seed: u64, at in (0.0_f32..0.9, 0.0_f32..0.9),
             part in (0.05_f32..1.0, 0.05_f32..1.0), expand in 0.0_f32..0.5, open: bool,
         ) {
-            let noise = Noise::new(size, seed, USUAL);
+            let picture = noise(size, seed);
             let (width, height) = (size.0 as f32, size.1 as f32);
             let (x1, y1) = (at.0 * width, at.1 * height);
             let bbox = bbox([x1, y1, (x1 + part.0 * width).min(width), (y1 + part.1 * height).min(height)]);
             let shape = shape(16, (!open).then_some(48));
-            let view = noise.view();
+            let view = picture.view();
             let crop = crop(&view, &bbox, expand).unwrap();
             let widths = shape.widths_px((crop.width_px, crop.height_px));
             let mut out = vec![f32::NAN; shape.elements(widths.0)];
             shape.paint(&crop, widths, &mut out).unwrap();
             let more = f64::from(expand);
-            for (i, (have, want)) in out.iter().zip(noise.line(&bbox, more, 16, widths)).enumerate() {
+            for (i, (have, want)) in out.iter().zip(picture.line(&bbox, more, 16, widths)).enumerate() {
                 prop_assert!((f64::from(*have) - want).abs() <= 0.12 / 255.0, "element {i} is {have}, want {want}");
             }
         }

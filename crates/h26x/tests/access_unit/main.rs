@@ -2,5 +2,6 @@
 #![expect(clippy::expect_used, reason = "a test stops where something is wrong")]
 
 mod invariants;
+mod parameter_sets;
 mod round_trip;
 mod seeds;

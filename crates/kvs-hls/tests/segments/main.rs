@@ -3,6 +3,8 @@
 
 mod ffmpeg;
 mod invariants;
+#[path = "../../../h26x/tests/access_unit/parameter_sets.rs"]
+mod parameter_sets;
 mod player;
 mod read_ffmpeg;
 mod round_trip;

@@ -9,19 +9,7 @@ use h26x::Codec;
 use kvs_hls::{AccessUnit, VideoTrack, mp4, ts};
 
 use crate::invariants;
-
-/// Parameter sets of x264 and x265 for a picture of 320x178.
-const H264_SETS: [&str; 2] = ["6764000cacd94141 9f88c04400000300 0400000300c83c50 a65826", "68ef8fcb"];
-const H265_SETS: [&str; 3] = [
-    "40010c01ffff0160 0000030090000003 00000300 3c959809 24",
-    "4201010160000003 0090000003000003 003ca00a080b9f26 5959a4932bc05a02 0000030002000003 00321043",
-    "4401c172b46240",
-];
-
-fn bytes_of(hex: &str) -> Vec<u8> {
-    let digits: Vec<u32> = hex.chars().filter_map(|digit| digit.to_digit(16)).collect();
-    digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()
-}
+use crate::parameter_sets::{H264_SETS, H265_SETS, bytes_of};
 
 fn sized(set: &[u8]) -> Vec<u8> {
     [&(set.len() as u16).to_be_bytes(), set].concat()
