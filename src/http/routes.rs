@@ -19,8 +19,8 @@ use tokio::sync::watch;
 
 use super::picture::{PictureError, Pictures};
 use super::{events, guard};
-use crate::telemetry::Scrape;
 use crate::telemetry::board::{Board, CameraRow, ModelRow, Readiness, SinkRow, Status};
+use crate::telemetry::{Gpus, Scrape};
 
 /// Bytes of a request's body at most: only the sign-in has one.
 const BODY_BYTES: usize = 4 * 1024;
@@ -29,6 +29,7 @@ const BODY_BYTES: usize = 4 * 1024;
 pub(super) struct Site {
     pub(super) board: Board,
     pub(super) prometheus: PrometheusHandle,
+    pub(super) gpus: Gpus,
     pub(super) pictures: Pictures,
     pub(super) guard: guard::Guard,
     pub(super) stopped: watch::Receiver<bool>,
@@ -118,6 +119,7 @@ async fn readyz(State(site): State<Arc<Site>>) -> Response {
 
 async fn metrics(State(site): State<Arc<Site>>) -> Response {
     Scrape { board: &site.board }.emit();
+    site.gpus.scrape().await;
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], site.prometheus.render()).into_response()
 }
 

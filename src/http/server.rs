@@ -18,7 +18,7 @@ use super::guard::Guard;
 use super::picture::{Encode, Pictures};
 use super::routes::{Site, router};
 use crate::telemetry::board::Board;
-use crate::telemetry::{AcceptFailed, Listening};
+use crate::telemetry::{AcceptFailed, Gpus, Listening};
 
 /// Connections from elsewhere at a time; those of this host are not counted, so that the container's health check
 /// is answered while strangers hold all of these.
@@ -135,7 +135,14 @@ fn site_of(spec: HttpSpec, addr: SocketAddr, stopped: watch::Receiver<bool>) -> 
     let guard = Guard::new(addr.ip(), spec.token.as_deref());
     Listening { addr, access: guard.access() }.emit();
     let pictures = Pictures::new(spec.encode);
-    Arc::new(Site { board: spec.board, prometheus: spec.prometheus, pictures, guard, stopped })
+    Arc::new(Site {
+        board: spec.board,
+        prometheus: spec.prometheus,
+        gpus: Gpus::open(),
+        pictures,
+        guard,
+        stopped,
+    })
 }
 
 async fn listen_until_stopped(listener: TcpListener, site: Arc<Site>, mut stopped: watch::Receiver<bool>) {

@@ -2,7 +2,7 @@
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-use super::{Kind, Metric, camera, decide, decode, detect, http, publish, remote, service, source};
+use super::{Kind, Metric, camera, decide, decode, detect, gpu, http, publish, remote, service, source};
 
 /// Upper bounds of every duration, seconds: an inference takes milliseconds, a reconnect minutes.
 const SECONDS: [f64; 14] =
@@ -22,6 +22,7 @@ const TABLES: &[&[Metric]] = &[
     remote::METRICS,
     service::METRICS,
     http::METRICS,
+    gpu::METRICS,
 ];
 
 /// Every metric of the program.
