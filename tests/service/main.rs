@@ -16,6 +16,7 @@ mod following;
 mod hls;
 mod inspect;
 mod modes;
+mod own_models;
 mod pixels;
 mod program;
 mod refusals;
