@@ -23,8 +23,11 @@ Answer:  for each class with a patch of 2 x 2 pixels or more, the box around ALL
     detr.onnx                   pred_boxes [1, 30, 4] cx cy w h in 0..1; logits [1, 30, 3], before the sigmoid
     ambiguous.onnx              output0 [1, 64, 6]  the YOLOv5 layout of one class, red: the shape of end-to-end NMS too
     wrong_rank.onnx             output0 [1, 3]      confidences of the classes: no boxes at all
+    weapon.onnx                 output0 [1, 7, 64]                               other names: gun, knife, phone
+    fire_smoke.onnx             output0 [1, 7, 64]                               other names and colours, see below
 
-Class names are in the metadata, as `names: {0: 'red', 1: 'green', 2: 'blue'}`.
+Class names are in the metadata, as `names: {0: 'red', 1: 'green', 2: 'blue'}`. fire_smoke.onnx answers to colours that the others
+pass over: smoke 0.9 to cyan, lamp 0.8 to magenta, fire 0.7 to yellow. So a user's weapon and fire models can look at one picture.
 """
 
 import os
@@ -40,6 +43,10 @@ NAMES = ["red", "green", "blue"]
 CONFIDENCE = np.array([0.9, 0.8, 0.7])
 DUPLICATE_LESS_CONFIDENCE = 0.1
 COLOUR_EXCESS = 0.5
+# By class, the weights of R, G, B and what their sum must exceed.
+PURE = (2 * np.eye(3) - np.ones((3, 3)), COLOUR_EXCESS)
+# Two channels, less three times the third: 2 for a full mixture, 1 at most for a pure colour, negative for greys.
+MIXED = (np.ones((3, 3)) - 4 * np.eye(3), 1.5)
 MIN_LINES = 4
 ANCHORS, NMS_ROWS, QUERIES = 64, 300, 30
 CLASS_SCORE_V5 = 0.95
@@ -49,7 +56,7 @@ ABSENT_LOGIT = -12.0
 class Tiny(Graph):
     """The part that all layouts share: which classes are there, and the box around each."""
 
-    def __init__(self, batch=1, size=SIDE_PX, half=False):
+    def __init__(self, batch=1, size=SIDE_PX, half=False, colours=PURE):
         super().__init__("tiny")
         self.batch = batch
         self.dtype = np.float16 if half else np.float32
@@ -57,9 +64,9 @@ class Tiny(Graph):
         height, width = (size, size) if isinstance(size, int) else size
         images = self.input("images", [batch, 3, height, width], self.kind)
 
-        weight = (2 * np.eye(3) - np.ones((3, 3))).reshape(3, 3, 1, 1)
-        excess = self.add("Conv", images, self.number(weight), self.number(np.zeros(3)))
-        is_colour = self.add("Greater", excess, self.number(COLOUR_EXCESS))
+        weights, threshold = colours
+        excess = self.add("Conv", images, self.number(weights.reshape(3, 3, 1, 1)), self.number(np.zeros(3)))
+        is_colour = self.add("Greater", excess, self.number(threshold))
         mask = self.add("Cast", is_colour, to=self.kind)
 
         # Not pixels are counted, which would overflow float16, but rows and columns: a patch of 2 x 2 has four.
@@ -190,6 +197,8 @@ def main():
         "detr": (detr(), names),
         "ambiguous": (ambiguous(), {"names": names_metadata(NAMES[:1])}),
         "wrong_rank": (wrong_rank(), names),
+        "weapon": (yolov8(), {"names": names_metadata(["gun", "knife", "phone"])}),
+        "fire_smoke": (yolov8(colours=MIXED), {"names": names_metadata(["smoke", "lamp", "fire"])}),
     }
     for name, (model, metadata) in models.items():
         model.save(os.path.join(sys.argv[1], f"{name}.onnx"), metadata)

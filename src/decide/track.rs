@@ -220,7 +220,7 @@ impl Tracks {
         };
         let distances = self.tracks.iter().enumerate().filter(|(_, old)| lost(old));
         distances
-            .filter_map(|(index, old)| Some((jump(&old.bbox, &new.bbox)?, index)))
+            .filter_map(|(index, old)| Some((old.jump_to(&new.bbox, media)?, index)))
             .min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)))
             .map(|(_, index)| index)
     }
@@ -287,6 +287,12 @@ impl Track {
     fn sightings(&self, confirm: Confirm) -> u32 {
         let window = confirm.window.clamp(1, u64::BITS);
         (self.seen << (u64::BITS - window)).count_ones()
+    }
+
+    /// The shorter of the ways from where it was and from where it is thought to be, as [`jump`] gives them.
+    fn jump_to(&self, place: &BBox, media: MediaMs) -> Option<f32> {
+        let ways = [self.bbox, self.expected(media)].into_iter().filter_map(|from| jump(&from, place));
+        ways.min_by(f32::total_cmp)
     }
 
     fn out_of_sight_ms(&self, media: MediaMs) -> i64 {

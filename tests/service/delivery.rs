@@ -73,13 +73,13 @@ async fn the_same_stored_fragments_give_the_same_events_under_the_same_ids() {
     sim.stop().await;
 }
 
-fn event((key, json): &(String, String)) -> Value {
+pub(super) fn event((key, json): &(String, String)) -> Value {
     let event: Value = serde_json::from_str(json).unwrap();
     assert_eq!(event["camera_id"], *key);
     event
 }
 
-fn schema() -> jsonschema::Validator {
+pub(super) fn schema() -> jsonschema::Validator {
     let printed =
         std::process::Command::new(env!("CARGO_BIN_EXE_kvs-infer")).args(["schema", "event"]).output();
     jsonschema::validator_for(&serde_json::from_slice(&printed.unwrap().stdout).unwrap()).unwrap()

@@ -77,7 +77,7 @@ fn ask(config: &str, kvs: &str, aws: &str, variables: &[(&str, &str)]) -> Told {
 }
 
 /// Makes a table; `key` are the names of its key with their types, `index` those of an index by camera.
-async fn table(
+pub(super) async fn table(
     dynamodb: &aws_sdk_dynamodb::Client,
     name: &str,
     key: &[(&str, ScalarAttributeType)],
@@ -116,7 +116,7 @@ async fn table(
     call.set_global_secondary_indexes(indexes).send().await.unwrap();
 }
 
-const RECORDS_KEY: [(&str, ScalarAttributeType); 2] =
+pub(super) const RECORDS_KEY: [(&str, ScalarAttributeType); 2] =
     [("event_id", ScalarAttributeType::S), ("ts_ms", ScalarAttributeType::N)];
 const POSITIONS_KEY: [(&str, ScalarAttributeType); 1] = [("camera_id", ScalarAttributeType::S)];
 

@@ -17,6 +17,7 @@ mod gpu;
 mod hls;
 mod inspect;
 mod modes;
+mod own_models;
 mod pixels;
 mod program;
 mod refusals;

@@ -7,6 +7,7 @@
     reason = "what a test cannot set up, it fails on"
 )]
 
+mod masks;
 mod painting;
 mod plates;
 mod rules;

@@ -183,7 +183,11 @@ fn camera(scene: &Scene) -> String {
 }
 
 /// What a camera told, with the frame in place of the time.
-fn told(events: &[Value], camera: &str, began_ms: i64) -> Vec<(usize, String, String, u64, String)> {
+pub(super) fn told(
+    events: &[Value],
+    camera: &str,
+    began_ms: i64,
+) -> Vec<(usize, String, String, u64, String)> {
     let of_camera = events.iter().filter(|event| event["camera_id"] == camera);
     let row = |event: &Value| {
         let (payload, extras) = (&event["payload"], &event["payload"]["extras"]);

@@ -77,6 +77,26 @@ fn a_thing_that_is_hidden_keeps_its_number() {
     }
 }
 
+/// A man of the yard clip: he walks left behind a sign, narrower with each look, and comes out further on than his last box is wide.
+const BEHIND_THE_SIGN: [(i64, [f32; 4]); 9] = [
+    (0, [452.5, 184.6, 481.7, 279.7]),
+    (200, [448.1, 183.0, 478.3, 276.2]),
+    (400, [443.7, 185.2, 475.6, 274.2]),
+    (600, [439.0, 177.1, 468.5, 267.2]),
+    (800, [436.6, 177.2, 465.5, 266.1]),
+    (1_000, [435.8, 175.4, 459.6, 256.9]),
+    (2_200, [397.2, 159.1, 419.7, 243.4]),
+    (2_400, [388.2, 162.0, 417.4, 239.3]),
+    (2_600, [382.0, 156.9, 413.8, 235.8]),
+];
+
+#[test]
+fn what_was_half_hidden_last_is_known_where_it_comes_out() {
+    let man = |[x1, y1, x2, y2]: [f32; 4]| seen("person", 0.8, (x1, y1, x2 - x1, y2 - y1));
+    let looks = BEHIND_THE_SIGN.map(|(ms, edges)| (ms, vec![man(edges)]));
+    assert_eq!(phases(&confirmed_by(2, 3), &looks), [(200, Phase::Start, 1)]);
+}
+
 #[test]
 fn two_that_cross_keep_their_numbers() {
     let right = |look: i64| seen("person", 0.9, (look as f32 * 12.0, 100.0, 50.0, 100.0));
