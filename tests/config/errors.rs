@@ -147,6 +147,22 @@ const MISTAKES: &[(&str, &str, &str)] = &[
 ",
     ),
     ("dwelling and updates", "conf_threshold: 0.4", "dwell_seconds: -2\n          update_seconds: 0.5"),
+    ("a text where a list is meant", "fps_target: 5", "masks: none"),
+    ("more than a configuration can be", "", ALIASES),
+    ("a prefix with a space", "  local_dir", "  s3_prefix: my pictures\n  local_dir"),
+    ("a camera's prefix with a space", "prefix: ${camera_id}/", "prefix: ${camera_id} front/"),
+    ("a KMS key that is none", "  local_dir", "  s3_sse: aws:kms\n  s3_kms_key: our key\n  local_dir"),
+    ("a folder without a name", "local_dir: /tmp/events", "local_dir: ''"),
+    ("a state without a folder", "snapshots:\n", "state: { dir: '' }\nsnapshots:\n"),
+    ("a video stream by its ARN", "front-stream", "arn:aws:kinesisvideo:eu-west-1:1:stream/front/1"),
+    ("a model's path that is empty", "path: models/street.onnx", "path: ''"),
+    ("no models to choose from", "", NO_MODELS),
+    ("a reader with the layout of a detector", "", READER_WITH_LAYOUT),
+    (
+        "no polygons in a roi",
+        "        - name: door\n          points: [[10, 10], [50, 10], [50, 60]]\n",
+        "        []\n",
+    ),
     ("not yet: metrics in logs", "snapshots:\n", "metrics: { emf: true }\nsnapshots:\n"),
     ("not yet: snapshots of no event", "prefix: ${camera_id}/", "on_event_only: false"),
 ];
@@ -168,6 +184,32 @@ cameras:
     kvs_stream_name: b
     pipeline: [{ type: objects, objects: { yolo_weights: m.onnx } }]
     routing: { events: { to_kds: false } }
+";
+
+const ALIASES: &str = "a: &a [x, x, x, x, x, x, x, x, x, x]
+b: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a]
+c: &c [*b, *b, *b, *b, *b, *b, *b, *b, *b, *b]
+d: &d [*c, *c, *c, *c, *c, *c, *c, *c, *c, *c]
+e: &e [*d, *d, *d, *d, *d, *d, *d, *d, *d, *d]
+f: &f [*e, *e, *e, *e, *e, *e, *e, *e, *e, *e]
+cameras: [*f, *f, *f, *f, *f, *f, *f, *f, *f, *f]
+";
+
+const NO_MODELS: &str = "publishers: { local_dir: /tmp/events }
+cameras:
+  - id: front
+    kvs_stream_name: front-stream
+    pipeline: [{ type: objects, objects: { yolo_weights: street } }]
+";
+
+const READER_WITH_LAYOUT: &str = "publishers: { local_dir: /tmp/events }
+models:
+  plate: { path: models/plate.onnx, classes: [plate] }
+  text: { path: models/text.onnx, layout: yolov8 }
+cameras:
+  - id: gate
+    kvs_stream_name: gate-stream
+    pipeline: [{ type: alpr, alpr: { plate_detector_weights: plate, ocr_weights: text } }]
 ";
 
 const ROI: &str = "    roi:
