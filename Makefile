@@ -3,14 +3,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test kills faults soak check lint bench bless fuzz clean
+.PHONY: help setup build demo test kills faults soak check lint bench bench-mix bless fuzz clean
 
 # Where scripts/setup put things; see scripts/env.
 ENV := source scripts/env &&
 SCRIPTS := scripts/setup scripts/env scripts/requirements/lock .ci/run
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install and fetch all that building, the demo and the tests need (scripts/setup --help)
 	@scripts/setup demo test
@@ -53,6 +53,11 @@ bench: ## CPU time a frame by stage, beside the decoder and ONNX Runtime alone a
 	$(ENV) cache=$$KVS_INFER_CACHE; table() { "$$KVS_INFER_PYTHON" benches/table.py target/release/kvs-infer "$$@"; }; \
 	    table "$$cache/models/street.onnx" "$$cache/clips/street.mp4"; \
 	    table "$$cache/models/plate.onnx" "$$cache/clips/gate.mp4" $(if $(NO_CALLGRIND),,--callgrind)
+
+bench-mix: ## a mostly idle mix of cameras: CPU time with and without the motion gate, beside the usual Python way
+	@scripts/setup bench
+	cargo build --release --locked --bin kvs-infer
+	$(ENV) "$$KVS_INFER_PYTHON" benches/mix.py target/release/kvs-infer "$$KVS_INFER_CACHE"/{models/street.onnx,clips/street.mp4}
 
 bless: ## accept what the program prints now as the golden files
 	@scripts/setup test

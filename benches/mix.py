@@ -1,0 +1,265 @@
+#!/usr/bin/env python3
+"""A mostly idle mix of cameras: CPU time of kvs-infer with and without the motion gate, beside the usual Python way.
+
+Eight cameras of a minute, 640x272 at 25 frames a second, H.264: six still scenes with the noise of a sensor, in one of which
+a street comes to life for five seconds, and two busy streets. All three ways look for the same things five times a second
+with one thread an inference. Ours reads the stored footage from the local KVS (whose CPU time is not counted) with all that
+`run` does: decide, snapshots, outbox. Python (peer.py) decodes the files and detects; it decides and stores nothing.
+
+Then every incident of the run without the gate must have its twin in the run with it: the same camera and label, at a time
+when both were under way, and boxes that overlap.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+SECONDS, RATE = 60, 25
+WIDTH, HEIGHT = 640, 272
+LOOKS_PER_SECOND, CONF = 5, 0.4
+# Where in the street clip a still scene was taken, seconds; the third comes to life at 20 s.
+STILL_AT = [0.5, 2.0, 3.5, 5.0, 6.5, 8.0]
+COMES_TO_LIFE, ALIVE_FROM, ALIVE_S = 2, 20, 5
+# Temporal noise of a sensor by day, in steps of 256 (`noise=alls`): uniform, up to half of it either way.
+NOISE = "noise=alls=6:allf=t"
+TWIN_IOU = 0.5
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("program", help="kvs-infer, a release build")
+    parser.add_argument("model", help="a detector in the output layout of YOLOv8, with a fixed square input")
+    parser.add_argument("street", help="the clip of which the cameras are made")
+    parser.add_argument("--keep", metavar="FOLDER", help="make the clips and runs there, and leave them")
+    return parser.parse_args()
+
+
+# The clips
+
+def encode(inputs, graph, target):
+    """Encodes as a camera does: no B-frames, a key frame a second."""
+    command = ["ffmpeg", "-v", "error", "-nostdin", "-y", *inputs, "-filter_complex", graph, "-map", "[out]"]
+    camera = ["-an", "-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-bf", "0", "-g", str(RATE), "-pix_fmt", "yuv420p"]
+    subprocess.run([*command, *camera, "-t", str(SECONDS), str(target)], check=True)
+
+
+def still(street, index, target):
+    """One picture of the street for a minute, with noise; one of them comes to life."""
+    at, frames = STILL_AT[index], SECONDS * RATE
+    held = f"[0:v]trim=start={at},setpts=PTS-STARTPTS,fps={RATE}"
+    if index == COMES_TO_LIFE:
+        # The picture for 20 s, then five seconds of the street from there, then their last picture.
+        graph = (
+            f"{held},trim=end_frame={ALIVE_S * RATE},setpts=PTS-STARTPTS,loop={ALIVE_FROM * RATE}:1:0,setpts=N/{RATE}/TB,"
+            f"tpad=stop=-1:stop_mode=clone,{NOISE}[out]"
+        )
+    else:
+        graph = f"{held},trim=end_frame=1,loop={frames}:1:0,setpts=N/{RATE}/TB,{NOISE}[out]"
+    encode(["-i", street], graph, target)
+
+
+def busy(street, is_mirrored, target):
+    """The street over and over."""
+    mirror = "hflip," if is_mirrored else ""
+    encode(["-stream_loop", "-1", "-i", street], f"[0:v]{mirror}fps={RATE}[out]", target)
+
+
+def make_clips(street, folder):
+    """The eight clips, by camera."""
+    clips = {f"still-{index + 1}": folder / f"still-{index + 1}.mp4" for index in range(len(STILL_AT))}
+    for index, target in enumerate(clips.values()):
+        still(street, index, target)
+    for name, is_mirrored in [("busy-1", False), ("busy-2", True)]:
+        clips[name] = folder / f"{name}.mp4"
+        busy(street, is_mirrored, clips[name])
+    return clips
+
+
+# The local KVS
+
+class Footage:
+    """The clips as stored footage of a local KVS: played once in real time, then kept."""
+
+    def __init__(self, program, clips, log):
+        plays = [f"--play={name}={clip}" for name, clip in clips.items()]
+        command = [program, "sim", "--listen", "127.0.0.1:0", *plays]
+        self.sim = subprocess.Popen(command, stdout=log.open("w"))
+        self.address = said(log, r"http://127\.0\.0\.1:\d+", self.sim)
+        self.began = time.monotonic()
+
+    def complete(self):
+        """Waits until the clips have been played."""
+        time.sleep(max(0.0, self.began + SECONDS + 3 - time.monotonic()))
+        return self
+
+    def stop(self):
+        self.sim.send_signal(signal.SIGTERM)
+        self.sim.wait()
+
+
+# Ours
+
+def config(model, cameras, is_gated):
+    """One objects detector a camera, from the beginning of the footage."""
+    one = {
+        "fps_target": LOOKS_PER_SECOND,
+        "playback": {"start": "EARLIEST"},
+        "motion": {"enabled": is_gated},
+        "pipeline": [{"type": "objects", "objects": {"yolo_weights": str(model), "conf_threshold": CONF}}],
+    }
+    rows = [{"id": name, "kvs_stream_name": name, **one} for name in cameras]
+    return {"publishers": {"local_dir": "events"}, "state": {"dir": "state"}, "device": "cpu", "cameras": rows}
+
+
+def read_frames(port):
+    """Frames read by all cameras so far."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith("kvs_infer_demux_frames_total"))
+
+
+def inferred(port):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/cameras", timeout=60) as answer:
+        rows = json.load(answer)["cameras"]
+    return sum(row["frames"]["inferred"] for row in rows)
+
+
+def cpu_of(pid):
+    """CPU seconds of a process, all threads."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def ours(program, model, cameras, address, is_gated, folder):
+    """Runs until all footage was dealt with; the CPU seconds from ready to there, the looks and the incidents."""
+    folder.mkdir()
+    (folder / "cameras.yaml").write_text(json.dumps(config(model, cameras, is_gated)))
+    environment = {**os.environ, "AWS_ENDPOINT_URL_KINESIS_VIDEO": address, "AWS_REGION": "us-east-1", "LOG_FORMAT": "json"}
+    environment |= {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_EC2_METADATA_DISABLED": "true"}
+    command = [program, "run", "--config", "cameras.yaml", "--http-host", "127.0.0.1", "--http-port", "0"]
+    run = subprocess.Popen(command, cwd=folder, env=environment, stdout=(folder / "log").open("w"))
+    port = said(folder / "log", r'(?<="http":"127\.0\.0\.1:)\d+', run)
+    before = cpu_of(run.pid)
+    until_read(port, len(cameras) * SECONDS * RATE)
+    looks = settled(port)
+    used = cpu_of(run.pid) - before
+    run.send_signal(signal.SIGTERM)
+    if run.wait() != 0:
+        sys.exit(f"kvs-infer ended with {run.returncode}: {folder / 'log'}")
+    return used, looks, incidents(folder / "events")
+
+
+def said(log, pattern, process):
+    """What matches the pattern in the log of a process, once it is there."""
+    while process.poll() is None:
+        if found := re.search(pattern, log.read_text()):
+            return found.group(0)
+        time.sleep(0.02)
+    sys.exit(f"it ended before it was ready:\n{log.read_text()}")
+
+
+def until_read(port, frames):
+    """Waits until every frame was read."""
+    while read_frames(port) < frames:
+        time.sleep(0.2)
+
+
+def settled(port):
+    """The looks, once there are no more of them for two seconds."""
+    looks, since = inferred(port), time.monotonic()
+    while time.monotonic() - since < 2:
+        time.sleep(0.2)
+        if (now := inferred(port)) != looks:
+            looks, since = now, time.monotonic()
+    return looks
+
+
+def incidents(folder):
+    """Each incident: camera, label, when it began and was last told of, and its first box."""
+    found = {}
+    for path in sorted(folder.glob("events*.jsonl")):
+        for line in path.read_text().splitlines():
+            payload = json.loads(line)["payload"]
+            began = found.setdefault(payload["extras"]["incident_id"], dict(payload, first=payload["ts_ms"]))
+            began["last"] = payload["ts_ms"]
+    return list(found.values())
+
+
+# The comparison
+
+def overlap(a, b):
+    """Intersection over union of two boxes x1, y1, x2, y2."""
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    common = max(0.0, width) * max(0.0, height)
+    area = lambda box: (box[2] - box[0]) * (box[3] - box[1])
+    return common / (area(a) + area(b) - common)
+
+
+def is_twin(one, other):
+    """Whether both tell of the same thing: they began within a second of each other, or one while the other went on."""
+    same = all(one[key] == other[key] for key in ("camera_id", "type", "label"))
+    together = one["first"] <= other["last"] + 1000 and other["first"] <= one["last"] + 1000
+    return same and together and overlap(one["bbox"], other["bbox"]) >= TWIN_IOU
+
+
+def missing(all_of_them, told):
+    """Those that have no twin; each one told is the twin of one at most."""
+    free, alone = list(told), []
+    for one in all_of_them:
+        twin = next((other for other in free if is_twin(one, other)), None)
+        if twin is None:
+            alone.append(one)
+        else:
+            free.remove(twin)
+    return alone
+
+
+def python_way(model, clips):
+    """CPU seconds and looks of peer.py over the clips, one after the other."""
+    script = pathlib.Path(__file__).with_name("peer.py")
+    command = [sys.executable, script, model, "--fps", str(LOOKS_PER_SECOND), "--conf", str(CONF)]
+    results = [json.loads(subprocess.check_output([*command, clip], text=True)) for clip in clips]
+    return sum(result["cpu_s"] for result in results), sum(result["inferences"] for result in results)
+
+
+def report(python, gated, ungated):
+    """The table, the ratio and the recall; how many incidents are missing."""
+    alone = missing(ungated[2], gated[2])
+    print("| way | CPU s | inferences | incidents |\n| --- | ---: | ---: | ---: |")
+    print(f"| Python (OpenCV, NumPy) | {python[0]:.1f} | {python[1]} | |")
+    print(f"| ours, every frame | {ungated[0]:.1f} | {ungated[1]} | {len(ungated[2])} |")
+    print(f"| ours, motion gate | {gated[0]:.1f} | {gated[1]} | {len(gated[2])} |")
+    print(f"\nPython / ours with the gate: {python[0] / gated[0]:.2f}")
+    print(f"incidents of every frame that the gate tells too: {len(ungated[2]) - len(alone)} of {len(ungated[2])}")
+    for one in alone:
+        print(f"  missing: {one['camera_id']} {one['label']} from {one['first']} to {one['last']} at {one['bbox']}")
+    return len(alone)
+
+
+def main():
+    wanted = arguments()
+    program, model = (str(pathlib.Path(path).resolve()) for path in (wanted.program, wanted.model))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = pathlib.Path(wanted.keep or temporary)
+        folder.mkdir(exist_ok=True, parents=True)
+        clips = make_clips(wanted.street, folder)
+        footage = Footage(program, clips, folder / "sim.log").complete()
+        try:
+            ungated = ours(program, model, clips, footage.address, False, folder / "every-frame")
+            python = python_way(model, clips.values())
+            gated = ours(program, model, clips, footage.address, True, folder / "gated")
+        finally:
+            footage.stop()
+    sys.exit(1 if report(python, gated, ungated) else 0)
+
+
+if __name__ == "__main__":
+    main()
