@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A mostly idle mix of cameras: CPU time of kvs-infer with and without the motion gate, beside the usual Python way.
 
-Eight cameras of a minute, 640x272 at 25 frames a second, H.264: six still scenes with the noise of a sensor, in one of which
+Eight cameras of two minutes, 640x272 at 25 frames a second, H.264: six still scenes with the noise of a sensor, in one of which
 a street comes to life for five seconds, and two busy streets. All three ways look for the same things five times a second
 with one thread an inference. Ours reads the stored footage from the local KVS (whose CPU time is not counted) with all that
 `run` does: decide, snapshots, outbox. Python (peer.py) decodes the files and detects; it decides and stores nothing.
@@ -12,6 +12,7 @@ when both were under way, and boxes that overlap.
 
 import argparse
 import json
+import math
 import os
 import pathlib
 import re
@@ -22,12 +23,14 @@ import tempfile
 import time
 import urllib.request
 
-SECONDS, RATE = 60, 25
+SECONDS, RATE = 120, 25
 WIDTH, HEIGHT = 640, 272
-LOOKS_PER_SECOND, CONF = 5, 0.4
-# Where in the street clip a still scene was taken, seconds; the third comes to life at 20 s.
-STILL_AT = [0.5, 2.0, 3.5, 5.0, 6.5, 8.0]
-COMES_TO_LIFE, ALIVE_FROM, ALIVE_S = 2, 20, 5
+LOOKS_PER_SECOND, CONF, MAX_IDLE_S = 5, 0.5, 9
+# Where in the street clip a still scene was taken, seconds. Over all the noise the net sees nothing there with a confidence of 0.48
+# to 0.74. What hovers around the threshold is told by chance: no two runs that look at other frames agree on it.
+STILL_AT = [0.4, 3.8, 4.8, 5.2, 3.0, 8.0]
+# The fifth comes to life at 20 s, and ends as the sixth begins.
+COMES_TO_LIFE, ALIVE_FROM, ALIVE_FRAMES = 4, 20, 126
 # Temporal noise of a sensor by day, in steps of 256 (`noise=alls`): uniform, up to half of it either way.
 NOISE = "noise=alls=6:allf=t"
 TWIN_IOU = 0.5
@@ -52,13 +55,13 @@ def encode(inputs, graph, target):
 
 
 def still(street, index, target):
-    """One picture of the street for a minute, with noise; one of them comes to life."""
+    """One picture of the street held, with noise; one of them comes to life."""
     at, frames = STILL_AT[index], SECONDS * RATE
     held = f"[0:v]trim=start={at},setpts=PTS-STARTPTS,fps={RATE}"
     if index == COMES_TO_LIFE:
-        # The picture for 20 s, then five seconds of the street from there, then their last picture.
+        # The picture for 20 s, then the street from there, then its last picture.
         graph = (
-            f"{held},trim=end_frame={ALIVE_S * RATE},setpts=PTS-STARTPTS,loop={ALIVE_FROM * RATE}:1:0,setpts=N/{RATE}/TB,"
+            f"{held},trim=end_frame={ALIVE_FRAMES},setpts=PTS-STARTPTS,loop={ALIVE_FROM * RATE}:1:0,setpts=N/{RATE}/TB,"
             f"tpad=stop=-1:stop_mode=clone,{NOISE}[out]"
         )
     else:
@@ -109,11 +112,13 @@ class Footage:
 
 def config(model, cameras, is_gated):
     """One objects detector a camera, from the beginning of the footage."""
+    confirm = {"frames": 3, "window": 5}
+    objects = {"yolo_weights": str(model), "conf_threshold": CONF, "temporal_confirm": confirm}
     one = {
         "fps_target": LOOKS_PER_SECOND,
         "playback": {"start": "EARLIEST"},
-        "motion": {"enabled": is_gated},
-        "pipeline": [{"type": "objects", "objects": {"yolo_weights": str(model), "conf_threshold": CONF}}],
+        "motion": {"enabled": is_gated, "max_idle_seconds": MAX_IDLE_S},
+        "pipeline": [{"type": "objects", "objects": objects}],
     }
     rows = [{"id": name, "kvs_stream_name": name, **one} for name in cameras]
     return {"publishers": {"local_dir": "events"}, "state": {"dir": "state"}, "device": "cpu", "cameras": rows}
@@ -183,13 +188,14 @@ def settled(port):
 
 
 def incidents(folder):
-    """Each incident: camera, label, when it began and was last told of, and its first box."""
+    """Each incident: its first record, and until when it went on; one that was not told to end goes on after the footage."""
     found = {}
     for path in sorted(folder.glob("events*.jsonl")):
         for line in path.read_text().splitlines():
             payload = json.loads(line)["payload"]
-            began = found.setdefault(payload["extras"]["incident_id"], dict(payload, first=payload["ts_ms"]))
-            began["last"] = payload["ts_ms"]
+            began = found.setdefault(payload["extras"]["incident_id"], dict(payload, until=math.inf))
+            if payload["extras"]["phase"] == "end":
+                began["until"] = payload["ts_ms"]
     return list(found.values())
 
 
@@ -204,9 +210,9 @@ def overlap(a, b):
 
 
 def is_twin(one, other):
-    """Whether both tell of the same thing: they began within a second of each other, or one while the other went on."""
+    """Whether both tell of the same thing: alike, in one place, and one began while the other went on."""
     same = all(one[key] == other[key] for key in ("camera_id", "type", "label"))
-    together = one["first"] <= other["last"] + 1000 and other["first"] <= one["last"] + 1000
+    together = one["ts_ms"] <= other["until"] and other["ts_ms"] <= one["until"]
     return same and together and overlap(one["bbox"], other["bbox"]) >= TWIN_IOU
 
 
@@ -240,7 +246,7 @@ def report(python, gated, ungated):
     print(f"\nPython / ours with the gate: {python[0] / gated[0]:.2f}")
     print(f"incidents of every frame that the gate tells too: {len(ungated[2]) - len(alone)} of {len(ungated[2])}")
     for one in alone:
-        print(f"  missing: {one['camera_id']} {one['label']} from {one['first']} to {one['last']} at {one['bbox']}")
+        print(f"  missing: {one['camera_id']} {one['label']} from {one['ts_ms']} to {one['until']} at {one['bbox']}")
     return len(alone)
 
 

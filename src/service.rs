@@ -17,6 +17,7 @@ use aws_config::SdkConfig;
 use kvs_config::closest;
 use metrics_exporter_prometheus::PrometheusHandle;
 use thiserror::Error;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -35,9 +36,9 @@ use crate::publish::{
 };
 use crate::remote::{FetchError, Models};
 use crate::source::Kvs;
-use crate::telemetry::Board;
-use crate::telemetry::board::SinkRow;
+use crate::telemetry::board::{SinkRow, whole_ms};
 use crate::telemetry::service::{Ready, Stopped, Stopping, Stuck};
+use crate::telemetry::{Board, Emf, Gpus};
 
 /// How long a stop may take; ECS kills 30 s after it asked.
 pub const STOP_LIMIT: Duration = Duration::from_secs(25);
@@ -104,6 +105,7 @@ pub struct Service {
     models: ModelSet,
     outbox: Arc<Outbox>,
     fleet: Fleet,
+    emf: Option<JoinHandle<()>>,
     stop: CancellationToken,
 }
 
@@ -133,7 +135,9 @@ impl Service {
         let stop = CancellationToken::new();
         let shared = shared(&settings, &spec.aws, &outbox, &stop);
         let fleet = Fleet::new(Starter { shared, board: board.clone() });
-        let mut service = Self { board, http, settings, aws: spec.aws, state, models, outbox, fleet, stop };
+        let emf = emf(&settings, &board, &stop);
+        let mut service =
+            Self { board, http, settings, aws: spec.aws, state, models, outbox, fleet, emf, stop };
         if let Err(error) = service.start_cameras().await {
             service.stop().await;
             return Err(error);
@@ -175,6 +179,11 @@ impl Service {
         if drained.is_err() && timeout(PART_LIMIT, draining).await.is_err() {
             Stuck { part: "a camera" }.emit();
         }
+        if let Some(emf) = self.emf
+            && timeout(PART_LIMIT, emf).await.is_err()
+        {
+            Stuck { part: "the metrics for CloudWatch" }.emit();
+        }
         let models = self.models;
         let stopping = tokio::task::spawn_blocking(move || models.stop());
         if timeout(PART_LIMIT, stopping).await.is_err() {
@@ -184,6 +193,13 @@ impl Service {
         Stopped { took: begun.elapsed() }.emit();
         remains
     }
+}
+
+/// The task that writes the metrics for CloudWatch, where they are wanted, until `stop`.
+fn emf(settings: &Settings, board: &Board, stop: &CancellationToken) -> Option<JoinHandle<()>> {
+    let service = settings.emf_service.clone()?;
+    let emf = Emf { service, board: board.clone(), gpus: Gpus::open() };
+    Some(tokio::spawn(emf.run(stop.clone())))
 }
 
 fn shared(settings: &Settings, aws: &SdkConfig, outbox: &Arc<Outbox>, stop: &CancellationToken) -> Shared {
@@ -257,10 +273,7 @@ fn sink_rows(outbox: &Outbox) -> Vec<SinkRow> {
 fn sink_row(status: SinkStatus) -> SinkRow {
     let (ok, reason, failing_for_ms) = match status.state {
         SinkState::Ok => (true, None, None),
-        SinkState::Failing { reason, since } => {
-            let failing_for = since.elapsed().as_millis();
-            (false, Some(reason), Some(u64::try_from(failing_for).unwrap_or(u64::MAX)))
-        }
+        SinkState::Failing { reason, since } => (false, Some(reason), Some(whole_ms(since.elapsed()))),
     };
     SinkRow {
         name: status.name,
@@ -270,8 +283,10 @@ fn sink_row(status: SinkStatus) -> SinkRow {
         failing_for_ms,
         queued: status.queued,
         queued_bytes: status.queued_bytes,
+        oldest_ms: status.oldest.map(|at| whole_ms(at.elapsed().unwrap_or_default())),
         share_bytes: status.share_bytes,
         delivered: status.delivered,
+        refused: status.refused,
         failed: status.failed,
     }
 }
@@ -307,6 +322,7 @@ mod tests {
             device: crate::detect::Device::Cpu,
             log_level: LogLevel::default(),
             log_format: None,
+            emf_service: None,
             cameras: Vec::new(),
             files: ModelFiles::default(),
         }

@@ -87,10 +87,9 @@ impl Deciding {
         self.at.seen = Some(Seen::of(&frame));
         let labels: Vec<Label> = outcome.sightings.iter().map(label).collect();
         let is_well = seen.iter().all(Result::is_ok);
-        if is_well {
-            self.at.motion.saw(outcome.sightings.iter().map(thing));
-        } else {
-            self.at.motion.forget();
+        match self.motion {
+            Some(rules) if is_well => self.at.motion.saw(rules, outcome.sightings.iter().map(thing)),
+            _ => self.at.motion.forget(),
         }
         self.offer(&frame, outcome.events, &labels).await?;
         if is_well {

@@ -35,6 +35,8 @@ pub struct Settings {
     pub log_level: LogLevel,
     /// How; `None`: text on a terminal, else JSON.
     pub log_format: Option<LogFormat>,
+    /// The dimension `Service` of the metrics for CloudWatch; `None`: there are none.
+    pub emf_service: Option<String>,
     /// The enabled cameras, at least one, in the order of the file.
     pub cameras: Vec<CameraSpec>,
     /// The model files that the enabled cameras need.

@@ -14,6 +14,8 @@ const MOST_TRACKS: usize = 256;
 const LOOK_GAP_MS: i64 = 10_000;
 /// A thing that is yet to stay long enough may be out of sight for less than this.
 const STAY_GAP_MS: i64 = 2_000;
+/// Looks further apart than this say nothing of the time between them, which does not count as out of sight.
+const WATCH_GAP_MS: i64 = 1_000;
 /// A faint box must overlap so much with where its thing is thought to be.
 const FAINT_IOU: f32 = 0.5;
 
@@ -43,6 +45,9 @@ pub(super) struct Track {
     seen: u64,
     /// Looks since it was seen, surely or faintly.
     missed: u32,
+    /// Of the time since it was last seen, how long nobody looked before the first look that missed it, ms.
+    #[serde(default)]
+    unwatched_ms: i64,
     pub(super) first_seen: MediaMs,
     pub(super) last_seen: MediaMs,
     /// The highest confidence so far.
@@ -75,6 +80,9 @@ impl Tracks {
         self.tracks = kept;
         for track in &mut self.tracks {
             track.seen <<= 1;
+            if track.missed == 0 {
+                track.unwatched_ms = (since_ms - WATCH_GAP_MS).max(0);
+            }
             track.missed = track.missed.saturating_add(1);
             track.last_seen = track.last_seen.min(media);
             track.first_seen = track.first_seen.min(media);
@@ -168,6 +176,7 @@ impl Tracks {
             motion: Motion::new(&sighting.bbox),
             seen: 0,
             missed: 1,
+            unwatched_ms: 0,
             first_seen: media,
             last_seen: media,
             conf: 0.0,
@@ -216,7 +225,7 @@ impl Tracks {
         let new = &self.tracks[track];
         let lost = |old: &Track| {
             let is_lost = old.incident.is_some() && old.missed > 0 && old.label == new.label;
-            is_lost && old.out_of_sight_ms(media) < cooldown_ms
+            is_lost && old.looked_for_ms(media) < cooldown_ms
         };
         let distances = self.tracks.iter().enumerate().filter(|(_, old)| lost(old));
         distances
@@ -257,7 +266,7 @@ impl Track {
         self.motion.sight(&sighting.bbox, seconds(self.out_of_sight_ms(media)));
         self.bbox = sighting.bbox;
         self.last_seen = media;
-        self.missed = 0;
+        (self.missed, self.unwatched_ms) = (0, 0);
     }
 
     /// It is what `old` was, which jumped.
@@ -280,7 +289,7 @@ impl Track {
             (None, true) => STAY_GAP_MS,
             (None, false) => return apart,
         };
-        (apart || self.missed > 0) && self.out_of_sight_ms(media) >= patience_ms
+        (apart || self.missed > 0) && self.looked_for_ms(media) >= patience_ms
     }
 
     /// Sightings within the window.
@@ -293,6 +302,11 @@ impl Track {
     fn jump_to(&self, place: &BBox, media: MediaMs) -> Option<f32> {
         let ways = [self.bbox, self.expected(media)].into_iter().filter_map(|from| jump(&from, place));
         ways.min_by(f32::total_cmp)
+    }
+
+    /// How long it was looked for in vain.
+    fn looked_for_ms(&self, media: MediaMs) -> i64 {
+        self.out_of_sight_ms(media).saturating_sub(self.unwatched_ms)
     }
 
     fn out_of_sight_ms(&self, media: MediaMs) -> i64 {

@@ -2,9 +2,9 @@
 //!
 //! A frame is compared with the last one that was looked at, in little ([`super::luma`]). So a slow thing adds up until it
 //! counts, and what a detector has not seen is no more than what may change between two looks at a still scene. From a change on,
-//! every frame is looked at until nothing has changed for two seconds, so that confirmation gets the looks that it counts; the
-//! same where what the detectors saw has changed: a thing came, went or moved. A scene that stays still is looked at now
-//! and then.
+//! every frame is looked at until nothing has changed for as long as confirmation counts looks; the same where the detectors saw a thing that is new or has moved. A scene that stays still is looked at now and then; where such a
+//! look misses a thing, every frame is looked at until the thing is seen again or taken for gone. So the boxes of a detector
+//! that hesitates, which come and go from look to look, do not keep the gate open.
 //!
 //! What does not count: a change of the light as a whole that is small, and noise. A lamp that is switched counts.
 
@@ -14,8 +14,6 @@ use super::luma::LumaGrid;
 use crate::decode::Yuv420;
 use crate::frame::{BBox, MediaMs};
 
-/// How long every frame is looked at after the last change, ms of media time.
-const CALM_MS: i64 = 2_000;
 /// Cells that must have changed: one alone is a spark of noise.
 const LEAST_CELLS: usize = 2;
 /// A cell must change by so many times the spread of all cells, which is noise where most of the scene stands still: 5.4 standard
@@ -26,9 +24,11 @@ const MOST_SPREAD: i16 = 3;
 /// A change of the light as a whole by more than this counts, in luma.
 const LIGHT: i16 = 12;
 /// A thing whose boxes in two looks overlap less has moved.
-const STILL_IOU: f32 = 0.7;
-/// Things remembered of a look; the rest count as still.
+const STILL_IOU: f32 = 0.6;
+/// Things seen in a look and remembered, each; the rest count as still.
 const MOST_THINGS: usize = 64;
+/// A thing that so many looks in a row have missed is gone.
+const GONE_LOOKS: u8 = 10;
 /// A step back in time beyond this is other footage, ms.
 const JITTER_MS: i64 = 1_000;
 
@@ -39,6 +39,8 @@ pub struct MotionRules {
     pub sensitivity: f32,
     /// A still scene is looked at once in so long, ms of media time.
     pub max_idle_ms: i64,
+    /// After the last change every frame is looked at for so long, ms of media time.
+    pub calm_ms: i64,
 }
 
 /// What the gate remembers of a camera: part of its checkpoint.
@@ -54,17 +56,33 @@ struct LastLook {
     luma: LumaGrid,
     /// Every frame up to here is looked at.
     awake_until: MediaMs,
-    things: Vec<Thing>,
+    /// The last look was not at a change, but because there had been none for long.
+    #[serde(default)]
+    is_idle: bool,
+    things: Vec<Known>,
 }
 
 /// Something that the detectors saw.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Thing {
     /// The class name.
     pub label: String,
     /// Where, in frame px.
     pub bbox: BBox,
+}
+
+/// A thing that is remembered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Known {
+    label: String,
+    bbox: BBox,
+    /// Looks in a row that did not see it.
+    #[serde(default)]
+    missed: u8,
+    /// A look at a still scene has missed it, and none has seen it since.
+    #[serde(default)]
+    sought: bool,
 }
 
 impl MotionRules {
@@ -88,27 +106,31 @@ impl MotionState {
         let size_px = (picture.width_px, picture.height_px);
         let luma = LumaGrid::of(picture);
         let Some(last) = self.0.as_mut().filter(|last| last.goes_on(size_px, media)) else {
-            self.0 = Some(LastLook::first(media, size_px, luma));
+            self.0 = Some(LastLook::first(rules, media, size_px, luma));
             return true;
         };
         if has_changed(rules, &luma, &last.luma) {
-            last.stay_awake(media);
+            last.stay_awake(rules, media);
         }
-        let looks = media <= last.awake_until || media.0 - last.media.0 >= rules.max_idle_ms;
+        let looks = last.is_awake(media) || media.0 - last.media.0 >= rules.max_idle_ms;
         if looks {
+            last.is_idle = !last.is_awake(media);
             (last.media, last.luma) = (media, luma);
         }
         looks
     }
 
     /// What the detectors saw in the frame that was looked at last.
-    pub fn saw(&mut self, things: impl Iterator<Item = Thing>) {
+    pub fn saw(&mut self, rules: MotionRules, things: impl Iterator<Item = Thing>) {
         let Some(last) = &mut self.0 else { return };
         let things: Vec<Thing> = things.take(MOST_THINGS).collect();
-        if things.len() != last.things.len() || !things.iter().all(|thing| thing.stands_among(&last.things)) {
-            last.stay_awake(last.media);
+        if things.iter().any(|thing| !last.things.iter().any(|known| known.is(thing))) {
+            last.stay_awake(rules, last.media);
         }
-        last.things = things;
+        let known = std::mem::take(&mut last.things).into_iter();
+        let unseen = known.filter(|known| !things.iter().any(|thing| known.is(thing)));
+        let missed = unseen.filter_map(|known| known.missed_by(last.is_idle));
+        last.things = things.iter().cloned().map(Known::seen).chain(missed).take(2 * MOST_THINGS).collect();
     }
 
     /// The frame could not be looked at after all: the next one is.
@@ -118,9 +140,9 @@ impl MotionState {
 }
 
 impl LastLook {
-    fn first(media: MediaMs, size_px: (u32, u32), luma: LumaGrid) -> Self {
-        let mut first = Self { media, size_px, luma, awake_until: media, things: Vec::new() };
-        first.stay_awake(media);
+    fn first(rules: MotionRules, media: MediaMs, size_px: (u32, u32), luma: LumaGrid) -> Self {
+        let mut first = Self { media, size_px, luma, awake_until: media, is_idle: false, things: Vec::new() };
+        first.stay_awake(rules, media);
         first
     }
 
@@ -128,14 +150,28 @@ impl LastLook {
         self.size_px == size_px && media.0 >= self.media.0.saturating_sub(JITTER_MS)
     }
 
-    fn stay_awake(&mut self, from: MediaMs) {
-        self.awake_until = self.awake_until.max(MediaMs(from.0.saturating_add(CALM_MS)));
+    fn is_awake(&self, media: MediaMs) -> bool {
+        media <= self.awake_until || self.things.iter().any(|known| known.sought)
+    }
+
+    fn stay_awake(&mut self, rules: MotionRules, from: MediaMs) {
+        self.awake_until = self.awake_until.max(MediaMs(from.0.saturating_add(rules.calm_ms)));
     }
 }
 
-impl Thing {
-    fn stands_among(&self, before: &[Self]) -> bool {
-        before.iter().any(|other| other.label == self.label && other.bbox.iou(&self.bbox) >= STILL_IOU)
+impl Known {
+    fn seen(thing: Thing) -> Self {
+        Self { label: thing.label, bbox: thing.bbox, missed: 0, sought: false }
+    }
+
+    fn is(&self, thing: &Thing) -> bool {
+        thing.label == self.label && thing.bbox.iou(&self.bbox) >= STILL_IOU
+    }
+
+    /// What is remembered of it after a look that did not see it, if anything is.
+    fn missed_by(self, idle_look: bool) -> Option<Self> {
+        let missed = self.missed + 1;
+        (missed < GONE_LOOKS).then_some(Self { missed, sought: self.sought || idle_look, ..self })
     }
 }
 
@@ -153,7 +189,7 @@ mod tests {
     use crate::decode::{Color, Matrix};
 
     const SIZE: (usize, usize) = (320, 180);
-    const RULES: MotionRules = MotionRules { sensitivity: 0.5, max_idle_ms: 5_000 };
+    const RULES: MotionRules = MotionRules { sensitivity: 0.5, max_idle_ms: 5_000, calm_ms: 2_000 };
     const STEP_MS: i64 = 200;
 
     /// A scene: what brightness it has, and where a thing stands in it.
@@ -294,26 +330,78 @@ mod tests {
     }
 
     #[test]
-    fn what_the_detectors_saw_keeps_it_awake_while_it_changes() {
-        type Case<'a> = (&'a str, Vec<Thing>, Vec<Thing>, bool);
-        let cases: [Case; 6] = [
-            ("nothing", vec![], vec![], false),
-            ("it stands, jittering", vec![thing("car", 0.0)], vec![thing("car", 9.0)], false),
-            ("it moves", vec![thing("car", 0.0)], vec![thing("car", 40.0)], true),
-            ("it is something else", vec![thing("car", 0.0)], vec![thing("bus", 0.0)], true),
-            ("it came", vec![], vec![thing("car", 0.0)], true),
-            ("it went", vec![thing("car", 0.0), thing("car", 300.0)], vec![thing("car", 0.0)], true),
+    fn what_the_detectors_saw_opens_it_where_it_is_new() {
+        type Case<'a> = (&'a str, Vec<Thing>, Vec<Thing>, usize);
+        let cases: [Case; 5] = [
+            ("nothing", vec![], vec![], 1),
+            ("it stands, jittering", vec![thing("car", 0.0)], vec![thing("car", 9.0)], 1),
+            ("it moves", vec![thing("car", 0.0)], vec![thing("car", 40.0)], 11),
+            ("another thing", vec![thing("car", 0.0)], vec![thing("bus", 0.0), thing("car", 0.0)], 11),
+            ("it came", vec![], vec![thing("car", 0.0)], 11),
         ];
-        for (name, before, now, awake) in cases {
+        for (name, before, now, expected) in cases {
             let mut state = MotionState::default();
             assert!(looks(&mut state, RULES, EMPTY, 0));
-            state.saw(before.into_iter());
-            assert!(looks(&mut state, RULES, EMPTY, 5_000), "{name}");
-            state.saw(now.into_iter());
-            assert_eq!(looks(&mut state, RULES, EMPTY, 5_200), awake, "{name}");
-            assert_eq!(looks(&mut state, RULES, EMPTY, 7_000), awake, "{name}");
-            assert!(!looks(&mut state, RULES, EMPTY, 7_300), "{name}");
+            state.saw(RULES, before.into_iter());
+            let times = (5_000..9_000).step_by(STEP_MS as usize);
+            let looked = times.filter(|media| {
+                let looked = looks(&mut state, RULES, EMPTY, *media);
+                if looked {
+                    state.saw(RULES, now.iter().cloned());
+                }
+                looked
+            });
+            assert_eq!(looked.count(), expected, "{name}");
         }
+    }
+
+    /// The frames of a still scene that are looked at, where the detectors see a car in those frames that `sees` names.
+    fn looked_where(frames: usize, sees: impl Fn(usize) -> bool) -> Vec<usize> {
+        let mut state = MotionState::default();
+        let mut looked = Vec::new();
+        for at in 0..frames {
+            if looks(&mut state, RULES, EMPTY, at as i64 * STEP_MS) {
+                state.saw(RULES, sees(at).then(|| thing("car", 0.0)).into_iter());
+                looked.push(at);
+            }
+        }
+        looked
+    }
+
+    #[test]
+    fn a_thing_that_an_idle_look_misses_is_sought_until_it_is_seen_or_gone() {
+        type Case<'a> = (&'a str, fn(usize) -> bool, Vec<usize>);
+        let first = || 0..=10;
+        let cases: [Case; 5] = [
+            ("it stands", |_| true, first().chain([35, 60, 85]).collect()),
+            (
+                "it hesitates while all are looked at",
+                |at| at > 10 || at % 3 == 0,
+                first().chain([35, 60, 85]).collect(),
+            ),
+            ("missed once", |at| at != 35, first().chain([35, 36, 61, 86]).collect()),
+            (
+                "missed four times",
+                |at| !(35..39).contains(&at),
+                first().chain(35..=39).chain([64, 89]).collect(),
+            ),
+            ("gone", |at| at < 20, first().chain(35..45).chain([69, 94]).collect()),
+        ];
+        for (name, sees, expected) in cases {
+            assert_eq!(looked_where(100, sees), expected, "{name}");
+        }
+        let once = looked_where(100, |at| at == 35);
+        assert_eq!(once, first().chain(35..=45).chain([70, 95]).collect::<Vec<_>>(), "a false hit");
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut state = MotionState::default();
+        for at in 0..20 {
+            assert!(looks(&mut state, RULES, EMPTY, at * STEP_MS));
+            state.saw(RULES, (0..1_000).map(|n| thing("car", (at * 1_000 + n) as f32 * 200.0)));
+        }
+        assert_eq!(state.0.unwrap().things.len(), 2 * MOST_THINGS);
     }
 
     proptest! {
@@ -337,7 +425,7 @@ mod tests {
                         assert!(passed.clone().all(|at| !looks(&mut state, RULES, scenes[at], at as i64 * 700)));
                     }
                     if looks(&mut state, RULES, *scene, at as i64 * 700) {
-                        state.saw([thing("car", scene.thing.unwrap().0 as f32)].into_iter());
+                        state.saw(RULES, [thing("car", scene.thing.unwrap().0 as f32)].into_iter());
                         seen.push(at);
                     }
                 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Notify;
 
@@ -21,10 +21,14 @@ pub struct SinkStatus {
     pub queued: u64,
     /// Their records and pictures, bytes.
     pub queued_bytes: u64,
+    /// When the oldest of them was taken in.
+    pub oldest: Option<SystemTime>,
     /// Its share of the outbox, bytes; 0: it has none.
     pub share_bytes: u64,
     /// Events that it accepted since the start.
     pub delivered: u64,
+    /// Attempts since the start that it refused, or that did not reach it.
+    pub refused: u64,
     /// Events that it will never take since the start: dead letters, and those that its share had no room for.
     pub failed: u64,
 }
@@ -42,16 +46,17 @@ impl SinkStatus {
                 SinkState::Failing { reason, since: since.unwrap_or_else(Instant::now) }
             }
         };
-        let (queued, queued_bytes, share_bytes, delivered, failed) = (0, 0, 0, 0, 0);
         Self {
             name: "outbox".to_owned(),
             required: true,
             state,
-            queued,
-            queued_bytes,
-            share_bytes,
-            delivered,
-            failed,
+            queued: 0,
+            queued_bytes: 0,
+            oldest: None,
+            share_bytes: 0,
+            delivered: 0,
+            refused: 0,
+            failed: 0,
         }
     }
 }
@@ -82,14 +87,15 @@ pub(super) struct Gauge {
     /// The code of the failure that was logged last.
     told: Mutex<String>,
     delivered: AtomicU64,
+    refused: AtomicU64,
     failed: AtomicU64,
 }
 
 impl Gauge {
     pub(super) fn new(name: &str, required: bool, share_bytes: u64, changed: Arc<Notify>) -> Self {
-        let (delivered, failed) = (AtomicU64::new(0), AtomicU64::new(0));
+        let [delivered, refused, failed] = [0; 3].map(AtomicU64::new);
         let (name, state, told) = (name.to_owned(), Mutex::new(SinkState::Ok), Mutex::default());
-        Self { name, required, share_bytes, changed, state, told, delivered, failed }
+        Self { name, required, share_bytes, changed, state, told, delivered, refused, failed }
     }
 
     pub(super) fn is_required(&self) -> bool {
@@ -107,8 +113,10 @@ impl Gauge {
             state: self.state.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             queued: queued.entries,
             queued_bytes: queued.bytes,
+            oldest: queued.oldest.filter(|_| queued.entries > 0),
             share_bytes: self.share_bytes,
             delivered: self.delivered.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed) + queued.dropped,
         }
     }
@@ -128,6 +136,7 @@ impl Gauge {
 
     /// An attempt failed; `retries` records or snapshots will be tried again.
     pub(super) fn failing(&self, code: &str, text: &str, retries: u64) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
         telemetry::AttemptFailed { sink: &self.name, reason: code, retries }.emit();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let since = match &*state {
@@ -169,18 +178,28 @@ mod tests {
         let gauge = Gauge::new("kds/events", true, 4_096, Arc::default());
         gauge.delivered(Duration::ZERO);
         gauge.gave_up();
-        let queued = ::outbox::Queued { entries: 2, bytes: 900, dropped: 3, ..::outbox::Queued::default() };
+        gauge.failing("a", "refused", 1);
+        gauge.works();
+        let oldest = Some(SystemTime::UNIX_EPOCH);
+        let queued = ::outbox::Queued { entries: 2, bytes: 900, dropped: 3, oldest };
         let expected = SinkStatus {
             name: "kds/events".into(),
             required: true,
             state: SinkState::Ok,
             queued: 2,
             queued_bytes: 900,
+            oldest,
             share_bytes: 4_096,
             delivered: 1,
+            refused: 1,
             failed: 4,
         };
         assert_eq!(gauge.status(queued), expected);
+        assert_eq!(
+            gauge.status(::outbox::Queued { entries: 0, ..queued }).oldest,
+            None,
+            "acknowledged, not off the disk yet"
+        );
     }
 
     #[test]

@@ -131,6 +131,7 @@ fn fixed(old: &Settings, new: &Settings) -> Option<&'static str> {
         ("service.max_behind_seconds", old.max_behind != new.max_behind),
         ("device", old.device != new.device),
         ("log_level", old.log_level != new.log_level),
+        ("metrics", old.emf_service != new.emf_service),
         ("log_format", old.log_format != new.log_format),
     ];
     differs.into_iter().find(|(_, differs)| *differs).map(|(key, _)| key)

@@ -46,12 +46,12 @@ pub(crate) struct Gpus {
 }
 
 /// What one GPU says of itself.
-struct Facts {
+pub(super) struct Facts {
     /// 0 to 1.
-    utilization: f64,
-    memory_used_bytes: u64,
-    memory_bytes: u64,
-    temperature_celsius: u32,
+    pub(super) utilization: f64,
+    pub(super) memory_used_bytes: u64,
+    pub(super) memory_bytes: u64,
+    pub(super) temperature_celsius: u32,
 }
 
 impl Gpus {
@@ -72,14 +72,19 @@ impl Gpus {
 
     /// Sets the gauges of each GPU. What the driver does not say, or not within a second, is not a number.
     pub(crate) async fn scrape(&self) {
-        let Some(nvml) = self.nvml.clone() else { return };
-        let reading = tokio::task::spawn_blocking(move || read_all(&nvml));
-        let read = tokio::time::timeout(PATIENCE, reading).await;
-        let facts = read.ok().and_then(Result::ok).flatten().unwrap_or_default();
+        let facts = self.read().await;
         for index in 0..self.count {
             let of_this = facts.iter().find(|(gpu, _)| *gpu == index).and_then(|(_, facts)| facts.as_ref());
             about_gpu(index, of_this);
         }
+    }
+
+    /// What each GPU says, by index, within a second.
+    pub(super) async fn read(&self) -> Vec<(u32, Option<Facts>)> {
+        let Some(nvml) = self.nvml.clone() else { return Vec::new() };
+        let reading = tokio::task::spawn_blocking(move || read_all(&nvml));
+        let read = tokio::time::timeout(PATIENCE, reading).await;
+        read.ok().and_then(Result::ok).flatten().unwrap_or_default()
     }
 }
 

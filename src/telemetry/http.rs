@@ -146,6 +146,8 @@ fn about_sink(row: &SinkRow) {
     gauge!("kvs_infer_sink_up", "sink" => row.name.clone()).set(f64::from(u8::from(row.ok)));
     gauge!("kvs_infer_sink_queued", "sink" => row.name.clone()).set(row.queued as f64);
     gauge!("kvs_infer_sink_queued_bytes", "sink" => row.name.clone()).set(row.queued_bytes as f64);
+    gauge!("kvs_infer_sink_oldest_seconds", "sink" => row.name.clone())
+        .set(row.oldest_ms.unwrap_or(0) as f64 / 1000.0);
     gauge!("kvs_infer_sink_lost", "sink" => row.name.clone()).set(row.failed as f64);
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod camera;
 pub(crate) mod decide;
 pub(crate) mod decode;
 pub(crate) mod detect;
+mod emf;
 mod gpu;
 mod http;
 mod metric;
@@ -18,6 +19,7 @@ pub(crate) mod service;
 pub(crate) mod source;
 
 pub use board::{Board, CameraBoard};
+pub(crate) use emf::Emf;
 pub(crate) use gpu::Gpus;
 pub(crate) use http::{AcceptFailed, EncodeFailed, Listening, Scrape, SignInRefused};
 pub use metric::{Kind, Metric};

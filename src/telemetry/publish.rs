@@ -64,6 +64,12 @@ pub(crate) const METRICS: &[Metric] = &[
         help: "Bytes of the records and pictures that wait for a sink.",
     },
     Metric {
+        name: "kvs_infer_sink_oldest_seconds",
+        kind: Kind::Gauge,
+        labels: &["sink"],
+        help: "How long the oldest event that waits for a sink has waited; 0 where none waits.",
+    },
+    Metric {
         name: "kvs_infer_sink_lost",
         kind: Kind::Gauge,
         labels: &["sink"],

@@ -163,7 +163,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "        - name: door\n          points: [[10, 10], [50, 10], [50, 60]]\n",
         "        []\n",
     ),
-    ("not yet: metrics in logs", "snapshots:\n", "metrics: { emf: true }\nsnapshots:\n"),
+    ("a service of metrics with a space", "snapshots:\n", "metrics: { service: our cameras }\nsnapshots:\n"),
     ("not yet: snapshots of no event", "prefix: ${camera_id}/", "on_event_only: false"),
 ];
 

@@ -107,9 +107,14 @@ fn masks_are_in_the_units_of_roi_and_the_gate_is_off_unless_asked_for() {
     assert_eq!(shares.masks, Some(Masks { polygons: vec![corners], normalized: true }));
     let pixels = camera("    masks: [{ points: [[0, 0], [9, 0], [9, 9]] }]\n    motion: { enabled: true }\n");
     assert!(pixels.masks.is_some_and(|masks| !masks.normalized && masks.polygons[0][1] == (9.0, 0.0)));
-    assert_eq!(pixels.motion, Some(MotionRules { sensitivity: 0.5, max_idle_ms: 5_000 }));
-    let other = camera("    motion: { enabled: true, sensitivity: 1, max_idle_seconds: 1.5 }\n").motion;
-    assert_eq!(other, Some(MotionRules { sensitivity: 1.0, max_idle_ms: 1_500 }));
+    assert_eq!(pixels.motion, Some(MotionRules { sensitivity: 0.5, max_idle_ms: 5_000, calm_ms: 1_000 }));
+    let keys = "    fps_target: 1\n    motion: { enabled: true, sensitivity: 1, max_idle_seconds: 1.5 }\n";
+    let other = camera(keys).motion;
+    assert_eq!(
+        other,
+        Some(MotionRules { sensitivity: 1.0, max_idle_ms: 1_500, calm_ms: 3_000 }),
+        "three looks"
+    );
 }
 
 #[test]

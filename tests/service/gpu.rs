@@ -1,15 +1,17 @@
-//! What `/metrics` says of GPUs: by the driver's library, which is a small one of ours here (nvml.c), and nothing without it.
+//! What `/metrics` and the metrics for CloudWatch say of GPUs: by the driver's library, which is a small one of ours here
+//! (nvml.c), and nothing without it.
 
 use std::path::Path;
 use std::process::Command;
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::colours::{camera, sim};
 use super::program::Program;
 
-/// The lines about GPUs that the program answers with, by a library that is compiled with `flag`.
-fn told(flag: &str, kvs: &str) -> Vec<String> {
+/// The program with a driver's library that is compiled with `flag`, and the folder of that.
+fn program(flag: &str, kvs: &str) -> (Program, TempDir) {
     let folder = TempDir::new().unwrap();
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/service/nvml.c");
     let library = folder.path().join("libnvidia-ml.so.1");
@@ -18,8 +20,14 @@ fn told(flag: &str, kvs: &str) -> Vec<String> {
     assert!(built.success());
     let mut command = Command::new(env!("CARGO_BIN_EXE_kvs-infer"));
     command.env("LD_LIBRARY_PATH", folder.path());
-    let config = format!("publishers: {{ local_dir: events }}\ndevice: cpu\ncameras:\n{}", camera("front"));
-    let program = Program::launch(command, TempDir::new().unwrap(), &config, kvs, None);
+    let all = "publishers: { local_dir: events }\ndevice: cpu\nmetrics: { emf: true, service: yard }\n";
+    let config = format!("{all}cameras:\n{}", camera("front"));
+    (Program::launch(command, TempDir::new().unwrap(), &config, kvs, None), folder)
+}
+
+/// The lines about GPUs that the program answers with.
+fn told(flag: &str, kvs: &str) -> Vec<String> {
+    let (program, _library) = program(flag, kvs);
     let (status, metrics) = program.get("/metrics");
     assert_eq!(status, 200);
     assert!(program.stop().status.success());
@@ -45,6 +53,35 @@ async fn each_gpu_tells_how_it_fares_and_a_lost_one_is_not_a_number() {
             "kvs_infer_gpu_utilization_ratio{gpu=\"1\"} NaN",
         ]
     );
+    sim.stop().await;
+}
+
+/// The metrics for CloudWatch that the program writes when it is told to stop.
+fn last_words(flag: &str, kvs: &str) -> Vec<Value> {
+    let (program, _library) = program(flag, kvs);
+    let ended = program.stop();
+    assert!(ended.status.success());
+    let lines = ended.log.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.filter(|line| line.get("_aws").is_some()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_for_cloudwatch_are_lines_of_the_log() {
+    let sim = sim();
+    let lines = last_words("-DDRIVER", &sim.endpoint());
+    assert_eq!(lines.len(), 2, "the service and its one camera");
+    let about = &lines[0]["_aws"]["CloudWatchMetrics"][0];
+    assert_eq!((&about["Namespace"], &about["Dimensions"]), (&json!("KVS/Inference"), &json!([["Service"]])));
+    assert_eq!((&lines[0]["Service"], &lines[0]["GpuUtilization"]), (&json!("yard"), &json!(37.0)));
+    assert_eq!(
+        (&lines[0]["GpuMemoryUsed"], &lines[0]["OutboxBytes"]),
+        (&json!(2_147_483_648.0), &json!(0.0))
+    );
+    assert_eq!(lines[1]["_aws"]["CloudWatchMetrics"][0]["Dimensions"], json!([["Service", "Camera"]]));
+    assert_eq!((&lines[1]["Service"], &lines[1]["Camera"]), (&json!("yard"), &json!("front")));
+    assert!(lines[1]["CameraUp"].is_f64(), "{}", lines[1]);
+    let without = last_words("-DNO_DRIVER", &sim.endpoint());
+    assert!(without[0].get("GpuUtilization").is_none(), "{}", without[0]);
     sim.stop().await;
 }
 

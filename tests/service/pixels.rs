@@ -123,14 +123,14 @@ async fn a_still_scene_is_looked_at_now_and_then_and_nothing_else_changes() {
     let (all, told, _) = looks(Program::start(&config("enabled: true"), &sim.endpoint(), None));
     let gated = config("motion: { enabled: true }");
     let (few, told_of_few, dir) = looks(Program::start(&gated, &sim.endpoint(), None));
-    // Seconds 0 to 2, 7, 8 to 12, 17.
-    assert_eq!((all, few), (FRAMES, 21 + 1 + 41 + 1));
+    // Seconds 0 to 1, 6, 8 to 9, 10 to 11, 16.
+    assert_eq!((all, few), (FRAMES, 11 + 1 + 11 + 11 + 1));
     assert_eq!(told, told_of_few);
     assert!(told.contains("\"red\""), "{told}");
 
     append(&sim, &clip, start + Duration::from_secs(20)).await;
     let (few, ..) = looks(Program::start_in(dir, &gated, &sim.endpoint(), None));
-    // It goes on as if it had not been stopped: seconds 22, 27, 28 to 32, 37.
-    assert_eq!(few, 1 + 1 + 41 + 1);
+    // It goes on as if it had not been stopped: seconds 21, 26, 28 to 29, 30 to 31, 36.
+    assert_eq!(few, 1 + 1 + 11 + 11 + 1);
     sim.stop().await;
 }

@@ -6,7 +6,7 @@ use crate::closest::closest;
 use crate::place::{KeyPath, Place, shortened};
 use crate::problem::Problems;
 use crate::tree::{Key, Node, Value};
-use crate::written::{NOT_IN_THIS_VERSION, REMEDY};
+use crate::written::REMEDY;
 
 /// Reports all in which `root` is not as `schema` says. Text from the environment becomes the number or
 /// boolean that is asked for.
@@ -77,12 +77,6 @@ impl Shape<'_> {
         for (key, node) in entries.iter_mut() {
             let here = path.key(&key.name);
             match known.get(&key.name).or(others) {
-                Some(rule) if is_refused(rule) => self.refuse(
-                    &here,
-                    key.place,
-                    &format!("`{}`", key.name),
-                    "remove it; it would have no effect",
-                ),
                 Some(_) if matches!(node.value, Value::Null) && known.contains_key(&key.name) => {}
                 Some(rule) => self.node(node, rule, &here),
                 None => self.unknown(key, known, &here),
@@ -101,10 +95,6 @@ impl Shape<'_> {
             None => format!("the keys here are {}", names.join(", ")),
         };
         self.problems.add(path, key.place, format!("unknown key `{}`", key.name), remedy);
-    }
-
-    fn refuse(&mut self, path: &KeyPath, place: Place, what: &str, remedy: &str) {
-        self.problems.add(path, place, format!("{what} is not in this version"), remedy);
     }
 
     fn list(
@@ -170,25 +160,19 @@ impl Shape<'_> {
         self.problems.add(path, place, message, remedy);
     }
 
-    fn choice(&mut self, node: &Node, choices: &[Choice], path: &KeyPath) {
+    fn choice(&mut self, node: &Node, choices: &[&str], path: &KeyPath) {
         let given = shown(node);
         let text = match &node.value {
             Value::Text { text, .. } => text.as_str(),
             _ => "",
         };
-        let names: Vec<&str> =
-            choices.iter().filter(|choice| !choice.refused).map(|c| c.name.as_str()).collect();
-        let possible = format!("possible: {}", names.join(", "));
-        match choices.iter().find(|choice| choice.name == text) {
-            Some(choice) if choice.refused => self.refuse(path, node.place, &given, &possible),
-            Some(_) => {}
-            None => {
-                let close =
-                    closest(text, &names).map(|name| format!("did you mean `{name}`? ")).unwrap_or_default();
-                let message = format!("{given} is none of the possible values");
-                self.problems.add(path, node.place, message, format!("{close}{possible}"));
-            }
+        if choices.contains(&text) {
+            return;
         }
+        let possible = format!("possible: {}", choices.join(", "));
+        let close = closest(text, choices).map(|name| format!("did you mean `{name}`? ")).unwrap_or_default();
+        let message = format!("{given} is none of the possible values");
+        self.problems.add(path, node.place, message, format!("{close}{possible}"));
     }
 
     fn wrong_kind(&mut self, node: &Node, schema: &Json, remedy: Option<&str>, path: &KeyPath) {
@@ -204,26 +188,16 @@ impl Shape<'_> {
     }
 }
 
-struct Choice {
-    name: String,
-    refused: bool,
-}
-
 /// The values of an enumeration, if `schema` is one.
-fn choices(schema: &Json) -> Option<Vec<Choice>> {
-    let plain = |name: &Json| Choice { name: name.as_str().unwrap_or_default().to_owned(), refused: false };
+fn choices(schema: &Json) -> Option<Vec<&str>> {
     if let Some(names) = schema.get("enum").and_then(Json::as_array) {
-        return Some(names.iter().filter(|name| name.is_string()).map(plain).collect());
+        return Some(names.iter().filter_map(Json::as_str).collect());
     }
     if let Some(name) = schema.get("const") {
-        return Some(vec![Choice { refused: is_refused(schema), ..plain(name) }]);
+        return Some(name.as_str().into_iter().collect());
     }
     let branches = schema.get("oneOf").and_then(Json::as_array)?;
     Some(branches.iter().filter_map(choices).flatten().collect())
-}
-
-fn is_refused(schema: &Json) -> bool {
-    schema.get(NOT_IN_THIS_VERSION).and_then(Json::as_bool).unwrap_or(false)
 }
 
 fn remedy_of(schema: &Json) -> Option<String> {

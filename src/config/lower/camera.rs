@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kvs_config::KeyPath;
 use kvs_config::written::{Camera, Motion};
 
-use crate::config::meant::CameraSpec;
+use crate::config::meant::{CameraSpec, PipelineEntry};
 use crate::detect::MotionRules;
 use crate::frame::CameraId;
 
@@ -48,7 +48,8 @@ impl Lowering<'_> {
         let pipeline = self.pipeline(camera, at);
         let route = self.route(camera, at);
         let masks = self.masks(camera, &at.key("masks"));
-        let motion = camera.motion.as_ref().filter(|motion| motion.enabled).map(motion_rules);
+        let motion = camera.motion.as_ref().filter(|motion| motion.enabled);
+        let motion = motion.map(|motion| motion_rules(motion, camera.fps_target, &pipeline));
         camera.enabled.then(|| CameraSpec {
             id: CameraId::new(&camera.id),
             stream: camera.kvs_stream_name.clone(),
@@ -63,8 +64,20 @@ impl Lowering<'_> {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the schema keeps it within 1..=9 seconds")]
-fn motion_rules(motion: &Motion) -> MotionRules {
-    let max_idle_ms = (motion.max_idle_seconds * 1000.0) as i64;
-    MotionRules { sensitivity: narrow(motion.sensitivity), max_idle_ms }
+/// At least this long every frame is looked at after a change.
+const LEAST_CALM_MS: f64 = 1_000.0;
+
+/// After a change come as many looks as the longest window of confirmation counts.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the schema keeps windows within 64 looks and idleness within 9 seconds"
+)]
+fn motion_rules(motion: &Motion, fps_target: Option<f64>, pipeline: &[PipelineEntry]) -> MotionRules {
+    let window = pipeline.iter().map(|entry| entry.rules.confirm.window).max().unwrap_or(0);
+    let window_ms = fps_target.map_or(0.0, |fps| 1000.0 * f64::from(window) / fps);
+    MotionRules {
+        sensitivity: narrow(motion.sensitivity),
+        max_idle_ms: (motion.max_idle_seconds * 1000.0) as i64,
+        calm_ms: window_ms.max(LEAST_CALM_MS) as i64,
+    }
 }

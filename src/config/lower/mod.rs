@@ -66,6 +66,7 @@ impl<'a> Lowering<'a> {
             device,
             log_level: written.log_level,
             log_format: written.log_format,
+            emf_service: written.metrics.emf.then(|| written.metrics.service.clone()),
             cameras,
             files: self.files(source),
         })

@@ -68,6 +68,27 @@ fn what_stands_still_is_one_incident_without_a_word_more() {
 }
 
 #[test]
+fn time_in_which_nobody_looked_is_not_out_of_sight() {
+    let idle = |seen_ms: &[i64], all_ms: &[i64]| -> Vec<(i64, Vec<Detection>)> {
+        all_ms
+            .iter()
+            .map(|ms| (*ms, seen_ms.contains(ms).then(|| person(100.0)).into_iter().collect()))
+            .collect()
+    };
+    let rules = Rules { cooldown_ms: 2_000, ..rules() };
+    let looks = [0, 5_000, 10_000, 10_200, 10_400, 15_400];
+    let missed_once = idle(&[0, 5_000, 10_200, 10_400, 15_400], &looks);
+    assert_eq!(phases(&rules, &missed_once), [(0, Phase::Start, 1)]);
+    let gone = film(&rules, &idle(&[0, 5_000], &[0, 5_000, 10_000, 10_800, 11_000, 16_000]));
+    let told: Vec<_> = gone.iter().map(told).map(|told| (told.ms, told.phase, told.duration_ms)).collect();
+    assert_eq!(
+        told,
+        [(0, Phase::Start, None), (11_000, Phase::End, Some(5_000))],
+        "1 s before the look that missed it, 1 s after"
+    );
+}
+
+#[test]
 fn a_thing_that_is_hidden_keeps_its_number() {
     let walks = |hidden: std::ops::Range<i64>| {
         walk(40, move |look| (!hidden.contains(&look)).then_some(look as f32 * 15.0))

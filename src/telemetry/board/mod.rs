@@ -83,10 +83,14 @@ pub struct SinkRow {
     pub queued: u64,
     /// Their records and pictures, bytes.
     pub queued_bytes: u64,
+    /// How long the oldest of them has waited, ms.
+    pub oldest_ms: Option<u64>,
     /// Its share of the outbox, bytes; 0: it has none.
     pub share_bytes: u64,
     /// Events that it took since the start.
     pub delivered: u64,
+    /// Attempts since the start that it refused, or that did not reach it.
+    pub refused: u64,
     /// Events since the start that it will never take: dead letters, and those that its share had no room for.
     pub failed: u64,
 }
@@ -292,7 +296,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn whole_ms(span: Duration) -> u64 {
+/// In whole milliseconds, rounded down.
+pub(crate) fn whole_ms(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -1,8 +1,7 @@
 //! The configuration as written: the whole key tree, from which the JSON Schema is made.
 //!
 //! The schema says the names, types, ranges and patterns; `shape` holds a file against it, so that an editor and the program
-//! say the same. Two words of our own stand in it: `x-remedy` (how a value must look, for the message) and
-//! `x-not-in-this-version` (the key has a place but no effect yet, and is refused).
+//! say the same. One word of our own stands in it: `x-remedy`, how a value must look, for the message.
 
 mod camera;
 mod detector;
@@ -12,7 +11,7 @@ mod roi;
 
 use std::collections::BTreeMap;
 
-use schemars::{JsonSchema, Schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::shape;
@@ -22,9 +21,6 @@ pub use detector::{Alpr, Detector, DetectorType, MinBox, OcrEngine, PipelineEntr
 pub use model::{ClassList, LayoutChoice, Model};
 pub use publishers::{Publishers, SnapshotFormat, Snapshots, SseName};
 pub use roi::{FilterName, Polygon, RoiSection, Shape, Units};
-
-/// A key that this version refuses.
-pub(super) const NOT_IN_THIS_VERSION: &str = "x-not-in-this-version";
 
 /// How a value must look, in words.
 pub(super) const REMEDY: &str = "x-remedy";
@@ -54,8 +50,7 @@ pub struct Config {
     /// How it is logged; absent: text on a terminal, else JSON.
     pub log_format: Option<LogFormat>,
     /// Metrics beside those on `/metrics`.
-    #[schemars(transform = not_in_this_version)]
-    pub metrics: Option<Metrics>,
+    pub metrics: Metrics,
     /// The cameras, at least one of them enabled.
     #[schemars(length(min = 1, max = 10000), extend("x-remedy" = "name at least one camera under `cameras`"))]
     pub cameras: Vec<Camera>,
@@ -73,7 +68,7 @@ impl Default for Config {
             device: "auto".to_owned(),
             log_level: LogLevel::default(),
             log_format: None,
-            metrics: None,
+            metrics: Metrics::default(),
             cameras: Vec::new(),
         }
     }
@@ -151,11 +146,21 @@ impl Default for Service {
 }
 
 /// Metrics beside those on `/metrics`.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Metrics {
-    /// Whether CloudWatch metrics are written as log lines (embedded metric format).
+    /// Whether CloudWatch metrics are written as log lines once a minute (embedded metric format).
     pub emf: bool,
+    /// The value of their dimension `Service`: what tells one deployment from another.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_.-]{1,128}$"),
+        extend("x-remedy" = "use letters, digits, _ . and -, 128 at most"))]
+    pub service: String,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { emf: false, service: "kvs-infer".to_owned() }
+    }
 }
 
 /// What is logged.
@@ -197,12 +202,4 @@ pub enum LogFormat {
     Json,
     /// For people.
     Text,
-}
-
-/// Marks a key that this version refuses.
-pub(super) fn not_in_this_version(schema: &mut Schema) {
-    let description = schema.get("description").and_then(|d| d.as_str()).unwrap_or_default();
-    let description = format!("Not in this version. {description}");
-    schema.insert("description".to_owned(), description.trim_end().into());
-    schema.insert(NOT_IN_THIS_VERSION.to_owned(), true.into());
 }
