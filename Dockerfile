@@ -1,0 +1,96 @@
+# The image of kvs-infer. VARIANT=gpu (also when absent) has CUDA 13 for hosts with a driver from 580 on, VARIANT=cpu has none.
+#   docker build -t kvs-infer .                            docker build --build-arg VARIANT=cpu -t kvs-infer:cpu .
+# docs/container.md says what is in it and how it is run.
+ARG VARIANT=gpu
+ARG DEBIAN=docker.io/library/debian:bookworm-slim
+ARG RUST=docker.io/library/rust:1.95-bookworm
+
+# FFmpeg from Debian's source package: only what is decoded, LGPL, shared, so that it may be replaced.
+FROM ${DEBIAN} AS ffmpeg
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+WORKDIR /src
+RUN sed -i 's/^Types: deb$/Types: deb deb-src/' /etc/apt/sources.list.d/debian.sources \
+    && apt-get update \
+    && apt-get install -y --no-install-recommends build-essential ca-certificates dpkg-dev nasm pkg-config \
+    && apt-get source ffmpeg \
+    && mv ffmpeg-*/ ffmpeg
+WORKDIR /src/ffmpeg
+RUN ./configure --prefix=/opt/ffmpeg --enable-shared --disable-static --enable-pic \
+        --disable-everything --disable-autodetect --disable-programs --disable-doc --disable-network \
+        --disable-avdevice --disable-avfilter --disable-postproc --disable-swresample \
+        --enable-decoder=h264,hevc --enable-parser=h264,hevc --enable-bsf=h264_mp4toannexb,hevc_mp4toannexb \
+        --enable-demuxer=mov,matroska --enable-protocol=file \
+    && make -j"$(nproc)" install \
+    && strip --strip-unneeded /opt/ffmpeg/lib/*.so.*.*.* \
+    && mkdir -p /opt/ffmpeg/licence \
+    && { echo "FFmpeg, from Debian's source package $(dpkg-parsechangelog -S Version). Configuration:"; \
+         sed -n 's/^#define FFMPEG_CONFIGURATION //p' config.h; sed -n 's/^#define FFMPEG_LICENSE //p' config.h; \
+         cat COPYING.LGPLv2.1; } > /opt/ffmpeg/licence/FFmpeg \
+    && grep -q '^#define FFMPEG_LICENSE "LGPL version 2.1 or later"$' config.h
+
+# The program.
+FROM ${RUST} AS program
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends clang cmake libclang-dev nasm pkg-config python3 \
+    && rm -rf /var/lib/apt/lists/*
+COPY --from=ffmpeg /opt/ffmpeg /opt/ffmpeg
+ENV PKG_CONFIG_PATH=/opt/ffmpeg/lib/pkgconfig
+WORKDIR /src
+COPY . .
+RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
+    cargo build --release --locked --bin kvs-infer \
+    && install -D --strip target/release/kvs-infer /out/bin/kvs-infer \
+    && python3 scripts/image/licences.py /out/licence
+
+# ONNX Runtime, and for the GPU what it loads: shared libraries out of PyPI's wheels, pinned by SHA-256.
+FROM ${DEBIAN} AS wheels
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends binutils ca-certificates python3-pip
+ARG VARIANT
+COPY scripts/requirements/image-${VARIANT}.txt /tmp/wheels.txt
+COPY scripts/image/libraries /usr/local/bin/libraries
+RUN python3 -m pip install --no-cache-dir --no-deps --require-hashes --target /tmp/wheels -r /tmp/wheels.txt \
+    && libraries /tmp/wheels /out \
+    && rm -rf /tmp/wheels
+
+FROM ${DEBIAN} AS base
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates curl libstdc++6 tini \
+    && rm -rf /var/lib/apt/lists/* /var/cache/debconf/*-old /var/log/apt /var/log/dpkg.log \
+    && groupadd --gid 10001 kvs-infer \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /app --shell /bin/bash kvs-infer \
+    && install -d -o 10001 -g 10001 /app /app/config /app/models /app/.cache
+COPY --from=ffmpeg /opt/ffmpeg/lib/ /opt/ffmpeg/lib/
+COPY --from=wheels /out/lib/ /opt/onnxruntime/
+COPY --from=program /out/bin/kvs-infer /usr/local/bin/kvs-infer
+COPY --from=ffmpeg /opt/ffmpeg/licence/ /tmp/licence/ffmpeg/
+COPY --from=wheels /out/licence/ /tmp/licence/wheels/
+COPY --from=program /out/licence/ /tmp/licence/program/
+# A library that is missing fails the build here, not a task at its start. libcuda is the driver's and comes with the host.
+RUN rm -rf /opt/ffmpeg/lib/pkgconfig \
+    && printf '%s\n' /opt/ffmpeg/lib /opt/onnxruntime > /etc/ld.so.conf.d/kvs-infer.conf \
+    && ldconfig \
+    && mkdir -p /usr/share/doc/kvs-infer \
+    && cat /tmp/licence/*/* /usr/share/doc/*/copyright > /usr/share/doc/kvs-infer/LICENCES \
+    && rm -rf /tmp/licence \
+    && missing="$(ldd /usr/local/bin/kvs-infer /opt/ffmpeg/lib/*.so.* /opt/onnxruntime/*.so* | grep 'not found' | grep -v 'libcuda\.so\.1' || true)" \
+    && { [[ -z $missing ]] || { echo "$missing"; exit 1; }; } \
+    && kvs-infer --version
+ENV ORT_DYLIB_PATH=/opt/onnxruntime/libonnxruntime.so KVS_INFER_CACHE=/app/.cache
+WORKDIR /app
+USER 10001:10001
+EXPOSE 8080
+HEALTHCHECK --interval=15s --timeout=5s --start-period=300s --retries=4 CMD ["kvs-infer", "healthcheck"]
+ENTRYPOINT ["tini", "--", "kvs-infer"]
+CMD ["run"]
+
+FROM base AS image-cpu
+
+FROM base AS image-gpu
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility NVIDIA_REQUIRE_CUDA=cuda>=13.0
+
+# hadolint ignore=DL3006
+FROM image-${VARIANT}
