@@ -370,10 +370,13 @@ def the_ami_is_al2023(files: Files) -> list[str]:
 
 @rule
 def spot_has_several_types(files: Files) -> list[str]:
-    """Three types, by price and capacity, with rebalancing."""
+    """Three types, by price and capacity, with rebalancing. The overrides beat the launch template's type, on-demand as well."""
     policy = files.properties("Hosts")["MixedInstancesPolicy"]
-    types = files.template["Parameters"]["SpotInstanceTypes"]["Default"].split(",")
+    types = files.template["Parameters"]["InstanceTypes"]["Default"].split(",")
     found = expect(len(policy["LaunchTemplate"]["Overrides"]) == len(set(types)) == 3, "spot has not three types")
+    first = {"Fn::Select": [0, {"Ref": "InstanceTypes"}]}
+    told = [files.properties("LaunchTemplate")["LaunchTemplateData"]["InstanceType"], policy["LaunchTemplate"]["Overrides"][0]["InstanceType"]]
+    found += expect(told == [first, first], "the launch template's type is not the one that on-demand takes first")
     found += expect(policy["InstancesDistribution"]["SpotAllocationStrategy"] == "price-capacity-optimized", "spot goes by price alone")
     return found + expect(files.properties("Hosts").get("CapacityRebalance") is True, "spot is not rebalanced")
 
@@ -503,6 +506,17 @@ def alarms_are_all_there(files: Files) -> list[str]:
             dimensions = tuple(item["Name"] for item in alarm["Dimensions"])
             found += expect(alarm["MetricName"] in METRICS.get(dimensions, ()), f"{name}: no metric {alarm['MetricName']} by {dimensions}")
     return found
+
+
+@rule
+def alarms_are_this_stacks(files: Files) -> list[str]:
+    """The dimension `Service` is the stack's name, which the task is told: two stacks do not mix their figures."""
+    name = {"Ref": "AWS::StackName"}
+    mixed = [alarm for alarm, its in alarms(files).items() if its["Namespace"] == NAMESPACE and its["Dimensions"][0]["Value"] != name]
+    found = expect(not mixed, f"alarms on another stack's figures: {mixed}")
+    told = {item["Name"]: item["Value"] for item in files.stack_container()["Environment"]}
+    found += expect(told.get("METRICS_SERVICE") == name, "the task is not told the stack's name")
+    return found + expect("service: ${METRICS_SERVICE}" in files.cameras, "cameras.example.yaml: metrics.service is not the stack's name")
 
 
 @rule
