@@ -124,3 +124,9 @@ def constant_seconds(rust: dict[str, str], path: str, name: str) -> int:
     if not found:
         raise LookupError(f"{path}: there is no constant {name} in seconds")
     return int(found[1])
+
+
+def chapter(document: str, heading: str) -> str:
+    """What is under a heading of the second depth, up to the next one."""
+    found = re.search(rf"^## {re.escape(heading)}$(.*?)(?=^## |\Z)", document, re.MULTILINE | re.DOTALL)
+    return found[1] if found else ""
