@@ -86,7 +86,7 @@ soak: ## the same with 10,000 reconnects
 
 deploy-test: ## all that can be said of deployment/ and docs/deploy.md without AWS; CHECKS="files lint" for some of it
 	@scripts/setup deploy
-	$(ENV) "$$KVS_INFER_CACHE/deploy-venv/bin/python" deployment/check $(or $(CHECKS),files lint guide)
+	$(ENV) "$$KVS_INFER_CACHE/deploy-venv/bin/python" deployment/check $(or $(CHECKS),files lint stack guide)
 
 clean: ## delete what was built; the cache folder of scripts/setup stays
 	cargo clean

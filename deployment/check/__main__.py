@@ -15,6 +15,9 @@ Result = tuple[str, list[str]]
 def files() -> Iterator[Result]:
     """Each rule, then each mistake."""
     import rules
+    import rules.alarms
+    import rules.hosts
+    import rules.service
     from mistakes import MISTAKES
     from sources import load
 

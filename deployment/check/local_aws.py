@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,7 +70,9 @@ class LocalAws:
 @contextmanager
 def local_aws() -> Iterator[LocalAws]:
     """One that has nothing but a default network, on a port of its own."""
-    logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
+    for noisy in ("werkzeug", "moto"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    warnings.simplefilter("ignore")
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     try:
@@ -93,9 +96,9 @@ def stand_ins(folder: Path) -> None:
 
 def older_protocol(home: Path, model: str) -> None:
     """Lets the AWS CLI of this home speak the query protocol with a service, since moto knows no other for it."""
-    import awscli.botocore
-
-    described = json.loads((Path(awscli.botocore.__file__).parent / "data" / model).read_text())
+    # Its package must not be imported: it puts its own botocore before that of boto3.
+    data = Path(boto3.__file__).parents[1] / "awscli/botocore/data"
+    described = json.loads((data / model).read_text())
     described["metadata"] |= {"protocol": "query", "protocols": ["query"]}
     file = home / ".aws/models" / model
     file.parent.mkdir(parents=True)
