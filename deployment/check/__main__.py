@@ -1,8 +1,9 @@
-"""Checks deployment/ and its document. usage: python deployment/check files|lint|stack|guide...   (default: files)
+"""Checks deployment/ and its document. usage: python deployment/check files|lint|stack|script|guide...   (default: files)
 
 files  rules over the files, and the seeded mistakes that they must catch (seconds, needs boto3 and PyYAML)
 lint   cfn-lint and checkov over the template
 stack  the stack created on a local AWS, each resource looked at
+script `make deploy`, `deploy-plan`, `teardown` against a local AWS
 guide  the commands of docs/deploy.md run in order against a local AWS
 """
 
@@ -46,6 +47,13 @@ def stack() -> Iterator[Result]:
     yield from created.results()
 
 
+def script() -> Iterator[Result]:
+    """The script that makes and changes the stack."""
+    import script as deploying
+
+    yield from deploying.results()
+
+
 def guide() -> Iterator[Result]:
     """The document on a local AWS."""
     import guide as document
@@ -53,7 +61,7 @@ def guide() -> Iterator[Result]:
     yield from document.results()
 
 
-GROUPS = {group.__name__: group for group in (files, lint, stack, guide)}
+GROUPS = {group.__name__: group for group in (files, lint, stack, script, guide)}
 
 
 def main(names: list[str]) -> int:

@@ -1,6 +1,6 @@
 """Stands in for a program that a document calls: notes the call in $CALLS, and does what can be done of it here.
 
-`aws` is run, but for what moto lacks; after `docker push` there is an image in the local ECR; the others do nothing.
+`aws` is run, but for what moto lacks; after `docker push` or `make docker-push` there is an image in the local ECR; the others do nothing.
 """
 
 import json
@@ -60,7 +60,12 @@ def docker(arguments: list[str]) -> int:
         sys.stdin.read()
     if arguments[0] != "push":
         return 0
-    repository, tag = arguments[1].split("/", 1)[1].split(":")
+    return push(arguments[1])
+
+
+def push(image: str) -> int:
+    """Puts something into the local ECR under the image's name."""
+    repository, tag = image.split("/", 1)[1].split(":")
     manifest = {"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json", "config": {"digest": "sha256:" + "0" * 64}, "layers": []}
     put = ["ecr", "put-image", "--repository-name", repository, "--image-tag", tag, "--image-manifest", json.dumps(manifest)]
     return subprocess.run([os.environ["REAL_AWS"], *put], stdout=subprocess.DEVNULL, check=False).returncode
@@ -72,8 +77,9 @@ def main(name: str, arguments: list[str]) -> int:
         return aws(arguments)
     if name == "docker":
         return docker(arguments)
-    note(name, operation(arguments), code=0)
-    return 0
+    note(name, " ".join(arguments) if name == "make" else operation(arguments), code=0)
+    image = next((word.removeprefix("IMG=") for word in arguments if word.startswith("IMG=")), "")
+    return push(image) if name == "make" and "docker-push" in arguments else 0
 
 
 if __name__ == "__main__":
