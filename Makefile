@@ -3,11 +3,11 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test kills faults soak deploy-test monitoring-test check lint bench bench-mix bless fuzz clean
+.PHONY: help setup build demo test kills faults soak deploy-test monitoring-test workflows-test check lint bench bench-mix bless fuzz clean
 
 # Where scripts/setup put things; see scripts/env.
 ENV := source scripts/env &&
-SCRIPTS := scripts/setup scripts/env scripts/requirements/lock .ci/run deployment/ecs/user-data.sh
+SCRIPTS := scripts/setup scripts/env scripts/requirements/lock .ci/run deployment/release deployment/ecs/user-data.sh
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,6 +91,10 @@ deploy-test: ## all that can be said of deployment/ and docs/deploy.md without A
 monitoring-test: ## the alert rules and the dashboard against the table of metrics; each rule is spoilt to see its tests fail
 	@scripts/setup monitoring
 	$(ENV) "$$KVS_INFER_PYTHON" deployment/monitoring/check.py
+
+workflows-test: ## .github/workflows by our rules, shellcheck and (where it is installed) actionlint; deployment/release against a stand-in
+	@scripts/setup monitoring
+	$(ENV) "$$KVS_INFER_PYTHON" .github/check.py
 
 clean: ## delete what was built; the cache folder of scripts/setup stays
 	cargo clean
