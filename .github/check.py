@@ -142,8 +142,9 @@ def releases() -> Iterator[Result]:
     }
     for name, (got, wanted) in cases.items():
         yield f"release: {name}", [] if got == wanted else [f"{got}, not {wanted}"]
-    by_tag = subprocess.run([ROOT / "deployment/release", "stack", "registry.example/kvs-infer:v1"], capture_output=True, check=False)
-    yield "release: an image by its tag is refused", [] if by_tag.returncode == 64 else [f"exit code {by_tag.returncode}"]
+    for image in ("kvs-infer:v1", "kvs-infer@v1", NEW[:-1], NEW + "0"):
+        told = subprocess.run([ROOT / "deployment/release", "stack", image], capture_output=True, check=False)
+        yield f"release: {image[:20]} is refused", [] if told.returncode == 64 else [f"exit code {told.returncode}"]
 
 
 def main() -> int:
