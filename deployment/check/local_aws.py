@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.request import Request, urlopen
 
 import boto3
 
@@ -80,7 +81,10 @@ def local_aws() -> Iterator[LocalAws]:
             stand_ins(Path(folder) / "bin")
             older_protocol(Path(folder), "cloudwatch/2010-08-01/service-2.json")
             host, port = server.get_host_and_port()
-            yield LocalAws(f"http://{host}:{port}", Path(folder))
+            aws = LocalAws(f"http://{host}:{port}", Path(folder))
+            # Its state is the process's: what an earlier one had is there.
+            urlopen(Request(f"{aws.endpoint}/moto-api/reset", method="POST")).close()
+            yield aws
     finally:
         server.stop()
 
