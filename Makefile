@@ -3,14 +3,16 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test kills faults soak check lint bench bench-mix bless fuzz clean
+.PHONY: help setup build demo test kills faults soak deploy deploy-plan teardown deploy-test monitoring-test workflows-test check lint bench \
+    bench-mix bless fuzz clean
 
 # Where scripts/setup put things; see scripts/env.
 ENV := source scripts/env &&
-SCRIPTS := scripts/setup scripts/env scripts/requirements/lock .ci/run
+SCRIPTS := scripts/setup scripts/env scripts/requirements/lock .ci/run deployment/release deployment/ecs/user-data.sh \
+    deployment/cloudformation/deploy
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install and fetch all that building, the demo and the tests need (scripts/setup --help)
 	@scripts/setup demo test
@@ -83,6 +85,27 @@ faults: ## every fault of docs/operations.md at full length, one line a figure (
 soak: ## the same with 10,000 reconnects
 	@scripts/setup test
 	@export KVS_INFER_FAULTS=soak; $(FAULTS)
+
+deploy: ## make or change the stack of docs/deploy.md on AWS: STACK, PARAMETERS, CONFIG, MODELS, IMG
+	@deployment/cloudformation/deploy up
+
+deploy-plan: ## show what `make deploy` would change in the stack
+	@deployment/cloudformation/deploy plan
+
+teardown: ## delete the stack, after a question; says what remains
+	@deployment/cloudformation/deploy down
+
+deploy-test: ## all that can be said of deployment/ and docs/deploy.md without AWS; CHECKS="files lint" for some of it
+	@scripts/setup deploy
+	$(ENV) "$$KVS_INFER_CACHE/deploy-venv/bin/python" deployment/check $(or $(CHECKS),files lint stack script guide)
+
+monitoring-test: ## the alert rules and the dashboard against the table of metrics; each rule is spoilt to see its tests fail
+	@scripts/setup monitoring
+	$(ENV) "$$KVS_INFER_PYTHON" deployment/monitoring/check.py
+
+workflows-test: ## .github/workflows by our rules, shellcheck and (where it is installed) actionlint; deployment/release against a stand-in
+	@scripts/setup monitoring
+	$(ENV) "$$KVS_INFER_PYTHON" .github/check.py
 
 clean: ## delete what was built; the cache folder of scripts/setup stays
 	cargo clean

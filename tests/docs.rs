@@ -152,7 +152,7 @@ fn named_paths_exist() {
 
 #[test]
 fn named_make_targets_exist() {
-    let (target, makefile) = (Regex::new(r"\bmake ([a-z]+)").unwrap(), read("Makefile"));
+    let (target, makefile) = (Regex::new(r"\bmake ([a-z-]+)").unwrap(), read("Makefile"));
     for (name, text) in documents() {
         let fenced = text.split("\n```").skip(1).step_by(2).map(str::to_owned);
         for code in spans(&text).into_iter().chain(fenced) {

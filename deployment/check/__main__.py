@@ -1,0 +1,83 @@
+"""Checks deployment/ and its document. usage: python deployment/check files|lint|stack|script|guide...   (default: files)
+
+files  rules over the files, and the seeded mistakes that they must catch (seconds, needs boto3 and PyYAML)
+lint   cfn-lint and checkov over the template
+stack  the stack created on a local AWS, each resource looked at
+script `make deploy`, `deploy-plan`, `teardown` against a local AWS
+guide  the commands of docs/deploy.md run in order against a local AWS
+"""
+
+import sys
+from collections.abc import Iterator
+
+Result = tuple[str, list[str]]
+
+
+def files() -> Iterator[Result]:
+    """Each rule, then each mistake."""
+    import rules
+    import rules.alarms
+    import rules.hosts
+    import rules.service
+    from mistakes import MISTAKES
+    from sources import load
+
+    real = load()
+    yield from ((f"rule {name}", found) for name, found in rules.complaints(real).items())
+    for mistake in MISTAKES:
+        changed = real.copy()
+        mistake.make(changed)
+        caught = rules.RULES[mistake.rule](changed) != rules.RULES[mistake.rule](real)
+        yield f"mistake: {mistake.name}", [] if caught else [f"{mistake.rule} does not see it"]
+    unused = rules.RULES.keys() - {mistake.rule for mistake in MISTAKES} - {"the_template_can_be_sent"}
+    yield "each rule has a mistake", [f"no mistake shows {name} at work" for name in sorted(unused)]
+
+
+def lint() -> Iterator[Result]:
+    """The linters."""
+    import lint as linters
+
+    yield from linters.results()
+
+
+def stack() -> Iterator[Result]:
+    """The stack on a local AWS."""
+    import stack as created
+
+    yield from created.results()
+
+
+def script() -> Iterator[Result]:
+    """The script that makes and changes the stack."""
+    import script as deploying
+
+    yield from deploying.results()
+
+
+def guide() -> Iterator[Result]:
+    """The document on a local AWS."""
+    import guide as document
+
+    yield from document.results()
+
+
+GROUPS = {group.__name__: group for group in (files, lint, stack, script, guide)}
+
+
+def main(names: list[str]) -> int:
+    """Runs groups; prints each failure, and last how many passed."""
+    unknown = [name for name in names if name not in GROUPS]
+    if unknown:
+        print(__doc__, file=sys.stderr)
+        return 64
+    passed = failed = 0
+    for name in names or ["files"]:
+        for what, found in GROUPS[name]():
+            passed, failed = passed + (not found), failed + bool(found)
+            if found or name != "files":
+                print(f"{'FAILED' if found else 'ok'}: {what}", *(f"    {line}" for line in found), sep="\n", flush=True)
+    print(f"{passed} passed, {failed} failed")
+    return int(failed > 0)
+
+
+sys.exit(main(sys.argv[1:]))

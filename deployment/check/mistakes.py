@@ -1,0 +1,150 @@
+"""Mistakes that people make in these files: each is put into a copy of them, and the rule meant for it must say so."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sources import Files
+
+
+@dataclass
+class Mistake:
+    """A change of the files, and the rule that must catch it."""
+
+    name: str
+    rule: str
+    make: Callable[[Files], object]
+
+
+def stack(files: Files, resource: str) -> dict:
+    """The properties of a resource of the stack."""
+    return files.template["Resources"][resource]["Properties"]
+
+
+def hosts_data(files: Files) -> dict:
+    """The launch template's data."""
+    return stack(files, "LaunchTemplate")["LaunchTemplateData"]
+
+
+def statement(files: Files, sid: str) -> dict:
+    """A statement of iam-task-role.json."""
+    return next(item for item in files.ecs["iam-task-role"]["Statement"] if item["Sid"] == sid)
+
+
+def stack_statement(files: Files, sid: str) -> dict:
+    """A statement of the stack's task role."""
+    listed = stack(files, "TaskRole")["Policies"][0]["PolicyDocument"]["Statement"]
+    return next(item for item in listed if item.get("Sid") == sid)
+
+
+def without(text: str, part: str) -> str:
+    """The text less a part, which must be in it."""
+    if part not in text:
+        raise LookupError(f"{part!r} is not there to be left out")
+    return text.replace(part, "")
+
+
+def set_user_data(files: Files, change: Callable[[str], str]) -> None:
+    """Changes user-data.sh."""
+    files.user_data = change(files.user_data)
+
+
+def call_more(files: Files) -> None:
+    """The program calls something new."""
+    files.rust["src/publish/kinesis.rs"] += "\nfn f(c: &aws_sdk_kinesis::Client) { c.split_shard() }\n"
+
+
+def set_dashboard(files: Files, old: str, new: str) -> None:
+    """Changes the dashboard."""
+    body = stack(files, "Dashboard")["DashboardBody"]
+    body["Fn::Sub"] = body["Fn::Sub"].replace(old, new)
+
+
+def set_guide(files: Files, text: str) -> None:
+    """Adds a bash block to the guide."""
+    files.guide += f"\n```bash\n{text}\n```\n"
+
+
+SERVICE, TASK = "ecs-service", "ecs-task-def"
+MISTAKES = [
+    Mistake("launchType beside a strategy", "capacity_provider_strategy", lambda f: f.ecs[SERVICE].update(launchType="EC2")),
+    Mistake("launchType beside a strategy, in the stack", "capacity_provider_strategy", lambda f: stack(f, "Service").update(LaunchType="EC2")),
+    Mistake("launchType in place of a strategy", "capacity_provider_strategy", lambda f: stack(f, "Service").pop("CapacityProviderStrategy")),
+    Mistake("two tasks", "one_task", lambda f: f.ecs[SERVICE].update(desiredCount=2)),
+    Mistake("two tasks, in the stack", "one_task", lambda f: stack(f, "Service").update(DesiredCount=2)),
+    Mistake("a service that scales", "one_task", lambda f: f.template["Resources"].update(Scaling={"Type": "AWS::ApplicationAutoScaling::ScalableTarget"})),
+    Mistake("100/200 %", "deployment_frees_the_gpu", lambda f: f.ecs[SERVICE]["deploymentConfiguration"].update(minimumHealthyPercent=100, maximumPercent=200)),
+    Mistake("100/200 %, in the stack", "deployment_frees_the_gpu", lambda f: stack(f, "Service")["DeploymentConfiguration"].update(MinimumHealthyPercent=100, MaximumPercent=200)),
+    Mistake("zones balanced at 100 %", "deployment_frees_the_gpu", lambda f: stack(f, "Service").pop("AvailabilityZoneRebalancing")),
+    Mistake("no circuit breaker", "failed_deployments_roll_back", lambda f: stack(f, "Service")["DeploymentConfiguration"].pop("DeploymentCircuitBreaker")),
+    Mistake("a circuit breaker that does not roll back", "failed_deployments_roll_back", lambda f: f.ecs[SERVICE]["deploymentConfiguration"]["deploymentCircuitBreaker"].update(rollback=False)),
+    Mistake("a public address", "tasks_are_private", lambda f: f.ecs[SERVICE]["networkConfiguration"]["awsvpcConfiguration"].update(assignPublicIp="ENABLED")),
+    Mistake("a service with the hosts' group", "the_service_is_wired", lambda f: stack(f, "Service")["NetworkConfiguration"]["AwsvpcConfiguration"].update(SecurityGroups=[{"Ref": "HostSecurityGroup"}])),
+    Mistake("a task with the role that starts it", "the_service_is_wired", lambda f: stack(f, "TaskDefinition").update(TaskRoleArn={"Fn::GetAtt": ["ExecutionRole", "Arn"]})),
+    Mistake("16 GiB on a host that has 16", "memory_fits_the_host", lambda f: f.container().update(memory=16384)),
+    Mistake("16 GiB by default, in the stack", "memory_fits_the_host", lambda f: f.template["Parameters"]["TaskMemoryMiB"].update(Default=16384)),
+    Mistake("a hard limit of CPU", "memory_fits_the_host", lambda f: f.ecs[TASK].update(cpu="4096")),
+    Mistake("no GPU", "the_task_has_a_gpu", lambda f: f.container().pop("resourceRequirements")),
+    Mistake("Fargate", "the_task_has_a_gpu", lambda f: f.ecs[TASK].update(requiresCompatibilities=["FARGATE"])),
+    Mistake("health by curl", "health_check_is_the_programs", lambda f: f.container()["healthCheck"].update(command=["CMD-SHELL", "curl -f localhost/healthz"])),
+    Mistake("a health check with less time than it waits", "health_check_is_the_programs", lambda f: f.stack_container()["HealthCheck"].update(Timeout=2)),
+    Mistake("a stop that kills what drains", "stop_timeout_is_long_enough", lambda f: f.container().update(stopTimeout=10)),
+    Mistake("another port", "ports_agree", lambda f: f.stack_container()["PortMappings"][0].update(ContainerPort=80)),
+    Mistake("models that can be written", "folders_are_the_images", lambda f: f.container()["mountPoints"][1].update(readOnly=False)),
+    Mistake("a folder that nobody makes", "folders_are_the_images", lambda f: set_user_data(f, lambda text: without(text, "/opt/kvs-infer/models"))),
+    Mistake("a root that can be written", "the_stacks_root_is_read_only", lambda f: f.stack_container().update(ReadonlyRootFilesystem=False)),
+    Mistake("Exec by default", "the_stacks_root_is_read_only", lambda f: f.template["Parameters"]["EnableExec"].update(Default="true")),
+    Mistake("the guide's Exec turned off", "the_guide_has_exec", lambda f: f.ecs[SERVICE].update(enableExecuteCommand=False)),
+    Mistake("logs for ever", "logs_have_a_group", lambda f: stack(f, "Logs").pop("RetentionInDays")),
+    Mistake("another log group", "logs_have_a_group", lambda f: f.container()["logConfiguration"]["options"].update({"awslogs-group": "/kvs"})),
+    Mistake("an image by tag", "the_image_is_by_digest", lambda f: f.template["Parameters"]["ImageUri"].pop("AllowedPattern")),
+    Mistake("tags that move", "the_image_is_by_digest", lambda f: stack(f, "Repository").update(ImageTagMutability="MUTABLE")),
+    Mistake("a missing permission", "permissions_are_the_calls", lambda f: statement(f, "ReadCameras")["Action"].remove("kinesisvideo:GetMedia")),
+    Mistake("a missing permission, in the stack", "permissions_are_the_calls", lambda f: stack_statement(f, "KeepRecordsAndPositions")["Action"].remove("dynamodb:UpdateItem")),
+    Mistake("a permission that nothing needs", "permissions_are_the_calls", lambda f: statement(f, "PublishEvents")["Action"].append("kinesis:DeleteStream")),
+    Mistake("a new call without its permission", "permissions_are_the_calls", call_more),
+    Mistake("every bucket", "permissions_name_their_resources", lambda f: statement(f, "StoreSnapshots").update(Resource="*")),
+    Mistake("a video stream without its creation time", "permissions_name_their_resources", lambda f: statement(f, "ReadCameras").update(Resource="arn:aws:kinesisvideo:r:1:stream/camera*")),
+    Mistake("pictures without encryption", "pictures_are_encrypted", lambda f: statement(f, "StoreSnapshots").pop("Condition")),
+    Mistake("trust of every account's tasks", "trust_is_for_this_account", lambda f: f.ecs["task-trust-policy"]["Statement"][0].pop("Condition")),
+    Mistake("a capacity provider's ARN with *", "capacity_provider_names_its_group", lambda f: stack(f, "CapacityProvider")["AutoScalingGroupProvider"].update(AutoScalingGroupArn="arn:aws:autoscaling:r:1:autoScalingGroup:*:autoScalingGroupName/g")),
+    Mistake("a capacity provider's ARN with *, in the guide", "capacity_provider_names_its_group", lambda f: set_guide(f, "aws ecs create-capacity-provider autoScalingGroupArn=arn:aws:autoscaling:r:1:autoScalingGroup:*:autoScalingGroupName/g")),
+    Mistake("scale-in of a busy host", "busy_hosts_are_kept", lambda f: stack(f, "Hosts").update(NewInstancesProtectedFromScaleIn=False)),
+    Mistake("termination unmanaged", "busy_hosts_are_kept", lambda f: stack(f, "CapacityProvider")["AutoScalingGroupProvider"].update(ManagedTerminationProtection="DISABLED")),
+    Mistake("IMDSv1", "metadata_is_kept_from_tasks", lambda f: hosts_data(f)["MetadataOptions"].update(HttpTokens="optional")),
+    Mistake("two hops to the metadata", "metadata_is_kept_from_tasks", lambda f: hosts_data(f)["MetadataOptions"].update(HttpPutResponseHopLimit=2)),
+    Mistake("the host's role for tasks", "metadata_is_kept_from_tasks", lambda f: set_user_data(f, lambda text: without(text, "ECS_AWSVPC_BLOCK_IMDS=true"))),
+    Mistake("user data that waits for itself", "hosts_join_the_cluster", lambda f: set_user_data(f, lambda text: text + "systemctl enable --now ecs\n")),
+    Mistake("a host of no cluster", "hosts_join_the_cluster", lambda f: set_user_data(f, lambda text: without(text, "ECS_CLUSTER="))),
+    Mistake("a disk in clear", "disks_are_encrypted", lambda f: hosts_data(f)["BlockDeviceMappings"][0]["Ebs"].update(Encrypted=False)),
+    Mistake("Amazon Linux 2", "the_ami_is_al2023", lambda f: f.template["Parameters"]["GpuAmi"].update(Default="/aws/service/ecs/optimized-ami/amazon-linux-2/gpu/recommended/image_id")),
+    Mistake("spot of one type", "spot_has_several_types", lambda f: f.template["Parameters"]["InstanceTypes"].update(Default="g4dn.xlarge")),
+    Mistake("an on-demand type that the group never takes", "spot_has_several_types", lambda f: hosts_data(f).update(InstanceType={"Ref": "InstanceType"})),
+    Mistake("endpoints without ingress", "endpoints_let_tasks_in", lambda f: stack(f, "EndpointSecurityGroup").pop("SecurityGroupIngress")),
+    Mistake("an endpoint with the tasks' group", "endpoints_let_tasks_in", lambda f: stack(f, "VideoEndpoint").update(SecurityGroupIds=[{"Ref": "TaskSecurityGroup"}])),
+    Mistake("an endpoint without private DNS", "endpoints_let_tasks_in", lambda f: stack(f, "VideoEndpoint").update(PrivateDnsEnabled=False)),
+    Mistake("no gateway of S3", "gateways_are_there", lambda f: f.template["Resources"].pop("S3Gateway")),
+    Mistake("everything may go out", "only_https_goes_out", lambda f: stack(f, "TaskSecurityGroup").update(SecurityGroupEgress=[{"IpProtocol": "-1", "CidrIp": "0.0.0.0/0"}])),
+    Mistake("8080 for everybody", "only_https_goes_out", lambda f: stack(f, "TaskSecurityGroup").update(SecurityGroupIngress=[{"IpProtocol": "tcp", "FromPort": 8080, "ToPort": 8080, "CidrIp": "0.0.0.0/0"}])),
+    Mistake("a VPC without names", "the_network_is_wired", lambda f: stack(f, "Vpc").pop("EnableDnsHostnames")),
+    Mistake("a private subnet on the public table", "the_network_is_wired", lambda f: stack(f, "PrivateRoutes2").update(RouteTableId={"Ref": "PublicRoutes"})),
+    Mistake("a bucket that can be public", "the_bucket_is_private", lambda f: stack(f, "Bucket")["PublicAccessBlockConfiguration"].update(BlockPublicAcls=False)),
+    Mistake("data that goes with the stack", "data_outlives_the_stack", lambda f: f.template["Resources"]["EventTable"].pop("DeletionPolicy")),
+    Mistake("a stream in clear", "what_is_kept_is_encrypted", lambda f: stack(f, "EventStream").pop("StreamEncryption")),
+    Mistake("a table without backups", "what_is_kept_is_encrypted", lambda f: stack(f, "PositionTable").pop("PointInTimeRecoverySpecification")),
+    Mistake("no index by camera", "tables_have_the_programs_keys", lambda f: stack(f, "EventTable").pop("GlobalSecondaryIndexes")),
+    Mistake("another key of positions", "tables_have_the_programs_keys", lambda f: stack(f, "PositionTable")["KeySchema"][0].update(AttributeName="id")),
+    Mistake("plain Insights", "insights_are_enhanced", lambda f: stack(f, "Cluster").pop("ClusterSettings")),
+    Mistake("an alarm that tells nobody", "alarms_tell_somebody", lambda f: stack(f, "LagHighAlarm").pop("AlarmActions")),
+    Mistake("an alarm that sleeps when no task runs", "silence_is_an_alarm", lambda f: stack(f, "NoRunningTaskAlarm").update(TreatMissingData="missing")),
+    Mistake("an alarm on a metric that is not there", "alarms_are_all_there", lambda f: stack(f, "LagHighAlarm").update(MetricName="Lag")),
+    Mistake("an alarm that is missing", "alarms_are_all_there", lambda f: f.template["Resources"].pop("OutboxOldAlarm")),
+    Mistake("an alarm by another dimension", "alarms_are_all_there", lambda f: stack(f, "LagHighAlarm").update(Dimensions=[{"Name": "Camera", "Value": "a"}])),
+    Mistake("an alarm on any stack's figures", "alarms_are_this_stacks", lambda f: stack(f, "LagHighAlarm")["Dimensions"][0].update(Value="kvs-infer")),
+    Mistake("an alarm that nobody explains", "alarms_are_explained", lambda f: setattr(f, "operations", without(f.operations, "### Alarm LagHigh"))),
+    Mistake("an outbox alarm that comes too late", "the_outbox_alarm_comes_in_time", lambda f: stack(f, "OutboxFillingAlarm").update(Threshold=2 * 1024**3)),
+    Mistake("a dashboard of nothing", "the_dashboard_shows_metrics_that_exist", lambda f: set_dashboard(f, "GpuMemoryUsed", "GpuMemory")),
+    Mistake("a placeholder that nobody replaces", "placeholders_are_the_guides", lambda f: f.ecs[TASK].update(family="${FAMILY}")),
+    Mistake("a variable that nobody sets", "the_example_configuration_is_served", lambda f: setattr(f, "cameras", f.cameras + "\n# ${NOBODY}")),
+    Mistake("no EMF", "the_example_configuration_is_served", lambda f: setattr(f, "cameras", without(f.cameras, "emf: true"))),
+    Mistake("a parameter that is not there", "the_example_parameters_exist", lambda f: setattr(f, "parameters", f.parameters + "Nothing=1\n")),
+]

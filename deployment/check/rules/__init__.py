@@ -1,0 +1,54 @@
+"""What must hold of the files of deployment/. A rule takes the files and tells what is wrong, a line each.
+
+`service` has those of the service, its task and roles; `hosts` of hosts, network and data; `alarms` of alarms, dashboard and of what
+belongs together.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from sources import Files
+
+Rule = Callable[[Files], list[str]]
+RULES: dict[str, Rule] = {}
+
+
+def rule(check: Rule) -> Rule:
+    """Registers a rule by its function's name."""
+    RULES[check.__name__] = check
+    return check
+
+
+def expect(holds: bool, complaint: str) -> list[str]:
+    """The complaint, unless it holds."""
+    return [] if holds else [complaint]
+
+
+def services(files: Files) -> dict[str, dict[str, Any]]:
+    """The guide's service and the stack's."""
+    return {"ecs-service.json": files.ecs["ecs-service"], "the stack's Service": files.properties("Service")}
+
+
+def containers(files: Files) -> dict[str, dict[str, Any]]:
+    """The guide's container and the stack's."""
+    return {"ecs-task-def.json": files.container(), "the stack's TaskDefinition": files.stack_container()}
+
+
+def lowered(value: Any) -> Any:
+    """A tree whose keys begin with a small letter, as the ECS API spells them."""
+    if isinstance(value, dict):
+        return {key[0].lower() + key[1:]: lowered(inner) for key, inner in value.items()}
+    return [lowered(inner) for inner in value] if isinstance(value, list) else value
+
+
+def referred(value: Any) -> str:
+    """What a `!Ref` or `!GetAtt` names, or the text itself."""
+    if isinstance(value, dict):
+        named = value.get("Ref") or value.get("Fn::GetAtt", [""])
+        return named if isinstance(named, str) else named[0]
+    return str(value)
+
+
+def complaints(files: Files) -> dict[str, list[str]]:
+    """What each rule says."""
+    return {name: check(files) for name, check in RULES.items()}

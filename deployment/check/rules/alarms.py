@@ -1,0 +1,145 @@
+"""Rules of alarms and the dashboard, and of what belongs together."""
+
+import base64
+import json
+import re
+from typing import Any
+
+from rules import expect, referred, rule
+from sources import TEMPLATE, Files
+
+# Metrics that the program writes to CloudWatch, by dimension set.
+METRICS = {
+    ("Service",): {
+        "CamerasDown", "MaxLagSeconds", "Events", "OutboxBytes", "OutboxOldestSeconds", "DeliveryFailures",
+        "GpuUtilization", "GpuMemoryUsed",
+    },
+    ("Service", "Camera"): {"LagSeconds", "CameraUp", "Events"},
+}
+NAMESPACE = "KVS/Inference"
+# Placeholders that the guide's `sed` lines put in, by file.
+PLACEHOLDERS = {
+    "iam-task-role": {
+        "AWS_REGION", "AWS_ACCOUNT_ID", "KVS_STREAM_PREFIX", "KDS_STREAM_NAME", "S3_BUCKET_NAME", "S3_PREFIX", "DYNAMODB_TABLE_NAME",
+    },
+    "iam-execution-role": {"AWS_REGION", "AWS_ACCOUNT_ID"},
+    "ecs-task-def": {"AWS_REGION", "AWS_ACCOUNT_ID"},
+    "ecs-service": {"ECS_CLUSTER_NAME", "PRIVATE_SUBNET_1", "PRIVATE_SUBNET_2", "SECURITY_GROUP_ID"},
+}
+
+# --- alarms and dashboard -------------------------------------------------------------------------------------------
+
+
+def alarms(files: Files) -> dict[str, dict[str, Any]]:
+    """The alarms of the stack, by the name that a person sees."""
+    found = files.resources("AWS::CloudWatch::Alarm")
+    return {name.removesuffix("Alarm"): item["Properties"] for name, item in found.items()}
+
+
+@rule
+def alarms_tell_somebody(files: Files) -> list[str]:
+    """Each has the topic as its action, also when it ends."""
+    found = []
+    for name, alarm in alarms(files).items():
+        for key in ("AlarmActions", "OKActions"):
+            found += expect([referred(item) for item in alarm.get(key, [])] == ["AlarmTopic"], f"{name}: {key} is not the topic")
+    return found
+
+
+@rule
+def silence_is_an_alarm(files: Files) -> list[str]:
+    """No figures at all means that no task runs."""
+    return [f"{name}: missing data does not count" for name in ("NoRunningTask", "CameraDown") if alarms(files).get(name, {}).get("TreatMissingData") != "breaching"]
+
+
+@rule
+def alarms_are_all_there(files: Files) -> list[str]:
+    """What can go wrong has an alarm, on a metric that is there."""
+    wanted = {
+        "RunningTaskCount", "CPUUtilization", "MemoryUtilization", "GpuUtilization", "MaxLagSeconds", "OutboxBytes",
+        "OutboxOldestSeconds", "DeliveryFailures", "CamerasDown",
+    }
+    has = {alarm["MetricName"] for alarm in alarms(files).values()}
+    found = expect(wanted == has, f"alarms lack {sorted(wanted - has)}, have more {sorted(has - wanted)}")
+    for name, alarm in alarms(files).items():
+        if alarm["Namespace"] == NAMESPACE:
+            dimensions = tuple(item["Name"] for item in alarm["Dimensions"])
+            found += expect(alarm["MetricName"] in METRICS.get(dimensions, ()), f"{name}: no metric {alarm['MetricName']} by {dimensions}")
+    return found
+
+
+@rule
+def alarms_are_this_stacks(files: Files) -> list[str]:
+    """The dimension `Service` is the stack's name, which the task is told: two stacks do not mix their figures."""
+    name = {"Ref": "AWS::StackName"}
+    mixed = [alarm for alarm, its in alarms(files).items() if its["Namespace"] == NAMESPACE and its["Dimensions"][0]["Value"] != name]
+    found = expect(not mixed, f"alarms on another stack's figures: {mixed}")
+    told = {item["Name"]: item["Value"] for item in files.stack_container()["Environment"]}
+    found += expect(told.get("METRICS_SERVICE") == name, "the task is not told the stack's name")
+    return found + expect("service: ${METRICS_SERVICE}" in files.cameras, "cameras.example.yaml: metrics.service is not the stack's name")
+
+
+@rule
+def alarms_are_explained(files: Files) -> list[str]:
+    """docs/operations.md has a heading for each, and no other."""
+    headings = set(re.findall(r"^### Alarm (\w+)$", files.operations, re.MULTILINE))
+    names = set(alarms(files))
+    return expect(headings == names, f"docs/operations.md: headings lack {sorted(names - headings)}, have more {sorted(headings - names)}")
+
+
+@rule
+def the_outbox_alarm_comes_in_time(files: Files) -> list[str]:
+    """Before the share of KDS, one of ten parts of the default 2 GiB, is full."""
+    limit = alarms(files)["OutboxFilling"]["Threshold"]
+    return expect(limit < 2 * 1024**3 // 10, f"OutboxFilling: {limit} bytes is more than the share of a data stream")
+
+
+@rule
+def the_dashboard_shows_metrics_that_exist(files: Files) -> list[str]:
+    """Each metric of our namespace is one that the program writes."""
+    body = files.properties("Dashboard")["DashboardBody"]["Fn::Sub"]
+    shown = [(tuple(metric[2::2]) if isinstance(metric[-1], str) else tuple(metric[2:-1:2]), metric[1])
+             for widget in json.loads(body)["widgets"] for metric in widget["properties"]["metrics"] if metric[0] == NAMESPACE]
+    shown += [(tuple(found[0].split(",")), found[1]) for found in re.findall(r"\{KVS/Inference,([\w,]+)\} MetricName=\\\"(\w+)", body)]
+    unknown = [(dimensions, name) for dimensions, name in shown if name not in METRICS.get(dimensions, ())]
+    found = expect(not unknown, f"the dashboard shows what is not written: {unknown}")
+    lacking = METRICS[("Service",)] - {name for _, name in shown}
+    return found + expect(not lacking, f"the dashboard does not show {sorted(lacking)}")
+
+
+# --- what belongs together ------------------------------------------------------------------------------------------
+
+
+@rule
+def placeholders_are_the_guides(files: Files) -> list[str]:
+    """Exactly those that the guide's `sed` lines put in."""
+    found = []
+    for name, wanted in PLACEHOLDERS.items():
+        has = set(re.findall(r"\$\{(\w+)\}", json.dumps(files.ecs[name])))
+        found += expect(has == wanted, f"{name}.json: placeholders lack {sorted(wanted - has)}, have more {sorted(has - wanted)}")
+    return found
+
+
+@rule
+def the_example_configuration_is_served(files: Files) -> list[str]:
+    """Each variable of cameras.example.yaml is set by the stack's task, and EMF is on, on which alarms rest."""
+    told = {item["Name"] for item in files.stack_container()["Environment"]}
+    asked = set(re.findall(r"\$\{([A-Z_0-9]+)\}", files.cameras))
+    found = expect(asked <= told, f"cameras.example.yaml: nobody sets {sorted(asked - told)}")
+    return found + expect("emf: true" in files.cameras, "cameras.example.yaml: without metrics.emf the alarms are blind")
+
+
+@rule
+def the_example_parameters_exist(files: Files) -> list[str]:
+    """Each parameter of parameters.example.env is one of the stack."""
+    named = set(re.findall(r"^#?(\w+)=", files.parameters, re.MULTILINE))
+    known = set(files.template["Parameters"])
+    return expect(named <= known, f"parameters.example.env: the stack has no {sorted(named - known)}")
+
+
+@rule
+def the_template_can_be_sent(files: Files) -> list[str]:
+    """CloudFormation takes 51,200 bytes in a request; user data 16 KiB."""
+    size = TEMPLATE.stat().st_size
+    found = expect(size <= 51_200, f"kvs-infer.yaml has {size} bytes, of at most 51,200")
+    return found + expect(len(base64.b64encode(files.user_data.encode())) < 16_384, "user-data.sh is too long")

@@ -1,0 +1,132 @@
+"""Reads what is checked: the files of deployment/, the program's sources, the documents."""
+
+import copy
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATE = ROOT / "deployment/cloudformation/kvs-infer.yaml"
+ECS = ROOT / "deployment/ecs"
+
+
+class CloudFormationLoader(yaml.SafeLoader):
+    """YAML with CloudFormation's short tags, which become their long forms."""
+
+
+def _tagged(loader: CloudFormationLoader, suffix: str, node: yaml.Node) -> dict[str, Any]:
+    """`!Ref x` as {"Ref": x}, `!Sub x` as {"Fn::Sub": x}, `!GetAtt A.B` as {"Fn::GetAtt": ["A", "B"]}."""
+    if isinstance(node, yaml.ScalarNode):
+        value: Any = loader.construct_scalar(node)
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    else:
+        value = loader.construct_mapping(node, deep=True)
+    if suffix == "GetAtt" and isinstance(value, str):
+        value = value.split(".", 1)
+    return {suffix if suffix in ("Ref", "Condition") else f"Fn::{suffix}": value}
+
+
+CloudFormationLoader.add_multi_constructor("!", _tagged)
+
+
+@dataclass
+class Files:
+    """What the rules look at. A seeded mistake changes a copy of it."""
+
+    template: dict[str, Any]
+    ecs: dict[str, Any]
+    user_data: str
+    operations: str
+    guide: str
+    deploy: str
+    cameras: str
+    parameters: str
+    rust: dict[str, str] = field(default_factory=dict)
+
+    def copy(self) -> "Files":
+        """One that can be changed; the sources are shared."""
+        made = copy.deepcopy({**self.__dict__, "rust": {}})
+        made["rust"] = dict(self.rust)
+        return Files(**made)
+
+    def resources(self, kind: str) -> dict[str, dict[str, Any]]:
+        """The template's resources of a type, by name."""
+        found = self.template["Resources"].items()
+        return {name: resource for name, resource in found if resource["Type"] == kind}
+
+    def properties(self, name: str) -> dict[str, Any]:
+        """The properties of one of the template's resources."""
+        return self.template["Resources"].get(name, {}).get("Properties", {})
+
+    def container(self) -> dict[str, Any]:
+        """The container of the guide's task definition."""
+        return self.ecs["ecs-task-def"]["containerDefinitions"][0]
+
+    def stack_container(self) -> dict[str, Any]:
+        """The container of the stack's task definition."""
+        return self.properties("TaskDefinition")["ContainerDefinitions"][0]
+
+
+def read(path: str) -> str:
+    """A file of the project; nothing where it is not there."""
+    file = ROOT / path
+    return file.read_text() if file.exists() else ""
+
+
+def load() -> Files:
+    """The files as they are."""
+    return Files(
+        template=yaml.load(TEMPLATE.read_text(), CloudFormationLoader),
+        ecs={file.stem: json.loads(file.read_text()) for file in sorted(ECS.glob("*.json"))},
+        user_data=read("deployment/ecs/user-data.sh"),
+        operations=read("docs/operations.md"),
+        guide=read("docs/deploy.md"),
+        deploy=read("deployment/cloudformation/deploy"),
+        cameras=read("deployment/cloudformation/cameras.example.yaml"),
+        parameters=read("deployment/cloudformation/parameters.example.env"),
+        rust={str(file.relative_to(ROOT)): file.read_text() for file in sorted((ROOT / "src").rglob("*.rs"))},
+    )
+
+
+def bash_blocks(document: str) -> list[tuple[str, str]]:
+    """The bash blocks of a document, each with the heading that it is under."""
+    blocks, heading, inside = [], "", None
+    for line in document.splitlines():
+        if inside is None and line.startswith("#"):
+            heading = line.lstrip("# ")
+        elif inside is None and line.strip() == "```bash":
+            inside = []
+        elif inside is not None and line.strip() == "```":
+            blocks.append((heading, "\n".join(inside)))
+            inside = None
+        elif inside is not None:
+            inside.append(line)
+    return blocks
+
+
+def strings(value: Any) -> list[str]:
+    """Every string in a tree of lists and dicts."""
+    if isinstance(value, dict):
+        return [text for inner in value.values() for text in strings(inner)]
+    if isinstance(value, list):
+        return [text for inner in value for text in strings(inner)]
+    return [value] if isinstance(value, str) else []
+
+
+def constant_seconds(rust: dict[str, str], path: str, name: str) -> int:
+    """A `const NAME: Duration = Duration::from_secs(N)` of the program."""
+    found = re.search(rf"const {name}: Duration = Duration::from_secs\((\d+)\)", rust[path])
+    if not found:
+        raise LookupError(f"{path}: there is no constant {name} in seconds")
+    return int(found[1])
+
+
+def chapter(document: str, heading: str) -> str:
+    """What is under a heading of the second depth, up to the next one."""
+    found = re.search(rf"^## {re.escape(heading)}$(.*?)(?=^## |\Z)", document, re.MULTILINE | re.DOTALL)
+    return found[1] if found else ""

@@ -1,0 +1,118 @@
+"""The stack, created on a local AWS: each of its resources that moto makes is looked at; those that it skips are named."""
+
+from collections.abc import Iterator
+
+from botocore.exceptions import ClientError
+
+from local_aws import LocalAws, local_aws
+from looks import LOOKS, Made
+from sources import TEMPLATE, Files, load
+
+Result = tuple[str, list[str]]
+# What moto's CloudFormation makes nothing of. Rules over the file look at these, and `guide` makes the like by the AWS CLI.
+SKIPPED = {
+    "AWS::CloudWatch::Alarm", "AWS::ECS::CapacityProvider", "AWS::ECS::ClusterCapacityProviderAssociations", "AWS::S3::BucketPolicy",
+    "AWS::SNS::Subscription",
+}
+# What moto's CloudFormation leaves out of what it makes, by the names of the looks. Rules over the file look at these as well.
+LEFT_OUT = {
+    "AWS::AutoScaling::AutoScalingGroup": {"rebalanced"},
+    "AWS::DynamoDB::Table": {"expires", "backups", "encrypted"},
+    "AWS::EC2::SecurityGroup": {"egress"},
+    "AWS::EC2::Subnet": {"public"},
+    "AWS::EC2::SubnetRouteTableAssociation": {"subnets"},
+    "AWS::EC2::VPC": {"names"},
+    "AWS::ECR::Repository": {"scans", "expires"},
+    "AWS::ECS::Cluster": {"settings"},
+    "AWS::ECS::Service": {"subnets", "groups", "public"},
+    "AWS::ECS::TaskDefinition": {"roles"},
+    "AWS::IAM::Role": {"attached", "WriteLogs"},
+    "AWS::Kinesis::Stream": {"encryption"},
+    "AWS::S3::Bucket": {"blocked", "versions", "expires"},
+}
+IMAGE = "123456789012.dkr.ecr.ap-southeast-1.amazonaws.com/kvs-infer@sha256:" + "0" * 64
+TOKEN = "arn:aws:secretsmanager:ap-southeast-1:123456789012:secret:token-abcdef"
+KEY = "arn:aws:kms:ap-southeast-1:123456789012:key/00000000-0000-0000-0000-000000000000"
+# Given, though they are the default: moto does not take a default for a list.
+TYPES = {"InstanceTypes": "g4dn.xlarge,g5.xlarge,g6.xlarge"}
+# Everything that can be asked for.
+WHOLE = TYPES | {
+    "ImageUri": IMAGE, "InterfaceEndpoints": "true", "KvsEndpoint": "true", "AlarmEmail": "somebody@example.com",
+    "MetricsSourceCidr": "10.0.0.0/8", "HttpTokenSecretArn": TOKEN,
+}
+
+
+def create(aws: LocalAws, files: Files, name: str, **parameters: str) -> Made:
+    """Creates a stack of the template."""
+    cloudformation = aws.client("cloudformation")
+    given = [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
+    cloudformation.create_stack(StackName=name, TemplateBody=TEMPLATE.read_text(), Parameters=given, Capabilities=["CAPABILITY_IAM"])
+    pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=name)
+    listed = [item for page in pages for item in page["StackResourceSummaries"] if item["LogicalResourceId"]]
+    ids = {item["LogicalResourceId"]: item["PhysicalResourceId"] for item in listed}
+    return Made(aws, files, name, ids, parameters)
+
+
+def look(made: Made, left_out: dict[str, set[str]]) -> Iterator[Result]:
+    """Each resource of the stack; what is left out of it goes to `left_out`."""
+    for name in sorted(made.ids):
+        kind = made.files.template["Resources"][name]["Type"]
+        found = {line.split(":")[0]: line for line in complaints(made, name, kind)}
+        out = found.keys() & LEFT_OUT.get(kind, set())
+        left_out.setdefault(kind, set()).update(out)
+        said = f", but for: {', '.join(sorted(out))}" if out else ""
+        yield f"{made.stack}: {name} ({kind}){said}", [line for what, line in found.items() if what not in out]
+
+
+def complaints(made: Made, name: str, kind: str) -> list[str]:
+    """What the look of a type finds; what is not there at all is told as well."""
+    if kind not in LOOKS:
+        return ["nothing looks at this type"]
+    try:
+        return LOOKS[kind](made, name)
+    except (LookupError, ClientError) as missing:
+        return [f"{type(missing).__name__}: {missing}"]
+
+
+def skipped(made: Made) -> Iterator[Result]:
+    """What is in the file and was not made."""
+    for name, item in sorted(made.files.template["Resources"].items()):
+        if name not in made.ids:
+            known = item["Type"] in SKIPPED
+            yield f"skipped by moto: {name} ({item['Type']})", [] if known else ["moto should make this, and did not"]
+    overdue = SKIPPED & {made.files.template["Resources"][name]["Type"] for name in made.ids}
+    yield "what moto is said to skip it does skip", [f"it makes {kind} now" for kind in sorted(overdue)]
+
+
+def absent(made: Made, *names: str) -> Result:
+    """That these were not made."""
+    return f"{made.stack}: without {', '.join(names)}", [f"{name} was made" for name in names if name in made.ids]
+
+
+def results() -> Iterator[Result]:
+    """The whole stack; one before there is an image; one in a given network, with Exec and a key."""
+    files = load()
+    left_out: dict[str, set[str]] = {}
+    with local_aws() as aws:
+        whole = create(aws, files, "kvs-infer", **WHOLE)
+        yield from look(whole, left_out)
+        yield from skipped(whole)
+        bare = create(aws, files, "bare", **TYPES)
+        yield from look(bare, left_out)
+        yield absent(bare, "Service", "TaskDefinition", "VideoEndpoint", "StsEndpoint", "EndpointSecurityGroup")
+        given = create(aws, files, "given", ImageUri=IMAGE, **TYPES, EnableExec="true", KmsKeyArn=KEY, **network(aws))
+        yield from look(given, left_out)
+        yield absent(given, "Vpc", "PrivateSubnet1", "Nat", "NatAddress", "InternetGateway", "PrivateRoutes")
+        yield "what moto is said to leave out it does leave out", [
+            f"{kind}: it makes {', '.join(sorted(what - left_out.get(kind, set())))} now" for kind, what in LEFT_OUT.items() if what - left_out.get(kind, set())
+        ]
+
+
+def network(aws: LocalAws) -> dict[str, str]:
+    """The default network, as parameters."""
+    ec2 = aws.client("ec2")
+    vpc = next(item["VpcId"] for item in ec2.describe_vpcs()["Vpcs"] if item["IsDefault"])
+    mine = [{"Name": "vpc-id", "Values": [vpc]}]
+    subnets = [item["SubnetId"] for item in ec2.describe_subnets(Filters=mine)["Subnets"]][:2]
+    tables = [item["RouteTableId"] for item in ec2.describe_route_tables(Filters=mine)["RouteTables"]]
+    return {"VpcId": vpc, "SubnetIds": ",".join(subnets), "RouteTableIds": ",".join(tables)}
