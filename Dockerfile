@@ -37,7 +37,12 @@ RUN apt-get update \
 COPY --from=ffmpeg /opt/ffmpeg /opt/ffmpeg
 ENV PKG_CONFIG_PATH=/opt/ffmpeg/lib/pkgconfig
 WORKDIR /src
-COPY . .
+COPY Cargo.toml Cargo.lock LICENSE ./
+COPY scripts/image/licences.py scripts/image/
+COPY config config
+COPY benches benches
+COPY crates crates
+COPY src src
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
     cargo build --release --locked --bin kvs-infer \
     && install -D --strip target/release/kvs-infer /out/bin/kvs-infer \
@@ -59,6 +64,7 @@ FROM ${DEBIAN} AS base
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates curl libstdc++6 tini \
+    && apt-get clean \
     && rm -rf /var/lib/apt/lists/* /var/cache/debconf/*-old /var/log/apt /var/log/dpkg.log \
     && groupadd --gid 10001 kvs-infer \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /app --shell /bin/bash kvs-infer \

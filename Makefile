@@ -3,13 +3,13 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test kills faults soak deploy deploy-plan teardown deploy-test monitoring-test workflows-test check lint bench \
+.PHONY: help setup build demo test kills faults soak deploy deploy-plan teardown deploy-test monitoring-test workflows-test docker-build docker-push image-test check lint bench \
     bench-mix bless fuzz clean
 
 # Where scripts/setup put things; see scripts/env.
 ENV := source scripts/env &&
 SCRIPTS := scripts/setup scripts/env scripts/requirements/lock .ci/run deployment/release deployment/ecs/user-data.sh \
-    deployment/cloudformation/deploy
+    deployment/cloudformation/deploy scripts/image/base-images scripts/image/libraries scripts/image/push
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,6 +85,22 @@ faults: ## every fault of docs/operations.md at full length, one line a figure (
 soak: ## the same with 10,000 reconnects
 	@scripts/setup test
 	@export KVS_INFER_FAULTS=soak; $(FAULTS)
+
+# docker, or podman where there is no docker; podman keeps health checks only in Docker's format.
+DOCKER ?= $(if $(shell command -v docker),docker,podman)
+
+docker-build: ## build the image IMG=NAME:TAG, VARIANT=gpu (the default) or cpu, with docker or podman
+	@[[ -n "$(IMG)" ]] || { echo "docker-build: say what it is to be called: make docker-build IMG=NAME:TAG" >&2; exit 64; }
+	$(DOCKER) build --platform linux/amd64 $(if $(findstring podman,$(DOCKER)),--format docker) $(BUILD_FLAGS) \
+	    --build-arg VARIANT=$(or $(VARIANT),gpu) -t "$(IMG)" .
+
+docker-push: ## push the image IMG=ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG to ECR, signing in first
+	@scripts/image/push "$(DOCKER)" "$(IMG)"
+
+image-test: ## build the image with podman and run it as ECS would, without AWS; VARIANT="cpu gpu". As root, takes a while
+	@scripts/setup image
+	@scripts/image/base-images
+	$(ENV) "$$KVS_INFER_PYTHON" tests/image/check.py $(VARIANT)
 
 deploy: ## make or change the stack of docs/deploy.md on AWS: STACK, PARAMETERS, CONFIG, MODELS, IMG
 	@deployment/cloudformation/deploy up
