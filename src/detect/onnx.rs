@@ -42,8 +42,9 @@ impl Net {
         let builder = Session::builder(&environment).map_err(said)?;
         let builder = with_threads(builder, threads).map_err(said)?;
         let mut builder = match cuda {
-            Some(index) => with_cuda(builder, index)
-                .map_err(|error| Refusal::Cuda(error.to_string().trim_end_matches('.').to_owned()))?,
+            Some(index) => {
+                with_cuda(builder, index).map_err(|error| Refusal::Cuda(why_not_cuda(&error.to_string())))?
+            }
             None => builder,
         };
         let session = builder.commit_from_file(&spec.path).map_err(said)?;
@@ -144,4 +145,30 @@ pub(super) fn floats<'a>(output: &'a DynValue, scratch: &'a mut Vec<f32>) -> Res
     scratch.resize(values.len(), 0.0);
     values.convert_to_f32_slice(scratch);
     Ok(scratch)
+}
+/// ONNX Runtime's words in one line; first ours where there is no driver, which is the commonest reason.
+fn why_not_cuda(said: &str) -> String {
+    let said = said.trim().trim_end_matches('.');
+    if !said.contains("libcuda.so.1: cannot open") {
+        return said.to_owned();
+    }
+    format!(
+        "there is no NVIDIA driver here (libcuda.so.1 is missing), so no GPU; on a host that has one, a container must be given it \
+         (docker run --gpus all, ECS resourceRequirements GPU). ONNX Runtime says: {said}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_driver_is_named() {
+        let no_driver = "Failed to load libonnxruntime_providers_cuda.so with error: libcuda.so.1: cannot open shared object file\n";
+        let told = why_not_cuda(no_driver);
+        assert!(told.starts_with("there is no NVIDIA driver here (libcuda.so.1 is missing)"), "{told}");
+        assert!(told.ends_with("cannot open shared object file"), "{told}");
+        let other = "CUDA execution provider is not enabled in this build.";
+        assert_eq!(why_not_cuda(other), "CUDA execution provider is not enabled in this build");
+    }
 }

@@ -216,7 +216,7 @@ def watch(variant, name, port, aws):
     told("only /tmp and the cache can be written", "" if len(wrote) == 3 and wrote[2] == "could" else wrote)
     log = logs(name)
     if variant == "gpu":
-        why = [line for line in log.splitlines() if "libcuda.so.1" in line]
+        why = [line for line in log.splitlines() if "no NVIDIA driver here (libcuda.so.1 is missing)" in line]
         told(f"without a GPU it says why it runs on the CPU: {why[:1]}", "" if why else log[-2000:])
 
 
@@ -242,7 +242,7 @@ def refuses(variant, image, folder, environment):
         code = podman("wait", name)
         log = logs(name)
     told(f"{variant}: device: cuda is refused with exit code {code}", "" if code == "78" else log)
-    missing = {"cpu": "CUDA", "gpu": "libcuda.so.1"}[variant]
+    missing = {"cpu": "CUDA", "gpu": "no NVIDIA driver here (libcuda.so.1 is missing)"}[variant]
     why = [line for line in log.splitlines() if missing in line]
     told(f"and says what is missing: {why[-1:]}", "" if why else log)
 
