@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test kills faults soak deploy deploy-plan teardown deploy-test monitoring-test workflows-test docker-build docker-push image-test check lint bench \
+.PHONY: help setup build demo test kills faults soak deploy deploy-plan teardown deploy-test deploy-rules monitoring-test workflows-test docker-build docker-push image-test check lint bench \
     bench-mix bless fuzz clean
 
 # Where scripts/setup put things; see scripts/env.
@@ -114,6 +114,10 @@ teardown: ## delete the stack, after a question; says what remains
 deploy-test: ## all that can be said of deployment/ and docs/deploy.md without AWS; CHECKS="files lint" for some of it
 	@scripts/setup deploy
 	$(ENV) "$$KVS_INFER_CACHE/deploy-venv/bin/python" deployment/check $(or $(CHECKS),files lint stack script guide)
+
+deploy-rules: ## the part of deploy-test that takes seconds: rules over the files of deployment/, and mistakes that they must catch
+	@scripts/setup test monitoring
+	$(ENV) "$$KVS_INFER_PYTHON" deployment/check files
 
 monitoring-test: ## the alert rules and the dashboard against the table of metrics; each rule is spoilt to see its tests fail
 	@scripts/setup monitoring

@@ -275,3 +275,59 @@ fn events_in_the_documents_are_valid() {
     }
     assert!(count > 0, "docs/operations.md shows no event");
 }
+
+/// Code that a shell is meant to run: blocks of bash, and blocks that are indented.
+fn shell_code(text: &str) -> Vec<String> {
+    let indented = text.split("\n\n").filter(|part| part.lines().all(|line| line.starts_with("    ")));
+    blocks(text, "bash").into_iter().chain(indented.map(str::to_owned)).collect()
+}
+
+#[test]
+fn shell_code_parses() {
+    let mut parsed = 0;
+    for (name, text) in documents() {
+        for code in blocks(&text, "bash") {
+            let output = Command::new("bash").args(["-n", "-c", &code]).output().unwrap();
+            assert!(output.status.success(), "{name}: {}\n{code}", String::from_utf8_lossy(&output.stderr));
+            parsed += 1;
+        }
+    }
+    assert!(parsed > 25, "{parsed} blocks of bash");
+}
+
+#[test]
+fn named_commands_and_their_flags_exist() {
+    let call = Regex::new(r#"kvs-infer ([a-z]+)((?:\\\n|[^\n#|;`&"])*)"#).unwrap();
+    let flag = Regex::new(r"(?:^|\s)(--[a-z][a-z-]*)").unwrap();
+    let (commands, mut seen) = (commands(), 0);
+    for (name, text) in documents() {
+        for code in spans(&text).into_iter().chain(shell_code(&text)) {
+            for found in call.captures_iter(&code).filter(|found| commands.contains(&found[1])) {
+                let help = help_of(&[&found[1]]);
+                for flag in flag.captures_iter(&found[2]) {
+                    let is_there =
+                        help.contains(&format!("{} ", &flag[1])) || help.contains(&format!("{}\n", &flag[1]));
+                    assert!(is_there, "{name}: kvs-infer {} has no {}", &found[1], &flag[1]);
+                    seen += 1;
+                }
+            }
+        }
+    }
+    assert!(seen > 10, "{seen} flags");
+}
+
+#[test]
+fn the_table_of_metrics_in_cloudwatch_is_the_programs() {
+    let source = read("src/telemetry/emf.rs");
+    let made = source.split("#[cfg(test)]").next().unwrap();
+    let metric = Regex::new(r#"\("([A-Z][A-Za-z]+)", "(Count|Seconds|Bytes|Percent|None)","#).unwrap();
+    let mut made: Vec<(String, String)> =
+        metric.captures_iter(made).map(|found| (found[1].to_owned(), found[2].to_owned())).collect();
+    let row = Regex::new(r"(?m)^\| Service[, A-Za-z]* \| `([A-Za-z]+)` \| ([A-Za-z]+) \|").unwrap();
+    let text = section(&read("docs/operations.md"), "## Metrics in CloudWatch");
+    let mut told: Vec<(String, String)> =
+        row.captures_iter(&text).map(|found| (found[1].to_owned(), found[2].to_owned())).collect();
+    made.sort();
+    told.sort();
+    assert_eq!(told, made);
+}

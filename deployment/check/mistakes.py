@@ -147,4 +147,6 @@ MISTAKES = [
     Mistake("a variable that nobody sets", "the_example_configuration_is_served", lambda f: setattr(f, "cameras", f.cameras + "\n# ${NOBODY}")),
     Mistake("no EMF", "the_example_configuration_is_served", lambda f: setattr(f, "cameras", without(f.cameras, "emf: true"))),
     Mistake("a parameter that is not there", "the_example_parameters_exist", lambda f: setattr(f, "parameters", f.parameters + "Nothing=1\n")),
+    Mistake("the image runs as root", "the_image_is_as_the_tasks_want", lambda f: setattr(f, "dockerfile", without(f.dockerfile, "USER 10001:10001"))),
+    Mistake("a metric that the program does not write any more", "alarms_are_all_there", lambda f: setattr(f, "operations", without(f.operations, "| Service | `CamerasDown` |"))),
 ]

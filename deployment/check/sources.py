@@ -44,6 +44,7 @@ class Files:
     operations: str
     guide: str
     deploy: str
+    dockerfile: str
     cameras: str
     parameters: str
     rust: dict[str, str] = field(default_factory=dict)
@@ -87,6 +88,7 @@ def load() -> Files:
         operations=read("docs/operations.md"),
         guide=read("docs/deploy.md"),
         deploy=read("deployment/cloudformation/deploy"),
+        dockerfile=read("Dockerfile"),
         cameras=read("deployment/cloudformation/cameras.example.yaml"),
         parameters=read("deployment/cloudformation/parameters.example.env"),
         rust={str(file.relative_to(ROOT)): file.read_text() for file in sorted((ROOT / "src").rglob("*.rs"))},

@@ -8,14 +8,6 @@ from typing import Any
 from rules import expect, referred, rule
 from sources import TEMPLATE, Files
 
-# Metrics that the program writes to CloudWatch, by dimension set.
-METRICS = {
-    ("Service",): {
-        "CamerasDown", "MaxLagSeconds", "Events", "OutboxBytes", "OutboxOldestSeconds", "DeliveryFailures",
-        "GpuUtilization", "GpuMemoryUsed",
-    },
-    ("Service", "Camera"): {"LagSeconds", "CameraUp", "Events"},
-}
 NAMESPACE = "KVS/Inference"
 # Placeholders that the guide's `sed` lines put in, by file.
 PLACEHOLDERS = {
@@ -28,6 +20,14 @@ PLACEHOLDERS = {
 }
 
 # --- alarms and dashboard -------------------------------------------------------------------------------------------
+
+
+def metrics(files: Files) -> dict[tuple[str, ...], set[str]]:
+    """What the program writes to CloudWatch, by dimensions: the table of docs/operations.md, which tests/docs.rs holds against it."""
+    found: dict[tuple[str, ...], set[str]] = {}
+    for dimensions, name in re.findall(r"^\| (Service[\w, ]*) \| `(\w+)` \|", files.operations, re.MULTILINE):
+        found.setdefault(tuple(dimensions.split(", ")), set()).add(name)
+    return found
 
 
 def alarms(files: Files) -> dict[str, dict[str, Any]]:
@@ -64,7 +64,7 @@ def alarms_are_all_there(files: Files) -> list[str]:
     for name, alarm in alarms(files).items():
         if alarm["Namespace"] == NAMESPACE:
             dimensions = tuple(item["Name"] for item in alarm["Dimensions"])
-            found += expect(alarm["MetricName"] in METRICS.get(dimensions, ()), f"{name}: no metric {alarm['MetricName']} by {dimensions}")
+            found += expect(alarm["MetricName"] in metrics(files).get(dimensions, ()), f"{name}: no metric {alarm['MetricName']} by {dimensions}")
     return found
 
 
@@ -101,9 +101,9 @@ def the_dashboard_shows_metrics_that_exist(files: Files) -> list[str]:
     shown = [(tuple(metric[2::2]) if isinstance(metric[-1], str) else tuple(metric[2:-1:2]), metric[1])
              for widget in json.loads(body)["widgets"] for metric in widget["properties"]["metrics"] if metric[0] == NAMESPACE]
     shown += [(tuple(found[0].split(",")), found[1]) for found in re.findall(r"\{KVS/Inference,([\w,]+)\} MetricName=\\\"(\w+)", body)]
-    unknown = [(dimensions, name) for dimensions, name in shown if name not in METRICS.get(dimensions, ())]
+    unknown = [(dimensions, name) for dimensions, name in shown if name not in metrics(files).get(dimensions, ())]
     found = expect(not unknown, f"the dashboard shows what is not written: {unknown}")
-    lacking = METRICS[("Service",)] - {name for _, name in shown}
+    lacking = metrics(files)[("Service",)] - {name for _, name in shown}
     return found + expect(not lacking, f"the dashboard does not show {sorted(lacking)}")
 
 

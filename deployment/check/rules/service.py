@@ -158,6 +158,17 @@ def folders_are_the_images(files: Files) -> list[str]:
 
 
 @rule
+def the_image_is_as_the_tasks_want(files: Files) -> list[str]:
+    """The Dockerfile makes the folders that are mounted, for the user of the task, and has the port and the health check."""
+    wanted = {
+        "EXPOSE 8080": "the port", "USER 10001:10001": "the user", 'CMD ["kvs-infer", "healthcheck"]': "the health check",
+        "-o 10001 -g 10001 /app /app/config /app/models /app/.cache": "the folders", "KVS_INFER_CACHE=/app/.cache": "the cache",
+        "ARG VARIANT=gpu": "the variant of a plain docker build", 'ENTRYPOINT ["tini", "--", "kvs-infer"]': "the program",
+    }
+    return [f"Dockerfile: {what} is not `{line}`" for line, what in wanted.items() if line not in files.dockerfile]
+
+
+@rule
 def the_stacks_root_is_read_only(files: Files) -> list[str]:
     """Read-only root, no capabilities, user 10001, and Exec off unless asked for."""
     container = files.stack_container()
