@@ -3,7 +3,7 @@
 //! The library is the driver's and is loaded at run time: without a driver there are no such metrics. A container sees
 //! the GPUs that it was given.
 
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
 use metrics::gauge;
@@ -45,6 +45,17 @@ pub(crate) struct Gpus {
     count: u32,
 }
 
+/// The driver and its GPUs.
+#[derive(Debug)]
+pub(crate) struct GpuFacts {
+    /// Of the GPUs that answer.
+    pub(crate) names: Vec<String>,
+    /// Its version.
+    pub(crate) driver: String,
+    /// The newest CUDA that it can run: 1000 times the major version, and 10 times the minor one.
+    pub(crate) cuda_version: i32,
+}
+
 /// What one GPU says of itself.
 pub(super) struct Facts {
     /// 0 to 1.
@@ -68,6 +79,17 @@ impl Gpus {
                 Self::default()
             }
         }
+    }
+
+    /// What the driver is; `None` where there is none. May block where it hangs.
+    pub(crate) fn driver(&self) -> Option<GpuFacts> {
+        let nvml = self.nvml.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = |index| nvml.device_by_index(index).and_then(|gpu| gpu.name()).ok();
+        Some(GpuFacts {
+            names: (0..self.count).filter_map(name).collect(),
+            driver: nvml.sys_driver_version().ok()?,
+            cuda_version: nvml.sys_cuda_driver_version().ok()?,
+        })
     }
 
     /// Sets the gauges of each GPU. What the driver does not say, or not within a second, is not a number.

@@ -20,7 +20,7 @@ pub(crate) mod source;
 
 pub use board::{Board, CameraBoard};
 pub(crate) use emf::Emf;
-pub(crate) use gpu::Gpus;
+pub(crate) use gpu::{GpuFacts, Gpus};
 pub(crate) use http::{AcceptFailed, EncodeFailed, Listening, Scrape, SignInRefused};
 pub use metric::{Kind, Metric};
 pub use metrics::all_metrics;

@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::{
     ProjectionType, ScalarAttributeType, TimeToLiveSpecification,
 };
 use aws_sdk_s3::types::ServerSideEncryption;
-use kvs_sim::{Fault, FaultKind, Operation, Pace, append_clip};
+use kvs_sim::{Fault, FaultKind, Limit, Operation, Pace, append_clip};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -161,9 +161,11 @@ async fn where_all_is_well_it_says_so_and_leaves_nothing_that_a_consumer_sees() 
     told.assert("dynamodb/records write", "ok", "nothing was written");
     told.assert("positions/positions", "ok", "key camera_id (S)");
     told.assert("positions/positions write", "ok", "nothing was written");
+    told.assert("clock", "ok", "AWS's");
+    told.assert("open files", "ok", "are enough for 1 cameras");
     told.assert("model yolov8.onnx", "ok", "3 classes, on cpu");
     assert_eq!(told.code, Some(0), "{}", told.stderr);
-    assert_eq!(told.sum, serde_json::json!({ "ok": 13, "warn": 0, "fail": 0 }));
+    assert_eq!(told.sum, serde_json::json!({ "ok": 15, "warn": 0, "fail": 0 }));
 
     assert_eq!(records(&kinesis, "events").await, []);
     for table in ["records", "positions"] {
@@ -192,7 +194,7 @@ async fn what_is_missing_is_told_with_its_remedy() {
     told.assert("positions/positions", "fail", "create the table, or correct state.ddb_table");
     told.assert("positions/positions write", "fail", "create the table, or correct state.ddb_table");
     assert_eq!(told.code, Some(69), "{}", told.stderr);
-    assert_eq!(told.sum, serde_json::json!({ "ok": 4, "warn": 0, "fail": 9 }));
+    assert_eq!(told.sum, serde_json::json!({ "ok": 6, "warn": 0, "fail": 9 }));
     sim.stop().await;
 }
 
@@ -207,7 +209,11 @@ async fn tables_of_another_shape_and_a_silent_camera_are_told() {
     table(&dynamodb, "positions", &[("camera", ScalarAttributeType::S)], None).await;
 
     let told = ask(&config(), &sim.endpoint(), &moto.url, &[]);
-    told.assert("stream front-stream footage", "warn", "no footage came within 5 s");
+    told.assert(
+        "stream front-stream footage",
+        "warn",
+        "no footage came within 5 s, nor within the last 15 minutes",
+    );
     told.assert("dynamodb/records", "warn", "no index camera_id-ts_ms-index");
     told.assert("dynamodb/records", "warn", "time to live is off");
     told.assert(
@@ -250,6 +256,7 @@ async fn what_the_role_may_not_do_is_told_by_its_action() {
 fn what_is_out_of_reach_is_told_and_credentials_that_nobody_checked_are_no_failure() {
     let told = ask(&config(), NOWHERE, NOWHERE, &[]);
     told.assert("credentials", "warn", "sts:GetCallerIdentity failed");
+    told.assert("clock", "warn", "STS told no time");
     for probe in ["stream front-stream", "stream front-stream footage"] {
         told.assert(probe, "fail", "check the network, the region and AWS_ENDPOINT_URL");
     }
@@ -285,4 +292,39 @@ fn a_class_that_the_model_does_not_know_is_a_mistake_of_the_configuration() {
     told.assert("local", "fail", "publishers.local_dir: /proc/events: /proc cannot be written");
     told.assert("model yolov8.onnx", "ok", "3 classes");
     assert_eq!(told.code, Some(69), "{}", told.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_camera_that_fell_silent_and_a_clock_that_is_off_are_told() {
+    let (clips, sim, moto) = (tempfile::tempdir().unwrap(), sim(), Moto::start());
+    let stream = sim.store().stream_or_create("front-stream").unwrap();
+    append_clip(&stream, &film(clips.path(), 0), Pace::Asap, SystemTime::now()).await.unwrap();
+    let ahead = [("LD_PRELOAD", "/usr/$LIB/faketime/libfaketimeMT.so.1"), ("FAKETIME", "+10m")];
+    let told = ask(&config(), &sim.endpoint(), &moto.url, &ahead);
+    told.assert("clock", "fail", "s ahead of AWS's: AWS refuses what is signed by it; set it");
+    told.assert("stream front-stream footage", "warn", "the last fragment came 60");
+    stream.set_faults(Fault {
+        on: Some(Operation::GetMedia),
+        ..Fault::from(FaultKind::Stall(Limit::Bytes(12)))
+    });
+    let told = ask(&config(), &sim.endpoint(), &moto.url, &ahead);
+    told.assert(
+        "stream front-stream footage",
+        "warn",
+        "no footage came within 5 s, the last fragment came 6",
+    );
+    sim.stop().await;
+}
+
+#[test]
+fn a_gpu_that_is_asked_for_and_not_there_is_told() {
+    let asked = config().replace("device: cpu", "device: cuda");
+    let told = ask(&asked, NOWHERE, NOWHERE, &[]);
+    told.assert(
+        "gpu",
+        "fail",
+        "no NVIDIA driver here, and `device` asks for CUDA; give the container its GPU",
+    );
+    let told = ask(&config().replace("device: cpu", "device: auto"), NOWHERE, NOWHERE, &[]);
+    told.assert("gpu", "ok", "no NVIDIA driver here: models run on the CPU");
 }

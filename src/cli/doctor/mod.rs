@@ -1,6 +1,8 @@
 //! `check --live`: asks all that `run` would need, side by side, and says what to do about what is not well.
 
+mod clock;
 mod credentials;
+mod host;
 mod models;
 mod report;
 
@@ -77,6 +79,8 @@ impl Doctor {
         let mut found: Vec<Probe> = streams.iter().flat_map(of_stream).collect();
         let state = self.settings.state.clone().or_in(self.state_dir.clone());
         found.extend(probes(&outbox_spec(&self.settings, &self.aws, state, None)));
+        found.push(clock::probe(&self.aws));
+        found.extend(host::probes(&self.settings));
         found.extend(models::probes(&self.settings, &self.models));
         found
     }
