@@ -162,7 +162,7 @@ async fn where_all_is_well_it_says_so_and_leaves_nothing_that_a_consumer_sees() 
     told.assert("positions/positions", "ok", "key camera_id (S)");
     told.assert("positions/positions write", "ok", "nothing was written");
     told.assert("clock", "ok", "AWS's");
-    told.assert("open files", "ok", "are enough for 1 cameras");
+    told.assert("open files", "ok", "are enough (cameras: 1)");
     told.assert("model yolov8.onnx", "ok", "3 classes, on cpu");
     assert_eq!(told.code, Some(0), "{}", told.stderr);
     assert_eq!(told.sum, serde_json::json!({ "ok": 15, "warn": 0, "fail": 0 }));

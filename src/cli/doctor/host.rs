@@ -29,10 +29,10 @@ fn files(limit: Option<u64>, cameras: usize) -> Finding {
     match limit {
         None => Finding::ok("as many as it likes"),
         Some(limit) if limit >= wanted => {
-            Finding::ok(format!("{limit} may be open, {wanted} are enough for {cameras} cameras"))
+            Finding::ok(format!("{limit} may be open, {wanted} are enough (cameras: {cameras})"))
         }
         Some(limit) => Finding::fail(format!(
-            "{limit} may be open, {cameras} cameras want {wanted}; raise it (ulimit -n; in a task definition ulimits, nofile)"
+            "{limit} may be open, {wanted} are wanted (cameras: {cameras}); raise it (ulimit -n; in a task definition ulimits, nofile)"
         )),
     }
 }
@@ -82,7 +82,9 @@ mod tests {
         ] {
             assert_eq!(files(limit, cameras).verdict, verdict, "{limit:?} {cameras}");
         }
-        assert!(files(Some(256), 20).text.contains("256 may be open, 20 cameras want 352; raise it"));
+        assert!(
+            files(Some(256), 20).text.contains("256 may be open, 352 are wanted (cameras: 20); raise it")
+        );
     }
 
     #[test]
