@@ -93,13 +93,23 @@ pub struct Position {
     pub fragment: Arc<str>,
     /// The media time of that fragment's first instant: HLS is asked for by time.
     pub media: MediaMs,
+    /// Where that fragment is of open GOPs, so that the next one may refer to it: the number of the fragment before it. Reading
+    /// starts after that one then, and the decoder is primed with the fragment that was read already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub primer: Option<Arc<str>>,
 }
 
 impl Position {
     /// The place after a fragment.
     #[must_use]
     pub fn after(fragment: &Fragment) -> Self {
-        Self { fragment: Arc::clone(&fragment.number), media: fragment.media_start().0 }
+        Self { fragment: Arc::clone(&fragment.number), media: fragment.media_start().0, primer: None }
+    }
+
+    /// The number of the fragment after which reading starts: the one before the position, or before its primer.
+    #[must_use]
+    pub fn read_after(&self) -> &Arc<str> {
+        self.primer.as_ref().unwrap_or(&self.fragment)
     }
 }
 
@@ -140,6 +150,8 @@ pub struct Packet {
 pub enum Demuxed {
     /// An access unit.
     Packet(Packet),
+    /// An access unit of the fragment that was read last, again: the next one may refer to it.
+    Primer(Packet),
     /// The trailing tags arrived: the fragment is complete.
     FragmentEnd(FragmentEnd),
     /// The stream broke off inside a fragment, or jumped: what came since the last `FragmentEnd` will come again or never.
@@ -151,6 +163,8 @@ pub enum Demuxed {
 pub struct FragmentEnd {
     /// The fragment.
     pub fragment: Arc<Fragment>,
+    /// The place after it.
+    pub position: Position,
     /// How far the reader was behind the live edge, ms.
     pub behind_ms: Option<u64>,
     /// Whether the reader was at the live edge: from here on the newest frame wins.

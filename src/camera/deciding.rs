@@ -8,7 +8,7 @@ use super::EntryReader;
 use crate::decide::{self, FrameFacts, Look, Made, Rules, Sighting};
 use crate::decode::{FrameReceiver, Mode, ModeCell, SamplerState, Surface};
 use crate::detect::{DetectError, Detector, MotionRules, Thing};
-use crate::frame::{CameraId, Decoded, Detection, Event, FragmentEnd, Frame, Position};
+use crate::frame::{CameraId, Decoded, Detection, Event, FragmentEnd, Frame};
 use crate::publish::picture::Label;
 use crate::publish::{Checkpoint, Commit, OfferError, Outbox, Packed, PendingEvent, Route, Seen};
 use crate::telemetry::CameraBoard;
@@ -155,7 +155,7 @@ impl Deciding {
     async fn fragment_end(&mut self, end: &FragmentEnd, sampler: SamplerState) -> Result<(), OfferError> {
         self.at = Checkpoint {
             stream: Arc::clone(&self.at.stream),
-            position: Some(Position::after(&end.fragment)),
+            position: Some(end.position.clone()),
             seen: None,
             decide: std::mem::take(&mut self.at.decide),
             sampler,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use h26x::PictureRole;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -167,7 +168,11 @@ impl Reading {
         };
         match brought.map_err(Over::Source)? {
             Brought::End => return Err(Over::Silently),
-            Brought::Gap(what) => GapFound { camera: &self.board, what: &what }.emit(),
+            Brought::Gap(what) => {
+                GapFound { camera: &self.board, what: &what }.emit();
+                // What comes next does not continue what was decoded.
+                self.hand_on(Demuxed::Discontinuity).await?;
+            }
             Brought::Bytes(bytes) => {
                 let waited = asked.elapsed();
                 self.stall.bytes(waited);
@@ -221,7 +226,11 @@ impl Reading {
 
     async fn packet(&mut self, connection: &mut Connection, packet: Packet) -> Result<(), Over> {
         if self.cursor.has(&packet.fragment.number) {
-            return Ok(());
+            let primes = self.cursor.primes(&packet.fragment.number);
+            return if primes { self.hand_on(Demuxed::Primer(packet)).await } else { Ok(()) };
+        }
+        if packet.index == 0 && role(&packet) == PictureRole::Open {
+            self.cursor.is_open_gop();
         }
         connection.first.get_or_insert(packet.media);
         connection.last = connection.last.max(packet.media);
@@ -238,7 +247,7 @@ impl Reading {
         if self.cursor.has(&fragment.number) {
             return Ok(());
         }
-        self.cursor.complete(&fragment);
+        let position = self.cursor.complete(&fragment);
         self.backoff.reset();
         if !connection.blank {
             self.before = Before::Well;
@@ -249,7 +258,7 @@ impl Reading {
         let waited = std::mem::take(&mut connection.waited);
         let verdict = self.pace.fragment(behind_ms, waited, connection.length());
         let caught_up = verdict == Verdict::CaughtUp;
-        self.hand_on(Demuxed::FragmentEnd(FragmentEnd { fragment, behind_ms, caught_up })).await?;
+        self.hand_on(Demuxed::FragmentEnd(FragmentEnd { fragment, position, behind_ms, caught_up })).await?;
         if verdict == Verdict::TooFarBehind && self.mode.get() == Mode::Live {
             return Err(Over::TooFarBehind(Duration::from_millis(behind_ms.unwrap_or(0))));
         }
@@ -325,6 +334,7 @@ impl Reading {
             Over::Rubbish(_) | Over::CutShort(_) => self.fail(),
             Over::Stalled(limit) => self.stall.stalled(*limit),
             Over::Silently | Over::Source(SourceError::Broken { .. }) => self.source.forget_endpoint(),
+            Over::ErrorRecord { id: Some(FRAGMENT_NOT_FOUND), .. } if self.cursor.drop_primer() => {}
             Over::ErrorRecord { id: Some(FRAGMENT_NOT_FOUND), .. } => {
                 let what = format!("{} is not kept any more; on with the oldest", Told(&self.cursor.start()));
                 GapFound { camera: &self.board, what: &what }.emit();
@@ -367,6 +377,10 @@ impl Connection {
         let first = self.first.unwrap_or(self.last);
         Duration::from_millis(u64::try_from(self.last.0.saturating_sub(first.0)).unwrap_or(0))
     }
+}
+
+fn role(packet: &Packet) -> PictureRole {
+    PictureRole::of(packet.track.codec, &packet.track.codec_private, &packet.unit)
 }
 
 impl Over {
@@ -412,7 +426,7 @@ impl fmt::Display for Told<'_> {
         match self.0 {
             StartAt::Now => write!(f, "NOW"),
             StartAt::Earliest => write!(f, "EARLIEST"),
-            StartAt::After(position) => write!(f, "after fragment {}", position.fragment),
+            StartAt::After(position) => write!(f, "after fragment {}", position.read_after()),
             StartAt::ServerTime(ms) => write!(f, "server time {ms} ms"),
         }
     }

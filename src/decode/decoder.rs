@@ -1,81 +1,28 @@
-//! One camera's decoder: packets in, sampled frames out.
+//! One camera's decoder: packets in, sampled frames and ends of fragments out.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
 
 use ffmpeg_next::frame::Video;
-use h26x::for_decoder;
+use h26x::{PictureRole, for_decoder};
 
+use super::error::DecodeError;
 use super::mask::Masks;
 use super::picture::PictureMaker;
+use super::reorder::{Origin, Reorder};
 use super::sampler::{Sampler, SamplerState};
 use super::{Surface, avcodec};
-use crate::frame::{CameraId, Codec, Fragment, Frame, MediaMs, Packet, VideoTrack};
+use crate::frame::{CameraId, Codec, Decoded, FragmentEnd, Frame, MediaMs, Packet, VideoTrack};
 use crate::telemetry::CameraBoard;
 use crate::telemetry::decode::{DecoderOpened, DropReason, FrameDecoded, FrameSampled, FramesDropped};
 
 /// The largest access unit that is decoded; a KVS fragment has 50 MB at most.
 const UNIT_BYTES_MAX: usize = 64 << 20;
 
-/// How many packets may wait for their frames; H.264 and H.265 hold back 16 at most.
-const IN_DECODER_MAX: usize = 20;
-
-/// What went wrong in a camera's decoder. In each case the decoder goes on at the next key frame by itself.
-#[derive(Debug, thiserror::Error)]
-pub enum DecodeError {
-    /// The codec private data is unusable: packets are skipped until the track changes.
-    #[error(
-        "camera {camera}: cannot decode {codec:?} {width_px}x{height_px}: {reason} (codec private data of {bytes} bytes); \
-         let the producer send a whole {wanted} as its codec private data"
-    )]
-    Track {
-        /// The camera.
-        camera: CameraId,
-        /// The codec.
-        codec: Codec,
-        /// Width by the container, px.
-        width_px: u32,
-        /// Height by the container, px.
-        height_px: u32,
-        /// Length of the codec private data.
-        bytes: usize,
-        /// What is wrong.
-        reason: String,
-        /// What the codec wants: avcC or hvcC.
-        wanted: &'static str,
-    },
-    /// An access unit is damaged: packets are skipped until the next key frame.
-    #[error(
-        "camera {camera}: fragment {fragment}, block {index}: damaged access unit ({reason}); \
-         going on at the next key frame"
-    )]
-    Unit {
-        /// The camera.
-        camera: CameraId,
-        /// The fragment's number.
-        fragment: Arc<str>,
-        /// The block's index in its fragment.
-        index: u32,
-        /// What FFmpeg says.
-        reason: String,
-    },
-    /// A picture could not be converted to 8-bit 4:2:0: this frame is skipped.
-    #[error(
-        "camera {camera}: fragment {fragment}, block {index}: cannot convert the picture to 8-bit 4:2:0: {reason}"
-    )]
-    Picture {
-        /// The camera.
-        camera: CameraId,
-        /// The fragment's number.
-        fragment: Arc<str>,
-        /// The block's index in its fragment.
-        index: u32,
-        /// What FFmpeg says.
-        reason: String,
-    },
-}
+/// The longest step in media time from a fragment's last picture to the first of the next, ms, if that is its continuation:
+/// more than that is other footage, with other references.
+const CONTINUES_WITHIN_MS: i64 = 2_000;
 
 /// Decodes one camera's packets and gives out the frames that its sampler picks.
 ///
@@ -83,33 +30,42 @@ pub enum DecodeError {
 pub struct Decoder {
     camera: CameraBoard,
     sampler: Sampler,
-    /// The sampler's state after the last fragment.
+    /// The sampler's state after the last fragment whose end was given out.
     committed: SamplerState,
     track: Option<Arc<VideoTrack>>,
     /// `None` where nothing was decoded yet, or the track is unusable.
     opened: Option<ffmpeg_next::decoder::Video>,
     pictures: PictureMaker,
-    /// Packets whose frames are still to come, in order of decoding.
-    in_decoder: VecDeque<Origin>,
-    /// Frames in order of presentation, the first of which may rest on a packet whose frame is still to come.
-    held: VecDeque<(Origin, Video)>,
+    reorder: Reorder<Video>,
+    /// Ends of fragments of which frames are still to come.
+    ends: VecDeque<HeldEnd>,
+    /// The fragment of the last packet.
+    current: Option<CurrentFragment>,
     /// The number of the next packet: FFmpeg carries it to the frame as its pts.
     next_number: i64,
     /// The number of the last key frame's packet.
     key_number: i64,
+    key_media: MediaMs,
     awaits_key: bool,
+    /// Whether decoding began at the last key frame, so that the leading pictures behind it have nothing to refer to.
+    lacks_references: bool,
     /// Packets from a damaged one to the next key frame.
     damaged: Range<i64>,
 }
 
-/// Where a frame comes from.
-#[derive(Clone)]
-struct Origin {
-    number: i64,
-    fragment: Arc<Fragment>,
-    index: u32,
-    media: MediaMs,
-    arrived: Instant,
+/// The end of a fragment that waits for frames of it.
+struct HeldEnd {
+    end: FragmentEnd,
+    /// The number of its last packet.
+    last: i64,
+}
+
+/// The fragment of the last packet.
+struct CurrentFragment {
+    number: Arc<str>,
+    newest: MediaMs,
+    /// Whether a decoder that resumes after this fragment is primed with it, so that the next one may refer to it.
+    primes_next: bool,
 }
 
 impl Decoder {
@@ -123,11 +79,14 @@ impl Decoder {
             track: None,
             opened: None,
             pictures: PictureMaker::default(),
-            in_decoder: VecDeque::new(),
-            held: VecDeque::new(),
+            reorder: Reorder::default(),
+            ends: VecDeque::new(),
+            current: None,
             next_number: 0,
             key_number: 0,
+            key_media: MediaMs::default(),
             awaits_key: true,
+            lacks_references: true,
             damaged: 0..0,
         }
     }
@@ -139,54 +98,135 @@ impl Decoder {
         self
     }
 
-    /// Decodes `packet` and appends the sampled frames that came out of it to `out`.
+    /// Decodes `packet` and appends what came out of it to `out`: sampled frames, and the end of the fragment before where
+    /// frames of that were still to come.
     ///
     /// # Errors
     /// See [`DecodeError`]; `out` may have got frames nevertheless, and the next packet may be pushed.
-    pub fn push(&mut self, packet: Packet, out: &mut Vec<Arc<Frame>>) -> Result<(), DecodeError> {
-        let followed = self.follow_track(&packet.track, out);
-        let skipped = match self.opened {
-            None => Some(DropReason::Track),
-            Some(_) if self.awaits_key && !packet.key => Some(DropReason::NoKeyFrame),
-            Some(_) => None,
-        };
-        if let Some(reason) = skipped {
-            self.count_dropped(1, reason);
-            return followed;
-        }
-        let decoded = self.send(packet).and_then(|()| self.receive(out));
-        followed.and(decoded.map_err(|error| self.recover(error, out)))
+    pub fn push(&mut self, packet: Packet, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
+        self.decode(packet, false, out)
     }
 
-    /// Ends a fragment: appends the frames that the decoder held back to `out`. [`Self::committed`] is then the state to
-    /// go on with after it.
+    /// Decodes `packet`, whose frame was given out by an earlier reading, for the frames that refer to it; see
+    /// [`Position::primer`](crate::frame::Position::primer).
+    ///
+    /// # Errors
+    /// See [`DecodeError`]; the next packet may be pushed.
+    pub fn prime(&mut self, packet: Packet, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
+        self.decode(packet, true, out)
+    }
+
+    /// Ends a fragment: appends the frames that the decoder held back to `out`, and the end with the sampler's state after it.
+    ///
+    /// After a fragment of open GOPs the decoder is left as it is, since the next fragment may refer to this one: the last
+    /// frames come with the next packets then, or by [`Self::pause`].
     ///
     /// # Errors
     /// See [`DecodeError`]; the fragment is ended nevertheless.
-    pub fn end_fragment(&mut self, out: &mut Vec<Arc<Frame>>) -> Result<(), DecodeError> {
-        let drained = self.drain(out);
-        self.committed = self.sampler.state();
+    pub fn end_fragment(&mut self, end: FragmentEnd, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
+        let primes_next = end.position.primer.is_some();
+        if let Some(current) = &mut self.current {
+            current.primes_next = primes_next;
+        }
+        self.ends.push_back(HeldEnd { end, last: self.next_number - 1 });
+        let drained = if primes_next { Ok(()) } else { self.drain(out) };
+        self.end_before(i64::MAX, out);
         drained
     }
 
-    /// The sampler's state after the last fragment that was ended.
+    /// Whether frames and the end of a complete fragment wait for the next packet.
     #[must_use]
-    pub fn committed(&self) -> SamplerState {
-        self.committed
+    pub fn holds_an_end(&self) -> bool {
+        !self.ends.is_empty()
     }
 
-    /// Forgets what came since the last fragment's end; goes on at the next key frame.
-    pub fn discontinuity(&mut self) {
-        self.count_dropped(self.in_decoder.len() + self.held.len(), DropReason::Discontinuity);
+    /// Gives out what is held back, because no packet comes. The next fragment has nothing to refer to then.
+    ///
+    /// # Errors
+    /// See [`DecodeError`].
+    pub fn pause(&mut self, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
+        self.drain(out)
+    }
+
+    /// Forgets what came since the last fragment's end; decoding resumes at the next key frame. The rest of a complete
+    /// fragment is given out.
+    ///
+    /// # Errors
+    /// See [`DecodeError`]; the decoder is ready for the next key frame nevertheless.
+    pub fn discontinuity(&mut self, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
+        let before = out.len();
+        let drained = if self.ends.is_empty() { Ok(()) } else { self.drain(out) };
+        let ended = out.iter().rposition(|item| !matches!(item, Decoded::Frame(_))).map_or(0, |end| end + 1);
+        let broken = out.drain(ended.max(before)..).count();
+        self.count_dropped(broken + self.reorder.len(), DropReason::Discontinuity);
         self.flush();
         self.sampler.rewind(self.committed);
+        drained
+    }
+
+    fn decode(&mut self, packet: Packet, primes: bool, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
+        let role = PictureRole::of(packet.track.codec, &packet.track.codec_private, &packet.unit);
+        let starts = packet.key || role.is_random_access();
+        let (continues, entered) = self.enter_fragment(&packet, role, primes, out);
+        let followed = entered.and(self.follow_track(&packet.track, out));
+        if starts {
+            self.key_media = packet.media;
+            self.lacks_references = match (packet.track.codec, role) {
+                (Codec::H264, PictureRole::Closed) => false,
+                // A BLA says that its RASL pictures are to be left out; an IDR has none.
+                (Codec::H265, PictureRole::Closed) => true,
+                _ => self.awaits_key || !continues,
+            };
+        }
+        if let Some(reason) = self.why_left_out(&packet, role, starts) {
+            self.count_dropped(usize::from(!primes), reason);
+            return followed;
+        }
+        let decoded = self.send(packet, starts, primes).and_then(|()| self.receive(out));
+        followed.and(decoded.map_err(|error| self.recover(error, out)))
+    }
+
+    /// Follows `packet` into its fragment; returns whether it may refer to what was decoded before. Where it may not, the rest of
+    /// the fragment before is given out.
+    fn enter_fragment(
+        &mut self,
+        packet: &Packet,
+        role: PictureRole,
+        primes: bool,
+        out: &mut Vec<Decoded>,
+    ) -> (bool, Result<(), DecodeError>) {
+        let number = &packet.fragment.number;
+        if let Some(current) = self.current.as_mut().filter(|current| current.number == *number) {
+            current.newest = current.newest.max(packet.media);
+            return (true, Ok(()));
+        }
+        let entered = CurrentFragment { number: Arc::clone(number), newest: packet.media, primes_next: primes };
+        let before = self.current.replace(entered);
+        let continues = role == PictureRole::Open && before.is_some_and(|before| before.leads_to(packet));
+        let drained = if continues || self.ends.is_empty() { Ok(()) } else { self.drain(out) };
+        (continues, drained)
+    }
+
+    /// Why the packet cannot be decoded.
+    fn why_left_out(&self, packet: &Packet, role: PictureRole, starts: bool) -> Option<DropReason> {
+        let refers_to_nothing = match packet.track.codec {
+            Codec::H265 => role == PictureRole::SkippedLeading,
+            // Leading pictures have no type of their own: they are shown before the key frame that they follow.
+            Codec::H264 => !starts && packet.media < self.key_media,
+        };
+        match self.opened {
+            None => Some(DropReason::Track),
+            Some(_) if self.awaits_key && !starts => Some(DropReason::NoKeyFrame),
+            Some(_) if self.lacks_references && refers_to_nothing => Some(DropReason::Leading),
+            Some(_) => None,
+        }
     }
 
     /// Opens a decoder for `track` where it is another than before, when all of the old one is out.
     fn follow_track(
         &mut self,
         track: &Arc<VideoTrack>,
-        out: &mut Vec<Arc<Frame>>,
+        out: &mut Vec<Decoded>,
     ) -> Result<(), DecodeError> {
         let same = |now: &Arc<VideoTrack>| Arc::ptr_eq(now, track) || now == track;
         if self.track.as_ref().is_some_and(same) {
@@ -194,6 +234,7 @@ impl Decoder {
         }
         let drained = self.drain(out);
         self.flush();
+        self.reorder.reset();
         self.track = Some(Arc::clone(track));
         self.opened = None;
         self.opened = Some(open(self.camera.id(), track)?);
@@ -201,22 +242,20 @@ impl Decoder {
         drained
     }
 
-    fn send(&mut self, packet: Packet) -> Result<(), DecodeError> {
+    fn send(&mut self, packet: Packet, starts: bool, primes: bool) -> Result<(), DecodeError> {
         let number = self.next_number;
         self.next_number += 1;
-        if packet.key {
+        if starts {
             self.key_number = number;
             self.awaits_key = false;
         }
-        let Packet { fragment, track, index, media, key, unit, arrived } = packet;
-        let origin = Origin { number, fragment, index, media, arrived };
-        if self.in_decoder.len() == IN_DECODER_MAX {
-            self.in_decoder.pop_front();
-        }
-        self.in_decoder.push_back(origin.clone());
+        let Packet { fragment, track, index, media, unit, arrived, .. } = packet;
+        let origin = Origin { number, fragment, index, media, arrived, primes };
+        let given_up = self.reorder.sent(origin.clone());
+        self.count_dropped(given_up, DropReason::NoPicture);
         let sent = match &mut self.opened {
             Some(decoder) => {
-                send_unit(decoder, number, key, &for_decoder(track.codec, &track.codec_private, &unit))
+                send_unit(decoder, number, starts, &for_decoder(track.codec, &track.codec_private, &unit))
             }
             None => Ok(()),
         };
@@ -224,13 +263,13 @@ impl Decoder {
     }
 
     /// Takes all that the decoder has ready.
-    fn receive(&mut self, out: &mut Vec<Arc<Frame>>) -> Result<(), DecodeError> {
+    fn receive(&mut self, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
         let mut outcome = Ok(());
         let mut frame = Video::empty();
         while let Some(decoder) = &mut self.opened {
             let taken = match decoder.receive_frame(&mut frame) {
                 Ok(()) => self.take(&mut frame, out),
-                Err(error) => return outcome.and(self.no_more(error)),
+                Err(error) => return outcome.and(self.no_more(error)).and(self.wait_for_packets(out)),
             };
             outcome = outcome.and(taken);
         }
@@ -241,54 +280,72 @@ impl Decoder {
     fn no_more(&mut self, error: ffmpeg_next::Error) -> Result<(), DecodeError> {
         match error {
             ffmpeg_next::Error::Eof | WANTS_PACKETS => Ok(()),
-            error => match self.in_decoder.back().cloned() {
+            error => match self.reorder.last_sent().cloned() {
                 Some(origin) => Err(self.damaged(&origin, error.to_string())),
                 None => Ok(()),
             },
         }
     }
 
+    /// A decoder without delay has given the frame of each packet but the last, which may be the first field of one.
+    fn wait_for_packets(&mut self, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
+        if self.opened.as_ref().is_some_and(|decoder| !decoder.has_b_frames()) {
+            let given_up = self.reorder.nothing_is_delayed();
+            self.count_dropped(given_up, DropReason::NoPicture);
+        }
+        self.release(out)
+    }
+
     /// Takes the frame for giving out, leaving an empty one, unless it is damaged.
-    fn take(&mut self, frame: &mut Video, out: &mut Vec<Arc<Frame>>) -> Result<(), DecodeError> {
-        let Some(origin) = self.origin_of(frame) else { return Ok(()) };
+    fn take(&mut self, frame: &mut Video, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
+        let Some(origin) = frame.pts().and_then(|number| self.reorder.came(number)) else { return Ok(()) };
         if frame.is_corrupt() || frame.has_decode_errors() {
             return Err(self.damaged(&origin, "parts of its picture are missing".to_owned()));
         }
-        self.held.push_back((origin, std::mem::replace(frame, Video::empty())));
+        let given_up = self.reorder.hold(origin, std::mem::replace(frame, Video::empty()));
+        self.count_dropped(given_up, DropReason::NoPicture);
         self.release(out)
     }
 
     /// Gives out the held frames that rest on nothing that is still to come: that might turn out damaged.
-    fn release(&mut self, out: &mut Vec<Arc<Frame>>) -> Result<(), DecodeError> {
+    fn release(&mut self, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
         let mut outcome = Ok(());
-        let to_come = self.in_decoder.front().map_or(i64::MAX, |origin| origin.number);
-        while let Some((origin, picture)) = self.held.pop_front_if(|(origin, _)| origin.number < to_come) {
+        while let Some((origin, picture)) = self.reorder.next() {
+            self.end_before(origin.number, out);
             outcome = outcome.and(self.give_out(origin, picture, out));
         }
+        self.end_before(i64::MAX, out);
         outcome
+    }
+
+    /// Gives out the ends of the fragments that are before the packet with `number`, and of which nothing is to come.
+    fn end_before(&mut self, number: i64, out: &mut Vec<Decoded>) {
+        let reorder = &self.reorder;
+        let is_over = |held: &mut HeldEnd| held.last < number && reorder.is_past(held.last);
+        while let Some(HeldEnd { end, .. }) = self.ends.pop_front_if(is_over) {
+            self.committed = self.sampler.state();
+            out.push(Decoded::FragmentEnd { end, sampler: self.committed });
+        }
     }
 
     fn give_out(
         &mut self,
         origin: Origin,
         picture: Video,
-        out: &mut Vec<Arc<Frame>>,
+        out: &mut Vec<Decoded>,
     ) -> Result<(), DecodeError> {
+        if origin.primes {
+            return Ok(());
+        }
         if self.damaged.contains(&origin.number) {
             self.count_dropped(1, DropReason::Damaged);
             return Ok(());
         }
         FrameDecoded { camera: &self.camera }.emit();
         if self.sampler.picks(origin.media) {
-            out.push(self.make_frame(picture, origin)?);
+            out.push(Decoded::Frame(self.make_frame(picture, origin)?));
         }
         Ok(())
-    }
-
-    fn origin_of(&mut self, frame: &Video) -> Option<Origin> {
-        let number = frame.pts()?;
-        let at = self.in_decoder.iter().position(|origin| origin.number == number)?;
-        self.in_decoder.remove(at)
     }
 
     fn make_frame(&mut self, picture: Video, origin: Origin) -> Result<Arc<Frame>, DecodeError> {
@@ -318,9 +375,14 @@ impl Decoder {
         }
     }
 
-    /// Marks what rests on the packet of `origin`: all from there to the next key frame.
+    /// Marks what rests on the packet of `origin`: all from there to the next key frame, and the leading pictures behind that.
     fn damaged(&mut self, origin: &Origin, reason: String) -> DecodeError {
-        let sound_again = if self.key_number > origin.number { self.key_number } else { i64::MAX };
+        let sound_again = match self.key_number > origin.number {
+            false => i64::MAX,
+            true if self.lacks_references => self.key_number,
+            true => self.next_number,
+        };
+        self.lacks_references = true;
         if !self.damaged.contains(&origin.number) {
             self.damaged = origin.number..sound_again;
         }
@@ -331,7 +393,7 @@ impl Decoder {
 
     /// After `error`, saves the sound frames that the decoder holds and readies it for the next key frame, unless that has
     /// come already.
-    fn recover(&mut self, error: DecodeError, out: &mut Vec<Arc<Frame>>) -> DecodeError {
+    fn recover(&mut self, error: DecodeError, out: &mut Vec<Decoded>) -> DecodeError {
         if self.damaged.end == i64::MAX {
             // A further error here has the same cause; the first one is told.
             let _same_cause = self.drain(out);
@@ -341,8 +403,9 @@ impl Decoder {
     }
 
     /// Takes out what is held back; the decoder is flushed if anything was.
-    fn drain(&mut self, out: &mut Vec<Arc<Frame>>) -> Result<(), DecodeError> {
-        if self.in_decoder.is_empty() && self.held.is_empty() {
+    fn drain(&mut self, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
+        if self.reorder.is_empty() {
+            self.end_before(i64::MAX, out);
             return Ok(());
         }
         let sent = match &mut self.opened {
@@ -350,24 +413,33 @@ impl Decoder {
             None => Ok(()),
         };
         let received = self.receive(out).and(sent.or_else(|error| self.no_more(error)));
-        self.in_decoder.clear();
+        let without_picture = self.reorder.nothing_comes_any_more();
+        self.count_dropped(without_picture, DropReason::NoPicture);
         let released = self.release(out);
         self.flush();
         received.and(released)
     }
 
+    /// Makes the decoder ready for the next key frame. What it holds is lost.
     fn flush(&mut self) {
         if let Some(decoder) = &mut self.opened {
             decoder.flush();
         }
-        self.in_decoder.clear();
-        self.held.clear();
+        self.reorder.clear();
         self.damaged = 0..0;
         self.awaits_key = true;
     }
 
     fn count_dropped(&self, frames: usize, reason: DropReason) {
         FramesDropped { camera: &self.camera, frames, reason }.emit();
+    }
+}
+
+impl CurrentFragment {
+    /// Whether the first packet of another fragment continues this one, so that it may refer to it.
+    fn leads_to(&self, first: &Packet) -> bool {
+        let step_ms = first.media.0.saturating_sub(self.newest.0);
+        self.primes_next && (1..=CONTINUES_WITHIN_MS).contains(&step_ms)
     }
 }
 

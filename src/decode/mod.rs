@@ -2,12 +2,19 @@
 //!
 //! One named thread a camera ([`spawn`]) owns a [`Decoder`], and a [`frame_queue`] hands over what it makes.
 //!
-//! **A fragment stands alone.** All frames of a fragment are out before its end is told. A decoder that holds frames
-//! back (B-frames) is drained and flushed there, so nothing waits for the next fragment, and what comes of a fragment
+//! **A fragment stands alone**, unless its GOP is open. All frames of a fragment are out before its end is. A decoder that holds
+//! frames back (B-frames) is drained and flushed there, so nothing waits for the next fragment, and what comes of a fragment
 //! does not depend on where the reading started. A decoder that holds nothing back is left as it is. After a flush, and
-//! after an error, packets are skipped (and counted) until the next key frame; KVS fragments begin with one.
-//! One exception: a stream with B-frames whose headers do not tell the depth of reordering teaches it to FFmpeg in its
+//! after an error, packets are left out (and counted) until the next key frame; KVS fragments begin with one. A key frame is
+//! what the container calls one, or what its NAL units say is one.
+//! One exception: a stream with B-frames whose headers do not say the depth of reordering teaches it to FFmpeg in its
 //! first group of pictures, of which a frame may be lost.
+//!
+//! **Open GOPs** (x265's default): the pictures that are shown before a CRA of H.265, or before a recovery point of H.264, may
+//! refer to the fragment before. So after such a fragment the decoder is not drained; its last frames and its end come with the
+//! next packets, or after a short pause ([`spawn`]). Whoever resumes behind such a fragment reads it again first
+//! ([`Position::primer`](crate::frame::Position::primer)), so the same footage gives the same frames wherever the reading starts.
+//! Where there is nothing to refer to, those leading pictures are left out, counted as `leading`, and hold nothing back.
 //!
 //! **Nothing unsound comes out.** A frame waits until all packets before its own, in order of decoding, have given theirs:
 //! a damaged one among them takes it along. Without B-frames nothing waits.
@@ -21,14 +28,17 @@
 
 mod avcodec;
 mod decoder;
+mod error;
 mod mask;
 mod picture;
 mod queue;
+mod reorder;
 mod sampler;
 mod surface;
 mod worker;
 
-pub use decoder::{DecodeError, Decoder};
+pub use decoder::Decoder;
+pub use error::DecodeError;
 pub use mask::{MaskPainter, Masks};
 pub use queue::{Closed, FrameReceiver, FrameSender, Mode, ModeCell, frame_queue};
 pub use sampler::{Sampler, SamplerState};

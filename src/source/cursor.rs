@@ -23,6 +23,8 @@ pub struct Cursor {
     first: StartAt,
     complete: Option<Position>,
     open: Option<Arc<Fragment>>,
+    /// Whether the fragment that was begun is of open GOPs.
+    refers_back: bool,
     failures: u32,
 }
 
@@ -48,7 +50,7 @@ impl Cursor {
             StartAt::After(position) => Some(position.clone()),
             StartAt::Now | StartAt::Earliest | StartAt::ServerTime(_) => None,
         };
-        Self { first, complete, open: None, failures: 0 }
+        Self { first, complete, open: None, refers_back: false, failures: 0 }
     }
 
     /// Where the next connection starts: after the last complete fragment; where none was completed, with the one
@@ -78,13 +80,34 @@ impl Cursor {
             self.failures = 0;
         }
         self.open = Some(fragment);
+        self.refers_back = false;
     }
 
-    /// Its trailing tags arrived.
-    pub fn complete(&mut self, fragment: &Fragment) {
-        self.complete = Some(Position::after(fragment));
+    /// The fragment that was begun is of open GOPs: its successor may refer to it.
+    pub fn is_open_gop(&mut self) {
+        self.refers_back = true;
+    }
+
+    /// Whether `number` is the last complete fragment, and read again to prime the decoder for the next one.
+    #[must_use]
+    pub fn primes(&self, number: &str) -> bool {
+        self.complete.as_ref().is_some_and(|last| last.primer.is_some() && *last.fragment == *number)
+    }
+
+    /// Its trailing tags arrived; returns the place after it.
+    pub fn complete(&mut self, fragment: &Fragment) -> Position {
+        let before = self.complete.take().map(|last| last.fragment);
+        let primer = before.filter(|_| self.refers_back);
+        let position = Position { primer, ..Position::after(fragment) };
+        self.complete = Some(position.clone());
         self.open = None;
         self.failures = 0;
+        position
+    }
+
+    /// Reads without a primer from here on, because that is not kept any more; returns whether there was one.
+    pub fn drop_primer(&mut self) -> bool {
+        self.complete.as_mut().is_some_and(|last| last.primer.take().is_some())
     }
 
     /// The bytes since the last complete fragment make no sense, or end too early. After three times the fragment that
@@ -144,6 +167,31 @@ mod tests {
         let mut cursor = Cursor::new(StartAt::Now);
         cursor.begin(fragment("11", 1234));
         assert_eq!(cursor.start(), StartAt::ServerTime(1234));
+    }
+
+    #[test]
+    fn behind_an_open_gop_its_fragment_is_read_again_as_a_primer() {
+        let mut cursor = Cursor::new(StartAt::After(after("10")));
+        cursor.begin(fragment("11", 1));
+        assert_eq!(cursor.complete(&fragment("11", 1)), after("11"), "closed: nothing refers to it");
+        cursor.begin(fragment("12", 2));
+        cursor.is_open_gop();
+        let position = cursor.complete(&fragment("12", 2));
+        assert_eq!((position.fragment.as_ref(), position.read_after().as_ref()), ("12", "11"));
+        assert_eq!(cursor.start(), StartAt::After(position.clone()));
+        assert!(cursor.has("12") && cursor.primes("12") && !cursor.primes("11"));
+        let mut resumed = Cursor::new(StartAt::After(position));
+        assert!(resumed.primes("12"));
+        assert!(resumed.drop_primer() && !resumed.primes("12") && !resumed.drop_primer());
+        assert_eq!(resumed.start(), StartAt::After(Position::after(&fragment("12", 2))));
+    }
+
+    #[test]
+    fn the_first_fragment_of_a_reading_has_no_primer() {
+        let mut cursor = Cursor::new(StartAt::Now);
+        cursor.begin(fragment("11", 1));
+        cursor.is_open_gop();
+        assert_eq!(cursor.complete(&fragment("11", 1)), after("11"));
     }
 
     #[test]

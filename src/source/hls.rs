@@ -100,7 +100,7 @@ impl HlsSource {
                 (window(epoch_ms() - kept_ms), None)
             }
             StartAt::After(position) => {
-                (window(position.media.0), Some((position.fragment.to_string(), position.media.0)))
+                (window(position.media.0), Some((position.read_after().to_string(), position.media.0)))
             }
             StartAt::ServerTime(ms) => (window(*ms), None),
         };

@@ -170,7 +170,7 @@ fn selector(start: &StartAt) -> Result<StartSelector, String> {
         StartAt::Earliest => selector.start_selector_type(StartSelectorType::Earliest),
         StartAt::After(position) => selector
             .start_selector_type(StartSelectorType::FragmentNumber)
-            .after_fragment_number(position.fragment.as_ref()),
+            .after_fragment_number(position.read_after().as_ref()),
         StartAt::ServerTime(server_ms) => selector
             .start_selector_type(StartSelectorType::ServerTimestamp)
             .start_timestamp(DateTime::from_millis(*server_ms)),

@@ -21,8 +21,9 @@ pub(crate) const METRICS: &[Metric] = &[
     counter(
         DROPPED,
         &["camera", "reason"],
-        "Frames that were not looked at although they should: newer (live: a newer one came), damaged, no_key_frame \
-         (nothing to build on), track (its codec private data is unusable), discontinuity (will be read again).",
+        "Frames that were not inferred although they should be: newer (live: the machine is behind and a newer one came), damaged, \
+         no_key_frame (nothing to build on), leading (of an open GOP whose references were not read), no_picture (the decoder \
+         gave none for the access unit), track (its codec private data is unusable), discontinuity (will be read again).",
     ),
     counter(ERRORS, &["camera", "kind"], "Decoding errors: track, unit, picture."),
     counter(OPENED, &["camera"], "Decoders opened: one at the start, one for each change of codec or size."),
@@ -65,6 +66,10 @@ pub(crate) enum DropReason {
     Damaged,
     /// No key frame came before it to build on.
     NoKeyFrame,
+    /// A leading picture of an open GOP, whose references were not read.
+    Leading,
+    /// The decoder gave no picture for it.
+    NoPicture,
     /// Its track cannot be decoded.
     Track,
     /// Its fragment broke off and will be read again.
@@ -77,6 +82,8 @@ impl DropReason {
             Self::Newer => "newer",
             Self::Damaged => "damaged",
             Self::NoKeyFrame => "no_key_frame",
+            Self::Leading => "leading",
+            Self::NoPicture => "no_picture",
             Self::Track => "track",
             Self::Discontinuity => "discontinuity",
         }

@@ -7,10 +7,11 @@ use std::time::Instant;
 
 use kvs_infer::decode::{Decoder, Sampler, SamplerState};
 use kvs_infer::demux::{Demuxer, Step};
-use kvs_infer::frame::CameraId;
+use kvs_infer::frame::{CameraId, FragmentEnd, Position};
 use kvs_infer::telemetry::CameraBoard;
 
 use crate::clip::{planes, twin};
+use crate::frames_of;
 
 fn capture(name: &str) -> Option<PathBuf> {
     let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
@@ -29,13 +30,16 @@ fn decode(file: &Path) -> Vec<Vec<Vec<u8>>> {
         CameraBoard::alone(&CameraId::new("capture")),
         Sampler::new(None, SamplerState::default()),
     );
-    let (mut fragments, mut frames) = (Vec::new(), Vec::new());
+    let (mut fragments, mut decoded) = (Vec::new(), Vec::new());
     while let Some(step) = demuxer.next(Instant::now()).expect("GetMedia output") {
         match step {
-            Step::Packet(packet) => decoder.push(packet, &mut frames).expect("a sound packet"),
-            Step::End { .. } => {
-                decoder.end_fragment(&mut frames).expect("a sound fragment");
-                fragments.push(frames.drain(..).map(|frame| planes(&frame.surface)).collect());
+            Step::Packet(packet) => decoder.push(packet, &mut decoded).expect("a sound packet"),
+            Step::End { fragment, behind_ms } => {
+                let position = Position::after(&fragment);
+                let end = FragmentEnd { fragment, position, behind_ms, caught_up: false };
+                decoder.end_fragment(end, &mut decoded).expect("a sound fragment");
+                let frames = frames_of(std::mem::take(&mut decoded));
+                fragments.push(frames.iter().map(|frame| planes(&frame.surface)).collect());
             }
             _ => {}
         }

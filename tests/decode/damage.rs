@@ -7,7 +7,7 @@ use kvs_infer::frame::{Frame, Packet, VideoTrack};
 use proptest::prelude::*;
 
 use crate::clip::{Clip, planes};
-use crate::{decode, decoder, sampling};
+use crate::{decode, decoder, frames_of, sampling};
 
 /// What of `clip` comes out when packet `at` is replaced by `unit`: places in the twin.
 fn survivors(clip: &Clip, at: usize, unit: &[u8]) -> (Vec<usize>, usize) {
@@ -94,11 +94,12 @@ fn damage_at_the_end_of_a_track_costs_the_next_track_nothing() {
     old.truncate(last_p + 1);
     old[last_p].unit = shortened(&old[last_p].unit).into();
     let mut decoder = decoder();
-    let (mut frames, mut errors) = (Vec::new(), Vec::new());
+    let (mut decoded, mut errors) = (Vec::new(), Vec::new());
     for packet in old.into_iter().chain(new.packets) {
-        errors.extend(decoder.push(packet, &mut frames).err());
+        errors.extend(decoder.push(packet, &mut decoded).err());
     }
     assert_eq!(errors.len(), 1, "{errors:?}");
+    let frames = frames_of(decoded);
     let sound: Vec<_> = frames.iter().filter(|frame| frame.surface.size_px() == (640, 360)).collect();
     assert_eq!(sound.len(), new.twin.len());
     assert!(sound.iter().zip(&new.twin).all(|(frame, twin)| planes(&frame.surface) == *twin));
@@ -153,7 +154,7 @@ fn after_a_discontinuity_the_fragment_is_read_again_with_the_same_picks() {
         for packet in fragment[..6].iter().cloned() {
             broken.push(packet, &mut lost).expect("a sound packet");
         }
-        broken.discontinuity();
+        broken.discontinuity(&mut lost).expect("nothing is held back");
         let (frames, errors) = decode(&mut broken, fragment);
         assert!(errors.is_empty(), "{errors:?}");
         assert_eq!(media(frames), wanted);

@@ -6,7 +6,7 @@ use kvs_infer::decode::{Color, Matrix, Surface};
 use kvs_infer::frame::{Codec, Frame};
 
 use crate::clip::{Clip, planes};
-use crate::{decode, decoder};
+use crate::{decode, decoder, end_of, frames_of};
 
 /// Decodes the fragments and holds each frame against the twin, which goes by `media`.
 fn assert_equals_twin(clip: &Clip) {
@@ -67,9 +67,9 @@ fn without_b_frames_each_packet_gives_its_frame_at_once() {
     ] {
         let mut decoder = decoder();
         for packet in clip.packets {
-            let (media, mut frames) = (packet.media, Vec::new());
-            decoder.push(packet, &mut frames).expect("a sound packet");
-            assert_eq!(frames.iter().map(|frame| frame.media).collect::<Vec<_>>(), [media]);
+            let (media, mut decoded) = (packet.media, Vec::new());
+            decoder.push(packet, &mut decoded).expect("a sound packet");
+            assert_eq!(frames_of(decoded).iter().map(|frame| frame.media).collect::<Vec<_>>(), [media]);
         }
     }
 }
@@ -124,11 +124,12 @@ fn codec_and_size_may_change_in_mid_stream() {
         Clip::h265("size=320x240:rate=10:duration=0.5", 2),
     ];
     let mut decoder = decoder();
-    let mut frames = Vec::new();
+    let mut decoded = Vec::new();
     for packet in clips.iter().flat_map(|clip| clip.packets.clone()) {
-        decoder.push(packet, &mut frames).expect("a sound packet");
+        decoder.push(packet, &mut decoded).expect("a sound packet");
     }
-    decoder.end_fragment(&mut frames).expect("a sound fragment");
+    decoder.end_fragment(end_of(&clips[2].packets), &mut decoded).expect("a sound fragment");
+    let frames = frames_of(decoded);
     let twins: Vec<_> = clips.iter().flat_map(|clip| &clip.twin).collect();
     assert_eq!(frames.len(), twins.len());
     assert!(frames.iter().zip(twins).all(|(frame, twin)| planes(&frame.surface) == *twin));

@@ -9,28 +9,49 @@ mod captures;
 mod clip;
 mod damage;
 mod frames;
+mod open_gop;
 mod worker;
 
 use std::sync::Arc;
 
 use kvs_infer::decode::{DecodeError, Decoder, Sampler, SamplerState};
-use kvs_infer::frame::{CameraId, Frame, Packet};
+use kvs_infer::frame::{CameraId, Decoded, FragmentEnd, Frame, Packet, Position};
 use kvs_infer::telemetry::CameraBoard;
 
 fn decoder() -> Decoder {
     sampling(None)
 }
 
+fn watched(camera: CameraBoard) -> Decoder {
+    Decoder::new(camera, Sampler::new(None, SamplerState::default()))
+}
+
 fn sampling(fps: Option<f64>) -> Decoder {
     Decoder::new(CameraBoard::alone(&CameraId::new("gate")), Sampler::new(fps, SamplerState::default()))
 }
 
+/// The end of a fragment that nothing after it refers to.
+fn end_of(fragment: &[Packet]) -> FragmentEnd {
+    let fragment = Arc::clone(&fragment[0].fragment);
+    let position = Position::after(&fragment);
+    FragmentEnd { fragment, position, behind_ms: Some(0), caught_up: true }
+}
+
+fn frames_of(decoded: Vec<Decoded>) -> Vec<Arc<Frame>> {
+    let frame = |item| match item {
+        Decoded::Frame(frame) => Some(frame),
+        Decoded::FragmentEnd { .. } | Decoded::Discontinuity => None,
+    };
+    decoded.into_iter().filter_map(frame).collect()
+}
+
 /// What `fragment` gives, with its end.
 fn decode(decoder: &mut Decoder, fragment: Vec<Packet>) -> (Vec<Arc<Frame>>, Vec<DecodeError>) {
-    let (mut frames, mut errors) = (Vec::new(), Vec::new());
+    let (mut decoded, mut errors) = (Vec::new(), Vec::new());
+    let end = end_of(&fragment);
     for packet in fragment {
-        errors.extend(decoder.push(packet, &mut frames).err());
+        errors.extend(decoder.push(packet, &mut decoded).err());
     }
-    errors.extend(decoder.end_fragment(&mut frames).err());
-    (frames, errors)
+    errors.extend(decoder.end_fragment(end, &mut decoded).err());
+    (frames_of(decoded), errors)
 }

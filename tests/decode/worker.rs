@@ -1,18 +1,19 @@
 //! The thread and its queue: what goes in comes out in order, and each end ends the other.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use kvs_infer::decode::{FrameReceiver, Mode, ModeCell, Sampler, SamplerState, frame_queue, spawn};
-use kvs_infer::frame::{CameraId, Decoded, Demuxed, FragmentEnd, Packet};
+use kvs_infer::frame::{CameraId, Decoded, Demuxed, Packet};
 use kvs_infer::telemetry::CameraBoard;
 use tokio::sync::mpsc;
 
 use crate::clip::{Clip, START_MS};
+use crate::end_of;
 
 fn items(clip: &Clip) -> Vec<Demuxed> {
     let with_end = |packets: Vec<Packet>| {
-        let end =
-            FragmentEnd { fragment: Arc::clone(&packets[0].fragment), behind_ms: Some(0), caught_up: true };
+        let end = end_of(&packets);
         packets.into_iter().map(Demuxed::Packet).chain([Demuxed::FragmentEnd(end)]).collect::<Vec<_>>()
     };
     clip.fragments().into_iter().flat_map(with_end).collect()
@@ -62,8 +63,10 @@ fn picks_of(fragment: i64) -> Vec<i64> {
 }
 
 #[tokio::test]
-async fn live_a_slow_task_gets_the_newest_frame_and_the_last_commit() {
-    let clip = Clip::h264("size=320x240:rate=25:duration=2", "-bf 0");
+async fn live_and_behind_a_slow_task_gets_the_newest_frame_and_the_last_commit() {
+    let mut clip = Clip::h264("size=320x240:rate=25:duration=2", "-bf 0");
+    let long_ago = Instant::now().checked_sub(Duration::from_secs(10)).expect("the host runs for so long");
+    clip.packets.iter_mut().for_each(|packet| packet.arrived = long_ago);
     let (input, frames, thread) = start(25.0, Mode::Live);
     for item in items(&clip) {
         input.send(item).await.expect("the thread runs");
@@ -71,6 +74,21 @@ async fn live_a_slow_task_gets_the_newest_frame_and_the_last_commit() {
     drop(input);
     thread.join().expect("no panic");
     assert_eq!(take_all(&frames).await, [vec![], vec![START_MS + 49 * 40]]);
+}
+
+#[tokio::test]
+async fn live_and_in_time_every_sampled_frame_comes() {
+    let clip = Clip::h264("size=320x240:rate=25:duration=2", "-bf 2");
+    let (input, frames, thread) = start(25.0, Mode::Live);
+    let feeding = tokio::spawn(async move {
+        for item in items(&clip) {
+            input.send(item).await.expect("the thread runs");
+        }
+    });
+    let fragments = take_all(&frames).await;
+    feeding.await.expect("all fed");
+    assert_eq!(fragments.concat(), (0..50).map(|frame| START_MS + frame * 40).collect::<Vec<_>>());
+    thread.join().expect("no panic");
 }
 
 #[tokio::test]

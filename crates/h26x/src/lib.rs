@@ -3,6 +3,7 @@
 //! - [`DecoderConfig`] reads the codec private data; [`private_of`] makes it from parameter sets that came in band.
 //! - [`picture_size`] and [`codec_string`] say what a player wants to know of it.
 //! - [`for_decoder`] is what of an access unit goes to the decoder.
+//! - [`PictureRole`] is the role of an access unit for a decoder that joins a stream in the middle.
 //! - [`split_annex_b`] and [`push_prefixed`] turn start codes into lengths; [`Kind`] is what a NAL unit is for.
 //!
 //! Nothing here reads a socket, a file or a clock, and no bytes that a camera sends can make it panic, loop or take
@@ -14,6 +15,7 @@ mod codec;
 mod decoder_config;
 mod error;
 mod nal;
+mod picture_role;
 mod sps;
 
 pub use access_unit::for_decoder;
@@ -21,3 +23,4 @@ pub use codec::Codec;
 pub use decoder_config::{DecoderConfig, check, codec_string, picture_size, private_of};
 pub use error::{Error, Flaw};
 pub use nal::{Kind, push_prefixed, split_annex_b};
+pub use picture_role::PictureRole;

@@ -1,6 +1,5 @@
 //! Our way from the bytes of a stream to boxes, as `run` goes it, on one thread and the model's.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -12,7 +11,7 @@ use crate::base::Stopwatch;
 use crate::decode::{Decoder, Sampler, SamplerState};
 use crate::demux::{Demuxer, Step};
 use crate::detect::{Detector, Thresholds};
-use crate::frame::{CameraId, Frame};
+use crate::frame::{CameraId, Decoded, FragmentEnd, Position};
 use crate::telemetry::CameraBoard;
 
 /// The stages of `run` that cost CPU time on each frame.
@@ -30,7 +29,7 @@ struct Way<'a> {
     watch: Stopwatch,
     demuxer: Demuxer,
     decoder: Decoder,
-    frames: Vec<Arc<Frame>>,
+    decoded: Vec<Decoded>,
     demux: Duration,
     decode: Duration,
     inferences: usize,
@@ -69,7 +68,7 @@ impl<'a> Way<'a> {
             watch: Stopwatch::of_this_thread(),
             demuxer: Demuxer::default(),
             decoder: Decoder::new(board, Sampler::new(Some(ours.fps), SamplerState::default())),
-            frames: Vec::new(),
+            decoded: Vec::new(),
             demux: Duration::ZERO,
             decode: Duration::ZERO,
             inferences: 0,
@@ -90,13 +89,18 @@ impl<'a> Way<'a> {
 
     fn step(&mut self, step: Step) -> anyhow::Result<()> {
         let decoded = match step {
-            Step::Packet(packet) => self.decoder.push(packet, &mut self.frames),
-            Step::End { .. } => self.decoder.end_fragment(&mut self.frames),
+            Step::Packet(packet) => self.decoder.push(packet, &mut self.decoded),
+            Step::End { fragment, behind_ms } => {
+                let position = Position::after(&fragment);
+                let end = FragmentEnd { fragment, position, behind_ms, caught_up: false };
+                self.decoder.end_fragment(end, &mut self.decoded)
+            }
             _ => Ok(()),
         };
         self.decode += self.watch.lap().cpu;
         decoded?;
-        for frame in std::mem::take(&mut self.frames) {
+        for item in std::mem::take(&mut self.decoded) {
+            let Decoded::Frame(frame) = item else { continue };
             self.inferences += 1;
             let Ours { detector, thresholds, runtime, .. } = self.ours;
             self.detections += runtime.block_on(detector.detect(frame, *thresholds))?.len();

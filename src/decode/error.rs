@@ -1,0 +1,60 @@
+//! What went wrong in a camera's decoder.
+
+use std::sync::Arc;
+
+use crate::frame::{CameraId, Codec};
+
+/// What went wrong in a camera's decoder. In each case the decoder goes on at the next key frame by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// The codec private data is unusable: packets are skipped until the track changes.
+    #[error(
+        "camera {camera}: cannot decode {codec:?} {width_px}x{height_px}: {reason} (codec private data of {bytes} bytes); \
+         let the producer send a whole {wanted} as its codec private data"
+    )]
+    Track {
+        /// The camera.
+        camera: CameraId,
+        /// The codec.
+        codec: Codec,
+        /// Width by the container, px.
+        width_px: u32,
+        /// Height by the container, px.
+        height_px: u32,
+        /// Length of the codec private data.
+        bytes: usize,
+        /// What is wrong.
+        reason: String,
+        /// What the codec wants: avcC or hvcC.
+        wanted: &'static str,
+    },
+    /// An access unit is damaged: packets are skipped until the next key frame.
+    #[error(
+        "camera {camera}: fragment {fragment}, block {index}: damaged access unit ({reason}); \
+         going on at the next key frame"
+    )]
+    Unit {
+        /// The camera.
+        camera: CameraId,
+        /// The fragment's number.
+        fragment: Arc<str>,
+        /// The block's index in its fragment.
+        index: u32,
+        /// What FFmpeg says.
+        reason: String,
+    },
+    /// A picture could not be converted to 8-bit 4:2:0: this frame is skipped.
+    #[error(
+        "camera {camera}: fragment {fragment}, block {index}: cannot convert the picture to 8-bit 4:2:0: {reason}"
+    )]
+    Picture {
+        /// The camera.
+        camera: CameraId,
+        /// The fragment's number.
+        fragment: Arc<str>,
+        /// The block's index in its fragment.
+        index: u32,
+        /// What FFmpeg says.
+        reason: String,
+    },
+}
