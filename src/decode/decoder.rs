@@ -200,7 +200,8 @@ impl Decoder {
             current.newest = current.newest.max(packet.media);
             return (true, Ok(()));
         }
-        let entered = CurrentFragment { number: Arc::clone(number), newest: packet.media, primes_next: primes };
+        let entered =
+            CurrentFragment { number: Arc::clone(number), newest: packet.media, primes_next: primes };
         let before = self.current.replace(entered);
         let continues = role == PictureRole::Open && before.is_some_and(|before| before.leads_to(packet));
         let drained = if continues || self.ends.is_empty() { Ok(()) } else { self.drain(out) };
@@ -223,11 +224,7 @@ impl Decoder {
     }
 
     /// Opens a decoder for `track` where it is another than before, when all of the old one is out.
-    fn follow_track(
-        &mut self,
-        track: &Arc<VideoTrack>,
-        out: &mut Vec<Decoded>,
-    ) -> Result<(), DecodeError> {
+    fn follow_track(&mut self, track: &Arc<VideoTrack>, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
         let same = |now: &Arc<VideoTrack>| Arc::ptr_eq(now, track) || now == track;
         if self.track.as_ref().is_some_and(same) {
             return Ok(());

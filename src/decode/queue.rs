@@ -209,9 +209,7 @@ impl Queue {
             };
             waiting = match late_in {
                 Some(Duration::ZERO) => return waiting,
-                Some(wait) => {
-                    self.left.wait_timeout(waiting, wait).unwrap_or_else(PoisonError::into_inner).0
-                }
+                Some(wait) => self.left.wait_timeout(waiting, wait).unwrap_or_else(PoisonError::into_inner).0,
                 None => self.left.wait(waiting).unwrap_or_else(PoisonError::into_inner),
             };
         }
@@ -382,8 +380,20 @@ mod tests {
                 &[F(1), End(1), F(2), F(3), Discontinuity],
                 &[F(1), End(1)],
             ),
-            ("taken frames may be of it", CatchUp, in_time, &[F(2), Discontinuity, Discontinuity], &[Discontinuity]),
-            ("read again", CatchUp, in_time, &[F(2), Discontinuity, F(2), End(2)], &[Discontinuity, F(2), End(2)]),
+            (
+                "taken frames may be of it",
+                CatchUp,
+                in_time,
+                &[F(2), Discontinuity, Discontinuity],
+                &[Discontinuity],
+            ),
+            (
+                "read again",
+                CatchUp,
+                in_time,
+                &[F(2), Discontinuity, F(2), End(2)],
+                &[Discontinuity, F(2), End(2)],
+            ),
         ];
         for (name, mode, now, put, left) in cases {
             assert_eq!(waiting(&put_all(mode, now, put)), left, "{name}");
@@ -394,7 +404,10 @@ mod tests {
     fn frames_that_go_are_counted_with_their_reason() {
         let mut queue = put_all(Mode::CatchUp, Instant::now(), &[F(1), F(2), F(3)]);
         assert_eq!(queue.put(item(F(4)), Mode::Live, too_late()), Some((3, DropReason::Newer)));
-        assert_eq!(queue.put(item(Discontinuity), Mode::Live, too_late()), Some((1, DropReason::Discontinuity)));
+        assert_eq!(
+            queue.put(item(Discontinuity), Mode::Live, too_late()),
+            Some((1, DropReason::Discontinuity))
+        );
     }
 
     /// By how much the last of the frames is late when it is due, ms after the first arrived: (media, arrived) in ms.
@@ -485,8 +498,9 @@ mod tests {
         for mode in [Mode::CatchUp, Mode::Live] {
             let mode = Arc::new(ModeCell::new(mode));
             let (sender, receiver) = frame_queue(CameraBoard::alone(&CameraId::new("gate")), mode);
-            let pushing =
-                std::thread::spawn(move || (0..100).try_for_each(|number| sender.push(item(F(number * 1000)))));
+            let pushing = std::thread::spawn(move || {
+                (0..100).try_for_each(|number| sender.push(item(F(number * 1000))))
+            });
             let mut numbers = Vec::new();
             while let Some(item) = receiver.next().await {
                 numbers.push(seen(&item));
@@ -500,7 +514,8 @@ mod tests {
     async fn a_live_push_that_waits_replaces_what_is_late_and_then_waits_no_more() {
         let mode = Arc::new(ModeCell::new(Mode::Live));
         let (sender, receiver) = frame_queue(CameraBoard::alone(&CameraId::new("gate")), mode);
-        let arrived = Instant::now().checked_sub(Duration::from_millis(980)).expect("the host runs for a second");
+        let arrived =
+            Instant::now().checked_sub(Duration::from_millis(980)).expect("the host runs for a second");
         let pushing =
             std::thread::spawn(move || (0..100).try_for_each(|number| sender.push(frame(number, arrived))));
         assert_eq!(pushing.join().expect("no panic"), Ok(()), "nobody takes any");

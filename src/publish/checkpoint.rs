@@ -137,7 +137,11 @@ mod tests {
     fn checkpoint() -> Checkpoint {
         Checkpoint {
             stream: "front-stream".into(),
-            position: Some(Position { fragment: "12".into(), media: MediaMs(1_700_000_000_000), primer: None }),
+            position: Some(Position {
+                fragment: "12".into(),
+                media: MediaMs(1_700_000_000_000),
+                primer: None,
+            }),
             seen: Some(Seen { fragment: "13".into(), media: MediaMs(1_700_000_000_123) }),
             decide: decide::State::default(),
             sampler: SamplerState::default(),

@@ -64,7 +64,9 @@ pub(crate) struct Looked<'a> {
 impl Looked<'_> {
     pub(crate) fn emit(self) {
         counter!(INFERRED, "camera" => self.camera.id().to_string()).increment(1);
-        self.camera.looked(self.frame, self.labels);
+        if self.camera.looked(self.frame, self.labels) {
+            seen_again(self.camera);
+        }
     }
 }
 
@@ -76,8 +78,15 @@ pub(crate) struct FrameSkipped<'a> {
 impl FrameSkipped<'_> {
     pub(crate) fn emit(self) {
         counter!(SKIPPED, "camera" => self.camera.id().to_string()).increment(1);
-        self.camera.frame_skipped();
+        if self.camera.frame_skipped() {
+            seen_again(self.camera);
+        }
     }
+}
+
+/// Frames are seen again, after [`FrameRead`](super::source::FrameRead) reported that none was.
+fn seen_again(camera: &CameraBoard) {
+    info!(stage = STAGE, camera = %camera.id(), "frames are inferred again");
 }
 
 /// The detectors were asked about a frame; `error`: what one of them said instead of an answer.

@@ -131,10 +131,12 @@ pub(crate) struct FrameRead<'a> {
 }
 
 impl FrameRead<'_> {
-    /// Counts it.
+    /// Counts it; logs once when frames have been read for a while and none was seen.
     pub(crate) fn emit(self) {
         counter!("kvs_infer_demux_frames_total", "camera" => self.camera.id().to_string()).increment(1);
-        self.camera.frame_read();
+        if let Some(reason) = self.camera.frame_read() {
+            warn!(stage = "demux", camera = %self.camera.id(), "the camera is read and nothing is seen: {reason}");
+        }
     }
 }
 

@@ -67,7 +67,11 @@ pub(crate) async fn offer(outbox: &Outbox, pending: PendingEvent) -> Result<Even
     let event = packed.event().clone();
     let decide = serde_json::json!({ "version": 2, "seq": event.seq, "detectors": {} });
     let checkpoint = Checkpoint {
-        position: Some(Position { fragment: format!("{:047}", event.seq).into(), media: MediaMs(0), primer: None }),
+        position: Some(Position {
+            fragment: format!("{:047}", event.seq).into(),
+            media: MediaMs(0),
+            primer: None,
+        }),
         decide: serde_json::from_value(decide).unwrap(),
         ..Checkpoint::new("stream")
     };

@@ -13,6 +13,7 @@ mod delivery;
 mod doctor;
 mod faults;
 mod following;
+mod gops;
 mod gpu;
 mod hls;
 mod inspect;

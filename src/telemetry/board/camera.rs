@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::feed::Feed;
+use super::unseen::Unseen;
 use super::{lock, whole_ms};
 use crate::decode::Mode;
 use crate::frame::{CameraId, Event, Frame};
@@ -140,6 +141,7 @@ struct Now {
     state: State,
     state_since: Instant,
     blind: BTreeMap<&'static str, (Instant, String)>,
+    unseen: Unseen,
     trouble: Option<Trouble>,
     last_error: Option<String>,
     behind_ms: Option<u64>,
@@ -169,6 +171,7 @@ impl CameraBoard {
             state: State::Connecting,
             state_since: Instant::now(),
             blind: BTreeMap::new(),
+            unseen: Unseen::default(),
             trouble: None,
             last_error: None,
             behind_ms: None,
@@ -277,9 +280,13 @@ impl CameraBoard {
         self.write(|now| now.skipped_ms += whole_ms(span));
     }
 
-    /// An access unit was read.
-    pub fn frame_read(&self) {
-        self.write(|now| now.frames.read += 1);
+    /// An access unit was read. Returns the reason where frames have been read for a while and none was seen: once.
+    pub fn frame_read(&self) -> Option<String> {
+        self.write(|now| {
+            let complaint = now.unseen.read(Instant::now(), &now.frames);
+            now.frames.read += 1;
+            complaint
+        })
     }
 
     /// A picture came out of the decoder.
@@ -292,9 +299,12 @@ impl CameraBoard {
         self.write(|now| now.frames.sampled += 1);
     }
 
-    /// The motion gate spared a picture its look.
-    pub fn frame_skipped(&self) {
-        self.write(|now| now.frames.skipped += 1);
+    /// The motion gate spared a picture its look. Returns whether [`Self::frame_read`] had reported that none is seen.
+    pub fn frame_skipped(&self) -> bool {
+        self.write(|now| {
+            now.frames.skipped += 1;
+            now.unseen.seen()
+        })
     }
 
     /// Pictures were left out, because of `reason`: one of few.
@@ -302,10 +312,13 @@ impl CameraBoard {
         self.write(|now| *now.frames.dropped.entry(reason).or_default() += frames);
     }
 
-    /// Every detector looked at `frame`, and saw `labels`: the live picture from now on.
-    pub fn looked(&self, frame: Arc<Frame>, labels: Vec<Label>) {
-        let before = self.write(|now| now.look(frame, labels.into(), Instant::now()));
+    /// Every detector looked at `frame`, and saw `labels`: the live picture from now on. Returns whether [`Self::frame_read`] had
+    /// reported that none is seen.
+    pub fn looked(&self, frame: Arc<Frame>, labels: Vec<Label>) -> bool {
+        let (before, was_unseen) =
+            self.write(|now| (now.look(frame, labels.into(), Instant::now()), now.unseen.seen()));
         drop(before);
+        was_unseen
     }
 
     /// An event was made, `latency` after its confirming frame arrived. One with the id of a kept event is the same, read
@@ -331,7 +344,7 @@ impl CameraBoard {
     pub(super) fn row_at(&self, at: Instant) -> CameraRow {
         let now = lock(&self.inner.now);
         let trouble = now.trouble.as_ref();
-        let blind = now.blind.values().next();
+        let blind = now.blind.values().next().cloned().or_else(|| now.unseen.complaint(at, &now.frames));
         let size_px = now.picture.as_ref().map(|picture| picture.frame.surface.size_px());
         CameraRow {
             id: self.inner.id.to_string(),
@@ -339,11 +352,11 @@ impl CameraBoard {
             mode: now.mode,
             state: now.state,
             state_for_ms: age_ms(now.state_since, at),
-            error: trouble.map(|trouble| trouble.reason.clone()).or(blind.map(|(_, reason)| reason.clone())),
             error_for_ms: trouble
                 .map(|trouble| trouble.since)
-                .or(blind.map(|(since, _)| *since))
+                .or(blind.as_ref().map(|(since, _)| *since))
                 .map(|since| age_ms(since, at)),
+            error: trouble.map(|trouble| trouble.reason.clone()).or(blind.map(|(_, reason)| reason)),
             retry_in_ms: trouble.and_then(|trouble| trouble.retry_at).map(|retry| age_ms(at, retry)),
             last_error: now.last_error.clone(),
             behind_ms: now.behind_ms,

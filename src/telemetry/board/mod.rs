@@ -5,6 +5,7 @@
 mod camera;
 mod feed;
 mod health;
+mod unseen;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
