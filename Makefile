@@ -32,11 +32,11 @@ test: ## run all tests
 	    then cargo nextest run --workspace --locked && cargo test --workspace --locked --doc; \
 	    else cargo test --workspace --locked; fi
 
-kills: ## kill the program N times (40) over stored footage, with AWS failing now and then; the last line is the figure
+kills: ## kill the program N times (40) over stored footage of each kind, with AWS failing now and then; the last lines are the figures
 	@scripts/setup test
 	$(ENV) log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
 	    KILLS=$(or $(N),40) cargo test --locked --test kills -- --nocapture | tee "$$log"; \
-	    grep -Eo 'kills [0-9]+: .*' "$$log" | tail -n 1
+	    grep -Eo '[A-Za-z ]+, kills [0-9]+: .*' "$$log"
 
 check: lint ## all that can be said without running: format, lints, licences and sources of dependencies
 	@scripts/setup build

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use kvs_sim::{Clock, Pace, Sim, append_clip, epoch_ms};
 
-use super::colours::{model, paint};
+use super::colours::{model, paint_by};
 
 /// The cameras, and by how much their things come earlier than those of the first, s.
 pub(crate) const CAMERAS: [(&str, f64); 3] = [("front", 0.0), ("back", 0.4), ("side", 0.9)];
@@ -22,6 +22,26 @@ const THINGS: [(&str, &str, f64, f64); 3] = [
     ("x=32:y=64:w=32:h=48", "0x0000FF", 2.3, 1.1),
 ];
 
+/// How the footage is coded and read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind {
+    /// Arguments of ffmpeg, for a key frame each second.
+    encoder: &'static str,
+    /// `playback.mode`
+    mode: &'static str,
+}
+
+pub(crate) const CLOSED_GOPS: Kind =
+    Kind { encoder: "-c:v libx264 -crf 12 -g 10 -keyint_min 10 -sc_threshold 0 -bf 2", mode: "GETMEDIA" };
+/// Each fragment refers to the one before.
+pub(crate) const OPEN_GOPS: Kind = Kind {
+    encoder: "-c:v libx265 -preset veryfast -crf 12 -tag:v hvc1 -x265-params \
+              log-level=none:open-gop=1:keyint=10:min-keyint=10:scenecut=0:bframes=3",
+    mode: "GETMEDIA",
+};
+pub(crate) const HLS: Kind = Kind { mode: "HLS", ..CLOSED_GOPS };
+pub(crate) const OPEN_GOPS_BY_HLS: Kind = Kind { mode: "HLS", ..OPEN_GOPS };
+
 /// The clips of all cameras, and an empty one of a second.
 pub(crate) struct Footage {
     busy: Vec<(&'static str, PathBuf)>,
@@ -31,14 +51,14 @@ pub(crate) struct Footage {
 
 impl Footage {
     /// Paints the clips in `dir`; they were made an hour ago.
-    pub(crate) fn paint(dir: &Path) -> Self {
+    pub(crate) fn paint(dir: &Path, kind: Kind) -> Self {
         let busy = CAMERAS.map(|(camera, early_s)| {
             let clip = dir.join(format!("{camera}.mp4"));
-            paint(&clip, FRAGMENTS, &boxes(early_s), 2);
+            paint_by(&clip, FRAGMENTS, &boxes(early_s), kind.encoder);
             (camera, clip)
         });
         let empty = dir.join("empty.mp4");
-        paint(&empty, 1, "null", 2);
+        paint_by(&empty, 1, "null", kind.encoder);
         let begins = SystemTime::now() - Duration::from_secs(3600);
         Self { busy: busy.into(), empty, begins }
     }
@@ -70,12 +90,13 @@ impl Footage {
 }
 
 /// The cameras of a configuration, each of which confirms over three frames and reads all that is stored.
-pub(crate) fn cameras(round: usize) -> String {
+pub(crate) fn cameras(round: usize, kind: Kind) -> String {
     let camera = |(camera, _): (&str, f64)| {
         format!(
-            "  - id: {camera}\n    kvs_stream_name: {stream}\n    playback: {{ start: EARLIEST }}\n    pipeline:\n      \
+            "  - id: {camera}\n    kvs_stream_name: {stream}\n    playback: {{ mode: {mode}, start: EARLIEST }}\n    pipeline:\n      \
              - type: objects\n        objects:\n          yolo_weights: {model}\n          cooldown_seconds: 0.3\n          \
              temporal_confirm: {{ frames: 3, window: 4 }}\n",
+            mode = kind.mode,
             stream = stream(camera, round),
             model = model().display(),
         )

@@ -10,14 +10,15 @@ use tempfile::TempDir;
 
 use super::aws::{Aws, Told};
 use super::fault_proxy::{FaultProxy, Mishap, Seen, Weather};
-use super::footage::{CAMERAS, Footage, cameras};
+use super::footage::{CAMERAS, CLOSED_GOPS, Footage, HLS, Kind, OPEN_GOPS, OPEN_GOPS_BY_HLS, cameras};
 use super::lives::{Life, Mortal};
 use super::moto::Moto;
 use super::program::{Program, told_to_run};
 use super::verdict::{Verdict, id};
 
-/// Kills where `KILLS` says nothing.
+/// Kills where `KILLS` says nothing, of the usual footage and of the other kinds.
 const KILLS: usize = 40;
+const KILLS_OF_OTHERS: usize = 12;
 /// Kills over the same footage: more would meet its end.
 const KILLS_A_ROUND: usize = 40;
 /// Of the requests to AWS, how many fail.
@@ -27,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Footage, and two of each service: one for what is right, one behind the weather.
 struct Scene {
+    kind: Kind,
     _clips: TempDir,
     footage: Footage,
     sim: Sim,
@@ -49,8 +51,28 @@ struct Round<'a> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_event_is_lost_or_told_under_a_second_id_by_kills() {
-    let kills = number("KILLS").map_or(KILLS, |kills| usize::try_from(kills).unwrap());
-    let (scene, mut random) = (Scene::make(), random("kills"));
+    kill("closed GOPs", CLOSED_GOPS, KILLS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_of_open_gops() {
+    kill("open GOPs", OPEN_GOPS, KILLS_OF_OTHERS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_by_hls() {
+    kill("HLS", HLS, KILLS_OF_OTHERS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_of_open_gops_by_hls() {
+    kill("open GOPs by HLS", OPEN_GOPS_BY_HLS, KILLS_OF_OTHERS).await;
+}
+
+/// Kills the program over footage of a kind, as often as `KILLS` says or else `kills` times.
+async fn kill(name: &str, kind: Kind, kills: usize) {
+    let kills = number("KILLS").map_or(kills, |kills| usize::try_from(kills).unwrap());
+    let (scene, mut random) = (Scene::make(kind), random("kills"));
     let mut all = Verdict::default();
     for (number, done) in (0..kills).step_by(KILLS_A_ROUND).enumerate() {
         let mut round = Round::start(&scene, number, false, random.random()).await;
@@ -65,14 +87,14 @@ async fn no_event_is_lost_or_told_under_a_second_id_by_kills() {
         println!("round {number}: {told} events during {lives} kills; {verdict}; {again} records came again");
         all.add(verdict);
     }
-    println!("kills {kills}: {all}");
+    println!("{name}, kills {kills}: {all}");
     assert!(all.is_well(), "{all:?}");
     scene.sim.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_is_gone_costs_no_event_where_the_positions_are_in_a_table() {
-    let (scene, mut random) = (Scene::make(), random("disk"));
+    let (scene, mut random) = (Scene::make(CLOSED_GOPS), random("disk"));
     let mut round = Round::start(&scene, 0, true, random.random()).await;
     for _ in 0..3 {
         round.live(Life::draw(&mut random)).await;
@@ -88,12 +110,12 @@ async fn a_disk_that_is_gone_costs_no_event_where_the_positions_are_in_a_table()
 }
 
 impl Scene {
-    fn make() -> Self {
+    fn make(kind: Kind) -> Self {
         let clips = tempfile::tempdir().unwrap();
-        let footage = Footage::paint(clips.path());
+        let footage = Footage::paint(clips.path(), kind);
         let clock = Clock::standing_at(epoch_ms(SystemTime::now()));
         let sim = Sim::start(SimConfig { clock: clock.clone(), ..SimConfig::default() }).unwrap();
-        Self { _clips: clips, footage, sim, clock, calm: Moto::start(), moto: Moto::start() }
+        Self { kind, _clips: clips, footage, sim, clock, calm: Moto::start(), moto: Moto::start() }
     }
 }
 
@@ -102,7 +124,7 @@ impl<'a> Round<'a> {
     async fn start(scene: &'a Scene, number: usize, positions: bool, weather: u64) -> Self {
         scene.footage.store(&scene.sim, &scene.clock, number).await;
         let (right, tried) = tokio::join!(Aws::make(&scene.calm, number), Aws::make(&scene.moto, number));
-        let config = config(&tried, number, positions);
+        let config = config(&tried, number, positions, scene.kind);
         let undisturbed = Program::start(&config, &scene.sim.endpoint(), Some(&right.url));
         let proxy = FaultProxy::start(&tried.url).await;
         proxy.set_weather(storm(weather));
@@ -157,10 +179,10 @@ impl<'a> Round<'a> {
     }
 }
 
-fn config(aws: &Aws, round: usize, positions: bool) -> String {
+fn config(aws: &Aws, round: usize, positions: bool, kind: Kind) -> String {
     let table = if positions { format!("  ddb_table: {}\n", aws.positions()) } else { String::new() };
     let publishers = aws.publishers();
-    format!("{publishers}state:\n  dir: state\n{table}device: cpu\ncameras:\n{}", cameras(round))
+    format!("{publishers}state:\n  dir: state\n{table}device: cpu\ncameras:\n{}", cameras(round, kind))
 }
 
 /// Claims and positions.

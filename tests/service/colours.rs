@@ -29,14 +29,18 @@ pub(crate) fn film(dir: &Path, b_frames: u32) -> PathBuf {
     clip
 }
 
-/// Writes a clip of `length_s` seconds at 10 frames a second, black but for what `filter` draws, with a key frame each second.
+/// Writes a clip of `length_s` seconds at 10 frames a second, black but for what `filter` draws, in H.264 with a key frame each second.
 pub(crate) fn paint(clip: &Path, length_s: u32, filter: &str, b_frames: u32) {
+    let encoder = format!("-c:v libx264 -crf 12 -g 10 -keyint_min 10 -sc_threshold 0 -bf {b_frames}");
+    paint_by(clip, length_s, filter, &encoder);
+}
+
+/// The same by another encoder, with its arguments.
+pub(crate) fn paint_by(clip: &Path, length_s: u32, filter: &str, encoder: &str) {
     let black = format!("color=black:s=128x128:r=10:d={length_s},format=rgb24");
-    let coded =
-        format!("-pix_fmt yuv420p -c:v libx264 -crf 12 -g 10 -keyint_min 10 -sc_threshold 0 -bf {b_frames}");
     let made = Command::new("ffmpeg")
-        .args(["-v", "error", "-y", "-f", "lavfi", "-i", &black, "-vf", filter])
-        .args(coded.split(' '))
+        .args(["-v", "error", "-y", "-f", "lavfi", "-i", &black, "-vf", filter, "-pix_fmt", "yuv420p"])
+        .args(encoder.split(' '))
         .arg(clip)
         .status()
         .expect("ffmpeg is needed: run scripts/setup test");
