@@ -49,7 +49,7 @@ const dropped = (camera) => Object.values(camera.frames.dropped).reduce((sum, n)
 /** Why frames were dropped, the most frequent reason first. */
 const REASONS = {
   newer: "newer came", damaged: "damaged", no_key_frame: "no key frame", track: "unusable track",
-  discontinuity: "read again",
+  discontinuity: "read again", leading: "open GOP without references", no_picture: "no picture decoded",
 };
 function reasonsOf(camera) {
   const reasons = Object.entries(camera.frames.dropped).sort(([, a], [, b]) => b - a);

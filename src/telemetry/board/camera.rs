@@ -103,6 +103,8 @@ pub struct CameraRow {
     pub last_frame_ts_ms: Option<i64>,
     /// How long ago it was looked at, ms.
     pub last_frame_age_ms: Option<u64>,
+    /// How long ago an access unit was read, ms.
+    pub last_read_age_ms: Option<u64>,
     /// Frames by how far they came.
     pub frames: FrameCounts,
     /// Complete fragments.
@@ -364,6 +366,7 @@ impl CameraBoard {
             width_px: size_px.map(|(width, _)| width),
             height_px: size_px.map(|(_, height)| height),
             last_frame_ts_ms: now.picture.as_ref().map(|picture| picture.frame.media.0),
+            last_read_age_ms: now.unseen.last_read().map(|read| age_ms(read, at)),
             last_frame_age_ms: now.looks.back().map(|look| age_ms(*look, at)),
             frames: now.frames.clone(),
             fragments: now.fragments,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::{CameraRow, SinkRow, State, whole_ms};
+use crate::decode::Mode;
 
 /// A camera that sends nothing for so long is worth a word.
 const QUIET_MS: u64 = 60_000;
@@ -106,10 +107,17 @@ fn about_camera(row: &CameraRow) -> Option<String> {
         let (losses, reason) = (row.losses, row.last_loss.as_deref().unwrap_or("it gives no reason"));
         return Some(format!("camera {id} has lost {losses} connections within 15 s: {reason}"));
     }
-    let quiet = row.state == State::Waiting && row.state_for_ms >= QUIET_MS;
-    quiet.then(|| {
-        format!("camera {id} has sent nothing for {}", span(Duration::from_millis(row.state_for_ms)))
-    })
+    let quiet_ms = quiet_ms(row).filter(|ms| *ms >= QUIET_MS)?;
+    Some(format!("camera {id} has sent nothing for {}", span(Duration::from_millis(quiet_ms))))
+}
+
+/// How long the camera has sent nothing, ms. One that catches up may wait for a full sink instead.
+fn quiet_ms(row: &CameraRow) -> Option<u64> {
+    match (row.state, row.mode) {
+        (State::Waiting, _) => Some(row.state_for_ms),
+        (State::Streaming, Mode::Live) => row.last_read_age_ms,
+        (State::Streaming, Mode::CatchUp) | (State::Connecting | State::Down, _) => None,
+    }
 }
 
 fn about_sink(row: &SinkRow) -> Option<String> {
@@ -268,5 +276,18 @@ mod tests {
         let at = |s: u64| board.snapshot_at(Instant::now() + Duration::from_secs(s));
         assert_eq!(about_camera(&at(50)[0]), None);
         assert_eq!(about_camera(&at(65)[0]).as_deref(), Some("camera gate has sent nothing for 65 s"));
+    }
+
+    #[test]
+    fn a_live_camera_whose_connection_brings_nothing_is_mentioned_after_a_minute() {
+        let board = Board::new();
+        let gate = board.add_camera(&CameraId::new("gate"), "gate-stream");
+        gate.streaming();
+        gate.frame_read();
+        let at = |s: u64| about_camera(&board.snapshot_at(Instant::now() + Duration::from_secs(s))[0]);
+        assert_eq!(at(50), None);
+        assert_eq!(at(65).as_deref(), Some("camera gate has sent nothing for 65 s"));
+        gate.set_mode(Mode::CatchUp);
+        assert_eq!(at(65), None, "it waits for a sink");
     }
 }

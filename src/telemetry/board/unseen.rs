@@ -36,6 +36,11 @@ impl Unseen {
         std::mem::take(&mut self.reported)
     }
 
+    /// When a frame was read last.
+    pub(super) fn last_read(&self) -> Option<Instant> {
+        self.last_read
+    }
+
     /// Since when frames are read and none is seen, and why, if that is too long; `now` is what is counted so far.
     pub(super) fn complaint(&self, at: Instant, now: &FrameCounts) -> Option<(Instant, String)> {
         let (since, before) = self.since.as_ref()?;

@@ -1,8 +1,8 @@
 //! What holds for any bytes: used by the fuzz target and by the tests that replay its seeds.
 
 use h26x::{
-    Codec, DecoderConfig, Flaw, Kind, check as check_private, codec_string, for_decoder, picture_size,
-    private_of, push_prefixed, split_annex_b,
+    Codec, DecoderConfig, Flaw, Kind, PictureRole, check as check_private, codec_string, for_decoder,
+    picture_size, private_of, push_prefixed, split_annex_b,
 };
 
 /// Luma samples that a picture may be wide or high.
@@ -17,7 +17,26 @@ pub(crate) fn check(input: &[u8]) {
     check_made(codec, private);
     check_for_decoder(codec, private, unit);
     check_annex_b(unit);
+    check_role(codec, private, unit);
 }
+
+/// The role does not depend on how NAL units are separated, nor on messages that the decoder does not get.
+fn check_role(codec: Codec, private: &[u8], unit: &[u8]) {
+    let role = PictureRole::of(codec, private, unit);
+    let nals = split_annex_b(unit);
+    let mut prefixed = Vec::new();
+    nals.iter().for_each(|nal| push_prefixed(&mut prefixed, nal));
+    let lengths_of_4: &[u8] = if codec == Codec::H264 { &[1, 0, 0, 0, 3, 0, 0] } else { &HVCC_LENGTHS_OF_4 };
+    let by_length = PictureRole::of(codec, lengths_of_4, &prefixed);
+    assert_eq!(by_length, PictureRole::of(codec, &[], unit), "start codes or lengths");
+    assert_eq!(PictureRole::of(codec, private, &for_decoder(codec, private, unit)), role);
+}
+
+const HVCC_LENGTHS_OF_4: [u8; 23] = {
+    let mut private = [0; 23];
+    private[H265_LENGTHS] = 3;
+    private
+};
 
 /// The private data, and a unit read by it, are what the twin reads.
 fn check_config(codec: Codec, private: &[u8], unit: &[u8]) {
