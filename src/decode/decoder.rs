@@ -134,13 +134,13 @@ impl Decoder {
         drained
     }
 
-    /// Whether frames and the end of a complete fragment wait for the next packet.
+    /// Whether the last frames and the end of a complete fragment wait for the first packet of the next.
     #[must_use]
-    pub fn holds_an_end(&self) -> bool {
-        !self.ends.is_empty()
+    pub fn awaits_next_fragment(&self) -> bool {
+        self.ends.back().is_some_and(|held| held.last == self.next_number - 1)
     }
 
-    /// Gives out what is held back, because no packet comes. The next fragment has nothing to refer to then.
+    /// Gives out what is held back, because [`Self::awaits_next_fragment`] and none comes. That has nothing to refer to then.
     ///
     /// # Errors
     /// See [`DecodeError`].

@@ -71,13 +71,16 @@ impl Worker {
                 return;
             }
         }
-        // All that came is decoded: the rest of the last fragment, too.
-        let _closed = self.pause();
+        // The rest of the last complete fragment is given out. Of a broken one nothing more is: a frame must not come before one
+        // that is shown earlier.
+        let ended = self.decoder.discontinuity(&mut self.decoded);
+        self.tell(ended);
+        let _closed = self.hand_over();
     }
 
     /// The next item; `None` when the senders are gone. While the end of a fragment waits for the next fragment, only for so long.
     fn next(&mut self, runtime: &Handle, input: &mut Receiver<Demuxed>) -> Result<Option<Demuxed>, Closed> {
-        if self.decoder.holds_an_end() {
+        if self.decoder.awaits_next_fragment() {
             let limit = match self.output.mode() {
                 Mode::Live => PAUSE_LIVE,
                 Mode::CatchUp => PAUSE_CATCH_UP,

@@ -10,7 +10,7 @@ use crate::clip::{Clip, planes};
 use crate::{decode, decoder, end_of, frames_of, watched};
 
 /// Groups of 10 pictures that begin with a CRA or a recovery point, whose leading pictures refer to the group before.
-fn open_clips() -> [(&'static str, Clip); 2] {
+pub(crate) fn open_clips() -> [(&'static str, Clip); 2] {
     let clip = |codec, encoder: &str| {
         let arguments = format!("-pix_fmt yuv420p -bf 3 -g 10 {encoder}");
         Clip::make("size=320x240:rate=25:duration=2", codec, &arguments, "yuv420p")
@@ -29,7 +29,7 @@ fn twin_at(clip: &Clip, media: MediaMs) -> &[u8] {
 }
 
 /// The end of a fragment behind which a reading resumes with that fragment as its primer.
-fn open_end(fragment: &[Packet]) -> FragmentEnd {
+pub(crate) fn open_end(fragment: &[Packet]) -> FragmentEnd {
     let mut end = end_of(fragment);
     end.position.primer = Some("the fragment before".into());
     end
@@ -142,9 +142,13 @@ fn a_pause_gives_out_the_rest_and_costs_the_next_fragment_its_leading_pictures()
         let (mut decoder, fragments) = (decoder(), clip.fragments());
         let mut out = Vec::new();
         decode_open(&mut decoder, &fragments[0], &mut out);
-        assert!(decoder.holds_an_end() && media_of(&out).len() < 10, "{name}");
+        assert!(decoder.awaits_next_fragment() && media_of(&out).len() < 10, "{name}");
         decoder.pause(&mut out).expect("sound frames");
-        assert_eq!((decoder.holds_an_end(), media_of(&out).len()), (false, fragments[0].len()), "{name}");
+        assert_eq!(
+            (decoder.awaits_next_fragment(), media_of(&out).len()),
+            (false, fragments[0].len()),
+            "{name}"
+        );
         decode_open(&mut decoder, &fragments[1], &mut out);
         decoder.pause(&mut out).expect("sound frames");
         let wanted = fragments[0].len() + fragments[1].len() - leading(&fragments[1]);
@@ -160,6 +164,7 @@ fn a_discontinuity_gives_out_the_complete_fragment_and_none_of_the_broken_one() 
         let mut out = Vec::new();
         decode_open(&mut decoder, &fragments[0], &mut out);
         decoder.push(fragments[1][0].clone(), &mut out).expect("a sound packet");
+        assert!(!decoder.awaits_next_fragment(), "{name}: it has begun, and a pause would break it off");
         decoder.discontinuity(&mut out).expect("sound frames");
         assert_eq!(media_of(&out).len(), fragments[0].len(), "{name}");
         assert!(matches!(out.last(), Some(Decoded::FragmentEnd { .. })), "{name}");

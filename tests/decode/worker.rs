@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::clip::{Clip, START_MS};
 use crate::end_of;
+use crate::open_gop::{open_clips, open_end};
 
 fn items(clip: &Clip) -> Vec<Demuxed> {
     let with_end = |packets: Vec<Packet>| {
@@ -54,6 +55,48 @@ async fn in_catch_up_every_sampled_frame_comes_before_its_fragments_end() {
     feeding.await.expect("all fed");
     assert_eq!(fragments, (0..5).map(picks_of).collect::<Vec<_>>());
     thread.join().expect("no panic");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_open_gops_the_last_complete_fragment_comes_before_a_pause_is_over_and_none_of_a_broken_one() {
+    for (name, clip) in open_clips() {
+        let (input, frames, thread) = start(25.0, Mode::Live);
+        let fragments = clip.fragments();
+        for fragment in &fragments[..2] {
+            for packet in fragment {
+                input.send(Demuxed::Packet(packet.clone())).await.expect("the thread runs");
+            }
+            input.send(Demuxed::FragmentEnd(open_end(fragment))).await.expect("the thread runs");
+        }
+        // The input stays open and brings nothing: the pause ends the second fragment.
+        let mut ended = Vec::new();
+        while ended.len() < 2 {
+            match frames.next().await.expect("the thread runs") {
+                Decoded::FragmentEnd { end, .. } => ended.push(end.fragment),
+                Decoded::Frame(frame) => assert!(!ended.contains(&frame.fragment), "{name}"),
+                Decoded::Discontinuity => panic!("{name}: none was sent"),
+            }
+        }
+        for packet in &fragments[2][..4] {
+            input.send(Demuxed::Packet(packet.clone())).await.expect("the thread runs");
+        }
+        drop(input);
+        let rest = take_all_broken(&frames).await;
+        assert!(
+            rest < 4,
+            "{name}: {rest} frames of 4 packets: what is held back of a broken fragment stays there"
+        );
+        thread.join().expect("no panic");
+    }
+}
+
+/// How many frames come until the thread ends.
+async fn take_all_broken(frames: &FrameReceiver) -> usize {
+    let mut count = 0;
+    while let Some(item) = frames.next().await {
+        count += usize::from(matches!(item, Decoded::Frame(_)));
+    }
+    count
 }
 
 /// Fragments of 400 ms, a pick each 200 ms.
