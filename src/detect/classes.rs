@@ -20,6 +20,9 @@ pub(super) fn class_names(
         Some(names) => names.to_vec(),
         None => parse_names(metadata.ok_or(ModelFault::NoClasses)?)?,
     };
+    if let Some(index) = names.iter().position(|name| name.trim().is_empty()) {
+        return Err(ModelFault::EmptyClassName { index });
+    }
     let hidden = names.iter().enumerate().find_map(|(index, name)| Some((index, name, invisible(name)?)));
     if let Some((index, name, character)) = hidden {
         return Err(ModelFault::ClassName { index, name: name.clone(), character: character.to_string() });
@@ -205,6 +208,7 @@ mod tests {
             ),
             (metadata("['\u{feff}cat']"), "U+FEFF (byte order mark)"),
             (class_names(Some(&given), None), "class name 1 of the model, \"do\\u{200b}g\", has U+200B"),
+            (metadata("['a', ' ']"), "class name 1 of the model is empty"),
             (class_names(Some(&[]), Some("['a']")), "no class names"),
             (class_names(None, None), "no class names"),
         ];

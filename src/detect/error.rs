@@ -77,7 +77,7 @@ pub enum DetectError {
     },
     /// The outputs cannot be of the model's layout: skip the frame, for its boxes would be false or missing.
     #[error(
-        "model {model}: its output is not of layout {layout}: {reason}; set another under `models` ({others}); the frame is \
+        "model {model}: its output is not of layout {layout}: {reason}; set another under `models` ({others}); its frames are \
          skipped"
     )]
     Contradiction {
@@ -220,6 +220,12 @@ pub enum ModelFault {
         name: String,
         /// Its code point, such as `U+200B`.
         character: String,
+    },
+    /// A class has no name.
+    #[error("class name {index} of the model is empty; give the names under `classes`")]
+    EmptyClassName {
+        /// Index of the class.
+        index: usize,
     },
     /// The metadata say that it does something else than find objects.
     #[error(

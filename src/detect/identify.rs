@@ -14,6 +14,10 @@ const ANCHORS_PER_CELL: [usize; 2] = [1, 3];
 /// Boxes that exporters leave after NMS.
 const BOXES_AFTER_NMS: [usize; 3] = [100, 300, 1000];
 
+/// Why outputs with counts, or of few dimensions, have no layout.
+const LISTS: &str =
+    "lists of boxes, as of NMS inside (TensorRT, `--end2end`), are not read: export it without NMS";
+
 /// The reason for a model's layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LayoutSource {
@@ -116,12 +120,12 @@ impl LayoutEvidence<'_> {
             let (statement, outputs, fits) = (self.claims.statement(), listed(self.outputs), names(&shaped));
             return Err(ModelFault::Conflict { statement, outputs, fits });
         }
-        tried.extend(denied.iter().map(|head| format!("{}: {}", head.layout, self.claims.statement())));
+        tried.extend(denied.iter().map(|head| (head.layout, self.claims.statement())));
         let mut valued = Vec::new();
         for head in &claimed {
             match (self.values)(*head) {
                 Ok(()) => valued.push(*head),
-                Err(why) => tried.push(format!("{}: {why}", head.layout)),
+                Err(why) => tried.push((head.layout, why)),
             }
         }
         let left = self.by_rows(&valued);
@@ -133,31 +137,38 @@ impl LayoutEvidence<'_> {
                 let source = lengths.into_iter().zip(sources).find(|(length, _)| *length == 1);
                 Ok((head, source.map_or(LayoutSource::Rows, |(_, source)| source)))
             }
-            [] => Err(ModelFault::Unknown { outputs, classes: self.classes, tried: tried.join("; ") }),
+            [] => Err(ModelFault::Unknown { outputs, classes: self.classes, tried: grouped(&tried) }),
             _ => Err(ModelFault::Ambiguous { outputs, classes: self.classes, fits: names(&left) }),
         }
     }
 
     /// The heads whose shapes and number of classes fit, and why the others do not.
-    fn shaped(&self) -> (Vec<Head>, Vec<String>) {
+    fn shaped(&self) -> (Vec<Head>, Vec<(Layout, String)>) {
         let has_lists = self.outputs.iter().any(OutputShape::is_list);
         let (mut fitting, mut tried) = (Vec::new(), Vec::new());
         for layout in Layout::ALL {
             match head(layout, self.outputs) {
                 Ok((_, Some(model))) if is_named_only(layout) && model != self.classes => {}
                 Ok(_) if is_named_only(layout) => {
-                    tried.push(format!("{layout}: only where `layout` names it"));
+                    tried.push((layout, "only where `layout` names it".to_owned()));
                 }
                 Err(_) if is_named_only(layout) => {}
                 Ok((_, Some(model))) if model != self.classes => {
-                    tried.push(format!("{layout}: {model} classes, not {}", self.classes));
+                    tried.push((layout, format!("{model} classes, not {}", self.classes)));
                 }
                 Ok(_) if has_lists => {
-                    tried.push(format!("{layout}: it has no outputs beside the boxes and scores"));
+                    tried.push((layout, LISTS.to_owned()));
                 }
                 Ok((head, _)) => fitting.push(head),
-                Err(why) => tried.push(format!("{layout}: {why}")),
+                Err(why) => tried.push((layout, why)),
             }
+        }
+        if has_lists {
+            tried.retain(|(layout, _)| !is_named_only(*layout));
+            tried
+                .iter_mut()
+                .filter(|(_, why)| !why.contains("classes, not"))
+                .for_each(|(_, why)| LISTS.clone_into(why));
         }
         (fitting, tried)
     }
@@ -212,6 +223,20 @@ impl LayoutEvidence<'_> {
 /// Whether the layout has to be named: a more common one has the same shape, or has it with one class less.
 fn is_named_only(layout: Layout) -> bool {
     matches!(layout, Layout::DetrSoftmax | Layout::Yolox)
+}
+
+/// The reasons, each with the layouts that it is for.
+fn grouped(tried: &[(Layout, String)]) -> String {
+    let mut groups: Vec<(Vec<&str>, &str)> = Vec::new();
+    for (layout, why) in tried {
+        match groups.iter_mut().find(|(_, other)| other == why) {
+            Some((layouts, _)) => layouts.push(layout.as_str()),
+            None => groups.push((vec![layout.as_str()], why)),
+        }
+    }
+    let groups: Vec<_> =
+        groups.iter().map(|(layouts, why)| format!("{}: {why}", layouts.join(", "))).collect();
+    groups.join("; ")
 }
 
 fn names(heads: &[Head]) -> String {
@@ -346,7 +371,7 @@ mod tests {
         ("metadata against shapes", Case { metadata: &[("end2end", "True")], ..AUTO }, &["`end2end` says that NMS is done", "fit yolov8", "say which counts"]),
         ("RT-DETR of another shape", Case { metadata: &[("description", "RT-DETR")], ..AUTO }, &["`description` says RT-DETR"]),
         ("numbers against shapes", Case { shapes: QUERIES, classes: 3, refuted: &[Layout::Rtdetr], ..AUTO }, &["fit no layout", "rtdetr: the numbers say no", "yolov5: 2 classes, not 3"]),
-        ("no reading of two outputs", Case { shapes: TWO, classes: 2, refuted: &[Layout::Detr, Layout::Yolonas], ..AUTO }, &["detr: the numbers say no", "yolonas: the numbers say no"]),
+        ("no reading of two outputs", Case { shapes: TWO, classes: 2, refuted: &[Layout::Detr, Layout::Yolonas], ..AUTO }, &["detr, yolonas: the numbers say no"]),
         ("numbers against the configuration", Case { choice: LayoutChoice::Nms, shapes: END, classes: 2, refuted: &[Layout::Nms], ..AUTO }, &["are not of layout nms: the numbers say no", "correct `layout`: `layout: rtdetr`"]),
     ];
     #[rustfmt::skip]
@@ -354,10 +379,10 @@ mod tests {
         ("named", Case { choice: LayoutChoice::Yolov8, classes: 3, ..AUTO }, &["has 80 classes as yolov8", "but 3 class names"]),
         ("logits", Case { choice: LayoutChoice::Detr, shapes: DETR, classes: 91, ..AUTO }, &["`logits` [1, 300, 80] has 80 classes as detr", "but 91 class names"]),
         ("identified", Case { classes: 3, ..AUTO }, &["3 class names fit no layout", "yolov8: 80 classes, not 3", "yolov5: 8395 classes", "[1, 84, 8400]"]),
-        ("no object", Case { shapes: DETR, classes: 79, ..AUTO }, &["detr: 80 classes, not 79", "detr_softmax: only where `layout` names it"]),
+        ("no object", Case { shapes: DETR, classes: 79, ..AUTO }, &["detr, yolonas: 80 classes, not 79", "detr_softmax: only where `layout` names it"]),
         ("NMS with lists", Case { shapes: TRT, classes: 3, ..AUTO }, &["`det_scores` [1, 100]", "`int num_dets` [1, 1] not float", "fit no layout", "yolov8: 96 classes, not 3"]),
-        ("NMS with lists that would fit", Case { shapes: TRT, classes: 96, ..AUTO }, &["no outputs beside"]),
-        ("rank", Case { shapes: &[("output0", &[1, 3])], classes: 3, ..AUTO }, &["`output0` [1, 3]", "[batch, n, m], not 0"]),
+        ("NMS with lists that would fit", Case { shapes: TRT, classes: 96, ..AUTO }, &["yolov8, yolov5, nms, rtdetr, detr, yolonas: lists of boxes", "export it without NMS"]),
+        ("rank", Case { shapes: &[("output0", &[1, 3])], classes: 3, ..AUTO }, &["`output0` [1, 3]", "lists of boxes"]),
         ("not a grid", Case { choice: LayoutChoice::Yolox, shapes: V5, ..AUTO }, &["are not of layout yolox", "25200 rows are not the cells"]),
     ];
 

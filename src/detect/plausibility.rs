@@ -24,10 +24,12 @@ const SURE: f32 = 0.25;
 const MANY: usize = 8;
 
 /// The knowledge of the scale of a model's numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Plausibility {
     boxes_known: bool,
     scores_known: bool,
+    /// The contradiction that came before the scale was known: the layout was never the right one, so it stays.
+    contradiction: Option<String>,
 }
 
 /// The numbers of a picture's outputs.
@@ -51,15 +53,26 @@ struct Summary {
 
 impl Plausibility {
     /// Whether only boxes that count are compared from now on.
-    pub(super) fn is_settled(self) -> bool {
+    pub(super) fn is_settled(&self) -> bool {
         self.boxes_known && self.scores_known
     }
 
     /// Compares the numbers for a picture with the layout; `longer_px` is the longer side of the input.
     ///
     /// # Errors
-    /// They cannot be of this layout, with the reason.
+    /// They cannot be of this layout, with the reason; or those of an earlier picture could not, before any showed that they can.
     pub(super) fn inspect(&mut self, outputs: &Outputs<'_>, longer_px: f32) -> Result<(), String> {
+        if let Some(why) = &self.contradiction {
+            return Err(why.clone());
+        }
+        let inspected = self.inspect_picture(outputs, longer_px);
+        if !self.is_settled() {
+            self.contradiction = inspected.clone().err();
+        }
+        inspected
+    }
+
+    fn inspect_picture(&mut self, outputs: &Outputs<'_>, longer_px: f32) -> Result<(), String> {
         if outputs.layout == Layout::Nms {
             classes_are_whole(outputs)?;
         }
@@ -210,15 +223,18 @@ fn is_padding(score: f32) -> bool {
     score == 0.0 || score == -1.0 || score.is_nan()
 }
 
-/// Errors: a row with a score has a class that is not whole, or that has no name.
+/// Compares the classes of a model with NMS inside with its class names.
+///
+/// # Errors
+/// A class is not whole, also in a row without a score, or has no name.
 #[expect(clippy::cast_precision_loss, reason = "class counts are small")]
 fn classes_are_whole(outputs: &Outputs<'_>) -> Result<(), String> {
-    for row in outputs.boxes.chunks_exact(outputs.columns).filter(|row| !is_padding(row[4])) {
+    for row in outputs.boxes.chunks_exact(outputs.columns) {
         let class = row[5];
         if (class - class.round()).abs() > SLACK {
             return Err(format!("the sixth column has {class:.3}, which is no class"));
         }
-        if class.round() < 0.0 || class.round() >= outputs.classes as f32 {
+        if !is_padding(row[4]) && (class.round() < 0.0 || class.round() >= outputs.classes as f32) {
             return Err(format!("it found class {class:.0}, and has {} class names", outputs.classes));
         }
     }
@@ -284,10 +300,11 @@ mod tests {
     fn numbers_of_finished_boxes_are_compared_with_the_layout() {
         use Layout::{Nms, Rtdetr};
         #[rustfmt::skip]
-        let cases: [(&str, Layout, &[f32], Verdict); 8] = [
+        let cases: [(&str, Layout, &[f32], Verdict); 9] = [
             ("NMS", Nms, &[8.0, 6.0, 40.0, 40.0, 0.5, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], SETTLED),
             ("filled with -1", Nms, &[-1.0; 12], OPEN),
             ("scores as classes", Nms, &[8.0, 6.0, 40.0, 40.0, 0.01, 0.3], Err("sixth column has 0.300")),
+            ("class and score turned", Nms, &[8.0, 6.0, 40.0, 40.0, 0.0, 0.9], Err("sixth column has 0.900")),
             ("shares", Nms, &[0.5, 0.5, 0.5, 0.4, 0.9, 0.0], Err("in px of the input")),
             ("class without a name", Nms, &[8.0, 6.0, 40.0, 40.0, 0.1, 2.0], Err("class 2, and has 2 class names")),
             ("centre and size", Nms, &[40.0, 40.0, 9.0, 9.0, 0.9, 0.0], Err("not corners")),
@@ -325,17 +342,21 @@ mod tests {
 
     #[test]
     fn what_an_empty_picture_leaves_open_is_compared_later() {
-        let mut plausibility = Plausibility::default();
-        let mut inspect = |numbers: &[f32]| {
+        let inspect = |plausibility: &mut Plausibility, numbers: &[f32]| {
             let outputs =
                 Outputs { layout: Layout::Yolov5, boxes: numbers, scores: numbers, columns: 7, classes: 2 };
             plausibility.inspect(&outputs, 64.0).map(|()| plausibility.is_settled())
         };
-        assert_eq!(inspect(&[0.0; 14]), Ok(false));
-        assert_eq!(inspect(&[3.0, 3.0, 2.0, 2.0, 0.9, 0.9, 0.0]), Ok(false), "a box that may be either");
-        assert!(inspect(&[0.5, 0.5, 0.5, 0.5, 0.9, 0.9, 0.0]).is_err(), "shares");
-        assert_eq!(inspect(&[30.0, 30.0, 9.0, 9.0, 0.9, 0.9, 0.0]), Ok(true));
-        assert_eq!(inspect(&[0.5, 0.5, 0.5, 0.5, 0.9, 0.9, 0.0]), Ok(true), "px are known: a tiny box");
+        let [nothing, corner] = [[0.0; 7], [3.0, 3.0, 2.0, 2.0, 0.9, 0.9, 0.0]];
+        let [shares, px] = [[0.5, 0.5, 0.5, 0.5, 0.9, 0.9, 0.0], [30.0, 30.0, 9.0, 9.0, 0.9, 0.9, 0.0]];
+        let mut open = Plausibility::default();
+        assert_eq!(inspect(&mut open, &nothing), Ok(false));
+        assert_eq!(inspect(&mut open, &corner), Ok(false), "a box that may be either");
+        let mut settled = open.clone();
+        let why = inspect(&mut open, &shares).unwrap_err();
+        assert_eq!(inspect(&mut open, &nothing), Err(why), "it stays");
+        assert_eq!(inspect(&mut settled, &px), Ok(true));
+        assert_eq!(inspect(&mut settled, &shares), Ok(true), "px are known: a tiny box");
         assert!(Plausibility::inspect_confidence(1.005).is_ok());
         assert!(Plausibility::inspect_confidence(1.2).is_err());
     }
