@@ -16,6 +16,9 @@ const SHOWN_CLASSES: usize = 4;
 
 /// Loads the models of a configuration and shows their layout, input, classes, device and measured time.
 ///
+/// BY is the reason for the layout: config (`layout` names it), shape (no other has these shapes), metadata, values (the numbers of
+/// the first inference), or rows (the number of boxes).
+///
 /// Models from s3:// and https:// are fetched into the cache folder first, with their progress on standard error.
 ///
 /// Exit codes: 0 all can be used; 78 the configuration is wrong or a model cannot be used.
@@ -77,7 +80,7 @@ pub fn print_models(
     let threads = usual_threads(specs.len());
     let names = specs.iter().map(|(_, spec)| spec.name.chars().count());
     let width = names.chain(["MODEL".len()]).max().unwrap_or(0);
-    write_row(out, width, ["MODEL", "LAYOUT", "INPUT", "DEVICE", "INFER MS", "CLASSES"])?;
+    write_row(out, width, ["MODEL", "LAYOUT", "BY", "INPUT", "DEVICE", "INFER MS", "CLASSES"])?;
     let mut failed = 0;
     for (purpose, spec) in specs {
         let printed = match purpose {
@@ -102,17 +105,17 @@ pub fn print_models(
 }
 
 fn print_model(out: &mut impl Write, width: usize, info: &ModelInfo) -> io::Result<()> {
-    let (layout, input) = (info.layout.as_str(), info.input.to_string());
+    let (layout, by, input) = (info.layout.as_str(), info.layout_source.as_str(), info.input.to_string());
     let (device, infer_ms, classes) =
         (info.device.to_string(), format!("{:.1}", info.infer_ms), classes(&info.classes));
-    write_row(out, width, [&info.id.name, layout, &input, &device, &infer_ms, &classes])?;
+    write_row(out, width, [&info.id.name, layout, by, &input, &device, &infer_ms, &classes])?;
     print_fallback(out, width, info.fallback.as_deref())
 }
 
 fn print_reader(out: &mut impl Write, width: usize, info: &ReaderInfo) -> io::Result<()> {
     let (input, device) = (info.input.to_string(), info.device.to_string());
     let (infer_ms, characters) = (format!("{:.1}", info.infer_ms), format!("{} characters", info.characters));
-    write_row(out, width, [&info.id.name, "ctc", &input, &device, &infer_ms, &characters])?;
+    write_row(out, width, [&info.id.name, "ctc", "shape", &input, &device, &infer_ms, &characters])?;
     print_fallback(out, width, info.fallback.as_deref())
 }
 
@@ -130,9 +133,9 @@ fn print_error(out: &mut impl Write, width: usize, spec: &ModelSpec, error: &Det
 fn write_row(
     out: &mut impl Write,
     width: usize,
-    [model, layout, input, device, ms, classes]: [&str; 6],
+    [model, layout, by, input, device, ms, classes]: [&str; 7],
 ) -> io::Result<()> {
-    writeln!(out, "{model:width$}  {layout:6}  {input:18}  {device:7}  {ms:>8}  {classes}")
+    writeln!(out, "{model:width$}  {layout:12}  {by:8}  {input:18}  {device:7}  {ms:>8}  {classes}")
 }
 
 fn classes(names: &[Arc<str>]) -> String {

@@ -24,16 +24,54 @@ pub struct Sighting {
     pub rank: u32,
 }
 
+/// An object that is followed: its label and its last box.
+pub(super) type KnownObject = (String, BBox);
+
 /// The boxes that count: those that are sure enough, and the fainter ones; each sorted by label and position, with ranks.
-pub(super) fn sightings(look: &Look<'_>, frame_px: (u32, u32)) -> (Vec<Sighting>, Vec<Sighting>) {
+///
+/// `known` are the objects that are followed; only `agnostic_nms` asks for them.
+pub(super) fn sightings(
+    look: &Look<'_>,
+    frame_px: (u32, u32),
+    known: &[KnownObject],
+) -> (Vec<Sighting>, Vec<Sighting>) {
     let detector: Arc<str> = look.rules.detector.as_str().into();
     let counting = look
         .detections
         .iter()
         .filter(|detection| counts(look.rules, detection, frame_px))
         .filter_map(|detection| in_zones(look.rules, &detector, detection, frame_px));
-    let (sure, faint) = counting.partition(|sighting| sighting.conf >= look.rules.thresholds.conf);
+    let counting = counting.collect();
+    let counting =
+        if look.rules.agnostic_nms { one_label_each(look.rules, counting, known) } else { counting };
+    let (sure, faint) =
+        counting.into_iter().partition(|sighting| sighting.conf >= look.rules.thresholds.conf);
     (ranked(sure), ranked(faint))
+}
+
+/// Of boxes that overlap, whatever their labels, the first: a sure one before a faint one, one of a known object before a
+/// new one, so that a label does not change with each frame, then the more confident one.
+fn one_label_each(rules: &Rules, mut counting: Vec<Sighting>, known: &[KnownObject]) -> Vec<Sighting> {
+    let iou = rules.thresholds.nms_iou;
+    let is_known = |sighting: &Sighting| {
+        known.iter().any(|(label, bbox)| **label == *sighting.label && bbox.iou(&sighting.bbox) >= iou)
+    };
+    let order = |s: &Sighting| (s.conf >= rules.thresholds.conf, is_known(s));
+    counting.sort_by(|a, b| {
+        let by_conf = b.conf.total_cmp(&a.conf);
+        order(b)
+            .cmp(&order(a))
+            .then(by_conf)
+            .then_with(|| a.label.cmp(&b.label))
+            .then_with(|| by_position(a, b))
+    });
+    let mut kept: Vec<Sighting> = Vec::new();
+    for sighting in counting {
+        if kept.iter().all(|better| better.bbox.iou(&sighting.bbox) < iou) {
+            kept.push(sighting);
+        }
+    }
+    kept
 }
 
 fn ranked(mut sightings: Vec<Sighting>) -> Vec<Sighting> {

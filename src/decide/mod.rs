@@ -110,7 +110,9 @@ pub struct Pictured {
 pub fn decide(state: &mut State, frame: &FrameFacts<'_>, looks: &[Look<'_>]) -> Outcome {
     let mut outcome = Outcome::default();
     for look in looks {
-        let (mut sure, faint) = filter::sightings(look, frame.size_px);
+        let known =
+            if look.rules.agnostic_nms { state.of(&look.rules.detector).0.known() } else { Vec::new() };
+        let (mut sure, faint) = filter::sightings(look, frame.size_px, &known);
         outcome.events.append(&mut entry(state, frame, look, &sure, &faint));
         outcome.sightings.append(&mut sure);
     }

@@ -91,6 +91,12 @@ impl Tracks {
         ended(over)
     }
 
+    /// The confirmed objects with the box in which each was last seen.
+    pub(super) fn known(&self) -> Vec<(String, BBox)> {
+        let confirmed = self.tracks.iter().filter(|track| track.confirmed);
+        confirmed.map(|track| (track.label.clone(), track.bbox)).collect()
+    }
+
     /// Gives each sighting its thing, and tells what is due; then `faint` boxes keep things in sight that would have got lost.
     pub(super) fn look(
         &mut self,

@@ -10,7 +10,7 @@ pub(super) struct Outputs<'a> {
     pub(super) layout: Layout,
     /// The output with the boxes, row-major, without the batch.
     pub(super) boxes: &'a [f32],
-    /// The output with the scores; that of the boxes except for [`Layout::Detr`].
+    /// The output with the scores; that of the boxes where a layout has one output.
     pub(super) scores: &'a [f32],
     /// Columns of `scores`.
     pub(super) columns: usize,
@@ -25,13 +25,38 @@ pub(super) fn candidates(outputs: &Outputs<'_>, letterbox: &Letterbox, conf: f32
         Layout::Yolov8 => yolov8(outputs, conf),
         Layout::Yolov5 => yolov5(outputs, conf),
         Layout::Nms => nms(outputs, conf),
-        Layout::Detr => detr(outputs, letterbox, conf),
+        Layout::Rtdetr => rtdetr(outputs, letterbox, conf),
+        Layout::Detr => detr(outputs, letterbox, conf, sigmoid_of_best),
+        Layout::DetrSoftmax => detr(outputs, letterbox, conf, softmax_of_best),
+        Layout::Yolonas => yolonas(outputs, conf),
+        Layout::Yolox => yolox(outputs, letterbox, conf),
     };
     let in_frame = |found: Found| {
         let bbox = found.conf.is_finite().then(|| letterbox.box_to_frame(found.corners)).flatten()?;
         Some(Candidate { anchor: found.anchor, class: found.class, conf: found.conf, bbox })
     };
     found.into_iter().filter_map(in_frame).collect()
+}
+
+/// The boxes of an output, those that do not count too.
+pub(super) fn rows(outputs: &Outputs<'_>) -> usize {
+    match outputs.layout {
+        Layout::Yolov8 => outputs.columns,
+        Layout::Detr | Layout::DetrSoftmax | Layout::Yolonas => outputs.boxes.len() / 4,
+        Layout::Yolov5 | Layout::Nms | Layout::Rtdetr | Layout::Yolox => {
+            outputs.boxes.len() / outputs.columns.max(1)
+        }
+    }
+}
+
+/// The four numbers of a box as the output has them.
+pub(super) fn coordinates(outputs: &Outputs<'_>, row: usize) -> [f32; 4] {
+    let (first, step) = match outputs.layout {
+        Layout::Yolov8 => (row, outputs.columns),
+        Layout::Detr | Layout::DetrSoftmax | Layout::Yolonas => (4 * row, 1),
+        Layout::Yolov5 | Layout::Nms | Layout::Rtdetr | Layout::Yolox => (row * outputs.columns, 1),
+    };
+    [0, 1, 2, 3].map(|i| outputs.boxes[first + i * step])
 }
 
 /// A box in model px: x1, y1, x2, y2.
@@ -113,17 +138,82 @@ fn class_of(value: f32, classes: usize) -> Option<usize> {
     (rounded >= 0.0 && rounded < classes as f32).then_some(rounded as usize)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "sides are at most 4096")]
-fn detr(outputs: &Outputs<'_>, letterbox: &Letterbox, conf: f32) -> Vec<Found> {
-    let (width, height) = (letterbox.side_px.0 as f32, letterbox.side_px.1 as f32);
+/// A class and its probability from the logits of a query.
+type BestOf = fn(&[f32]) -> Option<(usize, f32)>;
+
+fn detr(outputs: &Outputs<'_>, letterbox: &Letterbox, conf: f32, best_of: BestOf) -> Vec<Found> {
     let one = |(anchor, (row, logits)): (usize, (&[f32], &[f32]))| {
-        let (class, logit) = best(logits)?;
-        let score = 1.0 / (1.0 + (-logit).exp());
-        let centred = [row[0] * width, row[1] * height, row[2] * width, row[3] * height];
-        (score >= conf).then(|| found(anchor, class, score, centred))
+        let (class, score) = best_of(logits)?;
+        (score >= conf).then(|| found(anchor, class, score, shares_in_px(row, letterbox)))
     };
     let rows = outputs.boxes.chunks_exact(4).zip(outputs.scores.chunks_exact(outputs.columns));
     rows.enumerate().filter_map(one).collect()
+}
+
+fn sigmoid_of_best(logits: &[f32]) -> Option<(usize, f32)> {
+    let (class, logit) = best(logits)?;
+    Some((class, 1.0 / (1.0 + (-logit).exp())))
+}
+
+/// The last column stands for "no object", which is never the answer.
+fn softmax_of_best(logits: &[f32]) -> Option<(usize, f32)> {
+    let (class, logit) = best(logits.split_last()?.1)?;
+    Some((class, 1.0 / logits.iter().map(|other| (other - logit).exp()).sum::<f32>()))
+}
+
+/// Centre and size as shares of the input, in px of it.
+#[expect(clippy::cast_precision_loss, reason = "sides are at most 4096")]
+fn shares_in_px(shares: &[f32], letterbox: &Letterbox) -> [f32; 4] {
+    let (width, height) = (letterbox.side_px.0 as f32, letterbox.side_px.1 as f32);
+    [shares[0] * width, shares[1] * height, shares[2] * width, shares[3] * height]
+}
+
+fn rtdetr(outputs: &Outputs<'_>, letterbox: &Letterbox, conf: f32) -> Vec<Found> {
+    let one = |(anchor, row): (usize, &[f32])| {
+        let (class, score) = best(&row[4..])?;
+        (score >= conf).then(|| found(anchor, class, score, shares_in_px(row, letterbox)))
+    };
+    outputs.boxes.chunks_exact(outputs.columns).enumerate().filter_map(one).collect()
+}
+
+fn yolonas(outputs: &Outputs<'_>, conf: f32) -> Vec<Found> {
+    let one = |(anchor, (row, scores)): (usize, (&[f32], &[f32]))| {
+        let (class, score) = best(scores)?;
+        let corners = [row[0], row[1], row[2], row[3]];
+        (score >= conf).then_some(Found { anchor, class, conf: score, corners })
+    };
+    let rows = outputs.boxes.chunks_exact(4).zip(outputs.scores.chunks_exact(outputs.columns));
+    rows.enumerate().filter_map(one).collect()
+}
+
+/// Centres are offsets from the upper left of a cell in cells, sizes their logarithms in cells.
+///
+/// Source: `YOLOXHead.decode_outputs` of YOLOX 0.3.0.
+fn yolox(outputs: &Outputs<'_>, letterbox: &Letterbox, conf: f32) -> Vec<Found> {
+    let one = |found: Found| {
+        let (left, top, stride) = cell(found.anchor, letterbox.side_px)?;
+        let row = &outputs.boxes[found.anchor * outputs.columns..][..4];
+        let (x, y) = ((row[0] + left) * stride, (row[1] + top) * stride);
+        let (w, h) = (row[2].exp() * stride, row[3].exp() * stride);
+        let corners = [x - w / 2.0, y - h / 2.0, x + w / 2.0, y + h / 2.0];
+        Some(Found { corners, ..found })
+    };
+    yolov5(outputs, conf).into_iter().filter_map(one).collect()
+}
+
+/// Column, row and stride of an anchor's cell in the grids of the strides 8, 16, 32 and 64, one after the other.
+#[expect(clippy::cast_precision_loss, reason = "cells are fewer than 2^24")]
+fn cell(anchor: usize, side_px: (u32, u32)) -> Option<(f32, f32, f32)> {
+    let mut first = 0;
+    for stride in [8_u32, 16, 32, 64] {
+        let (columns, lines) = ((side_px.0 / stride) as usize, (side_px.1 / stride) as usize);
+        let at = anchor.checked_sub(first)?;
+        if at < columns * lines {
+            return Some(((at % columns) as f32, (at / columns) as f32, stride as f32));
+        }
+        first += columns * lines;
+    }
+    None
 }
 
 #[cfg(test)]
@@ -221,6 +311,52 @@ mod tests {
         let logits = [0.0, -9.0, -9.0, -8.0, 0.0, 0.0];
         let seen = read(Layout::Detr, &boxes, &logits, 2, 0.5);
         assert_eq!(told(&seen), [(0, 0, 0.5, [56.0, 16.0, 72.0, 48.0])]);
+    }
+
+    #[test]
+    fn detr_of_no_object_takes_the_softmax() {
+        let boxes = [0.5, 0.25, 0.125, 0.25, 0.5, 0.25, 0.125, 0.25];
+        let nothing = f32::NEG_INFINITY;
+        let logits = [1.0, nothing, 0.0, 0.0, 0.0, 9.0];
+        let seen = read(Layout::DetrSoftmax, &boxes, &logits, 3, 0.5);
+        assert_eq!(told(&seen), [(0, 0, 1.0 / (1.0 + (-1.0_f32).exp()), [56.0, 16.0, 72.0, 48.0])]);
+    }
+
+    #[test]
+    fn rtdetr_has_probabilities_and_fractions_of_the_input() {
+        #[rustfmt::skip]
+        let output = [
+            0.5, 0.25, 0.125, 0.25, 0.2, 0.9,
+            0.5, 0.25, 0.125, 0.25, 0.2, 0.3,
+            NAN, 0.25, 0.125, 0.25, 0.9, 0.1,
+        ];
+        let seen = read(Layout::Rtdetr, &output, &output, 6, 0.4);
+        assert_eq!(told(&seen), [(0, 1, 0.9, [56.0, 16.0, 72.0, 48.0])]);
+    }
+
+    #[test]
+    fn yolonas_has_corners_and_probabilities() {
+        let boxes = [8.0, 6.0, 12.0, 14.0, 8.0, 6.0, 12.0, 14.0];
+        let seen = read(Layout::Yolonas, &boxes, &[0.1, 0.6, 0.3, 0.2], 2, 0.4);
+        assert_eq!(told(&seen), [(0, 1, 0.6, [16.0, 12.0, 24.0, 28.0])]);
+        assert_eq!(read(Layout::Yolonas, &boxes, &[0.001; 4], 2, 0.4), [], "no sigmoid of a probability");
+    }
+
+    #[test]
+    fn yolox_adds_the_grid() {
+        // An input of 64 px has 8 x 8, 4 x 4 and 2 x 2 cells.
+        let mut output = vec![0.0; 84 * 7];
+        let mut put = |anchor: usize, row: [f32; 7]| output[anchor * 7..][..7].copy_from_slice(&row);
+        put(8 + 2, [0.5, 0.5, 0.0, (2.0_f32).ln(), 1.0, 0.9, 0.1]);
+        put(64 + 4 + 1, [0.0, 0.5, 0.0, 0.0, 0.5, 0.1, 1.0]);
+        put(83, [0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.7]);
+        let seen = read(Layout::Yolox, &output, &output, 7, 0.4);
+        let want = [
+            (10, 0, 0.9, [32.0, 8.0, 48.0, 40.0]),
+            (69, 1, 0.5, [16.0, 32.0, 48.0, 64.0]),
+            (83, 1, 0.7, [32.0, 32.0, 96.0, 96.0]),
+        ];
+        assert_eq!(told(&seen), want);
     }
 
     /// Anchor by anchor, class by class.

@@ -1,14 +1,41 @@
 //! Class names as exporters write them into a model's metadata.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kvs_config::invisible;
 
 use super::error::ModelFault;
+
+/// The class names of a detector: those of the configuration, else those of its metadata.
+///
+/// # Errors
+/// There are none, they cannot be read, or one has a character that cannot be seen.
+pub(super) fn class_names(
+    given: Option<&[String]>,
+    metadata: Option<&str>,
+) -> Result<Vec<Arc<str>>, ModelFault> {
+    let names = match given {
+        Some([]) => return Err(ModelFault::NoClasses),
+        Some(names) => names.to_vec(),
+        None => parse_names(metadata.ok_or(ModelFault::NoClasses)?)?,
+    };
+    if let Some(index) = names.iter().position(|name| name.trim().is_empty()) {
+        return Err(ModelFault::EmptyClassName { index });
+    }
+    let hidden = names.iter().enumerate().find_map(|(index, name)| Some((index, name, invisible(name)?)));
+    if let Some((index, name, character)) = hidden {
+        return Err(ModelFault::ClassName { index, name: name.clone(), character: character.to_string() });
+    }
+    Ok(names.iter().map(|name| Arc::from(name.as_str())).collect())
+}
 
 /// The class names in the metadata `names`: a Python dictionary `{0: 'person', 1: 'car'}`, the same as JSON with
 /// quoted keys, or a list of either kind.
 ///
 /// Errors: the text is none of these, or its keys are not 0, 1, 2...
 pub(super) fn parse_names(text: &str) -> Result<Vec<String>, ModelFault> {
+    let text = text.trim_start_matches('\u{feff}');
     let mut reader = Reader { characters: text.chars().collect(), at: 0 };
     let names = match reader.next() {
         Some('{') => reader.dictionary()?,
@@ -147,7 +174,7 @@ impl Reader {
 mod tests {
     use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
 
-    use super::parse_names;
+    use super::{class_names, parse_names};
 
     #[test]
     fn dictionaries_and_lists_are_read() {
@@ -166,6 +193,28 @@ mod tests {
         ];
         for (text, want) in cases {
             assert_eq!(parse_names(text).unwrap(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_with_characters_that_cannot_be_seen_are_refused() {
+        let metadata = |text| class_names(None, Some(text));
+        assert_eq!(metadata("\u{feff}{0: 'cat'}").unwrap().len(), 1, "a byte order mark before the text");
+        let given = ["cat".to_owned(), "do\u{200b}g".to_owned()];
+        let refused = [
+            (
+                metadata("{0: 'cat', 1: 'dog\\n'}"),
+                "class name 1 of the model, \"dog\\n\", has U+000A (line feed)",
+            ),
+            (metadata("['\u{feff}cat']"), "U+FEFF (byte order mark)"),
+            (class_names(Some(&given), None), "class name 1 of the model, \"do\\u{200b}g\", has U+200B"),
+            (metadata("['a', ' ']"), "class name 1 of the model is empty"),
+            (class_names(Some(&[]), Some("['a']")), "no class names"),
+            (class_names(None, None), "no class names"),
+        ];
+        for (names, word) in refused {
+            let error = names.unwrap_err().to_string();
+            assert!(error.contains(word), "{word:?} is not in: {error}");
         }
     }
 

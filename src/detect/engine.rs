@@ -7,15 +7,19 @@ use half::f16;
 use ort::session::SessionOutputs;
 
 use super::boxes::{self, Outputs};
-use super::classes::parse_names;
+use super::claims::MetadataClaims;
+use super::classes::class_names;
+use super::encoding::InputEncoding;
 use super::error::{DetectError, ModelFault};
-use super::layout::{Head, resolve};
+use super::identify::{LayoutEvidence, LayoutSource, identify};
+use super::layout::Head;
 use super::letterbox::Letterbox;
 use super::model::{InputShape, ModelInfo, read_input};
 use super::nms::suppress;
 use super::onnx::{Net, Tensor, floats, shapes};
 use super::opening::Opening;
-use super::resample::{Element, PADDING, PictureFault, Resampler, fill_padding};
+use super::plausibility::Plausibility;
+use super::resample::{Element, PADDING, PictureFault, Resampler, fill_padding_with};
 use super::spec::{Device, ModelSpec, Thresholds};
 use super::steps::{StepMeter, Steps};
 use super::worker::{Answer, Found, Job, Look};
@@ -32,6 +36,10 @@ pub(super) struct Engine {
     info: ModelInfo,
     net: Net,
     head: Head,
+    /// Layouts of the same shape, for a remedy.
+    others: String,
+    plausibility: Plausibility,
+    encoding: InputEncoding,
     tensor: Tensor,
     resampler: Resampler,
     /// The place of the last picture in each slot of the tensor: its padding is there already.
@@ -65,20 +73,30 @@ impl Engine {
         let mut net = opening.net(cuda)?;
         let faulty = |fault| opening.faulty(fault);
         let input = read_input(&net.inputs(), net.metadata("imgsz").as_deref()).map_err(faulty)?;
-        let classes = classes(opening.spec, &net).map_err(faulty)?;
+        let named = net.metadata("names");
+        let classes = class_names(opening.spec.classes.as_deref(), named.as_deref()).map_err(faulty)?;
         let device = cuda.map_or(Device::Cpu, Device::Cuda);
         let slots = input.batch.unwrap_or_else(|| slots(&input, device).max(1));
-        let tensor = grey(input, slots);
-        let (head, [warmup_ms, infer_ms]) =
-            warm_up(opening.spec, &mut net, &tensor, input, classes.len()).map_err(faulty)?;
-        let id = ModelId { name: opening.spec.name.clone(), sha256: opening.sha256.clone() };
-        let (layout, threads) = (head.layout, opening.threads);
-        let info =
-            ModelInfo { id, layout, input, classes, device, fallback: None, threads, warmup_ms, infer_ms };
-        let resampler = Resampler::new(input.side_px());
+        let encoding = opening.spec.input;
+        let tensor = grey(input, slots, encoding);
+        let warm_up = warm_up(opening.spec, &mut net, &tensor, input, classes.len()).map_err(faulty)?;
+        let WarmUp { head, layout_source, plausibility, others, warmup_ms, infer_ms } = warm_up;
+        let info = ModelInfo {
+            id: ModelId { name: opening.spec.name.clone(), sha256: opening.sha256.clone() },
+            layout: head.layout,
+            layout_source,
+            input,
+            classes,
+            device,
+            fallback: None,
+            threads: opening.threads,
+            warmup_ms,
+            infer_ms,
+        };
+        let resampler = Resampler::new(input.side_px()).encoded(encoding);
         let (slots, scratch) = (vec![None; slots], [Vec::new(), Vec::new()]);
         let meter = StepMeter::default();
-        Ok(Self { info, net, head, tensor, resampler, slots, scratch, meter })
+        Ok(Self { info, net, head, others, plausibility, encoding, tensor, resampler, slots, scratch, meter })
     }
 
     pub(super) fn info(&self) -> &ModelInfo {
@@ -102,10 +120,11 @@ impl Engine {
     }
 
     fn paint(&mut self, slot: usize, frame: &Frame) -> Result<Letterbox, PictureFault> {
-        let (resampler, padded) = (&mut self.resampler, &mut self.slots[slot]);
+        let greys = self.encoding.grey(PADDING);
+        let place = Slot { index: slot, padded: &mut self.slots[slot], greys };
         match &mut self.tensor {
-            Tensor::F32(all) => paint_slot(resampler, all, slot, padded, frame),
-            Tensor::F16(all) => paint_slot(resampler, all, slot, padded, frame),
+            Tensor::F32(all) => place.paint(&mut self.resampler, all, frame),
+            Tensor::F16(all) => place.paint(&mut self.resampler, all, frame),
         }
     }
 
@@ -115,19 +134,27 @@ impl Engine {
         used: usize,
         seen: &[(&[Thresholds], Letterbox)],
         watch: &mut Stopwatch,
-    ) -> (Result<Vec<Seen>, String>, [Took; 2]) {
-        let Self { info, net, head, tensor, scratch, .. } = self;
+    ) -> (Result<Vec<Answer>, String>, [Took; 2]) {
+        let Self { info, net, head, others, plausibility, tensor, scratch, .. } = self;
         let batch = info.input.batch.unwrap_or(used);
         let outputs = net.run(tensor, info.input, batch);
         let inference = watch.lap();
         let found = outputs.and_then(|outputs| {
             let all = BatchOutputs::read(&outputs, *head, info.classes.len(), batch, scratch)?;
-            let one = |(slot, (thresholds, place)): (usize, &(&[Thresholds], Letterbox))| {
+            let mut answer = |slot: usize, thresholds: &[Thresholds], place: &Letterbox| {
                 let outputs = all.of(slot);
+                plausibility.inspect(&outputs, longer_px(info.input))?;
                 let by = |by: &Thresholds| detections(&outputs, place, *by, &info.classes);
-                thresholds.iter().map(by).collect()
+                thresholds.iter().map(by).collect::<Result<Seen, String>>()
             };
-            Ok(seen.iter().enumerate().map(one).collect())
+            let contradiction = |reason| DetectError::Contradiction {
+                model: info.id.name.clone(),
+                layout: head.layout.as_str(),
+                reason,
+                others: others.clone(),
+            };
+            let answers = seen.iter().enumerate();
+            Ok(answers.map(|(slot, (by, place))| answer(slot, by, place).map_err(contradiction)).collect())
         });
         (found, [inference, watch.lap()])
     }
@@ -161,33 +188,43 @@ impl Look for Engine {
 /// Puts the boxes of the pictures that were inferred back beside those that could not be read.
 fn answers(
     places: Vec<Result<Letterbox, DetectError>>,
-    found: Result<Vec<Seen>, String>,
+    found: Result<Vec<Answer>, String>,
     model: &str,
 ) -> Vec<Answer> {
     let failed = |reason: &String| DetectError::Inference { model: model.to_owned(), reason: reason.clone() };
     let mut found = found.map(Vec::into_iter);
     let mut next = || match &mut found {
-        Ok(found) => Ok(found.next().unwrap_or_default()),
+        Ok(found) => found.next().unwrap_or_else(|| Ok(Vec::new())),
         Err(reason) => Err(failed(reason)),
     };
     places.into_iter().map(|place| place.and_then(|_| next())).collect()
 }
 
-fn paint_slot<T: Element>(
-    resampler: &mut Resampler,
-    all: &mut [T],
-    slot: usize,
-    padded: &mut Option<Letterbox>,
-    frame: &Frame,
-) -> Result<Letterbox, PictureFault> {
-    let elements = resampler.elements();
-    let out = &mut all[slot * elements..][..elements];
-    let Surface::Host(picture) = &frame.surface;
-    let letterbox = resampler.write(&picture.view(), out)?;
-    if padded.replace(letterbox) != Some(letterbox) {
-        fill_padding(&letterbox, out);
+/// A slot of the tensor for a picture.
+struct Slot<'a> {
+    index: usize,
+    /// The place of the last picture in it.
+    padded: &'a mut Option<Letterbox>,
+    /// The numbers of the padding's grey.
+    greys: [f32; 3],
+}
+
+impl Slot<'_> {
+    fn paint<T: Element>(
+        self,
+        resampler: &mut Resampler,
+        all: &mut [T],
+        frame: &Frame,
+    ) -> Result<Letterbox, PictureFault> {
+        let elements = resampler.elements();
+        let out = &mut all[self.index * elements..][..elements];
+        let Surface::Host(picture) = &frame.surface;
+        let letterbox = resampler.write(&picture.view(), out)?;
+        if self.padded.replace(letterbox) != Some(letterbox) {
+            fill_padding_with(self.greys, &letterbox, out);
+        }
+        Ok(letterbox)
     }
-    Ok(letterbox)
 }
 
 /// The outputs of a batch.
@@ -229,13 +266,19 @@ impl<'a> BatchOutputs<'a> {
     }
 }
 
+/// The boxes that count, best first.
+///
+/// # Errors
+/// A confidence cannot be of the layout, with the reason.
 fn detections(
     outputs: &Outputs<'_>,
     place: &Letterbox,
     thresholds: Thresholds,
     classes: &[Arc<str>],
-) -> Vec<Detection> {
-    let kept = suppress(boxes::candidates(outputs, place, thresholds.conf), thresholds.nms_iou);
+) -> Result<Vec<Detection>, String> {
+    let candidates = boxes::candidates(outputs, place, thresholds.conf);
+    candidates.iter().try_for_each(|candidate| Plausibility::inspect_confidence(candidate.conf))?;
+    let kept = suppress(candidates, thresholds.nms_iou);
     let detection = |kept: super::nms::Candidate| {
         Some(Detection {
             label: Arc::clone(classes.get(kept.class)?),
@@ -244,39 +287,59 @@ fn detections(
             reading: None,
         })
     };
-    kept.into_iter().filter_map(detection).collect()
+    Ok(kept.into_iter().filter_map(detection).collect())
 }
 
-fn classes(spec: &ModelSpec, net: &Net) -> Result<Vec<Arc<str>>, ModelFault> {
-    let names = match &spec.classes {
-        Some(names) if names.is_empty() => return Err(ModelFault::NoClasses),
-        Some(names) => names.clone(),
-        None => parse_names(&net.metadata("names").ok_or(ModelFault::NoClasses)?)?,
-    };
-    Ok(names.iter().map(|name| Arc::from(name.as_str())).collect())
+/// The result of warming a model up.
+struct WarmUp {
+    head: Head,
+    layout_source: LayoutSource,
+    plausibility: Plausibility,
+    others: String,
+    warmup_ms: f64,
+    infer_ms: f64,
 }
 
-/// Two inferences; the first tells the shapes of the outputs, also where the graph leaves them open.
+/// Two inferences; the first shows the shapes of the outputs, also where the graph leaves them open, and their numbers.
 fn warm_up(
     spec: &ModelSpec,
     net: &mut Net,
     tensor: &Tensor,
     input: InputShape,
     classes: usize,
-) -> Result<(Head, [f64; 2]), ModelFault> {
+) -> Result<WarmUp, ModelFault> {
     let batch = input.batch.unwrap_or(1);
-    let mut run = || {
-        let started = Instant::now();
-        let outputs = net.run(tensor, input, batch).map_err(ModelFault::WarmUp)?;
-        Ok((shapes(&outputs), started.elapsed().as_secs_f64() * 1e3))
+    let claims = MetadataClaims::read(|key| net.metadata(key));
+    let started = Instant::now();
+    let made = net.run(tensor, input, batch).map_err(ModelFault::WarmUp)?;
+    let warmup_ms = started.elapsed().as_secs_f64() * 1e3;
+    let inspected = |head: Head| {
+        let (mut plausibility, mut scratch) = (Plausibility::default(), [Vec::new(), Vec::new()]);
+        let all = BatchOutputs::read(&made, head, classes, batch, &mut scratch)?;
+        plausibility.inspect(&all.of(0), longer_px(input))?;
+        Ok(plausibility)
     };
-    let (outputs, first_ms) = run()?;
-    let head = resolve(spec.layout, &outputs, classes)?;
-    Ok((head, [first_ms, run()?.1]))
+    let values = |head: Head| inspected(head).map(|_| ());
+    let (side_px, outputs) = (input.side_px(), &*shapes(&made));
+    let evidence = LayoutEvidence { outputs, classes, claims: &claims, side_px, values: &values };
+    let (head, layout_source) = identify(spec.layout, &evidence)?;
+    let (plausibility, others) = (inspected(head).unwrap_or_default(), evidence.others(head.layout));
+    drop(made);
+    let started = Instant::now();
+    net.run(tensor, input, batch).map_err(ModelFault::WarmUp)?;
+    let infer_ms = started.elapsed().as_secs_f64() * 1e3;
+    Ok(WarmUp { head, layout_source, plausibility, others, warmup_ms, infer_ms })
 }
 
 /// An input all of padding.
-fn grey(input: InputShape, slots: usize) -> Tensor {
-    let length = slots * 3 * input.width_px as usize * input.height_px as usize;
-    if input.half { Tensor::F16(vec![f16::of(PADDING); length]) } else { Tensor::F32(vec![PADDING; length]) }
+fn grey(input: InputShape, slots: usize, encoding: InputEncoding) -> Tensor {
+    let plane = input.width_px as usize * input.height_px as usize;
+    let levels = encoding.grey(PADDING);
+    let all = (0..slots).flat_map(|_| levels).flat_map(|level| std::iter::repeat_n(level, plane));
+    if input.half { Tensor::F16(all.map(f16::of).collect()) } else { Tensor::F32(all.collect()) }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "sides are at most 4096")]
+fn longer_px(input: InputShape) -> f32 {
+    input.width_px.max(input.height_px) as f32
 }

@@ -75,6 +75,21 @@ pub enum DetectError {
         /// What happened.
         reason: String,
     },
+    /// The outputs cannot be of the model's layout: skip the frame, for its boxes would be false or missing.
+    #[error(
+        "model {model}: its output is not of layout {layout}: {reason}; set another under `models` ({others}); its frames are \
+         skipped"
+    )]
+    Contradiction {
+        /// The model's name.
+        model: String,
+        /// The layout that counts.
+        layout: &'static str,
+        /// The numbers that cannot be.
+        reason: String,
+        /// Layouts of the same shape.
+        others: String,
+    },
     /// The model's worker was stopped or died: give up on the model.
     #[error("model {model}: its worker has ended")]
     Ended {
@@ -115,7 +130,10 @@ pub enum ModelFault {
         have: String,
     },
     /// ONNX Runtime refuses it.
-    #[error("ONNX Runtime cannot load it: {0}; check that it is a whole ONNX file")]
+    #[error(
+        "ONNX Runtime cannot load it: {0}; check that it is a whole ONNX file, with its weights inside: a model with weights in \
+         further files (`.onnx.data`) has to be saved as one file, or they have to lie beside it"
+    )]
     Load(String),
     /// Its first inference failed.
     #[error("its first inference failed: {0}; export it again, or try it with onnxruntime in Python")]
@@ -190,6 +208,33 @@ pub enum ModelFault {
         /// Class names.
         given: usize,
     },
+    /// A class name has a character that cannot be seen.
+    #[error(
+        "class name {index} of the model, {name:?}, has {character}, which cannot be seen; give the names under `classes`, typed \
+         as text"
+    )]
+    ClassName {
+        /// Index of the class.
+        index: usize,
+        /// The name.
+        name: String,
+        /// Its code point, such as `U+200B`.
+        character: String,
+    },
+    /// A class has no name.
+    #[error("class name {index} of the model is empty; give the names under `classes`")]
+    EmptyClassName {
+        /// Index of the class.
+        index: usize,
+    },
+    /// The metadata say that it does something else than find objects.
+    #[error(
+        "its metadata say `task: {task}`; give a model that detects objects, with boxes as its only output (`task=detect`)"
+    )]
+    Task {
+        /// As in the metadata.
+        task: String,
+    },
     /// More than one layout fits.
     #[error("its outputs ({outputs}) with {classes} class names fit {fits}; say which by `layout`")]
     Ambiguous {
@@ -200,29 +245,54 @@ pub enum ModelFault {
         /// The layouts.
         fits: String,
     },
+    /// The metadata and the shapes say two things.
+    #[error(
+        "in its metadata {statement}, but its outputs ({outputs}) fit {fits}; say which counts by `layout`"
+    )]
+    Conflict {
+        /// The statement of the metadata.
+        statement: String,
+        /// The outputs with shapes.
+        outputs: String,
+        /// The layouts that fit.
+        fits: String,
+    },
     /// No layout fits.
     #[error(
-        "its outputs ({outputs}) with {classes} class names fit no layout{counts}: yolov8 is [batch, 4 + classes, anchors], \
-         yolov5 [batch, anchors, 5 + classes], nms [batch, n, 6], detr [batch, n, 4] and [batch, n, classes]; \
-         correct `classes`, set `layout`, or export it otherwise"
+        "its outputs ({outputs}) with {classes} class names fit no layout ({tried}); correct `classes`, set `layout`, or export it \
+         otherwise (yolov8: [batch, 4 + classes, anchors])"
     )]
     Unknown {
         /// The outputs with shapes.
         outputs: String,
         /// Class names.
         classes: usize,
-        /// The classes that the outputs would have, by layout.
-        counts: String,
+        /// Each layout with the reason why it is not that.
+        tried: String,
     },
     /// The outputs are not of the layout that was set.
-    #[error("its outputs ({outputs}) are not of layout {layout}, {shape}; correct `layout`")]
+    #[error("its outputs ({outputs}) are not of layout {layout}, {shape}: {why}; correct `layout`")]
     Layout {
         /// The outputs with shapes.
         outputs: String,
         /// As configured.
         layout: &'static str,
-        /// What the layout asks for.
+        /// The shapes of the layout.
         shape: &'static str,
+        /// The difference.
+        why: String,
+    },
+    /// The numbers of the first inference are not of the layout that was set.
+    #[error("its outputs ({outputs}) are not of layout {layout}: {why}; correct `layout`: {others}")]
+    Contradiction {
+        /// The outputs with shapes.
+        outputs: String,
+        /// As configured.
+        layout: &'static str,
+        /// The numbers that cannot be.
+        why: String,
+        /// Layouts of the same shape.
+        others: String,
     },
     /// A recognition model of which nobody says what it writes.
     #[error(

@@ -1,8 +1,7 @@
-//! What a model's outputs mean.
+//! The meaning of a model's outputs, and whether their shapes have it.
 
 use std::fmt;
 
-use super::error::ModelFault;
 use super::spec::LayoutChoice;
 
 /// The meaning of a model's outputs; see [`LayoutChoice`] for the shapes.
@@ -14,11 +13,31 @@ pub enum Layout {
     Yolov5,
     /// `[batch, n, 6]`
     Nms,
-    /// `[batch, n, 4]` and `[batch, n, classes]`
+    /// `[batch, n, 4 + classes]`
+    Rtdetr,
+    /// `[batch, n, 4]` and logits `[batch, n, classes]`
     Detr,
+    /// `[batch, n, 4]` and logits `[batch, n, classes + 1]`
+    DetrSoftmax,
+    /// `[batch, n, 4]` and probabilities `[batch, n, classes]`
+    Yolonas,
+    /// `[batch, anchors, 5 + classes]`, relative to the grid
+    Yolox,
 }
 
 impl Layout {
+    /// Every layout, in the order in which messages list them.
+    pub(super) const ALL: [Self; 8] = [
+        Self::Yolov8,
+        Self::Yolov5,
+        Self::Nms,
+        Self::Rtdetr,
+        Self::Detr,
+        Self::DetrSoftmax,
+        Self::Yolonas,
+        Self::Yolox,
+    ];
+
     /// Its name in the configuration.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -26,26 +45,65 @@ impl Layout {
             Self::Yolov8 => "yolov8",
             Self::Yolov5 => "yolov5",
             Self::Nms => "nms",
+            Self::Rtdetr => "rtdetr",
             Self::Detr => "detr",
+            Self::DetrSoftmax => "detr_softmax",
+            Self::Yolonas => "yolonas",
+            Self::Yolox => "yolox",
         }
     }
 
-    fn shape(self) -> &'static str {
+    /// Its outputs, for messages.
+    pub(super) fn shape(self) -> &'static str {
         match self {
             Self::Yolov8 => "one output [batch, 4 + classes, anchors]",
             Self::Yolov5 => "one output [batch, anchors, 5 + classes]",
             Self::Nms => "one output [batch, n, 6]",
-            Self::Detr => "outputs [batch, n, 4] and [batch, n, classes]",
+            Self::Rtdetr => "one output [batch, n, 4 + classes]",
+            Self::Detr => "outputs [batch, n, 4] and logits [batch, n, classes]",
+            Self::DetrSoftmax => "outputs [batch, n, 4] and logits [batch, n, classes + 1]",
+            Self::Yolonas => "outputs [batch, n, 4] and probabilities [batch, n, classes]",
+            Self::Yolox => {
+                "one output [batch, anchors, 5 + classes], an anchor per cell of the strides 8, 16, 32"
+            }
         }
     }
 
-    fn chosen(choice: LayoutChoice) -> Option<Self> {
+    /// The layout that is named; `None` for `auto`.
+    pub(super) fn chosen(choice: LayoutChoice) -> Option<Self> {
         match choice {
             LayoutChoice::Auto => None,
             LayoutChoice::Yolov8 => Some(Self::Yolov8),
             LayoutChoice::Yolov5 => Some(Self::Yolov5),
             LayoutChoice::Nms => Some(Self::Nms),
+            LayoutChoice::Rtdetr => Some(Self::Rtdetr),
             LayoutChoice::Detr => Some(Self::Detr),
+            LayoutChoice::DetrSoftmax => Some(Self::DetrSoftmax),
+            LayoutChoice::Yolonas => Some(Self::Yolonas),
+            LayoutChoice::Yolox => Some(Self::Yolox),
+        }
+    }
+
+    /// Whether boxes and scores are two outputs.
+    fn has_two_outputs(self) -> bool {
+        matches!(self, Self::Detr | Self::DetrSoftmax | Self::Yolonas)
+    }
+
+    /// The classes of an output with these dimensions; `None` where it has none that the shape shows, an error where the
+    /// layout has no such shape.
+    fn classes_of(self, rows: usize, columns: usize) -> Result<Option<usize>, String> {
+        let less = |length: usize, by: usize| match length.checked_sub(by) {
+            Some(classes @ 1..) => Ok(Some(classes)),
+            _ => Err(format!("{length} leaves no class beside {by}")),
+        };
+        match self {
+            Self::Yolov8 => less(rows, 4),
+            Self::Yolov5 | Self::Yolox => less(columns, 5),
+            Self::Rtdetr => less(columns, 4),
+            Self::Nms if columns == 6 => Ok(None),
+            Self::Nms => Err(format!("{columns} columns, not 6")),
+            Self::Detr | Self::Yolonas => less(columns, 0),
+            Self::DetrSoftmax => less(columns, 1),
         }
     }
 }
@@ -56,7 +114,7 @@ impl fmt::Display for Layout {
     }
 }
 
-/// An output as an inference made it.
+/// The dimensions and type of an output of an inference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct OutputShape {
     pub(super) name: String,
@@ -74,6 +132,11 @@ impl OutputShape {
             _ => None,
         }
     }
+
+    /// Whether it is a list of counts, classes or scores, as beside the boxes of a model with NMS inside.
+    pub(super) fn is_list(&self) -> bool {
+        !self.float || self.dims.len() < 3
+    }
 }
 
 impl fmt::Display for OutputShape {
@@ -83,20 +146,21 @@ impl fmt::Display for OutputShape {
     }
 }
 
-/// Which outputs are read, and as what.
+/// The outputs that are read, and their layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) layout: Layout,
     /// The output with the boxes.
     pub(super) boxes: usize,
-    /// The output with the scores; that of the boxes except for [`Layout::Detr`].
+    /// The output with the scores; that of the boxes where a layout has one output.
     pub(super) scores: usize,
 }
 
 impl Head {
     /// The columns of the scores, where the outputs of an inference of `batch` frames are as they were at first.
     ///
-    /// Errors: what differs.
+    /// # Errors
+    /// The outputs have changed.
     pub(super) fn columns(
         &self,
         outputs: &[OutputShape],
@@ -104,108 +168,59 @@ impl Head {
         classes: usize,
     ) -> Result<usize, String> {
         let changed = || format!("its outputs changed to {}", listed(outputs));
-        let (head, model) = head(self.layout, outputs).ok_or_else(changed)?;
+        let (head, model) = head(self.layout, outputs).map_err(|_| changed())?;
         let whole = [head.boxes, head.scores].iter().all(|i| outputs[*i].dims[0] == batch);
         if head != *self || model.is_some_and(|model| model != classes) || !whole {
             return Err(changed());
         }
         Ok(outputs[head.scores].dims[2])
     }
-}
 
-/// Tells the layout from `choice`, the outputs and the number of class names.
-///
-/// Errors: nothing fits, several layouts fit, or the number of classes is another.
-pub(super) fn resolve(
-    choice: LayoutChoice,
-    outputs: &[OutputShape],
-    classes: usize,
-) -> Result<Head, ModelFault> {
-    match Layout::chosen(choice) {
-        Some(layout) => demand(layout, outputs, classes),
-        None => recognise(outputs, classes),
+    /// The rows of the scores: anchors or queries, except for [`Layout::Yolov8`].
+    pub(super) fn rows(&self, outputs: &[OutputShape]) -> usize {
+        outputs[self.scores].plane().map_or(0, |(rows, _)| rows)
     }
 }
 
 /// The head of `layout` in these outputs, and the number of classes that the outputs have (`None`: they do not say).
-fn head(layout: Layout, outputs: &[OutputShape]) -> Option<(Head, Option<usize>)> {
-    if layout == Layout::Detr {
-        return detr(outputs);
+///
+/// # Errors
+/// The outputs do not have this layout, with the reason.
+pub(super) fn head(layout: Layout, outputs: &[OutputShape]) -> Result<(Head, Option<usize>), String> {
+    let planes: Vec<(usize, (usize, usize))> =
+        outputs.iter().enumerate().filter_map(|(i, output)| Some((i, output.plane()?))).collect();
+    if layout.has_two_outputs() {
+        let (boxes, scores, columns) = two_outputs(&planes, outputs)?;
+        return Ok((Head { layout, boxes, scores }, layout.classes_of(0, columns)?));
     }
-    let mut planes = outputs.iter().enumerate().filter_map(|(i, output)| Some((i, output.plane()?)));
-    let (Some((i, (rows, columns))), None) = (planes.next(), planes.next()) else { return None };
-    let classes = match layout {
-        Layout::Yolov8 => Some(rows.checked_sub(4).filter(|classes| *classes > 0)?),
-        Layout::Yolov5 => Some(columns.checked_sub(5).filter(|classes| *classes > 0)?),
-        Layout::Nms | Layout::Detr => (columns == 6).then_some(None)?,
+    let [(i, (rows, columns))] = planes[..] else {
+        return Err(format!("it has 1 float output [batch, n, m], not {}", planes.len()));
     };
-    Some((Head { layout, boxes: i, scores: i }, classes))
+    Ok((Head { layout, boxes: i, scores: i }, layout.classes_of(rows, columns)?))
 }
 
-/// The boxes are the output of width 4; where the classes are 4 too, the one that is called so.
-fn detr(outputs: &[OutputShape]) -> Option<(Head, Option<usize>)> {
-    let planes: Vec<_> =
-        outputs.iter().enumerate().filter_map(|(i, output)| Some((i, output.plane()?))).collect();
-    let [first, second] = planes[..] else { return None };
+/// The boxes, the scores and the columns of these. The boxes are the output of width 4; where the scores have 4 columns
+/// too, the one with `box` in its name.
+fn two_outputs(
+    planes: &[(usize, (usize, usize))],
+    outputs: &[OutputShape],
+) -> Result<(usize, usize, usize), String> {
+    let [first, second] = planes[..] else {
+        return Err(format!("it has 2 float outputs [batch, n, m], not {}", planes.len()));
+    };
     let fits = |(_, boxes): (usize, (usize, usize)), (_, scores): (usize, (usize, usize))| {
         boxes.1 == 4 && boxes.0 == scores.0 && scores.1 > 0
     };
-    let called_boxes = |i: usize| outputs[i].name.to_lowercase().contains("box");
+    let has_box_name = |i: usize| outputs[i].name.to_lowercase().contains("box");
     let (boxes, scores) = match (fits(first, second), fits(second, first)) {
         (true, false) => (first, second),
         (false, true) => (second, first),
-        (true, true) if called_boxes(first.0) => (first, second),
-        (true, true) if called_boxes(second.0) => (second, first),
-        _ => return None,
+        (true, true) if has_box_name(first.0) => (first, second),
+        (true, true) if has_box_name(second.0) => (second, first),
+        (true, true) => return Err("two outputs of 4 columns, none with `box` in its name".to_owned()),
+        (false, false) => return Err("no output of 4 columns beside one with as many rows".to_owned()),
     };
-    let head = Head { layout: Layout::Detr, boxes: boxes.0, scores: scores.0 };
-    Some((head, Some(scores.1.1)))
-}
-
-fn demand(layout: Layout, outputs: &[OutputShape], classes: usize) -> Result<Head, ModelFault> {
-    let (head, model) = head(layout, outputs).ok_or_else(|| ModelFault::Layout {
-        outputs: listed(outputs),
-        layout: layout.as_str(),
-        shape: layout.shape(),
-    })?;
-    match model {
-        Some(model) if model != classes => Err(class_count(head, outputs, model, classes)),
-        _ => Ok(head),
-    }
-}
-
-fn recognise(outputs: &[OutputShape], classes: usize) -> Result<Head, ModelFault> {
-    let all = [Layout::Yolov8, Layout::Yolov5, Layout::Nms, Layout::Detr];
-    let heads: Vec<_> = all.into_iter().filter_map(|layout| head(layout, outputs)).collect();
-    let fits = |(_, model): &&(Head, Option<usize>)| model.is_none_or(|model| model == classes);
-    let fitting: Vec<Head> = heads.iter().filter(fits).map(|(head, _)| *head).collect();
-    match (&fitting[..], &heads[..]) {
-        ([head], _) => Ok(*head),
-        ([], [(head, Some(model))]) => Err(class_count(*head, outputs, *model, classes)),
-        ([], _) => {
-            let count =
-                |(head, model): &(Head, Option<usize>)| Some(format!("{} as {}", (*model)?, head.layout));
-            let counts: Vec<_> = heads.iter().filter_map(count).collect();
-            let counts =
-                if counts.is_empty() { String::new() } else { format!(" (they have {})", counts.join(", ")) };
-            Err(ModelFault::Unknown { outputs: listed(outputs), classes, counts })
-        }
-        (several, _) => {
-            let names: Vec<_> = several.iter().map(|head| head.layout.as_str()).collect();
-            Err(ModelFault::Ambiguous { outputs: listed(outputs), classes, fits: names.join(" and ") })
-        }
-    }
-}
-
-fn class_count(head: Head, outputs: &[OutputShape], model: usize, given: usize) -> ModelFault {
-    let output = &outputs[head.scores];
-    ModelFault::ClassCount {
-        tensor: output.name.clone(),
-        shape: format!("{:?}", output.dims),
-        layout: head.layout.as_str(),
-        model,
-        given,
-    }
+    Ok((boxes.0, scores.0, scores.1.1))
 }
 
 /// The outputs for a message.
@@ -216,103 +231,18 @@ pub(super) fn listed(outputs: &[OutputShape]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::spec::LayoutChoice;
-    use super::{Head, Layout, OutputShape, resolve};
+    use super::{Head, Layout, OutputShape, head};
 
-    type Shapes = &'static [(&'static str, &'static [usize])];
+    type Shape = (&'static str, &'static [usize]);
 
-    fn outputs(shapes: &[(&str, &[usize])]) -> Vec<OutputShape> {
-        let output = |(name, dims): &(&str, &[usize])| OutputShape {
-            name: (*name).to_owned(),
-            dims: dims.to_vec(),
-            float: !name.starts_with("int"),
-        };
-        shapes.iter().map(output).collect()
-    }
-
-    const V8: Shapes = &[("output0", &[1, 84, 8400])];
-    const V5: Shapes = &[("output0", &[1, 25200, 85])];
-    const END: Shapes = &[("output0", &[1, 300, 6])];
-    const DETR: Shapes = &[("logits", &[1, 300, 80]), ("pred_boxes", &[1, 300, 4])];
-    const DETR_OF_4: Shapes = &[("logits", &[1, 300, 4]), ("pred_boxes", &[1, 300, 4])];
-    const V5_WITH_HEADS: Shapes =
-        &[("output", &[1, 25200, 85]), ("h1", &[1, 3, 80, 80, 85]), ("h2", &[1, 3, 40, 40, 85])];
-    const MASKS: Shapes = &[("output0", &[1, 116, 8400]), ("output1", &[1, 32, 160, 160])];
-    const UNNAMED_TWINS: Shapes = &[("a", &[1, 300, 4]), ("b", &[1, 300, 4])];
-
-    #[test]
-    fn layouts_are_told_from_shapes_and_classes() {
-        let one = |layout| Head { layout, boxes: 0, scores: 0 };
-        let detr = Head { layout: Layout::Detr, boxes: 1, scores: 0 };
-        let auto = LayoutChoice::Auto;
-        let cases = [
-            ("yolov8", auto, V8, 80, one(Layout::Yolov8)),
-            ("yolov5", auto, V5, 80, one(Layout::Yolov5)),
-            ("end to end", auto, END, 80, one(Layout::Nms)),
-            ("detr", auto, DETR, 80, detr),
-            ("detr of 4 classes, by name", auto, DETR_OF_4, 4, detr),
-            ("yolov5 with raw heads", auto, V5_WITH_HEADS, 80, one(Layout::Yolov5)),
-            ("one class, as nms", LayoutChoice::Nms, END, 1, one(Layout::Nms)),
-            ("one class, as yolov5", LayoutChoice::Yolov5, END, 1, one(Layout::Yolov5)),
-            ("batch", auto, &[("output0", &[4, 7, 64])], 3, one(Layout::Yolov8)),
-            ("nothing found", auto, &[("output0", &[1, 0, 6])], 3, one(Layout::Nms)),
-        ];
-        for (name, choice, shapes, classes, want) in cases {
-            assert_eq!(resolve(choice, &outputs(shapes), classes), Ok(want), "{name}");
-        }
-    }
-
-    #[test]
-    fn what_does_not_fit_is_told_with_its_numbers() {
-        let auto = LayoutChoice::Auto;
-        let cases: [(&str, _, Shapes, usize, &[&str]); 11] = [
-            (
-                "ambiguous",
-                auto,
-                END,
-                1,
-                &["fit yolov5 and nms", "say which by `layout`", "`output0` [1, 300, 6]"],
-            ),
-            ("both ways", auto, &[("o", &[1, 7, 8])], 3, &["fit yolov8 and yolov5"]),
-            ("count", LayoutChoice::Yolov8, V8, 3, &["has 80 classes as yolov8", "but 3 class names"]),
-            (
-                "count of v5",
-                LayoutChoice::Yolov5,
-                V5,
-                81,
-                &["has 80 classes as yolov5", "but 81 class names"],
-            ),
-            (
-                "count of logits",
-                auto,
-                DETR,
-                91,
-                &["`logits` [1, 300, 80] has 80 classes as detr", "but 91 class names"],
-            ),
-            (
-                "count, untold",
-                auto,
-                V8,
-                3,
-                &["3 class names fit no layout (they have 80 as yolov8, 8395 as yolov5): ", "[1, 84, 8400]"],
-            ),
-            ("masks", auto, MASKS, 80, &["`output1` [1, 32, 160, 160]", "fit no layout"]),
-            ("rank", auto, &[("output0", &[1, 3])], 3, &["`output0` [1, 3]", "fit no layout"]),
-            ("not that", LayoutChoice::Detr, V8, 80, &["are not of layout detr", "correct `layout`"]),
-            ("whole numbers", auto, &[("int0", &[1, 300, 6])], 80, &["`int0` [1, 300, 6] not float"]),
-            ("unnamed twins", auto, UNNAMED_TWINS, 4, &["`a` [1, 300, 4], `b` [1, 300, 4]", "fit no layout"]),
-        ];
-        for (name, choice, shapes, classes, words) in cases {
-            let error = resolve(choice, &outputs(shapes), classes).unwrap_err().to_string();
-            for word in words {
-                assert!(error.contains(word), "{name}: {word:?} is not in: {error}");
-            }
-        }
+    fn output(name: &str, dims: &[usize]) -> OutputShape {
+        OutputShape { name: name.to_owned(), dims: dims.to_vec(), float: true }
     }
 
     #[test]
     fn outputs_that_change_are_an_error() {
-        let head = resolve(LayoutChoice::Auto, &outputs(V8), 80).unwrap();
+        let (head, classes) = head(Layout::Yolov8, &[output("output0", &[1, 84, 8400])]).unwrap();
+        assert_eq!(classes, Some(80));
         let cases: [(&str, &[usize], bool); 4] = [
             ("as before", &[1, 84, 8400], true),
             ("other anchors", &[1, 84, 2100], true),
@@ -320,8 +250,33 @@ mod tests {
             ("other batch", &[2, 84, 8400], false),
         ];
         for (name, dims, fits) in cases {
-            let columns = head.columns(&outputs(&[("output0", dims)]), 1, 80);
+            let columns = head.columns(&[output("output0", dims)], 1, 80);
             assert_eq!(columns.is_ok(), fits, "{name}: {columns:?}");
+        }
+    }
+
+    #[test]
+    fn boxes_are_the_output_of_four_columns_or_the_one_with_that_name() {
+        let detr = |boxes, scores| Ok(Head { layout: Layout::Detr, boxes, scores });
+        let cases: [(&str, [Shape; 2], Result<Head, &str>); 6] = [
+            ("second", [("logits", &[1, 300, 80]), ("pred_boxes", &[1, 300, 4])], detr(1, 0)),
+            ("first", [("a", &[1, 300, 4]), ("b", &[1, 300, 1])], detr(0, 1)),
+            ("four classes", [("logits", &[1, 300, 4]), ("pred_BOXES", &[1, 300, 4])], detr(1, 0)),
+            ("without a name", [("a", &[1, 300, 4]), ("b", &[1, 300, 4])], Err("two outputs of 4 columns")),
+            ("other rows", [("a", &[1, 300, 4]), ("b", &[1, 30, 8])], Err("no output of 4 columns")),
+            (
+                "one of rank 4",
+                [("a", &[1, 300, 1, 4]), ("b", &[1, 300, 8])],
+                Err("2 float outputs [batch, n, m], not 1"),
+            ),
+        ];
+        for (name, shapes, want) in cases {
+            let outputs = shapes.map(|(name, dims)| output(name, dims));
+            match (head(Layout::Detr, &outputs), want) {
+                (Ok((head, _)), Ok(want)) => assert_eq!(head, want, "{name}"),
+                (Err(why), Err(word)) => assert!(why.contains(word), "{name}: {why}"),
+                other => panic!("{name}: {other:?}"),
+            }
         }
     }
 }

@@ -2,11 +2,14 @@
 
 mod avx2;
 mod boxes;
+mod claims;
 mod classes;
 mod desk;
 mod detector;
+mod encoding;
 mod engine;
 mod error;
+mod identify;
 mod layout;
 mod letterbox;
 mod luma;
@@ -18,6 +21,7 @@ mod noise;
 pub mod ocr;
 mod onnx;
 mod opening;
+mod plausibility;
 mod resample;
 mod runtime;
 mod spec;
@@ -25,7 +29,9 @@ mod steps;
 mod worker;
 
 pub use detector::{Detector, usual_threads};
+pub use encoding::InputEncoding;
 pub use error::{DetectError, ModelFault};
+pub use identify::LayoutSource;
 pub use layout::Layout;
 pub use letterbox::Letterbox;
 pub use model::{InputShape, ModelInfo};

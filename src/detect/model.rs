@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::error::ModelFault;
+use super::identify::LayoutSource;
 use super::layout::Layout;
 use super::spec::{Device, ModelSpec};
 use crate::base::sha256_of;
@@ -24,6 +25,8 @@ pub struct ModelInfo {
     pub id: ModelId,
     /// The meaning of its outputs.
     pub layout: Layout,
+    /// The reason for the layout.
+    pub layout_source: LayoutSource,
     /// Its input.
     pub input: InputShape,
     /// Its class names, in its own order.
@@ -40,7 +43,7 @@ pub struct ModelInfo {
     pub infer_ms: f64,
 }
 
-/// A model's input: NCHW, RGB, 0..=1.
+/// A model's input: NCHW, RGB from 0 to 1 where the configuration says nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InputShape {
     /// Frames of each inference; `None`: any number.

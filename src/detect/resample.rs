@@ -12,6 +12,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use super::avx2::Avx2;
+use super::encoding::InputEncoding;
 use super::letterbox::Letterbox;
 use crate::decode::{Color, Matrix, Yuv420};
 
@@ -83,6 +84,7 @@ impl Element for f16 {
 #[derive(Debug)]
 pub struct Resampler {
     side_px: (u32, u32),
+    encoding: InputEncoding,
     simd: Option<Avx2>,
     plan: Option<Plan>,
     blended: [Vec<i16>; 3],
@@ -104,7 +106,14 @@ impl Resampler {
 
     fn with_simd(side_px: (u32, u32), simd: Option<Avx2>) -> Self {
         let scratch = vec![0.0; 3 * side_px.0 as usize];
-        Self { side_px, simd, plan: None, blended: [const { Vec::new() }; 3], scratch }
+        let encoding = InputEncoding::default();
+        Self { side_px, encoding, simd, plan: None, blended: [const { Vec::new() }; 3], scratch }
+    }
+
+    /// Writes inputs in this encoding from now on, in place of RGB from 0 to 1.
+    #[must_use]
+    pub fn encoded(self, encoding: InputEncoding) -> Self {
+        Self { encoding, ..self }
     }
 
     /// The elements of an input: 3 x width x height.
@@ -115,7 +124,7 @@ impl Resampler {
 
     /// Paints the picture into `out` and says where it lies there; leaves the padding as it is.
     ///
-    /// Shape: CHW `[3, height, width]`, RGB, 0..=1. `out` has [`Self::elements`] elements.
+    /// Shape: CHW `[3, height, width]`, RGB, 0..=1, or as encoded. `out` has [`Self::elements`] elements.
     ///
     /// Errors: the picture is empty, or a plane is too short; then `out` is unchanged.
     pub fn write<T: Element>(
@@ -156,13 +165,14 @@ impl Resampler {
         letterbox: Letterbox,
         out: &mut [T],
     ) {
-        let Self { simd, plan, blended, scratch, .. } = self;
+        let Self { simd, plan, blended, scratch, encoding, .. } = self;
         let plan = match plan.take() {
             Some(same) if same.letterbox == letterbox => plan.insert(same),
             _ => plan.insert(Plan::new(letterbox)),
         };
         let coefficients = Coefficients::of(color);
-        let [red, green, blue] = thirds(out);
+        let scales = encoding.scales().map(|scales| in_rgb(scales, encoding.bgr));
+        let [red, green, blue] = in_rgb(thirds(out), encoding.bgr);
         for (i, blended) in blended.iter_mut().enumerate() {
             blended.resize(plan.grids[usize::from(i > 0)].columns.samples + 1, 0);
         }
@@ -173,18 +183,39 @@ impl Resampler {
             }
             let at = span(&letterbox, row);
             let rows = [&mut red[at.clone()], &mut green[at.clone()], &mut blue[at]];
-            T::paint(rows, scratch, |rows| paint(*simd, blended, plan, &coefficients, rows));
+            T::paint(rows, scratch, |[red, green, blue]| {
+                paint(*simd, blended, plan, &coefficients, [&mut *red, &mut *green, &mut *blue]);
+                if let Some(scales) = scales {
+                    rescale([red, green, blue], scales);
+                }
+            });
         }
+    }
+}
+
+/// Red, green and blue of three channels that may be blue, green, red.
+fn in_rgb<T>([first, second, third]: [T; 3], bgr: bool) -> [T; 3] {
+    if bgr { [third, second, first] } else { [first, second, third] }
+}
+
+/// Multiplies each row by its factor and adds its offset.
+fn rescale(rows: [&mut [f32]; 3], scales: [(f32, f32); 3]) {
+    for (row, (factor, offset)) in rows.into_iter().zip(scales) {
+        row.iter_mut().for_each(|value| *value = *value * factor + offset);
     }
 }
 
 /// Fills what the picture leaves free of a CHW input with grey.
 pub fn fill_padding<T: Element>(letterbox: &Letterbox, out: &mut [T]) {
-    let grey = T::of(PADDING);
+    fill_padding_with([PADDING; 3], letterbox, out);
+}
+
+/// As [`fill_padding`], with the number of the grey in each plane.
+pub(super) fn fill_padding_with<T: Element>(greys: [f32; 3], letterbox: &Letterbox, out: &mut [T]) {
     let side_w = letterbox.side_px.0 as usize;
     let (first, count) = (letterbox.pad_px.1 as usize, letterbox.content_px.1 as usize);
     let (left, right) = (letterbox.pad_px.0 as usize, (letterbox.pad_px.0 + letterbox.content_px.0) as usize);
-    for plane in thirds(out) {
+    for (plane, grey) in thirds(out).into_iter().zip(greys.map(T::of)) {
         for (y, row) in plane.chunks_exact_mut(side_w).enumerate() {
             if y < first || y >= first + count {
                 row.fill(grey);

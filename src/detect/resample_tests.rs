@@ -3,8 +3,9 @@
 use half::f16;
 use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert, proptest};
 
-use super::{Element, PADDING, PictureFault, Resampler, fill_padding};
+use super::{Element, PADDING, PictureFault, Resampler, fill_padding, fill_padding_with};
 use crate::decode::{Color, Matrix};
+use crate::detect::InputEncoding;
 use crate::detect::noise::Noise;
 
 /// The blended samples are rounded to 1/128 level, weights to 2^-14, the sums to f32: below 1/64 of a level of 255 in
@@ -137,6 +138,32 @@ fn one_resampler_serves_pictures_of_many_sizes() {
         let letterbox = resampler.write(&picture.view(), &mut out).unwrap();
         fill_padding(&letterbox, &mut out);
         assert_eq!(out, written::<f32>(Resampler::new((32, 32)), &picture), "{size:?}");
+    }
+}
+
+#[test]
+fn another_encoding_is_the_usual_one_scaled_and_turned() {
+    let side = (40, 40);
+    let usual: Vec<f32> = written(Resampler::new(side), &Noise::new((61, 47), [0; 3], 9, USUAL));
+    let (mean, std) = ([10.0, 20.0, 30.0], [2.0, 4.0, 5.0]);
+    for bgr in [false, true] {
+        let encoding = InputEncoding { white: 255.0, mean, std, bgr };
+        for made in [Resampler::new(side), Resampler::portable(side)] {
+            let picture = Noise::new((61, 47), [0; 3], 9, USUAL);
+            let mut resampler = made.encoded(encoding);
+            let (mut out, mut half) = (vec![f32::NAN; usual.len()], vec![f16::NAN; usual.len()]);
+            let letterbox = resampler.write(&picture.view(), &mut out).unwrap();
+            resampler.write(&picture.view(), &mut half).unwrap();
+            fill_padding_with(encoding.grey(PADDING), &letterbox, &mut out);
+            fill_padding_with(encoding.grey(PADDING), &letterbox, &mut half);
+            for (i, have) in out.iter().enumerate() {
+                let (channel, at) = (i / 1600, i % 1600);
+                let from = if bgr { 2 - channel } else { channel };
+                let want = (usual[from * 1600 + at] * 255.0 - mean[channel]) / std[channel];
+                assert!((have - want).abs() < 1e-3, "bgr {bgr}, element {i} is {have}, want {want}");
+                assert_eq!(half[i], f16::from_f32(*have), "element {i} in f16");
+            }
+        }
     }
 }
 

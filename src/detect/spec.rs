@@ -4,10 +4,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::encoding::InputEncoding;
 pub use kvs_config::written::LayoutChoice;
 
 /// A model to load.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ModelSpec {
     /// Its name under `models`, or its file name.
     pub name: String,
@@ -17,6 +18,8 @@ pub struct ModelSpec {
     pub sha256: Option<String>,
     /// The layout of its output.
     pub layout: LayoutChoice,
+    /// The values of its input.
+    pub input: InputEncoding,
     /// Class names that replace those in the model's metadata.
     pub classes: Option<Vec<String>>,
 }

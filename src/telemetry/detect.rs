@@ -70,6 +70,7 @@ impl ModelLoaded<'_> {
             model = info.id.name,
             sha256 = info.id.sha256,
             layout = %info.layout,
+            layout_source = %info.layout_source,
             input = %info.input,
             classes = info.classes.len(),
             device = %info.device,

@@ -102,6 +102,24 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("a camera without anything", "cameras:\n", "cameras:\n  -\n"),
     ("a class file that is missing", "classes: [person, car]", "classes: testdata/config/no-such-names.txt"),
     ("a class file with a hole", "classes: [person, car]", "classes: testdata/config/names-with-a-hole.txt"),
+    ("a class file in Latin-1", "classes: [person, car]", "classes: testdata/config/names-in-latin-1.txt"),
+    (
+        "a class file in UTF-16 without its mark",
+        "classes: [person, car]",
+        "classes: testdata/config/names-in-utf-16.txt",
+    ),
+    ("a class with a byte order mark", "classes: [person]", "classes: [\"\\uFEFFperson\"]"),
+    (
+        "a class of the model with a space without width",
+        "classes: [person, car]",
+        "classes: [per\u{200b}son, car]",
+    ),
+    ("a variable that ends in a carriage return", "local_dir: /tmp/events", "local_dir: ${WITH_RETURN}"),
+    ("a zone with a line feed", "- name: door", "- name: \"do\\nor\""),
+    ("a layout that there is not", "classes: [person, car]", "layout: yolonass"),
+    ("a range of another kind", "classes: [person, car]", "input: { range: 0..256 }"),
+    ("a mean of one number", "classes: [person, car]", "input: { mean: [0.5] }"),
+    ("a deviation of 0", "classes: [person, car]", "input: { std: [0.2, 0, 0.2] }"),
     ("a box larger than the frame", ROI_AND_PIPELINE, NORMALIZED_MIN_BOX),
     ("a box smaller than a pixel", "conf_threshold: 0.4", "min_box: { width: 0.1, height: 0.1 }"),
     ("half a box", "conf_threshold: 0.4", "min_box: { width: 10 }"),
@@ -158,6 +176,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("a model's path that is empty", "path: models/street.onnx", "path: ''"),
     ("no models to choose from", "", NO_MODELS),
     ("a reader with the layout of a detector", "", READER_WITH_LAYOUT),
+    ("a reader with the input of a detector", "", READER_WITH_INPUT),
     (
         "no polygons in a roi",
         "        - name: door\n          points: [[10, 10], [50, 10], [50, 60]]\n",
@@ -200,6 +219,16 @@ cameras:
   - id: front
     kvs_stream_name: front-stream
     pipeline: [{ type: objects, objects: { yolo_weights: street } }]
+";
+
+const READER_WITH_INPUT: &str = "publishers: { local_dir: /tmp/events }
+models:
+  plate: { path: models/plate.onnx, classes: [plate] }
+  text: { path: models/text.onnx, input: { order: bgr } }
+cameras:
+  - id: gate
+    kvs_stream_name: gate-stream
+    pipeline: [{ type: alpr, alpr: { plate_detector_weights: plate, ocr_weights: text } }]
 ";
 
 const READER_WITH_LAYOUT: &str = "publishers: { local_dir: /tmp/events }
@@ -254,6 +283,7 @@ fn environment(name: &str) -> Option<String> {
     match name {
         "TEXT" => Some("five".to_owned()),
         "NINETY_NINE" => Some("99".to_owned()),
+        "WITH_RETURN" => Some("/tmp/events\r".to_owned()),
         _ => None,
     }
 }

@@ -9,7 +9,7 @@ use kvs_infer::config::{
 };
 use kvs_infer::decide::{Confirm, ReadingRules, RoiFilter, TextPattern};
 use kvs_infer::decode::Masks;
-use kvs_infer::detect::{Device, LayoutChoice, MotionRules, Thresholds};
+use kvs_infer::detect::{Device, InputEncoding, LayoutChoice, MotionRules, Thresholds};
 use kvs_infer::publish::{PublishSpec, S3Spec, SnapshotFormat, SnapshotRoute, SnapshotSpec, Sse};
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
@@ -277,12 +277,43 @@ fn files_that_are_missing_are_told_with_their_place() {
 #[test]
 fn class_names_come_from_a_file() {
     let folder = tempfile::tempdir().unwrap();
-    let names = folder.path().join("names.txt");
-    std::fs::write(&names, "person\r\ntraffic light\n").unwrap();
-    let models = format!("models: {{ m: {{ path: m.onnx, classes: {} }} }}\ncameras:", names.display());
-    let settings = meant(&LEAST.replace("cameras:", &models).replace("models/m.onnx", "m"));
-    let classes = settings.cameras[0].pipeline[0].model.classes.clone().unwrap();
-    assert_eq!(classes, ["person", "traffic light"]);
+    let text = "person\ntraffic light\n";
+    let utf_16 = |order: fn(u16) -> [u8; 2]| -> Vec<u8> {
+        format!("\u{feff}{text}").encode_utf16().flat_map(order).collect()
+    };
+    let cases = [
+        ("as it is", text.as_bytes().to_vec()),
+        ("CRLF", text.replace('\n', "\r\n").into_bytes()),
+        ("CR", text.replace('\n', "\r").into_bytes()),
+        ("a byte order mark", format!("\u{feff}{text}").into_bytes()),
+        ("UTF-16, little end first", utf_16(u16::to_le_bytes)),
+        ("UTF-16, big end first", utf_16(u16::to_be_bytes)),
+        ("spaces around", b"person \t\n traffic light\n\n".to_vec()),
+    ];
+    for (name, bytes) in cases {
+        let names = folder.path().join("names.txt");
+        std::fs::write(&names, bytes).unwrap();
+        let models = format!("models: {{ m: {{ path: m.onnx, classes: {} }} }}\ncameras:", names.display());
+        let settings = meant(&LEAST.replace("cameras:", &models).replace("models/m.onnx", "m"));
+        let classes = settings.cameras[0].pipeline[0].model.classes.clone().unwrap();
+        assert_eq!(classes, ["person", "traffic light"], "{name}");
+    }
+}
+
+#[test]
+fn the_input_of_a_model_is_as_it_is_written() {
+    let usual = InputEncoding::default();
+    let (mean, std) = ([1.0, 2.0, 3.5], [0.5, 0.25, 4.0]);
+    let cases = [
+        ("{}", usual),
+        ("{ range: 0..255, order: bgr }", InputEncoding { white: 255.0, bgr: true, ..usual }),
+        ("{ mean: [1, 2, 3.5], std: [0.5, 0.25, 4] }", InputEncoding { mean, std, ..usual }),
+    ];
+    for (written, want) in cases {
+        let models = format!("models: {{ m: {{ path: m.onnx, input: {written} }} }}\ncameras:");
+        let settings = meant(&LEAST.replace("cameras:", &models).replace("models/m.onnx", "m"));
+        assert_eq!(settings.cameras[0].pipeline[0].model.input, want, "{written}");
+    }
 }
 
 #[test]

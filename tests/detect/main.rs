@@ -3,6 +3,10 @@
 //! `scripts/setup test` puts ONNX Runtime, the models and the clip into the cache folder.
 
 #[cfg(test)]
+mod graph;
+#[cfg(test)]
+mod layouts;
+#[cfg(test)]
 mod models;
 #[cfg(test)]
 mod plate;

@@ -1,12 +1,12 @@
 //! What the tests of detect share: models from the cache, and painted frames.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
 use kvs_infer::decode::{Color, HostPicture, Matrix, Surface};
-use kvs_infer::detect::{LayoutChoice, ModelSpec, Thresholds, cache_dir};
+use kvs_infer::detect::{ModelSpec, Thresholds, cache_dir};
 use kvs_infer::frame::{BBox, CameraId, Fragment, Frame, MediaMs};
 
 /// Confidence and NMS as a configuration would say.
@@ -21,9 +21,14 @@ pub(super) fn cached(path: &str) -> PathBuf {
 
 /// The frame of a clip of the cache at `second`, decoded by the ffmpeg command.
 pub(super) fn frame_of(clip: &str, second: &str, size: (u32, u32), matrix: Matrix) -> HostPicture {
+    decoded(&cached(clip), second, size, matrix)
+}
+
+/// The frame of a file at `second`, decoded by the ffmpeg command.
+pub(super) fn decoded(file: &Path, second: &str, size: (u32, u32), matrix: Matrix) -> HostPicture {
     let made = Command::new("ffmpeg")
         .args(["-v", "error", "-nostdin", "-ss", second, "-i"])
-        .arg(cached(clip))
+        .arg(file)
         .args(["-frames:v", "1", "-f", "rawvideo", "-pix_fmt", "yuv420p", "-"])
         .output()
         .expect("the ffmpeg command: run `scripts/setup test`");
@@ -48,7 +53,7 @@ pub(super) fn tiny_text(name: &str) -> ModelSpec {
 /// A model as a configuration without further keys names it.
 pub(super) fn spec(path: PathBuf) -> ModelSpec {
     let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-    ModelSpec { name, path, sha256: None, layout: LayoutChoice::Auto, classes: None }
+    ModelSpec { name, path, ..ModelSpec::default() }
 }
 
 /// Full-range BT.601 of pure colours.

@@ -11,6 +11,7 @@
 mod closest;
 mod document;
 mod expand;
+mod invisible;
 mod place;
 mod problem;
 mod report;
@@ -22,6 +23,7 @@ pub mod written;
 pub use closest::closest;
 pub use document::{Document, read};
 pub use expand::Environment;
+pub use invisible::{InvisibleCharacter, invisible};
 pub use place::{KeyPath, Place};
 pub use problem::{Problem, Problems};
 pub use report::Report;

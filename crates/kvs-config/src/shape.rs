@@ -3,6 +3,7 @@
 use serde_json::{Map, Number, Value as Json};
 
 use crate::closest::closest;
+use crate::invisible::invisible;
 use crate::place::{KeyPath, Place, shortened};
 use crate::problem::Problems;
 use crate::tree::{Key, Node, Value};
@@ -143,6 +144,16 @@ impl Shape<'_> {
         remedy: Option<&str>,
         path: &KeyPath,
     ) {
+        if let Some(character) = invisible(text) {
+            let message = format!("{shown} has {character}, which cannot be seen");
+            self.problems.add(
+                path,
+                place,
+                message,
+                "write the text without it, or set the variable without it",
+            );
+            return;
+        }
         let pattern = schema.get("pattern").and_then(Json::as_str);
         let (least, most) = (size(schema, "minLength"), size(schema, "maxLength"));
         let count = text.chars().count();

@@ -59,9 +59,11 @@ fn judged(info: &ModelInfo, wanted: &[Wanted]) -> Finding {
     if let Err(error) = known {
         return failed(&error);
     }
-    let ModelInfo { layout, input, device, infer_ms, classes, .. } = info;
-    let text =
-        format!("{layout}, {input}, {} classes, on {device}, {infer_ms:.1} ms an inference", classes.len());
+    let ModelInfo { layout, layout_source, input, device, infer_ms, classes, .. } = info;
+    let text = format!(
+        "{layout} (by {layout_source}), {input}, {} classes, on {device}, {infer_ms:.1} ms an inference",
+        classes.len()
+    );
     with_fallback(text, info.fallback.as_deref())
 }
 

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::detect::{LayoutChoice, ModelSpec};
+use crate::detect::{InputEncoding, ModelSpec};
 use crate::remote::{Address, AddressError};
-use kvs_config::written::{ClassList, Model};
+use kvs_config::written::{ChannelOrder, ClassList, InputRange, Model, ModelInput};
 use kvs_config::{KeyPath, closest};
 
+use super::roi::narrow;
 use super::{Lowering, root_key};
 
 impl Lowering<'_> {
@@ -32,7 +33,15 @@ impl Lowering<'_> {
         };
         let path = self.onnx_path(&model.path, &at.key("path"))?;
         let sha256 = model.sha256.as_ref().map(|digest| digest.to_ascii_lowercase());
-        Some(ModelSpec { name: name.to_owned(), path: path.into(), sha256, layout: model.layout, classes })
+        let input = model.input.as_ref().map(input_encoding).unwrap_or_default();
+        Some(ModelSpec {
+            name: name.to_owned(),
+            path: path.into(),
+            sha256,
+            layout: model.layout,
+            input,
+            classes,
+        })
     }
 
     /// The names in a file, one a line; empty lines at its end do not count.
@@ -43,17 +52,25 @@ impl Lowering<'_> {
             self.problem(at, format!("{path:?}: class names are not fetched from elsewhere"), remedy);
             return None;
         }
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
             Err(why) => {
                 let remedy = "correct the path, or write the names in place: classes: [name, name]";
                 self.problem(at, format!("the class file {path} cannot be read: {why}"), remedy);
                 return None;
             }
         };
+        let text = match plain_text(bytes) {
+            Ok(text) => text,
+            Err(why) => {
+                let message = format!("the class file {path} is not UTF-8 text: {why}");
+                self.problem(at, message, "save it as UTF-8, one name a line");
+                return None;
+            }
+        };
         // A line of blanks is a character: a recognition model may write the wide space of Chinese.
         let name = |line: &str| if line.trim().is_empty() { line } else { line.trim() }.to_owned();
-        let names: Vec<String> = text.trim_end_matches(['\r', '\n']).lines().map(name).collect();
+        let names: Vec<String> = text.trim_end_matches('\n').lines().map(name).collect();
         if let Some(empty) = names.iter().position(String::is_empty) {
             let message = format!("line {} of the class file {path} is empty", empty + 1);
             self.problem(at, message, "write one class name a line, in the order of the model");
@@ -111,6 +128,51 @@ impl Lowering<'_> {
     }
 }
 
+/// The text of a file without a byte order mark and with `\n` at the ends of its lines; UTF-16 with its mark is read too.
+///
+/// # Errors
+/// The text is of another encoding, or has a NUL.
+fn plain_text(bytes: Vec<u8>) -> Result<String, String> {
+    let units =
+        |order: fn([u8; 2]) -> u16| bytes[2..].chunks_exact(2).map(move |pair| order([pair[0], pair[1]]));
+    let text = match bytes.get(..2) {
+        Some([0xff, 0xfe]) => char::decode_utf16(units(u16::from_le_bytes)).collect::<Result<String, _>>(),
+        Some([0xfe, 0xff]) => char::decode_utf16(units(u16::from_be_bytes)).collect::<Result<String, _>>(),
+        _ => return utf8(bytes),
+    };
+    lines_of(&text.map_err(|error| error.to_string())?)
+}
+
+fn utf8(bytes: Vec<u8>) -> Result<String, String> {
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
+        format!("line {line} has bytes of another encoding")
+    })?;
+    lines_of(text.trim_start_matches('\u{feff}'))
+}
+
+fn lines_of(text: &str) -> Result<String, String> {
+    if text.contains('\0') {
+        return Err("it has U+0000 (NUL), as UTF-16 without its mark does".to_owned());
+    }
+    Ok(text.replace("\r\n", "\n").replace('\r', "\n"))
+}
+
+fn input_encoding(input: &ModelInput) -> InputEncoding {
+    let usual = InputEncoding::default();
+    let white = match input.range {
+        InputRange::Unit => 1.0,
+        InputRange::Bytes => 255.0,
+    };
+    let three = |given: &Option<Vec<f64>>, usual: [f32; 3]| match given.as_deref() {
+        Some([a, b, c]) => [*a, *b, *c].map(narrow),
+        _ => usual,
+    };
+    let (mean, std) = (three(&input.mean, usual.mean), three(&input.std, usual.std));
+    InputEncoding { white, mean, std, bgr: input.order == ChannelOrder::Bgr }
+}
+
 fn model_in_place(path: &str) -> ModelSpec {
     let name = match Address::parse(path) {
         Some(Ok(address)) => address.file_name().to_owned(),
@@ -118,7 +180,7 @@ fn model_in_place(path: &str) -> ModelSpec {
             Path::new(path).file_name().map_or_else(|| path.to_owned(), |name| name.to_string_lossy().into())
         }
     };
-    ModelSpec { name, path: path.into(), sha256: None, layout: LayoutChoice::Auto, classes: None }
+    ModelSpec { name, path: path.into(), ..ModelSpec::default() }
 }
 
 fn looks_like_path(given: &str) -> bool {

@@ -8,7 +8,7 @@ use kvs_config::{KeyPath, closest};
 
 use crate::config::meant::{PipelineEntry, ReadingSpec};
 use crate::decide::{Confirm, ReadingRules, Roi, Rules, TextPattern};
-use crate::detect::{LayoutChoice, ModelSpec, Thresholds};
+use crate::detect::{InputEncoding, LayoutChoice, ModelSpec, Thresholds};
 
 use super::Lowering;
 use super::roi::narrow;
@@ -20,6 +20,7 @@ struct Block<'e> {
     classes: Option<&'e [String]>,
     conf_threshold: f64,
     nms_iou: f64,
+    agnostic_nms: bool,
     min_box: Option<MinBox>,
     temporal_confirm: &'e TemporalConfirm,
     cooldown_seconds: f64,
@@ -35,6 +36,7 @@ impl<'e> From<&'e Detector> for Block<'e> {
             classes: block.classes.as_deref(),
             conf_threshold: block.conf_threshold,
             nms_iou: block.nms_iou,
+            agnostic_nms: block.agnostic_nms,
             min_box: block.min_box,
             temporal_confirm: &block.temporal_confirm,
             cooldown_seconds: block.cooldown_seconds,
@@ -52,6 +54,7 @@ impl<'e> From<&'e Alpr> for Block<'e> {
             classes: None,
             conf_threshold: block.conf_threshold,
             nms_iou: block.nms_iou,
+            agnostic_nms: false,
             min_box: block.min_box,
             temporal_confirm: &block.temporal_confirm,
             cooldown_seconds: block.cooldown_seconds,
@@ -105,6 +108,7 @@ impl Lowering<'_> {
             detector,
             kind: kind.as_str().to_owned(),
             thresholds: Thresholds { conf: narrow(block.conf_threshold), nms_iou: narrow(block.nms_iou) },
+            agnostic_nms: block.agnostic_nms,
             classes: block.classes.map(names),
             min_box: block.min_box.map(|min_box| self.min_box(min_box, roi, &at.key("min_box"))),
             roi: roi.cloned(),
@@ -152,6 +156,10 @@ impl Lowering<'_> {
             let message =
                 format!("model {} has a `layout`, which is that of a detector's output", model.name);
             self.problem(&at, message, "name a recognition model, and leave its `layout` out");
+        }
+        if model.input != InputEncoding::default() {
+            let message = format!("model {} has an `input`, which is that of a detector", model.name);
+            self.problem(&at, message, "name a recognition model, and leave its `input` out");
         }
         Some(ReadingSpec { model, crop_expand: narrow(alpr.crop_expand) })
     }

@@ -15,6 +15,7 @@ fn rules() -> Rules {
         detector: "objects".into(),
         kind: "objects".into(),
         thresholds: Thresholds { conf: 0.5, nms_iou: 0.5 },
+        agnostic_nms: false,
         classes: None,
         min_box: None,
         roi: None,
@@ -151,6 +152,49 @@ fn confirmation_by_table() {
     for (name, rules, looks, expected) in table {
         let looks: Vec<_> = (0..).step_by(200).zip(looks).collect();
         assert_eq!(reported_at(&rules, &looks), expected, "{name}");
+    }
+}
+
+#[test]
+fn an_object_with_two_labels_is_one_where_that_is_asked_for() {
+    let at_place = |label: &str, conf: f32| seen(label, conf, (100.0, 100.0, 80.0, 60.0));
+    let beside = |label: &str, conf: f32| seen(label, conf, (150.0, 100.0, 80.0, 60.0));
+    let both = |car: f32, truck: f32| vec![at_place("car", car), at_place("truck", truck)];
+    let (each, one) = (rules(), Rules { agnostic_nms: true, ..rules() });
+    let trucks = Rules { classes: Some(vec!["truck".into()]), ..one.clone() };
+    let table = [
+        ("by label", each, vec![both(0.9, 0.8)], vec!["car", "truck"]),
+        ("the surer label", one.clone(), vec![both(0.9, 0.8)], vec!["car"]),
+        ("whatever comes first", one.clone(), vec![both(0.7, 0.8)], vec!["truck"]),
+        ("as sure: by name", one.clone(), vec![both(0.8, 0.8)], vec!["car"]),
+        (
+            "a label that is known stays",
+            one.clone(),
+            vec![both(0.9, 0.8), both(0.6, 0.8), both(0.7, 0.9)],
+            vec!["car"],
+        ),
+        (
+            "one that is faint does not",
+            one.clone(),
+            vec![both(0.9, 0.3), both(0.3, 0.8)],
+            vec!["car", "truck"],
+        ),
+        (
+            "another object beside it",
+            one,
+            vec![vec![at_place("car", 0.9), beside("truck", 0.8)]],
+            vec!["car", "truck"],
+        ),
+        ("labels that do not count", trucks, vec![both(0.9, 0.8)], vec!["truck"]),
+    ];
+    for (name, rules, frames, want) in table {
+        let mut state = State::default();
+        let mut labels = Vec::new();
+        for (detections, ms) in frames.iter().zip((0..).step_by(200)) {
+            let outcome = at(&mut state, &rules, ms, detections);
+            labels.extend(starts(&outcome).iter().map(|event| event.payload.label.to_string()));
+        }
+        assert_eq!(labels, want, "{name}");
     }
 }
 

@@ -9,7 +9,8 @@ use half::slice::HalfFloatSliceExt;
 
 use super::alphabet::{Alphabet, characters};
 use super::ctc::{are_probabilities, steps};
-use super::line::{LineShape, crop};
+use super::line::{LineShape, crop, halves};
+use super::two_lines::{Part, Parts};
 use crate::base::{Stopwatch, Took};
 use crate::decode::{Surface, Yuv420};
 use crate::detect::error::{DetectError, ModelFault};
@@ -77,10 +78,11 @@ pub(super) struct ReadEngine {
     scratch: Vec<f32>,
 }
 
-/// A box of a job, and its widths as a line.
+/// A box of a job or a half of it, and its widths as a line.
 struct Line<'a> {
     /// Indices of the job and of the box in it.
     at: (usize, usize),
+    part: Part,
     crop: Yuv420<'a>,
     content_px: u32,
 }
@@ -128,7 +130,7 @@ impl ReadEngine {
         width_px: u32,
         lines: &[Line<'_>],
         jobs: &[ReadJob],
-        answers: &mut [Answer<Readings>],
+        answers: &mut [Answer<Vec<Parts>>],
     ) {
         let mut watch = Stopwatch::of_this_thread();
         let batch = self.info.input.batch.unwrap_or(lines.len());
@@ -145,11 +147,12 @@ impl ReadEngine {
         let (read, [inference, postprocess]) = self.infer(batch, lines.len(), width_px, &mut watch);
         let took = Steps { preprocess, inference, postprocess };
         let model = &self.info.id.name;
-        LinesRead { model, lines: lines.len(), steps: &took }.emit();
+        let boxes = lines.iter().filter(|line| line.part == Part::Whole).count();
+        LinesRead { model, lines: boxes, steps: &took }.emit();
         for (slot, line) in lines.iter().enumerate() {
             let (job, index) = line.at;
             match (&mut answers[job], &read) {
-                (Ok(readings), Ok(read)) => readings[index].clone_from(&read[slot]),
+                (Ok(boxes), Ok(read)) => boxes[index].put(line.part, read[slot].clone()),
                 (answer @ Ok(_), Err(reason)) => {
                     *answer = Err(DetectError::Inference { model: model.clone(), reason: reason.clone() });
                 }
@@ -188,28 +191,37 @@ impl Look for ReadEngine {
     type Found = Readings;
 
     fn look(&mut self, jobs: &[ReadJob]) -> Vec<Answer<Readings>> {
-        let mut answers: Vec<Answer<Readings>> =
-            jobs.iter().map(|job| Ok(vec![None; job.boxes.len()])).collect();
+        let mut answers: Vec<Answer<Vec<Parts>>> =
+            jobs.iter().map(|job| Ok(vec![Parts::default(); job.boxes.len()])).collect();
         let most = self.info.input.batch.unwrap_or(LINES);
         for (width_px, lines) in lines(jobs, self.info.input) {
             for lines in lines.chunks(most) {
                 self.read(width_px, lines, jobs, &mut answers);
             }
         }
-        answers
+        let text = |boxes: Vec<Parts>| boxes.into_iter().map(Parts::text).collect();
+        answers.into_iter().map(|answer| answer.map(text)).collect()
     }
 }
 
-/// The boxes of all jobs as lines, by the width of their lines. What lies outside of its frame is none.
-fn lines(jobs: &[ReadJob], input: LineShape) -> BTreeMap<u32, Vec<Line<'_>>> {
-    let mut lines: BTreeMap<u32, Vec<Line<'_>>> = BTreeMap::new();
+/// The boxes of all jobs as lines, by the width of their lines, those that may have two lines also by halves. What lies
+/// outside of its frame is none.
+fn lines<'a>(jobs: &'a [ReadJob], input: LineShape) -> BTreeMap<u32, Vec<Line<'a>>> {
+    let mut lines: BTreeMap<u32, Vec<Line<'a>>> = BTreeMap::new();
     for (i, job) in jobs.iter().enumerate() {
         let Surface::Host(picture) = &job.frame.surface;
         let view = picture.view();
         for (j, bbox) in job.boxes.iter().enumerate() {
             let Some(crop) = crop(&view, bbox, job.expand) else { continue };
-            let (width_px, content_px) = input.widths_px((crop.width_px, crop.height_px));
-            lines.entry(width_px).or_default().push(Line { at: (i, j), crop, content_px });
+            let mut add = |part, crop: Yuv420<'a>| {
+                let (width_px, content_px) = input.widths_px((crop.width_px, crop.height_px));
+                lines.entry(width_px).or_default().push(Line { at: (i, j), part, crop, content_px });
+            };
+            if let Some([upper, lower]) = halves(&crop) {
+                add(Part::Upper, upper);
+                add(Part::Lower, lower);
+            }
+            add(Part::Whole, crop);
         }
     }
     lines

@@ -15,6 +15,14 @@ const WIDTH_STEP_PX: u32 = 320;
 /// The widest line; a longer text is squeezed into it.
 const OPEN_WIDTH_PX: u32 = 4 * WIDTH_STEP_PX;
 
+/// Of a crop that is less wide than this many times its height the halves are read too: plates of two lines are 1.2 (motor-cycles)
+/// to 2.3 (cars of Thailand), those of one line 2 (North America) to 4.7 (Europe).
+const TWO_LINES_BELOW: u32 = 5;
+/// The denominator of [`TWO_LINES_BELOW`].
+const TWO_LINES_OF: u32 = 2;
+/// A half that is lower has no text that can be read, px.
+const MIN_HALF_PX: u32 = 8;
+
 /// A recognition model's input: NCHW, BGR, -1..=1, 0 right of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LineShape {
@@ -111,6 +119,24 @@ pub fn crop<'a>(picture: &Yuv420<'a>, bbox: &BBox, expand: f32) -> Option<Yuv420
     Some(Yuv420 { width_px: right - left, height_px: bottom - top, planes, ..*picture })
 }
 
+/// The upper and the lower half of a crop that may be a plate of two lines; `None` for one that is too wide or too low.
+#[must_use]
+pub(super) fn halves<'a>(crop: &Yuv420<'a>) -> Option<[Yuv420<'a>; 2]> {
+    let (width, height) = (crop.width_px, crop.height_px);
+    let upper_px = (height / 2).next_multiple_of(2);
+    if width.saturating_mul(TWO_LINES_OF) >= height.saturating_mul(TWO_LINES_BELOW)
+        || height - height / 2 < MIN_HALF_PX
+    {
+        return None;
+    }
+    let below = |plane: usize, rows: u32| {
+        crop.planes[plane].get(rows as usize * crop.strides[plane]..).unwrap_or_default()
+    };
+    let planes = [below(0, upper_px), below(1, upper_px / 2), below(2, upper_px / 2)];
+    let upper = Yuv420 { height_px: upper_px, ..*crop };
+    Some([upper, Yuv420 { height_px: height - upper_px, planes, ..*crop }])
+}
+
 /// The edges rounded outwards to even px, the upper one to `size` at most; `None` where they leave nothing.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 0..=size")]
 fn pairs(low: f64, high: f64, size: u32) -> Option<(u32, u32)> {
@@ -127,7 +153,7 @@ fn pairs(low: f64, high: f64, size: u32) -> Option<(u32, u32)> {
 mod tests {
     use proptest::prelude::{ProptestConfig, prop_assert, proptest};
 
-    use super::{LineShape, crop};
+    use super::{LineShape, crop, halves};
     use crate::decode::{Color, Matrix};
     use crate::detect::model::InputTensor;
     use crate::detect::noise::Noise;
@@ -248,6 +274,28 @@ mod tests {
             let size =
                 crop(&picture.view(), &bbox(corners), expand).map(|crop| (crop.width_px, crop.height_px));
             assert_eq!(size, wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_crop_that_may_have_two_lines_is_halved_at_an_even_row() {
+        let picture = noise((200, 100), 3);
+        let cases = [
+            ("wide", [0.0, 0.0, 100.0, 40.0], None),
+            ("almost", [0.0, 0.0, 98.0, 40.0], Some((20, 20))),
+            ("rounded", [0.0, 0.0, 60.0, 42.0], Some((22, 20))),
+            ("low", [0.0, 0.0, 20.0, 14.0], None),
+        ];
+        for (name, corners, want) in cases {
+            let view = picture.view();
+            let whole = crop(&view, &bbox(corners), 0.0).unwrap();
+            let made = halves(&whole);
+            assert_eq!(made.map(|[upper, lower]| (upper.height_px, lower.height_px)), want, "{name}");
+            let Some([upper, lower]) = halves(&whole) else { continue };
+            let (x2, rows) = (corners[2], upper.height_px as f32);
+            let below = crop(&view, &bbox([0.0, rows, x2, corners[3]]), 0.0).unwrap();
+            assert_eq!((lower.planes, lower.height_px), (below.planes, below.height_px), "{name}");
+            assert_eq!((upper.planes, upper.width_px), (whole.planes, whole.width_px), "{name}");
         }
     }
 

@@ -5,6 +5,7 @@ mod ctc;
 mod engine;
 mod line;
 mod reader;
+mod two_lines;
 
 pub use ctc::{Step, steps};
 pub use engine::ReaderInfo;

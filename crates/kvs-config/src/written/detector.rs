@@ -82,6 +82,9 @@ pub struct Detector {
     #[schemars(range(min = 0.01, max = 1.0))]
     #[serde(default = "nms_iou")]
     pub nms_iou: f64,
+    /// Also of two boxes of different classes among those that count: so an object with two labels is one, by the surer label.
+    #[serde(default)]
+    pub agnostic_nms: bool,
     /// The least size of a box; absent: any.
     #[serde(default)]
     pub min_box: Option<MinBox>,

@@ -18,7 +18,7 @@ use crate::shape;
 
 pub use camera::{Camera, EventRouting, Motion, Playback, PlaybackMode, Routing, SnapshotRouting, Start};
 pub use detector::{Alpr, Detector, DetectorType, MinBox, OcrEngine, PipelineEntry, TemporalConfirm};
-pub use model::{ClassList, LayoutChoice, Model};
+pub use model::{ChannelOrder, ClassList, InputRange, LayoutChoice, Model, ModelInput};
 pub use publishers::{Publishers, SnapshotFormat, Snapshots, SseName};
 pub use roi::{FilterName, Polygon, RoiSection, Shape, Units};
 

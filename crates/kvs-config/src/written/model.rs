@@ -19,27 +19,86 @@ pub struct Model {
     /// The layout of its output.
     #[serde(default)]
     pub layout: LayoutChoice,
+    /// The values of its input, where they are not RGB from 0 to 1.
+    #[serde(default)]
+    pub input: Option<ModelInput>,
     /// Its class names in order, in place of those in its metadata: a list, or the path of a text file with one a line.
     #[schemars(extend("x-remedy" = "write a list of names, or the path of a text file with one name a line"))]
     #[serde(default)]
     pub classes: Option<ClassList>,
 }
 
+/// The values that a detector's input takes.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelInput {
+    /// The values of black and white.
+    pub range: InputRange,
+    /// Subtracted from each channel: three numbers in the scale of `range` and the order of `order`; absent: 0.
+    #[schemars(length(min = 3, max = 3), inner(range(min = 0.0, max = 255.0)), example = MEAN,
+        extend("x-remedy" = "write three numbers, one per channel: [0.485, 0.456, 0.406]"))]
+    pub mean: Option<Vec<f64>>,
+    /// Each channel is divided by it after `mean` was subtracted; absent: 1.
+    #[schemars(length(min = 3, max = 3), inner(range(min = 0.001, max = 255.0)), example = STD,
+        extend("x-remedy" = "write three numbers above 0, one per channel: [0.229, 0.224, 0.225]"))]
+    pub std: Option<Vec<f64>>,
+    /// The order of the channels.
+    pub order: ChannelOrder,
+}
+
+/// Means to show in the schema: those of ImageNet.
+const MEAN: [f64; 3] = [0.485, 0.456, 0.406];
+/// Standard deviations to show in the schema: those of ImageNet.
+const STD: [f64; 3] = [0.229, 0.224, 0.225];
+
+/// The values of black and white in a model's input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum InputRange {
+    /// 0 and 1.
+    #[default]
+    #[serde(rename = "0..1")]
+    Unit,
+    /// 0 and 255.
+    #[serde(rename = "0..255")]
+    Bytes,
+}
+
+/// The order of the channels of a model's input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ChannelOrder {
+    /// Red, green, blue.
+    #[default]
+    Rgb,
+    /// Blue, green, red, as OpenCV has it.
+    Bgr,
+}
+
 /// The layout of a model's output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LayoutChoice {
-    /// Told from the graph; an ambiguous graph is an error.
+    /// By the metadata, the shapes and the first inference; what fits two layouts is an error.
     #[default]
     Auto,
-    /// `[batch, 4 + classes, anchors]`, no objectness (YOLOv8, YOLO11).
+    /// `[batch, 4 + classes, anchors]`, no objectness (YOLOv8, v9, 11, 12).
     Yolov8,
-    /// `[batch, anchors, 5 + classes]`, with objectness (YOLOv5, YOLOv7).
+    /// `[batch, anchors, 5 + classes]`, with objectness (YOLOv5, v6, v7).
     Yolov5,
-    /// `[batch, n, 6]`: x1, y1, x2, y2, score, class; NMS done (YOLOv10, YOLO26).
+    /// `[batch, n, 6]`: x1, y1, x2, y2, score, class; NMS done (YOLOv10, YOLO26, `nms=True`).
     Nms,
-    /// Two outputs: boxes `[batch, n, 4]` (cx, cy, w, h in 0..=1) and logits `[batch, n, classes]`.
+    /// `[batch, n, 4 + classes]`: cx, cy, w, h in 0..1 and probabilities (RT-DETR of Ultralytics).
+    Rtdetr,
+    /// Two outputs: boxes `[batch, n, 4]` (cx, cy, w, h in 0..1) and logits `[batch, n, classes]` (DETR with sigmoid: RT-DETR,
+    /// D-FINE, RF-DETR).
     Detr,
+    /// As `detr`, with one more column for "no object" and a softmax (DETR of 2020, YOLOS).
+    #[serde(rename = "detr_softmax")]
+    DetrSoftmax,
+    /// Two outputs: boxes `[batch, n, 4]` (x1, y1, x2, y2 in px) and probabilities `[batch, n, classes]` (YOLO-NAS, DAMO-YOLO).
+    Yolonas,
+    /// `[batch, anchors, 5 + classes]` before the grid is added (YOLOX); its `input` is `{ range: 0..255, order: bgr }`.
+    Yolox,
 }
 
 /// The class names of a model.

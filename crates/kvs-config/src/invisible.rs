@@ -1,0 +1,89 @@
+//! Characters that a person does not see in a name: they make two names differ that look the same.
+
+use std::fmt;
+
+/// A character that cannot be seen, displayed by its code point: `U+FEFF (byte order mark)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvisibleCharacter(char);
+
+impl InvisibleCharacter {
+    /// The name that the field has for it, where there is a common one.
+    fn name(self) -> Option<&'static str> {
+        Some(match self.0 {
+            '\0' => "NUL",
+            '\t' => "tab",
+            '\n' => "line feed",
+            '\r' => "carriage return",
+            '\u{1b}' => "escape",
+            '\u{ad}' => "soft hyphen",
+            '\u{200b}' => "zero width space",
+            '\u{2028}' => "line separator",
+            '\u{2060}' => "word joiner",
+            '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                "direction mark"
+            }
+            '\u{feff}' => "byte order mark",
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for InvisibleCharacter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "U+{:04X}", u32::from(self.0))?;
+        self.name().map_or(Ok(()), |name| write!(f, " ({name})"))
+    }
+}
+
+/// The first character of `text` that cannot be seen: a control, a byte order mark, a space without width, a mark of
+/// direction.
+///
+/// The joiners U+200C and U+200D are none: scripts of India and Persia need them.
+#[must_use]
+pub fn invisible(text: &str) -> Option<InvisibleCharacter> {
+    let hides = |c: &char| {
+        c.is_control()
+            || matches!(
+                *c,
+                '\u{ad}'
+                    | '\u{61c}'
+                    | '\u{180e}'
+                    | '\u{200b}'
+                    | '\u{200e}'
+                    | '\u{200f}'
+                    | '\u{2028}'..='\u{202e}'
+                    | '\u{2060}'..='\u{2064}'
+                    | '\u{2066}'..='\u{206f}'
+                    | '\u{feff}'
+                    | '\u{fff9}'..='\u{fffb}'
+                    | '\u{e0000}'..='\u{e007f}'
+            )
+    };
+    text.chars().find(hides).map(InvisibleCharacter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::invisible;
+
+    #[test]
+    fn what_cannot_be_seen_is_named_by_its_code_point() {
+        let cases = [
+            ("cat", None),
+            ("fire truck", None),
+            ("สุนัข", None),
+            ("می\u{200c}خواهم", None),
+            ("京A", None),
+            ("\u{3000}", None),
+            ("\u{feff}cat", Some("U+FEFF (byte order mark)")),
+            ("ca\u{200b}t", Some("U+200B (zero width space)")),
+            ("c\0a\0t\0", Some("U+0000 (NUL)")),
+            ("cat\r", Some("U+000D (carriage return)")),
+            ("\u{202e}tac", Some("U+202E (direction mark)")),
+            ("cat\u{85}", Some("U+0085")),
+        ];
+        for (text, want) in cases {
+            assert_eq!(invisible(text).map(|c| c.to_string()).as_deref(), want, "{text:?}");
+        }
+    }
+}
