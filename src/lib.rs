@@ -17,6 +17,7 @@ pub mod publish;
 pub mod camera;
 pub mod service;
 
+pub mod aws;
 pub mod base;
 pub mod cli;
 pub mod config;

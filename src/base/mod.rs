@@ -14,4 +14,4 @@ pub use digest::{hex, sha256_of};
 pub use epoch::{epoch_ms, epoch_ms_of};
 pub use probe::{Asks, Finding, Probe, Verdict};
 pub use stopwatch::{Stopwatch, Took};
-pub use writable::{Unwritable, can_be_written, nearest};
+pub use writable::{Unwritable, can_be_written, nearest, storage_remedy};

@@ -14,6 +14,21 @@ pub struct Unwritable {
     pub why: String,
 }
 
+/// Returns what to do about a file that cannot be written, by the system's words; `None`: it is a matter of rights or of the path.
+#[must_use]
+pub fn storage_remedy(why: &str) -> Option<&'static str> {
+    match why {
+        why if why.contains("os error 24)") || why.contains("os error 23)") => {
+            Some("raise the limit of open files (ulimit -n; in a task definition ulimits, nofile)")
+        }
+        why if why.contains("os error 28)") || why.contains("os error 122)") => {
+            Some("make room on the disk, or raise its quota")
+        }
+        why if why.contains("os error 30)") => Some("mount the disk for writing, or name another folder"),
+        _ => None,
+    }
+}
+
 /// The folder, or the nearest of those above it that is there.
 #[must_use]
 pub fn nearest(folder: &Path) -> &Path {
@@ -45,6 +60,15 @@ fn write_in(folder: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_limit_or_a_full_disk_is_no_matter_of_rights() {
+        for (number, words) in [(24, "limit of open files"), (28, "make room"), (30, "mount the disk")] {
+            let why = format!("cannot be written: {}", io::Error::from_raw_os_error(number));
+            assert!(storage_remedy(&why).is_some_and(|remedy| remedy.contains(words)), "{why}");
+        }
+        assert_eq!(storage_remedy(&io::Error::from_raw_os_error(13).to_string()), None);
+    }
 
     #[test]
     fn a_folder_that_cannot_be_written_is_told_of() {

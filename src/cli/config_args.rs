@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use aws_config::SdkConfig;
 
-use super::aws::sdk_config;
+use super::aws::{AwsSetupError, sdk_config};
+use crate::aws::validate_environment;
 use crate::config::{ConfigErrors, ConfigSource, Overrides, Settings, load, parse};
 use crate::detect::{ModelSpec, Purpose, cache_dir};
 use crate::remote::{Address, Cache, CacheSpec, GetError, MOST_MODEL_BYTES, Models, Remote, Tries};
@@ -150,8 +151,9 @@ impl ConfigArgs {
 
 /// What gets models that are elsewhere into `cache`.
 ///
-/// Errors: TLS cannot be set up.
+/// Errors: TLS cannot be set up, or `AWS_CA_BUNDLE` cannot be used.
 pub(super) fn models_in(cache: &Path, aws: Option<&SdkConfig>) -> anyhow::Result<Models> {
+    validate_environment().map_err(AwsSetupError::from)?;
     let remote = Remote::new(aws).map_err(|error| anyhow::anyhow!("cannot fetch models: {}", error.why()))?;
     let folder = cache.join("models");
     let spec = CacheSpec { folder, most_bytes: MOST_MODEL_BYTES, tries: Tries::default() };

@@ -31,7 +31,7 @@ use crate::remote::FetchError;
 use crate::service::ServiceError;
 use crate::telemetry;
 use crate::telemetry::log::{LogError, LogOutput};
-use aws::NoRegion;
+use aws::AwsSetupError;
 
 /// Watches many Kinesis Video Streams cameras, runs detectors on the frames that matter, and delivers every event.
 #[derive(Debug, Parser)]
@@ -93,7 +93,7 @@ fn code_of(error: &anyhow::Error) -> u8 {
         Some(ServiceError::Detect(DetectError::Runtime(_))) => exit::UNAVAILABLE,
         Some(ServiceError::Fetch(error)) if matches!(**error, FetchError::Digest { .. }) => exit::CONFIG,
         Some(ServiceError::Detect(_)) => exit::CONFIG,
-        Some(_) | None if error.is::<ConfigErrors>() || error.is::<NoRegion>() => exit::CONFIG,
+        Some(_) | None if error.is::<ConfigErrors>() || error.is::<AwsSetupError>() => exit::CONFIG,
         Some(_) | None => exit::UNAVAILABLE,
     }
 }

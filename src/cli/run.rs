@@ -16,8 +16,9 @@ use crate::telemetry::log::LogOutput;
 
 /// Reads the cameras, looks, decides and delivers, until SIGTERM or Ctrl-C.
 ///
-/// AWS credentials come from where the AWS SDKs look for them (task role, environment, profile). `AWS_ENDPOINT_URL` and
-/// its per-service forms (`AWS_ENDPOINT_URL_KINESIS_VIDEO`, `_KINESIS`, `_S3`) point it at other servers.
+/// AWS credentials come from where every AWS tool finds them (environment, profile, task role). `AWS_ENDPOINT_URL` and
+/// its per-service forms (`AWS_ENDPOINT_URL_KINESIS_VIDEO`, `_KINESIS`, `_S3`) point it at other servers. `AWS_CA_BUNDLE` names
+/// certificates to trust beside the system's; `HTTPS_PROXY` and `NO_PROXY` hold, but not for this machine.
 ///
 /// The configuration is read again when its file changes (in S3 or on the web: within a minute) and at SIGHUP. It is checked as
 /// a whole first: one with a mistake changes nothing, is told of in the log and shown on /healthz until it is mended. Of a

@@ -6,6 +6,8 @@ use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 
+use crate::aws::new_http_client;
+
 /// A connection is there by then, or the attempt failed.
 const CONNECT: Duration = Duration::from_secs(3);
 /// An answer is there by then, or the attempt failed.
@@ -27,15 +29,19 @@ impl Clients {
     pub fn new(config: &SdkConfig, s3_path_style: bool) -> Self {
         let timeouts =
             TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build();
+        let http = new_http_client();
         let dynamodb = aws_sdk_dynamodb::config::Builder::from(config)
+            .http_client(http.clone())
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts.clone())
             .build();
         let kinesis = aws_sdk_kinesis::config::Builder::from(config)
+            .http_client(http.clone())
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts.clone())
             .build();
         let s3 = aws_sdk_s3::config::Builder::from(config)
+            .http_client(http)
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts)
             .force_path_style(s3_path_style)

@@ -62,12 +62,10 @@ pub(super) fn place(table: &str) -> String {
 pub(super) fn remedy(code: &str) -> Option<&'static str> {
     Some(match code {
         "ResourceNotFoundException" => "create the table, or correct publishers.ddb_table",
-        "AccessDeniedException" | "UnrecognizedClientException" => {
-            "allow dynamodb:PutItem on it, or correct the credentials"
-        }
+        "AccessDeniedException" | "http_403" => "allow dynamodb:PutItem on it",
         "ValidationException" => "its key must be event_id (S) with the sort key ts_ms (N)",
-        "ProvisionedThroughputExceededException" | "ThrottlingException" => {
-            "raise its write capacity, or make the table on-demand"
+        "ProvisionedThroughputExceededException" | "ThrottlingException" | "RequestLimitExceeded" => {
+            "raise its write capacity, make the table on-demand, or raise its quota in Service Quotas"
         }
         "unreachable" | "timeout" => "check the network, and AWS_ENDPOINT_URL_DYNAMODB where it is set",
         _ => return None,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::operation::put_records::PutRecordsOutput;
 use aws_sdk_kinesis::primitives::Blob;
-use aws_sdk_kinesis::types::PutRecordsRequestEntry;
+use aws_sdk_kinesis::types::{PutRecordsRequestEntry, PutRecordsResultEntry};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -104,14 +104,14 @@ impl KinesisSink {
                 .build()
         });
         let entries = entries.collect::<Result<Vec<_>, _>>();
-        let entries = entries.map_err(|error| Fault { code: "not_sent".into(), text: error.to_string() })?;
+        let entries = entries.map_err(|error| Fault::new("not_sent", &error.to_string()))?;
         let call = self.client.put_records().stream_name(&self.stream).set_records(Some(entries));
         let output = call.send().await.map_err(|error| Fault::of(&error))?;
         if output.records().len() == batch.len() {
             return Ok(output);
         }
         let text = format!("{} results for {} records", output.records().len(), batch.len());
-        Err(Fault { code: "bad_response".into(), text })
+        Err(Fault::new("bad_response", &text))
     }
 
     /// Takes the accepted records off, and puts the refused ones back by their camera's back-off.
@@ -119,9 +119,9 @@ impl KinesisSink {
         let mut refused = None;
         let mut count = 0;
         for (record, result) in batch.iter().zip(output.records()) {
-            if let Some(code) = result.error_code() {
+            if let Some(fault) = refusal(result) {
                 waiting.refused(&record.camera, Instant::now());
-                refused = Some((code, result.error_message().unwrap_or("no message")));
+                refused = Some(fault);
                 count += 1;
             } else {
                 waiting.accepted(&record.camera);
@@ -129,16 +129,22 @@ impl KinesisSink {
             }
         }
         match refused {
-            Some((code, message)) => {
-                let fault = Fault { code: code.to_owned(), text: message.to_owned() };
-                self.backlog.gauge.failing(code, &self.advice(&fault), count);
-            }
+            Some(fault) => self.backlog.gauge.failing(&fault.code, &self.advice(&fault), count),
             None => self.backlog.gauge.works(),
         }
     }
 
     fn advice(&self, fault: &Fault) -> String {
         fault.told(&place(&self.stream), remedy(&fault.code))
+    }
+}
+
+/// Returns why a record was not taken. Kinesis numbers each record that it takes, so one without a number is not stored.
+pub(super) fn refusal(result: &PutRecordsResultEntry) -> Option<Fault> {
+    match (result.error_code(), result.sequence_number()) {
+        (Some(code), _) => Some(Fault::new(code, result.error_message().unwrap_or("no message"))),
+        (None, None) => Some(Fault::new("bad_response", "a result without a sequence number")),
+        (None, Some(_)) => None,
     }
 }
 
@@ -151,9 +157,7 @@ pub(super) fn place(stream: &str) -> String {
 pub(super) fn remedy(code: &str) -> Option<&'static str> {
     Some(match code {
         "ResourceNotFoundException" => "create the stream, or correct publishers.kds_stream",
-        "AccessDeniedException" | "UnrecognizedClientException" => {
-            "allow kinesis:PutRecords on it, or correct the credentials"
-        }
+        "AccessDeniedException" | "http_403" => "allow kinesis:PutRecords on it",
         "ProvisionedThroughputExceededException" => "add shards, or make the stream on-demand",
         "unreachable" | "timeout" => "check the network, and AWS_ENDPOINT_URL_KINESIS where it is set",
         _ => return None,

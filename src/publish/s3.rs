@@ -1,6 +1,7 @@
 //! The S3 sink: pictures with and without boxes, and crops.
 
 use aws_sdk_s3::Client;
+use aws_sdk_s3::operation::put_object::PutObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ServerSideEncryption;
 use bytes::Bytes;
@@ -58,7 +59,18 @@ impl S3Target {
             .metadata("ts", parcel.label.ts_ms.to_string())
             .metadata("event_id", &parcel.label.event_id)
             .metadata("incident_id", &parcel.label.incident_id);
-        call.send().await.map(drop).map_err(|error| Fault::of(&error))
+        stored(&call.send().await.map_err(|error| Fault::of(&error))?)
+    }
+}
+
+/// S3 names the content of each object that it has stored. An answer that does not is another server's.
+///
+/// # Errors
+/// The answer has no ETag.
+pub(super) fn stored(answer: &PutObjectOutput) -> Result<(), Fault> {
+    match answer.e_tag() {
+        Some(_) => Ok(()),
+        None => Err(Fault::new("bad_response", "the answer has no ETag, so nothing is stored")),
     }
 }
 
@@ -83,13 +95,7 @@ pub(super) fn place(bucket: &str) -> String {
 pub(super) fn remedy(code: &str) -> Option<&'static str> {
     Some(match code {
         "NoSuchBucket" => "create the bucket, or correct publishers.s3_bucket",
-        "AccessDenied" => "allow s3:PutObject on it with this encryption (publishers.s3_sse)",
-        "PermanentRedirect" | "AuthorizationHeaderMalformed" => {
-            "the bucket is in another region: name one in the region of the service"
-        }
-        "KMS.NotFoundException" | "KMS.DisabledException" => {
-            "correct publishers.s3_kms_key, or enable the key"
-        }
+        "AccessDenied" | "http_403" => "allow s3:PutObject on it with this encryption (publishers.s3_sse)",
         "unreachable" | "timeout" => "check the network, and AWS_ENDPOINT_URL_S3 where it is set",
         _ => return None,
     })

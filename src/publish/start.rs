@@ -21,6 +21,7 @@ use super::settlement::Settlement;
 use super::share::shares;
 use super::status::Gauge;
 use super::{Clients, Sse};
+use crate::base::storage_remedy;
 use crate::telemetry::publish as telemetry;
 
 /// Why an outbox cannot start.
@@ -31,8 +32,9 @@ pub enum StartError {
     State(#[from] ::outbox::OpenError),
     /// The local sink's folder cannot be written to.
     #[error(
-        "cannot write to the folder {path} (publishers.local_dir): {source}; make it writable or name another",
-        path = path.display()
+        "cannot write to the folder {path} (publishers.local_dir): {source}; {remedy}",
+        path = path.display(),
+        remedy = storage_remedy(&source.to_string()).unwrap_or("make it writable or name another")
     )]
     LocalDir {
         /// The folder.

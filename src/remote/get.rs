@@ -5,16 +5,19 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::Bytes;
-use reqwest::header::{ETAG, IF_NONE_MATCH};
-use reqwest::{Client, Response, StatusCode, redirect};
+use reqwest::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use reqwest::{Client, Response, StatusCode, Url, redirect};
 use tokio::time::timeout;
 
 use super::Address;
 use super::address::may_be_asked;
+use crate::aws::{
+    AwsFailure, FOREIGN_REMEDY, explain_web_error, foreign_page, new_web_client, validate_environment,
+};
 use crate::base::causes;
 
 /// A connection is there by then, or the attempt failed.
@@ -23,6 +26,8 @@ const CONNECT: Duration = Duration::from_secs(4);
 const SILENCE: Duration = Duration::from_secs(20);
 /// So many servers may pass us on to another.
 const REDIRECTS: usize = 5;
+const GRANT: &str =
+    "grant s3:GetObject on it to this role (and kms:Decrypt, if it is encrypted by a key of yours)";
 
 /// The clients. They try once.
 #[derive(Clone, Debug)]
@@ -77,7 +82,7 @@ impl Remote {
     /// Clients; without `aws` nothing is fetched from S3.
     ///
     /// # Errors
-    /// TLS cannot be set up.
+    /// TLS cannot be set up, or `AWS_CA_BUNDLE` cannot be used.
     pub fn new(aws: Option<&SdkConfig>) -> Result<Self, GetError> {
         let follow = redirect::Policy::custom(|attempt| match attempt {
             far if far.previous().len() > REDIRECTS => far.error("redirected too often"),
@@ -85,7 +90,8 @@ impl Remote {
             plain => plain.error("redirected to http://, by which content can be changed on its way"),
         });
         let web = Client::builder().connect_timeout(CONNECT).read_timeout(SILENCE).redirect(follow);
-        Ok(Self { web: web.build().map_err(failed)?, s3: aws.map(s3_client) })
+        validate_environment().map_err(|error| GetError::Refused(error.to_string()))?;
+        Ok(Self { web: new_web_client(web).map_err(GetError::Failed)?, s3: aws.map(s3_client) })
     }
 
     /// Asks for the content, unless it is still the one that `etag` names.
@@ -101,7 +107,7 @@ impl Remote {
                     Some(etag) => asking.header(IF_NONE_MATCH, etag),
                     None => asking,
                 };
-                answered(asking.send().await.map_err(failed)?)
+                answered(asking.send().await.map_err(|error| failed(error, url))?)
             }
         }
     }
@@ -148,12 +154,18 @@ impl Content {
     /// [`GetError::Failed`]: it broke off.
     pub async fn next(&mut self) -> Result<Option<Bytes>, GetError> {
         let part = match &mut self.body {
-            Body::Web(answer) => answer.chunk().await.map_err(failed)?,
+            Body::Web(answer) => {
+                let url = answer.url().clone();
+                answer.chunk().await.map_err(|error| failed(error, &url))?
+            }
             Body::S3(stream) => {
                 let next = timeout(SILENCE, stream.next()).await.map_err(|_| silent())?;
                 next.transpose().map_err(|error| GetError::Failed(causes(&error)))?
             }
         };
+        if let Some(page) = part.as_ref().filter(|_| self.seen == 0).and_then(|part| self.page(part)) {
+            return Err(page);
+        }
         self.seen += part.as_ref().map_or(0, |part| part.len() as u64);
         match (&part, self.length) {
             (None, Some(length)) if length != self.seen => {
@@ -161,6 +173,19 @@ impl Content {
             }
             _ => Ok(part),
         }
+    }
+}
+
+impl Content {
+    /// Why the first bytes are not those of the file: a page of a proxy must not be kept as a model.
+    fn page(&self, start: &[u8]) -> Option<GetError> {
+        let Body::Web(answer) = &self.body else { return None };
+        let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let page = foreign_page(answer.status().as_u16(), kind, start)?;
+        let page = page.replace("is not from AWS", "is a page, not the file");
+        Some(GetError::Failed(format!(
+            "{page}; write the address of the file itself, and check proxies on the way"
+        )))
     }
 }
 
@@ -202,20 +227,19 @@ fn of_object(object: GetObjectOutput) -> Content {
 
 fn refused_object(bucket: &str, error: &SdkError<GetObjectError>) -> Result<Got, GetError> {
     let status = error.raw_response().map(|response| response.status().as_u16());
-    let code = error.code().unwrap_or_default();
+    let failure = AwsFailure::of(error);
+    let code = failure.code.as_str();
     match (status, code) {
         (Some(304), _) => Ok(Got::Unchanged),
         (_, "NoSuchKey") => Err(GetError::Refused("there is no such object; correct its key".to_owned())),
         (_, "NoSuchBucket") => {
             Err(GetError::Refused(format!("there is no bucket {bucket}; correct its name")))
         }
-        (Some(301), _) => Err(GetError::Refused(format!(
-            "bucket {bucket} is in another region than AWS_REGION (aws.region) says"
-        ))),
-        (Some(403), _) => Err(GetError::Refused(format!(
-            "{code}; grant s3:GetObject on it to this role (and kms:Decrypt, if it is encrypted by a key of yours)"
-        ))),
-        _ => Err(GetError::Failed(causes(error))),
+        (Some(301 | 307 | 400 | 403), _) => {
+            let advice = failure.advice(Some(GRANT), FOREIGN_REMEDY);
+            Err(GetError::Refused(format!("bucket {bucket}: {code}: {}; {advice}", failure.text)))
+        }
+        _ => Err(GetError::Failed(failure.told(&format!("bucket {bucket}"), None))),
     }
 }
 
@@ -224,6 +248,6 @@ fn silent() -> GetError {
 }
 
 /// No text holds the address, whose query may be a secret.
-fn failed(error: reqwest::Error) -> GetError {
-    GetError::Failed(causes(&error.without_url()))
+fn failed(error: reqwest::Error, url: &Url) -> GetError {
+    GetError::Failed(explain_web_error(error, url.as_str()))
 }

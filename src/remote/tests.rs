@@ -121,6 +121,25 @@ async fn cached_content_is_used_where_its_server_fails_and_is_fetched_anew_where
 }
 
 #[tokio::test]
+async fn a_page_in_place_of_the_file_is_never_kept() {
+    let html = "Content-Type: text/html\r\n";
+    for (name, headers, body) in [
+        ("by its type", html, &b"log in first"[..]),
+        ("by its beginning", "ETag: \"1\"\r\n", b"<!DOCTYPE html><p>log in first"),
+    ] {
+        let folder = TempDir::new().unwrap();
+        let page = answer("200 OK", headers, body, body.len());
+        let server = Server::start(vec![page.clone(), page.clone(), page]).await;
+        let error = file(&cache(&folder), &server, None).await.unwrap_err().to_string();
+        assert!(error.contains("is a page, not the file: HTTP 200: log in first"), "{name}: {error}");
+        let kept = std::fs::read_dir(folder.path().join("models")).unwrap();
+        let models =
+            kept.filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|end| end == "onnx"));
+        assert_eq!(models.count(), 0, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn a_download_that_breaks_off_is_begun_again_and_leaves_nothing_half() {
     let folder = TempDir::new().unwrap();
     let cut = answer("200 OK", "", b"on", 3);

@@ -24,9 +24,7 @@ pub enum SourceError {
         stream: String,
     },
     /// The credentials may not read it.
-    #[error(
-        "not allowed to {action} on stream {stream:?}: {message}; grant kinesisvideo:{action} to this role"
-    )]
+    #[error("not allowed to {action} on stream {stream:?}: {message}; {remedy}")]
     NotAuthorized {
         /// The stream's name.
         stream: String,
@@ -34,6 +32,8 @@ pub enum SourceError {
         action: &'static str,
         /// What the service said.
         message: String,
+        /// What to do.
+        remedy: String,
     },
     /// The service asks for fewer calls or connections.
     #[error(
@@ -54,23 +54,17 @@ pub enum SourceError {
         stream: String,
     },
     /// There are no credentials to sign with.
-    #[error(
-        "no AWS credentials for {action} on stream {stream:?}: give the task a role, or set AWS_PROFILE or \
-         AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY ({message})"
-    )]
+    #[error("no AWS credentials for {action} on stream {stream:?}: {message}")]
     NoCredentials {
         /// The stream's name.
         stream: String,
         /// The action.
         action: &'static str,
-        /// What was tried.
+        /// What was tried, and what to do.
         message: String,
     },
     /// The service does not take our signature: the credentials have expired or are wrong, or our clock is.
-    #[error(
-        "the signature of {action} on stream {stream:?} is refused: {message}; renew the credentials, and look at the clock \
-         of this host"
-    )]
+    #[error("the signature of {action} on stream {stream:?} is refused: {message}; {remedy}")]
     Signature {
         /// The stream's name.
         stream: String,
@@ -78,11 +72,11 @@ pub enum SourceError {
         action: &'static str,
         /// The error's code, and what the service said.
         message: String,
+        /// What to do.
+        remedy: String,
     },
     /// Nobody answers there.
-    #[error(
-        "{action} on stream {stream:?} reaches nobody: {message}; check the network, the region and AWS_ENDPOINT_URL"
-    )]
+    #[error("{action} on stream {stream:?} reaches nobody: {message}; {remedy}")]
     Unreachable {
         /// The stream's name.
         stream: String,
@@ -90,6 +84,8 @@ pub enum SourceError {
         action: &'static str,
         /// The chain of causes.
         message: String,
+        /// What to do.
+        remedy: String,
     },
     /// The service answered something else.
     #[error("{action} on stream {stream:?} failed: {message}")]
@@ -102,7 +98,9 @@ pub enum SourceError {
         message: String,
     },
     /// No answer in time.
-    #[error("{action} on stream {stream:?}: no answer within {limit_s} s")]
+    #[error(
+        "{action} on stream {stream:?}: no answer within {limit_s} s; check the network and proxies on the way"
+    )]
     NoAnswer {
         /// The stream's name.
         stream: String,

@@ -6,7 +6,7 @@ use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_kinesisvideo::config::http::HttpResponse;
 use aws_sdk_kinesisvideo::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kinesisvideo::types::ApiName;
 use aws_sdk_kinesisvideomedia::primitives::{ByteStream, DateTime};
@@ -14,6 +14,7 @@ use aws_sdk_kinesisvideomedia::types::{StartSelector, StartSelectorType};
 use bytes::Bytes;
 
 use super::{SourceError, StartAt};
+use crate::aws::{AwsFailure, FOREIGN_REMEDY, new_http_client};
 use crate::base::causes;
 
 /// How long an endpoint is used before it is asked for again.
@@ -22,6 +23,8 @@ const ENDPOINT_LIFE: Duration = Duration::from_secs(45 * 60);
 /// How long a request may take until its response begins.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 const CONNECT_LIMIT: Duration = Duration::from_secs(4);
+const TRIED_AGAIN: &str = "it is tried again";
+const CHECK_NETWORK: &str = "check the network, the region and AWS_ENDPOINT_URL";
 
 /// The clients that all cameras share.
 #[derive(Clone, Debug)]
@@ -39,6 +42,7 @@ impl Kvs {
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_LIMIT).build())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .http_client(new_http_client())
             .build();
         let control = aws_sdk_kinesisvideo::Client::new(&config);
         Self { config, control }
@@ -68,7 +72,7 @@ impl Kvs {
         answer.data_endpoint.ok_or_else(|| SourceError::Failed {
             stream: stream.to_owned(),
             action: ACTION,
-            message: "the answer names no endpoint".to_owned(),
+            message: format!("the answer names no endpoint; {FOREIGN_REMEDY}"),
         })
     }
 }
@@ -128,8 +132,11 @@ impl GetMediaSource {
             return Ok(endpoint.client.clone());
         }
         let url = self.kvs.endpoint(&self.stream, ApiName::GetMedia).await?;
-        let config =
-            aws_sdk_kinesisvideomedia::config::Builder::from(&self.kvs.config).endpoint_url(url).build();
+        // Connections of its own, so that no other camera shares one with it.
+        let config = aws_sdk_kinesisvideomedia::config::Builder::from(&self.kvs.config)
+            .endpoint_url(url)
+            .http_client(new_http_client())
+            .build();
         let client = aws_sdk_kinesisvideomedia::Client::from_conf(config);
         self.endpoint = Some(Endpoint { since: Instant::now(), client: client.clone() });
         Ok(client)
@@ -190,57 +197,55 @@ pub(super) async fn in_time<T>(
     })
 }
 
-pub(super) fn explain<E, R>(stream: &str, action: &'static str, error: &SdkError<E, R>) -> SourceError
+pub(super) fn explain<E>(stream: &str, action: &'static str, error: &SdkError<E, HttpResponse>) -> SourceError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
-    R: std::fmt::Debug,
 {
-    let stream = stream.to_owned();
-    let message = || error.message().unwrap_or("no further word").to_owned();
-    match error.code() {
-        Some("ResourceNotFoundException") => SourceError::NoSuchStream { stream },
-        Some("NotAuthorizedException" | "AccessDeniedException") => {
-            SourceError::NotAuthorized { stream, action, message: message() }
+    let (stream, failure) = (stream.to_owned(), AwsFailure::of(error));
+    let message = failure.text.clone();
+    let coded = || format!("{}: {}; {}", failure.code, failure.text, failure.advice(None, TRIED_AGAIN));
+    match (failure.code.as_str(), &failure.certain) {
+        ("no_credentials", _) => SourceError::NoCredentials { stream, action, message: failure.sentence() },
+        ("unreachable" | "timeout" | "not_aws", Some(remedy)) => {
+            SourceError::Unreachable { stream, action, message, remedy: remedy.clone() }
         }
-        Some(
-            code @ ("ExpiredTokenException" | "InvalidSignatureException" | "UnrecognizedClientException"),
-        ) => SourceError::Signature { stream, action, message: format!("{code}: {}", message()) },
-        Some("InvalidEndpointException") => SourceError::EndpointMoved { stream },
-        Some(
+        ("unreachable" | "timeout" | "not_aws", None) => {
+            SourceError::Unreachable { stream, action, message, remedy: CHECK_NETWORK.to_owned() }
+        }
+        (
+            "ExpiredTokenException"
+            | "InvalidSignatureException"
+            | "UnrecognizedClientException"
+            | "InvalidClientTokenId"
+            | "IncompleteSignatureException"
+            | "MissingAuthenticationTokenException"
+            | "SignatureDoesNotMatch"
+            | "RequestExpired"
+            | "ExpiredToken",
+            Some(remedy),
+        ) => {
+            let message = format!("{}: {message}", failure.code);
+            SourceError::Signature { stream, action, message, remedy: remedy.clone() }
+        }
+        ("NotAuthorizedException" | "AccessDeniedException", Some(remedy)) => {
+            SourceError::NotAuthorized { stream, action, message, remedy: remedy.clone() }
+        }
+        ("NotAuthorizedException" | "AccessDeniedException", None) => {
+            let remedy = format!("grant kinesisvideo:{action} to this role");
+            SourceError::NotAuthorized { stream, action, message, remedy }
+        }
+        (_, Some(_)) => SourceError::Failed { stream, action, message: coded() },
+        ("ResourceNotFoundException", None) => SourceError::NoSuchStream { stream },
+        ("InvalidEndpointException", None) => SourceError::EndpointMoved { stream },
+        (
             code @ ("ClientLimitExceededException"
             | "ConnectionLimitExceededException"
-            | "ThrottlingException"),
+            | "ThrottlingException"
+            | "Throttling"
+            | "TooManyRequestsException"
+            | "LimitExceededException"),
+            None,
         ) => SourceError::Throttled { stream, action, code: code.to_owned() },
-        Some(code) => SourceError::Failed { stream, action, message: format!("{code}: {}", message()) },
-        None => not_answered(stream, action, error),
+        _ => SourceError::Failed { stream, action, message: coded() },
     }
-}
-
-/// No answer that names an error: the request was not signed, nobody was reached, or the answer is none of KVS.
-fn not_answered<E, R>(stream: String, action: &'static str, error: &SdkError<E, R>) -> SourceError
-where
-    E: std::error::Error + 'static,
-    R: std::fmt::Debug,
-{
-    let message = causes(error);
-    if is_unsigned(error) {
-        return SourceError::NoCredentials { stream, action, message };
-    }
-    match error {
-        SdkError::DispatchFailure(_) | SdkError::TimeoutError(_) => {
-            SourceError::Unreachable { stream, action, message }
-        }
-        _ => SourceError::Failed { stream, action, message },
-    }
-}
-
-fn is_unsigned(error: &dyn std::error::Error) -> bool {
-    let mut next = error.source();
-    while let Some(cause) = next {
-        if cause.is::<CredentialsError>() {
-            return true;
-        }
-        next = cause.source();
-    }
-    false
 }

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::kvs::{explain, in_time};
 use super::{HlsSource, Kvs, Media, SourceError, StartAt};
+use crate::aws::FOREIGN_REMEDY;
 use crate::base::{Asks, Finding, Probe};
 use crate::demux::{Demuxer, Step};
 use crate::frame::Fragment;
@@ -58,7 +59,7 @@ impl Kvs {
 async fn look(kvs: Kvs, stream: String, by_hls: bool) -> Finding {
     match kvs.describe(&stream).await {
         Ok(Some(info)) => standing(&info, by_hls),
-        Ok(None) => Finding::warn("nothing is told of it"),
+        Ok(None) => Finding::fail(format!("DescribeStream describes nothing; {FOREIGN_REMEDY}")),
         Err(SourceError::NotAuthorized { .. }) => {
             Finding::warn("kinesisvideo:DescribeStream is not allowed; only this check asks for it")
         }
@@ -156,7 +157,7 @@ async fn first_fragment(mut media: Media) -> Finding {
     while let Some(bytes) = media.next().await {
         match bytes {
             Ok(bytes) => demuxer.push(&bytes),
-            Err(error) => return Finding::fail(format!("{error}; check the network")),
+            Err(error) => return Finding::fail(format!("{error}; check the network and proxies on the way")),
         }
         match demuxer.next(Instant::now()) {
             Ok(None) => {}

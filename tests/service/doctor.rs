@@ -18,19 +18,19 @@ use super::fault_proxy::{FaultProxy, Mishap};
 use super::moto::{Moto, records};
 
 /// Nothing listens there: the port is reserved.
-const NOWHERE: &str = "http://127.0.0.1:1";
+pub(super) const NOWHERE: &str = "http://127.0.0.1:1";
 
 /// What it said.
-struct Told {
-    code: Option<i32>,
+pub(super) struct Told {
+    pub(super) code: Option<i32>,
     /// Verdict and finding by probe.
-    answers: BTreeMap<String, (String, String)>,
+    pub(super) answers: BTreeMap<String, (String, String)>,
     sum: Value,
-    stderr: String,
+    pub(super) stderr: String,
 }
 
 impl Told {
-    fn assert(&self, probe: &str, verdict: &str, words: &str) {
+    pub(super) fn assert(&self, probe: &str, verdict: &str, words: &str) {
         let Some((found, finding)) = self.answers.get(probe) else {
             panic!("{probe} was not asked: {:#?} {}", self.answers, self.stderr)
         };
@@ -38,7 +38,7 @@ impl Told {
     }
 }
 
-fn config() -> String {
+pub(super) fn config() -> String {
     let publishers = "publishers: { kds_stream: events, s3_bucket: pictures, ddb_table: records, ddb_ttl_days: 30, \
                       local_dir: events }\n";
     let state = "state: { dir: state, max_bytes: 1MiB, ddb_table: positions }\n";
@@ -46,7 +46,7 @@ fn config() -> String {
 }
 
 /// Runs it in an empty folder against the servers; `variables` stand in place of what is usual.
-fn ask(config: &str, kvs: &str, aws: &str, variables: &[(&str, &str)]) -> Told {
+pub(super) fn ask(config: &str, kvs: &str, aws: &str, variables: &[(&str, &str)]) -> Told {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("cameras.yaml");
     std::fs::write(&file, config).unwrap();

@@ -7,6 +7,7 @@
     reason = "what a test cannot set up, it fails on"
 )]
 
+mod access;
 mod bench;
 mod colours;
 mod delivery;

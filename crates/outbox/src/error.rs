@@ -19,10 +19,8 @@ pub enum OpenError {
         /// The folder.
         dir: PathBuf,
     },
-    /// The folder or a file cannot be made, read or written: see to the disk and its permissions.
-    #[error(
-        "cannot open the outbox at {place}: {why}; make the folder writable for this user and see that the disk has room"
-    )]
+    /// The folder or a file cannot be made, read or written: the text says whether to see to the disk, its permissions or a limit.
+    #[error("cannot open the outbox at {place}: {why}; {}", disk_remedy(why))]
     Disk {
         /// The folder or file.
         place: String,
@@ -135,4 +133,45 @@ pub enum CloseError {
         /// The file.
         place: String,
     },
+}
+
+/// Returns what to do about an error of the disk, by the system's words for it.
+pub(crate) fn disk_remedy(why: &str) -> &'static str {
+    match why {
+        why if why.contains("os error 24)") || why.contains("os error 23)") => {
+            "raise the limit of open files (ulimit -n; in a task definition ulimits, nofile)"
+        }
+        why if why.contains("os error 28)") || why.contains("os error 122)") => {
+            "make room on the disk, or raise its quota"
+        }
+        why if why.contains("os error 30)") => "mount the disk for writing, or name another folder",
+        why if why.contains("os error 5)") => "the disk is failing: replace it, or name another folder",
+        why if why.contains("os error 13)") || why.contains("os error 1)") => {
+            "make the folder writable for this user"
+        }
+        _ => "make the folder writable for this user and see that the disk has room",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Error;
+
+    use super::*;
+
+    #[test]
+    fn the_remedy_follows_the_reason() {
+        for (number, words) in [
+            (24, "raise the limit of open files"),
+            (23, "raise the limit of open files"),
+            (28, "make room"),
+            (30, "for writing"),
+            (13, "writable for this user"),
+            (2, "see that the disk has room"),
+        ] {
+            let why = Error::from_raw_os_error(number).to_string();
+            let error = OpenError::Disk { place: "here".to_owned(), why }.to_string();
+            assert!(error.contains(words), "{number}: {error}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::config::http::HttpResponse;
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
 use aws_sdk_kinesis::primitives::DateTime;
@@ -10,7 +11,8 @@ use aws_sdk_kinesis::types::{Record, ShardIteratorType};
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep_until};
 
-use crate::base::{Backoff, causes};
+use crate::aws::{AwsFailure, FOREIGN_REMEDY};
+use crate::base::Backoff;
 
 /// Between two looks at the end of a shard, so that its other readers keep most of its 5 calls a second.
 /// Source: `GetRecords` API reference, 2026-11.
@@ -167,13 +169,20 @@ impl Shard {
 
     async fn records(&self, iterator: &str) -> Result<GetRecordsOutput, Failed> {
         let call = self.client.get_records().shard_iterator(iterator).limit(MOST_RECORDS);
-        call.send().await.map_err(|error| self.failed("GetRecords", &error))
+        let answer = call.send().await.map_err(|error| self.failed("GetRecords", &error))?;
+        // Kinesis always says how far behind the end it is; without that, an answer without records is no end of the shard.
+        if answer.millis_behind_latest.is_none()
+            && answer.records.is_empty()
+            && answer.next_shard_iterator.is_none()
+        {
+            return Err(Failed::ForNow(format!("GetRecords describes nothing; {FOREIGN_REMEDY}")));
+        }
+        Ok(answer)
     }
 
-    fn failed<E, R>(&self, action: &'static str, error: &SdkError<E, R>) -> Failed
+    fn failed<E>(&self, action: &'static str, error: &SdkError<E, HttpResponse>) -> Failed
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
-        R: std::fmt::Debug,
     {
         if error.code() == Some("ExpiredIteratorException") {
             return Failed::Expired;
@@ -191,21 +200,20 @@ fn is_for_good(code: Option<&str>) -> bool {
 }
 
 /// What went wrong with a call, and what to do.
-pub(super) fn refused<E, R>(stream: &str, action: &'static str, error: &SdkError<E, R>) -> String
+pub(super) fn refused<E>(stream: &str, action: &'static str, error: &SdkError<E, HttpResponse>) -> String
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
-    R: std::fmt::Debug,
 {
-    let code = error.code().unwrap_or("no answer");
-    let text = error.message().map_or_else(|| causes(error), str::to_owned);
-    let remedy = match code {
-        "ResourceNotFoundException" => "correct its name or the region".to_owned(),
-        "AccessDeniedException" => format!("allow kinesis:{action} on it"),
+    let failure = AwsFailure::of(error);
+    let allow = format!("allow kinesis:{action} on it");
+    let remedy = match failure.code.as_str() {
+        "ResourceNotFoundException" => Some("correct its name or the region"),
+        "AccessDeniedException" | "http_403" => Some(allow.as_str()),
         "ProvisionedThroughputExceededException" | "LimitExceededException" => {
-            "other readers use the shard up: it is tried again".to_owned()
+            Some("other readers use the shard up: it is tried again")
         }
-        "no answer" => "check the network, the credentials and AWS_ENDPOINT_URL_KINESIS".to_owned(),
-        _ => "it is tried again".to_owned(),
+        "unreachable" | "timeout" => Some("check the network and AWS_ENDPOINT_URL_KINESIS"),
+        _ => None,
     };
-    format!("data stream {stream}: {action}: {code}: {text}; {remedy}")
+    failure.told(&format!("data stream {stream}: {action}"), remedy)
 }

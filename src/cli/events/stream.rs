@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use super::printer::Printer;
 use super::shard::{Begin, News, Shard, refused};
 use super::shards::{Listed, Shards};
+use crate::aws::FOREIGN_REMEDY;
 use crate::frame::Event;
 
 /// Answers of shards that wait to be printed; a shard waits when it is full.
@@ -110,7 +111,10 @@ impl Follower {
             };
             let answer = call.send().await;
             let answer = answer.map_err(|error| anyhow!(refused(&self.stream, "ListShards", &error)))?;
-            listed.extend(answer.shards.iter().flatten().map(as_listed));
+            let Some(shards) = &answer.shards else {
+                bail!("data stream {}: ListShards lists nothing; {FOREIGN_REMEDY}", self.stream);
+            };
+            listed.extend(shards.iter().map(as_listed));
             next = answer.next_token;
             if next.is_none() {
                 return Ok(listed);

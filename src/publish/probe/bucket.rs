@@ -7,7 +7,7 @@ use super::{NOBODY, failed};
 use crate::base::{Asks, Finding, Probe};
 use crate::publish::S3Spec;
 use crate::publish::fault::Fault;
-use crate::publish::s3::{encryption, place, remedy};
+use crate::publish::s3::{encryption, place, remedy, stored};
 
 const CONTENT: &[u8] = b"kvs-infer check --live wrote this. It can be removed.\n";
 
@@ -28,8 +28,8 @@ async fn write(client: Client, s3: S3Spec) -> Finding {
         .content_type("text/plain")
         .server_side_encryption(encryption.clone())
         .set_ssekms_key_id(kms_key);
-    match put.send().await.map_err(|error| Fault::of(&error)) {
-        Ok(_) => Finding::ok(format!("s3://{bucket}/{key} written, encrypted by {encryption}")),
+    match put.send().await.map_err(|error| Fault::of(&error)).and_then(|answer| stored(&answer)) {
+        Ok(()) => Finding::ok(format!("s3://{bucket}/{key} written, encrypted by {encryption}")),
         Err(fault) => failed(&fault, &place(&bucket), remedy(&fault.code)),
     }
 }

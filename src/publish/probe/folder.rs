@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::base::{Asks, Finding, Probe, Unwritable, can_be_written, nearest};
+use crate::base::{Asks, Finding, Probe, Unwritable, can_be_written, nearest, storage_remedy};
 use crate::publish::StateSpec;
 
 const MIB: u64 = 1024 * 1024;
@@ -55,7 +55,8 @@ fn look_at_state(state: &StateSpec) -> Finding {
 
 fn unwritable(key: &str, folder: &Path, Unwritable { parent, why }: &Unwritable) -> Finding {
     let (folder, parent) = (folder.display(), parent.display());
-    Finding::fail(format!("{key}: {folder}: {parent} {why}; name a folder that this user can write"))
+    let remedy = storage_remedy(why).unwrap_or("name a folder that this user can write");
+    Finding::fail(format!("{key}: {folder}: {parent} {why}; {remedy}"))
 }
 
 /// What the outbox may still grow by, bytes.

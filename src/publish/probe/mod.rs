@@ -46,9 +46,15 @@ fn of_sink(name: &SinkName, spec: &OutboxSpec, clients: &Clients) -> Vec<Probe> 
     }
 }
 
+/// A description that describes nothing.
+fn nothing_described() -> Fault {
+    Fault::new("bad_response", "the answer describes nothing")
+}
+
 /// A fault that keeps the service from working.
 fn failed(fault: &Fault, place: &str, remedy: Option<&str>) -> Finding {
-    Finding::fail(fault.told(place, remedy.or(Some(CORRECT_IT))))
+    let advice = fault.advice(remedy, CORRECT_IT);
+    Finding::fail(format!("{place}: {}: {}; {advice}", fault.code, fault.text))
 }
 
 /// A look that was refused, and that only the doctor takes; any other fault fails.

@@ -7,10 +7,10 @@ use aws_sdk_kinesis::types::{
     EncryptionType, PutRecordsRequestEntry, StreamDescriptionSummary, StreamStatus,
 };
 
-use super::{NOBODY, failed, not_seen};
+use super::{NOBODY, failed, not_seen, nothing_described};
 use crate::base::{Asks, Finding, Probe};
 use crate::publish::fault::Fault;
-use crate::publish::kinesis::{place, remedy};
+use crate::publish::kinesis::{place, refusal, remedy};
 
 /// 2^128: well formed, and one more than the last hash key that a shard can have.
 /// Source: `PutRecords` API reference, `ExplicitHashKey`, 2026-11.
@@ -31,7 +31,7 @@ async fn look(client: Client, stream: String) -> Finding {
         Ok(answer) => answer
             .stream_description_summary
             .as_ref()
-            .map_or_else(|| Finding::warn(format!("{}: nothing is told of it", place(&stream))), standing),
+            .map_or_else(|| failed(&nothing_described(), &place(&stream), None), standing),
         Err(fault) => not_seen(&fault, &place(&stream), "kinesis:DescribeStreamSummary", remedy(&fault.code)),
     }
 }
@@ -76,12 +76,14 @@ fn answered(stream: &str, answer: Result<PutRecordsOutput, Fault>) -> Finding {
     match answer {
         _ if refused => Finding::ok("PutRecords is allowed; nothing was written"),
         Err(fault) => failed(&fault, &place(stream), remedy(&fault.code)),
-        Ok(output) => match output.records().iter().find(|record| record.error_code.is_some()) {
-            Some(record) => {
-                let code = record.error_code().unwrap_or_default();
-                Finding::warn(format!("PutRecords is allowed; the record was refused: {code}"))
+        Ok(output) => match output.records().first().map(refusal) {
+            None => failed(&Fault::new("bad_response", "no result for a record"), &place(stream), None),
+            Some(Some(fault)) if fault.code == "bad_response" => failed(&fault, &place(stream), None),
+            Some(Some(fault)) => {
+                let text = fault.told(&place(stream), remedy(&fault.code));
+                Finding::warn(format!("PutRecords is allowed; the record was refused: {text}"))
             }
-            None => Finding::warn(format!(
+            Some(None) => Finding::warn(format!(
                 "PutRecords is allowed; {} took a record for a hash key that no shard has: one record there is no event",
                 place(stream)
             )),
@@ -97,11 +99,18 @@ mod tests {
     use crate::base::Verdict;
 
     fn fault(code: &str) -> Result<PutRecordsOutput, Fault> {
-        Err(Fault { code: code.into(), text: "words".into() })
+        Err(Fault::new(code, "words"))
     }
 
     fn record(code: Option<&str>) -> Result<PutRecordsOutput, Fault> {
-        let record = PutRecordsResultEntry::builder().set_error_code(code.map(str::to_owned)).build();
+        let number = code.is_none().then(|| "1".to_owned());
+        let record = PutRecordsResultEntry::builder().set_error_code(code.map(str::to_owned));
+        let record = record.set_sequence_number(number).build();
+        Ok(PutRecordsOutput::builder().records(record).build().unwrap())
+    }
+
+    fn nothing() -> Result<PutRecordsOutput, Fault> {
+        let record = PutRecordsResultEntry::builder().build();
         Ok(PutRecordsOutput::builder().records(record).build().unwrap())
     }
 
@@ -113,9 +122,22 @@ mod tests {
             ("for the role", fault("AccessDeniedException"), Verdict::Fail, "allow kinesis:PutRecords"),
             ("no stream", fault("ResourceNotFoundException"), Verdict::Fail, "create the stream"),
             ("nobody there", fault("unreachable"), Verdict::Fail, "check the network"),
-            ("unheard of", fault("KMSDisabledException"), Verdict::Fail, "correct what it names"),
+            ("its key", fault("KMSDisabledException"), Verdict::Fail, "enable the KMS key"),
+            ("unheard of", fault("NewException"), Verdict::Fail, "correct what it names"),
+            (
+                "no results",
+                Ok(PutRecordsOutput::builder().set_records(Some(vec![])).build().unwrap()),
+                Verdict::Fail,
+                "in place of AWS",
+            ),
+            ("a result that says nothing", nothing(), Verdict::Fail, "without a sequence number"),
             ("the record, for its key", record(Some("InvalidArgumentException")), Verdict::Ok, "allowed"),
-            ("the record", record(Some("InternalFailure")), Verdict::Warn, "refused: InternalFailure"),
+            (
+                "the record",
+                record(Some("InternalFailure")),
+                Verdict::Warn,
+                "InternalFailure: no message; a fault of the service",
+            ),
             ("taken", record(None), Verdict::Warn, "one record there is no event"),
         ];
         for (name, answer, verdict, words) in table {

@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::describe_table::DescribeTableOutput;
 use aws_sdk_dynamodb::types::{AttributeValue, TableDescription, TableStatus, TimeToLiveStatus};
 
-use super::{NOBODY, failed, not_seen};
+use super::{NOBODY, failed, not_seen, nothing_described};
 use crate::base::{Asks, Finding, Probe, Verdict};
 use crate::publish::fault::Fault;
 use crate::publish::{dynamodb, positions};
@@ -72,7 +72,7 @@ async fn describe(
     let answer = client.describe_table().table_name(table).send().await;
     match answer.map_err(|error| Fault::of(&error)) {
         Ok(DescribeTableOutput { table: Some(described), .. }) => Ok(described),
-        Ok(_) => Err(Finding::warn(format!("{place}: nothing is told of it"))),
+        Ok(_) => Err(failed(&nothing_described(), &place, None)),
         Err(fault) => Err(not_seen(&fault, &place, "dynamodb:DescribeTable", remedy(&fault.code))),
     }
 }

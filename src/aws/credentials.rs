@@ -1,0 +1,348 @@
+//! Credentials from every source of AWS's tools, and why there are none.
+//!
+//! The SDK's chain of sources reports a mistake in a profile once and then only that it was reported. So the chain is built
+//! again after each failure: the reason stays visible, and a profile that is fixed is taken without a restart.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+use tokio::sync::Mutex;
+
+use super::foreign::without_secrets;
+use super::http_client::new_http_client;
+use super::profiles::{Environment, ProfileFiles};
+use crate::base::causes;
+
+/// The usual remedy.
+const GIVE_SOME: &str =
+    "give the task a role, or set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
+
+/// The reason for missing credentials, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoUsableCredentials {
+    /// The source that failed, and how.
+    pub what: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+impl fmt::Display for NoUsableCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.what, self.remedy)
+    }
+}
+
+impl std::error::Error for NoUsableCredentials {}
+
+/// The SDK's default chain of sources, built again after each failure.
+#[derive(Clone, Debug)]
+pub struct ReloadedCredentials {
+    region: Option<Region>,
+    chain: Arc<Mutex<Option<SharedCredentialsProvider>>>,
+}
+
+impl ReloadedCredentials {
+    /// Returns a provider that has read nothing yet; `region` stands in place of what the SDK would find.
+    #[must_use]
+    pub fn new(region: Option<&str>) -> Self {
+        Self { region: region.map(|region| Region::new(region.to_owned())), chain: Arc::default() }
+    }
+
+    async fn load(&self) -> Result<Credentials, CredentialsError> {
+        let provider = self.provider().await.ok_or_else(CredentialsError::not_loaded_no_source)?;
+        match provider.provide_credentials().await {
+            Ok(credentials) => Ok(credentials),
+            Err(error) => {
+                self.chain.lock().await.take();
+                Err(explained(&error))
+            }
+        }
+    }
+
+    async fn provider(&self) -> Option<SharedCredentialsProvider> {
+        let mut chain = self.chain.lock().await;
+        if chain.is_none() {
+            let loader = aws_config::defaults(BehaviorVersion::latest()).http_client(new_http_client());
+            let loader = match &self.region {
+                Some(region) => loader.region(region.clone()),
+                None => loader,
+            };
+            *chain = loader.load().await.credentials_provider();
+        }
+        chain.clone()
+    }
+}
+
+impl ProvideCredentials for ReloadedCredentials {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.load())
+    }
+}
+
+/// Returns the same kind of error with its reason.
+fn explained(error: &CredentialsError) -> CredentialsError {
+    // The chain continues after a source that has nothing, and ends at one that fails.
+    let failed = !matches!(error, CredentialsError::CredentialsNotLoaded(_));
+    let reason = unusable_credentials(&causes(error), Some(failed));
+    if failed { CredentialsError::provider_error(reason) } else { CredentialsError::not_loaded(reason) }
+}
+
+/// Returns why there are no credentials, from the SDK's words and the environment. `failed`: whether a source had an error
+/// rather than all of them nothing; `None`: not known.
+#[must_use]
+pub fn unusable_credentials(text: &str, failed: Option<bool>) -> NoUsableCredentials {
+    let environment = |name: &str| std::env::var(name).ok();
+    Sources::new(&environment).explain(text, failed.unwrap_or(true))
+}
+
+/// Returns why `AWS_PROFILE` names no profile; `None` where it names one, or is not set.
+#[must_use]
+pub fn missing_profile() -> Option<NoUsableCredentials> {
+    let environment = |name: &str| std::env::var(name).ok();
+    Sources::new(&environment).missing_profile()
+}
+
+/// The sources that the environment and the profile set up.
+struct Sources<'a> {
+    environment: Environment<'a>,
+    files: ProfileFiles,
+}
+
+/// How a profile gets its credentials.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ProfileKind {
+    Sso,
+    Login,
+    Process,
+    Role,
+    WebIdentity,
+    Keys,
+}
+
+impl<'a> Sources<'a> {
+    fn new(environment: Environment<'a>) -> Self {
+        Self { environment, files: ProfileFiles::read(environment) }
+    }
+
+    fn is_set(&self, name: &str) -> bool {
+        (self.environment)(name).is_some_and(|value| !value.trim().is_empty())
+    }
+
+    fn explain(&self, text: &str, failed: bool) -> NoUsableCredentials {
+        let (written, text) = (text, without_secrets(text));
+        if let Some(half) = self.half_a_key() {
+            return half;
+        }
+        if let Some(missing) = self.missing_profile() {
+            return missing;
+        }
+        let profile = self.files.selected();
+        if let Some(kind) = self.kind(profile) {
+            return self.of_profile(profile, kind, written);
+        }
+        let last = last_words(&text);
+        if self.is_set("AWS_WEB_IDENTITY_TOKEN_FILE") {
+            return no_usable(
+                format!("the web identity of AWS_WEB_IDENTITY_TOKEN_FILE gives none: {last}"),
+                "check that the file is mounted, that AWS_ROLE_ARN names the role, and that its trust policy names this identity",
+            );
+        }
+        let container = ["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
+        if let Some(name) = container.into_iter().find(|name| self.is_set(name)) {
+            return no_usable(
+                format!("the endpoint of the task's role ({name}) gives none: {last}"),
+                "give the task a role (taskRoleArn), and check that its trust policy names ecs-tasks.amazonaws.com",
+            );
+        }
+        self.no_source(profile, &last, failed)
+    }
+
+    fn missing_profile(&self) -> Option<NoUsableCredentials> {
+        let profile = self.files.selected();
+        let missing = self.is_set("AWS_PROFILE") && !self.files.has(profile);
+        missing.then(|| self.no_profile(profile, "AWS_PROFILE"))
+    }
+
+    fn half_a_key(&self) -> Option<NoUsableCredentials> {
+        let (id, secret) = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY");
+        let (set, missing) = match (self.is_set(id), self.is_set(secret)) {
+            (true, false) => (id, secret),
+            (false, true) => (secret, id),
+            _ => return None,
+        };
+        Some(no_usable(format!("{set} is set, and {missing} is not"), "set both, or neither"))
+    }
+
+    /// The profile is in neither file.
+    fn no_profile(&self, profile: &str, named_by: &str) -> NoUsableCredentials {
+        let names: Vec<String> = self.files.profile_names().into_iter().collect();
+        let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        no_usable(
+            format!(
+                "{named_by} names the profile {profile:?}, which is not in {}; profiles there: {there}",
+                self.files.searched()
+            ),
+            &format!("correct {named_by}, or add the profile (aws configure --profile {profile})"),
+        )
+    }
+
+    fn kind(&self, profile: &str) -> Option<ProfileKind> {
+        let has = |key: &str| self.files.value(profile, key).is_some();
+        // The SDK's order.
+        if has("role_arn") && has("web_identity_token_file") {
+            return Some(ProfileKind::WebIdentity);
+        }
+        [
+            ("role_arn", ProfileKind::Role),
+            ("sso_session", ProfileKind::Sso),
+            ("sso_start_url", ProfileKind::Sso),
+            ("sso_account_id", ProfileKind::Sso),
+            ("web_identity_token_file", ProfileKind::WebIdentity),
+            ("aws_access_key_id", ProfileKind::Keys),
+            ("aws_secret_access_key", ProfileKind::Keys),
+            ("login_session", ProfileKind::Login),
+            ("credential_process", ProfileKind::Process),
+        ]
+        .into_iter()
+        .find_map(|(key, kind)| has(key).then_some(kind))
+    }
+
+    fn of_profile(&self, profile: &str, kind: ProfileKind, text: &str) -> NoUsableCredentials {
+        let last = last_words(&without_secrets(text));
+        match kind {
+            ProfileKind::Sso => self.of_sso(profile, &last),
+            ProfileKind::Login => no_usable(
+                format!("the profile {profile} signs in with `aws login`: {last}"),
+                &format!("run aws login --profile {profile}"),
+            ),
+            ProfileKind::Process => no_usable(
+                format!("credential_process of the profile {profile} gives none: {}", of_process(text)),
+                "run its command by hand and correct it; it must print JSON with Version 1 within 5 s",
+            ),
+            ProfileKind::Role => self.of_role(profile, text, &last),
+            ProfileKind::WebIdentity => no_usable(
+                format!("the web identity of the profile {profile} gives none: {last}"),
+                "check web_identity_token_file and role_arn of the profile, and the role's trust policy",
+            ),
+            ProfileKind::Keys => no_usable(
+                format!("the keys of the profile {profile} cannot be used: {last}"),
+                "give the profile both aws_access_key_id and aws_secret_access_key",
+            ),
+        }
+    }
+
+    fn of_sso(&self, profile: &str, last: &str) -> NoUsableCredentials {
+        let session = self.files.value(profile, "sso_session");
+        if let Some(session) = session.filter(|session| !self.files.has_sso_session(session)) {
+            return no_usable(
+                format!(
+                    "the profile {profile} names the sso-session {session:?}, which is not in {}",
+                    self.files.searched()
+                ),
+                &format!("add [sso-session {session}], or run aws configure sso --profile {profile}"),
+            );
+        }
+        let missing = ["sso_account_id", "sso_role_name"].into_iter();
+        let missing: Vec<&str> = missing.filter(|key| self.files.value(profile, key).is_none()).collect();
+        if !missing.is_empty() {
+            return no_usable(
+                format!("the profile {profile} of IAM Identity Center has no {}", missing.join(" and no ")),
+                &format!("run aws configure sso --profile {profile}"),
+            );
+        }
+        no_usable(
+            format!("the profile {profile} of IAM Identity Center has no valid sign-in: {last}"),
+            &format!("run aws sso login --profile {profile}"),
+        )
+    }
+
+    fn of_role(&self, profile: &str, text: &str, last: &str) -> NoUsableCredentials {
+        let source = self.files.value(profile, "source_profile");
+        if let Some(source) = source.as_ref().filter(|source| !self.files.has(source)) {
+            return self.no_profile(source, &format!("source_profile of the profile {profile}"));
+        }
+        if self.files.value(profile, "mfa_serial").is_some() {
+            return no_usable(
+                format!(
+                    "the profile {profile} asks for a code of MFA (mfa_serial), which a service cannot type: {last}"
+                ),
+                "use a profile without mfa_serial, or set the keys and the token of a session that was opened elsewhere",
+            );
+        }
+        // The source has the fault where it does not give any itself.
+        let of_source = source.as_ref().and_then(|source| self.kind(source).map(|kind| (source, kind)));
+        match of_source {
+            Some((source, kind @ (ProfileKind::Sso | ProfileKind::Login | ProfileKind::Process)))
+                if !last.contains("AssumeRole") && !last.contains("AccessDenied") =>
+            {
+                self.of_profile(source, kind, text)
+            }
+            _ => no_usable(
+                format!("the profile {profile} cannot assume its role: {last}"),
+                "correct role_arn and source_profile or credential_source, and check the role's trust policy",
+            ),
+        }
+    }
+
+    /// No source has anything.
+    fn no_source(&self, profile: &str, last: &str, failed: bool) -> NoUsableCredentials {
+        if failed {
+            let what = format!("the instance metadata service gives none: {last}");
+            return no_usable(what, &format!("{GIVE_SOME}; in a container of EC2 its hop limit must be 2"));
+        }
+        let in_files = match self.files.has(profile) {
+            true => format!("no keys in the profile {profile} of {}", self.files.searched()),
+            false => format!("no profile {profile} in {}", self.files.searched()),
+        };
+        let metadata = match self.is_set("AWS_EC2_METADATA_DISABLED") {
+            true => "the instance metadata service is switched off (AWS_EC2_METADATA_DISABLED)",
+            false => "the instance metadata service does not answer or has no role",
+        };
+        no_usable(format!("no AWS_ACCESS_KEY_ID, {in_files}, no task role, and {metadata}"), GIVE_SOME)
+    }
+}
+
+fn no_usable(what: String, remedy: &str) -> NoUsableCredentials {
+    NoUsableCredentials { what, remedy: remedy.to_owned() }
+}
+
+/// Returns the SDK's words without those that only say that something is wrong.
+fn last_words(text: &str) -> String {
+    const EMPTY: [&str; 10] = [
+        "dispatch failure: ",
+        "other: ",
+        "the credentials provider was not properly configured: ",
+        "the credential provider was not enabled: ",
+        "an error occurred while loading credentials: ",
+        "unexpected credentials error: ",
+        "ProfileFile provider could not be built: ",
+        "an error occurred while loading an access token: ",
+        "failed to load the cached SSO token: ",
+        "service error: unhandled error: ",
+    ];
+    let mut rest = text.trim();
+    while let Some(shorter) = EMPTY.iter().find_map(|empty| rest.strip_prefix(empty)) {
+        rest = shorter;
+    }
+    rest.to_owned()
+}
+
+/// Returns what a credential_process did: its exit code and the first words that it wrote.
+fn of_process(text: &str) -> String {
+    let ended = text.split_once("external process exited with code ").map(|(_, rest)| rest);
+    match ended.and_then(|rest| rest.split_once(". Stderr:")) {
+        Some((status, words)) => {
+            let status = status.replace("exit status: ", "");
+            let first = words.trim().lines().next().map(without_secrets);
+            format!("it ended with {status}: {}", first.as_deref().unwrap_or("it wrote no reason"))
+        }
+        None => last_words(&without_secrets(text)),
+    }
+}

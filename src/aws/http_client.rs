@@ -1,0 +1,193 @@
+//! The HTTP client of the AWS SDK: trusts the additional certificates, sends loopback past proxies, names host and proxy
+//! in its errors, and refuses a success that AWS cannot have sent.
+
+use std::fmt;
+use std::sync::OnceLock;
+
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_smithy_http_client::{Builder, ConnectorBuilder};
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+    SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use hyper::Uri;
+
+use super::certificates::{CaBundleError, ExtraCertificates};
+use super::foreign::ExpectedAnswer;
+use super::proxies::Proxies;
+
+/// What the environment says about certificates and proxies, read once per process.
+#[derive(Clone, Debug)]
+pub(super) struct HttpSettings {
+    pub(super) certificates: ExtraCertificates,
+    pub(super) proxies: Proxies,
+}
+
+static SETTINGS: OnceLock<HttpSettings> = OnceLock::new();
+
+impl HttpSettings {
+    /// Returns the settings of this process. After [`validate_environment`] has failed, they hold no additional certificate.
+    pub(super) fn of_this_process() -> &'static Self {
+        SETTINGS.get_or_init(|| {
+            let certificates = ExtraCertificates::configured(&variable).unwrap_or_default();
+            Self { certificates, proxies: Proxies::from_environment() }
+        })
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Checks the settings of the environment before the first client is made.
+///
+/// # Errors
+/// `AWS_CA_BUNDLE` names a file that cannot be used.
+pub fn validate_environment() -> Result<(), CaBundleError> {
+    let certificates = ExtraCertificates::configured(&variable)?;
+    SETTINGS.get_or_init(|| HttpSettings { certificates, proxies: Proxies::from_environment() });
+    Ok(())
+}
+
+/// Returns a client with connections of its own.
+#[must_use]
+pub fn new_http_client() -> SharedHttpClient {
+    SharedHttpClient::new(RoutedClient::new(HttpSettings::of_this_process()))
+}
+
+/// Sends each request directly or through the proxy of its host.
+#[derive(Debug)]
+struct RoutedClient {
+    proxies: Proxies,
+    direct: SharedHttpClient,
+    /// `None`: the environment names no proxy.
+    proxied: Option<SharedHttpClient>,
+}
+
+#[derive(Debug)]
+struct RoutedConnector {
+    proxies: Proxies,
+    direct: SharedHttpConnector,
+    proxied: Option<SharedHttpConnector>,
+}
+
+impl RoutedClient {
+    fn new(settings: &'static HttpSettings) -> Self {
+        let proxied = settings.proxies.are_set().then(|| client(ProxyConfig::from_env(), settings));
+        Self { proxies: settings.proxies.clone(), direct: client(ProxyConfig::disabled(), settings), proxied }
+    }
+}
+
+/// Builds a client as the SDK does by itself, with our certificates and this proxy.
+///
+/// Connectors, with their TLS configuration, are built at the first request.
+fn client(proxy: ProxyConfig, settings: &'static HttpSettings) -> SharedHttpClient {
+    Builder::new().build_with_connector_fn(move |connector, components| {
+        let trust = settings.certificates.pem.iter().fold(TrustStore::default(), |trust, certificate| {
+            trust.with_pem_certificate(certificate.as_bytes())
+        });
+        let mut builder = ConnectorBuilder::default().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
+        if let Ok(context) = TlsContext::builder().with_trust_store(trust).build() {
+            builder.set_tls_context(context);
+        }
+        builder.set_connector_settings(connector.cloned());
+        builder.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
+        builder.set_proxy_config(Some(proxy.clone()));
+        builder.build()
+    })
+}
+
+impl HttpClient for RoutedClient {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        let connector = |client: &SharedHttpClient| client.http_connector(settings, components);
+        SharedHttpConnector::new(RoutedConnector {
+            proxies: self.proxies.clone(),
+            direct: connector(&self.direct),
+            proxied: self.proxied.as_ref().map(connector),
+        })
+    }
+}
+
+impl HttpConnector for RoutedConnector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let expected = ExpectedAnswer::of(&request);
+        let uri: Uri = request.uri().parse().unwrap_or_default();
+        let route = Route {
+            host: uri.authority().map_or_else(String::new, |authority| authority.to_string()),
+            proxy: self.proxies.address_for(&uri),
+        };
+        let proxied = self.proxied.as_ref().filter(|_| route.proxy.is_some());
+        let connector = proxied.unwrap_or(&self.direct);
+        let answer = connector.call(request);
+        HttpConnectorFuture::new(async move {
+            let mut answer = match answer.await {
+                Ok(answer) => expected.checked(answer).await.map_err(|foreign| {
+                    ConnectorError::other(RouteError::boxed(route.clone(), foreign.into()), None)
+                })?,
+                Err(error) => return Err(with_route(error, route)),
+            };
+            answer.add_extension(route);
+            Ok(answer)
+        })
+    }
+}
+
+/// The way that a request took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Route {
+    /// Host and port.
+    pub(super) host: String,
+    /// The proxy in between, without user and password.
+    pub(super) proxy: Option<String>,
+}
+
+/// A failed request, with the way that it took.
+#[derive(Debug)]
+pub(super) struct RouteError {
+    pub(super) route: Route,
+    source: BoxError,
+}
+
+impl RouteError {
+    fn boxed(route: Route, source: BoxError) -> BoxError {
+        Box::new(Self { route, source })
+    }
+}
+
+impl fmt::Display for RouteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Route { host, proxy } = &self.route;
+        match proxy {
+            Some(proxy) => write!(f, "{host} through the proxy {proxy}"),
+            None => f.write_str(host),
+        }
+    }
+}
+
+impl std::error::Error for RouteError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(self.source.as_ref())
+    }
+}
+
+/// Returns the same kind of error, so that the SDK deals with it as before.
+fn with_route(error: ConnectorError, route: Route) -> ConnectorError {
+    let (timeout, user, io, other) = (error.is_timeout(), error.is_user(), error.is_io(), error.as_other());
+    let source = RouteError::boxed(route, error.into_source());
+    match (timeout, user, io) {
+        (true, _, _) => ConnectorError::timeout(source),
+        (_, true, _) => ConnectorError::user(source),
+        (_, _, true) => ConnectorError::io(source),
+        _ => ConnectorError::other(source, other),
+    }
+}

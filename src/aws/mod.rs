@@ -1,0 +1,23 @@
+//! Access to AWS and to web servers: HTTP clients with their certificates and proxies, credentials, and the remedy for
+//! each failed call.
+//!
+//! Every client of the program is built here, so that `AWS_CA_BUNDLE`, the proxies of the environment and the check that
+//! an answer comes from AWS hold for all of them.
+
+mod certificates;
+mod credentials;
+mod failure;
+mod foreign;
+mod http_client;
+mod profiles;
+mod proxies;
+mod remedy;
+mod web_client;
+
+pub use certificates::CaBundleError;
+pub use credentials::{NoUsableCredentials, ReloadedCredentials, missing_profile, unusable_credentials};
+pub use failure::{AwsFailure, S3_REGION_HEADER};
+pub use foreign::without_secrets;
+pub use http_client::{new_http_client, validate_environment};
+pub use remedy::FOREIGN_REMEDY;
+pub use web_client::{explain_web_error, foreign_page, new_web_client};

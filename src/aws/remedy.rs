@@ -1,0 +1,295 @@
+//! The remedy for each failed call, by error code, HTTP status and message: the same sentences for sources, sinks, probes and
+//! the log.
+
+/// The remedy that names what a proxy or captive portal does.
+pub const FOREIGN_REMEDY: &str = "a proxy, a captive portal or another server answers in place of AWS: check HTTPS_PROXY, NO_PROXY and AWS_ENDPOINT_URL";
+const CLOCK: &str = "look at the clock of this host and set it (chrony, timedatectl): AWS refuses what is signed more than 5 minutes off";
+
+/// Returns the remedy for a request that got no answer, by the error's text; `None` where only the caller knows one.
+pub(super) fn transport_remedy(text: &str, proxy: Option<&str>) -> Option<String> {
+    let lower = text.to_ascii_lowercase();
+    let has = |part: &str| lower.contains(part);
+    if has("peer certificate") || has("invalid certificate") || has("certificate verify") {
+        return Some(certificate_remedy(&lower).to_owned());
+    }
+    if has("too many open files") {
+        return Some(
+            "raise the limit of open files (ulimit -n; in a task definition ulimits, nofile)".to_owned(),
+        );
+    }
+    if let Some(proxy) = proxy {
+        let remedy = match () {
+            () if proxy.starts_with("socks") => "only proxies with http:// and https:// are supported",
+            () if has("proxy authorization") || has("407") => "give its user and password in HTTPS_PROXY",
+            () => "check that it runs and allows this host, or name the host in NO_PROXY",
+        };
+        return Some(format!("the proxy {proxy} comes from HTTP_PROXY, HTTPS_PROXY or ALL_PROXY: {remedy}"));
+    }
+    if has("dns error") || has("failed to lookup address") {
+        return Some("no such host: check the region, the endpoint's name and this host's DNS".to_owned());
+    }
+    if has("invalidcontenttype") || has("corrupt message") {
+        return Some(
+            "the server does not speak TLS there: write http:// in its address, or correct the port"
+                .to_owned(),
+        );
+    }
+    None
+}
+
+fn certificate_remedy(text: &str) -> &'static str {
+    let has = |part: &str| text.contains(part);
+    if has("unknownissuer") {
+        return "nothing here trusts the issuer of its certificate: name a file with the issuer's certificate (PEM) in \
+                AWS_CA_BUNDLE";
+    }
+    if has("notvalidyet") || has("not valid yet") || has("not yet valid") {
+        return "its certificate is not valid yet: set the clock of this host (chrony, timedatectl), or have it reissued";
+    }
+    if has("expired") {
+        return "its certificate has expired: have it renewed, and check the clock of this host";
+    }
+    if has("notvalidforname") || has("not valid for name") {
+        return "its certificate is for another host: correct the endpoint's name, or have the certificate reissued for it";
+    }
+    if has("causedasendentity") {
+        return "its certificate is a certificate authority's: have one issued for the server (basicConstraints CA:FALSE)";
+    }
+    "its certificate is not acceptable: have it reissued, or name its issuer's in AWS_CA_BUNDLE"
+}
+
+/// Returns the remedy that holds whatever was called; it comes before what a sink knows about its own errors.
+pub(super) fn certain_remedy(code: &str, message: &str, status: Option<u16>) -> Option<String> {
+    if let Some(remedy) = kms_remedy(code, message) {
+        return Some(remedy);
+    }
+    if let Some((_, index)) = message.split_once("IndexName:").filter(|_| code == "ValidationException") {
+        return Some(index_remedy(index));
+    }
+    let of_network = match (code, status) {
+        ("not_aws", _) => Some(FOREIGN_REMEDY),
+        ("http_407", _) => Some("the proxy asks for a user and password: give them in HTTPS_PROXY"),
+        (_, Some(511)) => Some("the network asks for a sign-in (HTTP 511): sign in, or use another network"),
+        _ => None,
+    };
+    let remedy = of_network.or_else(|| signature_remedy(code, message)).or_else(|| account_remedy(code));
+    remedy.or_else(|| request_remedy(code, message)).map(str::to_owned)
+}
+
+/// Returns the remedy for a signature that AWS refuses.
+fn signature_remedy(code: &str, message: &str) -> Option<&'static str> {
+    Some(match code {
+        "RequestTimeTooSkewed" | "RequestExpired" | "RequestInTheFuture" => CLOCK,
+        "InvalidSignatureException" | "SignatureDoesNotMatch" if is_about_time(message) => CLOCK,
+        "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "ExpiredCredentials" => {
+            "renew the credentials (aws sso login, or a new session token; those of a role renew themselves), and look at the \
+             clock of this host"
+        }
+        "InvalidAccessKeyId" | "UnrecognizedClientException" | "InvalidClientTokenId" => {
+            "AWS does not know the access key: correct AWS_ACCESS_KEY_ID or the profile, and check that the account uses this \
+             region"
+        }
+        "InvalidToken" => {
+            "the session token does not belong to the access key: correct AWS_SESSION_TOKEN, or unset it for a key without one"
+        }
+        "SignatureDoesNotMatch"
+        | "InvalidSignatureException"
+        | "IncompleteSignature"
+        | "IncompleteSignatureException" => {
+            "the secret key does not belong to the access key, or something on the way changes requests: correct \
+             AWS_SECRET_ACCESS_KEY or the profile, and look at the clock of this host"
+        }
+        "MissingAuthenticationToken" | "MissingAuthenticationTokenException" => {
+            "the request came without its signature: check AWS_ENDPOINT_URL, and proxies that remove headers"
+        }
+        _ => return None,
+    })
+}
+
+/// Returns the remedy for an account that is not allowed to use the service.
+fn account_remedy(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "OptInRequired" | "SubscriptionRequiredException" | "NotSignedUp" => {
+            "the account has not enabled this service or region: enable it in the AWS console"
+        }
+        "AccountProblem" | "AllAccessDisabled" | "AccountSuspended" => {
+            "AWS has restricted the account: see to its bills and messages, or ask AWS Support"
+        }
+        _ => return None,
+    })
+}
+
+/// Returns the remedy for a request that the service cannot carry out.
+fn request_remedy(code: &str, message: &str) -> Option<&'static str> {
+    Some(match code {
+        "UnknownOperationException"
+        | "UnknownOperation"
+        | "InvalidAction"
+        | "MethodNotAllowed"
+        | "NotImplemented" => {
+            "the server is not this service: correct AWS_ENDPOINT_URL or its form for this service"
+        }
+        "ItemCollectionSizeLimitExceededException" => {
+            "a partition key has more than 10 GB in a local secondary index: use a table without that index"
+        }
+        "ReplicatedWriteConflictException" | "OperationAborted" | "ConditionalRequestConflict" => {
+            "another writer changes it at the same time; it is tried again"
+        }
+        "InvalidRequest" if message.contains("Object Lock") => {
+            "the bucket has Object Lock and asks for a checksum: leave request checksums on (AWS_REQUEST_CHECKSUM_CALCULATION), \
+             or use a bucket without Object Lock"
+        }
+        _ => return None,
+    })
+}
+
+fn index_remedy(after_name: &str) -> String {
+    let index = after_name.trim_start().split([' ', ',']).next().unwrap_or_default();
+    format!(
+        "the index {index} asks for a key that the items do not have in this type: remove it, or recreate it with keys that \
+         each item has, such as camera_id (S) and ts_ms (N)"
+    )
+}
+
+fn is_about_time(message: &str) -> bool {
+    message.contains("Signature expired")
+        || message.contains("not yet current")
+        || message.contains("is now ")
+}
+
+/// Returns the remedy where a key of KMS is the reason, under whatever code the service reports it.
+fn kms_remedy(code: &str, message: &str) -> Option<String> {
+    let inaccessible =
+        message.contains("INACCESSIBLE_ENCRYPTION_CREDENTIALS") || code.starts_with("InaccessibleEncryption");
+    let about_kms = code.starts_with("KMS")
+        || code.starts_with("Kms")
+        || inaccessible
+        || message.contains("kms:")
+        || message.contains("KMS");
+    if !about_kms {
+        return None;
+    }
+    let has = |part: &str| code.contains(part) || message.contains(part);
+    Some(if inaccessible {
+        "enable the table's KMS key and allow its use, or switch the table to a key that can be used"
+            .to_owned()
+    } else if has("InvalidState") || has("pending deletion") || has("PendingDeletion") {
+        "the KMS key is being deleted or not ready: cancel its deletion, or choose another key".to_owned()
+    } else if has("Disabled") || has("is disabled") {
+        "enable the KMS key, or choose another (for S3: publishers.s3_kms_key)".to_owned()
+    } else if has("NotFound") || has("Invalid keyId") || has("does not exist") {
+        "no such KMS key in this region and account: correct the key (for S3: publishers.s3_kms_key)"
+            .to_owned()
+    } else if has("Throttling") || has("throttl") {
+        "the account's quota of KMS requests is used up: it is tried again; raise the quota in Service Quotas"
+            .to_owned()
+    } else if has("OptIn") {
+        "the account has not enabled KMS in this region: enable it in the AWS console".to_owned()
+    } else if has("InvalidKeyUsage") || has("KeyUnavailable") || has("unsupported") {
+        "choose a symmetric KMS key for encryption that is available (for S3: publishers.s3_kms_key)"
+            .to_owned()
+    } else if has("AccessDenied") || has("not authorized") || has("not allowed") || has("denied") {
+        format!("allow {} on the KMS key to this role, in its policy and in the key's", kms_actions(message))
+    } else {
+        "correct the KMS key or its policy".to_owned()
+    })
+}
+
+/// Returns the action that the message names, or those that writing and reading encrypted data need.
+fn kms_actions(message: &str) -> String {
+    let named = message
+        .split_once("kms:")
+        .map(|(_, rest)| rest.chars().take_while(char::is_ascii_alphanumeric).collect::<String>());
+    match named.filter(|action| !action.is_empty()) {
+        Some(action) => format!("kms:{action}"),
+        None => "kms:GenerateDataKey and kms:Decrypt".to_owned(),
+    }
+}
+
+/// Returns the usual remedy for a code or status, where the caller knows none of its own.
+pub(super) fn usual_remedy(code: &str) -> Option<&'static str> {
+    let status = code.strip_prefix("http_").and_then(|status| status.parse::<u16>().ok());
+    if let Some(status) = status {
+        return status_remedy(status);
+    }
+    Some(match code {
+        code if code.starts_with("AccessDenied") => "allow this call to this role",
+        "NotAuthorizedException" | "UnauthorizedOperation" | "Forbidden" | "AuthorizationError" => {
+            "allow this call to this role"
+        }
+        code if is_throttle(code) => {
+            "too many requests: it is tried again more slowly; raise the quota in Service Quotas if this lasts"
+        }
+        "LimitExceededException" | "LimitExceeded" => {
+            "a limit of the account is reached: it is tried again; raise the quota in Service Quotas if this lasts"
+        }
+        "ResourceInUseException" => {
+            "it is being created or changed: wait until it is ACTIVE; it is tried again"
+        }
+        code if is_service_fault(code) => {
+            "a fault of the service: it is tried again by itself; see the AWS Health Dashboard if this lasts"
+        }
+        "RequestTimeout" | "RequestTimeoutException" => {
+            "the upload was too slow: it is tried again; check the network"
+        }
+        "EntityTooLarge" | "RequestEntityTooLarge" | "RequestEntityTooLargeException" => {
+            "it is larger than the service takes: lower snapshots.jpeg_quality"
+        }
+        "MissingContentLength" => "something on the way removes the length of the body: check proxies",
+        "InvalidBucketName" => "correct publishers.s3_bucket",
+        "InvalidRequest"
+        | "InvalidArgument"
+        | "ValidationException"
+        | "MalformedXML"
+        | "SerializationException" => "correct what it names",
+        "unreachable" | "timeout" => "check the network and AWS_ENDPOINT_URL",
+        "bad_response" => FOREIGN_REMEDY,
+        "not_sent" => "correct the region, the endpoints or the names in the configuration",
+        _ => return None,
+    })
+}
+
+/// Returns the remedy for an answer without an error code.
+fn status_remedy(status: u16) -> Option<&'static str> {
+    Some(match status {
+        300..=399 => "the server sends us elsewhere: correct the region or AWS_ENDPOINT_URL",
+        401 | 403 => "allow this call to this role, and check proxies on the way",
+        404 | 405 => "nothing of this name is there: correct AWS_ENDPOINT_URL",
+        408 => "the upload was too slow: it is tried again; check the network",
+        411 => "something on the way removes the length of the body: check proxies",
+        413 => "it is larger than the server takes: check proxies, or lower snapshots.jpeg_quality",
+        429 | 503 => "the server is busy: it is tried again by itself",
+        500..=599 => "a fault of the server or of a proxy before it: it is tried again by itself",
+        _ => return None,
+    })
+}
+
+fn is_service_fault(code: &str) -> bool {
+    matches!(
+        code,
+        "InternalError"
+            | "InternalFailure"
+            | "InternalServerError"
+            | "InternalFailureException"
+            | "ServiceUnavailable"
+            | "ServiceUnavailableException"
+            | "Busy"
+    )
+}
+
+fn is_throttle(code: &str) -> bool {
+    code.contains("Throttl")
+        || matches!(
+            code,
+            "SlowDown"
+                | "ProvisionedThroughputExceededException"
+                | "RequestLimitExceeded"
+                | "TooManyRequestsException"
+                | "TooManyRequests"
+                | "BandwidthLimitExceeded"
+                | "PriorRequestNotComplete"
+                | "EC2ThrottledException"
+                | "ClientLimitExceededException"
+                | "ConnectionLimitExceededException"
+        )
+}

@@ -1,0 +1,51 @@
+//! The client of web servers: playlists and segments of HLS, models and configurations by `https://`.
+
+use reqwest::{Certificate, ClientBuilder};
+
+use super::foreign::{describe_foreign, first_words, is_page};
+use super::http_client::HttpSettings;
+use super::proxies::web_proxies;
+use super::remedy::transport_remedy;
+use crate::base::causes;
+
+/// Returns a client that trusts the additional certificates and uses the proxies of the environment, but not for loopback.
+///
+/// # Errors
+/// TLS cannot be set up, or a variable such as `HTTPS_PROXY` holds no address.
+pub fn new_web_client(builder: ClientBuilder) -> Result<reqwest::Client, String> {
+    let settings = HttpSettings::of_this_process();
+    let mut builder = builder.no_proxy();
+    for certificate in &settings.certificates.pem {
+        let parsed = Certificate::from_pem(certificate.as_bytes()).map_err(|error| causes(&error))?;
+        builder = builder.tls_certs_merge([parsed]);
+    }
+    let proxies = web_proxies().map_err(|error| {
+        format!("{}; correct HTTP_PROXY, HTTPS_PROXY or ALL_PROXY", causes(&error.without_url()))
+    })?;
+    for proxy in proxies {
+        builder = builder.proxy(proxy);
+    }
+    builder.build().map_err(|error| causes(&error.without_url()))
+}
+
+/// Returns why a request to `address` failed, and what to do. The text holds neither path nor query, which may be secrets.
+#[must_use]
+pub fn explain_web_error(error: reqwest::Error, address: &str) -> String {
+    let uri: hyper::Uri = address.parse().unwrap_or_default();
+    let host = uri.authority().map_or("", |authority| authority.as_str());
+    let host = host.rsplit('@').next().unwrap_or_default();
+    let proxy = HttpSettings::of_this_process().proxies.address_for(&uri);
+    let through = proxy.as_ref().map_or_else(String::new, |proxy| format!(" through the proxy {proxy}"));
+    let text = format!("{host}{through}: {}", causes(&error.without_url()));
+    match transport_remedy(&text, proxy.as_deref()) {
+        Some(remedy) => format!("{text}; {remedy}"),
+        None => text,
+    }
+}
+
+/// Returns the sentence for a page that came in place of a file, and `None` for anything else.
+#[must_use]
+pub fn foreign_page(status: u16, content_type: Option<&str>, start: &[u8]) -> Option<String> {
+    let html = content_type.is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/html"));
+    (html || is_page(start)).then(|| describe_foreign(status, &first_words(start)))
+}
