@@ -428,7 +428,7 @@ impl Outbox {
     }
 
     /// Takes nothing more in, waits until the sinks are empty or `within` has passed, and ends them; tells what remains for
-    /// the next start. Once the required sinks are empty, the others get [`BEST_EFFORT_GRACE`] at most.
+    /// the next start. Once the required sinks are empty, the others get 4 s at most.
     pub async fn flush(&self, within: Duration) -> Vec<Remains> {
         self.refusing.cancel();
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
