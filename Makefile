@@ -38,11 +38,11 @@ kills: ## kill the program N times (40) over stored footage of each kind, with A
 	    KILLS=$(or $(N),40) cargo test --locked --test kills -- --nocapture | tee "$$log"; \
 	    grep -Eo '[A-Za-z ]+, kills [0-9]+: .*' "$$log"
 
-check: lint ## all that can be said without running: format, lints, licences and sources of dependencies
-	@scripts/setup build
+check: lint ## all that can be said without running: format, lints, documentation, licences and sources of dependencies
+	@scripts/setup check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
-	@if cargo deny --version >/dev/null 2>&1; then cargo deny --locked check bans licenses sources; \
-	    else echo "check: cargo-deny is not installed, dependencies not checked (cargo install --locked cargo-deny)"; fi
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --locked
+	$(ENV) cargo deny --locked check bans licenses sources
 
 lint: ## the quick part of check: formats and shell scripts
 	cargo fmt --all --check

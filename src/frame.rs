@@ -263,7 +263,7 @@ pub struct Reading {
     pub conf: f32,
 }
 
-/// A record as it is delivered (product contract, section 5).
+/// A record as it is delivered; `kvs-infer schema event` prints its JSON Schema.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Event {
     /// Unique per record; the same footage, model and device give the same id.

@@ -332,3 +332,46 @@ fn the_table_of_metrics_in_cloudwatch_is_the_programs() {
     told.sort();
     assert_eq!(told, made);
 }
+
+/// Files of the project's own with these ends of names, with their paths from the root.
+fn own_files(ends: &[&str]) -> Vec<(String, String)> {
+    let (mut folders, mut files) = (vec![root().to_owned()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() && !path.is_symlink() && !FOREIGN.contains(&name.as_str()) {
+                folders.push(path);
+            } else if path.is_file() && ends.iter().any(|end| name.ends_with(end)) {
+                let from_root = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+                files.push((from_root, std::fs::read_to_string(path).unwrap()));
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn requirements_are_defined_where_they_are_named() {
+    let (named, defined) = (Regex::new(r"\bR(\d+)\b").unwrap(), Regex::new(r"(?m)^//! - R(\d+): ").unwrap());
+    let ids = |pattern: &Regex, text: &str| -> BTreeSet<String> {
+        pattern.captures_iter(text).map(|found| found[1].to_owned()).collect()
+    };
+    let known = ids(&defined, &read("tests/faults/main.rs"));
+    assert!(known.len() > 4, "{known:?}");
+    for (name, text) in own_files(&[".rs", ".md", "Makefile", ".yml"]) {
+        let unknown: Vec<_> = ids(&named, &text).difference(&known).cloned().collect();
+        assert!(unknown.is_empty(), "{name}: tests/faults/main.rs does not define R{unknown:?}");
+    }
+}
+
+#[test]
+fn no_text_points_to_a_document_that_is_not_here() {
+    let elsewhere =
+        [["product", "contract"].join(" "), ["our", "contract"].join(" "), ["house", "review"].join("-")];
+    for (name, text) in own_files(&[".rs", ".md", "Makefile", ".py", ".yaml", ".yml"]) {
+        for words in &elsewhere {
+            assert!(!text.contains(words.as_str()), "{name}: says {words:?}, which no reader has");
+        }
+    }
+}

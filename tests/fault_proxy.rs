@@ -154,6 +154,17 @@ async fn rules_hold_for_their_service_and_their_count_one_after_the_other() {
 }
 
 #[tokio::test]
+async fn a_copy_of_a_request_comes_later() {
+    let mut upstream = Upstream::start().await;
+    let proxy = FaultProxy::start(&upstream.url).await;
+    proxy.rule(Service::DynamoDb, Mishap::Repeated(Duration::from_millis(50)), Some(1));
+    assert_eq!(send(&proxy, Some(PUT_ITEM), "{}").await.unwrap().0, 200);
+    proxy.until(|seen| seen.len() == 2).await;
+    assert_eq!(upstream.reached(), ["{}", "{}"]);
+    proxy.stop().await;
+}
+
+#[tokio::test]
 async fn some_records_are_refused_and_only_the_others_are_passed_on() {
     let mut upstream = Upstream::start().await;
     let proxy = FaultProxy::start(&upstream.url).await;

@@ -59,9 +59,11 @@ impl Deciding {
                 // The fragment at hand comes again: what was seen of it is in the state, and is left out then.
                 Decoded::Discontinuity => Ok(()),
             };
-            if let Err(error) = taken {
-                OfferFailed { camera: &self.board, error }.emit();
-                return;
+            match taken {
+                Ok(()) => {}
+                // Logged where it was noticed. The new owner reads this footage.
+                Err(OfferError::TakenOver { .. }) => return,
+                Err(error) => return OfferFailed { camera: &self.board, error }.emit(),
             }
         }
     }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use crate::base::{Unwritable, can_be_written};
 use crate::config::{CameraSpec, ConfigErrors, Settings, Start};
-use crate::publish::PublishSpec;
+use crate::publish::{PublishSpec, destinations};
 
 use super::aws::sdk_config;
 use super::config_args::ConfigArgs;
@@ -114,19 +114,8 @@ fn row(camera: &CameraSpec, publish: &PublishSpec) -> [String; 6] {
         start_name(camera.start).to_owned(),
         camera.fps_target.map_or_else(|| "all".to_owned(), |fps| fps.to_string()),
         detectors.join(", "),
-        sinks(camera, publish).join(", "),
+        destinations(publish, &camera.route).join(", "),
     ]
-}
-
-fn sinks(camera: &CameraSpec, publish: &PublishSpec) -> Vec<String> {
-    let kds = camera.route.kds_stream.as_ref().map(|stream| format!("kds {stream}"));
-    let local = publish.local_dir.as_ref().map(|folder| format!("local {}", folder.display()));
-    let s3 = publish.s3.as_ref().zip(camera.route.snapshot.as_ref());
-    let s3 = s3.map(|(s3, snapshot)| match s3.prefix.as_str() {
-        "" => format!("s3 {}/{}", s3.bucket, snapshot.prefix),
-        prefix => format!("s3 {}/{prefix}/{}", s3.bucket, snapshot.prefix),
-    });
-    [kds, s3, local].into_iter().flatten().collect()
 }
 
 fn start_name(start: Start) -> &'static str {
@@ -159,7 +148,7 @@ mod tests {
     use super::*;
     use crate::config::{Overrides, parse};
 
-    const FILE: &str = "publishers: { kds_stream: events, s3_bucket: our-bucket, local_dir: /tmp/events }
+    const FILE: &str = "publishers: { kds_stream: events, s3_bucket: our-bucket, ddb_table: records, local_dir: /tmp/events }
 cameras:
   - id: a
     kvs_stream_name: a-stream
@@ -182,8 +171,8 @@ cameras:
         print_sum(&settings, &mut out).unwrap();
         let expected = [
             "CAMERA     STREAM    START       FPS  DETECTORS                                EVENTS TO",
-            "a          a-stream  CHECKPOINT  2.5  objects (one.onnx), objects#2 (two.onnx)  kds events, s3 our-bucket/snapshots/a/, local /tmp/events",
-            "long-name  b         NOW         all  weapon (one.onnx)                        local /tmp/events",
+            "a          a-stream  CHECKPOINT  2.5  objects (one.onnx), objects#2 (two.onnx)  local /tmp/events, kds events, dynamodb records, s3 our-bucket/snapshots/a/",
+            "long-name  b         NOW         all  weapon (one.onnx)                        local /tmp/events, dynamodb records",
             "OK: 2 cameras, 2 model files (models not loaded: kvs-infer models)",
         ];
         let squeeze = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -10,7 +10,7 @@ use serde::Deserialize;
 /// Asks the service on this host whether it is alive: exit 0 if it is, 1 if a restart would help.
 #[derive(Clone, Debug, clap::Args)]
 pub struct HealthcheckArgs {
-    /// The address that the service listens on; 0.0.0.0 and [::] are asked on loopback
+    /// The address that the service listens on; 0.0.0.0 and :: are asked on loopback
     #[arg(long, env = "HTTP_HOST", default_value = "127.0.0.1", value_parser = host)]
     pub host: IpAddr,
     /// The port that the service listens on

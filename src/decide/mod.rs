@@ -127,6 +127,7 @@ fn entry(
     sure: &[Sighting],
     faint: &[Sighting],
 ) -> Vec<Made> {
+    let limit = state.object_limit(&look.rules.detector);
     let (tracks, seq) = state.of(&look.rules.detector);
     let mut over = tracks.begin(look.rules, frame.media);
     let due = tracks.look(look.rules, frame.media, sure, faint);
@@ -134,7 +135,7 @@ fn entry(
         .into_iter()
         .map(|due| told(tracks.track(due), due.phase, &sure[due.sighting], (frame, look), seq))
         .collect();
-    over.append(&mut tracks.end(look.rules));
+    over.append(&mut tracks.end(look.rules, limit));
     made.extend(ends(&over, (frame, look), seq));
     made
 }

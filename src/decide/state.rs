@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use super::track::Tracks;
+use super::track::{MAX_OBJECTS, Tracks};
 
 /// The version of this shape. A state of another version is refused when it is read.
 const VERSION: u32 = 2;
@@ -40,6 +40,18 @@ impl State {
     #[must_use]
     pub fn only_seq(self) -> Self {
         Self { seq: self.seq, ..Self::default() }
+    }
+
+    /// How many objects an entry of the pipeline keeps: what the other entries leave of [`MAX_OBJECTS`], and an equal share
+    /// of it in any case. So one entry's crowd takes no object from another entry that has fewer than its share.
+    pub(super) fn object_limit(&self, detector: &str) -> usize {
+        let others = self.detectors.iter().filter(|(name, _)| name.as_str() != detector);
+        let (mut entries, mut taken) = (1, 0);
+        for (_, tracks) in others {
+            entries += 1;
+            taken += tracks.len();
+        }
+        MAX_OBJECTS.saturating_sub(taken).max(MAX_OBJECTS / entries)
     }
 
     /// The things of an entry of the pipeline, and the `seq` of the camera's last record.

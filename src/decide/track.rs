@@ -8,8 +8,9 @@ use super::reading::Readings;
 use super::{Confirm, Pictured, Rules, Sighting};
 use crate::frame::{BBox, MediaMs, Phase};
 
-/// Things remembered an entry. Beyond it go candidates first, then incidents, the longest out of sight first.
-const MOST_TRACKS: usize = 256;
+/// Limit on the objects of a camera, all entries of its pipeline together: its state must fit into an item of the table of
+/// positions. See [`Tracks::end`] for which of them go.
+pub(super) const MAX_OBJECTS: usize = 256;
 /// Between looks that are further apart than this, or when time goes back further, nothing carries over but incidents.
 const LOOK_GAP_MS: i64 = 10_000;
 /// A thing that is yet to stay long enough may be out of sight for less than this.
@@ -119,11 +120,17 @@ impl Tracks {
         &mut self.tracks[due.track]
     }
 
-    /// Closes the look: keeps the state bounded; gives the things whose incidents end by that.
-    pub(super) fn end(&mut self, rules: &Rules) -> Vec<Track> {
+    /// The number of objects.
+    pub(super) fn len(&self) -> usize {
+        self.tracks.len()
+    }
+
+    /// Removes objects beyond `limit`, and returns those whose incidents end by that. Candidates go first, then incidents,
+    /// those that are the longest out of sight first.
+    pub(super) fn end(&mut self, rules: &Rules, limit: usize) -> Vec<Track> {
         self.tracks.retain(|track| track.confirmed || track.sightings(rules.confirm) > 0);
         let mut shed = Vec::new();
-        while self.tracks.len() > MOST_TRACKS {
+        while self.tracks.len() > limit {
             let least = (0..self.tracks.len())
                 .min_by_key(|&i| (self.tracks[i].incident.is_some(), self.tracks[i].last_seen));
             shed.push(self.tracks.remove(least.unwrap_or(0)));

@@ -71,6 +71,7 @@ impl Backlog {
         for entry in entries {
             self.after = Some(entry.id);
             match Parcel::unwrap(entry) {
+                Ok(parcel) if self.is_left_out(&parcel) => {}
                 Ok(parcel) => parcels.push(parcel),
                 Err(error) => {
                     self.outbox.ack(self.sink, &[error.id]);
@@ -80,6 +81,13 @@ impl Backlog {
             }
         }
         parcels
+    }
+
+    /// Whether another process delivers the parcel in place of this one. Such a parcel is put aside without an
+    /// acknowledgement: it leaves the outbox once nothing depends on it (`surrender`).
+    pub(super) fn is_left_out(&self, parcel: &Parcel) -> bool {
+        self.settlement.leaves_out()
+            && self.settlement.is_left_out(&parcel.camera, parcel.label.seq, self.gauge.name())
     }
 
     /// The sink has accepted the parcel.

@@ -51,6 +51,7 @@ impl<T: Target> EachSink<T> {
         while let Some(mut batch) = self.backlog.next(T::AT_ONCE).await {
             let mut backoff = retry_backoff();
             while !batch.is_empty() {
+                batch.retain(|parcel| !self.backlog.is_left_out(parcel));
                 let rest = batch.split_off(at_once.min(batch.len()));
                 let again = self.attempt(batch).await;
                 let well = again.is_empty();

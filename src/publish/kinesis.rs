@@ -44,6 +44,9 @@ impl KinesisSink {
         let mut waiting = Waiting::default();
         let mut backoff = retry_backoff();
         while self.fill(&mut waiting).await {
+            if self.backlog.settlement.leaves_out() {
+                waiting.remove(|record| self.backlog.is_left_out(record));
+            }
             let batch = waiting.batch(Instant::now());
             if batch.is_empty() {
                 self.wait(&mut waiting).await;

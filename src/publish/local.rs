@@ -72,6 +72,7 @@ impl LocalSink {
                 if waited.is_none() {
                     return;
                 }
+                batch.retain(|parcel| !backlog.is_left_out(parcel));
             }
             backlog.gauge.works();
             batch.iter().for_each(|parcel| backlog.delivered(parcel));

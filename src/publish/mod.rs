@@ -1,8 +1,9 @@
 //! events -> the world: the outbox, and the sinks that empty it.
 //!
 //! `outbox` takes in what moves together, `parcel` is an event as it is kept, `backlog` a sink's end. A sink is `local`,
-//! `kinesis` (with `waiting` for the order by camera), or an `each` over `s3` or `dynamodb`. `settlement` and `positions` follow
-//! how far each camera is delivered.
+//! `kinesis` (with `waiting` for the order by camera), or an `each` over `s3` or `dynamodb`. `settlement` follows how
+//! far each camera is delivered; `positions`, over `position_table`, writes that down and gives way to a process that took a
+//! camera over, to which `surrender` leaves what waits.
 
 mod backlog;
 mod checkpoint;
@@ -18,6 +19,7 @@ mod outbox;
 mod parcel;
 pub mod picture;
 mod place;
+mod position_table;
 mod positions;
 mod probe;
 mod s3;
@@ -28,6 +30,7 @@ mod snapshot_folder;
 mod spec;
 mod start;
 mod status;
+mod surrender;
 mod waiting;
 
 pub use checkpoint::{Checkpoint, CheckpointError, Seen};
@@ -36,11 +39,12 @@ pub(crate) use clients::has_own_s3;
 pub(crate) use journal::aged;
 pub(crate) use local::{EVENTS_FILE, EVENTS_FILES};
 pub use outbox::{Commit, OfferError, Outbox, OutboxSpec, Packed, PendingEvent, Remains, ResumeError};
+pub use positions::Takeover;
 pub use probe::probes;
 pub use spec::{
     DdbSpec, PublishSpec, Route, S3Spec, SnapshotFormat, SnapshotRoute, SnapshotSpec, Sse, StateSpec,
 };
-pub use start::StartError;
+pub use start::{StartError, destinations};
 pub use status::{SinkState, SinkStatus};
 
 use std::time::Duration;

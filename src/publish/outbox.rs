@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedMutexGuard, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +14,8 @@ use super::checkpoint::{Checkpoint, CheckpointError};
 use super::parcel::{Parcel, wrap};
 use super::picture::Label;
 use super::place::Place;
-use super::positions::{ClaimError, Positions, later};
+use super::position_table::PositionTable;
+use super::positions::{CLAIMS_AT_ONCE, ClaimError, Positions, Takeover};
 use super::settlement::Settlement;
 use super::snapshot::{Shot, Wants};
 use super::start::{self, RunningSink, SinkName, StartError, Started, wanted};
@@ -90,6 +91,14 @@ pub enum OfferError {
     /// The service is stopping: read the fragment again after the next start.
     #[error("events are no longer taken in: the service is stopping")]
     Stopped,
+    /// Another process owns the camera now: it makes the events itself.
+    #[error("events of camera {camera} are no longer taken in: {by}")]
+    TakenOver {
+        /// The camera.
+        camera: String,
+        /// The other process.
+        by: Takeover,
+    },
     /// The route names a stream that the outbox was not started with: a bug.
     #[error(
         "no sink for the data stream {stream:?} of camera {camera}: it was not among the routes at the start"
@@ -120,6 +129,14 @@ pub enum ResumeError {
         camera: String,
         /// What the table says.
         why: String,
+    },
+    /// Another process owns the camera now: a restart takes it back.
+    #[error("camera {camera}: {by}")]
+    TakenOver {
+        /// The camera.
+        camera: String,
+        /// The other process.
+        by: Takeover,
     },
     /// What was kept is of another program.
     #[error("camera {camera}: its state in {place}: {source}")]
@@ -192,7 +209,7 @@ impl Outbox {
     pub async fn start(spec: OutboxSpec) -> Result<Self, StartError> {
         let Started { store, mut sinks, settlement, changed, closing, give_up } = start::sinks(&spec).await?;
         let mut tasks: Vec<_> = sinks.iter_mut().filter_map(|sink| sink.task.take()).collect();
-        let positions = positions(&spec, &store, &settlement, &changed)?;
+        let positions = positions(&spec, &store, &sinks, &settlement, &changed)?;
         if positions.is_some() {
             follow_what_waits(&store, &sinks, &settlement)?;
         }
@@ -253,14 +270,8 @@ impl Outbox {
 
     /// The sinks that an event of the route goes to; S3 is among them where it is configured.
     fn route(&self, event: &Event, route: &Route) -> Result<Vec<&RunningSink>, OfferError> {
-        let table = self.publish.ddb.as_ref().map(|ddb| &ddb.table);
-        let routed = |sink: &&RunningSink| match &sink.name {
-            SinkName::Local => self.publish.local_dir.is_some(),
-            SinkName::Kinesis(stream) => route.kds_stream.as_ref() == Some(stream),
-            SinkName::DynamoDb(name) => table == Some(name),
-            SinkName::S3 => route.snapshot.is_some(),
-        };
-        let sinks: Vec<_> = self.sinks.iter().filter(routed).collect();
+        let wanted = SinkName::of(&self.publish, Some(route));
+        let sinks: Vec<_> = self.sinks.iter().filter(|sink| wanted.contains(&sink.name)).collect();
         match &route.kds_stream {
             Some(stream) if !sinks.iter().any(|sink| matches!(sink.name, SinkName::Kinesis(_))) => {
                 Err(OfferError::NoSink { stream: stream.clone(), camera: event.camera_id.clone() })
@@ -281,6 +292,7 @@ impl Outbox {
             return Err(OfferError::Stopped);
         }
         let Commit { camera, checkpoint, events } = commit;
+        let admitted = self.admit(&camera).await?;
         let kept = checkpoint.to_bytes();
         let kept = kept
             .map_err(|source| OfferError::Json { what: format!("the state of camera {camera}"), source })?;
@@ -294,7 +306,12 @@ impl Outbox {
         let urgent = !entries.is_empty();
         let source = camera.as_str().to_owned();
         let taken = ::outbox::Commit { source, checkpoint: Some(kept), entries, urgent };
-        self.store.commit(taken).await.map_err(|_closed| OfferError::Stopped)?;
+        let committing = self.store.commit(taken);
+        let committed = match &admitted {
+            Some((_guard, taken_over)) => taken_over.run_until_cancelled(committing).await,
+            None => Some(committing.await),
+        };
+        committed.ok_or_else(|| self.is_taken_over(&camera))?.map_err(|_closed| OfferError::Stopped)?;
         if let Some(positions) = &self.positions {
             positions.settlement.committed(&camera, checkpoint);
         }
@@ -307,8 +324,27 @@ impl Outbox {
         Ok(())
     }
 
+    /// Keeps a takeover of the camera from counting as done before the commit is; `None`: there is no table of positions.
+    async fn admit(
+        &self,
+        camera: &CameraId,
+    ) -> Result<Option<(OwnedMutexGuard<()>, CancellationToken)>, OfferError> {
+        let Some(positions) = &self.positions else { return Ok(None) };
+        match positions.admit(camera).await {
+            Some(admitted) => Ok(Some(admitted)),
+            None => Err(self.is_taken_over(camera)),
+        }
+    }
+
+    fn is_taken_over(&self, camera: &CameraId) -> OfferError {
+        match self.taken_over(camera) {
+            Some(by) => OfferError::TakenOver { camera: camera.to_string(), by },
+            None => OfferError::Stopped,
+        }
+    }
+
     /// Where to go on with a camera, here or by the table of positions, whichever is further; `None`: where its
-    /// configuration says. From now on the camera's position in the table is this process's.
+    /// configuration says. From now on the camera in the table is this process's: the one that starts last owns it.
     ///
     /// # Errors
     /// See [`ResumeError`].
@@ -322,17 +358,28 @@ impl Outbox {
             ResumeError::Checkpoint { camera: name(), place: "state.dir".to_owned(), source }
         })?;
         let Some(positions) = &self.positions else { return Ok(own) };
-        positions.follow(camera);
-        match (positions.claim(camera).await, own) {
-            (Ok(delivered), own) => Ok(later(own, delivered)),
-            (Err(ClaimError::Refused(_)), Some(own)) => Ok(Some(own)),
-            (Err(error @ ClaimError::Refused(_)), None) => {
-                Err(ResumeError::Unknown { camera: name(), why: error.to_string() })
+        positions.resume(camera, own).await.map_err(|error| match error {
+            ClaimError::Refused(why) => ResumeError::Unknown { camera: name(), why },
+            ClaimError::TakenOver(by) => ResumeError::TakenOver { camera: name(), by },
+            ClaimError::Checkpoint { table, source, .. } => {
+                ResumeError::Checkpoint { camera: name(), place: format!("table {table}"), source }
             }
-            (Err(ClaimError::Checkpoint { table, source, .. }), _) => {
-                Err(ResumeError::Checkpoint { camera: name(), place: format!("table {table}"), source })
-            }
+        })
+    }
+
+    /// Connects a camera that runs to the table of positions: `stop` is cancelled when another process takes the camera
+    /// over. `starts_at_now`: whether the camera is configured to start at NOW, so that its new owner does not read what
+    /// lies before; then what waits here is delivered from here all the same.
+    pub fn attach(&self, camera: &CameraId, stop: CancellationToken, starts_at_now: bool) {
+        if let Some(positions) = &self.positions {
+            positions.attach(camera, stop, starts_at_now);
         }
+    }
+
+    /// The process that took the camera over from this one, if any.
+    #[must_use]
+    pub fn taken_over(&self, camera: &CameraId) -> Option<Takeover> {
+        self.positions.as_ref()?.taken_over(camera)
     }
 
     /// The name of a sink that `spec` asks for and that was not started.
@@ -381,7 +428,7 @@ impl Outbox {
     }
 
     /// Takes nothing more in, waits until the sinks are empty or `within` has passed, and ends them; tells what remains for
-    /// the next start. Once the required sinks are empty, the others get [`BEST_EFFORT_GRACE`] at most.
+    /// the next start. Once the required sinks are empty, the others get 4 s at most.
     pub async fn flush(&self, within: Duration) -> Vec<Remains> {
         self.refusing.cancel();
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
@@ -393,7 +440,7 @@ impl Outbox {
         self.give_up.cancel();
         if let Some(positions) = &self.positions {
             // What it does not write in time is written after the next start.
-            let _ = tokio::time::timeout(POSITIONS_GRACE, positions.write()).await;
+            let _ = tokio::time::timeout(POSITIONS_GRACE, positions.write(false)).await;
         }
         self.closed.cancel();
         join_all(tasks).await;
@@ -442,6 +489,7 @@ fn follow_what_waits(
 fn positions(
     spec: &OutboxSpec,
     store: &::outbox::Outbox,
+    sinks: &[RunningSink],
     settlement: &Arc<Settlement>,
     changed: &Arc<Notify>,
 ) -> Result<Option<Arc<Positions>>, StartError> {
@@ -449,12 +497,13 @@ fn positions(
     let name = format!("positions/{table}");
     let clients = spec.clients.as_ref().ok_or_else(|| StartError::NoClients { sink: name.clone() })?;
     Ok(Some(Arc::new(Positions {
-        client: clients.dynamodb.clone(),
-        table,
-        owner: store.id().to_owned(),
+        table: PositionTable::new(&clients.dynamodb, table, store.id()),
+        store: store.clone(),
+        sinks: sinks.iter().map(|sink| (Arc::from(sink.gauge.name()), sink.handle)).collect(),
         settlement: Arc::clone(settlement),
         gauge: Arc::new(Gauge::new(&name, false, 0, Arc::clone(changed))),
         cameras: Mutex::default(),
+        turns: Semaphore::new(CLAIMS_AT_ONCE),
     })))
 }
 

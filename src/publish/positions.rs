@@ -1,52 +1,108 @@
-//! Where each camera is delivered, in a DynamoDB table that outlives this host.
+//! Ownership of cameras, and how far each is delivered, in a DynamoDB table that outlives this host.
 //!
-//! An item a camera: key `camera_id`; `position` (the last fragment that is delivered: see `settlement`), `checkpoint` (the
-//! state to go on with), `epoch`, `owner`, `updated_at` (ms since the epoch). Whoever starts a camera raises its `epoch`; a
-//! write names the epoch that it knows and is refused under another one. So a process that was replaced moves nothing.
+//! An item per camera: key `camera_id`; `position` (the last delivered fragment: see `settlement`), `checkpoint` (the state to
+//! resume with, packed), `epoch`, `rev`, `owner` (the outbox's id), `host`, `updated_at` (ms since the epoch, for people).
+//!
+//! **Claim.** The process that starts a camera last owns it: its claim raises `epoch`. So a new task of a rolling deployment
+//! replaces the old one, also a healthy one. A camera that this process owns already (its configuration changed) is not
+//! claimed again, and one that was taken over is not claimed until this process is restarted: two processes never take a
+//! camera from one another in turns.
+//!
+//! **Late claim.** Where the table does not answer, a camera with a checkpoint in this outbox starts without a claim. When the
+//! table answers, another process may own the camera: if the item's position is beyond the one that this process started from,
+//! the other one has worked since, and this process is the replaced one. Else nothing in the table is newer than what is
+//! here, and the camera is claimed. Without the answer to a claim nothing of the item is known, so no clock and no count
+//! could decide better; both ways exactly one owner is left.
+//!
+//! **Takeover.** A write of an owner that was replaced is refused, whatever it holds. Then the camera's reading and publishing
+//! stop, and what waits for a sink here is left to the new owner ([`Positions::surrender`]).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use futures_util::future::join_all;
+use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
 use super::checkpoint::{Checkpoint, CheckpointError};
 use super::dynamodb::place;
 use super::fault::Fault;
+use super::position_table::{Fence, PackedPosition, PositionItem, PositionTable, WriteError};
 use super::settlement::Settlement;
 use super::status::Gauge;
-use crate::base::epoch_ms;
-use crate::frame::{CameraId, fragment_order};
+use crate::frame::{CameraId, Position, fragment_order};
+use crate::telemetry::publish as telemetry;
 
 /// Between two writes of a camera. Losing the disk costs so much reading again, and a write is paid for: at 10 s a camera writes
 /// 260,000 times a month.
 const INTERVAL: Duration = Duration::from_secs(10);
+/// A round that is later than this was held up: the process or its host stood still, and may have been replaced meanwhile.
+const LATE: Duration = Duration::from_secs(2);
 /// Writes under way at once.
 const AT_ONCE: usize = 16;
+/// Cameras that are claimed at once when they start: more connections would be slower than [`PositionTable`] waits.
+pub(super) const CLAIMS_AT_ONCE: usize = 64;
+/// Writes of a camera in one round, where each of them finds that an earlier one had happened; and claims of one camera.
+const MAX_TRIES: usize = 3;
 
-/// The table of positions.
+/// The table of positions, and the cameras of this process in it.
 pub(super) struct Positions {
-    pub(super) client: Client,
-    pub(super) table: String,
-    /// Who writes: the outbox's id.
-    pub(super) owner: String,
+    pub(super) table: PositionTable,
+    pub(super) store: ::outbox::Outbox,
+    /// All sinks of the outbox, by name.
+    pub(super) sinks: Vec<(Arc<str>, ::outbox::Sink)>,
     pub(super) settlement: Arc<Settlement>,
     pub(super) gauge: Arc<Gauge>,
     pub(super) cameras: Mutex<HashMap<CameraId, Standing>>,
+    /// Turns to start a camera.
+    pub(super) turns: tokio::sync::Semaphore,
 }
 
-/// What is known of a camera's item.
-#[derive(Clone, Debug, Default)]
+/// A camera of this process.
+#[derive(Debug, Default)]
 pub(super) struct Standing {
-    /// `None` before it was claimed.
-    epoch: Option<u64>,
-    /// Not written yet.
+    claim: CameraClaim,
+    /// Delivered here, and not in the table yet.
     due: Option<Checkpoint>,
-    /// Another process has it now.
-    replaced: bool,
+    /// The latest state that the table may hold: the state that a successor resumes from is not later.
+    base: Option<Checkpoint>,
+    /// Whether a successor starts at NOW and does not read what lies before: then what waits here is not left to it.
+    starts_at_now: bool,
+    /// What waits here has been left to the successor.
+    surrendered: bool,
+    /// Ends the camera.
+    stop: Option<CancellationToken>,
+    taken_over: CancellationToken,
+    /// Held during a commit of the camera.
+    committing: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// Whose a camera is, as far as this process knows.
+#[derive(Clone, Debug, Default)]
+enum CameraClaim {
+    /// This process has not started it.
+    #[default]
+    Unclaimed,
+    /// It was started from this outbox, at `began`, while the table did not answer.
+    Unfenced { began: Option<Position> },
+    /// This process owns it.
+    Held(Fence),
+    /// Another process does.
+    TakenOver(Takeover),
+}
+
+/// The process that owns a camera in place of this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Takeover {
+    /// The id of its outbox.
+    pub owner: String,
+    /// The name of its host; empty where a version wrote the item that did not say it.
+    pub host: String,
+    /// The epoch of its claim.
+    pub epoch: u64,
 }
 
 /// Why a position could not be claimed.
@@ -58,42 +114,159 @@ pub(super) enum ClaimError {
     /// The item is not ours to read.
     #[error("the position of camera {camera} in table {table} cannot be used: {source}")]
     Checkpoint { camera: String, table: String, source: CheckpointError },
+    /// Another process owns the camera; this one does not claim it again.
+    #[error("{0}")]
+    TakenOver(Takeover),
+}
+
+/// A camera that is to be written.
+struct DueWrite {
+    camera: CameraId,
+    fence: Fence,
+    at: Option<Checkpoint>,
+}
+
+/// A camera whose waiting records are left to its new owner.
+struct Surrender {
+    camera: CameraId,
+    /// Where the new owner resumes at the latest.
+    base: Checkpoint,
+    committing: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl fmt::Display for Takeover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { owner, host, epoch } = self;
+        let host = if host.is_empty() { "another host" } else { host };
+        write!(
+            f,
+            "it was taken over by {host} (outbox {owner}, epoch {epoch}), and this process has stopped reading and \
+             publishing it; end one of the two, or restart this one to take the camera back"
+        )
+    }
 }
 
 impl Positions {
-    /// Takes the camera over from whoever had it; tells where it is delivered.
-    ///
-    /// Errors: the table does not answer, or what it holds is of another version.
-    pub(super) async fn claim(&self, camera: &CameraId) -> Result<Option<Checkpoint>, ClaimError> {
-        let call = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .key("camera_id", text(camera.as_str()))
-            .update_expression(
-                "SET #epoch = if_not_exists(#epoch, :zero) + :one, #owner = :owner, #at = :now",
-            )
-            .expression_attribute_names("#epoch", "epoch")
-            .expression_attribute_names("#owner", "owner")
-            .expression_attribute_names("#at", "updated_at")
-            .expression_attribute_values(":zero", number(0))
-            .expression_attribute_values(":one", number(1))
-            .expression_attribute_values(":owner", text(&self.owner))
-            .expression_attribute_values(":now", number(epoch_ms()))
-            .return_values(ReturnValue::AllNew);
-        let answer = call.send().await.map_err(|error| self.refused(&Fault::of(&error)))?;
+    /// Claims the camera if need be, and returns where it resumes: `own` or the table's checkpoint, whichever is further. A
+    /// table that does not answer is no error where `own` is known.
+    pub(super) async fn resume(
+        &self,
+        camera: &CameraId,
+        own: Option<Checkpoint>,
+    ) -> Result<Option<Checkpoint>, ClaimError> {
+        // The semaphore is never closed.
+        let _turn = self.turns.acquire().await;
+        let claim = self.lock().entry(camera.clone()).or_default().claim.clone();
+        match claim {
+            CameraClaim::TakenOver(by) => Err(ClaimError::TakenOver(by)),
+            CameraClaim::Held(_) => {
+                self.write_some(self.due(|other| other == camera)).await;
+                self.owned(camera, own)
+            }
+            CameraClaim::Unclaimed => match self.claim(camera, None).await {
+                Err(ClaimError::Refused(_)) if own.is_some() => Ok(self.start_unfenced(camera, own)),
+                claimed => claimed.and_then(|()| self.owned(camera, own)),
+            },
+            CameraClaim::Unfenced { began } => match self.claim(camera, Some(began.as_ref())).await {
+                Err(ClaimError::Refused(_)) => Ok(own),
+                claimed => claimed.and_then(|()| self.owned(camera, own)),
+            },
+        }
+    }
+
+    /// Where a camera of this process resumes.
+    fn owned(&self, camera: &CameraId, own: Option<Checkpoint>) -> Result<Option<Checkpoint>, ClaimError> {
+        let cameras = self.lock();
+        let Some(standing) = cameras.get(camera) else { return Ok(own) };
+        match &standing.claim {
+            CameraClaim::TakenOver(by) => Err(ClaimError::TakenOver(by.clone())),
+            _ => Ok(later(own, standing.base.clone())),
+        }
+    }
+
+    fn start_unfenced(&self, camera: &CameraId, own: Option<Checkpoint>) -> Option<Checkpoint> {
+        let mut cameras = self.lock();
+        let standing = cameras.entry(camera.clone()).or_default();
+        let began = own.as_ref().and_then(|own| own.position.clone());
+        (standing.claim, standing.base) = (CameraClaim::Unfenced { began }, own.clone());
+        own
+    }
+
+    /// Connects a camera that runs: `stop` is cancelled when another process takes it over. `starts_at_now`: whether a
+    /// successor starts at NOW.
+    pub(super) fn attach(&self, camera: &CameraId, stop: CancellationToken, starts_at_now: bool) {
+        let mut cameras = self.lock();
+        let standing = cameras.entry(camera.clone()).or_default();
+        if let CameraClaim::TakenOver(_) = standing.claim {
+            stop.cancel();
+        }
+        (standing.stop, standing.starts_at_now) = (Some(stop), starts_at_now);
+    }
+
+    /// The process that took the camera over, if any.
+    pub(super) fn taken_over(&self, camera: &CameraId) -> Option<Takeover> {
+        match &self.lock().get(camera)?.claim {
+            CameraClaim::TakenOver(by) => Some(by.clone()),
+            _ => None,
+        }
+    }
+
+    /// Admits a commit of the camera for as long as the guard lives, and returns what is cancelled at a takeover. `None`: it
+    /// was taken over.
+    pub(super) async fn admit(&self, camera: &CameraId) -> Option<(OwnedMutexGuard<()>, CancellationToken)> {
+        let (committing, taken_over) = {
+            let mut cameras = self.lock();
+            let standing = cameras.entry(camera.clone()).or_default();
+            (Arc::clone(&standing.committing), standing.taken_over.clone())
+        };
+        let guard = committing.lock_owned().await;
+        (!taken_over.is_cancelled()).then_some((guard, taken_over))
+    }
+
+    /// Claims the camera's item whoever has it; `began`: of a camera that runs, the place at which it started. Then an item
+    /// that is beyond it belongs to a successor.
+    async fn claim(&self, camera: &CameraId, began: Option<Option<&Position>>) -> Result<(), ClaimError> {
+        let mut claimed = self.table.create(camera).await;
+        for _ in 0..MAX_TRIES {
+            let Err(WriteError::Fenced(there)) = claimed else { break };
+            claimed = match there {
+                None => self.table.create(camera).await,
+                Some(item)
+                    if began.is_some_and(|began| !self.table.is_own(&item) && is_beyond(&item, began)) =>
+                {
+                    return Err(ClaimError::TakenOver(self.replaced(camera, &item)));
+                }
+                Some(item) => {
+                    // Before the claim: what this program cannot read is not taken from one that can.
+                    self.readable(camera, &item)?;
+                    self.table.claim(camera, item.fence()).await
+                }
+            };
+        }
+        match claimed {
+            Ok(item) => self.claimed(camera, &item),
+            Err(WriteError::Fault(fault)) => Err(self.refused(&fault)),
+            Err(WriteError::Fenced(_)) => {
+                let text = "another process wrote the item between each two tries".to_owned();
+                Err(self.refused(&Fault { code: "contended".into(), text }))
+            }
+        }
+    }
+
+    fn claimed(&self, camera: &CameraId, item: &PositionItem) -> Result<(), ClaimError> {
         self.gauge.works();
-        let item = answer.attributes.unwrap_or_default();
-        let epoch =
-            item.get("epoch").and_then(|epoch| epoch.as_n().ok()).and_then(|epoch| epoch.parse().ok());
-        let kept = item.get("checkpoint").and_then(|kept| kept.as_s().ok());
-        let checkpoint = kept.map(|kept| Checkpoint::from_bytes(kept.as_bytes())).transpose();
-        let checkpoint = checkpoint.map_err(|source| {
-            let (camera, table) = (camera.to_string(), self.table.clone());
+        let checkpoint = self.readable(camera, item)?;
+        let mut cameras = self.lock();
+        let standing = cameras.entry(camera.clone()).or_default();
+        (standing.claim, standing.base) = (CameraClaim::Held(item.fence()), checkpoint);
+        Ok(())
+    }
+
+    fn readable(&self, camera: &CameraId, item: &PositionItem) -> Result<Option<Checkpoint>, ClaimError> {
+        item.checkpoint().map_err(|source| {
+            let (camera, table) = (camera.to_string(), self.table.name.clone());
             ClaimError::Checkpoint { camera, table, source }
-        })?;
-        self.lock().entry(camera.clone()).or_default().epoch = epoch;
-        Ok(checkpoint)
+        })
     }
 
     fn refused(&self, fault: &Fault) -> ClaimError {
@@ -102,105 +275,208 @@ impl Positions {
         ClaimError::Refused(advice)
     }
 
-    /// From now on the camera's position is written, once it is claimed.
-    pub(super) fn follow(&self, camera: &CameraId) {
-        self.lock().entry(camera.clone()).or_default();
-    }
-
     /// Writes positions as they move, until `closed`.
     pub(super) async fn run(self: Arc<Self>, closed: CancellationToken) {
+        let mut last = boot_time();
         while closed.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_some() {
-            closed.run_until_cancelled(self.write()).await;
+            let held_up = boot_time().saturating_sub(last) > INTERVAL + LATE;
+            closed.run_until_cancelled(self.write(held_up)).await;
+            last = boot_time();
         }
     }
 
-    /// Writes what moved since the last time.
-    pub(super) async fn write(&self) {
-        self.claim_the_unclaimed().await;
-        let due = self.due();
-        let mut written = true;
-        for some in due.chunks(AT_ONCE) {
-            let results = join_all(some.iter().map(|(camera, epoch, at)| self.put(camera, *epoch, at))).await;
-            written &= results.into_iter().all(|well| well);
-        }
-        if written && !self.lock().values().any(|standing| standing.replaced) {
+    /// Writes what moved since the last time, and proves the ownership of cameras with records on their way; of `all`
+    /// cameras, where they may have been taken over without a sign.
+    pub(super) async fn write(&self, all: bool) {
+        let claimed = self.claim_unfenced().await;
+        let written = self.write_some(self.due(|_| all)).await;
+        if claimed && written {
             self.gauge.works();
         }
     }
 
-    /// Cameras that went on from their own outbox while the table did not answer. What it says now is older.
-    async fn claim_the_unclaimed(&self) {
-        let unclaimed =
-            |(camera, standing): (&CameraId, &Standing)| standing.epoch.is_none().then(|| camera.clone());
-        let unclaimed: HashSet<CameraId> = self.lock().iter().filter_map(unclaimed).collect();
-        for camera in unclaimed {
-            if self.claim(&camera).await.is_err() {
-                return;
-            }
+    /// Whether all of it is written.
+    async fn write_some(&self, due: Vec<DueWrite>) -> bool {
+        let mut written = true;
+        let mut due = due.into_iter().peekable();
+        while due.peek().is_some() {
+            let some = due.by_ref().take(AT_ONCE).map(|due| self.put(due));
+            written &= join_all(some).await.into_iter().all(|written| written);
         }
+        self.surrender().await;
+        written
     }
 
-    fn due(&self) -> Vec<(CameraId, u64, Checkpoint)> {
+    /// Claims cameras that were started while the table did not answer; whether it answers now.
+    async fn claim_unfenced(&self) -> bool {
+        let unfenced = |(camera, standing): (&CameraId, &Standing)| match &standing.claim {
+            CameraClaim::Unfenced { began } => Some((camera.clone(), began.clone())),
+            _ => None,
+        };
+        let unfenced: Vec<_> = self.lock().iter().filter_map(unfenced).collect();
+        for (camera, began) in unfenced {
+            match self.claim(&camera, Some(began.as_ref())).await {
+                Ok(()) | Err(ClaimError::TakenOver(_)) => {}
+                Err(ClaimError::Refused(_)) => return false,
+                Err(error @ ClaimError::Checkpoint { .. }) => {
+                    self.gauge.failing("checkpoint", &error.to_string(), 1);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Cameras to write: those that moved, that have records on their way, or that are `asked` for.
+    fn due(&self, asked: impl Fn(&CameraId) -> bool) -> Vec<DueWrite> {
         let mut cameras = self.lock();
         let due = cameras.iter_mut().filter_map(|(camera, standing)| {
             if let Some(moved) = self.settlement.moved(camera) {
                 standing.due = Some(moved);
             }
-            let epoch = standing.epoch.filter(|_| !standing.replaced)?;
-            Some((camera.clone(), epoch, standing.due.clone()?))
+            let CameraClaim::Held(fence) = standing.claim else { return None };
+            let is_due = standing.due.is_some() || asked(camera) || self.settlement.waits(camera);
+            is_due.then(|| DueWrite { camera: camera.clone(), fence, at: standing.due.clone() })
         });
         due.collect()
     }
 
-    /// Whether it is written.
-    async fn put(&self, camera: &CameraId, epoch: u64, at: &Checkpoint) -> bool {
-        let Some((position, kept)) = at.position.as_ref().zip(json(at)) else { return true };
-        let call = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .key("camera_id", text(camera.as_str()))
-            .update_expression("SET #position = :position, #checkpoint = :checkpoint, #at = :now")
-            .condition_expression("#epoch = :epoch")
-            .expression_attribute_names("#position", "position")
-            .expression_attribute_names("#checkpoint", "checkpoint")
-            .expression_attribute_names("#at", "updated_at")
-            .expression_attribute_names("#epoch", "epoch")
-            .expression_attribute_values(":position", text(&position.fragment))
-            .expression_attribute_values(":checkpoint", text(&kept))
-            .expression_attribute_values(":now", number(epoch_ms()))
-            .expression_attribute_values(":epoch", number(i64::try_from(epoch).unwrap_or(i64::MAX)));
-        let result = call.send().await.map_err(|error| Fault::of(&error));
-        self.settle(camera, at, result.map(drop))
+    /// Writes one camera; whether the table has it now, or will never have it from this process.
+    async fn put(&self, due: DueWrite) -> bool {
+        let DueWrite { camera, mut fence, at } = due;
+        let packed = match at.as_ref().map(|at| PackedPosition::of(&camera, at)).transpose() {
+            Ok(packed) => packed.flatten(),
+            Err(fault) => return self.failed(&fault),
+        };
+        if at.is_some() && packed.is_some() {
+            self.lock().entry(camera.clone()).or_default().base.clone_from(&at);
+        }
+        for _ in 0..MAX_TRIES {
+            match self.table.write(&camera, fence, packed.as_ref()).await {
+                Ok(_) => return self.written(&camera, fence.next(), at.as_ref()),
+                Err(WriteError::Fault(fault)) => return self.failed(&fault),
+                // An operator has deleted it: it is claimed again, as after an outage.
+                Err(WriteError::Fenced(None)) => return self.is_gone(&camera),
+                Err(WriteError::Fenced(Some(item))) if self.is_ours(&item, fence) => {
+                    // The answer to an earlier write was lost; if to this one, it is done.
+                    let is_done = packed.as_ref().is_none_or(|packed| packed.is_in(&item));
+                    if is_done {
+                        return self.written(&camera, item.fence(), at.as_ref());
+                    }
+                    fence = item.fence();
+                }
+                Err(WriteError::Fenced(Some(item))) => {
+                    self.replaced(&camera, &item);
+                    return true;
+                }
+            }
+        }
+        self.written(&camera, fence, None);
+        false
     }
 
-    fn settle(&self, camera: &CameraId, at: &Checkpoint, result: Result<(), Fault>) -> bool {
+    /// Whether the item is of the claim that `fence` is of, which no other process can have.
+    fn is_ours(&self, item: &PositionItem, fence: Fence) -> bool {
+        self.table.is_own(item) && item.epoch == fence.epoch
+    }
+
+    fn written(&self, camera: &CameraId, fence: Fence, at: Option<&Checkpoint>) -> bool {
         let mut cameras = self.lock();
         let standing = cameras.entry(camera.clone()).or_default();
-        match result {
-            Ok(()) => {
-                standing.due.take_if(|due| due == at);
-                true
+        if let CameraClaim::Held(_) = standing.claim {
+            standing.claim = CameraClaim::Held(fence);
+        }
+        standing.due.take_if(|due| Some(&*due) == at);
+        true
+    }
+
+    fn is_gone(&self, camera: &CameraId) -> bool {
+        let mut cameras = self.lock();
+        let standing = cameras.entry(camera.clone()).or_default();
+        let began = standing.base.as_ref().and_then(|base| base.position.clone());
+        standing.claim = CameraClaim::Unfenced { began };
+        true
+    }
+
+    fn failed(&self, fault: &Fault) -> bool {
+        self.gauge.failing(&fault.code, &self.advice(fault), 1);
+        false
+    }
+
+    /// The camera is another process's: it ends here, and no commit of it is taken in any more.
+    fn replaced(&self, camera: &CameraId, item: &PositionItem) -> Takeover {
+        let by = Takeover { owner: item.owner.clone(), host: item.host.clone(), epoch: item.epoch };
+        let mut cameras = self.lock();
+        let standing = cameras.entry(camera.clone()).or_default();
+        if let CameraClaim::TakenOver(by) = &standing.claim {
+            return by.clone();
+        }
+        standing.claim = CameraClaim::TakenOver(by.clone());
+        // First the token that health checks go by, so that no ended task counts as a fault.
+        standing.stop.iter().for_each(CancellationToken::cancel);
+        standing.taken_over.cancel();
+        if let Some(base) = standing.base.as_ref().filter(|_| !standing.starts_at_now) {
+            self.settlement.leave_out(camera, base.decide.seq());
+        }
+        drop(cameras);
+        telemetry::CameraTakenOver { camera, by: &by.to_string() }.emit();
+        by
+    }
+
+    /// Leaves what waits here of cameras that were taken over to their new owners.
+    ///
+    /// A new owner resumes from the table's state, which is `base` or an earlier one. Required sinks have all records up to
+    /// `base`; so what waits for them, and records after `base` wherever they wait, the new owner makes itself, in catch-up
+    /// under the same ids. Delivered from here too, they would come twice. Records up to `base` go on to the best-effort
+    /// sinks: they are not made again. First the camera's own checkpoint goes back to `base`, and only when that is durable
+    /// are records forgotten: a restart of this process never resumes after records that were never made.
+    ///
+    /// Where the successor does not read that footage (it starts at NOW, or the table has no position yet), all is
+    /// still delivered from here.
+    async fn surrender(&self) {
+        let surrenders = self.surrenders();
+        if surrenders.is_empty() {
+            return;
+        }
+        for Surrender { camera, base, committing } in &surrenders {
+            let _no_commit = committing.lock().await;
+            let Ok(bytes) = base.to_bytes() else { continue };
+            let source = camera.as_str().to_owned();
+            let back =
+                ::outbox::Commit { source, checkpoint: Some(bytes), entries: Vec::new(), urgent: true };
+            if self.store.commit(back).await.is_err() {
+                // The outbox is closed.
+                return;
             }
-            Err(fault) if fault.code == "ConditionalCheckFailedException" => {
-                standing.replaced = true;
-                let text = format!(
-                    "camera {camera} in table {}: another kvs-infer has taken it over; this one moves its position no \
-                     more: end one of the two",
-                    self.table
-                );
-                self.gauge.failing("replaced", &text, 0);
-                false
-            }
-            Err(fault) => {
-                self.gauge.failing(&fault.code, &self.advice(&fault), 1);
-                false
+        }
+        if tokio::time::timeout(INTERVAL, self.store.settled()).await.is_err() {
+            // The disk is in trouble: again with the next round.
+            return;
+        }
+        let (store, sinks) = (self.store.clone(), self.sinks.clone());
+        let settlement = Arc::clone(&self.settlement);
+        let forget = move || super::surrender::forget(&store, &sinks, &settlement);
+        if let Ok(Ok(forgotten)) = tokio::task::spawn_blocking(forget).await {
+            let mut cameras = self.lock();
+            for Surrender { camera, .. } in &surrenders {
+                cameras.entry(camera.clone()).or_default().surrendered = true;
+                let records = forgotten.get(camera).copied().unwrap_or(0);
+                telemetry::RecordsLeft { camera, records }.emit();
             }
         }
     }
 
+    fn surrenders(&self) -> Vec<Surrender> {
+        let surrender = |(camera, standing): (&CameraId, &Standing)| {
+            let is_left = matches!(standing.claim, CameraClaim::TakenOver(_)) && !standing.starts_at_now;
+            let base = standing.base.clone().filter(|_| is_left && !standing.surrendered)?;
+            Some(Surrender { camera: camera.clone(), base, committing: Arc::clone(&standing.committing) })
+        };
+        self.lock().iter().filter_map(surrender).collect()
+    }
+
     fn advice(&self, fault: &Fault) -> String {
-        fault.told(&place(&self.table), remedy(&fault.code))
+        fault.told(&place(&self.table.name), remedy(&fault.code))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<CameraId, Standing>> {
@@ -217,13 +493,16 @@ pub(super) fn remedy(code: &str) -> Option<&'static str> {
         }
         "ValidationException" => "its key must be camera_id (S)",
         "unreachable" | "timeout" => "check the network, and AWS_ENDPOINT_URL_DYNAMODB where it is set",
+        "too_large" => {
+            "follow fewer objects (conf_threshold, classes, roi); its position stays where it is meanwhile"
+        }
         _ => return None,
     })
 }
 
 /// The later of two checkpoints, by position. The same outbox is never behind what it delivered; another process may have
 /// gone on meanwhile.
-pub(super) fn later(own: Option<Checkpoint>, delivered: Option<Checkpoint>) -> Option<Checkpoint> {
+fn later(own: Option<Checkpoint>, delivered: Option<Checkpoint>) -> Option<Checkpoint> {
     match (own, delivered) {
         (Some(own), Some(delivered)) if is_behind(&own, &delivered) => Some(delivered),
         (Some(own), _) => Some(own),
@@ -239,14 +518,19 @@ fn is_behind(own: &Checkpoint, delivered: &Checkpoint) -> bool {
     }
 }
 
-fn json(checkpoint: &Checkpoint) -> Option<String> {
-    String::from_utf8(checkpoint.to_bytes().ok()?.into()).ok()
+/// Whether the item's position is further than `began`.
+fn is_beyond(item: &PositionItem, began: Option<&Position>) -> bool {
+    let began = began.map(|began| &*began.fragment);
+    match (&item.position, began) {
+        (Some(item), Some(began)) => fragment_order(began, item).is_lt(),
+        (item, None) => item.is_some(),
+        (None, Some(_)) => false,
+    }
 }
 
-fn text(value: &str) -> AttributeValue {
-    AttributeValue::S(value.to_owned())
-}
-
-fn number(value: i64) -> AttributeValue {
-    AttributeValue::N(value.to_string())
+/// The time since boot, that of a suspended host included.
+fn boot_time() -> Duration {
+    let time = clock_gettime(ClockId::Boottime);
+    let (seconds, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+    Duration::new(seconds.unwrap_or(0), nanos.unwrap_or(0))
 }

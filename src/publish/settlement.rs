@@ -2,6 +2,7 @@
 //! is waited for so long and no longer: else one that never works would hold the position for ever.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,8 @@ const MOST_CHECKPOINTS: usize = 64;
 pub(super) struct Settlement {
     waits: Waits,
     cameras: Mutex<HashMap<CameraId, Line>>,
+    /// Whether records of some camera are left out.
+    leaves_out: AtomicBool,
 }
 
 /// For whom.
@@ -34,13 +37,15 @@ struct Line {
     /// Those that are not delivered yet, oldest first.
     waiting: VecDeque<Checkpoint>,
     delivered: Option<Checkpoint>,
+    /// Records after this `seq` are left to the process that took the camera over; `None`: it was not taken over.
+    left_after: Option<u64>,
 }
 
 impl Settlement {
     /// Follows all sinks: those that are `required` until they accept, the others for `patience`.
     pub(super) fn new(required: impl IntoIterator<Item = Arc<str>>, patience: Duration) -> Self {
         let waits = Waits { required: required.into_iter().collect(), patience };
-        Self { waits, cameras: Mutex::default() }
+        Self { waits, cameras: Mutex::default(), leaves_out: AtomicBool::new(false) }
     }
 
     /// An event is on its way to `sinks`. Call it before its checkpoint is `committed`.
@@ -73,6 +78,29 @@ impl Settlement {
         let line = cameras.get_mut(camera)?;
         line.advance(&self.waits);
         line.delivered.take()
+    }
+
+    /// Whether a sink has yet to accept an event of the camera.
+    pub(super) fn waits(&self, camera: &CameraId) -> bool {
+        self.lock().get(camera).is_some_and(|line| !line.outstanding.is_empty())
+    }
+
+    /// Another process took the camera over, and resumes after `seq` or before it.
+    pub(super) fn leave_out(&self, camera: &CameraId, seq: u64) {
+        self.lock().entry(camera.clone()).or_default().left_after = Some(seq);
+        self.leaves_out.store(true, Ordering::Release);
+    }
+
+    /// Whether records of some camera are left out: without a lock, for each turn of a sink.
+    pub(super) fn leaves_out(&self) -> bool {
+        self.leaves_out.load(Ordering::Acquire)
+    }
+
+    /// Whether a record that waits for `sink` is left to the process that took its camera over. A required sink has every
+    /// record up to where that one resumes, so whatever waits for it is left out.
+    pub(super) fn is_left_out(&self, camera: &CameraId, seq: u64, sink: &str) -> bool {
+        let left_after = self.lock().get(camera).and_then(|line| line.left_after);
+        left_after.is_some_and(|after| seq > after || self.waits.required.contains(sink))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<CameraId, Line>> {
@@ -178,6 +206,20 @@ mod tests {
             settlement.settled(&front, 1, "s3");
             assert_eq!(position(&settlement, &front).is_some(), wanted.is_none(), "{patience:?}: accepted");
         }
+    }
+
+    #[test]
+    fn of_a_camera_that_was_taken_over_only_best_effort_sinks_get_what_the_new_owner_has_behind_it() {
+        let settlement = Settlement::new(both(), EVER);
+        let (front, back) = (CameraId::new("front"), CameraId::new("back"));
+        settlement.taken(&front, 8, both());
+        assert!(settlement.waits(&front) && !settlement.waits(&back));
+        assert!(!settlement.leaves_out() && !settlement.is_left_out(&front, 9, "kds/a"));
+        settlement.leave_out(&front, 7);
+        let left = |camera: &CameraId, seq, sink| settlement.is_left_out(camera, seq, sink);
+        assert_eq!([6, 7, 8].map(|seq| left(&front, seq, "s3")), [false, false, true]);
+        assert_eq!([6, 7, 8].map(|seq| left(&front, seq, "kds/a")), [true; 3]);
+        assert!(settlement.leaves_out() && !left(&back, 8, "kds/a"));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::s3::S3Target;
 use super::settlement::Settlement;
 use super::share::shares;
 use super::status::Gauge;
-use super::{Clients, Sse};
+use super::{Clients, PublishSpec, Route, Sse};
 use crate::base::storage_remedy;
 use crate::telemetry::publish as telemetry;
 
@@ -69,6 +69,17 @@ pub(super) enum SinkName {
 }
 
 impl SinkName {
+    /// The sinks that the events of a route go to; without a route those that take the events of any. This is the one list
+    /// of them: the outbox, `check` and the probes go by it.
+    pub(super) fn of(publish: &PublishSpec, route: Option<&Route>) -> Vec<Self> {
+        let local = publish.local_dir.as_ref().map(|_| Self::Local);
+        let stream = route.and_then(|route| route.kds_stream.clone()).map(Self::Kinesis);
+        let table = publish.ddb.as_ref().map(|ddb| Self::DynamoDb(ddb.table.clone()));
+        let has_pictures = publish.s3.is_some() && publish.snapshots.is_some();
+        let s3 = route.is_some_and(|route| has_pictures && route.snapshot.is_some()).then_some(Self::S3);
+        [local, stream, table, s3].into_iter().flatten().collect()
+    }
+
     pub(super) fn is_required(&self) -> bool {
         matches!(self, Self::Local | Self::Kinesis(_))
     }
@@ -168,21 +179,26 @@ async fn open(spec: &OutboxSpec) -> Result<(::outbox::Outbox, Vec<SinkName>), St
     Ok((store, names))
 }
 
-/// The sinks that the spec asks for.
+/// The sinks that the spec asks for: those of each route, and those that take the events of any.
 pub(super) fn wanted(spec: &OutboxSpec) -> Vec<SinkName> {
-    let publish = &spec.publish;
-    let local = publish.local_dir.as_ref().map(|_| SinkName::Local);
-    let streams: BTreeSet<&String> =
-        spec.routes.iter().filter_map(|route| route.kds_stream.as_ref()).collect();
-    let table = publish.ddb.as_ref().map(|ddb| SinkName::DynamoDb(ddb.table.clone()));
-    let pictures = publish.s3.is_some() && publish.snapshots.is_some();
-    let s3 = (pictures && spec.routes.iter().any(|route| route.snapshot.is_some())).then_some(SinkName::S3);
-    local
-        .into_iter()
-        .chain(streams.into_iter().cloned().map(SinkName::Kinesis))
-        .chain(table)
-        .chain(s3)
-        .collect()
+    let routes = spec.routes.iter().map(|route| Some(&**route));
+    let names = std::iter::once(None).chain(routes).flat_map(|route| SinkName::of(&spec.publish, route));
+    names.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Where the events of a camera go, in words for people, such as `kds events`.
+#[must_use]
+pub fn destinations(publish: &PublishSpec, route: &Route) -> Vec<String> {
+    let words = |name: SinkName| match name {
+        SinkName::Local => publish.local_dir.as_ref().map(|folder| format!("local {}", folder.display())),
+        SinkName::Kinesis(stream) => Some(format!("kds {stream}")),
+        SinkName::DynamoDb(table) => Some(format!("dynamodb {table}")),
+        SinkName::S3 => publish.s3.as_ref().zip(route.snapshot.as_ref()).map(|(s3, snapshot)| {
+            let parts = [s3.bucket.as_str(), s3.prefix.as_str(), snapshot.prefix.as_str()];
+            format!("s3 {}", parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/"))
+        }),
+    };
+    SinkName::of(publish, Some(route)).into_iter().filter_map(words).collect()
 }
 
 fn config(spec: &OutboxSpec, names: &[SinkName]) -> ::outbox::OutboxConfig {

@@ -49,6 +49,15 @@ impl Waiting {
         self.count += 1;
     }
 
+    /// Puts the records aside that are left out.
+    pub(super) fn remove(&mut self, is_left_out: impl Fn(&Parcel) -> bool) {
+        for line in self.lines.values_mut() {
+            line.records.retain(|record| !is_left_out(record));
+        }
+        self.lines.retain(|_, line| !line.records.is_empty());
+        self.count = self.lines.values().map(|line| line.records.len()).sum();
+    }
+
     /// The first record of each camera that is ready, as many as one call takes.
     pub(super) fn batch(&mut self, now: Instant) -> Vec<Arc<Parcel>> {
         let mut bytes = 0;
@@ -134,6 +143,18 @@ mod tests {
         assert_eq!(ids(&waiting.batch(later)), ["a2"], "the refused one goes first");
         assert!(waiting.next_ready().is_some_and(|ready| ready <= later));
         assert_eq!(waiting.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn records_that_are_put_aside_hold_up_no_other() {
+        let (mut waiting, now) = (Waiting::default(), Instant::now());
+        for (camera, number) in [("a", 1), ("b", 1), ("a", 2), ("b", 2)] {
+            waiting.push(record(camera, number, 10));
+        }
+        waiting.refused(&CameraId::new("a"), now);
+        waiting.remove(|record| record.camera.as_str() == "a" || record.label.event_id == "1");
+        assert_eq!((waiting.len(), waiting.next_ready()), (1, None));
+        assert_eq!(ids(&waiting.batch(now)), ["b2"]);
     }
 
     #[tokio::test]

@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use super::ServiceError;
 use crate::base::Backoff;
 use crate::camera::{Camera, CameraError, EntryModels, Shared};
-use crate::config::CameraSpec;
+use crate::config::{self, CameraSpec};
+use crate::frame::CameraId;
 use crate::publish::{Checkpoint, ResumeError};
 use crate::telemetry::Board;
 use crate::telemetry::board::{Watch, WatchKey};
@@ -161,6 +162,7 @@ impl Starter {
         let id = spec.id.to_string();
         let place = self.board.add_camera(&spec.id, &spec.stream);
         let shared = Shared { stop: stop.clone(), ..self.shared.clone() };
+        self.shared.outbox.attach(&spec.id, stop.clone(), spec.start == config::Start::Now);
         let camera = Camera::start(spec, models, checkpoint, place, &shared)?;
         let watches = camera.watches(&id).map(|watch| self.board.add_watch(until(watch, stop.clone())));
         Ok(Started { camera, id, watches: watches.to_vec(), stop })
@@ -175,6 +177,10 @@ impl Starter {
         if stop.is_cancelled() {
             watches.into_iter().for_each(|watch| self.board.remove_watch(watch));
         }
+        let taken_over = self.shared.outbox.taken_over(&CameraId::new(&id));
+        if let Some((by, place)) = taken_over.zip(self.board.camera(&id)) {
+            place.down(by.to_string(), None);
+        }
     }
 
     async fn start_now_or_later(self, start: Start) {
@@ -183,6 +189,7 @@ impl Starter {
         }
         match self.resume(&start.spec).await {
             Ok(checkpoint) => self.start_shown(start, checkpoint).await,
+            Err(ResumeError::TakenOver { .. }) => {}
             Err(_shown) => self.start_later(start).await,
         }
     }
@@ -195,8 +202,10 @@ impl Starter {
             if start.stop.run_until_cancelled(waiting).await.is_none() {
                 return;
             }
-            if let Ok(checkpoint) = self.resume(&start.spec).await {
-                return self.start_shown(start, checkpoint).await;
+            match self.resume(&start.spec).await {
+                Ok(checkpoint) => return self.start_shown(start, checkpoint).await,
+                Err(ResumeError::TakenOver { .. }) => return,
+                Err(_shown) => {}
             }
         }
     }

@@ -194,7 +194,7 @@ impl Net {
             Self::Reads(reader) => {
                 let (alive, busy) = (reader.clone(), reader.clone());
                 Watch {
-                    name: format!("read-{}", reader.info().id.name),
+                    name: format!("ocr-{}", reader.info().id.name),
                     alive: Box::new(move || alive.is_alive()),
                     busy_since: Box::new(move || busy.busy_since()),
                     limit: STUCK_INFERENCE,

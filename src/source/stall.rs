@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Least silence that counts as a stall. Source: product contract, section 7.
+/// Least silence that counts as a stall: R4 of `tests/faults`.
 const LEAST: Duration = Duration::from_secs(4);
 /// Most silence on a connection that has not brought a byte: such a stream is idle, and asking often costs calls.
 const MOST_WHEN_IDLE: Duration = Duration::from_secs(32);

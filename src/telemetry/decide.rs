@@ -5,16 +5,14 @@ use metrics::counter;
 use super::{Kind, Metric};
 use crate::frame::CameraId;
 
+const BOXES: &str = "kvs_infer_boxes_total";
+const BOXES_KEPT: &str = "kvs_infer_boxes_kept_total";
+
 /// The metrics of decide.
 pub(crate) const METRICS: &[Metric] = &[
+    Metric { name: BOXES, kind: Kind::Counter, labels: &["camera"], help: "Boxes that the detectors found." },
     Metric {
-        name: "kvs_infer_boxes_total",
-        kind: Kind::Counter,
-        labels: &["camera"],
-        help: "Boxes that the detectors found.",
-    },
-    Metric {
-        name: "kvs_infer_boxes_kept_total",
+        name: BOXES_KEPT,
         kind: Kind::Counter,
         labels: &["camera"],
         help: "Boxes that the rules (confidence, classes, size, zones) let through.",
@@ -36,7 +34,7 @@ impl FrameDecided<'_> {
     /// Counts it.
     pub(crate) fn emit(self) {
         let camera = self.camera.to_string();
-        counter!("kvs_infer_boxes_total", "camera" => camera.clone()).increment(self.boxes as u64);
-        counter!("kvs_infer_boxes_kept_total", "camera" => camera).increment(self.kept as u64);
+        counter!(BOXES, "camera" => camera.clone()).increment(self.boxes as u64);
+        counter!(BOXES_KEPT, "camera" => camera).increment(self.kept as u64);
     }
 }

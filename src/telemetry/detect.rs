@@ -67,6 +67,7 @@ impl ModelLoaded<'_> {
     pub(crate) fn emit(self) {
         let info = self.info;
         tracing::info!(
+            stage = "detect",
             model = info.id.name,
             sha256 = info.id.sha256,
             layout = %info.layout,
@@ -91,6 +92,7 @@ impl ReaderLoaded<'_> {
     pub(crate) fn emit(self) {
         let info = self.info;
         tracing::info!(
+            stage = "detect",
             model = info.id.name,
             sha256 = info.id.sha256,
             layout = "ctc",
@@ -180,7 +182,7 @@ pub(crate) struct FrameFailed<'a> {
 impl FrameFailed<'_> {
     pub(crate) fn emit(self) {
         metrics::counter!(ERRORS, "model" => self.model.to_owned()).increment(1);
-        tracing::warn!(model = self.model, camera = self.camera, error = %self.error, "frame not looked at");
+        tracing::warn!(stage = "detect", model = self.model, camera = self.camera, error = %self.error, "frame not looked at");
     }
 }
 
@@ -195,9 +197,9 @@ impl RuntimeLog<'_> {
     /// Logs it; what is severe comes back as an error of the call as well, and is told at its level there.
     pub(crate) fn emit(self) {
         if self.severe {
-            tracing::warn!(category = self.category, "ONNX Runtime: {}", self.message);
+            tracing::warn!(stage = "detect", category = self.category, "ONNX Runtime: {}", self.message);
         } else {
-            tracing::debug!(category = self.category, "ONNX Runtime: {}", self.message);
+            tracing::debug!(stage = "detect", category = self.category, "ONNX Runtime: {}", self.message);
         }
     }
 }

@@ -63,7 +63,7 @@ impl Emf {
         let gpus: Vec<&Facts> = facts.iter().filter_map(|(_, facts)| facts.as_ref()).collect();
         let lines = lines(&self.service, told, &self.board.snapshot(), &self.board.sinks(), &gpus);
         if let Err(error) = std::io::stdout().lock().write_all(lines.as_bytes()) {
-            tracing::warn!(%error, "the metrics for CloudWatch could not be written");
+            tracing::warn!(stage = "telemetry", %error, "the metrics for CloudWatch could not be written");
         }
     }
 }

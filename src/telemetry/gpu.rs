@@ -75,7 +75,7 @@ impl Gpus {
         {
             Ok((count, nvml)) => Self { nvml: Some(Arc::new(Mutex::new(nvml))), count },
             Err(error) => {
-                tracing::debug!(%error, library = LIBRARY, "no metrics of a GPU");
+                tracing::debug!(stage = "telemetry", %error, library = LIBRARY, "no metrics of a GPU");
                 Self::default()
             }
         }
@@ -135,7 +135,7 @@ fn facts(nvml: &Nvml, index: u32) -> Result<Facts, NvmlError> {
 }
 
 fn unread(gpu: u32, error: &NvmlError) {
-    tracing::warn!(gpu, %error, "the GPU does not say how it fares");
+    tracing::warn!(stage = "telemetry", gpu, %error, "the GPU does not say how it fares");
 }
 
 #[expect(clippy::cast_precision_loss, reason = "bytes of memory fit f64 up to 8 PiB")]

@@ -5,37 +5,46 @@ use std::net::SocketAddr;
 use metrics::{counter, gauge};
 
 use super::board::{Board, CameraRow, SinkRow};
+use super::publish::{SINK_LOST, SINK_OLDEST_SECONDS, SINK_QUEUED, SINK_QUEUED_BYTES};
 use super::{Kind, Metric};
+
+const BUILD_INFO: &str = "kvs_infer_build_info";
+const PROCESS_START_TIME_SECONDS: &str = "kvs_infer_process_start_time_seconds";
+const UPTIME_SECONDS: &str = "kvs_infer_uptime_seconds";
+const RESIDENT_MEMORY_BYTES: &str = "kvs_infer_resident_memory_bytes";
+const CAMERA_UP: &str = "kvs_infer_camera_up";
+const CAMERA_BEHIND_SECONDS: &str = "kvs_infer_camera_behind_seconds";
+const CAMERA_LAST_FRAME_AGE_SECONDS: &str = "kvs_infer_camera_last_frame_age_seconds";
+const SINK_UP: &str = "kvs_infer_sink_up";
+const HTTP_SIGN_INS_REFUSED: &str = "kvs_infer_http_sign_ins_refused_total";
+const HTTP_ACCEPT_ERRORS: &str = "kvs_infer_http_accept_errors_total";
+const HTTP_PICTURE_ERRORS: &str = "kvs_infer_http_picture_errors_total";
 
 /// The metrics of this file.
 pub(crate) const METRICS: &[Metric] = &[
-    gauge_of("kvs_infer_build_info", &["version"], "Always 1; the label tells the version."),
-    gauge_of("kvs_infer_process_start_time_seconds", &[], "When the service started, since the Unix epoch."),
-    gauge_of("kvs_infer_uptime_seconds", &[], "How long the service has run."),
-    gauge_of("kvs_infer_resident_memory_bytes", &[], "Memory of the process that is in RAM."),
+    gauge_of(BUILD_INFO, &["version"], "Always 1; the label tells the version."),
+    gauge_of(PROCESS_START_TIME_SECONDS, &[], "When the service started, since the Unix epoch."),
+    gauge_of(UPTIME_SECONDS, &[], "How long the service has run."),
+    gauge_of(RESIDENT_MEMORY_BYTES, &[], "Memory of the process that is in RAM."),
     gauge_of(
-        "kvs_infer_camera_up",
+        CAMERA_UP,
         &["camera"],
         "0 where it cannot be read or seen, loses its connections, or has sent nothing for a minute; else 1.",
     ),
     gauge_of(
-        "kvs_infer_camera_behind_seconds",
+        CAMERA_BEHIND_SECONDS,
         &["camera"],
         "How far the reader is behind the live edge; NaN while no footage comes.",
     ),
     gauge_of(
-        "kvs_infer_camera_last_frame_age_seconds",
+        CAMERA_LAST_FRAME_AGE_SECONDS,
         &["camera"],
         "How long ago a frame was looked at; NaN before the first.",
     ),
-    gauge_of("kvs_infer_sink_up", &["sink"], "1 where the sink takes what it is given, 0 where it fails."),
-    counter_of("kvs_infer_http_sign_ins_refused_total", &[], "Wrong tokens, and tries that came too fast."),
-    counter_of("kvs_infer_http_accept_errors_total", &[], "Connections that could not be accepted."),
-    counter_of(
-        "kvs_infer_http_picture_errors_total",
-        &["camera"],
-        "Live pictures that could not be encoded.",
-    ),
+    gauge_of(SINK_UP, &["sink"], "1 where the sink takes what it is given, 0 where it fails."),
+    counter_of(HTTP_SIGN_INS_REFUSED, &[], "Wrong tokens, and tries that came too fast."),
+    counter_of(HTTP_ACCEPT_ERRORS, &[], "Connections that could not be accepted."),
+    counter_of(HTTP_PICTURE_ERRORS, &["camera"], "Live pictures that could not be encoded."),
 ];
 
 const fn gauge_of(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
@@ -55,7 +64,7 @@ pub(crate) struct Listening {
 
 impl Listening {
     pub(crate) fn emit(self) {
-        tracing::info!(addr = %self.addr, access = self.access, "HTTP listens");
+        tracing::info!(stage = "http", addr = %self.addr, access = self.access, "HTTP listens");
     }
 }
 
@@ -66,8 +75,8 @@ pub(crate) struct SignInRefused {
 
 impl SignInRefused {
     pub(crate) fn emit(self) {
-        counter!("kvs_infer_http_sign_ins_refused_total").increment(1);
-        tracing::warn!(why = self.why, "a sign-in was refused");
+        counter!(HTTP_SIGN_INS_REFUSED).increment(1);
+        tracing::warn!(stage = "http", why = self.why, "a sign-in was refused");
     }
 }
 
@@ -78,8 +87,8 @@ pub(crate) struct AcceptFailed<'a> {
 
 impl AcceptFailed<'_> {
     pub(crate) fn emit(self) {
-        counter!("kvs_infer_http_accept_errors_total").increment(1);
-        tracing::warn!(error = %self.error, "HTTP could not accept a connection");
+        counter!(HTTP_ACCEPT_ERRORS).increment(1);
+        tracing::warn!(stage = "http", error = %self.error, "HTTP could not accept a connection");
     }
 }
 
@@ -91,8 +100,8 @@ pub(crate) struct EncodeFailed<'a> {
 
 impl EncodeFailed<'_> {
     pub(crate) fn emit(self) {
-        counter!("kvs_infer_http_picture_errors_total", "camera" => self.camera.to_owned()).increment(1);
-        tracing::warn!(camera = self.camera, error = %self.error, "a live picture could not be encoded");
+        counter!(HTTP_PICTURE_ERRORS, "camera" => self.camera.to_owned()).increment(1);
+        tracing::warn!(stage = "http", camera = self.camera, error = %self.error, "a live picture could not be encoded");
     }
 }
 
@@ -111,28 +120,27 @@ impl Scrape<'_> {
 
 #[expect(clippy::cast_precision_loss, reason = "bytes of memory fit f64 up to 8 PiB")]
 fn about_process(board: &Board) {
-    gauge!("kvs_infer_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-    gauge!("kvs_infer_process_start_time_seconds").set(board.started_epoch().as_secs_f64());
-    gauge!("kvs_infer_uptime_seconds").set(board.uptime().as_secs_f64());
+    gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    gauge!(PROCESS_START_TIME_SECONDS).set(board.started_epoch().as_secs_f64());
+    gauge!(UPTIME_SECONDS).set(board.uptime().as_secs_f64());
     if let Some(bytes) = resident_bytes() {
-        gauge!("kvs_infer_resident_memory_bytes").set(bytes as f64);
+        gauge!(RESIDENT_MEMORY_BYTES).set(bytes as f64);
     }
 }
 
 fn about_camera(row: &CameraRow) {
     let camera = || row.id.clone();
-    gauge!("kvs_infer_camera_up", "camera" => camera()).set(f64::from(u8::from(row.is_well())));
-    gauge!("kvs_infer_camera_behind_seconds", "camera" => camera()).set(seconds(row.behind_ms));
-    gauge!("kvs_infer_camera_last_frame_age_seconds", "camera" => camera())
-        .set(seconds(row.last_frame_age_ms));
+    gauge!(CAMERA_UP, "camera" => camera()).set(f64::from(u8::from(row.is_well())));
+    gauge!(CAMERA_BEHIND_SECONDS, "camera" => camera()).set(seconds(row.behind_ms));
+    gauge!(CAMERA_LAST_FRAME_AGE_SECONDS, "camera" => camera()).set(seconds(row.last_frame_age_ms));
 }
 
 /// Nobody knows any more how a camera fares that was taken out.
 pub(super) fn forget_camera(id: &str) {
     let camera = || id.to_owned();
-    gauge!("kvs_infer_camera_up", "camera" => camera()).set(f64::NAN);
-    gauge!("kvs_infer_camera_behind_seconds", "camera" => camera()).set(f64::NAN);
-    gauge!("kvs_infer_camera_last_frame_age_seconds", "camera" => camera()).set(f64::NAN);
+    gauge!(CAMERA_UP, "camera" => camera()).set(f64::NAN);
+    gauge!(CAMERA_BEHIND_SECONDS, "camera" => camera()).set(f64::NAN);
+    gauge!(CAMERA_LAST_FRAME_AGE_SECONDS, "camera" => camera()).set(f64::NAN);
 }
 
 /// A gauge keeps its last value for ever: what nobody knows any more is not a number.
@@ -143,12 +151,11 @@ fn seconds(ms: Option<u64>) -> f64 {
 
 #[expect(clippy::cast_precision_loss, reason = "queues are bounded")]
 fn about_sink(row: &SinkRow) {
-    gauge!("kvs_infer_sink_up", "sink" => row.name.clone()).set(f64::from(u8::from(row.ok)));
-    gauge!("kvs_infer_sink_queued", "sink" => row.name.clone()).set(row.queued as f64);
-    gauge!("kvs_infer_sink_queued_bytes", "sink" => row.name.clone()).set(row.queued_bytes as f64);
-    gauge!("kvs_infer_sink_oldest_seconds", "sink" => row.name.clone())
-        .set(row.oldest_ms.unwrap_or(0) as f64 / 1000.0);
-    gauge!("kvs_infer_sink_lost", "sink" => row.name.clone()).set(row.failed as f64);
+    gauge!(SINK_UP, "sink" => row.name.clone()).set(f64::from(u8::from(row.ok)));
+    gauge!(SINK_QUEUED, "sink" => row.name.clone()).set(row.queued as f64);
+    gauge!(SINK_QUEUED_BYTES, "sink" => row.name.clone()).set(row.queued_bytes as f64);
+    gauge!(SINK_OLDEST_SECONDS, "sink" => row.name.clone()).set(row.oldest_ms.unwrap_or(0) as f64 / 1000.0);
+    gauge!(SINK_LOST, "sink" => row.name.clone()).set(row.failed as f64);
 }
 
 fn resident_bytes() -> Option<u64> {

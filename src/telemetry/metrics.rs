@@ -85,25 +85,23 @@ mod tests {
     /// A metric as the sources of this folder use it: kind, name, labels.
     type Use = (Kind, String, Vec<String>);
 
-    fn uses_in(source: &str) -> Vec<Use> {
+    fn uses_in(source: &str, shared: &str) -> Vec<Use> {
         let macros =
             [("counter!(", Kind::Counter), ("gauge!(", Kind::Gauge), ("histogram!(", Kind::Histogram)];
         let uses = macros.into_iter().flat_map(|(call, kind)| {
             let calls = source.split(call).skip(1).map(|rest| rest.split(';').next().unwrap());
-            calls.map(move |call| (kind, name_in(call, source).to_owned(), labels_in(call)))
+            calls.map(move |call| (kind, name_in(call, source, shared).to_owned(), labels_in(call)))
         });
         uses.collect()
     }
 
-    /// The name that a call gives: written there, or as a constant of the same source.
-    fn name_in<'a>(call: &'a str, source: &'a str) -> &'a str {
+    /// The name that a call gives by a constant of its file, or of `shared` ones.
+    fn name_in<'a>(call: &str, source: &'a str, shared: &'a str) -> &'a str {
         let first = call.split([',', ')']).next().unwrap().trim();
-        let written = first.strip_prefix('"').or_else(|| {
-            let constant = format!("const {first}: &str = \"");
-            source.split_once(&constant).map(|(_, after)| after)
-        });
-        let written = written.unwrap_or_else(|| panic!("{first}: neither a name nor a constant of its file"));
-        written.split('"').next().unwrap()
+        let constant = format!("const {first}: &str = \"");
+        let written = [source, shared].into_iter().find_map(|source| source.split_once(&constant));
+        let (_, after) = written.unwrap_or_else(|| panic!("{first} is no constant: name the metric once"));
+        after.split('"').next().unwrap()
     }
 
     fn labels_in(call: &str) -> Vec<String> {
@@ -126,14 +124,52 @@ mod tests {
         let labels = |metric: &Metric| metric.labels.iter().map(|label| (*label).to_owned()).collect();
         let table: Vec<Use> = all_metrics().iter().map(|m| (m.kind, m.name.to_owned(), labels(m))).collect();
         let mut seen = BTreeSet::new();
-        for path in sources(&folder).iter().filter(|path| !path.ends_with("metrics.rs")) {
-            for used in uses_in(&std::fs::read_to_string(path).unwrap()) {
+        let sources: Vec<_> =
+            sources(&folder).into_iter().filter(|path| !path.ends_with("metrics.rs")).collect();
+        let text = |path: &PathBuf| std::fs::read_to_string(path).unwrap();
+        let shared = sources.iter().map(text).collect::<String>();
+        let shared = shared.lines().filter(|line| line.starts_with("pub(super) const ")).collect::<String>();
+        for path in &sources {
+            for used in uses_in(&text(path), &shared) {
                 assert!(table.contains(&used), "{}: {used:?} is not in its METRICS table", path.display());
                 seen.insert(used.1);
             }
         }
         let told: BTreeSet<_> = table.into_iter().map(|(_, name, _)| name).collect();
         assert_eq!(seen, told, "every metric of the tables is emitted");
+    }
+
+    /// What a log event may say as its `stage`: a folder of `src`.
+    fn is_stage(stage: &str) -> bool {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(stage).is_dir() || stage == "service"
+    }
+
+    #[test]
+    fn every_log_event_says_its_stage() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/telemetry");
+        let mut events = 0;
+        for path in sources(&folder).iter().filter(|path| !path.ends_with("log.rs")) {
+            let source = std::fs::read_to_string(path).unwrap();
+            let stage_of_file = source.split_once("const STAGE: &str = \"").map(|(_, after)| after);
+            let own = source.split("#[cfg(test)]").next().unwrap();
+            for call in ["error!(", "warn!(", "info!(", "debug!(", "trace!("] {
+                for fields in own.split(call).skip(1) {
+                    let first = fields.trim_start().strip_prefix("stage = ");
+                    let stage = first.and_then(|first| match first.strip_prefix("STAGE") {
+                        Some(_) => stage_of_file?.split('"').next(),
+                        None => first.strip_prefix('"')?.split('"').next(),
+                    });
+                    let line = fields.lines().next().unwrap_or_default();
+                    assert!(
+                        stage.is_some_and(is_stage),
+                        "{}: {call}{line}: its first field is its stage",
+                        path.display()
+                    );
+                    events += 1;
+                }
+            }
+        }
+        assert!(events > 40, "{events} log events");
     }
 
     #[test]

@@ -5,75 +5,89 @@ use std::time::Duration;
 use metrics::{counter, histogram};
 
 use super::{Kind, Metric};
-use crate::frame::Event;
+use crate::frame::{CameraId, Event};
+
+const EVENTS: &str = "kvs_infer_events_total";
+const EVENT_DELIVERY_SECONDS: &str = "kvs_infer_event_delivery_seconds";
+const DELIVERED: &str = "kvs_infer_delivered_total";
+const DELIVERY_FAILURES: &str = "kvs_infer_delivery_failures_total";
+const DELIVERY_RETRIES: &str = "kvs_infer_delivery_retries_total";
+const DEAD_LETTERS: &str = "kvs_infer_dead_letters_total";
+const SNAPSHOTS_FAILED: &str = "kvs_infer_snapshots_failed_total";
+pub(super) const SINK_QUEUED: &str = "kvs_infer_sink_queued";
+pub(super) const SINK_QUEUED_BYTES: &str = "kvs_infer_sink_queued_bytes";
+pub(super) const SINK_OLDEST_SECONDS: &str = "kvs_infer_sink_oldest_seconds";
+pub(super) const SINK_LOST: &str = "kvs_infer_sink_lost";
+const TAKEN_OVER: &str = "kvs_infer_cameras_taken_over_total";
 
 /// The metrics of publish.
 pub(crate) const METRICS: &[Metric] = &[
     Metric {
-        name: "kvs_infer_events_total",
+        name: EVENTS,
         kind: Kind::Counter,
         labels: &["camera", "type"],
         help: "Events, each counted once however often its footage was read.",
     },
     Metric {
-        name: "kvs_infer_event_delivery_seconds",
+        name: EVENT_DELIVERY_SECONDS,
         kind: Kind::Histogram,
         labels: &["sink"],
         help: "From the arrival of the confirming frame to the sink's acceptance.",
     },
     Metric {
-        name: "kvs_infer_delivered_total",
+        name: DELIVERED,
         kind: Kind::Counter,
         labels: &["sink"],
         help: "Records or snapshots that a sink accepted.",
     },
     Metric {
-        name: "kvs_infer_delivery_failures_total",
+        name: DELIVERY_FAILURES,
         kind: Kind::Counter,
         labels: &["sink", "reason"],
         help: "Attempts that a sink refused or that did not reach it.",
     },
     Metric {
-        name: "kvs_infer_delivery_retries_total",
+        name: DELIVERY_RETRIES,
         kind: Kind::Counter,
         labels: &["sink"],
         help: "Records or snapshots that were tried again.",
     },
     Metric {
-        name: "kvs_infer_dead_letters_total",
+        name: DEAD_LETTERS,
         kind: Kind::Counter,
         labels: &["sink"],
         help: "Records that can never be valid and went to the dead-letter file.",
     },
     Metric {
-        name: "kvs_infer_snapshots_failed_total",
+        name: SNAPSHOTS_FAILED,
         kind: Kind::Counter,
         labels: &[],
         help: "Snapshots that could not be encoded.",
     },
+    Metric { name: SINK_QUEUED, kind: Kind::Gauge, labels: &["sink"], help: "Events that wait for a sink." },
     Metric {
-        name: "kvs_infer_sink_queued",
-        kind: Kind::Gauge,
-        labels: &["sink"],
-        help: "Events that wait for a sink.",
-    },
-    Metric {
-        name: "kvs_infer_sink_queued_bytes",
+        name: SINK_QUEUED_BYTES,
         kind: Kind::Gauge,
         labels: &["sink"],
         help: "Bytes of the records and pictures that wait for a sink.",
     },
     Metric {
-        name: "kvs_infer_sink_oldest_seconds",
+        name: SINK_OLDEST_SECONDS,
         kind: Kind::Gauge,
         labels: &["sink"],
         help: "How long the oldest event that waits for a sink has waited; 0 where none waits.",
     },
     Metric {
-        name: "kvs_infer_sink_lost",
+        name: SINK_LOST,
         kind: Kind::Gauge,
         labels: &["sink"],
         help: "Events since the start that a sink will never take: dead letters, and what its share had no room for.",
+    },
+    Metric {
+        name: TAKEN_OVER,
+        kind: Kind::Counter,
+        labels: &["camera"],
+        help: "Times that another process took the camera over; this one has stopped reading and publishing it.",
     },
 ];
 
@@ -89,6 +103,7 @@ impl EventAccepted<'_> {
     pub(crate) fn emit(self) {
         let Event { event_id, camera_id, seq, payload, .. } = self.event;
         tracing::info!(
+            stage = "publish",
             camera = camera_id,
             kind = payload.kind,
             label = payload.label,
@@ -98,8 +113,7 @@ impl EventAccepted<'_> {
             event_id,
             "event"
         );
-        counter!("kvs_infer_events_total", "camera" => camera_id.clone(), "type" => payload.kind.clone())
-            .increment(1);
+        counter!(EVENTS, "camera" => camera_id.clone(), "type" => payload.kind.clone()).increment(1);
     }
 }
 
@@ -116,8 +130,8 @@ impl Delivered<'_> {
     /// Counts it.
     pub(crate) fn emit(self) {
         let sink = self.sink.to_owned();
-        counter!("kvs_infer_delivered_total", "sink" => sink.clone()).increment(1);
-        histogram!("kvs_infer_event_delivery_seconds", "sink" => sink).record(self.since_arrival);
+        counter!(DELIVERED, "sink" => sink.clone()).increment(1);
+        histogram!(EVENT_DELIVERY_SECONDS, "sink" => sink).record(self.since_arrival);
     }
 }
 
@@ -137,9 +151,8 @@ impl AttemptFailed<'_> {
     pub(crate) fn emit(self) {
         let sink = self.sink.to_owned();
         let reason = self.reason.to_owned();
-        counter!("kvs_infer_delivery_failures_total", "sink" => sink.clone(), "reason" => reason)
-            .increment(1);
-        counter!("kvs_infer_delivery_retries_total", "sink" => sink).increment(self.retries);
+        counter!(DELIVERY_FAILURES, "sink" => sink.clone(), "reason" => reason).increment(1);
+        counter!(DELIVERY_RETRIES, "sink" => sink).increment(self.retries);
     }
 }
 
@@ -156,6 +169,7 @@ impl SinkFailing<'_> {
     /// Logs it.
     pub(crate) fn emit(self) {
         tracing::warn!(
+            stage = "publish",
             sink = self.sink,
             reason = self.reason,
             "sink failing; events wait and are tried again"
@@ -173,7 +187,7 @@ pub(crate) struct SinkRecovered<'a> {
 impl SinkRecovered<'_> {
     /// Logs it.
     pub(crate) fn emit(self) {
-        tracing::info!(sink = self.sink, "sink works again");
+        tracing::info!(stage = "publish", sink = self.sink, "sink works again");
     }
 }
 
@@ -192,8 +206,14 @@ impl DeadLettered<'_> {
     /// Logs and counts it.
     pub(crate) fn emit(self) {
         let Self { sink, event_id, reason } = self;
-        tracing::error!(sink, event_id, reason, "record refused for good; it is in the dead-letter file");
-        counter!("kvs_infer_dead_letters_total", "sink" => sink.to_owned()).increment(1);
+        tracing::error!(
+            stage = "publish",
+            sink,
+            event_id,
+            reason,
+            "record refused for good; it is in the dead-letter file"
+        );
+        counter!(DEAD_LETTERS, "sink" => sink.to_owned()).increment(1);
     }
 }
 
@@ -212,7 +232,7 @@ impl DeadLetterLost<'_> {
     /// Logs it.
     pub(crate) fn emit(self) {
         let path = self.path.display();
-        tracing::error!(%path, event_id = self.event_id, error = %self.error, "dead letter not written; record lost");
+        tracing::error!(stage = "publish", %path, event_id = self.event_id, error = %self.error, "dead letter not written; record lost");
     }
 }
 
@@ -230,7 +250,7 @@ impl SnapshotFailed<'_> {
     pub(crate) fn emit(self) {
         let Self { event_id, error } = self;
         tracing::warn!(stage = "publish", event_id, error, "no snapshot; the event goes without");
-        counter!("kvs_infer_snapshots_failed_total").increment(1);
+        counter!(SNAPSHOTS_FAILED).increment(1);
     }
 }
 
@@ -308,5 +328,40 @@ impl Undelivered<'_> {
             count,
             "stopped before these were delivered: they stay in the outbox for the next start"
         );
+    }
+}
+
+/// Another process claimed a camera of this one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CameraTakenOver<'a> {
+    /// The camera.
+    pub(crate) camera: &'a CameraId,
+    /// The other process.
+    pub(crate) by: &'a str,
+}
+
+impl CameraTakenOver<'_> {
+    /// Logs and counts it.
+    pub(crate) fn emit(self) {
+        let Self { camera, by } = self;
+        tracing::warn!(stage = "publish", %camera, reason = by, "camera taken over; usual during a rolling deployment");
+        counter!(TAKEN_OVER, "camera" => camera.to_string()).increment(1);
+    }
+}
+
+/// Records that waited here were left to the process that took their camera over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RecordsLeft<'a> {
+    /// The camera.
+    pub(crate) camera: &'a CameraId,
+    /// Records, one for each sink that they waited for.
+    pub(crate) records: u64,
+}
+
+impl RecordsLeft<'_> {
+    /// Logs it.
+    pub(crate) fn emit(self) {
+        let Self { camera, records } = self;
+        tracing::info!(stage = "publish", %camera, records, "undelivered records left to the camera's new owner");
     }
 }

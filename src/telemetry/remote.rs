@@ -31,7 +31,7 @@ pub(crate) struct Asked<'a> {
 
 impl Asked<'_> {
     pub(crate) fn emit(self) {
-        tracing::info!(address = %self.address, "fetching");
+        tracing::info!(stage = "remote", address = %self.address, "fetching");
     }
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct Fetching<'a> {
 impl Fetching<'_> {
     pub(crate) fn emit(self) {
         let Self { address, done_bytes, total_bytes } = self;
-        tracing::info!(%address, done_bytes, total_bytes, "still fetching");
+        tracing::info!(stage = "remote", %address, done_bytes, total_bytes, "still fetching");
     }
 }
 
@@ -61,7 +61,7 @@ impl Fetched<'_> {
     pub(crate) fn emit(self) {
         metrics::counter!(BYTES).increment(self.bytes);
         let Self { address, bytes, took, sha256 } = self;
-        tracing::info!(%address, bytes, took_s = took.as_secs_f64(), sha256, "fetched");
+        tracing::info!(stage = "remote", %address, bytes, took_s = took.as_secs_f64(), sha256, "fetched");
     }
 }
 
@@ -72,7 +72,7 @@ pub(crate) struct WaitsForOther<'a> {
 
 impl WaitsForOther<'_> {
     pub(crate) fn emit(self) {
-        tracing::info!(address = %self.address, "another process is fetching it: waiting for that");
+        tracing::info!(stage = "remote", address = %self.address, "another process is fetching it: waiting for that");
     }
 }
 
@@ -86,7 +86,7 @@ pub(crate) struct TryFailed<'a> {
 impl TryFailed<'_> {
     pub(crate) fn emit(self) {
         metrics::counter!(ERRORS).increment(1);
-        tracing::warn!(address = %self.address, tries = self.tries, error = self.why, "not fetched");
+        tracing::warn!(stage = "remote", address = %self.address, tries = self.tries, error = self.why, "not fetched");
     }
 }
 
@@ -101,6 +101,7 @@ impl UsedAsItWas<'_> {
     pub(crate) fn emit(self) {
         metrics::counter!(ERRORS).increment(1);
         tracing::warn!(
+            stage = "remote",
             address = %self.address,
             sha256 = self.sha256,
             error = self.why,

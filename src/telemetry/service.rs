@@ -36,7 +36,7 @@ pub(crate) struct Ready {
 
 impl Ready {
     pub(crate) fn emit(self) {
-        info!(version = env!("CARGO_PKG_VERSION"), cameras = self.cameras, http = %self.http, "ready");
+        info!(stage = "service", version = env!("CARGO_PKG_VERSION"), cameras = self.cameras, http = %self.http, "ready");
     }
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct Reloaded<'a> {
 impl Reloaded<'_> {
     pub(crate) fn emit(self) {
         metrics::counter!(RELOADS).increment(1);
-        info!("the configuration was taken over: {}", self.changes);
+        info!(stage = "service", "the configuration was taken over: {}", self.changes);
     }
 }
 
@@ -60,7 +60,10 @@ pub(crate) struct WasRefused<'a> {
 impl WasRefused<'_> {
     pub(crate) fn emit(self) {
         metrics::counter!(RELOAD_FAILURES).increment(1);
-        warn!("the configuration was not taken over, and the one before goes on: {}", self.why);
+        warn!(
+            stage = "service",
+            "the configuration was not taken over, and the one before goes on: {}", self.why
+        );
     }
 }
 
@@ -72,7 +75,11 @@ pub(crate) struct CameraGone<'a> {
 impl CameraGone<'_> {
     pub(crate) fn emit(self) {
         super::http::forget_camera(self.camera);
-        info!(camera = self.camera, "the camera is not in the configuration any more: it ends");
+        info!(
+            stage = "service",
+            camera = self.camera,
+            "the camera is not in the configuration any more: it ends"
+        );
     }
 }
 
@@ -81,7 +88,7 @@ pub(crate) struct Stopping;
 
 impl Stopping {
     pub(crate) fn emit(self) {
-        info!("stopping: no more reading; what was read is still dealt with");
+        info!(stage = "service", "stopping: no more reading; what was read is still dealt with");
     }
 }
 
@@ -92,7 +99,7 @@ pub(crate) struct CameraBroke {
 
 impl CameraBroke {
     pub(crate) fn emit(self) {
-        error!("{}", self.error);
+        error!(stage = "service", "{}", self.error);
     }
 }
 
@@ -103,7 +110,7 @@ pub(crate) struct Stuck {
 
 impl Stuck {
     pub(crate) fn emit(self) {
-        error!(part = self.part, "did not end in time, and is left behind");
+        error!(stage = "service", part = self.part, "did not end in time, and is left behind");
     }
 }
 
@@ -113,6 +120,7 @@ pub(crate) struct StoppedAtOnce;
 impl StoppedAtOnce {
     pub(crate) fn emit(self) {
         error!(
+            stage = "service",
             "told to stop again: stopped at once; what was not delivered is in the outbox, what was being looked at is read again"
         );
     }
@@ -125,6 +133,6 @@ pub(crate) struct Stopped {
 
 impl Stopped {
     pub(crate) fn emit(self) {
-        info!(took_s = self.took.as_secs_f64(), "stopped");
+        info!(stage = "service", took_s = self.took.as_secs_f64(), "stopped");
     }
 }

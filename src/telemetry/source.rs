@@ -8,45 +8,49 @@ use tracing::{debug, info, warn};
 use super::board::CameraBoard;
 use super::{Kind, Metric};
 
+const SOURCE_BYTES: &str = "kvs_infer_source_bytes_total";
+const SOURCE_CONNECTIONS: &str = "kvs_infer_source_connections_total";
+const SOURCE_ENDINGS: &str = "kvs_infer_source_endings_total";
+const SOURCE_GAPS: &str = "kvs_infer_source_gaps_total";
+const SOURCE_SKIPPED_SECONDS: &str = "kvs_infer_source_skipped_seconds_total";
+const DEMUX_FRAMES: &str = "kvs_infer_demux_frames_total";
+const DEMUX_FRAGMENTS: &str = "kvs_infer_demux_fragments_total";
+
+/// The metrics of source and demux.
 pub(crate) const METRICS: &[Metric] = &[
     Metric {
-        name: "kvs_infer_source_bytes_total",
+        name: SOURCE_BYTES,
         kind: Kind::Counter,
         labels: &["camera"],
-        help: "Bytes read from GetMedia.",
+        help: "Bytes read from the stream, by GetMedia or HLS.",
     },
     Metric {
-        name: "kvs_infer_source_connections_total",
+        name: SOURCE_CONNECTIONS,
         kind: Kind::Counter,
         labels: &["camera"],
-        help: "GetMedia connections opened.",
+        help: "Connections opened: of GetMedia, or sessions of HLS.",
     },
     Metric {
-        name: "kvs_infer_source_endings_total",
+        name: SOURCE_ENDINGS,
         kind: Kind::Counter,
         labels: &["camera", "reason"],
         help: "Connections that ended or could not be opened, by reason.",
     },
     Metric {
-        name: "kvs_infer_source_gaps_total",
+        name: SOURCE_GAPS,
         kind: Kind::Counter,
         labels: &["camera"],
         help: "Gaps: fragments that were not kept long enough to be read.",
     },
     Metric {
-        name: "kvs_infer_source_skipped_seconds_total",
+        name: SOURCE_SKIPPED_SECONDS,
         kind: Kind::Counter,
         labels: &["camera"],
         help: "Footage passed over by jumps to NOW in live mode.",
     },
+    Metric { name: DEMUX_FRAMES, kind: Kind::Counter, labels: &["camera"], help: "Video frames read." },
     Metric {
-        name: "kvs_infer_demux_frames_total",
-        kind: Kind::Counter,
-        labels: &["camera"],
-        help: "Video frames read.",
-    },
-    Metric {
-        name: "kvs_infer_demux_fragments_total",
+        name: DEMUX_FRAGMENTS,
         kind: Kind::Counter,
         labels: &["camera", "result"],
         help: "Fragments read: complete, incomplete, repeated, no_video or passed_over.",
@@ -64,8 +68,7 @@ pub(crate) struct BytesRead<'a> {
 impl BytesRead<'_> {
     /// Counts it.
     pub(crate) fn emit(self) {
-        counter!("kvs_infer_source_bytes_total", "camera" => self.camera.id().to_string())
-            .increment(self.bytes as u64);
+        counter!(SOURCE_BYTES, "camera" => self.camera.id().to_string()).increment(self.bytes as u64);
     }
 }
 
@@ -83,7 +86,7 @@ impl Connected<'_> {
     /// Logs and counts it.
     pub(crate) fn emit(self) {
         info!(stage = "source", camera = %self.camera.id(), stream = self.stream, start = self.start, "reading");
-        counter!("kvs_infer_source_connections_total", "camera" => self.camera.id().to_string()).increment(1);
+        counter!(SOURCE_CONNECTIONS, "camera" => self.camera.id().to_string()).increment(1);
         self.camera.connected();
     }
 }
@@ -119,7 +122,7 @@ impl Ended<'_> {
         if self.brought {
             self.camera.lost(self.detail);
         }
-        counter!("kvs_infer_source_endings_total", "camera" => self.camera.id().to_string(), "reason" => self.reason)
+        counter!(SOURCE_ENDINGS, "camera" => self.camera.id().to_string(), "reason" => self.reason)
             .increment(1);
     }
 }
@@ -133,7 +136,7 @@ pub(crate) struct FrameRead<'a> {
 impl FrameRead<'_> {
     /// Counts it; logs once when frames have been read for a while and none was seen.
     pub(crate) fn emit(self) {
-        counter!("kvs_infer_demux_frames_total", "camera" => self.camera.id().to_string()).increment(1);
+        counter!(DEMUX_FRAMES, "camera" => self.camera.id().to_string()).increment(1);
         if let Some(reason) = self.camera.frame_read() {
             warn!(stage = "demux", camera = %self.camera.id(), "the camera is read and nothing is seen: {reason}");
         }
@@ -187,7 +190,7 @@ impl FragmentRead<'_> {
         } else {
             debug!(stage = "demux", camera = %self.camera.id(), result, "a fragment was not read as a whole");
         }
-        counter!("kvs_infer_demux_fragments_total", "camera" => camera, "result" => result).increment(1);
+        counter!(DEMUX_FRAGMENTS, "camera" => camera, "result" => result).increment(1);
     }
 }
 
@@ -203,7 +206,7 @@ impl GapFound<'_> {
     /// Logs and counts it.
     pub(crate) fn emit(self) {
         warn!(stage = "source", camera = %self.camera.id(), "footage is missing: {}", self.what);
-        counter!("kvs_infer_source_gaps_total", "camera" => self.camera.id().to_string()).increment(1);
+        counter!(SOURCE_GAPS, "camera" => self.camera.id().to_string()).increment(1);
     }
 }
 
@@ -220,8 +223,7 @@ impl JumpedToNow<'_> {
     pub(crate) fn emit(self) {
         let skipped_s = self.skipped.as_secs();
         warn!(stage = "source", camera = %self.camera.id(), skipped_s, "too far behind: jumped to NOW");
-        counter!("kvs_infer_source_skipped_seconds_total", "camera" => self.camera.id().to_string())
-            .increment(skipped_s);
+        counter!(SOURCE_SKIPPED_SECONDS, "camera" => self.camera.id().to_string()).increment(skipped_s);
         self.camera.skipped(self.skipped);
     }
 }

@@ -17,7 +17,7 @@ const CAMERAS: [&str; 4] = ["front", "back", "side", "gate"];
 const FILM_FPS: f64 = 10.0;
 /// More is asked than can be done, so many times at least.
 const OVERLOAD: f64 = 3.0;
-/// Of the lag of delivered events, p99, s. Source: product contract, section 10.
+/// Limit on the lag of delivered events, p99, s: R5.
 const LAG: f64 = 2.0;
 /// The limit of the lag holds up to here; what is more comes of other work on this machine, and lengthens the lag as much.
 const OVERLOAD_OF_OURS: f64 = 4.0;

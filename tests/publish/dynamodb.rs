@@ -1,24 +1,22 @@
-//! DynamoDB through the real SDK, against moto: records, and the table of positions.
+//! Records in DynamoDB through the real SDK, against moto.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::{self, event, pending, state};
-use super::moto::{self, Moto};
+use super::moto::Moto;
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
     Projection, ProjectionType, ScalarAttributeType,
 };
-use kvs_infer::frame::CameraId;
 use kvs_infer::publish::{
-    Clients, DdbSpec, Outbox, OutboxSpec, PublishSpec, ResumeError, Route, SinkState, SinkStatus, StateSpec,
+    Clients, DdbSpec, Outbox, OutboxSpec, PublishSpec, Route, SinkState, SinkStatus, StateSpec,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
-const NOWHERE: &str = "http://127.0.0.1:1";
 
 fn route() -> Arc<Route> {
     Arc::new(Route { kds_stream: None, snapshot: None })
@@ -46,7 +44,7 @@ fn key(name: &str, kind: KeyType) -> KeySchemaElement {
     KeySchemaElement::builder().attribute_name(name).key_type(kind).build().unwrap()
 }
 
-async fn tables(moto: &Moto) -> Client {
+pub(super) async fn tables(moto: &Moto) -> Client {
     let client = Client::new(&moto.config());
     let index = GlobalSecondaryIndex::builder()
         .index_name("camera_id-ts_ms-index")
@@ -74,15 +72,7 @@ async fn tables(moto: &Moto) -> Client {
     client
 }
 
-async fn position(client: &Client, camera: &str) -> (u64, Option<String>) {
-    let key = AttributeValue::S(camera.to_owned());
-    let item = client.get_item().table_name("positions").key("camera_id", key).send().await.unwrap();
-    let item = item.item.unwrap();
-    let epoch = item["epoch"].as_n().unwrap().parse().unwrap();
-    (epoch, item.get("position").map(|position| position.as_s().unwrap().trim_start_matches('0').to_owned()))
-}
-
-fn status<'a>(statuses: &'a [SinkStatus], name: &str) -> &'a SinkStatus {
+pub(super) fn status<'a>(statuses: &'a [SinkStatus], name: &str) -> &'a SinkStatus {
     statuses.iter().find(|status| status.name == name).unwrap()
 }
 
@@ -114,63 +104,6 @@ async fn an_event_is_an_item_once_however_often_it_is_put() {
     assert_eq!((&item["ts_ms"], &item["seq"]), (&number(sent.payload.ts_ms), &number(7)));
     assert_eq!(item["ttl"], number(sent.payload.ts_ms / 1000 + 2 * 86_400));
     assert_eq!(item["label"], AttributeValue::S("person".into()));
-}
-
-#[tokio::test]
-async fn a_host_without_the_disk_goes_on_where_all_was_delivered() {
-    let moto = Moto::start();
-    let (client, front) = (tables(&moto).await, CameraId::new("front"));
-    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    for (folder, expected) in folders.iter().zip([None, Some(5)]) {
-        let outbox = outbox(folder.path(), &moto.config()).await;
-        let kept = outbox.resume(&front).await.unwrap();
-        assert_eq!(kept.map(|kept| kept.decide.seq()), expected);
-        for number in 1..=5 {
-            event::offer(&outbox, pending(event("front", number), &route())).await.unwrap();
-        }
-        assert_eq!(outbox.flush(30 * SECOND).await, []);
-    }
-    assert_eq!(position(&client, "front").await, (2, Some("5".into())));
-}
-
-#[tokio::test]
-async fn a_process_that_was_replaced_moves_no_position_and_says_so() {
-    let moto = Moto::start();
-    let (client, front) = (tables(&moto).await, CameraId::new("front"));
-    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let old = outbox(folders[0].path(), &moto.config()).await;
-    old.resume(&front).await.unwrap();
-    let new = outbox(folders[1].path(), &moto.config()).await;
-    new.resume(&front).await.unwrap();
-    event::offer(&old, pending(event("front", 1), &route())).await.unwrap();
-    assert_eq!(old.flush(30 * SECOND).await, [], "its events are delivered");
-    assert_eq!(position(&client, "front").await, (2, None));
-    let statuses = old.statuses();
-    let SinkState::Failing { reason, .. } = &status(&statuses, "positions/positions").state else {
-        panic!("{statuses:#?}");
-    };
-    assert!(reason.contains("camera front") && reason.contains("another kvs-infer"), "{reason}");
-    event::offer(&new, pending(event("front", 2), &route())).await.unwrap();
-    assert_eq!(new.flush(30 * SECOND).await, []);
-    assert_eq!(position(&client, "front").await, (2, Some("2".into())));
-}
-
-#[tokio::test]
-async fn without_the_table_a_camera_starts_only_where_its_own_position_is_known() {
-    let (moto, folder, front) = (Moto::start(), tempfile::tempdir().unwrap(), CameraId::new("front"));
-    tables(&moto).await;
-    let unknown = outbox(folder.path(), &moto::config(NOWHERE)).await;
-    let refused = unknown.resume(&front).await.unwrap_err();
-    assert!(matches!(refused, ResumeError::Unknown { .. }), "{refused}");
-    assert!(refused.to_string().contains("AWS_ENDPOINT_URL_DYNAMODB"), "{refused}");
-    event::offer(&unknown, pending(event("front", 1), &route())).await.unwrap();
-    unknown.flush(SECOND).await;
-    let known = outbox(folder.path(), &moto::config(NOWHERE)).await;
-    assert_eq!(known.resume(&front).await.unwrap().map(|kept| kept.decide.seq()), Some(1));
-    known.flush(Duration::ZERO).await;
-    let cured = outbox(folder.path(), &moto.config()).await;
-    assert_eq!(cured.resume(&front).await.unwrap().map(|kept| kept.decide.seq()), Some(1));
-    assert_eq!(cured.flush(30 * SECOND).await, [], "the record that waited is put");
 }
 
 #[tokio::test]

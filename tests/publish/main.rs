@@ -7,6 +7,10 @@ mod dynamodb;
 mod event;
 mod fake_kinesis;
 mod local;
+mod positions;
 
+#[expect(dead_code, reason = "the table of positions meets few of the mishaps")]
+#[path = "../support/fault_proxy.rs"]
+mod fault_proxy;
 #[path = "../support/moto.rs"]
 mod moto;

@@ -25,10 +25,14 @@ mod program;
 mod refusals;
 mod reload;
 mod stop;
+mod takeover;
 
 #[expect(dead_code, reason = "the doctor meets few of the mishaps")]
 #[path = "../support/fault_proxy.rs"]
 mod fault_proxy;
+#[expect(dead_code, reason = "one scene needs its films")]
+#[path = "../faults/footage.rs"]
+mod footage;
 #[path = "../support/http.rs"]
 mod http;
 #[path = "../support/moto.rs"]

@@ -47,6 +47,8 @@ pub(crate) enum Mishap {
     Reset,
     /// It is passed on, then the connection is reset in place of the answer.
     AnswerLost,
+    /// It is passed on, and a copy of it after a time.
+    Repeated(Duration),
 }
 
 /// A request as the proxy saw it.
@@ -270,6 +272,15 @@ impl Plan {
                 tokio::time::sleep(time).await;
                 self.pass_on(&request).await
             }
+            Some(Mishap::Repeated(after)) => {
+                let answer = self.pass_on(&request).await;
+                // The client may be gone.
+                let _ = client.write_all(&answer.bytes()).await;
+                drop(client);
+                tokio::time::sleep(after).await;
+                self.pass_on(&request).await;
+                return self.see(&request, None);
+            }
             Some(Mishap::Partial { every }) => self.pass_on_some(&request, every).await,
             Some(Mishap::Reset) => return reset(&client),
             Some(Mishap::AnswerLost) => {
@@ -291,8 +302,13 @@ impl Plan {
         let mut state = self.lock();
         let mishap = state.ruled(service, &operation).or_else(|| state.of_weather(service, &operation));
         drop(state);
-        self.seen.send_modify(|seen| seen.push(Seen { service, operation, key: request.key(), mishap }));
+        self.see(request, mishap);
         mishap
+    }
+
+    fn see(&self, request: &Message, mishap: Option<Mishap>) {
+        let (service, operation, key) = (request.service(), request.operation(), request.key());
+        self.seen.send_modify(|seen| seen.push(Seen { service, operation, key, mishap }));
     }
 
     async fn pass_on(&self, request: &Message) -> Message {

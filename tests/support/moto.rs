@@ -9,6 +9,25 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_kinesis::config::{Credentials, SharedCredentialsProvider};
 use aws_sdk_kinesis::types::ShardIteratorType;
 
+/// The server with its calls to DynamoDB one after the other: by itself it checks the condition of a write and writes in two
+/// steps, between which another thread may write.
+const SERVER: &str = r#"
+import threading
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication
+from moto.server import main
+
+lock, call = threading.Lock(), DomainDispatcherApplication.__call__
+
+def one_at_a_time(self, environ, start_response):
+    if not environ.get("HTTP_X_AMZ_TARGET", "").startswith("DynamoDB"):
+        return call(self, environ, start_response)
+    with lock:
+        return call(self, environ, start_response)
+
+DomainDispatcherApplication.__call__ = one_at_a_time
+main()
+"#;
+
 /// A server of its own port, killed when dropped.
 pub(crate) struct Moto {
     server: Child,
@@ -23,7 +42,7 @@ impl Moto {
         let python = python();
         assert!(python.exists(), "{} is missing: run scripts/setup test", python.display());
         let mut server = Command::new(python)
-            .args(["-u", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"])
+            .args(["-u", "-c", SERVER, "-H", "127.0.0.1", "-p", "0"])
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

@@ -267,6 +267,43 @@ fn the_state_is_bounded() {
     assert!(bytes < 256 * 600, "{bytes} bytes");
 }
 
+/// Objects by entry.
+fn objects(state: &State) -> Vec<usize> {
+    let state = serde_json::to_value(state).unwrap();
+    let entries = state["detectors"].as_object().unwrap().values();
+    entries.map(|entry| entry["tracks"].as_array().unwrap().len()).collect()
+}
+
+#[test]
+fn a_crowd_in_one_entry_takes_no_object_from_another() {
+    let mut state = State::default();
+    let crowd = |label: &str, count: u16| -> Vec<Detection> {
+        (0..count).map(|i| seen(label, 0.9, (f32::from(i) * 20.0, 0.0, 10.0, 10.0))).collect()
+    };
+    let entry = |name: &str| Rules { detector: name.into(), ..rules() };
+    let table = [
+        ("alone", [400, 0, 0], [256, 0, 0]),
+        ("the others have few", [400, 40, 1], [215, 40, 1]),
+        ("two crowds", [400, 400, 1], [170, 85, 1]),
+        ("three crowds", [400, 400, 400], [86, 85, 85]),
+    ];
+    for (name, seen, expected) in table {
+        let mut ended = 0;
+        for look in 0..4 {
+            for (entry_name, count) in ["cars", "faces", "guns"].into_iter().zip(seen) {
+                let outcome = at(&mut state, &entry(entry_name), look * 200, &crowd(entry_name, count));
+                ended += outcome
+                    .events
+                    .iter()
+                    .filter(|made| made.event.payload.extras.phase == Phase::End)
+                    .count();
+            }
+        }
+        assert_eq!(objects(&state), expected, "{name}");
+        assert!(ended > 0 || seen[0] < 400, "{name}: incidents that go have their end");
+    }
+}
+
 #[test]
 fn a_state_of_another_version_is_refused() {
     let text = serde_json::to_string(&State::default()).unwrap().replace("\"version\":2", "\"version\":1");

@@ -1,6 +1,7 @@
 //! The board: the truth about the running service, as HTTP shows it.
 //!
-//! The stages write on it with small verbs; nobody but HTTP reads it. A lock is held for a few assignments at most.
+//! The stages write on it with small verbs. HTTP reads it, and so do the metrics for CloudWatch and the commands `demo` and
+//! `bench`. A lock is held for a few assignments at most.
 
 mod camera;
 mod feed;

@@ -22,7 +22,7 @@ pub struct Segment {
 const MOST_SETS: usize = 255;
 
 /// Reads a segment of one program with H.264 or H.265, one access unit a PES packet (as Kinesis Video Streams, FFmpeg
-/// and [`write`](super::write) make it) or in several of which the first has the time.
+/// and [`write`](super::write()) make it) or in several of which the first has the time.
 ///
 /// Errors: it is larger than the limits, damaged, lacks packets, or has no such video with its parameter sets.
 pub fn read(segment: &[u8], limits: &Limits) -> Result<Segment, Error> {
