@@ -230,14 +230,14 @@ impl PackedPosition {
     pub(super) fn of(camera: &CameraId, checkpoint: &Checkpoint) -> Result<Option<Self>, Fault> {
         let Some(position) = &checkpoint.position else { return Ok(None) };
         let packed = checkpoint.to_packed();
-        let packed = packed.map_err(|why| Fault { code: "not_sent".into(), text: why.to_string() })?;
+        let packed = packed.map_err(|why| Fault::new("not_sent", &why.to_string()))?;
         // The other attributes have 200 bytes at most, the host's name 64 of them.
         let bytes = packed.len() + camera.as_str().len() + position.fragment.len() + 512;
         if bytes > MAX_ITEM_BYTES {
             let text = format!(
                 "the state of camera {camera} would make its item {bytes} bytes, of at most {MAX_ITEM_BYTES}"
             );
-            return Err(Fault { code: "too_large".into(), text });
+            return Err(Fault::new("too_large", &text));
         }
         Ok(Some(Self { fragment: position.fragment.to_string(), checkpoint: packed }))
     }
@@ -299,7 +299,7 @@ mod tests {
         let decide = serde_json::json!({ "version": 2, "seq": 4_711, "detectors": { "objects": objects } });
         let decide: decide::State = serde_json::from_value(decide).unwrap();
         let fragment = "91343852333181432392682062607743920000000000001".into();
-        let position = Some(Position { fragment, media: MediaMs(1_700_000_060_000) });
+        let position = Some(Position { fragment, media: MediaMs(1_700_000_060_000), primer: None });
         Checkpoint { position, decide, ..Checkpoint::new("front-entrance-stream") }
     }
 

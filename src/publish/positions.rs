@@ -248,7 +248,7 @@ impl Positions {
             Err(WriteError::Fault(fault)) => Err(self.refused(&fault)),
             Err(WriteError::Fenced(_)) => {
                 let text = "another process wrote the item between each two tries".to_owned();
-                Err(self.refused(&Fault { code: "contended".into(), text }))
+                Err(self.refused(&Fault::new("contended", &text)))
             }
         }
     }
