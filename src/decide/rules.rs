@@ -18,7 +18,7 @@ pub struct Rules {
     pub kind: String,
     /// Confidence and NMS.
     pub thresholds: Thresholds,
-    /// Whether boxes of different labels are one object, as those of one label are from `thresholds.nms_iou` on.
+    /// `true`: boxes of different labels are one object too, from `thresholds.nms_iou` on.
     pub agnostic_nms: bool,
     /// The class names that count; `None`: all.
     pub classes: Option<Vec<Arc<str>>>,

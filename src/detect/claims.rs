@@ -9,9 +9,9 @@ const OTHER_TASKS: [&str; 4] = ["segment", "pose", "obb", "classify"];
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct MetadataClaims {
     task: Option<String>,
-    /// Whether NMS is done, with the key that says so.
+    /// `true` where NMS is done, with the key that says so; `None`: not said.
     nms: Option<(bool, &'static str)>,
-    /// Whether it is an RT-DETR; `None`: not said.
+    /// `true` for an RT-DETR, `false` for a YOLO of Ultralytics; `None`: not said.
     rtdetr: Option<bool>,
     ultralytics: bool,
 }
@@ -46,7 +46,7 @@ impl MetadataClaims {
         self.task.as_deref().filter(|task| OTHER_TASKS.contains(task))
     }
 
-    /// Whether nothing in the file speaks against the layout.
+    /// Returns `true` where no statement of the file excludes the layout.
     pub(super) fn allow(&self, layout: Layout, outputs: &[OutputShape]) -> bool {
         let is_rtdetr = self.rtdetr == Some(true);
         match (layout, self.nms) {
@@ -79,7 +79,7 @@ fn is_true(value: Option<&str>) -> bool {
     value == Some("true")
 }
 
-/// Whether the arguments of the export, a Python dictionary or JSON in lower case, have `nms` set.
+/// Returns `true` where the arguments of the export, a Python dictionary or JSON in lower case, have `nms` set.
 fn asks_for_nms(arguments: &str) -> bool {
     let plain: String = arguments.chars().filter(|c| !c.is_whitespace() && !"'\"".contains(*c)).collect();
     plain.split(['{', ',', '}']).any(|argument| argument == "nms:true")

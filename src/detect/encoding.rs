@@ -13,7 +13,7 @@ pub struct InputEncoding {
     pub mean: [f32; 3],
     /// Each channel is divided by it; not 0.
     pub std: [f32; 3],
-    /// Whether the channels are blue, green, red.
+    /// `true`: the channels are blue, green, red; else red, green, blue.
     pub bgr: bool,
 }
 

@@ -245,7 +245,7 @@ pub enum ModelFault {
         /// The layouts.
         fits: String,
     },
-    /// The metadata and the shapes say two things.
+    /// The metadata and the shapes contradict one another.
     #[error(
         "in its metadata {statement}, but its outputs ({outputs}) fit {fits}; say which counts by `layout`"
     )]

@@ -14,7 +14,7 @@ const ANCHORS_PER_CELL: [usize; 2] = [1, 3];
 /// Boxes that exporters leave after NMS.
 const BOXES_AFTER_NMS: [usize; 3] = [100, 300, 1000];
 
-/// Why outputs with counts, or of few dimensions, have no layout.
+/// The reason that a refusal gives for outputs of counts, or of few dimensions.
 const LISTS: &str =
     "lists of boxes, as of NMS inside (TensorRT, `--end2end`), are not read: export it without NMS";
 
@@ -220,7 +220,7 @@ impl LayoutEvidence<'_> {
     }
 }
 
-/// Whether the layout has to be named: a more common one has the same shape, or has it with one class less.
+/// Returns `true` for a layout that has to be named: a more common one has the same shape, or has it with one class less.
 fn is_named_only(layout: Layout) -> bool {
     matches!(layout, Layout::DetrSoftmax | Layout::Yolox)
 }

@@ -84,7 +84,7 @@ impl Layout {
         }
     }
 
-    /// Whether boxes and scores are two outputs.
+    /// Returns `true` where boxes and scores are two outputs.
     fn has_two_outputs(self) -> bool {
         matches!(self, Self::Detr | Self::DetrSoftmax | Self::Yolonas)
     }
@@ -133,7 +133,7 @@ impl OutputShape {
         }
     }
 
-    /// Whether it is a list of counts, classes or scores, as beside the boxes of a model with NMS inside.
+    /// Returns `true` for a list of counts, classes or scores, as beside the boxes of a model with NMS inside.
     pub(super) fn is_list(&self) -> bool {
         !self.float || self.dims.len() < 3
     }

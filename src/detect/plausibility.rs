@@ -1,4 +1,4 @@
-//! Whether the numbers that a model puts out can be of its layout.
+//! The comparison of a model's numbers with its layout.
 //!
 //! A shape can fit two layouts, and a wrong reading of it gives no boxes or false ones without any error. The numbers show
 //! it: a class is whole, a probability lies within 0..=1, a share of the input is not hundreds of pixels. All numbers are
@@ -8,7 +8,7 @@
 use super::boxes::{Outputs, coordinates, rows};
 use super::layout::Layout;
 
-/// What rounding to `f16` adds to a probability at most.
+/// The most that rounding to `f16` adds to a probability.
 const SLACK: f32 = 0.01;
 /// Coordinates up to this may be shares of the input: a box may reach beyond its edges.
 const MAX_SHARE: f32 = 2.0;
@@ -52,7 +52,7 @@ struct Summary {
 }
 
 impl Plausibility {
-    /// Whether only boxes that count are compared from now on.
+    /// Returns `true` where only boxes that count are compared from now on.
     pub(super) fn is_settled(&self) -> bool {
         self.boxes_known && self.scores_known
     }
@@ -154,7 +154,7 @@ impl Summary {
         }
     }
 
-    /// Whether the scores have shown that they are of the layout.
+    /// Returns `true` where the scores have shown that they are of the layout.
     fn judge_scores(&self, layout: Layout) -> Result<bool, String> {
         if self.scores > 0 && self.numbers == 0 {
             return Err("no score is a number: export it in float32".to_owned());
@@ -176,7 +176,7 @@ impl Summary {
         }
     }
 
-    /// Whether the boxes have shown that they are of the layout; `known` where they have before.
+    /// Returns `true` where the boxes have shown that they are of the layout; `known` where they have before.
     #[expect(clippy::cast_precision_loss, reason = "rows are far below 2^24")]
     fn judge_boxes(&self, layout: Layout, longer_px: f32, known: bool) -> Result<bool, String> {
         let reach = self.reach;
@@ -217,7 +217,7 @@ impl Summary {
     }
 }
 
-/// Whether a row of a model with NMS inside is one without a box: exporters fill with 0 or -1.
+/// Returns `true` for a row of a model with NMS inside that has no box: exporters fill with 0 or -1.
 #[expect(clippy::float_cmp, reason = "fillings are exact")]
 fn is_padding(score: f32) -> bool {
     score == 0.0 || score == -1.0 || score.is_nan()
@@ -245,7 +245,7 @@ fn classes_are_whole(outputs: &Outputs<'_>) -> Result<(), String> {
 mod tests {
     use super::{Layout, Outputs, Plausibility};
 
-    /// Whether the numbers are settled, or a word of the error.
+    /// `true` where the numbers are settled, or a word of the error.
     type Verdict = Result<bool, &'static str>;
 
     const SETTLED: Verdict = Ok(true);

@@ -73,6 +73,8 @@ enum Refusal {
 
 impl Guard {
     pub(super) fn new(listener: IpAddr, token: Option<&str>) -> Self {
+        // A secret that was pasted or read from a file often ends in a line feed, which no header can carry.
+        let token = token.map(|token| token.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}'));
         let access = match token.filter(|token| !token.is_empty()) {
             Some(token) => Access::Token(Lock::new(token)),
             None if listener.to_canonical().is_loopback() => Access::Host,
@@ -302,7 +304,8 @@ mod tests {
         let foreign: &[(&str, &str)] = &[("host", "localhost"), ("sec-fetch-site", "cross-site")];
         let link: &[(&str, &str)] =
             &[("host", "localhost"), ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")];
-        let table: [Case; 15] = [
+        let bearer: &[(&str, &str)] = &[("authorization", "Bearer s3cret")];
+        let table: [Case; 16] = [
             ("loopback", loopback, None, &[("host", "localhost:8080")], Ok(())),
             ("loopback, v6", "::1", None, &[("host", "[::1]:8080")], Ok(())),
             ("loopback, mapped", "::ffff:127.0.0.1", None, &[("host", "127.0.0.1")], Ok(())),
@@ -320,7 +323,8 @@ mod tests {
             ("another site's link", loopback, None, link, Ok(())),
             ("no token elsewhere", elsewhere, None, &[("host", "127.0.0.1")], Err(Refusal::Closed)),
             ("no bearer", elsewhere, Some("s3cret"), &[("host", "cams.example")], Err(Refusal::SignIn)),
-            ("bearer", elsewhere, Some("s3cret"), &[("authorization", "Bearer s3cret")], Ok(())),
+            ("bearer", elsewhere, Some("s3cret"), bearer, Ok(())),
+            ("a token with its file's ends", elsewhere, Some("\u{feff}s3cret\r\n"), bearer, Ok(())),
             (
                 "wrong",
                 elsewhere,

@@ -66,7 +66,7 @@ fn corners_and_scores(found: bool) -> [Vec<f32>; 2] {
 const SHARES: [f32; 4] = [0.5, 0.5, 0.5, 0.375];
 const CORNERS: [f32; 4] = [16.0, 20.0, 48.0, 44.0];
 
-/// That the model is read as this layout for this reason, and finds `gun` at 0.9 in a black picture.
+/// Asserts that the model is read as this layout for this reason, and finds `gun` at 0.9 in a black picture.
 async fn assert_finds(name: &str, spec: &ModelSpec, layout: Layout, source: LayoutSource) {
     let detector = Detector::start(spec, Device::Cpu, 1).unwrap_or_else(|error| panic!("{name}: {error}"));
     assert_eq!((detector.info().layout, detector.info().layout_source), (layout, source), "{name}");

@@ -1,4 +1,4 @@
-//! Characters that a person does not see in a name: they make two names differ that look the same.
+//! Characters that cannot be seen in a name: by one of them, two names differ that are displayed alike.
 
 use std::fmt;
 

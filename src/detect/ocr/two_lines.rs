@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::frame::Reading;
 
-/// What both halves must be surer by than the whole.
+/// The difference by which both halves must be surer than the whole.
 const MARGIN: f32 = 0.02;
 
 /// The part of a box that a line is.
