@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng};
 use tempfile::TempDir;
 
 use super::aws::{Aws, Told};
-use super::fault_proxy::{FaultProxy, Mishap, Seen, Weather};
+use super::fault_proxy::{FaultProxy, Mishap, Seen, Service, Weather};
 use super::footage::{CAMERAS, CLOSED_GOPS, Footage, HLS, Kind, OPEN_GOPS, OPEN_GOPS_BY_HLS, cameras};
 use super::lives::{Life, Mortal};
 use super::moto::Moto;
@@ -51,26 +51,26 @@ struct Round<'a> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_event_is_lost_or_told_under_a_second_id_by_kills() {
-    kill("closed GOPs", CLOSED_GOPS, KILLS).await;
+    kill_over("closed GOPs", CLOSED_GOPS, KILLS).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nor_of_open_gops() {
-    kill("open GOPs", OPEN_GOPS, KILLS_OF_OTHERS).await;
+    kill_over("open GOPs", OPEN_GOPS, KILLS_OF_OTHERS).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nor_by_hls() {
-    kill("HLS", HLS, KILLS_OF_OTHERS).await;
+    kill_over("HLS", HLS, KILLS_OF_OTHERS).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nor_of_open_gops_by_hls() {
-    kill("open GOPs by HLS", OPEN_GOPS_BY_HLS, KILLS_OF_OTHERS).await;
+    kill_over("open GOPs by HLS", OPEN_GOPS_BY_HLS, KILLS_OF_OTHERS).await;
 }
 
 /// Kills the program over footage of a kind, as often as `KILLS` says or else `kills` times.
-async fn kill(name: &str, kind: Kind, kills: usize) {
+async fn kill_over(name: &str, kind: Kind, kills: usize) {
     let kills = number("KILLS").map_or(kills, |kills| usize::try_from(kills).unwrap());
     let (scene, mut random) = (Scene::make(kind), random("kills"));
     let mut all = Verdict::default();
@@ -109,6 +109,60 @@ async fn a_disk_that_is_gone_costs_no_event_where_the_positions_are_in_a_table()
     scene.sim.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn cameras_that_change_hands_lose_no_event_and_tell_none_under_a_second_id() {
+    let (scene, mut random) = (Scene::make(CLOSED_GOPS), random("hands"));
+    let mut round = Round::start(&scene, 0, true, random.random()).await;
+    let other = FaultProxy::start(&round.tried.url).await;
+    other.set_weather(storm(random.random()));
+    // So the table stays where the first one left it, behind that one's own state.
+    other.rule(Service::Kinesis, Mishap::Unavailable, None);
+
+    let (first_dir, kvs) = (std::mem::replace(&mut round.dir, TempDir::new().unwrap()), scene.sim.endpoint());
+    let first = Program::start_in(first_dir, &round.config, &kvs, Some(&round.proxy.url));
+    round.until_position().await;
+    round.proxy.rule(Service::Kinesis, Mishap::Unavailable, None);
+    let waiting = until_records_wait(&first);
+    let second = Program::start_in(TempDir::new().unwrap(), &round.config, &kvs, Some(&other.url));
+    let ended = first.stop();
+    assert!(ended.status.success(), "{:#?}", ended.log);
+    let left = ended.log.iter().filter(|line| line.contains("left to the camera's new owner")).count();
+    assert_eq!(left, CAMERAS.len(), "{:#?}", ended.log);
+
+    kill(second);
+    other.stop().await;
+    round.dir = ended.dir;
+    let verdict = round.end().await;
+    println!(
+        "hands: {waiting} records waited at the first change; {verdict}; {} records came again",
+        verdict.again
+    );
+    assert!(verdict.is_well(), "{verdict:?}");
+    scene.sim.stop().await;
+}
+
+/// SIGKILL, and its end.
+fn kill(program: Program) {
+    let sent = std::process::Command::new("kill").args(["-KILL", &program.pid().to_string()]).status();
+    assert!(sent.unwrap().success());
+    program.wait(Instant::now());
+}
+
+/// Waits until records wait for the data stream, and returns how many.
+fn until_records_wait(program: &Program) -> u64 {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let sinks = program.overview()["sinks"].take();
+        let rows = sinks.as_array().unwrap().iter();
+        let kds = rows.filter(|row| row["name"].as_str().unwrap().starts_with("kds/"));
+        let waiting: u64 = kds.map(|row| row["queued"].as_u64().unwrap()).sum();
+        if waiting > 20 {
+            return waiting;
+        }
+        assert!(Instant::now() < deadline, "records that wait were awaited: {sinks:#}");
+    }
+}
+
 impl Scene {
     fn make(kind: Kind) -> Self {
         let clips = tempfile::tempdir().unwrap();
@@ -139,16 +193,20 @@ impl<'a> Round<'a> {
     /// A life that goes on until a camera's position was written and so long after it; its folder does not survive it.
     async fn lose_the_disk(&mut self, after: Duration) {
         let mortal = Mortal::start(self.command());
+        self.until_position().await;
+        mortal.live_for(after);
+        mortal.kill();
+        for folder in ["state", "events"] {
+            std::fs::remove_dir_all(self.dir.path().join(folder)).unwrap();
+        }
+    }
+
+    async fn until_position(&self) {
         let mut updates = 0;
         while !self.tried.has_position().await {
             let another = self.proxy.until(|seen| count_updates(seen) > updates);
             tokio::time::timeout(PATIENCE, another).await.expect("no position was written");
             updates = count_updates(&self.proxy.seen());
-        }
-        mortal.live_for(after);
-        mortal.kill();
-        for folder in ["state", "events"] {
-            std::fs::remove_dir_all(self.dir.path().join(folder)).unwrap();
         }
     }
 
