@@ -48,7 +48,7 @@ pub(super) fn tiny_text(name: &str) -> ModelSpec {
 /// A model as a configuration without further keys names it.
 pub(super) fn spec(path: PathBuf) -> ModelSpec {
     let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-    ModelSpec { name, path, sha256: None, layout: LayoutChoice::Auto, classes: None }
+    ModelSpec { name, path, sha256: None, layout: LayoutChoice::Auto, classes: None, threads: None }
 }
 
 /// Full-range BT.601 of pure colours.

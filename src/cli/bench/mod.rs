@@ -119,7 +119,8 @@ impl BenchArgs {
     fn ours<'a>(&self, clip: &'a Clip, runtime: &'a tokio::runtime::Runtime) -> anyhow::Result<Ours<'a>> {
         let name = self.model.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let path = self.model.clone();
-        let spec = ModelSpec { name, path, sha256: None, layout: LayoutChoice::Auto, classes: None };
+        let spec =
+            ModelSpec { name, path, sha256: None, layout: LayoutChoice::Auto, classes: None, threads: None };
         let detector = Detector::start(&spec, Device::Cpu, self.threads)?;
         let thresholds = Thresholds { conf: self.conf, nms_iou: NMS_IOU };
         Ok(Ours { clip, detector, thresholds, fps: self.fps, runtime })

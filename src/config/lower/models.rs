@@ -32,7 +32,9 @@ impl Lowering<'_> {
         };
         let path = self.onnx_path(&model.path, &at.key("path"))?;
         let sha256 = model.sha256.as_ref().map(|digest| digest.to_ascii_lowercase());
-        Some(ModelSpec { name: name.to_owned(), path: path.into(), sha256, layout: model.layout, classes })
+        let threads = model.threads.map(usize::from);
+        let (name, path) = (name.to_owned(), path.into());
+        Some(ModelSpec { name, path, sha256, layout: model.layout, classes, threads })
     }
 
     /// The names in a file, one a line; empty lines at its end do not count.
@@ -118,7 +120,8 @@ fn model_in_place(path: &str) -> ModelSpec {
             Path::new(path).file_name().map_or_else(|| path.to_owned(), |name| name.to_string_lossy().into())
         }
     };
-    ModelSpec { name, path: path.into(), sha256: None, layout: LayoutChoice::Auto, classes: None }
+    let path = path.into();
+    ModelSpec { name, path, sha256: None, layout: LayoutChoice::Auto, classes: None, threads: None }
 }
 
 fn looks_like_path(given: &str) -> bool {
