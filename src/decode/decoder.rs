@@ -182,6 +182,16 @@ impl Decoder {
         self.sampler.rewind(self.committed);
     }
 
+    /// Appends the frames that the decoder held back to `out`, and decodes nothing more before the next key frame.
+    ///
+    /// # Errors
+    /// See [`DecodeError`]; the next packet may be pushed nevertheless.
+    pub fn skip_to_key_frame(&mut self, out: &mut Vec<Arc<Frame>>) -> Result<(), DecodeError> {
+        let drained = self.drain(out);
+        self.flush();
+        drained
+    }
+
     /// Opens a decoder for `track` where it is another than before, when all of the old one is out.
     fn follow_track(
         &mut self,
@@ -208,7 +218,7 @@ impl Decoder {
             self.key_number = number;
             self.awaits_key = false;
         }
-        let Packet { fragment, track, index, media, key, unit, arrived } = packet;
+        let Packet { fragment, track, index, media, key, unit, arrived, lag: _ } = packet;
         let origin = Origin { number, fragment, index, media, arrived };
         if self.in_decoder.len() == IN_DECODER_MAX {
             self.in_decoder.pop_front();

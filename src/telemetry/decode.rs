@@ -21,7 +21,8 @@ pub(crate) const METRICS: &[Metric] = &[
     counter(
         DROPPED,
         &["camera", "reason"],
-        "Frames that were not looked at although they should: newer (live: a newer one came), damaged, no_key_frame \
+        "Frames that were not looked at although they should: newer (live: a newer one came), late (live: not \
+         decoded, since the host is too slow), damaged, no_key_frame \
          (nothing to build on), track (its codec private data is unusable), discontinuity (will be read again).",
     ),
     counter(ERRORS, &["camera", "kind"], "Decoding errors: track, unit, picture."),
@@ -61,6 +62,8 @@ impl FrameSampled<'_> {
 pub(crate) enum DropReason {
     /// Live: a newer one came before it was taken.
     Newer,
+    /// Live: it waited too long for the decoder, or builds on one that did.
+    Late,
     /// It is damaged or rests on a damaged one.
     Damaged,
     /// No key frame came before it to build on.
@@ -75,6 +78,7 @@ impl DropReason {
     fn label(self) -> &'static str {
         match self {
             Self::Newer => "newer",
+            Self::Late => "late",
             Self::Damaged => "damaged",
             Self::NoKeyFrame => "no_key_frame",
             Self::Track => "track",

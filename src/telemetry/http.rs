@@ -21,7 +21,7 @@ pub(crate) const METRICS: &[Metric] = &[
     gauge_of(
         "kvs_infer_camera_behind_seconds",
         &["camera"],
-        "How far the reader is behind the live edge; NaN while no footage comes.",
+        "How far the newest decoded footage is behind the live edge; NaN while no footage comes.",
     ),
     gauge_of(
         "kvs_infer_camera_last_frame_age_seconds",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use metrics::counter;
 use tracing::{debug, info, warn};
 
-use super::board::CameraBoard;
+use super::board::{CameraBoard, UnitRead};
 use super::{Kind, Metric};
 
 pub(crate) const METRICS: &[Metric] = &[
@@ -128,6 +128,8 @@ impl Ended<'_> {
 pub(crate) struct FrameRead<'a> {
     /// The camera.
     pub(crate) camera: &'a CameraBoard,
+    /// When, and how far behind the live edge.
+    pub(crate) unit: UnitRead,
 }
 
 impl FrameRead<'_> {
@@ -135,6 +137,7 @@ impl FrameRead<'_> {
     pub(crate) fn emit(self) {
         counter!("kvs_infer_demux_frames_total", "camera" => self.camera.id().to_string()).increment(1);
         self.camera.frame_read();
+        self.camera.unit_read(self.unit);
     }
 }
 

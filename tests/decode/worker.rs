@@ -21,9 +21,10 @@ fn items(clip: &Clip) -> Vec<Demuxed> {
 fn start(fps: f64, mode: Mode) -> (mpsc::Sender<Demuxed>, FrameReceiver, std::thread::JoinHandle<()>) {
     let camera = CameraBoard::alone(&CameraId::new("gate"));
     let (input, packets) = mpsc::channel(4);
-    let (output, frames) = frame_queue(camera.clone(), Arc::new(ModeCell::new(mode)));
+    let mode = Arc::new(ModeCell::new(mode));
+    let (output, frames) = frame_queue(camera.clone(), Arc::clone(&mode));
     let sampler = Sampler::new(Some(fps), SamplerState::default());
-    (input, frames, spawn(camera, sampler, None, packets, output).expect("a thread"))
+    (input, frames, spawn(camera, mode, sampler, None, packets, output).expect("a thread"))
 }
 
 /// The media times between ends, a list for each end.
