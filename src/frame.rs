@@ -3,10 +3,10 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-pub use h26x::Codec;
+pub use h26x::{Codec, PictureRole};
 use serde::{Deserialize, Serialize};
 
 use crate::decode::{SamplerState, Surface};
@@ -77,6 +77,15 @@ impl Fragment {
             None => (MediaMs(self.server_ms.unwrap_or(0)), TimeSource::Server),
         }
     }
+
+    /// Returns when the service took in what has this media time, ms since the epoch: by the service's clock where it stamps
+    /// fragments, else by the producer's.
+    #[must_use]
+    pub fn ingested_ms(&self, media: MediaMs) -> i64 {
+        let (start, _) = self.media_start();
+        let from_start_ms = media.0.saturating_sub(start.0);
+        self.server_ms.unwrap_or(start.0).saturating_add(from_start_ms)
+    }
 }
 
 /// The order of two fragments of a stream by their numbers, which are equally long: that of the text.
@@ -143,6 +152,25 @@ pub struct Packet {
     pub unit: Bytes,
     /// When its last byte was read.
     pub arrived: Instant,
+    /// How far behind the live edge it was then.
+    pub lag: ArrivalLag,
+}
+
+impl Packet {
+    /// The role of its picture for a decoder that joins the stream in the middle.
+    #[must_use]
+    pub fn role(&self) -> PictureRole {
+        PictureRole::of(self.track.codec, &self.track.codec_private, &self.unit)
+    }
+}
+
+/// The lag of an access unit at its arrival.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ArrivalLag {
+    /// How far behind the live edge it arrived.
+    pub at_arrival: Duration,
+    /// The part that the delivery of whole fragments or segments explains; it comes back with each of them.
+    pub explained: Duration,
 }
 
 /// What demux hands to decode, in the order of the stream.

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::demux::{DemuxError, Demuxer, SegmentDemuxer, Step};
+use crate::frame::MediaMs;
 use crate::source::{HlsItem, HlsMedia, Media, Opened, SourceError};
 
 /// What a connection brings.
@@ -15,10 +16,21 @@ pub(super) enum Feed {
 pub(super) enum Brought {
     /// So many bytes.
     Bytes(usize),
+    /// A segment.
+    Segment(BroughtSegment),
     /// Word of fragments that cannot be had any more.
     Gap(String),
     /// The end, as if all were well.
     End,
+}
+
+/// A segment, whose access units are the next steps.
+pub(super) struct BroughtSegment {
+    pub(super) bytes: usize,
+    /// The media time of its newest access unit; `None` where it has none.
+    pub(super) newest: Option<MediaMs>,
+    /// How far that is behind the live edge, ms.
+    pub(super) behind_ms: u64,
 }
 
 impl Feed {
@@ -46,7 +58,8 @@ impl Feed {
                 HlsItem::Gap(told) => Ok(Brought::Gap(told)),
                 HlsItem::Segment(segment) => {
                     demuxer.push(&segment, Instant::now());
-                    Ok(Brought::Bytes(segment.media.len()))
+                    let (bytes, newest) = (segment.media.len(), demuxer.newest());
+                    Ok(Brought::Segment(BroughtSegment { bytes, newest, behind_ms: segment.behind_ms }))
                 }
             },
         }

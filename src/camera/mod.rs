@@ -28,8 +28,9 @@ use crate::telemetry::board::Watch;
 use deciding::{Deciding, Entry, SharedModel};
 use reading::{Reading, ReadingParts};
 
-/// Access units that wait for the decoder before reading does.
-const PACKETS: usize = 64;
+/// Access units that wait for the decoder before reading does: two seconds of 60 a second. A live camera leaves out what waits
+/// longer than one, so reading does not wait for its decoder, and nothing piles up unseen in the buffers of its connection.
+const PACKETS: usize = 128;
 
 /// What a camera shares with the others.
 #[derive(Clone)]
@@ -123,8 +124,9 @@ impl Camera {
         let (packets, input) = mpsc::channel(PACKETS);
         let (output, frames) = frame_queue(board.clone(), Arc::clone(&mode));
         let sampler = Sampler::new(spec.fps_target, at.sampler);
-        let decoding = decode::spawn(board.clone(), sampler, spec.masks.clone(), input, output)
-            .map_err(|source| CameraError::Thread { camera: spec.id.to_string(), source })?;
+        let decoding =
+            decode::spawn(board.clone(), sampler, spec.masks.clone(), input, output)
+                .map_err(|source| CameraError::Thread { camera: spec.id.to_string(), source })?;
         let reading = Reading::new(ReadingParts {
             source: source(&spec, shared)?,
             start,
@@ -138,6 +140,11 @@ impl Camera {
         let rules = spec.pipeline.into_iter().map(|entry| entry.rules);
         let entry = |(rules, EntryModels { detector, reading })| Entry { rules, detector, reading };
         let entries: Vec<_> = rules.zip(models).map(entry).collect();
+        let slowest =
+            |a: &&Entry, b: &&Entry| a.detector.info().infer_ms.total_cmp(&b.detector.info().infer_ms);
+        if let Some(entry) = entries.iter().max_by(slowest) {
+            board.uses_model(&entry.detector.info().id.name);
+        }
         let deciding = Deciding {
             camera: spec.id,
             stream: spec.stream,

@@ -13,8 +13,11 @@ use crate::base::Backoff;
 use crate::decode::{Mode, ModeCell};
 use crate::demux::{DemuxError, Step};
 use crate::frame::{Demuxed, Fragment, FragmentEnd, MediaMs, Packet};
-use crate::source::{Cursor, Failed, Pace, SourceError, StallWatch, StartAt, StreamSource, Verdict};
+use crate::source::{
+    Cursor, Failed, LagClock, Pace, SourceError, StallWatch, StartAt, StreamSource, Verdict,
+};
 use crate::telemetry::CameraBoard;
+use crate::telemetry::board::{UnitRead, whole_ms};
 use crate::telemetry::source::{
     BytesRead, Connected, Ended, FragmentRead, FragmentResult, FrameRead, GapFound, JumpedToNow,
 };
@@ -29,6 +32,7 @@ pub(super) struct Reading {
     source: StreamSource,
     cursor: Cursor,
     pace: Pace,
+    clock: LagClock,
     stall: StallWatch,
     backoff: Backoff,
     reconnect_delay: Duration,
@@ -36,6 +40,8 @@ pub(super) struct Reading {
     before: Before,
     /// The reason of the last end, until a fragment is complete.
     told: Option<&'static str>,
+    /// Whether footage was found to have expired since a fragment was complete.
+    expired: bool,
     out: mpsc::Sender<Demuxed>,
     board: CameraBoard,
     stop: CancellationToken,
@@ -85,6 +91,14 @@ enum Over {
     TooFarBehind(Duration),
 }
 
+/// The end of a complete fragment, as it arrived.
+struct Ending {
+    fragment: Arc<Fragment>,
+    /// The server's figure.
+    behind_ms: Option<u64>,
+    arrived: Instant,
+}
+
 /// One connection's account.
 struct Connection {
     feed: Feed,
@@ -100,12 +114,14 @@ impl Reading {
         Self {
             cursor: Cursor::new(parts.start.clone()),
             pace: Pace::new(parts.max_behind),
+            clock: LagClock::new(Instant::now()),
             stall: StallWatch::default(),
             backoff: Backoff::new(parts.reconnect_delay, MOST_WAIT),
             mode: parts.mode,
             reconnect_delay: parts.reconnect_delay,
             before: Before::Well,
             told: None,
+            expired: false,
             source: parts.source,
             out: parts.out,
             board: parts.board,
@@ -142,6 +158,7 @@ impl Reading {
             .emit();
         self.stall.connected();
         self.pace.connected(start == StartAt::Now);
+        self.clock.connected();
         let mut connection = Connection::new(Feed::new(opened));
         loop {
             if let Err(over) = self.advance(&mut connection).await {
@@ -155,7 +172,7 @@ impl Reading {
         self.bytes(connection).await?;
         let arrived = Instant::now();
         while let Some(step) = connection.feed.step(arrived).map_err(Over::Rubbish)? {
-            self.step(connection, step).await?;
+            self.step(connection, step, arrived).await?;
         }
         Ok(())
     }
@@ -173,17 +190,24 @@ impl Reading {
                 // What comes next does not continue what was decoded.
                 self.hand_on(Demuxed::Discontinuity).await?;
             }
-            Brought::Bytes(bytes) => {
-                let waited = asked.elapsed();
-                self.stall.bytes(waited);
-                connection.waited += waited;
-                BytesRead { camera: &self.board, bytes }.emit();
+            Brought::Bytes(bytes) => self.came(connection, bytes, asked.elapsed()),
+            Brought::Segment(segment) => {
+                self.came(connection, segment.bytes, asked.elapsed());
+                if let Some(MediaMs(newest_ms)) = segment.newest {
+                    self.clock.date(newest_ms, segment.behind_ms, Instant::now());
+                }
             }
         }
         Ok(())
     }
 
-    async fn step(&mut self, connection: &mut Connection, step: Step) -> Result<(), Over> {
+    fn came(&mut self, connection: &mut Connection, bytes: usize, waited: Duration) {
+        self.stall.bytes(waited);
+        connection.waited += waited;
+        BytesRead { camera: &self.board, bytes }.emit();
+    }
+
+    async fn step(&mut self, connection: &mut Connection, step: Step, arrived: Instant) -> Result<(), Over> {
         match step {
             Step::Begin(fragment) => {
                 connection.begin(false);
@@ -191,7 +215,10 @@ impl Reading {
                 Ok(())
             }
             Step::Packet(packet) => self.packet(connection, packet).await,
-            Step::End { fragment, behind_ms } => self.end(connection, fragment, behind_ms).await,
+            Step::End { fragment, behind_ms } => {
+                let ended = Ending { fragment, behind_ms, arrived };
+                self.end(connection, ended).await
+            }
             Step::Incomplete(fragment) => {
                 self.tell(FragmentResult::Incomplete, None);
                 Err(Over::CutShort(Arc::clone(&fragment.number)))
@@ -213,6 +240,7 @@ impl Reading {
         if self.cursor.has(&fragment.number) {
             self.tell(FragmentResult::Repeated, None);
         } else {
+            self.clock.begin(&fragment);
             self.cursor.begin(fragment);
         }
     }
@@ -224,43 +252,46 @@ impl Reading {
         self.board.down(format!("no video that can be decoded: {codecs}; H.264 and H.265 can"), None);
     }
 
-    async fn packet(&mut self, connection: &mut Connection, packet: Packet) -> Result<(), Over> {
+    async fn packet(&mut self, connection: &mut Connection, mut packet: Packet) -> Result<(), Over> {
         if self.cursor.has(&packet.fragment.number) {
             let primes = self.cursor.primes(&packet.fragment.number);
             return if primes { self.hand_on(Demuxed::Primer(packet)).await } else { Ok(()) };
         }
-        if packet.index == 0 && role(&packet) == PictureRole::Open {
+        if packet.index == 0 && packet.role() == PictureRole::Open {
             self.cursor.is_open_gop();
         }
         connection.first.get_or_insert(packet.media);
         connection.last = connection.last.max(packet.media);
-        FrameRead { camera: &self.board }.emit();
+        let (ingested_ms, arrived) = (packet.fragment.ingested_ms(packet.media), packet.arrived);
+        packet.lag = self.clock.arrival(ingested_ms, arrived);
+        let unit = UnitRead { ingested_ms, arrived, lag: packet.lag };
+        FrameRead { camera: &self.board, unit }.emit();
         self.hand_on(Demuxed::Packet(packet)).await
     }
 
-    async fn end(
-        &mut self,
-        connection: &mut Connection,
-        fragment: Arc<Fragment>,
-        behind_ms: Option<u64>,
-    ) -> Result<(), Over> {
+    async fn end(&mut self, connection: &mut Connection, ending: Ending) -> Result<(), Over> {
+        let Ending { fragment, behind_ms, arrived } = ending;
         if self.cursor.has(&fragment.number) {
             return Ok(());
         }
         let position = self.cursor.complete(&fragment);
         self.backoff.reset();
+        self.expired = false;
         if !connection.blank {
             self.before = Before::Well;
             self.told = None;
             self.board.streaming();
         }
+        let lag_ms = whole_ms(self.clock.end(&fragment, behind_ms, arrived));
+        let late_ms = behind_ms.unwrap_or(0).max(lag_ms);
+        let behind_ms = Some(late_ms);
         self.tell(FragmentResult::Complete, behind_ms);
         let waited = std::mem::take(&mut connection.waited);
         let verdict = self.pace.fragment(behind_ms, waited, connection.length());
         let caught_up = verdict == Verdict::CaughtUp;
         self.hand_on(Demuxed::FragmentEnd(FragmentEnd { fragment, position, behind_ms, caught_up })).await?;
         if verdict == Verdict::TooFarBehind && self.mode.get() == Mode::Live {
-            return Err(Over::TooFarBehind(Duration::from_millis(behind_ms.unwrap_or(0))));
+            return Err(Over::TooFarBehind(Duration::from_millis(late_ms)));
         }
         Ok(())
     }
@@ -314,8 +345,9 @@ impl Reading {
         }
     }
 
-    /// How long until the next connection. A stall has waited already; what ends early is asked again at once, but only
-    /// once until a fragment is complete again.
+    /// How long until the next connection. A stall has waited already; what ends early, or has expired, is asked again at once,
+    /// but only once until a fragment is complete again. The service that says so is there, so what its absence built up is
+    /// over: each second of waiting would let more footage expire.
     fn wait(&mut self, over: &Over) -> Duration {
         let fresh = self.backoff.is_fresh();
         match over {
@@ -325,6 +357,11 @@ impl Reading {
                 if fresh { Duration::ZERO } else { wait }
             }
             Over::Source(error) => self.backoff.next_wait().min(error.most_wait()),
+            Over::ErrorRecord { id: Some(FRAGMENT_NOT_FOUND), .. } if !self.expired => {
+                self.expired = true;
+                self.backoff.reset();
+                Duration::ZERO
+            }
             Over::Rubbish(_) | Over::ErrorRecord { .. } => self.backoff.next_wait(),
         }
     }
@@ -377,10 +414,6 @@ impl Connection {
         let first = self.first.unwrap_or(self.last);
         Duration::from_millis(u64::try_from(self.last.0.saturating_sub(first.0)).unwrap_or(0))
     }
-}
-
-fn role(packet: &Packet) -> PictureRole {
-    PictureRole::of(packet.track.codec, &packet.track.codec_private, &packet.unit)
 }
 
 impl Over {

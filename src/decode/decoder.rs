@@ -165,7 +165,7 @@ impl Decoder {
     }
 
     fn decode(&mut self, packet: Packet, primes: bool, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
-        let role = PictureRole::of(packet.track.codec, &packet.track.codec_private, &packet.unit);
+        let role = packet.role();
         let starts = packet.key || role.is_random_access();
         let (continues, entered) = self.enter_fragment(&packet, role, primes, out);
         let followed = entered.and(self.follow_track(&packet.track, out));
@@ -221,6 +221,16 @@ impl Decoder {
             Some(_) if self.lacks_references && refers_to_nothing => Some(DropReason::Leading),
             Some(_) => None,
         }
+    }
+
+    /// Appends the frames that the decoder held back to `out`, and decodes nothing more before the next key frame.
+    ///
+    /// # Errors
+    /// See [`DecodeError`]; the next packet may be pushed nevertheless.
+    pub fn skip_to_key_frame(&mut self, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
+        let drained = self.drain(out);
+        self.flush();
+        drained
     }
 
     /// Opens a decoder for `track` where it is another than before, when all of the old one is out.

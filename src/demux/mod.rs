@@ -10,7 +10,7 @@ use thiserror::Error;
 
 pub use segment::{FetchedSegment, SegmentDemuxer};
 
-use crate::frame::{Codec, Fragment, MediaMs, Packet, VideoTrack};
+use crate::frame::{ArrivalLag, Codec, Fragment, MediaMs, Packet, VideoTrack};
 
 /// Bytes that are not what the service sends. The connection is useless from here on: connect again.
 #[derive(Debug, Error)]
@@ -144,6 +144,7 @@ impl Demuxer {
             key: block.block.key,
             unit: block.block.data,
             arrived,
+            lag: ArrivalLag::default(),
         })
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use kvs_hls::{AccessUnit, Limits, mp4, ts};
 
 use super::{DemuxError, Step};
-use crate::frame::{Fragment, MediaMs, Packet, VideoTrack};
+use crate::frame::{ArrivalLag, Fragment, MediaMs, Packet, VideoTrack};
 
 /// A media segment as it was fetched: one fragment of the stream.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ pub struct FetchedSegment {
     pub number: Arc<str>,
     /// The time of its first sample, ms since the epoch, by the producer's clock.
     pub date_ms: i64,
-    /// How far the reader is behind the newest segment that is listed, ms.
+    /// How far the segment's end is behind the live edge, ms: the newer ones that are listed, and the time since they were.
     pub behind_ms: u64,
     /// The initialisation segment; `None` in MPEG-TS.
     pub init: Option<Bytes>,
@@ -50,6 +50,16 @@ impl SegmentDemuxer {
             units.into_iter().map(|unit| Ok(Step::Packet(packet(&fragment, &track, unit, arrived))));
         self.steps.extend(packets);
         self.steps.push_back(Ok(Step::End { fragment, behind_ms: Some(segment.behind_ms) }));
+    }
+
+    /// The media time of the newest access unit that is to come out.
+    #[must_use]
+    pub fn newest(&self) -> Option<MediaMs> {
+        let packet = |step: &Result<Step, DemuxError>| match step {
+            Ok(Step::Packet(packet)) => Some(packet.media),
+            _ => None,
+        };
+        self.steps.iter().filter_map(packet).max()
     }
 
     /// The next step of the segments so far.
@@ -97,6 +107,7 @@ fn packet(fragment: &Arc<Fragment>, track: &Arc<VideoTrack>, unit: AccessUnit, a
         key: unit.key,
         unit: unit.data,
         arrived,
+        lag: ArrivalLag::default(),
     }
 }
 

@@ -11,7 +11,7 @@ pub(super) struct Opening<'a> {
     pub(super) spec: &'a ModelSpec,
     /// Lower-case hex.
     pub(super) sha256: String,
-    /// Of an inference on the CPU.
+    /// Of an inference on the CPU: what the model asks for, else its share.
     pub(super) threads: usize,
 }
 
@@ -19,7 +19,7 @@ impl<'a> Opening<'a> {
     /// Errors: the file; see [`check_file`].
     pub(super) fn new(spec: &'a ModelSpec, threads: usize) -> Result<Self, DetectError> {
         let sha256 = check_file(spec).map_err(|fault| faulty(spec, fault))?;
-        Ok(Self { spec, sha256, threads: threads.max(1) })
+        Ok(Self { spec, sha256, threads: spec.threads.unwrap_or(threads).max(1) })
     }
 
     /// What `load` makes of the model on the device, and why CUDA does not work where it was tried in vain. `load` gets the

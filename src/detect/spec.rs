@@ -22,6 +22,8 @@ pub struct ModelSpec {
     pub input: InputEncoding,
     /// Class names that replace those in the model's metadata.
     pub classes: Option<Vec<String>>,
+    /// Threads of one inference on the CPU; `None`: its share of the cores.
+    pub threads: Option<usize>,
 }
 
 /// What a model is for.

@@ -17,6 +17,7 @@ use crate::frame::CameraId;
 use crate::publish::{Checkpoint, ResumeError};
 use crate::telemetry::Board;
 use crate::telemetry::board::{Watch, WatchKey};
+use crate::telemetry::overload::watch_load;
 use crate::telemetry::service::{CameraBroke, CameraGone};
 
 /// Between two questions to the table of positions: from so much to so much.
@@ -57,12 +58,15 @@ pub(super) struct Fleet {
     members: Vec<Member>,
     /// Those that were told to end while the service goes on.
     leaving: Vec<JoinHandle<()>>,
+    /// Judges their load.
+    load: JoinHandle<()>,
 }
 
 impl Fleet {
     /// No camera yet.
     pub(super) fn new(starter: Starter) -> Self {
-        Self { starter, members: Vec::new(), leaving: Vec::new() }
+        let load = tokio::spawn(watch_load(starter.board.clone(), starter.shared.stop.clone()));
+        Self { starter, members: Vec::new(), leaving: Vec::new(), load }
     }
 
     /// Starts cameras; those whose position nobody knows yet start by themselves later.
@@ -130,7 +134,8 @@ impl Fleet {
 
     /// Resolves when all have ended, after the token was cancelled.
     pub(super) async fn stopped(self) {
-        join_all(self.members.into_iter().map(|member| member.task).chain(self.leaving)).await;
+        let members = self.members.into_iter().map(|member| member.task);
+        join_all(members.chain(self.leaving).chain([self.load])).await;
     }
 
     fn spawn(&mut self, spec: CameraSpec, models: Vec<EntryModels>, before: Option<JoinHandle<()>>) {

@@ -128,9 +128,9 @@ impl SourceError {
             | Self::NoAnswer { .. }
             | Self::Broken { .. }
             | Self::EndpointMoved { .. }
+            | Self::NoSuchStream { .. }
             | Self::NoFootage { .. } => Duration::from_secs(15),
-            Self::NoSuchStream { .. }
-            | Self::NotAuthorized { .. }
+            Self::NotAuthorized { .. }
             | Self::NoCredentials { .. }
             | Self::Signature { .. }
             | Self::Throttled { .. }

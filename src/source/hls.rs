@@ -17,6 +17,7 @@ use super::hls_session::{Playback, Sessions};
 use super::{Kvs, SourceError, StartAt};
 use crate::base::epoch_ms;
 use crate::demux::FetchedSegment;
+use crate::telemetry::board::whole_ms;
 
 /// The longest window of an ON_DEMAND session. Source: API reference, GetHLSStreamingSessionURL, HLSTimestampRange, 2026.
 const WINDOW_MS: i64 = 24 * 3_600_000;
@@ -60,6 +61,8 @@ pub struct HlsMedia {
     gap: Option<String>,
     /// Sessions since a playlist was read.
     barren: u32,
+    /// When the playlist was read that lists what is queued.
+    listed: Instant,
 }
 
 /// Which footage the session lists.
@@ -106,7 +109,17 @@ impl HlsSource {
         };
         let (sessions, fetcher) = (self.sessions.clone(), self.fetcher.clone());
         let player = player(stage, last.as_ref(), sessions.lasts());
-        let mut media = HlsMedia { sessions, fetcher, player, stage, last, init: None, gap: None, barren: 0 };
+        let mut media = HlsMedia {
+            sessions,
+            fetcher,
+            player,
+            stage,
+            last,
+            init: None,
+            gap: None,
+            barren: 0,
+            listed: Instant::now(),
+        };
         while media.player.next(Instant::now()) == Want::Session {
             media.session().await?;
         }
@@ -186,7 +199,8 @@ impl HlsMedia {
 
     async fn media(&mut self, link: &Link) -> Result<(), SourceError> {
         let Some(text) = self.fetch(link).await? else { return Ok(()) };
-        let gap = self.player.media(Instant::now(), &text).map_err(|error| self.unreadable(&error))?;
+        self.listed = Instant::now();
+        let gap = self.player.media(self.listed, &text).map_err(|error| self.unreadable(&error))?;
         self.barren = 0;
         if let Some(gap) = gap {
             self.missing(&gap);
@@ -225,7 +239,9 @@ impl HlsMedia {
             Stage::Stored { found, .. } => *found = true,
             Stage::Live { bridged } => *bridged = false,
         }
-        let (number, behind_ms) = (Arc::from(number.as_str()), self.player.queued_ms());
+        // What came since the playlist was read is not queued yet.
+        let behind_ms = self.player.queued_ms().saturating_add(whole_ms(self.listed.elapsed()));
+        let number = Arc::from(number.as_str());
         Ok(Some(FetchedSegment { number, date_ms, behind_ms, init, media }))
     }
 

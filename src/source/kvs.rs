@@ -1,5 +1,6 @@
 //! GetMedia through the AWS SDK: endpoint discovery, one connection, its bytes.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use aws_config::SdkConfig;
@@ -26,11 +27,38 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(4);
 const TRIED_AGAIN: &str = "it is tried again";
 const CHECK_NETWORK: &str = "check the network, the region and AWS_ENDPOINT_URL";
 
+/// The least time between two calls of GetDataEndpoint of this process.
+/// Source: Kinesis Video Streams quotas, 2026: 300 calls/s an account, which other processes share.
+const ENDPOINT_GAP: Duration = Duration::from_millis(10);
+
 /// The clients that all cameras share.
 #[derive(Clone, Debug)]
 pub struct Kvs {
     config: SdkConfig,
     pub(super) control: aws_sdk_kinesisvideo::Client,
+    endpoint_slots: Arc<CallSlots>,
+}
+
+/// Spaces calls evenly.
+#[derive(Debug)]
+struct CallSlots {
+    gap: Duration,
+    /// When the next call may be made; `None`: none was yet.
+    free_at: Mutex<Option<Instant>>,
+}
+
+impl CallSlots {
+    fn new(gap: Duration) -> Self {
+        Self { gap, free_at: Mutex::new(None) }
+    }
+
+    /// Takes the first free slot at or after `now`.
+    fn take(&self, now: Instant) -> Instant {
+        let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = free_at.map_or(now, |free_at| free_at.max(now));
+        *free_at = Some(slot + self.gap);
+        slot
+    }
 }
 
 impl Kvs {
@@ -45,7 +73,7 @@ impl Kvs {
             .http_client(new_http_client())
             .build();
         let control = aws_sdk_kinesisvideo::Client::new(&config);
-        Self { config, control }
+        Self { config, control, endpoint_slots: Arc::new(CallSlots::new(ENDPOINT_GAP)) }
     }
 
     /// The source of one stream.
@@ -63,9 +91,11 @@ impl Kvs {
         Ok(self.describe(stream).await?.and_then(|info| info.data_retention_in_hours).unwrap_or(0))
     }
 
-    /// Where an operation of the stream is served.
+    /// Where an operation of the stream is served. Many streams are asked for one after the other, so that a start does not use
+    /// up the account's quota.
     pub(super) async fn endpoint(&self, stream: &str, api: ApiName) -> Result<String, SourceError> {
         const ACTION: &str = "GetDataEndpoint";
+        tokio::time::sleep_until(self.endpoint_slots.take(Instant::now()).into()).await;
         let request = self.control.get_data_endpoint().stream_name(stream).api_name(api);
         let answer = in_time(stream, ACTION, request.send()).await?;
         let answer = answer.map_err(|error| explain(stream, ACTION, &error))?;
@@ -247,5 +277,21 @@ where
             None,
         ) => SourceError::Throttled { stream, action, code: code.to_owned() },
         _ => SourceError::Failed { stream, action, message: coded() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_of_many_cameras_are_a_hundred_a_second_and_one_alone_waits_for_nothing() {
+        let slots = CallSlots::new(ENDPOINT_GAP);
+        let start = Instant::now();
+        let burst: Vec<u128> = (0..300).map(|_| (slots.take(start) - start).as_millis()).collect();
+        assert_eq!(burst, (0..300).map(|call| call * 10).collect::<Vec<_>>());
+        let later = start + Duration::from_secs(10);
+        assert_eq!(slots.take(later), later);
+        assert_eq!(slots.take(later), later + ENDPOINT_GAP);
     }
 }

@@ -40,6 +40,9 @@ impl Pace {
     }
 
     /// Judges a complete fragment of `length` media time for which `waited` was spent waiting for bytes.
+    ///
+    /// The server's figure counts from the fragment's first instant (real captures show it), so at the live edge it is as large
+    /// as the fragment is long.
     pub fn fragment(&mut self, behind_ms: Option<u64>, waited: Duration, length: Duration) -> Verdict {
         let behind_ms = behind_ms.unwrap_or(0);
         let unavoidable_ms = if self.started_at_now { behind_ms } else { 0 };
@@ -48,7 +51,8 @@ impl Pace {
             return Verdict::TooFarBehind;
         }
         let came_in_real_time = waited >= length * 3 / 4;
-        if behind_ms <= AT_THE_EDGE_MS && came_in_real_time { Verdict::CaughtUp } else { Verdict::Behind }
+        let end_behind_ms = behind_ms.saturating_sub(u64::try_from(length.as_millis()).unwrap_or(u64::MAX));
+        if end_behind_ms <= AT_THE_EDGE_MS && came_in_real_time { Verdict::CaughtUp } else { Verdict::Behind }
     }
 }
 
@@ -67,8 +71,8 @@ mod tests {
     #[test]
     fn footage_that_comes_as_it_is_made_at_the_live_edge_is_caught_up() {
         assert_eq!(
-            judge(false, &[0, 1500, 2001], SECOND),
-            [Verdict::CaughtUp, Verdict::CaughtUp, Verdict::Behind]
+            judge(false, &[0, 1500, 3000, 3001], SECOND),
+            [Verdict::CaughtUp, Verdict::CaughtUp, Verdict::CaughtUp, Verdict::Behind]
         );
     }
 

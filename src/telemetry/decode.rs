@@ -21,9 +21,10 @@ pub(crate) const METRICS: &[Metric] = &[
     counter(
         DROPPED,
         &["camera", "reason"],
-        "Frames that were not inferred although they should be: newer (live: the machine is behind and a newer one came), damaged, \
-         no_key_frame (nothing to build on), leading (of an open GOP whose references were not read), no_picture (the decoder \
-         gave none for the access unit), track (its codec private data is unusable), discontinuity (will be read again).",
+        "Frames that were not inferred although they should be: newer (live: the machine is behind and a newer one came), late \
+         (live: not decoded, since the host is too slow), damaged, no_key_frame (nothing to build on), leading (of an open GOP \
+         whose references were not read), no_picture (the decoder gave none for the access unit), track (its codec private data \
+         is unusable), discontinuity (will be read again).",
     ),
     counter(ERRORS, &["camera", "kind"], "Decoding errors: track, unit, picture."),
     counter(OPENED, &["camera"], "Decoders opened: one at the start, one for each change of codec or size."),
@@ -62,6 +63,8 @@ impl FrameSampled<'_> {
 pub(crate) enum DropReason {
     /// Live: a newer one came before it was taken.
     Newer,
+    /// Live: it waited too long for the decoder, or builds on one that did.
+    Late,
     /// It is damaged or rests on a damaged one.
     Damaged,
     /// No key frame came before it to build on.
@@ -80,6 +83,7 @@ impl DropReason {
     fn label(self) -> &'static str {
         match self {
             Self::Newer => "newer",
+            Self::Late => "late",
             Self::Damaged => "damaged",
             Self::NoKeyFrame => "no_key_frame",
             Self::Leading => "leading",

@@ -34,7 +34,7 @@ pub(crate) const METRICS: &[Metric] = &[
     gauge_of(
         CAMERA_BEHIND_SECONDS,
         &["camera"],
-        "How far the reader is behind the live edge; NaN while no footage comes.",
+        "How far the newest decoded footage is behind the live edge; NaN while no footage comes.",
     ),
     gauge_of(
         CAMERA_LAST_FRAME_AGE_SECONDS,

@@ -13,6 +13,7 @@ mod emf;
 mod gpu;
 mod http;
 mod metric;
+pub(crate) mod overload;
 pub(crate) mod publish;
 pub(crate) mod remote;
 pub(crate) mod service;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use metrics::counter;
 use tracing::{debug, info, warn};
 
-use super::board::CameraBoard;
+use super::board::{CameraBoard, UnitRead};
 use super::{Kind, Metric};
 
 const SOURCE_BYTES: &str = "kvs_infer_source_bytes_total";
@@ -131,6 +131,8 @@ impl Ended<'_> {
 pub(crate) struct FrameRead<'a> {
     /// The camera.
     pub(crate) camera: &'a CameraBoard,
+    /// When, and how far behind the live edge.
+    pub(crate) unit: UnitRead,
 }
 
 impl FrameRead<'_> {
@@ -140,6 +142,7 @@ impl FrameRead<'_> {
         if let Some(reason) = self.camera.frame_read() {
             warn!(stage = "demux", camera = %self.camera.id(), "the camera is read and nothing is seen: {reason}");
         }
+        self.camera.unit_read(self.unit);
     }
 }
 

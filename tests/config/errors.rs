@@ -42,6 +42,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("a stream by its ARN", "kds_stream: events", "kds_stream: arn:aws:kinesis:eu-west-1:1:stream/events"),
     ("a region", "publishers:", "aws: { region: Frankfurt }\npublishers:"),
     ("a device", "publishers:", "device: gpu\npublishers:"),
+    ("threads of a model", "    path: models", "    threads: 0\n    path: models"),
     ("a SHA-256", "    path: models", "    sha256: abc\n    path: models"),
     ("no camera", "", "publishers: { local_dir: /tmp/e }\n"),
     ("an empty list of cameras", "", "publishers: { local_dir: /tmp/e }\ncameras: []\n"),

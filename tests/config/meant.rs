@@ -68,6 +68,7 @@ fn a_detector_that_says_nothing_has_the_defaults_of_all() {
     let model = &entry.model;
     assert_eq!((&*model.name, model.path.as_path()), ("m.onnx", Path::new("models/m.onnx")));
     assert_eq!((model.layout, &model.sha256, &model.classes), (LayoutChoice::Auto, &None, &None));
+    assert_eq!(model.threads, None);
 }
 
 #[test]
@@ -147,9 +148,11 @@ fn who_names_the_same_model_shares_it() {
       { type: objects, enabled: false, objects: { yolo_weights: off.onnx } },
       { type: objects, objects: { yolo_weights: street, cooldown_seconds: 1.5 } },
       { type: weapon, weapon: { yolo_weights: gun.onnx } }]";
-    let text = LEAST
-        .replace("[{ type: objects, objects: { yolo_weights: models/m.onnx } }]", pipeline)
-        .replace("cameras:", "models: { street: { path: s.onnx, layout: nms, classes: [a] } }\ncameras:");
+    let text =
+        LEAST.replace("[{ type: objects, objects: { yolo_weights: models/m.onnx } }]", pipeline).replace(
+            "cameras:",
+            "models: { street: { path: s.onnx, layout: nms, classes: [a], threads: 3 } }\ncameras:",
+        );
     let settings = meant(&text);
     let entries = &settings.cameras[0].pipeline;
     let names: Vec<_> = entries.iter().map(|entry| &*entry.rules.detector).collect();
@@ -157,6 +160,7 @@ fn who_names_the_same_model_shares_it() {
     assert!(Arc::ptr_eq(&entries[0].model, &entries[2].model));
     assert!(Arc::ptr_eq(&entries[1].model, &entries[3].model));
     assert_eq!((&*entries[0].model.name, entries[0].model.layout), ("street", LayoutChoice::Nms));
+    assert_eq!(entries[0].model.threads, Some(3));
     assert_eq!(entries[2].rules.cooldown_ms, 1500);
 }
 

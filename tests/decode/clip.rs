@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use kvs_infer::decode::{HostPicture, Surface};
-use kvs_infer::frame::{Codec, Fragment, MediaMs, Packet, VideoTrack};
+use kvs_infer::frame::{ArrivalLag, Codec, Fragment, MediaMs, Packet, VideoTrack};
 
 /// When all clips start, ms since the epoch.
 pub(crate) const START_MS: i64 = 1_700_000_000_000;
@@ -109,6 +109,7 @@ fn packets(file: &Path, codec: Codec) -> Vec<Packet> {
             key,
             unit,
             arrived: Instant::now(),
+            lag: ArrivalLag::default(),
         });
         index += 1;
     }

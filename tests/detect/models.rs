@@ -183,6 +183,15 @@ async fn nothing_of_a_frame_is_left_for_the_next_of_another_shape() {
     assert_eq!(told(&detector.detect(above_the_wide_one, USUAL).await.unwrap()), [("red", 0.9)]);
 }
 
+#[test]
+fn a_model_runs_with_the_threads_that_it_asks_for_else_with_its_share() {
+    for (asked, threads) in [(None, 2), (Some(1), 1), (Some(3), 3)] {
+        let spec = ModelSpec { threads: asked, ..tiny("yolov8") };
+        let detector = Detector::start(&spec, Device::Cpu, 2).unwrap();
+        assert_eq!(detector.info().threads, threads, "{asked:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_bad_picture_is_an_error_of_its_own_and_the_next_is_looked_at() {
     let detector = Detector::start(&tiny("yolov8"), Device::Cpu, 1).unwrap();

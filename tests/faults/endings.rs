@@ -83,6 +83,27 @@ async fn a_connection_that_stalls_is_read_again_within_the_limit() {
     footage.sim.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn footage_that_has_expired_is_no_reason_to_wait() {
+    let footage = stored(4, 6).await;
+    let config = config(LOCAL, &camera("front")).replace("delay_seconds: 1", "delay_seconds: 300");
+    let program = Program::start(&config, &footage.sim.endpoint(), None);
+    program.camera_when("front", |row| row["fragments"].as_u64() >= Some(4));
+    let stream = footage.stream("front");
+    stream.set_faults("expire=20,count=1".parse::<Faults>().unwrap());
+    stream.cut_readers();
+    let expired =
+        || metric(&metrics(&program), "kvs_infer_source_endings_total", &["reason=\"error_record\""]);
+    until("error record", || (expired() > 0.0).then_some(())).await;
+    let read = program.camera("front")["fragments"].as_u64().unwrap();
+    let (_, took) =
+        until("next fragment", || (program.camera("front")["fragments"].as_u64() > Some(read)).then_some(()))
+            .await;
+    assert!(took <= SHOWS_WITHIN, "{took:?} of a wait of up to 300 s");
+    assert!(program.stop().status.success());
+    footage.sim.stop().await;
+}
+
 async fn shows(program: &Program, row: &Row, subject: &str) -> Duration {
     let (_, took) = until(&format!("reason of {subject}"), || {
         let reasons = reasons(program);

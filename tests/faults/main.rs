@@ -28,6 +28,7 @@ mod footage;
 mod host;
 mod hostile;
 mod kds_away;
+mod late;
 mod overload;
 mod reconnects;
 mod sinks;

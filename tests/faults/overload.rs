@@ -10,7 +10,7 @@ use super::colours::{film, model};
 use super::footage::{LOCAL, camera_with, config};
 use super::program::Program;
 use super::table::TOO_MUCH;
-use super::watch::{events, figure, is_full, metric, metrics, until};
+use super::watch::{events, figure, is_full, metric, metrics, reasons, until};
 
 const CAMERAS: [&str; 4] = ["front", "back", "side", "gate"];
 /// Frames a second of the film.
@@ -53,11 +53,13 @@ fn measured_ms(folder: &Path, model: &Path) -> f64 {
     number.unwrap_or_else(|| panic!("no time in {row:?}"))
 }
 
-/// A model that takes 3.5 times as long as all cameras leave it for a frame.
+/// A model that takes 3.75 times as long as all cameras leave it for a frame; other work on this machine only lengthens what is
+/// measured, so the shortest of some counts.
 fn too_slow(folder: &Path) -> PathBuf {
     const PRODUCTS: u32 = 20;
-    let wanted_ms = 1.17 * OVERLOAD * 1000.0 / (FILM_FPS * CAMERAS.len() as f64);
-    let ms = measured_ms(folder, &slow_model(folder, PRODUCTS));
+    let wanted_ms = 1.25 * OVERLOAD * 1000.0 / (FILM_FPS * CAMERAS.len() as f64);
+    let model = slow_model(folder, PRODUCTS);
+    let ms = (0..3).map(|_| measured_ms(folder, &model)).fold(f64::MAX, f64::min);
     let products = (f64::from(PRODUCTS) * wanted_ms / ms).ceil();
     slow_model(folder, products as u32)
 }
@@ -94,7 +96,7 @@ async fn live_cameras_stay_live_when_a_model_is_too_slow() {
     let program = Program::start_in(dir, &config(LOCAL, &cameras), &sim.endpoint(), None);
     CAMERAS.iter().for_each(|camera| drop(program.camera_when(camera, |row| row["mode"] == "live")));
     let mut lags = lags(&path).await;
-    let scrape = metrics(&program);
+    let (scrape, reasons) = (metrics(&program), reasons(&program));
     let (name, newer) = TOO_MUCH.metric.trim_end_matches('}').split_once('{').unwrap();
     let of = |name: &str, camera: &str, more: &str| {
         metric(&scrape, name, &[&format!("camera=\"{camera}\""), more])
@@ -112,6 +114,7 @@ async fn live_cameras_stay_live_when_a_model_is_too_slow() {
     let limit = LAG * (asked / done / OVERLOAD_OF_OURS).max(1.0);
     assert!(p99 <= limit, "{p99} s at {}x overload, limit {limit} s", asked / done);
     assert!(least >= 0.75 * most, "uneven: {dropped:?}");
+    assert!(reasons.iter().any(|reason| reason.contains(TOO_MUCH.reason)), "{reasons:?}");
     figure(&format!(
         "R5 at {:.1}x overload: lag of {} delivered events p99 {p99:.2} s (limit {limit:.1} s); dropped by camera {dropped:?}",
         asked / done,

@@ -69,6 +69,7 @@ impl Lost {
 
 const NEXT: &str = "with the next whole fragment";
 const LOSSES: &str = "15 s after the last of them";
+const CALM: &str = "when less than a twentieth of a minute's frames is dropped";
 const TAKEN: &str = "with the next call that is taken, 10 s at most";
 
 const fn camera(
@@ -127,10 +128,10 @@ pub(crate) const CAMERAS: [Row; 15] = [
     camera(
         "the next fragments have expired",
         ("expires", "expire=20,count=1"),
-        "with error 4000 (FRAGMENT_NOT_FOUND)",
+        SILENT,
         "kvs_infer_source_endings_total{reason=\"error_record\"}",
         Lost::Some("the footage that expired"),
-        NEXT,
+        "at once: reading resumes with the oldest footage that is kept",
     ),
     camera(
         "fragments come again",
@@ -248,7 +249,7 @@ pub(crate) const SINKS: [Row; 19] = [
 const BEST_EFFORT: Lost = Lost::Some("nothing while its share of the outbox has room; then its oldest");
 
 /// The faults of this host, and of the way to KVS as a whole.
-pub(crate) const PLACES: [Row; 7] = [OUTBOX, FOLDER, CLOCK, KEYS, KVS_GONE, SLOW, TOO_MUCH];
+pub(crate) const PLACES: [Row; 8] = [OUTBOX, FOLDER, CLOCK, KEYS, KVS_GONE, SLOW, TOO_MUCH, TOO_MANY];
 
 pub(crate) const OUTBOX: Row = Row {
     fault: "the disk of `state.dir` is full",
@@ -307,10 +308,19 @@ pub(crate) const SLOW: Row = Row {
 pub(crate) const TOO_MUCH: Row = Row {
     fault: "a model is too slow for its live cameras",
     made: Made::Otherwise("a model with work three times as long"),
-    reason: SILENT,
+    reason: "is too slow for",
     metric: "kvs_infer_frames_dropped_total{reason=\"newer\"}",
     lost: Lost::Some(
         "frames, each camera as many; events only of what is too short to be seen in the others",
     ),
-    ends: "at once",
+    ends: CALM,
+};
+
+pub(crate) const TOO_MANY: Row = Row {
+    fault: "live cameras send more than this host can decode",
+    made: Made::Otherwise("cameras of 720p on one core, twice what it can decode"),
+    reason: "this host is too slow to decode",
+    metric: "kvs_infer_frames_dropped_total{reason=\"late\"}",
+    lost: Lost::Some("frames, up to the next key frame and each camera as many; events as in the row above"),
+    ends: CALM,
 };

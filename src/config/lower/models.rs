@@ -41,6 +41,7 @@ impl Lowering<'_> {
             layout: model.layout,
             input,
             classes,
+            threads: model.threads.map(usize::from),
         })
     }
 

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::feed::Feed;
+use super::lag::{CameraLag, Concern, UnitRead};
+use super::load::{CameraLoad, LoadWindow};
 use super::unseen::Unseen;
 use super::{lock, whole_ms};
 use crate::decode::Mode;
@@ -91,8 +93,14 @@ pub struct CameraRow {
     pub retry_in_ms: Option<u64>,
     /// The last error, past ones too.
     pub last_error: Option<String>,
-    /// How far the reader is behind the live edge, ms; `None` while nobody knows.
+    /// How far the newest decoded footage is behind the live edge, ms; `None` while nobody knows.
     pub behind_ms: Option<u64>,
+    /// How far a live camera is behind, where that is worth a reason.
+    #[serde(skip)]
+    pub(crate) concern: Option<Concern>,
+    /// How much of its footage was dropped in the last minute.
+    #[serde(skip)]
+    pub(crate) load: CameraLoad,
     /// Looks a second, over the last five seconds.
     pub fps: f64,
     /// Width of the decoded frame, px.
@@ -146,7 +154,11 @@ struct Now {
     unseen: Unseen,
     trouble: Option<Trouble>,
     last_error: Option<String>,
+    /// The server's figure.
     behind_ms: Option<u64>,
+    lag: CameraLag,
+    load: LoadWindow,
+    model: Option<String>,
     looks: VecDeque<Instant>,
     picture: Option<Picture>,
     frames: FrameCounts,
@@ -177,6 +189,9 @@ impl CameraBoard {
             trouble: None,
             last_error: None,
             behind_ms: None,
+            lag: CameraLag::default(),
+            load: LoadWindow::default(),
+            model: None,
             looks: VecDeque::new(),
             picture: None,
             frames: FrameCounts::default(),
@@ -248,7 +263,7 @@ impl CameraBoard {
     pub fn waiting(&self) {
         self.write(|now| {
             now.connected(State::Waiting);
-            now.behind_ms = None;
+            now.forget_lag();
         });
     }
 
@@ -257,7 +272,7 @@ impl CameraBoard {
         let (reason, at) = (reason.into(), Instant::now());
         self.write(|now| {
             now.enter(State::Down);
-            now.behind_ms = None;
+            now.forget_lag();
             now.last_error = Some(reason.clone());
             let since = now.trouble.as_ref().map_or(at, |trouble| trouble.since);
             now.trouble = Some(Trouble { reason, since, retry_at: retry_in.map(|wait| at + wait) });
@@ -285,10 +300,27 @@ impl CameraBoard {
     /// An access unit was read. Returns the reason where frames have been read for a while and none was seen: once.
     pub fn frame_read(&self) -> Option<String> {
         self.write(|now| {
-            let complaint = now.unseen.read(Instant::now(), &now.frames);
+            let at = Instant::now();
+            let complaint = now.unseen.read(at, &now.frames);
             now.frames.read += 1;
+            now.load.count(at, |counts| counts.read += 1);
             complaint
         })
+    }
+
+    /// This access unit was read last.
+    pub(crate) fn unit_read(&self, unit: UnitRead) {
+        self.write(|now| now.lag.read(unit));
+    }
+
+    /// An access unit was decoded; it was `lag` behind the live edge then.
+    pub(crate) fn unit_decoded(&self, lag: Duration) {
+        self.write(|now| now.lag.decoded(lag, Instant::now()));
+    }
+
+    /// The slowest model that its frames go through has this name.
+    pub fn uses_model(&self, name: &str) {
+        self.write(|now| now.model = Some(name.to_owned()));
     }
 
     /// A picture came out of the decoder.
@@ -298,7 +330,10 @@ impl CameraBoard {
 
     /// The sampler picked a picture.
     pub fn frame_sampled(&self) {
-        self.write(|now| now.frames.sampled += 1);
+        self.write(|now| {
+            now.frames.sampled += 1;
+            now.load.count(Instant::now(), |counts| counts.sampled += 1);
+        });
     }
 
     /// The motion gate spared a picture its look. Returns whether [`Self::frame_read`] had reported that none is seen.
@@ -311,7 +346,14 @@ impl CameraBoard {
 
     /// Pictures were left out, because of `reason`: one of few.
     pub fn frames_dropped(&self, reason: &'static str, frames: u64) {
-        self.write(|now| *now.frames.dropped.entry(reason).or_default() += frames);
+        self.write(|now| {
+            *now.frames.dropped.entry(reason).or_default() += frames;
+            now.load.count(Instant::now(), |counts| match reason {
+                "late" => counts.late += frames,
+                "newer" => counts.newer += frames,
+                _ => {}
+            });
+        });
     }
 
     /// Every detector looked at `frame`, and saw `labels`: the live picture from now on. Returns whether [`Self::frame_read`] had
@@ -361,7 +403,9 @@ impl CameraBoard {
             error: trouble.map(|trouble| trouble.reason.clone()).or(blind.map(|(_, reason)| reason)),
             retry_in_ms: trouble.and_then(|trouble| trouble.retry_at).map(|retry| age_ms(at, retry)),
             last_error: now.last_error.clone(),
-            behind_ms: now.behind_ms,
+            behind_ms: now.lag.shown(at).map(whole_ms).or(now.behind_ms),
+            concern: now.lag.concern(at).filter(|_| now.mode == Mode::Live),
+            load: now.load.load(at, now.model.as_ref()),
             fps: rate(&now.looks, at),
             width_px: size_px.map(|(width, _)| width),
             height_px: size_px.map(|(_, height)| height),
@@ -380,6 +424,11 @@ impl CameraBoard {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn set_load(&self, load: LoadWindow) {
+        self.write(|now| now.load = load);
+    }
+
     fn write<T>(&self, change: impl FnOnce(&mut Now) -> T) -> T {
         change(&mut lock(&self.inner.now))
     }
@@ -396,6 +445,11 @@ impl Now {
     fn connected(&mut self, state: State) {
         self.enter(state);
         self.trouble = None;
+    }
+
+    fn forget_lag(&mut self) {
+        self.behind_ms = None;
+        self.lag = CameraLag::default();
     }
 
     fn lose(&mut self, reason: &str, at: Instant) {
@@ -417,6 +471,7 @@ impl Now {
     /// Gives the picture before, so that its memory is freed outside the lock.
     fn look(&mut self, frame: Arc<Frame>, labels: Arc<[Label]>, at: Instant) -> Option<Picture> {
         self.frames.inferred += 1;
+        self.lag.inferred(&frame, at);
         while self.looks.len() >= RATE_LOOKS || self.looks.front().is_some_and(|old| *old + RATE_SPAN < at) {
             self.looks.pop_front();
         }
@@ -510,6 +565,18 @@ mod tests {
         gate.fragment(Some(120));
         gate.down("no such stream", None);
         assert_eq!(gate.row().behind_ms, None, "down");
+    }
+
+    #[test]
+    fn the_lag_of_what_was_decoded_counts_and_ages_and_else_the_servers_figure() {
+        let gate = camera();
+        gate.fragment(Some(120));
+        assert_eq!(gate.row().behind_ms, Some(120));
+        gate.unit_decoded(Duration::from_secs(3));
+        let in_s = |s: u64| gate.row_at(Instant::now() + Duration::from_secs(s)).behind_ms.unwrap();
+        assert!((3_000..4_000).contains(&in_s(0)) && (8_000..9_000).contains(&in_s(5)), "{}", in_s(0));
+        gate.waiting();
+        assert_eq!(gate.row().behind_ms, None);
     }
 
     #[test]

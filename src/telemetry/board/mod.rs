@@ -6,6 +6,8 @@
 mod camera;
 mod feed;
 mod health;
+mod lag;
+mod load;
 mod unseen;
 
 use std::collections::BTreeMap;
@@ -17,12 +19,16 @@ use tokio::sync::broadcast;
 
 pub use camera::{CameraBoard, CameraRow, FrameCounts, Picture, State};
 pub use health::{Health, Status, Watch};
+pub(crate) use lag::UnitRead;
+pub use load::CameraLoad;
+pub(crate) use load::{Bottleneck, LoadChange};
 
 use crate::frame::{CameraId, Event};
 use feed::Feed;
 #[cfg(test)]
 pub(crate) use feed::testing;
 use health::about_config;
+use load::{Bottlenecks, about_lag};
 
 /// A handle to the board; clones share it.
 #[derive(Clone)]
@@ -40,6 +46,7 @@ struct Inner {
     loading: Mutex<BTreeMap<String, String>>,
     watches: Mutex<Watches>,
     config_fault: Mutex<Option<(Instant, String)>>,
+    bottlenecks: Mutex<Bottlenecks>,
     feed: Arc<Feed>,
 }
 
@@ -134,6 +141,7 @@ impl Board {
             loading: Mutex::default(),
             watches: Mutex::default(),
             config_fault: Mutex::default(),
+            bottlenecks: Mutex::default(),
             feed: Arc::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -274,7 +282,17 @@ impl Board {
         let watched = watches.all.values().filter(|_| !stopping);
         let fault = lock(&self.inner.config_fault);
         let fault = fault.as_ref().map(|(since, why)| about_config(why, now.duration_since(*since)));
-        Health::of(watched, &self.snapshot_at(now), &self.sinks(), now).and(fault)
+        let cameras = self.snapshot_at(now);
+        let lags = cameras.iter().filter_map(about_lag);
+        let overloads = lock(&self.inner.bottlenecks).reasons(&cameras);
+        let health = Health::of(watched, &cameras, &self.sinks(), now).and(fault);
+        lags.chain(overloads).fold(health, |health, reason| health.and(Some(reason)))
+    }
+
+    /// Finds the overloads that began and ended since it was last called.
+    pub(crate) fn judge_load(&self, at: Instant) -> Vec<LoadChange> {
+        let rows = self.snapshot_at(at);
+        lock(&self.inner.bottlenecks).judge(&rows)
     }
 
     /// When the service started, since the Unix epoch.

@@ -26,6 +26,10 @@ pub struct Model {
     #[schemars(extend("x-remedy" = "write a list of names, or the path of a text file with one name a line"))]
     #[serde(default)]
     pub classes: Option<ClassList>,
+    /// Threads of one inference on the CPU; absent: the cores, shared by the models. Fewer leave cores to decoding.
+    #[schemars(range(min = 1, max = 64))]
+    #[serde(default)]
+    pub threads: Option<u16>,
 }
 
 /// The values that a detector's input takes.

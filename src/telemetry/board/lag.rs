@@ -1,0 +1,135 @@
+//! How far behind the live edge a camera is now: the figure ages while nothing is decoded.
+
+use std::time::{Duration, Instant};
+
+use crate::frame::{ArrivalLag, Frame};
+
+/// How long the age of the newest inferred frame counts.
+const INFERRED_COUNTS_FOR: Duration = Duration::from_secs(2);
+
+/// Footage that was read and not decoded, of which this much is a queue.
+const BACKLOG: Duration = Duration::from_millis(500);
+
+/// Lag of a live camera beyond what its delivery explains that `/healthz` reports.
+const CONCERN: Duration = Duration::from_secs(5);
+
+/// A camera's lag, from what was read, decoded and inferred last.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct CameraLag {
+    read: Option<UnitRead>,
+    /// The lag of the newest access unit when it was decoded, and when that was.
+    decoded: Option<(Duration, Instant)>,
+    /// The age of the newest frame when the detectors had seen it, and when that was.
+    inferred: Option<(Duration, Instant)>,
+}
+
+/// The newest access unit that was read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UnitRead {
+    /// When the service took it in, ms since the epoch.
+    pub(crate) ingested_ms: i64,
+    pub(crate) arrived: Instant,
+    pub(crate) lag: ArrivalLag,
+}
+
+/// A live camera that is too far behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Concern {
+    /// How far, beyond what its delivery explains.
+    pub(crate) behind: Duration,
+    /// Whether footage waits for the decoder; else it arrived late.
+    pub(crate) is_decoding: bool,
+}
+
+impl CameraLag {
+    pub(super) fn read(&mut self, unit: UnitRead) {
+        self.read = Some(unit);
+    }
+
+    pub(super) fn decoded(&mut self, lag: Duration, at: Instant) {
+        self.decoded = Some((lag, at));
+    }
+
+    pub(super) fn inferred(&mut self, frame: &Frame, at: Instant) {
+        let Some(read) = self.read else { return };
+        // The age of the unit that was read last is known; the frame is older by the difference of their ingestion.
+        let between_ms = read.ingested_ms.saturating_sub(frame.fragment.ingested_ms(frame.media));
+        let between = Duration::from_millis(u64::try_from(between_ms).unwrap_or(0));
+        let age = at.saturating_duration_since(read.arrived) + read.lag.at_arrival + between;
+        self.inferred = Some((age, at));
+    }
+
+    /// Returns the age of the newest decoded footage at `now`, or that of the newest inferred frame where it was larger;
+    /// `None` before anything was decoded.
+    pub(super) fn shown(&self, now: Instant) -> Option<Duration> {
+        let decoded = aged(self.decoded?, now);
+        let inferred =
+            self.inferred.filter(|(_, at)| now.saturating_duration_since(*at) <= INFERRED_COUNTS_FOR);
+        Some(inferred.map_or(decoded, |(age, _)| decoded.max(age)))
+    }
+
+    /// Returns how far a live camera is behind where that is too far. A camera that sends nothing is not: its figure ages, but
+    /// nothing of it waits.
+    pub(super) fn concern(&self, now: Instant) -> Option<Concern> {
+        let UnitRead { arrived, lag, .. } = self.read?;
+        let backlog = self.decoded.map(|(decoded, at)| {
+            (aged((decoded, at), now)).saturating_sub(aged((lag.at_arrival, arrived), now))
+        });
+        let is_decoding = backlog.is_none_or(|backlog| backlog > BACKLOG);
+        let behind = match self.decoded {
+            Some(decoded) if is_decoding => aged(decoded, now),
+            _ => lag.at_arrival,
+        };
+        let behind = behind.saturating_sub(lag.explained);
+        (behind > CONCERN).then_some(Concern { behind, is_decoding })
+    }
+}
+
+fn aged((lag, at): (Duration, Instant), now: Instant) -> Duration {
+    lag + now.saturating_duration_since(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn read(arrived: Instant, at_arrival: Duration, explained: Duration) -> UnitRead {
+        UnitRead { ingested_ms: 10_000, arrived, lag: ArrivalLag { at_arrival, explained } }
+    }
+
+    #[test]
+    fn the_figure_ages_while_nothing_is_decoded() {
+        let start = Instant::now();
+        let mut lag = CameraLag::default();
+        assert_eq!(lag.shown(start), None);
+        lag.decoded(SECOND, start);
+        assert_eq!(lag.shown(start), Some(SECOND));
+        assert_eq!(lag.shown(start + 5 * SECOND), Some(6 * SECOND));
+        lag.decoded(SECOND / 10, start + 6 * SECOND);
+        assert_eq!(lag.shown(start + 6 * SECOND), Some(SECOND / 10));
+    }
+
+    #[test]
+    fn only_what_waits_or_came_late_is_of_concern() {
+        let start = Instant::now();
+        let concern = |behind, is_decoding| Some(Concern { behind, is_decoding });
+        let silent = CameraLag {
+            read: Some(read(start, Duration::ZERO, Duration::ZERO)),
+            decoded: Some((SECOND / 100, start)),
+            inferred: None,
+        };
+        assert_eq!(silent.concern(start + 30 * SECOND), None, "the camera sends nothing");
+        let behind = CameraLag { read: Some(read(start + 9 * SECOND, SECOND, Duration::ZERO)), ..silent };
+        assert_eq!(behind.concern(start + 10 * SECOND), concern(10 * SECOND + SECOND / 100, true));
+        let slow_network = CameraLag {
+            read: Some(read(start, 9 * SECOND, 2 * SECOND)),
+            decoded: Some((9 * SECOND, start)),
+            inferred: None,
+        };
+        assert_eq!(slow_network.concern(start + SECOND), concern(7 * SECOND, false));
+        let whole_segments = CameraLag { read: Some(read(start, 9 * SECOND, 9 * SECOND)), ..slow_network };
+        assert_eq!(whole_segments.concern(start), None);
+    }
+}
