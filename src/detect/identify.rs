@@ -159,6 +159,9 @@ impl LayoutEvidence<'_> {
                 Ok(_) if has_lists => {
                     tried.push((layout, LISTS.to_owned()));
                 }
+                Ok(_) if is_alone(layout) && self.outputs.len() > 1 => {
+                    tried.push((layout, "it has no other output".to_owned()));
+                }
                 Ok((head, _)) => fitting.push(head),
                 Err(why) => tried.push((layout, why)),
             }
@@ -225,6 +228,11 @@ fn is_named_only(layout: Layout) -> bool {
     matches!(layout, Layout::DetrSoftmax | Layout::Yolox)
 }
 
+/// Returns `true` for a layout that is identified only where it is all that the model puts out: its shape is a common one.
+fn is_alone(layout: Layout) -> bool {
+    matches!(layout, Layout::Nms | Layout::Rtdetr)
+}
+
 /// The reasons, each with the layouts that it is for.
 fn grouped(tried: &[(Layout, String)]) -> String {
     let mut groups: Vec<(Vec<&str>, &str)> = Vec::new();
@@ -262,6 +270,7 @@ mod tests {
     const QUERIES: Shapes = &[("output0", &[1, 300, 7])];
     const DETR: Shapes = &[("logits", &[1, 300, 80]), ("pred_boxes", &[1, 300, 4])];
     const TWO: Shapes = &[("boxes", &[1, 8400, 4]), ("scores", &[1, 8400, 2])];
+    const BOXES_OF_RANK_4: Shapes = &[("boxes", &[1, 2535, 1, 4]), ("confs", &[1, 2535, 6])];
     const V5_WITH_HEADS: Shapes =
         &[("output", &[1, 25200, 85]), ("h1", &[1, 3, 80, 80, 85]), ("h2", &[1, 3, 40, 40, 85])];
     const TRT: Shapes = &[
@@ -383,6 +392,7 @@ mod tests {
         ("NMS with lists", Case { shapes: TRT, classes: 3, ..AUTO }, &["`det_scores` [1, 100]", "`int num_dets` [1, 1] not float", "fit no layout", "yolov8: 96 classes, not 3"]),
         ("NMS with lists that would fit", Case { shapes: TRT, classes: 96, ..AUTO }, &["yolov8, yolov5, nms, rtdetr, detr, yolonas: lists of boxes", "export it without NMS"]),
         ("rank", Case { shapes: &[("output0", &[1, 3])], classes: 3, ..AUTO }, &["`output0` [1, 3]", "lists of boxes"]),
+        ("probabilities beside boxes of rank 4", Case { shapes: BOXES_OF_RANK_4, classes: 6, ..AUTO }, &["nms: it has no other output"]),
         ("not a grid", Case { choice: LayoutChoice::Yolox, shapes: V5, ..AUTO }, &["are not of layout yolox", "25200 rows are not the cells"]),
     ];
 

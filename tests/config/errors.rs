@@ -118,6 +118,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("a variable that ends in a carriage return", "local_dir: /tmp/events", "local_dir: ${WITH_RETURN}"),
     ("a zone with a line feed", "- name: door", "- name: \"do\\nor\""),
     ("a layout that there is not", "classes: [person, car]", "layout: yolonass"),
+    ("YOLOX without its input", "classes: [person, car]", "layout: yolox\n    classes: [person, car]"),
     ("a range of another kind", "classes: [person, car]", "input: { range: 0..256 }"),
     ("a mean of one number", "classes: [person, car]", "input: { mean: [0.5] }"),
     ("a deviation of 0", "classes: [person, car]", "input: { std: [0.2, 0, 0.2] }"),

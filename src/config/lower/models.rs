@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::detect::{InputEncoding, ModelSpec};
 use crate::remote::{Address, AddressError};
-use kvs_config::written::{ChannelOrder, ClassList, InputRange, Model, ModelInput};
+use kvs_config::written::{ChannelOrder, ClassList, InputRange, LayoutChoice, Model, ModelInput};
 use kvs_config::{KeyPath, closest};
 
 use super::roi::narrow;
@@ -33,6 +33,11 @@ impl Lowering<'_> {
         };
         let path = self.onnx_path(&model.path, &at.key("path"))?;
         let sha256 = model.sha256.as_ref().map(|digest| digest.to_ascii_lowercase());
+        if model.layout == LayoutChoice::Yolox && model.input.is_none() {
+            let message = "layout yolox without an `input`: YOLOX does not take RGB from 0 to 1";
+            let remedy = "add `input: { range: 0..255, order: bgr }`, or what your export takes";
+            self.problem(&at.key("layout"), message, remedy);
+        }
         let input = model.input.as_ref().map(input_encoding).unwrap_or_default();
         Some(ModelSpec {
             name: name.to_owned(),

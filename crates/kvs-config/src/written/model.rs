@@ -101,7 +101,7 @@ pub enum LayoutChoice {
     DetrSoftmax,
     /// Two outputs: boxes `[batch, n, 4]` (x1, y1, x2, y2 in px) and probabilities `[batch, n, classes]` (YOLO-NAS, DAMO-YOLO).
     Yolonas,
-    /// `[batch, anchors, 5 + classes]` before the grid is added (YOLOX); its `input` is `{ range: 0..255, order: bgr }`.
+    /// `[batch, anchors, 5 + classes]` before the grid is added (YOLOX); needs `input: { range: 0..255, order: bgr }`.
     Yolox,
 }
 
