@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 use super::foreign::without_secrets;
 use super::http_client::new_http_client;
 use super::profiles::{Environment, ProfileFiles};
+use super::remedy::transport_remedy;
 use crate::base::causes;
 
 /// The usual remedy.
@@ -140,6 +141,12 @@ impl<'a> Sources<'a> {
         if let Some(half) = self.half_a_key() {
             return half;
         }
+        if text.contains("could not parse profile file") {
+            return no_usable(
+                format!("a file of profiles is not well formed: {}", self.files.searched()),
+                "correct it: [profile NAME] above lines of key = value",
+            );
+        }
         if let Some(missing) = self.missing_profile() {
             return missing;
         }
@@ -216,6 +223,14 @@ impl<'a> Sources<'a> {
 
     fn of_profile(&self, profile: &str, kind: ProfileKind, text: &str) -> NoUsableCredentials {
         let last = last_words(&without_secrets(text));
+        // A command writes what it likes, and a code of MFA is missing whether STS is reached or not.
+        let is_certain = kind == ProfileKind::Process || self.files.value(profile, "mfa_serial").is_some();
+        if let Some(remedy) = network_remedy(&last).filter(|_| !is_certain) {
+            return no_usable(
+                format!("the source of the profile {profile} is out of reach: {last}"),
+                &remedy,
+            );
+        }
         match kind {
             ProfileKind::Sso => self.of_sso(profile, &last),
             ProfileKind::Login => no_usable(
@@ -313,6 +328,17 @@ fn no_usable(what: String, remedy: &str) -> NoUsableCredentials {
     NoUsableCredentials { what, remedy: remedy.to_owned() }
 }
 
+/// Returns the remedy for a source of credentials that cannot be reached; `None` where it answered.
+fn network_remedy(text: &str) -> Option<String> {
+    let proxy = text
+        .split_once("through the proxy ")
+        .map(|(_, rest)| rest.split(": client").next().unwrap_or_default().trim_end_matches([':', ';']));
+    let silent = ["client error (Connect)", "dns error", "timed out", "timeout"];
+    let remedy = transport_remedy(text, proxy);
+    let silent = silent.iter().any(|words| text.contains(words));
+    remedy.or_else(|| silent.then(|| "check the network, and proxies on the way".to_owned()))
+}
+
 /// Returns the SDK's words without those that only say that something is wrong.
 fn last_words(text: &str) -> String {
     const EMPTY: [&str; 10] = [
@@ -344,5 +370,72 @@ fn of_process(text: &str) -> String {
             format!("it ended with {status}: {}", first.as_deref().unwrap_or("it wrote no reason"))
         }
         None => last_words(&without_secrets(text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_by_table() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("config");
+        let sso = "sso_session = corp\nsso_account_id = 1\nsso_role_name = Dev\n[sso-session corp]\n";
+        let profiles = format!("[profile sso]\n{sso}[profile process]\ncredential_process = x\n");
+        std::fs::write(&config, profiles).unwrap();
+        let connect =
+            "dispatch failure: io error: portal.sso.eu-west-1.amazonaws.com:443: client error (Connect)";
+        let proxied =
+            "io error: a.test:443 through the proxy http://p.test:3128: client error (Connect): refused";
+        for (profile, text, words) in [
+            (
+                "sso",
+                "the SSO token has expired",
+                "no valid sign-in: the SSO token has expired; run aws sso login",
+            ),
+            ("sso", connect, "the profile sso is out of reach: io error: portal.sso"),
+            ("sso", connect, "check the network"),
+            ("sso", proxied, "the proxy http://p.test:3128 comes from HTTP_PROXY"),
+            ("sso", "invalid peer certificate: UnknownIssuer", "in AWS_CA_BUNDLE"),
+            ("sso", "invalid profile: could not parse profile file", "is not well formed: "),
+            (
+                "process",
+                "external process exited with code exit status: 1. Stderr: timeout",
+                "ended with 1: timeout",
+            ),
+            ("none", "identity resolver timed out", "AWS_PROFILE names the profile \"none\""),
+        ] {
+            let environment = |name: &str| match name {
+                "AWS_CONFIG_FILE" => Some(config.display().to_string()),
+                "AWS_PROFILE" => Some(profile.to_owned()),
+                _ => None,
+            };
+            let reason = Sources::new(&environment).explain(text, true).to_string();
+            assert!(reason.contains(words), "{profile}: {text}: {reason}");
+        }
+    }
+
+    #[test]
+    fn sources_of_the_environment_by_table() {
+        for (variable, failed, words) in [
+            ("AWS_SECRET_ACCESS_KEY", true, "AWS_SECRET_ACCESS_KEY is set, and AWS_ACCESS_KEY_ID is not"),
+            ("AWS_EC2_METADATA_DISABLED", false, "switched off (AWS_EC2_METADATA_DISABLED)"),
+            (
+                "NONE",
+                false,
+                "the instance metadata service does not answer or has no role; give the task a role",
+            ),
+            ("NONE", true, "the instance metadata service gives none: refused"),
+            (
+                "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+                true,
+                "(AWS_CONTAINER_CREDENTIALS_RELATIVE_URI) gives none",
+            ),
+        ] {
+            let environment = |name: &str| (name == variable).then(|| "x".to_owned());
+            let reason = Sources::new(&environment).explain("refused", failed).to_string();
+            assert!(reason.contains(words), "{variable}: {reason}");
+        }
     }
 }

@@ -86,8 +86,8 @@ fn signature_remedy(code: &str, message: &str) -> Option<&'static str> {
              clock of this host"
         }
         "InvalidAccessKeyId" | "UnrecognizedClientException" | "InvalidClientTokenId" => {
-            "AWS does not know the access key: correct AWS_ACCESS_KEY_ID or the profile, and check that the account uses this \
-             region"
+            "AWS does not know the access key or its token: correct AWS_ACCESS_KEY_ID and AWS_SESSION_TOKEN, or the profile, and \
+             check that the account uses this region"
         }
         "InvalidToken" => {
             "the session token does not belong to the access key: correct AWS_SESSION_TOKEN, or unset it for a key without one"

@@ -28,16 +28,17 @@ pub fn new_web_client(builder: ClientBuilder) -> Result<reqwest::Client, String>
     builder.build().map_err(|error| causes(&error.without_url()))
 }
 
-/// Returns why a request to `address` failed, and what to do. The text holds neither path nor query, which may be secrets.
+/// Returns why a request to `address` failed, and what to do where this is known, else `otherwise`. The text holds neither path nor query, which may be secrets.
 #[must_use]
-pub fn explain_web_error(error: reqwest::Error, address: &str) -> String {
+pub fn explain_web_error(error: reqwest::Error, address: &str, otherwise: Option<&str>) -> String {
     let uri: hyper::Uri = address.parse().unwrap_or_default();
     let host = uri.authority().map_or("", |authority| authority.as_str());
     let host = host.rsplit('@').next().unwrap_or_default();
     let proxy = HttpSettings::of_this_process().proxies.address_for(&uri);
     let through = proxy.as_ref().map_or_else(String::new, |proxy| format!(" through the proxy {proxy}"));
     let text = format!("{host}{through}: {}", causes(&error.without_url()));
-    match transport_remedy(&text, proxy.as_deref()) {
+    let known = transport_remedy(&text, proxy.as_deref());
+    match known.or_else(|| otherwise.map(str::to_owned)) {
         Some(remedy) => format!("{text}; {remedy}"),
         None => text,
     }

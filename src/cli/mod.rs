@@ -24,7 +24,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::base::causes;
+use crate::base::{causes, storage_remedy};
 use crate::config::{ConfigErrors, LogFormat};
 use crate::detect::DetectError;
 use crate::remote::FetchError;
@@ -79,10 +79,19 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
     }
     let told = match error.downcast_ref::<ConfigErrors>() {
         Some(mistakes) => mistakes.to_string(),
-        None => format!("error: {}", causes(error.as_ref())),
+        None => format!("error: {}", with_limit(causes(error.as_ref()))),
     };
     let _unheard = writeln!(std::io::stderr(), "{told}");
     ExitCode::from(code_of(error))
+}
+
+/// Returns the text with the remedy for too many open files, which any part of the program can run into.
+fn with_limit(text: String) -> String {
+    let is_reached = text.contains("os error 24)") || text.contains("system error number 24");
+    match storage_remedy("(os error 24)").filter(|remedy| is_reached && !text.contains(remedy)) {
+        Some(remedy) => format!("{text}; this process has too many open files: {remedy}"),
+        None => text,
+    }
 }
 
 fn code_of(error: &anyhow::Error) -> u8 {
@@ -184,5 +193,22 @@ impl StopSignal {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_many_open_files_name_the_limit_once() {
+        for text in
+            ["HTTP: Too many open files (os error 24)", "Load model failed:system error number 24; check it"]
+        {
+            let shown = with_limit(text.to_owned());
+            assert!(shown.starts_with(text) && shown.contains("raise the limit of open files"), "{shown}");
+            assert_eq!(with_limit(shown.clone()), shown);
+        }
+        assert_eq!(with_limit("port taken".to_owned()), "port taken");
     }
 }

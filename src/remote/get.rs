@@ -249,5 +249,5 @@ fn silent() -> GetError {
 
 /// No text holds the address, whose query may be a secret.
 fn failed(error: reqwest::Error, url: &Url) -> GetError {
-    GetError::Failed(explain_web_error(error, url.as_str()))
+    GetError::Failed(explain_web_error(error, url.as_str(), None))
 }

@@ -12,6 +12,7 @@ use crate::aws::{FOREIGN_REMEDY, explain_web_error, foreign_page, new_web_client
 /// How long a playlist or a segment may take.
 const LIMIT: Duration = Duration::from_secs(20);
 const CONNECT_LIMIT: Duration = Duration::from_secs(4);
+const REMEDY: &str = "check the network; it is tried again";
 /// Source: Kinesis Video Streams quotas, 2026 (a fragment has 50 MB at most).
 const MOST_BYTES: usize = 64 << 20;
 
@@ -41,7 +42,8 @@ impl Fetcher {
 
     /// The whole body.
     pub(super) async fn get(&self, link: &Link) -> Result<Bytes, Unfetched> {
-        let failed = |error: reqwest::Error| Unfetched::Failed(explain_web_error(error, link.secret()));
+        let failed =
+            |error: reqwest::Error| Unfetched::Failed(explain_web_error(error, link.secret(), Some(REMEDY)));
         let mut answer = self.client.get(link.secret()).send().await.map_err(failed)?;
         match answer.status() {
             StatusCode::OK => {}
@@ -71,5 +73,68 @@ async fn refused(status: StatusCode, mut answer: Response) -> String {
     match foreign_page(status.as_u16(), kind, &first) {
         Some(page) => format!("{page}; {FOREIGN_REMEDY}"),
         None => status.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// The link to a server that answers once, and the server's thread.
+    fn server(answer: &str) -> (Link, std::thread::JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/playlist.m3u8?SessionToken=HUSH", listener.local_addr().unwrap());
+        let answer = answer.to_owned();
+        let thread = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let read = stream.read(&mut [0; 4096]).unwrap();
+            assert!(read > 0);
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        (Link::new(&url).unwrap(), thread)
+    }
+
+    fn answer(status: &str, kind: &str, body: &str) -> String {
+        let length = body.len();
+        format!(
+            "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        )
+    }
+
+    #[tokio::test]
+    async fn a_page_is_neither_a_playlist_nor_a_segment() {
+        let hls = "application/vnd.apple.mpegurl";
+        for (name, answer, words) in [
+            ("by its type", answer("200 OK", "text/html", "log in"), Some("not from AWS: HTTP 200: log in")),
+            ("by its beginning", answer("200 OK", hls, "<html>log in</html>"), Some("HTTP 200: log in")),
+            ("of a proxy", answer("502 Bad Gateway", "text/html", "<h1>Down</h1>"), Some("HTTP 502: Down")),
+            ("a playlist", answer("200 OK", hls, "#EXTM3U"), None),
+        ] {
+            let (link, thread) = server(&answer);
+            let got = Fetcher::new().unwrap().get(&link).await;
+            thread.join().unwrap();
+            match (words, got) {
+                (None, got) => assert_eq!(got.unwrap(), "#EXTM3U", "{name}"),
+                (Some(words), Err(Unfetched::Failed(text))) => {
+                    assert!(text.contains(words) && text.contains("captive portal"), "{name}: {text}");
+                }
+                (Some(_), got) => panic!("{name}: {got:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_out_of_reach_is_named_without_the_token() {
+        let link = Link::new("http://127.0.0.1:1/playlist.m3u8?SessionToken=HUSH").unwrap();
+        let Err(Unfetched::Failed(text)) = Fetcher::new().unwrap().get(&link).await else {
+            panic!("it answered")
+        };
+        assert!(
+            text.starts_with("127.0.0.1:1: ") && text.ends_with(REMEDY) && !text.contains("HUSH"),
+            "{text}"
+        );
     }
 }

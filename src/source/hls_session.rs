@@ -12,6 +12,7 @@ use aws_sdk_kinesisvideoarchivedmedia::types::{
 
 use super::kvs::{explain, in_time};
 use super::{Kvs, SourceError};
+use crate::aws::FOREIGN_REMEDY;
 
 /// Segments in a playlist of stored footage. Source: API reference, GetHLSStreamingSessionURL, 2026: 5,000 at most.
 const MOST_STORED: i64 = 5_000;
@@ -76,7 +77,7 @@ impl Sessions {
         })?;
         answer
             .hls_streaming_session_url
-            .ok_or_else(|| self.failed(ACTION, "the answer has no URL".to_owned()))
+            .ok_or_else(|| self.failed(ACTION, format!("the answer has no URL; {FOREIGN_REMEDY}")))
     }
 
     fn asked(&self, playback: Playback) -> Result<(HlsPlaybackMode, HlsFragmentSelector, i64), SourceError> {

@@ -15,6 +15,7 @@ use kvs_infer::publish::{
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::event::{self, event, frame, pending, state};
 use super::moto;
@@ -333,6 +334,55 @@ async fn answers_of_dynamodb_by_table() {
     assert_failures("dynamodb/records write", table).await;
 }
 
+/// An error of Kinesis Video Streams.
+fn rest(status: u16, code: &'static str, message: &str) -> Said {
+    let body = json!({ "message": message }).to_string();
+    said(status, &[("content-type", "application/json"), ("x-amzn-errortype", code)], &body)
+}
+
+#[tokio::test]
+async fn answers_of_kinesis_video_by_table() {
+    const TIME: &str = "Signature not yet current: 20260101T001000Z is still later than 20260101T000000Z";
+    const KMS: &str = "User is not authorized to perform: kms:Decrypt on resource: arn:aws:kms:key/1";
+    let rows: Vec<(&str, Said, &[&str])> = vec![
+        ("no stream", rest(404, "ResourceNotFoundException", "none"), &["does not exist", "kvs_stream_name"]),
+        (
+            "denied",
+            rest(401, "NotAuthorizedException", "no"),
+            &["grant kinesisvideo:GetDataEndpoint to this role"],
+        ),
+        ("kms", rest(401, "NotAuthorizedException", KMS), &["allow kms:Decrypt on the KMS key"]),
+        ("skew", rest(403, "InvalidSignatureException", TIME), &["set it (chrony, timedatectl)"]),
+        ("secret", rest(403, "InvalidSignatureException", "no match"), &["AWS_SECRET_ACCESS_KEY"]),
+        ("expired", rest(403, "ExpiredTokenException", "expired"), &["renew the credentials"]),
+        ("token", rest(403, "UnrecognizedClientException", "invalid"), &["AWS_SESSION_TOKEN"]),
+        ("not enabled", rest(403, "SubscriptionRequiredException", "no"), &["not enabled this service"]),
+        ("throttled", rest(400, "ClientLimitExceededException", "slow"), &["throttled by GetDataEndpoint"]),
+        ("busy", rest(500, "InternalFailure", "again"), &["a fault of the service", "tried again"]),
+        ("503 page", said(503, &[HTML], "<h1>Down</h1>"), &["not from AWS: HTTP 503: Down"]),
+        ("200 page", said(200, &[HTML], PORTAL), &["not from AWS: HTTP 200: Log in captive portal"]),
+        ("200 page as JSON", said(200, &[JSON], PORTAL), &["not from AWS: HTTP 200: Log in captive portal"]),
+        ("no endpoint", said(200, &[JSON], "{}"), &["the answer names no endpoint", "in place of AWS"]),
+        ("nothing", said(200, &[], ""), &["the answer names no endpoint", "in place of AWS"]),
+    ];
+    let server = Server::start().await;
+    for (name, said, words) in rows {
+        server.says(Some(said));
+        let kvs = kvs_infer::source::Kvs::new(&moto::config(&server.url));
+        for probe in kvs.probes("front").into_iter().chain(kvs.hls_probes("front")) {
+            let (asked, finding) = (probe.name, probe.finding.await);
+            let only_asked_here = finding.text.contains("DescribeStream");
+            assert!(finding.verdict == Verdict::Fail || only_asked_here, "{name} {asked}: {finding:?}");
+            let text = &finding.text;
+            assert!(
+                only_asked_here || words.iter().all(|word| text.contains(word)),
+                "{name} {asked}: {text}"
+            );
+        }
+    }
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn no_text_holds_what_signs_a_request() {
     let server = Server::start().await;
@@ -370,7 +420,7 @@ async fn what_is_not_aws_takes_nothing_and_aws_gets_all_of_it_afterwards() {
         offered.frame = Some(frame("front"));
         event::offer(&outbox, offered).await.unwrap();
         let failing = |all: &[SinkStatus]| SINKS.iter().all(|sink| status(all, sink).state != SinkState::Ok);
-        let statuses = outbox.until(failing).await;
+        let statuses = timeout(60 * SECOND, outbox.until(failing)).await.unwrap();
         for sink in SINKS {
             let SinkState::Failing { reason, .. } = &status(&statuses, sink).state else { unreachable!() };
             assert!(reason.contains("AWS"), "{name}: {reason}");
@@ -382,7 +432,7 @@ async fn what_is_not_aws_takes_nothing_and_aws_gets_all_of_it_afterwards() {
         }
         server.says(None);
         let delivered = |all: &[SinkStatus]| SINKS.iter().all(|sink| status(all, sink).delivered == 1);
-        outbox.until(delivered).await;
+        timeout(60 * SECOND, outbox.until(delivered)).await.unwrap();
         assert_eq!(outbox.flush(20 * SECOND).await, [], "{name}");
         server.stop().await;
     }

@@ -204,6 +204,40 @@ async fn a_sign_in_of_identity_center_gives_the_keys_of_its_role() {
     report.assert("credentials", "warn", "they are there");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_endpoint_of_a_task_is_asked_past_proxies() {
+    let keys = json!({ "AccessKeyId": "AKIATASK", "SecretAccessKey": "s", "Token": "t", "Expiration": "2099-01-01T00:00:00Z" });
+    let endpoint = Web::start(200, "application/json", keys.to_string()).await;
+    let uri = format!("{}/role", endpoint.url);
+    let mut variables = proxied(NOWHERE).to_vec();
+    variables.push(("AWS_CONTAINER_CREDENTIALS_FULL_URI", &uri));
+    let report = ask_as(NOWHERE, &variables);
+    let asked = endpoint.stop();
+    assert!(!asked.is_empty() && asked.iter().all(|asked| asked == "/role"), "{asked:?}");
+    report.assert("credentials", "warn", "they are there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_not_followed_where_something_else_answers() {
+    for (name, kind, body, words) in [
+        ("a page", "text/html", "<html>log in</html>", "not from AWS: HTTP 200: log in"),
+        ("no shards", "application/x-amz-json-1.1", "{}", "ListShards lists nothing"),
+    ] {
+        let server = Web::start(200, kind, body.to_owned()).await;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kvs-infer"));
+        command.args(["events", "--stream", "s", "--seconds", "20"]).env("AWS_REGION", "us-east-1");
+        command
+            .env("AWS_ACCESS_KEY_ID", "a")
+            .env("AWS_SECRET_ACCESS_KEY", "a")
+            .env("AWS_ENDPOINT_URL", &server.url);
+        let output = command.output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(69), "{name}: {error}");
+        assert!(error.contains(words) && error.contains("in place of AWS"), "{name}: {error}");
+        assert!(!server.stop().is_empty(), "{name}");
+    }
+}
+
 async fn tls_sim() -> (Sim, TempDir, String) {
     let sim = Sim::start(SimConfig { tls: true, ..SimConfig::default() }).unwrap();
     let folder = TempDir::new().unwrap();
