@@ -11,14 +11,14 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::checkpoint::{Checkpoint, CheckpointError};
-use super::parcel::{Parcel, wrap};
+use super::parcel::wrap;
 use super::picture::Label;
 use super::place::Place;
 use super::position_table::PositionTable;
 use super::positions::{CLAIMS_AT_ONCE, ClaimError, Positions, Takeover};
 use super::settlement::Settlement;
 use super::snapshot::{Shot, Wants};
-use super::start::{self, RunningSink, SinkName, StartError, Started, wanted};
+use super::start::{self, RunningSink, SinkName, StartError, Started, follow_what_waits, wanted};
 use super::status::{Gauge, SinkStatus};
 use super::{Clients, PublishSpec, Route, StateSpec};
 use crate::base::epoch_ms_of;
@@ -162,10 +162,6 @@ pub enum ResumeError {
 const BEST_EFFORT_GRACE: Duration = Duration::from_secs(4);
 /// How long the last write of the positions may take.
 const POSITIONS_GRACE: Duration = Duration::from_secs(2);
-/// Entries looked at in one go when the outbox is opened.
-const SCAN: usize = 1_000;
-/// The same, bytes.
-const SCAN_BYTES: u64 = 16 * 1024 * 1024;
 
 /// What a sink had not delivered when the time to stop ran out. It is in the outbox, and delivered after the next start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -464,26 +460,6 @@ impl Outbox {
             let _all_or_not = tokio::time::timeout_at(grace, self.until(|sinks| empty(sinks, false))).await;
         }
     }
-}
-
-/// Tells the settlement of the events that waited when the outbox was opened.
-fn follow_what_waits(
-    store: &::outbox::Outbox,
-    sinks: &[RunningSink],
-    settlement: &Settlement,
-) -> Result<(), ::outbox::ReadError> {
-    for sink in sinks {
-        let mut after = None;
-        loop {
-            let entries = store.pending(sink.handle, after, SCAN, SCAN_BYTES)?;
-            let Some(last) = entries.last() else { break };
-            after = Some(last.id);
-            for parcel in entries.into_iter().filter_map(|entry| Parcel::unwrap(entry).ok()) {
-                settlement.taken(&parcel.camera, parcel.label.seq, [Arc::from(sink.gauge.name())]);
-            }
-        }
-    }
-    Ok(())
 }
 
 fn positions(

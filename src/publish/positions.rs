@@ -15,7 +15,7 @@
 //! could decide better; both ways exactly one owner is left.
 //!
 //! **Takeover.** A write of an owner that was replaced is refused, whatever it holds. Then the camera's reading and publishing
-//! stop, and what waits for a sink here is left to the new owner ([`Positions::surrender`]).
+//! stop, and what waits for a sink here is left to the new owner (`surrender`).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -38,7 +38,7 @@ use crate::telemetry::publish as telemetry;
 
 /// Between two writes of a camera. Losing the disk costs so much reading again, and a write is paid for: at 10 s a camera writes
 /// 260,000 times a month.
-const INTERVAL: Duration = Duration::from_secs(10);
+pub(super) const INTERVAL: Duration = Duration::from_secs(10);
 /// A round that is later than this was held up: the process or its host stood still, and may have been replaced meanwhile.
 const LATE: Duration = Duration::from_secs(2);
 /// Writes under way at once.
@@ -67,17 +67,17 @@ pub(super) struct Standing {
     claim: CameraClaim,
     /// Delivered here, and not in the table yet.
     due: Option<Checkpoint>,
-    /// The latest state that the table may hold: the state that a successor resumes from is not later.
-    base: Option<Checkpoint>,
+    /// The latest state that the table may hold: the state that a successor resumes from is not later. `None`: not known.
+    pub(super) base: Option<Checkpoint>,
     /// Whether a successor starts at NOW and does not read what lies before: then what waits here is not left to it.
     starts_at_now: bool,
     /// What waits here has been left to the successor.
-    surrendered: bool,
+    pub(super) surrendered: bool,
     /// Ends the camera.
     stop: Option<CancellationToken>,
     taken_over: CancellationToken,
     /// Held during a commit of the camera.
-    committing: Arc<tokio::sync::Mutex<()>>,
+    pub(super) committing: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Whose a camera is, as far as this process knows.
@@ -126,12 +126,13 @@ struct DueWrite {
     at: Option<Checkpoint>,
 }
 
-/// A camera whose waiting records are left to its new owner.
-struct Surrender {
-    camera: CameraId,
-    /// Where the new owner resumes at the latest.
-    base: Checkpoint,
-    committing: Arc<tokio::sync::Mutex<()>>,
+impl Standing {
+    /// The state behind which records are left to a successor; `None`: the camera is not taken over, or its successor may
+    /// not read the footage from there.
+    pub(super) fn left_from(&self) -> Option<&Checkpoint> {
+        let is_left = matches!(self.claim, CameraClaim::TakenOver(_)) && !self.starts_at_now;
+        self.base.as_ref().filter(|_| is_left)
+    }
 }
 
 impl fmt::Display for Takeover {
@@ -188,7 +189,7 @@ impl Positions {
         let mut cameras = self.lock();
         let standing = cameras.entry(camera.clone()).or_default();
         let began = own.as_ref().and_then(|own| own.position.clone());
-        (standing.claim, standing.base) = (CameraClaim::Unfenced { began }, own.clone());
+        standing.claim = CameraClaim::Unfenced { began };
         own
     }
 
@@ -393,7 +394,7 @@ impl Positions {
     fn is_gone(&self, camera: &CameraId) -> bool {
         let mut cameras = self.lock();
         let standing = cameras.entry(camera.clone()).or_default();
-        let began = standing.base.as_ref().and_then(|base| base.position.clone());
+        let began = standing.base.take().and_then(|base| base.position);
         standing.claim = CameraClaim::Unfenced { began };
         true
     }
@@ -415,7 +416,7 @@ impl Positions {
         // First the token that health checks go by, so that no ended task counts as a fault.
         standing.stop.iter().for_each(CancellationToken::cancel);
         standing.taken_over.cancel();
-        if let Some(base) = standing.base.as_ref().filter(|_| !standing.starts_at_now) {
+        if let Some(base) = standing.left_from() {
             self.settlement.leave_out(camera, base.decide.seq());
         }
         drop(cameras);
@@ -423,63 +424,11 @@ impl Positions {
         by
     }
 
-    /// Leaves what waits here of cameras that were taken over to their new owners.
-    ///
-    /// A new owner resumes from the table's state, which is `base` or an earlier one. Required sinks have all records up to
-    /// `base`; so what waits for them, and records after `base` wherever they wait, the new owner makes itself, in catch-up
-    /// under the same ids. Delivered from here too, they would come twice. Records up to `base` go on to the best-effort
-    /// sinks: they are not made again. First the camera's own checkpoint goes back to `base`, and only when that is durable
-    /// are records forgotten: a restart of this process never resumes after records that were never made.
-    ///
-    /// Where the successor does not read that footage (it starts at NOW, or the table has no position yet), all is
-    /// still delivered from here.
-    async fn surrender(&self) {
-        let surrenders = self.surrenders();
-        if surrenders.is_empty() {
-            return;
-        }
-        for Surrender { camera, base, committing } in &surrenders {
-            let _no_commit = committing.lock().await;
-            let Ok(bytes) = base.to_bytes() else { continue };
-            let source = camera.as_str().to_owned();
-            let back =
-                ::outbox::Commit { source, checkpoint: Some(bytes), entries: Vec::new(), urgent: true };
-            if self.store.commit(back).await.is_err() {
-                // The outbox is closed.
-                return;
-            }
-        }
-        if tokio::time::timeout(INTERVAL, self.store.settled()).await.is_err() {
-            // The disk is in trouble: again with the next round.
-            return;
-        }
-        let (store, sinks) = (self.store.clone(), self.sinks.clone());
-        let settlement = Arc::clone(&self.settlement);
-        let forget = move || super::surrender::forget(&store, &sinks, &settlement);
-        if let Ok(Ok(forgotten)) = tokio::task::spawn_blocking(forget).await {
-            let mut cameras = self.lock();
-            for Surrender { camera, .. } in &surrenders {
-                cameras.entry(camera.clone()).or_default().surrendered = true;
-                let records = forgotten.get(camera).copied().unwrap_or(0);
-                telemetry::RecordsLeft { camera, records }.emit();
-            }
-        }
-    }
-
-    fn surrenders(&self) -> Vec<Surrender> {
-        let surrender = |(camera, standing): (&CameraId, &Standing)| {
-            let is_left = matches!(standing.claim, CameraClaim::TakenOver(_)) && !standing.starts_at_now;
-            let base = standing.base.clone().filter(|_| is_left && !standing.surrendered)?;
-            Some(Surrender { camera: camera.clone(), base, committing: Arc::clone(&standing.committing) })
-        };
-        self.lock().iter().filter_map(surrender).collect()
-    }
-
     fn advice(&self, fault: &Fault) -> String {
         fault.told(&place(&self.table.name), remedy(&fault.code))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<CameraId, Standing>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<CameraId, Standing>> {
         self.cameras.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

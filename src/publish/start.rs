@@ -20,6 +20,7 @@ use super::s3::S3Target;
 use super::settlement::Settlement;
 use super::share::shares;
 use super::status::Gauge;
+use super::surrender::each_waiting;
 use super::{Clients, PublishSpec, Route, Sse};
 use crate::base::storage_remedy;
 use crate::telemetry::publish as telemetry;
@@ -156,6 +157,20 @@ pub(super) async fn sinks(spec: &OutboxSpec) -> Result<Started, StartError> {
         .collect::<Result<_, _>>()?;
     let Starting { settlement, changed, closing, give_up, .. } = starting;
     Ok(Started { store, sinks, settlement, changed, closing, give_up })
+}
+
+/// Has the settlement follow the events that waited when the outbox was opened.
+pub(super) fn follow_what_waits(
+    store: &::outbox::Outbox,
+    sinks: &[RunningSink],
+    settlement: &Settlement,
+) -> Result<(), ::outbox::ReadError> {
+    for sink in sinks {
+        each_waiting(store, sink.handle, |parcel| {
+            settlement.taken(&parcel.camera, parcel.label.seq, [Arc::from(sink.gauge.name())]);
+        })?;
+    }
+    Ok(())
 }
 
 /// The outbox with its sinks: those of the spec, then those that have events waiting since an earlier configuration.

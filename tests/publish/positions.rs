@@ -236,9 +236,9 @@ async fn a_write_whose_answer_was_lost_is_no_takeover() {
 #[tokio::test]
 async fn a_process_that_started_without_the_table_gives_way_to_one_that_worked_since() {
     for (name, other, owner, expected) in
-        [("the other one claimed and did nothing", vec![], 0, Some(1)), ("it worked", vec![2, 3], 1, None)]
+        [("the other one claimed and did nothing", vec![], 0, Some(9)), ("it worked", vec![2, 3], 1, None)]
     {
-        let (moto, _, _) = services().await;
+        let (moto, _, kinesis) = services().await;
         let (folders, mut proxy) = (folders(), FaultProxy::start(&moto.url).await);
         let before = outbox(folders[0].path(), &moto.url).await;
         resumed(&before).await;
@@ -253,6 +253,7 @@ async fn a_process_that_started_without_the_table_gives_way_to_one_that_worked_s
         proxy.go_away().await;
         let late = outbox(folders[0].path(), &proxy.url).await;
         assert_eq!(resumed(&late).await, Some(1), "{name}: its own state is enough to start");
+        offer(&late, [9]).await;
         proxy.come_back().await;
         let claimed = late.resume(&front()).await.ok().flatten().map(|at| at.decide.seq());
         assert_eq!(claimed, expected, "{name}");
@@ -260,7 +261,8 @@ async fn a_process_that_started_without_the_table_gives_way_to_one_that_worked_s
         assert!(kept.is_ok(), "{name}: one of the two has it");
         let lost = [&theirs, &late][owner].resume(&front()).await;
         assert!(matches!(lost, Err(ResumeError::TakenOver { .. })), "{name}: and the other has not");
-        late.flush(Duration::ZERO).await;
+        assert_eq!(late.flush(30 * SECOND).await, [], "{name}");
+        assert!(seqs(&kinesis).await.contains(&9), "{name}: what was made without the table is delivered");
         theirs.flush(Duration::ZERO).await;
     }
 }
