@@ -124,9 +124,8 @@ impl Camera {
         let (packets, input) = mpsc::channel(PACKETS);
         let (output, frames) = frame_queue(board.clone(), Arc::clone(&mode));
         let sampler = Sampler::new(spec.fps_target, at.sampler);
-        let decoding =
-            decode::spawn(board.clone(), sampler, spec.masks.clone(), input, output)
-                .map_err(|source| CameraError::Thread { camera: spec.id.to_string(), source })?;
+        let decoding = decode::spawn(board.clone(), sampler, spec.masks.clone(), input, output)
+            .map_err(|source| CameraError::Thread { camera: spec.id.to_string(), source })?;
         let reading = Reading::new(ReadingParts {
             source: source(&spec, shared)?,
             start,

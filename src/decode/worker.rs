@@ -26,7 +26,7 @@ use crate::telemetry::decode::{DecodeFailed, DropReason, FramesDropped};
 use crate::telemetry::overload::UnitHandled;
 
 /// How far behind the live edge a live camera decodes, beyond what the delivery of its footage explains. Half of what a live
-/// event may be late (product contract, section 10): the other half is for detection.
+/// event may be late: the other half is for detection.
 const MAX_LAG: Duration = Duration::from_secs(1);
 
 /// The same with the time for which this thread waited for detection.

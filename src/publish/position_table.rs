@@ -235,7 +235,7 @@ impl PackedPosition {
         let bytes = packed.len() + camera.as_str().len() + position.fragment.len() + 512;
         if bytes > MAX_ITEM_BYTES {
             let text = format!(
-                "the state of camera {camera} would make its item {bytes} bytes, of at most {MAX_ITEM_BYTES}"
+                "its item would have {bytes} bytes, of at most {MAX_ITEM_BYTES}, with the state of camera {camera}"
             );
             return Err(Fault::new("too_large", &text));
         }

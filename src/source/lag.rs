@@ -15,6 +15,9 @@ const MAX_STEP_BACK_MS: i64 = 1_000;
 /// Fragments by which the rhythm of delivery is known, the current one included.
 const RHYTHM_FRAGMENTS: usize = 4;
 
+/// The target duration of a playlist is in whole seconds, and its half is waited for: what rounding adds, ms.
+const LISTED_LATE_MS: i64 = 500;
+
 /// Estimates the lag of what a connection brings.
 ///
 /// Invariant: the offset is never below that of the true live edge while no timestamp lies in the future, so the lag is
@@ -26,6 +29,8 @@ pub struct LagClock {
     offset_ms: Option<i64>,
     /// Ingestion of the current fragment's first instant, ms since the epoch.
     begun_ms: Option<i64>,
+    /// Whether segments of HLS are dated.
+    is_dated: bool,
     /// The newest first; `None`: nothing of it has arrived.
     rhythm: [Option<Delivery>; RHYTHM_FRAGMENTS],
 }
@@ -46,6 +51,11 @@ impl Delivery {
         self.last_ms.saturating_sub(self.first_ms)
     }
 
+    /// Whether it came as a whole: its first frame about as late as it is long.
+    fn is_whole(self, offset_ms: i64) -> bool {
+        self.max_lag_ms(offset_ms) >= self.length_ms() / 10 * 9
+    }
+
     fn max_lag_ms(self, offset_ms: i64) -> i64 {
         self.max_delay_ms.saturating_sub(offset_ms)
     }
@@ -55,7 +65,7 @@ impl LagClock {
     /// A clock that knows nothing yet; `origin` is any instant.
     #[must_use]
     pub fn new(origin: Instant) -> Self {
-        Self { origin, offset_ms: None, begun_ms: None, rhythm: Default::default() }
+        Self { origin, offset_ms: None, begun_ms: None, is_dated: false, rhythm: Default::default() }
     }
 
     /// Forgets the connection before: nothing of the new one waits in a buffer yet.
@@ -68,7 +78,7 @@ impl LagClock {
         let start_ms = fragment.ingested_ms(fragment.media_start().0);
         let stepped_back =
             self.begun_ms.is_some_and(|before| start_ms < before.saturating_sub(MAX_STEP_BACK_MS));
-        if stepped_back {
+        if stepped_back && !self.is_dated {
             self.connected();
         }
         self.begun_ms = Some(start_ms);
@@ -106,7 +116,13 @@ impl LagClock {
     /// HLS has no server timestamps, and nothing of it waits in buffers. So its figure is taken as it is, segment by segment, and
     /// a producer's clock that drifts is no lag.
     pub fn date(&mut self, ingested_ms: i64, behind_ms: u64, arrived: Instant) {
-        self.offset_ms = Some(self.delay_ms(later(ingested_ms, behind_ms), arrived));
+        self.is_dated = true;
+        let offset_ms = self.delay_ms(later(ingested_ms, behind_ms), arrived);
+        // What was measured by the offset before stays as it was.
+        let moved_ms = offset_ms.saturating_sub(self.offset_ms.replace(offset_ms).unwrap_or(offset_ms));
+        for delivery in self.rhythm.iter_mut().flatten() {
+            delivery.max_delay_ms = delivery.max_delay_ms.saturating_add(moved_ms);
+        }
     }
 
     /// The time from ingestion to arrival beyond the least so far, ms.
@@ -123,13 +139,22 @@ impl LagClock {
     }
 
     /// The lag that comes of how fragments are delivered: where they come whole, their first frame is as late as they are
-    /// long. It comes back with each fragment, so the least of the complete ones counts; what only some of them show is a delay.
-    /// Of the first of a connection all that has come so far may be such a burst.
+    /// long, so the longest of the latest counts. Else the least of the complete ones: what only some of them show is a delay.
+    /// Of the first of a connection all that has come so far may be such a burst. A segment of HLS is listed up to half a target
+    /// duration late, so two may come at once.
     fn explained_ms(&self) -> i64 {
+        if self.is_dated {
+            let longest_ms =
+                self.rhythm.iter().flatten().map(|delivery| delivery.length_ms()).max().unwrap_or(0);
+            return longest_ms.saturating_add(longest_ms / 2).saturating_add(LISTED_LATE_MS);
+        }
         let offset_ms = self.offset_ms.unwrap_or(0);
-        let complete = self.rhythm[1..].iter().flatten();
-        let explained =
-            complete.map(|delivery| delivery.max_lag_ms(offset_ms).clamp(0, delivery.length_ms())).min();
+        let complete = || self.rhythm[1..].iter().flatten();
+        let explained = if complete().all(|delivery| delivery.is_whole(offset_ms)) {
+            complete().map(|delivery| delivery.length_ms()).max()
+        } else {
+            complete().map(|delivery| delivery.max_lag_ms(offset_ms).clamp(0, delivery.length_ms())).min()
+        };
         let first = self.rhythm[0].map(|delivery| delivery.max_lag_ms(offset_ms).max(delivery.length_ms()));
         explained.or(first).unwrap_or(0)
     }
@@ -197,6 +222,24 @@ mod tests {
         assert_eq!(stream.lags(6_000, &[1_080, 30, 80]), [1_000, 0, 50], "a faster one moves the edge");
     }
 
+    /// Whole fragments of 0.6 and 2 s in turn: the short ones do not make the long ones late.
+    #[test]
+    fn whole_fragments_of_different_lengths_explain_the_longest() {
+        let origin = Instant::now();
+        let (mut clock, mut server_ms, mut explained) = (LagClock::new(origin), SERVER_MS, Vec::new());
+        for length_ms in [600, 2_000, 600, 600, 2_000] {
+            let fragment =
+                Fragment { number: "1".into(), producer_ms: Some(server_ms), server_ms: Some(server_ms) };
+            clock.begin(&fragment);
+            let arrived = origin + millis(server_ms - SERVER_MS + length_ms);
+            for at_ms in (0..length_ms).step_by(40) {
+                explained.push(clock.arrival(server_ms + at_ms, arrived).explained.as_millis());
+            }
+            server_ms += length_ms;
+        }
+        assert_eq!(explained.last(), Some(&1_960), "{explained:?}");
+    }
+
     #[test]
     fn the_servers_figure_dates_a_connection_that_begins_behind() {
         let mut stream = Stream::new();
@@ -260,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn delivery_in_whole_segments_explains_their_length_and_no_more() {
+    fn delivery_in_whole_segments_explains_their_length_and_their_listing_and_no_more() {
         let origin = Instant::now();
         let mut clock = LagClock::new(origin);
         for number in 0..5_u64 {
@@ -269,9 +312,22 @@ mod tests {
         }
         let [first, last] = segment(&mut clock, origin, 17_000, 0, 10_000);
         assert_eq!((first.at_arrival.as_millis(), last.at_arrival.as_millis()), (1_960, 0));
-        assert_eq!(first.explained.as_millis(), 1_960);
+        assert_eq!(first.explained.as_millis(), 3_440);
         let [late, _] = segment(&mut clock, origin, 19_000, 30_000, 42_000);
-        assert_eq!((late.at_arrival.as_millis(), late.explained.as_millis()), (31_960, 1_960));
+        assert_eq!((late.at_arrival.as_millis(), late.explained.as_millis()), (31_960, 3_440));
+    }
+
+    #[test]
+    fn segments_that_are_found_late_in_turn_are_as_long_as_ever() {
+        let origin = Instant::now();
+        let mut clock = LagClock::new(origin);
+        for number in 0..6_u64 {
+            let found_ms = 2_000 * number + 900 * (number % 2);
+            let start_ms = 2_000 * i64::try_from(number).unwrap();
+            let [first, last] = segment(&mut clock, origin, start_ms, 0, found_ms);
+            assert_eq!((first.at_arrival.as_millis(), last.at_arrival.as_millis()), (1_960, 0));
+            assert_eq!(first.explained.as_millis(), if number == 0 { 500 } else { 3_440 });
+        }
     }
 
     #[test]
@@ -324,7 +380,7 @@ mod tests {
                 clock.date(media, behind_ms.unwrap_or(0), arrived);
                 clock.begin(&fragment);
                 let lag = clock.arrival(fragment.ingested_ms(MediaMs(media)), arrived);
-                prop_assert!(lag.explained <= lag.at_arrival, "one access unit has no length");
+                prop_assert_eq!(lag.explained, millis(LISTED_LATE_MS), "one access unit has no length");
                 clock.end(&fragment, behind_ms, arrived);
             }
         }

@@ -41,7 +41,7 @@ struct OverloadChanged {
 impl OverloadChanged {
     fn emit(self) {
         match self.change {
-            LoadChange::Began(text) => warn!("overload: {text}"),
+            LoadChange::Began(text) => warn!(stage = "service", "overload: {text}"),
             LoadChange::Ended(Bottleneck::Decoding) => {
                 info!(stage = "decode", "overload ended: all footage is decoded");
             }

@@ -15,7 +15,7 @@ use super::watch::{figure, is_full, metric, metrics, reasons, until};
 
 /// Decoding needs this many times the core that the program gets.
 const OVERLOAD: f64 = 2.0;
-/// Age of frames when they were inferred, p99, s. Source: product contract, section 10.
+/// Age of frames when they were inferred, p99, s: as for R5.
 const MAX_AGE: f64 = 2.0;
 /// What is added for other work on this machine.
 const NOISE: f64 = 0.5;

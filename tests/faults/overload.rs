@@ -36,10 +36,16 @@ fn slow_model(folder: &Path, products: u32) -> PathBuf {
     slow
 }
 
+/// The model as `slow`, with one thread: what other work on this machine takes matters less then.
+fn on_one_thread(model: &Path) -> String {
+    format!("{LOCAL}models:\n  slow: {{ path: {}, threads: 1 }}\n", model.display())
+}
+
 /// What an inference of a model takes here and now, ms, by `kvs-infer models`.
 fn measured_ms(folder: &Path, model: &Path) -> f64 {
     let file = folder.join("measured.yaml");
-    std::fs::write(&file, config(LOCAL, &camera_with("front", model, "NOW", ""))).unwrap();
+    std::fs::write(&file, config(&on_one_thread(model), &camera_with("front", Path::new("slow"), "NOW", "")))
+        .unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_kvs-infer"))
         .args(["models", "--config"])
         .arg(&file)
@@ -90,10 +96,10 @@ async fn live_cameras_stay_live_when_a_model_is_too_slow() {
         let stream = format!("{camera}-stream");
         sim.play(Play { stream, path: clip.clone(), looped: true }).await.unwrap();
     }
-    let cameras: String = CAMERAS.map(|id| camera_with(id, &slow, "NOW", "")).concat();
+    let cameras: String = CAMERAS.map(|id| camera_with(id, Path::new("slow"), "NOW", "")).concat();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_owned();
-    let program = Program::start_in(dir, &config(LOCAL, &cameras), &sim.endpoint(), None);
+    let program = Program::start_in(dir, &config(&on_one_thread(&slow), &cameras), &sim.endpoint(), None);
     CAMERAS.iter().for_each(|camera| drop(program.camera_when(camera, |row| row["mode"] == "live")));
     let mut lags = lags(&path).await;
     let (scrape, reasons) = (metrics(&program), reasons(&program));

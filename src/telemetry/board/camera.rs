@@ -332,7 +332,9 @@ impl CameraBoard {
     pub fn frame_sampled(&self) {
         self.write(|now| {
             now.frames.sampled += 1;
-            now.load.count(Instant::now(), |counts| counts.sampled += 1);
+            let at = Instant::now();
+            now.lag.sampled(at);
+            now.load.count(at, |counts| counts.sampled += 1);
         });
     }
 
@@ -340,6 +342,7 @@ impl CameraBoard {
     pub fn frame_skipped(&self) -> bool {
         self.write(|now| {
             now.frames.skipped += 1;
+            now.lag.skipped();
             now.unseen.seen()
         })
     }
@@ -348,11 +351,7 @@ impl CameraBoard {
     pub fn frames_dropped(&self, reason: &'static str, frames: u64) {
         self.write(|now| {
             *now.frames.dropped.entry(reason).or_default() += frames;
-            now.load.count(Instant::now(), |counts| match reason {
-                "late" => counts.late += frames,
-                "newer" => counts.newer += frames,
-                _ => {}
-            });
+            now.load.count(Instant::now(), |counts| counts.dropped(reason, frames));
         });
     }
 

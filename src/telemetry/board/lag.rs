@@ -21,6 +21,8 @@ pub(super) struct CameraLag {
     decoded: Option<(Duration, Instant)>,
     /// The age of the newest frame when the detectors had seen it, and when that was.
     inferred: Option<(Duration, Instant)>,
+    /// Since when a newer frame waits for the detectors.
+    waits: Option<Instant>,
 }
 
 /// The newest access unit that was read.
@@ -50,7 +52,17 @@ impl CameraLag {
         self.decoded = Some((lag, at));
     }
 
+    pub(super) fn sampled(&mut self, at: Instant) {
+        self.waits.get_or_insert(at);
+    }
+
+    /// The motion gate found nothing new in the frame that waited.
+    pub(super) fn skipped(&mut self) {
+        self.waits = None;
+    }
+
     pub(super) fn inferred(&mut self, frame: &Frame, at: Instant) {
+        self.waits = None;
         let Some(read) = self.read else { return };
         // The age of the unit that was read last is known; the frame is older by the difference of their ingestion.
         let between_ms = read.ingested_ms.saturating_sub(frame.fragment.ingested_ms(frame.media));
@@ -59,13 +71,16 @@ impl CameraLag {
         self.inferred = Some((age, at));
     }
 
-    /// Returns the age of the newest decoded footage at `now`, or that of the newest inferred frame where it was larger;
-    /// `None` before anything was decoded.
+    /// Returns the age of the newest decoded footage at `now`, or that of the newest inferred frame where it is larger: it rises
+    /// while a newer one waits. `None` before anything was decoded.
     pub(super) fn shown(&self, now: Instant) -> Option<Duration> {
         let decoded = aged(self.decoded?, now);
-        let inferred =
-            self.inferred.filter(|(_, at)| now.saturating_duration_since(*at) <= INFERRED_COUNTS_FOR);
-        Some(inferred.map_or(decoded, |(age, _)| decoded.max(age)))
+        let inferred = match (self.inferred, self.waits) {
+            (Some((age, _)), Some(since)) => aged((age, since), now),
+            (Some((age, at)), None) if now.saturating_duration_since(at) <= INFERRED_COUNTS_FOR => age,
+            _ => Duration::ZERO,
+        };
+        Some(decoded.max(inferred))
     }
 
     /// Returns how far a live camera is behind where that is too far. A camera that sends nothing is not: its figure ages, but
@@ -112,13 +127,29 @@ mod tests {
     }
 
     #[test]
+    fn the_age_of_the_newest_inferred_frame_rises_while_another_waits() {
+        let start = Instant::now();
+        let mut lag = CameraLag { inferred: Some((SECOND, start)), ..CameraLag::default() };
+        for (seconds, waits, shown_s) in [(1, false, 1), (3, false, 0), (1, true, 2), (3, true, 4)] {
+            let now = start + seconds * SECOND;
+            lag.decoded(Duration::ZERO, now);
+            lag.skipped();
+            if waits {
+                lag.sampled(start);
+                lag.sampled(now);
+            }
+            assert_eq!(lag.shown(now), Some(shown_s * SECOND), "{seconds} s later, waits: {waits}");
+        }
+    }
+
+    #[test]
     fn only_what_waits_or_came_late_is_of_concern() {
         let start = Instant::now();
         let concern = |behind, is_decoding| Some(Concern { behind, is_decoding });
         let silent = CameraLag {
             read: Some(read(start, Duration::ZERO, Duration::ZERO)),
             decoded: Some((SECOND / 100, start)),
-            inferred: None,
+            ..CameraLag::default()
         };
         assert_eq!(silent.concern(start + 30 * SECOND), None, "the camera sends nothing");
         let behind = CameraLag { read: Some(read(start + 9 * SECOND, SECOND, Duration::ZERO)), ..silent };
@@ -126,7 +157,7 @@ mod tests {
         let slow_network = CameraLag {
             read: Some(read(start, 9 * SECOND, 2 * SECOND)),
             decoded: Some((9 * SECOND, start)),
-            inferred: None,
+            ..CameraLag::default()
         };
         assert_eq!(slow_network.concern(start + SECOND), concern(7 * SECOND, false));
         let whole_segments = CameraLag { read: Some(read(start, 9 * SECOND, 9 * SECOND)), ..slow_network };

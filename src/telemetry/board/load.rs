@@ -27,6 +27,17 @@ pub(super) struct LoadCounts {
     pub(super) newer: u64,
 }
 
+impl LoadCounts {
+    /// Counts frames that were dropped for a reason of overload.
+    pub(super) fn dropped(&mut self, reason: &str, frames: u64) {
+        match reason {
+            "late" => self.late += frames,
+            "newer" => self.newer += frames,
+            _ => {}
+        }
+    }
+}
+
 /// The counts of the last minute, in buckets of five seconds.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LoadWindow(VecDeque<(Instant, LoadCounts)>);
@@ -158,7 +169,7 @@ fn about(of: &Bottleneck, rows: &[CameraRow]) -> String {
         ),
         Bottleneck::Model(name) => format!(
             "model {name} is too slow for {cameras}: camera {id} gets {:.1} of {:.1} inferences a second; lower fps_target, use a \
-             smaller model, raise models.{name}.threads where cores are idle, or use a GPU",
+             smaller model, raise its `threads` under `models` where cores are idle, or use a GPU",
             load.inferred_fps, load.sampled_fps
         ),
     }
@@ -251,7 +262,7 @@ mod tests {
         let (board, at) = board(0.0, 0.46);
         let [LoadChange::Began(text)] = &board.judge_load(at)[..] else { panic!("it begins") };
         assert!(text.starts_with("model street is too slow for 2 cameras: camera "), "{text}");
-        assert!(text.contains(" gets 27.") && text.contains("raise models.street.threads"), "{text}");
+        assert!(text.contains(" gets 27.") && text.contains("raise its `threads`"), "{text}");
     }
 
     #[test]
