@@ -366,7 +366,8 @@ mod tests {
     fn what_waits_after_what_was_put() {
         use Mode::{CatchUp, Live};
         let (in_time, too_late) = (Instant::now(), too_late());
-        let cases: [(&str, Mode, Instant, &[Seen], &[Seen]); 9] = [
+        type Case<'a> = (&'a str, Mode, Instant, &'a [Seen], &'a [Seen]);
+        let cases: [Case; 9] = [
             ("in time nothing is replaced", Live, in_time, &[F(1), F(2), F(3)], &[F(1), F(2), F(3)]),
             ("newest frame wins", Live, too_late, &[F(1), F(2), F(3)], &[F(3)]),
             ("markers keep their place", Live, too_late, &[End(1), F(2), End(2)], &[End(1), F(2), End(2)]),

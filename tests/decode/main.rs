@@ -1,6 +1,7 @@
 //! decode against the `ffmpeg` command's own frames of the same clips.
 #![expect(
     clippy::expect_used,
+    clippy::panic,
     clippy::print_stdout,
     reason = "a test fails by them, or says that it is skipped"
 )]
