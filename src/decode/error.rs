@@ -1,10 +1,10 @@
-//! What went wrong in a camera's decoder.
+//! Faults of a camera's decoder.
 
 use std::sync::Arc;
 
 use crate::frame::{CameraId, Codec};
 
-/// What went wrong in a camera's decoder. In each case the decoder goes on at the next key frame by itself.
+/// A fault of a camera's decoder, which resumes at the next key frame by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// The codec private data is unusable: packets are skipped until the track changes.

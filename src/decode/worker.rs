@@ -128,7 +128,7 @@ impl Worker {
         let _closed = self.hand_over();
     }
 
-    /// The next item; `None` when the senders are gone. While the end of a fragment waits for the next fragment, only for so long.
+    /// The next item; `None` when the senders are gone. Where the end of a fragment waits for it, the wait is limited.
     fn next(&mut self, runtime: &Handle, input: &mut Receiver<Demuxed>) -> Result<Option<Demuxed>, Closed> {
         if self.decoder.awaits_next_fragment() {
             let limit = match self.output.mode() {
