@@ -41,6 +41,8 @@ pub struct Decoder {
     ends: VecDeque<HeldEnd>,
     /// The fragment of the last packet.
     current: Option<CurrentFragment>,
+    /// The fragment and the time of the last frame that was given out.
+    last_given: Option<(Arc<str>, MediaMs)>,
     /// The number of the next packet: FFmpeg carries it to the frame as its pts.
     next_number: i64,
     /// The number of the last key frame's packet.
@@ -82,6 +84,7 @@ impl Decoder {
             reorder: Reorder::default(),
             ends: VecDeque::new(),
             current: None,
+            last_given: None,
             next_number: 0,
             key_number: 0,
             key_media: MediaMs::default(),
@@ -159,6 +162,7 @@ impl Decoder {
         let ended = out.iter().rposition(|item| !matches!(item, Decoded::Frame(_))).map_or(0, |end| end + 1);
         let broken = out.drain(ended.max(before)..).count();
         self.count_dropped(broken + self.reorder.len(), DropReason::Discontinuity);
+        self.last_given = None;
         self.flush();
         self.sampler.rewind(self.committed);
         drained
@@ -349,10 +353,22 @@ impl Decoder {
             return Ok(());
         }
         FrameDecoded { camera: &self.camera }.emit();
+        let origin = self.in_order(origin);
         if self.sampler.picks(origin.media) {
             out.push(Decoded::Frame(self.make_frame(picture, origin)?));
         }
         Ok(())
+    }
+
+    /// Lets time rise from frame to frame of a fragment: producers that send times of decoding, or a clock that jitters, would
+    /// have a frame taken for one that was seen already.
+    fn in_order(&mut self, mut origin: Origin) -> Origin {
+        let number = &origin.fragment.number;
+        if let Some((_, last)) = self.last_given.as_ref().filter(|(fragment, _)| fragment == number) {
+            origin.media = origin.media.max(MediaMs(last.0.saturating_add(1)));
+        }
+        self.last_given = Some((Arc::clone(number), origin.media));
+        origin
     }
 
     fn make_frame(&mut self, picture: Video, origin: Origin) -> Result<Arc<Frame>, DecodeError> {

@@ -234,7 +234,7 @@ impl Waiting {
             Decoded::Frame(frame) => {
                 let late_at = Some(self.playout.due(frame) + PATIENCE);
                 let is_behind = mode == Mode::Live && self.late_in(now) == Some(Duration::ZERO);
-                let dropped = if is_behind { self.drop_frames_where(|_| true) } else { 0 };
+                let dropped = if is_behind { self.fall_behind() } else { 0 };
                 self.items.push_back(Item { decoded, late_at });
                 Some((dropped, DropReason::Newer))
             }
@@ -249,6 +249,12 @@ impl Waiting {
                 Some((dropped, DropReason::Discontinuity))
             }
         }
+    }
+
+    /// Drops all frames. What a burst explained is used up: from here on a frame is due when it arrives.
+    fn fall_behind(&mut self) -> usize {
+        self.playout = Playout::default();
+        self.drop_frames_where(|_| true)
     }
 
     /// Removes the frames at the places for which `goes` holds, and joins the markers that meet thereby.

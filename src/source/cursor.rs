@@ -23,8 +23,8 @@ pub struct Cursor {
     first: StartAt,
     complete: Option<Position>,
     open: Option<Arc<Fragment>>,
-    /// Whether the fragment that was begun is of open GOPs.
-    refers_back: bool,
+    /// Whether the stream has open GOPs: one was begun since this cursor started, or it started behind one.
+    has_open_gops: bool,
     failures: u32,
 }
 
@@ -50,7 +50,8 @@ impl Cursor {
             StartAt::After(position) => Some(position.clone()),
             StartAt::Now | StartAt::Earliest | StartAt::ServerTime(_) => None,
         };
-        Self { first, complete, open: None, refers_back: false, failures: 0 }
+        let has_open_gops = complete.as_ref().is_some_and(|position| position.primer.is_some());
+        Self { first, complete, open: None, has_open_gops, failures: 0 }
     }
 
     /// Where the next connection starts: after the last complete fragment; where none was completed, with the one
@@ -80,12 +81,11 @@ impl Cursor {
             self.failures = 0;
         }
         self.open = Some(fragment);
-        self.refers_back = false;
     }
 
-    /// The fragment that was begun is of open GOPs: its successor may refer to it.
+    /// The fragment that was begun is of open GOPs: from here on each fragment may be referred to by its successor.
     pub fn is_open_gop(&mut self) {
-        self.refers_back = true;
+        self.has_open_gops = true;
     }
 
     /// Whether `number` is the last complete fragment, and read again to prime the decoder for the next one.
@@ -97,7 +97,7 @@ impl Cursor {
     /// Its trailing tags arrived; returns the place after it.
     pub fn complete(&mut self, fragment: &Fragment) -> Position {
         let before = self.complete.take().map(|last| last.fragment);
-        let primer = before.filter(|_| self.refers_back);
+        let primer = before.filter(|_| self.has_open_gops);
         let position = Position { primer, ..Position::after(fragment) };
         self.complete = Some(position.clone());
         self.open = None;
@@ -121,6 +121,7 @@ impl Cursor {
         match self.open.take() {
             Some(fragment) => {
                 self.complete = Some(Position::after(&fragment));
+                self.has_open_gops = false;
                 Failed::PassedOver
             }
             None => Failed::Nameless,
@@ -180,6 +181,11 @@ mod tests {
         assert_eq!((position.fragment.as_ref(), position.read_after().as_ref()), ("12", "11"));
         assert_eq!(cursor.start(), StartAt::After(position.clone()));
         assert!(cursor.has("12") && cursor.primes("12") && !cursor.primes("11"));
+        cursor.begin(fragment("13", 3));
+        assert!(
+            cursor.complete(&fragment("13", 3)).primer.is_some(),
+            "of a stream with open GOPs, also behind an IDR"
+        );
         let mut resumed = Cursor::new(StartAt::After(position));
         assert!(resumed.primes("12"));
         assert!(resumed.drop_primer() && !resumed.primes("12") && !resumed.drop_primer());

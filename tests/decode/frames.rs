@@ -134,3 +134,24 @@ fn codec_and_size_may_change_in_mid_stream() {
     assert_eq!(frames.len(), twins.len());
     assert!(frames.iter().zip(twins).all(|(frame, twin)| planes(&frame.surface) == *twin));
 }
+
+/// Some producers send times of decoding: B-frames come out before the P-frame that was decoded, and timed, earlier.
+#[test]
+fn times_of_decoding_rise_from_frame_to_frame_and_cost_no_frame() {
+    let mut clip = Clip::h264("size=320x240:rate=25:duration=0.8", "-bf 2");
+    for (at, packet) in (0..).zip(&mut clip.packets) {
+        packet.media.0 = crate::clip::START_MS + at * 40;
+    }
+    let mut decoder = decoder();
+    let mut media = Vec::new();
+    for fragment in clip.packets.chunk_by(|_, packet| !packet.key) {
+        let (frames, errors) = decode(&mut decoder, fragment.to_vec());
+        assert!(errors.is_empty(), "{errors:?}");
+        assert!(frames.is_sorted_by(|a, b| a.media < b.media), "times rise");
+        media.extend(frames.iter().map(|frame| frame.media.0));
+    }
+    assert_eq!(media.len(), clip.twin.len());
+    let furthest =
+        media.iter().zip(0..).map(|(media, at)| (media - crate::clip::START_MS - at * 40).abs()).max();
+    assert!(furthest <= Some(120), "within the depth of reordering: {furthest:?} ms");
+}
