@@ -41,6 +41,11 @@ pub struct Decoder {
     ends: VecDeque<HeldEnd>,
     /// The fragment of the last packet.
     current: Option<CurrentFragment>,
+    /// The packets of the current fragment, where the stream has open GOPs: after a pause they prime the decoder again.
+    kept: Vec<Packet>,
+    keeps: bool,
+    /// Whether the decoder was flushed by a pause, and nothing came since.
+    paused: bool,
     /// The fragment and the time of the last frame that was given out.
     last_given: Option<(Arc<str>, MediaMs)>,
     /// The number of the next packet: FFmpeg carries it to the frame as its pts.
@@ -84,6 +89,9 @@ impl Decoder {
             reorder: Reorder::default(),
             ends: VecDeque::new(),
             current: None,
+            kept: Vec::new(),
+            keeps: false,
+            paused: false,
             last_given: None,
             next_number: 0,
             key_number: 0,
@@ -143,12 +151,16 @@ impl Decoder {
         self.ends.back().is_some_and(|held| held.last == self.next_number - 1)
     }
 
-    /// Gives out what is held back, because [`Self::awaits_next_fragment`] and none comes. That has nothing to refer to then.
+    /// Gives out what is held back, because [`Self::awaits_next_fragment`] and none comes. When it comes and refers to this one, this
+    /// one is decoded again for it.
     ///
     /// # Errors
     /// See [`DecodeError`].
     pub fn pause(&mut self, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
-        self.drain(out)
+        let kept = std::mem::take(&mut self.kept);
+        let drained = self.drain(out);
+        (self.kept, self.paused) = (kept, true);
+        drained
     }
 
     /// Forgets what came since the last fragment's end; decoding resumes at the next key frame. The rest of a complete
@@ -171,6 +183,9 @@ impl Decoder {
     fn decode(&mut self, packet: Packet, primes: bool, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
         let role = packet.role();
         let starts = packet.key || role.is_random_access();
+        if self.paused && !primes {
+            self.resume(&packet, role, out);
+        }
         let (continues, entered) = self.enter_fragment(&packet, role, primes, out);
         let followed = entered.and(self.follow_track(&packet.track, out));
         if starts {
@@ -182,12 +197,31 @@ impl Decoder {
                 _ => self.awaits_key || !continues,
             };
         }
+        self.keeps |= role == PictureRole::Open;
+        if self.keeps && !primes {
+            self.kept.push(packet.clone());
+        }
         if let Some(reason) = self.why_left_out(&packet, role, starts) {
             self.count_dropped(usize::from(!primes), reason);
             return followed;
         }
         let decoded = self.send(packet, starts, primes).and_then(|()| self.receive(out));
         followed.and(decoded.map_err(|error| self.recover(error, out)))
+    }
+
+    /// After a pause: primes the decoder with the fragment before, where `packet` continues it and may refer to it.
+    fn resume(&mut self, packet: &Packet, role: PictureRole, out: &mut Vec<Decoded>) {
+        self.paused = false;
+        let is_referred_to = |current: &CurrentFragment| {
+            current.number != packet.fragment.number && role == PictureRole::Open && current.leads_to(packet)
+        };
+        if !self.current.as_ref().is_some_and(is_referred_to) {
+            return;
+        }
+        for packet in std::mem::take(&mut self.kept) {
+            // Its faults were reported when it was decoded first.
+            let _again = self.decode(packet, true, out);
+        }
     }
 
     /// Follows `packet` into its fragment; returns whether it may refer to what was decoded before. Where it may not, the rest of
@@ -207,6 +241,7 @@ impl Decoder {
         let entered =
             CurrentFragment { number: Arc::clone(number), newest: packet.media, primes_next: primes };
         let before = self.current.replace(entered);
+        self.kept.clear();
         let continues = role == PictureRole::Open && before.is_some_and(|before| before.leads_to(packet));
         let drained = if continues || self.ends.is_empty() { Ok(()) } else { self.drain(out) };
         (continues, drained)
@@ -246,6 +281,7 @@ impl Decoder {
         let drained = self.drain(out);
         self.flush();
         self.reorder.reset();
+        self.keeps = false;
         self.track = Some(Arc::clone(track));
         self.opened = None;
         self.opened = Some(open(self.camera.id(), track)?);
@@ -449,6 +485,8 @@ impl Decoder {
             decoder.flush();
         }
         self.reorder.clear();
+        self.kept.clear();
+        self.paused = false;
         self.damaged = 0..0;
         self.awaits_key = true;
     }

@@ -12,7 +12,8 @@
 //!
 //! **Open GOPs** (x265's default): the pictures that are shown before a CRA of H.265, or before a recovery point of H.264, may
 //! refer to the fragment before. So after such a fragment the decoder is not drained; its last frames and its end come with the
-//! next packets, or after a short pause ([`spawn`]). Whoever resumes behind such a fragment reads it again first
+//! next packets, or after a short pause ([`spawn`]); after that the fragment is decoded again, from packets that are kept, when the
+//! next one refers to it (HLS, whole fragments). Whoever resumes behind such a fragment reads it again first
 //! ([`Position::primer`](crate::frame::Position::primer)), so the same footage gives the same frames wherever the reading starts.
 //! Where there is nothing to refer to, those leading pictures are left out, counted as `leading`, and hold nothing back.
 //!
