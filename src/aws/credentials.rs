@@ -27,7 +27,7 @@ const GIVE_SOME: &str =
 pub struct NoUsableCredentials {
     /// The source that failed, and how.
     pub what: String,
-    /// What to do.
+    /// The remedy.
     pub remedy: String,
 }
 
@@ -116,7 +116,7 @@ struct Sources<'a> {
     files: ProfileFiles,
 }
 
-/// How a profile gets its credentials.
+/// The way in which a profile gets its credentials.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ProfileKind {
     Sso,

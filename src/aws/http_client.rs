@@ -22,7 +22,7 @@ use super::certificates::{CaBundleError, ExtraCertificates};
 use super::foreign::ExpectedAnswer;
 use super::proxies::Proxies;
 
-/// What the environment says about certificates and proxies, read once per process.
+/// The certificates and proxies that the environment names, read once per process.
 #[derive(Clone, Debug)]
 pub(super) struct HttpSettings {
     pub(super) certificates: ExtraCertificates,

@@ -29,7 +29,7 @@ pub(super) struct BroughtSegment {
     pub(super) bytes: usize,
     /// The media time of its newest access unit; `None` where it has none.
     pub(super) newest: Option<MediaMs>,
-    /// How far that is behind the live edge, ms.
+    /// Its lag behind the live edge, ms.
     pub(super) behind_ms: u64,
 }
 

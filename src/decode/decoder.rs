@@ -7,22 +7,17 @@ use std::sync::Arc;
 use ffmpeg_next::frame::Video;
 use h26x::{PictureRole, for_decoder};
 
+use super::Surface;
+use super::current_fragment::CurrentFragment;
 use super::error::DecodeError;
 use super::mask::Masks;
 use super::picture::PictureMaker;
 use super::reorder::{Origin, Reorder};
 use super::sampler::{Sampler, SamplerState};
-use super::{Surface, avcodec};
-use crate::frame::{CameraId, Codec, Decoded, FragmentEnd, Frame, MediaMs, Packet, VideoTrack};
+use super::track_decoder::{open, send_unit};
+use crate::frame::{Codec, Decoded, FragmentEnd, Frame, MediaMs, Packet, VideoTrack};
 use crate::telemetry::CameraBoard;
 use crate::telemetry::decode::{DecoderOpened, DropReason, FrameDecoded, FrameSampled, FramesDropped};
-
-/// The largest access unit that is decoded; a KVS fragment has 50 MB at most.
-const UNIT_BYTES_MAX: usize = 64 << 20;
-
-/// The longest step in media time from a fragment's last picture to the first of the next, ms, if that is its continuation:
-/// more than that is other footage, with other references.
-const CONTINUES_WITHIN_MS: i64 = 2_000;
 
 /// Decodes one camera's packets and gives out the frames that its sampler picks.
 ///
@@ -65,14 +60,6 @@ struct HeldEnd {
     end: FragmentEnd,
     /// The number of its last packet.
     last: i64,
-}
-
-/// The fragment of the last packet.
-struct CurrentFragment {
-    number: Arc<str>,
-    newest: MediaMs,
-    /// Whether a decoder that resumes after this fragment is primed with it, so that the next one may refer to it.
-    primes_next: bool,
 }
 
 impl Decoder {
@@ -496,45 +483,4 @@ impl Decoder {
     }
 }
 
-impl CurrentFragment {
-    /// Whether the first packet of another fragment continues this one, so that it may refer to it.
-    fn leads_to(&self, first: &Packet) -> bool {
-        let step_ms = first.media.0.saturating_sub(self.newest.0);
-        self.primes_next && (1..=CONTINUES_WITHIN_MS).contains(&step_ms)
-    }
-}
-
 const WANTS_PACKETS: ffmpeg_next::Error = ffmpeg_next::Error::Other { errno: ffmpeg_next::error::EAGAIN };
-
-fn open(camera: &CameraId, track: &VideoTrack) -> Result<ffmpeg_next::decoder::Video, DecodeError> {
-    let opened = match h26x::check(track.codec, &track.codec_private) {
-        Ok(()) => avcodec::open(track).map_err(|error| error.to_string()),
-        Err(flaw) => Err(flaw.to_string()),
-    };
-    opened.map_err(|reason| DecodeError::Track {
-        camera: camera.clone(),
-        codec: track.codec,
-        width_px: track.width_px,
-        height_px: track.height_px,
-        bytes: track.codec_private.len(),
-        reason,
-        wanted: track.codec.private_name(),
-    })
-}
-
-fn send_unit(
-    decoder: &mut ffmpeg_next::decoder::Video,
-    number: i64,
-    key: bool,
-    unit: &[u8],
-) -> Result<(), String> {
-    if unit.is_empty() || unit.len() > UNIT_BYTES_MAX {
-        return Err(format!("it has {} bytes; 1 to {UNIT_BYTES_MAX} are decoded", unit.len()));
-    }
-    let mut packet = ffmpeg_next::Packet::copy(unit);
-    packet.set_pts(Some(number));
-    if key {
-        packet.set_flags(ffmpeg_next::packet::Flags::KEY);
-    }
-    decoder.send_packet(&packet).map_err(|error| error.to_string())
-}

@@ -28,6 +28,7 @@
 //! Hardware decoding is not in this version; it will be another kind of [`Surface`].
 
 mod avcodec;
+mod current_fragment;
 mod decoder;
 mod error;
 mod mask;
@@ -36,6 +37,7 @@ mod queue;
 mod reorder;
 mod sampler;
 mod surface;
+mod track_decoder;
 mod worker;
 
 pub use decoder::Decoder;

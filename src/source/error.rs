@@ -32,7 +32,7 @@ pub enum SourceError {
         action: &'static str,
         /// What the service said.
         message: String,
-        /// What to do.
+        /// The remedy.
         remedy: String,
     },
     /// The service asks for fewer calls or connections.
@@ -72,7 +72,7 @@ pub enum SourceError {
         action: &'static str,
         /// The error's code, and what the service said.
         message: String,
-        /// What to do.
+        /// The remedy.
         remedy: String,
     },
     /// Nobody answers there.
@@ -84,7 +84,7 @@ pub enum SourceError {
         action: &'static str,
         /// The chain of causes.
         message: String,
-        /// What to do.
+        /// The remedy.
         remedy: String,
     },
     /// The service answered something else.

@@ -34,7 +34,7 @@ impl PictureRole {
         }
     }
 
-    /// Whether decoding can start with it.
+    /// Returns true where decoding can start with it.
     #[must_use]
     pub fn is_random_access(self) -> bool {
         matches!(self, Self::Closed | Self::Open)
@@ -71,7 +71,7 @@ fn first_slice<'a>(codec: Codec, nals: impl Iterator<Item = &'a [u8]>) -> Pictur
     PictureRole::Dependent
 }
 
-/// Whether a supplemental message of H.264 is a recovery point. Source: ITU-T H.264, 7.3.2.3.1 and D.1.8.
+/// Returns true for a supplemental message of H.264 that is a recovery point. Source: ITU-T H.264, 7.3.2.3.1 and D.1.8.
 fn has_recovery_point(nal: &[u8]) -> bool {
     const RECOVERY_POINT: usize = 6;
     let message = unescape(nal);
