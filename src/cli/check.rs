@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::base::{Unwritable, can_be_written};
-use crate::config::{CameraSpec, ConfigErrors, Settings, Start};
+use crate::config::{CameraSpec, ConfigErrors, PipelineEntry, Settings, Start};
 use crate::publish::{PublishSpec, destinations};
 
 use super::aws::sdk_config;
@@ -59,6 +59,7 @@ impl CheckArgs {
         settings.publish.local_dir.as_deref().map_or(Ok(()), look_at)?;
         let mut out = io::stdout().lock();
         print(&settings, &mut out)?;
+        print_advice(&settings, &mut out)?;
         print_sum(&settings, &mut out)?;
         Ok(ExitCode::SUCCESS)
     }
@@ -68,6 +69,7 @@ impl CheckArgs {
         if !self.json {
             let mut out = io::stdout().lock();
             print(&settings, &mut out)?;
+            print_advice(&settings, &mut out)?;
             writeln!(out)?;
         }
         let models = fetch_all(&self.config.models(Some(&aws))?, specs(&settings)).await;
@@ -93,6 +95,16 @@ fn print(settings: &Settings, out: &mut impl Write) -> io::Result<()> {
         let padded: Vec<String> =
             row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         writeln!(out, "{}", padded.join("  ").trim_end())?;
+    }
+    Ok(())
+}
+
+/// What somebody may not know of settings that are allowed.
+fn print_advice(settings: &Settings, out: &mut impl Write) -> io::Result<()> {
+    for camera in &settings.cameras {
+        for advice in camera.pipeline.iter().filter_map(PipelineEntry::advice) {
+            writeln!(out, "warn: camera {}, {advice}", camera.id)?;
+        }
     }
     Ok(())
 }

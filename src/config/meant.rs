@@ -63,6 +63,9 @@ impl StateSettings {
     }
 }
 
+/// A cool-down that is longer than this is worth a word.
+const LONG_COOLDOWN_MS: i64 = 3_000;
+
 /// One enabled camera.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CameraSpec {
@@ -105,6 +108,26 @@ pub struct PipelineEntry {
     pub model: Arc<ModelSpec>,
     /// What reads the text in its boxes.
     pub reading: Option<ReadingSpec>,
+}
+
+impl PipelineEntry {
+    /// What somebody may not know of a setting that is allowed: newcomers that a long cool-down swallows.
+    #[must_use]
+    pub fn advice(&self) -> Option<String> {
+        let Rules { detector, cooldown_ms, max_disappeared_ms, .. } = &self.rules;
+        let (cooldown_s, ends_s) = (seconds(*cooldown_ms), seconds(*max_disappeared_ms));
+        (*cooldown_ms > LONG_COOLDOWN_MS).then(|| {
+            format!(
+                "{detector}: `cooldown_seconds: {cooldown_s}` leaves out whoever comes into sight near where another has just \
+                 vanished: write 1.5, or leave it out; when an incident ends says `max_disappeared_seconds` ({ends_s})"
+            )
+        })
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "at most a day")]
+fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1000.0
 }
 
 /// What reads the text in boxes.

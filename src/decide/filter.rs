@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Look, Rules, roi};
+use super::looks::Looks;
+use super::{FrameFacts, Look, Rules, roi};
 use crate::frame::{BBox, Detection, Reading};
 
 /// A box that the rules let through.
@@ -20,6 +21,8 @@ pub struct Sighting {
     pub zones: Vec<String>,
     /// The text in it.
     pub reading: Option<Reading>,
+    /// What it looks like, where the picture is known.
+    pub(super) looks: Option<Looks>,
     /// Its place among the boxes of this frame, entry and label, from 0, by left, top, right, bottom edge.
     pub rank: u32,
 }
@@ -32,15 +35,15 @@ pub(super) type KnownObject = (String, BBox);
 /// `known` are the objects that are followed; only `agnostic_nms` asks for them.
 pub(super) fn sightings(
     look: &Look<'_>,
-    frame_px: (u32, u32),
+    frame: &FrameFacts<'_>,
     known: &[KnownObject],
 ) -> (Vec<Sighting>, Vec<Sighting>) {
     let detector: Arc<str> = look.rules.detector.as_str().into();
     let counting = look
         .detections
         .iter()
-        .filter(|detection| counts(look.rules, detection, frame_px))
-        .filter_map(|detection| in_zones(look.rules, &detector, detection, frame_px));
+        .filter(|detection| counts(look.rules, detection, frame.size_px))
+        .filter_map(|detection| in_zones(look.rules, &detector, detection, frame));
     let counting = counting.collect();
     let counting =
         if look.rules.agnostic_nms { one_label_each(look.rules, counting, known) } else { counting };
@@ -104,9 +107,9 @@ fn in_zones(
     rules: &Rules,
     detector: &Arc<str>,
     detection: &Detection,
-    frame_px: (u32, u32),
+    frame: &FrameFacts<'_>,
 ) -> Option<Sighting> {
-    let zones = rules.roi.as_ref().map(|roi| roi::zones_of(roi, &detection.bbox, frame_px));
+    let zones = rules.roi.as_ref().map(|roi| roi::zones_of(roi, &detection.bbox, frame.size_px));
     if zones.as_ref().is_some_and(Vec::is_empty) {
         return None;
     }
@@ -117,6 +120,7 @@ fn in_zones(
         bbox: detection.bbox,
         zones: zones.unwrap_or_default(),
         reading: detection.reading.clone(),
+        looks: frame.picture.as_ref().map(|picture| Looks::of(picture, &detection.bbox)),
         rank: 0,
     })
 }

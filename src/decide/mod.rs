@@ -13,9 +13,12 @@
 //!
 //! The same state, frame and detections give the same events, and a state that was written and read back goes on as if it had not been.
 
+mod association;
+mod confirmation;
 mod filter;
 mod id;
 mod incident;
+mod looks;
 mod motion;
 mod reading;
 mod record;
@@ -28,6 +31,7 @@ pub use filter::Sighting;
 pub use rules::{Confirm, ReadingRules, Roi, RoiFilter, Rules, TextPattern, Zone};
 pub use state::State;
 
+use crate::decode::Yuv420;
 use crate::frame::{CameraId, Detection, Event, Fragment, Frame, MediaMs, ModelId, Phase};
 use record::Subject;
 use track::Track;
@@ -47,6 +51,8 @@ pub struct FrameFacts<'a> {
     pub media: MediaMs,
     /// Width and height of the decoded frame, px.
     pub size_px: (u32, u32),
+    /// What is in it; `None`: boxes are all that is known.
+    pub picture: Option<Yuv420<'a>>,
 }
 
 impl<'a> FrameFacts<'a> {
@@ -60,6 +66,7 @@ impl<'a> FrameFacts<'a> {
             index: frame.index,
             media: frame.media,
             size_px: frame.surface.size_px(),
+            picture: frame.surface.view(),
         }
     }
 }
@@ -73,6 +80,15 @@ pub struct Look<'a> {
     pub model: &'a ModelId,
     /// What it saw, in any order.
     pub detections: &'a [Detection],
+}
+
+/// When, where and by which rules is looked.
+#[derive(Clone, Copy, Debug)]
+struct Moment<'a> {
+    rules: &'a Rules,
+    media: MediaMs,
+    /// Width and height of the decoded frame, px.
+    frame_px: (u32, u32),
 }
 
 /// What came of a frame.
@@ -112,7 +128,7 @@ pub fn decide(state: &mut State, frame: &FrameFacts<'_>, looks: &[Look<'_>]) -> 
     for look in looks {
         let known =
             if look.rules.agnostic_nms { state.of(&look.rules.detector).0.known() } else { Vec::new() };
-        let (mut sure, faint) = filter::sightings(look, frame.size_px, &known);
+        let (mut sure, faint) = filter::sightings(look, frame, &known);
         outcome.events.append(&mut entry(state, frame, look, &sure, &faint));
         outcome.sightings.append(&mut sure);
     }
@@ -130,7 +146,8 @@ fn entry(
     let limit = state.object_limit(&look.rules.detector);
     let (tracks, seq) = state.of(&look.rules.detector);
     let mut over = tracks.begin(look.rules, frame.media);
-    let due = tracks.look(look.rules, frame.media, sure, faint);
+    let moment = Moment { rules: look.rules, media: frame.media, frame_px: frame.size_px };
+    let due = tracks.look(&moment, sure, faint);
     let mut made: Vec<Made> = due
         .into_iter()
         .map(|due| told(tracks.track(due), due.phase, &sure[due.sighting], (frame, look), seq))

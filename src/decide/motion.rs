@@ -1,4 +1,4 @@
-//! Where a thing will be: a Kalman filter of its centre, by constant velocity.
+//! Where a thing will be: a Kalman filter of its centre, by constant velocity, and its steady way for when it is hidden.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,12 +6,20 @@ use crate::frame::BBox;
 
 /// A thing that is out of sight is thought to go on for so long, and to stand from then on.
 const COAST_S: f32 = 2.0;
+/// Over which time the steady velocity is the mean, s: long enough that the noise of boxes is nothing against a walk.
+const STEADY_S: f32 = 1.5;
+/// Who was seen for less than this has no known way, s.
+const NEW_S: f32 = 0.3;
+/// What is narrower than this, as a share of its mean width, is half hidden.
+const HALF_HIDDEN: f32 = 0.75;
+/// A thing that is slower than this stands, as a share of its height, 1/s.
+const STANDS: f32 = 0.15;
 /// Standard deviations, as shares of the box's height: of where a detector sees the centre,
 const SEEN: f32 = 0.05;
 /// of a thing's velocity when nothing is known of it, 1/s,
 const UNKNOWN_VELOCITY: f32 = 3.0;
 /// and of its acceleration, 1/s².
-const ACCELERATION: f32 = 1.5;
+const ACCELERATION: f32 = 0.6;
 
 /// What is known of a thing's way, as of its last sighting.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,6 +27,19 @@ const ACCELERATION: f32 = 1.5;
 pub(super) struct Motion {
     x: Axis,
     y: Axis,
+    /// The steady velocity and the time over which it was measured.
+    #[serde(default)]
+    steady: Steady,
+}
+
+/// The mean velocity (x and y, px/s) and width (px) of late, and over how long a time they are known, s.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Steady {
+    velocity: (f32, f32),
+    #[serde(default)]
+    width: f32,
+    known_s: f32,
 }
 
 /// Position (frame px) and velocity (px/s) along one axis, with their covariance.
@@ -36,7 +57,7 @@ impl Motion {
     pub(super) fn new(bbox: &BBox) -> Self {
         let (x, y) = bbox.centre();
         let height = height(bbox);
-        Self { x: Axis::new(x, height), y: Axis::new(y, height) }
+        Self { x: Axis::new(x, height), y: Axis::new(y, height), steady: Steady::default() }
     }
 
     /// Where a thing that was last seen at `last` is after `elapsed_s`; its size stays.
@@ -46,11 +67,50 @@ impl Motion {
         BBox { x1: last.x1 + dx, y1: last.y1 + dy, x2: last.x2 + dx, y2: last.y2 + dy }
     }
 
-    /// It was seen at `bbox`, `elapsed_s` after the last time.
-    pub(super) fn sight(&mut self, bbox: &BBox, elapsed_s: f32) {
+    /// Where a thing that was last seen at `last` is when it has been hidden for `elapsed_s`, if it has gone its steady way.
+    pub(super) fn follow(&self, last: &BBox, elapsed_s: f32) -> BBox {
+        let (vx, vy) = self.steady.velocity;
+        let (dx, dy) = (vx * elapsed_s, vy * elapsed_s);
+        BBox { x1: last.x1 + dx, y1: last.y1 + dy, x2: last.x2 + dx, y2: last.y2 + dy }
+    }
+
+    /// Whether a thing that was last seen at `last` was narrower than it is: something hid a part of it.
+    pub(super) fn is_half_hidden(&self, last: &BBox) -> bool {
+        last.x2 - last.x1 < HALF_HIDDEN * self.steady.width
+    }
+
+    /// Whether it was seen for too short a time to know its way.
+    pub(super) fn is_new(&self) -> bool {
+        self.steady.known_s < NEW_S
+    }
+
+    /// Whether a thing that was last seen at `last` stood, as far as is known.
+    pub(super) fn stands(&self, last: &BBox) -> bool {
+        let (vx, vy) = self.steady.velocity;
+        vx.hypot(vy) < STANDS * height(last)
+    }
+
+    /// It was seen at `bbox`, after `last` and `elapsed_s` later.
+    pub(super) fn sight(&mut self, last: &BBox, bbox: &BBox, elapsed_s: f32) {
+        self.steady.sight(last, bbox, elapsed_s);
         let ((x, y), height) = (bbox.centre(), height(bbox));
         self.x.sight(x, height, elapsed_s);
         self.y.sight(y, height, elapsed_s);
+    }
+}
+
+impl Steady {
+    fn sight(&mut self, last: &BBox, at: &BBox, elapsed_s: f32) {
+        if elapsed_s <= 0.0 {
+            return;
+        }
+        self.known_s = (self.known_s + elapsed_s).min(STEADY_S);
+        let share = (elapsed_s / self.known_s).min(1.0);
+        let mean = |old: f32, new: f32| old + share * (new - old);
+        let ((last_x, last_y), (x, y)) = (last.centre(), at.centre());
+        let (vx, vy) = self.velocity;
+        self.velocity = (mean(vx, (x - last_x) / elapsed_s), mean(vy, (y - last_y) / elapsed_s));
+        self.width = mean(self.width, at.x2 - at.x1);
     }
 }
 
@@ -97,7 +157,7 @@ mod tests {
         let place = |s: f32| at(100.0 + vx * s, 50.0 + vy * s);
         let mut motion = Motion::new(&place(0.0));
         for look in 1..=10_u8 {
-            motion.sight(&place(step_s * f32::from(look)), step_s);
+            motion.sight(&place(step_s * f32::from(look - 1)), &place(step_s * f32::from(look)), step_s);
         }
         let end_s = step_s * 10.0;
         (motion.predict(&place(end_s), later_s), place(end_s + later_s))
@@ -126,8 +186,10 @@ mod tests {
             sights in proptest::collection::vec((-100.0..8_000.0_f32, -100.0..8_000.0_f32, 0.0..60.0_f32), 1..50),
         ) {
             let mut motion = Motion::new(&at(0.0, 0.0));
+            let mut last = at(0.0, 0.0);
             for (x, y, elapsed_s) in sights {
-                motion.sight(&at(x, y), elapsed_s);
+                motion.sight(&last, &at(x, y), elapsed_s);
+                last = at(x, y);
                 let next = motion.predict(&at(x, y), 0.2);
                 prop_assert!([next.x1, next.y1, next.x2, next.y2].iter().all(|edge| edge.is_finite() && edge.abs() < 1e6));
                 prop_assert!(motion.x.covariance[0] > 0.0 && motion.x.covariance[2] > 0.0);

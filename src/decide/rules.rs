@@ -28,7 +28,9 @@ pub struct Rules {
     pub roi: Option<Roi>,
     /// How often a thing must be seen before it is an event.
     pub confirm: Confirm,
-    /// An incident ends when its thing was out of sight for so long, ms of media time; until then it is the same one.
+    /// An incident ends when its thing was out of sight for so long, ms of media time.
+    pub max_disappeared_ms: i64,
+    /// Who comes into sight near where another of its label vanished less than this before is taken for that one, ms of media time.
     pub cooldown_ms: i64,
     /// How long a thing must stay before it is an event, ms of media time; it may be hidden for moments.
     pub dwell_ms: i64,
@@ -90,6 +92,8 @@ pub struct Confirm {
     pub window: u32,
     /// Least IoU with the last sighting to be the same thing, 0..=1.
     pub iou_threshold: f32,
+    /// Least median of the confidences of its sightings, 0..=1.
+    pub median_conf: f32,
 }
 
 /// Regions of interest.

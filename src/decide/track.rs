@@ -2,10 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::association::{self, jump};
+use super::confirmation::{Pace, Scores, is_candidate, is_confirmed};
 use super::incident::Incident;
+use super::looks::Looks;
 use super::motion::Motion;
 use super::reading::Readings;
-use super::{Confirm, Pictured, Rules, Sighting};
+use super::{Moment, Pictured, Rules, Sighting};
 use crate::frame::{BBox, MediaMs, Phase};
 
 /// Limit on the objects of a camera, all entries of its pipeline together: its state must fit into an item of the table of
@@ -17,6 +20,12 @@ const LOOK_GAP_MS: i64 = 10_000;
 const STAY_GAP_MS: i64 = 2_000;
 /// Looks further apart than this say nothing of the time between them, which does not count as out of sight.
 const WATCH_GAP_MS: i64 = 1_000;
+/// What looks so much otherwise is mostly another thing; see [`Looks::difference`].
+const OTHER_LOOKS: f32 = 30.0;
+/// What looks so little otherwise may well be the same.
+const ALIKE: f32 = 0.6;
+/// For so long two boxes may have been seen of one thing.
+const SECOND_BOX_MS: i64 = 300;
 /// A faint box must overlap so much with where its thing is thought to be.
 const FAINT_IOU: f32 = 0.5;
 
@@ -27,6 +36,8 @@ const FAINT_IOU: f32 = 0.5;
 #[serde(deny_unknown_fields)]
 pub(super) struct Tracks {
     last_look: Option<MediaMs>,
+    #[serde(default)]
+    pace: Pace,
     /// The id of the last new thing.
     last_id: u64,
     tracks: Vec<Track>,
@@ -42,6 +53,8 @@ pub(super) struct Track {
     /// Where it was last seen, frame px.
     pub(super) bbox: BBox,
     motion: Motion,
+    #[serde(default)]
+    looks: Option<Looks>,
     /// In which looks it was seen surely; the lowest bit is the last look.
     seen: u64,
     /// Looks since it was seen, surely or faintly.
@@ -56,6 +69,9 @@ pub(super) struct Track {
     pub(super) readings: Readings,
     /// It was seen often enough, and may have yet to stay long enough.
     confirmed: bool,
+    /// Until it is confirmed.
+    #[serde(default)]
+    scores: Scores,
     pub(super) incident: Option<Incident>,
 }
 
@@ -88,6 +104,7 @@ impl Tracks {
             track.last_seen = track.last_seen.min(media);
             track.first_seen = track.first_seen.min(media);
         }
+        self.pace.look(since_ms);
         self.last_look = Some(media);
         ended(over)
     }
@@ -99,17 +116,11 @@ impl Tracks {
     }
 
     /// Gives each sighting its thing, and tells what is due; then `faint` boxes keep things in sight that would have got lost.
-    pub(super) fn look(
-        &mut self,
-        rules: &Rules,
-        media: MediaMs,
-        sure: &[Sighting],
-        faint: &[Sighting],
-    ) -> Vec<Due> {
-        let track_of = self.assign(rules, media, sure);
-        self.keep_in_sight(media, faint);
+    pub(super) fn look(&mut self, moment: &Moment<'_>, sure: &[Sighting], faint: &[Sighting]) -> Vec<Due> {
+        let track_of = self.assign(moment, sure);
+        self.keep_in_sight(moment, faint);
         let due = track_of.iter().enumerate().filter_map(|(sighting, &track)| {
-            let phase = self.phase(track, rules, media, &sure[sighting])?;
+            let phase = self.phase(track, moment, &sure[sighting])?;
             Some(Due { sighting, track, phase })
         });
         due.collect()
@@ -128,7 +139,8 @@ impl Tracks {
     /// Removes objects beyond `limit`, and returns those whose incidents end by that. Candidates go first, then incidents,
     /// those that are the longest out of sight first.
     pub(super) fn end(&mut self, rules: &Rules, limit: usize) -> Vec<Track> {
-        self.tracks.retain(|track| track.confirmed || track.sightings(rules.confirm) > 0);
+        let pace = self.pace;
+        self.tracks.retain(|track| track.confirmed || is_candidate(track.seen, rules.confirm, pace));
         let mut shed = Vec::new();
         while self.tracks.len() > limit {
             let least = (0..self.tracks.len())
@@ -138,46 +150,50 @@ impl Tracks {
         ended(shed)
     }
 
-    /// The thing of each sighting: an old one where the boxes overlap enough, else a new one.
-    fn assign(&mut self, rules: &Rules, media: MediaMs, sightings: &[Sighting]) -> Vec<usize> {
+    /// The thing of each sighting: one in view, else a hidden one, else a new one.
+    fn assign(&mut self, moment: &Moment<'_>, sightings: &[Sighting]) -> Vec<usize> {
         let mut track_of = vec![None; sightings.len()];
-        for (track, sighting) in self.pairs(media, sightings, rules.confirm.iou_threshold) {
-            if self.tracks[track].missed > 0 && track_of[sighting].is_none() {
-                track_of[sighting] = Some(track);
-                self.tracks[track].sight(rules, media, &sightings[sighting]);
-            }
+        let least_iou = moment.rules.confirm.iou_threshold;
+        for (track, sighting) in association::in_view(&self.tracks, moment, sightings, least_iou) {
+            self.take(track, sighting, moment, sightings, &mut track_of);
+        }
+        for (track, sighting) in association::hidden(&self.tracks, moment, sightings) {
+            self.take(track, sighting, moment, sightings, &mut track_of);
+        }
+        for (track, sighting) in association::new(&self.tracks, moment, sightings) {
+            self.take(track, sighting, moment, sightings, &mut track_of);
         }
         let mut place = |(found, sighting): (Option<usize>, &Sighting)| {
-            found.unwrap_or_else(|| self.add(rules, media, sighting))
+            found.unwrap_or_else(|| self.add(moment.rules, moment.media, sighting))
         };
         track_of.into_iter().zip(sightings).map(&mut place).collect()
     }
 
-    /// Things that were in sight at the last look and are not surely in this one.
-    fn keep_in_sight(&mut self, media: MediaMs, faint: &[Sighting]) {
-        let mut taken = vec![false; faint.len()];
-        for (track, sighting) in self.pairs(media, faint, FAINT_IOU) {
-            let track = &mut self.tracks[track];
-            if track.missed == 1 && track.confirmed && !taken[sighting] {
-                taken[sighting] = true;
-                track.glimpse(media, &faint[sighting]);
-            }
+    /// Lets the thing have the sighting, where neither has another.
+    fn take(
+        &mut self,
+        track: usize,
+        sighting: usize,
+        moment: &Moment<'_>,
+        sightings: &[Sighting],
+        track_of: &mut [Option<usize>],
+    ) {
+        if self.tracks[track].missed > 0 && track_of[sighting].is_none() {
+            track_of[sighting] = Some(track);
+            self.tracks[track].sight(moment.rules, moment.media, &sightings[sighting]);
         }
     }
 
-    /// Things and sightings of one label that overlap enough, best first; ties by age of the thing, then rank.
-    fn pairs(&self, media: MediaMs, sightings: &[Sighting], least_iou: f32) -> Vec<(usize, usize)> {
-        let mut pairs = Vec::new();
-        for (t, track) in self.tracks.iter().enumerate() {
-            let expected = track.expected(media);
-            for (s, sighting) in sightings.iter().enumerate() {
-                let iou = expected.iou(&sighting.bbox).max(track.bbox.iou(&sighting.bbox));
-                let same = *track.label == *sighting.label && iou > 0.0 && iou >= least_iou;
-                pairs.extend(same.then_some((iou, t, s)));
+    /// Things that were in sight at the last look and are not surely in this one.
+    fn keep_in_sight(&mut self, moment: &Moment<'_>, faint: &[Sighting]) {
+        let mut taken = vec![false; faint.len()];
+        for (track, sighting) in association::in_view(&self.tracks, moment, faint, FAINT_IOU) {
+            let track = &mut self.tracks[track];
+            if track.missed == 1 && track.confirmed && !taken[sighting] {
+                taken[sighting] = true;
+                track.glimpse(moment.media, &faint[sighting]);
             }
         }
-        pairs.sort_by(|a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
-        pairs.into_iter().map(|(_, t, s)| (t, s)).collect()
     }
 
     fn add(&mut self, rules: &Rules, media: MediaMs, sighting: &Sighting) -> usize {
@@ -187,6 +203,7 @@ impl Tracks {
             label: sighting.label.to_string(),
             bbox: sighting.bbox,
             motion: Motion::new(&sighting.bbox),
+            looks: sighting.looks,
             seen: 0,
             missed: 1,
             unwatched_ms: 0,
@@ -195,6 +212,7 @@ impl Tracks {
             conf: 0.0,
             readings: Readings::default(),
             confirmed: false,
+            scores: Scores::default(),
             incident: None,
         };
         track.sight(rules, media, sighting);
@@ -206,17 +224,19 @@ impl Tracks {
     ///
     /// A candidate that is confirmed near a thing of its label that has just gone out of sight takes its place silently: it is
     /// taken for the same thing, which jumped.
-    fn phase(&mut self, track: usize, rules: &Rules, media: MediaMs, sighting: &Sighting) -> Option<Phase> {
+    fn phase(&mut self, track: usize, moment: &Moment<'_>, sighting: &Sighting) -> Option<Phase> {
+        let (rules, media, pace) = (moment.rules, moment.media, self.pace);
         let candidate = &mut self.tracks[track];
         if let Some(incident) = &candidate.incident {
             let text = candidate.readings.best().map(|(text, _)| text);
             return incident.tells(rules, media, sighting, text).then_some(Phase::Update);
         }
-        candidate.confirmed |= candidate.sightings(rules.confirm) >= rules.confirm.frames;
+        candidate.confirmed |= is_confirmed(candidate.seen, &candidate.scores, rules.confirm, pace);
         if !candidate.confirmed {
             return None;
         }
-        if let Some(old) = self.jumped_from(track, rules.cooldown_ms, media) {
+        candidate.scores.clear();
+        if let Some(old) = self.jumped_from(track, moment) {
             self.take_place_of(track, old);
             return None;
         }
@@ -233,16 +253,16 @@ impl Tracks {
         self.tracks[track].follow(gone);
     }
 
-    /// The nearest incident of the same label, out of sight for less than the cool-down, that the thing may be.
-    fn jumped_from(&self, track: usize, cooldown_ms: i64, media: MediaMs) -> Option<usize> {
+    /// The nearest incident of the same label, out of sight, that the thing may be.
+    fn jumped_from(&self, track: usize, moment: &Moment<'_>) -> Option<usize> {
         let new = &self.tracks[track];
         let lost = |old: &Track| {
             let is_lost = old.incident.is_some() && old.missed > 0 && old.label == new.label;
-            is_lost && old.looked_for_ms(media) < cooldown_ms
+            is_lost && new.came_within(moment.rules, old)
         };
         let distances = self.tracks.iter().enumerate().filter(|(_, old)| lost(old));
         distances
-            .filter_map(|(index, old)| Some((old.jump_to(&new.bbox, media)?, index)))
+            .filter_map(|(index, old)| Some((jump(old, moment, new)?, index)))
             .min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)))
             .map(|(_, index)| index)
     }
@@ -268,6 +288,9 @@ impl Track {
         self.glimpse(media, sighting);
         self.seen |= 1;
         self.conf = self.conf.max(sighting.conf);
+        if !self.confirmed {
+            self.scores.add(sighting.conf);
+        }
         let counts = |reading: &&_| rules.reading.as_ref().is_some_and(|rules| rules.admits(reading));
         if let Some(reading) = sighting.reading.as_ref().filter(counts) {
             self.readings.add(reading);
@@ -276,7 +299,11 @@ impl Track {
 
     /// It was seen, if only faintly.
     fn glimpse(&mut self, media: MediaMs, sighting: &Sighting) {
-        self.motion.sight(&sighting.bbox, seconds(self.out_of_sight_ms(media)));
+        self.motion.sight(&self.bbox, &sighting.bbox, seconds(self.out_of_sight_ms(media)));
+        match (&mut self.looks, &sighting.looks) {
+            (Some(looks), Some(seen)) => looks.follow(seen),
+            (looks, seen) => *looks = seen.or(*looks),
+        }
         self.bbox = sighting.bbox;
         self.last_seen = media;
         (self.missed, self.unwatched_ms) = (0, 0);
@@ -291,38 +318,70 @@ impl Track {
         self.incident = old.incident;
     }
 
-    fn expected(&self, media: MediaMs) -> BBox {
+    /// Where it is thought to be, from one look to the next.
+    pub(super) fn expected(&self, media: MediaMs) -> BBox {
         self.motion.predict(&self.bbox, seconds(self.out_of_sight_ms(media)))
+    }
+
+    /// Where it is thought to be after it was hidden.
+    pub(super) fn followed(&self, media: MediaMs) -> BBox {
+        self.motion.follow(&self.bbox, seconds(self.out_of_sight_ms(media)))
+    }
+
+    /// Whether it came into sight soon enough after `old` vanished to be it: within the cool-down, or before the incident ends
+    /// where `old` went behind something and this one looks alike. Who was seen beside it is not it, but for a second box of one.
+    fn came_within(&self, rules: &Rules, old: &Self) -> bool {
+        let away_ms = self.first_seen.0.saturating_sub(old.last_seen.0);
+        let known = old.looks.is_some() && self.looks.is_some();
+        let may_return =
+            known && old.looks_otherwise(self.looks()) < ALIKE && old.motion.is_half_hidden(&old.bbox);
+        let limit_ms =
+            if may_return { rules.cooldown_ms.max(rules.max_disappeared_ms) } else { rules.cooldown_ms };
+        away_ms > -SECOND_BOX_MS && away_ms - old.unwatched_ms < limit_ms
+    }
+
+    /// How much it looks otherwise than `seen`, 1: as much as another thing does; 0 where nothing is known.
+    pub(super) fn looks_otherwise(&self, seen: Option<&Looks>) -> f32 {
+        let known = self.looks.as_ref().zip(seen);
+        known.map_or(0.0, |(looks, seen)| looks.difference(seen) / OTHER_LOOKS)
+    }
+
+    /// The looks so far.
+    pub(super) fn looks(&self) -> Option<&Looks> {
+        self.looks.as_ref()
+    }
+
+    /// Whether it stood when it was last seen.
+    pub(super) fn stands(&self) -> bool {
+        self.motion.stands(&self.bbox)
+    }
+
+    /// Whether little is known of its way.
+    pub(super) fn is_new(&self) -> bool {
+        self.motion.is_new()
+    }
+
+    /// Whether it was seen at the last look, or was looked for in vain for no longer than `limit_ms`.
+    pub(super) fn is_in_view(&self, media: MediaMs, limit_ms: i64) -> bool {
+        self.missed <= 1 || self.looked_for_ms(media) <= limit_ms
     }
 
     /// Whether it is out of sight for too long; `apart`: nobody looked for long.
     fn is_over(&self, rules: &Rules, media: MediaMs, apart: bool) -> bool {
         let patience_ms = match (&self.incident, self.confirmed) {
-            (Some(_), _) => rules.cooldown_ms,
+            (Some(_), _) => rules.max_disappeared_ms,
             (None, true) => STAY_GAP_MS,
             (None, false) => return apart,
         };
         (apart || self.missed > 0) && self.looked_for_ms(media) >= patience_ms
     }
 
-    /// Sightings within the window.
-    fn sightings(&self, confirm: Confirm) -> u32 {
-        let window = confirm.window.clamp(1, u64::BITS);
-        (self.seen << (u64::BITS - window)).count_ones()
-    }
-
-    /// The shorter of the ways from where it was and from where it is thought to be, as [`jump`] gives them.
-    fn jump_to(&self, place: &BBox, media: MediaMs) -> Option<f32> {
-        let ways = [self.bbox, self.expected(media)].into_iter().filter_map(|from| jump(&from, place));
-        ways.min_by(f32::total_cmp)
-    }
-
     /// How long it was looked for in vain.
-    fn looked_for_ms(&self, media: MediaMs) -> i64 {
+    pub(super) fn looked_for_ms(&self, media: MediaMs) -> i64 {
         self.out_of_sight_ms(media).saturating_sub(self.unwatched_ms)
     }
 
-    fn out_of_sight_ms(&self, media: MediaMs) -> i64 {
+    pub(super) fn out_of_sight_ms(&self, media: MediaMs) -> i64 {
         media.0.saturating_sub(self.last_seen.0).max(0)
     }
 }
@@ -337,14 +396,6 @@ fn ended(mut over: Vec<Track>) -> Vec<Track> {
         a.label.cmp(&b.label).then(by_place).then(a.id.cmp(&b.id))
     });
     over
-}
-
-/// The squared distance of the centres, px; `None` where `to`'s centre is further off than the size of `from`.
-fn jump(from: &BBox, to: &BBox) -> Option<f32> {
-    let ((x1, y1), (x2, y2)) = (from.centre(), to.centre());
-    let (dx, dy) = ((x2 - x1).abs(), (y2 - y1).abs());
-    let near = dx <= 1.5 * (from.x2 - from.x1) && dy <= 1.5 * (from.y2 - from.y1);
-    near.then_some(dx * dx + dy * dy)
 }
 
 /// Of media time.

@@ -17,6 +17,14 @@ impl Surface {
             Self::Host(picture) => (picture.width_px, picture.height_px),
         }
     }
+
+    /// The planes, where they lie in host memory.
+    #[must_use]
+    pub fn view(&self) -> Option<Yuv420<'_>> {
+        match self {
+            Self::Host(picture) => Some(picture.view()),
+        }
+    }
 }
 
 /// How luma and chroma become RGB.

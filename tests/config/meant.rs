@@ -63,8 +63,9 @@ fn a_detector_that_says_nothing_has_the_defaults_of_all() {
     assert_eq!((&*rules.detector, &*rules.kind), ("objects", "objects"));
     assert_eq!(rules.thresholds, Thresholds { conf: 0.4, nms_iou: 0.5 });
     assert_eq!((&rules.classes, rules.min_box, &rules.roi), (&None, None, &None));
-    assert_eq!(rules.confirm, Confirm { frames: 2, window: 3, iou_threshold: 0.3 });
-    assert_eq!(rules.cooldown_ms, 30_000);
+    let confirm = Confirm { frames: 2, window: 3, iou_threshold: 0.3, median_conf: 0.5 };
+    assert_eq!(rules.confirm, confirm);
+    assert_eq!((rules.max_disappeared_ms, rules.cooldown_ms), (5_000, 1_500));
     let model = &entry.model;
     assert_eq!((&*model.name, model.path.as_path()), ("m.onnx", Path::new("models/m.onnx")));
     assert_eq!((model.layout, &model.sha256, &model.classes), (LayoutChoice::Auto, &None, &None));

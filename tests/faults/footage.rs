@@ -74,7 +74,7 @@ pub(crate) fn camera(id: &str) -> String {
 pub(crate) fn camera_with(id: &str, model: &Path, start: &str, keys: &str) -> String {
     format!(
         "  - id: {id}\n    kvs_stream_name: {id}-stream\n    playback: {{ start: {start} }}\n{keys}    pipeline:\n      \
-         - type: objects\n        objects: {{ yolo_weights: {}, cooldown_seconds: 1 }}\n",
+         - type: objects\n        objects: {{ yolo_weights: {}, max_disappeared_seconds: 1 }}\n",
         model.display()
     )
 }

@@ -94,7 +94,7 @@ pub(crate) fn cameras(round: usize, kind: Kind) -> String {
     let camera = |(camera, _): (&str, f64)| {
         format!(
             "  - id: {camera}\n    kvs_stream_name: {stream}\n    playback: {{ mode: {mode}, start: EARLIEST }}\n    pipeline:\n      \
-             - type: objects\n        objects:\n          yolo_weights: {model}\n          cooldown_seconds: 0.3\n          \
+             - type: objects\n        objects:\n          yolo_weights: {model}\n          max_disappeared_seconds: 0.3\n          \
              temporal_confirm: {{ frames: 3, window: 4 }}\n",
             mode = kind.mode,
             stream = stream(camera, round),

@@ -57,9 +57,9 @@ fn camera(id: &str, snapshot: &str) -> String {
     playback: {{ start: EARLIEST }}
     pipeline:
       - type: weapon
-        weapon: {{ yolo_weights: {0}/weapon.onnx, classes: [gun, knife], cooldown_seconds: 1 }}
+        weapon: {{ yolo_weights: {0}/weapon.onnx, classes: [gun, knife], max_disappeared_seconds: 1 }}
       - type: fire_smoke
-        fire_smoke: {{ yolo_weights: {0}/fire_smoke.onnx, classes: [fire, smoke], cooldown_seconds: 1 }}
+        fire_smoke: {{ yolo_weights: {0}/fire_smoke.onnx, classes: [fire, smoke], max_disappeared_seconds: 1 }}
     routing: {{ snapshot: {{ {snapshot} }} }}
 ",
         models.display()

@@ -36,7 +36,7 @@ cameras:
           ocr_weights: {0}/models/plate-text.onnx
           ocr_conf_threshold: 0.8
           plate_patterns: [\"[0-9][A-Z0-9]{{2}}[0-9]{{4}}\"]
-          cooldown_seconds: 2
+          max_disappeared_seconds: 2
 ",
         cache.display()
     );

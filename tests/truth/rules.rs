@@ -39,13 +39,13 @@ const SCENES: [Scene; 12] = [
         frames: 30,
         things: &[Thing {
             colour: RED,
-            is_there: |frame| matches!(frame, 3 | 5 | 7),
+            is_there: |frame| matches!(frame, 3 | 4 | 6..=8),
             place: HERE,
             size: BOX,
         }],
         camera: "",
-        rules: "temporal_confirm: { frames: 3, window: 5 }, cooldown_seconds: 1",
-        told: &[(7, "red", "start", 1, ""), (17, "red", "end", 1, "")],
+        rules: "temporal_confirm: { frames: 3, window: 5 }, max_disappeared_seconds: 1",
+        told: &[(8, "red", "start", 1, ""), (18, "red", "end", 1, "")],
     },
     Scene {
         name: "not-seen-often-enough",
@@ -57,7 +57,7 @@ const SCENES: [Scene; 12] = [
             size: BOX,
         }],
         camera: "",
-        rules: "temporal_confirm: { frames: 3, window: 5 }, cooldown_seconds: 1",
+        rules: "temporal_confirm: { frames: 3, window: 5 }, max_disappeared_seconds: 1",
         told: &[],
     },
     Scene {
@@ -70,7 +70,7 @@ const SCENES: [Scene; 12] = [
             size: BOX,
         }],
         camera: "",
-        rules: "temporal_confirm: { frames: 2, window: 3 }, dwell_seconds: 2, cooldown_seconds: 60",
+        rules: "temporal_confirm: { frames: 2, window: 3 }, dwell_seconds: 2, max_disappeared_seconds: 60",
         told: &[(25, "green", "start", 1, "")],
     },
     Scene {
@@ -83,7 +83,7 @@ const SCENES: [Scene; 12] = [
             size: BOX,
         }],
         camera: "",
-        rules: "temporal_confirm: { frames: 2, window: 3 }, dwell_seconds: 2, cooldown_seconds: 60",
+        rules: "temporal_confirm: { frames: 2, window: 3 }, dwell_seconds: 2, max_disappeared_seconds: 60",
         told: &[],
     },
     Scene {
@@ -117,7 +117,7 @@ const SCENES: [Scene; 12] = [
         told: &[(0, "red", "start", 1, "")],
     },
     Scene {
-        name: "back-within-the-cool-down",
+        name: "back-in-time",
         frames: 60,
         things: &[Thing {
             colour: RED,
@@ -126,11 +126,11 @@ const SCENES: [Scene; 12] = [
             size: BOX,
         }],
         camera: "",
-        rules: "temporal_confirm: { frames: 1, window: 1 }, cooldown_seconds: 2",
+        rules: "temporal_confirm: { frames: 1, window: 1 }, max_disappeared_seconds: 2",
         told: &[(0, "red", "start", 1, "")],
     },
     Scene {
-        name: "back-after-the-cool-down",
+        name: "back-too-late",
         frames: 60,
         things: &[Thing {
             colour: RED,
@@ -139,7 +139,7 @@ const SCENES: [Scene; 12] = [
             size: BOX,
         }],
         camera: "",
-        rules: "temporal_confirm: { frames: 1, window: 1 }, cooldown_seconds: 2",
+        rules: "temporal_confirm: { frames: 1, window: 1 }, max_disappeared_seconds: 2",
         told: &[(0, "red", "start", 1, ""), (29, "red", "end", 1, ""), (40, "red", "start", 2, "")],
     },
     Scene {
@@ -152,7 +152,7 @@ const SCENES: [Scene; 12] = [
             size: BOX,
         }],
         camera: "",
-        rules: "temporal_confirm: { frames: 1, window: 1 }, cooldown_seconds: 10",
+        rules: "temporal_confirm: { frames: 1, window: 1 }, max_disappeared_seconds: 10",
         told: &[(0, "blue", "start", 1, "")],
     },
     Scene {

@@ -13,6 +13,10 @@ use crate::detect::{InputEncoding, LayoutChoice, ModelSpec, Thresholds};
 use super::Lowering;
 use super::roi::narrow;
 
+/// The median of a thing's confidences that confirms it by default, as a share of `conf_threshold`: what is no such thing is
+/// seldom much surer than that.
+const MEDIAN_CONF: f64 = 1.25;
+
 /// What the blocks of all types have.
 struct Block<'e> {
     weights: &'e str,
@@ -23,6 +27,7 @@ struct Block<'e> {
     agnostic_nms: bool,
     min_box: Option<MinBox>,
     temporal_confirm: &'e TemporalConfirm,
+    max_disappeared_seconds: f64,
     cooldown_seconds: f64,
     dwell_seconds: Option<f64>,
     update_seconds: Option<f64>,
@@ -39,6 +44,7 @@ impl<'e> From<&'e Detector> for Block<'e> {
             agnostic_nms: block.agnostic_nms,
             min_box: block.min_box,
             temporal_confirm: &block.temporal_confirm,
+            max_disappeared_seconds: block.max_disappeared_seconds,
             cooldown_seconds: block.cooldown_seconds,
             dwell_seconds: block.dwell_seconds,
             update_seconds: block.update_seconds,
@@ -57,6 +63,7 @@ impl<'e> From<&'e Alpr> for Block<'e> {
             agnostic_nms: false,
             min_box: block.min_box,
             temporal_confirm: &block.temporal_confirm,
+            max_disappeared_seconds: block.max_disappeared_seconds,
             cooldown_seconds: block.cooldown_seconds,
             dwell_seconds: block.dwell_seconds,
             update_seconds: block.update_seconds,
@@ -112,7 +119,8 @@ impl Lowering<'_> {
             classes: block.classes.map(names),
             min_box: block.min_box.map(|min_box| self.min_box(min_box, roi, &at.key("min_box"))),
             roi: roi.cloned(),
-            confirm: self.confirm(block.temporal_confirm, &at.key("temporal_confirm")),
+            confirm: self.confirm(block.temporal_confirm, block.conf_threshold, &at.key("temporal_confirm")),
+            max_disappeared_ms: milliseconds(block.max_disappeared_seconds),
             cooldown_ms: milliseconds(block.cooldown_seconds),
             dwell_ms: milliseconds(block.dwell_seconds.unwrap_or_default()),
             update_ms: block.update_seconds.map(milliseconds),
@@ -209,14 +217,20 @@ impl Lowering<'_> {
         (narrow(width), narrow(height))
     }
 
-    fn confirm(&mut self, confirm: &TemporalConfirm, at: &KeyPath) -> Confirm {
+    fn confirm(&mut self, confirm: &TemporalConfirm, conf: f64, at: &KeyPath) -> Confirm {
         let frames = confirm.frames;
         let window = confirm.window.unwrap_or(frames.max(3));
         if frames > window {
             let message = format!("{frames} sightings cannot be had in {window} looks");
             self.problem(&at.key("frames"), message, "give at most as many `frames` as `window`");
         }
-        Confirm { frames, window, iou_threshold: narrow(confirm.iou_threshold) }
+        let by_default = if frames == 1 { 0.0 } else { (MEDIAN_CONF * conf).min(f64::midpoint(conf, 1.0)) };
+        Confirm {
+            frames,
+            window,
+            iou_threshold: narrow(confirm.iou_threshold),
+            median_conf: narrow(confirm.median_conf.unwrap_or(by_default)),
+        }
     }
 }
 

@@ -75,7 +75,7 @@ fn time_in_which_nobody_looked_is_not_out_of_sight() {
             .map(|ms| (*ms, seen_ms.contains(ms).then(|| person(100.0)).into_iter().collect()))
             .collect()
     };
-    let rules = Rules { cooldown_ms: 2_000, ..rules() };
+    let rules = Rules { max_disappeared_ms: 2_000, ..rules() };
     let looks = [0, 5_000, 10_000, 10_200, 10_400, 15_400];
     let missed_once = idle(&[0, 5_000, 10_200, 10_400, 15_400], &looks);
     assert_eq!(phases(&rules, &missed_once), [(0, Phase::Start, 1)]);
@@ -180,7 +180,7 @@ fn a_faint_box_keeps_a_known_thing_in_sight_and_makes_none() {
     let faint = |look: i64| seen("person", 0.3, (100.0 + look as f32, 100.0, 50.0, 100.0));
     let looks: Vec<_> =
         (0..60).map(|look| (look * 200, vec![if look == 0 { person(100.0) } else { faint(look) }])).collect();
-    assert_eq!(phases(&Rules { cooldown_ms: 1_000, ..rules() }, &looks), [(0, Phase::Start, 1)]);
+    assert_eq!(phases(&Rules { max_disappeared_ms: 1_000, ..rules() }, &looks), [(0, Phase::Start, 1)]);
     assert_eq!(phases(&rules(), &looks[1..]), []);
     let fainter: Vec<_> = (0..20)
         .map(|look| {
@@ -194,7 +194,7 @@ fn a_faint_box_keeps_a_known_thing_in_sight_and_makes_none() {
             )
         })
         .collect();
-    let ended = phases(&Rules { cooldown_ms: 1_000, ..rules() }, &fainter);
+    let ended = phases(&Rules { max_disappeared_ms: 1_000, ..rules() }, &fainter);
     assert_eq!(ended, [(0, Phase::Start, 1), (1_000, Phase::End, 1)], "below half of what is asked for");
 }
 

@@ -1,10 +1,12 @@
 //! Tables for every rule, and properties over random films.
 
 mod incidents;
+mod scenes;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::decode::Yuv420;
 use crate::detect::Thresholds;
 use crate::frame::{BBox, Phase, TimeSource};
 
@@ -19,8 +21,9 @@ fn rules() -> Rules {
         classes: None,
         min_box: None,
         roi: None,
-        confirm: Confirm { frames: 1, window: 1, iou_threshold: 0.3 },
-        cooldown_ms: 5_000,
+        confirm: Confirm { frames: 1, window: 1, iou_threshold: 0.3, median_conf: 0.0 },
+        max_disappeared_ms: 5_000,
+        cooldown_ms: 1_000,
         dwell_ms: 0,
         update_ms: None,
         reading: None,
@@ -28,7 +31,7 @@ fn rules() -> Rules {
 }
 
 fn confirmed_by(frames: u32, window: u32) -> Rules {
-    Rules { confirm: Confirm { frames, window, iou_threshold: 0.3 }, ..rules() }
+    Rules { confirm: Confirm { frames, window, iou_threshold: 0.3, median_conf: 0.0 }, ..rules() }
 }
 
 fn seen(label: &str, conf: f32, (x, y, w, h): (f32, f32, f32, f32)) -> Detection {
@@ -45,6 +48,17 @@ fn model() -> ModelId {
 
 /// Decides one frame a fragment, at `at_ms` after the start.
 fn at(state: &mut State, rules: &Rules, at_ms: i64, detections: &[Detection]) -> Outcome {
+    pictured(state, rules, at_ms, detections, None)
+}
+
+/// The same with what is in the frame.
+fn pictured(
+    state: &mut State,
+    rules: &Rules,
+    at_ms: i64,
+    detections: &[Detection],
+    picture: Option<Yuv420<'_>>,
+) -> Outcome {
     let camera = CameraId::new("front");
     let media = MediaMs(START_MS + at_ms);
     let fragment =
@@ -56,6 +70,7 @@ fn at(state: &mut State, rules: &Rules, at_ms: i64, detections: &[Detection]) ->
         index: 4,
         media,
         size_px: (640, 360),
+        picture,
     };
     decide(state, &facts, &[Look { rules, model: &model(), detections }])
 }
@@ -202,24 +217,29 @@ fn an_object_with_two_labels_is_one_where_that_is_asked_for() {
 fn dedup_by_table() {
     let yes = |ms: i64, x: f32| (ms, vec![person(x)]);
     let no = |ms: i64| (ms, Vec::new());
-    let none = Rules { cooldown_ms: 0, ..rules() };
+    let none = Rules { max_disappeared_ms: 0, cooldown_ms: 0, ..rules() };
     let slow: Vec<_> = (0..100_u8).map(|i| yes(i64::from(i) * 200, f32::from(i) * 5.0)).collect();
     let rare: Vec<_> = (0..20).map(|i| yes(i * 9_000, 0.0)).collect();
     let table = [
         ("slow motion is one thing", rules(), slow, vec![0]),
-        ("in sight at every look, looks rarer than the cool-down", rules(), rare, vec![0]),
-        ("back within the cool-down", rules(), vec![yes(0, 0.0), no(200), yes(4_999, 0.0)], vec![0]),
-        ("back after the cool-down", rules(), vec![yes(0, 0.0), no(200), yes(5_000, 0.0)], vec![0, 5_000]),
+        ("in sight at every look, looks rarer than its incident lasts out of sight", rules(), rare, vec![0]),
+        ("back where it stood, in time", rules(), vec![yes(0, 0.0), no(200), yes(4_999, 0.0)], vec![0]),
         (
-            "no cool-down",
+            "back where it stood, too late",
+            rules(),
+            vec![yes(0, 0.0), no(200), yes(5_000, 0.0)],
+            vec![0, 5_000],
+        ),
+        (
+            "ends at once, no cool-down",
             none.clone(),
             vec![yes(0, 0.0), yes(200, 0.0), no(400), yes(600, 0.0)],
             vec![0, 600],
         ),
         ("nobody looked for long", rules(), vec![yes(0, 0.0), yes(60_000, 0.0)], vec![0, 60_000]),
-        ("it jumps near by", rules(), vec![yes(0, 0.0), yes(200, 60.0), yes(400, 120.0)], vec![0]),
+        ("it jumps near by", rules(), vec![yes(0, 200.0), yes(200, 260.0), yes(400, 320.0)], vec![0]),
         ("it jumps far", rules(), vec![yes(0, 0.0), yes(200, 300.0)], vec![0, 200]),
-        ("it jumps near by, no cool-down", none, vec![yes(0, 0.0), yes(200, 60.0)], vec![0, 200]),
+        ("it jumps near by, and ends at once", none, vec![yes(0, 0.0), yes(200, 60.0)], vec![0, 200]),
     ];
     for (name, rules, looks, expected) in table {
         assert_eq!(reported_at(&rules, &looks), expected, "{name}");
@@ -264,7 +284,7 @@ fn the_state_is_bounded() {
         let _ = at(&mut state, &rules(), i64::from(look) * 200, &crowd(f32::from(look) * 100.0));
     }
     let bytes = serde_json::to_vec(&state).unwrap().len();
-    assert!(bytes < 256 * 600, "{bytes} bytes");
+    assert!(bytes < 256 * 700, "{bytes} bytes");
 }
 
 /// Objects by entry.
@@ -378,12 +398,12 @@ proptest! {
     #[test]
     fn confirmation_equals_counting(looks in proptest::collection::vec(any::<bool>(), 1..80), frames in 1..5_u32, extra in 0..4_u32) {
         let window = frames + extra;
-        let film: Vec<_> = (0..).zip(&looks).map(|(i, &seen)| (i, if seen { vec![person(0.0)] } else { vec![] })).collect();
+        let film: Vec<_> = (0..).zip(&looks).map(|(i, &seen)| (i * 200, if seen { vec![person(0.0)] } else { vec![] })).collect();
         let enough = |end: usize| {
             let from = (end + 1).saturating_sub(window as usize);
             looks[end] && looks[from..=end].iter().filter(|&&seen| seen).count() >= frames as usize
         };
-        let expected: Vec<i64> = (0..looks.len()).find(|&end| enough(end)).map(|i| i as i64).into_iter().collect();
+        let expected: Vec<i64> = (0..looks.len()).find(|&end| enough(end)).map(|i| i as i64 * 200).into_iter().collect();
         prop_assert_eq!(reported_at(&confirmed_by(frames, window), &film), expected);
     }
 }

@@ -91,7 +91,12 @@ pub struct Detector {
     /// How often a thing must be seen before it is an event.
     #[serde(default)]
     pub temporal_confirm: TemporalConfirm,
-    /// Its incident ends when a thing was out of sight for so long, seconds of media time; until then it is not reported anew.
+    /// Its incident ends when a thing was out of sight for so long, seconds of media time.
+    #[schemars(range(min = 0, max = 86400))]
+    #[serde(default = "max_disappeared_seconds")]
+    pub max_disappeared_seconds: f64,
+    /// What comes into sight near where another of its class vanished so short a time before is taken for that one and not
+    /// reported anew, seconds of media time.
     #[schemars(range(min = 0, max = 86400))]
     #[serde(default = "cooldown_seconds")]
     pub cooldown_seconds: f64,
@@ -113,8 +118,12 @@ fn nms_iou() -> f64 {
     0.50
 }
 
+fn max_disappeared_seconds() -> f64 {
+    5.0
+}
+
 fn cooldown_seconds() -> f64 {
-    30.0
+    1.5
 }
 
 /// The least size of a box.
@@ -129,7 +138,8 @@ pub struct MinBox {
     pub height: f64,
 }
 
-/// How often a thing must be seen before it is an event: in `frames` of the last `window` looks.
+/// How often and how surely a thing must be seen before it is an event: in `frames` of the last `window` looks, of which five a
+/// second count; where more are looked at, as many more are needed.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TemporalConfirm {
@@ -142,11 +152,15 @@ pub struct TemporalConfirm {
     /// The least overlap (IoU, 0 to 1) with the last sighting to be the same thing.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub iou_threshold: f64,
+    /// The least median of the confidences of its latest 15 sightings, 0 to 1; absent: 1.25 times `conf_threshold`, or 0 where
+    /// one sighting is enough.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub median_conf: Option<f64>,
 }
 
 impl Default for TemporalConfirm {
     fn default() -> Self {
-        Self { frames: 2, window: None, iou_threshold: 0.3 }
+        Self { frames: 2, window: None, iou_threshold: 0.3, median_conf: None }
     }
 }
 
@@ -199,7 +213,12 @@ pub struct Alpr {
     /// How often a plate must be seen before it is an event.
     #[serde(default)]
     pub temporal_confirm: TemporalConfirm,
-    /// A plate that was reported is not reported again until it was out of sight for so long, seconds of media time.
+    /// Its incident ends when a plate was out of sight for so long, seconds of media time.
+    #[schemars(range(min = 0, max = 86400))]
+    #[serde(default = "max_disappeared_seconds")]
+    pub max_disappeared_seconds: f64,
+    /// A plate that comes into sight near where another vanished so short a time before is taken for that one and not reported
+    /// anew, seconds of media time.
     #[schemars(range(min = 0, max = 86400))]
     #[serde(default = "cooldown_seconds")]
     pub cooldown_seconds: f64,

@@ -1,0 +1,90 @@
+//! Whether something was seen often and surely enough to be told of, however many frames a second are looked at.
+
+use serde::{Deserialize, Serialize};
+
+use super::Confirm;
+
+/// `temporal_confirm` counts looks at this distance, ms; where looks come faster, as many more are needed.
+const LOOK_MS: i64 = 200;
+/// Between looks that are further apart nobody looked: that is no pace.
+const PAUSE_MS: i64 = 1_000;
+/// How many scores count.
+const SCORES: usize = 15;
+
+/// How far apart looks are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Pace {
+    /// The mean distance of late, ms; 0 where nothing is known.
+    look_ms: f32,
+}
+
+impl Pace {
+    /// A look came `since_ms` after the last.
+    #[expect(clippy::cast_precision_loss, reason = "at most PAUSE_MS")]
+    pub(super) fn look(&mut self, since_ms: i64) {
+        if !(1..=PAUSE_MS).contains(&since_ms) {
+            return;
+        }
+        let since_ms = since_ms as f32;
+        self.look_ms =
+            if self.look_ms == 0.0 { since_ms } else { self.look_ms + 0.2 * (since_ms - self.look_ms) };
+    }
+
+    /// How many looks stand for one of `temporal_confirm`.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "from 1 to LOOK_MS"
+    )]
+    fn looks(self) -> u32 {
+        if self.look_ms == 0.0 { 1 } else { (LOOK_MS as f32 / self.look_ms).round().max(1.0) as u32 }
+    }
+}
+
+/// What is known of something that is not confirmed yet.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Scores {
+    /// Of the latest sightings, oldest first.
+    latest: Vec<f32>,
+}
+
+impl Scores {
+    pub(super) fn add(&mut self, conf: f32) {
+        if self.latest.len() == SCORES {
+            self.latest.remove(0);
+        }
+        self.latest.push(conf);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.latest = Vec::new();
+    }
+
+    fn median(&self) -> f32 {
+        let mut sorted = self.latest.clone();
+        sorted.sort_by(f32::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
+    }
+}
+
+/// How many of the latest looks of `seen` (the lowest bit is the last) count, and how many sightings are in them.
+fn sightings(seen: u64, confirm: Confirm, pace: Pace) -> (u32, u32) {
+    let window = (confirm.window.clamp(1, u64::BITS) * pace.looks()).min(u64::BITS);
+    (window, (seen << (u64::BITS - window)).count_ones())
+}
+
+/// Whether something was seen within the looks that count.
+pub(super) fn is_candidate(seen: u64, confirm: Confirm, pace: Pace) -> bool {
+    sightings(seen, confirm, pace).1 > 0
+}
+
+/// Whether something that was seen in these looks, and with these scores, is confirmed.
+pub(super) fn is_confirmed(seen: u64, scores: &Scores, confirm: Confirm, pace: Pace) -> bool {
+    let (window, count) = sightings(seen, confirm, pace);
+    // Of the first look that counts to the last one as much time passes at any pace.
+    let needed = (confirm.frames - 1) * pace.looks() + 1;
+    count >= needed.min(window) && scores.median() >= confirm.median_conf
+}
