@@ -49,6 +49,8 @@ pub struct Decoder {
     key_number: i64,
     key_media: MediaMs,
     awaits_key: bool,
+    /// Whether it does so because of a damaged packet.
+    after_damage: bool,
     /// Whether decoding began at the last key frame, so that the leading pictures behind it have nothing to refer to.
     lacks_references: bool,
     /// Packets from a damaged one to the next key frame.
@@ -84,6 +86,7 @@ impl Decoder {
             key_number: 0,
             key_media: MediaMs::default(),
             awaits_key: true,
+            after_damage: false,
             lacks_references: true,
             damaged: 0..0,
         }
@@ -243,6 +246,7 @@ impl Decoder {
         };
         match self.opened {
             None => Some(DropReason::Track),
+            Some(_) if self.awaits_key && !starts && self.after_damage => Some(DropReason::Damaged),
             Some(_) if self.awaits_key && !starts => Some(DropReason::NoKeyFrame),
             Some(_) if self.lacks_references && refers_to_nothing => Some(DropReason::Leading),
             Some(_) => None,
@@ -281,7 +285,7 @@ impl Decoder {
         self.next_number += 1;
         if starts {
             self.key_number = number;
-            self.awaits_key = false;
+            (self.awaits_key, self.after_damage) = (false, false);
         }
         let Packet { fragment, track, index, media, unit, arrived, .. } = packet;
         let origin = Origin { number, fragment, index, media, arrived, primes };
@@ -432,6 +436,7 @@ impl Decoder {
         if !self.damaged.contains(&origin.number) {
             self.damaged = origin.number..sound_again;
         }
+        let _it_gives_no_frame = self.reorder.came(origin.number);
         self.count_dropped(1, DropReason::Damaged);
         let (camera, fragment) = (self.camera.id().clone(), Arc::clone(&origin.fragment.number));
         DecodeError::Unit { camera, fragment, index: origin.index, reason }
@@ -444,6 +449,7 @@ impl Decoder {
             // A further error here has the same cause; the first one is told.
             let _same_cause = self.drain(out);
             self.flush();
+            self.after_damage = true;
         }
         error
     }
@@ -475,7 +481,7 @@ impl Decoder {
         self.kept.clear();
         self.paused = false;
         self.damaged = 0..0;
-        self.awaits_key = true;
+        (self.awaits_key, self.after_damage) = (true, false);
     }
 
     fn count_dropped(&self, frames: usize, reason: DropReason) {

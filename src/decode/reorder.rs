@@ -8,6 +8,8 @@ use crate::frame::{Fragment, MediaMs};
 
 /// How many packets may wait for their frames; H.264 and H.265 hold back 16 at most.
 const AWAITED_MAX: usize = 20;
+/// By how many packets the frame of an earlier packet may come after that of a later one, for the same reason.
+const REORDERED_MAX: i64 = 20;
 
 /// The packet that a frame comes from.
 #[derive(Clone, Debug)]
@@ -27,7 +29,7 @@ pub(super) struct Origin {
 ///
 /// A packet may never give a frame. It is given up as soon as that is certain, so that it holds no other frame back:
 /// when a frame of a later presentation time came out (where times tell the presentation), when the decoder reorders nothing,
-/// and at the latest after [`AWAITED_MAX`] packets.
+/// and at the latest when [`AWAITED_MAX`] packets wait or the frame of the packet [`REORDERED_MAX`] after it came out.
 #[derive(Debug)]
 pub(super) struct Reorder<P> {
     /// In order of decoding.
@@ -67,9 +69,11 @@ impl<P> Reorder<P> {
 
     /// Holds `picture`, which came out of the decoder, until it may be given out; returns how many packets were given up.
     pub(super) fn hold(&mut self, origin: Origin, picture: P) -> usize {
-        let media = origin.media;
+        let (media, number, by_presentation) = (origin.media, origin.number, self.by_presentation);
         self.held.push_back((origin, picture));
-        if self.by_presentation { self.give_up_where(|awaited| awaited.media < media) } else { 0 }
+        self.give_up_where(|awaited| {
+            by_presentation && awaited.media < media || awaited.number + REORDERED_MAX < number
+        })
     }
 
     /// The decoder wants packets and delays no frame: returns how many were given up, which is all but the last.
@@ -179,6 +183,20 @@ mod tests {
         assert_eq!((given.len(), lost), (20, 2), "twenty are awaited at most");
         // I0 P3 B1 B2 with times of decoding: P is not given up for the later time of a B-frame.
         assert_eq!(run(&[0, 1, 2, 3], &[(1, 0), (3, 2), (4, 3), (4, 1)]).1, 0);
+    }
+
+    #[test]
+    fn where_times_are_those_of_decoding_packets_without_frames_hold_nothing_back_for_long() {
+        // As after a start within an intra-refresh: ten packets give nothing, and each later one gives its frame two packets on.
+        let media: Vec<i64> = (0..100).collect();
+        let out: Vec<_> = (10..98_i64).map(|number| (number as usize + 3, number)).collect();
+        let (given, lost) = run(&media, &out);
+        let latest = given
+            .iter()
+            .filter(|(_, number)| *number >= 31)
+            .map(|(sent, number)| *sent as i64 - number)
+            .max();
+        assert_eq!((given.len(), lost, latest), (88, 10, Some(3)), "none is late once those are given up");
     }
 
     #[test]

@@ -22,8 +22,7 @@ use super::queue::{Closed, FrameSender, Mode};
 use super::sampler::Sampler;
 use crate::frame::{Decoded, Demuxed, Packet};
 use crate::telemetry::CameraBoard;
-use crate::telemetry::decode::{DecodeFailed, DropReason, FramesDropped};
-use crate::telemetry::overload::UnitHandled;
+use crate::telemetry::decode::{DecodeFailed, DropReason, FramesDropped, UnitHandled};
 
 /// How far behind the live edge a live camera decodes, beyond what the delivery of its footage explains. Half of what a live
 /// event may be late: the other half is for detection.

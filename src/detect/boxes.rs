@@ -3,11 +3,14 @@
 use super::layout::Layout;
 use super::letterbox::Letterbox;
 use super::nms::Candidate;
+use super::spec::BoxUnits;
 
 /// The outputs for one picture.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Outputs<'a> {
     pub(super) layout: Layout,
+    /// The units of boxes of a layout in px.
+    pub(super) units: BoxUnits,
     /// The output with the boxes, row-major, without the batch.
     pub(super) boxes: &'a [f32],
     /// The output with the scores; that of the boxes where a layout has one output.
@@ -15,6 +18,19 @@ pub(super) struct Outputs<'a> {
     /// Columns of `scores`.
     pub(super) columns: usize,
     pub(super) classes: usize,
+}
+
+impl Outputs<'_> {
+    /// Returns `true` where the boxes are shares of the input.
+    pub(super) fn has_shares(&self) -> bool {
+        match self.layout {
+            Layout::Rtdetr | Layout::Detr | Layout::DetrSoftmax => true,
+            Layout::Yolox => false,
+            Layout::Yolov8 | Layout::Yolov5 | Layout::Nms | Layout::Yolonas => {
+                self.units == BoxUnits::Normalized
+            }
+        }
+    }
 }
 
 /// The boxes with at least `conf`, in frame px, clipped to the frame. Without those that are not finite or outside.
@@ -31,8 +47,10 @@ pub(super) fn candidates(outputs: &Outputs<'_>, letterbox: &Letterbox, conf: f32
         Layout::Yolonas => yolonas(outputs, conf),
         Layout::Yolox => yolox(outputs, letterbox, conf),
     };
+    let in_shares = outputs.layout.has_boxes_in_px() && outputs.has_shares();
     let in_frame = |found: Found| {
-        let bbox = found.conf.is_finite().then(|| letterbox.box_to_frame(found.corners)).flatten()?;
+        let corners = if in_shares { shares_in_px(&found.corners, letterbox) } else { found.corners };
+        let bbox = found.conf.is_finite().then(|| letterbox.box_to_frame(corners)).flatten()?;
         Some(Candidate { anchor: found.anchor, class: found.class, conf: found.conf, bbox })
     };
     found.into_iter().filter_map(in_frame).collect()
@@ -161,7 +179,7 @@ fn softmax_of_best(logits: &[f32]) -> Option<(usize, f32)> {
     Some((class, 1.0 / logits.iter().map(|other| (other - logit).exp()).sum::<f32>()))
 }
 
-/// Centre and size as shares of the input, in px of it.
+/// Centre and size, or corners, as shares of the input, in px of it.
 #[expect(clippy::cast_precision_loss, reason = "sides are at most 4096")]
 fn shares_in_px(shares: &[f32], letterbox: &Letterbox) -> [f32; 4] {
     let (width, height) = (letterbox.side_px.0 as f32, letterbox.side_px.1 as f32);
@@ -223,7 +241,7 @@ mod tests {
     use super::super::layout::Layout;
     use super::super::letterbox::Letterbox;
     use super::super::nms::Candidate;
-    use super::{Outputs, candidates};
+    use super::{BoxUnits, Outputs, candidates};
 
     /// A frame twice as large as the model's input, without padding.
     fn twice() -> Letterbox {
@@ -231,7 +249,8 @@ mod tests {
     }
 
     fn read(layout: Layout, boxes: &[f32], scores: &[f32], columns: usize, conf: f32) -> Vec<Candidate> {
-        candidates(&Outputs { layout, boxes, scores, columns, classes: 2 }, &twice(), conf)
+        let units = BoxUnits::Pixels;
+        candidates(&Outputs { layout, units, boxes, scores, columns, classes: 2 }, &twice(), conf)
     }
 
     fn told(candidates: &[Candidate]) -> Vec<(usize, usize, f32, [f32; 4])> {
@@ -241,6 +260,31 @@ mod tests {
 
     const NAN: f32 = f32::NAN;
     const INF: f32 = f32::INFINITY;
+
+    #[test]
+    fn boxes_in_shares_are_those_in_px() {
+        let side = 64.0;
+        let one_row = |shares: [f32; 4], rest: &[f32]| [&shares[..], rest].concat();
+        let (centre, corners) = ([0.5, 0.5, 0.25, 0.125], [0.375, 0.4375, 0.625, 0.5625]);
+        let cases = [
+            (Layout::Yolov8, one_row(centre, &[0.9, 0.0]), 1),
+            (Layout::Yolov5, one_row(centre, &[1.0, 0.9, 0.0]), 7),
+            (Layout::Nms, one_row(corners, &[0.9, 0.0]), 6),
+            (Layout::Yolonas, corners.to_vec(), 2),
+        ];
+        for (layout, shares, columns) in cases {
+            let px: Vec<f32> =
+                shares.iter().enumerate().map(|(i, n)| if i < 4 { n * side } else { *n }).collect();
+            let by = |units, boxes: &[f32]| {
+                let scores = if layout == Layout::Yolonas { &[0.9, 0.0] } else { boxes };
+                let outputs = Outputs { layout, units, boxes, scores, columns, classes: 2 };
+                told(&candidates(&outputs, &twice(), 0.5))
+            };
+            let found = by(BoxUnits::Normalized, &shares);
+            assert_eq!(found, [(0, 0, 0.9, [48.0, 56.0, 80.0, 72.0])], "{layout}");
+            assert_eq!(found, by(BoxUnits::Pixels, &px), "{layout}");
+        }
+    }
 
     #[test]
     fn yolov8_gives_the_best_class_of_each_anchor() {
@@ -387,7 +431,7 @@ mod tests {
             let scores = seed.iter().map(|level| f32::from(*level) / 8.0);
             let output: Vec<f32> =
                 (0..4).flat_map(|_| vec![10.0; anchors]).chain(scores.take(classes * anchors)).collect();
-            let outputs = Outputs { layout: Layout::Yolov8, boxes: &output, scores: &output, columns: anchors, classes };
+            let outputs = Outputs { layout: Layout::Yolov8, units: BoxUnits::Pixels, boxes: &output, scores: &output, columns: anchors, classes };
             let seen: Vec<_> =
                 candidates(&outputs, &twice(), conf).iter().map(|c| (c.anchor, c.class, c.conf)).collect();
             prop_assert_eq!(seen, naive_yolov8(&output, anchors, classes, conf));

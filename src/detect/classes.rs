@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kvs_config::invisible;
+use kvs_config::{ClassNameFault, class_name_faults};
 
 use super::error::ModelFault;
 
 /// The class names of a detector: those of the configuration, else those of its metadata.
 ///
 /// # Errors
-/// There are none, they cannot be read, or one has a character that cannot be seen.
+/// There are none, they cannot be read, one has a character that cannot be seen, or two are the same.
 pub(super) fn class_names(
     given: Option<&[String]>,
     metadata: Option<&str>,
@@ -20,14 +20,17 @@ pub(super) fn class_names(
         Some(names) => names.to_vec(),
         None => parse_names(metadata.ok_or(ModelFault::NoClasses)?)?,
     };
-    if let Some(index) = names.iter().position(|name| name.trim().is_empty()) {
-        return Err(ModelFault::EmptyClassName { index });
+    let name = |index: usize| names[index].trim().to_owned();
+    match class_name_faults(names.iter().map(String::as_str)).into_iter().next() {
+        None => Ok(names.iter().map(|name| Arc::from(name.trim())).collect()),
+        Some(ClassNameFault::Empty { index }) => Err(ModelFault::EmptyClassName { index }),
+        Some(ClassNameFault::Invisible { index, character }) => {
+            Err(ModelFault::ClassName { index, name: name(index), character: character.to_string() })
+        }
+        Some(ClassNameFault::Twice { index, first }) => {
+            Err(ModelFault::ClassNameTwice { first, index, name: name(index) })
+        }
     }
-    let hidden = names.iter().enumerate().find_map(|(index, name)| Some((index, name, invisible(name)?)));
-    if let Some((index, name, character)) = hidden {
-        return Err(ModelFault::ClassName { index, name: name.clone(), character: character.to_string() });
-    }
-    Ok(names.iter().map(|name| Arc::from(name.as_str())).collect())
 }
 
 /// The class names in the metadata `names`: a Python dictionary `{0: 'person', 1: 'car'}`, the same as JSON with
@@ -200,14 +203,20 @@ mod tests {
     fn names_with_characters_that_cannot_be_seen_are_refused() {
         let metadata = |text| class_names(None, Some(text));
         assert_eq!(metadata("\u{feff}{0: 'cat'}").unwrap().len(), 1, "a byte order mark before the text");
+        assert_eq!(&*metadata("[' cat ']").unwrap()[0], "cat", "blanks around");
         let given = ["cat".to_owned(), "do\u{200b}g".to_owned()];
         let refused = [
             (
-                metadata("{0: 'cat', 1: 'dog\\n'}"),
-                "class name 1 of the model, \"dog\\n\", has U+000A (line feed)",
+                metadata("{0: 'cat', 1: 'do\\ng'}"),
+                "class name 1 of the model, \"do\\ng\", has U+000A (line feed)",
             ),
             (metadata("['\u{feff}cat']"), "U+FEFF (byte order mark)"),
             (class_names(Some(&given), None), "class name 1 of the model, \"do\\u{200b}g\", has U+200B"),
+            (metadata("['fire\u{a0}truck']"), "U+00A0 (no-break space)"),
+            (
+                metadata("{0: 'cat', 1: 'dog', 2: ' cat'}"),
+                "class names 0 and 2 of the model are both \"cat\"",
+            ),
             (metadata("['a', ' ']"), "class name 1 of the model is empty"),
             (class_names(Some(&[]), Some("['a']")), "no class names"),
             (class_names(None, None), "no class names"),

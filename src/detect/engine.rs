@@ -18,9 +18,9 @@ use super::model::{InputShape, ModelInfo, read_input};
 use super::nms::suppress;
 use super::onnx::{Net, Tensor, floats, shapes};
 use super::opening::Opening;
-use super::plausibility::Plausibility;
+use super::plausibility::{Plausibility, Verdict};
 use super::resample::{Element, PADDING, PictureFault, Resampler, fill_padding_with};
-use super::spec::{Device, ModelSpec, Thresholds};
+use super::spec::{BoxUnits, Device, ModelSpec, Thresholds};
 use super::steps::{StepMeter, Steps};
 use super::worker::{Answer, Found, Job, Look};
 use crate::base::{Stopwatch, Took};
@@ -36,6 +36,7 @@ pub(super) struct Engine {
     info: ModelInfo,
     net: Net,
     head: Head,
+    units: BoxUnits,
     /// Layouts of the same shape, for a remedy.
     others: String,
     plausibility: Plausibility,
@@ -96,7 +97,21 @@ impl Engine {
         let resampler = Resampler::new(input.side_px()).encoded(encoding);
         let (slots, scratch) = (vec![None; slots], [Vec::new(), Vec::new()]);
         let meter = StepMeter::default();
-        Ok(Self { info, net, head, others, plausibility, encoding, tensor, resampler, slots, scratch, meter })
+        let units = opening.spec.box_units;
+        Ok(Self {
+            info,
+            net,
+            head,
+            units,
+            others,
+            plausibility,
+            encoding,
+            tensor,
+            resampler,
+            slots,
+            scratch,
+            meter,
+        })
     }
 
     pub(super) fn info(&self) -> &ModelInfo {
@@ -135,14 +150,14 @@ impl Engine {
         seen: &[(&[Thresholds], Letterbox)],
         watch: &mut Stopwatch,
     ) -> (Result<Vec<Answer>, String>, [Took; 2]) {
-        let Self { info, net, head, others, plausibility, tensor, scratch, .. } = self;
+        let Self { info, net, head, units, others, plausibility, tensor, scratch, .. } = self;
         let batch = info.input.batch.unwrap_or(used);
         let outputs = net.run(tensor, info.input, batch);
         let inference = watch.lap();
         let found = outputs.and_then(|outputs| {
             let all = BatchOutputs::read(&outputs, *head, info.classes.len(), batch, scratch)?;
             let mut answer = |slot: usize, thresholds: &[Thresholds], place: &Letterbox| {
-                let outputs = all.of(slot);
+                let outputs = all.of(slot, *units);
                 plausibility.inspect(&outputs, longer_px(info.input))?;
                 let by = |by: &Thresholds| detections(&outputs, place, *by, &info.classes);
                 thresholds.iter().map(by).collect::<Result<Seen, String>>()
@@ -251,13 +266,14 @@ impl<'a> BatchOutputs<'a> {
         Ok(Self { head, batch, boxes, scores, columns, classes })
     }
 
-    fn of(&self, slot: usize) -> Outputs<'a> {
+    fn of(&self, slot: usize, units: BoxUnits) -> Outputs<'a> {
         let part = |whole: &'a [f32]| {
             let length = whole.len() / self.batch;
             &whole[slot * length..][..length]
         };
         Outputs {
             layout: self.head.layout,
+            units,
             boxes: part(self.boxes),
             scores: part(self.scores),
             columns: self.columns,
@@ -313,17 +329,19 @@ fn warm_up(
     let started = Instant::now();
     let made = net.run(tensor, input, batch).map_err(ModelFault::WarmUp)?;
     let warmup_ms = started.elapsed().as_secs_f64() * 1e3;
-    let inspected = |head: Head| {
+    let judged = |head: Head| {
         let (mut plausibility, mut scratch) = (Plausibility::default(), [Vec::new(), Vec::new()]);
-        let all = BatchOutputs::read(&made, head, classes, batch, &mut scratch)?;
-        plausibility.inspect(&all.of(0), longer_px(input))?;
-        Ok(plausibility)
+        let verdict = match BatchOutputs::read(&made, head, classes, batch, &mut scratch) {
+            Ok(all) => plausibility.judge(&all.of(0, spec.box_units), longer_px(input)),
+            Err(why) => Verdict::Impossible(why),
+        };
+        (verdict, plausibility)
     };
-    let values = |head: Head| inspected(head).map(|_| ());
+    let values = |head: Head| judged(head).0;
     let (side_px, outputs) = (input.side_px(), &*shapes(&made));
     let evidence = LayoutEvidence { outputs, classes, claims: &claims, side_px, values: &values };
     let (head, layout_source) = identify(spec.layout, &evidence)?;
-    let (plausibility, others) = (inspected(head).unwrap_or_default(), evidence.others(head.layout));
+    let (plausibility, others) = (judged(head).1, evidence.others(head.layout));
     drop(made);
     let started = Instant::now();
     net.run(tensor, input, batch).map_err(ModelFault::WarmUp)?;

@@ -221,6 +221,18 @@ pub enum ModelFault {
         /// Its code point, such as `U+200B`.
         character: String,
     },
+    /// Two classes have one name.
+    #[error(
+        "class names {first} and {index} of the model are both {name:?}; give the names under `classes`, each once"
+    )]
+    ClassNameTwice {
+        /// Index of the first.
+        first: usize,
+        /// Index of the second.
+        index: usize,
+        /// The name.
+        name: String,
+    },
     /// A class has no name.
     #[error("class name {index} of the model is empty; give the names under `classes`")]
     EmptyClassName {
@@ -234,6 +246,15 @@ pub enum ModelFault {
     Task {
         /// As in the metadata.
         task: String,
+    },
+    /// Boxes after NMS, with scores and classes in outputs of their own.
+    #[error(
+        "its outputs ({outputs}) are lists of boxes, scores and classes after NMS, as TensorRT's EfficientNMS gives them, and \
+         these are not read; export it without NMS (no `--end2end`), or from Ultralytics with `nms=True`: one output [batch, n, 6]"
+    )]
+    FinishedLists {
+        /// The outputs with shapes.
+        outputs: String,
     },
     /// More than one layout fits.
     #[error("its outputs ({outputs}) with {classes} class names fit {fits}; say which by `layout`")]

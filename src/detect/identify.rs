@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::claims::MetadataClaims;
 use super::error::ModelFault;
-use super::layout::{Head, Layout, OutputShape, head, listed};
+use super::layout::{Head, Layout, OutputShape, head, listed, lists_finished_boxes};
+use super::plausibility::Verdict;
 use super::spec::LayoutChoice;
 
 /// Strides of the grids of anchors: usual, and with a fourth for large inputs.
@@ -61,8 +62,8 @@ pub(super) struct LayoutEvidence<'a> {
     pub(super) claims: &'a MetadataClaims,
     /// Width and height of the input, px.
     pub(super) side_px: (u32, u32),
-    /// Compares the numbers of the first inference with a head; an error says why they cannot be of its layout.
-    pub(super) values: &'a dyn Fn(Head) -> Result<(), String>,
+    /// Compares the numbers of the first inference with a head.
+    pub(super) values: &'a dyn Fn(Head) -> Verdict,
 }
 
 /// Identifies the layout by `choice` and the evidence.
@@ -77,10 +78,23 @@ pub(super) fn identify(
     if let Some(task) = evidence.claims.other_task() {
         return Err(ModelFault::Task { task: task.to_owned() });
     }
+    if lists_finished_boxes(evidence.outputs) {
+        return Err(ModelFault::FinishedLists { outputs: listed(evidence.outputs) });
+    }
     match Layout::chosen(choice) {
         Some(layout) => Ok((evidence.named(layout)?, LayoutSource::Config)),
         None => evidence.sole(),
     }
+}
+
+/// The result of comparing numbers with heads.
+struct Valued {
+    /// Those that fit.
+    heads: Vec<Head>,
+    /// Whether none of them is one that the numbers show.
+    is_open: bool,
+    /// Layouts whose boxes have another scale, with the setting by which they would be read.
+    other_scales: Vec<String>,
 }
 
 impl LayoutEvidence<'_> {
@@ -107,8 +121,11 @@ impl LayoutEvidence<'_> {
             let outputs = listed(self.outputs);
             return Err(ModelFault::Layout { outputs, layout: layout.as_str(), shape: layout.shape(), why });
         }
-        (self.values)(head).map_err(|why| self.contradiction(layout, why))?;
-        Ok(head)
+        match (self.values)(head) {
+            Verdict::Shown | Verdict::Open => Ok(head),
+            Verdict::OtherScale(fault) => Err(self.contradiction(layout, fault.to_string())),
+            Verdict::Impossible(why) => Err(self.contradiction(layout, why)),
+        }
     }
 
     /// The only layout that shapes, metadata, numbers and the number of rows leave, in this order.
@@ -121,16 +138,15 @@ impl LayoutEvidence<'_> {
             return Err(ModelFault::Conflict { statement, outputs, fits });
         }
         tried.extend(denied.iter().map(|head| (head.layout, self.claims.statement())));
-        let mut valued = Vec::new();
-        for head in &claimed {
-            match (self.values)(*head) {
-                Ok(()) => valued.push(*head),
-                Err(why) => tried.push((head.layout, why)),
-            }
-        }
+        let Valued { heads: valued, is_open, other_scales } = self.valued(&claimed, &mut tried);
         let left = self.by_rows(&valued);
         let outputs = listed(self.outputs);
         match left[..] {
+            // Numbers that show nothing do not speak against a layout whose boxes have another scale.
+            [head] if is_open && !other_scales.is_empty() => {
+                let fits = [&[head.layout.to_string()], &other_scales[..]].concat();
+                Err(ModelFault::Ambiguous { outputs, classes: self.classes, fits: fits.join(" and ") })
+            }
             [head] => {
                 let lengths = [shaped.len(), claimed.len(), valued.len()];
                 let sources = [LayoutSource::Shape, LayoutSource::Metadata, LayoutSource::Values];
@@ -140,6 +156,27 @@ impl LayoutEvidence<'_> {
             [] => Err(ModelFault::Unknown { outputs, classes: self.classes, tried: grouped(&tried) }),
             _ => Err(ModelFault::Ambiguous { outputs, classes: self.classes, fits: names(&left) }),
         }
+    }
+
+    /// The heads that the numbers leave; adds the reasons why the others are none to `tried`.
+    fn valued(&self, heads: &[Head], tried: &mut Vec<(Layout, String)>) -> Valued {
+        let mut valued = Valued { heads: Vec::new(), is_open: true, other_scales: Vec::new() };
+        for head in heads {
+            match (self.values)(*head) {
+                Verdict::Shown => {
+                    valued.is_open = false;
+                    valued.heads.push(*head);
+                }
+                Verdict::Open => valued.heads.push(*head),
+                Verdict::OtherScale(fault) => {
+                    let setting = if fault.as_shares { " with `box_units: normalized`" } else { "" };
+                    valued.other_scales.push(format!("{}{setting}", head.layout));
+                    tried.push((head.layout, fault.to_string()));
+                }
+                Verdict::Impossible(why) => tried.push((head.layout, why)),
+            }
+        }
+        valued
     }
 
     /// The heads whose shapes and number of classes fit, and why the others do not.
@@ -255,6 +292,7 @@ fn names(heads: &[Head]) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::claims::MetadataClaims;
+    use super::super::plausibility::{ScaleFault, Verdict};
     use super::super::spec::LayoutChoice;
     use super::{Head, Layout, LayoutEvidence, LayoutSource, ModelFault, OutputShape, identify};
 
@@ -288,10 +326,21 @@ mod tests {
         metadata: &'static [(&'static str, &'static str)],
         /// Layouts that the numbers contradict.
         refuted: &'static [Layout],
+        /// Layouts whose boxes have another scale.
+        scaled: &'static [Layout],
+        /// Layouts that the numbers show.
+        shown: &'static [Layout],
     }
 
-    const AUTO: Case =
-        Case { choice: LayoutChoice::Auto, shapes: V8, classes: 80, metadata: &[], refuted: &[] };
+    const AUTO: Case = Case {
+        choice: LayoutChoice::Auto,
+        shapes: V8,
+        classes: 80,
+        metadata: &[],
+        refuted: &[],
+        scaled: &[],
+        shown: &[],
+    };
 
     impl Case {
         fn identified(&self) -> Result<(Layout, LayoutSource), ModelFault> {
@@ -304,9 +353,16 @@ mod tests {
             let claims = MetadataClaims::read(|key| {
                 self.metadata.iter().find(|(name, _)| *name == key).map(|(_, value)| (*value).to_owned())
             });
-            let values = |head: Head| match self.refuted.contains(&head.layout) {
-                true => Err("the numbers say no".to_owned()),
-                false => Ok(()),
+            let values = |head: Head| {
+                let layout = head.layout;
+                if self.refuted.contains(&layout) {
+                    return Verdict::Impossible("the numbers say no".to_owned());
+                }
+                if self.scaled.contains(&layout) {
+                    let as_shares = layout.has_boxes_in_px();
+                    return Verdict::OtherScale(ScaleFault { why: "another scale".to_owned(), as_shares });
+                }
+                if self.shown.contains(&layout) { Verdict::Shown } else { Verdict::Open }
             };
             let (classes, side_px) = (self.classes, (640, 640));
             let evidence =
@@ -337,6 +393,8 @@ mod tests {
             ("two classes, RT-DETR", Case { metadata: rtdetr, ..two }, (Rtdetr, Metadata)),
             ("two classes, YOLO", Case { metadata: v10, ..two }, (Nms, Metadata)),
             ("two classes, by values", Case { refuted: &[Nms], ..two }, (Rtdetr, Values)),
+            ("two classes, shown", Case { scaled: &[Nms], shown: &[Rtdetr], ..two }, (Rtdetr, Values)),
+            ("two classes in px", Case { scaled: &[Rtdetr], shown: &[Nms], ..two }, (Nms, Values)),
             ("one class, end2end", Case { metadata: end2end, ..one }, (Nms, Metadata)),
             ("one class, 300 boxes", one, (Nms, Rows)),
             ("one class, a grid", Case { shapes: DENSE, classes: 1, ..AUTO }, (Yolov5, Rows)),
@@ -372,6 +430,9 @@ mod tests {
         ("of one class", Case { shapes: ODD, classes: 1, ..AUTO }, &["fit yolov5 and nms", "say which by `layout`", "`output0` [1, 64, 6]"]),
         ("of two classes", Case { shapes: END, classes: 2, ..AUTO }, &["fit nms and rtdetr"]),
         ("of two outputs", Case { shapes: TWO, classes: 2, ..AUTO }, &["fit detr and yolonas"]),
+        ("NMS of shares", Case { shapes: END, classes: 2, scaled: &[Layout::Nms], ..AUTO }, &["fit rtdetr and nms with `box_units: normalized`;"]),
+        ("queries in px", Case { shapes: END, classes: 2, scaled: &[Layout::Rtdetr], ..AUTO }, &["fit nms and rtdetr;"]),
+        ("empty scores", Case { shapes: TWO, classes: 2, scaled: &[Layout::Detr], ..AUTO }, &["fit yolonas and detr;"]),
         ("both ways", Case { shapes: &[("o", &[1, 7, 8])], classes: 3, ..AUTO }, &["fit yolov8 and yolov5"]),
     ];
     #[rustfmt::skip]
@@ -380,6 +441,8 @@ mod tests {
         ("metadata against shapes", Case { metadata: &[("end2end", "True")], ..AUTO }, &["`end2end` says that NMS is done", "fit yolov8", "say which counts"]),
         ("RT-DETR of another shape", Case { metadata: &[("description", "RT-DETR")], ..AUTO }, &["`description` says RT-DETR"]),
         ("numbers against shapes", Case { shapes: QUERIES, classes: 3, refuted: &[Layout::Rtdetr], ..AUTO }, &["fit no layout", "rtdetr: the numbers say no", "yolov5: 2 classes, not 3"]),
+        ("named, of another scale", Case { choice: LayoutChoice::Nms, shapes: END, classes: 2, scaled: &[Layout::Nms], ..AUTO }, &["not of layout nms: another scale (`box_units: normalized` reads them"]),
+        ("claimed, of another scale", Case { shapes: END, classes: 2, metadata: &[("end2end", "True")], scaled: &[Layout::Nms], ..AUTO }, &["nms: another scale (`box_units: normalized` reads them"]),
         ("no reading of two outputs", Case { shapes: TWO, classes: 2, refuted: &[Layout::Detr, Layout::Yolonas], ..AUTO }, &["detr, yolonas: the numbers say no"]),
         ("numbers against the configuration", Case { choice: LayoutChoice::Nms, shapes: END, classes: 2, refuted: &[Layout::Nms], ..AUTO }, &["are not of layout nms: the numbers say no", "correct `layout`: `layout: rtdetr`"]),
     ];
@@ -389,8 +452,9 @@ mod tests {
         ("logits", Case { choice: LayoutChoice::Detr, shapes: DETR, classes: 91, ..AUTO }, &["`logits` [1, 300, 80] has 80 classes as detr", "but 91 class names"]),
         ("identified", Case { classes: 3, ..AUTO }, &["3 class names fit no layout", "yolov8: 80 classes, not 3", "yolov5: 8395 classes", "[1, 84, 8400]"]),
         ("no object", Case { shapes: DETR, classes: 79, ..AUTO }, &["detr, yolonas: 80 classes, not 79", "detr_softmax: only where `layout` names it"]),
-        ("NMS with lists", Case { shapes: TRT, classes: 3, ..AUTO }, &["`det_scores` [1, 100]", "`int num_dets` [1, 1] not float", "fit no layout", "yolov8: 96 classes, not 3"]),
-        ("NMS with lists that would fit", Case { shapes: TRT, classes: 96, ..AUTO }, &["yolov8, yolov5, nms, rtdetr, detr, yolonas: lists of boxes", "export it without NMS"]),
+        ("TensorRT's NMS", Case { shapes: TRT, classes: 3, ..AUTO }, &["`det_scores` [1, 100]", "`int num_dets` [1, 1] not float", "TensorRT's EfficientNMS", "export it without NMS"]),
+        ("TensorRT's NMS, named", Case { shapes: TRT, classes: 96, choice: LayoutChoice::Yolov8, ..AUTO }, &["TensorRT's EfficientNMS"]),
+        ("boxes of torchvision", Case { shapes: &[("boxes", &[0, 4]), ("int labels", &[0]), ("scores", &[0])], classes: 3, ..AUTO }, &["TensorRT's EfficientNMS"]),
         ("rank", Case { shapes: &[("output0", &[1, 3])], classes: 3, ..AUTO }, &["`output0` [1, 3]", "lists of boxes"]),
         ("probabilities beside boxes of rank 4", Case { shapes: BOXES_OF_RANK_4, classes: 6, ..AUTO }, &["nms: it has no other output"]),
         ("not a grid", Case { choice: LayoutChoice::Yolox, shapes: V5, ..AUTO }, &["are not of layout yolox", "25200 rows are not the cells"]),

@@ -84,6 +84,11 @@ impl Layout {
         }
     }
 
+    /// Returns `true` where boxes are in px of the input, if the configuration does not name other units.
+    pub(super) fn has_boxes_in_px(self) -> bool {
+        matches!(self, Self::Yolov8 | Self::Yolov5 | Self::Nms | Self::Yolonas)
+    }
+
     /// Returns `true` where boxes and scores are two outputs.
     fn has_two_outputs(self) -> bool {
         matches!(self, Self::Detr | Self::DetrSoftmax | Self::Yolonas)
@@ -221,6 +226,15 @@ fn two_outputs(
         (false, false) => return Err("no output of 4 columns beside one with as many rows".to_owned()),
     };
     Ok((boxes.0, scores.0, scores.1.1))
+}
+
+/// Returns `true` where one output has the boxes of NMS and another a number for each, its score or its class.
+///
+/// Source: `EfficientNMS_TRT` of TensorRT 10 (`num_dets` [batch, 1], `det_boxes` [batch, n, 4], `det_scores` and `det_classes`
+/// [batch, n]); torchvision has the same without the batch.
+pub(super) fn lists_finished_boxes(outputs: &[OutputShape]) -> bool {
+    let boxes = outputs.iter().filter(|output| output.dims.len() > 1 && output.dims.ends_with(&[4]));
+    boxes.map(|boxes| &boxes.dims[..boxes.dims.len() - 1]).any(|rows| outputs.iter().any(|o| o.dims == rows))
 }
 
 /// The outputs for a message.

@@ -40,6 +40,6 @@ pub use nms::{Candidate, MAX_CANDIDATES, suppress};
 pub use resample::{Element, PADDING, PictureFault, Resampler, fill_padding};
 pub(crate) use runtime::environment;
 pub use runtime::{RuntimeFault, cache_dir};
-pub use spec::{Device, LayoutChoice, ModelSpec, Purpose, Thresholds, UnknownDevice};
+pub use spec::{BoxUnits, Device, LayoutChoice, ModelSpec, Purpose, Thresholds, UnknownDevice};
 pub use steps::Steps;
 pub use worker::Batching;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::encoding::InputEncoding;
-pub use kvs_config::written::LayoutChoice;
+pub use kvs_config::written::{BoxUnits, LayoutChoice};
 
 /// A model to load.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -18,6 +18,8 @@ pub struct ModelSpec {
     pub sha256: Option<String>,
     /// The layout of its output.
     pub layout: LayoutChoice,
+    /// The units of its boxes, where the layout has them in px.
+    pub box_units: BoxUnits,
     /// The values of its input.
     pub input: InputEncoding,
     /// Class names that replace those in the model's metadata.

@@ -17,7 +17,7 @@ use crate::frame::CameraId;
 use crate::publish::{Checkpoint, ResumeError};
 use crate::telemetry::Board;
 use crate::telemetry::board::{Watch, WatchKey};
-use crate::telemetry::overload::watch_load;
+use crate::telemetry::losses::watch_losses;
 use crate::telemetry::service::{CameraBroke, CameraGone};
 
 /// Between two questions to the table of positions: from so much to so much.
@@ -58,15 +58,15 @@ pub(super) struct Fleet {
     members: Vec<Member>,
     /// Those that were told to end while the service goes on.
     leaving: Vec<JoinHandle<()>>,
-    /// Judges their load.
-    load: JoinHandle<()>,
+    /// Judges what frames they lose.
+    losses: JoinHandle<()>,
 }
 
 impl Fleet {
     /// No camera yet.
     pub(super) fn new(starter: Starter) -> Self {
-        let load = tokio::spawn(watch_load(starter.board.clone(), starter.shared.stop.clone()));
-        Self { starter, members: Vec::new(), leaving: Vec::new(), load }
+        let losses = tokio::spawn(watch_losses(starter.board.clone(), starter.shared.stop.clone()));
+        Self { starter, members: Vec::new(), leaving: Vec::new(), losses }
     }
 
     /// Starts cameras; those whose position nobody knows yet start by themselves later.
@@ -135,7 +135,7 @@ impl Fleet {
     /// Resolves when all have ended, after the token was cancelled.
     pub(super) async fn stopped(self) {
         let members = self.members.into_iter().map(|member| member.task);
-        join_all(members.chain(self.leaving).chain([self.load])).await;
+        join_all(members.chain(self.leaving).chain([self.losses])).await;
     }
 
     fn spawn(&mut self, spec: CameraSpec, models: Vec<EntryModels>, before: Option<JoinHandle<()>>) {

@@ -7,8 +7,9 @@ const LEAST: Duration = Duration::from_secs(4);
 /// Most silence on a connection that has not brought a byte: such a stream is idle, and asking often costs calls.
 const MOST_WHEN_IDLE: Duration = Duration::from_secs(32);
 
-/// The longest silence that can be a stream's rhythm. Source: Kinesis Video Streams quotas (a fragment lasts 20 s at most).
-const LONGEST_GAP: Duration = Duration::from_secs(20);
+/// The longest silence that can be a stream's rhythm: a fragment of 20 s that comes whole, a fifth late.
+/// Source: Kinesis Video Streams quotas (a fragment lasts 20 s at most).
+const LONGEST_GAP: Duration = Duration::from_secs(24);
 
 /// Tells how long to wait for the next bytes: `max(4 s, 2.5 x the longest gap seen of late)`, and longer with every
 /// connection in a row that brought nothing.
@@ -113,6 +114,17 @@ mod tests {
         }
         watch.bytes(Duration::from_secs(2));
         assert_eq!(watch.limit(), Duration::from_secs(25), "2.5 x the 10 s between two bursts");
+    }
+
+    #[test]
+    fn the_longest_fragments_are_a_rhythm_also_where_one_comes_late() {
+        let mut watch = streaming(&[10]);
+        for limit_s in [4, 4, 8] {
+            watch.stalled(Duration::from_secs(limit_s));
+            watch.connected();
+        }
+        watch.bytes(Duration::from_millis(6_500));
+        assert!(watch.limit() > Duration::from_secs(40), "{:?}", watch.limit());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What happens in decode.
 
+use std::time::Duration;
+
 use tracing::{debug, info, warn};
 
 use super::board::CameraBoard;
@@ -108,6 +110,19 @@ impl FramesDropped<'_> {
             metrics::counter!(DROPPED, "camera" => camera, "reason" => reason).increment(self.frames as u64);
             self.camera.frames_dropped(reason, self.frames as u64);
         }
+    }
+}
+
+/// The decoder has dealt with an access unit.
+pub(crate) struct UnitHandled<'a> {
+    pub(crate) camera: &'a CameraBoard,
+    /// How far behind the live edge it was then.
+    pub(crate) lag: Duration,
+}
+
+impl UnitHandled<'_> {
+    pub(crate) fn emit(self) {
+        self.camera.unit_decoded(self.lag);
     }
 }
 

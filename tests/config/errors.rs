@@ -117,6 +117,53 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ),
     ("a variable that ends in a carriage return", "local_dir: /tmp/events", "local_dir: ${WITH_RETURN}"),
     ("a zone with a line feed", "- name: door", "- name: \"do\\nor\""),
+    ("a number for text, with zeros", "id: front", "id: 007"),
+    ("a number for text, with an exponent", "kvs_stream_name: front-stream", "kvs_stream_name: 1e3"),
+    ("a number for text, hexadecimal", "kvs_stream_name: front-stream", "kvs_stream_name: 0x1F"),
+    (
+        "a number for text, in an alias",
+        "id: front\n    kvs_stream_name: front-stream",
+        "id: &id 0010\n    kvs_stream_name: *id",
+    ),
+    ("a boolean for text", "id: front", "id: True"),
+    ("null for text", "id: front", "id: null"),
+    ("null for a key", "fps_target: 5", "~: 5"),
+    ("numbers for classes", "classes: [person]", "classes: [007, 1.50, ~]"),
+    ("a region that YAML 1.1 takes for a boolean", "publishers:", "aws: { region: no }\npublishers:"),
+    ("out of range, as it is written", "fps_target: 5", "fps_target: 0.310e+02"),
+    ("the layout of YOLO 11", "classes: [person, car]", "layout: yolov11"),
+    ("the layout of some YOLO", "classes: [person, car]", "layout: yolo"),
+    ("the layout of YOLO 26", "classes: [person, car]", "layout: YOLO26n"),
+    ("the layout of RT-DETR", "classes: [person, car]", "layout: rt-detr"),
+    (
+        "box units of YOLOX",
+        "classes: [person, car]",
+        "layout: yolox\n    box_units: normalized\n    input: { range: 0..255 }",
+    ),
+    (
+        "class names that are equal",
+        "classes: [person, car]",
+        "classes:\n    - person\n    - car\n    - ' person'",
+    ),
+    ("class names that are blank", "classes: [person, car]", "classes: [person, ' ']"),
+    ("a class name with a space that is none", "classes: [person]", "classes: [\"fire\\u00A0truck\"]"),
+    (
+        "a class file without names",
+        "classes: [person, car]",
+        "classes: testdata/config/names-of-a-mark-only.txt",
+    ),
+    ("a class file with equal names", "classes: [person, car]", "classes: testdata/config/names-twice.txt"),
+    (
+        "a class file with a name that hides",
+        "classes: [person, car]",
+        "classes: testdata/config/names-hidden.txt",
+    ),
+    (
+        "a class file of YAML with a gap",
+        "classes: [person, car]",
+        "classes: testdata/config/names-with-a-gap.yaml",
+    ),
+    ("a class file that counts", "classes: [person, car]", "classes: testdata/config/names-counted.txt"),
     ("a layout that there is not", "classes: [person, car]", "layout: yolonass"),
     ("YOLOX without its input", "classes: [person, car]", "layout: yolox\n    classes: [person, car]"),
     ("a range of another kind", "classes: [person, car]", "input: { range: 0..256 }"),
@@ -179,6 +226,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("no models to choose from", "", NO_MODELS),
     ("a reader with the layout of a detector", "", READER_WITH_LAYOUT),
     ("a reader with the input of a detector", "", READER_WITH_INPUT),
+    ("a reader with the box units of a detector", "", READER_WITH_BOX_UNITS),
     (
         "no polygons in a roi",
         "        - name: door\n          points: [[10, 10], [50, 10], [50, 60]]\n",
@@ -227,6 +275,16 @@ const READER_WITH_INPUT: &str = "publishers: { local_dir: /tmp/events }
 models:
   plate: { path: models/plate.onnx, classes: [plate] }
   text: { path: models/text.onnx, input: { order: bgr } }
+cameras:
+  - id: gate
+    kvs_stream_name: gate-stream
+    pipeline: [{ type: alpr, alpr: { plate_detector_weights: plate, ocr_weights: text } }]
+";
+
+const READER_WITH_BOX_UNITS: &str = "publishers: { local_dir: /tmp/events }
+models:
+  plate: { path: models/plate.onnx, classes: [plate] }
+  text: { path: models/text.onnx, box_units: normalized }
 cameras:
   - id: gate
     kvs_stream_name: gate-stream

@@ -13,14 +13,14 @@ use kvs_infer::detect::{Device, InputEncoding, LayoutChoice, MotionRules, Thresh
 use kvs_infer::publish::{PublishSpec, S3Spec, SnapshotFormat, SnapshotRoute, SnapshotSpec, Sse};
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
-const LEAST: &str = "publishers: { local_dir: /tmp/events }
+pub(crate) const LEAST: &str = "publishers: { local_dir: /tmp/events }
 cameras:
   - id: a
     kvs_stream_name: a-stream
     pipeline: [{ type: objects, objects: { yolo_weights: models/m.onnx } }]
 ";
 
-fn meant(text: &str) -> Settings {
+pub(crate) fn meant(text: &str) -> Settings {
     let environment = |name: &str| (name == "NUMBER").then(|| "7".to_owned());
     parse("c.yaml", text, &environment, &Overrides::default()).unwrap_or_else(|why| panic!("{why}"))
 }
@@ -280,32 +280,6 @@ fn files_that_are_missing_are_told_with_their_place() {
 }
 
 #[test]
-fn class_names_come_from_a_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let text = "person\ntraffic light\n";
-    let utf_16 = |order: fn(u16) -> [u8; 2]| -> Vec<u8> {
-        format!("\u{feff}{text}").encode_utf16().flat_map(order).collect()
-    };
-    let cases = [
-        ("as it is", text.as_bytes().to_vec()),
-        ("CRLF", text.replace('\n', "\r\n").into_bytes()),
-        ("CR", text.replace('\n', "\r").into_bytes()),
-        ("a byte order mark", format!("\u{feff}{text}").into_bytes()),
-        ("UTF-16, little end first", utf_16(u16::to_le_bytes)),
-        ("UTF-16, big end first", utf_16(u16::to_be_bytes)),
-        ("spaces around", b"person \t\n traffic light\n\n".to_vec()),
-    ];
-    for (name, bytes) in cases {
-        let names = folder.path().join("names.txt");
-        std::fs::write(&names, bytes).unwrap();
-        let models = format!("models: {{ m: {{ path: m.onnx, classes: {} }} }}\ncameras:", names.display());
-        let settings = meant(&LEAST.replace("cameras:", &models).replace("models/m.onnx", "m"));
-        let classes = settings.cameras[0].pipeline[0].model.classes.clone().unwrap();
-        assert_eq!(classes, ["person", "traffic light"], "{name}");
-    }
-}
-
-#[test]
 fn the_input_of_a_model_is_as_it_is_written() {
     let usual = InputEncoding::default();
     let (mean, std) = ([1.0, 2.0, 3.5], [0.5, 0.25, 4.0]);
@@ -335,17 +309,6 @@ fn models_that_are_elsewhere_need_no_file_and_are_named_by_theirs() {
         assert_eq!((model.name.as_str(), model.path.to_str()), (name, Some(address)));
         assert!(model.address().is_some() && settings.missing_files().is_ok(), "{address}");
     }
-}
-
-#[test]
-fn characters_come_from_a_file_with_blanks_among_them() {
-    let folder = tempfile::tempdir().unwrap();
-    let characters = folder.path().join("thai.txt");
-    std::fs::write(&characters, "ก\n\u{e48}\n\u{3000}\n1\n \n").unwrap();
-    let models = format!("models: {{ m: {{ path: m.onnx, classes: {} }} }}\ncameras:", characters.display());
-    let settings = meant(&LEAST.replace("cameras:", &models).replace("models/m.onnx", "m"));
-    let classes = settings.cameras[0].pipeline[0].model.classes.clone().unwrap();
-    assert_eq!(classes, ["ก", "\u{e48}", "\u{3000}", "1", " "]);
 }
 
 #[test]

@@ -1,13 +1,15 @@
 //! Damaged and broken-off streams: nothing unsound comes out, and the next sound group of pictures decodes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kvs_infer::frame::{Frame, Packet, VideoTrack};
+use kvs_infer::frame::{CameraId, Frame, Packet, VideoTrack};
+use kvs_infer::telemetry::CameraBoard;
 use proptest::prelude::*;
 
 use crate::clip::{Clip, planes};
-use crate::{decode, decoder, frames_of, sampling};
+use crate::{decode, decoder, frames_of, sampling, watched};
 
 /// What of `clip` comes out when packet `at` is replaced by `unit`: places in the twin.
 fn survivors(clip: &Clip, at: usize, unit: &[u8]) -> (Vec<usize>, usize) {
@@ -61,6 +63,19 @@ fn a_damaged_unit_costs_the_frames_to_the_next_key_frame_and_no_other() {
             assert_eq!(errors, 1, "{name}, {damage}");
         }
     }
+}
+
+#[test]
+fn what_rests_on_a_damaged_unit_is_counted_as_damaged() {
+    let clip = Clip::h264("size=320x240:rate=25:duration=1.2", "-bf 0");
+    let board = CameraBoard::alone(&CameraId::new("gate"));
+    let mut decoder = watched(board.clone());
+    let mut packets = clip.packets.clone();
+    packets[10].unit = Bytes::from_static(&[0xff; 64]);
+    for fragment in packets.chunk_by(|_, packet| !packet.key) {
+        decode(&mut decoder, fragment.to_vec());
+    }
+    assert_eq!(board.row().frames.dropped, BTreeMap::from([("damaged", 10)]));
 }
 
 #[test]

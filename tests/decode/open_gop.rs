@@ -6,7 +6,7 @@ use kvs_infer::decode::Decoder;
 use kvs_infer::frame::{Codec, Decoded, FragmentEnd, MediaMs, Packet};
 use kvs_infer::telemetry::CameraBoard;
 
-use crate::clip::{Clip, planes};
+use crate::clip::{Clip, START_MS, planes};
 use crate::{decode, decoder, end_of, frames_of, watched};
 
 /// Groups of 10 pictures that begin with a CRA or a recovery point, whose leading pictures refer to the group before.
@@ -220,4 +220,31 @@ fn key_frames_are_known_by_their_nal_units() {
         let wanted = fragment.len() - leading(&fragment);
         assert_eq!(decode(&mut decoder(), fragment).0.len(), wanted, "{name}, open GOP");
     }
+}
+
+#[test]
+fn after_a_start_within_an_intra_refresh_no_frame_is_late_for_those_that_give_none() {
+    let x264 = "intra-refresh=1:keyint=15:scenecut=0:bframes=3:b-adapt=0";
+    let arguments = format!("-pix_fmt yuv420p -c:v libx264 -x264-params {x264}");
+    let clip = Clip::make("size=320x240:rate=25:duration=6", Codec::H264, &arguments, "yuv420p");
+    // Times of decoding, as producers that know no others send them.
+    let with_times = |(at, packet): (usize, &Packet)| Packet {
+        media: MediaMs(START_MS + at as i64 * 40),
+        ..packet.clone()
+    };
+    let packets: Vec<Packet> = clip.packets.iter().enumerate().map(with_times).collect();
+    let fragments: Vec<&[Packet]> = packets.chunk_by(|_, packet| !packet.key).skip(1).collect();
+    let (mut decoder, mut out, mut sent) = (decoder(), Vec::new(), 0);
+    let mut waiting = Vec::new();
+    for fragment in fragments {
+        for packet in fragment {
+            decoder.push(packet.clone(), &mut out).expect("a sound packet");
+            sent += 1;
+            waiting.push(sent - media_of(&out).len());
+        }
+        decoder.end_fragment(open_end(fragment), &mut out).expect("a sound fragment");
+    }
+    let without_picture = *waiting.iter().skip(60).min().expect("packets");
+    assert!((1..50).contains(&without_picture), "the clip begins with some that give none: {waiting:?}");
+    assert!(waiting[60..].iter().all(|waiting| *waiting <= without_picture + 4), "{waiting:?}");
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::graph::{Answer, SIDE, write_answers, write_light_meter};
 use super::support::{Paint, USUAL, frame, near, spec};
 use kvs_infer::detect::{
-    DetectError, Detector, Device, InputEncoding, Layout, LayoutChoice, LayoutSource, ModelSpec,
+    BoxUnits, DetectError, Detector, Device, InputEncoding, Layout, LayoutChoice, LayoutSource, ModelSpec,
 };
 use kvs_infer::frame::{Detection, Frame};
 
@@ -126,6 +126,33 @@ async fn layouts_of_two_outputs_find_the_same_box() {
 }
 
 #[tokio::test]
+async fn boxes_in_shares_are_found_where_the_configuration_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let corners = CORNERS.map(|px| px / SIDE as f32);
+    let dims = |columns| [1, 64, columns];
+    let dense = |rows: [f32; 4], rest: &[f32]| [&rows[..], rest].concat().repeat(64);
+    let black =
+        |dims: &[usize], numbers: Vec<f32>| one_output(folder, dims, vec![0.0; numbers.len()], numbers, TWO);
+    let planes: Vec<f32> =
+        [SHARES[0], SHARES[1], SHARES[2], SHARES[3], 0.9, 0.0].iter().flat_map(|n| [*n; 64]).collect();
+    let two_outputs = [
+        Answer::constant("boxes", &[1, 64, 4], dense(corners, &[])),
+        Answer::constant("scores", &[1, 64, 2], dense([0.9, 0.0, 0.9, 0.0], &[])[..128].to_vec()),
+    ];
+    let cases = [
+        (Layout::Yolov8, LayoutChoice::Yolov8, black(&[1, 6, 64], planes)),
+        (Layout::Yolov5, LayoutChoice::Yolov5, black(&dims(7), dense(SHARES, &[1.0, 0.9, 0.0]))),
+        (Layout::Nms, LayoutChoice::Nms, one_row(folder, 300, &[&corners[..], &[0.9, 0.0]].concat(), TWO)),
+        (Layout::Yolonas, LayoutChoice::Yolonas, spec(write_answers(folder, "m", &two_outputs, TWO))),
+    ];
+    for (layout, choice, spec) in cases {
+        let spec = ModelSpec { layout: choice, box_units: BoxUnits::Normalized, ..spec };
+        assert_finds(layout.as_str(), &spec, layout, LayoutSource::Config).await;
+    }
+}
+
+#[tokio::test]
 async fn the_layout_before_the_grid_finds_the_same_box() {
     let folder = tempfile::tempdir().unwrap();
     let mut grid = vec![0.0; 84 * 7];
@@ -158,12 +185,15 @@ async fn what_a_picture_shows_of_a_wrong_layout_is_an_error_and_no_box() {
     let as_layout = |layout, spec| ModelSpec { layout, ..spec };
     let (nms, rtdetr, yolov5) = (LayoutChoice::Nms, LayoutChoice::Rtdetr, LayoutChoice::Yolov5);
     let shares = |scores: [f32; 2]| one_row(folder, 300, &[&SHARES[..], &scores].concat(), TWO);
+    let normalized = |spec| ModelSpec { box_units: BoxUnits::Normalized, ..spec };
     let corners = |class: f32, names| one_row(folder, 300, &[&CORNERS[..], &[0.9, class]].concat(), names);
     let grid = one(&[1, 84, 7], [0.4, 0.2, -1.0, 1.5, 0.9, 0.9, 0.0].repeat(84), TWO);
     let turned = one_row(folder, 10, &[32.0, 32.0, 32.0, 24.0, 0.9, 0.0, 0.0], THREE);
     let logits = one(&[1, 7, 10], [&[32.0; 20][..], &[8.0; 20], &[4.0; 10], &[0.0; 20]].concat(), THREE);
     #[rustfmt::skip]
-    let cases: [(&str, ModelSpec, &[&str]); 7] = [
+    let cases: [(&str, ModelSpec, &[&str]); 9] = [
+        ("corners in shares", as_layout(nms, one_row(folder, 300, &[0.25, 0.1, 0.75, 0.47, 0.9, 0.0], TWO)), &["not of layout nms", "no box reaches beyond 0.75", "`box_units: normalized` reads them"]),
+        ("corners in px, named shares", as_layout(nms, normalized(corners(1.0, TWO))), &["not of layout nms", "boxes reach to 48", "`box_units: normalized` says"]),
         ("RT-DETR named nms", as_layout(nms, shares([0.9, 0.0])), &["not of layout nms", "no box reaches beyond 0.50", "(`layout: rtdetr`"]),
         ("RT-DETR, the second class", as_layout(nms, shares([0.1, 0.9])), &["the sixth column has 0.900"]),
         ("NMS named rtdetr", as_layout(rtdetr, corners(1.0, TWO)), &["not of layout rtdetr", "boxes reach to 48", "`layout: nms`"]),
@@ -180,6 +210,58 @@ async fn what_a_picture_shows_of_a_wrong_layout_is_an_error_and_no_box() {
             assert!(error.contains(word), "{name}: {word:?} is not in: {error}");
         }
     }
+}
+
+/// Asserts that each model is refused with these words.
+fn assert_refused(cases: &[(&str, ModelSpec, &[&str])]) {
+    for (name, spec, words) in cases {
+        let error = Detector::start(spec, Device::Cpu, 1).map(|_| ()).unwrap_err().to_string();
+        for word in *words {
+            assert!(error.contains(word), "{name}: {word:?} is not in: {error}");
+        }
+    }
+}
+
+#[test]
+fn numbers_that_show_no_layout_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |answers: &[Answer<'_>], metadata: &[(&str, &str)]| {
+        spec(write_answers(folder.path(), "m", answers, metadata))
+    };
+    let end = |row: &[f32], names| {
+        let numbers = padded(&[row], 6, 300);
+        file(&[Answer::constant("output0", &[1, 300, 6], numbers)], names)
+    };
+    let turned_of_two: Vec<f32> =
+        (0..64).flat_map(|i| [(i % 8 * 8) as f32, 30.0, 9.0, 9.0, 2e-5, 1e-5]).collect();
+    let two_outputs = |boxes: f32, scores: f32| {
+        let boxes =
+            Answer::constant("boxes", &[1, 64, 4], [1.0, 1.0, 3.0, 3.0].map(|n| n * boxes).repeat(64));
+        file(&[boxes, Answer::constant("scores", &[1, 64, 2], [scores, scores / 2.0].repeat(64))], TWO)
+    };
+    let cases: [(&str, ModelSpec, &[&str]); 6] = [
+        (
+            "NMS of shares, two classes",
+            end(&[0.25, 0.1, 0.75, 0.47, 0.9, 0.0], TWO),
+            &["fit rtdetr and nms with `box_units: normalized`; say which by `layout`"],
+        ),
+        (
+            "NMS of shares, three classes",
+            end(&[0.25, 0.1, 0.75, 0.47, 0.9, 0.0], THREE),
+            &[
+                "nms: no box reaches beyond 0.75, and its boxes are in px of the input (`box_units: normalized` reads",
+            ],
+        ),
+        ("a box in a corner", end(&[3.0, 3.0, 9.0, 9.0, 0.9, 0.0], TWO), &["fit nms and rtdetr;"]),
+        (
+            "yolov8 turned, two classes",
+            file(&[Answer::constant("output0", &[1, 64, 6], turned_of_two)], TWO),
+            &["fit no layout", "boxes end before they begin", "rtdetr: boxes reach to 56"],
+        ),
+        ("DETR of probabilities", two_outputs(0.1, 0.9), &["fit no layout", "its scores are logits"]),
+        ("boxes without scores", two_outputs(16.0, 0.0), &["fit yolonas and detr; say which by `layout`"]),
+    ];
+    assert_refused(&cases);
 }
 
 #[test]
@@ -203,7 +285,12 @@ fn models_of_another_kind_are_refused() {
         (
             "lists",
             file(&lists, THREE),
-            &["`num_dets` [1, 1]", "`det_scores` [1, 100]", "fit no layout", "yolov8: 96 classes, not 3"],
+            &[
+                "`num_dets` [1, 1]",
+                "`det_scores` [1, 100]",
+                "TensorRT's EfficientNMS",
+                "export it without NMS",
+            ],
         ),
         (
             "yolov8 turned",
@@ -222,12 +309,7 @@ fn models_of_another_kind_are_refused() {
             &["class name 1", "U+200B (zero width space)"],
         ),
     ];
-    for (name, spec, words) in cases {
-        let error = Detector::start(&spec, Device::Cpu, 1).map(|_| ()).unwrap_err().to_string();
-        for word in words {
-            assert!(error.contains(word), "{name}: {word:?} is not in: {error}");
-        }
-    }
+    assert_refused(&cases);
 }
 
 #[tokio::test]

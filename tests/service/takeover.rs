@@ -116,15 +116,33 @@ async fn until_taken_over(program: &Program) {
     .await;
 }
 
+/// A process that has told of the first film and written its position.
+struct Owner {
+    footage: Footage,
+    aws: Shared,
+    /// Between the process and AWS.
+    proxy: FaultProxy,
+    config: String,
+    kvs: String,
+    process: Program,
+}
+
+impl Owner {
+    async fn start() -> Self {
+        let (footage, aws) = (Footage::new(FRAGMENTS_PER_S), Shared::start().await);
+        footage.store("front", 1).await;
+        let proxy = FaultProxy::start(&aws.moto.url).await;
+        let (config, kvs) = (config(POSITIONS, &camera("front")), footage.sim.endpoint());
+        let process = Program::start(&config, &kvs, Some(&proxy.url));
+        aws.until_records(records_of(1)).await;
+        aws.until_position().await;
+        Self { footage, aws, proxy, config, kvs, process }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_was_stopped_and_replaced_publishes_nothing_when_it_continues() {
-    let (footage, aws) = (Footage::new(FRAGMENTS_PER_S), Shared::start().await);
-    footage.store("front", 1).await;
-    let proxy = FaultProxy::start(&aws.moto.url).await;
-    let (config, kvs) = (config(POSITIONS, &camera("front")), footage.sim.endpoint());
-    let old = Program::start(&config, &kvs, Some(&proxy.url));
-    aws.until_records(records_of(1)).await;
-    aws.until_position().await;
+    let Owner { footage, aws, proxy, config, kvs, process: old } = Owner::start().await;
 
     proxy.rule(Service::Kinesis, Mishap::Unavailable, None);
     footage.store_films("front", 1..2).await;
@@ -169,13 +187,7 @@ async fn a_process_that_was_stopped_and_replaced_publishes_nothing_when_it_conti
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_stood_still_asks_at_once_whether_it_was_replaced() {
-    let (footage, aws) = (Footage::new(FRAGMENTS_PER_S), Shared::start().await);
-    footage.store("front", 1).await;
-    let proxy = FaultProxy::start(&aws.moto.url).await;
-    let (config, kvs) = (config(POSITIONS, &camera("front")), footage.sim.endpoint());
-    let old = Program::start(&config, &kvs, Some(&proxy.url));
-    aws.until_records(records_of(1)).await;
-    aws.until_position().await;
+    let Owner { footage, aws, proxy, config, kvs, process: old } = Owner::start().await;
     signal(&old, "-STOP");
     let stopped = Instant::now();
     let new = Program::start(&config, &kvs, Some(&aws.moto.url));

@@ -35,7 +35,7 @@ pub fn read(text: &str, environment: Environment<'_>) -> Result<Document, Vec<Pr
     }
     let mut problems = Problems::default();
     expand::expand(&mut root, environment, &mut problems);
-    shape::check(&mut root, &schema::rules(), &mut problems);
+    shape::check(&mut root, &schema::rules(), text, &mut problems);
     if !problems.is_empty() {
         return Err(problems.into_sorted());
     }
@@ -50,7 +50,7 @@ pub fn read(text: &str, environment: Environment<'_>) -> Result<Document, Vec<Pr
     }
 }
 
-fn not_yaml(text: &str, error: &serde_saphyr::Error) -> Problem {
+pub(super) fn not_yaml(text: &str, error: &serde_saphyr::Error) -> Problem {
     let options = serde_saphyr::render_options! { snippets: serde_saphyr::SnippetMode::Off };
     let rendered = error.render_with_options(options);
     let said = rendered.split(" at line ").next().unwrap_or_default();

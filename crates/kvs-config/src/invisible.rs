@@ -1,4 +1,5 @@
-//! Characters that cannot be seen in a name: by one of them, two names differ that are displayed alike.
+//! Characters that cannot be seen in a name, or not be told from a space: by one of them, two names differ that are displayed
+//! alike.
 
 use std::fmt;
 
@@ -15,7 +16,11 @@ impl InvisibleCharacter {
             '\n' => "line feed",
             '\r' => "carriage return",
             '\u{1b}' => "escape",
+            '\u{a0}' => "no-break space",
             '\u{ad}' => "soft hyphen",
+            '\u{200c}' => "zero width non-joiner",
+            '\u{200d}' => "zero width joiner",
+            '\u{202f}' => "narrow no-break space",
             '\u{200b}' => "zero width space",
             '\u{2028}' => "line separator",
             '\u{2060}' => "word joiner",
@@ -35,31 +40,48 @@ impl fmt::Display for InvisibleCharacter {
     }
 }
 
-/// The first character of `text` that cannot be seen: a control, a byte order mark, a space without width, a mark of
-/// direction.
+/// The first character of `text` that cannot be seen: a control, a byte order mark, a space without width or of another width
+/// than that of U+0020, a mark of direction. The wide space of Chinese (U+3000) is none.
 ///
-/// The joiners U+200C and U+200D are none: scripts of India and Persia need them.
+/// The joiners U+200C and U+200D are none behind a letter of the scripts of India and Persia, which need them.
 #[must_use]
 pub fn invisible(text: &str) -> Option<InvisibleCharacter> {
-    let hides = |c: &char| {
-        c.is_control()
-            || matches!(
-                *c,
-                '\u{ad}'
-                    | '\u{61c}'
-                    | '\u{180e}'
-                    | '\u{200b}'
-                    | '\u{200e}'
-                    | '\u{200f}'
-                    | '\u{2028}'..='\u{202e}'
-                    | '\u{2060}'..='\u{2064}'
-                    | '\u{2066}'..='\u{206f}'
-                    | '\u{feff}'
-                    | '\u{fff9}'..='\u{fffb}'
-                    | '\u{e0000}'..='\u{e007f}'
-            )
-    };
-    text.chars().find(hides).map(InvisibleCharacter)
+    let mut before = None;
+    for character in text.chars() {
+        let joins = matches!(character, '\u{200c}' | '\u{200d}');
+        if hides(character) || joins && before.is_none_or(|before: char| before.is_ascii()) {
+            return Some(InvisibleCharacter(character));
+        }
+        before = Some(character);
+    }
+    None
+}
+
+fn hides(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{a0}'
+                | '\u{ad}'
+                | '\u{34f}'
+                | '\u{61c}'
+                | '\u{115f}'
+                | '\u{1160}'
+                | '\u{1680}'
+                | '\u{180e}'
+                | '\u{2000}'..='\u{200b}'
+                | '\u{200e}'
+                | '\u{200f}'
+                | '\u{2028}'..='\u{202f}'
+                | '\u{205f}'..='\u{2064}'
+                | '\u{2066}'..='\u{206f}'
+                | '\u{2800}'
+                | '\u{3164}'
+                | '\u{feff}'
+                | '\u{ffa0}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
 }
 
 #[cfg(test)]
@@ -81,6 +103,11 @@ mod tests {
             ("cat\r", Some("U+000D (carriage return)")),
             ("\u{202e}tac", Some("U+202E (direction mark)")),
             ("cat\u{85}", Some("U+0085")),
+            ("fire\u{a0}truck", Some("U+00A0 (no-break space)")),
+            ("fire\u{2009}truck", Some("U+2009")),
+            ("ca\u{200d}t", Some("U+200D (zero width joiner)")),
+            ("\u{200c}می", Some("U+200C (zero width non-joiner)")),
+            ("ന\u{d4d}\u{200d}", None),
         ];
         for (text, want) in cases {
             assert_eq!(invisible(text).map(|c| c.to_string()).as_deref(), want, "{text:?}");

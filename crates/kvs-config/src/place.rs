@@ -23,6 +23,19 @@ impl From<serde_saphyr::Location> for Place {
     }
 }
 
+impl Place {
+    /// The number, boolean or null that is written at the place in these lines; `None` where there is none.
+    pub(super) fn scalar<'t>(self, lines: &[&'t str]) -> Option<&'t str> {
+        let line = lines.get(self.line.checked_sub(1)?)?;
+        let from = line.char_indices().nth(self.column.checked_sub(1)?)?.0;
+        let rest = &line[from..];
+        let to = rest.char_indices().nth(self.length).map_or(rest.len(), |(end, _)| end);
+        let text = rest[..to].trim_end();
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "+-._~".contains(c);
+        (!text.is_empty() && text.chars().all(is_plain)).then_some(text)
+    }
+}
+
 /// The keys that lead to a value: `cameras[1].pipeline[0].objects.conf_threshold`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyPath(Vec<Step>);

@@ -4,19 +4,22 @@ use serde_json::{Map, Number, Value as Json};
 
 use crate::closest::closest;
 use crate::invisible::invisible;
-use crate::place::{KeyPath, Place, shortened};
+use crate::place::{KeyPath, Place, lines, shortened};
 use crate::problem::Problems;
 use crate::tree::{Key, Node, Value};
-use crate::written::REMEDY;
+use crate::written::{OTHER_NAMES, REMEDY};
 
-/// Reports all in which `root` is not as `schema` says. Text from the environment becomes the number or
+/// Reports all in which `root`, the tree of `text`, is not as `schema` says. Text from the environment becomes the number or
 /// boolean that is asked for.
-pub(super) fn check(root: &mut Node, schema: &Json, problems: &mut Problems) {
-    Shape { root: schema, problems }.node(root, schema, &KeyPath::default());
+pub(super) fn check(root: &mut Node, schema: &Json, text: &str, problems: &mut Problems) {
+    let lines = lines(text).collect();
+    Shape { root: schema, lines, problems }.node(root, schema, &KeyPath::default());
 }
 
 struct Shape<'a> {
     root: &'a Json,
+    /// The lines of the file.
+    lines: Vec<&'a str>,
     problems: &'a mut Problems,
 }
 
@@ -29,16 +32,20 @@ impl Shape<'_> {
 
     fn branch_node(&mut self, node: &mut Node, schema: &Json, remedy: Option<&str>, path: &KeyPath) {
         if let Some(choices) = choices(schema) {
-            return self.choice(node, &choices, path);
+            return self.choice(node, &choices, schema, path);
         }
-        coerce(&mut node.value, schema);
+        let is_expanded = coerce(&mut node.value, schema);
         if !admits(schema, &node.value) {
             return self.wrong_kind(node, schema, remedy, path);
         }
         match &mut node.value {
             Value::Map(entries) => self.map(entries, node.place, schema, path),
             Value::List(items) => self.list(items, node.place, schema, remedy, path),
-            Value::Number(number) => self.number(number, node.place, schema, path),
+            Value::Number(number) => {
+                let written = node.place.scalar(&self.lines).filter(|_| !is_expanded);
+                let shown = written.map_or_else(|| number.to_string(), str::to_owned);
+                self.number(number, &shown, node.place, schema, path);
+            }
             Value::Text { text, expanded } => {
                 let shown = shown_text(text, *expanded);
                 self.text(text, &shown, node.place, schema, remedy, path);
@@ -84,6 +91,12 @@ impl Shape<'_> {
             }
         }
         for missing in missing(schema, entries) {
+            let null = entries.iter().find(|(key, _)| key.name == missing).map(|(_, node)| node);
+            if let Some((node, written)) = null.and_then(|node| Some((node, self.written(node)?))) {
+                let message = format!("`{missing}` is {written}, which YAML takes for no value");
+                self.problems.add(&path.key(missing), node.place, message, quote(&written));
+                continue;
+            }
             let remedy = format!("add `{missing}:` ({})", describe(known.get(missing)));
             self.problems.add(&path.key(missing), place, format!("`{missing}` is missing"), remedy);
         }
@@ -125,13 +138,13 @@ impl Shape<'_> {
         }
     }
 
-    fn number(&mut self, number: &Number, place: Place, schema: &Json, path: &KeyPath) {
+    fn number(&mut self, number: &Number, shown: &str, place: Place, schema: &Json, path: &KeyPath) {
         let bound = |name| schema.get(name).and_then(Json::as_f64);
         let (least, most) = (bound("minimum"), bound("maximum"));
         let value = number.as_f64().unwrap_or(f64::INFINITY);
         if least.is_some_and(|n| value < n) || most.is_some_and(|n| value > n) {
             let remedy = format!("give {}", range_of(least, most));
-            self.problems.add(path, place, format!("{number} is out of range"), remedy);
+            self.problems.add(path, place, format!("{shown} is out of range"), remedy);
         }
     }
 
@@ -171,8 +184,8 @@ impl Shape<'_> {
         self.problems.add(path, place, message, remedy);
     }
 
-    fn choice(&mut self, node: &Node, choices: &[&str], path: &KeyPath) {
-        let given = shown(node);
+    fn choice(&mut self, node: &Node, choices: &[&str], schema: &Json, path: &KeyPath) {
+        let given = self.shown(node);
         let text = match &node.value {
             Value::Text { text, .. } => text.as_str(),
             _ => "",
@@ -181,22 +194,60 @@ impl Shape<'_> {
             return;
         }
         let possible = format!("possible: {}", choices.join(", "));
-        let close = closest(text, choices).map(|name| format!("did you mean `{name}`? ")).unwrap_or_default();
+        let close = closest(text, choices).map(|name| format!("did you mean `{name}`? "));
+        let close = meant(text, schema).or(close).unwrap_or_default();
         let message = format!("{given} is none of the possible values");
         self.problems.add(path, node.place, message, format!("{close}{possible}"));
     }
 
     fn wrong_kind(&mut self, node: &Node, schema: &Json, remedy: Option<&str>, path: &KeyPath) {
         let kinds = kinds(schema);
-        let message = format!("{} is not {}", shown(node), kinds.join(" or "));
-        let quoted = kinds == ["text"] && matches!(node.value, Value::Number(_) | Value::Bool(_));
-        let remedy = match remedy {
-            _ if quoted => "write it in quotes if text is meant".to_owned(),
-            Some(remedy) => remedy.to_owned(),
-            None => expected(&kinds, schema),
+        let message = format!("{} is not {}", self.shown(node), kinds.join(" or "));
+        let remedy = match (self.written(node).filter(|_| kinds == ["text"]), remedy) {
+            (Some(written), _) => quote(&written),
+            (None, Some(remedy)) => remedy.to_owned(),
+            (None, None) => expected(&kinds, schema),
         };
         self.problems.add(path, node.place, message, remedy);
     }
+
+    /// A value for a message: as the file has it, where it is one line.
+    fn shown(&self, node: &Node) -> String {
+        match &node.value {
+            Value::Null => self.written(node).unwrap_or_else(|| "an empty value".to_owned()),
+            Value::Bool(flag) => self.written(node).unwrap_or_else(|| flag.to_string()),
+            Value::Number(number) => self.written(node).unwrap_or_else(|| number.to_string()),
+            Value::Text { text, expanded } => shown_text(text, *expanded),
+            Value::List(_) => "a list".to_owned(),
+            Value::Map(_) => "a map".to_owned(),
+        }
+    }
+
+    /// A number, boolean or null as the file has it: YAML reads 007 as 7 and ~ as null.
+    fn written(&self, node: &Node) -> Option<String> {
+        let is_null = |text: &&str| ["~", "null", "Null", "NULL"].contains(text);
+        let text = node.place.scalar(&self.lines);
+        let text = match node.value {
+            Value::Null => text.filter(is_null),
+            Value::Bool(_) | Value::Number(_) => text,
+            Value::Text { .. } | Value::List(_) | Value::Map(_) => None,
+        };
+        text.map(|text| shortened(text).into_owned())
+    }
+}
+
+fn quote(written: &str) -> String {
+    format!("write it in quotes if text is meant: \"{written}\"")
+}
+
+/// The choice that another name of it stands for, as the schema has them: patterns of names without case and punctuation,
+/// each with its remedy.
+fn meant(text: &str, schema: &Json) -> Option<String> {
+    let name: String = text.to_lowercase().chars().filter(char::is_ascii_alphanumeric).collect();
+    let others = schema.get(OTHER_NAMES).and_then(Json::as_array)?;
+    let pair = |pair: &Json| Some((pair.get(0)?.as_str()?.to_owned(), pair.get(1)?.as_str()?.to_owned()));
+    let (_, remedy) = others.iter().filter_map(pair).find(|(pattern, _)| matches(pattern, &name))?;
+    Some(format!("{remedy}; "))
 }
 
 /// The values of an enumeration, if `schema` is one.
@@ -235,16 +286,19 @@ fn admits(schema: &Json, value: &Value) -> bool {
 }
 
 /// Text from the environment that reads as the number or boolean that is asked for becomes it.
-fn coerce(value: &mut Value, schema: &Json) {
-    let Value::Text { text, expanded: true } = value else { return };
+/// Returns `true` where it does.
+fn coerce(value: &mut Value, schema: &Json) -> bool {
+    let Value::Text { text, expanded: true } = value else { return false };
     let parsed = match serde_json::from_str(text) {
         Ok(Json::Number(number)) => Value::Number(number),
         Ok(Json::Bool(flag)) => Value::Bool(flag),
-        _ => return,
+        _ => return false,
     };
-    if admits(schema, &parsed) && !types(schema).contains(&"string") {
+    let fits = admits(schema, &parsed) && !types(schema).contains(&"string");
+    if fits {
         *value = parsed;
     }
+    fits
 }
 
 fn kinds(schema: &Json) -> Vec<&'static str> {
@@ -317,17 +371,6 @@ fn span_of(least: Option<usize>, most: Option<usize>, what: &str) -> String {
 
 pub(super) fn matches(pattern: &str, text: &str) -> bool {
     regex_lite::Regex::new(pattern).is_ok_and(|regex| regex.is_match(text))
-}
-
-fn shown(node: &Node) -> String {
-    match &node.value {
-        Value::Null => "an empty value".to_owned(),
-        Value::Bool(flag) => flag.to_string(),
-        Value::Number(number) => number.to_string(),
-        Value::Text { text, expanded } => shown_text(text, *expanded),
-        Value::List(_) => "a list".to_owned(),
-        Value::Map(_) => "a map".to_owned(),
-    }
 }
 
 /// `text` in quotes, shortened, and whether it comes from the environment.

@@ -113,8 +113,9 @@ impl<'de> Deserialize<'de> for Node {
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let spanned = Spanned::<String>::deserialize(deserializer)?;
-        Ok(Self { name: spanned.value, place: spanned.defined.into() })
+        let spanned = Spanned::<Option<String>>::deserialize(deserializer)?;
+        let name = spanned.value.unwrap_or_else(|| "null".to_owned());
+        Ok(Self { name, place: spanned.defined.into() })
     }
 }
 

@@ -1,6 +1,7 @@
 //! As written -> as meant: the checks that need more than one key, and the defaults that depend on others.
 
 mod camera;
+mod classes;
 mod models;
 mod pipeline;
 mod roi;

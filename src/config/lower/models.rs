@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::detect::{InputEncoding, ModelSpec};
 use crate::remote::{Address, AddressError};
-use kvs_config::written::{ChannelOrder, ClassList, InputRange, LayoutChoice, Model, ModelInput};
+use kvs_config::written::{BoxUnits, ChannelOrder, InputRange, LayoutChoice, Model, ModelInput};
 use kvs_config::{KeyPath, closest};
 
 use super::roi::narrow;
@@ -28,8 +28,7 @@ impl Lowering<'_> {
         }
         let classes = match &model.classes {
             None => None,
-            Some(ClassList::Inline(names)) => Some(names.clone()),
-            Some(ClassList::File(path)) => Some(self.class_file(path, &at.key("classes"))?),
+            Some(classes) => Some(self.classes(classes, self.is_reader(name), &at.key("classes"))?),
         };
         let path = self.onnx_path(&model.path, &at.key("path"))?;
         let sha256 = model.sha256.as_ref().map(|digest| digest.to_ascii_lowercase());
@@ -38,51 +37,28 @@ impl Lowering<'_> {
             let remedy = "add `input: { range: 0..255, order: bgr }`, or what your export takes";
             self.problem(&at.key("layout"), message, remedy);
         }
+        if model.layout == LayoutChoice::Yolox && model.box_units == BoxUnits::Normalized {
+            let message =
+                "layout yolox with `box_units: normalized`: its boxes are relative to the cells of its grid";
+            self.problem(&at.key("box_units"), message, "leave `box_units` out");
+        }
         let input = model.input.as_ref().map(input_encoding).unwrap_or_default();
         Some(ModelSpec {
             name: name.to_owned(),
             path: path.into(),
             sha256,
             layout: model.layout,
+            box_units: model.box_units,
             input,
             classes,
             threads: model.threads.map(usize::from),
         })
     }
 
-    /// The names in a file, one a line; empty lines at its end do not count.
-    fn class_file(&mut self, path: &str, at: &KeyPath) -> Option<Vec<String>> {
-        if path.contains("://") {
-            let remedy =
-                "write the names in place: classes: [name, name]; or the path of a file of this machine";
-            self.problem(at, format!("{path:?}: class names are not fetched from elsewhere"), remedy);
-            return None;
-        }
-        let bytes = match std::fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(why) => {
-                let remedy = "correct the path, or write the names in place: classes: [name, name]";
-                self.problem(at, format!("the class file {path} cannot be read: {why}"), remedy);
-                return None;
-            }
-        };
-        let text = match plain_text(bytes) {
-            Ok(text) => text,
-            Err(why) => {
-                let message = format!("the class file {path} is not UTF-8 text: {why}");
-                self.problem(at, message, "save it as UTF-8, one name a line");
-                return None;
-            }
-        };
-        // A line of blanks is a character: a recognition model may write the wide space of Chinese.
-        let name = |line: &str| if line.trim().is_empty() { line } else { line.trim() }.to_owned();
-        let names: Vec<String> = text.trim_end_matches('\n').lines().map(name).collect();
-        if let Some(empty) = names.iter().position(String::is_empty) {
-            let message = format!("line {} of the class file {path} is empty", empty + 1);
-            self.problem(at, message, "write one class name a line, in the order of the model");
-            return None;
-        }
-        Some(names)
+    /// Returns `true` where a camera reads text by the model.
+    fn is_reader(&self, name: &str) -> bool {
+        let entries = self.written.cameras.iter().flat_map(|camera| &camera.pipeline);
+        entries.filter_map(|entry| entry.alpr.as_deref()).any(|alpr| alpr.ocr_weights == name)
     }
 
     /// The model that a MODEL names, shared with all who name the same.
@@ -132,37 +108,6 @@ impl Lowering<'_> {
         self.problem(at, message, remedy);
         None
     }
-}
-
-/// The text of a file without a byte order mark and with `\n` at the ends of its lines; UTF-16 with its mark is read too.
-///
-/// # Errors
-/// The text is of another encoding, or has a NUL.
-fn plain_text(bytes: Vec<u8>) -> Result<String, String> {
-    let units =
-        |order: fn([u8; 2]) -> u16| bytes[2..].chunks_exact(2).map(move |pair| order([pair[0], pair[1]]));
-    let text = match bytes.get(..2) {
-        Some([0xff, 0xfe]) => char::decode_utf16(units(u16::from_le_bytes)).collect::<Result<String, _>>(),
-        Some([0xfe, 0xff]) => char::decode_utf16(units(u16::from_be_bytes)).collect::<Result<String, _>>(),
-        _ => return utf8(bytes),
-    };
-    lines_of(&text.map_err(|error| error.to_string())?)
-}
-
-fn utf8(bytes: Vec<u8>) -> Result<String, String> {
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = valid.iter().filter(|byte| **byte == b'\n').count() + 1;
-        format!("line {line} has bytes of another encoding")
-    })?;
-    lines_of(text.trim_start_matches('\u{feff}'))
-}
-
-fn lines_of(text: &str) -> Result<String, String> {
-    if text.contains('\0') {
-        return Err("it has U+0000 (NUL), as UTF-16 without its mark does".to_owned());
-    }
-    Ok(text.replace("\r\n", "\n").replace('\r', "\n"))
 }
 
 fn input_encoding(input: &ModelInput) -> InputEncoding {

@@ -8,7 +8,7 @@ use kvs_config::{KeyPath, closest};
 
 use crate::config::meant::{PipelineEntry, ReadingSpec};
 use crate::decide::{Confirm, ReadingRules, Roi, Rules, TextPattern};
-use crate::detect::{InputEncoding, LayoutChoice, ModelSpec, Thresholds};
+use crate::detect::{BoxUnits, InputEncoding, LayoutChoice, ModelSpec, Thresholds};
 
 use super::Lowering;
 use super::roi::narrow;
@@ -168,6 +168,10 @@ impl Lowering<'_> {
         if model.input != InputEncoding::default() {
             let message = format!("model {} has an `input`, which is that of a detector", model.name);
             self.problem(&at, message, "name a recognition model, and leave its `input` out");
+        }
+        if model.box_units != BoxUnits::default() {
+            let message = format!("model {} has `box_units`, which are those of a detector", model.name);
+            self.problem(&at, message, "name a recognition model, and leave its `box_units` out");
         }
         Some(ReadingSpec { model, crop_expand: narrow(alpr.crop_expand) })
     }

@@ -4,22 +4,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
+use super::camera_row::{CameraRow, FrameCounts, State};
 use super::feed::Feed;
-use super::lag::{CameraLag, Concern, UnitRead};
-use super::load::{CameraLoad, LoadWindow};
+use super::figures::{RATE_LOOKS, RATE_SPAN, age_ms, percentile_ms, rate};
+use super::lag::{CameraLag, UnitRead};
+use super::load::LoadWindow;
 use super::unseen::Unseen;
 use super::{lock, whole_ms};
 use crate::decode::Mode;
 use crate::frame::{CameraId, Event, Frame};
 use crate::publish::picture::Label;
-
-/// The span over which looks a second are measured.
-const RATE_SPAN: Duration = Duration::from_secs(5);
-
-/// Looks that the rate remembers at most: 60 a second over its span.
-const RATE_LOOKS: usize = 300;
 
 /// How long a lost connection is remembered.
 const LOSS_SPAN: Duration = Duration::from_secs(15);
@@ -30,20 +24,6 @@ const LOSSES: usize = 100;
 /// Latencies that are kept for the percentiles.
 const LATENCIES: usize = 1_000;
 
-/// What a camera's reader does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// It asks for a connection.
-    Connecting,
-    /// Footage comes.
-    Streaming,
-    /// It is connected, and the camera sends nothing.
-    Waiting,
-    /// It cannot read, and tries again later.
-    Down,
-}
-
 /// The newest frame that was looked at.
 #[derive(Clone, Debug)]
 pub struct Picture {
@@ -53,84 +33,6 @@ pub struct Picture {
     pub frame: Arc<Frame>,
     /// What was seen in it.
     pub labels: Arc<[Label]>,
-}
-
-/// Frames by how far they came. Each number is the total since the start.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct FrameCounts {
-    /// Access units that were read.
-    pub read: u64,
-    /// Pictures that came out of the decoder.
-    pub decoded: u64,
-    /// Pictures that the sampler picked.
-    pub sampled: u64,
-    /// Pictures that every detector looked at.
-    pub inferred: u64,
-    /// Pictures that needed no look: the motion gate found nothing new in them.
-    pub skipped: u64,
-    /// Pictures that were left out, by reason.
-    pub dropped: BTreeMap<&'static str, u64>,
-}
-
-/// A camera as it stands.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct CameraRow {
-    /// Its id in the configuration.
-    pub id: String,
-    /// Its Kinesis video stream.
-    pub stream: String,
-    /// How it is read.
-    pub mode: Mode,
-    /// What its reader does.
-    pub state: State,
-    /// For how long, ms.
-    pub state_for_ms: u64,
-    /// What keeps it from being read; `None` when all is well.
-    pub error: Option<String>,
-    /// For how long, ms.
-    pub error_for_ms: Option<u64>,
-    /// When it is tried again, ms from now.
-    pub retry_in_ms: Option<u64>,
-    /// The last error, past ones too.
-    pub last_error: Option<String>,
-    /// How far the newest decoded footage is behind the live edge, ms; `None` while nobody knows.
-    pub behind_ms: Option<u64>,
-    /// How far a live camera is behind, where that is worth a reason.
-    #[serde(skip)]
-    pub(crate) concern: Option<Concern>,
-    /// How much of its footage was dropped in the last minute.
-    #[serde(skip)]
-    pub(crate) load: CameraLoad,
-    /// Looks a second, over the last five seconds.
-    pub fps: f64,
-    /// Width of the decoded frame, px.
-    pub width_px: Option<u32>,
-    /// Height of the decoded frame, px.
-    pub height_px: Option<u32>,
-    /// Media time of the newest frame that was looked at, ms since the epoch.
-    pub last_frame_ts_ms: Option<i64>,
-    /// How long ago it was looked at, ms.
-    pub last_frame_age_ms: Option<u64>,
-    /// How long ago an access unit was read, ms.
-    pub last_read_age_ms: Option<u64>,
-    /// Frames by how far they came.
-    pub frames: FrameCounts,
-    /// Complete fragments.
-    pub fragments: u64,
-    /// Events.
-    pub events: u64,
-    /// From the arrival of the confirming frame until its event was taken in: median of the latest events, ms.
-    pub latency_p50_ms: Option<f64>,
-    /// The same, 99th percentile, ms.
-    pub latency_p99_ms: Option<f64>,
-    /// Connections after the first.
-    pub reconnects: u64,
-    /// Connections that brought footage and were lost within the last 15 s, 100 at most.
-    pub losses: usize,
-    /// Why the last of them was lost.
-    pub last_loss: Option<String>,
-    /// Footage that was jumped over, ms.
-    pub skipped_ms: u64,
 }
 
 /// A handle to one camera's place; clones share it.
@@ -480,34 +382,6 @@ impl Now {
     }
 }
 
-/// The smallest of `latencies` that a share of `rank` (0..=1) of them does not exceed, ms; `None` without any.
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "at most LATENCIES"
-)]
-fn percentile_ms(latencies: &VecDeque<Duration>, rank: f64) -> Option<f64> {
-    let mut sorted: Vec<_> = latencies.iter().collect();
-    sorted.sort_unstable();
-    let index = ((sorted.len() as f64 * rank).ceil() as usize).saturating_sub(1);
-    sorted.get(index).map(|latency| latency.as_secs_f64() * 1000.0)
-}
-
-fn age_ms(from: Instant, to: Instant) -> u64 {
-    whole_ms(to.saturating_duration_since(from))
-}
-
-/// Looks a second among those of the last [`RATE_SPAN`]; 0 where there are fewer than two.
-#[expect(clippy::cast_precision_loss, reason = "at most RATE_LOOKS")]
-fn rate(looks: &VecDeque<Instant>, at: Instant) -> f64 {
-    let recent = || looks.iter().filter(|look| **look + RATE_SPAN >= at);
-    let (Some(first), Some(last)) = (recent().next(), recent().next_back()) else { return 0.0 };
-    let span = last.duration_since(*first).as_secs_f64();
-    let per_second = if span > 0.0 { (recent().count() - 1) as f64 / span } else { 0.0 };
-    (per_second * 10.0).round() / 10.0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -609,22 +483,5 @@ mod tests {
         assert_eq!((row.frames.read, row.frames.decoded, row.frames.sampled), (1, 1, 1));
         assert_eq!(row.frames.dropped, BTreeMap::from([("decoder_error", 1), ("newer_frame", 2)]));
         assert_eq!((row.fragments, row.behind_ms, row.skipped_ms), (2, Some(120), 2_000));
-    }
-
-    #[test]
-    fn the_rate_counts_the_last_five_seconds() {
-        let start = Instant::now();
-        let at = |ms: u64| start + Duration::from_millis(ms);
-        let every_200_ms: VecDeque<_> = (0..50).map(|i| at(i * 200)).collect();
-        let table = [
-            ("none", VecDeque::new(), 0, 0.0),
-            ("one", VecDeque::from([at(0)]), 100, 0.0),
-            ("five a second", every_200_ms.clone(), 9_800, 5.0),
-            ("two at once", VecDeque::from([at(0), at(0)]), 0, 0.0),
-            ("none of late", every_200_ms, 60_000, 0.0),
-        ];
-        for (name, looks, ms, expected) in table {
-            assert!((rate(&looks, at(ms)) - expected).abs() < 0.05, "{name}: {}", rate(&looks, at(ms)));
-        }
     }
 }

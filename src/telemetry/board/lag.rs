@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::CameraRow;
 use crate::frame::{ArrivalLag, Frame};
 
 /// How long the age of the newest inferred frame counts.
@@ -102,6 +103,19 @@ impl CameraLag {
 
 fn aged((lag, at): (Duration, Instant), now: Instant) -> Duration {
     lag + now.saturating_duration_since(at)
+}
+
+/// The text about a live camera that is too far behind.
+pub(super) fn about_lag(row: &CameraRow) -> Option<String> {
+    let (id, concern) = (&row.id, row.concern?);
+    let (why, remedy) = if concern.is_decoding {
+        let remedy =
+            "lower the resolution or the frame rate that the cameras send, or give this host more CPU";
+        ("this host cannot decode as fast as the cameras send", remedy)
+    } else {
+        ("its footage arrives late", "check the network between KVS and this host")
+    };
+    Some(format!("camera {id} is {} s behind: {why}; {remedy}", concern.behind.as_secs()))
 }
 
 #[cfg(test)]

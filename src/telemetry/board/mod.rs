@@ -4,10 +4,13 @@
 //! `bench`. A lock is held for a few assignments at most.
 
 mod camera;
+mod camera_row;
 mod feed;
+mod figures;
 mod health;
 mod lag;
 mod load;
+mod losses;
 mod unseen;
 
 use std::collections::BTreeMap;
@@ -17,18 +20,20 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-pub use camera::{CameraBoard, CameraRow, FrameCounts, Picture, State};
+pub use camera::{CameraBoard, Picture};
+pub use camera_row::{CameraRow, FrameCounts, State};
 pub use health::{Health, Status, Watch};
 pub(crate) use lag::UnitRead;
 pub use load::CameraLoad;
-pub(crate) use load::{Bottleneck, LoadChange};
+pub(crate) use losses::{LossCause, LossChange};
 
 use crate::frame::{CameraId, Event};
 use feed::Feed;
 #[cfg(test)]
 pub(crate) use feed::testing;
 use health::about_config;
-use load::{Bottlenecks, about_lag};
+use lag::about_lag;
+use losses::LossCauses;
 
 /// A handle to the board; clones share it.
 #[derive(Clone)]
@@ -46,7 +51,7 @@ struct Inner {
     loading: Mutex<BTreeMap<String, String>>,
     watches: Mutex<Watches>,
     config_fault: Mutex<Option<(Instant, String)>>,
-    bottlenecks: Mutex<Bottlenecks>,
+    losses: Mutex<LossCauses>,
     feed: Arc<Feed>,
 }
 
@@ -141,7 +146,7 @@ impl Board {
             loading: Mutex::default(),
             watches: Mutex::default(),
             config_fault: Mutex::default(),
-            bottlenecks: Mutex::default(),
+            losses: Mutex::default(),
             feed: Arc::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -284,15 +289,15 @@ impl Board {
         let fault = fault.as_ref().map(|(since, why)| about_config(why, now.duration_since(*since)));
         let cameras = self.snapshot_at(now);
         let lags = cameras.iter().filter_map(about_lag);
-        let overloads = lock(&self.inner.bottlenecks).reasons(&cameras);
+        let losses = lock(&self.inner.losses).reasons(&cameras);
         let health = Health::of(watched, &cameras, &self.sinks(), now).and(fault);
-        lags.chain(overloads).fold(health, |health, reason| health.and(Some(reason)))
+        lags.chain(losses).fold(health, |health, reason| health.and(Some(reason)))
     }
 
-    /// Finds the overloads that began and ended since it was last called.
-    pub(crate) fn judge_load(&self, at: Instant) -> Vec<LoadChange> {
+    /// Finds the causes of lost frames that began and ended since it was last called.
+    pub(crate) fn judge_losses(&self, at: Instant) -> Vec<LossChange> {
         let rows = self.snapshot_at(at);
-        lock(&self.inner.bottlenecks).judge(&rows)
+        lock(&self.inner.losses).judge(&rows)
     }
 
     /// When the service started, since the Unix epoch.

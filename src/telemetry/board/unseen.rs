@@ -87,7 +87,7 @@ fn most_dropped(before: &FrameCounts, now: &FrameCounts) -> Option<(&'static str
 }
 
 /// A reason of `kvs_infer_frames_dropped_total` with what to do.
-fn explained(reason: &str) -> &str {
+pub(super) fn explained(reason: &str) -> &str {
     match reason {
         "no_key_frame" => {
             "no key frame came; let the encoder send an IDR frame at the start of each fragment"

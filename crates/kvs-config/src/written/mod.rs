@@ -18,12 +18,14 @@ use crate::shape;
 
 pub use camera::{Camera, EventRouting, Motion, Playback, PlaybackMode, Routing, SnapshotRouting, Start};
 pub use detector::{Alpr, Detector, DetectorType, MinBox, OcrEngine, PipelineEntry, TemporalConfirm};
-pub use model::{ChannelOrder, ClassList, InputRange, LayoutChoice, Model, ModelInput};
+pub use model::{BoxUnits, ChannelOrder, ClassList, InputRange, LayoutChoice, Model, ModelInput};
 pub use publishers::{Publishers, SnapshotFormat, Snapshots, SseName};
 pub use roi::{FilterName, Polygon, RoiSection, Shape, Units};
 
 /// How a value must look, in words.
 pub(super) const REMEDY: &str = "x-remedy";
+/// The key of the schema that holds other names of its choices.
+pub(super) const OTHER_NAMES: &str = "x-other-names";
 
 /// Which cameras are read, what is looked for in them, and where the events go.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]

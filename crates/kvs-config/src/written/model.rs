@@ -19,10 +19,14 @@ pub struct Model {
     /// The layout of its output.
     #[serde(default)]
     pub layout: LayoutChoice,
+    /// The units of its boxes, where `layout` is yolov8, yolov5, nms or yolonas; other layouts fix them.
+    #[serde(default)]
+    pub box_units: BoxUnits,
     /// The values of its input, where they are not RGB from 0 to 1.
     #[serde(default)]
     pub input: Option<ModelInput>,
-    /// Its class names in order, in place of those in its metadata: a list, or the path of a text file with one a line.
+    /// Its class names in order, in place of those in its metadata: a list, or the path of a file with one a line, or of YAML or
+    /// JSON with `names`.
     #[schemars(extend("x-remedy" = "write a list of names, or the path of a text file with one name a line"))]
     #[serde(default)]
     pub classes: Option<ClassList>,
@@ -78,8 +82,34 @@ pub enum ChannelOrder {
     Bgr,
 }
 
+/// Names by which people know models, as patterns without case and punctuation, and what to write for them; the first counts.
+const NAMES_OF_MODELS: [[&str; 2]; 9] = [
+    [
+        r"end2end|endtoend|nmsfree|^yolov?(10|26)",
+        "write `nms` for models with NMS inside: YOLO 10 and 26, exports with `nms=True`",
+    ],
+    [r"^ultralytics|^yolov?(8|9|11|12|13)|^yolov?5[nsmlx]?6?u", "write `yolov8` for YOLO 8 to 12"],
+    [
+        r"^yolo$",
+        "write `yolov8` for YOLO 8 to 12, `yolov5` for YOLO 5 to 7, `nms` for YOLO 10 and 26, or leave `layout` out",
+    ],
+    [r"^yolov?[567]", "write `yolov5` for YOLO 5 to 7"],
+    [
+        r"^rtdetr",
+        "write `rtdetr` for RT-DETR of Ultralytics (one output), `detr` for that of others (two outputs)",
+    ],
+    [
+        r"^(dfine|rfdetr|deim|lwdetr|dino)|deformabledetr|conditionaldetr",
+        "write `detr` for D-FINE, RF-DETR and Deformable DETR",
+    ],
+    [r"^(yolos|detrresnet)", "write `detr_softmax` for DETR and YOLOS"],
+    [r"^(yolo)?nas|^damo", "write `yolonas` for YOLO-NAS and DAMO-YOLO"],
+    [r"^yolox", "write `yolox` for YOLOX"],
+];
+
 /// The layout of a model's output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(extend("x-other-names" = NAMES_OF_MODELS))]
 #[serde(rename_all = "lowercase")]
 pub enum LayoutChoice {
     /// By the metadata, the shapes and the first inference; what fits two layouts is an error.
@@ -105,12 +135,23 @@ pub enum LayoutChoice {
     Yolox,
 }
 
+/// The units of a model's boxes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BoxUnits {
+    /// Pixels of the model's input.
+    #[default]
+    Pixels,
+    /// Shares of the input's width and height, 0 to 1.
+    Normalized,
+}
+
 /// The class names of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum ClassList {
     /// The names in order.
     Inline(#[schemars(length(min = 1, max = 10000), inner(length(min = 1, max = 128)))] Vec<String>),
-    /// A text file with one name a line.
+    /// A file with one name a line, or of YAML or JSON with `names`.
     File(#[schemars(length(min = 1, max = 4096))] String),
 }

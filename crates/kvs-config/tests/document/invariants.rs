@@ -1,6 +1,6 @@
 //! What holds for any text: used by the fuzz target and by the tests that replay its seeds.
 
-use kvs_config::{Problem, Report, read};
+use kvs_config::{Problem, Report, class_names, read};
 use serde_json::Value;
 
 /// Most bytes that the report of a mistake may take beside its own words.
@@ -22,9 +22,30 @@ pub(crate) fn environment(name: &str) -> Option<String> {
 /// Reads bytes that are text, as a configuration.
 pub(crate) fn check(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
+    check_names(text);
     match read(text, &environment) {
         Ok(document) => check_comes_back(&document.written),
         Err(problems) => check_told_well(text, &problems),
+    }
+}
+
+/// As a class file, the text has names on lines of its own, or a fault on one.
+fn check_names(text: &str) {
+    let count = lines(text).count();
+    match class_names(text) {
+        Ok(names) => {
+            assert!(!names.is_empty(), "no names without a reason");
+            for name in names {
+                assert!(
+                    !name.name.trim().is_empty() && (1..=count).contains(&name.line),
+                    "{name:?} of {count}"
+                );
+            }
+        }
+        Err(fault) => {
+            assert!(fault.line.is_none_or(|line| (1..=count).contains(&line)), "{fault:?} of {count}");
+            assert!(!fault.message.is_empty() && !fault.remedy.is_empty(), "no words: {fault:?}");
+        }
     }
 }
 

@@ -1,0 +1,214 @@
+//! What costs cameras a lasting part of their frames: a host or a model that is too slow, or footage that cannot be decoded.
+
+use std::collections::BTreeSet;
+
+use super::CameraRow;
+use super::load::CameraLoad;
+use super::unseen::explained;
+
+/// The dropped share of a minute's frames beyond which it is reported.
+const BEGINS_ABOVE: f64 = 0.10;
+
+/// The share below which it is so no longer.
+const ENDS_BELOW: f64 = 0.05;
+
+/// What costs frames.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum LossCause {
+    /// Decoding is too slow, on this host.
+    Decoding,
+    /// The model of this name is too slow.
+    Model(String),
+    /// The footage of this camera cannot be decoded.
+    Footage(String),
+}
+
+/// The causes of now.
+#[derive(Debug, Default)]
+pub(super) struct LossCauses(BTreeSet<LossCause>);
+
+/// A cause that begins or ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LossChange {
+    /// It begins; the text has figures and remedy.
+    Began(LossCause, String),
+    /// It is over.
+    Ended(LossCause),
+}
+
+/// The dropped share of the camera's frames that comes of `cause`, 0..=1.
+fn share(row: &CameraRow, cause: &LossCause) -> f64 {
+    match cause {
+        LossCause::Decoding => row.load.late,
+        LossCause::Model(name) if row.load.model.as_ref() == Some(name) => row.load.newer,
+        LossCause::Footage(id) if row.id == *id => row.load.undecodable,
+        LossCause::Model(_) | LossCause::Footage(_) => 0.0,
+    }
+}
+
+/// The causes that may cost the camera frames.
+fn possible_causes(row: &CameraRow) -> impl Iterator<Item = LossCause> {
+    let model = row.load.model.clone().map(LossCause::Model);
+    let footage = (row.load.undecodable > BEGINS_ABOVE).then(|| LossCause::Footage(row.id.clone()));
+    [LossCause::Decoding].into_iter().chain(model).chain(footage)
+}
+
+impl LossCauses {
+    /// Finds what began and what ended since the last call.
+    pub(super) fn judge(&mut self, rows: &[CameraRow]) -> Vec<LossChange> {
+        let possible: BTreeSet<LossCause> = rows.iter().flat_map(possible_causes).collect();
+        let mut changes = Vec::new();
+        for cause in possible.union(&self.0.clone()) {
+            let worst = rows.iter().map(|row| share(row, cause)).fold(0.0, f64::max);
+            if worst > BEGINS_ABOVE && self.0.insert(cause.clone()) {
+                changes.push(LossChange::Began(cause.clone(), about(cause, rows)));
+            } else if worst < ENDS_BELOW && self.0.remove(cause) {
+                changes.push(LossChange::Ended(cause.clone()));
+            }
+        }
+        changes
+    }
+
+    /// Returns the reasons for `/healthz`. A camera of which nothing is seen has a reason already.
+    pub(super) fn reasons(&self, rows: &[CameraRow]) -> Vec<String> {
+        let is_told = |id: &String| rows.iter().any(|row| row.id == *id && row.error.is_some());
+        let is_new = |cause: &&LossCause| !matches!(cause, LossCause::Footage(id) if is_told(id));
+        self.0.iter().filter(is_new).map(|cause| about(cause, rows)).collect()
+    }
+}
+
+/// The text about a cause, with the figures of the camera that suffers most.
+fn about(cause: &LossCause, rows: &[CameraRow]) -> String {
+    let cameras = rows.iter().filter(|row| share(row, cause) >= ENDS_BELOW).count().max(1);
+    let cameras = if cameras == 1 { "1 camera".to_owned() } else { format!("{cameras} cameras") };
+    let worst = rows.iter().max_by(|a, b| share(a, cause).total_cmp(&share(b, cause)));
+    let (id, load) = worst.map_or(("-", CameraLoad::default()), |row| (row.id.as_str(), row.load.clone()));
+    match cause {
+        LossCause::Decoding => format!(
+            "this host is too slow to decode {cameras}: {:.0} % of the latest footage of camera {id} was left out; lower the \
+             resolution or the frame rate that the cameras send, give this host more CPU, or move cameras to another one",
+            load.left_out * 100.0
+        ),
+        LossCause::Model(name) => format!(
+            "model {name} is too slow for {cameras}: camera {id} gets {:.1} of {:.1} inferences a second; lower fps_target, use a \
+             smaller model, raise its `threads` under `models` where cores are idle, or use a GPU",
+            load.inferred_fps, load.sampled_fps
+        ),
+        LossCause::Footage(id) => {
+            format!(
+                "camera {id} loses {:.0} % of its frames: {}",
+                load.lost * 100.0,
+                explained(load.lost_for)
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::frame::CameraId;
+    use crate::telemetry::board::load::LoadWindow;
+    use crate::telemetry::board::load::testing::minute;
+    use crate::telemetry::board::{Board, Status};
+
+    fn board(late: f64, newer: f64) -> (Board, Instant) {
+        let board = Board::new();
+        let mut last = Instant::now();
+        for id in ["gate", "alley"] {
+            let camera = board.add_camera(&CameraId::new(id), id);
+            camera.uses_model("street");
+            let (window, at) = minute(60, late, newer);
+            camera.set_load(window);
+            last = at;
+        }
+        (board, last)
+    }
+
+    #[test]
+    fn an_overload_is_a_reason_from_its_beginning_to_its_end_and_no_camera_counts_as_down() {
+        let (board, at) = board(0.6, 0.0);
+        assert_eq!(board.health().status, Status::Ok, "not judged yet");
+        let [LossChange::Began(_, text)] = &board.judge_losses(at)[..] else { panic!("it begins") };
+        let said = "this host is too slow to decode 2 cameras: 60 % of the latest footage of camera ";
+        assert!(text.starts_with(said), "{text}");
+        assert_eq!(board.judge_losses(at), [], "once");
+        let health = board.health();
+        assert_eq!((health.status, health.reasons.len()), (Status::Degraded, 1), "{health:?}");
+        assert!(board.snapshot().iter().all(CameraRow::is_well));
+        let later = at + Duration::from_secs(61);
+        assert_eq!(board.judge_losses(later), [LossChange::Ended(LossCause::Decoding)]);
+        assert_eq!(board.health().status, Status::Ok);
+    }
+
+    #[test]
+    fn a_slow_model_is_named_with_what_its_cameras_get() {
+        let (board, at) = board(0.0, 0.46);
+        let [LossChange::Began(_, text)] = &board.judge_losses(at)[..] else { panic!("it begins") };
+        assert!(text.starts_with("model street is too slow for 2 cameras: camera "), "{text}");
+        assert!(text.contains(" gets 27.") && text.contains("raise its `threads`"), "{text}");
+    }
+
+    #[test]
+    fn a_twelfth_is_no_overload_and_keeps_one_going() {
+        let (calm, at) = board(0.08, 0.0);
+        assert_eq!(calm.judge_losses(at), []);
+        let (busy, at) = board(0.2, 0.0);
+        assert_eq!(busy.judge_losses(at).len(), 1);
+        for id in ["gate", "alley"] {
+            busy.camera(id).unwrap().set_load(minute(60, 0.08, 0.0).0);
+        }
+        assert_eq!(busy.judge_losses(at), []);
+    }
+
+    /// A board with a camera that loses this share of its frames for a minute, for this reason.
+    fn lossy(reason: &'static str, share: f64) -> (Board, Instant) {
+        let (board, start) = (Board::new(), Instant::now());
+        let mut window = LoadWindow::default();
+        for second in 0..60 {
+            window.count(start + Duration::from_secs(second), |counts| {
+                counts.read += 100;
+                counts.dropped(reason, (share * 100.0) as u64);
+            });
+        }
+        board.add_camera(&CameraId::new("gate"), "gate").set_load(window);
+        (board, start + Duration::from_secs(60))
+    }
+
+    #[test]
+    fn footage_of_which_a_lasting_part_cannot_be_decoded_is_a_reason_that_names_why() {
+        for (reason, share, said) in [
+            ("damaged", 0.67, Some("camera gate loses 67 % of its frames: they are damaged; the log")),
+            ("no_picture", 0.5, Some("camera gate loses 50 % of its frames: the decoder gave no picture")),
+            ("leading", 0.2, Some("camera gate loses 20 % of its frames: they refer to fragments that")),
+            ("no_key_frame", 0.2, Some("camera gate loses 20 % of its frames: no key frame came")),
+            ("damaged", 0.08, None),
+            ("discontinuity", 0.9, None),
+        ] {
+            let (board, at) = lossy(reason, share);
+            let changes = board.judge_losses(at);
+            let began = changes.iter().map(|change| match change {
+                LossChange::Began(LossCause::Footage(camera), text) if camera == "gate" => text.as_str(),
+                _ => panic!("{reason}: {change:?}"),
+            });
+            let health = board.health();
+            assert_eq!(began.collect::<Vec<_>>(), health.reasons, "{reason}");
+            let first = health.reasons.first();
+            assert_eq!(first.is_some(), said.is_some(), "{reason}: {first:?}");
+            assert!(first.is_none_or(|have| said.is_some_and(|said| have.starts_with(said))), "{first:?}");
+            let ended = board.judge_losses(at + Duration::from_secs(61));
+            assert_eq!(ended.len(), changes.len(), "{reason}: a minute without drops ends it");
+        }
+    }
+
+    #[test]
+    fn a_camera_of_which_nothing_is_seen_has_one_reason() {
+        let (board, at) = lossy("damaged", 1.0);
+        assert_eq!(board.judge_losses(at).len(), 1);
+        board.camera("gate").unwrap().blind("decode", Some("no frame was decoded".to_owned()));
+        let reasons = board.health().reasons;
+        assert!(reasons.len() == 1 && reasons[0].ends_with("no frame was decoded"), "{reasons:?}");
+    }
+}
