@@ -88,3 +88,60 @@ pub(super) fn is_confirmed(seen: u64, scores: &Scores, confirm: Confirm, pace: P
     let needed = (confirm.frames - 1) * pace.looks() + 1;
     count >= needed.min(window) && scores.median() >= confirm.median_conf
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIRM: Confirm = Confirm { frames: 2, window: 3, iou_threshold: 0.3, median_conf: 0.0 };
+
+    fn pace(look_ms: i64) -> Pace {
+        let mut pace = Pace::default();
+        (0..20).for_each(|_| pace.look(look_ms));
+        pace
+    }
+
+    /// How long something that is seen in each look is looked at before it is confirmed, ms.
+    fn confirmed_after_ms(look_ms: i64) -> i64 {
+        let mut seen = 0_u64;
+        for look in 0..64 {
+            seen = seen << 1 | 1;
+            if is_confirmed(seen, &Scores::default(), CONFIRM, pace(look_ms)) {
+                return look * look_ms;
+            }
+        }
+        panic!("never confirmed at {look_ms} ms a look")
+    }
+
+    #[test]
+    fn the_time_until_confirmation_is_the_same_at_any_rate_from_five_looks_a_second_on() {
+        for (look_ms, after_ms) in
+            [(1_000, 1_000), (500, 500), (200, 200), (100, 200), (67, 201), (40, 200), (33, 198)]
+        {
+            assert_eq!(confirmed_after_ms(look_ms), after_ms, "{look_ms} ms a look");
+        }
+    }
+
+    #[test]
+    fn a_pause_is_no_pace() {
+        let mut paused = pace(40);
+        paused.look(10_000);
+        assert_eq!(paused, pace(40));
+    }
+
+    #[test]
+    fn what_is_seldom_sure_is_not_confirmed() {
+        let asked = Confirm { median_conf: 0.5, ..CONFIRM };
+        for (scores, expected) in
+            [(&[0.45, 0.45, 0.9][..], false), (&[0.45, 0.6, 0.9], true), (&[0.41], false), (&[], false)]
+        {
+            let mut kept = Scores::default();
+            scores.iter().for_each(|score| kept.add(*score));
+            assert_eq!(is_confirmed(0b111, &kept, asked, pace(200)), expected, "{scores:?}");
+        }
+        let mut kept = Scores::default();
+        (0..SCORES).for_each(|_| kept.add(0.4));
+        (0..8).for_each(|_| kept.add(0.9));
+        assert!(is_confirmed(0b111, &kept, asked, pace(200)), "the latest count");
+    }
+}

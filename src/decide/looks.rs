@@ -77,3 +77,54 @@ fn pixel(picture: &Yuv420<'_>, x: f32, y: f32) -> [u8; 3] {
     let at = |plane: usize, x: usize, y: usize| picture.planes[plane][y * picture.strides[plane] + x];
     [at(0, x, y), at(1, x / 2, y / 2), at(2, x / 2, y / 2)]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::{Color, Matrix};
+
+    /// What a box of a picture looks like whose upper half has one colour, and the lower half another.
+    fn looks(upper: [u8; 3], lower: [u8; 3], bbox: BBox) -> Looks {
+        let (width, height) = (61_usize, 41_usize);
+        let plane = |plane: usize, width: usize, height: usize| -> Vec<u8> {
+            (0..width * height)
+                .map(|at| if at < width * height / 2 { upper[plane] } else { lower[plane] })
+                .collect()
+        };
+        let (half_width, half_height) = (width.div_ceil(2), height.div_ceil(2));
+        let planes =
+            [plane(0, width, height), plane(1, half_width, half_height), plane(2, half_width, half_height)];
+        let picture = Yuv420 {
+            width_px: 61,
+            height_px: 41,
+            planes: [&planes[0], &planes[1], &planes[2]],
+            strides: [width, half_width, half_width],
+            color: Color { matrix: Matrix::Bt601, full_range: false },
+        };
+        Looks::of(&picture, &bbox)
+    }
+
+    const WHOLE: BBox = BBox { x1: 0.0, y1: 0.0, x2: 61.0, y2: 41.0 };
+
+    #[test]
+    fn the_upper_and_the_lower_part_have_their_mean_colours() {
+        assert_eq!(looks([200, 100, 150], [40, 128, 128], WHOLE).0[1], [40, 128, 128]);
+        let outside = BBox { x1: -50.0, y1: -80.0, x2: 500.0, y2: -10.0 };
+        assert_eq!(
+            looks([200, 100, 150], [40, 128, 128], outside).0,
+            [[200, 100, 150]; 2],
+            "the nearest pixels"
+        );
+    }
+
+    #[test]
+    fn light_counts_less_than_colour_and_looks_follow_what_is_seen() {
+        let grey = looks([120, 128, 128], [120, 128, 128], WHOLE);
+        let lit = looks([140, 128, 128], [140, 128, 128], WHOLE);
+        let red = looks([120, 108, 168], [120, 128, 128], WHOLE);
+        assert!(grey.difference(&lit) < 15.0 && grey.difference(&red) > 60.0, "{grey:?} {lit:?} {red:?}");
+        let mut followed = grey;
+        (0..30).for_each(|_| followed.follow(&red));
+        assert!(followed.difference(&red) < 15.0, "{followed:?}");
+    }
+}

@@ -3,13 +3,14 @@
 //! A frame's boxes go through each entry of the pipeline in this order:
 //! 1. what counts ([`Rules`]): confidence, class list, least size, zones (`filter`, `roi`);
 //! 2. the rank of each box among those of its label, by position (it becomes part of the event's id);
-//! 3. tracking (`track`): which box is which thing of the last look, label by label, greedily by `IoU` with where the thing was and
-//!    with where it is thought to be (`motion`, a Kalman filter); then boxes that are less sure keep known things in sight, as in
-//!    ByteTrack (Zhang et al., 2022);
-//! 4. confirmation: a thing is an event when it was seen in `frames` of the last `window` looks, has stayed for the dwell time
-//!    and, of things with a text, was read (`reading`);
-//! 5. incidents (`incident`): a start, updates, an end; one thing that stays is one incident, however long, and one that is out of
-//!    sight for less than the cool-down is the same.
+//! 3. tracking (`track`): which box is which thing of the last looks, label by label (`association`): first things in view, by `IoU`
+//!    with where each is thought to be (`motion`, a Kalman filter) and by what they look like (`looks`, their colours); then
+//!    hidden things, where their steady way leads or where they stood, never over the edge of the frame; then boxes that are less sure
+//!    keep known things in sight, as in `ByteTrack` (Zhang et al., 2022);
+//! 4. confirmation (`confirmation`): a thing is an event when it was seen in `frames` of the last `window` looks, five a second, surely
+//!    enough by the median, has stayed for the dwell time and, of things with a text, was read (`reading`);
+//! 5. incidents (`incident`): a start, updates, an end; one thing that stays is one incident, however long, and ends when it was out
+//!    of sight for `max_disappeared_seconds`. Who comes near where another has just vanished, within the cool-down, is that one.
 //!
 //! The same state, frame and detections give the same events, and a state that was written and read back goes on as if it had not been.
 

@@ -61,6 +61,27 @@ fn an_incident_begins_goes_on_and_ends_under_one_id() {
 }
 
 #[test]
+fn an_incident_goes_on_from_a_state_of_the_build_before() {
+    let mut state = State::default();
+    let told = at(&mut state, &confirmed_by(1, 3), 0, &[person(100.0)]);
+    assert_eq!(told.events.len(), 1);
+    let mut written = serde_json::to_value(&state).unwrap();
+    let entry = written["detectors"]["objects"].as_object_mut().unwrap();
+    let pace = entry.remove("pace");
+    let track = entry["tracks"][0].as_object_mut().unwrap();
+    let (looks, scores) = (track.remove("looks"), track.remove("scores"));
+    let steady = track["motion"].as_object_mut().unwrap().remove("steady");
+    assert!([pace, looks, scores, steady].iter().all(Option::is_some), "what is new in this build");
+    let mut state: State = serde_json::from_value(written).unwrap();
+    for look in 1..10 {
+        let next = at(&mut state, &confirmed_by(1, 3), look * 200, &[person(100.0)]);
+        assert_eq!(next.events, [], "the incident that began before");
+    }
+    let end = at(&mut state, &confirmed_by(1, 3), 20_000, &[]).events.remove(0).event;
+    assert_eq!(end.extras_incident(), told.events[0].event.event_id);
+}
+
+#[test]
 fn what_stands_still_is_one_incident_without_a_word_more() {
     assert_eq!(phases(&rules(), &walk(2_000, |_| Some(100.0))), [(0, Phase::Start, 1)]);
     let flickering = walk(2_000, |look| (look % 20 < 3).then_some(100.0));
