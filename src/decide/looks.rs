@@ -108,7 +108,9 @@ mod tests {
 
     #[test]
     fn the_upper_and_the_lower_part_have_their_mean_colours() {
-        assert_eq!(looks([200, 100, 150], [40, 128, 128], WHOLE).0[1], [40, 128, 128]);
+        let [upper, lower] = looks([200, 100, 150], [40, 128, 128], WHOLE).0;
+        assert_eq!(upper, [200, 100, 150]);
+        assert!(lower[0] < 50, "its first row is the last of the upper half: {lower:?}");
         let outside = BBox { x1: -50.0, y1: -80.0, x2: 500.0, y2: -10.0 };
         assert_eq!(
             looks([200, 100, 150], [40, 128, 128], outside).0,
