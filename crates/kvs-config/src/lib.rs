@@ -21,7 +21,7 @@ mod tree;
 pub mod written;
 
 pub use closest::closest;
-pub use document::{Document, read};
+pub use document::{Document, read, read_as};
 pub use expand::Environment;
 pub use invisible::{InvisibleCharacter, invisible};
 pub use place::{KeyPath, Place};
