@@ -32,6 +32,9 @@ struct Limits {
 
 const PERFECT: Limits = Limits { missed: 0, repeated: 0, false_starts: 0, purity: 1.0, idf1: 0.95 };
 
+/// A name, the events, the truth, further arguments, the exit code, and a part of what is said.
+type Refused<'a> = (&'a str, &'a Path, &'a Path, Vec<&'a str>, i32, &'a str);
+
 #[test]
 fn scenes_have_one_start_per_visit() {
     // A newcomer at the place of somebody who vanished within the cool-down has no start.
@@ -122,7 +125,7 @@ fn what_the_command_cannot_use_it_names() {
     let yard = root().join("testdata/footage/yard.truth.yaml");
     let wrong = file("wrong.yaml", "label: person\nvisit: []\n");
     let at = ["--start-ms", "1700000000000"];
-    let table: [(&str, &Path, &Path, Vec<&str>, i32, &str); 7] = [
+    let table: [Refused<'_>; 7] = [
         ("no events", &dir.path().join("absent"), &yard, at.into(), 69, "publishers.local_dir"),
         ("other lines", &none, &yard, at.into(), 69, "line 1 is not an event"),
         ("another time", &one, &yard, vec![], 69, "--start-ms"),
