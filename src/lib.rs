@@ -21,6 +21,7 @@ pub mod aws;
 pub mod base;
 pub mod cli;
 pub mod config;
+pub mod eval;
 pub mod frame;
 pub mod http;
 pub mod remote;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use kvs_infer::config::{Overrides, event_schema, parse};
+use kvs_infer::eval::parse_truth;
 use kvs_infer::telemetry::all_metrics;
 use regex_lite::Regex;
 
@@ -259,6 +260,18 @@ fn configurations_in_the_documents_load() {
         }
     }
     assert!(count > 0, "README.md shows no configuration");
+}
+
+#[test]
+fn truth_files_in_the_documents_can_be_used() {
+    let mut count = 0;
+    for (name, text) in documents() {
+        for yaml in blocks(&text, "yaml").iter().filter(|yaml| yaml.contains("\nvisits:")) {
+            count += 1;
+            parse_truth(&name, yaml).unwrap_or_else(|why| panic!("{name}: {why}"));
+        }
+    }
+    assert!(count > 0, "docs/evaluation.md shows no truth file");
 }
 
 #[test]

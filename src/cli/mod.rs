@@ -7,6 +7,7 @@ mod config_args;
 mod config_watch;
 mod demo;
 mod doctor;
+mod eval;
 mod events;
 mod fetching;
 pub mod healthcheck;
@@ -27,6 +28,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::base::{causes, storage_remedy};
 use crate::config::{ConfigErrors, LogFormat};
 use crate::detect::DetectError;
+use crate::eval::TruthError;
 use crate::remote::FetchError;
 use crate::service::ServiceError;
 use crate::telemetry;
@@ -38,7 +40,7 @@ use aws::AwsSetupError;
 #[command(name = "kvs-infer", version, propagate_version = true, max_term_width = 110)]
 #[command(
     after_help = "Exit codes: 0 done; 64 usage; 69 something needed is unreachable or cannot be used; 70 a bug; 78 the \
-configuration is wrong. demo: 1 if a camera had no event. healthcheck: 1 not healthy."
+configuration is wrong. demo: 1 if a camera had no event. eval: 1 a limit is not met. healthcheck: 1 not healthy."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -53,6 +55,7 @@ enum Command {
     Inspect(inspect::InspectArgs),
     Sim(sim::SimArgs),
     Events(events::EventsArgs),
+    Eval(eval::EvalArgs),
     Models(models::ModelsArgs),
     Schema(schema::SchemaArgs),
     Healthcheck(healthcheck::HealthcheckArgs),
@@ -77,10 +80,9 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
     if is_closed_pipe(error) {
         return ExitCode::SUCCESS;
     }
-    let told = match error.downcast_ref::<ConfigErrors>() {
-        Some(mistakes) => mistakes.to_string(),
-        None => format!("error: {}", with_limit(causes(error.as_ref()))),
-    };
+    let mistakes = error.downcast_ref::<ConfigErrors>().map(ConfigErrors::to_string);
+    let mistakes = mistakes.or_else(|| error.downcast_ref::<TruthError>().map(TruthError::to_string));
+    let told = mistakes.unwrap_or_else(|| format!("error: {}", with_limit(causes(error.as_ref()))));
     let _unheard = writeln!(std::io::stderr(), "{told}");
     ExitCode::from(code_of(error))
 }
@@ -97,6 +99,9 @@ fn with_limit(text: String) -> String {
 fn code_of(error: &anyhow::Error) -> u8 {
     if error.is::<LogError>() {
         return exit::USAGE;
+    }
+    if error.is::<TruthError>() {
+        return exit::CONFIG;
     }
     match error.downcast_ref::<ServiceError>() {
         Some(ServiceError::Detect(DetectError::Runtime(_))) => exit::UNAVAILABLE,
@@ -145,6 +150,7 @@ impl Cli {
             Command::Inspect(args) => args.run(),
             Command::Sim(args) => simulate(args),
             Command::Events(args) => args.run(),
+            Command::Eval(args) => args.run(),
             Command::Models(args) => args.run(),
             Command::Schema(args) => args.run(),
             Command::Bench(args) => args.run(),

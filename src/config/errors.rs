@@ -48,7 +48,7 @@ pub enum ConfigErrors {
         why: String,
     },
     /// The file has mistakes: correct each.
-    #[error("{}", Report { file, text, problems })]
+    #[error("{}", Report { kind: "config", file, text, problems })]
     Invalid {
         /// The file as it was named.
         file: String,

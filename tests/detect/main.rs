@@ -18,3 +18,5 @@ mod street;
 mod support;
 #[cfg(test)]
 mod table;
+#[cfg(test)]
+mod yard;

@@ -9,6 +9,7 @@
 )]
 #![expect(clippy::print_stderr, reason = "a test that compares nothing says so")]
 
+mod evaluation;
 mod footage;
 mod masks;
 mod painting;

@@ -1,5 +1,7 @@
-//! A file that has the shape of a configuration.
+//! A file that has the shape of a type: of a configuration, as a rule.
 
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde_saphyr::budget::BudgetBreach;
 
 use crate::expand::{self, Environment};
@@ -11,13 +13,13 @@ use crate::{schema, shape};
 
 /// A file without a mistake in its shape.
 #[derive(Clone, Debug)]
-pub struct Document {
+pub struct Document<T = Config> {
     /// What it says, with `${NAME}` expanded.
-    pub written: Config,
+    pub written: T,
     root: Node,
 }
 
-impl Document {
+impl<T> Document<T> {
     /// Where the value of `key` stands, or the nearest one above it that is there.
     #[must_use]
     pub fn place_of(&self, key: &KeyPath) -> Place {
@@ -29,13 +31,23 @@ impl Document {
 ///
 /// Errors: every mistake that was found, in the order of the file; at least one.
 pub fn read(text: &str, environment: Environment<'_>) -> Result<Document, Vec<Problem>> {
+    read_as(text, environment)
+}
+
+/// The same of another kind of file, whose keys and ranges the JSON Schema of `T` says.
+///
+/// Errors: those of [`read`].
+pub fn read_as<T: DeserializeOwned + JsonSchema>(
+    text: &str,
+    environment: Environment<'_>,
+) -> Result<Document<T>, Vec<Problem>> {
     let mut root = tree::parse(text).map_err(|error| vec![not_yaml(text, &error)])?;
     if matches!(root.value, Value::Null) {
         root.value = Value::Map(Vec::new());
     }
     let mut problems = Problems::default();
     expand::expand(&mut root, environment, &mut problems);
-    shape::check(&mut root, &schema::rules(), text, &mut problems);
+    shape::check(&mut root, &schema::rules::<T>(), text, &mut problems);
     if !problems.is_empty() {
         return Err(problems.into_sorted());
     }

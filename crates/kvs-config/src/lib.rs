@@ -23,7 +23,7 @@ pub mod written;
 
 pub use class_names::{ClassFileFault, ClassName, ClassNameFault, class_name_faults, class_names};
 pub use closest::closest;
-pub use document::{Document, read};
+pub use document::{Document, read, read_as};
 pub use expand::Environment;
 pub use invisible::{InvisibleCharacter, invisible};
 pub use place::{KeyPath, Place};

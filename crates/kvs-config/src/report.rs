@@ -8,6 +8,8 @@ use crate::problem::Problem;
 /// Every mistake of a file, each with its line.
 #[derive(Clone, Copy, Debug)]
 pub struct Report<'a> {
+    /// What kind of file it is, in a word.
+    pub kind: &'a str,
     /// The file as it was named.
     pub file: &'a str,
     /// What it holds.
@@ -23,7 +25,13 @@ impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lines: Vec<&str> = lines(self.text).collect();
         let count = self.problems.len();
-        write!(f, "config {} has {count} {}", self.file, if count == 1 { "mistake" } else { "mistakes" })?;
+        write!(
+            f,
+            "{} {} has {count} {}",
+            self.kind,
+            self.file,
+            if count == 1 { "mistake" } else { "mistakes" }
+        )?;
         self.problems.iter().try_for_each(|problem| self.one(f, &lines, problem))
     }
 }

@@ -1,5 +1,6 @@
 //! The JSON Schema of the configuration, made from the types.
 
+use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
@@ -11,14 +12,14 @@ const REFERENCE: &str = r"\$\{[A-Za-z_][A-Za-z0-9_]*\}";
 /// The JSON Schema (2020-12) of `cameras.yaml`, for editors: values may also be `${NAME}`.
 #[must_use]
 pub fn config_schema() -> Value {
-    let mut schema = rules();
+    let mut schema = rules::<Config>();
     admit_references(&mut schema);
     schema
 }
 
 /// The schema that a file is held against after `${NAME}` was expanded.
-pub(super) fn rules() -> Value {
-    SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Config>().to_value()
+pub(super) fn rules<T: JsonSchema>() -> Value {
+    SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>().to_value()
 }
 
 fn admit_references(schema: &mut Value) {

@@ -61,7 +61,7 @@ fn check_told_well(text: &str, problems: &[Problem]) {
         let end = end.unwrap_or_else(|| panic!("a line that is not there: {problem:?}"));
         assert!((1..=end + 1).contains(&place.column), "beside line of {end}: {problem:?}");
     }
-    let report = Report { file: "cameras.yaml", text, problems }.to_string();
+    let report = Report { kind: "config", file: "cameras.yaml", text, problems }.to_string();
     let words: usize = problems.iter().map(words).sum();
     assert!(problems.iter().all(|problem| report.contains(&problem.message)));
     assert!(report.len() <= words + SNIPPET_BYTES * (problems.len() + 1), "a report of {}", report.len());
@@ -85,7 +85,10 @@ fn check_comes_back(written: &kvs_config::written::Config) {
         match read(&text, &environment) {
             Ok(again) => assert_eq!(again.written, *written, "from {text}"),
             Err(problems) => {
-                panic!("{} of {text}", Report { file: "again", text: &text, problems: &problems })
+                panic!(
+                    "{} of {text}",
+                    Report { kind: "config", file: "again", text: &text, problems: &problems }
+                )
             }
         }
     }

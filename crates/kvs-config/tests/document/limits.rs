@@ -57,7 +57,7 @@ fn a_report_grows_with_the_mistakes_only() {
     ] {
         let problems = problems_of(&text);
         assert!(problems.len() >= 2000, "{name}: {}", problems.len());
-        let report = Report { file: "c", text: &text, problems: &problems }.to_string();
+        let report = Report { kind: "config", file: "c", text: &text, problems: &problems }.to_string();
         assert!(report.len() < problems.len() * 1000, "{name}: {} bytes", report.len());
     }
 }
@@ -75,7 +75,7 @@ fn a_long_line_is_shown_around_its_mistake() {
         " ".repeat(200)
     );
     let problems = problems_of(&text);
-    let report = Report { file: "c", text: &text, problems: &problems }.to_string();
+    let report = Report { kind: "config", file: "c", text: &text, problems: &problems }.to_string();
     let lines: Vec<&str> = report.lines().collect();
     let shown = lines.iter().position(|line| line.starts_with("   2 | ...")).expect("the line");
     assert_eq!(lines[shown].find("sha: 1"), lines[shown + 1].find("^^^"), "{report}");
@@ -88,7 +88,7 @@ fn lines_may_end_with_a_carriage_return() {
     for end in ["\n", "\r\n", "\r"] {
         let text = format!("log_level: info{end}{end}device: gpu{end}");
         let problems = problems_of(&text);
-        let report = Report { file: "c", text: &text, problems: &problems }.to_string();
+        let report = Report { kind: "config", file: "c", text: &text, problems: &problems }.to_string();
         assert!(
             report.contains("c:3:9\n     |\n   3 | device: gpu\n     |         ^^^\n"),
             "{end:?}: {report}"

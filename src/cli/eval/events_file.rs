@@ -1,0 +1,68 @@
+//! Reads records from JSON lines.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+
+use anyhow::Context;
+
+use super::is_stdin;
+use crate::eval::{Record, Truth};
+use crate::frame::Event;
+
+/// Returns the records of the truth's label and of `camera`, without duplicates, in the order of the file.
+///
+/// Errors: the file cannot be read, a line is not an event, or the camera is unknown or missing.
+pub(super) fn read(path: &Path, truth: &Truth, camera: Option<&str>) -> anyhow::Result<Vec<Record>> {
+    let events = if is_stdin(path) {
+        parse(io::stdin().lock())
+    } else {
+        let file = File::open(path).with_context(|| {
+            format!(
+                "cannot open {}; give the events.jsonl of publishers.local_dir with --events",
+                path.display()
+            )
+        })?;
+        parse(BufReader::new(file))
+    };
+    let events = events.with_context(|| format!("in {}", path.display()))?;
+    let events = of_camera(events, &truth.label, camera)?;
+    Ok(events.iter().map(Record::from).collect())
+}
+
+fn parse(lines: impl BufRead) -> anyhow::Result<Vec<Event>> {
+    let (mut events, mut known) = (Vec::new(), HashSet::new());
+    for (i, line) in lines.lines().enumerate() {
+        let line = line.context("reading failed")?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let event: Event = serde_json::from_str(&line).with_context(|| {
+            format!("line {} is not an event: give lines as `kvs-infer events --json` prints them", i + 1)
+        })?;
+        if known.insert(event.event_id.clone()) {
+            events.push(event);
+        }
+    }
+    Ok(events)
+}
+
+fn of_camera(events: Vec<Event>, label: &str, camera: Option<&str>) -> anyhow::Result<Vec<Event>> {
+    let all: BTreeSet<String> = events.iter().map(|event| event.camera_id.clone()).collect();
+    let names = all.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    match camera {
+        None if all.len() > 1 => {
+            anyhow::bail!(
+                "the events are from several cameras, the truth is about one: name it with --camera, one of {names}"
+            )
+        }
+        Some(camera) if !events.is_empty() && !all.contains(camera) => {
+            anyhow::bail!("no event is from camera {camera:?}: name one of {names} with --camera")
+        }
+        _ => {}
+    }
+    let is_asked =
+        |event: &Event| camera.is_none_or(|camera| event.camera_id == camera) && event.payload.label == label;
+    Ok(events.into_iter().filter(is_asked).collect())
+}
