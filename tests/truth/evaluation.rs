@@ -53,7 +53,7 @@ fn scenes_have_one_start_per_visit() {
 
 /// Two who come in side by side are one box to the detector, and one of them is told of late, or not at all.
 const SIDE_BY_SIDE: [&str; 2] = ["D2", "E2"];
-/// An incident may be of two people for no longer than this, ms.
+/// An incident may be of another person than its own for so long, ms.
 const MIXED_MS: i64 = 1_000;
 
 #[test]
@@ -62,10 +62,14 @@ fn the_yard_with_default_rules() {
     for (fps, most_starts) in [(5, 29), (10, 29)] {
         let found = figures(&truth, &replay(&yard(), fps, Some(Pictures::open())));
         let name = format!("yard fps {fps}");
-        keeps(&name, &found, &Limits { missed: 1, repeated: 9, false_starts: 0, purity: 0.99, idf1: 0.75 });
+        keeps(&name, &found, &Limits { missed: 1, repeated: 9, false_starts: 1, purity: 0.98, idf1: 0.8 });
         let untold = found.missed.iter().chain(&found.late);
         let untold: Vec<_> = untold.filter(|visit| !SIDE_BY_SIDE.contains(&visit.as_str())).collect();
         assert!(untold.is_empty(), "{name}: no start within a second of the first sure box: {untold:?}");
+        let others = found.mixed.iter().flat_map(|incident| &incident.people[1..]);
+        for share in others {
+            assert!(share.to_ms - share.from_ms <= MIXED_MS, "{name}: {:#?}", found.mixed);
+        }
         assert!(found.starts <= most_starts, "{name}: {} starts", found.starts);
     }
 }
@@ -75,7 +79,7 @@ fn the_yard_by_boxes_alone() {
     let truth = truth("testdata/footage/yard.truth.yaml");
     for (fps, purity) in [(5, 0.8), (10, 0.95)] {
         let found = figures(&truth, &replay(&yard(), fps, None));
-        let limits = Limits { missed: 1, repeated: 9, false_starts: 0, purity, idf1: 0.7 };
+        let limits = Limits { missed: 1, repeated: 9, false_starts: 1, purity, idf1: 0.7 };
         keeps(&format!("yard fps {fps}, boxes alone"), &found, &limits);
     }
 }

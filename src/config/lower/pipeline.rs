@@ -13,9 +13,10 @@ use crate::detect::{BoxUnits, InputEncoding, LayoutChoice, ModelSpec, Thresholds
 use super::Lowering;
 use super::roi::narrow;
 
-/// The median of a thing's confidences that confirms it by default, as a share of `conf_threshold`: what is no such thing is
-/// seldom much surer than that.
-const MEDIAN_CONF: f64 = 1.25;
+/// The median of a thing's confidences that confirms it by default, as a share of `conf_threshold`, and the most that it is:
+/// what is no such thing is seldom surer than that.
+const MEDIAN_SHARE: f64 = 1.25;
+const MEDIAN_MOST: f64 = 0.5;
 
 /// What the blocks of all types have.
 struct Block<'e> {
@@ -228,7 +229,7 @@ impl Lowering<'_> {
             let message = format!("{frames} sightings cannot be had in {window} looks");
             self.problem(&at.key("frames"), message, "give at most as many `frames` as `window`");
         }
-        let by_default = if frames == 1 { 0.0 } else { (MEDIAN_CONF * conf).min(f64::midpoint(conf, 1.0)) };
+        let by_default = if frames == 1 { 0.0 } else { conf.max((MEDIAN_SHARE * conf).min(MEDIAN_MOST)) };
         Confirm {
             frames,
             window,

@@ -152,8 +152,8 @@ pub struct TemporalConfirm {
     /// The least overlap (IoU, 0 to 1) with the last sighting to be the same thing.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub iou_threshold: f64,
-    /// The least median of the confidences of its latest 15 sightings, 0 to 1; absent: 1.25 times `conf_threshold`, or 0 where
-    /// one sighting is enough.
+    /// The least median of the confidences of its latest 15 sightings, 0 to 1; absent: 1.25 times `conf_threshold`, up to 0.5, or 0
+    /// where one sighting is enough.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub median_conf: Option<f64>,
 }
