@@ -10,6 +10,7 @@ use aws_sdk_sts::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_sts::error::BoxError;
 use chrono::DateTime;
 
+use crate::aws::{FOREIGN_REMEDY, has_request_id};
 use crate::base::{Asks, Finding, Probe};
 
 /// AWS refuses signatures that are further off, s. Source: IAM User Guide, "Signature Version 4", 2026: five minutes.
@@ -31,12 +32,33 @@ async fn look(aws: SdkConfig) -> Finding {
     drop(client.get_caller_identity().send().await);
     let told = date.lock().unwrap_or_else(PoisonError::into_inner).take();
     let here = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    match told.as_deref().map(DateTime::parse_from_rfc2822) {
-        Some(Ok(there)) => judged(i64::try_from(here).unwrap_or(i64::MAX).saturating_sub(there.timestamp())),
-        _ => Finding::warn(
-            "STS told no time to compare it with; see to it that it is kept in step (chrony, timedatectl)",
-        ),
+    compared(told, i64::try_from(here).unwrap_or(i64::MAX))
+}
+
+/// The time of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ToldTime {
+    date: String,
+    is_of_aws: bool,
+}
+
+fn compared(told: Option<ToldTime>, here_s: i64) -> Finding {
+    let Some(ToldTime { date, is_of_aws }) = told else {
+        return unknown("STS told no time to compare it with");
+    };
+    if !is_of_aws {
+        return unknown(&format!(
+            "what answers for STS is not AWS, so its time is not compared ({FOREIGN_REMEDY})"
+        ));
     }
+    match DateTime::parse_from_rfc2822(&date) {
+        Ok(there) => judged(here_s.saturating_sub(there.timestamp())),
+        Err(_) => unknown("STS told no time that can be read"),
+    }
+}
+
+fn unknown(why: &str) -> Finding {
+    Finding::warn(format!("{why}; see to it that it is kept in step (chrony, timedatectl)"))
 }
 
 /// What is to be said of a clock that is `ahead_s` ahead.
@@ -57,7 +79,7 @@ fn judged(ahead_s: i64) -> Finding {
 
 /// Keeps the `Date` of the answer.
 #[derive(Debug)]
-struct ReadDate(Arc<Mutex<Option<String>>>);
+struct ReadDate(Arc<Mutex<Option<ToldTime>>>);
 
 impl Intercept for ReadDate {
     fn name(&self) -> &'static str {
@@ -70,7 +92,9 @@ impl Intercept for ReadDate {
         _components: &RuntimeComponents,
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let date = context.response().headers().get("date").map(str::to_owned);
+        let answer = context.response();
+        let is_of_aws = has_request_id(answer);
+        let date = answer.headers().get("date").map(|date| ToldTime { date: date.to_owned(), is_of_aws });
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = date;
         Ok(())
     }
@@ -80,6 +104,27 @@ impl Intercept for ReadDate {
 mod tests {
     use super::*;
     use crate::base::Verdict;
+
+    #[test]
+    fn only_the_time_of_aws_is_compared() {
+        let told = |date: &str, is_of_aws| Some(ToldTime { date: date.to_owned(), is_of_aws });
+        let date = "Thu, 01 Jan 1970 01:00:00 GMT";
+        for (told, verdict, words) in [
+            (told(date, true), Verdict::Ok, "as AWS's"),
+            (told("Thu, 01 Jan 1970 02:00:00 GMT", true), Verdict::Fail, "3600 s behind"),
+            (
+                told("Thu, 01 Jan 1970 02:00:00 GMT", false),
+                Verdict::Warn,
+                "is not AWS, so its time is not compared",
+            ),
+            (told(date, false), Verdict::Warn, "check HTTPS_PROXY"),
+            (told("now", true), Verdict::Warn, "no time that can be read"),
+            (None, Verdict::Warn, "told no time"),
+        ] {
+            let finding = compared(told.clone(), 3_600);
+            assert!(finding.verdict == verdict && finding.text.contains(words), "{told:?}: {finding:?}");
+        }
+    }
 
     #[test]
     fn clocks_by_table() {
