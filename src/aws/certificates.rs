@@ -18,7 +18,7 @@ const END: &str = "-----END CERTIFICATE-----";
 pub(super) struct ExtraCertificates {
     /// One certificate per text.
     pub(super) pem: Vec<String>,
-    /// Where they come from; `None`: nothing names a file.
+    /// The file that they come from; `None`: no setting names one.
     pub(super) bundle: Option<Bundle>,
 }
 
@@ -84,7 +84,7 @@ impl BrokenBlock {
     }
 }
 
-/// Why a text is no bundle.
+/// A fault of a text that should be a bundle: of the whole, or of one certificate.
 enum Unusable {
     Whole(String),
     Block(BrokenBlock),
@@ -92,7 +92,7 @@ enum Unusable {
 
 impl Bundle {
     /// Returns a clause about the certificates that rustls does not take, or nothing.
-    pub(super) fn passed_over(&self) -> String {
+    pub(super) fn skipped(&self) -> String {
         if self.refused.is_empty() {
             return String::new();
         }
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bundle_in_the_home_folder_is_found_and_told_with_what_it_lacks() {
+    fn a_bundle_in_the_home_folder_is_found_and_its_unusable_certificates_are_named() {
         let home = tempfile::tempdir().unwrap();
         let good = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap().cert.pem();
         let old = format!("{BEGIN}\nMAMCAQE=\n{END}\n");
@@ -297,6 +297,6 @@ mod tests {
         let found = ExtraCertificates::configured(&environment).unwrap();
         let bundle = found.bundle.unwrap();
         assert_eq!((found.pem.len(), bundle.path.clone()), (2, home.path().join("corp.pem")));
-        assert!(bundle.passed_over().ends_with("number 2, 4"), "{}", bundle.passed_over());
+        assert!(bundle.skipped().ends_with("number 2, 4"), "{}", bundle.skipped());
     }
 }

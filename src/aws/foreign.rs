@@ -238,9 +238,9 @@ mod tests {
             (b"\0\0\0\x18ftypmp42", None),
             (b"", None),
         ] {
-            let told = text_for_footage(200, start);
-            assert_eq!(told.is_some(), words.is_some(), "{start:?}");
-            assert!(told.unwrap_or_default().ends_with(words.unwrap_or_default()), "{start:?}");
+            let sentence = text_for_footage(200, start);
+            assert_eq!(sentence.is_some(), words.is_some(), "{start:?}");
+            assert!(sentence.unwrap_or_default().ends_with(words.unwrap_or_default()), "{start:?}");
         }
     }
 

@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_heading_of_the_other_file_is_told() {
+    fn a_heading_of_the_other_file_has_a_remedy() {
         let (_home, files) = files("[p]\n[profile q]\n[default]\n", "[profile k]\n[r]\n");
         for (profile, words) in [
             ("p", Some("/c write [profile p] in place of [p]")),
@@ -257,9 +257,9 @@ mod tests {
             ("r", None),
             ("default", None),
         ] {
-            let told = files.heading_remedy(profile);
-            assert_eq!(told.is_some(), words.is_some(), "{profile}: {told:?}");
-            assert!(told.unwrap_or_default().ends_with(words.unwrap_or_default()), "{profile}");
+            let remedy = files.heading_remedy(profile);
+            assert_eq!(remedy.is_some(), words.is_some(), "{profile}: {remedy:?}");
+            assert!(remedy.unwrap_or_default().ends_with(words.unwrap_or_default()), "{profile}");
         }
     }
 

@@ -11,7 +11,7 @@ use reqwest::Url;
 use super::profiles::Environment;
 
 const VARIABLES: [&str; 3] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
-/// Kinds of addresses that may stand there; those of SOCKS are told of when a request needs them.
+/// Accepted schemes; a request that needs a SOCKS proxy fails with the remedy.
 const SCHEMES: [&str; 6] = ["http", "https", "socks4", "socks4a", "socks5", "socks5h"];
 
 /// The proxies of `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, read once.
@@ -24,11 +24,11 @@ pub(super) struct Proxies {
     addresses: [Option<String>; 2],
 }
 
-/// A proxy as it is told of: without user and password.
+/// The address of a proxy, without user and password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ProxyAddress {
     pub(super) address: String,
-    /// Whether the environment gives a user, or a user and password.
+    /// `true`: the environment gives a user, or a user and password.
     pub(super) has_login: bool,
 }
 

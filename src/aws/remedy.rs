@@ -102,10 +102,10 @@ fn unknown_issuer_remedy(bundle: Option<&Bundle>) -> String {
             .to_owned();
     };
     let (setting, path) = (&bundle.setting, bundle.path.display());
-    let passed_over = bundle.passed_over();
+    let skipped = bundle.skipped();
     format!(
         "neither {path} ({setting}) nor the system trusts the issuer of its certificate: add the issuer's certificate (PEM) to \
-         that file{passed_over}"
+         that file{skipped}"
     )
 }
 

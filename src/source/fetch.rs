@@ -17,7 +17,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(4);
 const REMEDY: &str = "check the network; it is tried again";
 /// Source: Kinesis Video Streams API reference, common response headers, 2026.
 const REQUEST_ID: &str = "x-amzn-requestid";
-/// How each playlist begins. Source: RFC 8216, 4.3.1.1.
+/// The first bytes of each playlist. Source: RFC 8216, 4.3.1.1.
 const PLAYLIST: &[u8] = b"#EXTM3U";
 /// Source: Kinesis Video Streams quotas, 2026 (a fragment has 50 MB at most).
 const MOST_BYTES: usize = 64 << 20;
@@ -70,7 +70,7 @@ impl Fetcher {
     }
 }
 
-/// Why an answer with another status than 200 brings nothing. KVS answers in JSON, or with no text.
+/// Explains an answer with another status than 200. KVS answers in JSON, or with no text.
 async fn refused(mut answer: Response) -> Unfetched {
     let status = answer.status();
     let is_numbered = answer.headers().contains_key(REQUEST_ID);

@@ -30,20 +30,20 @@ async fn look(aws: SdkConfig) -> Finding {
     let client = aws_sdk_sts::Client::from_conf(once.interceptor(ReadDate(Arc::clone(&date))).build());
     // Refusals have a date too.
     drop(client.get_caller_identity().send().await);
-    let told = date.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let found = date.lock().unwrap_or_else(PoisonError::into_inner).take();
     let here = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    compared(told, i64::try_from(here).unwrap_or(i64::MAX))
+    compared(found, i64::try_from(here).unwrap_or(i64::MAX))
 }
 
 /// The time of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct ToldTime {
+struct ServerTime {
     date: String,
     is_of_aws: bool,
 }
 
-fn compared(told: Option<ToldTime>, here_s: i64) -> Finding {
-    let Some(ToldTime { date, is_of_aws }) = told else {
+fn compared(found: Option<ServerTime>, here_s: i64) -> Finding {
+    let Some(ServerTime { date, is_of_aws }) = found else {
         return unknown("STS told no time to compare it with");
     };
     if !is_of_aws {
@@ -53,7 +53,7 @@ fn compared(told: Option<ToldTime>, here_s: i64) -> Finding {
     }
     match DateTime::parse_from_rfc2822(&date) {
         Ok(there) => judged(here_s.saturating_sub(there.timestamp())),
-        Err(_) => unknown("STS told no time that can be read"),
+        Err(_) => unknown("STS sent no time that can be read"),
     }
 }
 
@@ -79,7 +79,7 @@ fn judged(ahead_s: i64) -> Finding {
 
 /// Keeps the `Date` of the answer.
 #[derive(Debug)]
-struct ReadDate(Arc<Mutex<Option<ToldTime>>>);
+struct ReadDate(Arc<Mutex<Option<ServerTime>>>);
 
 impl Intercept for ReadDate {
     fn name(&self) -> &'static str {
@@ -94,7 +94,7 @@ impl Intercept for ReadDate {
     ) -> Result<(), BoxError> {
         let answer = context.response();
         let is_of_aws = has_request_id(answer);
-        let date = answer.headers().get("date").map(|date| ToldTime { date: date.to_owned(), is_of_aws });
+        let date = answer.headers().get("date").map(|date| ServerTime { date: date.to_owned(), is_of_aws });
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = date;
         Ok(())
     }
@@ -107,22 +107,22 @@ mod tests {
 
     #[test]
     fn only_the_time_of_aws_is_compared() {
-        let told = |date: &str, is_of_aws| Some(ToldTime { date: date.to_owned(), is_of_aws });
+        let sent = |date: &str, is_of_aws| Some(ServerTime { date: date.to_owned(), is_of_aws });
         let date = "Thu, 01 Jan 1970 01:00:00 GMT";
-        for (told, verdict, words) in [
-            (told(date, true), Verdict::Ok, "as AWS's"),
-            (told("Thu, 01 Jan 1970 02:00:00 GMT", true), Verdict::Fail, "3600 s behind"),
+        for (found, verdict, words) in [
+            (sent(date, true), Verdict::Ok, "as AWS's"),
+            (sent("Thu, 01 Jan 1970 02:00:00 GMT", true), Verdict::Fail, "3600 s behind"),
             (
-                told("Thu, 01 Jan 1970 02:00:00 GMT", false),
+                sent("Thu, 01 Jan 1970 02:00:00 GMT", false),
                 Verdict::Warn,
                 "is not AWS, so its time is not compared",
             ),
-            (told(date, false), Verdict::Warn, "check HTTPS_PROXY"),
-            (told("now", true), Verdict::Warn, "no time that can be read"),
+            (sent(date, false), Verdict::Warn, "check HTTPS_PROXY"),
+            (sent("now", true), Verdict::Warn, "no time that can be read"),
             (None, Verdict::Warn, "told no time"),
         ] {
-            let finding = compared(told.clone(), 3_600);
-            assert!(finding.verdict == verdict && finding.text.contains(words), "{told:?}: {finding:?}");
+            let finding = compared(found.clone(), 3_600);
+            assert!(finding.verdict == verdict && finding.text.contains(words), "{found:?}: {finding:?}");
         }
     }
 

@@ -33,7 +33,7 @@ async fn look(client: Client, stream: String) -> Finding {
     }
 }
 
-/// The SDK fills in what an answer lacks. Each stream has an ARN, so one without is no answer of Kinesis.
+/// Judges a description. The SDK fills in what an answer lacks; each stream has an ARN, so one without is no answer of Kinesis.
 fn described(stream: &str, summary: Option<&StreamDescriptionSummary>) -> Finding {
     match summary.filter(|summary| !summary.stream_arn().is_empty()) {
         Some(summary) => standing(summary),

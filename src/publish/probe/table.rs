@@ -111,10 +111,10 @@ fn key_of(table: &TableDescription) -> String {
 /// Why no item would ever be removed.
 async fn expiry(client: &Client, table: &str) -> Option<String> {
     let answer = client.describe_time_to_live().table_name(table).send().await;
-    let told = match answer.map_err(|error| Fault::of(&error)) {
+    let found = match answer.map_err(|error| Fault::of(&error)) {
         Ok(answer) => {
-            match answer.time_to_live_description.filter(|told| told.time_to_live_status().is_some()) {
-                Some(told) => told,
+            match answer.time_to_live_description.filter(|found| found.time_to_live_status().is_some()) {
+                Some(found) => found,
                 None => return Some(nothing_described().told("time to live", None)),
             }
         }
@@ -126,8 +126,8 @@ async fn expiry(client: &Client, table: &str) -> Option<String> {
         Err(fault) => return Some(fault.told("time to live", dynamodb::remedy(&fault.code))),
     };
     let enabled =
-        matches!(told.time_to_live_status(), Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling));
-    let at_work = enabled && told.attribute_name() == Some(EXPIRY);
+        matches!(found.time_to_live_status(), Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling));
+    let at_work = enabled && found.attribute_name() == Some(EXPIRY);
     (!at_work).then(|| {
         format!("time to live is off, so ddb_ttl_days removes nothing: enable it for the attribute {EXPIRY}")
     })
