@@ -1,5 +1,7 @@
 //! What the environment names and cannot be used: proxies, certificates, and servers in AWS's place.
 
+use std::net::TcpListener;
+use std::path::Path;
 use std::process::Command;
 
 use rcgen::{CertificateParams, DnType};
@@ -8,11 +10,13 @@ use tempfile::TempDir;
 use super::access::{Web, proxied, tls_server, tls_sim};
 use super::doctor::{NOWHERE, ask, config};
 
-/// Runs a command; its exit code and what it wrote to standard error.
-fn run(arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
+/// Runs a command in a folder; its exit code and what it wrote to standard error. `port` is taken, so that a `run` which gets
+/// beyond the environment ends there.
+fn run(arguments: &[&str], folder: &Path, port: &str, variable: (&str, &str)) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kvs-infer"));
-    command.args(arguments).env("AWS_REGION", "us-east-1").env("AWS_ACCESS_KEY_ID", "a");
-    let output = command.env("AWS_SECRET_ACCESS_KEY", "a").envs(variables.iter().copied()).output().unwrap();
+    command.args(arguments).current_dir(folder).env("HTTP_HOST", "127.0.0.1").env("HTTP_PORT", port);
+    command.env("AWS_REGION", "us-east-1").env("AWS_ENDPOINT_URL", NOWHERE).env("AWS_ACCESS_KEY_ID", "a");
+    let output = command.env("AWS_SECRET_ACCESS_KEY", "a").env(variable.0, variable.1).output().unwrap();
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
@@ -22,6 +26,8 @@ fn a_variable_that_names_no_proxy_is_a_mistake_of_the_configuration() {
     let file = folder.path().join("cameras.yaml");
     std::fs::write(&file, config()).unwrap();
     let file = file.to_str().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
     for (name, value, words) in [
         ("https_proxy", "http://", "is no address of a proxy"),
         (
@@ -35,10 +41,10 @@ fn a_variable_that_names_no_proxy_is_a_mistake_of_the_configuration() {
             &["run", "--config", file][..],
             &["check", "--live", "--config", file],
             &["models", "--config", file],
-            &["events", "--stream", "s"],
+            &["events", "--stream", "s", "--seconds", "1"],
             &["check", "--config", "https://127.0.0.1:1/cameras.yaml"],
         ] {
-            let (code, error) = run(arguments, &[(name, value)]);
+            let (code, error) = run(arguments, folder.path(), &port, (name, value));
             assert_eq!(code, Some(78), "{name} {arguments:?}: {error}");
             let told = format!("{name} {words}");
             assert!(error.contains(&told) && error.contains("http://HOST:PORT"), "{arguments:?}: {error}");
