@@ -1,13 +1,13 @@
 //! Certificates that are trusted in addition to those of the system: `AWS_CA_BUNDLE`, or `ca_bundle` of the profile.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::profiles::{Environment, ProfileFiles};
+use super::profiles::{Environment, ProfileFiles, in_home};
 
 const VARIABLE: &str = "AWS_CA_BUNDLE";
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
@@ -18,6 +18,19 @@ const END: &str = "-----END CERTIFICATE-----";
 pub(super) struct ExtraCertificates {
     /// One certificate per text.
     pub(super) pem: Vec<String>,
+    /// The file that they come from; `None`: no setting names one.
+    pub(super) bundle: Option<Bundle>,
+}
+
+/// A file of certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Bundle {
+    /// The variable or key that names it.
+    pub(super) setting: String,
+    /// The file.
+    pub(super) path: PathBuf,
+    /// Certificates that rustls does not take, counted from 1.
+    pub(super) refused: Vec<usize>,
 }
 
 /// A bundle of certificates that cannot be used.
@@ -43,15 +56,58 @@ pub enum CaBundleError {
         /// The reason.
         why: String,
     },
+    /// A certificate in the file is damaged.
+    #[error("{setting} names {}, whose certificate {} {}; copy it again, or remove it", path.display(), broken.place(), broken.why)]
+    Broken {
+        /// The variable or key that names it.
+        setting: String,
+        /// The file.
+        path: PathBuf,
+        /// The certificate.
+        broken: BrokenBlock,
+    },
+}
+
+/// A block of PEM that is no certificate.
+#[derive(Debug, PartialEq, Eq)]
+pub struct BrokenBlock {
+    /// Counted from 1.
+    number: usize,
+    /// The line of its beginning, counted from 1.
+    line: usize,
+    why: &'static str,
+}
+
+impl BrokenBlock {
+    fn place(&self) -> String {
+        format!("{} (line {})", self.number, self.line)
+    }
+}
+
+/// A fault of a text that should be a bundle: of the whole, or of one certificate.
+enum Unusable {
+    Whole(String),
+    Block(BrokenBlock),
+}
+
+impl Bundle {
+    /// Returns a clause about the certificates that rustls does not take, or nothing.
+    pub(super) fn skipped(&self) -> String {
+        if self.refused.is_empty() {
+            return String::new();
+        }
+        let numbers = self.refused.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+        format!("; of those in it this cannot be used: number {numbers}")
+    }
 }
 
 impl ExtraCertificates {
     /// Reads the bundle that the environment or the profile names; none without a setting.
     ///
     /// # Errors
-    /// [`CaBundleError`]: the file is missing, empty or no PEM.
+    /// [`CaBundleError`]: the file is missing, empty, no PEM or damaged.
     pub(super) fn configured(environment: Environment<'_>) -> Result<Self, CaBundleError> {
-        let named = |setting: String| move |path: String| (setting, PathBuf::from(path));
+        let named = |setting: String| move |path: String| (setting, in_home(&path, environment));
         let variable = environment(VARIABLE).filter(|path| !path.trim().is_empty());
         let profile = || {
             let files = ProfileFiles::read(environment);
@@ -59,13 +115,13 @@ impl ExtraCertificates {
             files.value(files.selected(), "ca_bundle").map(named(setting))
         };
         match variable.map(named(VARIABLE.to_owned())).or_else(profile) {
-            Some((setting, path)) => Self::read(&setting, &path),
+            Some((setting, path)) => Self::read(setting, path),
             None => Ok(Self::default()),
         }
     }
 
-    fn read(setting: &str, path: &Path) -> Result<Self, CaBundleError> {
-        let text = match std::fs::read(path) {
+    fn read(setting: String, path: PathBuf) -> Result<Self, CaBundleError> {
+        let text = match std::fs::read(&path) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) => {
                 let why = match error.kind() {
@@ -73,49 +129,87 @@ impl ExtraCertificates {
                     io::ErrorKind::IsADirectory => "it is a folder, not a file".to_owned(),
                     _ => error.to_string(),
                 };
-                return Err(CaBundleError::Unreadable {
-                    setting: setting.to_owned(),
-                    path: path.to_owned(),
-                    why,
-                });
+                return Err(CaBundleError::Unreadable { setting, path, why });
             }
         };
-        usable(&text).map(|pem| Self { pem }).map_err(|why| CaBundleError::Unusable {
-            setting: setting.to_owned(),
-            path: path.to_owned(),
-            why,
-        })
+        match usable(&text) {
+            Ok((pem, refused)) => Ok(Self { pem, bundle: Some(Bundle { setting, path, refused }) }),
+            Err(Unusable::Whole(why)) => Err(CaBundleError::Unusable { setting, path, why }),
+            Err(Unusable::Block(broken)) => Err(CaBundleError::Broken { setting, path, broken }),
+        }
     }
 }
 
-/// Returns the certificates of `text` that rustls can parse. Bundles often carry an old one that it cannot.
-fn usable(text: &str) -> Result<Vec<String>, String> {
+/// Returns the certificates of `text` that rustls takes, and the numbers of the others: bundles often carry an old one that it
+/// does not take.
+fn usable(text: &str) -> Result<(Vec<String>, Vec<usize>), Unusable> {
     if text.trim().is_empty() {
-        return Err("is empty".to_owned());
+        return Err(Unusable::Whole("is empty".to_owned()));
     }
-    let mut blocks = Vec::new();
-    let mut rest = text;
-    while let Some((_, after)) = rest.split_once(BEGIN) {
-        let Some((body, next)) = after.split_once(END) else { break };
-        blocks.push(format!("{BEGIN}{body}{END}\n"));
-        rest = next;
-    }
+    let blocks = blocks(text).map_err(Unusable::Block)?;
     let count = blocks.len();
-    blocks.retain(|block| is_parsable(block));
-    match (count, blocks.len()) {
-        (0, _) => Err("holds no certificate in PEM form".to_owned()),
-        (_, 0) => Err(format!("holds no certificate that can be parsed (certificates: {count})")),
-        _ => Ok(blocks),
+    let (mut taken, mut refused) = (Vec::new(), Vec::new());
+    for (index, (block, der)) in blocks.into_iter().enumerate() {
+        match RootCertStore::empty().add(der) {
+            Ok(()) => taken.push(block),
+            Err(_) => refused.push(index + 1),
+        }
+    }
+    match (count, taken.len()) {
+        (0, _) => Err(Unusable::Whole("holds no certificate in PEM form".to_owned())),
+        (_, 0) => {
+            Err(Unusable::Whole(format!("holds no certificate that can be used (certificates: {count})")))
+        }
+        _ => Ok((taken, refused)),
     }
 }
 
-fn is_parsable(block: &str) -> bool {
-    let der = CertificateDer::from_pem_slice(block.as_bytes());
-    der.is_ok_and(|der| RootCertStore::empty().add(der).is_ok())
+/// Returns each block of a certificate with its content.
+fn blocks(text: &str) -> Result<Vec<(String, CertificateDer<'static>)>, BrokenBlock> {
+    let (mut blocks, mut at) = (Vec::new(), 0);
+    while let Some(begin) = text[at..].find(BEGIN) {
+        let start = at + begin + BEGIN.len();
+        let line = 1 + text[..start].bytes().filter(|&byte| byte == b'\n').count();
+        let broken = |why| BrokenBlock { number: blocks.len() + 1, line, why };
+        let rest = &text[start..];
+        let length = rest.find(END).ok_or_else(|| broken("has no end (-----END CERTIFICATE-----)"))?;
+        let body = &rest[..length];
+        if body.contains("-----BEGIN") {
+            return Err(broken("has no end (-----END CERTIFICATE-----) before the next one begins"));
+        }
+        let block = format!("{BEGIN}{body}{END}\n");
+        let der = CertificateDer::from_pem_slice(block.as_bytes());
+        let der = der.map_err(|_| broken("is not well-formed Base64"))?;
+        if !is_whole(&der) {
+            return Err(broken("is cut or no certificate"));
+        }
+        blocks.push((block, der));
+        at = start + length + END.len();
+    }
+    Ok(blocks)
+}
+
+/// Returns whether the outermost sequence of DER ends where the bytes end, so that nothing was lost on the way.
+/// Source: ITU-T X.690 (2021), 8.1.3.
+fn is_whole(der: &[u8]) -> bool {
+    let (Some(0x30), Some(&first)) = (der.first(), der.get(1)) else { return false };
+    let bytes = if first < 0x80 { 0 } else { usize::from(first & 0x7f) };
+    if bytes > size_of::<u32>() {
+        return false;
+    }
+    let Some(long) = der.get(2..2 + bytes) else { return false };
+    let length = if bytes == 0 {
+        usize::from(first)
+    } else {
+        long.iter().fold(0, |length, &byte| length << 8 | usize::from(byte))
+    };
+    der.len() == 2 + bytes + length
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn configured(variable: Option<&Path>, profile: Option<&Path>) -> Result<usize, String> {
@@ -142,12 +236,28 @@ mod tests {
             path
         };
         let good = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap().cert.pem();
-        let broken = format!("{BEGIN}\nAAAA\n{END}\n");
+        // A sequence with an integer: whole, and no certificate that rustls takes.
+        let old = format!("{BEGIN}\nMAMCAQE=\n{END}\n");
+        let lines: Vec<&str> = good.lines().collect();
+        let short = [&lines[..3], &lines[4..]].concat().join("\n");
+        let garbled = good.replacen('M', "!", 1);
+        let unended = good.replace(END, "");
+        let second = |damaged: &str| format!("# corp\n{good}{damaged}\n{good}");
+        let line = 2 + lines.len();
+        let place = format!("whose certificate 2 (line {line}) ");
+        let (no_base64, cut) =
+            (format!("{place}is not well-formed Base64"), format!("{place}is cut or no certificate"));
+        let (no_end, last) = (format!("{place}has no end"), "certificate 1 (line 1) has no end".to_owned());
         let table = [
             ("one", file("one", &good), Ok(1)),
             ("with comments and another", file("two", &format!("# corp\n{good}\n{good}")), Ok(2)),
-            ("one that rustls cannot parse", file("old", &format!("{broken}{good}")), Ok(1)),
-            ("none that can be parsed", file("broken", &broken), Err("can be parsed (certificates: 1)")),
+            ("on one line", file("glued", &format!("{}{good}", good.trim_end())), Ok(2)),
+            ("one that rustls does not take", file("old", &format!("{old}{good}")), Ok(1)),
+            ("none that rustls takes", file("broken", &old), Err("can be used (certificates: 1)")),
+            ("garbled", file("garbled", &second(&garbled)), Err(no_base64.as_str())),
+            ("a line is missing", file("short", &second(&short)), Err(cut.as_str())),
+            ("without its end", file("unended", &second(&unended)), Err(no_end.as_str())),
+            ("the last without its end", file("last", &unended), Err(last.as_str())),
             ("empty", file("empty", "\n"), Err("which is empty; give a file")),
             ("DER", file("der", "\u{30}\u{82}"), Err("no certificate in PEM form")),
             ("a key", file("key", "-----BEGIN PRIVATE KEY-----\n"), Err("no certificate in PEM form")),
@@ -171,5 +281,22 @@ mod tests {
         }
         assert_eq!(configured(Some(Path::new("")), None), Ok(0), "an empty variable is none");
         assert_eq!(configured(None, None), Ok(0));
+    }
+
+    #[test]
+    fn a_bundle_in_the_home_folder_is_found_and_its_unusable_certificates_are_named() {
+        let home = tempfile::tempdir().unwrap();
+        let good = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap().cert.pem();
+        let old = format!("{BEGIN}\nMAMCAQE=\n{END}\n");
+        std::fs::write(home.path().join("corp.pem"), format!("{good}{old}{good}{old}")).unwrap();
+        let environment = |name: &str| match name {
+            "AWS_CA_BUNDLE" => Some("~/corp.pem".to_owned()),
+            "HOME" => Some(home.path().display().to_string()),
+            _ => None,
+        };
+        let found = ExtraCertificates::configured(&environment).unwrap();
+        let bundle = found.bundle.unwrap();
+        assert_eq!((found.pem.len(), bundle.path.clone()), (2, home.path().join("corp.pem")));
+        assert!(bundle.skipped().ends_with("number 2, 4"), "{}", bundle.skipped());
     }
 }

@@ -5,15 +5,17 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+use chrono::{DateTime, SecondsFormat, Utc};
 use tokio::sync::Mutex;
 
 use super::foreign::without_secrets;
-use super::http_client::new_http_client;
+use super::http_client::{HttpSettings, new_http_client};
 use super::profiles::{Environment, ProfileFiles};
 use super::remedy::transport_remedy;
 use crate::base::causes;
@@ -55,13 +57,15 @@ impl ReloadedCredentials {
 
     async fn load(&self) -> Result<Credentials, CredentialsError> {
         let provider = self.provider().await.ok_or_else(CredentialsError::not_loaded_no_source)?;
-        match provider.provide_credentials().await {
-            Ok(credentials) => Ok(credentials),
-            Err(error) => {
-                self.chain.lock().await.take();
-                Err(explained(&error))
-            }
-        }
+        let error = match provider.provide_credentials().await {
+            Ok(credentials) => match expired(&credentials, SystemTime::now()) {
+                None => return Ok(credentials),
+                Some(reason) => CredentialsError::provider_error(reason),
+            },
+            Err(error) => explained(&error),
+        };
+        self.chain.lock().await.take();
+        Err(error)
     }
 
     async fn provider(&self) -> Option<SharedCredentialsProvider> {
@@ -85,6 +89,13 @@ impl ProvideCredentials for ReloadedCredentials {
     {
         future::ProvideCredentials::new(self.load())
     }
+}
+
+/// Returns why credentials that a source has just given are of no use; `None` where they are.
+fn expired(credentials: &Credentials, now: SystemTime) -> Option<NoUsableCredentials> {
+    let since = credentials.expiry().filter(|until| *until <= now)?;
+    let environment = |name: &str| std::env::var(name).ok();
+    Some(Sources::new(&environment).expired(DateTime::<Utc>::from(since)))
 }
 
 /// Returns the same kind of error with its reason.
@@ -171,6 +182,22 @@ impl<'a> Sources<'a> {
         self.no_source(profile, &last, failed)
     }
 
+    /// The source gives what has expired already.
+    fn expired(&self, since: DateTime<Utc>) -> NoUsableCredentials {
+        let profile = self.files.selected();
+        let (source, remedy) = match self.kind(profile) {
+            Some(ProfileKind::Process) => (
+                format!("credential_process of the profile {profile} gives credentials that"),
+                "run its command by hand, renew what it prints (or what it keeps), and look at the clock of this host",
+            ),
+            _ => (
+                "the source of the credentials gives some that".to_owned(),
+                "renew them at their source, and look at the clock of this host",
+            ),
+        };
+        no_usable(format!("{source} expired at {}", since.to_rfc3339_opts(SecondsFormat::Secs, true)), remedy)
+    }
+
     fn missing_profile(&self) -> Option<NoUsableCredentials> {
         let profile = self.files.selected();
         let missing = self.is_set("AWS_PROFILE") && !self.files.has(profile);
@@ -196,7 +223,9 @@ impl<'a> Sources<'a> {
                 "{named_by} names the profile {profile:?}, which is not in {}; profiles there: {there}",
                 self.files.searched()
             ),
-            &format!("correct {named_by}, or add the profile (aws configure --profile {profile})"),
+            &self.files.heading_remedy(profile).unwrap_or_else(|| {
+                format!("correct {named_by}, or add the profile (aws configure --profile {profile})")
+            }),
         )
     }
 
@@ -279,6 +308,15 @@ impl<'a> Sources<'a> {
     }
 
     fn of_role(&self, profile: &str, text: &str, last: &str) -> NoUsableCredentials {
+        if let Some(circle) = self.files.circle_from(profile) {
+            return no_usable(
+                format!(
+                    "source_profile leads from the profile {} and so on without end",
+                    circle.join(" to ")
+                ),
+                "let the source_profile of the last role name a profile with keys, a sign-in or a credential_process",
+            );
+        }
         let source = self.files.value(profile, "source_profile");
         if let Some(source) = source.as_ref().filter(|source| !self.files.has(source)) {
             return self.no_profile(source, &format!("source_profile of the profile {profile}"));
@@ -330,11 +368,9 @@ fn no_usable(what: String, remedy: &str) -> NoUsableCredentials {
 
 /// Returns the remedy for a source of credentials that cannot be reached; `None` where it answered.
 fn network_remedy(text: &str) -> Option<String> {
-    let proxy = text
-        .split_once("through the proxy ")
-        .map(|(_, rest)| rest.split(": client").next().unwrap_or_default().trim_end_matches([':', ';']));
+    let proxy = HttpSettings::of_this_process().proxies.named_in(text);
     let silent = ["client error (Connect)", "dns error", "timed out", "timeout"];
-    let remedy = transport_remedy(text, proxy);
+    let remedy = transport_remedy(text, proxy.as_ref());
     let silent = silent.iter().any(|words| text.contains(words));
     remedy.or_else(|| silent.then(|| "check the network, and proxies on the way".to_owned()))
 }
@@ -397,7 +433,7 @@ mod tests {
             ("sso", connect, "the profile sso is out of reach: io error: portal.sso"),
             ("sso", connect, "check the network"),
             ("sso", proxied, "the proxy http://p.test:3128 comes from HTTP_PROXY"),
-            ("sso", "invalid peer certificate: UnknownIssuer", "in AWS_CA_BUNDLE"),
+            ("sso", "invalid peer certificate: UnknownIssuer", "the issuer's certificate (PEM)"),
             ("sso", "invalid profile: could not parse profile file", "is not well formed: "),
             (
                 "process",

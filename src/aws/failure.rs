@@ -8,9 +8,11 @@ use aws_sdk_kinesis::config::http::HttpResponse;
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 
 use super::credentials::NoUsableCredentials;
-use super::foreign::{ForeignAnswer, describe_foreign, first_words, is_page, without_secrets};
+use super::foreign::{
+    ForeignAnswer, describe_foreign, first_words, has_request_id, is_page, without_secrets,
+};
 use super::http_client::{HttpSettings, Route, RouteError};
-use super::remedy::{FOREIGN_REMEDY, certain_remedy, transport_remedy, usual_remedy};
+use super::remedy::{CHECK_ROUTE, FOREIGN, certain_remedy, login_remedy, transport_remedy, usual_remedy};
 use crate::base::causes;
 
 /// The header in which S3 names the region of a bucket. Source: S3 API reference, HeadBucket, 2026.
@@ -44,6 +46,7 @@ impl AwsFailure {
     {
         match error {
             SdkError::ServiceError(service) => Self::of_answer(service.err(), service.raw()),
+            SdkError::ResponseError(response) => Self::of_unreadable(error, response.raw()),
             other => Self::of_silence(other),
         }
     }
@@ -51,9 +54,8 @@ impl AwsFailure {
     /// Explains an answer with a status of failure.
     fn of_answer<E: ProvideErrorMetadata>(error: &E, answer: &HttpResponse) -> Self {
         let status = answer.status().as_u16();
-        let proxy = answer.extension::<Route>().and_then(|route| route.proxy.clone());
         let Some(code) = error.code().filter(|code| !code.is_empty()) else {
-            return Self::of_unknown_answer(answer, status, proxy.as_deref());
+            return Self::of_unknown_answer(answer, answer.body().bytes().unwrap_or_default());
         };
         let text = without_secrets(error.message().unwrap_or("no message"));
         let certain =
@@ -61,21 +63,30 @@ impl AwsFailure {
         Self { code: code.to_owned(), text, certain }
     }
 
-    /// Explains an answer without an error code, which is seldom the service's.
-    fn of_unknown_answer(answer: &HttpResponse, status: u16, proxy: Option<&str>) -> Self {
-        let code = format!("http_{status}");
-        let region = region_remedy(&code, "", answer);
-        let body = answer.body().bytes().unwrap_or_default();
-        let html = answer.headers().get("content-type").is_some_and(|kind| kind.contains("html"));
-        let through = proxy.map_or_else(String::new, |proxy| format!(" (through the proxy {proxy})"));
-        if body.trim_ascii().is_empty() {
-            let certain = region.or_else(|| certain_remedy(&code, "", Some(status)));
-            return Self { text: format!("HTTP {status} without a message{through}"), certain, code };
+    /// Explains an answer that the SDK cannot read: a success that is not the service's, or (in the SDK of Kinesis) a failure
+    /// without an error code.
+    fn of_unreadable(error: &(dyn Error + 'static), answer: &HttpResponse) -> Self {
+        if let Some(body) = answer.body().bytes() {
+            return Self::of_unknown_answer(answer, body);
         }
-        let text = format!("{}{through}", describe_foreign(status, &first_words(body)));
-        let foreign =
-            if html || is_page(body) || proxy.is_some() { Some(foreign_remedy(status, proxy)) } else { None };
-        let certain = certain_remedy(&code, "", Some(status)).or(region).or(foreign);
+        let certain = foreign_remedy(answer.status().as_u16(), answer.extension::<Route>());
+        Self { code: "bad_response".to_owned(), text: without_secrets(&causes(error)), certain }
+    }
+
+    /// Explains an answer without an error code. AWS numbers each of its answers: one without a number is another server's.
+    fn of_unknown_answer(answer: &HttpResponse, body: &[u8]) -> Self {
+        let status = answer.status().as_u16();
+        let code =
+            if answer.status().is_success() { "bad_response".to_owned() } else { format!("http_{status}") };
+        let words = first_words(body);
+        let known = certain_remedy(&code, "", Some(status)).or_else(|| region_remedy(&code, "", answer));
+        if has_request_id(answer) && !is_page(body) {
+            let words = if words.is_empty() { "no message" } else { &words };
+            return Self { text: format!("HTTP {status}: {words}"), certain: known, code };
+        }
+        let route = answer.extension::<Route>();
+        let text = format!("{}{}", describe_foreign(status, &words), through(route));
+        let certain = known.or_else(|| foreign_remedy(status, route));
         Self { text, certain, code }
     }
 
@@ -94,38 +105,23 @@ impl AwsFailure {
                 certain: Some(missing.remedy),
             };
         }
-        let route = cause::<RouteError>(error).map(|error| error.route.clone());
-        let proxy = route.as_ref().and_then(|route| route.proxy.clone());
+        let route = cause::<RouteError>(error).map(|error| &error.route);
         if let Some(foreign) = cause::<ForeignAnswer>(error) {
-            let through =
-                proxy.as_ref().map_or_else(String::new, |proxy| format!(" (through the proxy {proxy})"));
-            let certain = Some(foreign_remedy(200, proxy.as_deref()));
-            return Self { code: "not_aws".to_owned(), text: format!("{foreign}{through}"), certain };
+            let text = format!("{foreign}{}", through(route));
+            return Self { code: "not_aws".to_owned(), text, certain: foreign_remedy(200, route) };
         }
         let code = match error {
             SdkError::TimeoutError(_) => "timeout",
             SdkError::DispatchFailure(failure) if failure.is_timeout() => "timeout",
             SdkError::DispatchFailure(_) => "unreachable",
-            SdkError::ResponseError(_) => "bad_response",
             _ => "not_sent",
         };
-        if let SdkError::ResponseError(response) = error {
-            return Self::of_unreadable(response.raw(), &chain, proxy.as_deref());
-        }
-        // A timeout of the whole call does not know its host.
-        let proxy = proxy.or_else(|| route.is_none().then(usual_proxy).flatten());
-        Self { code: code.to_owned(), certain: transport_remedy(&chain, proxy.as_deref()), text: chain }
-    }
-
-    /// Explains a success whose body is not the service's.
-    fn of_unreadable(answer: &HttpResponse, chain: &str, proxy: Option<&str>) -> Self {
-        let status = answer.status().as_u16();
-        let text = match answer.body().bytes() {
-            Some(body) => describe_foreign(status, &first_words(body)),
-            None => chain.to_owned(),
+        let proxy = match route {
+            Some(route) => route.proxy.clone(),
+            // A timeout of the whole call does not know its host.
+            None => HttpSettings::of_this_process().proxies.usual(),
         };
-        let proxy = proxy.or_else(|| answer.extension::<Route>().and_then(|route| route.proxy.as_deref()));
-        Self { code: "bad_response".to_owned(), text, certain: Some(foreign_remedy(status, proxy)) }
+        Self { code: code.to_owned(), certain: transport_remedy(&chain, proxy.as_ref()), text: chain }
     }
 
     /// Returns whether the role lacks the permission for the call itself.
@@ -159,21 +155,25 @@ impl AwsFailure {
     }
 }
 
-fn usual_proxy() -> Option<String> {
-    HttpSettings::of_this_process().proxies.usual_address()
+/// Returns the proxy of a route in brackets, or nothing.
+fn through(route: Option<&Route>) -> String {
+    let proxy = route.and_then(|route| route.proxy.as_ref());
+    proxy.map_or_else(String::new, |proxy| format!(" (through the proxy {proxy})"))
 }
 
-fn foreign_remedy(status: u16, proxy: Option<&str>) -> String {
-    match (status, proxy) {
-        (407, Some(proxy)) => {
-            format!("the proxy {proxy} asks for a user and password: give them in HTTPS_PROXY")
-        }
-        (_, Some(proxy)) => format!(
-            "the proxy {proxy}, a captive portal or another server answers in place of AWS: check it, or name the host in \
+/// Returns the remedy for an answer that is not from AWS; `None` where its status says more.
+fn foreign_remedy(status: u16, route: Option<&Route>) -> Option<String> {
+    let host = route.map(|route| route.host.as_str()).filter(|host| !host.is_empty());
+    let at = host.map_or_else(String::new, |host| format!(" at {host}"));
+    match (status, route.and_then(|route| route.proxy.as_ref())) {
+        (407, proxy) => Some(login_remedy(proxy)),
+        (408 | 411 | 413, _) => None,
+        (_, Some(proxy)) => Some(format!(
+            "the proxy {proxy}, a captive portal or another server answers in place of AWS{at}: check it, or name the host in \
              NO_PROXY; it is tried again"
-        ),
-        (500..=599, None) => format!("{FOREIGN_REMEDY}; it is tried again"),
-        (_, None) => FOREIGN_REMEDY.to_owned(),
+        )),
+        (429 | 500..=599, None) => Some(format!("{FOREIGN}{at}: {CHECK_ROUTE}; it is tried again")),
+        (_, None) => Some(format!("{FOREIGN}{at}: {CHECK_ROUTE}")),
     }
 }
 

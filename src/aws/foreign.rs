@@ -40,9 +40,16 @@ impl fmt::Display for ForeignAnswer {
 impl std::error::Error for ForeignAnswer {}
 
 /// Returns the sentence for an answer that is not AWS's.
-pub(super) fn describe_foreign(status: u16, words: &str) -> String {
+#[must_use]
+pub fn describe_foreign(status: u16, words: &str) -> String {
     let words = if words.is_empty() { "no text" } else { words };
     format!("the answer is not from AWS: HTTP {status}: {words}")
+}
+
+/// Returns whether an answer has a number, as each of AWS has.
+#[must_use]
+pub fn has_request_id(answer: &HttpResponse) -> bool {
+    REQUEST_IDS.iter().any(|id| answer.headers().get(*id).is_some())
 }
 
 /// The protocol that a request expects its answer in.
@@ -85,10 +92,14 @@ impl ExpectedAnswer {
     fn is_foreign(self, answer: &HttpResponse) -> bool {
         let header = |name: &str| answer.headers().get(name);
         let kind = header("content-type").unwrap_or_default().to_ascii_lowercase();
-        let signed = REQUEST_IDS.iter().any(|id| header(id).is_some());
+        let numbered = has_request_id(answer);
         let json = kind.contains("json") || kind.contains("cbor");
         let empty = header("content-length") == Some("0");
-        kind.starts_with("text/html") && !signed || self.json && !json || self.document && empty
+        // A put that works is answered with `{}`, as is much by other servers; theirs is plain JSON.
+        let marked = numbered || header("x-amz-crc32").is_some() || kind.contains("x-amz-json");
+        kind.starts_with("text/html") && !numbered
+            || self.json && !json
+            || self.document && (empty || !marked)
     }
 }
 
@@ -97,6 +108,14 @@ pub(super) fn is_page(bytes: &[u8]) -> bool {
     let start = bytes.trim_ascii_start();
     let text = String::from_utf8_lossy(&start[..start.len().min(64)]).to_ascii_lowercase();
     text.starts_with("<!doctype html") || text.starts_with("<html") || text.starts_with("<head")
+}
+
+/// Returns the sentence for text that came where footage was asked for, and `None` for anything else.
+#[must_use]
+pub fn text_for_footage(status: u16, start: &[u8]) -> Option<String> {
+    let start = &start[..start.len().min(QUOTED_CHARS)];
+    let text = start.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace());
+    (text && !start.is_empty()).then(|| describe_foreign(status, &first_words(start)))
 }
 
 /// Returns the first words of an answer's text, without mark-up and without addresses' queries.
@@ -204,6 +223,24 @@ mod tests {
             ("what? no", "what? no"),
         ] {
             assert_eq!(without_secrets(text), shown, "{text}");
+        }
+    }
+
+    #[test]
+    fn text_is_distinguished_from_footage() {
+        let ebml = b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\x01";
+        for (start, words) in [
+            (&b"{}"[..], Some("HTTP 200: {}")),
+            (b" []\n", Some("HTTP 200: []")),
+            (b"<Error>no</Error>", Some("HTTP 200: no")),
+            (b"log in", Some("HTTP 200: log in")),
+            (ebml, None),
+            (b"\0\0\0\x18ftypmp42", None),
+            (b"", None),
+        ] {
+            let sentence = text_for_footage(200, start);
+            assert_eq!(sentence.is_some(), words.is_some(), "{start:?}");
+            assert!(sentence.unwrap_or_default().ends_with(words.unwrap_or_default()), "{start:?}");
         }
     }
 

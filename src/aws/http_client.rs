@@ -20,7 +20,7 @@ use hyper::Uri;
 
 use super::certificates::{CaBundleError, ExtraCertificates};
 use super::foreign::ExpectedAnswer;
-use super::proxies::Proxies;
+use super::proxies::{Proxies, ProxyAddress, ProxyError};
 
 /// The certificates and proxies that the environment names, read once per process.
 #[derive(Clone, Debug)]
@@ -31,12 +31,24 @@ pub(super) struct HttpSettings {
 
 static SETTINGS: OnceLock<HttpSettings> = OnceLock::new();
 
+/// A setting of the environment that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum EnvironmentError {
+    /// The additional certificates.
+    #[error(transparent)]
+    CaBundle(#[from] CaBundleError),
+    /// A variable such as `HTTPS_PROXY`.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
+}
+
 impl HttpSettings {
-    /// Returns the settings of this process. After [`validate_environment`] has failed, they hold no additional certificate.
+    /// Returns the settings of this process. After [`validate_environment`] has failed, they hold no additional certificate and
+    /// no proxy.
     pub(super) fn of_this_process() -> &'static Self {
-        SETTINGS.get_or_init(|| {
-            let certificates = ExtraCertificates::configured(&variable).unwrap_or_default();
-            Self { certificates, proxies: Proxies::from_environment() }
+        SETTINGS.get_or_init(|| Self {
+            certificates: ExtraCertificates::configured(&variable).unwrap_or_default(),
+            proxies: Proxies::configured(&variable).unwrap_or_default(),
         })
     }
 }
@@ -48,10 +60,11 @@ fn variable(name: &str) -> Option<String> {
 /// Checks the settings of the environment before the first client is made.
 ///
 /// # Errors
-/// `AWS_CA_BUNDLE` names a file that cannot be used.
-pub fn validate_environment() -> Result<(), CaBundleError> {
+/// `AWS_CA_BUNDLE` names a file that cannot be used, or a variable such as `HTTPS_PROXY` names no proxy.
+pub fn validate_environment() -> Result<(), EnvironmentError> {
     let certificates = ExtraCertificates::configured(&variable)?;
-    SETTINGS.get_or_init(|| HttpSettings { certificates, proxies: Proxies::from_environment() });
+    let proxies = Proxies::configured(&variable)?;
+    SETTINGS.get_or_init(|| HttpSettings { certificates, proxies });
     Ok(())
 }
 
@@ -124,7 +137,7 @@ impl HttpConnector for RoutedConnector {
         let uri: Uri = request.uri().parse().unwrap_or_default();
         let route = Route {
             host: uri.authority().map_or_else(String::new, |authority| authority.to_string()),
-            proxy: self.proxies.address_for(&uri),
+            proxy: self.proxies.proxy_for(&uri),
         };
         let proxied = self.proxied.as_ref().filter(|_| route.proxy.is_some());
         let connector = proxied.unwrap_or(&self.direct);
@@ -147,8 +160,8 @@ impl HttpConnector for RoutedConnector {
 pub(super) struct Route {
     /// Host and port.
     pub(super) host: String,
-    /// The proxy in between, without user and password.
-    pub(super) proxy: Option<String>,
+    /// The proxy in between.
+    pub(super) proxy: Option<ProxyAddress>,
 }
 
 /// A failed request, with the way that it took.

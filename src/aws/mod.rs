@@ -14,10 +14,9 @@ mod proxies;
 mod remedy;
 mod web_client;
 
-pub use certificates::CaBundleError;
 pub use credentials::{NoUsableCredentials, ReloadedCredentials, missing_profile, unusable_credentials};
 pub use failure::{AwsFailure, S3_REGION_HEADER};
-pub use foreign::without_secrets;
-pub use http_client::{new_http_client, validate_environment};
+pub use foreign::{describe_foreign, has_request_id, text_for_footage, without_secrets};
+pub use http_client::{EnvironmentError, new_http_client, validate_environment};
 pub use remedy::FOREIGN_REMEDY;
 pub use web_client::{explain_web_error, foreign_page, new_web_client};

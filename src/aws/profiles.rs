@@ -9,6 +9,15 @@ use std::path::{Path, PathBuf};
 pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 const DEFAULT: &str = "default";
+/// Keys that give a profile credentials by itself.
+const SOURCES: [&str; 6] = [
+    "aws_access_key_id",
+    "credential_process",
+    "login_session",
+    "sso_account_id",
+    "sso_session",
+    "sso_start_url",
+];
 
 /// The sections of both files.
 #[derive(Clone, Debug)]
@@ -21,17 +30,20 @@ pub(super) struct ProfileFiles {
 struct ProfileFile {
     path: PathBuf,
     is_there: bool,
+    kind: Kind,
     /// Keys and values by section: `default`, `profile NAME`, `sso-session NAME`.
     sections: BTreeMap<String, BTreeMap<String, String>>,
+    /// Names under headings that this file does not take for those of a profile, with the headings.
+    misnamed: BTreeMap<String, String>,
 }
 
 impl ProfileFiles {
     /// Reads the files that the environment names, or those of the home folder. A missing one is empty.
     pub(super) fn read(environment: Environment<'_>) -> Self {
         let set = |name: &str| environment(name).filter(|value| !value.trim().is_empty());
-        let home = set("HOME").map(PathBuf::from).unwrap_or_default();
         let path = |variable: &str, file: &str| {
-            set(variable).map_or_else(|| home.join(".aws").join(file), |path| expand_home(&path, &home))
+            let named = set(variable).unwrap_or_else(|| format!("~/.aws/{file}"));
+            in_home(&named, environment)
         };
         let config = ProfileFile::read(path("AWS_CONFIG_FILE", "config"), Kind::Config);
         let credentials =
@@ -68,6 +80,40 @@ impl ProfileFiles {
         sections.filter_map(|section| section.strip_prefix("profile ")).map(str::to_owned).collect()
     }
 
+    /// Returns the remedy for a profile whose heading has the form of the other file.
+    pub(super) fn heading_remedy(&self, profile: &str) -> Option<String> {
+        let file = self.files.iter().find(|file| file.misnamed.contains_key(profile))?;
+        let (written, path) = (&file.misnamed[profile], file.path.display());
+        let wanted = match file.kind {
+            Kind::Config => format!("[profile {profile}]"),
+            Kind::Credentials => format!("[{profile}]"),
+        };
+        Some(format!("in {path} write {wanted} in place of [{written}]"))
+    }
+
+    /// Returns the profiles from `profile` on, each the `source_profile` of the one before it, where they lead back to one of them.
+    pub(super) fn circle_from(&self, profile: &str) -> Option<Vec<String>> {
+        let mut seen = vec![profile.to_owned()];
+        loop {
+            let last = seen.last()?;
+            let has = |profile: &str, key: &str| self.value(profile, key).is_some();
+            if !has(last, "role_arn") || has(last, "web_identity_token_file") {
+                return None;
+            }
+            let source = self.value(last, "source_profile")?;
+            let is_again = seen.contains(&source);
+            // A role may be assumed with what its own profile has beside it, or with the keys of another.
+            let beside = source == *last && SOURCES.iter().any(|key| has(&source, key));
+            if beside || !is_again && has(&source, "aws_access_key_id") {
+                return None;
+            }
+            seen.push(source);
+            if is_again {
+                return Some(seen);
+            }
+        }
+    }
+
     /// Returns the searched files in words, such as `/home/me/.aws/config (missing), ...`.
     pub(super) fn searched(&self) -> String {
         let one = |file: &ProfileFile| {
@@ -78,7 +124,7 @@ impl ProfileFiles {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Config,
     Credentials,
@@ -88,13 +134,20 @@ impl ProfileFile {
     fn read(path: PathBuf, kind: Kind) -> Self {
         let text = std::fs::read(&path);
         let is_there = text.is_ok();
-        let sections = sections(&String::from_utf8_lossy(&text.unwrap_or_default()), kind);
-        Self { path, is_there, sections }
+        let text = String::from_utf8_lossy(&text.unwrap_or_default()).into_owned();
+        Self { path, is_there, kind, sections: sections(&text, kind), misnamed: misnamed(&text, kind) }
     }
 }
 
-fn expand_home(path: &str, home: &Path) -> PathBuf {
-    path.strip_prefix("~/").map_or_else(|| PathBuf::from(path), |rest| home.join(rest))
+/// Returns a path with `~` replaced by the home folder, as AWS's tools do; without one it stays.
+pub(super) fn in_home(path: &str, environment: Environment<'_>) -> PathBuf {
+    let home = environment("HOME").filter(|home| !home.trim().is_empty());
+    match (path.strip_prefix('~'), home) {
+        (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with('/') => {
+            Path::new(&home).join(rest.trim_start_matches('/'))
+        }
+        _ => PathBuf::from(path),
+    }
 }
 
 fn sections(text: &str, kind: Kind) -> BTreeMap<String, BTreeMap<String, String>> {
@@ -117,6 +170,21 @@ fn sections(text: &str, kind: Kind) -> BTreeMap<String, BTreeMap<String, String>
         }
     }
     sections
+}
+
+/// Returns the names under headings of the other file's form: `[p]` in the configuration, `[profile p]` among the credentials.
+fn misnamed(text: &str, kind: Kind) -> BTreeMap<String, String> {
+    let headings = text.trim_start_matches('\u{feff}').lines().filter_map(|line| {
+        let (heading, _) = line.strip_prefix('[')?.split_once(']')?;
+        let words: Vec<&str> = heading.split_whitespace().collect();
+        let name = match (kind, words.as_slice()) {
+            (Kind::Config, [name]) if *name != DEFAULT => name,
+            (Kind::Credentials, ["profile", name]) => name,
+            _ => return None,
+        };
+        Some((name.trim_matches(['"', '\'']).to_owned(), words.join(" ")))
+    });
+    headings.collect()
 }
 
 /// Returns the section's kind and name with one blank between them.
@@ -163,5 +231,59 @@ mod tests {
         std::fs::write(folder.join("credentials"), "[corp]\naws_access_key_id = A\n[keys]\n").unwrap();
         let files = ProfileFiles::read(&environment);
         assert!(files.has("keys") && files.value("corp", "aws_access_key_id").is_some());
+    }
+
+    fn files(config: &str, credentials: &str) -> (tempfile::TempDir, ProfileFiles) {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join("c"), config).unwrap();
+        std::fs::write(home.path().join("k"), credentials).unwrap();
+        let environment = |name: &str| match name {
+            "HOME" => Some(home.path().display().to_string()),
+            "AWS_CONFIG_FILE" => Some("~/c".to_owned()),
+            "AWS_SHARED_CREDENTIALS_FILE" => Some("~/k".to_owned()),
+            _ => None,
+        };
+        let files = ProfileFiles::read(&environment);
+        (home, files)
+    }
+
+    #[test]
+    fn a_heading_of_the_other_file_has_a_remedy() {
+        let (_home, files) = files("[p]\n[profile q]\n[default]\n", "[profile k]\n[r]\n");
+        for (profile, words) in [
+            ("p", Some("/c write [profile p] in place of [p]")),
+            ("k", Some("/k write [k] in place of [profile k]")),
+            ("q", None),
+            ("r", None),
+            ("default", None),
+        ] {
+            let remedy = files.heading_remedy(profile);
+            assert_eq!(remedy.is_some(), words.is_some(), "{profile}: {remedy:?}");
+            assert!(remedy.unwrap_or_default().ends_with(words.unwrap_or_default()), "{profile}");
+        }
+    }
+
+    #[test]
+    fn circles_by_table() {
+        let role = |name: &str, source: &str| {
+            format!("[profile {name}]\nrole_arn = arn:aws:iam::1:role/{name}\nsource_profile = {source}\n")
+        };
+        let keys = "aws_access_key_id = A\naws_secret_access_key = S\n";
+        for (name, config, circle) in [
+            ("itself", role("a", "a"), Some("a a")),
+            ("its own keys", role("a", "a") + keys, None),
+            ("its own process", role("a", "a") + "credential_process = x\n", None),
+            ("two", role("a", "b") + &role("b", "a"), Some("a b a")),
+            ("a circle further on", role("a", "b") + &role("b", "c") + &role("c", "b"), Some("a b c b")),
+            ("a source that is itself", role("a", "b") + &role("b", "b"), Some("a b b")),
+            ("keys on the way", role("a", "b") + &role("b", "a") + keys, None),
+            ("keys at the end", role("a", "b") + "[profile b]\n" + keys, None),
+            ("no role there", role("a", "b") + "[profile b]\nsource_profile = a\n", None),
+            ("no such source", role("a", "b"), None),
+        ] {
+            let (_home, files) = files(&config, "");
+            let found = files.circle_from("a").map(|names| names.join(" "));
+            assert_eq!(found.as_deref(), circle, "{name}");
+        }
     }
 }

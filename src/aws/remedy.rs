@@ -1,16 +1,27 @@
 //! The remedy for each failed call, by error code, HTTP status and message: the same sentences for sources, sinks, probes and
 //! the log.
 
+use super::certificates::Bundle;
+use super::http_client::HttpSettings;
+use super::proxies::ProxyAddress;
+
 /// The remedy that names what a proxy or captive portal does.
 pub const FOREIGN_REMEDY: &str = "a proxy, a captive portal or another server answers in place of AWS: check HTTPS_PROXY, NO_PROXY and AWS_ENDPOINT_URL";
+/// Its first half, after which the host may be named.
+pub(super) const FOREIGN: &str = "a proxy, a captive portal or another server answers in place of AWS";
+/// Its second half.
+pub(super) const CHECK_ROUTE: &str = "check HTTPS_PROXY, NO_PROXY and AWS_ENDPOINT_URL";
 const CLOCK: &str = "look at the clock of this host and set it (chrony, timedatectl): AWS refuses what is signed more than 5 minutes off";
 
+const TOO_LARGE: &str = "the server or a proxy on the way takes no request of this size: raise its limit, and check HTTPS_PROXY and AWS_ENDPOINT_URL";
+
 /// Returns the remedy for a request that got no answer, by the error's text; `None` where only the caller knows one.
-pub(super) fn transport_remedy(text: &str, proxy: Option<&str>) -> Option<String> {
+pub(super) fn transport_remedy(text: &str, proxy: Option<&ProxyAddress>) -> Option<String> {
     let lower = text.to_ascii_lowercase();
     let has = |part: &str| lower.contains(part);
     if has("peer certificate") || has("invalid certificate") || has("certificate verify") {
-        return Some(certificate_remedy(&lower).to_owned());
+        let bundle = HttpSettings::of_this_process().certificates.bundle.as_ref();
+        return Some(certificate_remedy(&lower, bundle));
     }
     if has("too many open files") {
         return Some(
@@ -18,12 +29,7 @@ pub(super) fn transport_remedy(text: &str, proxy: Option<&str>) -> Option<String
         );
     }
     if let Some(proxy) = proxy {
-        let remedy = match () {
-            () if proxy.starts_with("socks") => "only proxies with http:// and https:// are supported",
-            () if has("proxy authorization") || has("407") => "give its user and password in HTTPS_PROXY",
-            () => "check that it runs and allows this host, or name the host in NO_PROXY",
-        };
-        return Some(format!("the proxy {proxy} comes from HTTP_PROXY, HTTPS_PROXY or ALL_PROXY: {remedy}"));
+        return Some(proxy_remedy(&lower, proxy));
     }
     if has("dns error") || has("failed to lookup address") {
         return Some("no such host: check the region, the endpoint's name and this host's DNS".to_owned());
@@ -37,25 +43,70 @@ pub(super) fn transport_remedy(text: &str, proxy: Option<&str>) -> Option<String
     None
 }
 
-fn certificate_remedy(text: &str) -> &'static str {
+fn proxy_remedy(text: &str, proxy: &ProxyAddress) -> String {
+    if text.contains("proxy authorization") || text.contains("407") {
+        return login_remedy(Some(proxy));
+    }
+    let remedy = match proxy.address.starts_with("socks") {
+        true => "only proxies with http:// and https:// are supported",
+        false => "check that it runs and allows this host, or name the host in NO_PROXY",
+    };
+    format!("the proxy {proxy} comes from HTTP_PROXY, HTTPS_PROXY or ALL_PROXY: {remedy}")
+}
+
+/// Returns the remedy for status 407.
+pub(super) fn login_remedy(proxy: Option<&ProxyAddress>) -> String {
+    match proxy {
+        Some(proxy) if proxy.has_login => format!(
+            "the proxy {proxy} refuses the user and password that HTTPS_PROXY (or HTTP_PROXY, ALL_PROXY) gives: correct them, with \
+             special characters as in an address (@ is %40); only Basic is supported"
+        ),
+        Some(proxy) => format!(
+            "the proxy {proxy} asks for a user and password: give them in HTTPS_PROXY (http://USER:PASSWORD@HOST:PORT)"
+        ),
+        None => {
+            "a proxy on the way asks for a user and password: name it with them in HTTPS_PROXY".to_owned()
+        }
+    }
+}
+
+fn certificate_remedy(text: &str, bundle: Option<&Bundle>) -> String {
     let has = |part: &str| text.contains(part);
     if has("unknownissuer") {
+        return unknown_issuer_remedy(bundle);
+    }
+    if has("badsignature") {
+        let add = unknown_issuer_remedy(bundle);
+        return format!(
+            "a certificate here has the name of its issuer and another key, as an older one has: {add}"
+        );
+    }
+    let remedy = if has("notvalidyet") || has("not valid yet") || has("not yet valid") {
+        "its certificate is not valid yet: set the clock of this host (chrony, timedatectl), or have it reissued"
+    } else if has("expired") {
+        "its certificate has expired: have it renewed, and check the clock of this host"
+    } else if has("notvalidforname") || has("not valid for name") {
+        "its certificate is for another host: correct the endpoint's name, or have the certificate reissued for it"
+    } else if has("causedasendentity") {
+        "its certificate is a certificate authority's: have one issued for the server (basicConstraints CA:FALSE)"
+    } else {
+        "its certificate is not acceptable: have it reissued"
+    };
+    remedy.to_owned()
+}
+
+fn unknown_issuer_remedy(bundle: Option<&Bundle>) -> String {
+    let Some(bundle) = bundle else {
         return "nothing here trusts the issuer of its certificate: name a file with the issuer's certificate (PEM) in \
-                AWS_CA_BUNDLE";
-    }
-    if has("notvalidyet") || has("not valid yet") || has("not yet valid") {
-        return "its certificate is not valid yet: set the clock of this host (chrony, timedatectl), or have it reissued";
-    }
-    if has("expired") {
-        return "its certificate has expired: have it renewed, and check the clock of this host";
-    }
-    if has("notvalidforname") || has("not valid for name") {
-        return "its certificate is for another host: correct the endpoint's name, or have the certificate reissued for it";
-    }
-    if has("causedasendentity") {
-        return "its certificate is a certificate authority's: have one issued for the server (basicConstraints CA:FALSE)";
-    }
-    "its certificate is not acceptable: have it reissued, or name its issuer's in AWS_CA_BUNDLE"
+                AWS_CA_BUNDLE"
+            .to_owned();
+    };
+    let (setting, path) = (&bundle.setting, bundle.path.display());
+    let skipped = bundle.skipped();
+    format!(
+        "neither {path} ({setting}) nor the system trusts the issuer of its certificate: add the issuer's certificate (PEM) to \
+         that file{skipped}"
+    )
 }
 
 /// Returns the remedy that holds whatever was called; it comes before what a sink knows about its own errors.
@@ -68,7 +119,6 @@ pub(super) fn certain_remedy(code: &str, message: &str, status: Option<u16>) -> 
     }
     let of_network = match (code, status) {
         ("not_aws", _) => Some(FOREIGN_REMEDY),
-        ("http_407", _) => Some("the proxy asks for a user and password: give them in HTTPS_PROXY"),
         (_, Some(511)) => Some("the network asks for a sign-in (HTTP 511): sign in, or use another network"),
         _ => None,
     };
@@ -134,6 +184,17 @@ fn request_remedy(code: &str, message: &str) -> Option<&'static str> {
         }
         "ReplicatedWriteConflictException" | "OperationAborted" | "ConditionalRequestConflict" => {
             "another writer changes it at the same time; it is tried again"
+        }
+        "AccessControlListNotSupported" => {
+            "the bucket takes no ACLs, and something between here and S3 adds one (x-amz-acl): remove it there (proxies, \
+             AWS_ENDPOINT_URL), or enable ACLs in the bucket's Object Ownership"
+        }
+        "BadDigest"
+        | "InvalidDigest"
+        | "IncompleteBody"
+        | "XAmzContentSHA256Mismatch"
+        | "XAmzContentChecksumMismatch" => {
+            "something on the way changes the content: check proxies and AWS_ENDPOINT_URL; it is tried again"
         }
         "InvalidRequest" if message.contains("Object Lock") => {
             "the bucket has Object Lock and asks for a checksum: leave request checksums on (AWS_REQUEST_CHECKSUM_CALCULATION), \
@@ -232,9 +293,7 @@ pub(super) fn usual_remedy(code: &str) -> Option<&'static str> {
         "RequestTimeout" | "RequestTimeoutException" => {
             "the upload was too slow: it is tried again; check the network"
         }
-        "EntityTooLarge" | "RequestEntityTooLarge" | "RequestEntityTooLargeException" => {
-            "it is larger than the service takes: lower snapshots.jpeg_quality"
-        }
+        "EntityTooLarge" | "RequestEntityTooLarge" | "RequestEntityTooLargeException" => TOO_LARGE,
         "MissingContentLength" => "something on the way removes the length of the body: check proxies",
         "InvalidBucketName" => "correct publishers.s3_bucket",
         "InvalidRequest"
@@ -257,8 +316,11 @@ fn status_remedy(status: u16) -> Option<&'static str> {
         404 | 405 => "nothing of this name is there: correct AWS_ENDPOINT_URL",
         408 => "the upload was too slow: it is tried again; check the network",
         411 => "something on the way removes the length of the body: check proxies",
-        413 => "it is larger than the server takes: check proxies, or lower snapshots.jpeg_quality",
+        413 => TOO_LARGE,
         429 | 503 => "the server is busy: it is tried again by itself",
+        400..=499 => {
+            "the server does not take the request: correct AWS_ENDPOINT_URL, and check proxies on the way"
+        }
         500..=599 => "a fault of the server or of a proxy before it: it is tried again by itself",
         _ => return None,
     })
@@ -292,4 +354,45 @@ fn is_throttle(code: &str) -> bool {
                 | "ClientLimitExceededException"
                 | "ConnectionLimitExceededException"
         )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_issuer_is_to_be_added_to_the_bundle_that_there_is() {
+        let text = "invalid peer certificate: unknownissuer";
+        let bundle = |refused: &[usize]| Bundle {
+            setting: "AWS_CA_BUNDLE".to_owned(),
+            path: "/etc/corp.pem".into(),
+            refused: refused.to_vec(),
+        };
+        for (bundle, words) in [
+            (None, "name a file with the issuer's certificate (PEM) in AWS_CA_BUNDLE"),
+            (Some(bundle(&[])), "neither /etc/corp.pem (AWS_CA_BUNDLE) nor the system trusts the issuer"),
+            (Some(bundle(&[])), "add the issuer's certificate (PEM) to that file"),
+            (Some(bundle(&[2, 5])), "this cannot be used: number 2, 5"),
+        ] {
+            let remedy = certificate_remedy(text, bundle.as_ref());
+            assert!(remedy.contains(words), "{remedy}");
+        }
+        let renewed = certificate_remedy("invalid peer certificate: badsignature", Some(&bundle(&[])));
+        assert!(renewed.contains("another key") && renewed.contains("to that file"), "{renewed}");
+        assert!(certificate_remedy("certificate expired", Some(&bundle(&[]))).contains("have it renewed"));
+    }
+
+    #[test]
+    fn a_proxy_that_asks_for_a_login_by_table() {
+        let proxy = |has_login| ProxyAddress { address: "http://p.test:3128".to_owned(), has_login };
+        for (proxy, words) in [
+            (Some(proxy(false)), "the proxy http://p.test:3128 asks for a user and password"),
+            (Some(proxy(true)), "the proxy http://p.test:3128 refuses the user and password"),
+            (None, "a proxy on the way asks for a user and password"),
+        ] {
+            assert!(login_remedy(proxy.as_ref()).contains(words), "{proxy:?}");
+        }
+        let refused = transport_remedy("tunnel error: proxy authorization required", Some(&proxy(true)));
+        assert!(refused.unwrap().contains("refuses the user and password"));
+    }
 }

@@ -4,14 +4,13 @@ use reqwest::{Certificate, ClientBuilder};
 
 use super::foreign::{describe_foreign, first_words, is_page};
 use super::http_client::HttpSettings;
-use super::proxies::web_proxies;
 use super::remedy::transport_remedy;
 use crate::base::causes;
 
 /// Returns a client that trusts the additional certificates and uses the proxies of the environment, but not for loopback.
 ///
 /// # Errors
-/// TLS cannot be set up, or a variable such as `HTTPS_PROXY` holds no address.
+/// TLS cannot be set up.
 pub fn new_web_client(builder: ClientBuilder) -> Result<reqwest::Client, String> {
     let settings = HttpSettings::of_this_process();
     let mut builder = builder.no_proxy();
@@ -19,12 +18,7 @@ pub fn new_web_client(builder: ClientBuilder) -> Result<reqwest::Client, String>
         let parsed = Certificate::from_pem(certificate.as_bytes()).map_err(|error| causes(&error))?;
         builder = builder.tls_certs_merge([parsed]);
     }
-    let proxies = web_proxies().map_err(|error| {
-        format!("{}; correct HTTP_PROXY, HTTPS_PROXY or ALL_PROXY", causes(&error.without_url()))
-    })?;
-    for proxy in proxies {
-        builder = builder.proxy(proxy);
-    }
+    let builder = builder.proxy(settings.proxies.for_web_client());
     builder.build().map_err(|error| causes(&error.without_url()))
 }
 
@@ -34,10 +28,10 @@ pub fn explain_web_error(error: reqwest::Error, address: &str, otherwise: Option
     let uri: hyper::Uri = address.parse().unwrap_or_default();
     let host = uri.authority().map_or("", |authority| authority.as_str());
     let host = host.rsplit('@').next().unwrap_or_default();
-    let proxy = HttpSettings::of_this_process().proxies.address_for(&uri);
+    let proxy = HttpSettings::of_this_process().proxies.proxy_for(&uri);
     let through = proxy.as_ref().map_or_else(String::new, |proxy| format!(" through the proxy {proxy}"));
     let text = format!("{host}{through}: {}", causes(&error.without_url()));
-    let known = transport_remedy(&text, proxy.as_deref());
+    let known = transport_remedy(&text, proxy.as_ref());
     match known.or_else(|| otherwise.map(str::to_owned)) {
         Some(remedy) => format!("{text}; {remedy}"),
         None => text,

@@ -370,7 +370,9 @@ impl Reading {
         match over {
             Over::Rubbish(_) | Over::CutShort(_) => self.fail(),
             Over::Stalled(limit) => self.stall.stalled(*limit),
-            Over::Silently | Over::Source(SourceError::Broken { .. }) => self.source.forget_endpoint(),
+            Over::Silently | Over::Source(SourceError::Broken { .. } | SourceError::Failed { .. }) => {
+                self.source.forget_endpoint();
+            }
             Over::ErrorRecord { id: Some(FRAGMENT_NOT_FOUND), .. } if self.cursor.drop_primer() => {}
             Over::ErrorRecord { id: Some(FRAGMENT_NOT_FOUND), .. } => {
                 let what = format!("{} is not kept any more; on with the oldest", Told(&self.cursor.start()));

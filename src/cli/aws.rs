@@ -3,7 +3,7 @@
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 
 use crate::aws::{
-    CaBundleError, NoUsableCredentials, ReloadedCredentials, missing_profile, new_http_client,
+    EnvironmentError, NoUsableCredentials, ReloadedCredentials, missing_profile, new_http_client,
     validate_environment,
 };
 
@@ -38,7 +38,7 @@ pub(super) enum AwsSetupError {
     /// The profile that would say so is not there.
     #[error("no AWS region: {0}; or set AWS_REGION")]
     NoProfile(NoUsableCredentials),
-    /// The additional certificates cannot be read.
+    /// The additional certificates cannot be read, or a proxy is none.
     #[error(transparent)]
-    CaBundle(#[from] CaBundleError),
+    Environment(#[from] EnvironmentError),
 }

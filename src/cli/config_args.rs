@@ -151,7 +151,7 @@ impl ConfigArgs {
 
 /// What gets models that are elsewhere into `cache`.
 ///
-/// Errors: TLS cannot be set up, or `AWS_CA_BUNDLE` cannot be used.
+/// Errors: TLS cannot be set up, or `AWS_CA_BUNDLE` or a variable of a proxy cannot be used.
 pub(super) fn models_in(cache: &Path, aws: Option<&SdkConfig>) -> anyhow::Result<Models> {
     validate_environment().map_err(AwsSetupError::from)?;
     let remote = Remote::new(aws).map_err(|error| anyhow::anyhow!("cannot fetch models: {}", error.why()))?;

@@ -96,6 +96,10 @@ pub(super) fn remedy(code: &str) -> Option<&'static str> {
     Some(match code {
         "NoSuchBucket" => "create the bucket, or correct publishers.s3_bucket",
         "AccessDenied" | "http_403" => "allow s3:PutObject on it with this encryption (publishers.s3_sse)",
+        "EntityTooLarge" | "RequestEntityTooLarge" | "http_413" => {
+            "the picture is larger than the server or a proxy on the way takes: raise that limit (HTTPS_PROXY, AWS_ENDPOINT_URL), or \
+             lower snapshots.jpeg_quality"
+        }
         "unreachable" | "timeout" => "check the network, and AWS_ENDPOINT_URL_S3 where it is set",
         _ => return None,
     })

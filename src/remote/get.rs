@@ -82,7 +82,7 @@ impl Remote {
     /// Clients; without `aws` nothing is fetched from S3.
     ///
     /// # Errors
-    /// TLS cannot be set up, or `AWS_CA_BUNDLE` cannot be used.
+    /// TLS cannot be set up, or `AWS_CA_BUNDLE` or a variable of a proxy cannot be used.
     pub fn new(aws: Option<&SdkConfig>) -> Result<Self, GetError> {
         let follow = redirect::Policy::custom(|attempt| match attempt {
             far if far.previous().len() > REDIRECTS => far.error("redirected too often"),

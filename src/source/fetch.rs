@@ -7,12 +7,18 @@ use kvs_hls::Link;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, Response, StatusCode};
 
-use crate::aws::{FOREIGN_REMEDY, explain_web_error, foreign_page, new_web_client};
+use crate::aws::{
+    FOREIGN_REMEDY, describe_foreign, explain_web_error, foreign_page, new_web_client, text_for_footage,
+};
 
 /// How long a playlist or a segment may take.
 const LIMIT: Duration = Duration::from_secs(20);
 const CONNECT_LIMIT: Duration = Duration::from_secs(4);
 const REMEDY: &str = "check the network; it is tried again";
+/// Source: Kinesis Video Streams API reference, common response headers, 2026.
+const REQUEST_ID: &str = "x-amzn-requestid";
+/// The first bytes of each playlist. Source: RFC 8216, 4.3.1.1.
+const PLAYLIST: &[u8] = b"#EXTM3U";
 /// Source: Kinesis Video Streams quotas, 2026 (a fragment has 50 MB at most).
 const MOST_BYTES: usize = 64 << 20;
 
@@ -45,11 +51,8 @@ impl Fetcher {
         let failed =
             |error: reqwest::Error| Unfetched::Failed(explain_web_error(error, link.secret(), Some(REMEDY)));
         let mut answer = self.client.get(link.secret()).send().await.map_err(failed)?;
-        match answer.status() {
-            StatusCode::OK => {}
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(Unfetched::Expired),
-            StatusCode::NOT_FOUND => return Err(Unfetched::Gone),
-            other => return Err(Unfetched::Failed(refused(other, answer).await)),
+        if answer.status() != StatusCode::OK {
+            return Err(refused(answer).await);
         }
         let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).map(str::to_owned);
         let mut body = BytesMut::new();
@@ -59,20 +62,33 @@ impl Fetcher {
             }
             body.extend_from_slice(&part);
         }
-        match foreign_page(200, kind.as_deref(), &body) {
-            Some(page) => Err(Unfetched::Failed(format!("{page}; {FOREIGN_REMEDY}"))),
+        let text = text_for_footage(200, &body).filter(|_| !body.starts_with(PLAYLIST));
+        match foreign_page(200, kind.as_deref(), &body).or(text) {
+            Some(other) => Err(Unfetched::Failed(format!("{other}; {FOREIGN_REMEDY}"))),
             None => Ok(body.freeze()),
         }
     }
 }
 
-/// An answer that is none of KVS's, in words; what waits of its text is quoted.
-async fn refused(status: StatusCode, mut answer: Response) -> String {
+/// Explains an answer with another status than 200. KVS answers in JSON, or with no text.
+async fn refused(mut answer: Response) -> Unfetched {
+    let status = answer.status();
+    let is_numbered = answer.headers().contains_key(REQUEST_ID);
     let first = answer.chunk().await.ok().flatten().unwrap_or_default();
     let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    match foreign_page(status.as_u16(), kind, &first) {
-        Some(page) => format!("{page}; {FOREIGN_REMEDY}"),
-        None => status.to_string(),
+    let text = text_for_footage(status.as_u16(), &first);
+    let text = text.filter(|_| !is_numbered && !first.trim_ascii_start().starts_with(b"{"));
+    if let Some(other) = foreign_page(status.as_u16(), kind, &first).or(text) {
+        return Unfetched::Failed(format!("{other}; {FOREIGN_REMEDY}"));
+    }
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Unfetched::Expired,
+        StatusCode::NOT_FOUND => Unfetched::Gone,
+        other if is_numbered => Unfetched::Failed(format!("HTTP {other}; it is tried again")),
+        other => {
+            let text = describe_foreign(other.as_u16(), "");
+            Unfetched::Failed(format!("{text}; {FOREIGN_REMEDY}; it is tried again"))
+        }
     }
 }
 
@@ -111,6 +127,20 @@ mod tests {
             ("by its type", answer("200 OK", "text/html", "log in"), Some("not from AWS: HTTP 200: log in")),
             ("by its beginning", answer("200 OK", hls, "<html>log in</html>"), Some("HTTP 200: log in")),
             ("of a proxy", answer("502 Bad Gateway", "text/html", "<h1>Down</h1>"), Some("HTTP 502: Down")),
+            ("JSON", answer("200 OK", "application/json", "[]"), Some("not from AWS: HTTP 200: []")),
+            ("text under a wrong type", answer("200 OK", hls, "log in"), Some("HTTP 200: log in")),
+            ("a teapot", answer("418 I'm a teapot", "text/plain", "tea"), Some("HTTP 418: tea")),
+            (
+                "a teapot without words",
+                answer("418 I'm a teapot", "text/plain", ""),
+                Some("HTTP 418: no text"),
+            ),
+            ("403 of a proxy", answer("403 Forbidden", "text/plain", "Denied"), Some("HTTP 403: Denied")),
+            (
+                "404 of a server",
+                answer("404 Not Found", "text/plain", "nothing here"),
+                Some("HTTP 404: nothing"),
+            ),
             ("a playlist", answer("200 OK", hls, "#EXTM3U"), None),
         ] {
             let (link, thread) = server(&answer);
@@ -122,6 +152,23 @@ mod tests {
                     assert!(text.contains(words) && text.contains("captive portal"), "{name}: {text}");
                 }
                 (Some(_), got) => panic!("{name}: {got:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn answers_of_kvs_are_an_expired_session_or_a_lost_segment() {
+        let json = r#"{"Message":"no"}"#;
+        for (status, wanted) in [
+            ("401 Unauthorized", Unfetched::Expired),
+            ("403 Forbidden", Unfetched::Expired),
+            ("404 Not Found", Unfetched::Gone),
+        ] {
+            for body in [json, ""] {
+                let (link, thread) = server(&answer(status, "application/json", body));
+                let got = Fetcher::new().unwrap().get(&link).await;
+                thread.join().unwrap();
+                assert_eq!(got, Err(wanted.clone()), "{status} {body}");
             }
         }
     }

@@ -15,7 +15,7 @@ use aws_sdk_kinesisvideomedia::types::{StartSelector, StartSelectorType};
 use bytes::Bytes;
 
 use super::{SourceError, StartAt};
-use crate::aws::{AwsFailure, FOREIGN_REMEDY, new_http_client};
+use crate::aws::{AwsFailure, FOREIGN_REMEDY, new_http_client, text_for_footage};
 use crate::base::causes;
 
 /// How long an endpoint is used before it is asked for again.
@@ -88,7 +88,7 @@ impl Kvs {
 
     /// Hours that the stream keeps footage.
     pub(super) async fn retention_hours(&self, stream: &str) -> Result<i32, SourceError> {
-        Ok(self.describe(stream).await?.and_then(|info| info.data_retention_in_hours).unwrap_or(0))
+        Ok(self.describe(stream).await?.data_retention_in_hours.unwrap_or(0))
     }
 
     /// Where an operation of the stream is served. Many streams are asked for one after the other, so that a start does not use
@@ -99,7 +99,8 @@ impl Kvs {
         let request = self.control.get_data_endpoint().stream_name(stream).api_name(api);
         let answer = in_time(stream, ACTION, request.send()).await?;
         let answer = answer.map_err(|error| explain(stream, ACTION, &error))?;
-        answer.data_endpoint.ok_or_else(|| SourceError::Failed {
+        let is_address = |url: &String| url.starts_with("https://") || url.starts_with("http://");
+        answer.data_endpoint.filter(is_address).ok_or_else(|| SourceError::Failed {
             stream: stream.to_owned(),
             action: ACTION,
             message: format!("the answer names no endpoint; {FOREIGN_REMEDY}"),
@@ -152,7 +153,7 @@ impl GetMediaSource {
         let request = client.get_media().stream_name(&self.stream).start_selector(selector);
         let answer = in_time(&self.stream, ACTION, request.send()).await?;
         let answer = answer.map_err(|error| explain(&self.stream, ACTION, &error))?;
-        Ok(Media { stream: self.stream.clone(), body: answer.payload })
+        Ok(Media { stream: self.stream.clone(), body: answer.payload, is_begun: false })
     }
 
     async fn client(&mut self) -> Result<aws_sdk_kinesisvideomedia::Client, SourceError> {
@@ -182,21 +183,31 @@ impl GetMediaSource {
 pub struct Media {
     stream: String,
     body: ByteStream,
+    is_begun: bool,
 }
 
 impl Media {
     /// The next bytes; `None` at the end, which says nothing about the stream's end.
     ///
     /// # Errors
-    /// The connection broke.
+    /// The connection broke, or it begins with text: another server's, for footage never does.
     pub async fn next(&mut self) -> Option<Result<Bytes, SourceError>> {
         let bytes = self.body.next().await?;
-        Some(
-            bytes.map_err(|error| SourceError::Broken {
+        let bytes = bytes
+            .map_err(|error| SourceError::Broken { stream: self.stream.clone(), message: causes(&error) });
+        Some(bytes.and_then(|bytes| self.checked(bytes)))
+    }
+
+    fn checked(&mut self, bytes: Bytes) -> Result<Bytes, SourceError> {
+        let is_begun = std::mem::replace(&mut self.is_begun, true);
+        match text_for_footage(200, &bytes).filter(|_| !is_begun) {
+            None => Ok(bytes),
+            Some(text) => Err(SourceError::Failed {
                 stream: self.stream.clone(),
-                message: causes(&error),
+                action: "GetMedia",
+                message: format!("{text}; {FOREIGN_REMEDY}"),
             }),
-        )
+        }
     }
 }
 

@@ -48,18 +48,23 @@ impl Kvs {
         ]
     }
 
-    pub(super) async fn describe(&self, stream: &str) -> Result<Option<StreamInfo>, SourceError> {
+    pub(super) async fn describe(&self, stream: &str) -> Result<StreamInfo, SourceError> {
         const ACTION: &str = "DescribeStream";
         let request = self.control.describe_stream().stream_name(stream);
         let answer = in_time(stream, ACTION, request.send()).await?;
-        Ok(answer.map_err(|error| explain(stream, ACTION, &error))?.stream_info)
+        let info = answer.map_err(|error| explain(stream, ACTION, &error))?.stream_info;
+        // Each stream has a status; an answer without one describes none.
+        info.filter(|info| info.status().is_some()).ok_or_else(|| SourceError::Failed {
+            stream: stream.to_owned(),
+            action: ACTION,
+            message: format!("the answer describes nothing; {FOREIGN_REMEDY}"),
+        })
     }
 }
 
 async fn look(kvs: Kvs, stream: String, by_hls: bool) -> Finding {
     match kvs.describe(&stream).await {
-        Ok(Some(info)) => standing(&info, by_hls),
-        Ok(None) => Finding::fail(format!("DescribeStream describes nothing; {FOREIGN_REMEDY}")),
+        Ok(info) => standing(&info, by_hls),
         Err(SourceError::NotAuthorized { .. }) => {
             Finding::warn("kinesisvideo:DescribeStream is not allowed; only this check asks for it")
         }
@@ -157,7 +162,10 @@ async fn first_fragment(mut media: Media) -> Finding {
     while let Some(bytes) = media.next().await {
         match bytes {
             Ok(bytes) => demuxer.push(&bytes),
-            Err(error) => return Finding::fail(format!("{error}; check the network and proxies on the way")),
+            Err(error @ SourceError::Broken { .. }) => {
+                return Finding::fail(format!("{error}; check the network and proxies on the way"));
+            }
+            Err(error) => return Finding::fail(error.to_string()),
         }
         match demuxer.next(Instant::now()) {
             Ok(None) => {}

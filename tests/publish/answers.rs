@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode, Uri};
 use kvs_infer::base::Verdict;
 use kvs_infer::publish::{
     Clients, DdbSpec, Outbox, OutboxSpec, PublishSpec, Route, S3Spec, SinkState, SinkStatus, SnapshotFormat,
@@ -21,54 +21,80 @@ use super::event::{self, event, frame, pending, state};
 use super::moto;
 
 const SECOND: Duration = Duration::from_secs(1);
-const JSON: (&str, &str) = ("content-type", "application/x-amz-json-1.1");
+pub(super) const JSON: (&str, &str) = ("content-type", "application/x-amz-json-1.1");
+pub(super) const PLAIN_JSON: (&str, &str) = ("content-type", "application/json");
 const XML: (&str, &str) = ("content-type", "application/xml");
 const HTML: (&str, &str) = ("content-type", "text/html; charset=utf-8");
 const PORTAL: &str = "<html><head><title>Log in</title></head><body>captive portal</body></html>";
 
 /// An answer.
 #[derive(Clone, Debug)]
-struct Said {
+pub(super) struct Said {
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: String,
 }
 
+/// What a server says.
+#[derive(Clone, Debug, Default)]
+struct Script {
+    /// `None`: good answers.
+    said: Option<Said>,
+    /// Where it says that cameras are served; `None`: it answers that as all else.
+    data_endpoint: Option<String>,
+}
+
 /// A server that gives the same answer to everything, but for good ones where it has none.
-struct Server {
-    url: String,
-    said: Arc<Mutex<Option<Said>>>,
+pub(super) struct Server {
+    pub(super) url: String,
+    script: Arc<Mutex<Script>>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 impl Server {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let said = Arc::<Mutex<Option<Said>>>::default();
-        let app = axum::Router::new().fallback(answer).with_state(Arc::clone(&said));
+        let script = Arc::<Mutex<Script>>::default();
+        let app = axum::Router::new().fallback(answer).with_state(Arc::clone(&script));
         let (stop, stopped) = oneshot::channel();
         let server = axum::serve(listener, app).with_graceful_shutdown(async { drop(stopped.await) });
-        Self { url, said, stop, task: tokio::spawn(async move { server.await.unwrap() }) }
+        Self { url, script, stop, task: tokio::spawn(async move { server.await.unwrap() }) }
     }
 
-    fn says(&self, said: Option<Said>) {
-        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = said;
+    pub(super) fn says(&self, said: Option<Said>) {
+        *self.script.lock().unwrap_or_else(PoisonError::into_inner) = Script { said, data_endpoint: None };
     }
 
-    async fn stop(self) {
+    /// Answers GetDataEndpoint well, and all else so.
+    pub(super) fn says_of_media(&self, said: Said) {
+        let script = Script { said: Some(said), data_endpoint: Some(self.url.clone()) };
+        *self.script.lock().unwrap_or_else(PoisonError::into_inner) = script;
+    }
+
+    pub(super) fn host(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
+    pub(super) async fn stop(self) {
         self.stop.send(()).unwrap();
         self.task.await.unwrap();
     }
 }
 
 async fn answer(
-    State(said): State<Arc<Mutex<Option<Said>>>>,
+    State(script): State<Arc<Mutex<Script>>>,
+    uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> (StatusCode, HeaderMap, String) {
-    let said = said.lock().unwrap().clone().unwrap_or_else(|| good(&headers, &body));
+    let script = script.lock().unwrap().clone();
+    let endpoint = script.data_endpoint.filter(|_| uri.path() == "/getDataEndpoint");
+    let said = match endpoint {
+        Some(url) => said(200, &[JSON], &json!({ "DataEndpoint": url }).to_string()),
+        None => script.said.unwrap_or_else(|| good(&headers, &body)),
+    };
     let header =
         |(name, value): &(&'static str, String)| (HeaderName::from_static(name), value.parse().unwrap());
     (StatusCode::from_u16(said.status).unwrap(), said.headers.iter().map(header).collect(), said.body)
@@ -89,7 +115,7 @@ fn good(headers: &HeaderMap, body: &[u8]) -> Said {
     }
 }
 
-fn said(status: u16, headers: &[(&'static str, &str)], body: &str) -> Said {
+pub(super) fn said(status: u16, headers: &[(&'static str, &str)], body: &str) -> Said {
     let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
     Said { status, headers, body: body.to_owned() }
 }
@@ -131,10 +157,12 @@ fn route() -> Arc<Route> {
 }
 
 /// What `check --live` finds where the server says so.
-async fn finding(server: &Server, probe: &str, said: Said) -> (Verdict, String) {
+pub(super) async fn finding(server: &Server, probe: &str, said: Said) -> (Verdict, String) {
     let folder = tempfile::tempdir().unwrap();
     server.says(Some(said));
-    let asked = probes(&spec(folder.path(), &server.url)).into_iter().find(|asked| asked.name == probe);
+    let mut spec = spec(folder.path(), &server.url);
+    spec.state.ddb_table = Some("positions".into());
+    let asked = probes(&spec).into_iter().find(|asked| asked.name == probe);
     let found = asked.unwrap_or_else(|| panic!("no probe {probe}")).finding.await;
     (found.verdict, found.text)
 }
@@ -220,6 +248,8 @@ async fn refusals_of_s3_by_table() {
         ("conflict", xml(409, "OperationAborted", "other"), &["tried again"]),
         ("length", xml(411, "MissingContentLength", "no length"), &["check proxies"]),
         ("too large", xml(413, "EntityTooLarge", "large"), &["jpeg_quality"]),
+        ("acl", xml(400, "AccessControlListNotSupported", "no ACLs"), &["x-amz-acl", "Object Ownership"]),
+        ("checksum", xml(400, "XAmzContentSHA256Mismatch", "no match"), &["on the way changes the content"]),
         ("object lock", xml(400, "InvalidRequest", "Content-MD5 for Object Lock"), &["Object Lock"]),
         ("slow down", xml(503, "SlowDown", "reduce"), &["tried again more slowly", "Service Quotas"]),
         ("500", xml(500, "InternalError", "again"), &["a fault of the service", "tried again"]),
@@ -240,8 +270,13 @@ async fn answers_in_place_of_s3_by_table() {
             said(403, &[HTML], "<h1>Blocked</h1>"),
             &["not from AWS: HTTP 403: Blocked", "captive portal"],
         ),
-        ("503 empty", said(503, &[], ""), &["HTTP 503 without a message", "tried again"]),
-        ("403 empty", said(403, &[], ""), &["HTTP 403", "allow s3:PutObject"]),
+        ("503 empty", said(503, &[], ""), &["not from AWS: HTTP 503: no text", "tried again"]),
+        (
+            "403 empty",
+            said(403, &[("x-amz-request-id", "R1")], ""),
+            &["HTTP 403: no message", "allow s3:PutObject"],
+        ),
+        ("413 empty", said(413, &[], ""), &["http_413", "not from AWS", "jpeg_quality"]),
         ("407", said(407, &[HTML], "<h1>Auth</h1>"), &["user and password", "HTTPS_PROXY"]),
         ("511", said(511, &[HTML], "<h1>Sign in</h1>"), &["asks for a sign-in"]),
         (
@@ -330,6 +365,8 @@ async fn answers_of_dynamodb_by_table() {
         ("200 empty", said(200, &[], ""), &["not from AWS: HTTP 200"]),
         ("200 empty as JSON", said(200, &[JSON], ""), &["not from AWS: HTTP 200"]),
         ("200 text", said(200, &[("content-type", "text/plain")], "{}"), &["not from AWS: HTTP 200"]),
+        ("200 {} of another server", said(200, &[PLAIN_JSON], "{}"), &["not from AWS: HTTP 200: {}"]),
+        ("200 {}", said(200, &[JSON], "{}"), &["has no request id", "in place of AWS"]),
     ];
     assert_failures("dynamodb/records write", table).await;
 }
@@ -362,6 +399,7 @@ async fn answers_of_kinesis_video_by_table() {
         ("503 page", said(503, &[HTML], "<h1>Down</h1>"), &["not from AWS: HTTP 503: Down"]),
         ("200 page", said(200, &[HTML], PORTAL), &["not from AWS: HTTP 200: Log in captive portal"]),
         ("200 page as JSON", said(200, &[JSON], PORTAL), &["not from AWS: HTTP 200: Log in captive portal"]),
+        ("rubbish", said(200, &[JSON], r#"{"DataEndpoint":"x"}"#), &["names no endpoint", "in place of AWS"]),
         ("no endpoint", said(200, &[JSON], "{}"), &["the answer names no endpoint", "in place of AWS"]),
         ("nothing", said(200, &[], ""), &["the answer names no endpoint", "in place of AWS"]),
     ];
@@ -411,6 +449,7 @@ async fn what_is_not_aws_takes_nothing_and_aws_gets_all_of_it_afterwards() {
         ("a page under a wrong type", said(200, &[("content-type", "application/x-amz-json-1.0")], PORTAL)),
         ("nothing", said(200, &[], "")),
         ("another status", said(204, &[], "")),
+        ("JSON of another server", said(200, &[PLAIN_JSON], "{}")),
     ];
     for (name, said) in in_its_place {
         let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());

@@ -7,6 +7,7 @@ mod dynamodb;
 mod event;
 mod fake_kinesis;
 mod local;
+mod other_servers;
 mod positions;
 
 #[expect(dead_code, reason = "the table of positions meets few of the mishaps")]

@@ -67,6 +67,22 @@ role_arn = arn:aws:iam::123456789012:role/r
 web_identity_token_file = /none/token
 [profile half]
 aws_access_key_id = AKIAHALF
+[profile stale]
+credential_process = printf '{\"Version\":1,\"AccessKeyId\":\"A\",\"SecretAccessKey\":\"HUSH\",\"Expiration\":\"2020-01-02T03:04:05Z\"}'
+[profile self]
+role_arn = arn:aws:iam::123456789012:role/r
+source_profile = self
+[profile ring]
+role_arn = arn:aws:iam::123456789012:role/r
+source_profile = ring2
+[profile ring2]
+role_arn = arn:aws:iam::123456789012:role/r
+source_profile = ring
+[bare]
+region = eu-west-1
+[profile bare-source]
+role_arn = arn:aws:iam::123456789012:role/r
+source_profile = bare
 [profile empty]
 region = eu-west-1
 ";
@@ -100,8 +116,8 @@ fn assert_no_credentials(name: &str, variables: &[(&str, &str)], words: &[&str])
 
 #[test]
 fn profiles_without_credentials_say_why_by_table() {
-    let table: [(&str, &[&str]); 15] = [
-        ("nosuch", &["\"nosuch\", which is not in /", "profiles there: code, empty, fails,"]),
+    let table: [(&str, &[&str]); 20] = [
+        ("nosuch", &["\"nosuch\", which is not in /", "profiles there: bare-source, code, empty, fails,"]),
         ("sso", &["failed to load the cached SSO token", "run aws sso login --profile sso"]),
         ("oldsso", &["run aws sso login --profile oldsso"]),
         ("nosession", &["sso-session \"elsewhere\", which is not in", "add [sso-session elsewhere]"]),
@@ -115,6 +131,14 @@ fn profiles_without_credentials_say_why_by_table() {
         ("code", &["mfa_serial"]),
         ("web", &["the web identity of the profile web", "web_identity_token_file"]),
         ("half", &["profile half", "aws_secret_access_key"]),
+        (
+            "stale",
+            &["of the profile stale gives credentials that expired at 2020-01-02T03:04:05Z", "by hand"],
+        ),
+        ("self", &["from the profile self to self and so on", "source_profile of the last role"]),
+        ("ring", &["from the profile ring to ring2 to ring and so on"]),
+        ("bare", &["\"bare\", which is not in", "write [profile bare] in place of [bare]"]),
+        ("bare-source", &["source_profile of the profile bare-source", "write [profile bare] in place of"]),
         ("empty", &["no keys in the profile empty", "give the task a role, or set AWS_PROFILE"]),
     ];
     for (profile, words) in table {
@@ -151,15 +175,30 @@ fn a_credential_process_is_asked() {
     ask_as(&moto.url, &[("AWS_PROFILE", "works")]).assert("credentials", "ok", "arn:aws:");
 }
 
+#[test]
+fn files_of_aws_may_be_named_from_the_home_folder() {
+    let (moto, home) = (Moto::start(), TempDir::new().unwrap());
+    std::fs::write(home.path().join("profiles"), "[profile role]\nsource_profile = k\n").unwrap();
+    std::fs::write(home.path().join("keys"), "[role]\naws_access_key_id = A\naws_secret_access_key = S\n")
+        .unwrap();
+    let variables = [
+        ("HOME", home.path().to_str().unwrap()),
+        ("AWS_CONFIG_FILE", "~/profiles"),
+        ("AWS_SHARED_CREDENTIALS_FILE", "~/keys"),
+        ("AWS_PROFILE", "role"),
+    ];
+    ask_as(&moto.url, &variables).assert("credentials", "ok", "arn:aws:");
+}
+
 /// A server that says the same to all, and keeps what it was asked for.
-struct Web {
-    url: String,
+pub(super) struct Web {
+    pub(super) url: String,
     asked: Arc<Mutex<Vec<String>>>,
     task: JoinHandle<()>,
 }
 
 impl Web {
-    async fn start(status: u16, kind: &'static str, body: String) -> Self {
+    pub(super) async fn start(status: u16, kind: &'static str, body: String) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let asked = Arc::<Mutex<Vec<String>>>::default();
@@ -172,7 +211,7 @@ impl Web {
         Self { url, asked, task: tokio::spawn(async move { axum::serve(listener, app).await.unwrap() }) }
     }
 
-    fn stop(self) -> Vec<String> {
+    pub(super) fn stop(self) -> Vec<String> {
         self.task.abort();
         self.asked.lock().unwrap().clone()
     }
@@ -238,7 +277,7 @@ async fn a_stream_is_not_followed_where_something_else_answers() {
     }
 }
 
-async fn tls_sim() -> (Sim, TempDir, String) {
+pub(super) async fn tls_sim() -> (Sim, TempDir, String) {
     let sim = Sim::start(SimConfig { tls: true, ..SimConfig::default() }).unwrap();
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("sim.pem");
@@ -317,7 +356,7 @@ fn a_bundle_that_cannot_be_used_is_a_mistake_of_the_configuration() {
 }
 
 /// A TLS server with this certificate, and the file of its certificate.
-fn tls_server(params: &CertificateParams, folder: &Path) -> (String, String) {
+pub(super) fn tls_server(params: &CertificateParams, folder: &Path) -> (String, String) {
     let key = KeyPair::generate().unwrap();
     let certificate = params.self_signed(&key).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -367,7 +406,7 @@ async fn certificates_that_are_not_acceptable_say_why_by_table() {
 }
 
 /// The variables that send everything through `proxy`.
-fn proxied(proxy: &str) -> [(&str, &str); 6] {
+pub(super) fn proxied(proxy: &str) -> [(&str, &str); 6] {
     ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
         .map(|name| (name, proxy))
 }

@@ -62,6 +62,7 @@ pub(super) fn ask(config: &str, kvs: &str, aws: &str, variables: &[(&str, &str)]
         .env("AWS_SHARED_CREDENTIALS_FILE", dir.path().join("none"))
         .env("AWS_ENDPOINT_URL", aws)
         .env("AWS_ENDPOINT_URL_KINESIS_VIDEO", kvs)
+        .env_remove("AWS_CA_BUNDLE")
         .envs(variables.iter().copied())
         .output()
         .unwrap();

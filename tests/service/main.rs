@@ -12,6 +12,7 @@ mod bench;
 mod colours;
 mod delivery;
 mod doctor;
+mod environment;
 mod faults;
 mod following;
 mod gops;

@@ -10,6 +10,7 @@ use aws_sdk_sts::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_sts::error::BoxError;
 use chrono::DateTime;
 
+use crate::aws::{FOREIGN_REMEDY, has_request_id};
 use crate::base::{Asks, Finding, Probe};
 
 /// AWS refuses signatures that are further off, s. Source: IAM User Guide, "Signature Version 4", 2026: five minutes.
@@ -29,14 +30,35 @@ async fn look(aws: SdkConfig) -> Finding {
     let client = aws_sdk_sts::Client::from_conf(once.interceptor(ReadDate(Arc::clone(&date))).build());
     // Refusals have a date too.
     drop(client.get_caller_identity().send().await);
-    let told = date.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let found = date.lock().unwrap_or_else(PoisonError::into_inner).take();
     let here = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    match told.as_deref().map(DateTime::parse_from_rfc2822) {
-        Some(Ok(there)) => judged(i64::try_from(here).unwrap_or(i64::MAX).saturating_sub(there.timestamp())),
-        _ => Finding::warn(
-            "STS told no time to compare it with; see to it that it is kept in step (chrony, timedatectl)",
-        ),
+    compared(found, i64::try_from(here).unwrap_or(i64::MAX))
+}
+
+/// The time of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ServerTime {
+    date: String,
+    is_of_aws: bool,
+}
+
+fn compared(found: Option<ServerTime>, here_s: i64) -> Finding {
+    let Some(ServerTime { date, is_of_aws }) = found else {
+        return unknown("STS told no time to compare it with");
+    };
+    if !is_of_aws {
+        return unknown(&format!(
+            "what answers for STS is not AWS, so its time is not compared ({FOREIGN_REMEDY})"
+        ));
     }
+    match DateTime::parse_from_rfc2822(&date) {
+        Ok(there) => judged(here_s.saturating_sub(there.timestamp())),
+        Err(_) => unknown("STS sent no time that can be read"),
+    }
+}
+
+fn unknown(why: &str) -> Finding {
+    Finding::warn(format!("{why}; see to it that it is kept in step (chrony, timedatectl)"))
 }
 
 /// What is to be said of a clock that is `ahead_s` ahead.
@@ -57,7 +79,7 @@ fn judged(ahead_s: i64) -> Finding {
 
 /// Keeps the `Date` of the answer.
 #[derive(Debug)]
-struct ReadDate(Arc<Mutex<Option<String>>>);
+struct ReadDate(Arc<Mutex<Option<ServerTime>>>);
 
 impl Intercept for ReadDate {
     fn name(&self) -> &'static str {
@@ -70,7 +92,9 @@ impl Intercept for ReadDate {
         _components: &RuntimeComponents,
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let date = context.response().headers().get("date").map(str::to_owned);
+        let answer = context.response();
+        let is_of_aws = has_request_id(answer);
+        let date = answer.headers().get("date").map(|date| ServerTime { date: date.to_owned(), is_of_aws });
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = date;
         Ok(())
     }
@@ -80,6 +104,27 @@ impl Intercept for ReadDate {
 mod tests {
     use super::*;
     use crate::base::Verdict;
+
+    #[test]
+    fn only_the_time_of_aws_is_compared() {
+        let sent = |date: &str, is_of_aws| Some(ServerTime { date: date.to_owned(), is_of_aws });
+        let date = "Thu, 01 Jan 1970 01:00:00 GMT";
+        for (found, verdict, words) in [
+            (sent(date, true), Verdict::Ok, "as AWS's"),
+            (sent("Thu, 01 Jan 1970 02:00:00 GMT", true), Verdict::Fail, "3600 s behind"),
+            (
+                sent("Thu, 01 Jan 1970 02:00:00 GMT", false),
+                Verdict::Warn,
+                "is not AWS, so its time is not compared",
+            ),
+            (sent(date, false), Verdict::Warn, "check HTTPS_PROXY"),
+            (sent("now", true), Verdict::Warn, "no time that can be read"),
+            (None, Verdict::Warn, "told no time"),
+        ] {
+            let finding = compared(found.clone(), 3_600);
+            assert!(finding.verdict == verdict && finding.text.contains(words), "{found:?}: {finding:?}");
+        }
+    }
 
     #[test]
     fn clocks_by_table() {

@@ -163,7 +163,7 @@ impl Shard {
                 .starting_sequence_number(number),
         };
         let answer = call.send().await.map_err(|error| self.failed("GetShardIterator", &error))?;
-        let nothing = || Failed::ForNow("GetShardIterator gives no iterator".to_owned());
+        let nothing = || Failed::ForNow(format!("GetShardIterator gives no iterator; {FOREIGN_REMEDY}"));
         answer.shard_iterator.ok_or_else(nothing)
     }
 

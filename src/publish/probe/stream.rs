@@ -28,11 +28,16 @@ pub(super) fn probes(client: &Client, stream: &str) -> Vec<Probe> {
 async fn look(client: Client, stream: String) -> Finding {
     let answer = client.describe_stream_summary().stream_name(&stream).send().await;
     match answer.map_err(|error| Fault::of(&error)) {
-        Ok(answer) => answer
-            .stream_description_summary
-            .as_ref()
-            .map_or_else(|| failed(&nothing_described(), &place(&stream), None), standing),
+        Ok(answer) => described(&stream, answer.stream_description_summary.as_ref()),
         Err(fault) => not_seen(&fault, &place(&stream), "kinesis:DescribeStreamSummary", remedy(&fault.code)),
+    }
+}
+
+/// Judges a description. The SDK fills in what an answer lacks; each stream has an ARN, so one without is no answer of Kinesis.
+fn described(stream: &str, summary: Option<&StreamDescriptionSummary>) -> Finding {
+    match summary.filter(|summary| !summary.stream_arn().is_empty()) {
+        Some(summary) => standing(summary),
+        None => failed(&nothing_described(), &place(stream), None),
     }
 }
 
@@ -47,7 +52,10 @@ fn standing(stream: &StreamDescriptionSummary) -> Finding {
     match status {
         StreamStatus::Active | StreamStatus::Updating => Finding::ok(text),
         StreamStatus::Creating => Finding::warn(format!("{text}; wait until it is ACTIVE")),
-        _ => Finding::fail(format!("{text}; create the stream anew, or correct publishers.kds_stream")),
+        StreamStatus::Deleting => {
+            Finding::fail(format!("{text}; create the stream anew, or correct publishers.kds_stream"))
+        }
+        _ => Finding::warn(format!("{text}; wait until it is ACTIVE")),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A DynamoDB table: has it our keys, and may we write?
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::RequestId;
 use aws_sdk_dynamodb::operation::describe_table::DescribeTableOutput;
 use aws_sdk_dynamodb::types::{AttributeValue, TableDescription, TableStatus, TimeToLiveStatus};
 
@@ -71,7 +72,10 @@ async fn describe(
     let place = dynamodb::place(table);
     let answer = client.describe_table().table_name(table).send().await;
     match answer.map_err(|error| Fault::of(&error)) {
-        Ok(DescribeTableOutput { table: Some(described), .. }) => Ok(described),
+        // Each table has a key, so what has none is no answer of DynamoDB.
+        Ok(DescribeTableOutput { table: Some(described), .. }) if !described.key_schema().is_empty() => {
+            Ok(described)
+        }
         Ok(_) => Err(failed(&nothing_described(), &place, None)),
         Err(fault) => Err(not_seen(&fault, &place, "dynamodb:DescribeTable", remedy(&fault.code))),
     }
@@ -107,8 +111,13 @@ fn key_of(table: &TableDescription) -> String {
 /// Why no item would ever be removed.
 async fn expiry(client: &Client, table: &str) -> Option<String> {
     let answer = client.describe_time_to_live().table_name(table).send().await;
-    let told = match answer.map_err(|error| Fault::of(&error)) {
-        Ok(answer) => answer.time_to_live_description,
+    let found = match answer.map_err(|error| Fault::of(&error)) {
+        Ok(answer) => {
+            match answer.time_to_live_description.filter(|found| found.time_to_live_status().is_some()) {
+                Some(found) => found,
+                None => return Some(nothing_described().told("time to live", None)),
+            }
+        }
         Err(fault) if fault.is_denied() => {
             return Some(
                 "dynamodb:DescribeTimeToLive is not allowed; only this check asks for it".to_owned(),
@@ -116,13 +125,9 @@ async fn expiry(client: &Client, table: &str) -> Option<String> {
         }
         Err(fault) => return Some(fault.told("time to live", dynamodb::remedy(&fault.code))),
     };
-    let at_work = told.is_some_and(|told| {
-        let enabled = matches!(
-            told.time_to_live_status(),
-            Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling)
-        );
-        enabled && told.attribute_name() == Some(EXPIRY)
-    });
+    let enabled =
+        matches!(found.time_to_live_status(), Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling));
+    let at_work = enabled && found.attribute_name() == Some(EXPIRY);
     (!at_work).then(|| {
         format!("time to live is off, so ddb_ttl_days removes nothing: enable it for the attribute {EXPIRY}")
     })
@@ -143,7 +148,8 @@ async fn put(client: Client, table: String) -> Finding {
         .item("event_id", AttributeValue::S(NOBODY.to_owned()))
         .item("ts_ms", AttributeValue::N("0".to_owned()))
         .condition_expression("attribute_exists(event_id)");
-    let answer = put.send().await.map(drop).map_err(|error| Fault::of(&error));
+    let answer =
+        put.send().await.map(|answer| answer.request_id().is_some()).map_err(|error| Fault::of(&error));
     answered("PutItem", &table, answer, dynamodb::remedy)
 }
 
@@ -157,14 +163,16 @@ async fn update(client: Client, table: String) -> Finding {
         .condition_expression("attribute_exists(camera_id)")
         .expression_attribute_names("#at", "updated_at")
         .expression_attribute_values(":now", AttributeValue::N("0".to_owned()));
-    let answer = update.send().await.map(drop).map_err(|error| Fault::of(&error));
+    let answer =
+        update.send().await.map(|answer| answer.request_id().is_some()).map_err(|error| Fault::of(&error));
     answered("UpdateItem", &table, answer, positions::remedy)
 }
 
+/// `answer`: whether the success is numbered, as AWS's are. `{}` is what DynamoDB answers, and many another server.
 fn answered(
     action: &str,
     table: &str,
-    answer: Result<(), Fault>,
+    answer: Result<bool, Fault>,
     remedy: fn(&str) -> Option<&'static str>,
 ) -> Finding {
     match answer {
@@ -172,6 +180,10 @@ fn answered(
             Finding::ok(format!("{action} is allowed; nothing was written"))
         }
         Err(fault) => failed(&fault, &dynamodb::place(table), remedy(&fault.code)),
-        Ok(()) => Finding::warn(format!("{action} is allowed; an item {NOBODY} was there and was written")),
+        Ok(true) => Finding::warn(format!("{action} is allowed; an item {NOBODY} was there and was written")),
+        Ok(false) => {
+            let fault = Fault::new("bad_response", "the answer has no request id, so it is not from AWS");
+            failed(&fault, &dynamodb::place(table), None)
+        }
     }
 }

@@ -1,0 +1,108 @@
+//! What the environment names and cannot be used: proxies, certificates, and servers in AWS's place.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+
+use rcgen::{CertificateParams, DnType};
+use tempfile::TempDir;
+
+use super::access::{Web, proxied, tls_server, tls_sim};
+use super::doctor::{NOWHERE, ask, config};
+
+/// Runs a command in a folder; its exit code and what it wrote to standard error. `port` is taken, so that a `run` which gets
+/// beyond the environment ends there.
+fn run(arguments: &[&str], folder: &Path, port: &str, variable: (&str, &str)) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kvs-infer"));
+    command.args(arguments).current_dir(folder).env("HTTP_HOST", "127.0.0.1").env("HTTP_PORT", port);
+    command.env("AWS_REGION", "us-east-1").env("AWS_ENDPOINT_URL", NOWHERE).env("AWS_ACCESS_KEY_ID", "a");
+    let output = command.env("AWS_SECRET_ACCESS_KEY", "a").env(variable.0, variable.1).output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn a_variable_that_names_no_proxy_is_a_mistake_of_the_configuration() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("cameras.yaml");
+    std::fs::write(&file, config()).unwrap();
+    let file = file.to_str().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    for (name, value, words) in [
+        ("https_proxy", "http://", "is no address of a proxy"),
+        (
+            "HTTPS_PROXY",
+            "ftp://user:HUSH@proxy.test",
+            "names a proxy of a kind that is not supported (ftp://)",
+        ),
+        ("ALL_PROXY", "http://proxy.test:port", "names no port"),
+    ] {
+        for arguments in [
+            &["run", "--config", file][..],
+            &["check", "--live", "--config", file],
+            &["models", "--config", file],
+            &["events", "--stream", "s", "--seconds", "1"],
+            &["check", "--config", "https://127.0.0.1:1/cameras.yaml"],
+        ] {
+            let (code, error) = run(arguments, folder.path(), &port, (name, value));
+            assert_eq!(code, Some(78), "{name} {arguments:?}: {error}");
+            let told = format!("{name} {words}");
+            assert!(error.contains(&told) && error.contains("http://HOST:PORT"), "{arguments:?}: {error}");
+            assert!(!error.contains("HUSH"), "{arguments:?}: {error}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_refuses_its_login_says_so() {
+    let proxy = Web::start(407, "text/html", "<html><h1>Who are you</h1></html>".to_owned()).await;
+    let port = proxy.url.rsplit(':').next().unwrap().to_owned();
+    let (with_login, without) =
+        (format!("http://user:HUSH@127.0.0.1:{port}"), format!("http://127.0.0.1:{port}"));
+    for (address, words) in [
+        (&with_login, "refuses the user and password that HTTPS_PROXY"),
+        (&without, "asks for a user and password: give them in HTTPS_PROXY"),
+    ] {
+        let report = ask(&config(), "http://aws.test", "http://aws.test", &proxied(address));
+        for probe in
+            ["credentials", "stream front-stream", "kds/events write", "s3 write", "dynamodb/records write"]
+        {
+            let (verdict, finding) = &report.answers[probe];
+            assert!(verdict != "ok" && !finding.contains("HUSH"), "{probe}: {finding}");
+            assert!(finding.contains(words), "{probe}: {words:?} is not in {finding}");
+        }
+    }
+    proxy.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_without_the_issuer_is_named() {
+    let folder = TempDir::new().unwrap();
+    let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    params.distinguished_name.push(DnType::CommonName, "another");
+    let (url, _) = tls_server(&params, folder.path());
+    let (sim, home, file) = tls_sim().await;
+    let variables = [("AWS_CA_BUNDLE", "~/sim.pem"), ("HOME", home.path().to_str().unwrap())];
+    let report = ask(&config(), &sim.endpoint(), &url, &variables);
+    for probe in ["kds/events write", "s3 write", "dynamodb/records write"] {
+        report.assert(probe, "fail", &format!("neither {file} (AWS_CA_BUNDLE) nor the system trusts"));
+        report.assert(probe, "fail", "add the issuer's certificate (PEM) to that file");
+    }
+    let (_, finding) = &report.answers["stream front-stream"];
+    assert!(!finding.contains("certificate"), "the bundle in the home folder is taken: {finding}");
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_in_the_place_of_sts_tells_neither_the_time_nor_of_credentials() {
+    for (status, body) in [(200, "{}"), (200, "[]"), (403, "{}"), (404, "no such page"), (418, "")] {
+        let server = Web::start(status, "application/json", body.to_owned()).await;
+        let report = ask(&config(), NOWHERE, &server.url, &[]);
+        report.assert("credentials", "warn", &format!("not from AWS: HTTP {status}"));
+        report.assert("credentials", "warn", "check HTTPS_PROXY, NO_PROXY and AWS_ENDPOINT_URL");
+        report.assert("clock", "warn", "is not AWS, so its time is not compared");
+        let (_, finding) = &report.answers["credentials"];
+        assert!(!finding.contains("renew them"), "{status} {body}: {finding}");
+        server.stop();
+    }
+}
