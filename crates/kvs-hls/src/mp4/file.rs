@@ -47,8 +47,9 @@ impl Samples {
             let begin_ms = start_ms.saturating_add(first_ms);
             samples.stretch_last(begin_ms.saturating_sub(end_ms.unwrap_or(begin_ms)));
             samples.push(units, &schedule);
-            let length_ms = schedule.decode_ms.last().map_or(0, |last_ms| last_ms.saturating_sub(first_ms));
-            end_ms = Some(begin_ms.max(end_ms.unwrap_or(begin_ms)) + length_ms + schedule.last_ms);
+            let span_ms = schedule.decode_ms.last().map_or(0, |last_ms| last_ms.saturating_sub(first_ms));
+            let length_ms = span_ms.saturating_add(schedule.last_ms);
+            end_ms = Some(begin_ms.max(end_ms.unwrap_or(begin_ms)).saturating_add(length_ms));
         }
         samples
     }

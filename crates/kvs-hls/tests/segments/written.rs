@@ -94,10 +94,9 @@ fn a_whole_file_plays_with_its_gaps_and_without_overlaps() {
             let mut bytes = mp4::write_file_head(&track, &fragments);
             units.iter().for_each(|unit| bytes.extend_from_slice(&unit.data));
             std::fs::write(&file, &bytes).expect("a folder");
-            let moved = second.iter().map(|unit| AccessUnit {
-                relative_ms: unit.relative_ms + expected_ms,
-                ..unit.clone()
-            });
+            let moved = second
+                .iter()
+                .map(|unit| AccessUnit { relative_ms: unit.relative_ms + expected_ms, ..unit.clone() });
             let expected: Vec<AccessUnit> = first.iter().cloned().chain(moved).collect();
             assert_played(&name, &file, &expected);
             assert_eq!(probe_packets(&file)[0].pts_ms, 0, "{name}");
