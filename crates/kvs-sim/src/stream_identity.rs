@@ -88,19 +88,23 @@ impl StreamSettings {
     pub(crate) fn check(&self) -> Result<(), ApiError> {
         check_retention(i64::from(self.retention_hours))?;
         check_tags(&self.tags)?;
-        let fields: [(&str, &Option<String>, fn(&str) -> bool, &str); 3] = [
-            ("MediaType", &self.media_type, is_media_type, "type/subtype such as video/h264,audio/aac"),
-            ("DeviceName", &self.device_name, is_device_name, "1 to 128 of the characters a-z A-Z 0-9 _ . -"),
-            ("KmsKeyId", &self.kms_key_id, is_key_id, "1 to 2048 characters"),
-        ];
-        for (field, value, fits, needed) in fields {
-            if let Some(value) = value.as_deref().filter(|value| !fits(value)) {
-                let shown: String = value.chars().take(100).collect();
-                return Err(ApiError::InvalidArgument(format!("{field} \"{shown}\": {needed} is needed")));
-            }
-        }
-        Ok(())
+        let kinds = "type/subtype such as video/h264,audio/aac";
+        check_field("MediaType", self.media_type.as_deref(), is_media_type, kinds)?;
+        let name = "1 to 128 of the characters a-z A-Z 0-9 _ . -";
+        check_field("DeviceName", self.device_name.as_deref(), is_device_name, name)?;
+        check_field("KmsKeyId", self.kms_key_id.as_deref(), is_key_id, "1 to 2048 characters")
     }
+}
+
+fn check_field(
+    field: &str,
+    value: Option<&str>,
+    fits: fn(&str) -> bool,
+    needed: &str,
+) -> Result<(), ApiError> {
+    let Some(value) = value.filter(|value| !fits(value)) else { return Ok(()) };
+    let shown: String = value.chars().take(100).collect();
+    Err(ApiError::InvalidArgument(format!("{field} \"{shown}\" must be {needed}")))
 }
 
 fn new_version() -> String {

@@ -42,7 +42,7 @@ fn sim(retention_hours: u32) -> (Sim, Arc<Stream>) {
     (sim, stream)
 }
 
-fn request(from_ms: i64, to_ms: i64, options: Value) -> Value {
+fn request(from_ms: i64, to_ms: i64, options: &Value) -> Value {
     let seconds = |after_noon_ms: i64| (NOON_MS + after_noon_ms) as f64 / 1000.0;
     let mut request = json!({
         "StreamName": "cam", "ImageSelectorType": "PRODUCER_TIMESTAMP", "Format": "JPEG",
@@ -97,7 +97,7 @@ async fn each_time_has_the_picture_that_is_shown_then() {
     append(&stream, &[track(&AVCC)], NOON_MS).await;
     stream.clock().advance(Duration::from_secs(100));
     append(&stream, &[track(&AVCC)], NOON_MS + 4000).await;
-    let page = images(&sim, &request(-500, 4700, json!({}))).await;
+    let page = images(&sim, &request(-500, 4700, &json!({}))).await;
     let told = [
         (-500, "NO_MEDIA"),
         (0, "0"),
@@ -112,10 +112,10 @@ async fn each_time_has_the_picture_that_is_shown_then() {
         (4500, "500"),
     ];
     assert_eq!((seen(&page), &page["NextToken"]), (expected(&told), &json!(null)));
-    let between = images(&sim, &request(499, 499, json!({}))).await;
+    let between = images(&sim, &request(499, 499, &json!({}))).await;
     assert_eq!(seen(&between), expected(&[(499, "0")]));
     let server = json!({ "ImageSelectorType": "SERVER_TIMESTAMP", "SamplingInterval": 100_000 });
-    let page = images(&sim, &request(600, 100_600, server)).await;
+    let page = images(&sim, &request(600, 100_600, &server)).await;
     assert_eq!(seen(&page), expected(&[(600, "500"), (100_600, "500")]));
     sim.stop().await;
 }
@@ -124,7 +124,8 @@ async fn each_time_has_the_picture_that_is_shown_then() {
 async fn pages_follow_one_another_and_formats_are_passed_on() {
     let (sim, stream) = sim(1);
     append(&stream, &[track(&AVCC)], NOON_MS).await;
-    let mut asked = request(0, 1800, json!({ "SamplingInterval": 600, "MaxResults": 3, "HeightPixels": 90 }));
+    let mut asked =
+        request(0, 1800, &json!({ "SamplingInterval": 600, "MaxResults": 3, "HeightPixels": 90 }));
     let first = images(&sim, &asked).await;
     assert_eq!(seen(&first), expected(&[(0, "0"), (600, "500"), (1200, "MEDIA_ERROR")]));
     let content = decoded(first["Images"][0]["ImageContent"].as_str().expect("a picture"));
@@ -141,7 +142,7 @@ async fn pages_follow_one_another_and_formats_are_passed_on() {
 async fn footage_without_video_is_an_error_of_its_images() {
     let (sim, stream) = sim(1);
     append(&stream, &[writer::video_track(1, "V_VP9", &AVCC, 320, 178)], NOON_MS).await;
-    let page = images(&sim, &request(0, 0, json!({}))).await;
+    let page = images(&sim, &request(0, 0, &json!({}))).await;
     assert_eq!(seen(&page), expected(&[(0, "MEDIA_ERROR")]));
     sim.stop().await;
 }
@@ -153,13 +154,13 @@ async fn requests_that_cannot_be_served_are_refused() {
     let endpoint = post(&sim, "/getDataEndpoint", r#"{"StreamName":"cam","APIName":"GET_IMAGES"}"#).await;
     assert_eq!(json_of(&endpoint)["DataEndpoint"], "http://kvs.test:80");
     for (request, status, kind) in [
-        (request(0, 1000, json!({})), 400, "NoDataRetentionException"),
-        (request(0, 1000, json!({ "StreamName": "none" })), 404, "ResourceNotFoundException"),
-        (request(0, 300_001, json!({})), 400, "InvalidArgumentException"),
-        (request(0, 1000, json!({ "Format": null })), 400, "InvalidArgumentException"),
-        (request(0, 1000, json!({ "WidthPixels": 100 })), 400, "InvalidArgumentException"),
+        (request(0, 1000, &json!({})), 400, "NoDataRetentionException"),
+        (request(0, 1000, &json!({ "StreamName": "none" })), 404, "ResourceNotFoundException"),
+        (request(0, 300_001, &json!({})), 400, "InvalidArgumentException"),
+        (request(0, 1000, &json!({ "Format": null })), 400, "InvalidArgumentException"),
+        (request(0, 1000, &json!({ "WidthPixels": 100 })), 400, "InvalidArgumentException"),
         (
-            request(0, 1000, json!({ "StartTimestamp": 1e300, "EndTimestamp": 1e300 })),
+            request(0, 1000, &json!({ "StartTimestamp": 1e300, "EndTimestamp": 1e300 })),
             400,
             "NoDataRetentionException",
         ),
