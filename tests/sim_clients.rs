@@ -6,8 +6,9 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use kvs_infer::cli::sim_images::SimImages;
 use kvs_mkv::{Event, FragmentReader, Limits};
-use kvs_sim::{Clock, Fault, FaultKind, Pace, Sim, SimConfig, Stream, append_clip};
+use kvs_sim::{Clock, Fault, FaultKind, ImageMaker, Pace, Sim, SimConfig, Stream, append_clip};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -178,6 +179,124 @@ async fn boto3_lists_the_archive_and_reads_what_it_listed() {
     assert_eq!(std::fs::metadata(&output).expect("boto3 wrote it").len(), bytes);
     assert_eq!(whole_fragments(&output), numbers[1..]);
     assert_eq!(decoded_frames(&output).await, 3 * FRAMES);
+    sim.stop().await;
+}
+
+/// SHA-256 sums of the pictures in a file, as ffmpeg decodes them.
+async fn pictures(path: &Path, options: &[&str]) -> Vec<String> {
+    let mut ffmpeg = Command::new("ffmpeg");
+    ffmpeg.args(["-v", "error", "-i"]).arg(path).args(options);
+    let printed = run(ffmpeg).await.stdout;
+    String::from_utf8_lossy(&printed)
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(ToOwned::to_owned)
+        .collect()
+}
+
+/// Width and height of the first picture in a file, and its mean luma.
+async fn shape(path: &Path) -> (String, f64) {
+    let mut ffprobe = Command::new("ffprobe");
+    let source = format!("movie={},signalstats", path.display());
+    let entries = "frame=width,height:frame_tags=lavfi.signalstats.YAVG";
+    ffprobe.args(["-v", "error", "-f", "lavfi", "-i", &source, "-show_entries", entries, "-of", "csv=p=0"]);
+    let printed = String::from_utf8_lossy(&run(ffprobe).await.stdout).into_owned();
+    let (size, luma) = printed.trim().rsplit_once(',').unwrap_or_else(|| panic!("three values: {printed}"));
+    (size.to_owned(), luma.parse().unwrap_or_else(|error| panic!("{error}: {printed}")))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn boto3_gets_clips_and_images_and_changes_streams() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let clip = clip(&folder).await;
+    let images: Option<Arc<dyn ImageMaker>> = Some(Arc::new(SimImages));
+    let config = SimConfig { clock: Clock::standing_at(NOON_MS), images, ..SimConfig::default() };
+    let sim = Sim::start(config).expect("a free port");
+    stream_of_two_clips(&sim, &clip).await;
+    let output = folder.path().join("got.mp4");
+    let (first_s, last_s) = (NOON_MS / 1000, NOON_MS / 1000 + 3);
+    let answer = client(
+        "kvs_archive_media.py",
+        &json!({
+            "endpoint": sim.endpoint(), "stream": "cam", "clip": output, "images": folder.path(),
+            "first": first_s, "last": last_s,
+        }),
+    )
+    .await;
+    assert_eq!(answer["tags"], json!({ "door": "north" }));
+    assert_eq!((&answer["hours"], &answer["stale"]), (&json!(48), &json!(["VersionMismatchException", 400])));
+    assert_eq!(answer["elsewhere"], json!(["ResourceNotFoundException", 404]));
+    assert_eq!(answer["token"], json!(["InvalidArgumentException", 400]));
+    assert_eq!(answer["kind"], "video/mp4");
+    let frames = ["-f", "framemd5", "-"];
+    assert_eq!(
+        pictures(&output, &frames).await,
+        pictures(&clip, &frames).await,
+        "times and pictures of the clip"
+    );
+
+    let seen = |at_ms: i64| {
+        if at_ms < 2500 { json!([NOON_MS + at_ms, null]) } else { json!([NOON_MS + at_ms, "NO_MEDIA"]) }
+    };
+    let page = |times: &[i64]| times.iter().map(|at_ms| seen(*at_ms)).collect::<Vec<_>>();
+    let pages = json!([page(&[0, 500, 1000]), page(&[1500, 2000, 2500]), page(&[3000])]);
+    assert_eq!((&answer["png"], &answer["jpeg"]), (&pages, &pages));
+    for (at_ms, frame) in [(0, 0), (500, 12), (1000, 25), (1500, 37), (2000, 49)] {
+        let file = |kind: &str| folder.path().join(format!("{}.{kind}", NOON_MS + at_ms));
+        let expected = folder.path().join("expected.png");
+        let mut ffmpeg = Command::new("ffmpeg");
+        ffmpeg.args(["-v", "error", "-y", "-i"]).arg(&clip);
+        ffmpeg.args(["-vf", &format!("select=eq(n\\,{frame})"), "-frames:v", "1"]).arg(&expected);
+        run(ffmpeg).await;
+        let db = likeness_db(&file("png"), &expected).await;
+        assert!(db > 30.0, "the frame {frame} at {at_ms} ms: {db} dB");
+        let (size, luma) = shape(&file("jpeg")).await;
+        assert_eq!(size, "64,64");
+        assert!((luma - shape(&expected).await.1).abs() < 24.0, "{luma}");
+    }
+    sim.stop().await;
+}
+
+/// The peak signal-to-noise ratio of two pictures of one size.
+async fn likeness_db(one: &Path, other: &Path) -> f64 {
+    let mut ffmpeg = Command::new("ffmpeg");
+    ffmpeg.args(["-v", "info", "-i"]).arg(one).arg("-i").arg(other);
+    ffmpeg.args(["-lavfi", "[0]format=rgb24[a];[1]format=rgb24[b];[a][b]psnr", "-f", "null", "-"]);
+    let said = String::from_utf8_lossy(&run(ffmpeg).await.stderr).into_owned();
+    let average = said.split_once("average:").and_then(|(_, rest)| rest.split(' ').next());
+    average.unwrap_or_else(|| panic!("{said}")).parse().unwrap_or_else(|error| panic!("{error}: {said}"))
+}
+
+/// AWS's producer SDK in C sends Host without the port, whatever the port of the address is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_c_sdk_gets_an_endpoint_that_it_can_upload_to() {
+    let sim = Sim::start(SimConfig { tls: true, ..SimConfig::default() }).expect("a free port");
+    let pem = sim.certificate_pem().expect("with TLS there is one");
+    let certificate = reqwest::Certificate::from_pem(pem.as_bytes()).expect("a certificate");
+    let http = reqwest::Client::builder().tls_certs_only([certificate]).build().expect("a client");
+    let scope = "20231114/us-west-2/kinesisvideo/aws4_request";
+    let post = |path: &str, body: &'static str| {
+        let request = http.post(format!("{}/{path}", sim.endpoint())).header("host", "127.0.0.1").body(body);
+        request.header(
+            "authorization",
+            format!("AWS4-HMAC-SHA256 Credential=AKID/{scope}, SignedHeaders=host, Signature=ab"),
+        )
+    };
+    let created = post("createStream", "{\n\t\"StreamName\": \"csdk\"\n}").send().await.expect("an answer");
+    assert_eq!(created.status(), 200);
+    let asked = "{\n\t\"StreamName\": \"csdk\",\n\t\"APIName\": \"PUT_MEDIA\"\n}";
+    let answer =
+        post("getDataEndpoint", asked).send().await.expect("an answer").text().await.expect("a text");
+    assert_eq!(answer, json!({ "DataEndpoint": sim.endpoint() }).to_string());
+    assert_eq!(sim.endpoint(), format!("https://127.0.0.1:{}", sim.address().port()));
+    assert_ne!(sim.address().port(), 443);
+    let uploaded = post("putMedia", "")
+        .header("x-amzn-stream-name", "csdk")
+        .header("x-amzn-fragment-timecode-type", "ABSOLUTE")
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(uploaded.status(), 200);
     sim.stop().await;
 }
 

@@ -11,11 +11,12 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_kinesisvideo::config::{Credentials, SharedCredentialsProvider};
-use kvs_sim::{Play, Sim, SimConfig};
+use kvs_sim::{ImageMaker, Play, Sim, SimConfig};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::config_args::models_in;
+use super::sim_images::SimImages;
 use super::{StopSignal, run_on_runtime};
 use crate::config::{self, LogFormat, Overrides, Settings};
 use crate::detect::cache_dir;
@@ -147,7 +148,8 @@ fn clip(cache: &Path, camera: &str) -> PathBuf {
 
 /// A local KVS in which the clips play, again and again.
 async fn film(cache: &Path) -> anyhow::Result<Sim> {
-    let sim = Sim::start(SimConfig::default())?;
+    let images: Option<Arc<dyn ImageMaker>> = Some(Arc::new(SimImages));
+    let sim = Sim::start(SimConfig { images, ..SimConfig::default() })?;
     for camera in CAMERAS {
         sim.play(Play { stream: camera.to_owned(), path: clip(cache, camera), looped: true }).await?;
     }

@@ -16,6 +16,7 @@ pub mod models;
 mod run;
 mod schema;
 mod sim;
+pub mod sim_images;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -4,10 +4,13 @@ use std::collections::HashSet;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
-use kvs_sim::{Delivery, FaultPlan, Play, Sim, SimConfig, SimError};
+use kvs_sim::{Delivery, FaultPlan, Play, Region, Sim, SimConfig, SimError};
+
+use super::sim_images::SimImages;
 
 /// Runs a local Kinesis Video Streams until Ctrl-C or SIGTERM.
 ///
@@ -17,7 +20,7 @@ use kvs_sim::{Delivery, FaultPlan, Play, Sim, SimConfig, SimError};
 ///     --no-sign-request kinesisvideo list-streams
 ///
 /// or AWS_ENDPOINT_URL for the SDKs and for `kvs-infer run`. Requests need not be
-/// signed.
+/// signed; one that is finds the streams of the region that it is signed for.
 ///
 /// A stream keeps its newest 512 MiB in memory, and its retention says for how many
 /// hours at most (24 where a clip is played).
@@ -38,6 +41,10 @@ pub(super) struct SimArgs {
     /// With --tls: where to write the certificate, for AWS_CA_BUNDLE.
     #[arg(long, value_name = "FILE", default_value = "kvs-sim.pem", requires = "tls")]
     pub(super) tls_certificate: PathBuf,
+
+    /// The region of the streams that clips play into, and of requests that are not signed.
+    #[arg(long, value_name = "REGION", default_value_t)]
+    pub(super) region: Region,
 
     #[command(flatten)]
     plays: Plays,
@@ -156,6 +163,8 @@ pub(super) async fn run(args: SimArgs, stop: impl Future<Output = ()>) -> Result
         delivery: args.delivery.into(),
         data_dir: args.data_dir,
         faults: args.fault,
+        region: args.region,
+        images: Some(Arc::new(SimImages)),
         ..SimConfig::default()
     };
     let sim = Sim::start(config)?;

@@ -1,7 +1,7 @@
 //! Sans-I/O reader and writer of the HLS that Kinesis Video Streams serves.
 //!
 //! - [`playlist`] reads master and media playlists; [`Link`] is a URL that shows its session token to nobody.
-//! - [`mp4`] reads and writes initialisation and media segments of fragmented MP4.
+//! - [`mp4`] reads and writes initialisation and media segments of fragmented MP4, and writes whole files.
 //! - [`ts`] reads and writes MPEG-TS segments.
 //! - [`player`] says what to fetch next.
 //!

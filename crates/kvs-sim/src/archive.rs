@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::control::{StreamReference, read, seconds};
+use crate::control::{read, seconds};
 use crate::course::Piece;
 use crate::disturbed::disturbed;
 use crate::errors::ApiError;
@@ -20,8 +20,10 @@ use crate::fragment::{Fragment, Media, TimeLine, exception_document};
 use crate::fragment_number::FragmentNumber;
 use crate::mix::mix64;
 use crate::page_token::PageToken;
+use crate::region::Region;
 use crate::service::Service;
 use crate::stream::Stream;
+use crate::stream_reference::StreamReference;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -76,10 +78,11 @@ const FRAGMENT_NOT_FOUND: (u32, &str) = (4000, "the fragment is not there, or no
 
 pub(crate) async fn list_fragments(
     State(service): State<Service>,
+    region: Region,
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
     let request: ListFragments = read(&body)?;
-    let stream = request.stream.find(&service.store)?;
+    let stream = request.stream.find(&service.store, &region)?;
     let most = request.most()?;
     let token = request.token(&stream)?;
     let listed = list(&stream, token);
@@ -171,10 +174,11 @@ fn describe(fragment: &Fragment, media: &Media) -> Value {
 
 pub(crate) async fn get_media_for_fragment_list(
     State(service): State<Service>,
+    region: Region,
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let request: GetMediaForFragmentList = read(&body)?;
-    let stream = request.stream.find(&service.store)?;
+    let stream = request.stream.find(&service.store, &region)?;
     check_numbers(&request.fragments)?;
     let place = stream.claim_archive_reader()?;
     let course = stream.armed().meet_connection();

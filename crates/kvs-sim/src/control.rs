@@ -11,20 +11,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::errors::ApiError;
+use crate::region::Region;
 use crate::service::Service;
-use crate::store::Store;
-use crate::stream::{Stream, StreamSettings};
+use crate::stream_identity::{StreamIdentity, StreamSettings};
+use crate::stream_name::is_name;
+use crate::stream_reference::StreamReference;
 
 type Answer = Result<Json<Value>, ApiError>;
-
-/// A stream by one of its two names.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub(crate) struct StreamReference {
-    stream_name: Option<String>,
-    #[serde(rename = "StreamARN")]
-    stream_arn: Option<String>,
-}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -69,24 +62,16 @@ struct GetDataEndpoint {
 }
 
 const MOST_RESULTS: usize = 10_000;
-const OFFERED_APIS: [&str; 5] = [
+const OFFERED_APIS: [&str; 6] = [
     "PUT_MEDIA",
     "GET_MEDIA",
     "LIST_FRAGMENTS",
     "GET_MEDIA_FOR_FRAGMENT_LIST",
     "GET_HLS_STREAMING_SESSION_URL",
+    "GET_CLIP",
 ];
-
-impl StreamReference {
-    /// The stream meant.
-    ///
-    /// Errors: none is named, or there is none of that name.
-    pub(crate) fn find(&self, store: &Store) -> Result<Arc<Stream>, ApiError> {
-        let named = self.stream_arn.as_deref().or(self.stream_name.as_deref());
-        let unnamed = || ApiError::InvalidArgument("StreamName or StreamARN is needed".to_owned());
-        store.stream(named.ok_or_else(unnamed)?)
-    }
-}
+/// Only where there is something that makes images.
+const IMAGES_API: &str = "GET_IMAGES";
 
 /// A request's JSON; an empty body stands for an empty object.
 pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
@@ -94,7 +79,7 @@ pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(body).map_err(|error| ApiError::InvalidArgument(format!("the request: {error}")))
 }
 
-pub(crate) async fn create_stream(State(service): State<Service>, body: Bytes) -> Answer {
+pub(crate) async fn create_stream(State(service): State<Service>, region: Region, body: Bytes) -> Answer {
     let request: CreateStream = read(&body)?;
     let settings = StreamSettings {
         retention_hours: request.data_retention_in_hours.unwrap_or(0),
@@ -103,26 +88,29 @@ pub(crate) async fn create_stream(State(service): State<Service>, body: Bytes) -
         kms_key_id: request.kms_key_id,
         tags: request.tags.unwrap_or_default(),
     };
-    let stream = service.store.create(&request.stream_name, settings)?;
+    let stream = service.store.create_in(&region, &request.stream_name, settings)?;
     Ok(Json(json!({ "StreamARN": stream.identity().arn })))
 }
 
-pub(crate) async fn describe_stream(State(service): State<Service>, body: Bytes) -> Answer {
-    let stream = read::<StreamReference>(&body)?.find(&service.store)?;
-    Ok(Json(json!({ "StreamInfo": stream_info(&stream) })))
+pub(crate) async fn describe_stream(State(service): State<Service>, region: Region, body: Bytes) -> Answer {
+    let stream = read::<StreamReference>(&body)?.find(&service.store, &region)?;
+    Ok(Json(json!({ "StreamInfo": stream_info(&stream.identity()) })))
 }
 
-pub(crate) async fn list_streams(State(service): State<Service>, body: Bytes) -> Answer {
+pub(crate) async fn list_streams(State(service): State<Service>, region: Region, body: Bytes) -> Answer {
     let request: ListStreams = read(&body)?;
     let prefix = request.prefix()?;
     let most = request.most()?;
-    let after = request.next_token.as_deref().unwrap_or("");
-    let mut streams = service.store.streams();
+    let after = request.after(prefix)?;
+    let mut streams: Vec<Arc<StreamIdentity>> =
+        service.store.streams().iter().map(|stream| stream.identity()).collect();
     streams.retain(|stream| {
-        let name = stream.identity().name.as_str();
-        name.starts_with(prefix) && (after.is_empty() || name > after)
+        let name = &stream.name;
+        stream.region() == region
+            && name.starts_with(prefix)
+            && after.as_ref().is_none_or(|after| name > after)
     });
-    let next = (streams.len() > most).then(|| streams[most - 1].identity().name.clone());
+    let next = (streams.len() > most).then(|| name_token(&streams[most - 1].name));
     streams.truncate(most);
     let list: Vec<Value> = streams.iter().map(|stream| stream_info(stream)).collect();
     Ok(Json(json!({ "StreamInfoList": list, "NextToken": next })))
@@ -139,6 +127,16 @@ impl ListStreams {
         }
     }
 
+    /// The name of the last stream on the page before.
+    fn after(&self, prefix: &str) -> Result<Option<String>, ApiError> {
+        let Some(token) = self.next_token.as_deref().filter(|token| !token.is_empty()) else {
+            return Ok(None);
+        };
+        let wrong = "NextToken was not given by ListStreams with this StreamNameCondition; begin without";
+        let name = name_of_token(token).filter(|name| name.starts_with(prefix));
+        name.map(Some).ok_or_else(|| ApiError::InvalidArgument(wrong.to_owned()))
+    }
+
     fn most(&self) -> Result<usize, ApiError> {
         match self.max_results {
             Some(most) if !(1..=MOST_RESULTS).contains(&most) => {
@@ -149,32 +147,34 @@ impl ListStreams {
     }
 }
 
-pub(crate) async fn delete_stream(State(service): State<Service>, body: Bytes) -> Answer {
+pub(crate) async fn delete_stream(State(service): State<Service>, region: Region, body: Bytes) -> Answer {
     let request: DeleteStream = read(&body)?;
-    let arn = request.stream.find(&service.store)?.identity().arn.clone();
+    let arn = request.stream.find(&service.store, &region)?.identity().arn.clone();
     service.store.delete(&arn, request.current_version.as_deref()).await?;
     Ok(Json(json!({})))
 }
 
 pub(crate) async fn get_data_endpoint(
     State(service): State<Service>,
+    region: Region,
     headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
     let request: GetDataEndpoint = read(&body)?;
-    request.stream.find(&service.store)?;
-    if !OFFERED_APIS.contains(&request.api_name.as_str()) {
+    request.stream.find(&service.store, &region)?;
+    let offered: Vec<&str> =
+        OFFERED_APIS.into_iter().chain(service.images.is_some().then_some(IMAGES_API)).collect();
+    if !offered.contains(&request.api_name.as_str()) {
         return Err(ApiError::InvalidArgument(format!(
             "APIName \"{}\": this local KVS has {}; no other is in this version",
             request.api_name,
-            OFFERED_APIS.join(", ")
+            offered.join(", ")
         )));
     }
     Ok(Json(json!({ "DataEndpoint": service.endpoint_for(&headers) })))
 }
 
-fn stream_info(stream: &Stream) -> Value {
-    let identity = stream.identity();
+fn stream_info(identity: &StreamIdentity) -> Value {
     let settings = &identity.settings;
     let mut info = json!({
         "StreamName": identity.name,
@@ -192,6 +192,20 @@ fn stream_info(stream: &Stream) -> Value {
         }
     }
     info
+}
+
+/// The `NextToken` behind a stream: hexadecimal digits, since names have signs that a token cannot have.
+fn name_token(name: &str) -> String {
+    name.bytes().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// None where the text is not such a token.
+fn name_of_token(token: &str) -> Option<String> {
+    let digits = token.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+    let byte = |at: usize| u8::from_str_radix(token.get(at..at + 2)?, 16).ok();
+    let bytes: Option<Vec<u8>> = (0..token.len()).step_by(2).map(byte).collect();
+    let name = String::from_utf8(bytes.filter(|_| digits)?).ok()?;
+    Some(name).filter(|name| is_name(name))
 }
 
 /// Seconds since 1970 as the SDKs read a time: a JSON number with decimals.

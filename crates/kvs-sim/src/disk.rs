@@ -14,7 +14,8 @@ use tracing::warn;
 use crate::errors::DiskError;
 use crate::fragment::{Content, Fragment, FragmentHead, Media, MediaHeader};
 use crate::fragment_number::FragmentNumber;
-use crate::stream::StreamIdentity;
+use crate::region::Region;
+use crate::stream_identity::StreamIdentity;
 
 /// The folder of all streams.
 #[derive(Debug, Clone)]
@@ -40,13 +41,11 @@ impl DataFolder {
 
     /// Makes the folder of a stream and writes its identity there.
     pub(crate) fn create(&self, identity: &StreamIdentity) -> Result<StreamFolder, DiskError> {
-        let path = self.path.join(format!("{}{STREAM_SUFFIX}", identity.name));
+        let path = self.path.join(folder_name(identity));
         std::fs::create_dir_all(&path).map_err(failed("make the folder", &path))?;
-        let file = path.join(IDENTITY_FILE);
-        let json = serde_json::to_vec_pretty(identity).map_err(io::Error::from);
-        let written = json.and_then(|json| write_then_rename(&file, &json));
-        written.map_err(failed("write", &file))?;
-        Ok(StreamFolder { path })
+        let folder = StreamFolder { path };
+        folder.write_identity(identity)?;
+        Ok(folder)
     }
 
     /// The streams that are kept here, with their whole fragments.
@@ -66,7 +65,24 @@ impl DataFolder {
     }
 }
 
+/// The name of a stream; outside of `us-east-1` its region, too, after a sign that no name has.
+fn folder_name(identity: &StreamIdentity) -> String {
+    let (name, region) = (&identity.name, identity.region());
+    match region == Region::default() {
+        true => format!("{name}{STREAM_SUFFIX}"),
+        false => format!("{name}@{region}{STREAM_SUFFIX}"),
+    }
+}
+
 impl StreamFolder {
+    /// Writes what is known of the stream, in place of what was written before.
+    pub(crate) fn write_identity(&self, identity: &StreamIdentity) -> Result<(), DiskError> {
+        let file = self.path.join(IDENTITY_FILE);
+        let json = serde_json::to_vec_pretty(identity).map_err(io::Error::from);
+        let written = json.and_then(|json| write_then_rename(&file, &json));
+        written.map_err(failed("write", &file))
+    }
+
     pub(crate) async fn write_fragment(
         &self,
         number: FragmentNumber,

@@ -8,7 +8,8 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::clip::ClipError;
-use crate::hls_refusal::HlsRefusal;
+use crate::media_refusal::MediaRefusal;
+use crate::region::Region;
 
 /// A refusal as the SDKs of AWS read it: a status, an error type in a header, a message in JSON.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +20,19 @@ pub enum ApiError {
         /// Its name or ARN as asked for.
         stream: String,
     },
+    /// A stream that is there, but in another region than the request is signed for.
+    #[error(
+        "The requested stream is not found in the region {region}, for which the request is signed: {stream} is in {has}. \
+         Sign for that region, or start the local KVS with --region {region}"
+    )]
+    OtherRegion {
+        /// Its name or ARN as asked for.
+        stream: String,
+        /// The region of the request.
+        region: Region,
+        /// The region of the stream.
+        has: Region,
+    },
     /// CreateStream of a name that is taken.
     #[error("The stream {stream} already exists")]
     ResourceInUse {
@@ -28,6 +42,17 @@ pub enum ApiError {
     /// A value that the operation does not take.
     #[error("{0}")]
     InvalidArgument(String),
+    /// An operation of tags on an ARN that is malformed.
+    #[error("The format of the StreamARN is invalid; DescribeStream tells a stream's ARN")]
+    InvalidResourceFormat,
+    /// More tags than a stream can have.
+    #[error("The stream would have {tags} tags; it can have {limit}. Remove some with UntagStream")]
+    TagsPerResourceExceededLimit {
+        /// That it would have.
+        tags: usize,
+        /// That it can have.
+        limit: usize,
+    },
     /// A connection more than a stream allows.
     #[error("The stream {stream} has its {limit} {operation} connection(s) already; close one first")]
     ConnectionLimitExceeded {
@@ -64,7 +89,7 @@ pub enum ApiError {
     /// A request that was signed at another time than now.
     #[error("Signature expired: the request was signed more than 5 minutes from now; set the clock")]
     WrongClock,
-    /// DeleteStream with another version than the stream's.
+    /// DeleteStream or UpdateDataRetention with another version than the stream's.
     #[error("The stream {stream} has version {version}, not the one given; ask DescribeStream for it")]
     VersionMismatch {
         /// Its name.
@@ -75,9 +100,9 @@ pub enum ApiError {
     /// A path or method that is no operation of the local KVS.
     #[error("{0} is no operation of this local KVS")]
     UnknownOperation(String),
-    /// What HLS refuses beside that.
+    /// What HLS, GetClip and GetImages refuse beside that.
     #[error(transparent)]
-    Hls(#[from] HlsRefusal),
+    Media(#[from] MediaRefusal),
     /// A fault of the local KVS itself.
     #[error("The local KVS failed: {0}")]
     Internal(String),
@@ -86,9 +111,15 @@ pub enum ApiError {
 impl ApiError {
     fn status_and_type(&self) -> (StatusCode, &'static str) {
         match self {
-            Self::ResourceNotFound { .. } => (StatusCode::NOT_FOUND, "ResourceNotFoundException"),
+            Self::ResourceNotFound { .. } | Self::OtherRegion { .. } => {
+                (StatusCode::NOT_FOUND, "ResourceNotFoundException")
+            }
             Self::ResourceInUse { .. } => (StatusCode::BAD_REQUEST, "ResourceInUseException"),
             Self::InvalidArgument(_) => (StatusCode::BAD_REQUEST, "InvalidArgumentException"),
+            Self::InvalidResourceFormat => (StatusCode::BAD_REQUEST, "InvalidResourceFormatException"),
+            Self::TagsPerResourceExceededLimit { .. } => {
+                (StatusCode::BAD_REQUEST, "TagsPerResourceExceededLimitException")
+            }
             Self::ConnectionLimitExceeded { .. } => {
                 (StatusCode::BAD_REQUEST, "ConnectionLimitExceededException")
             }
@@ -99,7 +130,7 @@ impl ApiError {
             Self::WrongClock => (StatusCode::FORBIDDEN, "InvalidSignatureException"),
             Self::VersionMismatch { .. } => (StatusCode::BAD_REQUEST, "VersionMismatchException"),
             Self::UnknownOperation(_) => (StatusCode::NOT_FOUND, "UnknownOperationException"),
-            Self::Hls(refusal) => refusal.status_and_type(),
+            Self::Media(refusal) => refusal.status_and_type(),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "InternalFailure"),
         }
     }

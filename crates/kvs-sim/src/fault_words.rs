@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::faults::{Fault, FaultKind, Faults, Limit, Operation, Target};
-use crate::store::check_name;
+use crate::stream_name::check_name;
 
 /// What `--fault` says: `[STREAM:]KIND[=VALUE][,...]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -117,7 +117,8 @@ const A_NUMBER: &str = "a whole number is needed";
 const A_SHARE: &str = "a share of the bytes between 0 and 1 is needed, such as 0.001";
 const SOME_SECONDS: &str = "seconds between 0 and 86400 are needed, such as 10s";
 const NOTHING: &str = "it takes no value";
-const AN_OPERATION: &str = "getMedia, listFragments, getMediaForFragmentList, getHLSStreamingSessionURL or getDataEndpoint is needed";
+const AN_OPERATION: &str = "getMedia, listFragments, getMediaForFragmentList, getHLSStreamingSessionURL, getClip, getImages or \
+                            getDataEndpoint is needed";
 
 fn kinds() -> String {
     KINDS.join(", ")
@@ -500,7 +501,7 @@ mod tests {
     }
 
     fn any_fault() -> impl Strategy<Value = Fault> {
-        (any_kind(), proptest::option::of(1..u64::MAX), any::<u64>(), 1..u64::MAX, 0usize..6).prop_map(
+        (any_kind(), proptest::option::of(1..u64::MAX), any::<u64>(), 1..u64::MAX, 0usize..8).prop_map(
             |(kind, count, after, every, on)| {
                 let later = kind.target() == Target::Connection && !matches!(kind, FaultKind::Repeat(_));
                 let calls = kind.target() == Target::Call;

@@ -95,6 +95,10 @@ pub enum Operation {
     GetMediaForFragmentList,
     /// GetHLSStreamingSessionURL.
     GetHlsStreamingSessionUrl,
+    /// GetClip.
+    GetClip,
+    /// GetImages.
+    GetImages,
 }
 
 /// What a kind of fault acts upon, which says what options it takes.
@@ -163,12 +167,14 @@ impl FaultKind {
 
 impl Operation {
     /// All of them.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::GetDataEndpoint,
         Self::GetMedia,
         Self::ListFragments,
         Self::GetMediaForFragmentList,
         Self::GetHlsStreamingSessionUrl,
+        Self::GetClip,
+        Self::GetImages,
     ];
 
     /// Its name as in its path: `getMedia` of `/getMedia`.
@@ -179,6 +185,8 @@ impl Operation {
             Self::ListFragments => "listFragments",
             Self::GetMediaForFragmentList => "getMediaForFragmentList",
             Self::GetHlsStreamingSessionUrl => "getHLSStreamingSessionURL",
+            Self::GetClip => "getClip",
+            Self::GetImages => "getImages",
         }
     }
 

@@ -1,5 +1,6 @@
 //! A fragment as it is stored, and the Matroska that a GetMedia reader gets of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -128,6 +129,19 @@ impl Dated {
     }
 }
 
+/// Those that begin in a range, both ends included; of several at one time the newest.
+pub(crate) fn begun_within(
+    mut fragments: Vec<Dated>,
+    line: TimeLine,
+    (from_ms, to_ms): (i64, i64),
+) -> Vec<Dated> {
+    fragments.retain(|dated| (from_ms..=to_ms).contains(&dated.on(line)));
+    let newest: BTreeMap<i64, FragmentNumber> =
+        fragments.iter().map(|dated| (dated.on(line), dated.number)).collect();
+    fragments.retain(|dated| newest.get(&dated.on(line)) == Some(&dated.number));
+    fragments
+}
+
 const CLUSTER_ID: [u8; 4] = [0x1F, 0x43, 0xB6, 0x75];
 
 impl Media {
@@ -160,9 +174,11 @@ impl Fragment {
     /// Milliseconds since 1970 at which it ends, on one of its two time lines.
     pub(crate) fn end_ms(&self, line: TimeLine) -> i64 {
         match (&self.content, line) {
-            (Content::Raw(_), _) => self.server_ms + 1,
-            (Content::Media(media), TimeLine::Server) => self.server_ms + media.length_ms(),
-            (Content::Media(media), TimeLine::Producer) => media.head.producer_ms + media.length_ms(),
+            (Content::Raw(_), _) => self.server_ms.saturating_add(1),
+            (Content::Media(media), TimeLine::Server) => self.server_ms.saturating_add(media.length_ms()),
+            (Content::Media(media), TimeLine::Producer) => {
+                media.head.producer_ms.saturating_add(media.length_ms())
+            }
         }
     }
 

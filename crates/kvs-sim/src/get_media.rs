@@ -14,15 +14,17 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::control::{StreamReference, read};
+use crate::control::read;
 use crate::course::Piece;
 use crate::cursor::{Cursor, Seek, Step};
 use crate::disturbed::disturbed;
 use crate::errors::ApiError;
 use crate::fragment::{TimeLine, error_document};
 use crate::rate::FragmentRate;
+use crate::region::Region;
 use crate::service::Service;
 use crate::stream::Stream;
+use crate::stream_reference::StreamReference;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -52,8 +54,14 @@ impl StartSelector {
         match self.start_selector_type.as_str() {
             "NOW" => Ok(Start::At(Seek::Newest)),
             "EARLIEST" => Ok(Start::At(Seek::Earliest)),
-            "FRAGMENT_NUMBER" => after("AfterFragmentNumber", self.after_fragment_number.as_deref()),
-            "CONTINUATION_TOKEN" => after("ContinuationToken", self.continuation_token.as_deref()),
+            "FRAGMENT_NUMBER" => {
+                let number = self.after_fragment_number.as_deref();
+                after("AfterFragmentNumber", number, |c| c.is_ascii_digit(), "0-9")
+            }
+            "CONTINUATION_TOKEN" => {
+                let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+                after("ContinuationToken", self.continuation_token.as_deref(), allowed, "a-z A-Z 0-9 _ . -")
+            }
             "SERVER_TIMESTAMP" => self.time(TimeLine::Server),
             "PRODUCER_TIMESTAMP" => self.time(TimeLine::Producer),
             other => Err(ApiError::InvalidArgument(format!(
@@ -76,19 +84,35 @@ enum Start {
     After(String),
 }
 
-fn after(field: &str, number: Option<&str>) -> Result<Start, ApiError> {
-    let number = number.filter(|number| {
-        (1..=128).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit())
-    });
-    let missing = || ApiError::InvalidArgument(format!("{field} is needed: 1 to 128 decimal digits"));
-    number.map(|number| Start::After(number.to_owned())).ok_or_else(missing)
+/// Errors: there is no text, or not one of 1 to 128 characters that are `allowed`.
+fn after(
+    field: &str,
+    text: Option<&str>,
+    allowed: fn(char) -> bool,
+    characters: &str,
+) -> Result<Start, ApiError> {
+    let missing = || ApiError::InvalidArgument(format!("{field} is needed with this StartSelectorType"));
+    let text = text.ok_or_else(missing)?;
+    if (1..=LONGEST_TEXT).contains(&text.len()) && text.chars().all(allowed) {
+        return Ok(Start::After(text.to_owned()));
+    }
+    let shown: String = text.chars().take(LONGEST_TEXT).collect();
+    let refused =
+        format!("{field} \"{shown}\": 1 to {LONGEST_TEXT} of the characters {characters} are needed");
+    Err(ApiError::InvalidArgument(refused))
 }
 
+/// Source: the service model of kinesis-video-media, 2017-09-30, as of the patterns.
+const LONGEST_TEXT: usize = 128;
 const FRAGMENT_NOT_FOUND: (u32, &str) = (4000, "FRAGMENT_NOT_FOUND");
 
-pub(crate) async fn get_media(State(service): State<Service>, body: Bytes) -> Result<Response, ApiError> {
+pub(crate) async fn get_media(
+    State(service): State<Service>,
+    region: Region,
+    body: Bytes,
+) -> Result<Response, ApiError> {
     let request: GetMedia = read(&body)?;
-    let stream = request.stream.find(&service.store)?;
+    let stream = request.stream.find(&service.store, &region)?;
     let chunks = open(&stream, &request.start_selector, service.fragments_per_s, service.stop)?;
     let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("video/x-matroska"))];
     Ok((kind, Body::from_stream(chunks)).into_response())

@@ -2,9 +2,10 @@
 
 use axum::body::Bytes;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -12,8 +13,9 @@ use serde_json::{Value, json};
 use crate::control::read;
 use crate::errors::ApiError;
 use crate::hls_playlist;
-use crate::hls_refusal::HlsRefusal;
 use crate::hls_request::HlsRequest;
+use crate::media_refusal::MediaRefusal;
+use crate::region::Region;
 use crate::service::Service;
 
 /// What a URL of a session says after the question mark.
@@ -42,26 +44,48 @@ const MPEG_TS: &str = "video/MP2T";
 
 /// The operation, and the paths of a session.
 pub(crate) fn router() -> Router<Service> {
-    Router::new()
-        .route("/getHLSStreamingSessionURL", post(get_hls_streaming_session_url))
-        .route("/hls/v1/getHLSMasterPlaylist.m3u8", get(master_playlist))
-        .route("/hls/v1/getHLSMediaPlaylist.m3u8", get(media_playlist))
-        .route("/hls/v1/getMP4InitFragment.mp4", get(init_segment))
-        .route("/hls/v1/getMP4MediaFragment.mp4", get(mp4_segment))
-        .route("/hls/v1/getTSFragment.ts", get(ts_segment))
+    let paths: [(&str, MethodRouter<Service>); 5] = [
+        ("/hls/v1/getHLSMasterPlaylist.m3u8", get(master_playlist)),
+        ("/hls/v1/getHLSMediaPlaylist.m3u8", get(media_playlist)),
+        ("/hls/v1/getMP4InitFragment.mp4", get(init_segment)),
+        ("/hls/v1/getMP4MediaFragment.mp4", get(mp4_segment)),
+        ("/hls/v1/getTSFragment.ts", get(ts_segment)),
+    ];
+    let session = paths
+        .into_iter()
+        .fold(Router::new(), |router, (path, asked)| router.route(path, asked.options(preflight)));
+    let session = session.layer(middleware::map_response(for_any_page));
+    session.route("/getHLSStreamingSessionURL", post(get_hls_streaming_session_url))
+}
+
+/// Players in pages of other servers may read it, as those of Kinesis Video Streams: who has a URL has its token.
+async fn for_any_page(mut response: Response) -> Response {
+    response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    response
+}
+
+/// What a browser asks before a player's request that has headers of its own.
+async fn preflight(headers: HeaderMap) -> Response {
+    let mut answer = StatusCode::NO_CONTENT.into_response();
+    let allowed = answer.headers_mut();
+    allowed.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, OPTIONS"));
+    allowed.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("3600"));
+    if let Some(asked) = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
+        allowed.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
+    }
+    answer
 }
 
 async fn get_hls_streaming_session_url(
     State(service): State<Service>,
+    region: Region,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
     let request: HlsRequest = read(&body)?;
-    let stream = request.stream.find(&service.store)?;
+    let stream = request.stream.find(&service.store, &region)?;
     let settings = request.settings(stream.clock().now_ms())?;
-    if stream.identity().settings.retention_hours == 0 {
-        return Err(HlsRefusal::NoDataRetention { stream: stream.identity().name.clone() }.into());
-    }
+    stream.check_retains()?;
     let token = service.hls.begin(stream, settings)?;
     let endpoint = service.endpoint_for(&headers);
     let url = format!("{endpoint}/hls/v1/getHLSMasterPlaylist.m3u8?SessionToken={token}");
@@ -72,7 +96,7 @@ async fn master_playlist(State(service): State<Service>, Query(asked): Query<Ask
     let session = service.hls.find(asked.token())?;
     let shown = session.shown()?;
     let stream = || session.stream.identity().name.clone();
-    let entry = shown.entries.last().ok_or_else(|| HlsRefusal::Paused { stream: stream() })?;
+    let entry = shown.entries.last().ok_or_else(|| MediaRefusal::Paused { stream: stream() })?;
     Ok(answer(PLAYLIST, hls_playlist::master(entry, asked.token())))
 }
 
@@ -99,8 +123,6 @@ async fn ts_segment(State(service): State<Service>, Query(asked): Query<Asked>) 
     Ok(answer(MPEG_TS, written.map_err(|error| ApiError::Internal(error.to_string()))?))
 }
 
-/// Players in pages of other servers may read it, as those of Kinesis Video Streams.
 fn answer(kind: &'static str, body: impl IntoResponse) -> Response {
-    let headers = [(header::CONTENT_TYPE, kind), (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*")];
-    (headers, body).into_response()
+    ([(header::CONTENT_TYPE, kind)], body).into_response()
 }

@@ -6,8 +6,8 @@ use kvs_hls::VideoTrack;
 
 use crate::fragment::Dated;
 use crate::fragment_number::FragmentNumber;
-use crate::hls_fragment::HlsFragment;
 use crate::hls_request::{Discontinuities, HlsSettings};
+use crate::video_fragment::VideoFragment;
 
 /// One segment.
 #[derive(Debug, Clone)]
@@ -61,7 +61,7 @@ impl List {
     }
 
     /// Lists one more segment.
-    pub(crate) fn push(&mut self, dated: &Dated, fragment: &HlsFragment, settings: &HlsSettings) {
+    pub(crate) fn push(&mut self, dated: &Dated, fragment: &VideoFragment, settings: &HlsSettings) {
         let first_ms = dated.on(settings.line) + fragment.first_ms();
         let last = self.entries.back();
         let same_init = last.filter(|last| last.track == fragment.track).map(|last| last.init);

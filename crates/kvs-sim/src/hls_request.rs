@@ -2,9 +2,10 @@
 
 use serde::Deserialize;
 
-use crate::control::StreamReference;
 use crate::errors::ApiError;
 use crate::fragment::TimeLine;
+use crate::request_values::{TIME_LINES, TimestampRange, invalid, one_of, within};
+use crate::stream_reference::StreamReference;
 
 /// The request as it is written.
 #[derive(Debug, Deserialize)]
@@ -26,14 +27,7 @@ pub(crate) struct HlsRequest {
 #[serde(rename_all = "PascalCase")]
 struct Selector {
     fragment_selector_type: Option<String>,
-    timestamp_range: Option<Range>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Range {
-    start_timestamp: Option<f64>,
-    end_timestamp: Option<f64>,
+    timestamp_range: Option<TimestampRange>,
 }
 
 /// The request as it is meant.
@@ -74,7 +68,6 @@ pub(crate) enum Discontinuities {
     Found,
 }
 
-const LONGEST_RANGE_MS: i64 = 24 * 3_600_000;
 const DEFAULT_EXPIRES_S: i64 = 300;
 const DEFAULT_RESULTS: i64 = 5;
 const DEFAULT_RESULTS_ON_DEMAND: i64 = 1000;
@@ -84,8 +77,7 @@ impl HlsRequest {
     pub(crate) fn settings(&self, now_ms: i64) -> Result<HlsSettings, ApiError> {
         let default = Selector::default();
         let selector = self.selector.as_ref().unwrap_or(&default);
-        let lines = [("SERVER_TIMESTAMP", TimeLine::Server), ("PRODUCER_TIMESTAMP", TimeLine::Producer)];
-        let line = one_of("FragmentSelectorType", selector.fragment_selector_type.as_deref(), &lines)?;
+        let line = known("FragmentSelectorType", selector.fragment_selector_type.as_deref(), &TIME_LINES)?;
         let line = line.unwrap_or(TimeLine::Server);
         let mode = self.mode(selector, line, now_ms)?;
         let default_results = match mode {
@@ -107,7 +99,7 @@ impl HlsRequest {
 
     fn mode(&self, selector: &Selector, line: TimeLine, now_ms: i64) -> Result<PlaybackMode, ApiError> {
         let modes = [("LIVE", 0), ("LIVE_REPLAY", 1), ("ON_DEMAND", 2)];
-        let mode = one_of("PlaybackMode", self.playback_mode.as_deref(), &modes)?.unwrap_or(0);
+        let mode = known("PlaybackMode", self.playback_mode.as_deref(), &modes)?.unwrap_or(0);
         let Some(range) = &selector.timestamp_range else {
             let needed = "HLSFragmentSelector.TimestampRange is needed with LIVE_REPLAY and ON_DEMAND";
             return if mode == 0 { Ok(PlaybackMode::Live) } else { Err(invalid(needed)) };
@@ -127,18 +119,18 @@ impl HlsRequest {
     }
 
     fn container(&self) -> Result<Container, ApiError> {
-        let known = [("FRAGMENTED_MP4", Container::FragmentedMp4), ("MPEG_TS", Container::MpegTs)];
-        let given = one_of("ContainerFormat", self.container_format.as_deref(), &known)?;
+        let formats = [("FRAGMENTED_MP4", Container::FragmentedMp4), ("MPEG_TS", Container::MpegTs)];
+        let given = known("ContainerFormat", self.container_format.as_deref(), &formats)?;
         Ok(given.unwrap_or(Container::FragmentedMp4))
     }
 
     fn discontinuities(&self, line: TimeLine) -> Result<Discontinuities, ApiError> {
-        let known = [
+        let modes = [
             ("ALWAYS", Discontinuities::Always),
             ("NEVER", Discontinuities::Never),
             ("ON_DISCONTINUITY", Discontinuities::Found),
         ];
-        let given = one_of("DiscontinuityMode", self.discontinuity_mode.as_deref(), &known)?;
+        let given = known("DiscontinuityMode", self.discontinuity_mode.as_deref(), &modes)?;
         Ok(given.unwrap_or(match line {
             TimeLine::Server => Discontinuities::Always,
             TimeLine::Producer => Discontinuities::Never,
@@ -146,50 +138,13 @@ impl HlsRequest {
     }
 
     fn dated(&self) -> Result<bool, ApiError> {
-        let known = [("ALWAYS", true), ("NEVER", false)];
-        let given = one_of("DisplayFragmentTimestamp", self.display_fragment_timestamp.as_deref(), &known)?;
+        let modes = [("ALWAYS", true), ("NEVER", false)];
+        let given = known("DisplayFragmentTimestamp", self.display_fragment_timestamp.as_deref(), &modes)?;
         Ok(given.unwrap_or(false))
     }
 }
 
-impl Range {
-    fn read(&self, line: TimeLine, now_ms: i64) -> Result<(i64, Option<i64>), ApiError> {
-        let from_ms = self.start_timestamp.and_then(millis);
-        let from_ms =
-            from_ms.ok_or_else(|| invalid("TimestampRange.StartTimestamp is needed: seconds since 1970"))?;
-        let Some(end) = self.end_timestamp else { return Ok((from_ms, None)) };
-        let to_ms =
-            millis(end).ok_or_else(|| invalid("TimestampRange.EndTimestamp must be seconds since 1970"))?;
-        if !(1..=LONGEST_RANGE_MS).contains(&to_ms.saturating_sub(from_ms)) {
-            return Err(invalid("TimestampRange.EndTimestamp must be within 24 hours after StartTimestamp"));
-        }
-        if line == TimeLine::Server && to_ms > now_ms {
-            return Err(invalid("TimestampRange.EndTimestamp must be in the past with SERVER_TIMESTAMP"));
-        }
-        Ok((from_ms, Some(to_ms)))
-    }
-}
-
-fn millis(seconds: f64) -> Option<i64> {
-    seconds.is_finite().then_some((seconds * 1000.0).round() as i64)
-}
-
-fn invalid(text: &str) -> ApiError {
-    ApiError::InvalidArgument(text.to_owned())
-}
-
-/// What the text stands for.
-fn one_of<T: Copy>(field: &str, text: Option<&str>, known: &[(&str, T)]) -> Result<Option<T>, ApiError> {
-    let Some(text) = text else { return Ok(None) };
-    let found = known.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
-    let names = || known.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-    let unknown = || ApiError::InvalidArgument(format!("{field} \"{text}\": {} are known", names()));
-    found.map(Some).ok_or_else(unknown)
-}
-
-fn within(field: &str, value: i64, least: i64, most: i64) -> Result<i64, ApiError> {
-    if (least..=most).contains(&value) {
-        return Ok(value);
-    }
-    Err(ApiError::InvalidArgument(format!("{field} {value}: {least} to {most} are possible")))
+/// What the text stands for, where there is one.
+fn known<T: Copy>(field: &str, text: Option<&str>, known: &[(&str, T)]) -> Result<Option<T>, ApiError> {
+    text.map(|text| one_of(field, text, known)).transpose()
 }

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use kvs_hls::VideoTrack;
 
-use crate::fragment::Dated;
+use crate::fragment::{Dated, begun_within};
 use crate::fragment_number::FragmentNumber;
-use crate::hls_fragment::HlsFragment;
 use crate::hls_list::{Entry, List};
-use crate::hls_refusal::HlsRefusal;
 use crate::hls_request::{HlsSettings, PlaybackMode};
+use crate::media_refusal::MediaRefusal;
 use crate::stream::Stream;
+use crate::video_fragment::VideoFragment;
 
 /// One session.
 #[derive(Debug)]
@@ -54,13 +54,13 @@ impl HlsSession {
     /// Begins a session, which lists something from the beginning.
     ///
     /// Errors: there is nothing to list, or it cannot be played.
-    fn new(stream: Arc<Stream>, settings: HlsSettings, lasts_ms: i64) -> Result<Self, HlsRefusal> {
+    fn new(stream: Arc<Stream>, settings: HlsSettings, lasts_ms: i64) -> Result<Self, MediaRefusal> {
         let created_ms = stream.clock().now_ms();
         let expires_ms = created_ms.saturating_add(lasts_ms);
         let session = Self { stream, settings, created_ms, expires_ms, state: Mutex::default() };
         match session.shown() {
             Ok(shown) if !shown.entries.is_empty() => Ok(session),
-            Ok(_) | Err(HlsRefusal::Paused { .. }) => Err(session.nothing()),
+            Ok(_) | Err(MediaRefusal::Paused { .. }) => Err(session.nothing()),
             Err(other) => Err(other),
         }
     }
@@ -68,11 +68,11 @@ impl HlsSession {
     /// What its media playlist shows now.
     ///
     /// Errors: the camera of a LIVE session paused; a fragment cannot be played.
-    pub(crate) fn shown(&self) -> Result<Shown, HlsRefusal> {
+    pub(crate) fn shown(&self) -> Result<Shown, MediaRefusal> {
         let mut state = self.lock();
         self.list_new(&mut state)?;
         if state.paused {
-            return Err(HlsRefusal::Paused { stream: self.stream.identity().name.clone() });
+            return Err(MediaRefusal::Paused { stream: self.stream.identity().name.clone() });
         }
         let State { list, ended, .. } = &*state;
         Ok(Shown {
@@ -87,22 +87,25 @@ impl HlsSession {
     /// The video of a fragment that was listed, and its time on the session's time line.
     ///
     /// Errors: it was not listed, or is no longer kept.
-    pub(crate) fn fragment(&self, number: &str) -> Result<(FragmentNumber, HlsFragment, i64), HlsRefusal> {
-        let missing = || HlsRefusal::NoSuchFragment { number: number.chars().take(128).collect() };
+    pub(crate) fn fragment(
+        &self,
+        number: &str,
+    ) -> Result<(FragmentNumber, VideoFragment, i64), MediaRefusal> {
+        let missing = || MediaRefusal::NoSuchFragment { number: number.chars().take(128).collect() };
         let number: FragmentNumber = number.parse().map_err(|_| missing())?;
         if !self.lock().list.knows(number) {
             return Err(missing());
         }
         let kept = self.stream.whole_after(None).into_iter().find(|dated| dated.number == number);
         let dated = kept.ok_or_else(missing)?;
-        let fragment = HlsFragment::read(&self.stream, number)?.ok_or_else(missing)?;
+        let fragment = VideoFragment::read(&self.stream, number)?.ok_or_else(missing)?;
         Ok((number, fragment, dated.on(self.settings.line)))
     }
 
     /// The track of the initialisation segment that was made of a fragment, which may be kept no longer.
     ///
     /// Errors: it is not that of a fragment that was listed.
-    pub(crate) fn init(&self, number: &str) -> Result<VideoTrack, HlsRefusal> {
+    pub(crate) fn init(&self, number: &str) -> Result<VideoTrack, MediaRefusal> {
         match self.listed_init(number) {
             Some(track) => Ok(track),
             None => self.fragment(number).map(|(_, fragment, _)| fragment.track),
@@ -116,17 +119,17 @@ impl HlsSession {
         Some(entry.track.clone())
     }
 
-    fn nothing(&self) -> HlsRefusal {
+    fn nothing(&self) -> MediaRefusal {
         let wanted = match self.settings.mode {
             PlaybackMode::Live => "LIVE needs one of the last 30 s",
             PlaybackMode::LiveReplay { .. } | PlaybackMode::OnDemand { .. } => {
                 "none is in the TimestampRange"
             }
         };
-        HlsRefusal::NoFragments { stream: self.stream.identity().name.clone(), wanted }
+        MediaRefusal::NoFragments { stream: self.stream.identity().name.clone(), wanted }
     }
 
-    fn list_new(&self, state: &mut State) -> Result<(), HlsRefusal> {
+    fn list_new(&self, state: &mut State) -> Result<(), MediaRefusal> {
         match self.settings.mode {
             PlaybackMode::Live => self.list_live(state),
             PlaybackMode::LiveReplay { from_ms, to_ms } => self.list_replay(state, from_ms, to_ms),
@@ -134,7 +137,7 @@ impl HlsSession {
         }
     }
 
-    fn list_live(&self, state: &mut State) -> Result<(), HlsRefusal> {
+    fn list_live(&self, state: &mut State) -> Result<(), MediaRefusal> {
         let new = self.stream.whole_after(state.seen);
         let begins = state.seen.is_none();
         let skipped = if begins { new.len().saturating_sub(self.settings.most) } else { 0 };
@@ -153,7 +156,7 @@ impl HlsSession {
     }
 
     /// A fragment is listed when those before it have had the time to be played since the session began.
-    fn list_replay(&self, state: &mut State, from_ms: i64, to_ms: Option<i64>) -> Result<(), HlsRefusal> {
+    fn list_replay(&self, state: &mut State, from_ms: i64, to_ms: Option<i64>) -> Result<(), MediaRefusal> {
         let now_ms = self.stream.clock().now_ms();
         let elapsed_ms = now_ms - self.created_ms;
         let wanted = self.wanted(state, from_ms, to_ms.unwrap_or(i64::MAX));
@@ -168,7 +171,7 @@ impl HlsSession {
         Ok(())
     }
 
-    fn list_all(&self, state: &mut State, from_ms: i64, to_ms: i64) -> Result<(), HlsRefusal> {
+    fn list_all(&self, state: &mut State, from_ms: i64, to_ms: i64) -> Result<(), MediaRefusal> {
         if std::mem::replace(&mut state.ended, true) {
             return Ok(());
         }
@@ -179,19 +182,13 @@ impl HlsSession {
 
     /// The fragments not looked at that begin in a range, of several at one time the newest.
     fn wanted(&self, state: &State, from_ms: i64, to_ms: i64) -> Vec<Dated> {
-        let at = |dated: &Dated| dated.on(self.settings.line);
-        let mut wanted = self.stream.whole_after(state.seen);
-        wanted.retain(|dated| (from_ms..=to_ms).contains(&at(dated)));
-        let newest: BTreeMap<i64, FragmentNumber> =
-            wanted.iter().map(|dated| (at(dated), dated.number)).collect();
-        wanted.retain(|dated| newest.get(&at(dated)) == Some(&dated.number));
-        wanted
+        begun_within(self.stream.whole_after(state.seen), self.settings.line, (from_ms, to_ms))
     }
 
     /// Lists a fragment if it has video.
-    fn list(&self, state: &mut State, dated: &Dated) -> Result<(), HlsRefusal> {
+    fn list(&self, state: &mut State, dated: &Dated) -> Result<(), MediaRefusal> {
         state.seen = Some(dated.number);
-        if let Some(fragment) = HlsFragment::read(&self.stream, dated.number)? {
+        if let Some(fragment) = VideoFragment::read(&self.stream, dated.number)? {
             state.listed_ms += fragment.length_ms;
             state.list.push(dated, &fragment, &self.settings);
         }
@@ -220,7 +217,7 @@ impl Sessions {
     /// Begins a session and gives its token.
     ///
     /// Errors: the stream has nothing to play; there are too many sessions.
-    pub(crate) fn begin(&self, stream: Arc<Stream>, settings: HlsSettings) -> Result<String, HlsRefusal> {
+    pub(crate) fn begin(&self, stream: Arc<Stream>, settings: HlsSettings) -> Result<String, MediaRefusal> {
         let now_ms = stream.clock().now_ms();
         let lasts_ms = (settings.expires_s * 1000).min(self.longest_ms);
         let session = Arc::new(HlsSession::new(stream, settings, lasts_ms)?);
@@ -228,17 +225,17 @@ impl Sessions {
         let mut open = self.lock();
         open.retain(|_, session| now_ms < session.expires_ms);
         if open.len() >= MOST_SESSIONS {
-            return Err(HlsRefusal::TooManySessions { limit: MOST_SESSIONS });
+            return Err(MediaRefusal::TooManySessions { limit: MOST_SESSIONS });
         }
         open.insert(token.clone(), session);
         Ok(token)
     }
 
     /// Errors: there is no such session, or it has expired.
-    pub(crate) fn find(&self, token: &str) -> Result<Arc<HlsSession>, HlsRefusal> {
-        let session = self.lock().get(token).cloned().ok_or(HlsRefusal::NotAuthorized)?;
+    pub(crate) fn find(&self, token: &str) -> Result<Arc<HlsSession>, MediaRefusal> {
+        let session = self.lock().get(token).cloned().ok_or(MediaRefusal::NotAuthorized)?;
         if session.stream.clock().now_ms() >= session.expires_ms {
-            return Err(HlsRefusal::NotAuthorized);
+            return Err(MediaRefusal::NotAuthorized);
         }
         Ok(session)
     }

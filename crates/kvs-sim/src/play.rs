@@ -17,8 +17,8 @@ use crate::clock::epoch_ms;
 use crate::errors::ApiError;
 use crate::fragment::FragmentHead;
 use crate::fragment_writer::FragmentWriter;
-use crate::store::check_name;
 use crate::stream::Stream;
+use crate::stream_name::check_name;
 
 /// What `--play` says: `NAME=CLIP` or `NAME=CLIP,loop`.
 #[derive(Debug, Clone, PartialEq, Eq)]

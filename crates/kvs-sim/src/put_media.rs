@@ -16,6 +16,7 @@ use crate::acks;
 use crate::errors::ApiError;
 use crate::ingest::{Ingest, Timecodes};
 use crate::service::Service;
+use crate::stream_reference::StreamReference;
 
 /// An IDLE acknowledgement after each such pause; after [`MOST_PAUSES`] the request is closed.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -29,7 +30,8 @@ pub(crate) async fn put_media(
 ) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     let timecodes = timecodes(&parts.headers, service.store.clock().now_ms())?;
-    let stream = service.store.stream(stream_named(&parts.headers)?)?;
+    let region = service.region_of(&parts.headers);
+    let stream = StreamReference::of_headers(&parts.headers).find(&service.store, &region)?;
     let place = stream.claim_producer()?;
     let mut session = Session {
         ingest: Ingest::new(stream, timecodes),
@@ -51,13 +53,6 @@ pub(crate) async fn put_media(
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-fn stream_named(headers: &HeaderMap) -> Result<&str, ApiError> {
-    let named = text(headers, "x-amzn-stream-arn").or_else(|| text(headers, "x-amzn-stream-name"));
-    let unnamed =
-        || ApiError::InvalidArgument("x-amzn-stream-name or x-amzn-stream-arn is needed".to_owned());
-    named.ok_or_else(unnamed)
 }
 
 fn timecodes(headers: &HeaderMap, now_ms: i64) -> Result<Timecodes, ApiError> {

@@ -6,11 +6,12 @@ use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use crate::control::{StreamReference, read};
+use crate::control::read;
 use crate::errors::ApiError;
 use crate::faults::{FaultKind, Operation};
 use crate::service::Service;
 use crate::stream::Stream;
+use crate::stream_reference::StreamReference;
 
 /// Bytes of a request that names a stream; PutMedia names it in its head and is not read here.
 const MOST_REQUEST_BYTES: usize = 2 << 20;
@@ -33,7 +34,8 @@ async fn meet(
     let (head, body) = request.into_parts();
     let unread = |error: axum::Error| ApiError::InvalidArgument(format!("the request: {error}"));
     let body = to_bytes(body, MOST_REQUEST_BYTES).await.map_err(unread)?;
-    let named = |body: &Bytes| read::<StreamReference>(body)?.find(&service.store);
+    let region = service.region_of(&head.headers);
+    let named = |body: &Bytes| read::<StreamReference>(body)?.find(&service.store, &region);
     // A request that names no stream is for the operation to refuse.
     let Ok(stream) = named(&body) else {
         return Ok(next.run(Request::from_parts(head, Body::from(body))).await);

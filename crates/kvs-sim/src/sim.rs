@@ -14,7 +14,9 @@ use crate::clock::Clock;
 use crate::errors::SimError;
 use crate::fault_words::FaultPlan;
 use crate::hls_session::Sessions;
+use crate::image_maker::ImageMaker;
 use crate::play::{self, Play};
+use crate::region::Region;
 use crate::service::Service;
 use crate::store::Store;
 use crate::stream::{Delivery, StreamLimits};
@@ -41,6 +43,10 @@ pub struct SimConfig {
     pub clock: Clock,
     /// What goes wrong, with the streams there are and those to come.
     pub faults: Vec<FaultPlan>,
+    /// The region of streams that no request made, and of requests that are not signed.
+    pub region: Region,
+    /// Makes the images of GetImages, which is not there without it.
+    pub images: Option<Arc<dyn ImageMaker>>,
     /// HLS sessions end after so long even where more is asked for, so that a test need not wait for the 5 minutes
     /// that a session lasts at least.
     pub longest_hls_session: Duration,
@@ -69,6 +75,8 @@ impl Default for SimConfig {
             fragments_per_s: FRAGMENTS_PER_S,
             clock: Clock::system(),
             faults: Vec::new(),
+            region: Region::default(),
+            images: None,
             longest_hls_session: LONGEST_HLS_SESSION,
         }
     }
@@ -97,7 +105,7 @@ impl Sim {
             readers: config.readers,
             delivery: config.delivery,
         };
-        let store = Arc::new(Store::open(config.clock, limits, config.data_dir)?);
+        let store = Arc::new(Store::open(config.clock, limits, config.data_dir)?.in_region(config.region));
         store.plan_faults(config.faults);
         let failed = |source| SimError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).map_err(failed)?;
@@ -107,11 +115,12 @@ impl Sim {
         let stop = CancellationToken::new();
         let service = Service {
             store: Arc::clone(&store),
-            endpoint: format!("{scheme}://{address}").into(),
+            address,
             scheme,
             fragments_per_s: config.fragments_per_s,
             stop: stop.clone(),
             hls: Arc::new(Sessions::new(config.longest_hls_session)),
+            images: config.images,
         };
         let server = serve(listener, service, certificate.as_ref(), stop.clone()).map_err(failed)?;
         Ok(Self {

@@ -9,17 +9,25 @@ use crate::disk::DataFolder;
 use crate::errors::{ApiError, DiskError};
 use crate::fault_words::FaultPlan;
 use crate::faults::Faults;
-use crate::stream::{Stream, StreamIdentity, StreamLimits, StreamSettings};
+use crate::region::Region;
+use crate::stream::{Stream, StreamLimits};
+use crate::stream_arn::StreamArn;
+use crate::stream_identity::{StreamIdentity, StreamSettings};
+use crate::stream_name::check_name;
 
-/// All streams of the local KVS, by name.
+/// All streams of the local KVS, by region and name.
 #[derive(Debug)]
 pub struct Store {
     clock: Clock,
     limits: StreamLimits,
     folder: Option<DataFolder>,
-    streams: Mutex<BTreeMap<String, Arc<Stream>>>,
+    /// Where streams are made and looked for unless a request says otherwise.
+    region: Region,
+    streams: Mutex<Streams>,
     planned: Mutex<Planned>,
 }
+
+type Streams = BTreeMap<(Region, String), Arc<Stream>>;
 
 /// What goes wrong with streams that are still to be made.
 #[derive(Debug, Default)]
@@ -28,23 +36,30 @@ struct Planned {
     named: BTreeMap<String, Faults>,
 }
 
-const ARN_PREFIX: &str = "arn:aws:kinesisvideo:us-east-1:123456789012:stream/";
-const LONGEST_NAME: usize = 256;
-const LONGEST_RETENTION_HOURS: u32 = 87_600;
-
 impl Store {
     /// A store that keeps fragments in `data_dir` where one is given, and begins with what is there.
     ///
     /// Errors: the folder cannot be read or written.
     pub fn open(clock: Clock, limits: StreamLimits, data_dir: Option<PathBuf>) -> Result<Self, DiskError> {
         let folder = data_dir.map(DataFolder::open).transpose()?;
-        let mut streams = BTreeMap::new();
+        let mut streams = Streams::new();
         for (identity, stream_folder, kept) in folder.as_ref().map_or(Ok(Vec::new()), DataFolder::load)? {
-            let name = identity.name.clone();
-            streams.insert(name, Stream::new(identity, limits, clock.clone(), Some(stream_folder), kept));
+            let place = (identity.region(), identity.name.clone());
+            streams.insert(place, Stream::new(identity, limits, clock.clone(), Some(stream_folder), kept));
         }
         let (streams, planned) = (Mutex::new(streams), Mutex::default());
-        Ok(Self { clock, limits, folder, streams, planned })
+        Ok(Self { clock, limits, folder, region: Region::default(), streams, planned })
+    }
+
+    /// The same store, whose own region is another than `us-east-1`. Streams that it has stay where they are.
+    #[must_use]
+    pub fn in_region(self, region: Region) -> Self {
+        Self { region, ..self }
+    }
+
+    /// The region of streams that no request made, and of requests that are not signed.
+    pub fn region(&self) -> &Region {
+        &self.region
     }
 
     /// The clock by which fragments are stamped.
@@ -52,36 +67,77 @@ impl Store {
         &self.clock
     }
 
-    /// Makes a stream.
+    /// Makes a stream in the store's own region.
     ///
-    /// Errors: the name is taken or no name, the retention is out of range, the folder cannot be written.
+    /// Errors: the name is taken or no name, a setting is out of range, the folder cannot be written.
     pub fn create(&self, name: &str, settings: StreamSettings) -> Result<Arc<Stream>, ApiError> {
+        self.create_in(&self.region, name, settings)
+    }
+
+    pub(crate) fn create_in(
+        &self,
+        region: &Region,
+        name: &str,
+        settings: StreamSettings,
+    ) -> Result<Arc<Stream>, ApiError> {
         check_name(name)?;
-        check_retention(settings.retention_hours)?;
+        settings.check()?;
+        let place = (region.clone(), name.to_owned());
         let mut streams = self.lock();
-        if streams.contains_key(name) {
+        if streams.contains_key(&place) {
             return Err(ApiError::ResourceInUse { stream: name.to_owned() });
         }
-        let identity = self.identity(name, settings);
+        let identity = StreamIdentity::new(region, name, self.clock.now_ms(), settings);
         let folder = self.folder.as_ref().map(|folder| folder.create(&identity)).transpose();
         let folder = folder.map_err(|error| ApiError::Internal(error.to_string()))?;
         let stream = Stream::new(identity, self.limits, self.clock.clone(), folder, Vec::new());
         stream.set_faults(self.planned().of(name));
-        streams.insert(name.to_owned(), Arc::clone(&stream));
+        streams.insert(place, Arc::clone(&stream));
         Ok(stream)
     }
 
-    /// A stream by its name or its ARN.
+    /// A stream by its name in the store's own region, or by its ARN.
     ///
     /// Errors: there is none.
     pub fn stream(&self, name_or_arn: &str) -> Result<Arc<Stream>, ApiError> {
+        match name_or_arn.parse::<StreamArn>() {
+            Ok(arn) => self.stream_of_arn(&arn.region, name_or_arn, &arn),
+            Err(()) => self.stream_of(&self.region, name_or_arn),
+        }
+    }
+
+    /// A stream by its name.
+    ///
+    /// Errors: there is none in the region.
+    pub(crate) fn stream_of(&self, region: &Region, name: &str) -> Result<Arc<Stream>, ApiError> {
         let streams = self.lock();
-        let found = match name_or_arn.starts_with("arn:") {
-            true => streams.values().find(|stream| stream.identity().arn == name_or_arn),
-            false => streams.get(name_or_arn),
-        };
-        let missing = || ApiError::ResourceNotFound { stream: name_or_arn.to_owned() };
-        found.cloned().ok_or_else(missing)
+        if let Some(stream) = streams.get(&(region.clone(), name.to_owned())) {
+            return Ok(Arc::clone(stream));
+        }
+        let stream = name.to_owned();
+        match streams.keys().find(|(_, other)| other == name) {
+            Some((has, _)) => Err(ApiError::OtherRegion { stream, region: region.clone(), has: has.clone() }),
+            None => Err(ApiError::ResourceNotFound { stream }),
+        }
+    }
+
+    /// A stream by its ARN, which stands in `text` as well.
+    ///
+    /// Errors: there is none, or it is of another region.
+    pub(crate) fn stream_of_arn(
+        &self,
+        region: &Region,
+        text: &str,
+        arn: &StreamArn,
+    ) -> Result<Arc<Stream>, ApiError> {
+        let missing = || ApiError::ResourceNotFound { stream: text.to_owned() };
+        let found = self.lock().get(&(arn.region.clone(), arn.name.clone())).cloned();
+        let found = found.filter(|stream| stream.identity().arn == text).ok_or_else(missing)?;
+        if arn.region != *region {
+            let (stream, has) = (text.to_owned(), arn.region.clone());
+            return Err(ApiError::OtherRegion { stream, region: region.clone(), has });
+        }
+        Ok(found)
     }
 
     /// The stream of that name, made with 24 hours of retention where there is none.
@@ -94,7 +150,7 @@ impl Store {
         }
     }
 
-    /// All streams in the order of their names.
+    /// All streams in the order of their regions and names.
     pub fn streams(&self) -> Vec<Arc<Stream>> {
         self.lock().values().cloned().collect()
     }
@@ -105,11 +161,8 @@ impl Store {
     pub async fn delete(&self, name_or_arn: &str, version: Option<&str>) -> Result<(), ApiError> {
         let stream = self.stream(name_or_arn)?;
         let identity = stream.identity();
-        if version.is_some_and(|version| version != identity.version) {
-            let (stream, version) = (identity.name.clone(), identity.version.clone());
-            return Err(ApiError::VersionMismatch { stream, version });
-        }
-        self.lock().remove(&identity.name);
+        version.map_or(Ok(()), |version| identity.check_version(version))?;
+        self.lock().remove(&(identity.region(), identity.name.clone()));
         stream.delete();
         match stream.folder() {
             Some(folder) => folder.remove().await.map_err(|error| ApiError::Internal(error.to_string())),
@@ -150,18 +203,7 @@ impl Store {
         self.planned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn identity(&self, name: &str, settings: StreamSettings) -> StreamIdentity {
-        let created_ms = self.clock.now_ms();
-        StreamIdentity {
-            name: name.to_owned(),
-            arn: format!("{ARN_PREFIX}{name}/{created_ms}"),
-            created_ms,
-            version: format!("{:016x}", rand::random::<u64>()),
-            settings,
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Stream>>> {
+    fn lock(&self) -> MutexGuard<'_, Streams> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -172,24 +214,4 @@ impl Planned {
         let named = self.named.get(name).into_iter().flat_map(|faults| &faults.0);
         Faults(self.all.0.iter().chain(named).cloned().collect())
     }
-}
-
-pub(crate) fn check_name(name: &str) -> Result<(), ApiError> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-    if name.is_empty() || name.len() > LONGEST_NAME || !name.bytes().all(allowed) {
-        let shown: String = name.chars().take(LONGEST_NAME).collect();
-        return Err(ApiError::InvalidArgument(format!(
-            "StreamName \"{shown}\": 1 to {LONGEST_NAME} of the characters a-z A-Z 0-9 _ . - are needed"
-        )));
-    }
-    Ok(())
-}
-
-fn check_retention(hours: u32) -> Result<(), ApiError> {
-    if hours > LONGEST_RETENTION_HOURS {
-        return Err(ApiError::InvalidArgument(format!(
-            "DataRetentionInHours {hours}: 0 to {LONGEST_RETENTION_HOURS} hours are possible"
-        )));
-    }
-    Ok(())
 }

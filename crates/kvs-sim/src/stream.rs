@@ -1,7 +1,6 @@
 //! One stream: its settings, its fragments, and those who read and write them.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -15,6 +14,9 @@ use crate::errors::ApiError;
 use crate::faults::Faults;
 use crate::fragment::{Content, Dated, Fragment, FragmentHead, Media};
 use crate::fragment_number::FragmentNumber;
+use crate::media_refusal::MediaRefusal;
+use crate::stream_identity::StreamIdentity;
+use crate::stream_state::StreamState;
 
 /// When a reader at the live edge gets a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,36 +26,6 @@ pub enum Delivery {
     Block,
     /// With its whole fragment.
     Fragment,
-}
-
-/// What CreateStream says of a stream.
-#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
-pub struct StreamSettings {
-    /// Hours that a fragment is kept; 0 keeps about five minutes.
-    pub retention_hours: u32,
-    /// As the creator named it.
-    pub media_type: Option<String>,
-    /// As the creator named it.
-    pub device_name: Option<String>,
-    /// As the creator named it; nothing is encrypted.
-    pub kms_key_id: Option<String>,
-    /// Tags of the stream, not of its fragments.
-    pub tags: BTreeMap<String, String>,
-}
-
-/// A stream's name and what it got when it was made.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-pub struct StreamIdentity {
-    /// Unique among the streams.
-    pub name: String,
-    /// Ends with the time of creation.
-    pub arn: String,
-    /// Milliseconds since 1970.
-    pub created_ms: i64,
-    /// Opaque; asked for by DeleteStream where given.
-    pub version: String,
-    /// As CreateStream gave them.
-    pub settings: StreamSettings,
 }
 
 /// What a stream keeps and allows, beside its retention.
@@ -70,11 +42,12 @@ pub struct StreamLimits {
 /// One stream.
 #[derive(Debug)]
 pub struct Stream {
-    identity: StreamIdentity,
+    /// Never locked for writing while the state is locked.
+    identity: RwLock<Arc<StreamIdentity>>,
     limits: StreamLimits,
     clock: Clock,
     folder: Option<StreamFolder>,
-    state: Mutex<State>,
+    state: Mutex<StreamState>,
     changed: watch::Sender<()>,
     readers: Arc<Semaphore>,
     archive_readers: Arc<Semaphore>,
@@ -82,17 +55,9 @@ pub struct Stream {
     faults: Armed,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    /// In the order of their numbers. All but the last are whole, unless several producers write at once.
-    fragments: VecDeque<Fragment>,
-    counter: u64,
-    deleted: bool,
-    /// Ends the GetMedia connections of now.
-    readers_cut: CancellationToken,
-}
-
-/// GetMediaForFragmentList connections at once. Source: AWS, Kinesis Video Streams quotas, 2026.
+/// Connections of GetMediaForFragmentList, GetClip and GetImages at once; AWS counts each operation alone.
+///
+/// Source: AWS, Kinesis Video Streams quotas, 2026.
 const ARCHIVE_READERS: usize = 5;
 const UNRETAINED_MS: i64 = 5 * 60 * 1000;
 const UNRETAINED_BYTES: u64 = 200 * 1000 * 1000;
@@ -107,12 +72,12 @@ impl Stream {
         kept: Vec<Fragment>,
     ) -> Arc<Self> {
         let counter = kept.last().map_or(0, |fragment| fragment.number.counter());
-        let state = State { fragments: kept.into(), counter, ..State::default() };
+        let state = StreamState { fragments: kept.into(), counter, ..StreamState::default() };
         Arc::new(Self {
             readers: Arc::new(Semaphore::new(limits.readers)),
             archive_readers: Arc::new(Semaphore::new(ARCHIVE_READERS)),
             producers: Arc::new(Semaphore::new(1)),
-            identity,
+            identity: RwLock::new(Arc::new(identity)),
             limits,
             clock,
             folder,
@@ -136,9 +101,30 @@ impl Stream {
         &self.faults
     }
 
-    /// Its name, ARN and settings.
-    pub fn identity(&self) -> &StreamIdentity {
-        &self.identity
+    /// Its name, ARN and settings, as they are now.
+    pub fn identity(&self) -> Arc<StreamIdentity> {
+        Arc::clone(&self.identity.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes what is known of the stream, also in its folder; all or nothing.
+    ///
+    /// Errors: `change` refuses, or the folder cannot be written.
+    pub(crate) fn change(
+        &self,
+        change: impl FnOnce(&mut StreamIdentity) -> Result<(), ApiError>,
+    ) -> Result<(), ApiError> {
+        let mut identity = self.identity.write().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = StreamIdentity::clone(&identity);
+        change(&mut changed)?;
+        if let Some(folder) = &self.folder {
+            folder.write_identity(&changed).map_err(|error| ApiError::Internal(error.to_string()))?;
+        }
+        *identity = Arc::new(changed);
+        Ok(())
+    }
+
+    fn name(&self) -> String {
+        self.identity().name.clone()
     }
 
     /// The clock by which it stamps fragments.
@@ -175,10 +161,18 @@ impl Stream {
 
     /// The media of a fragment that counts as stored: it is whole, no rubbish, and the stream has a retention.
     fn archived<'a>(&self, fragment: &'a Fragment) -> Option<&'a Media> {
-        let stored = fragment.complete && self.identity.settings.retention_hours > 0;
+        let stored = fragment.complete && self.identity().settings.retention_hours > 0;
         match &fragment.content {
             Content::Media(media) if stored => Some(media),
             _ => None,
+        }
+    }
+
+    /// Errors: nothing is archived, since the retention is 0.
+    pub(crate) fn check_retains(&self) -> Result<(), ApiError> {
+        match self.identity().settings.retention_hours {
+            0 => Err(MediaRefusal::NoDataRetention { stream: self.name() }.into()),
+            _ => Ok(()),
         }
     }
 
@@ -192,10 +186,11 @@ impl Stream {
         self.claim(&self.readers, "GetMedia", self.limits.readers)
     }
 
-    /// One of the GetMediaForFragmentList connections, held until dropped; a call too many is told as AWS's model has it.
+    /// One of the connections of GetMediaForFragmentList, GetClip and GetImages, held until dropped; a call too many is told as
+    /// AWS's model has it.
     pub(crate) fn claim_archive_reader(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         let free = Arc::clone(&self.archive_readers).try_acquire_owned();
-        free.map_err(|_| ApiError::ClientLimitExceeded { stream: self.identity.name.clone() })
+        free.map_err(|_| ApiError::ClientLimitExceeded { stream: self.name() })
     }
 
     pub(crate) fn reader_limit(&self) -> usize {
@@ -213,7 +208,7 @@ impl Stream {
         operation: &'static str,
         limit: usize,
     ) -> Result<OwnedSemaphorePermit, ApiError> {
-        let stream = || self.identity.name.clone();
+        let stream = || self.name();
         let free = Arc::clone(places).try_acquire_owned();
         free.map_err(|_| ApiError::ConnectionLimitExceeded { stream: stream(), operation, limit })
     }
@@ -240,7 +235,7 @@ impl Stream {
         match cursor.position {
             _ if state.deleted => Step::End,
             Position::Between(seek) => self.begin(&state, cursor, seek),
-            Position::Inside { number, sent_blocks } => go_on(&state, cursor, number, sent_blocks),
+            Position::Inside { number, sent_blocks } => state.go_on(cursor, number, sent_blocks),
         }
     }
 
@@ -258,7 +253,7 @@ impl Stream {
         }
     }
 
-    fn begin(&self, state: &State, cursor: &mut Cursor, seek: Seek) -> Step {
+    fn begin(&self, state: &StreamState, cursor: &mut Cursor, seek: Seek) -> Step {
         let whole_only = self.limits.delivery == Delivery::Fragment;
         let Some(index) = state.find(seek, state.first_visible(self.cutoff_ms()), whole_only) else {
             return Step::Wait;
@@ -358,6 +353,15 @@ impl Stream {
         }
     }
 
+    /// Lets what is kept no longer go at once, as after a change of the retention.
+    pub(crate) async fn drop_expired(&self) {
+        let expired = self.lock().evict(self.cutoff_ms(), self.byte_limit());
+        self.wake();
+        if let Some(folder) = &self.folder {
+            folder.remove_fragments(&expired).await;
+        }
+    }
+
     pub(crate) fn set_tags(&self, number: FragmentNumber, tags: Vec<kvs_mkv::Tag>) -> Result<(), ApiError> {
         let mut state = self.lock();
         let index = state.index_of(number).ok_or_else(|| self.gone())?;
@@ -401,12 +405,12 @@ impl Stream {
     }
 
     fn gone(&self) -> ApiError {
-        ApiError::ResourceNotFound { stream: self.identity.name.clone() }
+        ApiError::ResourceNotFound { stream: self.name() }
     }
 
     /// Server time before which a fragment is no longer shown.
     fn cutoff_ms(&self) -> i64 {
-        let kept_ms = match self.identity.settings.retention_hours {
+        let kept_ms = match self.identity().settings.retention_hours {
             0 => UNRETAINED_MS,
             hours => i64::from(hours) * HOUR_MS,
         };
@@ -414,7 +418,7 @@ impl Stream {
     }
 
     fn byte_limit(&self) -> u64 {
-        match self.identity.settings.retention_hours {
+        match self.identity().settings.retention_hours {
             0 => self.limits.stream_bytes.min(UNRETAINED_BYTES),
             _ => self.limits.stream_bytes,
         }
@@ -424,74 +428,7 @@ impl Stream {
         self.changed.send_modify(|()| {});
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, StreamState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The next bytes inside a fragment.
-fn go_on(state: &State, cursor: &mut Cursor, number: FragmentNumber, sent_blocks: usize) -> Step {
-    let Some(index) = state.index_of(number) else { return Step::End };
-    let fragment = &state.fragments[index];
-    let Content::Media(media) = &fragment.content else { return Step::End };
-    if let Some(block) = media.blocks.get(sent_blocks) {
-        cursor.position = Position::Inside { number, sent_blocks: sent_blocks + 1 };
-        return Step::Bytes(block.clone());
-    }
-    if !fragment.complete {
-        return Step::Wait;
-    }
-    cursor.stand_after(number);
-    Step::Bytes(fragment.closing(media, Some(state.newest_whole_ms() - fragment.server_ms)))
-}
-
-impl State {
-    fn index_of(&self, number: FragmentNumber) -> Option<usize> {
-        self.fragments.binary_search_by_key(&number, |fragment| fragment.number).ok()
-    }
-
-    fn first_visible(&self, cutoff_ms: i64) -> usize {
-        self.fragments.partition_point(|fragment| fragment.server_ms < cutoff_ms)
-    }
-
-    fn newest_whole_ms(&self) -> i64 {
-        let whole = self.fragments.iter().rev().find(|fragment| fragment.complete);
-        whole.map_or(i64::MIN, |fragment| fragment.server_ms)
-    }
-
-    /// Index of the fragment that a reader begins with, whole or not.
-    fn find(&self, seek: Seek, visible: usize, whole_only: bool) -> Option<usize> {
-        let mut indices = visible..self.fragments.len();
-        match seek {
-            Seek::Earliest => indices.next(),
-            Seek::Newest => {
-                let whole = |&index: &usize| !whole_only || self.fragments[index].complete;
-                indices.rev().find(whole)
-            }
-            Seek::After(number) => indices.find(|&index| self.fragments[index].number > number),
-            Seek::Time { line, ms } => indices.find(|&index| self.fragments[index].end_ms(line) > ms),
-        }
-    }
-
-    /// Takes out the oldest whole fragments, never the newest of all; gives their numbers.
-    fn take_oldest(&mut self, most: usize) -> Vec<FragmentNumber> {
-        let whole = self.fragments.iter().take_while(|fragment| fragment.complete).count();
-        let count = most.min(whole).min(self.fragments.len().saturating_sub(1));
-        self.fragments.drain(..count).map(|fragment| fragment.number).collect()
-    }
-
-    fn evict(&mut self, cutoff_ms: i64, byte_limit: u64) -> Vec<FragmentNumber> {
-        let mut bytes: u64 = self.fragments.iter().map(Fragment::bytes).sum();
-        let mut evicted = Vec::new();
-        while let Some(oldest) = self.fragments.front() {
-            let newest = self.fragments.len() == 1;
-            if !oldest.complete || newest || (oldest.server_ms >= cutoff_ms && bytes <= byte_limit) {
-                break;
-            }
-            bytes -= oldest.bytes();
-            evicted.push(oldest.number);
-            self.fragments.pop_front();
-        }
-        evicted
     }
 }

@@ -69,6 +69,17 @@ pub fn annotate(surface: &Surface, labels: &[Label], max_width_px: Option<u32>) 
     picture
 }
 
+/// The frame without boxes, stretched to a size in px where one is given, which is at least 1.
+#[must_use]
+pub fn resized(surface: &Surface, size_px: Option<(u32, u32)>) -> Picture {
+    let Surface::Host(host) = surface;
+    let view = host.view();
+    match size_px.filter(|&size_px| size_px != (view.width_px, view.height_px)) {
+        Some((width_px, height_px)) => Picture::stretched(&view, (width_px.max(1), height_px.max(1))),
+        None => Picture::of(&view),
+    }
+}
+
 /// The box as a picture of its own, with a margin of `margin` times its size on each side, as far as the frame goes.
 /// `None` where nothing of it lies in the frame.
 #[must_use]

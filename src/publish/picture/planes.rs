@@ -64,6 +64,11 @@ impl Picture {
     pub(super) fn scaled(view: &Yuv420<'_>, width_px: u32) -> Self {
         let height_px = (u64::from(view.height_px) * u64::from(width_px) / u64::from(view.width_px)).max(1);
         let height_px = u32::try_from(height_px).unwrap_or(view.height_px);
+        Self::stretched(view, (width_px, height_px))
+    }
+
+    /// The whole frame in another size, at least 1 px: by the mean of what each pixel covers, which is one where it grows.
+    pub(super) fn stretched(view: &Yuv420<'_>, (width_px, height_px): (u32, u32)) -> Self {
         let mut scaled = Self { width_px, height_px, planes: [Vec::new(), Vec::new(), Vec::new()] };
         for plane in 0..3 {
             let size = |px: u32| if plane == 0 { px as usize } else { px.div_ceil(2) as usize };
@@ -199,17 +204,17 @@ fn shrunk(
 ) -> Vec<u8> {
     let across: Vec<_> = (0..to_columns).map(|column| covered(column, columns, to_columns)).collect();
     let mut shrunk = Vec::with_capacity(to_columns * to_rows);
-    let mut sums = vec![0_u32; to_columns];
+    let mut sums = vec![0_u64; to_columns];
     for row in 0..to_rows {
         let lines = covered(row, rows, to_rows);
         sums.fill(0);
         for line in lines.clone() {
             let pixels = &plane[line * stride..][..columns];
             for (sum, span) in sums.iter_mut().zip(&across) {
-                *sum += pixels[span.clone()].iter().map(|&pixel| u32::from(pixel)).sum::<u32>();
+                *sum += pixels[span.clone()].iter().map(|&pixel| u64::from(pixel)).sum::<u64>();
             }
         }
-        let means = sums.iter().zip(&across).map(|(&sum, span)| sum as usize / (lines.len() * span.len()));
+        let means = sums.iter().zip(&across).map(|(&sum, span)| sum / (lines.len() * span.len()) as u64);
         shrunk.extend(means.map(|mean| u8::try_from(mean).unwrap_or(u8::MAX)));
     }
     shrunk

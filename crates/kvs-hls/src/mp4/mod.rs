@@ -1,10 +1,12 @@
-//! Fragmented MP4: initialisation segments, media segments. Source: ISO/IEC 14496-12.
+//! MP4: initialisation segments and media segments of fragmented MP4, and whole files. Source: ISO/IEC 14496-12.
 
 mod boxes;
+mod file;
 mod init;
 mod media;
 mod write;
 
+pub use file::write_file_head;
 pub use init::{Init, read_init};
 pub use media::read_media;
 pub use write::{write_init, write_media};

@@ -16,14 +16,24 @@ pub fn write_init(track: &VideoTrack) -> Vec<u8> {
     let mut out = Vec::new();
     boxed(&mut out, b"ftyp", |out| out.extend_from_slice(b"iso6\0\0\0\0iso6mp41dash"));
     boxed(&mut out, b"moov", |out| {
-        full(out, b"mvhd", 0, 0, movie_header);
-        boxed(out, b"trak", |out| {
-            full(out, b"tkhd", 0, 3, |out| track_header(out, track));
-            boxed(out, b"mdia", |out| media(out, track));
-        });
+        movie(out, track, 0, no_samples);
         boxed(out, b"mvex", |out| full(out, b"trex", 0, 0, |out| words(out, &[TRACK_ID, 1, 0, 0, 0])));
     });
     out
+}
+
+/// What a moov says of its only track: its length in ms, and by `samples` where its samples are.
+pub(super) fn movie(
+    out: &mut Vec<u8>,
+    track: &VideoTrack,
+    length_ms: u32,
+    samples: impl FnOnce(&mut Vec<u8>),
+) {
+    full(out, b"mvhd", 0, 0, |out| movie_header(out, length_ms));
+    boxed(out, b"trak", |out| {
+        full(out, b"tkhd", 0, 3, |out| track_header(out, track, length_ms));
+        boxed(out, b"mdia", |out| media(out, track, length_ms, samples));
+    });
 }
 
 /// A media segment of units in decoding order.
@@ -71,21 +81,21 @@ fn run(out: &mut Vec<u8>, units: &[AccessUnit], schedule: &Schedule) -> usize {
     data_offset
 }
 
-fn movie_header(out: &mut Vec<u8>) {
-    words(out, &[0, 0, TIMESCALE, 0, 0x1_0000, 0x0100_0000, 0, 0]);
+fn movie_header(out: &mut Vec<u8>, length_ms: u32) {
+    words(out, &[0, 0, TIMESCALE, length_ms, 0x1_0000, 0x0100_0000, 0, 0]);
     words(out, &IDENTITY_MATRIX);
     words(out, &[0, 0, 0, 0, 0, 0, TRACK_ID + 1]);
 }
 
-fn track_header(out: &mut Vec<u8>, track: &VideoTrack) {
-    words(out, &[0, 0, TRACK_ID, 0, 0, 0, 0, 0, 0]);
+fn track_header(out: &mut Vec<u8>, track: &VideoTrack, length_ms: u32) {
+    words(out, &[0, 0, TRACK_ID, 0, length_ms, 0, 0, 0, 0]);
     words(out, &IDENTITY_MATRIX);
     words(out, &[track.width_px << 16, track.height_px << 16]);
 }
 
-fn media(out: &mut Vec<u8>, track: &VideoTrack) {
+fn media(out: &mut Vec<u8>, track: &VideoTrack, length_ms: u32, samples: impl FnOnce(&mut Vec<u8>)) {
     full(out, b"mdhd", 0, 0, |out| {
-        words(out, &[0, 0, TIMESCALE, 0]);
+        words(out, &[0, 0, TIMESCALE, length_ms]);
         shorts(out, &[NO_LANGUAGE, 0]);
     });
     full(out, b"hdlr", 0, 0, |out| {
@@ -100,15 +110,17 @@ fn media(out: &mut Vec<u8>, track: &VideoTrack) {
                 full(out, b"url ", 0, 1, |_| {});
             });
         });
-        boxed(out, b"stbl", |out| sample_table(out, track));
+        boxed(out, b"stbl", |out| {
+            full(out, b"stsd", 0, 0, |out| {
+                words(out, &[1]);
+                sample_entry(out, track);
+            });
+            samples(out);
+        });
     });
 }
 
-fn sample_table(out: &mut Vec<u8>, track: &VideoTrack) {
-    full(out, b"stsd", 0, 0, |out| {
-        words(out, &[1]);
-        sample_entry(out, track);
-    });
+fn no_samples(out: &mut Vec<u8>) {
     full(out, b"stts", 0, 0, |out| words(out, &[0]));
     full(out, b"stsc", 0, 0, |out| words(out, &[0]));
     full(out, b"stsz", 0, 0, |out| words(out, &[0, 0]));
@@ -133,7 +145,7 @@ fn sample_entry(out: &mut Vec<u8>, track: &VideoTrack) {
     });
 }
 
-fn boxed(out: &mut Vec<u8>, kind: &[u8; 4], body: impl FnOnce(&mut Vec<u8>)) {
+pub(super) fn boxed(out: &mut Vec<u8>, kind: &[u8; 4], body: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     words(out, &[0]);
     out.extend_from_slice(kind);
@@ -142,14 +154,20 @@ fn boxed(out: &mut Vec<u8>, kind: &[u8; 4], body: impl FnOnce(&mut Vec<u8>)) {
     out[start..start + 4].copy_from_slice(&size.to_be_bytes());
 }
 
-fn full(out: &mut Vec<u8>, kind: &[u8; 4], version: u8, flags: u32, body: impl FnOnce(&mut Vec<u8>)) {
+pub(super) fn full(
+    out: &mut Vec<u8>,
+    kind: &[u8; 4],
+    version: u8,
+    flags: u32,
+    body: impl FnOnce(&mut Vec<u8>),
+) {
     boxed(out, kind, |out| {
         words(out, &[u32::from(version) << 24 | flags]);
         body(out);
     });
 }
 
-fn words(out: &mut Vec<u8>, words: &[u32]) {
+pub(super) fn words(out: &mut Vec<u8>, words: &[u32]) {
     words.iter().for_each(|word| out.extend_from_slice(&word.to_be_bytes()));
 }
 
@@ -158,6 +176,6 @@ fn shorts(out: &mut Vec<u8>, shorts: &[u16]) {
 }
 
 /// A fragment has at most 50 MB, so nothing comes near 4 GiB.
-fn clamped(len: usize) -> u32 {
+pub(super) fn clamped(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }

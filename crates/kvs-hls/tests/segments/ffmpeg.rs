@@ -71,6 +71,13 @@ fn read_packet(line: &str) -> Packet {
     Packet { pts_ms: (seconds * 1000.0).round() as i64, bytes, key: next().starts_with('K') }
 }
 
+/// How long a file says that it is.
+pub(crate) fn probe_duration_ms(file: &Path) -> i64 {
+    let text = probe(file, &["-show_entries", "stream=duration"]);
+    let seconds: f64 = text.trim().parse().unwrap_or_else(|error| panic!("{error}: {text}"));
+    (seconds * 1000.0).round() as i64
+}
+
 /// How many frames FFmpeg decodes, and their size; its errors end the test.
 pub(crate) fn probe_frames(file: &Path) -> (usize, String) {
     let text = probe(file, &["-count_frames", "-show_entries", "stream=width,height,nb_read_frames"]);

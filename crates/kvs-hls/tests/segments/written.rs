@@ -6,7 +6,7 @@ use bytes::Bytes;
 use h26x::picture_size;
 use kvs_hls::{AccessUnit, Limits, VideoTrack, mp4, ts};
 
-use crate::ffmpeg::{Clip, probe_frames, probe_packets};
+use crate::ffmpeg::{Clip, probe_duration_ms, probe_frames, probe_packets};
 
 const NOON_MS: i64 = 1_700_000_000_000;
 
@@ -73,4 +73,34 @@ fn segments_one_after_another_play_as_one() {
     let parts: Vec<Vec<u8>> = parts.into_iter().map(|part| part.expect("a segment")).collect();
     std::fs::write(&file, parts.concat()).expect("a folder");
     assert_played("MPEG-TS", &file, &units);
+}
+
+#[test]
+fn a_whole_file_plays_with_its_gaps_and_without_overlaps() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("clip.mp4");
+    for (encoder, b_frames) in [("libx264", 0), ("libx264", 3), ("libx265", 3)] {
+        let (track, units) = clip(encoder, b_frames);
+        let (first, rest) = units.split_at(25);
+        let second: Vec<AccessUnit> = rest
+            .iter()
+            .map(|unit| AccessUnit { relative_ms: unit.relative_ms - 1000, ..unit.clone() })
+            .collect();
+        for (name, second_ms, expected_ms) in
+            [("in a row", 1000, 1000), ("after a gap", 61_000, 61_000), ("with an overlap", 700, 1000)]
+        {
+            let name = format!("{encoder} with {b_frames} B-frames, {name}");
+            let fragments = [(NOON_MS, first), (NOON_MS + second_ms, &second[..])];
+            let mut bytes = mp4::write_file_head(&track, &fragments);
+            units.iter().for_each(|unit| bytes.extend_from_slice(&unit.data));
+            std::fs::write(&file, &bytes).expect("a folder");
+            let moved = second
+                .iter()
+                .map(|unit| AccessUnit { relative_ms: unit.relative_ms + expected_ms, ..unit.clone() });
+            let expected: Vec<AccessUnit> = first.iter().cloned().chain(moved).collect();
+            assert_played(&name, &file, &expected);
+            assert_eq!(probe_packets(&file)[0].pts_ms, 0, "{name}");
+            assert_eq!(probe_duration_ms(&file), expected_ms + 1000, "{name}");
+        }
+    }
 }

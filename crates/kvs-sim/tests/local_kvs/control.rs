@@ -6,7 +6,7 @@ use kvs_sim::{Delivery, Sim, SimConfig, SimError};
 use serde_json::json;
 
 use crate::camera::append;
-use crate::http::{ask, assert_error, begin, json, post, sim};
+use crate::http::{Connection, ask, assert_error, begin, json, post, sim};
 
 #[tokio::test]
 async fn a_stream_lives_from_create_to_delete() {
@@ -57,20 +57,51 @@ async fn streams_are_listed_by_page_and_by_prefix() {
     request["NextToken"] = first["NextToken"].clone();
     let second = json(&post(&sim, "/listStreams", &request.to_string()).await);
     assert_eq!((names(&second), &second["NextToken"]), (vec!["b-3".to_owned()], &json!(null)));
+    let token = first["NextToken"].as_str().expect("a token");
+    assert!(token.bytes().all(|byte| byte.is_ascii_alphanumeric()), "the model's pattern: {token}");
+    request["StreamNameCondition"]["ComparisonValue"] = json!("a-");
+    let of_another_list = post(&sim, "/listStreams", &request.to_string()).await;
+    assert_error(&of_another_list, 400, "InvalidArgumentException");
     sim.stop().await;
+}
+
+/// The data endpoint for a client that sends this Host.
+async fn endpoint_for(sim: &Sim, host: &str) -> serde_json::Value {
+    let body = r#"{"StreamName":"gate","APIName":"PUT_MEDIA"}"#;
+    let len = body.len();
+    let mut connection = Connection::open(sim.address()).await;
+    let head = format!(
+        "POST /getDataEndpoint HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {len}"
+    );
+    connection.write(format!("{head}\r\n\r\n{body}").as_bytes()).await;
+    json(&connection.read_to_end().await)["DataEndpoint"].clone()
 }
 
 #[tokio::test]
 async fn the_data_endpoint_is_the_address_by_which_it_was_asked() {
     let sim = sim();
     sim.store().stream_or_create("gate").expect("a good name");
-    for api in ["PUT_MEDIA", "GET_MEDIA"] {
+    for api in ["PUT_MEDIA", "GET_MEDIA", "GET_CLIP"] {
         let request = json!({ "StreamName": "gate", "APIName": api }).to_string();
         let answer = json(&post(&sim, "/getDataEndpoint", &request).await);
         assert_eq!(answer, json!({ "DataEndpoint": "http://kvs.test:80" }));
     }
-    let request = r#"{"StreamName":"gate","APIName":"GET_CLIP"}"#;
-    assert_error(&post(&sim, "/getDataEndpoint", request).await, 400, "InvalidArgumentException");
+    let port = sim.address().port();
+    for (host, expected) in [
+        ("127.0.0.1".to_owned(), format!("http://127.0.0.1:{port}")),
+        ("kvs.test".to_owned(), format!("http://kvs.test:{port}")),
+        ("[::1]".to_owned(), format!("http://[::1]:{port}")),
+        ("[::1]:81".to_owned(), "http://[::1]:81".to_owned()),
+        (format!("127.0.0.1:{port}"), sim.endpoint()),
+        (String::new(), sim.endpoint()),
+        ("no host".to_owned(), sim.endpoint()),
+    ] {
+        assert_eq!(endpoint_for(&sim, &host).await, expected, "{host}");
+    }
+    for api in ["GET_DASH_STREAMING_SESSION_URL", "GET_IMAGES"] {
+        let request = json!({ "StreamName": "gate", "APIName": api }).to_string();
+        assert_error(&post(&sim, "/getDataEndpoint", &request).await, 400, "InvalidArgumentException");
+    }
     sim.stop().await;
 }
 
@@ -84,7 +115,22 @@ async fn each_error_has_its_status_and_its_type() {
     let cases = [
         ("POST", "/getMedia", r#"{"StreamName":"x","StartSelector":{"StartSelectorType":"NOW"}}"#, missing),
         ("POST", "/getDataEndpoint", r#"{"StreamName":"x","APIName":"GET_MEDIA"}"#, missing),
-        ("POST", "/deleteStream", r#"{"StreamARN":"arn:aws:kinesisvideo:x"}"#, missing),
+        ("POST", "/deleteStream", r#"{"StreamARN":"arn:aws:kinesisvideo:us-east-1:1:stream/x/1"}"#, missing),
+        (
+            "POST",
+            "/deleteStream",
+            r#"{"StreamARN":"arn:aws:kinesisvideo:us-east-1:1:channel/gate/1"}"#,
+            missing,
+        ),
+        ("POST", "/deleteStream", r#"{"StreamARN":"arn:aws:kinesisvideo:x"}"#, invalid),
+        ("POST", "/deleteStream", r#"{"StreamARN":"arn:aws:s3:::b"}"#, invalid),
+        ("POST", "/describeStream", r#"{"StreamName":"a b"}"#, invalid),
+        (
+            "POST",
+            "/describeStream",
+            r#"{"StreamName":"gate","StreamARN":"arn:aws:kinesisvideo:us-east-1:1:stream/x/1"}"#,
+            invalid,
+        ),
         ("POST", "/getMedia", r#"{"StreamName":"gate"}"#, invalid),
         (
             "POST",
@@ -97,10 +143,17 @@ async fn each_error_has_its_status_and_its_type() {
         ("POST", "/createStream", r#"{"StreamName":"a b"}"#, invalid),
         ("POST", "/createStream", r#"{"StreamName":"a","DataRetentionInHours":87601}"#, invalid),
         ("POST", "/createStream", r#"{"StreamName":"a","DataRetentionInHours":-1}"#, invalid),
+        ("POST", "/createStream", r#"{"StreamName":"a","MediaType":"nonsense"}"#, invalid),
+        ("POST", "/createStream", r#"{"StreamName":"a","DeviceName":"a b"}"#, invalid),
+        ("POST", "/createStream", r#"{"StreamName":"a","KmsKeyId":""}"#, invalid),
         ("POST", "/listStreams", r#"{"MaxResults":0}"#, invalid),
+        ("POST", "/listStreams", r#"{"NextToken":"gate"}"#, invalid),
+        ("POST", "/listStreams", r#"{"NextToken":"ff"}"#, invalid),
+        ("POST", "/listStreams", r#"{"NextToken":"6"}"#, invalid),
         ("POST", "/putMedia", "", invalid),
         ("POST", "/GetMedia", "{}", unknown),
-        ("POST", "/getClip", "{}", unknown),
+        ("POST", "/getDASHStreamingSessionURL", "{}", unknown),
+        ("POST", "/getImages", "{}", unknown),
         ("GET", "/listStreams", "", unknown),
     ];
     for (method, path, body, (kind, status)) in cases {

@@ -50,19 +50,30 @@ async fn each_selector_begins_where_it_says() {
     }
 }
 
+fn after_token(token: &str) -> StartSelector {
+    StartSelector { continuation_token: Some(token.to_owned()), ..selector("CONTINUATION_TOKEN") }
+}
+
 #[tokio::test]
 async fn a_malformed_selector_is_refused() {
     let (stream, _) = three_fragments().await;
-    for selector in [
-        selector("LATEST"),
-        selector("FRAGMENT_NUMBER"),
-        after_fragment("12x"),
-        selector("CONTINUATION_TOKEN"),
-        selector("SERVER_TIMESTAMP"),
-        StartSelector { start_timestamp: Some(f64::NAN), ..selector("PRODUCER_TIMESTAMP") },
+    for (selector, told) in [
+        (selector("LATEST"), "StartSelectorType \"LATEST\""),
+        (selector("FRAGMENT_NUMBER"), "AfterFragmentNumber is needed"),
+        (after_fragment("12x"), "AfterFragmentNumber \"12x\": 1 to 128 of the characters 0-9"),
+        (after_fragment(""), "AfterFragmentNumber \"\""),
+        (selector("CONTINUATION_TOKEN"), "ContinuationToken is needed"),
+        (after_token("a b"), "ContinuationToken \"a b\": 1 to 128 of the characters a-z"),
+        (after_token(&"a".repeat(129)), "1 to 128 of the characters a-z"),
+        (selector("SERVER_TIMESTAMP"), "StartTimestamp is needed"),
+        (
+            StartSelector { start_timestamp: Some(f64::NAN), ..selector("PRODUCER_TIMESTAMP") },
+            "StartTimestamp is needed",
+        ),
     ] {
         let refused = Viewer::new(&stream, &selector).err();
-        assert!(matches!(refused, Some(ApiError::InvalidArgument(_))), "{selector:?}: {refused:?}");
+        let Some(ApiError::InvalidArgument(reason)) = &refused else { panic!("{selector:?}: {refused:?}") };
+        assert!(reason.contains(told), "{selector:?}: {reason}");
     }
 }
 
@@ -77,6 +88,9 @@ async fn a_fragment_that_is_not_there_is_an_error_inside_the_answer() {
         assert_eq!((error.id, error.fragment), (Some(4000), Some(number)), "{name}");
         assert!(viewer.next().await.is_none(), "{name}: the connection ends");
     }
+    let mut viewer =
+        Viewer::new(&stream, &after_token("any-Token_1.")).expect("a token of the right pattern");
+    assert!(matches!(viewer.next().await, Some(Event::Error(error)) if error.id == Some(4000)));
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::camera::NOON_MS;
 use crate::hls_player::{AVCC, Player, append, ask_session, frame, head, standing, track};
-use crate::http::{assert_error, json as json_of, post};
+use crate::http::{ask, assert_error, begin, json as json_of, post};
 
 /// Seconds since 1970 of a time after noon.
 fn seconds(after_noon_ms: i64) -> f64 {
@@ -91,7 +91,7 @@ async fn a_token_that_is_none_opens_nothing() {
         for token in ["", "x"] {
             let sign = if path.contains('?') { '&' } else { '?' };
             let path = format!("/hls/v1/{path}{sign}SessionToken={token}");
-            let answer = crate::http::ask(&sim, "GET", &path, "").await;
+            let answer = ask(&sim, "GET", &path, "").await;
             assert_error(&answer, 403, "NotAuthorizedException");
         }
     }
@@ -387,5 +387,38 @@ async fn an_initialisation_segment_outlives_the_fragment_that_it_is_of() {
     let playlist = player.playlist().await;
     let newest = playlist.segments.last().expect("a segment");
     assert_eq!(player.segment(newest).await.0[..], AVCC, "the first fragment is gone after an hour");
+    sim.stop().await;
+}
+
+#[tokio::test]
+async fn players_in_pages_of_other_servers_may_ask_with_headers_of_their_own() {
+    let (sim, stream) = standing();
+    append(&stream, &[track(&AVCC)], NOON_MS).await;
+    let player = Player::open(&sim, json!({})).await;
+    let any = "access-control-allow-origin: *\r\n";
+    for path in [
+        "getHLSMasterPlaylist.m3u8",
+        "getHLSMediaPlaylist.m3u8",
+        "getMP4InitFragment.mp4",
+        "getMP4MediaFragment.mp4",
+        "getTSFragment.ts",
+    ] {
+        let path = format!("/hls/v1/{path}");
+        let headers = "Origin: http://page.test\r\nAccess-Control-Request-Method: GET\r\n\
+                       Access-Control-Request-Headers: x-player\r\nConnection: close\r\n";
+        let answer = begin(&sim, "OPTIONS", &path, "", headers).await.read_to_end().await;
+        assert!(answer.starts_with("HTTP/1.1 204 ") && answer.contains(any), "{path}: {answer}");
+        assert!(answer.contains("access-control-allow-methods: GET, HEAD, OPTIONS\r\n"), "{path}: {answer}");
+        assert!(answer.contains("access-control-allow-headers: x-player\r\n"), "{path}: {answer}");
+        let refused = ask(&sim, "GET", &path, "").await;
+        assert!(refused.contains(any), "a page may read why it was refused: {refused}");
+    }
+    let master = player.url.strip_prefix("http://kvs.test:80").expect("its own address");
+    assert!(ask(&sim, "GET", master, "").await.contains(any));
+    for path in ["/listStreams", "/getHLSStreamingSessionURL"] {
+        let answer = ask(&sim, "OPTIONS", path, "").await;
+        assert_error(&answer, 404, "UnknownOperationException");
+        assert!(!answer.contains("access-control"), "pages get no access to the operations: {answer}");
+    }
     sim.stop().await;
 }

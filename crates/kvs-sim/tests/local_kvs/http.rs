@@ -95,6 +95,18 @@ pub(crate) async fn post(sim: &Sim, path: &str, body: &str) -> String {
     ask(sim, "POST", path, body).await
 }
 
+/// The whole answer to a POST that is signed for a region.
+pub(crate) async fn post_from(sim: &Sim, region: &str, path: &str, body: &str) -> String {
+    let headers = format!("{}Connection: close\r\n", signed(region));
+    begin(sim, "POST", path, body, &headers).await.read_to_end().await
+}
+
+/// The header of a signature for a region, which nothing checks.
+pub(crate) fn signed(region: &str) -> String {
+    let scope = format!("20231114/{region}/kinesisvideo/aws4_request");
+    format!("Authorization: AWS4-HMAC-SHA256 Credential=AKID/{scope}, SignedHeaders=host, Signature=ab\r\n")
+}
+
 /// A request whose answer is not read yet.
 pub(crate) async fn begin(sim: &Sim, method: &str, path: &str, body: &str, headers: &str) -> Connection {
     let mut connection = Connection::open(sim.address()).await;

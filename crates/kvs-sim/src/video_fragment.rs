@@ -1,4 +1,4 @@
-//! A stored fragment as HLS plays it: its video track and that track's frames.
+//! A stored fragment as it is played: its video track and that track's frames.
 
 use std::sync::Arc;
 
@@ -7,13 +7,15 @@ use kvs_hls::{AccessUnit, VideoTrack};
 use kvs_mkv::{Event, FragmentReader, FragmentStart, Limits, Track, TrackKind};
 
 use crate::fragment_number::FragmentNumber;
-use crate::hls_refusal::HlsRefusal;
+use crate::media_refusal::MediaRefusal;
 use crate::stream::Stream;
 
 /// A fragment's video.
 #[derive(Debug, Clone)]
-pub(crate) struct HlsFragment {
+pub(crate) struct VideoFragment {
     pub(crate) track: VideoTrack,
+    /// The codecs of all tracks of the fragment, in their order.
+    pub(crate) codecs: Vec<String>,
     /// In the order of their blocks, relative to the fragment's time; one at least.
     pub(crate) units: Vec<AccessUnit>,
     /// From the first frame shown to the end of the last one.
@@ -23,20 +25,23 @@ pub(crate) struct HlsFragment {
 /// How long the only frame of a fragment lasts whose track does not say it.
 const LONE_FRAME_MS: i64 = 1000;
 
-impl HlsFragment {
+impl VideoFragment {
     /// None where the fragment has no frames of video, or is not kept.
     ///
-    /// Errors: its tracks cannot be played by HLS.
-    pub(crate) fn read(stream: &Arc<Stream>, number: FragmentNumber) -> Result<Option<Self>, HlsRefusal> {
+    /// Errors: its tracks cannot be played.
+    pub(crate) fn read(stream: &Arc<Stream>, number: FragmentNumber) -> Result<Option<Self>, MediaRefusal> {
         let Some(document) = stream.document(number) else { return Ok(None) };
         let mut reader = FragmentReader::new(Limits::default());
         let mut video: Option<(u64, VideoTrack, Option<i64>)> = None;
-        let mut units = Vec::new();
+        let (mut codecs, mut units) = (Vec::new(), Vec::new());
         for piece in document {
             reader.push(&piece);
             while let Ok(Some(event)) = reader.next() {
                 match event {
-                    Event::Start(start) => video = Some(playable(&start, &stream.identity().name)?),
+                    Event::Start(start) => {
+                        codecs = start.tracks.iter().map(|track| track.codec_id.clone()).collect();
+                        video = Some(playable(&start, &stream.identity().name)?);
+                    }
                     Event::Block(frame) if video.as_ref().is_some_and(|(n, ..)| *n == frame.block.track) => {
                         units.push(AccessUnit {
                             index: u32::try_from(units.len()).unwrap_or(u32::MAX),
@@ -51,12 +56,26 @@ impl HlsFragment {
         }
         let Some((_, track, frame_ms)) = video.filter(|_| !units.is_empty()) else { return Ok(None) };
         let length_ms = length_ms(&units, frame_ms);
-        Ok(Some(Self { track, units, length_ms }))
+        Ok(Some(Self { track, codecs, units, length_ms }))
     }
 
     /// Time of the first frame in decoding order, after the fragment's own.
     pub(crate) fn first_ms(&self) -> i64 {
         self.units.first().map_or(0, |unit| unit.relative_ms)
+    }
+
+    /// The place of the frame that is shown at a time after the fragment's own: the last that began, else the first of all.
+    pub(crate) fn shown_at(&self, ms: i64) -> usize {
+        let times = || self.units.iter().map(|unit| unit.relative_ms).enumerate();
+        let begun = times().filter(|(_, begins_ms)| *begins_ms <= ms).max_by_key(|(_, begins_ms)| *begins_ms);
+        begun.or_else(|| times().min_by_key(|(_, begins_ms)| *begins_ms)).map_or(0, |(place, _)| place)
+    }
+
+    /// What is wrong with the first frame that is not made of NAL units.
+    pub(crate) fn flaw(&self) -> Option<String> {
+        let config = DecoderConfig::read(self.track.codec, &self.track.private).ok()?;
+        let mut nal_units = self.units.iter().flat_map(|unit| config.nal_units(&unit.data));
+        nal_units.find_map(|nal_unit| nal_unit.err()).map(|error| error.to_string())
     }
 
     /// Bytes of all frames.
@@ -76,15 +95,15 @@ fn length_ms(units: &[AccessUnit], frame_ms: Option<i64>) -> i64 {
 }
 
 /// Number and description of the track to play, and how long its frames last where it says so.
-fn playable(start: &FragmentStart, stream: &str) -> Result<(u64, VideoTrack, Option<i64>), HlsRefusal> {
+fn playable(start: &FragmentStart, stream: &str) -> Result<(u64, VideoTrack, Option<i64>), MediaRefusal> {
     let found = start.tracks.iter().find_map(|track| Some((track, codec(track)?)));
     let codecs = || start.tracks.iter().map(|track| track.codec_id.as_str()).collect::<Vec<_>>().join(", ");
-    let unsupported = || HlsRefusal::UnsupportedMedia { stream: stream.to_owned(), codecs: codecs() };
+    let unsupported = || MediaRefusal::UnsupportedMedia { stream: stream.to_owned(), codecs: codecs() };
     let (track, codec) = found.ok_or_else(unsupported)?;
     if track.codec_private.is_empty() {
-        return Err(HlsRefusal::MissingCodecPrivateData { stream: stream.to_owned() });
+        return Err(MediaRefusal::MissingCodecPrivateData { stream: stream.to_owned() });
     }
-    let invalid = |error: h26x::Error| HlsRefusal::InvalidCodecPrivateData {
+    let invalid = |error: h26x::Error| MediaRefusal::InvalidCodecPrivateData {
         stream: stream.to_owned(),
         reason: error.to_string(),
     };

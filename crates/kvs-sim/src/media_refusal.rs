@@ -1,18 +1,18 @@
-//! What HLS refuses. Source: AWS, GetHLSStreamingSessionURL, Errors, 2026.
+//! What HLS, GetClip and GetImages refuse. Source: AWS, GetHLSStreamingSessionURL, GetClip and GetImages, Errors, 2026.
 
 use axum::http::StatusCode;
 
-/// Why there is no HLS session, or why one gives nothing any more.
+/// Why there is no HLS session, clip or picture, or why a session gives nothing any more.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum HlsRefusal {
+pub enum MediaRefusal {
     /// The stream keeps nothing.
-    #[error("The stream {stream} has a DataRetentionInHours of 0; HLS needs a stream that retains data")]
+    #[error("The stream {stream} has a DataRetentionInHours of 0; raise it with UpdateDataRetention")]
     NoDataRetention {
         /// Its name.
         stream: String,
     },
     /// No track can be played.
-    #[error("The stream {stream} carries {codecs}; HLS needs H.264 or H.265 video")]
+    #[error("The stream {stream} carries {codecs}; H.264 or H.265 video is needed")]
     UnsupportedMedia {
         /// Its name.
         stream: String,
@@ -30,6 +30,26 @@ pub enum HlsRefusal {
     InvalidCodecPrivateData {
         /// Its name.
         stream: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The tracks are others from a fragment on; a clip has the same throughout.
+    #[error(
+        "The tracks of the stream {stream} change with the fragment {number}; ask for a clip that ends before it"
+    )]
+    ChangedTracks {
+        /// Its name.
+        stream: String,
+        /// The first fragment with other tracks.
+        number: String,
+    },
+    /// A frame is not one of its codec.
+    #[error("A frame of the fragment {number} of the stream {stream} is not valid: {reason}")]
+    InvalidMediaFrame {
+        /// Its name.
+        stream: String,
+        /// The fragment that holds it.
+        number: String,
         /// What is wrong with it.
         reason: String,
     },
@@ -64,11 +84,14 @@ pub enum HlsRefusal {
     },
 }
 
-impl HlsRefusal {
+impl MediaRefusal {
     pub(crate) fn status_and_type(&self) -> (StatusCode, &'static str) {
         match self {
             Self::NoDataRetention { .. } => (StatusCode::BAD_REQUEST, "NoDataRetentionException"),
-            Self::UnsupportedMedia { .. } => (StatusCode::BAD_REQUEST, "UnsupportedStreamMediaTypeException"),
+            Self::UnsupportedMedia { .. } | Self::ChangedTracks { .. } => {
+                (StatusCode::BAD_REQUEST, "UnsupportedStreamMediaTypeException")
+            }
+            Self::InvalidMediaFrame { .. } => (StatusCode::BAD_REQUEST, "InvalidMediaFrameException"),
             Self::MissingCodecPrivateData { .. } => {
                 (StatusCode::BAD_REQUEST, "MissingCodecPrivateDataException")
             }
