@@ -1,6 +1,7 @@
 //! The nouns that travel the way of a frame: source -> demux -> decode -> detect -> decide -> publish.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -316,7 +317,7 @@ pub struct Payload {
     /// The detector's type: `weapon`, `fire_smoke`, `alpr`, `objects`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The class name.
+    /// The class name; of an activity `activity`.
     pub label: String,
     /// Confidence, 0..=1.
     pub conf: f32,
@@ -331,9 +332,9 @@ pub struct Payload {
 /// Where an event comes from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Extras {
-    /// The id of the incident's start record.
+    /// The id of the incident's start record; of an activity that of its own start record.
     pub incident_id: String,
-    /// What the record tells of its incident.
+    /// What the record tells of its incident or activity.
     pub phase: Phase,
     /// The KVS fragment.
     pub fragment_number: String,
@@ -349,14 +350,14 @@ pub struct Extras {
     pub frame_width: u32,
     /// Height of the decoded frame, px.
     pub frame_height: u32,
-    /// Names of the zones that the box is in; of an end: none.
+    /// Names of the zones that the box is in; of an end: none; of an activity: its zone, none for the whole frame.
     pub zones: Vec<String>,
-    /// The thing's number among those of its camera and detector, from 1; 0 in records of versions before it.
+    /// The thing's number among those of its camera and detector, from 1; 0 of activities, and in records of versions before it.
     #[serde(default)]
     pub track_id: u64,
     /// The model that saw it.
     pub model: ModelId,
-    /// Where the annotated snapshot is or will be (of an end: the best of its incident): `s3://...`, or a path relative to the local sink's folder.
+    /// Where the annotated snapshot is or will be (of an end: the best of its incident; of an activity: that of one of its incidents): `s3://...`, or a path relative to the local sink's folder.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub snapshot: Option<String>,
     /// `alpr`: the likeliest text by all readings so far.
@@ -365,9 +366,23 @@ pub struct Extras {
     /// Its highest confidence, 0..=1.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ocr_conf: Option<f32>,
-    /// Of an update or end: media time from the first to the last sighting, ms.
+    /// Of an update or end: media time from the first to the last sighting, ms; of the end of an activity: from its start on.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub duration_ms: Option<i64>,
+    /// Of the start and end of an activity, and of no other record: what it has counted so far.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub activity: Option<ActivityCounts>,
+}
+
+/// What an activity has counted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct ActivityCounts {
+    /// How many incidents were seen in it.
+    pub incidents: u64,
+    /// The same by class name.
+    pub by_label: BTreeMap<String, u64>,
+    /// The maximum number of them in one frame.
+    pub peak: u64,
 }
 
 /// What a record tells of its incident.

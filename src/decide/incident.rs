@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Pictured, Rules, Sighting};
-use crate::frame::MediaMs;
+use crate::frame::{BBox, MediaMs};
 
 /// By how much a frame must show a thing better than the best that was told of, to be told of too.
 const BETTER: f32 = 1.5;
@@ -43,7 +43,7 @@ impl Incident {
             told: media,
             zones: sighting.zones.clone(),
             text: text.map(str::to_owned),
-            best: Best { event_id: event_id.to_owned(), ts_ms: media.0, score: score(sighting) },
+            best: Best::of(event_id, media, sighting.conf, &sighting.bbox),
         }
     }
 
@@ -58,7 +58,8 @@ impl Incident {
         let since_ms = media.0.saturating_sub(self.told.0);
         let entered = sighting.zones.iter().any(|zone| !self.zones.contains(zone));
         let reads_otherwise = text.is_some() && text != self.text.as_deref();
-        let shows_better = since_ms >= BETTER_AFTER_MS && score(sighting) >= BETTER * self.best.score;
+        let shows_better =
+            since_ms >= BETTER_AFTER_MS && score(sighting.conf, &sighting.bbox) >= BETTER * self.best.score;
         let is_due = rules.update_ms.is_some_and(|update_ms| since_ms >= update_ms);
         entered || reads_otherwise || shows_better || is_due
     }
@@ -72,10 +73,22 @@ impl Incident {
             }
         }
         self.text = text.map(str::to_owned).or(self.text.take());
-        let score = score(sighting);
-        if score > self.best.score {
-            self.best = Best { event_id: event_id.to_owned(), ts_ms: media.0, score };
+        let seen = Best::of(event_id, media, sighting.conf, &sighting.bbox);
+        if seen.is_better_than(&self.best) {
+            self.best = seen;
         }
+    }
+}
+
+impl Best {
+    /// A record of a box that was seen with this confidence.
+    pub(super) fn of(event_id: &str, media: MediaMs, conf: f32, bbox: &BBox) -> Self {
+        Self { event_id: event_id.to_owned(), ts_ms: media.0, score: score(conf, bbox) }
+    }
+
+    /// Whether it shows more than `other`.
+    pub(super) fn is_better_than(&self, other: &Self) -> bool {
+        self.score > other.score
     }
 }
 
@@ -86,6 +99,6 @@ impl From<Best> for Pictured {
 }
 
 /// How well a frame shows a thing: large and sure.
-fn score(sighting: &Sighting) -> f32 {
-    sighting.conf * sighting.bbox.area().sqrt()
+fn score(conf: f32, bbox: &BBox) -> f32 {
+    conf * bbox.area().sqrt()
 }

@@ -10,10 +10,12 @@
 //! 4. confirmation (`confirmation`): a thing is an event when it was seen in `frames` of the last `window` looks, five a second, surely
 //!    enough by the median, has stayed for the dwell time and, of things with a text, was read (`reading`);
 //! 5. incidents (`incident`): a start, updates, an end; one thing that stays is one incident, however long, and ends when it was out
-//!    of sight for `max_disappeared_seconds`. Who comes near where another has just vanished, within the cool-down, is that one.
+//!    of sight for `max_disappeared_seconds`. Who comes near where another has just vanished, within the cool-down, is that one;
+//! 6. activities (`activity`), where they are asked for: a start and an end that sum up the incidents of each zone.
 //!
 //! The same state, frame and detections give the same events, and a state that was written and read back goes on as if it had not been.
 
+mod activity;
 mod association;
 mod confirmation;
 mod filter;
@@ -32,8 +34,11 @@ pub use filter::Sighting;
 pub use rules::{Confirm, ReadingRules, Roi, RoiFilter, Rules, TextPattern, Zone};
 pub use state::State;
 
+use std::collections::BTreeMap;
+
 use crate::decode::Yuv420;
 use crate::frame::{CameraId, Detection, Event, Fragment, Frame, MediaMs, ModelId, Phase};
+use activity::OpenActivity;
 use record::Subject;
 use track::Track;
 
@@ -95,9 +100,10 @@ struct Moment<'a> {
 /// What came of a frame.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// New records by entry of the pipeline, by label and rank; then the ends of incidents, by label and place.
+    /// New records by entry of the pipeline: those of sightings by label and rank, then the ends of incidents by label and
+    /// place, then the ends of activities by the name of their zone, then the starts of activities likewise.
     pub events: Vec<Made>,
-    /// Every box that the rules let through, in the same order.
+    /// Every box that the rules let through, by entry, label and rank.
     pub sightings: Vec<Sighting>,
 }
 
@@ -146,15 +152,18 @@ fn entry(
 ) -> Vec<Made> {
     let limit = state.object_limit(&look.rules.detector);
     let (tracks, seq) = state.of(&look.rules.detector);
-    let mut over = tracks.begin(look.rules, frame.media);
+    let (mut over, quiet) = tracks.begin(look.rules, frame.media);
     let moment = Moment { rules: look.rules, media: frame.media, frame_px: frame.size_px };
     let due = tracks.look(&moment, sure, faint);
     let mut made: Vec<Made> = due
         .into_iter()
         .map(|due| told(tracks.track(due), due.phase, &sure[due.sighting], (frame, look), seq))
         .collect();
+    let begun = tracks.active(frame, look, &made);
     over.append(&mut tracks.end(look.rules, limit));
     made.extend(ends(&over, (frame, look), seq));
+    made.extend(summaries(Phase::End, &quiet, (frame, look), seq));
+    made.extend(summaries(Phase::Start, &begun, (frame, look), seq));
     made
 }
 
@@ -183,6 +192,20 @@ fn ends<'a>(
         let rank = over[..index].iter().filter(|other| other.label == track.label).zip(1..).last();
         let event = Subject::end(track, rank.map_or(0, |(_, rank)| rank)).record(frame, look, *seq);
         Made { event, pictured_by: track.pictured_by() }
+    })
+}
+
+/// The records of activities, by zone.
+fn summaries<'a>(
+    phase: Phase,
+    activities: &'a BTreeMap<String, OpenActivity>,
+    (frame, look): (&'a FrameFacts<'a>, &'a Look<'a>),
+    seq: &'a mut u64,
+) -> impl Iterator<Item = Made> + 'a {
+    activities.iter().map(move |(zone, activity)| {
+        *seq += 1;
+        let event = Subject::activity(phase, zone, activity).record(frame, look, *seq);
+        Made { event, pictured_by: Some(activity.pictured_by()) }
     })
 }
 

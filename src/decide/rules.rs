@@ -36,6 +36,8 @@ pub struct Rules {
     pub dwell_ms: i64,
     /// How often an incident that goes on is told of again, ms of media time; `None`: only where something changes.
     pub update_ms: Option<i64>,
+    /// An activity ends when none of its incidents was seen in its zone for so long, ms of media time; `None`: there are none.
+    pub quiet_ms: Option<i64>,
     /// For things with a text: which texts count. A thing is no event before one does.
     pub reading: Option<ReadingRules>,
 }

@@ -1,14 +1,17 @@
 //! Things over time: which box of this look is which thing of the last one, and what is to be told of it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+use super::activity::{Activities, OpenActivity};
 use super::association::{self, jump};
 use super::confirmation::{Pace, Scores, is_candidate, is_confirmed};
 use super::incident::Incident;
 use super::looks::Looks;
 use super::motion::Motion;
 use super::reading::Readings;
-use super::{Moment, Pictured, Rules, Sighting};
+use super::{FrameFacts, Look, Made, Moment, Pictured, Rules, Sighting};
 use crate::frame::{BBox, MediaMs, Phase};
 
 /// Limit on the objects of a camera, all entries of its pipeline together: its state must fit into an item of the table of
@@ -41,6 +44,8 @@ pub(super) struct Tracks {
     /// The id of the last new thing.
     last_id: u64,
     tracks: Vec<Track>,
+    #[serde(default, skip_serializing_if = "Activities::is_empty")]
+    activities: Activities,
 }
 
 /// One thing.
@@ -87,8 +92,12 @@ pub(super) struct Due {
 
 impl Tracks {
     /// Forgets what is over at `media`, and opens a look in which nothing has been seen yet; gives the things whose incidents
-    /// have ended, by label and place.
-    pub(super) fn begin(&mut self, rules: &Rules, media: MediaMs) -> Vec<Track> {
+    /// have ended, by label and place, and the activities that have, by zone.
+    pub(super) fn begin(
+        &mut self,
+        rules: &Rules,
+        media: MediaMs,
+    ) -> (Vec<Track>, BTreeMap<String, OpenActivity>) {
         let since_ms = self.last_look.map_or(0, |last| media.0.saturating_sub(last.0));
         let (apart, anew) = (since_ms > LOOK_GAP_MS, since_ms < -LOOK_GAP_MS);
         let (kept, over) = std::mem::take(&mut self.tracks)
@@ -106,7 +115,7 @@ impl Tracks {
         }
         self.pace.look(since_ms);
         self.last_look = Some(media);
-        ended(over)
+        (ended(over), self.activities.begin(rules, media, anew))
     }
 
     /// The confirmed objects with the box in which each was last seen.
@@ -124,6 +133,16 @@ impl Tracks {
             Some(Due { sighting, track, phase })
         });
         due.collect()
+    }
+
+    /// Counts what is seen in activities, and gives those that begin, by zone; `made`: the records of this look's sightings.
+    pub(super) fn active(
+        &mut self,
+        frame: &FrameFacts<'_>,
+        look: &Look<'_>,
+        made: &[Made],
+    ) -> BTreeMap<String, OpenActivity> {
+        self.activities.look(&self.tracks, made, (frame, look))
     }
 
     /// The thing of a [`Due`].
@@ -359,6 +378,11 @@ impl Track {
     /// Whether little is known of its way.
     pub(super) fn is_new(&self) -> bool {
         self.motion.is_new()
+    }
+
+    /// Whether it is seen in this look, surely or faintly.
+    pub(super) fn is_seen(&self) -> bool {
+        self.missed == 0
     }
 
     /// Whether it was seen at the last look, or was looked for in vain for no longer than `limit_ms`.

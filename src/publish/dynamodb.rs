@@ -107,6 +107,7 @@ fn attribute(value: &Value) -> AttributeValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::ActivityCounts;
     use crate::publish::parcel::wrap;
     use crate::telemetry::board::testing::event;
 
@@ -129,6 +130,20 @@ mod tests {
         assert_eq!(item["ttl"], number(parcel.label.ts_ms / 1000 + 30 * 86_400));
         assert!(item["extras"].as_m().unwrap().contains_key("fragment_number"));
         assert!(!super::item(&parcel, None).unwrap().contains_key("ttl"));
+    }
+
+    #[test]
+    fn an_activity_is_an_item_with_its_counts() {
+        let mut event = event("e1");
+        let by_label = [("person".to_owned(), 5)].into();
+        event.payload.extras.activity = Some(ActivityCounts { incidents: 5, by_label, peak: 3 });
+        let payload = wrap(&event, None, 0).unwrap();
+        let (id, source) = (::outbox::EntryId(1), event.camera_id);
+        let parcel =
+            Parcel::unwrap(::outbox::Entry { id, source, payload, attachments: Vec::new() }).unwrap();
+        let item = item(&parcel, None).unwrap();
+        let counts = item["extras"].as_m().unwrap()["activity"].as_m().unwrap();
+        assert_eq!(counts["by_label"].as_m().unwrap()["person"], AttributeValue::N("5".into()));
     }
 
     #[test]

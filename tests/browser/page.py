@@ -291,6 +291,16 @@ def coloured(browser, colours):
         check(stripe == colour, f"the stripe of {label} has the colour of its box, {colour}: {stripe}")
 
 
+def summed_up(browser, text):
+    """An activity shows what it has counted, in place of a confidence."""
+    look = """
+      const row = [...document.querySelectorAll(".event")].find((row) => row.querySelector("strong").textContent === "activity");
+      return row && row.querySelector(".conf").textContent;
+    """
+    shown = browser.until("an activity", look)
+    check(shown == text, f"an activity says {text}: {shown}")
+
+
 def explained(browser):
     """Dropped frames have their reason beside them, and the name of a model is not broken."""
     look = """
@@ -337,6 +347,7 @@ def main():
     parser.add_argument("--stripe", nargs=2, action="append", default=[], metavar=("LABEL", "RGB"),
                         help="the colour that events of LABEL must have")
     parser.add_argument("--explained", action="store_true", help="frames were dropped, and the page must say why")
+    parser.add_argument("--activity", metavar="TEXT", help="an activity is among the events, and must say TEXT")
     parser.add_argument("--screenshots", type=pathlib.Path, metavar="FOLDER")
     parser.add_argument("--limit-seconds", type=int, default=60, help="until what is not seen is missing (60)")
     arguments = parser.parse_args()
@@ -362,6 +373,8 @@ def look_at(browser, arguments):
         signed_in(browser, url, arguments.token)
     seen(browser, url)
     coloured(browser, arguments.stripe)
+    if arguments.activity:
+        summed_up(browser, arguments.activity)
     if arguments.explained:
         explained(browser)
     photograph(browser, arguments.screenshots)

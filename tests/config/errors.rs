@@ -214,6 +214,11 @@ const MISTAKES: &[(&str, &str, &str)] = &[
 ",
     ),
     ("dwelling and updates", "conf_threshold: 0.4", "dwell_seconds: -2\n          update_seconds: 0.5"),
+    (
+        "an activity that ends too soon, and its updates",
+        "conf_threshold: 0.4",
+        "activity: { quiet_seconds: 5, update_seconds: 60 }",
+    ),
     ("a text where a list is meant", "fps_target: 5", "masks: none"),
     ("more than a configuration can be", "", ALIASES),
     ("a prefix with a space", "  local_dir", "  s3_prefix: my pictures\n  local_dir"),

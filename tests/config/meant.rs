@@ -120,6 +120,19 @@ fn masks_are_in_the_units_of_roi_and_the_gate_is_off_unless_asked_for() {
 }
 
 #[test]
+fn activities_are_made_where_they_are_asked_for() {
+    let cases = [
+        ("activity: null, ", None),
+        ("activity: {}, ", Some(40_000)),
+        ("activity: { quiet_seconds: 12.5 }, ", Some(12_500)),
+    ];
+    for (key, quiet_ms) in cases {
+        let settings = meant_with("objects: { ", &format!("objects: {{ {key}"));
+        assert_eq!(settings.cameras[0].pipeline[0].rules.quiet_ms, quiet_ms, "{key}");
+    }
+}
+
+#[test]
 fn devices() {
     let cases = [
         ("auto", Device::Auto),
@@ -316,7 +329,8 @@ fn plates_are_found_by_one_model_and_read_by_another() {
     let least = "{ type: alpr, alpr: { plate_detector_weights: p.onnx, ocr_weights: r.onnx } }";
     let whole = "{ type: alpr, alpr: { plate_detector_weights: p.onnx, ocr_weights: r.onnx, ocr_engine: paddleocr, \
         ocr_lang: th, conf_threshold: 0.5, ocr_conf_threshold: 0.75, crop_expand: 0.25, plate_patterns: [\"[0-9]+\"], \
-        nms_iou: 0.25, min_box: { width: 40, height: 12 }, dwell_seconds: 1.5, update_seconds: 2, cooldown_seconds: 3 } }";
+        nms_iou: 0.25, min_box: { width: 40, height: 12 }, dwell_seconds: 1.5, update_seconds: 2, cooldown_seconds: 3, \
+        activity: { quiet_seconds: 90 } } }";
     let text = LEAST
         .replace("{ type: objects, objects: { yolo_weights: models/m.onnx } }", &format!("{least}, {whole}"));
     let settings = meant(&text);
@@ -335,6 +349,7 @@ fn plates_are_found_by_one_model_and_read_by_another() {
     assert_eq!(whole.rules.min_box, Some((40.0, 12.0)));
     let times = (whole.rules.dwell_ms, whole.rules.update_ms, whole.rules.cooldown_ms);
     assert_eq!(times, (1500, Some(2000), 3000));
+    assert_eq!((least.rules.quiet_ms, whole.rules.quiet_ms), (None, Some(90_000)));
     let needed = settings.missing_files().unwrap_err().to_string();
     assert!(needed.contains("p.onnx") && needed.contains("r.onnx"), "{needed}");
 }

@@ -29,6 +29,7 @@ pub(crate) fn event(camera: &str, number: u64) -> Event {
         text: None,
         ocr_conf: None,
         duration_ms: None,
+        activity: None,
     };
     let payload = Payload {
         camera_id: camera.into(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::show;
 use kvs_infer::decode::Mode;
-use kvs_infer::frame::CameraId;
+use kvs_infer::frame::{ActivityCounts, CameraId, Extras, Phase};
 use kvs_infer::http::HttpServer;
 use kvs_infer::publish::picture::{Label, color_of};
 use kvs_infer::telemetry::board::{Board, ModelRow, SinkRow};
@@ -128,7 +128,18 @@ fn a_picture_changes_and_an_event_arrives() {
     let _footage = Footage::start(&board);
     let [red, green, blue] = color_of("car");
     let car = format!("rgb({red}, {green}, {blue})");
-    look(&["--url", &url(&server), "--stripe", "car", &car, "--explained"]);
+    let id = CameraId::new("gate");
+    let mut activity = show::event(&id, "activity-1", "activity");
+    let by_label = [("car".to_owned(), 2), ("person".to_owned(), 5)].into();
+    activity.payload.extras = Extras {
+        phase: Phase::End,
+        duration_ms: Some(75_000),
+        activity: Some(ActivityCounts { incidents: 7, by_label, peak: 3 }),
+        ..activity.payload.extras
+    };
+    board.camera("gate").unwrap().event(&activity, Duration::ZERO);
+    let counted = "2 car, 5 person · 3 at once · over after 75 s";
+    look(&["--url", &url(&server), "--stripe", "car", &car, "--explained", "--activity", counted]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::is_stdin;
 use crate::eval::{Record, Truth};
 use crate::frame::Event;
 
-/// Returns the records of the truth's label and of `camera`, without duplicates, in the order of the file.
+/// Returns the incidents' records of the truth's label and of `camera`, without duplicates, in the order of the file.
 ///
 /// Errors: the file cannot be read, a line is not an event, or the camera is unknown or missing.
 pub(super) fn read(path: &Path, truth: &Truth, camera: Option<&str>) -> anyhow::Result<Vec<Record>> {
@@ -62,7 +62,27 @@ fn of_camera(events: Vec<Event>, label: &str, camera: Option<&str>) -> anyhow::R
         }
         _ => {}
     }
-    let is_asked =
-        |event: &Event| camera.is_none_or(|camera| event.camera_id == camera) && event.payload.label == label;
+    let is_asked = |event: &Event| {
+        let is_incident = event.payload.extras.activity.is_none();
+        is_incident && event.payload.label == label && camera.is_none_or(|camera| event.camera_id == camera)
+    };
     Ok(events.into_iter().filter(is_asked).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::ActivityCounts;
+    use crate::telemetry::board::testing::event;
+
+    #[test]
+    fn activities_are_no_incidents() {
+        let mut summary = event("summary");
+        let counts = ActivityCounts { incidents: 1, by_label: [("car".to_owned(), 1)].into(), peak: 1 };
+        summary.payload.extras.activity = Some(counts);
+        let label = summary.payload.label.clone();
+        let kept = of_camera(vec![event("incident"), summary], &label, None).unwrap();
+        let ids: Vec<_> = kept.iter().map(|event| event.event_id.as_str()).collect();
+        assert_eq!(ids, ["incident"], "though the label is the same");
+    }
 }

@@ -67,7 +67,11 @@ impl<W: Write> Printer<W> {
         let (time, conf) = (utc(payload.ts_ms), format!("{:.0}%", payload.conf * 100.0));
         let snapshot = payload.extras.snapshot.as_deref().unwrap_or("-");
         let phase = payload.extras.phase.as_str();
-        self.row([&time, &payload.camera_id, &payload.kind, &payload.label, phase, &conf, snapshot])
+        let label = match &payload.extras.activity {
+            Some(activity) => format!("{} ({})", payload.label, activity.incidents),
+            None => payload.label.clone(),
+        };
+        self.row([&time, &payload.camera_id, &payload.kind, &label, phase, &conf, snapshot])
     }
 
     fn row(&mut self, [time, camera, kind, label, phase, conf, snapshot]: [&str; 7]) -> io::Result<()> {
@@ -87,6 +91,7 @@ fn utc(ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::ActivityCounts;
 
     #[test]
     fn a_table_has_a_row_an_event() {
@@ -106,6 +111,18 @@ mod tests {
         assert_eq!(lines[0].find("SNAPSHOT"), lines[1].find("snapshots"));
         assert!(lines[2].starts_with("(a line that is no event: "), "{}", lines[2]);
         assert!(lines.len() == 3 && printer.is_done(), "no more than was asked for: {text}");
+    }
+
+    #[test]
+    fn an_activity_has_its_count() {
+        let mut event = crate::telemetry::board::testing::event("a");
+        event.payload.label = "activity".into();
+        let by_label = [("car".to_owned(), 2), ("person".to_owned(), 5)].into();
+        event.payload.extras.activity = Some(ActivityCounts { incidents: 7, by_label, peak: 3 });
+        let mut printer = Printer::new(Vec::new(), false, 1);
+        printer.lines(&[serde_json::to_vec(&event).unwrap()].into()).unwrap();
+        let text = String::from_utf8(printer.out).unwrap();
+        assert!(text.contains("  activity (7)    start "), "{text}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kvs_config::written::{self, Alpr, Camera, Detector, DetectorType, MinBox, TemporalConfirm};
+use kvs_config::written::{self, Activity, Alpr, Camera, Detector, DetectorType, MinBox, TemporalConfirm};
 use kvs_config::{KeyPath, closest};
 
 use crate::config::meant::{PipelineEntry, ReadingSpec};
@@ -32,6 +32,7 @@ struct Block<'e> {
     cooldown_seconds: f64,
     dwell_seconds: Option<f64>,
     update_seconds: Option<f64>,
+    activity: Option<Activity>,
 }
 
 impl<'e> From<&'e Detector> for Block<'e> {
@@ -49,6 +50,7 @@ impl<'e> From<&'e Detector> for Block<'e> {
             cooldown_seconds: block.cooldown_seconds,
             dwell_seconds: block.dwell_seconds,
             update_seconds: block.update_seconds,
+            activity: block.activity,
         }
     }
 }
@@ -68,6 +70,7 @@ impl<'e> From<&'e Alpr> for Block<'e> {
             cooldown_seconds: block.cooldown_seconds,
             dwell_seconds: block.dwell_seconds,
             update_seconds: block.update_seconds,
+            activity: block.activity,
         }
     }
 }
@@ -125,6 +128,7 @@ impl Lowering<'_> {
             cooldown_ms: milliseconds(block.cooldown_seconds),
             dwell_ms: milliseconds(block.dwell_seconds.unwrap_or_default()),
             update_ms: block.update_seconds.map(milliseconds),
+            quiet_ms: block.activity.map(|activity| milliseconds(activity.quiet_seconds)),
             reading: alpr.map(|alpr| self.reading_rules(alpr, &at.key("plate_patterns"))),
         };
         model.map(|model| PipelineEntry { rules, model, reading })

@@ -1,5 +1,6 @@
 //! Tables for every rule, and properties over random films.
 
+mod activity;
 mod incidents;
 mod scenes;
 
@@ -26,6 +27,7 @@ fn rules() -> Rules {
         cooldown_ms: 1_000,
         dwell_ms: 0,
         update_ms: None,
+        quiet_ms: None,
         reading: None,
     }
 }
@@ -354,16 +356,19 @@ fn entries_do_not_mix() {
     assert_eq!((one.seq, two.seq, state.seq()), (1, 2, 2));
 }
 
-/// A film: steps of time, and what is seen.
+/// A film: steps of time, and what is seen. No two frames have the same time, from which their ids are made.
 fn film() -> impl Strategy<Value = Vec<(i64, Vec<Detection>)>> {
     let detection = (0..3_usize, 0.3..1.0_f32, 0.0..600.0_f32, 0.0..300.0_f32)
         .prop_map(|(label, conf, x, y)| seen(["person", "car", "gun"][label], conf, (x, y, 60.0, 80.0)));
     let step_ms = prop_oneof![8 => 1..500_i64, 1 => 500..20_000_i64, 1 => -20_000..0_i64];
     let look = (step_ms, proptest::collection::vec(detection, 0..6));
     proptest::collection::vec(look, 1..60).prop_map(|looks| {
-        let mut now_ms = 0;
+        let (mut now_ms, mut known) = (0, std::collections::BTreeSet::new());
         let at = |(step_ms, seen)| {
             now_ms += step_ms;
+            while !known.insert(now_ms) {
+                now_ms += 1;
+            }
             (now_ms, seen)
         };
         looks.into_iter().map(at).collect()

@@ -359,12 +359,20 @@ function showEvent(event) {
   trimEvents();
 }
 
-/* The text that was read, how sure it is, and how long an incident that is not new has lasted. */
+/* The text that was read, how sure it is, and how long an incident that is not new has lasted; of an activity what it has counted. */
 function toldOf({ conf, extras }) {
+  if (extras.activity) return countedBy(extras);
   const parts = extras.text ? [extras.text] : [];
   parts.push(`${Math.round(conf * 100)} %`);
   if (extras.phase === "update") parts.push(`here for ${span(extras.duration_ms)}`);
   if (extras.phase === "end") parts.push(`gone after ${span(extras.duration_ms)}`);
+  return parts;
+}
+
+function countedBy({ activity, phase, duration_ms }) {
+  const labels = Object.entries(activity.by_label).map(([label, count]) => `${count} ${label}`);
+  const parts = [labels.join(", "), `${activity.peak} at once`];
+  if (phase === "end") parts.push(`over after ${span(duration_ms)}`);
   return parts;
 }
 

@@ -75,6 +75,7 @@ pub(crate) mod testing {
             text: None,
             ocr_conf: None,
             duration_ms: None,
+            activity: None,
         };
         let payload = Payload {
             camera_id: "gate".into(),

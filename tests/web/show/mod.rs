@@ -79,6 +79,7 @@ pub(crate) fn event(camera: &CameraId, id: &str, label: &str) -> Event {
         text: None,
         ocr_conf: None,
         duration_ms: None,
+        activity: None,
     };
     let payload = Payload {
         camera_id: camera.to_string(),

@@ -108,6 +108,10 @@ pub struct Detector {
     #[schemars(range(min = 1, max = 86400))]
     #[serde(default)]
     pub update_seconds: Option<f64>,
+    /// Whether the incidents of each zone are also summed up in activities, which have a record at their start and one at their
+    /// end; absent: no.
+    #[serde(default)]
+    pub activity: Option<Activity>,
 }
 
 fn conf_threshold() -> f64 {
@@ -124,6 +128,21 @@ fn max_disappeared_seconds() -> f64 {
 
 fn cooldown_seconds() -> f64 {
     1.5
+}
+
+/// A summary of the incidents of a zone, or of the whole frame without `roi`.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Activity {
+    /// It ends when no incident was seen in its zone for this long, seconds of media time.
+    #[schemars(range(min = 10, max = 86400))]
+    pub quiet_seconds: f64,
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self { quiet_seconds: 40.0 }
+    }
 }
 
 /// The least size of a box.
@@ -230,6 +249,10 @@ pub struct Alpr {
     #[schemars(range(min = 1, max = 86400))]
     #[serde(default)]
     pub update_seconds: Option<f64>,
+    /// Whether the incidents of each zone are also summed up in activities, which have a record at their start and one at their
+    /// end; absent: no.
+    #[serde(default)]
+    pub activity: Option<Activity>,
 }
 
 /// How a reading model is built.

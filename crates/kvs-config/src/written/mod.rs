@@ -17,7 +17,9 @@ use serde::{Deserialize, Serialize};
 use crate::shape;
 
 pub use camera::{Camera, EventRouting, Motion, Playback, PlaybackMode, Routing, SnapshotRouting, Start};
-pub use detector::{Alpr, Detector, DetectorType, MinBox, OcrEngine, PipelineEntry, TemporalConfirm};
+pub use detector::{
+    Activity, Alpr, Detector, DetectorType, MinBox, OcrEngine, PipelineEntry, TemporalConfirm,
+};
 pub use model::{BoxUnits, ChannelOrder, ClassList, InputRange, LayoutChoice, Model, ModelInput};
 pub use publishers::{Publishers, SnapshotFormat, Snapshots, SseName};
 pub use roi::{FilterName, Polygon, RoiSection, Shape, Units};
