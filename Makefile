@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help setup build demo test kills faults soak deploy deploy-plan teardown deploy-test deploy-rules monitoring-test workflows-test docker-build docker-push image-test check lint bench \
-    bench-mix bless fuzz clean
+    bench-mix bench-tracking bless fuzz clean
 
 # Where scripts/setup put things; see scripts/env.
 ENV := source scripts/env &&
@@ -60,6 +60,12 @@ bench-mix: ## a mostly idle mix of cameras: CPU time with and without the motion
 	@scripts/setup bench
 	cargo build --release --locked --bin kvs-infer
 	$(ENV) "$$KVS_INFER_PYTHON" benches/mix.py target/release/kvs-infer "$$KVS_INFER_CACHE"/{models/street.onnx,clips/street.mp4}
+
+bench-tracking: ## the incidents of 79.5 s of footage beside ByteTrack's tracks of the same boxes, by kvs-infer eval
+	@scripts/setup tracking
+	cargo build --release --locked --bin kvs-infer
+	$(ENV) cache=$$KVS_INFER_CACHE; "$$cache/tracking-venv/bin/python" benches/tracking.py target/release/kvs-infer \
+	    "$$cache"/{models/street.onnx,clips/yard-whole.mp4}
 
 bless: ## accept what the program prints now as the golden files
 	@scripts/setup test

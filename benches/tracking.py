@@ -1,0 +1,302 @@
+#!/usr/bin/env python3
+"""Compares the incidents of kvs-infer with the tracks of ByteTrack: same footage, same detections, same truth, same measure.
+
+The footage is `clips/yard-whole.mp4`, the truth about it testdata/footage/yard.truth.yaml, and the measure `kvs-infer eval`, whose
+figures docs/evaluation.md defines.
+
+kvs-infer reads the clip as the whole program: PutMedia to a local KVS, GetMedia from EARLIEST, model, tracking, local sink. Its
+settings are the defaults, with `update_seconds: 1`. ByteTrack (the package `trackers`) gets the boxes of
+testdata/footage/yard.boxes.jsonl, which the same model finds in the same frames. So kvs-infer also has the pictures, of which it
+uses the colors; ByteTrack goes by boxes alone. Its tracks are written as events: a start when a track is confirmed, an update per
+second while it is matched, an end when it is dropped. Incidents that continue when the clip ends have no end.
+
+The clip has 10 frames a second. At 5, the timestamp of the first frame decides which half of them is picked, so both halves are run.
+"""
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import typing
+import urllib.request
+
+import numpy
+import supervision
+import trackers
+
+import mix
+
+FOOTAGE = pathlib.Path(__file__).resolve().parent.parent / "testdata" / "footage"
+TRUTH, BOXES = FOOTAGE / "yard.truth.yaml", FOOTAGE / "yard.boxes.jsonl"
+LABEL = "person"
+FRAMES, CLIP_FPS = 795, 10
+UPDATE_MS = 1000
+
+
+class Case(typing.NamedTuple):
+    """A frame rate and the timestamp of the first frame, ms since the epoch."""
+
+    name: str
+    camera: str
+    fps: int
+    start_ms: int
+
+
+CASES = [
+    Case("5, even frames", "yard-5-even", 5, 1_700_000_000_000),
+    Case("5, odd frames", "yard-5-odd", 5, 1_700_000_000_100),
+    Case("10", "yard-10", 10, 1_700_000_000_000),
+]
+# `trackers` counts the buffer of lost tracks in frames of thirty a second, whatever the frame rate.
+BUFFER_FPS = 30
+# ByteTrack's settings: name, least confidence of a box that it gets, seconds until a lost track is dropped, further arguments.
+# The first has the package's own defaults; the others have kvs-infer's thresholds (0.4; 0.5 to be reported), with ByteTrack's second
+# association of faint boxes or without it.
+BYTETRACK = [
+    ("its defaults", 0.2, 1, {}),
+    ("0.4, faint boxes, 5 s", 0.2, 5, {"track_activation_threshold": 0.5, "high_conf_det_threshold": 0.4}),
+    ("0.4, 2 s", 0.4, 2, {"track_activation_threshold": 0.4, "high_conf_det_threshold": 0.4}),
+    ("0.4, 30 s", 0.4, 30, {"track_activation_threshold": 0.4, "high_conf_det_threshold": 0.4}),
+]
+COLUMNS = [
+    "tool", "frames/s", "starts", "per visit", "missed", "late", "more than one start", "false", "of two people", "purity", "IDF1",
+]
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("program", help="kvs-infer")
+    parser.add_argument("model", help="the model of which testdata/footage/yard.boxes.jsonl is: models/street.onnx")
+    parser.add_argument("clip", help="clips/yard-whole.mp4")
+    parser.add_argument("--keep", metavar="FOLDER", help="write the events and logs there, and leave them")
+    return parser.parse_args()
+
+
+# kvs-infer
+
+def config(model):
+    """Returns one camera per case; all but the frame rate is the default."""
+    objects = {"yolo_weights": model, "classes": [LABEL], "update_seconds": UPDATE_MS / 1000}
+    cameras = [
+        {
+            "id": case.camera,
+            "kvs_stream_name": case.camera,
+            "playback": {"start": "EARLIEST"},
+            "pipeline": [{"type": "objects", "objects": objects}],
+            **({} if case.fps == CLIP_FPS else {"fps_target": case.fps}),
+        }
+        for case in CASES
+    ]
+    return {"publishers": {"local_dir": "events"}, "state": {"dir": "state"}, "device": "cpu", "cameras": cameras}
+
+
+def run_program(program, model, clip, folder):
+    """Stores the clip in a local KVS, runs kvs-infer over it, and returns the file of its events."""
+    log = folder / "sim.log"
+    sim = subprocess.Popen([program, "sim", "--listen", "127.0.0.1:0"], stdout=log.open("w"))
+    try:
+        address = mix.said(log, r"http://127\.0\.0\.1:\d+", sim)
+        matroska = folder / "yard.mkv"
+        subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-y", "-i", clip, "-c", "copy", matroska], check=True)
+        for case in CASES:
+            put_media(address, case, matroska)
+        read_all(program, model, address, folder)
+    finally:
+        sim.send_signal(signal.SIGTERM)
+        sim.wait()
+    return folder / "events" / "events.jsonl"
+
+
+def put_media(address, case, matroska):
+    """Creates the case's stream and stores the clip in it, with the case's timestamps."""
+    stream = json.dumps({"StreamName": case.camera, "DataRetentionInHours": 24}).encode()
+    with urllib.request.urlopen(f"{address}/createStream", data=stream, timeout=60):
+        pass
+    headers = {
+        "x-amzn-stream-name": case.camera,
+        "x-amzn-fragment-timecode-type": "RELATIVE",
+        "x-amzn-producer-start-timestamp": f"{case.start_ms / 1000:.3f}",
+    }
+    request = urllib.request.Request(f"{address}/putMedia", matroska.read_bytes(), headers)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        acks = answer.read().decode()
+    if '"ERROR"' in acks or '"PERSISTED"' not in acks:
+        sys.exit(f"PutMedia failed: {acks}")
+
+
+def read_all(program, model, address, folder):
+    """Runs kvs-infer until every frame was read and dealt with."""
+    (folder / "cameras.yaml").write_text(json.dumps(config(model)))
+    environment = {**os.environ, "AWS_ENDPOINT_URL_KINESIS_VIDEO": address, "AWS_REGION": "us-east-1", "LOG_FORMAT": "json"}
+    environment |= {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_EC2_METADATA_DISABLED": "true"}
+    command = [program, "run", "--config", "cameras.yaml", "--http-host", "127.0.0.1", "--http-port", "0"]
+    run = subprocess.Popen(command, cwd=folder, env=environment, stdout=(folder / "log").open("w"))
+    port = mix.said(folder / "log", r'(?<="http":"127\.0\.0\.1:)\d+', run)
+    mix.until_read(port, FRAMES * len(CASES))
+    mix.settled(port)
+    inferred = inferences(port)
+    run.send_signal(signal.SIGTERM)
+    if run.wait() != 0:
+        sys.exit(f"kvs-infer ended with {run.returncode}: {folder / 'log'}")
+    expected = {case.camera: len(frames(case)) for case in CASES}
+    if inferred != expected:
+        sys.exit(f"frames that kvs-infer inferred: {inferred}; that ByteTrack gets: {expected}. The log: {folder / 'log'}")
+
+
+def inferences(port):
+    """Returns the number of frames of each camera that went through the model."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/cameras", timeout=60) as answer:
+        return {row["id"]: row["frames"]["inferred"] for row in json.load(answer)["cameras"]}
+
+
+def check_same_frames(events):
+    """Exits unless each start and update of kvs-infer is of a frame that ByteTrack gets, too."""
+    times = {case.camera: {case.start_ms + ms for ms, _ in frames(case)} for case in CASES}
+    for line in events.read_text().splitlines():
+        payload = json.loads(line)["payload"]
+        if payload["extras"]["phase"] != "end" and payload["ts_ms"] not in times[payload["camera_id"]]:
+            sys.exit(f"an event is of a frame that ByteTrack does not get: {line}")
+
+
+# ByteTrack
+
+def frames(case):
+    """Returns the stored detections of the picked frames: (ms, rows of x1, y1, x2, y2, confidence)."""
+    picked, newest = [], None
+    for line in BOXES.read_text().splitlines():
+        row = json.loads(line)
+        # As the sampler of kvs-infer: the first frame of each tick, and ticks count from the epoch.
+        tick = (case.start_ms + row["ts_ms"]) * case.fps // 1000
+        if tick != newest:
+            newest = tick
+            picked.append((row["ts_ms"], numpy.array(row["boxes"], dtype=float).reshape(-1, 5)))
+    return picked
+
+
+class Tracks:
+    """Turns tracks into events of the shape that kvs-infer publishes."""
+
+    def __init__(self, camera):
+        self.camera = camera
+        self.lines = []
+        # By track: when it was confirmed, when it was last matched and last reported, and its last detection.
+        self.open = {}
+
+    def matched(self, track, ms, detection):
+        """Reports a match: a start, or an update once a second has passed."""
+        known = self.open.get(track)
+        if known is None:
+            self.open[track] = {"from": ms, "seen": ms, "reported": ms, "detection": detection}
+            self.report("start", track, ms, None)
+            return
+        known |= {"seen": ms, "detection": detection}
+        if ms - known["reported"] >= UPDATE_MS:
+            known["reported"] = ms
+            self.report("update", track, ms, ms - known["from"])
+
+    def drop(self, alive, ms):
+        """Ends the tracks that are no longer alive."""
+        for track in self.open.keys() - alive:
+            self.report("end", track, ms, self.open[track]["seen"] - self.open[track]["from"])
+            del self.open[track]
+
+    def report(self, phase, track, ms, duration_ms):
+        *bbox, conf = (float(value) for value in self.open[track]["detection"])
+        extras = {
+            "incident_id": f"{self.camera}-{track}", "phase": phase, "track_id": track, "duration_ms": duration_ms,
+            "fragment_number": "0", "frame_index": 0, "time_source": "producer", "frame_width": 768, "frame_height": 576,
+            "zones": [], "model": {"name": "street", "sha256": ""},
+        }
+        payload = {
+            "camera_id": self.camera, "type": "objects", "label": LABEL, "conf": conf, "bbox": bbox, "ts_ms": ms, "extras": extras,
+        }
+        seq = len(self.lines) + 1
+        event = {
+            "event_id": f"{self.camera}-{seq}", "camera_id": self.camera, "producer": "trackers", "schema": "kvs-infer.event/1",
+            "seq": seq, "payload": payload,
+        }
+        self.lines.append(json.dumps(event) + "\n")
+
+
+def bytetrack(case, least_conf, lost_s, settings, target):
+    """Writes the events of ByteTrack on the stored detections."""
+    tracker = trackers.ByteTrackTracker(lost_track_buffer=lost_s * BUFFER_FPS, frame_rate=case.fps, **settings)
+    tracks = Tracks("bytetrack")
+    for ms, boxes in frames(case):
+        boxes = boxes[boxes[:, 4] >= least_conf]
+        found = tracker.update(supervision.Detections(xyxy=boxes[:, :4], confidence=boxes[:, 4]))
+        for track, box, conf in zip(found.tracker_id, found.xyxy, found.confidence if len(found) else []):
+            # -1: not confirmed.
+            if track >= 0:
+                tracks.matched(int(track), ms, [*box, conf])
+        tracks.drop({int(track.tracker_id) for track in tracker.tracks}, ms)
+    target.write_text("".join(tracks.lines))
+
+
+# The figures
+
+def evaluate(program, events, camera, start_ms):
+    """Returns what `kvs-infer eval` prints about the events."""
+    command = [program, "eval", "--json", "--events", events, "--truth", TRUTH, "--camera", camera, "--start-ms", str(start_ms)]
+    return json.loads(subprocess.check_output([str(part) for part in command], text=True))
+
+
+def row(tool, case, figures):
+    names = lambda visits: " ".join([str(len(visits)), *([f"({', '.join(visits)})"] if visits else [])])
+    cells = [
+        tool, case.name, figures["starts"], f"{figures['starts_per_visit']:.2f}", names(figures["missed"]), names(figures["late"]),
+        len(figures["repeated"]), len(figures["false_starts"]), len(figures["mixed"]), f"{figures['purity']:.3f}",
+        f"{figures['idf1']:.3f}",
+    ]
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def details(case, figures):
+    """Prints the weak points of kvs-infer one by one."""
+    seconds = lambda ms: f"{ms / 1000:.1f}"
+    print(f"\nkvs-infer, frames/s: {case.name}")
+    for mixed in figures["mixed"]:
+        people = [
+            f"{share['person']} (records: {share['records']}, {seconds(share['from_ms'])} to {seconds(share['to_ms'])} s)"
+            for share in mixed["people"]
+        ]
+        print(f"- two people in one incident, track {mixed['track_id']}: {'; '.join(people)}")
+    for visit in figures["visits"]:
+        if len(visit["starts"]) != 1:
+            starts = ", ".join(seconds(start["at_ms"]) for start in visit["starts"])
+            print(f"- {visit['id']} ({visit['person']}, {seconds(visit['from_ms'])} to {seconds(visit['to_ms'])} s): "
+                  f"{len(visit['starts'])} starts{': ' + starts if starts else ''}")
+    for start in figures["false_starts"]:
+        print(f"- false start, track {start['track_id']}: {seconds(start['at_ms'])} s, box {start['bbox']}")
+
+
+def main():
+    wanted = arguments()
+    program, model, clip = (str(pathlib.Path(path).resolve()) for path in (wanted.program, wanted.model, wanted.clip))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = pathlib.Path(wanted.keep or temporary).resolve()
+        folder.mkdir(exist_ok=True, parents=True)
+        events = run_program(program, model, clip, folder)
+        check_same_frames(events)
+        ours = [(case, evaluate(program, events, case.camera, case.start_ms)) for case in CASES]
+        rows = [row("kvs-infer, its defaults", case, figures) for case, figures in ours]
+        for name, least_conf, lost_s, settings in BYTETRACK:
+            for case in CASES:
+                target = folder / "bytetrack.jsonl"
+                bytetrack(case, least_conf, lost_s, settings, target)
+                rows.append(row(f"ByteTrack, {name}", case, evaluate(program, target, "bytetrack", 0)))
+    version = subprocess.check_output([program, "--version"], text=True).strip()
+    print(f"{datetime.date.today()}, {version}, trackers {importlib.metadata.version('trackers')}\n")
+    print("| " + " | ".join(COLUMNS) + " |\n| --- |" + " ---: |" * (len(COLUMNS) - 1), *rows, sep="\n")
+    for case, figures in ours:
+        details(case, figures)
+
+
+if __name__ == "__main__":
+    main()
