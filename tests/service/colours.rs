@@ -63,7 +63,7 @@ pub(crate) async fn store(sim: &Sim, stream: &str, clip: &Path) {
 pub(crate) fn camera(id: &str) -> String {
     format!(
         "  - id: {id}\n    kvs_stream_name: {id}-stream\n    playback: {{ start: EARLIEST }}\n    pipeline:\n      - type: objects\n        \
-         objects: {{ yolo_weights: {}, max_disappeared_seconds: 30 }}\n",
+         objects: {{ max_disappeared_seconds: 30, yolo_weights: {} }}\n",
         model().display()
     )
 }
