@@ -70,7 +70,7 @@ fn what_rests_on_a_damaged_unit_is_counted_as_damaged() {
     let clip = Clip::h264("size=320x240:rate=25:duration=1.2", "-bf 0");
     let board = CameraBoard::alone(&CameraId::new("gate"));
     let mut decoder = watched(board.clone());
-    let mut packets = clip.packets.clone();
+    let mut packets = clip.packets;
     packets[10].unit = Bytes::from_static(&[0xff; 64]);
     for fragment in packets.chunk_by(|_, packet| !packet.key) {
         decode(&mut decoder, fragment.to_vec());
