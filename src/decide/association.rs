@@ -18,7 +18,7 @@ const GROWS: f32 = 1.5;
 /// How much looking otherwise counts against overlap.
 const LOOKS_WEIGHT: f32 = 0.5;
 /// How far a box may jump within the cool-down to be taken for the same thing, in its widths and heights.
-const JUMP_WIDTHS: f32 = 2.5;
+const JUMP_WIDTHS: f32 = 1.5;
 const JUMP_HEIGHTS: f32 = 0.6;
 /// A thing of whose way nothing is known moves no faster than this, in its heights a second,
 const RUN: f32 = 2.0;
