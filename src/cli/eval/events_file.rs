@@ -41,7 +41,8 @@ fn parse(lines: impl BufRead) -> anyhow::Result<Vec<Event>> {
         let event: Event = serde_json::from_str(&line).with_context(|| {
             format!("line {} is not an event: give lines as `kvs-infer events --json` prints them", i + 1)
         })?;
-        if known.insert(event.event_id.clone()) {
+        // Two cameras on one stream have the same ids.
+        if known.insert((event.camera_id.clone(), event.event_id.clone())) {
             events.push(event);
         }
     }
@@ -74,6 +75,14 @@ mod tests {
     use super::*;
     use crate::frame::ActivityCounts;
     use crate::telemetry::board::testing::event;
+
+    #[test]
+    fn a_record_counts_once_for_each_camera() {
+        let first = event("incident");
+        let second = Event { camera_id: "other".to_owned(), ..first.clone() };
+        let lines = [&first, &second, &first].map(|event| serde_json::to_string(event).unwrap()).join("\n");
+        assert_eq!(parse(lines.as_bytes()).unwrap(), [first, second]);
+    }
 
     #[test]
     fn activities_are_no_incidents() {
