@@ -99,7 +99,7 @@ fn print(settings: &Settings, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// What somebody may not know of settings that are allowed.
+/// Prints warnings about allowed settings with surprising effects.
 fn print_advice(settings: &Settings, out: &mut impl Write) -> io::Result<()> {
     for camera in &settings.cameras {
         for advice in camera.pipeline.iter().filter_map(PipelineEntry::advice) {

@@ -111,7 +111,7 @@ pub struct PipelineEntry {
 }
 
 impl PipelineEntry {
-    /// What somebody may not know of a setting that is allowed: newcomers that a long cool-down swallows.
+    /// Returns a warning about an allowed setting with a surprising effect: a long cool-down swallows newcomers.
     #[must_use]
     pub fn advice(&self) -> Option<String> {
         let Rules { detector, cooldown_ms, max_disappeared_ms, .. } = &self.rules;

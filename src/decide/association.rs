@@ -1,4 +1,4 @@
-//! Which sighting may be which thing: by overlap with things in view, along their way with things that are hidden.
+//! Association of sightings with objects: by overlap with objects in view, along their way with hidden ones.
 
 use super::track::Track;
 use super::{Moment, Sighting};
@@ -6,18 +6,17 @@ use crate::frame::BBox;
 
 /// A thing that was missed for no longer than this is still in view.
 const IN_VIEW_MS: i64 = 500;
-/// How long a thing that moved is looked for along its way.
+/// Time for which a hidden object that moved is matched along its way.
 const FOLLOWED_MS: i64 = 3_500;
-/// How much a thing that stood must overlap with where it stood.
+/// Minimum IoU of an object that stood with the place where it stood.
 const STANDS_IOU: f32 = 0.4;
-/// How far the edges of a box may be from those of the frame, as a share of its side, to be cut off by them.
+/// Maximum distance of a box's edge from the frame's edge that cuts it off, as a share of the frame's side.
 const AT_EDGE: f32 = 0.01;
-/// By how much the height of a thing may change while it is hidden.
+/// Maximum factor by which the height of an object changes while it is hidden.
 const GROWS: f32 = 1.5;
-
-/// How much looking otherwise counts against overlap.
+/// Weight of a difference in looks against IoU.
 const LOOKS_WEIGHT: f32 = 0.5;
-/// How far a box may jump within the cool-down to be taken for the same thing, in its widths and heights.
+/// Maximum jump of an object within the cool-down, in widths and heights of its box.
 const JUMP_WIDTHS: f32 = 1.5;
 const JUMP_HEIGHTS: f32 = 0.6;
 /// A thing of whose way nothing is known moves no faster than this, in its heights a second,
@@ -83,7 +82,7 @@ fn pairs(
     pairs.into_iter().map(|(_, t, s)| (t, s)).collect()
 }
 
-/// How far `place` is from where a hidden thing would be, in its sizes; `None` where it cannot be that thing.
+/// Returns the distance of `place` from the place of a hidden object, in its sizes; `None` if it cannot be that object.
 fn way_out(track: &Track, moment: &Moment<'_>, place: &BBox) -> Option<f32> {
     if !is_as_high(&track.bbox, place) {
         return None;
@@ -108,7 +107,7 @@ fn way_out(track: &Track, moment: &Moment<'_>, place: &BBox) -> Option<f32> {
     (dx <= 1.0 && dy <= 1.0).then_some(dx.hypot(dy))
 }
 
-/// How far a thing that has just gone out of sight would have jumped to be at `place`, squared px; `None`: too far.
+/// Returns the squared distance, px, that a lost object would have jumped to be `to`; `None` if it cannot be that object.
 pub(super) fn jump(track: &Track, moment: &Moment<'_>, to: &Track) -> Option<f32> {
     let place = &to.bbox;
     if track.looks_otherwise(to.looks()) > 1.0 {
@@ -131,7 +130,7 @@ fn is_as_high(a: &BBox, b: &BBox) -> bool {
     a <= b * GROWS && b <= a * GROWS
 }
 
-/// Whether the frame's edge cuts a box off: the thing in it may be about to leave, or to come.
+/// Returns whether the frame's edge cuts a box off: its object may be leaving or entering.
 #[expect(clippy::cast_precision_loss, reason = "a frame has less than 2^24 px a side")]
 fn is_at_edge(bbox: &BBox, (width, height): (u32, u32)) -> bool {
     let (width, height) = (width as f32, height as f32);

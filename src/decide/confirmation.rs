@@ -1,4 +1,4 @@
-//! Whether something was seen often and surely enough to be told of, however many frames a second are looked at.
+//! Confirmation: whether an object was seen often and surely enough to be reported, at any frame rate.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,10 +8,10 @@ use super::Confirm;
 const LOOK_MS: i64 = 200;
 /// Between looks that are further apart nobody looked: that is no pace.
 const PAUSE_MS: i64 = 1_000;
-/// How many scores count.
+/// Number of confidences that count.
 const SCORES: usize = 15;
 
-/// How far apart looks are.
+/// The interval between looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Pace {
@@ -31,7 +31,7 @@ impl Pace {
             if self.look_ms == 0.0 { since_ms } else { self.look_ms + 0.2 * (since_ms - self.look_ms) };
     }
 
-    /// How many looks stand for one of `temporal_confirm`.
+    /// Returns the number of looks that stand for one of `temporal_confirm`.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -43,7 +43,7 @@ impl Pace {
     }
 }
 
-/// What is known of something that is not confirmed yet.
+/// The confidences of an object that is not confirmed yet.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Scores {
@@ -70,18 +70,18 @@ impl Scores {
     }
 }
 
-/// How many of the latest looks of `seen` (the lowest bit is the last) count, and how many sightings are in them.
+/// Returns the number of looks of `seen` (the lowest bit is the last) that count, and of the sightings in them.
 fn sightings(seen: u64, confirm: Confirm, pace: Pace) -> (u32, u32) {
     let window = (confirm.window.clamp(1, u64::BITS) * pace.looks()).min(u64::BITS);
     (window, (seen << (u64::BITS - window)).count_ones())
 }
 
-/// Whether something was seen within the looks that count.
+/// Returns whether an object was seen within the looks that count.
 pub(super) fn is_candidate(seen: u64, confirm: Confirm, pace: Pace) -> bool {
     sightings(seen, confirm, pace).1 > 0
 }
 
-/// Whether something that was seen in these looks, and with these scores, is confirmed.
+/// Returns whether an object that was seen in these looks, with these scores, is confirmed.
 pub(super) fn is_confirmed(seen: u64, scores: &Scores, confirm: Confirm, pace: Pace) -> bool {
     let (window, count) = sightings(seen, confirm, pace);
     // Of the first look that counts to the last one as much time passes at any pace.
@@ -101,7 +101,7 @@ mod tests {
         pace
     }
 
-    /// How long something that is seen in each look is looked at before it is confirmed, ms.
+    /// Returns the time until an object that is seen in each look is confirmed, ms.
     fn confirmed_after_ms(look_ms: i64) -> i64 {
         let mut seen = 0_u64;
         for look in 0..64 {

@@ -1,4 +1,4 @@
-//! What something looks like: its colours, by which two that pass each other are told apart.
+//! The looks of an object: its colours, which distinguish two objects that pass each other.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,10 +11,10 @@ const PARTS: [(f32, f32); 2] = [(0.15, 0.5), (0.5, 0.85)];
 const COLUMNS: (f32, f32) = (0.3, 0.7);
 /// Pixels of a part that are looked at: rows and columns.
 const GRID: (u8, u8) = (10, 8);
-/// How much a difference of luma and of chroma counts: light changes sooner than colours.
+/// Weights of a difference of luma and of chroma: light changes sooner than colours.
 const LUMA: f32 = 0.5;
 const CHROMA: f32 = 2.0;
-/// How much of the looks so far the next sighting replaces.
+/// The share of the looks so far that the next sighting replaces.
 const SHARE: f32 = 0.2;
 
 /// The mean luma and chroma of the parts of a box, 0..=255.
@@ -28,7 +28,7 @@ impl Looks {
         Self(PARTS.map(|rows| part(picture, bbox, rows)))
     }
 
-    /// How much two differ; the same thing moments later by 10, others by 40, mostly.
+    /// Returns the difference of two: mostly 10 for the same object moments later, 40 for another one.
     pub(super) fn difference(&self, other: &Self) -> f32 {
         let weights = [LUMA, CHROMA, CHROMA];
         let parts = self.0.iter().flatten().zip(other.0.iter().flatten()).zip(weights.iter().cycle());
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
     use crate::decode::{Color, Matrix};
 
-    /// What a box of a picture looks like whose upper half has one colour, and the lower half another.
+    /// Returns the looks of a box of a picture whose upper half has one colour, and the lower half another.
     fn looks(upper: [u8; 3], lower: [u8; 3], bbox: BBox) -> Looks {
         let (width, height) = (61_usize, 41_usize);
         let plane = |plane: usize, width: usize, height: usize| -> Vec<u8> {

@@ -88,7 +88,7 @@ pub struct Look<'a> {
     pub detections: &'a [Detection],
 }
 
-/// When, where and by which rules is looked.
+/// The circumstances of a look: its rules, its time and the size of its frame.
 #[derive(Clone, Copy, Debug)]
 struct Moment<'a> {
     rules: &'a Rules,

@@ -8,9 +8,9 @@ use crate::frame::BBox;
 const COAST_S: f32 = 2.0;
 /// Over which time the steady velocity is the mean, s: long enough that the noise of boxes is nothing against a walk.
 const STEADY_S: f32 = 1.5;
-/// Who was seen for less than this has no known way, s.
+/// Minimum time in view of an object with a known way, s.
 const NEW_S: f32 = 0.3;
-/// What is narrower than this, as a share of its mean width, is half hidden.
+/// Maximum width of a half-hidden object, as a share of its mean width.
 const HALF_HIDDEN: f32 = 0.75;
 /// A thing that is slower than this stands, as a share of its height, 1/s.
 const STANDS: f32 = 0.15;
@@ -67,24 +67,24 @@ impl Motion {
         BBox { x1: last.x1 + dx, y1: last.y1 + dy, x2: last.x2 + dx, y2: last.y2 + dy }
     }
 
-    /// Where a thing that was last seen at `last` is when it has been hidden for `elapsed_s`, if it has gone its steady way.
+    /// Returns the place of an object that was last seen at `last` and has been hidden for `elapsed_s` on its steady way.
     pub(super) fn follow(&self, last: &BBox, elapsed_s: f32) -> BBox {
         let (vx, vy) = self.steady.velocity;
         let (dx, dy) = (vx * elapsed_s, vy * elapsed_s);
         BBox { x1: last.x1 + dx, y1: last.y1 + dy, x2: last.x2 + dx, y2: last.y2 + dy }
     }
 
-    /// Whether a thing that was last seen at `last` was narrower than it is: something hid a part of it.
+    /// Returns whether an object that was last seen at `last` was narrower than usual: something hid a part of it.
     pub(super) fn is_half_hidden(&self, last: &BBox) -> bool {
         last.x2 - last.x1 < HALF_HIDDEN * self.steady.width
     }
 
-    /// Whether it was seen for too short a time to know its way.
+    /// Returns whether it was seen for too short a time to know its way.
     pub(super) fn is_new(&self) -> bool {
         self.steady.known_s < NEW_S
     }
 
-    /// Whether a thing that was last seen at `last` stood, as far as is known.
+    /// Returns whether an object that was last seen at `last` stood, as far as is known.
     pub(super) fn stands(&self, last: &BBox) -> bool {
         let (vx, vy) = self.steady.velocity;
         vx.hypot(vy) < STANDS * height(last)

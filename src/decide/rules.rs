@@ -28,15 +28,15 @@ pub struct Rules {
     pub roi: Option<Roi>,
     /// How often a thing must be seen before it is an event.
     pub confirm: Confirm,
-    /// An incident ends when its thing was out of sight for so long, ms of media time.
+    /// Time out of sight after which an incident ends, ms of media time.
     pub max_disappeared_ms: i64,
-    /// Who comes into sight near where another of its label vanished less than this before is taken for that one, ms of media time.
+    /// Time within which a newcomer near where another of its label vanished is taken for that one, ms of media time.
     pub cooldown_ms: i64,
     /// How long a thing must stay before it is an event, ms of media time; it may be hidden for moments.
     pub dwell_ms: i64,
     /// How often an incident that goes on is told of again, ms of media time; `None`: only where something changes.
     pub update_ms: Option<i64>,
-    /// An activity ends when none of its incidents was seen in its zone for so long, ms of media time; `None`: there are none.
+    /// Time without an incident in its zone after which an activity ends, ms of media time; `None`: no activities.
     pub quiet_ms: Option<i64>,
     /// For things with a text: which texts count. A thing is no event before one does.
     pub reading: Option<ReadingRules>,

@@ -23,11 +23,11 @@ const LOOK_GAP_MS: i64 = 10_000;
 const STAY_GAP_MS: i64 = 2_000;
 /// Looks further apart than this say nothing of the time between them, which does not count as out of sight.
 const WATCH_GAP_MS: i64 = 1_000;
-/// What looks so much otherwise is mostly another thing; see [`Looks::difference`].
+/// Minimum difference in looks of another object, mostly; see [`Looks::difference`].
 const OTHER_LOOKS: f32 = 30.0;
-/// What looks so little otherwise may well be the same.
+/// Maximum difference in looks of an object that returns, as a share of [`OTHER_LOOKS`].
 const ALIKE: f32 = 0.6;
-/// For so long two boxes may have been seen of one thing.
+/// Maximum time for which one object has two boxes.
 const SECOND_BOX_MS: i64 = 300;
 /// A faint box must overlap so much with where its thing is thought to be.
 const FAINT_IOU: f32 = 0.5;
@@ -337,18 +337,19 @@ impl Track {
         self.incident = old.incident;
     }
 
-    /// Where it is thought to be, from one look to the next.
+    /// Returns the place where it is expected from one look to the next.
     pub(super) fn expected(&self, media: MediaMs) -> BBox {
         self.motion.predict(&self.bbox, seconds(self.out_of_sight_ms(media)))
     }
 
-    /// Where it is thought to be after it was hidden.
+    /// Returns the place where it is expected after it was hidden.
     pub(super) fn followed(&self, media: MediaMs) -> BBox {
         self.motion.follow(&self.bbox, seconds(self.out_of_sight_ms(media)))
     }
 
-    /// Whether it came into sight soon enough after `old` vanished to be it: within the cool-down, or before the incident ends
-    /// where `old` went behind something and this one looks alike. Who was seen beside it is not it, but for a second box of one.
+    /// Returns whether it came into sight soon enough after `old` vanished to be it: within the cool-down, or before the incident
+    /// ends if `old` went behind something and this one looks alike. An object that was seen beside `old` is another one,
+    /// except for a second box of it.
     fn came_within(&self, rules: &Rules, old: &Self) -> bool {
         let away_ms = self.first_seen.0.saturating_sub(old.last_seen.0);
         let known = old.looks.is_some() && self.looks.is_some();
@@ -359,7 +360,7 @@ impl Track {
         away_ms > -SECOND_BOX_MS && away_ms - old.unwatched_ms < limit_ms
     }
 
-    /// How much it looks otherwise than `seen`, 1: as much as another thing does; 0 where nothing is known.
+    /// Returns its difference in looks from `seen` as a share of [`OTHER_LOOKS`]; 0 if nothing is known.
     pub(super) fn looks_otherwise(&self, seen: Option<&Looks>) -> f32 {
         let known = self.looks.as_ref().zip(seen);
         known.map_or(0.0, |(looks, seen)| looks.difference(seen) / OTHER_LOOKS)
@@ -370,12 +371,12 @@ impl Track {
         self.looks.as_ref()
     }
 
-    /// Whether it stood when it was last seen.
+    /// Returns whether it stood when it was last seen.
     pub(super) fn stands(&self) -> bool {
         self.motion.stands(&self.bbox)
     }
 
-    /// Whether little is known of its way.
+    /// Returns whether little is known of its way.
     pub(super) fn is_new(&self) -> bool {
         self.motion.is_new()
     }
@@ -385,7 +386,7 @@ impl Track {
         self.missed == 0
     }
 
-    /// Whether it was seen at the last look, or was looked for in vain for no longer than `limit_ms`.
+    /// Returns whether it was seen at the last look, or was missed for `limit_ms` at most.
     pub(super) fn is_in_view(&self, media: MediaMs, limit_ms: i64) -> bool {
         self.missed <= 1 || self.looked_for_ms(media) <= limit_ms
     }

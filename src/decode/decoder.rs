@@ -49,7 +49,7 @@ pub struct Decoder {
     key_number: i64,
     key_media: MediaMs,
     awaits_key: bool,
-    /// Whether it does so because of a damaged packet.
+    /// `true` if a damaged packet is the reason for `awaits_key`.
     after_damage: bool,
     /// Whether decoding began at the last key frame, so that the leading pictures behind it have nothing to refer to.
     lacks_references: bool,

@@ -1,4 +1,4 @@
-//! What happens when a camera loses a lasting part of its frames: a host or a model is too slow, or its footage cannot be decoded.
+//! Events of a lasting loss of frames: a host or a model is too slow, or footage cannot be decoded.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::Board;
 use super::board::{LossCause, LossChange};
 
-/// How often the losses are judged.
+/// The interval at which the losses are judged.
 const PERIOD: Duration = Duration::from_secs(2);
 
 /// Judges the cameras' losses until `stop`: one line when a cause begins, and one when it ends.

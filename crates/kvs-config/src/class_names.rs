@@ -31,9 +31,9 @@ pub struct ClassName {
 pub struct ClassFileFault {
     /// From 1; `None` for the file as a whole.
     pub line: Option<usize>,
-    /// What is wrong there, for the end of a sentence that begins with the place.
+    /// The mistake, as the end of a sentence that begins with its place.
     pub message: String,
-    /// What to do.
+    /// The remedy.
     pub remedy: &'static str,
 }
 
@@ -180,7 +180,7 @@ fn plain(text: &str) -> Result<Vec<ClassName>, ClassFileFault> {
     Err(ClassFileFault { line: Some(1), message, remedy: WRITE_ALONE })
 }
 
-/// Why a line of a file with one name a line is more than a name.
+/// Returns the reason why a line of a file with one name per line is more than a name.
 fn more_than_a_name(line: &str) -> Option<&'static str> {
     let quoted = |quote| line.len() > 1 && line.starts_with(quote) && line.ends_with(quote);
     if line.starts_with('#') {

@@ -1,5 +1,4 @@
-//! Characters that cannot be seen in a name, or not be told from a space: by one of them, two names differ that are displayed
-//! alike.
+//! Characters that are invisible in a name, or look like a space: two names that differ only by them look equal.
 
 use std::fmt;
 

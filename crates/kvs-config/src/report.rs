@@ -8,7 +8,7 @@ use crate::problem::Problem;
 /// Every mistake of a file, each with its line.
 #[derive(Clone, Copy, Debug)]
 pub struct Report<'a> {
-    /// What kind of file it is, in a word.
+    /// The kind of the file, in a word.
     pub kind: &'a str,
     /// The file as it was named.
     pub file: &'a str,

@@ -1,4 +1,4 @@
-//! What the board shows of a camera.
+//! The row of a camera on the board.
 
 use std::collections::BTreeMap;
 

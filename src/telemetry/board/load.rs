@@ -1,4 +1,4 @@
-//! How much of its last minute's footage a camera dropped, and why.
+//! The shares of its last minute's footage that a camera dropped, by reason.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

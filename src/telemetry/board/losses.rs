@@ -1,4 +1,4 @@
-//! What costs cameras a lasting part of their frames: a host or a model that is too slow, or footage that cannot be decoded.
+//! Causes of a lasting loss of frames: a host or a model that is too slow, or footage that cannot be decoded.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ const BEGINS_ABOVE: f64 = 0.10;
 /// The share below which it is so no longer.
 const ENDS_BELOW: f64 = 0.05;
 
-/// What costs frames.
+/// A cause of lost frames.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum LossCause {
     /// Decoding is too slow, on this host.

@@ -91,12 +91,12 @@ pub struct Detector {
     /// How often a thing must be seen before it is an event.
     #[serde(default)]
     pub temporal_confirm: TemporalConfirm,
-    /// Its incident ends when a thing was out of sight for so long, seconds of media time.
+    /// The time out of sight after which an incident ends, seconds of media time.
     #[schemars(range(min = 0, max = 86400))]
     #[serde(default = "max_disappeared_seconds")]
     pub max_disappeared_seconds: f64,
-    /// What comes into sight near where another of its class vanished so short a time before is taken for that one and not
-    /// reported anew, seconds of media time.
+    /// The time within which a newcomer near where another of its class vanished is taken for that one and not reported anew,
+    /// seconds of media time.
     #[schemars(range(min = 0, max = 86400))]
     #[serde(default = "cooldown_seconds")]
     pub cooldown_seconds: f64,
@@ -108,7 +108,7 @@ pub struct Detector {
     #[schemars(range(min = 1, max = 86400))]
     #[serde(default)]
     pub update_seconds: Option<f64>,
-    /// Whether the incidents of each zone are also summed up in activities, which have a record at their start and one at their
+    /// Summaries of the incidents of each zone, as activities, which have a record at their start and one at their
     /// end; absent: no.
     #[serde(default)]
     pub activity: Option<Activity>,
@@ -232,12 +232,12 @@ pub struct Alpr {
     /// How often a plate must be seen before it is an event.
     #[serde(default)]
     pub temporal_confirm: TemporalConfirm,
-    /// Its incident ends when a plate was out of sight for so long, seconds of media time.
+    /// The time out of sight after which an incident ends, seconds of media time.
     #[schemars(range(min = 0, max = 86400))]
     #[serde(default = "max_disappeared_seconds")]
     pub max_disappeared_seconds: f64,
-    /// A plate that comes into sight near where another vanished so short a time before is taken for that one and not reported
-    /// anew, seconds of media time.
+    /// The time within which a plate near where another vanished is taken for that one and not reported anew, seconds of media
+    /// time.
     #[schemars(range(min = 0, max = 86400))]
     #[serde(default = "cooldown_seconds")]
     pub cooldown_seconds: f64,
@@ -249,7 +249,7 @@ pub struct Alpr {
     #[schemars(range(min = 1, max = 86400))]
     #[serde(default)]
     pub update_seconds: Option<f64>,
-    /// Whether the incidents of each zone are also summed up in activities, which have a record at their start and one at their
+    /// Summaries of the incidents of each zone, as activities, which have a record at their start and one at their
     /// end; absent: no.
     #[serde(default)]
     pub activity: Option<Activity>,
