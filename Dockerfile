@@ -2,8 +2,9 @@
 #   docker build -t kvs-infer .                            docker build --build-arg VARIANT=cpu -t kvs-infer:cpu .
 # docs/container.md says what is in it and how it is run.
 ARG VARIANT=gpu
-ARG DEBIAN=docker.io/library/debian:bookworm-slim
-ARG RUST=docker.io/library/rust:1.95-bookworm
+# By digest: a tag can be moved. scripts/image/renew-digests writes the newest ones.
+ARG DEBIAN=docker.io/library/debian:bookworm-slim@sha256:88200866dfff7ea7f5cbcb6ec7c8a701889efe6fe859fe64d6990e4b07ea4171
+ARG RUST=docker.io/library/rust:1.95-bookworm@sha256:6258907abe69656e41cd992e0b705cdcfabcbbe3db374f92ed2d47121282d4a1
 
 # FFmpeg from Debian's source package: only what is decoded, LGPL, shared, so that it may be replaced.
 FROM ${DEBIAN} AS ffmpeg
@@ -23,6 +24,7 @@ RUN ./configure --prefix=/opt/ffmpeg --enable-shared --disable-static --enable-p
     && make -j"$(nproc)" install \
     && strip --strip-unneeded /opt/ffmpeg/lib/*.so.*.*.* \
     && mkdir -p /opt/ffmpeg/licence \
+    && dpkg-parsechangelog -S Version > /opt/ffmpeg/licence.version \
     && { echo "FFmpeg, from Debian's source package $(dpkg-parsechangelog -S Version). Configuration:"; \
          sed -n 's/^#define FFMPEG_CONFIGURATION //p' config.h; sed -n 's/^#define FFMPEG_LICENSE //p' config.h; \
          cat COPYING.LGPLv2.1; } > /opt/ffmpeg/licence/FFmpeg \
@@ -38,7 +40,7 @@ COPY --from=ffmpeg /opt/ffmpeg /opt/ffmpeg
 ENV PKG_CONFIG_PATH=/opt/ffmpeg/lib/pkgconfig
 WORKDIR /src
 COPY Cargo.toml Cargo.lock LICENSE ./
-COPY scripts/image/licences.py scripts/image/
+COPY scripts/image/licences.py scripts/image/sbom.py scripts/image/
 COPY config config
 COPY benches benches
 COPY crates crates
@@ -46,7 +48,8 @@ COPY src src
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
     cargo build --release --locked --bin kvs-infer \
     && install -D --strip target/release/kvs-infer /out/bin/kvs-infer \
-    && python3 scripts/image/licences.py /out/licence
+    && python3 scripts/image/licences.py /out/licence \
+    && python3 scripts/image/sbom.py crates /out/sbom/crates.json
 
 # ONNX Runtime, and for the GPU what it loads: shared libraries out of PyPI's wheels, pinned by SHA-256.
 FROM ${DEBIAN} AS wheels
@@ -55,9 +58,10 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends binutils ca-certificates python3-pip
 ARG VARIANT
 COPY scripts/requirements/image-${VARIANT}.txt /tmp/wheels.txt
-COPY scripts/image/libraries /usr/local/bin/libraries
+COPY scripts/image/libraries scripts/image/sbom.py /usr/local/bin/
 RUN python3 -m pip install --no-cache-dir --no-deps --require-hashes --target /tmp/wheels -r /tmp/wheels.txt \
     && libraries /tmp/wheels /out \
+    && python3 /usr/local/bin/sbom.py wheels /tmp/wheels /out/sbom/wheels.json \
     && rm -rf /tmp/wheels
 
 FROM ${DEBIAN} AS base
@@ -93,6 +97,14 @@ HEALTHCHECK --interval=15s --timeout=5s --start-period=300s --retries=4 CMD ["kv
 ENTRYPOINT ["tini", "--", "kvs-infer"]
 CMD ["run"]
 
+# What the image is made of, from each stage and from dpkg's list of the image itself, which has no Python.
+FROM wheels AS sbom
+COPY --from=base /var/lib/dpkg/status /tmp/sbom/status
+COPY --from=program /out/sbom/ /tmp/sbom/
+COPY --from=ffmpeg /opt/ffmpeg/licence.version /tmp/sbom/
+RUN python3 /usr/local/bin/sbom.py ffmpeg "$(< /tmp/sbom/licence.version)" /tmp/sbom/ffmpeg.json \
+    && python3 /usr/local/bin/sbom.py join /tmp/sbom/status /out/sbom.json /tmp/sbom/crates.json /tmp/sbom/ffmpeg.json /out/sbom/wheels.json
+
 FROM base AS image-cpu
 
 FROM base AS image-gpu
@@ -100,3 +112,4 @@ ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility NVIDIA
 
 # hadolint ignore=DL3006
 FROM image-${VARIANT}
+COPY --from=sbom /out/sbom.json /usr/share/doc/kvs-infer/sbom.json

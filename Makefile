@@ -3,13 +3,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test kills faults soak deploy deploy-plan teardown deploy-test deploy-rules monitoring-test workflows-test docker-build docker-push image-test check lint bench \
+.PHONY: help setup build demo test kills faults soak deploy deploy-plan refresh-host teardown deploy-test deploy-rules monitoring-test workflows-test docker-build docker-push image-test check advisories lint bench \
     bench-mix bench-tracking bless fuzz clean
 
 # Where scripts/setup put things; see scripts/env.
 ENV := source scripts/env &&
 SCRIPTS := scripts/setup scripts/env scripts/requirements/lock .ci/run deployment/release deployment/ecs/user-data.sh \
-    deployment/cloudformation/deploy scripts/image/base-images scripts/image/libraries scripts/image/push
+    deployment/cloudformation/deploy scripts/image/base-images scripts/image/libraries scripts/image/push \
+    scripts/image/renew-digests
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,11 +39,16 @@ kills: ## kill the program N times (40) over stored footage of each kind, with A
 	    KILLS=$(or $(N),40) cargo test --locked --test kills -- --nocapture | tee "$$log"; \
 	    grep -Eo '[A-Za-z ]+, kills [0-9]+: .*' "$$log"
 
-check: lint ## all that can be said without running: format, lints, documentation, licences and sources of dependencies
+check: lint ## all that can be said without running: format, lints, documentation, licences, sources and advisories of dependencies
 	@scripts/setup check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --locked
 	$(ENV) cargo deny --locked check bans licenses sources
+	$(ENV) "$$KVS_INFER_PYTHON" scripts/advisories.py check
+
+advisories: ## RustSec's advisories about our crates, by today's database; fails where that cannot be fetched
+	@scripts/setup check
+	$(ENV) "$$KVS_INFER_PYTHON" scripts/advisories.py check --strict
 
 lint: ## the quick part of check: formats and shell scripts
 	cargo fmt --all --check
@@ -116,16 +122,19 @@ deploy: ## make or change the stack of docs/deploy.md on AWS: STACK, PARAMETERS,
 deploy-plan: ## show what `make deploy` would change in the stack
 	@deployment/cloudformation/deploy plan
 
+refresh-host: ## replace the stack's host by one with the newest AMI (driver, kernel, agent); once a month
+	@deployment/cloudformation/deploy refresh
+
 teardown: ## delete the stack, after a question; says what remains
 	@deployment/cloudformation/deploy down
 
 deploy-test: ## all that can be said of deployment/ and docs/deploy.md without AWS; CHECKS="files lint" for some of it
 	@scripts/setup deploy
-	$(ENV) "$$KVS_INFER_CACHE/deploy-venv/bin/python" deployment/check $(or $(CHECKS),files lint stack script guide)
+	$(ENV) "$$KVS_INFER_CACHE/deploy-venv/bin/python" deployment/check $(or $(CHECKS),files life lint sbom stack script guide)
 
 deploy-rules: ## the part of deploy-test that takes seconds: rules over the files of deployment/, and mistakes that they must catch
 	@scripts/setup test monitoring
-	$(ENV) "$$KVS_INFER_PYTHON" deployment/check files
+	$(ENV) "$$KVS_INFER_PYTHON" deployment/check files life
 
 monitoring-test: ## the alert rules and the dashboard against the table of metrics; each rule is spoilt to see its tests fail
 	@scripts/setup monitoring

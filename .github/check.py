@@ -1,5 +1,6 @@
 """Checks the workflows and deployment/release. usage: python .github/check.py   (needs PyYAML, shellcheck, jq)"""
 
+import datetime
 import json
 import os
 import re
@@ -31,8 +32,39 @@ def wrong_in(text: str) -> list[str]:
     if re.search(r"secrets\.|aws-(secret-)?access-key", text):
         found.append("a stored secret: roles by OIDC need none")
     for name, job in flow["jobs"].items():
-        found += [f"job {name}: {wrong}" for wrong in wrong_in_job(job)]
+        found += [f"job {name}: {wrong}" for wrong in [*wrong_in_job(job), *wrong_in_sessions(job)]]
     return found
+
+
+def wrong_in_sessions(job: dict) -> list[str]:
+    """Sessions at AWS that the role does not give, or that end before the job may. The default of both is an hour."""
+    found = []
+    for step in job["steps"]:
+        given = step.get("with", {})
+        variable = re.search(r"vars\.(\w+)", given.get("role-to-assume", ""))
+        if not variable:
+            continue
+        if variable[1] not in ROLES:
+            found.append(f"{variable[1]} is no output of github.yaml")
+            continue
+        session, limit = given.get("role-duration-seconds", 3600), ROLES[variable[1]]
+        found += [f"a session of {session} s, and the role gives {limit} s at most"] if session > limit else []
+        # What comes before the sign-in, such as a build, needs no session.
+        alone = job["steps"].index(step) <= 1
+        found += ["the job may take longer than its session"] if alone and job.get("timeout-minutes", 0) * 60 > session else []
+    return found
+
+
+def roles() -> dict[str, int]:
+    """The variable that names each role of github.yaml for workflows, and the longest session that it gives, in seconds."""
+    text = (ROOT / "deployment/cloudformation/github.yaml").read_text()
+    resources = {part.split(":", 1)[0]: part for part in re.split(r"^  (?=\w+:$)", text, flags=re.MULTILINE)}
+    sessions = {name: re.search(r"MaxSessionDuration: (\d+)", part) for name, part in resources.items()}
+    outputs = re.findall(r'"(AWS_\w+) of the environment.*GetAtt (\w+)\.Arn', text)
+    return {variable: int(sessions[role][1]) if sessions[role] else 3600 for variable, role in outputs}
+
+
+ROLES = roles()
 
 
 def wrong_in_job(job: dict) -> list[str]:
@@ -61,7 +93,7 @@ def shellcheck(script: str) -> list[str]:
 
 def rules() -> Iterator[Result]:
     """The workflows as they are, and each mistake in them."""
-    yield "there are workflows", [] if len(WORKFLOWS) == 3 else [f"{len(WORKFLOWS)} of 3"]
+    yield "there are workflows", [] if len(WORKFLOWS) == 4 else [f"{len(WORKFLOWS)} of 4"]
     for file in WORKFLOWS:
         yield file.name, wrong_in(file.read_text())
     mistakes: dict[str, Callable[[str], str]] = {
@@ -74,9 +106,18 @@ def rules() -> Iterator[Result]:
         "an input in a script": lambda text: text.replace('"$IMAGE"', "${{ inputs.image }}"),
         "no quotes": lambda text: text.replace('"$STACK"', "$STACK"),
         "a token left behind": lambda text: text.replace("persist-credentials: false", "fetch-depth: 1"),
-        "no limit of time": lambda text: text.replace("    timeout-minutes: 90\n", ""),
+        "no limit of time": lambda text: text.replace("    timeout-minutes: 150\n", ""),
+        "a session that the role does not give": lambda text: text.replace("role-duration-seconds: 9000", "role-duration-seconds: 14400"),
+        "a session that ends before the job": lambda text: text.replace("          role-duration-seconds: 9000\n", ""),
+        "a role that nothing makes": lambda text: text.replace("vars.AWS_DEPLOY_ROLE", "vars.AWS_ROLE"),
     }
     deploy = (ROOT / ".github/workflows/deploy.yml").read_text()
+    yield "github.yaml has a role for each workflow", [] if set(ROLES) == {"AWS_IMAGE_ROLE", "AWS_DEPLOY_ROLE", "AWS_CLOUDFORMATION_ROLE"} else [f"{ROLES}"]
+    bot = yaml.safe_load((ROOT / ".github/dependabot.yml").read_text())["updates"]
+    lacking = {"github-actions", "cargo", "docker", "docker-compose", "pip"} - {update["package-ecosystem"] for update in bot}
+    yield "dependabot moves all that is pinned", [f"not {name}" for name in sorted(lacking)]
+    image = (ROOT / ".github/workflows/image.yml").read_text()
+    yield "image: each run has a tag of its own", [] if "github.run_id" in image and "github.run_attempt" in image else ["tags cannot be moved: a second run fails"]
     for name, spoil in mistakes.items():
         yield f"mistake: {name}", [] if wrong_in(spoil(deploy)) else ["no rule sees it"]
     if shutil.which("actionlint"):
@@ -86,7 +127,7 @@ def rules() -> Iterator[Result]:
         print("workflows: actionlint is not installed, not run")
 
 
-# Answers as AWS would, of a stack that a file holds. BROKEN names images whose roll-out fails, SICK those whose task is not healthy.
+# Answers as AWS would, of a stack that a file holds. BROKEN names images whose roll-out fails, SICK those whose task is not healthy, CRASHING those whose task is healthy and ends soon.
 STAND_IN = '''#!/usr/bin/env python3
 import json, os, sys
 state, said = os.environ["STATE"], sys.argv[1:]
@@ -100,12 +141,16 @@ if call == "cloudformation describe-stacks":
 elif call == "cloudformation get-template":
     print(now["template"])
 elif call == "cloudformation deploy":
+    if given.get("--tags") != "Project=kvs-infer" or given.get("--role-arn", "none") != os.environ.get("CLOUDFORMATION_ROLE", "none"):
+        json.dump(now, open(state, "w")); sys.exit(254)
     image = given["--parameter-overrides"].removeprefix("ImageUri=")
     if image in os.environ.get("BROKEN", ""):
         json.dump(now, open(state, "w")); sys.exit(255)
     now["image"], now["template"] = image, open(given["--template-file"]).read().strip()
 elif call == "ecs list-tasks":
-    print("arn:task")
+    # One that crashes is another task at every third look.
+    now["looks"] = now.get("looks", 0) + 1
+    print(f"arn:task{now['looks'] // 3 if now['image'] in os.environ.get('CRASHING', '') else ''}")
 elif call == "ecs describe-tasks":
     health = "UNHEALTHY" if now["image"] in os.environ.get("SICK", "") else "HEALTHY"
     print(json.dumps({"tasks": [{"lastStatus": "RUNNING", "healthStatus": health, "containers": [{"image": now["image"]}]}]}))
@@ -122,7 +167,8 @@ def released(former: str, **faults: str) -> tuple[int, str, bool]:
         state.write_text(json.dumps({"image": former, "template": "former", "calls": []}))
         stand_in.write_text(STAND_IN)
         stand_in.chmod(0o755)
-        around = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "STATE": str(state), "RELEASE_LOOKS": "2", "RELEASE_APART": "0"}
+        around = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "STATE": str(state), "RELEASE_LOOKS": "12", "RELEASE_APART": "0"}
+        around.pop("CLOUDFORMATION_ROLE", None)
         command = [ROOT / "deployment/release", "stack", NEW]
         code = subprocess.run(command, env=around | faults, capture_output=True, check=False).returncode
         after = json.loads(state.read_text())
@@ -135,6 +181,8 @@ def releases() -> Iterator[Result]:
         "it works": (released(FORMER), (0, NEW, False)),
         "the first image works": (released(""), (0, NEW, False)),
         "the roll-out fails": (released(FORMER, BROKEN=NEW), (1, FORMER, True)),
+        "by CloudFormation's own role": (released(FORMER, CLOUDFORMATION_ROLE="arn:aws:iam::123456789012:role/r"), (0, NEW, False)),
+        "it is healthy and crashes": (released(FORMER, CRASHING=NEW), (1, FORMER, True)),
         "it is not healthy": (released(FORMER, SICK=NEW), (1, FORMER, True)),
         "the former is not healthy either": (released(FORMER, SICK=NEW + FORMER), (2, FORMER, True)),
         "the way back fails": (released(FORMER, SICK=NEW, BROKEN=FORMER), (2, NEW, False)),
@@ -147,10 +195,54 @@ def releases() -> Iterator[Result]:
         yield f"release: {image[:20]} is refused", [] if told.returncode == 64 else [f"exit code {told.returncode}"]
 
 
+# Where RustSec's database is not reached, and where it is.
+CARGO = {
+    "unreached": "echo '[ERROR] failed to fetch advisory database https://github.com/RustSec/advisory-db' >&2; exit 1",
+    "clean": "exit 0",
+    "hit": "echo 'error[vulnerability]: a weakness' >&2; exit 1",
+}
+
+
+def compared(cargo: str, version: str, *options: str, day: str = "") -> tuple[int, str]:
+    """Exit code and words of scripts/advisories.py for a Cargo.lock with one crate, of which the list has an advisory; `day` is another age of the list."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "cargo").write_text(f"#!/bin/bash\n{CARGO[cargo]}\n")
+        (folder / "cargo").chmod(0o755)
+        (folder / "Cargo.lock").write_text(f'[[package]]\nname = "lzw"\nversion = "{version}"\nsource = "registry+https://example"\n')
+        shutil.copy(ROOT / "scripts/advisories.py", folder)
+        first = f"# of {day or datetime.date.today()}"
+        (folder / "advisories.txt").write_text(f"{first}\nlzw\tRUSTSEC-2020-9999\t>= 1.2.3, < 2|^0.3.1|< 0.2\n")
+        command = [sys.executable, folder / "advisories.py", "check", *options]
+        told = subprocess.run(command, cwd=folder, env=os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"}, capture_output=True, text=True, check=False)
+        return told.returncode, told.stdout + told.stderr
+
+
+def advisories() -> Iterator[Result]:
+    """scripts/advisories.py with and without RustSec's database."""
+    cases = {
+        "a weak crate, by the list": (compared("unreached", "1.2.2"), 1, "RUSTSEC-2020-9999"),
+        "a patched one": (compared("unreached", "1.10.0"), 0, "cannot be fetched from here"),
+        "weak again later": (compared("unreached", "2.0.0"), 1, "RUSTSEC-2020-9999"),
+        "a pre-release of the patched one": (compared("unreached", "1.2.3-rc.1"), 1, "RUSTSEC-2020-9999"),
+        "patched below 1": (compared("unreached", "0.3.9"), 0, "0 days old"),
+        "weak below 1": (compared("unreached", "0.4.0"), 1, "RUSTSEC-2020-9999"),
+        "too old to be affected": (compared("unreached", "0.1.9"), 0, "0 days old"),
+        "a list of long ago": (compared("unreached", "1.2.3", day="2020-01-01"), 1, "renew it"),
+        "no database, and it is asked for": (compared("unreached", "1.2.3", "--strict"), 1, "nothing was checked"),
+        "the database knows nothing": (compared("clean", "1.2.2"), 0, "as of today"),
+        "the database knows a weakness": (compared("hit", "1.2.3"), 1, "a weakness"),
+    }
+    for name, ((code, said), wanted, word) in cases.items():
+        yield f"advisories: {name}", [] if (code, word in said) == (wanted, True) else [f"exit code {code}: {said.strip()}"]
+    lines = (ROOT / "scripts/advisories.txt").read_text().splitlines()
+    yield "advisories: the list is whole", [] if len(lines) > 500 and all(line.count("\t") == 2 for line in lines[1:]) else [f"{len(lines)} lines"]
+
+
 def main() -> int:
     """Prints each failure, and last how many passed."""
     passed = failed = 0
-    for what, found in [*rules(), *releases()]:
+    for what, found in [*rules(), *releases(), *advisories()]:
         passed, failed = passed + (not found), failed + bool(found)
         if found:
             print(f"FAILED: {what}", *(f"    {line}" for line in found), sep="\n", flush=True)

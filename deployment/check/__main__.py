@@ -1,9 +1,11 @@
-"""Checks deployment/ and its document. usage: python deployment/check files|lint|stack|script|guide...   (default: files)
+"""Checks deployment/ and its document. usage: python deployment/check files|life|lint|sbom|stack|script|guide...   (default: files)
 
 files  rules over the files, and the seeded mistakes that they must catch (seconds, needs boto3 and PyYAML)
+life   `make deploy`, `teardown`, `refresh-host` where AWS refuses, fails or does not end, against a stand-in (seconds, needs jq)
 lint   cfn-lint and checkov over the template
 stack  the stack created on a local AWS, each resource looked at
 script `make deploy`, `deploy-plan`, `teardown` against a local AWS
+sbom   the bill of materials of the image by CycloneDX's schema
 guide  the commands of docs/deploy.md run in order against a local AWS
 """
 
@@ -17,6 +19,7 @@ def files() -> Iterator[Result]:
     """Each rule, then each mistake."""
     import rules
     import rules.alarms
+    import rules.github
     import rules.hosts
     import rules.service
     from mistakes import MISTAKES
@@ -33,11 +36,25 @@ def files() -> Iterator[Result]:
     yield "each rule has a mistake", [f"no mistake shows {name} at work" for name in sorted(unused)]
 
 
+def life() -> Iterator[Result]:
+    """The script where things go wrong."""
+    import life as cases
+
+    yield from cases.results()
+
+
 def lint() -> Iterator[Result]:
     """The linters."""
     import lint as linters
 
     yield from linters.results()
+
+
+def sbom() -> Iterator[Result]:
+    """What an image says it is made of."""
+    import sbom as bill
+
+    yield from bill.results()
 
 
 def stack() -> Iterator[Result]:
@@ -61,7 +78,7 @@ def guide() -> Iterator[Result]:
     yield from document.results()
 
 
-GROUPS = {group.__name__: group for group in (files, lint, stack, script, guide)}
+GROUPS = {group.__name__: group for group in (files, life, lint, sbom, stack, script, guide)}
 
 
 def main(names: list[str]) -> int:
@@ -74,7 +91,7 @@ def main(names: list[str]) -> int:
     for name in names or ["files"]:
         for what, found in GROUPS[name]():
             passed, failed = passed + (not found), failed + bool(found)
-            if found or name != "files":
+            if found or name not in ("files", "life"):
                 print(f"{'FAILED' if found else 'ok'}: {what}", *(f"    {line}" for line in found), sep="\n", flush=True)
     print(f"{passed} passed, {failed} failed")
     return int(failed > 0)

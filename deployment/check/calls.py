@@ -29,7 +29,8 @@ BESIDES = {
     "ssmmessages:CreateDataChannel": "ECS Exec",
     "ssmmessages:OpenControlChannel": "ECS Exec",
     "ssmmessages:OpenDataChannel": "ECS Exec",
-    "kms:Decrypt": "S3 asks it of the role that reads an object under a key of one's own",
+    "kms:Decrypt": "S3 and Kinesis Video Streams ask it of the role that reads what is under a key of one's own",
+    "s3:ListBucket": "without it S3 answers 403 for an object that is not there",
     "kms:GenerateDataKey": "S3 asks it of the role that writes an object under a key of one's own",
 }
 

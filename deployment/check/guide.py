@@ -116,7 +116,7 @@ def alarms_differ(aws: LocalAws, files: Files) -> list[str]:
     thresholds = {name.removesuffix("Alarm"): item["Properties"]["Threshold"] for name, item in template.items()}
     default = {"Ref": "MaxLagSeconds"}, files.template["Parameters"]["MaxLagSeconds"]["Default"]
     found = []
-    alarms = {item["AlarmName"].removeprefix("kvs-infer-"): item for item in aws.client("cloudwatch").describe_alarms()["MetricAlarms"]}
+    alarms = {item["AlarmName"].removeprefix("kvs-infer-service-"): item for item in aws.client("cloudwatch").describe_alarms()["MetricAlarms"]}
     found += differing("alarms", sorted(alarms), sorted(wanted))
     for name in alarms.keys() & wanted.keys():
         found += differing(name, [alarms[name][key] for key in ALARM], wanted[name])

@@ -18,6 +18,7 @@ import boto3
 
 # Read by moto while it is loaded.
 os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
+from moto.cloudformation.parsing import ResourceMap  # noqa: E402
 from moto.server import ThreadedMotoServer  # noqa: E402
 
 from sources import ROOT  # noqa: E402
@@ -66,6 +67,22 @@ class LocalAws:
         return subprocess.run(
             ["bash", "-c", script], cwd=folder, env=self.environment() | more, capture_output=True, text=True, check=False, timeout=300
         )
+
+
+def keep_what_is_kept() -> None:
+    """Teaches moto RetainExceptOnCreate: it deletes what has it with the stack, as if there were no policy."""
+    delete = ResourceMap.delete
+
+    def spare(stack: ResourceMap) -> None:
+        for item in stack._resource_json_map.values():
+            if item.get("DeletionPolicy") == "RetainExceptOnCreate":
+                item["DeletionPolicy"] = "Retain"
+        delete(stack)
+
+    ResourceMap.delete = spare
+
+
+keep_what_is_kept()
 
 
 @contextmanager

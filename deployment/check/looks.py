@@ -202,11 +202,13 @@ def resources_of(made: Made) -> dict[str, list[str]]:
         "PublishEvents": [f"arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/{made.ids['EventStream']}"],
         "StoreSnapshots": [f"{bucket}/{made.parameter('S3Prefix')}/*"],
         "ReadConfigurationAndModels": [f"{bucket}/config/*", f"{bucket}/models/*"],
+        "SeeWhatIsMissing": [bucket],
+        "DecryptVideo": made.parameter("KvsKeyArns").split(","),
         "KeepRecordsAndPositions": [f"{table}/{made.ids['EventTable']}", f"{table}/{made.ids['PositionTable']}"],
         "EncryptAndDecryptInTheBucket": [made.parameter("KmsKeyArn")],
         "Exec": ["*"],
         "SignInToTheRegistry": ["*"],
-        "PullTheImage": [f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{made.ids['Repository']}"],
+        "PullTheImage": [f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{name}" for name in (made.ids["Repository"], made.parameter("ImageRepositories"))],
         "WriteLogs": [f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{made.ids['Logs']}:*"],
         "ReadTheToken": [made.parameter("HttpTokenSecretArn")],
     }
@@ -215,6 +217,7 @@ def resources_of(made: Made) -> dict[str, list[str]]:
 def statements_wanted(made: Made, name: str) -> set[str]:
     """The statements that a role must have with these parameters."""
     asked = {"Exec": made.parameter("EnableExec") == "true", "EncryptAndDecryptInTheBucket": made.parameter("KmsKeyArn") != ""}
+    asked["DecryptVideo"] = made.parameter("KvsKeyArns") != ""
     asked["ReadTheToken"] = made.parameter("HttpTokenSecretArn") != ""
     document = made.files.properties(name)["Policies"][0]["PolicyDocument"]
     sids = [(item["Fn::If"][1] if "Fn::If" in item else item)["Sid"] for item in document["Statement"]]
@@ -323,7 +326,7 @@ def log_group(made: Made, name: str) -> list[str]:
     """Its retention."""
     groups = made.aws.client("logs").describe_log_groups(logGroupNamePrefix=made.ids[name])["logGroups"]
     has = next(item for item in groups if item["logGroupName"] == made.ids[name])
-    return differing(days=(has.get("retentionInDays"), int(made.parameter("LogDays"))), name=(made.ids[name], f"/ecs/{made.stack}"))
+    return differing(days=(has.get("retentionInDays"), int(made.parameter("LogDays"))))
 
 
 # --- hosts and service ----------------------------------------------------------------------------------------------
@@ -355,18 +358,18 @@ def launch_template(made: Made, name: str) -> list[str]:
 
 @looks_at("AWS::AutoScaling::AutoScalingGroup")
 def hosts(made: Made, name: str) -> list[str]:
-    """Between none and two hosts, in both subnets, protected; the types in order."""
+    """One host at most, in both subnets, protected, bought as asked; the types in order."""
     has = made.aws.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[made.ids[name]])["AutoScalingGroups"][0]
     policy = has["MixedInstancesPolicy"]
     types = [item["InstanceType"] for item in policy["LaunchTemplate"]["Overrides"]]
     spread = policy["InstancesDistribution"]
     return differing(
-        size=((has["MinSize"], has["MaxSize"]), (0, 2)),
+        size=((has["MinSize"], has["MaxSize"]), (0, int(made.parameter("MaxHosts")))),
         protected=(has["NewInstancesProtectedFromScaleIn"], True),
         rebalanced=(has["CapacityRebalance"], True),
         subnets=(sorted(has["VPCZoneIdentifier"].split(",")), sorted(made.subnets())),
         types=(types, made.parameter("InstanceTypes").split(",")),
-        base=(int(spread["OnDemandBaseCapacity"]), int(made.parameter("OnDemandBase"))),
+        bought=([int(spread[key]) for key in ("OnDemandBaseCapacity", "OnDemandPercentageAboveBaseCapacity")], [0, 100 if made.parameter("Purchase") == "on-demand" else 0]),
         strategy=(spread["SpotAllocationStrategy"], "price-capacity-optimized"),
         template=(policy["LaunchTemplate"]["LaunchTemplateSpecification"]["LaunchTemplateId"], made.ids["LaunchTemplate"]),
     )
@@ -383,7 +386,7 @@ def task_definition(made: Made, name: str) -> list[str]:
         memory=(container["memory"], int(made.parameter("TaskMemoryMiB"))),
         gpu=(container["resourceRequirements"], [{"type": "GPU", "value": "1"}]),
         port=(container["portMappings"][0]["containerPort"], 8080),
-        health=(container["healthCheck"]["command"], ["CMD", "kvs-infer", "healthcheck"]),
+        health=(container["healthCheck"]["command"], ["CMD", "kvs-infer", "healthcheck", "--ready"]),
         stop=(container["stopTimeout"], 30),
         read_only=(container["readonlyRootFilesystem"], not exec_on),
         capabilities=(container["linuxParameters"].get("capabilities"), None if exec_on else {"drop": ["ALL"]}),
@@ -428,6 +431,17 @@ def topic(made: Made, name: str) -> list[str]:
     """It says whose alarms these are."""
     attributes = made.aws.client("sns").get_topic_attributes(TopicArn=made.ids[name])["Attributes"]
     return differing(shown=(attributes["DisplayName"], f"{made.stack} alarms"))
+
+
+@looks_at("AWS::Events::Rule")
+def event_rule(made: Made, name: str) -> list[str]:
+    """Its pattern with the true names, and the topic as its target."""
+    events = made.aws.client("events")
+    listed = {item["Name"]: item for page in events.get_paginator("list_rules").paginate() for item in page["Rules"]}
+    own = listed[made.ids[name].rsplit("/")[-1]]
+    targets = events.list_targets_by_rule(Rule=own["Name"])["Targets"]
+    of = made.ids["Cluster"] if name == "TaskEndedRule" else made.ids["Service"]
+    return differing(pattern=(of.rsplit("/")[-1] in own["EventPattern"], True), targets=([item["Arn"] for item in targets], [made.ids["AlarmTopic"]]))
 
 
 @looks_at("AWS::CloudWatch::Dashboard")

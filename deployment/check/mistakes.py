@@ -1,5 +1,6 @@
 """Mistakes that people make in these files: each is put into a copy of them, and the rule meant for it must say so."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -36,6 +37,29 @@ def stack_statement(files: Files, sid: str) -> dict:
     return next(item for item in listed if item.get("Sid") == sid)
 
 
+def conditional(files: Files, sid: str) -> dict:
+    """A statement of the stack's task role that is there on a condition, as it stands there."""
+    listed = stack(files, "TaskRole")["Policies"][0]["PolicyDocument"]["Statement"]
+    return next(item for item in listed if "Fn::If" in item and item["Fn::If"][1]["Sid"] == sid)
+
+
+def execution_statement(files: Files, sid: str) -> dict:
+    """A statement of the stack's execution role."""
+    listed = stack(files, "ExecutionRole")["Policies"][0]["PolicyDocument"]["Statement"]
+    return next(item for item in listed if item.get("Sid") == sid)
+
+
+def github_policy(files: Files, role: str, sid: str) -> dict:
+    """A statement of a role of github.yaml."""
+    listed = files.github["Resources"][role]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+    return next(item for item in listed if item["Sid"] == sid)
+
+
+def github_trust(files: Files, role: str) -> dict:
+    """The conditions on which a role of github.yaml can be assumed."""
+    return files.github["Resources"][role]["Properties"]["AssumeRolePolicyDocument"]["Statement"][0]["Condition"]
+
+
 def without(text: str, part: str) -> str:
     """The text less a part, which must be in it."""
     if part not in text:
@@ -64,6 +88,11 @@ def set_guide(files: Files, text: str) -> None:
     files.guide += f"\n```bash\n{text}\n```\n"
 
 
+def add_to_long_way(files: Files, text: str) -> None:
+    """Adds a bash block to the end of the guide's long way."""
+    files.guide = files.guide.replace("\n## Networking", f"\n```bash\n{text}\n```\n\n## Networking")
+
+
 SERVICE, TASK = "ecs-service", "ecs-task-def"
 MISTAKES = [
     Mistake("launchType beside a strategy", "capacity_provider_strategy", lambda f: f.ecs[SERVICE].update(launchType="EC2")),
@@ -85,15 +114,34 @@ MISTAKES = [
     Mistake("a hard limit of CPU", "memory_fits_the_host", lambda f: f.ecs[TASK].update(cpu="4096")),
     Mistake("no GPU", "the_task_has_a_gpu", lambda f: f.container().pop("resourceRequirements")),
     Mistake("Fargate", "the_task_has_a_gpu", lambda f: f.ecs[TASK].update(requiresCompatibilities=["FARGATE"])),
+    Mistake("the stack's own repository only", "the_image_can_be_pulled", lambda f: execution_statement(f, "PullTheImage").update(Resource={"Fn::GetAtt": ["Repository", "Arn"]})),
+    Mistake("another default in deploy", "the_image_can_be_pulled", lambda f: f.template["Parameters"]["ImageRepositories"].update(Default="*")),
+    Mistake("an invented repository in the guide", "the_image_can_be_pulled", lambda f: set_guide(f, "make deploy IMG=123456789012.dkr.ecr.ap-southeast-1.amazonaws.com/kvs-infer:20261124")),
+    Mistake("a task that is healthy before its models are there", "health_check_is_the_programs", lambda f: f.stack_container()["HealthCheck"].update(Command=["CMD", "kvs-infer", "healthcheck"])),
+    Mistake("too short a start", "health_check_is_the_programs", lambda f: f.container()["healthCheck"].update(startPeriod=120)),
+    Mistake("no word of a missing model", "missing_objects_are_seen", lambda f: stack_statement(f, "SeeWhatIsMissing").pop("Condition")),
+    Mistake("no word of a missing model, in the guide", "missing_objects_are_seen", lambda f: f.ecs["iam-task-role"]["Statement"].remove(statement(f, "SeeWhatIsMissing"))),
+    Mistake("video under one's own key", "encrypted_video_can_be_read", lambda f: stack(f, "TaskRole")["Policies"][0]["PolicyDocument"]["Statement"].remove(conditional(f, "DecryptVideo"))),
+    Mistake("any use of the video's key", "encrypted_video_can_be_read", lambda f: conditional(f, "DecryptVideo")["Fn::If"][1].pop("Condition")),
     Mistake("health by curl", "health_check_is_the_programs", lambda f: f.container()["healthCheck"].update(command=["CMD-SHELL", "curl -f localhost/healthz"])),
     Mistake("a health check with less time than it waits", "health_check_is_the_programs", lambda f: f.stack_container()["HealthCheck"].update(Timeout=2)),
     Mistake("a stop that kills what drains", "stop_timeout_is_long_enough", lambda f: f.container().update(stopTimeout=10)),
     Mistake("another port", "ports_agree", lambda f: f.stack_container()["PortMappings"][0].update(ContainerPort=80)),
     Mistake("models that can be written", "folders_are_the_images", lambda f: f.container()["mountPoints"][1].update(readOnly=False)),
     Mistake("a folder that nobody makes", "folders_are_the_images", lambda f: set_user_data(f, lambda text: without(text, "/opt/kvs-infer/models"))),
-    Mistake("a root that can be written", "the_stacks_root_is_read_only", lambda f: f.stack_container().update(ReadonlyRootFilesystem=False)),
-    Mistake("Exec by default", "the_stacks_root_is_read_only", lambda f: f.template["Parameters"]["EnableExec"].update(Default="true")),
-    Mistake("the guide's Exec turned off", "the_guide_has_exec", lambda f: f.ecs[SERVICE].update(enableExecuteCommand=False)),
+    Mistake("a root that can be written", "tasks_can_do_little", lambda f: f.stack_container().update(ReadonlyRootFilesystem=False)),
+    Mistake("Exec by default", "tasks_can_do_little", lambda f: f.template["Parameters"]["EnableExec"].update(Default="true")),
+    Mistake("Exec by default, in the guide", "tasks_can_do_little", lambda f: f.ecs[SERVICE].update(enableExecuteCommand=True)),
+    Mistake("Exec's permissions by default, in the guide", "tasks_can_do_little", lambda f: f.ecs["iam-task-role"]["Statement"].extend(f.ecs["iam-exec"]["Statement"])),
+    Mistake("a root that can be written, in the guide", "tasks_can_do_little", lambda f: f.container().update(readonlyRootFilesystem=False)),
+    Mistake("capabilities, in the guide", "tasks_can_do_little", lambda f: f.container()["linuxParameters"].pop("capabilities")),
+    Mistake("new privileges, in the guide", "tasks_can_do_little", lambda f: f.container().pop("dockerSecurityOptions")),
+    Mistake("a /tmp without limit, in the guide", "tasks_can_do_little", lambda f: f.container()["linuxParameters"].pop("tmpfs")),
+    Mistake("a base image by its tag", "foreign_images_are_by_digest", lambda f: setattr(f, "dockerfile", re.sub(r"slim@sha256:\w+", "slim", f.dockerfile))),
+    Mistake("a stage from elsewhere", "foreign_images_are_by_digest", lambda f: setattr(f, "dockerfile", f.dockerfile + "\nFROM alpine:3 AS more\n")),
+    Mistake("monitoring by its tag", "foreign_images_are_by_digest", lambda f: setattr(f, "compose", re.sub(r"v3.5.0@sha256:\w+", "v3.5.0", f.compose))),
+    Mistake("no bill of materials", "foreign_images_are_by_digest", lambda f: setattr(f, "dockerfile", f.dockerfile.replace("sbom.json", "list.json"))),
+    Mistake("latest, in the guide", "the_images_of_tasks_are_by_digest", lambda f: f.container().update(image="r/kvs-infer:latest")),
     Mistake("logs for ever", "logs_have_a_group", lambda f: stack(f, "Logs").pop("RetentionInDays")),
     Mistake("another log group", "logs_have_a_group", lambda f: f.container()["logConfiguration"]["options"].update({"awslogs-group": "/kvs"})),
     Mistake("an image by tag", "the_image_is_by_digest", lambda f: f.template["Parameters"]["ImageUri"].pop("AllowedPattern")),
@@ -108,12 +156,25 @@ MISTAKES = [
     Mistake("trust of every account's tasks", "trust_is_for_this_account", lambda f: f.ecs["task-trust-policy"]["Statement"][0].pop("Condition")),
     Mistake("a capacity provider's ARN with *", "capacity_provider_names_its_group", lambda f: stack(f, "CapacityProvider")["AutoScalingGroupProvider"].update(AutoScalingGroupArn="arn:aws:autoscaling:r:1:autoScalingGroup:*:autoScalingGroupName/g")),
     Mistake("a capacity provider's ARN with *, in the guide", "capacity_provider_names_its_group", lambda f: set_guide(f, "aws ecs create-capacity-provider autoScalingGroupArn=arn:aws:autoscaling:r:1:autoScalingGroup:*:autoScalingGroupName/g")),
+    Mistake("room for a second host", "one_host_is_bought", lambda f: stack(f, "Hosts").update(MaxSize="2")),
+    Mistake("room for a second host by default", "one_host_is_bought", lambda f: f.template["Parameters"]["MaxHosts"].update(Default=2)),
+    Mistake("a second host that is spot", "one_host_is_bought", lambda f: stack(f, "Hosts")["MixedInstancesPolicy"]["InstancesDistribution"].update(OnDemandBaseCapacity=1, OnDemandPercentageAboveBaseCapacity=0)),
+    Mistake("room for a second host, in the guide", "one_host_is_bought", lambda f: setattr(f, "guide", f.guide.replace("--max-size 1", "--max-size 2"))),
+    Mistake("a host before its capacity provider", "hosts_come_after_their_provider", lambda f: setattr(f, "guide", f.guide.replace("--desired-capacity 0", "--desired-capacity 1"))),
+    Mistake("a host that outlives its route", "hosts_have_their_ways", lambda f: f.template["Resources"]["Hosts"].pop("Metadata")),
+    Mistake("an endpoint that the hosts do not wait for", "hosts_have_their_ways", lambda f: f.template["Resources"].update(MoreEndpoint=f.template["Resources"]["StsEndpoint"])),
+    Mistake("endpoints after the hosts, in the guide", "hosts_have_their_ways", lambda f: add_to_long_way(f, "aws ec2 create-vpc-endpoint --vpc-id ${VPC_ID}")),
+    Mistake("the guide's log group", "names_cannot_collide", lambda f: stack(f, "Logs").update(LogGroupName={"Fn::Sub": "/ecs/${AWS::StackName}"})),
+    Mistake("the guide's alarms", "names_cannot_collide", lambda f: setattr(f, "guide", f.guide.replace("kvs-infer-service-${name}", "kvs-infer-${name}"))),
+    Mistake("the guide's cluster", "names_cannot_collide", lambda f: stack(f, "Cluster").update(ClusterName={"Fn::Sub": "${AWS::StackName}-cluster"})),
+    Mistake("the guide's task definition", "names_cannot_collide", lambda f: stack(f, "TaskDefinition").update(Family={"Fn::Sub": "${AWS::StackName}-gpu"})),
     Mistake("scale-in of a busy host", "busy_hosts_are_kept", lambda f: stack(f, "Hosts").update(NewInstancesProtectedFromScaleIn=False)),
     Mistake("termination unmanaged", "busy_hosts_are_kept", lambda f: stack(f, "CapacityProvider")["AutoScalingGroupProvider"].update(ManagedTerminationProtection="DISABLED")),
     Mistake("IMDSv1", "metadata_is_kept_from_tasks", lambda f: hosts_data(f)["MetadataOptions"].update(HttpTokens="optional")),
     Mistake("two hops to the metadata", "metadata_is_kept_from_tasks", lambda f: hosts_data(f)["MetadataOptions"].update(HttpPutResponseHopLimit=2)),
     Mistake("the host's role for tasks", "metadata_is_kept_from_tasks", lambda f: set_user_data(f, lambda text: without(text, "ECS_AWSVPC_BLOCK_IMDS=true"))),
     Mistake("user data that waits for itself", "hosts_join_the_cluster", lambda f: set_user_data(f, lambda text: text + "systemctl enable --now ecs\n")),
+    Mistake("a first boot that tries once", "the_first_boot_tries_again", lambda f: set_user_data(f, lambda text: text.replace("|| fill_in_time", "|| fill"))),
     Mistake("a host of no cluster", "hosts_join_the_cluster", lambda f: set_user_data(f, lambda text: without(text, "ECS_CLUSTER="))),
     Mistake("a disk in clear", "disks_are_encrypted", lambda f: hosts_data(f)["BlockDeviceMappings"][0]["Ebs"].update(Encrypted=False)),
     Mistake("Amazon Linux 2", "the_ami_is_al2023", lambda f: f.template["Parameters"]["GpuAmi"].update(Default="/aws/service/ecs/optimized-ami/amazon-linux-2/gpu/recommended/image_id")),
@@ -137,12 +198,29 @@ MISTAKES = [
     Mistake("an alarm that tells nobody", "alarms_tell_somebody", lambda f: stack(f, "LagHighAlarm").pop("AlarmActions")),
     Mistake("an alarm that sleeps when no task runs", "silence_is_an_alarm", lambda f: stack(f, "NoRunningTaskAlarm").update(TreatMissingData="missing")),
     Mistake("an alarm on a metric that is not there", "alarms_are_all_there", lambda f: stack(f, "LagHighAlarm").update(MetricName="Lag")),
+    Mistake("a crash without a message", "failures_are_reported_at_once", lambda f: f.template["Resources"].pop("TaskEndedRule")),
+    Mistake("crashes of other clusters", "failures_are_reported_at_once", lambda f: stack(f, "TaskEndedRule")["EventPattern"]["detail"].pop("clusterArn")),
+    Mistake("a failed deployment without a message", "failures_are_reported_at_once", lambda f: stack(f, "ServiceFailedRule").pop("Targets")),
+    Mistake("a topic that alarms cannot reach", "failures_are_reported_at_once", lambda f: stack(f, "AlarmTopicPolicy")["PolicyDocument"]["Statement"].pop(0)),
+    Mistake("a GPU host on its CPU in silence", "alarms_are_all_there", lambda f: f.template["Resources"].pop("ModelsOnCpuAlarm")),
+    Mistake("an endpoint that is not paid", "the_costs_are_counted", lambda f: f.template["Resources"].pop("SecretsManagerEndpoint")),
+    Mistake("another driver than the documents say", "a_refused_driver_is_explained", lambda f: setattr(f, "dockerfile", f.dockerfile.replace("cuda>=13.0", "cuda>=14.0"))),
+    Mistake("a wrong sum", "the_costs_are_counted", lambda f: setattr(f, "guide", f.guide.replace("= $965", "= $804"))),
     Mistake("an alarm that is missing", "alarms_are_all_there", lambda f: f.template["Resources"].pop("OutboxOldAlarm")),
     Mistake("an alarm by another dimension", "alarms_are_all_there", lambda f: stack(f, "LagHighAlarm").update(Dimensions=[{"Name": "Camera", "Value": "a"}])),
     Mistake("an alarm on any stack's figures", "alarms_are_this_stacks", lambda f: stack(f, "LagHighAlarm")["Dimensions"][0].update(Value="kvs-infer")),
     Mistake("an alarm that nobody explains", "alarms_are_explained", lambda f: setattr(f, "operations", without(f.operations, "### Alarm LagHigh"))),
     Mistake("an outbox alarm that comes too late", "the_outbox_alarm_comes_in_time", lambda f: stack(f, "OutboxFillingAlarm").update(Threshold=2 * 1024**3)),
     Mistake("a dashboard of nothing", "the_dashboard_shows_metrics_that_exist", lambda f: set_dashboard(f, "GpuMemoryUsed", "GpuMemory")),
+    Mistake("a workflow that calls more", "workflows_may_do_what_they_do", lambda f: setattr(f, "release", f.release + "\naws ecs stop-task\n")),
+    Mistake("a role of a workflow for more", "workflows_may_do_what_they_do", lambda f: github_policy(f, "ImageRole", "PushTheImage")["Action"].append("ecr:DeleteRepository")),
+    Mistake("a push without signing in", "workflows_may_do_what_they_do", lambda f: github_policy(f, "ImageRole", "SignInToTheRegistry").update(Action="ecr:DescribeRegistry")),
+    Mistake("any repository", "workflows_roles_are_theirs_alone", lambda f: github_trust(f, "DeployRole")["StringEquals"].pop("token.actions.githubusercontent.com:sub")),
+    Mistake("any audience", "workflows_roles_are_theirs_alone", lambda f: github_trust(f, "ImageRole")["StringEquals"].pop("token.actions.githubusercontent.com:aud")),
+    Mistake("the old subject only", "workflows_roles_are_theirs_alone", lambda f: f.github["Parameters"]["Subject"].update(AllowedPattern="^repo:[A-Za-z0-9-]+/[A-Za-z0-9._-]+$")),
+    Mistake("a type that CloudFormation may not make", "cloudformation_may_make_the_stack", lambda f: f.template["Resources"].update(Queue={"Type": "AWS::SQS::Queue"})),
+    Mistake("any role to CloudFormation", "cloudformation_may_make_the_stack", lambda f: github_policy(f, "DeployRole", "GiveCloudFormationItsRole").update(Resource="*")),
+    Mistake("roles of workflows that a deployment can change", "cloudformation_may_make_the_stack", lambda f: github_policy(f, "CloudFormationRole", "NotTheseRoles").update(Effect="Allow")),
     Mistake("a placeholder that nobody replaces", "placeholders_are_the_guides", lambda f: f.ecs[TASK].update(family="${FAMILY}")),
     Mistake("a variable that nobody sets", "the_example_configuration_is_served", lambda f: setattr(f, "cameras", f.cameras + "\n# ${NOBODY}")),
     Mistake("no EMF", "the_example_configuration_is_served", lambda f: setattr(f, "cameras", without(f.cameras, "emf: true"))),

@@ -35,7 +35,7 @@ class Deployment:
         """Runs the script."""
         mine = {"PARAMETERS": "parameters.env", "CONFIG": "cameras.yaml", "MODELS": "models"}
         files = {name: str(self.folder / file) for name, file in mine.items()}
-        return self.aws.bash(f'"{SCRIPT}" {verb}', self.folder, **(files | more))
+        return self.aws.bash(f'"{SCRIPT}" {verb}', self.folder, **({"LOOKS": "3", "APART": "0"} | files | more))
 
     def stacks(self) -> list[str]:
         """The stacks that are there."""
@@ -64,7 +64,7 @@ def results() -> Iterator[Result]:
     """The life of a stack."""
     with local_aws() as aws:
         mine = Deployment(aws)
-        yield "no verb: usage", ended(mine.run(""), 64, "up|plan|down")
+        yield "no verb: usage", ended(mine.run(""), 64, "up|plan|refresh|down")
         yield "a name that ECS refuses", ended(mine.run("plan", STACK="ecs-cameras"), 1, "STACK=ecs-cameras is not possible")
         yield "no parameters: says what to copy", ended(mine.run("up", PARAMETERS="/nowhere"), 1, "copy", "parameters.example.env")
         yield "plan of a new stack", ended(mine.run("plan"), 0, "EventStream", "nothing was changed") + stays(mine, [])
@@ -122,6 +122,6 @@ def teardown(mine: Deployment) -> Iterator[Result]:
     order = [call["what"] for call in mine.aws.calls() if call["program"] == "aws"]
     wanted = ["ecs update-service", "autoscaling update-auto-scaling-group", "autoscaling set-instance-protection", "cloudformation delete-stack"]
     yield "down: deletes the stack and says what remains", ended(ran, 0, "is deleted", bucket, "delete-table", "delete-repository")
-    done = [what for what in order if what in wanted]
+    done = list(dict.fromkeys(what for what in order if what in wanted))
     yield "down: task, then protection, then stack", [] if done == wanted else [f"the order was {json.dumps(done)}"]
     yield "down: no stack is left", stays(mine, [])

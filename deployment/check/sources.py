@@ -11,6 +11,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "deployment/cloudformation/kvs-infer.yaml"
+GITHUB = ROOT / "deployment/cloudformation/github.yaml"
 ECS = ROOT / "deployment/ecs"
 
 
@@ -43,10 +44,16 @@ class Files:
     user_data: str
     operations: str
     guide: str
+    container_guide: str
     deploy: str
     dockerfile: str
+    compose: str
     cameras: str
     parameters: str
+    github: dict[str, Any]
+    release: str
+    image_workflow: str
+    push: str
     rust: dict[str, str] = field(default_factory=dict)
 
     def copy(self) -> "Files":
@@ -87,10 +94,16 @@ def load() -> Files:
         user_data=read("deployment/ecs/user-data.sh"),
         operations=read("docs/operations.md"),
         guide=read("docs/deploy.md"),
+        container_guide=read("docs/container.md"),
         deploy=read("deployment/cloudformation/deploy"),
         dockerfile=read("Dockerfile"),
+        compose=read("deployment/monitoring/compose.yaml"),
         cameras=read("deployment/cloudformation/cameras.example.yaml"),
         parameters=read("deployment/cloudformation/parameters.example.env"),
+        github=yaml.load(GITHUB.read_text(), CloudFormationLoader),
+        release=read("deployment/release"),
+        image_workflow=read(".github/workflows/image.yml"),
+        push=read("scripts/image/push"),
         rust={str(file.relative_to(ROOT)): file.read_text() for file in sorted((ROOT / "src").rglob("*.rs"))},
     )
 

@@ -6,13 +6,13 @@ from botocore.exceptions import ClientError
 
 from local_aws import LocalAws, local_aws
 from looks import LOOKS, Made
-from sources import TEMPLATE, Files, load
+from sources import GITHUB, TEMPLATE, Files, load
 
 Result = tuple[str, list[str]]
 # What moto's CloudFormation makes nothing of. Rules over the file look at these, and `guide` makes the like by the AWS CLI.
 SKIPPED = {
     "AWS::CloudWatch::Alarm", "AWS::ECS::CapacityProvider", "AWS::ECS::ClusterCapacityProviderAssociations", "AWS::S3::BucketPolicy",
-    "AWS::SNS::Subscription",
+    "AWS::SNS::Subscription", "AWS::SNS::TopicPolicy",
 }
 # What moto's CloudFormation leaves out of what it makes, by the names of the looks. Rules over the file look at these as well.
 LEFT_OUT = {
@@ -84,6 +84,28 @@ def skipped(made: Made) -> Iterator[Result]:
     yield "what moto is said to skip it does skip", [f"it makes {kind} now" for kind in sorted(overdue)]
 
 
+def roles_of_workflows(aws: LocalAws) -> Iterator[Result]:
+    """github.yaml, with a provider that is there (moto makes none): whom each role trusts."""
+    given = {
+        "Subject": "repo:owner@12/name@34", "RepositoryName": "kvs-infer-0123456789ab",
+        "ProviderArn": "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com",
+    }
+    cloudformation, iam = aws.client("cloudformation"), aws.client("iam")
+    parameters = [{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()]
+    cloudformation.create_stack(StackName="github", TemplateBody=GITHUB.read_text(), Parameters=parameters, Capabilities=["CAPABILITY_IAM"])
+    outputs = {item["OutputKey"]: item["OutputValue"] for item in cloudformation.describe_stacks(StackName="github")["Stacks"][0]["Outputs"]}
+    for name, environment in {"ImageRoleArn": "image", "DeployRoleArn": "production"}.items():
+        role = iam.get_role(RoleName=outputs[name].rsplit("/")[-1])["Role"]
+        trust = role["AssumeRolePolicyDocument"]["Statement"][0]
+        wanted = {
+            "token.actions.githubusercontent.com:aud": "sts.amazonaws.com",
+            "token.actions.githubusercontent.com:sub": f"repo:owner@12/name@34:environment:{environment}",
+        }
+        found = [] if trust["Condition"]["StringEquals"] == wanted else [f"trusts {trust['Condition']}"]
+        found += [] if trust["Principal"] == {"Federated": given["ProviderArn"]} else [f"trusts {trust['Principal']}"]
+        yield f"github: {name} is for one repository's environment", found
+
+
 def absent(made: Made, *names: str) -> Result:
     """That these were not made."""
     return f"{made.stack}: without {', '.join(names)}", [f"{name} was made" for name in names if name in made.ids]
@@ -100,9 +122,10 @@ def results() -> Iterator[Result]:
         bare = create(aws, files, "bare", **TYPES)
         yield from look(bare, left_out)
         yield absent(bare, "Service", "TaskDefinition", "VideoEndpoint", "StsEndpoint", "EndpointSecurityGroup")
-        given = create(aws, files, "given", ImageUri=IMAGE, **TYPES, EnableExec="true", KmsKeyArn=KEY, **network(aws))
+        given = create(aws, files, "given", ImageUri=IMAGE, **TYPES, EnableExec="true", KmsKeyArn=KEY, KvsKeyArns=KEY, Purchase="spot", MaxHosts="2", **network(aws))
         yield from look(given, left_out)
         yield absent(given, "Vpc", "PrivateSubnet1", "Nat", "NatAddress", "InternetGateway", "PrivateRoutes")
+        yield from roles_of_workflows(aws)
         yield "what moto is said to leave out it does leave out", [
             f"{kind}: it makes {', '.join(sorted(what - left_out.get(kind, set())))} now" for kind, what in LEFT_OUT.items() if what - left_out.get(kind, set())
         ]

@@ -16,10 +16,17 @@ EOF
 install -d -m 0755 /opt/kvs-infer /opt/kvs-infer/config /opt/kvs-infer/models
 install -d -m 0750 -o 10001 -g 10001 /opt/kvs-infer/cache
 
-# Without these the task says what is missing and is started again; the host must join the cluster all the same.
+# Without these the task says what is missing and is started again; the host must join the cluster all the same. This runs once in a host's
+# life, and the way to S3 may come after it: hence for up to ten minutes.
 fill() {
-    command -v aws >/dev/null || dnf install -y -q awscli-2
-    aws s3 sync "s3://$bucket/config/" /opt/kvs-infer/config/
-    aws s3 sync "s3://$bucket/models/" /opt/kvs-infer/models/
+    command -v aws >/dev/null || dnf install -y -q awscli-2 || return
+    aws s3 sync "s3://$bucket/config/" /opt/kvs-infer/config/ && aws s3 sync "s3://$bucket/models/" /opt/kvs-infer/models/
 }
-[ -z "$bucket" ] || fill || echo "kvs-infer: config or models not copied from $bucket" >&2
+fill_in_time() {
+    for _ in $(seq 30); do
+        if fill; then return; fi
+        sleep 20
+    done
+    return 1
+}
+[ -z "$bucket" ] || fill_in_time || echo "kvs-infer: config or models not copied from $bucket" >&2

@@ -56,4 +56,5 @@ def main():
     (folder / "crates").write_text(pathlib.Path("LICENSE").read_text() + "\n" + "\n".join(sections))
 
 
-main()
+if __name__ == "__main__":
+    main()

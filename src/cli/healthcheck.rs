@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 /// Asks the service on this host whether it is alive: exit 0 if it is, 1 if a restart would help.
 #[derive(Clone, Debug, clap::Args)]
@@ -19,6 +20,9 @@ pub struct HealthcheckArgs {
     /// Seconds until no answer is an answer
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
     pub timeout_seconds: u64,
+    /// Exit 1 also while the service is starting: until its models are loaded. Once it was ready this changes nothing
+    #[arg(long)]
+    pub ready: bool,
 }
 
 /// What the service said.
@@ -33,26 +37,40 @@ pub struct Answer {
     pub alive: bool,
 }
 
+/// The answer of `/readyz`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+struct ReadyAnswer {
+    /// `starting`, `ready` or `stopping`.
+    status: String,
+    /// The models that are being fetched or loaded.
+    #[serde(default)]
+    loading: Vec<String>,
+}
+
 /// Why there is no answer: the service is not to be kept.
 #[derive(Debug, thiserror::Error)]
 pub enum HealthcheckError {
     /// Nobody listens there, or nothing came in time.
     #[error(
-        "no answer from http://{addr}/healthz within {timeout_seconds} s: {source}; does kvs-infer run there?"
+        "no answer from http://{addr}{path} within {timeout_seconds} s: {source}; does kvs-infer run there?"
     )]
     NoAnswer {
         /// Who was asked.
         addr: SocketAddr,
+        /// What was asked for.
+        path: &'static str,
         /// How long was waited, seconds.
         timeout_seconds: u64,
         /// What the system says.
         source: io::Error,
     },
     /// Something else answered.
-    #[error("http://{addr}/healthz is not kvs-infer's: {reason}; HTTP_PORT names its port")]
+    #[error("http://{addr}{path} is not kvs-infer's: {reason}; HTTP_PORT names its port")]
     Foreign {
         /// Who was asked.
         addr: SocketAddr,
+        /// What was asked for.
+        path: &'static str,
         /// What was wrong.
         reason: String,
     },
@@ -79,16 +97,34 @@ pub fn run(args: &HealthcheckArgs, out: &mut impl Write) -> io::Result<bool> {
     }
 }
 
-/// Asks once.
+/// Asks once; with `ready` first whether the service has started. Both answers must come within the one timeout.
 ///
 /// # Errors
 /// Nobody answers in time, or somebody else does.
 pub fn ask(args: &HealthcheckArgs) -> Result<Answer, HealthcheckError> {
+    let deadline = Instant::now() + Duration::from_secs(args.timeout_seconds);
+    if args.ready {
+        let (_, answer) = ask_path::<ReadyAnswer>(args, "/readyz", deadline)?;
+        // Not while it stops, nor while it is overloaded: a service that was ready once is killed by /healthz alone.
+        if answer.status == "starting" {
+            return Ok(Answer { status: answer.status, reasons: answer.loading, alive: false });
+        }
+    }
+    let (code, answer) = ask_path::<Answer>(args, "/healthz", deadline)?;
+    Ok(Answer { alive: code == 200, ..answer })
+}
+
+/// The status code and the body of one answer.
+fn ask_path<T: DeserializeOwned>(
+    args: &HealthcheckArgs,
+    path: &'static str,
+    deadline: Instant,
+) -> Result<(u16, T), HealthcheckError> {
     let addr = SocketAddr::new(reachable(args.host), args.port);
     let timeout_seconds = args.timeout_seconds;
-    let no_answer = |source| HealthcheckError::NoAnswer { addr, timeout_seconds, source };
-    let reply = fetch(addr, Duration::from_secs(timeout_seconds)).map_err(no_answer)?;
-    read(&reply).map_err(|reason| HealthcheckError::Foreign { addr, reason })
+    let no_answer = |source| HealthcheckError::NoAnswer { addr, path, timeout_seconds, source };
+    let reply = fetch(addr, path, deadline).map_err(no_answer)?;
+    read(&reply).map_err(|reason| HealthcheckError::Foreign { addr, path, reason })
 }
 
 fn host(text: &str) -> Result<IpAddr, String> {
@@ -107,11 +143,11 @@ fn reachable(host: IpAddr) -> IpAddr {
 }
 
 /// One request over a connection of its own: the server closes it after the answer.
-fn fetch(addr: SocketAddr, limit: Duration) -> io::Result<Vec<u8>> {
-    let deadline = Instant::now() + limit;
+fn fetch(addr: SocketAddr, path: &str, deadline: Instant) -> io::Result<Vec<u8>> {
+    let limit = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
     let mut stream = TcpStream::connect_timeout(&addr, limit)?;
     stream.set_write_timeout(Some(limit))?;
-    write!(stream, "GET /healthz HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n")?;
     let (mut reply, mut part) = (Vec::new(), [0; 4096]);
     loop {
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
@@ -126,13 +162,13 @@ fn fetch(addr: SocketAddr, limit: Duration) -> io::Result<Vec<u8>> {
     }
 }
 
-fn read(reply: &[u8]) -> Result<Answer, String> {
+fn read<T: DeserializeOwned>(reply: &[u8]) -> Result<(u16, T), String> {
     let reply = String::from_utf8_lossy(reply);
     let (head, body) = reply.split_once("\r\n\r\n").ok_or("it does not speak HTTP")?;
     let code =
         head.split(' ').nth(1).and_then(|code| code.parse::<u16>().ok()).ok_or("it gives no status")?;
-    let answer: Answer = serde_json::from_str(body).map_err(|e| format!("status {code}, {e}"))?;
-    Ok(Answer { alive: code == 200, ..answer })
+    let answer = serde_json::from_str(body).map_err(|e| format!("status {code}, {e}"))?;
+    Ok((code, answer))
 }
 
 #[cfg(test)]
@@ -142,19 +178,19 @@ mod tests {
     use super::*;
 
     fn args(port: u16) -> HealthcheckArgs {
-        HealthcheckArgs { host: Ipv4Addr::UNSPECIFIED.into(), port, timeout_seconds: 1 }
+        HealthcheckArgs { host: Ipv4Addr::UNSPECIFIED.into(), port, timeout_seconds: 1, ready: false }
     }
 
     #[test]
     fn answers_are_read() {
-        let said = |status: &str, alive| Answer { status: status.into(), reasons: vec!["a".into()], alive };
+        let said = |status: &str| Answer { status: status.into(), reasons: vec!["a".into()], alive: false };
         let reply = |code: &str, status: &str| {
             format!("HTTP/1.1 {code}\r\nserver: x\r\n\r\n{{\"status\":\"{status}\",\"reasons\":[\"a\"]}}")
         };
-        assert_eq!(read(reply("200 OK", "degraded").as_bytes()), Ok(said("degraded", true)));
-        assert_eq!(read(reply("503 Service Unavailable", "failed").as_bytes()), Ok(said("failed", false)));
+        assert_eq!(read(reply("200 OK", "degraded").as_bytes()), Ok((200, said("degraded"))));
+        assert_eq!(read(reply("503 Service Unavailable", "failed").as_bytes()), Ok((503, said("failed"))));
         for foreign in ["", "SSH-2.0-OpenSSH\r\n", "HTTP/1.1 200 OK\r\n\r\n<html>", "HTTP/1.1\r\n\r\n{}"] {
-            assert!(read(foreign.as_bytes()).is_err(), "{foreign:?}");
+            assert!(read::<Answer>(foreign.as_bytes()).is_err(), "{foreign:?}");
         }
     }
 

@@ -213,6 +213,7 @@ fn row(detector: &Detector) -> ModelRow {
         input_px: info.input.side_px(),
         classes: info.classes.len(),
         warm_up_ms: info.warmup_ms.round() as u64,
+        fell_back: info.fallback.is_some(),
     }
 }
 
@@ -225,5 +226,6 @@ fn row_of_reader(reader: &Reader) -> ModelRow {
         input_px: (info.input.usual_width_px(), info.input.height_px),
         classes: info.characters,
         warm_up_ms: info.warmup_ms.round() as u64,
+        fell_back: info.fallback.is_some(),
     }
 }

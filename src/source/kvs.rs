@@ -272,7 +272,13 @@ where
             SourceError::NotAuthorized { stream, action, message, remedy: remedy.clone() }
         }
         ("NotAuthorizedException" | "AccessDeniedException", None) => {
-            let remedy = format!("grant kinesisvideo:{action} to this role");
+            let key = match action {
+                "GetMedia" | "GetHLSStreamingSessionURL" => {
+                    ", and kms:Decrypt if a key of yours encrypts the stream"
+                }
+                _ => "",
+            };
+            let remedy = format!("grant kinesisvideo:{action} to this role{key}");
             SourceError::NotAuthorized { stream, action, message, remedy }
         }
         (_, Some(_)) => SourceError::Failed { stream, action, message: coded() },

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::Board;
-use super::board::{CameraRow, SinkRow, whole_ms};
+use super::board::{CameraRow, ModelRow, SinkRow, whole_ms};
 use super::gpu::{Facts, Gpus};
 
 const NAMESPACE: &str = "KVS/Inference";
@@ -61,20 +61,27 @@ impl Emf {
     async fn write(&self, told: &mut Told) {
         let facts = self.gpus.read().await;
         let gpus: Vec<&Facts> = facts.iter().filter_map(|(_, facts)| facts.as_ref()).collect();
-        let lines = lines(&self.service, told, &self.board.snapshot(), &self.board.sinks(), &gpus);
+        let models = about_models(&self.board.models());
+        let lines = lines(
+            &self.service,
+            told,
+            &self.board.snapshot(),
+            &self.board.sinks(),
+            &[&models, &*about_gpus(&gpus)].concat(),
+        );
         if let Err(error) = std::io::stdout().lock().write_all(lines.as_bytes()) {
             tracing::warn!(stage = "telemetry", %error, "the metrics for CloudWatch could not be written");
         }
     }
 }
 
-/// The lines as they stand now, each ended.
+/// The lines as they stand now, each ended; `of_host` are the metrics of models and GPUs.
 fn lines(
     service: &str,
     told: &mut Told,
     cameras: &[CameraRow],
     sinks: &[SinkRow],
-    gpus: &[&Facts],
+    of_host: &[Metric],
 ) -> String {
     let mut events = 0;
     let mut lines = String::new();
@@ -86,7 +93,7 @@ fn lines(
     let failures = sinks.iter().map(|sink| told.failures.rise(&sink.name, sink.refused + sink.failed)).sum();
     let mut metrics = about_cameras(cameras, events);
     metrics.extend(about_sinks(sinks, failures));
-    metrics.extend(about_gpus(gpus));
+    metrics.extend(of_host);
     line(&[("Service", service)], &metrics) + &lines
 }
 
@@ -125,6 +132,12 @@ fn about_sinks(sinks: &[SinkRow], failures: u64) -> [Metric; 3] {
         ("OutboxOldestSeconds", "Seconds", seconds(oldest_ms)),
         ("DeliveryFailures", "Count", number(failures)),
     ]
+}
+
+/// How many models run on the CPU because CUDA does not work; one with `device: cpu` is where it should be.
+fn about_models(models: &[ModelRow]) -> [Metric; 1] {
+    let fallen = models.iter().filter(|model| model.fell_back).count();
+    [("ModelsOnCpu", "Count", number(fallen as u64))]
 }
 
 /// The mean utilisation and all memory in use.
@@ -221,7 +234,13 @@ mod tests {
         };
         let (first, second) = (gpu(0.5, 100), gpu(0.25, 11));
         let mut before = Told::default();
-        let now = parsed(&lines("yard", &mut before, &board.snapshot(), &sinks(3), &[&first, &second]));
+        let now = parsed(&lines(
+            "yard",
+            &mut before,
+            &board.snapshot(),
+            &sinks(3),
+            &about_gpus(&[&first, &second]),
+        ));
         let of_service = [
             metric("CamerasDown", "Count", 1.0),
             metric("Events", "Count", 0.0),
@@ -245,6 +264,15 @@ mod tests {
         let then = parsed(&lines("yard", &mut before, &board.snapshot(), &sinks(4), &[]));
         let (_, of_service) = told(&then[0]);
         assert_eq!(of_service.last(), Some(&metric("DeliveryFailures", "Count", 1.0)), "and no GPU");
+    }
+
+    #[test]
+    fn models_that_fell_back_to_the_cpu_are_counted() {
+        let model =
+            |device: &str, fell_back| ModelRow { device: device.into(), fell_back, ..ModelRow::default() };
+        let models = [model("cuda:0", false), model("cpu", true), model("cpu", false)];
+        assert_eq!(about_models(&models), [("ModelsOnCpu", "Count", 1.0)], "one is on the CPU by choice");
+        assert_eq!(about_models(&[]), [("ModelsOnCpu", "Count", 0.0)]);
     }
 
     #[test]

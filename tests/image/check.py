@@ -88,7 +88,9 @@ def until(what, ready):
 def image_of(variant):
     """Builds it; its name."""
     image = f"localhost/kvs-infer:test-{variant}"
-    flags = "BUILD_FLAGS=--pull=never --network=host"
+    # The stand-ins have the tags of the base images, not their digests.
+    bases = " ".join(f"--build-arg {line.removeprefix('ARG ').split('@')[0]}" for line in (ROOT / "Dockerfile").read_text().splitlines() if "@sha256:" in line)
+    flags = f"BUILD_FLAGS=--pull=never --network=host {bases}"
     subprocess.run(["make", "-C", ROOT, "docker-build", f"IMG={image}", f"VARIANT={variant}", "DOCKER=podman", flags], check=True)
     return image
 
@@ -106,6 +108,10 @@ def look_at_image(variant, image):
     lines = inside(image, "cat /usr/share/doc/kvs-infer/LICENCES")
     parts = ["Apache License", "LGPL version 2.1", "onnxruntime", "==== tokio ", "GNU C Library"] + (["NVIDIA"] if variant == "gpu" else [])
     told("one file has all licences", [part for part in parts if part not in lines])
+    parts = json.loads(inside(image, "cat /usr/share/doc/kvs-infer/sbom.json"))["components"]
+    kinds = {kind: sum(part["purl"].startswith(f"pkg:{kind}/") for part in parts) for kind in ("cargo", "deb", "pypi")}
+    names = {part["name"] for part in parts}
+    told(f"its bill of materials has all kinds: {kinds}", "" if all(kinds.values()) and {"tokio", "ffmpeg", "tini"} <= names else sorted(names)[:20])
     missing = inside(image, "ldd /usr/local/bin/kvs-infer /opt/ffmpeg/lib/*.so.* /opt/onnxruntime/*.so*").splitlines()
     names = {line.split()[0] for line in missing if "not found" in line}
     told(f"ldd misses nothing but the driver's: {sorted(names)}", "" if names <= {"libcuda.so.1"} else names)

@@ -99,6 +99,7 @@ fn board() -> Board {
         input_px: (640, 640),
         classes: 80,
         warm_up_ms: 48,
+        fell_back: false,
     }]);
     board.ready();
     board

@@ -152,6 +152,7 @@ fn health_is_503_only_for_what_a_restart_cures() {
         host: "0.0.0.0".parse().unwrap(),
         port: server.local_addr().port(),
         timeout_seconds: 20,
+        ready: false,
     };
     let mut printed = Vec::new();
     assert!(healthcheck::run(&args, &mut printed).unwrap());
@@ -179,6 +180,36 @@ fn readiness_follows_the_service() {
     assert_eq!(said(), (200, json!("ready")));
     board.stopping();
     assert_eq!(said(), (503, json!("stopping")));
+}
+
+#[test]
+fn only_a_service_that_never_was_ready_is_unhealthy_for_that() {
+    let board = Board::new();
+    let server = show::serve("127.0.0.1", None, &board, show::encode());
+    let (host, port) = (server.local_addr().ip(), server.local_addr().port());
+    let healthy = |ready| {
+        let args = HealthcheckArgs { host, port, timeout_seconds: 20, ready };
+        let mut printed = Vec::new();
+        let healthy = healthcheck::run(&args, &mut printed).unwrap();
+        (healthy, String::from_utf8(printed).unwrap())
+    };
+    board.loading("street", Some("is fetched".into()));
+    assert_eq!(healthy(true), (false, "starting\n  model street is fetched\n".into()));
+    assert_eq!(healthy(false), (true, "ok\n".into()), "alive");
+    board.loading("street", None);
+    board.ready();
+    assert_eq!(healthy(true), (true, "ok\n".into()));
+    board.add_camera(&CameraId::new("yard"), "yard-stream").down("no such stream", None);
+    assert!(healthy(true).0, "degraded: a restart would not help");
+    board.add_watch(Watch {
+        name: "decode gate".into(),
+        alive: Box::new(|| false),
+        busy_since: Box::new(|| None),
+        limit: Duration::from_secs(30),
+    });
+    assert!(!healthy(true).0, "failed");
+    board.stopping();
+    assert!(healthy(true).0, "it delivers what it has");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 """What must hold of the files of deployment/. A rule takes the files and tells what is wrong, a line each.
 
-`service` has those of the service, its task and roles; `hosts` of hosts, network and data; `alarms` of alarms, dashboard and of what
+`service` has those of the service, its task and roles; `hosts` of hosts, network and data; `github` of the workflows' roles; `alarms` of alarms, dashboard and of what
 belongs together.
 """
 
@@ -47,6 +47,19 @@ def referred(value: Any) -> str:
         named = value.get("Ref") or value.get("Fn::GetAtt", [""])
         return named if isinstance(named, str) else named[0]
     return str(value)
+
+
+def text_of(value: Any) -> str:
+    """A text, also that of a `!Sub`."""
+    return value.get("Fn::Sub", "") if isinstance(value, dict) else str(value)
+
+
+def referred_in(value: Any) -> set[str]:
+    """All that a tree names by `!Ref`."""
+    if isinstance(value, dict):
+        own = {value["Ref"]} if isinstance(value.get("Ref"), str) else set()
+        return own.union(*(referred_in(inner) for inner in value.values()))
+    return set().union(*(referred_in(inner) for inner in value)) if isinstance(value, list) else set()
 
 
 def complaints(files: Files) -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import re
 from typing import Any
 
@@ -15,7 +16,7 @@ PLACEHOLDERS = {
         "AWS_REGION", "AWS_ACCOUNT_ID", "KVS_STREAM_PREFIX", "KDS_STREAM_NAME", "S3_BUCKET_NAME", "S3_PREFIX", "DYNAMODB_TABLE_NAME",
     },
     "iam-execution-role": {"AWS_REGION", "AWS_ACCOUNT_ID"},
-    "ecs-task-def": {"AWS_REGION", "AWS_ACCOUNT_ID"},
+    "ecs-task-def": {"AWS_REGION", "AWS_ACCOUNT_ID", "IMAGE_DIGEST"},
     "ecs-service": {"ECS_CLUSTER_NAME", "PRIVATE_SUBNET_1", "PRIVATE_SUBNET_2", "SECURITY_GROUP_ID"},
 }
 
@@ -57,7 +58,7 @@ def alarms_are_all_there(files: Files) -> list[str]:
     """What can go wrong has an alarm, on a metric that is there."""
     wanted = {
         "RunningTaskCount", "CPUUtilization", "MemoryUtilization", "GpuUtilization", "MaxLagSeconds", "OutboxBytes",
-        "OutboxOldestSeconds", "DeliveryFailures", "CamerasDown",
+        "OutboxOldestSeconds", "DeliveryFailures", "CamerasDown", "ModelsOnCpu",
     }
     has = {alarm["MetricName"] for alarm in alarms(files).values()}
     found = expect(wanted == has, f"alarms lack {sorted(wanted - has)}, have more {sorted(has - wanted)}")
@@ -66,6 +67,23 @@ def alarms_are_all_there(files: Files) -> list[str]:
             dimensions = tuple(item["Name"] for item in alarm["Dimensions"])
             found += expect(alarm["MetricName"] in metrics(files).get(dimensions, ()), f"{name}: no metric {alarm['MetricName']} by {dimensions}")
     return found
+
+
+@rule
+def failures_are_reported_at_once(files: Files) -> list[str]:
+    """ECS's own events reach the topic: a task that ended by itself or could not start, a deployment that failed, no room for a task."""
+    found, patterns = [], {}
+    for name, item in files.resources("AWS::Events::Rule").items():
+        patterns[name] = item["Properties"]["EventPattern"]
+        targets = [referred(target["Arn"]) for target in item["Properties"].get("Targets", [])]
+        found += expect(targets == ["AlarmTopic"], f"{name}: goes to {targets}")
+    for what in ("SERVICE_DEPLOYMENT_FAILED", "SERVICE_TASK_PLACEMENT_FAILURE", "{'exitCode': [{'anything-but': [0]}]}", "TaskFailedToStart"):
+        found += expect(what in str(list(patterns.values())), f"no rule for {what}")
+    own = all("'Service'" in str(pattern.get("resources")) or "'Cluster'" in str(pattern["detail"].get("clusterArn")) for pattern in patterns.values())
+    found += expect(own, "a rule sees the tasks of other clusters")
+    policy = files.properties("AlarmTopicPolicy").get("PolicyDocument", {}).get("Statement", [])
+    may = {item["Principal"]["Service"] for item in policy if item["Action"] == "sns:Publish"}
+    return found + expect(may == {"cloudwatch.amazonaws.com", "events.amazonaws.com"}, f"the topic takes from {sorted(may)} only")
 
 
 @rule
@@ -105,6 +123,35 @@ def the_dashboard_shows_metrics_that_exist(files: Files) -> list[str]:
     found = expect(not unknown, f"the dashboard shows what is not written: {unknown}")
     lacking = metrics(files)[("Service",)] - {name for _, name in shown}
     return found + expect(not lacking, f"the dashboard does not show {sorted(lacking)}")
+
+
+@rule
+def a_refused_driver_is_explained(files: Files) -> list[str]:
+    """What NVIDIA's hook says on a host with too old a driver stands in the documents, with the version that the image asks for."""
+    asked = re.search(r"NVIDIA_REQUIRE_CUDA=(\S+)", files.dockerfile)
+    text = f"requirement error: unsatisfied condition: {asked[1] if asked else ''}"
+    return [f"{name} does not have {text!r}" for name, document in {"docs/deploy.md": files.guide, "docs/container.md": files.container_guide}.items()
+            if text not in " ".join(document.split())]
+
+
+# --- costs ----------------------------------------------------------------------------------------------------------
+
+
+@rule
+def the_costs_are_counted(files: Files) -> list[str]:
+    """docs/deploy.md counts the endpoints, metrics and alarms that the stack has, and its sums are right."""
+    kinds = [item["Properties"]["VpcEndpointType"] for item in files.resources("AWS::EC2::VPCEndpoint").values()]
+    counted = {
+        rf"\| {kinds.count('Interface')} \(with Kinesis Video Streams\) x 2 zones": "endpoints",
+        rf"\| \({len(metrics(files)[('Service',)])} \+ {len(metrics(files)[('Service', 'Camera')])} x cameras\)": "metrics",
+        rf"\| {len(alarms(files))} x 0\.10": "alarms",
+    }
+    found = [f"docs/deploy.md: the number of {what} is another" for pattern, what in counted.items() if not re.search(pattern, files.guide)]
+    sums = re.findall(r"((?:[\d.]+(?: x [\d.]+)? \+ )+[\d.]+(?: x [\d.]+)?) = \$([\d,]+)", files.guide)
+    for terms, printed in sums:
+        total = sum(math.prod(float(factor) for factor in term.split(" x ")) for term in terms.split(" + "))
+        found += expect(round(total) == int(printed.replace(",", "")), f"docs/deploy.md: {terms} is ${total:.2f}, not ${printed}")
+    return found + expect(len(sums) == 2, f"docs/deploy.md: {len(sums)} sums, not 2")
 
 
 # --- what belongs together ------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from rules import expect, referred, rule
+from rules import expect, referred, referred_in, rule
 from sources import Files, bash_blocks, strings
 
 # --- hosts ----------------------------------------------------------------------------------------------------------
@@ -27,6 +27,64 @@ def busy_hosts_are_kept(files: Files) -> list[str]:
     for key in ("ManagedTerminationProtection", "ManagedDraining"):
         found += expect(provider.get(key) == "ENABLED", f"the capacity provider's {key} is not enabled")
     return found + expect(provider.get("ManagedScaling", {}).get("Status") == "ENABLED", "the capacity provider does not scale")
+
+
+@rule
+def one_host_is_bought(files: Files) -> list[str]:
+    """ECS starts two hosts at once where none runs and the group has room for both; and a second one must be bought as the first was."""
+    default = files.template["Parameters"]["MaxHosts"]["Default"]
+    group = files.properties("Hosts")
+    found = expect(default == 1 and group.get("MaxSize") == {"Ref": "MaxHosts"}, f"the group takes {group.get('MaxSize')} hosts, MaxHosts is {default}")
+    spread = group["MixedInstancesPolicy"]["InstancesDistribution"]
+    bought = (spread.get("OnDemandBaseCapacity"), spread.get("OnDemandPercentageAboveBaseCapacity"))
+    found += expect(bought == (0, {"Fn::If": ["IsOnDemand", 100, 0]}), f"hosts are bought by {bought}: the second one otherwise than the first")
+    guide = " ".join(block for _, block in bash_blocks(files.guide))
+    return found + expect(not guide or "--max-size 1 " in guide, "docs/deploy.md: the group has room for a second host")
+
+
+@rule
+def hosts_come_after_their_provider(files: Files) -> list[str]:
+    """A host that runs before its capacity provider is there may never be counted by it: the document's group begins with none."""
+    guide = " ".join(block for _, block in bash_blocks(files.guide))
+    return expect(not guide or "--desired-capacity 0 " in guide, "docs/deploy.md: a host is started before its capacity provider")
+
+
+@rule
+def hosts_have_their_ways(files: Files) -> list[str]:
+    """All ways to AWS are there before a host and are deleted after it; the document makes the endpoints before the hosts."""
+    listed = referred_in(files.template["Resources"]["Hosts"].get("Metadata"))
+    kinds = ("AWS::EC2::VPCEndpoint", "AWS::EC2::Route", "AWS::EC2::SubnetRouteTableAssociation")
+    ways = {name for kind in kinds for name in files.resources(kind)}
+    found = expect(ways <= listed, f"Hosts can be there without {sorted(ways - listed)}")
+    script = "\n".join(text for _, text in bash_blocks(files.guide))
+    made, hosts = script.rfind("create-vpc-endpoint"), script.find("create-auto-scaling-group")
+    return found + expect(not script or 0 <= made < hosts, "docs/deploy.md: hosts come before the endpoints by which they boot")
+
+
+@rule
+def names_cannot_collide(files: Files) -> list[str]:
+    """No resource of a stack named kvs-infer has a name that the document's steps, or the files that they use, give to theirs."""
+    by_hand = set(re.findall(r"[\w/-]*kvs-infer[\w/-]*", " ".join(block for _, block in bash_blocks(files.guide)) + str(files.ecs)))
+    parts = [alarm.removesuffix("Alarm") for alarm in files.resources("AWS::CloudWatch::Alarm")]
+    alarms = re.findall(r"--alarm-name ([\w-]*)\$\{name\}", files.guide)
+    by_hand |= {prefix + part for prefix in alarms for part in parts}
+    found = []
+    for resource, item in files.template["Resources"].items():
+        for key, value in item.get("Properties", {}).items():
+            if key in OWN_NAMES:
+                name = value["Fn::Sub"] if isinstance(value, dict) and "Fn::Sub" in value else referred(value)
+                name = name if isinstance(name, str) else name[0]
+                name = name.replace("${AWS::StackName}", "kvs-infer").replace("AWS::StackName", "kvs-infer")
+                alone = key in ("ServiceName", "PolicyName")
+                found += expect(alone or name == "kvs-infer" or name not in by_hand, f"{resource}: {name} is what the document makes by hand")
+    return found
+
+
+# Keys whose value AWS gives to the resource as its name.
+OWN_NAMES = {
+    "AlarmName", "ClusterName", "DashboardName", "Family", "LogGroupName", "Name", "RepositoryName", "RoleName", "ServiceName", "TableName",
+    "TopicName", "BucketName", "AutoScalingGroupName", "LaunchTemplateName", "GroupName",
+}
 
 
 @rule
@@ -57,6 +115,12 @@ def hosts_join_the_cluster(files: Files) -> list[str]:
         found += expect(not re.search(r"systemctl .*\becs\b", script), f"{name}: starts the agent, which waits for user data")
         found += expect("ECS_ENABLE_SPOT_INSTANCE_DRAINING=true" in script, f"{name}: a spot host that goes is not drained")
     return found
+
+
+@rule
+def the_first_boot_tries_again(files: Files) -> list[str]:
+    """The way to S3 may come after the boot, which happens once: the copy is tried for some minutes."""
+    return expect("fill_in_time ||" in files.user_data, "user-data.sh copies configuration and models once only")
 
 
 @rule
@@ -164,9 +228,10 @@ def the_bucket_is_private(files: Files) -> list[str]:
 
 @rule
 def data_outlives_the_stack(files: Files) -> list[str]:
-    """What cannot be made again stays when the stack is deleted."""
+    """What cannot be made again stays when the stack is deleted; what a failed create made goes, for it holds nothing."""
     kept = ("Bucket", "EventTable", "PositionTable", "Repository")
-    return [f"{name} is deleted with the stack" for name in kept if files.template["Resources"][name].get("DeletionPolicy") != "Retain"]
+    wanted = "RetainExceptOnCreate"
+    return [f"{name}: DeletionPolicy is not {wanted}" for name in kept if files.template["Resources"][name].get("DeletionPolicy") != wanted]
 
 
 @rule

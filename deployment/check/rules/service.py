@@ -1,6 +1,7 @@
 """Rules of the service, its task, and the roles."""
 
 import re
+from typing import Any
 
 import calls
 from rules import containers, expect, lowered, referred, rule, services
@@ -110,12 +111,14 @@ def the_task_has_a_gpu(files: Files) -> list[str]:
 
 @rule
 def health_check_is_the_programs(files: Files) -> list[str]:
-    """`kvs-infer healthcheck`, with more time than it takes itself."""
+    """`kvs-infer healthcheck --ready`, with more time than it takes itself; and as much as ECS gives until it counts, for the models."""
     own = re.search(r"default_value_t = (\d+)[^\n]*\)\]\s*\n\s*pub timeout_seconds", files.rust["src/cli/healthcheck.rs"])
     found = expect(own is not None, "src/cli/healthcheck.rs: the default of timeout_seconds was not found")
     for name, container in containers(files).items():
         check = lowered(container).get("healthCheck", {})
-        found += expect(check.get("command") == ["CMD", "kvs-infer", "healthcheck"], f"{name}: the health check is not `kvs-infer healthcheck`")
+        wanted = ["CMD", "kvs-infer", "healthcheck", "--ready"]
+        found += expect(check.get("command") == wanted, f"{name}: the health check is not `{' '.join(wanted[1:])}`: a task is healthy before it works")
+        found += expect(check.get("startPeriod") == 300, f"{name}: startPeriod is not 300 s, the most that ECS gives")
         limit = check.get("timeout", 0)
         found += expect(own is None or limit > int(own[1]), f"{name}: the health check has {limit} s, less than it waits itself")
     return found
@@ -169,20 +172,44 @@ def the_image_is_as_the_tasks_want(files: Files) -> list[str]:
 
 
 @rule
-def the_stacks_root_is_read_only(files: Files) -> list[str]:
-    """Read-only root, no capabilities, user 10001, and Exec off unless asked for."""
-    container = files.stack_container()
-    found = expect(container.get("ReadonlyRootFilesystem") in (True, {"Fn::If": ["HasExec", False, True]}), "the stack's root can be written")
-    found += expect(container.get("User") == "10001", "the stack's task does not run as 10001")
-    found += expect("ALL" in strings(container["LinuxParameters"].get("Capabilities")), "the stack's task keeps capabilities")
-    return found + expect(files.template["Parameters"]["EnableExec"]["Default"] == "false", "EnableExec is on by default")
+def tasks_can_do_little(files: Files) -> list[str]:
+    """Read-only root, a small /tmp, no capabilities or new privileges, user 10001; Exec, which needs the contrary, off unless asked for."""
+    found = []
+    for name, container in containers(files).items():
+        container = lowered(container)
+        found += expect(plain(container.get("readonlyRootFilesystem")) is True, f"{name}: the root can be written")
+        found += expect(container.get("user") == "10001", f"{name}: does not run as 10001")
+        linux = container.get("linuxParameters", {})
+        found += expect(plain(linux.get("capabilities")) == {"drop": ["ALL"]}, f"{name}: keeps capabilities")
+        found += expect(plain(container.get("dockerSecurityOptions")) == ["no-new-privileges"], f"{name}: may gain privileges")
+        tmp = [(item["containerPath"], item["size"], "noexec" in item["mountOptions"]) for item in linux.get("tmpfs", [])]
+        found += expect(tmp == [("/tmp", 64, True)], f"{name}: /tmp is not limited: {tmp}")
+    found += expect(files.template["Parameters"]["EnableExec"]["Default"] == "false", "EnableExec is on by default")
+    found += expect(files.ecs["ecs-service"].get("enableExecuteCommand") is False, "ecs-service.json: Exec is on")
+    return found + expect("ssmmessages" not in str(files.ecs["iam-task-role"]), "iam-task-role.json: has the permissions of Exec; they are in iam-exec.json")
+
+
+def plain(value: Any) -> Any:
+    """What a property is without Exec: the second half of its condition, whose keys were lowered."""
+    return value["fn::If"][2] if isinstance(value, dict) and "fn::If" in value else value
 
 
 @rule
-def the_guide_has_exec(files: Files) -> list[str]:
-    """Exec on and a root that can be written, as the guide's own steps need."""
-    found = expect(files.ecs["ecs-service"].get("enableExecuteCommand") is True, "ecs-service.json: Exec is off")
-    return found + expect(files.container().get("readonlyRootFilesystem") is False, "ecs-task-def.json: Exec needs a root that can be written")
+def foreign_images_are_by_digest(files: Files) -> list[str]:
+    """The base images and those of the monitoring cannot be moved under their tags; a stage comes from a base or an earlier stage."""
+    named = {"Dockerfile": re.findall(r"docker\.io/\S+", files.dockerfile), "compose.yaml": re.findall(r"image: (\S+)", files.compose)}
+    found = [f"{name}: {image} is not by digest" for name, images in named.items() for image in images if not re.search(r":[\w.-]+@sha256:[0-9a-f]{64}$", image)]
+    stages = set(re.findall(r"^FROM \S+ AS (\S+)$", files.dockerfile, re.MULTILINE)) | {"${DEBIAN}", "${RUST}", "image-${VARIANT}"}
+    others = [stage for stage in re.findall(r"^FROM (\S+)", files.dockerfile, re.MULTILINE) if stage not in stages]
+    found += expect(all(named.values()) and not others, f"Dockerfile: from {others}")
+    return found + expect("/usr/share/doc/kvs-infer/sbom.json" in files.dockerfile, "the image does not say what it is made of")
+
+
+@rule
+def the_images_of_tasks_are_by_digest(files: Files) -> list[str]:
+    """No task definition has a tag that can be moved."""
+    image = files.container()["image"]
+    return expect(image.endswith("@${IMAGE_DIGEST}"), f"ecs-task-def.json: the image {image} is not by digest")
 
 
 @rule
@@ -205,6 +232,24 @@ def the_image_is_by_digest(files: Files) -> list[str]:
     tagged, digest = "r/kvs-infer:latest", "r/kvs-infer@sha256:" + "0" * 64
     found = expect(bool(re.fullmatch(pattern, digest)) and not re.fullmatch(pattern, tagged), "ImageUri takes an image by tag")
     return found + expect(files.properties("Repository").get("ImageTagMutability") == "IMMUTABLE", "the repository's tags can be moved")
+
+
+@rule
+def the_image_can_be_pulled(files: Files) -> list[str]:
+    """The execution role covers the stack's own repository and those of the parameter, which deploy looks at before it makes anything."""
+    listed = files.properties("ExecutionRole")["Policies"][0]["PolicyDocument"]["Statement"]
+    pulls = next(item for item in listed if item.get("Sid") == "PullTheImage")
+    wanted = "arn:${AWS::Partition}:ecr:${AWS::Region}:${AWS::AccountId}:repository/${ImageRepositories}"
+    found = expect({"Fn::Sub": wanted} in strings_and_functions(pulls["Resource"]), "the task may pull from the stack's own repository only")
+    default = files.template["Parameters"]["ImageRepositories"]["Default"]
+    found += expect(default == "kvs-infer*" and f"ImageRepositories '{default}'" in files.deploy, "deploy and the stack have another default of ImageRepositories")
+    invented = re.findall(r"dkr\.ecr\.[\w.-]+/kvs-infer[:@]", "\n".join(text for _, text in bash_blocks(files.guide)))
+    return found + expect(not invented, "docs/deploy.md: an image of a repository that no stack makes; use the stack's RepositoryUri")
+
+
+def strings_and_functions(value: object) -> list[object]:
+    """The items of a list."""
+    return value if isinstance(value, list) else [value]
 
 
 # --- roles ----------------------------------------------------------------------------------------------------------
@@ -230,6 +275,26 @@ def permissions_name_their_resources(files: Files) -> list[str]:
             if statement["Sid"] == "ReadCameras":
                 found += expect(strings(statement["Resource"])[0].endswith("*/*"), f"{name}: the ARN of a video stream ends in /<creation time>")
     return found
+
+
+@rule
+def missing_objects_are_seen(files: Files) -> list[str]:
+    """S3 says that an object is not there only to who may list its prefix; to others it says 403, and the advice would be wrong."""
+    found = []
+    for name, policy in calls.task_policies(files).items():
+        lists = [item for item in calls.statements(policy) if "s3:ListBucket" in strings(item["Action"])]
+        prefixes = [strings(item.get("Condition", {}).get("StringLike", {}).get("s3:prefix")) for item in lists]
+        found += expect(prefixes == [["config/*", "models/*"]], f"{name}: s3:ListBucket is not for config/* and models/*: {prefixes}")
+    return found
+
+
+@rule
+def encrypted_video_can_be_read(files: Files) -> list[str]:
+    """Streams under a key of one's own: kms:Decrypt on the keys of the parameter, by way of Kinesis Video Streams only."""
+    listed = calls.statements(files.properties("TaskRole")["Policies"][0]["PolicyDocument"])
+    decrypts = next((item for item in listed if item.get("Sid") == "DecryptVideo"), {})
+    found = expect("KvsKeyArns" in str(decrypts.get("Resource")), "no kms:Decrypt on KvsKeyArns")
+    return found + expect("kinesisvideo." in str(decrypts.get("Condition")), "kms:Decrypt is not limited to Kinesis Video Streams")
 
 
 @rule

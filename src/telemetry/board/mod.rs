@@ -124,6 +124,9 @@ pub struct ModelRow {
     pub classes: usize,
     /// How long its first inference took, ms.
     pub warm_up_ms: u64,
+    /// Whether it runs on the CPU because CUDA does not work, with `device: auto`.
+    #[serde(skip)]
+    pub fell_back: bool,
 }
 
 impl Default for Board {
