@@ -114,9 +114,10 @@ fn about_camera(row: &CameraRow) -> Option<String> {
 /// How long the camera has sent nothing, ms. One that catches up may wait for a full sink instead.
 fn quiet_ms(row: &CameraRow) -> Option<u64> {
     match (row.state, row.mode) {
-        (State::Waiting, _) => Some(row.state_for_ms),
+        // A connection whose first fragment takes its time is as good as none.
+        (State::Waiting | State::Connecting, _) => Some(row.state_for_ms),
         (State::Streaming, Mode::Live) => row.last_read_age_ms,
-        (State::Streaming, Mode::CatchUp) | (State::Connecting | State::Down, _) => None,
+        (State::Streaming, Mode::CatchUp) | (State::Down, _) => None,
     }
 }
 
@@ -276,6 +277,20 @@ mod tests {
         let at = |s: u64| board.snapshot_at(Instant::now() + Duration::from_secs(s));
         assert_eq!(about_camera(&at(50)[0]), None);
         assert_eq!(about_camera(&at(65)[0]).as_deref(), Some("camera gate has sent nothing for 65 s"));
+    }
+
+    #[test]
+    fn a_camera_that_never_comes_to_a_first_fragment_is_mentioned_after_a_minute() {
+        let board = Board::new();
+        let gate = board.add_camera(&CameraId::new("gate"), "gate-stream");
+        let at = |s: u64| about_camera(&board.snapshot_at(Instant::now() + Duration::from_secs(s))[0]);
+        assert_eq!(at(50), None);
+        gate.connecting();
+        assert_eq!(
+            at(65).as_deref(),
+            Some("camera gate has sent nothing for 65 s"),
+            "connecting again is no sign of life"
+        );
     }
 
     #[test]

@@ -296,6 +296,8 @@ impl Board {
 
     /// Finds the causes of lost frames that began and ended since it was last called.
     pub(crate) fn judge_losses(&self, at: Instant) -> Vec<LossChange> {
+        let cameras = lock(&self.inner.cameras).clone();
+        cameras.iter().for_each(|camera| camera.judge_footage(at));
         let rows = self.snapshot_at(at);
         lock(&self.inner.losses).judge(&rows)
     }
