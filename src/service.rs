@@ -262,6 +262,9 @@ async fn open_outbox(spec: OutboxSpec, board: &Board) -> Result<Arc<Outbox>, Ser
     for watch in outbox.watches() {
         board.add_watch(watch);
     }
+    if let Some(damaged) = outbox.damaged().cloned() {
+        board.add_notice(move || damaged.reason());
+    }
     board.set_sinks(move || shown.upgrade().map_or_else(Vec::new, |outbox| sink_rows(&outbox)));
     Ok(outbox)
 }

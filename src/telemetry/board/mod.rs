@@ -52,6 +52,7 @@ struct Inner {
     watches: Mutex<Watches>,
     config_fault: Mutex<Option<(Instant, String)>>,
     losses: Mutex<LossCauses>,
+    notices: Mutex<Vec<Notice>>,
     feed: Arc<Feed>,
 }
 
@@ -65,6 +66,9 @@ struct Watches {
 /// By which a watch is taken off the board.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WatchKey(u64);
+
+/// A reason for `/healthz` that holds for as long as it returns it.
+type Notice = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
 type SinkReader = Arc<dyn Fn() -> Vec<SinkRow> + Send + Sync>;
 
@@ -147,6 +151,7 @@ impl Board {
             watches: Mutex::default(),
             config_fault: Mutex::default(),
             losses: Mutex::default(),
+            notices: Mutex::default(),
             feed: Arc::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -204,6 +209,16 @@ impl Board {
         let mut fault = lock(&self.inner.config_fault);
         let since = fault.as_ref().map_or_else(Instant::now, |(since, _)| *since);
         *fault = why.map(|why| (since, why));
+    }
+
+    /// From now on what `notice` returns is a reason of `/healthz` that no restart is needed for; it is called when somebody asks, and
+    /// must not wait.
+    pub fn add_notice(&self, notice: impl Fn() -> Option<String> + Send + Sync + 'static) {
+        lock(&self.inner.notices).push(Box::new(notice));
+    }
+
+    fn notices(&self) -> Vec<String> {
+        lock(&self.inner.notices).iter().filter_map(|notice| notice()).collect()
     }
 
     /// From now on `watch` decides whether the service is alive.
@@ -291,7 +306,8 @@ impl Board {
         let lags = cameras.iter().filter_map(about_lag);
         let losses = lock(&self.inner.losses).reasons(&cameras);
         let health = Health::of(watched, &cameras, &self.sinks(), now).and(fault);
-        lags.chain(losses).fold(health, |health, reason| health.and(Some(reason)))
+        let degraded = self.notices().into_iter().chain(lags).chain(losses);
+        degraded.fold(health, |health, reason| health.and(Some(reason)))
     }
 
     /// Finds the causes of lost frames that began and ended since it was last called.
