@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::Board;
-use super::board::{CameraRow, SinkRow, whole_ms};
+use super::board::{CameraRow, RELOAD_SHOWN_AFTER, SinkRow, whole_ms};
 use super::gpu::{Facts, Gpus};
 
 const NAMESPACE: &str = "KVS/Inference";
@@ -35,6 +35,15 @@ struct Told {
     events: HashMap<String, u64>,
     /// By sink.
     failures: HashMap<String, u64>,
+}
+
+/// What the lines are about.
+struct ServiceState<'a> {
+    cameras: &'a [CameraRow],
+    sinks: &'a [SinkRow],
+    gpus: &'a [&'a Facts],
+    /// How long the model that has taken longest is being fetched or loaded.
+    loading: Duration,
 }
 
 /// A metric's name, unit and value.
@@ -61,7 +70,13 @@ impl Emf {
     async fn write(&self, told: &mut Told) {
         let facts = self.gpus.read().await;
         let gpus: Vec<&Facts> = facts.iter().filter_map(|(_, facts)| facts.as_ref()).collect();
-        let lines = lines(&self.service, told, &self.board.snapshot(), &self.board.sinks(), &gpus);
+        let state = ServiceState {
+            cameras: &self.board.snapshot(),
+            sinks: &self.board.sinks(),
+            gpus: &gpus,
+            loading: self.board.loading_for(),
+        };
+        let lines = lines(&self.service, told, &state);
         if let Err(error) = std::io::stdout().lock().write_all(lines.as_bytes()) {
             tracing::warn!(stage = "telemetry", %error, "the metrics for CloudWatch could not be written");
         }
@@ -69,13 +84,8 @@ impl Emf {
 }
 
 /// The lines as they stand now, each ended.
-fn lines(
-    service: &str,
-    told: &mut Told,
-    cameras: &[CameraRow],
-    sinks: &[SinkRow],
-    gpus: &[&Facts],
-) -> String {
+fn lines(service: &str, told: &mut Told, state: &ServiceState<'_>) -> String {
+    let ServiceState { cameras, sinks, gpus, loading } = *state;
     let mut events = 0;
     let mut lines = String::new();
     for camera in cameras {
@@ -86,6 +96,7 @@ fn lines(
     let failures = sinks.iter().map(|sink| told.failures.rise(&sink.name, sink.refused + sink.failed)).sum();
     let mut metrics = about_cameras(cameras, events);
     metrics.extend(about_sinks(sinks, failures));
+    metrics.extend(about_loading(loading));
     metrics.extend(about_gpus(gpus));
     line(&[("Service", service)], &metrics) + &lines
 }
@@ -125,6 +136,11 @@ fn about_sinks(sinks: &[SinkRow], failures: u64) -> [Metric; 3] {
         ("OutboxOldestSeconds", "Seconds", seconds(oldest_ms)),
         ("DeliveryFailures", "Count", number(failures)),
     ]
+}
+
+/// Where it takes long: a metric that is not written costs nothing.
+fn about_loading(loading: Duration) -> Option<Metric> {
+    (loading > RELOAD_SHOWN_AFTER).then(|| ("ModelLoadSeconds", "Seconds", seconds(whole_ms(loading))))
 }
 
 /// The mean utilisation and all memory in use.
@@ -221,7 +237,11 @@ mod tests {
         };
         let (first, second) = (gpu(0.5, 100), gpu(0.25, 11));
         let mut before = Told::default();
-        let now = parsed(&lines("yard", &mut before, &board.snapshot(), &sinks(3), &[&first, &second]));
+        let cameras = board.snapshot();
+        let (sinks_now, gpus) = (sinks(3), [&first, &second]);
+        let loading = Duration::from_secs(61);
+        let state = ServiceState { cameras: &cameras, sinks: &sinks_now, gpus: &gpus, loading };
+        let now = parsed(&lines("yard", &mut before, &state));
         let of_service = [
             metric("CamerasDown", "Count", 1.0),
             metric("Events", "Count", 0.0),
@@ -229,6 +249,7 @@ mod tests {
             metric("OutboxBytes", "Bytes", 1_500.0),
             metric("OutboxOldestSeconds", "Seconds", 61.5),
             metric("DeliveryFailures", "Count", 5.0),
+            metric("ModelLoadSeconds", "Seconds", 61.0),
             metric("GpuUtilization", "Percent", 37.5),
             metric("GpuMemoryUsed", "Bytes", 111.0),
         ];
@@ -242,9 +263,13 @@ mod tests {
         let of_alley = [metric("CameraUp", "None", 0.0), metric("Events", "Count", 0.0)];
         assert_eq!(told(&now[2]), (vec!["yard".to_owned(), "alley".to_owned()], of_alley.to_vec()));
         assert_eq!(now.len(), 3);
-        let then = parsed(&lines("yard", &mut before, &board.snapshot(), &sinks(4), &[]));
+        let sinks_then = sinks(4);
+        let loading = Duration::from_secs(60);
+        let state = ServiceState { cameras: &cameras, sinks: &sinks_then, gpus: &[], loading };
+        let then = parsed(&lines("yard", &mut before, &state));
         let (_, of_service) = told(&then[0]);
-        assert_eq!(of_service.last(), Some(&metric("DeliveryFailures", "Count", 1.0)), "and no GPU");
+        let last = Some(&metric("DeliveryFailures", "Count", 1.0));
+        assert_eq!(of_service.last(), last, "no GPU, and no model that takes long");
     }
 
     #[test]

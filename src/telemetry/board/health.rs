@@ -66,6 +66,15 @@ impl Health {
         Self { status, reasons }
     }
 
+    /// With more that a restart may cure, before all else.
+    pub(super) fn failed(mut self, mut reasons: Vec<String>) -> Self {
+        if reasons.is_empty() {
+            return self;
+        }
+        reasons.append(&mut self.reasons);
+        Self { status: Status::Failed, reasons }
+    }
+
     /// With one more thing that a restart would not cure.
     pub(super) fn and(mut self, reason: Option<String>) -> Self {
         if self.status == Status::Ok && reason.is_some() {
@@ -149,7 +158,7 @@ pub(super) fn about_config(why: &str, since: Duration) -> String {
 }
 
 /// `850 ms`, `12 s`, `3 min`, `5 h`.
-fn span(span: Duration) -> String {
+pub(super) fn span(span: Duration) -> String {
     match whole_ms(span) {
         ms @ 0..1_000 => format!("{ms} ms"),
         ms @ 1_000..120_000 => format!("{} s", ms / 1_000),

@@ -10,6 +10,7 @@ mod figures;
 mod health;
 mod lag;
 mod load;
+mod loading;
 mod losses;
 mod unseen;
 
@@ -25,6 +26,7 @@ pub use camera_row::{CameraRow, FrameCounts, State};
 pub use health::{Health, Status, Watch};
 pub(crate) use lag::UnitRead;
 pub use load::CameraLoad;
+pub(crate) use loading::{LoadThread, RELOAD_SHOWN_AFTER};
 pub(crate) use losses::{LossCause, LossChange};
 
 use crate::frame::{CameraId, Event};
@@ -33,6 +35,7 @@ use feed::Feed;
 pub(crate) use feed::testing;
 use health::about_config;
 use lag::about_lag;
+use loading::LoadingModels;
 use losses::LossCauses;
 
 /// A handle to the board; clones share it.
@@ -48,7 +51,7 @@ struct Inner {
     cameras: Mutex<Vec<CameraBoard>>,
     sinks: Mutex<Option<SinkReader>>,
     models: Mutex<Vec<ModelRow>>,
-    loading: Mutex<BTreeMap<String, String>>,
+    loading: Mutex<LoadingModels>,
     watches: Mutex<Watches>,
     config_fault: Mutex<Option<(Instant, String)>>,
     losses: Mutex<LossCauses>,
@@ -189,21 +192,6 @@ impl Board {
         *lock(&self.inner.models) = models;
     }
 
-    /// Shows what keeps a model from being loaded; `None`: nothing any more.
-    pub fn loading(&self, model: &str, what: Option<String>) {
-        let mut loading = lock(&self.inner.loading);
-        match what {
-            Some(what) => drop(loading.insert(model.to_owned(), what)),
-            None => drop(loading.remove(model)),
-        }
-    }
-
-    /// What is being fetched or loaded, a line a model.
-    #[must_use]
-    pub fn loadings(&self) -> Vec<String> {
-        lock(&self.inner.loading).iter().map(|(model, what)| format!("model {model} {what}")).collect()
-    }
-
     /// Shows why the configuration as it stands now cannot be taken over; `None`: it is the one that runs.
     pub fn set_config_fault(&self, why: Option<String>) {
         let mut fault = lock(&self.inner.config_fault);
@@ -296,7 +284,10 @@ impl Board {
     /// Whether the service is well, and if not, why. A thread that ends while the service stops is no fault.
     #[must_use]
     pub fn health(&self) -> Health {
-        let now = Instant::now();
+        self.health_at(Instant::now())
+    }
+
+    fn health_at(&self, now: Instant) -> Health {
         let watches = lock(&self.inner.watches);
         let stopping = self.readiness() == Readiness::Stopping;
         let watched = watches.all.values().filter(|_| !stopping);
@@ -306,8 +297,10 @@ impl Board {
         let lags = cameras.iter().filter_map(about_lag);
         let losses = lock(&self.inner.losses).reasons(&cameras);
         let health = Health::of(watched, &cameras, &self.sinks(), now).and(fault);
-        let degraded = self.notices().into_iter().chain(lags).chain(losses);
-        degraded.fold(health, |health, reason| health.and(Some(reason)))
+        let loading = self.loading_reasons(now).into_iter().chain(self.notices());
+        let degraded = loading.chain(lags).chain(losses);
+        let health = degraded.fold(health, |health, reason| health.and(Some(reason)));
+        health.failed(self.failed_loads(now).into_iter().filter(|_| !stopping).collect())
     }
 
     /// Finds the causes of lost frames that began and ended since it was last called.
