@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use cameras::{Fleet, Starter};
 use models::ModelSet;
-pub use reload::{Changes, ReloadError};
+pub use reload::{Changes, PreparedReload, ReloadError};
 
 use crate::camera::{CameraError, Shared};
 use crate::config::{CameraSpec, Settings};
@@ -37,7 +37,7 @@ use crate::publish::{
 use crate::remote::{FetchError, Models};
 use crate::source::Kvs;
 use crate::telemetry::board::{SinkRow, whole_ms};
-use crate::telemetry::service::{Ready, Stopped, Stopping, Stuck};
+use crate::telemetry::service::{Advice, Ready, Stopped, Stopping, Stuck};
 use crate::telemetry::{Board, Emf, Gpus};
 
 /// How long a stop may take; ECS kills 30 s after it asked.
@@ -124,6 +124,8 @@ impl Service {
             encode: live_picture(),
         })?;
         let settings = spec.settings;
+        board.set_load_limit(settings.model_load);
+        settings.advice().iter().for_each(|text| Advice { text }.emit());
         let mut models = ModelSet::new(spec.models, settings.device, board.clone());
         models.adopt(models.load(&settings.cameras).await?);
         for camera in &settings.cameras {
@@ -262,6 +264,9 @@ async fn open_outbox(spec: OutboxSpec, board: &Board) -> Result<Arc<Outbox>, Ser
     for watch in outbox.watches() {
         board.add_watch(watch);
     }
+    if let Some(damaged) = outbox.damaged().cloned() {
+        board.add_notice(move || damaged.reason());
+    }
     board.set_sinks(move || shown.upgrade().map_or_else(Vec::new, |outbox| sink_rows(&outbox)));
     Ok(outbox)
 }
@@ -319,6 +324,7 @@ mod tests {
             reconnect_delay: Duration::ZERO,
             hls_session: Duration::ZERO,
             max_behind: Duration::ZERO,
+            model_load: Duration::ZERO,
             device: crate::detect::Device::Cpu,
             log_level: LogLevel::default(),
             log_format: None,

@@ -14,7 +14,7 @@ use crate::decode::{Mode, ModeCell};
 use crate::demux::{DemuxError, Step};
 use crate::frame::{Demuxed, Fragment, FragmentEnd, MediaMs, Packet};
 use crate::source::{
-    Cursor, Failed, LagClock, Pace, SourceError, StallWatch, StartAt, StreamSource, Verdict,
+    ConnectionBudget, Cursor, Failed, LagClock, Pace, SourceError, StallWatch, StartAt, StreamSource, Verdict,
 };
 use crate::telemetry::CameraBoard;
 use crate::telemetry::board::{UnitRead, whole_ms};
@@ -24,6 +24,9 @@ use crate::telemetry::source::{
 
 /// The longest wait between two connections.
 const MOST_WAIT: Duration = Duration::from_secs(60);
+/// How long bytes may come without an access unit that is whole. A connection on which one takes longer brings no footage in time,
+/// and each byte of it looks like life.
+const MAX_INCOMPLETE: Duration = Duration::from_secs(30);
 /// GetMedia's error record for a fragment that is not, or no longer, there. Source: API reference, GetMedia.
 const FRAGMENT_NOT_FOUND: u32 = 4000;
 
@@ -35,6 +38,7 @@ pub(super) struct Reading {
     clock: LagClock,
     stall: StallWatch,
     backoff: Backoff,
+    budget: ConnectionBudget,
     reconnect_delay: Duration,
     mode: Arc<ModeCell>,
     before: Before,
@@ -79,6 +83,8 @@ enum Over {
     Silently,
     /// No bytes for so long.
     Stalled(Duration),
+    /// Bytes, and no whole access unit for so long.
+    Trickles(Duration),
     /// A request failed or the connection broke.
     Source(SourceError),
     /// The bytes make no sense.
@@ -102,6 +108,8 @@ struct Ending {
 /// One connection's account.
 struct Connection {
     feed: Feed,
+    /// When the first bytes came since something whole did, such as an access unit.
+    incomplete: Option<Instant>,
     waited: Duration,
     first: Option<MediaMs>,
     last: MediaMs,
@@ -117,6 +125,7 @@ impl Reading {
             clock: LagClock::new(Instant::now()),
             stall: StallWatch::default(),
             backoff: Backoff::new(parts.reconnect_delay, MOST_WAIT),
+            budget: ConnectionBudget::default(),
             mode: parts.mode,
             reconnect_delay: parts.reconnect_delay,
             before: Before::Well,
@@ -154,8 +163,7 @@ impl Reading {
             Ok(opened) => opened,
             Err(error) => return Over::Source(error),
         };
-        Connected { camera: &self.board, stream: self.source.stream(), start: &Told(&start).to_string() }
-            .emit();
+        Connected { camera: &self.board, stream: self.source.stream(), start: &start.to_string() }.emit();
         self.stall.connected();
         self.pace.connected(start == StartAt::Now);
         self.clock.connected();
@@ -171,10 +179,12 @@ impl Reading {
     async fn advance(&mut self, connection: &mut Connection) -> Result<(), Over> {
         self.bytes(connection).await?;
         let arrived = Instant::now();
+        let mut is_whole = false;
         while let Some(step) = connection.feed.step(arrived).map_err(Over::Rubbish)? {
             self.step(connection, step, arrived).await?;
+            is_whole = true;
         }
-        Ok(())
+        connection.came(is_whole, arrived)
     }
 
     async fn bytes(&mut self, connection: &mut Connection) -> Result<(), Over> {
@@ -312,7 +322,7 @@ impl Reading {
         self.move_cursor(&over);
         self.hand_on(Demuxed::Discontinuity).await.ok()?;
         self.before = self.ended(&over);
-        let wait = self.wait(&over);
+        let wait = self.wait(&over).max(self.budget.take(Instant::now()));
         Ended {
             camera: &self.board,
             reason: over.reason(),
@@ -340,6 +350,7 @@ impl Reading {
             Over::Source(_)
             | Over::Rubbish(_)
             | Over::CutShort(_)
+            | Over::Trickles(_)
             | Over::ErrorRecord { .. }
             | Over::TooFarBehind(_) => Before::Badly,
         }
@@ -362,7 +373,7 @@ impl Reading {
                 self.backoff.reset();
                 Duration::ZERO
             }
-            Over::Rubbish(_) | Over::ErrorRecord { .. } => self.backoff.next_wait(),
+            Over::Rubbish(_) | Over::Trickles(_) | Over::ErrorRecord { .. } => self.backoff.next_wait(),
         }
     }
 
@@ -370,12 +381,14 @@ impl Reading {
         match over {
             Over::Rubbish(_) | Over::CutShort(_) => self.fail(),
             Over::Stalled(limit) => self.stall.stalled(*limit),
-            Over::Silently | Over::Source(SourceError::Broken { .. } | SourceError::Failed { .. }) => {
+            Over::Silently
+            | Over::Trickles(_)
+            | Over::Source(SourceError::Broken { .. } | SourceError::Failed { .. }) => {
                 self.source.forget_endpoint();
             }
             Over::ErrorRecord { id: Some(FRAGMENT_NOT_FOUND), .. } if self.cursor.drop_primer() => {}
             Over::ErrorRecord { id: Some(FRAGMENT_NOT_FOUND), .. } => {
-                let what = format!("{} is not kept any more; on with the oldest", Told(&self.cursor.start()));
+                let what = format!("{} is not kept any more; on with the oldest", self.cursor.start());
                 GapFound { camera: &self.board, what: &what }.emit();
                 self.cursor.jump(StartAt::Earliest);
             }
@@ -402,7 +415,24 @@ impl Reading {
 
 impl Connection {
     fn new(feed: Feed) -> Self {
-        Self { feed, waited: Duration::ZERO, first: None, last: MediaMs(i64::MIN), blank: false }
+        Self {
+            feed,
+            incomplete: None,
+            waited: Duration::ZERO,
+            first: None,
+            last: MediaMs(i64::MIN),
+            blank: false,
+        }
+    }
+
+    /// Bytes came at `arrived`, and something whole with them or not.
+    fn came(&mut self, is_whole: bool, arrived: Instant) -> Result<(), Over> {
+        if is_whole || !self.feed.can_stall() {
+            self.incomplete = None;
+            return Ok(());
+        }
+        let incomplete = arrived.saturating_duration_since(*self.incomplete.get_or_insert(arrived));
+        if incomplete > MAX_INCOMPLETE { Err(Over::Trickles(incomplete)) } else { Ok(()) }
     }
 
     fn begin(&mut self, blank: bool) {
@@ -424,6 +454,7 @@ impl Over {
             Self::Stopped => "stopped",
             Self::Silently => "ended",
             Self::Stalled(_) => "stalled",
+            Self::Trickles(_) => "trickles",
             Self::Source(error) => error.reason(),
             Self::Rubbish(_) => "rubbish",
             Self::CutShort(_) => "cut_short",
@@ -439,6 +470,11 @@ impl fmt::Display for Over {
             Self::Stopped => write!(f, "stopped"),
             Self::Silently => write!(f, "the connection ended"),
             Self::Stalled(limit) => write!(f, "no bytes for {:.1} s", limit.as_secs_f64()),
+            Self::Trickles(incomplete) => write!(
+                f,
+                "bytes come, and no whole access unit for {} s; check the network to KVS and the proxies on the way",
+                incomplete.as_secs()
+            ),
             Self::Source(error) => error.fmt(f),
             Self::Rubbish(error) => error.fmt(f),
             Self::CutShort(number) => write!(f, "fragment {number} ended without its trailing tags"),
@@ -449,20 +485,6 @@ impl fmt::Display for Over {
                 code.as_deref().unwrap_or("no name")
             ),
             Self::TooFarBehind(behind) => write!(f, "{} s behind the live edge", behind.as_secs()),
-        }
-    }
-}
-
-/// A start as the log tells it.
-struct Told<'a>(&'a StartAt);
-
-impl fmt::Display for Told<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            StartAt::Now => write!(f, "NOW"),
-            StartAt::Earliest => write!(f, "EARLIEST"),
-            StartAt::After(position) => write!(f, "after fragment {}", position.read_after()),
-            StartAt::ServerTime(ms) => write!(f, "server time {ms} ms"),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::base::{Unwritable, can_be_written};
-use crate::config::{CameraSpec, ConfigErrors, PipelineEntry, Settings, Start};
+use crate::config::{CameraSpec, ConfigErrors, Settings, Start};
 use crate::publish::{PublishSpec, destinations};
 
 use super::aws::sdk_config;
@@ -101,12 +101,7 @@ fn print(settings: &Settings, out: &mut impl Write) -> io::Result<()> {
 
 /// Prints warnings about allowed settings with surprising effects.
 fn print_advice(settings: &Settings, out: &mut impl Write) -> io::Result<()> {
-    for camera in &settings.cameras {
-        for advice in camera.pipeline.iter().filter_map(PipelineEntry::advice) {
-            writeln!(out, "warn: camera {}, {advice}", camera.id)?;
-        }
-    }
-    Ok(())
+    settings.advice().iter().try_for_each(|advice| writeln!(out, "warn: {advice}"))
 }
 
 fn print_sum(settings: &Settings, out: &mut impl Write) -> io::Result<()> {

@@ -9,7 +9,9 @@ use super::aws::{AwsSetupError, sdk_config};
 use crate::aws::validate_environment;
 use crate::config::{ConfigErrors, ConfigSource, Overrides, Settings, load, parse};
 use crate::detect::{ModelSpec, Purpose, cache_dir};
-use crate::remote::{Address, Cache, CacheSpec, GetError, MOST_MODEL_BYTES, Models, Remote, Tries};
+use crate::remote::{
+    Address, Cache, CacheSpec, GetError, HOLDER_LIMIT, MOST_MODEL_BYTES, Models, Remote, Tries,
+};
 
 /// A configuration that is fetched may be as large, bytes.
 const MOST_CONFIG_BYTES: usize = 4 << 20;
@@ -156,7 +158,8 @@ pub(super) fn models_in(cache: &Path, aws: Option<&SdkConfig>) -> anyhow::Result
     validate_environment().map_err(AwsSetupError::from)?;
     let remote = Remote::new(aws).map_err(|error| anyhow::anyhow!("cannot fetch models: {}", error.why()))?;
     let folder = cache.join("models");
-    let spec = CacheSpec { folder, most_bytes: MOST_MODEL_BYTES, tries: Tries::default() };
+    let tries = Tries::default();
+    let spec = CacheSpec { folder, most_bytes: MOST_MODEL_BYTES, tries, holder_limit: HOLDER_LIMIT };
     Ok(Models::new(Cache::new(spec, remote)))
 }
 

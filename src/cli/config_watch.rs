@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::Signal;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::config_args::{ConfigArgs, Origin};
@@ -17,6 +19,9 @@ const REMOTE_EVERY: Duration = Duration::from_secs(60);
 
 /// What was read: the text, or why there is none.
 type Read = Result<String, String>;
+
+/// What the configuration has become: what it asks for, or what is wrong with it, for a person to read.
+pub(super) type ConfigChange = Result<Settings, String>;
 
 /// Follows the configuration of a service.
 pub(super) struct ConfigWatch {
@@ -33,11 +38,10 @@ pub(super) struct ConfigWatch {
 }
 
 impl ConfigWatch {
-    /// Follows the configuration whose text was `text` when the service started. From now on SIGHUP does not end the
-    /// process.
+    /// Follows the configuration whose text was `text` when the service started; `hangup` asks for it to be read again.
     ///
-    /// Errors: the system refuses the signal; see also [`ConfigArgs::remote`].
-    pub(super) async fn new(args: ConfigArgs, text: &str) -> anyhow::Result<Self> {
+    /// Errors: see [`ConfigArgs::remote`].
+    pub(super) async fn new(args: ConfigArgs, text: &str, hangup: Signal) -> anyhow::Result<Self> {
         let origin = args.origin()?;
         let (remote, every) = match &origin {
             Origin::Local(_) => (None, FILE_EVERY),
@@ -46,22 +50,31 @@ impl ConfigWatch {
         let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (told, last) = (Ok(text.to_owned()), Ok(text.to_owned()));
-        Ok(Self {
-            args,
-            origin,
-            remote,
-            etag: None,
-            told,
-            last,
-            hangup: signal(SignalKind::hangup())?,
-            ticks,
-        })
+        Ok(Self { args, origin, remote, etag: None, told, last, hangup, ticks })
+    }
+
+    /// Follows it from now on, in a task that ends when the receiver is dropped.
+    pub(super) fn spawn(self) -> (Receiver<ConfigChange>, JoinHandle<()>) {
+        let (sender, changes) = channel(1);
+        (changes, tokio::spawn(self.run(sender)))
+    }
+
+    async fn run(mut self, changes: Sender<ConfigChange>) {
+        loop {
+            let change = tokio::select! {
+                change = self.changed() => change,
+                () = changes.closed() => return,
+            };
+            if changes.send(change).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Waits until the configuration is another, or SIGHUP asks for it; gives what it asks for then.
     ///
     /// Errors: what is wrong with it, for a person to read.
-    pub(super) async fn changed(&mut self) -> Result<Settings, String> {
+    async fn changed(&mut self) -> ConfigChange {
         loop {
             let asked = tokio::select! {
                 _ = self.hangup.recv() => true,

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::base::{causes, storage_remedy};
@@ -177,8 +178,18 @@ fn simulate(args: sim::SimArgs) -> anyhow::Result<ExitCode> {
 
 /// Runs `command` on the runtime of the cameras and sinks; HTTP has its own. What is left running then gets a second.
 fn run_on_runtime(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    run_on(new_runtime()?, command)
+}
+
+fn new_runtime() -> anyhow::Result<Runtime> {
     let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("io").enable_all().build();
-    let runtime = runtime.context("cannot start the threads of the program")?;
+    runtime.context("cannot start the threads of the program")
+}
+
+fn run_on(
+    runtime: Runtime,
+    command: impl Future<Output = anyhow::Result<ExitCode>>,
+) -> anyhow::Result<ExitCode> {
     let code = runtime.block_on(command);
     runtime.shutdown_timeout(Duration::from_secs(1));
     code

@@ -2,17 +2,24 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::ExitCode;
+use std::time::Instant;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::Receiver;
 
 use super::aws::sdk_config;
 use super::config_args::ConfigArgs;
-use super::config_watch::ConfigWatch;
-use super::{StopSignal, exit, run_on_runtime};
+use super::config_watch::{ConfigChange, ConfigWatch};
+use super::{StopSignal, exit, new_runtime, run_on};
 use crate::base::causes;
 use crate::config::Settings;
 use crate::service::{Service, ServiceSpec};
 use crate::telemetry;
+use crate::telemetry::board::RELOAD_SHOWN_AFTER;
 use crate::telemetry::log::LogOutput;
+use crate::telemetry::service::{ReloadReplaced, ReloadWaits};
 
 /// Reads the cameras, looks, decides and delivers, until SIGTERM or Ctrl-C.
 ///
@@ -47,15 +54,21 @@ pub(super) struct RunArgs {
 impl RunArgs {
     /// Runs the service to its end.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let runtime = new_runtime()?;
+        // Before anything that takes time: without a handler SIGHUP ends the process.
+        let hangup = {
+            let _entered = runtime.enter();
+            signal(SignalKind::hangup())?
+        };
         let settings = self.config.load()?;
         let level = self.log_level.as_deref().unwrap_or(settings.log_level.as_str());
         telemetry::log::init(level, settings.log_format, LogOutput::Stdout)?;
-        run_on_runtime(self.serve(settings))
+        run_on(runtime, self.serve(settings, hangup))
     }
 
-    async fn serve(self, settings: Settings) -> anyhow::Result<ExitCode> {
+    async fn serve(self, settings: Settings, hangup: Signal) -> anyhow::Result<ExitCode> {
         let mut stop = StopSignal::new()?;
-        let mut watch = ConfigWatch::new(self.config.clone(), settings.text()).await?;
+        let watch = ConfigWatch::new(self.config.clone(), settings.text(), hangup).await?;
         let aws = sdk_config(settings.region.as_deref()).await?;
         let spec = ServiceSpec {
             models: self.config.models(Some(&aws))?,
@@ -71,10 +84,13 @@ impl RunArgs {
             service = Service::start(spec) => service?,
             () = stop.wait() => return Ok(ExitCode::SUCCESS),
         };
+        let (changes, watching) = watch.spawn();
         tokio::select! {
-            () = follow(&mut service, &mut watch) => {}
+            () = follow(&mut service, changes) => {}
             () = stop.wait() => {}
         }
+        // A panic in it was reported by the panic hook.
+        let _ended = watching.await;
         tokio::select! {
             // What remains is in the outbox, told of in the log, and delivered after the next start.
             _remains = service.stop() => Ok(ExitCode::SUCCESS),
@@ -86,15 +102,59 @@ impl RunArgs {
     }
 }
 
-/// Has the service take over what the configuration becomes. Does not end.
-async fn follow(service: &mut Service, watch: &mut ConfigWatch) {
-    loop {
-        let taken = match watch.changed().await {
-            Ok(settings) => service.reload(settings).await.map_err(|error| causes(&error)),
-            Err(report) => Err(report),
+/// Has the service take over what the configuration becomes, until there are no more changes.
+async fn follow(service: &mut Service, mut changes: Receiver<ConfigChange>) {
+    let mut next = changes.recv().await;
+    while let Some(change) = next {
+        next = match change {
+            Ok(settings) => reload(service, settings, &mut changes).await,
+            Err(why) => {
+                service.refuse(&why);
+                changes.recv().await
+            }
         };
-        if let Err(why) = taken {
-            service.refuse(&why);
-        }
     }
+}
+
+/// Has the service take the settings over, and returns the next change. One that comes while their models are fetched or loaded takes
+/// their place, since a load may never end.
+async fn reload(
+    service: &mut Service,
+    settings: Settings,
+    changes: &mut Receiver<ConfigChange>,
+) -> Option<ConfigChange> {
+    let (begun, text) = (Instant::now(), settings.text().to_owned());
+    let mut newest = None;
+    let prepared = {
+        let mut preparing = pin!(service.prepare(settings));
+        loop {
+            let newer = tokio::select! {
+                prepared = &mut preparing => break prepared,
+                newer = changes.recv() => newer?,
+            };
+            let (after, loading) = (begun.elapsed(), service.board().loadings().join(", "));
+            let is_same = newer.as_ref().is_ok_and(|newer| newer.text() == text);
+            match service.stuck_loads() {
+                stuck if is_same && (stuck.is_some() || after < RELOAD_SHOWN_AFTER) => {
+                    ReloadWaits { after, loading }.emit();
+                }
+                None => {
+                    ReloadReplaced { after, loading }.emit();
+                    return Some(newer);
+                }
+                Some(models) => {
+                    service.refuse(&format!("loading models {models} does not end: restart kvs-infer"));
+                    newest = Some(newer);
+                }
+            }
+        }
+    };
+    if newest.is_some() {
+        return newest;
+    }
+    match prepared {
+        Ok(prepared) => drop(service.take_over(prepared).await),
+        Err(error) => service.refuse(&causes(&error)),
+    }
+    changes.recv().await
 }

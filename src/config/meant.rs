@@ -29,6 +29,8 @@ pub struct Settings {
     pub hls_session: Duration,
     /// How far a live camera may fall behind before it jumps to the newest frame.
     pub max_behind: Duration,
+    /// How long fetching or loading a model may take at the start.
+    pub model_load: Duration,
     /// Where models run.
     pub device: Device,
     /// What is logged.
@@ -41,6 +43,18 @@ pub struct Settings {
     pub cameras: Vec<CameraSpec>,
     /// The model files that the enabled cameras need.
     pub files: ModelFiles,
+}
+
+impl Settings {
+    /// Returns warnings about allowed settings with surprising effects, one per entry of a pipeline.
+    #[must_use]
+    pub fn advice(&self) -> Vec<String> {
+        let of_camera = |camera: &CameraSpec| {
+            let advice = camera.pipeline.iter().filter_map(PipelineEntry::advice);
+            advice.map(|advice| format!("camera {}, {advice}", camera.id)).collect::<Vec<_>>()
+        };
+        self.cameras.iter().flat_map(of_camera).collect()
+    }
 }
 
 /// What is kept over a restart.
@@ -112,8 +126,7 @@ pub struct PipelineEntry {
 
 impl PipelineEntry {
     /// Returns a warning about an allowed setting with a surprising effect: a long cool-down swallows newcomers.
-    #[must_use]
-    pub fn advice(&self) -> Option<String> {
+    fn advice(&self) -> Option<String> {
         let Rules { detector, cooldown_ms, max_disappeared_ms, .. } = &self.rules;
         let (cooldown_s, ends_s) = (seconds(*cooldown_ms), seconds(*max_disappeared_ms));
         (*cooldown_ms > LONG_COOLDOWN_MS).then(|| {

@@ -109,7 +109,7 @@ async fn readyz(State(site): State<Arc<Site>>) -> Response {
         Readiness::Starting | Readiness::Stopping => StatusCode::SERVICE_UNAVAILABLE,
     };
     let loading = site.board.loadings();
-    let answer = if readiness == Readiness::Ready || loading.is_empty() {
+    let answer = if loading.is_empty() {
         serde_json::json!({ "status": readiness })
     } else {
         serde_json::json!({ "status": readiness, "loading": loading })

@@ -22,6 +22,7 @@ mod place;
 mod position_table;
 mod positions;
 mod probe;
+mod remains;
 mod s3;
 mod settlement;
 mod share;
@@ -38,13 +39,14 @@ pub use clients::Clients;
 pub(crate) use clients::has_own_s3;
 pub(crate) use journal::aged;
 pub(crate) use local::{EVENTS_FILE, EVENTS_FILES};
-pub use outbox::{Commit, OfferError, Outbox, OutboxSpec, Packed, PendingEvent, Remains, ResumeError};
+pub use outbox::{Commit, OfferError, Outbox, OutboxSpec, Packed, PendingEvent, ResumeError};
 pub use positions::Takeover;
 pub use probe::probes;
+pub use remains::Remains;
 pub use spec::{
     DdbSpec, PublishSpec, Route, S3Spec, SnapshotFormat, SnapshotRoute, SnapshotSpec, Sse, StateSpec,
 };
-pub use start::{StartError, destinations};
+pub use start::{DamagedOutbox, StartError, destinations};
 pub use status::{SinkState, SinkStatus};
 
 use std::time::Duration;

@@ -16,9 +16,12 @@ use super::picture::Label;
 use super::place::Place;
 use super::position_table::PositionTable;
 use super::positions::{CLAIMS_AT_ONCE, ClaimError, Positions, Takeover};
+use super::remains::Remains;
 use super::settlement::Settlement;
 use super::snapshot::{Shot, Wants};
-use super::start::{self, RunningSink, SinkName, StartError, Started, follow_what_waits, wanted};
+use super::start::{
+    self, DamagedOutbox, RunningSink, SinkName, StartError, Started, follow_what_waits, wanted,
+};
 use super::status::{Gauge, SinkStatus};
 use super::{Clients, PublishSpec, Route, StateSpec};
 use crate::base::epoch_ms_of;
@@ -163,17 +166,6 @@ const BEST_EFFORT_GRACE: Duration = Duration::from_secs(4);
 /// How long the last write of the positions may take.
 const POSITIONS_GRACE: Duration = Duration::from_secs(2);
 
-/// What a sink had not delivered when the time to stop ran out. It is in the outbox, and delivered after the next start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remains {
-    /// The sink.
-    pub sink: String,
-    /// Whether it is a required one.
-    pub required: bool,
-    /// Records or snapshots.
-    pub count: u64,
-}
-
 /// The outbox: keeps events until they are delivered, and where each camera goes on.
 ///
 /// Delivery: at least once to every sink that an event is routed to. A required sink (local, Kinesis) loses nothing, not even
@@ -183,6 +175,7 @@ pub struct Remains {
 pub struct Outbox {
     publish: PublishSpec,
     store: ::outbox::Outbox,
+    damaged: Option<DamagedOutbox>,
     sinks: Vec<RunningSink>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     positions: Option<Arc<Positions>>,
@@ -203,7 +196,8 @@ impl Outbox {
     /// The outbox or the local sink's folder cannot be used, or there are no clients for what is configured. Sinks that
     /// cannot be reached are no error: they are tried again.
     pub async fn start(spec: OutboxSpec) -> Result<Self, StartError> {
-        let Started { store, mut sinks, settlement, changed, closing, give_up } = start::sinks(&spec).await?;
+        let Started { store, damaged, mut sinks, settlement, changed, closing, give_up } =
+            start::sinks(&spec).await?;
         let mut tasks: Vec<_> = sinks.iter_mut().filter_map(|sink| sink.task.take()).collect();
         let positions = positions(&spec, &store, &sinks, &settlement, &changed)?;
         if positions.is_some() {
@@ -214,7 +208,19 @@ impl Outbox {
             tasks.push(tokio::spawn(Arc::clone(positions).run(closed.clone())));
         }
         let (publish, tasks) = (spec.publish, Mutex::new(tasks));
-        Ok(Self { publish, store, sinks, tasks, positions, changed, refusing, closing, closed, give_up })
+        Ok(Self {
+            publish,
+            store,
+            damaged,
+            sinks,
+            tasks,
+            positions,
+            changed,
+            refusing,
+            closing,
+            closed,
+            give_up,
+        })
     }
 
     /// Makes an event's record and pictures. A picture that cannot be made is told of and left out.
@@ -395,6 +401,12 @@ impl Outbox {
         std::iter::once(disk).chain(sinks).chain(positions).collect()
     }
 
+    /// The outbox that was found at the start and set aside, because it was damaged.
+    #[must_use]
+    pub fn damaged(&self) -> Option<&DamagedOutbox> {
+        self.damaged.as_ref()
+    }
+
     /// What tells that the task of a sink is gone.
     #[must_use]
     pub fn watches(&self) -> Vec<Watch> {
@@ -440,8 +452,10 @@ impl Outbox {
         }
         self.closed.cancel();
         join_all(tasks).await;
-        let remains =
-            self.sinks.iter().filter_map(|sink| remains(&sink.gauge, self.store.queued(sink.handle).entries));
+        let remains = self
+            .sinks
+            .iter()
+            .filter_map(|sink| Remains::of(&sink.gauge, self.store.queued(sink.handle).entries));
         let remains = remains.collect();
         let store = self.store.clone();
         // A join error means that the writer panicked, which the panic hook has told.
@@ -481,12 +495,4 @@ fn positions(
         cameras: Mutex::default(),
         turns: Semaphore::new(CLAIMS_AT_ONCE),
     })))
-}
-
-fn remains(gauge: &Gauge, count: u64) -> Option<Remains> {
-    (count > 0).then(|| {
-        let (sink, required) = (gauge.name(), gauge.is_required());
-        telemetry::Undelivered { sink, required, count }.emit();
-        Remains { sink: sink.to_owned(), required, count }
-    })
 }

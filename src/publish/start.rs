@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinHandle};
@@ -114,6 +114,7 @@ impl std::fmt::Display for SinkName {
 /// What was started.
 pub(super) struct Started {
     pub(super) store: ::outbox::Outbox,
+    pub(super) damaged: Option<DamagedOutbox>,
     pub(super) sinks: Vec<RunningSink>,
     pub(super) settlement: Arc<Settlement>,
     /// Told of every change of a gauge.
@@ -138,7 +139,7 @@ pub(super) struct RunningSink {
 /// Opens the outbox and starts every sink that the spec asks for, and those that an earlier configuration left events for,
 /// each as a task of the current runtime.
 pub(super) async fn sinks(spec: &OutboxSpec) -> Result<Started, StartError> {
-    let (store, names) = open(spec).await?;
+    let Opened { store, names, damaged } = open(spec).await?;
     let shares = shares(&names, spec.state.max_bytes);
     let required = names.iter().filter(|name| name.is_required()).map(|name| Arc::from(name.to_string()));
     let starting = Starting {
@@ -156,7 +157,7 @@ pub(super) async fn sinks(spec: &OutboxSpec) -> Result<Started, StartError> {
         .map(|(name, share)| starting.sink(name, share))
         .collect::<Result<_, _>>()?;
     let Starting { settlement, changed, closing, give_up, .. } = starting;
-    Ok(Started { store, sinks, settlement, changed, closing, give_up })
+    Ok(Started { store, damaged, sinks, settlement, changed, closing, give_up })
 }
 
 /// Has the settlement follow the events that waited when the outbox was opened.
@@ -173,10 +174,62 @@ pub(super) fn follow_what_waits(
     Ok(())
 }
 
+/// An outbox that was opened.
+struct Opened {
+    store: ::outbox::Outbox,
+    names: Vec<SinkName>,
+    /// The one that was there before, if it was damaged.
+    damaged: Option<DamagedOutbox>,
+}
+
+/// A damaged outbox that was set aside for a new one.
+#[derive(Clone, Debug)]
+pub struct DamagedOutbox {
+    /// Where it is now.
+    path: PathBuf,
+    /// What was found, and what follows from it.
+    text: String,
+}
+
+impl DamagedOutbox {
+    /// Returns the reason for `/healthz`, until someone has dealt with the file.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        self.path
+            .try_exists()
+            .unwrap_or(true)
+            .then(|| format!("{}; then delete it to end this message", self.text))
+    }
+}
+
+/// Opens the outbox. A damaged one is set aside where a table of positions says up to where each camera is delivered: what the file held
+/// undelivered is made again from there. Without a table it would be lost without a word, so someone has to decide.
+fn open_or_set_aside(
+    spec: &OutboxSpec,
+    names: &[SinkName],
+) -> Result<(::outbox::Outbox, ::outbox::Opened, Option<DamagedOutbox>), StartError> {
+    let why = match ::outbox::Outbox::open(config(spec, names)) {
+        Ok((store, opened)) => return Ok((store, opened, None)),
+        Err(why) => why,
+    };
+    let is_damaged = matches!(why, ::outbox::OpenError::Damaged { .. } | ::outbox::OpenError::Foreign { .. });
+    let Some(table) = spec.state.ddb_table.as_ref().filter(|_| is_damaged) else { return Err(why.into()) };
+    let path = ::outbox::Folder::set_aside(&spec.state.dir, SystemTime::now())?;
+    let text = format!(
+        "the outbox in state.dir could not be used and was set aside as {}: cameras resume where table {table} says that they are \
+         delivered, and what the file held undelivered is made again from footage that KVS still keeps; see to the disk, keep the file \
+         for as long as it may be needed",
+        path.display()
+    );
+    telemetry::OutboxSetAside { why: &why.to_string(), text: &text }.emit();
+    let (store, opened) = ::outbox::Outbox::open(config(spec, names))?;
+    Ok((store, opened, Some(DamagedOutbox { path, text })))
+}
+
 /// The outbox with its sinks: those of the spec, then those that have events waiting since an earlier configuration.
-async fn open(spec: &OutboxSpec) -> Result<(::outbox::Outbox, Vec<SinkName>), StartError> {
+async fn open(spec: &OutboxSpec) -> Result<Opened, StartError> {
     let mut names = wanted(spec);
-    let (mut store, mut opened) = ::outbox::Outbox::open(config(spec, &names))?;
+    let (mut store, mut opened, damaged) = open_or_set_aside(spec, &names)?;
     let before: Vec<SinkName> =
         opened.leftover.iter().filter_map(|left| SinkName::parse(&left.name)).collect();
     let served = before.into_iter().filter(|name| *name != SinkName::Local && spec.clients.is_some());
@@ -191,7 +244,7 @@ async fn open(spec: &OutboxSpec) -> Result<(::outbox::Outbox, Vec<SinkName>), St
         telemetry::Forgotten { sink: &left.name, count: left.entries }.emit();
         store.drop_sink(&left.name).await;
     }
-    Ok((store, names))
+    Ok(Opened { store, names, damaged })
 }
 
 /// The sinks that the spec asks for: those of each route, and those that take the events of any.
@@ -295,5 +348,56 @@ impl Starting<'_> {
 
     fn clients(&self, sink: &SinkName) -> Result<&Clients, StartError> {
         self.spec.clients.as_ref().ok_or_else(|| StartError::NoClients { sink: sink.to_string() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::publish::StateSpec;
+
+    fn spec(folder: &std::path::Path, table: Option<&str>) -> OutboxSpec {
+        let local_dir = Some(folder.join("events"));
+        let publish = PublishSpec { kds_stream: None, s3: None, ddb: None, local_dir, snapshots: None };
+        let state =
+            StateSpec { dir: folder.join("state"), max_bytes: 1 << 20, ddb_table: table.map(str::to_owned) };
+        OutboxSpec { publish, state, routes: Vec::new(), dead_letter: folder.join("dead"), clients: None }
+    }
+
+    fn set_aside(folder: &std::path::Path) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder.join("state")).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.to_string_lossy().contains("outbox.redb.damaged-")).collect()
+    }
+
+    #[tokio::test]
+    async fn a_damaged_outbox_is_set_aside_where_a_table_has_the_positions_and_only_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("state").join(::outbox::FILE);
+        open(&spec(folder.path(), None)).await.unwrap().store.close().unwrap();
+        let sound = std::fs::read(&file).unwrap();
+        for (name, bytes) in [("zeroed", vec![0; sound.len()]), ("cut", sound[..sound.len() / 2].to_vec())] {
+            std::fs::write(&file, &bytes).unwrap();
+            assert!(
+                open(&spec(folder.path(), None)).await.is_err(),
+                "{name}: nothing else has the positions"
+            );
+            assert_eq!(std::fs::read(&file).unwrap(), bytes, "{name}: left as it is");
+            let opened = open(&spec(folder.path(), Some("positions"))).await.unwrap();
+            let damaged = opened.damaged.unwrap();
+            assert_eq!(set_aside(folder.path()), [damaged.path.clone()], "{name}: one is kept");
+            assert_eq!(std::fs::read(&damaged.path).unwrap(), bytes, "{name}");
+            let reason = damaged.reason().unwrap();
+            assert!(
+                reason.contains("outbox.redb.damaged-") && reason.contains("table positions"),
+                "{reason}"
+            );
+            std::fs::rename(&damaged.path, folder.path().join("looked at")).unwrap();
+            assert_eq!(damaged.reason(), None, "{name}: someone has dealt with it");
+            std::fs::rename(folder.path().join("looked at"), &damaged.path).unwrap();
+            opened.store.close().unwrap();
+            let again = open(&spec(folder.path(), Some("positions"))).await.unwrap();
+            assert!(again.damaged.is_none(), "{name}: a new one is there");
+            again.store.close().unwrap();
+        }
     }
 }

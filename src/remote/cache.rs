@@ -6,9 +6,9 @@
 //! removed: the folder may be emptied at any time.
 
 use std::fs::{File, TryLockError};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
@@ -26,6 +26,8 @@ pub const MOST_MODEL_BYTES: u64 = 4 << 30;
 const REVALIDATION: Duration = Duration::from_millis(1500);
 /// How often it is looked whether another process has done with an address.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// How long a process that holds an address may fetch nothing of it: twice what it bears of a slow server.
+pub const HOLDER_LIMIT: Duration = Duration::from_secs(120);
 /// How often the log says how far it has come.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
@@ -38,6 +40,8 @@ pub struct CacheSpec {
     pub most_bytes: u64,
     /// How often a server is asked that does not answer.
     pub tries: Tries,
+    /// How long another process that holds an address may fetch nothing of it.
+    pub holder_limit: Duration,
 }
 
 /// How often something is tried, and the waits between.
@@ -88,6 +92,26 @@ struct Slot {
     part: PathBuf,
 }
 
+impl Slot {
+    /// What changes while a process fetches: its name, and what has come so far.
+    fn progress(&self) -> (String, Option<(u64, SystemTime)>) {
+        let part = std::fs::metadata(&self.part).ok();
+        (self.holder(), part.and_then(|part| Some((part.len(), part.modified().ok()?))))
+    }
+
+    /// The process that holds the lock, or held it last, as it says itself.
+    fn holder(&self) -> String {
+        let text = std::fs::read_to_string(&self.lock).unwrap_or_default();
+        if text.is_empty() { "another process".to_owned() } else { text }
+    }
+}
+
+/// This process, as others are told of it.
+fn this_process() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("process {} on host {}", std::process::id(), host.trim())
+}
+
 impl Cache {
     /// A cache that asks `remote`. Nothing is written yet.
     #[must_use]
@@ -106,7 +130,10 @@ impl Cache {
             return Ok(path);
         }
         let slot = self.slot(wanted.address);
-        let _held = self.lock(&slot.lock, wanted.address, tell).await?;
+        let _held = match self.lock(&slot, wanted.address, tell).await {
+            Ok(held) => held,
+            Err(error) => return self.unlocked(wanted, &slot, error, tell).await,
+        };
         if let Some(path) = self.pinned(wanted).await {
             return Ok(path);
         }
@@ -141,25 +168,58 @@ impl Cache {
         (fits && is_whole(&path, &record.sha256).await).then_some((record, path))
     }
 
-    /// Held until the file is dropped; a process that ends lets it go.
-    async fn lock(&self, path: &Path, address: &Address, tell: Tell<'_>) -> Result<File, FetchError> {
-        let folder = path.parent().unwrap_or(path);
+    /// Held until the file is dropped; a process that ends lets it go. One that holds it and fetches nothing is not waited for.
+    async fn lock(&self, slot: &Slot, address: &Address, tell: Tell<'_>) -> Result<File, FetchError> {
+        let folder = slot.lock.parent().unwrap_or(&slot.lock);
         std::fs::create_dir_all(folder).map_err(|why| unusable(folder, &why))?;
-        let file = File::create(path).map_err(|why| unusable(path, &why))?;
+        let lock = File::options().create(true).truncate(false).write(true).open(&slot.lock);
+        let lock = lock.map_err(|why| unusable(&slot.lock, &why))?;
+        let mut progress = (slot.progress(), Instant::now());
         let mut told = false;
         loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(TryLockError::Error(why)) => return Err(unusable(path, &why)),
+            match lock.try_lock() {
+                Ok(()) => {
+                    // For people and for who waits: the lock holds without it.
+                    let _named = lock.set_len(0).and_then(|()| (&lock).write_all(this_process().as_bytes()));
+                    return Ok(lock);
+                }
+                Err(TryLockError::Error(why)) => return Err(unusable(&slot.lock, &why)),
                 Err(TryLockError::WouldBlock) if told => {}
                 Err(TryLockError::WouldBlock) => {
                     told = true;
-                    telemetry::WaitsForOther { address }.emit();
-                    tell(Step::Waiting);
+                    telemetry::WaitsForOther { address, holder: &slot.holder() }.emit();
+                    tell(Step::Waiting { holder: &slot.holder() });
                 }
+            }
+            let now = slot.progress();
+            if now != progress.0 {
+                progress = (now, Instant::now());
+            } else if progress.1.elapsed() >= self.spec.holder_limit {
+                let (address, lock) = (address.clone(), slot.lock.clone());
+                let limit_s = self.spec.holder_limit.as_secs();
+                return Err(FetchError::Held { address, lock, holder: slot.holder(), limit_s });
             }
             sleep(LOOK_AGAIN).await;
         }
+    }
+
+    /// What the address held before, where another process holds it and fetches nothing.
+    async fn unlocked(
+        &self,
+        wanted: Wanted<'_>,
+        slot: &Slot,
+        error: FetchError,
+        tell: Tell<'_>,
+    ) -> Result<PathBuf, FetchError> {
+        let remembered = match error {
+            FetchError::Held { .. } => self.remembered(slot, wanted).await,
+            _ => None,
+        };
+        let Some((record, path)) = remembered else { return Err(error) };
+        let why = error.to_string();
+        telemetry::UsedAsItWas { address: wanted.address, sha256: &record.sha256, why: &why }.emit();
+        tell(Step::UsedAsItWas { why: &why });
+        Ok(path)
     }
 
     /// What the address holds now, or what it held where nobody can say within [`REVALIDATION`].

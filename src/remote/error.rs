@@ -49,6 +49,21 @@ pub enum FetchError {
         /// The limit.
         most_bytes: u64,
     },
+    /// Another process has locked it, and fetches nothing: end that process.
+    #[error(
+        "{address} is locked by {holder}, which has fetched nothing of it for {limit_s} s; end that process (lock: {})",
+        lock.display()
+    )]
+    Held {
+        /// Where it is.
+        address: Address,
+        /// The locked file.
+        lock: PathBuf,
+        /// The process, as it says itself.
+        holder: String,
+        /// How long it was waited for, s.
+        limit_s: u64,
+    },
     /// The cache folder cannot be used: make room, or name another.
     #[error(
         "{}: {why}; make room there or make it writable, or name another folder with --cache-dir (KVS_INFER_CACHE)",

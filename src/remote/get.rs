@@ -1,6 +1,6 @@
 //! Asks S3 and web servers for files.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
@@ -24,6 +24,10 @@ use crate::base::causes;
 const CONNECT: Duration = Duration::from_secs(4);
 /// Something comes by then, or the attempt failed.
 const SILENCE: Duration = Duration::from_secs(20);
+/// The least that comes within [`SLOW_SPAN`], bytes: a server that drips a byte now and then is never silent.
+const LEAST_BYTES: u64 = 1 << 20;
+/// The span over which a rate that is too low is noticed.
+const SLOW_SPAN: Duration = Duration::from_secs(60);
 /// So many servers may pass us on to another.
 const REDIRECTS: usize = 5;
 const GRANT: &str =
@@ -52,6 +56,33 @@ pub struct Content {
     pub length: Option<u64>,
     body: Body,
     seen: u64,
+    rate: LeastRate,
+}
+
+/// Whether content comes fast enough to be waited for.
+struct LeastRate {
+    /// When the span began that is being measured, and what had come before it.
+    began: Instant,
+    before: u64,
+}
+
+impl LeastRate {
+    fn new() -> Self {
+        Self { began: Instant::now(), before: 0 }
+    }
+
+    /// Errors: of the bytes `seen` so far, too few came within the last span.
+    fn check(&mut self, now: Instant, seen: u64) -> Result<(), GetError> {
+        if now.saturating_duration_since(self.began) < SLOW_SPAN {
+            return Ok(());
+        }
+        let came = seen - self.before;
+        *self = Self { began: now, before: seen };
+        let least = LEAST_BYTES;
+        let text =
+            || format!("only {came} bytes came within {} s, at least {least} must", SLOW_SPAN.as_secs());
+        if came < least { Err(GetError::Failed(text())) } else { Ok(()) }
+    }
 }
 
 enum Body {
@@ -171,7 +202,8 @@ impl Content {
             (None, Some(length)) if length != self.seen => {
                 Err(GetError::Failed(format!("it broke off after {} of {length} bytes", self.seen)))
             }
-            _ => Ok(part),
+            (None, _) => Ok(part),
+            (Some(_), _) => self.rate.check(Instant::now(), self.seen).map(|()| part),
         }
     }
 }
@@ -204,7 +236,13 @@ fn answered(answer: Response) -> Result<Got, GetError> {
         StatusCode::OK => {
             let etag = answer.headers().get(ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
             let length = answer.content_length();
-            Ok(Got::Content(Content { etag, length, body: Body::Web(answer), seen: 0 }))
+            Ok(Got::Content(Content {
+                etag,
+                length,
+                body: Body::Web(answer),
+                seen: 0,
+                rate: LeastRate::new(),
+            }))
         }
         StatusCode::NOT_MODIFIED => Ok(Got::Unchanged),
         StatusCode::NOT_FOUND | StatusCode::GONE => {
@@ -222,7 +260,7 @@ fn answered(answer: Response) -> Result<Got, GetError> {
 
 fn of_object(object: GetObjectOutput) -> Content {
     let length = object.content_length.and_then(|length| u64::try_from(length).ok());
-    Content { etag: object.e_tag, length, body: Body::S3(object.body), seen: 0 }
+    Content { etag: object.e_tag, length, body: Body::S3(object.body), seen: 0, rate: LeastRate::new() }
 }
 
 fn refused_object(bucket: &str, error: &SdkError<GetObjectError>) -> Result<Got, GetError> {
@@ -250,4 +288,28 @@ fn silent() -> GetError {
 /// No text holds the address, whose query may be a secret.
 fn failed(error: reqwest::Error, url: &Url) -> GetError {
     GetError::Failed(explain_web_error(error, url.as_str(), None))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_drips_has_failed_after_a_minute_and_a_slow_one_has_not() {
+        for (name, bytes_per_s, fails_at) in
+            [("drips", 1, Some(60)), ("too slow", 17_000, Some(60)), ("slow", 18_000, None)]
+        {
+            let mut rate = LeastRate::new();
+            let start = rate.began;
+            let failed = (1..600).find(|second| {
+                rate.check(start + Duration::from_secs(*second), second * bytes_per_s).is_err()
+            });
+            assert_eq!(failed, fails_at, "{name}");
+        }
+        let mut rate = LeastRate::new();
+        let start = rate.began;
+        rate.check(start + SLOW_SPAN, 100 << 20).unwrap();
+        let error = rate.check(start + SLOW_SPAN * 2, (100 << 20) + 12).unwrap_err().why();
+        assert_eq!(error, "only 12 bytes came within 60 s, at least 1048576 must", "also after a good start");
+    }
 }

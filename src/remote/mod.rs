@@ -11,7 +11,7 @@ mod record;
 mod tests;
 
 pub use address::{Address, AddressError};
-pub use cache::{Cache, CacheSpec, MOST_MODEL_BYTES, Tries, Wanted};
+pub use cache::{Cache, CacheSpec, HOLDER_LIMIT, MOST_MODEL_BYTES, Tries, Wanted};
 pub use error::FetchError;
 pub use get::{Content, GetError, Got, Remote};
 pub use models::{Models, Step};

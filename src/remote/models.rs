@@ -9,7 +9,10 @@ use crate::detect::ModelSpec;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step<'a> {
     /// Another process is fetching it.
-    Waiting,
+    Waiting {
+        /// That process, as it says itself.
+        holder: &'a str,
+    },
     /// It comes.
     Fetching {
         /// So much is here.
@@ -33,7 +36,7 @@ impl fmt::Display for Step<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mb = |bytes: u64| bytes.div_ceil(1_000_000);
         match *self {
-            Self::Waiting => f.write_str("is being fetched by another process"),
+            Self::Waiting { holder } => write!(f, "is being fetched by {holder}"),
             Self::Fetching { done_bytes, total_bytes: Some(total) } => {
                 write!(f, "is being fetched: {} of {} MB", mb(done_bytes), mb(total))
             }

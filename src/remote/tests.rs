@@ -60,9 +60,14 @@ fn digest(body: &[u8]) -> String {
 }
 
 fn cache(folder: &TempDir) -> Cache {
+    cache_that_waits(folder, HOLDER_LIMIT)
+}
+
+/// The same, which waits so long for another process that fetches nothing.
+fn cache_that_waits(folder: &TempDir, holder_limit: std::time::Duration) -> Cache {
     let tries =
         Tries { most: 3, first_wait: std::time::Duration::ZERO, longest_wait: std::time::Duration::ZERO };
-    let spec = CacheSpec { folder: folder.path().join("models"), most_bytes: 1000, tries };
+    let spec = CacheSpec { folder: folder.path().join("models"), most_bytes: 1000, tries, holder_limit };
     Cache::new(spec, Remote::new(None).unwrap())
 }
 
@@ -192,7 +197,7 @@ async fn of_many_that_want_a_file_one_fetches_it() {
     let caches: Vec<Cache> = (0..8).map(|_| cache(&folder)).collect();
     let all = caches.iter().map(|cache| {
         let tell = |step: Step<'_>| {
-            waited.fetch_add(usize::from(step == Step::Waiting), Ordering::Relaxed);
+            waited.fetch_add(usize::from(matches!(step, Step::Waiting { .. })), Ordering::Relaxed);
         };
         let address = &server.address;
         async move { cache.file(Wanted { address, sha256: None }, &tell).await.unwrap() }
@@ -211,4 +216,42 @@ async fn a_folder_that_cannot_be_used_is_told_with_its_name() {
     let server = Server::start(vec![ok(b"one", "1")]).await;
     let error = file(&cache(&folder), &server, None).await.unwrap_err().to_string();
     assert!(error.contains("models/from") && error.contains("--cache-dir"), "{error}");
+}
+
+/// Without a server: what is locked is not asked after.
+#[tokio::test]
+async fn a_process_that_holds_an_address_and_fetches_nothing_is_named_and_not_waited_for() {
+    let folder = TempDir::new().unwrap();
+    let address = Address::parse("http://127.0.0.1:1/street.onnx").unwrap().unwrap();
+    let from = folder.path().join("models/from");
+    std::fs::create_dir_all(&from).unwrap();
+    let name = hex(Sha256::new_with_prefix(address.secret()));
+    let lock = from.join(format!("{name}.lock"));
+    std::fs::write(&lock, "process 7 on host yard").unwrap();
+    let held = std::fs::File::open(&lock).unwrap();
+    held.lock().unwrap();
+    let told = Mutex::new(Vec::new());
+    let tell = |step: Step<'_>| told.lock().unwrap().push(step.to_string());
+    let wanted = Wanted { address: &address, sha256: None };
+    let impatient = cache_that_waits(&folder, std::time::Duration::ZERO);
+    let error = impatient.file(wanted, &tell).await.unwrap_err().to_string();
+    assert!(
+        error.contains("is locked by process 7 on host yard, which has fetched nothing of it for 0 s"),
+        "{error}"
+    );
+    assert_eq!(*told.lock().unwrap(), ["is being fetched by process 7 on host yard"]);
+
+    let sha256 = digest(b"one");
+    std::fs::write(folder.path().join(format!("models/{sha256}.onnx")), "one").unwrap();
+    let record = format!(r#"{{ "address": "{address}", "etag": null, "sha256": "{sha256}" }}"#);
+    std::fs::write(from.join(format!("{name}.json")), record).unwrap();
+    let path = impatient.file(wanted, &tell).await.unwrap();
+    assert_eq!(std::fs::read(path).unwrap(), b"one", "what was fetched before is used");
+    assert!(told.lock().unwrap()[2].starts_with("is used as it was fetched before: "), "{told:?}");
+
+    drop(held);
+    let error = cache(&folder).file(Wanted { sha256: Some(&"0".repeat(64)), ..wanted }, &|_| ()).await;
+    assert!(error.unwrap_err().to_string().contains("was not fetched in 3 tries"));
+    let holder = std::fs::read_to_string(&lock).unwrap();
+    assert!(holder.starts_with(&format!("process {} on host ", std::process::id())), "{holder}");
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use super::ServiceError;
 use crate::camera::{EntryModels, EntryReader};
@@ -13,10 +15,14 @@ use crate::detect::ocr::Reader;
 use crate::detect::{DetectError, Detector, Device, ModelSpec, Purpose, usual_threads};
 use crate::remote::{Models, Step};
 use crate::telemetry::Board;
-use crate::telemetry::board::{ModelRow, Watch, WatchKey};
+use crate::telemetry::board::{LoadThread, ModelRow, Watch, WatchKey};
+use crate::telemetry::service::{GivenUpLoadEnded, LoadGivenUp, Stuck};
 
 /// An inference that takes longer is stuck.
 const STUCK_INFERENCE: Duration = Duration::from_secs(60);
+
+/// How long the end of a model that is not used any more is waited for.
+const END_LIMIT: Duration = Duration::from_secs(10);
 
 /// A model, and what it is for: one file may be asked for both.
 type Named = (Purpose, Arc<ModelSpec>);
@@ -59,18 +65,16 @@ impl ModelSet {
         let files = try_join_all(wanted.iter().map(|(_, spec)| self.fetch(spec))).await?;
         let mut loaded = Vec::new();
         for (named, file) in wanted.into_iter().zip(files) {
-            self.board.loading(&named.1.name, Some("is being loaded".to_owned()));
-            let net = Net::load(named.0, file, self.device, threads).await;
-            self.board.loading(&named.1.name, None);
-            loaded.push((named, net?));
+            let net = Net::load(named.0, file, self.device, threads, &self.board).await?;
+            loaded.push((named, net));
         }
         Ok(loaded)
     }
 
     async fn fetch(&self, spec: &ModelSpec) -> Result<ModelSpec, ServiceError> {
-        let tell = |step: Step<'_>| self.board.loading(&spec.name, Some(step.to_string()));
+        let shown = self.board.show_loading(&spec.name, "is being looked for");
+        let tell = |step: Step<'_>| shown.now(step.to_string());
         let file = self.source.local(spec, &tell).await;
-        self.board.loading(&spec.name, None);
         file.map_err(|error| ServiceError::Fetch(Box::new(error)))
     }
 
@@ -90,8 +94,11 @@ impl ModelSet {
             self.running.extract_if(|named, _| !wanted.contains(named)).map(|(_, running)| running).collect();
         unused.iter().for_each(|running| self.board.remove_watch(running.watch));
         self.show();
-        // Its end waits for the inference at hand.
-        let _ended = tokio::task::spawn_blocking(move || drop(unused)).await;
+        // Its end waits for the inference that it is at, which may be stuck.
+        let ending = tokio::task::spawn_blocking(move || drop(unused));
+        if timeout(END_LIMIT, ending).await.is_err() {
+            Stuck { part: "a model that is not used any more" }.emit();
+        }
     }
 
     /// Those of the camera's entries, in their order.
@@ -142,20 +149,36 @@ fn named(cameras: &[CameraSpec]) -> Vec<Named> {
 }
 
 impl Net {
-    /// Off the async threads.
+    /// Loads a model on a thread of its own, `load-MODEL`. Dropping the future gives the load up: the thread is left behind, since
+    /// ONNX Runtime cannot be interrupted, and what it loads ends with it.
     async fn load(
         purpose: Purpose,
         spec: ModelSpec,
         device: Device,
         threads: usize,
+        board: &Board,
     ) -> Result<Self, ServiceError> {
-        let load = move || -> Result<Self, DetectError> {
-            Ok(match purpose {
-                Purpose::Find => Self::Finds(Detector::start(&spec, device, threads)?),
-                Purpose::Read => Self::Reads(Reader::start(&spec, device, threads)?),
-            })
+        let _shown = board.show_loading(&spec.name, "is being loaded");
+        let load = WantedLoad(board.add_load_thread(&spec.name));
+        let thread = EndingLoad(Arc::clone(&load.0));
+        let (answer, loaded) = oneshot::channel();
+        let model = spec.name.clone();
+        let run = move || {
+            let net = Self::open(purpose, &spec, device, threads);
+            drop(thread);
+            // Where the load was given up nothing takes it: the model ends here.
+            drop(answer.send(net));
         };
-        Ok(tokio::task::spawn_blocking(load).await.map_err(|_| ServiceError::Loading)??)
+        let spawned = std::thread::Builder::new().name(format!("load-{model}")).spawn(run);
+        spawned.map_err(|why| DetectError::Thread { model, reason: why.to_string() })?;
+        Ok(loaded.await.map_err(|_panicked| ServiceError::Loading)??)
+    }
+
+    fn open(purpose: Purpose, spec: &ModelSpec, device: Device, threads: usize) -> Result<Self, DetectError> {
+        Ok(match purpose {
+            Purpose::Find => Self::Finds(Detector::start(spec, device, threads)?),
+            Purpose::Read => Self::Reads(Reader::start(spec, device, threads)?),
+        })
     }
 
     /// If it finds things.
@@ -200,6 +223,28 @@ impl Net {
                     limit: STUCK_INFERENCE,
                 }
             }
+        }
+    }
+}
+
+/// A load for which something waits; its drop gives it up, unless it has ended.
+struct WantedLoad(Arc<LoadThread>);
+
+impl Drop for WantedLoad {
+    fn drop(&mut self) {
+        if self.0.give_up() {
+            LoadGivenUp { model: &self.0.model, after: self.0.age() }.emit();
+        }
+    }
+}
+
+/// A load on its thread; its drop ends it, also by a panic.
+struct EndingLoad(Arc<LoadThread>);
+
+impl Drop for EndingLoad {
+    fn drop(&mut self) {
+        if self.0.end() {
+            GivenUpLoadEnded { model: &self.0.model, after: self.0.age() }.emit();
         }
     }
 }

@@ -2,9 +2,13 @@
 
 use std::fmt;
 
+use super::models::Loaded;
 use super::{Service, ServiceError, check_camera, outbox_spec};
 use crate::config::{CameraSpec, Settings};
-use crate::telemetry::service::{Reloaded, WasRefused};
+use crate::telemetry::service::{Advice, Reloaded, WasRefused};
+
+/// Threads of loads that were given up, at most: each takes a core.
+const LEFT_BEHIND_MAX: usize = 1;
 
 /// Why a configuration cannot be taken over while the service runs.
 #[derive(Debug, thiserror::Error)]
@@ -68,12 +72,19 @@ impl fmt::Display for Changes {
     }
 }
 
+/// A configuration with all that it needs.
+pub struct PreparedReload {
+    settings: Settings,
+    loaded: Loaded,
+}
+
 impl Service {
-    /// Takes another configuration over: new models first, then the cameras that differ. The others are not touched.
+    /// Checks another configuration as a whole and loads its models. Nothing has changed until it is taken over; dropping the future
+    /// gives it up.
     ///
     /// # Errors
-    /// It cannot be taken over; nothing has changed then.
-    pub async fn reload(&mut self, settings: Settings) -> Result<Changes, ReloadError> {
+    /// It cannot be taken over.
+    pub async fn prepare(&self, settings: Settings) -> Result<PreparedReload, ReloadError> {
         if let Some(key) = fixed(&self.settings, &settings) {
             return Err(ReloadError::NeedsRestart { key });
         }
@@ -81,6 +92,7 @@ impl Service {
         if let Some(sink) = self.outbox.lacks(&outbox) {
             return Err(ReloadError::NewSink { sink });
         }
+        let _shown = self.board.show_reload();
         let loaded = self.models.load(&settings.cameras).await?;
         for camera in &settings.cameras {
             check_camera(camera, |spec| {
@@ -89,11 +101,27 @@ impl Service {
                 new.or_else(|| self.models.get(spec))
             })?;
         }
+        Ok(PreparedReload { settings, loaded })
+    }
+
+    /// Takes another configuration over: new models first, then the cameras that differ. The others are not touched.
+    pub async fn take_over(&mut self, prepared: PreparedReload) -> Changes {
+        let PreparedReload { settings, loaded } = prepared;
         self.models.adopt(loaded);
-        let changes = self.take_over(settings).await;
+        settings.advice().iter().for_each(|text| Advice { text }.emit());
+        let changes = self.change_cameras(settings).await;
         self.board.set_config_fault(None);
         Reloaded { changes: &changes }.emit();
-        Ok(changes)
+        changes
+    }
+
+    /// The models whose loading cannot be interrupted and that would be left behind with one that is already, if the configuration that
+    /// is being prepared were given up; `None`: it may be.
+    #[must_use]
+    pub fn stuck_loads(&self) -> Option<String> {
+        let threads = self.board.load_threads();
+        let models = || threads.iter().map(|thread| thread.model.as_str()).collect::<Vec<_>>().join(" and ");
+        (threads.len() > LEFT_BEHIND_MAX).then(models)
     }
 
     /// The configuration as it is now cannot be taken over; what runs goes on.
@@ -103,7 +131,7 @@ impl Service {
         WasRefused { why }.emit();
     }
 
-    async fn take_over(&mut self, settings: Settings) -> Changes {
+    async fn change_cameras(&mut self, settings: Settings) -> Changes {
         let changes = Changes::between(&self.settings.cameras, &settings.cameras);
         changes.removed.iter().for_each(|id| self.fleet.remove(id));
         for camera in &settings.cameras {
@@ -129,6 +157,7 @@ fn fixed(old: &Settings, new: &Settings) -> Option<&'static str> {
         ("service.reconnect_delay_seconds", old.reconnect_delay != new.reconnect_delay),
         ("service.hls_session_seconds", old.hls_session != new.hls_session),
         ("service.max_behind_seconds", old.max_behind != new.max_behind),
+        ("service.model_load_seconds", old.model_load != new.model_load),
         ("device", old.device != new.device),
         ("log_level", old.log_level != new.log_level),
         ("metrics", old.emf_service != new.emf_service),

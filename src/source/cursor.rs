@@ -1,5 +1,6 @@
 //! Where in a stream to read on.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::frame::{Fragment, Position, fragment_order};
@@ -15,6 +16,17 @@ pub enum StartAt {
     After(Position),
     /// With the first fragment at or after this server time, ms since the epoch.
     ServerTime(i64),
+}
+
+impl fmt::Display for StartAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Now => write!(f, "NOW"),
+            Self::Earliest => write!(f, "EARLIEST"),
+            Self::After(position) => write!(f, "after fragment {}", position.read_after()),
+            Self::ServerTime(ms) => write!(f, "server time {ms} ms"),
+        }
+    }
 }
 
 /// What has been read of a stream, and so where the next connection starts.

@@ -1,5 +1,6 @@
 //! a camera -> bytes: GetMedia and HLS of Kinesis Video Streams, and where to read on after a break.
 
+mod connection_budget;
 mod cursor;
 mod error;
 mod fetch;
@@ -12,6 +13,7 @@ mod probe;
 mod stall;
 mod stream;
 
+pub use connection_budget::ConnectionBudget;
 pub use cursor::{Cursor, Failed, StartAt};
 pub use error::SourceError;
 pub use hls::{HlsItem, HlsMedia, HlsSource};

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tracing::{debug, info, warn};
 
 use super::board::CameraBoard;
+use super::log_limit::LogLine;
 use super::{Kind, Metric};
 use crate::decode::DecodeError;
 use crate::frame::VideoTrack;
@@ -136,19 +137,22 @@ pub(crate) struct DecodeFailed<'a> {
 
 impl DecodeFailed<'_> {
     pub(crate) fn emit(self) {
-        let kind = match self.error {
-            DecodeError::Track { .. } => "track",
-            DecodeError::Unit { .. } => "unit",
-            DecodeError::Picture { .. } => "picture",
+        let (kind, reason) = match self.error {
+            DecodeError::Track { reason, .. } => ("track", reason),
+            DecodeError::Unit { reason, .. } => ("unit", reason),
+            DecodeError::Picture { reason, .. } => ("picture", reason),
         };
+        self.camera.decode_failed(reason);
         metrics::counter!(ERRORS, "camera" => self.camera.id().to_string(), "kind" => kind).increment(1);
         if let DecodeError::Track { .. } = self.error {
             self.camera.blind(STAGE, Some(self.error.to_string()));
         }
-        if self.repeated {
-            debug!(stage = STAGE, camera = %self.camera.id(), "{}", self.error);
-        } else {
-            warn!(stage = STAGE, camera = %self.camera.id(), "{}", self.error);
+        let line = if self.repeated { LogLine::LeftOut } else { self.camera.log_line(kind) };
+        match line {
+            LogLine::Shown(left_out) => {
+                warn!(stage = STAGE, camera = %self.camera.id(), left_out, "{}", self.error);
+            }
+            LogLine::LeftOut => debug!(stage = STAGE, camera = %self.camera.id(), "{}", self.error),
         }
     }
 }
@@ -164,6 +168,12 @@ impl DecoderOpened<'_> {
         let VideoTrack { codec, width_px, height_px, .. } = self.track;
         metrics::counter!(OPENED, "camera" => self.camera.id().to_string()).increment(1);
         self.camera.blind(STAGE, None);
-        info!(stage = STAGE, camera = %self.camera.id(), ?codec, width_px, height_px, "decoder opened");
+        let camera = self.camera.id();
+        match self.camera.log_line("decoder opened") {
+            LogLine::Shown(left_out) => {
+                info!(stage = STAGE, %camera, ?codec, width_px, height_px, left_out, "decoder opened");
+            }
+            LogLine::LeftOut => debug!(stage = STAGE, %camera, ?codec, width_px, height_px, "decoder opened"),
+        }
     }
 }

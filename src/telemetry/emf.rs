@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::Board;
-use super::board::{CameraRow, ModelRow, SinkRow, whole_ms};
+use super::board::{CameraRow, ModelRow, RELOAD_SHOWN_AFTER, SinkRow, whole_ms};
 use super::gpu::{Facts, Gpus};
 
 const NAMESPACE: &str = "KVS/Inference";
@@ -35,6 +35,16 @@ struct Told {
     events: HashMap<String, u64>,
     /// By sink.
     failures: HashMap<String, u64>,
+}
+
+/// What the lines are about.
+struct ServiceState<'a> {
+    cameras: &'a [CameraRow],
+    sinks: &'a [SinkRow],
+    models: &'a [ModelRow],
+    gpus: &'a [&'a Facts],
+    /// How long the model that has taken longest is being fetched or loaded.
+    loading: Duration,
 }
 
 /// A metric's name, unit and value.
@@ -61,28 +71,23 @@ impl Emf {
     async fn write(&self, told: &mut Told) {
         let facts = self.gpus.read().await;
         let gpus: Vec<&Facts> = facts.iter().filter_map(|(_, facts)| facts.as_ref()).collect();
-        let models = about_models(&self.board.models());
-        let lines = lines(
-            &self.service,
-            told,
-            &self.board.snapshot(),
-            &self.board.sinks(),
-            &[&models, &*about_gpus(&gpus)].concat(),
-        );
+        let state = ServiceState {
+            cameras: &self.board.snapshot(),
+            sinks: &self.board.sinks(),
+            models: &self.board.models(),
+            gpus: &gpus,
+            loading: self.board.loading_for(),
+        };
+        let lines = lines(&self.service, told, &state);
         if let Err(error) = std::io::stdout().lock().write_all(lines.as_bytes()) {
             tracing::warn!(stage = "telemetry", %error, "the metrics for CloudWatch could not be written");
         }
     }
 }
 
-/// The lines as they stand now, each ended; `of_host` are the metrics of models and GPUs.
-fn lines(
-    service: &str,
-    told: &mut Told,
-    cameras: &[CameraRow],
-    sinks: &[SinkRow],
-    of_host: &[Metric],
-) -> String {
+/// The lines as they stand now, each ended.
+fn lines(service: &str, told: &mut Told, state: &ServiceState<'_>) -> String {
+    let ServiceState { cameras, sinks, models, gpus, loading } = *state;
     let mut events = 0;
     let mut lines = String::new();
     for camera in cameras {
@@ -93,7 +98,9 @@ fn lines(
     let failures = sinks.iter().map(|sink| told.failures.rise(&sink.name, sink.refused + sink.failed)).sum();
     let mut metrics = about_cameras(cameras, events);
     metrics.extend(about_sinks(sinks, failures));
-    metrics.extend(of_host);
+    metrics.extend(about_models(models));
+    metrics.extend(about_loading(loading));
+    metrics.extend(about_gpus(gpus));
     line(&[("Service", service)], &metrics) + &lines
 }
 
@@ -134,7 +141,12 @@ fn about_sinks(sinks: &[SinkRow], failures: u64) -> [Metric; 3] {
     ]
 }
 
-/// How many models run on the CPU because CUDA does not work; one with `device: cpu` is where it should be.
+/// Where it takes long: a metric that is not written costs nothing.
+fn about_loading(loading: Duration) -> Option<Metric> {
+    (loading > RELOAD_SHOWN_AFTER).then(|| ("ModelLoadSeconds", "Seconds", seconds(whole_ms(loading))))
+}
+
+/// Returns the number of models that run on the CPU because CUDA does not work; one with `device: cpu` does not count.
 fn about_models(models: &[ModelRow]) -> [Metric; 1] {
     let fallen = models.iter().filter(|model| model.fell_back).count();
     [("ModelsOnCpu", "Count", number(fallen as u64))]
@@ -234,13 +246,15 @@ mod tests {
         };
         let (first, second) = (gpu(0.5, 100), gpu(0.25, 11));
         let mut before = Told::default();
-        let now = parsed(&lines(
-            "yard",
-            &mut before,
-            &board.snapshot(),
-            &sinks(3),
-            &about_gpus(&[&first, &second]),
-        ));
+        let cameras = board.snapshot();
+        let (sinks_now, gpus) = (sinks(3), [&first, &second]);
+        let loading = Duration::from_secs(61);
+        let model =
+            |device: &str, fell_back| ModelRow { device: device.into(), fell_back, ..ModelRow::default() };
+        let models = [model("cuda:0", false), model("cpu", true), model("cpu", false)];
+        let state =
+            ServiceState { cameras: &cameras, sinks: &sinks_now, models: &models, gpus: &gpus, loading };
+        let now = parsed(&lines("yard", &mut before, &state));
         let of_service = [
             metric("CamerasDown", "Count", 1.0),
             metric("Events", "Count", 0.0),
@@ -248,6 +262,8 @@ mod tests {
             metric("OutboxBytes", "Bytes", 1_500.0),
             metric("OutboxOldestSeconds", "Seconds", 61.5),
             metric("DeliveryFailures", "Count", 5.0),
+            metric("ModelsOnCpu", "Count", 1.0),
+            metric("ModelLoadSeconds", "Seconds", 61.0),
             metric("GpuUtilization", "Percent", 37.5),
             metric("GpuMemoryUsed", "Bytes", 111.0),
         ];
@@ -261,18 +277,13 @@ mod tests {
         let of_alley = [metric("CameraUp", "None", 0.0), metric("Events", "Count", 0.0)];
         assert_eq!(told(&now[2]), (vec!["yard".to_owned(), "alley".to_owned()], of_alley.to_vec()));
         assert_eq!(now.len(), 3);
-        let then = parsed(&lines("yard", &mut before, &board.snapshot(), &sinks(4), &[]));
+        let sinks_then = sinks(4);
+        let loading = Duration::from_secs(60);
+        let state = ServiceState { cameras: &cameras, sinks: &sinks_then, models: &[], gpus: &[], loading };
+        let then = parsed(&lines("yard", &mut before, &state));
         let (_, of_service) = told(&then[0]);
-        assert_eq!(of_service.last(), Some(&metric("DeliveryFailures", "Count", 1.0)), "and no GPU");
-    }
-
-    #[test]
-    fn models_that_fell_back_to_the_cpu_are_counted() {
-        let model =
-            |device: &str, fell_back| ModelRow { device: device.into(), fell_back, ..ModelRow::default() };
-        let models = [model("cuda:0", false), model("cpu", true), model("cpu", false)];
-        assert_eq!(about_models(&models), [("ModelsOnCpu", "Count", 1.0)], "one is on the CPU by choice");
-        assert_eq!(about_models(&[]), [("ModelsOnCpu", "Count", 0.0)]);
+        let last = [metric("DeliveryFailures", "Count", 1.0), metric("ModelsOnCpu", "Count", 0.0)];
+        assert!(of_service.ends_with(&last), "no GPU, and no model that takes long: {of_service:?}");
     }
 
     #[test]

@@ -12,6 +12,8 @@ const BUILD_INFO: &str = "kvs_infer_build_info";
 const PROCESS_START_TIME_SECONDS: &str = "kvs_infer_process_start_time_seconds";
 const UPTIME_SECONDS: &str = "kvs_infer_uptime_seconds";
 const RESIDENT_MEMORY_BYTES: &str = "kvs_infer_resident_memory_bytes";
+const MODEL_LOADING_SECONDS: &str = "kvs_infer_model_loading_seconds";
+const MODEL_LOADS_LEFT_BEHIND: &str = "kvs_infer_model_loads_left_behind";
 const CAMERA_UP: &str = "kvs_infer_camera_up";
 const CAMERA_BEHIND_SECONDS: &str = "kvs_infer_camera_behind_seconds";
 const CAMERA_LAST_FRAME_AGE_SECONDS: &str = "kvs_infer_camera_last_frame_age_seconds";
@@ -26,6 +28,16 @@ pub(crate) const METRICS: &[Metric] = &[
     gauge_of(PROCESS_START_TIME_SECONDS, &[], "When the service started, since the Unix epoch."),
     gauge_of(UPTIME_SECONDS, &[], "How long the service has run."),
     gauge_of(RESIDENT_MEMORY_BYTES, &[], "Memory of the process that is in RAM."),
+    gauge_of(
+        MODEL_LOADING_SECONDS,
+        &[],
+        "How long the model that has taken longest is being fetched or loaded; 0 while none is.",
+    ),
+    gauge_of(
+        MODEL_LOADS_LEFT_BEHIND,
+        &[],
+        "Loads of models that were given up and whose threads run on until a restart.",
+    ),
     gauge_of(
         CAMERA_UP,
         &["camera"],
@@ -120,6 +132,8 @@ impl Scrape<'_> {
 
 #[expect(clippy::cast_precision_loss, reason = "bytes of memory fit f64 up to 8 PiB")]
 fn about_process(board: &Board) {
+    gauge!(MODEL_LOADING_SECONDS).set(board.loading_for().as_secs_f64());
+    gauge!(MODEL_LOADS_LEFT_BEHIND).set(board.loads_left_behind() as f64);
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     gauge!(PROCESS_START_TIME_SECONDS).set(board.started_epoch().as_secs_f64());
     gauge!(UPTIME_SECONDS).set(board.uptime().as_secs_f64());
@@ -177,9 +191,11 @@ mod tests {
         board.add_camera(&CameraId::new("gate"), "gate-stream").fragment(Some(1_500));
         board.add_camera(&CameraId::new("yard"), "yard-stream").down("no such stream", None);
         board.set_sinks(|| vec![SinkRow { name: "kds".into(), ok: true, queued: 3, ..SinkRow::default() }]);
+        assert!(board.add_load_thread("street").give_up());
         let text = rendered(|| Scrape { board: &board }.emit());
         for line in [
             concat!("kvs_infer_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+            "kvs_infer_model_loads_left_behind 1",
             "kvs_infer_camera_up{camera=\"gate\"} 1",
             "kvs_infer_camera_up{camera=\"yard\"} 0",
             "kvs_infer_camera_behind_seconds{camera=\"gate\"} 1.5",

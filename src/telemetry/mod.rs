@@ -12,6 +12,7 @@ pub(crate) mod detect;
 mod emf;
 mod gpu;
 mod http;
+mod log_limit;
 pub(crate) mod losses;
 mod metric;
 pub(crate) mod publish;

@@ -19,6 +19,7 @@ pub(super) const SINK_QUEUED_BYTES: &str = "kvs_infer_sink_queued_bytes";
 pub(super) const SINK_OLDEST_SECONDS: &str = "kvs_infer_sink_oldest_seconds";
 pub(super) const SINK_LOST: &str = "kvs_infer_sink_lost";
 const TAKEN_OVER: &str = "kvs_infer_cameras_taken_over_total";
+const OUTBOXES_SET_ASIDE: &str = "kvs_infer_outboxes_set_aside_total";
 
 /// The metrics of publish.
 pub(crate) const METRICS: &[Metric] = &[
@@ -89,7 +90,29 @@ pub(crate) const METRICS: &[Metric] = &[
         labels: &["camera"],
         help: "Times that another process took the camera over; this one has stopped reading and publishing it.",
     },
+    Metric {
+        name: OUTBOXES_SET_ASIDE,
+        kind: Kind::Counter,
+        labels: &[],
+        help: "Damaged outboxes that were set aside at the start for a new one.",
+    },
 ];
+
+/// A damaged outbox was set aside for a new one.
+pub(crate) struct OutboxSetAside<'a> {
+    /// What was found.
+    pub(crate) why: &'a str,
+    /// What follows from it.
+    pub(crate) text: &'a str,
+}
+
+impl OutboxSetAside<'_> {
+    /// Logs and counts it.
+    pub(crate) fn emit(self) {
+        counter!(OUTBOXES_SET_ASIDE).increment(1);
+        tracing::error!(stage = "publish", why = self.why, "{}", self.text);
+    }
+}
 
 /// A new event was accepted for delivery.
 #[derive(Clone, Copy, Debug)]

@@ -68,11 +68,18 @@ impl Fetched<'_> {
 /// Another process is fetching the same file into the same folder.
 pub(crate) struct WaitsForOther<'a> {
     pub(crate) address: &'a Address,
+    /// That process, as it says itself.
+    pub(crate) holder: &'a str,
 }
 
 impl WaitsForOther<'_> {
     pub(crate) fn emit(self) {
-        tracing::info!(stage = "remote", address = %self.address, "another process is fetching it: waiting for that");
+        tracing::info!(
+            stage = "remote",
+            address = %self.address,
+            holder = self.holder,
+            "another process is fetching it: waiting for that"
+        );
     }
 }
 

@@ -67,6 +67,90 @@ impl WasRefused<'_> {
     }
 }
 
+/// Another configuration came while one waits for its models, and takes its place.
+pub(crate) struct ReloadReplaced {
+    /// How long that one has waited.
+    pub(crate) after: Duration,
+    /// What it waited for.
+    pub(crate) loading: String,
+}
+
+impl ReloadReplaced {
+    pub(crate) fn emit(self) {
+        warn!(
+            stage = "service",
+            after_s = self.after.as_secs(),
+            loading = self.loading,
+            "a newer configuration takes the place of the one that waits for its models"
+        );
+    }
+}
+
+/// The configuration that waits for its models was asked for again.
+pub(crate) struct ReloadWaits {
+    /// How long it has waited.
+    pub(crate) after: Duration,
+    /// What it waits for.
+    pub(crate) loading: String,
+}
+
+impl ReloadWaits {
+    pub(crate) fn emit(self) {
+        info!(
+            stage = "service",
+            after_s = self.after.as_secs(),
+            loading = self.loading,
+            "this configuration waits for its models already"
+        );
+    }
+}
+
+/// Nothing waits for a model any more that is being loaded.
+pub(crate) struct LoadGivenUp<'a> {
+    pub(crate) model: &'a str,
+    pub(crate) after: Duration,
+}
+
+impl LoadGivenUp<'_> {
+    pub(crate) fn emit(self) {
+        warn!(
+            stage = "service",
+            model = self.model,
+            after_s = self.after.as_secs(),
+            "loading a model was given up: its thread cannot be interrupted and runs on"
+        );
+    }
+}
+
+/// The thread of such a model has ended.
+pub(crate) struct GivenUpLoadEnded<'a> {
+    pub(crate) model: &'a str,
+    pub(crate) after: Duration,
+}
+
+impl GivenUpLoadEnded<'_> {
+    pub(crate) fn emit(self) {
+        let after_s = self.after.as_secs();
+        info!(
+            stage = "service",
+            model = self.model,
+            after_s,
+            "the thread of a model that was given up has ended"
+        );
+    }
+}
+
+/// An allowed setting with a surprising effect.
+pub(crate) struct Advice<'a> {
+    pub(crate) text: &'a str,
+}
+
+impl Advice<'_> {
+    pub(crate) fn emit(self) {
+        warn!(stage = "service", "configuration: {}", self.text);
+    }
+}
+
 /// A camera is not in the configuration any more.
 pub(crate) struct CameraGone<'a> {
     pub(crate) camera: &'a str,

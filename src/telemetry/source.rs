@@ -6,6 +6,7 @@ use metrics::counter;
 use tracing::{debug, info, warn};
 
 use super::board::{CameraBoard, UnitRead};
+use super::log_limit::LogLine;
 use super::{Kind, Metric};
 
 const SOURCE_BYTES: &str = "kvs_infer_source_bytes_total";
@@ -85,7 +86,13 @@ pub(crate) struct Connected<'a> {
 impl Connected<'_> {
     /// Logs and counts it.
     pub(crate) fn emit(self) {
-        info!(stage = "source", camera = %self.camera.id(), stream = self.stream, start = self.start, "reading");
+        let Self { camera, stream, start } = &self;
+        match camera.log_line("reading") {
+            LogLine::Shown(left_out) => {
+                info!(stage = "source", camera = %camera.id(), stream, start, left_out, "reading");
+            }
+            LogLine::LeftOut => debug!(stage = "source", camera = %camera.id(), stream, start, "reading"),
+        }
         counter!(SOURCE_CONNECTIONS, "camera" => self.camera.id().to_string()).increment(1);
         self.camera.connected();
     }
@@ -114,10 +121,15 @@ impl Ended<'_> {
     pub(crate) fn emit(self) {
         let (reason, camera) = (self.reason, self.camera.id());
         let retry_in_s = (self.retry_in.as_secs_f64() * 10.0).round() / 10.0;
-        match (self.expected, self.repeated) {
-            (_, true) => debug!(stage = "source", %camera, reason, retry_in_s, "{}", self.detail),
-            (true, false) => info!(stage = "source", %camera, reason, retry_in_s, "{}", self.detail),
-            (false, false) => warn!(stage = "source", %camera, reason, retry_in_s, "{}", self.detail),
+        let line = if self.repeated { LogLine::LeftOut } else { self.camera.log_line(reason) };
+        match (self.expected, line) {
+            (_, LogLine::LeftOut) => debug!(stage = "source", %camera, reason, retry_in_s, "{}", self.detail),
+            (true, LogLine::Shown(left_out)) => {
+                info!(stage = "source", %camera, reason, retry_in_s, left_out, "{}", self.detail);
+            }
+            (false, LogLine::Shown(left_out)) => {
+                warn!(stage = "source", %camera, reason, retry_in_s, left_out, "{}", self.detail);
+            }
         }
         if self.brought {
             self.camera.lost(self.detail);
@@ -208,7 +220,14 @@ pub(crate) struct GapFound<'a> {
 impl GapFound<'_> {
     /// Logs and counts it.
     pub(crate) fn emit(self) {
-        warn!(stage = "source", camera = %self.camera.id(), "footage is missing: {}", self.what);
+        match self.camera.log_line("footage is missing") {
+            LogLine::Shown(left_out) => {
+                warn!(stage = "source", camera = %self.camera.id(), left_out, "footage is missing: {}", self.what);
+            }
+            LogLine::LeftOut => {
+                debug!(stage = "source", camera = %self.camera.id(), "footage is missing: {}", self.what);
+            }
+        }
         counter!(SOURCE_GAPS, "camera" => self.camera.id().to_string()).increment(1);
     }
 }

@@ -38,6 +38,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(settings.region, None);
     assert_eq!(settings.reconnect_delay, Duration::from_secs(5));
     assert_eq!(settings.max_behind, Duration::from_mins(1));
+    assert_eq!(settings.model_load, Duration::from_mins(10));
     assert_eq!(settings.device, Device::Auto);
     assert_eq!((settings.log_level, settings.log_format), (LogLevel::Info, None));
     let publish = PublishSpec {

@@ -29,9 +29,14 @@ fn ids() -> impl Iterator<Item = &'static str> {
     CAMERAS.iter().map(|row| id(row).0).chain([GOOD])
 }
 
-/// What must have passed before a fault can show: silence is one only after 4 s, and twice.
+/// What must have passed before a fault can show: silence is one only after 4 s, and twice; bytes without a whole access unit are one
+/// after 30 s.
 fn limit(row: &Row) -> Duration {
-    Duration::from_secs(if id(row).0 == "stalls" { 8 } else { 0 })
+    Duration::from_secs(match id(row).0 {
+        "stalls" => 8,
+        "trickles" => 30,
+        _ => 0,
+    })
 }
 
 /// Footage in every stream but the one that is missing at first; timecodes jump where it is made.

@@ -29,10 +29,12 @@ mod host;
 mod hostile;
 mod kds_away;
 mod late;
+mod loading;
 mod overload;
 mod reconnects;
 mod sinks;
 mod table;
+mod undecodable;
 mod watch;
 
 #[expect(dead_code, reason = "tests/service paints with all of it")]

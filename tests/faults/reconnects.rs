@@ -1,5 +1,7 @@
 //! Thousands of connections: memory stays as it is.
 
+use std::time::Instant;
+
 use kvs_sim::Faults;
 
 use super::colours::model;
@@ -9,7 +11,11 @@ use super::watch::{figure, is_full, is_soak, metric, metrics, until_within};
 
 /// Of memory after the warm-up, bytes.
 const FLAT: f64 = 5e6;
-const STREAMS: u32 = 20;
+const STREAMS: u32 = 40;
+/// Connections of a camera that may follow each other at once; then there is one a second.
+const BURST: f64 = 10.0;
+/// Lines of one kind that a camera logs a minute.
+const LINES: u64 = 10;
 
 fn connections() -> u32 {
     match (is_soak(), is_full()) {
@@ -43,11 +49,19 @@ async fn memory_does_not_grow_with_connections() {
     }
     let slow = |camera: &String| camera_with(camera, &model(), "EARLIEST", "    fps_target: 1\n");
     let cameras: String = ids.iter().map(slow).collect();
+    let began = Instant::now();
     let program = Program::start(&config(LOCAL, &cameras), &footage.sim.endpoint(), None);
     let (first, before) = memory_after(&program, f64::from(warm_up)).await;
     let (last, after) = memory_after(&program, f64::from(warm_up + wanted)).await;
     assert!(after - before <= FLAT, "{before} bytes after {first} connections, {after} after {last}");
-    assert!(program.stop().status.success());
+    let took = began.elapsed();
+    let most = f64::from(STREAMS) * (BURST + took.as_secs_f64() + 1.0);
+    assert!(last <= most, "{last} connections within {took:?}, of at most {most}");
+    let ended = program.stop();
+    assert!(ended.status.success());
+    let lines = ended.log.iter().filter(|line| line.contains("\"message\":\"reading\"")).count() as u64;
+    let most = u64::from(STREAMS) * LINES * (began.elapsed().as_secs() / 60 + 1);
+    assert!(lines <= most, "{lines} lines about {last} connections, of at most {most}");
     figure(&format!(
         "R6 {} reconnects of {STREAMS} streams: resident memory {:+.1} MB, from {:.1} MB (5 MB may be)",
         last - first,

@@ -84,7 +84,7 @@ const fn camera(
 }
 
 /// The faults of a camera's stream.
-pub(crate) const CAMERAS: [Row; 15] = [
+pub(crate) const CAMERAS: [Row; 16] = [
     camera(
         "connections end early",
         ("ends", "end=1f"),
@@ -100,6 +100,14 @@ pub(crate) const CAMERAS: [Row; 15] = [
         "kvs_infer_source_endings_total{reason=\"stalled\"}",
         Lost::Nothing,
         LOSSES,
+    ),
+    camera(
+        "connections trickle",
+        ("trickles", "drip=2"),
+        "no whole access unit for",
+        "kvs_infer_source_endings_total{reason=\"trickles\"}",
+        Lost::Nothing,
+        NEXT,
     ),
     camera(
         "connections end inside a block",
@@ -249,7 +257,8 @@ pub(crate) const SINKS: [Row; 19] = [
 const BEST_EFFORT: Lost = Lost::Some("nothing while its share of the outbox has room; then its oldest");
 
 /// The faults of this host, and of the way to KVS as a whole.
-pub(crate) const PLACES: [Row; 8] = [OUTBOX, FOLDER, CLOCK, KEYS, KVS_GONE, SLOW, TOO_MUCH, TOO_MANY];
+pub(crate) const PLACES: [Row; 11] =
+    [OUTBOX, FOLDER, CLOCK, KEYS, KVS_GONE, SLOW, TOO_MUCH, TOO_MANY, UNDECODABLE, NEVER_LOADS, RELOAD_HANGS];
 
 pub(crate) const OUTBOX: Row = Row {
     fault: "the disk of `state.dir` is full",
@@ -323,4 +332,31 @@ pub(crate) const TOO_MANY: Row = Row {
     metric: "kvs_infer_frames_dropped_total{reason=\"late\"}",
     lost: Lost::Some("frames, up to the next key frame and each camera as many; events as in the row above"),
     ends: CALM,
+};
+
+pub(crate) const UNDECODABLE: Row = Row {
+    fault: "no frame of a camera can be decoded",
+    made: Made::Otherwise("footage whose coded pictures are overwritten"),
+    reason: "frames could not be decoded",
+    metric: "kvs_infer_camera_up{camera=\"bad\"}",
+    lost: Lost::Some("the frames"),
+    ends: "with the next sound frame",
+};
+
+pub(crate) const NEVER_LOADS: Row = Row {
+    fault: "a model is never loaded at the start",
+    made: Made::Otherwise("a model whose first inference does not end"),
+    reason: "is not loaded after",
+    metric: "kvs_infer_model_loading_seconds",
+    lost: Lost::Some("nothing that KVS still keeps; cameras do not start, and `/healthz` answers 503"),
+    ends: "with a restart, where the model loads then",
+};
+
+pub(crate) const RELOAD_HANGS: Row = Row {
+    fault: "a model is never loaded for a new configuration",
+    made: Made::Otherwise("the same model, in a configuration that is to be taken over"),
+    reason: "has not been taken over for",
+    metric: "kvs_infer_model_loading_seconds",
+    lost: Lost::Some("nothing: what ran before runs on"),
+    ends: "with a newer configuration; the thread that is left behind shows until a restart",
 };

@@ -1,10 +1,11 @@
 //! Another configuration while cameras are at work, and models that come from elsewhere.
 
+use std::io::{BufRead, BufReader, Write};
 use std::process::Command;
 
 use super::colours::{FRAMES, camera, film, model, sim, store};
 use super::moto::Moto;
-use super::program::Program;
+use super::program::{Program, told_to_run};
 
 /// Clips that the camera has to catch up with while the others come and go.
 const MANY: u64 = 6;
@@ -60,6 +61,44 @@ async fn cameras_come_change_and_go_and_the_others_lose_no_frame() {
     assert!(health.1.contains("device has changed: restart kvs-infer"), "{}", health.1);
     let ended = program.stop();
     assert!(ended.status.success(), "{:#?}", ended.log);
+    sim.stop().await;
+}
+
+/// The configuration is a pipe at first, which the program opens and then waits for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_in_the_first_moments_ends_nothing_and_is_not_lost() {
+    let (sim, dir) = (sim(), tempfile::tempdir().unwrap());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kvs-infer"));
+    let long = camera("front").replace("max_disappeared_seconds: 30", "cooldown_seconds: 30");
+    told_to_run(&mut command, dir.path(), &config(&[long]), &sim.endpoint(), None);
+    let (pipe, whole) = (dir.path().join("cameras.yaml"), dir.path().join("whole.yaml"));
+    std::fs::rename(&pipe, &whole).unwrap();
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut child = command.spawn().unwrap();
+    let mut opened = std::fs::File::options().write(true).open(&pipe).unwrap();
+    let pid = child.id().to_string();
+    let signal = |name: &str| {
+        let sent = Command::new("kill").args([name, &pid]).status().unwrap();
+        assert!(sent.success());
+    };
+    signal("-HUP");
+    let text = std::fs::read(&whole).unwrap();
+    std::fs::rename(&whole, &pipe).unwrap();
+    opened.write_all(&text).unwrap();
+    drop(opened);
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut log = Vec::new();
+    for line in lines {
+        if line.contains("the configuration was taken over") {
+            signal("-TERM");
+        }
+        log.push(line);
+    }
+    let status = child.wait().unwrap();
+    assert!(status.success(), "{status:?} {log:#?}");
+    let warned =
+        |line: &&String| line.contains("\"WARN\"") && line.contains("`cooldown_seconds: 30` leaves out");
+    assert_eq!(log.iter().filter(warned).count(), 2, "at the start, and when it was taken over: {log:#?}");
     sim.stop().await;
 }
 

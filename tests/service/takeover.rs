@@ -203,6 +203,41 @@ async fn a_process_that_stood_still_asks_at_once_whether_it_was_replaced() {
     footage.sim.stop().await;
 }
 
+/// What waits in a damaged outbox is told of again, under the same ids, from the delivered position in the table.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_outbox_is_set_aside_and_what_it_held_is_made_again() {
+    let Owner { footage, aws, proxy, config, kvs, process: first } = Owner::start().await;
+    proxy.rule(Service::Kinesis, Mishap::Unavailable, None);
+    footage.store_films("front", 1..2).await;
+    let waiting = records_of(2) - records_of(1);
+    until("records that wait", || sink(&first, "kds/events")["queued"] == waiting).await;
+    let ended = first.stop();
+    assert!(ended.status.success(), "{:#?}", ended.log);
+    proxy.clear();
+    let file = ended.dir.path().join("state/outbox.redb");
+    let damaged = vec![0; std::fs::metadata(&file).unwrap().len() as usize];
+    std::fs::write(&file, &damaged).unwrap();
+
+    let state = ended.dir.path().join("state");
+    let second = Program::start_in(ended.dir, &config, &kvs, Some(&proxy.url));
+    let (status, health) = second.get("/healthz");
+    assert_eq!(status, 200, "{health}");
+    assert!(health.contains("was set aside as") && health.contains("table positions"), "{health}");
+    second.metric_when("kvs_infer_outboxes_set_aside_total", 1);
+    let told = aws.until_records(records_of(2)).await;
+    assert!(told.values().all(|ids| ids.iter().all(|id| *id == ids[0])), "one id for each: {told:#?}");
+    let aside: Vec<_> = std::fs::read_dir(state).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let aside =
+        aside.into_iter().find(|path| path.to_string_lossy().contains("outbox.redb.damaged-")).unwrap();
+    assert_eq!(std::fs::read(&aside).unwrap(), damaged);
+    std::fs::remove_file(aside).unwrap();
+    until("end of the reason", || !second.get("/healthz").1.contains("was set aside")).await;
+    let ended = second.stop();
+    assert!(ended.status.success(), "{:#?}", ended.log);
+    proxy.stop().await;
+    footage.sim.stop().await;
+}
+
 /// Bytes of an item as DynamoDB counts them: names and values. Source: "DynamoDB item sizes and formats", 2026-11.
 fn bytes(item: &Item) -> usize {
     let value = |value: &AttributeValue| match value {

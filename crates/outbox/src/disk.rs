@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
@@ -14,6 +15,8 @@ use crate::error::OpenError;
 pub const FILE: &str = "outbox.redb";
 /// What a database is called until it is whole.
 const UNFINISHED: &str = "outbox.redb.new";
+/// What a damaged database is called that was set aside, before the time.
+const ASIDE: &str = "outbox.redb.damaged-";
 /// The file that a process holds locked while it has the outbox.
 const LOCK: &str = "lock";
 
@@ -74,6 +77,19 @@ impl Folder {
         }
     }
 
+    /// Renames the database to `outbox.redb.damaged-` and the time, ms since 1970, so that the next opening makes a new one. Of those that
+    /// were set aside before none is kept. Returns its new path.
+    ///
+    /// # Errors
+    /// Another process holds the lock, or the disk refuses.
+    pub fn set_aside(dir: &Path, now: SystemTime) -> Result<PathBuf, OpenError> {
+        let folder = Self::lock(dir)?;
+        let at_ms = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let aside = dir.join(format!("{ASIDE}{at_ms}"));
+        let moved = set_aside(&folder.dir, &aside);
+        moved.map(|()| aside).map_err(|why| OpenError::Disk { place: folder.place(), why: why.to_string() })
+    }
+
     /// Whether a process holds the lock; nothing is made, and nothing stays locked.
     ///
     /// # Errors
@@ -127,6 +143,18 @@ fn make_folder(dir: &Path) -> io::Result<()> {
     make_folder(above)?;
     fs::create_dir(dir).or_else(|why| if dir.is_dir() { Ok(()) } else { Err(why) })?;
     sync_folder(above)
+}
+
+fn set_aside(dir: &Path, aside: &Path) -> io::Result<()> {
+    fs::rename(dir.join(FILE), aside)?;
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(ASIDE) && path != aside {
+            fs::remove_file(&path)?;
+        }
+    }
+    sync_folder(dir)
 }
 
 fn sync_folder(dir: &Path) -> io::Result<()> {

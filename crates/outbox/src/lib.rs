@@ -28,6 +28,7 @@
 //!
 //! The folder holds `outbox.redb` and `lock`, an empty file that the process holds locked. The database is made beside its place,
 //! as `outbox.redb.new`, and renamed once it is whole: a crash in between leaves no half-made outbox.
+//! One that is damaged can be set aside ([`Folder::set_aside`]), as `outbox.redb.damaged-` and the time.
 //!
 //! | table | key | value |
 //! | --- | --- | --- |

@@ -64,6 +64,7 @@ impl<'a> Lowering<'a> {
             reconnect_delay: Duration::from_secs(written.service.reconnect_delay_seconds.into()),
             hls_session: Duration::from_secs(written.service.hls_session_seconds.into()),
             max_behind: Duration::from_secs(written.service.max_behind_seconds.into()),
+            model_load: Duration::from_secs(written.service.model_load_seconds.into()),
             device,
             log_level: written.log_level,
             log_format: written.log_format,

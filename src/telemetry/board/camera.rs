@@ -9,11 +9,12 @@ use super::feed::Feed;
 use super::figures::{RATE_LOOKS, RATE_SPAN, age_ms, percentile_ms, rate};
 use super::lag::{CameraLag, UnitRead};
 use super::load::LoadWindow;
-use super::unseen::Unseen;
+use super::unseen::{Unseen, explained};
 use super::{lock, whole_ms};
 use crate::decode::Mode;
 use crate::frame::{CameraId, Event, Frame};
 use crate::publish::picture::Label;
+use crate::telemetry::log_limit::{LogLimit, LogLine};
 
 /// How long a lost connection is remembered.
 const LOSS_SPAN: Duration = Duration::from_secs(15);
@@ -23,6 +24,18 @@ const LOSSES: usize = 100;
 
 /// Latencies that are kept for the percentiles.
 const LATENCIES: usize = 1_000;
+
+/// The share of the latest frames beyond which a camera whose frames cannot be decoded counts as one that sees nothing.
+const BLIND_ABOVE: f64 = 0.9;
+
+/// The share of a minute's frames that these must be besides: one long fragment does not make a camera blind.
+const BLIND_MINUTE: f64 = 0.5;
+
+/// The share below which it sees again.
+const SEES_BELOW: f64 = 0.8;
+
+/// The part of the way that cannot see then.
+const FOOTAGE: &str = "footage";
 
 /// The newest frame that was looked at.
 #[derive(Clone, Debug)]
@@ -71,6 +84,8 @@ struct Now {
     losses: VecDeque<Instant>,
     last_loss: Option<String>,
     skipped_ms: u64,
+    /// By kind of line.
+    log_limits: BTreeMap<&'static str, LogLimit>,
 }
 
 /// It lasts from the first failure until footage comes or is waited for.
@@ -104,6 +119,7 @@ impl CameraBoard {
             losses: VecDeque::new(),
             last_loss: None,
             skipped_ms: 0,
+            log_limits: BTreeMap::new(),
         };
         Self { inner: Arc::new(Inner { id: id.clone(), stream: stream.into(), feed, now: Mutex::new(now) }) }
     }
@@ -118,6 +134,11 @@ impl CameraBoard {
     #[must_use]
     pub fn id(&self) -> &CameraId {
         &self.inner.id
+    }
+
+    /// Counts a line of this kind for the log, and returns whether it is logged.
+    pub(crate) fn log_line(&self, kind: &'static str) -> LogLine {
+        self.write(|now| now.log_limits.entry(kind).or_default().line(Instant::now()))
     }
 
     /// A connection is asked for. A camera that is down stays so until footage comes.
@@ -203,7 +224,7 @@ impl CameraBoard {
     pub fn frame_read(&self) -> Option<String> {
         self.write(|now| {
             let at = Instant::now();
-            let complaint = now.unseen.read(at, &now.frames);
+            let complaint = now.unseen.read(at, &now.frames, now.fragments);
             now.frames.read += 1;
             now.load.count(at, |counts| counts.read += 1);
             complaint
@@ -227,7 +248,28 @@ impl CameraBoard {
 
     /// A picture came out of the decoder.
     pub fn frame_decoded(&self) {
-        self.write(|now| now.frames.decoded += 1);
+        self.write(|now| {
+            now.frames.decoded += 1;
+            now.unseen.decoded();
+        });
+    }
+
+    /// The decoder failed, for this reason.
+    pub(crate) fn decode_failed(&self, reason: &str) {
+        self.write(|now| now.unseen.decode_failed(reason));
+    }
+
+    /// Counts the camera as one that sees nothing where next to none of a minute's frames can be decoded, until that is over.
+    pub(super) fn judge_footage(&self, at: Instant) {
+        let load = self.write(|now| now.load.load(at, None));
+        let is_blind = self.is_blind(FOOTAGE);
+        let begins = load.lost_of_tried > BLIND_ABOVE && load.undecodable > BLIND_MINUTE;
+        if begins || is_blind && load.lost_of_tried >= SEES_BELOW {
+            let (lost, reason) = (load.lost_of_tried * 100.0, explained(load.lost_for));
+            self.blind(FOOTAGE, Some(format!("{lost:.1} % of its frames could not be decoded: {reason}")));
+        } else if is_blind {
+            self.blind(FOOTAGE, None);
+        }
     }
 
     /// The sampler picked a picture.
@@ -289,7 +331,8 @@ impl CameraBoard {
     pub(super) fn row_at(&self, at: Instant) -> CameraRow {
         let now = lock(&self.inner.now);
         let trouble = now.trouble.as_ref();
-        let blind = now.blind.values().next().cloned().or_else(|| now.unseen.complaint(at, &now.frames));
+        let unseen = || now.unseen.complaint(at, &now.frames, now.fragments);
+        let blind = now.blind.values().next().cloned().or_else(unseen);
         let size_px = now.picture.as_ref().map(|picture| picture.frame.surface.size_px());
         CameraRow {
             id: self.inner.id.to_string(),
@@ -427,6 +470,33 @@ mod tests {
         assert!(gate.is_blind("detect"), "footage is no cure");
         gate.blind("detect", None);
         assert_eq!(gate.row().error, None);
+    }
+
+    #[test]
+    fn a_camera_of_which_next_to_no_frame_can_be_decoded_counts_as_down_until_they_can() {
+        let gate = camera();
+        gate.streaming();
+        let start = Instant::now();
+        for (name, damaged, well) in [
+            ("half", 50, true),
+            ("nearly all", 99, false),
+            ("some recover", 85, false),
+            ("half again", 50, true),
+        ] {
+            let mut window = LoadWindow::default();
+            for second in 0..60 {
+                window.count(start + Duration::from_secs(second), |counts| {
+                    counts.read += 100;
+                    counts.dropped("damaged", damaged);
+                });
+            }
+            gate.set_load(window);
+            gate.judge_footage(start + Duration::from_secs(60));
+            let row = gate.row();
+            assert_eq!(row.is_well(), well, "{name}: {row:?}");
+            let said = format!("{damaged}.0 % of its frames could not be decoded: they are damaged");
+            assert_eq!(row.error.is_some_and(|error| error.starts_with(&said)), !well, "{name}");
+        }
     }
 
     #[test]

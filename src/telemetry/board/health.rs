@@ -66,6 +66,15 @@ impl Health {
         Self { status, reasons }
     }
 
+    /// With more that a restart may cure, before all else.
+    pub(super) fn failed(mut self, mut reasons: Vec<String>) -> Self {
+        if reasons.is_empty() {
+            return self;
+        }
+        reasons.append(&mut self.reasons);
+        Self { status: Status::Failed, reasons }
+    }
+
     /// With one more thing that a restart would not cure.
     pub(super) fn and(mut self, reason: Option<String>) -> Self {
         if self.status == Status::Ok && reason.is_some() {
@@ -114,9 +123,10 @@ fn about_camera(row: &CameraRow) -> Option<String> {
 /// How long the camera has sent nothing, ms. One that catches up may wait for a full sink instead.
 fn quiet_ms(row: &CameraRow) -> Option<u64> {
     match (row.state, row.mode) {
-        (State::Waiting, _) => Some(row.state_for_ms),
+        // A connection whose first fragment takes its time is as good as none.
+        (State::Waiting | State::Connecting, _) => Some(row.state_for_ms),
         (State::Streaming, Mode::Live) => row.last_read_age_ms,
-        (State::Streaming, Mode::CatchUp) | (State::Connecting | State::Down, _) => None,
+        (State::Streaming, Mode::CatchUp) | (State::Down, _) => None,
     }
 }
 
@@ -148,7 +158,7 @@ pub(super) fn about_config(why: &str, since: Duration) -> String {
 }
 
 /// `850 ms`, `12 s`, `3 min`, `5 h`.
-fn span(span: Duration) -> String {
+pub(super) fn span(span: Duration) -> String {
     match whole_ms(span) {
         ms @ 0..1_000 => format!("{ms} ms"),
         ms @ 1_000..120_000 => format!("{} s", ms / 1_000),
@@ -276,6 +286,20 @@ mod tests {
         let at = |s: u64| board.snapshot_at(Instant::now() + Duration::from_secs(s));
         assert_eq!(about_camera(&at(50)[0]), None);
         assert_eq!(about_camera(&at(65)[0]).as_deref(), Some("camera gate has sent nothing for 65 s"));
+    }
+
+    #[test]
+    fn a_camera_that_never_comes_to_a_first_fragment_is_mentioned_after_a_minute() {
+        let board = Board::new();
+        let gate = board.add_camera(&CameraId::new("gate"), "gate-stream");
+        let at = |s: u64| about_camera(&board.snapshot_at(Instant::now() + Duration::from_secs(s))[0]);
+        assert_eq!(at(50), None);
+        gate.connecting();
+        assert_eq!(
+            at(65).as_deref(),
+            Some("camera gate has sent nothing for 65 s"),
+            "connecting again is no sign of life"
+        );
     }
 
     #[test]

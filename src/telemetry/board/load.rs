@@ -7,7 +7,7 @@ const BUCKET: Duration = Duration::from_secs(5);
 const BUCKETS: usize = 12;
 
 /// The reasons of `kvs_infer_frames_dropped_total` for footage that cannot be decoded.
-const UNDECODABLE: [&str; 4] = ["damaged", "no_key_frame", "leading", "no_picture"];
+pub(super) const UNDECODABLE: [&str; 5] = ["damaged", "no_key_frame", "leading", "no_picture", "track"];
 
 /// Counts of frames, or of access units, over some time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,6 +61,8 @@ pub struct CameraLoad {
     pub(super) undecodable: f64,
     /// The same, of those that were read, 0..=1.
     pub(super) lost: f64,
+    /// The same, of those that were not left out before the decoder, 0..=1.
+    pub(super) lost_of_tried: f64,
     /// The most frequent reason for that.
     pub(super) lost_for: &'static str,
 }
@@ -103,6 +105,7 @@ impl LoadWindow {
             model: model.cloned(),
             undecodable: undecodable / per_minute(read),
             lost: undecodable / read.max(1.0),
+            lost_of_tried: undecodable / (read - late).max(1.0),
             lost_for,
         }
     }

@@ -10,6 +10,7 @@ mod figures;
 mod health;
 mod lag;
 mod load;
+mod loading;
 mod losses;
 mod unseen;
 
@@ -25,6 +26,7 @@ pub use camera_row::{CameraRow, FrameCounts, State};
 pub use health::{Health, Status, Watch};
 pub(crate) use lag::UnitRead;
 pub use load::CameraLoad;
+pub(crate) use loading::{LoadThread, RELOAD_SHOWN_AFTER};
 pub(crate) use losses::{LossCause, LossChange};
 
 use crate::frame::{CameraId, Event};
@@ -33,6 +35,7 @@ use feed::Feed;
 pub(crate) use feed::testing;
 use health::about_config;
 use lag::about_lag;
+use loading::LoadingModels;
 use losses::LossCauses;
 
 /// A handle to the board; clones share it.
@@ -48,10 +51,11 @@ struct Inner {
     cameras: Mutex<Vec<CameraBoard>>,
     sinks: Mutex<Option<SinkReader>>,
     models: Mutex<Vec<ModelRow>>,
-    loading: Mutex<BTreeMap<String, String>>,
+    loading: Mutex<LoadingModels>,
     watches: Mutex<Watches>,
     config_fault: Mutex<Option<(Instant, String)>>,
     losses: Mutex<LossCauses>,
+    notices: Mutex<Vec<Notice>>,
     feed: Arc<Feed>,
 }
 
@@ -65,6 +69,9 @@ struct Watches {
 /// By which a watch is taken off the board.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WatchKey(u64);
+
+/// A reason for `/healthz` that holds for as long as it returns it.
+type Notice = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
 type SinkReader = Arc<dyn Fn() -> Vec<SinkRow> + Send + Sync>;
 
@@ -150,6 +157,7 @@ impl Board {
             watches: Mutex::default(),
             config_fault: Mutex::default(),
             losses: Mutex::default(),
+            notices: Mutex::default(),
             feed: Arc::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -187,26 +195,21 @@ impl Board {
         *lock(&self.inner.models) = models;
     }
 
-    /// Shows what keeps a model from being loaded; `None`: nothing any more.
-    pub fn loading(&self, model: &str, what: Option<String>) {
-        let mut loading = lock(&self.inner.loading);
-        match what {
-            Some(what) => drop(loading.insert(model.to_owned(), what)),
-            None => drop(loading.remove(model)),
-        }
-    }
-
-    /// What is being fetched or loaded, a line a model.
-    #[must_use]
-    pub fn loadings(&self) -> Vec<String> {
-        lock(&self.inner.loading).iter().map(|(model, what)| format!("model {model} {what}")).collect()
-    }
-
     /// Shows why the configuration as it stands now cannot be taken over; `None`: it is the one that runs.
     pub fn set_config_fault(&self, why: Option<String>) {
         let mut fault = lock(&self.inner.config_fault);
         let since = fault.as_ref().map_or_else(Instant::now, |(since, _)| *since);
         *fault = why.map(|why| (since, why));
+    }
+
+    /// From now on what `notice` returns is a reason of `/healthz` that no restart is needed for; it is called when somebody asks, and
+    /// must not wait.
+    pub fn add_notice(&self, notice: impl Fn() -> Option<String> + Send + Sync + 'static) {
+        lock(&self.inner.notices).push(Box::new(notice));
+    }
+
+    fn notices(&self) -> Vec<String> {
+        lock(&self.inner.notices).iter().filter_map(|notice| notice()).collect()
     }
 
     /// From now on `watch` decides whether the service is alive.
@@ -284,7 +287,10 @@ impl Board {
     /// Whether the service is well, and if not, why. A thread that ends while the service stops is no fault.
     #[must_use]
     pub fn health(&self) -> Health {
-        let now = Instant::now();
+        self.health_at(Instant::now())
+    }
+
+    fn health_at(&self, now: Instant) -> Health {
         let watches = lock(&self.inner.watches);
         let stopping = self.readiness() == Readiness::Stopping;
         let watched = watches.all.values().filter(|_| !stopping);
@@ -294,11 +300,16 @@ impl Board {
         let lags = cameras.iter().filter_map(about_lag);
         let losses = lock(&self.inner.losses).reasons(&cameras);
         let health = Health::of(watched, &cameras, &self.sinks(), now).and(fault);
-        lags.chain(losses).fold(health, |health, reason| health.and(Some(reason)))
+        let loading = self.loading_reasons(now).into_iter().chain(self.notices());
+        let degraded = loading.chain(lags).chain(losses);
+        let health = degraded.fold(health, |health, reason| health.and(Some(reason)));
+        health.failed(self.failed_loads(now).into_iter().filter(|_| !stopping).collect())
     }
 
     /// Finds the causes of lost frames that began and ended since it was last called.
     pub(crate) fn judge_losses(&self, at: Instant) -> Vec<LossChange> {
+        let cameras = lock(&self.inner.cameras).clone();
+        cameras.iter().for_each(|camera| camera.judge_footage(at));
         let rows = self.snapshot_at(at);
         lock(&self.inner.losses).judge(&rows)
     }

@@ -1,12 +1,20 @@
-//! Whether a camera that is read is also seen: frames come in, and none reaches the detectors.
+//! Whether a camera that is read is also seen: frames come in, and none of them can be decoded, or none reaches the detectors.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::FrameCounts;
+use super::load::UNDECODABLE;
 
 /// How long frames may be read without any being seen before it is reported.
 const UNSEEN_LIMIT: Duration = Duration::from_secs(40);
+
+/// How long frames may be read without any that can be decoded before it is reported.
+const UNDECODED_LIMIT: Duration = Duration::from_secs(10);
+
+/// Whole fragments that must have been read meanwhile. Each begins with a key frame: one damaged frame of a long fragment costs
+/// all that follow it there, and the next fragment is sound.
+const UNDECODED_FRAGMENTS: u64 = 2;
 
 /// A camera of which nothing was read for this long is not read now, whatever the cause: that is reported elsewhere.
 const READ_WITHIN: Duration = Duration::from_secs(15);
@@ -16,18 +24,43 @@ const READ_WITHIN: Duration = Duration::from_secs(15);
 pub(super) struct Unseen {
     /// When the first frame was read since then, with the counts before it.
     since: Option<(Instant, FrameCounts)>,
+    undecoded: Option<Undecoded>,
+    /// What the decoder said last.
+    decode_error: Option<String>,
     last_read: Option<Instant>,
     reported: bool,
 }
 
+/// The span of time since a sound frame last came out of the decoder.
+struct Undecoded {
+    /// When the first frame was read since then.
+    since: Instant,
+    /// The counts before it.
+    before: FrameCounts,
+    /// The whole fragments before it.
+    fragments: u64,
+}
+
 impl Unseen {
-    /// A frame was read; `before` is what was counted before it. Returns the reason when it is to be reported: once.
-    pub(super) fn read(&mut self, at: Instant, before: &FrameCounts) -> Option<String> {
+    /// A frame was read; `before` and `fragments` are what was counted before it. Returns the reason when it is to be reported:
+    /// once.
+    pub(super) fn read(&mut self, at: Instant, before: &FrameCounts, fragments: u64) -> Option<String> {
         self.last_read = Some(at);
         self.since.get_or_insert_with(|| (at, before.clone()));
-        let (_, reason) = self.complaint(at, before).filter(|_| !self.reported)?;
+        self.undecoded.get_or_insert_with(|| Undecoded { since: at, before: before.clone(), fragments });
+        let (_, reason) = self.complaint(at, before, fragments).filter(|_| !self.reported)?;
         self.reported = true;
         Some(reason)
+    }
+
+    /// A sound frame came out of the decoder.
+    pub(super) fn decoded(&mut self) {
+        self.undecoded = None;
+    }
+
+    /// The decoder failed, for this reason.
+    pub(super) fn decode_failed(&mut self, reason: &str) {
+        self.decode_error = Some(reason.to_owned());
     }
 
     /// A frame was seen: inferred, or the motion gate found nothing new in it. Returns whether the opposite was reported.
@@ -41,12 +74,42 @@ impl Unseen {
         self.last_read
     }
 
-    /// Since when frames are read and none is seen, and why, if that is too long; `now` is what is counted so far.
-    pub(super) fn complaint(&self, at: Instant, now: &FrameCounts) -> Option<(Instant, String)> {
-        let (since, before) = self.since.as_ref()?;
+    /// Since when frames are read and none is decoded or seen, and why, if that is too long; `now` and `fragments` are what is
+    /// counted so far.
+    pub(super) fn complaint(
+        &self,
+        at: Instant,
+        now: &FrameCounts,
+        fragments: u64,
+    ) -> Option<(Instant, String)> {
         let is_read = self.last_read.is_some_and(|read| at.saturating_duration_since(read) < READ_WITHIN);
-        let unseen = at.saturating_duration_since(*since) >= UNSEEN_LIMIT;
-        (is_read && unseen).then(|| (*since, reason(before, now)))
+        if !is_read {
+            return None;
+        }
+        let undecoded = self.undecoded.as_ref().filter(|undecoded| undecoded.is_long(at, fragments));
+        undecoded.and_then(|undecoded| self.undecodable(undecoded, now)).or_else(|| {
+            let (since, before) = self.since.as_ref()?;
+            let unseen = at.saturating_duration_since(*since) >= UNSEEN_LIMIT;
+            unseen.then(|| (*since, reason(before, now)))
+        })
+    }
+
+    /// The reason where most of the frames that were read since then cannot be decoded. Others may only wait for the decoder.
+    fn undecodable(&self, undecoded: &Undecoded, now: &FrameCounts) -> Option<(Instant, String)> {
+        let Undecoded { since, before, .. } = undecoded;
+        let read = now.read - before.read;
+        let lost: u64 = UNDECODABLE.iter().map(|reason| dropped_since(before, now, reason)).sum();
+        let (reason, _) = most_dropped(before, now).filter(|_| lost * 2 > read)?;
+        let said =
+            self.decode_error.as_ref().map_or_else(String::new, |said| format!("; the decoder says: {said}"));
+        Some((*since, format!("{lost} of {read} frames could not be decoded: {}{said}", explained(reason))))
+    }
+}
+
+impl Undecoded {
+    fn is_long(&self, at: Instant, fragments: u64) -> bool {
+        let is_long = at.saturating_duration_since(self.since) >= UNDECODED_LIMIT;
+        is_long && fragments - self.fragments >= UNDECODED_FRAGMENTS
     }
 }
 
@@ -79,10 +142,13 @@ fn reason(before: &FrameCounts, now: &FrameCounts) -> String {
     }
 }
 
+fn dropped_since(before: &FrameCounts, now: &FrameCounts, reason: &str) -> u64 {
+    let of = |counts: &BTreeMap<&'static str, u64>| counts.get(reason).copied().unwrap_or(0);
+    of(&now.dropped) - of(&before.dropped)
+}
+
 fn most_dropped(before: &FrameCounts, now: &FrameCounts) -> Option<(&'static str, u64)> {
-    let since = |counts: &BTreeMap<&'static str, u64>, reason| counts.get(reason).copied().unwrap_or(0);
-    let dropped =
-        now.dropped.iter().map(|(reason, frames)| (*reason, frames - since(&before.dropped, reason)));
+    let dropped = now.dropped.keys().map(|reason| (*reason, dropped_since(before, now, reason)));
     dropped.filter(|(_, frames)| *frames > 0).max_by_key(|(_, frames)| *frames)
 }
 
@@ -97,6 +163,7 @@ pub(super) fn explained(reason: &str) -> &str {
         "no_picture" => {
             "the decoder gave no picture for them; let the encoder send an IDR frame at the start of each fragment"
         }
+        "track" => "their codec private data is unusable; let the producer send a whole avcC or hvcC",
         "newer" => "this host is too slow for its models; lower fps_target, or use a smaller model",
         other => other,
     }
@@ -116,13 +183,58 @@ mod tests {
         let (start, mut unseen) = (Instant::now(), Unseen::default());
         let in_s = |seconds: u64| start + Duration::from_secs(seconds);
         let reported: Vec<u64> = (0..90)
-            .filter(|second| unseen.read(in_s(*second), &counts(*second, 0, 0, &[])).is_some())
+            .filter(|second| unseen.read(in_s(*second), &counts(*second, 0, 0, &[]), *second).is_some())
             .collect();
         assert_eq!(reported, [40]);
-        assert_eq!(unseen.complaint(in_s(90), &counts(90, 0, 0, &[])).map(|(since, _)| since), Some(start));
-        assert!(unseen.complaint(in_s(110), &counts(90, 0, 0, &[])).is_none(), "nothing is read any more");
+        assert_eq!(
+            unseen.complaint(in_s(90), &counts(90, 0, 0, &[]), 90).map(|(since, _)| since),
+            Some(start)
+        );
+        assert!(
+            unseen.complaint(in_s(110), &counts(90, 0, 0, &[]), 90).is_none(),
+            "nothing is read any more"
+        );
         assert!(unseen.seen() && !unseen.seen(), "the end is reported once, too");
-        assert!(unseen.read(in_s(120), &counts(90, 1, 1, &[])).is_none(), "it begins again");
+        assert!(unseen.read(in_s(120), &counts(90, 1, 1, &[]), 90).is_none(), "it begins again");
+    }
+
+    #[test]
+    fn a_camera_of_which_no_frame_can_be_decoded_is_reported_after_ten_seconds_and_two_fragments() {
+        let cases: [(&str, u64, fn(u64) -> u64, Option<u64>); 4] = [
+            ("all are damaged", 1, |second| 10 * second, Some(10)),
+            ("a fragment lasts 8 s", 8, |second| 10 * second, Some(16)),
+            ("they wait for the decoder", 1, |second| second, None),
+            ("none is damaged", 1, |_| 0, None),
+        ];
+        for (name, fragment_s, damaged, reported) in cases {
+            let (start, mut unseen) = (Instant::now(), Unseen::default());
+            unseen.decode_failed("Invalid data");
+            let told = (0..20).find_map(|second| {
+                let counts = counts(10 * second, 0, 0, &[("damaged", damaged(second))]);
+                let reason = unseen.read(start + Duration::from_secs(second), &counts, second / fragment_s);
+                reason.map(|reason| (second, reason))
+            });
+            assert_eq!(told.as_ref().map(|(second, _)| *second), reported, "{name}: {told:?}");
+            if let Some((second, reason)) = told {
+                let frames = 10 * second;
+                let said = format!("{frames} of {frames} frames could not be decoded: they are damaged; ");
+                assert!(
+                    reason.starts_with(&said) && reason.ends_with("the decoder says: Invalid data"),
+                    "{reason}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_sound_frame_ends_it() {
+        let (start, mut unseen) = (Instant::now(), Unseen::default());
+        let in_s = |seconds: u64| start + Duration::from_secs(seconds);
+        let damaged = |read| counts(read, 0, 0, &[("damaged", read)]);
+        unseen.read(in_s(0), &counts(0, 0, 0, &[]), 0);
+        assert!(unseen.read(in_s(12), &damaged(12), 12).is_some());
+        unseen.decoded();
+        assert_eq!(unseen.complaint(in_s(13), &damaged(12), 13), None);
     }
 
     #[test]

@@ -141,11 +141,20 @@ pub struct Service {
     /// How far a live camera may fall behind before it jumps to the newest footage and counts what it left out, seconds.
     #[schemars(range(min = 5, max = 86400))]
     pub max_behind_seconds: u32,
+    /// How long fetching or loading a model may take at the start, seconds. Beyond it `/healthz` answers 503, so that what watches the
+    /// service restarts it or undoes the deployment.
+    #[schemars(range(min = 10, max = 86400))]
+    pub model_load_seconds: u32,
 }
 
 impl Default for Service {
     fn default() -> Self {
-        Self { hls_session_seconds: 300, reconnect_delay_seconds: 5, max_behind_seconds: 60 }
+        Self {
+            hls_session_seconds: 300,
+            reconnect_delay_seconds: 5,
+            max_behind_seconds: 60,
+            model_load_seconds: 600,
+        }
     }
 }
 

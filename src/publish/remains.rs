@@ -1,0 +1,26 @@
+//! What a stop leaves undelivered.
+
+use super::status::Gauge;
+use crate::telemetry::publish as telemetry;
+
+/// What a sink had not delivered when the time to stop ran out. It is in the outbox, and delivered after the next start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remains {
+    /// The sink.
+    pub sink: String,
+    /// Whether it is a required one.
+    pub required: bool,
+    /// Records or snapshots.
+    pub count: u64,
+}
+
+impl Remains {
+    /// Reports what remains for a sink; `None`: nothing.
+    pub(super) fn of(gauge: &Gauge, count: u64) -> Option<Self> {
+        (count > 0).then(|| {
+            let (sink, required) = (gauge.name(), gauge.is_required());
+            telemetry::Undelivered { sink, required, count }.emit();
+            Self { sink: sink.to_owned(), required, count }
+        })
+    }
+}
