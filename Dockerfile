@@ -2,12 +2,13 @@
 #   docker build -t kvs-infer .                            docker build --build-arg VARIANT=cpu -t kvs-infer:cpu .
 # docs/container.md says what is in it and how it is run.
 ARG VARIANT=gpu
-# By digest: a tag can be moved. scripts/image/renew-digests writes the newest ones.
-ARG DEBIAN=docker.io/library/debian:bookworm-slim@sha256:88200866dfff7ea7f5cbcb6ec7c8a701889efe6fe859fe64d6990e4b07ea4171
-ARG RUST=docker.io/library/rust:1.95-bookworm@sha256:6258907abe69656e41cd992e0b705cdcfabcbbe3db374f92ed2d47121282d4a1
+
+# By digest: a tag can be moved. Dependabot, or scripts/image/renew-digests, writes the newest ones.
+FROM docker.io/library/debian:bookworm-slim@sha256:88200866dfff7ea7f5cbcb6ec7c8a701889efe6fe859fe64d6990e4b07ea4171 AS debian
+FROM docker.io/library/rust:1.95-bookworm@sha256:6258907abe69656e41cd992e0b705cdcfabcbbe3db374f92ed2d47121282d4a1 AS rust
 
 # FFmpeg from Debian's source package: only what is decoded, LGPL, shared, so that it may be replaced.
-FROM ${DEBIAN} AS ffmpeg
+FROM debian AS ffmpeg
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 WORKDIR /src
 RUN sed -i 's/^Types: deb$/Types: deb deb-src/' /etc/apt/sources.list.d/debian.sources \
@@ -31,7 +32,7 @@ RUN ./configure --prefix=/opt/ffmpeg --enable-shared --disable-static --enable-p
     && grep -q '^#define FFMPEG_LICENSE "LGPL version 2.1 or later"$' config.h
 
 # The program.
-FROM ${RUST} AS program
+FROM rust AS program
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 RUN apt-get update \
     && apt-get install -y --no-install-recommends clang cmake libclang-dev nasm pkg-config python3 \
@@ -52,7 +53,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
     && python3 scripts/image/sbom.py crates /out/sbom/crates.json
 
 # ONNX Runtime, and for the GPU what it loads: shared libraries out of PyPI's wheels, pinned by SHA-256.
-FROM ${DEBIAN} AS wheels
+FROM debian AS wheels
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 RUN apt-get update \
     && apt-get install -y --no-install-recommends binutils ca-certificates python3-pip
@@ -64,7 +65,7 @@ RUN python3 -m pip install --no-cache-dir --no-deps --require-hashes --target /t
     && python3 /usr/local/bin/sbom.py wheels /tmp/wheels /out/sbom/wheels.json \
     && rm -rf /tmp/wheels
 
-FROM ${DEBIAN} AS base
+FROM debian AS base
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates curl libstdc++6 tini \
@@ -98,12 +99,12 @@ ENTRYPOINT ["tini", "--", "kvs-infer"]
 CMD ["run"]
 
 # What the image is made of, from each stage and from dpkg's list of the image itself, which has no Python.
-FROM wheels AS sbom
+FROM program AS sbom
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 COPY --from=base /var/lib/dpkg/status /tmp/sbom/status
-COPY --from=program /out/sbom/ /tmp/sbom/
-COPY --from=ffmpeg /opt/ffmpeg/licence.version /tmp/sbom/
-RUN python3 /usr/local/bin/sbom.py ffmpeg "$(< /tmp/sbom/licence.version)" /tmp/sbom/ffmpeg.json \
-    && python3 /usr/local/bin/sbom.py join /tmp/sbom/status /out/sbom.json /tmp/sbom/crates.json /tmp/sbom/ffmpeg.json /out/sbom/wheels.json
+COPY --from=wheels /out/sbom/wheels.json /tmp/sbom/
+RUN python3 scripts/image/sbom.py ffmpeg "$(< /opt/ffmpeg/licence.version)" /tmp/sbom/ffmpeg.json \
+    && python3 scripts/image/sbom.py join /tmp/sbom/status /out/sbom.json /out/sbom/crates.json /tmp/sbom/ffmpeg.json /tmp/sbom/wheels.json
 
 FROM base AS image-cpu
 

@@ -1,6 +1,7 @@
 """Checks the workflows and deployment/release. usage: python .github/check.py   (needs PyYAML, shellcheck, jq)"""
 
 import datetime
+import hashlib
 import json
 import os
 import re
@@ -239,10 +240,33 @@ def advisories() -> Iterator[Result]:
     yield "advisories: the list is whole", [] if len(lines) > 500 and all(line.count("\t") == 2 for line in lines[1:]) else [f"{len(lines)} lines"]
 
 
+def renewed(skopeo: str) -> tuple[int, int]:
+    """Exit code of scripts/image/renew-digests with a registry that answers so, and how many images then have that answer's digest."""
+    files = ("Dockerfile", "deployment/monitoring/compose.yaml", "scripts/image/renew-digests")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for file in files:
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / file, folder / file)
+        (folder / "skopeo").write_text(f"#!/bin/bash\n{skopeo}\n")
+        (folder / "skopeo").chmod(0o755)
+        around = os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"}
+        code = subprocess.run([folder / files[2]], env=around, capture_output=True, check=False).returncode
+        digest = hashlib.sha256(b"a manifest").hexdigest()
+        return code, sum((folder / file).read_text().count(f"@sha256:{digest}") for file in files[:2])
+
+
+def digests() -> Iterator[Result]:
+    """scripts/image/renew-digests where the registry answers, and where it does not."""
+    cases = {"newer images": (renewed("printf 'a manifest'"), (0, 4)), "no registry": (renewed("exit 1"), (1, 0))}
+    for name, (got, wanted) in cases.items():
+        yield f"digests: {name}", [] if got == wanted else [f"{got}, not {wanted}"]
+
+
 def main() -> int:
     """Prints each failure, and last how many passed."""
     passed = failed = 0
-    for what, found in [*rules(), *releases(), *advisories()]:
+    for what, found in [*rules(), *releases(), *advisories(), *digests()]:
         passed, failed = passed + (not found), failed + bool(found)
         if found:
             print(f"FAILED: {what}", *(f"    {line}" for line in found), sep="\n", flush=True)

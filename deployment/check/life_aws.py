@@ -154,6 +154,8 @@ class Aws:
     def autoscaling_describe_auto_scaling_groups(self) -> State:
         if not self.live("Hosts"):
             return {"AutoScalingGroups": []}
+        if self.state["desired"] == 0 and self.state["faults"].pop("group_once", False):
+            fail("Throttling", "DescribeAutoScalingGroups", "Rate exceeded")
         answer = {"AutoScalingGroups": [{"Instances": [{"InstanceId": host} for host in self.state["hosts"]]}]}
         if self.state["desired"] == 0 and not self.state["protected"]:
             self.state["hosts"] = self.state["hosts"][1:]

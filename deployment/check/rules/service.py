@@ -199,7 +199,7 @@ def foreign_images_are_by_digest(files: Files) -> list[str]:
     """The base images and those of the monitoring cannot be moved under their tags; a stage comes from a base or an earlier stage."""
     named = {"Dockerfile": re.findall(r"docker\.io/\S+", files.dockerfile), "compose.yaml": re.findall(r"image: (\S+)", files.compose)}
     found = [f"{name}: {image} is not by digest" for name, images in named.items() for image in images if not re.search(r":[\w.-]+@sha256:[0-9a-f]{64}$", image)]
-    stages = set(re.findall(r"^FROM \S+ AS (\S+)$", files.dockerfile, re.MULTILINE)) | {"${DEBIAN}", "${RUST}", "image-${VARIANT}"}
+    stages = set(re.findall(r"^FROM \S+ AS (\S+)$", files.dockerfile, re.MULTILINE)) | {"image-${VARIANT}"} | set(named["Dockerfile"])
     others = [stage for stage in re.findall(r"^FROM (\S+)", files.dockerfile, re.MULTILINE) if stage not in stages]
     found += expect(all(named.values()) and not others, f"Dockerfile: from {others}")
     return found + expect("/usr/share/doc/kvs-infer/sbom.json" in files.dockerfile, "the image does not say what it is made of")
