@@ -4,14 +4,18 @@ mod backoff;
 mod causes;
 mod digest;
 mod epoch;
+mod private_file;
 mod probe;
 mod stopwatch;
+mod untrusted;
 mod writable;
 
 pub use backoff::Backoff;
 pub use causes::causes;
 pub use digest::{hex, sha256_of};
 pub use epoch::{epoch_ms, epoch_ms_of};
+pub use private_file::{make_private_folder, make_private_subfolder, private_file};
 pub use probe::{Asks, Finding, Probe, Verdict};
 pub use stopwatch::{Stopwatch, Took};
+pub use untrusted::{MAX_MESSAGE_CHARS, MAX_NAME_CHARS, clean_text, escaped};
 pub use writable::{Unwritable, can_be_written, nearest, storage_remedy};

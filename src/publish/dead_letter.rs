@@ -7,7 +7,7 @@ use super::journal::{Journal, Limits};
 use super::parcel::Parcel;
 use crate::telemetry::publish::{DeadLetterLost, DeadLettered};
 
-const LIMITS: Limits = Limits { file_bytes: 64 * 1024 * 1024, files: 2 };
+const LIMITS: Limits = Limits { file_bytes: 64 * 1024 * 1024, files: 2, head: "{\"sink\":\"" };
 
 /// The dead-letter file: one JSON line a record, with the sink and the reason. It is made with the first record; pictures are not in it.
 #[derive(Debug)]

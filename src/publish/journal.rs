@@ -1,9 +1,14 @@
 //! A file of lines that is rotated: `events.jsonl`, then `events.jsonl.1`, `.2`, ...
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use serde::de::IgnoredAny;
+
+use crate::base::{make_private_folder, private_file};
 
 /// The longest torn line that is looked for at the end of a file.
 const TORN_BYTES: u64 = 4 * 1024 * 1024;
@@ -15,9 +20,12 @@ pub(super) struct Limits {
     pub(super) file_bytes: u64,
     /// Files kept, the current one among them.
     pub(super) files: u32,
+    /// The beginning of each line: by it a line that a crash cut off is known.
+    pub(super) head: &'static str,
 }
 
-/// The current file. What was appended survives the end of the program and of the machine.
+/// The current file. What was appended survives the end of the program and of the machine. Files are made for their owner alone, and
+/// none is reached through a symbolic link.
 #[derive(Debug)]
 pub(super) struct Journal {
     path: PathBuf,
@@ -29,13 +37,14 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens the file to append to; half a line at its end, left by a crash, is cut off.
+    /// Opens the file to append to. Half a line of a journal at its end, left by a crash, is cut off; any other last line is kept and
+    /// ended.
     ///
     /// # Errors
     /// Another process writes it, or the system says no.
     pub(super) fn open(path: &Path, limits: Limits) -> io::Result<Self> {
         let lock = lock(path)?;
-        let (file, len) = open_whole(path)?;
+        let (file, len) = open_whole(path, limits.head)?;
         Ok(Self { path: path.to_owned(), limits, file, len, _lock: lock })
     }
 
@@ -43,9 +52,9 @@ impl Journal {
     pub(super) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         if !self.is_at_its_path()? {
             if let Some(folder) = self.path.parent() {
-                fs::create_dir_all(folder)?;
+                make_private_folder(folder)?;
             }
-            (self.file, self.len) = open_whole(&self.path)?;
+            (self.file, self.len) = open_whole(&self.path, self.limits.head)?;
         }
         if self.len > 0 && self.len + lines.len() as u64 > self.limits.file_bytes {
             self.turn_over()?;
@@ -61,7 +70,7 @@ impl Journal {
     /// Whether the open file is still the one at the path: somebody may have moved or deleted it.
     fn is_at_its_path(&self) -> io::Result<bool> {
         let own = self.file.metadata()?;
-        match fs::metadata(&self.path) {
+        match fs::symlink_metadata(&self.path) {
             Ok(there) => Ok((there.dev(), there.ino()) == (own.dev(), own.ino())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
@@ -77,21 +86,54 @@ impl Journal {
         for age in (0..gap).rev() {
             fs::rename(aged(&self.path, age), aged(&self.path, age + 1))?;
         }
-        self.file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+        self.file = private_file().create(true).append(true).open(&self.path)?;
         self.len = 0;
         Ok(())
     }
 }
 
-fn open_whole(path: &Path) -> io::Result<(File, u64)> {
-    let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
-    let len = whole_lines_bytes(&mut file)?;
-    file.set_len(len)?;
-    Ok((file, len))
+/// The file, whose last line is whole, and its length.
+fn open_whole(path: &Path, head: &str) -> io::Result<(File, u64)> {
+    let mut file =
+        private_file().create(true).read(true).append(true).open(path).map_err(|error| named(error, path))?;
+    let len = file.metadata()?.len();
+    let from = len.saturating_sub(TORN_BYTES);
+    file.seek(SeekFrom::Start(from))?;
+    let mut tail = Vec::new();
+    (&mut file).take(TORN_BYTES).read_to_end(&mut tail)?;
+    let last = tail.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+    let line = &tail[last..];
+    if line.is_empty() {
+        return Ok((file, len));
+    }
+    if is_torn(line, head) && (last > 0 || from == 0) {
+        let whole = from + last as u64;
+        file.set_len(whole)?;
+        return Ok((file, whole));
+    }
+    file.write_all(b"\n")?;
+    Ok((file, len + 1))
+}
+
+/// Returns whether a line is the beginning of one of the journal's. One that is whole but for its line break may have been delivered, and then
+/// saved by an editor.
+fn is_torn(line: &[u8], head: &str) -> bool {
+    let len = line.len().min(head.len());
+    line[..len] == head.as_bytes()[..len] && serde_json::from_slice::<IgnoredAny>(line).is_err()
+}
+
+/// The error, and for a symbolic link its name: the system's words ("too many levels") do not say that it is not followed.
+fn named(error: io::Error, path: &Path) -> io::Error {
+    if error.raw_os_error() != Some(Errno::LOOP.raw_os_error()) {
+        return error;
+    }
+    let text =
+        format!("{} is a symbolic link, which is not followed: put a file in its place", path.display());
+    io::Error::other(text)
 }
 
 fn lock(path: &Path) -> io::Result<File> {
-    let lock = OpenOptions::new().create(true).append(true).open(path.with_extension("lock"))?;
+    let lock = private_file().create(true).append(true).open(path.with_extension("lock"))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => {
@@ -111,22 +153,11 @@ pub(crate) fn aged(path: &Path, age: u32) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// The length up to and with the last line break.
-fn whole_lines_bytes(file: &mut File) -> io::Result<u64> {
-    let len = file.metadata()?.len();
-    let from = len.saturating_sub(TORN_BYTES);
-    file.seek(SeekFrom::Start(from))?;
-    let mut tail = Vec::new();
-    file.take(TORN_BYTES).read_to_end(&mut tail)?;
-    let last = tail.iter().rposition(|&byte| byte == b'\n');
-    Ok(last.map_or(from, |at| from + at as u64 + 1))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { file_bytes: 10, files: 3 };
+    const LIMITS: Limits = Limits { file_bytes: 10, files: 3, head: "{\"event_id\":" };
 
     fn read(path: &Path) -> String {
         fs::read_to_string(path).unwrap()
@@ -152,7 +183,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("events.jsonl");
             (1..=4).for_each(|age| fs::write(aged(&path, age), format!("{age}\n")).unwrap());
-            let mut journal = Journal::open(&path, Limits { file_bytes: 10, files: 5 }).unwrap();
+            let mut journal = Journal::open(&path, Limits { files: 5, ..LIMITS }).unwrap();
             journal.append(b"current\n").unwrap();
             let before = (0..4).rev().take(renamed);
             before.for_each(|age| fs::rename(aged(&path, age), aged(&path, age + 1)).unwrap());
@@ -196,12 +227,39 @@ mod tests {
         for (name, before, after) in [
             ("whole", "one\n", "one\ntwo\n"),
             ("torn", "one\n{\"ev", "one\ntwo\n"),
+            ("torn later", "one\n{\"event_id\":\"a\",\"ca", "one\ntwo\n"),
             ("only torn", "{\"ev", "two\n"),
             ("empty", "", "two\n"),
+            ("a whole one without its end", "one\n{\"event_id\":1}", "one\n{\"event_id\":1}\ntwo\n"),
+            ("a text of others", "their last line", "their last line\ntwo\n"),
+            ("JSON of others", "{\"name\": 1", "{\"name\": 1\ntwo\n"),
         ] {
             fs::write(&path, before).unwrap();
-            Journal::open(&path, LIMITS).unwrap().append(b"two\n").unwrap();
+            let limits = Limits { file_bytes: 100, ..LIMITS };
+            Journal::open(&path, limits).unwrap().append(b"two\n").unwrap();
             assert_eq!(read(&path), after, "{name}");
         }
+    }
+
+    #[test]
+    fn a_symbolic_link_is_not_followed_and_files_are_for_their_owner() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let (victim, path) = (folder.path().join("victim.txt"), folder.path().join("events.jsonl"));
+        fs::write(&victim, "their last line").unwrap();
+        symlink(&victim, &path).unwrap();
+        let refused = Journal::open(&path, LIMITS).unwrap_err().to_string();
+        assert!(refused.contains("events.jsonl is a symbolic link"), "{refused}");
+        fs::remove_file(&path).unwrap();
+        let mut journal = Journal::open(&path, LIMITS).unwrap();
+        journal.append(b"first file\n").unwrap();
+        journal.append(b"second file\n").unwrap();
+        for file in [&path, &aged(&path, 1), &folder.path().join("events.lock")] {
+            assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600, "{}", file.display());
+        }
+        fs::rename(&path, folder.path().join("moved")).unwrap();
+        symlink(&victim, &path).unwrap();
+        assert!(journal.append(b"third\n").is_err(), "nor while it is written");
+        assert_eq!(read(&victim), "their last line");
     }
 }

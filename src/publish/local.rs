@@ -10,8 +10,9 @@ use super::journal::{Journal, Limits};
 use super::parcel::Parcel;
 use super::retry_backoff;
 use super::snapshot_folder::SnapshotFolder;
+use crate::base::make_private_folder;
 
-const LIMITS: Limits = Limits { file_bytes: 64 * 1024 * 1024, files: EVENTS_FILES };
+const LIMITS: Limits = Limits { file_bytes: 64 * 1024 * 1024, files: EVENTS_FILES, head: "{\"event_id\":\"" };
 /// Records written at once.
 const BATCH: usize = 256;
 /// The file's name in the folder.
@@ -38,7 +39,7 @@ pub(super) struct Folder {
 impl Folder {
     /// Opens the folder, and makes it where it is missing.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(path)?;
+        make_private_folder(path)?;
         let journal = Journal::open(&path.join(EVENTS_FILE), LIMITS)?;
         Ok(Self { journal, snapshots: SnapshotFolder::open(path)? })
     }

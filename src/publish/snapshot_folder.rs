@@ -1,15 +1,17 @@
 //! The folder of snapshots, which stays below a size.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::base::{make_private_subfolder, private_file};
+
 /// Pictures kept, bytes: the oldest are removed beyond it.
 const MOST_BYTES: u64 = 1024 * 1024 * 1024;
 
-/// The pictures under a folder, by age.
+/// The pictures under a folder, by age. Folders and files are made for their owner alone, and none is reached through a symbolic link.
 #[derive(Debug)]
 pub(super) struct SnapshotFolder {
     root: PathBuf,
@@ -28,7 +30,7 @@ impl SnapshotFolder {
     fn with_limit(root: &Path, most_bytes: u64) -> io::Result<Self> {
         let mut found = Vec::new();
         let top = root.join(super::place::SNAPSHOTS_FOLDER);
-        fs::create_dir_all(&top)?;
+        make_private_subfolder(&top)?;
         for camera in fs::read_dir(&top)? {
             let camera = camera?;
             if camera.file_type()?.is_dir() {
@@ -46,8 +48,9 @@ impl SnapshotFolder {
         let bytes = file.len() as u64;
         self.make_room(bytes);
         let path = self.root.join(relative);
+        make_private_subfolder(&self.root.join(super::place::SNAPSHOTS_FOLDER))?;
         if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent)?;
+            make_private_subfolder(parent)?;
         }
         let part = path.with_extension("part");
         if let Err(error) = write_synced(&part, file).and_then(|()| fs::rename(&part, &path)) {
@@ -70,7 +73,7 @@ impl SnapshotFolder {
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
+    let mut file = private_file().create(true).truncate(true).write(true).open(path)?;
     file.write_all(bytes)?;
     file.sync_data()
 }
@@ -108,5 +111,24 @@ mod tests {
         let mut folder = SnapshotFolder::with_limit(root.path(), 10).unwrap();
         folder.save("snapshots/front/4.jpg", b"four").unwrap();
         assert_eq!(names(root.path()), ["3.jpg", "4.jpg"]);
+    }
+
+    #[test]
+    fn pictures_are_for_their_owner_and_go_through_no_symbolic_link() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let (root, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut folder = SnapshotFolder::with_limit(root.path(), 10).unwrap();
+        folder.save("snapshots/front/1.jpg", b"four").unwrap();
+        let mode = |path: &str| fs::metadata(root.path().join(path)).unwrap().permissions().mode() & 0o777;
+        let modes = ["snapshots", "snapshots/front", "snapshots/front/1.jpg"].map(mode);
+        assert_eq!(modes, [0o700, 0o700, 0o600]);
+        symlink(elsewhere.path(), root.path().join("snapshots/back")).unwrap();
+        let refused = folder.save("snapshots/back/1.jpg", b"four").unwrap_err().to_string();
+        assert!(refused.contains("back is a symbolic link"), "{refused}");
+        fs::remove_dir_all(root.path().join("snapshots")).unwrap();
+        symlink(elsewhere.path(), root.path().join("snapshots")).unwrap();
+        assert!(folder.save("snapshots/front/2.jpg", b"four").is_err());
+        assert!(SnapshotFolder::with_limit(root.path(), 10).is_err());
+        assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
     }
 }

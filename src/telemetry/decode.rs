@@ -29,7 +29,7 @@ pub(crate) const METRICS: &[Metric] = &[
          whose references were not read), no_picture (the decoder gave none for the access unit), track (its codec private data \
          is unusable), discontinuity (will be read again).",
     ),
-    counter(ERRORS, &["camera", "kind"], "Decoding errors: track, unit, picture."),
+    counter(ERRORS, &["camera", "kind"], "Decoding errors: track, too_large, unit, picture."),
     counter(OPENED, &["camera"], "Decoders opened: one at the start, one for each change of codec or size."),
 ];
 
@@ -138,13 +138,14 @@ pub(crate) struct DecodeFailed<'a> {
 impl DecodeFailed<'_> {
     pub(crate) fn emit(self) {
         let (kind, reason) = match self.error {
-            DecodeError::Track { reason, .. } => ("track", reason),
-            DecodeError::Unit { reason, .. } => ("unit", reason),
-            DecodeError::Picture { reason, .. } => ("picture", reason),
+            DecodeError::Track { reason, .. } => ("track", reason.clone()),
+            DecodeError::TooLarge { .. } => ("too_large", self.error.to_string()),
+            DecodeError::Unit { reason, .. } => ("unit", reason.clone()),
+            DecodeError::Picture { reason, .. } => ("picture", reason.clone()),
         };
-        self.camera.decode_failed(reason);
+        self.camera.decode_failed(&reason);
         metrics::counter!(ERRORS, "camera" => self.camera.id().to_string(), "kind" => kind).increment(1);
-        if let DecodeError::Track { .. } = self.error {
+        if let DecodeError::Track { .. } | DecodeError::TooLarge { .. } = self.error {
             self.camera.blind(STAGE, Some(self.error.to_string()));
         }
         let line = if self.repeated { LogLine::LeftOut } else { self.camera.log_line(kind) };

@@ -1,6 +1,6 @@
 //! avcC and hvcC: the codecs' own heads. Source: ISO/IEC 14496-15, 5.3.3.1 and 8.3.3.1.
 
-use crate::nal::{Kind, Prefixed};
+use crate::nal::{Kind, Prefixed, split_annex_b};
 use crate::sps::{HIGH_PROFILES, Sps};
 use crate::{Codec, Error, Flaw};
 
@@ -62,6 +62,23 @@ pub fn picture_size(codec: Codec, private: &[u8]) -> Result<(u32, u32), Error> {
     let sps = sets.into_iter().find(|nal| Kind::of(codec, nal) == Kind::Sps);
     let sps = Sps::read(codec, sps.ok_or(Error::Missing { part: "sequence parameter set" })?)?;
     Ok((sps.width_px, sps.height_px))
+}
+
+/// Width and height in pixels, by the first sequence parameter set in an access unit of a track with this codec private data; `None`
+/// where it has none that can be read.
+///
+/// Cost: a walk over the lengths; a unit whose lengths do not add up is taken for Annex B and searched for start codes as a whole.
+#[must_use]
+pub fn size_in_band(codec: Codec, private: &[u8], unit: &[u8]) -> Option<(u32, u32)> {
+    let is_sps = |nal: &&[u8]| Kind::of(codec, nal) == Kind::Sps;
+    let parts = Prefixed::new(unit, length_bytes(codec, private)?);
+    let sps = if parts.clone().all(|part| part.is_ok()) {
+        parts.clone().flatten().map(|part| parts.nal(part)).find(is_sps)
+    } else {
+        split_annex_b(unit).into_iter().find(is_sps)
+    };
+    let sps = Sps::read(codec, sps?).ok()?;
+    Some((sps.width_px, sps.height_px))
 }
 
 fn hevc_string(general: &[u8]) -> String {

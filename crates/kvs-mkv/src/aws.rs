@@ -2,6 +2,8 @@
 
 use crate::Tag;
 
+/// Digits of a fragment number at most: a longer text is none. Source: API reference, GetMediaForFragmentList, `Fragments`.
+const NUMBER_BYTES: usize = 128;
 const PREFIX: &str = "AWS_KINESISVIDEO_";
 
 /// What the AWS tags of one Tags element say.
@@ -43,7 +45,9 @@ impl AwsTags {
 
     fn take(&mut self, Tag { name, value }: Tag) {
         match name.strip_prefix(PREFIX).unwrap_or_default() {
-            "FRAGMENT_NUMBER" => self.fragment_number = Some(value),
+            "FRAGMENT_NUMBER" => {
+                self.fragment_number = Some(value).filter(|number| number.len() <= NUMBER_BYTES);
+            }
             "SERVER_TIMESTAMP" | "SERVER_SIDE_TIMESTAMP" => self.server = Some(value),
             "PRODUCER_TIMESTAMP" | "PRODUCER_SIDE_TIMESTAMP" => self.producer = Some(value),
             "MILLIS_BEHIND_NOW" => {
@@ -96,6 +100,16 @@ pub(crate) fn seconds_to_ms(text: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_that_is_longer_than_a_fragment_number_is_none() {
+        let number = |digits| {
+            let tags = vec![Tag::new("AWS_KINESISVIDEO_FRAGMENT_NUMBER", "9".repeat(digits))];
+            AwsTags::split(tags).0.fragment_number
+        };
+        assert!(number(NUMBER_BYTES).is_some());
+        assert_eq!(number(NUMBER_BYTES + 1), None);
+    }
 
     #[test]
     fn decimal_seconds() {

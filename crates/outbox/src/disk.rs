@@ -1,13 +1,15 @@
 //! Where the database lies.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::ops::Bound;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
+use rustix::fs::OFlags;
 
 use crate::error::OpenError;
 
@@ -19,6 +21,9 @@ const UNFINISHED: &str = "outbox.redb.new";
 const ASIDE: &str = "outbox.redb.damaged-";
 /// The file that a process holds locked while it has the outbox.
 const LOCK: &str = "lock";
+/// The permissions of files and folders that are made: what waits may show faces and plates.
+const FILE_MODE: u32 = 0o600;
+const FOLDER_MODE: u32 = 0o700;
 
 /// What the system says.
 pub type DiskError = io::Error;
@@ -52,6 +57,9 @@ pub trait Disk: Send + Sync + 'static {
 pub type Fill<'a> = &'a dyn Fn(Box<dyn StorageBackend>) -> Result<(), OpenError>;
 
 /// A folder, held locked.
+///
+/// Files in it are made for their owner alone, and none is reached through a symbolic link; so are folders that are missing. Those
+/// that are there keep their permissions.
 #[derive(Debug)]
 pub struct Folder {
     dir: PathBuf,
@@ -68,7 +76,7 @@ impl Folder {
         let refused =
             |why: io::Error| OpenError::Disk { place: dir.display().to_string(), why: why.to_string() };
         make_folder(dir).map_err(refused)?;
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join(LOCK));
+        let lock = private().create(true).truncate(false).write(true).open(dir.join(LOCK));
         let lock = lock.map_err(refused)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { dir: dir.to_owned(), _lock: lock }),
@@ -123,14 +131,21 @@ impl Disk for Folder {
         if place.try_exists().map_err(refused)? {
             return Ok(());
         }
-        File::create(&unfinished).map_err(refused)?;
+        private().create(true).truncate(true).write(true).open(&unfinished).map_err(refused)?;
         fill(connect(&unfinished).map_err(refused)?)?;
         fs::rename(&unfinished, &place).and_then(|()| sync_folder(&self.dir)).map_err(refused)
     }
 }
 
+/// Returns options that make a file for its owner alone and open none through a symbolic link.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.mode(FILE_MODE).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    options
+}
+
 fn connect(path: &Path) -> Result<Box<dyn StorageBackend>, DiskError> {
-    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let file = private().read(true).write(true).open(path)?;
     Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
 }
 
@@ -141,7 +156,10 @@ fn make_folder(dir: &Path) -> io::Result<()> {
     }
     let above = dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
     make_folder(above)?;
-    fs::create_dir(dir).or_else(|why| if dir.is_dir() { Ok(()) } else { Err(why) })?;
+    DirBuilder::new()
+        .mode(FOLDER_MODE)
+        .create(dir)
+        .or_else(|why| if dir.is_dir() { Ok(()) } else { Err(why) })?;
     sync_folder(above)
 }
 

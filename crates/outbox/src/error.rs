@@ -71,6 +71,16 @@ pub enum CommitError {
     /// The outbox is closed: read the same again after the next start.
     #[error("the outbox takes nothing in any more: it is closed")]
     Closed,
+    /// It is larger than any commit may be: leave attachments out.
+    #[error("a commit of {origin:?} has {bytes} bytes, and {limit} is the limit: leave attachments out")]
+    TooLarge {
+        /// The source of the commit.
+        origin: String,
+        /// Its checkpoint, payloads and attachments.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// The sink is of another outbox: a bug of the caller.
     #[error("an entry of {origin:?} is for sink number {number}, which this outbox was not opened with")]
     NoSink {
@@ -146,6 +156,9 @@ pub(crate) fn disk_remedy(why: &str) -> &'static str {
         }
         why if why.contains("os error 30)") => "mount the disk for writing, or name another folder",
         why if why.contains("os error 5)") => "the disk is failing: replace it, or name another folder",
+        why if why.contains("os error 40)") => {
+            "put a file in place of the symbolic link, which is not followed"
+        }
         why if why.contains("os error 13)") || why.contains("os error 1)") => {
             "make the folder writable for this user"
         }

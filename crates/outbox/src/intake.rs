@@ -13,8 +13,8 @@ use crate::store::{Batch, Charge, Pending, Taken, Totals};
 
 /// Commits in memory, those that are being written among them.
 const MOST_COMMITS: usize = 4_096;
-/// Their bytes. One commit passes an empty queue whatever its size.
-const MOST_BYTES: u64 = 64 << 20;
+/// Limit on their bytes, and so on those of one commit: checkpoint, payloads and attachments.
+pub const MAX_COMMIT_BYTES: u64 = 64 << 20;
 
 /// How long what is not urgent waits for company.
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +88,7 @@ struct State {
 
 /// The queue between those who commit and the one who writes.
 ///
-/// Bounded by [`MOST_COMMITS`] and [`MOST_BYTES`]: full, commits wait. Acknowledgements are bounded by what is pending.
+/// Bounded by [`MOST_COMMITS`] and [`MAX_COMMIT_BYTES`]: full, commits wait. Acknowledgements are bounded by what is pending.
 #[derive(Debug)]
 pub(crate) struct Intake {
     sinks: Vec<SinkSpec>,
@@ -127,6 +127,10 @@ impl Intake {
 
     /// Takes a commit in as soon as there is room. Cancelled, it was not taken in.
     pub(crate) async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+        let (bytes, limit) = (commit.len(), MAX_COMMIT_BYTES);
+        if bytes > limit {
+            return Err(CommitError::TooLarge { origin: commit.source, bytes, limit });
+        }
         let charges = self.charges(&commit)?;
         let mut commit = Some((commit, charges));
         let mut waiting = None;
@@ -361,7 +365,8 @@ impl Intake {
 
 impl State {
     fn has_room(&self, len: u64) -> bool {
-        self.held == 0 || (self.held < MOST_COMMITS && self.held_bytes.saturating_add(len) <= MOST_BYTES)
+        self.held == 0
+            || (self.held < MOST_COMMITS && self.held_bytes.saturating_add(len) <= MAX_COMMIT_BYTES)
     }
 
     fn push(&mut self, taken: Taken) {

@@ -49,6 +49,11 @@
 //! redb writes each commit with checksums and one `fdatasync`; after a crash the newest of its two roots that verifies counts.
 //! Every opening verifies the checksum of every live page, so a damaged file is refused and never misread. A panic of redb over a
 //! damaged file is caught and becomes an error.
+//!
+//! # Size of the file
+//!
+//! redb gives each value a power of two of pages, keeps what a transaction removes until it is durable, and doubles the file when it
+//! is full. So the file takes up to four times what waits and what the largest commit holds. Pages of what was delivered are used again, and given back where they are at its end.
 
 #[cfg(test)]
 mod crash;
@@ -65,7 +70,7 @@ mod writer;
 pub use disk::{Disk, DiskError, FILE, Fill, Folder};
 pub use entry::{Commit, Entry, EntryId, NewEntry};
 pub use error::{CloseError, CommitError, OpenError, ReadError};
-pub use intake::Queued;
+pub use intake::{MAX_COMMIT_BYTES, Queued};
 pub use outbox::{Leftover, Opened, Outbox, OutboxConfig};
 pub use redb::StorageBackend;
 pub use sink::{Sink, SinkSpec};

@@ -126,8 +126,8 @@ impl Outbox {
 
     /// Takes a commit in, to be written with what else waits.
     ///
-    /// Waits while the share of one of its required sinks is full, or the queue in memory. A commit passes an empty queue whatever
-    /// its size. When the wait is cancelled, the commit was not taken in. It is durable after [`Outbox::settled`].
+    /// Waits while the share of one of its required sinks is full, or the queue in memory. A commit that is larger than a share passes
+    /// when nothing waits for that sink; none may have more than [`MAX_COMMIT_BYTES`](crate::MAX_COMMIT_BYTES). When the wait is cancelled, the commit was not taken in. It is durable after [`Outbox::settled`].
     ///
     /// Order: a source that awaits one commit before the next has them on disk in this order.
     ///

@@ -2,7 +2,7 @@
 
 use h26x::{
     Codec, DecoderConfig, Flaw, Kind, PictureRole, check as check_private, codec_string, for_decoder,
-    picture_size, private_of, push_prefixed, split_annex_b,
+    picture_size, private_of, push_prefixed, size_in_band, split_annex_b,
 };
 
 /// Luma samples that a picture may be wide or high.
@@ -23,6 +23,11 @@ pub(crate) fn check(input: &[u8]) {
 /// The role does not depend on how NAL units are separated, nor on messages that the decoder does not get.
 fn check_role(codec: Codec, private: &[u8], unit: &[u8]) {
     let role = PictureRole::of(codec, private, unit);
+    for px in
+        size_in_band(codec, private, unit).iter().flat_map(|&(width_px, height_px)| [width_px, height_px])
+    {
+        assert!((1..=MOST_SAMPLES).contains(&px));
+    }
     let nals = split_annex_b(unit);
     let mut prefixed = Vec::new();
     nals.iter().for_each(|nal| push_prefixed(&mut prefixed, nal));
@@ -64,6 +69,9 @@ fn check_made(codec: Codec, private: &[u8]) {
     let kinds =
         if codec == Codec::H264 { &[Kind::Sps, Kind::Pps][..] } else { &[Kind::Vps, Kind::Sps, Kind::Pps] };
     let sorted: Vec<&[u8]> = kinds.iter().flat_map(|&kind| kept(kind)).copied().collect();
+    let mut unit = Vec::new();
+    sorted.iter().for_each(|nal| push_prefixed(&mut unit, nal));
+    assert_eq!(size_in_band(codec, &made, &unit), size.ok(), "in the stream as in the private data");
     assert_eq!(DecoderConfig::read(codec, &made).map(|config| config.parameter_sets), Ok(sorted));
 }
 

@@ -113,3 +113,66 @@ fn a_folder_that_cannot_be_made_is_told() {
     let (outbox, _) = open(&dir.path().join("a").join("b"), &[]);
     assert_eq!(outbox.id().len(), 32);
 }
+
+#[test]
+fn files_and_folders_are_for_their_owner_and_no_symbolic_link_is_followed() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("a/state");
+    drop(open(&state, &[]));
+    let mode = |path: &str| std::fs::metadata(dir.path().join(path)).unwrap().permissions().mode() & 0o777;
+    let modes = ["a", "a/state", "a/state/outbox.redb", "a/state/lock"].map(mode);
+    assert_eq!(modes, [0o700, 0o700, 0o600, 0o600]);
+    let victim = dir.path().join("victim");
+    for name in ["outbox.redb", "outbox.redb.new", "lock"] {
+        let state = dir.path().join(name.replace('.', "-"));
+        std::fs::create_dir(&state).unwrap();
+        std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o750)).unwrap();
+        std::fs::write(&victim, "theirs").unwrap();
+        symlink(&victim, state.join(name)).unwrap();
+        let why = refused(&state).to_string();
+        assert!(why.contains("put a file in place of the symbolic link"), "{name}: {why}");
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "theirs", "{name}");
+        assert_eq!(
+            std::fs::metadata(&state).unwrap().permissions().mode() & 0o777,
+            0o750,
+            "a folder keeps its mode"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_commit_beyond_the_limit_is_refused_and_the_next_one_passes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (outbox, _) = open(dir.path(), &[spec("kds", true, 100, false), spec("s3", false, u64::MAX, true)]);
+    let sinks = [outbox.sink("kds").unwrap(), outbox.sink("s3").unwrap()];
+    let half = Bytes::from(vec![0; outbox::MAX_COMMIT_BYTES as usize / 2]);
+    let pictures = |count| NewEntry { attachments: vec![half.clone(); count], ..entry("a", &sinks) };
+    let refused = outbox.commit(commit("door", "1", vec![pictures(2)])).await.unwrap_err();
+    assert!(
+        matches!(&refused, outbox::CommitError::TooLarge { origin, .. } if origin == "door"),
+        "{refused}"
+    );
+    outbox.commit(commit("door", "2", vec![pictures(1)])).await.unwrap();
+    outbox.settled().await;
+    assert_eq!(outbox.checkpoint("door").unwrap().unwrap(), "2");
+}
+
+/// Of pictures of all sizes, the oldest of which go: the worst that a best-effort sink does.
+#[tokio::test]
+async fn the_file_takes_no_more_than_four_times_what_may_wait() {
+    const SHARE: u64 = 8 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let (outbox, _) = open(dir.path(), &[spec("s3", false, SHARE, true)]);
+    let (s3, mut peak) = (outbox.sink("s3").unwrap(), 0);
+    for number in 0..120_u64 {
+        let len = 3_000 + number * 7_919 % 83 * 13_000;
+        let picture = Bytes::from(vec![number as u8; len as usize]);
+        let entries = vec![NewEntry { attachments: vec![picture], ..entry("a", &[s3]) }];
+        outbox.commit(commit("door", "1", entries)).await.unwrap();
+        outbox.settled().await;
+        peak = peak.max(std::fs::metadata(dir.path().join("outbox.redb")).unwrap().len());
+    }
+    assert!(outbox.queued(s3).bytes > SHARE / 2, "it is in use");
+    assert!(peak <= 4 * SHARE, "{} MiB", peak >> 20);
+}
