@@ -141,7 +141,7 @@ impl Outbox {
             let own = own.remove(&made.event.event_id);
             let shown_by = packed.shown_by(&made);
             let place = shown_by.and_then(|by| self.place(&made.event, &route, &by));
-            packed.events.push(record(made.event, own, place, &sinks, arrived)?);
+            packed.events.push(record(made.event, own, place.as_ref(), &sinks, arrived)?);
         }
         Ok(packed)
     }
@@ -235,12 +235,12 @@ fn made<T>(event: &Event, made: Result<T, SnapshotError>) -> Option<T> {
 fn record(
     mut event: Event,
     own: Option<Attached>,
-    shown_at: Option<Place>,
+    shown_at: Option<&Place>,
     sinks: &[&RunningSink],
     arrived: Instant,
 ) -> Result<Packed, OfferError> {
     let (place, attachments) = own.map_or((None, Vec::new()), |own| (Some(own.place), own.pictures));
-    event.payload.extras.snapshot = place.as_ref().or(shown_at.as_ref()).and_then(Place::url);
+    event.payload.extras.snapshot = place.as_ref().or(shown_at).and_then(Place::url);
     let has_s3 = place.as_ref().is_some_and(|place| place.s3.is_some());
     let sinks = sinks.iter().filter(|sink| sink.name != SinkName::S3 || has_s3);
     let (handles, names) = sinks.map(|sink| (sink.handle, Arc::from(sink.gauge.name()))).unzip();
