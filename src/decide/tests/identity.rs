@@ -17,8 +17,8 @@ fn a_newcomer_near_who_has_vanished_has_half_a_second_to_show_that_it_is_that_on
     let rules = Rules { cooldown_ms: 1_500, ..confirmed_by(2, 3) };
     let table: [(&str, f32, &[[u8; 3]], &[(i64, u64)]); 6] = [
         ("as before", 260.0, &[GREY; 5], &[(200, 1)]),
-        ("its first sighting shows what hid it", 260.0, &[BLUE, GREY, GREY], &[(200, 1)]),
-        ("its first two sightings show that", 260.0, &[BLUE, BLUE, GREY], &[(200, 1)]),
+        ("its first sighting shows what hid it", 260.0, &[BLUE, GREY, GREY, GREY, GREY], &[(200, 1)]),
+        ("its first two sightings show that", 260.0, &[BLUE, BLUE, GREY, GREY, GREY], &[(200, 1)]),
         ("it looks otherwise for long", 260.0, &[BLUE; 5], &[(200, 1), (2_000, 2)]),
         ("it looks like that one too late", 260.0, &[BLUE, BLUE, BLUE, BLUE, GREY], &[(200, 1), (2_000, 2)]),
         ("it comes far from there", 400.0, &[BLUE; 5], &[(200, 1), (1_600, 2)]),
