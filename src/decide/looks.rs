@@ -90,7 +90,7 @@ pub(super) fn stored<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Looks>
             Some(looks) => Ok(Some(looks)),
             None => Err(de::Error::custom("`looks` are not histograms in hex digits")),
         },
-        Some(StoredLooks::Means(_)) | None => Ok(None),
+        Some(StoredLooks::Means([_, _])) | None => Ok(None),
     }
 }
 

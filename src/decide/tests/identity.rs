@@ -26,13 +26,13 @@ fn a_newcomer_near_who_has_vanished_has_half_a_second_to_show_that_it_is_that_on
     for (name, place, colours, expected) in table {
         let stood = [(GREY, Some(200.0)); 6].into_iter().chain([(GREY, None)]);
         let looks = stood.chain(colours.iter().map(|colour| (*colour, Some(place))));
-        let (mut state, mut told) = (State::default(), Vec::new());
+        let (mut state, mut reported) = (State::default(), Vec::new());
         for (ms, (colour, left)) in (0..).step_by(200).zip(looks) {
             let people: Vec<_> = left.map(person).into_iter().collect();
             let tracks = started(&mut state, &rules, ms, colour, &people);
-            told.extend(tracks.into_iter().map(|track| (ms, track)));
+            reported.extend(tracks.into_iter().map(|track| (ms, track)));
         }
-        assert_eq!(told, expected, "{name}");
+        assert_eq!(reported, expected, "{name}");
     }
 }
 
