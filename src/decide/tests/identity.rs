@@ -5,6 +5,9 @@ use super::*;
 const GREY: [u8; 3] = [110, 128, 128];
 const BLUE: [u8; 3] = [47, 192, 112];
 
+/// A name, where somebody comes into sight (left edge) and with which colours, and who starts when (ms).
+type Newcomer<'a> = (&'a str, f32, &'a [[u8; 3]], &'a [(i64, u64)]);
+
 /// The tracks whose incidents start in a look at people in a picture of one colour, which is theirs.
 fn started(state: &mut State, rules: &Rules, ms: i64, colour: [u8; 3], people: &[Detection]) -> Vec<u64> {
     let picture = Plain::new(colour);
@@ -15,7 +18,7 @@ fn started(state: &mut State, rules: &Rules, ms: i64, colour: [u8; 3], people: &
 #[test]
 fn a_newcomer_near_who_has_vanished_has_half_a_second_to_show_that_it_is_that_one() {
     let rules = Rules { cooldown_ms: 1_500, ..confirmed_by(2, 3) };
-    let table: [(&str, f32, &[[u8; 3]], &[(i64, u64)]); 6] = [
+    let table: [Newcomer<'_>; 6] = [
         ("as before", 260.0, &[GREY; 5], &[(200, 1)]),
         ("its first sighting shows what hid it", 260.0, &[BLUE, GREY, GREY, GREY, GREY], &[(200, 1)]),
         ("its first two sightings show that", 260.0, &[BLUE, BLUE, GREY, GREY, GREY], &[(200, 1)]),
