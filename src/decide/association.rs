@@ -114,8 +114,7 @@ pub(super) fn jump(track: &Track, moment: &Moment<'_>, place: &BBox) -> Option<f
     if is_at_edge(&track.bbox, moment.frame_px) || is_at_edge(place, moment.frame_px) {
         return None;
     }
-    let whole = whole_box(track, place);
-    let from = [whole, track.expected(&whole, moment.media)];
+    let from = [track.bbox, track.expected(&track.bbox, moment.media)];
     let ways = from.into_iter().filter_map(|from| {
         let (dx, dy) = offset(&from, place);
         let near = dx <= JUMP_WIDTHS * (from.x2 - from.x1) && dy <= JUMP_HEIGHTS * (from.y2 - from.y1);
