@@ -4,8 +4,8 @@ use super::track::Track;
 use super::{Moment, Sighting};
 use crate::frame::BBox;
 
-/// A thing that was missed for no longer than this is still in view.
-const IN_VIEW_MS: i64 = 500;
+/// A thing that was missed for no longer than this is still in view: most are missed so while another passes before them.
+const IN_VIEW_MS: i64 = 700;
 /// Time for which a hidden object that moved is matched along its way.
 const FOLLOWED_MS: i64 = 3_500;
 /// Minimum IoU of an object that stood with the place where it stood.
@@ -35,7 +35,7 @@ pub(super) fn in_view(
     least_iou: f32,
 ) -> Vec<(usize, usize)> {
     pairs(tracks, sightings, |track, sighting| {
-        let iou = track.expected(moment.media).iou(&sighting.bbox);
+        let iou = track.expected(&track.bbox, moment.media).iou(&sighting.bbox);
         let fits = track.is_in_view(moment.media, IN_VIEW_MS) && iou > 0.0 && iou >= least_iou;
         fits.then(|| LOOKS_WEIGHT * track.looks_otherwise(sighting.looks.as_ref()).min(1.0) - iou)
     })
@@ -84,7 +84,8 @@ fn pairs(
 
 /// Returns the distance of `place` from the place of a hidden object, in its sizes; `None` if it cannot be that object.
 fn way_out(track: &Track, moment: &Moment<'_>, place: &BBox) -> Option<f32> {
-    if !is_as_high(&track.bbox, place) {
+    let whole = whole_box(track, place);
+    if !is_as_high(&whole, place) {
         return None;
     }
     if track.stands() {
@@ -96,10 +97,10 @@ fn way_out(track: &Track, moment: &Moment<'_>, place: &BBox) -> Option<f32> {
     if hidden_ms > FOLLOWED_MS || crosses_edge {
         return None;
     }
-    let expected = track.followed(moment.media);
-    // What is half hidden is narrow, and as high as ever.
+    let expected = track.followed(&whole, moment.media);
+    // What comes out half hidden is narrow, and as high as ever.
     let height = place.y2 - place.y1;
-    let width = widest(&track.bbox, place).max(height / 2.0);
+    let width = widest(&whole, place).max(height / 2.0);
     // The longer it is hidden, the less is known of where along its way it is.
     let hidden_s = seconds(hidden_ms);
     let (dx, dy) = offset(&expected, place);
@@ -107,22 +108,36 @@ fn way_out(track: &Track, moment: &Moment<'_>, place: &BBox) -> Option<f32> {
     (dx <= 1.0 && dy <= 1.0).then_some(dx.hypot(dy))
 }
 
-/// Returns the squared distance, px, that a lost object would have jumped to be `to`; `None` if it cannot be that object.
-pub(super) fn jump(track: &Track, moment: &Moment<'_>, to: &Track) -> Option<f32> {
-    let place = &to.bbox;
-    if track.looks_otherwise(to.looks()) > 1.0 {
-        return None;
-    }
+/// Returns the squared distance, px, that a lost object would have jumped to be at `place`; `None` if it is too far or over the
+/// edge of the frame.
+pub(super) fn jump(track: &Track, moment: &Moment<'_>, place: &BBox) -> Option<f32> {
     if is_at_edge(&track.bbox, moment.frame_px) || is_at_edge(place, moment.frame_px) {
         return None;
     }
-    let from = [track.bbox, track.expected(moment.media)];
+    let from = [track.bbox, track.expected(&track.bbox, moment.media)];
     let ways = from.into_iter().filter_map(|from| {
         let (dx, dy) = offset(&from, place);
         let near = dx <= JUMP_WIDTHS * (from.x2 - from.x1) && dy <= JUMP_HEIGHTS * (from.y2 - from.y1);
         near.then_some(dx * dx + dy * dy)
     });
     ways.min_by(f32::total_cmp)
+}
+
+/// Returns the box of all of a lost object, of which something may have hidden a part last: of its usual size, around the part
+/// that was seen, and as near to `place` as that allows, since which part was hidden is not known.
+fn whole_box(track: &Track, place: &BBox) -> BBox {
+    let (seen, (usual_width, usual_height)) = (&track.bbox, track.usual_size());
+    let (x, y) = place.centre();
+    let (x1, x2) = stretched((seen.x1, seen.x2), usual_width, x);
+    let (y1, y2) = stretched((seen.y1, seen.y2), usual_height, y);
+    BBox { x1, y1, x2, y2 }
+}
+
+/// Returns the range of at least this length that contains `(low, high)` and whose middle is the nearest to `towards`.
+fn stretched((low, high): (f32, f32), length: f32, towards: f32) -> (f32, f32) {
+    let length = length.max(high - low);
+    let start = (towards - length / 2.0).max(high - length).min(low);
+    (start, start + length)
 }
 
 fn is_as_high(a: &BBox, b: &BBox) -> bool {

@@ -6,6 +6,9 @@ use super::looks::Looks;
 use super::{FrameFacts, Look, Rules, roi};
 use crate::frame::{BBox, Detection, Reading};
 
+/// An object is covered where another one hides more than this share of it.
+const COVERED: f32 = 0.5;
+
 /// A box that the rules let through.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sighting {
@@ -23,6 +26,8 @@ pub struct Sighting {
     pub reading: Option<Reading>,
     /// What it looks like, where the picture is known.
     pub(super) looks: Option<Looks>,
+    /// Whether another object covers most of the part that [`Self::looks`] are of.
+    pub(super) is_covered: bool,
     /// Its place among the boxes of this frame, entry and label, from 0, by left, top, right, bottom edge.
     pub rank: u32,
 }
@@ -43,7 +48,7 @@ pub(super) fn sightings(
         .detections
         .iter()
         .filter(|detection| counts(look.rules, detection, frame.size_px))
-        .filter_map(|detection| in_zones(look.rules, &detector, detection, frame));
+        .filter_map(|detection| in_zones(look, &detector, detection, frame));
     let counting = counting.collect();
     let counting =
         if look.rules.agnostic_nms { one_label_each(look.rules, counting, known) } else { counting };
@@ -104,12 +109,12 @@ fn least_px(rules: &Rules, (frame_width, frame_height): (u32, u32)) -> (f32, f32
 }
 
 fn in_zones(
-    rules: &Rules,
+    look: &Look<'_>,
     detector: &Arc<str>,
     detection: &Detection,
     frame: &FrameFacts<'_>,
 ) -> Option<Sighting> {
-    let zones = rules.roi.as_ref().map(|roi| roi::zones_of(roi, &detection.bbox, frame.size_px));
+    let zones = look.rules.roi.as_ref().map(|roi| roi::zones_of(roi, &detection.bbox, frame.size_px));
     if zones.as_ref().is_some_and(Vec::is_empty) {
         return None;
     }
@@ -121,8 +126,30 @@ fn in_zones(
         zones: zones.unwrap_or_default(),
         reading: detection.reading.clone(),
         looks: frame.picture.as_ref().map(|picture| Looks::of(picture, &detection.bbox)),
+        is_covered: look.detections.iter().any(|other| covers(&other.bbox, &detection.bbox, look.rules)),
         rank: 0,
     })
+}
+
+/// Returns whether what is in the box `front` covers most of the middle of what is in `back`. What reaches further down in the
+/// frame stands nearer to the camera. A box that overlaps as much as NMS allows for one object is that object's, too.
+fn covers(front: &BBox, back: &BBox, rules: &Rules) -> bool {
+    let (width, height) = (back.x2 - back.x1, back.y2 - back.y1);
+    let middle = BBox {
+        x1: back.x1 + 0.25 * width,
+        y1: back.y1 + 0.15 * height,
+        x2: back.x2 - 0.25 * width,
+        y2: back.y2 - 0.15 * height,
+    };
+    let hidden = BBox {
+        x1: middle.x1.max(front.x1),
+        y1: middle.y1.max(front.y1),
+        x2: middle.x2.min(front.x2),
+        y2: middle.y2.min(front.y2),
+    };
+    front.y2 > back.y2
+        && hidden.area() > COVERED * middle.area()
+        && front.iou(back) < rules.thresholds.nms_iou
 }
 
 fn by_position(a: &Sighting, b: &Sighting) -> std::cmp::Ordering {

@@ -10,7 +10,8 @@
 //! 4. confirmation (`confirmation`): a thing is an event when it was seen in `frames` of the last `window` looks, five a second, surely
 //!    enough by the median, has stayed for the dwell time and, of things with a text, was read (`reading`);
 //! 5. incidents (`incident`): a start, updates, an end; one thing that stays is one incident, however long, and ends when it was out
-//!    of sight for `max_disappeared_seconds`. Who comes near where another has just vanished, within the cool-down, is that one;
+//!    of sight for `max_disappeared_seconds`. Who comes near where another has just vanished, within the cool-down, is that one if
+//!    it looks alike within half a second;
 //! 6. activities (`activity`), where they are asked for: a start and an end that sum up the incidents of each zone.
 //!
 //! The same state, frame and detections give the same events, and a state that was written and read back goes on as if it had not been.

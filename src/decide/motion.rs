@@ -32,13 +32,15 @@ pub(super) struct Motion {
     steady: Steady,
 }
 
-/// The mean velocity (x and y, px/s) and width (px) of late, and over how long a time they are known, s.
+/// The recent mean of velocity (x and y, px/s), width and height (px), and over how long a time they are known, s.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Steady {
     velocity: (f32, f32),
     #[serde(default)]
     width: f32,
+    #[serde(default)]
+    height: f32,
     known_s: f32,
 }
 
@@ -79,6 +81,11 @@ impl Motion {
         last.x2 - last.x1 < HALF_HIDDEN * self.steady.width
     }
 
+    /// Returns its usual width and height, px; 0 if they are not known.
+    pub(super) fn usual_size(&self) -> (f32, f32) {
+        (self.steady.width, self.steady.height)
+    }
+
     /// Returns whether it was seen for too short a time to know its way.
     pub(super) fn is_new(&self) -> bool {
         self.steady.known_s < NEW_S
@@ -111,6 +118,7 @@ impl Steady {
         let (vx, vy) = self.velocity;
         self.velocity = (mean(vx, (x - last_x) / elapsed_s), mean(vy, (y - last_y) / elapsed_s));
         self.width = mean(self.width, at.x2 - at.x1);
+        self.height = mean(self.height, at.y2 - at.y1);
     }
 }
 

@@ -8,7 +8,7 @@ use super::activity::{Activities, OpenActivity};
 use super::association::{self, jump};
 use super::confirmation::{Pace, Scores, is_candidate, is_confirmed};
 use super::incident::{Best, Incident};
-use super::looks::Looks;
+use super::looks::{self, Looks};
 use super::motion::Motion;
 use super::reading::Readings;
 use super::{FrameFacts, Look, Made, Moment, Pictured, Rules, Sighting};
@@ -24,9 +24,12 @@ const STAY_GAP_MS: i64 = 2_000;
 /// Looks further apart than this say nothing of the time between them, which does not count as out of sight.
 const WATCH_GAP_MS: i64 = 1_000;
 /// Minimum difference in looks of another object, mostly; see [`Looks::difference`].
-const OTHER_LOOKS: f32 = 30.0;
+const OTHER_LOOKS: f32 = 0.65;
 /// Maximum difference in looks of an object that returns, as a share of [`OTHER_LOOKS`].
 const ALIKE: f32 = 0.6;
+/// Time from its first sighting in which a newcomer that appears where another has just vanished may turn out to be that one:
+/// while it comes out of what hid it, its first sightings show that, too.
+const EMERGES_MS: i64 = 500;
 /// Maximum time for which one object has two boxes.
 const SECOND_BOX_MS: i64 = 300;
 /// A faint box must overlap so much with where its thing is thought to be.
@@ -58,7 +61,7 @@ pub(super) struct Track {
     /// Where it was last seen, frame px.
     pub(super) bbox: BBox,
     motion: Motion,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "looks::stored")]
     looks: Option<Looks>,
     /// In which looks it was seen surely; the lowest bit is the last look.
     seen: u64,
@@ -247,8 +250,8 @@ impl Tracks {
 
     /// What a sighting of this thing is told as, if at all.
     ///
-    /// A candidate that is confirmed near a thing of its label that has just gone out of sight takes its place silently: it is
-    /// taken for the same thing, which jumped.
+    /// A candidate that is confirmed near a thing of its label that has just gone out of sight and looks alike takes its place
+    /// silently: it is taken for the same thing, which jumped. If it looks otherwise, it is given [`EMERGES_MS`].
     fn phase(&mut self, track: usize, moment: &Moment<'_>, sighting: &Sighting) -> Option<Phase> {
         let (rules, media, pace) = (moment.rules, moment.media, self.pace);
         let candidate = &mut self.tracks[track];
@@ -261,12 +264,16 @@ impl Tracks {
             return None;
         }
         candidate.scores.clear();
-        if let Some(old) = self.jumped_from(track, moment) {
-            self.take_place_of(track, old);
+        let lost_near = self.lost_near(track, moment);
+        let candidate = &self.tracks[track];
+        if let Some(old) = lost_near.iter().find(|&&old| candidate.looks_like(&self.tracks[old], sighting)) {
+            self.take_place_of(track, *old);
             return None;
         }
-        let candidate = &self.tracks[track];
         let stayed_ms = media.0.saturating_sub(candidate.first_seen.0);
+        if !lost_near.is_empty() && stayed_ms < EMERGES_MS {
+            return None;
+        }
         let is_read = rules.reading.is_none() || candidate.readings.best().is_some();
         (stayed_ms >= rules.dwell_ms && is_read).then_some(Phase::Start)
     }
@@ -278,18 +285,18 @@ impl Tracks {
         self.tracks[track].follow(gone);
     }
 
-    /// The nearest incident of the same label, out of sight, that the thing may be.
-    fn jumped_from(&self, track: usize, moment: &Moment<'_>) -> Option<usize> {
+    /// Returns the incidents of the same label, out of sight, that the thing may be by its place, nearest first.
+    fn lost_near(&self, track: usize, moment: &Moment<'_>) -> Vec<usize> {
         let new = &self.tracks[track];
         let lost = |old: &Track| {
             let is_lost = old.incident.is_some() && old.missed > 0 && old.label == new.label;
             is_lost && new.came_within(moment.rules, old)
         };
-        let distances = self.tracks.iter().enumerate().filter(|(_, old)| lost(old));
-        distances
-            .filter_map(|(index, old)| Some((jump(old, moment, new)?, index)))
-            .min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)))
-            .map(|(_, index)| index)
+        let lost = self.tracks.iter().enumerate().filter(|(_, old)| lost(old));
+        let mut near: Vec<(f32, usize)> =
+            lost.filter_map(|(index, old)| Some((jump(old, moment, &new.bbox)?, index))).collect();
+        near.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        near.into_iter().map(|(_, index)| index).collect()
     }
 }
 
@@ -324,9 +331,12 @@ impl Track {
 
     /// It was seen, if only faintly.
     fn glimpse(&mut self, media: MediaMs, sighting: &Sighting) {
-        self.motion.sight(&self.bbox, &sighting.bbox, seconds(self.out_of_sight_ms(media)));
+        let elapsed_s = seconds(self.out_of_sight_ms(media));
+        self.motion.sight(&self.bbox, &sighting.bbox, elapsed_s);
         match (&mut self.looks, &sighting.looks) {
-            (Some(looks), Some(seen)) => looks.follow(seen),
+            // What is covered looks like what covers it.
+            (Some(_), Some(_)) if sighting.is_covered => {}
+            (Some(looks), Some(seen)) => looks.follow(seen, elapsed_s),
             (looks, seen) => *looks = seen.or(*looks),
         }
         self.bbox = sighting.bbox;
@@ -343,14 +353,14 @@ impl Track {
         self.incident = old.incident;
     }
 
-    /// Returns the place where it is expected from one look to the next.
-    pub(super) fn expected(&self, media: MediaMs) -> BBox {
-        self.motion.predict(&self.bbox, seconds(self.out_of_sight_ms(media)))
+    /// Returns the place where it is expected from one look to the next, if it was last seen at `last`.
+    pub(super) fn expected(&self, last: &BBox, media: MediaMs) -> BBox {
+        self.motion.predict(last, seconds(self.out_of_sight_ms(media)))
     }
 
-    /// Returns the place where it is expected after it was hidden.
-    pub(super) fn followed(&self, media: MediaMs) -> BBox {
-        self.motion.follow(&self.bbox, seconds(self.out_of_sight_ms(media)))
+    /// Returns the place where it is expected after it was hidden, if it was last seen at `last`.
+    pub(super) fn followed(&self, last: &BBox, media: MediaMs) -> BBox {
+        self.motion.follow(last, seconds(self.out_of_sight_ms(media)))
     }
 
     /// Returns whether it came into sight soon enough after `old` vanished to be it: within the cool-down, or before the incident
@@ -360,7 +370,7 @@ impl Track {
         let away_ms = self.first_seen.0.saturating_sub(old.last_seen.0);
         let known = old.looks.is_some() && self.looks.is_some();
         let may_return =
-            known && old.looks_otherwise(self.looks()) < ALIKE && old.motion.is_half_hidden(&old.bbox);
+            known && old.looks_otherwise(self.looks.as_ref()) < ALIKE && old.motion.is_half_hidden(&old.bbox);
         let limit_ms =
             if may_return { rules.cooldown_ms.max(rules.max_disappeared_ms) } else { rules.cooldown_ms };
         away_ms > -SECOND_BOX_MS && away_ms - old.unwatched_ms < limit_ms
@@ -372,9 +382,15 @@ impl Track {
         known.map_or(0.0, |(looks, seen)| looks.difference(seen) / OTHER_LOOKS)
     }
 
-    /// The looks so far.
-    pub(super) fn looks(&self) -> Option<&Looks> {
-        self.looks.as_ref()
+    /// Returns whether `old` may be this object by its looks: those so far, or those of its latest sighting, which shows more
+    /// of an object that comes out of what hid it.
+    fn looks_like(&self, old: &Self, latest: &Sighting) -> bool {
+        [self.looks.as_ref(), latest.looks.as_ref()].iter().any(|looks| old.looks_otherwise(*looks) <= 1.0)
+    }
+
+    /// Returns its usual width and height, px; 0 if they are not known.
+    pub(super) fn usual_size(&self) -> (f32, f32) {
+        self.motion.usual_size()
     }
 
     /// Returns whether it stood when it was last seen.

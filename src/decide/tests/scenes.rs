@@ -158,7 +158,7 @@ fn by_default() -> Rules {
         thresholds: Thresholds { conf: 0.4, nms_iou: 0.5 },
         confirm: Confirm { frames: 2, window: 3, iou_threshold: 0.3, median_conf: 0.5 },
         max_disappeared_ms: 5_000,
-        cooldown_ms: 1_000,
+        cooldown_ms: 1_500,
         ..rules()
     }
 }
