@@ -10,7 +10,9 @@ use crate::decode::{FrameReceiver, Mode, ModeCell, SamplerState, Surface};
 use crate::detect::{DetectError, Detector, MotionRules, Thing};
 use crate::frame::{CameraId, Decoded, Detection, Event, FragmentEnd, Frame};
 use crate::publish::picture::Label;
-use crate::publish::{Checkpoint, Commit, OfferError, Outbox, Packed, PendingEvent, Route, Seen};
+use crate::publish::{
+    Checkpoint, Commit, OfferError, Outbox, Packed, PackedEvents, PendingEvents, Route, Seen,
+};
 use crate::telemetry::CameraBoard;
 use crate::telemetry::camera::{
     CaughtUp, EventMade, FellBehind, FrameSkipped, LookResult, Looked, OfferFailed,
@@ -113,30 +115,30 @@ impl Deciding {
     }
 
     /// Events are taken in at once, with the state that they left, so that none waits for the end of its fragment.
-    async fn offer(&self, frame: &Arc<Frame>, events: Vec<Made>, labels: &[Label]) -> Result<(), OfferError> {
+    async fn offer(
+        &mut self,
+        frame: &Arc<Frame>,
+        events: Vec<Made>,
+        labels: &[Label],
+    ) -> Result<(), OfferError> {
         if events.is_empty() {
             return Ok(());
         }
-        let packing = events.into_iter().map(|event| self.outbox.pack(self.pending(event, frame, labels)));
-        let events: Vec<Packed> = join_all(packing).await.into_iter().collect::<Result<_, _>>()?;
+        let pending = PendingEvents {
+            events,
+            route: Arc::clone(&self.route),
+            frame: Some(Arc::clone(frame)),
+            boxes: labels.to_vec(),
+            arrived: frame.arrived,
+        };
+        let PackedEvents { events, unpictured, shown_by } = self.outbox.pack(pending).await?;
+        self.at.decide.show_by(&unpictured, shown_by.as_ref());
         let made: Vec<Event> = events.iter().map(|packed| packed.event().clone()).collect();
         self.commit(events).await?;
         for event in &made {
             EventMade { camera: &self.board, event, latency: frame.arrived.elapsed() }.emit();
         }
         Ok(())
-    }
-
-    fn pending(&self, made: Made, frame: &Arc<Frame>, labels: &[Label]) -> PendingEvent {
-        let Made { event, pictured_by } = made;
-        PendingEvent {
-            event,
-            route: Arc::clone(&self.route),
-            frame: pictured_by.is_none().then(|| Arc::clone(frame)),
-            pictured_by,
-            others: labels.to_vec(),
-            arrived: frame.arrived,
-        }
     }
 
     /// Waits while a required sink is full. Then the camera falls behind rather than drop what it cannot tell of: reading

@@ -68,6 +68,11 @@ impl Activities {
         self.0.is_empty()
     }
 
+    /// The records that show them best.
+    pub(super) fn best_records(&mut self) -> impl Iterator<Item = &mut Best> {
+        self.0.values_mut().map(|activity| &mut activity.shown.record)
+    }
+
     /// Removes the activities that are over at `media` and returns them by zone; `anew`: the footage is new, which ends all.
     pub(super) fn begin(
         &mut self,

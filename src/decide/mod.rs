@@ -119,10 +119,18 @@ pub struct Made {
 /// A record with a picture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pictured {
-    /// Its id.
+    /// Its id; empty: its picture was left out, and none of that frame was kept.
     pub event_id: String,
     /// Its media time.
     pub ts_ms: i64,
+}
+
+impl Pictured {
+    /// Returns whether there is a picture.
+    #[must_use]
+    pub fn has_picture(&self) -> bool {
+        !self.event_id.is_empty()
+    }
 }
 
 /// Takes in what the detectors saw in a frame.

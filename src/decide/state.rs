@@ -1,9 +1,10 @@
 //! What decide remembers of a camera.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+use super::Pictured;
 use super::track::{MAX_OBJECTS, Tracks};
 
 /// The version of this shape. A state of another version is refused when it is read.
@@ -40,6 +41,15 @@ impl State {
     #[must_use]
     pub fn only_seq(self) -> Self {
         Self { seq: self.seq, ..Self::default() }
+    }
+
+    /// Lets what is shown by the pictures of these records, which have none after all, be shown by that of `by`, a record of the same
+    /// frame; `None`: by none.
+    pub fn show_by(&mut self, unpictured: &BTreeSet<String>, by: Option<&Pictured>) {
+        let tracks = self.detectors.values_mut();
+        for best in tracks.flat_map(Tracks::best_records).filter(|best| unpictured.contains(&best.event_id)) {
+            best.event_id = by.map_or_else(String::new, |by| by.event_id.clone());
+        }
     }
 
     /// How many objects an entry of the pipeline keeps: what the other entries leave of [`MAX_OBJECTS`], and an equal share

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::activity::{Activities, OpenActivity};
 use super::association::{self, jump};
 use super::confirmation::{Pace, Scores, is_candidate, is_confirmed};
-use super::incident::Incident;
+use super::incident::{Best, Incident};
 use super::looks::Looks;
 use super::motion::Motion;
 use super::reading::Readings;
@@ -153,6 +153,12 @@ impl Tracks {
     /// The number of objects.
     pub(super) fn len(&self) -> usize {
         self.tracks.len()
+    }
+
+    /// The records whose pictures show incidents and activities.
+    pub(super) fn best_records(&mut self) -> impl Iterator<Item = &mut Best> {
+        let incidents = self.tracks.iter_mut().filter_map(|track| track.incident.as_mut());
+        incidents.map(|incident| &mut incident.best).chain(self.activities.best_records())
     }
 
     /// Removes objects beyond `limit`, and returns those whose incidents end by that. Candidates go first, then incidents,

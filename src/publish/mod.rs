@@ -1,6 +1,6 @@
 //! events -> the world: the outbox, and the sinks that empty it.
 //!
-//! `outbox` takes in what moves together, `parcel` is an event as it is kept, `backlog` a sink's end. A sink is `local`,
+//! `outbox` takes in what moves together, `packing` makes it of a frame's events, `parcel` is an event as it is kept, `backlog` a sink's end. A sink is `local`,
 //! `kinesis` (with `waiting` for the order by camera), or an `each` over `s3` or `dynamodb`. `settlement` follows how
 //! far each camera is delivered; `positions`, over `position_table`, writes that down and gives way to a process that took a
 //! camera over, to which `surrender` leaves what waits.
@@ -16,6 +16,7 @@ mod journal;
 mod kinesis;
 mod local;
 mod outbox;
+mod packing;
 mod parcel;
 pub mod picture;
 mod place;
@@ -38,7 +39,8 @@ pub use clients::Clients;
 pub(crate) use clients::has_own_s3;
 pub(crate) use journal::aged;
 pub(crate) use local::{EVENTS_FILE, EVENTS_FILES};
-pub use outbox::{Commit, OfferError, Outbox, OutboxSpec, Packed, PendingEvent, Remains, ResumeError};
+pub use outbox::{Commit, OfferError, Outbox, OutboxSpec, Packed, Remains, ResumeError};
+pub use packing::{MAX_FRAME_BYTES, MAX_PICTURED, PackedEvents, PendingEvents};
 pub use positions::Takeover;
 pub use probe::probes;
 pub use spec::{

@@ -2,28 +2,22 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::sync::{Notify, OwnedMutexGuard, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::checkpoint::{Checkpoint, CheckpointError};
-use super::parcel::wrap;
-use super::picture::Label;
-use super::place::Place;
+use super::packing::Warnings;
 use super::position_table::PositionTable;
 use super::positions::{CLAIMS_AT_ONCE, ClaimError, Positions, Takeover};
 use super::settlement::Settlement;
-use super::snapshot::{Shot, Wants};
 use super::start::{self, RunningSink, SinkName, StartError, Started, follow_what_waits, wanted};
 use super::status::{Gauge, SinkStatus};
 use super::{Clients, PublishSpec, Route, StateSpec};
-use crate::base::epoch_ms_of;
-use crate::decide::Pictured;
-use crate::frame::{CameraId, Event, Frame};
+use crate::frame::{CameraId, Event};
 use crate::telemetry::board::Watch;
 use crate::telemetry::publish as telemetry;
 
@@ -41,29 +35,12 @@ pub struct OutboxSpec {
     pub clients: Option<Clients>,
 }
 
-/// An event to be delivered.
-#[derive(Debug)]
-pub struct PendingEvent {
-    /// The event; `extras.snapshot` is filled in here.
-    pub event: Event,
-    /// The camera's route.
-    pub route: Arc<Route>,
-    /// The picture for the snapshot; `None`: no snapshot of its own.
-    pub frame: Option<Arc<Frame>>,
-    /// Without a frame: the earlier event whose snapshot is named.
-    pub pictured_by: Option<Pictured>,
-    /// The other boxes of the picture.
-    pub others: Vec<Label>,
-    /// When the last byte of the confirming frame was read.
-    pub arrived: Instant,
-}
-
 /// An event with its pictures, ready to be taken in.
 #[derive(Debug)]
 pub struct Packed {
-    event: Event,
-    entry: ::outbox::NewEntry,
-    sinks: Vec<Arc<str>>,
+    pub(super) event: Event,
+    pub(super) entry: ::outbox::NewEntry,
+    pub(super) sinks: Vec<Arc<str>>,
 }
 
 impl Packed {
@@ -109,6 +86,14 @@ pub enum OfferError {
         /// The camera.
         camera: String,
     },
+    /// Records and state of one frame are larger than any commit may be: a bug, since an entry lets through 1000 boxes.
+    #[error("events of camera {camera} are not taken in: {why}")]
+    TooLarge {
+        /// The camera.
+        camera: String,
+        /// Its size and the limit.
+        why: String,
+    },
     /// An event or a checkpoint is no JSON: a bug.
     #[error("{what} cannot be written as JSON: {source}")]
     Json {
@@ -117,6 +102,15 @@ pub enum OfferError {
         /// Why.
         source: serde_json::Error,
     },
+}
+
+impl OfferError {
+    fn of(refused: ::outbox::CommitError, camera: &CameraId) -> Self {
+        match refused {
+            ::outbox::CommitError::Closed => Self::Stopped,
+            why => Self::TooLarge { camera: camera.to_string(), why: why.to_string() },
+        }
+    }
 }
 
 /// Why a camera does not know where to go on.
@@ -181,9 +175,10 @@ pub struct Remains {
 ///
 /// Shutdown: [`Outbox::flush`] ends and joins every task.
 pub struct Outbox {
-    publish: PublishSpec,
+    pub(super) publish: PublishSpec,
     store: ::outbox::Outbox,
     sinks: Vec<RunningSink>,
+    pub(super) left_out: Warnings,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     positions: Option<Arc<Positions>>,
     changed: Arc<Notify>,
@@ -213,59 +208,24 @@ impl Outbox {
         if let Some(positions) = &positions {
             tasks.push(tokio::spawn(Arc::clone(positions).run(closed.clone())));
         }
-        let (publish, tasks) = (spec.publish, Mutex::new(tasks));
-        Ok(Self { publish, store, sinks, tasks, positions, changed, refusing, closing, closed, give_up })
-    }
-
-    /// Makes an event's record and pictures. A picture that cannot be made is told of and left out.
-    ///
-    /// # Errors
-    /// See [`OfferError`].
-    pub async fn pack(&self, pending: PendingEvent) -> Result<Packed, OfferError> {
-        let PendingEvent { mut event, route, frame, pictured_by, others, arrived } = pending;
-        let sinks = self.route(&event, &route)?;
-        let place_of =
-            |event_id: &str, ts_ms| Place::of(&self.publish, &route, &event.camera_id, event_id, ts_ms);
-        let earlier = pictured_by.and_then(|earlier| place_of(&earlier.event_id, earlier.ts_ms));
-        let place = frame.as_ref().and_then(|_| place_of(&event.event_id, event.payload.ts_ms));
-        let (place, pictures) = match (place, frame) {
-            (Some(place), Some(frame)) => self.develop(&event, place, frame, others).await,
-            _ => (None, Vec::new()),
-        };
-        event.payload.extras.snapshot = place.as_ref().or(earlier.as_ref()).and_then(Place::url);
-        let has_s3 = place.as_ref().is_some_and(|place| place.s3.is_some());
-        let sinks: Vec<_> = sinks.into_iter().filter(|sink| sink.name != SinkName::S3 || has_s3).collect();
-        let payload = wrap(&event, place, epoch_ms_of(arrived))
-            .map_err(|source| OfferError::Json { what: format!("event {}", event.event_id), source })?;
-        let handles = sinks.iter().map(|sink| sink.handle).collect();
-        let names = sinks.iter().map(|sink| Arc::from(sink.gauge.name())).collect();
-        let entry = ::outbox::NewEntry { payload, attachments: pictures, sinks: handles };
-        Ok(Packed { event, entry, sinks: names })
-    }
-
-    async fn develop(
-        &self,
-        event: &Event,
-        place: Place,
-        frame: Arc<Frame>,
-        others: Vec<Label>,
-    ) -> (Option<Place>, Vec<Bytes>) {
-        let Some(spec) = self.publish.snapshots else { return (None, Vec::new()) };
-        let wants = Wants {
-            clean: place.s3.is_some(),
-            crop: place.s3.as_ref().is_some_and(|s3| s3.crop_key.is_some()),
-        };
-        match Shot::of(event, frame, others, wants).develop(spec).await {
-            Ok(pictures) => (Some(place), pictures),
-            Err(error) => {
-                telemetry::SnapshotFailed { event_id: &event.event_id, error: &error.to_string() }.emit();
-                (None, Vec::new())
-            }
-        }
+        let (publish, tasks, left_out) = (spec.publish, Mutex::new(tasks), Warnings::default());
+        Ok(Self {
+            publish,
+            store,
+            sinks,
+            left_out,
+            tasks,
+            positions,
+            changed,
+            refusing,
+            closing,
+            closed,
+            give_up,
+        })
     }
 
     /// The sinks that an event of the route goes to; S3 is among them where it is configured.
-    fn route(&self, event: &Event, route: &Route) -> Result<Vec<&RunningSink>, OfferError> {
+    pub(super) fn route(&self, event: &Event, route: &Route) -> Result<Vec<&RunningSink>, OfferError> {
         let wanted = SinkName::of(&self.publish, Some(route));
         let sinks: Vec<_> = self.sinks.iter().filter(|sink| wanted.contains(&sink.name)).collect();
         match &route.kds_stream {
@@ -307,7 +267,9 @@ impl Outbox {
             Some((_guard, taken_over)) => taken_over.run_until_cancelled(committing).await,
             None => Some(committing.await),
         };
-        committed.ok_or_else(|| self.is_taken_over(&camera))?.map_err(|_closed| OfferError::Stopped)?;
+        committed
+            .ok_or_else(|| self.is_taken_over(&camera))?
+            .map_err(|refused| OfferError::of(refused, &camera))?;
         if let Some(positions) = &self.positions {
             positions.settlement.committed(&camera, checkpoint);
         }

@@ -24,10 +24,10 @@ pub(super) struct S3Place {
     pub(super) bucket: String,
     /// The annotated picture.
     pub(super) key: String,
-    /// The picture as it is; `None` only of events that an earlier version took in.
+    /// The picture as it is; `None` where there was no room for it, and of events that an earlier version took in.
     #[serde(default)]
     pub(super) clean_key: Option<String>,
-    /// The box as a picture of its own.
+    /// The box as a picture of its own; `None` where none is wanted or there was no room for it.
     pub(super) crop_key: Option<String>,
 }
 

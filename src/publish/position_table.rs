@@ -15,7 +15,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditi
 
 use super::checkpoint::{Checkpoint, CheckpointError};
 use super::fault::Fault;
-use crate::base::epoch_ms;
+use crate::base::{MAX_NAME_CHARS, clean_text, epoch_ms};
 use crate::frame::CameraId;
 
 /// Limit on the time to connect. With the longer timeouts of the sinks a table that is away would hold up a start for 13 s.
@@ -208,7 +208,7 @@ impl PositionItem {
             epoch: number("epoch").unwrap_or(0),
             rev: number("rev").unwrap_or(0),
             owner: text("owner").unwrap_or_default(),
-            host: text("host").unwrap_or_default(),
+            host: text("host").map(|host| clean_text(&host, MAX_NAME_CHARS)).unwrap_or_default(),
             position: text("position"),
             stored,
         }

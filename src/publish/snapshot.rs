@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use super::SnapshotSpec;
-use super::picture::{self, Label};
+use super::picture::{self, Label, Picture};
 use crate::frame::{BBox, Event, Frame};
 
 /// Around a crop, as a share of the box's size on each side.
@@ -14,62 +15,81 @@ const CROP_MARGIN: f32 = 0.15;
 /// From here on another box of the same caption is the event's own.
 const SAME_IOU: f32 = 0.9;
 
-/// A snapshot to be made.
-#[derive(Debug)]
-pub(super) struct Shot {
-    frame: Arc<Frame>,
-    /// All boxes; the event's is the last.
-    labels: Vec<Label>,
-    wants: Wants,
-}
+/// Snapshots that are drawn and encoded at a time, those of all cameras together: each takes the memory of a picture and a core.
+const MAX_ENCODING: usize = 2;
 
-/// What is wanted beside the annotated picture.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Wants {
-    /// The picture without boxes.
-    pub(super) clean: bool,
-    /// The event's box as a picture of its own.
-    pub(super) crop: bool,
+static ENCODING: Semaphore = Semaphore::const_new(MAX_ENCODING);
+
+/// The pictures of an event that it shares with no other.
+#[derive(Debug)]
+pub(super) struct OwnPictures {
+    /// The frame with all boxes, the event's on top.
+    pub(super) annotated: Bytes,
+    /// The event's box; `None` where none is wanted or nothing of it is in the frame.
+    pub(super) crop: Option<Bytes>,
 }
 
 /// Why there is no snapshot.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ShotError {
+pub(super) enum SnapshotError {
     #[error("{0}")]
     Encode(#[from] picture::EncodeError),
     #[error("the encoder stopped: {0}")]
     Stopped(#[from] tokio::task::JoinError),
 }
 
-impl Shot {
-    /// Of an event, among other boxes.
-    pub(super) fn of(event: &Event, frame: Arc<Frame>, others: Vec<Label>, wants: Wants) -> Self {
-        let [x1, y1, x2, y2] = event.payload.bbox;
-        let own = Label::of(&event.payload.label, event.payload.conf, BBox { x1, y1, x2, y2 });
-        let mut labels = others;
-        labels.retain(|other| other.text != own.text || other.bbox.iou(&own.bbox) < SAME_IOU);
-        labels.push(own);
-        Self { frame, labels, wants }
-    }
+/// Returns the frame without boxes: the same for all its events.
+///
+/// # Errors
+/// The encoder refuses, or panicked.
+pub(super) async fn clean_picture(frame: Arc<Frame>, spec: SnapshotSpec) -> Result<Bytes, SnapshotError> {
+    off_thread(move || encode(&picture::annotate(&frame.surface, &[], None), spec)).await
+}
 
-    /// The annotated picture, the one without boxes where it is wanted, then the crop where one is wanted and the box is not empty; made on a blocking thread.
-    ///
-    /// Errors: the encoder refuses, or panicked.
-    pub(super) async fn develop(self, spec: SnapshotSpec) -> Result<Vec<Bytes>, ShotError> {
-        Ok(tokio::task::spawn_blocking(move || self.pictures(spec)).await??)
-    }
+/// Returns the pictures that are an event's own, among the `boxes` of the others.
+///
+/// # Errors
+/// The encoder refuses, or panicked.
+pub(super) async fn own_pictures(
+    event: &Event,
+    frame: Arc<Frame>,
+    boxes: Arc<[Label]>,
+    wants_crop: bool,
+    spec: SnapshotSpec,
+) -> Result<OwnPictures, SnapshotError> {
+    let [x1, y1, x2, y2] = event.payload.bbox;
+    let own = Label::of(&event.payload.label, event.payload.conf, BBox { x1, y1, x2, y2 });
+    off_thread(move || {
+        let surface = &frame.surface;
+        let part = wants_crop.then(|| picture::crop(surface, &own.bbox, CROP_MARGIN)).flatten();
+        let crop = part.map(|part| encode(&part, spec)).transpose()?;
+        let annotated = encode(&picture::annotate(surface, &with_own(&boxes, own), None), spec)?;
+        Ok(OwnPictures { annotated, crop })
+    })
+    .await
+}
 
-    fn pictures(&self, spec: SnapshotSpec) -> Result<Vec<Bytes>, picture::EncodeError> {
-        let surface = &self.frame.surface;
-        let mut pictures =
-            vec![picture::encode(&picture::annotate(surface, &self.labels, None), spec)?.into()];
-        if self.wants.clean {
-            pictures.push(picture::encode(&picture::annotate(surface, &[], None), spec)?.into());
-        }
-        let own = self.labels.last().filter(|_| self.wants.crop);
-        if let Some(part) = own.and_then(|label| picture::crop(surface, &label.bbox, CROP_MARGIN)) {
-            pictures.push(picture::encode(&part, spec)?.into());
-        }
-        Ok(pictures)
-    }
+/// All boxes, each once, the event's last.
+fn with_own(boxes: &[Label], own: Label) -> Vec<Label> {
+    let is_own = |other: &&Label| other.text == own.text && other.bbox.iou(&own.bbox) >= SAME_IOU;
+    let mut labels: Vec<Label> = boxes.iter().filter(|other| !is_own(other)).cloned().collect();
+    labels.push(own);
+    labels
+}
+
+fn encode(picture: &Picture, spec: SnapshotSpec) -> Result<Bytes, picture::EncodeError> {
+    picture::encode(picture, spec).map(Bytes::from)
+}
+
+/// Runs `make` on a blocking thread once fewer than [`MAX_ENCODING`] do.
+async fn off_thread<T: Send + 'static>(
+    make: impl FnOnce() -> Result<T, picture::EncodeError> + Send + 'static,
+) -> Result<T, SnapshotError> {
+    // It is never closed.
+    let permit = ENCODING.acquire().await.ok();
+    let made = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        make()
+    });
+    Ok(made.await??)
 }

@@ -106,6 +106,10 @@ impl Gauge {
         &self.name
     }
 
+    pub(super) fn share_bytes(&self) -> u64 {
+        self.share_bytes
+    }
+
     pub(super) fn status(&self, queued: ::outbox::Queued) -> SinkStatus {
         SinkStatus {
             name: self.name.clone(),

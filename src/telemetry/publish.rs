@@ -14,6 +14,7 @@ const DELIVERY_FAILURES: &str = "kvs_infer_delivery_failures_total";
 const DELIVERY_RETRIES: &str = "kvs_infer_delivery_retries_total";
 const DEAD_LETTERS: &str = "kvs_infer_dead_letters_total";
 const SNAPSHOTS_FAILED: &str = "kvs_infer_snapshots_failed_total";
+const SNAPSHOTS_LEFT_OUT: &str = "kvs_infer_snapshots_left_out_total";
 pub(super) const SINK_QUEUED: &str = "kvs_infer_sink_queued";
 pub(super) const SINK_QUEUED_BYTES: &str = "kvs_infer_sink_queued_bytes";
 pub(super) const SINK_OLDEST_SECONDS: &str = "kvs_infer_sink_oldest_seconds";
@@ -63,6 +64,13 @@ pub(crate) const METRICS: &[Metric] = &[
         kind: Kind::Counter,
         labels: &[],
         help: "Snapshots that could not be encoded.",
+    },
+    Metric {
+        name: SNAPSHOTS_LEFT_OUT,
+        kind: Kind::Counter,
+        labels: &["camera", "reason"],
+        help: "Events without all pictures of their own: limit (more than 16 in a frame: they name the picture of another), room (more than \
+         16 MiB of pictures in a frame, or than a sink's share of state.max_bytes holds).",
     },
     Metric { name: SINK_QUEUED, kind: Kind::Gauge, labels: &["sink"], help: "Events that wait for a sink." },
     Metric {
@@ -251,6 +259,37 @@ impl SnapshotFailed<'_> {
         let Self { event_id, error } = self;
         tracing::warn!(stage = "publish", event_id, error, "no snapshot; the event goes without");
         counter!(SNAPSHOTS_FAILED).increment(1);
+    }
+}
+
+/// Events of a frame go without all pictures of their own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SnapshotsLeftOut<'a> {
+    /// The camera.
+    pub(crate) camera: &'a str,
+    /// `limit` or `room`.
+    pub(crate) reason: &'static str,
+    /// Their number.
+    pub(crate) events: usize,
+    /// Set where it is to be logged, too.
+    pub(crate) warns: bool,
+}
+
+impl SnapshotsLeftOut<'_> {
+    /// Counts them, and logs them where it is due.
+    pub(crate) fn emit(self) {
+        let Self { camera, reason, events, warns } = self;
+        counter!(SNAPSHOTS_LEFT_OUT, "camera" => camera.to_owned(), "reason" => reason)
+            .increment(events as u64);
+        if warns {
+            tracing::warn!(
+                stage = "publish",
+                camera,
+                reason,
+                events,
+                "very many objects in a frame: pictures left out, no event is; see kvs_infer_snapshots_left_out_total"
+            );
+        }
     }
 }
 

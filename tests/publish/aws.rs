@@ -12,7 +12,7 @@ use aws_sdk_s3::types::ServerSideEncryption;
 use kvs_infer::frame::{BBox, Event};
 use kvs_infer::publish::picture::Label;
 use kvs_infer::publish::{
-    Clients, Outbox, OutboxSpec, PendingEvent, PublishSpec, Remains, Route, S3Spec, SinkState, SinkStatus,
+    Clients, Outbox, OutboxSpec, PendingEvents, PublishSpec, Remains, Route, S3Spec, SinkState, SinkStatus,
     SnapshotFormat, SnapshotRoute, SnapshotSpec, Sse,
 };
 
@@ -144,9 +144,9 @@ async fn snapshots_reach_s3_encrypted_and_the_record_says_where() {
     let (config, route) = (moto.config(), to_s3());
     let s3 = moto.bucket("pictures").await;
     let outbox = outbox(folder.path(), &config, &[&route]).await;
-    let others = vec![Label::of("car", 0.5, BBox { x1: 200.0, y1: 90.0, x2: 300.0, y2: 170.0 })];
+    let boxes = vec![Label::of("car", 0.5, BBox { x1: 200.0, y1: 90.0, x2: 300.0, y2: 170.0 })];
     let sent = event("front", 1);
-    let offered = PendingEvent { frame: Some(frame("front")), others, ..pending(sent.clone(), &route) };
+    let offered = PendingEvents { frame: Some(frame("front")), boxes, ..pending(sent.clone(), &route) };
     let record = event::offer(&outbox, offered).await.unwrap();
     let stem = format!("snapshots/front/1700000000123-{}", &sent.event_id[..12]);
     assert_eq!(record.payload.extras.snapshot, Some(format!("s3://pictures/{stem}.jpg")));
@@ -180,7 +180,7 @@ async fn a_bucket_that_is_missing_holds_no_record_up() {
     Arc::make_mut(&mut route).kds_stream = Some("events".into());
     moto.stream("events").await;
     let outbox = outbox(folder.path(), &config, &[&route]).await;
-    let offered = PendingEvent { frame: Some(frame("front")), ..pending(event("front", 1), &route) };
+    let offered = PendingEvents { frame: Some(frame("front")), ..pending(event("front", 1), &route) };
     event::offer(&outbox, offered).await.unwrap();
     let statuses = outbox
         .until(|all| status(all, "kds/events").delivered == 1 && status(all, "s3").state != SinkState::Ok)

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use kvs_infer::decide::Made;
 use kvs_infer::decode::{Color, HostPicture, Matrix, Surface};
 use kvs_infer::frame::{
     CameraId, Event, Extras, Fragment, Frame, MediaMs, ModelId, Payload, Phase, Position, TimeSource,
 };
-use kvs_infer::publish::{Checkpoint, Commit, OfferError, Outbox, PendingEvent, Route, StateSpec};
+use kvs_infer::publish::{
+    Checkpoint, Commit, OfferError, Outbox, PackedEvents, PendingEvents, Route, StateSpec,
+};
 
 /// An event of `camera` with a number that makes its id.
 pub(crate) fn event(camera: &str, number: u64) -> Event {
@@ -51,21 +54,30 @@ pub(crate) fn event(camera: &str, number: u64) -> Event {
 }
 
 /// The event on its way, without a picture.
-pub(crate) fn pending(event: Event, route: &Arc<Route>) -> PendingEvent {
-    PendingEvent {
-        event,
+pub(crate) fn pending(event: Event, route: &Arc<Route>) -> PendingEvents {
+    PendingEvents {
+        events: vec![Made { event, pictured_by: None }],
         route: Arc::clone(route),
         frame: None,
-        pictured_by: None,
-        others: Vec::new(),
+        boxes: Vec::new(),
         arrived: Instant::now(),
     }
 }
 
 /// Takes the event in, with a checkpoint behind it; gives it as it is delivered.
-pub(crate) async fn offer(outbox: &Outbox, pending: PendingEvent) -> Result<Event, OfferError> {
+pub(crate) async fn offer(outbox: &Outbox, pending: PendingEvents) -> Result<Event, OfferError> {
     let packed = outbox.pack(pending).await?;
-    let event = packed.event().clone();
+    commit(outbox, packed).await.map(|mut events| events.remove(0))
+}
+
+/// Takes the events of a frame in; gives them as they are delivered.
+pub(crate) async fn commit_all(outbox: &Outbox, packed: PackedEvents) -> Vec<Event> {
+    commit(outbox, packed).await.unwrap()
+}
+
+async fn commit(outbox: &Outbox, packed: PackedEvents) -> Result<Vec<Event>, OfferError> {
+    let events: Vec<Event> = packed.events.iter().map(|packed| packed.event().clone()).collect();
+    let event = events.last().unwrap();
     let decide = serde_json::json!({ "version": 2, "seq": event.seq, "detectors": {} });
     let checkpoint = Checkpoint {
         position: Some(Position {
@@ -77,8 +89,8 @@ pub(crate) async fn offer(outbox: &Outbox, pending: PendingEvent) -> Result<Even
         ..Checkpoint::new("stream")
     };
     let camera = CameraId::new(&event.camera_id);
-    outbox.commit(Commit { camera, checkpoint, events: vec![packed] }).await?;
-    Ok(event)
+    outbox.commit(Commit { camera, checkpoint, events: packed.events }).await?;
+    Ok(events)
 }
 
 /// State in a folder, 64 MiB, without a table of positions.

@@ -8,7 +8,7 @@ use super::event::{event, frame, offer, pending, state};
 use futures_util::FutureExt;
 use kvs_infer::frame::{CameraId, Event};
 use kvs_infer::publish::{
-    OfferError, Outbox, OutboxSpec, PendingEvent, PublishSpec, Remains, Route, SinkState, SinkStatus,
+    OfferError, Outbox, OutboxSpec, PendingEvents, PublishSpec, Remains, Route, SinkState, SinkStatus,
     SnapshotFormat, SnapshotSpec, StartError,
 };
 
@@ -66,7 +66,7 @@ async fn a_snapshot_is_kept_where_the_record_says() {
     let mut spec = spec(folder.path());
     spec.publish.snapshots = Some(SnapshotSpec { format: SnapshotFormat::Png, jpeg_quality: 90 });
     let outbox = Outbox::start(spec).await.unwrap();
-    let offered = PendingEvent { frame: Some(frame("front")), ..pending(event("front", 1), &route()) };
+    let offered = PendingEvents { frame: Some(frame("front")), ..pending(event("front", 1), &route()) };
     let record = offer(&outbox, offered).await.unwrap();
     let place = record.payload.extras.snapshot.clone().unwrap();
     assert_eq!(place, format!("snapshots/front/1700000000123-{}.png", &record.event_id[..12]));
@@ -89,7 +89,7 @@ async fn what_a_sink_could_not_take_before_the_end_is_delivered_after_the_next_s
     let outbox = Outbox::start(spec_with_pictures).await.unwrap();
     std::fs::remove_dir_all(folder.path().join("events")).unwrap();
     std::fs::write(folder.path().join("events"), "in the way").unwrap();
-    let offered = PendingEvent { frame: Some(frame("front")), ..pending(event("front", 1), &route()) };
+    let offered = PendingEvents { frame: Some(frame("front")), ..pending(event("front", 1), &route()) };
     let record = offer(&outbox, offered).await.unwrap();
     outbox.until(|all| local(all).state != SinkState::Ok).await;
     let remains = outbox.flush(Duration::ZERO).await;

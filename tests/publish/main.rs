@@ -3,6 +3,7 @@
 
 mod answers;
 mod aws;
+mod crowd;
 mod dynamodb;
 mod event;
 mod fake_kinesis;

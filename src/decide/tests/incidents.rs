@@ -249,6 +249,23 @@ fn a_better_frame_is_told_and_the_end_shows_the_best() {
 }
 
 #[test]
+fn an_end_names_the_picture_that_its_record_was_shown_by() {
+    for (shown_by, named) in [(Some("the first's"), "the first's"), (None, "")] {
+        let (mut state, rules) = (State::default(), Rules { quiet_ms: Some(10_000), ..rules() });
+        let began = at(&mut state, &rules, 0, &[person(0.0), person(300.0)]).events;
+        let unpictured = began.iter().map(|made| made.event.event_id.clone()).skip(1).collect();
+        let by = shown_by.map(|id| Pictured { event_id: id.to_owned(), ts_ms: START_MS });
+        state.show_by(&unpictured, by.as_ref());
+        let over = at(&mut state, &rules, 60_000, &[]).events;
+        let named_by = |made: &Made| made.pictured_by.clone().map(|by| (by.event_id, by.ts_ms));
+        let first = began[0].event.event_id.as_str();
+        let wanted = [first, named, first].map(|id| Some((id.to_owned(), START_MS)));
+        assert_eq!(over.iter().map(named_by).collect::<Vec<_>>(), wanted, "two incidents and their activity");
+        assert_eq!(over[1].pictured_by.as_ref().map(Pictured::has_picture), Some(shown_by.is_some()));
+    }
+}
+
+#[test]
 fn a_plate_is_told_when_it_is_read_and_again_when_it_reads_otherwise() {
     let plate = |text: Option<(&str, f32)>| Detection {
         reading: text.map(|(text, conf)| Reading { text: text.into(), conf }),

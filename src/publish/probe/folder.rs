@@ -46,7 +46,7 @@ fn look_at_state(state: &StateSpec) -> Finding {
             "{text}; another kvs-infer is using it: stop that one before you start a second"
         )),
         (Ok(false), Ok(free)) if free < to_come(state) => Finding::warn(format!(
-            "{text}, and state.max_bytes is {} MiB: make room, or lower it",
+            "{text}, and state.max_bytes is {} MiB, of which the file may take four times as much and 128 MiB: make room, or lower it",
             state.max_bytes / MIB
         )),
         (Ok(false), _) => Finding::ok(text),
@@ -59,10 +59,15 @@ fn unwritable(key: &str, folder: &Path, Unwritable { parent, why }: &Unwritable)
     Finding::fail(format!("{key}: {folder}: {parent} {why}; {remedy}"))
 }
 
+/// The file's size at most, as a multiple of what may wait and of the largest commit; see the crate `outbox`.
+const FILE_FACTOR: u64 = 4;
+/// The largest usual commit, bytes: a frame whose first picture is as large as may be.
+const COMMIT_BYTES: u64 = 32 * MIB;
+
 /// What the outbox may still grow by, bytes.
 fn to_come(state: &StateSpec) -> u64 {
     let now = std::fs::metadata(state.dir.join(::outbox::FILE)).map_or(0, |file| file.len());
-    state.max_bytes.saturating_sub(now)
+    state.max_bytes.saturating_add(COMMIT_BYTES).saturating_mul(FILE_FACTOR).saturating_sub(now)
 }
 
 fn room(folder: &Path) -> String {
@@ -105,6 +110,6 @@ mod tests {
     fn what_the_outbox_has_already_needs_no_room() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(::outbox::FILE), [0; 100]).unwrap();
-        assert_eq!(to_come(&state_of(folder.path(), 150)), 50);
+        assert_eq!(to_come(&state_of(folder.path(), 150)), 128 * MIB + 500);
     }
 }
