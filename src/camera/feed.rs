@@ -65,6 +65,14 @@ impl Feed {
         }
     }
 
+    /// See [`Demuxer::refused_ms`].
+    pub(super) fn refused_ms(&self) -> Option<i64> {
+        match self {
+            Self::GetMedia { demuxer, .. } => demuxer.refused_ms(),
+            Self::Hls { .. } => None,
+        }
+    }
+
     /// The next step of what came.
     pub(super) fn step(&mut self, arrived: Instant) -> Result<Option<Step>, DemuxError> {
         match self {

@@ -12,12 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{CameraSpec, PlaybackMode, Start};
-use crate::decode::{self, Mode, ModeCell, Sampler, frame_queue};
+use crate::decode::{self, Mode, ModeCell, Sampler, frame_queue, packet_queue};
 use crate::detect::Detector;
 use crate::detect::ocr::Reader;
 use crate::frame::Position;
@@ -121,11 +120,12 @@ impl Camera {
         let (start, mode) = start(spec.start, at.position.clone());
         board.set_mode(mode);
         let mode = Arc::new(ModeCell::new(mode));
-        let (packets, input) = mpsc::channel(PACKETS);
+        let (packets, input) = packet_queue(PACKETS);
         let (output, frames) = frame_queue(board.clone(), Arc::clone(&mode));
         let sampler = Sampler::new(spec.fps_target, at.sampler);
-        let decoding = decode::spawn(board.clone(), sampler, spec.masks.clone(), input, output)
-            .map_err(|source| CameraError::Thread { camera: spec.id.to_string(), source })?;
+        let decoding =
+            decode::spawn(board.clone(), sampler, spec.masks.clone(), spec.max_pixels, input, output)
+                .map_err(|source| CameraError::Thread { camera: spec.id.to_string(), source })?;
         let reading = Reading::new(ReadingParts {
             source: source(&spec, shared)?,
             start,

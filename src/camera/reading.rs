@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use h26x::PictureRole;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::feed::{Brought, Feed};
 use crate::base::Backoff;
-use crate::decode::{Mode, ModeCell};
+use crate::decode::{Mode, ModeCell, PacketSender};
 use crate::demux::{DemuxError, Step};
 use crate::frame::{Demuxed, Fragment, FragmentEnd, MediaMs, Packet};
 use crate::source::{
@@ -19,7 +18,7 @@ use crate::source::{
 use crate::telemetry::CameraBoard;
 use crate::telemetry::board::{UnitRead, whole_ms};
 use crate::telemetry::source::{
-    BytesRead, Connected, Ended, FragmentRead, FragmentResult, FrameRead, GapFound, JumpedToNow,
+    BytesRead, Connected, Ended, FragmentRead, FragmentResult, FrameRead, GapFound, JumpedToNow, TimeRefused,
 };
 
 /// The longest wait between two connections.
@@ -42,7 +41,9 @@ pub(super) struct Reading {
     told: Option<&'static str>,
     /// Whether footage was found to have expired since a fragment was complete.
     expired: bool,
-    out: mpsc::Sender<Demuxed>,
+    /// The producer's time of the last fragment, where it was none.
+    refused_ms: Option<i64>,
+    out: PacketSender,
     board: CameraBoard,
     stop: CancellationToken,
 }
@@ -65,7 +66,7 @@ pub(super) struct ReadingParts {
     pub(super) reconnect_delay: Duration,
     pub(super) max_behind: Duration,
     pub(super) mode: Arc<ModeCell>,
-    pub(super) out: mpsc::Sender<Demuxed>,
+    pub(super) out: PacketSender,
     pub(super) board: CameraBoard,
     pub(super) stop: CancellationToken,
 }
@@ -122,6 +123,7 @@ impl Reading {
             before: Before::Well,
             told: None,
             expired: false,
+            refused_ms: None,
             source: parts.source,
             out: parts.out,
             board: parts.board,
@@ -211,6 +213,7 @@ impl Reading {
         match step {
             Step::Begin(fragment) => {
                 connection.begin(false);
+                self.refuse_time(connection.feed.refused_ms());
                 self.begin(fragment);
                 Ok(())
             }
@@ -230,6 +233,14 @@ impl Reading {
             }
             Step::StreamError(error) => Err(Over::ErrorRecord { id: error.id, code: error.code }),
         }
+    }
+
+    /// Reports a producer's time that is none when the first comes, and when it is over.
+    fn refuse_time(&mut self, refused_ms: Option<i64>) {
+        if self.refused_ms.is_some() != refused_ms.is_some() {
+            TimeRefused { camera: &self.board, refused_ms }.emit();
+        }
+        self.refused_ms = refused_ms;
     }
 
     /// Trouble is over with the next complete fragment, not before: bytes that begin well may be rubbish further on.

@@ -79,6 +79,8 @@ pub struct CameraSpec {
     pub start: Start,
     /// Frames to look at a second of media time; `None`: all.
     pub fps_target: Option<f64>,
+    /// Limit on the size of its pictures, pixels.
+    pub max_pixels: u32,
     /// What is black in its pictures.
     pub masks: Option<Masks>,
     /// Which frames are worth a look; `None`: all.

@@ -12,10 +12,10 @@ use ffmpeg_next::{decoder, ffi, frame};
 use crate::frame::{Codec, VideoTrack};
 
 /// The largest picture of level 6.2 of H.264 and H.265, px; a hostile header asks for no more memory than that.
-const MAX_PICTURE_PX: i64 = 8192 * 4352;
+pub(super) const MAX_PICTURE_PX: u32 = 8192 * 4352;
 
-/// A decoder for `track`, on the calling thread alone. FFmpeg's own log is silenced: what matters comes as an error.
-pub(super) fn open(track: &VideoTrack) -> Result<decoder::Video, ffmpeg_next::Error> {
+/// A decoder for `track`, on the calling thread alone, that refuses coded pictures of more than `max_pixels`. FFmpeg's own log is silenced: what matters comes as an error.
+pub(super) fn open(track: &VideoTrack, max_pixels: u32) -> Result<decoder::Video, ffmpeg_next::Error> {
     set_up()?;
     let id = match track.codec {
         Codec::H264 => codec::Id::H264,
@@ -23,7 +23,7 @@ pub(super) fn open(track: &VideoTrack) -> Result<decoder::Video, ffmpeg_next::Er
     };
     let codec = decoder::find(id).ok_or(ffmpeg_next::Error::DecoderNotFound)?;
     let mut context = Context::new_with_codec(codec);
-    set_extradata(&mut context, &track.codec_private)?;
+    set_extradata(&mut context, &track.codec_private, max_pixels)?;
     context.set_threading(codec::threading::Config::count(1));
     context.set_flags(codec::Flags::LOW_DELAY);
     let mut decoder = context.decoder();
@@ -44,7 +44,7 @@ fn set_up() -> Result<(), ffmpeg_next::Error> {
     })
 }
 
-fn set_extradata(context: &mut Context, extradata: &[u8]) -> Result<(), ffmpeg_next::Error> {
+fn set_extradata(context: &mut Context, extradata: &[u8], max_pixels: u32) -> Result<(), ffmpeg_next::Error> {
     let no_memory = ffmpeg_next::Error::Other { errno: ffmpeg_next::error::ENOMEM };
     let size = i32::try_from(extradata.len()).map_err(|_| no_memory)?;
     let padded = extradata.len() + ffi::AV_INPUT_BUFFER_PADDING_SIZE as usize;
@@ -60,7 +60,7 @@ fn set_extradata(context: &mut Context, extradata: &[u8]) -> Result<(), ffmpeg_n
         std::ptr::copy_nonoverlapping(extradata.as_ptr(), bytes, extradata.len());
         (*raw).extradata = bytes;
         (*raw).extradata_size = size;
-        (*raw).max_pixels = MAX_PICTURE_PX;
+        (*raw).max_pixels = max_pixels.into();
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::frame::{MediaMs, Packet};
+use crate::frame::{FragmentEnd, MediaMs, Packet};
 
 /// The longest step in media time from a fragment's last picture to the first of the next, ms, if that is its continuation:
 /// more than that is other footage, with other references.
@@ -22,4 +22,11 @@ impl CurrentFragment {
         let step_ms = first.media.0.saturating_sub(self.newest.0);
         self.primes_next && (1..=CONTINUES_WITHIN_MS).contains(&step_ms)
     }
+}
+
+/// The end of a fragment that waits for frames of it.
+pub(super) struct HeldEnd {
+    pub(super) end: FragmentEnd,
+    /// The number of its last packet.
+    pub(super) last: i64,
 }

@@ -8,13 +8,13 @@ use ffmpeg_next::frame::Video;
 use h26x::{PictureRole, for_decoder};
 
 use super::Surface;
-use super::current_fragment::CurrentFragment;
+use super::current_fragment::{CurrentFragment, HeldEnd};
 use super::error::DecodeError;
 use super::mask::Masks;
 use super::picture::PictureMaker;
 use super::reorder::{Origin, Reorder};
 use super::sampler::{Sampler, SamplerState};
-use super::track_decoder::{open, send_unit};
+use super::track_decoder::{PictureLimit, open, send_unit};
 use crate::frame::{Codec, Decoded, FragmentEnd, Frame, MediaMs, Packet, VideoTrack};
 use crate::telemetry::CameraBoard;
 use crate::telemetry::decode::{DecoderOpened, DropReason, FrameDecoded, FrameSampled, FramesDropped};
@@ -30,6 +30,7 @@ pub struct Decoder {
     track: Option<Arc<VideoTrack>>,
     /// `None` where nothing was decoded yet, or the track is unusable.
     opened: Option<ffmpeg_next::decoder::Video>,
+    limit: PictureLimit,
     pictures: PictureMaker,
     reorder: Reorder<Video>,
     /// Ends of fragments of which frames are still to come.
@@ -57,13 +58,6 @@ pub struct Decoder {
     damaged: Range<i64>,
 }
 
-/// The end of a fragment that waits for frames of it.
-struct HeldEnd {
-    end: FragmentEnd,
-    /// The number of its last packet.
-    last: i64,
-}
-
 impl Decoder {
     /// A decoder that opens with the first packet.
     #[must_use]
@@ -74,6 +68,7 @@ impl Decoder {
             sampler,
             track: None,
             opened: None,
+            limit: PictureLimit::default(),
             pictures: PictureMaker::default(),
             reorder: Reorder::default(),
             ends: VecDeque::new(),
@@ -90,6 +85,13 @@ impl Decoder {
             lacks_references: true,
             damaged: 0..0,
         }
+    }
+
+    /// The same decoder, which refuses pictures of more than `max_pixels`.
+    #[must_use]
+    pub fn limited(mut self, max_pixels: u32) -> Self {
+        self.limit = PictureLimit::new(max_pixels);
+        self
     }
 
     /// The same decoder, with `masks` black in every frame that it gives out.
@@ -177,8 +179,9 @@ impl Decoder {
             self.resume(&packet, role, out);
         }
         let (continues, entered) = self.enter_fragment(&packet, role, primes, out);
-        let followed = entered.and(self.follow_track(&packet.track, out));
+        let mut followed = entered.and(self.follow_track(&packet.track, out));
         if starts {
+            followed = followed.and(self.follow_size(&packet, out));
             self.key_media = packet.media;
             self.lacks_references = match (packet.track.codec, role) {
                 (Codec::H264, PictureRole::Closed) => false,
@@ -275,9 +278,26 @@ impl Decoder {
         self.keeps = false;
         self.track = Some(Arc::clone(track));
         self.opened = None;
-        self.opened = Some(open(self.camera.id(), track)?);
+        self.opened = Some(open(self.camera.id(), track, &self.limit)?);
         DecoderOpened { camera: &self.camera, track }.emit();
         drained
+    }
+
+    /// Closes the decoder where a key frame's pictures are too large, and opens it again where they no longer are.
+    fn follow_size(&mut self, packet: &Packet, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
+        match self.limit.follow(self.camera.id(), packet) {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                self.track = None;
+                self.follow_track(&packet.track, out)
+            }
+            Err(too_large) => {
+                let drained = self.drain(out);
+                self.flush();
+                self.opened = None;
+                drained.and(Err(too_large))
+            }
+        }
     }
 
     fn send(&mut self, packet: Packet, starts: bool, primes: bool) -> Result<(), DecodeError> {

@@ -28,6 +28,21 @@ pub enum DecodeError {
         /// What the codec wants: avcC or hvcC.
         wanted: &'static str,
     },
+    /// The pictures are larger than the camera's may be: packets are skipped until they are not.
+    #[error(
+        "camera {camera}: its pictures of {width_px}x{height_px} px are larger than its `max_pixels` ({max_pixels}): let the \
+         producer send smaller ones, or raise it"
+    )]
+    TooLarge {
+        /// The camera.
+        camera: CameraId,
+        /// Width by the parameter set, px.
+        width_px: u32,
+        /// Height by the parameter set, px.
+        height_px: u32,
+        /// The limit.
+        max_pixels: u32,
+    },
     /// An access unit is damaged: packets are skipped until the next key frame.
     #[error(
         "camera {camera}: fragment {fragment}, block {index}: damaged access unit ({reason}); \

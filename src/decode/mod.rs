@@ -25,6 +25,9 @@
 //! **Masks are black before anyone looks.** They are painted into a copy of a picked picture ([`MaskPainter`]), since the decoder
 //! may build on its own; detection, the motion gate, snapshots and the live picture get the copy.
 //!
+//! **Pictures have a limit** (`max_pixels` of the camera), since a decoder keeps up to 16 of them. It is held by the parameter sets
+//! before anything is decoded, and by FFmpeg, with room for the padding of coded pictures.
+//!
 //! Hardware decoding is not in this version; it will be another kind of [`Surface`].
 
 mod avcodec;
@@ -32,6 +35,7 @@ mod current_fragment;
 mod decoder;
 mod error;
 mod mask;
+mod packet_queue;
 mod picture;
 mod queue;
 mod reorder;
@@ -43,6 +47,7 @@ mod worker;
 pub use decoder::Decoder;
 pub use error::DecodeError;
 pub use mask::{MaskPainter, Masks};
+pub use packet_queue::{MAX_QUEUED_BYTES, PacketReceiver, PacketSender, packet_queue};
 pub use queue::{Closed, FrameReceiver, FrameSender, Mode, ModeCell, frame_queue};
 pub use sampler::{Sampler, SamplerState};
 pub use surface::{Color, HostPicture, Matrix, Surface, Yuv420};

@@ -12,12 +12,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
-use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout;
 
 use super::decoder::Decoder;
 use super::error::DecodeError;
 use super::mask::Masks;
+use super::packet_queue::PacketReceiver;
 use super::queue::{Closed, FrameSender, Mode};
 use super::sampler::Sampler;
 use crate::frame::{Decoded, Demuxed, Packet};
@@ -40,7 +40,7 @@ const MIN_WAIT: Duration = Duration::from_millis(500);
 const PAUSE_LIVE: Duration = Duration::from_millis(250);
 const PAUSE_CATCH_UP: Duration = Duration::from_secs(5);
 
-/// Starts the thread `decode-<camera>`, in whose frames `masks` are black. It uses the timer of the current runtime.
+/// Starts the thread `decode-<camera>`, in whose frames `masks` are black and have `max_pixels` at most. It uses the timer of the current runtime.
 ///
 /// Shutdown: it ends when all senders of `input` are gone and what waited is decoded, or when the receiver of `output` is
 /// gone; then `output` is closed. Join it.
@@ -51,13 +51,14 @@ pub fn spawn(
     camera: CameraBoard,
     sampler: Sampler,
     masks: Option<Masks>,
-    input: Receiver<Demuxed>,
+    max_pixels: u32,
+    input: PacketReceiver,
     output: FrameSender,
 ) -> io::Result<JoinHandle<()>> {
     let name = format!("decode-{}", camera.id());
     let runtime = Handle::current();
     std::thread::Builder::new().name(name).spawn(move || {
-        let decoder = Decoder::new(camera.clone(), sampler).masked(masks);
+        let decoder = Decoder::new(camera.clone(), sampler).masked(masks).limited(max_pixels);
         Worker::new(camera, decoder, output).run(&runtime, input);
     })
 }
@@ -114,7 +115,7 @@ impl Worker {
         Self { camera, decoder, output, decoded: Vec::new(), failed, skips: false, blocked }
     }
 
-    fn run(mut self, runtime: &Handle, mut input: Receiver<Demuxed>) {
+    fn run(mut self, runtime: &Handle, mut input: PacketReceiver) {
         while let Ok(Some(item)) = self.next(runtime, &mut input) {
             if self.take(item).is_err() {
                 return;
@@ -128,7 +129,7 @@ impl Worker {
     }
 
     /// The next item; `None` when the senders are gone. Where the end of a fragment waits for it, the wait is limited.
-    fn next(&mut self, runtime: &Handle, input: &mut Receiver<Demuxed>) -> Result<Option<Demuxed>, Closed> {
+    fn next(&mut self, runtime: &Handle, input: &mut PacketReceiver) -> Result<Option<Demuxed>, Closed> {
         if self.decoder.awaits_next_fragment() {
             let limit = match self.output.mode() {
                 Mode::Live => PAUSE_LIVE,

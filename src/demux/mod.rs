@@ -10,6 +10,7 @@ use thiserror::Error;
 
 pub use segment::{FetchedSegment, SegmentDemuxer};
 
+use crate::base::{MAX_NAME_CHARS, clean_text};
 use crate::frame::{ArrivalLag, Codec, Fragment, MediaMs, Packet, VideoTrack};
 
 /// Bytes that are not what the service sends. The connection is useless from here on: connect again.
@@ -22,6 +23,9 @@ pub enum DemuxError {
     #[error("no segment of HLS: {0}")]
     Segment(#[from] kvs_hls::Error),
 }
+
+/// Codecs of a fragment without video that are named.
+const MAX_CODECS: usize = 8;
 
 /// What the bytes turned out to be, in the order of the stream.
 #[derive(Debug)]
@@ -56,6 +60,8 @@ pub struct Demuxer {
     reader: FragmentReader,
     open: Option<Open>,
     video: Option<(Arc<[Track]>, Option<Video>)>,
+    /// The producer's time of the fragment, where it is none.
+    refused_ms: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -74,7 +80,7 @@ struct Video {
 
 impl Default for Demuxer {
     fn default() -> Self {
-        Self { reader: FragmentReader::new(Limits::default()), open: None, video: None }
+        Self { reader: FragmentReader::new(Limits::default()), open: None, video: None, refused_ms: None }
     }
 }
 
@@ -82,6 +88,13 @@ impl Demuxer {
     /// Takes the next bytes of the connection.
     pub fn push(&mut self, bytes: &[u8]) {
         self.reader.push(bytes);
+    }
+
+    /// The producer's timestamp of the last fragment that began, ms, where it is out of the calendar: the fragment goes by the server's
+    /// then.
+    #[must_use]
+    pub fn refused_ms(&self) -> Option<i64> {
+        self.refused_ms
     }
 
     /// The next step that the bytes so far hold; `arrived` is when they were read.
@@ -94,7 +107,7 @@ impl Demuxer {
                 Event::Start(start) => Some(self.begin(&start)),
                 Event::Block(block) => self.packet(block, arrived).map(Step::Packet),
                 Event::End(end) => self.end(&end),
-                Event::Error(error) => Some(Step::StreamError(error)),
+                Event::Error(error) => Some(Step::StreamError(cleaned(error))),
             };
             if step.is_some() {
                 return Ok(step);
@@ -106,9 +119,10 @@ impl Demuxer {
     fn begin(&mut self, start: &FragmentStart) -> Step {
         let fragment = Arc::new(Fragment {
             number: start.number.as_str().into(),
-            producer_ms: start.producer_ms.filter(|ms| *ms != 0),
-            server_ms: start.server_ms,
+            producer_ms: start.producer_ms.filter(|ms| *ms != 0 && is_in_calendar(*ms)),
+            server_ms: start.server_ms.filter(|ms| is_in_calendar(*ms)),
         });
+        self.refused_ms = start.producer_ms.filter(|ms| !is_in_calendar(*ms));
         let video = self.video_of(&start.tracks);
         let nothing = video.is_none();
         self.open = Some(Open { fragment: fragment.clone(), video, blocks: 0 });
@@ -140,7 +154,7 @@ impl Demuxer {
             fragment: open.fragment.clone(),
             track: video.track.clone(),
             index,
-            media: MediaMs(start.0.saturating_add(block.relative_ms)),
+            media: within_calendar(start, block.relative_ms),
             key: block.block.key,
             unit: block.block.data,
             arrived,
@@ -155,6 +169,19 @@ impl Demuxer {
         }
         Some(Step::End { fragment, behind_ms: end.millis_behind_now })
     }
+}
+
+/// The last millisecond of the year 9999, ms since the epoch: later times have no common form.
+const CALENDAR_END_MS: i64 = 253_402_300_799_999;
+
+/// Returns whether a timestamp is one of the years 1970 to 9999.
+fn is_in_calendar(ms: i64) -> bool {
+    (0..=CALENDAR_END_MS).contains(&ms)
+}
+
+/// The media time at this distance from the fragment's start.
+fn within_calendar(start: MediaMs, relative_ms: i64) -> MediaMs {
+    MediaMs(start.0.saturating_add(relative_ms).clamp(0, CALENDAR_END_MS))
 }
 
 fn video_track(track: &Track) -> Option<Video> {
@@ -179,7 +206,15 @@ fn codecs(tracks: &[Track]) -> String {
     if tracks.is_empty() {
         return "no tracks".to_owned();
     }
-    tracks.iter().map(|track| track.codec_id.as_str()).collect::<Vec<_>>().join(", ")
+    let names: Vec<String> =
+        tracks.iter().take(MAX_CODECS).map(|track| clean_text(&track.codec_id, MAX_NAME_CHARS)).collect();
+    clean_text(&names.join(", "), MAX_NAME_CHARS)
+}
+
+/// The error record without control characters, and with texts that a log line can hold.
+fn cleaned(error: StreamError) -> StreamError {
+    let clean = |text: Option<String>| text.map(|text| clean_text(&text, MAX_NAME_CHARS));
+    StreamError { id: error.id, code: clean(error.code), fragment: clean(error.fragment) }
 }
 
 #[cfg(test)]
@@ -250,6 +285,30 @@ mod tests {
         let told = steps(&document("V_MPEG4/ISO/AVC", "0.000", true));
         assert_eq!(told[0], "begin (MediaMs(1600500), Server)");
         assert_eq!(told[1], "packet 0 at 1600500 key true b\"first\"");
+    }
+
+    #[test]
+    fn a_producer_whose_time_is_out_of_the_calendar_gets_the_servers() {
+        for (producer, refused) in [("9000000000000.000", 9_000_000_000_000_000), ("-1.000", -1_000)] {
+            let mut demuxer = Demuxer::default();
+            demuxer.push(&document("V_MPEG4/ISO/AVC", producer, true));
+            let step = demuxer.next(Instant::now()).unwrap().unwrap();
+            assert_eq!(tell(&step), "begin (MediaMs(1600500), Server)", "{producer}");
+            assert_eq!(demuxer.refused_ms(), Some(refused));
+        }
+        let end = MediaMs(CALENDAR_END_MS);
+        assert_eq!(within_calendar(MediaMs(5), i64::MAX), end);
+        assert_eq!(within_calendar(MediaMs(5), i64::MIN), MediaMs(0));
+    }
+
+    #[test]
+    fn texts_of_producer_and_service_are_cut() {
+        let codec = "V_\u{1b}".repeat(300_000);
+        let told = steps(&document(&codec, "1599.000", true));
+        assert_eq!(told[0].chars().count(), "no video: ".len() + MAX_NAME_CHARS + 1, "{}", told[0]);
+        assert!(!told[0].contains('\u{1b}'));
+        let error = StreamError { id: Some(1), code: Some("x".repeat(9_999)), fragment: None };
+        assert_eq!(cleaned(error).code.map(|code| code.chars().count()), Some(MAX_NAME_CHARS + 1));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use kvs_hls::{AccessUnit, Limits, mp4, ts};
 
-use super::{DemuxError, Step};
+use super::{DemuxError, Step, is_in_calendar, within_calendar};
 use crate::frame::{ArrivalLag, Fragment, MediaMs, Packet, VideoTrack};
 
 /// A media segment as it was fetched: one fragment of the stream.
@@ -38,7 +38,7 @@ impl SegmentDemuxer {
     /// Takes the next segment; `arrived` is when its last byte was read.
     pub fn push(&mut self, segment: &FetchedSegment, arrived: Instant) {
         let (number, producer_ms) =
-            (Arc::clone(&segment.number), Some(segment.date_ms).filter(|ms| *ms != 0));
+            (Arc::clone(&segment.number), Some(segment.date_ms).filter(|ms| *ms != 0 && is_in_calendar(*ms)));
         let fragment = Arc::new(Fragment { number, producer_ms, server_ms: None });
         self.steps.push_back(Ok(Step::Begin(Arc::clone(&fragment))));
         let (track, units) = match self.units(segment) {
@@ -103,7 +103,7 @@ fn packet(fragment: &Arc<Fragment>, track: &Arc<VideoTrack>, unit: AccessUnit, a
         fragment: Arc::clone(fragment),
         track: Arc::clone(track),
         index: unit.index,
-        media: MediaMs(start.0.saturating_add(unit.relative_ms)),
+        media: within_calendar(start, unit.relative_ms),
         key: unit.key,
         unit: unit.data,
         arrived,

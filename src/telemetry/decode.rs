@@ -28,7 +28,7 @@ pub(crate) const METRICS: &[Metric] = &[
          whose references were not read), no_picture (the decoder gave none for the access unit), track (its codec private data \
          is unusable), discontinuity (will be read again).",
     ),
-    counter(ERRORS, &["camera", "kind"], "Decoding errors: track, unit, picture."),
+    counter(ERRORS, &["camera", "kind"], "Decoding errors: track, too_large, unit, picture."),
     counter(OPENED, &["camera"], "Decoders opened: one at the start, one for each change of codec or size."),
 ];
 
@@ -138,11 +138,12 @@ impl DecodeFailed<'_> {
     pub(crate) fn emit(self) {
         let kind = match self.error {
             DecodeError::Track { .. } => "track",
+            DecodeError::TooLarge { .. } => "too_large",
             DecodeError::Unit { .. } => "unit",
             DecodeError::Picture { .. } => "picture",
         };
         metrics::counter!(ERRORS, "camera" => self.camera.id().to_string(), "kind" => kind).increment(1);
-        if let DecodeError::Track { .. } = self.error {
+        if let DecodeError::Track { .. } | DecodeError::TooLarge { .. } = self.error {
             self.camera.blind(STAGE, Some(self.error.to_string()));
         }
         if self.repeated {

@@ -213,6 +213,28 @@ impl GapFound<'_> {
     }
 }
 
+/// A producer's timestamps are out of the calendar, or are in it again: `None`.
+pub(crate) struct TimeRefused<'a> {
+    /// The camera.
+    pub(crate) camera: &'a CameraBoard,
+    /// The timestamp that it sent, ms since the epoch.
+    pub(crate) refused_ms: Option<i64>,
+}
+
+impl TimeRefused<'_> {
+    /// Logs it.
+    pub(crate) fn emit(self) {
+        let camera = self.camera.id();
+        match self.refused_ms {
+            Some(producer_ts_ms) => warn!(
+                stage = "demux", %camera, producer_ts_ms,
+                "the producer's timestamp is out of the years 1970 to 9999: the server's is used; set the producer's clock"
+            ),
+            None => info!(stage = "demux", %camera, "the producer's timestamps are used again"),
+        }
+    }
+}
+
 /// Footage was passed over to be live again.
 pub(crate) struct JumpedToNow<'a> {
     /// The camera.

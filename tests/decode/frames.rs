@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use kvs_infer::decode::{Color, Matrix, Surface};
-use kvs_infer::frame::{Codec, Frame};
+use kvs_infer::decode::{Color, DecodeError, Decoder, Matrix, Surface};
+use kvs_infer::frame::{Codec, Frame, Packet};
 
 use crate::clip::{Clip, planes};
 use crate::{decode, decoder, end_of, frames_of};
@@ -154,4 +154,65 @@ fn times_of_decoding_rise_from_frame_to_frame_and_cost_no_frame() {
     let furthest =
         media.iter().zip(0..).map(|(media, at)| (media - crate::clip::START_MS - at * 40).abs()).max();
     assert!(furthest <= Some(120), "within the depth of reordering: {furthest:?} ms");
+}
+
+/// The parameter sets of `of` before the picture of each key frame of `clip`, under the codec private data of `under`.
+fn in_band(clip: &Clip, of: &Clip, under: &Clip) -> Vec<Packet> {
+    let (track, private) = (&under.packets[0].track, &of.packets[0].track.codec_private);
+    let sets = h26x::DecoderConfig::read(Codec::H264, private).expect("an avcC").parameter_sets;
+    let mut packets = clip.fragments().remove(0);
+    for packet in &mut packets {
+        packet.track = Arc::clone(track);
+        if packet.key {
+            let mut unit = Vec::new();
+            sets.iter().for_each(|set| h26x::push_prefixed(&mut unit, set));
+            unit.extend_from_slice(&packet.unit);
+            packet.unit = unit.into();
+        }
+    }
+    packets
+}
+
+#[test]
+fn pictures_beyond_the_cameras_limit_are_refused_by_their_size_until_they_are_not() {
+    let source = |size: &str| format!("size={size}:rate=10:duration=1");
+    let (small, large) = (Clip::h264(&source("320x180"), "-bf 0"), Clip::h264(&source("640x360"), "-bf 0"));
+    for (name, clip) in [("H.264", large), ("H.265", Clip::h265(&source("640x360"), 0))] {
+        let mut limited = decoder().limited(320 * 180);
+        for fragment in clip.fragments() {
+            let (frames, errors) = decode(&mut limited, fragment);
+            assert!(frames.is_empty(), "{name}");
+            let said: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            assert!(
+                said.len() == 1 && said[0].contains("640x360 px are larger than its `max_pixels` (57600)"),
+                "{said:?}"
+            );
+        }
+        let (frames, errors) = decode(&mut limited, small.fragments().remove(0));
+        assert_eq!((frames.len(), errors.len()), (10, 0), "{name}: smaller ones come");
+        let mut roomy = decoder().limited(640 * 360);
+        assert_eq!(decode(&mut roomy, clip.fragments().remove(0)).0.len(), 10, "{name}: up to the limit");
+    }
+}
+
+#[test]
+fn parameter_sets_in_the_stream_count_for_the_limit() {
+    let source = |size: &str| format!("size={size}:rate=10:duration=1");
+    let (small, large) = (Clip::h264(&source("320x180"), "-bf 0"), Clip::h264(&source("640x360"), "-bf 0"));
+    let mut limited = decoder().limited(320 * 180);
+    let small_first = |limited: &mut Decoder| decode(limited, small.fragments().remove(0)).0.len();
+    assert_eq!(small_first(&mut limited), 10);
+    let grown = in_band(&large, &large, &small);
+    let (frames, errors) = decode(&mut limited, grown);
+    assert!(frames.is_empty() && matches!(errors[..], [DecodeError::TooLarge { .. }]), "{errors:?}");
+    let (frames, errors) = decode(&mut limited, in_band(&large, &large, &small));
+    assert!(frames.is_empty() && errors.is_empty(), "reported once: {errors:?}");
+    assert_eq!(small_first(&mut limited), 10, "and open again");
+    let mut roomy = decoder().limited(640 * 360);
+    assert_eq!(small_first(&mut roomy), 10);
+    assert_eq!(
+        decode(&mut roomy, in_band(&large, &large, &small)).0.len(),
+        10,
+        "within the limit they are decoded"
+    );
 }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kvs_infer::decode::{FrameReceiver, Mode, ModeCell, Sampler, SamplerState, frame_queue, spawn};
+use kvs_infer::decode::{
+    FrameReceiver, Mode, ModeCell, PacketSender, Sampler, SamplerState, frame_queue, packet_queue, spawn,
+};
 use kvs_infer::frame::{CameraId, Decoded, Demuxed, Packet};
 use kvs_infer::telemetry::CameraBoard;
-use tokio::sync::mpsc;
 
 use crate::clip::{Clip, START_MS};
 use crate::end_of;
@@ -20,12 +21,12 @@ fn items(clip: &Clip) -> Vec<Demuxed> {
     clip.fragments().into_iter().flat_map(with_end).collect()
 }
 
-fn start(fps: f64, mode: Mode) -> (mpsc::Sender<Demuxed>, FrameReceiver, std::thread::JoinHandle<()>) {
+fn start(fps: f64, mode: Mode) -> (PacketSender, FrameReceiver, std::thread::JoinHandle<()>) {
     let camera = CameraBoard::alone(&CameraId::new("gate"));
-    let (input, packets) = mpsc::channel(4);
+    let (input, packets) = packet_queue(4);
     let (output, frames) = frame_queue(camera.clone(), Arc::new(ModeCell::new(mode)));
     let sampler = Sampler::new(Some(fps), SamplerState::default());
-    (input, frames, spawn(camera, sampler, None, packets, output).expect("a thread"))
+    (input, frames, spawn(camera, sampler, None, u32::MAX, packets, output).expect("a thread"))
 }
 
 /// The media times between ends, a list for each end.
@@ -134,6 +135,30 @@ async fn live_and_in_time_every_sampled_frame_comes() {
     let fragments = take_all(&frames).await;
     feeding.await.expect("all fed");
     assert_eq!(fragments.concat(), (0..50).map(|frame| START_MS + frame * 40).collect::<Vec<_>>());
+    thread.join().expect("no panic");
+}
+
+#[tokio::test]
+async fn a_camera_whose_pictures_are_too_large_says_so_until_they_are_not() {
+    let clip = |size: &str| Clip::h264(&format!("size={size}:rate=10:duration=1"), "-bf 0");
+    let camera = CameraBoard::alone(&CameraId::new("gate"));
+    let (input, packets) = packet_queue(64);
+    let (output, frames) = frame_queue(camera.clone(), Arc::new(ModeCell::new(Mode::CatchUp)));
+    let sampler = Sampler::new(Some(1.0), SamplerState::default());
+    let thread = spawn(camera.clone(), sampler, None, 320 * 180, packets, output).expect("a thread");
+    for item in items(&clip("640x360")) {
+        input.send(item).await.expect("the thread runs");
+    }
+    assert!(matches!(frames.next().await, Some(Decoded::FragmentEnd { .. })), "no frame, and an end");
+    let error = camera.row().error.expect("it is blind");
+    assert!(error.contains("640x360 px") && error.contains("max_pixels"), "{error}");
+    for item in items(&clip("320x180")) {
+        input.send(item).await.expect("the thread runs");
+    }
+    assert!(matches!(frames.next().await, Some(Decoded::Frame(_))), "the next pictures are within the limit");
+    assert_eq!(camera.row().error, None);
+    drop(input);
+    while frames.next().await.is_some() {}
     thread.join().expect("no panic");
 }
 

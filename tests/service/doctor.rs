@@ -41,7 +41,7 @@ impl Told {
 pub(super) fn config() -> String {
     let publishers = "publishers: { kds_stream: events, s3_bucket: pictures, ddb_table: records, ddb_ttl_days: 30, \
                       local_dir: events }\n";
-    let state = "state: { dir: state, max_bytes: 1MiB, ddb_table: positions }\n";
+    let state = "state: { dir: state, max_bytes: 16MiB, ddb_table: positions }\n";
     format!("{publishers}{state}device: cpu\ncameras:\n{}", camera("front"))
 }
 

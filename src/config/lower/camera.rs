@@ -56,6 +56,7 @@ impl Lowering<'_> {
             mode: camera.playback.mode,
             start: camera.playback.start,
             fps_target: camera.fps_target,
+            max_pixels: camera.max_pixels,
             masks,
             motion,
             pipeline,

@@ -4,8 +4,9 @@ use crate::config::meant::StateSettings;
 
 use super::{Lowering, root_key};
 
-/// The least that the outbox works with, bytes.
-const LEAST_BYTES: u64 = 1024 * 1024;
+/// The minimum that the outbox works with, bytes: the smallest share of four sinks (an eighteenth) takes the records of a crowd, and the
+/// share of a sink that takes pictures those of an event in 4K.
+const LEAST_BYTES: u64 = 16 * 1024 * 1024;
 
 impl Lowering<'_> {
     /// Where it is kept, and how much of it.
@@ -13,7 +14,10 @@ impl Lowering<'_> {
         let written = &self.written.state;
         let max_bytes = bytes(&written.max_bytes).filter(|bytes| *bytes >= LEAST_BYTES);
         if max_bytes.is_none() {
-            let message = format!("{:?} is less than 1MiB, or more than a disk can be", written.max_bytes);
+            let message = format!(
+                "{:?} is less than 16MiB, of which a sink's share would not hold the pictures of one event, or more than a disk can be",
+                written.max_bytes
+            );
             self.problem(&root_key("state").key("max_bytes"), message, "write a size such as 2GiB");
         }
         StateSettings {

@@ -28,6 +28,12 @@ pub struct Camera {
     #[schemars(range(min = 1, max = 30))]
     #[serde(default)]
     pub fps_target: Option<f64>,
+    /// Limit on the size of its pictures, pixels: 4096 x 2304 by default, 8192 x 4352 at most. Larger ones are not decoded, and the camera
+    /// is reported as degraded. A decoder keeps up to 16 pictures of 1.5 bytes a pixel.
+    #[schemars(range(min = 65_536, max = 35_651_584),
+        extend("x-remedy" = "write a number of pixels such as 9437184 (4096 x 2304)"))]
+    #[serde(default = "max_pixels")]
+    pub max_pixels: u32,
     /// Where in the frame a box must be; absent: anywhere.
     #[serde(default)]
     pub roi: Option<RoiSection>,
@@ -44,6 +50,11 @@ pub struct Camera {
     /// Where its events and snapshots go.
     #[serde(default)]
     pub routing: Routing,
+}
+
+/// 4K in either shape, 3840 x 2160 and 4096 x 2160, and a little more.
+fn max_pixels() -> u32 {
+    4096 * 2304
 }
 
 fn yes() -> bool {

@@ -111,7 +111,8 @@ pub struct State {
     /// The folder of the outbox; absent: `state` in the cache folder. One process has it at a time.
     #[schemars(length(min = 1, max = 4096), extend("x-remedy" = "write the path of a folder"))]
     pub dir: Option<String>,
-    /// What may wait in the outbox: a number of bytes, or with KiB, MiB, GiB; at least 1MiB. Each sink has a share of it.
+    /// Size limit of what waits in the outbox: a number of bytes, or with KiB, MiB, GiB; at least 16MiB. Each sink has a share of it. The
+    /// file may take up to four times as much, and 128 MiB.
     #[schemars(regex(pattern = SIZE), extend("x-remedy" = "write a size such as 2GiB"))]
     pub max_bytes: String,
     /// The DynamoDB table of positions, key `camera_id` (S): with it nothing is lost with this host's disk.
