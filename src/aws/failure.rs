@@ -13,11 +13,14 @@ use super::foreign::{
 };
 use super::http_client::{HttpSettings, Route, RouteError};
 use super::remedy::{CHECK_ROUTE, FOREIGN, certain_remedy, login_remedy, transport_remedy, usual_remedy};
-use crate::base::causes;
+use crate::base::{causes, clean_text};
 
 /// The header in which S3 names the region of a bucket. Source: S3 API reference, HeadBucket, 2026.
 pub const S3_REGION_HEADER: &str = "x-amz-bucket-region";
 const TRIED_AGAIN: &str = "it is tried again";
+
+/// Characters of an error code, which is a label of metrics: AWS's have 60 at most.
+const CODE_CHARS: usize = 64;
 
 /// A failed call: its code, its text and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +38,7 @@ impl AwsFailure {
     #[must_use]
     pub fn new(code: &str, text: &str) -> Self {
         let text = without_secrets(text);
-        Self { code: code.to_owned(), certain: certain_remedy(code, &text, None), text }
+        Self { code: short_code(code), certain: certain_remedy(code, &text, None), text }
     }
 
     /// Explains an error of the SDK.
@@ -60,7 +63,7 @@ impl AwsFailure {
         let text = without_secrets(error.message().unwrap_or("no message"));
         let certain =
             region_remedy(code, &text, answer).or_else(|| certain_remedy(code, &text, Some(status)));
-        Self { code: code.to_owned(), text, certain }
+        Self { code: short_code(code), text, certain }
     }
 
     /// Explains an answer that the SDK cannot read: a success that is not the service's, or (in the SDK of Kinesis) a failure
@@ -239,4 +242,8 @@ fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a
 
 fn is_unsigned(error: &(dyn Error + 'static), chain: &str) -> bool {
     cause::<CredentialsError>(error).is_some() || chain.contains("identity resolver timed out")
+}
+/// The code as a log line and a label may hold it.
+fn short_code(code: &str) -> String {
+    clean_text(code, CODE_CHARS)
 }

@@ -5,10 +5,10 @@ use std::fmt;
 use aws_sdk_kinesis::config::http::{HttpRequest, HttpResponse};
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 
+use crate::base::{MAX_MESSAGE_CHARS, clean_text};
+
 /// Characters of a foreign answer that an error quotes.
 const QUOTED_CHARS: usize = 80;
-/// Characters of a service's message that an error quotes.
-const MESSAGE_CHARS: usize = 500;
 /// Headers of which each answer of AWS has one. Source: API references of S3 and Kinesis, common response headers, 2026.
 const REQUEST_IDS: [&str; 3] = ["x-amzn-requestid", "x-amz-request-id", "x-amz-id-2"];
 
@@ -150,7 +150,7 @@ pub fn without_secrets(text: &str) -> String {
         words.push(if is_value { "...".to_owned() } else { without_value(word) });
         is_value = !is_value && names_a_value(&word.to_ascii_lowercase());
     }
-    words.join(" ").chars().take(MESSAGE_CHARS).collect()
+    clean_text(&words.join(" "), MAX_MESSAGE_CHARS)
 }
 
 /// Returns a word without the query of an address and without the value after a name such as `Signature=`.
@@ -224,6 +224,16 @@ mod tests {
         ] {
             assert_eq!(without_secrets(text), shown, "{text}");
         }
+        assert_eq!(
+            without_secrets(&"x".repeat(3_000_000)).chars().count(),
+            MAX_MESSAGE_CHARS + 1,
+            "a long one is cut"
+        );
+        assert_eq!(
+            without_secrets("no\u{1b}[2J way\n\0"),
+            "no\u{fffd}[2J way \u{fffd}",
+            "and controls nothing"
+        );
     }
 
     #[test]

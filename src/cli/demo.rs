@@ -18,6 +18,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::config_args::models_in;
 use super::sim_images::SimImages;
 use super::{StopSignal, run_on_runtime};
+use crate::base::escaped;
 use crate::config::{self, LogFormat, Overrides, Settings};
 use crate::detect::cache_dir;
 use crate::frame::Event;
@@ -190,7 +191,11 @@ fn line(event: &Event) -> String {
     let snapshot = payload.extras.snapshot.as_deref().unwrap_or("");
     let (time, sure) = (time_of_day(payload.ts_ms), payload.conf * 100.0);
     let phase = payload.extras.phase.as_str();
-    format!("{time}  {:<8} {:<12} {phase:<6} {sure:>2.0} %  {snapshot}", event.camera_id, payload.label)
+    format!(
+        "{time}  {:<8} {:<12} {phase:<6} {sure:>2.0} %  {snapshot}",
+        event.camera_id,
+        escaped(&payload.label)
+    )
 }
 
 /// `HH:MM:SS` of a time since the epoch, UTC.

@@ -48,7 +48,7 @@ pub enum HealthcheckError {
         /// What the system says.
         source: io::Error,
     },
-    /// Something else answered.
+    /// Something else answered, and not with success.
     #[error("http://{addr}/healthz is not kvs-infer's: {reason}; HTTP_PORT names its port")]
     Foreign {
         /// Who was asked.
@@ -65,7 +65,7 @@ impl fmt::Display for Answer {
     }
 }
 
-/// Bytes of an answer at most.
+/// Bytes of an answer that are read; the rest is for people, and can be looked up elsewhere.
 const ANSWER_BYTES: usize = 1 << 20;
 
 /// Asks once, writes what was said to `out`, and gives whether the service is to be kept: exit 0, else 1.
@@ -106,7 +106,8 @@ fn reachable(host: IpAddr) -> IpAddr {
     }
 }
 
-/// One request over a connection of its own: the server closes it after the answer.
+/// One request over a connection of its own: the server closes it after the answer. The status line decides, so an answer that does
+/// not end in time, or is very long, is given as far as it came.
 fn fetch(addr: SocketAddr, limit: Duration) -> io::Result<Vec<u8>> {
     let deadline = Instant::now() + limit;
     let mut stream = TcpStream::connect_timeout(&addr, limit)?;
@@ -116,23 +117,44 @@ fn fetch(addr: SocketAddr, limit: Duration) -> io::Result<Vec<u8>> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         stream.set_read_timeout(Some(left))?;
-        match stream.read(&mut part)? {
-            0 => return Ok(reply),
-            got => reply.extend_from_slice(&part[..got]),
+        match stream.read(&mut part) {
+            Ok(0) => return Ok(reply),
+            Ok(got) => reply.extend_from_slice(&part[..got]),
+            Err(_) if has_status_line(&reply) => return Ok(reply),
+            Err(error) => return Err(error),
         }
-        if Instant::now() >= deadline || reply.len() > ANSWER_BYTES {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "the answer does not end"));
+        let is_over = Instant::now() >= deadline || reply.len() > ANSWER_BYTES;
+        match has_status_line(&reply) {
+            true if is_over => return Ok(reply),
+            false if is_over => return Err(io::Error::new(io::ErrorKind::TimedOut, "no status came")),
+            _ => {}
         }
     }
 }
 
+fn has_status_line(reply: &[u8]) -> bool {
+    reply.windows(2).any(|end| end == b"\r\n")
+}
+
+/// The status line says whether the service is to be kept, whatever can be read of the rest.
 fn read(reply: &[u8]) -> Result<Answer, String> {
     let reply = String::from_utf8_lossy(reply);
-    let (head, body) = reply.split_once("\r\n\r\n").ok_or("it does not speak HTTP")?;
+    let (line, _) = reply
+        .split_once("\r\n")
+        .filter(|(line, _)| line.starts_with("HTTP/"))
+        .ok_or("it does not speak HTTP")?;
     let code =
-        head.split(' ').nth(1).and_then(|code| code.parse::<u16>().ok()).ok_or("it gives no status")?;
-    let answer: Answer = serde_json::from_str(body).map_err(|e| format!("status {code}, {e}"))?;
-    Ok(Answer { alive: code == 200, ..answer })
+        line.split(' ').nth(1).and_then(|code| code.parse::<u16>().ok()).ok_or("it gives no status")?;
+    let body = reply.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    let alive = code == 200;
+    match serde_json::from_str::<Answer>(body) {
+        Ok(answer) => Ok(Answer { alive, ..answer }),
+        Err(error) if alive => {
+            let reasons = vec![format!("its reasons cannot be read: {error}")];
+            Ok(Answer { status: format!("status {code}"), reasons, alive })
+        }
+        Err(error) => Err(format!("status {code}, {error}")),
+    }
 }
 
 #[cfg(test)]
@@ -153,8 +175,41 @@ mod tests {
         };
         assert_eq!(read(reply("200 OK", "degraded").as_bytes()), Ok(said("degraded", true)));
         assert_eq!(read(reply("503 Service Unavailable", "failed").as_bytes()), Ok(said("failed", false)));
-        for foreign in ["", "SSH-2.0-OpenSSH\r\n", "HTTP/1.1 200 OK\r\n\r\n<html>", "HTTP/1.1\r\n\r\n{}"] {
+        for foreign in
+            ["", "SSH-2.0-OpenSSH\r\n", "HTTP/1.1 404 Not Found\r\n\r\n<html>", "HTTP/1.1\r\n\r\n{}"]
+        {
             assert!(read(foreign.as_bytes()).is_err(), "{foreign:?}");
+        }
+    }
+
+    #[test]
+    fn the_status_line_counts_whatever_comes_behind_it() {
+        for (name, reply, alive) in [
+            ("a page", "HTTP/1.1 200 OK\r\n\r\n<html>", Some(true)),
+            ("cut in its body", "HTTP/1.1 200 OK\r\n\r\n{\"status\":\"degr", Some(true)),
+            ("cut in its head", "HTTP/1.1 200 OK\r\nserver: x", Some(true)),
+            ("a failure that is cut", "HTTP/1.1 503 Service Unavailable\r\n\r\n{\"st", None),
+        ] {
+            assert_eq!(read(reply.as_bytes()).ok().map(|answer| answer.alive), alive, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_too_long_or_never_ends_is_one() {
+        for (name, body_bytes) in [("too long", 3 << 20), ("never ends", 10)] {
+            let server = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = server.local_addr().unwrap().port();
+            let answering = std::thread::spawn(move || {
+                let (mut stream, _) = server.accept().unwrap();
+                assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+                stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n{\"status\":\"degraded\",\"reasons\":[\"").unwrap();
+                // Whoever asks may have heard enough before the end.
+                let _ = stream.write_all(&vec![b'x'; body_bytes]);
+                let _until_it_hangs_up = stream.read(&mut [0; 1]);
+            });
+            let (asked, mut said) = (HealthcheckArgs { timeout_seconds: 3, ..args(port) }, Vec::new());
+            assert!(run(&asked, &mut said).unwrap(), "{name}: {}", String::from_utf8_lossy(&said));
+            answering.join().unwrap();
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::config_args::ConfigArgs;
 use super::fetching::{Fetched, fetch_all};
 use super::{exit, run_on_runtime};
+use crate::base::escaped;
 use crate::config::{CameraSpec, Settings};
 use crate::detect::ocr::{Reader, ReaderInfo};
 use crate::detect::{DetectError, Detector, Device, ModelInfo, ModelSpec, Purpose, usual_threads};
@@ -50,7 +51,7 @@ fn print_fetched(fetched: &[Fetched], device: Device) -> anyhow::Result<ExitCode
     for (_, spec, local) in fetched {
         if let Err(error) = local {
             failed += 1;
-            writeln!(out, "{}  cannot be used: {error}", spec.name)?;
+            writeln!(out, "{}  cannot be used: {}", spec.name, escaped(&error.to_string()))?;
         }
     }
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::CONFIG) })
@@ -121,13 +122,13 @@ fn print_reader(out: &mut impl Write, width: usize, info: &ReaderInfo) -> io::Re
 
 fn print_fallback(out: &mut impl Write, width: usize, why: Option<&str>) -> io::Result<()> {
     match why {
-        Some(why) => writeln!(out, "{:width$}  CUDA was tried: {why}", ""),
+        Some(why) => writeln!(out, "{:width$}  CUDA was tried: {}", "", escaped(why)),
         None => Ok(()),
     }
 }
 
 fn print_error(out: &mut impl Write, width: usize, spec: &ModelSpec, error: &DetectError) -> io::Result<()> {
-    writeln!(out, "{:width$}  cannot be used: {error}", spec.name)
+    writeln!(out, "{:width$}  cannot be used: {}", spec.name, escaped(&error.to_string()))
 }
 
 fn write_row(
@@ -141,5 +142,5 @@ fn write_row(
 fn classes(names: &[Arc<str>]) -> String {
     let shown: Vec<&str> = names.iter().take(SHOWN_CLASSES).map(|name| &**name).collect();
     let more = if names.len() > SHOWN_CLASSES { ", ..." } else { "" };
-    format!("{}: {}{more}", names.len(), shown.join(", "))
+    format!("{}: {}{more}", names.len(), escaped(&shown.join(", ")))
 }

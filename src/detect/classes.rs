@@ -6,11 +6,13 @@ use std::sync::Arc;
 use kvs_config::{ClassNameFault, class_name_faults};
 
 use super::error::ModelFault;
+use crate::base::MAX_NAME_CHARS;
 
 /// The class names of a detector: those of the configuration, else those of its metadata.
 ///
 /// # Errors
-/// There are none, they cannot be read, one has a character that cannot be seen, or two are the same.
+/// There are none, they cannot be read, one has a character that cannot be seen, or two are the same, of long ones their first
+/// [`MAX_NAME_CHARS`] characters.
 pub(super) fn class_names(
     given: Option<&[String]>,
     metadata: Option<&str>,
@@ -20,9 +22,10 @@ pub(super) fn class_names(
         Some(names) => names.to_vec(),
         None => parse_names(metadata.ok_or(ModelFault::NoClasses)?)?,
     };
-    let name = |index: usize| names[index].trim().to_owned();
+    let names: Vec<String> = names.iter().map(|name| shortened(name.trim())).collect();
+    let name = |index: usize| names[index].clone();
     match class_name_faults(names.iter().map(String::as_str)).into_iter().next() {
-        None => Ok(names.iter().map(|name| Arc::from(name.trim())).collect()),
+        None => Ok(names.iter().map(|name| Arc::from(name.as_str())).collect()),
         Some(ClassNameFault::Empty { index }) => Err(ModelFault::EmptyClassName { index }),
         Some(ClassNameFault::Invisible { index, character }) => {
             Err(ModelFault::ClassName { index, name: name(index), character: character.to_string() })
@@ -31,6 +34,11 @@ pub(super) fn class_names(
             Err(ModelFault::ClassNameTwice { first, index, name: name(index) })
         }
     }
+}
+
+/// A name without what is beyond [`MAX_NAME_CHARS`]: it is in each record, log line and caption.
+fn shortened(name: &str) -> String {
+    name.chars().take(MAX_NAME_CHARS).collect()
 }
 
 /// The class names in the metadata `names`: a Python dictionary `{0: 'person', 1: 'car'}`, the same as JSON with
@@ -177,7 +185,7 @@ impl Reader {
 mod tests {
     use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
 
-    use super::{class_names, parse_names};
+    use super::{MAX_NAME_CHARS, class_names, parse_names};
 
     #[test]
     fn dictionaries_and_lists_are_read() {
@@ -204,6 +212,10 @@ mod tests {
         let metadata = |text| class_names(None, Some(text));
         assert_eq!(metadata("\u{feff}{0: 'cat'}").unwrap().len(), 1, "a byte order mark before the text");
         assert_eq!(&*metadata("[' cat ']").unwrap()[0], "cat", "blanks around");
+        let long = format!("{{0: '{}', 1: 'b'}}", "A".repeat(2_000_000));
+        assert_eq!(metadata(&long).unwrap()[0].len(), MAX_NAME_CHARS, "a long one is cut");
+        let twins = format!("['{0}1', '{0}2']", "A".repeat(300));
+        assert!(metadata(&twins).is_err(), "and then it is another's");
         let given = ["cat".to_owned(), "do\u{200b}g".to_owned()];
         let refused = [
             (

@@ -10,7 +10,7 @@ use super::error::ModelFault;
 use super::identify::LayoutSource;
 use super::layout::Layout;
 use super::spec::{Device, ModelSpec};
-use crate::base::sha256_of;
+use crate::base::{MAX_MESSAGE_CHARS, clean_text, sha256_of};
 use crate::frame::ModelId;
 
 /// The longest side of an input, px.
@@ -131,7 +131,8 @@ pub(super) fn read_input(inputs: &[InputTensor], imgsz: Option<&str>) -> Result<
 pub(super) fn picture_input(inputs: &[InputTensor]) -> Result<(&InputTensor, bool, [i64; 3]), ModelFault> {
     let [input] = inputs else {
         let names: Vec<_> = inputs.iter().map(|input| input.name.as_str()).collect();
-        return Err(ModelFault::Inputs { count: inputs.len(), names: names.join(", ") });
+        let names = clean_text(&names.join(", "), MAX_MESSAGE_CHARS);
+        return Err(ModelFault::Inputs { count: inputs.len(), names });
     };
     match (input.half, &input.dims[..]) {
         (Some(half), [batch @ (-1 | 1..=MAX_BATCH), 3, height, width]) => {

@@ -10,6 +10,7 @@ use super::layout::OutputShape;
 use super::model::{InputShape, InputTensor};
 use super::runtime::{self, RuntimeFault};
 use super::spec::ModelSpec;
+use crate::base::{MAX_MESSAGE_CHARS, MAX_NAME_CHARS, clean_text};
 
 /// The input of a batch, NCHW.
 pub(super) enum Tensor {
@@ -38,12 +39,12 @@ impl Net {
     /// The threads do not spin when they are idle: on a busy machine that costs more than it gains.
     pub(super) fn open(spec: &ModelSpec, cuda: Option<u32>, threads: usize) -> Result<Self, Refusal> {
         let environment = runtime::environment().map_err(Refusal::Runtime)?;
-        let said = |error: ort::Error| Refusal::Model(error.to_string());
+        let said = |error: ort::Error| Refusal::Model(words_of(&error));
         let builder = Session::builder(&environment).map_err(said)?;
         let builder = with_threads(builder, threads).map_err(said)?;
         let mut builder = match cuda {
             Some(index) => {
-                with_cuda(builder, index).map_err(|error| Refusal::Cuda(why_not_cuda(&error.to_string())))?
+                with_cuda(builder, index).map_err(|error| Refusal::Cuda(why_not_cuda(&words_of(&error))))?
             }
             None => builder,
         };
@@ -83,8 +84,17 @@ impl Net {
             Tensor::F16(all) => TensorRef::from_array_view((dims, &all[..length]))
                 .and_then(|tensor| self.session.run(ort::inputs![tensor])),
         };
-        outputs.map_err(|error| error.to_string())
+        outputs.map_err(|error| words_of(&error))
     }
+}
+
+/// ONNX Runtime's words, which quote names of the model.
+fn words_of(error: &ort::Error) -> String {
+    clean_text(&error.to_string(), MAX_MESSAGE_CHARS)
+}
+
+fn name_of(tensor: &str) -> String {
+    clean_text(tensor, MAX_NAME_CHARS)
 }
 
 fn input_tensor(input: &Outlet) -> InputTensor {
@@ -94,7 +104,7 @@ fn input_tensor(input: &Outlet) -> InputTensor {
         _ => None,
     };
     let dims = input.dtype().tensor_shape().map(|dims| dims.to_vec()).unwrap_or_default();
-    InputTensor { name: input.name().to_owned(), half, dims, told: input.dtype().to_string() }
+    InputTensor { name: name_of(input.name()), half, dims, told: input.dtype().to_string() }
 }
 
 type Builder = ort::session::builder::SessionBuilder;
@@ -131,7 +141,7 @@ pub(super) fn shapes(outputs: &SessionOutputs<'_>) -> Vec<OutputShape> {
             value.dtype().tensor_type(),
             Some(TensorElementType::Float32 | TensorElementType::Float16)
         );
-        OutputShape { name: name.to_owned(), dims: dims.map(Iterator::collect).unwrap_or_default(), float }
+        OutputShape { name: name_of(name), dims: dims.map(Iterator::collect).unwrap_or_default(), float }
     };
     outputs.keys().zip(outputs.values()).map(|(name, value)| shape((name, &value))).collect()
 }
@@ -141,7 +151,7 @@ pub(super) fn floats<'a>(output: &'a DynValue, scratch: &'a mut Vec<f32>) -> Res
     if let Ok((_, values)) = output.try_extract_tensor::<f32>() {
         return Ok(values);
     }
-    let (_, values) = output.try_extract_tensor::<f16>().map_err(|error| error.to_string())?;
+    let (_, values) = output.try_extract_tensor::<f16>().map_err(|error| words_of(&error))?;
     scratch.resize(values.len(), 0.0);
     values.convert_to_f32_slice(scratch);
     Ok(scratch)

@@ -25,6 +25,9 @@ use crate::telemetry::{Gpus, Scrape};
 /// Bytes of a request's body at most: only the sign-in has one.
 const BODY_BYTES: usize = 4 * 1024;
 
+/// Limit on the answer of `/healthz`, bytes: whoever asks reads it as a whole.
+const HEALTH_BYTES: usize = 64 * 1024;
+
 /// What the answers are made from.
 pub(super) struct Site {
     pub(super) board: Board,
@@ -94,7 +97,7 @@ async fn with_headers(mut response: Response) -> Response {
 }
 
 async fn healthz(State(site): State<Arc<Site>>) -> Response {
-    let health = site.board.health();
+    let health = site.board.health().within(HEALTH_BYTES);
     let code = match health.status {
         Status::Ok | Status::Degraded => StatusCode::OK,
         Status::Failed => StatusCode::SERVICE_UNAVAILABLE,

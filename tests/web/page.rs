@@ -137,6 +137,8 @@ fn a_picture_changes_and_an_event_arrives() {
         activity: Some(ActivityCounts { incidents: 7, by_label, peak: 3 }),
         ..activity.payload.extras
     };
+    // A time that is no date does not keep the page from showing it.
+    activity.payload.ts_ms = 9_000_000_000_000_000;
     board.camera("gate").unwrap().event(&activity, Duration::ZERO);
     let counted = "2 car, 5 person · 3 at once · over after 75 s";
     look(&["--url", &url(&server), "--stripe", "car", &car, "--explained", "--activity", counted]);

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use chrono::{DateTime, Utc};
 
+use crate::base::escaped;
 use crate::frame::Event;
 
 const COLUMNS: [&str; 7] = ["TIME (UTC)", "CAMERA", "TYPE", "LABEL", "PHASE", "CONF", "SNAPSHOT"];
@@ -48,17 +49,17 @@ impl<W: Write> Printer<W> {
         self.out.flush()
     }
 
-    /// One event, as it was recorded; nothing any more once it [is done](Self::is_done).
+    /// One event, as it was recorded, but without characters that control a terminal; nothing any more once it [is done](Self::is_done).
     pub(super) fn line(&mut self, line: &[u8]) -> io::Result<()> {
         let Some(left) = self.left.checked_sub(1) else { return Ok(()) };
         self.left = left;
         if self.json {
-            self.out.write_all(line)?;
+            self.out.write_all(&json_line(line))?;
             return self.out.write_all(b"\n");
         }
         match serde_json::from_slice::<Event>(line) {
             Ok(event) => self.event(&event),
-            Err(error) => writeln!(self.out, "(a line that is no event: {error})"),
+            Err(error) => writeln!(self.out, "(a line that is no event: {})", escaped(&error.to_string())),
         }
     }
 
@@ -74,12 +75,19 @@ impl<W: Write> Printer<W> {
         self.row([&time, &payload.camera_id, &payload.kind, &label, phase, &conf, snapshot])
     }
 
-    fn row(&mut self, [time, camera, kind, label, phase, conf, snapshot]: [&str; 7]) -> io::Result<()> {
+    fn row(&mut self, columns: [&str; 7]) -> io::Result<()> {
+        let [time, camera, kind, label, phase, conf, snapshot] = columns.map(escaped);
         writeln!(
             self.out,
             "{time:<23}  {camera:<16}  {kind:<10}  {label:<14}  {phase:<6}  {conf:>4}  {snapshot}"
         )
     }
+}
+
+/// A line of JSON without raw control bytes, of which JSON has only blanks between values: in anything else they may be meant for the
+/// terminal.
+fn json_line(line: &[u8]) -> Vec<u8> {
+    line.iter().map(|&byte| if byte.is_ascii_control() { b' ' } else { byte }).collect()
 }
 
 /// `2026-11-23 15:25:34.123`; a time beyond the calendar is its end.
@@ -123,6 +131,30 @@ mod tests {
         printer.lines(&[serde_json::to_vec(&event).unwrap()].into()).unwrap();
         let text = String::from_utf8(printer.out).unwrap();
         assert!(text.contains("  activity (7)    start "), "{text}");
+    }
+
+    #[test]
+    fn nothing_that_others_wrote_controls_the_terminal() {
+        let mut event = crate::telemetry::board::testing::event("a");
+        event.payload.label = "b\u{1b}[2J\u{1b}[31mRED".into();
+        event.camera_id = "a\nforged".into();
+        event.payload.camera_id = "a\nforged\u{202e}".into();
+        event.payload.extras.snapshot = Some("s3://b/\u{9b}31m".into());
+        let line = serde_json::to_vec(&event).unwrap();
+        let hostile = b"{\"event_id\":\"\x1b[2J\",".to_vec();
+        for json in [false, true] {
+            let mut printer = Printer::new(Vec::new(), json, 9);
+            printer.lines(&[line.clone(), hostile.clone()].into()).unwrap();
+            let text = String::from_utf8(printer.out).unwrap();
+            assert_eq!(text.lines().count(), 2, "{text:?}");
+            assert!(text.chars().all(|c| c == '\n' || !c.is_ascii_control()), "{text:?}");
+            if json {
+                assert_eq!(text.lines().next(), std::str::from_utf8(&line).ok(), "an event is as it was");
+            } else {
+                assert!(text.contains("b\\u{1b}[2J") && text.contains("a\\nforged\\u{202e}"), "{text:?}");
+                assert!(text.contains("\\u{9b}31m"), "{text:?}");
+            }
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::printer::Printer;
 use super::shard::{Begin, News, Shard, refused};
 use super::shards::{Listed, Shards};
 use crate::aws::FOREIGN_REMEDY;
+use crate::base::escaped;
 use crate::frame::Event;
 
 /// Answers of shards that wait to be printed; a shard waits when it is full.
@@ -146,7 +147,8 @@ fn print(records: &[Record], printer: &mut Printer<impl Write>, err: &mut impl W
         match serde_json::from_slice::<Event>(record.data().as_ref()) {
             Ok(_) => printer.line(&on_one_line(record.data().as_ref()))?,
             Err(error) => {
-                writeln!(err, "(record {} is no event: {error})", record.sequence_number())?;
+                let why = escaped(&error.to_string()).into_owned();
+                writeln!(err, "(record {} is no event: {why})", record.sequence_number())?;
             }
         }
     }

@@ -350,9 +350,14 @@ function showEvent(event) {
   row.querySelector(".where").append(payload.camera_id, ...payload.extras.zones.map((zone) => element("span", { class: "zone" }, zone)));
   const at = new Date(payload.ts_ms);
   const time = row.querySelector("time");
-  time.dateTime = at.toISOString();
-  time.title = at.toLocaleString();
-  time.textContent = at.toLocaleTimeString([], { hour12: false });
+  if (Number.isNaN(at.getTime())) {
+    time.textContent = "no date";
+    time.title = `${payload.ts_ms} ms since 1970`;
+  } else {
+    time.dateTime = at.toISOString();
+    time.title = at.toLocaleString();
+    time.textContent = at.toLocaleTimeString([], { hour12: false });
+  }
   if (live) row.classList.add("new");
   byId("events").prepend(row);
   byId("no-events").hidden = true;

@@ -21,6 +21,13 @@ const LOSS_SPAN: Duration = Duration::from_secs(15);
 /// Lost connections that are remembered at most.
 const LOSSES: usize = 100;
 
+/// Bytes of a reason that are kept: texts of others are shorter where they come in, so this is the last resort.
+const REASON_BYTES: usize = 4_096;
+
+fn cut(reason: &str) -> &str {
+    &reason[..reason.floor_char_boundary(REASON_BYTES)]
+}
+
 /// Latencies that are kept for the percentiles.
 const LATENCIES: usize = 1_000;
 
@@ -136,12 +143,12 @@ impl CameraBoard {
 
     /// A connection that had brought footage was lost.
     pub fn lost(&self, reason: &str) {
-        self.write(|now| now.lose(reason, Instant::now()));
+        self.write(|now| now.lose(cut(reason), Instant::now()));
     }
 
     /// Part of the way (`decode`, `detect`) cannot see, because of `reason`, or sees again: `None`.
     pub fn blind(&self, stage: &'static str, reason: Option<String>) {
-        self.write(|now| match reason {
+        self.write(|now| match reason.map(|reason| cut(&reason).to_owned()) {
             Some(reason) => {
                 now.last_error = Some(reason.clone());
                 now.blind.entry(stage).or_insert_with(|| (Instant::now(), String::new())).1 = reason;
@@ -171,7 +178,7 @@ impl CameraBoard {
 
     /// The camera cannot be read, because of `reason`; it is tried again in `retry_in`.
     pub fn down(&self, reason: impl Into<String>, retry_in: Option<Duration>) {
-        let (reason, at) = (reason.into(), Instant::now());
+        let (reason, at) = (cut(&reason.into()).to_owned(), Instant::now());
         self.write(|now| {
             now.enter(State::Down);
             now.forget_lag();
@@ -415,6 +422,21 @@ mod tests {
         let well = gate.row();
         assert_eq!((well.state, well.error, well.retry_in_ms), (State::Streaming, None, None));
         assert_eq!(well.last_error.as_deref(), Some("access denied"));
+    }
+
+    #[test]
+    fn a_reason_is_never_longer_than_some_lines() {
+        let gate = camera();
+        let long = "é".repeat(2_000_000);
+        gate.down(long.clone(), None);
+        gate.lost(&long);
+        let row = gate.row();
+        for text in [row.error, row.last_error, row.last_loss] {
+            assert_eq!(text.map(|text| text.len()), Some(REASON_BYTES));
+        }
+        gate.streaming();
+        gate.blind("decode", Some(long));
+        assert_eq!(gate.row().error.map(|text| text.len()), Some(REASON_BYTES));
     }
 
     #[test]

@@ -13,6 +13,24 @@ const QUIET_MS: u64 = 60_000;
 /// So many connections lost within 15 s are worth a word. Source: KVS ends one every 40 to 50 minutes.
 const MANY_LOSSES: usize = 2;
 
+/// The bytes of an answer beside its reasons, with room for the number of those that are left out.
+const FRAME_BYTES: usize = 256;
+
+/// Characters of a reason that are shown.
+const REASON_CHARS: usize = 4_000;
+
+fn cut(reason: &str) -> String {
+    match reason.char_indices().nth(REASON_CHARS) {
+        Some((end, _)) => format!("{}…", &reason[..end]),
+        None => reason.to_owned(),
+    }
+}
+
+/// The bytes of a text as JSON, with a comma behind it.
+fn json_bytes(text: &str) -> Option<usize> {
+    serde_json::to_string(text).ok().map(|json| json.len() + 1)
+}
+
 /// A thread that the service cannot do without.
 pub struct Watch {
     /// Its name.
@@ -64,6 +82,23 @@ impl Health {
             (false, false) => Status::Degraded,
         };
         Self { status, reasons }
+    }
+
+    /// The same with as many reasons as fit into so many bytes of JSON, long ones cut, and the number of the others.
+    #[must_use]
+    pub fn within(self, max_bytes: usize) -> Self {
+        let all = self.reasons.len();
+        let mut left = max_bytes.saturating_sub(FRAME_BYTES);
+        let mut reasons = Vec::new();
+        for reason in self.reasons {
+            let reason = cut(&reason);
+            let Some(rest) = json_bytes(&reason).and_then(|bytes| left.checked_sub(bytes)) else { break };
+            left = rest;
+            reasons.push(reason);
+        }
+        let more = all - reasons.len();
+        reasons.extend((more > 0).then(|| format!("and {more} more")));
+        Self { status: self.status, reasons }
     }
 
     /// With one more thing that a restart would not cure.
@@ -246,6 +281,26 @@ mod tests {
                 (status, reasons.into_iter().map(String::from).collect()),
                 "{name}"
             );
+        }
+    }
+
+    #[test]
+    fn an_answer_has_its_limit_whatever_the_reasons() {
+        const MAX: usize = 64 * 1024;
+        let of = |reasons: Vec<String>| Health { status: Status::Degraded, reasons }.within(MAX);
+        let few = vec!["camera gate has been down for 3 s: no such stream".to_owned(); 9];
+        assert_eq!(of(few.clone()).reasons, few);
+        for (name, reason, count) in [("many", "a camera is down", 9_000), ("long", "\u{1}", 40)] {
+            let reasons = if name == "long" {
+                vec![reason.repeat(3_000_000); count]
+            } else {
+                vec![reason.to_owned(); count]
+            };
+            let health = of(reasons);
+            let (json, shown) = (serde_json::to_string(&health).unwrap(), health.reasons.len() - 1);
+            assert!(json.len() <= MAX && json.len() > MAX / 2, "{name}: {}", json.len());
+            assert_eq!(health.reasons[shown], format!("and {} more", count - shown), "{name}");
+            assert_eq!(health.status, Status::Degraded);
         }
     }
 
