@@ -1,7 +1,8 @@
 //! `${NAME}` in values: from the environment; `${camera_id}` in the prefix of a camera's snapshots.
 //!
 //! `$$` stands for a dollar sign; a dollar sign before anything else stands for itself. Keys are not
-//! expanded, and what a variable holds is not expanded again.
+//! expanded, and what a variable holds is not expanded again. A variable that may hold a secret is refused by its name:
+//! who can write the configuration must not learn what the environment of the service holds.
 
 use crate::place::KeyPath;
 use crate::problem::Problems;
@@ -11,6 +12,14 @@ use crate::tree::{Node, Value};
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 const CAMERA_ID: &str = "camera_id";
+
+/// Words at the end of a part of a name (parts are separated by `_`) that holds a secret.
+const SECRET_WORDS: [&str; 8] =
+    ["SECRET", "TOKEN", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIAL", "AUTH", "AUTHORIZATION"];
+/// Kinds of keys that are secrets. `KEY` alone is not: it may be the key of an object in S3.
+const SECRET_KEYS: [&str; 4] = ["ACCESS_KEY", "API_KEY", "PRIVATE_KEY", "SECRET_KEY"];
+/// Variables that hold addresses, with a password or a signature in them as it may be.
+const ADDRESSES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "CONFIG_FILE", "DATABASE_URL"];
 
 /// Expands every value under `root`.
 pub(super) fn expand(root: &mut Node, environment: Environment<'_>, problems: &mut Problems) {
@@ -93,11 +102,30 @@ impl Expander<'_> {
                 (message, "it stands only in a camera's `routing.snapshot.prefix`".to_owned())
             });
         }
+        if is_secret_name(name) {
+            let message = format!("`${{{name}}}` is not expanded: a variable of this name may hold a secret");
+            let remedy = "write the value itself, or give the variable another name, without SECRET, TOKEN, PASSWORD, CREDENTIAL, AUTH or ..._KEY";
+            return Err((message, remedy.to_owned()));
+        }
         (self.environment)(name).ok_or_else(|| {
             let message = format!("the environment has no variable `{name}`");
             (message, format!("set {name}, or write `$${{{name}}}` if the text itself is meant"))
         })
     }
+}
+
+/// Returns whether a variable of this name may hold a secret, such as `HTTP_TOKEN`, `AWS_SECRET_ACCESS_KEY` and
+/// `DBPASSWORD`, but not `TOKENIZER` or `MODEL_KEY`.
+fn is_secret_name(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    let is_secret_part = |part: &str| {
+        let word = part.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('S');
+        SECRET_WORDS.iter().any(|secret| word.ends_with(secret)) || part == "PASS"
+    };
+    ADDRESSES.contains(&name.as_str())
+        || SECRET_KEYS.iter().any(|key| name.contains(key))
+        || name.starts_with("AWS_ENDPOINT_URL")
+        || name.split('_').any(is_secret_part)
 }
 
 /// The name and what follows the brace.
@@ -111,5 +139,49 @@ fn split_reference(reference: &str) -> Result<(&str, &str), (String, String)> {
         Ok((name, after))
     } else {
         Err((format!("`${{{name}}}` names no variable"), remedy))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_secret_name;
+
+    #[test]
+    fn names_of_secrets_by_table() {
+        for name in [
+            "HTTP_TOKEN",
+            "AWS_SECRET_ACCESS_KEY",
+            "AWS_ACCESS_KEY_ID",
+            "AWS_SESSION_TOKEN",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+            "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+            "AWS_ENDPOINT_URL_S3",
+            "CONFIG_FILE",
+            "https_proxy",
+            "db_password2",
+            "DBPASSWORD",
+            "MYTOKENS",
+            "SMTP_PASS",
+            "GITHUB_AUTH",
+            "MAPS_API_KEY",
+            "TLS_PRIVATE_KEY",
+        ] {
+            assert!(is_secret_name(name), "{name}");
+        }
+        for name in [
+            "AWS_REGION",
+            "CAMERA_PREFIX",
+            "KVS_INFER_CACHE",
+            "MODEL_KEY",
+            "TOKENIZER",
+            "SECRETARY_CAMERA",
+            "AUTHOR",
+            "BYPASS",
+            "STAGE",
+            "BUCKET",
+            "HOME",
+        ] {
+            assert!(!is_secret_name(name), "{name}");
+        }
     }
 }
