@@ -10,7 +10,7 @@ mod record;
 #[cfg(test)]
 mod tests;
 
-pub use address::{Address, AddressError};
+pub use address::{Address, AddressError, GivenAddress};
 pub use cache::{Cache, CacheSpec, MOST_MODEL_BYTES, Tries, Wanted};
 pub use error::FetchError;
 pub use get::{Content, GetError, Got, Remote};

@@ -1,7 +1,8 @@
 //! What is logged, how, and where.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 
+use kvs_config::without_address_secrets;
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{FilterFn, filter_fn};
@@ -59,16 +60,34 @@ pub enum LogError {
 /// `level` cannot be read, or logging was started before.
 pub fn init(level: &str, format: Option<LogFormat>, output: LogOutput) -> Result<(), LogError> {
     let terminal = match output {
-        LogOutput::Stdout => std::io::stdout().is_terminal(),
-        LogOutput::Stderr => std::io::stderr().is_terminal(),
+        LogOutput::Stdout => io::stdout().is_terminal(),
+        LogOutput::Stderr => io::stderr().is_terminal(),
     };
     let writer = match output {
-        LogOutput::Stdout => BoxMakeWriter::new(std::io::stdout),
-        LogOutput::Stderr => BoxMakeWriter::new(std::io::stderr),
+        LogOutput::Stdout => BoxMakeWriter::new(|| WithoutSecrets(io::stdout())),
+        LogOutput::Stderr => BoxMakeWriter::new(|| WithoutSecrets(io::stderr())),
     };
     let format = format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
     subscriber(level, format, terminal, writer)?.try_init()?;
     Ok(())
+}
+
+/// Writes lines without the secrets of the addresses in them: libraries log whole addresses.
+struct WithoutSecrets<W>(W);
+
+impl<W: Write> Write for WithoutSecrets<W> {
+    /// Each call is one whole line: the layer writes none in parts.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match std::str::from_utf8(line) {
+            Ok(text) => self.0.write_all(without_address_secrets(text).as_bytes())?,
+            Err(_) => self.0.write_all(line)?,
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 fn subscriber(
@@ -121,10 +140,10 @@ mod tests {
     struct Lines(Arc<Mutex<Vec<u8>>>);
 
     impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().write(bytes)
         }
-        fn flush(&mut self) -> std::io::Result<()> {
+        fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
     }
@@ -134,7 +153,8 @@ mod tests {
         let lines = Lines::default();
         let writer = lines.clone();
         let subscriber =
-            subscriber(level, format, false, BoxMakeWriter::new(move || writer.clone())).unwrap();
+            subscriber(level, format, false, BoxMakeWriter::new(move || WithoutSecrets(writer.clone())))
+                .unwrap();
         tracing::subscriber::with_default(subscriber, trace);
         let bytes = lines.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -154,6 +174,20 @@ mod tests {
     fn text_is_for_eyes() {
         let text = written("info", LogFormat::Text, || tracing::info!(camera = "gate", "hello"));
         assert!(text.contains(" INFO ") && text.contains("hello camera=\"gate\""), "{text}");
+    }
+
+    #[test]
+    fn addresses_are_logged_without_their_secrets() {
+        let trace = || {
+            let (url, quoted) = ("https://u:HUSH@h.test/m?sig=HUSH", "asked \"https://h.test/m?sig=HUSH\"");
+            tracing::warn!(target: "reqwest::connect", url, "starting new connection: {quoted}");
+        };
+        for format in [LogFormat::Json, LogFormat::Text] {
+            let text = written("kvs_infer=info,trace", format, trace);
+            assert!(text.contains("//...@h.test/m?...") && !text.contains("HUSH"), "{text}");
+            let is_json = serde_json::from_str::<serde_json::Value>(&text).is_ok();
+            assert_eq!(is_json, format == LogFormat::Json, "{text}");
+        }
     }
 
     #[test]
