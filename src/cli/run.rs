@@ -10,6 +10,7 @@ use super::config_watch::ConfigWatch;
 use super::{StopSignal, exit, run_on_runtime};
 use crate::base::causes;
 use crate::config::Settings;
+use crate::http::AccessToken;
 use crate::service::{Service, ServiceSpec};
 use crate::telemetry;
 use crate::telemetry::log::LogOutput;
@@ -54,6 +55,7 @@ impl RunArgs {
     }
 
     async fn serve(self, settings: Settings) -> anyhow::Result<ExitCode> {
+        let token = AccessToken::from_variable(self.http_token.as_deref())?;
         let mut stop = StopSignal::new()?;
         let mut watch = ConfigWatch::new(self.config.clone(), settings.text()).await?;
         let aws = sdk_config(settings.region.as_deref()).await?;
@@ -62,7 +64,7 @@ impl RunArgs {
             aws,
             settings,
             http: SocketAddr::new(self.http_host, self.http_port),
-            token: self.http_token,
+            token,
             prometheus: telemetry::metrics::install()?,
             state_dir: self.config.state_dir()?,
             dead_letter: self.dead_letter,
