@@ -10,7 +10,8 @@ use crate::aws::validate_environment;
 use crate::config::{ConfigErrors, ConfigSource, Overrides, Settings, load, parse};
 use crate::detect::{ModelSpec, Purpose, cache_dir};
 use crate::remote::{
-    Address, Cache, CacheSpec, GetError, GivenAddress, MOST_MODEL_BYTES, Models, Remote, Tries,
+    Address, Cache, CacheSpec, GetError, GivenAddress, KEPT_MODEL_BYTES, MOST_MODEL_BYTES, Models, Remote,
+    Tries,
 };
 
 /// A configuration that is fetched may be as large, bytes.
@@ -164,7 +165,12 @@ pub(super) fn models_in(cache: &Path, aws: Option<&SdkConfig>) -> anyhow::Result
     validate_environment().map_err(AwsSetupError::from)?;
     let remote = Remote::new(aws).map_err(|error| anyhow::anyhow!("cannot fetch models: {}", error.why()))?;
     let folder = cache.join("models");
-    let spec = CacheSpec { folder, most_bytes: MOST_MODEL_BYTES, tries: Tries::default() };
+    let spec = CacheSpec {
+        folder,
+        most_bytes: MOST_MODEL_BYTES,
+        kept_bytes: KEPT_MODEL_BYTES,
+        tries: Tries::default(),
+    };
     Ok(Models::new(Cache::new(spec, remote)))
 }
 

@@ -4,6 +4,7 @@ mod address;
 mod cache;
 mod error;
 mod get;
+mod keeping;
 mod models;
 mod record;
 
@@ -11,7 +12,7 @@ mod record;
 mod tests;
 
 pub use address::{Address, AddressError, GivenAddress};
-pub use cache::{Cache, CacheSpec, MOST_MODEL_BYTES, Tries, Wanted};
+pub use cache::{Cache, CacheSpec, KEPT_MODEL_BYTES, MOST_MODEL_BYTES, Tries, Wanted};
 pub use error::FetchError;
 pub use get::{Content, GetError, Got, Remote};
 pub use models::{Models, Step};

@@ -62,7 +62,8 @@ fn digest(body: &[u8]) -> String {
 fn cache(folder: &TempDir) -> Cache {
     let tries =
         Tries { most: 3, first_wait: std::time::Duration::ZERO, longest_wait: std::time::Duration::ZERO };
-    let spec = CacheSpec { folder: folder.path().join("models"), most_bytes: 1000, tries };
+    let spec =
+        CacheSpec { folder: folder.path().join("models"), most_bytes: 1000, kept_bytes: 1 << 20, tries };
     Cache::new(spec, Remote::new(None).unwrap())
 }
 
@@ -180,6 +181,9 @@ async fn what_may_not_be_used_says_why_at_once() {
         let error = file(&cache(&folder), &server, sha256).await.unwrap_err().to_string();
         assert!(error.contains(&words) && error.contains("/street.onnx"), "{name}: {error}");
         assert_eq!(server.requests(), requests, "{name}");
+        let left: Vec<_> = std::fs::read_dir(folder.path().join("models/from")).unwrap().collect();
+        let parts = left.iter().filter(|file| file.as_ref().unwrap().path().extension().unwrap() == "part");
+        assert_eq!(parts.count(), 0, "{name}: {left:?}");
     }
 }
 

@@ -17,6 +17,9 @@ use crate::config::LogFormat;
 const WIRE: [&str; 8] =
     ["aws_config", "aws_credential_types", "aws_runtime", "aws_sig", "aws_smithy", "h2", "hyper", "rustls"];
 
+/// It warns of a query in AWS_ENDPOINT_URL by showing it: never heard.
+const SHOWS_QUERIES: &str = "aws_smithy_runtime_api::http::request";
+
 /// Our own crates: a bare level is theirs.
 const OWN: [&str; 3] = ["kvs_infer", "kvs_mkv", "kvs_sim"];
 
@@ -125,7 +128,8 @@ fn filter_of(level: &str) -> Result<EnvFilter, LogError> {
 fn no_wire() -> FilterFn {
     filter_fn(|metadata| {
         let wire = WIRE.iter().any(|name| metadata.target().starts_with(name));
-        !wire || *metadata.level() <= tracing::Level::INFO
+        let is_plain = metadata.target() != SHOWS_QUERIES;
+        is_plain && (!wire || *metadata.level() <= tracing::Level::INFO)
     })
 }
 
@@ -195,6 +199,7 @@ mod tests {
         let trace = || {
             tracing::debug!("ours at debug");
             tracing::debug!(target: "aws_smithy_runtime::client", "authorization: secret");
+            tracing::warn!(target: "aws_smithy_runtime_api::http::request", query = "x=HUSH", "query specified");
             tracing::info!(target: "other_crate", "theirs at info");
             tracing::warn!(target: "other_crate", "a warning of theirs");
             tracing::warn!(target: "aws_config::imds::region", "Response {{ body: .. }}");

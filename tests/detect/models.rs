@@ -9,6 +9,7 @@ use kvs_infer::detect::{
     Batching, DetectError, Detector, Device, Layout, LayoutChoice, ModelSpec, Thresholds,
 };
 use kvs_infer::frame::Detection;
+use sha2::{Digest, Sha256};
 
 async fn seen_by(spec: &ModelSpec, thresholds: Thresholds) -> Vec<Detection> {
     let detector = Detector::start(spec, Device::Cpu, 1).unwrap();
@@ -86,7 +87,15 @@ fn a_model_that_cannot_be_used_says_why_and_what_to_do() {
         ..tiny(name)
     };
     let as_layout = |name: &str, layout| ModelSpec { layout, ..tiny(name) };
-    let cases: [(&str, ModelSpec, &[&str]); 15] = [
+    // Merged into the graph: one more weight, with an entry that says where it is kept.
+    let elsewhere = [&whole[..], &[7 << 3 | 2, 4, 5 << 3 | 2, 2, 13 << 3 | 2, 0]].concat();
+    let digest: String = Sha256::digest(&elsewhere).iter().map(|byte| format!("{byte:02x}")).collect();
+    let cases: [(&str, ModelSpec, &[&str]); 16] = [
+        (
+            "weights in further files under a digest",
+            ModelSpec { sha256: Some(digest), ..spec(file("elsewhere.onnx", &elsewhere)) },
+            &["has weights in further files, of which that digest says nothing", "leave `sha256` out"],
+        ),
         ("missing", spec(folder.path().join("none.onnx")), &["cannot read the file", "check `path`"]),
         ("a folder", spec(folder.path().to_owned()), &["cannot read the file"]),
         ("weights", spec(file("yolo.pt", b"PK")), &["PyTorch weights", "format=onnx"]),
