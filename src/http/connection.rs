@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::ends::Ends;
+use super::guard::Known;
 use super::patience::ImpatientStream;
 use super::room::{Activity, Place};
 use super::routes::{Site, failure, router, with_headers};
@@ -93,6 +94,9 @@ async fn answer(
             refused(StatusCode::SERVICE_UNAVAILABLE, "there was no answer within 20 s; ask again").await
         }
     };
+    if response.extensions().get::<Known>().is_some() {
+        place.know();
+    }
     let kind = response.headers().get(CONTENT_TYPE);
     if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")) {
         place.set(Activity::Following, Instant::now());

@@ -222,6 +222,10 @@ impl Refusal {
     }
 }
 
+/// Marks the answer to one who has shown the token.
+#[derive(Clone, Copy)]
+pub(super) struct Known;
+
 /// Lets a request for pictures through, or says why not.
 pub(super) async fn admit(
     State(site): State<Arc<Site>>,
@@ -230,7 +234,13 @@ pub(super) async fn admit(
     next: Next,
 ) -> Response {
     match site.guard.check(request.headers(), ends) {
-        Ok(()) => next.run(request).await,
+        Ok(()) => {
+            let mut response = next.run(request).await;
+            if site.guard.has_token() {
+                response.extensions_mut().insert(Known);
+            }
+            response
+        }
         Err(refusal) => refusal.answer(request.headers()),
     }
 }

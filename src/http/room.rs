@@ -17,7 +17,8 @@ pub(super) struct Limits {
     own: usize,
     /// From elsewhere, together.
     others: usize,
-    /// Of one address from elsewhere (of IPv6: of one /64).
+    /// Of one address from elsewhere (of IPv6: of one /64) that have not shown the token. Those that have may be many people
+    /// behind one load balancer.
     per_peer: usize,
 }
 
@@ -45,7 +46,8 @@ pub(super) enum Activity {
     Following,
 }
 
-/// An answer that takes longer gives its place away where room is short.
+/// An answer that takes longer gives its place away where room is short; so does one who follows the events, who comes back
+/// by itself.
 const LONG_ANSWER: Duration = Duration::from_secs(10);
 
 /// The places.
@@ -62,9 +64,25 @@ struct Seats {
 
 struct Seat {
     who: Who,
+    /// `true`: it has shown the token.
+    is_known: bool,
     activity: Activity,
     since: Instant,
     leave: Arc<Notify>,
+}
+
+impl Seat {
+    /// Returns the order in which connections leave; `None`: this one stays.
+    fn rank(&self, now: Instant) -> Option<(bool, u8, Instant)> {
+        let is_long = now.saturating_duration_since(self.since) >= LONG_ANSWER;
+        let rank = match self.activity {
+            Activity::Waiting => 0,
+            Activity::Answering if is_long => 1,
+            Activity::Following if is_long => 2,
+            Activity::Answering | Activity::Following => return None,
+        };
+        Some((self.is_known, rank, self.since))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,12 +108,11 @@ impl Room {
     pub(super) fn admit(self: &Arc<Self>, ends: Ends, now: Instant) -> Option<Place> {
         let mut seats = self.lock();
         let who = if ends.are_of_this_host() { Who::Own } else { Who::Other(network_of(ends.peer)) };
-        let is_other = |seat: Who| seat != Who::Own;
         let has_room = match who {
-            Who::Own => seats.keep_below(self.limits.own, now, |seat| seat == Who::Own),
+            Who::Own => seats.keep_below(self.limits.own, now, |seat| seat.who == Who::Own),
             Who::Other(_) => {
-                seats.keep_below(self.limits.per_peer, now, |seat| seat == who)
-                    && seats.keep_below(self.limits.others, now, is_other)
+                seats.keep_below(self.limits.per_peer, now, |seat| seat.who == who && !seat.is_known)
+                    && seats.keep_below(self.limits.others, now, |seat| seat.who != Who::Own)
             }
         };
         if !has_room {
@@ -103,7 +120,8 @@ impl Room {
         }
         seats.last += 1;
         let (number, leave) = (seats.last, Arc::new(Notify::new()));
-        let seat = Seat { who, activity: Activity::Waiting, since: now, leave: Arc::clone(&leave) };
+        let seat =
+            Seat { who, is_known: false, activity: Activity::Waiting, since: now, leave: Arc::clone(&leave) };
         seats.taken.insert(number, seat);
         Some(Place { room: Arc::clone(self), number, leave })
     }
@@ -120,22 +138,16 @@ impl Room {
 
 impl Seats {
     /// Makes sure that one more of these does not exceed `most`.
-    fn keep_below(&mut self, most: usize, now: Instant, of: impl Fn(Who) -> bool) -> bool {
-        let count = self.taken.values().filter(|seat| of(seat.who)).count();
+    fn keep_below(&mut self, most: usize, now: Instant, of: impl Fn(&Seat) -> bool) -> bool {
+        let count = self.taken.values().filter(|seat| of(seat)).count();
         count < most || self.dismiss(now, of)
     }
 
     /// Takes the place of one of these; returns `false` where none has to leave.
-    fn dismiss(&mut self, now: Instant, of: impl Fn(Who) -> bool) -> bool {
-        let may_leave = |seat: &Seat| match seat.activity {
-            Activity::Waiting => true,
-            Activity::Answering => now.saturating_duration_since(seat.since) >= LONG_ANSWER,
-            Activity::Following => false,
-        };
-        let candidates = self.taken.iter().filter(|(_, seat)| of(seat.who) && may_leave(seat));
-        let first = candidates
-            .min_by_key(|(number, seat)| (seat.activity != Activity::Waiting, seat.since, **number));
-        let Some(number) = first.map(|(number, _)| *number) else { return false };
+    fn dismiss(&mut self, now: Instant, of: impl Fn(&Seat) -> bool) -> bool {
+        let candidates = self.taken.iter().filter(|(_, seat)| of(seat));
+        let ranked = candidates.filter_map(|(number, seat)| Some((seat.rank(now)?, *number)));
+        let Some((_, number)) = ranked.min() else { return false };
         if let Some(seat) = self.taken.remove(&number) {
             seat.leave.notify_one();
         }
@@ -148,6 +160,13 @@ impl Place {
     pub(super) fn set(&self, activity: Activity, now: Instant) {
         if let Some(seat) = self.room.lock().taken.get_mut(&self.number) {
             (seat.activity, seat.since) = (activity, now);
+        }
+    }
+
+    /// Notes that the connection has shown the token.
+    pub(super) fn know(&self) {
+        if let Some(seat) = self.room.lock().taken.get_mut(&self.number) {
+            seat.is_known = true;
         }
     }
 
@@ -191,6 +210,27 @@ mod tests {
         assert!(room.admit(ends("10.0.0.3"), at(4)).is_some(), "another address");
         assert!(room.admit(ends("10.0.0.2"), at(13)).is_some(), "an answer takes too long");
         assert_eq!([&second, &third].map(is_told_to_leave), [true, false]);
+    }
+
+    #[test]
+    fn those_who_have_shown_the_token_do_not_count_for_their_address() {
+        let (room, start) = (Room::new(LIMITS), Instant::now());
+        let later = start + LONG_ANSWER;
+        let known: Vec<Place> = (0..3)
+            .map(|_| {
+                let place = room.admit(ends("10.0.0.2"), start).unwrap();
+                place.know();
+                place.set(Activity::Following, start);
+                place
+            })
+            .collect();
+        let unknown = room.admit(ends("10.0.0.2"), start).unwrap();
+        assert!(known.iter().all(|place| !is_told_to_leave(place)));
+        let next = room.admit(ends("10.0.0.3"), later).unwrap();
+        assert!(is_told_to_leave(&unknown), "unknown ones leave first");
+        next.set(Activity::Answering, later);
+        let _last = room.admit(ends("10.0.0.4"), later).unwrap();
+        assert_eq!(known.iter().filter(|place| is_told_to_leave(place)).count(), 1, "a follower comes back");
     }
 
     #[test]

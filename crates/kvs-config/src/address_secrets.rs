@@ -47,7 +47,7 @@ fn secret_parts(text: &str) -> Vec<Range<usize>> {
             .extend(parts_of(&text[begin..end]).into_iter().map(|part| begin + part.start..begin + part.end));
         from = end;
     }
-    parts.retain(|part| !part.is_empty() && text[part.clone()].trim_matches(['.', '*']) != "");
+    parts.retain(|part| !part.is_empty() && !text[part.clone()].trim_matches(['.', '*']).is_empty());
     parts
 }
 

@@ -36,7 +36,7 @@ impl Expander<'_> {
     fn node(&mut self, node: &mut Node, path: &KeyPath, camera_id: Option<&str>) {
         match &mut node.value {
             Value::Text { text, expanded } if text.contains('$') => match self.text(text, camera_id) {
-                Ok(result) => (*text, *expanded) = (result, true),
+                Ok(result) => (*text, *expanded) = result,
                 Err((message, remedy)) => self.problems.add(path, node.place, message, remedy),
             },
             Value::List(items) => {
@@ -66,15 +66,17 @@ impl Expander<'_> {
     fn camera_id_of(&self, node: &Node, path: &KeyPath) -> Option<String> {
         let is_camera = path.steps().len() == 2 && path.to_string().starts_with("cameras[");
         let id = match node.get("id").map(|id| &id.value) {
-            Some(Value::Text { text, .. }) => self.text(text, None).ok(),
+            Some(Value::Text { text, .. }) => self.text(text, None).ok().map(|(id, _)| id),
             _ => None,
         };
         let id = id.filter(|id| id.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c)));
         is_camera.then(|| id.unwrap_or_else(|| "camera".to_owned()))
     }
 
-    fn text(&self, text: &str, camera_id: Option<&str>) -> Result<String, (String, String)> {
+    /// Returns the text expanded, and whether a part of it comes from the environment.
+    fn text(&self, text: &str, camera_id: Option<&str>) -> Result<(String, bool), (String, String)> {
         let mut out = String::with_capacity(text.len());
+        let mut from_environment = false;
         let mut rest = text;
         while let Some(at) = rest.find('$') {
             out.push_str(&rest[..at]);
@@ -85,6 +87,7 @@ impl Expander<'_> {
             } else if let Some(reference) = tail.strip_prefix('{') {
                 let (name, after) = split_reference(reference)?;
                 out.push_str(&self.variable(name, camera_id)?);
+                from_environment |= name != CAMERA_ID;
                 rest = after;
             } else {
                 out.push('$');
@@ -92,7 +95,7 @@ impl Expander<'_> {
             }
         }
         out.push_str(rest);
-        Ok(out)
+        Ok((out, from_environment))
     }
 
     fn variable(&self, name: &str, camera_id: Option<&str>) -> Result<String, (String, String)> {
