@@ -35,7 +35,7 @@ enum Access {
     /// On loopback, without a token: whoever is on this host, by a name of this host.
     Host,
     /// Who knows the token.
-    Token(Lock),
+    Token(Box<Lock>),
     /// Nobody: no token on an address that others reach.
     Closed,
 }
@@ -70,7 +70,7 @@ impl Guard {
     pub(super) fn new(listener: std::net::IpAddr, token: Option<&AccessToken>) -> Self {
         let on_loopback = listener.to_canonical().is_loopback();
         let access = match token {
-            Some(token) => Access::Token(Lock::new(token.secret())),
+            Some(token) => Access::Token(Box::new(Lock::new(token.secret()))),
             None if on_loopback => Access::Host,
             None => Access::Closed,
         };
@@ -376,7 +376,13 @@ mod tests {
     use super::*;
 
     /// Name, listener, token, headers, answer.
-    type Case<'a> = (&'a str, &'a str, Option<&'a str>, &'a [(&'a str, &'a str)], Result<(), Refusal>);
+    type Case<'a> = (&'a str, &'a str, Option<&'a str>, Pairs<'a>, Result<(), Refusal>);
+    /// Name, token, headers, ends, whether the reasons may be known.
+    type Knowing<'a> = (&'a str, Option<&'a str>, Pairs<'a>, Ends, bool);
+    /// Listener, headers, answer.
+    type Open<'a> = (&'a str, Pairs<'a>, Result<(), Refusal>);
+    /// Names and values of headers.
+    type Pairs<'a> = &'a [(&'a str, &'a str)];
 
     /// From this host.
     fn here() -> Ends {
@@ -474,7 +480,7 @@ mod tests {
         let bearer = [other[0], ("authorization", "Bearer s3cret")];
         let by_address = [("host", "10.0.0.1:8080")];
         let check = Ends { peer: there().local, ..there() };
-        let table: [(&str, Option<&str>, &[(&str, &str)], Ends, bool); 8] = [
+        let table: [Knowing; 8] = [
             ("the container's check", None, &local, here(), true),
             ("the same by HTTP_HOST", None, &by_address, check, true),
             ("the same with a token", Some("s3cret"), &local, here(), true),
@@ -492,7 +498,7 @@ mod tests {
     #[test]
     fn health_on_loopback_is_for_names_of_this_host() {
         let bearer = [("host", "cams.example"), ("authorization", "Bearer s3cret")];
-        let table: [(&str, &[(&str, &str)], Result<(), Refusal>); 5] = [
+        let table: [Open; 5] = [
             ("127.0.0.1", &[("host", "localhost:80")], Ok(())),
             ("127.0.0.1", &[("host", "evil.example")], Err(Refusal::Foreign)),
             ("127.0.0.1", &[], Err(Refusal::Foreign)),
