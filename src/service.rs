@@ -29,7 +29,7 @@ use crate::camera::{CameraError, Shared};
 use crate::config::{CameraSpec, Settings};
 use crate::detect::{DetectError, Detector, ModelInfo, ModelSpec};
 use crate::frame::CameraId;
-use crate::http::{Encode, HttpError, HttpServer, HttpSpec};
+use crate::http::{AccessToken, Encode, HttpError, HttpServer, HttpSpec};
 use crate::publish::{
     Clients, Outbox, OutboxSpec, Remains, ResumeError, SinkState, SinkStatus, SnapshotFormat, SnapshotSpec,
     StartError, StateSpec, has_own_s3, picture,
@@ -60,7 +60,7 @@ pub struct ServiceSpec {
     /// Where HTTP listens; port 0 takes a free one.
     pub http: SocketAddr,
     /// `HTTP_TOKEN`
-    pub token: Option<String>,
+    pub token: Option<AccessToken>,
     /// What `/metrics` renders.
     pub prometheus: PrometheusHandle,
     /// The folder of the outbox, where the settings name none.

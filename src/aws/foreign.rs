@@ -4,6 +4,7 @@ use std::fmt;
 
 use aws_sdk_kinesis::config::http::{HttpRequest, HttpResponse};
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
+use kvs_config::without_address_secrets;
 
 use crate::base::{MAX_MESSAGE_CHARS, clean_text};
 
@@ -144,6 +145,7 @@ pub(super) fn first_words(bytes: &[u8]) -> String {
 #[must_use]
 pub fn without_secrets(text: &str) -> String {
     let text = text.split("The Canonical String").next().unwrap_or_default();
+    let text = without_address_secrets(text);
     let mut words: Vec<String> = Vec::new();
     let mut is_value = false;
     for word in text.split_whitespace() {
@@ -220,6 +222,7 @@ mod tests {
             ("loading an access token: failed to read", "loading an access token: failed to read"),
             ("--client-secret=abc failed", "--client-secret... failed"),
             ("https://a.test/m?sig=abc", "https://a.test/m?..."),
+            ("no route to http://user:abc@a.test:81/", "no route to http://...@a.test:81/"),
             ("what? no", "what? no"),
         ] {
             assert_eq!(without_secrets(text), shown, "{text}");

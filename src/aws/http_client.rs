@@ -136,7 +136,7 @@ impl HttpConnector for RoutedConnector {
         let expected = ExpectedAnswer::of(&request);
         let uri: Uri = request.uri().parse().unwrap_or_default();
         let route = Route {
-            host: uri.authority().map_or_else(String::new, |authority| authority.to_string()),
+            host: uri.authority().map_or_else(String::new, |authority| without_login(authority.as_str())),
             proxy: self.proxies.proxy_for(&uri),
         };
         let proxied = self.proxied.as_ref().filter(|_| route.proxy.is_some());
@@ -153,6 +153,11 @@ impl HttpConnector for RoutedConnector {
             Ok(answer)
         })
     }
+}
+
+/// Returns host and port of an authority, which AWS_ENDPOINT_URL may give with user and password.
+fn without_login(authority: &str) -> String {
+    authority.rsplit('@').next().unwrap_or_default().to_owned()
 }
 
 /// The way that a request took.

@@ -1,5 +1,6 @@
 //! The client of web servers: playlists and segments of HLS, models and configurations by `https://`.
 
+use kvs_config::without_address_secrets;
 use reqwest::{Certificate, ClientBuilder};
 
 use super::foreign::{describe_foreign, first_words, is_page};
@@ -13,7 +14,8 @@ use crate::base::causes;
 /// TLS cannot be set up.
 pub fn new_web_client(builder: ClientBuilder) -> Result<reqwest::Client, String> {
     let settings = HttpSettings::of_this_process();
-    let mut builder = builder.no_proxy();
+    // An address can be a key (HLS, presigned): the next server must not learn it from a Referer.
+    let mut builder = builder.referer(false).no_proxy();
     for certificate in &settings.certificates.pem {
         let parsed = Certificate::from_pem(certificate.as_bytes()).map_err(|error| causes(&error))?;
         builder = builder.tls_certs_merge([parsed]);
@@ -31,6 +33,7 @@ pub fn explain_web_error(error: reqwest::Error, address: &str, otherwise: Option
     let proxy = HttpSettings::of_this_process().proxies.proxy_for(&uri);
     let through = proxy.as_ref().map_or_else(String::new, |proxy| format!(" through the proxy {proxy}"));
     let text = format!("{host}{through}: {}", causes(&error.without_url()));
+    let text = without_address_secrets(&text).into_owned();
     let known = transport_remedy(&text, proxy.as_ref());
     match known.or_else(|| otherwise.map(str::to_owned)) {
         Some(remedy) => format!("{text}; {remedy}"),

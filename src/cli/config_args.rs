@@ -10,7 +10,8 @@ use crate::aws::validate_environment;
 use crate::config::{ConfigErrors, ConfigSource, Overrides, Settings, load, parse};
 use crate::detect::{ModelSpec, Purpose, cache_dir};
 use crate::remote::{
-    Address, Cache, CacheSpec, GetError, HOLDER_LIMIT, MOST_MODEL_BYTES, Models, Remote, Tries,
+    Address, Cache, CacheSpec, GetError, GivenAddress, HOLDER_LIMIT, KEPT_MODEL_BYTES, MOST_MODEL_BYTES,
+    Models, Remote, Tries,
 };
 
 /// A configuration that is fetched may be as large, bytes.
@@ -20,8 +21,14 @@ const MOST_CONFIG_BYTES: usize = 4 << 20;
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ConfigArgs {
     /// The configuration: a file, s3://bucket/key, https://..., or `-` for standard input
-    #[arg(long, value_name = "FILE", env = "CONFIG_FILE", default_value = "/app/config/cameras.yaml")]
-    config: String,
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "CONFIG_FILE",
+        hide_env_values = true,
+        default_value = "/app/config/cameras.yaml"
+    )]
+    config: GivenAddress,
     /// The AWS region, in place of the file's `aws.region`
     #[arg(long, value_name = "REGION", env = "AWS_REGION")]
     aws_region: Option<String>,
@@ -59,7 +66,7 @@ impl ConfigArgs {
     ///
     /// Errors: every mistake in it.
     pub(super) fn parse(&self, text: &str) -> Result<Settings, ConfigErrors> {
-        let settings = parse(&self.config, text, &environment, &self.overrides())?;
+        let settings = parse(&self.config.to_string(), text, &environment, &self.overrides())?;
         settings.missing_files()?;
         Ok(settings)
     }
@@ -68,8 +75,8 @@ impl ConfigArgs {
     ///
     /// Errors: an address from which nothing is fetched.
     pub(super) fn origin(&self) -> Result<Origin, ConfigErrors> {
-        match Address::parse(&self.config) {
-            None => Ok(Origin::Local(ConfigSource::from_name(&self.config))),
+        match Address::parse(self.config.secret()) {
+            None => Ok(Origin::Local(ConfigSource::from_name(self.config.secret()))),
             Some(Ok(address)) => Ok(Origin::Remote(address)),
             Some(Err(why)) => Err(self.unfetched(why.to_string())),
         }
@@ -135,11 +142,11 @@ impl ConfigArgs {
     async fn fetch(&self, address: &Address) -> anyhow::Result<Settings> {
         let remote = self.remote(address).await?;
         let (text, _) = self.text(&remote, address, None).await?.unwrap_or_default();
-        Ok(parse(&self.config, &text, &environment, &self.overrides())?)
+        Ok(parse(&self.config.to_string(), &text, &environment, &self.overrides())?)
     }
 
     fn unfetched(&self, why: String) -> ConfigErrors {
-        ConfigErrors::Unfetched { file: self.config.clone(), why }
+        ConfigErrors::Unfetched { file: self.config.to_string(), why }
     }
 
     fn region(&self) -> Option<String> {
@@ -158,8 +165,13 @@ pub(super) fn models_in(cache: &Path, aws: Option<&SdkConfig>) -> anyhow::Result
     validate_environment().map_err(AwsSetupError::from)?;
     let remote = Remote::new(aws).map_err(|error| anyhow::anyhow!("cannot fetch models: {}", error.why()))?;
     let folder = cache.join("models");
-    let tries = Tries::default();
-    let spec = CacheSpec { folder, most_bytes: MOST_MODEL_BYTES, tries, holder_limit: HOLDER_LIMIT };
+    let spec = CacheSpec {
+        folder,
+        most_bytes: MOST_MODEL_BYTES,
+        kept_bytes: KEPT_MODEL_BYTES,
+        tries: Tries::default(),
+        holder_limit: HOLDER_LIMIT,
+    };
     Ok(Models::new(Cache::new(spec, remote)))
 }
 

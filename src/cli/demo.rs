@@ -22,6 +22,7 @@ use crate::base::escaped;
 use crate::config::{self, LogFormat, Overrides, Settings};
 use crate::detect::cache_dir;
 use crate::frame::Event;
+use crate::http::AccessToken;
 use crate::service::{Service, ServiceSpec};
 use crate::telemetry;
 use crate::telemetry::board::CameraRow;
@@ -103,7 +104,7 @@ impl DemoArgs {
 
     fn page(&self, addr: SocketAddr) -> String {
         let host = if addr.ip().is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { addr.ip() };
-        let closed = !addr.ip().is_loopback() && self.http_token.is_none();
+        let closed = !addr.ip().is_loopback() && self.http_token.as_deref().is_none_or(str::is_empty);
         let why = if closed { " is closed: set HTTP_TOKEN, or let it listen on loopback" } else { "" };
         format!("http://{}/{why}", SocketAddr::new(host, addr.port()))
     }
@@ -114,7 +115,7 @@ impl DemoArgs {
             aws: local(sim.endpoint()),
             models: models_in(&state_dir(), None)?,
             http: SocketAddr::new(self.http_host, self.http_port),
-            token: self.http_token.clone(),
+            token: AccessToken::from_variable(self.http_token.as_deref())?,
             prometheus: telemetry::metrics::install()?,
             state_dir: state_dir(),
             dead_letter: Some(dir.join("dead-letter.jsonl")),

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use kvs_config::without_address_secrets;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -31,6 +32,7 @@ use crate::base::{causes, storage_remedy};
 use crate::config::{ConfigErrors, LogFormat};
 use crate::detect::DetectError;
 use crate::eval::TruthError;
+use crate::http::TokenError;
 use crate::remote::FetchError;
 use crate::service::ServiceError;
 use crate::telemetry;
@@ -85,7 +87,7 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
     let mistakes = error.downcast_ref::<ConfigErrors>().map(ConfigErrors::to_string);
     let mistakes = mistakes.or_else(|| error.downcast_ref::<TruthError>().map(TruthError::to_string));
     let told = mistakes.unwrap_or_else(|| format!("error: {}", with_limit(causes(error.as_ref()))));
-    let _unheard = writeln!(std::io::stderr(), "{told}");
+    let _unheard = writeln!(std::io::stderr(), "{}", without_address_secrets(&told));
     ExitCode::from(code_of(error))
 }
 
@@ -102,7 +104,7 @@ fn code_of(error: &anyhow::Error) -> u8 {
     if error.is::<LogError>() {
         return exit::USAGE;
     }
-    if error.is::<TruthError>() {
+    if error.is::<TruthError>() || error.is::<TokenError>() {
         return exit::CONFIG;
     }
     match error.downcast_ref::<ServiceError>() {
@@ -134,7 +136,7 @@ impl Cli {
     /// `--help` and `--version` (code 0) or a usage error (code 64), already printed.
     pub fn from_environment() -> Result<Self, ExitCode> {
         Self::try_parse().map_err(|error| {
-            let shown = error.print();
+            let shown = print_usage(&error);
             let wrong = error.use_stderr() || shown.is_err();
             if wrong { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS }
         })
@@ -159,6 +161,16 @@ impl Cli {
             Command::Healthcheck(args) => check_health(&args),
         }
     }
+}
+
+/// Prints the help, or what is wrong with the command line. What was written in a wrong place may be an address with a
+/// password.
+fn print_usage(error: &clap::Error) -> std::io::Result<()> {
+    let plain = error.render().to_string();
+    if without_address_secrets(&plain) == plain {
+        return error.print();
+    }
+    writeln!(std::io::stderr(), "{}", without_address_secrets(&plain).trim_end())
 }
 
 /// Exit codes of a container's health check: 0 healthy, 1 not.

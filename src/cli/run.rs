@@ -15,6 +15,7 @@ use super::config_watch::{ConfigChange, ConfigWatch};
 use super::{StopSignal, exit, new_runtime, run_on};
 use crate::base::causes;
 use crate::config::Settings;
+use crate::http::AccessToken;
 use crate::service::{Service, ServiceSpec};
 use crate::telemetry;
 use crate::telemetry::board::RELOAD_SHOWN_AFTER;
@@ -67,6 +68,7 @@ impl RunArgs {
     }
 
     async fn serve(self, settings: Settings, hangup: Signal) -> anyhow::Result<ExitCode> {
+        let token = AccessToken::from_variable(self.http_token.as_deref())?;
         let mut stop = StopSignal::new()?;
         let watch = ConfigWatch::new(self.config.clone(), settings.text(), hangup).await?;
         let aws = sdk_config(settings.region.as_deref()).await?;
@@ -75,7 +77,7 @@ impl RunArgs {
             aws,
             settings,
             http: SocketAddr::new(self.http_host, self.http_port),
-            token: self.http_token,
+            token,
             prometheus: telemetry::metrics::install()?,
             state_dir: self.config.state_dir()?,
             dead_letter: self.dead_letter,

@@ -129,6 +129,12 @@ pub enum ModelFault {
         /// As read.
         have: String,
     },
+    /// Weights in further files, of which the digest says nothing.
+    #[error(
+        "`sha256` is given, and the model has weights in further files, of which that digest says nothing; save it as one file \
+         (onnx.save_model with save_as_external_data=False), or leave `sha256` out"
+    )]
+    ExternalData,
     /// ONNX Runtime refuses it.
     #[error(
         "ONNX Runtime cannot load it: {0}; check that it is a whole ONNX file, with its weights inside: a model with weights in \

@@ -9,6 +9,7 @@ mod detector;
 mod encoding;
 mod engine;
 mod error;
+mod external_data;
 mod identify;
 mod layout;
 mod letterbox;

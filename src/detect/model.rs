@@ -6,11 +6,14 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 use super::error::ModelFault;
+use super::external_data::has_external_data;
 use super::identify::LayoutSource;
 use super::layout::Layout;
 use super::spec::{Device, ModelSpec};
-use crate::base::{MAX_MESSAGE_CHARS, clean_text, sha256_of};
+use crate::base::{MAX_MESSAGE_CHARS, clean_text, hex};
 use crate::frame::ModelId;
 
 /// The longest side of an input, px.
@@ -74,10 +77,19 @@ impl fmt::Display for InputShape {
     }
 }
 
-/// The SHA-256 of the model's file, lower-case hex.
+/// A model's file as it was read.
+pub(super) struct ModelBytes {
+    /// Lower-case hex.
+    pub(super) sha256: String,
+    /// The very bytes of that digest; `None`: weights are in further files, which ONNX Runtime finds beside the file.
+    pub(super) content: Option<Vec<u8>>,
+}
+
+/// Reads the model's file.
 ///
-/// Errors: the file is PyTorch's, cannot be read, or is not the one that `spec.sha256` names.
-pub(super) fn check_file(spec: &ModelSpec) -> Result<String, ModelFault> {
+/// Errors: the file is PyTorch's, cannot be read, is not the one that `spec.sha256` names, or has weights in files that it does
+/// not name.
+pub(super) fn read_file(spec: &ModelSpec) -> Result<ModelBytes, ModelFault> {
     let extension = spec.path.extension().unwrap_or_default();
     if extension.eq_ignore_ascii_case("pt") || extension.eq_ignore_ascii_case("pth") {
         return Err(ModelFault::Weights);
@@ -85,13 +97,16 @@ pub(super) fn check_file(spec: &ModelSpec) -> Result<String, ModelFault> {
     if is_zip(&spec.path) {
         return Err(ModelFault::Weights);
     }
-    let have = sha256_of(&spec.path).map_err(|error| ModelFault::File(error.to_string()))?;
-    match &spec.sha256 {
-        Some(want) if !want.eq_ignore_ascii_case(&have) => {
-            Err(ModelFault::Digest { want: want.clone(), have })
-        }
-        _ => Ok(have),
+    let content = std::fs::read(&spec.path).map_err(|error| ModelFault::File(error.to_string()))?;
+    let have = hex(Sha256::new_with_prefix(&content));
+    if let Some(want) = spec.sha256.as_ref().filter(|want| !want.eq_ignore_ascii_case(&have)) {
+        return Err(ModelFault::Digest { want: want.clone(), have });
     }
+    let is_whole = !has_external_data(&content);
+    if spec.sha256.is_some() && !is_whole {
+        return Err(ModelFault::ExternalData);
+    }
+    Ok(ModelBytes { sha256: have, content: is_whole.then_some(content) })
 }
 
 /// PyTorch's files are ZIP archives, whatever they are called; no ONNX file is.

@@ -34,10 +34,15 @@ pub(super) struct Net {
 }
 
 impl Net {
-    /// Opens the model on the CUDA device with index `cuda`, else on the CPU with `threads` threads.
+    /// Opens the model, from `content` where it is all in there, on the CUDA device with index `cuda`, else on the CPU with `threads` threads.
     ///
     /// The threads do not spin when they are idle: on a busy machine that costs more than it gains.
-    pub(super) fn open(spec: &ModelSpec, cuda: Option<u32>, threads: usize) -> Result<Self, Refusal> {
+    pub(super) fn open(
+        spec: &ModelSpec,
+        content: Option<&[u8]>,
+        cuda: Option<u32>,
+        threads: usize,
+    ) -> Result<Self, Refusal> {
         let environment = runtime::environment().map_err(Refusal::Runtime)?;
         let said = |error: ort::Error| Refusal::Model(words_of(&error));
         let builder = Session::builder(&environment).map_err(said)?;
@@ -48,7 +53,11 @@ impl Net {
             }
             None => builder,
         };
-        let session = builder.commit_from_file(&spec.path).map_err(said)?;
+        let session = match content {
+            Some(content) => builder.commit_from_memory(content),
+            None => builder.commit_from_file(&spec.path),
+        };
+        let session = session.map_err(said)?;
         Ok(Self { session })
     }
 

@@ -1,7 +1,7 @@
 //! Opening a model: its file, the device it runs on, and what is told where that fails.
 
 use super::error::{DetectError, ModelFault};
-use super::model::check_file;
+use super::model::{ModelBytes, read_file};
 use super::onnx::{Net, Refusal, has_cuda};
 use super::spec::{Device, ModelSpec};
 use crate::telemetry::detect::FellBackToCpu;
@@ -11,15 +11,16 @@ pub(super) struct Opening<'a> {
     pub(super) spec: &'a ModelSpec,
     /// Lower-case hex.
     pub(super) sha256: String,
+    content: Option<Vec<u8>>,
     /// Of an inference on the CPU: what the model asks for, else its share.
     pub(super) threads: usize,
 }
 
 impl<'a> Opening<'a> {
-    /// Errors: the file; see [`check_file`].
+    /// Errors: the file; see [`read_file`].
     pub(super) fn new(spec: &'a ModelSpec, threads: usize) -> Result<Self, DetectError> {
-        let sha256 = check_file(spec).map_err(|fault| faulty(spec, fault))?;
-        Ok(Self { spec, sha256, threads: spec.threads.unwrap_or(threads).max(1) })
+        let ModelBytes { sha256, content } = read_file(spec).map_err(|fault| faulty(spec, fault))?;
+        Ok(Self { spec, sha256, content, threads: spec.threads.unwrap_or(threads).max(1) })
     }
 
     /// What `load` makes of the model on the device, and why CUDA does not work where it was tried in vain. `load` gets the
@@ -48,7 +49,8 @@ impl<'a> Opening<'a> {
 
     /// The model in ONNX Runtime.
     pub(super) fn net(&self, cuda: Option<u32>) -> Result<Net, DetectError> {
-        Net::open(self.spec, cuda, self.threads).map_err(|refusal| self.refused(cuda, refusal))
+        Net::open(self.spec, self.content.as_deref(), cuda, self.threads)
+            .map_err(|refusal| self.refused(cuda, refusal))
     }
 
     fn refused(&self, cuda: Option<u32>, refusal: Refusal) -> DetectError {

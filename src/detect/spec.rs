@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::encoding::InputEncoding;
+use kvs_config::without_address_secrets;
 pub use kvs_config::written::{BoxUnits, LayoutChoice};
 
 /// A model to load.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct ModelSpec {
     /// Its name under `models`, or its file name.
     pub name: String,
@@ -26,6 +27,15 @@ pub struct ModelSpec {
     pub classes: Option<Vec<String>>,
     /// Threads of one inference on the CPU; `None`: its share of the cores.
     pub threads: Option<usize>,
+}
+
+/// The path may be an address, which is shown without its secrets.
+impl fmt::Debug for ModelSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.to_string_lossy();
+        let path = without_address_secrets(&path);
+        f.debug_struct("ModelSpec").field("name", &self.name).field("path", &path).finish_non_exhaustive()
+    }
 }
 
 /// What a model is for.

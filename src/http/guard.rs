@@ -1,59 +1,52 @@
 //! Who may see the page: live pictures are never open by accident.
 
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Form;
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::header::{
     ACCEPT, AUTHORIZATION, COOKIE, HOST, LOCATION, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE,
 };
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::ends::Ends;
 use super::routes::{Site, failure};
-use crate::telemetry::SignInRefused;
+use super::session::{LASTS, Sessions};
+use super::token::AccessToken;
+use super::tries::WrongTokens;
 
-/// Wrong tokens in a row before tries are slowed down to one a second.
-const TRIES: f64 = 10.0;
-
-/// How long a sign-in lasts, seconds.
-const SIGNED_IN_S: u32 = 12 * 3600;
-
-const COOKIE_NAME: &str = "kvs_infer";
+/// Headers that a proxy adds to what it passes on. Those that begin with `x-forwarded-` count, too.
+const OF_PROXIES: [&str; 6] =
+    ["forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip"];
 
 /// The rule of this listener.
 pub(super) struct Guard {
     access: Access,
+    on_loopback: bool,
 }
 
 enum Access {
     /// On loopback, without a token: whoever is on this host, by a name of this host.
     Host,
     /// Who knows the token.
-    Token(Lock),
+    Token(Box<Lock>),
     /// Nobody: no token on an address that others reach.
     Closed,
 }
 
 /// A token, without the token.
 struct Lock {
-    /// Random, by process: old cookies end with it.
+    /// Random, by process.
     key: [u8; 32],
     token: [u8; 32],
-    cookie: String,
-    tries: Mutex<Tries>,
-}
-
-/// A bucket of tries that refills by one a second.
-struct Tries {
-    left: f64,
-    at: Instant,
+    sessions: Sessions,
+    wrong: WrongTokens,
 }
 
 /// Why somebody is not let in.
@@ -61,26 +54,27 @@ struct Tries {
 enum Refusal {
     /// Another site's page, or a name that was made to point here.
     Foreign,
+    /// A proxy passed the request on, and there is no token.
+    Forwarded,
     /// Nobody is let in.
     Closed,
     /// No token, or none that counts.
     SignIn,
     /// A wrong token.
     WrongToken,
-    /// Too many wrong tokens.
+    /// Too many wrong tokens from this address.
     TooManyTries,
 }
 
 impl Guard {
-    pub(super) fn new(listener: IpAddr, token: Option<&str>) -> Self {
-        // A secret that was pasted or read from a file often ends in a line feed, which no header can carry.
-        let token = token.map(|token| token.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}'));
-        let access = match token.filter(|token| !token.is_empty()) {
-            Some(token) => Access::Token(Lock::new(token)),
-            None if listener.to_canonical().is_loopback() => Access::Host,
+    pub(super) fn new(listener: std::net::IpAddr, token: Option<&AccessToken>) -> Self {
+        let on_loopback = listener.to_canonical().is_loopback();
+        let access = match token {
+            Some(token) => Access::Token(Box::new(Lock::new(token.secret()))),
+            None if on_loopback => Access::Host,
             None => Access::Closed,
         };
-        Self { access }
+        Self { access, on_loopback }
     }
 
     /// Who may see the page, in words.
@@ -92,19 +86,52 @@ impl Guard {
         }
     }
 
-    fn check(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        if text(headers, "sec-fetch-site") == Some("cross-site")
-            && text(headers, "sec-fetch-mode") != Some("navigate")
-        {
+    /// Returns whether people sign in, and so may sign out.
+    pub(super) fn has_token(&self) -> bool {
+        matches!(self.access, Access::Token(_))
+    }
+
+    /// Logs the wrong tokens that were not logged yet, once a minute is over.
+    pub(super) fn report(&self) {
+        if let Access::Token(lock) = &self.access {
+            lock.wrong.report(Instant::now());
+        }
+    }
+
+    /// Whether the pictures may be seen.
+    fn check(&self, headers: &HeaderMap, ends: Ends) -> Result<(), Refusal> {
+        if is_of_another_site(headers) {
             return Err(Refusal::Foreign);
         }
         match &self.access {
             Access::Closed => Err(Refusal::Closed),
-            Access::Host => text(headers, HOST.as_str())
-                .filter(|host| is_this_host(host))
-                .map(|_| ())
-                .ok_or(Refusal::Foreign),
-            Access::Token(lock) => lock.check(headers),
+            Access::Host if is_forwarded(headers) => Err(Refusal::Forwarded),
+            Access::Host if names_this_host(headers, ends) => Ok(()),
+            Access::Host => Err(Refusal::Foreign),
+            Access::Token(lock) => lock.check(headers, ends, Instant::now()),
+        }
+    }
+
+    /// Whether health and metrics are answered. A listener on loopback answers only to names of this host, so that no
+    /// page of another site reads them by a name that was made to point here.
+    fn check_open(&self, headers: &HeaderMap, ends: Ends) -> Result<(), Refusal> {
+        let is_open = !self.on_loopback || names_this_host(headers, ends) || self.knows_token(headers, ends);
+        is_open.then_some(()).ok_or(Refusal::Foreign)
+    }
+
+    /// Returns whether the reasons of `/healthz` may be known: to those who know the token, and to those on this host.
+    pub(super) fn may_know(&self, headers: &HeaderMap, ends: Ends) -> bool {
+        let is_here = ends.are_of_this_host()
+            && names_this_host(headers, ends)
+            && !is_forwarded(headers)
+            && !is_of_another_site(headers);
+        is_here || self.knows_token(headers, ends)
+    }
+
+    fn knows_token(&self, headers: &HeaderMap, ends: Ends) -> bool {
+        match &self.access {
+            Access::Token(lock) => lock.check(headers, ends, Instant::now()).is_ok(),
+            Access::Host | Access::Closed => false,
         }
     }
 }
@@ -112,51 +139,35 @@ impl Guard {
 impl Lock {
     fn new(token: &str) -> Self {
         let key: [u8; 32] = rand::random();
-        let cookie = hex(&digest(&key, "cookie", token));
-        let token = digest(&key, "token", token);
-        Self { key, token, cookie, tries: Mutex::new(Tries { left: TRIES, at: Instant::now() }) }
+        let sessions = Sessions::new(rand::random(), Instant::now());
+        Self { key, token: digest(&key, token.as_bytes()), sessions, wrong: WrongTokens::default() }
     }
 
-    fn check(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        if cookies(headers).any(|value| bool::from(value.as_bytes().ct_eq(self.cookie.as_bytes()))) {
+    fn check(&self, headers: &HeaderMap, ends: Ends, now: Instant) -> Result<(), Refusal> {
+        if cookies(headers).any(|cookie| self.sessions.is_open(cookie, now)) {
             return Ok(());
         }
-        let bearer = text(headers, AUTHORIZATION.as_str()).and_then(|value| {
-            let (scheme, token) = value.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
-        });
-        bearer.map_or(Err(Refusal::SignIn), |token| self.check_token(token))
+        bearer(headers).map_or(Err(Refusal::SignIn), |token| self.check_token(token, ends, now))
     }
 
     /// Compares digests, so that neither length nor place of a difference shows in time.
-    fn check_token(&self, tried: &str) -> Result<(), Refusal> {
-        let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
-        if !tries.has_one(Instant::now()) {
-            SignInRefused { why: "too many wrong tokens" }.emit();
-            return Err(Refusal::TooManyTries);
-        }
-        if digest(&self.key, "token", tried).ct_eq(&self.token).into() {
+    ///
+    /// The right token passes however many wrong ones came before: else anybody who reaches the port could lock out
+    /// those who know it. Slowing the right guess down as well would add nothing, since a token of 16 characters or more
+    /// is not found by trying; of a shorter one the log warns.
+    fn check_token(&self, tried: &[u8], ends: Ends, now: Instant) -> Result<(), Refusal> {
+        if digest(&self.key, tried).ct_eq(&self.token).into() {
             return Ok(());
         }
-        tries.left -= 1.0;
-        SignInRefused { why: "wrong token" }.emit();
-        Err(Refusal::WrongToken)
-    }
-}
-
-impl Tries {
-    fn has_one(&mut self, now: Instant) -> bool {
-        let refill = now.saturating_duration_since(self.at).as_secs_f64();
-        self.left = (self.left + refill).min(TRIES);
-        self.at = now;
-        self.left >= 1.0
+        let too_many = self.wrong.count(ends.peer, now);
+        Err(if too_many { Refusal::TooManyTries } else { Refusal::WrongToken })
     }
 }
 
 impl Refusal {
     fn status(self) -> StatusCode {
         match self {
-            Self::Foreign | Self::Closed => StatusCode::FORBIDDEN,
+            Self::Foreign | Self::Forwarded | Self::Closed => StatusCode::FORBIDDEN,
             Self::SignIn | Self::WrongToken => StatusCode::UNAUTHORIZED,
             Self::TooManyTries => StatusCode::TOO_MANY_REQUESTS,
         }
@@ -166,7 +177,11 @@ impl Refusal {
         match self {
             Self::Foreign => {
                 "This listener is on loopback and answers only to localhost, 127.0.0.1 and [::1], and not to other sites. \
-                 To reach it by another name, set HTTP_TOKEN."
+                 To reach it by another name, set HTTP_TOKEN and send it."
+            }
+            Self::Forwarded => {
+                "This request came through a proxy (it has Forwarded, X-Forwarded-..., X-Real-IP or Via), and HTTP_TOKEN is not \
+                 set: live pictures are never open by accident. Set HTTP_TOKEN and start again, or ask without the proxy."
             }
             Self::Closed => {
                 "HTTP_TOKEN is not set, and this listener is not on loopback: live pictures are never open by accident. \
@@ -174,7 +189,9 @@ impl Refusal {
             }
             Self::SignIn => "Sign in with HTTP_TOKEN, or send it as a header: Authorization: Bearer ...",
             Self::WrongToken => "That is not the token.",
-            Self::TooManyTries => "Too many wrong tokens. Wait a few seconds and try again.",
+            Self::TooManyTries => {
+                "That is not the token, and there were too many wrong ones. Wait a few seconds."
+            }
         }
     }
 
@@ -183,7 +200,7 @@ impl Refusal {
         let person = text(headers, ACCEPT.as_str()).is_some_and(|kinds| kinds.contains("text/html"));
         let mut response = match (person, self) {
             (false, _) => (self.status(), failure(self.words())).into_response(),
-            (true, Self::Foreign | Self::Closed) => {
+            (true, Self::Foreign | Self::Forwarded | Self::Closed) => {
                 (self.status(), page(include_str!("page/refused.html"), self.words())).into_response()
             }
             (true, Self::SignIn) => {
@@ -196,18 +213,46 @@ impl Refusal {
         let challenge = match self {
             Self::TooManyTries => Some((RETRY_AFTER, "2")),
             Self::SignIn | Self::WrongToken => Some((WWW_AUTHENTICATE, "Bearer realm=\"kvs-infer\"")),
-            Self::Foreign | Self::Closed => None,
+            Self::Foreign | Self::Forwarded | Self::Closed => None,
         };
         if let Some((name, value)) = challenge {
-            response.headers_mut().insert(name, axum::http::HeaderValue::from_static(value));
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
         response
     }
 }
 
-/// Lets a request through, or says why not.
-pub(super) async fn admit(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
-    match site.guard.check(request.headers()) {
+/// Marks the answer to one who has shown the token.
+#[derive(Clone, Copy)]
+pub(super) struct Known;
+
+/// Lets a request for pictures through, or says why not.
+pub(super) async fn admit(
+    State(site): State<Arc<Site>>,
+    Extension(ends): Extension<Ends>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match site.guard.check(request.headers(), ends) {
+        Ok(()) => {
+            let mut response = next.run(request).await;
+            if site.guard.has_token() {
+                response.extensions_mut().insert(Known);
+            }
+            response
+        }
+        Err(refusal) => refusal.answer(request.headers()),
+    }
+}
+
+/// Lets a request for health or metrics through, or says why not.
+pub(super) async fn admit_open(
+    State(site): State<Arc<Site>>,
+    Extension(ends): Extension<Ends>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match site.guard.check_open(request.headers(), ends) {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.answer(request.headers()),
     }
@@ -221,23 +266,94 @@ pub(super) struct SignIn {
 /// Exchanges the token for a cookie, and goes to the page.
 pub(super) async fn sign_in(
     State(site): State<Arc<Site>>,
+    Extension(ends): Extension<Ends>,
     headers: HeaderMap,
     Form(form): Form<SignIn>,
 ) -> Response {
-    let Access::Token(lock) = &site.guard.access else {
-        return (StatusCode::SEE_OTHER, [(LOCATION, "/")]).into_response();
-    };
-    match lock.check_token(form.token.trim()) {
-        Ok(()) => {
-            let secure = if text(&headers, "x-forwarded-proto") == Some("https") { "; Secure" } else { "" };
-            let cookie = format!(
-                "{COOKIE_NAME}={}; Path=/; Max-Age={SIGNED_IN_S}; HttpOnly; SameSite=Strict{secure}",
-                lock.cookie
-            );
-            (StatusCode::SEE_OTHER, [(LOCATION, "/".to_owned()), (SET_COOKIE, cookie)]).into_response()
-        }
+    let Access::Token(lock) = &site.guard.access else { return to_page(None) };
+    if is_of_another_site(&headers) {
+        return Refusal::Foreign.answer(&headers);
+    }
+    let now = Instant::now();
+    match lock.check_token(form.token.trim().as_bytes(), ends, now) {
+        Ok(()) => to_page(Some(cookie(&headers, &lock.sessions.open(now), LASTS.as_secs()))),
         Err(refusal) => refusal.answer(&headers),
     }
+}
+
+/// Ends the sign-in of the cookie, also where a copy of it is kept elsewhere, and goes to the sign-in.
+pub(super) async fn sign_out(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
+    let Access::Token(lock) = &site.guard.access else { return to_page(None) };
+    if is_of_another_site(&headers) {
+        return Refusal::Foreign.answer(&headers);
+    }
+    cookies(&headers).for_each(|cookie| lock.sessions.close(cookie, Instant::now()));
+    to_page(Some(cookie(&headers, "", 0)))
+}
+
+fn to_page(cookie: Option<String>) -> Response {
+    let mut response = (StatusCode::SEE_OTHER, [(LOCATION, "/")]).into_response();
+    if let Some(cookie) = cookie.and_then(|cookie| HeaderValue::from_str(&cookie).ok()) {
+        response.headers_mut().insert(SET_COOKIE, cookie);
+    }
+    response
+}
+
+fn cookie(headers: &HeaderMap, value: &str, seconds: u64) -> String {
+    let secure = if is_by_https(headers) { "; Secure" } else { "" };
+    let name = cookie_name(headers);
+    format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
+}
+
+/// Returns whether a proxy in front says that the client came by https.
+fn is_by_https(headers: &HeaderMap) -> bool {
+    let proto = text(headers, "x-forwarded-proto").and_then(|protos| protos.split(',').next());
+    let forwarded = text(headers, "forwarded").unwrap_or_default().to_ascii_lowercase();
+    proto.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https"))
+        || forwarded.contains("proto=https")
+        || forwarded.contains("proto=\"https\"")
+}
+
+/// Returns the cookie's name. Browsers send a cookie to all ports of a host: two services there must not sign each other
+/// out, so the name holds the port that the browser asked.
+fn cookie_name(headers: &HeaderMap) -> String {
+    let port = text(headers, HOST.as_str()).and_then(|host| host.rsplit_once(':')).map(|(_, port)| port);
+    match port.and_then(|port| port.parse::<u16>().ok()) {
+        Some(port) => format!("kvs_infer_{port}"),
+        None => "kvs_infer".to_owned(),
+    }
+}
+
+fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let wanted = cookie_name(headers);
+    let pairs = headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+    pairs
+        .flat_map(|pairs| pairs.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .filter_map(move |(name, value)| (name == wanted).then_some(value))
+}
+
+/// Returns the token of an `Authorization` header; its bytes may be any, as curl sends UTF-8.
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let value = headers.get(AUTHORIZATION)?.as_bytes();
+    let (scheme, token) = value.split_at_checked("bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+}
+
+/// Returns whether another site's page asks, other than by a link.
+fn is_of_another_site(headers: &HeaderMap) -> bool {
+    text(headers, "sec-fetch-site") == Some("cross-site")
+        && text(headers, "sec-fetch-mode") != Some("navigate")
+}
+
+/// Returns whether a proxy passed the request on.
+fn is_forwarded(headers: &HeaderMap) -> bool {
+    let is_of_proxy = |name: &str| OF_PROXIES.contains(&name) || name.starts_with("x-forwarded");
+    headers.keys().any(|name| is_of_proxy(name.as_str()))
+}
+
+fn names_this_host(headers: &HeaderMap, ends: Ends) -> bool {
+    text(headers, HOST.as_str()).is_some_and(|host| ends.are_named_by(host))
 }
 
 fn page(template: &str, words: &str) -> Html<String> {
@@ -248,64 +364,62 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    let pairs = headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok());
-    pairs
-        .flat_map(|pairs| pairs.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .filter_map(|(name, value)| (name == COOKIE_NAME).then_some(value))
-}
-
-/// Whether a `Host` header names this host, with or without a port.
-fn is_this_host(host: &str) -> bool {
-    let is_port = |port: &str| port.bytes().all(|b| b.is_ascii_digit());
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if is_port(port) => name,
-        _ => host,
-    };
-    name.eq_ignore_ascii_case("localhost") || name == "127.0.0.1" || name == "[::1]"
-}
-
 /// Keyed by 32 random bytes of fixed length, so that its parts cannot run into one another.
-fn digest(key: &[u8; 32], purpose: &str, token: &str) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    hash.update(key);
-    hash.update(purpose);
-    hash.update([0]);
-    hash.update(token);
-    hash.finalize().into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+fn digest(key: &[u8; 32], token: &[u8]) -> [u8; 32] {
+    Sha256::new().chain_update(key).chain_update(token).finalize().into()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use axum::http::{HeaderName, HeaderValue};
+    use axum::http::HeaderName;
 
     use super::*;
 
     /// Name, listener, token, headers, answer.
-    type Case<'a> = (&'a str, &'a str, Option<&'a str>, &'a [(&'a str, &'a str)], Result<(), Refusal>);
+    type Case<'a> = (&'a str, &'a str, Option<&'a str>, Pairs<'a>, Result<(), Refusal>);
+    /// Name, token, headers, ends, whether the reasons may be known.
+    type Knowing<'a> = (&'a str, Option<&'a str>, Pairs<'a>, Ends, bool);
+    /// Listener, headers, answer.
+    type Open<'a> = (&'a str, Pairs<'a>, Result<(), Refusal>);
+    /// Names and values of headers.
+    type Pairs<'a> = &'a [(&'a str, &'a str)];
+
+    /// From this host.
+    fn here() -> Ends {
+        Ends { peer: "127.0.0.1".parse().unwrap(), local: "127.0.0.1".parse().unwrap() }
+    }
+
+    /// From another one.
+    fn there() -> Ends {
+        Ends { peer: "10.0.0.7".parse().unwrap(), local: "10.0.0.1".parse().unwrap() }
+    }
 
     fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
         let pair = |(name, value): &(&str, &str)| {
-            (HeaderName::try_from(*name).unwrap(), HeaderValue::from_str(value).unwrap())
+            (HeaderName::try_from(*name).unwrap(), HeaderValue::from_bytes(value.as_bytes()).unwrap())
         };
         pairs.iter().map(pair).collect()
+    }
+
+    fn guard(listener: &str, token: Option<&str>) -> Guard {
+        let token = AccessToken::from_variable(token).unwrap();
+        Guard::new(listener.parse().unwrap(), token.as_ref())
+    }
+
+    fn lock() -> Lock {
+        Lock::new("s3cret")
     }
 
     #[test]
     fn who_is_let_in() {
         let (loopback, elsewhere) = ("127.0.0.1", "0.0.0.0");
-        let foreign: &[(&str, &str)] = &[("host", "localhost"), ("sec-fetch-site", "cross-site")];
+        let local = ("host", "localhost");
+        let foreign: &[(&str, &str)] = &[local, ("sec-fetch-site", "cross-site")];
         let link: &[(&str, &str)] =
-            &[("host", "localhost"), ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")];
+            &[local, ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")];
         let bearer: &[(&str, &str)] = &[("authorization", "Bearer s3cret")];
-        let table: [Case; 16] = [
+        let wrong: &[(&str, &str)] = &[("authorization", "bearer s3cre")];
+        let table: [Case; 23] = [
             ("loopback", loopback, None, &[("host", "localhost:8080")], Ok(())),
             ("loopback, v6", "::1", None, &[("host", "[::1]:8080")], Ok(())),
             ("loopback, mapped", "::ffff:127.0.0.1", None, &[("host", "127.0.0.1")], Ok(())),
@@ -321,16 +435,29 @@ mod tests {
             ("no host", loopback, None, &[], Err(Refusal::Foreign)),
             ("another site's page", loopback, None, foreign, Err(Refusal::Foreign)),
             ("another site's link", loopback, None, link, Ok(())),
+            ("nginx", loopback, None, &[local, ("x-real-ip", "8.8.8.8")], Err(Refusal::Forwarded)),
+            ("a chain", loopback, None, &[local, ("x-forwarded-for", "8.8.8.8")], Err(Refusal::Forwarded)),
+            (
+                "by the standard",
+                loopback,
+                None,
+                &[local, ("forwarded", "for=8.8.8.8")],
+                Err(Refusal::Forwarded),
+            ),
+            ("via", loopback, None, &[local, ("via", "1.1 nginx")], Err(Refusal::Forwarded)),
+            ("a proxy, with the token", loopback, Some("s3cret"), &[bearer[0], ("via", "1.1 nginx")], Ok(())),
             ("no token elsewhere", elsewhere, None, &[("host", "127.0.0.1")], Err(Refusal::Closed)),
             ("no bearer", elsewhere, Some("s3cret"), &[("host", "cams.example")], Err(Refusal::SignIn)),
             ("bearer", elsewhere, Some("s3cret"), bearer, Ok(())),
             ("a token with its file's ends", elsewhere, Some("\u{feff}s3cret\r\n"), bearer, Ok(())),
+            ("not ASCII", elsewhere, Some("gehöim"), &[("authorization", "Bearer gehöim")], Ok(())),
+            ("wrong", elsewhere, Some("s3cret"), wrong, Err(Refusal::WrongToken)),
             (
-                "wrong",
+                "another scheme",
                 elsewhere,
                 Some("s3cret"),
-                &[("authorization", "bearer s3cre")],
-                Err(Refusal::WrongToken),
+                &[("authorization", "Basic s3")],
+                Err(Refusal::SignIn),
             ),
             (
                 "token as cookie",
@@ -339,37 +466,99 @@ mod tests {
                 &[("cookie", "kvs_infer=s3cret")],
                 Err(Refusal::SignIn),
             ),
-            ("loopback with token", loopback, Some("s3cret"), &[("host", "localhost")], Err(Refusal::SignIn)),
+            ("loopback with token", loopback, Some("s3cret"), &[local], Err(Refusal::SignIn)),
         ];
         for (name, listener, token, pairs, expected) in table {
-            let guard = Guard::new(listener.parse().unwrap(), token);
-            assert_eq!(guard.check(&headers(pairs)), expected, "{name}");
+            assert_eq!(guard(listener, token).check(&headers(pairs), here()), expected, "{name}");
         }
     }
 
     #[test]
-    fn a_cookie_opens_one_process_only() {
-        let lock = Lock::new("s3cret");
-        let value = format!("other=1; {COOKIE_NAME}={}", lock.cookie);
-        assert_eq!(lock.check(&headers(&[("cookie", &value)])), Ok(()));
-        assert_eq!(Lock::new("s3cret").check(&headers(&[("cookie", &value)])), Err(Refusal::SignIn));
-        assert!(!lock.cookie.contains("s3cret"));
+    fn who_may_know_the_reasons() {
+        let (local, other) = ([("host", "127.0.0.1:8080")], [("host", "cams.example")]);
+        let forwarded = [local[0], ("via", "1.1 nginx")];
+        let bearer = [other[0], ("authorization", "Bearer s3cret")];
+        let by_address = [("host", "10.0.0.1:8080")];
+        let check = Ends { peer: there().local, ..there() };
+        let table: [Knowing; 8] = [
+            ("the container's check", None, &local, here(), true),
+            ("the same by HTTP_HOST", None, &by_address, check, true),
+            ("the same with a token", Some("s3cret"), &local, here(), true),
+            ("a rebound name", None, &other, here(), false),
+            ("by a proxy of this host", None, &forwarded, here(), false),
+            ("from elsewhere, by a false name", None, &local, there(), false),
+            ("from elsewhere", Some("s3cret"), &other, there(), false),
+            ("from elsewhere with the token", Some("s3cret"), &bearer, there(), true),
+        ];
+        for (name, token, pairs, ends, knows) in table {
+            assert_eq!(guard("0.0.0.0", token).may_know(&headers(pairs), ends), knows, "{name}");
+        }
     }
 
     #[test]
-    fn guessing_is_slowed_down_even_for_the_right_guess() {
-        let lock = Lock::new("s3cret");
+    fn health_on_loopback_is_for_names_of_this_host() {
+        let bearer = [("host", "cams.example"), ("authorization", "Bearer s3cret")];
+        let table: [Open; 5] = [
+            ("127.0.0.1", &[("host", "localhost:80")], Ok(())),
+            ("127.0.0.1", &[("host", "evil.example")], Err(Refusal::Foreign)),
+            ("127.0.0.1", &[], Err(Refusal::Foreign)),
+            ("127.0.0.1", &bearer, Ok(())),
+            ("0.0.0.0", &[("host", "a-scraper.example")], Ok(())),
+        ];
+        for (listener, pairs, expected) in table {
+            let guard = guard(listener, Some("s3cret"));
+            assert_eq!(guard.check_open(&headers(pairs), here()), expected, "{listener} {pairs:?}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_opens_one_process_and_one_port_only() {
+        let (lock, now) = (lock(), Instant::now());
+        let session = lock.sessions.open(now);
+        let sent = |host: &str, name: &str| {
+            let value = format!("other=1; {name}={session}");
+            headers(&[("host", host), ("cookie", &value)])
+        };
+        for (host, name, expected) in [
+            ("cams.example:8080", "kvs_infer_8080", Ok(())),
+            ("cams.example", "kvs_infer", Ok(())),
+            ("cams.example:8081", "kvs_infer_8080", Err(Refusal::SignIn)),
+        ] {
+            assert_eq!(lock.check(&sent(host, name), there(), now), expected, "{host}");
+        }
+        let other = Lock::new("s3cret").check(&sent("cams.example", "kvs_infer"), there(), now);
+        assert_eq!(other, Err(Refusal::SignIn));
+        assert!(!session.contains("s3cret"));
+    }
+
+    /// Once the right token was refused too after ten wrong ones. That let anybody who reaches the port lock out those who
+    /// know it, and is no loss: digests of 256 bits are compared, and a token of 16 characters is not found at any rate.
+    #[test]
+    fn guessing_slows_nobody_down_who_knows_the_token() {
+        let (lock, now) = (lock(), Instant::now());
         for _ in 0..10 {
-            assert_eq!(lock.check_token("guess"), Err(Refusal::WrongToken));
+            assert_eq!(lock.check_token(b"guess", there(), now), Err(Refusal::WrongToken));
         }
-        assert_eq!(lock.check_token("s3cret"), Err(Refusal::TooManyTries));
-        let later = Instant::now() + Duration::from_secs(2);
-        assert!(lock.tries.lock().unwrap().has_one(later));
+        assert_eq!(lock.check_token(b"guess", there(), now), Err(Refusal::TooManyTries));
+        assert_eq!(lock.check_token(b"s3cret", there(), now), Ok(()));
+        assert_eq!(lock.check_token(b"guess", here(), now), Err(Refusal::WrongToken), "another address");
     }
 
     #[test]
-    fn right_tokens_are_never_slowed_down() {
-        let lock = Lock::new("s3cret");
-        assert!((0..100).all(|_| lock.check_token("s3cret").is_ok()));
+    fn cookies_are_for_https_where_a_proxy_says_so() {
+        for (name, value, secure) in [
+            ("x-forwarded-proto", "https", true),
+            ("x-forwarded-proto", "HTTPS, http", true),
+            ("x-forwarded-proto", "http", false),
+            ("forwarded", "for=1.2.3.4;proto=https", true),
+            ("accept", "https", false),
+        ] {
+            let cookie = cookie(&headers(&[("host", "cams.example"), (name, value)]), "v", 9);
+            assert_eq!(cookie.ends_with("; Secure"), secure, "{cookie}");
+            assert!(
+                cookie.starts_with("kvs_infer=v; Path=/; Max-Age=9; HttpOnly; SameSite=Strict"),
+                "{cookie}"
+            );
+        }
     }
 }

@@ -2,11 +2,21 @@
 //!
 //! It only reads the [`Board`](crate::telemetry::board::Board), so that it answers while the data path is stuck.
 
+mod connection;
+mod ends;
 mod events;
 mod guard;
+mod health;
+mod patience;
 mod picture;
+mod ration;
+mod room;
 mod routes;
 mod server;
+mod session;
+mod token;
+mod tries;
 
 pub use picture::{Encode, EncodeError};
 pub use server::{HttpError, HttpServer, HttpSpec};
+pub use token::{AccessToken, TokenError};

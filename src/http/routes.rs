@@ -1,8 +1,11 @@
 //! What each path answers.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::Json;
+use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY,
@@ -10,29 +13,31 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{from_fn_with_state, map_response};
-use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::{MethodRouter, get};
-use axum::{Router, extract::DefaultBodyLimit};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::routing::{MethodRouter, get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 use super::picture::{PictureError, Pictures};
-use super::{events, guard};
-use crate::telemetry::board::{Board, CameraRow, ModelRow, Readiness, SinkRow, Status};
+use super::{events, guard, health};
+use crate::telemetry::board::{Board, CameraRow, ModelRow, Readiness, SinkRow};
 use crate::telemetry::{Gpus, Scrape};
 
-/// Bytes of a request's body at most: only the sign-in has one.
-const BODY_BYTES: usize = 4 * 1024;
+/// How long a rendering of the metrics is given to all who ask: rendering costs the more, the more cameras there are.
+const RENDERED_FOR: Duration = Duration::from_secs(1);
 
-/// Limit on the answer of `/healthz`, bytes: whoever asks reads it as a whole.
-const HEALTH_BYTES: usize = 64 * 1024;
+/// The button of the page where people sign in.
+const SIGN_OUT: &str =
+    r#"<form method="post" action="/logout" class="sign-out"><button type="submit">Sign out</button></form>"#;
 
 /// What the answers are made from.
 pub(super) struct Site {
     pub(super) board: Board,
     pub(super) prometheus: PrometheusHandle,
     pub(super) gpus: Gpus,
+    /// The metrics as they were rendered last.
+    pub(super) rendered: Mutex<Option<(Instant, Bytes)>>,
     pub(super) pictures: Pictures,
     pub(super) guard: guard::Guard,
     pub(super) stopped: watch::Receiver<bool>,
@@ -52,25 +57,28 @@ const HEADERS: [(HeaderName, &str); 6] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-/// The routes: health and metrics are open, the rest is guarded.
+/// The routes: health and metrics need no token, the rest is guarded.
 pub(super) fn router(site: Arc<Site>) -> Router {
     let guarded = Router::new()
-        .route("/", fixed("text/html; charset=utf-8", include_str!("page/page.html")))
+        .route("/", get(page))
         .route("/api/cameras", get(cameras))
         .route("/api/events", get(events::events))
         .route("/api/cameras/{id}/snapshot.jpg", get(snapshot))
         .route_layer(from_fn_with_state(Arc::clone(&site), guard::admit));
+    let open = Router::new()
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(metrics))
+        .route_layer(from_fn_with_state(Arc::clone(&site), guard::admit_open));
     Router::new()
         .merge(guarded)
+        .merge(open)
         .route("/page.css", fixed("text/css; charset=utf-8", include_str!("page/page.css")))
         .route("/page.js", fixed("text/javascript; charset=utf-8", include_str!("page/page.js")))
         .route("/icon.svg", fixed("image/svg+xml", include_str!("page/icon.svg")))
         .route("/login", get(|| async { Redirect::to("/") }).post(guard::sign_in))
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
+        .route("/logout", post(guard::sign_out))
         .fallback(|| async { (StatusCode::NOT_FOUND, failure("there is nothing at this path")) })
-        .layer(DefaultBodyLimit::max(BODY_BYTES))
         .layer(map_response(with_headers))
         .with_state(site)
 }
@@ -89,41 +97,34 @@ fn fixed(kind: &'static str, text: &'static str) -> MethodRouter<Arc<Site>> {
     get(move || async move { ([(CONTENT_TYPE, kind)], text) })
 }
 
-async fn with_headers(mut response: Response) -> Response {
+pub(super) async fn with_headers(mut response: Response) -> Response {
     for (name, value) in HEADERS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
 }
 
-async fn healthz(State(site): State<Arc<Site>>) -> Response {
-    let health = site.board.health().within(HEALTH_BYTES);
-    let code = match health.status {
-        Status::Ok | Status::Degraded => StatusCode::OK,
-        Status::Failed => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    (code, Json(health)).into_response()
-}
-
-async fn readyz(State(site): State<Arc<Site>>) -> Response {
-    let readiness = site.board.readiness();
-    let code = match readiness {
-        Readiness::Ready => StatusCode::OK,
-        Readiness::Starting | Readiness::Stopping => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    let loading = site.board.loadings();
-    let answer = if loading.is_empty() {
-        serde_json::json!({ "status": readiness })
-    } else {
-        serde_json::json!({ "status": readiness, "loading": loading })
-    };
-    (code, Json(answer)).into_response()
+async fn page(State(site): State<Arc<Site>>) -> Response {
+    let sign_out = if site.guard.has_token() { SIGN_OUT } else { "" };
+    Html(include_str!("page/page.html").replace("{{sign_out}}", sign_out)).into_response()
 }
 
 async fn metrics(State(site): State<Arc<Site>>) -> Response {
+    let mut rendered = site.rendered.lock().await;
+    let now = Instant::now();
+    let last = rendered.as_ref().filter(|(at, _)| now.saturating_duration_since(*at) < RENDERED_FOR);
+    if let Some((_, text)) = last {
+        return as_metrics(text.clone());
+    }
     Scrape { board: &site.board }.emit();
     site.gpus.scrape().await;
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], site.prometheus.render()).into_response()
+    let text = Bytes::from(site.prometheus.render());
+    *rendered = Some((now, text.clone()));
+    as_metrics(text)
+}
+
+fn as_metrics(text: Bytes) -> Response {
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
 /// What `/api/cameras` answers.

@@ -3,38 +3,29 @@
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
+use super::connection::{STOP_TIME, serve};
+use super::ends::Ends;
 use super::guard::Guard;
 use super::picture::{Encode, Pictures};
-use super::routes::{Site, router};
+use super::ration::Ration;
+use super::room::{Limits, Room};
+use super::routes::Site;
+use super::token::AccessToken;
 use crate::telemetry::board::Board;
-use crate::telemetry::{AcceptFailed, Gpus, Listening};
+use crate::telemetry::{
+    AcceptFailed, AcceptsFailed, ConnectionRefused, ConnectionsRefused, Gpus, Listening, ShortToken,
+};
 
-/// Connections from elsewhere at a time; those of this host are not counted, so that the container's health check
-/// is answered while strangers hold all of these.
-const CONNECTIONS: usize = 256;
-
-/// A client that has not sent its request's head by then is let go; also how long an idle connection is kept.
-const HEAD_TIME: Duration = Duration::from_secs(10);
-
-/// Bytes of a request's head at most.
-const HEAD_BYTES: usize = 16 * 1024;
-
-/// A connection's longest life; a page that follows the events comes back by itself.
-const CONNECTION_TIME: Duration = Duration::from_secs(600);
-
-/// How long open requests may take once the server was told to stop.
-const STOP_TIME: Duration = Duration::from_secs(1);
+/// The wait after a failed attempt to accept a connection.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// How often the metrics recorder folds what it gathered.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
@@ -43,8 +34,8 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 pub struct HttpSpec {
     /// Where to listen; port 0 takes a free one.
     pub addr: SocketAddr,
-    /// Who knows it may see the page; `None` or empty: only a listener on loopback shows it.
-    pub token: Option<String>,
+    /// The token that opens the page; `None`: only a listener on loopback shows it.
+    pub token: Option<AccessToken>,
     /// What is shown.
     pub board: Board,
     /// What `/metrics` renders.
@@ -132,13 +123,17 @@ impl Drop for HttpServer {
 }
 
 fn site_of(spec: HttpSpec, addr: SocketAddr, stopped: watch::Receiver<bool>) -> Arc<Site> {
-    let guard = Guard::new(addr.ip(), spec.token.as_deref());
+    let guard = Guard::new(addr.ip(), spec.token.as_ref());
     Listening { addr, access: guard.access() }.emit();
+    if let Some(characters) = spec.token.as_ref().and_then(AccessToken::too_short) {
+        ShortToken { characters }.emit();
+    }
     let pictures = Pictures::new(spec.encode);
     Arc::new(Site {
         board: spec.board,
         prometheus: spec.prometheus,
         gpus: Gpus::open(),
+        rendered: tokio::sync::Mutex::default(),
         pictures,
         guard,
         stopped,
@@ -148,28 +143,24 @@ fn site_of(spec: HttpSpec, addr: SocketAddr, stopped: watch::Receiver<bool>) -> 
 async fn listen_until_stopped(listener: TcpListener, site: Arc<Site>, mut stopped: watch::Receiver<bool>) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
-        Err(error) => return AcceptFailed { error: &error }.emit(),
+        Err(error) => return AcceptsFailed { count: 1, error: &error }.emit(),
     };
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut door = Door {
+        room: Room::new(Limits::of_this_process()),
+        site,
+        no_room: Ration::default(),
+        failed: Ration::default(),
+    };
     let mut connections = JoinSet::new();
     let mut upkeep = tokio::time::interval(UPKEEP_EVERY);
     loop {
         tokio::select! {
             _ = stopped.wait_for(|stop| *stop) => break,
-            _ = upkeep.tick() => site.prometheus.run_upkeep(),
+            _ = upkeep.tick() => door.upkeep(),
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => {
-                    let local = peer.ip().to_canonical().is_loopback();
-                    let place = Arc::clone(&room).try_acquire_owned().ok();
-                    if local || place.is_some() {
-                        connections.spawn(serve(stream, place, Arc::clone(&site)));
-                    }
-                }
-                Err(error) => {
-                    AcceptFailed { error: &error }.emit();
-                    sleep(Duration::from_millis(100)).await;
-                }
+                Ok((stream, peer)) => door.admit(stream, peer, &mut connections),
+                Err(error) => door.fail(&error).await,
             },
         }
     }
@@ -177,22 +168,41 @@ async fn listen_until_stopped(listener: TcpListener, site: Arc<Site>, mut stoppe
     while connections.join_next().await.is_some() {}
 }
 
-/// Serves one connection to its end, at most [`STOP_TIME`] beyond the server's.
-async fn serve(stream: TcpStream, _place: Option<OwnedSemaphorePermit>, site: Arc<Site>) {
-    let mut stopped = site.stopped.clone();
-    let service = TowerToHyperService::new(router(site));
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
-        .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    tokio::select! {
-        // A connection that breaks is the client's affair.
-        _ended = connection.as_mut() => return,
-        _ = stopped.wait_for(|stop| *stop) => {}
-        () = sleep(CONNECTION_TIME) => {}
+/// Who comes in.
+struct Door {
+    room: Arc<Room>,
+    site: Arc<Site>,
+    no_room: Ration,
+    failed: Ration,
+}
+
+impl Door {
+    fn admit(&mut self, stream: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
+        let (Ok(local), now) = (stream.local_addr(), Instant::now()) else { return };
+        let ends = Ends::new(peer, local);
+        if let Some(place) = self.room.admit(ends, now) {
+            connections.spawn(serve(stream, ends, place, Arc::clone(&self.site)));
+            return;
+        }
+        ConnectionRefused.emit();
+        if let Some(count) = self.no_room.count(now) {
+            ConnectionsRefused { count, peer: ends.peer }.emit();
+        }
     }
-    connection.as_mut().graceful_shutdown();
-    let _ended = timeout(STOP_TIME, connection).await;
+
+    /// The system gives no connection, as a rule for want of descriptors: one that waits is closed for its own.
+    async fn fail(&mut self, error: &std::io::Error) {
+        let now = Instant::now();
+        AcceptFailed.emit();
+        if let Some(count) = self.failed.count(now) {
+            AcceptsFailed { count, error }.emit();
+        }
+        self.room.shrink(now);
+        sleep(ACCEPT_AGAIN).await;
+    }
+
+    fn upkeep(&self) {
+        self.site.prometheus.run_upkeep();
+        self.site.guard.report();
+    }
 }

@@ -2,8 +2,8 @@
 //!
 //! `{sha256}.onnx` is content; whoever finds it under its name, whole, needs no server. `from/{hash of the address}.json`
 //! says which content an address had, `.lock` beside it lets one process at a time fetch it, `.part` is what has come
-//! so far. Content appears by a rename, so that it is never seen half; a damaged one is fetched anew. Nothing is
-//! removed: the folder may be emptied at any time.
+//! so far. Content appears by a rename, so that it is never seen half; a damaged one is fetched again. After each fetch
+//! content goes that was not used for long, and the oldest where there is too much. The folder may be emptied at any time.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{sleep, timeout};
 
+use super::keeping::{others_rights, tidy, used};
 use super::models::{Step, Tell};
 use super::record::Record;
 use super::{Address, Content, FetchError, GetError, Got, Remote};
@@ -22,6 +23,8 @@ use crate::telemetry::remote as telemetry;
 
 /// No model that is fetched may be larger, bytes.
 pub const MOST_MODEL_BYTES: u64 = 4 << 30;
+/// How much of fetched models is kept, bytes: the cache is on the disk of the outbox, as a rule.
+pub const KEPT_MODEL_BYTES: u64 = 8 << 30;
 /// Whether cached content is still the newest must be answered by then, so that a start does not wait.
 const REVALIDATION: Duration = Duration::from_millis(1500);
 /// How often it is looked whether another process has done with an address.
@@ -38,6 +41,8 @@ pub struct CacheSpec {
     pub folder: PathBuf,
     /// The largest file, bytes.
     pub most_bytes: u64,
+    /// How much content is kept, bytes; of more, what was not used for longest goes.
+    pub kept_bytes: u64,
     /// How often a server is asked that does not answer.
     pub tries: Tries,
     /// How long another process that holds an address may fetch nothing of it.
@@ -157,7 +162,7 @@ impl Cache {
     async fn pinned(&self, wanted: Wanted<'_>) -> Option<PathBuf> {
         let sha256 = wanted.sha256?.to_ascii_lowercase();
         let path = self.content(&sha256);
-        is_whole(&path, &sha256).await.then_some(path)
+        is_whole(&path, &sha256).await.then(|| used(path))
     }
 
     /// What the address held when it was last asked, if it is here and whole and may be used.
@@ -165,13 +170,16 @@ impl Cache {
         let record = Record::read(&slot.record)?;
         let path = self.content(&record.sha256);
         let fits = wanted.sha256.is_none();
-        (fits && is_whole(&path, &record.sha256).await).then_some((record, path))
+        (fits && is_whole(&path, &record.sha256).await).then(|| (record, used(path)))
     }
 
     /// Held until the file is dropped; a process that ends lets it go. One that holds it and fetches nothing is not waited for.
     async fn lock(&self, slot: &Slot, address: &Address, tell: Tell<'_>) -> Result<File, FetchError> {
         let folder = slot.lock.parent().unwrap_or(&slot.lock);
         std::fs::create_dir_all(folder).map_err(|why| unusable(folder, &why))?;
+        if let Some(why) = others_rights(&self.spec.folder) {
+            telemetry::FolderOfOthers { folder: &self.spec.folder, why }.emit();
+        }
         let lock = File::options().create(true).truncate(false).write(true).open(&slot.lock);
         let lock = lock.map_err(|why| unusable(&slot.lock, &why))?;
         let mut progress = (slot.progress(), Instant::now());
@@ -284,7 +292,10 @@ impl Cache {
         let (begun, etag) = (Instant::now(), content.etag.clone());
         let (sha256, bytes) = match self.write(wanted.address, &slot.part, content, tell).await {
             Ok(written) => written,
-            Err(other) => return other,
+            Err(other) => {
+                let _left_over = std::fs::remove_file(&slot.part);
+                return other;
+            }
         };
         if let Some(want) = wanted.sha256.filter(|want| !want.eq_ignore_ascii_case(&sha256)) {
             let (address, want) = (wanted.address.clone(), want.to_owned());
@@ -299,6 +310,7 @@ impl Cache {
         }
         telemetry::Fetched { address: wanted.address, bytes, took: begun.elapsed(), sha256: &record.sha256 }
             .emit();
+        tidy(&self.spec.folder, &path, self.spec.kept_bytes);
         Tried::Here(path)
     }
 

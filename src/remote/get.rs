@@ -14,7 +14,7 @@ use reqwest::{Client, Response, StatusCode, Url, redirect};
 use tokio::time::timeout;
 
 use super::Address;
-use super::address::may_be_asked;
+use super::address::may_lead;
 use crate::aws::{
     AwsFailure, FOREIGN_REMEDY, explain_web_error, foreign_page, new_web_client, validate_environment,
 };
@@ -117,7 +117,7 @@ impl Remote {
     pub fn new(aws: Option<&SdkConfig>) -> Result<Self, GetError> {
         let follow = redirect::Policy::custom(|attempt| match attempt {
             far if far.previous().len() > REDIRECTS => far.error("redirected too often"),
-            safe if may_be_asked(safe.url()) => safe.follow(),
+            safe if safe.previous().last().is_some_and(|from| may_lead(from, safe.url())) => safe.follow(),
             plain => plain.error("redirected to http://, by which content can be changed on its way"),
         });
         let web = Client::builder().connect_timeout(CONNECT).read_timeout(SILENCE).redirect(follow);

@@ -67,7 +67,13 @@ fn cache(folder: &TempDir) -> Cache {
 fn cache_that_waits(folder: &TempDir, holder_limit: std::time::Duration) -> Cache {
     let tries =
         Tries { most: 3, first_wait: std::time::Duration::ZERO, longest_wait: std::time::Duration::ZERO };
-    let spec = CacheSpec { folder: folder.path().join("models"), most_bytes: 1000, tries, holder_limit };
+    let spec = CacheSpec {
+        folder: folder.path().join("models"),
+        most_bytes: 1000,
+        kept_bytes: 1 << 20,
+        tries,
+        holder_limit,
+    };
     Cache::new(spec, Remote::new(None).unwrap())
 }
 
@@ -185,6 +191,9 @@ async fn what_may_not_be_used_says_why_at_once() {
         let error = file(&cache(&folder), &server, sha256).await.unwrap_err().to_string();
         assert!(error.contains(&words) && error.contains("/street.onnx"), "{name}: {error}");
         assert_eq!(server.requests(), requests, "{name}");
+        let left: Vec<_> = std::fs::read_dir(folder.path().join("models/from")).unwrap().collect();
+        let parts = left.iter().filter(|file| file.as_ref().unwrap().path().extension().unwrap() == "part");
+        assert_eq!(parts.count(), 0, "{name}: {left:?}");
     }
 }
 

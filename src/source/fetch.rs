@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use kvs_hls::Link;
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, Response, StatusCode, redirect};
 
 use crate::aws::{
     FOREIGN_REMEDY, describe_foreign, explain_web_error, foreign_page, new_web_client, text_for_footage,
@@ -42,7 +42,11 @@ pub(super) enum Unfetched {
 impl Fetcher {
     /// Errors: TLS cannot be set up.
     pub(super) fn new() -> Result<Self, String> {
-        let builder = Client::builder().timeout(LIMIT).connect_timeout(CONNECT_LIMIT);
+        // KVS does not redirect. Elsewhere nothing is footage of this stream, whatever it holds.
+        let builder = Client::builder()
+            .timeout(LIMIT)
+            .connect_timeout(CONNECT_LIMIT)
+            .redirect(redirect::Policy::none());
         new_web_client(builder).map(|client| Self { client })
     }
 
@@ -73,6 +77,10 @@ impl Fetcher {
 /// Explains an answer with another status than 200. KVS answers in JSON, or with no text.
 async fn refused(mut answer: Response) -> Unfetched {
     let status = answer.status();
+    if status.is_redirection() {
+        let text = describe_foreign(status.as_u16(), "a redirect, which is not followed");
+        return Unfetched::Failed(format!("{text}; {FOREIGN_REMEDY}"));
+    }
     let is_numbered = answer.headers().contains_key(REQUEST_ID);
     let first = answer.chunk().await.ok().flatten().unwrap_or_default();
     let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
@@ -171,6 +179,21 @@ mod tests {
                 assert_eq!(got, Err(wanted.clone()), "{status} {body}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_not_followed_and_learns_nothing() {
+        let (elsewhere, other) = server(&answer("200 OK", "application/vnd.apple.mpegurl", "#EXTM3U"));
+        let redirect = format!(
+            "HTTP/1.1 302 Found\r\nLocation: {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            elsewhere.secret()
+        );
+        let (link, thread) = server(&redirect);
+        let got = Fetcher::new().unwrap().get(&link).await;
+        thread.join().unwrap();
+        let Err(Unfetched::Failed(text)) = got else { panic!("{got:?}") };
+        assert!(text.contains("HTTP 302: a redirect, which is not followed"), "{text}");
+        assert!(!other.is_finished(), "the other server was asked");
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! What happens at the HTTP server, and what is read off the board when `/metrics` is asked for.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use metrics::{counter, gauge};
 
@@ -19,6 +19,7 @@ const CAMERA_BEHIND_SECONDS: &str = "kvs_infer_camera_behind_seconds";
 const CAMERA_LAST_FRAME_AGE_SECONDS: &str = "kvs_infer_camera_last_frame_age_seconds";
 const SINK_UP: &str = "kvs_infer_sink_up";
 const HTTP_SIGN_INS_REFUSED: &str = "kvs_infer_http_sign_ins_refused_total";
+const HTTP_CONNECTIONS_REFUSED: &str = "kvs_infer_http_connections_refused_total";
 const HTTP_ACCEPT_ERRORS: &str = "kvs_infer_http_accept_errors_total";
 const HTTP_PICTURE_ERRORS: &str = "kvs_infer_http_picture_errors_total";
 
@@ -54,7 +55,12 @@ pub(crate) const METRICS: &[Metric] = &[
         "How long ago a frame was looked at; NaN before the first.",
     ),
     gauge_of(SINK_UP, &["sink"], "1 where the sink takes what it is given, 0 where it fails."),
-    counter_of(HTTP_SIGN_INS_REFUSED, &[], "Wrong tokens, and tries that came too fast."),
+    counter_of(HTTP_SIGN_INS_REFUSED, &[], "Wrong tokens."),
+    counter_of(
+        HTTP_CONNECTIONS_REFUSED,
+        &[],
+        "Connections closed at once because as many as are allowed were being answered.",
+    ),
     counter_of(HTTP_ACCEPT_ERRORS, &[], "Connections that could not be accepted."),
     counter_of(HTTP_PICTURE_ERRORS, &["camera"], "Live pictures that could not be encoded."),
 ];
@@ -80,27 +86,88 @@ impl Listening {
     }
 }
 
-/// A token was wrong, or came too soon after wrong ones.
-pub(crate) struct SignInRefused {
-    pub(crate) why: &'static str,
+/// The token is so short that it could be found by trying.
+pub(crate) struct ShortToken {
+    pub(crate) characters: usize,
 }
+
+impl ShortToken {
+    pub(crate) fn emit(self) {
+        tracing::warn!(
+            stage = "http",
+            characters = self.characters,
+            "HTTP_TOKEN is short: use 16 random characters or more, such as openssl rand -hex 16 prints"
+        );
+    }
+}
+
+/// A token was wrong.
+pub(crate) struct SignInRefused;
 
 impl SignInRefused {
     pub(crate) fn emit(self) {
         counter!(HTTP_SIGN_INS_REFUSED).increment(1);
-        tracing::warn!(stage = "http", why = self.why, "a sign-in was refused");
+    }
+}
+
+/// Wrong tokens since the last warning.
+pub(crate) struct SignInsRefused {
+    pub(crate) count: u64,
+    /// The address that sent the last of them.
+    pub(crate) peer: IpAddr,
+}
+
+impl SignInsRefused {
+    pub(crate) fn emit(self) {
+        tracing::warn!(stage = "http", count = self.count, peer = %self.peer, "wrong tokens were refused");
+    }
+}
+
+/// A connection was closed at once, since there was no room for it.
+pub(crate) struct ConnectionRefused;
+
+impl ConnectionRefused {
+    pub(crate) fn emit(self) {
+        counter!(HTTP_CONNECTIONS_REFUSED).increment(1);
+    }
+}
+
+/// Connections that were closed at once since the last warning.
+pub(crate) struct ConnectionsRefused {
+    pub(crate) count: u64,
+    /// The address of the last of them.
+    pub(crate) peer: IpAddr,
+}
+
+impl ConnectionsRefused {
+    pub(crate) fn emit(self) {
+        tracing::warn!(
+            stage = "http",
+            count = self.count,
+            peer = %self.peer,
+            "connections were closed: too many are being answered"
+        );
     }
 }
 
 /// The system gave no connection.
-pub(crate) struct AcceptFailed<'a> {
+pub(crate) struct AcceptFailed;
+
+impl AcceptFailed {
+    pub(crate) fn emit(self) {
+        counter!(HTTP_ACCEPT_ERRORS).increment(1);
+    }
+}
+
+/// Connections that the system did not give since the last warning.
+pub(crate) struct AcceptsFailed<'a> {
+    pub(crate) count: u64,
     pub(crate) error: &'a std::io::Error,
 }
 
-impl AcceptFailed<'_> {
+impl AcceptsFailed<'_> {
     pub(crate) fn emit(self) {
-        counter!(HTTP_ACCEPT_ERRORS).increment(1);
-        tracing::warn!(stage = "http", error = %self.error, "HTTP could not accept a connection");
+        tracing::warn!(stage = "http", count = self.count, error = %self.error, "HTTP could not accept connections");
     }
 }
 

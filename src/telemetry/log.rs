@@ -1,7 +1,8 @@
 //! What is logged, how, and where.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 
+use kvs_config::without_address_secrets;
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{FilterFn, filter_fn};
@@ -15,6 +16,9 @@ use crate::config::LogFormat;
 /// Crates that log requests, headers or credentials below INFO: they are never heard there.
 const WIRE: [&str; 8] =
     ["aws_config", "aws_credential_types", "aws_runtime", "aws_sig", "aws_smithy", "h2", "hyper", "rustls"];
+
+/// It warns of a query in AWS_ENDPOINT_URL by showing it: never heard.
+const SHOWS_QUERIES: &str = "aws_smithy_runtime_api::http::request";
 
 /// Our own crates: a bare level is theirs.
 const OWN: [&str; 3] = ["kvs_infer", "kvs_mkv", "kvs_sim"];
@@ -59,16 +63,34 @@ pub enum LogError {
 /// `level` cannot be read, or logging was started before.
 pub fn init(level: &str, format: Option<LogFormat>, output: LogOutput) -> Result<(), LogError> {
     let terminal = match output {
-        LogOutput::Stdout => std::io::stdout().is_terminal(),
-        LogOutput::Stderr => std::io::stderr().is_terminal(),
+        LogOutput::Stdout => io::stdout().is_terminal(),
+        LogOutput::Stderr => io::stderr().is_terminal(),
     };
     let writer = match output {
-        LogOutput::Stdout => BoxMakeWriter::new(std::io::stdout),
-        LogOutput::Stderr => BoxMakeWriter::new(std::io::stderr),
+        LogOutput::Stdout => BoxMakeWriter::new(|| WithoutSecrets(io::stdout())),
+        LogOutput::Stderr => BoxMakeWriter::new(|| WithoutSecrets(io::stderr())),
     };
     let format = format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
     subscriber(level, format, terminal, writer)?.try_init()?;
     Ok(())
+}
+
+/// Writes lines without the secrets of the addresses in them: libraries log whole addresses.
+struct WithoutSecrets<W>(W);
+
+impl<W: Write> Write for WithoutSecrets<W> {
+    /// Each call is one whole line: the layer writes none in parts.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match std::str::from_utf8(line) {
+            Ok(text) => self.0.write_all(without_address_secrets(text).as_bytes())?,
+            Err(_) => self.0.write_all(line)?,
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 fn subscriber(
@@ -106,7 +128,8 @@ fn filter_of(level: &str) -> Result<EnvFilter, LogError> {
 fn no_wire() -> FilterFn {
     filter_fn(|metadata| {
         let wire = WIRE.iter().any(|name| metadata.target().starts_with(name));
-        !wire || *metadata.level() <= tracing::Level::INFO
+        let is_plain = metadata.target() != SHOWS_QUERIES;
+        is_plain && (!wire || *metadata.level() <= tracing::Level::INFO)
     })
 }
 
@@ -121,10 +144,10 @@ mod tests {
     struct Lines(Arc<Mutex<Vec<u8>>>);
 
     impl Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().write(bytes)
         }
-        fn flush(&mut self) -> std::io::Result<()> {
+        fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
     }
@@ -134,7 +157,8 @@ mod tests {
         let lines = Lines::default();
         let writer = lines.clone();
         let subscriber =
-            subscriber(level, format, false, BoxMakeWriter::new(move || writer.clone())).unwrap();
+            subscriber(level, format, false, BoxMakeWriter::new(move || WithoutSecrets(writer.clone())))
+                .unwrap();
         tracing::subscriber::with_default(subscriber, trace);
         let bytes = lines.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -157,10 +181,25 @@ mod tests {
     }
 
     #[test]
+    fn addresses_are_logged_without_their_secrets() {
+        let trace = || {
+            let (url, quoted) = ("https://u:HUSH@h.test/m?sig=HUSH", "asked \"https://h.test/m?sig=HUSH\"");
+            tracing::warn!(target: "reqwest::connect", url, "starting new connection: {quoted}");
+        };
+        for format in [LogFormat::Json, LogFormat::Text] {
+            let text = written("kvs_infer=info,trace", format, trace);
+            assert!(text.contains("//...@h.test/m?...") && !text.contains("HUSH"), "{text}");
+            let is_json = serde_json::from_str::<serde_json::Value>(&text).is_ok();
+            assert_eq!(is_json, format == LogFormat::Json, "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_heard_at_each_level() {
         let trace = || {
             tracing::debug!("ours at debug");
             tracing::debug!(target: "aws_smithy_runtime::client", "authorization: secret");
+            tracing::warn!(target: "aws_smithy_runtime_api::http::request", query = "x=HUSH", "query specified");
             tracing::info!(target: "other_crate", "theirs at info");
             tracing::warn!(target: "other_crate", "a warning of theirs");
             tracing::warn!(target: "aws_config::imds::region", "Response {{ body: .. }}");

@@ -23,7 +23,10 @@ pub(crate) mod source;
 pub use board::{Board, CameraBoard};
 pub(crate) use emf::Emf;
 pub(crate) use gpu::{GpuFacts, Gpus};
-pub(crate) use http::{AcceptFailed, EncodeFailed, Listening, Scrape, SignInRefused};
+pub(crate) use http::{
+    AcceptFailed, AcceptsFailed, ConnectionRefused, ConnectionsRefused, EncodeFailed, Listening, Scrape,
+    ShortToken, SignInRefused, SignInsRefused,
+};
 pub use metric::{Kind, Metric};
 pub use metrics::all_metrics;
 pub(crate) use service::StoppedAtOnce;

@@ -1,5 +1,6 @@
 //! What happens while files come from elsewhere.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::{Kind, Metric};
@@ -79,6 +80,36 @@ impl WaitsForOther<'_> {
             address = %self.address,
             holder = self.holder,
             "another process is fetching it: waiting for that"
+        );
+    }
+}
+
+/// Content that was not used for long is gone.
+pub(crate) struct Removed<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) bytes: u64,
+}
+
+impl Removed<'_> {
+    pub(crate) fn emit(self) {
+        let Self { path, bytes } = self;
+        tracing::info!(stage = "remote", path = %path.display(), bytes, "a cached model that is not used was removed");
+    }
+}
+
+/// Others could put another model into the cache folder.
+pub(crate) struct FolderOfOthers<'a> {
+    pub(crate) folder: &'a Path,
+    pub(crate) why: &'static str,
+}
+
+impl FolderOfOthers<'_> {
+    pub(crate) fn emit(self) {
+        tracing::warn!(
+            stage = "remote",
+            folder = %self.folder.display(),
+            why = self.why,
+            "others can replace models in the cache folder: name one of this user with --cache-dir (KVS_INFER_CACHE), or give `sha256`"
         );
     }
 }

@@ -261,6 +261,19 @@ def signed_in(browser, url, token):
     browser.complaints()
 
 
+def signed_out(browser, url):
+    """The button ends the sign-in, and the page asks for the token again."""
+    cookies = browser.call("Network.getCookies")["cookies"]
+    with browser.loading():
+        browser.run("document.querySelector('.sign-out button').click()")
+    check(browser.run("document.querySelector('#token') !== null"), "signing out asks for the token again")
+    check(not browser.call("Network.getCookies")["cookies"], "the cookie is gone")
+    browser.call("Network.setCookie", url=url, name=cookies[0]["name"], value=cookies[0]["value"])
+    browser.open(url)
+    check(browser.run("document.querySelector('#token') !== null"), "a copy of the cookie opens nothing")
+    browser.complaints()
+
+
 def seen(browser, url):
     """A picture changes and an event arrives."""
     browser.open(url)
@@ -380,6 +393,8 @@ def look_at(browser, arguments):
     photograph(browser, arguments.screenshots)
     enlarged(browser)
     browser.screenshot(arguments.screenshots, "enlarged")
+    if arguments.token:
+        signed_out(browser, url)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 //! Models of every layout see painted rectangles.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use kvs_infer::detect::{
     Batching, DetectError, Detector, Device, Layout, LayoutChoice, ModelSpec, Thresholds,
 };
 use kvs_infer::frame::Detection;
+use sha2::{Digest, Sha256};
 
 async fn seen_by(spec: &ModelSpec, thresholds: Thresholds) -> Vec<Detection> {
     let detector = Detector::start(spec, Device::Cpu, 1).unwrap();
@@ -86,7 +88,8 @@ fn a_model_that_cannot_be_used_says_why_and_what_to_do() {
         ..tiny(name)
     };
     let as_layout = |name: &str, layout| ModelSpec { layout, ..tiny(name) };
-    let cases: [(&str, ModelSpec, &[&str]); 15] = [
+    let cases: [(&str, ModelSpec, &[&str]); 16] = [
+        ("weights elsewhere", weights_elsewhere(folder.path(), &whole), &["has weights in further files"]),
         ("missing", spec(folder.path().join("none.onnx")), &["cannot read the file", "check `path`"]),
         ("a folder", spec(folder.path().to_owned()), &["cannot read the file"]),
         ("weights", spec(file("yolo.pt", b"PK")), &["PyTorch weights", "format=onnx"]),
@@ -130,6 +133,16 @@ fn a_model_that_cannot_be_used_says_why_and_what_to_do() {
             assert!(error.contains(word), "{name}: {word:?} is not in: {error}");
         }
     }
+}
+
+/// A model with a weight in another file, by the digest of its own file.
+fn weights_elsewhere(folder: &Path, whole: &[u8]) -> ModelSpec {
+    // Merged into the graph: one more weight, with an entry that says where it is kept.
+    let content = [whole, &[7 << 3 | 2, 4, 5 << 3 | 2, 2, 13 << 3 | 2, 0]].concat();
+    let path = folder.join("elsewhere.onnx");
+    std::fs::write(&path, &content).unwrap();
+    let digest: String = Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
+    ModelSpec { sha256: Some(digest), ..spec(path) }
 }
 
 fn as_layout_named(name: &str, layout: LayoutChoice, classes: &[&str]) -> ModelSpec {

@@ -25,6 +25,7 @@ mod pixels;
 mod program;
 mod refusals;
 mod reload;
+mod secrets;
 mod stop;
 mod takeover;
 

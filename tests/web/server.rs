@@ -13,20 +13,20 @@ use kvs_infer::http::{Encode, HttpServer};
 use kvs_infer::telemetry::board::{Board, SinkRow, Watch};
 use serde_json::{Value, json};
 
-const TOKEN: &str = "correct horse battery staple";
+pub(super) const TOKEN: &str = "correct horse battery staple";
 
-struct Reply {
-    code: u16,
+pub(super) struct Reply {
+    pub(super) code: u16,
     head: String,
-    body: Vec<u8>,
+    pub(super) body: Vec<u8>,
 }
 
 impl Reply {
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
         let line = |line: &&str| line.to_ascii_lowercase().starts_with(&format!("{name}: "));
         self.head.lines().find(line).map(|line| &line[name.len() + 2..])
     }
@@ -37,18 +37,26 @@ fn send(addr: SocketAddr, request: &str) -> TcpStream {
     http::send((Ipv4Addr::LOCALHOST, addr.port()).into(), request)
 }
 
-fn ask(addr: SocketAddr, method: &str, path: &str, headers: &[&str], body: &str) -> Reply {
+pub(super) fn ask(addr: SocketAddr, method: &str, path: &str, headers: &[&str], body: &str) -> Reply {
+    reply(send(addr, &request(method, path, headers, body)))
+}
+
+/// The request as it is sent; the server closes the connection after its answer.
+pub(super) fn request(method: &str, path: &str, headers: &[&str], body: &str) -> String {
     let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
     let host = if headers.to_ascii_lowercase().contains("host:") { "" } else { "Host: localhost\r\n" };
     let length = body.len();
-    let request = format!(
+    format!(
         "{method} {path} HTTP/1.1\r\n{host}{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-    );
-    let (code, head, body) = http::answer(send(addr, &request));
+    )
+}
+
+pub(super) fn reply(stream: TcpStream) -> Reply {
+    let (code, head, body) = http::answer(stream);
     Reply { code, head, body }
 }
 
-fn get(server: &HttpServer, path: &str, headers: &[&str]) -> Reply {
+pub(super) fn get(server: &HttpServer, path: &str, headers: &[&str]) -> Reply {
     ask(server.local_addr(), "GET", path, headers, "")
 }
 
@@ -95,7 +103,26 @@ fn a_refusal_says_why_to_people_and_to_programs() {
 fn a_rebound_name_is_refused_on_loopback() {
     let server = show::serve("127.0.0.1", None, &Board::new(), show::encode());
     assert_eq!(get(&server, "/api/cameras", &["Host: evil.example"]).code, 403);
-    assert_eq!(get(&server, "/healthz", &["Host: evil.example"]).code, 200);
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        assert_eq!(get(&server, path, &["Host: evil.example"]).code, 403, "{path}");
+        assert_ne!(get(&server, path, &[]).code, 403, "{path}");
+    }
+}
+
+#[test]
+fn a_proxy_of_this_host_does_not_open_the_page() {
+    let open = show::serve("127.0.0.1", None, &Board::new(), show::encode());
+    let guarded = show::serve("127.0.0.1", Some(TOKEN), &Board::new(), show::encode());
+    let bearer = format!("Authorization: Bearer {TOKEN}");
+    for header in
+        ["X-Forwarded-For: 8.8.8.8", "Forwarded: for=8.8.8.8", "Via: 1.1 nginx", "X-Real-IP: 8.8.8.8"]
+    {
+        let refused = get(&open, "/api/cameras", &[header]);
+        assert_eq!(refused.code, 403, "{header}");
+        let why = refused.json()["error"].to_string();
+        assert!(why.contains("came through a proxy") && why.contains("Set HTTP_TOKEN"), "{why}");
+        assert_eq!(get(&guarded, "/api/cameras", &[header, &bearer]).code, 200, "{header}");
+    }
 }
 
 #[test]
@@ -120,6 +147,30 @@ fn a_sign_in_gives_a_cookie_that_is_not_the_token() {
     assert_eq!(get(&server, "/api/cameras", &[&bearer]).code, 200);
     let long = "token=".to_owned() + &"x".repeat(5_000);
     assert_eq!(ask(addr, "POST", "/login", &form, &long).code, 413);
+}
+
+#[test]
+fn a_sign_out_ends_the_sign_in_wherever_its_cookie_is_kept() {
+    let server = show::serve("0.0.0.0", Some(TOKEN), &Board::new(), show::encode());
+    let addr = server.local_addr();
+    let form = ["Content-Type: application/x-www-form-urlencoded"];
+    let cookie = || {
+        let signed_in = ask(addr, "POST", "/login", &form, "token=correct+horse+battery+staple");
+        format!("Cookie: {}", signed_in.header("set-cookie").unwrap().split(';').next().unwrap())
+    };
+    let (mine, other) = (cookie(), cookie());
+    assert_ne!(mine, other);
+    let page = get(&server, "/", &[&mine]);
+    assert!(page.code == 200 && String::from_utf8_lossy(&page.body).contains("Sign out"));
+    let foreign = ask(addr, "POST", "/logout", &[&mine, "Sec-Fetch-Site: cross-site"], "");
+    assert_eq!((foreign.code, get(&server, "/", &[&mine]).code), (403, 200));
+    let out = ask(addr, "POST", "/logout", &[&mine], "");
+    assert_eq!((out.code, out.header("location")), (303, Some("/")));
+    assert!(out.header("set-cookie").unwrap().contains("Max-Age=0"), "{}", out.head);
+    assert_eq!((get(&server, "/", &[&mine]).code, get(&server, "/", &[&other]).code), (401, 200));
+
+    let open = show::serve("127.0.0.1", None, &Board::new(), show::encode());
+    assert!(!String::from_utf8_lossy(&get(&open, "/", &[]).body).contains("Sign out"));
 }
 
 #[test]

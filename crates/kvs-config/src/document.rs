@@ -25,6 +25,17 @@ impl<T> Document<T> {
     pub fn place_of(&self, key: &KeyPath) -> Place {
         self.root.nearest(key).place
     }
+
+    /// Returns a message about the value of `key` without that value, where it comes from the environment.
+    #[must_use]
+    pub fn without_expanded(&self, key: &KeyPath, message: &str) -> String {
+        match &self.root.nearest(key).value {
+            Value::Text { text, expanded: true } => {
+                message.replace(&format!("{text:?}"), "what ${...} expands to")
+            }
+            _ => message.to_owned(),
+        }
+    }
 }
 
 /// What `text` says, with `${NAME}` expanded from `environment`.

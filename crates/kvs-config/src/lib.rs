@@ -8,6 +8,7 @@
 //! [`Document`] adds its own mistakes to [`Problems`], at the places that the document knows. Nothing here reads a
 //! file, the environment or a clock, and no text can make it panic, loop or grow beyond what the text itself says.
 
+mod address_secrets;
 mod class_names;
 mod closest;
 mod document;
@@ -21,6 +22,7 @@ mod shape;
 mod tree;
 pub mod written;
 
+pub use address_secrets::without_address_secrets;
 pub use class_names::{ClassFileFault, ClassName, ClassNameFault, class_name_faults, class_names};
 pub use closest::closest;
 pub use document::{Document, read, read_as};

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use crate::address_secrets::without_address_secrets;
 use crate::place::{KeyPath, Place};
 
 /// One mistake.
@@ -34,9 +35,11 @@ impl Problems {
         remedy: impl Into<String>,
     ) {
         let key = key.to_string();
+        let shown = |text: String| without_address_secrets(&text).into_owned();
         if self.known.insert((key.clone(), place)) {
             let place = Some(place);
-            self.found.push(Problem { key, place, message: message.into(), remedy: remedy.into() });
+            let (message, remedy) = (shown(message.into()), shown(remedy.into()));
+            self.found.push(Problem { key, place, message, remedy });
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::address_secrets::masked_in_place;
 use crate::place::{Place, lines};
 use crate::problem::Problem;
 
@@ -59,6 +60,7 @@ impl Report<'_> {
 
 /// The line around a place, with carets below it.
 fn underlined(f: &mut fmt::Formatter<'_>, line: &str, place: Place) -> fmt::Result {
+    let line = masked_in_place(line);
     let before = place.column.saturating_sub(1);
     let end = line.trim_end().chars().count();
     let from = if end > WIDTH { before.min(end).saturating_sub(WIDTH / 2) } else { 0 };

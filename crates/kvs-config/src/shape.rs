@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Number, Value as Json};
 
+use crate::address_secrets::without_address_secrets;
 use crate::closest::closest;
 use crate::invisible::invisible;
 use crate::place::{KeyPath, Place, lines, shortened};
@@ -373,7 +374,11 @@ pub(super) fn matches(pattern: &str, text: &str) -> bool {
     regex_lite::Regex::new(pattern).is_ok_and(|regex| regex.is_match(text))
 }
 
-/// `text` in quotes, shortened, and whether it comes from the environment.
+/// `text` in quotes and shortened. The values of variables are not shown: they are the environment's, not the file's.
 pub(super) fn shown_text(text: &str, expanded: bool) -> String {
-    format!("{:?}{}", shortened(text), if expanded { " (after ${...} was expanded)" } else { "" })
+    if expanded {
+        return format!("what ${{...}} expands to ({} characters)", text.chars().count());
+    }
+    // An address is cut after its secrets are out: without its end a login would not be recognized.
+    format!("{:?}", shortened(&without_address_secrets(text)))
 }

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use kvs_config::without_address_secrets;
 use serde_json::json;
 
 use crate::base::{Asks, Finding, Verdict};
@@ -35,6 +36,7 @@ impl<W: Write> Report<W> {
         let Answer { name, asks, took, finding: Finding { verdict, text } } = answer;
         self.seen.push((*asks, *verdict));
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let text = without_address_secrets(&text);
         if self.json {
             let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
             let line = json!({ "probe": name, "verdict": verdict, "ms": ms, "finding": text });

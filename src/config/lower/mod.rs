@@ -94,6 +94,7 @@ impl<'a> Lowering<'a> {
     }
 
     fn problem(&mut self, key: &KeyPath, message: impl Into<String>, remedy: impl Into<String>) {
+        let message = self.document.without_expanded(key, &message.into());
         self.problems.add(key, self.document.place_of(key), message, remedy);
     }
 }

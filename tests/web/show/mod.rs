@@ -9,7 +9,7 @@ use kvs_infer::decode::{Color, HostPicture, Matrix, Surface};
 use kvs_infer::frame::{
     BBox, CameraId, Event, Extras, Fragment, Frame, MediaMs, ModelId, Payload, Phase, TimeSource,
 };
-use kvs_infer::http::{Encode, HttpServer, HttpSpec};
+use kvs_infer::http::{AccessToken, Encode, HttpServer, HttpSpec};
 use kvs_infer::publish::picture::Label;
 use kvs_infer::telemetry::board::Board;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -21,7 +21,7 @@ pub(crate) const SIZE_PX: (u32, u32) = (640, 360);
 pub(crate) fn serve(host: &str, token: Option<&str>, board: &Board, encode: Encode) -> HttpServer {
     let spec = HttpSpec {
         addr: format!("{host}:0").parse().unwrap(),
-        token: token.map(str::to_owned),
+        token: AccessToken::from_variable(token).unwrap(),
         board: board.clone(),
         prometheus: PrometheusBuilder::new().build_recorder().handle(),
         encode,
