@@ -123,21 +123,14 @@ pub(super) fn jump(track: &Track, moment: &Moment<'_>, place: &BBox) -> Option<f
     ways.min_by(f32::total_cmp)
 }
 
-/// Returns the box of all of a lost object, of which something may have hidden a part last: of its usual size, around the part
-/// that was seen, and as near to `place` as that allows, since which part was hidden is not known.
+/// Returns the box of a lost object with its usual height, since something may have hidden its legs or its head last: around the
+/// part that was seen, and as near to `place` as that allows. What was narrow last stays so: how far its sides reach is not known.
 fn whole_box(track: &Track, place: &BBox) -> BBox {
-    let (seen, (usual_width, usual_height)) = (&track.bbox, track.usual_size());
-    let (x, y) = place.centre();
-    let (x1, x2) = stretched((seen.x1, seen.x2), usual_width, x);
-    let (y1, y2) = stretched((seen.y1, seen.y2), usual_height, y);
-    BBox { x1, y1, x2, y2 }
-}
-
-/// Returns the range of at least this length that contains `(low, high)` and whose middle is the nearest to `towards`.
-fn stretched((low, high): (f32, f32), length: f32, towards: f32) -> (f32, f32) {
-    let length = length.max(high - low);
-    let start = (towards - length / 2.0).max(high - length).min(low);
-    (start, start + length)
+    let seen = track.bbox;
+    let height = track.usual_height().max(seen.y2 - seen.y1);
+    let (_, y) = place.centre();
+    let y1 = (y - height / 2.0).max(seen.y2 - height).min(seen.y1);
+    BBox { y1, y2: y1 + height, ..seen }
 }
 
 fn is_as_high(a: &BBox, b: &BBox) -> bool {

@@ -81,9 +81,9 @@ impl Motion {
         last.x2 - last.x1 < HALF_HIDDEN * self.steady.width
     }
 
-    /// Returns its usual width and height, px; 0 if they are not known.
-    pub(super) fn usual_size(&self) -> (f32, f32) {
-        (self.steady.width, self.steady.height)
+    /// Returns its usual height, px; 0 if it is not known.
+    pub(super) fn usual_height(&self) -> f32 {
+        self.steady.height
     }
 
     /// Returns whether it was seen for too short a time to know its way.

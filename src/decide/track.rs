@@ -388,9 +388,9 @@ impl Track {
         [self.looks.as_ref(), latest.looks.as_ref()].iter().any(|looks| old.looks_otherwise(*looks) <= 1.0)
     }
 
-    /// Returns its usual width and height, px; 0 if they are not known.
-    pub(super) fn usual_size(&self) -> (f32, f32) {
-        self.motion.usual_size()
+    /// Returns its usual height, px; 0 if it is not known.
+    pub(super) fn usual_height(&self) -> f32 {
+        self.motion.usual_height()
     }
 
     /// Returns whether it stood when it was last seen.

@@ -86,7 +86,7 @@ const CUT_OFF_BY_THE_SIGN: [(i64, [f32; 4]); 8] = [
 ];
 
 #[test]
-fn what_was_cut_off_last_has_its_usual_size_where_it_comes_out() {
+fn what_was_cut_off_last_has_its_usual_height_where_it_comes_out() {
     let rules = confirmed_by(2, 3);
     let (mut state, mut tracks) = (State::default(), Vec::new());
     for (ms, [x1, y1, x2, y2]) in CUT_OFF_BY_THE_SIGN {
