@@ -23,8 +23,8 @@ use crate::telemetry::source::{
 
 /// The longest wait between two connections.
 const MOST_WAIT: Duration = Duration::from_secs(60);
-/// How long bytes may come without an access unit that is whole. A connection on which one takes longer brings no footage in time,
-/// and each byte of it looks like life.
+/// The longest time for which bytes may come without a whole access unit. A connection on which one takes longer brings no footage in
+/// time, and each byte of it looks like life.
 const MAX_INCOMPLETE: Duration = Duration::from_secs(30);
 /// GetMedia's error record for a fragment that is not, or no longer, there. Source: API reference, GetMedia.
 const FRAGMENT_NOT_FOUND: u32 = 4000;
@@ -84,7 +84,7 @@ enum Over {
     Silently,
     /// No bytes for so long.
     Stalled(Duration),
-    /// Bytes, and no whole access unit for so long.
+    /// Bytes came, and no whole access unit for this long.
     Trickles(Duration),
     /// A request failed or the connection broke.
     Source(SourceError),

@@ -20,7 +20,7 @@ const REMOTE_EVERY: Duration = Duration::from_secs(60);
 /// What was read: the text, or why there is none.
 type Read = Result<String, String>;
 
-/// What the configuration has become: what it asks for, or what is wrong with it, for a person to read.
+/// The settings of a configuration that has changed, or its mistakes, for a person to read.
 pub(super) type ConfigChange = Result<Settings, String>;
 
 /// Follows the configuration of a service.

@@ -29,7 +29,7 @@ pub struct Settings {
     pub hls_session: Duration,
     /// How far a live camera may fall behind before it jumps to the newest frame.
     pub max_behind: Duration,
-    /// How long fetching or loading a model may take at the start.
+    /// Limit on the time to fetch or load a model at the start.
     pub model_load: Duration,
     /// Where models run.
     pub device: Device,

@@ -1,14 +1,14 @@
-//! What a stop leaves undelivered.
+//! Records that a stop leaves undelivered.
 
 use super::status::Gauge;
 use crate::telemetry::publish as telemetry;
 
-/// What a sink had not delivered when the time to stop ran out. It is in the outbox, and delivered after the next start.
+/// Records that a sink had not delivered when the time to stop ran out. They are in the outbox, and delivered after the next start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remains {
     /// The sink.
     pub sink: String,
-    /// Whether it is a required one.
+    /// `true` for a required sink.
     pub required: bool,
     /// Records or snapshots.
     pub count: u64,

@@ -185,9 +185,9 @@ struct Opened {
 /// A damaged outbox that was set aside for a new one.
 #[derive(Clone, Debug)]
 pub struct DamagedOutbox {
-    /// Where it is now.
+    /// Its new path.
     path: PathBuf,
-    /// What was found, and what follows from it.
+    /// The finding and its consequences.
     text: String,
 }
 
@@ -384,7 +384,7 @@ mod tests {
             assert_eq!(std::fs::read(&file).unwrap(), bytes, "{name}: left as it is");
             let opened = open(&spec(folder.path(), Some("positions"))).await.unwrap();
             let damaged = opened.damaged.unwrap();
-            assert_eq!(set_aside(folder.path()), [damaged.path.clone()], "{name}: one is kept");
+            assert_eq!(set_aside(folder.path()), std::slice::from_ref(&damaged.path), "{name}: one is kept");
             assert_eq!(std::fs::read(&damaged.path).unwrap(), bytes, "{name}");
             let reason = damaged.reason().unwrap();
             assert!(

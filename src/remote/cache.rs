@@ -29,7 +29,7 @@ pub const KEPT_MODEL_BYTES: u64 = 8 << 30;
 const REVALIDATION: Duration = Duration::from_millis(1500);
 /// How often it is looked whether another process has done with an address.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
-/// How long a process that holds an address may fetch nothing of it: twice what it bears of a slow server.
+/// The longest time for which a process that holds an address may fetch nothing of it: twice the limit for a slow server.
 pub const HOLDER_LIMIT: Duration = Duration::from_secs(120);
 /// How often the log says how far it has come.
 const TELL_EVERY: Duration = Duration::from_secs(10);
@@ -45,7 +45,7 @@ pub struct CacheSpec {
     pub kept_bytes: u64,
     /// How often a server is asked that does not answer.
     pub tries: Tries,
-    /// How long another process that holds an address may fetch nothing of it.
+    /// The longest time for which another process that holds an address may fetch nothing of it.
     pub holder_limit: Duration,
 }
 
@@ -98,7 +98,7 @@ struct Slot {
 }
 
 impl Slot {
-    /// What changes while a process fetches: its name, and what has come so far.
+    /// Returns values that change while a process fetches: its name, and the size and time of what it has written.
     fn progress(&self) -> (String, Option<(u64, SystemTime)>) {
         let part = std::fs::metadata(&self.part).ok();
         (self.holder(), part.and_then(|part| Some((part.len(), part.modified().ok()?))))
@@ -111,7 +111,7 @@ impl Slot {
     }
 }
 
-/// This process, as others are told of it.
+/// The name of this process for others: its number and its host.
 fn this_process() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!("process {} on host {}", std::process::id(), host.trim())
@@ -211,7 +211,7 @@ impl Cache {
         }
     }
 
-    /// What the address held before, where another process holds it and fetches nothing.
+    /// Returns the previous content of the address where another process holds it and fetches nothing.
     async fn unlocked(
         &self,
         wanted: Wanted<'_>,

@@ -55,13 +55,13 @@ pub enum FetchError {
         lock.display()
     )]
     Held {
-        /// Where it is.
+        /// Its address.
         address: Address,
         /// The locked file.
         lock: PathBuf,
         /// The process, as it says itself.
         holder: String,
-        /// How long it was waited for, s.
+        /// The time for which it was waited for, s.
         limit_s: u64,
     },
     /// The cache folder cannot be used: make room, or name another.

@@ -41,6 +41,7 @@ pub struct Remote {
 }
 
 /// What a server answers.
+#[expect(clippy::large_enum_variant, reason = "one is made per request, and taken apart at once")]
 pub enum Got {
     /// The content is the one that we have.
     Unchanged,
@@ -59,7 +60,7 @@ pub struct Content {
     rate: LeastRate,
 }
 
-/// Whether content comes fast enough to be waited for.
+/// Measures whether content comes fast enough to be waited for.
 struct LeastRate {
     /// When the span began that is being measured, and what had come before it.
     began: Instant,

@@ -63,7 +63,7 @@ fn cache(folder: &TempDir) -> Cache {
     cache_that_waits(folder, HOLDER_LIMIT)
 }
 
-/// The same, which waits so long for another process that fetches nothing.
+/// The same, which waits this long for another process that fetches nothing.
 fn cache_that_waits(folder: &TempDir, holder_limit: std::time::Duration) -> Cache {
     let tries =
         Tries { most: 3, first_wait: std::time::Duration::ZERO, longest_wait: std::time::Duration::ZERO };

@@ -21,7 +21,7 @@ use crate::telemetry::service::{GivenUpLoadEnded, LoadGivenUp, Stuck};
 /// An inference that takes longer is stuck.
 const STUCK_INFERENCE: Duration = Duration::from_secs(60);
 
-/// How long the end of a model that is not used any more is waited for.
+/// Limit on the wait for the end of a model that is not used any more.
 const END_LIMIT: Duration = Duration::from_secs(10);
 
 /// A model, and what it is for: one file may be asked for both.
@@ -166,7 +166,7 @@ impl Net {
         let run = move || {
             let net = Self::open(purpose, &spec, device, threads);
             drop(thread);
-            // Where the load was given up nothing takes it: the model ends here.
+            // Nothing takes it where the load was given up: the model ends here.
             drop(answer.send(net));
         };
         let spawned = std::thread::Builder::new().name(format!("load-{model}")).spawn(run);

@@ -37,13 +37,13 @@ struct Told {
     failures: HashMap<String, u64>,
 }
 
-/// What the lines are about.
+/// The state that the lines describe.
 struct ServiceState<'a> {
     cameras: &'a [CameraRow],
     sinks: &'a [SinkRow],
     models: &'a [ModelRow],
     gpus: &'a [&'a Facts],
-    /// How long the model that has taken longest is being fetched or loaded.
+    /// The longest time for which a model is being fetched or loaded.
     loading: Duration,
 }
 
@@ -141,7 +141,7 @@ fn about_sinks(sinks: &[SinkRow], failures: u64) -> [Metric; 3] {
     ]
 }
 
-/// Where it takes long: a metric that is not written costs nothing.
+/// Only while loading takes long: a metric that is not written costs nothing.
 fn about_loading(loading: Duration) -> Option<Metric> {
     (loading > RELOAD_SHOWN_AFTER).then(|| ("ModelLoadSeconds", "Seconds", seconds(whole_ms(loading))))
 }

@@ -14,7 +14,7 @@ pub(crate) struct LogLimit {
     left_out: u64,
 }
 
-/// Whether a line is logged.
+/// The decision about a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogLine {
     /// It is, with the number of those that were left out before it, if any.

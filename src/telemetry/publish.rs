@@ -108,9 +108,9 @@ pub(crate) const METRICS: &[Metric] = &[
 
 /// A damaged outbox was set aside for a new one.
 pub(crate) struct OutboxSetAside<'a> {
-    /// What was found.
+    /// The finding.
     pub(crate) why: &'a str,
-    /// What follows from it.
+    /// Its consequences.
     pub(crate) text: &'a str,
 }
 

@@ -69,9 +69,9 @@ impl WasRefused<'_> {
 
 /// Another configuration came while one waits for its models, and takes its place.
 pub(crate) struct ReloadReplaced {
-    /// How long that one has waited.
+    /// The time for which that one has waited.
     pub(crate) after: Duration,
-    /// What it waited for.
+    /// The models that it waited for.
     pub(crate) loading: String,
 }
 
@@ -88,9 +88,9 @@ impl ReloadReplaced {
 
 /// The configuration that waits for its models was asked for again.
 pub(crate) struct ReloadWaits {
-    /// How long it has waited.
+    /// The time for which it has waited.
     pub(crate) after: Duration,
-    /// What it waits for.
+    /// The models that it waits for.
     pub(crate) loading: String,
 }
 

@@ -29,7 +29,7 @@ fn ids() -> impl Iterator<Item = &'static str> {
     CAMERAS.iter().map(|row| id(row).0).chain([GOOD])
 }
 
-/// What must have passed before a fault can show: silence is one only after 4 s, and twice; bytes without a whole access unit are one
+/// The time that must have passed before a fault can show: silence is one only after 4 s, and twice; bytes without a whole access unit are one
 /// after 30 s.
 fn limit(row: &Row) -> Duration {
     Duration::from_secs(match id(row).0 {

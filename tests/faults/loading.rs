@@ -18,9 +18,9 @@ use super::watch::{events, figure, is_full, metric, metrics, reason_of, reasons,
 
 /// The least that a start may be given, s.
 const LIMIT_S: u64 = 10;
-/// A fault shows so long after its limit at most.
+/// The longest time after its limit until a fault shows.
 const SHOWS_WITHIN: Duration = Duration::from_secs(10);
-/// How long the end of a process may take that loads a model.
+/// The longest time that a process which loads a model takes to end.
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
 
 fn endless_model(folder: &Path) -> PathBuf {

@@ -11,7 +11,7 @@ use super::watch::{figure, is_full, is_soak, metric, metrics, until_within};
 
 /// Of memory after the warm-up, bytes.
 const FLAT: f64 = 5e6;
-const STREAMS: u32 = 40;
+const STREAMS: u32 = 20;
 /// Connections of a camera that may follow each other at once; then there is one a second.
 const BURST: f64 = 10.0;
 /// Lines of one kind that a camera logs a minute.
@@ -21,7 +21,7 @@ fn connections() -> u32 {
     match (is_soak(), is_full()) {
         (true, _) => 10_000,
         (_, true) => 2_000,
-        _ => 600,
+        _ => 300,
     }
 }
 

@@ -203,7 +203,7 @@ async fn a_process_that_stood_still_asks_at_once_whether_it_was_replaced() {
     footage.sim.stop().await;
 }
 
-/// What waits in a damaged outbox is told of again, under the same ids, from the delivered position in the table.
+/// Records that waited in a damaged outbox are made again, under the same ids, from the delivered position in the table.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_outbox_is_set_aside_and_what_it_held_is_made_again() {
     let Owner { footage, aws, proxy, config, kvs, process: first } = Owner::start().await;

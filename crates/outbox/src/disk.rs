@@ -17,7 +17,7 @@ use crate::error::OpenError;
 pub const FILE: &str = "outbox.redb";
 /// What a database is called until it is whole.
 const UNFINISHED: &str = "outbox.redb.new";
-/// What a damaged database is called that was set aside, before the time.
+/// The name of a damaged database that was set aside, before the time.
 const ASIDE: &str = "outbox.redb.damaged-";
 /// The file that a process holds locked while it has the outbox.
 const LOCK: &str = "lock";

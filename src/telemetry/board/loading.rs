@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use super::health::span;
 use super::{Board, Readiness, lock};
 
-/// How long a newer configuration waits for its models before `/healthz` says so.
+/// The time after which `/healthz` shows that a newer configuration waits for its models.
 pub(crate) const RELOAD_SHOWN_AFTER: Duration = Duration::from_secs(60);
 
-/// How long fetching or loading a model may take at the start, unless the configuration says.
+/// Limit on the time to fetch or load a model at the start, unless the configuration sets one.
 const LOAD_LIMIT: Duration = Duration::from_secs(600);
 
 /// The models that are not loaded yet.
@@ -56,7 +56,7 @@ impl LoadThread {
         self.state.swap(ENDED, Ordering::Relaxed) == GIVEN_UP
     }
 
-    /// How long the load has taken so far.
+    /// Returns the time since the load began.
     pub(crate) fn age(&self) -> Duration {
         self.began.elapsed()
     }
@@ -136,20 +136,20 @@ impl Board {
         self.load_threads().iter().filter(|thread| thread.has(GIVEN_UP)).count()
     }
 
-    /// How long the model that has taken longest is being fetched or loaded, those that were given up included; zero: none is.
+    /// Returns the longest time for which a model is being fetched or loaded, those that were given up included; zero: none is.
     pub(crate) fn loading_for(&self) -> Duration {
         let threads = self.load_threads().into_iter().map(|thread| thread.age());
         let models = lock(&self.inner.loading).models.values().map(|(since, _)| since.elapsed()).max();
         threads.chain(models).max().unwrap_or_default()
     }
 
-    /// What is being fetched or loaded, a line per model.
+    /// Returns what is being fetched or loaded, a line per model.
     #[must_use]
     pub fn loadings(&self) -> Vec<String> {
         lock(&self.inner.loading).lines()
     }
 
-    /// Why the start has failed: a model has not been loaded in time.
+    /// Returns the reasons why the start has failed: models that have not been loaded in time.
     pub(super) fn failed_loads(&self, now: Instant) -> Vec<String> {
         let is_starting = self.readiness() == Readiness::Starting;
         let loading = lock(&self.inner.loading);
@@ -167,7 +167,7 @@ impl Board {
         late.collect()
     }
 
-    /// What is wrong with loading although the service works.
+    /// Returns the reasons about loading while the service works.
     pub(super) fn loading_reasons(&self, now: Instant) -> Vec<String> {
         let loading = lock(&self.inner.loading);
         let waits = loading.reload.map(|since| now.saturating_duration_since(since));

@@ -9,7 +9,7 @@ use super::load::UNDECODABLE;
 /// How long frames may be read without any being seen before it is reported.
 const UNSEEN_LIMIT: Duration = Duration::from_secs(40);
 
-/// How long frames may be read without any that can be decoded before it is reported.
+/// The time after which it is reported that frames are read and none can be decoded.
 const UNDECODED_LIMIT: Duration = Duration::from_secs(10);
 
 /// Whole fragments that must have been read meanwhile. Each begins with a key frame: one damaged frame of a long fragment costs
@@ -25,7 +25,7 @@ pub(super) struct Unseen {
     /// When the first frame was read since then, with the counts before it.
     since: Option<(Instant, FrameCounts)>,
     undecoded: Option<Undecoded>,
-    /// What the decoder said last.
+    /// The decoder's last error.
     decode_error: Option<String>,
     last_read: Option<Instant>,
     reported: bool,
@@ -94,15 +94,17 @@ impl Unseen {
         })
     }
 
-    /// The reason where most of the frames that were read since then cannot be decoded. Others may only wait for the decoder.
+    /// The reason where most of the frames that were read since then cannot be decoded. Others may only wait for the decoder; those that
+    /// were left out because the host is too slow do not count.
     fn undecodable(&self, undecoded: &Undecoded, now: &FrameCounts) -> Option<(Instant, String)> {
         let Undecoded { since, before, .. } = undecoded;
-        let read = now.read - before.read;
-        let lost: u64 = UNDECODABLE.iter().map(|reason| dropped_since(before, now, reason)).sum();
-        let (reason, _) = most_dropped(before, now).filter(|_| lost * 2 > read)?;
+        let dropped = |reason: &str| dropped_since(before, now, reason);
+        let tried = (now.read - before.read).saturating_sub(dropped("late"));
+        let lost: u64 = UNDECODABLE.iter().map(|reason| dropped(reason)).sum();
+        let reason = UNDECODABLE.iter().max_by_key(|reason| dropped(reason)).filter(|_| lost * 2 > tried)?;
         let said =
             self.decode_error.as_ref().map_or_else(String::new, |said| format!("; the decoder says: {said}"));
-        Some((*since, format!("{lost} of {read} frames could not be decoded: {}{said}", explained(reason))))
+        Some((*since, format!("{lost} of {tried} frames could not be decoded: {}{said}", explained(reason))))
     }
 }
 
@@ -164,6 +166,9 @@ pub(super) fn explained(reason: &str) -> &str {
             "the decoder gave no picture for them; let the encoder send an IDR frame at the start of each fragment"
         }
         "track" => "their codec private data is unusable; let the producer send a whole avcC or hvcC",
+        "late" => {
+            "this host is too slow to decode them; lower the resolution or frame rate that the camera sends"
+        }
         "newer" => "this host is too slow for its models; lower fps_target, or use a smaller model",
         other => other,
     }
@@ -200,23 +205,25 @@ mod tests {
 
     #[test]
     fn a_camera_of_which_no_frame_can_be_decoded_is_reported_after_ten_seconds_and_two_fragments() {
-        let cases: [(&str, u64, fn(u64) -> u64, Option<u64>); 4] = [
-            ("all are damaged", 1, |second| 10 * second, Some(10)),
-            ("a fragment lasts 8 s", 8, |second| 10 * second, Some(16)),
-            ("they wait for the decoder", 1, |second| second, None),
-            ("none is damaged", 1, |_| 0, None),
-        ];
-        for (name, fragment_s, damaged, reported) in cases {
+        for (name, fragment_s, damaged, late, reported) in [
+            ("all are damaged", 1, 10, 0, Some(10)),
+            ("a fragment lasts 8 s", 8, 10, 0, Some(16)),
+            ("the host is too slow as well", 1, 2, 8, Some(10)),
+            ("the host is too slow", 1, 0, 10, None),
+            ("they wait for the decoder", 1, 1, 0, None),
+            ("none is damaged", 1, 0, 0, None),
+        ] {
             let (start, mut unseen) = (Instant::now(), Unseen::default());
             unseen.decode_failed("Invalid data");
             let told = (0..20).find_map(|second| {
-                let counts = counts(10 * second, 0, 0, &[("damaged", damaged(second))]);
+                let dropped = [("damaged", damaged * second), ("late", late * second)];
+                let counts = counts(10 * second, 0, 0, &dropped);
                 let reason = unseen.read(start + Duration::from_secs(second), &counts, second / fragment_s);
                 reason.map(|reason| (second, reason))
             });
             assert_eq!(told.as_ref().map(|(second, _)| *second), reported, "{name}: {told:?}");
             if let Some((second, reason)) = told {
-                let frames = 10 * second;
+                let frames = (10 - late) * second;
                 let said = format!("{frames} of {frames} frames could not be decoded: they are damaged; ");
                 assert!(
                     reason.starts_with(&said) && reason.ends_with("the decoder says: Invalid data"),

@@ -142,8 +142,8 @@ pub struct Service {
     /// How far a live camera may fall behind before it jumps to the newest footage and counts what it left out, seconds.
     #[schemars(range(min = 5, max = 86400))]
     pub max_behind_seconds: u32,
-    /// How long fetching or loading a model may take at the start, seconds. Beyond it `/healthz` answers 503, so that what watches the
-    /// service restarts it or undoes the deployment.
+    /// Limit on the time to fetch or load a model at the start, seconds. Beyond it `/healthz` answers 503, so that an orchestrator
+    /// restarts the service or rolls the deployment back.
     #[schemars(range(min = 10, max = 86400))]
     pub model_load_seconds: u32,
 }
