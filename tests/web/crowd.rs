@@ -52,13 +52,14 @@ fn ailing() -> Board {
     board.set_sinks(|| {
         vec![SinkRow { name: "kds/hush".into(), reason: Some("access denied".into()), ..SinkRow::default() }]
     });
-    board.loading("hush", Some("fetching".to_owned()));
     board
 }
 
 #[test]
 fn strangers_learn_how_many_things_are_wrong_and_no_more() {
-    let server = show::serve("0.0.0.0", Some(TOKEN), &ailing(), show::encode());
+    let board = ailing();
+    let _loading = board.show_loading("hush", "is fetched");
+    let server = show::serve("0.0.0.0", Some(TOKEN), &board, show::encode());
     let addr = server.local_addr();
     let from = stranger(3, 0);
     let brief = ask_from(from, addr, "/healthz", &["Host: localhost"]);
@@ -119,7 +120,8 @@ fn those_who_may_get_through_while_strangers_hold_all_that_they_can() {
     let idle: Vec<TcpStream> = (0..500).map(|n| connect(stranger(2, n), addr.port())).collect();
     let own: Vec<TcpStream> = (0..100).map(|_| connect(LOOPBACK, addr.port())).collect();
     let bearer = format!("Authorization: Bearer {TOKEN}");
-    let check = HealthcheckArgs { host: LOOPBACK.into(), port: addr.port(), timeout_seconds: 60 };
+    let check =
+        HealthcheckArgs { host: LOOPBACK.into(), port: addr.port(), timeout_seconds: 60, ready: false };
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let guessing = scope.spawn(|| guess(addr, &stop));

@@ -244,8 +244,10 @@ fn only_a_service_that_never_was_ready_is_unhealthy_for_that() {
         let healthy = healthcheck::run(&args, &mut printed).unwrap();
         (healthy, String::from_utf8(printed).unwrap())
     };
-    assert_eq!(healthy(true), (false, "starting\n".into()));
+    let loading = board.show_loading("street", "is fetched");
+    assert_eq!(healthy(true), (false, "starting\n  model street is fetched\n".into()));
     assert_eq!(healthy(false), (true, "ok\n".into()), "alive");
+    drop(loading);
     board.ready();
     assert_eq!(healthy(true), (true, "ok\n".into()));
     board.add_camera(&CameraId::new("yard"), "yard-stream").down("no such stream", None);

@@ -67,7 +67,7 @@ impl LoadThread {
 }
 
 /// Shows what is done with a model until it is dropped.
-pub(crate) struct ShownLoading {
+pub struct ShownLoading {
     board: Board,
     model: String,
 }
@@ -103,7 +103,7 @@ impl Board {
 
     /// Shows what keeps a model from being loaded, for as long as the answer lives.
     #[must_use]
-    pub(crate) fn show_loading(&self, model: &str, what: &str) -> ShownLoading {
+    pub fn show_loading(&self, model: &str, what: &str) -> ShownLoading {
         let shown = ShownLoading { board: self.clone(), model: model.to_owned() };
         shown.now(what.to_owned());
         shown

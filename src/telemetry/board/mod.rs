@@ -26,6 +26,7 @@ pub use camera_row::{CameraRow, FrameCounts, State};
 pub use health::{Health, Status, Watch};
 pub(crate) use lag::UnitRead;
 pub use load::CameraLoad;
+pub use loading::ShownLoading;
 pub(crate) use loading::{LoadThread, RELOAD_SHOWN_AFTER};
 pub(crate) use losses::{LossCause, LossChange};
 
