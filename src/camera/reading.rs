@@ -109,7 +109,7 @@ struct Ending {
 /// One connection's account.
 struct Connection {
     feed: Feed,
-    /// When the first bytes came since something whole did, such as an access unit.
+    /// Time of the first bytes since the last whole item, such as an access unit.
     incomplete: Option<Instant>,
     waited: Duration,
     first: Option<MediaMs>,

@@ -56,7 +56,7 @@ pub enum HealthcheckError {
     NoAnswer {
         /// Who was asked.
         addr: SocketAddr,
-        /// What was asked for.
+        /// The path of the request.
         path: &'static str,
         /// How long was waited, seconds.
         timeout_seconds: u64,
@@ -68,7 +68,7 @@ pub enum HealthcheckError {
     Foreign {
         /// Who was asked.
         addr: SocketAddr,
-        /// What was asked for.
+        /// The path of the request.
         path: &'static str,
         /// What was wrong.
         reason: String,

@@ -26,7 +26,7 @@ pub struct Sighting {
     pub reading: Option<Reading>,
     /// What it looks like, where the picture is known.
     pub(super) looks: Option<Looks>,
-    /// Whether another object covers most of the part that [`Self::looks`] are of.
+    /// `true` where another object covers most of the part that [`Self::looks`] are of.
     pub(super) is_covered: bool,
     /// Its place among the boxes of this frame, entry and label, from 0, by left, top, right, bottom edge.
     pub rank: u32,

@@ -1,4 +1,4 @@
-//! Whether an ONNX model has weights in further files.
+//! Detection of ONNX models that have weights in further files.
 //!
 //! Source: `onnx.proto3` of ONNX 1.17 for the numbers of the fields.
 

@@ -42,7 +42,7 @@ const BODY_BYTES: usize = 4 * 1024;
 /// A connection's longest life; a page that follows the events comes back by itself.
 const CONNECTION_TIME: Duration = Duration::from_secs(600);
 
-/// How long open requests may take once the server was told to stop.
+/// Maximum time for open requests after the server is asked to stop.
 pub(super) const STOP_TIME: Duration = Duration::from_secs(1);
 
 /// Serves one connection to its end, at most [`STOP_TIME`] beyond the server's.

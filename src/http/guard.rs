@@ -98,7 +98,7 @@ impl Guard {
         }
     }
 
-    /// Whether the pictures may be seen.
+    /// Returns whether the pictures may be seen.
     fn check(&self, headers: &HeaderMap, ends: Ends) -> Result<(), Refusal> {
         if is_of_another_site(headers) {
             return Err(Refusal::Foreign);
@@ -112,7 +112,7 @@ impl Guard {
         }
     }
 
-    /// Whether health and metrics are answered. A listener on loopback answers only to names of this host, so that no
+    /// Returns whether health and metrics are answered. A listener on loopback answers only to names of this host, so that no
     /// page of another site reads them by a name that was made to point here.
     fn check_open(&self, headers: &HeaderMap, ends: Ends) -> Result<(), Refusal> {
         let is_open = !self.on_loopback || names_this_host(headers, ends) || self.knows_token(headers, ends);

@@ -12,6 +12,7 @@ mod picture;
 mod ration;
 mod room;
 mod routes;
+mod scrape;
 mod server;
 mod session;
 mod token;

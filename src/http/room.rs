@@ -35,7 +35,7 @@ impl Limits {
     }
 }
 
-/// What a connection is at.
+/// The current activity of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Activity {
     /// The server waits for the client: for a request's head or body.

@@ -1,11 +1,9 @@
 //! What each path answers.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::Router;
-use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY,
@@ -20,12 +18,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, watch};
 
 use super::picture::{PictureError, Pictures};
-use super::{events, guard, health};
+use super::scrape::LastScrape;
+use super::{events, guard, health, scrape};
+use crate::telemetry::Gpus;
 use crate::telemetry::board::{Board, CameraRow, ModelRow, Readiness, SinkRow};
-use crate::telemetry::{Gpus, Scrape};
-
-/// How long a rendering of the metrics is given to all who ask: rendering costs the more, the more cameras there are.
-const RENDERED_FOR: Duration = Duration::from_secs(1);
 
 /// The button of the page where people sign in.
 const SIGN_OUT: &str =
@@ -36,8 +32,7 @@ pub(super) struct Site {
     pub(super) board: Board,
     pub(super) prometheus: PrometheusHandle,
     pub(super) gpus: Gpus,
-    /// The metrics as they were rendered last.
-    pub(super) rendered: Mutex<Option<(Instant, Bytes)>>,
+    pub(super) last_scrape: Mutex<LastScrape>,
     pub(super) pictures: Pictures,
     pub(super) guard: guard::Guard,
     pub(super) stopped: watch::Receiver<bool>,
@@ -68,7 +63,7 @@ pub(super) fn router(site: Arc<Site>) -> Router {
     let open = Router::new()
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(scrape::metrics))
         .route_layer(from_fn_with_state(Arc::clone(&site), guard::admit_open));
     Router::new()
         .merge(guarded)
@@ -107,24 +102,6 @@ pub(super) async fn with_headers(mut response: Response) -> Response {
 async fn page(State(site): State<Arc<Site>>) -> Response {
     let sign_out = if site.guard.has_token() { SIGN_OUT } else { "" };
     Html(include_str!("page/page.html").replace("{{sign_out}}", sign_out)).into_response()
-}
-
-async fn metrics(State(site): State<Arc<Site>>) -> Response {
-    let mut rendered = site.rendered.lock().await;
-    let now = Instant::now();
-    let last = rendered.as_ref().filter(|(at, _)| now.saturating_duration_since(*at) < RENDERED_FOR);
-    if let Some((_, text)) = last {
-        return as_metrics(text.clone());
-    }
-    Scrape { board: &site.board }.emit();
-    site.gpus.scrape().await;
-    let text = Bytes::from(site.prometheus.render());
-    *rendered = Some((now, text.clone()));
-    as_metrics(text)
-}
-
-fn as_metrics(text: Bytes) -> Response {
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
 /// What `/api/cameras` answers.

@@ -133,7 +133,7 @@ fn site_of(spec: HttpSpec, addr: SocketAddr, stopped: watch::Receiver<bool>) -> 
         board: spec.board,
         prometheus: spec.prometheus,
         gpus: Gpus::open(),
-        rendered: tokio::sync::Mutex::default(),
+        last_scrape: tokio::sync::Mutex::default(),
         pictures,
         guard,
         stopped,
@@ -168,7 +168,7 @@ async fn listen_until_stopped(listener: TcpListener, site: Arc<Site>, mut stoppe
     while connections.join_next().await.is_some() {}
 }
 
-/// Who comes in.
+/// A connection that came in.
 struct Door {
     room: Arc<Room>,
     site: Arc<Site>,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// How long a sign-in lasts.
+/// Lifetime of a sign-in.
 pub(super) const LASTS: Duration = Duration::from_secs(12 * 3600);
 
 /// Sign-outs that are remembered until their cookies would have ended anyway.

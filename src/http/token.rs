@@ -9,7 +9,7 @@ const FEW_CHARACTERS: usize = 16;
 #[derive(Clone, PartialEq, Eq)]
 pub struct AccessToken(String);
 
-/// Why a text cannot be the token.
+/// A text that cannot be the token, by reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// Only blanks: a secret that was not filled in.

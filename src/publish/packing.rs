@@ -50,7 +50,7 @@ pub struct PendingEvents {
     pub frame: Option<Arc<Frame>>,
     /// All boxes in it.
     pub boxes: Vec<Label>,
-    /// When its last byte was read.
+    /// Time at which its last byte was read.
     pub arrived: Instant,
 }
 

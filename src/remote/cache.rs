@@ -23,7 +23,7 @@ use crate::telemetry::remote as telemetry;
 
 /// No model that is fetched may be larger, bytes.
 pub const MOST_MODEL_BYTES: u64 = 4 << 30;
-/// How much of fetched models is kept, bytes: the cache is on the disk of the outbox, as a rule.
+/// Limit on the fetched models that are kept, bytes: the cache is usually on the outbox's disk.
 pub const KEPT_MODEL_BYTES: u64 = 8 << 30;
 /// Whether cached content is still the newest must be answered by then, so that a start does not wait.
 const REVALIDATION: Duration = Duration::from_millis(1500);
@@ -41,7 +41,7 @@ pub struct CacheSpec {
     pub folder: PathBuf,
     /// The largest file, bytes.
     pub most_bytes: u64,
-    /// How much content is kept, bytes; of more, what was not used for longest goes.
+    /// Limit on the content that is kept, bytes; beyond it, the least recently used goes.
     pub kept_bytes: u64,
     /// How often a server is asked that does not answer.
     pub tries: Tries,

@@ -62,7 +62,7 @@ pub struct Content {
 
 /// Measures whether content comes fast enough to be waited for.
 struct LeastRate {
-    /// When the span began that is being measured, and what had come before it.
+    /// Begin of the span that is being measured, and the bytes that came before it.
     began: Instant,
     before: u64,
 }

@@ -1,4 +1,4 @@
-//! What stays in the cache folder, and who else may write there.
+//! Eviction from the cache folder, and the check that no one else may write there.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -18,7 +18,7 @@ const IN_USE: Duration = Duration::from_secs(3600);
 struct Kept {
     path: PathBuf,
     bytes: u64,
-    /// How long ago it was used.
+    /// Time since it was used.
     unused: Duration,
 }
 

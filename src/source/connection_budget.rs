@@ -12,7 +12,7 @@ const BURST: u32 = 10;
 /// fails no request, so no other wait grows.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ConnectionBudget {
-    /// When the connections so far are paid for; `None`: there was none.
+    /// Time at which the connections so far are paid for; `None`: there was none.
     spent_until: Option<Instant>,
 }
 

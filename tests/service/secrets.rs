@@ -114,7 +114,7 @@ impl Shown {
         }
     }
 
-    /// What a path answers, to one who knows the token and to one who does not.
+    /// The answers of a path, with the token and without.
     fn ask(&mut self, path: &str) -> String {
         let mut told = String::new();
         for header in [format!("Authorization: Bearer {TOKEN}\r\n"), String::new()] {
@@ -181,7 +181,7 @@ fn assert_hushed(name: &str, shown: &str) {
     assert_eq!(told, None, "{name}");
 }
 
-/// Whether a line shows the token of a session of HLS.
+/// Returns whether a line shows the token of a session of HLS.
 fn has_session_token(line: &str) -> bool {
     line.split("SessionToken=").skip(1).any(|token| !token.starts_with("..."))
 }

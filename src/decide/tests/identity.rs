@@ -1,4 +1,4 @@
-//! Who is the same: by looks that are hidden, that emerge and that are covered, and by boxes that are cut off.
+//! Identity of objects: by looks that are hidden, that emerge and that are covered, and by boxes that are cut off.
 
 use super::*;
 

@@ -132,7 +132,7 @@ pub struct ModelRow {
     pub classes: usize,
     /// How long its first inference took, ms.
     pub warm_up_ms: u64,
-    /// Whether it runs on the CPU because CUDA does not work, with `device: auto`.
+    /// `true` where it runs on the CPU because CUDA does not work, with `device: auto`.
     #[serde(skip)]
     pub fell_back: bool,
 }

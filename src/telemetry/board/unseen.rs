@@ -1,4 +1,4 @@
-//! Whether a camera that is read is also seen: frames come in, and none of them can be decoded, or none reaches the detectors.
+//! Detection of cameras that are read and not seen: no frame can be decoded, or none reaches the detectors.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ pub(super) struct Unseen {
 
 /// The span of time since a sound frame last came out of the decoder.
 struct Undecoded {
-    /// When the first frame was read since then.
+    /// Time of the first frame that was read since then.
     since: Instant,
     /// The counts before it.
     before: FrameCounts,
