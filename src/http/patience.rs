@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-/// A client that takes no byte for so long is let go.
+/// Time after which a client that takes no byte is disconnected.
 const WRITE_TIME: Duration = Duration::from_secs(10);
 
 /// A TCP stream that fails where a write makes no progress for [`WRITE_TIME`].

@@ -9,7 +9,7 @@ use rustix::process::geteuid;
 
 use crate::telemetry::remote::Removed;
 
-/// Content that was not used for so long is removed.
+/// Content that was not used for this time is removed.
 const UNUSED: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Content that was used within this time stays however much there is: a start may still be loading it.
 const IN_USE: Duration = Duration::from_secs(3600);
