@@ -207,8 +207,8 @@ NOT_SHOWN = {
     f"kvs_infer_{name}"
     for name in (
         "source_connections_total", "decoders_opened_total", "detect_lines_read_total", "looks_failed_total", "snapshots_failed_total",
-        "snapshots_left_out_total",
-        "model_fetched_bytes_total", "model_fetch_errors_total", "http_accept_errors_total", "http_picture_errors_total",
+        "snapshots_left_out_total", "model_fetched_bytes_total", "model_fetch_errors_total", "http_accept_errors_total",
+        "http_connections_refused_total", "http_picture_errors_total",
     )
 }  # fmt: skip
 
