@@ -61,7 +61,7 @@ fn an_incident_begins_goes_on_and_ends_under_one_id() {
 }
 
 #[test]
-fn an_incident_goes_on_from_a_state_of_the_builds_before() {
+fn an_incident_continues_from_a_state_of_the_builds_before() {
     let mut state = State::default();
     let told = at(&mut state, &confirmed_by(1, 3), 0, &[person(100.0)]);
     assert_eq!(told.events.len(), 1);
@@ -71,7 +71,7 @@ fn an_incident_goes_on_from_a_state_of_the_builds_before() {
     track["looks"] = serde_json::json!([[110, 128, 128], [47, 192, 112]]);
     let height = track["motion"]["steady"].as_object_mut().unwrap().remove("height");
     assert!(height.is_some(), "what is new in this build");
-    goes_on(written.clone(), &told);
+    assert_continues(written.clone(), &told);
 
     let entry = written["detectors"]["objects"].as_object_mut().unwrap();
     let pace = entry.remove("pace");
@@ -79,11 +79,11 @@ fn an_incident_goes_on_from_a_state_of_the_builds_before() {
     let (looks, scores) = (track.remove("looks"), track.remove("scores"));
     let steady = track["motion"].as_object_mut().unwrap().remove("steady");
     assert!([pace, looks, scores, steady].iter().all(Option::is_some), "what was new in the build before");
-    goes_on(written, &told);
+    assert_continues(written, &told);
 }
 
-/// Asserts that the incident that `told` began goes on from a state as it is written.
-fn goes_on(written: serde_json::Value, told: &Outcome) {
+/// Asserts that the incident that `told` began continues from a state as it is written.
+fn assert_continues(written: serde_json::Value, told: &Outcome) {
     let mut state: State = serde_json::from_value(written).unwrap();
     for look in 1..10 {
         let next = at(&mut state, &confirmed_by(1, 3), look * 200, &[person(100.0)]);
