@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use kvs_infer::detect::{Candidate, MAX_CANDIDATES, suppress};
-use kvs_infer::frame::BBox;
+use kvs_infer::media::BBox;
 
 /// Candidates as a detector gives them: `around` boxes about each of `objects` places, of 3 classes.
 fn crowd(objects: usize, around: usize) -> Vec<Candidate> {

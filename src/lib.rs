@@ -1,6 +1,35 @@
-//! `kvs-infer`: cameras from Kinesis Video Streams in, events out.
+//! `kvs-infer` reads cameras from Kinesis Video Streams, runs detectors on their frames, and delivers events.
 //!
-//! The first six modules are the way of a frame, in its order: source -> demux -> decode -> detect -> decide -> publish.
+//! Each stage of the pipeline is a module, and knows only the types of the modules below it:
+//!
+//! | stage | what goes in | what comes out |
+//! | --- | --- | --- |
+//! | [`source`] | a stream of Kinesis Video Streams, by GetMedia or HLS | bytes |
+//! | [`demux`] | bytes | access units, and the ends of fragments |
+//! | [`decode`] | access units | frames, sampled at `fps_target` |
+//! | [`detect`] | a frame | detections: boxes, labels, plate texts |
+//! | [`decide`] | the detections of each frame | incidents, and the events about them |
+//! | [`publish`] | events and the checkpoint | records in the sinks: Kinesis Data Streams, DynamoDB, S3, files |
+//!
+//! | beside the stages | |
+//! | --- | --- |
+//! | [`camera`] | drives the stages of one camera |
+//! | [`service`] | starts, reloads and stops all cameras, models and sinks |
+//! | [`cli`] | the commands |
+//! | [`config`] | settings from the configuration file |
+//! | [`remote`] | fetches and caches models and configurations from S3 and HTTPS |
+//! | [`http`] | the page, `/healthz`, `/readyz`, `/metrics` and the API |
+//! | [`eval`] | compares events with the truth about their footage |
+//!
+//! | below the stages | |
+//! | --- | --- |
+//! | [`media`] | fragments, access units, frames, detections, events |
+//! | [`checkpoint`] | the state with which a camera resumes after a restart |
+//! | [`render`] | draws boxes on pictures and encodes them |
+//! | [`status`] | the state of the running service, as HTTP shows it |
+//! | [`telemetry`] | logs and metrics: one struct per event |
+//! | [`aws`] | clients of AWS |
+//! | [`base`] | helpers without knowledge of cameras: backoff, digests, private files |
 
 pub mod source;
 
@@ -19,10 +48,13 @@ pub mod service;
 
 pub mod aws;
 pub mod base;
+pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod eval;
-pub mod frame;
 pub mod http;
+pub mod media;
 pub mod remote;
+pub mod render;
+pub mod status;
 pub mod telemetry;

@@ -28,17 +28,19 @@ pub use reload::{Changes, PreparedReload, ReloadError};
 use crate::camera::{CameraError, Shared};
 use crate::config::{CameraSpec, Settings};
 use crate::detect::{DetectError, Detector, ModelInfo, ModelSpec};
-use crate::frame::CameraId;
 use crate::http::{AccessToken, Encode, HttpError, HttpServer, HttpSpec};
+use crate::media::CameraId;
 use crate::publish::{
-    Clients, Outbox, OutboxSpec, Remains, ResumeError, SinkState, SinkStatus, SnapshotFormat, SnapshotSpec,
-    StartError, StateSpec, has_own_s3, picture,
+    Clients, Outbox, OutboxSpec, Remains, ResumeError, SinkState, SinkStatus, StartError, StateSpec,
+    has_own_s3,
 };
 use crate::remote::{FetchError, Models};
+use crate::render::{self, SnapshotFormat, SnapshotSpec};
 use crate::source::Kvs;
-use crate::telemetry::board::{SinkRow, whole_ms};
+use crate::status::StatusBoard;
+use crate::status::{SinkRow, whole_ms};
 use crate::telemetry::service::{Advice, Ready, Stopped, Stopping, Stuck};
-use crate::telemetry::{Board, Emf, Gpus};
+use crate::telemetry::{Emf, Gpus};
 
 /// How long a stop may take; ECS kills 30 s after it asked.
 pub const STOP_LIMIT: Duration = Duration::from_secs(25);
@@ -97,7 +99,7 @@ pub enum ServiceError {
 
 /// A running service.
 pub struct Service {
-    board: Board,
+    board: StatusBoard,
     http: HttpServer,
     settings: Settings,
     aws: SdkConfig,
@@ -115,7 +117,7 @@ impl Service {
     /// # Errors
     /// What cannot start; what was started before it is stopped.
     pub async fn start(spec: ServiceSpec) -> Result<Self, ServiceError> {
-        let board = Board::new();
+        let board = StatusBoard::new();
         let http = HttpServer::start(HttpSpec {
             addr: spec.http,
             token: spec.token,
@@ -151,7 +153,7 @@ impl Service {
 
     /// The truth about it.
     #[must_use]
-    pub fn board(&self) -> &Board {
+    pub fn board(&self) -> &StatusBoard {
         &self.board
     }
 
@@ -198,7 +200,7 @@ impl Service {
 }
 
 /// The task that writes the metrics for CloudWatch, where they are wanted, until `stop`.
-fn emf(settings: &Settings, board: &Board, stop: &CancellationToken) -> Option<JoinHandle<()>> {
+fn emf(settings: &Settings, board: &StatusBoard, stop: &CancellationToken) -> Option<JoinHandle<()>> {
     let service = settings.emf_service.clone()?;
     let emf = Emf { service, board: board.clone(), gpus: Gpus::open() };
     Some(tokio::spawn(emf.run(stop.clone())))
@@ -258,7 +260,7 @@ pub(crate) fn outbox_spec(
     OutboxSpec { publish, state, routes, dead_letter, clients }
 }
 
-async fn open_outbox(spec: OutboxSpec, board: &Board) -> Result<Arc<Outbox>, ServiceError> {
+async fn open_outbox(spec: OutboxSpec, board: &StatusBoard) -> Result<Arc<Outbox>, ServiceError> {
     let outbox = Arc::new(Outbox::start(spec).await?);
     let shown = Arc::downgrade(&outbox);
     for watch in outbox.watches() {
@@ -300,8 +302,8 @@ fn sink_row(status: SinkStatus) -> SinkRow {
 fn live_picture() -> Encode {
     let spec = SnapshotSpec { format: SnapshotFormat::Jpg, jpeg_quality: 80 };
     Arc::new(move |frame, labels, width_px| {
-        let drawn = picture::annotate(&frame.surface, labels, width_px);
-        Ok(picture::encode(&drawn, spec)?.into())
+        let drawn = render::annotate(&frame.surface, labels, width_px);
+        Ok(render::encode(&drawn, spec)?.into())
     })
 }
 
@@ -312,7 +314,7 @@ mod tests {
     use super::*;
     use crate::config::{LogLevel, ModelFiles, StateSettings};
     use crate::publish::PublishSpec;
-    use crate::telemetry::board::Status;
+    use crate::status::Status;
 
     fn settings(folder: PathBuf) -> Settings {
         let publish =
@@ -336,7 +338,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_sink_that_ends_while_the_service_runs_is_a_failure() {
-        let (folder, board) = (tempfile::tempdir().unwrap(), Board::new());
+        let (folder, board) = (tempfile::tempdir().unwrap(), StatusBoard::new());
         let settings = settings(folder.path().to_owned());
         let aws = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
         let state = settings.state.clone().or_in(folder.path().join("state"));

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use futures_util::future::{join_all, poll_immediate};
 
 use super::EntryReader;
+use crate::checkpoint::{Checkpoint, Seen};
 use crate::decide::{self, FrameFacts, Look, Made, Rules, Sighting};
-use crate::decode::{FrameReceiver, Mode, ModeCell, SamplerState, Surface};
+use crate::decode::FrameReceiver;
 use crate::detect::{DetectError, Detector, MotionRules, Thing};
-use crate::frame::{CameraId, Decoded, Detection, Event, FragmentEnd, Frame};
-use crate::publish::picture::Label;
-use crate::publish::{
-    Checkpoint, Commit, OfferError, Outbox, Packed, PackedEvents, PendingEvents, Route, Seen,
+use crate::media::{
+    CameraId, Decoded, Detection, Event, FragmentEnd, Frame, Mode, ModeCell, SamplerState, Surface,
 };
-use crate::telemetry::CameraBoard;
+use crate::publish::{Commit, OfferError, Outbox, Packed, PackedEvents, PendingEvents, Route};
+use crate::render::Label;
+use crate::status::CameraStatus;
 use crate::telemetry::camera::{
     CaughtUp, EventMade, FellBehind, FrameSkipped, LookResult, Looked, OfferFailed,
 };
@@ -46,7 +47,7 @@ pub(super) struct Deciding {
     pub(super) outbox: Arc<Outbox>,
     pub(super) route: Arc<Route>,
     pub(super) mode: Arc<ModeCell>,
-    pub(super) board: CameraBoard,
+    pub(super) board: CameraStatus,
 }
 
 impl Deciding {

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::demux::{DemuxError, Demuxer, SegmentDemuxer, Step};
-use crate::frame::MediaMs;
+use crate::media::MediaMs;
 use crate::source::{HlsItem, HlsMedia, Media, Opened, SourceError};
 
 /// What a connection brings.

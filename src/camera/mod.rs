@@ -15,15 +15,16 @@ use thiserror::Error;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::checkpoint::Checkpoint;
 use crate::config::{CameraSpec, PlaybackMode, Start};
-use crate::decode::{self, Mode, ModeCell, Sampler, frame_queue, packet_queue};
+use crate::decode::{self, Sampler, frame_queue, packet_queue};
 use crate::detect::Detector;
 use crate::detect::ocr::Reader;
-use crate::frame::Position;
-use crate::publish::{Checkpoint, Outbox};
+use crate::media::{Mode, ModeCell, Position};
+use crate::publish::Outbox;
 use crate::source::{Kvs, SourceError, StartAt, StreamSource};
-use crate::telemetry::CameraBoard;
-use crate::telemetry::board::Watch;
+use crate::status::CameraStatus;
+use crate::status::Watch;
 use deciding::{Deciding, Entry, SharedModel};
 use reading::{Reading, ReadingParts};
 
@@ -110,7 +111,7 @@ impl Camera {
         spec: CameraSpec,
         models: Vec<EntryModels>,
         checkpoint: Option<Checkpoint>,
-        board: CameraBoard,
+        board: CameraStatus,
         shared: &Shared,
     ) -> Result<Self, CameraError> {
         let mut at = checkpoint.unwrap_or_default().of_stream(&spec.stream);

@@ -9,14 +9,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::feed::{Brought, Feed};
 use crate::base::Backoff;
-use crate::decode::{Mode, ModeCell, PacketSender};
+use crate::decode::PacketSender;
 use crate::demux::{DemuxError, Step};
-use crate::frame::{Demuxed, Fragment, FragmentEnd, MediaMs, Packet};
+use crate::media::{Demuxed, Fragment, FragmentEnd, MediaMs, Mode, ModeCell, Packet};
 use crate::source::{
     ConnectionBudget, Cursor, Failed, LagClock, Pace, SourceError, StallWatch, StartAt, StreamSource, Verdict,
 };
-use crate::telemetry::CameraBoard;
-use crate::telemetry::board::{UnitRead, whole_ms};
+use crate::status::CameraStatus;
+use crate::status::{UnitRead, whole_ms};
 use crate::telemetry::source::{
     BytesRead, Connected, Ended, FragmentRead, FragmentResult, FrameRead, GapFound, JumpedToNow, TimeRefused,
 };
@@ -48,7 +48,7 @@ pub(super) struct Reading {
     /// The producer's time of the last fragment, where it was none.
     refused_ms: Option<i64>,
     out: PacketSender,
-    board: CameraBoard,
+    board: CameraStatus,
     stop: CancellationToken,
 }
 
@@ -71,7 +71,7 @@ pub(super) struct ReadingParts {
     pub(super) max_behind: Duration,
     pub(super) mode: Arc<ModeCell>,
     pub(super) out: PacketSender,
-    pub(super) board: CameraBoard,
+    pub(super) board: CameraStatus,
     pub(super) stop: CancellationToken,
 }
 

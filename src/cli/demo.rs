@@ -21,11 +21,11 @@ use super::{StopSignal, run_on_runtime};
 use crate::base::escaped;
 use crate::config::{self, LogFormat, Overrides, Settings};
 use crate::detect::cache_dir;
-use crate::frame::Event;
 use crate::http::AccessToken;
+use crate::media::Event;
 use crate::service::{Service, ServiceSpec};
+use crate::status::CameraRow;
 use crate::telemetry;
-use crate::telemetry::board::CameraRow;
 use crate::telemetry::log::LogOutput;
 
 const CONFIG: &str = include_str!("../../config/demo.yaml");

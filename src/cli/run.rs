@@ -17,8 +17,8 @@ use crate::base::causes;
 use crate::config::Settings;
 use crate::http::AccessToken;
 use crate::service::{Service, ServiceSpec};
+use crate::status::RELOAD_SHOWN_AFTER;
 use crate::telemetry;
-use crate::telemetry::board::RELOAD_SHOWN_AFTER;
 use crate::telemetry::log::LogOutput;
 use crate::telemetry::service::{ReloadReplaced, ReloadWaits};
 

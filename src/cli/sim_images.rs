@@ -6,12 +6,13 @@ use std::time::Instant;
 use kvs_hls::AccessUnit;
 use kvs_sim::{ImageFormat, ImageMaker, ImageSize};
 
-use crate::decode::{Decoder, Sampler, SamplerState, Surface};
-use crate::frame::{
-    ArrivalLag, CameraId, Decoded, Fragment, FragmentEnd, MediaMs, Packet, Position, VideoTrack,
+use crate::decode::{Decoder, Sampler};
+use crate::media::{
+    ArrivalLag, CameraId, Decoded, Fragment, FragmentEnd, MediaMs, Packet, Position, SamplerState, Surface,
+    VideoTrack,
 };
-use crate::publish::{SnapshotFormat, SnapshotSpec, picture};
-use crate::telemetry::CameraBoard;
+use crate::render::{self, SnapshotFormat, SnapshotSpec};
+use crate::status::CameraStatus;
 
 /// The widest image that the aspect ratio of a frame makes.
 const WIDEST_PX: u32 = 16_384;
@@ -51,7 +52,7 @@ fn decode(track: &kvs_hls::VideoTrack, units: &[AccessUnit], mut give: impl FnMu
         height_px: track.height_px,
     });
     let mut decoder = Decoder::new(
-        CameraBoard::alone(&CameraId::new("GetImages")),
+        CameraStatus::alone(&CameraId::new("GetImages")),
         Sampler::new(None, SamplerState::default()),
     );
     let mut decoded = Vec::new();
@@ -96,8 +97,8 @@ fn encode(surface: &Surface, format: ImageFormat) -> Option<Vec<u8>> {
         }
         ImageFormat::Png { size } => (size, SnapshotSpec { format: SnapshotFormat::Png, jpeg_quality: 100 }),
     };
-    let picture = picture::resized(surface, size_px(size, surface.size_px()));
-    picture::encode(&picture, spec).ok()
+    let picture = render::resized(surface, size_px(size, surface.size_px()));
+    render::encode(&picture, spec).ok()
 }
 
 fn size_px(size: ImageSize, (width_px, height_px): (u32, u32)) -> Option<(u32, u32)> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::decide::Rules;
 use crate::decode::Masks;
 use crate::detect::{Device, ModelSpec, MotionRules, Purpose};
-use crate::frame::CameraId;
+use crate::media::CameraId;
 use crate::publish::{PublishSpec, Route, StateSpec};
 
 use kvs_config::written::{LogFormat, LogLevel, PlaybackMode, Start};

@@ -3,7 +3,7 @@
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
-use crate::frame::Event;
+use crate::media::Event;
 
 /// The JSON Schema (2020-12) of an event record.
 #[must_use]

@@ -12,7 +12,7 @@ use super::id::{IdParts, event_id};
 use super::incident::{Best, Incident};
 use super::track::Track;
 use super::{FrameFacts, Look, Made, Pictured, Rules, roi};
-use crate::frame::{ActivityCounts, BBox, Event, MediaMs, Phase};
+use crate::media::{ActivityCounts, BBox, Event, MediaMs, Phase};
 
 /// The label of an activity's records, which has incidents of all classes.
 pub(super) const LABEL: &str = "activity";

@@ -2,7 +2,7 @@
 
 use super::track::Track;
 use super::{Moment, Sighting};
-use crate::frame::BBox;
+use crate::media::BBox;
 
 /// A thing that was missed for no longer than this is still in view: most are missed so while another passes before them.
 const IN_VIEW_MS: i64 = 700;

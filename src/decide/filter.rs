@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::looks::Looks;
 use super::{FrameFacts, Look, Rules, roi};
-use crate::frame::{BBox, Detection, Reading};
+use crate::media::{BBox, Detection, Reading};
 
 /// An object is covered where another one hides more than this share of it.
 const COVERED: f32 = 0.5;

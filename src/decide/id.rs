@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::frame::Phase;
+use crate::media::Phase;
 
 /// Bytes of the hash that an id keeps: 128 bits, so that a billion records collide with a chance of 1 in 10^21.
 const ID_BYTES: usize = 16;

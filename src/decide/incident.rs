@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Pictured, Rules, Sighting};
-use crate::frame::{BBox, MediaMs};
+use crate::media::{BBox, MediaMs};
 
 /// By how much a frame must show a thing better than the best that was told of, to be told of too.
 const BETTER: f32 = 1.5;

@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::decode::Yuv420;
-use crate::frame::BBox;
+use crate::media::{BBox, Yuv420};
 
 /// The parts of a box whose colours count, from its top, as shares of its height: of a person, chest and legs.
 const PARTS: [(f32, f32); 2] = [(0.15, 0.5), (0.5, 0.85)];
@@ -148,7 +147,7 @@ fn pixel(picture: &Yuv420<'_>, x: f32, y: f32) -> [u8; 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::{Color, Matrix};
+    use crate::media::{Color, Matrix};
 
     /// Returns the looks of a box of a picture whose upper half has the colours of one list, row by row, and the lower half others.
     fn looks(upper: &[[u8; 3]], lower: &[[u8; 3]], bbox: BBox) -> Looks {

@@ -37,8 +37,7 @@ pub use state::State;
 
 use std::collections::BTreeMap;
 
-use crate::decode::Yuv420;
-use crate::frame::{CameraId, Detection, Event, Fragment, Frame, MediaMs, ModelId, Phase};
+use crate::media::{CameraId, Detection, Event, Fragment, Frame, MediaMs, ModelId, Phase, Yuv420};
 use activity::OpenActivity;
 use record::Subject;
 use track::Track;

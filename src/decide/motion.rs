@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::frame::BBox;
+use crate::media::BBox;
 
 /// A thing that is out of sight is thought to go on for so long, and to stand from then on.
 const COAST_S: f32 = 2.0;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ReadingRules;
-use crate::frame::Reading;
+use crate::media::Reading;
 
 /// Texts remembered a thing; beyond it the least likely goes.
 const MOST_TEXTS: usize = 8;

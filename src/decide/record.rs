@@ -4,7 +4,7 @@ use super::activity::{self, OpenActivity, activity_id};
 use super::id::{IdParts, event_id};
 use super::track::Track;
 use super::{FrameFacts, Look, Sighting};
-use crate::frame::{ActivityCounts, BBox, Event, Extras, Payload, Phase};
+use crate::media::{ActivityCounts, BBox, Event, Extras, Payload, Phase};
 
 /// The version of the record's shape.
 const SCHEMA: &str = "1";

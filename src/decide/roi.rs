@@ -1,7 +1,7 @@
 //! In which zones a box is: exact polygon geometry on `f64`.
 
 use super::{Roi, RoiFilter};
-use crate::frame::BBox;
+use crate::media::BBox;
 
 /// Slack for sums of rounding errors, as a share of the box's area.
 const SHARE_EPSILON: f64 = 1e-6;

@@ -12,7 +12,7 @@ use super::looks::{self, Looks};
 use super::motion::Motion;
 use super::reading::Readings;
 use super::{FrameFacts, Look, Made, Moment, Pictured, Rules, Sighting};
-use crate::frame::{BBox, MediaMs, Phase};
+use crate::media::{BBox, MediaMs, Phase};
 
 /// Limit on the objects of a camera, all entries of its pipeline together: its state must fit into an item of the table of
 /// positions. See [`Tracks::end`] for which of them go.

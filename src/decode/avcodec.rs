@@ -1,15 +1,12 @@
-//! The two places where FFmpeg is reached past its safe wrapper: opening a decoder, and the bounds of a frame.
-#![expect(
-    unsafe_code,
-    reason = "the wrapper has no way to set extradata and limits, nor to see a frame's buffers"
-)]
+//! Opening an FFmpeg decoder past its safe wrapper.
+#![expect(unsafe_code, reason = "the wrapper has no way to set extradata and limits")]
 
 use std::sync::OnceLock;
 
 use ffmpeg_next::codec::{self, Context};
-use ffmpeg_next::{decoder, ffi, frame};
+use ffmpeg_next::{decoder, ffi};
 
-use crate::frame::{Codec, VideoTrack};
+use crate::media::{Codec, VideoTrack};
 
 /// The largest picture of level 6.2 of H.264 and H.265, px; a hostile header asks for no more memory than that.
 pub(super) const MAX_PICTURE_PX: u32 = 8192 * 4352;
@@ -63,24 +60,4 @@ fn set_extradata(context: &mut Context, extradata: &[u8], max_pixels: u32) -> Re
         (*raw).max_pixels = max_pixels.into();
     }
     Ok(())
-}
-
-/// Whether the first three planes of `frame` lie top-down in its buffers, `stride x rows` bytes each, so that
-/// [`frame::Video::data`] may be asked for them.
-pub(super) fn planes_lie_in_buffers(frame: &frame::Video, rows: [u32; 3]) -> bool {
-    (0..3).all(|plane| plane_lies_in_a_buffer(frame, plane, rows[plane] as usize))
-}
-
-fn plane_lies_in_a_buffer(frame: &frame::Video, plane: usize, rows: usize) -> bool {
-    // SAFETY: the frame is alive and borrowed; only its fields and those of the buffers that it holds are read.
-    let (start, stride, buffers) = unsafe {
-        let raw = &*frame.as_ptr();
-        let buffers = raw.buf.map(|buffer| buffer.as_ref().map(|buffer| (buffer.data as usize, buffer.size)));
-        (raw.data[plane] as usize, raw.linesize[plane], buffers)
-    };
-    let Some(stride) = usize::try_from(stride).ok().filter(|stride| *stride > 0 && start > 0) else {
-        return false;
-    };
-    let holds = |&(data, size): &(usize, usize)| data <= start && start + stride * rows <= data + size;
-    buffers.iter().flatten().any(holds)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::frame::{FragmentEnd, MediaMs, Packet};
+use crate::media::{FragmentEnd, MediaMs, Packet};
 
 /// The longest step in media time from a fragment's last picture to the first of the next, ms, if that is its continuation:
 /// more than that is other footage, with other references.

@@ -7,23 +7,22 @@ use std::sync::Arc;
 use ffmpeg_next::frame::Video;
 use h26x::{PictureRole, for_decoder};
 
-use super::Surface;
 use super::current_fragment::{CurrentFragment, HeldEnd};
 use super::error::DecodeError;
 use super::mask::Masks;
 use super::picture::PictureMaker;
 use super::reorder::{Origin, Reorder};
-use super::sampler::{Sampler, SamplerState};
+use super::sampler::Sampler;
 use super::track_decoder::{PictureLimit, open, send_unit};
-use crate::frame::{Codec, Decoded, FragmentEnd, Frame, MediaMs, Packet, VideoTrack};
-use crate::telemetry::CameraBoard;
+use crate::media::{Codec, Decoded, FragmentEnd, Frame, MediaMs, Packet, SamplerState, Surface, VideoTrack};
+use crate::status::CameraStatus;
 use crate::telemetry::decode::{DecoderOpened, DropReason, FrameDecoded, FrameSampled, FramesDropped};
 
 /// Decodes one camera's packets and gives out the frames that its sampler picks.
 ///
 /// Invariant: a frame is given out at most once, in order of presentation, and none that rests on a damaged one.
 pub struct Decoder {
-    camera: CameraBoard,
+    camera: CameraStatus,
     sampler: Sampler,
     /// The sampler's state after the last fragment whose end was given out.
     committed: SamplerState,
@@ -61,7 +60,7 @@ pub struct Decoder {
 impl Decoder {
     /// A decoder that opens with the first packet.
     #[must_use]
-    pub fn new(camera: CameraBoard, sampler: Sampler) -> Self {
+    pub fn new(camera: CameraStatus, sampler: Sampler) -> Self {
         Self {
             camera,
             committed: sampler.state(),
@@ -111,7 +110,7 @@ impl Decoder {
     }
 
     /// Decodes `packet`, whose frame was given out by an earlier reading, for the frames that refer to it; see
-    /// [`Position::primer`](crate::frame::Position::primer).
+    /// [`Position::primer`](crate::media::Position::primer).
     ///
     /// # Errors
     /// See [`DecodeError`]; the next packet may be pushed.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::frame::{CameraId, Codec};
+use crate::media::{CameraId, Codec};
 
 /// A fault of a camera's decoder, which resumes at the next key frame by itself.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::surface::HostPicture;
+use crate::media::HostPicture;
 
 /// The regions of a camera.
 #[derive(Clone, Debug, PartialEq)]
@@ -191,7 +191,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::decode::{Color, Matrix};
+    use crate::media::{Color, Matrix};
 
     fn covered(polygon: &[(f32, f32)], size_px: (u32, u32)) -> Cells {
         let mut cells = Cells::new(size_px.0 as usize, size_px.1 as usize);

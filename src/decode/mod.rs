@@ -14,7 +14,7 @@
 //! refer to the fragment before. So after such a fragment the decoder is not drained; its last frames and its end come with the
 //! next packets, or after a short pause ([`spawn`]); after that the fragment is decoded again, from packets that are kept, when the
 //! next one refers to it (HLS, whole fragments). Whoever resumes behind such a fragment reads it again first
-//! ([`Position::primer`](crate::frame::Position::primer)), so the same footage gives the same frames wherever the reading starts.
+//! ([`Position::primer`](crate::media::Position::primer)), so the same footage gives the same frames wherever the reading starts.
 //! Where there is nothing to refer to, those leading pictures are left out, counted as `leading`, and hold nothing back.
 //!
 //! **Nothing unsound comes out.** A frame waits until all packets before its own, in order of decoding, have given theirs:
@@ -40,7 +40,6 @@ mod picture;
 mod queue;
 mod reorder;
 mod sampler;
-mod surface;
 mod track_decoder;
 mod worker;
 
@@ -48,7 +47,6 @@ pub use decoder::Decoder;
 pub use error::DecodeError;
 pub use mask::{MaskPainter, Masks};
 pub use packet_queue::{MAX_QUEUED_BYTES, PacketReceiver, PacketSender, packet_queue};
-pub use queue::{Closed, FrameReceiver, FrameSender, Mode, ModeCell, frame_queue};
-pub use sampler::{Sampler, SamplerState};
-pub use surface::{Color, HostPicture, Matrix, Surface, Yuv420};
+pub use queue::{Closed, FrameReceiver, FrameSender, frame_queue};
+pub use sampler::Sampler;
 pub use worker::spawn;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::queue::Closed;
-use crate::frame::Demuxed;
+use crate::media::Demuxed;
 
 /// Limit on the bytes of access units that wait: two of the largest that GetMedia brings, or two seconds at 128 Mbit/s.
 pub const MAX_QUEUED_BYTES: u32 = 32 << 20;
@@ -79,7 +79,7 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
-    use crate::frame::{ArrivalLag, Codec, Fragment, MediaMs, Packet, VideoTrack};
+    use crate::media::{ArrivalLag, Codec, Fragment, MediaMs, Packet, VideoTrack};
 
     fn packet(bytes: usize) -> Demuxed {
         let track = VideoTrack { codec: Codec::H264, codec_private: Bytes::new(), width_px: 2, height_px: 2 };

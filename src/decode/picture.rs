@@ -6,7 +6,7 @@ use ffmpeg_next::frame::Video;
 use ffmpeg_next::software::scaling;
 
 use super::mask::{MaskPainter, Masks};
-use super::surface::{Color, HostPicture, Matrix};
+use crate::media::{Color, HostPicture, Matrix};
 
 /// Lines from which a picture that does not say its matrix is taken for BT.709.
 const HD_LINES: u32 = 720;

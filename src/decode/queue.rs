@@ -12,14 +12,13 @@
 //! a push fails with [`Closed`], also one that waits.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::frame::{Decoded, Frame, MediaMs};
-use crate::telemetry::CameraBoard;
+use crate::media::{Decoded, Frame, MediaMs, Mode, ModeCell};
+use crate::status::CameraStatus;
 use crate::telemetry::decode::{DropReason, FramesDropped};
 
 /// How many frames wait before the decode thread does.
@@ -30,40 +29,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The longest fragment, so the most that is delivered at once. Source: Kinesis Video Streams quotas, 2026.
 const BURST_MAX: Duration = Duration::from_secs(20);
-
-/// How a camera keeps up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// Lag is bounded: where the machine is behind, newer frames replace older ones.
-    #[default]
-    Live,
-    /// No sampled frame is dropped; decoding waits.
-    CatchUp,
-}
-
-/// A camera's mode, shared by those who set it and those who follow it.
-#[derive(Debug)]
-pub struct ModeCell(AtomicBool);
-
-impl ModeCell {
-    /// A cell that holds `mode`.
-    #[must_use]
-    pub fn new(mode: Mode) -> Self {
-        Self(AtomicBool::new(mode == Mode::Live))
-    }
-
-    /// The mode now.
-    #[must_use]
-    pub fn get(&self) -> Mode {
-        if self.0.load(Ordering::Acquire) { Mode::Live } else { Mode::CatchUp }
-    }
-
-    /// Changes the mode; a push that waits follows when the next frame is taken.
-    pub fn set(&self, mode: Mode) {
-        self.0.store(mode == Mode::Live, Ordering::Release);
-    }
-}
 
 /// The other side of the queue is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,7 +42,7 @@ pub struct FrameSender(Arc<Queue>);
 pub struct FrameReceiver(Arc<Queue>);
 
 struct Queue {
-    camera: CameraBoard,
+    camera: CameraStatus,
     mode: Arc<ModeCell>,
     waiting: Mutex<Waiting>,
     /// Something came, or the sender went: for the one receiver.
@@ -123,7 +88,7 @@ impl Playout {
 
 /// An empty queue for `camera`.
 #[must_use]
-pub fn frame_queue(camera: CameraBoard, mode: Arc<ModeCell>) -> (FrameSender, FrameReceiver) {
+pub fn frame_queue(camera: CameraStatus, mode: Arc<ModeCell>) -> (FrameSender, FrameReceiver) {
     let waiting = Mutex::default();
     let queue = Arc::new(Queue { camera, mode, waiting, came: Notify::new(), left: Condvar::new() });
     (FrameSender(Arc::clone(&queue)), FrameReceiver(queue))
@@ -300,8 +265,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::decode::{Color, HostPicture, Matrix, SamplerState, Surface};
-    use crate::frame::{CameraId, Fragment, FragmentEnd, Position};
+    use crate::media::{
+        CameraId, Color, Fragment, FragmentEnd, HostPicture, Matrix, Position, SamplerState, Surface,
+    };
 
     /// An item of the queue, to compare.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -504,7 +470,7 @@ mod tests {
     async fn a_push_waits_for_room() {
         for mode in [Mode::CatchUp, Mode::Live] {
             let mode = Arc::new(ModeCell::new(mode));
-            let (sender, receiver) = frame_queue(CameraBoard::alone(&CameraId::new("gate")), mode);
+            let (sender, receiver) = frame_queue(CameraStatus::alone(&CameraId::new("gate")), mode);
             let pushing = std::thread::spawn(move || {
                 (0..100).try_for_each(|number| sender.push(item(F(number * 1000))))
             });
@@ -520,7 +486,7 @@ mod tests {
     #[tokio::test]
     async fn a_live_push_that_waits_replaces_what_is_late_and_then_waits_no_more() {
         let mode = Arc::new(ModeCell::new(Mode::Live));
-        let (sender, receiver) = frame_queue(CameraBoard::alone(&CameraId::new("gate")), mode);
+        let (sender, receiver) = frame_queue(CameraStatus::alone(&CameraId::new("gate")), mode);
         let arrived =
             Instant::now().checked_sub(Duration::from_millis(980)).expect("the host runs for a second");
         let pushing =
@@ -536,7 +502,7 @@ mod tests {
     #[test]
     fn a_push_fails_when_the_receiver_is_gone_also_one_that_waits() {
         let mode = Arc::new(ModeCell::new(Mode::CatchUp));
-        let (sender, receiver) = frame_queue(CameraBoard::alone(&CameraId::new("gate")), mode);
+        let (sender, receiver) = frame_queue(CameraStatus::alone(&CameraId::new("gate")), mode);
         (0..4).try_for_each(|number| sender.push(item(F(number)))).expect("room");
         let (waits, is_waiting) = std::sync::mpsc::channel();
         let pushing = std::thread::spawn(move || {

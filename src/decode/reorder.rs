@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::frame::{Fragment, MediaMs};
+use crate::media::{Fragment, MediaMs};
 
 /// How many packets may wait for their frames; H.264 and H.265 hold back 16 at most.
 const AWAITED_MAX: usize = 20;

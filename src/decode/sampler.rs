@@ -1,8 +1,6 @@
 //! Which frames are looked at: one for each tick of media time.
 
-use serde::{Deserialize, Serialize};
-
-use crate::frame::MediaMs;
+use crate::media::{MediaMs, SamplerState};
 
 /// How much before its tick a frame may come and still serve it, ms, but no more than a quarter of the tick: so that a
 /// target equal to the camera's own rate picks every frame of it, although times are rounded to ms and jitter.
@@ -19,13 +17,6 @@ const JITTER_MS: i64 = 1000;
 pub struct Sampler {
     fps_target: Option<f64>,
     state: SamplerState,
-}
-
-/// What the sampler remembers; part of a camera's checkpoint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SamplerState {
-    /// The next tick to serve, and the newest media time seen; `None` before the first frame.
-    next: Option<(i64, MediaMs)>,
 }
 
 impl Sampler {

@@ -2,7 +2,7 @@
 
 use super::avcodec;
 use super::error::DecodeError;
-use crate::frame::{CameraId, Packet, VideoTrack};
+use crate::media::{CameraId, Packet, VideoTrack};
 
 /// The largest access unit that is decoded; a KVS fragment has 50 MB at most.
 const UNIT_BYTES_MAX: usize = 64 << 20;

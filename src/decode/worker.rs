@@ -18,10 +18,10 @@ use super::decoder::Decoder;
 use super::error::DecodeError;
 use super::mask::Masks;
 use super::packet_queue::PacketReceiver;
-use super::queue::{Closed, FrameSender, Mode};
+use super::queue::{Closed, FrameSender};
 use super::sampler::Sampler;
-use crate::frame::{Decoded, Demuxed, Packet};
-use crate::telemetry::CameraBoard;
+use crate::media::{Decoded, Demuxed, Mode, Packet};
+use crate::status::CameraStatus;
 use crate::telemetry::decode::{DecodeFailed, DropReason, FramesDropped, UnitHandled};
 
 /// How far behind the live edge a live camera decodes, beyond what the delivery of its footage explains. Half of what a live
@@ -48,7 +48,7 @@ const PAUSE_CATCH_UP: Duration = Duration::from_secs(5);
 /// # Errors
 /// The system gives no further thread.
 pub fn spawn(
-    camera: CameraBoard,
+    camera: CameraStatus,
     sampler: Sampler,
     masks: Option<Masks>,
     max_pixels: u32,
@@ -64,7 +64,7 @@ pub fn spawn(
 }
 
 struct Worker {
-    camera: CameraBoard,
+    camera: CameraStatus,
     decoder: Decoder,
     output: FrameSender,
     decoded: Vec<Decoded>,
@@ -110,7 +110,7 @@ struct Failed {
 }
 
 impl Worker {
-    fn new(camera: CameraBoard, decoder: Decoder, output: FrameSender) -> Self {
+    fn new(camera: CameraStatus, decoder: Decoder, output: FrameSender) -> Self {
         let (failed, blocked) = (Failed::default(), Blocked::default());
         Self { camera, decoder, output, decoded: Vec::new(), failed, skips: false, blocked }
     }
@@ -226,7 +226,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::frame::{ArrivalLag, Codec, Fragment, MediaMs, VideoTrack};
+    use crate::media::{ArrivalLag, Codec, Fragment, MediaMs, VideoTrack};
 
     fn packet(arrived: Instant, at_arrival_ms: u64, explained_ms: u64) -> Packet {
         let track = VideoTrack { codec: Codec::H264, codec_private: Bytes::new(), width_px: 2, height_px: 2 };

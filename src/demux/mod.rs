@@ -11,7 +11,7 @@ use thiserror::Error;
 pub use segment::{FetchedSegment, SegmentDemuxer};
 
 use crate::base::{MAX_NAME_CHARS, clean_text};
-use crate::frame::{ArrivalLag, Codec, Fragment, MediaMs, Packet, VideoTrack};
+use crate::media::{ArrivalLag, Codec, Fragment, MediaMs, Packet, VideoTrack};
 
 /// Bytes that are not what the service sends. The connection is useless from here on: connect again.
 #[derive(Debug, Error)]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use kvs_hls::{AccessUnit, Limits, mp4, ts};
 
 use super::{DemuxError, Step, is_in_calendar, within_calendar};
-use crate::frame::{ArrivalLag, Fragment, MediaMs, Packet, VideoTrack};
+use crate::media::{ArrivalLag, Fragment, MediaMs, Packet, VideoTrack};
 
 /// A media segment as it was fetched: one fragment of the stream.
 #[derive(Clone, Debug)]
@@ -114,7 +114,7 @@ fn packet(fragment: &Arc<Fragment>, track: &Arc<VideoTrack>, unit: AccessUnit, a
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::Codec;
+    use crate::media::Codec;
 
     const AVCC: &[u8] = b"\x01\x42\xc0\x1e\xff\xe1\x00\x04\x67\x42\xc0\x1e\x01\x00\x02\x68\xce";
 

@@ -11,7 +11,7 @@ use super::model::{InputShape, ModelInfo};
 use super::spec::{Device, ModelSpec, Thresholds};
 use super::steps::{StepMeter, Steps};
 use super::worker::{Batching, Found, Job};
-use crate::frame::{Detection, Frame};
+use crate::media::{Detection, Frame};
 use crate::telemetry::detect::ModelLoaded;
 
 /// Frames of a batch on a GPU where the model takes any number.

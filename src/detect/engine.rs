@@ -24,8 +24,7 @@ use super::spec::{BoxUnits, Device, ModelSpec, Thresholds};
 use super::steps::{StepMeter, Steps};
 use super::worker::{Answer, Found, Job, Look};
 use crate::base::{Stopwatch, Took};
-use crate::decode::Surface;
-use crate::frame::{Detection, Frame, ModelId};
+use crate::media::{Detection, Frame, ModelId, Surface};
 use crate::telemetry::detect::Inferred;
 
 /// What is seen in a picture, by each of a job's thresholds.

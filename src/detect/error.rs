@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::resample::PictureFault;
 use super::runtime::RuntimeFault;
-use crate::frame::{CameraId, Frame};
+use crate::media::{CameraId, Frame};
 
 /// Why a model could not be loaded, or a frame not looked at.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! Where a picture lies in a model's input: scaled to fit, centred, grey around it.
 
-use crate::frame::BBox;
+use crate::media::BBox;
 
 /// The place of a picture in a model's input, and the way between their coordinates.
 ///

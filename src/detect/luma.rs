@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::decode::Yuv420;
+use crate::media::Yuv420;
 
 /// Cells across and down. On a 1080p picture a cell has 30 x 30 px; what is too small to fill one is about as small as what a
 /// detector with an input of 640 px can see.
@@ -140,7 +140,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::decode::{Color, Matrix};
+    use crate::media::{Color, Matrix};
 
     fn grid((width, height): (usize, usize), luma: impl Fn(usize, usize) -> u8) -> LumaGrid {
         let stride = width + 3;

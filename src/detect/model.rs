@@ -14,7 +14,7 @@ use super::identify::LayoutSource;
 use super::layout::Layout;
 use super::spec::{Device, ModelSpec};
 use crate::base::{MAX_MESSAGE_CHARS, clean_text, hex};
-use crate::frame::ModelId;
+use crate::media::ModelId;
 
 /// The longest side of an input, px.
 const MAX_SIDE_PX: i64 = 4096;

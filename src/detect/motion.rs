@@ -11,8 +11,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::luma::LumaGrid;
-use crate::decode::Yuv420;
-use crate::frame::{BBox, MediaMs};
+use crate::media::{BBox, MediaMs, Yuv420};
 
 /// Cells that must have changed: one alone is a spark of noise.
 const LEAST_CELLS: usize = 2;
@@ -186,7 +185,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::decode::{Color, Matrix};
+    use crate::media::{Color, Matrix};
 
     const SIZE: (usize, usize) = (320, 180);
     const RULES: MotionRules = MotionRules { sensitivity: 0.5, max_idle_ms: 5_000, calm_ms: 2_000 };

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::frame::BBox;
+use crate::media::BBox;
 
 /// Boxes beyond these many, the least confident, are dropped before the suppression, which compares all with all.
 pub const MAX_CANDIDATES: usize = 1000;
@@ -50,7 +50,7 @@ mod tests {
     use proptest::prelude::{ProptestConfig, Strategy, prop_assert_eq, proptest};
 
     use super::{Candidate, MAX_CANDIDATES, suppress};
-    use crate::frame::BBox;
+    use crate::media::BBox;
 
     fn candidate(anchor: usize, class: usize, conf: f32, [x1, y1, x2, y2]: [f32; 4]) -> Candidate {
         Candidate { anchor, class, conf, bbox: BBox { x1, y1, x2, y2 } }

@@ -1,6 +1,6 @@
 //! A picture of noise, for tests.
 
-use crate::decode::{Color, Yuv420};
+use crate::media::{Color, Yuv420};
 
 /// Its planes end exactly with their last pixel, so that any read beyond is an error.
 #[derive(Clone, Debug)]

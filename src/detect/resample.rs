@@ -14,7 +14,7 @@ use half::slice::HalfFloatSliceExt;
 use super::avx2::Avx2;
 use super::encoding::InputEncoding;
 use super::letterbox::Letterbox;
-use crate::decode::{Color, Matrix, Yuv420};
+use crate::media::{Color, Matrix, Yuv420};
 
 /// The grey of the padding, 0..=1; what YOLO models are trained with.
 pub const PADDING: f32 = 114.0 / 255.0;

@@ -4,9 +4,9 @@ use half::f16;
 use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert, proptest};
 
 use super::{Element, PADDING, PictureFault, Resampler, fill_padding, fill_padding_with};
-use crate::decode::{Color, Matrix};
 use crate::detect::InputEncoding;
 use crate::detect::noise::Noise;
+use crate::media::{Color, Matrix};
 
 /// The blended samples are rounded to 1/128 level, weights to 2^-14, the sums to f32: below 1/64 of a level of 255 in
 /// each of luma and chroma, and a chroma factor is at most 2.12. So 0.06 levels are allowed.

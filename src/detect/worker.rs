@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::error::DetectError;
 use super::spec::Thresholds;
-use crate::frame::{Detection, Frame};
+use crate::media::{Detection, Frame};
 use crate::telemetry::detect::FrameFailed;
 
 /// What a detector finds, by each of the request's thresholds.
@@ -165,9 +165,10 @@ mod tests {
     use tokio::sync::{Semaphore, oneshot};
 
     use super::{Answer, Batching, Found, Job, Look, Pulse, Request, collect, run};
-    use crate::decode::{Color, HostPicture, Matrix, Surface};
     use crate::detect::{DetectError, Thresholds};
-    use crate::frame::{BBox, CameraId, Detection, Fragment, Frame, MediaMs};
+    use crate::media::{
+        BBox, CameraId, Color, Detection, Fragment, Frame, HostPicture, Matrix, MediaMs, Surface,
+    };
 
     const THRESHOLDS: Thresholds = Thresholds { conf: 0.5, nms_iou: 0.5 };
     const FOUR: Batching = Batching { most: 4, wait: Duration::ZERO };

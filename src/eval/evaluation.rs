@@ -9,7 +9,7 @@ use super::idf1::{IdentityCounts, identity_counts, share};
 use super::matching::match_records;
 use super::record::{Record, SightingTime, sighting_times};
 use super::truth::{Truth, Visit};
-use crate::frame::Phase;
+use crate::media::Phase;
 
 /// The figures of an evaluation. Times are ms from the footage's start.
 #[derive(Clone, Debug, PartialEq, Serialize)]

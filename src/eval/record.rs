@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::frame::{BBox, Event, Phase};
+use crate::media::{BBox, Event, Phase};
 
 /// Maximum time from an incident's first sighting to its start that is assumed where there is no update, ms.
 const MAX_CONFIRMATION_MS: i64 = 1000;

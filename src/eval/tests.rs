@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::assignment::largest_sum;
 use super::*;
-use crate::frame::{BBox, Phase};
+use crate::media::{BBox, Phase};
 
 /// When the footage begins.
 const START_MS: i64 = 1_700_000_000_000;

@@ -1,6 +1,6 @@
 //! The truth about footage: people, times and places.
 
-use crate::frame::BBox;
+use crate::media::BBox;
 
 /// The truth about one camera's footage, for one label.
 #[derive(Clone, Debug, PartialEq)]

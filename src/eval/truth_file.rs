@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::truth::{KeyBox, Truth, Visit};
-use crate::frame::BBox;
+use crate::media::BBox;
 
 /// The keys of the file.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]

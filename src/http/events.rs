@@ -15,7 +15,7 @@ use serde::Deserialize;
 use tokio::sync::{broadcast, watch};
 
 use super::routes::Site;
-use crate::frame::Event;
+use crate::media::Event;
 
 #[derive(Deserialize)]
 pub(super) struct Asked {

@@ -11,7 +11,7 @@ use kvs_config::without_address_secrets;
 
 use super::ends::Ends;
 use super::routes::Site;
-use crate::telemetry::board::{Health, Readiness, Status};
+use crate::status::{Health, Readiness, Status};
 
 /// Limit on the answer of `/healthz`, bytes: whoever asks reads it as a whole.
 const HEALTH_BYTES: usize = 64 * 1024;

@@ -1,6 +1,6 @@
 //! HTTP on a thread and a runtime of its own: health, metrics, the page and what it asks for.
 //!
-//! It only reads the [`Board`](crate::telemetry::board::Board), so that it answers while the data path is stuck.
+//! It only reads the [`StatusBoard`](crate::status::StatusBoard), so that it answers while the data path is stuck.
 
 mod connection;
 mod ends;

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 use bytes::Bytes;
 use tokio::sync::{Mutex, Semaphore};
 
-use crate::frame::{CameraId, Frame};
-use crate::publish::picture::Label;
+use crate::media::{CameraId, Frame};
+use crate::render::Label;
+use crate::status::Picture;
 use crate::telemetry::EncodeFailed;
-use crate::telemetry::board::Picture;
 
 /// Makes a JPEG of a frame with its labels drawn, not wider than the given width, px.
 pub type Encode = Arc<dyn Fn(&Frame, &[Label], Option<u32>) -> Result<Bytes, EncodeError> + Send + Sync>;

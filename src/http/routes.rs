@@ -20,8 +20,8 @@ use tokio::sync::{Mutex, watch};
 use super::picture::{PictureError, Pictures};
 use super::scrape::LastScrape;
 use super::{events, guard, health, scrape};
+use crate::status::{CameraRow, ModelRow, Readiness, SinkRow, StatusBoard};
 use crate::telemetry::Gpus;
-use crate::telemetry::board::{Board, CameraRow, ModelRow, Readiness, SinkRow};
 
 /// The button of the page where people sign in.
 const SIGN_OUT: &str =
@@ -29,7 +29,7 @@ const SIGN_OUT: &str =
 
 /// What the answers are made from.
 pub(super) struct Site {
-    pub(super) board: Board,
+    pub(super) board: StatusBoard,
     pub(super) prometheus: PrometheusHandle,
     pub(super) gpus: Gpus,
     pub(super) last_scrape: Mutex<LastScrape>,

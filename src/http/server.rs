@@ -19,7 +19,7 @@ use super::ration::Ration;
 use super::room::{Limits, Room};
 use super::routes::Site;
 use super::token::AccessToken;
-use crate::telemetry::board::Board;
+use crate::status::StatusBoard;
 use crate::telemetry::{
     AcceptFailed, AcceptsFailed, ConnectionRefused, ConnectionsRefused, Gpus, Listening, ShortToken,
 };
@@ -37,7 +37,7 @@ pub struct HttpSpec {
     /// The token that opens the page; `None`: only a listener on loopback shows it.
     pub token: Option<AccessToken>,
     /// What is shown.
-    pub board: Board,
+    pub board: StatusBoard,
     /// What `/metrics` renders.
     pub prometheus: PrometheusHandle,
     /// How a live picture becomes a JPEG.

@@ -107,9 +107,9 @@ fn attribute(value: &Value) -> AttributeValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::ActivityCounts;
+    use crate::media::ActivityCounts;
     use crate::publish::parcel::wrap;
-    use crate::telemetry::board::testing::event;
+    use crate::status::testing::event;
 
     fn parcel(zones: Vec<String>) -> Parcel {
         let mut event = event("e1");

@@ -6,7 +6,6 @@
 //! camera over, to which `surrender` leaves what waits.
 
 mod backlog;
-mod checkpoint;
 mod clients;
 mod dead_letter;
 mod dynamodb;
@@ -18,7 +17,6 @@ mod local;
 mod outbox;
 mod packing;
 mod parcel;
-pub mod picture;
 mod place;
 mod position_table;
 mod positions;
@@ -35,7 +33,6 @@ mod status;
 mod surrender;
 mod waiting;
 
-pub use checkpoint::{Checkpoint, CheckpointError, Seen};
 pub use clients::Clients;
 pub(crate) use clients::has_own_s3;
 pub(crate) use journal::aged;
@@ -45,9 +42,7 @@ pub use packing::{MAX_FRAME_BYTES, MAX_PICTURED, PackedEvents, PendingEvents};
 pub use positions::Takeover;
 pub use probe::probes;
 pub use remains::Remains;
-pub use spec::{
-    DdbSpec, PublishSpec, Route, S3Spec, SnapshotFormat, SnapshotRoute, SnapshotSpec, Sse, StateSpec,
-};
+pub use spec::{DdbSpec, PublishSpec, Route, S3Spec, SnapshotRoute, Sse, StateSpec};
 pub use start::{DamagedOutbox, StartError, destinations};
 pub use status::{SinkState, SinkStatus};
 

@@ -9,7 +9,6 @@ use tokio::sync::{Notify, OwnedMutexGuard, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::checkpoint::{Checkpoint, CheckpointError};
 use super::packing::Warnings;
 use super::position_table::PositionTable;
 use super::positions::{CLAIMS_AT_ONCE, ClaimError, Positions, Takeover};
@@ -20,8 +19,9 @@ use super::start::{
 };
 use super::status::{Gauge, SinkStatus};
 use super::{Clients, PublishSpec, Route, StateSpec};
-use crate::frame::{CameraId, Event};
-use crate::telemetry::board::Watch;
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::media::{CameraId, Event};
+use crate::status::Watch;
 use crate::telemetry::publish as telemetry;
 
 /// What an outbox is made of.

@@ -16,16 +16,16 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
+use super::Route;
 use super::outbox::{OfferError, Outbox, Packed};
 use super::parcel::wrap;
-use super::picture::Label;
 use super::place::Place;
 use super::snapshot::{OwnPictures, SnapshotError, clean_picture, own_pictures};
 use super::start::{RunningSink, SinkName};
-use super::{Route, SnapshotSpec};
 use crate::base::epoch_ms_of;
 use crate::decide::{Made, Pictured};
-use crate::frame::{Event, Frame};
+use crate::media::{Event, Frame};
+use crate::render::{Label, SnapshotSpec};
 use crate::telemetry::publish as telemetry;
 
 /// Limit on the events of a frame that have pictures of their own.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::place::Place;
 use crate::base::epoch_ms;
-use crate::frame::{CameraId, Event};
+use crate::media::{CameraId, Event};
 
 /// What the sinks need to know beside the record itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,7 +86,7 @@ fn opened(payload: &Bytes) -> Result<(Label, Bytes), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::board::testing::event;
+    use crate::status::testing::event;
 
     fn entry(payload: Bytes) -> ::outbox::Entry {
         ::outbox::Entry {

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{PublishSpec, Route, SnapshotFormat};
+use super::{PublishSpec, Route};
+use crate::render::SnapshotFormat;
 
 /// Characters of the event's id in a snapshot's name.
 const ID_CHARS: usize = 12;

@@ -13,10 +13,10 @@ use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 
-use super::checkpoint::{Checkpoint, CheckpointError};
 use super::fault::Fault;
 use crate::base::{MAX_NAME_CHARS, clean_text, epoch_ms};
-use crate::frame::CameraId;
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::media::CameraId;
 
 /// Limit on the time to connect. With the longer timeouts of the sinks a table that is away would hold up a start for 13 s.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -273,7 +273,7 @@ fn number(value: u64) -> AttributeValue {
 mod tests {
     use super::*;
     use crate::decide;
-    use crate::frame::{MediaMs, Position};
+    use crate::media::{MediaMs, Position};
 
     fn checkpoint(objects: usize, id_chars: usize) -> Checkpoint {
         let track = |id: usize| {

@@ -27,13 +27,13 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
-use super::checkpoint::{Checkpoint, CheckpointError};
 use super::dynamodb::place;
 use super::fault::Fault;
 use super::position_table::{Fence, PackedPosition, PositionItem, PositionTable, WriteError};
 use super::settlement::Settlement;
 use super::status::Gauge;
-use crate::frame::{CameraId, Position, fragment_order};
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::media::{CameraId, Position, fragment_order};
 use crate::telemetry::publish as telemetry;
 
 /// Between two writes of a camera. Losing the disk costs so much reading again, and a write is paid for: at 10 s a camera writes

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::checkpoint::Checkpoint;
-use crate::frame::CameraId;
+use crate::checkpoint::Checkpoint;
+use crate::media::CameraId;
 
 /// Checkpoints remembered a camera while events wait; beyond it every other one is forgotten, so that the position moves in
 /// larger steps.
@@ -149,7 +149,7 @@ impl Line {
 mod tests {
     use super::*;
     use crate::decide;
-    use crate::frame::{MediaMs, Position};
+    use crate::media::{MediaMs, Position};
 
     fn checkpoint(position: u64, seq: u64) -> Checkpoint {
         let decide = serde_json::json!({ "version": 2, "seq": seq, "detectors": {} });

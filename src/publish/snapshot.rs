@@ -5,9 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use super::SnapshotSpec;
-use super::picture::{self, Label, Picture};
-use crate::frame::{BBox, Event, Frame};
+use crate::media::{BBox, Event, Frame};
+use crate::render::{self, Label, Picture, SnapshotSpec};
 
 /// Around a crop, as a share of the box's size on each side.
 const CROP_MARGIN: f32 = 0.15;
@@ -33,7 +32,7 @@ pub(super) struct OwnPictures {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SnapshotError {
     #[error("{0}")]
-    Encode(#[from] picture::EncodeError),
+    Encode(#[from] render::EncodeError),
     #[error("the encoder stopped: {0}")]
     Stopped(#[from] tokio::task::JoinError),
 }
@@ -43,7 +42,7 @@ pub(super) enum SnapshotError {
 /// # Errors
 /// The encoder refuses, or panicked.
 pub(super) async fn clean_picture(frame: Arc<Frame>, spec: SnapshotSpec) -> Result<Bytes, SnapshotError> {
-    off_thread(move || encode(&picture::annotate(&frame.surface, &[], None), spec)).await
+    off_thread(move || encode(&render::annotate(&frame.surface, &[], None), spec)).await
 }
 
 /// Returns the pictures that are an event's own, among the `boxes` of the others.
@@ -61,9 +60,9 @@ pub(super) async fn own_pictures(
     let own = Label::of(&event.payload.label, event.payload.conf, BBox { x1, y1, x2, y2 });
     off_thread(move || {
         let surface = &frame.surface;
-        let part = wants_crop.then(|| picture::crop(surface, &own.bbox, CROP_MARGIN)).flatten();
+        let part = wants_crop.then(|| render::crop(surface, &own.bbox, CROP_MARGIN)).flatten();
         let crop = part.map(|part| encode(&part, spec)).transpose()?;
-        let annotated = encode(&picture::annotate(surface, &with_own(&boxes, own), None), spec)?;
+        let annotated = encode(&render::annotate(surface, &with_own(&boxes, own), None), spec)?;
         Ok(OwnPictures { annotated, crop })
     })
     .await
@@ -77,13 +76,13 @@ fn with_own(boxes: &[Label], own: Label) -> Vec<Label> {
     labels
 }
 
-fn encode(picture: &Picture, spec: SnapshotSpec) -> Result<Bytes, picture::EncodeError> {
-    picture::encode(picture, spec).map(Bytes::from)
+fn encode(picture: &Picture, spec: SnapshotSpec) -> Result<Bytes, render::EncodeError> {
+    render::encode(picture, spec).map(Bytes::from)
 }
 
 /// Runs `make` on a blocking thread once fewer than [`MAX_ENCODING`] do.
 async fn off_thread<T: Send + 'static>(
-    make: impl FnOnce() -> Result<T, picture::EncodeError> + Send + 'static,
+    make: impl FnOnce() -> Result<T, render::EncodeError> + Send + 'static,
 ) -> Result<T, SnapshotError> {
     // It is never closed.
     let permit = ENCODING.acquire().await.ok();

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-pub use kvs_config::written::SnapshotFormat;
+use crate::render::SnapshotSpec;
 
 /// The sinks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,15 +60,6 @@ pub enum Sse {
         /// The key's id or ARN.
         key: Option<String>,
     },
-}
-
-/// How snapshots are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SnapshotSpec {
-    /// The file format.
-    pub format: SnapshotFormat,
-    /// 1..=100; JPEG only.
-    pub jpeg_quality: u8,
 }
 
 /// A camera's `routing`.

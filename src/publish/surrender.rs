@@ -12,11 +12,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::checkpoint::Checkpoint;
 use super::parcel::Parcel;
 use super::positions::{INTERVAL, Positions};
 use super::settlement::Settlement;
-use crate::frame::CameraId;
+use crate::checkpoint::Checkpoint;
+use crate::media::CameraId;
 use crate::telemetry::publish as telemetry;
 
 /// Entries read in one go.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::parcel::Parcel;
 use super::retry_backoff;
 use crate::base::Backoff;
-use crate::frame::CameraId;
+use crate::media::CameraId;
 
 /// Records in one call at most. Source: PutRecords API reference, 2026-11.
 pub(super) const MOST_RECORDS: usize = 500;

@@ -12,11 +12,12 @@ use tokio_util::sync::CancellationToken;
 use super::ServiceError;
 use crate::base::Backoff;
 use crate::camera::{Camera, CameraError, EntryModels, Shared};
+use crate::checkpoint::Checkpoint;
 use crate::config::{self, CameraSpec};
-use crate::frame::CameraId;
-use crate::publish::{Checkpoint, ResumeError};
-use crate::telemetry::Board;
-use crate::telemetry::board::{Watch, WatchKey};
+use crate::media::CameraId;
+use crate::publish::ResumeError;
+use crate::status::StatusBoard;
+use crate::status::{Watch, WatchKey};
 use crate::telemetry::losses::watch_losses;
 use crate::telemetry::service::{CameraBroke, CameraGone};
 
@@ -27,7 +28,7 @@ const ASK_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_
 #[derive(Clone)]
 pub(super) struct Starter {
     pub(super) shared: Shared,
-    pub(super) board: Board,
+    pub(super) board: StatusBoard,
 }
 
 /// A camera, and what it is to do.

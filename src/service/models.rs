@@ -14,8 +14,8 @@ use crate::config::{CameraSpec, PipelineEntry};
 use crate::detect::ocr::Reader;
 use crate::detect::{DetectError, Detector, Device, ModelSpec, Purpose, usual_threads};
 use crate::remote::{Models, Step};
-use crate::telemetry::Board;
-use crate::telemetry::board::{LoadThread, ModelRow, Watch, WatchKey};
+use crate::status::StatusBoard;
+use crate::status::{LoadThread, ModelRow, Watch, WatchKey};
 use crate::telemetry::service::{GivenUpLoadEnded, LoadGivenUp, Stuck};
 
 /// An inference that takes longer is stuck.
@@ -31,7 +31,7 @@ type Named = (Purpose, Arc<ModelSpec>);
 pub(super) struct ModelSet {
     source: Models,
     device: Device,
-    board: Board,
+    board: StatusBoard,
     running: HashMap<Named, Running>,
 }
 
@@ -51,7 +51,7 @@ pub(super) enum Net {
 
 impl ModelSet {
     /// None yet.
-    pub(super) fn new(source: Models, device: Device, board: Board) -> Self {
+    pub(super) fn new(source: Models, device: Device, board: StatusBoard) -> Self {
         Self { source, device, board, running: HashMap::new() }
     }
 
@@ -156,7 +156,7 @@ impl Net {
         spec: ModelSpec,
         device: Device,
         threads: usize,
-        board: &Board,
+        board: &StatusBoard,
     ) -> Result<Self, ServiceError> {
         let _shown = board.show_loading(&spec.name, "is being loaded");
         let load = WantedLoad(board.add_load_thread(&spec.name));

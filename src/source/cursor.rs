@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::frame::{Fragment, Position, fragment_order};
+use crate::media::{Fragment, Position, fragment_order};
 
 /// Where GetMedia is to start.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use super::hls_session::{Playback, Sessions};
 use super::{Kvs, SourceError, StartAt};
 use crate::base::epoch_ms;
 use crate::demux::FetchedSegment;
-use crate::telemetry::board::whole_ms;
+use crate::status::whole_ms;
 
 /// The longest window of an ON_DEMAND session. Source: API reference, GetHLSStreamingSessionURL, HLSTimestampRange, 2026.
 const WINDOW_MS: i64 = 24 * 3_600_000;

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::frame::{ArrivalLag, Fragment};
+use crate::media::{ArrivalLag, Fragment};
 
 /// A server timestamp that goes back by more than this is another clock's, ms.
 const MAX_STEP_BACK_MS: i64 = 1_000;
@@ -173,7 +173,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::frame::MediaMs;
+    use crate::media::MediaMs;
 
     /// A camera of 25 frames a second, a fragment each second, seen by a clock.
     struct Stream {

@@ -12,7 +12,7 @@ use super::{HlsSource, Kvs, Media, SourceError, StartAt};
 use crate::aws::FOREIGN_REMEDY;
 use crate::base::{Asks, Finding, Probe};
 use crate::demux::{Demuxer, Step};
-use crate::frame::Fragment;
+use crate::media::Fragment;
 
 /// How long an open connection may bring nothing: a key frame every 4 s at most is usual.
 const FOOTAGE_LIMIT: Duration = Duration::from_secs(5);

@@ -6,13 +6,12 @@ use std::time::Duration;
 use metrics::{counter, histogram};
 use tracing::{error, info, warn};
 
-use super::board::CameraBoard;
 use super::{Kind, Metric};
-use crate::decode::Mode;
 use crate::detect::DetectError;
-use crate::frame::{Event, Frame};
+use crate::media::{Event, Frame, Mode};
 use crate::publish::OfferError;
-use crate::publish::picture::Label;
+use crate::render::Label;
+use crate::status::CameraStatus;
 
 const STAGE: &str = "detect";
 const INFERRED: &str = "kvs_infer_frames_inferred_total";
@@ -56,7 +55,7 @@ pub(super) const METRICS: &[Metric] = &[
 
 /// Every detector looked at a frame.
 pub(crate) struct Looked<'a> {
-    pub(crate) camera: &'a CameraBoard,
+    pub(crate) camera: &'a CameraStatus,
     pub(crate) frame: Arc<Frame>,
     pub(crate) labels: Vec<Label>,
 }
@@ -72,7 +71,7 @@ impl Looked<'_> {
 
 /// The motion gate spared a frame its look.
 pub(crate) struct FrameSkipped<'a> {
-    pub(crate) camera: &'a CameraBoard,
+    pub(crate) camera: &'a CameraStatus,
 }
 
 impl FrameSkipped<'_> {
@@ -85,13 +84,13 @@ impl FrameSkipped<'_> {
 }
 
 /// Frames are seen again, after [`FrameRead`](super::source::FrameRead) reported that none was.
-fn seen_again(camera: &CameraBoard) {
+fn seen_again(camera: &CameraStatus) {
     info!(stage = STAGE, camera = %camera.id(), "frames are inferred again");
 }
 
 /// The detectors were asked about a frame; `error`: what one of them said instead of an answer.
 pub(crate) struct LookResult<'a> {
-    pub(crate) camera: &'a CameraBoard,
+    pub(crate) camera: &'a CameraStatus,
     pub(crate) error: Option<&'a DetectError>,
 }
 
@@ -114,7 +113,7 @@ impl LookResult<'_> {
 
 /// A new event was taken in.
 pub(crate) struct EventMade<'a> {
-    pub(crate) camera: &'a CameraBoard,
+    pub(crate) camera: &'a CameraStatus,
     pub(crate) event: &'a Event,
     /// Since the last byte of the confirming frame was read.
     pub(crate) latency: Duration,
@@ -129,7 +128,7 @@ impl EventMade<'_> {
 
 /// The outbox did not take an event in.
 pub(crate) struct OfferFailed<'a> {
-    pub(crate) camera: &'a CameraBoard,
+    pub(crate) camera: &'a CameraStatus,
     pub(crate) error: OfferError,
 }
 
@@ -142,7 +141,7 @@ impl OfferFailed<'_> {
 
 /// A required sink is full, and a camera waits for it.
 pub(crate) struct FellBehind<'a> {
-    pub(crate) camera: &'a CameraBoard,
+    pub(crate) camera: &'a CameraStatus,
 }
 
 impl FellBehind<'_> {
@@ -157,7 +156,7 @@ impl FellBehind<'_> {
 
 /// A camera reached the live edge.
 pub(crate) struct CaughtUp<'a> {
-    pub(crate) camera: &'a CameraBoard,
+    pub(crate) camera: &'a CameraStatus,
 }
 
 impl CaughtUp<'_> {

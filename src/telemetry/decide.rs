@@ -3,7 +3,7 @@
 use metrics::counter;
 
 use super::{Kind, Metric};
-use crate::frame::CameraId;
+use crate::media::CameraId;
 
 const BOXES: &str = "kvs_infer_boxes_total";
 const BOXES_KEPT: &str = "kvs_infer_boxes_kept_total";

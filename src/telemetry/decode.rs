@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
-use super::board::CameraBoard;
-use super::log_limit::LogLine;
 use super::{Kind, Metric};
+use crate::base::LogLine;
 use crate::decode::DecodeError;
-use crate::frame::VideoTrack;
+use crate::media::VideoTrack;
+use crate::status::CameraStatus;
 
 const STAGE: &str = "decode";
 const DECODED: &str = "kvs_infer_frames_decoded_total";
@@ -39,7 +39,7 @@ const fn counter(name: &'static str, labels: &'static [&'static str], help: &'st
 
 /// A sound frame came out of the decoder.
 pub(crate) struct FrameDecoded<'a> {
-    pub(crate) camera: &'a CameraBoard,
+    pub(crate) camera: &'a CameraStatus,
 }
 
 impl FrameDecoded<'_> {
@@ -51,7 +51,7 @@ impl FrameDecoded<'_> {
 
 /// A frame was picked.
 pub(crate) struct FrameSampled<'a> {
-    pub(crate) camera: &'a CameraBoard,
+    pub(crate) camera: &'a CameraStatus,
 }
 
 impl FrameSampled<'_> {
@@ -99,7 +99,7 @@ impl DropReason {
 
 /// Frames, or packets before they were frames, were dropped.
 pub(crate) struct FramesDropped<'a> {
-    pub(crate) camera: &'a CameraBoard,
+    pub(crate) camera: &'a CameraStatus,
     pub(crate) frames: usize,
     pub(crate) reason: DropReason,
 }
@@ -116,7 +116,7 @@ impl FramesDropped<'_> {
 
 /// The decoder has dealt with an access unit.
 pub(crate) struct UnitHandled<'a> {
-    pub(crate) camera: &'a CameraBoard,
+    pub(crate) camera: &'a CameraStatus,
     /// How far behind the live edge it was then.
     pub(crate) lag: Duration,
 }
@@ -129,7 +129,7 @@ impl UnitHandled<'_> {
 
 /// Decoding went wrong; it goes on at the next key frame.
 pub(crate) struct DecodeFailed<'a> {
-    pub(crate) camera: &'a CameraBoard,
+    pub(crate) camera: &'a CameraStatus,
     pub(crate) error: &'a DecodeError,
     /// Whether this camera had an error in this fragment or the one before, so that a broken camera does not fill the log.
     pub(crate) repeated: bool,
@@ -160,7 +160,7 @@ impl DecodeFailed<'_> {
 
 /// A decoder was opened.
 pub(crate) struct DecoderOpened<'a> {
-    pub(crate) camera: &'a CameraBoard,
+    pub(crate) camera: &'a CameraStatus,
     pub(crate) track: &'a VideoTrack,
 }
 

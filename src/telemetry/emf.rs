@@ -10,9 +10,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::Board;
-use super::board::{CameraRow, ModelRow, RELOAD_SHOWN_AFTER, SinkRow, whole_ms};
 use super::gpu::{Facts, Gpus};
+use crate::status::StatusBoard;
+use crate::status::{CameraRow, ModelRow, RELOAD_SHOWN_AFTER, SinkRow, whole_ms};
 
 const NAMESPACE: &str = "KVS/Inference";
 /// CloudWatch's finest grain of metrics that cost no more.
@@ -23,7 +23,7 @@ pub(crate) struct Emf {
     /// The value of the dimension `Service`.
     pub(crate) service: String,
     /// What is told.
-    pub(crate) board: Board,
+    pub(crate) board: StatusBoard,
     /// Whose GPUs.
     pub(crate) gpus: Gpus,
 }
@@ -189,7 +189,7 @@ fn number(count: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::CameraId;
+    use crate::media::CameraId;
 
     fn parsed(lines: &str) -> Vec<Value> {
         lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_line_for_the_service_and_one_a_camera_and_counts_by_what_is_new() {
-        let board = Board::new();
+        let board = StatusBoard::new();
         let [gate, alley] = ["gate", "alley"].map(|id| board.add_camera(&CameraId::new(id), id));
         gate.streaming();
         gate.fragment(Some(1_500));

@@ -4,9 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use metrics::{counter, gauge};
 
-use super::board::{Board, CameraRow, SinkRow};
 use super::publish::{SINK_LOST, SINK_OLDEST_SECONDS, SINK_QUEUED, SINK_QUEUED_BYTES};
 use super::{Kind, Metric};
+use crate::status::{CameraRow, SinkRow, StatusBoard};
 
 const BUILD_INFO: &str = "kvs_infer_build_info";
 const PROCESS_START_TIME_SECONDS: &str = "kvs_infer_process_start_time_seconds";
@@ -186,7 +186,7 @@ impl EncodeFailed<'_> {
 
 /// `/metrics` is asked for: the gauges take what the board says now.
 pub(crate) struct Scrape<'a> {
-    pub(crate) board: &'a Board,
+    pub(crate) board: &'a StatusBoard,
 }
 
 impl Scrape<'_> {
@@ -198,7 +198,7 @@ impl Scrape<'_> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "bytes of memory fit f64 up to 8 PiB")]
-fn about_process(board: &Board) {
+fn about_process(board: &StatusBoard) {
     gauge!(MODEL_LOADING_SECONDS).set(board.loading_for().as_secs_f64());
     gauge!(MODEL_LOADS_LEFT_BEHIND).set(board.loads_left_behind() as f64);
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
@@ -249,12 +249,12 @@ fn resident_bytes() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::CameraId;
+    use crate::media::CameraId;
     use crate::telemetry::metrics::testing::rendered;
 
     #[test]
     fn a_scrape_shows_the_process_the_cameras_and_the_sinks() {
-        let board = Board::new();
+        let board = StatusBoard::new();
         board.add_camera(&CameraId::new("gate"), "gate-stream").fragment(Some(1_500));
         board.add_camera(&CameraId::new("yard"), "yard-stream").down("no such stream", None);
         board.set_sinks(|| vec![SinkRow { name: "kds".into(), ok: true, queued: 3, ..SinkRow::default() }]);
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_camera_that_fell_silent_is_neither_up_nor_live() {
-        let board = Board::new();
+        let board = StatusBoard::new();
         let gate = board.add_camera(&CameraId::new("gate"), "gate-stream");
         gate.streaming();
         gate.fragment(Some(1_500));

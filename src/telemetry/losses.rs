@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::Board;
-use super::board::{LossCause, LossChange};
+use crate::status::StatusBoard;
+use crate::status::{LossCause, LossChange};
 
 /// The interval at which the losses are judged.
 const PERIOD: Duration = Duration::from_secs(2);
 
 /// Judges the cameras' losses until `stop`: one line when a cause begins, and one when it ends.
-pub(crate) async fn watch_losses(board: Board, stop: CancellationToken) {
+pub(crate) async fn watch_losses(board: StatusBoard, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {

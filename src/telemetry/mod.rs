@@ -1,7 +1,6 @@
 //! Telemetry is a value: one struct a happening, which logs, counts and puts it on the board together.
 #![expect(clippy::disallowed_macros, reason = "this folder is where the raw metric macros belong")]
 
-pub mod board;
 pub mod log;
 pub mod metrics;
 
@@ -12,7 +11,6 @@ pub(crate) mod detect;
 mod emf;
 mod gpu;
 mod http;
-mod log_limit;
 pub(crate) mod losses;
 mod metric;
 pub(crate) mod publish;
@@ -20,7 +18,6 @@ pub(crate) mod remote;
 pub(crate) mod service;
 pub(crate) mod source;
 
-pub use board::{Board, CameraBoard};
 pub(crate) use emf::Emf;
 pub(crate) use gpu::{GpuFacts, Gpus};
 pub(crate) use http::{

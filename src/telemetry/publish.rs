@@ -5,7 +5,7 @@ use std::time::Duration;
 use metrics::{counter, histogram};
 
 use super::{Kind, Metric};
-use crate::frame::{CameraId, Event};
+use crate::media::{CameraId, Event};
 
 const EVENTS: &str = "kvs_infer_events_total";
 const EVENT_DELIVERY_SECONDS: &str = "kvs_infer_event_delivery_seconds";

@@ -5,9 +5,9 @@ use std::time::Duration;
 use metrics::counter;
 use tracing::{debug, info, warn};
 
-use super::board::{CameraBoard, UnitRead};
-use super::log_limit::LogLine;
 use super::{Kind, Metric};
+use crate::base::LogLine;
+use crate::status::{CameraStatus, UnitRead};
 
 const SOURCE_BYTES: &str = "kvs_infer_source_bytes_total";
 const SOURCE_CONNECTIONS: &str = "kvs_infer_source_connections_total";
@@ -61,7 +61,7 @@ pub(crate) const METRICS: &[Metric] = &[
 /// Bytes came.
 pub(crate) struct BytesRead<'a> {
     /// The camera.
-    pub(crate) camera: &'a CameraBoard,
+    pub(crate) camera: &'a CameraStatus,
     /// How many.
     pub(crate) bytes: usize,
 }
@@ -76,7 +76,7 @@ impl BytesRead<'_> {
 /// A connection was opened.
 pub(crate) struct Connected<'a> {
     /// The camera.
-    pub(crate) camera: &'a CameraBoard,
+    pub(crate) camera: &'a CameraStatus,
     /// Its stream.
     pub(crate) stream: &'a str,
     /// Where it starts.
@@ -101,7 +101,7 @@ impl Connected<'_> {
 /// A connection ended, or could not be opened.
 pub(crate) struct Ended<'a> {
     /// The camera.
-    pub(crate) camera: &'a CameraBoard,
+    pub(crate) camera: &'a CameraStatus,
     /// A short name of the reason.
     pub(crate) reason: &'static str,
     /// The whole of it.
@@ -142,7 +142,7 @@ impl Ended<'_> {
 /// A video frame was read.
 pub(crate) struct FrameRead<'a> {
     /// The camera.
-    pub(crate) camera: &'a CameraBoard,
+    pub(crate) camera: &'a CameraStatus,
     /// When, and how far behind the live edge.
     pub(crate) unit: UnitRead,
 }
@@ -161,7 +161,7 @@ impl FrameRead<'_> {
 /// A fragment was read.
 pub(crate) struct FragmentRead<'a> {
     /// The camera.
-    pub(crate) camera: &'a CameraBoard,
+    pub(crate) camera: &'a CameraStatus,
     /// What became of it.
     pub(crate) result: FragmentResult,
     /// How far it was behind the live edge, ms.
@@ -212,7 +212,7 @@ impl FragmentRead<'_> {
 /// Fragments are not kept any more, and were not read.
 pub(crate) struct GapFound<'a> {
     /// The camera.
-    pub(crate) camera: &'a CameraBoard,
+    pub(crate) camera: &'a CameraStatus,
     /// Which ones.
     pub(crate) what: &'a str,
 }
@@ -235,7 +235,7 @@ impl GapFound<'_> {
 /// A producer's timestamps are out of the calendar, or are in it again: `None`.
 pub(crate) struct TimeRefused<'a> {
     /// The camera.
-    pub(crate) camera: &'a CameraBoard,
+    pub(crate) camera: &'a CameraStatus,
     /// The timestamp that it sent, ms since the epoch.
     pub(crate) refused_ms: Option<i64>,
 }
@@ -257,7 +257,7 @@ impl TimeRefused<'_> {
 /// Footage was passed over to be live again.
 pub(crate) struct JumpedToNow<'a> {
     /// The camera.
-    pub(crate) camera: &'a CameraBoard,
+    pub(crate) camera: &'a CameraStatus,
     /// How much.
     pub(crate) skipped: Duration,
 }

@@ -10,7 +10,8 @@ use kvs_infer::config::{
 use kvs_infer::decide::{Confirm, ReadingRules, RoiFilter, TextPattern};
 use kvs_infer::decode::Masks;
 use kvs_infer::detect::{Device, InputEncoding, LayoutChoice, MotionRules, Thresholds};
-use kvs_infer::publish::{PublishSpec, S3Spec, SnapshotFormat, SnapshotRoute, SnapshotSpec, Sse};
+use kvs_infer::publish::{PublishSpec, S3Spec, SnapshotRoute, Sse};
+use kvs_infer::render::{SnapshotFormat, SnapshotSpec};
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
 pub(crate) const LEAST: &str = "publishers: { local_dir: /tmp/events }

@@ -5,10 +5,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use kvs_infer::decode::{Decoder, Sampler, SamplerState};
+use kvs_infer::decode::{Decoder, Sampler};
 use kvs_infer::demux::{Demuxer, Step};
-use kvs_infer::frame::{CameraId, FragmentEnd, Position};
-use kvs_infer::telemetry::CameraBoard;
+use kvs_infer::media::{CameraId, FragmentEnd, Position, SamplerState};
+use kvs_infer::status::CameraStatus;
 
 use crate::clip::{planes, twin};
 use crate::frames_of;
@@ -27,7 +27,7 @@ fn decode(file: &Path) -> Vec<Vec<Vec<u8>>> {
     let mut demuxer = Demuxer::default();
     demuxer.push(&std::fs::read(file).expect("the capture"));
     let mut decoder = Decoder::new(
-        CameraBoard::alone(&CameraId::new("capture")),
+        CameraStatus::alone(&CameraId::new("capture")),
         Sampler::new(None, SamplerState::default()),
     );
     let (mut fragments, mut decoded) = (Vec::new(), Vec::new());

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use kvs_infer::decode::{HostPicture, Surface};
-use kvs_infer::frame::{ArrivalLag, Codec, Fragment, MediaMs, Packet, VideoTrack};
+use kvs_infer::media::{ArrivalLag, Codec, Fragment, HostPicture, MediaMs, Packet, Surface, VideoTrack};
 
 /// When all clips start, ms since the epoch.
 pub(crate) const START_MS: i64 = 1_700_000_000_000;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kvs_infer::frame::{CameraId, Frame, Packet, VideoTrack};
-use kvs_infer::telemetry::CameraBoard;
+use kvs_infer::media::{CameraId, Frame, Packet, VideoTrack};
+use kvs_infer::status::CameraStatus;
 use proptest::prelude::*;
 
 use crate::clip::{Clip, planes};
@@ -68,7 +68,7 @@ fn a_damaged_unit_costs_the_frames_to_the_next_key_frame_and_no_other() {
 #[test]
 fn what_rests_on_a_damaged_unit_is_counted_as_damaged() {
     let clip = Clip::h264("size=320x240:rate=25:duration=1.2", "-bf 0");
-    let board = CameraBoard::alone(&CameraId::new("gate"));
+    let board = CameraStatus::alone(&CameraId::new("gate"));
     let mut decoder = watched(board.clone());
     let mut packets = clip.packets;
     packets[10].unit = Bytes::from_static(&[0xff; 64]);

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use kvs_infer::decode::{Color, DecodeError, Decoder, Matrix, Surface};
-use kvs_infer::frame::{Codec, Frame, Packet};
+use kvs_infer::decode::{DecodeError, Decoder};
+use kvs_infer::media::{Codec, Color, Frame, Matrix, Packet, Surface};
 
 use crate::clip::{Clip, planes};
 use crate::{decode, decoder, end_of, frames_of};

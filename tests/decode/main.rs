@@ -15,20 +15,20 @@ mod worker;
 
 use std::sync::Arc;
 
-use kvs_infer::decode::{DecodeError, Decoder, Sampler, SamplerState};
-use kvs_infer::frame::{CameraId, Decoded, FragmentEnd, Frame, Packet, Position};
-use kvs_infer::telemetry::CameraBoard;
+use kvs_infer::decode::{DecodeError, Decoder, Sampler};
+use kvs_infer::media::{CameraId, Decoded, FragmentEnd, Frame, Packet, Position, SamplerState};
+use kvs_infer::status::CameraStatus;
 
 fn decoder() -> Decoder {
     sampling(None)
 }
 
-fn watched(camera: CameraBoard) -> Decoder {
+fn watched(camera: CameraStatus) -> Decoder {
     Decoder::new(camera, Sampler::new(None, SamplerState::default()))
 }
 
 fn sampling(fps: Option<f64>) -> Decoder {
-    Decoder::new(CameraBoard::alone(&CameraId::new("gate")), Sampler::new(fps, SamplerState::default()))
+    Decoder::new(CameraStatus::alone(&CameraId::new("gate")), Sampler::new(fps, SamplerState::default()))
 }
 
 /// The end of a fragment that nothing after it refers to.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use kvs_infer::decode::Decoder;
-use kvs_infer::frame::{Codec, Decoded, FragmentEnd, MediaMs, Packet};
-use kvs_infer::telemetry::CameraBoard;
+use kvs_infer::media::{Codec, Decoded, FragmentEnd, MediaMs, Packet};
+use kvs_infer::status::CameraStatus;
 
 use crate::clip::{Clip, START_MS, planes};
 use crate::{decode, decoder, end_of, frames_of, watched};
@@ -115,7 +115,7 @@ fn a_reading_that_resumes_with_a_primer_gives_the_same_frames() {
 #[test]
 fn leading_pictures_without_references_are_counted_and_hold_nothing_back() {
     for (name, clip) in open_clips() {
-        let board = CameraBoard::alone(&kvs_infer::frame::CameraId::new("gate"));
+        let board = CameraStatus::alone(&kvs_infer::media::CameraId::new("gate"));
         let mut decoder = watched(board.clone());
         let mut left_out = 0;
         for fragment in clip.fragments() {

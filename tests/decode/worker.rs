@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kvs_infer::decode::{
-    FrameReceiver, Mode, ModeCell, PacketSender, Sampler, SamplerState, frame_queue, packet_queue, spawn,
-};
-use kvs_infer::frame::{CameraId, Decoded, Demuxed, Packet};
-use kvs_infer::telemetry::CameraBoard;
+use kvs_infer::decode::{FrameReceiver, PacketSender, Sampler, frame_queue, packet_queue, spawn};
+use kvs_infer::media::{CameraId, Decoded, Demuxed, Mode, ModeCell, Packet, SamplerState};
+use kvs_infer::status::CameraStatus;
 
 use crate::clip::{Clip, START_MS};
 use crate::end_of;
@@ -22,7 +20,7 @@ fn items(clip: &Clip) -> Vec<Demuxed> {
 }
 
 fn start(fps: f64, mode: Mode) -> (PacketSender, FrameReceiver, std::thread::JoinHandle<()>) {
-    let camera = CameraBoard::alone(&CameraId::new("gate"));
+    let camera = CameraStatus::alone(&CameraId::new("gate"));
     let (input, packets) = packet_queue(4);
     let (output, frames) = frame_queue(camera.clone(), Arc::new(ModeCell::new(mode)));
     let sampler = Sampler::new(Some(fps), SamplerState::default());
@@ -141,7 +139,7 @@ async fn live_and_in_time_every_sampled_frame_comes() {
 #[tokio::test]
 async fn a_camera_whose_pictures_are_too_large_says_so_until_they_are_not() {
     let clip = |size: &str| Clip::h264(&format!("size={size}:rate=10:duration=1"), "-bf 0");
-    let camera = CameraBoard::alone(&CameraId::new("gate"));
+    let camera = CameraStatus::alone(&CameraId::new("gate"));
     let (input, packets) = packet_queue(64);
     let (output, frames) = frame_queue(camera.clone(), Arc::new(ModeCell::new(Mode::CatchUp)));
     let sampler = Sampler::new(Some(1.0), SamplerState::default());

@@ -8,7 +8,7 @@ use super::support::{Paint, USUAL, frame, near, spec};
 use kvs_infer::detect::{
     BoxUnits, DetectError, Detector, Device, InputEncoding, Layout, LayoutChoice, LayoutSource, ModelSpec,
 };
-use kvs_infer::frame::{Detection, Frame};
+use kvs_infer::media::{Detection, Frame};
 
 const RTDETR: &[(&str, &str)] = &[
     ("names", "{0: 'gun', 1: 'knife'}"),

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::support::{Paint, USUAL, cached, frame, near, picture, spec, tiny};
-use kvs_infer::decode::{Color, HostPicture, Matrix};
 use kvs_infer::detect::{
     Batching, DetectError, Detector, Device, Layout, LayoutChoice, ModelSpec, Thresholds,
 };
-use kvs_infer::frame::Detection;
+use kvs_infer::media::{Color, Detection, HostPicture, Matrix};
 use sha2::{Digest, Sha256};
 
 async fn seen_by(spec: &ModelSpec, thresholds: Thresholds) -> Vec<Detection> {

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use super::support::{USUAL, cached, decoded, frame_of, picture, spec};
-use kvs_infer::decode::{HostPicture, Matrix};
 use kvs_infer::detect::ocr::Reader;
 use kvs_infer::detect::{Detector, Device, ModelSpec};
-use kvs_infer::frame::BBox;
+use kvs_infer::media::{BBox, HostPicture, Matrix};
 
 const SIZE: (u32, u32) = (1280, 720);
 

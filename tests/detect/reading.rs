@@ -6,7 +6,7 @@ use super::support::Paint::{Black, Blue, Cyan, Green, Magenta, Red, White, Yello
 use super::support::{Paint, frame, spec, tiny, tiny_text};
 use kvs_infer::detect::ocr::Reader;
 use kvs_infer::detect::{DetectError, Device, ModelSpec};
-use kvs_infer::frame::{BBox, Frame, Reading};
+use kvs_infer::media::{BBox, Frame, Reading};
 
 /// A step of the tiny models in a crop of [`HEIGHT`].
 const STRIPE: u32 = 32;

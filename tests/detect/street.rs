@@ -1,9 +1,8 @@
 //! A real model on a real street: the cars are found.
 
 use super::support::{USUAL, cached, frame_of, picture, spec};
-use kvs_infer::decode::{HostPicture, Matrix};
 use kvs_infer::detect::{Detector, Device};
-use kvs_infer::frame::BBox;
+use kvs_infer::media::{BBox, HostPicture, Matrix};
 
 const SIZE: (u32, u32) = (640, 272);
 

@@ -5,9 +5,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
-use kvs_infer::decode::{Color, HostPicture, Matrix, Surface};
 use kvs_infer::detect::{ModelSpec, Thresholds, cache_dir};
-use kvs_infer::frame::{BBox, CameraId, Fragment, Frame, MediaMs};
+use kvs_infer::media::{BBox, CameraId, Color, Fragment, Frame, HostPicture, Matrix, MediaMs, Surface};
 
 /// Confidence and NMS as a configuration would say.
 pub(super) const USUAL: Thresholds = Thresholds { conf: 0.4, nms_iou: 0.45 };

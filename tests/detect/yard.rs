@@ -6,9 +6,8 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use kvs_infer::decode::{Color, HostPicture, Matrix};
 use kvs_infer::detect::{Detector, Device, Thresholds};
-use kvs_infer::frame::{BBox, Detection};
+use kvs_infer::media::{BBox, Color, Detection, HostPicture, Matrix};
 use serde_json::Value;
 
 use super::support::{cached, near, picture, spec};

@@ -9,9 +9,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode, Uri};
 use kvs_infer::base::Verdict;
 use kvs_infer::publish::{
-    Clients, DdbSpec, Outbox, OutboxSpec, PublishSpec, Route, S3Spec, SinkState, SinkStatus, SnapshotFormat,
-    SnapshotRoute, SnapshotSpec, Sse, probes,
+    Clients, DdbSpec, Outbox, OutboxSpec, PublishSpec, Route, S3Spec, SinkState, SinkStatus, SnapshotRoute,
+    Sse, probes,
 };
+use kvs_infer::render::{SnapshotFormat, SnapshotSpec};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;

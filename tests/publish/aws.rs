@@ -9,12 +9,13 @@ use super::fake_kinesis::FakeKinesis;
 use super::moto::{self, Moto, records};
 use aws_config::SdkConfig;
 use aws_sdk_s3::types::ServerSideEncryption;
-use kvs_infer::frame::{BBox, Event};
-use kvs_infer::publish::picture::Label;
+use kvs_infer::media::{BBox, Event};
 use kvs_infer::publish::{
     Clients, Outbox, OutboxSpec, PendingEvents, PublishSpec, Remains, Route, S3Spec, SinkState, SinkStatus,
-    SnapshotFormat, SnapshotRoute, SnapshotSpec, Sse,
+    SnapshotRoute, Sse,
 };
+use kvs_infer::render::Label;
+use kvs_infer::render::{SnapshotFormat, SnapshotSpec};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Nothing listens there: the port is reserved.

@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 use super::event::{commit_all, event, frame, pending, state};
 use super::moto;
 use kvs_infer::decide::Made;
-use kvs_infer::decode::{Color, HostPicture, Matrix, Surface};
-use kvs_infer::frame::{BBox, CameraId, Event, Fragment, Frame, MediaMs};
-use kvs_infer::publish::picture::Label;
+use kvs_infer::media::{
+    BBox, CameraId, Color, Event, Fragment, Frame, HostPicture, Matrix, MediaMs, Surface,
+};
 use kvs_infer::publish::{
     Clients, MAX_FRAME_BYTES, MAX_PICTURED, Outbox, OutboxSpec, PendingEvents, PublishSpec, Route, S3Spec,
-    SnapshotFormat, SnapshotRoute, SnapshotSpec, Sse,
+    SnapshotRoute, Sse,
 };
+use kvs_infer::render::Label;
+use kvs_infer::render::{SnapshotFormat, SnapshotSpec};
 
 /// Nothing listens there, so all stays in the outbox.
 const NOWHERE: &str = "http://127.0.0.1:1";

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use kvs_infer::checkpoint::Checkpoint;
 use kvs_infer::decide::Made;
-use kvs_infer::decode::{Color, HostPicture, Matrix, Surface};
-use kvs_infer::frame::{
-    CameraId, Event, Extras, Fragment, Frame, MediaMs, ModelId, Payload, Phase, Position, TimeSource,
+use kvs_infer::media::{
+    CameraId, Color, Event, Extras, Fragment, Frame, HostPicture, Matrix, MediaMs, ModelId, Payload, Phase,
+    Position, Surface, TimeSource,
 };
-use kvs_infer::publish::{
-    Checkpoint, Commit, OfferError, Outbox, PackedEvents, PendingEvents, Route, StateSpec,
-};
+use kvs_infer::publish::{Commit, OfferError, Outbox, PackedEvents, PendingEvents, Route, StateSpec};
 
 /// An event of `camera` with a number that makes its id.
 pub(crate) fn event(camera: &str, number: u64) -> Event {

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::event::{event, frame, offer, pending, state};
 use futures_util::FutureExt;
-use kvs_infer::frame::{CameraId, Event};
+use kvs_infer::media::{CameraId, Event};
 use kvs_infer::publish::{
     OfferError, Outbox, OutboxSpec, PendingEvents, PublishSpec, Remains, Route, SinkState, SinkStatus,
-    SnapshotFormat, SnapshotSpec, StartError,
+    StartError,
 };
+use kvs_infer::render::{SnapshotFormat, SnapshotSpec};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -10,7 +10,7 @@ use super::fault_proxy::{FaultProxy, Mishap, Service};
 use super::moto::{self, Moto, records};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use kvs_infer::frame::CameraId;
+use kvs_infer::media::CameraId;
 use kvs_infer::publish::{
     Clients, OfferError, Outbox, OutboxSpec, PublishSpec, ResumeError, Route, SinkState, StateSpec,
 };
@@ -83,7 +83,7 @@ fn position(item: &Item) -> Option<u64> {
 
 async fn seqs(kinesis: &aws_sdk_kinesis::Client) -> Vec<u64> {
     let records = records(kinesis, "events").await.into_iter();
-    records.map(|(_, json)| serde_json::from_str::<kvs_infer::frame::Event>(&json).unwrap().seq).collect()
+    records.map(|(_, json)| serde_json::from_str::<kvs_infer::media::Event>(&json).unwrap().seq).collect()
 }
 
 /// moto with the table and the stream, and what reads them.

@@ -8,9 +8,8 @@ use std::process::{Child, Command, Output, Stdio};
 
 use kvs_infer::config::{Overrides, parse};
 use kvs_infer::decide::{FrameFacts, Look, Rules, State, decide};
-use kvs_infer::decode::{Color, Matrix, Yuv420};
 use kvs_infer::eval::{EvalRules, Evaluation, Record, Truth, evaluate, parse_truth};
-use kvs_infer::frame::{BBox, CameraId, Detection, Event, Fragment, MediaMs, ModelId};
+use kvs_infer::media::{BBox, CameraId, Color, Detection, Event, Fragment, Matrix, MediaMs, ModelId, Yuv420};
 use serde_json::Value;
 
 /// When the footage begins.

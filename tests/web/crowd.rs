@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use kvs_infer::cli::healthcheck::{self, HealthcheckArgs};
-use kvs_infer::frame::CameraId;
-use kvs_infer::telemetry::board::{Board, SinkRow};
+use kvs_infer::media::CameraId;
+use kvs_infer::status::{SinkRow, StatusBoard};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
@@ -44,8 +44,8 @@ fn stranger(net: u8, n: usize) -> Ipv4Addr {
     Ipv4Addr::new(127, 0, net, u8::try_from(n % 250 + 2).unwrap())
 }
 
-fn ailing() -> Board {
-    let board = Board::new();
+fn ailing() -> StatusBoard {
+    let board = StatusBoard::new();
     board
         .add_camera(&CameraId::new("gate"), "gate-stream")
         .down("not authorized: arn:aws:iam::1:role/hush", None);
@@ -81,7 +81,7 @@ fn strangers_learn_how_many_things_are_wrong_and_no_more() {
 
 #[test]
 fn a_body_that_does_not_come_is_not_waited_for() {
-    let server = show::serve("0.0.0.0", Some(TOKEN), &Board::new(), show::encode());
+    let server = show::serve("0.0.0.0", Some(TOKEN), &StatusBoard::new(), show::encode());
     let mut slow = connect(LOOPBACK, server.local_addr().port());
     let head = "POST /login HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 4000\r\n\r\nt";
     slow.write_all(head.as_bytes()).unwrap();
@@ -151,7 +151,7 @@ fn those_who_may_get_through_while_strangers_hold_all_that_they_can() {
 
 #[test]
 fn one_address_holds_a_part_of_the_room_only() {
-    let server = show::serve("0.0.0.0", Some(TOKEN), &Board::new(), show::encode());
+    let server = show::serve("0.0.0.0", Some(TOKEN), &StatusBoard::new(), show::encode());
     let port = server.local_addr().port();
     let mut held: Vec<TcpStream> = (0..40).map(|_| connect(stranger(6, 0), port)).collect();
     // Answered once the server has seen all of them.

@@ -8,11 +8,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::show;
-use kvs_infer::decode::Mode;
-use kvs_infer::frame::{ActivityCounts, CameraId, Extras, Phase};
 use kvs_infer::http::HttpServer;
-use kvs_infer::publish::picture::{Label, color_of};
-use kvs_infer::telemetry::board::{Board, ModelRow, SinkRow};
+use kvs_infer::media::{ActivityCounts, CameraId, Extras, Mode, Phase};
+use kvs_infer::render::{Label, color_of};
+use kvs_infer::status::{ModelRow, SinkRow, StatusBoard};
 
 const TOKEN: &str = "correct horse battery staple";
 
@@ -23,7 +22,7 @@ struct Footage {
 }
 
 impl Footage {
-    fn start(board: &Board) -> Self {
+    fn start(board: &StatusBoard) -> Self {
         let board = board.clone();
         let (stop, stopped) = channel();
         let thread = std::thread::spawn(move || {
@@ -45,7 +44,7 @@ impl Drop for Footage {
     }
 }
 
-fn one_frame(board: &Board, id: &str, n: u32) {
+fn one_frame(board: &StatusBoard, id: &str, n: u32) {
     let (camera, id) = (board.camera(id).unwrap(), CameraId::new(id));
     let label = Label::of("person", 0.87, show::bbox(n));
     camera.frame_read();
@@ -59,8 +58,8 @@ fn one_frame(board: &Board, id: &str, n: u32) {
     }
 }
 
-fn board() -> Board {
-    let board = Board::new();
+fn board() -> StatusBoard {
+    let board = StatusBoard::new();
     let add = |id: &str| board.add_camera(&CameraId::new(id), &format!("{id}-stream"));
     add("street").streaming();
     add("gate").streaming();

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::{http, show};
 use kvs_infer::cli::healthcheck::{self, HealthcheckArgs};
-use kvs_infer::frame::CameraId;
 use kvs_infer::http::{Encode, HttpServer};
-use kvs_infer::telemetry::board::{Board, SinkRow, Watch};
+use kvs_infer::media::CameraId;
+use kvs_infer::status::{SinkRow, StatusBoard, Watch};
 use serde_json::{Value, json};
 
 pub(super) const TOKEN: &str = "correct horse battery staple";
@@ -61,8 +61,8 @@ pub(super) fn get(server: &HttpServer, path: &str, headers: &[&str]) -> Reply {
 }
 
 /// A board with one camera that has shown a picture.
-fn board_with_gate() -> (Board, CameraId) {
-    let (board, gate) = (Board::new(), CameraId::new("gate"));
+fn board_with_gate() -> (StatusBoard, CameraId) {
+    let (board, gate) = (StatusBoard::new(), CameraId::new("gate"));
     board.add_camera(&gate, "gate-stream").looked(show::frame(&gate, 1), vec![]);
     (board, gate)
 }
@@ -91,7 +91,7 @@ fn health_and_metrics_are_open_and_the_rest_is_not() {
 
 #[test]
 fn a_refusal_says_why_to_people_and_to_programs() {
-    let server = show::serve("0.0.0.0", None, &Board::new(), show::encode());
+    let server = show::serve("0.0.0.0", None, &StatusBoard::new(), show::encode());
     let program = get(&server, "/api/cameras", &[]);
     assert!(program.json()["error"].as_str().unwrap().contains("HTTP_TOKEN is not set"));
     let person = get(&server, "/", &["Accept: text/html"]);
@@ -101,7 +101,7 @@ fn a_refusal_says_why_to_people_and_to_programs() {
 
 #[test]
 fn a_rebound_name_is_refused_on_loopback() {
-    let server = show::serve("127.0.0.1", None, &Board::new(), show::encode());
+    let server = show::serve("127.0.0.1", None, &StatusBoard::new(), show::encode());
     assert_eq!(get(&server, "/api/cameras", &["Host: evil.example"]).code, 403);
     for path in ["/healthz", "/readyz", "/metrics"] {
         assert_eq!(get(&server, path, &["Host: evil.example"]).code, 403, "{path}");
@@ -111,8 +111,8 @@ fn a_rebound_name_is_refused_on_loopback() {
 
 #[test]
 fn a_proxy_of_this_host_does_not_open_the_page() {
-    let open = show::serve("127.0.0.1", None, &Board::new(), show::encode());
-    let guarded = show::serve("127.0.0.1", Some(TOKEN), &Board::new(), show::encode());
+    let open = show::serve("127.0.0.1", None, &StatusBoard::new(), show::encode());
+    let guarded = show::serve("127.0.0.1", Some(TOKEN), &StatusBoard::new(), show::encode());
     let bearer = format!("Authorization: Bearer {TOKEN}");
     for header in
         ["X-Forwarded-For: 8.8.8.8", "Forwarded: for=8.8.8.8", "Via: 1.1 nginx", "X-Real-IP: 8.8.8.8"]
@@ -127,7 +127,7 @@ fn a_proxy_of_this_host_does_not_open_the_page() {
 
 #[test]
 fn a_sign_in_gives_a_cookie_that_is_not_the_token() {
-    let server = show::serve("0.0.0.0", Some(TOKEN), &Board::new(), show::encode());
+    let server = show::serve("0.0.0.0", Some(TOKEN), &StatusBoard::new(), show::encode());
     let addr = server.local_addr();
     let form = ["Content-Type: application/x-www-form-urlencoded", "Accept: text/html"];
     let wrong = ask(addr, "POST", "/login", &form, "token=guess");
@@ -151,7 +151,7 @@ fn a_sign_in_gives_a_cookie_that_is_not_the_token() {
 
 #[test]
 fn a_sign_out_ends_the_sign_in_wherever_its_cookie_is_kept() {
-    let server = show::serve("0.0.0.0", Some(TOKEN), &Board::new(), show::encode());
+    let server = show::serve("0.0.0.0", Some(TOKEN), &StatusBoard::new(), show::encode());
     let addr = server.local_addr();
     let form = ["Content-Type: application/x-www-form-urlencoded"];
     let cookie = || {
@@ -169,13 +169,13 @@ fn a_sign_out_ends_the_sign_in_wherever_its_cookie_is_kept() {
     assert!(out.header("set-cookie").unwrap().contains("Max-Age=0"), "{}", out.head);
     assert_eq!((get(&server, "/", &[&mine]).code, get(&server, "/", &[&other]).code), (401, 200));
 
-    let open = show::serve("127.0.0.1", None, &Board::new(), show::encode());
+    let open = show::serve("127.0.0.1", None, &StatusBoard::new(), show::encode());
     assert!(!String::from_utf8_lossy(&get(&open, "/", &[]).body).contains("Sign out"));
 }
 
 #[test]
 fn every_answer_has_the_headers_that_keep_it_safe() {
-    let server = show::serve("127.0.0.1", None, &Board::new(), show::encode());
+    let server = show::serve("127.0.0.1", None, &StatusBoard::new(), show::encode());
     for path in ["/", "/healthz", "/api/cameras", "/nothing"] {
         let reply = get(&server, path, &[]);
         assert_eq!(reply.header("x-content-type-options"), Some("nosniff"), "{path}");
@@ -223,7 +223,7 @@ fn health_is_503_only_for_what_a_restart_cures() {
 
 #[test]
 fn readiness_follows_the_service() {
-    let board = Board::new();
+    let board = StatusBoard::new();
     let server = show::serve("127.0.0.1", None, &board, show::encode());
     let said = || (get(&server, "/readyz", &[]).code, get(&server, "/readyz", &[]).json()["status"].clone());
     assert_eq!(said(), (503, json!("starting")));
@@ -235,7 +235,7 @@ fn readiness_follows_the_service() {
 
 #[test]
 fn only_a_service_that_never_was_ready_is_unhealthy_for_that() {
-    let board = Board::new();
+    let board = StatusBoard::new();
     let server = show::serve("127.0.0.1", None, &board, show::encode());
     let (host, port) = (server.local_addr().ip(), server.local_addr().port());
     let healthy = |ready| {
@@ -391,7 +391,7 @@ fn stopping_ends_the_followers_and_the_idle_within_two_seconds() {
 
 #[test]
 fn a_taken_port_is_named() {
-    let board = Board::new();
+    let board = StatusBoard::new();
     let first = show::serve("127.0.0.1", None, &board, show::encode());
     let spec = kvs_infer::http::HttpSpec {
         addr: first.local_addr(),

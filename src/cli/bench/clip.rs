@@ -7,9 +7,9 @@ use anyhow::{Context, ensure};
 use bytes::Bytes;
 use kvs_sim::{Clock, Cursor, Delivery, Pace, Seek, Store, Stream, StreamLimits, append_clip};
 
-use crate::decode::{Sampler, SamplerState};
+use crate::decode::Sampler;
 use crate::demux::{Demuxer, Step};
-use crate::frame::MediaMs;
+use crate::media::{MediaMs, SamplerState};
 
 /// When the clip begins, ms since the epoch: a whole second, so that ticks of the sampler begin with it.
 const START_MS: i64 = 1_700_000_000_000;

@@ -8,11 +8,11 @@ use tokio::runtime::Runtime;
 use super::account::Account;
 use super::clip::Clip;
 use crate::base::Stopwatch;
-use crate::decode::{Decoder, Sampler, SamplerState};
+use crate::decode::{Decoder, Sampler};
 use crate::demux::{Demuxer, Step};
 use crate::detect::{Detector, Thresholds};
-use crate::frame::{CameraId, Decoded, FragmentEnd, Position};
-use crate::telemetry::CameraBoard;
+use crate::media::{CameraId, Decoded, FragmentEnd, Position, SamplerState};
+use crate::status::CameraStatus;
 
 /// The stages of `run` that cost CPU time on each frame.
 pub(super) struct Ours<'a> {
@@ -40,7 +40,7 @@ impl Ours<'_> {
     /// Errors: a frame could not be decoded or looked at.
     pub(super) fn run(&self) -> anyhow::Result<Account> {
         let before = self.detector.steps();
-        let board = CameraBoard::alone(&CameraId::new("bench"));
+        let board = CameraStatus::alone(&CameraId::new("bench"));
         let mut total = Stopwatch::of_the_process();
         let mut way = Way::new(self, board.clone());
         for piece in &self.clip.pieces {
@@ -62,7 +62,7 @@ impl Ours<'_> {
 }
 
 impl<'a> Way<'a> {
-    fn new(ours: &'a Ours<'a>, board: CameraBoard) -> Self {
+    fn new(ours: &'a Ours<'a>, board: CameraStatus) -> Self {
         Self {
             ours,
             watch: Stopwatch::of_this_thread(),

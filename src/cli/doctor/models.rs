@@ -7,7 +7,7 @@ use crate::base::{Asks, Finding, Probe};
 use crate::config::{CameraSpec, Settings};
 use crate::detect::ocr::{Reader, ReaderInfo};
 use crate::detect::{DetectError, Detector, Device, ModelInfo, ModelSpec, Purpose, usual_threads};
-use crate::frame::CameraId;
+use crate::media::CameraId;
 use crate::service::check_classes;
 
 /// A question a model.

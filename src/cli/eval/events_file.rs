@@ -9,7 +9,7 @@ use anyhow::Context;
 
 use super::is_stdin;
 use crate::eval::{Record, Truth};
-use crate::frame::Event;
+use crate::media::Event;
 
 /// Returns the incidents' records of the truth's label and of `camera`, without duplicates, in the order of the file.
 ///
@@ -73,8 +73,8 @@ fn of_camera(events: Vec<Event>, label: &str, camera: Option<&str>) -> anyhow::R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::ActivityCounts;
-    use crate::telemetry::board::testing::event;
+    use crate::media::ActivityCounts;
+    use crate::status::testing::event;
 
     #[test]
     fn a_record_counts_once_for_each_camera() {

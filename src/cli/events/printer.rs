@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use chrono::{DateTime, Utc};
 
 use crate::base::escaped;
-use crate::frame::Event;
+use crate::media::Event;
 
 const COLUMNS: [&str; 7] = ["TIME (UTC)", "CAMERA", "TYPE", "LABEL", "PHASE", "CONF", "SNAPSHOT"];
 
@@ -99,7 +99,7 @@ fn utc(ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::ActivityCounts;
+    use crate::media::ActivityCounts;
 
     #[test]
     fn a_table_has_a_row_an_event() {
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn an_activity_has_its_count() {
-        let mut event = crate::telemetry::board::testing::event("a");
+        let mut event = crate::status::testing::event("a");
         event.payload.label = "activity".into();
         let by_label = [("car".to_owned(), 2), ("person".to_owned(), 5)].into();
         event.payload.extras.activity = Some(ActivityCounts { incidents: 7, by_label, peak: 3 });
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn nothing_that_others_wrote_controls_the_terminal() {
-        let mut event = crate::telemetry::board::testing::event("a");
+        let mut event = crate::status::testing::event("a");
         event.payload.label = "b\u{1b}[2J\u{1b}[31mRED".into();
         event.camera_id = "a\nforged".into();
         event.payload.camera_id = "a\nforged\u{202e}".into();

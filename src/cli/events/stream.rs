@@ -18,7 +18,7 @@ use super::shard::{Begin, News, Shard, refused};
 use super::shards::{Listed, Shards};
 use crate::aws::FOREIGN_REMEDY;
 use crate::base::escaped;
-use crate::frame::Event;
+use crate::media::Event;
 
 /// Answers of shards that wait to be printed; a shard waits when it is full.
 const NEWS: usize = 16;

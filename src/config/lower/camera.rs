@@ -7,7 +7,7 @@ use kvs_config::written::{Camera, Motion};
 
 use crate::config::meant::{CameraSpec, PipelineEntry};
 use crate::detect::MotionRules;
-use crate::frame::CameraId;
+use crate::media::CameraId;
 
 use super::roi::narrow;
 use super::{Lowering, root_key};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::frame::{ActivityCounts, Extras};
+use crate::media::{ActivityCounts, Extras};
 
 const QUIET_MS: i64 = 40_000;
 

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::frame::Reading;
+use crate::media::Reading;
 
 /// What is told of a film: at which ms, what, of which thing, and what it says of duration, zones and text.
 #[derive(Debug, Clone, PartialEq)]

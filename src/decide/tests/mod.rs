@@ -8,9 +8,8 @@ mod scenes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::decode::{Color, Matrix, Yuv420};
 use crate::detect::Thresholds;
-use crate::frame::{BBox, Phase, TimeSource};
+use crate::media::{BBox, Color, Matrix, Phase, TimeSource, Yuv420};
 
 const START_MS: i64 = 1_700_000_000_000;
 

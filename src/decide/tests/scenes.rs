@@ -1,7 +1,7 @@
 //! Scenes that are drawn by hand: who comes, goes, hides and stands, at 5 and at 25 frames a second, by the default settings.
 
 use super::*;
-use crate::decode::{Color, Matrix};
+use crate::media::{Color, Matrix};
 
 /// Width and height of the frame, px.
 const FRAME: (f32, f32) = (640.0, 360.0);

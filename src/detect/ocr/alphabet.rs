@@ -7,7 +7,7 @@ use icu_properties::props::{GeneralCategory, GeneralCategoryGroup};
 
 use super::ctc::Step;
 use crate::detect::error::ModelFault;
-use crate::frame::Reading;
+use crate::media::Reading;
 
 /// A plate's text for each class of a model; empty for the blank and for what is no part of a plate's text.
 pub(super) struct Alphabet {

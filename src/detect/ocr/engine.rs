@@ -12,7 +12,6 @@ use super::ctc::{are_probabilities, steps};
 use super::line::{LineShape, crop, halves};
 use super::two_lines::{Part, Parts};
 use crate::base::{Stopwatch, Took};
-use crate::decode::{Surface, Yuv420};
 use crate::detect::error::{DetectError, ModelFault};
 use crate::detect::layout::{OutputShape, listed};
 use crate::detect::onnx::{Net, Tensor, floats, shapes};
@@ -20,7 +19,7 @@ use crate::detect::opening::Opening;
 use crate::detect::spec::{Device, ModelSpec};
 use crate::detect::steps::Steps;
 use crate::detect::worker::{Answer, Look, OfFrame};
-use crate::frame::{BBox, Frame, ModelId, Reading};
+use crate::media::{BBox, Frame, ModelId, Reading, Surface, Yuv420};
 use crate::telemetry::detect::LinesRead;
 
 /// Lines of an inference at most, where the model takes any number.

@@ -2,11 +2,10 @@
 
 use std::fmt;
 
-use crate::decode::Yuv420;
 use crate::detect::error::ModelFault;
 use crate::detect::model::{InputTensor, picture_input, side_px};
 use crate::detect::resample::{PictureFault, Resampler};
-use crate::frame::BBox;
+use crate::media::{BBox, Yuv420};
 
 /// The height of lines where the graph leaves it open: that of PP-OCR since version 3.
 const OPEN_HEIGHT_PX: u32 = 48;
@@ -154,10 +153,9 @@ mod tests {
     use proptest::prelude::{ProptestConfig, prop_assert, proptest};
 
     use super::{LineShape, crop, halves};
-    use crate::decode::{Color, Matrix};
     use crate::detect::model::InputTensor;
     use crate::detect::noise::Noise;
-    use crate::frame::BBox;
+    use crate::media::{BBox, Color, Matrix};
 
     fn shape(height_px: u32, width_px: Option<u32>) -> LineShape {
         LineShape { batch: None, height_px, width_px, half: false }

@@ -8,7 +8,7 @@ use crate::detect::desk::Desk;
 use crate::detect::error::DetectError;
 use crate::detect::spec::{Device, ModelSpec};
 use crate::detect::worker::Batching;
-use crate::frame::{BBox, Frame, Reading};
+use crate::media::{BBox, Frame, Reading};
 use crate::telemetry::detect::ReaderLoaded;
 
 /// Frames whose boxes are read together on a GPU: only those that wait already, since few frames have boxes.

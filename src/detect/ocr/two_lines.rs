@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::frame::Reading;
+use crate::media::Reading;
 
 /// The difference by which both halves must be surer than the whole.
 const MARGIN: f32 = 0.02;

@@ -5,20 +5,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use kvs_infer::decode::{Color, HostPicture, Matrix, Surface};
-use kvs_infer::frame::{
-    BBox, CameraId, Event, Extras, Fragment, Frame, MediaMs, ModelId, Payload, Phase, TimeSource,
-};
 use kvs_infer::http::{AccessToken, Encode, HttpServer, HttpSpec};
-use kvs_infer::publish::picture::Label;
-use kvs_infer::telemetry::board::Board;
+use kvs_infer::media::{
+    BBox, CameraId, Color, Event, Extras, Fragment, Frame, HostPicture, Matrix, MediaMs, ModelId, Payload,
+    Phase, Surface, TimeSource,
+};
+use kvs_infer::render::Label;
+use kvs_infer::status::StatusBoard;
 use metrics_exporter_prometheus::PrometheusBuilder;
 
 /// Width and height of the synthetic frames, px.
 pub(crate) const SIZE_PX: (u32, u32) = (640, 360);
 
 /// A server on a free port of `host`.
-pub(crate) fn serve(host: &str, token: Option<&str>, board: &Board, encode: Encode) -> HttpServer {
+pub(crate) fn serve(host: &str, token: Option<&str>, board: &StatusBoard, encode: Encode) -> HttpServer {
     let spec = HttpSpec {
         addr: format!("{host}:0").parse().unwrap(),
         token: AccessToken::from_variable(token).unwrap(),

@@ -109,13 +109,13 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::frame::CameraId;
-    use crate::telemetry::board::load::LoadWindow;
-    use crate::telemetry::board::load::testing::minute;
-    use crate::telemetry::board::{Board, Status};
+    use crate::media::CameraId;
+    use crate::status::load::LoadWindow;
+    use crate::status::load::testing::minute;
+    use crate::status::{Status, StatusBoard};
 
-    fn board(late: f64, newer: f64) -> (Board, Instant) {
-        let board = Board::new();
+    fn board(late: f64, newer: f64) -> (StatusBoard, Instant) {
+        let board = StatusBoard::new();
         let mut last = Instant::now();
         for id in ["gate", "alley"] {
             let camera = board.add_camera(&CameraId::new(id), id);
@@ -164,8 +164,8 @@ mod tests {
     }
 
     /// A board with a camera that loses this share of its frames for a minute, for this reason.
-    fn lossy(reason: &'static str, share: f64) -> (Board, Instant) {
-        let (board, start) = (Board::new(), Instant::now());
+    fn lossy(reason: &'static str, share: f64) -> (StatusBoard, Instant) {
+        let (board, start) = (StatusBoard::new(), Instant::now());
         let mut window = LoadWindow::default();
         for second in 0..60 {
             window.count(start + Duration::from_secs(second), |counts| {

@@ -3,7 +3,16 @@
 use std::borrow::Cow;
 
 use super::Picture;
-use crate::publish::{SnapshotFormat, SnapshotSpec};
+pub use kvs_config::written::SnapshotFormat;
+
+/// The file format and quality of an encoded picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotSpec {
+    /// The file format.
+    pub format: SnapshotFormat,
+    /// JPEG quality, 1..=100; PNG ignores it.
+    pub jpeg_quality: u8,
+}
 
 /// Why a picture could not be encoded.
 #[derive(Debug, thiserror::Error)]

@@ -3,8 +3,8 @@
 //! The stages write on it with small verbs. HTTP reads it, and so do the metrics for CloudWatch and the commands `demo` and
 //! `bench`. A lock is held for a few assignments at most.
 
-mod camera;
 mod camera_row;
+mod camera_status;
 mod feed;
 mod figures;
 mod health;
@@ -21,8 +21,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-pub use camera::{CameraBoard, Picture};
 pub use camera_row::{CameraRow, FrameCounts, State};
+pub use camera_status::{CameraStatus, Picture};
 pub use health::{Health, Status, Watch};
 pub(crate) use lag::UnitRead;
 pub use load::CameraLoad;
@@ -30,7 +30,7 @@ pub use loading::ShownLoading;
 pub(crate) use loading::{LoadThread, RELOAD_SHOWN_AFTER};
 pub(crate) use losses::{LossCause, LossChange};
 
-use crate::frame::{CameraId, Event};
+use crate::media::{CameraId, Event};
 use feed::Feed;
 #[cfg(test)]
 pub(crate) use feed::testing;
@@ -41,7 +41,7 @@ use losses::LossCauses;
 
 /// A handle to the board; clones share it.
 #[derive(Clone)]
-pub struct Board {
+pub struct StatusBoard {
     inner: Arc<Inner>,
 }
 
@@ -49,7 +49,7 @@ struct Inner {
     started: Instant,
     started_epoch: Duration,
     readiness: Mutex<Readiness>,
-    cameras: Mutex<Vec<CameraBoard>>,
+    cameras: Mutex<Vec<CameraStatus>>,
     sinks: Mutex<Option<SinkReader>>,
     models: Mutex<Vec<ModelRow>>,
     loading: Mutex<LoadingModels>,
@@ -137,13 +137,13 @@ pub struct ModelRow {
     pub fell_back: bool,
 }
 
-impl Default for Board {
+impl Default for StatusBoard {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Board {
+impl StatusBoard {
     /// An empty board of a service that is starting.
     #[must_use]
     pub fn new() -> Self {
@@ -165,19 +165,19 @@ impl Board {
     }
 
     /// The camera's place on the board, made where there is none; cameras are shown in the order of their making.
-    pub fn add_camera(&self, id: &CameraId, stream: &str) -> CameraBoard {
+    pub fn add_camera(&self, id: &CameraId, stream: &str) -> CameraStatus {
         let mut cameras = lock(&self.inner.cameras);
         if let Some(camera) = cameras.iter().find(|camera| camera.id() == id) {
             return camera.clone();
         }
-        let camera = CameraBoard::new(id, stream, Arc::clone(&self.inner.feed));
+        let camera = CameraStatus::new(id, stream, Arc::clone(&self.inner.feed));
         cameras.push(camera.clone());
         camera
     }
 
     /// The camera's place on the board, if it has one.
     #[must_use]
-    pub fn camera(&self, id: &str) -> Option<CameraBoard> {
+    pub fn camera(&self, id: &str) -> Option<CameraStatus> {
         lock(&self.inner.cameras).iter().find(|camera| camera.id().as_str() == id).cloned()
     }
 
@@ -347,7 +347,7 @@ mod tests {
 
     #[test]
     fn a_camera_has_one_place_and_the_order_of_making_holds() {
-        let board = Board::new();
+        let board = StatusBoard::new();
         let gate = board.add_camera(&CameraId::new("gate"), "gate-stream");
         board.add_camera(&CameraId::new("alley"), "alley-stream");
         gate.frame_read();
@@ -360,7 +360,7 @@ mod tests {
 
     #[test]
     fn who_was_told_to_stop_never_becomes_ready() {
-        let board = Board::new();
+        let board = StatusBoard::new();
         assert_eq!(board.readiness(), Readiness::Starting);
         board.ready();
         assert_eq!(board.readiness(), Readiness::Ready);

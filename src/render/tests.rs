@@ -3,8 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::decode::{Color, HostPicture, Matrix, Yuv420};
-use crate::publish::{SnapshotFormat, SnapshotSpec};
+use crate::media::{Color, HostPicture, Matrix, Yuv420};
 
 const FULL_601: Color = Color { matrix: Matrix::Bt601, full_range: true };
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use super::health::span;
-use super::{Board, Readiness, lock};
+use super::{Readiness, StatusBoard, lock};
 
 /// The time after which `/healthz` shows that a newer configuration waits for its models.
 pub(crate) const RELOAD_SHOWN_AFTER: Duration = Duration::from_secs(60);
@@ -68,7 +68,7 @@ impl LoadThread {
 
 /// Shows what is done with a model until it is dropped.
 pub struct ShownLoading {
-    board: Board,
+    board: StatusBoard,
     model: String,
 }
 
@@ -79,7 +79,7 @@ impl Drop for ShownLoading {
 }
 
 /// Shows that a newer configuration waits for its models until it is dropped.
-pub(crate) struct ShownReload(Board);
+pub(crate) struct ShownReload(StatusBoard);
 
 impl Drop for ShownReload {
     fn drop(&mut self) {
@@ -95,7 +95,7 @@ impl ShownLoading {
     }
 }
 
-impl Board {
+impl StatusBoard {
     /// Fetching or loading a model may take this long at the start; from then on the service has failed.
     pub(crate) fn set_load_limit(&self, limit: Duration) {
         lock(&self.inner.loading).limit = limit;
@@ -201,7 +201,7 @@ impl LoadingModels {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::board::Status;
+    use crate::status::Status;
 
     fn later(seconds: u64) -> Instant {
         Instant::now() + Duration::from_secs(seconds)
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_model_that_is_not_loaded_in_time_fails_the_start_and_no_reload() {
-        let board = Board::new();
+        let board = StatusBoard::new();
         board.set_load_limit(Duration::from_secs(100));
         let shown = board.show_loading("street", "is being loaded");
         shown.now("is being fetched: 3 of 9 MB".to_owned());
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn a_reload_that_waits_is_shown_after_a_minute_with_what_it_waits_for() {
-        let board = Board::new();
+        let board = StatusBoard::new();
         board.ready();
         let reload = board.show_reload();
         let model = board.show_loading("street", "is being loaded");
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_load_that_was_given_up_is_shown_while_its_thread_runs() {
-        let board = Board::new();
+        let board = StatusBoard::new();
         let [street, plate] = ["street", "plate"].map(|model| board.add_load_thread(model));
         assert!(!plate.end() && !plate.give_up(), "it has ended");
         assert!(street.give_up());

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::CameraRow;
-use crate::frame::{ArrivalLag, Frame};
+use crate::media::{ArrivalLag, Frame};
 
 /// How long the age of the newest inferred frame counts.
 const INFERRED_COUNTS_FOR: Duration = Duration::from_secs(2);

@@ -11,9 +11,8 @@ use flate2::write::ZlibEncoder;
 use serde::{Deserialize, Serialize};
 
 use crate::decide;
-use crate::decode::SamplerState;
 use crate::detect::MotionState;
-use crate::frame::{Frame, MediaMs, Position, fragment_order};
+use crate::media::{Frame, MediaMs, Position, SamplerState, fragment_order};
 
 /// The version of this shape; [`decide::State`] has its own.
 const VERSION: u32 = 1;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::broadcast;
 
 use super::lock;
-use crate::frame::Event;
+use crate::media::Event;
 
 /// How many events are kept for those who come late.
 pub(super) const KEPT: usize = 200;
@@ -54,7 +54,7 @@ impl Feed {
 
 #[cfg(test)]
 pub(crate) mod testing {
-    use crate::frame::{Event, Extras, ModelId, Payload, Phase, TimeSource};
+    use crate::media::{Event, Extras, ModelId, Payload, Phase, TimeSource};
 
     /// An event of camera `gate` with this id.
     pub(crate) fn event(id: &str) -> Event {

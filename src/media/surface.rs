@@ -1,6 +1,6 @@
 //! Where a decoded picture lies.
 
-use super::avcodec::planes_lie_in_buffers;
+use super::ffmpeg_planes::planes_lie_in_buffers;
 
 /// The planes of a picture. In host memory today; a CUDA surface can join without a change in the other stages.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ impl HostPicture {
     }
 
     /// Whether [`Self::from_ffmpeg`] takes the frame.
-    pub(super) fn takes(frame: &ffmpeg_next::frame::Video) -> bool {
+    pub(crate) fn takes(frame: &ffmpeg_next::frame::Video) -> bool {
         use ffmpeg_next::format::Pixel;
         let rows = [frame.height(), frame.height().div_ceil(2), frame.height().div_ceil(2)];
         let planar = matches!(frame.format(), Pixel::YUV420P | Pixel::YUVJ420P);
@@ -121,7 +121,7 @@ impl HostPicture {
 
 impl HostPicture {
     /// A copy that can be painted on, its rows without gaps.
-    pub(super) fn copy(&self) -> Canvas {
+    pub(crate) fn copy(&self) -> Canvas {
         let view = self.view();
         let (width, height) = (self.width_px as usize, self.height_px as usize);
         let half = (width.div_ceil(2), height.div_ceil(2));
@@ -144,7 +144,7 @@ impl HostPicture {
 }
 
 /// A picture that nobody else holds.
-pub(super) struct Canvas {
+pub(crate) struct Canvas {
     size_px: (u32, u32),
     color: Color,
     planes: [Vec<u8>; 3],
@@ -153,13 +153,13 @@ pub(super) struct Canvas {
 
 impl Canvas {
     /// Y, U, V, each with the bytes from one row to the next.
-    pub(super) fn planes_mut(&mut self) -> [(&mut [u8], usize); 3] {
+    pub(crate) fn planes_mut(&mut self) -> [(&mut [u8], usize); 3] {
         let [y, u, v] = &mut self.planes;
         [(y, self.strides[0]), (u, self.strides[1]), (v, self.strides[2])]
     }
 
     /// The picture as painted.
-    pub(super) fn into_picture(self) -> HostPicture {
+    pub(crate) fn into_picture(self) -> HostPicture {
         let Self { size_px: (width_px, height_px), color, planes, strides } = self;
         HostPicture { width_px, height_px, color, planes: Planes::Owned { planes, strides } }
     }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::lag::Concern;
 use super::load::CameraLoad;
-use crate::decode::Mode;
+use crate::media::Mode;
 
 /// What a camera's reader does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -11,10 +11,9 @@ use super::lag::{CameraLag, UnitRead};
 use super::load::LoadWindow;
 use super::unseen::{Unseen, explained};
 use super::{lock, whole_ms};
-use crate::decode::Mode;
-use crate::frame::{CameraId, Event, Frame};
-use crate::publish::picture::Label;
-use crate::telemetry::log_limit::{LogLimit, LogLine};
+use crate::base::{LogLimit, LogLine};
+use crate::media::{CameraId, Event, Frame, Mode};
+use crate::render::Label;
 
 /// How long a lost connection is remembered.
 const LOSS_SPAN: Duration = Duration::from_secs(15);
@@ -57,7 +56,7 @@ pub struct Picture {
 
 /// A handle to one camera's place; clones share it.
 #[derive(Clone)]
-pub struct CameraBoard {
+pub struct CameraStatus {
     inner: Arc<Inner>,
 }
 
@@ -102,7 +101,7 @@ struct Trouble {
     retry_at: Option<Instant>,
 }
 
-impl CameraBoard {
+impl CameraStatus {
     pub(super) fn new(id: &CameraId, stream: &str, feed: Arc<Feed>) -> Self {
         let now = Now {
             mode: Mode::default(),
@@ -436,8 +435,8 @@ impl Now {
 mod tests {
     use super::*;
 
-    fn camera() -> CameraBoard {
-        CameraBoard::new(&CameraId::new("gate"), "gate-stream", Arc::default())
+    fn camera() -> CameraStatus {
+        CameraStatus::new(&CameraId::new("gate"), "gate-stream", Arc::default())
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::{CameraRow, SinkRow, State, whole_ms};
-use crate::decode::Mode;
+use crate::media::Mode;
 
 /// A camera that sends nothing for so long is worth a word.
 const QUIET_MS: u64 = 60_000;
@@ -205,8 +205,8 @@ pub(super) fn span(span: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::CameraId;
-    use crate::telemetry::board::Board;
+    use crate::media::CameraId;
+    use crate::status::StatusBoard;
 
     fn watch(alive: bool, busy_since: Option<Instant>) -> Watch {
         Watch {
@@ -234,7 +234,7 @@ mod tests {
     fn only_what_a_restart_cures_is_failed() {
         let start = Instant::now();
         let after = |s: u64| start + Duration::from_secs(s);
-        let board = Board::new();
+        let board = StatusBoard::new();
         board.add_camera(&CameraId::new("gate"), "gate-stream").down("no such stream", None);
         let down = board.snapshot_at(start);
         let table = [
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn connections_that_are_lost_one_after_the_other_are_mentioned_for_a_while() {
-        let board = Board::new();
+        let board = StatusBoard::new();
         let gate = board.add_camera(&CameraId::new("gate"), "gate-stream");
         gate.streaming();
         gate.lost("the connection ended");
@@ -336,7 +336,7 @@ mod tests {
 
     #[test]
     fn a_camera_that_sends_nothing_is_mentioned_after_a_minute() {
-        let board = Board::new();
+        let board = StatusBoard::new();
         board.add_camera(&CameraId::new("gate"), "gate-stream").waiting();
         let at = |s: u64| board.snapshot_at(Instant::now() + Duration::from_secs(s));
         assert_eq!(about_camera(&at(50)[0]), None);
@@ -345,7 +345,7 @@ mod tests {
 
     #[test]
     fn a_camera_that_never_comes_to_a_first_fragment_is_mentioned_after_a_minute() {
-        let board = Board::new();
+        let board = StatusBoard::new();
         let gate = board.add_camera(&CameraId::new("gate"), "gate-stream");
         let at = |s: u64| about_camera(&board.snapshot_at(Instant::now() + Duration::from_secs(s))[0]);
         assert_eq!(at(50), None);
@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn a_live_camera_whose_connection_brings_nothing_is_mentioned_after_a_minute() {
-        let board = Board::new();
+        let board = StatusBoard::new();
         let gate = board.add_camera(&CameraId::new("gate"), "gate-stream");
         gate.streaming();
         gate.frame_read();

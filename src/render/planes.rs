@@ -1,7 +1,6 @@
 //! The planes of a picture, and how a frame's become them.
 
-use crate::decode::{Color, Matrix, Yuv420};
-use crate::frame::BBox;
+use crate::media::{BBox, Color, Matrix, Yuv420};
 
 /// A planar YUV 4:2:0 picture in full-range BT.601, as JPEG wants it, without padding.
 #[derive(Clone, Debug, PartialEq, Eq)]

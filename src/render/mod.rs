@@ -8,11 +8,10 @@ mod encode;
 mod planes;
 mod text;
 
-pub use encode::{EncodeError, encode};
+pub use encode::{EncodeError, SnapshotFormat, SnapshotSpec, encode};
 pub use planes::Picture;
 
-use crate::decode::Surface;
-use crate::frame::BBox;
+use crate::media::{BBox, Surface};
 
 /// A box to draw, with its caption.
 #[derive(Clone, Debug, PartialEq)]

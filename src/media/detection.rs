@@ -1,0 +1,64 @@
+//! A detection: what a model finds in one frame.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// An axis-aligned box in pixels of the decoded frame. Invariant: `x1 <= x2`, `y1 <= y2`, all finite.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BBox {
+    /// Left edge, px.
+    pub x1: f32,
+    /// Top edge, px.
+    pub y1: f32,
+    /// Right edge, px.
+    pub x2: f32,
+    /// Bottom edge, px.
+    pub y2: f32,
+}
+
+impl BBox {
+    /// The area, square px.
+    #[must_use]
+    pub fn area(&self) -> f32 {
+        (self.x2 - self.x1).max(0.0) * (self.y2 - self.y1).max(0.0)
+    }
+
+    /// Intersection over union with `other`, 0..=1; 0 where both are empty.
+    #[must_use]
+    pub fn iou(&self, other: &Self) -> f32 {
+        let width = (self.x2.min(other.x2) - self.x1.max(other.x1)).max(0.0);
+        let height = (self.y2.min(other.y2) - self.y1.max(other.y1)).max(0.0);
+        let intersection = width * height;
+        let union = self.area() + other.area() - intersection;
+        if union > 0.0 { intersection / union } else { 0.0 }
+    }
+
+    /// The centre, px.
+    #[must_use]
+    pub fn centre(&self) -> (f32, f32) {
+        (f32::midpoint(self.x1, self.x2), f32::midpoint(self.y1, self.y2))
+    }
+}
+
+/// One thing that a detector saw in one frame.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Detection {
+    /// The class name by the model.
+    pub label: Arc<str>,
+    /// Confidence, 0..=1.
+    pub conf: f32,
+    /// Where, in frame pixels, clipped to the frame.
+    pub bbox: BBox,
+    /// The text in it, where somebody read it.
+    pub reading: Option<Reading>,
+}
+
+/// A text that was read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// The text.
+    pub text: Arc<str>,
+    /// Confidence, 0..=1.
+    pub conf: f32,
+}

@@ -1,0 +1,23 @@
+//! The types that all stages share, below every one of them: source -> demux -> decode -> detect -> decide -> publish.
+//!
+//! They are listed in the order in which the stages produce them: an access unit, a picture, a detection, an event.
+
+mod access_unit;
+mod detection;
+mod event;
+mod ffmpeg_planes;
+mod fragment;
+mod frame;
+mod mode;
+mod sampler_state;
+mod surface;
+
+pub use access_unit::{ArrivalLag, Demuxed, FragmentEnd, Packet, VideoTrack};
+pub use detection::{BBox, Detection, Reading};
+pub use event::{ActivityCounts, Event, Extras, ModelId, Payload, Phase};
+pub use fragment::{CameraId, Fragment, MediaMs, Position, TimeSource, fragment_order};
+pub use frame::{Decoded, Frame};
+pub use h26x::{Codec, PictureRole};
+pub use mode::{Mode, ModeCell};
+pub use sampler_state::SamplerState;
+pub use surface::{Color, HostPicture, Matrix, Surface, Yuv420};
