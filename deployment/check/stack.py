@@ -93,9 +93,9 @@ def roles_of_workflows(aws: LocalAws) -> Iterator[Result]:
     cloudformation, iam = aws.client("cloudformation"), aws.client("iam")
     parameters = [{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()]
     cloudformation.create_stack(StackName="github", TemplateBody=GITHUB.read_text(), Parameters=parameters, Capabilities=["CAPABILITY_IAM"])
-    outputs = {item["OutputKey"]: item["OutputValue"] for item in cloudformation.describe_stacks(StackName="github")["Stacks"][0]["Outputs"]}
+    made = outputs(aws, "github")
     for name, environment in {"ImageRoleArn": "image", "DeployRoleArn": "production"}.items():
-        role = iam.get_role(RoleName=outputs[name].rsplit("/")[-1])["Role"]
+        role = iam.get_role(RoleName=made[name].rsplit("/")[-1])["Role"]
         trust = role["AssumeRolePolicyDocument"]["Statement"][0]
         wanted = {
             "token.actions.githubusercontent.com:aud": "sts.amazonaws.com",
@@ -125,10 +125,42 @@ def results() -> Iterator[Result]:
         given = create(aws, files, "given", ImageUri=IMAGE, **TYPES, EnableExec="true", KmsKeyArn=KEY, KvsKeyArns=KEY, Purchase="spot", MaxHosts="2", **network(aws))
         yield from look(given, left_out)
         yield absent(given, "Vpc", "PrivateSubnet1", "Nat", "NatAddress", "InternetGateway", "PrivateRoutes")
+        second = create(aws, files, "kvs-infer-2", ImageUri=IMAGE, **TYPES, **network_of(aws, whole.stack))
+        yield from look(second, left_out)
+        yield from beside(aws, whole, second)
         yield from roles_of_workflows(aws)
         yield "what moto is said to leave out it does leave out", [
             f"{kind}: it makes {', '.join(sorted(what - left_out.get(kind, set())))} now" for kind, what in LEFT_OUT.items() if what - left_out.get(kind, set())
         ]
+
+
+def outputs(aws: LocalAws, stack: str) -> dict[str, str]:
+    """The outputs of a stack."""
+    described = aws.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+    return {item["OutputKey"]: item["OutputValue"] for item in described["Outputs"]}
+
+
+def network_of(aws: LocalAws, stack: str) -> dict[str, str]:
+    """The parameters that put a second stack into the network of a first one, as docs/deploy.md says."""
+    first = outputs(aws, stack)
+    without = dict.fromkeys(["GatewayEndpoints", "InterfaceEndpoints", "KvsEndpoint"], "false")
+    return {"VpcId": first["VpcId"], "SubnetIds": first["PrivateSubnetIds"], "RouteTableIds": first["RouteTableIds"]} | without
+
+
+def beside(aws: LocalAws, first: Made, second: Made) -> Iterator[Result]:
+    """Two stacks in one network: the second makes no network, shares no resource with the first, and may pull its image."""
+    kinds = ("AWS::EC2::VPC", "AWS::EC2::VPCEndpoint", "AWS::EC2::NatGateway", "AWS::EC2::Subnet", "AWS::EC2::RouteTable")
+    network_parts = [name for name in second.ids if second.files.template["Resources"][name]["Type"] in kinds]
+    yield f"{second.stack}: makes no network of its own", [f"{name} was made" for name in network_parts]
+    shared = sorted(set(first.ids.values()) & set(second.ids.values()))
+    yield f"{second.stack}: shares no resource with {first.stack}", [f"{name} is of both" for name in shared]
+    ec2 = aws.client("ec2")
+    groups = [second.ids[name] for name in ("TaskSecurityGroup", "HostSecurityGroup")]
+    vpcs = {group["VpcId"] for group in ec2.describe_security_groups(GroupIds=groups)["SecurityGroups"]}
+    vpc = outputs(aws, first.stack)["VpcId"]
+    yield f"{second.stack}: is in the network of {first.stack}", [] if vpcs == {vpc} else [f"its groups are in {vpcs}, not {vpc}"]
+    missing = set(outputs(aws, first.stack)) - set(outputs(aws, second.stack)) - {"EndpointSecurityGroupId"}
+    yield f"{second.stack}: has the outputs of a stack", [f"no output {name}" for name in sorted(missing)]
 
 
 def network(aws: LocalAws) -> dict[str, str]:
