@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-pub use kvs_config::written::SnapshotFormat;
+pub use kvs_config::raw::SnapshotFormat;
 
 /// The sinks.
 #[derive(Clone, Debug, PartialEq, Eq)]
