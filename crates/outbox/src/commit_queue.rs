@@ -469,61 +469,34 @@ mod tests {
                 reservations: Vec::new(),
             }]
         };
-        let now = Some(Instant::now());
+        let now = Instant::now();
+        let state = |commits, urgent| CommitQueueState {
+            commits_since: Some(now),
+            commits,
+            urgent,
+            ..CommitQueueState::default()
+        };
+        let acks = || CommitQueueState { acks_since: Some(now), ..CommitQueueState::default() };
+        let drop_sinks = vec!["old".into()];
         let cases = [
             ("urgent without work", CommitQueueState { urgent: true, ..CommitQueueState::default() }, false),
-            (
-                "a commit",
-                CommitQueueState { commits: commit(), commits_since: now, ..CommitQueueState::default() },
-                false,
-            ),
-            (
-                "an urgent commit",
-                CommitQueueState {
-                    commits: commit(),
-                    commits_since: now,
-                    urgent: true,
-                    ..CommitQueueState::default()
-                },
-                true,
-            ),
+            ("a commit", state(commit(), false), false),
+            ("an urgent commit", state(commit(), true), true),
             (
                 "a commit while a caller waits",
-                CommitQueueState {
-                    commits: commit(),
-                    commits_since: now,
-                    waiters: 1,
-                    ..CommitQueueState::default()
-                },
+                CommitQueueState { waiters: 1, ..state(commit(), false) },
                 false,
             ),
-            ("acknowledgements", CommitQueueState { acks_since: now, ..CommitQueueState::default() }, false),
-            (
-                "acknowledgements that make room",
-                CommitQueueState { acks_since: now, waiters: 1, ..CommitQueueState::default() },
-                true,
-            ),
-            (
-                "a commit while closing",
-                CommitQueueState {
-                    commits: commit(),
-                    commits_since: now,
-                    closed: true,
-                    ..CommitQueueState::default()
-                },
-                true,
-            ),
-            (
-                "a queue to delete",
-                CommitQueueState { drop_sinks: vec!["old".into()], ..CommitQueueState::default() },
-                true,
-            ),
+            ("acknowledgements", acks(), false),
+            ("acknowledgements that make room", CommitQueueState { waiters: 1, ..acks() }, true),
+            ("a commit while closing", CommitQueueState { closed: true, ..state(commit(), false) }, true),
+            ("a queue to delete", CommitQueueState { drop_sinks, ..CommitQueueState::default() }, true),
         ];
         let linger = Linger { commits: Duration::from_secs(3_600), acks: Duration::from_secs(3_600) };
         for (name, state, due) in cases {
             assert_eq!(state.is_due(linger), due, "{name}");
         }
-        let late = CommitQueueState { commits: commit(), commits_since: now, ..CommitQueueState::default() };
+        let late = state(commit(), false);
         assert!(late.is_due(Linger { commits: Duration::ZERO, ..linger }));
         assert!(!late.is_due(Linger { acks: Duration::ZERO, ..linger }));
     }
