@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::checkpoint::Checkpoint;
-use crate::config::{CameraSpec, PlaybackMode, Start};
+use crate::config::{CameraSpec, StartPosition, StreamProtocol};
 use crate::decode::{self, Sampler, frame_queue, packet_queue};
 use crate::detect::Detector;
 use crate::detect::ocr::Reader;
@@ -194,18 +194,20 @@ impl Camera {
 
 fn source(spec: &CameraSpec, shared: &Shared) -> Result<StreamSource, CameraError> {
     match spec.mode {
-        PlaybackMode::GetMedia => Ok(StreamSource::get_media(&shared.kvs, &spec.stream)),
-        PlaybackMode::Hls => StreamSource::hls(&shared.kvs, &spec.stream, shared.hls_session)
+        StreamProtocol::GetMedia => Ok(StreamSource::get_media(&shared.kvs, &spec.stream)),
+        StreamProtocol::Hls => StreamSource::hls(&shared.kvs, &spec.stream, shared.hls_session)
             .map_err(|source| CameraError::Source { camera: spec.id.to_string(), source }),
     }
 }
 
 /// Where reading starts, and in which mode. What decide remembers goes on in any case: a thing that was told of is not told of
 /// again because the process started anew.
-fn start(asked: Start, position: Option<Position>) -> (StartAt, Mode) {
+fn start(asked: StartPosition, position: Option<Position>) -> (StartAt, Mode) {
     match (asked, position) {
-        (Start::Now, _) | (Start::Checkpoint, None) => (StartAt::Now, Mode::Live),
-        (Start::Earliest, None) => (StartAt::Earliest, Mode::CatchUp),
-        (Start::Earliest | Start::Checkpoint, Some(position)) => (StartAt::After(position), Mode::CatchUp),
+        (StartPosition::Now, _) | (StartPosition::Checkpoint, None) => (StartAt::Now, Mode::Live),
+        (StartPosition::Earliest, None) => (StartAt::Earliest, Mode::CatchUp),
+        (StartPosition::Earliest | StartPosition::Checkpoint, Some(position)) => {
+            (StartAt::After(position), Mode::CatchUp)
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::base::{Unwritable, can_be_written};
-use crate::config::{CameraSpec, ConfigErrors, Settings, Start};
+use crate::config::{CameraSpec, ConfigErrors, Settings, StartPosition};
 use crate::publish::{PublishSpec, destinations};
 
 use super::aws::sdk_config;
@@ -125,11 +125,11 @@ fn row(camera: &CameraSpec, publish: &PublishSpec) -> [String; 6] {
     ]
 }
 
-fn start_name(start: Start) -> &'static str {
+fn start_name(start: StartPosition) -> &'static str {
     match start {
-        Start::Now => "NOW",
-        Start::Earliest => "EARLIEST",
-        Start::Checkpoint => "CHECKPOINT",
+        StartPosition::Now => "NOW",
+        StartPosition::Earliest => "EARLIEST",
+        StartPosition::Checkpoint => "CHECKPOINT",
     }
 }
 

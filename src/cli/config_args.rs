@@ -58,7 +58,7 @@ impl ConfigArgs {
                 runtime.block_on(self.fetch(&address))?
             }
         };
-        settings.missing_files()?;
+        settings.check_model_files()?;
         Ok(settings)
     }
 
@@ -67,7 +67,7 @@ impl ConfigArgs {
     /// Errors: every mistake in it.
     pub(super) fn parse(&self, text: &str) -> Result<Settings, ConfigErrors> {
         let settings = parse(&self.config.to_string(), text, &environment, &self.overrides())?;
-        settings.missing_files()?;
+        settings.check_model_files()?;
         Ok(settings)
     }
 

@@ -30,7 +30,7 @@ pub(super) fn class_names(
         Some(ClassNameFault::Invisible { index, character }) => {
             Err(ModelFault::ClassName { index, name: name(index), character: character.to_string() })
         }
-        Some(ClassNameFault::Twice { index, first }) => {
+        Some(ClassNameFault::Duplicate { index, first }) => {
             Err(ModelFault::ClassNameTwice { first, index, name: name(index) })
         }
     }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::encoding::InputEncoding;
+pub use kvs_config::raw::{BoxUnits, LayoutChoice};
 use kvs_config::without_address_secrets;
-pub use kvs_config::written::{BoxUnits, LayoutChoice};
 
 /// A model to load.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]

@@ -284,7 +284,7 @@ fn mistakes_in_a_truth_file_have_a_line_and_a_remedy() {
     let table = [
         (String::new(), "`label` is missing", "1", "add `label:`"),
         (cut("to_ms", "too_ms"), "unknown key `too_ms`", "7", "did you mean `to_ms`?"),
-        (cut("from_ms: 0", "from_ms: soon"), "\"soon\" is not a whole number", "6", "give a number"),
+        (cut("from_ms: 0", "from_ms: soon"), "expected a whole number, found \"soon\"", "6", "give a number"),
         (cut("[0, 1, 2, 3, 4.5]", "[0, 1, 2, 3]"), "the list has 4 items", "8", "give"),
         (
             cut("[0, 1,", "[0, 3,"),

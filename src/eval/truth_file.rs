@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 
-use kvs_config::{Document, KeyPath, Problem, Problems, Report, read_as};
+use kvs_config::{KeyPath, Problem, ProblemReport, Problems, TypedDocument, read_as};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -57,7 +57,7 @@ pub enum TruthError {
         why: io::Error,
     },
     /// The file has mistakes: correct each.
-    #[error("{}", Report { kind: "truth", file, text, problems })]
+    #[error("{}", ProblemReport { kind: "truth", file, text, problems })]
     Invalid {
         /// The file as it was named.
         file: String,
@@ -74,13 +74,13 @@ pub enum TruthError {
 /// All mistakes in it.
 pub fn parse_truth(file: &str, text: &str) -> Result<Truth, TruthError> {
     let invalid = |problems| TruthError::Invalid { file: file.to_owned(), text: text.to_owned(), problems };
-    let document: Document<RawTruth> = read_as(text, &|_| None).map_err(invalid)?;
+    let document: TypedDocument<RawTruth> = read_as(text, &|_| None).map_err(invalid)?;
     let mut check = Check { document: &document, problems: Problems::default() };
     check.all();
     if !check.problems.is_empty() {
         return Err(invalid(check.problems.into_sorted()));
     }
-    let RawTruth { label, start_ms, visits } = document.written;
+    let RawTruth { label, start_ms, visits } = document.raw;
     Ok(Truth { label, start_ms, visits: visits.into_iter().map(visit).collect() })
 }
 
@@ -96,13 +96,13 @@ fn key_box([at_ms, x1, y1, x2, y2]: &[f64; 5]) -> KeyBox {
 
 /// The rules that a schema cannot express.
 struct Check<'a> {
-    document: &'a Document<RawTruth>,
+    document: &'a TypedDocument<RawTruth>,
     problems: Problems,
 }
 
 impl Check<'_> {
     fn all(&mut self) {
-        let visits = &self.document.written.visits;
+        let visits = &self.document.raw.visits;
         let mut ids = HashMap::new();
         for (i, visit) in visits.iter().enumerate() {
             let path = KeyPath::default().key("visits").index(i);
@@ -162,7 +162,7 @@ impl Check<'_> {
     }
 
     fn add(&mut self, key: &KeyPath, message: String, remedy: &str) {
-        self.problems.add(key, self.document.place_of(key), message, remedy);
+        self.problems.add(key, self.document.span_of(key), message, remedy);
     }
 }
 

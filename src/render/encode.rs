@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::Picture;
-pub use kvs_config::written::SnapshotFormat;
+pub use kvs_config::raw::SnapshotFormat;
 
 /// The file format and quality of an encoded picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -168,7 +168,7 @@ impl Starter {
         let id = spec.id.to_string();
         let place = self.board.add_camera(&spec.id, &spec.stream);
         let shared = Shared { stop: stop.clone(), ..self.shared.clone() };
-        self.shared.outbox.attach(&spec.id, stop.clone(), spec.start == config::Start::Now);
+        self.shared.outbox.attach(&spec.id, stop.clone(), spec.start == config::StartPosition::Now);
         let camera = Camera::start(spec, models, checkpoint, place, &shared)?;
         let watches = camera.watches(&id).map(|watch| self.board.add_watch(until(watch, stop.clone())));
         Ok(Started { camera, id, watches: watches.to_vec(), stop })

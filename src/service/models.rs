@@ -108,7 +108,7 @@ impl ModelSet {
 
     fn of_entry(&self, entry: &PipelineEntry) -> Option<EntryModels> {
         let detector = self.get(&entry.model)?.clone();
-        let reading = match &entry.reading {
+        let reading = match &entry.ocr {
             None => None,
             Some(reading) => {
                 let named = (Purpose::Read, Arc::clone(&reading.model));

@@ -97,7 +97,7 @@ async fn a_hangup_in_the_first_moments_ends_nothing_and_is_not_lost() {
     let status = child.wait().unwrap();
     assert!(status.success(), "{status:?} {log:#?}");
     let warned =
-        |line: &&String| line.contains("\"WARN\"") && line.contains("`cooldown_seconds: 30` leaves out");
+        |line: &&String| line.contains("\"WARN\"") && line.contains("`cooldown_seconds: 30` suppresses");
     assert_eq!(log.iter().filter(warned).count(), 2, "at the start, and when it was taken over: {log:#?}");
     sim.stop().await;
 }

@@ -249,7 +249,7 @@ async fn commands_show_no_secret() {
         (&["run", "--help"], "[env: CONFIG_FILE]"),
         (&["run", &good], "unexpected argument"),
         (&["check", "--configs", &good], "unexpected argument"),
-        (&["check", "--aws-region", &good, "--config", &good], "not the form of a region"),
+        (&["check", "--aws-region", &good, "--config", &good], "is not a region name"),
     ];
     for (arguments, words) in table {
         let mut command = program(&dir, "http://HUSHuser:HUSHpass@127.0.0.1:1");

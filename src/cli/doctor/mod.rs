@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use super::exit;
 use super::fetching::Fetched;
 use crate::base::{Asks, Finding, Probe};
-use crate::config::{CameraSpec, PlaybackMode, Settings};
+use crate::config::{CameraSpec, Settings, StreamProtocol};
 use crate::publish::probes;
 use crate::service::outbox_spec;
 use crate::source::Kvs;
@@ -71,7 +71,7 @@ impl Doctor {
 
     fn probes(&self) -> Vec<Probe> {
         let kvs = Kvs::new(&self.aws);
-        let read_by = |camera: &CameraSpec| (camera.stream.clone(), camera.mode == PlaybackMode::Hls);
+        let read_by = |camera: &CameraSpec| (camera.stream.clone(), camera.mode == StreamProtocol::Hls);
         let streams: BTreeSet<(String, bool)> = self.settings.cameras.iter().map(read_by).collect();
         let of_stream = |(stream, by_hls): &(String, bool)| {
             if *by_hls { kvs.hls_probes(stream) } else { kvs.probes(stream) }

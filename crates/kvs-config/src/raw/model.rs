@@ -1,52 +1,53 @@
-//! `models`.
+//! The section `models`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A model to load.
+/// An ONNX model.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Model {
-    /// The ONNX file: a path from the current directory, s3://bucket/key or https://... (fetched once into the cache folder).
+pub struct ModelSection {
+    /// The ONNX file: a path relative to the current directory, s3://bucket/key or https://... (fetched once into the cache folder).
     #[schemars(length(min = 1, max = 4096), example = &"/app/models/street.onnx",
         extend("x-remedy" = "write the path of an .onnx file"))]
     pub path: String,
-    /// The SHA-256 that the file must have, 64 hexadecimal digits; absent: any.
+    /// The expected SHA-256 of the file, 64 hexadecimal digits; absent: not checked.
     #[schemars(regex(pattern = r"^[0-9A-Fa-f]{64}$"),
         extend("x-remedy" = "write the 64 hexadecimal digits that `sha256sum FILE` prints"))]
     #[serde(default)]
     pub sha256: Option<String>,
-    /// The layout of its output.
+    /// The layout of the model's output.
     #[serde(default)]
     pub layout: LayoutChoice,
-    /// The units of its boxes, where `layout` is yolov8, yolov5, nms or yolonas; other layouts fix them.
+    /// The units of the boxes, where `layout` is yolov8, yolov5, nms or yolonas; other layouts define them.
     #[serde(default)]
     pub box_units: BoxUnits,
-    /// The values of its input, where they are not RGB from 0 to 1.
+    /// The encoding of the model's input; absent: RGB from 0 to 1.
     #[serde(default)]
     pub input: Option<ModelInput>,
-    /// Its class names in order, in place of those in its metadata: a list, or the path of a file with one a line, or of YAML or
-    /// JSON with `names`.
-    #[schemars(extend("x-remedy" = "write a list of names, or the path of a text file with one name a line"))]
+    /// The class names in order, in place of those in the model's metadata: a list, or the path of a file. The file has one name per
+    /// line, or is YAML or JSON with `names`.
+    #[schemars(extend("x-remedy" = "write a list of names, or the path of a text file with one name per line"))]
     #[serde(default)]
     pub classes: Option<ClassList>,
-    /// Threads of one inference on the CPU; absent: the cores, shared by the models. Fewer leave cores to decoding.
+    // ONNX Runtime takes any number; 64 bounds a mistyped one.
+    /// Number of CPU threads per inference; absent: the cores, divided among the models. Fewer threads leave cores to decoding.
     #[schemars(range(min = 1, max = 64))]
     #[serde(default)]
     pub threads: Option<u16>,
 }
 
-/// The values that a detector's input takes.
+/// The encoding of a detector's input.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelInput {
-    /// The values of black and white.
+    /// The values of black and of white.
     pub range: InputRange,
-    /// Subtracted from each channel: three numbers in the scale of `range` and the order of `order`; absent: 0.
+    /// The mean subtracted from each channel: three numbers in the scale of `range` and the order of `order`; absent: 0.
     #[schemars(length(min = 3, max = 3), inner(range(min = 0.0, max = 255.0)), example = MEAN,
         extend("x-remedy" = "write three numbers, one per channel: [0.485, 0.456, 0.406]"))]
     pub mean: Option<Vec<f64>>,
-    /// Each channel is divided by it after `mean` was subtracted; absent: 1.
+    /// The standard deviation by which each channel is divided after `mean` is subtracted; absent: 1.
     #[schemars(length(min = 3, max = 3), inner(range(min = 0.001, max = 255.0)), example = STD,
         extend("x-remedy" = "write three numbers above 0, one per channel: [0.229, 0.224, 0.225]"))]
     pub std: Option<Vec<f64>>,
@@ -54,12 +55,12 @@ pub struct ModelInput {
     pub order: ChannelOrder,
 }
 
-/// Means to show in the schema: those of ImageNet.
+/// Example means in the schema: those of ImageNet.
 const MEAN: [f64; 3] = [0.485, 0.456, 0.406];
-/// Standard deviations to show in the schema: those of ImageNet.
+/// Example standard deviations in the schema: those of ImageNet.
 const STD: [f64; 3] = [0.229, 0.224, 0.225];
 
-/// The values of black and white in a model's input.
+/// The values of black and of white in a model's input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum InputRange {
     /// 0 and 1.
@@ -78,15 +79,15 @@ pub enum ChannelOrder {
     /// Red, green, blue.
     #[default]
     Rgb,
-    /// Blue, green, red, as OpenCV has it.
+    /// Blue, green, red, the order of OpenCV.
     Bgr,
 }
 
-/// Names by which people know models, as patterns without case and punctuation, and what to write for them; the first counts.
-const NAMES_OF_MODELS: [[&str; 2]; 9] = [
+/// Common names of model families, as patterns over lower-case letters and digits, each with its remedy; the first match wins.
+const MODEL_FAMILIES: [[&str; 2]; 9] = [
     [
         r"end2end|endtoend|nmsfree|^yolov?(10|26)",
-        "write `nms` for models with NMS inside: YOLO 10 and 26, exports with `nms=True`",
+        "write `nms` for models with built-in NMS: YOLO 10 and 26, exports with `nms=True`",
     ],
     [r"^ultralytics|^yolov?(8|9|11|12|13)|^yolov?5[nsmlx]?6?u", "write `yolov8` for YOLO 8 to 12"],
     [
@@ -96,7 +97,7 @@ const NAMES_OF_MODELS: [[&str; 2]; 9] = [
     [r"^yolov?[567]", "write `yolov5` for YOLO 5 to 7"],
     [
         r"^rtdetr",
-        "write `rtdetr` for RT-DETR of Ultralytics (one output), `detr` for that of others (two outputs)",
+        "write `rtdetr` for RT-DETR of Ultralytics (one output), `detr` for other exports (two outputs)",
     ],
     [
         r"^(dfine|rfdetr|deim|lwdetr|dino)|deformabledetr|conditionaldetr",
@@ -109,24 +110,24 @@ const NAMES_OF_MODELS: [[&str; 2]; 9] = [
 
 /// The layout of a model's output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[schemars(extend("x-other-names" = NAMES_OF_MODELS))]
+#[schemars(extend("x-other-names" = MODEL_FAMILIES))]
 #[serde(rename_all = "lowercase")]
 pub enum LayoutChoice {
-    /// By the metadata, the shapes and the first inference; what fits two layouts is an error.
+    /// Detected from the metadata, the shapes and the first inference. A model that fits two layouts is an error.
     #[default]
     Auto,
-    /// `[batch, 4 + classes, anchors]`, no objectness (YOLOv8, v9, 11, 12).
+    /// `[batch, 4 + classes, anchors]`, without objectness (YOLOv8, v9, 11, 12).
     Yolov8,
     /// `[batch, anchors, 5 + classes]`, with objectness (YOLOv5, v6, v7).
     Yolov5,
-    /// `[batch, n, 6]`: x1, y1, x2, y2, score, class; NMS done (YOLOv10, YOLO26, `nms=True`).
+    /// `[batch, n, 6]`: x1, y1, x2, y2, score, class, after NMS (YOLOv10, YOLO26, `nms=True`).
     Nms,
     /// `[batch, n, 4 + classes]`: cx, cy, w, h in 0..1 and probabilities (RT-DETR of Ultralytics).
     Rtdetr,
     /// Two outputs: boxes `[batch, n, 4]` (cx, cy, w, h in 0..1) and logits `[batch, n, classes]` (DETR with sigmoid: RT-DETR,
     /// D-FINE, RF-DETR).
     Detr,
-    /// As `detr`, with one more column for "no object" and a softmax (DETR of 2020, YOLOS).
+    /// The layout `detr` with one more column for "no object" and a softmax (DETR of 2020, YOLOS).
     #[serde(rename = "detr_softmax")]
     DetrSoftmax,
     /// Two outputs: boxes `[batch, n, 4]` (x1, y1, x2, y2 in px) and probabilities `[batch, n, classes]` (YOLO-NAS, DAMO-YOLO).
@@ -142,7 +143,7 @@ pub enum BoxUnits {
     /// Pixels of the model's input.
     #[default]
     Pixels,
-    /// Shares of the input's width and height, 0 to 1.
+    /// Fractions of the input's width and height, 0 to 1.
     Normalized,
 }
 
@@ -150,8 +151,8 @@ pub enum BoxUnits {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum ClassList {
-    /// The names in order.
+    /// The class names in order.
     Inline(#[schemars(length(min = 1, max = 10000), inner(length(min = 1, max = 128)))] Vec<String>),
-    /// A file with one name a line, or of YAML or JSON with `names`.
+    /// The path of a file with one name per line, or of YAML or JSON with `names`.
     File(#[schemars(length(min = 1, max = 4096))] String),
 }

@@ -1,22 +1,22 @@
-//! `roi` and `masks`.
+//! The sections `roi` and `masks`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Where in the frame a box must be.
+/// The zones of a camera: only boxes in one of them are reported.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RoiSection {
-    /// Whether it counts.
+    /// `false` keeps the zones without applying them.
     pub enabled: bool,
-    /// What `points`, the camera's `masks` and `min_box` are measured in.
-    pub units: Units,
-    /// The regions; a box must be in one of them.
-    #[schemars(length(min = 1, max = 64), extend("x-remedy" = "draw 1 to 64 polygons, or leave `roi` out"))]
-    pub polygons: Vec<Polygon>,
-    /// When a box is in a polygon.
+    /// The units of `points`, of the camera's `masks` and of `min_box`.
+    pub units: RoiUnits,
+    /// The zones. A box must be in one of them.
+    #[schemars(length(min = 1, max = 64), extend("x-remedy" = "draw 1 to 64 polygons, or remove `roi`"))]
+    pub polygons: Vec<ZonePolygon>,
+    /// The part of a box that must be in a polygon.
     pub filter: FilterName,
-    /// For `filter: overlap`: the least share of the box's area inside.
+    /// Minimum fraction of the box's area inside the polygon, for `filter: overlap`.
     #[schemars(range(min = 0.01, max = 1.0))]
     pub min_overlap: Option<f64>,
 }
@@ -25,7 +25,7 @@ impl Default for RoiSection {
     fn default() -> Self {
         Self {
             enabled: true,
-            units: Units::Pixels,
+            units: RoiUnits::Pixels,
             polygons: Vec::new(),
             filter: FilterName::Center,
             min_overlap: None,
@@ -33,49 +33,49 @@ impl Default for RoiSection {
     }
 }
 
-/// What coordinates are measured in.
+/// The units of coordinates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Units {
+pub enum RoiUnits {
     /// Pixels of the decoded frame.
     Pixels,
-    /// Shares of the frame's width and height, 0 to 1.
+    /// Fractions of the frame's width and height, 0 to 1.
     Normalized,
 }
 
-/// When a box is in a polygon.
+/// The part of a box that must be in a polygon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FilterName {
-    /// Its centre is.
+    /// The center of the box.
     Center,
-    /// Any part of it is.
+    /// Any part of the box.
     Any,
-    /// All of it is.
+    /// The whole box.
     All,
-    /// At least `min_overlap` of its area is.
+    /// At least `min_overlap` of the box's area.
     Overlap,
 }
 
-/// A region.
+/// A zone.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Polygon {
-    /// Its name in events; absent: `zone-1`, `zone-2`...
+pub struct ZonePolygon {
+    /// The zone's name in events; absent: `zone-1`, `zone-2`...
     #[schemars(length(min = 1, max = 128))]
     #[serde(default)]
     pub name: Option<String>,
-    /// Its corners, `[x, y]` each, at least 3; the last joins the first.
+    /// The corners, `[x, y]` each, at least 3. The last one is joined to the first.
     #[schemars(length(min = 3, max = 256), inner(inner(range(min = 0, max = 65535))),
         extend("x-remedy" = "a polygon has 3 to 256 corners, [x, y] each"))]
     pub points: Vec<[f64; 2]>,
 }
 
-/// A region without a name.
+/// A region that is blacked out.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Shape {
-    /// Its corners, `[x, y]` each, at least 3; the last joins the first.
+pub struct MaskPolygon {
+    /// The corners, `[x, y]` each, at least 3. The last one is joined to the first.
     #[schemars(length(min = 3, max = 256), inner(inner(range(min = 0, max = 65535))),
         extend("x-remedy" = "a mask has 3 to 256 corners, [x, y] each"))]
     pub points: Vec<[f64; 2]>,

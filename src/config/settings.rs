@@ -1,4 +1,4 @@
-//! The configuration as meant: every default filled in, every name resolved. Only this can be built.
+//! The resolved configuration: every default filled in, every name resolved. The service is built only from this.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,34 +10,34 @@ use crate::detect::{Device, ModelSpec, MotionRules, Purpose};
 use crate::media::CameraId;
 use crate::publish::{PublishSpec, Route, StateSpec};
 
-use kvs_config::written::{LogFormat, LogLevel, PlaybackMode, Start};
+use kvs_config::raw::{LogFormat, LogLevel, StartPosition, StreamProtocol};
 
 use super::files::ModelFiles;
 
-/// All that the service is to do.
+/// The settings of the service.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The AWS region; `None`: as the AWS SDK finds it.
     pub region: Option<String>,
     /// The sinks.
     pub publish: PublishSpec,
-    /// What is kept over a restart.
+    /// The state that survives a restart.
     pub state: StateSettings,
-    /// The first wait before a broken connection is tried again; it grows from there.
+    /// The first delay before a broken connection is retried.
     pub reconnect_delay: Duration,
-    /// The life of an HLS session.
+    /// The lifetime of an HLS session.
     pub hls_session: Duration,
-    /// How far a live camera may fall behind before it jumps to the newest frame.
+    /// The lag beyond which a live camera jumps to the newest footage.
     pub max_behind: Duration,
-    /// Limit on the time to fetch or load a model at the start.
+    /// Maximum time to fetch or load a model at the start.
     pub model_load: Duration,
-    /// Where models run.
+    /// The device that runs the models.
     pub device: Device,
-    /// What is logged.
+    /// The log level.
     pub log_level: LogLevel,
-    /// How; `None`: text on a terminal, else JSON.
+    /// The log format; `None`: text on a terminal, else JSON.
     pub log_format: Option<LogFormat>,
-    /// The dimension `Service` of the metrics for CloudWatch; `None`: there are none.
+    /// The dimension `Service` of the metrics for CloudWatch; `None`: no such metrics.
     pub emf_service: Option<String>,
     /// The enabled cameras, at least one, in the order of the file.
     pub cameras: Vec<CameraSpec>,
@@ -46,7 +46,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Returns warnings about allowed settings with surprising effects, one per entry of a pipeline.
+    /// Returns warnings about valid settings with surprising effects, at most one per pipeline entry.
     #[must_use]
     pub fn advice(&self) -> Vec<String> {
         let of_camera = |camera: &CameraSpec| {
@@ -57,19 +57,19 @@ impl Settings {
     }
 }
 
-/// What is kept over a restart.
+/// The state that survives a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateSettings {
     /// The folder of the outbox; `None`: `state` in the cache folder.
     pub dir: Option<PathBuf>,
-    /// What may wait in it, bytes.
+    /// Maximum size of the undelivered events in it, bytes.
     pub max_bytes: u64,
     /// The DynamoDB table of positions.
     pub ddb_table: Option<String>,
 }
 
 impl StateSettings {
-    /// With the folder, where none is named.
+    /// Returns the state's settings, with `folder` if none is named.
     #[must_use]
     pub fn or_in(self, folder: PathBuf) -> StateSpec {
         let Self { dir, max_bytes, ddb_table } = self;
@@ -77,64 +77,64 @@ impl StateSettings {
     }
 }
 
-/// A cool-down that is longer than this is worth a word.
+/// A cool-down longer than this causes a warning, ms.
 const LONG_COOLDOWN_MS: i64 = 3_000;
 
-/// One enabled camera.
+/// An enabled camera.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CameraSpec {
-    /// Its id, unique.
+    /// The camera's unique id.
     pub id: CameraId,
-    /// Its Kinesis video stream.
+    /// The name of its Kinesis video stream.
     pub stream: String,
-    /// By which interface it is read.
-    pub mode: PlaybackMode,
-    /// Where reading starts.
-    pub start: Start,
-    /// Frames to look at a second of media time; `None`: all.
+    /// The interface by which the stream is read.
+    pub mode: StreamProtocol,
+    /// The position at which reading starts.
+    pub start: StartPosition,
+    /// Number of frames to analyze per second of media time; `None`: all.
     pub fps_target: Option<f64>,
-    /// Limit on the size of its pictures, pixels.
+    /// Maximum size of a frame, pixels.
     pub max_pixels: u32,
-    /// What is black in its pictures.
+    /// The privacy masks.
     pub masks: Option<Masks>,
-    /// Which frames are worth a look; `None`: all.
+    /// The motion gate; `None`: every frame is analyzed.
     pub motion: Option<MotionRules>,
     /// The enabled entries, at least one, in the order of the file.
     pub pipeline: Vec<PipelineEntry>,
-    /// Where its events go.
+    /// The destinations of its events.
     pub route: Route,
 }
 
 impl CameraSpec {
-    /// The models of its entries, and what each is for.
+    /// Returns the models of its entries, each with its purpose.
     pub fn models(&self) -> impl Iterator<Item = (Purpose, &Arc<ModelSpec>)> {
         self.pipeline.iter().flat_map(|entry| {
-            let reading = entry.reading.as_ref().map(|reading| (Purpose::Read, &reading.model));
-            std::iter::once((Purpose::Find, &entry.model)).chain(reading)
+            let ocr = entry.ocr.as_ref().map(|ocr| (Purpose::Read, &ocr.model));
+            std::iter::once((Purpose::Find, &entry.model)).chain(ocr)
         })
     }
 }
 
-/// A detector and what counts of what it sees.
+/// An enabled entry of a camera's pipeline.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PipelineEntry {
-    /// What counts.
+    /// The rules by which detections become events.
     pub rules: Rules,
-    /// The model; entries that name the same model share it.
+    /// The detection model; entries that name the same model share it.
     pub model: Arc<ModelSpec>,
-    /// What reads the text in its boxes.
-    pub reading: Option<ReadingSpec>,
+    /// The text recognition in its boxes.
+    pub ocr: Option<OcrSpec>,
 }
 
 impl PipelineEntry {
-    /// Returns a warning about an allowed setting with a surprising effect: a long cool-down swallows newcomers.
+    /// Returns a warning about a long cool-down, which suppresses objects that appear where another one disappeared.
     fn advice(&self) -> Option<String> {
         let Rules { detector, cooldown_ms, max_disappeared_ms, .. } = &self.rules;
         let (cooldown_s, ends_s) = (seconds(*cooldown_ms), seconds(*max_disappeared_ms));
         (*cooldown_ms > LONG_COOLDOWN_MS).then(|| {
             format!(
-                "{detector}: `cooldown_seconds: {cooldown_s}` leaves out whoever comes into sight near where another has just \
-                 vanished: write 1.5, or leave it out; when an incident ends says `max_disappeared_seconds` ({ends_s})"
+                "{detector}: `cooldown_seconds: {cooldown_s}` suppresses objects that appear near where another one just disappeared: \
+                 write 1.5, or remove it; `max_disappeared_seconds` ({ends_s}) sets when an incident ends"
             )
         })
     }
@@ -145,11 +145,11 @@ fn seconds(ms: i64) -> f64 {
     ms as f64 / 1000.0
 }
 
-/// What reads the text in boxes.
+/// The text recognition of a pipeline entry.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ReadingSpec {
+pub struct OcrSpec {
     /// The recognition model; entries that name the same model share it.
     pub model: Arc<ModelSpec>,
-    /// The share of a box's sides that is read beyond each of its edges, 0..=0.5.
+    /// The margin that is read beyond each edge of a box, as a fraction of its sides, 0..=0.5.
     pub crop_expand: f32,
 }

@@ -1,44 +1,48 @@
-//! `publishers` and `snapshots`.
+//! The sections `publishers` and `snapshots`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{TABLE, TABLE_REMEDY};
 
-/// Where events and snapshots go.
+/// The destinations of events and snapshots.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Publishers {
-    /// The Kinesis data stream that events are put into, by name.
+pub struct PublishersSection {
+    // Kinesis CreateStream: 1 to 128 of these characters. PutRecords takes an ARN in another field.
+    /// The name of the Kinesis data stream for events.
     #[schemars(regex(pattern = r"^[A-Za-z0-9_.-]{1,128}$"), example = &"kvs-detection-events",
         extend("x-remedy" = "write the stream's name: letters, digits, _ . and -, at most 128"))]
     pub kds_stream: Option<String>,
-    /// The S3 bucket of the snapshots.
+    // Naming rules of general purpose buckets: 3 to 63 characters, and a letter or digit at both ends.
+    /// The S3 bucket for snapshots.
     #[schemars(regex(pattern = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"), example = &"kvs-inference-snapshots",
         extend("x-remedy" = "write the bucket's name only: 3 to 63 lower-case letters, digits, . and -"))]
     pub s3_bucket: Option<String>,
-    /// Before every key in the bucket.
+    // Only characters that S3 lists as safe in keys, and `=` for partitions; keys have at most 1,024 bytes.
+    /// The prefix of every key in the bucket.
     #[schemars(regex(pattern = r"^[A-Za-z0-9_./=-]{0,256}$"),
         extend("x-remedy" = "use letters, digits and _ . / = - only, at most 256"))]
     pub s3_prefix: String,
-    /// Server-side encryption of the snapshots in S3; its header is always sent.
+    /// Server-side encryption of the snapshots in S3. The header is always sent.
     pub s3_sse: SseName,
-    /// The KMS key (id, alias or ARN) for `s3_sse: aws:kms`; absent: the account's default key.
+    // KMS KeyId: at most 2,048 characters.
+    /// The KMS key for `s3_sse: aws:kms`, as an id, alias or ARN; absent: the account's default key.
     #[schemars(regex(pattern = r"^[A-Za-z0-9:/_-]{1,2048}$"),
         extend("x-remedy" = "write a key's id, alias (alias/...) or ARN"))]
     pub s3_kms_key: Option<String>,
-    /// The DynamoDB table of event records: key `event_id` (S), sort key `ts_ms` (N).
+    /// The DynamoDB table for event records, with partition key `event_id` (S) and sort key `ts_ms` (N).
     #[schemars(regex(pattern = TABLE), example = &"kvs-detection-events", extend("x-remedy" = TABLE_REMEDY))]
     pub ddb_table: Option<String>,
-    /// Days from the event until DynamoDB may remove its record, where the table's TTL is on for `ttl`; absent: never.
+    /// Number of days after which DynamoDB may delete an event record, if the table has TTL enabled on `ttl`; absent: never.
     #[schemars(range(min = 1, max = 3650))]
     pub ddb_ttl_days: Option<u32>,
-    /// The folder of the local sink: `events.jsonl` and `snapshots/`.
+    /// The folder of the local sink, which holds `events.jsonl` and `snapshots/`.
     #[schemars(length(min = 1, max = 4096), extend("x-remedy" = "write the path of a folder"))]
     pub local_dir: Option<String>,
 }
 
-impl Default for Publishers {
+impl Default for PublishersSection {
     fn default() -> Self {
         Self {
             kds_stream: None,
@@ -53,31 +57,31 @@ impl Default for Publishers {
     }
 }
 
-/// Server-side encryption.
+/// The server-side encryption of snapshots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum SseName {
-    /// Keys that S3 keeps.
+    /// Keys managed by S3.
     #[serde(rename = "AES256")]
     Aes256,
-    /// A key in KMS: `s3_kms_key`.
+    /// A KMS key, named by `s3_kms_key`.
     #[serde(rename = "aws:kms")]
     AwsKms,
 }
 
-/// The pictures of events.
+/// The snapshots of events.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct Snapshots {
-    /// Whether they are made.
+pub struct SnapshotsSection {
+    /// `true` to take a snapshot of each event.
     pub enabled: bool,
-    /// JPEG quality, 1 (small) to 100 (good).
+    /// JPEG quality, 1 (smallest) to 100 (best).
     #[schemars(range(min = 1, max = 100))]
     pub jpeg_quality: u8,
-    /// The file format.
+    /// The file format of snapshots.
     pub image_format: SnapshotFormat,
 }
 
-impl Default for Snapshots {
+impl Default for SnapshotsSection {
     fn default() -> Self {
         Self { enabled: true, jpeg_quality: 90, image_format: SnapshotFormat::Jpg }
     }

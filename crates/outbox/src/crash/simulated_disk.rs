@@ -1,19 +1,19 @@
-//! A disk in memory that keeps what is synced apart from what is not.
+//! A disk in memory that keeps synced and unsynced writes apart.
 
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex};
 
 use redb::StorageBackend;
 
-use crate::disk::{Disk, DiskError};
+use crate::disk::Disk;
 
 #[derive(Clone, Debug)]
-enum Unsynced {
+enum UnsyncedChange {
     Write(usize, Vec<u8>),
     Len(usize),
 }
 
-impl Unsynced {
+impl UnsyncedChange {
     fn apply(&self, bytes: &mut Vec<u8>) {
         match self {
             Self::Len(len) => bytes.resize(*len, 0),
@@ -34,7 +34,7 @@ impl Unsynced {
         }
     }
 
-    /// What a crash leaves of it: nothing, all, or its beginning.
+    /// Returns what a crash leaves of the change: nothing, all, or its beginning.
     fn torn(&self, fate: u16) -> Option<Self> {
         match (self, fate % 4) {
             (_, 0) => None,
@@ -46,101 +46,105 @@ impl Unsynced {
     }
 }
 
-/// What comes after so many more good writes.
+/// The fault after the successful writes that are left.
 #[derive(Clone, Copy, Debug)]
-enum Trouble {
-    /// So many errors, each after half of the write was done; then all is well.
+enum DiskFault {
+    /// This many errors, each after half of the write was done.
     Errors(u64),
-    /// The power goes: nothing happens any more.
+    /// The power fails: every later call fails too.
     PowerCut,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct SimulatedDiskState {
     synced: Vec<u8>,
-    unsynced: Vec<Unsynced>,
-    /// What reads see: all that was written.
+    unsynced: Vec<UnsyncedChange>,
+    /// Everything written, as reads see it.
     seen: Vec<u8>,
     syncs: u64,
-    ahead: Option<(u64, Trouble)>,
-    is_dark: bool,
-    /// No byte beyond this.
-    most_bytes: Option<usize>,
+    fault: Option<(u64, DiskFault)>,
+    has_no_power: bool,
+    /// The size of the disk.
+    max_bytes: Option<usize>,
 }
 
-impl State {
-    /// Counts a write; the trouble that it meets.
-    fn meet(&mut self) -> Option<Trouble> {
-        let (good, trouble) = self.ahead.as_mut()?;
+impl SimulatedDiskState {
+    /// Counts a write, and returns its fault.
+    fn next_fault(&mut self) -> Option<DiskFault> {
+        let (good, armed) = self.fault.as_mut()?;
         if let Some(left) = good.checked_sub(1) {
             *good = left;
             return None;
         }
-        let met = *trouble;
-        match trouble {
-            Trouble::Errors(left) if *left > 1 => *left -= 1,
-            _ => self.ahead = None,
+        let fault = *armed;
+        match armed {
+            DiskFault::Errors(left) if *left > 1 => *left -= 1,
+            _ => self.fault = None,
         }
-        Some(met)
+        Some(fault)
     }
 
-    fn change(&mut self, change: Unsynced) -> io::Result<()> {
+    fn change(&mut self, change: UnsyncedChange) -> io::Result<()> {
         let end = match &change {
-            Unsynced::Len(len) => *len,
-            Unsynced::Write(at, written) => at + written.len(),
+            UnsyncedChange::Len(len) => *len,
+            UnsyncedChange::Write(at, written) => at + written.len(),
         };
-        if self.is_dark {
-            return Err(dark());
+        if self.has_no_power {
+            return Err(power_failure());
         }
-        if self.most_bytes.is_some_and(|most| end > most) {
+        if self.max_bytes.is_some_and(|max| end > max) {
             return Err(ErrorKind::StorageFull.into());
         }
-        let met = self.meet();
-        let done = if matches!(met, Some(Trouble::Errors(_))) { change.half() } else { change };
+        let fault = self.next_fault();
+        let done = if matches!(fault, Some(DiskFault::Errors(_))) { change.half() } else { change };
         done.apply(&mut self.seen);
         self.unsynced.push(done);
-        self.outcome(met)
+        self.outcome(fault)
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        if self.is_dark {
-            return Err(dark());
+        if self.has_no_power {
+            return Err(power_failure());
         }
-        let met = self.meet();
-        if met.is_none() {
+        let fault = self.next_fault();
+        if fault.is_none() {
             self.syncs += 1;
             self.unsynced.drain(..).for_each(|write| write.apply(&mut self.synced));
         }
-        self.outcome(met)
+        self.outcome(fault)
     }
 
-    fn outcome(&mut self, met: Option<Trouble>) -> io::Result<()> {
-        match met {
+    fn outcome(&mut self, fault: Option<DiskFault>) -> io::Result<()> {
+        match fault {
             None => Ok(()),
-            Some(Trouble::Errors(_)) => Err(io::Error::other("the disk fails")),
-            Some(Trouble::PowerCut) => {
-                self.is_dark = true;
-                Err(dark())
+            Some(DiskFault::Errors(_)) => Err(io::Error::other("the disk fails")),
+            Some(DiskFault::PowerCut) => {
+                self.has_no_power = true;
+                Err(power_failure())
             }
         }
     }
 }
 
-fn dark() -> io::Error {
-    io::Error::other("the power is gone")
+fn power_failure() -> io::Error {
+    io::Error::other("the power failed")
 }
 
 /// A disk; clones are handles to the same one.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Platter(Arc<Mutex<State>>);
+pub(crate) struct SimulatedDisk(Arc<Mutex<SimulatedDiskState>>);
 
-impl Platter {
-    /// A disk that holds these bytes.
+impl SimulatedDisk {
+    /// Returns a disk with these bytes, all synced.
     pub(crate) fn holding(bytes: Vec<u8>) -> Self {
-        Self(Arc::new(Mutex::new(State { seen: bytes.clone(), synced: bytes, ..State::default() })))
+        Self(Arc::new(Mutex::new(SimulatedDiskState {
+            seen: bytes.clone(),
+            synced: bytes,
+            ..SimulatedDiskState::default()
+        })))
     }
 
-    /// What a disk holds after a crash: of what was not synced, what `fates` leave, which are taken in turn.
+    /// Returns the bytes after a crash. `fates`, repeated, say what is left of each unsynced change.
     pub(crate) fn after_crash(&self, fates: &[u16]) -> Vec<u8> {
         let state = self.0.lock().unwrap();
         let mut bytes = state.synced.clone();
@@ -150,22 +154,22 @@ impl Platter {
         bytes
     }
 
-    /// After `good` more writes, growths and syncs, `errors` of them fail; then the disk is well again.
+    /// Lets `good` more writes, resizes and syncs succeed, then `errors` of them fail.
     pub(crate) fn fail_after(&self, good: u64, errors: u64) {
-        self.0.lock().unwrap().ahead = Some((good, Trouble::Errors(errors)));
+        self.0.lock().unwrap().fault = Some((good, DiskFault::Errors(errors)));
     }
 
-    /// After `good` more writes, growths and syncs, the power goes.
+    /// Lets `good` more writes, resizes and syncs succeed, then the power fails.
     pub(crate) fn cut_after(&self, good: u64) {
-        self.0.lock().unwrap().ahead = Some((good, Trouble::PowerCut));
+        self.0.lock().unwrap().fault = Some((good, DiskFault::PowerCut));
     }
 
-    pub(crate) fn limit(&self, most_bytes: Option<usize>) {
-        self.0.lock().unwrap().most_bytes = most_bytes;
+    pub(crate) fn limit(&self, max_bytes: Option<usize>) {
+        self.0.lock().unwrap().max_bytes = max_bytes;
     }
 
-    pub(crate) fn is_dark(&self) -> bool {
-        self.0.lock().unwrap().is_dark
+    pub(crate) fn has_no_power(&self) -> bool {
+        self.0.lock().unwrap().has_no_power
     }
 
     pub(crate) fn bytes(&self) -> Vec<u8> {
@@ -177,17 +181,17 @@ impl Platter {
     }
 }
 
-impl Disk for Platter {
-    fn connect(&self) -> Result<Box<dyn StorageBackend>, DiskError> {
+impl Disk for SimulatedDisk {
+    fn connect(&self) -> io::Result<Box<dyn StorageBackend>> {
         Ok(Box::new(self.clone()))
     }
 
-    fn place(&self) -> String {
+    fn location(&self) -> String {
         "a disk in memory".into()
     }
 }
 
-impl StorageBackend for Platter {
+impl StorageBackend for SimulatedDisk {
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.lock().unwrap().seen.len() as u64)
     }
@@ -201,7 +205,7 @@ impl StorageBackend for Platter {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.lock().unwrap().change(Unsynced::Len(usize::try_from(len).map_err(io::Error::other)?))
+        self.0.lock().unwrap().change(UnsyncedChange::Len(usize::try_from(len).map_err(io::Error::other)?))
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -210,6 +214,6 @@ impl StorageBackend for Platter {
 
     fn write(&self, offset: u64, written: &[u8]) -> io::Result<()> {
         let at = usize::try_from(offset).map_err(io::Error::other)?;
-        self.0.lock().unwrap().change(Unsynced::Write(at, written.to_vec()))
+        self.0.lock().unwrap().change(UnsyncedChange::Write(at, written.to_vec()))
     }
 }

@@ -1,11 +1,12 @@
-//! What a configuration comes to mean.
+//! The settings of a configuration.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kvs_infer::config::{
-    ConfigErrors, ConfigSource, LogFormat, LogLevel, Overrides, Settings, Start, StateSettings, load, parse,
+    ConfigErrors, ConfigSource, LogFormat, LogLevel, Overrides, Settings, StartPosition, StateSettings, load,
+    parse,
 };
 use kvs_infer::decide::{Confirm, ReadingRules, RoiFilter, TextPattern};
 use kvs_infer::decode::Masks;
@@ -14,28 +15,28 @@ use kvs_infer::publish::{PublishSpec, S3Spec, SnapshotRoute, Sse};
 use kvs_infer::render::{SnapshotFormat, SnapshotSpec};
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
-pub(crate) const LEAST: &str = "publishers: { local_dir: /tmp/events }
+pub(crate) const MINIMAL: &str = "publishers: { local_dir: /tmp/events }
 cameras:
   - id: a
     kvs_stream_name: a-stream
     pipeline: [{ type: objects, objects: { yolo_weights: models/m.onnx } }]
 ";
 
-pub(crate) fn meant(text: &str) -> Settings {
+pub(crate) fn settings_of(text: &str) -> Settings {
     let environment = |name: &str| (name == "NUMBER").then(|| "7".to_owned());
     parse("c.yaml", text, &environment, &Overrides::default()).unwrap_or_else(|why| panic!("{why}"))
 }
 
-/// `LEAST` with `old` replaced by `new`, and what that means.
-fn meant_with(old: &str, new: &str) -> Settings {
-    let text = LEAST.replacen(old, new, 1);
-    assert_ne!(text, LEAST, "{old:?} does not stand there");
-    meant(&text)
+/// Returns the settings of `MINIMAL` with `old` replaced by `new`.
+fn settings_with(old: &str, new: &str) -> Settings {
+    let text = MINIMAL.replacen(old, new, 1);
+    assert_ne!(text, MINIMAL, "{old:?} is not in MINIMAL");
+    settings_of(&text)
 }
 
 #[test]
-fn what_is_left_out_has_its_default() {
-    let settings = meant(LEAST);
+fn absent_keys_have_their_defaults() {
+    let settings = settings_of(MINIMAL);
     assert_eq!(settings.region, None);
     assert_eq!(settings.reconnect_delay, Duration::from_secs(5));
     assert_eq!(settings.max_behind, Duration::from_mins(1));
@@ -53,13 +54,13 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(settings.state, StateSettings { dir: None, max_bytes: 2 << 30, ddb_table: None });
     let camera = &settings.cameras[0];
     assert_eq!((camera.id.as_str(), &*camera.stream), ("a", "a-stream"));
-    assert_eq!((camera.start, camera.fps_target), (Start::Checkpoint, None));
+    assert_eq!((camera.start, camera.fps_target), (StartPosition::Checkpoint, None));
     assert_eq!((&camera.route.kds_stream, &camera.route.snapshot), (&None, &None));
 }
 
 #[test]
-fn a_detector_that_says_nothing_has_the_defaults_of_all() {
-    let settings = meant(LEAST);
+fn a_minimal_detector_has_all_defaults() {
+    let settings = settings_of(MINIMAL);
     let entry = &settings.cameras[0].pipeline[0];
     let rules = &entry.rules;
     assert_eq!((&*rules.detector, &*rules.kind), ("objects", "objects"));
@@ -75,14 +76,14 @@ fn a_detector_that_says_nothing_has_the_defaults_of_all() {
 }
 
 #[test]
-fn what_is_given_is_meant() {
+fn given_values_become_settings() {
     let new = "aws: { region: eu-west-1 }
 service: { reconnect_delay_seconds: 1, max_behind_seconds: 10 }
 snapshots: { image_format: png, jpeg_quality: 50 }
 log_level: warn
 log_format: text
 publishers: { kds_stream: k, s3_bucket: buc, s3_prefix: /x/y/, s3_sse: aws:kms, s3_kms_key: alias/z, ";
-    let settings = meant_with("publishers: { ", new);
+    let settings = settings_with("publishers: { ", new);
     assert_eq!(settings.region.as_deref(), Some("eu-west-1"));
     assert_eq!((settings.reconnect_delay.as_secs(), settings.max_behind.as_secs()), (1, 10));
     assert_eq!((settings.log_level, settings.log_format), (LogLevel::Warn, Some(LogFormat::Text)));
@@ -98,9 +99,9 @@ publishers: { kds_stream: k, s3_bucket: buc, s3_prefix: /x/y/, s3_sse: aws:kms, 
 }
 
 #[test]
-fn masks_are_in_the_units_of_roi_and_the_gate_is_off_unless_asked_for() {
+fn masks_are_in_the_units_of_roi_and_the_motion_gate_is_off_by_default() {
     let camera = |keys: &str| {
-        let mut settings = meant_with("    pipeline", &format!("{keys}    pipeline"));
+        let mut settings = settings_with("    pipeline", &format!("{keys}    pipeline"));
         settings.cameras.swap_remove(0)
     };
     let none = camera("    masks: []\n    motion: { sensitivity: 1 }\n");
@@ -117,47 +118,48 @@ fn masks_are_in_the_units_of_roi_and_the_gate_is_off_unless_asked_for() {
     assert_eq!(
         other,
         Some(MotionRules { sensitivity: 1.0, max_idle_ms: 1_500, calm_ms: 3_000 }),
-        "three looks"
+        "three inferences"
     );
 }
 
 #[test]
-fn activities_are_made_where_they_are_asked_for() {
+fn activities_are_on_only_if_configured() {
     let cases = [
         ("activity: null, ", None),
         ("activity: {}, ", Some(40_000)),
         ("activity: { quiet_seconds: 12.5 }, ", Some(12_500)),
     ];
     for (key, quiet_ms) in cases {
-        let settings = meant_with("objects: { ", &format!("objects: {{ {key}"));
+        let settings = settings_with("objects: { ", &format!("objects: {{ {key}"));
         assert_eq!(settings.cameras[0].pipeline[0].rules.quiet_ms, quiet_ms, "{key}");
     }
 }
 
 #[test]
-fn devices() {
+fn devices_are_parsed() {
     let cases = [
         ("auto", Device::Auto),
         ("cpu", Device::Cpu),
         ("cuda", Device::Cuda(0)),
         ("cuda:3", Device::Cuda(3)),
+        ("cuda:99", Device::Cuda(99)),
     ];
     for (given, expected) in cases {
-        let settings = meant_with("cameras:", &format!("device: {given}\ncameras:"));
+        let settings = settings_with("cameras:", &format!("device: {given}\ncameras:"));
         assert_eq!(settings.device, expected, "{given}");
     }
 }
 
 #[test]
-fn a_flag_beats_the_file() {
-    let text = format!("aws: {{ region: eu-west-1 }}\n{LEAST}");
+fn a_flag_takes_precedence_over_the_file() {
+    let text = format!("aws: {{ region: eu-west-1 }}\n{MINIMAL}");
     let overrides = Overrides { region: Some("us-east-1".to_owned()) };
     let settings = parse("c", &text, &|_| None, &overrides).unwrap();
     assert_eq!(settings.region.as_deref(), Some("us-east-1"));
 }
 
 #[test]
-fn who_names_the_same_model_shares_it() {
+fn entries_that_name_the_same_model_share_it() {
     let pipeline = "[
       { type: objects, objects: { yolo_weights: street } },
       { type: weapon, weapon: { yolo_weights: gun.onnx } },
@@ -165,14 +167,18 @@ fn who_names_the_same_model_shares_it() {
       { type: objects, objects: { yolo_weights: street, cooldown_seconds: 1.5 } },
       { type: weapon, weapon: { yolo_weights: gun.onnx } }]";
     let text =
-        LEAST.replace("[{ type: objects, objects: { yolo_weights: models/m.onnx } }]", pipeline).replace(
+        MINIMAL.replace("[{ type: objects, objects: { yolo_weights: models/m.onnx } }]", pipeline).replace(
             "cameras:",
             "models: { street: { path: s.onnx, layout: nms, classes: [a], threads: 3 } }\ncameras:",
         );
-    let settings = meant(&text);
+    let settings = settings_of(&text);
     let entries = &settings.cameras[0].pipeline;
     let names: Vec<_> = entries.iter().map(|entry| &*entry.rules.detector).collect();
-    assert_eq!(names, ["objects", "weapon", "objects#3", "weapon#2"], "numbered as written, disabled or not");
+    assert_eq!(
+        names,
+        ["objects", "weapon", "objects#3", "weapon#2"],
+        "numbered in the order of the file, disabled or not"
+    );
     assert!(Arc::ptr_eq(&entries[0].model, &entries[2].model));
     assert!(Arc::ptr_eq(&entries[1].model, &entries[3].model));
     assert_eq!((&*entries[0].model.name, entries[0].model.layout), ("street", LayoutChoice::Nms));
@@ -181,13 +187,13 @@ fn who_names_the_same_model_shares_it() {
 }
 
 #[test]
-fn regions_and_boxes_keep_their_unit() {
+fn zones_and_boxes_keep_their_unit() {
     let roi = "roi: { units: normalized, filter: overlap, min_overlap: 0.25,
       polygons: [{ points: [[0, 0], [1, 0], [1, 1]] }, { name: b, points: [[0, 0], [1, 0], [0, 1]] }] }
     pipeline:";
     let text =
-        LEAST.replace("pipeline:", roi).replace("m.onnx", "m.onnx, min_box: { width: 0.5, height: 0.25 }");
-    let settings = meant(&text);
+        MINIMAL.replace("pipeline:", roi).replace("m.onnx", "m.onnx, min_box: { width: 0.5, height: 0.25 }");
+    let settings = settings_of(&text);
     let rules = &settings.cameras[0].pipeline[0].rules;
     assert_eq!(rules.min_box, Some((0.5, 0.25)));
     let roi = rules.roi.as_ref().unwrap();
@@ -196,7 +202,7 @@ fn regions_and_boxes_keep_their_unit() {
     let names: Vec<_> = roi.zones.iter().map(|zone| &*zone.name).collect();
     assert_eq!(names, ["zone-1", "b"]);
     assert_eq!(roi.zones[0].points, [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0)]);
-    let disabled = meant(&LEAST.replace("pipeline:", &text_of_disabled_roi()));
+    let disabled = settings_of(&MINIMAL.replace("pipeline:", &text_of_disabled_roi()));
     assert_eq!(disabled.cameras[0].pipeline[0].rules.roi, None);
 }
 
@@ -205,18 +211,18 @@ fn text_of_disabled_roi() -> String {
 }
 
 #[test]
-fn events_go_where_a_stream_is_named() {
+fn events_go_to_the_named_stream() {
     let with_stream = "publishers: { kds_stream: k, ";
     let cases = [
         ("no stream", "publishers: { ", "", None),
-        ("the common stream", with_stream, "", Some("k")),
+        ("the shared stream", with_stream, "", Some("k")),
         ("to_kds false", with_stream, "{ to_kds: false }", None),
         ("its own stream", with_stream, "{ kds_stream_override: own }", Some("own")),
-        ("its own stream, no common one", "publishers: { ", "{ kds_stream_override: own }", Some("own")),
+        ("its own stream, no shared one", "publishers: { ", "{ kds_stream_override: own }", Some("own")),
     ];
     for (name, publishers, events, expected) in cases {
-        let text = LEAST.replace("publishers: { ", publishers);
-        let settings = meant(&format!("{text}    routing: {{ events: {events} }}\n"));
+        let text = MINIMAL.replace("publishers: { ", publishers);
+        let settings = settings_of(&format!("{text}    routing: {{ events: {events} }}\n"));
         assert_eq!(settings.cameras[0].route.kds_stream.as_deref(), expected, "{name}");
     }
 }
@@ -224,7 +230,7 @@ fn events_go_where_a_stream_is_named() {
 #[test]
 fn a_window_grows_with_its_frames() {
     for (given, frames, window) in [("frames: 1", 1, 3), ("frames: 9", 9, 9), ("window: 2", 2, 2)] {
-        let settings = meant_with("m.onnx", &format!("m.onnx, temporal_confirm: {{ {given} }}"));
+        let settings = settings_with("m.onnx", &format!("m.onnx, temporal_confirm: {{ {given} }}"));
         let confirm = settings.cameras[0].pipeline[0].rules.confirm;
         assert_eq!((confirm.frames, confirm.window), (frames, window), "{given}");
     }
@@ -239,23 +245,23 @@ fn references_are_expanded_once() {
         ("a$b$$c", "a$b$c"),
     ];
     for (given, expected) in cases {
-        let settings = meant_with("/tmp/events", given);
+        let settings = settings_with("/tmp/events", given);
         assert_eq!(settings.publish.local_dir.as_deref(), Some(Path::new(expected)), "{given}");
     }
-    let settings = meant_with("a-stream", "a-stream\n    fps_target: ${NUMBER}");
-    assert_eq!(settings.cameras[0].fps_target, Some(7.0), "where a number is asked for");
+    let settings = settings_with("a-stream", "a-stream\n    fps_target: ${NUMBER}");
+    assert_eq!(settings.cameras[0].fps_target, Some(7.0), "where a number is required");
     let routed = format!(
         "{}    routing: {{ snapshot: {{ prefix: \"x/${{camera_id}}-\" }} }}\n",
-        LEAST.replace("local_dir", "s3_bucket: buc, local_dir")
+        MINIMAL.replace("local_dir", "s3_bucket: buc, local_dir")
     );
-    assert_eq!(meant(&routed).cameras[0].route.snapshot.as_ref().unwrap().prefix, "x/a-");
+    assert_eq!(settings_of(&routed).cameras[0].route.snapshot.as_ref().unwrap().prefix, "x/a-");
 }
 
 #[test]
 fn anchors_and_merges_work() {
-    let text = LEAST.replace("  - id: a\n", "  - &first\n    id: a\n")
+    let text = MINIMAL.replace("  - id: a\n", "  - &first\n    id: a\n")
         + "  - { <<: *first, id: b, fps_target: 3 }\n";
-    let settings = meant(&text);
+    let settings = settings_of(&text);
     let cameras: Vec<_> =
         settings.cameras.iter().map(|c| (c.id.as_str(), &*c.stream, c.fps_target)).collect();
     assert_eq!(cameras, [("a", "a-stream", None), ("b", "a-stream", Some(3.0))]);
@@ -263,39 +269,39 @@ fn anchors_and_merges_work() {
 
 #[test]
 fn disabled_cameras_are_left_out() {
-    let text = LEAST.to_owned()
+    let text = MINIMAL.to_owned()
         + "  - { id: b, enabled: false, kvs_stream_name: b, pipeline: [{ type: objects, objects: { yolo_weights: b.onnx } }] }\n";
-    let settings = meant(&text);
+    let settings = settings_of(&text);
     assert_eq!(settings.cameras.len(), 1);
-    let told = settings.missing_files().unwrap_err().to_string();
-    assert!(told.contains("models/m.onnx does not exist") && !told.contains("b.onnx"), "{told}");
+    let error = settings.check_model_files().unwrap_err().to_string();
+    assert!(error.contains("models/m.onnx does not exist") && !error.contains("b.onnx"), "{error}");
 }
 
 #[test]
-fn a_file_is_missed_even_where_a_disabled_entry_names_it_first() {
+fn a_missing_file_is_reported_even_if_a_disabled_entry_names_it_first() {
     let off = "[{ type: weapon, enabled: false, weapon: { yolo_weights: models/m.onnx } }, { type: objects,";
-    let settings = meant_with("[{ type: objects,", off);
-    let told = settings.missing_files().unwrap_err().to_string();
-    assert!(told.contains("pipeline[1].objects.yolo_weights: the model file models/m.onnx"), "{told}");
+    let settings = settings_with("[{ type: objects,", off);
+    let error = settings.check_model_files().unwrap_err().to_string();
+    assert!(error.contains("pipeline[1].objects.yolo_weights: the model file models/m.onnx"), "{error}");
 }
 
 #[test]
-fn files_that_are_missing_are_told_with_their_place() {
+fn missing_files_are_reported_with_their_position() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("cameras.yaml");
     let model = folder.path().join("m.onnx");
-    std::fs::write(&file, LEAST.replace("models/m.onnx", &model.display().to_string())).unwrap();
+    std::fs::write(&file, MINIMAL.replace("models/m.onnx", &model.display().to_string())).unwrap();
     let load = || load(&ConfigSource::File(file.clone()), &|_| None, &Overrides::default());
     let settings = load().unwrap();
-    let told = settings.missing_files().unwrap_err().to_string();
-    assert!(told.contains(&format!("the model file {} does not exist", model.display())), "{told}");
-    assert!(told.contains(&format!("{}:5:58", file.display())), "{told}");
+    let error = settings.check_model_files().unwrap_err().to_string();
+    assert!(error.contains(&format!("the model file {} does not exist", model.display())), "{error}");
+    assert!(error.contains(&format!("{}:5:58", file.display())), "{error}");
     std::fs::write(&model, "").unwrap();
-    assert!(load().unwrap().missing_files().is_ok());
+    assert!(load().unwrap().check_model_files().is_ok());
 }
 
 #[test]
-fn the_input_of_a_model_is_as_it_is_written() {
+fn the_input_of_a_model_is_as_configured() {
     let usual = InputEncoding::default();
     let (mean, std) = ([1.0, 2.0, 3.5], [0.5, 0.25, 4.0]);
     let cases = [
@@ -305,13 +311,13 @@ fn the_input_of_a_model_is_as_it_is_written() {
     ];
     for (written, want) in cases {
         let models = format!("models: {{ m: {{ path: m.onnx, input: {written} }} }}\ncameras:");
-        let settings = meant(&LEAST.replace("cameras:", &models).replace("models/m.onnx", "m"));
+        let settings = settings_of(&MINIMAL.replace("cameras:", &models).replace("models/m.onnx", "m"));
         assert_eq!(settings.cameras[0].pipeline[0].model.input, want, "{written}");
     }
 }
 
 #[test]
-fn models_that_are_elsewhere_need_no_file_and_are_named_by_theirs() {
+fn remote_models_need_no_local_file_and_are_named_by_their_file_name() {
     let cases = [
         ("s3://bucket/street/v2.onnx", "v2.onnx"),
         ("https://example.com/m.onnx?v=1", "m.onnx"),
@@ -319,45 +325,47 @@ fn models_that_are_elsewhere_need_no_file_and_are_named_by_theirs() {
         ("http://127.0.0.1:8000/m.onnx", "m.onnx"),
     ];
     for (address, name) in cases {
-        let settings = meant(&LEAST.replace("models/m.onnx", &format!("'{address}'")));
+        let settings = settings_of(&MINIMAL.replace("models/m.onnx", &format!("'{address}'")));
         let model = &settings.cameras[0].pipeline[0].model;
         assert_eq!((model.name.as_str(), model.path.to_str()), (name, Some(address)));
-        assert!(model.address().is_some() && settings.missing_files().is_ok(), "{address}");
+        assert!(model.address().is_some() && settings.check_model_files().is_ok(), "{address}");
     }
 }
 
 #[test]
-fn plates_are_found_by_one_model_and_read_by_another() {
-    let least = "{ type: alpr, alpr: { plate_detector_weights: p.onnx, ocr_weights: r.onnx } }";
+fn plates_are_detected_by_one_model_and_recognized_by_another() {
+    let minimal = "{ type: alpr, alpr: { plate_detector_weights: p.onnx, ocr_weights: r.onnx } }";
     let whole = "{ type: alpr, alpr: { plate_detector_weights: p.onnx, ocr_weights: r.onnx, ocr_engine: paddleocr, \
         ocr_lang: th, conf_threshold: 0.5, ocr_conf_threshold: 0.75, crop_expand: 0.25, plate_patterns: [\"[0-9]+\"], \
         nms_iou: 0.25, min_box: { width: 40, height: 12 }, dwell_seconds: 1.5, update_seconds: 2, cooldown_seconds: 3, \
         activity: { quiet_seconds: 90 } } }";
-    let text = LEAST
-        .replace("{ type: objects, objects: { yolo_weights: models/m.onnx } }", &format!("{least}, {whole}"));
-    let settings = meant(&text);
-    let [least, whole] = &settings.cameras[0].pipeline[..] else { panic!("two entries") };
-    for (entry, detector) in [(least, "alpr"), (whole, "alpr#2")] {
+    let text = MINIMAL.replace(
+        "{ type: objects, objects: { yolo_weights: models/m.onnx } }",
+        &format!("{minimal}, {whole}"),
+    );
+    let settings = settings_of(&text);
+    let [minimal, whole] = &settings.cameras[0].pipeline[..] else { panic!("two entries") };
+    for (entry, detector) in [(minimal, "alpr"), (whole, "alpr#2")] {
         assert_eq!((entry.rules.kind.as_str(), entry.rules.detector.as_str()), ("alpr", detector));
         assert_eq!(entry.model.path, Path::new("p.onnx"));
-        assert_eq!(entry.reading.as_ref().unwrap().model.path, Path::new("r.onnx"));
+        assert_eq!(entry.ocr.as_ref().unwrap().model.path, Path::new("r.onnx"));
         assert_eq!(entry.rules.classes, None);
     }
     let defaults = ReadingRules { conf: 0.4, patterns: Vec::new() };
-    assert_eq!((&least.rules.reading, least.reading.as_ref().unwrap().crop_expand), (&Some(defaults), 0.0));
+    assert_eq!((&minimal.rules.reading, minimal.ocr.as_ref().unwrap().crop_expand), (&Some(defaults), 0.0));
     let digits = ReadingRules { conf: 0.75, patterns: vec![TextPattern::new("[0-9]+").unwrap()] };
-    assert_eq!((&whole.rules.reading, whole.reading.as_ref().unwrap().crop_expand), (&Some(digits), 0.25));
+    assert_eq!((&whole.rules.reading, whole.ocr.as_ref().unwrap().crop_expand), (&Some(digits), 0.25));
     assert_eq!(whole.rules.thresholds, Thresholds { conf: 0.5, nms_iou: 0.25 });
     assert_eq!(whole.rules.min_box, Some((40.0, 12.0)));
     let times = (whole.rules.dwell_ms, whole.rules.update_ms, whole.rules.cooldown_ms);
     assert_eq!(times, (1500, Some(2000), 3000));
-    assert_eq!((least.rules.quiet_ms, whole.rules.quiet_ms), (None, Some(90_000)));
-    let needed = settings.missing_files().unwrap_err().to_string();
-    assert!(needed.contains("p.onnx") && needed.contains("r.onnx"), "{needed}");
+    assert_eq!((minimal.rules.quiet_ms, whole.rules.quiet_ms), (None, Some(90_000)));
+    let missing = settings.check_model_files().unwrap_err().to_string();
+    assert!(missing.contains("p.onnx") && missing.contains("r.onnx"), "{missing}");
 }
 
 #[test]
-fn a_file_that_cannot_be_read_says_why() {
+fn an_unreadable_file_is_reported_with_its_reason() {
     let folder = tempfile::tempdir().unwrap();
     let latin = folder.path().join("latin.yaml");
     std::fs::write(&latin, [b'a', 0xe9]).unwrap();
@@ -365,8 +373,8 @@ fn a_file_that_cannot_be_read_says_why() {
         [(folder.path().join("none.yaml"), "name the file with --config"), (latin, "save the file as UTF-8")];
     for (path, expected) in cases {
         let source = ConfigSource::from_name(&path.display().to_string());
-        let told = load(&source, &|_| None, &Overrides::default()).unwrap_err().to_string();
-        assert!(told.contains(expected) && told.contains(&*path.to_string_lossy()), "{told}");
+        let error = load(&source, &|_| None, &Overrides::default()).unwrap_err().to_string();
+        assert!(error.contains(expected) && error.contains(&*path.to_string_lossy()), "{error}");
     }
     assert_eq!(ConfigSource::from_name("-"), ConfigSource::Stdin);
 }
@@ -378,19 +386,19 @@ fn deep_nesting_is_refused() {
 }
 
 #[test]
-fn bounds_belong_to_the_range() {
+fn ranges_include_their_bounds() {
     for fps in ["1", "30", "1.0", "2.5"] {
-        let settings = meant_with("a-stream", &format!("a-stream\n    fps_target: {fps}"));
+        let settings = settings_with("a-stream", &format!("a-stream\n    fps_target: {fps}"));
         assert_eq!(settings.cameras[0].fps_target, fps.parse().ok());
     }
     let pixels = "{ enabled: true, polygons: [{ points: [[0, 0], [65535, 0], [65535, 65535]] }] }";
-    let roi = meant_with("pipeline:", &format!("roi: {pixels}\n    pipeline:"));
+    let roi = settings_with("pipeline:", &format!("roi: {pixels}\n    pipeline:"));
     assert!(roi.cameras[0].pipeline[0].rules.roi.is_some());
 }
 
-/// What the schema admits is read: a value of any kind at any place of a good file is told with its place, or meant.
+/// A value of any type at any key of a valid file is accepted, or reported with its position.
 #[test]
-fn any_value_anywhere_is_told_well() {
+fn any_value_at_any_key_is_accepted_or_reported() {
     let values = [
         "",
         "7",
@@ -411,7 +419,7 @@ fn any_value_anywhere_is_told_well() {
     let lines: Vec<&str> = base.lines().collect();
     let keys =
         lines.iter().enumerate().filter_map(|(i, line)| line.split_once(": ").map(|(key, _)| (i, key)));
-    let (mut told, mut accepted) = (0, 0);
+    let (mut refused, mut accepted) = (0, 0);
     for ((at, key), value) in keys.flat_map(|key| values.map(|value| (key, value))) {
         let changed = format!("{key}: {value}");
         let text: Vec<&str> =
@@ -419,25 +427,26 @@ fn any_value_anywhere_is_told_well() {
         match parse("c", &text.join("\n"), &|_| None, &Overrides::default()) {
             Ok(_) => accepted += 1,
             Err(refusal) => {
-                told += 1;
-                assert_told_well(&text.join("\n"), &refusal).unwrap_or_else(|why| panic!("{changed}: {why}"));
+                refused += 1;
+                assert_problems_are_complete(&text.join("\n"), &refusal)
+                    .unwrap_or_else(|why| panic!("{changed}: {why}"));
             }
         }
     }
-    assert!(told > 150 && accepted > 20, "{told} told, {accepted} accepted");
+    assert!(refused > 150 && accepted > 20, "{refused} refused, {accepted} accepted");
 }
 
-/// Each mistake has words and a place in the file.
-pub(crate) fn assert_told_well(
+/// Checks that each mistake has a position in the file and a remedy.
+pub(crate) fn assert_problems_are_complete(
     text: &str,
     refusal: &ConfigErrors,
 ) -> Result<(), proptest::test_runner::TestCaseError> {
     let ConfigErrors::Invalid { problems, .. } = refusal else { panic!("{refusal}") };
     prop_assert!(!problems.is_empty());
     for problem in problems {
-        let place = problem.place;
-        prop_assert!(place.is_some(), "{problem:?} has no place in\n{text}");
-        let line = place.map_or(0, |place| place.line);
+        let span = problem.span;
+        prop_assert!(span.is_some(), "{problem:?} has no position in\n{text}");
+        let line = span.map_or(0, |span| span.line);
         prop_assert!(line <= text.lines().count() + 1, "{problem:?}");
         prop_assert!(!problem.remedy.is_empty());
     }
@@ -445,25 +454,25 @@ pub(crate) fn assert_told_well(
 }
 
 proptest! {
-    /// Whatever the file holds: no panic, and each mistake has its place.
+    /// Any text is refused without a panic, and each mistake has its position.
     #[test]
-    fn any_text_is_told_well(text in any::<String>()) {
+    fn any_text_is_refused_with_positions(text in any::<String>()) {
         let refusal = parse("c", &text, &|_| None, &Overrides::default()).unwrap_err();
-        assert_told_well(&text, &refusal)?;
+        assert_problems_are_complete(&text, &refusal)?;
     }
 
-    /// Text in which every dollar sign is doubled stands for itself.
+    /// A text in which every dollar sign is doubled expands to the original.
     #[test]
     fn doubled_dollar_signs_are_dollar_signs(text in "[a-z${}]{1,20}") {
-        let written = LEAST.replace("/tmp/events", &format!("'{}'", text.replace('$', "$$")));
+        let written = MINIMAL.replace("/tmp/events", &format!("'{}'", text.replace('$', "$$")));
         let settings = parse("c", &written, &|_| None, &Overrides::default()).unwrap();
         prop_assert_eq!(settings.publish.local_dir, Some(text.into()));
     }
 }
 
 #[test]
-fn a_region_of_the_environment_must_have_the_form_of_one() {
+fn a_region_from_the_environment_is_checked() {
     let overrides = Overrides { region: Some("Frankfurt".to_owned()) };
-    let error = parse("c", LEAST, &|_| None, &overrides).unwrap_err().to_string();
+    let error = parse("c", MINIMAL, &|_| None, &overrides).unwrap_err().to_string();
     assert!(error.contains("\"Frankfurt\"") && error.contains("such as ap-southeast-1"), "{error}");
 }
