@@ -10,16 +10,17 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::error;
 
+use crate::api::image_maker::ImageMaker;
+use crate::api::routes;
+use crate::api::service::Service;
 use crate::clock::Clock;
-use crate::errors::SimError;
-use crate::fault_words::FaultPlan;
-use crate::hls_session::Sessions;
-use crate::image_maker::ImageMaker;
-use crate::play::{self, Play};
-use crate::region::Region;
-use crate::service::Service;
-use crate::store::Store;
-use crate::stream::{Delivery, StreamLimits};
+use crate::faults::parse::FaultPlan;
+use crate::hls::session::Sessions;
+use crate::identifiers::region::Region;
+use crate::playback::player::{self, Play};
+use crate::sim_error::SimError;
+use crate::store::stream::{Delivery, StreamLimits};
+use crate::store::streams::Store;
 use crate::tls::{self, SelfSigned};
 
 /// How a local KVS is to run.
@@ -160,7 +161,7 @@ impl Sim {
     /// Errors: the clip cannot be played, or something else writes to the stream.
     pub async fn play(&self, play: Play) -> Result<(), SimError> {
         let stream = self.store.stream_or_create(&play.stream)?;
-        let player = play::start(stream, play, self.stop.clone()).await?;
+        let player = player::start(stream, play, self.stop.clone()).await?;
         self.players.lock().unwrap_or_else(PoisonError::into_inner).push(player);
         Ok(())
     }
@@ -189,7 +190,7 @@ fn serve(
     stop: CancellationToken,
 ) -> std::io::Result<JoinHandle<()>> {
     let handle = Handle::new();
-    let router = service.router().into_make_service();
+    let router = routes::router(service).into_make_service();
     let ending = handle.clone();
     match certificate {
         Some(made) => {

@@ -7,7 +7,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, version};
 
-use crate::errors::SimError;
+use crate::sim_error::SimError;
 
 /// A certificate for this machine's names and the key that goes with it.
 pub(crate) struct SelfSigned {

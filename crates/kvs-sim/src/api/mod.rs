@@ -1,0 +1,11 @@
+//! The operations of Kinesis Video Streams over HTTP, a folder per service of AWS.
+
+pub(crate) mod archive;
+pub(crate) mod control;
+mod fault_middleware;
+mod faults;
+pub(crate) mod image_maker;
+pub(crate) mod media;
+mod request;
+pub(crate) mod routes;
+pub(crate) mod service;

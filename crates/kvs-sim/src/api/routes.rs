@@ -1,0 +1,54 @@
+//! The table of operations.
+
+use axum::Router;
+use axum::http::{HeaderName, HeaderValue, Method, Uri};
+use axum::middleware;
+use axum::response::Response;
+use axum::routing::{get, post};
+
+use crate::api::archive::{get_clip, get_images, hls, list_fragments};
+use crate::api::control::{retention, streams, tags};
+use crate::api::media::{get_media, put_media};
+use crate::api::service::Service;
+use crate::api::{fault_middleware, faults};
+use crate::error::ApiError;
+
+/// Returns the router of all operations.
+pub(crate) fn router(service: Service) -> Router {
+    Router::new()
+        .route("/createStream", post(streams::create_stream))
+        .route("/describeStream", post(streams::describe_stream))
+        .route("/listStreams", post(streams::list_streams))
+        .route("/deleteStream", post(streams::delete_stream))
+        .route("/updateDataRetention", post(retention::update_data_retention))
+        .route("/tagStream", post(tags::tag_stream))
+        .route("/untagStream", post(tags::untag_stream))
+        .route("/listTagsForStream", post(tags::list_tags))
+        .route("/getDataEndpoint", post(streams::get_data_endpoint))
+        .route("/getMedia", post(get_media::get_media))
+        .route("/putMedia", post(put_media::put_media))
+        .route("/listFragments", post(list_fragments::list_fragments))
+        .route("/getMediaForFragmentList", post(list_fragments::get_media_for_fragment_list))
+        .route("/getClip", post(get_clip::get_clip))
+        .route("/getImages", post(get_images::get_images))
+        .route("/sim/faults", get(faults::get_all).put(faults::put_all).delete(faults::delete_all))
+        .route("/sim/faults/{stream}", get(faults::get_one).put(faults::put_one).delete(faults::delete_one))
+        .merge(hls::router())
+        .fallback(unknown_operation)
+        .method_not_allowed_fallback(unknown_operation)
+        .layer(middleware::from_fn_with_state(service.clone(), fault_middleware::refuse))
+        .layer(middleware::map_response(name_request))
+        .with_state(service)
+}
+
+async fn unknown_operation(method: Method, uri: Uri) -> ApiError {
+    ApiError::unknown_operation(&method, &uri)
+}
+
+async fn name_request(mut response: Response) -> Response {
+    let id = format!("{:032x}", rand::random::<u128>());
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(HeaderName::from_static("x-amzn-requestid"), id);
+    }
+    response
+}
