@@ -1,111 +1,111 @@
-//! What the local KVS answers when it cannot do as asked.
+//! Errors of the operations, as the SDKs of AWS read them.
 
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::identifiers::region::Region;
 use crate::identifiers::stream_name::StreamNameError;
-use crate::media_error::MediaRefusal;
+use crate::media_error::MediaError;
 
-/// A refusal as the SDKs of AWS read it: a status, an error type in a header, a message in JSON.
+/// An error of an operation: a status, an error type in the header `x-amzn-errortype`, and a message in JSON.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApiError {
     /// No stream has that name or ARN.
     #[error("The requested stream is not found or not active: {stream}. Create it with CreateStream")]
     ResourceNotFound {
-        /// Its name or ARN as asked for.
+        /// The name or ARN asked for.
         stream: String,
     },
-    /// A stream that is there, but in another region than the request is signed for.
+    /// The stream exists in another region than the one that the request is signed for.
     #[error(
         "The requested stream is not found in the region {region}, for which the request is signed: {stream} is in {has}. \
          Sign for that region, or start the local KVS with --region {region}"
     )]
     OtherRegion {
-        /// Its name or ARN as asked for.
+        /// The name or ARN asked for.
         stream: String,
         /// The region of the request.
         region: Region,
         /// The region of the stream.
         has: Region,
     },
-    /// CreateStream of a name that is taken.
-    #[error("The stream {stream} already exists")]
+    /// CreateStream with a name that is in use.
+    #[error("The stream {stream} already exists; choose another name, or delete it with DeleteStream")]
     ResourceInUse {
-        /// Its name.
+        /// The stream's name.
         stream: String,
     },
-    /// A value that the operation does not take.
+    /// A value that the operation does not accept.
     #[error("{0}")]
     InvalidArgument(String),
-    /// An operation of tags on an ARN that is malformed.
-    #[error("The format of the StreamARN is invalid; DescribeStream tells a stream's ARN")]
+    /// A malformed ARN in an operation on tags.
+    #[error("The format of the StreamARN is invalid; DescribeStream returns a stream's ARN")]
     InvalidResourceFormat,
     /// More tags than a stream can have.
-    #[error("The stream would have {tags} tags; it can have {limit}. Remove some with UntagStream")]
+    #[error("The stream would have {tags} tags; {limit} are the maximum. Remove some with UntagStream")]
     TagsPerResourceExceededLimit {
-        /// That it would have.
+        /// Tags that the stream would have.
         tags: usize,
-        /// That it can have.
+        /// Tags that a stream can have.
         limit: usize,
     },
-    /// A connection more than a stream allows.
+    /// More connections than a stream allows.
     #[error("The stream {stream} has its {limit} {operation} connection(s) already; close one first")]
     ConnectionLimitExceeded {
-        /// Its name.
+        /// The stream's name.
         stream: String,
         /// GetMedia or PutMedia.
         operation: &'static str,
         /// Connections that a stream allows.
         limit: usize,
     },
-    /// A call too many for a stream.
+    /// More calls than a stream allows.
     #[error("The rate of calls for the stream {stream} is exceeded; try again later")]
     ClientLimitExceeded {
-        /// Its name.
+        /// The stream's name.
         stream: String,
     },
-    /// A call to an endpoint that is not the stream's, or no longer.
+    /// A call to an endpoint that does not serve the stream.
     #[error("The stream {stream} is not served here; ask GetDataEndpoint for its endpoint")]
     InvalidEndpoint {
-        /// Its name.
+        /// The stream's name.
         stream: String,
     },
-    /// A caller who may not do so.
+    /// The caller is not authorized to call the operation.
     #[error(
         "The caller is not authorized for the stream {stream}, or the credentials were rotated; get new ones"
     )]
     NotAuthorized {
-        /// Its name.
+        /// The stream's name.
         stream: String,
     },
-    /// Temporary credentials that are valid no longer.
+    /// The temporary credentials have expired.
     #[error("The security token included in the request is expired; get new credentials")]
     ExpiredToken,
-    /// A request that was signed at another time than now.
+    /// The request was signed at another time than now.
     #[error("Signature expired: the request was signed more than 5 minutes from now; set the clock")]
     WrongClock,
-    /// DeleteStream or UpdateDataRetention with another version than the stream's.
+    /// DeleteStream or UpdateDataRetention with a version that is not the stream's.
     #[error("The stream {stream} has version {version}, not the one given; ask DescribeStream for it")]
     VersionMismatch {
-        /// Its name.
+        /// The stream's name.
         stream: String,
-        /// The version that it has.
+        /// The stream's version.
         version: String,
     },
-    /// A path or method that is no operation of the local KVS.
-    #[error("{0} is no operation of this local KVS")]
+    /// A path or method that the local KVS does not have.
+    #[error("{0} is not an operation of this local KVS")]
     UnknownOperation(String),
-    /// What HLS, GetClip and GetImages refuse beside that.
+    /// An error of HLS, GetClip or GetImages.
     #[error(transparent)]
-    Media(#[from] MediaRefusal),
-    /// A fault of the local KVS itself.
+    Media(#[from] MediaError),
+    /// A failure of the local KVS itself.
     #[error("The local KVS failed: {0}")]
     Internal(String),
 }
 
 impl ApiError {
-    /// The error of a path or method that the local KVS does not have.
+    /// Returns the error for a path or method that the local KVS does not have.
     pub(crate) fn unknown_operation(method: &Method, uri: &Uri) -> Self {
         Self::UnknownOperation(format!("{method} {}", uri.path()))
     }
@@ -131,7 +131,7 @@ impl ApiError {
             Self::WrongClock => (StatusCode::FORBIDDEN, "InvalidSignatureException"),
             Self::VersionMismatch { .. } => (StatusCode::BAD_REQUEST, "VersionMismatchException"),
             Self::UnknownOperation(_) => (StatusCode::NOT_FOUND, "UnknownOperationException"),
-            Self::Media(refusal) => refusal.status_and_type(),
+            Self::Media(error) => error.status_and_type(),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "InternalFailure"),
         }
     }
@@ -139,10 +139,11 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let (status, kind) = self.status_and_type();
+        let (status, error_type) = self.status_and_type();
+        // The REST-JSON protocol of AWS: the SDKs take the exception's type from the header, its text from "Message".
         let body = serde_json::json!({ "Message": self.to_string() }).to_string();
         let headers = [
-            (HeaderName::from_static("x-amzn-errortype"), HeaderValue::from_static(kind)),
+            (HeaderName::from_static("x-amzn-errortype"), HeaderValue::from_static(error_type)),
             (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
         ];
         (status, headers, body).into_response()

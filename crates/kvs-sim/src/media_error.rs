@@ -1,90 +1,90 @@
-//! What HLS, GetClip and GetImages refuse. Source: AWS, GetHLSStreamingSessionURL, GetClip and GetImages, Errors, 2026.
+//! Errors of HLS, GetClip and GetImages. Source: AWS, GetHLSStreamingSessionURL, GetClip and GetImages, Errors, 2026.
 
 use axum::http::StatusCode;
 
-/// Why there is no HLS session, clip or picture, or why a session gives nothing any more.
+/// An error that keeps HLS, GetClip or GetImages from delivering media.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum MediaRefusal {
-    /// The stream keeps nothing.
+pub enum MediaError {
+    /// The stream has no retention, so nothing is archived.
     #[error("The stream {stream} has a DataRetentionInHours of 0; raise it with UpdateDataRetention")]
     NoDataRetention {
-        /// Its name.
+        /// The stream's name.
         stream: String,
     },
-    /// No track can be played.
+    /// The fragment has no H.264 or H.265 video track.
     #[error("The stream {stream} carries {codecs}; H.264 or H.265 video is needed")]
     UnsupportedMedia {
-        /// Its name.
+        /// The stream's name.
         stream: String,
         /// The codecs of the fragment's tracks.
         codecs: String,
     },
-    /// The track has no avcC or hvcC.
+    /// The video track has no codec private data (avcC or hvcC).
     #[error("No codec private data was found in the video track of the stream {stream}; send avcC or hvcC")]
     MissingCodecPrivateData {
-        /// Its name.
+        /// The stream's name.
         stream: String,
     },
-    /// The track's avcC or hvcC is none.
+    /// The video track's codec private data is not a valid avcC or hvcC.
     #[error("The codec private data of the stream {stream} is not valid: {reason}")]
     InvalidCodecPrivateData {
-        /// Its name.
+        /// The stream's name.
         stream: String,
-        /// What is wrong with it.
+        /// The parser's error.
         reason: String,
     },
-    /// The tracks are others from a fragment on; a clip has the same throughout.
+    /// The tracks of a clip's fragments differ.
     #[error(
         "The tracks of the stream {stream} change with the fragment {number}; ask for a clip that ends before it"
     )]
     ChangedTracks {
-        /// Its name.
+        /// The stream's name.
         stream: String,
         /// The first fragment with other tracks.
         number: String,
     },
-    /// A frame is not one of its codec.
+    /// A frame is not made of NAL units.
     #[error("A frame of the fragment {number} of the stream {stream} is not valid: {reason}")]
     InvalidMediaFrame {
-        /// Its name.
+        /// The stream's name.
         stream: String,
-        /// The fragment that holds it.
+        /// The fragment with the frame.
         number: String,
-        /// What is wrong with it.
+        /// The parser's error.
         reason: String,
     },
-    /// There is nothing to play.
+    /// The request selects no fragment.
     #[error("No fragments found in the stream {stream} for the streaming request: {wanted}")]
     NoFragments {
-        /// Its name.
+        /// The stream's name.
         stream: String,
-        /// What was asked for.
+        /// The condition that no fragment meets.
         wanted: &'static str,
     },
-    /// A LIVE session whose camera paused.
+    /// The camera of a LIVE session paused, which ends the session.
     #[error("The stream {stream} paused for more than 30 s; the session is over, ask for a new one")]
     Paused {
-        /// Its name.
+        /// The stream's name.
         stream: String,
     },
-    /// The token is not, or no longer, that of a session.
+    /// The session token is unknown or has expired.
     #[error("The session token is not known or has expired; ask for a new session")]
     NotAuthorized,
-    /// A fragment that is not, or no longer, part of the session.
+    /// The fragment was never listed in the session, or has expired.
     #[error("The fragment {number} is not in this session; read the media playlist again")]
     NoSuchFragment {
-        /// As it was asked for.
+        /// The number as it was asked for.
         number: String,
     },
-    /// The local KVS has as many sessions as it keeps.
+    /// The local KVS has the maximum number of sessions.
     #[error("There are {limit} sessions already; wait until one expires")]
     TooManySessions {
-        /// Sessions that it keeps.
+        /// Sessions at most.
         limit: usize,
     },
 }
 
-impl MediaRefusal {
+impl MediaError {
     pub(crate) fn status_and_type(&self) -> (StatusCode, &'static str) {
         match self {
             Self::NoDataRetention { .. } => (StatusCode::BAD_REQUEST, "NoDataRetentionException"),

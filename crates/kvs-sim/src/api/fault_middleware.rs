@@ -6,52 +6,56 @@ use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use crate::api::request::body::read;
+use crate::api::request::body::parse_body;
 use crate::api::request::stream_reference::StreamReference;
-use crate::api::service::Service;
+use crate::api::state::ApiState;
 use crate::error::ApiError;
 use crate::faults::model::{FaultKind, Operation};
-use crate::store::stream::Stream;
+use crate::store::stream::KvsStream;
 
-/// Bytes of a request that names a stream; PutMedia names it in its head and is not read here.
-const MOST_REQUEST_BYTES: usize = 2 << 20;
+/// Bytes of a request's body at most. PutMedia, whose body is endless, is not among the operations with faults.
+const MAX_REQUEST_BYTES: usize = 2 << 20;
 
-/// Answers in place of the operation where a fault of the stream says so.
-pub(crate) async fn refuse(State(service): State<Service>, request: Request, next: Next) -> Response {
-    let operation = request.uri().path().strip_prefix('/').and_then(Operation::named);
+/// Applies the faults of a call: answers in place of the operation, or expires footage before it.
+pub(crate) async fn inject_faults(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+    let operation = request.uri().path().strip_prefix('/').and_then(Operation::from_name);
     match operation.filter(|_| request.method() == Method::POST) {
-        Some(operation) => meet(&service, operation, request, next).await.into_response(),
+        Some(operation) => inject(&state, operation, request, next).await.into_response(),
         None => next.run(request).await,
     }
 }
 
-async fn meet(
-    service: &Service,
+async fn inject(
+    state: &ApiState,
     operation: Operation,
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
     let (head, body) = request.into_parts();
-    let unread = |error: axum::Error| ApiError::InvalidArgument(format!("the request: {error}"));
-    let body = to_bytes(body, MOST_REQUEST_BYTES).await.map_err(unread)?;
-    let region = service.region_of(&head.headers);
-    let named = |body: &Bytes| read::<StreamReference>(body)?.find(&service.store, &region);
+    // Faults belong to a stream, which only the body names. It is read here and handed to the operation again.
+    let unreadable =
+        |error: axum::Error| ApiError::InvalidArgument(format!("the request cannot be read: {error}"));
+    let body = to_bytes(body, MAX_REQUEST_BYTES).await.map_err(unreadable)?;
+    let region = state.region_of(&head.headers);
+    let find_stream = |body: &Bytes| parse_body::<StreamReference>(body)?.find(&state.store, &region);
     // A request that names no stream is for the operation to refuse.
-    let Ok(stream) = named(&body) else {
+    let Ok(stream) = find_stream(&body) else {
         return Ok(next.run(Request::from_parts(head, Body::from(body))).await);
     };
-    for fault in stream.armed().meet_call(operation) {
-        let FaultKind::Expire(most) = fault else { return Err(refusal(fault, &stream)) };
-        stream.expire_oldest(most).await;
+    for fault in stream.active_faults().begin_call(operation) {
+        let FaultKind::Expire(count) = fault else { return Err(error_of(fault, &stream)) };
+        stream.expire_oldest(count).await;
     }
     let response = next.run(Request::from_parts(head, Body::from(body))).await;
+    // Only an answer that gives the endpoint ends a fault `moved`.
     if operation == Operation::GetDataEndpoint && response.status().is_success() {
-        stream.armed().endpoint_told();
+        stream.active_faults().endpoint_answered();
     }
     Ok(response)
 }
 
-fn refusal(fault: FaultKind, stream: &Stream) -> ApiError {
+/// Returns the error with which a fault answers a call.
+fn error_of(fault: FaultKind, stream: &KvsStream) -> ApiError {
     let (stream, limit) = (stream.identity().name.clone(), stream.reader_limit());
     match fault {
         FaultKind::Throttle => ApiError::ClientLimitExceeded { stream },
@@ -62,6 +66,6 @@ fn refusal(fault: FaultKind, stream: &Stream) -> ApiError {
         FaultKind::Unauthorized => ApiError::NotAuthorized { stream },
         FaultKind::ExpiredToken => ApiError::ExpiredToken,
         FaultKind::WrongClock => ApiError::WrongClock,
-        other => ApiError::Internal(format!("{other:?} refuses no call")),
+        other => ApiError::Internal(format!("the fault {other:?} does not answer calls")),
     }
 }

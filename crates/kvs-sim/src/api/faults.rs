@@ -1,4 +1,4 @@
-//! `/sim/faults`: what goes wrong, told and asked over HTTP.
+//! `/sim/faults`: reads and sets the faults of streams over HTTP.
 
 use axum::Json;
 use axum::body::Bytes;
@@ -6,58 +6,55 @@ use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::api::request::body::read;
-use crate::api::service::Service;
-use crate::error::ApiError;
+use crate::api::request::body::{JsonResult, parse_body};
+use crate::api::state::ApiState;
 use crate::faults::model::Faults;
-
-type Answer = Result<Json<Value>, ApiError>;
 
 /// The body of a PUT.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Put {
+struct SetFaults {
     faults: Faults,
 }
 
 #[derive(Serialize)]
-struct OfStream {
+struct StreamFaults {
     stream: String,
     faults: Faults,
 }
 
-/// What is left of the faults of each stream, and what a stream of any other name would begin with.
-pub(crate) async fn get_all(State(service): State<Service>) -> Json<Value> {
-    let left = service
-        .store
-        .streams()
-        .into_iter()
-        .map(|stream| OfStream { stream: stream.identity().name.clone(), faults: stream.faults() });
-    let left: Vec<OfStream> = left.collect();
-    Json(json!({ "streams": left, "new_streams": service.store.faults_of_new() }))
+/// Returns the remaining faults of each stream, and the faults that a stream of any other name begins with.
+pub(crate) async fn get_all(State(state): State<ApiState>) -> Json<Value> {
+    let streams = state.store.streams();
+    let remaining = streams
+        .iter()
+        .map(|stream| StreamFaults { stream: stream.identity().name.clone(), faults: stream.faults() });
+    let remaining: Vec<StreamFaults> = remaining.collect();
+    Json(json!({ "streams": remaining, "new_streams": state.store.faults_of_new() }))
 }
 
-pub(crate) async fn put_all(State(service): State<Service>, body: Bytes) -> Answer {
-    service.store.set_faults(&read::<Put>(&body)?.faults);
-    Ok(get_all(State(service)).await)
+pub(crate) async fn put_all(State(state): State<ApiState>, body: Bytes) -> JsonResult {
+    state.store.set_faults(&parse_body::<SetFaults>(&body)?.faults);
+    Ok(get_all(State(state)).await)
 }
 
-pub(crate) async fn delete_all(State(service): State<Service>) -> Json<Value> {
-    service.store.set_faults(&Faults::default());
-    get_all(State(service)).await
+pub(crate) async fn delete_all(State(state): State<ApiState>) -> Json<Value> {
+    state.store.set_faults(&Faults::default());
+    get_all(State(state)).await
 }
 
-pub(crate) async fn get_one(State(service): State<Service>, Path(stream): Path<String>) -> Answer {
-    let faults = service.store.stream(&stream)?.faults();
-    Ok(Json(json!(OfStream { stream, faults })))
+pub(crate) async fn get_one(State(state): State<ApiState>, Path(stream): Path<String>) -> JsonResult {
+    let faults = state.store.stream(&stream)?.faults();
+    Ok(Json(json!(StreamFaults { stream, faults })))
 }
 
-pub(crate) async fn put_one(service: State<Service>, Path(stream): Path<String>, body: Bytes) -> Answer {
-    service.store.stream(&stream)?.set_faults(read::<Put>(&body)?.faults);
-    get_one(service, Path(stream)).await
+pub(crate) async fn put_one(state: State<ApiState>, Path(stream): Path<String>, body: Bytes) -> JsonResult {
+    // The stream is looked up first: an unknown stream is reported before a body that does not parse.
+    state.store.stream(&stream)?.set_faults(parse_body::<SetFaults>(&body)?.faults);
+    get_one(state, Path(stream)).await
 }
 
-pub(crate) async fn delete_one(service: State<Service>, Path(stream): Path<String>) -> Answer {
-    service.store.stream(&stream)?.set_faults(Faults::default());
-    get_one(service, Path(stream)).await
+pub(crate) async fn delete_one(state: State<ApiState>, Path(stream): Path<String>) -> JsonResult {
+    state.store.stream(&stream)?.set_faults(Faults::default());
+    get_one(state, Path(stream)).await
 }

@@ -1,15 +1,15 @@
-//! What GetImages needs and this crate does not have: a decoder.
+//! The interface to a decoder and image encoder, which GetImages needs and this crate does not have.
 
 use std::fmt;
 
 use kvs_hls::{AccessUnit, VideoTrack};
 
-/// Makes the images of GetImages.
+/// A decoder and encoder that makes the images of GetImages.
 pub trait ImageMaker: fmt::Debug + Send + Sync {
-    /// Image files of some frames of a fragment, in the order of `wanted`; None for one that cannot be made.
+    /// Returns image files of some frames of a fragment, in the order of `wanted`; None for one that cannot be made.
     ///
-    /// `units`: the frames in decoding order. `wanted`: places in it, some perhaps more than once. It may take long, and is not
-    /// called on an async thread.
+    /// `units` are the frames in decoding order; `wanted` are indices into it, of which some can occur more than once. A call
+    /// can take seconds: it runs on a thread for blocking work.
     fn images(
         &self,
         track: &VideoTrack,
@@ -19,30 +19,30 @@ pub trait ImageMaker: fmt::Debug + Send + Sync {
     ) -> Vec<Option<Vec<u8>>>;
 }
 
-/// What an image is to be.
+/// Format and size of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImageFormat {
-    /// JPEG.
+    /// A JPEG image.
     Jpeg {
-        /// 1 to 100.
+        /// Quality from 1 to 100.
         quality: u8,
-        /// Its size.
+        /// Size of the image.
         size: ImageSize,
     },
-    /// PNG.
+    /// A PNG image.
     Png {
-        /// Its size.
+        /// Size of the image.
         size: ImageSize,
     },
 }
 
-/// How large an image is to be.
+/// Size of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImageSize {
-    /// As large as the frame.
+    /// The size of the decoded frame.
     AsDecoded,
-    /// So many px high, and as wide as the frame's aspect ratio says.
+    /// This height in px, and the width that keeps the frame's aspect ratio.
     High(u32),
-    /// So many px wide and high, whatever the frame's aspect ratio is.
+    /// This width and height in px, regardless of the frame's aspect ratio.
     Stretched(u32, u32),
 }

@@ -1,4 +1,4 @@
-//! The operations of Kinesis Video Streams over HTTP, a folder per service of AWS.
+//! The operations of Kinesis Video Streams over HTTP: a folder per service of AWS, and the parts that they share.
 
 pub(crate) mod archive;
 pub(crate) mod control;
@@ -8,4 +8,4 @@ pub(crate) mod image_maker;
 pub(crate) mod media;
 mod request;
 pub(crate) mod routes;
-pub(crate) mod service;
+pub(crate) mod state;

@@ -1,88 +1,94 @@
-//! The faults of a stream that are left, and whom they meet next.
+//! The remaining faults of a stream, and the connections, calls and fragments that they apply to.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::faults::connection::Course;
+use crate::faults::connection::ConnectionFaults;
 use crate::faults::mix::mix64;
-use crate::faults::model::{Fault, FaultKind, Faults, Operation, Target};
+use crate::faults::model::{Fault, FaultKind, FaultTarget, Faults, Operation};
 
-/// A stream's faults.
+/// The faults of a stream that are not used up.
 #[derive(Debug, Default)]
-pub(crate) struct Armed {
-    state: Mutex<State>,
+pub(crate) struct ActiveFaults {
+    state: Mutex<ActiveState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    left: Vec<Left>,
+struct ActiveState {
+    remaining: Vec<RemainingFault>,
+    /// Connections since the faults were set.
     connections: u64,
 }
 
 #[derive(Debug)]
-struct Left {
-    /// Its count is what is left of it.
+struct RemainingFault {
+    /// The fault, whose count is what remains of it.
     fault: Fault,
-    /// Calls that it might have met.
+    /// Calls that the fault could have applied to.
     calls: u64,
 }
 
-impl Armed {
-    /// In place of those before.
+impl ActiveFaults {
+    /// Replaces all faults.
     pub(crate) fn set(&self, faults: Faults) {
         let mut state = self.lock();
-        state.left = faults.0.into_iter().map(|fault| Left { fault, calls: 0 }).collect();
+        state.remaining = faults.0.into_iter().map(|fault| RemainingFault { fault, calls: 0 }).collect();
+        // Counted from zero again, so that the same faults with the same seed do the same damage.
         state.connections = 0;
     }
 
-    /// Those that have not gone away, with what is left of their counts.
-    pub(crate) fn left(&self) -> Faults {
-        Faults(self.lock().left.iter().map(|left| left.fault.clone()).collect())
+    /// Returns the faults that are not used up, with what remains of their counts.
+    pub(crate) fn remaining(&self) -> Faults {
+        Faults(self.lock().remaining.iter().map(|remaining| remaining.fault.clone()).collect())
     }
 
-    /// What meets a call of this operation: any number of `Expire`, and at most one refusal, which comes last.
-    pub(crate) fn meet_call(&self, operation: Operation) -> Vec<FaultKind> {
+    /// Returns the faults of a call: any number of `Expire`, and at most one fault that answers the call, which comes last.
+    pub(crate) fn begin_call(&self, operation: Operation) -> Vec<FaultKind> {
         let mut state = self.lock();
-        let mut met = Vec::new();
-        for left in state.left.iter_mut().filter(|left| left.fault.meets(operation)) {
-            if !left.is_due() {
+        let mut kinds = Vec::new();
+        for remaining in state.remaining.iter_mut().filter(|remaining| remaining.fault.applies_to(operation))
+        {
+            if !remaining.count_call() {
                 continue;
             }
-            let kind = left.fault.kind;
-            met.push(kind);
+            let kind = remaining.fault.kind;
+            kinds.push(kind);
+            // `Moved` is used up by answers of GetDataEndpoint instead.
             if kind != FaultKind::Moved {
-                left.spend();
+                remaining.use_up();
             }
             if !matches!(kind, FaultKind::Expire(_)) {
                 break;
             }
         }
-        state.forget_spent();
-        met
+        state.remove_used_up();
+        kinds
     }
 
-    /// GetDataEndpoint was answered: who was sent to the wrong place knows better now.
-    pub(crate) fn endpoint_told(&self) {
+    /// Records that GetDataEndpoint was answered, by which a caller learns where a `Moved` stream is.
+    pub(crate) fn endpoint_answered(&self) {
         let mut state = self.lock();
-        for left in state.left.iter_mut().filter(|left| left.fault.kind == FaultKind::Moved) {
-            left.fault.count = Some(left.fault.count.unwrap_or(1));
-            left.spend();
+        for remaining in
+            state.remaining.iter_mut().filter(|remaining| remaining.fault.kind == FaultKind::Moved)
+        {
+            remaining.fault.count = Some(remaining.fault.count.unwrap_or(1));
+            remaining.use_up();
         }
-        state.forget_spent();
+        state.remove_used_up();
     }
 
-    /// What happens to a connection that begins now.
-    pub(crate) fn meet_connection(&self) -> Course {
+    /// Returns the faults of a connection that begins now.
+    pub(crate) fn begin_connection(&self) -> ConnectionFaults {
         let mut state = self.lock();
         let connection = state.connections;
         state.connections += 1;
-        let faults = state.spend_all(Target::Connection);
-        Course::new(faults.into_iter().map(|fault| fault.of_connection(connection)))
+        let faults = state.use_all(FaultTarget::Connection);
+        ConnectionFaults::new(faults.into_iter().map(|fault| fault.of_connection(connection)))
     }
 
-    /// By how much the timecodes of a fragment that begins now are too early.
-    pub(crate) fn meet_fragment(&self) -> Duration {
-        let faults = self.lock().spend_all(Target::Fragment);
+    /// Returns the time by which the timecodes of a fragment that begins now are moved back.
+    pub(crate) fn begin_fragment(&self) -> Duration {
+        let faults = self.lock().use_all(FaultTarget::Fragment);
         let back = faults.iter().map(|fault| match fault.kind {
             FaultKind::TimeBack(by) => by,
             _ => Duration::ZERO,
@@ -90,35 +96,36 @@ impl Armed {
         back.sum()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ActiveState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
-    fn spend_all(&mut self, target: Target) -> Vec<Fault> {
-        let mut met = Vec::new();
-        for left in self.left.iter_mut().filter(|left| left.fault.kind.target() == target) {
-            met.push(left.fault.clone());
-            left.spend();
+impl ActiveState {
+    fn use_all(&mut self, target: FaultTarget) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        for remaining in self.remaining.iter_mut().filter(|remaining| remaining.fault.kind.target() == target)
+        {
+            faults.push(remaining.fault.clone());
+            remaining.use_up();
         }
-        self.forget_spent();
-        met
+        self.remove_used_up();
+        faults
     }
 
-    fn forget_spent(&mut self) {
-        self.left.retain(|left| left.fault.count != Some(0));
+    fn remove_used_up(&mut self) {
+        self.remaining.retain(|remaining| remaining.fault.count != Some(0));
     }
 }
 
-impl Left {
-    /// Counts a call; whether it is one that is met.
-    fn is_due(&mut self) -> bool {
+impl RemainingFault {
+    /// Counts a call, and returns whether the fault applies to it.
+    fn count_call(&mut self) -> bool {
         self.calls += 1;
         self.calls.is_multiple_of(self.fault.every)
     }
 
-    fn spend(&mut self) {
+    fn use_up(&mut self) {
         if let Some(count) = &mut self.fault.count {
             *count = count.saturating_sub(1);
         }
@@ -126,7 +133,7 @@ impl Left {
 }
 
 impl Fault {
-    /// The fault as this connection meets it: its damage is its own.
+    /// Returns the fault for one connection, which damages other bytes than the connections before it.
     fn of_connection(self, connection: u64) -> Self {
         let kind = match self.kind {
             FaultKind::Flip { share, seed } => {
@@ -142,32 +149,32 @@ impl Fault {
 mod tests {
     use super::*;
 
-    fn armed(text: &str) -> Armed {
-        let armed = Armed::default();
-        armed.set(text.parse().expect("faults"));
-        armed
+    fn active(text: &str) -> ActiveFaults {
+        let active = ActiveFaults::default();
+        active.set(text.parse().expect("faults"));
+        active
     }
 
     #[test]
-    fn a_fault_goes_away_after_its_count() {
-        let armed = armed("throttle,count=2");
-        let calls: Vec<usize> = (0..3).map(|_| armed.meet_call(Operation::GetMedia).len()).collect();
+    fn a_fault_is_used_up_after_its_count() {
+        let faults = active("throttle,count=2");
+        let calls: Vec<usize> = (0..3).map(|_| faults.begin_call(Operation::GetMedia).len()).collect();
         assert_eq!(calls, [1, 1, 0]);
-        assert_eq!(armed.left(), Faults::default());
+        assert_eq!(faults.remaining(), Faults::default());
     }
 
     #[test]
-    fn every_third_call_is_met() {
-        let armed = armed("throttle,every=3");
-        let calls: Vec<usize> = (0..7).map(|_| armed.meet_call(Operation::GetMedia).len()).collect();
+    fn a_fault_applies_to_every_third_call() {
+        let faults = active("throttle,every=3");
+        let calls: Vec<usize> = (0..7).map(|_| faults.begin_call(Operation::GetMedia).len()).collect();
         assert_eq!(calls, [0, 0, 1, 0, 0, 1, 0]);
-        assert_eq!(armed.left().to_string(), "throttle,every=3");
+        assert_eq!(faults.remaining().to_string(), "throttle,every=3");
     }
 
     #[test]
-    fn calls_are_met_by_operation() {
+    fn faults_apply_to_calls_by_operation() {
         let (media, endpoint) = (Operation::GetMedia, Operation::GetDataEndpoint);
-        for (text, operation, met) in [
+        for (text, operation, applies) in [
             ("throttle", media, true),
             ("throttle", Operation::ListFragments, true),
             ("throttle", endpoint, false),
@@ -178,41 +185,41 @@ mod tests {
             ("end=5s", media, false),
             ("time-back=5s", media, false),
         ] {
-            assert_eq!(!armed(text).meet_call(operation).is_empty(), met, "{text} {operation:?}");
+            assert_eq!(!active(text).begin_call(operation).is_empty(), applies, "{text} {operation:?}");
         }
     }
 
     #[test]
-    fn the_first_refusal_is_the_only_one_and_footage_expires_before_it() {
-        let armed = armed("expire=2,count=1,unauthorized,count=1,throttle,count=1");
-        let met = |_| armed.meet_call(Operation::GetMedia);
-        let calls: Vec<Vec<FaultKind>> = (0..3).map(met).collect();
+    fn one_fault_answers_a_call_and_footage_expires_before_it() {
+        let faults = active("expire=2,count=1,unauthorized,count=1,throttle,count=1");
+        let begin = |_| faults.begin_call(Operation::GetMedia);
+        let calls: Vec<Vec<FaultKind>> = (0..3).map(begin).collect();
         let expected: [&[FaultKind]; 3] =
             [&[FaultKind::Expire(Some(2)), FaultKind::Unauthorized], &[FaultKind::Throttle], &[]];
         assert_eq!(calls, expected);
     }
 
     #[test]
-    fn the_endpoint_is_found_again_by_asking() {
+    fn an_answer_of_get_data_endpoint_uses_up_a_move() {
         for (text, asks) in [("moved", 1), ("moved,count=2", 2)] {
-            let armed = armed(text);
+            let faults = active(text);
             for _ in 0..asks {
-                assert_eq!(armed.meet_call(Operation::GetMedia), [FaultKind::Moved], "{text}");
+                assert_eq!(faults.begin_call(Operation::GetMedia), [FaultKind::Moved], "{text}");
                 assert_eq!(
-                    armed.meet_call(Operation::GetMedia),
+                    faults.begin_call(Operation::GetMedia),
                     [FaultKind::Moved],
                     "{text}: asked once more"
                 );
-                armed.endpoint_told();
+                faults.endpoint_answered();
             }
-            assert_eq!(armed.meet_call(Operation::GetMedia), [], "{text}");
+            assert_eq!(faults.begin_call(Operation::GetMedia), [], "{text}");
         }
     }
 
     #[test]
-    fn fragments_go_back_by_all_that_is_said() {
-        let armed = armed("time-back=5s,count=1,time-back=2s");
-        let back: Vec<u64> = (0..2).map(|_| armed.meet_fragment().as_secs()).collect();
+    fn the_faults_of_a_fragments_time_add_up() {
+        let faults = active("time-back=5s,count=1,time-back=2s");
+        let back: Vec<u64> = (0..2).map(|_| faults.begin_fragment().as_secs()).collect();
         assert_eq!(back, [7, 2]);
     }
 }

@@ -1,4 +1,4 @@
-//! What the faults of one connection do to its pieces: pure, piece for piece.
+//! The effect of one connection's faults on its bytes, piece by piece and without I/O.
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -8,172 +8,184 @@ use crate::faults::mix::mix64;
 use crate::faults::model::{Fault, FaultKind, Limit};
 use crate::identifiers::fragment_number::FragmentNumber;
 
-/// Bytes of a connection, and where in a fragment they stand.
+/// Bytes of a connection's body, and their place in a fragment.
 #[derive(Debug, Clone)]
-pub(crate) struct Piece {
+pub(crate) struct BodyPiece {
     pub(crate) bytes: Bytes,
-    /// Of which fragment; None of an error record.
+    /// The fragment; None for an error record.
     pub(crate) fragment: Option<FragmentNumber>,
-    /// Whether it begins with the fragment's first byte.
+    /// True if the piece begins with the fragment's first byte.
     pub(crate) begins: bool,
-    /// Whether it ends with the fragment's last byte.
+    /// True if the piece ends with the fragment's last byte.
     pub(crate) ends: bool,
 }
 
-impl Piece {
-    /// Bytes that belong to no fragment.
+impl BodyPiece {
+    /// Returns bytes that belong to no fragment.
     pub(crate) fn outside(bytes: Bytes) -> Self {
         Self { bytes, fragment: None, begins: false, ends: false }
     }
 }
 
-/// How a connection goes on.
+/// The action of a connection after the bytes of a piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Then {
-    GoOn,
+pub(crate) enum NextAction {
+    Continue,
     End,
     Break,
     Stall,
 }
 
-/// What is left of a piece.
+/// The bytes of a piece after all faults, and the action that follows them.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Passed {
+pub(crate) struct PieceResult {
     pub(crate) bytes: Bytes,
-    pub(crate) then: Then,
+    pub(crate) next: NextAction,
 }
 
-/// The faults of one connection and how far it has come.
+/// The faults of one connection, and the connection's progress.
 #[derive(Debug)]
-pub(crate) struct Course {
-    faults: Vec<Running>,
+pub(crate) struct ConnectionFaults {
+    faults: Vec<ConnectionFault>,
     whole_fragments: u64,
 }
 
-/// A fault, counted from where it began.
+/// A fault of a connection, with the progress since the fault began.
 #[derive(Debug)]
-struct Running {
+struct ConnectionFault {
     fault: Fault,
+    /// None until `after` whole fragments were sent.
     began: Option<Instant>,
     bytes: u64,
     fragments: u64,
 }
 
-impl Course {
+impl ConnectionFaults {
     pub(crate) fn new(faults: impl Iterator<Item = Fault>) -> Self {
-        let faults = faults.map(|fault| Running { fault, began: None, bytes: 0, fragments: 0 }).collect();
-        let mut course = Self { faults, whole_fragments: 0 };
-        course.begin_those_due(Instant::now());
-        course
+        let faults = faults.map(|fault| ConnectionFault { fault, began: None, bytes: 0, fragments: 0 });
+        let mut connection = Self { faults: faults.collect(), whole_fragments: 0 };
+        connection.begin_due(Instant::now());
+        connection
     }
 
-    /// So many fragments before its own beginning the connection begins.
+    /// Returns the number of fragments by which the connection begins too early.
     pub(crate) fn repeats(&self) -> u64 {
-        let repeats = self.faults.iter().map(|running| match running.fault.kind {
+        let repeats = self.faults.iter().map(|fault| match fault.fault.kind {
             FaultKind::Repeat(fragments) => fragments,
             _ => 0,
         });
         repeats.fold(0, u64::saturating_add)
     }
 
-    /// When it ends or stalls whatever comes.
-    pub(crate) fn deadline(&self) -> Option<(Instant, Then)> {
-        self.faults.iter().filter_map(Running::deadline).min_by_key(|(at, _)| *at)
+    /// Returns the earliest time at which a fault acts although no bytes come, and its action.
+    pub(crate) fn deadline(&self) -> Option<(Instant, NextAction)> {
+        self.faults.iter().filter_map(ConnectionFault::deadline).min_by_key(|(at, _)| *at)
     }
 
-    /// Bytes a second that it sends at most.
+    /// Returns the limit on the connection's bytes per second.
     pub(crate) fn bytes_per_s(&self) -> Option<u64> {
-        let begun = self.faults.iter().filter(|running| running.began.is_some());
+        let begun = self.faults.iter().filter(|fault| fault.began.is_some());
         begun
-            .filter_map(|running| match running.fault.kind {
+            .filter_map(|fault| match fault.fault.kind {
                 FaultKind::Drip(bytes_per_s) => Some(bytes_per_s),
                 _ => None,
             })
             .min()
     }
 
-    /// The piece after all faults.
-    pub(crate) fn meet(&mut self, piece: &Piece, now: Instant) -> Passed {
-        let mut passed = Passed { bytes: piece.bytes.clone(), then: Then::GoOn };
-        for running in self.faults.iter_mut().filter(|running| running.began.is_some()) {
-            running.meet(piece, &mut passed);
+    /// Applies all faults to a piece.
+    pub(crate) fn apply(&mut self, piece: &BodyPiece, now: Instant) -> PieceResult {
+        let mut result = PieceResult { bytes: piece.bytes.clone(), next: NextAction::Continue };
+        for fault in self.faults.iter_mut().filter(|fault| fault.began.is_some()) {
+            fault.apply(piece, &mut result);
         }
+        // Counted afterwards: a fault with `after=N` begins with the piece that follows the Nth fragment.
         if piece.ends {
             self.whole_fragments += 1;
-            self.begin_those_due(now);
+            self.begin_due(now);
         }
-        passed
+        result
     }
 
-    fn begin_those_due(&mut self, now: Instant) {
+    fn begin_due(&mut self, now: Instant) {
         let whole = self.whole_fragments;
-        for running in self.faults.iter_mut().filter(|running| running.fault.after <= whole) {
-            running.began.get_or_insert(now);
+        for fault in self.faults.iter_mut().filter(|fault| fault.fault.after <= whole) {
+            fault.began.get_or_insert(now);
         }
     }
 }
 
-impl Running {
-    fn deadline(&self) -> Option<(Instant, Then)> {
+impl ConnectionFault {
+    fn deadline(&self) -> Option<(Instant, NextAction)> {
         match self.fault.kind {
-            FaultKind::End(Limit::Time(after)) => Some((self.began?.checked_add(after)?, Then::End)),
-            FaultKind::Break(Limit::Time(after)) => Some((self.began?.checked_add(after)?, Then::Break)),
-            FaultKind::Stall(Limit::Time(after)) => Some((self.began?.checked_add(after)?, Then::Stall)),
+            FaultKind::End(Limit::Time(after)) => Some((self.began?.checked_add(after)?, NextAction::End)),
+            FaultKind::Break(Limit::Time(after)) => {
+                Some((self.began?.checked_add(after)?, NextAction::Break))
+            }
+            FaultKind::Stall(Limit::Time(after)) => {
+                Some((self.began?.checked_add(after)?, NextAction::Stall))
+            }
             _ => None,
         }
     }
 
-    fn meet(&mut self, piece: &Piece, passed: &mut Passed) {
+    fn apply(&mut self, piece: &BodyPiece, result: &mut PieceResult) {
         match self.fault.kind {
-            FaultKind::ErrorTag(id) if piece.begins => *passed = error_record(piece, id),
-            FaultKind::Flip { share, seed } => passed.bytes = flipped(&passed.bytes, share, seed, self.bytes),
-            FaultKind::Cut(at) => self.cut(piece, at, passed),
-            FaultKind::End(limit) => self.stop(piece, limit, Then::End, passed),
-            FaultKind::Break(limit) => self.stop(piece, limit, Then::Break, passed),
-            FaultKind::Stall(limit) => self.stop(piece, limit, Then::Stall, passed),
+            FaultKind::ErrorTag(id) if piece.begins => *result = error_record(piece, id),
+            FaultKind::Flip { share, seed } => {
+                result.bytes = flip_bits(&result.bytes, share, seed, self.bytes);
+            }
+            FaultKind::Cut(at) => self.cut(piece, at, result),
+            FaultKind::End(limit) => self.stop(piece, limit, NextAction::End, result),
+            FaultKind::Break(limit) => self.stop(piece, limit, NextAction::Break, result),
+            FaultKind::Stall(limit) => self.stop(piece, limit, NextAction::Stall, result),
             _ => {}
         }
         self.bytes += piece.bytes.len() as u64;
         self.fragments += u64::from(piece.ends);
     }
 
-    /// Ends inside a block, never at the edge of one.
-    fn cut(&self, piece: &Piece, at: u64, passed: &mut Passed) {
+    /// Ends the connection inside a block, never at the edge of one.
+    fn cut(&self, piece: &BodyPiece, at: u64, result: &mut PieceResult) {
         let len = piece.bytes.len() as u64;
+        // The first and the last piece of a fragment are its opening and closing; those between are one block each.
         let is_block = piece.fragment.is_some() && !piece.begins && !piece.ends && len > 1;
         if is_block && self.bytes + len > at {
             let inside = at.saturating_sub(self.bytes).clamp(1, len - 1);
-            passed.stop_at(inside, Then::End);
+            result.stop_at(inside, NextAction::End);
         }
     }
 
-    fn stop(&self, piece: &Piece, limit: Limit, then: Then, passed: &mut Passed) {
+    fn stop(&self, piece: &BodyPiece, limit: Limit, next: NextAction, result: &mut PieceResult) {
         let len = piece.bytes.len() as u64;
         let at = match limit {
+            // A time is a deadline, which does not depend on pieces.
             Limit::Time(_) => return,
             Limit::Bytes(bytes) => bytes.saturating_sub(self.bytes),
             Limit::Fragments(fragments) if self.fragments >= fragments => 0,
+            // The action follows the fragment's last byte at once, without waiting for the next fragment.
             Limit::Fragments(fragments) if piece.ends && self.fragments + 1 == fragments => len,
             Limit::Fragments(_) => return,
         };
         if at <= len {
-            passed.stop_at(at, then);
+            result.stop_at(at, next);
         }
     }
 }
 
-impl Passed {
-    /// Nothing comes after so many bytes; of two such ends the earlier counts.
-    fn stop_at(&mut self, len: u64, then: Then) {
+impl PieceResult {
+    /// Cuts the piece to a length and sets the action that follows. Of two such calls the shorter length counts.
+    fn stop_at(&mut self, len: u64, next: NextAction) {
         let len = usize::try_from(len).unwrap_or(usize::MAX);
-        if self.then == Then::GoOn || len < self.bytes.len() {
+        // At the same length the fault that was given first wins.
+        if self.next == NextAction::Continue || len < self.bytes.len() {
             self.bytes.truncate(len);
-            self.then = then;
+            self.next = next;
         }
     }
 }
 
-/// Source: GetMedia and PutMedia in the AWS developer guide; the guide gives 3002 no name.
+/// Returns the name of an error. Source: AWS, GetMedia and PutMedia, 2026, which give 3002 no name.
 fn error_code(id: u32) -> &'static str {
     match id {
         3002 => "STREAM_WRITE_ERROR",
@@ -190,18 +202,21 @@ fn error_code(id: u32) -> &'static str {
     }
 }
 
-fn error_record(piece: &Piece, id: u32) -> Passed {
+fn error_record(piece: &BodyPiece, id: u32) -> PieceResult {
     let fragment = piece.fragment.map_or_else(String::new, |number| number.to_string());
-    Passed { bytes: error_document(&fragment, id, error_code(id)), then: Then::End }
+    PieceResult { bytes: error_document(&fragment, id, error_code(id)), next: NextAction::End }
 }
 
-/// Whether and how a byte is damaged depends on the seed and its place alone, not on how the bytes come.
-fn flipped(bytes: &Bytes, share: f64, seed: u64, begins_at: u64) -> Bytes {
+/// Inverts one bit of a share of the bytes, the first of which is at `offset` of the connection.
+fn flip_bits(bytes: &Bytes, share: f64, seed: u64, offset: u64) -> Bytes {
+    // `as` saturates, so a share of 1 damages every byte.
     let limit = (share * u64::MAX as f64) as u64;
     let mut damaged = bytes.to_vec();
-    for (byte, place) in damaged.iter_mut().zip(begins_at..) {
+    for (byte, place) in damaged.iter_mut().zip(offset..) {
+        // Drawn from the seed and the byte's place alone, so that the damage does not depend on how the pieces are cut.
         let drawn = mix64(seed ^ mix64(place));
         if drawn <= limit && limit > 0 {
+            // Drawn once more: the low bits of `drawn` are not independent of its being below the limit.
             *byte ^= 1 << (mix64(drawn) & 7);
         }
     }
@@ -215,92 +230,96 @@ mod tests {
     use proptest::prelude::*;
     use std::time::Duration;
 
-    /// A fragment of 10 + 4 * 5 + 10 bytes.
-    fn fragment() -> Vec<Piece> {
-        let number = Some(FragmentNumber::mint(1, 0));
-        let piece =
-            |len: usize, begins, ends| Piece { bytes: vec![7; len].into(), fragment: number, begins, ends };
+    /// Returns the pieces of a fragment of 10 + 4 * 5 + 10 bytes.
+    fn fragment() -> Vec<BodyPiece> {
+        let number = Some(FragmentNumber::generate(1, 0));
+        let piece = |len: usize, begins, ends| BodyPiece {
+            bytes: vec![7; len].into(),
+            fragment: number,
+            begins,
+            ends,
+        };
         let mut pieces = vec![piece(10, true, false)];
         pieces.extend((0..4).map(|_| piece(5, false, false)));
         pieces.push(piece(10, false, true));
         pieces
     }
 
-    fn course(text: &str) -> Course {
+    fn connection_faults(text: &str) -> ConnectionFaults {
         let faults: Faults = text.parse().expect("faults");
-        Course::new(faults.0.into_iter())
+        ConnectionFaults::new(faults.0.into_iter())
     }
 
-    /// Bytes that come of four fragments, and how it ends.
-    fn run(text: &str) -> (usize, Then) {
-        let (mut course, mut sent) = (course(text), 0);
+    /// Returns the bytes that are sent of four fragments, and the connection's last action.
+    fn run(text: &str) -> (usize, NextAction) {
+        let (mut faults, mut sent) = (connection_faults(text), 0);
         for piece in (0..4).flat_map(|_| fragment()) {
-            let passed = course.meet(&piece, Instant::now());
-            sent += passed.bytes.len();
-            if passed.then != Then::GoOn {
-                return (sent, passed.then);
+            let result = faults.apply(&piece, Instant::now());
+            sent += result.bytes.len();
+            if result.next != NextAction::Continue {
+                return (sent, result.next);
             }
         }
-        (sent, Then::GoOn)
+        (sent, NextAction::Continue)
     }
 
     #[test]
-    fn connections_come_as_far_as_they_are_let() {
-        for (text, sent, then) in [
-            ("end=0b", 0, Then::End),
-            ("end=1b", 1, Then::End),
-            ("end=10b", 10, Then::End),
-            ("end=57b", 57, Then::End),
-            ("end=160b", 160, Then::End),
-            ("end=161b", 160, Then::GoOn),
-            ("end=0f", 0, Then::End),
-            ("end=2f", 80, Then::End),
-            ("end=2f,after=1", 120, Then::End),
-            ("end=3b,after=1", 43, Then::End),
-            ("end=5f", 160, Then::GoOn),
-            ("break=2f", 80, Then::Break),
-            ("break=0b", 0, Then::Break),
-            ("stall=2f", 80, Then::Stall),
-            ("stall=12b", 12, Then::Stall),
-            ("cut=0", 11, Then::End),
-            ("cut=10", 11, Then::End),
-            ("cut=12", 12, Then::End),
-            ("cut=15", 16, Then::End),
-            ("cut=29", 29, Then::End),
-            ("cut=30", 51, Then::End),
-            ("cut=12,after=2", 92, Then::End),
-            ("end=20b,stall=12b", 12, Then::Stall),
-            ("stall=12b,end=20b", 12, Then::Stall),
-            ("drip=3,repeat=2,end=5s", 160, Then::GoOn),
+    fn connections_end_at_the_limits_of_their_faults() {
+        for (text, sent, next) in [
+            ("end=0b", 0, NextAction::End),
+            ("end=1b", 1, NextAction::End),
+            ("end=10b", 10, NextAction::End),
+            ("end=57b", 57, NextAction::End),
+            ("end=160b", 160, NextAction::End),
+            ("end=161b", 160, NextAction::Continue),
+            ("end=0f", 0, NextAction::End),
+            ("end=2f", 80, NextAction::End),
+            ("end=2f,after=1", 120, NextAction::End),
+            ("end=3b,after=1", 43, NextAction::End),
+            ("end=5f", 160, NextAction::Continue),
+            ("break=2f", 80, NextAction::Break),
+            ("break=0b", 0, NextAction::Break),
+            ("stall=2f", 80, NextAction::Stall),
+            ("stall=12b", 12, NextAction::Stall),
+            ("cut=0", 11, NextAction::End),
+            ("cut=10", 11, NextAction::End),
+            ("cut=12", 12, NextAction::End),
+            ("cut=15", 16, NextAction::End),
+            ("cut=29", 29, NextAction::End),
+            ("cut=30", 51, NextAction::End),
+            ("cut=12,after=2", 92, NextAction::End),
+            ("end=20b,stall=12b", 12, NextAction::Stall),
+            ("stall=12b,end=20b", 12, NextAction::Stall),
+            ("drip=3,repeat=2,end=5s", 160, NextAction::Continue),
         ] {
-            assert_eq!(run(text), (sent, then), "{text}");
+            assert_eq!(run(text), (sent, next), "{text}");
         }
     }
 
     #[test]
-    fn an_error_record_stands_in_place_of_a_fragment() {
+    fn an_error_record_takes_the_place_of_a_fragment() {
         let (whole, end) = run("error=4000,after=2");
-        let record = error_document(&FragmentNumber::mint(1, 0).to_string(), 4000, "FRAGMENT_NOT_FOUND");
-        assert_eq!((whole, end), (80 + record.len(), Then::End));
+        let record = error_document(&FragmentNumber::generate(1, 0).to_string(), 4000, "FRAGMENT_NOT_FOUND");
+        assert_eq!((whole, end), (80 + record.len(), NextAction::End));
     }
 
     #[test]
-    fn time_counts_from_where_the_fault_begins() {
+    fn time_counts_from_the_start_of_the_fault() {
         let began = Instant::now();
-        let mut course = course("end=5s,after=1,stall=20s");
+        let mut faults = connection_faults("end=5s,after=1,stall=20s");
         let second = Duration::from_secs(1);
-        let (at, then) = course.deadline().expect("a time");
-        assert!(at >= began + 20 * second && then == Then::Stall);
+        let (at, next) = faults.deadline().expect("a time");
+        assert!(at >= began + 20 * second && next == NextAction::Stall);
         for piece in fragment() {
-            course.meet(&piece, began + second);
+            faults.apply(&piece, began + second);
         }
-        assert_eq!(course.deadline(), Some((began + 6 * second, Then::End)));
+        assert_eq!(faults.deadline(), Some((began + 6 * second, NextAction::End)));
     }
 
     #[test]
-    fn what_is_slow_and_what_is_repeated_is_told() {
-        let course = course("drip=300,drip=200,repeat=2,repeat=1,drip=1,after=1");
-        assert_eq!((course.bytes_per_s(), course.repeats()), (Some(200), 3));
+    fn the_slowest_rate_counts_and_repeats_add_up() {
+        let faults = connection_faults("drip=300,drip=200,repeat=2,repeat=1,drip=1,after=1");
+        assert_eq!((faults.bytes_per_s(), faults.repeats()), (Some(200), 3));
     }
 
     proptest! {
@@ -310,10 +329,10 @@ mod tests {
             cut in 0usize..300,
             seed in any::<u64>(),
         ) {
-            let whole = flipped(&bytes.clone().into(), 0.3, seed, 0);
+            let whole = flip_bits(&bytes.clone().into(), 0.3, seed, 0);
             let (first, second) = bytes.split_at(cut.min(bytes.len()));
-            let first = flipped(&Bytes::copy_from_slice(first), 0.3, seed, 0);
-            let second = flipped(&Bytes::copy_from_slice(second), 0.3, seed, first.len() as u64);
+            let first = flip_bits(&Bytes::copy_from_slice(first), 0.3, seed, 0);
+            let second = flip_bits(&Bytes::copy_from_slice(second), 0.3, seed, first.len() as u64);
             prop_assert_eq!([first, second].concat(), whole.to_vec());
         }
     }
@@ -321,13 +340,13 @@ mod tests {
     #[test]
     fn a_share_of_the_bytes_is_damaged_by_one_bit_each() {
         let bytes = Bytes::from(vec![0; 100_000]);
-        let damaged = flipped(&bytes, 0.01, 1, 0);
+        let damaged = flip_bits(&bytes, 0.01, 1, 0);
         let bits: u32 = damaged.iter().map(|byte| byte.count_ones()).sum();
         let count = damaged.iter().filter(|&&byte| byte != 0).count();
         assert!((900..1100).contains(&count), "{count}");
         assert_eq!(bits as usize, count);
-        assert_ne!(flipped(&bytes, 0.01, 2, 0), damaged, "another seed, other damage");
-        assert_eq!(flipped(&bytes, 0.0, 1, 0), bytes);
-        assert!(flipped(&bytes, 1.0, 1, 0).iter().all(|&byte| byte != 0));
+        assert_ne!(flip_bits(&bytes, 0.01, 2, 0), damaged, "another seed, other damage");
+        assert_eq!(flip_bits(&bytes, 0.0, 1, 0), bytes);
+        assert!(flip_bits(&bytes, 1.0, 1, 0).iter().all(|&byte| byte != 0));
     }
 }

@@ -1,6 +1,8 @@
-//! Numbers that look random and are the same each time.
+//! Reproducible pseudo-random numbers.
 
-/// A bijection of 64 bits without visible order: SplitMix64's last step, after Steele, Lea and Flood, 2014.
+/// Scrambles 64 bits. Different numbers give different results.
+///
+/// Source: the output function of SplitMix64, after Steele, Lea and Flood, 2014.
 pub(crate) fn mix64(number: u64) -> u64 {
     let mut mixed = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

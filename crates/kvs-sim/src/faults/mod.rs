@@ -1,4 +1,7 @@
-//! Faults on demand: their description, their text form, and their effect.
+//! Faults on demand.
+//!
+//! `model` describes them, `parse` reads and writes them as text, `active` counts what remains of them, `connection` and `stream`
+//! apply them to a connection's body. Those that answer a call are applied in `api/fault_middleware.rs`.
 
 pub(crate) mod active;
 pub(crate) mod connection;

@@ -1,108 +1,105 @@
-//! What can be made to go wrong with a stream, as a description; nothing happens here.
-//!
-//! One language for the command line, HTTP and tests: see [`Faults`]. `fault_words.rs` reads and writes it,
-//! `armed.rs` counts what is left of it, `course.rs` and `disturbed.rs` do it to a connection, `refusals.rs` to a call.
+//! The description of faults; nothing here applies them.
 
 use std::time::Duration;
 
 /// The faults of a stream, in the order in which they were given.
 ///
-/// As text: `KIND[=VALUE]` with its options after it, several in a row, such as `end=5s,count=2,flip=0.001,seed=7`.
+/// As text: `KIND[=VALUE]` followed by its options, several in a row, such as `end=5s,count=2,flip=0.001,seed=7`.
 /// As JSON: a list of objects such as `{"kind": "end", "value": "5s", "count": 2}`.
 #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]
 pub struct Faults(pub Vec<Fault>);
 
-/// One fault and its limits.
+/// A fault and its limits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fault {
-    /// What goes wrong.
+    /// The kind of the fault, with its value.
     pub kind: FaultKind,
-    /// How many connections, calls or fragments it meets before it goes away; None: it stays.
+    /// Number of connections, calls or fragments after which the fault is used up; None for no limit.
     pub count: Option<u64>,
-    /// Of a connection: it begins after so many whole fragments.
+    /// For faults of connections: number of whole fragments of a connection before the fault begins.
     pub after: u64,
-    /// Of calls: it meets the last of so many, again and again; 1 meets each.
+    /// For faults of calls: applies to each call whose number is a multiple of this; 1 applies to all.
     pub every: u64,
-    /// Of calls: only of this operation.
+    /// For faults of calls: the only operation that it applies to; None for the usual ones of the kind.
     pub on: Option<Operation>,
 }
 
-/// What goes wrong.
+/// The effect of a fault.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum FaultKind {
-    /// A connection ends as if all were well.
+    /// A connection ends properly, although its answer is not complete.
     End(Limit),
-    /// A connection breaks in the middle of its answer: the client sees that more should have come.
+    /// A connection breaks in the middle of its answer, which the client can see from the missing last chunk.
     Break(Limit),
     /// A connection stays open and sends nothing more.
     Stall(Limit),
     /// A connection ends inside a block: at this byte, or in the first block after it.
     Cut(u64),
-    /// One bit of some bytes is turned over.
+    /// One bit of some bytes is inverted.
     Flip {
-        /// Of the bytes, 0 to 1.
+        /// Share of the bytes, from 0 to 1.
         share: f64,
-        /// The same seed and the same bytes give the same damage, another for each connection.
+        /// Seed of the damage: the same seed damages the same bytes, differently for each connection.
         seed: u64,
     },
-    /// In place of a fragment an error record comes, and the end.
+    /// An error record takes the place of a fragment and ends the connection.
     ErrorTag(u32),
-    /// A connection begins so many fragments too early.
+    /// A connection begins this many fragments before its place.
     Repeat(u64),
-    /// A connection sends so many bytes a second at most.
+    /// A connection sends at most this many bytes per second.
     Drip(u64),
     /// ClientLimitExceededException.
     Throttle,
     /// ConnectionLimitExceededException.
     ConnectionLimit,
-    /// InvalidEndpointException; each GetDataEndpoint counts as one, and without a count one is enough.
+    /// InvalidEndpointException. Each answer of GetDataEndpoint uses it up by one; without a count one answer is enough.
     Moved,
     /// NotAuthorizedException.
     Unauthorized,
     /// ExpiredTokenException.
     ExpiredToken,
-    /// InvalidSignatureException, as where the caller's clock is wrong.
+    /// InvalidSignatureException, as for a caller whose clock is wrong.
     WrongClock,
-    /// Before a call the oldest whole fragments expire: so many, or all but the newest.
+    /// The oldest complete fragments expire before a call: this many, or all but the newest.
     Expire(Option<u64>),
-    /// New fragments get timecodes so far before their own.
+    /// New fragments get timecodes this long before their own.
     TimeBack(Duration),
 }
 
-/// How far a connection comes.
+/// The point of a connection at which a fault takes effect.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Limit {
-    /// Time, by tokio's clock.
+    /// A time after the fault begins, by tokio's clock.
     Time(Duration),
-    /// Bytes of the body.
+    /// A number of bytes of the body.
     Bytes(u64),
-    /// Whole fragments.
+    /// A number of whole fragments.
     Fragments(u64),
 }
 
-/// An operation whose calls can be met by a fault.
+/// An operation whose calls can have faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
-    /// GetDataEndpoint.
+    /// `/getDataEndpoint`.
     GetDataEndpoint,
-    /// GetMedia.
+    /// `/getMedia`.
     GetMedia,
-    /// ListFragments.
+    /// `/listFragments`.
     ListFragments,
-    /// GetMediaForFragmentList.
+    /// `/getMediaForFragmentList`.
     GetMediaForFragmentList,
-    /// GetHLSStreamingSessionURL.
+    /// `/getHLSStreamingSessionURL`.
     GetHlsStreamingSessionUrl,
-    /// GetClip.
+    /// `/getClip`.
     GetClip,
-    /// GetImages.
+    /// `/getImages`.
     GetImages,
 }
 
-/// What a kind of fault acts upon, which says what options it takes.
+/// The object that a fault acts on, which decides the options that it takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Target {
+pub(crate) enum FaultTarget {
     Connection,
     Call,
     Fragment,
@@ -127,45 +124,47 @@ impl From<Fault> for Faults {
 }
 
 impl Fault {
-    /// The fault, which goes away after it met so many connections, calls or fragments.
+    /// Limits the fault to a number of connections, calls or fragments.
     #[must_use]
     pub fn times(self, count: u64) -> Self {
         Self { count: Some(count), ..self }
     }
 
-    /// The fault of a connection, which begins after so many whole fragments.
+    /// Delays a fault of connections by a number of whole fragments.
     #[must_use]
     pub fn after(self, fragments: u64) -> Self {
         Self { after: fragments, ..self }
     }
 
-    /// Whether it meets calls of this operation.
-    pub(crate) fn meets(&self, operation: Operation) -> bool {
-        self.kind.target() == Target::Call
-            && self.on.map_or_else(|| self.kind.meets(operation), |only| only == operation)
+    /// Returns whether the fault applies to calls of an operation.
+    pub(crate) fn applies_to(&self, operation: Operation) -> bool {
+        self.kind.target() == FaultTarget::Call
+            && self.on.map_or_else(|| self.kind.applies_to(operation), |only| only == operation)
     }
 }
 
 impl FaultKind {
-    pub(crate) fn target(self) -> Target {
+    pub(crate) fn target(self) -> FaultTarget {
         match self {
-            Self::End(_) | Self::Break(_) | Self::Stall(_) | Self::Cut(_) => Target::Connection,
-            Self::Flip { .. } | Self::ErrorTag(_) | Self::Repeat(_) | Self::Drip(_) => Target::Connection,
-            Self::Throttle | Self::ConnectionLimit | Self::Moved => Target::Call,
-            Self::Unauthorized | Self::ExpiredToken | Self::WrongClock | Self::Expire(_) => Target::Call,
-            Self::TimeBack(_) => Target::Fragment,
+            Self::End(_) | Self::Break(_) | Self::Stall(_) | Self::Cut(_) => FaultTarget::Connection,
+            Self::Flip { .. } | Self::ErrorTag(_) | Self::Repeat(_) | Self::Drip(_) => {
+                FaultTarget::Connection
+            }
+            Self::Throttle | Self::ConnectionLimit | Self::Moved => FaultTarget::Call,
+            Self::Unauthorized | Self::ExpiredToken | Self::WrongClock | Self::Expire(_) => FaultTarget::Call,
+            Self::TimeBack(_) => FaultTarget::Fragment,
         }
     }
 
-    /// Of which operations it meets the calls where nothing else is said: those that bring media, for keys all.
-    fn meets(self, operation: Operation) -> bool {
-        let keys = matches!(self, Self::Unauthorized | Self::ExpiredToken | Self::WrongClock);
-        keys || operation != Operation::GetDataEndpoint
+    /// Returns whether the fault applies to calls of an operation by default.
+    fn applies_to(self, operation: Operation) -> bool {
+        // GetDataEndpoint is of the control plane: it shares the caller's credentials with the others, and no limits.
+        let credentials = matches!(self, Self::Unauthorized | Self::ExpiredToken | Self::WrongClock);
+        credentials || operation != Operation::GetDataEndpoint
     }
 }
 
 impl Operation {
-    /// All of them.
     pub(crate) const ALL: [Self; 7] = [
         Self::GetDataEndpoint,
         Self::GetMedia,
@@ -176,7 +175,7 @@ impl Operation {
         Self::GetImages,
     ];
 
-    /// Its name as in its path: `getMedia` of `/getMedia`.
+    /// Returns the name in the operation's path: `getMedia` of `/getMedia`.
     pub fn name(self) -> &'static str {
         match self {
             Self::GetDataEndpoint => "getDataEndpoint",
@@ -189,7 +188,7 @@ impl Operation {
         }
     }
 
-    pub(crate) fn named(name: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|operation| operation.name() == name)
     }
 }

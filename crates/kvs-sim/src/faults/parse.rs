@@ -1,4 +1,4 @@
-//! Faults as words: `end=5s,count=2` of the command line, and the same in JSON.
+//! The text form of faults, `end=5s,count=2`, and their JSON form.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,75 +7,75 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::faults::model::{Fault, FaultKind, Faults, Limit, Operation, Target};
-use crate::identifiers::stream_name::check_name;
+use crate::faults::model::{Fault, FaultKind, FaultTarget, Faults, Limit, Operation};
+use crate::identifiers::stream_name::check_stream_name;
 
-/// What `--fault` says: `[STREAM:]KIND[=VALUE][,...]`.
+/// A value of `--fault`: `[STREAM:]KIND[=VALUE][,...]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FaultPlan {
-    /// The stream; None: all of them.
+    /// The stream's name; None for all streams.
     pub stream: Option<String>,
-    /// What happens to it.
+    /// Its faults.
     pub faults: Faults,
 }
 
-/// Why a text or an object is no fault.
+/// A text or an object that is not a fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotAFault {
+pub enum FaultParseError {
     /// No fault has that name.
-    #[error("\"{kind}\" is no fault; there are {}", kinds())]
+    #[error("\"{kind}\" is not a fault; the faults are {}", kinds())]
     Kind {
-        /// As it was given.
+        /// The unknown name.
         kind: String,
     },
-    /// Its value is missing or out of range.
+    /// The value of a fault is missing or out of range.
     #[error("the fault {kind}: {needed}; not \"{value}\"")]
     Value {
-        /// The fault.
+        /// The fault's name.
         kind: String,
-        /// As it was given; empty where it was not.
+        /// The value, which is empty if it is missing.
         value: String,
-        /// What it should be.
+        /// The values that are valid.
         needed: &'static str,
     },
-    /// An option that the fault does not take.
+    /// An option is of no use for the fault.
     #[error("the fault {kind} takes no \"{option}\"; leave it out")]
     Option {
-        /// The fault.
+        /// The fault's name.
         kind: String,
         /// The option's name.
         option: &'static str,
     },
-    /// An option that belongs to no fault.
+    /// An option precedes all faults.
     #[error(
-        "\"{option}\" stands before any fault; write it after the one that it limits, as in end=5s,count=2"
+        "\"{option}\" precedes all faults; write it after the fault that it limits, as in end=5s,count=2"
     )]
     NoFault {
         /// The option's name.
         option: String,
     },
-    /// An option's value is missing or out of range.
+    /// The value of an option is missing or out of range.
     #[error("the option {option}: {needed}; not \"{value}\"")]
     OptionValue {
         /// The option's name.
         option: String,
-        /// As it was given; empty where it was not.
+        /// The value, which is empty if it is missing.
         value: String,
-        /// What it should be.
+        /// The values that are valid.
         needed: &'static str,
     },
-    /// No stream can have that name.
+    /// The name of the stream is not valid.
     #[error("{reason}")]
     Stream {
-        /// What is wrong with it.
+        /// The rule that the name breaks.
         reason: String,
     },
 }
 
-/// A fault as it is written, in either form.
+/// A fault before its value and options are parsed. Its fields are the keys of the JSON form.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct FaultText {
     kind: String,
     #[serde(default, deserialize_with = "text_or_number", skip_serializing_if = "Option::is_none")]
     value: Option<String>,
@@ -109,8 +109,8 @@ const KINDS: [&str; 16] = [
     "expire",
     "time-back",
 ];
-/// Longest time that a fault takes as its value, in seconds; a day.
-const LONGEST_S: f64 = 86_400.0;
+/// The longest time that a fault takes as its value: a day.
+const MAX_SECONDS: f64 = 86_400.0;
 
 const A_LIMIT: &str = "seconds, bytes or whole fragments are needed, such as 5s, 1000b or 3f";
 const A_COUNT: &str = "a whole number of at least 1 is needed";
@@ -125,51 +125,54 @@ fn kinds() -> String {
     KINDS.join(", ")
 }
 
-/// A JSON value of a fault: `"5s"`, `"4000"` or `4000`.
+/// Reads the JSON value of a fault: `"5s"`, `"4000"` or `4000`.
 fn text_or_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Value {
+    enum TextOrNumber {
         Text(String),
         Number(serde_json::Number),
     }
-    Ok(Some(match Value::deserialize(deserializer)? {
-        Value::Text(text) => text,
-        Value::Number(number) => number.to_string(),
+    Ok(Some(match TextOrNumber::deserialize(deserializer)? {
+        TextOrNumber::Text(text) => text,
+        TextOrNumber::Number(number) => number.to_string(),
     }))
 }
 
 impl FromStr for FaultPlan {
-    type Err = NotAFault;
+    type Err = FaultParseError;
 
-    fn from_str(text: &str) -> Result<Self, NotAFault> {
+    fn from_str(text: &str) -> Result<Self, FaultParseError> {
+        // A colon occurs in no fault, so the first one ends the stream's name.
         let (stream, faults) = match text.split_once(':') {
             Some((stream, faults)) => (Some(stream), faults),
             None => (None, text),
         };
-        let wrong = |reason: String| NotAFault::Stream { reason };
-        stream.map_or(Ok(()), check_name).map_err(|error| wrong(error.to_string()))?;
+        let invalid = |reason: String| FaultParseError::Stream { reason };
+        stream.map_or(Ok(()), check_stream_name).map_err(|error| invalid(error.to_string()))?;
         Ok(Self { stream: stream.map(str::to_owned), faults: faults.parse()? })
     }
 }
 
 impl FromStr for Faults {
-    type Err = NotAFault;
+    type Err = FaultParseError;
 
-    fn from_str(text: &str) -> Result<Self, NotAFault> {
-        let mut written: Vec<Written> = Vec::new();
+    fn from_str(text: &str) -> Result<Self, FaultParseError> {
+        let mut texts: Vec<FaultText> = Vec::new();
         for word in text.split(',') {
             let (name, value) =
                 word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
+            // Any other word starts a fault; an unknown one is reported with the list of kinds.
             if !matches!(name, "count" | "after" | "every" | "seed" | "on") {
                 let value = value.map(str::to_owned);
-                written.push(Written { kind: name.to_owned(), value, ..Written::default() });
+                texts.push(FaultText { kind: name.to_owned(), value, ..FaultText::default() });
                 continue;
             }
-            let last = written.last_mut().ok_or_else(|| NotAFault::NoFault { option: name.to_owned() })?;
-            last.set(name, value.unwrap_or(""))?;
+            let last =
+                texts.last_mut().ok_or_else(|| FaultParseError::NoFault { option: name.to_owned() })?;
+            last.set_option(name, value.unwrap_or(""))?;
         }
-        written.into_iter().map(Fault::try_from).collect::<Result<_, _>>().map(Self)
+        texts.into_iter().map(Fault::try_from).collect::<Result<_, _>>().map(Self)
     }
 }
 
@@ -185,30 +188,26 @@ impl fmt::Display for Faults {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let written = Written::from(self.clone());
-        f.write_str(&written.kind)?;
-        if let Some(value) = &written.value {
+        let text = FaultText::from(self.clone());
+        f.write_str(&text.kind)?;
+        if let Some(value) = &text.value {
             write!(f, "={value}")?;
         }
-        let numbers = [
-            ("count", written.count),
-            ("after", written.after),
-            ("every", written.every),
-            ("seed", written.seed),
-        ];
+        let numbers =
+            [("count", text.count), ("after", text.after), ("every", text.every), ("seed", text.seed)];
         for (name, number) in numbers {
             if let Some(number) = number {
                 write!(f, ",{name}={number}")?;
             }
         }
-        written.on.map_or(Ok(()), |on| write!(f, ",on={on}"))
+        text.on.map_or(Ok(()), |on| write!(f, ",on={on}"))
     }
 }
 
-impl Written {
-    fn set(&mut self, option: &str, value: &str) -> Result<(), NotAFault> {
+impl FaultText {
+    fn set_option(&mut self, option: &str, value: &str) -> Result<(), FaultParseError> {
         let number = || {
-            value.parse().map(Some).map_err(|_| NotAFault::OptionValue {
+            value.parse().map(Some).map_err(|_| FaultParseError::OptionValue {
                 option: option.to_owned(),
                 value: value.to_owned(),
                 needed: A_NUMBER,
@@ -224,27 +223,29 @@ impl Written {
         Ok(())
     }
 
-    fn kind(&self) -> Result<FaultKind, NotAFault> {
+    fn parse_kind(&self) -> Result<FaultKind, FaultParseError> {
         Ok(match self.kind.as_str() {
-            "end" => FaultKind::End(self.need(limit, A_LIMIT)?),
-            "break" => FaultKind::Break(self.need(limit, A_LIMIT)?),
-            "stall" => FaultKind::Stall(self.need(limit, A_LIMIT)?),
-            "cut" => FaultKind::Cut(self.need(number, A_NUMBER)?),
-            "flip" => {
-                FaultKind::Flip { share: self.need(share, A_SHARE)?, seed: self.seed.unwrap_or_default() }
-            }
-            "error" => FaultKind::ErrorTag(self.need(|text| text.parse().ok(), A_NUMBER)?),
-            "repeat" => FaultKind::Repeat(self.need(count, A_COUNT)?),
-            "drip" => FaultKind::Drip(self.need(count, A_COUNT)?),
+            "end" => FaultKind::End(self.parse_value(parse_limit, A_LIMIT)?),
+            "break" => FaultKind::Break(self.parse_value(parse_limit, A_LIMIT)?),
+            "stall" => FaultKind::Stall(self.parse_value(parse_limit, A_LIMIT)?),
+            "cut" => FaultKind::Cut(self.parse_value(parse_number, A_NUMBER)?),
+            // The seed is an option in the text and a part of the kind, since it means nothing for other faults.
+            "flip" => FaultKind::Flip {
+                share: self.parse_value(parse_share, A_SHARE)?,
+                seed: self.seed.unwrap_or_default(),
+            },
+            "error" => FaultKind::ErrorTag(self.parse_value(|text| text.parse().ok(), A_NUMBER)?),
+            "repeat" => FaultKind::Repeat(self.parse_value(parse_count, A_COUNT)?),
+            "drip" => FaultKind::Drip(self.parse_value(parse_count, A_COUNT)?),
             "expire" if self.value.is_none() => FaultKind::Expire(None),
-            "expire" => FaultKind::Expire(Some(self.need(count, A_COUNT)?)),
-            "time-back" => FaultKind::TimeBack(self.need(seconds, SOME_SECONDS)?),
-            _ => self.bare()?,
+            "expire" => FaultKind::Expire(Some(self.parse_value(parse_count, A_COUNT)?)),
+            "time-back" => FaultKind::TimeBack(self.parse_value(parse_seconds, SOME_SECONDS)?),
+            _ => self.parse_bare_kind()?,
         })
     }
 
-    /// A fault without a value.
-    fn bare(&self) -> Result<FaultKind, NotAFault> {
+    /// Parses a fault that takes no value.
+    fn parse_bare_kind(&self) -> Result<FaultKind, FaultParseError> {
         let kind = match self.kind.as_str() {
             "throttle" => FaultKind::Throttle,
             "connection-limit" => FaultKind::ConnectionLimit,
@@ -252,24 +253,34 @@ impl Written {
             "unauthorized" => FaultKind::Unauthorized,
             "expired-token" => FaultKind::ExpiredToken,
             "wrong-clock" => FaultKind::WrongClock,
-            _ => return Err(NotAFault::Kind { kind: self.kind.clone() }),
+            _ => return Err(FaultParseError::Kind { kind: self.kind.clone() }),
         };
-        if self.value.is_some() { Err(self.wrong(NOTHING)) } else { Ok(kind) }
+        if self.value.is_some() { Err(self.value_error(NOTHING)) } else { Ok(kind) }
     }
 
-    fn need<T>(&self, read: impl Fn(&str) -> Option<T>, needed: &'static str) -> Result<T, NotAFault> {
-        self.value.as_deref().and_then(read).ok_or_else(|| self.wrong(needed))
+    fn parse_value<T>(
+        &self,
+        read: impl Fn(&str) -> Option<T>,
+        needed: &'static str,
+    ) -> Result<T, FaultParseError> {
+        self.value.as_deref().and_then(read).ok_or_else(|| self.value_error(needed))
     }
 
-    fn wrong(&self, needed: &'static str) -> NotAFault {
-        NotAFault::Value { kind: self.kind.clone(), value: self.value.clone().unwrap_or_default(), needed }
+    fn value_error(&self, needed: &'static str) -> FaultParseError {
+        FaultParseError::Value {
+            kind: self.kind.clone(),
+            value: self.value.clone().unwrap_or_default(),
+            needed,
+        }
     }
 
-    /// Errors: an option is given that this kind does not take.
-    fn check_options(&self, kind: FaultKind) -> Result<(), NotAFault> {
+    /// Fails if an option is given that this kind does not take.
+    fn check_options(&self, kind: FaultKind) -> Result<(), FaultParseError> {
         let target = kind.target();
-        let starts_later = target == Target::Connection && !matches!(kind, FaultKind::Repeat(_));
-        let chooses = target == Target::Call && kind != FaultKind::Moved;
+        // `Repeat` acts on the start of a connection, which nothing can precede.
+        let starts_later = target == FaultTarget::Connection && !matches!(kind, FaultKind::Repeat(_));
+        // `Moved` answers every call until the endpoint is asked for, so there is nothing to choose.
+        let chooses = target == FaultTarget::Call && kind != FaultKind::Moved;
         let given = [
             ("after", self.after.is_some(), starts_later),
             ("every", self.every.is_some(), chooses),
@@ -277,7 +288,7 @@ impl Written {
             ("seed", self.seed.is_some(), matches!(kind, FaultKind::Flip { .. })),
         ];
         match given.into_iter().find(|(_, given, taken)| *given && !taken) {
-            Some((option, ..)) => Err(NotAFault::Option { kind: self.kind.clone(), option }),
+            Some((option, ..)) => Err(FaultParseError::Option { kind: self.kind.clone(), option }),
             None => Ok(()),
         }
     }
@@ -285,32 +296,33 @@ impl Written {
 
 impl Serialize for Fault {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Written::from(self.clone()).serialize(serializer)
+        FaultText::from(self.clone()).serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Fault {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::try_from(Written::deserialize(deserializer)?).map_err(D::Error::custom)
+        Self::try_from(FaultText::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
 
-impl TryFrom<Written> for Fault {
-    type Error = NotAFault;
+impl TryFrom<FaultText> for Fault {
+    type Error = FaultParseError;
 
-    fn try_from(written: Written) -> Result<Self, NotAFault> {
-        let kind = written.kind()?;
-        written.check_options(kind)?;
+    fn try_from(text: FaultText) -> Result<Self, FaultParseError> {
+        let kind = text.parse_kind()?;
+        text.check_options(kind)?;
+        // A count of 0 would be used up before its first use, and `every=0` would never apply.
         let positive = |option: &str, number: Option<u64>| match number {
-            Some(0) => Err(NotAFault::OptionValue {
+            Some(0) => Err(FaultParseError::OptionValue {
                 option: option.to_owned(),
                 value: "0".to_owned(),
                 needed: A_COUNT,
             }),
             number => Ok(number),
         };
-        let on = written.on.map(|name| {
-            Operation::named(&name).ok_or_else(|| NotAFault::OptionValue {
+        let on = text.on.map(|name| {
+            Operation::from_name(&name).ok_or_else(|| FaultParseError::OptionValue {
                 option: "on".to_owned(),
                 value: name,
                 needed: AN_OPERATION,
@@ -318,17 +330,17 @@ impl TryFrom<Written> for Fault {
         });
         Ok(Self {
             kind,
-            count: positive("count", written.count)?,
-            after: written.after.unwrap_or(0),
-            every: positive("every", written.every)?.unwrap_or(1),
+            count: positive("count", text.count)?,
+            after: text.after.unwrap_or(0),
+            every: positive("every", text.every)?.unwrap_or(1),
             on: on.transpose()?,
         })
     }
 }
 
-impl From<Fault> for Written {
+impl From<Fault> for FaultText {
     fn from(fault: Fault) -> Self {
-        let (kind, value, seed) = words(fault.kind);
+        let (kind, value, seed) = text_of_kind(fault.kind);
         Self {
             kind: kind.to_owned(),
             value,
@@ -341,25 +353,25 @@ impl From<Fault> for Written {
     }
 }
 
-/// Name, value and seed.
-fn words(kind: FaultKind) -> (&'static str, Option<String>, Option<u64>) {
-    let text = |number: u64| Some(number.to_string());
+/// Returns the name, the value and the seed of a kind.
+fn text_of_kind(kind: FaultKind) -> (&'static str, Option<String>, Option<u64>) {
+    let number = |number: u64| Some(number.to_string());
     match kind {
         FaultKind::End(limit) => ("end", Some(limit.to_string()), None),
         FaultKind::Break(limit) => ("break", Some(limit.to_string()), None),
         FaultKind::Stall(limit) => ("stall", Some(limit.to_string()), None),
-        FaultKind::Cut(bytes) => ("cut", text(bytes), None),
+        FaultKind::Cut(bytes) => ("cut", number(bytes), None),
         FaultKind::Flip { share, seed } => ("flip", Some(share.to_string()), Some(seed)),
-        FaultKind::ErrorTag(id) => ("error", text(id.into()), None),
-        FaultKind::Repeat(fragments) => ("repeat", text(fragments), None),
-        FaultKind::Drip(bytes) => ("drip", text(bytes), None),
+        FaultKind::ErrorTag(id) => ("error", number(id.into()), None),
+        FaultKind::Repeat(fragments) => ("repeat", number(fragments), None),
+        FaultKind::Drip(bytes) => ("drip", number(bytes), None),
         FaultKind::Throttle => ("throttle", None, None),
         FaultKind::ConnectionLimit => ("connection-limit", None, None),
         FaultKind::Moved => ("moved", None, None),
         FaultKind::Unauthorized => ("unauthorized", None, None),
         FaultKind::ExpiredToken => ("expired-token", None, None),
         FaultKind::WrongClock => ("wrong-clock", None, None),
-        FaultKind::Expire(fragments) => ("expire", fragments.and_then(text), None),
+        FaultKind::Expire(fragments) => ("expire", fragments.and_then(number), None),
         FaultKind::TimeBack(by) => ("time-back", Some(Limit::Time(by).to_string()), None),
     }
 }
@@ -374,32 +386,32 @@ impl fmt::Display for Limit {
     }
 }
 
-fn limit(text: &str) -> Option<Limit> {
+fn parse_limit(text: &str) -> Option<Limit> {
     if let Some(bytes) = text.strip_suffix('b') {
-        return number(bytes).map(Limit::Bytes);
+        return parse_number(bytes).map(Limit::Bytes);
     }
     if let Some(fragments) = text.strip_suffix('f') {
-        return number(fragments).map(Limit::Fragments);
+        return parse_number(fragments).map(Limit::Fragments);
     }
-    seconds(text).map(Limit::Time)
+    parse_seconds(text).map(Limit::Time)
 }
 
-/// Seconds with their unit.
-fn seconds(text: &str) -> Option<Duration> {
+/// Parses seconds with their unit.
+fn parse_seconds(text: &str) -> Option<Duration> {
     let seconds: f64 = text.strip_suffix('s')?.parse().ok()?;
-    (0.0..=LONGEST_S).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
+    (0.0..=MAX_SECONDS).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
 }
 
-fn share(text: &str) -> Option<f64> {
+fn parse_share(text: &str) -> Option<f64> {
     text.parse().ok().filter(|share| (0.0..=1.0).contains(share))
 }
 
-fn number(text: &str) -> Option<u64> {
+fn parse_number(text: &str) -> Option<u64> {
     text.parse().ok()
 }
 
-fn count(text: &str) -> Option<u64> {
-    number(text).filter(|&count| count > 0)
+fn parse_count(text: &str) -> Option<u64> {
+    parse_number(text).filter(|&count| count > 0)
 }
 
 #[cfg(test)]
@@ -409,7 +421,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn texts_mean_faults() {
+    fn texts_are_parsed_into_faults() {
         let fault = |kind: FaultKind| Fault::from(kind);
         let table: [(&str, Vec<Fault>); 8] = [
             ("end=5s", vec![fault(FaultKind::End(Limit::Time(Duration::from_secs(5))))]),
@@ -436,20 +448,20 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_names_its_stream_or_none() {
+    fn a_plan_names_one_stream_or_is_for_all() {
         let plan: FaultPlan = "gate:moved".parse().expect("a plan");
         assert_eq!((plan.stream.as_deref(), plan.faults), (Some("gate"), FaultKind::Moved.into()));
         let plan: FaultPlan = "moved".parse().expect("a plan");
         assert_eq!(plan.stream, None);
-        let error = "bad name:moved".parse::<FaultPlan>().expect_err("no stream's name");
+        let error = "bad name:moved".parse::<FaultPlan>().expect_err("the name of no stream");
         assert!(error.to_string().contains("bad name"), "{error}");
     }
 
     #[test]
-    fn what_is_no_fault_is_told_with_what_would_be() {
-        for (text, told) in [
-            ("", "\"\" is no fault; there are end, break, stall"),
-            ("explode", "\"explode\" is no fault"),
+    fn an_invalid_fault_is_reported_with_valid_values() {
+        for (text, message) in [
+            ("", "\"\" is not a fault; the faults are end, break, stall"),
+            ("explode", "\"explode\" is not a fault"),
             ("end", "the fault end: seconds, bytes or whole fragments"),
             ("end=5", "not \"5\""),
             ("end=-1s", "not \"-1s\""),
@@ -459,7 +471,7 @@ mod tests {
             ("repeat=0", "at least 1"),
             ("time-back=90000s", "between 0 and 86400"),
             ("throttle=3", "the fault throttle: it takes no value; not \"3\""),
-            ("count=2", "\"count\" stands before any fault"),
+            ("count=2", "\"count\" precedes all faults"),
             ("throttle,count=x", "the option count: a whole number is needed; not \"x\""),
             ("throttle,count=0", "the option count: a whole number of at least 1"),
             ("throttle,after=2", "the fault throttle takes no \"after\""),
@@ -470,12 +482,12 @@ mod tests {
             ("throttle,on=putMedia", "the option on: getMedia"),
         ] {
             let error = text.parse::<Faults>().expect_err(text);
-            assert!(error.to_string().contains(told), "{text}: {error}");
+            assert!(error.to_string().contains(message), "{text}: {error}");
         }
     }
 
     #[test]
-    fn json_says_the_same() {
+    fn json_is_equivalent_to_text() {
         let text = "end=5s,count=2,error=4000,after=1,flip=0.5,seed=3";
         let faults: Faults = text.parse().expect("faults");
         let written = json!([
@@ -485,7 +497,7 @@ mod tests {
         ]);
         assert_eq!(serde_json::to_value(&faults).expect("JSON"), written);
         let number = json!([{ "kind": "error", "value": 4000, "after": 1 }]);
-        let read: Faults = serde_json::from_value(number).expect("a number is as good");
+        let read: Faults = serde_json::from_value(number).expect("a number is valid, too");
         assert_eq!(read.0, faults.0[1..2]);
         let unknown = serde_json::from_value::<Faults>(json!([{ "kind": "moved", "counts": 1 }]));
         assert!(unknown.expect_err("no such option").to_string().contains("counts"));
@@ -516,8 +528,8 @@ mod tests {
     fn any_fault() -> impl Strategy<Value = Fault> {
         (any_kind(), proptest::option::of(1..u64::MAX), any::<u64>(), 1..u64::MAX, 0usize..8).prop_map(
             |(kind, count, after, every, on)| {
-                let later = kind.target() == Target::Connection && !matches!(kind, FaultKind::Repeat(_));
-                let calls = kind.target() == Target::Call;
+                let later = kind.target() == FaultTarget::Connection && !matches!(kind, FaultKind::Repeat(_));
+                let calls = kind.target() == FaultTarget::Call;
                 Fault {
                     kind,
                     count,
@@ -531,7 +543,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_again(faults in proptest::collection::vec(any_fault(), 1..4)) {
+        fn a_written_fault_parses_to_itself(faults in proptest::collection::vec(any_fault(), 1..4)) {
             let faults = Faults(faults);
             prop_assert_eq!(faults.to_string().parse(), Ok(faults.clone()));
             let json = serde_json::to_string(&faults).expect("JSON");

@@ -1,4 +1,4 @@
-//! The faults of a connection round the stream of its pieces.
+//! Applies the faults of a connection to the stream of its bytes.
 
 use std::io;
 use std::pin::Pin;
@@ -9,86 +9,93 @@ use futures_util::stream::{self, Stream as ByteStream, StreamExt};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::faults::connection::{Course, Piece, Then};
+use crate::faults::connection::{BodyPiece, ConnectionFaults, NextAction};
 
-/// The bytes of a connection after its faults. Each of `ends` ends them, however slowly they come.
-pub(crate) fn disturbed(
-    pieces: impl ByteStream<Item = Piece> + Send + 'static,
-    course: Course,
+/// Returns the bytes of a connection after its faults. Each of `ends` ends them, even while a fault delays them.
+pub(crate) fn apply_faults(
+    pieces: impl ByteStream<Item = BodyPiece> + Send + 'static,
+    faults: ConnectionFaults,
     ends: [CancellationToken; 2],
 ) -> impl ByteStream<Item = io::Result<Bytes>> + Send + 'static {
-    let disturbed =
-        Disturbed { pieces: Box::pin(pieces), course, ends, rest: Bytes::new(), then: Then::GoOn };
-    stream::unfold(disturbed, |mut disturbed| async {
-        let bytes = disturbed.next().await?;
-        Some((bytes, disturbed))
+    let body = FaultyBody {
+        pieces: Box::pin(pieces),
+        faults,
+        ends,
+        pending: Bytes::new(),
+        next: NextAction::Continue,
+    };
+    stream::unfold(body, |mut body| async {
+        let bytes = body.next_bytes().await?;
+        Some((bytes, body))
     })
 }
 
-struct Disturbed {
-    pieces: Pin<Box<dyn ByteStream<Item = Piece> + Send>>,
-    course: Course,
+struct FaultyBody {
+    pieces: Pin<Box<dyn ByteStream<Item = BodyPiece> + Send>>,
+    faults: ConnectionFaults,
+    /// The server's stop and the cut of the stream's readers.
     ends: [CancellationToken; 2],
-    /// What waits to be sent.
-    rest: Bytes,
-    then: Then,
+    /// Bytes that passed the faults and are not sent yet.
+    pending: Bytes,
+    /// The action once `pending` is sent.
+    next: NextAction,
 }
 
-/// Pieces a second that a slow connection sends.
+/// Parts per second in which a slow connection sends, so that it trickles instead of pausing for whole pieces.
 const DRIPS_PER_S: u64 = 20;
 
-impl Disturbed {
-    async fn next(&mut self) -> Option<io::Result<Bytes>> {
+impl FaultyBody {
+    async fn next_bytes(&mut self) -> Option<io::Result<Bytes>> {
         loop {
-            if !self.rest.is_empty() {
+            if !self.pending.is_empty() {
                 return self.send().await.map(Ok);
             }
-            match self.then {
-                Then::End => return None,
-                Then::Stall => {
-                    self.say_nothing().await;
+            match self.next {
+                NextAction::End => return None,
+                NextAction::Stall => {
+                    self.wait_for_end().await;
                     return None;
                 }
-                Then::Break => return Some(Err(self.broken().await)),
-                Then::GoOn => self.read().await?,
+                NextAction::Break => return Some(Err(self.break_connection().await)),
+                NextAction::Continue => self.read().await?,
             }
         }
     }
 
-    /// The next piece, or the time at which the connection ends or stalls.
+    /// Reads the next piece, unless the deadline of a fault comes first.
     async fn read(&mut self) -> Option<()> {
-        let piece = match self.course.deadline() {
+        let piece = match self.faults.deadline() {
             None => self.pieces.next().await?,
-            Some((at, then)) => tokio::select! {
+            Some((at, next)) => tokio::select! {
                 biased;
                 () = sleep_until(at) => {
-                    self.then = then;
+                    self.next = next;
                     return Some(());
                 }
                 piece = self.pieces.next() => piece?,
             },
         };
-        let passed = self.course.meet(&piece, Instant::now());
-        (self.rest, self.then) = (passed.bytes, passed.then);
+        let result = self.faults.apply(&piece, Instant::now());
+        (self.pending, self.next) = (result.bytes, result.next);
         Some(())
     }
 
     async fn send(&mut self) -> Option<Bytes> {
-        let Some(bytes_per_s) = self.course.bytes_per_s() else {
-            return Some(std::mem::take(&mut self.rest));
+        let Some(bytes_per_s) = self.faults.bytes_per_s() else {
+            return Some(std::mem::take(&mut self.pending));
         };
-        let len = (bytes_per_s / DRIPS_PER_S).max(1).min(self.rest.len() as u64);
+        let len = (bytes_per_s / DRIPS_PER_S).max(1).min(self.pending.len() as u64);
         let wait = Duration::from_secs(len) / u32::try_from(bytes_per_s).unwrap_or(u32::MAX);
         let [stop, cut] = &self.ends;
         tokio::select! {
             () = stop.cancelled() => None,
             () = cut.cancelled() => None,
-            () = sleep(wait) => Some(self.rest.split_to(usize::try_from(len).unwrap_or(usize::MAX))),
+            () = sleep(wait) => Some(self.pending.split_to(usize::try_from(len).unwrap_or(usize::MAX))),
         }
     }
 
-    /// Stays open until it is ended from outside.
-    async fn say_nothing(&mut self) {
+    /// Keeps the connection open until it is ended from outside.
+    async fn wait_for_end(&mut self) {
         let [stop, cut] = &self.ends;
         tokio::select! {
             () = stop.cancelled() => {}
@@ -96,9 +103,10 @@ impl Disturbed {
         }
     }
 
-    /// What breaks the connection, once the server has sent what came before.
-    async fn broken(&mut self) -> io::Error {
-        self.then = Then::End;
+    /// Returns the error that makes the server close the connection without the last chunk.
+    async fn break_connection(&mut self) -> io::Error {
+        self.next = NextAction::End;
+        // An error discards what hyper has not written yet. One turn of the scheduler lets it write the bytes before the break.
         tokio::task::yield_now().await;
         io::Error::new(io::ErrorKind::ConnectionAborted, "a fault broke the connection")
     }

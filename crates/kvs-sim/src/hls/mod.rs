@@ -1,4 +1,4 @@
-//! HLS sessions: their settings, the segments that they list, and their playlists (RFC 8216).
+//! HLS sessions: settings, listed segments, and playlists (RFC 8216).
 
 pub(crate) mod playlist;
 pub(crate) mod session;

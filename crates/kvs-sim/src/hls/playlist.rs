@@ -1,77 +1,84 @@
-//! The text of playlists. Source: RFC 8216.
+//! The text of playlists (RFC 8216).
 
 use std::fmt::Write;
 
 use chrono::{DateTime, Utc};
 use h26x::codec_string;
 
-use crate::hls::session::Shown;
-use crate::hls::settings::{Container, HlsSettings, PlaybackMode};
-use crate::hls::window::Entry;
+use crate::hls::session::PlaylistSnapshot;
+use crate::hls::settings::{Container, HlsPlaybackMode, HlsSettings};
+use crate::hls::window::ListedSegment;
 
-/// The master playlist of a session, which names its media playlist.
-pub(crate) fn master(entry: &Entry, token: &str) -> String {
-    let length_ms = usize::try_from(entry.length_ms).unwrap_or(1).max(1);
-    let bandwidth = (entry.bytes.saturating_mul(8000) / length_ms).max(1);
-    let mut stream = format!("BANDWIDTH={bandwidth}");
-    if let Ok(codec) = codec_string(entry.track.codec, &entry.track.private) {
-        _ = write!(stream, ",CODECS=\"{codec}\"");
+/// Writes the master playlist of a session, which names its media playlist.
+pub(crate) fn write_master(segment: &ListedSegment, token: &str) -> String {
+    let length_ms = usize::try_from(segment.length_ms).unwrap_or(1).max(1);
+    // BANDWIDTH is the only mandatory attribute (RFC 8216, 4.3.4.2), in bits per second.
+    let bandwidth = (segment.bytes.saturating_mul(8000) / length_ms).max(1);
+    let mut attributes = format!("BANDWIDTH={bandwidth}");
+    if let Ok(codec) = codec_string(segment.track.codec, &segment.track.private) {
+        _ = write!(attributes, ",CODECS=\"{codec}\"");
     }
-    if entry.track.width_px > 0 && entry.track.height_px > 0 {
-        _ = write!(stream, ",RESOLUTION={}x{}", entry.track.width_px, entry.track.height_px);
+    if segment.track.width_px > 0 && segment.track.height_px > 0 {
+        _ = write!(attributes, ",RESOLUTION={}x{}", segment.track.width_px, segment.track.height_px);
     }
     format!(
-        "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-STREAM-INF:{stream}\n\
+        "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-STREAM-INF:{attributes}\n\
          getHLSMediaPlaylist.m3u8?SessionToken={token}&TrackNumber=1\n"
     )
 }
 
-/// The media playlist of a session.
-pub(crate) fn media(shown: &Shown, settings: &HlsSettings, token: &str) -> String {
-    let mut out = head(shown, settings);
+/// Writes the media playlist of a session.
+pub(crate) fn write_media(snapshot: &PlaylistSnapshot, settings: &HlsSettings, token: &str) -> String {
+    let mut out = media_head(snapshot, settings);
     let mut init = None;
-    for entry in &shown.entries {
-        if entry.discontinuity {
+    for segment in &snapshot.segments {
+        if segment.discontinuity {
             out.push_str("#EXT-X-DISCONTINUITY\n");
         }
-        if settings.container == Container::FragmentedMp4 && init != Some(entry.init) {
+        // An EXT-X-MAP holds for all segments up to the next one (RFC 8216, 4.3.2.5). MPEG-TS carries its own.
+        if settings.container == Container::FragmentedMp4 && init != Some(segment.init) {
             _ = writeln!(
                 out,
                 "#EXT-X-MAP:URI=\"getMP4InitFragment.mp4?SessionToken={token}&TrackNumber=1&FragmentNumber={}\"",
-                entry.init
+                segment.init
             );
-            init = Some(entry.init);
+            init = Some(segment.init);
         }
         if settings.dated {
-            _ = writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", date_time(entry.first_ms));
+            _ = writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", date_time(segment.first_ms));
         }
-        _ = writeln!(out, "#EXTINF:{}.{:03},", entry.length_ms / 1000, entry.length_ms % 1000);
+        // Decimal durations (RFC 8216, 4.3.2.1); rounded ones would add up to a drift.
+        _ = writeln!(out, "#EXTINF:{}.{:03},", segment.length_ms / 1000, segment.length_ms % 1000);
         let path = match settings.container {
             Container::FragmentedMp4 => "getMP4MediaFragment.mp4",
             Container::MpegTs => "getTSFragment.ts",
         };
-        _ = writeln!(out, "{path}?FragmentNumber={}&SessionToken={token}&TrackNumber=1", entry.number);
+        // Relative to the playlist, so that the URLs work through any address of the server.
+        _ = writeln!(out, "{path}?FragmentNumber={}&SessionToken={token}&TrackNumber=1", segment.number);
     }
-    if shown.ended {
+    if snapshot.ended {
         out.push_str("#EXT-X-ENDLIST\n");
     }
     out
 }
 
-fn head(shown: &Shown, settings: &HlsSettings) -> String {
-    let target_s = (shown.longest_ms + 999).div_euclid(1000).max(1);
-    let kind = match settings.mode {
-        PlaybackMode::OnDemand { .. } => "#EXT-X-PLAYLIST-TYPE:VOD\n",
-        PlaybackMode::Live | PlaybackMode::LiveReplay { .. } => "",
+fn media_head(snapshot: &PlaylistSnapshot, settings: &HlsSettings) -> String {
+    // RFC 8216, 4.3.3.1: no rounded EXTINF exceeds the target duration, which must not change.
+    // Taken over all segments ever listed it never shrinks.
+    let target_s = (snapshot.longest_ms + 999).div_euclid(1000).max(1);
+    let playlist_type = match settings.mode {
+        HlsPlaybackMode::OnDemand { .. } => "#EXT-X-PLAYLIST-TYPE:VOD\n",
+        HlsPlaybackMode::Live | HlsPlaybackMode::LiveReplay { .. } => "",
     };
+    // RFC 8216, 7: EXT-X-MAP in a playlist without EXT-X-I-FRAMES-ONLY needs version 6 at least.
     format!(
-        "#EXTM3U\n#EXT-X-VERSION:7\n{kind}#EXT-X-TARGETDURATION:{target_s}\n#EXT-X-MEDIA-SEQUENCE:{}\n\
+        "#EXTM3U\n#EXT-X-VERSION:7\n{playlist_type}#EXT-X-TARGETDURATION:{target_s}\n#EXT-X-MEDIA-SEQUENCE:{}\n\
          #EXT-X-DISCONTINUITY-SEQUENCE:{}\n#EXT-X-INDEPENDENT-SEGMENTS\n",
-        shown.media_sequence, shown.discontinuity_sequence
+        snapshot.media_sequence, snapshot.discontinuity_sequence
     )
 }
 
-/// A time since 1970 by RFC 3339, in UTC and to the ms; one beyond the calendar is its end.
+/// Formats a time since 1970 by RFC 3339, in UTC and to the ms. A time beyond the calendar is shown as its last moment.
 fn date_time(ms: i64) -> String {
     let time = DateTime::from_timestamp_millis(ms).unwrap_or(DateTime::<Utc>::MAX_UTC);
     time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()

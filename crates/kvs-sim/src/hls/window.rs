@@ -1,4 +1,4 @@
-//! The segments of a session, as its media playlist lists them.
+//! The segments that a session's media playlist lists.
 
 use std::collections::VecDeque;
 
@@ -6,91 +6,96 @@ use kvs_hls::VideoTrack;
 
 use crate::hls::settings::{Discontinuities, HlsSettings};
 use crate::identifiers::fragment_number::FragmentNumber;
-use crate::store::fragment::Dated;
+use crate::store::fragment::FragmentTimes;
 use crate::store::video_fragment::VideoFragment;
 
-/// One segment.
+/// A segment of a playlist, which is a fragment of the stream.
 #[derive(Debug, Clone)]
-pub(crate) struct Entry {
+pub(crate) struct ListedSegment {
     pub(crate) number: FragmentNumber,
-    /// Time of its first frame on the session's time line, ms since 1970.
+    /// Time of the first frame on the session's time line, in ms since 1970.
     pub(crate) first_ms: i64,
     pub(crate) length_ms: i64,
     pub(crate) bytes: usize,
     pub(crate) discontinuity: bool,
-    /// The fragment whose tracks its initialisation segment is made of.
+    /// The fragment whose track the initialization segment is made of.
     pub(crate) init: FragmentNumber,
     pub(crate) track: VideoTrack,
     server_end_ms: i64,
 }
 
-/// The segments that are listed now.
+/// The listed segments, from which the oldest are removed as new ones come.
 #[derive(Debug, Default)]
-pub(crate) struct List {
-    pub(crate) entries: VecDeque<Entry>,
-    /// Number of the first of them in the session.
+pub(crate) struct SegmentWindow {
+    pub(crate) segments: VecDeque<ListedSegment>,
+    /// EXT-X-MEDIA-SEQUENCE: segments that were removed before the first of the list.
     pub(crate) media_sequence: u64,
-    /// Discontinuities before the first of them.
+    /// EXT-X-DISCONTINUITY-SEQUENCE: discontinuities that were removed before the first of the list.
     pub(crate) discontinuity_sequence: u64,
-    /// The longest segment that was ever listed.
+    /// Length of the longest segment that was ever listed.
     pub(crate) longest_ms: i64,
     /// The first fragment that was ever listed.
     first: Option<FragmentNumber>,
 }
 
-/// Between two fragments more than this is a gap or an overlap.
+/// A gap or overlap between two fragments up to which they count as continuous.
 ///
 /// Source: AWS, GetHLSStreamingSessionURL, DiscontinuityMode, 2026.
 const CONTINUOUS_MS: i64 = 50;
 
-impl List {
-    /// The newest segment.
-    pub(crate) fn last(&self) -> Option<&Entry> {
-        self.entries.back()
+impl SegmentWindow {
+    /// Returns the newest segment.
+    pub(crate) fn last(&self) -> Option<&ListedSegment> {
+        self.segments.back()
     }
 
-    /// Whether the session has listed this fragment.
-    pub(crate) fn knows(&self, number: FragmentNumber) -> bool {
+    /// Returns whether a fragment lies between the first and the last that the session has listed.
+    ///
+    /// A segment stays available after it leaves the playlist, for players that are slow (RFC 8216, 6.2.2).
+    pub(crate) fn covers(&self, number: FragmentNumber) -> bool {
         self.first.is_some_and(|first| first <= number)
             && self.last().is_some_and(|last| number <= last.number)
     }
 
-    /// Server time at which the newest segment ends.
+    /// Returns the server time at which the newest segment ends.
     pub(crate) fn server_end_ms(&self) -> Option<i64> {
         self.last().map(|last| last.server_end_ms)
     }
 
-    /// Lists one more segment.
-    pub(crate) fn push(&mut self, dated: &Dated, fragment: &VideoFragment, settings: &HlsSettings) {
-        let first_ms = dated.on(settings.line) + fragment.first_ms();
-        let last = self.entries.back();
+    /// Adds a segment at the end.
+    pub(crate) fn push(&mut self, times: &FragmentTimes, fragment: &VideoFragment, settings: &HlsSettings) {
+        let first_ms = times.on(settings.line) + fragment.first_ms();
+        let last = self.segments.back();
+        // The initialization segment is that of the first of a run of segments with the same track.
         let same_init = last.filter(|last| last.track == fragment.track).map(|last| last.init);
         let discontinuity = last.is_some_and(|last| match settings.discontinuities {
+            // RFC 8216, 4.3.2.3: a change of encoding parameters is marked, whatever the session asked for.
             _ if same_init.is_none() => true,
             Discontinuities::Always => true,
             Discontinuities::Never => false,
-            Discontinuities::Found => (first_ms - last.first_ms - last.length_ms).abs() > CONTINUOUS_MS,
+            Discontinuities::AtGaps => (first_ms - last.first_ms - last.length_ms).abs() > CONTINUOUS_MS,
         });
         self.longest_ms = self.longest_ms.max(fragment.length_ms);
-        self.first = self.first.or(Some(dated.number));
-        self.entries.push_back(Entry {
-            number: dated.number,
+        self.first = self.first.or(Some(times.number));
+        self.segments.push_back(ListedSegment {
+            number: times.number,
             first_ms,
             length_ms: fragment.length_ms,
             bytes: fragment.bytes(),
             discontinuity,
-            init: same_init.unwrap_or(dated.number),
+            init: same_init.unwrap_or(times.number),
             track: fragment.track.clone(),
-            server_end_ms: dated.server_ms + fragment.length_ms,
+            server_end_ms: times.server_ms + fragment.length_ms,
         });
     }
 
-    /// Takes the oldest from the list until there are `most`.
-    pub(crate) fn trim(&mut self, most: usize) {
-        while self.entries.len() > most {
-            let gone = self.entries.pop_front();
+    /// Removes the oldest segments until at most `max_segments` remain.
+    pub(crate) fn trim(&mut self, max_segments: usize) {
+        while self.segments.len() > max_segments {
+            let removed = self.segments.pop_front();
+            // RFC 8216, 6.2.2: each removal raises the sequence numbers, by which players recognize segments.
             self.media_sequence += 1;
-            self.discontinuity_sequence += u64::from(gone.is_some_and(|gone| gone.discontinuity));
+            self.discontinuity_sequence += u64::from(removed.is_some_and(|removed| removed.discontinuity));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Names and numbers: regions, streams, ARNs, fragments.
+//! Names and numbers that identify streams, regions and fragments.
 
 pub(crate) mod fragment_number;
 pub(crate) mod region;

@@ -1,4 +1,4 @@
-//! The region that a stream belongs to and a request is signed for.
+//! AWS regions: a stream belongs to one, and a request is signed for one.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,36 +10,37 @@ use axum::http::{HeaderMap, header};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Region(Arc<str>);
 
-/// Why a text is not the name of a region.
+/// A text that is not the name of a region.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("\"{text}\" is not a region: one such as eu-west-1 is needed, of a-z, 0-9 and -")]
-pub struct NotARegion {
+#[error("\"{text}\" is not a region: a name such as eu-west-1 is needed, of a-z, 0-9 and -")]
+pub struct RegionError {
     text: String,
 }
 
-const LONGEST: usize = 64;
+const MAX_LEN: usize = 64;
 
 impl Region {
-    /// The name.
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The AWS partition of the region, the second part of its ARNs.
+    /// Returns the AWS partition of the region, which is the second part of its ARNs.
     pub(crate) fn partition(&self) -> &'static str {
         match &*self.0 {
+            // China and GovCloud have partitions of their own.
             name if name.starts_with("cn-") => "aws-cn",
             name if name.starts_with("us-gov-") => "aws-us-gov",
             _ => "aws",
         }
     }
 
-    /// The region in the credential scope of a request's signature, which is not checked; None where it is not signed.
-    ///
-    /// Source: AWS, Signature Version 4, 2026: `Credential=KEY/DATE/REGION/SERVICE/aws4_request`.
+    /// Returns the region that a request is signed for, without a check of the signature; None if it is not signed.
     pub(crate) fn signed(headers: &HeaderMap) -> Option<Self> {
         let authorization = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
         let (_, credential) = authorization.split_once("Credential=")?;
+        // AWS Signature Version 4: Credential=KEY/DATE/REGION/SERVICE/aws4_request. The parts are counted from the end,
+        // because a made-up access key can contain slashes.
         let credential = credential.split([',', ' ']).next()?;
         let mut parts = credential.rsplit('/');
         parts.next().filter(|end| *end == "aws4_request")?;
@@ -55,12 +56,12 @@ impl Default for Region {
 }
 
 impl FromStr for Region {
-    type Err = NotARegion;
+    type Err = RegionError;
 
-    fn from_str(text: &str) -> Result<Self, NotARegion> {
+    fn from_str(text: &str) -> Result<Self, RegionError> {
         let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if text.is_empty() || text.len() > LONGEST || !text.bytes().all(allowed) {
-            return Err(NotARegion { text: text.chars().take(LONGEST).collect() });
+        if text.is_empty() || text.len() > MAX_LEN || !text.bytes().all(allowed) {
+            return Err(RegionError { text: text.chars().take(MAX_LEN).collect() });
         }
         Ok(Self(Arc::from(text)))
     }
@@ -77,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_region_is_read_of_the_credential_scope() {
+    fn the_region_is_read_from_the_credential_scope() {
         let c_sdk = "AWS4-HMAC-SHA256 Credential=AKID/20261129/us-west-2/kinesisvideo/aws4_request, \
                      SignedHeaders=host;x-amz-date, Signature=ab";
         for (authorization, region) in [

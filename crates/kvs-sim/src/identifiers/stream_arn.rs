@@ -4,9 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::identifiers::region::Region;
-use crate::identifiers::stream_name::is_name;
+use crate::identifiers::stream_name::is_stream_name;
 
-/// The parts of a stream's ARN that name it.
+/// The parts of a stream's ARN that identify it. The account is the same for all and is not compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StreamArn {
     pub(crate) region: Region,
@@ -14,8 +14,9 @@ pub(crate) struct StreamArn {
     pub(crate) created_ms: i64,
 }
 
+/// The account of all streams: the one of AWS's documentation.
 const ACCOUNT: &str = "123456789012";
-const LONGEST: usize = 1024;
+const MAX_LEN: usize = 1024;
 
 impl fmt::Display for StreamArn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -24,9 +25,7 @@ impl fmt::Display for StreamArn {
     }
 }
 
-/// None where the text does not have the pattern of a resource of Kinesis Video Streams.
-///
-/// Source: the service model of kinesisvideo, 2017-09-30, ResourceARN.
+/// Parses an ARN. Source of the pattern: the service model of kinesisvideo, 2017-09-30, ResourceARN.
 impl FromStr for StreamArn {
     type Err = ();
 
@@ -35,11 +34,15 @@ impl FromStr for StreamArn {
         let ["arn", partition, "kinesisvideo", region, account, resource] = parts[..] else { return Err(()) };
         let resource: Vec<&str> = resource.split('/').collect();
         let [kind, name, created] = resource[..] else { return Err(()) };
+        // The pattern allows any kind in lower case: "channel" of WebRTC as well. Such an ARN is well formed and finds no stream.
         let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let kind_fits = !kind.is_empty() && kind.bytes().all(|byte| byte.is_ascii_lowercase());
-        let fits = text.len() <= LONGEST && digits(account) && kind_fits && digits(created) && is_name(name);
+        let fits =
+            text.len() <= MAX_LEN && digits(account) && kind_fits && digits(created) && is_stream_name(name);
+        // A partition (aws, aws-cn) is made of the same characters as a region.
         let _partition: Region = partition.parse().map_err(|_| ())?;
         let region = region.parse().map_err(|_| ())?;
+        // The pattern does not limit the digits; a number beyond 64 bits is well formed, too.
         let created_ms = created.parse().unwrap_or(i64::MAX);
         fits.then(|| Self { region, name: name.to_owned(), created_ms }).ok_or(())
     }

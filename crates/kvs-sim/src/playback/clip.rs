@@ -1,46 +1,50 @@
-//! A clip on disk, cut into fragments: an mp4 or Matroska file, or a dump of GetMedia.
+//! A clip on disk: an mp4 or Matroska file, or a dump of GetMedia.
 
 use std::path::{Path, PathBuf};
 
 use crate::playback::error::ClipError;
-use crate::playback::event::{Reel, Screen};
+use crate::playback::event::{OnClipEvent, PassEnd};
 use crate::playback::{container, dump};
 
-/// A clip that was found to be playable.
+/// A clip that can be played.
 #[derive(Debug, Clone)]
-pub struct Clip {
+pub struct ClipFile {
     path: PathBuf,
     is_dump: bool,
 }
 
-impl Clip {
-    /// Looks into a file.
+impl ClipFile {
+    /// Opens a file and reads up to its first frame.
     ///
-    /// Errors: it cannot be read, has no video, or a codec that is not played.
+    /// # Errors
+    ///
+    /// The file cannot be read, has no video, or has a codec that cannot be played.
     pub fn open(path: &Path) -> Result<Self, ClipError> {
         let is_dump = dump::is_dump(path)?;
         let clip = Self { path: path.to_owned(), is_dump };
-        if clip.run_once(0, &mut |_| false)? != Reel::Stopped {
+        // The first event proves that there is a frame; the receiver stops there.
+        if clip.run_pass(0, &mut |_| false)? != PassEnd::Stopped {
             return Err(ClipError::NoVideo { path: clip.path });
         }
         Ok(clip)
     }
 
-    /// Its file.
+    /// Returns the clip's file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Shows all cuts, `looped` forever and with rising times. Blocks on the disk and the screen.
-    pub(crate) fn run(&self, looped: bool, screen: &mut Screen<'_>) -> Result<(), ClipError> {
+    /// Emits all events, forever and with rising times if `looped`. Blocks on the disk and on the receiver.
+    pub(crate) fn run(&self, looped: bool, on_event: &mut OnClipEvent<'_>) -> Result<(), ClipError> {
         let mut start_ms = 0;
         loop {
-            match self.run_once(start_ms, screen)? {
-                Reel::Stopped => return Ok(()),
-                Reel::Ended { end_ms } if end_ms <= start_ms => {
+            match self.run_pass(start_ms, on_event)? {
+                PassEnd::Stopped => return Ok(()),
+                // A pass without length would loop without pause.
+                PassEnd::Finished { end_ms } if end_ms <= start_ms => {
                     return Err(ClipError::NoVideo { path: self.path.clone() });
                 }
-                Reel::Ended { end_ms } => start_ms = end_ms,
+                PassEnd::Finished { end_ms } => start_ms = end_ms,
             }
             if !looped {
                 return Ok(());
@@ -48,10 +52,10 @@ impl Clip {
         }
     }
 
-    fn run_once(&self, start_ms: i64, screen: &mut Screen<'_>) -> Result<Reel, ClipError> {
+    fn run_pass(&self, start_ms: i64, on_event: &mut OnClipEvent<'_>) -> Result<PassEnd, ClipError> {
         match self.is_dump {
-            true => dump::run(&self.path, start_ms, screen),
-            false => container::run(&self.path, start_ms, screen),
+            true => dump::run_pass(&self.path, start_ms, on_event),
+            false => container::run_pass(&self.path, start_ms, on_event),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! An mp4 or Matroska file through libavformat: its H.264 or H.265 packets as they are, cut at key frames.
+//! Reads an mp4 or Matroska file through libavformat: its H.264 or H.265 packets unchanged, in fragments cut at keyframes.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -11,40 +11,44 @@ use ffmpeg_next::{Packet, Rational};
 use kvs_mkv::{Block, BlockKind, Track, writer};
 
 use crate::playback::error::{ClipError, unreadable};
-use crate::playback::event::{Cut, Piece, Reel, Screen};
+use crate::playback::event::{ClipEvent, ClipEventKind, OnClipEvent, PassEnd};
 use crate::playback::parameters;
 use crate::store::fragment::MediaHeader;
 
 const TRACK: u64 = 1;
-/// A key frame begins a fragment if the one before has lasted this long.
-const SHORTEST_FRAGMENT_MS: i64 = 900;
-/// A fragment is cut here even without a key frame.
+/// A keyframe starts a fragment if the current one is at least this long.
+const MIN_FRAGMENT_MS: i64 = 900;
+/// A fragment of this length ends even without a keyframe.
 ///
 /// Source: AWS, Kinesis Video Streams quotas, 2026: fragments last 1 to 20 s.
-const LONGEST_FRAGMENT_MS: i64 = 20_000;
+const MAX_FRAGMENT_MS: i64 = 20_000;
 
-/// Runs through the clip once, from `start_ms` after the beginning of the play.
-pub(crate) fn run(path: &Path, start_ms: i64, screen: &mut Screen<'_>) -> Result<Reel, ClipError> {
-    set_up().map_err(|error| unreadable(path, &error))?;
+/// Runs through the clip once. Its times begin at `start_ms` since the start of the playback.
+pub(crate) fn run_pass(
+    path: &Path,
+    start_ms: i64,
+    on_event: &mut OnClipEvent<'_>,
+) -> Result<PassEnd, ClipError> {
+    init_ffmpeg().map_err(|error| unreadable(path, &error))?;
     let mut input = ffmpeg_next::format::input(path).map_err(|error| unreadable(path, &error))?;
-    let video = Video::find(path, &input)?;
-    let mut scene = Scene::new(&video, start_ms);
+    let video = ContainerVideo::find(path, &input)?;
+    let mut segmenter = ContainerSegmenter::new(&video, start_ms);
     for (stream, packet) in input.packets() {
-        if stream.index() == video.index && !scene.show(&packet, screen) {
-            return Ok(Reel::Stopped);
+        if stream.index() == video.index && !segmenter.push(&packet, on_event) {
+            return Ok(PassEnd::Stopped);
         }
     }
-    if scene.fragment_ms.is_none() {
-        return Err(unreadable(path, &"not one frame of its video can be read; is the file cut off?"));
+    if segmenter.fragment_ms.is_none() {
+        return Err(unreadable(path, &"no frame of its video can be read; check that the file is complete"));
     }
-    if !scene.close(screen) {
-        return Ok(Reel::Stopped);
+    if !segmenter.finish(on_event) {
+        return Ok(PassEnd::Stopped);
     }
-    Ok(Reel::Ended { end_ms: scene.end_ms })
+    Ok(PassEnd::Finished { end_ms: segmenter.end_ms })
 }
 
-/// Once: the texts of FFmpeg's errors, and the silence of its own log: what is wrong with a clip is in our error.
-fn set_up() -> Result<(), ffmpeg_next::Error> {
+/// Initializes FFmpeg once: its error texts, and no log of its own, since our errors report what is wrong with a clip.
+fn init_ffmpeg() -> Result<(), ffmpeg_next::Error> {
     static DONE: OnceLock<Result<(), ffmpeg_next::Error>> = OnceLock::new();
     *DONE.get_or_init(|| {
         ffmpeg_next::log::set_level(ffmpeg_next::log::Level::Quiet);
@@ -53,20 +57,22 @@ fn set_up() -> Result<(), ffmpeg_next::Error> {
 }
 
 /// The video track of a clip.
-struct Video {
+struct ContainerVideo {
     index: usize,
     time_base: Rational,
+    /// Length of a frame.
     frame_ms: i64,
     header: Arc<MediaHeader>,
 }
 
-impl Video {
+impl ContainerVideo {
     fn find(path: &Path, input: &Input) -> Result<Self, ClipError> {
-        let none = || ClipError::NoVideo { path: path.to_owned() };
-        let stream = input.streams().best(Type::Video).ok_or_else(none)?;
+        let no_video = || ClipError::NoVideo { path: path.to_owned() };
+        // A file can have several video tracks, such as cover art; libavformat ranks them.
+        let stream = input.streams().best(Type::Video).ok_or_else(no_video)?;
         let parameters = stream.parameters();
         let video = parameters::read(&parameters);
-        let codec_id = codec_id(parameters.id(), &video.private);
+        let codec_id = matroska_codec_id(parameters.id(), &video.private);
         let codec = || format!("{:?} without avcC or hvcC", parameters.id()).to_lowercase();
         let codec_id = codec_id.ok_or_else(|| ClipError::Codec { path: path.to_owned(), codec: codec() })?;
         let track: Track =
@@ -80,27 +86,28 @@ impl Video {
     }
 }
 
-/// Matroska's name of a codec whose private data is in the form that Matroska wants.
-fn codec_id(codec: Id, private: &[u8]) -> Option<&'static str> {
-    let configured = private.first() == Some(&1);
+/// Returns the CodecID of Matroska; None if the private data is not in the form that Matroska demands.
+fn matroska_codec_id(codec: Id, private: &[u8]) -> Option<&'static str> {
+    // configurationVersion, the first byte of avcC and hvcC, is 1 (ISO/IEC 14496-15). Annex B data begins with 0.
+    let is_configuration_record = private.first() == Some(&1);
     match codec {
-        Id::H264 if configured => Some("V_MPEG4/ISO/AVC"),
-        Id::HEVC if configured => Some("V_MPEGH/ISO/HEVC"),
+        Id::H264 if is_configuration_record => Some("V_MPEG4/ISO/AVC"),
+        Id::HEVC if is_configuration_record => Some("V_MPEGH/ISO/HEVC"),
         _ => None,
     }
 }
 
-/// How long a frame lasts at a rate; 40 ms where the rate is not known.
+/// Returns the length of a frame at a rate; 40 ms if the rate is not known.
 fn frame_ms(rate: Rational) -> i64 {
     let (frames, seconds) = (i64::from(rate.numerator()), i64::from(rate.denominator()));
     if frames > 0 { (seconds * 1000 / frames).max(1) } else { 40 }
 }
 
-/// One run through the clip.
-struct Scene<'a> {
-    video: &'a Video,
+/// Cuts the packets of one pass into fragments.
+struct ContainerSegmenter<'a> {
+    video: &'a ContainerVideo,
     start_ms: i64,
-    /// Presentation and decoding time of the first packet: the zero of both.
+    /// Presentation and decoding time of the first packet, which are the zero of both.
     origin: Option<(i64, i64)>,
     /// Time of the open fragment's Cluster.
     fragment_ms: Option<i64>,
@@ -108,55 +115,59 @@ struct Scene<'a> {
     end_ms: i64,
 }
 
-impl<'a> Scene<'a> {
-    fn new(video: &'a Video, start_ms: i64) -> Self {
+impl<'a> ContainerSegmenter<'a> {
+    fn new(video: &'a ContainerVideo, start_ms: i64) -> Self {
         Self { video, start_ms, origin: None, fragment_ms: None, due_ms: start_ms, end_ms: start_ms }
     }
 
-    /// False: no more is wanted.
-    fn show(&mut self, packet: &Packet, screen: &mut Screen<'_>) -> bool {
+    /// Emits a packet as a frame. Returns false if the receiver wants no more.
+    fn push(&mut self, packet: &Packet, on_event: &mut OnClipEvent<'_>) -> bool {
         let Some(data) = packet.data() else { return true };
+        // A packet without any time cannot be placed in a fragment.
         let Some(pts) = packet.pts().or(packet.dts()) else { return true };
         let dts = packet.dts().unwrap_or(pts);
         let (first_pts, first_dts) = *self.origin.get_or_insert((pts, dts));
         let media_ms = self.start_ms + self.millis(pts - first_pts);
+        // A camera sends in decoding order: decoding times set the pace, presentation times go into the blocks.
         self.due_ms = self.due_ms.max(self.start_ms + self.millis(dts - first_dts));
         self.end_ms = self.end_ms.max(media_ms + self.video.frame_ms);
-        let Some(fragment_ms) = self.place(media_ms, packet.is_key(), screen) else { return false };
+        let Some(fragment_ms) = self.fragment_for(media_ms, packet.is_key(), on_event) else { return false };
         let block = Block {
             track: TRACK,
+            // Leading pictures of an open GOP come before their keyframe in time: the value can be negative.
             relative: i16::try_from(media_ms - fragment_ms).unwrap_or(0),
             key: packet.is_key(),
             flags: 0,
             kind: BlockKind::Simple,
             data: Bytes::copy_from_slice(data),
         };
-        screen(Cut { due_ms: self.due_ms, piece: Piece::Frame(block) })
+        on_event(ClipEvent { due_ms: self.due_ms, kind: ClipEventKind::Frame(block) })
     }
 
-    /// Time of the fragment that a frame goes into, which begins with it where it should. None: no more is wanted.
-    fn place(&mut self, media_ms: i64, key: bool, screen: &mut Screen<'_>) -> Option<i64> {
+    /// Returns the time of the fragment that a frame belongs to, which the frame can start. None if the receiver wants no more.
+    fn fragment_for(&mut self, media_ms: i64, key: bool, on_event: &mut OnClipEvent<'_>) -> Option<i64> {
         if let Some(fragment_ms) = self.fragment_ms {
-            let lasted_ms = media_ms - fragment_ms;
-            let cut = (key && lasted_ms >= SHORTEST_FRAGMENT_MS) || lasted_ms >= LONGEST_FRAGMENT_MS;
-            if !cut {
+            let length_ms = media_ms - fragment_ms;
+            let is_full = (key && length_ms >= MIN_FRAGMENT_MS) || length_ms >= MAX_FRAGMENT_MS;
+            if !is_full {
                 return Some(fragment_ms);
             }
-            if !self.end_fragment(self.due_ms, screen) {
+            if !self.end_fragment(self.due_ms, on_event) {
                 return None;
             }
         }
         self.fragment_ms = Some(media_ms);
-        let piece = Piece::Begin { header: Arc::clone(&self.video.header), media_ms };
-        screen(Cut { due_ms: self.due_ms, piece }).then_some(media_ms)
+        let kind = ClipEventKind::FragmentStart { header: Arc::clone(&self.video.header), media_ms };
+        on_event(ClipEvent { due_ms: self.due_ms, kind }).then_some(media_ms)
     }
 
-    fn close(&mut self, screen: &mut Screen<'_>) -> bool {
-        self.fragment_ms.is_none() || self.end_fragment(self.end_ms, screen)
+    fn finish(&mut self, on_event: &mut OnClipEvent<'_>) -> bool {
+        self.fragment_ms.is_none() || self.end_fragment(self.end_ms, on_event)
     }
 
-    fn end_fragment(&mut self, due_ms: i64, screen: &mut Screen<'_>) -> bool {
-        screen(Cut { due_ms, piece: Piece::End(Vec::new()) })
+    fn end_fragment(&mut self, due_ms: i64, on_event: &mut OnClipEvent<'_>) -> bool {
+        // Tags of the file are about the whole file, so its fragments have none.
+        on_event(ClipEvent { due_ms, kind: ClipEventKind::FragmentEnd(Vec::new()) })
     }
 
     fn millis(&self, ticks: i64) -> i64 {
@@ -171,8 +182,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_with_a_clip_is_told_by_us_alone() {
-        assert!(run(Path::new("no such clip"), 0, &mut |_| true).is_err());
+    fn ffmpeg_does_not_log_what_our_error_reports() {
+        assert!(run_pass(Path::new("no such clip"), 0, &mut |_| true).is_err());
         assert!(ffmpeg_next::log::get_level().is_ok_and(|level| level == ffmpeg_next::log::Level::Quiet));
     }
 }

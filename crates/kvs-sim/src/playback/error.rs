@@ -1,47 +1,48 @@
-//! Reasons for which a clip cannot be played.
+//! Errors of playing a clip.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
-/// Why a clip cannot be played.
+/// An error that keeps a clip from being played.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClipError {
-    /// The file cannot be read or is no clip.
+    /// The file cannot be read, or is not a clip.
     #[error("{}: cannot be read as mp4, Matroska or a GetMedia dump: {reason}", path.display())]
     Unreadable {
-        /// The clip.
+        /// The clip's file.
         path: PathBuf,
-        /// What the reader said.
+        /// The reader's error.
         reason: String,
     },
-    /// There is nothing to show in it.
+    /// The file has no video frames.
     #[error("{}: has no video track with frames; choose a clip with H.264 or H.265 video", path.display())]
     NoVideo {
-        /// The clip.
+        /// The clip's file.
         path: PathBuf,
     },
-    /// Its video cannot be put into a stream without transcoding.
+    /// The video cannot be put into a stream without transcoding.
     #[error(
         "{}: its video is {codec}; only H.264 with avcC and H.265 with hvcC can be played. \
-         Make one by: ffmpeg -i CLIP -an -c:v libx264 -g 25 clip.mp4",
+         Convert it with: ffmpeg -i CLIP -an -c:v libx264 -g 25 clip.mp4",
         path.display()
     )]
     Codec {
-        /// The clip.
+        /// The clip's file.
         path: PathBuf,
-        /// What it holds instead.
+        /// The codec of its video.
         codec: String,
     },
-    /// The stream it is to be played into refuses it.
+    /// The stream does not accept the clip.
     #[error("{}: cannot be played into the stream: {reason}", path.display())]
     Stream {
-        /// The clip.
+        /// The clip's file.
         path: PathBuf,
-        /// What the stream said.
+        /// The stream's error.
         reason: String,
     },
 }
 
+/// Returns the error of a clip that cannot be read.
 pub(crate) fn unreadable(path: &Path, reason: &dyn Display) -> ClipError {
     ClipError::Unreadable { path: path.to_owned(), reason: reason.to_string() }
 }

@@ -1,4 +1,4 @@
-//! The pieces of a clip, as its reader hands them over.
+//! The events of a clip, in the order in which a camera would send them.
 
 use std::sync::Arc;
 
@@ -6,33 +6,34 @@ use kvs_mkv::{Block, Tag};
 
 use crate::store::fragment::MediaHeader;
 
-/// A piece of a fragment, in the order in which a camera would send it.
+/// An event of a clip, and its time.
 #[derive(Debug)]
-pub(crate) struct Cut {
-    /// When it is due, since the beginning of the play.
+pub(crate) struct ClipEvent {
+    /// Time at which a camera would send it, since the start of the playback.
     pub(crate) due_ms: i64,
-    pub(crate) piece: Piece,
+    pub(crate) kind: ClipEventKind,
 }
 
 #[derive(Debug)]
-pub(crate) enum Piece {
-    /// A fragment begins; `media_ms` since the beginning of the play is its Cluster's time.
-    Begin {
+pub(crate) enum ClipEventKind {
+    /// A fragment starts. `media_ms` is the time of its Cluster, since the start of the playback.
+    FragmentStart {
         header: Arc<MediaHeader>,
         media_ms: i64,
     },
     Frame(Block),
-    End(Vec<Tag>),
+    /// A fragment ends, with the producer's tags.
+    FragmentEnd(Vec<Tag>),
 }
 
-/// Takes cuts. False: no more are wanted.
-pub(crate) type Screen<'a> = dyn FnMut(Cut) -> bool + 'a;
+/// A receiver of events. It returns false if it wants no more.
+pub(crate) type OnClipEvent<'a> = dyn FnMut(ClipEvent) -> bool + 'a;
 
-/// Where one run through a clip ended.
+/// The end of one pass through a clip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reel {
-    /// At its end, that long after the beginning of the play.
-    Ended { end_ms: i64 },
-    /// No more was wanted.
+pub(crate) enum PassEnd {
+    /// The clip is over, this long after the start of the playback.
+    Finished { end_ms: i64 },
+    /// The receiver wanted no more.
     Stopped,
 }

@@ -1,4 +1,4 @@
-//! What libavformat knows of a clip's video track beyond the safe bindings: private data and picture size.
+//! The private data and the picture size of a clip's video track, which ffmpeg-next does not expose.
 #![expect(unsafe_code, reason = "ffmpeg-next has no accessor for extradata, width and height of a stream")]
 
 use ffmpeg_next::codec::Parameters;
@@ -17,7 +17,8 @@ pub(crate) fn read(parameters: &Parameters) -> VideoParameters {
     let private = if raw.extradata.is_null() || len == 0 {
         Vec::new()
     } else {
-        // SAFETY: libavformat keeps `extradata_size` readable bytes at `extradata`, and nobody writes them now.
+        // SAFETY: libavformat keeps `extradata_size` readable bytes at `extradata`, and does not write them while
+        // `parameters` is borrowed.
         unsafe { std::slice::from_raw_parts(raw.extradata, len) }.to_vec()
     };
     let size = |px| u32::try_from(px).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! Players: a clip goes into a stream as a camera would send it.
+//! Players: each puts a clip into a stream as a camera would send it.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -14,95 +14,99 @@ use tracing::{error, info};
 
 use crate::clock::epoch_ms;
 use crate::error::ApiError;
-use crate::identifiers::stream_name::check_name;
-use crate::playback::clip::Clip;
+use crate::identifiers::stream_name::check_stream_name;
+use crate::playback::clip::ClipFile;
 use crate::playback::error::{ClipError, unreadable};
-use crate::playback::event::{Cut, Piece};
+use crate::playback::event::{ClipEvent, ClipEventKind};
 use crate::store::fragment::FragmentHead;
 use crate::store::fragment_writer::FragmentWriter;
-use crate::store::stream::Stream;
+use crate::store::stream::KvsStream;
 
-/// What `--play` says: `NAME=CLIP` or `NAME=CLIP,loop`.
+/// A value of `--play`: `NAME=CLIP` or `NAME=CLIP,loop`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Play {
-    /// The stream, made where there is none.
+    /// The stream's name; the stream is created if it does not exist.
     pub stream: String,
     /// The clip's file.
     pub path: PathBuf,
-    /// Whether it begins again at its end.
+    /// Starts the clip again at its end.
     pub looped: bool,
 }
 
-/// Why a text is no [`Play`].
+/// A text that is not a [`Play`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotAPlay {
-    /// It lacks a name, a `=` or a clip.
-    #[error("\"{text}\": NAME=CLIP or NAME=CLIP,loop is needed, such as gate=clips/gate.mp4,loop")]
+pub enum PlayParseError {
+    /// The name, the `=` or the clip is missing.
+    #[error(
+        "\"{text}\" is not valid; NAME=CLIP or NAME=CLIP,loop is needed, such as gate=clips/gate.mp4,loop"
+    )]
     Form {
-        /// As it was given.
+        /// The text.
         text: String,
     },
-    /// No stream can have that name.
+    /// The name of the stream is not valid.
     #[error("{reason}")]
     Name {
-        /// What is wrong with it.
+        /// The rule that the name breaks.
         reason: String,
     },
-    /// A word after the clip that is none.
-    #[error("\",{word}\" after {clip} means nothing; write \",loop\", or leave it out")]
-    Word {
-        /// The clip before it.
+    /// The option after the clip is unknown.
+    #[error("\",{word}\" after {clip} is not an option; write \",loop\", or leave it out")]
+    Option {
+        /// The clip before the option.
         clip: String,
-        /// Without its comma.
+        /// The option without its comma.
         word: String,
     },
 }
 
 impl FromStr for Play {
-    type Err = NotAPlay;
+    type Err = PlayParseError;
 
-    fn from_str(text: &str) -> Result<Self, NotAPlay> {
-        let wrong = || NotAPlay::Form { text: text.to_owned() };
-        let (stream, clip) = text.split_once('=').ok_or_else(wrong)?;
+    fn from_str(text: &str) -> Result<Self, PlayParseError> {
+        let invalid = || PlayParseError::Form { text: text.to_owned() };
+        let (stream, clip) = text.split_once('=').ok_or_else(invalid)?;
         let (path, looped) = clip.strip_suffix(",loop").map_or((clip, false), |path| (path, true));
         if stream.is_empty() || path.is_empty() {
-            return Err(wrong());
+            return Err(invalid());
         }
-        check_name(stream).map_err(|error| NotAPlay::Name { reason: error.to_string() })?;
-        check_word(path)?;
+        check_stream_name(stream).map_err(|error| PlayParseError::Name { reason: error.to_string() })?;
+        check_option(path)?;
         Ok(Self { stream: stream.to_owned(), path: path.into(), looped })
     }
 }
 
-/// A comma and a word at the end are part of a file's name only where there is that file.
-fn check_word(path: &str) -> Result<(), NotAPlay> {
+/// Fails for a path that ends with a comma and a word, which is an unknown option unless a file has that name.
+fn check_option(path: &str) -> Result<(), PlayParseError> {
     let Some((clip, word)) = path.rsplit_once(',') else { return Ok(()) };
     let is_word = word.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if !is_word || Path::new(path).exists() {
         return Ok(());
     }
-    Err(NotAPlay::Word { clip: clip.to_owned(), word: word.to_owned() })
+    Err(PlayParseError::Option { clip: clip.to_owned(), word: word.to_owned() })
 }
 
-/// How fast a clip goes into a stream.
+/// The speed at which a clip is put into a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pace {
-    /// As a camera sends it, by tokio's clock.
+pub enum ClipPace {
+    /// The speed of a camera, by tokio's clock.
     Realtime,
-    /// At once.
+    /// As fast as possible.
     Asap,
 }
 
-/// Cuts that the reading thread is ahead of the play.
-const CUTS_AHEAD: usize = 64;
+/// Events that the reading thread can be ahead of the player.
+const EVENTS_AHEAD: usize = 64;
 
-/// Plays a whole clip once; `start` is the producer's time of its first frame.
+/// Plays a whole clip once. `start` is the producer's time of its first frame.
 ///
-/// Errors: the clip cannot be read to its end, or the stream is deleted meanwhile.
+/// # Errors
+///
+/// The clip cannot be read to its end, or the stream is deleted meanwhile.
 pub async fn append_clip(
-    stream: &Arc<Stream>,
+    stream: &Arc<KvsStream>,
     path: &Path,
-    pace: Pace,
+    pace: ClipPace,
     start: SystemTime,
 ) -> Result<(), ClipError> {
     let clip = open(path).await?;
@@ -112,97 +116,104 @@ pub async fn append_clip(
 
 /// Starts a player at real-time pace, which ends with its clip or with `stop`.
 ///
-/// Errors: the clip cannot be played, or something else writes to the stream.
+/// Fails if the clip cannot be played, or if the stream has another producer.
 pub(crate) async fn start(
-    stream: Arc<Stream>,
+    stream: Arc<KvsStream>,
     play: Play,
     stop: CancellationToken,
 ) -> Result<JoinHandle<()>, ClipError> {
     let clip = open(&play.path).await?;
     let refused = |error: ApiError| ClipError::Stream { path: play.path.clone(), reason: error.to_string() };
-    let place = stream.claim_producer().map_err(refused)?;
+    let permit = stream.claim_producer().map_err(refused)?;
     let start_ms = stream.clock().now_ms();
     Ok(tokio::spawn(async move {
-        let _place = place;
+        let _held = permit;
         let name = play.stream;
-        match run(stream, clip, play.looped, Pace::Realtime, start_ms, stop).await {
-            Ok(()) => info!(stream = name, "the clip is over"),
-            Err(error) => error!(stream = name, %error, "the player ended"),
+        match run(stream, clip, play.looped, ClipPace::Realtime, start_ms, stop).await {
+            Ok(()) => info!(stream = name, "clip finished"),
+            Err(error) => error!(stream = name, %error, "player failed; the stream gets no more media"),
         }
     }))
 }
 
-async fn open(path: &Path) -> Result<Clip, ClipError> {
+async fn open(path: &Path) -> Result<ClipFile, ClipError> {
     let owned = path.to_owned();
-    let opened = tokio::task::spawn_blocking(move || Clip::open(&owned)).await;
-    opened.unwrap_or_else(|stopped| Err(unreadable(path, &stopped)))
+    let opened = tokio::task::spawn_blocking(move || ClipFile::open(&owned)).await;
+    opened.unwrap_or_else(|panic| Err(unreadable(path, &panic)))
 }
 
 async fn run(
-    stream: Arc<Stream>,
-    clip: Clip,
+    stream: Arc<KvsStream>,
+    clip: ClipFile,
     looped: bool,
-    pace: Pace,
+    pace: ClipPace,
     start_ms: i64,
     stop: CancellationToken,
 ) -> Result<(), ClipError> {
-    let (sender, cuts) = mpsc::channel(CUTS_AHEAD);
+    let (sender, events) = mpsc::channel(EVENTS_AHEAD);
     let path = clip.path().to_owned();
     let name = format!("play {}", stream.identity().name);
+    // libavformat blocks on the disk, so the clip is read on a thread of its own.
     let reading = thread::Builder::new()
         .name(name)
-        .spawn(move || clip.run(looped, &mut |cut| sender.blocking_send(cut).is_ok()))
+        .spawn(move || clip.run(looped, &mut |event| sender.blocking_send(event).is_ok()))
         .map_err(|error| unreadable(&path, &error))?;
-    let player = Player { stream, pace, start_ms, started: Instant::now(), open: None };
+    let player = ClipPlayer { stream, pace, start_ms, started: Instant::now(), open: None };
     let played = tokio::select! {
         biased;
         () = stop.cancelled() => Ok(()),
-        played = player.play(cuts) => played,
+        played = player.play(events) => played,
     };
+    // The receiver is dropped by now, which ends the thread at its next event.
     let read = tokio::task::spawn_blocking(move || reading.join()).await;
     played.map_err(|error| ClipError::Stream { path: path.clone(), reason: error.to_string() })?;
     match read {
         Ok(Ok(read)) => read,
-        _ => Err(unreadable(&path, &"its reading thread panicked; this is a bug")),
+        _ => {
+            Err(unreadable(&path, &"its reading thread panicked; this is a bug, report it with this message"))
+        }
     }
 }
 
-struct Player {
-    stream: Arc<Stream>,
-    pace: Pace,
+struct ClipPlayer {
+    stream: Arc<KvsStream>,
+    pace: ClipPace,
+    /// The producer's time of the start of the playback.
     start_ms: i64,
     started: Instant,
     open: Option<FragmentWriter>,
 }
 
-impl Player {
-    /// Ends with the cuts; a dropped receiver ends the thread that sends them.
-    async fn play(mut self, mut cuts: mpsc::Receiver<Cut>) -> Result<(), ApiError> {
-        while let Some(cut) = cuts.recv().await {
-            if self.pace == Pace::Realtime {
-                let due_ms = u64::try_from(cut.due_ms).unwrap_or(0);
+impl ClipPlayer {
+    async fn play(mut self, mut events: mpsc::Receiver<ClipEvent>) -> Result<(), ApiError> {
+        while let Some(event) = events.recv().await {
+            // Due times are of the playback's start, so delays of single events do not add up.
+            if self.pace == ClipPace::Realtime {
+                let due_ms = u64::try_from(event.due_ms).unwrap_or(0);
                 sleep_until(self.started + Duration::from_millis(due_ms)).await;
             }
-            self.show(cut.piece).await?;
+            self.write(event.kind).await?;
         }
         Ok(())
     }
 
-    async fn show(&mut self, piece: Piece) -> Result<(), ApiError> {
-        match (piece, &mut self.open) {
-            (Piece::Begin { header, media_ms }, _) => {
+    async fn write(&mut self, event: ClipEventKind) -> Result<(), ApiError> {
+        match (event, &mut self.open) {
+            (ClipEventKind::FragmentStart { header, media_ms }, _) => {
                 let producer_ms = self.start_ms + media_ms;
+                // The header counts in ms and timecodes are absolute, so both times are the same number.
                 let cluster_timestamp = u64::try_from(producer_ms).unwrap_or(0);
                 let head = FragmentHead { header, cluster_timestamp, producer_ms };
                 self.open = Some(FragmentWriter::begin(&self.stream, head)?);
             }
-            (Piece::Frame(block), Some(open)) => open.push(&block)?,
-            (Piece::End(tags), _) => {
+            (ClipEventKind::Frame(block), Some(open)) => open.push(&block)?,
+            (ClipEventKind::FragmentEnd(tags), _) => {
                 if let Some(open) = self.open.take() {
                     open.finish(tags).await?;
                 }
             }
-            (Piece::Frame(_), None) => {}
+            // A reader emits no frame outside a fragment.
+            (ClipEventKind::Frame(_), None) => {}
         }
         Ok(())
     }
@@ -213,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_play_is_a_name_a_clip_and_perhaps_loop() {
+    fn a_play_has_a_name_a_clip_and_optionally_loop() {
         let play = |path: &str, looped| Play { stream: "gate".to_owned(), path: path.into(), looped };
         for (text, expected) in [
             ("gate=a.mp4", play("a.mp4", false)),
@@ -223,7 +234,7 @@ mod tests {
             assert_eq!(text.parse(), Ok(expected), "{text}");
         }
         let form = "NAME=CLIP,loop is needed";
-        for (text, told) in [
+        for (text, message) in [
             ("gate", form),
             ("=a.mp4", form),
             ("gate=", form),
@@ -233,12 +244,12 @@ mod tests {
             ("gate=a.mp4,", "write \",loop\""),
         ] {
             let error = text.parse::<Play>().unwrap_err().to_string();
-            assert!(error.contains(told), "{text}: {error}");
+            assert!(error.contains(message), "{text}: {error}");
         }
     }
 
     #[test]
-    fn a_comma_may_be_part_of_a_files_name() {
+    fn a_files_name_can_contain_a_comma() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("north,east");
         std::fs::write(&path, "").unwrap();

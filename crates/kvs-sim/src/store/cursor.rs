@@ -1,22 +1,22 @@
-//! Where a GetMedia reader stands in a stream.
+//! The position of a GetMedia reader in a stream.
 
 use bytes::Bytes;
 
 use crate::identifiers::fragment_number::FragmentNumber;
 use crate::store::fragment::TimeLine;
 
-/// What a GetMedia reader asked to begin with.
+/// A place between fragments, from which a reader begins or continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seek {
-    /// The newest fragment, or the first to come.
+    /// The newest fragment, or the first that comes.
     Newest,
-    /// The oldest that is kept.
+    /// The oldest fragment that is kept.
     Earliest,
-    /// The one after this.
+    /// The fragment after this one.
     After(FragmentNumber),
-    /// The first that ends after a time.
+    /// The first fragment that ends after a time.
     Time {
-        /// By which clock.
+        /// The time line of `ms`.
         line: TimeLine,
         /// Milliseconds since 1970.
         ms: i64,
@@ -24,48 +24,51 @@ pub enum Seek {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Position {
+pub(crate) enum CursorPosition {
     Between(Seek),
     Inside { number: FragmentNumber, sent_blocks: usize },
 }
 
-/// A reader's place, moved by `Stream::step`.
+/// A reader's position, which `KvsStream::step` moves.
 #[derive(Debug, Clone, Copy)]
-pub struct Cursor {
-    pub(crate) position: Position,
+pub struct StreamCursor {
+    pub(crate) position: CursorPosition,
 }
 
-impl Cursor {
-    /// A reader that has read nothing yet.
+impl StreamCursor {
+    /// Returns the cursor of a reader that has read nothing yet.
     pub fn new(seek: Seek) -> Self {
-        Self { position: Position::Between(seek) }
+        Self { position: CursorPosition::Between(seek) }
     }
 
-    /// Whether the next bytes begin a fragment.
+    /// Returns whether the next bytes begin a fragment.
     pub fn is_between_fragments(&self) -> bool {
-        matches!(self.position, Position::Between(_))
+        matches!(self.position, CursorPosition::Between(_))
     }
 
-    /// The fragment that it is in, or stands after.
+    /// Returns the fragment that the cursor is in, or the one before it.
     pub(crate) fn number(&self) -> Option<FragmentNumber> {
         match self.position {
-            Position::Inside { number, .. } | Position::Between(Seek::After(number)) => Some(number),
-            Position::Between(_) => None,
+            CursorPosition::Inside { number, .. } | CursorPosition::Between(Seek::After(number)) => {
+                Some(number)
+            }
+            CursorPosition::Between(_) => None,
         }
     }
 
-    pub(crate) fn stand_after(&mut self, number: FragmentNumber) {
-        self.position = Position::Between(Seek::After(number));
+    /// Moves to the end of a fragment.
+    pub(crate) fn move_after(&mut self, number: FragmentNumber) {
+        self.position = CursorPosition::Between(Seek::After(number));
     }
 }
 
-/// What there is for a reader now.
+/// The result of a reader's step.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum ReadStep {
     /// The next bytes.
     Bytes(Bytes),
-    /// Nothing until the stream changes.
+    /// There is nothing to read until the stream changes.
     Wait,
-    /// Nothing ever: the stream was deleted, or the fragment being read was given up by its producer.
+    /// The connection is over: the stream was deleted, or the producer gave up the fragment that the reader is in.
     End,
 }

@@ -1,7 +1,7 @@
-//! `--data-dir`: one folder a stream, one file a fragment, each file a GetMedia dump of that fragment.
+//! `--data-dir`: one folder per stream, one file per fragment, each file a GetMedia dump of that fragment.
 //!
-//! A file is written beside its name and then renamed; what a crash leaves half written has no trailing tags
-//! and is removed when the folder is read again.
+//! A file is written under another name and then renamed. A file that a crash left incomplete has no trailing tags, and is
+//! removed when the folder is read.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,18 +13,18 @@ use tracing::warn;
 
 use crate::identifiers::fragment_number::FragmentNumber;
 use crate::identifiers::region::Region;
-use crate::store::fragment::{Content, Fragment, FragmentHead, Media, MediaHeader};
+use crate::store::fragment::{FragmentContent, FragmentHead, FragmentMedia, MediaHeader, StoredFragment};
 use crate::store::identity::StreamIdentity;
 
-/// A file or folder of `--data-dir` that cannot be read or written.
+/// An error of a file or folder of `--data-dir`.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {verb} {}: {source}; --data-dir needs a folder that can be written", path.display())]
-pub struct DiskError {
-    /// What was tried.
+#[error("cannot {verb} {}: {source}; choose a folder for --data-dir that can be read and written", path.display())]
+pub struct DataDirError {
+    /// The operation that failed.
     pub verb: &'static str,
-    /// On which file.
+    /// Its file or folder.
     pub path: PathBuf,
-    /// What the system said.
+    /// The error of the system.
     pub source: io::Error,
 }
 
@@ -45,22 +45,24 @@ const IDENTITY_FILE: &str = "stream.json";
 const FRAGMENT_SUFFIX: &str = "mkv";
 
 impl DataFolder {
-    pub(crate) fn open(path: PathBuf) -> Result<Self, DiskError> {
-        std::fs::create_dir_all(&path).map_err(failed("make the folder", &path))?;
+    pub(crate) fn open(path: PathBuf) -> Result<Self, DataDirError> {
+        std::fs::create_dir_all(&path).map_err(failed("create the folder", &path))?;
         Ok(Self { path })
     }
 
-    /// Makes the folder of a stream and writes its identity there.
-    pub(crate) fn create(&self, identity: &StreamIdentity) -> Result<StreamFolder, DiskError> {
+    /// Creates the folder of a stream and writes its identity.
+    pub(crate) fn create(&self, identity: &StreamIdentity) -> Result<StreamFolder, DataDirError> {
         let path = self.path.join(folder_name(identity));
-        std::fs::create_dir_all(&path).map_err(failed("make the folder", &path))?;
+        std::fs::create_dir_all(&path).map_err(failed("create the folder", &path))?;
         let folder = StreamFolder { path };
         folder.write_identity(identity)?;
         Ok(folder)
     }
 
-    /// The streams that are kept here, with their whole fragments.
-    pub(crate) fn load(&self) -> Result<Vec<(StreamIdentity, StreamFolder, Vec<Fragment>)>, DiskError> {
+    /// Loads all streams with their complete fragments.
+    pub(crate) fn load(
+        &self,
+    ) -> Result<Vec<(StreamIdentity, StreamFolder, Vec<StoredFragment>)>, DataDirError> {
         let mut streams = Vec::new();
         for path in list(&self.path)? {
             if !path.to_string_lossy().ends_with(STREAM_SUFFIX) {
@@ -76,9 +78,10 @@ impl DataFolder {
     }
 }
 
-/// The name of a stream; outside of `us-east-1` its region, too, after a sign that no name has.
+/// Returns the name of a stream's folder: its name and, outside of `us-east-1`, its region after a character that no name has.
 fn folder_name(identity: &StreamIdentity) -> String {
     let (name, region) = (&identity.name, identity.region());
+    // Folders of versions without regions have no region in their names.
     match region == Region::default() {
         true => format!("{name}{STREAM_SUFFIX}"),
         false => format!("{name}@{region}{STREAM_SUFFIX}"),
@@ -86,8 +89,8 @@ fn folder_name(identity: &StreamIdentity) -> String {
 }
 
 impl StreamFolder {
-    /// Writes what is known of the stream, in place of what was written before.
-    pub(crate) fn write_identity(&self, identity: &StreamIdentity) -> Result<(), DiskError> {
+    /// Replaces the file with the stream's identity.
+    pub(crate) fn write_identity(&self, identity: &StreamIdentity) -> Result<(), DataDirError> {
         let file = self.path.join(IDENTITY_FILE);
         let json = serde_json::to_vec_pretty(identity).map_err(io::Error::from);
         let written = json.and_then(|json| write_then_rename(&file, &json));
@@ -98,25 +101,26 @@ impl StreamFolder {
         &self,
         number: FragmentNumber,
         document: &[Bytes],
-    ) -> Result<(), DiskError> {
+    ) -> Result<(), DataDirError> {
         let path = self.fragment_path(number);
         let bytes = document.concat();
         let target = path.clone();
+        // A fragment can have 50 MB, whose write would hold up the other connections of a runtime thread.
         let written = tokio::task::spawn_blocking(move || write_then_rename(&target, &bytes)).await;
         written.unwrap_or_else(|stopped| Err(io::Error::other(stopped))).map_err(failed("write", &path))
     }
 
-    /// Removes files of fragments that are kept no longer; one that stays is only logged, for it expires anyway.
+    /// Removes the files of expired fragments. A failure is only logged: the fragment stays expired after a restart as well.
     pub(crate) async fn remove_fragments(&self, numbers: &[FragmentNumber]) {
         for &number in numbers {
             let path = self.fragment_path(number);
             if let Err(error) = tokio::fs::remove_file(&path).await {
-                warn!(path = %path.display(), %error, "an expired fragment stays on disk");
+                warn!(path = %path.display(), %error, "an expired fragment cannot be removed from disk; remove the file");
             }
         }
     }
 
-    pub(crate) async fn remove(&self) -> Result<(), DiskError> {
+    pub(crate) async fn remove(&self) -> Result<(), DataDirError> {
         tokio::fs::remove_dir_all(&self.path).await.map_err(failed("remove", &self.path))
     }
 
@@ -124,8 +128,8 @@ impl StreamFolder {
         self.path.join(format!("{number}.{FRAGMENT_SUFFIX}"))
     }
 
-    /// None where the folder was left before its identity was written.
-    fn read_identity(&self) -> Result<Option<StreamIdentity>, DiskError> {
+    /// Reads the identity; None if a crash came before it was written.
+    fn read_identity(&self) -> Result<Option<StreamIdentity>, DataDirError> {
         let path = self.path.join(IDENTITY_FILE);
         match std::fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -137,8 +141,8 @@ impl StreamFolder {
         }
     }
 
-    /// Whole fragments in the order of their numbers; all other files are removed.
-    fn read_fragments(&self) -> Result<Vec<Fragment>, DiskError> {
+    /// Reads the complete fragments in the order of their numbers, and removes all other files.
+    fn read_fragments(&self) -> Result<Vec<StoredFragment>, DataDirError> {
         let mut fragments = Vec::new();
         for path in list(&self.path)? {
             if path.file_name().is_some_and(|name| name == IDENTITY_FILE) {
@@ -148,7 +152,7 @@ impl StreamFolder {
             match read_document(&bytes) {
                 Some(fragment) => fragments.push(fragment),
                 None => {
-                    warn!(path = %path.display(), "a fragment was half written and is dropped");
+                    warn!(path = %path.display(), "an incomplete fragment was removed");
                     std::fs::remove_file(&path).map_err(failed("remove", &path))?;
                 }
             }
@@ -158,11 +162,11 @@ impl StreamFolder {
     }
 }
 
-/// A fragment from its own document; None where any of it is missing.
-fn read_document(bytes: &[u8]) -> Option<Fragment> {
+/// Reads a fragment from its document; None if the document is incomplete.
+fn read_document(bytes: &[u8]) -> Option<StoredFragment> {
     let mut reader = Reader::new(Limits::default());
     reader.push(bytes);
-    let mut document = Document::default();
+    let mut document = StoredDocument::default();
     while let Some(item) = reader.next().ok()? {
         document.take(item);
     }
@@ -170,9 +174,10 @@ fn read_document(bytes: &[u8]) -> Option<Fragment> {
     document.into_fragment()
 }
 
-/// What was read of a document so far.
+/// The elements of a document that were read so far.
 #[derive(Default)]
-struct Document {
+struct StoredDocument {
+    /// Timecode scale and bytes of Info.
     info: Option<(u64, Bytes)>,
     tracks: Option<Arc<[Track]>>,
     cluster_timestamp: Option<u64>,
@@ -180,7 +185,7 @@ struct Document {
     tags: Vec<Tag>,
 }
 
-impl Document {
+impl StoredDocument {
     fn take(&mut self, item: Item) {
         match item {
             Item::Info { timecode_scale_ns, raw } => self.info = Some((timecode_scale_ns, raw)),
@@ -188,41 +193,46 @@ impl Document {
             Item::Tags(tags) => self.tags.extend(tags),
             Item::ClusterStart { timestamp } => self.cluster_timestamp = Some(timestamp),
             Item::Block(block) => self.blocks.push(block),
+            // A file has one document with one Cluster.
             Item::Document | Item::ClusterEnd => {}
         }
     }
 
-    fn into_fragment(mut self) -> Option<Fragment> {
+    fn into_fragment(mut self) -> Option<StoredFragment> {
         let (timecode_scale_ns, info) = self.info.take()?;
         let header = MediaHeader::with_info(&info, timecode_scale_ns, &self.tracks.take()?);
-        self.aws("CONTINUATION_TOKEN")?;
+        // The last tag of a document: with it the file is complete.
+        self.aws_tag("CONTINUATION_TOKEN")?;
         let head = FragmentHead {
             header: Arc::new(header),
             cluster_timestamp: self.cluster_timestamp?,
-            producer_ms: millis(self.aws("PRODUCER_TIMESTAMP")?)?,
+            producer_ms: parse_seconds(self.aws_tag("PRODUCER_TIMESTAMP")?)?,
         };
-        let number = self.aws("FRAGMENT_NUMBER")?.parse().ok()?;
-        let server_ms = millis(self.aws("SERVER_TIMESTAMP")?)?;
-        let mut media = Media::new(head);
+        let number = self.aws_tag("FRAGMENT_NUMBER")?.parse().ok()?;
+        let server_ms = parse_seconds(self.aws_tag("SERVER_TIMESTAMP")?)?;
+        let mut media = FragmentMedia::new(head);
         for block in &self.blocks {
             let mut element = Vec::new();
+            // BlockGroups of a producer were stored as SimpleBlocks already, so nothing is lost here.
             writer::simple_block(&mut element, block.track, block.relative, block.key, &block.data);
             media.push(element.into(), block.relative);
         }
+        // AWS's tags are written again for each reader; only the producer's are stored.
         self.tags.retain(|tag| !tag.name.starts_with("AWS_KINESISVIDEO_"));
         media.tags = self.tags;
-        Some(Fragment { number, server_ms, complete: true, content: Content::Media(media) })
+        Some(StoredFragment { number, server_ms, complete: true, content: FragmentContent::Media(media) })
     }
 
-    fn aws(&self, name: &str) -> Option<&str> {
+    fn aws_tag(&self, name: &str) -> Option<&str> {
         let tag = self.tags.iter().find(|tag| tag.name.strip_prefix("AWS_KINESISVIDEO_") == Some(name));
         tag.map(|tag| tag.value.as_str())
     }
 }
 
-/// Milliseconds from decimal seconds with three decimals.
-fn millis(seconds: &str) -> Option<i64> {
+/// Parses decimal seconds with three decimals, as they are in a tag, into milliseconds.
+fn parse_seconds(seconds: &str) -> Option<i64> {
     let (whole, decimals) = seconds.split_once('.')?;
+    // The sign is taken off first: "-0.005" has a whole part of zero, which has none.
     let (negative, whole) = whole.strip_prefix('-').map_or((false, whole), |whole| (true, whole));
     let ms = whole.parse::<i64>().ok()?.checked_mul(1000)?.checked_add(decimals.parse().ok()?)?;
     Some(if negative { -ms } else { ms })
@@ -231,16 +241,18 @@ fn millis(seconds: &str) -> Option<i64> {
 fn write_then_rename(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let unfinished = path.with_extension("unfinished");
     std::fs::write(&unfinished, bytes)?;
+    // Renaming is atomic: a restart sees the old file or the whole new one. A power failure can lose both, since nothing is
+    // synced.
     std::fs::rename(&unfinished, path)
 }
 
-fn list(path: &Path) -> Result<Vec<PathBuf>, DiskError> {
+fn list(path: &Path) -> Result<Vec<PathBuf>, DataDirError> {
     let entries = std::fs::read_dir(path).map_err(failed("list", path))?;
     let paths: io::Result<Vec<PathBuf>> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
     paths.map_err(failed("list", path))
 }
 
-fn failed(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DiskError {
+fn failed(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataDirError {
     let path = path.to_owned();
-    move |source| DiskError { verb, path, source }
+    move |source| DataDirError { verb, path, source }
 }

@@ -1,4 +1,4 @@
-//! What is known of a stream beside its fragments, and what its values may be.
+//! A stream's name, ARN and settings, and the limits of their values.
 
 use std::collections::BTreeMap;
 
@@ -6,59 +6,60 @@ use crate::error::ApiError;
 use crate::identifiers::region::Region;
 use crate::identifiers::stream_arn::StreamArn;
 
-/// What CreateStream says of a stream.
+/// The settings of a stream, which CreateStream states.
 #[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
 pub struct StreamSettings {
-    /// Hours that a fragment is kept; 0 keeps about five minutes.
+    /// Hours that a fragment is kept; 0 keeps five minutes and archives nothing.
     pub retention_hours: u32,
-    /// As the creator named it.
+    /// `MediaType`, for information only.
     pub media_type: Option<String>,
-    /// As the creator named it.
+    /// `DeviceName`, for information only.
     pub device_name: Option<String>,
-    /// As the creator named it; nothing is encrypted.
+    /// `KmsKeyId`, for information only: nothing is encrypted.
     pub kms_key_id: Option<String>,
-    /// Tags of the stream, not of its fragments.
+    /// Tags of the stream; those of its fragments are media.
     pub tags: BTreeMap<String, String>,
 }
 
-/// A stream's name, what it got when it was made, and its settings as they are now.
+/// A stream's name and ARN, and its current settings.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct StreamIdentity {
     /// Unique among the streams of its region.
     pub name: String,
-    /// Ends with the time of creation.
+    /// The ARN, which ends with the time of creation.
     pub arn: String,
-    /// Milliseconds since 1970.
+    /// Time of creation in ms since 1970.
     pub created_ms: i64,
-    /// Opaque, and another after each change of the retention; asked for by UpdateDataRetention and, where given, DeleteStream.
+    /// An opaque version, which each change of the retention replaces. UpdateDataRetention and DeleteStream compare it.
     pub version: String,
-    /// As CreateStream gave them, or a later change.
+    /// The settings, after all changes.
     pub settings: StreamSettings,
 }
 
-/// Source: the service model of kinesisvideo, 2017-09-30, as of all limits here.
-const LONGEST_RETENTION_HOURS: u32 = 87_600;
-const LONGEST_MEDIA_TYPE: usize = 128;
-const LONGEST_DEVICE_NAME: usize = 128;
-const LONGEST_KEY_ID: usize = 2048;
-const MOST_TAGS: usize = 50;
-const LONGEST_TAG_KEY: usize = 128;
-const LONGEST_TAG_VALUE: usize = 256;
+// Source of all limits: the service model of kinesisvideo, 2017-09-30.
+const MAX_RETENTION_HOURS: u32 = 87_600;
+const MAX_MEDIA_TYPE_LEN: usize = 128;
+const MAX_DEVICE_NAME_LEN: usize = 128;
+const MAX_KEY_ID_LEN: usize = 2048;
+const MAX_TAGS: usize = 50;
+const MAX_TAG_KEY_LEN: usize = 128;
+const MAX_TAG_VALUE_LEN: usize = 256;
 
 impl StreamIdentity {
-    /// The identity of a new stream.
+    /// Returns the identity of a new stream.
     pub(crate) fn new(region: &Region, name: &str, created_ms: i64, settings: StreamSettings) -> Self {
         let arn = StreamArn { region: region.clone(), name: name.to_owned(), created_ms };
         let (name, arn) = (name.to_owned(), arn.to_string());
         Self { name, arn, created_ms, version: new_version(), settings }
     }
 
-    /// The region that the stream belongs to.
+    /// Returns the region that the stream belongs to.
     pub fn region(&self) -> Region {
+        // The ARN is the only place of the region, in stream.json of older versions as well.
         self.arn.parse().map(|arn: StreamArn| arn.region).unwrap_or_default()
     }
 
-    /// Errors: `version` is another than the stream's.
+    /// Fails if `version` is not the stream's.
     pub(crate) fn check_version(&self, version: &str) -> Result<(), ApiError> {
         if version == self.version {
             return Ok(());
@@ -67,24 +68,22 @@ impl StreamIdentity {
         Err(ApiError::VersionMismatch { stream, version })
     }
 
-    /// Sets the retention, which makes another version.
-    ///
-    /// Errors: it is out of range.
-    pub(crate) fn retain(&mut self, hours: i64) -> Result<(), ApiError> {
+    /// Sets the retention, which replaces the version. Fails if it is out of range.
+    pub(crate) fn set_retention(&mut self, hours: i64) -> Result<(), ApiError> {
         self.settings.retention_hours = check_retention(hours)?;
         self.version = new_version();
         Ok(())
     }
 
-    /// Errors: a tag is malformed, or there are too many.
-    pub(crate) fn tag(&mut self, tags: BTreeMap<String, String>) -> Result<(), ApiError> {
+    /// Adds and replaces tags. Fails if a tag is malformed, or if there are too many.
+    pub(crate) fn add_tags(&mut self, tags: BTreeMap<String, String>) -> Result<(), ApiError> {
         self.settings.tags.extend(tags);
         check_tags(&self.settings.tags)
     }
 }
 
 impl StreamSettings {
-    /// Errors: a value is out of range or malformed.
+    /// Fails if a value is out of range or malformed.
     pub(crate) fn check(&self) -> Result<(), ApiError> {
         check_retention(i64::from(self.retention_hours))?;
         check_tags(&self.tags)?;
@@ -108,62 +107,66 @@ fn check_field(
 }
 
 fn new_version() -> String {
+    // Random rather than counted: clients must not compute the next version.
     format!("{:016x}", rand::random::<u64>())
 }
 
 fn check_retention(hours: i64) -> Result<u32, ApiError> {
-    let allowed = u32::try_from(hours).ok().filter(|hours| *hours <= LONGEST_RETENTION_HOURS);
-    let refused = || format!("a retention of {hours} hours: 0 to {LONGEST_RETENTION_HOURS} are possible");
-    allowed.ok_or_else(|| ApiError::InvalidArgument(refused()))
+    let allowed = u32::try_from(hours).ok().filter(|hours| *hours <= MAX_RETENTION_HOURS);
+    let message =
+        || format!("a retention of {hours} hours is out of range; use 0 to {MAX_RETENTION_HOURS} hours");
+    allowed.ok_or_else(|| ApiError::InvalidArgument(message()))
 }
 
 fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), ApiError> {
-    if tags.len() > MOST_TAGS {
-        return Err(ApiError::TagsPerResourceExceededLimit { tags: tags.len(), limit: MOST_TAGS });
+    if tags.len() > MAX_TAGS {
+        return Err(ApiError::TagsPerResourceExceededLimit { tags: tags.len(), limit: MAX_TAGS });
     }
     for (key, value) in tags {
         check_tag_key(key)?;
-        if value.chars().count() > LONGEST_TAG_VALUE || !value.chars().all(is_tag_char) {
+        if value.chars().count() > MAX_TAG_VALUE_LEN || !value.chars().all(is_tag_char) {
             return Err(ApiError::InvalidArgument(format!(
-                "the value of the tag \"{key}\": at most {LONGEST_TAG_VALUE} letters, digits, spaces and _ . : / = + - @ are \
-                 possible"
+                "the value of the tag \"{key}\" is not valid; use at most {MAX_TAG_VALUE_LEN} letters, digits, spaces and \
+                 _ . : / = + - @"
             )));
         }
     }
     Ok(())
 }
 
-/// Errors: it cannot be the key of a tag.
+/// Fails if a text is not a valid key of a tag.
 pub(crate) fn check_tag_key(key: &str) -> Result<(), ApiError> {
-    if (1..=LONGEST_TAG_KEY).contains(&key.chars().count()) && key.chars().all(is_tag_char) {
+    if (1..=MAX_TAG_KEY_LEN).contains(&key.chars().count()) && key.chars().all(is_tag_char) {
         return Ok(());
     }
-    let shown: String = key.chars().take(LONGEST_TAG_KEY).collect();
+    let shown: String = key.chars().take(MAX_TAG_KEY_LEN).collect();
     Err(ApiError::InvalidArgument(format!(
-        "the key of the tag \"{shown}\": 1 to {LONGEST_TAG_KEY} letters, digits, spaces and _ . : / = + - @ are needed"
+        "the key of the tag \"{shown}\" is not valid; use 1 to {MAX_TAG_KEY_LEN} letters, digits, spaces and _ . : / = + - @"
     )))
 }
 
-/// `[\p{L}\p{Z}\p{N}_.:/=+\-@]`, but for marks of scripts that also count as letters here.
+/// Returns whether the pattern of AWS, `[\p{L}\p{Z}\p{N}_.:/=+\-@]`, has a character.
+///
+/// Rust's alphanumeric characters include some marks (`\p{M}`) that the pattern does not have.
 fn is_tag_char(c: char) -> bool {
     c.is_alphanumeric() || c.is_whitespace() && !c.is_control() || "_.:/=+-@".contains(c)
 }
 
-/// One type or several after commas.
+/// Returns whether a text is one media type or several that commas separate.
 fn is_media_type(text: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_-.+".contains(c);
     let part = |part: &str| !part.is_empty() && part.chars().all(allowed);
     let one = |one: &str| one.split_once('/').is_some_and(|(kind, subtype)| part(kind) && part(subtype));
-    text.len() <= LONGEST_MEDIA_TYPE && text.split(',').all(one)
+    text.len() <= MAX_MEDIA_TYPE_LEN && text.split(',').all(one)
 }
 
 fn is_device_name(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-    (1..=LONGEST_DEVICE_NAME).contains(&text.len()) && text.bytes().all(allowed)
+    (1..=MAX_DEVICE_NAME_LEN).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 fn is_key_id(text: &str) -> bool {
-    (1..=LONGEST_KEY_ID).contains(&text.chars().count()) && !text.contains('\n')
+    (1..=MAX_KEY_ID_LEN).contains(&text.chars().count()) && !text.contains('\n')
 }
 
 #[cfg(test)]
@@ -171,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn media_types_are_a_type_and_a_subtype_each() {
+    fn media_types_have_a_type_and_a_subtype_each() {
         for (text, fits) in [
             ("video/h264", true),
             ("video/h264,audio/aac", true),
@@ -191,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_have_letters_digits_and_some_signs() {
+    fn tags_have_letters_digits_and_some_symbols() {
         for (key, fits) in [
             ("Ort", true),
             ("Straße 7", true),

@@ -1,4 +1,4 @@
-//! One stream: its settings, its fragments, and those who read and write them.
+//! A stream: its settings, its fragments, its readers and its producer.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -8,41 +8,41 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::error::ApiError;
-use crate::faults::active::Armed;
+use crate::faults::active::ActiveFaults;
 use crate::faults::model::Faults;
 use crate::identifiers::fragment_number::FragmentNumber;
-use crate::media_error::MediaRefusal;
-use crate::store::cursor::{Cursor, Position, Seek, Step};
+use crate::media_error::MediaError;
+use crate::store::cursor::{CursorPosition, ReadStep, Seek, StreamCursor};
 use crate::store::disk::StreamFolder;
-use crate::store::fragment::{Content, Dated, Fragment, FragmentHead, Media};
+use crate::store::fragment::{FragmentContent, FragmentHead, FragmentMedia, FragmentTimes, StoredFragment};
 use crate::store::identity::StreamIdentity;
 use crate::store::stream_state::StreamState;
 
-/// When a reader at the live edge gets a block.
+/// The unit in which readers at the live edge get media.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Delivery {
-    /// As it arrives, in a Cluster of unknown size.
+pub enum LiveDelivery {
+    /// Each block as it arrives, in a Cluster of unknown size.
     #[default]
     Block,
-    /// With its whole fragment.
+    /// Whole fragments.
     Fragment,
 }
 
-/// What a stream keeps and allows, beside its retention.
+/// The limits of a stream, beside its retention.
 #[derive(Debug, Clone, Copy)]
 pub struct StreamLimits {
-    /// Bytes of blocks kept in memory; the oldest fragments go first.
+    /// Bytes of blocks kept in memory; the oldest fragments are evicted first.
     pub stream_bytes: u64,
-    /// GetMedia connections at once.
+    /// GetMedia connections at the same time.
     pub readers: usize,
-    /// When a reader at the live edge gets a block.
-    pub delivery: Delivery,
+    /// Unit in which readers at the live edge get media.
+    pub delivery: LiveDelivery,
 }
 
-/// One stream.
+/// A stream of the local KVS.
 #[derive(Debug)]
-pub struct Stream {
-    /// Never locked for writing while the state is locked.
+pub struct KvsStream {
+    /// Lock order: never locked for writing while `state` is locked.
     identity: RwLock<Arc<StreamIdentity>>,
     limits: StreamLimits,
     clock: Clock,
@@ -52,27 +52,30 @@ pub struct Stream {
     readers: Arc<Semaphore>,
     archive_readers: Arc<Semaphore>,
     producers: Arc<Semaphore>,
-    faults: Armed,
+    faults: ActiveFaults,
 }
 
-/// Connections of GetMediaForFragmentList, GetClip and GetImages at once; AWS counts each operation alone.
+/// Connections of GetMediaForFragmentList, GetClip and GetImages together, at the same time. AWS counts each operation alone.
 ///
 /// Source: AWS, Kinesis Video Streams quotas, 2026.
 const ARCHIVE_READERS: usize = 5;
+
+// A stream without retention still serves GetMedia from a buffer. Source: AWS, CreateStream, DataRetentionInHours, 2026.
 const UNRETAINED_MS: i64 = 5 * 60 * 1000;
 const UNRETAINED_BYTES: u64 = 200 * 1000 * 1000;
 const HOUR_MS: i64 = 3_600_000;
 
-impl Stream {
+impl KvsStream {
     pub(crate) fn new(
         identity: StreamIdentity,
         limits: StreamLimits,
         clock: Clock,
         folder: Option<StreamFolder>,
-        kept: Vec<Fragment>,
+        stored: Vec<StoredFragment>,
     ) -> Arc<Self> {
-        let counter = kept.last().map_or(0, |fragment| fragment.number.counter());
-        let state = StreamState { fragments: kept.into(), counter, ..StreamState::default() };
+        // Numbers continue after those on disk, so that they rise over a restart.
+        let counter = stored.last().map_or(0, |fragment| fragment.number.counter());
+        let state = StreamState { fragments: stored.into(), counter, ..StreamState::default() };
         Arc::new(Self {
             readers: Arc::new(Semaphore::new(limits.readers)),
             archive_readers: Arc::new(Semaphore::new(ARCHIVE_READERS)),
@@ -83,37 +86,38 @@ impl Stream {
             folder,
             state: Mutex::new(state),
             changed: watch::Sender::new(()),
-            faults: Armed::default(),
+            faults: ActiveFaults::default(),
         })
     }
 
-    /// What goes wrong from now on, in place of what did before.
+    /// Replaces the faults of the stream.
     pub fn set_faults(&self, faults: impl Into<Faults>) {
         self.faults.set(faults.into());
     }
 
-    /// What still goes wrong: faults whose count is used up are gone, of others it is what is left.
+    /// Returns the remaining faults: those that are used up are gone, and the counts of the others are what remains of them.
     pub fn faults(&self) -> Faults {
-        self.faults.left()
+        self.faults.remaining()
     }
 
-    pub(crate) fn armed(&self) -> &Armed {
+    pub(crate) fn active_faults(&self) -> &ActiveFaults {
         &self.faults
     }
 
-    /// Its name, ARN and settings, as they are now.
+    /// Returns the stream's current name, ARN and settings.
     pub fn identity(&self) -> Arc<StreamIdentity> {
         Arc::clone(&self.identity.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Changes what is known of the stream, also in its folder; all or nothing.
+    /// Changes the identity in memory and on disk, or in neither.
     ///
-    /// Errors: `change` refuses, or the folder cannot be written.
+    /// Fails if `change` does, or if the folder cannot be written.
     pub(crate) fn change(
         &self,
         change: impl FnOnce(&mut StreamIdentity) -> Result<(), ApiError>,
     ) -> Result<(), ApiError> {
         let mut identity = self.identity.write().unwrap_or_else(PoisonError::into_inner);
+        // A copy is changed and written first: an error leaves both memory and disk as they were.
         let mut changed = StreamIdentity::clone(&identity);
         change(&mut changed)?;
         if let Some(folder) = &self.folder {
@@ -127,94 +131,106 @@ impl Stream {
         self.identity().name.clone()
     }
 
-    /// The clock by which it stamps fragments.
+    /// Returns the clock by which the stream stamps fragments.
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// Numbers of the whole fragments that a reader can have, oldest first.
+    /// Returns the numbers of the complete fragments that readers can get, oldest first.
     pub fn fragment_numbers(&self) -> Vec<FragmentNumber> {
         let state = self.lock();
         let visible = state.fragments.range(state.first_visible(self.cutoff_ms())..);
         visible.filter(|fragment| fragment.complete).map(|fragment| fragment.number).collect()
     }
 
-    /// What `choose` makes of the fragments in the archive, oldest first.
-    pub(crate) fn select<T>(&self, mut choose: impl FnMut(&Fragment, &Media) -> Option<T>) -> Vec<T> {
+    /// Maps and filters the fragments in the archive, oldest first.
+    pub(crate) fn select<T>(
+        &self,
+        mut choose: impl FnMut(&StoredFragment, &FragmentMedia) -> Option<T>,
+    ) -> Vec<T> {
         let state = self.lock();
         let visible = state.fragments.range(state.first_visible(self.cutoff_ms())..);
-        visible.filter_map(|fragment| choose(fragment, self.archived(fragment)?)).collect()
+        visible.filter_map(|fragment| choose(fragment, self.archived_media(fragment)?)).collect()
     }
 
-    /// What `read` makes of a fragment in the archive; None where it is not there.
+    /// Applies `read` to a fragment in the archive; None if the archive does not have it.
     pub(crate) fn read_archived<T>(
         &self,
         number: FragmentNumber,
-        read: impl FnOnce(&Fragment, &Media) -> T,
+        read: impl FnOnce(&StoredFragment, &FragmentMedia) -> T,
     ) -> Option<T> {
         let state = self.lock();
         let index = state.index_of(number)?;
         let fragment =
             state.fragments.get(index).filter(|_| index >= state.first_visible(self.cutoff_ms()))?;
-        Some(read(fragment, self.archived(fragment)?))
+        Some(read(fragment, self.archived_media(fragment)?))
     }
 
-    /// The media of a fragment that counts as stored: it is whole, no rubbish, and the stream has a retention.
-    fn archived<'a>(&self, fragment: &'a Fragment) -> Option<&'a Media> {
-        let stored = fragment.complete && self.identity().settings.retention_hours > 0;
+    /// Returns the media of a fragment that the archive has: complete, valid, of a stream with retention.
+    fn archived_media<'a>(&self, fragment: &'a StoredFragment) -> Option<&'a FragmentMedia> {
+        let archived = fragment.complete && self.identity().settings.retention_hours > 0;
         match &fragment.content {
-            Content::Media(media) if stored => Some(media),
+            FragmentContent::Media(media) if archived => Some(media),
             _ => None,
         }
     }
 
-    /// Errors: nothing is archived, since the retention is 0.
+    /// Fails if the retention is 0, with which nothing is archived.
     pub(crate) fn check_retains(&self) -> Result<(), ApiError> {
         match self.identity().settings.retention_hours {
-            0 => Err(MediaRefusal::NoDataRetention { stream: self.name() }.into()),
+            0 => Err(MediaError::NoDataRetention { stream: self.name() }.into()),
             _ => Ok(()),
         }
     }
 
-    /// Wakes whenever a block, a fragment or the end of the stream comes.
+    /// Returns a receiver that is notified of each block, each complete fragment, and the end of the stream.
     pub fn watch(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    /// One of the GetMedia connections, held until dropped.
+    /// Claims one of the GetMedia connections until the permit is dropped.
+    ///
+    /// # Errors
+    ///
+    /// The stream has its maximum number of readers.
     pub fn claim_reader(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         self.claim(&self.readers, "GetMedia", self.limits.readers)
     }
 
-    /// One of the connections of GetMediaForFragmentList, GetClip and GetImages, held until dropped; a call too many is told as
-    /// AWS's model has it.
+    /// Claims one of the connections of GetMediaForFragmentList, GetClip and GetImages until the permit is dropped.
     pub(crate) fn claim_archive_reader(&self) -> Result<OwnedSemaphorePermit, ApiError> {
-        let free = Arc::clone(&self.archive_readers).try_acquire_owned();
-        free.map_err(|_| ApiError::ClientLimitExceeded { stream: self.name() })
+        let permit = Arc::clone(&self.archive_readers).try_acquire_owned();
+        // AWS's model of these operations has no ConnectionLimitExceededException.
+        permit.map_err(|_| ApiError::ClientLimitExceeded { stream: self.name() })
     }
 
     pub(crate) fn reader_limit(&self) -> usize {
         self.limits.readers
     }
 
-    /// The one PutMedia connection, held until dropped.
+    /// Claims the only PutMedia connection until the permit is dropped.
+    ///
+    /// # Errors
+    ///
+    /// The stream has a producer.
     pub fn claim_producer(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         self.claim(&self.producers, "PutMedia", 1)
     }
 
     fn claim(
         &self,
-        places: &Arc<Semaphore>,
+        connections: &Arc<Semaphore>,
         operation: &'static str,
         limit: usize,
     ) -> Result<OwnedSemaphorePermit, ApiError> {
         let stream = || self.name();
-        let free = Arc::clone(places).try_acquire_owned();
-        free.map_err(|_| ApiError::ConnectionLimitExceeded { stream: stream(), operation, limit })
+        let permit = Arc::clone(connections).try_acquire_owned();
+        permit.map_err(|_| ApiError::ConnectionLimitExceeded { stream: stream(), operation, limit })
     }
 
-    /// Ends the GetMedia connections of now wherever they stand, as KVS does after 40 to 50 minutes.
+    /// Ends the open GetMedia connections at any point of a fragment, as AWS does after 40 to 50 minutes.
     pub fn cut_readers(&self) {
+        // A new token takes its place: connections that begin from now on are not cut.
         std::mem::take(&mut self.lock().readers_cut).cancel();
     }
 
@@ -222,54 +238,55 @@ impl Stream {
         self.lock().readers_cut.clone()
     }
 
-    /// Whether a reader can go on after this fragment: it is kept.
-    pub fn knows(&self, number: FragmentNumber) -> bool {
+    /// Returns whether a fragment is kept, so that a reader can continue after it.
+    pub fn has_fragment(&self, number: FragmentNumber) -> bool {
         let state = self.lock();
         let visible = state.first_visible(self.cutoff_ms());
         state.index_of(number).is_some_and(|index| index >= visible)
     }
 
-    /// The next bytes for a reader, if there are any now.
-    pub fn step(&self, cursor: &mut Cursor) -> Step {
+    /// Returns the next bytes for a reader, if there are any now.
+    pub fn step(&self, cursor: &mut StreamCursor) -> ReadStep {
         let state = self.lock();
         match cursor.position {
-            _ if state.deleted => Step::End,
-            Position::Between(seek) => self.begin(&state, cursor, seek),
-            Position::Inside { number, sent_blocks } => state.go_on(cursor, number, sent_blocks),
+            _ if state.deleted => ReadStep::End,
+            CursorPosition::Between(seek) => self.step_between(&state, cursor, seek),
+            CursorPosition::Inside { number, sent_blocks } => state.step_inside(cursor, number, sent_blocks),
         }
     }
 
-    /// A place so many fragments before this one, or before the end where there is nothing yet.
-    pub(crate) fn earlier(&self, seek: Seek, fragments: u64) -> Seek {
-        let whole_only = self.limits.delivery == Delivery::Fragment;
+    /// Returns the place that many fragments before `seek`, or before the stream's end if `seek` finds nothing yet.
+    pub(crate) fn seek_earlier(&self, seek: Seek, fragments: u64) -> Seek {
+        let complete_only = self.limits.delivery == LiveDelivery::Fragment;
         let state = self.lock();
         let visible = state.first_visible(self.cutoff_ms());
-        let index = state.find(seek, visible, whole_only).unwrap_or(state.fragments.len());
+        let index = state.find(seek, visible, complete_only).unwrap_or(state.fragments.len());
         let fragments = usize::try_from(fragments).unwrap_or(usize::MAX);
         match index.saturating_sub(fragments).checked_sub(1) {
+            // The selector itself is kept: NOW on an empty stream must remain NOW.
             _ if fragments == 0 => seek,
             Some(before) => Seek::After(state.fragments[before].number),
             None => Seek::Earliest,
         }
     }
 
-    fn begin(&self, state: &StreamState, cursor: &mut Cursor, seek: Seek) -> Step {
-        let whole_only = self.limits.delivery == Delivery::Fragment;
-        let Some(index) = state.find(seek, state.first_visible(self.cutoff_ms()), whole_only) else {
-            return Step::Wait;
+    fn step_between(&self, state: &StreamState, cursor: &mut StreamCursor, seek: Seek) -> ReadStep {
+        let complete_only = self.limits.delivery == LiveDelivery::Fragment;
+        let Some(index) = state.find(seek, state.first_visible(self.cutoff_ms()), complete_only) else {
+            return ReadStep::Wait;
         };
         let fragment = &state.fragments[index];
-        if whole_only && !fragment.complete {
-            return Step::Wait;
+        if complete_only && !fragment.complete {
+            return ReadStep::Wait;
         }
         match &fragment.content {
-            Content::Raw(bytes) => {
-                cursor.stand_after(fragment.number);
-                Step::Bytes(bytes.clone())
+            FragmentContent::Raw(bytes) => {
+                cursor.move_after(fragment.number);
+                ReadStep::Bytes(bytes.clone())
             }
-            Content::Media(media) => {
-                cursor.position = Position::Inside { number: fragment.number, sent_blocks: 0 };
-                Step::Bytes(fragment.opening(media))
+            FragmentContent::Media(media) => {
+                cursor.position = CursorPosition::Inside { number: fragment.number, sent_blocks: 0 };
+                ReadStep::Bytes(fragment.opening(media))
             }
         }
     }
@@ -287,32 +304,34 @@ impl Stream {
         self.folder.as_ref()
     }
 
-    /// Puts an empty fragment at the end and gives its number.
+    /// Appends an empty fragment and returns its number.
     pub(crate) fn open_fragment(&self, head: FragmentHead) -> Result<FragmentNumber, ApiError> {
-        let content = Content::Media(Media::new(head.back_by(self.faults.meet_fragment())));
-        let number = self.insert(content, false)?;
+        let head = head.moved_back(self.faults.begin_fragment());
+        let number = self.insert(FragmentContent::Media(FragmentMedia::new(head)), false)?;
         self.wake();
         Ok(number)
     }
 
-    /// Puts bytes at the end that readers get as they are, in place of a fragment's document.
+    /// Appends bytes that readers get unchanged, in place of a fragment's document. They do not outlive a restart.
     ///
-    /// They are not kept over a restart.
+    /// # Errors
+    ///
+    /// The stream was deleted.
     pub fn append_raw_document(&self, bytes: impl Into<Bytes>) -> Result<FragmentNumber, ApiError> {
-        let number = self.insert(Content::Raw(bytes.into()), true)?;
+        let number = self.insert(FragmentContent::Raw(bytes.into()), true)?;
         self.wake();
         Ok(number)
     }
 
-    fn insert(&self, content: Content, complete: bool) -> Result<FragmentNumber, ApiError> {
+    fn insert(&self, content: FragmentContent, complete: bool) -> Result<FragmentNumber, ApiError> {
         let server_ms = self.clock.now_ms();
         let mut state = self.lock();
         if state.deleted {
-            return Err(self.gone());
+            return Err(self.not_found());
         }
         state.counter += 1;
-        let number = FragmentNumber::mint(state.counter, server_ms);
-        state.fragments.push_back(Fragment { number, server_ms, complete, content });
+        let number = FragmentNumber::generate(state.counter, server_ms);
+        state.fragments.push_back(StoredFragment { number, server_ms, complete, content });
         Ok(number)
     }
 
@@ -323,39 +342,40 @@ impl Stream {
         relative: i16,
     ) -> Result<(), ApiError> {
         let mut state = self.lock();
-        let index = state.index_of(number).ok_or_else(|| self.gone())?;
-        if let Content::Media(media) = &mut state.fragments[index].content {
+        let index = state.index_of(number).ok_or_else(|| self.not_found())?;
+        if let FragmentContent::Media(media) = &mut state.fragments[index].content {
             media.push(element, relative);
         }
+        // Released before waking: the readers lock it next.
         drop(state);
         self.wake();
         Ok(())
     }
 
-    /// Gives an open fragment its tags, marks it whole and calls out what is too old; gives the numbers of those.
+    /// Marks an open fragment as complete, evicts old fragments, and returns the numbers of those.
     pub(crate) fn complete(&self, number: FragmentNumber) -> Result<Vec<FragmentNumber>, ApiError> {
         let mut state = self.lock();
-        let index = state.index_of(number).ok_or_else(|| self.gone())?;
+        let index = state.index_of(number).ok_or_else(|| self.not_found())?;
         state.fragments[index].complete = true;
-        let evicted = state.evict(self.cutoff_ms(), self.byte_limit());
+        let evicted = state.evict(self.cutoff_ms(), self.max_bytes());
         drop(state);
         self.wake();
         Ok(evicted)
     }
 
-    /// Lets the oldest whole fragments expire before their time: so many, or all but the newest.
-    pub async fn expire_oldest(&self, most: Option<u64>) {
-        let most = most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
-        let expired = self.lock().take_oldest(most);
+    /// Expires the oldest complete fragments before their time: at most `max`, or all but the newest.
+    pub async fn expire_oldest(&self, max: Option<u64>) {
+        let max = max.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
+        let expired = self.lock().take_oldest(max);
         self.wake();
         if let Some(folder) = &self.folder {
             folder.remove_fragments(&expired).await;
         }
     }
 
-    /// Lets what is kept no longer go at once, as after a change of the retention.
+    /// Evicts expired fragments now instead of with the next fragment, as after a change of the retention.
     pub(crate) async fn drop_expired(&self) {
-        let expired = self.lock().evict(self.cutoff_ms(), self.byte_limit());
+        let expired = self.lock().evict(self.cutoff_ms(), self.max_bytes());
         self.wake();
         if let Some(folder) = &self.folder {
             folder.remove_fragments(&expired).await;
@@ -364,37 +384,38 @@ impl Stream {
 
     pub(crate) fn set_tags(&self, number: FragmentNumber, tags: Vec<kvs_mkv::Tag>) -> Result<(), ApiError> {
         let mut state = self.lock();
-        let index = state.index_of(number).ok_or_else(|| self.gone())?;
-        if let Content::Media(media) = &mut state.fragments[index].content {
+        let index = state.index_of(number).ok_or_else(|| self.not_found())?;
+        if let FragmentContent::Media(media) = &mut state.fragments[index].content {
             media.tags = tags;
         }
         Ok(())
     }
 
-    /// The whole fragments after `after` that a reader can have, oldest first, without what was never media.
-    pub(crate) fn whole_after(&self, after: Option<FragmentNumber>) -> Vec<Dated> {
+    /// Returns the complete fragments of media after `after` that readers can get, oldest first.
+    pub(crate) fn whole_fragments_after(&self, after: Option<FragmentNumber>) -> Vec<FragmentTimes> {
         let state = self.lock();
         let visible = state.fragments.range(state.first_visible(self.cutoff_ms())..);
         let wanted = visible.filter(|fragment| fragment.complete && Some(fragment.number) > after);
-        wanted.filter_map(Dated::of).collect()
+        wanted.filter_map(FragmentTimes::of).collect()
     }
 
-    /// The whole document of a fragment, as a reader would get it, in pieces.
+    /// Returns the document of a fragment, as a GetMedia reader would get it, in parts.
     pub(crate) fn document(&self, number: FragmentNumber) -> Option<Vec<Bytes>> {
         let state = self.lock();
         let fragment = &state.fragments[state.index_of(number)?];
         match &fragment.content {
-            Content::Raw(bytes) => Some(vec![bytes.clone()]),
-            Content::Media(media) => {
-                let mut pieces = vec![fragment.opening(media)];
-                pieces.extend(media.blocks.iter().cloned());
-                pieces.push(fragment.closing(media, Some(0)));
-                Some(pieces)
+            FragmentContent::Raw(bytes) => Some(vec![bytes.clone()]),
+            FragmentContent::Media(media) => {
+                let mut parts = vec![fragment.opening(media)];
+                parts.extend(media.blocks.iter().cloned());
+                // On disk a fragment is behind nothing; the tag makes the file a dump as GetMedia sends it.
+                parts.push(fragment.closing(media, Some(0)));
+                Some(parts)
             }
         }
     }
 
-    /// Takes back a fragment whose producer gave up; who reads it is cut off.
+    /// Removes a fragment that its producer gave up, which ends the connections of readers inside it.
     pub(crate) fn abandon(&self, number: FragmentNumber) {
         let mut state = self.lock();
         if let Some(index) = state.index_of(number) {
@@ -404,11 +425,11 @@ impl Stream {
         self.wake();
     }
 
-    fn gone(&self) -> ApiError {
+    fn not_found(&self) -> ApiError {
         ApiError::ResourceNotFound { stream: self.name() }
     }
 
-    /// Server time before which a fragment is no longer shown.
+    /// Returns the server time before which fragments have expired.
     fn cutoff_ms(&self) -> i64 {
         let kept_ms = match self.identity().settings.retention_hours {
             0 => UNRETAINED_MS,
@@ -417,7 +438,7 @@ impl Stream {
         self.clock.now_ms() - kept_ms
     }
 
-    fn byte_limit(&self) -> u64 {
+    fn max_bytes(&self) -> u64 {
         match self.identity().settings.retention_hours {
             0 => self.limits.stream_bytes.min(UNRETAINED_BYTES),
             _ => self.limits.stream_bytes,
@@ -425,6 +446,7 @@ impl Stream {
     }
 
     fn wake(&self) {
+        // `send` would fail without a receiver, which is no error here.
         self.changed.send_modify(|()| {});
     }
 

@@ -13,15 +13,15 @@ use kvs_hls::mp4::write_file_head;
 use serde::Deserialize;
 use tokio::task::spawn_blocking;
 
-use crate::api::request::body::read;
+use crate::api::request::body::parse_body;
 use crate::api::request::stream_reference::StreamReference;
 use crate::api::request::values::{TIME_LINES, TimestampRange, invalid, one_of};
-use crate::api::service::Service;
+use crate::api::state::ApiState;
 use crate::error::ApiError;
 use crate::identifiers::region::Region;
-use crate::media_error::MediaRefusal;
+use crate::media_error::MediaError;
 use crate::store::fragment::{TimeLine, begun_within};
-use crate::store::stream::Stream;
+use crate::store::stream::KvsStream;
 use crate::store::video_fragment::VideoFragment;
 
 #[derive(Deserialize)]
@@ -39,37 +39,38 @@ struct ClipFragmentSelector {
     timestamp_range: TimestampRange,
 }
 
-/// The video of a clip: fragments with the same tracks, each with its time.
+/// The video of a clip: fragments with the same tracks, each with its time in ms since 1970.
 struct ClipVideo {
     fragments: Vec<(i64, VideoFragment)>,
 }
 
-/// Source: AWS, Kinesis Video Streams quotas of GetClip, 2026.
-const MOST_FRAGMENTS: usize = 200;
-/// Source: as above.
-const MOST_BYTES: usize = 100_000_000;
+// Source of both limits: AWS, Kinesis Video Streams quotas of GetClip, 2026.
+const MAX_FRAGMENTS: usize = 200;
+const MAX_BYTES: usize = 100_000_000;
 
 const PIECE_BYTES: usize = 64 << 10;
 
 pub(crate) async fn get_clip(
-    State(service): State<Service>,
+    State(state): State<ApiState>,
     region: Region,
     body: Bytes,
 ) -> Result<Response, ApiError> {
-    let request: GetClip = read(&body)?;
-    let stream = request.stream.find(&service.store, &region)?;
+    let request: GetClip = parse_body(&body)?;
+    let stream = request.stream.find(&state.store, &region)?;
     let selector = request.clip_fragment_selector;
     let line = one_of("FragmentSelectorType", &selector.fragment_selector_type, &TIME_LINES)?;
     let (from_ms, to_ms) = selector.timestamp_range.read(line, stream.clock().now_ms())?;
     let to_ms = to_ms.ok_or_else(|| invalid("TimestampRange.EndTimestamp is needed: seconds since 1970"))?;
     stream.check_retains()?;
-    let place = stream.claim_archive_reader()?;
+    let permit = stream.claim_archive_reader()?;
+    // Parsing up to 100 MB of Matroska would hold up the other connections of a runtime thread.
     let collected = spawn_blocking(move || ClipVideo::collect(&stream, line, (from_ms, to_ms))).await;
-    let clip = collected.map_err(|stopped| ApiError::Internal(stopped.to_string()))??;
+    let clip = collected.map_err(|panic| ApiError::Internal(panic.to_string()))??;
     let pieces = clip.into_file();
     let length: usize = pieces.iter().map(Bytes::len).sum();
     let sent = stream::iter(pieces.into_iter().map(move |piece| {
-        let _held = &place;
+        // Moved in: the connection counts until its last piece is sent.
+        let _held = &permit;
         Ok::<_, Infallible>(piece)
     }));
     let headers =
@@ -78,54 +79,58 @@ pub(crate) async fn get_clip(
 }
 
 impl ClipVideo {
-    /// The first fragments that begin in a range, as many as a clip may have.
+    /// Collects the first fragments that begin in a range, up to the limits of a clip.
     ///
-    /// Errors: there is none, or one cannot be played, or not with those before it.
-    fn collect(stream: &Arc<Stream>, line: TimeLine, range_ms: (i64, i64)) -> Result<Self, MediaRefusal> {
+    /// Fails if there is none, if one cannot be played, or if its tracks differ from those before it.
+    fn collect(stream: &Arc<KvsStream>, line: TimeLine, range_ms: (i64, i64)) -> Result<Self, MediaError> {
         let name = || stream.identity().name.clone();
         let mut fragments: Vec<(i64, VideoFragment)> = Vec::new();
         let mut bytes = 0;
-        for dated in begun_within(stream.whole_after(None), line, range_ms).iter().take(MOST_FRAGMENTS) {
-            let Some(fragment) = VideoFragment::read(stream, dated.number)? else { continue };
+        let whole = stream.whole_fragments_after(None);
+        for times in begun_within(whole, line, range_ms).iter().take(MAX_FRAGMENTS) {
+            // Read one by one: only the fragments of the clip are in memory at the same time.
+            let Some(fragment) = VideoFragment::read(stream, times.number)? else { continue };
             bytes += fragment.bytes();
-            if bytes > MOST_BYTES {
+            if bytes > MAX_BYTES {
                 break;
             }
-            let number = dated.number.to_string();
-            if let Some(reason) = fragment.flaw() {
-                return Err(MediaRefusal::InvalidMediaFrame { stream: name(), number, reason });
+            let number = times.number.to_string();
+            if let Some(reason) = fragment.invalid_frame() {
+                return Err(MediaError::InvalidMediaFrame { stream: name(), number, reason });
             }
+            // The file has one sample description (stsd, ISO/IEC 14496-12, 8.5.2) for all frames.
             match fragments.first() {
                 Some((_, first)) if first.codecs != fragment.codecs => {
-                    return Err(MediaRefusal::ChangedTracks { stream: name(), number });
+                    return Err(MediaError::ChangedTracks { stream: name(), number });
                 }
                 Some((_, first)) if first.track.private != fragment.track.private => {
                     let reason =
                         format!("it changes with the fragment {number}; ask for a clip that ends before it");
-                    return Err(MediaRefusal::InvalidCodecPrivateData { stream: name(), reason });
+                    return Err(MediaError::InvalidCodecPrivateData { stream: name(), reason });
                 }
-                _ => fragments.push((dated.on(line), fragment)),
+                _ => fragments.push((times.on(line), fragment)),
             }
         }
         if fragments.is_empty() {
             let wanted = "none is in the TimestampRange";
-            return Err(MediaRefusal::NoFragments { stream: name(), wanted });
+            return Err(MediaError::NoFragments { stream: name(), wanted });
         }
         Ok(Self { fragments })
     }
 
-    /// The file in pieces, so that what a client does not take yet waits here, and holds its place.
+    /// Returns the MP4 file in pieces: small ones, so that the part that a slow client has not taken stays in this process and
+    /// its connection keeps counting, instead of moving into socket buffers at once.
     fn into_file(self) -> Vec<Bytes> {
         let units: Vec<(i64, &[AccessUnit])> =
             self.fragments.iter().map(|(at_ms, fragment)| (*at_ms, &fragment.units[..])).collect();
         let head = self.fragments.first().map(|(_, first)| write_file_head(&first.track, &units));
         let frames = self.fragments.iter().flat_map(|(_, fragment)| &fragment.units);
         let whole = head.into_iter().map(Bytes::from).chain(frames.map(|unit| unit.data.clone()));
-        whole.flat_map(cut_up).collect()
+        whole.flat_map(split).collect()
     }
 }
 
-fn cut_up(bytes: Bytes) -> impl Iterator<Item = Bytes> {
+fn split(bytes: Bytes) -> impl Iterator<Item = Bytes> {
     let starts = (0..bytes.len()).step_by(PIECE_BYTES);
     starts.map(move |start| bytes.slice(start..bytes.len().min(start + PIECE_BYTES)))
 }

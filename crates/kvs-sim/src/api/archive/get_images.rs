@@ -1,4 +1,4 @@
-//! GetImages: pictures of the stored footage at times in equal distance.
+//! GetImages: images of the stored footage at equal intervals.
 
 use std::sync::Arc;
 
@@ -13,119 +13,129 @@ use tokio::task::spawn_blocking;
 
 use crate::api::archive::image_request::ImageRequest;
 use crate::api::image_maker::{ImageFormat, ImageMaker};
-use crate::api::request::body::{read, seconds};
-use crate::api::service::Service;
+use crate::api::request::body::{JsonResult, parse_body, seconds};
+use crate::api::state::ApiState;
 use crate::error::ApiError;
 use crate::identifiers::fragment_number::FragmentNumber;
 use crate::identifiers::region::Region;
 use crate::store::fragment::TimeLine;
-use crate::store::stream::Stream;
+use crate::store::stream::KvsStream;
 use crate::store::video_fragment::VideoFragment;
 
 /// A stored fragment on the time line of the request.
 #[derive(Debug, Clone, Copy)]
-struct Shown {
+struct FragmentInterval {
     number: FragmentNumber,
     begins_ms: i64,
     ends_ms: i64,
 }
 
-/// Why there is no picture of a time. Source: the service model of kinesis-video-archived-media, 2017-09-30.
+/// A time of the request, and the fragment that holds its image.
+type TimedFragment = (i64, Option<FragmentInterval>);
+
+/// The error of one image. Source: the service model of kinesis-video-archived-media, 2017-09-30, ImageError.
 #[derive(Debug, Clone, Copy)]
 enum ImageError {
     /// There is no footage.
     NoMedia,
-    /// There is footage of which no picture can be made.
+    /// There is footage, but no image can be made of it.
     Media,
 }
 
-/// How long the last picture of a fragment counts after its end: fragments seldom follow each other to the millisecond, and
-/// pictures before the first key frame of an open GOP leave a gap.
-const LINGERS_MS: i64 = 500;
-/// Characters of an image. Source: as of `ImageError`.
-const LONGEST_CONTENT: usize = 6_291_456;
+/// Time after a fragment's end for which its last frame still counts.
+///
+/// Fragments seldom follow each other to the millisecond, and frames before the first keyframe of an open GOP leave a gap.
+const LINGER_MS: i64 = 500;
+/// Characters of an image at most. Source: the service model of kinesis-video-archived-media, 2017-09-30, ImageContent.
+const MAX_CONTENT_LEN: usize = 6_291_456;
 
 pub(crate) async fn get_images(
-    State(service): State<Service>,
+    State(state): State<ApiState>,
     region: Region,
     method: Method,
     uri: Uri,
     body: Bytes,
-) -> Result<Json<Value>, ApiError> {
-    let Some(maker) = service.images else { return Err(ApiError::unknown_operation(&method, &uri)) };
-    let request: ImageRequest = read(&body)?;
-    let stream = request.stream.find(&service.store, &region)?;
+) -> JsonResult {
+    let Some(maker) = state.images else { return Err(ApiError::unknown_operation(&method, &uri)) };
+    let request: ImageRequest = parse_body(&body)?;
+    let stream = request.stream.find(&state.store, &region)?;
     let (plan, format) = (request.plan(stream.identity().created_ms)?, request.format()?);
     stream.check_retains()?;
-    let place = stream.claim_archive_reader()?;
+    let permit = stream.claim_archive_reader()?;
     let (line, times_ms) = (plan.line, plan.times_ms);
     let made = spawn_blocking(move || {
-        let _held = place;
-        page(&stream, &*maker, line, &times_ms, format)
+        // A client that goes away does not stop the work, so its connection counts until the work is done.
+        let _held = permit;
+        make_page(&stream, &*maker, line, &times_ms, format)
     });
-    let images = made.await.map_err(|stopped| ApiError::Internal(stopped.to_string()))?;
+    let images = made.await.map_err(|panic| ApiError::Internal(panic.to_string()))?;
     Ok(Json(json!({ "Images": images, "NextToken": plan.next_token })))
 }
 
-/// The images of times that rise, those of one fragment made at once.
-fn page(
-    stream: &Arc<Stream>,
+/// Makes the images of ascending times.
+fn make_page(
+    stream: &Arc<KvsStream>,
     maker: &dyn ImageMaker,
     line: TimeLine,
     times_ms: &[i64],
     format: ImageFormat,
 ) -> Vec<Value> {
-    let shown = shown(stream, line);
-    let found: Vec<(i64, Option<Shown>)> = times_ms.iter().map(|&ms| (ms, at(&shown, ms))).collect();
-    let same = |a: &(i64, Option<Shown>), b: &(i64, Option<Shown>)| {
-        a.1.map(|shown| shown.number) == b.1.map(|shown| shown.number)
+    let intervals = fragment_intervals(stream, line);
+    let timed: Vec<TimedFragment> = times_ms.iter().map(|&ms| (ms, fragment_at(&intervals, ms))).collect();
+    let same_fragment = |a: &TimedFragment, b: &TimedFragment| {
+        a.1.map(|interval| interval.number) == b.1.map(|interval| interval.number)
     };
-    found.chunk_by(same).flat_map(|group| of_fragment(stream, maker, group, format)).collect()
+    // A fragment is decoded once for all its images.
+    let groups = timed.chunk_by(same_fragment);
+    groups.flat_map(|group| images_of_fragment(stream, maker, group, format)).collect()
 }
 
-/// All that is stored, in the order of its times.
-fn shown(stream: &Stream, line: TimeLine) -> Vec<Shown> {
-    let mut shown = stream.select(|fragment, media| {
+/// Returns all stored fragments in the order of their times.
+fn fragment_intervals(stream: &KvsStream, line: TimeLine) -> Vec<FragmentInterval> {
+    let mut intervals = stream.select(|fragment, media| {
         let begins_ms = match line {
             TimeLine::Server => fragment.server_ms,
             TimeLine::Producer => media.head.producer_ms,
         };
-        Some(Shown { number: fragment.number, begins_ms, ends_ms: fragment.end_ms(line) })
+        Some(FragmentInterval { number: fragment.number, begins_ms, ends_ms: fragment.end_ms(line) })
     });
-    shown.sort_by_key(|shown| (shown.begins_ms, shown.number));
-    shown
+    // A producer can upload footage with times from before: the order of numbers is not that of times.
+    intervals.sort_by_key(|interval| (interval.begins_ms, interval.number));
+    intervals
 }
 
-/// The fragment whose picture is shown at a time: the last that began.
-fn at(shown: &[Shown], ms: i64) -> Option<Shown> {
-    let begun = shown.partition_point(|shown| shown.begins_ms <= ms);
-    let last = *shown.get(begun.checked_sub(1)?)?;
-    (ms < last.ends_ms.saturating_add(LINGERS_MS)).then_some(last)
+/// Returns the fragment that holds the image of a time: the last that began by then, unless it ended too long ago.
+fn fragment_at(intervals: &[FragmentInterval], ms: i64) -> Option<FragmentInterval> {
+    let begun = intervals.partition_point(|interval| interval.begins_ms <= ms);
+    let last = *intervals.get(begun.checked_sub(1)?)?;
+    (ms < last.ends_ms.saturating_add(LINGER_MS)).then_some(last)
 }
 
-fn of_fragment(
-    stream: &Arc<Stream>,
+fn images_of_fragment(
+    stream: &Arc<KvsStream>,
     maker: &dyn ImageMaker,
-    group: &[(i64, Option<Shown>)],
+    group: &[TimedFragment],
     format: ImageFormat,
 ) -> Vec<Value> {
     let Some((_, Some(fragment))) = group.first() else {
-        return group.iter().map(|(ms, _)| image(*ms, Err(ImageError::NoMedia))).collect();
+        return group.iter().map(|(ms, _)| image_entry(*ms, Err(ImageError::NoMedia))).collect();
     };
+    // A track that cannot be decoded is an error of its images and not of the request: others of the page can be good.
     let Ok(Some(video)) = VideoFragment::read(stream, fragment.number) else {
-        return group.iter().map(|(ms, _)| image(*ms, Err(ImageError::Media))).collect();
+        return group.iter().map(|(ms, _)| image_entry(*ms, Err(ImageError::Media))).collect();
     };
     let wanted: Vec<usize> =
-        group.iter().map(|(ms, _)| video.shown_at(ms.saturating_sub(fragment.begins_ms))).collect();
-    let made = maker.images(&video.track, &video.units, &wanted, format);
-    let made = made.into_iter().chain(std::iter::repeat(None));
-    group.iter().zip(made).map(|((ms, _), file)| image(*ms, file.ok_or(ImageError::Media))).collect()
+        group.iter().map(|(ms, _)| video.unit_at(ms.saturating_sub(fragment.begins_ms))).collect();
+    let files = maker.images(&video.track, &video.units, &wanted, format);
+    // A maker that returns too few images must not shift the others.
+    let files = files.into_iter().chain(std::iter::repeat(None));
+    group.iter().zip(files).map(|((ms, _), file)| image_entry(*ms, file.ok_or(ImageError::Media))).collect()
 }
 
-fn image(ms: i64, file: Result<Vec<u8>, ImageError>) -> Value {
+fn image_entry(ms: i64, file: Result<Vec<u8>, ImageError>) -> Value {
     let content = file.map(|file| BASE64.encode(file));
     match content {
-        Ok(content) if content.len() <= LONGEST_CONTENT => {
+        Ok(content) if content.len() <= MAX_CONTENT_LEN => {
             json!({ "TimeStamp": seconds(ms), "ImageContent": content })
         }
         Err(ImageError::NoMedia) => json!({ "TimeStamp": seconds(ms), "Error": "NO_MEDIA" }),

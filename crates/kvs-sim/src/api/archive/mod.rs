@@ -1,5 +1,6 @@
-//! The operations of the service kinesis-video-archived-media.
+//! Operations of the service kinesis-video-archived-media.
 
+pub(crate) mod fragment_media;
 pub(crate) mod get_clip;
 pub(crate) mod get_images;
 pub(crate) mod hls;

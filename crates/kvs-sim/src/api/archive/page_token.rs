@@ -1,12 +1,12 @@
-//! Where a page of ListFragments begins, as an opaque text.
+//! Tokens of the pages of ListFragments.
 
 use std::fmt;
 
-use crate::store::fragment::{Fragment, Media, TimeLine};
+use crate::store::fragment::{FragmentMedia, StoredFragment, TimeLine};
 
-/// Which fragments are wanted: those that begin in a span of time, both ends included.
+/// A span of time that selects the fragments that begin in it, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Span {
+pub(crate) struct FragmentSpan {
     pub(crate) line: TimeLine,
     /// Milliseconds since 1970.
     pub(crate) first_ms: i64,
@@ -14,21 +14,23 @@ pub(crate) struct Span {
     pub(crate) last_ms: i64,
 }
 
-/// What `NextToken` says: a stream, what is asked of it, and how far the answer has come.
+/// The content of a `NextToken`, which is opaque to clients: the stream, the selector, and the end of the previous page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PageToken {
-    /// When the stream was made, in milliseconds since 1970: a token is of one stream.
+    /// The stream's time of creation in ms since 1970. It keeps a token from being used for another stream.
     pub(crate) created_ms: i64,
-    pub(crate) span: Span,
-    /// Rank of the last fragment on the page before.
+    pub(crate) span: FragmentSpan,
+    /// Rank of the last fragment on the previous page.
     pub(crate) after: Option<u64>,
 }
 
-/// Hexadecimal digits: one for the time line, then four numbers of 64 bits.
+/// Hexadecimal digits of a token: one for the time line, then four numbers of 64 bits. The pattern of AWS allows letters and
+/// digits only.
 const DIGITS: usize = 1 + 4 * 16;
 
-impl Span {
-    pub(crate) fn holds(self, fragment: &Fragment, media: &Media) -> bool {
+impl FragmentSpan {
+    /// Returns whether a fragment begins in the span.
+    pub(crate) fn contains(self, fragment: &StoredFragment, media: &FragmentMedia) -> bool {
         let begins_ms = match self.line {
             TimeLine::Server => fragment.server_ms,
             TimeLine::Producer => media.head.producer_ms,
@@ -38,8 +40,8 @@ impl Span {
 }
 
 impl PageToken {
-    /// None where the text is no token.
-    pub(crate) fn read(text: &str) -> Option<Self> {
+    /// Parses a token; None if the text is not one.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         if text.len() != DIGITS || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return None;
         }
@@ -50,7 +52,8 @@ impl PageToken {
             _ => return None,
         };
         let number = |index: usize| u64::from_str_radix(&numbers[index * 16..][..16], 16).ok();
-        let span = Span { line, first_ms: number(1)?.cast_signed(), last_ms: number(2)?.cast_signed() };
+        let span =
+            FragmentSpan { line, first_ms: number(1)?.cast_signed(), last_ms: number(2)?.cast_signed() };
         Some(Self { created_ms: number(0)?.cast_signed(), span, after: number(3) })
     }
 }
@@ -71,7 +74,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_token_is_read_again(
+        fn a_written_token_parses_to_itself(
             created_ms in any::<i64>(),
             first_ms in any::<i64>(),
             last_ms in any::<i64>(),
@@ -79,13 +82,14 @@ mod tests {
             producer in any::<bool>(),
         ) {
             let line = if producer { TimeLine::Producer } else { TimeLine::Server };
-            let token = PageToken { created_ms, span: Span { line, first_ms, last_ms }, after: Some(after) };
-            prop_assert_eq!(PageToken::read(&token.to_string()), Some(token));
+            let span = FragmentSpan { line, first_ms, last_ms };
+            let token = PageToken { created_ms, span, after: Some(after) };
+            prop_assert_eq!(PageToken::parse(&token.to_string()), Some(token));
         }
 
         #[test]
-        fn any_text_is_a_token_or_none(text in "\\PC{0,80}") {
-            if let Some(token) = PageToken::read(&text) {
+        fn any_text_is_a_token_or_is_rejected(text in "\\PC{0,80}") {
+            if let Some(token) = PageToken::parse(&text) {
                 prop_assert_eq!(token.to_string(), text.to_lowercase());
             }
         }

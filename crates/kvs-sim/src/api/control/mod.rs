@@ -1,4 +1,4 @@
-//! The control plane: the operations of the service kinesisvideo.
+//! The control plane: operations of the service kinesisvideo.
 
 pub(crate) mod retention;
 pub(crate) mod streams;

@@ -1,4 +1,4 @@
-//! The control plane: CreateStream, DescribeStream, ListStreams, DeleteStream, GetDataEndpoint.
+//! CreateStream, DescribeStream, ListStreams, DeleteStream and GetDataEndpoint.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,15 +9,13 @@ use axum::{Json, body::Bytes};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::api::request::body::{read, seconds};
+use crate::api::request::body::{JsonResult, parse_body, seconds};
 use crate::api::request::stream_reference::StreamReference;
-use crate::api::service::Service;
+use crate::api::state::ApiState;
 use crate::error::ApiError;
 use crate::identifiers::region::Region;
-use crate::identifiers::stream_name::is_name;
+use crate::identifiers::stream_name::is_stream_name;
 use crate::store::identity::{StreamIdentity, StreamSettings};
-
-type Answer = Result<Json<Value>, ApiError>;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -61,7 +59,9 @@ struct GetDataEndpoint {
     api_name: String,
 }
 
-const MOST_RESULTS: usize = 10_000;
+/// Source: the service model of kinesisvideo, 2017-09-30, ListStreamsInputLimit.
+const MAX_RESULTS: usize = 10_000;
+/// Values of `APIName` that the local KVS has an endpoint for.
 const OFFERED_APIS: [&str; 6] = [
     "PUT_MEDIA",
     "GET_MEDIA",
@@ -70,44 +70,52 @@ const OFFERED_APIS: [&str; 6] = [
     "GET_HLS_STREAMING_SESSION_URL",
     "GET_CLIP",
 ];
-/// Only where there is something that makes images.
+/// Offered only with an image maker.
 const IMAGES_API: &str = "GET_IMAGES";
 
-pub(crate) async fn create_stream(State(service): State<Service>, region: Region, body: Bytes) -> Answer {
-    let request: CreateStream = read(&body)?;
+pub(crate) async fn create_stream(State(state): State<ApiState>, region: Region, body: Bytes) -> JsonResult {
+    // Fields that the local KVS does not have, such as StreamStorageConfiguration, are ignored.
+    let request: CreateStream = parse_body(&body)?;
     let settings = StreamSettings {
+        // As on AWS, a stream that does not state a retention keeps nothing in the archive.
         retention_hours: request.data_retention_in_hours.unwrap_or(0),
         media_type: request.media_type,
         device_name: request.device_name,
         kms_key_id: request.kms_key_id,
         tags: request.tags.unwrap_or_default(),
     };
-    let stream = service.store.create_in(&region, &request.stream_name, settings)?;
+    let stream = state.store.create_in(&region, &request.stream_name, settings)?;
     Ok(Json(json!({ "StreamARN": stream.identity().arn })))
 }
 
-pub(crate) async fn describe_stream(State(service): State<Service>, region: Region, body: Bytes) -> Answer {
-    let stream = read::<StreamReference>(&body)?.find(&service.store, &region)?;
+pub(crate) async fn describe_stream(
+    State(state): State<ApiState>,
+    region: Region,
+    body: Bytes,
+) -> JsonResult {
+    let stream = parse_body::<StreamReference>(&body)?.find(&state.store, &region)?;
     Ok(Json(json!({ "StreamInfo": stream_info(&stream.identity()) })))
 }
 
-pub(crate) async fn list_streams(State(service): State<Service>, region: Region, body: Bytes) -> Answer {
-    let request: ListStreams = read(&body)?;
+pub(crate) async fn list_streams(State(state): State<ApiState>, region: Region, body: Bytes) -> JsonResult {
+    let request: ListStreams = parse_body(&body)?;
     let prefix = request.prefix()?;
-    let most = request.most()?;
+    let max_results = request.max_results()?;
     let after = request.after(prefix)?;
     let mut streams: Vec<Arc<StreamIdentity>> =
-        service.store.streams().iter().map(|stream| stream.identity()).collect();
+        state.store.streams().iter().map(|stream| stream.identity()).collect();
+    // The store is sorted by region and name, so the streams of one region are in the order of pages.
     streams.retain(|stream| {
         let name = &stream.name;
         stream.region() == region
             && name.starts_with(prefix)
             && after.as_ref().is_none_or(|after| name > after)
     });
-    let next = (streams.len() > most).then(|| name_token(&streams[most - 1].name));
-    streams.truncate(most);
-    let list: Vec<Value> = streams.iter().map(|stream| stream_info(stream)).collect();
-    Ok(Json(json!({ "StreamInfoList": list, "NextToken": next })))
+    // The page's last name is the token: names are unique and sorted, so streams that come or go meanwhile do no harm.
+    let next = (streams.len() > max_results).then(|| token_of_name(&streams[max_results - 1].name));
+    streams.truncate(max_results);
+    let infos: Vec<Value> = streams.iter().map(|stream| stream_info(stream)).collect();
+    Ok(Json(json!({ "StreamInfoList": infos, "NextToken": next })))
 }
 
 impl ListStreams {
@@ -116,56 +124,60 @@ impl ListStreams {
         match condition.comparison_operator.as_deref() {
             None | Some("BEGINS_WITH") => Ok(condition.comparison_value.as_deref().unwrap_or("")),
             Some(other) => Err(ApiError::InvalidArgument(format!(
-                "ComparisonOperator \"{other}\": only BEGINS_WITH is known"
+                "ComparisonOperator \"{other}\" is not known; use BEGINS_WITH"
             ))),
         }
     }
 
-    /// The name of the last stream on the page before.
+    /// Returns the name of the last stream on the previous page.
     fn after(&self, prefix: &str) -> Result<Option<String>, ApiError> {
         let Some(token) = self.next_token.as_deref().filter(|token| !token.is_empty()) else {
             return Ok(None);
         };
-        let wrong = "NextToken was not given by ListStreams with this StreamNameCondition; begin without";
+        let message =
+            "NextToken was not returned by ListStreams for this StreamNameCondition; begin without it";
         let name = name_of_token(token).filter(|name| name.starts_with(prefix));
-        name.map(Some).ok_or_else(|| ApiError::InvalidArgument(wrong.to_owned()))
+        name.map(Some).ok_or_else(|| ApiError::InvalidArgument(message.to_owned()))
     }
 
-    fn most(&self) -> Result<usize, ApiError> {
+    fn max_results(&self) -> Result<usize, ApiError> {
         match self.max_results {
-            Some(most) if !(1..=MOST_RESULTS).contains(&most) => {
-                Err(ApiError::InvalidArgument(format!("MaxResults {most}: 1 to {MOST_RESULTS} are possible")))
-            }
-            most => Ok(most.unwrap_or(MOST_RESULTS)),
+            Some(max) if !(1..=MAX_RESULTS).contains(&max) => Err(ApiError::InvalidArgument(format!(
+                "MaxResults {max} is out of range; use 1 to {MAX_RESULTS}"
+            ))),
+            max => Ok(max.unwrap_or(MAX_RESULTS)),
         }
     }
 }
 
-pub(crate) async fn delete_stream(State(service): State<Service>, region: Region, body: Bytes) -> Answer {
-    let request: DeleteStream = read(&body)?;
-    let arn = request.stream.find(&service.store, &region)?.identity().arn.clone();
-    service.store.delete(&arn, request.current_version.as_deref()).await?;
+pub(crate) async fn delete_stream(State(state): State<ApiState>, region: Region, body: Bytes) -> JsonResult {
+    let request: DeleteStream = parse_body(&body)?;
+    // By its ARN, which also has the time of creation: a stream that takes the name meanwhile is not deleted.
+    let arn = request.stream.find(&state.store, &region)?.identity().arn.clone();
+    state.store.delete(&arn, request.current_version.as_deref()).await?;
     Ok(Json(json!({})))
 }
 
 pub(crate) async fn get_data_endpoint(
-    State(service): State<Service>,
+    State(state): State<ApiState>,
     region: Region,
     headers: HeaderMap,
     body: Bytes,
-) -> Answer {
-    let request: GetDataEndpoint = read(&body)?;
-    request.stream.find(&service.store, &region)?;
+) -> JsonResult {
+    let request: GetDataEndpoint = parse_body(&body)?;
+    // Only for its error: an endpoint of a stream that does not exist is not given.
+    request.stream.find(&state.store, &region)?;
     let offered: Vec<&str> =
-        OFFERED_APIS.into_iter().chain(service.images.is_some().then_some(IMAGES_API)).collect();
+        OFFERED_APIS.into_iter().chain(state.images.is_some().then_some(IMAGES_API)).collect();
     if !offered.contains(&request.api_name.as_str()) {
         return Err(ApiError::InvalidArgument(format!(
-            "APIName \"{}\": this local KVS has {}; no other is in this version",
+            "APIName \"{}\" is not supported; this local KVS has {}",
             request.api_name,
             offered.join(", ")
         )));
     }
-    Ok(Json(json!({ "DataEndpoint": service.endpoint_for(&headers) })))
+    // One server has all operations, so the endpoint is the address that the client reached it by.
+    Ok(Json(json!({ "DataEndpoint": state.endpoint_for(&headers) })))
 }
 
 fn stream_info(identity: &StreamIdentity) -> Value {
@@ -174,6 +186,7 @@ fn stream_info(identity: &StreamIdentity) -> Value {
         "StreamName": identity.name,
         "StreamARN": identity.arn,
         "Version": identity.version,
+        // Streams are created and deleted within one call, so CREATING, UPDATING and DELETING do not occur.
         "Status": "ACTIVE",
         "CreationTime": seconds(identity.created_ms),
         "DataRetentionInHours": settings.retention_hours,
@@ -188,16 +201,17 @@ fn stream_info(identity: &StreamIdentity) -> Value {
     info
 }
 
-/// The `NextToken` behind a stream: hexadecimal digits, since names have signs that a token cannot have.
-fn name_token(name: &str) -> String {
+/// Returns the `NextToken` after a stream: hexadecimal digits, since names have characters that tokens cannot have.
+fn token_of_name(name: &str) -> String {
     name.bytes().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// None where the text is not such a token.
+/// Returns the name in a token; None if the text is not a token of [`token_of_name`].
 fn name_of_token(token: &str) -> Option<String> {
+    // from_str_radix takes a sign and capitals, which a token never has.
     let digits = token.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
     let byte = |at: usize| u8::from_str_radix(token.get(at..at + 2)?, 16).ok();
     let bytes: Option<Vec<u8>> = (0..token.len()).step_by(2).map(byte).collect();
     let name = String::from_utf8(bytes.filter(|_| digits)?).ok()?;
-    Some(name).filter(|name| is_name(name))
+    Some(name).filter(|name| is_stream_name(name))
 }

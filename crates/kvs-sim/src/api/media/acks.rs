@@ -1,15 +1,15 @@
-//! Acknowledgements: what PutMedia answers, one JSON object a line.
+//! Acknowledgements of PutMedia: one JSON object per line.
 
 use bytes::Bytes;
 use serde::Serialize;
 
 use crate::identifiers::fragment_number::FragmentNumber;
 
-/// A code of an ERROR acknowledgement.
+/// The error of an ERROR acknowledgement.
 ///
-/// Source: PutMedia in the AWS developer guide, error codes 4000 to 5001.
+/// Source: AWS, PutMedia, error codes 4000 to 5001, 2026.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub(crate) enum AckError {
     StreamRead,
     FragmentSize,
     FragmentDuration,
@@ -22,7 +22,7 @@ pub(crate) enum Fault {
     Internal,
 }
 
-impl Fault {
+impl AckError {
     fn id_and_code(self) -> (u32, &'static str) {
         match self {
             Self::StreamRead => (4000, "STREAM_READ_ERROR"),
@@ -39,16 +39,17 @@ impl Fault {
     }
 }
 
-/// Of which fragment an acknowledgement speaks.
+/// The fragment that an acknowledgement is about.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Acknowledged {
+pub(crate) struct AckedFragment {
+    /// The fragment's timecode as the producer sent it, also where it is relative.
     pub(crate) timecode_ms: i64,
     pub(crate) number: FragmentNumber,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Line {
+struct AckLine {
     event_type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     fragment_timecode: Option<i64>,
@@ -60,29 +61,34 @@ struct Line {
     error_code: Option<&'static str>,
 }
 
-pub(crate) fn buffering(fragment: Acknowledged) -> Bytes {
-    line("BUFFERING", Some(fragment), None)
+/// Returns the acknowledgement that a fragment's first byte has arrived.
+pub(crate) fn buffering(fragment: AckedFragment) -> Bytes {
+    write_line("BUFFERING", Some(fragment), None)
 }
 
-pub(crate) fn received(fragment: Acknowledged) -> Bytes {
-    line("RECEIVED", Some(fragment), None)
+/// Returns the acknowledgement that a fragment's last byte has arrived.
+pub(crate) fn received(fragment: AckedFragment) -> Bytes {
+    write_line("RECEIVED", Some(fragment), None)
 }
 
-pub(crate) fn persisted(fragment: Acknowledged) -> Bytes {
-    line("PERSISTED", Some(fragment), None)
+/// Returns the acknowledgement that a fragment is in the archive.
+pub(crate) fn persisted(fragment: AckedFragment) -> Bytes {
+    write_line("PERSISTED", Some(fragment), None)
 }
 
+/// Returns the acknowledgement of a pause in the request.
 pub(crate) fn idle() -> Bytes {
-    line("IDLE", None, None)
+    write_line("IDLE", None, None)
 }
 
-pub(crate) fn error(fragment: Option<Acknowledged>, fault: Fault) -> Bytes {
-    line("ERROR", fragment, Some(fault))
+/// Returns the acknowledgement of an error, which ends the request.
+pub(crate) fn error(fragment: Option<AckedFragment>, error: AckError) -> Bytes {
+    write_line("ERROR", fragment, Some(error))
 }
 
-fn line(event_type: &'static str, fragment: Option<Acknowledged>, fault: Option<Fault>) -> Bytes {
-    let (error_id, error_code) = fault.map(Fault::id_and_code).unzip();
-    let line = Line {
+fn write_line(event_type: &'static str, fragment: Option<AckedFragment>, error: Option<AckError>) -> Bytes {
+    let (error_id, error_code) = error.map(AckError::id_and_code).unzip();
+    let line = AckLine {
         event_type,
         fragment_timecode: fragment.map(|fragment| fragment.timecode_ms),
         fragment_number: fragment.map(|fragment| fragment.number.to_string()),
@@ -90,6 +96,7 @@ fn line(event_type: &'static str, fragment: Option<Acknowledged>, fault: Option<
         error_code,
     };
     let mut json = serde_json::to_vec(&line).unwrap_or_default();
+    // A line break ends each acknowledgement: the producer SDK parses the answer as it arrives.
     json.extend_from_slice(b"\r\n");
     json.into()
 }
@@ -100,7 +107,8 @@ mod tests {
 
     #[test]
     fn a_line_is_what_the_producer_sdk_parses() {
-        let fragment = Acknowledged { timecode_ms: 1_600_994_737_365, number: FragmentNumber::mint(1, 2) };
+        let fragment =
+            AckedFragment { timecode_ms: 1_600_994_737_365, number: FragmentNumber::generate(1, 2) };
         let number = fragment.number;
         let cases = [
             (
@@ -111,7 +119,7 @@ mod tests {
             ),
             (idle(), r#"{"EventType":"IDLE"}"#.to_owned()),
             (
-                error(None, Fault::InvalidMkv),
+                error(None, AckError::InvalidMkv),
                 r#"{"EventType":"ERROR","ErrorId":4006,"ErrorCode":"INVALID_MKV_DATA"}"#.to_owned(),
             ),
         ];

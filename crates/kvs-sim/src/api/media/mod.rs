@@ -1,4 +1,4 @@
-//! The operations of the service kinesis-video-media: GetMedia and PutMedia.
+//! Operations of the service kinesis-video-media: GetMedia and PutMedia.
 
 mod acks;
 mod fragment_rate;

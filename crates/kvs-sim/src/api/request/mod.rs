@@ -1,4 +1,4 @@
-//! The parts that requests have in common.
+//! Parsing that the requests of several operations share.
 
 pub(crate) mod body;
 pub(crate) mod stream_reference;

@@ -1,4 +1,4 @@
-//! The stream that a request is about.
+//! The stream that a request names.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use serde::Deserialize;
 use crate::error::ApiError;
 use crate::identifiers::region::Region;
 use crate::identifiers::stream_arn::StreamArn;
-use crate::identifiers::stream_name::check_name;
-use crate::store::stream::Stream;
-use crate::store::streams::Store;
+use crate::identifiers::stream_name::check_stream_name;
+use crate::store::stream::KvsStream;
+use crate::store::streams::StreamStore;
 
-/// A stream by its name, its ARN, or both.
+/// A stream's name, its ARN, or both.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct StreamReference {
@@ -22,27 +22,28 @@ pub(crate) struct StreamReference {
 }
 
 impl StreamReference {
-    /// As the headers of PutMedia name it.
-    pub(crate) fn of_headers(headers: &HeaderMap) -> Self {
+    /// Reads the headers of PutMedia, whose body is media.
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(ToOwned::to_owned);
         Self { stream_name: text("x-amzn-stream-name"), stream_arn: text("x-amzn-stream-arn") }
     }
 
-    /// The stream meant, in the region of the request.
+    /// Returns the stream, which must be in the region of the request.
     ///
-    /// Errors: none is named, or two; a name or ARN is malformed; there is no such stream in the region.
-    pub(crate) fn find(&self, store: &Store, region: &Region) -> Result<Arc<Stream>, ApiError> {
+    /// Fails if none is named, or two different ones; if a name or ARN is malformed; if the region has no such stream.
+    pub(crate) fn find(&self, store: &StreamStore, region: &Region) -> Result<Arc<KvsStream>, ApiError> {
         if let Some(name) = &self.stream_name {
-            check_name(name)?;
+            check_stream_name(name)?;
         }
         match (&self.stream_name, self.arn()?) {
             (None, None) => Err(ApiError::InvalidArgument(
-                "StreamName or StreamARN is needed, of PutMedia x-amzn-stream-name or x-amzn-stream-arn"
+                "StreamName or StreamARN is needed; PutMedia takes the header x-amzn-stream-name or x-amzn-stream-arn"
                     .to_owned(),
             )),
-            (Some(name), None) => store.stream_of(region, name),
-            (None, Some((text, arn))) => store.stream_of_arn(region, text, &arn),
-            (Some(name), Some((text, arn))) if *name == arn.name => store.stream_of_arn(region, text, &arn),
+            (Some(name), None) => store.stream_by_name(region, name),
+            (None, Some((text, arn))) => store.stream_by_arn(region, text, &arn),
+            // The SDKs send both if a caller gives both.
+            (Some(name), Some((text, arn))) if *name == arn.name => store.stream_by_arn(region, text, &arn),
             (Some(name), Some((_, arn))) => Err(ApiError::InvalidArgument(format!(
                 "StreamName \"{name}\" and StreamARN name two streams, the other is \"{}\"; give one of them",
                 arn.name
@@ -50,20 +51,25 @@ impl StreamReference {
         }
     }
 
-    /// As [`find`](Self::find), for the operations of tags, which have an exception of their own for a malformed ARN.
-    pub(crate) fn find_tagged(&self, store: &Store, region: &Region) -> Result<Arc<Stream>, ApiError> {
+    /// Does the same as [`find`](Self::find) for the operations on tags, which have their own exception for a malformed ARN.
+    pub(crate) fn find_for_tags(
+        &self,
+        store: &StreamStore,
+        region: &Region,
+    ) -> Result<Arc<KvsStream>, ApiError> {
         self.arn().map_err(|_| ApiError::InvalidResourceFormat)?;
         self.find(store, region)
     }
 
     fn arn(&self) -> Result<Option<(&str, StreamArn)>, ApiError> {
         let Some(text) = &self.stream_arn else { return Ok(None) };
-        let wrong = || {
+        let invalid = || {
             let shown: String = text.chars().take(100).collect();
             ApiError::InvalidArgument(format!(
-                "StreamARN \"{shown}\": one such as arn:aws:kinesisvideo:us-east-1:123456789012:stream/NAME/1 is needed"
+                "StreamARN \"{shown}\" is not valid; an ARN such as \
+                 arn:aws:kinesisvideo:us-east-1:123456789012:stream/NAME/1 is needed"
             ))
         };
-        text.parse().map(|arn| Some((text.as_str(), arn))).map_err(|()| wrong())
+        text.parse().map(|arn| Some((text.as_str(), arn))).map_err(|()| invalid())
     }
 }
