@@ -93,6 +93,15 @@ pub enum ApiError {
         /// The stream's version.
         version: String,
     },
+    /// A browser sent the request for a page of another server.
+    #[error(
+        "Requests of the page {origin} are not accepted: pages of other servers are allowed to play HLS and nothing else. \
+         Call the local KVS from a program"
+    )]
+    ForeignOrigin {
+        /// The page's origin.
+        origin: String,
+    },
     /// A path or method that the local KVS does not have.
     #[error("{0} is not an operation of this local KVS")]
     UnknownOperation(String),
@@ -130,6 +139,7 @@ impl ApiError {
             Self::ExpiredToken => (StatusCode::FORBIDDEN, "ExpiredTokenException"),
             Self::WrongClock => (StatusCode::FORBIDDEN, "InvalidSignatureException"),
             Self::VersionMismatch { .. } => (StatusCode::BAD_REQUEST, "VersionMismatchException"),
+            Self::ForeignOrigin { .. } => (StatusCode::FORBIDDEN, "AccessDeniedException"),
             Self::UnknownOperation(_) => (StatusCode::NOT_FOUND, "UnknownOperationException"),
             Self::Media(error) => error.status_and_type(),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "InternalFailure"),

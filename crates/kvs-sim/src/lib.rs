@@ -16,6 +16,7 @@
 
 mod api;
 mod clock;
+mod connection_limit;
 mod error;
 mod error_record;
 mod faults;

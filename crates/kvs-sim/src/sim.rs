@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum_server::Handle;
+use axum_server::tls_rustls::RustlsAcceptor;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::error;
@@ -14,6 +15,7 @@ use crate::api::image_maker::ImageMaker;
 use crate::api::routes;
 use crate::api::state::ApiState;
 use crate::clock::Clock;
+use crate::connection_limit::ConnectionLimit;
 use crate::faults::parse::FaultPlan;
 use crate::hls::session::HlsSessions;
 use crate::identifiers::region::Region;
@@ -51,6 +53,8 @@ pub struct SimConfig {
     /// Upper bound of the lifetime of HLS sessions, so that a test need not wait for the 5 minutes that a request can ask for
     /// at least.
     pub max_hls_session: Duration,
+    /// Maximum number of open connections of all clients; those beyond it are closed.
+    pub max_connections: usize,
 }
 
 /// Media that a stream keeps by default.
@@ -61,6 +65,8 @@ const READERS: usize = 3;
 const FRAGMENTS_PER_S: u32 = 5;
 /// Source: AWS, GetHLSStreamingSessionURL, Expires, 2026.
 const MAX_HLS_SESSION: Duration = Duration::from_secs(43_200);
+/// Leaves descriptors for files under the usual limit of 1024 per process.
+const MAX_CONNECTIONS: usize = 800;
 /// Time for open connections to end when the server stops.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -79,6 +85,7 @@ impl Default for SimConfig {
             region: Region::default(),
             images: None,
             max_hls_session: MAX_HLS_SESSION,
+            max_connections: MAX_CONNECTIONS,
         }
     }
 }
@@ -129,7 +136,8 @@ impl Sim {
             hls: Arc::new(HlsSessions::new(config.max_hls_session)),
             images: config.images,
         };
-        let server = serve(listener, state, certificate.as_ref(), stop.clone()).map_err(failed)?;
+        let limit = ConnectionLimit::new(config.max_connections);
+        let server = serve(listener, state, limit, certificate.as_ref(), stop.clone()).map_err(failed)?;
         Ok(Self {
             address,
             scheme,
@@ -195,21 +203,22 @@ async fn join(task: JoinHandle<()>) {
 fn serve(
     listener: TcpListener,
     state: ApiState,
+    limit: ConnectionLimit,
     certificate: Option<&SelfSigned>,
     stop: CancellationToken,
 ) -> std::io::Result<JoinHandle<()>> {
     let handle = Handle::new();
+    let server = axum_server::from_tcp(listener)?.handle(handle.clone());
     let router = routes::router(state).into_make_service();
     match certificate {
         Some(certificate) => {
-            let server = axum_server::from_tcp_rustls(listener, certificate.config.clone())?;
-            let server = server.handle(handle.clone());
-            let serving = async move { server.serve(router).await };
+            // The limit is inside the TLS acceptor, so that a client that never finishes its handshake counts, too.
+            let tls = RustlsAcceptor::new(certificate.config.clone()).acceptor(limit);
+            let serving = async move { server.acceptor(tls).serve(router).await };
             Ok(tokio::spawn(serve_until(serving, handle, stop)))
         }
         None => {
-            let server = axum_server::from_tcp(listener)?.handle(handle.clone());
-            let serving = async move { server.serve(router).await };
+            let serving = async move { server.acceptor(limit).serve(router).await };
             Ok(tokio::spawn(serve_until(serving, handle, stop)))
         }
     }

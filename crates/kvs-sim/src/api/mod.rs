@@ -6,6 +6,7 @@ mod fault_middleware;
 mod faults;
 pub(crate) mod image_maker;
 pub(crate) mod media;
+mod origin_guard;
 mod request;
 pub(crate) mod routes;
 pub(crate) mod state;

@@ -10,7 +10,7 @@ use crate::api::archive::{fragment_media, get_clip, get_images, hls, list_fragme
 use crate::api::control::{retention, streams, tags};
 use crate::api::media::{get_media, put_media};
 use crate::api::state::ApiState;
-use crate::api::{fault_middleware, faults};
+use crate::api::{fault_middleware, faults, origin_guard};
 use crate::error::ApiError;
 
 /// Returns the router of all operations.
@@ -37,8 +37,9 @@ pub(crate) fn router(state: ApiState) -> Router {
         .merge(hls::router())
         .fallback(unknown_operation)
         .method_not_allowed_fallback(unknown_operation)
-        // The last layer is the outermost: every answer gets its id.
+        // The last layer is the outermost: every answer gets its id, and a request of a foreign page meets no fault.
         .layer(middleware::from_fn_with_state(state.clone(), fault_middleware::inject_faults))
+        .layer(middleware::from_fn_with_state(state.clone(), origin_guard::refuse_foreign_pages))
         .layer(middleware::map_response(add_request_id))
         .with_state(state)
 }

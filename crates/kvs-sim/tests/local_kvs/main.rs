@@ -14,6 +14,7 @@ mod hls;
 mod hls_media;
 mod hls_player;
 mod http;
+mod protection;
 mod put_media;
 mod region;
 mod retention;
