@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use kvs_infer::cli::sim_images::SimImages;
 use kvs_mkv::{Event, FragmentReader, Limits};
-use kvs_sim::{Clock, Fault, FaultKind, ImageMaker, Pace, Sim, SimConfig, Stream, append_clip};
+use kvs_sim::{ClipPace, Clock, Fault, FaultKind, ImageMaker, KvsStream, Sim, SimConfig, append_clip};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -48,11 +48,11 @@ async fn clip(folder: &TempDir) -> PathBuf {
 }
 
 /// A stream that received the clip twice, ten minutes apart.
-async fn stream_of_two_clips(sim: &Sim, clip: &Path) -> Arc<Stream> {
+async fn stream_of_two_clips(sim: &Sim, clip: &Path) -> Arc<KvsStream> {
     let stream = sim.store().stream_or_create("cam").expect("a good name");
     for start_ms in [NOON_MS, NOON_MS + 600_000] {
         let start = SystemTime::UNIX_EPOCH + Duration::from_millis(start_ms.unsigned_abs());
-        append_clip(&stream, clip, Pace::Asap, start).await.expect("a clip that can be played");
+        append_clip(&stream, clip, ClipPace::Asap, start).await.expect("a clip that can be played");
         stream.clock().advance(Duration::from_secs(600));
     }
     stream

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use clap::error::ErrorKind;
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
-use kvs_sim::{Delivery, FaultPlan, Play, Region, Sim, SimConfig, SimError};
+use kvs_sim::{FaultPlan, LiveDelivery, Play, Region, Sim, SimConfig, SimError};
 
 use super::sim_images::SimImages;
 
@@ -125,7 +125,7 @@ pub(super) enum DeliveryArg {
     Fragment,
 }
 
-impl From<DeliveryArg> for Delivery {
+impl From<DeliveryArg> for LiveDelivery {
     fn from(delivery: DeliveryArg) -> Self {
         match delivery {
             DeliveryArg::Block => Self::Block,
@@ -217,7 +217,7 @@ mod tests {
             assert_eq!((plan.stream.as_deref(), plan.faults.to_string().as_str()), (stream, faults));
         }
         for (fault, told) in
-            [("explode", "is no fault"), ("end=5", "such as 5s"), ("bad name:moved", "bad name")]
+            [("explode", "is not a fault"), ("end=5", "such as 5s"), ("bad name:moved", "bad name")]
         {
             let error = line(fault).unwrap_err();
             assert!(error.use_stderr() && error.to_string().contains(told), "{fault}: {error}");

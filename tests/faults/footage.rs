@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use kvs_sim::{Clock, Pace, Sim, SimConfig, append_clip, epoch_ms};
+use kvs_sim::{ClipPace, Clock, Sim, SimConfig, append_clip, epoch_ms};
 use tempfile::TempDir;
 
 use super::colours::{film, model};
@@ -56,11 +56,11 @@ impl Footage {
         let stream = self.sim.store().stream_or_create(&format!("{camera}-stream")).unwrap();
         for film in films {
             self.clock.advance(FILM);
-            append_clip(&stream, &self.clip, Pace::Asap, self.made + FILM * film).await.unwrap();
+            append_clip(&stream, &self.clip, ClipPace::Asap, self.made + FILM * film).await.unwrap();
         }
     }
 
-    pub(crate) fn stream(&self, camera: &str) -> std::sync::Arc<kvs_sim::Stream> {
+    pub(crate) fn stream(&self, camera: &str) -> std::sync::Arc<kvs_sim::KvsStream> {
         self.sim.store().stream(&format!("{camera}-stream")).unwrap()
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use kvs_sim::{Clock, Pace, Sim, append_clip, epoch_ms};
+use kvs_sim::{ClipPace, Clock, Sim, append_clip, epoch_ms};
 
 use super::colours::{model, paint_by};
 
@@ -67,7 +67,7 @@ impl Footage {
     pub(crate) async fn store(&self, sim: &Sim, clock: &Clock, round: usize) {
         for (camera, clip) in &self.busy {
             let stream = sim.store().stream_or_create(&stream(camera, round)).unwrap();
-            append_clip(&stream, clip, Pace::Asap, self.begins).await.unwrap();
+            append_clip(&stream, clip, ClipPace::Asap, self.begins).await.unwrap();
         }
         clock.advance(LATER);
         self.append_empty(sim, round, FRAGMENTS).await;
@@ -83,7 +83,7 @@ impl Footage {
         let begins = self.begins + Duration::from_secs(u64::from(after_s));
         for (camera, _) in &self.busy {
             let stream = sim.store().stream(&stream(camera, round)).unwrap();
-            append_clip(&stream, &self.empty, Pace::Asap, begins).await.unwrap();
+            append_clip(&stream, &self.empty, ClipPace::Asap, begins).await.unwrap();
         }
         begins
     }

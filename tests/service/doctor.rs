@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::{
     ProjectionType, ScalarAttributeType, TimeToLiveSpecification,
 };
 use aws_sdk_s3::types::ServerSideEncryption;
-use kvs_sim::{Fault, FaultKind, Limit, Operation, Pace, append_clip};
+use kvs_sim::{ClipPace, Fault, FaultKind, Limit, Operation, append_clip};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -143,7 +143,7 @@ async fn where_all_is_well_it_says_so_and_leaves_nothing_that_a_consumer_sees() 
     let (stream, clip) = (sim.store().stream_or_create("front-stream").unwrap(), film(clips.path(), 0));
     let playing = tokio::spawn(async move {
         loop {
-            append_clip(&stream, &clip, Pace::Realtime, SystemTime::now()).await.unwrap();
+            append_clip(&stream, &clip, ClipPace::Realtime, SystemTime::now()).await.unwrap();
         }
     });
 
@@ -299,7 +299,7 @@ fn a_class_that_the_model_does_not_know_is_a_mistake_of_the_configuration() {
 async fn a_camera_that_fell_silent_and_a_clock_that_is_off_are_told() {
     let (clips, sim, moto) = (tempfile::tempdir().unwrap(), sim(), Moto::start());
     let stream = sim.store().stream_or_create("front-stream").unwrap();
-    append_clip(&stream, &film(clips.path(), 0), Pace::Asap, SystemTime::now()).await.unwrap();
+    append_clip(&stream, &film(clips.path(), 0), ClipPace::Asap, SystemTime::now()).await.unwrap();
     let ahead = [("LD_PRELOAD", "/usr/$LIB/faketime/libfaketimeMT.so.1"), ("FAKETIME", "+10m")];
     let told = ask(&config(), &sim.endpoint(), &moto.url, &ahead);
     told.assert("clock", "fail", "s ahead of AWS's: AWS refuses what is signed by it; set it");

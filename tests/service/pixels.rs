@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use kvs_sim::{Pace, Sim, append_clip};
+use kvs_sim::{ClipPace, Sim, append_clip};
 
 use super::colours::{camera, paint, sim, store};
 use super::program::{Ended, Program};
@@ -93,7 +93,7 @@ const FRAMES: u64 = 200;
 
 async fn append(sim: &Sim, clip: &Path, start: SystemTime) {
     let stream = sim.store().stream_or_create("front-stream").unwrap();
-    append_clip(&stream, clip, Pace::Asap, start).await.unwrap();
+    append_clip(&stream, clip, ClipPace::Asap, start).await.unwrap();
 }
 
 /// Runs until all frames were looked at or passed over; how many were looked at, and what was told.

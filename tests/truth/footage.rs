@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use kvs_infer::detect::cache_dir;
-use kvs_sim::{Pace, append_clip, epoch_ms};
+use kvs_sim::{ClipPace, append_clip, epoch_ms};
 use serde_json::{Value, json};
 
 use super::colours::sim;
@@ -86,7 +86,7 @@ fn pixels(clip: &Path) -> String {
 async fn incidents_of(camera: &str, clip: &Path, frames: usize) -> Vec<Incident> {
     let (sim, made) = (sim(), SystemTime::now() - Duration::from_secs(3600));
     let stream = sim.store().stream_or_create(&format!("{camera}-stream")).unwrap();
-    append_clip(&stream, clip, Pace::Asap, made).await.unwrap();
+    append_clip(&stream, clip, ClipPace::Asap, made).await.unwrap();
     let config = std::fs::read_to_string(folder().join(format!("{camera}.yaml"))).unwrap();
     let config = config.replace("${KVS_INFER_CACHE}", cache_dir().unwrap().to_str().unwrap());
     let program = Program::start(&config, &sim.endpoint(), None);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use kvs_sim::{Pace, append_clip, epoch_ms};
+use kvs_sim::{ClipPace, append_clip, epoch_ms};
 use serde_json::Value;
 
 use super::colours::{model, sim};
@@ -24,7 +24,7 @@ async fn what_walks_behind_a_mask_is_told_on_either_side_and_shown_on_neither_be
     let clip = clips.path().join("walk.mp4");
     paint(&clip, FRAMES, &[WALK]);
     let stream = sim.store().stream_or_create("masked-stream").unwrap();
-    append_clip(&stream, &clip, Pace::Asap, made).await.unwrap();
+    append_clip(&stream, &clip, ClipPace::Asap, made).await.unwrap();
     let program = Program::start(&config(), &sim.endpoint(), None);
     program.camera_after("masked", FRAMES as u64);
     let ended = program.stop();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use kvs_sim::{Pace, append_clip, epoch_ms};
+use kvs_sim::{ClipPace, append_clip, epoch_ms};
 use serde_json::Value;
 
 use super::colours::{model, sim};
@@ -213,7 +213,7 @@ async fn what_is_told_is_what_is_true() {
         let clip = clips.path().join(format!("{}.mp4", scene.name));
         paint(&clip, scene.frames, scene.things);
         let stream = sim.store().stream_or_create(&format!("{}-stream", scene.name)).unwrap();
-        append_clip(&stream, &clip, Pace::Asap, made).await.unwrap();
+        append_clip(&stream, &clip, ClipPace::Asap, made).await.unwrap();
     }
     let cameras: String = SCENES.iter().map(camera).collect();
     let config = format!(

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
-use kvs_sim::{Clock, Cursor, Delivery, Pace, Seek, Store, Stream, StreamLimits, append_clip};
+use kvs_sim::{
+    ClipPace, Clock, KvsStream, LiveDelivery, Seek, StreamCursor, StreamLimits, StreamStore, append_clip,
+};
 
 use crate::decode::Sampler;
 use crate::demux::{Demuxer, Step};
@@ -27,11 +29,11 @@ pub(super) struct Clip {
 impl Clip {
     /// The first `fragments` of the file's fragments, all by default; `fps` is the target of the sampler.
     pub(super) async fn read(path: &Path, fragments: Option<usize>, fps: f64) -> anyhow::Result<Self> {
-        let limits = StreamLimits { stream_bytes: u64::MAX, readers: 1, delivery: Delivery::Block };
+        let limits = StreamLimits { stream_bytes: u64::MAX, readers: 1, delivery: LiveDelivery::Block };
         let clock = Clock::standing_at(START_MS);
-        let stream = Store::open(clock, limits, None)?.stream_or_create("bench")?;
+        let stream = StreamStore::open(clock, limits, None)?.stream_or_create("bench")?;
         let start = UNIX_EPOCH + Duration::from_millis(START_MS.unsigned_abs());
-        append_clip(&stream, path, Pace::Asap, start).await?;
+        append_clip(&stream, path, ClipPace::Asap, start).await?;
         let pieces = pieces(&stream, fragments.unwrap_or(usize::MAX));
         let mut media = media_times(&pieces)?;
         ensure!(!media.is_empty(), "{}: no frame is in what was asked for", path.display());
@@ -42,11 +44,11 @@ impl Clip {
     }
 }
 
-fn pieces(stream: &Stream, fragments: usize) -> Vec<Bytes> {
-    let mut cursor = Cursor::new(Seek::Earliest);
+fn pieces(stream: &KvsStream, fragments: usize) -> Vec<Bytes> {
+    let mut cursor = StreamCursor::new(Seek::Earliest);
     let (mut pieces, mut ended) = (Vec::new(), 0);
     while ended < fragments
-        && let kvs_sim::Step::Bytes(piece) = stream.step(&mut cursor)
+        && let kvs_sim::ReadStep::Bytes(piece) = stream.step(&mut cursor)
     {
         pieces.push(piece);
         ended += usize::from(cursor.is_between_fragments());
