@@ -8,7 +8,7 @@ use bytes::Bytes;
 use kvs_sim::{Clock, Cursor, Delivery, Pace, Seek, Store, Stream, StreamLimits, append_clip};
 
 use crate::decode::Sampler;
-use crate::demux::{Demuxer, Step};
+use crate::demux::{DemuxEvent, Demuxer};
 use crate::media::{MediaMs, SamplerState};
 
 /// When the clip begins, ms since the epoch: a whole second, so that ticks of the sampler begin with it.
@@ -59,7 +59,7 @@ fn media_times(pieces: &[Bytes]) -> anyhow::Result<Vec<MediaMs>> {
     for piece in pieces {
         demuxer.push(piece);
         while let Some(step) = demuxer.next(Instant::now()).context("the local KVS wrote it")? {
-            if let Step::Packet(packet) = step {
+            if let DemuxEvent::Packet(packet) = step {
                 media.push(packet.media);
             }
         }
