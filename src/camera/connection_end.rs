@@ -50,7 +50,7 @@ impl ConnectionEnd {
             Self::Stalled(_) => "stalled",
             Self::Trickles(_) => "trickles",
             Self::Source(error) => error.reason(),
-            Self::Malformed(_) => "rubbish",
+            Self::Malformed(_) => "malformed",
             Self::CutShort(_) => "cut_short",
             Self::ErrorRecord { .. } => "error_record",
             Self::TooFarBehind(_) => "too_far_behind",

@@ -121,7 +121,7 @@ pub(crate) const CAMERAS: [Row; 16] = [
         "bytes are damaged",
         ("damages", "flip=0.05,seed=7,count=2"),
         "not GetMedia output",
-        "kvs_infer_source_endings_total{reason=\"rubbish\"}",
+        "kvs_infer_source_endings_total{reason=\"malformed\"}",
         Lost::Some("nothing before the third time; then the fragment"),
         NEXT,
     ),
