@@ -25,7 +25,7 @@ use cameras::{Fleet, Starter};
 use models::ModelSet;
 pub use reload::{Changes, PreparedReload, ReloadError};
 
-use crate::camera::{CameraError, Shared};
+use crate::camera::{CameraError, CameraResources};
 use crate::config::{CameraSpec, Settings};
 use crate::detect::{DetectError, Detector, ModelInfo, ModelSpec};
 use crate::http::{AccessToken, Encode, HttpError, HttpServer, HttpSpec};
@@ -206,8 +206,13 @@ fn emf(settings: &Settings, board: &StatusBoard, stop: &CancellationToken) -> Op
     Some(tokio::spawn(emf.run(stop.clone())))
 }
 
-fn shared(settings: &Settings, aws: &SdkConfig, outbox: &Arc<Outbox>, stop: &CancellationToken) -> Shared {
-    Shared {
+fn shared(
+    settings: &Settings,
+    aws: &SdkConfig,
+    outbox: &Arc<Outbox>,
+    stop: &CancellationToken,
+) -> CameraResources {
+    CameraResources {
         kvs: Kvs::new(aws),
         outbox: Arc::clone(outbox),
         reconnect_delay: settings.reconnect_delay,

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::ServiceError;
-use crate::camera::{EntryModels, EntryReader};
+use crate::camera::{EntryModels, EntryOcr};
 use crate::config::{CameraSpec, PipelineEntry};
 use crate::detect::ocr::Reader;
 use crate::detect::{DetectError, Detector, Device, ModelSpec, Purpose, usual_threads};
@@ -113,10 +113,10 @@ impl ModelSet {
             Some(reading) => {
                 let named = (Purpose::Read, Arc::clone(&reading.model));
                 let Net::Reads(reader) = &self.running.get(&named)?.net else { return None };
-                Some(EntryReader { reader: reader.clone(), crop_expand: reading.crop_expand })
+                Some(EntryOcr { reader: reader.clone(), crop_expand: reading.crop_expand })
             }
         };
-        Some(EntryModels { detector, reading })
+        Some(EntryModels { detector, ocr: reading })
     }
 
     /// The detector of a model.

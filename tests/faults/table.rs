@@ -120,8 +120,8 @@ pub(crate) const CAMERAS: [Row; 16] = [
     camera(
         "bytes are damaged",
         ("damages", "flip=0.05,seed=7,count=2"),
-        "no GetMedia output",
-        "kvs_infer_source_endings_total{reason=\"rubbish\"}",
+        "not GetMedia output",
+        "kvs_infer_source_endings_total{reason=\"malformed\"}",
         Lost::Some("nothing before the third time; then the fragment"),
         NEXT,
     ),
@@ -299,7 +299,7 @@ pub(crate) const KEYS: Row = Row {
 pub(crate) const KVS_GONE: Row = Row {
     fault: "KVS cannot be reached",
     made: Made::Otherwise("the local KVS ends, and starts again"),
-    reason: "reaches nobody",
+    reason: "cannot reach the service",
     metric: "kvs_infer_source_endings_total{reason=\"unreachable\"}",
     lost: Lost::Nothing,
     ends: NEXT,

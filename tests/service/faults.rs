@@ -26,7 +26,7 @@ async fn a_missing_and_a_hostile_stream_cost_a_good_one_no_frame() {
     assert!(said.contains("missing-stream") && said.contains("does not exist"), "{said}");
     let hostile = program.camera("hostile");
     let said = hostile["last_error"].as_str().unwrap();
-    assert!(said.contains("no GetMedia output"), "{said}");
+    assert!(said.contains("not GetMedia output"), "{said}");
 
     let (status, health) = program.get("/healthz");
     assert_eq!(status, 200, "a restart would not help: {health}");

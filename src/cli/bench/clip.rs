@@ -10,7 +10,7 @@ use kvs_sim::{
 };
 
 use crate::decode::Sampler;
-use crate::demux::{Demuxer, Step};
+use crate::demux::{DemuxEvent, Demuxer};
 use crate::media::{MediaMs, SamplerState};
 
 /// When the clip begins, ms since the epoch: a whole second, so that ticks of the sampler begin with it.
@@ -61,7 +61,7 @@ fn media_times(pieces: &[Bytes]) -> anyhow::Result<Vec<MediaMs>> {
     for piece in pieces {
         demuxer.push(piece);
         while let Some(step) = demuxer.next(Instant::now()).context("the local KVS wrote it")? {
-            if let Step::Packet(packet) = step {
+            if let DemuxEvent::Packet(packet) = step {
                 media.push(packet.media);
             }
         }

@@ -9,7 +9,7 @@ use super::account::Account;
 use super::clip::Clip;
 use crate::base::Stopwatch;
 use crate::decode::{Decoder, Sampler};
-use crate::demux::{Demuxer, Step};
+use crate::demux::{DemuxEvent, Demuxer};
 use crate::detect::{Detector, Thresholds};
 use crate::media::{CameraId, Decoded, FragmentEnd, Position, SamplerState};
 use crate::status::CameraStatus;
@@ -87,10 +87,10 @@ impl<'a> Way<'a> {
         }
     }
 
-    fn step(&mut self, step: Step) -> anyhow::Result<()> {
+    fn step(&mut self, step: DemuxEvent) -> anyhow::Result<()> {
         let decoded = match step {
-            Step::Packet(packet) => self.decoder.push(packet, &mut self.decoded),
-            Step::End { fragment, behind_ms } => {
+            DemuxEvent::Packet(packet) => self.decoder.push(packet, &mut self.decoded),
+            DemuxEvent::End { fragment, behind_ms } => {
                 let position = Position::after(&fragment);
                 let end = FragmentEnd { fragment, position, behind_ms, caught_up: false };
                 self.decoder.end_fragment(end, &mut self.decoded)

@@ -1,15 +1,16 @@
-//! The hand-over from the decode thread to the camera's task.
+//! The queue from the decode thread of a camera to its analysis task.
 //!
-//! Bounded in both modes: at most four frames wait, and the decode thread with them. In catch-up that is all. Live, frames
-//! are replaced by newer ones where the machine is behind, and only there: when a frame has waited for a second more than its
-//! delivery explains. A segment of HLS, a fragment that is delivered as a whole and the footage after a pause arrive at once and
-//! may take as long as they last ([`Playout`]).
+//! It is bounded in both modes: at most four frames wait, and the decode thread with them. In catch-up that is all. In
+//! live mode newer frames replace older ones if the machine is behind, that is, if a frame has waited for a second more
+//! than its delivery explains. An HLS segment, a fragment that is delivered as a whole and the footage after a pause
+//! arrive at once, and may take as long as they last ([`Playout`]).
 //!
-//! Markers are never dropped and keep their place among the frames; where nothing stands between two of them they become one that means the same: of two ends the later counts (and the camera has caught up if it had at either),
-//! of two discontinuities one is enough, and a discontinuity right after an end says nothing new.
+//! Markers are never dropped and keep their place among the frames. Markers without a frame between them are joined to
+//! an equivalent one: of two fragment ends the later counts (and the camera has caught up if it had at either), of two
+//! discontinuities one is enough, and a discontinuity right after an end adds nothing.
 //!
-//! Ends: when the [`FrameSender`] goes, the receiver gets what waits and then `None`; when the [`FrameReceiver`] goes,
-//! a push fails with [`Closed`], also one that waits.
+//! If the [`FrameSender`] is dropped, the receiver gets the items that wait and then `None`. If the [`FrameReceiver`] is
+//! dropped, a push fails with [`QueueClosed`], even one that waits.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -21,103 +22,110 @@ use crate::media::{Decoded, Frame, MediaMs, Mode, ModeCell};
 use crate::status::CameraStatus;
 use crate::telemetry::decode::{DropReason, FramesDropped};
 
-/// How many frames wait before the decode thread does.
-const FRAMES_MAX: usize = 4;
+/// The number of frames in the queue at which the decode thread waits.
+const MAX_FRAMES: usize = 4;
 
-/// How long after it is due a live frame may wait. The lag of delivered events stays under 2 s, inference included.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The maximum wait of a live frame after it is due: the lag of delivered events stays below 2 s, with inference.
+const MAX_LATENESS: Duration = Duration::from_secs(1);
 
-/// The longest fragment, so the most that is delivered at once. Source: Kinesis Video Streams quotas, 2026.
-const BURST_MAX: Duration = Duration::from_secs(20);
+/// The longest fragment, and so the longest burst of a delivery. Source: Kinesis Video Streams quotas, 2026.
+const MAX_BURST: Duration = Duration::from_secs(20);
 
-/// The other side of the queue is gone.
+/// The other end of the queue was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the receiver of the decoded frames is gone")]
-pub struct Closed;
+#[error("the receiver of the queue was dropped")]
+pub struct QueueClosed;
 
-/// The decode thread's side.
-pub struct FrameSender(Arc<Queue>);
+/// The sender of a frame queue, for the decode thread.
+pub struct FrameSender(Arc<FrameQueue>);
 
-/// The camera task's side.
-pub struct FrameReceiver(Arc<Queue>);
+/// The receiver of a frame queue, for the analysis task.
+pub struct FrameReceiver(Arc<FrameQueue>);
 
-struct Queue {
+struct FrameQueue {
     camera: CameraStatus,
     mode: Arc<ModeCell>,
-    waiting: Mutex<Waiting>,
-    /// Something came, or the sender went: for the one receiver.
-    came: Notify,
-    /// Something was taken, or the receiver went: for the one sender.
-    left: Condvar,
+    state: Mutex<FrameQueueState>,
+    /// Wakes the one receiver: an item was put in, or the sender was dropped.
+    item_added: Notify,
+    /// Wakes the one sender: an item was taken, or the receiver was dropped.
+    item_taken: Condvar,
 }
 
 #[derive(Default)]
-struct Waiting {
-    items: VecDeque<Item>,
+struct FrameQueueState {
+    items: VecDeque<FrameQueueItem>,
     closed: bool,
     playout: Playout,
 }
 
-struct Item {
+struct FrameQueueItem {
     decoded: Decoded,
-    /// Of a frame: from then on the machine is behind if it still waits.
+    /// The time from which a frame is late; `None` for markers.
     late_at: Option<Instant>,
 }
 
-/// When frames are due, if they are taken as fast as they were filmed from their arrival on.
+/// Computes when frames are due if they are taken in real time from their arrival on.
 ///
-/// Each is due when it arrives, or nine tenths of a frame's length after the one before, whichever is later: so a burst may take
-/// as long as it lasts, and its delay is worked off by a tenth of the time.
+/// A frame is due when it arrives, or nine tenths of a frame's length after the previous one, whichever is later. So a
+/// burst may take as long as it lasts, and the delay that it causes is recovered by a tenth of that time.
 #[derive(Default)]
 struct Playout {
     last: Option<(Instant, MediaMs)>,
 }
 
 impl Playout {
-    /// When the next frame is due.
+    /// Returns the time at which the next frame is due.
     fn due(&mut self, frame: &Frame) -> Instant {
         let step = self.last.and_then(|(due, media)| {
+            // A step back in time is other footage, which is due at its arrival.
             let step_ms = u64::try_from(frame.media.0.saturating_sub(media.0)).ok()?;
-            Some(due + Duration::from_millis(step_ms).min(BURST_MAX) * 9 / 10)
+            Some(due + Duration::from_millis(step_ms).min(MAX_BURST) * 9 / 10)
         });
-        let due = step.map_or(frame.arrived, |due| due.clamp(frame.arrived, frame.arrived + BURST_MAX));
+        let due = step.map_or(frame.arrived, |due| due.clamp(frame.arrived, frame.arrived + MAX_BURST));
         self.last = Some((due, frame.media));
         due
     }
 }
 
-/// An empty queue for `camera`.
+/// Creates an empty frame queue for `camera`.
 #[must_use]
 pub fn frame_queue(camera: CameraStatus, mode: Arc<ModeCell>) -> (FrameSender, FrameReceiver) {
-    let waiting = Mutex::default();
-    let queue = Arc::new(Queue { camera, mode, waiting, came: Notify::new(), left: Condvar::new() });
+    let queue = Arc::new(FrameQueue {
+        camera,
+        mode,
+        state: Mutex::default(),
+        item_added: Notify::new(),
+        item_taken: Condvar::new(),
+    });
     (FrameSender(Arc::clone(&queue)), FrameReceiver(queue))
 }
 
 impl FrameSender {
-    /// Puts `decoded` in. A frame waits until there is room, or, live, until the machine is behind. Blocks: not for async code.
+    /// Appends `decoded`. A frame waits for room, in live mode until the machine is behind. Blocks the thread.
     ///
     /// # Errors
-    /// [`Closed`] when the receiver is gone.
-    pub fn push(&self, decoded: Decoded) -> Result<(), Closed> {
+    /// [`QueueClosed`] if the receiver was dropped.
+    pub fn push(&self, decoded: Decoded) -> Result<(), QueueClosed> {
         let queue = &self.0;
-        let mut waiting = queue.lock();
+        let mut state = queue.lock();
+        // Markers do not wait: they take no memory, and waiting ones are joined.
         if matches!(decoded, Decoded::Frame(_)) {
-            waiting = queue.wait_for_room(waiting);
+            state = queue.wait_for_room(state);
         }
-        if waiting.closed {
-            return Err(Closed);
+        if state.closed {
+            return Err(QueueClosed);
         }
-        let dropped = waiting.put(decoded, queue.mode.get(), Instant::now());
-        drop(waiting);
-        queue.came.notify_one();
+        let dropped = state.put(decoded, queue.mode.get(), Instant::now());
+        drop(state);
+        queue.item_added.notify_one();
         if let Some((frames, reason)) = dropped {
             FramesDropped { camera: &queue.camera, frames, reason }.emit();
         }
         Ok(())
     }
 
-    /// How the camera keeps up now.
+    /// Returns the camera's current mode.
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.0.mode.get()
@@ -127,80 +135,89 @@ impl FrameSender {
 impl Drop for FrameSender {
     fn drop(&mut self) {
         self.0.lock().closed = true;
-        self.0.came.notify_one();
+        self.0.item_added.notify_one();
     }
 }
 
 impl FrameReceiver {
-    /// The next item, when it comes; `None` when the sender is gone and nothing waits. May be cancelled without loss.
+    /// Waits for the next item; returns `None` if the sender was dropped and the queue is empty. Cancel-safe.
     pub async fn next(&self) -> Option<Decoded> {
         loop {
+            // The guard must not live across the await: the decode thread needs the lock to put an item in.
             {
-                let mut waiting = self.0.lock();
-                if let Some(item) = waiting.items.pop_front() {
-                    self.0.left.notify_one();
+                let mut state = self.0.lock();
+                if let Some(item) = state.items.pop_front() {
+                    self.0.item_taken.notify_one();
                     return Some(item.decoded);
                 }
-                if waiting.closed {
+                if state.closed {
                     return None;
                 }
             }
-            self.0.came.notified().await;
+            // `Notify` stores one permit, so a push between the check and this line is not missed.
+            self.0.item_added.notified().await;
         }
     }
 }
 
 impl Drop for FrameReceiver {
     fn drop(&mut self) {
-        let mut waiting = self.0.lock();
-        waiting.closed = true;
-        waiting.items.clear();
-        self.0.left.notify_one();
+        let mut state = self.0.lock();
+        state.closed = true;
+        state.items.clear();
+        self.0.item_taken.notify_one();
     }
 }
 
-impl Queue {
-    /// A panic elsewhere leaves the items whole, so a poisoned lock is as good.
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+impl FrameQueue {
+    fn lock(&self) -> MutexGuard<'_, FrameQueueState> {
+        // A panic elsewhere leaves the items whole, so a poisoned lock is usable.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until another frame may be put in.
-    fn wait_for_room<'a>(&self, mut waiting: MutexGuard<'a, Waiting>) -> MutexGuard<'a, Waiting> {
-        while !waiting.closed && waiting.frames() >= FRAMES_MAX {
+    fn wait_for_room<'a>(
+        &self,
+        mut state: MutexGuard<'a, FrameQueueState>,
+    ) -> MutexGuard<'a, FrameQueueState> {
+        while !state.closed && state.frames() >= MAX_FRAMES {
             let late_in = match self.mode.get() {
-                Mode::Live => waiting.late_in(Instant::now()),
+                Mode::Live => state.late_in(Instant::now()),
                 Mode::CatchUp => None,
             };
-            waiting = match late_in {
-                Some(Duration::ZERO) => return waiting,
-                Some(wait) => self.left.wait_timeout(waiting, wait).unwrap_or_else(PoisonError::into_inner).0,
-                None => self.left.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+            state = match late_in {
+                // The machine is behind: the frame needs no room, since it replaces those that wait.
+                Some(Duration::ZERO) => return state,
+                Some(wait) => {
+                    self.item_taken.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.item_taken.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
         }
-        waiting
+        state
     }
 }
 
-impl Waiting {
+impl FrameQueueState {
+    /// Returns the number of frames in the queue.
     fn frames(&self) -> usize {
         self.items.iter().filter(|item| item.late_at.is_some()).count()
     }
 
-    /// How long until the machine is behind with the oldest frame; zero: it is.
+    /// Returns the time until the oldest frame is late; zero if it is, `None` without frames.
     fn late_in(&self, now: Instant) -> Option<Duration> {
         let oldest = self.items.iter().find_map(|item| item.late_at)?;
         Some(oldest.saturating_duration_since(now))
     }
 
-    /// Appends `decoded` in its normal form; returns how many frames were dropped for it, and why.
+    /// Appends `decoded`; returns the number of frames that were dropped for it, and the reason.
     fn put(&mut self, decoded: Decoded, mode: Mode, now: Instant) -> Option<(usize, DropReason)> {
         match &decoded {
             Decoded::Frame(frame) => {
-                let late_at = Some(self.playout.due(frame) + PATIENCE);
+                let late_at = Some(self.playout.due(frame) + MAX_LATENESS);
                 let is_behind = mode == Mode::Live && self.late_in(now) == Some(Duration::ZERO);
-                let dropped = if is_behind { self.fall_behind() } else { 0 };
-                self.items.push_back(Item { decoded, late_at });
+                let dropped = if is_behind { self.drop_late_frames() } else { 0 };
+                self.items.push_back(FrameQueueItem { decoded, late_at });
                 Some((dropped, DropReason::Newer))
             }
             Decoded::FragmentEnd { .. } => {
@@ -208,6 +225,7 @@ impl Waiting {
                 None
             }
             Decoded::Discontinuity => {
+                // Frames since the last end are of the broken fragment, which is read again.
                 let last_marker = self.items.iter().rposition(|item| item.late_at.is_none());
                 let dropped = self.drop_frames_where(|at| Some(at) > last_marker);
                 self.put_marker(decoded);
@@ -216,18 +234,19 @@ impl Waiting {
         }
     }
 
-    /// Drops all frames. What a burst explained is used up: from here on a frame is due when it arrives.
-    fn fall_behind(&mut self) -> usize {
+    /// Drops all frames and returns their number.
+    fn drop_late_frames(&mut self) -> usize {
+        // The delay that a burst explains is used up: from here on a frame is due when it arrives.
         self.playout = Playout::default();
         self.drop_frames_where(|_| true)
     }
 
-    /// Removes the frames at the places for which `goes` holds, and joins the markers that meet thereby.
-    fn drop_frames_where(&mut self, goes: impl Fn(usize) -> bool) -> usize {
+    /// Drops the frames at the places that `is_dropped` selects, and joins the markers that then meet.
+    fn drop_frames_where(&mut self, is_dropped: impl Fn(usize) -> bool) -> usize {
         let before = self.frames();
         for (at, item) in std::mem::take(&mut self.items).into_iter().enumerate() {
             match item.late_at {
-                Some(_) if goes(at) => {}
+                Some(_) if is_dropped(at) => {}
                 Some(_) => self.items.push_back(item),
                 None => self.put_marker(item.decoded),
             }
@@ -240,17 +259,17 @@ impl Waiting {
             (Some(Decoded::FragmentEnd { end, .. }), Decoded::FragmentEnd { .. }) => {
                 let caught_up = end.caught_up;
                 self.items.pop_back();
-                having_caught_up(marker, caught_up)
+                with_caught_up(marker, caught_up)
             }
             (Some(Decoded::FragmentEnd { .. } | Decoded::Discontinuity), Decoded::Discontinuity) => return,
             (Some(Decoded::Frame(_) | Decoded::Discontinuity) | None, _) | (_, Decoded::Frame(_)) => marker,
         };
-        self.items.push_back(Item { decoded: joined, late_at: None });
+        self.items.push_back(FrameQueueItem { decoded: joined, late_at: None });
     }
 }
 
-/// A camera that had caught up at an earlier end has at the later one too.
-fn having_caught_up(marker: Decoded, earlier: bool) -> Decoded {
+/// Returns `marker`, caught up also if an earlier end was: the switch to live mode must not get lost with that end.
+fn with_caught_up(marker: Decoded, earlier: bool) -> Decoded {
     match marker {
         Decoded::FragmentEnd { mut end, sampler } => {
             end.caught_up |= earlier;
@@ -269,7 +288,7 @@ mod tests {
         CameraId, Color, Fragment, FragmentEnd, HostPicture, Matrix, Position, SamplerState, Surface,
     };
 
-    /// An item of the queue, to compare.
+    /// An item of the queue that can be compared.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     enum Seen {
         Frame(i64),
@@ -317,17 +336,17 @@ mod tests {
         }
     }
 
-    fn waiting(queue: &Waiting) -> Vec<Seen> {
+    fn waiting(queue: &FrameQueueState) -> Vec<Seen> {
         queue.items.iter().map(|item| seen(&item.decoded)).collect()
     }
 
-    /// When frames that arrive now are late.
+    /// Returns a time at which frames that arrive now are late.
     fn too_late() -> Instant {
-        Instant::now() + PATIENCE + BURST_MAX
+        Instant::now() + MAX_LATENESS + MAX_BURST
     }
 
-    fn put_all(mode: Mode, now: Instant, items: &[Seen]) -> Waiting {
-        let mut queue = Waiting::default();
+    fn put_all(mode: Mode, now: Instant, items: &[Seen]) -> FrameQueueState {
+        let mut queue = FrameQueueState::default();
         for seen in items {
             queue.put(item(*seen), mode, now);
         }
@@ -335,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_after_what_was_put() {
+    fn queue_contents_by_table() {
         use Mode::{CatchUp, Live};
         let (in_time, too_late) = (Instant::now(), too_late());
         type Case<'a> = (&'a str, Mode, Instant, &'a [Seen], &'a [Seen]);
@@ -347,14 +366,14 @@ mod tests {
             ("no frame is lost in catch-up", CatchUp, too_late, &[F(1), End(1), F(2)], &[F(1), End(1), F(2)]),
             ("ends without frames between", CatchUp, in_time, &[F(1), End(1), End(2)], &[F(1), End(2)]),
             (
-                "the broken fragment goes",
+                "the broken fragment is dropped",
                 CatchUp,
                 in_time,
                 &[F(1), End(1), F(2), F(3), Discontinuity],
                 &[F(1), End(1)],
             ),
             (
-                "taken frames may be of it",
+                "frames of it may have been taken",
                 CatchUp,
                 in_time,
                 &[F(2), Discontinuity, Discontinuity],
@@ -374,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_that_go_are_counted_with_their_reason() {
+    fn dropped_frames_are_counted_with_their_reason() {
         let mut queue = put_all(Mode::CatchUp, Instant::now(), &[F(1), F(2), F(3)]);
         assert_eq!(queue.put(item(F(4)), Mode::Live, too_late()), Some((3, DropReason::Newer)));
         assert_eq!(
@@ -383,7 +402,7 @@ mod tests {
         );
     }
 
-    /// By how much the last of the frames is late when it is due, ms after the first arrived: (media, arrived) in ms.
+    /// Returns when each frame is due, ms after the start; `frames` are (media, arrived) in ms.
     fn due_ms(frames: &[(i64, u64)]) -> Vec<u128> {
         let (start, mut playout) = (Instant::now(), Playout::default());
         let due = |(media_ms, arrived_ms): &(i64, u64)| {
@@ -396,10 +415,10 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_is_due_as_it_was_filmed_and_its_delay_is_worked_off() {
+    fn a_burst_is_due_as_it_was_recorded_and_its_delay_is_recovered() {
         type Case<'a> = (&'a str, &'a [(i64, u64)], &'a [u128]);
         let cases: [Case; 6] = [
-            ("as filmed", &[(0, 0), (100, 100), (200, 210)], &[0, 100, 210]),
+            ("in real time", &[(0, 0), (100, 100), (200, 210)], &[0, 100, 210]),
             ("at once", &[(0, 0), (100, 0), (200, 0)], &[0, 90, 180]),
             ("the next segment", &[(0, 0), (900, 0), (1000, 1000), (1900, 1000)], &[0, 810, 1000, 1810]),
             ("after a burst", &[(0, 0), (1000, 0), (2000, 0), (3000, 1000)], &[0, 900, 1800, 2700]),
@@ -413,7 +432,7 @@ mod tests {
         assert_eq!(due_ms(&long).last(), Some(&20_000), "no burst is longer than a fragment");
     }
 
-    /// What a task that follows the items has: committed end, and frames since then.
+    /// Returns the state of a task that follows the items: the committed end, the frames before it and those after it.
     fn follow(items: impl IntoIterator<Item = Seen>) -> (i64, Vec<i64>, Vec<i64>) {
         let (mut committed, mut kept, mut open) = (0, Vec::new(), Vec::new());
         for item in items {
@@ -434,21 +453,21 @@ mod tests {
     }
 
     proptest! {
-        /// The taker ends where it would without a queue; live and behind, with a subset of those frames.
+        /// The receiver ends where it would without a queue; live and behind, with a subset of those frames.
         #[test]
-        fn the_taker_ends_as_without_a_queue(steps in any_items(), live in any::<bool>(), late in any::<bool>()) {
+        fn the_receiver_ends_as_without_a_queue(steps in any_items(), live in any::<bool>(), late in any::<bool>()) {
             let mode = if live { Mode::Live } else { Mode::CatchUp };
-            let (mut queue, mut put, mut taken) = (Waiting::default(), Vec::new(), Vec::new());
+            let (mut queue, mut put, mut taken) = (FrameQueueState::default(), Vec::new(), Vec::new());
             for (number, (kind, takes)) in (1..).zip(steps) {
                 let next = match kind { 0 => Discontinuity, 1 | 2 => End(number), _ => F(number) };
                 let now = if late { too_late() } else { Instant::now() };
-                while !(live && late) && queue.frames() >= FRAMES_MAX {
+                while !(live && late) && queue.frames() >= MAX_FRAMES {
                     taken.extend(queue.items.pop_front().map(|item| seen(&item.decoded)));
                 }
                 queue.put(item(next), mode, now);
                 put.push(next);
-                let (frames, most) = if live && late { (1, 4) } else { (FRAMES_MAX, 3 * FRAMES_MAX + 2) };
-                prop_assert!(queue.frames() <= frames && queue.items.len() <= most, "{:?}", waiting(&queue));
+                let (max_frames, max_items) = if live && late { (1, 4) } else { (MAX_FRAMES, 3 * MAX_FRAMES + 2) };
+                prop_assert!(queue.frames() <= max_frames && queue.items.len() <= max_items, "{:?}", waiting(&queue));
                 if takes {
                     taken.extend(queue.items.pop_front().map(|item| seen(&item.decoded)));
                 }
@@ -465,7 +484,7 @@ mod tests {
         }
     }
 
-    /// Live, all are in time: they arrive together, and last 100 s.
+    /// In live mode all are in time: they arrive together, and last 100 s.
     #[tokio::test]
     async fn a_push_waits_for_room() {
         for mode in [Mode::CatchUp, Mode::Live] {
@@ -484,33 +503,33 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_live_push_that_waits_replaces_what_is_late_and_then_waits_no_more() {
+    async fn a_live_push_that_waits_replaces_late_frames_and_then_never_waits() {
         let mode = Arc::new(ModeCell::new(Mode::Live));
         let (sender, receiver) = frame_queue(CameraStatus::alone(&CameraId::new("gate")), mode);
         let arrived =
             Instant::now().checked_sub(Duration::from_millis(980)).expect("the host runs for a second");
         let pushing =
             std::thread::spawn(move || (0..100).try_for_each(|number| sender.push(frame(number, arrived))));
-        assert_eq!(pushing.join().expect("no panic"), Ok(()), "nobody takes any");
+        assert_eq!(pushing.join().expect("no panic"), Ok(()), "no item is taken");
         let mut numbers = Vec::new();
         while let Some(item) = receiver.next().await {
             numbers.push(seen(&item));
         }
-        assert!(numbers.len() <= FRAMES_MAX && numbers.last() == Some(&F(99)), "{numbers:?}");
+        assert!(numbers.len() <= MAX_FRAMES && numbers.last() == Some(&F(99)), "{numbers:?}");
     }
 
     #[test]
-    fn a_push_fails_when_the_receiver_is_gone_also_one_that_waits() {
+    fn a_push_fails_when_the_receiver_is_dropped_even_one_that_waits() {
         let mode = Arc::new(ModeCell::new(Mode::CatchUp));
         let (sender, receiver) = frame_queue(CameraStatus::alone(&CameraId::new("gate")), mode);
         (0..4).try_for_each(|number| sender.push(item(F(number)))).expect("room");
         let (waits, is_waiting) = std::sync::mpsc::channel();
         let pushing = std::thread::spawn(move || {
-            waits.send(()).expect("somebody listens");
+            waits.send(()).expect("the test listens");
             sender.push(item(F(4)))
         });
         is_waiting.recv().expect("the thread runs");
         drop(receiver);
-        assert_eq!(pushing.join().expect("no panic"), Err(Closed));
+        assert_eq!(pushing.join().expect("no panic"), Err(QueueClosed));
     }
 }
