@@ -112,7 +112,7 @@ async fn boxes_are_expanded_and_cut() {
 }
 
 #[test]
-fn a_model_tells_what_it_is() {
+fn a_model_describes_itself() {
     let cases = [("text", "Nx3x16xW f32"), ("text_fp16", "Nx3x16xW f16"), ("text_fixed", "2x3x16x64 f32")];
     for (name, input) in cases {
         let reader = reader(name);

@@ -1,4 +1,4 @@
-//! Real footage: what is told of it is held by golden files that were compared with the pictures, `testdata/footage`.
+//! Real footage: its events are held by golden files that were compared with the pictures, `testdata/footage`.
 //!
 //! `BLESS=1` writes them; `FOOTAGE_INCIDENTS=folder` keeps there, for `testdata/footage/sheet.py`, where each incident was.
 
@@ -17,15 +17,15 @@ use super::program::Program;
 /// Looks between two signs of life.
 const STRIDE: usize = 25;
 
-/// What was told of a thing; times are ms of media time from the clip's first frame.
+/// The events of one object; times are ms of media time from the clip's first frame.
 struct Incident {
     label: String,
     track: u64,
-    /// When its start was told.
-    told_ms: i64,
-    /// When its end was told, and how long it was in view.
+    /// The time of its start.
+    start_ms: i64,
+    /// The time of its end, and the time for which it was in view.
     over: Option<(i64, i64)>,
-    /// The highest that was told, 0..=1.
+    /// The highest confidence of its events, 0..=1.
     conf: f64,
     /// In the order in which it entered them.
     zones: Vec<String>,
@@ -58,11 +58,14 @@ async fn holds(clip: &str, frames: usize) {
     }
     let incidents = incidents_of(clip, &file, frames).await;
     keep(clip, &incidents);
-    let told = pixels + &table(&incidents);
+    let printed = pixels + &table(&incidents);
     if blesses {
-        std::fs::write(&golden, told).unwrap();
+        std::fs::write(&golden, printed).unwrap();
     } else {
-        assert!(told == agreed, "{clip}: told {told}, agreed {agreed}; look, and run once with BLESS=1");
+        assert!(
+            printed == agreed,
+            "{clip}: events {printed}, agreed {agreed}; look, and run once with BLESS=1"
+        );
     }
 }
 
@@ -79,8 +82,8 @@ fn pixels(clip: &Path) -> String {
         .args(["-f", "hash", "-hash", "sha256", "-"])
         .output()
         .expect("ffmpeg is needed: run scripts/setup test");
-    let told = String::from_utf8(hashed.stdout).unwrap();
-    told.trim().strip_prefix("SHA256=").unwrap_or_else(|| panic!("ffmpeg said {told:?}")).to_owned()
+    let printed = String::from_utf8(hashed.stdout).unwrap();
+    printed.trim().strip_prefix("SHA256=").unwrap_or_else(|| panic!("ffmpeg said {printed:?}")).to_owned()
 }
 
 async fn incidents_of(camera: &str, clip: &Path, frames: usize) -> Vec<Incident> {
@@ -102,7 +105,7 @@ async fn incidents_of(camera: &str, clip: &Path, frames: usize) -> Vec<Incident>
     incidents(&records, epoch_ms(made))
 }
 
-/// In the order in which they were told.
+/// In the order of their events.
 fn incidents(records: &[Value], began_ms: i64) -> Vec<Incident> {
     let mut of = BTreeMap::<&str, Vec<&Value>>::new();
     let mut order = Vec::new();
@@ -141,7 +144,7 @@ fn incident(payloads: &[&Value], began_ms: i64) -> Incident {
     Incident {
         label: start["label"].as_str().unwrap().to_owned(),
         track: start["extras"]["track_id"].as_u64().unwrap(),
-        told_ms: ms(start),
+        start_ms: ms(start),
         over: end.map(|end| (ms(end), end["extras"]["duration_ms"].as_i64().unwrap())),
         conf: payloads.iter().map(|payload| conf(payload)).fold(0.0, f64::max),
         zones: entered,
@@ -155,14 +158,14 @@ fn edges(payload: &Value) -> [f64; 4] {
 }
 
 fn table(incidents: &[Incident]) -> String {
-    let mut lines = vec!["label    track   told    end   view  conf  zones".to_owned()];
+    let mut lines = vec!["label    track  start    end   view  conf  zones".to_owned()];
     let seconds =
         |ms: Option<i64>| ms.map_or("-".to_owned(), |ms| format!("{}.{:02}", ms / 1000, ms % 1000 / 10));
     lines.extend(incidents.iter().map(|incident| {
-        let Incident { label, track, told_ms, over, conf, zones, .. } = incident;
-        let (told, end, view) =
-            (seconds(Some(*told_ms)), seconds(over.map(|over| over.0)), seconds(over.map(|over| over.1)));
-        format!("{label:8} {track:5} {told:>6} {end:>6} {view:>6}  {conf:4.1}  {}", zones.join(", "))
+        let Incident { label, track, start_ms, over, conf, zones, .. } = incident;
+        let (start, end, view) =
+            (seconds(Some(*start_ms)), seconds(over.map(|over| over.0)), seconds(over.map(|over| over.1)));
+        format!("{label:8} {track:5} {start:>6} {end:>6} {view:>6}  {conf:4.1}  {}", zones.join(", "))
     }));
     lines.join("\n") + "\n"
 }
