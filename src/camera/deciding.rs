@@ -8,7 +8,7 @@ use super::EntryReader;
 use crate::checkpoint::{Checkpoint, Seen};
 use crate::decide::{self, FrameFacts, Look, Made, Rules, Sighting};
 use crate::decode::FrameReceiver;
-use crate::detect::{DetectError, Detector, MotionRules, Thing};
+use crate::detect::{DetectError, Detector, MotionRules, SceneObject};
 use crate::media::{
     CameraId, Decoded, Detection, Event, FragmentEnd, Frame, Mode, ModeCell, SamplerState, Surface,
 };
@@ -75,7 +75,7 @@ impl Deciding {
     fn is_still(&mut self, frame: &Frame) -> bool {
         let Some(rules) = self.motion else { return false };
         let Surface::Host(picture) = &frame.surface;
-        let looks = self.at.motion.looks(rules, &picture.view(), frame.media);
+        let looks = self.at.motion.needs_inference(rules, &picture.view(), frame.media);
         if !looks {
             FrameSkipped { camera: &self.board }.emit();
         }
@@ -93,7 +93,9 @@ impl Deciding {
         let labels: Vec<Label> = outcome.sightings.iter().map(label).collect();
         let is_well = seen.iter().all(Result::is_ok);
         match self.motion {
-            Some(rules) if is_well => self.at.motion.saw(rules, outcome.sightings.iter().map(thing)),
+            Some(rules) if is_well => {
+                self.at.motion.record(rules, outcome.sightings.iter().map(scene_object))
+            }
             _ => self.at.motion.forget(),
         }
         self.offer(&frame, outcome.events, &labels).await?;
@@ -227,8 +229,8 @@ impl Entry {
     }
 }
 
-fn thing(sighting: &Sighting) -> Thing {
-    Thing { label: sighting.label.to_string(), bbox: sighting.bbox }
+fn scene_object(sighting: &Sighting) -> SceneObject {
+    SceneObject { label: sighting.label.to_string(), bbox: sighting.bbox }
 }
 
 fn label(sighting: &Sighting) -> Label {

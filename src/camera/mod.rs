@@ -19,7 +19,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::{CameraSpec, PlaybackMode, Start};
 use crate::decode::{self, Sampler, frame_queue, packet_queue};
 use crate::detect::Detector;
-use crate::detect::ocr::Reader;
+use crate::detect::ocr::TextReader;
 use crate::media::{Mode, ModeCell, Position};
 use crate::publish::Outbox;
 use crate::source::{Kvs, SourceError, StartAt, StreamSource};
@@ -60,7 +60,7 @@ pub struct EntryModels {
 /// What reads the text in an entry's boxes.
 pub struct EntryReader {
     /// The model.
-    pub reader: Reader,
+    pub reader: TextReader,
     /// The share of a box's sides that is read beyond each of its edges, 0..=0.5.
     pub crop_expand: f32,
 }

@@ -91,7 +91,7 @@ pub(super) fn identify(
 struct Valued {
     /// Those that fit.
     heads: Vec<Head>,
-    /// Whether none of them is one that the numbers show.
+    /// `true` if the numbers show none of them.
     is_open: bool,
     /// Layouts whose boxes have another scale, with the setting by which they would be read.
     other_scales: Vec<String>,

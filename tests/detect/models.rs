@@ -164,7 +164,7 @@ async fn what_the_configuration_says_of_a_model_counts() {
 
 #[tokio::test]
 async fn each_camera_of_a_batch_gets_its_own_boxes() {
-    let four = |_: &_, _| Batching { most: 4, wait: Duration::from_millis(20) };
+    let four = |_: &_, _| Batching { max_frames: 4, wait: Duration::from_millis(20) };
     let detector = Detector::start_batched(&tiny("yolov8_dynamic"), Device::Cpu, 1, four).unwrap();
     let sizes = [(64, 64), (128, 64), (64, 128), (640, 360)];
     let look = |camera: u32| {
