@@ -15,7 +15,7 @@ use super::avx2::Avx2;
 use super::encoding::InputEncoding;
 use super::letterbox::Letterbox;
 use super::resample_rows::{Coefficients, Columns, blend_plain, paint_plain};
-use crate::media::{Color, Matrix, Yuv420};
+use crate::media::{Color, Yuv420};
 
 /// The grey of the padding, 0..=1; what YOLO models are trained with.
 pub const PADDING: f32 = 114.0 / 255.0;

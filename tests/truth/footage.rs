@@ -14,7 +14,11 @@ use serde_json::{Value, json};
 use super::colours::sim;
 use super::program::Program;
 
-/// Looks between two signs of life.
+/// The number of rows without a match that another processor may cause.
+const MAX_UNMATCHED: usize = 3;
+/// The difference of a start that another processor may cause, s.
+const START_OFF_S: f64 = 0.5;
+/// The number of inferences between two signs of life.
 const STRIDE: usize = 25;
 
 /// The events of one object; times are ms of media time from the clip's first frame.
@@ -43,9 +47,11 @@ async fn cars_people_and_a_bicycle_in_a_film_of_a_street_are_the_incidents_that_
     holds("street", 250).await;
 }
 
-/// The incidents of a clip of so many frames are those of its golden file.
+/// The incidents of a clip of `frames` frames are those of its golden file.
 ///
-/// The file says for which pixels it holds: another encoder makes other pixels of the same footage.
+/// The file says for which pixels it holds: another encoder makes other pixels of the same footage. Another processor rounds an
+/// inference otherwise, by thousandths, which a track here and there turns into a second start, or no second one: see
+/// [`unmatched`]. Exact figures are held on stored boxes, in `evaluation`.
 async fn holds(clip: &str, frames: usize) {
     let golden = folder().join(format!("{clip}.txt"));
     let file = cache_dir().unwrap().join(format!("clips/{clip}.mp4"));
@@ -62,10 +68,53 @@ async fn holds(clip: &str, frames: usize) {
     if blesses {
         std::fs::write(&golden, printed).unwrap();
     } else {
+        let others = [unmatched(&printed, &agreed), unmatched(&agreed, &printed)].concat();
         assert!(
-            printed == agreed,
-            "{clip}: events {printed}, agreed {agreed}; look, and run once with BLESS=1"
+            others.len() <= MAX_UNMATCHED,
+            "{clip}: {others:#?} of events {printed}, agreed {agreed}; look, and run once with BLESS=1"
         );
+    }
+}
+
+/// Returns the rows of one table that the other one does not have: with that label, those zones, and a start that is as early or
+/// late by [`START_OFF_S`] at most. A row matches one row.
+fn unmatched(table: &str, other: &str) -> Vec<String> {
+    let mut left = rows(other);
+    let mut missing = Vec::new();
+    for row in rows(table) {
+        let is_it = |of: &(String, f64, String)| {
+            of.0 == row.0 && of.2 == row.2 && (of.1 - row.1).abs() <= START_OFF_S
+        };
+        match left.iter().position(is_it) {
+            Some(index) => drop(left.remove(index)),
+            None => missing.push(format!("{} {:.2} {}", row.0, row.1, row.2)),
+        }
+    }
+    missing
+}
+
+/// Label, start in s, and zones of each row.
+fn rows(table: &str) -> Vec<(String, f64, String)> {
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.split_whitespace().collect();
+        (cells[0].to_owned(), cells[2].parse().unwrap(), cells[6..].join(" "))
+    };
+    table.lines().skip(2).map(row).collect()
+}
+
+#[test]
+fn rows_match_by_label_zones_and_start() {
+    let table = |rows: &str| format!("pixels 00\nlabel    track  start    end   view  conf  zones\n{rows}");
+    let agreed = table("person 1 0.40 13.20 11.20 0.8 lawn, road\ncar 1 0.40 - - 0.4 road\n");
+    for (name, rows, expected) in [
+        ("other track and end", "person 7 0.80 - - 0.5 lawn, road\ncar 2 0.40 - - 0.4 road\n", [0, 0]),
+        ("another start", "person 1 1.40 13.20 11.20 0.8 lawn, road\ncar 1 0.40 - - 0.4 road\n", [1, 1]),
+        ("another zone", "person 1 0.40 13.20 11.20 0.8 lawn\ncar 1 0.40 - - 0.4 road\n", [1, 1]),
+        ("one missing", "car 1 0.40 - - 0.4 road\n", [0, 1]),
+        ("one twice", "car 1 0.40 - - 0.4 road\ncar 2 0.40 - - 0.4 road\n", [1, 1]),
+    ] {
+        let printed = table(rows);
+        assert_eq!([unmatched(&printed, &agreed).len(), unmatched(&agreed, &printed).len()], expected, "{name}");
     }
 }
 

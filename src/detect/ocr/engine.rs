@@ -242,13 +242,13 @@ fn warm_up(net: &mut Net, input: LineShape) -> Result<TextWarmUp, ModelFault> {
     let dims = [batch, 3, input.height_px as usize, width_px as usize];
     let mut run = || {
         let started = Instant::now();
-        let outputs = net.run_dims(&tensor, dims).map_err(ModelFault::TextWarmUp)?;
+        let outputs = net.run_dims(&tensor, dims).map_err(ModelFault::WarmUp)?;
         let took_ms = started.elapsed().as_secs_f64() * 1e3;
         let shapes = shapes(&outputs);
         let (output, classes) =
             text_output(&shapes, batch).ok_or_else(|| ModelFault::TextOutput { outputs: listed(&shapes) })?;
         let mut scratch = Vec::new();
-        let scores = floats(&outputs[output], &mut scratch).map_err(ModelFault::TextWarmUp)?;
+        let scores = floats(&outputs[output], &mut scratch).map_err(ModelFault::WarmUp)?;
         Ok((classes, !are_probabilities(scores, classes), took_ms))
     };
     let (classes, logits, warmup_ms) = run()?;
