@@ -50,8 +50,10 @@ advisories: ## RustSec's advisories about our crates, by today's database; fails
 	@scripts/setup check
 	$(ENV) "$$KVS_INFER_PYTHON" scripts/advisories.py check --strict
 
-lint: ## the quick part of check: formats and shell scripts
+lint: ## the quick part of check: formats, shell scripts, and the language and structure that CONTRIBUTING.md asks for
 	cargo fmt --all --check
+	python3 scripts/house.py
+	python3 scripts/test_house.py --quiet
 	@if command -v shellcheck >/dev/null; then shellcheck -x $(SCRIPTS); \
 	    else echo "lint: shellcheck is not installed, shell scripts not checked (apt-get install shellcheck)"; fi
 

@@ -8,7 +8,7 @@ use super::EntryOcr;
 use crate::checkpoint::{Checkpoint, Seen};
 use crate::decide::{self, FrameFacts, Look, Made, Rules, Sighting};
 use crate::decode::FrameReceiver;
-use crate::detect::{DetectError, Detector, MotionRules, Thing};
+use crate::detect::{DetectError, Detector, MotionRules, SceneObject};
 use crate::media::{
     CameraId, Decoded, Detection, Event, FragmentEnd, Frame, Mode, ModeCell, SamplerState, Surface,
 };
@@ -76,7 +76,7 @@ impl AnalysisTask {
     fn is_still(&mut self, frame: &Frame) -> bool {
         let Some(rules) = self.motion else { return false };
         let Surface::Host(picture) = &frame.surface;
-        let passes = self.checkpoint.motion.looks(rules, &picture.view(), frame.media);
+        let passes = self.checkpoint.motion.needs_inference(rules, &picture.view(), frame.media);
         if !passes {
             FrameSkipped { camera: &self.status }.emit();
         }
@@ -102,7 +102,7 @@ impl AnalysisTask {
         match self.motion {
             // Without the result of each entry the gate must not take the scene for known, so it opens again.
             Some(rules) if is_complete => {
-                self.checkpoint.motion.saw(rules, outcome.sightings.iter().map(known_object));
+                self.checkpoint.motion.record(rules, outcome.sightings.iter().map(known_object));
             }
             _ => self.checkpoint.motion.forget(),
         }
@@ -247,8 +247,8 @@ impl LoadedEntry {
     }
 }
 
-fn known_object(sighting: &Sighting) -> Thing {
-    Thing { label: sighting.label.to_string(), bbox: sighting.bbox }
+fn known_object(sighting: &Sighting) -> SceneObject {
+    SceneObject { label: sighting.label.to_string(), bbox: sighting.bbox }
 }
 
 fn picture_label(sighting: &Sighting) -> Label {

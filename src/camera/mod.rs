@@ -23,7 +23,7 @@ use crate::checkpoint::Checkpoint;
 use crate::config::{CameraSpec, StartPosition, StreamProtocol};
 use crate::decode::{self, Sampler, frame_queue, packet_queue};
 use crate::detect::Detector;
-use crate::detect::ocr::Reader;
+use crate::detect::ocr::TextReader;
 use crate::media::{Mode, ModeCell, Position};
 use crate::publish::Outbox;
 use crate::source::{Kvs, SourceError, StartAt, StreamSource};
@@ -66,7 +66,7 @@ pub struct EntryModels {
 /// The text recognition of one pipeline entry.
 pub struct EntryOcr {
     /// The recognition model.
-    pub reader: Reader,
+    pub reader: TextReader,
     /// The margin around a box that is read too, as a share of its sides per edge, 0..=0.5.
     pub crop_expand: f32,
 }

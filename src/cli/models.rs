@@ -9,7 +9,7 @@ use super::fetching::{Fetched, fetch_all};
 use super::{exit, run_on_runtime};
 use crate::base::escaped;
 use crate::config::{CameraSpec, Settings};
-use crate::detect::ocr::{Reader, ReaderInfo};
+use crate::detect::ocr::{TextModelInfo, TextReader};
 use crate::detect::{DetectError, Detector, Device, ModelInfo, ModelSpec, Purpose, usual_threads};
 
 /// Class names that are shown; of more, the number is.
@@ -90,7 +90,7 @@ pub fn print_models(
                 detector.map(|detector| print_model(out, width, detector.info()))
             }
             Purpose::Read => {
-                Reader::start(spec, device, threads).map(|reader| print_reader(out, width, reader.info()))
+                TextReader::start(spec, device, threads).map(|reader| print_reader(out, width, reader.info()))
             }
         };
         match printed {
@@ -113,7 +113,7 @@ fn print_model(out: &mut impl Write, width: usize, info: &ModelInfo) -> io::Resu
     print_fallback(out, width, info.fallback.as_deref())
 }
 
-fn print_reader(out: &mut impl Write, width: usize, info: &ReaderInfo) -> io::Result<()> {
+fn print_reader(out: &mut impl Write, width: usize, info: &TextModelInfo) -> io::Result<()> {
     let (input, device) = (info.input.to_string(), info.device.to_string());
     let (infer_ms, characters) = (format!("{:.1}", info.infer_ms), format!("{} characters", info.characters));
     write_row(out, width, [&info.id.name, "ctc", "shape", &input, &device, &infer_ms, &characters])?;

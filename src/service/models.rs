@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::ServiceError;
 use crate::camera::{EntryModels, EntryOcr};
 use crate::config::{CameraSpec, PipelineEntry};
-use crate::detect::ocr::Reader;
+use crate::detect::ocr::TextReader;
 use crate::detect::{DetectError, Detector, Device, ModelSpec, Purpose, usual_threads};
 use crate::remote::{Models, Step};
 use crate::status::StatusBoard;
@@ -46,7 +46,7 @@ struct Running {
 /// A loaded model.
 pub(super) enum Net {
     Finds(Detector),
-    Reads(Reader),
+    Reads(TextReader),
 }
 
 impl ModelSet {
@@ -177,7 +177,7 @@ impl Net {
     fn open(purpose: Purpose, spec: &ModelSpec, device: Device, threads: usize) -> Result<Self, DetectError> {
         Ok(match purpose {
             Purpose::Find => Self::Finds(Detector::start(spec, device, threads)?),
-            Purpose::Read => Self::Reads(Reader::start(spec, device, threads)?),
+            Purpose::Read => Self::Reads(TextReader::start(spec, device, threads)?),
         })
     }
 
@@ -262,7 +262,7 @@ fn row(detector: &Detector) -> ModelRow {
     }
 }
 
-fn row_of_reader(reader: &Reader) -> ModelRow {
+fn row_of_reader(reader: &TextReader) -> ModelRow {
     let info = reader.info();
     ModelRow {
         name: info.id.name.clone(),

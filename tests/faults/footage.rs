@@ -9,9 +9,9 @@ use tempfile::TempDir;
 
 use super::colours::{film, model};
 
-/// When the footage was made, ms since 1970; any day would do.
+/// The time at which the footage was made, ms since 1970; any day would do.
 const MADE_MS: u64 = 1_795_000_000_000;
-/// What a film lasts.
+/// The length of a film.
 const FILM: Duration = Duration::from_secs(9);
 /// Fragments, of a second each, in a film.
 pub(crate) const FILM_FRAGMENTS: u64 = 9;
@@ -65,7 +65,7 @@ impl Footage {
     }
 }
 
-/// A camera that reads all of its stream and tells of each thing each time that it comes into view.
+/// A camera that reads all of its stream and reports each object each time that it comes into view.
 pub(crate) fn camera(id: &str) -> String {
     camera_with(id, &model(), "EARLIEST", "")
 }

@@ -54,7 +54,9 @@ async fn a_camera_of_which_no_frame_can_be_decoded_counts_as_down_until_one_can(
     assert!(is_up(&program));
     let (reason, showed) = until("reason", || {
         let reasons = reasons(&program);
-        reason_of(&reasons, "camera bad").filter(|told| told.contains(UNDECODABLE.reason)).map(str::to_owned)
+        reason_of(&reasons, "camera bad")
+            .filter(|shown| shown.contains(UNDECODABLE.reason))
+            .map(str::to_owned)
     })
     .await;
     assert!(SHOWS.contains(&showed), "{showed:?}");

@@ -1,4 +1,4 @@
-//! How AWS is reached: credentials of each kind, certificates that the environment adds, and proxies.
+//! Access to AWS: credentials of each kind, certificates that the environment adds, and proxies.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::colours::{FRAMES, camera, film, sim, store};
-use super::doctor::{NOWHERE, Told, ask, config};
+use super::doctor::{DoctorReport, NOWHERE, ask, config};
 use super::moto::Moto;
 use super::program::Program;
 
@@ -87,8 +87,8 @@ source_profile = bare
 region = eu-west-1
 ";
 
-/// What `check --live` says with these profiles and without keys in the environment.
-fn ask_as(aws: &str, variables: &[(&str, &str)]) -> Told {
+/// Returns the answer of `check --live` with these profiles and without keys in the environment.
+fn ask_as(aws: &str, variables: &[(&str, &str)]) -> DoctorReport {
     let home = TempDir::new().unwrap();
     let file = home.path().join("config");
     std::fs::write(&file, PROFILES).unwrap();

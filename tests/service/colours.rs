@@ -9,7 +9,7 @@ use kvs_sim::{ClipPace, Sim, SimConfig, append_clip};
 
 /// Frames of the clip: 9 s at 10 frames a second, a key frame each second.
 pub(crate) const FRAMES: u64 = 90;
-/// What is seen, in order; each for two seconds, from seconds 1, 4 and 7 on.
+/// The objects in view, in order; each for two seconds, from seconds 1, 4 and 7 on.
 pub(crate) const LABELS: [&str; 3] = ["red", "green", "blue"];
 
 /// The model that answers to red, green and blue.

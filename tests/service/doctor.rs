@@ -20,8 +20,8 @@ use super::moto::{Moto, records};
 /// Nothing listens there: the port is reserved.
 pub(super) const NOWHERE: &str = "http://127.0.0.1:1";
 
-/// What it said.
-pub(super) struct Told {
+/// The answer of `check --live`.
+pub(super) struct DoctorReport {
     pub(super) code: Option<i32>,
     /// Verdict and finding by probe.
     pub(super) answers: BTreeMap<String, (String, String)>,
@@ -29,7 +29,7 @@ pub(super) struct Told {
     pub(super) stderr: String,
 }
 
-impl Told {
+impl DoctorReport {
     pub(super) fn assert(&self, probe: &str, verdict: &str, words: &str) {
         let Some((found, finding)) = self.answers.get(probe) else {
             panic!("{probe} was not asked: {:#?} {}", self.answers, self.stderr)
@@ -46,7 +46,7 @@ pub(super) fn config() -> String {
 }
 
 /// Runs it in an empty folder against the servers; `variables` stand in place of what is usual.
-pub(super) fn ask(config: &str, kvs: &str, aws: &str, variables: &[(&str, &str)]) -> Told {
+pub(super) fn ask(config: &str, kvs: &str, aws: &str, variables: &[(&str, &str)]) -> DoctorReport {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("cameras.yaml");
     std::fs::write(&file, config).unwrap();
@@ -74,7 +74,7 @@ pub(super) fn ask(config: &str, kvs: &str, aws: &str, variables: &[(&str, &str)]
     let answers =
         lines.iter().map(|line| (field(line, "probe"), (field(line, "verdict"), field(line, "finding"))));
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    Told { code: output.status.code(), answers: answers.collect(), sum, stderr }
+    DoctorReport { code: output.status.code(), answers: answers.collect(), sum, stderr }
 }
 
 /// Makes a table; `key` are the names of its key with their types, `index` those of an index by camera.
@@ -147,26 +147,26 @@ async fn where_all_is_well_it_says_so_and_leaves_nothing_that_a_consumer_sees() 
         }
     });
 
-    let told = ask(&config(), &sim.endpoint(), &moto.url, &[]);
+    let report = ask(&config(), &sim.endpoint(), &moto.url, &[]);
     playing.abort();
-    told.assert("credentials", "ok", "arn:aws:");
-    told.assert("credentials", "ok", "region us-east-1");
-    told.assert("stream front-stream", "ok", "ACTIVE, keeps footage for");
-    told.assert("stream front-stream footage", "ok", "footage comes: fragment ");
-    told.assert("state", "ok", "MiB free");
-    told.assert("local", "ok", "events can be written");
-    told.assert("kds/events", "ok", "ACTIVE, open shards: 1");
-    told.assert("kds/events write", "ok", "nothing was written");
-    told.assert("s3 write", "ok", "s3://pictures/snapshots/.kvs-infer-check written, encrypted by AES256");
-    told.assert("dynamodb/records", "ok", "key event_id (S), ts_ms (N)");
-    told.assert("dynamodb/records write", "ok", "nothing was written");
-    told.assert("positions/positions", "ok", "key camera_id (S)");
-    told.assert("positions/positions write", "ok", "nothing was written");
-    told.assert("clock", "ok", "AWS's");
-    told.assert("open files", "ok", "are enough (cameras: 1)");
-    told.assert("model yolov8.onnx", "ok", "3 classes, on cpu");
-    assert_eq!(told.code, Some(0), "{}", told.stderr);
-    assert_eq!(told.sum, serde_json::json!({ "ok": 15, "warn": 0, "fail": 0 }));
+    report.assert("credentials", "ok", "arn:aws:");
+    report.assert("credentials", "ok", "region us-east-1");
+    report.assert("stream front-stream", "ok", "ACTIVE, keeps footage for");
+    report.assert("stream front-stream footage", "ok", "footage comes: fragment ");
+    report.assert("state", "ok", "MiB free");
+    report.assert("local", "ok", "events can be written");
+    report.assert("kds/events", "ok", "ACTIVE, open shards: 1");
+    report.assert("kds/events write", "ok", "nothing was written");
+    report.assert("s3 write", "ok", "s3://pictures/snapshots/.kvs-infer-check written, encrypted by AES256");
+    report.assert("dynamodb/records", "ok", "key event_id (S), ts_ms (N)");
+    report.assert("dynamodb/records write", "ok", "nothing was written");
+    report.assert("positions/positions", "ok", "key camera_id (S)");
+    report.assert("positions/positions write", "ok", "nothing was written");
+    report.assert("clock", "ok", "AWS's");
+    report.assert("open files", "ok", "are enough (cameras: 1)");
+    report.assert("model yolov8.onnx", "ok", "3 classes, on cpu");
+    assert_eq!(report.code, Some(0), "{}", report.stderr);
+    assert_eq!(report.sum, serde_json::json!({ "ok": 15, "warn": 0, "fail": 0 }));
 
     assert_eq!(records(&kinesis, "events").await, []);
     for table in ["records", "positions"] {
@@ -181,26 +181,26 @@ async fn where_all_is_well_it_says_so_and_leaves_nothing_that_a_consumer_sees() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_missing_is_told_with_its_remedy() {
+async fn missing_resources_are_reported_with_their_remedy() {
     let (sim, moto) = (sim(), Moto::start());
-    let told = ask(&config(), &sim.endpoint(), &moto.url, &[]);
-    told.assert("credentials", "ok", "arn:aws:");
-    told.assert("stream front-stream", "fail", "create it, or correct kvs_stream_name");
-    told.assert("stream front-stream footage", "fail", "create it, or correct kvs_stream_name");
-    told.assert("kds/events", "fail", "create the stream, or correct publishers.kds_stream");
-    told.assert("kds/events write", "fail", "create the stream, or correct publishers.kds_stream");
-    told.assert("s3 write", "fail", "create the bucket, or correct publishers.s3_bucket");
-    told.assert("dynamodb/records", "fail", "create the table, or correct publishers.ddb_table");
-    told.assert("dynamodb/records write", "fail", "create the table, or correct publishers.ddb_table");
-    told.assert("positions/positions", "fail", "create the table, or correct state.ddb_table");
-    told.assert("positions/positions write", "fail", "create the table, or correct state.ddb_table");
-    assert_eq!(told.code, Some(69), "{}", told.stderr);
-    assert_eq!(told.sum, serde_json::json!({ "ok": 6, "warn": 0, "fail": 9 }));
+    let report = ask(&config(), &sim.endpoint(), &moto.url, &[]);
+    report.assert("credentials", "ok", "arn:aws:");
+    report.assert("stream front-stream", "fail", "create it, or correct kvs_stream_name");
+    report.assert("stream front-stream footage", "fail", "create it, or correct kvs_stream_name");
+    report.assert("kds/events", "fail", "create the stream, or correct publishers.kds_stream");
+    report.assert("kds/events write", "fail", "create the stream, or correct publishers.kds_stream");
+    report.assert("s3 write", "fail", "create the bucket, or correct publishers.s3_bucket");
+    report.assert("dynamodb/records", "fail", "create the table, or correct publishers.ddb_table");
+    report.assert("dynamodb/records write", "fail", "create the table, or correct publishers.ddb_table");
+    report.assert("positions/positions", "fail", "create the table, or correct state.ddb_table");
+    report.assert("positions/positions write", "fail", "create the table, or correct state.ddb_table");
+    assert_eq!(report.code, Some(69), "{}", report.stderr);
+    assert_eq!(report.sum, serde_json::json!({ "ok": 6, "warn": 0, "fail": 9 }));
     sim.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tables_of_another_shape_and_a_silent_camera_are_told() {
+async fn tables_of_another_shape_and_a_silent_camera_are_reported() {
     let (sim, moto) = (sim(), Moto::start());
     sim.store().stream_or_create("front-stream").unwrap();
     moto.stream("events").await;
@@ -209,26 +209,26 @@ async fn tables_of_another_shape_and_a_silent_camera_are_told() {
     table(&dynamodb, "records", &RECORDS_KEY, None).await;
     table(&dynamodb, "positions", &[("camera", ScalarAttributeType::S)], None).await;
 
-    let told = ask(&config(), &sim.endpoint(), &moto.url, &[]);
-    told.assert(
+    let report = ask(&config(), &sim.endpoint(), &moto.url, &[]);
+    report.assert(
         "stream front-stream footage",
         "warn",
         "no footage came within 5 s, nor within the last 15 minutes",
     );
-    told.assert("dynamodb/records", "warn", "no index camera_id-ts_ms-index");
-    told.assert("dynamodb/records", "warn", "time to live is off");
-    told.assert(
+    report.assert("dynamodb/records", "warn", "no index camera_id-ts_ms-index");
+    report.assert("dynamodb/records", "warn", "time to live is off");
+    report.assert(
         "positions/positions",
         "fail",
         "key camera (S); a table with the key camera_id (S) is needed",
     );
-    told.assert("positions/positions write", "fail", "its key must be camera_id (S)");
-    assert_eq!(told.code, Some(69), "{}", told.stderr);
+    report.assert("positions/positions write", "fail", "its key must be camera_id (S)");
+    assert_eq!(report.code, Some(69), "{}", report.stderr);
     sim.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_role_may_not_do_is_told_by_its_action() {
+async fn missing_permissions_are_reported_by_action() {
     let (sim, moto) = (sim(), Moto::start());
     moto.stream("events").await;
     moto.bucket("pictures").await;
@@ -238,44 +238,44 @@ async fn what_the_role_may_not_do_is_told_by_its_action() {
     let proxy = FaultProxy::start(&moto.url).await;
     proxy.rule(None, Mishap::Denied, None);
 
-    let told = ask(&config(), &sim.endpoint(), &proxy.url, &[]);
-    told.assert("credentials", "warn", "sts:GetCallerIdentity failed");
-    told.assert("stream front-stream footage", "fail", "grant kinesisvideo:GetMedia to this role");
-    told.assert("kds/events", "warn", "kinesis:DescribeStreamSummary is not allowed; only this check");
-    told.assert("kds/events write", "fail", "allow kinesis:PutRecords on it");
-    told.assert("s3 write", "fail", "allow s3:PutObject on it with this encryption");
-    told.assert("dynamodb/records", "warn", "dynamodb:DescribeTable is not allowed; only this check");
-    told.assert("dynamodb/records write", "fail", "allow dynamodb:PutItem on it");
-    told.assert("positions/positions", "warn", "dynamodb:DescribeTable is not allowed");
-    told.assert("positions/positions write", "fail", "allow dynamodb:UpdateItem on it");
-    assert_eq!(told.code, Some(69), "{}", told.stderr);
+    let report = ask(&config(), &sim.endpoint(), &proxy.url, &[]);
+    report.assert("credentials", "warn", "sts:GetCallerIdentity failed");
+    report.assert("stream front-stream footage", "fail", "grant kinesisvideo:GetMedia to this role");
+    report.assert("kds/events", "warn", "kinesis:DescribeStreamSummary is not allowed; only this check");
+    report.assert("kds/events write", "fail", "allow kinesis:PutRecords on it");
+    report.assert("s3 write", "fail", "allow s3:PutObject on it with this encryption");
+    report.assert("dynamodb/records", "warn", "dynamodb:DescribeTable is not allowed; only this check");
+    report.assert("dynamodb/records write", "fail", "allow dynamodb:PutItem on it");
+    report.assert("positions/positions", "warn", "dynamodb:DescribeTable is not allowed");
+    report.assert("positions/positions write", "fail", "allow dynamodb:UpdateItem on it");
+    assert_eq!(report.code, Some(69), "{}", report.stderr);
     proxy.stop().await;
     sim.stop().await;
 }
 
 #[test]
-fn what_is_out_of_reach_is_told_and_credentials_that_nobody_checked_are_no_failure() {
-    let told = ask(&config(), NOWHERE, NOWHERE, &[]);
-    told.assert("credentials", "warn", "sts:GetCallerIdentity failed");
-    told.assert("clock", "warn", "STS told no time");
+fn unreachable_services_are_reported_and_unchecked_credentials_are_no_failure() {
+    let report = ask(&config(), NOWHERE, NOWHERE, &[]);
+    report.assert("credentials", "warn", "sts:GetCallerIdentity failed");
+    report.assert("clock", "warn", "STS told no time");
     for probe in ["stream front-stream", "stream front-stream footage"] {
-        told.assert(probe, "fail", "check the network, the region and AWS_ENDPOINT_URL");
+        report.assert(probe, "fail", "check the network, the region and AWS_ENDPOINT_URL");
     }
-    told.assert("kds/events write", "fail", "check the network, and AWS_ENDPOINT_URL_KINESIS");
-    told.assert("s3 write", "fail", "check the network, and AWS_ENDPOINT_URL_S3");
-    told.assert("dynamodb/records write", "fail", "check the network, and AWS_ENDPOINT_URL_DYNAMODB");
-    told.assert("model yolov8.onnx", "ok", "ms an inference");
-    assert_eq!(told.code, Some(69), "{}", told.stderr);
+    report.assert("kds/events write", "fail", "check the network, and AWS_ENDPOINT_URL_KINESIS");
+    report.assert("s3 write", "fail", "check the network, and AWS_ENDPOINT_URL_S3");
+    report.assert("dynamodb/records write", "fail", "check the network, and AWS_ENDPOINT_URL_DYNAMODB");
+    report.assert("model yolov8.onnx", "ok", "ms an inference");
+    assert_eq!(report.code, Some(69), "{}", report.stderr);
 }
 
 #[test]
 fn without_credentials_no_service_is_asked() {
-    let nobody = [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
-    let told = ask(&config(), NOWHERE, NOWHERE, &nobody);
-    told.assert("credentials", "fail", "give the task a role, or set AWS_PROFILE");
-    told.assert("kds/events write", "fail", "not asked: there are no credentials");
-    told.assert("local", "ok", "can be written");
-    assert_eq!(told.code, Some(69), "{}", told.stderr);
+    let without = [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
+    let report = ask(&config(), NOWHERE, NOWHERE, &without);
+    report.assert("credentials", "fail", "give the task a role, or set AWS_PROFILE");
+    report.assert("kds/events write", "fail", "not asked: there are no credentials");
+    report.assert("local", "ok", "can be written");
+    assert_eq!(report.code, Some(69), "{}", report.stderr);
 }
 
 #[test]
@@ -285,31 +285,31 @@ fn a_class_that_the_model_does_not_know_is_a_mistake_of_the_configuration() {
         camera("front")
     );
     let misspelt = local.replace("yolov8.onnx }", "yolov8.onnx, classes: [gren] }");
-    let told = ask(&misspelt, NOWHERE, NOWHERE, &[]);
-    told.assert("model yolov8.onnx", "fail", "did you mean \"green\"?");
-    assert_eq!(told.code, Some(78), "{}", told.stderr);
+    let report = ask(&misspelt, NOWHERE, NOWHERE, &[]);
+    report.assert("model yolov8.onnx", "fail", "did you mean \"green\"?");
+    assert_eq!(report.code, Some(78), "{}", report.stderr);
     let unwritable = local.replace("local_dir: events", "local_dir: /proc/events");
-    let told = ask(&unwritable, NOWHERE, NOWHERE, &[]);
-    told.assert("local", "fail", "publishers.local_dir: /proc/events: /proc cannot be written");
-    told.assert("model yolov8.onnx", "ok", "3 classes");
-    assert_eq!(told.code, Some(69), "{}", told.stderr);
+    let report = ask(&unwritable, NOWHERE, NOWHERE, &[]);
+    report.assert("local", "fail", "publishers.local_dir: /proc/events: /proc cannot be written");
+    report.assert("model yolov8.onnx", "ok", "3 classes");
+    assert_eq!(report.code, Some(69), "{}", report.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_camera_that_fell_silent_and_a_clock_that_is_off_are_told() {
+async fn a_silent_camera_and_a_wrong_clock_are_reported() {
     let (clips, sim, moto) = (tempfile::tempdir().unwrap(), sim(), Moto::start());
     let stream = sim.store().stream_or_create("front-stream").unwrap();
     append_clip(&stream, &film(clips.path(), 0), ClipPace::Asap, SystemTime::now()).await.unwrap();
     let ahead = [("LD_PRELOAD", "/usr/$LIB/faketime/libfaketimeMT.so.1"), ("FAKETIME", "+10m")];
-    let told = ask(&config(), &sim.endpoint(), &moto.url, &ahead);
-    told.assert("clock", "fail", "s ahead of AWS's: AWS refuses what is signed by it; set it");
-    told.assert("stream front-stream footage", "warn", "the last fragment came 60");
+    let report = ask(&config(), &sim.endpoint(), &moto.url, &ahead);
+    report.assert("clock", "fail", "s ahead of AWS's: AWS refuses what is signed by it; set it");
+    report.assert("stream front-stream footage", "warn", "the last fragment came 60");
     stream.set_faults(Fault {
         on: Some(Operation::GetMedia),
         ..Fault::from(FaultKind::Stall(Limit::Bytes(12)))
     });
-    let told = ask(&config(), &sim.endpoint(), &moto.url, &ahead);
-    told.assert(
+    let report = ask(&config(), &sim.endpoint(), &moto.url, &ahead);
+    report.assert(
         "stream front-stream footage",
         "warn",
         "no footage came within 5 s, the last fragment came 6",
@@ -318,14 +318,14 @@ async fn a_camera_that_fell_silent_and_a_clock_that_is_off_are_told() {
 }
 
 #[test]
-fn a_gpu_that_is_asked_for_and_not_there_is_told() {
+fn a_missing_gpu_that_is_required_is_reported() {
     let asked = config().replace("device: cpu", "device: cuda");
-    let told = ask(&asked, NOWHERE, NOWHERE, &[]);
-    told.assert(
+    let report = ask(&asked, NOWHERE, NOWHERE, &[]);
+    report.assert(
         "gpu",
         "fail",
         "no NVIDIA driver here, and `device` asks for CUDA; give the container its GPU",
     );
-    let told = ask(&config().replace("device: cpu", "device: auto"), NOWHERE, NOWHERE, &[]);
-    told.assert("gpu", "ok", "no NVIDIA driver here: models run on the CPU");
+    let report = ask(&config().replace("device: cpu", "device: auto"), NOWHERE, NOWHERE, &[]);
+    report.assert("gpu", "ok", "no NVIDIA driver here: models run on the CPU");
 }

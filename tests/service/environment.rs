@@ -1,4 +1,4 @@
-//! What the environment names and cannot be used: proxies, certificates, and servers in AWS's place.
+//! Variables of the environment that cannot be used: proxies, certificates, and servers in AWS's place.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -46,8 +46,8 @@ fn a_variable_that_names_no_proxy_is_a_mistake_of_the_configuration() {
         ] {
             let (code, error) = run(arguments, folder.path(), &port, (name, value));
             assert_eq!(code, Some(78), "{name} {arguments:?}: {error}");
-            let told = format!("{name} {words}");
-            assert!(error.contains(&told) && error.contains("http://HOST:PORT"), "{arguments:?}: {error}");
+            let message = format!("{name} {words}");
+            assert!(error.contains(&message) && error.contains("http://HOST:PORT"), "{arguments:?}: {error}");
             assert!(!error.contains("HUSH"), "{arguments:?}: {error}");
         }
     }
@@ -94,7 +94,7 @@ async fn a_bundle_without_the_issuer_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_in_the_place_of_sts_tells_neither_the_time_nor_of_credentials() {
+async fn a_server_in_the_place_of_sts_gives_neither_time_nor_credentials() {
     for (status, body) in [(200, "{}"), (200, "[]"), (403, "{}"), (404, "no such page"), (418, "")] {
         let server = Web::start(status, "application/json", body.to_owned()).await;
         let report = ask(&config(), NOWHERE, &server.url, &[]);

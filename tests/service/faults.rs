@@ -1,4 +1,4 @@
-//! A dead, a hostile and a good camera side by side: the good one loses nothing, and the truth is told of each.
+//! A dead, a hostile and a good camera side by side: the good one loses nothing, and each is reported as it is.
 
 use super::colours::{FRAMES, LABELS, camera, film, sim, store};
 use super::program::Program;

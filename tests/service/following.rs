@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::fault_proxy::{FaultProxy, Mishap, Seen, Service};
 use super::moto::Moto;
 
-/// What takes longer fails the test.
+/// A longer wait fails the test.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn event(camera: &str, seq: u64) -> String {
@@ -65,7 +65,7 @@ async fn until(proxy: &FaultProxy, met: impl Fn(&[Seen]) -> bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_there_is_shown_and_what_is_no_event_is_told_of_and_passed_over() {
+async fn stored_events_are_shown_and_other_records_are_reported_and_skipped() {
     let moto = Moto::start();
     let kinesis = aws_sdk_kinesis::Client::new(&moto.config());
     kinesis.create_stream().stream_name("events").shard_count(3).send().await.unwrap();
@@ -107,7 +107,7 @@ async fn what_comes_is_followed_over_throttling() {
     let (code, out, err) = ended(following);
     assert_eq!(code, Some(0), "{err}");
     assert_eq!(out, format!("{}\n", event("a", 2)), "only what came after its start");
-    assert_eq!(err.matches("ProvisionedThroughputExceededException").count(), 1, "told once: {err}");
+    assert_eq!(err.matches("ProvisionedThroughputExceededException").count(), 1, "reported once: {err}");
     proxy.stop().await;
 }
 
@@ -128,7 +128,7 @@ async fn control_c_and_the_time_that_was_asked_for_end_it_well() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_followed_is_told_with_its_remedy() {
+async fn a_stream_that_cannot_be_followed_is_reported_with_its_remedy() {
     let moto = Moto::start();
     moto.stream("events").await;
     let proxy = FaultProxy::start(&moto.url).await;
@@ -151,7 +151,7 @@ async fn what_cannot_be_followed_is_told_with_its_remedy() {
 /// A stream whose shard `old` was split into `left` and `right`, and whose first iterator expires after one record.
 #[derive(Default)]
 struct Split {
-    /// What was asked for, in order.
+    /// The requests, in order.
     asked: Mutex<Vec<String>>,
 }
 

@@ -14,7 +14,7 @@ fn config(playback: &str) -> String {
     format!("publishers:\n  local_dir: events\ndevice: cpu\ncameras:\n{camera}")
 }
 
-/// The events of the local sink; GetMedia tells the server's time of a fragment and HLS does not.
+/// The events of the local sink; GetMedia has the server's time of a fragment and HLS does not.
 fn events(ended: &Ended) -> Vec<Value> {
     assert!(ended.status.success(), "{:#?}", ended.log);
     let text = std::fs::read_to_string(ended.dir.path().join("events/events.jsonl")).unwrap();

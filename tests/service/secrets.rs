@@ -116,15 +116,15 @@ impl Shown {
 
     /// The answers of a path, with the token and without.
     fn ask(&mut self, path: &str) -> String {
-        let mut told = String::new();
+        let mut shown_text = String::new();
         for header in [format!("Authorization: Bearer {TOKEN}\r\n"), String::new()] {
             let request =
                 format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{header}\r\n");
             let (_, head, body) = http::answer(http::send(self.http, &request));
-            told.push_str(&format!("{head}\n{}\n", String::from_utf8_lossy(&body)));
+            shown_text.push_str(&format!("{head}\n{}\n", String::from_utf8_lossy(&body)));
         }
-        assert_hushed(path, &told);
-        told
+        assert_hushed(path, &shown_text);
+        shown_text
     }
 
     /// Asks until what a path answers holds these words.
@@ -175,10 +175,10 @@ fn config_with(model_address: &str) -> String {
 }
 
 fn assert_hushed(name: &str, shown: &str) {
-    let told = shown.lines().find(|line| {
+    let shown_text = shown.lines().find(|line| {
         ["HUSH", "SHpass"].iter().any(|secret| line.contains(secret)) || has_session_token(line)
     });
-    assert_eq!(told, None, "{name}");
+    assert_eq!(shown_text, None, "{name}");
 }
 
 /// Returns whether a line shows the token of a session of HLS.

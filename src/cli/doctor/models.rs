@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::fetching::Fetched;
 use crate::base::{Asks, Finding, Probe};
 use crate::config::{CameraSpec, Settings};
-use crate::detect::ocr::{Reader, ReaderInfo};
+use crate::detect::ocr::{TextModelInfo, TextReader};
 use crate::detect::{DetectError, Detector, Device, ModelInfo, ModelSpec, Purpose, usual_threads};
 use crate::media::CameraId;
 use crate::service::check_classes;
@@ -69,11 +69,11 @@ fn judged(info: &ModelInfo, wanted: &[Wanted]) -> Finding {
 
 /// Blocks while the recognition model loads and makes its first inferences.
 fn read(spec: &ModelSpec, device: Device, threads: usize) -> Finding {
-    let reader = match Reader::start(spec, device, threads) {
+    let reader = match TextReader::start(spec, device, threads) {
         Ok(reader) => reader,
         Err(error) => return failed(&error),
     };
-    let ReaderInfo { input, characters, device, infer_ms, fallback, .. } = reader.info();
+    let TextModelInfo { input, characters, device, infer_ms, fallback, .. } = reader.info();
     let text = format!("ctc, {input}, {characters} characters, on {device}, {infer_ms:.1} ms an inference");
     with_fallback(text, fallback.as_deref())
 }

@@ -1,4 +1,4 @@
-//! The handle of a model's thread: takes requests in, waits for answers, ends it.
+//! The handle of a model's thread: sends it requests, waits for the results, and ends it.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,66 +7,71 @@ use std::time::Instant;
 
 use tokio::sync::{Semaphore, oneshot};
 
+use super::batching::{self, BatchHandler, Batching, InferenceRequest, JobResult, WorkerLiveness};
 use super::error::DetectError;
-use super::worker::{self, Answer, Batching, Look, Pulse, Request};
 
-/// Requests that wait at most; a further caller waits for a place. More than one process has cameras.
+/// The maximum number of waiting requests; a further caller waits for a place. No process has as many cameras.
 const QUEUE: usize = 1024;
 
-/// A model's thread, which ends with [`Self::stop`] or when this goes.
-pub(super) struct Desk<J, F> {
+/// A model's thread. It ends with [`Self::stop`], or when this handle is dropped.
+pub(super) struct ModelWorker<J, F> {
     model: String,
     places: Arc<Semaphore>,
-    requests: Mutex<Option<SyncSender<Request<J, F>>>>,
+    requests: Mutex<Option<SyncSender<InferenceRequest<J, F>>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    pulse: Arc<Pulse>,
+    liveness: Arc<WorkerLiveness>,
 }
 
-impl<J: Send + 'static, F: Send + 'static> Desk<J, F> {
+impl<J: Send + 'static, F: Send + 'static> ModelWorker<J, F> {
     /// Starts the thread `VERB-MODEL`.
     ///
-    /// Errors: [`DetectError::Thread`].
+    /// # Errors
+    /// [`DetectError::Thread`].
     pub(super) fn open<L>(verb: &str, model: &str, engine: L, batching: Batching) -> Result<Self, DetectError>
     where
-        L: Look<Job = J, Found = F> + Send + 'static,
+        L: BatchHandler<Job = J, Output = F> + Send + 'static,
     {
         let (requests, queue) = sync_channel(QUEUE);
-        let pulse = Arc::new(Pulse::default());
-        let thread = spawn(verb, model, engine, queue, batching, Arc::clone(&pulse))?;
+        let liveness = Arc::new(WorkerLiveness::default());
+        let thread = spawn(verb, model, engine, queue, batching, Arc::clone(&liveness))?;
         Ok(Self {
             model: model.to_owned(),
             places: Arc::new(Semaphore::new(QUEUE)),
             requests: Mutex::new(Some(requests)),
             thread: Mutex::new(Some(thread)),
-            pulse,
+            liveness,
         })
     }
 
-    /// What the thread says of the job. Dropping the future takes the request back, if its inference has not begun.
+    /// Returns the result for one job. Dropping the future cancels the request if its inference has not begun.
     ///
-    /// Errors: those of the look; [`DetectError::Ended`].
-    pub(super) async fn ask(&self, job: J) -> Answer<F> {
+    /// # Errors
+    /// Those of the inference, and [`DetectError::Ended`].
+    pub(super) async fn ask(&self, job: J) -> JobResult<F> {
         let ended = || DetectError::Ended { model: self.model.clone() };
+        // The semaphore, not the channel, is the bound: `send` would block the async caller.
         let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| ended())?;
         let (answer, answered) = oneshot::channel();
         let requests = lock(&self.requests).clone().ok_or_else(ended)?;
-        requests.send(Request { job, answer, place }).map_err(|_| ended())?;
+        requests.send(InferenceRequest { job, answer, place }).map_err(|_| ended())?;
+        // While this caller waits, a clone of the sender would keep the thread from ending.
         drop(requests);
         answered.await.map_err(|_| ended())?
     }
 }
 
-impl<J, F> Desk<J, F> {
+impl<J, F> ModelWorker<J, F> {
+    /// Returns whether the thread runs.
     pub(super) fn is_alive(&self) -> bool {
         lock(&self.thread).as_ref().is_some_and(|thread| !thread.is_finished())
     }
 
-    /// When the batch that is being looked at was begun.
+    /// Returns the time at which the running batch began; `None` while the thread waits.
     pub(super) fn busy_since(&self) -> Option<Instant> {
-        self.pulse.busy_since()
+        self.liveness.busy_since()
     }
 
-    /// Takes no more requests, answers those that wait, and ends the thread; blocks until then.
+    /// Refuses new requests, answers the waiting ones, and ends the thread. Blocks until then.
     pub(super) fn stop(&self) {
         self.places.close();
         drop(lock(&self.requests).take());
@@ -77,7 +82,7 @@ impl<J, F> Desk<J, F> {
     }
 }
 
-impl<J, F> Drop for Desk<J, F> {
+impl<J, F> Drop for ModelWorker<J, F> {
     fn drop(&mut self) {
         self.stop();
     }
@@ -87,17 +92,17 @@ fn spawn<L>(
     verb: &str,
     model: &str,
     mut engine: L,
-    queue: Receiver<Request<L::Job, L::Found>>,
+    queue: Receiver<InferenceRequest<L::Job, L::Output>>,
     batching: Batching,
-    pulse: Arc<Pulse>,
+    liveness: Arc<WorkerLiveness>,
 ) -> Result<JoinHandle<()>, DetectError>
 where
-    L: Look + Send + 'static,
+    L: BatchHandler + Send + 'static,
     L::Job: Send + 'static,
-    L::Found: Send + 'static,
+    L::Output: Send + 'static,
 {
     let name = model.to_owned();
-    let work = move || worker::run(&name, &queue, batching, &mut engine, &pulse);
+    let work = move || batching::run(&name, &queue, batching, &mut engine, &liveness);
     let named = thread::Builder::new().name(format!("{verb}-{}", model.replace('\0', "")));
     named
         .spawn(work)

@@ -1,9 +1,8 @@
-//! A model's thread: collects requests to batches and answers them.
+//! The loop of a model's thread: collects requests into batches and answers them.
 //!
-//! Requests are answered in the order in which they came. A camera has at most one request in flight, since its decide task
-//! waits for the answers about a frame before it asks about the next: so the order is fair between cameras, and no more
-//! requests wait than cameras use the model. A request may ask for several thresholds: entries of a camera with one model
-//! share the inference.
+//! Requests are answered in order of arrival. A camera has at most one request in flight, because its task waits for the
+//! detections of a frame before it requests the next. So the order is fair between cameras, and at most one request per camera
+//! waits. A request may have several thresholds: pipeline entries of a camera that use the same model share the inference.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,67 +17,67 @@ use super::spec::Thresholds;
 use crate::media::{Detection, Frame};
 use crate::telemetry::detect::FrameFailed;
 
-/// What a detector finds, by each of the request's thresholds.
-pub(super) type Found = Vec<Vec<Detection>>;
+/// The detections of a frame, one list per threshold of the request.
+pub(super) type JobDetections = Vec<Vec<Detection>>;
 
-/// What a request gets.
-pub(super) type Answer<F = Found> = Result<F, DetectError>;
+/// The result for one job of a batch.
+pub(super) type JobResult<F = JobDetections> = Result<F, DetectError>;
 
-/// A frame to look at.
-pub(super) struct Job {
+/// A frame to run the detector on.
+pub(super) struct DetectJob {
     pub(super) frame: Arc<Frame>,
-    /// One answer is made by each.
+    /// One list of detections is returned per threshold.
     pub(super) thresholds: Vec<Thresholds>,
 }
 
-/// Something to do with a frame.
-pub(super) trait OfFrame {
-    /// The frame.
+/// A job about one frame.
+pub(super) trait HasFrame {
+    /// Returns the frame.
     fn frame(&self) -> &Frame;
 }
 
-impl OfFrame for Job {
+impl HasFrame for DetectJob {
     fn frame(&self) -> &Frame {
         &self.frame
     }
 }
 
-/// A job and who waits for it.
-pub(super) struct Request<J = Job, F = Found> {
+/// A job and the sender of its result.
+pub(super) struct InferenceRequest<J = DetectJob, F = JobDetections> {
     pub(super) job: J,
-    pub(super) answer: oneshot::Sender<Answer<F>>,
+    pub(super) answer: oneshot::Sender<JobResult<F>>,
     /// Its place in the queue; free again when the request is answered.
     pub(super) place: OwnedSemaphorePermit,
 }
 
-/// Something that looks at batches; a model, or a test's stand-in.
-pub(super) trait Look {
-    /// What it looks at.
-    type Job: OfFrame;
-    /// What it finds there.
-    type Found;
+/// A model that runs on batches, or the stand-in of a test.
+pub(super) trait BatchHandler {
+    /// The input of one inference.
+    type Job: HasFrame;
+    /// The output of one inference.
+    type Output;
 
-    /// One answer a job, in order.
-    fn look(&mut self, jobs: &[Self::Job]) -> Vec<Answer<Self::Found>>;
+    /// Returns one result per job, in their order.
+    fn infer_batch(&mut self, jobs: &[Self::Job]) -> Vec<JobResult<Self::Output>>;
 }
 
-/// How requests become batches.
+/// The limits of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Batching {
-    /// Frames of a batch at most.
-    pub most: usize,
-    /// How long a batch that is not full waits for more, while more than one request came at once.
+    /// The maximum number of frames per batch.
+    pub max_frames: usize,
+    /// The maximum time for which a batch that is not full waits for more, while requests arrive together.
     pub wait: Duration,
 }
 
-/// What the worker tells of itself.
+/// The time since which the worker has been busy, for the watchdog.
 #[derive(Debug, Default)]
-pub(super) struct Pulse {
+pub(super) struct WorkerLiveness {
     busy_since: Mutex<Option<Instant>>,
 }
 
-impl Pulse {
-    /// When the batch that is being looked at was begun.
+impl WorkerLiveness {
+    /// Returns the time at which the running batch began; `None` between batches.
     pub(super) fn busy_since(&self) -> Option<Instant> {
         *self.busy_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -88,32 +87,35 @@ impl Pulse {
     }
 }
 
-/// Answers requests until all senders are gone and the queue is empty.
-pub(super) fn run<L: Look>(
+/// Answers requests until all senders are dropped and the queue is empty.
+pub(super) fn run<L: BatchHandler>(
     model: &str,
-    requests: &Receiver<Request<L::Job, L::Found>>,
+    requests: &Receiver<InferenceRequest<L::Job, L::Output>>,
     batching: Batching,
     engine: &mut L,
-    pulse: &Pulse,
+    liveness: &WorkerLiveness,
 ) {
     let mut crowded = false;
     while let Ok(first) = requests.recv() {
         let batch = collect(requests, first, batching, crowded);
         crowded = batch.len() > 1;
-        answer(model, batch, engine, pulse);
+        answer(model, batch, engine, liveness);
     }
 }
 
-/// What waits in the queue, up to a batch. Where others are at work too, it waits a little for them.
+/// Returns the waiting requests, up to one batch.
+///
+/// A lone request is never delayed. If the batch before had several requests (`crowded`), it waits for [`Batching::wait`]: the
+/// other cameras have their detections now and send their next frames.
 fn collect<J, F>(
-    requests: &Receiver<Request<J, F>>,
-    first: Request<J, F>,
+    requests: &Receiver<InferenceRequest<J, F>>,
+    first: InferenceRequest<J, F>,
     batching: Batching,
     crowded: bool,
-) -> Vec<Request<J, F>> {
+) -> Vec<InferenceRequest<J, F>> {
     let mut batch = vec![first];
     let deadline = Instant::now() + batching.wait;
-    while batch.len() < batching.most {
+    while batch.len() < batching.max_frames {
         let next = match requests.try_recv() {
             Err(TryRecvError::Empty) if crowded || batch.len() > 1 => {
                 requests.recv_timeout(deadline.saturating_duration_since(Instant::now()))
@@ -127,18 +129,23 @@ fn collect<J, F>(
     batch
 }
 
-/// Looks at the batch, without those who wait no longer. A panic is an error of this batch only.
-fn answer<L: Look>(model: &str, mut batch: Vec<Request<L::Job, L::Found>>, engine: &mut L, pulse: &Pulse) {
+/// Runs the batch without the requests that were cancelled. A panic fails this batch only.
+fn answer<L: BatchHandler>(
+    model: &str,
+    mut batch: Vec<InferenceRequest<L::Job, L::Output>>,
+    engine: &mut L,
+    liveness: &WorkerLiveness,
+) {
     batch.retain(|request| !request.answer.is_closed());
     if batch.is_empty() {
         return;
     }
     let (jobs, waiting): (Vec<L::Job>, Vec<_>) =
         batch.into_iter().map(|request| (request.job, (request.answer, request.place))).unzip();
-    pulse.set(Some(Instant::now()));
-    let looked = catch_unwind(AssertUnwindSafe(|| engine.look(&jobs)));
-    pulse.set(None);
-    let answers = looked.unwrap_or_else(|panic| panicked(model, jobs.len(), &*panic));
+    liveness.set(Some(Instant::now()));
+    let caught = catch_unwind(AssertUnwindSafe(|| engine.infer_batch(&jobs)));
+    liveness.set(None);
+    let answers = caught.unwrap_or_else(|panic| panicked(model, jobs.len(), &*panic));
     for ((job, (waiting, place)), answer) in jobs.iter().zip(waiting).zip(answers) {
         if let Err(error) = &answer {
             FrameFailed { model, camera: job.frame().camera.as_str(), error }.emit();
@@ -148,10 +155,10 @@ fn answer<L: Look>(model: &str, mut batch: Vec<Request<L::Job, L::Found>>, engin
     }
 }
 
-fn panicked<F>(model: &str, jobs: usize, panic: &(dyn Any + Send)) -> Vec<Answer<F>> {
-    let said = panic.downcast_ref::<String>().map(String::as_str);
-    let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-    let error = DetectError::Inference { model: model.to_owned(), reason: format!("it panicked: {said}") };
+fn panicked<F>(model: &str, jobs: usize, panic: &(dyn Any + Send)) -> Vec<JobResult<F>> {
+    let owned = panic.downcast_ref::<String>().map(String::as_str);
+    let text = owned.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    let error = DetectError::Inference { model: model.to_owned(), reason: format!("it panicked: {text}") };
     (0..jobs).map(|_| Err(error.clone())).collect()
 }
 
@@ -164,14 +171,17 @@ mod tests {
 
     use tokio::sync::{Semaphore, oneshot};
 
-    use super::{Answer, Batching, Found, Job, Look, Pulse, Request, collect, run};
+    use super::{
+        BatchHandler, Batching, DetectJob, InferenceRequest, JobDetections, JobResult, WorkerLiveness,
+        collect, run,
+    };
     use crate::detect::{DetectError, Thresholds};
     use crate::media::{
         BBox, CameraId, Color, Detection, Fragment, Frame, HostPicture, Matrix, MediaMs, Surface,
     };
 
     const THRESHOLDS: Thresholds = Thresholds { conf: 0.5, nms_iou: 0.5 };
-    const FOUR: Batching = Batching { most: 4, wait: Duration::ZERO };
+    const FOUR: Batching = Batching { max_frames: 4, wait: Duration::ZERO };
 
     fn frame(camera: &str) -> Arc<Frame> {
         let color = Color { matrix: Matrix::Bt709, full_range: false };
@@ -186,13 +196,22 @@ mod tests {
         })
     }
 
-    fn request(camera: &str) -> (Request, oneshot::Receiver<Answer>) {
+    fn request(camera: &str) -> (InferenceRequest, oneshot::Receiver<JobResult>) {
         let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let (answer, answered) = oneshot::channel();
-        (Request { job: Job { frame: frame(camera), thresholds: vec![THRESHOLDS] }, answer, place }, answered)
+        (
+            InferenceRequest {
+                job: DetectJob { frame: frame(camera), thresholds: vec![THRESHOLDS] },
+                answer,
+                place,
+            },
+            answered,
+        )
     }
 
-    fn queued(cameras: &[&str]) -> (SyncSender<Request>, Receiver<Request>, Vec<oneshot::Receiver<Answer>>) {
+    fn queued(
+        cameras: &[&str],
+    ) -> (SyncSender<InferenceRequest>, Receiver<InferenceRequest>, Vec<oneshot::Receiver<JobResult>>) {
         let (sender, queue) = sync_channel(64);
         let mut answers = Vec::new();
         for camera in cameras {
@@ -209,11 +228,11 @@ mod tests {
         batches: Vec<Vec<String>>,
     }
 
-    impl Look for Echo {
-        type Job = Job;
-        type Found = Found;
+    impl BatchHandler for Echo {
+        type Job = DetectJob;
+        type Output = JobDetections;
 
-        fn look(&mut self, jobs: &[Job]) -> Vec<Answer> {
+        fn infer_batch(&mut self, jobs: &[DetectJob]) -> Vec<JobResult> {
             let cameras: Vec<_> = jobs.iter().map(|job| job.frame.camera.to_string()).collect();
             self.batches.push(cameras.clone());
             let one = |camera: &String| match camera.as_str() {
@@ -239,7 +258,7 @@ mod tests {
         let (sender, queue, answers) = queued(&["a", "b", "c", "d", "e", "f"]);
         drop(sender);
         let mut echo = Echo::default();
-        run("m", &queue, FOUR, &mut echo, &Pulse::default());
+        run("m", &queue, FOUR, &mut echo, &WorkerLiveness::default());
         assert_eq!(echo.batches, [vec!["a", "b", "c", "d"], vec!["e", "f"]]);
         for (mut answer, name) in answers.into_iter().zip(["a", "b", "c", "d", "e", "f"]) {
             assert_eq!(answer.try_recv().unwrap(), Ok(vec![vec![seen(name)]]));
@@ -250,9 +269,9 @@ mod tests {
     fn an_error_and_a_panic_stay_with_their_request() {
         let (sender, queue, mut answers) = queued(&["a", "bad", "worse", "b"]);
         drop(sender);
-        let one_by_one = Batching { most: 1, wait: Duration::ZERO };
-        run("m", &queue, one_by_one, &mut Echo::default(), &Pulse::default());
-        let got: Vec<Answer> = answers.iter_mut().map(|answer| answer.try_recv().unwrap()).collect();
+        let one_by_one = Batching { max_frames: 1, wait: Duration::ZERO };
+        run("m", &queue, one_by_one, &mut Echo::default(), &WorkerLiveness::default());
+        let got: Vec<JobResult> = answers.iter_mut().map(|answer| answer.try_recv().unwrap()).collect();
         assert_eq!(got[0], Ok(vec![vec![seen("a")]]));
         assert!(got[1].clone().unwrap_err().to_string().contains("bad frame"));
         let panicked = got[2].clone().unwrap_err().to_string();
@@ -264,12 +283,12 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_nobody_waits_for_is_not_looked_at() {
+    fn a_request_that_no_one_waits_for_is_not_looked_at() {
         let (sender, queue, mut answers) = queued(&["a", "gone", "b"]);
         drop(sender);
         drop(answers.remove(1));
         let mut echo = Echo::default();
-        run("m", &queue, FOUR, &mut echo, &Pulse::default());
+        run("m", &queue, FOUR, &mut echo, &WorkerLiveness::default());
         assert_eq!(echo.batches, [vec!["a", "b"]]);
     }
 
@@ -277,17 +296,17 @@ mod tests {
     fn a_batch_waits_only_where_others_are_at_work() {
         let never = Duration::from_secs(3600);
         let (_sender, queue, _answers) = queued(&[]);
-        let alone = collect(&queue, request("a").0, Batching { most: 4, wait: never }, false);
+        let alone = collect(&queue, request("a").0, Batching { max_frames: 4, wait: never }, false);
         assert_eq!(alone.len(), 1, "one camera alone does not wait");
         let (_sender, queue, _answers) = queued(&["b", "c", "d", "e"]);
-        let full = collect(&queue, request("a").0, Batching { most: 4, wait: never }, true);
+        let full = collect(&queue, request("a").0, Batching { max_frames: 4, wait: never }, true);
         assert_eq!(full.len(), 4, "a full batch does not wait");
         let (sender, queue, _answers) = queued(&[]);
         drop(sender);
-        let ended = collect(&queue, request("a").0, Batching { most: 4, wait: never }, true);
-        assert_eq!(ended.len(), 1, "nobody can come any more");
+        let ended = collect(&queue, request("a").0, Batching { max_frames: 4, wait: never }, true);
+        assert_eq!(ended.len(), 1, "no_one can come any more");
         let (_sender, queue, _answers) = queued(&["b"]);
-        let short = Batching { most: 4, wait: Duration::from_millis(1) };
+        let short = Batching { max_frames: 4, wait: Duration::from_millis(1) };
         assert_eq!(collect(&queue, request("a").0, short, true).len(), 2, "the wait is bounded");
     }
 
@@ -295,33 +314,37 @@ mod tests {
     fn one_that_comes_within_the_wait_joins_the_batch() {
         let (sender, queue, _answers) = queued(&["b"]);
         let late = thread::spawn(move || sender.send(request("c").0).is_ok());
-        let batch =
-            collect(&queue, request("a").0, Batching { most: 3, wait: Duration::from_secs(3600) }, false);
+        let batch = collect(
+            &queue,
+            request("a").0,
+            Batching { max_frames: 3, wait: Duration::from_secs(3600) },
+            false,
+        );
         assert_eq!(batch.len(), 3);
         assert!(late.join().unwrap());
     }
 
-    /// Tells whether the pulse beats while it looks.
-    struct Feeling(Arc<Pulse>, Mutex<Vec<bool>>);
+    /// Records whether the liveness shows a batch while it runs.
+    struct Feeling(Arc<WorkerLiveness>, Mutex<Vec<bool>>);
 
-    impl Look for Feeling {
-        type Job = Job;
-        type Found = Found;
+    impl BatchHandler for Feeling {
+        type Job = DetectJob;
+        type Output = JobDetections;
 
-        fn look(&mut self, jobs: &[Job]) -> Vec<Answer> {
+        fn infer_batch(&mut self, jobs: &[DetectJob]) -> Vec<JobResult> {
             self.1.lock().unwrap().push(self.0.busy_since().is_some());
             jobs.iter().map(|_| Ok(Vec::new())).collect()
         }
     }
 
     #[test]
-    fn the_pulse_tells_when_a_batch_was_begun() {
+    fn the_liveness_has_the_time_at_which_a_batch_began() {
         let (sender, queue, _answers) = queued(&["a"]);
         drop(sender);
-        let pulse = Arc::new(Pulse::default());
-        let mut feeling = Feeling(Arc::clone(&pulse), Mutex::default());
-        run("m", &queue, FOUR, &mut feeling, &pulse);
+        let liveness = Arc::new(WorkerLiveness::default());
+        let mut feeling = Feeling(Arc::clone(&liveness), Mutex::default());
+        run("m", &queue, FOUR, &mut feeling, &liveness);
         assert_eq!(*feeling.1.lock().unwrap(), [true]);
-        assert_eq!(pulse.busy_since(), None);
+        assert_eq!(liveness.busy_since(), None);
     }
 }
