@@ -2,7 +2,7 @@
 //! each failed call.
 //!
 //! Every client of the program is built here, so that `AWS_CA_BUNDLE`, the proxies of the environment and the check that
-//! an answer comes from AWS hold for all of them.
+//! an answer comes from AWS apply to all of them.
 
 mod certificates;
 mod credentials;

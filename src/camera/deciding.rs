@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::{join_all, poll_immediate};
 
 use super::EntryReader;
-use crate::checkpoint::{Checkpoint, Seen};
+use crate::checkpoint::{Checkpoint, FramePosition};
 use crate::decide::{self, FrameFacts, Look, Made, Rules, Sighting};
 use crate::decode::FrameReceiver;
 use crate::detect::{DetectError, Detector, MotionRules, Thing};
@@ -89,7 +89,7 @@ impl Deciding {
         let outcome = decide::decide(&mut self.at.decide, &FrameFacts::of(&frame, &self.stream), &looks);
         let boxes = looks.iter().map(|look| look.detections.len()).sum();
         FrameDecided { camera: &self.camera, boxes, kept: outcome.sightings.len() }.emit();
-        self.at.seen = Some(Seen::of(&frame));
+        self.at.seen = Some(FramePosition::of(&frame));
         let labels: Vec<Label> = outcome.sightings.iter().map(label).collect();
         let is_well = seen.iter().all(Result::is_ok);
         match self.motion {

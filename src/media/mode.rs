@@ -2,11 +2,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// How a camera keeps up with its stream.
+/// Policy of a camera when the machine is behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// Lag is bounded: where the machine is behind, newer frames replace older ones.
+    /// The lag is bounded: if the machine is behind, newer frames replace older ones.
     #[default]
     Live,
     /// No sampled frame is dropped; decoding waits for the stages after it.

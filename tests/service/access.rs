@@ -125,7 +125,7 @@ fn profiles_without_credentials_say_why_by_table() {
         ("login", &["run aws login --profile login"]),
         ("fails", &["it ended with 3: sign in first, token=...;", "by hand"]),
         ("silent", &["it ended with 4: it wrote no reason"]),
-        ("rubbish", &["credential_process of the profile rubbish gives none: ", "Version 1"]),
+        ("rubbish", &["credential_process of the profile rubbish gives no credentials: ", "Version 1"]),
         ("orphan", &["source_profile of the profile orphan names the profile \"gone\""]),
         ("loop", &["run aws sso login --profile sso"]),
         ("code", &["mfa_serial"]),
@@ -152,11 +152,11 @@ fn an_environment_without_credentials_says_why_by_table() {
     let task = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/role")];
     let half = [("AWS_ACCESS_KEY_ID", "A")];
     assert_no_credentials("half a key", &half, &["AWS_SECRET_ACCESS_KEY is not", "set both"]);
-    assert_no_credentials("a pod", &pod, &["AWS_WEB_IDENTITY_TOKEN_FILE gives none", "is mounted"]);
+    assert_no_credentials("a pod", &pod, &["AWS_WEB_IDENTITY_TOKEN_FILE gives no credentials", "is mounted"]);
     assert_no_credentials(
         "a task",
         &task,
-        &["(AWS_CONTAINER_CREDENTIALS_FULL_URI) gives none", "taskRoleArn"],
+        &["(AWS_CONTAINER_CREDENTIALS_FULL_URI) gives no credentials", "taskRoleArn"],
     );
 }
 

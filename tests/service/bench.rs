@@ -54,7 +54,7 @@ fn a_side_can_be_left_out_and_the_table_is_for_people() {
     );
     let ours = bench("tiny/yolov8", &["--fragments", "1", "--fps", "25", "--only", "ours"]);
     let table = String::from_utf8(ours.stdout).expect("text");
-    assert!(table.contains("our way: 25 frames, 25 inferences"), "{table}");
+    assert!(table.contains("ours: 25 frames, 25 inferences"), "{table}");
     for stage in ["demux", "decode", "preprocess", "infer", "post-process", "between them", "total"] {
         assert!(table.contains(&format!("\n  {stage} ")), "{stage}: {table}");
     }

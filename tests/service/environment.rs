@@ -29,13 +29,13 @@ fn a_variable_that_names_no_proxy_is_a_mistake_of_the_configuration() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     for (name, value, words) in [
-        ("https_proxy", "http://", "is no address of a proxy"),
+        ("https_proxy", "http://", "is not the address of a proxy"),
         (
             "HTTPS_PROXY",
             "ftp://user:HUSH@proxy.test",
             "names a proxy of a kind that is not supported (ftp://)",
         ),
-        ("ALL_PROXY", "http://proxy.test:port", "names no port"),
+        ("ALL_PROXY", "http://proxy.test:port", "has no valid port"),
     ] {
         for arguments in [
             &["run", "--config", file][..],
@@ -61,7 +61,7 @@ async fn a_proxy_that_refuses_its_login_says_so() {
         (format!("http://user:HUSH@127.0.0.1:{port}"), format!("http://127.0.0.1:{port}"));
     for (address, words) in [
         (&with_login, "refuses the user and password that HTTPS_PROXY"),
-        (&without, "asks for a user and password: give them in HTTPS_PROXY"),
+        (&without, "requires a user and password: give them in HTTPS_PROXY"),
     ] {
         let report = ask(&config(), "http://aws.test", "http://aws.test", &proxied(address));
         for probe in

@@ -84,7 +84,7 @@ async fn what_is_there_is_shown_and_what_is_no_event_is_told_of_and_passed_over(
         let order: Vec<u64> = own.map(|event| event["seq"].as_u64().unwrap()).collect();
         assert_eq!(order, [1, 2], "{camera}");
     }
-    assert_eq!((shown.len(), err.matches("is no event").count()), (8, 4), "{err}");
+    assert_eq!((shown.len(), err.matches("is not an event").count()), (8, 4), "{err}");
 
     let (code, out, _) = ended(events(&moto.url, "events", &["--from-start", "--count", "3"]));
     assert_eq!((code, out.lines().count()), (Some(0), 4), "the head and three rows: {out}");
@@ -135,7 +135,7 @@ async fn what_cannot_be_followed_is_told_with_its_remedy() {
     proxy.rule(None, Mishap::Denied, None);
     let nowhere = "http://127.0.0.1:1";
     let table = [
-        ("missing", &*moto.url, "none", &[][..], 69, "correct its name or the region"),
+        ("missing", &*moto.url, "none", &[][..], 69, "correct the name or the region"),
         ("refused", &proxy.url, "events", &[], 69, "allow kinesis:ListShards on it"),
         ("out of reach", nowhere, "events", &[], 69, "check the network"),
         ("no time", &moto.url, "events", &["--since", "noon"], 64, "write it as 2026-11-23T15:25:34Z"),

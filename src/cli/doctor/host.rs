@@ -1,4 +1,4 @@
-//! What the host has to give: GPUs, and connections.
+//! The probes of the host: GPUs and the limit of open files.
 
 use rustix::process::{Resource, getrlimit};
 
@@ -7,61 +7,63 @@ use crate::config::Settings;
 use crate::detect::Device;
 use crate::telemetry::{GpuFacts, Gpus};
 
-/// Files and connections that the program holds without a camera: the outbox, sinks, HTTP with its 64 connections.
-const FILES_AT_LEAST: u64 = 192;
-/// Of a camera: its connection, another while that is renewed, and HLS's.
-const FILES_A_CAMERA: u64 = 8;
-/// The driver's CUDA version that the libraries of the GPU image need, as NVML writes it: 13.0 (driver 580).
-const CUDA_VERSION: i32 = 13_000;
+/// Files and connections of a program without cameras: outbox, sinks, 64 connections of HTTP.
+const BASE_FILES: u64 = 192;
+/// Files per camera: its connection, a second one while that is renewed, and those of HLS.
+const FILES_PER_CAMERA: u64 = 8;
+/// Minimum CUDA version of the driver for the libraries of the GPU image, as NVML encodes it: 13.0 (driver 580).
+const MIN_CUDA_VERSION: i32 = 13_000;
 
-/// GPUs and their driver, where one is wanted; the limit of open files.
+/// Returns the probes of the limit of open files and, unless `device` is `cpu`, of the GPUs and their driver.
 pub(super) fn probes(settings: &Settings) -> Vec<Probe> {
     let (device, cameras) = (settings.device, settings.cameras.len());
-    let files = async move { files(getrlimit(Resource::Nofile).current, cameras) };
-    let gpu = Probe::new("gpu", Asks::Host, gpu(device));
-    let wanted = (device != Device::Cpu).then_some(gpu);
-    wanted.into_iter().chain([Probe::new("open files", Asks::Host, files)]).collect()
+    let open_files = async move { open_files(getrlimit(Resource::Nofile).current, cameras) };
+    let gpu = Probe::new("gpu", Asks::Host, check_gpu(device));
+    let gpu = (device != Device::Cpu).then_some(gpu);
+    gpu.into_iter().chain([Probe::new("open files", Asks::Host, open_files)]).collect()
 }
 
-/// `limit`: how many this process may have open; `None`: as many as it likes.
-fn files(limit: Option<u64>, cameras: usize) -> Finding {
-    let wanted = FILES_AT_LEAST + FILES_A_CAMERA * cameras as u64;
+/// Returns the finding about the limit of open files; `None` is no limit.
+fn open_files(limit: Option<u64>, cameras: usize) -> Finding {
+    let needed = BASE_FILES + FILES_PER_CAMERA * cameras as u64;
     match limit {
-        None => Finding::ok("as many as it likes"),
-        Some(limit) if limit >= wanted => {
-            Finding::ok(format!("{limit} may be open, {wanted} are enough (cameras: {cameras})"))
+        None => Finding::ok("no limit"),
+        Some(limit) if limit >= needed => {
+            Finding::ok(format!("the limit is {limit}, {needed} are needed (cameras: {cameras})"))
         }
         Some(limit) => Finding::fail(format!(
-            "{limit} may be open, {wanted} are wanted (cameras: {cameras}); raise it (ulimit -n; in a task definition ulimits, nofile)"
+            "the limit is {limit}, {needed} are needed (cameras: {cameras}); raise it (ulimit -n; in a task definition ulimits, nofile)"
         )),
     }
 }
 
-async fn gpu(device: Device) -> Finding {
-    let told = tokio::task::spawn_blocking(|| Gpus::open().driver()).await;
-    let Ok(told) = told else {
-        return Finding::fail("NVIDIA's library broke down; look at the driver (nvidia-smi)");
+async fn check_gpu(device: Device) -> Finding {
+    // NVML blocks, for seconds where the driver wakes up.
+    let facts = tokio::task::spawn_blocking(|| Gpus::open().driver()).await;
+    let Ok(facts) = facts else {
+        return Finding::fail("NVIDIA's library panicked; check the driver (nvidia-smi)");
     };
-    match told {
-        None if device == Device::Auto => Finding::ok("no NVIDIA driver here: models run on the CPU"),
+    match facts {
+        None if device == Device::Auto => Finding::ok("no NVIDIA driver: models run on the CPU"),
         None => Finding::fail(
-            "no NVIDIA driver here, and `device` asks for CUDA; give the container its GPU (docker run --gpus all, ECS \
+            "no NVIDIA driver, and `device` requires CUDA; give the container its GPU (docker run --gpus all, ECS \
              resourceRequirements GPU), or set device: auto or cpu",
         ),
-        Some(facts) => driver(&facts),
+        Some(facts) => check_driver(&facts),
     }
 }
 
-fn driver(facts: &GpuFacts) -> Finding {
+fn check_driver(facts: &GpuFacts) -> Finding {
     let GpuFacts { names, driver, cuda_version } = facts;
+    // NVML encodes 12.8 as 12080.
     let cuda = format!("{}.{}", cuda_version / 1000, cuda_version % 1000 / 10);
     let text = format!("{}, driver {driver} (CUDA up to {cuda})", names.join(", "));
     if names.is_empty() {
-        return Finding::warn(format!("driver {driver}, but no GPU that answers; look at nvidia-smi"));
+        return Finding::warn(format!("driver {driver}, but no GPU answers; check with nvidia-smi"));
     }
-    if *cuda_version < CUDA_VERSION {
+    if *cuda_version < MIN_CUDA_VERSION {
         return Finding::warn(format!(
-            "{text}: the libraries of our GPU image need CUDA 13, that is driver 580 or later; install a newer one"
+            "{text}: the libraries of the GPU image need CUDA 13, driver 580 or later; install a newer driver"
         ));
     }
     Finding::ok(text)
@@ -80,11 +82,10 @@ mod tests {
             (Some(1_024), 105, Verdict::Fail),
             (Some(256), 8, Verdict::Ok),
         ] {
-            assert_eq!(files(limit, cameras).verdict, verdict, "{limit:?} {cameras}");
+            assert_eq!(open_files(limit, cameras).verdict, verdict, "{limit:?} {cameras}");
         }
-        assert!(
-            files(Some(256), 20).text.contains("256 may be open, 352 are wanted (cameras: 20); raise it")
-        );
+        let text = open_files(Some(256), 20).text;
+        assert!(text.contains("the limit is 256, 352 are needed (cameras: 20); raise it"), "{text}");
     }
 
     #[test]
@@ -99,11 +100,11 @@ mod tests {
             (
                 facts(&["Tesla T4"], 12_080),
                 Verdict::Warn,
-                "(CUDA up to 12.8): the libraries of our GPU image need CUDA 13",
+                "(CUDA up to 12.8): the libraries of the GPU image need CUDA 13",
             ),
-            (facts(&[], 13_000), Verdict::Warn, "no GPU that answers"),
+            (facts(&[], 13_000), Verdict::Warn, "no GPU answers"),
         ] {
-            let finding = driver(&facts);
+            let finding = check_driver(&facts);
             assert_eq!(finding.verdict, verdict, "{}", finding.text);
             assert!(finding.text.contains(words), "{}", finding.text);
         }
