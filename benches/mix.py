@@ -241,7 +241,7 @@ def run_peer(model, clips):
 def report(python, gated, ungated):
     """Prints the table, the ratio and the recall. Returns the number of missing incidents."""
     alone = missing(ungated[2], gated[2])
-    print("| program | CPU s | inferences | incidents |\n| --- | ---: | ---: | ---: |")
+    print("| implementation | CPU s | inferences | incidents |\n| --- | ---: | ---: | ---: |")
     print(f"| Python (OpenCV, NumPy) | {python[0]:.1f} | {python[1]} | |")
     print(f"| ours, every frame | {ungated[0]:.1f} | {ungated[1]} | {len(ungated[2])} |")
     print(f"| ours, motion gate | {gated[0]:.1f} | {gated[1]} | {len(gated[2])} |")

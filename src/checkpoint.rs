@@ -149,6 +149,7 @@ impl Checkpoint {
     /// # Errors
     /// A value has no JSON form, which is a bug.
     pub(super) fn to_packed(&self) -> Result<Vec<u8>, CheckpointError> {
+        // DynamoDB limits an item to 400 KB, and each checkpoint is one write.
         let stored = Self { motion: MotionState::default(), ..self.clone() };
         let mut packer = ZlibEncoder::new(Vec::new(), Compression::best());
         packer.write_all(&stored.to_bytes()?)?;
@@ -161,6 +162,7 @@ impl Checkpoint {
     /// Another version wrote it, or it is damaged.
     pub(super) fn from_packed(packed: &[u8]) -> Result<Self, CheckpointError> {
         let mut bytes = Vec::new();
+        // The limit is before the JSON parser: a few packed bytes can unpack to gigabytes.
         ZlibDecoder::new(packed).take(MAX_UNPACKED_BYTES).read_to_end(&mut bytes)?;
         Self::from_bytes(&bytes)
     }

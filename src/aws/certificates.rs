@@ -108,6 +108,7 @@ impl ExtraCertificates {
     /// [`CaBundleError`]: the file is missing, empty, not PEM or damaged.
     pub(super) fn configured(environment: EnvironmentLookup<'_>) -> Result<Self, CaBundleError> {
         let named = |setting: String| move |path: String| (setting, in_home(&path, environment));
+        // The variable takes precedence over the profile, as in AWS's tools.
         let variable = environment(VARIABLE).filter(|path| !path.trim().is_empty());
         let profile = || {
             let files = ProfileFiles::read(environment);
@@ -122,6 +123,7 @@ impl ExtraCertificates {
 
     fn read(setting: String, path: PathBuf) -> Result<Self, CaBundleError> {
         let text = match std::fs::read(&path) {
+            // Comments between certificates may be in any encoding.
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) => {
                 let why = match error.kind() {
@@ -151,6 +153,7 @@ fn usable(text: &str) -> Result<(Vec<String>, Vec<usize>), BundleFault> {
     let count = blocks.len();
     let (mut taken, mut refused) = (Vec::new(), Vec::new());
     for (index, (block, der)) in blocks.into_iter().enumerate() {
+        // Each certificate separately, to find out which one rustls rejects.
         match RootCertStore::empty().add(der) {
             Ok(()) => taken.push(block),
             Err(_) => refused.push(index + 1),
@@ -175,12 +178,14 @@ fn blocks(text: &str) -> Result<Vec<(String, CertificateDer<'static>)>, BrokenBl
         let rest = &text[start..];
         let length = rest.find(END).ok_or_else(|| broken("has no end (-----END CERTIFICATE-----)"))?;
         let body = &rest[..length];
+        // A truncated certificate would otherwise swallow the next one.
         if body.contains("-----BEGIN") {
             return Err(broken("has no end (-----END CERTIFICATE-----) before the next one starts"));
         }
         let block = format!("{BEGIN}{body}{END}\n");
         let der = CertificateDer::from_pem_slice(block.as_bytes());
         let der = der.map_err(|_| broken("is not well-formed Base64"))?;
+        // Base64 that is cut between two groups of four decodes without an error.
         if !is_whole(&der) {
             return Err(broken("is truncated, or not a certificate"));
         }

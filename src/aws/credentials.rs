@@ -56,6 +56,7 @@ impl ReloadedCredentials {
     }
 
     async fn load(&self) -> Result<Credentials, CredentialsError> {
+        // The lock is not held while a source is asked, which may take seconds.
         let provider = self.provider().await.ok_or_else(CredentialsError::not_loaded_no_source)?;
         let error = match provider.provide_credentials().await {
             Ok(credentials) => match expired(&credentials, SystemTime::now()) {
@@ -151,6 +152,7 @@ impl<'a> CredentialSources<'a> {
 
     fn explain(&self, text: &str, failed: bool) -> NoUsableCredentials {
         let (written, text) = (text, without_secrets(text));
+        // The SDK treats half a key as none and continues with the next source.
         if let Some(half) = self.half_a_key() {
             return half;
         }
@@ -164,6 +166,7 @@ impl<'a> CredentialSources<'a> {
             return missing;
         }
         let profile = self.files.selected();
+        // From here on in the order of the SDK's chain: profile, web identity, container, instance.
         if let Some(kind) = self.kind(profile) {
             return self.of_profile(profile, kind, written);
         }
@@ -349,6 +352,7 @@ impl<'a> CredentialSources<'a> {
     /// Returns the reason if no source has credentials.
     fn no_source(&self, profile: &str, last: &str, failed: bool) -> NoUsableCredentials {
         if failed {
+            // The instance metadata service is the last source, so its failure ends the chain.
             let what = format!("the instance metadata service gives no credentials: {last}");
             return no_usable(what, &format!("{GIVE_SOME}; in a container of EC2 its hop limit must be 2"));
         }

@@ -49,6 +49,7 @@ impl AwsFailure {
     {
         match error {
             SdkError::ServiceError(service) => Self::of_answer(service.err(), service.raw()),
+            // The SDK received an answer and could not parse it, so the service may have executed the call.
             SdkError::ResponseError(response) => Self::of_unreadable(error, response.raw()),
             other => Self::of_silence(other),
         }
@@ -58,6 +59,7 @@ impl AwsFailure {
     fn of_answer<E: ProvideErrorMetadata>(error: &E, answer: &HttpResponse) -> Self {
         let status = answer.status().as_u16();
         let Some(code) = error.code().filter(|code| !code.is_empty()) else {
+            // Some SDKs accept an error answer without a code, such as the page of a proxy.
             return Self::of_unknown_answer(answer, answer.body().bytes().unwrap_or_default());
         };
         let text = without_secrets(error.message().unwrap_or("no message"));
@@ -69,6 +71,7 @@ impl AwsFailure {
     /// Explains an answer that the SDK cannot parse: a success of another server, or (in the SDK of Kinesis) a failure without
     /// an error code.
     fn of_unreadable(error: &(dyn Error + 'static), answer: &HttpResponse) -> Self {
+        // A streamed body is gone by now, and its error is all that is left.
         if let Some(body) = answer.body().bytes() {
             return Self::of_unknown_answer(answer, body);
         }
@@ -80,9 +83,11 @@ impl AwsFailure {
     fn of_unknown_answer(answer: &HttpResponse, body: &[u8]) -> Self {
         let status = answer.status().as_u16();
         let code =
+            // Metrics need few different codes: the status is one, the text is not.
             if answer.status().is_success() { "bad_response".to_owned() } else { format!("http_{status}") };
         let words = first_words(body);
         let known = certain_remedy(&code, "", Some(status)).or_else(|| region_remedy(&code, "", answer));
+        // A proxy may copy the headers of AWS into its own page.
         if has_request_id(answer) && !is_page(body) {
             let words = if words.is_empty() { "no message" } else { &words };
             return Self { text: format!("HTTP {status}: {words}"), certain: known, code };
@@ -96,10 +101,12 @@ impl AwsFailure {
     /// Explains a call without an answer that can be parsed.
     fn of_silence<E: Error + 'static>(error: &SdkError<E, HttpResponse>) -> Self {
         let chain = without_secrets(&causes(error));
+        // Our own provider has already explained the reason.
         if let Some(missing) = cause::<NoUsableCredentials>(error) {
             let (text, certain) = (missing.what.clone(), Some(missing.remedy.clone()));
             return Self { code: "no_credentials".to_owned(), text, certain };
         }
+        // Without a request, there is no answer and no route to explain.
         if is_unsigned(error, &chain) {
             let missing = super::credentials::unusable_credentials(&chain, None);
             return Self {
@@ -186,6 +193,7 @@ fn foreign_remedy(status: u16, route: Option<&Route>) -> Option<String> {
 /// Returns the remedy for a bucket of another region, which S3 names in a header or in its message.
 fn region_remedy(code: &str, message: &str, answer: &HttpResponse) -> Option<String> {
     let header = answer.headers().get(S3_REGION_HEADER).map(str::to_owned);
+    // The message of AuthorizationHeaderMalformed: `the region 'us-east-1' is wrong; expecting 'eu-west-1'`.
     let expected = || {
         let (_, rest) = message.split_once("expecting '")?;
         rest.split_once('\'').map(|(region, _)| region.to_owned())
@@ -212,12 +220,14 @@ fn region_remedy(code: &str, message: &str, answer: &HttpResponse) -> Option<Str
         let (_, rest) = body.split_once("<Region>")?;
         rest.split_once("</Region>").map(|(region, _)| region.to_owned())
     };
+    // The endpoint of PermanentRedirect: `bucket.s3.eu-west-1.amazonaws.com`, or with `s3-` in old regions.
     let endpoint = || {
         let (_, rest) = body.split_once("<Endpoint>")?;
         let (host, _) = rest.split_once("</Endpoint>")?;
         let (_, after) = host.split_once(".s3")?;
         after.trim_start_matches(['.', '-']).split('.').next().map(str::to_owned)
     };
+    // The text comes from the answer and is part of a remedy, so it must look like a region.
     let is_region = |region: &String| region.contains('-') && region.len() < 32;
     match header.or_else(expected).or_else(element).or_else(endpoint).filter(is_region) {
         Some(region) => Some(format!(

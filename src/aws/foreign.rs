@@ -84,6 +84,7 @@ impl ExpectedAnswer {
         }
         let status = answer.status().as_u16();
         let body = std::mem::replace(answer.body_mut(), SdkBody::empty());
+        // The first part is enough for the message, and a page may be long.
         let first = match ByteStream::new(body).next().await {
             Some(Ok(part)) => first_words(&part),
             Some(Err(_)) | None => String::new(),
@@ -94,6 +95,7 @@ impl ExpectedAnswer {
     fn is_foreign(self, answer: &HttpResponse) -> bool {
         let header = |name: &str| answer.headers().get(name);
         let kind = header("content-type").unwrap_or_default().to_ascii_lowercase();
+        // Kinesis and DynamoDB answer in JSON or CBOR, S3 in XML or with no body.
         let numbered = has_request_id(answer);
         let json = kind.contains("json") || kind.contains("cbor");
         let empty = header("content-length") == Some("0");
@@ -122,6 +124,7 @@ pub fn text_for_footage(status: u16, start: &[u8]) -> Option<String> {
 
 /// Returns the first words of an answer's text, without mark-up and without the queries of addresses.
 pub(super) fn first_words(bytes: &[u8]) -> String {
+    // The title and the first heading of a page are within the first 4 KiB.
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4096)]);
     let mut plain = String::new();
     let mut in_tag = false;
@@ -163,6 +166,7 @@ fn without_value(word: &str) -> String {
     }
     let lower = word.to_ascii_lowercase();
     for name in SECRET_NAMES {
+        // Lower case has other byte offsets for some letters, which the check of the boundary below catches.
         let Some(at) = lower.find(name) else { continue };
         let end = at + name.len();
         if is_assigned(&lower[at..]) && word.is_char_boundary(end) {

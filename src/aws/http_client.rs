@@ -106,6 +106,7 @@ fn client(proxy: ProxyConfig, settings: &'static HttpSettings) -> SharedHttpClie
         let trust = settings.certificates.pem.iter().fold(TrustStore::default(), |trust, certificate| {
             trust.with_pem_certificate(certificate.as_bytes())
         });
+        // aws-lc is the provider of the SDK's default client.
         let mut builder = ConnectorBuilder::default().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
         if let Ok(context) = TlsContext::builder().with_trust_store(trust).build() {
             builder.set_tls_context(context);
@@ -206,6 +207,7 @@ fn with_route(error: ConnectorError, route: Route) -> ConnectorError {
     let (timeout, user, io, other) = (error.is_timeout(), error.is_user(), error.is_io(), error.as_other());
     let source = RouteError::boxed(route, error.into_source());
     match (timeout, user, io) {
+        // `ConnectorError` has no way to replace its source.
         (true, _, _) => ConnectorError::timeout(source),
         (_, true, _) => ConnectorError::user(source),
         (_, _, true) => ConnectorError::io(source),

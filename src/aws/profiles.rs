@@ -156,6 +156,7 @@ pub(super) fn in_home(path: &str, environment: EnvironmentLookup<'_>) -> PathBuf
 fn sections(text: &str, kind: ProfileFileKind) -> BTreeMap<String, BTreeMap<String, String>> {
     let mut sections: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     let mut current = None;
+    // Editors on Windows write a byte order mark.
     for line in text.trim_start_matches('\u{feff}').lines() {
         // An indented line continues the value above it. None of the keys that this program reads has such values.
         if line.starts_with([' ', '\t', '#', ';']) {
@@ -167,6 +168,7 @@ fn sections(text: &str, kind: ProfileFileKind) -> BTreeMap<String, BTreeMap<Stri
                 sections.entry(name.clone()).or_default();
             }
         } else if let (Some(name), Some((key, value))) = (&current, line.split_once('=')) {
+            // AWS's tools accept a comment after a blank and `#`.
             let value = value.split(" #").next().unwrap_or_default().trim();
             let section = sections.entry(name.clone()).or_default();
             section.insert(key.trim().to_ascii_lowercase(), value.to_owned());

@@ -60,6 +60,7 @@ impl Proxies {
         }
         let mut values = [None, None, None];
         for (name, value) in VARIABLES.into_iter().zip(&mut values) {
+            // An empty variable disables the proxy, so it is not replaced by the other case.
             let Some((variable, found)) = first_set(name, environment) else { continue };
             if let Some(why) = address_fault(&found) {
                 return Err(ProxyError { variable, why });
@@ -74,6 +75,7 @@ impl Proxies {
     fn new(addresses: [Option<String>; 2], no_proxy: &str) -> Self {
         let entries = no_proxy
             .split([',', ' ', '\t'])
+            // The matcher knows `.example.com` but not `*.example.com`.
             .map(|entry| entry.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(entry));
         let (patterns, listed): (Vec<&str>, Vec<&str>) = entries.partition(|entry| entry.contains('*'));
         let [http, https] = addresses.clone().map(Option::unwrap_or_default);
@@ -108,6 +110,7 @@ impl Proxies {
         let (_, rest) = text.split_once("through the proxy ")?;
         let address = rest.split(": client").next().unwrap_or_default().trim_end_matches([':', ';']);
         let known =
+            // The text of an error has no login, so the proxy of either scheme is compared.
             ["http://a.test", "https://a.test"].map(|uri| self.matcher.intercept(&Uri::from_static(uri)));
         let known = known.into_iter().flatten();
         let has_login = known.filter(|proxy| proxy.uri().to_string().trim_end_matches('/') == address);
@@ -126,6 +129,7 @@ impl Proxies {
         let [http, https] = &self.addresses;
         let address = if url.scheme() == "https" { https } else { http };
         let address = address.as_deref()?;
+        // The variables may omit the scheme, which reqwest requires.
         let whole = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
         whole.parse().ok()
     }
@@ -148,6 +152,7 @@ fn address_fault(value: &str) -> Option<String> {
     if authority.host().is_empty() {
         return Some("contains no host".to_owned());
     }
+    // A password may contain a colon, which is not that of the port.
     let after_login = authority.as_str().rsplit('@').next().unwrap_or_default();
     let port = after_login.strip_prefix(authority.host()).and_then(|rest| rest.strip_prefix(':'));
     match port {
@@ -177,6 +182,7 @@ fn fits(pattern: &str, host: &str) -> bool {
 /// A proxy resolves 127.0.0.1 to itself and hands out its own credentials for 169.254.169.254.
 pub(super) fn is_never_proxied(host: &str) -> bool {
     let host = host.trim_matches(['[', ']']).trim_end_matches('.');
+    // `to_canonical` also recognizes IPv4 addresses in IPv6 form.
     match host.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
         Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_link_local() || ip.is_unspecified(),
         // fd00:ec2::/32 holds the metadata services of EC2, ECS and EKS.

@@ -30,6 +30,7 @@ pub(super) fn transport_remedy(text: &str, proxy: Option<&ProxyAddress>) -> Opti
             "raise the limit of open files (ulimit -n; in a task definition ulimits, nofile)".to_owned(),
         );
     }
+    // With a proxy, the name and the port of the error are those of the proxy.
     if let Some(proxy) = proxy {
         return Some(proxy_remedy(&lower, proxy));
     }
@@ -73,6 +74,7 @@ pub(super) fn login_remedy(proxy: Option<&ProxyAddress>) -> String {
 
 fn certificate_remedy(text: &str, bundle: Option<&Bundle>) -> String {
     let has = |part: &str| text.contains(part);
+    // The names of rustls's `CertificateError`, in lower case.
     if has("unknownissuer") {
         return unknown_issuer_remedy(bundle);
     }
@@ -112,9 +114,11 @@ fn unknown_issuer_remedy(bundle: Option<&Bundle>) -> String {
 
 /// Returns the remedy that applies to any call. It takes precedence over the remedies of a sink.
 pub(super) fn certain_remedy(code: &str, message: &str, status: Option<u16>) -> Option<String> {
+    // S3, Kinesis and DynamoDB report a failure of KMS under codes of their own, such as AccessDenied.
     if let Some(remedy) = kms_remedy(code, message) {
         return Some(remedy);
     }
+    // DynamoDB names the index only in the message.
     if let Some((_, index)) = message.split_once("IndexName:").filter(|_| code == "ValidationException") {
         return Some(index_remedy(index));
     }

@@ -15,6 +15,7 @@ pub(super) async fn sdk_config(region: Option<&str>) -> Result<SdkConfig, AwsSet
     let loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(new_http_client())
         .credentials_provider(ReloadedCredentials::new(region));
+    // Set on the loader, so that the region also applies to STS and SSO of the credentials.
     let loader = match region {
         Some(region) => loader.region(Region::new(region.to_owned())),
         None => loader,

@@ -55,6 +55,7 @@ impl CheckArgs {
         if self.live {
             return run_on_runtime(self.probe(settings));
         }
+        // `load` has checked the model files.
         settings.publish.local_dir.as_deref().map_or(Ok(()), check_folder)?;
         let mut out = io::stdout().lock();
         print(&settings, &mut out)?;
@@ -146,6 +147,7 @@ impl fmt::Display for ModelCount<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let entries = self.0.cameras.iter().flat_map(|camera| &camera.pipeline);
         let mut paths: Vec<_> = entries.map(|entry| &entry.model.path).collect();
+        // `dedup` removes only neighbours.
         paths.sort_unstable();
         paths.dedup();
         f.write_str(&count(paths.len(), "model file"))

@@ -54,6 +54,7 @@ impl ConfigArgs {
         let settings = match self.origin()? {
             ConfigOrigin::Local(source) => load(&source, &environment, &self.overrides())?,
             ConfigOrigin::Remote(address) => {
+                // `load` is called before the runtime of the service exists.
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
                 runtime.block_on(self.fetch(&address))?
             }

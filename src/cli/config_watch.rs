@@ -48,6 +48,7 @@ impl ConfigWatch {
             ConfigOrigin::Remote(address) => (Some(args.client(address).await?), REMOTE_INTERVAL),
         };
         let mut ticks = interval(period);
+        // A slow server must not cause a burst of requests afterwards.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (reported, last) = (Ok(text.to_owned()), Ok(text.to_owned()));
         Ok(Self { args, origin, client, etag: None, reported, last, hangup, ticks })
@@ -80,6 +81,7 @@ impl ConfigWatch {
                 _ = self.hangup.recv() => true,
                 _ = self.ticks.tick() => false,
             };
+            // `None` is the usual answer of a server: nothing has changed.
             let Some(read) = self.read(forced).await else { continue };
             // A file that is being written may be incomplete, so two reads in a row must agree. A server sends whole files.
             let settled = read == self.last || matches!(self.origin, ConfigOrigin::Remote(_));

@@ -78,6 +78,7 @@ impl DemoArgs {
             () = elapsed(self.seconds) => Ok(()),
             printed = print_events(events) => printed,
         };
+        // The board outlives the service and is read after it has stopped.
         let board = service.board().clone();
         let remains = service.stop().await;
         sim.stop().await;
@@ -107,6 +108,7 @@ impl DemoArgs {
     }
 
     fn page(&self, addr: SocketAddr) -> String {
+        // A browser cannot open 0.0.0.0.
         let host = if addr.ip().is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { addr.ip() };
         let closed = !addr.ip().is_loopback() && self.http_token.as_deref().is_none_or(str::is_empty);
         let advice = if closed { " is closed: set HTTP_TOKEN, or listen on loopback" } else { "" };
@@ -156,6 +158,7 @@ fn clip(cache: &Path, camera: &str) -> PathBuf {
 
 /// Starts a local KVS that plays the clips in a loop.
 async fn start_sim(cache: &Path) -> anyhow::Result<Sim> {
+    // GetImages of the local KVS works in the demo too.
     let images: Option<Arc<dyn ImageMaker>> = Some(Arc::new(SimImages));
     let sim = Sim::start(SimConfig { images, ..SimConfig::default() })?;
     for camera in CAMERAS {

@@ -132,6 +132,7 @@ impl EventsArgs {
         }
         while !printer.is_done() {
             tokio::time::sleep(POLL_INTERVAL).await;
+            // The file is polled: the folder may be a network mount without change notifications.
             let lines = tail.lines().with_context(place)?;
             show(&mut printer, &tail, &lines)?;
         }

@@ -54,6 +54,7 @@ impl ProgressDisplay {
     fn show(&self, progress: FetchProgress<'_>) {
         match progress {
             FetchProgress::Fetching { done_bytes, total_bytes } if self.terminal => {
+                // A chunked answer has no length, and the bar stays a spinner.
                 total_bytes.into_iter().for_each(|total| self.bar.set_length(total));
                 self.bar.set_position(done_bytes);
             }

@@ -196,6 +196,7 @@ fn readiness(reply: &[u8]) -> Result<Option<ReadyAnswer>, String> {
     let (code, body) = parts(reply)?;
     match serde_json::from_str(&body) {
         Ok(answer) => Ok(Some(answer)),
+        // A truncated answer of a service that is ready: the status line is enough.
         Err(_) if code == 200 => Ok(None),
         Err(error) => Err(format!("status {code}, {error}")),
     }
@@ -208,6 +209,7 @@ fn parts(reply: &[u8]) -> Result<(u16, String), String> {
         .split_once("\r\n")
         .filter(|(line, _)| line.starts_with("HTTP/"))
         .ok_or("the answer is not HTTP")?;
+    // RFC 9112 4: HTTP-version SP status-code SP reason-phrase.
     let code = line.split(' ').nth(1).and_then(|code| code.parse::<u16>().ok());
     let body = reply.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     Ok((code.ok_or("the answer has no status code")?, body.to_owned()))

@@ -69,6 +69,7 @@ fn print_all(
     while let Some(event) = next()? {
         match event {
             Event::Start(started) => *start = Some(started),
+            // The end of the fragment has the counts of its blocks.
             Event::Block(_) => {}
             Event::End(end) => {
                 if let Some(start) = start.take() {

@@ -84,9 +84,11 @@ mod exit {
 /// A closed output pipe, such as of `head`, is not an error.
 #[must_use]
 pub fn fail(error: &anyhow::Error) -> ExitCode {
+    // `kvs-infer events | head` must not end with an error message.
     if is_closed_pipe(error) {
         return ExitCode::SUCCESS;
     }
+    // These texts already have a line and a remedy per mistake.
     let mistakes = error.downcast_ref::<ConfigErrors>().map(ConfigErrors::to_string);
     let mistakes = mistakes.or_else(|| error.downcast_ref::<TruthError>().map(TruthError::to_string));
     let text = mistakes.unwrap_or_else(|| format!("error: {}", with_limit_remedy(causes(error.as_ref()))));
@@ -119,6 +121,7 @@ fn with_limit_remedy(text: String) -> String {
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
+    // LOG_LEVEL and --log-level are part of the command line.
     if error.is::<LogError>() {
         return exit::USAGE;
     }
@@ -127,6 +130,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
     match error.downcast_ref::<ServiceError>() {
         Some(ServiceError::Detect(DetectError::Runtime(_))) => exit::UNAVAILABLE,
+        // A wrong digest is a mistake in `sha256`, every other failure is one of the network.
         Some(ServiceError::Fetch(error)) if matches!(**error, FetchError::Digest { .. }) => exit::CONFIG,
         Some(ServiceError::Detect(_)) => exit::CONFIG,
         Some(_) | None if error.is::<ConfigErrors>() || error.is::<AwsSetupError>() => exit::CONFIG,
@@ -155,6 +159,7 @@ impl Cli {
     pub fn from_environment() -> Result<Self, ExitCode> {
         Self::try_parse().map_err(|error| {
             let shown = print_usage(&error);
+            // A closed standard output makes `--help` fail too.
             let wrong = error.use_stderr() || shown.is_err();
             if wrong { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS }
         })

@@ -62,6 +62,7 @@ pub(super) fn specs(settings: &Settings) -> Vec<(Purpose, ModelSpec)> {
     let mut specs = Vec::new();
     for (purpose, model) in settings.cameras.iter().flat_map(CameraSpec::models) {
         let spec = (purpose, ModelSpec::clone(model));
+        // Specs have no order and few models exist, so a search is enough.
         if !specs.contains(&spec) {
             specs.push(spec);
         }

@@ -129,6 +129,7 @@ async fn reload(
     let (begun, text) = (Instant::now(), settings.text().to_owned());
     let mut newest = None;
     let prepared = {
+        // The service continues with the old settings until the new ones are prepared.
         let mut preparing = pin!(service.prepare(settings));
         loop {
             let newer = tokio::select! {
@@ -153,6 +154,7 @@ async fn reload(
             }
         }
     };
+    // The replaced settings must not be applied.
     if newest.is_some() {
         return newest;
     }

@@ -46,6 +46,7 @@ fn print(of: Subject, out: &mut impl Write) -> io::Result<()> {
 fn print_metrics(metrics: &[Metric], out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "| name | type | labels | meaning |\n| --- | --- | --- | --- |")?;
     for metric in metrics {
+        // The words of Prometheus's exposition format.
         let kind = match metric.kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",

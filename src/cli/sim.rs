@@ -102,6 +102,7 @@ impl FromArgMatches for Plays {
         let plays = PlayArgs::from_arg_matches(matches)?.play;
         let mut names = HashSet::new();
         match plays.iter().find(|play| !names.insert(&play.stream)) {
+            // clap has no rule for this, and a second clip in one stream would have overlapping times.
             None => Ok(Self(plays)),
             Some(Play { stream, .. }) => Err(clap::Error::raw(
                 ErrorKind::ValueValidation,

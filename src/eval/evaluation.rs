@@ -131,6 +131,7 @@ pub fn evaluate(truth: &Truth, records: &[Record], rules: &EvalRules) -> Evaluat
     let people = truth.visits.iter().map(|visit| &visit.person).collect::<BTreeSet<_>>().len();
     let starts = records.iter().filter(|record| record.phase == Phase::Start).count();
     let incidents = shares(truth, records, &sighted, &matches);
+    // `shares` sorts people by records, so the first is the main person.
     let on_main: u64 = incidents.iter().map(|incident| incident.people[0].records).sum();
     let matched: u64 =
         incidents.iter().flat_map(|incident| &incident.people).map(|share| share.records).sum();
@@ -171,6 +172,7 @@ fn figures(truth: &Truth, visit: &Visit, records: &[Record], owned: &[usize]) ->
             at_ms: record.ts_ms - truth.start_ms,
         })
         .collect();
+    // Records of a stream may arrive out of order.
     starts.sort_by_key(|start| start.at_ms);
     let Visit { id, person, from_ms, to_ms, .. } = visit;
     VisitFigures { id: id.clone(), person: person.clone(), from_ms: *from_ms, to_ms: *to_ms, starts }
@@ -201,6 +203,7 @@ fn shares(
     for ((record, time), visit) in records.iter().zip(sighted).zip(matches) {
         let (Some(visit), Some(time)) = (*visit, *time) else { continue };
         let at_ms = match time {
+            // Of an inexact time, the latest one: the box is of the last sighting.
             SightingTime::At(ts_ms) | SightingTime::Between(_, ts_ms) => ts_ms - truth.start_ms,
         };
         let place = *places.entry(&record.incident_id).or_insert_with(|| {

@@ -56,6 +56,7 @@ pub(super) fn sighting_times(records: &[Record]) -> Vec<Option<SightingTime>> {
     let mut first_seen = HashMap::new();
     for record in records.iter().filter(|record| record.phase == Phase::Update) {
         let Some(duration_ms) = record.duration_ms else { continue };
+        // The duration counts from the first sighting, which is before the confirmed start.
         first_seen.insert(&record.incident_id, record.ts_ms - duration_ms);
     }
     let starts = records.iter().filter(|record| record.phase == Phase::Start);

@@ -41,6 +41,7 @@ impl Visit {
     /// Returns the box at a time, ms from the footage's start; `None` before the first key box and after the last.
     #[must_use]
     pub fn bbox_at(&self, at_ms: i64) -> Option<BBox> {
+        // The boxes are sorted by time, which the truth file checks.
         let next = self.boxes.partition_point(|key| key.at_ms < at_ms);
         let after = self.boxes.get(next)?;
         if after.at_ms == at_ms {

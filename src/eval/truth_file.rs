@@ -112,6 +112,7 @@ impl Check<'_> {
             }
             self.times(visit, &path);
             self.boxes(visit, &path.key("boxes"));
+            // One person cannot be in view twice. It is usually a copied id.
             if let Some(other) = visits[..i].iter().find(|other| meets(other, visit)) {
                 let message = format!("{:?} is in view as {} at the same time", visit.person, other.id);
                 self.add(
@@ -124,11 +125,13 @@ impl Check<'_> {
     }
 
     fn times(&mut self, visit: &RawVisit, path: &KeyPath) {
+        // The schema already requires at least one box.
         let (Some(first), Some(last)) = (visit.boxes.first(), visit.boxes.last()) else { return };
         if visit.to_ms < visit.from_ms {
             let message =
                 format!("the visit ends at {} ms, before from_ms ({} ms)", visit.to_ms, visit.from_ms);
             self.add(&path.key("to_ms"), message, "give a time at or after from_ms");
+        // Without boxes at both ends, the visit would have times at which no record can match it.
         } else if first[0] > visit.from_ms as f64 {
             let message =
                 format!("the first box is at {} ms, after from_ms ({} ms)", first[0], visit.from_ms);

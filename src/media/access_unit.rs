@@ -46,6 +46,7 @@ impl Packet {
     /// Returns the role of the picture for a decoder that joins the stream in the middle.
     #[must_use]
     pub fn role(&self) -> PictureRole {
+        // The role is read from the NAL units, because containers do not mark leading pictures.
         PictureRole::of(self.track.codec, &self.track.codec_private, &self.unit)
     }
 }

@@ -21,6 +21,7 @@ impl BBox {
     /// Returns the area, square px.
     #[must_use]
     pub fn area(&self) -> f32 {
+        // A box clipped to the frame may have no area; a negative one would break `iou`.
         (self.x2 - self.x1).max(0.0) * (self.y2 - self.y1).max(0.0)
     }
 
@@ -31,6 +32,7 @@ impl BBox {
         let height = (self.y2.min(other.y2) - self.y1.max(other.y1)).max(0.0);
         let intersection = width * height;
         let union = self.area() + other.area() - intersection;
+        // Two empty boxes would divide 0 by 0.
         if union > 0.0 { intersection / union } else { 0.0 }
     }
 

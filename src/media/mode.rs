@@ -32,6 +32,7 @@ impl ModeCell {
 
     /// Changes the mode. A push that waits in the frame queue follows when the next frame is taken.
     pub fn set(&self, mode: Mode) {
+        // Release and Acquire: a thread that sees the mode also sees the state that led to it.
         self.0.store(mode == Mode::Live, Ordering::Release);
     }
 }

@@ -54,6 +54,7 @@ pub struct HostPicture {
 }
 
 enum Planes {
+    // Borrowed from the decoder's pool for as long as the frame lives.
     Ffmpeg(ffmpeg_next::frame::Video),
     Owned { planes: [Vec<u8>; 3], strides: [usize; 3] },
 }
@@ -80,12 +81,14 @@ impl HostPicture {
     #[must_use]
     pub fn from_ffmpeg(frame: ffmpeg_next::frame::Video, color: Color) -> Option<Self> {
         let (width_px, height_px) = (frame.width(), frame.height());
+        // The frame is kept, not copied: its buffers are reference-counted.
         Self::takes(&frame).then(|| Self { width_px, height_px, color, planes: Planes::Ffmpeg(frame) })
     }
 
     /// Returns `true` if [`Self::from_ffmpeg`] accepts the frame.
     pub(crate) fn takes(frame: &ffmpeg_next::frame::Video) -> bool {
         use ffmpeg_next::format::Pixel;
+        // FFmpeg rounds the chroma size of an odd frame up.
         let rows = [frame.height(), frame.height().div_ceil(2), frame.height().div_ceil(2)];
         let planar = matches!(frame.format(), Pixel::YUV420P | Pixel::YUVJ420P);
         planar && planes_lie_in_buffers(frame, rows)
@@ -101,6 +104,7 @@ impl HostPicture {
     ) -> Option<Self> {
         let rows = [height_px, height_px.div_ceil(2), height_px.div_ceil(2)];
         let columns = [width_px, width_px.div_ceil(2), width_px.div_ceil(2)];
+        // The view slices planes by these numbers, so they must hold for the whole picture.
         let fits = (0..3)
             .all(|i| strides[i] >= columns[i] as usize && planes[i].len() >= strides[i] * rows[i] as usize);
         fits.then_some(Self { width_px, height_px, color, planes: Planes::Owned { planes, strides } })
@@ -129,6 +133,7 @@ impl HostPicture {
         let sizes = [(width, height), half, half];
         let plane = |i: usize| {
             let (columns, rows) = sizes[i];
+            // `max(1)`: `chunks` panics on 0, the stride of an empty picture.
             let lines = view.planes[i].chunks(view.strides[i].max(1)).take(rows);
             lines.fold(Vec::with_capacity(columns * rows), |mut plane, line| {
                 plane.extend_from_slice(&line[..columns]);

@@ -77,6 +77,7 @@ impl Address {
             "s3" => object(text, rest),
             "https" | "http" => web(text),
             _ => {
+                // A text such as `ftp://...` is a typing error rather than a path.
                 let message = format!("{}: nothing is fetched from {scheme}://", quoted(text));
                 Err(AddressError { message, remedy: "write a path, s3://bucket/key or https://..." })
             }
@@ -110,6 +111,7 @@ impl fmt::Display for Address {
                 f.write_str(&without_address_secrets(&format!("s3://{bucket}/{key}")))
             }
             Self::Web(url) => {
+                // `Url` has no form without user, password and query, so the address is put together again.
                 let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
                 write!(f, "{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())?;
                 if url.query().is_some() { f.write_str("?...") } else { Ok(()) }

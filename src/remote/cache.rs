@@ -346,6 +346,7 @@ impl Cache {
         content: FileContent,
         on_progress: OnProgress<'_>,
     ) -> AttemptOutcome {
+        // The ETag is read before the content is consumed.
         let (begun, etag) = (Instant::now(), content.etag.clone());
         let (sha256, bytes) = match self.write(request.address, &files.part, content, on_progress).await {
             Ok(written) => written,

@@ -16,7 +16,8 @@ use tokio::time::timeout;
 use super::Address;
 use super::address::is_redirect_allowed;
 use crate::aws::{
-    AwsFailure, FOREIGN_REMEDY, explain_web_error, foreign_page, new_web_client, validate_environment,
+    AwsFailure, FOREIGN_REMEDY, explain_web_error, foreign_page, has_own_s3, new_web_client,
+    validate_environment,
 };
 use crate::base::causes;
 
@@ -120,6 +121,7 @@ impl RemoteClient {
     /// # Errors
     /// TLS cannot be set up, or `AWS_CA_BUNDLE` or a proxy variable is invalid.
     pub fn new(aws: Option<&SdkConfig>) -> Result<Self, GetError> {
+        // reqwest's own policy would also follow a redirect from https to http.
         let follow = redirect::Policy::custom(|attempt| match attempt {
             far if far.previous().len() > MAX_REDIRECTS => far.error("redirected too often"),
             safe if safe.previous().last().is_some_and(|from| is_redirect_allowed(from, safe.url())) => {
@@ -127,6 +129,7 @@ impl RemoteClient {
             }
             plain => plain.error("redirected to http://, where content can be changed in transit"),
         });
+        // No timeout of the whole request: a large model may take minutes. `MinRate` ends a slow one.
         let web =
             Client::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).redirect(follow);
         validate_environment().map_err(|error| GetError::Refused(error.to_string()))?;
@@ -192,8 +195,10 @@ impl FileContent {
     /// # Errors
     /// [`GetError::Failed`]: the connection broke or was too slow, or the content is a page of a proxy.
     pub async fn next(&mut self) -> Result<Option<Bytes>, GetError> {
+        // Both bodies end with `None`.
         let part = match &mut self.body {
             FileBody::Web(response) => {
+                // The error of `chunk` names the address after redirects.
                 let url = response.url().clone();
                 response.chunk().await.map_err(|error| failed(error, &url))?
             }
@@ -236,7 +241,8 @@ fn s3_client(aws: &SdkConfig) -> aws_sdk_s3::Client {
     let config = aws_sdk_s3::config::Builder::from(aws)
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts)
-        .force_path_style(crate::publish::has_own_s3(aws));
+        // Local S3 servers have no host name per bucket.
+        .force_path_style(has_own_s3(aws));
     aws_sdk_s3::Client::from_conf(config.build())
 }
 
@@ -257,6 +263,7 @@ fn web_response(response: Response) -> Result<FetchResponse, GetError> {
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
             Err(GetError::Failed(status.to_string()))
         }
+        // All other client errors stay the same until a person changes something.
         status if status.is_client_error() => Err(GetError::Refused(format!(
             "{status}; the server requires other credentials or another address"
         ))),

@@ -1,4 +1,4 @@
-//! Eviction from the cache folder, and the check of who may write there.
+//! Eviction from the cache folder, and the check of write access to it.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -35,6 +35,7 @@ pub(super) fn mark_used(path: PathBuf) -> PathBuf {
 /// A file that cannot be removed stays.
 pub(super) fn evict(folder: &Path, newest: &Path, max_bytes: u64) {
     let mut models: Vec<CachedModel> = cached_models(folder).collect();
+    // The most recently used come first, so those at the end exceed the limit.
     models.sort_by_key(|file| file.unused);
     let mut total = 0;
     for file in models {
@@ -53,6 +54,7 @@ fn cached_models(folder: &Path) -> impl Iterator<Item = CachedModel> {
     entries.filter_map(|entry| {
         let (path, about) = (entry.path(), entry.metadata().ok()?);
         let is_model = about.is_file() && path.extension().is_some_and(|end| end == "onnx");
+        // A time in the future, after a change of the clock, counts as used now.
         let unused = about.modified().ok()?.elapsed().unwrap_or_default();
         is_model.then_some(CachedModel { path, bytes: about.len(), unused })
     })

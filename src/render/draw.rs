@@ -65,6 +65,7 @@ fn label_rect(label: &Label, scale: f64) -> PixelRect {
 }
 
 fn frame(picture: &mut Picture, PixelRect { x, y }: PixelRect, thickness: i64, ink: Ink) {
+    // The edges are inside the box and never cross each other, so a small box becomes a filled one.
     fill(picture, PixelRect { x, y: (y.0, (y.0 + thickness).min(y.1)) }, ink);
     fill(picture, PixelRect { x, y: ((y.1 - thickness).max(y.0), y.1) }, ink);
     fill(picture, PixelRect { x: (x.0, (x.0 + thickness).min(x.1)), y }, ink);
@@ -78,6 +79,7 @@ fn caption(picture: &mut Picture, label: &Label, rect: PixelRect, thickness: i64
     let line = text::line(&label.text, text_px(picture));
     let (width, height) = (line.width_px + 2 * thickness, line.height_px + thickness);
     let (right, bottom) = (i64::from(picture.width_px()), i64::from(picture.height_px()));
+    // `& !1`: even, so that the band does not split a chroma pixel.
     let left = rect.x.0.min(right - width).max(0) & !1;
     let above = rect.y.0 - height;
     let top = if above >= 0 { above } else { rect.y.0.clamp(0, (bottom - height).max(0)) } & !1;

@@ -71,6 +71,7 @@ fn jpeg(picture: &Picture, quality: u8) -> Result<Vec<u8>, turbojpeg::Error> {
         subsamp: turbojpeg::Subsamp::Sub2x2,
     };
     let mut compressor = turbojpeg::Compressor::new()?;
+    // TurboJPEG rejects a quality outside 1..=100.
     compressor.set_quality(i32::from(quality.clamp(1, 100)))?;
     compressor.compress_yuv_planes_to_vec(&image)
 }
@@ -99,6 +100,7 @@ fn png(picture: &Picture) -> Result<Vec<u8>, png::EncodingError> {
     let mut encoder = png::Encoder::new(&mut file, picture.width_px(), picture.height_px());
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
+    // Snapshots are encoded before the commit, so speed matters more than size.
     encoder.set_compression(png::Compression::Fast);
     let mut writer = encoder.write_header()?;
     writer.write_image_data(&rgb(picture))?;

@@ -50,6 +50,7 @@ impl Picture {
     fn of_rectangle(view: &Yuv420<'_>, left_top: (u32, u32), (width_px, height_px): (u32, u32)) -> Self {
         let mut picture = Self { width_px, height_px, planes: [Vec::new(), Vec::new(), Vec::new()] };
         for plane in 0..3 {
+            // Chroma planes have half the width and height (4:2:0).
             let shift = usize::from(plane > 0);
             let (left, top) = (left_top.0 as usize >> shift, left_top.1 as usize >> shift);
             picture.planes[plane] =
@@ -89,6 +90,7 @@ fn even_span(low: f32, high: f32, size_px: u32) -> Option<(u32, u32)> {
         return None;
     }
     let (from, to) = (whole(low.floor(), size_px) & !1, whole(high.ceil(), size_px));
+    // Even edges keep whole chroma pixels, except at the end of a frame with an odd size.
     let to = to.next_multiple_of(2).min(size_px);
     (from < to).then_some((from, to))
 }
@@ -142,6 +144,7 @@ impl Recoding {
         let (luma_gain, chroma_gain, black) =
             if color.full_range { (1.0, 1.0, 0.0) } else { (255.0 / 219.0, 255.0 / 224.0, 16.0) };
         let rgb = |[u, v]: [f64; 2]| {
+            // ITU-R BT.601 and BT.709: R - Y = 2 (1 - Kr) V and B - Y = 2 (1 - Kb) U.
             let (red, blue) = (2.0 * (1.0 - kr) * v, 2.0 * (1.0 - kb) * u);
             [red, -(kr * red + kb * blue) / (1.0 - kr - kb), blue]
         };
@@ -152,6 +155,7 @@ impl Recoding {
         let (of_u, of_v) = (yuv(rgb([chroma_gain, 0.0])), yuv(rgb([0.0, chroma_gain])));
         let fixed = |value: f64| (value * ONE).round() as i32;
         let [luma, u, v] = [0, 1, 2].map(|i| [fixed(of_u[i]), fixed(of_v[i])]);
+        // Plus 0.5: `byte` truncates.
         let base = std::array::from_fn(|y| fixed((y as f64 - black) * luma_gain + 0.5));
         Self { luma, u, v, base }
     }
@@ -166,6 +170,7 @@ fn to_full_601(picture: &mut Picture, color: Color) {
     let (columns, chroma_columns) = (picture.columns(0), picture.columns(1));
     let [luma, us, vs] = &mut picture.planes;
     let chroma_rows = us.chunks_exact_mut(chroma_columns).zip(vs.chunks_exact_mut(chroma_columns));
+    // Two rows of luma share one row of chroma. Luma first, because it needs the old chroma.
     for (lines, (us, vs)) in luma.chunks_mut(columns * 2).zip(chroma_rows) {
         for line in lines.chunks_mut(columns) {
             recode_luma(&recoding, line, us, vs);
@@ -184,6 +189,7 @@ fn recode_luma(recoding: &Recoding, line: &mut [u8], us: &[u8], vs: &[u8]) {
 }
 
 fn recode_chroma(recoding: &Recoding, us: &mut [u8], vs: &mut [u8]) {
+    // 128 in fixed point, plus 0.5 for rounding.
     const MIDDLE: i32 = (128 << 16) + (1 << 15);
     for (u, v) in us.iter_mut().zip(vs) {
         let (new_u, new_v) = (mix(recoding.u, *u, *v), mix(recoding.v, *u, *v));
@@ -207,6 +213,7 @@ fn shrunk(
 ) -> Vec<u8> {
     let across: Vec<_> = (0..to_columns).map(|column| covered(column, columns, to_columns)).collect();
     let mut shrunk = Vec::with_capacity(to_columns * to_rows);
+    // Row by row, so that each source pixel is read once and in the order of memory.
     let mut sums = vec![0_u64; to_columns];
     for row in 0..to_rows {
         let lines = covered(row, rows, to_rows);

@@ -57,6 +57,7 @@ fn layout(font: &FontRef<'_>, text: &str, scale: PxScale) -> (Vec<Glyph>, f32, f
     let mut glyphs = Vec::new();
     for character in text.chars().take(MAX_CHARS) {
         let id = scaled.glyph_id(character);
+        // Kerning depends on both glyphs of a pair.
         x += last.map_or(0.0, |last| scaled.kern(last, id));
         glyphs.push(id.with_scale_and_position(scale, point(x, scaled.ascent())));
         x += scaled.h_advance(id);
@@ -77,6 +78,7 @@ fn draw_glyph(font: &FontRef<'_>, glyph: Glyph, line: &mut CaptionLine) {
         let inside = (0..line.width_px).contains(&x) && (0..line.height_px).contains(&y);
         let index = usize::try_from(y * line.width_px + x).unwrap_or(usize::MAX);
         if let Some(pixel) = line.pixels.get_mut(index).filter(|_| inside) {
+            // Neighbouring glyphs may overlap in a pixel.
             *pixel = pixel.saturating_add(to_byte(coverage));
         }
     });

@@ -8,7 +8,7 @@ use rcgen::{CertificateParams, DnType};
 use tempfile::TempDir;
 
 use super::access::{Web, proxied, tls_server, tls_sim};
-use super::doctor::{NOWHERE, ask, config};
+use super::doctor::{NOWHERE, config, live_check};
 
 /// Runs a command in a folder; its exit code and what it wrote to standard error. `port` is taken, so that a `run` which gets
 /// beyond the environment ends there.
@@ -63,7 +63,7 @@ async fn a_proxy_that_refuses_its_login_says_so() {
         (&with_login, "refuses the user and password that HTTPS_PROXY"),
         (&without, "requires a user and password: give them in HTTPS_PROXY"),
     ] {
-        let report = ask(&config(), "http://aws.test", "http://aws.test", &proxied(address));
+        let report = live_check(&config(), "http://aws.test", "http://aws.test", &proxied(address));
         for probe in
             ["credentials", "stream front-stream", "kds/events write", "s3 write", "dynamodb/records write"]
         {
@@ -83,7 +83,7 @@ async fn a_bundle_without_the_issuer_is_named() {
     let (url, _) = tls_server(&params, folder.path());
     let (sim, home, file) = tls_sim().await;
     let variables = [("AWS_CA_BUNDLE", "~/sim.pem"), ("HOME", home.path().to_str().unwrap())];
-    let report = ask(&config(), &sim.endpoint(), &url, &variables);
+    let report = live_check(&config(), &sim.endpoint(), &url, &variables);
     for probe in ["kds/events write", "s3 write", "dynamodb/records write"] {
         report.assert(probe, "fail", &format!("neither {file} (AWS_CA_BUNDLE) nor the system trusts"));
         report.assert(probe, "fail", "add the issuer's certificate (PEM) to that file");
@@ -97,7 +97,7 @@ async fn a_bundle_without_the_issuer_is_named() {
 async fn a_server_in_the_place_of_sts_tells_neither_the_time_nor_of_credentials() {
     for (status, body) in [(200, "{}"), (200, "[]"), (403, "{}"), (404, "no such page"), (418, "")] {
         let server = Web::start(status, "application/json", body.to_owned()).await;
-        let report = ask(&config(), NOWHERE, &server.url, &[]);
+        let report = live_check(&config(), NOWHERE, &server.url, &[]);
         report.assert("credentials", "warn", &format!("not from AWS: HTTP {status}"));
         report.assert("credentials", "warn", "check HTTPS_PROXY, NO_PROXY and AWS_ENDPOINT_URL");
         report.assert("clock", "warn", "is not AWS, so its time is not compared");

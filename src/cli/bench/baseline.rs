@@ -64,6 +64,7 @@ impl Baseline {
                 infer += watch.lap().cpu;
             }
         }
+        // Frames that the decoder holds back for B-frames.
         decoder.send_eof()?;
         frames += receive_all(&mut decoder);
         decode += watch.lap().cpu;

@@ -27,6 +27,7 @@ pub(super) struct BenchClip {
 impl BenchClip {
     /// Reads the first `fragments` fragments of the file, by default all. `fps` is the target of the sampler.
     pub(super) async fn read(path: &Path, fragments: Option<usize>, fps: f64) -> anyhow::Result<Self> {
+        // No limit of the size: the whole clip must be stored.
         let limits = StreamLimits { stream_bytes: u64::MAX, readers: 1, delivery: Delivery::Block };
         let clock = Clock::standing_at(START_MS);
         let stream = Store::open(clock, limits, None)?.stream_or_create("bench")?;
@@ -50,6 +51,7 @@ fn read_chunks(stream: &Stream, fragments: usize) -> Vec<Bytes> {
         && let kvs_sim::Step::Bytes(chunk) = stream.step(&mut cursor)
     {
         chunks.push(chunk);
+        // A chunk ends either inside or at the end of a fragment, so only whole fragments are taken.
         ended += usize::from(cursor.is_between_fragments());
     }
     chunks

@@ -83,6 +83,7 @@ impl BenchArgs {
     /// The clip or the model cannot be used, or the two sides processed different frames.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         telemetry::log::init("warn", None, LogOutput::Stderr)?;
+        // `run` counts metrics too, so their cost is part of the measurement.
         telemetry::metrics::install()?;
         ensure!(self.fps.is_finite() && self.fps > 0.0, "--fps {}: give a number above 0", self.fps);
         let report = self.measure()?;

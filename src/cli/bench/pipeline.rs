@@ -52,6 +52,7 @@ impl PipelineBench<'_> {
         let total = total.lap();
         let after = self.detector.steps();
         let frames = usize::try_from(board.row().frames.decoded).unwrap_or(usize::MAX);
+        // The detector's counters run since it started, so the pass is the difference.
         let stages = vec![
             ("demux", demux),
             ("decode", decode),
@@ -99,6 +100,7 @@ impl<'a> PipelinePass<'a> {
                 let end = FragmentEnd { fragment, position, behind_ms, caught_up: false };
                 self.decoder.end_fragment(end, &mut self.decoded)
             }
+            // The clip has no gaps and one track, so the other steps need no action.
             _ => Ok(()),
         };
         self.decode += self.watch.lap().cpu;

@@ -52,6 +52,7 @@ async fn identify(aws: SdkConfig) -> Finding {
     if let Err(reason) = load(&aws).await {
         return Finding::fail(format!("none: {reason}"));
     }
+    // Without retries, so that the answer is within the timeout of the probe.
     let once = aws_sdk_sts::config::Builder::from(&aws).retry_config(RetryConfig::disabled()).build();
     let identity = aws_sdk_sts::Client::from_conf(once).get_caller_identity().send().await;
     let region = aws.region().map_or("", |region| region.as_ref()).to_owned();

@@ -44,6 +44,7 @@ async fn check_gpu(device: Device) -> Finding {
         return Finding::fail("NVIDIA's library panicked; check the driver (nvidia-smi)");
     };
     match facts {
+        // `auto` falls back to the CPU, so a missing GPU is not a fault.
         None if device == Device::Auto => Finding::ok("no NVIDIA driver: models run on the CPU"),
         None => Finding::fail(
             "no NVIDIA driver, and `device` requires CUDA; give the container its GPU (docker run --gpus all, ECS \

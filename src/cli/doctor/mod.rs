@@ -78,6 +78,7 @@ impl LiveCheck {
             if *by_hls { kvs.hls_probes(stream) } else { kvs.probes(stream) }
         };
         let mut found: Vec<Probe> = streams.iter().flat_map(of_stream).collect();
+        // The same spec that `run` starts, so that exactly its sinks are probed.
         let state = self.settings.state.clone().or_in(self.state_dir.clone());
         found.extend(probes(&outbox_spec(&self.settings, &self.aws, state, None)));
         found.push(clock::probe(&self.aws));

@@ -25,6 +25,7 @@ pub(super) fn probes(settings: &Settings, models: &[FetchedModel]) -> Vec<Probe>
                 Purpose::Find => check_detector(&local, device, threads, &used),
                 Purpose::Read => check_reader(&local, device, threads),
             });
+            // A panic in the native library must not end the other probes.
             loading.await.unwrap_or_else(|_| {
                 Finding::fail("loading it panicked; this is a bug of kvs-infer: report it with the file")
             })

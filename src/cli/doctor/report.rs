@@ -53,6 +53,7 @@ impl<W: Write> ProbeReport<W> {
         if self.json {
             return writeln!(self.out, "{}", json!({ "ok": ok, "warn": warn, "fail": fail }));
         }
+        // Warnings do not fail the check, and do not change the exit code.
         let sum = if fail == 0 { "OK" } else { "FAIL" };
         writeln!(self.out, "{sum}: {ok} ok, {warn} warn, {fail} failed")
     }

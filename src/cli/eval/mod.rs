@@ -96,6 +96,7 @@ impl EvalArgs {
 /// Errors: there are records, and all are before or after the truth.
 fn check_times(truth: &Truth, records: &[Record]) -> anyhow::Result<()> {
     let times = || records.iter().map(|record| record.ts_ms);
+    // Usually a wrong --start-ms, with which every visit would count as missed.
     let (Some(first), Some(last)) = (times().min(), times().max()) else { return Ok(()) };
     let Some(end) = truth.visits.iter().map(|visit| visit.to_ms).max() else { return Ok(()) };
     let (from, to) = (truth.start_ms, truth.start_ms + end);

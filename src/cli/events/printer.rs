@@ -53,6 +53,7 @@ impl<W: Write> Printer<W> {
     ///
     /// Prints nothing once the printer [is done](Self::is_done).
     pub(super) fn line(&mut self, line: &[u8]) -> io::Result<()> {
+        // A batch of lines may exceed the maximum.
         let Some(left) = self.left.checked_sub(1) else { return Ok(()) };
         self.left = left;
         if self.json {

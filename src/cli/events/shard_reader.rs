@@ -109,6 +109,7 @@ impl ShardReader {
                 Some(BEHIND_INTERVAL)
             }
             Err(CallError::Retryable(why)) => {
+                // Only the first of several failures in a row is reported.
                 if !std::mem::replace(&mut self.is_retrying, true) {
                     self.send(ShardEvent::Retrying { shard: self.id.clone(), why }).await?;
                 }
@@ -126,6 +127,7 @@ impl ShardReader {
             Some(iterator) => iterator,
             None => self.new_iterator().await?,
         };
+        // The iterator stays valid if the call fails, so it is used again.
         let answer = self.records(&iterator).await;
         self.iterator = Some(iterator);
         answer

@@ -27,6 +27,7 @@ impl Shards {
     pub(super) fn skip_closed(&mut self, listed: &[ListedShard]) {
         let closed = listed.iter().filter(|shard| shard.closed).map(|shard| &shard.id);
         closed.for_each(|id| {
+            // Counted as read, so that its open children may be read at once.
             self.begun.insert(id.clone());
             self.ended.insert(id.clone());
         });
@@ -49,6 +50,7 @@ impl Shards {
     /// Returns `true` if the shard is not being read and its parents have been read.
     fn is_due(&self, shard: &ListedShard, listed: &[ListedShard]) -> bool {
         let is_read = |parent: &String| {
+            // The stream lists a parent only until its last record has expired.
             self.ended.contains(parent) || !listed.iter().any(|listed| listed.id == *parent)
         };
         !self.begun.contains(&shard.id) && shard.parents.iter().all(is_read)

@@ -72,6 +72,7 @@ impl Tail {
 
     fn read(&mut self, lines: &mut VecDeque<Vec<u8>>) -> io::Result<()> {
         let Some(file) = &mut self.file else { return Ok(()) };
+        // The position is after the last byte that was read.
         let at = file.stream_position()?;
         let len = file.metadata()?.len();
         if len < at {
@@ -82,6 +83,7 @@ impl Tail {
         let mut grown = std::mem::take(&mut self.partial);
         file.read_to_end(&mut grown)?;
         let mut pieces = grown.split(|&byte| byte == b'\n').map(<[u8]>::to_vec);
+        // `split` returns at least one piece, the text after the last line break.
         self.partial = pieces.next_back().unwrap_or_default();
         lines.extend(pieces);
         Ok(())
@@ -91,6 +93,7 @@ impl Tail {
     fn is_rotated(&self) -> io::Result<bool> {
         let Some(file) = &self.file else { return Ok(false) };
         match fs::metadata(&self.path) {
+            // A rotation renames the file and creates a new one, so the inode differs.
             Ok(named) => Ok(named.ino() != file.metadata()?.ino()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
