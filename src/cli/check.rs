@@ -11,8 +11,8 @@ use crate::publish::{PublishSpec, destinations};
 
 use super::aws::sdk_config;
 use super::config_args::ConfigArgs;
-use super::doctor::LiveCheck;
 use super::fetching::fetch_all;
+use super::live_check::LiveCheck;
 use super::models::specs;
 use super::run_on_runtime;
 

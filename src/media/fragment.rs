@@ -42,7 +42,7 @@ impl fmt::Debug for CameraId {
 #[serde(transparent)]
 pub struct MediaMs(pub i64);
 
-/// The clock that a [`MediaMs`] follows.
+/// The clock of a media time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TimeSource {

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::colours::{FRAMES, camera, film, sim, store};
-use super::doctor::{LiveCheckOutput, NOWHERE, config, live_check};
+use super::live_check::{LiveCheckOutput, NOWHERE, config, live_check};
 use super::moto::Moto;
 use super::program::Program;
 

@@ -8,7 +8,7 @@ use rcgen::{CertificateParams, DnType};
 use tempfile::TempDir;
 
 use super::access::{Web, proxied, tls_server, tls_sim};
-use super::doctor::{NOWHERE, config, live_check};
+use super::live_check::{NOWHERE, config, live_check};
 
 /// Runs a command in a folder; its exit code and what it wrote to standard error. `port` is taken, so that a `run` which gets
 /// beyond the environment ends there.
