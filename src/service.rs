@@ -34,7 +34,7 @@ use crate::publish::{
     Clients, Outbox, OutboxSpec, Remains, ResumeError, SinkState, SinkStatus, StartError, StateSpec,
     has_own_s3,
 };
-use crate::remote::{FetchError, Models};
+use crate::remote::{FetchError, ModelFetcher};
 use crate::render::{self, SnapshotFormat, SnapshotSpec};
 use crate::source::Kvs;
 use crate::status::StatusBoard;
@@ -58,7 +58,7 @@ pub struct ServiceSpec {
     /// Credentials, region and endpoints.
     pub aws: SdkConfig,
     /// Gets the models that are elsewhere.
-    pub models: Models,
+    pub models: ModelFetcher,
     /// Where HTTP listens; port 0 takes a free one.
     pub http: SocketAddr,
     /// `HTTP_TOKEN`

@@ -1,4 +1,4 @@
-//! `inspect`: a GetMedia dump, one JSON line a fragment.
+//! `inspect`: prints a GetMedia dump, one JSON line per fragment.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -9,14 +9,14 @@ use anyhow::Context;
 use kvs_mkv::{Event, FragmentEnd, FragmentReader, FragmentStart, Limits, StreamError, Tag};
 use serde_json::{Map, Value, json};
 
-/// Reads a GetMedia dump (concatenated Matroska documents) and prints one JSON line a fragment.
+/// Reads a GetMedia dump (concatenated Matroska documents) and prints one JSON line per fragment.
 ///
-/// A fragment whose trailing AWS tags are missing has "complete":false; its whole frames are counted. Times are in
-/// seconds since the epoch, `millis_behind_now` in milliseconds, `bytes` is the sum of the frames' sizes, `tags` are
-/// the producer's own (a name that repeats has a list of values).
+/// A fragment without its trailing AWS tags has "complete":false; its complete frames are counted. Times are in seconds
+/// since the epoch, `millis_behind_now` in milliseconds, `bytes` is the sum of the frame sizes, `tags` are the producer's
+/// own (a repeated name has a list of values).
 #[derive(Debug, clap::Args)]
 pub(super) struct InspectArgs {
-    /// The file; `-` reads standard input.
+    /// The dump; `-` reads standard input.
     file: PathBuf,
 }
 
@@ -24,7 +24,7 @@ impl InspectArgs {
     /// Prints the fragments.
     ///
     /// # Errors
-    /// The file cannot be read, or its bytes are no GetMedia output; what came before the bad place is printed.
+    /// The file cannot be read, or its bytes are not GetMedia output. The fragments before that place are printed.
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let from = open(&self.file)?;
         let mut out = std::io::stdout().lock();
@@ -44,14 +44,15 @@ fn open(file: &Path) -> anyhow::Result<Box<dyn Read>> {
 fn inspect(mut from: impl Read, out: &mut impl Write) -> anyhow::Result<()> {
     let mut reader = FragmentReader::new(Limits::default());
     let mut start = None;
-    let mut piece = vec![0; 1 << 16];
+    let mut chunk = vec![0; 1 << 16];
     loop {
-        let length = from.read(&mut piece).context("reading failed")?;
+        let length = from.read(&mut chunk).context("reading failed")?;
         if length == 0 {
             break;
         }
-        reader.push(&piece[..length]);
+        reader.push(&chunk[..length]);
         let read = print_all(&mut start, out, || reader.next());
+        // After invalid bytes, `finish` still returns the fragment that was open.
         if read.as_ref().is_err_and(|error| error.is::<kvs_mkv::Error>()) {
             print_all(&mut start, out, || reader.finish())?;
         }
@@ -67,7 +68,8 @@ fn print_all(
 ) -> anyhow::Result<()> {
     while let Some(event) = next()? {
         match event {
-            Event::Start(begun) => *start = Some(begun),
+            Event::Start(started) => *start = Some(started),
+            // The end of the fragment has the counts of its blocks.
             Event::Block(_) => {}
             Event::End(end) => {
                 if let Some(start) = start.take() {
@@ -120,6 +122,7 @@ fn tag_map<'a>(tags: impl Iterator<Item = &'a Tag>) -> Map<String, Value> {
             None => {
                 map.insert(tag.name.clone(), value);
             }
+            // Matroska allows a tag name to repeat; the values keep their order.
             Some(Value::Array(values)) => values.push(value),
             Some(first) => *first = Value::from(vec![first.clone(), value]),
         }

@@ -21,16 +21,18 @@ impl BBox {
     /// Returns the area, square px.
     #[must_use]
     pub fn area(&self) -> f32 {
+        // A box clipped to the frame may have no area; a negative one would break `iou`.
         (self.x2 - self.x1).max(0.0) * (self.y2 - self.y1).max(0.0)
     }
 
-    /// Returns the intersection over union with `other`, 0..=1; 0 if both are empty.
+    /// Returns the intersection over union with `other`, 0..=1, and 0 if both are empty.
     #[must_use]
     pub fn iou(&self, other: &Self) -> f32 {
         let width = (self.x2.min(other.x2) - self.x1.max(other.x1)).max(0.0);
         let height = (self.y2.min(other.y2) - self.y1.max(other.y1)).max(0.0);
         let intersection = width * height;
         let union = self.area() + other.area() - intersection;
+        // Two empty boxes would divide 0 by 0.
         if union > 0.0 { intersection / union } else { 0.0 }
     }
 
@@ -48,13 +50,13 @@ pub struct Detection {
     pub label: Arc<str>,
     /// Confidence, 0..=1.
     pub conf: f32,
-    /// The bounding box, frame px, clipped to the frame.
+    /// The box in frame pixels, clipped to the frame.
     pub bbox: BBox,
-    /// The text in the box, if a text recognition model read it.
+    /// Text in the box, if text recognition has read one.
     pub reading: Option<PlateText>,
 }
 
-/// A text that a recognition model read in a box.
+/// A text that text recognition has read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlateText {
     /// The text.

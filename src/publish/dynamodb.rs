@@ -49,7 +49,7 @@ impl Target for DynamoDbTarget {
 
 impl DynamoDbTarget {
     fn advice(&self, fault: &Fault) -> String {
-        fault.told(&place(&self.table), remedy(&fault.code))
+        fault.at_place(&place(&self.table), remedy(&fault.code))
     }
 }
 

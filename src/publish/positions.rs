@@ -425,7 +425,7 @@ impl Positions {
     }
 
     fn advice(&self, fault: &Fault) -> String {
-        fault.told(&place(&self.table.name), remedy(&fault.code))
+        fault.at_place(&place(&self.table.name), remedy(&fault.code))
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<CameraId, Standing>> {

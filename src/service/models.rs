@@ -13,7 +13,7 @@ use crate::camera::{EntryModels, EntryOcr};
 use crate::config::{CameraSpec, PipelineEntry};
 use crate::detect::ocr::TextReader;
 use crate::detect::{DetectError, Detector, Device, ModelSpec, Purpose, usual_threads};
-use crate::remote::{Models, Step};
+use crate::remote::{FetchProgress, ModelFetcher};
 use crate::status::StatusBoard;
 use crate::status::{LoadThread, ModelRow, Watch, WatchKey};
 use crate::telemetry::service::{GivenUpLoadEnded, LoadGivenUp, Stuck};
@@ -29,7 +29,7 @@ type Named = (Purpose, Arc<ModelSpec>);
 
 /// The models that run.
 pub(super) struct ModelSet {
-    source: Models,
+    source: ModelFetcher,
     device: Device,
     board: StatusBoard,
     running: HashMap<Named, Running>,
@@ -51,7 +51,7 @@ pub(super) enum Net {
 
 impl ModelSet {
     /// None yet.
-    pub(super) fn new(source: Models, device: Device, board: StatusBoard) -> Self {
+    pub(super) fn new(source: ModelFetcher, device: Device, board: StatusBoard) -> Self {
         Self { source, device, board, running: HashMap::new() }
     }
 
@@ -73,8 +73,8 @@ impl ModelSet {
 
     async fn fetch(&self, spec: &ModelSpec) -> Result<ModelSpec, ServiceError> {
         let shown = self.board.show_loading(&spec.name, "is being looked for");
-        let tell = |step: Step<'_>| shown.now(step.to_string());
-        let file = self.source.local(spec, &tell).await;
+        let on_progress = |progress: FetchProgress<'_>| shown.now(progress.to_string());
+        let file = self.source.local(spec, &on_progress).await;
         file.map_err(|error| ServiceError::Fetch(Box::new(error)))
     }
 

@@ -200,7 +200,7 @@ pub(crate) const CAMERAS: [Row; 16] = [
     camera(
         "the service finds this host's clock wrong",
         ("misdates", "wrong-clock"),
-        "look at the clock of this host",
+        "set the clock of this host",
         "kvs_infer_source_endings_total{reason=\"signature_refused\"}",
         Lost::Nothing,
         NEXT,

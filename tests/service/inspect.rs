@@ -31,7 +31,7 @@ fn captures() -> Option<PathBuf> {
     above.find(|folder| folder.is_dir())
 }
 
-/// A Segment by the oracle, as `inspect` would print it.
+/// Returns the line that `inspect` should print for a segment of the oracle.
 fn expected(segment: &Value) -> Value {
     let aws = |name: &str| segment["aws_tags"][format!("AWS_KINESISVIDEO_{name}")].as_str();
     let seconds = |name| aws(name).map(|text| text.parse::<f64>().unwrap());
@@ -64,16 +64,16 @@ fn truncated(frame: &Value) -> bool {
 }
 
 #[test]
-fn every_capture_is_printed_as_by_the_oracle() {
+fn every_capture_is_printed_as_the_oracle_describes_it() {
     let Some(folder) = captures() else {
         println!("skipped: no shared/captures above the project");
         return;
     };
     let oracle: Value = serde_json::from_slice(&std::fs::read(folder.join("oracle.json")).unwrap()).unwrap();
     for (name, file) in oracle.as_object().unwrap() {
-        let printed = inspect(&std::fs::read(folder.join(name)).unwrap());
-        assert!(printed.status.success(), "{name}: {printed:?}");
-        let mut printed = lines(&printed);
+        let output = inspect(&std::fs::read(folder.join(name)).unwrap());
+        assert!(output.status.success(), "{name}: {output:?}");
+        let mut printed = lines(&output);
         printed.iter_mut().for_each(|line| drop(line.as_object_mut().unwrap().remove("tags")));
         let expected: Vec<Value> = file["segments"].as_array().unwrap().iter().map(expected).collect();
         assert_eq!(printed, expected, "{name}");
@@ -109,7 +109,7 @@ fn a_truncated_file_yields_its_whole_frames_and_is_not_complete() {
 }
 
 #[test]
-fn an_error_record_and_rubbish_are_reported() {
+fn error_records_are_printed_and_other_bytes_are_an_error() {
     let mut bytes = fragment("11");
     writer::document_header(&mut bytes);
     writer::tags(
@@ -120,7 +120,7 @@ fn an_error_record_and_rubbish_are_reported() {
         ],
     );
     assert_eq!(lines(&inspect(&bytes))[1]["error"], json!({"id": 4000, "code": "FRAGMENT_NOT_FOUND"}));
-    let rubbish = inspect(b"not Matroska");
-    assert_eq!(rubbish.status.code(), Some(69));
-    assert!(String::from_utf8_lossy(&rubbish.stderr).contains("expected an EBML header"), "{rubbish:?}");
+    let other = inspect(b"not Matroska");
+    assert_eq!(other.status.code(), Some(69));
+    assert!(String::from_utf8_lossy(&other.stderr).contains("expected an EBML header"), "{other:?}");
 }

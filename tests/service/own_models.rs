@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::colours::{paint, sim, store};
 use super::delivery::{event, schema};
-use super::doctor::{RECORDS_KEY, table};
+use super::live_check::{RECORDS_KEY, table};
 use super::moto::{Moto, records};
 use super::program::Program;
 

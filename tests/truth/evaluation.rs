@@ -166,7 +166,7 @@ fn what_the_command_cannot_use_it_names() {
         ("no events", &dir.path().join("absent"), &yard, at.into(), 69, "publishers.local_dir"),
         ("other lines", &none, &yard, at.into(), 69, "line 1 is not an event"),
         ("another time", &one, &yard, vec![], 69, "--start-ms"),
-        ("two cameras", &two, &yard, at.into(), 69, "name it with --camera, one of other, yard"),
+        ("two cameras", &two, &yard, at.into(), 69, "give one of other, yard with --camera"),
         (
             "no such camera",
             &two,

@@ -1,4 +1,4 @@
-//! Who we are for AWS.
+//! The probe of the AWS credentials.
 
 use std::error::Error;
 use std::time::Duration;
@@ -11,26 +11,30 @@ use tokio::time::timeout;
 use crate::aws::{AwsFailure, NoUsableCredentials, unusable_credentials};
 use crate::base::{Asks, Finding, Probe, causes};
 
-/// A source of credentials answers by then, or `run` does without it: the SDK's limit.
-const LIMIT: Duration = Duration::from_secs(5);
-/// The name of the probe.
+/// Timeout of a credential source. `run` has the same: it is the SDK's limit.
+const SOURCE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Name of the probe.
 pub(super) const NAME: &str = "credentials";
 
-/// Whether there is something to sign requests with.
-pub(super) async fn are_there(aws: &SdkConfig) -> bool {
-    provided(aws).await.is_ok()
+/// Returns `true` if a source provides credentials.
+pub(super) async fn exist(aws: &SdkConfig) -> bool {
+    load(aws).await.is_ok()
 }
 
-async fn provided(aws: &SdkConfig) -> Result<(), NoUsableCredentials> {
+/// Loads the credentials.
+///
+/// Errors: no source provides any; the error names the sources and their failures.
+async fn load(aws: &SdkConfig) -> Result<(), NoUsableCredentials> {
     let Some(provider) = aws.credentials_provider() else {
         return Err(unusable_credentials("no source", None));
     };
-    let Ok(provided) = timeout(LIMIT, provider.provide_credentials()).await else {
-        return Err(unusable_credentials(&format!("nothing within {} s", LIMIT.as_secs()), None));
+    let Ok(provided) = timeout(SOURCE_TIMEOUT, provider.provide_credentials()).await else {
+        return Err(unusable_credentials(&format!("no answer within {} s", SOURCE_TIMEOUT.as_secs()), None));
     };
     match provided {
         Ok(_) => Ok(()),
         Err(error) => {
+            // `ReloadedCredentials` wraps its reason, which is more precise than the SDK's text.
             Err(match error.source().and_then(|source| source.downcast_ref::<NoUsableCredentials>()) {
                 Some(reason) => reason.clone(),
                 None => unusable_credentials(&causes(&error), None),
@@ -39,23 +43,24 @@ async fn provided(aws: &SdkConfig) -> Result<(), NoUsableCredentials> {
     }
 }
 
-/// Are there credentials, and whose?
+/// Returns the probe that loads the credentials and asks STS for their identity.
 pub(super) fn probe(aws: &SdkConfig) -> Probe {
-    Probe::new(NAME, Asks::Aws, look(aws.clone()))
+    Probe::new(NAME, Asks::Aws, identify(aws.clone()))
 }
 
-async fn look(aws: SdkConfig) -> Finding {
-    if let Err(reason) = provided(&aws).await {
+async fn identify(aws: SdkConfig) -> Finding {
+    if let Err(reason) = load(&aws).await {
         return Finding::fail(format!("none: {reason}"));
     }
+    // Without retries, so that the answer is within the timeout of the probe.
     let once = aws_sdk_sts::config::Builder::from(&aws).retry_config(RetryConfig::disabled()).build();
-    let asked = aws_sdk_sts::Client::from_conf(once).get_caller_identity().send().await;
+    let identity = aws_sdk_sts::Client::from_conf(once).get_caller_identity().send().await;
     let region = aws.region().map_or("", |region| region.as_ref()).to_owned();
-    match asked {
+    match identity {
         Ok(identity) => match identity.arn() {
             Some(arn) => Finding::ok(format!("{arn}, region {region}")),
             None => {
-                let failure = AwsFailure::new("bad_response", "the answer names nobody");
+                let failure = AwsFailure::new("bad_response", "the answer has no ARN");
                 refused(&failure, &region, has_own_servers())
             }
         },
@@ -63,24 +68,27 @@ async fn look(aws: SdkConfig) -> Finding {
     }
 }
 
-/// STS is not needed by `run`, so silence is no failure; nor is a refusal where requests go to other servers than AWS's.
+/// Returns the finding about a failed GetCallerIdentity.
+///
+/// `run` does not need STS, so a missing answer is only a warning. So is a refusal if requests go to other servers than
+/// those of AWS.
 fn refused(failure: &AwsFailure, region: &str, own_servers: bool) -> Finding {
     let AwsFailure { code, text, .. } = failure;
-    let advice = failure.advice(None, "renew them, and look at the clock of this host");
+    let advice = failure.advice(None, "renew them, and check the clock of this host");
     if is_refusal(code) && !own_servers {
         return Finding::fail(format!("AWS refuses them: {code}: {text}; {advice} (region {region})"));
     }
     Finding::warn(format!(
-        "they are there, but sts:GetCallerIdentity failed: {code}: {text}; {advice} (region {region}; only this check asks for it)"
+        "they exist, but sts:GetCallerIdentity failed: {code}: {text}; {advice} (region {region}; only this check calls it)"
     ))
 }
 
-/// Returns whether STS itself refused, rather than being busy or out of reach.
+/// Returns `true` if STS itself refused, rather than being busy or unreachable.
 fn is_refusal(code: &str) -> bool {
-    let silent = ["unreachable", "timeout", "bad_response", "not_aws", "not_sent", "no_credentials"];
+    let unanswered = ["unreachable", "timeout", "bad_response", "not_aws", "not_sent", "no_credentials"];
     let busy =
         ["InternalFailure", "InternalError", "ServiceUnavailable", "Throttling", "ThrottlingException"];
-    !code.starts_with("http_") && !silent.contains(&code) && !busy.contains(&code)
+    !code.starts_with("http_") && !unanswered.contains(&code) && !busy.contains(&code)
 }
 
 fn has_own_servers() -> bool {

@@ -1,4 +1,5 @@
-//! `check --live`: what it finds where all is well, where things are missing, refused or out of reach, and that it leaves no trace.
+//! `check --live` as a program: its findings where everything works, is missing, refused or unreachable, and that it leaves
+//! no trace.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -17,22 +18,22 @@ use super::colours::{camera, film, sim};
 use super::fault_proxy::{FaultProxy, Mishap};
 use super::moto::{Moto, records};
 
-/// Nothing listens there: the port is reserved.
+/// An address on which no server listens, because the port is reserved.
 pub(super) const NOWHERE: &str = "http://127.0.0.1:1";
 
-/// The answer of `check --live`.
-pub(super) struct DoctorReport {
+/// Output of `check --live --json`.
+pub(super) struct LiveCheckOutput {
     pub(super) code: Option<i32>,
     /// Verdict and finding by probe.
     pub(super) answers: BTreeMap<String, (String, String)>,
-    sum: Value,
+    totals: Value,
     pub(super) stderr: String,
 }
 
-impl DoctorReport {
+impl LiveCheckOutput {
     pub(super) fn assert(&self, probe: &str, verdict: &str, words: &str) {
         let Some((found, finding)) = self.answers.get(probe) else {
-            panic!("{probe} was not asked: {:#?} {}", self.answers, self.stderr)
+            panic!("{probe} did not run: {:#?} {}", self.answers, self.stderr)
         };
         assert!(found == verdict && finding.contains(words), "{probe}: {found}: {finding}");
     }
@@ -45,8 +46,8 @@ pub(super) fn config() -> String {
     format!("{publishers}{state}device: cpu\ncameras:\n{}", camera("front"))
 }
 
-/// Runs it in an empty folder against the servers; `variables` stand in place of what is usual.
-pub(super) fn ask(config: &str, kvs: &str, aws: &str, variables: &[(&str, &str)]) -> DoctorReport {
+/// Runs `check --live` in an empty folder against the servers. `variables` override the usual environment.
+pub(super) fn live_check(config: &str, kvs: &str, aws: &str, variables: &[(&str, &str)]) -> LiveCheckOutput {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("cameras.yaml");
     std::fs::write(&file, config).unwrap();
@@ -66,18 +67,18 @@ pub(super) fn ask(config: &str, kvs: &str, aws: &str, variables: &[(&str, &str)]
         .envs(variables.iter().copied())
         .output()
         .unwrap();
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no folder is made");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no folder is created");
     let text = String::from_utf8(output.stdout).unwrap();
     let mut lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let sum = lines.pop().unwrap_or_default();
+    let totals = lines.pop().unwrap_or_default();
     let field = |line: &Value, name: &str| line[name].as_str().unwrap().to_owned();
     let answers =
         lines.iter().map(|line| (field(line, "probe"), (field(line, "verdict"), field(line, "finding"))));
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    DoctorReport { code: output.status.code(), answers: answers.collect(), sum, stderr }
+    LiveCheckOutput { code: output.status.code(), answers: answers.collect(), totals, stderr }
 }
 
-/// Makes a table; `key` are the names of its key with their types, `index` those of an index by camera.
+/// Creates a table. `key` has the names and types of its key, `index` the name of an index by camera.
 pub(super) async fn table(
     dynamodb: &aws_sdk_dynamodb::Client,
     name: &str,
@@ -135,7 +136,7 @@ async fn enable_ttl(dynamodb: &aws_sdk_dynamodb::Client) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_all_is_well_it_says_so_and_leaves_nothing_that_a_consumer_sees() {
+async fn a_working_setup_passes_and_consumers_see_no_trace() {
     let (clips, sim, moto) = (tempfile::tempdir().unwrap(), sim(), Moto::start());
     let (kinesis, s3) = (moto.stream("events").await, moto.bucket("pictures").await);
     let dynamodb = tables(&moto).await;
@@ -147,26 +148,26 @@ async fn where_all_is_well_it_says_so_and_leaves_nothing_that_a_consumer_sees() 
         }
     });
 
-    let report = ask(&config(), &sim.endpoint(), &moto.url, &[]);
+    let output = live_check(&config(), &sim.endpoint(), &moto.url, &[]);
     playing.abort();
-    report.assert("credentials", "ok", "arn:aws:");
-    report.assert("credentials", "ok", "region us-east-1");
-    report.assert("stream front-stream", "ok", "ACTIVE, keeps footage for");
-    report.assert("stream front-stream footage", "ok", "footage comes: fragment ");
-    report.assert("state", "ok", "MiB free");
-    report.assert("local", "ok", "events can be written");
-    report.assert("kds/events", "ok", "ACTIVE, open shards: 1");
-    report.assert("kds/events write", "ok", "nothing was written");
-    report.assert("s3 write", "ok", "s3://pictures/snapshots/.kvs-infer-check written, encrypted by AES256");
-    report.assert("dynamodb/records", "ok", "key event_id (S), ts_ms (N)");
-    report.assert("dynamodb/records write", "ok", "nothing was written");
-    report.assert("positions/positions", "ok", "key camera_id (S)");
-    report.assert("positions/positions write", "ok", "nothing was written");
-    report.assert("clock", "ok", "AWS's");
-    report.assert("open files", "ok", "are enough (cameras: 1)");
-    report.assert("model yolov8.onnx", "ok", "3 classes, on cpu");
-    assert_eq!(report.code, Some(0), "{}", report.stderr);
-    assert_eq!(report.sum, serde_json::json!({ "ok": 15, "warn": 0, "fail": 0 }));
+    output.assert("credentials", "ok", "arn:aws:");
+    output.assert("credentials", "ok", "region us-east-1");
+    output.assert("stream front-stream", "ok", "ACTIVE, keeps footage for");
+    output.assert("stream front-stream footage", "ok", "footage comes: fragment ");
+    output.assert("state", "ok", "MiB free");
+    output.assert("local", "ok", "events can be written");
+    output.assert("kds/events", "ok", "ACTIVE, open shards: 1");
+    output.assert("kds/events write", "ok", "nothing was written");
+    output.assert("s3 write", "ok", "s3://pictures/snapshots/.kvs-infer-check written, encrypted by AES256");
+    output.assert("dynamodb/records", "ok", "key event_id (S), ts_ms (N)");
+    output.assert("dynamodb/records write", "ok", "nothing was written");
+    output.assert("positions/positions", "ok", "key camera_id (S)");
+    output.assert("positions/positions write", "ok", "nothing was written");
+    output.assert("clock", "ok", "AWS's");
+    output.assert("open files", "ok", "are needed (cameras: 1)");
+    output.assert("model yolov8.onnx", "ok", "3 classes, on cpu");
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    assert_eq!(output.totals, serde_json::json!({ "ok": 15, "warn": 0, "fail": 0 }));
 
     assert_eq!(records(&kinesis, "events").await, []);
     for table in ["records", "positions"] {
@@ -181,21 +182,21 @@ async fn where_all_is_well_it_says_so_and_leaves_nothing_that_a_consumer_sees() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn missing_resources_are_reported_with_their_remedy() {
+async fn missing_resources_are_reported_with_a_remedy() {
     let (sim, moto) = (sim(), Moto::start());
-    let report = ask(&config(), &sim.endpoint(), &moto.url, &[]);
-    report.assert("credentials", "ok", "arn:aws:");
-    report.assert("stream front-stream", "fail", "create it, or correct kvs_stream_name");
-    report.assert("stream front-stream footage", "fail", "create it, or correct kvs_stream_name");
-    report.assert("kds/events", "fail", "create the stream, or correct publishers.kds_stream");
-    report.assert("kds/events write", "fail", "create the stream, or correct publishers.kds_stream");
-    report.assert("s3 write", "fail", "create the bucket, or correct publishers.s3_bucket");
-    report.assert("dynamodb/records", "fail", "create the table, or correct publishers.ddb_table");
-    report.assert("dynamodb/records write", "fail", "create the table, or correct publishers.ddb_table");
-    report.assert("positions/positions", "fail", "create the table, or correct state.ddb_table");
-    report.assert("positions/positions write", "fail", "create the table, or correct state.ddb_table");
-    assert_eq!(report.code, Some(69), "{}", report.stderr);
-    assert_eq!(report.sum, serde_json::json!({ "ok": 6, "warn": 0, "fail": 9 }));
+    let output = live_check(&config(), &sim.endpoint(), &moto.url, &[]);
+    output.assert("credentials", "ok", "arn:aws:");
+    output.assert("stream front-stream", "fail", "create it, or correct kvs_stream_name");
+    output.assert("stream front-stream footage", "fail", "create it, or correct kvs_stream_name");
+    output.assert("kds/events", "fail", "create the stream, or correct publishers.kds_stream");
+    output.assert("kds/events write", "fail", "create the stream, or correct publishers.kds_stream");
+    output.assert("s3 write", "fail", "create the bucket, or correct publishers.s3_bucket");
+    output.assert("dynamodb/records", "fail", "create the table, or correct publishers.ddb_table");
+    output.assert("dynamodb/records write", "fail", "create the table, or correct publishers.ddb_table");
+    output.assert("positions/positions", "fail", "create the table, or correct state.ddb_table");
+    output.assert("positions/positions write", "fail", "create the table, or correct state.ddb_table");
+    assert_eq!(output.code, Some(69), "{}", output.stderr);
+    assert_eq!(output.totals, serde_json::json!({ "ok": 6, "warn": 0, "fail": 9 }));
     sim.stop().await;
 }
 
@@ -209,26 +210,26 @@ async fn tables_of_another_shape_and_a_silent_camera_are_reported() {
     table(&dynamodb, "records", &RECORDS_KEY, None).await;
     table(&dynamodb, "positions", &[("camera", ScalarAttributeType::S)], None).await;
 
-    let report = ask(&config(), &sim.endpoint(), &moto.url, &[]);
-    report.assert(
+    let output = live_check(&config(), &sim.endpoint(), &moto.url, &[]);
+    output.assert(
         "stream front-stream footage",
         "warn",
         "no footage came within 5 s, nor within the last 15 minutes",
     );
-    report.assert("dynamodb/records", "warn", "no index camera_id-ts_ms-index");
-    report.assert("dynamodb/records", "warn", "time to live is off");
-    report.assert(
+    output.assert("dynamodb/records", "warn", "no index camera_id-ts_ms-index");
+    output.assert("dynamodb/records", "warn", "time to live is off");
+    output.assert(
         "positions/positions",
         "fail",
         "key camera (S); a table with the key camera_id (S) is needed",
     );
-    report.assert("positions/positions write", "fail", "its key must be camera_id (S)");
-    assert_eq!(report.code, Some(69), "{}", report.stderr);
+    output.assert("positions/positions write", "fail", "its key must be camera_id (S)");
+    assert_eq!(output.code, Some(69), "{}", output.stderr);
     sim.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn missing_permissions_are_reported_by_action() {
+async fn missing_permissions_are_reported_by_their_action() {
     let (sim, moto) = (sim(), Moto::start());
     moto.stream("events").await;
     moto.bucket("pictures").await;
@@ -238,61 +239,61 @@ async fn missing_permissions_are_reported_by_action() {
     let proxy = FaultProxy::start(&moto.url).await;
     proxy.rule(None, Mishap::Denied, None);
 
-    let report = ask(&config(), &sim.endpoint(), &proxy.url, &[]);
-    report.assert("credentials", "warn", "sts:GetCallerIdentity failed");
-    report.assert("stream front-stream footage", "fail", "grant kinesisvideo:GetMedia to this role");
-    report.assert("kds/events", "warn", "kinesis:DescribeStreamSummary is not allowed; only this check");
-    report.assert("kds/events write", "fail", "allow kinesis:PutRecords on it");
-    report.assert("s3 write", "fail", "allow s3:PutObject on it with this encryption");
-    report.assert("dynamodb/records", "warn", "dynamodb:DescribeTable is not allowed; only this check");
-    report.assert("dynamodb/records write", "fail", "allow dynamodb:PutItem on it");
-    report.assert("positions/positions", "warn", "dynamodb:DescribeTable is not allowed");
-    report.assert("positions/positions write", "fail", "allow dynamodb:UpdateItem on it");
-    assert_eq!(report.code, Some(69), "{}", report.stderr);
+    let output = live_check(&config(), &sim.endpoint(), &proxy.url, &[]);
+    output.assert("credentials", "warn", "sts:GetCallerIdentity failed");
+    output.assert("stream front-stream footage", "fail", "grant kinesisvideo:GetMedia to this role");
+    output.assert("kds/events", "warn", "kinesis:DescribeStreamSummary is not allowed; only this check");
+    output.assert("kds/events write", "fail", "allow kinesis:PutRecords on it");
+    output.assert("s3 write", "fail", "allow s3:PutObject on it with this encryption");
+    output.assert("dynamodb/records", "warn", "dynamodb:DescribeTable is not allowed; only this check");
+    output.assert("dynamodb/records write", "fail", "allow dynamodb:PutItem on it");
+    output.assert("positions/positions", "warn", "dynamodb:DescribeTable is not allowed");
+    output.assert("positions/positions write", "fail", "allow dynamodb:UpdateItem on it");
+    assert_eq!(output.code, Some(69), "{}", output.stderr);
     proxy.stop().await;
     sim.stop().await;
 }
 
 #[test]
-fn unreachable_services_are_reported_and_unchecked_credentials_are_no_failure() {
-    let report = ask(&config(), NOWHERE, NOWHERE, &[]);
-    report.assert("credentials", "warn", "sts:GetCallerIdentity failed");
-    report.assert("clock", "warn", "STS told no time");
+fn unreachable_services_fail_and_unchecked_credentials_are_a_warning() {
+    let output = live_check(&config(), NOWHERE, NOWHERE, &[]);
+    output.assert("credentials", "warn", "sts:GetCallerIdentity failed");
+    output.assert("clock", "warn", "STS sent no time");
     for probe in ["stream front-stream", "stream front-stream footage"] {
-        report.assert(probe, "fail", "check the network, the region and AWS_ENDPOINT_URL");
+        output.assert(probe, "fail", "check the network, the region and AWS_ENDPOINT_URL");
     }
-    report.assert("kds/events write", "fail", "check the network, and AWS_ENDPOINT_URL_KINESIS");
-    report.assert("s3 write", "fail", "check the network, and AWS_ENDPOINT_URL_S3");
-    report.assert("dynamodb/records write", "fail", "check the network, and AWS_ENDPOINT_URL_DYNAMODB");
-    report.assert("model yolov8.onnx", "ok", "ms an inference");
-    assert_eq!(report.code, Some(69), "{}", report.stderr);
+    output.assert("kds/events write", "fail", "check the network, and AWS_ENDPOINT_URL_KINESIS");
+    output.assert("s3 write", "fail", "check the network, and AWS_ENDPOINT_URL_S3");
+    output.assert("dynamodb/records write", "fail", "check the network, and AWS_ENDPOINT_URL_DYNAMODB");
+    output.assert("model yolov8.onnx", "ok", "ms per inference");
+    assert_eq!(output.code, Some(69), "{}", output.stderr);
 }
 
 #[test]
-fn without_credentials_no_service_is_asked() {
-    let without = [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
-    let report = ask(&config(), NOWHERE, NOWHERE, &without);
-    report.assert("credentials", "fail", "give the task a role, or set AWS_PROFILE");
-    report.assert("kds/events write", "fail", "not asked: there are no credentials");
-    report.assert("local", "ok", "can be written");
-    assert_eq!(report.code, Some(69), "{}", report.stderr);
+fn without_credentials_no_service_is_probed() {
+    let no_credentials = [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
+    let output = live_check(&config(), NOWHERE, NOWHERE, &no_credentials);
+    output.assert("credentials", "fail", "give the task a role, or set AWS_PROFILE");
+    output.assert("kds/events write", "fail", "not probed: there are no credentials");
+    output.assert("local", "ok", "can be written");
+    assert_eq!(output.code, Some(69), "{}", output.stderr);
 }
 
 #[test]
-fn a_class_that_the_model_does_not_know_is_a_mistake_of_the_configuration() {
+fn a_class_that_the_model_lacks_is_a_mistake_of_the_configuration() {
     let local = format!(
         "publishers: {{ local_dir: events }}\nstate: {{ dir: state }}\ncameras:\n{}",
         camera("front")
     );
     let misspelt = local.replace("yolov8.onnx }", "yolov8.onnx, classes: [gren] }");
-    let report = ask(&misspelt, NOWHERE, NOWHERE, &[]);
-    report.assert("model yolov8.onnx", "fail", "did you mean \"green\"?");
-    assert_eq!(report.code, Some(78), "{}", report.stderr);
+    let output = live_check(&misspelt, NOWHERE, NOWHERE, &[]);
+    output.assert("model yolov8.onnx", "fail", "did you mean \"green\"?");
+    assert_eq!(output.code, Some(78), "{}", output.stderr);
     let unwritable = local.replace("local_dir: events", "local_dir: /proc/events");
-    let report = ask(&unwritable, NOWHERE, NOWHERE, &[]);
-    report.assert("local", "fail", "publishers.local_dir: /proc/events: /proc cannot be written");
-    report.assert("model yolov8.onnx", "ok", "3 classes");
-    assert_eq!(report.code, Some(69), "{}", report.stderr);
+    let output = live_check(&unwritable, NOWHERE, NOWHERE, &[]);
+    output.assert("local", "fail", "publishers.local_dir: /proc/events: /proc cannot be written");
+    output.assert("model yolov8.onnx", "ok", "3 classes");
+    assert_eq!(output.code, Some(69), "{}", output.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -301,15 +302,15 @@ async fn a_silent_camera_and_a_wrong_clock_are_reported() {
     let stream = sim.store().stream_or_create("front-stream").unwrap();
     append_clip(&stream, &film(clips.path(), 0), ClipPace::Asap, SystemTime::now()).await.unwrap();
     let ahead = [("LD_PRELOAD", "/usr/$LIB/faketime/libfaketimeMT.so.1"), ("FAKETIME", "+10m")];
-    let report = ask(&config(), &sim.endpoint(), &moto.url, &ahead);
-    report.assert("clock", "fail", "s ahead of AWS's: AWS refuses what is signed by it; set it");
-    report.assert("stream front-stream footage", "warn", "the last fragment came 60");
+    let output = live_check(&config(), &sim.endpoint(), &moto.url, &ahead);
+    output.assert("clock", "fail", "s ahead of AWS's: AWS refuses requests signed with it; set it");
+    output.assert("stream front-stream footage", "warn", "the last fragment came 60");
     stream.set_faults(Fault {
         on: Some(Operation::GetMedia),
         ..Fault::from(FaultKind::Stall(Limit::Bytes(12)))
     });
-    let report = ask(&config(), &sim.endpoint(), &moto.url, &ahead);
-    report.assert(
+    let output = live_check(&config(), &sim.endpoint(), &moto.url, &ahead);
+    output.assert(
         "stream front-stream footage",
         "warn",
         "no footage came within 5 s, the last fragment came 6",
@@ -318,14 +319,10 @@ async fn a_silent_camera_and_a_wrong_clock_are_reported() {
 }
 
 #[test]
-fn a_missing_gpu_that_is_required_is_reported() {
-    let asked = config().replace("device: cpu", "device: cuda");
-    let report = ask(&asked, NOWHERE, NOWHERE, &[]);
-    report.assert(
-        "gpu",
-        "fail",
-        "no NVIDIA driver here, and `device` asks for CUDA; give the container its GPU",
-    );
-    let report = ask(&config().replace("device: cpu", "device: auto"), NOWHERE, NOWHERE, &[]);
-    report.assert("gpu", "ok", "no NVIDIA driver here: models run on the CPU");
+fn a_required_gpu_that_is_missing_is_a_failure() {
+    let on_cuda = config().replace("device: cpu", "device: cuda");
+    let output = live_check(&on_cuda, NOWHERE, NOWHERE, &[]);
+    output.assert("gpu", "fail", "no NVIDIA driver, and `device` requires CUDA; give the container its GPU");
+    let output = live_check(&config().replace("device: cpu", "device: auto"), NOWHERE, NOWHERE, &[]);
+    output.assert("gpu", "ok", "no NVIDIA driver: models run on the CPU");
 }

@@ -1,4 +1,4 @@
-//! The answers, one line each, and their sum.
+//! The results of the probes, one line each, and their totals.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -8,33 +8,34 @@ use serde_json::json;
 
 use crate::base::{Asks, Finding, Verdict};
 
-/// A probe that has ended.
+/// Result of a probe.
 #[derive(Clone, Debug)]
-pub(super) struct Answer {
+pub(super) struct ProbeResult {
     pub(super) name: String,
     pub(super) asks: Asks,
     pub(super) took: Duration,
     pub(super) finding: Finding,
 }
 
-/// Writes answers for a person or a program.
-pub(super) struct Report<W> {
+/// Writes the results of probes as text or JSON lines.
+pub(super) struct ProbeReport<W> {
     out: W,
     json: bool,
-    /// Of the column with the names, characters.
+    /// Width of the column with the names, characters.
     width: usize,
     seen: Vec<(Asks, Verdict)>,
 }
 
-impl<W: Write> Report<W> {
+impl<W: Write> ProbeReport<W> {
     pub(super) fn new(out: W, json: bool, width: usize) -> Self {
         Self { out, json, width, seen: Vec::new() }
     }
 
-    /// A line.
-    pub(super) fn add(&mut self, answer: &Answer) -> io::Result<()> {
-        let Answer { name, asks, took, finding: Finding { verdict, text } } = answer;
+    /// Writes the line of a result.
+    pub(super) fn add(&mut self, result: &ProbeResult) -> io::Result<()> {
+        let ProbeResult { name, asks, took, finding: Finding { verdict, text } } = result;
         self.seen.push((*asks, *verdict));
+        // Messages of services and libraries may have line breaks, and quote addresses with secrets.
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         let text = without_address_secrets(&text);
         if self.json {
@@ -46,17 +47,18 @@ impl<W: Write> Report<W> {
         writeln!(self.out, "{verdict:<4}  {name:<width$}  {seconds:>5.2} s  {text}")
     }
 
-    /// The last line: how many of each.
+    /// Writes the last line with the number of each verdict.
     pub(super) fn end(&mut self) -> io::Result<()> {
         let [ok, warn, fail] = [Verdict::Ok, Verdict::Warn, Verdict::Fail].map(|verdict| self.count(verdict));
         if self.json {
             return writeln!(self.out, "{}", json!({ "ok": ok, "warn": warn, "fail": fail }));
         }
+        // Warnings do not fail the check, and do not change the exit code.
         let sum = if fail == 0 { "OK" } else { "FAIL" };
-        writeln!(self.out, "{sum}: {ok} ok, {warn} to look at, {fail} failed")
+        writeln!(self.out, "{sum}: {ok} ok, {warn} warn, {fail} failed")
     }
 
-    /// Whether a question of this kind found something that cannot be used.
+    /// Returns `true` if a probe of this kind has failed.
     pub(super) fn has_failed(&self, asks: Asks) -> bool {
         self.seen.contains(&(asks, Verdict::Fail))
     }
@@ -78,24 +80,24 @@ fn word(verdict: Verdict) -> &'static str {
 mod tests {
     use super::*;
 
-    fn answers() -> [Answer; 3] {
-        let answer = |name: &str, asks, ms, finding| Answer {
+    fn results() -> [ProbeResult; 3] {
+        let result = |name: &str, asks, ms, finding| ProbeResult {
             name: name.into(),
             asks,
             took: Duration::from_millis(ms),
             finding,
         };
         [
-            answer("local", Asks::Host, 4, Finding::ok("fine")),
-            answer("kds/events", Asks::Aws, 12_345, Finding::fail("two\nlines;  mend it")),
-            answer("s3 write", Asks::Aws, 0, Finding::warn("look")),
+            result("local", Asks::Host, 4, Finding::ok("fine")),
+            result("kds/events", Asks::Aws, 12_345, Finding::fail("two\nlines;  fix it")),
+            result("s3 write", Asks::Aws, 0, Finding::warn("look")),
         ]
     }
 
-    fn told(json: bool) -> (String, bool, bool) {
-        let mut report = Report::new(Vec::new(), json, 10);
-        for answer in answers() {
-            report.add(&answer).unwrap();
+    fn printed(json: bool) -> (String, bool, bool) {
+        let mut report = ProbeReport::new(Vec::new(), json, 10);
+        for result in results() {
+            report.add(&result).unwrap();
         }
         report.end().unwrap();
         let failed = (report.has_failed(Asks::Aws), report.has_failed(Asks::Host));
@@ -103,21 +105,21 @@ mod tests {
     }
 
     #[test]
-    fn a_line_an_answer_and_their_sum() {
-        let (text, aws, host) = told(false);
-        let expected = "ok    local        0.00 s  fine\nFAIL  kds/events  12.35 s  two lines; mend it\n\
-                        warn  s3 write     0.00 s  look\nFAIL: 1 ok, 1 to look at, 1 failed\n";
+    fn one_line_per_result_and_the_totals() {
+        let (text, aws, host) = printed(false);
+        let expected = "ok    local        0.00 s  fine\nFAIL  kds/events  12.35 s  two lines; fix it\n\
+                        warn  s3 write     0.00 s  look\nFAIL: 1 ok, 1 warn, 1 failed\n";
         assert_eq!(text, expected);
         assert!(aws && !host);
     }
 
     #[test]
-    fn json_lines_say_the_same() {
-        let (text, ..) = told(true);
+    fn json_lines_have_the_same_content() {
+        let (text, ..) = printed(true);
         let lines: Vec<serde_json::Value> =
             text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let second =
-            json!({ "probe": "kds/events", "verdict": "fail", "ms": 12345, "finding": "two lines; mend it" });
+            json!({ "probe": "kds/events", "verdict": "fail", "ms": 12345, "finding": "two lines; fix it" });
         assert_eq!(lines[1], second);
         assert_eq!(lines[3], json!({ "ok": 1, "warn": 1, "fail": 1 }));
     }

@@ -1,4 +1,4 @@
-//! `check --live`: asks all that `run` would need, side by side, and says what to do about what is not well.
+//! `check --live`: probes everything that `run` needs, several at once, and prints a remedy for each failure.
 
 mod clock;
 mod credentials;
@@ -19,64 +19,66 @@ use futures_util::stream::{self, select};
 use tokio::time::timeout;
 
 use super::exit;
-use super::fetching::Fetched;
+use super::fetching::FetchedModel;
 use crate::base::{Asks, Finding, Probe};
 use crate::config::{CameraSpec, Settings, StreamProtocol};
 use crate::publish::probes;
 use crate::service::outbox_spec;
 use crate::source::Kvs;
-use report::{Answer, Report};
+use report::{ProbeReport, ProbeResult};
 
-/// Probes under way at once, so that no service sees more than a few calls.
-const AT_ONCE: usize = 8;
-/// An answer takes no longer, or there is none.
-const LIMIT: Duration = Duration::from_secs(10);
-/// The same for a model: on a GPU the first inference chooses kernels.
-const MODEL_LIMIT: Duration = Duration::from_secs(60);
+/// Maximum number of concurrent probes, so that no service sees more than a few calls.
+const MAX_CONCURRENT: usize = 8;
+/// Timeout of a probe.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Timeout of a model's probe. On a GPU the first inference selects kernels, which takes long.
+const MODEL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What the doctor needs to know.
-pub(super) struct Doctor {
+/// A live check of the settings.
+pub(super) struct LiveCheck {
     pub(super) settings: Settings,
-    /// Its models, fetched where they are elsewhere.
-    pub(super) models: Vec<Fetched>,
+    /// The models of the settings, fetched if they are remote.
+    pub(super) models: Vec<FetchedModel>,
     pub(super) aws: SdkConfig,
-    /// The folder of the outbox, where the settings name none.
+    /// Folder of the outbox if the settings name none.
     pub(super) state_dir: PathBuf,
-    /// One JSON object a line.
+    /// Prints JSON lines instead of text.
     pub(super) json: bool,
 }
 
-impl Doctor {
-    /// Asks everything and prints each answer as it comes.
+impl LiveCheck {
+    /// Runs all probes, prints each result as it arrives, and returns the exit code.
     ///
     /// Errors: standard output is closed.
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
         let (identity, probes) = (credentials::probe(&self.aws), self.probes());
         let names = probes.iter().chain([&identity]).map(|probe| probe.name.chars().count());
-        let mut report = Report::new(io::stdout(), self.json, names.max().unwrap_or(0));
-        let provided = timeout(LIMIT, credentials::are_there(&self.aws)).await.unwrap_or(false);
+        let mut report = ProbeReport::new(io::stdout(), self.json, names.max().unwrap_or(0));
+        let has_credentials = timeout(TIMEOUT, credentials::exist(&self.aws)).await.unwrap_or(false);
         let (models, others): (Vec<_>, Vec<_>) =
             probes.into_iter().partition(|probe| probe.asks == Asks::Model);
         let others = std::iter::once(identity).chain(others);
-        let others = others.map(|probe| if provided { probe } else { without_credentials(probe) });
-        let others = stream::iter(others).map(ask).buffer_unordered(AT_ONCE);
-        // One after the other: their times are measured.
-        let mut answers = pin!(select(others, stream::iter(models).then(ask)));
-        while let Some(answer) = answers.next().await {
-            report.add(&answer)?;
+        let others = others.map(|probe| if has_credentials { probe } else { without_credentials(probe) });
+        let others = stream::iter(others).map(run_probe).buffer_unordered(MAX_CONCURRENT);
+        // Models run one after the other, because their inference times are measured.
+        let mut results = pin!(select(others, stream::iter(models).then(run_probe)));
+        while let Some(result) = results.next().await {
+            report.add(&result)?;
         }
         report.end()?;
-        Ok(ExitCode::from(code(&report)))
+        Ok(ExitCode::from(exit_code(&report)))
     }
 
     fn probes(&self) -> Vec<Probe> {
         let kvs = Kvs::new(&self.aws);
+        // Several cameras may read one stream: it is probed once per playback mode.
         let read_by = |camera: &CameraSpec| (camera.stream.clone(), camera.mode == StreamProtocol::Hls);
         let streams: BTreeSet<(String, bool)> = self.settings.cameras.iter().map(read_by).collect();
         let of_stream = |(stream, by_hls): &(String, bool)| {
             if *by_hls { kvs.hls_probes(stream) } else { kvs.probes(stream) }
         };
         let mut found: Vec<Probe> = streams.iter().flat_map(of_stream).collect();
+        // The same spec that `run` starts, so that exactly its sinks are probed.
         let state = self.settings.state.clone().or_in(self.state_dir.clone());
         found.extend(probes(&outbox_spec(&self.settings, &self.aws, state, None)));
         found.push(clock::probe(&self.aws));
@@ -86,7 +88,7 @@ impl Doctor {
     }
 }
 
-fn code(report: &Report<io::Stdout>) -> u8 {
+fn exit_code(report: &ProbeReport<io::Stdout>) -> u8 {
     match (report.has_failed(Asks::Model), report.has_failed(Asks::Aws) || report.has_failed(Asks::Host)) {
         (true, _) => exit::CONFIG,
         (false, true) => exit::UNAVAILABLE,
@@ -94,11 +96,11 @@ fn code(report: &Report<io::Stdout>) -> u8 {
     }
 }
 
-async fn ask(probe: Probe) -> Answer {
-    let limit = if probe.asks == Asks::Model { MODEL_LIMIT } else { LIMIT };
+async fn run_probe(probe: Probe) -> ProbeResult {
+    let limit = if probe.asks == Asks::Model { MODEL_TIMEOUT } else { TIMEOUT };
     let begun = Instant::now();
     let finding = timeout(limit, probe.finding).await.unwrap_or_else(|_| no_answer(limit));
-    Answer { name: probe.name, asks: probe.asks, took: begun.elapsed(), finding }
+    ProbeResult { name: probe.name, asks: probe.asks, took: begun.elapsed(), finding }
 }
 
 fn no_answer(limit: Duration) -> Finding {
@@ -108,11 +110,11 @@ fn no_answer(limit: Duration) -> Finding {
     ))
 }
 
-/// The same question, not asked of a service that would only say that nobody signed it.
+/// Replaces a probe of AWS, other than that of the credentials, by a failure: without a signature AWS refuses each request.
 fn without_credentials(probe: Probe) -> Probe {
     if probe.asks != Asks::Aws || probe.name == credentials::NAME {
         return probe;
     }
-    let finding = Finding::fail("not asked: there are no credentials; see the line of the credentials");
+    let finding = Finding::fail("not probed: there are no credentials; see the line `credentials`");
     Probe::new(probe.name, Asks::Aws, std::future::ready(finding))
 }
