@@ -23,7 +23,7 @@ pub struct SimImages;
 impl ImageMaker for SimImages {
     fn images(
         &self,
-        track: &kvs_hls::VideoTrack,
+        track: &kvs_hls::HlsTrack,
         units: &[AccessUnit],
         wanted: &[usize],
         format: ImageFormat,
@@ -42,11 +42,11 @@ impl ImageMaker for SimImages {
 }
 
 /// Gives each picture of a fragment with the place of its unit; pictures that rest on damage do not come.
-fn decode(track: &kvs_hls::VideoTrack, units: &[AccessUnit], mut give: impl FnMut(usize, &Surface)) {
+fn decode(track: &kvs_hls::HlsTrack, units: &[AccessUnit], mut give: impl FnMut(usize, &Surface)) {
     let fragment = Arc::new(Fragment { number: "0".into(), producer_ms: None, server_ms: None });
     let track = Arc::new(VideoTrack {
         codec: track.codec,
-        codec_private: track.private.clone(),
+        codec_private: track.codec_private.clone(),
         width_px: track.width_px,
         height_px: track.height_px,
     });

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use ffmpeg_next::frame::Video;
-use h26x::{PictureRole, for_decoder};
+use h26x::{PictureRole, filter_for_decoder};
 
 use super::Surface;
 use super::current_fragment::{CurrentFragment, HeldEnd};
@@ -312,9 +312,12 @@ impl Decoder {
         let given_up = self.reorder.sent(origin.clone());
         self.count_dropped(given_up, DropReason::NoPicture);
         let sent = match &mut self.opened {
-            Some(decoder) => {
-                send_unit(decoder, number, starts, &for_decoder(track.codec, &track.codec_private, &unit))
-            }
+            Some(decoder) => send_unit(
+                decoder,
+                number,
+                starts,
+                &filter_for_decoder(track.codec, &track.codec_private, &unit),
+            ),
             None => Ok(()),
         };
         sent.map_err(|reason| self.damaged(&origin, reason))

@@ -5,7 +5,10 @@ mod segment;
 use std::sync::Arc;
 use std::time::Instant;
 
-use kvs_mkv::{Event, FragmentBlock, FragmentReader, FragmentStart, Limits, StreamError, Track, TrackKind};
+use kvs_mkv::{
+    FragmentBlock, FragmentEvent, FragmentReader, FragmentStart, MkvLimits, StreamError, TrackEntry,
+    TrackKind,
+};
 use thiserror::Error;
 
 pub use segment::{FetchedSegment, SegmentDemuxer};
@@ -18,10 +21,10 @@ use crate::frame::{ArrivalLag, Codec, Fragment, MediaMs, Packet, VideoTrack};
 pub enum DemuxError {
     /// Of GetMedia.
     #[error("no GetMedia output: {0}")]
-    Matroska(#[from] kvs_mkv::Error),
+    Matroska(#[from] kvs_mkv::MkvError),
     /// Of HLS.
     #[error("no segment of HLS: {0}")]
-    Segment(#[from] kvs_hls::Error),
+    Segment(#[from] kvs_hls::HlsError),
 }
 
 /// Codecs of a fragment without video that are named.
@@ -59,7 +62,7 @@ pub enum Step {
 pub struct Demuxer {
     reader: FragmentReader,
     open: Option<Open>,
-    video: Option<(Arc<[Track]>, Option<Video>)>,
+    video: Option<(Arc<[TrackEntry]>, Option<Video>)>,
     /// The producer's time of the fragment, where it is none.
     refused_ms: Option<i64>,
 }
@@ -80,7 +83,7 @@ struct Video {
 
 impl Default for Demuxer {
     fn default() -> Self {
-        Self { reader: FragmentReader::new(Limits::default()), open: None, video: None, refused_ms: None }
+        Self { reader: FragmentReader::new(MkvLimits::default()), open: None, video: None, refused_ms: None }
     }
 }
 
@@ -104,10 +107,10 @@ impl Demuxer {
     pub fn next(&mut self, arrived: Instant) -> Result<Option<Step>, DemuxError> {
         while let Some(event) = self.reader.next()? {
             let step = match event {
-                Event::Start(start) => Some(self.begin(&start)),
-                Event::Block(block) => self.packet(block, arrived).map(Step::Packet),
-                Event::End(end) => self.end(&end),
-                Event::Error(error) => Some(Step::StreamError(cleaned(error))),
+                FragmentEvent::Start(start) => Some(self.begin(&start)),
+                FragmentEvent::Block(block) => self.packet(block, arrived).map(Step::Packet),
+                FragmentEvent::End(end) => self.end(&end),
+                FragmentEvent::Error(error) => Some(Step::StreamError(cleaned(error))),
             };
             if step.is_some() {
                 return Ok(step);
@@ -134,7 +137,7 @@ impl Demuxer {
     }
 
     /// The track to decode. While the tracks stay the same it stays the same `Arc`, so that comparing is cheap.
-    fn video_of(&mut self, tracks: &Arc<[Track]>) -> Option<Video> {
+    fn video_of(&mut self, tracks: &Arc<[TrackEntry]>) -> Option<Video> {
         let known = self.video.as_ref().filter(|(seen, _)| seen == tracks);
         if let Some((_, video)) = known {
             return video.clone();
@@ -162,7 +165,7 @@ impl Demuxer {
         })
     }
 
-    fn end(&mut self, end: &kvs_mkv::FragmentEnd) -> Option<Step> {
+    fn end(&mut self, end: &kvs_mkv::FragmentSummary) -> Option<Step> {
         let Open { fragment, .. } = self.open.take()?;
         if !end.complete {
             return Some(Step::Incomplete(fragment));
@@ -184,7 +187,7 @@ fn within_calendar(start: MediaMs, relative_ms: i64) -> MediaMs {
     MediaMs(start.0.saturating_add(relative_ms).clamp(0, CALENDAR_END_MS))
 }
 
-fn video_track(track: &Track) -> Option<Video> {
+fn video_track(track: &TrackEntry) -> Option<Video> {
     let codec = match track.codec_id.as_str() {
         "V_MPEG4/ISO/AVC" => Codec::H264,
         "V_MPEGH/ISO/HEVC" => Codec::H265,
@@ -202,7 +205,7 @@ fn video_track(track: &Track) -> Option<Video> {
     })
 }
 
-fn codecs(tracks: &[Track]) -> String {
+fn codecs(tracks: &[TrackEntry]) -> String {
     if tracks.is_empty() {
         return "no tracks".to_owned();
     }

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use kvs_hls::player::{Failure, Gap, Player, Start, Want};
-use kvs_hls::playlist::Segment;
-use kvs_hls::{Limits, Link};
+use kvs_hls::player::{FetchFailure, Gap, HlsPlayer, PlayerAction, PlayerStart};
+use kvs_hls::playlist::PlaylistSegment;
+use kvs_hls::{HlsLimits, Link};
 
 use super::fetch::{Fetcher, Unfetched};
 use super::hls_session::{Playback, Sessions};
@@ -52,7 +52,7 @@ pub enum HlsItem {
 pub struct HlsMedia {
     sessions: Sessions,
     fetcher: Fetcher,
-    player: Player,
+    player: HlsPlayer,
     stage: Stage,
     /// Number and time of the last segment that was read.
     last: Option<(String, i64)>,
@@ -120,7 +120,7 @@ impl HlsSource {
             barren: 0,
             listed: Instant::now(),
         };
-        while media.player.next(Instant::now()) == Want::Session {
+        while media.player.next(Instant::now()) == PlayerAction::Session {
             media.session().await?;
         }
         Ok(media)
@@ -132,13 +132,13 @@ fn window(from_ms: i64) -> Stage {
     Stage::Stored { from_ms, to_ms: from_ms.saturating_add(WINDOW_MS), found: false }
 }
 
-fn player(stage: Stage, last: Option<&(String, i64)>, lasts: Duration) -> Player {
+fn player(stage: Stage, last: Option<&(String, i64)>, lasts: Duration) -> HlsPlayer {
     let start = match (stage, last) {
-        (_, Some((number, _))) => Start::After(number.clone()),
-        (Stage::Live { .. }, None) => Start::Newest,
-        (Stage::Stored { .. }, None) => Start::Oldest,
+        (_, Some((number, _))) => PlayerStart::After(number.clone()),
+        (Stage::Live { .. }, None) => PlayerStart::Newest,
+        (Stage::Stored { .. }, None) => PlayerStart::Oldest,
     };
-    Player::new(start, lasts, Limits::default())
+    HlsPlayer::new(start, lasts, HlsLimits::default())
 }
 
 impl HlsMedia {
@@ -149,10 +149,10 @@ impl HlsMedia {
     pub async fn next(&mut self) -> Result<HlsItem, SourceError> {
         loop {
             match self.player.next(Instant::now()) {
-                Want::Session => self.session().await?,
-                Want::Master(link) => self.master(&link).await?,
-                Want::Media(link) => self.media(&link).await?,
-                Want::Segment(segment) => {
+                PlayerAction::Session => self.session().await?,
+                PlayerAction::Master(link) => self.master(&link).await?,
+                PlayerAction::Media(link) => self.media(&link).await?,
+                PlayerAction::Segment(segment) => {
                     if let Some(gap) = self.gap.take() {
                         return Ok(HlsItem::Gap(gap));
                     }
@@ -160,8 +160,8 @@ impl HlsMedia {
                         return Ok(HlsItem::Segment(fetched));
                     }
                 }
-                Want::Wait(until) => tokio::time::sleep_until(until.into()).await,
-                Want::End => self.end()?,
+                PlayerAction::Wait(until) => tokio::time::sleep_until(until.into()).await,
+                PlayerAction::End => self.end()?,
             }
         }
     }
@@ -217,7 +217,7 @@ impl HlsMedia {
         }
     }
 
-    async fn segment(&mut self, segment: &Segment) -> Result<Option<FetchedSegment>, SourceError> {
+    async fn segment(&mut self, segment: &PlaylistSegment) -> Result<Option<FetchedSegment>, SourceError> {
         let init = match &segment.init {
             Some(link) => match self.initialisation(link).await? {
                 Some(init) => Some(init),
@@ -258,8 +258,8 @@ impl HlsMedia {
     async fn fetch(&mut self, link: &Link) -> Result<Option<Bytes>, SourceError> {
         let failure = match self.fetcher.get(link).await {
             Ok(body) => return Ok(Some(body)),
-            Err(Unfetched::Expired) => Failure::Expired,
-            Err(Unfetched::Gone) => Failure::Gone,
+            Err(Unfetched::Expired) => FetchFailure::Expired,
+            Err(Unfetched::Gone) => FetchFailure::Gone,
             Err(Unfetched::Failed(message)) => return Err(self.failed(message)),
         };
         if let Some(lost) = self.player.failed(failure) {
@@ -294,7 +294,7 @@ impl HlsMedia {
         self.player = player(stage, self.last.as_ref(), self.sessions.lasts());
     }
 
-    fn unreadable(&self, error: &kvs_hls::Error) -> SourceError {
+    fn unreadable(&self, error: &kvs_hls::HlsError) -> SourceError {
         self.failed(error.to_string())
     }
 

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use kvs_mkv::{Block, Event, FragmentReader, FragmentStart, Limits, Tag};
+use kvs_mkv::{Block, FragmentEvent, FragmentReader, FragmentStart, MkvLimits, Tag};
 
 use crate::clip::{ClipError, Cut, Piece, Reel, Screen, unreadable};
 use crate::fragment::MediaHeader;
@@ -23,15 +23,15 @@ pub(crate) fn is_dump(path: &Path) -> Result<bool, ClipError> {
     if !head.starts_with(&EBML) {
         return Ok(false);
     }
-    let mut reader = FragmentReader::new(Limits::default());
+    let mut reader = FragmentReader::new(MkvLimits::default());
     reader.push(&head);
-    Ok(matches!(reader.next(), Ok(Some(Event::Start(start))) if !start.number.is_empty()))
+    Ok(matches!(reader.next(), Ok(Some(FragmentEvent::Start(start))) if !start.number.is_empty()))
 }
 
 /// Runs through the dump once, from `start_ms` after the beginning of the play.
 pub(crate) fn run(path: &Path, start_ms: i64, screen: &mut Screen<'_>) -> Result<Reel, ClipError> {
     let mut file = File::open(path).map_err(|error| unreadable(path, &error))?;
-    let mut reader = FragmentReader::new(Limits::default());
+    let mut reader = FragmentReader::new(MkvLimits::default());
     let mut scene = Scene { start: None, end_ms: start_ms, base_ms: start_ms, frames: 0, tags: Vec::new() };
     let mut piece = vec![0; PIECE_BYTES];
     loop {
@@ -70,16 +70,16 @@ struct Scene {
 
 impl Scene {
     /// False: no more is wanted.
-    fn show(&mut self, event: Event, screen: &mut Screen<'_>) -> bool {
+    fn show(&mut self, event: FragmentEvent, screen: &mut Screen<'_>) -> bool {
         match event {
-            Event::Start(mut start) => {
+            FragmentEvent::Start(mut start) => {
                 self.tags = std::mem::take(&mut start.tags);
                 (self.start, self.frames) = (Some(start), 0);
                 true
             }
-            Event::Block(frame) => self.show_frame(frame.relative_ms, frame.block, screen),
-            Event::End(end) if self.frames > 0 => self.end_fragment(end.tags, screen),
-            Event::End(_) | Event::Error(_) => true,
+            FragmentEvent::Block(frame) => self.show_frame(frame.relative_ms, frame.block, screen),
+            FragmentEvent::End(end) if self.frames > 0 => self.end_fragment(end.tags, screen),
+            FragmentEvent::End(_) | FragmentEvent::Error(_) => true,
         }
     }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kvs_mkv::{Block, Item, Limits, Reader, Tag, Track, writer};
+use kvs_mkv::{Block, MkvEvent, MkvLimits, MkvReader, Tag, TrackEntry, writer};
 use tracing::warn;
 
 use crate::errors::DiskError;
@@ -149,7 +149,7 @@ impl StreamFolder {
 
 /// A fragment from its own document; None where any of it is missing.
 fn read_document(bytes: &[u8]) -> Option<Fragment> {
-    let mut reader = Reader::new(Limits::default());
+    let mut reader = MkvReader::new(MkvLimits::default());
     reader.push(bytes);
     let mut document = Document::default();
     while let Some(item) = reader.next().ok()? {
@@ -163,21 +163,21 @@ fn read_document(bytes: &[u8]) -> Option<Fragment> {
 #[derive(Default)]
 struct Document {
     info: Option<(u64, Bytes)>,
-    tracks: Option<Arc<[Track]>>,
+    tracks: Option<Arc<[TrackEntry]>>,
     cluster_timestamp: Option<u64>,
     blocks: Vec<Block>,
     tags: Vec<Tag>,
 }
 
 impl Document {
-    fn take(&mut self, item: Item) {
+    fn take(&mut self, item: MkvEvent) {
         match item {
-            Item::Info { timecode_scale_ns, raw } => self.info = Some((timecode_scale_ns, raw)),
-            Item::Tracks(tracks) => self.tracks = Some(tracks),
-            Item::Tags(tags) => self.tags.extend(tags),
-            Item::ClusterStart { timestamp } => self.cluster_timestamp = Some(timestamp),
-            Item::Block(block) => self.blocks.push(block),
-            Item::Document | Item::ClusterEnd => {}
+            MkvEvent::Info { timestamp_scale_ns, raw } => self.info = Some((timestamp_scale_ns, raw)),
+            MkvEvent::Tracks(tracks) => self.tracks = Some(tracks),
+            MkvEvent::Tags(tags) => self.tags.extend(tags),
+            MkvEvent::ClusterStart { timestamp } => self.cluster_timestamp = Some(timestamp),
+            MkvEvent::Block(block) => self.blocks.push(block),
+            MkvEvent::DocumentStart | MkvEvent::ClusterEnd => {}
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use kvs_hls::VideoTrack;
+use kvs_hls::HlsTrack;
 
 use crate::fragment::Dated;
 use crate::fragment_number::FragmentNumber;
@@ -20,7 +20,7 @@ pub(crate) struct Entry {
     pub(crate) discontinuity: bool,
     /// The fragment whose tracks its initialisation segment is made of.
     pub(crate) init: FragmentNumber,
-    pub(crate) track: VideoTrack,
+    pub(crate) track: HlsTrack,
     server_end_ms: i64,
 }
 

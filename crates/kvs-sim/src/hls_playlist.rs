@@ -14,7 +14,7 @@ pub(crate) fn master(entry: &Entry, token: &str) -> String {
     let length_ms = usize::try_from(entry.length_ms).unwrap_or(1).max(1);
     let bandwidth = (entry.bytes.saturating_mul(8000) / length_ms).max(1);
     let mut stream = format!("BANDWIDTH={bandwidth}");
-    if let Ok(codec) = codec_string(entry.track.codec, &entry.track.private) {
+    if let Ok(codec) = codec_string(entry.track.codec, &entry.track.codec_private) {
         _ = write!(stream, ",CODECS=\"{codec}\"");
     }
     if entry.track.width_px > 0 && entry.track.height_px > 0 {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use kvs_hls::VideoTrack;
+use kvs_hls::HlsTrack;
 
 use crate::fragment::{Dated, begun_within};
 use crate::fragment_number::FragmentNumber;
@@ -105,14 +105,14 @@ impl HlsSession {
     /// The track of the initialisation segment that was made of a fragment, which may be kept no longer.
     ///
     /// Errors: it is not that of a fragment that was listed.
-    pub(crate) fn init(&self, number: &str) -> Result<VideoTrack, MediaRefusal> {
+    pub(crate) fn init(&self, number: &str) -> Result<HlsTrack, MediaRefusal> {
         match self.listed_init(number) {
             Some(track) => Ok(track),
             None => self.fragment(number).map(|(_, fragment, _)| fragment.track),
         }
     }
 
-    fn listed_init(&self, number: &str) -> Option<VideoTrack> {
+    fn listed_init(&self, number: &str) -> Option<HlsTrack> {
         let wanted: FragmentNumber = number.parse().ok()?;
         let state = self.lock();
         let entry = state.list.entries.iter().find(|entry| entry.init == wanted)?;

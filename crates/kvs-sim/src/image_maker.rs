@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use kvs_hls::{AccessUnit, VideoTrack};
+use kvs_hls::{AccessUnit, HlsTrack};
 
 /// Makes the images of GetImages.
 pub trait ImageMaker: fmt::Debug + Send + Sync {
@@ -12,7 +12,7 @@ pub trait ImageMaker: fmt::Debug + Send + Sync {
     /// called on an async thread.
     fn images(
         &self,
-        track: &VideoTrack,
+        track: &HlsTrack,
         units: &[AccessUnit],
         wanted: &[usize],
         format: ImageFormat,

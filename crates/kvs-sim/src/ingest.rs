@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kvs_mkv::{Block, Item, Limits, Reader, Tag, Track};
+use kvs_mkv::{Block, MkvEvent, MkvLimits, MkvReader, Tag, TrackEntry};
 
 use crate::acks::{self, Acknowledged, Fault};
 use crate::errors::ApiError;
@@ -25,9 +25,9 @@ pub(crate) enum Timecodes {
 pub(crate) struct Ingest {
     stream: Arc<Stream>,
     timecodes: Timecodes,
-    reader: Reader,
+    reader: MkvReader,
     info: Option<(u64, Bytes)>,
-    tracks: Option<Arc<[Track]>>,
+    tracks: Option<Arc<[TrackEntry]>>,
     header: Option<Arc<MediaHeader>>,
     open: Option<Open>,
     /// Tags before the first Cluster go with it.
@@ -56,7 +56,7 @@ impl Ingest {
         Self {
             stream,
             timecodes,
-            reader: Reader::new(Limits::default()),
+            reader: MkvReader::new(MkvLimits::default()),
             info: None,
             tracks: None,
             header: None,
@@ -112,22 +112,22 @@ impl Ingest {
         }
     }
 
-    async fn take(&mut self, item: Item) -> Result<(), Fault> {
+    async fn take(&mut self, item: MkvEvent) -> Result<(), Fault> {
         match item {
-            Item::Document => {
+            MkvEvent::DocumentStart => {
                 self.finish_fragment().await?;
                 (self.info, self.tracks, self.header) = (None, None, None);
             }
-            Item::Info { timecode_scale_ns, raw } => self.info = Some((timecode_scale_ns, raw)),
-            Item::Tracks(tracks) if tracks.len() > MOST_TRACKS => return Err(Fault::TooManyTracks),
-            Item::Tracks(tracks) => self.tracks = Some(tracks),
-            Item::ClusterStart { timestamp } => {
+            MkvEvent::Info { timestamp_scale_ns, raw } => self.info = Some((timestamp_scale_ns, raw)),
+            MkvEvent::Tracks(tracks) if tracks.len() > MOST_TRACKS => return Err(Fault::TooManyTracks),
+            MkvEvent::Tracks(tracks) => self.tracks = Some(tracks),
+            MkvEvent::ClusterStart { timestamp } => {
                 self.finish_fragment().await?;
                 self.begin_fragment(timestamp)?;
             }
-            Item::Block(block) => self.push_block(&block)?,
-            Item::Tags(tags) => self.take_tags(tags).await?,
-            Item::ClusterEnd => {}
+            MkvEvent::Block(block) => self.push_block(&block)?,
+            MkvEvent::Tags(tags) => self.take_tags(tags).await?,
+            MkvEvent::ClusterEnd => {}
         }
         Ok(())
     }
@@ -168,7 +168,7 @@ impl Ingest {
         let (Some(open), Some(header)) = (&mut self.open, &self.header) else {
             return Err(Fault::InvalidMkv);
         };
-        let known = |tracks: &Arc<[Track]>| tracks.iter().any(|track| track.number == block.track);
+        let known = |tracks: &Arc<[TrackEntry]>| tracks.iter().any(|track| track.number == block.track);
         if !self.tracks.as_ref().is_some_and(known) {
             return Err(Fault::TrackNumberMismatch);
         }

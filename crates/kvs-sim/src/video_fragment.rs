@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use h26x::{Codec, DecoderConfig, picture_size};
-use kvs_hls::{AccessUnit, VideoTrack};
-use kvs_mkv::{Event, FragmentReader, FragmentStart, Limits, Track, TrackKind};
+use kvs_hls::{AccessUnit, HlsTrack};
+use kvs_mkv::{FragmentEvent, FragmentReader, FragmentStart, MkvLimits, TrackEntry, TrackKind};
 
 use crate::fragment_number::FragmentNumber;
 use crate::media_refusal::MediaRefusal;
@@ -13,7 +13,7 @@ use crate::stream::Stream;
 /// A fragment's video.
 #[derive(Debug, Clone)]
 pub(crate) struct VideoFragment {
-    pub(crate) track: VideoTrack,
+    pub(crate) track: HlsTrack,
     /// The codecs of all tracks of the fragment, in their order.
     pub(crate) codecs: Vec<String>,
     /// In the order of their blocks, relative to the fragment's time; one at least.
@@ -31,18 +31,20 @@ impl VideoFragment {
     /// Errors: its tracks cannot be played.
     pub(crate) fn read(stream: &Arc<Stream>, number: FragmentNumber) -> Result<Option<Self>, MediaRefusal> {
         let Some(document) = stream.document(number) else { return Ok(None) };
-        let mut reader = FragmentReader::new(Limits::default());
-        let mut video: Option<(u64, VideoTrack, Option<i64>)> = None;
+        let mut reader = FragmentReader::new(MkvLimits::default());
+        let mut video: Option<(u64, HlsTrack, Option<i64>)> = None;
         let (mut codecs, mut units) = (Vec::new(), Vec::new());
         for piece in document {
             reader.push(&piece);
             while let Ok(Some(event)) = reader.next() {
                 match event {
-                    Event::Start(start) => {
+                    FragmentEvent::Start(start) => {
                         codecs = start.tracks.iter().map(|track| track.codec_id.clone()).collect();
                         video = Some(playable(&start, &stream.identity().name)?);
                     }
-                    Event::Block(frame) if video.as_ref().is_some_and(|(n, ..)| *n == frame.block.track) => {
+                    FragmentEvent::Block(frame)
+                        if video.as_ref().is_some_and(|(n, ..)| *n == frame.block.track) =>
+                    {
                         units.push(AccessUnit {
                             index: u32::try_from(units.len()).unwrap_or(u32::MAX),
                             relative_ms: frame.relative_ms,
@@ -50,7 +52,7 @@ impl VideoFragment {
                             data: frame.block.data,
                         });
                     }
-                    Event::Block(_) | Event::End(_) | Event::Error(_) => {}
+                    FragmentEvent::Block(_) | FragmentEvent::End(_) | FragmentEvent::Error(_) => {}
                 }
             }
         }
@@ -73,7 +75,7 @@ impl VideoFragment {
 
     /// What is wrong with the first frame that is not made of NAL units.
     pub(crate) fn flaw(&self) -> Option<String> {
-        let config = DecoderConfig::read(self.track.codec, &self.track.private).ok()?;
+        let config = DecoderConfig::read(self.track.codec, &self.track.codec_private).ok()?;
         let mut nal_units = self.units.iter().flat_map(|unit| config.nal_units(&unit.data));
         nal_units.find_map(|nal_unit| nal_unit.err()).map(|error| error.to_string())
     }
@@ -95,7 +97,7 @@ fn length_ms(units: &[AccessUnit], frame_ms: Option<i64>) -> i64 {
 }
 
 /// Number and description of the track to play, and how long its frames last where it says so.
-fn playable(start: &FragmentStart, stream: &str) -> Result<(u64, VideoTrack, Option<i64>), MediaRefusal> {
+fn playable(start: &FragmentStart, stream: &str) -> Result<(u64, HlsTrack, Option<i64>), MediaRefusal> {
     let found = start.tracks.iter().find_map(|track| Some((track, codec(track)?)));
     let codecs = || start.tracks.iter().map(|track| track.codec_id.as_str()).collect::<Vec<_>>().join(", ");
     let unsupported = || MediaRefusal::UnsupportedMedia { stream: stream.to_owned(), codecs: codecs() };
@@ -103,7 +105,7 @@ fn playable(start: &FragmentStart, stream: &str) -> Result<(u64, VideoTrack, Opt
     if track.codec_private.is_empty() {
         return Err(MediaRefusal::MissingCodecPrivateData { stream: stream.to_owned() });
     }
-    let invalid = |error: h26x::Error| MediaRefusal::InvalidCodecPrivateData {
+    let invalid = |error: h26x::H26xError| MediaRefusal::InvalidCodecPrivateData {
         stream: stream.to_owned(),
         reason: error.to_string(),
     };
@@ -113,12 +115,12 @@ fn playable(start: &FragmentStart, stream: &str) -> Result<(u64, VideoTrack, Opt
         (0, _) | (_, 0) => picture_size(codec, &track.codec_private).unwrap_or(told),
         _ => told,
     };
-    let video = VideoTrack { codec, private: track.codec_private.clone(), width_px, height_px };
+    let video = HlsTrack { codec, codec_private: track.codec_private.clone(), width_px, height_px };
     let frame_ms = track.default_duration_ns.and_then(|ns| i64::try_from(ns / 1_000_000).ok());
     Ok((track.number, video, frame_ms.filter(|&ms| ms > 0)))
 }
 
-fn codec(track: &Track) -> Option<Codec> {
+fn codec(track: &TrackEntry) -> Option<Codec> {
     if track.kind != TrackKind::Video || track.is_encoded() {
         return None;
     }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream as ByteStream, StreamExt};
-use kvs_mkv::{Block, BlockKind, Event, FragmentEnd, FragmentReader, FragmentStart, Limits, Tag, writer};
+use kvs_mkv::{
+    Block, BlockKind, FragmentEvent, FragmentReader, FragmentStart, FragmentSummary, MkvLimits, Tag, writer,
+};
 use kvs_sim::{
     ApiError, Clock, Delivery, FragmentHead, FragmentNumber, MediaHeader, StartSelector, Store, Stream,
     StreamLimits, StreamSettings, append_fragment, open,
@@ -65,12 +67,12 @@ impl Viewer {
         stop: CancellationToken,
     ) -> Result<Self, ApiError> {
         let chunks = open(stream, selector, 1000, stop)?.map(|chunk| chunk.expect("no fault breaks it"));
-        let reader = FragmentReader::new(Limits::default());
+        let reader = FragmentReader::new(MkvLimits::default());
         Ok(Self { chunks: Box::pin(chunks), reader, bytes: Vec::new() })
     }
 
     /// The next event; None when the connection ends.
-    pub(crate) async fn next(&mut self) -> Option<Event> {
+    pub(crate) async fn next(&mut self) -> Option<FragmentEvent> {
         loop {
             if let Some(event) = self.reader.next().expect("what GetMedia sends can be read") {
                 return Some(event);
@@ -83,25 +85,25 @@ impl Viewer {
 
     pub(crate) async fn next_start(&mut self) -> FragmentStart {
         match self.next().await {
-            Some(Event::Start(start)) => start,
+            Some(FragmentEvent::Start(start)) => start,
             other => panic!("a fragment should begin, not {other:?}"),
         }
     }
 
     pub(crate) async fn next_frame(&mut self) -> Bytes {
         match self.next().await {
-            Some(Event::Block(frame)) => frame.block.data,
+            Some(FragmentEvent::Block(frame)) => frame.block.data,
             other => panic!("a frame should come, not {other:?}"),
         }
     }
 
     /// The whole next fragment.
-    pub(crate) async fn next_fragment(&mut self) -> (FragmentStart, FragmentEnd) {
+    pub(crate) async fn next_fragment(&mut self) -> (FragmentStart, FragmentSummary) {
         let start = self.next_start().await;
         loop {
             match self.next().await {
-                Some(Event::Block(_)) => {}
-                Some(Event::End(end)) => return (start, end),
+                Some(FragmentEvent::Block(_)) => {}
+                Some(FragmentEvent::End(end)) => return (start, end),
                 other => panic!("the fragment should go on, not {other:?}"),
             }
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kvs_mkv::{Track, writer};
+use kvs_mkv::{TrackEntry, writer};
 use kvs_sim::{Clock, Sim, SimConfig, StreamSettings, append_fragment};
 use serde_json::{Value, json};
 
@@ -315,7 +315,7 @@ async fn live_replay_adds_fragments_as_they_would_be_played() {
 async fn streams_that_hls_cannot_play_are_refused_by_name() {
     let avc = |private: &[u8]| vec![track(private)];
     let vp9 = vec![writer::video_track(1, "V_VP9", &AVCC, 320, 178)];
-    let cases: [(&str, u32, Vec<Track>, u16, &str); 6] = [
+    let cases: [(&str, u32, Vec<TrackEntry>, u16, &str); 6] = [
         ("no retention", 0, avc(&AVCC), 400, "NoDataRetentionException"),
         ("another codec", 1, vp9, 400, "UnsupportedStreamMediaTypeException"),
         ("no tracks", 1, Vec::new(), 400, "UnsupportedStreamMediaTypeException"),
