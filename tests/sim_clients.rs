@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use kvs_infer::cli::sim_images::SimImages;
-use kvs_mkv::{Event, FragmentReader, Limits};
+use kvs_mkv::{FragmentEvent, FragmentReader, MkvLimits};
 use kvs_sim::{ClipPace, Clock, Fault, FaultKind, ImageMaker, KvsStream, Sim, SimConfig, append_clip};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -60,11 +60,11 @@ async fn stream_of_two_clips(sim: &Sim, clip: &Path) -> Arc<KvsStream> {
 
 /// Numbers of the whole fragments in a GetMedia answer.
 fn whole_fragments(path: &Path) -> Vec<String> {
-    let mut reader = FragmentReader::new(Limits::default());
+    let mut reader = FragmentReader::new(MkvLimits::default());
     reader.push(&std::fs::read(path).expect("boto3 wrote it"));
     let mut numbers = Vec::new();
     while let Some(event) = reader.next().expect("what GetMedia sends can be read") {
-        if let Event::End(end) = event {
+        if let FragmentEvent::End(end) = event {
             assert!(end.complete);
             assert_eq!(end.frames as usize, FRAMES);
             numbers.push(end.number);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use kvs_mkv::{Event, FragmentEnd, FragmentReader, FragmentStart, Limits, StreamError, Tag};
+use kvs_mkv::{FragmentEvent, FragmentReader, FragmentStart, FragmentSummary, MkvLimits, StreamError, Tag};
 use serde_json::{Map, Value, json};
 
 /// Reads a GetMedia dump (concatenated Matroska documents) and prints one JSON line per fragment.
@@ -42,7 +42,7 @@ fn open(file: &Path) -> anyhow::Result<Box<dyn Read>> {
 }
 
 fn inspect(mut from: impl Read, out: &mut impl Write) -> anyhow::Result<()> {
-    let mut reader = FragmentReader::new(Limits::default());
+    let mut reader = FragmentReader::new(MkvLimits::default());
     let mut start = None;
     let mut chunk = vec![0; 1 << 16];
     loop {
@@ -53,7 +53,7 @@ fn inspect(mut from: impl Read, out: &mut impl Write) -> anyhow::Result<()> {
         reader.push(&chunk[..length]);
         let read = print_all(&mut start, out, || reader.next());
         // After invalid bytes, `finish` still returns the fragment that was open.
-        if read.as_ref().is_err_and(|error| error.is::<kvs_mkv::Error>()) {
+        if read.as_ref().is_err_and(|error| error.is::<kvs_mkv::MkvError>()) {
             print_all(&mut start, out, || reader.finish())?;
         }
         read?;
@@ -64,25 +64,25 @@ fn inspect(mut from: impl Read, out: &mut impl Write) -> anyhow::Result<()> {
 fn print_all(
     start: &mut Option<FragmentStart>,
     out: &mut impl Write,
-    mut next: impl FnMut() -> Result<Option<Event>, kvs_mkv::Error>,
+    mut next: impl FnMut() -> Result<Option<FragmentEvent>, kvs_mkv::MkvError>,
 ) -> anyhow::Result<()> {
     while let Some(event) = next()? {
         match event {
-            Event::Start(started) => *start = Some(started),
+            FragmentEvent::Start(started) => *start = Some(started),
             // The end of the fragment has the counts of its blocks.
-            Event::Block(_) => {}
-            Event::End(end) => {
+            FragmentEvent::Block(_) => {}
+            FragmentEvent::End(end) => {
                 if let Some(start) = start.take() {
                     writeln!(out, "{}", fragment_line(&start, &end))?;
                 }
             }
-            Event::Error(error) => writeln!(out, "{}", error_line(&error))?,
+            FragmentEvent::Error(error) => writeln!(out, "{}", error_line(&error))?,
         }
     }
     Ok(())
 }
 
-fn fragment_line(start: &FragmentStart, end: &FragmentEnd) -> Value {
+fn fragment_line(start: &FragmentStart, end: &FragmentSummary) -> Value {
     let tracks: Vec<Value> = start
         .tracks
         .iter()

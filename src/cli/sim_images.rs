@@ -24,7 +24,7 @@ pub struct SimImages;
 impl ImageMaker for SimImages {
     fn images(
         &self,
-        track: &kvs_hls::VideoTrack,
+        track: &kvs_hls::HlsTrack,
         units: &[AccessUnit],
         wanted: &[usize],
         format: ImageFormat,
@@ -46,11 +46,11 @@ impl ImageMaker for SimImages {
 /// Decodes a fragment and calls `on_picture` with each picture and the index of its access unit.
 ///
 /// Pictures that refer to damaged ones are left out.
-fn decode(track: &kvs_hls::VideoTrack, units: &[AccessUnit], mut on_picture: impl FnMut(usize, &Surface)) {
+fn decode(track: &kvs_hls::HlsTrack, units: &[AccessUnit], mut on_picture: impl FnMut(usize, &Surface)) {
     let fragment = Arc::new(Fragment { number: "0".into(), producer_ms: None, server_ms: None });
     let track = Arc::new(VideoTrack {
         codec: track.codec,
-        codec_private: track.private.clone(),
+        codec_private: track.codec_private.clone(),
         width_px: track.width_px,
         height_px: track.height_px,
     });

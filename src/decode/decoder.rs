@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use ffmpeg_next::frame::Video;
-use h26x::{PictureRole, for_decoder};
+use h26x::{PictureRole, filter_for_decoder};
 
 use super::current_fragment::{CurrentFragment, HeldEnd};
 use super::error::DecodeError;
@@ -283,7 +283,7 @@ impl Decoder {
                 decoder,
                 number,
                 is_keyframe,
-                &for_decoder(track.codec, &track.codec_private, &unit),
+                &filter_for_decoder(track.codec, &track.codec_private, &unit),
             ),
             None => Ok(()),
         };

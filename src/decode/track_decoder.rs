@@ -20,7 +20,7 @@ pub(super) fn open_decoder(
     if let Ok(size_px) = h26x::picture_size(track.codec, &track.codec_private) {
         limit.check(camera, size_px)?;
     }
-    let opened = match h26x::check(track.codec, &track.codec_private) {
+    let opened = match h26x::check_codec_private(track.codec, &track.codec_private) {
         Ok(()) => avcodec::open(track, limit.coded_pixels()).map_err(|error| error.to_string()),
         Err(flaw) => Err(flaw.to_string()),
     };
@@ -60,7 +60,7 @@ impl PictureLimit {
     pub(super) fn follow(&mut self, camera: &CameraId, packet: &Packet) -> Result<bool, DecodeError> {
         let VideoTrack { codec, codec_private, .. } = &*packet.track;
         // A parameter set in the access unit replaces the one of the same id in the codec private data.
-        let size_px = h26x::size_in_band(*codec, codec_private, &packet.unit);
+        let size_px = h26x::in_band_picture_size(*codec, codec_private, &packet.unit);
         let checked = size_px.map_or(Ok(()), |size_px| self.check(camera, size_px));
         let was_exceeded = std::mem::replace(&mut self.exceeded, checked.is_err());
         match checked {

@@ -7,7 +7,10 @@ mod segment;
 use std::sync::Arc;
 use std::time::Instant;
 
-use kvs_mkv::{Event, FragmentBlock, FragmentReader, FragmentStart, Limits, StreamError, Track, TrackKind};
+use kvs_mkv::{
+    FragmentBlock, FragmentEvent, FragmentReader, FragmentStart, MkvLimits, StreamError, TrackEntry,
+    TrackKind,
+};
 use thiserror::Error;
 
 pub use segment::{FetchedSegment, SegmentDemuxer};
@@ -20,10 +23,10 @@ use crate::media::{ArrivalLag, Codec, Fragment, MediaMs, Packet, VideoTrack};
 pub enum DemuxError {
     /// The bytes are not the Matroska of GetMedia.
     #[error("not GetMedia output: {0}")]
-    Matroska(#[from] kvs_mkv::Error),
+    Matroska(#[from] kvs_mkv::MkvError),
     /// The bytes are not an HLS segment.
     #[error("not an HLS segment: {0}")]
-    Segment(#[from] kvs_hls::Error),
+    Segment(#[from] kvs_hls::HlsError),
 }
 
 /// The maximum number of codecs that are named for a fragment without video.
@@ -62,7 +65,7 @@ pub struct Demuxer {
     reader: FragmentReader,
     open: Option<OpenFragment>,
     /// The tracks of the last fragment, and the one of them that is decoded.
-    selected: Option<(Arc<[Track]>, Option<SelectedTrack>)>,
+    selected: Option<(Arc<[TrackEntry]>, Option<SelectedTrack>)>,
     /// The producer timestamp of the last fragment, where it was rejected.
     refused_ms: Option<i64>,
 }
@@ -86,7 +89,7 @@ struct SelectedTrack {
 
 impl Default for Demuxer {
     fn default() -> Self {
-        Self { reader: FragmentReader::new(Limits::default()), open: None, selected: None, refused_ms: None }
+        Self { reader: FragmentReader::new(MkvLimits::default()), open: None, selected: None, refused_ms: None }
     }
 }
 
@@ -109,10 +112,10 @@ impl Demuxer {
     pub fn next(&mut self, arrived: Instant) -> Result<Option<DemuxEvent>, DemuxError> {
         while let Some(event) = self.reader.next()? {
             let event = match event {
-                Event::Start(start) => Some(self.begin(&start)),
-                Event::Block(block) => self.packet(block, arrived).map(DemuxEvent::Packet),
-                Event::End(end) => self.end(&end),
-                Event::Error(error) => Some(DemuxEvent::StreamError(clean_error(error))),
+                FragmentEvent::Start(start) => Some(self.begin(&start)),
+                FragmentEvent::Block(block) => self.packet(block, arrived).map(DemuxEvent::Packet),
+                FragmentEvent::End(end) => self.end(&end),
+                FragmentEvent::Error(error) => Some(DemuxEvent::StreamError(clean_error(error))),
             };
             if event.is_some() {
                 return Ok(event);
@@ -140,7 +143,7 @@ impl Demuxer {
     }
 
     /// Returns the track to decode.
-    fn select_track(&mut self, tracks: &Arc<[Track]>) -> Option<SelectedTrack> {
+    fn select_track(&mut self, tracks: &Arc<[TrackEntry]>) -> Option<SelectedTrack> {
         // Equal tracks return the same `Arc`, so that the decoder compares a pointer per packet.
         let known = self.selected.as_ref().filter(|(seen, _)| seen == tracks);
         if let Some((_, selected)) = known {
@@ -171,7 +174,7 @@ impl Demuxer {
         })
     }
 
-    fn end(&mut self, end: &kvs_mkv::FragmentEnd) -> Option<DemuxEvent> {
+    fn end(&mut self, end: &kvs_mkv::FragmentSummary) -> Option<DemuxEvent> {
         let OpenFragment { fragment, .. } = self.open.take()?;
         // The service sends the trailing tags only after a whole fragment: without them it broke off.
         if !end.complete {
@@ -195,7 +198,7 @@ fn add_ms(start: MediaMs, relative_ms: i64) -> MediaMs {
 }
 
 /// Returns `track` if it is video that can be decoded.
-fn decodable_track(track: &Track) -> Option<SelectedTrack> {
+fn decodable_track(track: &TrackEntry) -> Option<SelectedTrack> {
     // The codec IDs whose CodecPrivate is avcC or hvcC (ISO/IEC 14496-15), so NAL units are length-prefixed.
     let codec = match track.codec_id.as_str() {
         "V_MPEG4/ISO/AVC" => Codec::H264,
@@ -216,7 +219,7 @@ fn decodable_track(track: &Track) -> Option<SelectedTrack> {
 }
 
 /// Returns the codecs of `tracks` as text for a message.
-fn name_codecs(tracks: &[Track]) -> String {
+fn name_codecs(tracks: &[TrackEntry]) -> String {
     if tracks.is_empty() {
         return "no tracks".to_owned();
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use kvs_hls::{AccessUnit, Limits, mp4, ts};
+use kvs_hls::{AccessUnit, HlsLimits, mp4, ts};
 
 use super::{DemuxError, DemuxEvent, add_ms, is_in_calendar};
 use crate::media::{ArrivalLag, Fragment, MediaMs, Packet, VideoTrack};
@@ -30,7 +30,7 @@ pub struct FetchedSegment {
 /// The events are those of a fragment read by GetMedia, and its packets have the same indices and times.
 #[derive(Debug, Default)]
 pub struct SegmentDemuxer {
-    limits: Limits,
+    limits: HlsLimits,
     /// The last initialisation segment, as bytes and parsed.
     init: Option<(Bytes, mp4::Init)>,
     track: Option<Arc<VideoTrack>>,
@@ -77,10 +77,10 @@ impl SegmentDemuxer {
     fn read_units(
         &mut self,
         segment: &FetchedSegment,
-    ) -> Result<(kvs_hls::VideoTrack, Vec<AccessUnit>), DemuxError> {
+    ) -> Result<(kvs_hls::HlsTrack, Vec<AccessUnit>), DemuxError> {
         // Only fragmented MP4 has initialisation segments (RFC 8216, 3.3); MPEG-TS carries its own headers.
         let Some(bytes) = &segment.init else {
-            let ts::Segment { track, units } = ts::read(&segment.media, &self.limits)?;
+            let ts::TsSegment { track, units } = ts::read(&segment.media, &self.limits)?;
             return Ok((track, units));
         };
         let known = self.init.take().filter(|(of, _)| of == bytes);
@@ -92,9 +92,9 @@ impl SegmentDemuxer {
     }
 
     /// Returns the track to share among packets: the same `Arc` while the track stays equal, so that comparing is cheap.
-    fn share_track(&mut self, track: kvs_hls::VideoTrack) -> Arc<VideoTrack> {
-        let kvs_hls::VideoTrack { codec, private, width_px, height_px } = track;
-        let track = VideoTrack { codec, codec_private: private, width_px, height_px };
+    fn share_track(&mut self, track: kvs_hls::HlsTrack) -> Arc<VideoTrack> {
+        let kvs_hls::HlsTrack { codec, codec_private, width_px, height_px } = track;
+        let track = VideoTrack { codec, codec_private, width_px, height_px };
         match &self.track {
             Some(same) if **same == track => Arc::clone(same),
             _ => Arc::clone(self.track.insert(Arc::new(track))),
@@ -123,7 +123,7 @@ mod tests {
 
     const AVCC: &[u8] = b"\x01\x42\xc0\x1e\xff\xe1\x00\x04\x67\x42\xc0\x1e\x01\x00\x02\x68\xce";
 
-    fn fetched(number: &str, media: Vec<u8>, track: &kvs_hls::VideoTrack) -> FetchedSegment {
+    fn fetched(number: &str, media: Vec<u8>, track: &kvs_hls::HlsTrack) -> FetchedSegment {
         let init = Some(mp4::write_init(track).into());
         FetchedSegment {
             number: number.into(),
@@ -134,9 +134,9 @@ mod tests {
         }
     }
 
-    fn track() -> kvs_hls::VideoTrack {
-        let private = Bytes::from_static(AVCC);
-        kvs_hls::VideoTrack { codec: Codec::H264, private, width_px: 64, height_px: 48 }
+    fn track() -> kvs_hls::HlsTrack {
+        let codec_private = Bytes::from_static(AVCC);
+        kvs_hls::HlsTrack { codec: Codec::H264, codec_private, width_px: 64, height_px: 48 }
     }
 
     fn unit(index: u32, relative_ms: i64) -> AccessUnit {

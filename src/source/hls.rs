@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use kvs_hls::player::{Failure, Gap, Player, Start, Want};
-use kvs_hls::playlist::Segment;
-use kvs_hls::{Limits, Link};
+use kvs_hls::player::{FetchFailure, Gap, HlsPlayer, PlayerAction, PlayerStart};
+use kvs_hls::playlist::PlaylistSegment;
+use kvs_hls::{HlsLimits, Link};
 
 use super::fetch::{HlsFetchError, HlsFetcher};
 use super::hls_session::{HlsSessions, SessionRange};
@@ -57,7 +57,7 @@ pub enum HlsItem {
 pub struct HlsConnection {
     sessions: HlsSessions,
     fetcher: HlsFetcher,
-    player: Player,
+    player: HlsPlayer,
     footage: Footage,
     /// Number and date of the last segment that was read.
     last: Option<(String, i64)>,
@@ -126,7 +126,7 @@ impl HlsSource {
             barren: 0,
             listed: Instant::now(),
         };
-        while connection.player.next(Instant::now()) == Want::Session {
+        while connection.player.next(Instant::now()) == PlayerAction::Session {
             connection.request_session().await?;
         }
         Ok(connection)
@@ -139,13 +139,13 @@ fn window_from(from_ms: i64) -> Footage {
     Footage::Stored { from_ms, to_ms: from_ms.saturating_add(WINDOW_MS), found: false }
 }
 
-fn new_player(footage: Footage, last: Option<&(String, i64)>, session_life: Duration) -> Player {
+fn new_player(footage: Footage, last: Option<&(String, i64)>, session_life: Duration) -> HlsPlayer {
     let start = match (footage, last) {
-        (_, Some((number, _))) => Start::After(number.clone()),
-        (Footage::Live { .. }, None) => Start::Newest,
-        (Footage::Stored { .. }, None) => Start::Oldest,
+        (_, Some((number, _))) => PlayerStart::After(number.clone()),
+        (Footage::Live { .. }, None) => PlayerStart::Newest,
+        (Footage::Stored { .. }, None) => PlayerStart::Oldest,
     };
-    Player::new(start, session_life, Limits::default())
+    HlsPlayer::new(start, session_life, HlsLimits::default())
 }
 
 impl HlsConnection {
@@ -156,10 +156,10 @@ impl HlsConnection {
     pub async fn next(&mut self) -> Result<HlsItem, SourceError> {
         loop {
             match self.player.next(Instant::now()) {
-                Want::Session => self.request_session().await?,
-                Want::Master(link) => self.read_master(&link).await?,
-                Want::Media(link) => self.read_playlist(&link).await?,
-                Want::Segment(segment) => {
+                PlayerAction::Session => self.request_session().await?,
+                PlayerAction::Master(link) => self.read_master(&link).await?,
+                PlayerAction::Media(link) => self.read_playlist(&link).await?,
+                PlayerAction::Segment(segment) => {
                     // The gap is in front of this segment, which the player offers again after it.
                     if let Some(gap) = self.gap.take() {
                         return Ok(HlsItem::Gap(gap));
@@ -168,8 +168,8 @@ impl HlsConnection {
                         return Ok(HlsItem::Segment(fetched));
                     }
                 }
-                Want::Wait(until) => tokio::time::sleep_until(until.into()).await,
-                Want::End => self.end_playlist()?,
+                PlayerAction::Wait(until) => tokio::time::sleep_until(until.into()).await,
+                PlayerAction::End => self.end_playlist()?,
             }
         }
     }
@@ -229,7 +229,7 @@ impl HlsConnection {
     }
 
     /// Fetches `segment`; returns `None` if the player has to do something else first.
-    async fn read_segment(&mut self, segment: &Segment) -> Result<Option<FetchedSegment>, SourceError> {
+    async fn read_segment(&mut self, segment: &PlaylistSegment) -> Result<Option<FetchedSegment>, SourceError> {
         let init = match &segment.init {
             Some(link) => match self.read_init(link).await? {
                 Some(init) => Some(init),
@@ -272,8 +272,8 @@ impl HlsConnection {
     async fn fetch(&mut self, link: &Link) -> Result<Option<Bytes>, SourceError> {
         let failure = match self.fetcher.get(link).await {
             Ok(body) => return Ok(Some(body)),
-            Err(HlsFetchError::Expired) => Failure::Expired,
-            Err(HlsFetchError::Gone) => Failure::Gone,
+            Err(HlsFetchError::Expired) => FetchFailure::Expired,
+            Err(HlsFetchError::Gone) => FetchFailure::Gone,
             Err(HlsFetchError::Failed(message)) => return Err(self.failed(message)),
         };
         if let Some(lost) = self.player.failed(failure) {
@@ -310,7 +310,7 @@ impl HlsConnection {
         self.player = new_player(footage, self.last.as_ref(), self.sessions.life());
     }
 
-    fn unreadable(&self, error: &kvs_hls::Error) -> SourceError {
+    fn unreadable(&self, error: &kvs_hls::HlsError) -> SourceError {
         self.failed(error.to_string())
     }
 

@@ -165,7 +165,7 @@ fn in_band(clip: &Clip, of: &Clip, under: &Clip) -> Vec<Packet> {
         packet.track = Arc::clone(track);
         if packet.key {
             let mut unit = Vec::new();
-            sets.iter().for_each(|set| h26x::push_prefixed(&mut unit, set));
+            sets.iter().for_each(|set| h26x::push_length_prefixed(&mut unit, set));
             unit.extend_from_slice(&packet.unit);
             packet.unit = unit.into();
         }

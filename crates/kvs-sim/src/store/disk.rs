@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kvs_mkv::{Block, Item, Limits, Reader, Tag, Track, writer};
+use kvs_mkv::{Block, MkvEvent, MkvLimits, MkvReader, Tag, TrackEntry, writer};
 use tracing::warn;
 
 use crate::identifiers::fragment_number::FragmentNumber;
@@ -164,7 +164,7 @@ impl StreamFolder {
 
 /// Reads a fragment from its document; None if the document is incomplete.
 fn read_document(bytes: &[u8]) -> Option<StoredFragment> {
-    let mut reader = Reader::new(Limits::default());
+    let mut reader = MkvReader::new(MkvLimits::default());
     reader.push(bytes);
     let mut document = StoredDocument::default();
     while let Some(item) = reader.next().ok()? {
@@ -179,22 +179,22 @@ fn read_document(bytes: &[u8]) -> Option<StoredFragment> {
 struct StoredDocument {
     /// Timecode scale and bytes of Info.
     info: Option<(u64, Bytes)>,
-    tracks: Option<Arc<[Track]>>,
+    tracks: Option<Arc<[TrackEntry]>>,
     cluster_timestamp: Option<u64>,
     blocks: Vec<Block>,
     tags: Vec<Tag>,
 }
 
 impl StoredDocument {
-    fn take(&mut self, item: Item) {
+    fn take(&mut self, item: MkvEvent) {
         match item {
-            Item::Info { timecode_scale_ns, raw } => self.info = Some((timecode_scale_ns, raw)),
-            Item::Tracks(tracks) => self.tracks = Some(tracks),
-            Item::Tags(tags) => self.tags.extend(tags),
-            Item::ClusterStart { timestamp } => self.cluster_timestamp = Some(timestamp),
-            Item::Block(block) => self.blocks.push(block),
+            MkvEvent::Info { timestamp_scale_ns, raw } => self.info = Some((timestamp_scale_ns, raw)),
+            MkvEvent::Tracks(tracks) => self.tracks = Some(tracks),
+            MkvEvent::Tags(tags) => self.tags.extend(tags),
+            MkvEvent::ClusterStart { timestamp } => self.cluster_timestamp = Some(timestamp),
+            MkvEvent::Block(block) => self.blocks.push(block),
             // A file has one document with one Cluster.
-            Item::Document | Item::ClusterEnd => {}
+            MkvEvent::DocumentStart | MkvEvent::ClusterEnd => {}
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kvs_mkv::{Tag, Track, writer};
+use kvs_mkv::{Tag, TrackEntry, writer};
 
 use crate::clock::decimal_seconds;
 use crate::identifiers::fragment_number::FragmentNumber;
@@ -20,14 +20,14 @@ pub struct MediaHeader {
 
 impl MediaHeader {
     /// Returns a header whose unit of time is the millisecond.
-    pub fn new(tracks: &[Track]) -> Self {
+    pub fn new(tracks: &[TrackEntry]) -> Self {
         let mut info = Vec::new();
         writer::info(&mut info, 1_000_000, "kvs-infer sim");
         Self::with_info(&info, 1_000_000, tracks)
     }
 
     /// Returns a header with the producer's own Info element.
-    pub fn with_info(info: &[u8], timecode_scale_ns: u64, tracks: &[Track]) -> Self {
+    pub fn with_info(info: &[u8], timecode_scale_ns: u64, tracks: &[TrackEntry]) -> Self {
         let mut bytes = Vec::new();
         writer::document_header(&mut bytes);
         bytes.extend_from_slice(info);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use h26x::{Codec, DecoderConfig, picture_size};
-use kvs_hls::{AccessUnit, VideoTrack};
-use kvs_mkv::{Event, FragmentReader, FragmentStart, Limits, Track, TrackKind};
+use kvs_hls::{AccessUnit, HlsTrack};
+use kvs_mkv::{FragmentEvent, FragmentReader, FragmentStart, MkvLimits, TrackEntry, TrackKind};
 
 use crate::identifiers::fragment_number::FragmentNumber;
 use crate::media_error::MediaError;
@@ -13,7 +13,7 @@ use crate::store::stream::KvsStream;
 /// The video track of a fragment, and its frames.
 #[derive(Debug, Clone)]
 pub(crate) struct VideoFragment {
-    pub(crate) track: VideoTrack,
+    pub(crate) track: HlsTrack,
     /// The codecs of all tracks of the fragment, in the order of the tracks.
     pub(crate) codecs: Vec<String>,
     /// The frames in the order of their blocks, with times relative to the fragment's. There is at least one.
@@ -31,18 +31,20 @@ impl VideoFragment {
     /// Fails if its tracks cannot be played.
     pub(crate) fn read(stream: &Arc<KvsStream>, number: FragmentNumber) -> Result<Option<Self>, MediaError> {
         let Some(document) = stream.document(number) else { return Ok(None) };
-        let mut reader = FragmentReader::new(Limits::default());
-        let mut video: Option<(u64, VideoTrack, Option<i64>)> = None;
+        let mut reader = FragmentReader::new(MkvLimits::default());
+        let mut video: Option<(u64, HlsTrack, Option<i64>)> = None;
         let (mut codecs, mut units) = (Vec::new(), Vec::new());
         for piece in document {
             reader.push(&piece);
             while let Ok(Some(event)) = reader.next() {
                 match event {
-                    Event::Start(start) => {
+                    FragmentEvent::Start(start) => {
                         codecs = start.tracks.iter().map(|track| track.codec_id.clone()).collect();
                         video = Some(find_video(&start, &stream.identity().name)?);
                     }
-                    Event::Block(frame) if video.as_ref().is_some_and(|(n, ..)| *n == frame.block.track) => {
+                    FragmentEvent::Block(frame)
+                        if video.as_ref().is_some_and(|(n, ..)| *n == frame.block.track) =>
+                    {
                         units.push(AccessUnit {
                             // Counted per track, so that a frame has the same index by GetMedia and by HLS.
                             index: u32::try_from(units.len()).unwrap_or(u32::MAX),
@@ -52,7 +54,7 @@ impl VideoFragment {
                         });
                     }
                     // Other tracks, such as audio, and the tags are not played.
-                    Event::Block(_) | Event::End(_) | Event::Error(_) => {}
+                    FragmentEvent::Block(_) | FragmentEvent::End(_) | FragmentEvent::Error(_) => {}
                 }
             }
         }
@@ -77,7 +79,7 @@ impl VideoFragment {
 
     /// Returns the error of the first frame that is not made of NAL units.
     pub(crate) fn invalid_frame(&self) -> Option<String> {
-        let config = DecoderConfig::read(self.track.codec, &self.track.private).ok()?;
+        let config = DecoderConfig::read(self.track.codec, &self.track.codec_private).ok()?;
         // Lengths are checked, and no payload is parsed: a slice that does not decode is for the decoder.
         let mut nal_units = self.units.iter().flat_map(|unit| config.nal_units(&unit.data));
         nal_units.find_map(|nal_unit| nal_unit.err()).map(|error| error.to_string())
@@ -100,7 +102,7 @@ fn length_ms(units: &[AccessUnit], frame_ms: Option<i64>) -> i64 {
 }
 
 /// Returns the number and the description of the track to play, and the length of its frames if the track states it.
-fn find_video(start: &FragmentStart, stream: &str) -> Result<(u64, VideoTrack, Option<i64>), MediaError> {
+fn find_video(start: &FragmentStart, stream: &str) -> Result<(u64, HlsTrack, Option<i64>), MediaError> {
     let playable = start.tracks.iter().find_map(|track| Some((track, playable_codec(track)?)));
     let codecs = || start.tracks.iter().map(|track| track.codec_id.as_str()).collect::<Vec<_>>().join(", ");
     let unsupported = || MediaError::UnsupportedMedia { stream: stream.to_owned(), codecs: codecs() };
@@ -108,7 +110,7 @@ fn find_video(start: &FragmentStart, stream: &str) -> Result<(u64, VideoTrack, O
     if track.codec_private.is_empty() {
         return Err(MediaError::MissingCodecPrivateData { stream: stream.to_owned() });
     }
-    let invalid = |error: h26x::Error| MediaError::InvalidCodecPrivateData {
+    let invalid = |error: h26x::H26xError| MediaError::InvalidCodecPrivateData {
         stream: stream.to_owned(),
         reason: error.to_string(),
     };
@@ -119,12 +121,12 @@ fn find_video(start: &FragmentStart, stream: &str) -> Result<(u64, VideoTrack, O
         (0, _) | (_, 0) => picture_size(codec, &track.codec_private).unwrap_or(stated),
         _ => stated,
     };
-    let video = VideoTrack { codec, private: track.codec_private.clone(), width_px, height_px };
+    let video = HlsTrack { codec, codec_private: track.codec_private.clone(), width_px, height_px };
     let frame_ms = track.default_duration_ns.and_then(|ns| i64::try_from(ns / 1_000_000).ok());
     Ok((track.number, video, frame_ms.filter(|&ms| ms > 0)))
 }
 
-fn playable_codec(track: &Track) -> Option<Codec> {
+fn playable_codec(track: &TrackEntry) -> Option<Codec> {
     // A track with ContentEncodings is compressed or encrypted.
     if track.kind != TrackKind::Video || track.is_encoded() {
         return None;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kvs_mkv::{Event, FragmentReader, Limits};
+use kvs_mkv::{FragmentEvent, FragmentReader, MkvLimits};
 use kvs_sim::{Clock, FragmentWriter, KvsStream, Sim, SimConfig, StreamSettings};
 use serde_json::{Value, json};
 
@@ -54,8 +54,8 @@ async fn media(sim: &Sim, fragments: &[String]) -> Vec<u8> {
     dechunked(&connection.read_all().await)
 }
 
-fn events(body: &[u8]) -> Vec<Event> {
-    let mut reader = FragmentReader::new(Limits::default());
+fn events(body: &[u8]) -> Vec<FragmentEvent> {
+    let mut reader = FragmentReader::new(MkvLimits::default());
     reader.push(body);
     std::iter::from_fn(|| reader.next().expect("valid Matroska")).collect()
 }
@@ -156,18 +156,18 @@ async fn media_is_sent_as_documents_in_the_order_asked_for() {
     let (mut begun, mut frames) = (Vec::new(), 0);
     for event in events(&body) {
         match event {
-            Event::Start(start) => {
+            FragmentEvent::Start(start) => {
                 let index = all.iter().position(|number| *number == start.number).expect("a stored fragment");
                 assert_eq!(start.server_ms, Some(NOON_MS + 2000 * index as i64));
                 assert_eq!(start.producer_ms, Some(PRODUCER_MS + 2000 * index as i64));
                 begun.push(start.number);
             }
-            Event::Block(_) => frames += 1,
-            Event::End(end) => {
+            FragmentEvent::Block(_) => frames += 1,
+            FragmentEvent::End(end) => {
                 assert!(end.complete);
                 assert_eq!((end.millis_behind_now, end.tags.len()), (None, 1));
             }
-            Event::Error(error) => panic!("{error:?}"),
+            FragmentEvent::Error(error) => panic!("{error:?}"),
         }
     }
     assert_eq!((begun, frames), (wanted.to_vec(), 9));
@@ -184,8 +184,8 @@ async fn a_missing_fragment_ends_the_media_with_an_exception() {
     stream.clock().advance(Duration::from_secs(3600 - 5));
     for (name, number) in [("never there", "7"), ("expired", &all[0]), ("unfinished", &unfinished)] {
         let events = events(&media(&sim, &[all[1].clone(), number.to_owned(), all[2].clone()]).await);
-        let whole = events.iter().filter(|event| matches!(event, Event::End(_))).count();
-        let Some(Event::Error(error)) = events.last() else { panic!("{name}: {events:?}") };
+        let whole = events.iter().filter(|event| matches!(event, FragmentEvent::End(_))).count();
+        let Some(FragmentEvent::Error(error)) = events.last() else { panic!("{name}: {events:?}") };
         assert_eq!((whole, error.id, error.fragment.as_deref()), (1, Some(4000), Some(number)), "{name}");
         assert!(error.code.as_deref().is_some_and(|code| code.contains("not there")), "{name}: {error:?}");
     }
@@ -198,7 +198,9 @@ async fn nothing_is_archived_without_retention() {
     let everything = span("SERVER_TIMESTAMP", 0, NOON_MS * 2);
     let page = list(&sim, &json!({ "StreamName": "cam", "FragmentSelector": everything })).await;
     assert_eq!(page["Fragments"], json!([]));
-    assert!(matches!(&events(&media(&sim, &all).await)[..], [Event::Error(error)] if error.id == Some(4000)));
+    assert!(
+        matches!(&events(&media(&sim, &all).await)[..], [FragmentEvent::Error(error)] if error.id == Some(4000))
+    );
     sim.stop().await;
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream as ByteStream, StreamExt};
-use kvs_mkv::{Block, BlockKind, Event, FragmentEnd, FragmentReader, FragmentStart, Limits, Tag, writer};
+use kvs_mkv::{
+    Block, BlockKind, FragmentEvent, FragmentReader, FragmentStart, FragmentSummary, MkvLimits, Tag, writer,
+};
 use kvs_sim::{
     ApiError, Clock, FragmentHead, FragmentNumber, KvsStream, LiveDelivery, MediaHeader, StartSelector,
     StreamLimits, StreamSettings, StreamStore, append_fragment, open_media,
@@ -66,12 +68,12 @@ impl Viewer {
     ) -> Result<Self, ApiError> {
         let chunks =
             open_media(stream, selector, 1000, stop)?.map(|chunk| chunk.expect("no fault breaks it"));
-        let reader = FragmentReader::new(Limits::default());
+        let reader = FragmentReader::new(MkvLimits::default());
         Ok(Self { chunks: Box::pin(chunks), reader, bytes: Vec::new() })
     }
 
     /// Returns the next event; None when the connection ends.
-    pub(crate) async fn next(&mut self) -> Option<Event> {
+    pub(crate) async fn next(&mut self) -> Option<FragmentEvent> {
         loop {
             if let Some(event) = self.reader.next().expect("GetMedia sends valid Matroska") {
                 return Some(event);
@@ -84,25 +86,25 @@ impl Viewer {
 
     pub(crate) async fn next_start(&mut self) -> FragmentStart {
         match self.next().await {
-            Some(Event::Start(start)) => start,
+            Some(FragmentEvent::Start(start)) => start,
             other => panic!("expected the start of a fragment, not {other:?}"),
         }
     }
 
     pub(crate) async fn next_frame(&mut self) -> Bytes {
         match self.next().await {
-            Some(Event::Block(frame)) => frame.block.data,
+            Some(FragmentEvent::Block(frame)) => frame.block.data,
             other => panic!("expected a frame, not {other:?}"),
         }
     }
 
     /// Reads the whole next fragment.
-    pub(crate) async fn next_fragment(&mut self) -> (FragmentStart, FragmentEnd) {
+    pub(crate) async fn next_fragment(&mut self) -> (FragmentStart, FragmentSummary) {
         let start = self.next_start().await;
         loop {
             match self.next().await {
-                Some(Event::Block(_)) => {}
-                Some(Event::End(end)) => return (start, end),
+                Some(FragmentEvent::Block(_)) => {}
+                Some(FragmentEvent::End(end)) => return (start, end),
                 other => panic!("expected the rest of the fragment, not {other:?}"),
             }
         }

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use kvs_mkv::{Event, Tag, writer};
+use kvs_mkv::{FragmentEvent, Tag, writer};
 use kvs_sim::{
     ClipError, ClipFile, ClipPace, KvsStream, LiveDelivery, Sim, SimConfig, SimError, append_clip,
 };
@@ -52,13 +52,15 @@ async fn viewed(stream: &Arc<KvsStream>) -> (Vec<(i64, usize)>, Vec<(u32, u32)>)
     let (mut frames, mut fragments, mut cluster_ms) = (Vec::new(), Vec::new(), 0);
     while fragments.len() < stream.fragment_numbers().len() {
         match viewer.next().await.expect("the stream stays open") {
-            Event::Start(start) => {
+            FragmentEvent::Start(start) => {
                 cluster_ms = start.cluster_timestamp.map_or(0, |ms| ms as i64);
                 assert_eq!(start.producer_ms, Some(cluster_ms));
             }
-            Event::Block(frame) => frames.push((cluster_ms + frame.relative_ms, frame.block.data.len())),
-            Event::End(end) => fragments.push((end.frames, end.keyframes)),
-            Event::Error(error) => panic!("{error:?}"),
+            FragmentEvent::Block(frame) => {
+                frames.push((cluster_ms + frame.relative_ms, frame.block.data.len()))
+            }
+            FragmentEvent::End(end) => fragments.push((end.frames, end.keyframes)),
+            FragmentEvent::Error(error) => panic!("{error:?}"),
         }
     }
     let first_ms = frames.first().expect("a frame").0;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kvs_mkv::{Event, FragmentReader, Limits};
+use kvs_mkv::{FragmentEvent, FragmentReader, MkvLimits};
 use kvs_sim::{FaultKind, FragmentNumber, KvsStream, Sim, SimConfig};
 use serde_json::{Value, json};
 
@@ -45,8 +45,8 @@ async fn intact(sim: &Sim, stream: &KvsStream) -> Vec<u8> {
     media(sim, EARLIEST).await
 }
 
-fn events(body: &[u8]) -> Vec<Event> {
-    let mut reader = FragmentReader::new(Limits::default());
+fn events(body: &[u8]) -> Vec<FragmentEvent> {
+    let mut reader = FragmentReader::new(MkvLimits::default());
     reader.push(body);
     std::iter::from_fn(|| reader.next().expect("valid Matroska")).collect()
 }
@@ -55,10 +55,11 @@ fn events(body: &[u8]) -> Vec<Event> {
 fn fragments(body: &[u8]) -> (Vec<String>, usize) {
     let events = events(body);
     let begun = events.iter().filter_map(|event| match event {
-        Event::Start(start) => Some(start.number.clone()),
+        FragmentEvent::Start(start) => Some(start.number.clone()),
         _ => None,
     });
-    let whole = events.iter().filter(|event| matches!(event, Event::End(end) if end.complete)).count();
+    let whole =
+        events.iter().filter(|event| matches!(event, FragmentEvent::End(end) if end.complete)).count();
     (begun.collect(), whole)
 }
 
@@ -104,7 +105,7 @@ async fn a_cut_is_inside_a_block() {
         assert!(body.len() > after && good.starts_with(&body), "{faults}");
         let (begun, ended) = fragments(&body);
         assert_eq!((begun.len(), ended), (whole + 1, whole), "{faults}");
-        let frames = events(&body).iter().filter(|event| matches!(event, Event::Block(_))).count();
+        let frames = events(&body).iter().filter(|event| matches!(event, FragmentEvent::Block(_))).count();
         assert_eq!(frames, whole * 3, "{faults}: the block that was cut is no frame");
         assert_eq!(body[body.len() - 1], 0xA3, "{faults}: one byte of a block was sent, its id");
     }
@@ -154,8 +155,8 @@ async fn an_error_record_ends_an_answer_with_status_200() {
     for (id, code) in [(4000, "FRAGMENT_NOT_FOUND"), (5000, "INTERNAL_ERROR"), (1, "UNKNOWN_ERROR")] {
         set(&stream, &format!("error={id},after=1"));
         let events = events(&media(&sim, EARLIEST).await);
-        assert!(matches!(&events[events.len() - 2], Event::End(end) if end.complete), "{id}");
-        let Some(Event::Error(error)) = events.last() else { panic!("{id}: {events:?}") };
+        assert!(matches!(&events[events.len() - 2], FragmentEvent::End(end) if end.complete), "{id}");
+        let Some(FragmentEvent::Error(error)) = events.last() else { panic!("{id}: {events:?}") };
         assert_eq!((error.id, error.code.as_deref()), (Some(id), Some(code)));
         assert_eq!(error.fragment, Some(second.to_string()));
     }
@@ -193,7 +194,7 @@ async fn timecodes_of_new_fragments_are_moved_back() {
     let starts: Vec<(Option<i64>, Option<u64>)> = events(&media(&sim, EARLIEST).await)
         .into_iter()
         .filter_map(|event| match event {
-            Event::Start(start) => Some((start.producer_ms, start.cluster_timestamp)),
+            FragmentEvent::Start(start) => Some((start.producer_ms, start.cluster_timestamp)),
             _ => None,
         })
         .collect();
@@ -279,7 +280,7 @@ async fn footage_expires_before_a_call() {
     });
     set(&stream, "expire=1,count=1");
     let events = events(&media(&sim, &after_first.to_string()).await);
-    assert!(matches!(&events[..], [Event::Error(error)] if error.id == Some(4000)), "{events:?}");
+    assert!(matches!(&events[..], [FragmentEvent::Error(error)] if error.id == Some(4000)), "{events:?}");
     assert_eq!(stream.fragment_numbers(), [second, third]);
     set(&stream, "expire,end=1f");
     assert_eq!(fragments(&media(&sim, EARLIEST).await).0, [third.to_string()], "the newest stays");

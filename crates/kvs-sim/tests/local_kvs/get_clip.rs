@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kvs_mkv::{Block, Track, TrackKind, writer};
+use kvs_mkv::{Block, TrackEntry, TrackKind, writer};
 use kvs_sim::{Clock, KvsStream, Sim, SimConfig, StreamSettings, append_fragment};
 use serde_json::{Value, json};
 
@@ -94,9 +94,10 @@ async fn each_reason_against_a_clip_has_its_error() {
     let avc = |private: &[u8]| vec![track(private)];
     let mut other = AVCC;
     other[3] = 0x0D;
-    let sound = Track { number: 2, kind: TrackKind::Audio, ..writer::video_track(2, "A_AAC", b"x", 0, 0) };
-    let with_sound = vec![track(&AVCC), Track { raw: Bytes::new(), ..sound }];
-    let cases: [(&str, Vec<Vec<Track>>, u16, &str); 6] = [
+    let sound =
+        TrackEntry { number: 2, kind: TrackKind::Audio, ..writer::video_track(2, "A_AAC", b"x", 0, 0) };
+    let with_sound = vec![track(&AVCC), TrackEntry { raw: Bytes::new(), ..sound }];
+    let cases: [(&str, Vec<Vec<TrackEntry>>, u16, &str); 6] = [
         ("nothing in the range", vec![], 404, "ResourceNotFoundException"),
         (
             "another codec",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kvs_hls::{AccessUnit, VideoTrack};
+use kvs_hls::{AccessUnit, HlsTrack};
 use kvs_mkv::writer;
 use kvs_sim::{Clock, ImageFormat, ImageMaker, KvsStream, Sim, SimConfig, StreamSettings};
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ struct Labels;
 impl ImageMaker for Labels {
     fn images(
         &self,
-        track: &VideoTrack,
+        track: &HlsTrack,
         units: &[AccessUnit],
         wanted: &[usize],
         format: ImageFormat,

@@ -84,13 +84,13 @@ async fn a_missing_fragment_is_an_error_inside_the_answer() {
     append(&stream, 0).await;
     for (name, number) in [("never there", "7".to_owned()), ("expired", first.to_string())] {
         let mut viewer = Viewer::new(&stream, &after_fragment(&number)).expect(name);
-        let Some(Event::Error(error)) = viewer.next().await else { panic!("{name}: no error") };
+        let Some(FragmentEvent::Error(error)) = viewer.next().await else { panic!("{name}: no error") };
         assert_eq!((error.id, error.fragment), (Some(4000), Some(number)), "{name}");
         assert!(viewer.next().await.is_none(), "{name}: the connection ends");
     }
     let mut viewer =
         Viewer::new(&stream, &after_token("any-Token_1.")).expect("a token of the right pattern");
-    assert!(matches!(viewer.next().await, Some(Event::Error(error)) if error.id == Some(4000)));
+    assert!(matches!(viewer.next().await, Some(FragmentEvent::Error(error)) if error.id == Some(4000)));
 }
 
 #[tokio::test]
@@ -130,7 +130,7 @@ async fn blocks_are_sent_as_they_arrive_or_with_their_fragment() {
             assert_eq!(viewer.next_frame().await, "first");
         }
         assert_eq!(viewer.next_frame().await, "second");
-        assert!(matches!(viewer.next().await, Some(Event::End(end)) if end.complete));
+        assert!(matches!(viewer.next().await, Some(FragmentEvent::End(end)) if end.complete));
         assert!(viewer.is_idle().await, "{delivery:?}: the stream idles and stays open");
         let unknown_size = viewer.bytes.windows(5).any(|bytes| bytes == [0x1F, 0x43, 0xB6, 0x75, 0xFF]);
         assert_eq!(unknown_size, delivery == LiveDelivery::Block, "{delivery:?}: size of the cluster");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kvs_mkv::{Track, writer};
+use kvs_mkv::{TrackEntry, writer};
 use kvs_sim::{Clock, Sim, SimConfig, StreamSettings, append_fragment};
 use serde_json::{Value, json};
 
@@ -318,7 +318,7 @@ async fn live_replay_lists_fragments_at_the_pace_of_playback() {
 async fn each_reason_against_a_session_has_its_error() {
     let avc = |private: &[u8]| vec![track(private)];
     let vp9 = vec![writer::video_track(1, "V_VP9", &AVCC, 320, 178)];
-    let cases: [(&str, u32, Vec<Track>, u16, &str); 6] = [
+    let cases: [(&str, u32, Vec<TrackEntry>, u16, &str); 6] = [
         ("no retention", 0, avc(&AVCC), 400, "NoDataRetentionException"),
         ("another codec", 1, vp9, 400, "UnsupportedStreamMediaTypeException"),
         ("no tracks", 1, Vec::new(), 400, "UnsupportedStreamMediaTypeException"),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use kvs_mkv::{Event, Track, writer};
+use kvs_mkv::{FragmentEvent, TrackEntry, writer};
 use kvs_sim::{ClipPace, KvsStream, Sim, SimConfig, append_clip, append_fragment, epoch_ms};
 use serde_json::{Value, json};
 
@@ -23,17 +23,17 @@ async fn by_get_media(stream: &Arc<KvsStream>) -> Vec<Frame> {
     for _ in 0..stream.fragment_numbers().len() {
         loop {
             match viewer.next().await.expect("the stream stays open") {
-                Event::Start(start) => {
+                FragmentEvent::Start(start) => {
                     (number, start_ms, index) = (start.number, start.producer_ms.expect("a time"), 0);
                 }
-                Event::Block(got) if got.block.track == 1 => {
+                FragmentEvent::Block(got) if got.block.track == 1 => {
                     let media_ms = start_ms + got.relative_ms;
                     frames.push((number.clone(), index, media_ms, got.block.key, got.block.data));
                     index += 1;
                 }
-                Event::Block(_) => {}
-                Event::End(_) => break,
-                Event::Error(error) => panic!("{error:?}"),
+                FragmentEvent::Block(_) => {}
+                FragmentEvent::End(_) => break,
+                FragmentEvent::Error(error) => panic!("{error:?}"),
             }
         }
     }
@@ -73,8 +73,8 @@ async fn by_hls(sim: &Sim, container: &str) -> Vec<Frame> {
 /// Fills a stream with unusual times: B-frames, leading pictures, a first block that is not at 0, audio in between.
 async fn fill(stream: &Arc<KvsStream>) {
     let sound =
-        Track { number: 2, kind: kvs_mkv::TrackKind::Audio, ..writer::video_track(2, "A_AAC", b"x", 0, 0) };
-    let tracks = [track(&AVCC), Track { raw: Bytes::new(), ..sound }];
+        TrackEntry { number: 2, kind: kvs_mkv::TrackKind::Audio, ..writer::video_track(2, "A_AAC", b"x", 0, 0) };
+    let tracks = [track(&AVCC), TrackEntry { raw: Bytes::new(), ..sound }];
     append(stream, &tracks, NOON_MS + 123).await;
     let mut noise = frame(10, true, b"sound");
     noise.track = 2;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kvs_hls::playlist::{MediaPlaylist, read_master, read_media};
-use kvs_hls::{AccessUnit, Limits, Link, mp4, ts};
-use kvs_mkv::{Block, BlockKind, Track, writer};
+use kvs_hls::{AccessUnit, HlsLimits, Link, mp4, ts};
+use kvs_mkv::{Block, BlockKind, TrackEntry, writer};
 use kvs_sim::{
     Clock, FragmentHead, FragmentNumber, KvsStream, MediaHeader, Sim, SimConfig, StreamSettings,
     append_fragment,
@@ -22,11 +22,11 @@ pub(crate) const AVCC: [u8; 46] = [
     0xF8, 0xF8, 0,
 ];
 
-pub(crate) fn track(private: &[u8]) -> Track {
+pub(crate) fn track(private: &[u8]) -> TrackEntry {
     writer::video_track(1, "V_MPEG4/ISO/AVC", private, 320, 178)
 }
 
-pub(crate) fn head(tracks: &[Track], producer_ms: i64) -> FragmentHead {
+pub(crate) fn head(tracks: &[TrackEntry], producer_ms: i64) -> FragmentHead {
     let header = Arc::new(MediaHeader::new(tracks));
     FragmentHead { header, cluster_timestamp: producer_ms.unsigned_abs(), producer_ms }
 }
@@ -40,7 +40,7 @@ pub(crate) fn frame(relative: i16, key: bool, payload: &[u8]) -> Block {
 }
 
 /// Appends a fragment of 2 s: four frames, of which some are B-frames.
-pub(crate) async fn append(stream: &Arc<KvsStream>, tracks: &[Track], producer_ms: i64) -> FragmentNumber {
+pub(crate) async fn append(stream: &Arc<KvsStream>, tracks: &[TrackEntry], producer_ms: i64) -> FragmentNumber {
     let blocks = [
         frame(0, true, b"key"),
         frame(1500, false, b"last"),
@@ -114,10 +114,10 @@ impl<'a> Player<'a> {
     pub(crate) async fn playlist(&self) -> MediaPlaylist {
         let (status, master) = self.master().await;
         assert_eq!(status, 200, "{}", String::from_utf8_lossy(&master));
-        let media = read_master(&master, &self.session, &Limits::default()).expect("a master playlist");
+        let media = read_master(&master, &self.session, &HlsLimits::default()).expect("a master playlist");
         let (status, text) = self.fetch(&media).await;
         assert_eq!(status, 200, "{}", String::from_utf8_lossy(&text));
-        read_media(&text, &media, &Limits::default()).expect("a media playlist")
+        read_media(&text, &media, &HlsLimits::default()).expect("a media playlist")
     }
 
     /// Returns the numbers of the fragments in the media playlist.
@@ -127,17 +127,17 @@ impl<'a> Player<'a> {
     }
 
     /// Fetches the codec private data and the frames of a segment.
-    pub(crate) async fn segment(&self, segment: &kvs_hls::playlist::Segment) -> (Bytes, Vec<AccessUnit>) {
+    pub(crate) async fn segment(&self, segment: &kvs_hls::playlist::PlaylistSegment) -> (Bytes, Vec<AccessUnit>) {
         let (status, media) = self.fetch(&segment.link).await;
         assert_eq!(status, 200, "{}", String::from_utf8_lossy(&media));
         let Some(init) = &segment.init else {
-            let read = ts::read(&media, &Limits::default()).expect("MPEG-TS");
-            return (read.track.private, read.units);
+            let read = ts::read(&media, &HlsLimits::default()).expect("MPEG-TS");
+            return (read.track.codec_private, read.units);
         };
         let (status, init) = self.fetch(init).await;
         assert_eq!(status, 200, "{}", String::from_utf8_lossy(&init));
-        let init = mp4::read_init(&init, &Limits::default()).expect("an initialization segment");
-        let units = mp4::read_media(&init, &media.into(), &Limits::default()).expect("a media segment");
-        (init.track.private, units)
+        let init = mp4::read_init(&init, &HlsLimits::default()).expect("an initialization segment");
+        let units = mp4::read_media(&init, &media.into(), &HlsLimits::default()).expect("a media segment");
+        (init.track.codec_private, units)
     }
 }

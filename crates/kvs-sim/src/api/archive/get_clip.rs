@@ -103,7 +103,7 @@ impl ClipVideo {
                 Some((_, first)) if first.codecs != fragment.codecs => {
                     return Err(MediaError::ChangedTracks { stream: name(), number });
                 }
-                Some((_, first)) if first.track.private != fragment.track.private => {
+                Some((_, first)) if first.track.codec_private != fragment.track.codec_private => {
                     let reason =
                         format!("it changes with the fragment {number}; ask for a clip that ends before it");
                     return Err(MediaError::InvalidCodecPrivateData { stream: name(), reason });

@@ -1,90 +1,101 @@
-//! The tags by which KVS speaks: their names, and what they say of a fragment.
+//! The tags with which KVS describes a fragment: their names and meaning.
 
 use crate::Tag;
 
-/// Digits of a fragment number at most: a longer text is none. Source: API reference, GetMediaForFragmentList, `Fragments`.
-const NUMBER_BYTES: usize = 128;
+/// Maximum digits of a fragment number; a longer text is ignored.
+///
+/// Source: API reference, GetMediaForFragmentList, `Fragments`.
+const MAX_FRAGMENT_NUMBER_LEN: usize = 128;
 const PREFIX: &str = "AWS_KINESISVIDEO_";
 
-/// What the AWS tags of one Tags element say.
+/// The values of the AWS tags in one Tags element.
 ///
-/// GetMediaForFragmentList is documented with other names than GetMedia: both are read.
+/// GetMediaForFragmentList is documented with other tag names than GetMedia; both are read.
 #[derive(Debug, Default)]
 pub(crate) struct AwsTags {
     pub(crate) fragment_number: Option<String>,
-    pub(crate) server: Option<String>,
-    pub(crate) producer: Option<String>,
+    pub(crate) server_timestamp: Option<String>,
+    pub(crate) producer_timestamp: Option<String>,
     pub(crate) millis_behind_now: Option<u64>,
     pub(crate) continuation_token: Option<String>,
     pub(crate) error_id: Option<u32>,
+    /// Error code and message, joined with a colon if both were sent.
     pub(crate) error_code: Option<String>,
-    trailing: bool,
-    error: bool,
+    has_trailing_tag: bool,
+    has_error_tag: bool,
 }
 
 impl AwsTags {
-    /// Takes the AWS tags out of a Tags element and leaves the producer's.
+    /// Splits the tags of a Tags element into the AWS tags and the producer's tags.
     pub(crate) fn split(tags: Vec<Tag>) -> (Self, Vec<Tag>) {
-        let (ours, users) = tags.into_iter().partition::<Vec<_>, _>(|tag| tag.name.starts_with(PREFIX));
+        let (aws_tags, producer_tags) =
+            tags.into_iter().partition::<Vec<_>, _>(|tag| tag.name.starts_with(PREFIX));
         let mut aws = Self::default();
-        for tag in ours {
-            aws.take(tag);
+        for tag in aws_tags {
+            aws.add(tag);
         }
-        (aws, users)
+        (aws, producer_tags)
     }
 
-    /// Whether it is what KVS sends after a whole fragment.
+    /// Returns true for the tags that KVS sends only after a complete fragment.
     pub(crate) fn is_trailing(&self) -> bool {
-        self.trailing
+        self.has_trailing_tag
     }
 
-    /// Whether it is an error record: error tags, or before a Cluster a fragment number without a server's time.
+    /// Returns true for an error record.
     pub(crate) fn is_error(&self, in_fragment: bool) -> bool {
-        self.error || (!in_fragment && self.fragment_number.is_some() && self.server.is_none())
+        // Before a Cluster a number without a server timestamp begins no fragment, so it names one that is
+        // missing. Inside a fragment it means nothing: trailing tags may repeat the number.
+        let number_alone = self.fragment_number.is_some() && self.server_timestamp.is_none();
+        self.has_error_tag || (!in_fragment && number_alone)
     }
 
-    fn take(&mut self, Tag { name, value }: Tag) {
+    fn add(&mut self, Tag { name, value }: Tag) {
         match name.strip_prefix(PREFIX).unwrap_or_default() {
             "FRAGMENT_NUMBER" => {
-                self.fragment_number = Some(value).filter(|number| number.len() <= NUMBER_BYTES);
+                self.fragment_number = Some(value).filter(|number| number.len() <= MAX_FRAGMENT_NUMBER_LEN);
             }
-            "SERVER_TIMESTAMP" | "SERVER_SIDE_TIMESTAMP" => self.server = Some(value),
-            "PRODUCER_TIMESTAMP" | "PRODUCER_SIDE_TIMESTAMP" => self.producer = Some(value),
+            "SERVER_TIMESTAMP" | "SERVER_SIDE_TIMESTAMP" => self.server_timestamp = Some(value),
+            "PRODUCER_TIMESTAMP" | "PRODUCER_SIDE_TIMESTAMP" => self.producer_timestamp = Some(value),
             "MILLIS_BEHIND_NOW" => {
-                self.trailing = true;
+                self.has_trailing_tag = true;
                 self.millis_behind_now = value.parse().ok();
             }
             "CONTINUATION_TOKEN" => {
-                self.trailing = true;
+                self.has_trailing_tag = true;
                 self.continuation_token = Some(value);
             }
             "ERROR_ID" => {
-                self.error = true;
+                self.has_error_tag = true;
                 self.error_id = value.parse().ok().or(self.error_id);
             }
+            // The code is a name (GetMedia) or the id itself (GetMediaForFragmentList).
             "ERROR_CODE" | "EXCEPTION_ERROR_CODE" => {
-                self.error = true;
+                self.has_error_tag = true;
                 self.error_id = self.error_id.or(value.parse().ok());
-                self.say(value);
+                self.append_error_text(value);
             }
             "EXCEPTION_MESSAGE" => {
-                self.error = true;
-                self.say(value);
+                self.has_error_tag = true;
+                self.append_error_text(value);
             }
+            // Ignored: END_OF_FRAGMENT of PutMedia, and tags that AWS adds later.
             _ => {}
         }
     }
 
-    fn say(&mut self, text: String) {
+    fn append_error_text(&mut self, text: String) {
         self.error_code = Some(match self.error_code.take() {
-            Some(said) => format!("{said}: {text}"),
+            Some(before) => format!("{before}: {text}"),
             None => text,
         });
     }
 }
 
-/// `1511852109.126` as 1511852109126, digits after the third left out; `None` where it is no decimal number.
+/// Converts decimal seconds to milliseconds, `1511852109.126` to 1511852109126; `None` if the text is not a
+/// decimal number. Digits after the third decimal are cut off.
 pub(crate) fn seconds_to_ms(text: &str) -> Option<i64> {
+    // Not by f64: it rounds the product of 13 digits, and accepts `1e3` and `inf`.
     let (negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let is_decimal = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
@@ -102,17 +113,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_that_is_longer_than_a_fragment_number_is_none() {
+    fn a_fragment_number_that_is_too_long_is_ignored() {
         let number = |digits| {
             let tags = vec![Tag::new("AWS_KINESISVIDEO_FRAGMENT_NUMBER", "9".repeat(digits))];
             AwsTags::split(tags).0.fragment_number
         };
-        assert!(number(NUMBER_BYTES).is_some());
-        assert_eq!(number(NUMBER_BYTES + 1), None);
+        assert!(number(MAX_FRAGMENT_NUMBER_LEN).is_some());
+        assert_eq!(number(MAX_FRAGMENT_NUMBER_LEN + 1), None);
     }
 
     #[test]
-    fn decimal_seconds() {
+    fn decimal_seconds_become_milliseconds() {
         let table = [
             ("1511852109.126", Some(1_511_852_109_126)),
             ("0.000", Some(0)),
