@@ -16,7 +16,7 @@ use crate::publish::{Commit, OfferError, Outbox, Packed, PackedEvents, PendingEv
 use crate::render::Label;
 use crate::status::CameraStatus;
 use crate::telemetry::camera::{
-    CaughtUp, EventMade, FellBehind, FrameSkipped, LookResult, Looked, OfferFailed,
+    CaughtUp, EventRecorded, FellBehind, FrameInferred, FrameSkipped, InferenceResult, OfferFailed,
 };
 use crate::telemetry::decide::FrameDecided;
 
@@ -66,7 +66,7 @@ impl Deciding {
                 Ok(()) => {}
                 // Logged where it was noticed. The new owner reads this footage.
                 Err(OfferError::TakenOver { .. }) => return,
-                Err(error) => return OfferFailed { camera: &self.board, error }.emit(),
+                Err(error) => return OfferFailed { camera: &self.board, error: &error }.emit(),
             }
         }
     }
@@ -98,7 +98,7 @@ impl Deciding {
         }
         self.offer(&frame, outcome.events, &labels).await?;
         if is_well {
-            Looked { camera: &self.board, frame, labels }.emit();
+            FrameInferred { camera: &self.board, frame, labels }.emit();
         }
         Ok(())
     }
@@ -111,7 +111,8 @@ impl Deciding {
         let reading = seen.into_iter().map(|(entry, seen)| self.entries[entry].read(frame, seen));
         let seen = join_all(reading).await;
         let failed = seen.iter().find_map(|seen| seen.as_ref().err());
-        LookResult { camera: &self.board, error: failed }.emit();
+        let error = failed.map(|error| error as &dyn std::error::Error);
+        InferenceResult { camera: &self.board, error }.emit();
         seen
     }
 
@@ -137,7 +138,7 @@ impl Deciding {
         let made: Vec<Event> = events.iter().map(|packed| packed.event().clone()).collect();
         self.commit(events).await?;
         for event in &made {
-            EventMade { camera: &self.board, event, latency: frame.arrived.elapsed() }.emit();
+            EventRecorded { camera: &self.board, event, latency: frame.arrived.elapsed() }.emit();
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::checkpoint::Checkpoint;
 use crate::config::{CameraSpec, PlaybackMode, Start};
+use crate::decide::Rules;
 use crate::decode::{self, Sampler, frame_queue, packet_queue};
 use crate::detect::Detector;
 use crate::detect::ocr::Reader;
@@ -49,8 +50,10 @@ pub struct Shared {
     pub stop: CancellationToken,
 }
 
-/// The loaded models of one entry of a pipeline.
+/// The rules of one entry of a pipeline, with its loaded models.
 pub struct EntryModels {
+    /// The rules that decide applies to its detections.
+    pub rules: Rules,
     /// What finds things.
     pub detector: Detector,
     /// What reads their text.
@@ -102,14 +105,13 @@ pub enum CameraError {
 }
 
 impl Camera {
-    /// Starts a camera; `models` are those of its pipeline's entries, in their order; `checkpoint` is where it was when
-    /// it ended.
+    /// Starts a camera; `entries` are those of its pipeline, in their order; `checkpoint` is where it was when it ended.
     ///
     /// # Errors
     /// The system gives no further thread.
     pub fn start(
         spec: CameraSpec,
-        models: Vec<EntryModels>,
+        entries: Vec<EntryModels>,
         checkpoint: Option<Checkpoint>,
         board: CameraStatus,
         shared: &Shared,
@@ -137,9 +139,8 @@ impl Camera {
             board: board.clone(),
             stop: shared.stop.clone(),
         });
-        let rules = spec.pipeline.into_iter().map(|entry| entry.rules);
-        let entry = |(rules, EntryModels { detector, reading })| Entry { rules, detector, reading };
-        let entries: Vec<_> = rules.zip(models).map(entry).collect();
+        let entry = |EntryModels { rules, detector, reading }| Entry { rules, detector, reading };
+        let entries: Vec<_> = entries.into_iter().map(entry).collect();
         let slowest =
             |a: &&Entry, b: &&Entry| a.detector.info().infer_ms.total_cmp(&b.detector.info().infer_ms);
         if let Some(entry) = entries.iter().max_by(slowest) {

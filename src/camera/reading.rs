@@ -18,7 +18,8 @@ use crate::source::{
 use crate::status::CameraStatus;
 use crate::status::{UnitRead, whole_ms};
 use crate::telemetry::source::{
-    BytesRead, Connected, Ended, FragmentRead, FragmentResult, FrameRead, GapFound, JumpedToNow, TimeRefused,
+    BytesRead, ConnectionEnded, ConnectionOpened, FragmentRead, FragmentResult, FrameRead, GapFound,
+    JumpedToNow, TimestampRejected,
 };
 
 /// The longest wait between two connections.
@@ -165,7 +166,8 @@ impl Reading {
             Ok(opened) => opened,
             Err(error) => return Over::Source(error),
         };
-        Connected { camera: &self.board, stream: self.source.stream(), start: &start.to_string() }.emit();
+        ConnectionOpened { camera: &self.board, stream: self.source.stream(), start: &start.to_string() }
+            .emit();
         self.stall.connected();
         self.pace.connected(start == StartAt::Now);
         self.clock.connected();
@@ -248,7 +250,7 @@ impl Reading {
     /// Reports a producer's time that is none when the first comes, and when it is over.
     fn refuse_time(&mut self, refused_ms: Option<i64>) {
         if self.refused_ms.is_some() != refused_ms.is_some() {
-            TimeRefused { camera: &self.board, refused_ms }.emit();
+            TimestampRejected { camera: &self.board, refused_ms }.emit();
         }
         self.refused_ms = refused_ms;
     }
@@ -259,7 +261,7 @@ impl Reading {
             self.board.streaming();
         }
         if self.cursor.has(&fragment.number) {
-            self.tell(FragmentResult::Repeated, None);
+            self.tell(FragmentResult::Duplicate, None);
         } else {
             self.clock.begin(&fragment);
             self.cursor.begin(fragment);
@@ -334,13 +336,13 @@ impl Reading {
         self.hand_on(Demuxed::Discontinuity).await.ok()?;
         self.before = self.ended(&over);
         let wait = self.wait(&over).max(self.budget.take(Instant::now()));
-        Ended {
+        ConnectionEnded {
             camera: &self.board,
             reason: over.reason(),
             detail: &over.to_string(),
             retry_in: wait,
             expected: self.before != Before::Badly,
-            brought: self.before == Before::Well,
+            brought_footage: self.before == Before::Well,
             repeated: self.told == Some(over.reason()),
         }
         .emit();
@@ -416,7 +418,7 @@ impl Reading {
     fn fail(&mut self) {
         let failed = self.cursor.fail();
         if failed != Failed::Again {
-            self.tell(FragmentResult::PassedOver, None);
+            self.tell(FragmentResult::Skipped, None);
         }
         if failed == Failed::Nameless && self.mode.get() == Mode::Live {
             self.cursor.jump(StartAt::Now);
@@ -465,9 +467,9 @@ impl Over {
             Self::Stopped => "stopped",
             Self::Silently => "ended",
             Self::Stalled(_) => "stalled",
-            Self::Trickles(_) => "trickles",
+            Self::Trickles(_) => "too_slow",
             Self::Source(error) => error.reason(),
-            Self::Rubbish(_) => "rubbish",
+            Self::Rubbish(_) => "malformed",
             Self::CutShort(_) => "cut_short",
             Self::ErrorRecord { .. } => "error_record",
             Self::TooFarBehind(_) => "too_far_behind",

@@ -97,7 +97,7 @@ impl RunArgs {
             // What remains is in the outbox, told of in the log, and delivered after the next start.
             _remains = service.stop() => Ok(ExitCode::SUCCESS),
             () = stop.wait() => {
-                telemetry::StoppedAtOnce.emit();
+                telemetry::StopForced.emit();
                 Ok(ExitCode::from(exit::UNAVAILABLE))
             }
         }

@@ -201,7 +201,7 @@ impl Waiting {
                 let is_behind = mode == Mode::Live && self.late_in(now) == Some(Duration::ZERO);
                 let dropped = if is_behind { self.fall_behind() } else { 0 };
                 self.items.push_back(Item { decoded, late_at });
-                Some((dropped, DropReason::Newer))
+                Some((dropped, DropReason::Superseded))
             }
             Decoded::FragmentEnd { .. } => {
                 self.put_marker(decoded);
@@ -376,7 +376,7 @@ mod tests {
     #[test]
     fn frames_that_go_are_counted_with_their_reason() {
         let mut queue = put_all(Mode::CatchUp, Instant::now(), &[F(1), F(2), F(3)]);
-        assert_eq!(queue.put(item(F(4)), Mode::Live, too_late()), Some((3, DropReason::Newer)));
+        assert_eq!(queue.put(item(F(4)), Mode::Live, too_late()), Some((3, DropReason::Superseded)));
         assert_eq!(
             queue.put(item(Discontinuity), Mode::Live, too_late()),
             Some((1, DropReason::Discontinuity))

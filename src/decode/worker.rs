@@ -205,7 +205,17 @@ impl Worker {
     fn tell(&mut self, decoded: Result<(), DecodeError>) {
         if let Err(error) = decoded {
             let repeated = self.failed.now || self.failed.before;
-            DecodeFailed { camera: &self.camera, error: &error, repeated }.emit();
+            let (kind, reason) = (error.kind(), error.reason());
+            let is_blinding = error.is_blinding();
+            DecodeFailed {
+                camera: &self.camera,
+                kind,
+                reason: &reason,
+                error: &error,
+                is_blinding,
+                repeated,
+            }
+            .emit();
             self.failed.now = true;
         }
     }

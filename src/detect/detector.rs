@@ -80,7 +80,22 @@ impl Detector {
         let (info, meter) = (engine.info().clone(), engine.meter().clone());
         let wanted = batching(&info.input, info.device);
         let batching = Batching { most: info.input.batch.unwrap_or(wanted.most).max(1), wait: wanted.wait };
-        ModelLoaded { info: &info }.emit();
+        let ModelInfo {
+            id, layout, layout_source, input, classes, device, threads, warmup_ms, infer_ms, ..
+        } = &info;
+        ModelLoaded {
+            model: &id.name,
+            sha256: &id.sha256,
+            layout,
+            layout_source,
+            input,
+            classes: classes.len(),
+            device,
+            threads: *threads,
+            warmup_ms: *warmup_ms,
+            infer_ms: *infer_ms,
+        }
+        .emit();
         let desk = Desk::open("detect", &info.id.name, engine, batching)?;
         Ok(Self { shared: Arc::new(Shared { info, desk, meter }) })
     }

@@ -25,7 +25,7 @@ use super::steps::{StepMeter, Steps};
 use super::worker::{Answer, Found, Job, Look};
 use crate::base::{Stopwatch, Took};
 use crate::media::{Detection, Frame, ModelId, Surface};
-use crate::telemetry::detect::Inferred;
+use crate::telemetry::detect::BatchInferred;
 
 /// What is seen in a picture, by each of a job's thresholds.
 type Seen = Vec<Vec<Detection>>;
@@ -194,7 +194,7 @@ impl Look for Engine {
         let steps = Steps { preprocess, inference, postprocess };
         self.meter.add(&steps);
         let model = &self.info.id.name;
-        Inferred { model, frames: seen.len(), steps: &steps }.emit();
+        BatchInferred { model, frames: seen.len(), steps: steps.durations() }.emit();
         answers(places, found, model)
     }
 }

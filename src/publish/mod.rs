@@ -33,6 +33,7 @@ mod status;
 mod surrender;
 mod waiting;
 
+pub use crate::status::{SinkState, SinkStatus};
 pub use clients::Clients;
 pub(crate) use clients::has_own_s3;
 pub(crate) use journal::aged;
@@ -44,7 +45,6 @@ pub use probe::probes;
 pub use remains::Remains;
 pub use spec::{DdbSpec, PublishSpec, Route, S3Spec, SnapshotRoute, Sse, StateSpec};
 pub use start::{DamagedOutbox, StartError, destinations};
-pub use status::{SinkState, SinkStatus};
 
 use std::time::Duration;
 

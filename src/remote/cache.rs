@@ -178,7 +178,7 @@ impl Cache {
         let folder = slot.lock.parent().unwrap_or(&slot.lock);
         std::fs::create_dir_all(folder).map_err(|why| unusable(folder, &why))?;
         if let Some(why) = others_rights(&self.spec.folder) {
-            telemetry::FolderOfOthers { folder: &self.spec.folder, why }.emit();
+            telemetry::CacheFolderUnsafe { folder: &self.spec.folder, reason: why }.emit();
         }
         let lock = File::options().create(true).truncate(false).write(true).open(&slot.lock);
         let lock = lock.map_err(|why| unusable(&slot.lock, &why))?;
@@ -195,7 +195,7 @@ impl Cache {
                 Err(TryLockError::WouldBlock) if told => {}
                 Err(TryLockError::WouldBlock) => {
                     told = true;
-                    telemetry::WaitsForOther { address, holder: &slot.holder() }.emit();
+                    telemetry::FetchWaits { address, holder: &slot.holder() }.emit();
                     tell(Step::Waiting { holder: &slot.holder() });
                 }
             }
@@ -225,7 +225,7 @@ impl Cache {
         };
         let Some((record, path)) = remembered else { return Err(error) };
         let why = error.to_string();
-        telemetry::UsedAsItWas { address: wanted.address, sha256: &record.sha256, why: &why }.emit();
+        telemetry::CachedCopyUsed { address: wanted.address, sha256: &record.sha256, error: &why }.emit();
         tell(Step::UsedAsItWas { why: &why });
         Ok(path)
     }
@@ -250,7 +250,7 @@ impl Cache {
             Ok(Err(GetError::Refused(why) | GetError::Failed(why))) => why,
             Err(_) => format!("no answer within {} ms", REVALIDATION.as_millis()),
         };
-        telemetry::UsedAsItWas { address: wanted.address, sha256: &record.sha256, why: &why }.emit();
+        telemetry::CachedCopyUsed { address: wanted.address, sha256: &record.sha256, error: &why }.emit();
         tell(Step::UsedAsItWas { why: &why });
         Ok(path)
     }
@@ -265,7 +265,7 @@ impl Cache {
                 Tried::Never(error) => return Err(error),
                 Tried::Again(why) => why,
             };
-            telemetry::TryFailed { address: wanted.address, tries, why: &why }.emit();
+            telemetry::FetchFailed { address: wanted.address, attempts: tries, error: &why }.emit();
             if tries >= most {
                 return Err(FetchError::Unreachable { address: wanted.address.clone(), tries, why });
             }
@@ -276,7 +276,7 @@ impl Cache {
     }
 
     async fn try_once(&self, wanted: Wanted<'_>, slot: &Slot, tell: Tell<'_>) -> Tried {
-        telemetry::Asked { address: wanted.address }.emit();
+        telemetry::FetchStarted { address: wanted.address }.emit();
         match self.remote.get(wanted.address, None).await {
             Ok(Got::Content(content)) => self.take(wanted, slot, content, tell).await,
             Ok(Got::Unchanged) => Tried::Again("it answered 304 though nothing was there".to_owned()),
@@ -308,8 +308,8 @@ impl Cache {
         if let Err(why) = kept {
             return Tried::Never(unusable(&path, &why));
         }
-        telemetry::Fetched { address: wanted.address, bytes, took: begun.elapsed(), sha256: &record.sha256 }
-            .emit();
+        let duration = begun.elapsed();
+        telemetry::FetchCompleted { address: wanted.address, bytes, duration, sha256: &record.sha256 }.emit();
         tidy(&self.spec.folder, &path, self.spec.kept_bytes);
         Tried::Here(path)
     }
@@ -340,7 +340,7 @@ impl Cache {
             tell(Step::Fetching { done_bytes, total_bytes: content.length });
             if told.elapsed() >= TELL_EVERY {
                 told = Instant::now();
-                telemetry::Fetching { address, done_bytes, total_bytes: content.length }.emit();
+                telemetry::FetchProgress { address, done_bytes, total_bytes: content.length }.emit();
             }
         }
         file.sync_all().await.map_err(full)?;

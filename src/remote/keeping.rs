@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::process::geteuid;
 
-use crate::telemetry::remote::Removed;
+use crate::telemetry::remote::CachedModelRemoved;
 
 /// Content that was not used for this time is removed.
 const UNUSED: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -40,7 +40,7 @@ pub(super) fn tidy(folder: &Path, newest: &Path, most_bytes: u64) {
         total += file.bytes;
         let may_go = file.path != newest && file.unused >= IN_USE;
         if may_go && (file.unused >= UNUSED || total > most_bytes) && fs::remove_file(&file.path).is_ok() {
-            Removed { path: &file.path, bytes: file.bytes }.emit();
+            CachedModelRemoved { path: &file.path, bytes: file.bytes }.emit();
             total -= file.bytes;
         }
     }

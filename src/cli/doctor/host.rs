@@ -5,7 +5,7 @@ use rustix::process::{Resource, getrlimit};
 use crate::base::{Asks, Finding, Probe};
 use crate::config::Settings;
 use crate::detect::Device;
-use crate::telemetry::{GpuFacts, Gpus};
+use crate::telemetry::{GpuDriver, Gpus};
 
 /// Files and connections that the program holds without a camera: the outbox, sinks, HTTP with its 64 connections.
 const FILES_AT_LEAST: u64 = 192;
@@ -52,8 +52,8 @@ async fn gpu(device: Device) -> Finding {
     }
 }
 
-fn driver(facts: &GpuFacts) -> Finding {
-    let GpuFacts { names, driver, cuda_version } = facts;
+fn driver(facts: &GpuDriver) -> Finding {
+    let GpuDriver { names, driver, cuda_version } = facts;
     let cuda = format!("{}.{}", cuda_version / 1000, cuda_version % 1000 / 10);
     let text = format!("{}, driver {driver} (CUDA up to {cuda})", names.join(", "));
     if names.is_empty() {
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn drivers_by_table() {
-        let facts = |names: &[&str], cuda_version| GpuFacts {
+        let facts = |names: &[&str], cuda_version| GpuDriver {
             names: names.iter().map(|name| (*name).to_owned()).collect(),
             driver: "580.178".to_owned(),
             cuda_version,

@@ -20,7 +20,7 @@ use crate::detect::spec::{Device, ModelSpec};
 use crate::detect::steps::Steps;
 use crate::detect::worker::{Answer, Look, OfFrame};
 use crate::media::{BBox, Frame, ModelId, Reading, Surface, Yuv420};
-use crate::telemetry::detect::LinesRead;
+use crate::telemetry::detect::TextsRead;
 
 /// Lines of an inference at most, where the model takes any number.
 const LINES: usize = 16;
@@ -147,7 +147,7 @@ impl ReadEngine {
         let took = Steps { preprocess, inference, postprocess };
         let model = &self.info.id.name;
         let boxes = lines.iter().filter(|line| line.part == Part::Whole).count();
-        LinesRead { model, lines: boxes, steps: &took }.emit();
+        TextsRead { model, boxes, steps: took.durations() }.emit();
         for (slot, line) in lines.iter().enumerate() {
             let (job, index) = line.at;
             match (&mut answers[job], &read) {

@@ -9,7 +9,7 @@ use crate::detect::error::DetectError;
 use crate::detect::spec::{Device, ModelSpec};
 use crate::detect::worker::Batching;
 use crate::media::{BBox, Frame, Reading};
-use crate::telemetry::detect::ReaderLoaded;
+use crate::telemetry::detect::TextModelLoaded;
 
 /// Frames whose boxes are read together on a GPU: only those that wait already, since few frames have boxes.
 const GPU_FRAMES: usize = 16;
@@ -33,7 +33,17 @@ impl Reader {
     pub fn start(spec: &ModelSpec, device: Device, threads: usize) -> Result<Self, DetectError> {
         let engine = ReadEngine::load(spec, device, threads)?;
         let info = engine.info().clone();
-        ReaderLoaded { info: &info }.emit();
+        TextModelLoaded {
+            model: &info.id.name,
+            sha256: &info.id.sha256,
+            input: &info.input,
+            characters: info.characters,
+            device: &info.device,
+            threads: info.threads,
+            warmup_ms: info.warmup_ms,
+            infer_ms: info.infer_ms,
+        }
+        .emit();
         let most = if matches!(info.device, Device::Cpu) { 1 } else { GPU_FRAMES };
         let desk = Desk::open("read", &info.id.name, engine, Batching { most, wait: Duration::ZERO })?;
         Ok(Self { shared: Arc::new(Shared { info, desk }) })
