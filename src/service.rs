@@ -25,13 +25,13 @@ use cameras::{Fleet, Starter};
 use models::ModelSet;
 pub use reload::{Changes, PreparedReload, ReloadError};
 
-use crate::camera::{CameraError, Shared};
+use crate::camera::{CameraError, CameraResources};
 use crate::config::{CameraSpec, Settings};
 use crate::detect::{DetectError, Detector, ModelInfo, ModelSpec};
 use crate::http::{AccessToken, Encode, HttpError, HttpServer, HttpSpec};
 use crate::media::CameraId;
 use crate::publish::{Clients, Outbox, OutboxSpec, Remains, ResumeError, StartError, StateSpec, has_own_s3};
-use crate::remote::{FetchError, Models};
+use crate::remote::{FetchError, ModelFetcher};
 use crate::render::{self, SnapshotFormat, SnapshotSpec};
 use crate::source::Kvs;
 use crate::status::StatusBoard;
@@ -54,7 +54,7 @@ pub struct ServiceSpec {
     /// Credentials, region and endpoints.
     pub aws: SdkConfig,
     /// The cache that fetches remote models.
-    pub models: Models,
+    pub models: ModelFetcher,
     /// The address that HTTP listens on; port 0 takes a free one.
     pub http: SocketAddr,
     /// The bearer token of the page, `HTTP_TOKEN`.
@@ -207,8 +207,13 @@ fn emf(settings: &Settings, board: &StatusBoard, stop: &CancellationToken) -> Op
     Some(tokio::spawn(emf.run(stop.clone())))
 }
 
-fn shared(settings: &Settings, aws: &SdkConfig, outbox: &Arc<Outbox>, stop: &CancellationToken) -> Shared {
-    Shared {
+fn shared(
+    settings: &Settings,
+    aws: &SdkConfig,
+    outbox: &Arc<Outbox>,
+    stop: &CancellationToken,
+) -> CameraResources {
+    CameraResources {
         kvs: Kvs::new(aws),
         outbox: Arc::clone(outbox),
         reconnect_delay: settings.reconnect_delay,

@@ -17,7 +17,7 @@ const MOST_BYTES: u64 = 16 * 1024 * 1024;
 /// A sink's end of the outbox. What was taken and not settled is there again after a restart.
 pub(super) struct Backlog {
     pub(super) outbox: ::outbox::Outbox,
-    pub(super) sink: ::outbox::Sink,
+    pub(super) sink: ::outbox::SinkHandle,
     pub(super) gauge: Arc<Gauge>,
     pub(super) settlement: Arc<Settlement>,
     pub(super) dead_letters: Arc<DeadLetters>,
@@ -61,12 +61,12 @@ impl Backlog {
     /// Until something was added since this was last awaited, or nothing will be.
     pub(super) async fn changed(&self) {
         tokio::select! {
-            () = self.outbox.changed(self.sink) => {}
+            () = self.outbox.wait_for_entries(self.sink) => {}
             () = self.closing.cancelled() => {}
         }
     }
 
-    async fn unwrap(&mut self, entries: Vec<::outbox::Entry>) -> Vec<Parcel> {
+    async fn unwrap(&mut self, entries: Vec<::outbox::OutboxEntry>) -> Vec<Parcel> {
         let mut parcels = Vec::with_capacity(entries.len());
         for entry in entries {
             self.after = Some(entry.id);

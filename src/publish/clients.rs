@@ -53,8 +53,3 @@ impl Clients {
         }
     }
 }
-
-/// Whether S3 is another server than AWS's: those want the bucket in the path.
-pub(crate) fn has_own_s3(aws: &SdkConfig) -> bool {
-    aws.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some()
-}

@@ -49,7 +49,7 @@ impl Target for DynamoDbTarget {
 
 impl DynamoDbTarget {
     fn advice(&self, fault: &Fault) -> String {
-        fault.told(&place(&self.table), remedy(&fault.code))
+        fault.at_place(&place(&self.table), remedy(&fault.code))
     }
 }
 
@@ -116,7 +116,7 @@ mod tests {
         event.payload.extras.zones = zones;
         let payload = wrap(&event, None, 0).unwrap();
         let (id, source) = (::outbox::EntryId(1), event.camera_id);
-        Parcel::unwrap(::outbox::Entry { id, source, payload, attachments: Vec::new() }).unwrap()
+        Parcel::unwrap(::outbox::OutboxEntry { id, source, payload, attachments: Vec::new() }).unwrap()
     }
 
     #[test]
@@ -140,7 +140,7 @@ mod tests {
         let payload = wrap(&event, None, 0).unwrap();
         let (id, source) = (::outbox::EntryId(1), event.camera_id);
         let parcel =
-            Parcel::unwrap(::outbox::Entry { id, source, payload, attachments: Vec::new() }).unwrap();
+            Parcel::unwrap(::outbox::OutboxEntry { id, source, payload, attachments: Vec::new() }).unwrap();
         let item = item(&parcel, None).unwrap();
         let counts = item["extras"].as_m().unwrap()["activity"].as_m().unwrap();
         assert_eq!(counts["by_label"].as_m().unwrap()["person"], AttributeValue::N("5".into()));

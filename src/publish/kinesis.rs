@@ -138,7 +138,7 @@ impl KinesisSink {
     }
 
     fn advice(&self, fault: &Fault) -> String {
-        fault.told(&place(&self.stream), remedy(&fault.code))
+        fault.at_place(&place(&self.stream), remedy(&fault.code))
     }
 }
 

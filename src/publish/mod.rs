@@ -33,9 +33,9 @@ mod status;
 mod surrender;
 mod waiting;
 
+pub(crate) use crate::aws::has_own_s3;
 pub use crate::status::{SinkState, SinkStatus};
 pub use clients::Clients;
-pub(crate) use clients::has_own_s3;
 pub(crate) use journal::aged;
 pub(crate) use local::{EVENTS_FILE, EVENTS_FILES};
 pub use outbox::{Commit, OfferError, Outbox, OutboxSpec, Packed, ResumeError};

@@ -256,7 +256,7 @@ impl Outbox {
         }
         let urgent = !entries.is_empty();
         let source = camera.as_str().to_owned();
-        let taken = ::outbox::Commit { source, checkpoint: Some(kept), entries, urgent };
+        let taken = ::outbox::OutboxCommit { source, checkpoint: Some(kept), entries, urgent };
         let committing = self.store.commit(taken);
         let committed = match &admitted {
             Some((_guard, taken_over)) => taken_over.run_until_cancelled(committing).await,
@@ -304,7 +304,7 @@ impl Outbox {
     pub async fn resume(&self, camera: &CameraId) -> Result<Option<Checkpoint>, ResumeError> {
         let name = || camera.to_string();
         // A camera that ended a moment ago has left its last commit on the way to the disk.
-        self.store.settled().await;
+        self.store.flush().await;
         let kept = self.store.checkpoint(camera.as_str());
         let kept = kept.map_err(|source| ResumeError::Read { camera: name(), source })?;
         let own = kept.map(|kept| Checkpoint::from_bytes(&kept)).transpose().map_err(|source| {
@@ -346,9 +346,9 @@ impl Outbox {
     #[must_use]
     pub fn statuses(&self) -> Vec<SinkStatus> {
         let disk = SinkStatus::of_the_disk(&self.store.health().borrow());
-        let sinks = self.sinks.iter().map(|sink| sink.gauge.status(self.store.queued(sink.handle)));
+        let sinks = self.sinks.iter().map(|sink| sink.gauge.status(self.store.queue_status(sink.handle)));
         let positions =
-            self.positions.iter().map(|positions| positions.gauge.status(::outbox::Queued::default()));
+            self.positions.iter().map(|positions| positions.gauge.status(::outbox::QueueStatus::default()));
         std::iter::once(disk).chain(sinks).chain(positions).collect()
     }
 
@@ -393,7 +393,7 @@ impl Outbox {
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         let end = tokio::time::Instant::now() + within;
         // A disk in trouble is told of by the end of this.
-        let _settled_or_not = tokio::time::timeout_at(end, self.store.settled()).await;
+        let _settled_or_not = tokio::time::timeout_at(end, self.store.flush()).await;
         self.closing.cancel();
         self.patience(end).await;
         self.give_up.cancel();
@@ -406,7 +406,7 @@ impl Outbox {
         let remains = self
             .sinks
             .iter()
-            .filter_map(|sink| Remains::of(&sink.gauge, self.store.queued(sink.handle).entries));
+            .filter_map(|sink| Remains::of(&sink.gauge, self.store.queue_status(sink.handle).entries));
         let remains = remains.collect();
         let store = self.store.clone();
         // A join error means that the writer panicked, which the panic hook has told.

@@ -60,8 +60,8 @@ pub(super) fn wrap(event: &Event, place: Option<Place>, arrived_ms: i64) -> serd
 
 impl Parcel {
     /// What the outbox kept.
-    pub(super) fn unwrap(entry: ::outbox::Entry) -> Result<Self, NotAParcel> {
-        let ::outbox::Entry { id, source, payload, attachments } = entry;
+    pub(super) fn unwrap(entry: ::outbox::OutboxEntry) -> Result<Self, NotAParcel> {
+        let ::outbox::OutboxEntry { id, source, payload, attachments } = entry;
         match opened(&payload) {
             Ok((label, json)) => {
                 Ok(Self { id, camera: CameraId::new(&source), label, json, pictures: attachments })
@@ -88,8 +88,8 @@ mod tests {
     use super::*;
     use crate::status::testing::event;
 
-    fn entry(payload: Bytes) -> ::outbox::Entry {
-        ::outbox::Entry {
+    fn entry(payload: Bytes) -> ::outbox::OutboxEntry {
+        ::outbox::OutboxEntry {
             id: ::outbox::EntryId(7),
             source: "front".to_owned(),
             payload,

@@ -53,7 +53,7 @@ pub(super) struct Positions {
     pub(super) table: PositionTable,
     pub(super) store: ::outbox::Outbox,
     /// All sinks of the outbox, by name.
-    pub(super) sinks: Vec<(Arc<str>, ::outbox::Sink)>,
+    pub(super) sinks: Vec<(Arc<str>, ::outbox::SinkHandle)>,
     pub(super) settlement: Arc<Settlement>,
     pub(super) gauge: Arc<Gauge>,
     pub(super) cameras: Mutex<HashMap<CameraId, Standing>>,
@@ -425,7 +425,7 @@ impl Positions {
     }
 
     fn advice(&self, fault: &Fault) -> String {
-        fault.told(&place(&self.table.name), remedy(&fault.code))
+        fault.at_place(&place(&self.table.name), remedy(&fault.code))
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<CameraId, Standing>> {

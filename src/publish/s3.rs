@@ -78,7 +78,7 @@ fn refused(bucket: &str, key: &str, fault: Fault) -> Put {
     if NEVER_VALID.contains(&fault.code.as_str()) {
         return Put::Never(format!("s3://{bucket}/{key}: {}: {}", fault.code, fault.text));
     }
-    let advice = fault.told(&place(bucket), remedy(&fault.code));
+    let advice = fault.at_place(&place(bucket), remedy(&fault.code));
     Put::Later(fault, advice)
 }
 

@@ -129,7 +129,7 @@ const BEST_EFFORT_PATIENCE: Duration = Duration::from_secs(60);
 /// A sink at work.
 pub(super) struct RunningSink {
     pub(super) name: SinkName,
-    pub(super) handle: ::outbox::Sink,
+    pub(super) handle: ::outbox::SinkHandle,
     pub(super) gauge: Arc<Gauge>,
     /// Tells whether its task lives.
     pub(super) pulse: AbortHandle,
@@ -207,14 +207,14 @@ impl DamagedOutbox {
 fn open_or_set_aside(
     spec: &OutboxSpec,
     names: &[SinkName],
-) -> Result<(::outbox::Outbox, ::outbox::Opened, Option<DamagedOutbox>), StartError> {
+) -> Result<(::outbox::Outbox, ::outbox::OpenReport, Option<DamagedOutbox>), StartError> {
     let why = match ::outbox::Outbox::open(config(spec, names)) {
         Ok((store, opened)) => return Ok((store, opened, None)),
         Err(why) => why,
     };
     let is_damaged = matches!(why, ::outbox::OpenError::Damaged { .. } | ::outbox::OpenError::Foreign { .. });
     let Some(table) = spec.state.ddb_table.as_ref().filter(|_| is_damaged) else { return Err(why.into()) };
-    let path = ::outbox::Folder::set_aside(&spec.state.dir, SystemTime::now())?;
+    let path = ::outbox::OutboxFolder::set_aside(&spec.state.dir, SystemTime::now())?;
     let text = format!(
         "the outbox in state.dir could not be used and was set aside as {}: cameras resume where table {table} says that they are \
          delivered, and what the file held undelivered is made again from footage that KVS still keeps; see to the disk, keep the file \
@@ -231,7 +231,7 @@ async fn open(spec: &OutboxSpec) -> Result<Opened, StartError> {
     let mut names = wanted(spec);
     let (mut store, mut opened, damaged) = open_or_set_aside(spec, &names)?;
     let before: Vec<SinkName> =
-        opened.leftover.iter().filter_map(|left| SinkName::parse(&left.name)).collect();
+        opened.orphaned.iter().filter_map(|left| SinkName::parse(&left.name)).collect();
     let served = before.into_iter().filter(|name| *name != SinkName::Local && spec.clients.is_some());
     let served: Vec<SinkName> = served.collect();
     if !served.is_empty() {
@@ -240,7 +240,7 @@ async fn open(spec: &OutboxSpec) -> Result<Opened, StartError> {
         let _ = store.close();
         (store, opened) = ::outbox::Outbox::open(config(spec, &names))?;
     }
-    for left in opened.leftover {
+    for left in opened.orphaned {
         telemetry::Forgotten { sink: &left.name, count: left.entries }.emit();
         store.drop_sink(&left.name).await;
     }
@@ -271,10 +271,10 @@ pub fn destinations(publish: &PublishSpec, route: &Route) -> Vec<String> {
 
 fn config(spec: &OutboxSpec, names: &[SinkName]) -> ::outbox::OutboxConfig {
     let sinks =
-        names.iter().zip(shares(names, spec.state.max_bytes)).map(|(name, share_bytes)| ::outbox::SinkSpec {
+        names.iter().zip(shares(names, spec.state.max_bytes)).map(|(name, quota_bytes)| ::outbox::SinkSpec {
             name: name.to_string(),
             required: name.is_required(),
-            share_bytes,
+            quota_bytes,
             takes_attachments: name.takes_pictures(),
         });
     ::outbox::OutboxConfig { dir: spec.state.dir.clone(), sinks: sinks.collect() }
@@ -334,7 +334,7 @@ impl Starting<'_> {
         })
     }
 
-    fn backlog(&self, sink: ::outbox::Sink, gauge: &Arc<Gauge>) -> Backlog {
+    fn backlog(&self, sink: ::outbox::SinkHandle, gauge: &Arc<Gauge>) -> Backlog {
         Backlog {
             outbox: self.store.clone(),
             sink,
@@ -372,7 +372,7 @@ mod tests {
     #[tokio::test]
     async fn a_damaged_outbox_is_set_aside_where_a_table_has_the_positions_and_only_there() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("state").join(::outbox::FILE);
+        let file = folder.path().join("state").join(::outbox::DATABASE_FILE);
         open(&spec(folder.path(), None)).await.unwrap().store.close().unwrap();
         let sound = std::fs::read(&file).unwrap();
         for (name, bytes) in [("zeroed", vec![0; sound.len()]), ("cut", sound[..sound.len() / 2].to_vec())] {

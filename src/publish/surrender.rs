@@ -70,14 +70,14 @@ impl Positions {
             let Ok(bytes) = base.to_bytes() else { return false };
             let source = camera.as_str().to_owned();
             let back =
-                ::outbox::Commit { source, checkpoint: Some(bytes), entries: Vec::new(), urgent: true };
+                ::outbox::OutboxCommit { source, checkpoint: Some(bytes), entries: Vec::new(), urgent: true };
             if self.store.commit(back).await.is_err() {
                 // The outbox is closed.
                 return false;
             }
         }
         // A disk in trouble does not hold up the other cameras: again with the next round.
-        tokio::time::timeout(INTERVAL, self.store.settled()).await.is_ok()
+        tokio::time::timeout(INTERVAL, self.store.flush()).await.is_ok()
     }
 }
 
@@ -85,7 +85,7 @@ impl Positions {
 /// that were, by camera. Blocks for the disk.
 fn forget(
     store: &::outbox::Outbox,
-    sinks: &[(Arc<str>, ::outbox::Sink)],
+    sinks: &[(Arc<str>, ::outbox::SinkHandle)],
     settlement: &Settlement,
 ) -> Result<HashMap<CameraId, u64>, ::outbox::ReadError> {
     let mut forgotten = HashMap::new();
@@ -103,7 +103,7 @@ fn forget(
 /// Calls `act` with each event that waits for a sink. Blocks for the disk.
 pub(super) fn each_waiting(
     store: &::outbox::Outbox,
-    sink: ::outbox::Sink,
+    sink: ::outbox::SinkHandle,
     mut act: impl FnMut(Parcel),
 ) -> Result<(), ::outbox::ReadError> {
     let mut after = None;

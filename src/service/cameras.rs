@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ServiceError;
 use crate::base::Backoff;
-use crate::camera::{Camera, CameraError, EntryModels, Shared};
+use crate::camera::{CameraError, CameraPipeline, CameraResources, EntryModels};
 use crate::checkpoint::Checkpoint;
 use crate::config::{self, CameraSpec};
 use crate::media::CameraId;
@@ -26,7 +26,7 @@ const RESUME_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::fr
 /// The resources that starting a camera needs.
 #[derive(Clone)]
 pub(super) struct Starter {
-    pub(super) shared: Shared,
+    pub(super) shared: CameraResources,
     pub(super) board: StatusBoard,
 }
 
@@ -46,7 +46,7 @@ struct CameraStart {
 
 /// A running camera.
 struct RunningCamera {
-    camera: Camera,
+    camera: CameraPipeline,
     id: String,
     watches: Vec<WatchKey>,
     stop: CancellationToken,
@@ -174,9 +174,9 @@ impl Starter {
         let CameraStart { spec, entries, stop } = start;
         let id = spec.id.to_string();
         let status = self.board.add_camera(&spec.id, &spec.stream);
-        let shared = Shared { stop: stop.clone(), ..self.shared.clone() };
-        self.shared.outbox.attach(&spec.id, stop.clone(), spec.start == config::Start::Now);
-        let camera = Camera::start(spec, entries, checkpoint, status, &shared)?;
+        let shared = CameraResources { stop: stop.clone(), ..self.shared.clone() };
+        self.shared.outbox.attach(&spec.id, stop.clone(), spec.start == config::StartPosition::Now);
+        let camera = CameraPipeline::start(spec, entries, checkpoint, status, &shared)?;
         let watches = camera.watches(&id).map(|watch| self.board.add_watch(until(watch, stop.clone())));
         Ok(RunningCamera { camera, id, watches: watches.to_vec(), stop })
     }

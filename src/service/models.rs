@@ -9,11 +9,11 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::ServiceError;
-use crate::camera::{EntryModels, EntryReader};
+use crate::camera::{EntryModels, EntryOcr};
 use crate::config::{CameraSpec, PipelineEntry};
-use crate::detect::ocr::Reader;
+use crate::detect::ocr::TextReader;
 use crate::detect::{DetectError, Detector, Device, ModelSpec, Purpose, usual_threads};
-use crate::remote::{Models, Step};
+use crate::remote::{FetchProgress, ModelFetcher};
 use crate::status::{LoadThread, ModelRow, StatusBoard, Watch, WatchKey};
 use crate::telemetry::service::{AbandonedLoadEnded, LoadAbandoned, StopTimedOut};
 
@@ -28,7 +28,7 @@ type ModelUse = (Purpose, Arc<ModelSpec>);
 
 /// The loaded models.
 pub(super) struct ModelSet {
-    source: Models,
+    source: ModelFetcher,
     device: Device,
     board: StatusBoard,
     running: HashMap<ModelUse, RunningModel>,
@@ -45,12 +45,12 @@ struct RunningModel {
 /// A loaded model, by purpose.
 pub(super) enum LoadedModel {
     Detector(Detector),
-    TextReader(Reader),
+    TextReader(TextReader),
 }
 
 impl ModelSet {
     /// Returns an empty set.
-    pub(super) fn new(source: Models, device: Device, board: StatusBoard) -> Self {
+    pub(super) fn new(source: ModelFetcher, device: Device, board: StatusBoard) -> Self {
         Self { source, device, board, running: HashMap::new() }
     }
 
@@ -74,8 +74,8 @@ impl ModelSet {
 
     async fn fetch(&self, spec: &ModelSpec) -> Result<ModelSpec, ServiceError> {
         let shown = self.board.show_loading(&spec.name, "is being looked up in the cache");
-        let report = |step: Step<'_>| shown.step(step.to_string());
-        let file = self.source.local(spec, &report).await;
+        let on_progress = |progress: FetchProgress<'_>| shown.step(progress.to_string());
+        let file = self.source.local(spec, &on_progress).await;
         file.map_err(|error| ServiceError::Fetch(Box::new(error)))
     }
 
@@ -112,17 +112,17 @@ impl ModelSet {
 
     fn entry(&self, entry: &PipelineEntry) -> Option<EntryModels> {
         let detector = self.get(&entry.model)?.clone();
-        let reading = match &entry.reading {
+        let reading = match &entry.ocr {
             None => None,
             Some(reading) => {
                 let model_use = (Purpose::Read, Arc::clone(&reading.model));
                 let LoadedModel::TextReader(reader) = &self.running.get(&model_use)?.model else {
                     return None;
                 };
-                Some(EntryReader { reader: reader.clone(), crop_expand: reading.crop_expand })
+                Some(EntryOcr { reader: reader.clone(), crop_expand: reading.crop_expand })
             }
         };
-        Some(EntryModels { rules: entry.rules.clone(), detector, reading })
+        Some(EntryModels { rules: entry.rules.clone(), detector, ocr: reading })
     }
 
     /// Returns the detector of a model, if it is in the set.
@@ -185,7 +185,7 @@ impl LoadedModel {
     fn open(purpose: Purpose, spec: &ModelSpec, device: Device, threads: usize) -> Result<Self, DetectError> {
         Ok(match purpose {
             Purpose::Find => Self::Detector(Detector::start(spec, device, threads)?),
-            Purpose::Read => Self::TextReader(Reader::start(spec, device, threads)?),
+            Purpose::Read => Self::TextReader(TextReader::start(spec, device, threads)?),
         })
     }
 
@@ -270,7 +270,7 @@ fn row(detector: &Detector) -> ModelRow {
     }
 }
 
-fn row_of_reader(reader: &Reader) -> ModelRow {
+fn row_of_reader(reader: &TextReader) -> ModelRow {
     let info = reader.info();
     ModelRow {
         name: info.id.name.clone(),

@@ -39,13 +39,13 @@ impl FetchStarted<'_> {
 }
 
 /// A long fetch has made progress.
-pub(crate) struct FetchProgress<'a> {
+pub(crate) struct FetchContinued<'a> {
     pub(crate) address: &'a dyn Display,
     pub(crate) done_bytes: u64,
     pub(crate) total_bytes: Option<u64>,
 }
 
-impl FetchProgress<'_> {
+impl FetchContinued<'_> {
     pub(crate) fn emit(self) {
         let Self { address, done_bytes, total_bytes } = self;
         tracing::info!(stage = STAGE, %address, done_bytes, total_bytes, "fetch continues");

@@ -38,7 +38,7 @@ fn look_at_state(state: &StateSpec) -> Finding {
         return unwritable("state.dir", dir, &why);
     }
     let text = format!("{} can be written{}", dir.display(), room(dir));
-    match (::outbox::Folder::is_locked(dir), free_bytes(dir)) {
+    match (::outbox::OutboxFolder::is_locked(dir), free_bytes(dir)) {
         (Err(error), _) => {
             Finding::fail(format!("{text}; its lock cannot be looked at: {error}; make it writable"))
         }
@@ -66,7 +66,7 @@ const COMMIT_BYTES: u64 = 32 * MIB;
 
 /// What the outbox may still grow by, bytes.
 fn to_come(state: &StateSpec) -> u64 {
-    let now = std::fs::metadata(state.dir.join(::outbox::FILE)).map_or(0, |file| file.len());
+    let now = std::fs::metadata(state.dir.join(::outbox::DATABASE_FILE)).map_or(0, |file| file.len());
     state.max_bytes.saturating_add(COMMIT_BYTES).saturating_mul(FILE_FACTOR).saturating_sub(now)
 }
 
@@ -92,7 +92,7 @@ mod tests {
     fn the_folder_of_the_outbox_by_its_state() {
         let folder = tempfile::tempdir().unwrap();
         let (free, used) = (folder.path().join("free"), folder.path().join("used"));
-        let _held = ::outbox::Folder::lock(&used).unwrap();
+        let _held = ::outbox::OutboxFolder::lock(&used).unwrap();
         let table = [
             ("not there yet", free.as_path(), 1, Verdict::Ok, "MiB free"),
             ("too small a disk", free.as_path(), u64::MAX, Verdict::Warn, "make room"),
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn what_the_outbox_has_already_needs_no_room() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(::outbox::FILE), [0; 100]).unwrap();
+        std::fs::write(folder.path().join(::outbox::DATABASE_FILE), [0; 100]).unwrap();
         assert_eq!(to_come(&state_of(folder.path(), 150)), 128 * MIB + 500);
     }
 }

@@ -88,7 +88,7 @@ fn answered(stream: &str, answer: Result<PutRecordsOutput, Fault>) -> Finding {
             None => failed(&Fault::new("bad_response", "no result for a record"), &place(stream), None),
             Some(Some(fault)) if fault.code == "bad_response" => failed(&fault, &place(stream), None),
             Some(Some(fault)) => {
-                let text = fault.told(&place(stream), remedy(&fault.code));
+                let text = fault.at_place(&place(stream), remedy(&fault.code));
                 Finding::warn(format!("PutRecords is allowed; the record was refused: {text}"))
             }
             Some(None) => Finding::warn(format!(

@@ -115,7 +115,7 @@ async fn expiry(client: &Client, table: &str) -> Option<String> {
         Ok(answer) => {
             match answer.time_to_live_description.filter(|found| found.time_to_live_status().is_some()) {
                 Some(found) => found,
-                None => return Some(nothing_described().told("time to live", None)),
+                None => return Some(nothing_described().at_place("time to live", None)),
             }
         }
         Err(fault) if fault.is_denied() => {
@@ -123,7 +123,7 @@ async fn expiry(client: &Client, table: &str) -> Option<String> {
                 "dynamodb:DescribeTimeToLive is not allowed; only this check asks for it".to_owned(),
             );
         }
-        Err(fault) => return Some(fault.told("time to live", dynamodb::remedy(&fault.code))),
+        Err(fault) => return Some(fault.at_place("time to live", dynamodb::remedy(&fault.code))),
     };
     let enabled =
         matches!(found.time_to_live_status(), Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling));
