@@ -16,7 +16,7 @@ use crate::publish::{Commit, OfferError, Outbox, Packed, PackedEvents, PendingEv
 use crate::render::Label;
 use crate::status::CameraStatus;
 use crate::telemetry::camera::{
-    CaughtUp, EventMade, FellBehind, FrameSkipped, LookResult, Looked, OfferFailed,
+    CaughtUp, EventRecorded, FellBehind, FrameInferred, FrameSkipped, InferenceResult, OfferFailed,
 };
 use crate::telemetry::decide::FrameDecided;
 
@@ -67,7 +67,7 @@ impl AnalysisTask {
                 Ok(()) => {}
                 // The takeover was logged where it was detected, and the new owner reads this footage.
                 Err(OfferError::TakenOver { .. }) => return,
-                Err(error) => return OfferFailed { camera: &self.status, error }.emit(),
+                Err(error) => return OfferFailed { camera: &self.status, error: &error }.emit(),
             }
         }
     }
@@ -108,7 +108,7 @@ impl AnalysisTask {
         }
         self.offer(&frame, outcome.events, &labels).await?;
         if is_complete {
-            Looked { camera: &self.status, frame, labels }.emit();
+            FrameInferred { camera: &self.status, frame, labels }.emit();
         }
         Ok(())
     }
@@ -123,7 +123,8 @@ impl AnalysisTask {
             by_entry.into_iter().map(|(entry, detections)| self.entries[entry].read_text(frame, detections));
         let by_entry = join_all(reads).await;
         let failed = by_entry.iter().find_map(|detections| detections.as_ref().err());
-        LookResult { camera: &self.status, error: failed }.emit();
+        let error = failed.map(|error| error as &dyn std::error::Error);
+        InferenceResult { camera: &self.status, error }.emit();
         by_entry
     }
 
@@ -150,7 +151,7 @@ impl AnalysisTask {
         let committed: Vec<Event> = events.iter().map(|packed| packed.event().clone()).collect();
         self.commit(events).await?;
         for event in &committed {
-            EventMade { camera: &self.status, event, latency: frame.arrived.elapsed() }.emit();
+            EventRecorded { camera: &self.status, event, latency: frame.arrived.elapsed() }.emit();
         }
         Ok(())
     }

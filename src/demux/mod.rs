@@ -89,7 +89,12 @@ struct SelectedTrack {
 
 impl Default for Demuxer {
     fn default() -> Self {
-        Self { reader: FragmentReader::new(MkvLimits::default()), open: None, selected: None, refused_ms: None }
+        Self {
+            reader: FragmentReader::new(MkvLimits::default()),
+            open: None,
+            selected: None,
+            refused_ms: None,
+        }
     }
 }
 

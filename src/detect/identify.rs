@@ -292,7 +292,7 @@ fn names(heads: &[Head]) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::claims::MetadataClaims;
-    use super::super::plausibility::{ScaleFault, LayoutVerdict};
+    use super::super::plausibility::{LayoutVerdict, ScaleFault};
     use super::super::spec::LayoutChoice;
     use super::{Head, Layout, LayoutEvidence, LayoutSource, ModelFault, OutputShape, identify};
 
@@ -360,7 +360,10 @@ mod tests {
                 }
                 if self.scaled.contains(&layout) {
                     let as_shares = layout.has_boxes_in_px();
-                    return LayoutVerdict::OtherScale(ScaleFault { why: "another scale".to_owned(), as_shares });
+                    return LayoutVerdict::OtherScale(ScaleFault {
+                        why: "another scale".to_owned(),
+                        as_shares,
+                    });
                 }
                 if self.shown.contains(&layout) { LayoutVerdict::Shown } else { LayoutVerdict::Open }
             };

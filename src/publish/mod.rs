@@ -34,6 +34,7 @@ mod surrender;
 mod waiting;
 
 pub(crate) use crate::aws::has_own_s3;
+pub use crate::status::{SinkState, SinkStatus};
 pub use clients::Clients;
 pub(crate) use journal::aged;
 pub(crate) use local::{EVENTS_FILE, EVENTS_FILES};
@@ -44,7 +45,6 @@ pub use probe::probes;
 pub use remains::Remains;
 pub use spec::{DdbSpec, PublishSpec, Route, S3Spec, SnapshotRoute, Sse, StateSpec};
 pub use start::{DamagedOutbox, StartError, destinations};
-pub use status::{SinkState, SinkStatus};
 
 use std::time::Duration;
 

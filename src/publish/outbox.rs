@@ -17,11 +17,11 @@ use super::settlement::Settlement;
 use super::start::{
     self, DamagedOutbox, RunningSink, SinkName, StartError, Started, follow_what_waits, wanted,
 };
-use super::status::{Gauge, SinkStatus};
+use super::status::Gauge;
 use super::{Clients, PublishSpec, Route, StateSpec};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::media::{CameraId, Event};
-use crate::status::Watch;
+use crate::status::{SinkStatus, Watch};
 use crate::telemetry::publish as telemetry;
 
 /// What an outbox is made of.

@@ -197,7 +197,7 @@ impl Outbox {
     }
 
     fn report_left_out(&self, camera: &str, beyond: usize, short: usize) {
-        for (reason, events) in [("limit", beyond), ("room", short)] {
+        for (reason, events) in [("limit", beyond), ("size", short)] {
             if events > 0 {
                 let warns = self.left_out.is_due(Instant::now());
                 telemetry::SnapshotsLeftOut { camera, reason, events, warns }.emit();

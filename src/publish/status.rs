@@ -2,36 +2,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use crate::status::{SinkState, SinkStatus};
 use crate::telemetry::publish as telemetry;
-
-/// How a sink fares.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SinkStatus {
-    /// `outbox`, `local`, `kds/STREAM`, `dynamodb/TABLE`, `s3` or `positions/TABLE`.
-    pub name: String,
-    /// Whether events wait for it rather than be lost.
-    pub required: bool,
-    /// Whether the last attempt worked.
-    pub state: SinkState,
-    /// Events that wait for it in the outbox.
-    pub queued: u64,
-    /// Their records and pictures, bytes.
-    pub queued_bytes: u64,
-    /// When the oldest of them was taken in.
-    pub oldest: Option<SystemTime>,
-    /// Its share of the outbox, bytes; 0: it has none.
-    pub share_bytes: u64,
-    /// Events that it accepted since the start.
-    pub delivered: u64,
-    /// Attempts since the start that it refused, or that did not reach it.
-    pub refused: u64,
-    /// Events that it will never take since the start: dead letters, and those that its share had no room for.
-    pub failed: u64,
-}
 
 impl SinkStatus {
     /// Of the outbox's disk.
@@ -59,20 +35,6 @@ impl SinkStatus {
             failed: 0,
         }
     }
-}
-
-/// Whether a sink works.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SinkState {
-    /// The last attempt worked, or there was none.
-    Ok,
-    /// It does not work now, and is tried again.
-    Failing {
-        /// Why, and what to do.
-        reason: String,
-        /// Since when.
-        since: Instant,
-    },
 }
 
 /// A sink's status as it changes, with its telemetry.
@@ -175,6 +137,8 @@ impl Gauge {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
 
     #[test]

@@ -229,7 +229,10 @@ impl HlsConnection {
     }
 
     /// Fetches `segment`; returns `None` if the player has to do something else first.
-    async fn read_segment(&mut self, segment: &PlaylistSegment) -> Result<Option<FetchedSegment>, SourceError> {
+    async fn read_segment(
+        &mut self,
+        segment: &PlaylistSegment,
+    ) -> Result<Option<FetchedSegment>, SourceError> {
         let init = match &segment.init {
             Some(link) => match self.read_init(link).await? {
                 Some(init) => Some(init),

@@ -1,10 +1,10 @@
-//! What publish tells.
+//! Events of publish.
 
 use std::time::Duration;
 
 use metrics::{counter, histogram};
 
-use super::{Kind, Metric};
+use super::{Metric, MetricKind};
 use crate::media::{CameraId, Event};
 
 const EVENTS: &str = "kvs_infer_events_total";
@@ -14,7 +14,7 @@ const DELIVERY_FAILURES: &str = "kvs_infer_delivery_failures_total";
 const DELIVERY_RETRIES: &str = "kvs_infer_delivery_retries_total";
 const DEAD_LETTERS: &str = "kvs_infer_dead_letters_total";
 const SNAPSHOTS_FAILED: &str = "kvs_infer_snapshots_failed_total";
-const SNAPSHOTS_LEFT_OUT: &str = "kvs_infer_snapshots_left_out_total";
+const SNAPSHOTS_OMITTED: &str = "kvs_infer_snapshots_omitted_total";
 pub(super) const SINK_QUEUED: &str = "kvs_infer_sink_queued";
 pub(super) const SINK_QUEUED_BYTES: &str = "kvs_infer_sink_queued_bytes";
 pub(super) const SINK_OLDEST_SECONDS: &str = "kvs_infer_sink_oldest_seconds";
@@ -26,81 +26,86 @@ const OUTBOXES_SET_ASIDE: &str = "kvs_infer_outboxes_set_aside_total";
 pub(crate) const METRICS: &[Metric] = &[
     Metric {
         name: EVENTS,
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         labels: &["camera", "type"],
         help: "Events, each counted once however often its footage was read.",
     },
     Metric {
         name: EVENT_DELIVERY_SECONDS,
-        kind: Kind::Histogram,
+        kind: MetricKind::Histogram,
         labels: &["sink"],
         help: "From the arrival of the confirming frame to the sink's acceptance.",
     },
     Metric {
         name: DELIVERED,
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         labels: &["sink"],
         help: "Records or snapshots that a sink accepted.",
     },
     Metric {
         name: DELIVERY_FAILURES,
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         labels: &["sink", "reason"],
         help: "Attempts that a sink refused or that did not reach it.",
     },
     Metric {
         name: DELIVERY_RETRIES,
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         labels: &["sink"],
         help: "Records or snapshots that were tried again.",
     },
     Metric {
         name: DEAD_LETTERS,
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         labels: &["sink"],
         help: "Records that can never be valid and went to the dead-letter file.",
     },
     Metric {
         name: SNAPSHOTS_FAILED,
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         labels: &[],
         help: "Snapshots that could not be encoded.",
     },
     Metric {
-        name: SNAPSHOTS_LEFT_OUT,
-        kind: Kind::Counter,
+        name: SNAPSHOTS_OMITTED,
+        kind: MetricKind::Counter,
         labels: &["camera", "reason"],
-        help: "Events without all pictures of their own: limit (more than 16 in a frame: they name the picture of another), room (more than \
+        help: "Events without all pictures of their own: limit (more than 16 in a frame: they name the picture of another), size (more than \
          16 MiB of pictures in a frame, or than a sink's share of state.max_bytes holds).",
     },
-    Metric { name: SINK_QUEUED, kind: Kind::Gauge, labels: &["sink"], help: "Events that wait for a sink." },
+    Metric {
+        name: SINK_QUEUED,
+        kind: MetricKind::Gauge,
+        labels: &["sink"],
+        help: "Events that wait for a sink.",
+    },
     Metric {
         name: SINK_QUEUED_BYTES,
-        kind: Kind::Gauge,
+        kind: MetricKind::Gauge,
         labels: &["sink"],
         help: "Bytes of the records and pictures that wait for a sink.",
     },
     Metric {
         name: SINK_OLDEST_SECONDS,
-        kind: Kind::Gauge,
+        kind: MetricKind::Gauge,
         labels: &["sink"],
         help: "How long the oldest event that waits for a sink has waited; 0 where none waits.",
     },
     Metric {
         name: SINK_LOST,
-        kind: Kind::Gauge,
+        kind: MetricKind::Gauge,
         labels: &["sink"],
         help: "Events since the start that a sink will never take: dead letters, and what its share had no room for.",
     },
     Metric {
         name: TAKEN_OVER,
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         labels: &["camera"],
         help: "Times that another process took the camera over; this one has stopped reading and publishing it.",
     },
     Metric {
         name: OUTBOXES_SET_ASIDE,
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         labels: &[],
         help: "Damaged outboxes that were set aside at the start for a new one.",
     },
@@ -192,7 +197,7 @@ impl AttemptFailed<'_> {
 pub(crate) struct SinkFailing<'a> {
     /// The sink.
     pub(crate) sink: &'a str,
-    /// Why, and what to do.
+    /// The error and its remedy.
     pub(crate) reason: &'a str,
 }
 
@@ -218,7 +223,7 @@ pub(crate) struct SinkRecovered<'a> {
 impl SinkRecovered<'_> {
     /// Logs it.
     pub(crate) fn emit(self) {
-        tracing::info!(stage = "publish", sink = self.sink, "sink works again");
+        tracing::info!(stage = "publish", sink = self.sink, "sink recovered");
     }
 }
 
@@ -229,7 +234,7 @@ pub(crate) struct DeadLettered<'a> {
     pub(crate) sink: &'a str,
     /// The record.
     pub(crate) event_id: &'a str,
-    /// Why.
+    /// The error.
     pub(crate) reason: &'a str,
 }
 
@@ -242,7 +247,7 @@ impl DeadLettered<'_> {
             sink,
             event_id,
             reason,
-            "record refused for good; it is in the dead-letter file"
+            "record rejected permanently and written to the dead-letter file"
         );
         counter!(DEAD_LETTERS, "sink" => sink.to_owned()).increment(1);
     }
@@ -255,7 +260,7 @@ pub(crate) struct DeadLetterLost<'a> {
     pub(crate) path: &'a std::path::Path,
     /// The record.
     pub(crate) event_id: &'a str,
-    /// Why.
+    /// The error.
     pub(crate) error: &'a std::io::Error,
 }
 
@@ -272,7 +277,7 @@ impl DeadLetterLost<'_> {
 pub(crate) struct SnapshotFailed<'a> {
     /// The event.
     pub(crate) event_id: &'a str,
-    /// Why.
+    /// The error.
     pub(crate) error: &'a str,
 }
 
@@ -280,7 +285,7 @@ impl SnapshotFailed<'_> {
     /// Logs and counts it.
     pub(crate) fn emit(self) {
         let Self { event_id, error } = self;
-        tracing::warn!(stage = "publish", event_id, error, "no snapshot; the event goes without");
+        tracing::warn!(stage = "publish", event_id, error, "snapshot failed; its event is sent without");
         counter!(SNAPSHOTS_FAILED).increment(1);
     }
 }
@@ -290,7 +295,7 @@ impl SnapshotFailed<'_> {
 pub(crate) struct SnapshotsLeftOut<'a> {
     /// The camera.
     pub(crate) camera: &'a str,
-    /// `limit` or `room`.
+    /// `limit` or `size`.
     pub(crate) reason: &'static str,
     /// Their number.
     pub(crate) events: usize,
@@ -302,7 +307,7 @@ impl SnapshotsLeftOut<'_> {
     /// Counts them, and logs them where it is due.
     pub(crate) fn emit(self) {
         let Self { camera, reason, events, warns } = self;
-        counter!(SNAPSHOTS_LEFT_OUT, "camera" => camera.to_owned(), "reason" => reason)
+        counter!(SNAPSHOTS_OMITTED, "camera" => camera.to_owned(), "reason" => reason)
             .increment(events as u64);
         if warns {
             tracing::warn!(
@@ -310,7 +315,7 @@ impl SnapshotsLeftOut<'_> {
                 camera,
                 reason,
                 events,
-                "very many objects in a frame: pictures left out, no event is; see kvs_infer_snapshots_left_out_total"
+                "snapshots omitted: too many objects in a frame, no event is lost; see kvs_infer_snapshots_omitted_total"
             );
         }
     }
@@ -321,14 +326,14 @@ impl SnapshotsLeftOut<'_> {
 pub(crate) struct Unreadable<'a> {
     /// The sink that it waited for.
     pub(crate) sink: &'a str,
-    /// What is wrong.
+    /// The error.
     pub(crate) error: &'a dyn std::error::Error,
 }
 
 impl Unreadable<'_> {
     /// Logs it.
     pub(crate) fn emit(self) {
-        tracing::error!(stage = "publish", sink = self.sink, error = %self.error, "left out; report this bug");
+        tracing::error!(stage = "publish", sink = self.sink, error = %self.error, "unreadable outbox entry skipped; report this bug");
     }
 }
 
@@ -337,7 +342,7 @@ impl Unreadable<'_> {
 pub(crate) struct Forgotten<'a> {
     /// The sink.
     pub(crate) sink: &'a str,
-    /// How many.
+    /// The number of events.
     pub(crate) count: u64,
 }
 
@@ -345,26 +350,21 @@ impl Forgotten<'_> {
     /// Logs it.
     pub(crate) fn emit(self) {
         let Self { sink, count } = self;
-        tracing::warn!(
-            stage = "publish",
-            sink,
-            count,
-            "events waited for a sink that is no longer configured: forgotten"
-        );
+        tracing::warn!(stage = "publish", sink, count, "events dropped: their sink is no longer configured");
     }
 }
 
 /// The outbox could not write all that it had taken in.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NotClosed<'a> {
-    /// How many, and why.
+    /// The error, with the number of lost records.
     pub(crate) error: &'a dyn std::error::Error,
 }
 
 impl NotClosed<'_> {
     /// Logs it.
     pub(crate) fn emit(self) {
-        tracing::error!(stage = "publish", error = %self.error, "the outbox did not end well");
+        tracing::error!(stage = "publish", error = %self.error, "outbox close failed");
     }
 }
 
@@ -373,7 +373,7 @@ impl NotClosed<'_> {
 pub(crate) struct Undelivered<'a> {
     /// The sink.
     pub(crate) sink: &'a str,
-    /// Whether it is a required one.
+    /// `true` for a required sink.
     pub(crate) required: bool,
     /// Events that were left.
     pub(crate) count: u64,
@@ -388,7 +388,7 @@ impl Undelivered<'_> {
             sink,
             required,
             count,
-            "stopped before these were delivered: they stay in the outbox for the next start"
+            "events not delivered before the stop: they stay in the outbox for the next start"
         );
     }
 }

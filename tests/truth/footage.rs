@@ -114,7 +114,11 @@ fn rows_match_by_label_zones_and_start() {
         ("one twice", "car 1 0.40 - - 0.4 road\ncar 2 0.40 - - 0.4 road\n", [1, 1]),
     ] {
         let printed = table(rows);
-        assert_eq!([unmatched(&printed, &agreed).len(), unmatched(&agreed, &printed).len()], expected, "{name}");
+        assert_eq!(
+            [unmatched(&printed, &agreed).len(), unmatched(&agreed, &printed).len()],
+            expected,
+            "{name}"
+        );
     }
 }
 

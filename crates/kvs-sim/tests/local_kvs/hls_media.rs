@@ -72,8 +72,11 @@ async fn by_hls(sim: &Sim, container: &str) -> Vec<Frame> {
 
 /// Fills a stream with unusual times: B-frames, leading pictures, a first block that is not at 0, audio in between.
 async fn fill(stream: &Arc<KvsStream>) {
-    let sound =
-        TrackEntry { number: 2, kind: kvs_mkv::TrackKind::Audio, ..writer::video_track(2, "A_AAC", b"x", 0, 0) };
+    let sound = TrackEntry {
+        number: 2,
+        kind: kvs_mkv::TrackKind::Audio,
+        ..writer::video_track(2, "A_AAC", b"x", 0, 0)
+    };
     let tracks = [track(&AVCC), TrackEntry { raw: Bytes::new(), ..sound }];
     append(stream, &tracks, NOON_MS + 123).await;
     let mut noise = frame(10, true, b"sound");

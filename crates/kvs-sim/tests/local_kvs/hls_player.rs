@@ -40,7 +40,11 @@ pub(crate) fn frame(relative: i16, key: bool, payload: &[u8]) -> Block {
 }
 
 /// Appends a fragment of 2 s: four frames, of which some are B-frames.
-pub(crate) async fn append(stream: &Arc<KvsStream>, tracks: &[TrackEntry], producer_ms: i64) -> FragmentNumber {
+pub(crate) async fn append(
+    stream: &Arc<KvsStream>,
+    tracks: &[TrackEntry],
+    producer_ms: i64,
+) -> FragmentNumber {
     let blocks = [
         frame(0, true, b"key"),
         frame(1500, false, b"last"),
@@ -127,7 +131,10 @@ impl<'a> Player<'a> {
     }
 
     /// Fetches the codec private data and the frames of a segment.
-    pub(crate) async fn segment(&self, segment: &kvs_hls::playlist::PlaylistSegment) -> (Bytes, Vec<AccessUnit>) {
+    pub(crate) async fn segment(
+        &self,
+        segment: &kvs_hls::playlist::PlaylistSegment,
+    ) -> (Bytes, Vec<AccessUnit>) {
         let (status, media) = self.fetch(&segment.link).await;
         assert_eq!(status, 200, "{}", String::from_utf8_lossy(&media));
         let Some(init) = &segment.init else {
