@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::{join_all, poll_immediate};
 
 use super::EntryOcr;
-use crate::checkpoint::{Checkpoint, Seen};
+use crate::checkpoint::{Checkpoint, FramePosition};
 use crate::decide::{self, FrameFacts, Look, Made, Rules, Sighting};
 use crate::decode::FrameReceiver;
 use crate::detect::{DetectError, Detector, MotionRules, SceneObject};
@@ -96,7 +96,7 @@ impl AnalysisTask {
             decide::decide(&mut self.checkpoint.decide, &FrameFacts::of(&frame, &self.stream), &looks);
         let boxes = looks.iter().map(|look| look.detections.len()).sum();
         FrameDecided { camera: &self.camera, boxes, kept: outcome.sightings.len() }.emit();
-        self.checkpoint.seen = Some(Seen::of(&frame));
+        self.checkpoint.seen = Some(FramePosition::of(&frame));
         let labels: Vec<Label> = outcome.sightings.iter().map(picture_label).collect();
         let is_complete = detections.iter().all(Result::is_ok);
         match self.motion {
