@@ -27,13 +27,13 @@ pub use reload::{Changes, PreparedReload, ReloadError};
 
 use crate::camera::{CameraError, Shared};
 use crate::config::{CameraSpec, Settings};
+use crate::delivery::{
+    Clients, EventOutbox, OutboxSpec, ResumeError, SinkState, SinkStatus, StartError, StateSpec,
+    UndeliveredRecords, has_own_s3,
+};
 use crate::detect::{DetectError, Detector, ModelInfo, ModelSpec};
 use crate::http::{AccessToken, Encode, HttpError, HttpServer, HttpSpec};
 use crate::media::CameraId;
-use crate::publish::{
-    Clients, Outbox, OutboxSpec, Remains, ResumeError, SinkState, SinkStatus, StartError, StateSpec,
-    has_own_s3,
-};
 use crate::remote::{FetchError, Models};
 use crate::render::{self, SnapshotFormat, SnapshotSpec};
 use crate::source::Kvs;
@@ -105,7 +105,7 @@ pub struct Service {
     aws: SdkConfig,
     state: StateSpec,
     models: ModelSet,
-    outbox: Arc<Outbox>,
+    outbox: Arc<EventOutbox>,
     fleet: Fleet,
     emf: Option<JoinHandle<()>>,
     stop: CancellationToken,
@@ -171,7 +171,7 @@ impl Service {
 
     /// Stops everything in order and tells what the sinks had not delivered in time. A part that does not end in its
     /// time is told of and left behind.
-    pub async fn stop(self) -> Vec<Remains> {
+    pub async fn stop(self) -> Vec<UndeliveredRecords> {
         let begun = Instant::now();
         Stopping.emit();
         self.board.stopping();
@@ -206,7 +206,12 @@ fn emf(settings: &Settings, board: &StatusBoard, stop: &CancellationToken) -> Op
     Some(tokio::spawn(emf.run(stop.clone())))
 }
 
-fn shared(settings: &Settings, aws: &SdkConfig, outbox: &Arc<Outbox>, stop: &CancellationToken) -> Shared {
+fn shared(
+    settings: &Settings,
+    aws: &SdkConfig,
+    outbox: &Arc<EventOutbox>,
+    stop: &CancellationToken,
+) -> Shared {
     Shared {
         kvs: Kvs::new(aws),
         outbox: Arc::clone(outbox),
@@ -260,8 +265,8 @@ pub(crate) fn outbox_spec(
     OutboxSpec { publish, state, routes, dead_letter, clients }
 }
 
-async fn open_outbox(spec: OutboxSpec, board: &StatusBoard) -> Result<Arc<Outbox>, ServiceError> {
-    let outbox = Arc::new(Outbox::start(spec).await?);
+async fn open_outbox(spec: OutboxSpec, board: &StatusBoard) -> Result<Arc<EventOutbox>, ServiceError> {
+    let outbox = Arc::new(EventOutbox::start(spec).await?);
     let shown = Arc::downgrade(&outbox);
     for watch in outbox.watches() {
         board.add_watch(watch);
@@ -273,7 +278,7 @@ async fn open_outbox(spec: OutboxSpec, board: &StatusBoard) -> Result<Arc<Outbox
     Ok(outbox)
 }
 
-fn sink_rows(outbox: &Outbox) -> Vec<SinkRow> {
+fn sink_rows(outbox: &EventOutbox) -> Vec<SinkRow> {
     outbox.statuses().into_iter().map(sink_row).collect()
 }
 
@@ -313,7 +318,7 @@ mod tests {
 
     use super::*;
     use crate::config::{LogLevel, ModelFiles, StateSettings};
-    use crate::publish::PublishSpec;
+    use crate::delivery::PublishSpec;
     use crate::status::Status;
 
     fn settings(folder: PathBuf) -> Settings {

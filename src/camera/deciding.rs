@@ -8,11 +8,11 @@ use super::EntryReader;
 use crate::checkpoint::{Checkpoint, Seen};
 use crate::decide::{self, FrameFacts, Look, Made, Rules, Sighting};
 use crate::decode::FrameReceiver;
+use crate::delivery::{CameraCommit, EventOutbox, FrameEvents, FrameRecords, NewRecord, OfferError, Route};
 use crate::detect::{DetectError, Detector, MotionRules, Thing};
 use crate::media::{
     CameraId, Decoded, Detection, Event, FragmentEnd, Frame, Mode, ModeCell, SamplerState, Surface,
 };
-use crate::publish::{Commit, OfferError, Outbox, Packed, PackedEvents, PendingEvents, Route};
 use crate::render::Label;
 use crate::status::CameraStatus;
 use crate::telemetry::camera::{
@@ -44,7 +44,7 @@ pub(super) struct Deciding {
     pub(super) motion: Option<MotionRules>,
     /// Where the camera stands: after the last frame that was looked at.
     pub(super) at: Checkpoint,
-    pub(super) outbox: Arc<Outbox>,
+    pub(super) outbox: Arc<EventOutbox>,
     pub(super) route: Arc<Route>,
     pub(super) mode: Arc<ModeCell>,
     pub(super) board: CameraStatus,
@@ -125,14 +125,14 @@ impl Deciding {
         if events.is_empty() {
             return Ok(());
         }
-        let pending = PendingEvents {
+        let pending = FrameEvents {
             events,
             route: Arc::clone(&self.route),
             frame: Some(Arc::clone(frame)),
             boxes: labels.to_vec(),
             arrived: frame.arrived,
         };
-        let PackedEvents { events, unpictured, shown_by } = self.outbox.pack(pending).await?;
+        let FrameRecords { events, unpictured, shown_by } = self.outbox.pack(pending).await?;
         self.at.decide.show_by(&unpictured, shown_by.as_ref());
         let made: Vec<Event> = events.iter().map(|packed| packed.event().clone()).collect();
         self.commit(events).await?;
@@ -144,8 +144,8 @@ impl Deciding {
 
     /// Waits while a required sink is full. Then the camera falls behind rather than drop what it cannot tell of: reading
     /// waits with it, and the service keeps the footage.
-    async fn commit(&self, events: Vec<Packed>) -> Result<(), OfferError> {
-        let commit = Commit { camera: self.camera.clone(), checkpoint: self.at.clone(), events };
+    async fn commit(&self, events: Vec<NewRecord>) -> Result<(), OfferError> {
+        let commit = CameraCommit { camera: self.camera.clone(), checkpoint: self.at.clone(), events };
         let mut taking = std::pin::pin!(self.outbox.commit(commit));
         if let Some(taken) = poll_immediate(&mut taking).await {
             return taken;

@@ -18,10 +18,10 @@ use tokio_util::sync::CancellationToken;
 use crate::checkpoint::Checkpoint;
 use crate::config::{CameraSpec, PlaybackMode, Start};
 use crate::decode::{self, Sampler, frame_queue, packet_queue};
+use crate::delivery::EventOutbox;
 use crate::detect::Detector;
 use crate::detect::ocr::Reader;
 use crate::media::{Mode, ModeCell, Position};
-use crate::publish::Outbox;
 use crate::source::{Kvs, SourceError, StartAt, StreamSource};
 use crate::status::CameraStatus;
 use crate::status::Watch;
@@ -38,7 +38,7 @@ pub struct Shared {
     /// The clients.
     pub kvs: Kvs,
     /// Where events go.
-    pub outbox: Arc<Outbox>,
+    pub outbox: Arc<EventOutbox>,
     /// Base of the wait between connections.
     pub reconnect_delay: Duration,
     /// The life of an HLS session.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use crate::base::{Unwritable, can_be_written};
 use crate::config::{CameraSpec, ConfigErrors, Settings, Start};
-use crate::publish::{PublishSpec, destinations};
+use crate::delivery::{PublishSpec, destinations};
 
 use super::aws::sdk_config;
 use super::config_args::ConfigArgs;

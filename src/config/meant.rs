@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::decide::Rules;
 use crate::decode::Masks;
+use crate::delivery::{PublishSpec, Route, StateSpec};
 use crate::detect::{Device, ModelSpec, MotionRules, Purpose};
 use crate::media::CameraId;
-use crate::publish::{PublishSpec, Route, StateSpec};
 
 use kvs_config::written::{LogFormat, LogLevel, PlaybackMode, Start};
 

@@ -227,7 +227,7 @@ fn s3_client(aws: &SdkConfig) -> aws_sdk_s3::Client {
     let config = aws_sdk_s3::config::Builder::from(aws)
         .retry_config(RetryConfig::disabled())
         .timeout_config(timeouts)
-        .force_path_style(crate::publish::has_own_s3(aws));
+        .force_path_style(crate::delivery::has_own_s3(aws));
     aws_sdk_s3::Client::from_conf(config.build())
 }
 

@@ -7,9 +7,9 @@ use metrics::{counter, histogram};
 use tracing::{error, info, warn};
 
 use super::{Kind, Metric};
+use crate::delivery::OfferError;
 use crate::detect::DetectError;
 use crate::media::{Event, Frame, Mode};
-use crate::publish::OfferError;
 use crate::render::Label;
 use crate::status::CameraStatus;
 

@@ -9,8 +9,8 @@ use kvs_infer::config::{
 };
 use kvs_infer::decide::{Confirm, ReadingRules, RoiFilter, TextPattern};
 use kvs_infer::decode::Masks;
+use kvs_infer::delivery::{PublishSpec, S3Spec, SnapshotRoute, Sse};
 use kvs_infer::detect::{Device, InputEncoding, LayoutChoice, MotionRules, Thresholds};
-use kvs_infer::publish::{PublishSpec, S3Spec, SnapshotRoute, Sse};
 use kvs_infer::render::{SnapshotFormat, SnapshotSpec};
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 

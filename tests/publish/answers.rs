@@ -8,9 +8,9 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode, Uri};
 use kvs_infer::base::Verdict;
-use kvs_infer::publish::{
-    Clients, DdbSpec, Outbox, OutboxSpec, PublishSpec, Route, S3Spec, SinkState, SinkStatus, SnapshotRoute,
-    Sse, probes,
+use kvs_infer::delivery::{
+    Clients, DdbSpec, EventOutbox, OutboxSpec, PublishSpec, Route, S3Spec, SinkState, SinkStatus,
+    SnapshotRoute, Sse, probes,
 };
 use kvs_infer::render::{SnapshotFormat, SnapshotSpec};
 use serde_json::{Value, json};
@@ -455,7 +455,7 @@ async fn what_is_not_aws_takes_nothing_and_aws_gets_all_of_it_afterwards() {
     for (name, said) in in_its_place {
         let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
         server.says(Some(said));
-        let outbox = Outbox::start(spec(folder.path(), &server.url)).await.unwrap();
+        let outbox = EventOutbox::start(spec(folder.path(), &server.url)).await.unwrap();
         let mut offered = pending(event("front", 1), &route());
         offered.frame = Some(frame("front"));
         event::offer(&outbox, offered).await.unwrap();

@@ -9,11 +9,11 @@ use super::fake_kinesis::FakeKinesis;
 use super::moto::{self, Moto, records};
 use aws_config::SdkConfig;
 use aws_sdk_s3::types::ServerSideEncryption;
-use kvs_infer::media::{BBox, Event};
-use kvs_infer::publish::{
-    Clients, Outbox, OutboxSpec, PendingEvents, PublishSpec, Remains, Route, S3Spec, SinkState, SinkStatus,
-    SnapshotRoute, Sse,
+use kvs_infer::delivery::{
+    Clients, EventOutbox, FrameEvents, OutboxSpec, PublishSpec, Route, S3Spec, SinkState, SinkStatus,
+    SnapshotRoute, Sse, UndeliveredRecords,
 };
+use kvs_infer::media::{BBox, Event};
 use kvs_infer::render::Label;
 use kvs_infer::render::{SnapshotFormat, SnapshotSpec};
 
@@ -31,7 +31,7 @@ fn to_s3() -> Arc<Route> {
 }
 
 /// An outbox with a local sink in `folder` and the sinks of `route`.
-async fn outbox(folder: &Path, config: &SdkConfig, routes: &[&Arc<Route>]) -> Outbox {
+async fn outbox(folder: &Path, config: &SdkConfig, routes: &[&Arc<Route>]) -> EventOutbox {
     let s3 = S3Spec { bucket: "pictures".into(), prefix: "snapshots".into(), sse: Sse::Aes256 };
     let spec = OutboxSpec {
         publish: PublishSpec {
@@ -46,10 +46,10 @@ async fn outbox(folder: &Path, config: &SdkConfig, routes: &[&Arc<Route>]) -> Ou
         state: state(folder),
         clients: Some(Clients::new(config, true)),
     };
-    Outbox::start(spec).await.unwrap()
+    EventOutbox::start(spec).await.unwrap()
 }
 
-async fn offer(outbox: &Outbox, event: Event, route: &Arc<Route>) {
+async fn offer(outbox: &EventOutbox, event: Event, route: &Arc<Route>) {
     event::offer(outbox, pending(event, route)).await.unwrap();
 }
 
@@ -135,7 +135,7 @@ async fn a_sink_out_of_reach_holds_up_no_other_and_tells_what_remains() {
     assert_eq!(status(&statuses, "kds/other").state, SinkState::Ok);
     assert_eq!(
         dead.flush(Duration::ZERO).await,
-        [Remains { sink: "kds/dead".into(), required: true, count: 3 }]
+        [UndeliveredRecords { sink: "kds/dead".into(), required: true, count: 3 }]
     );
 }
 
@@ -147,7 +147,7 @@ async fn snapshots_reach_s3_encrypted_and_the_record_says_where() {
     let outbox = outbox(folder.path(), &config, &[&route]).await;
     let boxes = vec![Label::of("car", 0.5, BBox { x1: 200.0, y1: 90.0, x2: 300.0, y2: 170.0 })];
     let sent = event("front", 1);
-    let offered = PendingEvents { frame: Some(frame("front")), boxes, ..pending(sent.clone(), &route) };
+    let offered = FrameEvents { frame: Some(frame("front")), boxes, ..pending(sent.clone(), &route) };
     let record = event::offer(&outbox, offered).await.unwrap();
     let stem = format!("snapshots/front/1700000000123-{}", &sent.event_id[..12]);
     assert_eq!(record.payload.extras.snapshot, Some(format!("s3://pictures/{stem}.jpg")));
@@ -181,7 +181,7 @@ async fn a_bucket_that_is_missing_holds_no_record_up() {
     Arc::make_mut(&mut route).kds_stream = Some("events".into());
     moto.stream("events").await;
     let outbox = outbox(folder.path(), &config, &[&route]).await;
-    let offered = PendingEvents { frame: Some(frame("front")), ..pending(event("front", 1), &route) };
+    let offered = FrameEvents { frame: Some(frame("front")), ..pending(event("front", 1), &route) };
     event::offer(&outbox, offered).await.unwrap();
     let statuses = outbox
         .until(|all| status(all, "kds/events").delivered == 1 && status(all, "s3").state != SinkState::Ok)
@@ -190,7 +190,7 @@ async fn a_bucket_that_is_missing_holds_no_record_up() {
     assert!(reason.contains("pictures: NoSuchBucket") && reason.contains("create the bucket"), "{reason}");
     assert_eq!(
         outbox.flush(Duration::ZERO).await,
-        [Remains { sink: "s3".into(), required: false, count: 1 }]
+        [UndeliveredRecords { sink: "s3".into(), required: false, count: 1 }]
     );
 }
 

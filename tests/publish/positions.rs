@@ -10,10 +10,10 @@ use super::fault_proxy::{FaultProxy, Mishap, Service};
 use super::moto::{self, Moto, records};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use kvs_infer::media::CameraId;
-use kvs_infer::publish::{
-    Clients, OfferError, Outbox, OutboxSpec, PublishSpec, ResumeError, Route, SinkState, StateSpec,
+use kvs_infer::delivery::{
+    Clients, EventOutbox, OfferError, OutboxSpec, PublishSpec, ResumeError, Route, SinkState, StateSpec,
 };
+use kvs_infer::media::CameraId;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -30,11 +30,11 @@ fn route() -> Arc<Route> {
 }
 
 /// An outbox with a local sink, records in the stream `events`, and positions in `positions`.
-async fn outbox(folder: &Path, url: &str) -> Outbox {
+async fn outbox(folder: &Path, url: &str) -> EventOutbox {
     started(folder, url, Some("positions".into())).await
 }
 
-async fn started(folder: &Path, url: &str, ddb_table: Option<String>) -> Outbox {
+async fn started(folder: &Path, url: &str, ddb_table: Option<String>) -> EventOutbox {
     let publish = PublishSpec {
         kds_stream: Some("events".into()),
         s3: None,
@@ -45,22 +45,24 @@ async fn started(folder: &Path, url: &str, ddb_table: Option<String>) -> Outbox 
     let state = StateSpec { ddb_table, ..state(folder) };
     let (dead_letter, clients) =
         (folder.join("dead-letter.jsonl"), Some(Clients::new(&moto::config(url), true)));
-    Outbox::start(OutboxSpec { publish, state, routes: vec![route()], dead_letter, clients }).await.unwrap()
+    EventOutbox::start(OutboxSpec { publish, state, routes: vec![route()], dead_letter, clients })
+        .await
+        .unwrap()
 }
 
-async fn offer(outbox: &Outbox, numbers: impl IntoIterator<Item = u64>) {
+async fn offer(outbox: &EventOutbox, numbers: impl IntoIterator<Item = u64>) {
     for number in numbers {
         event::offer(outbox, pending(event("front", number), &route())).await.unwrap();
     }
 }
 
 /// Where the camera resumes: the `seq` of the state.
-async fn resumed(outbox: &Outbox) -> Option<u64> {
+async fn resumed(outbox: &EventOutbox) -> Option<u64> {
     outbox.resume(&front()).await.unwrap().map(|at| at.decide.seq())
 }
 
 /// Waits until every sink has all that was offered.
-async fn delivered(outbox: &Outbox) {
+async fn delivered(outbox: &EventOutbox) {
     outbox.until(|all| all.iter().all(|sink| sink.queued == 0)).await;
 }
 

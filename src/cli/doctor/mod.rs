@@ -22,7 +22,7 @@ use super::exit;
 use super::fetching::Fetched;
 use crate::base::{Asks, Finding, Probe};
 use crate::config::{CameraSpec, PlaybackMode, Settings};
-use crate::publish::probes;
+use crate::delivery::probes;
 use crate::service::outbox_spec;
 use crate::source::Kvs;
 use report::{Answer, Report};

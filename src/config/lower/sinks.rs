@@ -3,7 +3,7 @@
 use kvs_config::KeyPath;
 use kvs_config::written::{Camera, SseName};
 
-use crate::publish::{DdbSpec, PublishSpec, Route, S3Spec, SnapshotRoute, Sse};
+use crate::delivery::{DdbSpec, PublishSpec, Route, S3Spec, SnapshotRoute, Sse};
 use crate::render::SnapshotSpec;
 
 use super::{Lowering, root_key};

@@ -389,7 +389,7 @@ function trimEvents() {
   }
 }
 
-/* As `color_of` in src/publish/picture: the stripe has the colour of the box. */
+/* As `color_of` in src/render: the stripe has the colour of the box. */
 const PALETTE = [
   [230, 57, 70], [255, 183, 3], [6, 214, 160], [17, 138, 178], [255, 112, 166], [155, 93, 229], [144, 190, 109],
   [251, 133, 0],

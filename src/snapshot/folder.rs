@@ -1,0 +1,134 @@
+//! The folder of snapshots, which stays below a size.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::base::{make_private_subfolder, private_file};
+
+/// Pictures kept, bytes: the oldest are removed beyond it.
+const MOST_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// The pictures under a folder, by age. Folders and files are made for their owner alone, and none is reached through a symbolic link.
+#[derive(Debug)]
+pub(crate) struct SnapshotFolder {
+    root: PathBuf,
+    most_bytes: u64,
+    /// Oldest first, with their bytes.
+    files: VecDeque<(PathBuf, u64)>,
+    bytes: u64,
+}
+
+impl SnapshotFolder {
+    /// The pictures under `root/snapshots`, which are saved by paths relative to `root`.
+    pub(crate) fn open(root: &Path) -> io::Result<Self> {
+        Self::with_limit(root, MOST_BYTES)
+    }
+
+    fn with_limit(root: &Path, most_bytes: u64) -> io::Result<Self> {
+        let mut found = Vec::new();
+        let top = root.join(super::place::SNAPSHOTS_FOLDER);
+        make_private_subfolder(&top)?;
+        for camera in fs::read_dir(&top)? {
+            let camera = camera?;
+            if camera.file_type()?.is_dir() {
+                list(&camera.path(), &mut found)?;
+            }
+        }
+        found.sort();
+        let bytes = found.iter().map(|(_, _, bytes)| bytes).sum();
+        let files = found.into_iter().map(|(_, path, bytes)| (path, bytes)).collect();
+        Ok(Self { root: root.to_owned(), most_bytes, files, bytes })
+    }
+
+    /// Saves a picture, whole or not at all, so that it survives the end of the machine, and makes room for it.
+    pub(crate) fn save(&mut self, relative: &str, file: &[u8]) -> io::Result<()> {
+        let bytes = file.len() as u64;
+        self.make_room(bytes);
+        let path = self.root.join(relative);
+        make_private_subfolder(&self.root.join(super::place::SNAPSHOTS_FOLDER))?;
+        if let Some(parent) = path.parent() {
+            make_private_subfolder(parent)?;
+        }
+        let part = path.with_extension("part");
+        if let Err(error) = write_synced(&part, file).and_then(|()| fs::rename(&part, &path)) {
+            let _ = fs::remove_file(&part);
+            return Err(error);
+        }
+        self.files.push_back((path, bytes));
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// A file that is gone or cannot be removed is not counted any longer.
+    fn make_room(&mut self, bytes: u64) {
+        while self.bytes + bytes > self.most_bytes {
+            let Some((oldest, freed)) = self.files.pop_front() else { break };
+            let _ = fs::remove_file(oldest);
+            self.bytes -= freed;
+        }
+    }
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = private_file().create(true).truncate(true).write(true).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_data()
+}
+
+fn list(folder: &Path, found: &mut Vec<(SystemTime, PathBuf, u64)>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let about = entry.metadata()?;
+        if about.is_file() {
+            found.push((about.modified()?, entry.path(), about.len()));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(root: &Path) -> Vec<String> {
+        let folder = fs::read_dir(root.join("snapshots/front")).unwrap();
+        let mut names: Vec<_> = folder.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_oldest_make_room_also_after_a_restart() {
+        let root = tempfile::tempdir().unwrap();
+        let mut folder = SnapshotFolder::with_limit(root.path(), 10).unwrap();
+        for name in ["1", "2", "3"] {
+            folder.save(&format!("snapshots/front/{name}.jpg"), b"four").unwrap();
+        }
+        assert_eq!(names(root.path()), ["2.jpg", "3.jpg"]);
+        let mut folder = SnapshotFolder::with_limit(root.path(), 10).unwrap();
+        folder.save("snapshots/front/4.jpg", b"four").unwrap();
+        assert_eq!(names(root.path()), ["3.jpg", "4.jpg"]);
+    }
+
+    #[test]
+    fn pictures_are_for_their_owner_and_go_through_no_symbolic_link() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let (root, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let mut folder = SnapshotFolder::with_limit(root.path(), 10).unwrap();
+        folder.save("snapshots/front/1.jpg", b"four").unwrap();
+        let mode = |path: &str| fs::metadata(root.path().join(path)).unwrap().permissions().mode() & 0o777;
+        let modes = ["snapshots", "snapshots/front", "snapshots/front/1.jpg"].map(mode);
+        assert_eq!(modes, [0o700, 0o700, 0o600]);
+        symlink(elsewhere.path(), root.path().join("snapshots/back")).unwrap();
+        let refused = folder.save("snapshots/back/1.jpg", b"four").unwrap_err().to_string();
+        assert!(refused.contains("back is a symbolic link"), "{refused}");
+        fs::remove_dir_all(root.path().join("snapshots")).unwrap();
+        symlink(elsewhere.path(), root.path().join("snapshots")).unwrap();
+        assert!(folder.save("snapshots/front/2.jpg", b"four").is_err());
+        assert!(SnapshotFolder::with_limit(root.path(), 10).is_err());
+        assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+    }
+}
