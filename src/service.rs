@@ -259,10 +259,10 @@ pub(crate) fn outbox_spec(
     dead_letter: Option<PathBuf>,
 ) -> OutboxSpec {
     let routes = settings.cameras.iter().map(|camera| Arc::new(camera.route.clone())).collect();
-    let publish = settings.publish.clone();
+    let sinks = settings.publish.sinks(routes);
     let dead_letter = dead_letter.unwrap_or_else(|| state.dir.join("dead-letter.jsonl"));
     let clients = Some(Clients::new(aws, has_own_s3(aws)));
-    OutboxSpec { publish, state, routes, dead_letter, clients }
+    OutboxSpec { sinks, state, dead_letter, clients }
 }
 
 async fn open_outbox(spec: OutboxSpec, board: &StatusBoard) -> Result<Arc<EventOutbox>, ServiceError> {
@@ -318,12 +318,11 @@ mod tests {
 
     use super::*;
     use crate::config::{LogLevel, ModelFiles, StateSettings};
-    use crate::delivery::PublishSpec;
+    use crate::sinks::PublishSpec;
     use crate::status::Status;
 
     fn settings(folder: PathBuf) -> Settings {
-        let publish =
-            PublishSpec { kds_stream: None, s3: None, ddb: None, local_dir: Some(folder), snapshots: None };
+        let publish = PublishSpec { local_dir: Some(folder), ..PublishSpec::default() };
         Settings {
             region: None,
             publish,

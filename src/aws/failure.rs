@@ -130,9 +130,16 @@ impl AwsFailure {
     /// Returns whether the role lacks the permission for the call itself.
     #[must_use]
     pub fn is_denied(&self) -> bool {
-        let denied =
-            matches!(self.code.as_str(), "AccessDenied" | "AccessDeniedException" | "NotAuthorizedException");
-        denied && self.certain.is_none()
+        Self::is_denial(&self.code) && self.certain.is_none()
+    }
+
+    /// Returns whether an error code is a service's word for a missing permission.
+    #[must_use]
+    pub fn is_denial(code: &str) -> bool {
+        matches!(
+            code,
+            "AccessDenied" | "AccessDeniedException" | "AuthorizationError" | "NotAuthorizedException"
+        )
     }
 
     /// Returns what to do: what holds for every call, else the caller's `remedy`, else the usual one, else `otherwise`.

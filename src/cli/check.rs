@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use crate::base::{Unwritable, can_be_written};
 use crate::config::{CameraSpec, ConfigErrors, Settings, Start};
-use crate::delivery::{PublishSpec, destinations};
+use crate::sinks::PublishSpec;
 
 use super::aws::sdk_config;
 use super::config_args::ConfigArgs;
@@ -121,7 +121,7 @@ fn row(camera: &CameraSpec, publish: &PublishSpec) -> [String; 6] {
         start_name(camera.start).to_owned(),
         camera.fps_target.map_or_else(|| "all".to_owned(), |fps| fps.to_string()),
         detectors.join(", "),
-        destinations(publish, &camera.route).join(", "),
+        publish.destinations(&camera.route).join(", "),
     ]
 }
 

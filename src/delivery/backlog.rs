@@ -1,4 +1,4 @@
-//! What waits in the outbox for one sink, in the order of its making.
+//! The records that wait in the outbox for one sink, oldest first.
 
 use std::sync::Arc;
 
@@ -7,35 +7,37 @@ use tokio_util::sync::CancellationToken;
 use super::dead_letter::DeadLetters;
 use super::delivery_progress::DeliveryProgress;
 use super::outbox_record::OutboxRecord;
-use super::retry_backoff;
+use super::retry::retry_backoff;
 use super::status::SinkGauge;
 use crate::telemetry::publish as telemetry;
 
-/// Bytes of records and pictures that a sink takes into memory at once, beyond the first.
-const MOST_BYTES: u64 = 16 * 1024 * 1024;
+/// Limit on the bytes of records and pictures that a sink reads into memory at once. A first record is read whatever its size.
+const MAX_READ_BYTES: u64 = 16 * 1024 * 1024;
+/// Limit on the entries that are read at once where no sink bounds them.
+const MAX_READ_ENTRIES: usize = 1_000;
 
-/// A sink's end of the outbox. What was taken and not settled is there again after a restart.
+/// One sink's queue in the outbox. A record that was read and not acknowledged is there again after a restart.
 pub(crate) struct Backlog {
     pub(crate) outbox: ::outbox::Outbox,
     pub(crate) sink: ::outbox::Sink,
     pub(crate) gauge: Arc<SinkGauge>,
     pub(crate) progress: Arc<DeliveryProgress>,
     pub(crate) dead_letters: Arc<DeadLetters>,
-    /// Nothing is added any more.
+    /// Cancelled when nothing is added any more.
     pub(crate) closing: CancellationToken,
-    /// The last entry that was taken.
+    /// The last entry that was read.
     pub(crate) after: Option<::outbox::EntryId>,
 }
 
 impl Backlog {
-    /// The next records, `most` at most; waits while there are none. `None`: there are none, and there will be none.
-    pub(crate) async fn next(&mut self, most: usize) -> Option<Vec<OutboxRecord>> {
+    /// Returns up to `max` records, waiting for the first; `None`: there are none, and there will be none.
+    pub(crate) async fn next(&mut self, max: usize) -> Option<Vec<OutboxRecord>> {
         loop {
-            // Before looking, so that what is added between the look and the wait is not missed.
+            // Read before the queue: a record that is added after an empty read is then not missed.
             let closing = self.closing.is_cancelled();
-            let taken = self.at_hand(most).await;
-            if !taken.is_empty() {
-                return Some(taken);
+            let records = self.available(max).await;
+            if !records.is_empty() {
+                return Some(records);
             }
             if closing {
                 return None;
@@ -44,11 +46,11 @@ impl Backlog {
         }
     }
 
-    /// The next records that are there, `most` at most.
-    pub(crate) async fn at_hand(&mut self, most: usize) -> Vec<OutboxRecord> {
+    /// Returns up to `max` records that are there already.
+    pub(crate) async fn available(&mut self, max: usize) -> Vec<OutboxRecord> {
         let mut backoff = retry_backoff();
         loop {
-            match self.outbox.pending(self.sink, self.after, most, MOST_BYTES) {
+            match self.outbox.pending(self.sink, self.after, max, MAX_READ_BYTES) {
                 Ok(entries) => return self.decode(entries).await,
                 Err(error) => {
                     self.gauge.failing("outbox", &error.to_string(), 0);
@@ -58,7 +60,7 @@ impl Backlog {
         }
     }
 
-    /// Until something was added since this was last awaited, or nothing will be.
+    /// Waits until a record was added since the last call, or none will be.
     pub(crate) async fn changed(&self) {
         tokio::select! {
             () = self.outbox.changed(self.sink) => {}
@@ -74,8 +76,9 @@ impl Backlog {
                 Ok(record) if self.is_left_out(&record) => {}
                 Ok(record) => records.push(record),
                 Err(error) => {
+                    // Acknowledged, since no later read could decode it either.
                     self.outbox.ack(self.sink, &[error.id]);
-                    telemetry::Unreadable { sink: self.gauge.name(), error: &error }.emit();
+                    telemetry::RecordUnreadable { sink: self.gauge.name(), error: &error }.emit();
                     self.gauge.gave_up();
                 }
             }
@@ -83,30 +86,59 @@ impl Backlog {
         records
     }
 
-    /// Whether another process delivers the record in place of this one. Such a record is put aside without an
-    /// acknowledgement: it leaves the outbox once nothing depends on it (`surrender`).
+    /// Returns whether another process delivers the record in place of this one. Such a record is skipped and not
+    /// acknowledged: it leaves the outbox once nothing depends on it (`surrender`).
     pub(crate) fn is_left_out(&self, record: &OutboxRecord) -> bool {
         self.progress.leaves_out()
             && self.progress.is_left_out(&record.camera, record.header.seq, self.gauge.name())
     }
 
-    /// The sink has accepted the record.
+    /// Acknowledges a record that the sink has accepted.
     pub(crate) fn delivered(&self, record: &OutboxRecord) {
-        self.settle(record);
+        self.acknowledge(record);
         self.gauge.delivered(record.age());
     }
 
-    /// The sink can never accept the record: it becomes a dead letter.
+    /// Writes a record that the sink can never accept to the dead-letter file, and acknowledges it.
     pub(crate) async fn never_valid(&self, record: &OutboxRecord, reason: String) {
         let sink = self.gauge.name().to_owned();
         Arc::clone(&self.dead_letters).add(sink, reason, record.clone()).await;
-        self.settle(record);
+        self.acknowledge(record);
         self.gauge.gave_up();
     }
 
-    /// The progress first: who sees an empty queue may take it that the position has moved.
-    fn settle(&self, record: &OutboxRecord) {
+    /// The progress comes first: a caller that sees an empty queue relies on the position having moved.
+    fn acknowledge(&self, record: &OutboxRecord) {
         self.progress.settled(&record.camera, record.header.seq, self.gauge.name());
         self.outbox.ack(self.sink, &[record.id]);
     }
+}
+
+/// Calls `act` with each event that waits for a sink. Blocks for the disk.
+pub(super) fn each_waiting(
+    store: &::outbox::Outbox,
+    sink: ::outbox::Sink,
+    mut act: impl FnMut(OutboxRecord),
+) -> Result<(), ::outbox::ReadError> {
+    let mut after = None;
+    loop {
+        let entries = store.pending(sink, after, MAX_READ_ENTRIES, MAX_READ_BYTES)?;
+        let Some(last) = entries.last() else { return Ok(()) };
+        after = Some(last.id);
+        entries.into_iter().filter_map(|entry| OutboxRecord::decode(entry).ok()).for_each(&mut act);
+    }
+}
+
+/// Adds the events that waited when the outbox was opened to the delivery progress. Blocks for the disk.
+pub(super) fn follow_waiting(
+    store: &::outbox::Outbox,
+    sinks: &[(Arc<str>, ::outbox::Sink)],
+    progress: &DeliveryProgress,
+) -> Result<(), ::outbox::ReadError> {
+    for (name, sink) in sinks {
+        each_waiting(store, *sink, |record| {
+            progress.taken(&record.camera, record.header.seq, [Arc::clone(name)]);
+        })?;
+    }
+    Ok(())
 }

@@ -1,4 +1,4 @@
-//! The AWS clients of the sinks.
+//! The AWS settings of the sinks' clients.
 
 use std::time::Duration;
 
@@ -8,53 +8,54 @@ use aws_config::timeout::TimeoutConfig;
 
 use crate::aws::new_http_client;
 
-/// A connection is there by then, or the attempt failed.
-const CONNECT: Duration = Duration::from_secs(3);
-/// An answer is there by then, or the attempt failed.
-const ATTEMPT: Duration = Duration::from_secs(10);
+/// Limit on the time to connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Limit on the time of an attempt, connecting included.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The clients of the sinks. They try once: the sinks decide what is tried again, and when.
+/// Account, region, endpoints and timeouts with which each sink makes its client.
+///
+/// Clients made of it try once: the sinks decide what is tried again, and when.
 #[derive(Clone, Debug)]
 pub struct Clients {
-    pub(crate) dynamodb: aws_sdk_dynamodb::Client,
-    pub(crate) kinesis: aws_sdk_kinesis::Client,
-    pub(crate) s3: aws_sdk_s3::Client,
+    sdk: SdkConfig,
+    s3_path_style: bool,
 }
 
 impl Clients {
-    /// Clients for the account, region and endpoints of `config`. Nothing is called yet.
+    /// Makes the settings from those of the process. Nothing is called yet.
     ///
     /// `s3_path_style`: the bucket stands in the path rather than in the host's name, as local servers want it.
     #[must_use]
     pub fn new(config: &SdkConfig, s3_path_style: bool) -> Self {
-        let timeouts =
-            TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build();
-        let http = new_http_client();
-        let dynamodb = aws_sdk_dynamodb::config::Builder::from(config)
-            .http_client(http.clone())
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(timeouts.clone())
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
             .build();
-        let kinesis = aws_sdk_kinesis::config::Builder::from(config)
-            .http_client(http.clone())
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(timeouts.clone())
-            .build();
-        let s3 = aws_sdk_s3::config::Builder::from(config)
-            .http_client(http)
+        // One HTTP client for all, so that they share its connections and certificates.
+        let sdk = config
+            .to_builder()
+            .http_client(new_http_client())
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts)
-            .force_path_style(s3_path_style)
             .build();
-        Self {
-            dynamodb: aws_sdk_dynamodb::Client::from_conf(dynamodb),
-            kinesis: aws_sdk_kinesis::Client::from_conf(kinesis),
-            s3: aws_sdk_s3::Client::from_conf(s3),
-        }
+        Self { sdk, s3_path_style }
+    }
+
+    /// Returns the settings that a client of any service is made of.
+    pub(crate) fn sdk(&self) -> &SdkConfig {
+        &self.sdk
+    }
+
+    /// Returns a client of S3.
+    pub(crate) fn s3(&self) -> aws_sdk_s3::Client {
+        let config =
+            aws_sdk_s3::config::Builder::from(&self.sdk).force_path_style(self.s3_path_style).build();
+        aws_sdk_s3::Client::from_conf(config)
     }
 }
 
-/// Whether S3 is another server than AWS's: those want the bucket in the path.
+/// Returns whether S3 is another server than AWS's: such a server wants the bucket in the path.
 pub(crate) fn has_own_s3(aws: &SdkConfig) -> bool {
     aws.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some()
 }

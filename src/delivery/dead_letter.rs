@@ -1,15 +1,15 @@
-//! Records that can never be valid.
+//! The file of records that can never be valid.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::journal::{Journal, Limits};
+use super::journal::{Journal, JournalLimits};
 use super::outbox_record::OutboxRecord;
 use crate::telemetry::publish::{DeadLetterLost, DeadLettered};
 
-const LIMITS: Limits = Limits { file_bytes: 64 * 1024 * 1024, files: 2, head: "{\"sink\":\"" };
+const LIMITS: JournalLimits = JournalLimits { file_bytes: 64 * 1024 * 1024, files: 2, head: "{\"sink\":\"" };
 
-/// The dead-letter file: one JSON line a record, with the sink and the reason. It is made with the first record; pictures are not in it.
+/// The dead-letter file: one JSON line per record, with the sink and the reason, without pictures. The first record creates it.
 #[derive(Debug)]
 pub(crate) struct DeadLetters {
     path: PathBuf,
@@ -17,19 +17,20 @@ pub(crate) struct DeadLetters {
 }
 
 impl DeadLetters {
-    pub(crate) fn new(path: &Path) -> Self {
+    pub(super) fn new(path: &Path) -> Self {
         Self { path: path.to_owned(), journal: Mutex::new(None) }
     }
 
-    /// Writes the record down, off the async threads.
-    pub(crate) async fn add(self: Arc<Self>, sink: String, reason: String, record: OutboxRecord) {
-        let write = move || match self.write(&sink, &reason, &record) {
-            Ok(()) => DeadLettered { sink: &sink, event_id: &record.header.event_id, reason: &reason }.emit(),
-            Err(error) => {
-                DeadLetterLost { path: &self.path, event_id: &record.header.event_id, error: &error }.emit();
+    /// Appends the record, on a blocking thread.
+    pub(super) async fn add(self: Arc<Self>, sink: String, reason: String, record: OutboxRecord) {
+        let write = move || {
+            let event_id = &record.header.event_id;
+            match self.write(&sink, &reason, &record) {
+                Ok(()) => DeadLettered { sink: &sink, event_id, reason: &reason }.emit(),
+                Err(error) => DeadLetterLost { path: &self.path, event_id, error: &error }.emit(),
             }
         };
-        // A join error means that the closure panicked, which the panic hook has told.
+        // A join error means that the closure panicked, which the panic hook has logged.
         let _ = tokio::task::spawn_blocking(write).await;
     }
 

@@ -1,5 +1,5 @@
-//! How far each camera is delivered: the newest checkpoint all of whose events every sink has accepted. A sink that is best effort
-//! is waited for so long and no longer: else one that never works would hold the position for ever.
+//! The position up to which each camera is delivered: its newest checkpoint all of whose events every sink has accepted. A best-effort
+//! sink is waited for up to a limit: else one that never works would hold the position for ever.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,118 +9,120 @@ use std::time::{Duration, Instant};
 use crate::checkpoint::Checkpoint;
 use crate::media::CameraId;
 
-/// Checkpoints remembered a camera while events wait; beyond it every other one is forgotten, so that the position moves in
+/// Limit on the checkpoints kept per camera while events wait; beyond it every other one is dropped, so that the position moves in
 /// larger steps.
-const MOST_CHECKPOINTS: usize = 64;
+const MAX_CHECKPOINTS: usize = 64;
 
-/// Follows the sinks, where there is a table of positions to write; else it knows no camera.
+/// The delivery progress of all cameras. Empty where there is no table of positions to write.
 #[derive(Debug)]
 pub(crate) struct DeliveryProgress {
-    waits: Waits,
-    cameras: Mutex<HashMap<CameraId, Line>>,
-    /// Whether records of some camera are left out.
+    rules: WaitRules,
+    cameras: Mutex<HashMap<CameraId, CameraProgress>>,
+    /// `true` where records of some camera are left out.
     leaves_out: AtomicBool,
 }
 
-/// For whom.
+/// The sinks that hold a position, and for how long.
 #[derive(Debug)]
-struct Waits {
+struct WaitRules {
     required: BTreeSet<Arc<str>>,
-    /// For a sink that is best effort, from the event on.
+    /// Limit on the wait for a best-effort sink, from the event on.
     patience: Duration,
 }
 
 #[derive(Debug, Default)]
-struct Line {
-    /// `seq` of the events that a sink has yet to accept, and the sink; since when.
+struct CameraProgress {
+    /// By `seq` and sink the events that the sink has yet to accept, with the time of their commit.
     outstanding: BTreeMap<(u64, Arc<str>), Instant>,
-    /// Those that are not delivered yet, oldest first.
+    /// Checkpoints that are not delivered yet, oldest first.
     waiting: VecDeque<Checkpoint>,
+    /// The newest delivered checkpoint, until it is fetched.
     delivered: Option<Checkpoint>,
-    /// Records after this `seq` are left to the process that took the camera over; `None`: it was not taken over.
+    /// The process that took the camera over delivers the records after this `seq`; `None`: the camera was not taken over.
     left_after: Option<u64>,
 }
 
 impl DeliveryProgress {
-    /// Follows all sinks: those that are `required` until they accept, the others for `patience`.
+    /// Returns progress that waits without limit for the sinks in `required`, and for `patience` for others.
     pub(crate) fn new(required: impl IntoIterator<Item = Arc<str>>, patience: Duration) -> Self {
-        let waits = Waits { required: required.into_iter().collect(), patience };
-        Self { waits, cameras: Mutex::default(), leaves_out: AtomicBool::new(false) }
+        let rules = WaitRules { required: required.into_iter().collect(), patience };
+        Self { rules, cameras: Mutex::default(), leaves_out: AtomicBool::new(false) }
     }
 
-    /// An event is on its way to `sinks`. Call it before its checkpoint is `committed`.
+    /// Adds an event on its way to `sinks`. To be called before its checkpoint is `committed`.
     pub(crate) fn taken(&self, camera: &CameraId, seq: u64, sinks: impl IntoIterator<Item = Arc<str>>) {
         let now = Instant::now();
         let mut cameras = self.lock();
-        let line = cameras.entry(camera.clone()).or_default();
-        line.outstanding.extend(sinks.into_iter().map(|sink| ((seq, sink), now)));
+        let progress = cameras.entry(camera.clone()).or_default();
+        progress.outstanding.extend(sinks.into_iter().map(|sink| ((seq, sink), now)));
     }
 
-    /// The camera's newest checkpoint.
+    /// Adds the camera's newest checkpoint.
     pub(crate) fn committed(&self, camera: &CameraId, checkpoint: Checkpoint) {
         let mut cameras = self.lock();
-        let line = cameras.entry(camera.clone()).or_default();
-        line.committed(checkpoint);
-        line.advance(&self.waits);
+        let progress = cameras.entry(camera.clone()).or_default();
+        progress.committed(checkpoint);
+        progress.advance(&self.rules);
     }
 
-    /// A sink has accepted an event, or will never do.
+    /// Records that a sink has accepted an event, or never will.
     pub(crate) fn settled(&self, camera: &CameraId, seq: u64, sink: &str) {
-        if let Some(line) = self.lock().get_mut(camera) {
-            line.outstanding.remove(&(seq, Arc::from(sink)));
-            line.advance(&self.waits);
+        if let Some(progress) = self.lock().get_mut(camera) {
+            progress.outstanding.remove(&(seq, Arc::from(sink)));
+            progress.advance(&self.rules);
         }
     }
 
-    /// The checkpoint up to which the camera is delivered, if it moved since this was last asked.
+    /// Returns the checkpoint up to which the camera is delivered, if it moved since the last call.
     pub(crate) fn moved(&self, camera: &CameraId) -> Option<Checkpoint> {
         let mut cameras = self.lock();
-        let line = cameras.get_mut(camera)?;
-        line.advance(&self.waits);
-        line.delivered.take()
+        let progress = cameras.get_mut(camera)?;
+        progress.advance(&self.rules);
+        progress.delivered.take()
     }
 
-    /// Whether a sink has yet to accept an event of the camera.
+    /// Returns whether a sink has yet to accept an event of the camera.
     pub(crate) fn waits(&self, camera: &CameraId) -> bool {
-        self.lock().get(camera).is_some_and(|line| !line.outstanding.is_empty())
+        self.lock().get(camera).is_some_and(|progress| !progress.outstanding.is_empty())
     }
 
-    /// Another process took the camera over, and resumes after `seq` or before it.
+    /// Leaves the camera's records to a process that took it over and resumes at `seq` or before it.
     pub(crate) fn leave_out(&self, camera: &CameraId, seq: u64) {
         self.lock().entry(camera.clone()).or_default().left_after = Some(seq);
         self.leaves_out.store(true, Ordering::Release);
     }
 
-    /// Whether records of some camera are left out: without a lock, for each turn of a sink.
+    /// Returns whether records of some camera are left out. Takes no lock, since each sink asks in each round.
     pub(crate) fn leaves_out(&self) -> bool {
         self.leaves_out.load(Ordering::Acquire)
     }
 
-    /// Whether a record that waits for `sink` is left to the process that took its camera over. A required sink has every
-    /// record up to where that one resumes, so whatever waits for it is left out.
+    /// Returns whether the process that took the camera over delivers a record that waits for `sink`. A required sink has every record
+    /// up to the position at which that process resumes, so all that still wait for it are left out.
     pub(crate) fn is_left_out(&self, camera: &CameraId, seq: u64, sink: &str) -> bool {
-        let left_after = self.lock().get(camera).and_then(|line| line.left_after);
-        left_after.is_some_and(|after| seq > after || self.waits.required.contains(sink))
+        let left_after = self.lock().get(camera).and_then(|progress| progress.left_after);
+        left_after.is_some_and(|after| seq > after || self.rules.required.contains(sink))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<CameraId, Line>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<CameraId, CameraProgress>> {
         self.cameras.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Waits {
-    fn on(&self, sink: &Arc<str>, since: Instant) -> bool {
+impl WaitRules {
+    fn holds(&self, sink: &Arc<str>, since: Instant) -> bool {
         self.required.contains(sink) || since.elapsed() < self.patience
     }
 }
 
-impl Line {
+impl CameraProgress {
     fn committed(&mut self, checkpoint: Checkpoint) {
+        // A later checkpoint with the same events replaces the earlier one.
         if self.waiting.back().is_some_and(|last| last.decide.seq() == checkpoint.decide.seq()) {
             self.waiting.pop_back();
         }
         self.waiting.push_back(checkpoint);
-        if self.waiting.len() > MOST_CHECKPOINTS {
+        if self.waiting.len() > MAX_CHECKPOINTS {
             let mut at = 0;
             self.waiting.retain(|_| {
                 at += 1;
@@ -129,10 +131,11 @@ impl Line {
         }
     }
 
-    /// Events of a checkpoint have a `seq` up to that of its state.
-    fn advance(&mut self, waits: &Waits) {
+    /// Moves the delivered checkpoint past those without outstanding events. The events of a checkpoint have a `seq` up to that of its
+    /// state.
+    fn advance(&mut self, rules: &WaitRules) {
         while let Some(first) = self.outstanding.first_entry()
-            && !waits.on(&first.key().1, *first.get())
+            && !rules.holds(&first.key().1, *first.get())
         {
             first.remove();
         }
@@ -187,11 +190,11 @@ mod tests {
         assert_eq!(position(&progress, &front).as_deref(), Some("3"));
         progress.settled(&front, 2, "local");
         assert_eq!(position(&progress, &front).as_deref(), Some("4"));
-        assert_eq!(position(&progress, &front), None, "told once");
+        assert_eq!(position(&progress, &front), None, "returned once");
     }
 
     #[test]
-    fn a_sink_that_is_best_effort_is_waited_for_as_long_as_patience_lasts() {
+    fn a_best_effort_sink_holds_the_position_up_to_the_limit() {
         let front = CameraId::new("front");
         for (patience, wanted) in [(EVER, None), (Duration::ZERO, Some("1"))] {
             let progress = DeliveryProgress::new(both(), patience);
@@ -206,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_camera_that_was_taken_over_only_best_effort_sinks_get_what_the_new_owner_has_behind_it() {
+    fn after_a_takeover_only_best_effort_sinks_get_records_up_to_the_new_owners_position() {
         let progress = DeliveryProgress::new(both(), EVER);
         let (front, back) = (CameraId::new("front"), CameraId::new("back"));
         progress.taken(&front, 8, both());
@@ -231,13 +234,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded_and_the_newest_arrives_in_the_end() {
+    fn kept_checkpoints_are_bounded_and_the_newest_is_delivered_in_the_end() {
         let (progress, front) = (DeliveryProgress::new(both(), EVER), CameraId::new("front"));
         for seq in 1..=1_000 {
             progress.taken(&front, seq, both());
             progress.committed(&front, checkpoint(seq, seq));
         }
-        assert!(progress.lock()[&front].waiting.len() <= MOST_CHECKPOINTS);
+        assert!(progress.lock()[&front].waiting.len() <= MAX_CHECKPOINTS);
         for seq in 1..=1_000 {
             both().iter().for_each(|sink| progress.settled(&front, seq, sink));
         }

@@ -1,6 +1,6 @@
-//! Takes events in with the position that they were made at, all or nothing, and keeps them until every sink has them.
+//! The outbox of events: takes them in together with the camera's checkpoint, all or nothing, and keeps them until every sink has
+//! them.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,100 +9,85 @@ use tokio::sync::{Notify, OwnedMutexGuard, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::backlog::follow_waiting;
 use super::delivery_progress::DeliveryProgress;
-use super::packing::PictureWarnings;
-use super::positions::PositionTable;
-use super::positions::{CLAIMS_AT_ONCE, ClaimError, Positions, Takeover};
-use super::start::{
-    self, DamagedOutbox, RunningSink, RunningSinks, SinkName, StartError, follow_what_waits, wanted,
-};
-use super::status::{SinkGauge, SinkStatus};
-use super::undelivered::UndeliveredRecords;
-use super::{Clients, PublishSpec, Route, StateSpec};
+use super::picture_warnings::PictureWarnings;
+use super::positions::{CLAIMS_AT_ONCE, ClaimError, PositionTable, Positions, Takeover};
+use super::route::Route;
+use super::sink::SinkSet;
+use super::spec::OutboxSpec;
+use super::start::{DamagedOutbox, RunningSink, RunningSinks, start_sinks};
+use super::start_error::StartError;
+use super::status::{SinkGauge, SinkStatus, UndeliveredRecords};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::media::{CameraId, Event};
+use crate::snapshot::SnapshotSettings;
 use crate::status::Watch;
 use crate::telemetry::publish as telemetry;
 
-/// What an outbox is made of.
-pub struct OutboxSpec {
-    /// The sinks.
-    pub publish: PublishSpec,
-    /// What is kept over a restart, and where.
-    pub state: StateSpec,
-    /// The routes of all cameras: each data stream among them gets a sink of its own.
-    pub routes: Vec<Arc<Route>>,
-    /// The file for records that can never be valid; made with the first of them.
-    pub dead_letter: PathBuf,
-    /// For the AWS services; needed where one of them is configured.
-    pub clients: Option<Clients>,
-}
-
-/// An event with its pictures, ready to be taken in.
+/// An event with its pictures, to be committed.
 #[derive(Debug)]
 pub struct NewRecord {
-    pub(crate) event: Event,
-    pub(crate) entry: ::outbox::NewEntry,
-    pub(crate) sinks: Vec<Arc<str>>,
+    pub(super) event: Event,
+    pub(super) entry: ::outbox::NewEntry,
+    pub(super) sinks: Vec<Arc<str>>,
 }
 
 impl NewRecord {
-    /// The event as it is delivered.
+    /// Returns the event as it is delivered.
     #[must_use]
     pub fn event(&self) -> &Event {
         &self.event
     }
 }
 
-/// What moves together: where a camera goes on, and what it made on the way there.
+/// A camera's checkpoint, and the events that were made up to it: committed together or not at all.
 #[derive(Debug)]
 pub struct CameraCommit {
     /// The camera.
     pub camera: CameraId,
-    /// Where to go on, with these events behind it.
+    /// The state after these events.
     pub checkpoint: Checkpoint,
-    /// In the order of their `seq`.
+    /// Events, in the order of their `seq`.
     pub events: Vec<NewRecord>,
 }
 
-/// Why something was not taken in.
+/// Reason why a commit was not taken in.
 #[derive(Debug, thiserror::Error)]
 pub enum OfferError {
-    /// The service is stopping: read the fragment again after the next start.
+    /// The service is stopping: the fragment is read again after the next start.
     #[error("events are no longer taken in: the service is stopping")]
     Stopped,
     /// Another process owns the camera now: it makes the events itself.
     #[error("events of camera {camera} are no longer taken in: {by}")]
     TakenOver {
-        /// The camera.
+        /// Id of the camera.
         camera: String,
         /// The other process.
         by: Takeover,
     },
-    /// The route names a stream that the outbox was not started with: a bug.
-    #[error(
-        "no sink for the data stream {stream:?} of camera {camera}: it was not among the routes at the start"
-    )]
+    /// The route leads to a sink that the outbox was not started with: a bug.
+    #[error("no sink {sink} for camera {camera}: its route was not among the routes at the start")]
     NoSink {
-        /// The stream.
-        stream: String,
-        /// The camera.
+        /// Name of the sink.
+        sink: String,
+        /// Id of the camera.
         camera: String,
     },
-    /// Records and state of one frame are larger than any commit may be: a bug, since an entry lets through 1000 boxes.
+    /// Records and state of one frame exceed the limit of a commit: a bug, since an entry of the pipeline passes on 1000 boxes at most.
     #[error("events of camera {camera} are not taken in: {why}")]
     TooLarge {
-        /// The camera.
+        /// Id of the camera.
         camera: String,
-        /// Its size and the limit.
+        /// Size and limit.
         why: String,
     },
-    /// An event or a checkpoint is no JSON: a bug.
+    /// An event or a checkpoint cannot be written as JSON: a bug.
     #[error("{what} cannot be written as JSON: {source}")]
     Json {
-        /// Which one.
+        /// The event or checkpoint.
         what: String,
-        /// Why.
+        /// Cause.
         source: serde_json::Error,
     },
 }
@@ -116,70 +101,71 @@ impl OfferError {
     }
 }
 
-/// Why a camera does not know where to go on.
+/// Reason why the position at which a camera resumes is unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum ResumeError {
-    /// The table of positions does not answer, and nothing is known here: try again.
+    /// The table of positions does not answer, and this outbox has no checkpoint: try again.
     #[error("camera {camera}: {why}; it starts when the table answers")]
     Unknown {
-        /// The camera.
+        /// Id of the camera.
         camera: String,
-        /// What the table says.
+        /// Failure of the table.
         why: String,
     },
     /// Another process owns the camera now: a restart takes it back.
     #[error("camera {camera}: {by}")]
     TakenOver {
-        /// The camera.
+        /// Id of the camera.
         camera: String,
         /// The other process.
         by: Takeover,
     },
-    /// What was kept is of another program.
+    /// The checkpoint was written by another program or version.
     #[error("camera {camera}: its state in {place}: {source}")]
     Checkpoint {
-        /// The camera.
+        /// Id of the camera.
         camera: String,
-        /// Where it was kept.
+        /// Place of the checkpoint.
         place: String,
-        /// Why it cannot be used.
+        /// Reason why it cannot be used.
         source: CheckpointError,
     },
     /// The outbox on disk cannot be read.
     #[error("camera {camera}: {source}")]
     Read {
-        /// The camera.
+        /// Id of the camera.
         camera: String,
-        /// Why.
+        /// Cause.
         source: ::outbox::ReadError,
     },
 }
 
-/// What a stop waits for the best-effort sinks after the required ones are done.
+/// Limit on the wait of a stop for the best-effort sinks after the required ones are done.
 const BEST_EFFORT_GRACE: Duration = Duration::from_secs(4);
-/// How long the last write of the positions may take.
+/// Limit on the last write of the positions.
 const POSITIONS_GRACE: Duration = Duration::from_secs(2);
 
-/// The outbox: keeps events until they are delivered, and where each camera goes on.
+/// The outbox of events: keeps them until they are delivered, and each camera's checkpoint.
 ///
-/// Delivery: at least once to every sink that an event is routed to. A required sink (local, Kinesis) loses nothing, not even
-/// over a kill; a best-effort one (S3, DynamoDB) loses the oldest when its share of the outbox is full.
+/// Delivery: at least once to every sink that an event is routed to. A required sink (local, Kinesis) loses nothing, not even when
+/// the process is killed; of a best-effort sink (any other) the oldest are dropped when its share of the outbox is full.
 ///
 /// Shutdown: [`EventOutbox::flush`] ends and joins every task.
 pub struct EventOutbox {
-    pub(crate) publish: PublishSpec,
+    pub(super) snapshots: Option<SnapshotSettings>,
+    set: SinkSet,
     store: ::outbox::Outbox,
     damaged: Option<DamagedOutbox>,
     sinks: Vec<RunningSink>,
-    pub(crate) left_out: PictureWarnings,
+    pub(super) picture_warnings: PictureWarnings,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     positions: Option<Arc<Positions>>,
     changed: Arc<Notify>,
-    /// Nothing more is taken in.
+    /// Cancelled when no commit is taken in any more.
     refusing: CancellationToken,
-    /// What was taken in is on disk: the sinks end once they have it all.
+    /// Cancelled when all commits are on disk: each sink ends once it has everything.
     closing: CancellationToken,
-    /// The sinks have ended.
+    /// Cancelled when the sinks have ended.
     closed: CancellationToken,
     give_up: CancellationToken,
 }
@@ -188,28 +174,28 @@ impl EventOutbox {
     /// Opens the outbox and starts the sinks, each as a task of the current runtime.
     ///
     /// # Errors
-    /// The outbox or the local sink's folder cannot be used, or there are no clients for what is configured. Sinks that
-    /// cannot be reached are no error: they are tried again.
+    /// The outbox or a sink cannot be used, or there are no clients for a configured service. A service that cannot be reached is
+    /// no error: it is tried again.
     pub async fn start(spec: OutboxSpec) -> Result<Self, StartError> {
         let RunningSinks { store, damaged, mut sinks, progress, changed, closing, give_up } =
-            start::sinks(&spec).await?;
+            start_sinks(&spec).await?;
         let mut tasks: Vec<_> = sinks.iter_mut().filter_map(|sink| sink.task.take()).collect();
-        let positions = positions(&spec, &store, &sinks, &progress, &changed)?;
-        if positions.is_some() {
-            follow_what_waits(&store, &sinks, &progress)?;
+        let positions = open_positions(&spec, &store, &sinks, &progress, &changed)?;
+        if let Some(positions) = &positions {
+            follow_waiting(&store, &positions.sinks, &progress)?;
         }
         let (refusing, closed) = (CancellationToken::new(), CancellationToken::new());
         if let Some(positions) = &positions {
             tasks.push(tokio::spawn(Arc::clone(positions).run(closed.clone())));
         }
-        let (publish, tasks, left_out) = (spec.publish, Mutex::new(tasks), PictureWarnings::default());
         Ok(Self {
-            publish,
+            snapshots: spec.sinks.registry.snapshots(),
+            set: spec.sinks,
             store,
             damaged,
             sinks,
-            left_out,
-            tasks,
+            picture_warnings: PictureWarnings::default(),
+            tasks: Mutex::new(tasks),
             positions,
             changed,
             refusing,
@@ -219,22 +205,20 @@ impl EventOutbox {
         })
     }
 
-    /// The sinks that an event of the route goes to; S3 is among them where it is configured.
-    pub(crate) fn route(&self, event: &Event, route: &Route) -> Result<Vec<&RunningSink>, OfferError> {
-        let wanted = SinkName::of(&self.publish, Some(route));
-        let sinks: Vec<_> = self.sinks.iter().filter(|sink| wanted.contains(&sink.name)).collect();
-        match &route.kds_stream {
-            Some(stream) if !sinks.iter().any(|sink| matches!(sink.name, SinkName::Kinesis(_))) => {
-                Err(OfferError::NoSink { stream: stream.clone(), camera: event.camera_id.clone() })
-            }
-            _ => Ok(sinks),
-        }
+    /// Returns the running sinks that the route leads to.
+    pub(super) fn route(&self, event: &Event, route: &Route) -> Result<Vec<&RunningSink>, OfferError> {
+        let names = self.set.registry.sinks(&[route]).into_iter().map(|sink| sink.name());
+        let find = |name: String| {
+            let running = self.sinks.iter().find(|running| running.gauge.name() == name);
+            running.ok_or_else(|| OfferError::NoSink { sink: name, camera: event.camera_id.clone() })
+        };
+        names.map(find).collect()
     }
 
-    /// Takes in what moves together: after a crash either all of it is there or nothing of it. Events are on their way as
-    /// soon as they are on disk.
+    /// Takes in a camera's checkpoint and events: after a crash either all of it is there or nothing of it. Delivery begins as soon
+    /// as the events are on disk.
     ///
-    /// Waits while a required sink's share is full. When the wait is cancelled, nothing was taken in.
+    /// Waits while a required sink's share is full. Cancelling the wait takes nothing in.
     ///
     /// # Errors
     /// See [`OfferError`].
@@ -244,11 +228,12 @@ impl EventOutbox {
         }
         let CameraCommit { camera, checkpoint, events } = commit;
         let admitted = self.admit(&camera).await?;
-        let kept = checkpoint.to_bytes();
-        let kept = kept
+        let bytes = checkpoint.to_bytes();
+        let bytes = bytes
             .map_err(|source| OfferError::Json { what: format!("the state of camera {camera}"), source })?;
         let (events, entries): (Vec<_>, Vec<_>) =
-            events.into_iter().map(|packed| ((packed.event, packed.sinks), packed.entry)).unzip();
+            events.into_iter().map(|record| ((record.event, record.sinks), record.entry)).unzip();
+        // Before the commit, since a sink may deliver an event as soon as it is on disk.
         if let Some(positions) = &self.positions {
             for (event, sinks) in &events {
                 positions.progress.taken(&camera, event.seq, sinks.iter().cloned());
@@ -256,14 +241,14 @@ impl EventOutbox {
         }
         let urgent = !entries.is_empty();
         let source = camera.as_str().to_owned();
-        let taken = ::outbox::Commit { source, checkpoint: Some(kept), entries, urgent };
-        let committing = self.store.commit(taken);
-        let committed = match &admitted {
+        let commit = ::outbox::Commit { source, checkpoint: Some(bytes), entries, urgent };
+        let committing = self.store.commit(commit);
+        let result = match &admitted {
             Some((_guard, taken_over)) => taken_over.run_until_cancelled(committing).await,
             None => Some(committing.await),
         };
-        committed
-            .ok_or_else(|| self.is_taken_over(&camera))?
+        result
+            .ok_or_else(|| self.takeover_error(&camera))?
             .map_err(|refused| OfferError::of(refused, &camera))?;
         if let Some(positions) = &self.positions {
             positions.progress.committed(&camera, checkpoint);
@@ -277,7 +262,7 @@ impl EventOutbox {
         Ok(())
     }
 
-    /// Keeps a takeover of the camera from counting as done before the commit is; `None`: there is no table of positions.
+    /// Returns a guard that delays a takeover of the camera until the commit is done; `None`: there is no table of positions.
     async fn admit(
         &self,
         camera: &CameraId,
@@ -285,25 +270,25 @@ impl EventOutbox {
         let Some(positions) = &self.positions else { return Ok(None) };
         match positions.admit(camera).await {
             Some(admitted) => Ok(Some(admitted)),
-            None => Err(self.is_taken_over(camera)),
+            None => Err(self.takeover_error(camera)),
         }
     }
 
-    fn is_taken_over(&self, camera: &CameraId) -> OfferError {
+    fn takeover_error(&self, camera: &CameraId) -> OfferError {
         match self.taken_over(camera) {
             Some(by) => OfferError::TakenOver { camera: camera.to_string(), by },
             None => OfferError::Stopped,
         }
     }
 
-    /// Where to go on with a camera, here or by the table of positions, whichever is further; `None`: where its
-    /// configuration says. From now on the camera in the table is this process's: the one that starts last owns it.
+    /// Returns the checkpoint at which the camera resumes: this outbox's or that of the table of positions, whichever is further;
+    /// `None`: its configuration decides. Also claims the camera in the table: the process that starts a camera last owns it.
     ///
     /// # Errors
     /// See [`ResumeError`].
     pub async fn resume(&self, camera: &CameraId) -> Result<Option<Checkpoint>, ResumeError> {
         let name = || camera.to_string();
-        // A camera that ended a moment ago has left its last commit on the way to the disk.
+        // The last commit of a camera that ended a moment ago may still be on its way to the disk.
         self.store.settled().await;
         let kept = self.store.checkpoint(camera.as_str());
         let kept = kept.map_err(|source| ResumeError::Read { camera: name(), source })?;
@@ -320,29 +305,29 @@ impl EventOutbox {
         })
     }
 
-    /// Connects a camera that runs to the table of positions: `stop` is cancelled when another process takes the camera
-    /// over. `starts_at_now`: whether the camera is configured to start at NOW, so that its new owner does not read what
-    /// lies before; then what waits here is delivered from here all the same.
+    /// Connects a running camera to the table of positions: `stop` is cancelled when another process takes the camera over.
+    /// `starts_at_now`: the camera is configured to start at NOW. Then its new owner does not read older footage, and events that
+    /// wait here are still delivered from here.
     pub fn attach(&self, camera: &CameraId, stop: CancellationToken, starts_at_now: bool) {
         if let Some(positions) = &self.positions {
             positions.attach(camera, stop, starts_at_now);
         }
     }
 
-    /// The process that took the camera over from this one, if any.
+    /// Returns the process that took the camera over from this one, if any.
     #[must_use]
     pub fn taken_over(&self, camera: &CameraId) -> Option<Takeover> {
         self.positions.as_ref()?.taken_over(camera)
     }
 
-    /// The name of a sink that `spec` asks for and that was not started.
+    /// Returns the name of a sink that `spec` asks for and that was not started.
     #[must_use]
     pub fn lacks(&self, spec: &OutboxSpec) -> Option<String> {
-        let lacks = |name: &SinkName| !self.sinks.iter().any(|sink| sink.name == *name);
-        wanted(spec).iter().find(|name| lacks(name)).map(ToString::to_string)
+        let mut names = spec.sinks.all().into_iter().map(|sink| sink.name());
+        names.find(|name| !self.sinks.iter().any(|running| running.gauge.name() == name))
     }
 
-    /// How the outbox's disk, each sink and the table of positions fare.
+    /// Returns the status of the outbox's disk, of each sink and of the table of positions.
     #[must_use]
     pub fn statuses(&self) -> Vec<SinkStatus> {
         let disk = SinkStatus::of_the_disk(&self.store.health().borrow());
@@ -352,19 +337,19 @@ impl EventOutbox {
         std::iter::once(disk).chain(sinks).chain(positions).collect()
     }
 
-    /// The outbox that was found at the start and set aside, because it was damaged.
+    /// Returns the outbox that was damaged at the start and set aside.
     #[must_use]
     pub fn damaged(&self) -> Option<&DamagedOutbox> {
         self.damaged.as_ref()
     }
 
-    /// What tells that the task of a sink is gone.
+    /// Returns a watch per sink that shows whether its task has ended.
     #[must_use]
     pub fn watches(&self) -> Vec<Watch> {
-        let watch = |sink: &RunningSink| {
-            let task = sink.pulse.clone();
+        let watch = |running: &RunningSink| {
+            let task = running.liveness.clone();
             Watch {
-                name: format!("publish-{}", sink.name),
+                name: format!("publish-{}", running.gauge.name()),
                 alive: Box::new(move || !task.is_finished()),
                 busy_since: Box::new(|| None),
                 limit: Duration::MAX,
@@ -373,61 +358,64 @@ impl EventOutbox {
         self.sinks.iter().map(watch).collect()
     }
 
-    /// Waits until the sinks fare as `wanted`; tells how they do then.
-    pub async fn until(&self, mut wanted: impl FnMut(&[SinkStatus]) -> bool) -> Vec<SinkStatus> {
+    /// Waits until `is_reached` holds of the sinks' statuses, and returns them.
+    pub async fn until(&self, mut is_reached: impl FnMut(&[SinkStatus]) -> bool) -> Vec<SinkStatus> {
         loop {
+            // Enabled before the statuses are read, so that no change between the read and the wait is missed.
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
             let statuses = self.statuses();
-            if wanted(&statuses) {
+            if is_reached(&statuses) {
                 return statuses;
             }
             changed.await;
         }
     }
 
-    /// Takes nothing more in, waits until the sinks are empty or `within` has passed, and ends them; tells what remains for
-    /// the next start. Once the required sinks are empty, the others get 4 s at most.
+    /// Closes the outbox: takes nothing more in, waits until the sinks are empty or `within` has passed, and ends them. Once the
+    /// required sinks are empty, the others get 4 s at most. Returns the records that are left for the next start.
     pub async fn flush(&self, within: Duration) -> Vec<UndeliveredRecords> {
         self.refusing.cancel();
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         let end = tokio::time::Instant::now() + within;
-        // A disk in trouble is told of by the end of this.
+        // A disk that fails is reported by the close below.
         let _settled_or_not = tokio::time::timeout_at(end, self.store.settled()).await;
         self.closing.cancel();
-        self.patience(end).await;
+        self.drain(end).await;
         self.give_up.cancel();
         if let Some(positions) = &self.positions {
-            // What it does not write in time is written after the next start.
+            // A position that is not written in time is written after the next start.
             let _ = tokio::time::timeout(POSITIONS_GRACE, positions.write(false)).await;
         }
         self.closed.cancel();
         join_all(tasks).await;
-        let remains = self
+        let undelivered = self
             .sinks
             .iter()
             .filter_map(|sink| UndeliveredRecords::of(&sink.gauge, self.store.queued(sink.handle).entries));
-        let remains = remains.collect();
+        let undelivered = undelivered.collect();
         let store = self.store.clone();
-        // A join error means that the writer panicked, which the panic hook has told.
+        // A join error means that the writer panicked, which the panic hook has logged.
         if let Ok(Err(error)) = tokio::task::spawn_blocking(move || store.close()).await {
-            telemetry::NotClosed { error: &error }.emit();
+            telemetry::OutboxCloseFailed { error: &error }.emit();
         }
-        remains
+        undelivered
     }
 
-    async fn patience(&self, end: tokio::time::Instant) {
-        let empty = |sinks: &[SinkStatus], required: bool| {
+    /// Waits until the required sinks are empty, then a while for the others.
+    async fn drain(&self, end: tokio::time::Instant) {
+        let are_empty = |sinks: &[SinkStatus], required: bool| {
             sinks.iter().filter(|sink| sink.required || !required).all(|sink| sink.queued == 0)
         };
-        if tokio::time::timeout_at(end, self.until(|sinks| empty(sinks, true))).await.is_ok() {
+        if tokio::time::timeout_at(end, self.until(|sinks| are_empty(sinks, true))).await.is_ok() {
             let grace = (tokio::time::Instant::now() + BEST_EFFORT_GRACE).min(end);
-            let _all_or_not = tokio::time::timeout_at(grace, self.until(|sinks| empty(sinks, false))).await;
+            let _all_or_not =
+                tokio::time::timeout_at(grace, self.until(|sinks| are_empty(sinks, false))).await;
         }
     }
 }
 
-fn positions(
+fn open_positions(
     spec: &OutboxSpec,
     store: &::outbox::Outbox,
     sinks: &[RunningSink],
@@ -438,7 +426,7 @@ fn positions(
     let name = format!("positions/{table}");
     let clients = spec.clients.as_ref().ok_or_else(|| StartError::NoClients { sink: name.clone() })?;
     Ok(Some(Arc::new(Positions {
-        table: PositionTable::new(&clients.dynamodb, table, store.id()),
+        table: PositionTable::new(clients, table, store.id()),
         store: store.clone(),
         sinks: sinks.iter().map(|sink| (Arc::from(sink.gauge.name()), sink.handle)).collect(),
         progress: Arc::clone(progress),

@@ -1,4 +1,4 @@
-//! A file of lines that is rotated: `events.jsonl`, then `events.jsonl.1`, `.2`, ...
+//! A rotated file of lines: `events.jsonl`, then `events.jsonl.1`, `.2`, ...
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -10,39 +10,39 @@ use serde::de::IgnoredAny;
 
 use crate::base::{make_private_folder, private_file};
 
-/// The longest torn line that is looked for at the end of a file.
-const TORN_BYTES: u64 = 4 * 1024 * 1024;
+/// Limit on the torn line that is searched for at the end of a file, bytes.
+const MAX_TORN_BYTES: u64 = 4 * 1024 * 1024;
 
-/// When a journal turns over, and what it keeps.
+/// The size at which a journal is rotated, and the number of files that it keeps.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// A file is turned over before it grows beyond this.
+pub(crate) struct JournalLimits {
+    /// A file is rotated before it grows beyond this.
     pub(crate) file_bytes: u64,
-    /// Files kept, the current one among them.
+    /// Number of files kept, the current one included.
     pub(crate) files: u32,
-    /// The beginning of each line: by it a line that a crash cut off is known.
+    /// The beginning of each line: it identifies a line that a crash cut off.
     pub(crate) head: &'static str,
 }
 
-/// The current file. What was appended survives the end of the program and of the machine. Files are made for their owner alone, and
-/// none is reached through a symbolic link.
+/// The current file. Appended lines survive a crash of the program and of the machine. Files are private to their owner, and symbolic
+/// links are not followed.
 #[derive(Debug)]
 pub(crate) struct Journal {
     path: PathBuf,
-    limits: Limits,
+    limits: JournalLimits,
     file: File,
     len: u64,
-    /// Held for as long as the journal is written: a second writer would cut off lines that the first is writing.
+    /// Held while the journal is open: a second writer would cut off lines that the first is writing.
     _lock: File,
 }
 
 impl Journal {
-    /// Opens the file to append to. Half a line of a journal at its end, left by a crash, is cut off; any other last line is kept and
-    /// ended.
+    /// Opens the file for appending. An incomplete line at its end, left by a crash, is cut off; any other last line is kept and gets
+    /// its line break.
     ///
     /// # Errors
-    /// Another process writes it, or the system says no.
-    pub(crate) fn open(path: &Path, limits: Limits) -> io::Result<Self> {
+    /// Another process writes it, or the system refuses.
+    pub(crate) fn open(path: &Path, limits: JournalLimits) -> io::Result<Self> {
         let lock = lock(path)?;
         let (file, len) = open_whole(path, limits.head)?;
         Ok(Self { path: path.to_owned(), limits, file, len, _lock: lock })
@@ -57,7 +57,7 @@ impl Journal {
             (self.file, self.len) = open_whole(&self.path, self.limits.head)?;
         }
         if self.len > 0 && self.len + lines.len() as u64 > self.limits.file_bytes {
-            self.turn_over()?;
+            self.rotate()?;
         }
         if let Err(error) = self.file.write_all(lines).and_then(|()| self.file.sync_data()) {
             self.file.set_len(self.len)?;
@@ -67,20 +67,20 @@ impl Journal {
         Ok(())
     }
 
-    /// Whether the open file is still the one at the path: somebody may have moved or deleted it.
+    /// Returns whether the open file is still the one at the path: a person may have moved or deleted it.
     fn is_at_its_path(&self) -> io::Result<bool> {
-        let own = self.file.metadata()?;
+        let open = self.file.metadata()?;
         match fs::symlink_metadata(&self.path) {
-            Ok(there) => Ok((there.dev(), there.ino()) == (own.dev(), own.ino())),
+            Ok(at_path) => Ok((at_path.dev(), at_path.ino()) == (open.dev(), open.ino())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    /// Moves each file up to the first gap to the next age, and begins a new one. Where there is no gap, the oldest goes.
+    /// Renames each file up to the first gap to the next age, and begins a new one. Where there is no gap, the oldest is removed.
     ///
-    /// Invariant: a turn that failed half-way left a gap, which the next try fills: no file goes for it.
-    fn turn_over(&mut self) -> io::Result<()> {
+    /// Invariant: a rotation that failed half-way leaves a gap, which the next attempt fills, so it costs no file.
+    fn rotate(&mut self) -> io::Result<()> {
         let oldest = self.limits.files - 1;
         let gap = (0..oldest).find(|&age| !aged(&self.path, age).exists()).unwrap_or(oldest);
         for age in (0..gap).rev() {
@@ -92,20 +92,25 @@ impl Journal {
     }
 }
 
-/// The file, whose last line is whole, and its length.
+/// Opens the file, makes its last line complete, and returns it with its length.
 fn open_whole(path: &Path, head: &str) -> io::Result<(File, u64)> {
-    let mut file =
-        private_file().create(true).read(true).append(true).open(path).map_err(|error| named(error, path))?;
+    let mut file = private_file()
+        .create(true)
+        .read(true)
+        .append(true)
+        .open(path)
+        .map_err(|error| explain_link(error, path))?;
     let len = file.metadata()?.len();
-    let from = len.saturating_sub(TORN_BYTES);
+    let from = len.saturating_sub(MAX_TORN_BYTES);
     file.seek(SeekFrom::Start(from))?;
     let mut tail = Vec::new();
-    (&mut file).take(TORN_BYTES).read_to_end(&mut tail)?;
+    (&mut file).take(MAX_TORN_BYTES).read_to_end(&mut tail)?;
     let last = tail.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
     let line = &tail[last..];
     if line.is_empty() {
         return Ok((file, len));
     }
+    // Without a line break in what was read, the beginning of the line is unknown.
     if is_torn(line, head) && (last > 0 || from == 0) {
         let whole = from + last as u64;
         file.set_len(whole)?;
@@ -115,15 +120,15 @@ fn open_whole(path: &Path, head: &str) -> io::Result<(File, u64)> {
     Ok((file, len + 1))
 }
 
-/// Returns whether a line is the beginning of one of the journal's. One that is whole but for its line break may have been delivered, and then
-/// saved by an editor.
+/// Returns whether a line is the beginning of a journal line. A line that lacks only its line break is complete: an editor may have
+/// saved it.
 fn is_torn(line: &[u8], head: &str) -> bool {
     let len = line.len().min(head.len());
     line[..len] == head.as_bytes()[..len] && serde_json::from_slice::<IgnoredAny>(line).is_err()
 }
 
-/// The error, and for a symbolic link its name: the system's words ("too many levels") do not say that it is not followed.
-fn named(error: io::Error, path: &Path) -> io::Error {
+/// Returns the error, and names a symbolic link: the system's text ("too many levels") does not say that it is not followed.
+fn explain_link(error: io::Error, path: &Path) -> io::Error {
     if error.raw_os_error() != Some(Errno::LOOP.raw_os_error()) {
         return error;
     }
@@ -143,7 +148,7 @@ fn lock(path: &Path) -> io::Result<File> {
     }
 }
 
-/// The path of a journal's file after `age` turns; at 0 the current one.
+/// Returns the path of a journal's file after `age` rotations; at 0 the current one.
 pub(crate) fn aged(path: &Path, age: u32) -> PathBuf {
     if age == 0 {
         return path.to_owned();
@@ -157,14 +162,14 @@ pub(crate) fn aged(path: &Path, age: u32) -> PathBuf {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { file_bytes: 10, files: 3, head: "{\"event_id\":" };
+    const LIMITS: JournalLimits = JournalLimits { file_bytes: 10, files: 3, head: "{\"event_id\":" };
 
     fn read(path: &Path) -> String {
         fs::read_to_string(path).unwrap()
     }
 
     #[test]
-    fn turns_over_and_keeps_so_many() {
+    fn it_is_rotated_and_keeps_a_number_of_files() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.jsonl");
         let mut journal = Journal::open(&path, LIMITS).unwrap();
@@ -178,12 +183,12 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_that_is_tried_again_costs_no_file() {
+    fn a_repeated_rotation_costs_no_file() {
         for renamed in 0..=4 {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("events.jsonl");
             (1..=4).for_each(|age| fs::write(aged(&path, age), format!("{age}\n")).unwrap());
-            let mut journal = Journal::open(&path, Limits { files: 5, ..LIMITS }).unwrap();
+            let mut journal = Journal::open(&path, JournalLimits { files: 5, ..LIMITS }).unwrap();
             journal.append(b"current\n").unwrap();
             let before = (0..4).rev().take(renamed);
             before.for_each(|age| fs::rename(aged(&path, age), aged(&path, age + 1)).unwrap());
@@ -194,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_deleted_or_moved_under_it_is_begun_anew() {
+    fn a_file_that_was_deleted_or_moved_is_created_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/events.jsonl");
         fs::create_dir(path.parent().unwrap()).unwrap();
@@ -221,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn goes_on_where_it_was_without_a_torn_line() {
+    fn appending_resumes_without_a_torn_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.jsonl");
         for (name, before, after) in [
@@ -230,19 +235,23 @@ mod tests {
             ("torn later", "one\n{\"event_id\":\"a\",\"ca", "one\ntwo\n"),
             ("only torn", "{\"ev", "two\n"),
             ("empty", "", "two\n"),
-            ("a whole one without its end", "one\n{\"event_id\":1}", "one\n{\"event_id\":1}\ntwo\n"),
+            (
+                "a complete one without its line break",
+                "one\n{\"event_id\":1}",
+                "one\n{\"event_id\":1}\ntwo\n",
+            ),
             ("a text of others", "their last line", "their last line\ntwo\n"),
             ("JSON of others", "{\"name\": 1", "{\"name\": 1\ntwo\n"),
         ] {
             fs::write(&path, before).unwrap();
-            let limits = Limits { file_bytes: 100, ..LIMITS };
+            let limits = JournalLimits { file_bytes: 100, ..LIMITS };
             Journal::open(&path, limits).unwrap().append(b"two\n").unwrap();
             assert_eq!(read(&path), after, "{name}");
         }
     }
 
     #[test]
-    fn a_symbolic_link_is_not_followed_and_files_are_for_their_owner() {
+    fn symbolic_links_are_not_followed_and_files_are_private() {
         use std::os::unix::fs::{PermissionsExt, symlink};
         let folder = tempfile::tempdir().unwrap();
         let (victim, path) = (folder.path().join("victim.txt"), folder.path().join("events.jsonl"));

@@ -1,4 +1,8 @@
-//! Keeps events and checkpoints on disk until every sink has them: the outbox and what follows the deliveries.
+//! The stage `publish`: keeps events and checkpoints on disk until every sink has them.
+//!
+//! `packing` makes records of a frame's events, `event_outbox` commits them with the camera's checkpoint, `backlog` is one sink's
+//! queue, and `sink` the interface that the sinks of the module [`sinks`](crate::sinks) implement. `delivery_progress` follows how far
+//! each camera is delivered; `positions` writes that to a table and gives way to a process that took a camera over.
 
 mod backlog;
 mod clients;
@@ -6,35 +10,36 @@ mod dead_letter;
 mod delivery_progress;
 mod event_outbox;
 mod journal;
-pub(crate) mod outbox_record;
+mod outbox_record;
 mod packing;
-pub(crate) mod positions;
+mod picture_warnings;
+mod positions;
 pub(crate) mod probe;
-mod share;
+mod probes;
+mod retry;
+mod route;
+mod sink;
 mod spec;
 mod start;
+mod start_error;
 mod status;
-mod undelivered;
 
 pub(crate) use backlog::Backlog;
 pub use clients::Clients;
 pub(crate) use clients::has_own_s3;
-pub use event_outbox::{CameraCommit, EventOutbox, NewRecord, OfferError, OutboxSpec, ResumeError};
-pub(crate) use journal::{Journal, Limits, aged};
+pub use event_outbox::{CameraCommit, EventOutbox, NewRecord, OfferError, ResumeError};
+pub(crate) use journal::{Journal, JournalLimits, aged};
 pub(crate) use outbox_record::OutboxRecord;
+#[cfg(test)]
+pub(crate) use outbox_record::RecordHeader;
 pub use packing::{FrameEvents, FrameRecords, MAX_FRAME_BYTES, MAX_PICTURED};
 pub use positions::Takeover;
-pub use probe::probes;
-pub use spec::{DdbSpec, PublishSpec, Route, S3Spec, SnapshotRoute, Sse, StateSpec};
-pub use start::{DamagedOutbox, StartError, destinations};
-pub use status::{SinkState, SinkStatus};
-pub use undelivered::UndeliveredRecords;
-
-use std::time::Duration;
-
-use crate::base::Backoff;
-
-/// Returns the pauses between attempts of a sink: at most 100 ms before the second, never more than 10 s.
-pub(crate) fn retry_backoff() -> Backoff {
-    Backoff::new(Duration::from_millis(100), Duration::from_secs(10))
-}
+pub use probes::probes;
+pub(crate) use retry::retry_backoff;
+pub use route::Route;
+pub use sink::SinkSet;
+pub(crate) use sink::{Sink, SinkRegistry, SinkRun};
+pub use spec::{OutboxSpec, StateSpec};
+pub use start::DamagedOutbox;
+pub use start_error::StartError;
+pub use status::{SinkState, SinkStatus, UndeliveredRecords};

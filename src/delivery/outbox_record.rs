@@ -1,4 +1,4 @@
-//! An event on its way: what the outbox keeps of it, and what a sink takes out.
+//! The form of an event in the outbox.
 
 use std::time::Duration;
 
@@ -9,53 +9,58 @@ use crate::base::epoch_ms;
 use crate::media::{CameraId, Event};
 use crate::snapshot::SnapshotPlace;
 
-/// What the sinks need to know beside the record itself.
+/// The facts about an event that sinks need without parsing it.
+///
+/// On disk since the first version: fields keep their names, and new ones need a default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RecordHeader {
     pub(crate) event_id: String,
     pub(crate) ts_ms: i64,
-    /// The record's `seq`.
     pub(crate) seq: u64,
-    /// When the last byte of the confirming frame was read, ms since the epoch; for latencies only.
+    /// Time at which the last byte of the confirming frame was read, ms since the epoch; for latencies only.
     pub(crate) arrived_ms: i64,
-    /// The id of its incident; empty only of events that an earlier version took in.
+    /// Id of the incident; empty in records of earlier versions.
     #[serde(default)]
     pub(crate) incident_id: String,
-    /// Where the pictures go; they are the attachments: the annotated one, the one without boxes, then the crop if there is one.
+    /// Places of the pictures. The pictures are attachments in this order: annotated, without boxes, then the crop if there is one.
     pub(crate) place: Option<SnapshotPlace>,
 }
 
 /// An event that waits for a sink.
 #[derive(Clone, Debug)]
 pub(crate) struct OutboxRecord {
-    /// Its number in the outbox.
     pub(crate) id: ::outbox::EntryId,
     pub(crate) camera: CameraId,
     pub(crate) header: RecordHeader,
-    /// One JSON object, without a line break.
+    /// The event as one JSON object, without a line break.
     pub(crate) json: Bytes,
-    /// See [`RecordHeader::place`]; empty for a sink that takes no pictures.
+    /// The pictures of [`RecordHeader::place`]; empty for a sink without pictures.
     pub(crate) pictures: Vec<Bytes>,
 }
 
-/// The bytes in the outbox are not ours.
+/// An entry of the outbox that does not hold an event.
 #[derive(Debug, thiserror::Error)]
-#[error("entry {id} of camera {camera} in the outbox is no event: {why}")]
+#[error("entry {id} of camera {camera} in the outbox does not hold an event: {why}")]
 pub(crate) struct DecodeRecordError {
     pub(crate) id: ::outbox::EntryId,
     pub(crate) camera: String,
     why: String,
 }
 
-/// As the outbox keeps it: the label as a line of JSON, then the record.
-pub(crate) fn encode(
+/// Returns the payload of an outbox entry: the header as a line of JSON, then the event.
+pub(super) fn encode(
     event: &Event,
     place: Option<SnapshotPlace>,
     arrived_ms: i64,
 ) -> serde_json::Result<Bytes> {
-    let (event_id, ts_ms, seq) = (event.event_id.clone(), event.payload.ts_ms, event.seq);
-    let incident_id = event.payload.extras.incident_id.clone();
-    let header = RecordHeader { event_id, ts_ms, seq, arrived_ms, incident_id, place };
+    let header = RecordHeader {
+        event_id: event.event_id.clone(),
+        ts_ms: event.payload.ts_ms,
+        seq: event.seq,
+        arrived_ms,
+        incident_id: event.payload.extras.incident_id.clone(),
+        place,
+    };
     let mut bytes = serde_json::to_vec(&header)?;
     bytes.push(b'\n');
     serde_json::to_writer(&mut bytes, event)?;
@@ -63,10 +68,13 @@ pub(crate) fn encode(
 }
 
 impl OutboxRecord {
-    /// What the outbox kept.
+    /// Reads an entry of the outbox.
+    ///
+    /// # Errors
+    /// The entry does not hold an event.
     pub(crate) fn decode(entry: ::outbox::Entry) -> Result<Self, DecodeRecordError> {
         let ::outbox::Entry { id, source, payload, attachments } = entry;
-        match decode_payload(&payload) {
+        match split(&payload) {
             Ok((header, json)) => {
                 Ok(Self { id, camera: CameraId::new(&source), header, json, pictures: attachments })
             }
@@ -74,17 +82,27 @@ impl OutboxRecord {
         }
     }
 
-    /// Since the confirming frame arrived; zero where the clock was set back meanwhile.
+    /// Returns the time since the confirming frame arrived; zero where the clock was set back meanwhile.
     pub(crate) fn age(&self) -> Duration {
         let ms = epoch_ms().saturating_sub(self.header.arrived_ms);
         Duration::from_millis(u64::try_from(ms).unwrap_or(0))
     }
 }
 
-fn decode_payload(payload: &Bytes) -> Result<(RecordHeader, Bytes), String> {
-    let end = payload.iter().position(|byte| *byte == b'\n').ok_or("it has no label")?;
+fn split(payload: &Bytes) -> Result<(RecordHeader, Bytes), String> {
+    let end = payload.iter().position(|byte| *byte == b'\n').ok_or("it has no header")?;
     let header = serde_json::from_slice(&payload[..end]).map_err(|error| error.to_string())?;
     Ok((header, payload.slice(end + 1..)))
+}
+
+#[cfg(test)]
+impl OutboxRecord {
+    /// Returns an event as a sink gets it.
+    pub(crate) fn of(event: &Event) -> Self {
+        let payload = encode(event, None, 0).unwrap();
+        let (id, source) = (::outbox::EntryId(1), event.camera_id.clone());
+        Self::decode(::outbox::Entry { id, source, payload, attachments: Vec::new() }).unwrap()
+    }
 }
 
 #[cfg(test)]
@@ -102,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_comes_out_as_it_went_in() {
+    fn a_decoded_record_equals_the_encoded_event() {
         let event = event("e1");
         let record = OutboxRecord::decode(entry(encode(&event, None, 12).unwrap())).unwrap();
         assert_eq!(serde_json::from_slice::<Event>(&record.json).unwrap(), event);
@@ -112,8 +130,19 @@ mod tests {
     }
 
     #[test]
+    fn a_record_of_an_installed_version_is_read() {
+        let header = r#"{"event_id":"e1","ts_ms":5,"seq":3,"arrived_ms":7,"incident_id":"i1","place":{"local":"snapshots/front/5-e1.jpg","s3":{"bucket":"pictures","key":"a.jpg","clean_key":"a_clean.jpg","crop_key":null}}}"#;
+        let record = OutboxRecord::decode(entry(format!("{header}\n{{}}").into())).unwrap();
+        assert_eq!((record.header.seq, record.header.incident_id.as_str()), (3, "i1"));
+        assert_eq!(serde_json::to_string(&record.header).unwrap(), header, "written as before, too");
+        let first = r#"{"event_id":"e1","ts_ms":5,"seq":3,"arrived_ms":7,"place":null}"#;
+        let record = OutboxRecord::decode(entry(format!("{first}\n{{}}").into())).unwrap();
+        assert_eq!((record.header.incident_id.as_str(), record.header.place), ("", None));
+    }
+
+    #[test]
     fn other_bytes_are_refused_by_name() {
-        for bytes in [&b""[..], b"{}\n{}", b"no label"] {
+        for bytes in [&b""[..], b"{}\n{}", b"no header"] {
             let refused = OutboxRecord::decode(entry(Bytes::from_static(bytes))).unwrap_err().to_string();
             assert!(refused.contains("of camera front"), "{refused}");
         }

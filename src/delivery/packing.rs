@@ -1,31 +1,30 @@
-//! The events of a frame with their pictures, within limits.
+//! Makes records of a frame's events, with their pictures, within limits.
 //!
-//! The events of a frame and the state that they leave are one commit, all or nothing, so it is the pictures that give way where a
-//! frame shows very many objects:
+//! The events of a frame and the state after them are one commit, all or nothing. So pictures are left out where a frame shows very
+//! many objects:
 //!
 //! - [`MAX_PICTURED`] events of a frame have pictures of their own. The others name the picture of the first, which shows their boxes.
-//! - Records and pictures of a frame have [`MAX_FRAME_BYTES`] at most, and no more than the smallest share of a sink that takes pictures:
-//!   what is beyond it is left out. The first picture alone may have up to [`MAX_PICTURE_BYTES`].
+//! - Records and pictures of a frame have [`MAX_FRAME_BYTES`] at most, and no more than the smallest share of a sink that stores
+//!   pictures: the rest is left out. The first picture alone may have up to [`MAX_PICTURE_BYTES`].
 //!
 //! Both are counted. The picture without boxes is encoded once for all events of the frame.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
-use super::Route;
 use super::event_outbox::{EventOutbox, NewRecord, OfferError};
 use super::outbox_record::encode;
-use super::start::{RunningSink, SinkName};
+use super::route::Route;
+use super::start::RunningSink;
 use crate::base::epoch_ms_of;
 use crate::decide::{Made, Pictured};
 use crate::media::{Event, Frame};
 use crate::render::{Label, SnapshotSpec};
-use crate::snapshot::SnapshotPlace;
-use crate::snapshot::{OwnPictures, SnapshotError, clean_picture, own_pictures};
+use crate::snapshot::{OwnPictures, SnapshotError, SnapshotPlace, clean_picture, own_pictures};
 use crate::telemetry::publish as telemetry;
 
 /// Limit on the events of a frame that have pictures of their own.
@@ -34,15 +33,15 @@ pub const MAX_PICTURED: usize = 16;
 pub const MAX_FRAME_BYTES: u64 = 16 << 20;
 /// Limit on the first picture of a frame, bytes. A PNG of 4096 x 2304 px of noise has 28 MB.
 const MAX_PICTURE_BYTES: u64 = 32 << 20;
-/// The bytes of a record beside its event: header, places of the pictures, name of the snapshot.
+/// Upper estimate of a record's bytes beside its event: header, places of the pictures, name of the snapshot.
 const RECORD_EXTRA_BYTES: u64 = 2_048;
 /// Events whose pictures are made at a time.
-const AT_ONCE: usize = 2;
+const PICTURED_AT_ONCE: usize = 2;
 
-/// The events of a frame, to be delivered.
+/// The events of a frame, before their pictures are made.
 #[derive(Debug)]
 pub struct FrameEvents {
-    /// In the order of their `seq`; `extras.snapshot` is filled in here.
+    /// Events in the order of their `seq`; `extras.snapshot` is filled in by [`EventOutbox::pack`].
     pub events: Vec<Made>,
     /// The camera's route.
     pub route: Arc<Route>,
@@ -54,32 +53,15 @@ pub struct FrameEvents {
     pub arrived: Instant,
 }
 
-/// The events of a frame, ready to be taken in.
+/// The records of a frame, to be committed.
 #[derive(Debug, Default)]
 pub struct FrameRecords {
-    /// In the order of their `seq`.
+    /// Records in the order of their events' `seq`.
     pub events: Vec<NewRecord>,
-    /// Ids of those that have no picture of their own although they should.
+    /// Ids of events that have no picture of their own although they should.
     pub unpictured: BTreeSet<String>,
     /// The event whose picture they name; `None`: there is no picture of this frame.
     pub shown_by: Option<Pictured>,
-}
-
-/// Lets one warning through a minute: a crowd would fill the log.
-#[derive(Debug, Default)]
-pub(crate) struct PictureWarnings(Mutex<Option<Instant>>);
-
-const WARNING_GAP: Duration = Duration::from_secs(60);
-
-impl PictureWarnings {
-    fn is_due(&self, now: Instant) -> bool {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = last.is_none_or(|last| now.saturating_duration_since(last) >= WARNING_GAP);
-        if is_due {
-            *last = Some(now);
-        }
-        is_due
-    }
 }
 
 /// The pictures of an event with their places.
@@ -101,7 +83,8 @@ impl PictureRequest<'_> {
 }
 
 impl EventOutbox {
-    /// Makes the records and pictures of a frame's events. A picture that cannot be made, or has no room, is reported and left out.
+    /// Makes the records and pictures of a frame's events. A picture that cannot be made, or for which there is no room, is reported
+    /// and left out.
     ///
     /// # Errors
     /// See [`OfferError`].
@@ -109,88 +92,85 @@ impl EventOutbox {
         let FrameEvents { events, route, frame, boxes, arrived } = pending;
         let Some(first) = events.first() else { return Ok(FrameRecords::default()) };
         let sinks = self.route(&first.event, &route)?;
-        let wanted: BTreeMap<&str, PictureRequest<'_>> = match &frame {
-            Some(_) => events.iter().filter_map(|made| self.wanted(made, &route)).collect(),
-            None => BTreeMap::new(),
+        let requests: Vec<PictureRequest<'_>> = match &frame {
+            Some(_) => events.iter().filter_map(|made| self.picture_request(made, &route)).collect(),
+            None => Vec::new(),
         };
-        let order = events.iter().filter_map(|made| wanted.get(made.event.event_id.as_str()));
-        let mut own = match (self.publish.snapshots, frame) {
-            (Some(spec), Some(frame)) => {
-                self.pictures(
-                    &order.collect::<Vec<_>>(),
-                    frame,
-                    boxes.into(),
-                    spec,
-                    PictureBudget::of(&events, &sinks),
-                )
-                .await
+        let encoding = self.snapshots.as_ref().map(|settings| settings.encoding);
+        let mut own = match (encoding, frame) {
+            (Some(encoding), Some(frame)) => {
+                let budget = PictureBudget::of(&events, &sinks);
+                self.pictures(&requests, frame, boxes.into(), encoding, budget).await
             }
             _ => BTreeMap::new(),
         };
-        let mut packed = FrameRecords {
-            unpictured: wanted
-                .keys()
-                .filter(|id| !own.contains_key(**id))
-                .map(|id| (*id).to_owned())
-                .collect(),
+        let ids = requests.iter().map(|request| &request.event.event_id);
+        let mut records = FrameRecords {
+            unpictured: ids.filter(|id| !own.contains_key(*id)).cloned().collect(),
             shown_by: events.iter().find(|made| own.contains_key(&made.event.event_id)).map(pictured),
             events: Vec::with_capacity(events.len()),
         };
-        drop(wanted);
+        drop(requests);
         for made in events {
             let own = own.remove(&made.event.event_id);
-            let shown_by = packed.shown_by(&made);
+            let shown_by = records.shown_by(&made);
             let place = shown_by.and_then(|by| self.place(&made.event, &route, &by));
-            packed.events.push(record(made.event, own, place.as_ref(), &sinks, arrived)?);
+            records.events.push(new_record(made.event, own, place.as_ref(), &sinks, arrived)?);
         }
-        Ok(packed)
+        Ok(records)
     }
 
-    fn wanted<'a>(&self, made: &'a Made, route: &Route) -> Option<(&'a str, PictureRequest<'a>)> {
-        let place =
-            made.pictured_by.is_none().then(|| self.place(&made.event, route, &pictured(made))).flatten()?;
-        Some((&made.event.event_id, PictureRequest { event: &made.event, place }))
+    fn picture_request<'a>(&self, made: &'a Made, route: &Route) -> Option<PictureRequest<'a>> {
+        // An event that names another's picture, such as an end, gets none of its own.
+        if made.pictured_by.is_some() {
+            return None;
+        }
+        let place = self.place(&made.event, route, &pictured(made))?;
+        Some(PictureRequest { event: &made.event, place })
     }
 
-    /// The places of the snapshot of `by`, an event of the same camera.
+    /// Returns the places of the snapshot of `by`, an event of the same camera.
     fn place(&self, event: &Event, route: &Route, by: &Pictured) -> Option<SnapshotPlace> {
-        SnapshotPlace::of(&self.publish, route, &event.camera_id, &by.event_id, by.ts_ms)
+        let settings = self.snapshots.as_ref()?;
+        SnapshotPlace::of(settings, route.snapshot.as_ref(), &event.camera_id, &by.event_id, by.ts_ms)
     }
 
-    /// The pictures of the first of these events, as many as there is room for, by the event's id.
+    /// Makes the pictures of the first requests, as many as there is room for; returned by the event's id.
     async fn pictures(
         &self,
-        wanted: &[&PictureRequest<'_>],
+        requests: &[PictureRequest<'_>],
         frame: Arc<Frame>,
         boxes: Arc<[Label]>,
-        spec: SnapshotSpec,
-        mut room: PictureBudget,
+        encoding: SnapshotSpec,
+        mut budget: PictureBudget,
     ) -> BTreeMap<String, EventPictures> {
-        let (drawn, beyond) = wanted.split_at(wanted.len().min(MAX_PICTURED));
+        let (drawn, beyond) = requests.split_at(requests.len().min(MAX_PICTURED));
         let clean = match drawn.first() {
-            Some(first) if drawn.iter().any(|wanted| wanted.place.s3.is_some()) => {
-                made(first.event, clean_picture(Arc::clone(&frame), spec).await)
+            // Only S3 stores the picture without boxes.
+            Some(first) if drawn.iter().any(|request| request.place.s3.is_some()) => {
+                report_failure(first.event, clean_picture(Arc::clone(&frame), encoding).await)
             }
             _ => None,
         };
         let mut drawing = Vec::with_capacity(drawn.len());
-        for wanted in drawn {
+        for request in drawn {
             let (frame, boxes) = (Arc::clone(&frame), Arc::clone(&boxes));
-            drawing.push(own_pictures(wanted.event, frame, boxes, wanted.has_crop(), spec));
+            drawing.push(own_pictures(request.event, frame, boxes, request.has_crop(), encoding));
         }
-        let mut drawing = stream::iter(drawing).buffered(AT_ONCE);
+        let mut drawing = stream::iter(drawing).buffered(PICTURED_AT_ONCE);
         let (mut attached, mut short) = (BTreeMap::new(), 0);
-        for (tried, wanted) in drawn.iter().enumerate() {
+        for (tried, request) in drawn.iter().enumerate() {
             let Some(own) = drawing.next().await else { break };
-            let Some(own) = made(wanted.event, own) else { continue };
-            let Some((all, pictures)) = room.attach(&wanted.place, own, clean.as_ref()) else {
+            let Some(own) = report_failure(request.event, own) else { continue };
+            // The pictures of later events are no smaller as a rule, so they are not even drawn.
+            let Some((all, pictures)) = budget.attach(&request.place, own, clean.as_ref()) else {
                 short += drawn.len() - tried;
                 break;
             };
             short += usize::from(!all);
-            attached.insert(wanted.event.event_id.clone(), pictures);
+            attached.insert(request.event.event_id.clone(), pictures);
         }
-        if let Some(first) = wanted.first() {
+        if let Some(first) = requests.first() {
             self.report_left_out(&first.event.camera_id, beyond.len(), short);
         }
         attached
@@ -199,7 +179,7 @@ impl EventOutbox {
     fn report_left_out(&self, camera: &str, beyond: usize, short: usize) {
         for (reason, events) in [("limit", beyond), ("room", short)] {
             if events > 0 {
-                let warns = self.left_out.is_due(Instant::now());
+                let warns = self.picture_warnings.is_due(Instant::now());
                 telemetry::SnapshotsLeftOut { camera, reason, events, warns }.emit();
             }
         }
@@ -207,7 +187,7 @@ impl EventOutbox {
 }
 
 impl FrameRecords {
-    /// The event whose picture a record without its own names.
+    /// Returns the event whose picture a record without its own names.
     fn shown_by(&self, made: &Made) -> Option<Pictured> {
         let by = match &made.pictured_by {
             Some(by) if self.unpictured.contains(&by.event_id) => self.shown_by.clone(),
@@ -223,16 +203,16 @@ fn pictured(made: &Made) -> Pictured {
     Pictured { event_id: made.event.event_id.clone(), ts_ms: made.event.payload.ts_ms }
 }
 
-/// The pictures, unless they could not be made, which is reported.
-fn made<T>(event: &Event, made: Result<T, SnapshotError>) -> Option<T> {
+/// Returns the pictures, or reports why they could not be made.
+fn report_failure<T>(event: &Event, pictures: Result<T, SnapshotError>) -> Option<T> {
     let report = |error: &SnapshotError| {
         telemetry::SnapshotFailed { event_id: &event.event_id, error: &error.to_string() }.emit();
     };
-    made.inspect_err(report).ok()
+    pictures.inspect_err(report).ok()
 }
 
-/// The record of an event; `shown_at`: the places of another event's pictures, where it has none of its own.
-fn record(
+/// Makes the record of an event; `shown_at`: the places of another event's pictures, where it has none of its own.
+fn new_record(
     mut event: Event,
     own: Option<EventPictures>,
     shown_at: Option<&SnapshotPlace>,
@@ -241,9 +221,8 @@ fn record(
 ) -> Result<NewRecord, OfferError> {
     let (place, attachments) = own.map_or((None, Vec::new()), |own| (Some(own.place), own.pictures));
     event.payload.extras.snapshot = place.as_ref().or(shown_at).and_then(SnapshotPlace::url);
-    let has_s3 = place.as_ref().is_some_and(|place| place.s3.is_some());
-    let sinks = sinks.iter().filter(|sink| sink.name != SinkName::S3 || has_s3);
-    let (handles, names) = sinks.map(|sink| (sink.handle, Arc::from(sink.gauge.name()))).unzip();
+    let takers = sinks.iter().filter(|running| running.sink.takes(&event, place.as_ref()));
+    let (handles, names) = takers.map(|running| (running.handle, Arc::from(running.gauge.name()))).unzip();
     let payload = encode(&event, place, epoch_ms_of(arrived))
         .map_err(|source| OfferError::Json { what: format!("event {}", event.event_id), source })?;
     let entry = ::outbox::NewEntry { payload, attachments, sinks: handles };
@@ -252,20 +231,20 @@ fn record(
 
 /// The bytes that the pictures of a frame may still take.
 struct PictureBudget {
-    /// Of all of them.
+    /// Bytes for all of them.
     bytes: u64,
-    /// Of the first one, as long as there is none.
+    /// Bytes for the first one; 0 once there is one.
     first_bytes: u64,
 }
 
 impl PictureBudget {
     fn of(events: &[Made], sinks: &[&RunningSink]) -> Self {
-        let takers = sinks.iter().filter(|sink| sink.name.takes_pictures());
-        let share = takers.map(|sink| sink.gauge.share_bytes()).min().unwrap_or(0);
+        let stores = sinks.iter().filter(|running| running.sink.wants_pictures());
+        let share = stores.map(|running| running.gauge.share_bytes()).min().unwrap_or(0);
         Self::beside(events.iter().map(|made| record_bytes(&made.event)).sum(), share)
     }
 
-    /// Beside records of so many bytes, in a share.
+    /// Returns the budget beside records of this many bytes, in a share.
     fn beside(records: u64, share: u64) -> Self {
         let share = share.saturating_sub(records);
         Self {
@@ -283,7 +262,7 @@ impl PictureBudget {
         fits
     }
 
-    /// The pictures of an event that have room, in their order, with their places; `true`: all have. `None`: the first has not.
+    /// Returns the pictures of an event that fit, in their order, with their places; `true`: all fit. `None`: the first does not.
     fn attach(
         &mut self,
         place: &SnapshotPlace,
@@ -295,6 +274,7 @@ impl PictureBudget {
         }
         let (mut place, mut pictures, mut all) = (place.clone(), vec![own.annotated], true);
         if let Some(s3) = &mut place.s3 {
+            // The S3 sink pairs keys and pictures by their order, so a picture that is left out takes its key along.
             for (picture, key) in [(clean.cloned(), &mut s3.clean_key), (own.crop, &mut s3.crop_key)] {
                 match picture {
                     Some(picture) if self.take(&picture) => pictures.push(picture),
@@ -309,7 +289,7 @@ impl PictureBudget {
     }
 }
 
-/// An upper estimate of the bytes of a record in the outbox.
+/// Returns an upper estimate of the bytes of a record in the outbox.
 fn record_bytes(event: &Event) -> u64 {
     serde_json::to_vec(event).map_or(0, |json| json.len() as u64).saturating_add(RECORD_EXTRA_BYTES)
 }
@@ -317,7 +297,7 @@ fn record_bytes(event: &Event) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::place::S3Place;
+    use crate::snapshot::S3Place;
 
     fn place() -> SnapshotPlace {
         let key = |end: &str| format!("a{end}.jpg");
@@ -361,12 +341,12 @@ mod tests {
     }
 
     #[test]
-    fn a_second_event_has_what_the_first_left() {
-        let mut room = PictureBudget::beside(0, 1_000);
+    fn a_second_event_gets_the_bytes_that_the_first_left() {
+        let mut budget = PictureBudget::beside(0, 1_000);
         let own = || OwnPictures { annotated: bytes(300), crop: None };
         let attached: Vec<_> = (0..4)
             .map(|_| {
-                room.attach(&place(), own(), Some(&bytes(300))).map(|(_, attached)| attached.pictures.len())
+                budget.attach(&place(), own(), Some(&bytes(300))).map(|(_, attached)| attached.pictures.len())
             })
             .collect();
         assert_eq!(attached, [Some(2), Some(1), None, None]);

@@ -1,4 +1,4 @@
-//! How each sink fares.
+//! Delivery status per sink.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,39 +8,39 @@ use tokio::sync::Notify;
 
 use crate::telemetry::publish as telemetry;
 
-/// How a sink fares.
+/// The delivery status of a sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SinkStatus {
-    /// `outbox`, `local`, `kds/STREAM`, `dynamodb/TABLE`, `s3` or `positions/TABLE`.
+    /// Name, such as `kds/STREAM`; also `outbox` for its disk and `positions/TABLE`.
     pub name: String,
-    /// Whether events wait for it rather than be lost.
+    /// `true`: events wait for it rather than be dropped.
     pub required: bool,
-    /// Whether the last attempt worked.
+    /// Outcome of the last attempt.
     pub state: SinkState,
-    /// Events that wait for it in the outbox.
+    /// Number of events that wait for it in the outbox.
     pub queued: u64,
-    /// Their records and pictures, bytes.
+    /// Bytes of their records and pictures.
     pub queued_bytes: u64,
-    /// When the oldest of them was taken in.
+    /// Time at which the oldest of them was committed.
     pub oldest: Option<SystemTime>,
-    /// Its share of the outbox, bytes; 0: it has none.
+    /// Its share of the outbox, bytes; 0: none.
     pub share_bytes: u64,
-    /// Events that it accepted since the start.
+    /// Number of events accepted since the start.
     pub delivered: u64,
-    /// Attempts since the start that it refused, or that did not reach it.
+    /// Number of failed attempts since the start.
     pub refused: u64,
-    /// Events that it will never take since the start: dead letters, and those that its share had no room for.
+    /// Number of lost events since the start: dead letters, and events for which its share had no room.
     pub failed: u64,
 }
 
 impl SinkStatus {
-    /// Of the outbox's disk.
+    /// Returns the status of the outbox's disk.
     pub(crate) fn of_the_disk(health: &outbox::Health) -> Self {
         let state = match health {
             outbox::Health::Good => SinkState::Ok,
             outbox::Health::Failing { place, since, why } => {
                 let reason = format!(
-                    "cannot write {place} (state.dir): {why}; make room or mend the disk; nothing is lost meanwhile"
+                    "cannot write {place} (state.dir): {why}; make room or fix the disk; nothing is lost meanwhile"
                 );
                 let since = Instant::now().checked_sub(since.elapsed().unwrap_or_default());
                 SinkState::Failing { reason, since: since.unwrap_or_else(Instant::now) }
@@ -61,31 +61,31 @@ impl SinkStatus {
     }
 }
 
-/// Whether a sink works.
+/// The state of a sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SinkState {
     /// The last attempt worked, or there was none.
     Ok,
-    /// It does not work now, and is tried again.
+    /// The last attempt failed, and is made again.
     Failing {
-        /// Why, and what to do.
+        /// Cause and remedy.
         reason: String,
-        /// Since when.
+        /// Time of the first failure since the last success.
         since: Instant,
     },
 }
 
-/// A sink's status as it changes, with its telemetry.
+/// A sink's counters and state, and their telemetry.
 #[derive(Debug)]
 pub(crate) struct SinkGauge {
     name: String,
     required: bool,
     share_bytes: u64,
-    /// Told of every change.
+    /// Notified of every change.
     changed: Arc<Notify>,
     state: Mutex<SinkState>,
-    /// The code of the failure that was logged last.
-    told: Mutex<String>,
+    /// Code of the failure that was logged last.
+    logged: Mutex<String>,
     delivered: AtomicU64,
     refused: AtomicU64,
     failed: AtomicU64,
@@ -94,12 +94,8 @@ pub(crate) struct SinkGauge {
 impl SinkGauge {
     pub(crate) fn new(name: &str, required: bool, share_bytes: u64, changed: Arc<Notify>) -> Self {
         let [delivered, refused, failed] = [0; 3].map(AtomicU64::new);
-        let (name, state, told) = (name.to_owned(), Mutex::new(SinkState::Ok), Mutex::default());
-        Self { name, required, share_bytes, changed, state, told, delivered, refused, failed }
-    }
-
-    pub(crate) fn is_required(&self) -> bool {
-        self.required
+        let (name, state, logged) = (name.to_owned(), Mutex::new(SinkState::Ok), Mutex::default());
+        Self { name, required, share_bytes, changed, state, logged, delivered, refused, failed }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -125,20 +121,20 @@ impl SinkGauge {
         }
     }
 
-    /// One that waited was accepted, so long after the confirming frame arrived.
+    /// Counts an event that the sink accepted; `since_arrival`: since the confirming frame arrived.
     pub(crate) fn delivered(&self, since_arrival: Duration) {
         self.delivered.fetch_add(1, Ordering::Relaxed);
         telemetry::Delivered { sink: &self.name, since_arrival }.emit();
         self.changed.notify_waiters();
     }
 
-    /// One that waited will never be delivered.
+    /// Counts an event that will never be delivered.
     pub(crate) fn gave_up(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
         self.changed.notify_waiters();
     }
 
-    /// An attempt failed; `retries` records or snapshots will be tried again.
+    /// Records a failed attempt; `retries`: records or snapshots to be tried again.
     pub(crate) fn failing(&self, code: &str, text: &str, retries: u64) {
         self.refused.fetch_add(1, Ordering::Relaxed);
         telemetry::AttemptFailed { sink: &self.name, reason: code, retries }.emit();
@@ -147,29 +143,52 @@ impl SinkGauge {
             SinkState::Failing { since, .. } => *since,
             SinkState::Ok => Instant::now(),
         };
-        self.tell_failing(code, text);
+        self.log_failure(code, text);
         *state = SinkState::Failing { reason: text.to_owned(), since };
         self.changed.notify_waiters();
     }
 
-    /// Once for each code: texts may name a shard or a request.
-    fn tell_failing(&self, code: &str, reason: &str) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if *told != code {
-            code.clone_into(&mut told);
+    /// Logs a failure unless the last one logged had the same code. Texts differ from attempt to attempt: they may name a shard or
+    /// a request.
+    fn log_failure(&self, code: &str, reason: &str) {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if *logged != code {
+            code.clone_into(&mut logged);
             telemetry::SinkFailing { sink: &self.name, reason }.emit();
         }
     }
 
-    /// An attempt worked.
+    /// Records an attempt that succeeded.
     pub(crate) fn works(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if *state != SinkState::Ok {
             telemetry::SinkRecovered { sink: &self.name }.emit();
             *state = SinkState::Ok;
-            self.told.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            self.logged.lock().unwrap_or_else(PoisonError::into_inner).clear();
             self.changed.notify_waiters();
         }
+    }
+}
+
+/// Records that a sink had not delivered when the time to stop ran out. They stay in the outbox for the next start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UndeliveredRecords {
+    /// Name of the sink.
+    pub sink: String,
+    /// `true` for a required sink.
+    pub required: bool,
+    /// Number of records or snapshots.
+    pub count: u64,
+}
+
+impl UndeliveredRecords {
+    /// Logs the undelivered records of a sink; `None`: there are none.
+    pub(super) fn of(gauge: &SinkGauge, count: u64) -> Option<Self> {
+        (count > 0).then(|| {
+            let (sink, required) = (gauge.name(), gauge.required);
+            telemetry::UndeliveredAtStop { sink, required, count }.emit();
+            Self { sink: sink.to_owned(), required, count }
+        })
     }
 }
 
@@ -178,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_counts_what_waits_what_arrived_and_what_was_given_up() {
+    fn a_status_counts_waiting_accepted_and_lost_events() {
         let gauge = SinkGauge::new("kds/events", true, 4_096, Arc::default());
         gauge.delivered(Duration::ZERO);
         gauge.gave_up();

@@ -1,4 +1,4 @@
-//! The folder of snapshots, which stays below a size.
+//! The folder of snapshots, with a limit on its size.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -6,30 +6,31 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::place::SNAPSHOTS_FOLDER;
 use crate::base::{make_private_subfolder, private_file};
 
-/// Pictures kept, bytes: the oldest are removed beyond it.
-const MOST_BYTES: u64 = 1024 * 1024 * 1024;
+/// Limit on the pictures in the folder, bytes: the oldest are removed beyond it.
+const MAX_BYTES: u64 = 1024 * 1024 * 1024;
 
-/// The pictures under a folder, by age. Folders and files are made for their owner alone, and none is reached through a symbolic link.
+/// The pictures under a folder, by age. Folders and files are private to their owner, and symbolic links are not followed.
 #[derive(Debug)]
 pub(crate) struct SnapshotFolder {
     root: PathBuf,
-    most_bytes: u64,
-    /// Oldest first, with their bytes.
+    max_bytes: u64,
+    /// Paths and sizes, oldest first.
     files: VecDeque<(PathBuf, u64)>,
     bytes: u64,
 }
 
 impl SnapshotFolder {
-    /// The pictures under `root/snapshots`, which are saved by paths relative to `root`.
+    /// Opens `root/snapshots`. Pictures are saved by paths relative to `root`.
     pub(crate) fn open(root: &Path) -> io::Result<Self> {
-        Self::with_limit(root, MOST_BYTES)
+        Self::with_limit(root, MAX_BYTES)
     }
 
-    fn with_limit(root: &Path, most_bytes: u64) -> io::Result<Self> {
+    fn with_limit(root: &Path, max_bytes: u64) -> io::Result<Self> {
         let mut found = Vec::new();
-        let top = root.join(super::place::SNAPSHOTS_FOLDER);
+        let top = root.join(SNAPSHOTS_FOLDER);
         make_private_subfolder(&top)?;
         for camera in fs::read_dir(&top)? {
             let camera = camera?;
@@ -40,15 +41,15 @@ impl SnapshotFolder {
         found.sort();
         let bytes = found.iter().map(|(_, _, bytes)| bytes).sum();
         let files = found.into_iter().map(|(_, path, bytes)| (path, bytes)).collect();
-        Ok(Self { root: root.to_owned(), most_bytes, files, bytes })
+        Ok(Self { root: root.to_owned(), max_bytes, files, bytes })
     }
 
-    /// Saves a picture, whole or not at all, so that it survives the end of the machine, and makes room for it.
+    /// Saves a picture completely or not at all, so that it survives a crash of the machine, and makes room for it.
     pub(crate) fn save(&mut self, relative: &str, file: &[u8]) -> io::Result<()> {
         let bytes = file.len() as u64;
         self.make_room(bytes);
         let path = self.root.join(relative);
-        make_private_subfolder(&self.root.join(super::place::SNAPSHOTS_FOLDER))?;
+        make_private_subfolder(&self.root.join(SNAPSHOTS_FOLDER))?;
         if let Some(parent) = path.parent() {
             make_private_subfolder(parent)?;
         }
@@ -62,9 +63,9 @@ impl SnapshotFolder {
         Ok(())
     }
 
-    /// A file that is gone or cannot be removed is not counted any longer.
+    /// Removes the oldest files. A file that is gone or cannot be removed is no longer counted.
     fn make_room(&mut self, bytes: u64) {
-        while self.bytes + bytes > self.most_bytes {
+        while self.bytes + bytes > self.max_bytes {
             let Some((oldest, freed)) = self.files.pop_front() else { break };
             let _ = fs::remove_file(oldest);
             self.bytes -= freed;
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_are_for_their_owner_and_go_through_no_symbolic_link() {
+    fn pictures_are_private_and_symbolic_links_are_not_followed() {
         use std::os::unix::fs::{PermissionsExt, symlink};
         let (root, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let mut folder = SnapshotFolder::with_limit(root.path(), 10).unwrap();

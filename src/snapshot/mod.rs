@@ -1,10 +1,13 @@
-//! The pictures of an event: drawn and encoded before the event is taken in, so that both are kept together.
+//! The pictures of an event: drawn and encoded before the event is committed, so that both are kept together.
 
 mod folder;
-pub(crate) mod place;
+mod place;
 
 pub(crate) use folder::SnapshotFolder;
-pub(crate) use place::SnapshotPlace;
+#[cfg(test)]
+pub(crate) use place::S3Place;
+pub use place::SnapshotRoute;
+pub(crate) use place::{BucketFolder, SnapshotPlace, SnapshotSettings};
 
 use std::sync::Arc;
 
@@ -14,13 +17,13 @@ use tokio::sync::Semaphore;
 use crate::media::{BBox, Event, Frame};
 use crate::render::{self, Label, Picture, SnapshotSpec};
 
-/// Around a crop, as a share of the box's size on each side.
+/// Margin of a crop on each side, as a share of the box's size.
 const CROP_MARGIN: f32 = 0.15;
 
-/// From here on another box of the same caption is the event's own.
+/// IoU from which on another box with the same caption counts as the event's own.
 const SAME_IOU: f32 = 0.9;
 
-/// Snapshots that are drawn and encoded at a time, those of all cameras together: each takes the memory of a picture and a core.
+/// Limit on the snapshots of all cameras that are drawn and encoded at a time: each takes the memory of a picture and a core.
 const MAX_ENCODING: usize = 2;
 
 static ENCODING: Semaphore = Semaphore::const_new(MAX_ENCODING);
@@ -30,11 +33,11 @@ static ENCODING: Semaphore = Semaphore::const_new(MAX_ENCODING);
 pub(crate) struct OwnPictures {
     /// The frame with all boxes, the event's on top.
     pub(crate) annotated: Bytes,
-    /// The event's box; `None` where none is wanted or nothing of it is in the frame.
+    /// The event's box as a picture; `None` where none is wanted or the box is outside the frame.
     pub(crate) crop: Option<Bytes>,
 }
 
-/// Why there is no snapshot.
+/// Reason why there is no snapshot.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SnapshotError {
     #[error("{0}")]
@@ -43,7 +46,7 @@ pub(crate) enum SnapshotError {
     Stopped(#[from] tokio::task::JoinError),
 }
 
-/// Returns the frame without boxes: the same for all its events.
+/// Returns the frame without boxes, as a picture for all its events.
 ///
 /// # Errors
 /// The encoder refuses, or panicked.
@@ -51,7 +54,7 @@ pub(crate) async fn clean_picture(frame: Arc<Frame>, spec: SnapshotSpec) -> Resu
     off_thread(move || encode(&render::annotate(&frame.surface, &[], None), spec)).await
 }
 
-/// Returns the pictures that are an event's own, among the `boxes` of the others.
+/// Returns the pictures that an event shares with no other; `boxes`: those of all objects in the frame.
 ///
 /// # Errors
 /// The encoder refuses, or panicked.
@@ -74,7 +77,7 @@ pub(crate) async fn own_pictures(
     .await
 }
 
-/// All boxes, each once, the event's last.
+/// Returns all boxes, each once, the event's last, so that it is drawn on top.
 fn with_own(boxes: &[Label], own: Label) -> Vec<Label> {
     let is_own = |other: &&Label| other.text == own.text && other.bbox.iou(&own.bbox) >= SAME_IOU;
     let mut labels: Vec<Label> = boxes.iter().filter(|other| !is_own(other)).cloned().collect();
@@ -86,15 +89,15 @@ fn encode(picture: &Picture, spec: SnapshotSpec) -> Result<Bytes, render::Encode
     render::encode(picture, spec).map(Bytes::from)
 }
 
-/// Runs `make` on a blocking thread once fewer than [`MAX_ENCODING`] do.
+/// Runs `make` on a blocking thread once fewer than [`MAX_ENCODING`] are running.
 async fn off_thread<T: Send + 'static>(
     make: impl FnOnce() -> Result<T, render::EncodeError> + Send + 'static,
 ) -> Result<T, SnapshotError> {
-    // It is never closed.
+    // The semaphore is never closed, so a permit always comes.
     let permit = ENCODING.acquire().await.ok();
-    let made = tokio::task::spawn_blocking(move || {
+    let making = tokio::task::spawn_blocking(move || {
         let _permit = permit;
         make()
     });
-    Ok(made.await??)
+    Ok(making.await??)
 }

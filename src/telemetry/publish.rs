@@ -1,4 +1,4 @@
-//! What publish tells.
+//! Logs and metrics of the stage `publish`: the outbox and its sinks.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ pub(crate) const METRICS: &[Metric] = &[
         name: EVENT_DELIVERY_SECONDS,
         kind: Kind::Histogram,
         labels: &["sink"],
-        help: "From the arrival of the confirming frame to the sink's acceptance.",
+        help: "Time from the arrival of the confirming frame to the sink's acceptance.",
     },
     Metric {
         name: DELIVERED,
@@ -84,19 +84,19 @@ pub(crate) const METRICS: &[Metric] = &[
         name: SINK_OLDEST_SECONDS,
         kind: Kind::Gauge,
         labels: &["sink"],
-        help: "How long the oldest event that waits for a sink has waited; 0 where none waits.",
+        help: "Age of the oldest event that waits for a sink; 0 where none waits.",
     },
     Metric {
         name: SINK_LOST,
         kind: Kind::Gauge,
         labels: &["sink"],
-        help: "Events since the start that a sink will never take: dead letters, and what its share had no room for.",
+        help: "Events lost to a sink since the start: dead letters, and events for which its share had no room.",
     },
     Metric {
         name: TAKEN_OVER,
         kind: Kind::Counter,
         labels: &["camera"],
-        help: "Times that another process took the camera over; this one has stopped reading and publishing it.",
+        help: "Takeovers of the camera by another process; this one has stopped reading and publishing it.",
     },
     Metric {
         name: OUTBOXES_SET_ASIDE,
@@ -108,9 +108,9 @@ pub(crate) const METRICS: &[Metric] = &[
 
 /// A damaged outbox was set aside for a new one.
 pub(crate) struct OutboxSetAside<'a> {
-    /// The finding.
+    /// Reason why it could not be used.
     pub(crate) why: &'a str,
-    /// Its consequences.
+    /// Consequences and remedy.
     pub(crate) text: &'a str,
 }
 
@@ -122,7 +122,7 @@ impl OutboxSetAside<'_> {
     }
 }
 
-/// A new event was accepted for delivery.
+/// A new event is in the outbox.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EventAccepted<'a> {
     /// The event.
@@ -151,9 +151,9 @@ impl EventAccepted<'_> {
 /// A sink accepted a record or a snapshot.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Delivered<'a> {
-    /// The sink.
+    /// Name of the sink.
     pub(crate) sink: &'a str,
-    /// Since the arrival of the frame.
+    /// Time since the confirming frame arrived.
     pub(crate) since_arrival: Duration,
 }
 
@@ -166,19 +166,19 @@ impl Delivered<'_> {
     }
 }
 
-/// An attempt failed and will be made again.
+/// An attempt failed and is made again.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AttemptFailed<'a> {
-    /// The sink.
+    /// Name of the sink.
     pub(crate) sink: &'a str,
-    /// The error's code: one of few.
+    /// Error code, a label of metrics: one of few.
     pub(crate) reason: &'a str,
-    /// Records or snapshots that will be tried again.
+    /// Number of records or snapshots to be tried again.
     pub(crate) retries: u64,
 }
 
 impl AttemptFailed<'_> {
-    /// Counts it; the change of the sink's state is logged, not each attempt.
+    /// Counts it. The change of the sink's state is logged, not each attempt.
     pub(crate) fn emit(self) {
         let sink = self.sink.to_owned();
         let reason = self.reason.to_owned();
@@ -190,9 +190,9 @@ impl AttemptFailed<'_> {
 /// A sink began to fail.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SinkFailing<'a> {
-    /// The sink.
+    /// Name of the sink.
     pub(crate) sink: &'a str,
-    /// Why, and what to do.
+    /// Cause and remedy.
     pub(crate) reason: &'a str,
 }
 
@@ -203,33 +203,33 @@ impl SinkFailing<'_> {
             stage = "publish",
             sink = self.sink,
             reason = self.reason,
-            "sink failing; events wait and are tried again"
+            "sink failing; its events wait and are tried again"
         );
     }
 }
 
-/// A sink works again.
+/// A sink accepted an event again.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SinkRecovered<'a> {
-    /// The sink.
+    /// Name of the sink.
     pub(crate) sink: &'a str,
 }
 
 impl SinkRecovered<'_> {
     /// Logs it.
     pub(crate) fn emit(self) {
-        tracing::info!(stage = "publish", sink = self.sink, "sink works again");
+        tracing::info!(stage = "publish", sink = self.sink, "sink recovered");
     }
 }
 
-/// A record can never be valid.
+/// A record that can never be valid is in the dead-letter file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DeadLettered<'a> {
-    /// The sink.
+    /// Name of the sink.
     pub(crate) sink: &'a str,
-    /// The record.
+    /// Id of the record's event.
     pub(crate) event_id: &'a str,
-    /// Why.
+    /// Cause.
     pub(crate) reason: &'a str,
 }
 
@@ -242,20 +242,20 @@ impl DeadLettered<'_> {
             sink,
             event_id,
             reason,
-            "record refused for good; it is in the dead-letter file"
+            "record refused permanently; it is in the dead-letter file"
         );
         counter!(DEAD_LETTERS, "sink" => sink.to_owned()).increment(1);
     }
 }
 
-/// A dead letter could not be written: the record is lost.
+/// A record that can never be valid could not be written to the dead-letter file: it is lost.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DeadLetterLost<'a> {
-    /// The file.
+    /// Path of the dead-letter file.
     pub(crate) path: &'a std::path::Path,
-    /// The record.
+    /// Id of the record's event.
     pub(crate) event_id: &'a str,
-    /// Why.
+    /// Cause.
     pub(crate) error: &'a std::io::Error,
 }
 
@@ -263,16 +263,16 @@ impl DeadLetterLost<'_> {
     /// Logs it.
     pub(crate) fn emit(self) {
         let path = self.path.display();
-        tracing::error!(stage = "publish", %path, event_id = self.event_id, error = %self.error, "dead letter not written; record lost");
+        tracing::error!(stage = "publish", %path, event_id = self.event_id, error = %self.error, "dead-letter file not writable; record lost");
     }
 }
 
-/// A snapshot could not be made; its event goes without.
+/// A snapshot could not be made; its event is delivered without one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SnapshotFailed<'a> {
-    /// The event.
+    /// Id of the event.
     pub(crate) event_id: &'a str,
-    /// Why.
+    /// Cause.
     pub(crate) error: &'a str,
 }
 
@@ -280,26 +280,31 @@ impl SnapshotFailed<'_> {
     /// Logs and counts it.
     pub(crate) fn emit(self) {
         let Self { event_id, error } = self;
-        tracing::warn!(stage = "publish", event_id, error, "no snapshot; the event goes without");
+        tracing::warn!(
+            stage = "publish",
+            event_id,
+            error,
+            "snapshot failed; the event is delivered without one"
+        );
         counter!(SNAPSHOTS_FAILED).increment(1);
     }
 }
 
-/// Events of a frame go without all pictures of their own.
+/// Pictures of a frame's events were left out.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SnapshotsLeftOut<'a> {
     /// The camera.
     pub(crate) camera: &'a str,
     /// `limit` or `room`.
     pub(crate) reason: &'static str,
-    /// Their number.
+    /// Number of events without all pictures of their own.
     pub(crate) events: usize,
-    /// Set where it is to be logged, too.
+    /// `true`: a warning is logged.
     pub(crate) warns: bool,
 }
 
 impl SnapshotsLeftOut<'_> {
-    /// Counts them, and logs them where it is due.
+    /// Counts them, and logs a warning where one is due.
     pub(crate) fn emit(self) {
         let Self { camera, reason, events, warns } = self;
         counter!(SNAPSHOTS_LEFT_OUT, "camera" => camera.to_owned(), "reason" => reason)
@@ -310,38 +315,38 @@ impl SnapshotsLeftOut<'_> {
                 camera,
                 reason,
                 events,
-                "very many objects in a frame: pictures left out, no event is; see kvs_infer_snapshots_left_out_total"
+                "many objects in one frame: pictures left out, events delivered; see kvs_infer_snapshots_left_out_total"
             );
         }
     }
 }
 
-/// An entry of the outbox is no event.
+/// An entry of the outbox does not hold an event.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Unreadable<'a> {
-    /// The sink that it waited for.
+pub(crate) struct RecordUnreadable<'a> {
+    /// Name of the sink that it waited for.
     pub(crate) sink: &'a str,
-    /// What is wrong.
+    /// Cause.
     pub(crate) error: &'a dyn std::error::Error,
 }
 
-impl Unreadable<'_> {
+impl RecordUnreadable<'_> {
     /// Logs it.
     pub(crate) fn emit(self) {
-        tracing::error!(stage = "publish", sink = self.sink, error = %self.error, "left out; report this bug");
+        tracing::error!(stage = "publish", sink = self.sink, error = %self.error, "unreadable outbox entry skipped; report this bug");
     }
 }
 
-/// Events waited for a sink that is not configured any more.
+/// Events of a sink that is no longer configured were dropped.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Forgotten<'a> {
-    /// The sink.
+pub(crate) struct LeftoverDropped<'a> {
+    /// Name of the sink.
     pub(crate) sink: &'a str,
-    /// How many.
+    /// Number of events.
     pub(crate) count: u64,
 }
 
-impl Forgotten<'_> {
+impl LeftoverDropped<'_> {
     /// Logs it.
     pub(crate) fn emit(self) {
         let Self { sink, count } = self;
@@ -349,37 +354,37 @@ impl Forgotten<'_> {
             stage = "publish",
             sink,
             count,
-            "events waited for a sink that is no longer configured: forgotten"
+            "events dropped: they waited for a sink that is no longer configured"
         );
     }
 }
 
-/// The outbox could not write all that it had taken in.
+/// The outbox could not write everything that it had taken in.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct NotClosed<'a> {
-    /// How many, and why.
+pub(crate) struct OutboxCloseFailed<'a> {
+    /// Number of commits and cause.
     pub(crate) error: &'a dyn std::error::Error,
 }
 
-impl NotClosed<'_> {
+impl OutboxCloseFailed<'_> {
     /// Logs it.
     pub(crate) fn emit(self) {
-        tracing::error!(stage = "publish", error = %self.error, "the outbox did not end well");
+        tracing::error!(stage = "publish", error = %self.error, "outbox close failed");
     }
 }
 
 /// The time to stop ran out before a sink was empty.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Undelivered<'a> {
-    /// The sink.
+pub(crate) struct UndeliveredAtStop<'a> {
+    /// Name of the sink.
     pub(crate) sink: &'a str,
-    /// Whether it is a required one.
+    /// `true` for a required sink.
     pub(crate) required: bool,
-    /// Events that were left.
+    /// Number of undelivered events.
     pub(crate) count: u64,
 }
 
-impl Undelivered<'_> {
+impl UndeliveredAtStop<'_> {
     /// Logs it.
     pub(crate) fn emit(self) {
         let Self { sink, required, count } = self;
@@ -388,12 +393,12 @@ impl Undelivered<'_> {
             sink,
             required,
             count,
-            "stopped before these were delivered: they stay in the outbox for the next start"
+            "stopped with undelivered events; they stay in the outbox for the next start"
         );
     }
 }
 
-/// Another process claimed a camera of this one.
+/// Another process took a camera over.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CameraTakenOver<'a> {
     /// The camera.
@@ -411,12 +416,12 @@ impl CameraTakenOver<'_> {
     }
 }
 
-/// Records that waited here were left to the process that took their camera over.
+/// Waiting records were left to the process that took their camera over.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RecordsLeft<'a> {
     /// The camera.
     pub(crate) camera: &'a CameraId,
-    /// Records, one for each sink that they waited for.
+    /// Number of records, each counted once per sink that it waited for.
     pub(crate) records: u64,
 }
 

@@ -10,12 +10,13 @@ use super::moto::{self, Moto, records};
 use aws_config::SdkConfig;
 use aws_sdk_s3::types::ServerSideEncryption;
 use kvs_infer::delivery::{
-    Clients, EventOutbox, FrameEvents, OutboxSpec, PublishSpec, Route, S3Spec, SinkState, SinkStatus,
-    SnapshotRoute, Sse, UndeliveredRecords,
+    Clients, EventOutbox, FrameEvents, OutboxSpec, Route, SinkState, SinkStatus, UndeliveredRecords,
 };
 use kvs_infer::media::{BBox, Event};
 use kvs_infer::render::Label;
 use kvs_infer::render::{SnapshotFormat, SnapshotSpec};
+use kvs_infer::sinks::{PublishSpec, S3Spec, Sse};
+use kvs_infer::snapshot::SnapshotRoute;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Nothing listens there: the port is reserved.
@@ -33,15 +34,14 @@ fn to_s3() -> Arc<Route> {
 /// An outbox with a local sink in `folder` and the sinks of `route`.
 async fn outbox(folder: &Path, config: &SdkConfig, routes: &[&Arc<Route>]) -> EventOutbox {
     let s3 = S3Spec { bucket: "pictures".into(), prefix: "snapshots".into(), sse: Sse::Aes256 };
+    let publish = PublishSpec {
+        s3: Some(s3),
+        local_dir: Some(folder.to_owned()),
+        snapshots: Some(SnapshotSpec { format: SnapshotFormat::Jpg, jpeg_quality: 90 }),
+        ..PublishSpec::default()
+    };
     let spec = OutboxSpec {
-        publish: PublishSpec {
-            kds_stream: None,
-            s3: Some(s3),
-            ddb: None,
-            local_dir: Some(folder.to_owned()),
-            snapshots: Some(SnapshotSpec { format: SnapshotFormat::Jpg, jpeg_quality: 90 }),
-        },
-        routes: routes.iter().map(|&route| Arc::clone(route)).collect(),
+        sinks: publish.sinks(routes.iter().map(|&route| Arc::clone(route)).collect()),
         dead_letter: folder.join("dead-letter.jsonl"),
         state: state(folder),
         clients: Some(Clients::new(config, true)),
@@ -160,9 +160,9 @@ async fn snapshots_reach_s3_encrypted_and_the_record_says_where() {
         assert_eq!(object.server_side_encryption(), Some(&ServerSideEncryption::Aes256), "{key}");
         assert_eq!(object.content_type(), Some("image/jpeg"));
         let metadata = object.metadata().unwrap().clone();
-        let told = ["camera", "ts", "event_id", "incident_id"].map(|name| metadata[name].clone());
+        let stored = ["camera", "ts", "event_id", "incident_id"].map(|name| metadata[name].clone());
         let incident_id = sent.payload.extras.incident_id.as_str();
-        assert_eq!(told, ["front", "1700000000123", sent.event_id.as_str(), incident_id]);
+        assert_eq!(stored, ["front", "1700000000123", sent.event_id.as_str(), incident_id]);
         let jpeg = object.body.collect().await.unwrap().into_bytes();
         let header = turbojpeg::read_header(&jpeg).unwrap();
         assert_eq!((header.width, header.height), size_px, "{key}");

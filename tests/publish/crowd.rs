@@ -9,14 +9,15 @@ use super::event::{commit_all, event, frame, pending, state};
 use super::moto;
 use kvs_infer::decide::Made;
 use kvs_infer::delivery::{
-    Clients, EventOutbox, FrameEvents, MAX_FRAME_BYTES, MAX_PICTURED, OutboxSpec, PublishSpec, Route, S3Spec,
-    SnapshotRoute, Sse,
+    Clients, EventOutbox, FrameEvents, MAX_FRAME_BYTES, MAX_PICTURED, OutboxSpec, Route,
 };
 use kvs_infer::media::{
     BBox, CameraId, Color, Event, Fragment, Frame, HostPicture, Matrix, MediaMs, Surface,
 };
 use kvs_infer::render::Label;
 use kvs_infer::render::{SnapshotFormat, SnapshotSpec};
+use kvs_infer::sinks::{PublishSpec, S3Spec, Sse};
+use kvs_infer::snapshot::SnapshotRoute;
 
 /// Nothing listens there, so all stays in the outbox.
 const NOWHERE: &str = "http://127.0.0.1:1";
@@ -28,15 +29,13 @@ fn route() -> Arc<Route> {
 }
 
 async fn outbox(folder: &Path, max_bytes: u64) -> EventOutbox {
+    let publish = PublishSpec {
+        s3: Some(S3Spec { bucket: "pictures".into(), prefix: "snapshots".into(), sse: Sse::Aes256 }),
+        snapshots: Some(SnapshotSpec { format: SnapshotFormat::Jpg, jpeg_quality: 90 }),
+        ..PublishSpec::default()
+    };
     let spec = OutboxSpec {
-        publish: PublishSpec {
-            kds_stream: None,
-            s3: Some(S3Spec { bucket: "pictures".into(), prefix: "snapshots".into(), sse: Sse::Aes256 }),
-            ddb: None,
-            local_dir: None,
-            snapshots: Some(SnapshotSpec { format: SnapshotFormat::Jpg, jpeg_quality: 90 }),
-        },
-        routes: vec![route()],
+        sinks: publish.sinks(vec![route()]),
         dead_letter: folder.join("dead-letter.jsonl"),
         state: kvs_infer::delivery::StateSpec { max_bytes, ..state(folder) },
         clients: Some(Clients::new(&moto::config(NOWHERE), true)),
@@ -93,7 +92,7 @@ fn snapshots(events: &[Event]) -> Vec<Option<&str>> {
     events.iter().map(|event| event.payload.extras.snapshot.as_deref()).collect()
 }
 
-/// The most memory that this process has had, bytes.
+/// The peak memory of this process, bytes.
 fn peak_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

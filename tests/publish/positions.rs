@@ -11,9 +11,10 @@ use super::moto::{self, Moto, records};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use kvs_infer::delivery::{
-    Clients, EventOutbox, OfferError, OutboxSpec, PublishSpec, ResumeError, Route, SinkState, StateSpec,
+    Clients, EventOutbox, OfferError, OutboxSpec, ResumeError, Route, SinkState, StateSpec,
 };
 use kvs_infer::media::CameraId;
+use kvs_infer::sinks::PublishSpec;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -35,17 +36,11 @@ async fn outbox(folder: &Path, url: &str) -> EventOutbox {
 }
 
 async fn started(folder: &Path, url: &str, ddb_table: Option<String>) -> EventOutbox {
-    let publish = PublishSpec {
-        kds_stream: Some("events".into()),
-        s3: None,
-        ddb: None,
-        local_dir: Some(folder.join("events")),
-        snapshots: None,
-    };
+    let publish = PublishSpec { local_dir: Some(folder.join("events")), ..PublishSpec::default() };
     let state = StateSpec { ddb_table, ..state(folder) };
     let (dead_letter, clients) =
         (folder.join("dead-letter.jsonl"), Some(Clients::new(&moto::config(url), true)));
-    EventOutbox::start(OutboxSpec { publish, state, routes: vec![route()], dead_letter, clients })
+    EventOutbox::start(OutboxSpec { sinks: publish.sinks(vec![route()]), state, dead_letter, clients })
         .await
         .unwrap()
 }
@@ -56,7 +51,7 @@ async fn offer(outbox: &EventOutbox, numbers: impl IntoIterator<Item = u64>) {
     }
 }
 
-/// Where the camera resumes: the `seq` of the state.
+/// Returns the `seq` of the state at which the camera resumes.
 async fn resumed(outbox: &EventOutbox) -> Option<u64> {
     outbox.resume(&front()).await.unwrap().map(|at| at.decide.seq())
 }

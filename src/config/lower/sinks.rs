@@ -1,15 +1,17 @@
-//! `publishers`, `snapshots` and `routing`: where events go.
+//! `publishers`, `snapshots` and `routing`: the destinations of events and pictures.
 
 use kvs_config::KeyPath;
 use kvs_config::written::{Camera, SseName};
 
-use crate::delivery::{DdbSpec, PublishSpec, Route, S3Spec, SnapshotRoute, Sse};
+use crate::delivery::Route;
 use crate::render::SnapshotSpec;
+use crate::sinks::{DdbSpec, PublishSpec, S3Spec, Sse};
+use crate::snapshot::SnapshotRoute;
 
 use super::{Lowering, root_key};
 
 impl Lowering<'_> {
-    /// The sinks.
+    /// Returns the settings of all sinks.
     pub(super) fn publish(&mut self) -> PublishSpec {
         let (publishers, snapshots) = (&self.written.publishers, &self.written.snapshots);
         let sse = self.sse();
@@ -55,7 +57,7 @@ impl Lowering<'_> {
         }
     }
 
-    /// Where a camera's events and snapshots go.
+    /// Returns the destinations of a camera's events and snapshots.
     pub(super) fn route(&mut self, camera: &Camera, at: &KeyPath) -> Route {
         let at = at.key("routing");
         let kds_stream = self.kds_stream(camera, &at.key("events"));
@@ -92,7 +94,7 @@ impl Lowering<'_> {
         let snapshot = &camera.routing.snapshot;
         if !snapshot.on_event_only {
             let remedy = "remove it, or write true: snapshots are made of events only";
-            self.problem(&at.key("on_event_only"), "false is not in this version", remedy);
+            self.problem(&at.key("on_event_only"), "false is not supported in this version", remedy);
         }
         let prefix = snapshot.prefix.clone().unwrap_or_else(|| format!("{}/", camera.id));
         self.key_prefix(&at.key("prefix"), &prefix);
@@ -117,7 +119,7 @@ impl Lowering<'_> {
     fn key_prefix(&mut self, at: &KeyPath, prefix: &str) {
         let climbs = prefix.split('/').any(|part| part == "." || part == "..");
         if climbs || prefix.starts_with('/') && at.depth() > 2 {
-            let message = format!("{prefix:?} is no prefix of a key");
+            let message = format!("{prefix:?} is not a prefix of a key");
             self.problem(at, message, "write it without a slash before it and without `.` and `..` as parts");
         }
     }

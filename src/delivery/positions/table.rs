@@ -13,108 +13,104 @@ use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 
-use crate::aws::AwsFailure;
+use crate::aws::{AwsFailure, AwsResource};
 use crate::base::{MAX_NAME_CHARS, clean_text, epoch_ms};
 use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::delivery::clients::Clients;
 use crate::media::CameraId;
 
-/// Limit on the time to connect. With the longer timeouts of the sinks a table that is away would hold up a start for 13 s.
+/// Limit on the time to connect. With the longer timeouts of the sinks an unreachable table would hold up a start for 13 s.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
-/// Limit on the time of an attempt, connecting included. A write that takes longer is made again with the next one.
+/// Limit on the time of an attempt, connecting included. A write that takes longer is repeated with the next one.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Limit on the bytes of an item, names of attributes included. Source: DynamoDB quotas, 2026-11.
 const MAX_ITEM_BYTES: usize = 400 * 1024;
-/// The name of this host.
+/// File with the name of this host.
 const HOST_NAME_FILE: &str = "/proc/sys/kernel/hostname";
 
 type Attributes = HashMap<String, AttributeValue>;
 
-/// A DynamoDB table of positions, and who this process is in it.
+/// A DynamoDB table of positions, and the identity of this process in it.
 #[derive(Debug)]
-pub(crate) struct PositionTable {
+pub(in crate::delivery) struct PositionTable {
     client: Client,
-    pub(crate) name: String,
-    /// The outbox's id.
+    pub(super) name: String,
+    /// Id of the outbox.
     owner: String,
-    /// The host's name, for people.
+    /// Name of the host, for people.
     host: String,
 }
 
 /// A camera's item.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct PositionItem {
-    /// Rises with each claim; 0 before the first.
-    pub(crate) epoch: u64,
-    /// Rises with each write; 0 in an item that a version without `rev` wrote.
-    pub(crate) rev: u64,
-    pub(crate) owner: String,
-    pub(crate) host: String,
-    /// The number of the last delivered fragment.
-    pub(crate) position: Option<String>,
+pub(super) struct PositionItem {
+    /// Number of claims; 0 before the first.
+    pub(super) epoch: u64,
+    /// Number of writes; 0 in an item that a version without `rev` wrote.
+    pub(super) rev: u64,
+    pub(super) owner: String,
+    pub(super) host: String,
+    /// Number of the last delivered fragment.
+    pub(super) position: Option<String>,
     stored: Option<StoredCheckpoint>,
 }
 
 /// A checkpoint as an item holds it.
 #[derive(Clone, Debug, PartialEq)]
 enum StoredCheckpoint {
-    /// By versions before `rev`: JSON.
+    /// JSON, written by versions before `rev`.
     Text(String),
     NewRecord(Vec<u8>),
 }
 
 /// The `epoch` and `rev` that an item must have for a write to be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Fence {
-    pub(crate) epoch: u64,
-    pub(crate) rev: u64,
+pub(super) struct Fence {
+    pub(super) epoch: u64,
+    pub(super) rev: u64,
 }
 
 /// A position on its way into the table.
 #[derive(Clone, Debug)]
-pub(crate) struct PackedPosition {
+pub(super) struct PackedPosition {
     fragment: String,
     checkpoint: Vec<u8>,
 }
 
-/// Why a write did not happen, as far as the caller knows.
+/// Reason why a write did not happen, as far as the caller knows.
 #[derive(Debug)]
-pub(crate) enum WriteError {
-    /// The item is another one than the fence says; `None`: there is no item.
+pub(super) enum WriteError {
+    /// The item does not match the fence; `None`: there is no item.
     Fenced(Option<PositionItem>),
     /// No answer, or an error of the service. A write whose answer is lost may have happened.
     Failure(AwsFailure),
 }
 
 impl PositionTable {
-    /// Returns the table of this name, called with timeouts of its own. `client` lends all other settings.
-    pub(crate) fn new(client: &Client, name: String, owner: &str) -> Self {
+    /// Returns the table of this name, called with timeouts of its own. All other settings are those of `clients`.
+    pub(in crate::delivery) fn new(clients: &Clients, name: String, owner: &str) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .operation_attempt_timeout(ATTEMPT_TIMEOUT)
             .build();
-        let config = client.config().to_builder().timeout_config(timeouts).build();
+        let sdk = clients.sdk().to_builder().timeout_config(timeouts).build();
         let host = std::fs::read_to_string(HOST_NAME_FILE).unwrap_or_default();
-        Self {
-            client: Client::from_conf(config),
-            name,
-            owner: owner.to_owned(),
-            host: host.trim().to_owned(),
-        }
+        Self { client: Client::new(&sdk), name, owner: owner.to_owned(), host: host.trim().to_owned() }
     }
 
-    /// Whether the item was last claimed by this outbox, in this process or an earlier one.
-    pub(crate) fn is_own(&self, item: &PositionItem) -> bool {
+    /// Returns whether this outbox was the last to claim the item, in this process or an earlier one.
+    pub(super) fn is_own(&self, item: &PositionItem) -> bool {
         item.owner == self.owner
     }
 
-    /// Creates the camera's item, claimed by this process. Fenced: it is there already.
-    pub(crate) async fn create(&self, camera: &CameraId) -> Result<PositionItem, WriteError> {
+    /// Creates the camera's item, claimed by this process. [`WriteError::Fenced`]: the item is there already.
+    pub(super) async fn create(&self, camera: &CameraId) -> Result<PositionItem, WriteError> {
         let call = self.claim_call(camera).condition_expression("attribute_not_exists(camera_id)");
         send(call).await
     }
 
-    /// Claims the camera's item, if it still is as `fence` says.
-    pub(crate) async fn claim(&self, camera: &CameraId, fence: Fence) -> Result<PositionItem, WriteError> {
+    /// Claims the camera's item if it still matches `fence`.
+    pub(super) async fn claim(&self, camera: &CameraId, fence: Fence) -> Result<PositionItem, WriteError> {
         let is_same = "(#epoch = :epoch OR attribute_not_exists(#epoch)) AND (#rev = :rev OR attribute_not_exists(#rev))";
         let call = self.claim_call(camera).condition_expression(is_same);
         let call = call
@@ -123,8 +119,8 @@ impl PositionTable {
         send(call).await
     }
 
-    /// Writes the camera's position, or without one only raises `rev`: proof that the camera is still this process's.
-    pub(crate) async fn write(
+    /// Writes the camera's position, or without one only raises `rev`: proof that this process still owns the camera.
+    pub(super) async fn write(
         &self,
         camera: &CameraId,
         fence: Fence,
@@ -179,8 +175,8 @@ impl PositionTable {
 }
 
 impl PositionItem {
-    /// The `epoch` and `rev` of the item.
-    pub(crate) fn fence(&self) -> Fence {
+    /// Returns the `epoch` and `rev` of the item.
+    pub(super) fn fence(&self) -> Fence {
         Fence { epoch: self.epoch, rev: self.rev }
     }
 
@@ -188,7 +184,7 @@ impl PositionItem {
     ///
     /// # Errors
     /// Another version wrote it, or it is damaged.
-    pub(crate) fn checkpoint(&self) -> Result<Option<Checkpoint>, CheckpointError> {
+    pub(super) fn checkpoint(&self) -> Result<Option<Checkpoint>, CheckpointError> {
         match &self.stored {
             None => Ok(None),
             Some(StoredCheckpoint::Text(json)) => Checkpoint::from_bytes(json.as_bytes()).map(Some),
@@ -216,8 +212,8 @@ impl PositionItem {
 }
 
 impl Fence {
-    /// The fence after a write that was taken.
-    pub(crate) fn next(self) -> Self {
+    /// Returns the fence after an accepted write.
+    pub(super) fn next(self) -> Self {
         Self { rev: self.rev + 1, ..self }
     }
 }
@@ -227,7 +223,7 @@ impl PackedPosition {
     ///
     /// # Errors
     /// The camera's item would be larger than DynamoDB takes.
-    pub(crate) fn of(camera: &CameraId, checkpoint: &Checkpoint) -> Result<Option<Self>, AwsFailure> {
+    pub(super) fn of(camera: &CameraId, checkpoint: &Checkpoint) -> Result<Option<Self>, AwsFailure> {
         let Some(position) = &checkpoint.position else { return Ok(None) };
         let packed = checkpoint.to_packed();
         let packed = packed.map_err(|why| AwsFailure::new("not_sent", &why.to_string()))?;
@@ -242,10 +238,28 @@ impl PackedPosition {
         Ok(Some(Self { fragment: position.fragment.to_string(), checkpoint: packed }))
     }
 
-    /// Whether the item holds this position.
-    pub(crate) fn is_in(&self, item: &PositionItem) -> bool {
+    /// Returns whether the item holds this position.
+    pub(super) fn is_in(&self, item: &PositionItem) -> bool {
         item.position.as_deref() == Some(&self.fragment)
             && matches!(&item.stored, Some(StoredCheckpoint::NewRecord(bytes)) if *bytes == self.checkpoint)
+    }
+}
+
+/// Returns the table with its remedies.
+pub(super) fn resource(table: &str) -> AwsResource {
+    AwsResource {
+        kind: "table",
+        name: table.to_owned(),
+        key: "state.ddb_table",
+        action: "dynamodb:UpdateItem",
+        endpoint_variable: "AWS_ENDPOINT_URL_DYNAMODB",
+        own_remedy: |code| match code {
+            "ValidationException" => Some("its key must be camera_id (S)"),
+            "too_large" => Some(
+                "follow fewer objects (conf_threshold, classes, roi); its position stays where it is meanwhile",
+            ),
+            _ => None,
+        },
     }
 }
 
@@ -311,8 +325,8 @@ mod tests {
         let nowhere = Checkpoint { position: None, ..checkpoint(1, 4) };
         assert!(PackedPosition::of(&front, &nowhere).unwrap().is_none());
         let long = CameraId::new(&"c".repeat(MAX_ITEM_BYTES));
-        let fault = PackedPosition::of(&long, &checkpoint(1, 4)).unwrap_err();
-        assert!(fault.code == "too_large" && fault.text.contains("of at most 409600"), "{fault:?}");
+        let failure = PackedPosition::of(&long, &checkpoint(1, 4)).unwrap_err();
+        assert!(failure.code == "too_large" && failure.text.contains("of at most 409600"), "{failure:?}");
     }
 
     #[test]

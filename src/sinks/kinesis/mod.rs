@@ -1,9 +1,7 @@
-//! The Kinesis sink: one task a data stream.
+//! The Kinesis sink: one per data stream. Events are records, with the camera's id as the partition key.
 
 mod probe;
 mod record_queue;
-
-pub(crate) use probe::probes;
 
 use std::sync::Arc;
 
@@ -11,110 +9,172 @@ use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::operation::put_records::PutRecordsOutput;
 use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{PutRecordsRequestEntry, PutRecordsResultEntry};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::record_queue::RecordQueue;
-use crate::aws::AwsFailure;
-use crate::delivery::Backlog;
-use crate::delivery::OutboxRecord;
-use crate::delivery::retry_backoff;
+use crate::aws::{AwsFailure, AwsResource};
+use crate::base::Probe;
+use crate::delivery::{Backlog, Clients, OutboxRecord, Route, Sink, SinkRun, StartError, retry_backoff};
 
-/// Records held in order by camera; the others wait in the outbox.
-const MOST_WAITING: usize = 1_000;
-/// Record and partition key together, bytes. Source: `PutRecords` API reference, default limit, 2026-11.
-const MOST_RECORD_BYTES: usize = 1024 * 1024;
-/// Characters of a partition key. Source: the same.
-const MOST_KEY_CHARS: usize = 256;
+/// Limit on the records held in order by camera; the others stay in the outbox.
+const MAX_QUEUED: usize = 1_000;
+/// Limit on a record with its partition key, bytes. Source: `PutRecords` API reference, default limit, 2026-11.
+const MAX_RECORD_BYTES: usize = 1024 * 1024;
+/// Limit on a partition key, characters. Source: the same.
+const MAX_KEY_CHARS: usize = 256;
 
-/// Puts records at once, one call under way at a time: what comes meanwhile goes with the next.
-///
-/// Delivery: at least once, in order by camera. A refused call or record is tried again for ever; a record that can never be
-/// valid becomes a dead letter.
+/// The data stream of some cameras' records.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KinesisSink {
-    pub(crate) client: Client,
     pub(crate) stream: String,
-    pub(crate) backlog: Backlog,
-    pub(crate) give_up: CancellationToken,
 }
 
 impl KinesisSink {
-    /// Ends when the outbox takes nothing in any more and has nothing for it, or at `give_up`.
-    pub(crate) async fn run(mut self) {
+    /// Returns the sink that has this name in the outbox.
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        name.strip_prefix("kds/").map(|stream| Self { stream: stream.to_owned() })
+    }
+}
+
+impl Sink for KinesisSink {
+    fn name(&self) -> String {
+        format!("kds/{}", self.stream)
+    }
+
+    fn is_required(&self) -> bool {
+        true
+    }
+
+    fn destination(&self, _route: &Route) -> String {
+        format!("kds {}", self.stream)
+    }
+
+    fn spawn(&self, run: SinkRun) -> Result<JoinHandle<()>, StartError> {
+        let client = Client::new(run.clients()?.sdk());
+        let SinkRun { backlog, give_up, .. } = run;
+        let task = KinesisDelivery {
+            client,
+            stream: self.stream.clone(),
+            resource: resource(&self.stream),
+            backlog,
+            give_up,
+        };
+        Ok(tokio::spawn(task.run()))
+    }
+
+    fn probes(&self, clients: Option<&Clients>) -> Vec<Probe> {
+        clients.map_or_else(Vec::new, |clients| probe::probes(&Client::new(clients.sdk()), &self.stream))
+    }
+}
+
+/// Returns the stream with its remedies.
+fn resource(stream: &str) -> AwsResource {
+    AwsResource {
+        kind: "data stream",
+        name: stream.to_owned(),
+        key: "publishers.kds_stream",
+        action: "kinesis:PutRecords",
+        endpoint_variable: "AWS_ENDPOINT_URL_KINESIS",
+        own_remedy: |code| match code {
+            "ResourceNotFoundException" => Some("create the stream, or correct publishers.kds_stream"),
+            "ProvisionedThroughputExceededException" => Some("add shards, or make the stream on-demand"),
+            _ => None,
+        },
+    }
+}
+
+/// Puts records with one call under way at a time; records that arrive meanwhile go with the next call.
+///
+/// Delivery: at least once, in order by camera. A refused call or record is tried again without end; a record that can never be
+/// valid becomes a dead letter.
+struct KinesisDelivery {
+    client: Client,
+    stream: String,
+    resource: AwsResource,
+    backlog: Backlog,
+    give_up: CancellationToken,
+}
+
+impl KinesisDelivery {
+    /// Delivers until the outbox is closed and nothing waits, or until `give_up`.
+    async fn run(mut self) {
         let give_up = self.give_up.clone();
         give_up.run_until_cancelled(self.deliver()).await;
     }
 
     async fn deliver(&mut self) {
-        let mut waiting = RecordQueue::default();
+        let mut queue = RecordQueue::default();
         let mut backoff = retry_backoff();
-        while self.fill(&mut waiting).await {
+        while self.fill(&mut queue).await {
             if self.backlog.progress.leaves_out() {
-                waiting.remove(|record| self.backlog.is_left_out(record));
+                queue.remove(|record| self.backlog.is_left_out(record));
             }
-            let batch = waiting.batch(Instant::now());
+            let batch = queue.batch(Instant::now());
             if batch.is_empty() {
-                self.wait(&mut waiting).await;
+                self.wait(&mut queue).await;
                 continue;
             }
             match self.put(&batch).await {
                 Ok(output) => {
                     backoff.reset();
-                    self.settle(&mut waiting, &batch, &output);
+                    self.settle(&mut queue, &batch, &output);
                 }
-                Err(fault) => {
-                    self.backlog.gauge.failing(&fault.code, &self.advice(&fault), batch.len() as u64);
+                Err(failure) => {
+                    self.report(&failure, batch.len() as u64);
                     tokio::time::sleep(backoff.next_wait()).await;
                 }
             }
         }
     }
 
-    /// Takes what is there, and waits for it where nothing is at hand; `false` at the end.
-    async fn fill(&mut self, waiting: &mut RecordQueue) -> bool {
-        let room = MOST_WAITING - waiting.len();
-        let records = if waiting.len() == 0 {
+    /// Moves waiting records from the outbox into the queue, and waits for one where the queue is empty; `false` at the end.
+    async fn fill(&mut self, queue: &mut RecordQueue) -> bool {
+        let room = MAX_QUEUED - queue.len();
+        let records = if queue.len() == 0 {
             let Some(records) = self.backlog.next(room).await else { return false };
             records
         } else if room > 0 {
-            self.backlog.at_hand(room).await
+            self.backlog.available(room).await
         } else {
             Vec::new()
         };
         for record in records {
-            self.take(waiting, record).await;
+            self.take(queue, record).await;
         }
         true
     }
 
-    /// Until a record may be tried again, or another one comes.
-    async fn wait(&mut self, waiting: &mut RecordQueue) {
-        let Some(ready) = waiting.next_ready() else { return };
-        let open = waiting.len() < MOST_WAITING && !self.backlog.closing.is_cancelled();
+    /// Waits until a record may be tried again, or another one arrives.
+    async fn wait(&mut self, queue: &mut RecordQueue) {
+        let Some(ready) = queue.next_ready() else { return };
+        let open = queue.len() < MAX_QUEUED && !self.backlog.closing.is_cancelled();
         tokio::select! {
             () = tokio::time::sleep_until(ready) => {}
             () = self.backlog.changed(), if open => {}
         }
     }
 
-    async fn take(&self, waiting: &mut RecordQueue, record: OutboxRecord) {
+    async fn take(&self, queue: &mut RecordQueue, record: OutboxRecord) {
         match never_valid(&record) {
-            None => waiting.push(Arc::new(record)),
+            None => queue.push(Arc::new(record)),
             Some(reason) => self.backlog.never_valid(&record, reason).await,
         }
     }
 
     async fn put(&self, batch: &[Arc<OutboxRecord>]) -> Result<PutRecordsOutput, AwsFailure> {
-        let entries = batch.iter().map(|record| {
-            PutRecordsRequestEntry::builder()
+        let mut entries = Vec::with_capacity(batch.len());
+        for record in batch {
+            let entry = PutRecordsRequestEntry::builder()
                 .data(Blob::new(&record.json[..]))
                 .partition_key(record.camera.as_str())
-                .build()
-        });
-        let entries = entries.collect::<Result<Vec<_>, _>>();
-        let entries = entries.map_err(|error| AwsFailure::new("not_sent", &error.to_string()))?;
+                .build();
+            entries.push(entry.map_err(|error| AwsFailure::new("not_sent", &error.to_string()))?);
+        }
         let call = self.client.put_records().stream_name(&self.stream).set_records(Some(entries));
         let output = call.send().await.map_err(|error| AwsFailure::of(&error))?;
+        // Results belong to records by their position, so a list of another length cannot be assigned.
         if output.records().len() == batch.len() {
             return Ok(output);
         }
@@ -122,33 +182,34 @@ impl KinesisSink {
         Err(AwsFailure::new("bad_response", &text))
     }
 
-    /// Takes the accepted records off, and puts the refused ones back by their camera's back-off.
-    fn settle(&self, waiting: &mut RecordQueue, batch: &[Arc<OutboxRecord>], output: &PutRecordsOutput) {
-        let mut refused = None;
-        let mut count = 0;
+    /// Removes the accepted records from the queue, and defers the refused ones by their camera's back-off.
+    fn settle(&self, queue: &mut RecordQueue, batch: &[Arc<OutboxRecord>], output: &PutRecordsOutput) {
+        let mut last_refusal = None;
+        let mut refused = 0;
         for (record, result) in batch.iter().zip(output.records()) {
-            if let Some(fault) = refusal(result) {
-                waiting.refused(&record.camera, Instant::now());
-                refused = Some(fault);
-                count += 1;
+            if let Some(failure) = refusal(result) {
+                queue.refused(&record.camera, Instant::now());
+                last_refusal = Some(failure);
+                refused += 1;
             } else {
-                waiting.accepted(&record.camera);
+                queue.accepted(&record.camera);
                 self.backlog.delivered(record);
             }
         }
-        match refused {
-            Some(fault) => self.backlog.gauge.failing(&fault.code, &self.advice(&fault), count),
+        match last_refusal {
+            Some(failure) => self.report(&failure, refused),
             None => self.backlog.gauge.works(),
         }
     }
 
-    fn advice(&self, fault: &AwsFailure) -> String {
-        fault.told(&place(&self.stream), remedy(&fault.code))
+    fn report(&self, failure: &AwsFailure, retries: u64) {
+        self.backlog.gauge.failing(&failure.code, &self.resource.explain(failure), retries);
     }
 }
 
-/// Returns why a record was not taken. Kinesis numbers each record that it takes, so one without a number is not stored.
-pub(crate) fn refusal(result: &PutRecordsResultEntry) -> Option<AwsFailure> {
+/// Returns the reason why a record was not stored. Kinesis gives each stored record a sequence number, so a result without one is
+/// not a success.
+fn refusal(result: &PutRecordsResultEntry) -> Option<AwsFailure> {
     match (result.error_code(), result.sequence_number()) {
         (Some(code), _) => Some(AwsFailure::new(code, result.error_message().unwrap_or("no message"))),
         (None, None) => Some(AwsFailure::new("bad_response", "a result without a sequence number")),
@@ -156,30 +217,15 @@ pub(crate) fn refusal(result: &PutRecordsResultEntry) -> Option<AwsFailure> {
     }
 }
 
-/// How a stream is named to a person.
-pub(crate) fn place(stream: &str) -> String {
-    format!("data stream {stream}")
-}
-
-/// What somebody can do about a fault.
-pub(crate) fn remedy(code: &str) -> Option<&'static str> {
-    Some(match code {
-        "ResourceNotFoundException" => "create the stream, or correct publishers.kds_stream",
-        "AccessDeniedException" | "http_403" => "allow kinesis:PutRecords on it",
-        "ProvisionedThroughputExceededException" => "add shards, or make the stream on-demand",
-        "unreachable" | "timeout" => "check the network, and AWS_ENDPOINT_URL_KINESIS where it is set",
-        _ => return None,
-    })
-}
-
-/// Why no stream can ever take the record.
+/// Returns the reason why no stream can ever take the record, if there is one.
 fn never_valid(record: &OutboxRecord) -> Option<String> {
-    let (bytes, key) = (record.json.len() + record.camera.as_str().len(), record.camera.as_str());
-    if bytes > MOST_RECORD_BYTES {
-        return Some(format!("{bytes} bytes with its partition key, of at most {MOST_RECORD_BYTES}"));
+    let key = record.camera.as_str();
+    let bytes = record.json.len() + key.len();
+    if bytes > MAX_RECORD_BYTES {
+        return Some(format!("{bytes} bytes with its partition key, of at most {MAX_RECORD_BYTES}"));
     }
     let chars = key.chars().count();
-    (!(1..=MOST_KEY_CHARS).contains(&chars)).then(|| {
-        format!("the camera's id, its partition key, has {chars} characters, of 1 to {MOST_KEY_CHARS}")
+    (!(1..=MAX_KEY_CHARS).contains(&chars)).then(|| {
+        format!("the camera's id, its partition key, has {chars} characters, of 1 to {MAX_KEY_CHARS}")
     })
 }

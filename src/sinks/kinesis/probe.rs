@@ -1,4 +1,4 @@
-//! A Kinesis data stream: is it there, and may we write?
+//! The questions of `check --live` about a data stream: is it there, and is the role allowed to write?
 
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::operation::put_records::PutRecordsOutput;
@@ -7,41 +7,42 @@ use aws_sdk_kinesis::types::{
     EncryptionType, PutRecordsRequestEntry, StreamDescriptionSummary, StreamStatus,
 };
 
-use super::{place, refusal, remedy};
+use super::{refusal, resource};
 use crate::aws::AwsFailure;
 use crate::base::{Asks, Finding, Probe};
-use crate::delivery::probe::{NOBODY, failed, not_seen, nothing_described};
+use crate::delivery::probe::{CHECK_NAME, failed, nothing_described, undescribed};
 
 /// 2^128: well formed, and one more than the last hash key that a shard can have.
 /// Source: `PutRecords` API reference, `ExplicitHashKey`, 2026-11.
 const NO_SHARDS_KEY: &str = "340282366920938463463374607431768211456";
 
-/// Is the stream there; would it take our records?
-pub(crate) fn probes(client: &Client, stream: &str) -> Vec<Probe> {
+/// Returns the questions about a stream.
+pub(super) fn probes(client: &Client, stream: &str) -> Vec<Probe> {
     let name = format!("kds/{stream}");
     vec![
         Probe::new(format!("{name} write"), Asks::Aws, write(client.clone(), stream.to_owned())),
-        Probe::new(name, Asks::Aws, look(client.clone(), stream.to_owned())),
+        Probe::new(name, Asks::Aws, describe(client.clone(), stream.to_owned())),
     ]
 }
 
-async fn look(client: Client, stream: String) -> Finding {
+async fn describe(client: Client, stream: String) -> Finding {
     let answer = client.describe_stream_summary().stream_name(&stream).send().await;
     match answer.map_err(|error| AwsFailure::of(&error)) {
-        Ok(answer) => described(&stream, answer.stream_description_summary.as_ref()),
-        Err(fault) => not_seen(&fault, &place(&stream), "kinesis:DescribeStreamSummary", remedy(&fault.code)),
+        Ok(answer) => judge_description(&stream, answer.stream_description_summary.as_ref()),
+        Err(failure) => undescribed(&failure, &resource(&stream), "kinesis:DescribeStreamSummary"),
     }
 }
 
-/// Judges a description. The SDK fills in what an answer lacks; each stream has an ARN, so one without is no answer of Kinesis.
-fn described(stream: &str, summary: Option<&StreamDescriptionSummary>) -> Finding {
+/// Judges a description. The SDK fills in what an answer lacks; each stream has an ARN, so a description without one does not come
+/// from Kinesis.
+fn judge_description(stream: &str, summary: Option<&StreamDescriptionSummary>) -> Finding {
     match summary.filter(|summary| !summary.stream_arn().is_empty()) {
-        Some(summary) => standing(summary),
-        None => failed(&nothing_described(), &place(stream), None),
+        Some(summary) => judge_status(summary),
+        None => failed(&nothing_described(), &resource(stream)),
     }
 }
 
-fn standing(stream: &StreamDescriptionSummary) -> Finding {
+fn judge_status(stream: &StreamDescriptionSummary) -> Finding {
     let (status, shards) = (stream.stream_status(), stream.open_shard_count());
     let hours = stream.retention_period_hours();
     let key = match (stream.encryption_type(), stream.key_id()) {
@@ -51,20 +52,19 @@ fn standing(stream: &StreamDescriptionSummary) -> Finding {
     let text = format!("{status}, open shards: {shards}, keeps records for {hours} h{key}");
     match status {
         StreamStatus::Active | StreamStatus::Updating => Finding::ok(text),
-        StreamStatus::Creating => Finding::warn(format!("{text}; wait until it is ACTIVE")),
         StreamStatus::Deleting => {
-            Finding::fail(format!("{text}; create the stream anew, or correct publishers.kds_stream"))
+            Finding::fail(format!("{text}; create the stream again, or correct publishers.kds_stream"))
         }
         _ => Finding::warn(format!("{text}; wait until it is ACTIVE")),
     }
 }
 
-/// Puts a record for a hash key that no shard has. A role that may not write is refused for that; another one for the key, so
-/// nothing is written.
+/// Puts a record for a hash key that no shard has. A role without the permission is refused for that, any other role for the key,
+/// so nothing is written.
 async fn write(client: Client, stream: String) -> Finding {
     let entry = PutRecordsRequestEntry::builder()
         .data(Blob::new(*b"kvs-infer check --live"))
-        .partition_key(NOBODY)
+        .partition_key(CHECK_NAME)
         .explicit_hash_key(NO_SHARDS_KEY)
         .build();
     let entry = match entry {
@@ -72,28 +72,29 @@ async fn write(client: Client, stream: String) -> Finding {
         Err(error) => return Finding::fail(error.to_string()),
     };
     let answer = client.put_records().stream_name(&stream).records(entry).send().await;
-    answered(&stream, answer.map_err(|error| AwsFailure::of(&error)))
+    judge_write(&stream, answer.map_err(|error| AwsFailure::of(&error)))
 }
 
-fn answered(stream: &str, answer: Result<PutRecordsOutput, AwsFailure>) -> Finding {
+fn judge_write(stream: &str, answer: Result<PutRecordsOutput, AwsFailure>) -> Finding {
     let code = match &answer {
-        Err(fault) => Some(fault.code.clone()),
+        Err(failure) => Some(failure.code.clone()),
         Ok(output) => output.records().iter().find_map(|record| record.error_code.clone()),
     };
-    let refused = matches!(code.as_deref(), Some("InvalidArgumentException" | "ValidationException"));
+    let refused_for_key = matches!(code.as_deref(), Some("InvalidArgumentException" | "ValidationException"));
+    let stream = resource(stream);
     match answer {
-        _ if refused => Finding::ok("PutRecords is allowed; nothing was written"),
-        Err(fault) => failed(&fault, &place(stream), remedy(&fault.code)),
+        _ if refused_for_key => Finding::ok("PutRecords is allowed; nothing was written"),
+        Err(failure) => failed(&failure, &stream),
         Ok(output) => match output.records().first().map(refusal) {
-            None => failed(&AwsFailure::new("bad_response", "no result for a record"), &place(stream), None),
-            Some(Some(fault)) if fault.code == "bad_response" => failed(&fault, &place(stream), None),
-            Some(Some(fault)) => {
-                let text = fault.told(&place(stream), remedy(&fault.code));
+            None => failed(&AwsFailure::new("bad_response", "no result for a record"), &stream),
+            Some(Some(failure)) if failure.code == "bad_response" => failed(&failure, &stream),
+            Some(Some(failure)) => {
+                let text = stream.explain(&failure);
                 Finding::warn(format!("PutRecords is allowed; the record was refused: {text}"))
             }
             Some(None) => Finding::warn(format!(
-                "PutRecords is allowed; {} took a record for a hash key that no shard has: one record there is no event",
-                place(stream)
+                "PutRecords is allowed; {} took a record for a hash key that no shard has: one record there is not an event",
+                stream.place()
             )),
         },
     }
@@ -106,7 +107,7 @@ mod tests {
     use super::*;
     use crate::base::Verdict;
 
-    fn fault(code: &str) -> Result<PutRecordsOutput, AwsFailure> {
+    fn failure(code: &str) -> Result<PutRecordsOutput, AwsFailure> {
         Err(AwsFailure::new(code, "words"))
     }
 
@@ -117,28 +118,28 @@ mod tests {
         Ok(PutRecordsOutput::builder().records(record).build().unwrap())
     }
 
-    fn nothing() -> Result<PutRecordsOutput, AwsFailure> {
+    fn empty_result() -> Result<PutRecordsOutput, AwsFailure> {
         let record = PutRecordsResultEntry::builder().build();
         Ok(PutRecordsOutput::builder().records(record).build().unwrap())
     }
 
     #[test]
-    fn what_the_refusal_tells() {
+    fn verdicts_of_the_write_by_answer() {
         let table = [
-            ("for the key", fault("InvalidArgumentException"), Verdict::Ok, "nothing was written"),
-            ("for its form", fault("ValidationException"), Verdict::Ok, "nothing was written"),
-            ("for the role", fault("AccessDeniedException"), Verdict::Fail, "allow kinesis:PutRecords"),
-            ("no stream", fault("ResourceNotFoundException"), Verdict::Fail, "create the stream"),
-            ("nobody there", fault("unreachable"), Verdict::Fail, "check the network"),
-            ("its key", fault("KMSDisabledException"), Verdict::Fail, "enable the KMS key"),
-            ("unheard of", fault("NewException"), Verdict::Fail, "correct what it names"),
+            ("for the key", failure("InvalidArgumentException"), Verdict::Ok, "nothing was written"),
+            ("for its form", failure("ValidationException"), Verdict::Ok, "nothing was written"),
+            ("for the role", failure("AccessDeniedException"), Verdict::Fail, "allow kinesis:PutRecords"),
+            ("no stream", failure("ResourceNotFoundException"), Verdict::Fail, "create the stream"),
+            ("no server", failure("unreachable"), Verdict::Fail, "check the network"),
+            ("its key", failure("KMSDisabledException"), Verdict::Fail, "enable the KMS key"),
+            ("an unknown code", failure("NewException"), Verdict::Fail, "correct what it names"),
             (
                 "no results",
                 Ok(PutRecordsOutput::builder().set_records(Some(vec![])).build().unwrap()),
                 Verdict::Fail,
                 "in place of AWS",
             ),
-            ("a result that says nothing", nothing(), Verdict::Fail, "without a sequence number"),
+            ("an empty result", empty_result(), Verdict::Fail, "without a sequence number"),
             ("the record, for its key", record(Some("InvalidArgumentException")), Verdict::Ok, "allowed"),
             (
                 "the record",
@@ -146,10 +147,10 @@ mod tests {
                 Verdict::Warn,
                 "InternalFailure: no message; a fault of the service",
             ),
-            ("taken", record(None), Verdict::Warn, "one record there is no event"),
+            ("stored", record(None), Verdict::Warn, "one record there is not an event"),
         ];
         for (name, answer, verdict, words) in table {
-            let finding = answered("events", answer);
+            let finding = judge_write("events", answer);
             assert!(finding.verdict == verdict && finding.text.contains(words), "{name}: {finding:?}");
         }
     }

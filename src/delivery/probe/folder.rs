@@ -1,52 +1,57 @@
-//! The folders: can they be written, is there room, and is the outbox free?
+//! The questions about folders: are they writable, is there room, and is the outbox free?
 
 use std::io;
 use std::path::Path;
 
 use crate::base::{Asks, Finding, Probe, Unwritable, can_be_written, nearest, storage_remedy};
-use crate::delivery::StateSpec;
+use crate::delivery::spec::StateSpec;
 
 const MIB: u64 = 1024 * 1024;
+/// The outbox file's largest size, as a multiple of the bytes that wait and of the largest commit; see the crate `outbox`.
+const FILE_FACTOR: u64 = 4;
+/// The largest usual commit, bytes: a frame whose first picture has the largest size allowed.
+const COMMIT_BYTES: u64 = 32 * MIB;
 
-/// The folder of the local sink.
-pub(crate) fn local(folder: &Path) -> Probe {
+/// Returns the question about the folder of the local sink.
+pub(crate) fn local_folder(folder: &Path) -> Probe {
     let folder = folder.to_owned();
-    Probe::new("local", Asks::Host, off_thread(move || look_at_local(&folder)))
+    Probe::new("local", Asks::Host, off_thread(move || judge_local(&folder)))
 }
 
-/// The folder of the outbox.
-pub(crate) fn state(state: &StateSpec) -> Probe {
+/// Returns the question about the folder of the outbox.
+pub(crate) fn state_folder(state: &StateSpec) -> Probe {
     let state = state.clone();
-    Probe::new("state", Asks::Host, off_thread(move || look_at_state(&state)))
+    Probe::new("state", Asks::Host, off_thread(move || judge_state(&state)))
 }
 
-async fn off_thread(look: impl FnOnce() -> Finding + Send + 'static) -> Finding {
-    let looking = tokio::task::spawn_blocking(look).await;
-    looking.unwrap_or_else(|_| Finding::fail("the look broke down; this is a bug of kvs-infer"))
+async fn off_thread(judge: impl FnOnce() -> Finding + Send + 'static) -> Finding {
+    let judging = tokio::task::spawn_blocking(judge).await;
+    judging
+        .unwrap_or_else(|_| Finding::fail("the check of the folder panicked; report this bug of kvs-infer"))
 }
 
-fn look_at_local(folder: &Path) -> Finding {
+fn judge_local(folder: &Path) -> Finding {
     match can_be_written(folder) {
         Err(why) => unwritable("publishers.local_dir", folder, &why),
-        Ok(()) => Finding::ok(format!("{} can be written{}", folder.display(), room(folder))),
+        Ok(()) => Finding::ok(format!("{} can be written{}", folder.display(), free_space(folder))),
     }
 }
 
-fn look_at_state(state: &StateSpec) -> Finding {
+fn judge_state(state: &StateSpec) -> Finding {
     let dir = &state.dir;
     if let Err(why) = can_be_written(dir) {
         return unwritable("state.dir", dir, &why);
     }
-    let text = format!("{} can be written{}", dir.display(), room(dir));
+    let text = format!("{} can be written{}", dir.display(), free_space(dir));
     match (::outbox::Folder::is_locked(dir), free_bytes(dir)) {
         (Err(error), _) => {
-            Finding::fail(format!("{text}; its lock cannot be looked at: {error}; make it writable"))
+            Finding::fail(format!("{text}; its lock cannot be examined: {error}; make it writable"))
         }
         (Ok(true), _) => Finding::warn(format!(
             "{text}; another kvs-infer is using it: stop that one before you start a second"
         )),
-        (Ok(false), Ok(free)) if free < to_come(state) => Finding::warn(format!(
-            "{text}, and state.max_bytes is {} MiB, of which the file may take four times as much and 128 MiB: make room, or lower it",
+        (Ok(false), Ok(free)) if free < possible_growth(state) => Finding::warn(format!(
+            "{text}, and state.max_bytes is {} MiB; the file may grow to four times as much and 128 MiB: make room, or lower it",
             state.max_bytes / MIB
         )),
         (Ok(false), _) => Finding::ok(text),
@@ -59,18 +64,13 @@ fn unwritable(key: &str, folder: &Path, Unwritable { parent, why }: &Unwritable)
     Finding::fail(format!("{key}: {folder}: {parent} {why}; {remedy}"))
 }
 
-/// The file's size at most, as a multiple of what may wait and of the largest commit; see the crate `outbox`.
-const FILE_FACTOR: u64 = 4;
-/// The largest usual commit, bytes: a frame whose first picture is as large as may be.
-const COMMIT_BYTES: u64 = 32 * MIB;
-
-/// What the outbox may still grow by, bytes.
-fn to_come(state: &StateSpec) -> u64 {
+/// Returns the bytes that the outbox may still grow by.
+fn possible_growth(state: &StateSpec) -> u64 {
     let now = std::fs::metadata(state.dir.join(::outbox::FILE)).map_or(0, |file| file.len());
     state.max_bytes.saturating_add(COMMIT_BYTES).saturating_mul(FILE_FACTOR).saturating_sub(now)
 }
 
-fn room(folder: &Path) -> String {
+fn free_space(folder: &Path) -> String {
     free_bytes(folder).map_or_else(|_| String::new(), |free| format!(", {} MiB free", free / MIB))
 }
 
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_of_the_outbox_by_its_state() {
+    fn verdicts_of_the_outbox_folder_by_its_state() {
         let folder = tempfile::tempdir().unwrap();
         let (free, used) = (folder.path().join("free"), folder.path().join("used"));
         let _held = ::outbox::Folder::lock(&used).unwrap();
@@ -100,16 +100,16 @@ mod tests {
             ("not ours", Path::new("/proc/state"), 1, Verdict::Fail, "state.dir: /proc/state: /proc cannot"),
         ];
         for (name, dir, max_bytes, verdict, words) in table {
-            let finding = look_at_state(&state_of(dir, max_bytes));
+            let finding = judge_state(&state_of(dir, max_bytes));
             assert!(finding.verdict == verdict && finding.text.contains(words), "{name}: {finding:?}");
         }
-        assert!(!free.exists(), "nothing is made");
+        assert!(!free.exists(), "nothing is created");
     }
 
     #[test]
-    fn what_the_outbox_has_already_needs_no_room() {
+    fn the_present_file_counts_as_room() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(::outbox::FILE), [0; 100]).unwrap();
-        assert_eq!(to_come(&state_of(folder.path(), 150)), 128 * MIB + 500);
+        assert_eq!(possible_growth(&state_of(folder.path(), 150)), 128 * MIB + 500);
     }
 }
