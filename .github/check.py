@@ -88,8 +88,8 @@ def wrong_in_job(job: dict) -> list[str]:
 
 def shellcheck(script: str) -> list[str]:
     """What shellcheck says, as GitHub runs it (bash -e)."""
-    told = subprocess.run(["shellcheck", "-s", "bash", "-f", "gcc", "-"], input=script, capture_output=True, text=True, check=False)
-    return told.stdout.splitlines()
+    ran = subprocess.run(["shellcheck", "-s", "bash", "-f", "gcc", "-"], input=script, capture_output=True, text=True, check=False)
+    return ran.stdout.splitlines()
 
 
 def rules() -> Iterator[Result]:
@@ -122,8 +122,8 @@ def rules() -> Iterator[Result]:
     for name, spoil in mistakes.items():
         yield f"mistake: {name}", [] if wrong_in(spoil(deploy)) else ["no rule sees it"]
     if shutil.which("actionlint"):
-        told = subprocess.run(["actionlint", *WORKFLOWS], capture_output=True, text=True, check=False)
-        yield "actionlint", told.stdout.splitlines()
+        ran = subprocess.run(["actionlint", *WORKFLOWS], capture_output=True, text=True, check=False)
+        yield "actionlint", ran.stdout.splitlines()
     else:
         print("workflows: actionlint is not installed, not run")
 
@@ -168,7 +168,7 @@ def released(former: str, **faults: str) -> tuple[int, str, bool]:
         state.write_text(json.dumps({"image": former, "template": "former", "calls": []}))
         stand_in.write_text(STAND_IN)
         stand_in.chmod(0o755)
-        around = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "STATE": str(state), "RELEASE_LOOKS": "12", "RELEASE_APART": "0"}
+        around = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "STATE": str(state), "RELEASE_POLLS": "12", "RELEASE_POLL_SECONDS": "0"}
         around.pop("CLOUDFORMATION_ROLE", None)
         command = [ROOT / "deployment/release", "stack", NEW]
         code = subprocess.run(command, env=around | faults, capture_output=True, check=False).returncode
@@ -192,8 +192,8 @@ def releases() -> Iterator[Result]:
     for name, (got, wanted) in cases.items():
         yield f"release: {name}", [] if got == wanted else [f"{got}, not {wanted}"]
     for image in ("kvs-infer:v1", "kvs-infer@v1", NEW[:-1], NEW + "0"):
-        told = subprocess.run([ROOT / "deployment/release", "stack", image], capture_output=True, check=False)
-        yield f"release: {image[:20]} is refused", [] if told.returncode == 64 else [f"exit code {told.returncode}"]
+        ran = subprocess.run([ROOT / "deployment/release", "stack", image], capture_output=True, check=False)
+        yield f"release: {image[:20]} is refused", [] if ran.returncode == 64 else [f"exit code {ran.returncode}"]
 
 
 # Where RustSec's database is not reached, and where it is.
@@ -215,8 +215,8 @@ def compared(cargo: str, version: str, *options: str, day: str = "") -> tuple[in
         first = f"# of {day or datetime.date.today()}"
         (folder / "advisories.txt").write_text(f"{first}\nlzw\tRUSTSEC-2020-9999\t>= 1.2.3, < 2|^0.3.1|< 0.2\n")
         command = [sys.executable, folder / "advisories.py", "check", *options]
-        told = subprocess.run(command, cwd=folder, env=os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"}, capture_output=True, text=True, check=False)
-        return told.returncode, told.stdout + told.stderr
+        ran = subprocess.run(command, cwd=folder, env=os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"}, capture_output=True, text=True, check=False)
+        return ran.returncode, ran.stdout + ran.stderr
 
 
 def advisories() -> Iterator[Result]:

@@ -17,7 +17,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 LIST = HERE / "advisories.txt"
 NO_DATABASE = ("failed to fetch advisory database", "failed to load advisory database", "unable to find advisory database")
 # Older than this the list is no check any more.
-MOST_DAYS = 365
+MAX_AGE_DAYS = 365
 
 
 def version(text):
@@ -76,7 +76,7 @@ def offline():
         if not any(meets(version(has), requirement) for requirement in fine)
     ]
     print(f"advisories: RustSec's database cannot be fetched from here. {len(crates)} crates were compared with the list of {day}, {days} days old")
-    if days > MOST_DAYS:
+    if days > MAX_AGE_DAYS:
         found.append(f"the list is {days} days old: renew it (scripts/advisories.py says how)")
     print(*(f"advisories: {line}" for line in found), sep="\n", end="\n" if found else "")
     return int(bool(found))

@@ -1,9 +1,9 @@
 """Checks deployment/ and its document. usage: python deployment/check files|life|lint|sbom|stack|script|guide...   (default: files)
 
-files  rules over the files, and the seeded mistakes that they must catch (seconds, needs boto3 and PyYAML)
+files  rules over the files, and the mutations that they must catch (seconds, needs boto3 and PyYAML)
 life   `make deploy`, `teardown`, `refresh-host` where AWS refuses, fails or does not end, against a stand-in (seconds, needs jq)
 lint   cfn-lint and checkov over the template
-stack  the stack created on a local AWS, each resource looked at
+stack  the stack created on a local AWS, each resource checked
 script `make deploy`, `deploy-plan`, `teardown` against a local AWS
 sbom   the bill of materials of the image by CycloneDX's schema
 guide  the commands of docs/deploy.md run in order against a local AWS
@@ -16,28 +16,28 @@ Result = tuple[str, list[str]]
 
 
 def files() -> Iterator[Result]:
-    """Each rule, then each mistake."""
+    """Each rule, then each mutation of the files that a rule must catch."""
     import rules
     import rules.alarms
     import rules.github
     import rules.hosts
     import rules.service
-    from mistakes import MISTAKES
+    from mutations import MUTATIONS
     from sources import load
 
     real = load()
     yield from ((f"rule {name}", found) for name, found in rules.complaints(real).items())
-    for mistake in MISTAKES:
+    for mutation in MUTATIONS:
         changed = real.copy()
-        mistake.make(changed)
-        caught = rules.RULES[mistake.rule](changed) != rules.RULES[mistake.rule](real)
-        yield f"mistake: {mistake.name}", [] if caught else [f"{mistake.rule} does not see it"]
-    unused = rules.RULES.keys() - {mistake.rule for mistake in MISTAKES} - {"the_template_can_be_sent"}
-    yield "each rule has a mistake", [f"no mistake shows {name} at work" for name in sorted(unused)]
+        mutation.make(changed)
+        caught = rules.RULES[mutation.rule](changed) != rules.RULES[mutation.rule](real)
+        yield f"mutation: {mutation.name}", [] if caught else [f"{mutation.rule} does not see it"]
+    unused = rules.RULES.keys() - {mutation.rule for mutation in MUTATIONS} - {"the_template_can_be_sent"}
+    yield "each rule has a mutation", [f"no mutation shows that {name} can fail" for name in sorted(unused)]
 
 
 def life() -> Iterator[Result]:
-    """The script where things go wrong."""
+    """The script when AWS refuses or fails."""
     import life as cases
 
     yield from cases.results()
@@ -51,7 +51,7 @@ def lint() -> Iterator[Result]:
 
 
 def sbom() -> Iterator[Result]:
-    """What an image says it is made of."""
+    """The bill of materials of an image."""
     import sbom as bill
 
     yield from bill.results()

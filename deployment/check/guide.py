@@ -61,7 +61,7 @@ def run_blocks(aws: LocalAws, blocks: list[tuple[str, str]]) -> Iterator[tuple[s
             return
 
 
-def told(calls: list[dict[str, Any]]) -> str:
+def described(calls: list[dict[str, Any]]) -> str:
     """The calls of a block, by program: those run, those lacking."""
     ran = [call["what"] for call in calls if call["program"] == "aws" and not call.get("lacking")]
     lacking = [call["what"] for call in calls if call.get("lacking")]
@@ -81,7 +81,7 @@ def results() -> Iterator[Result]:
         for heading, found, calls in run_blocks(aws, blocks):
             lacking |= {call["what"] for call in calls if call.get("lacking")}
             done += 1
-            yield f"{heading}: {told(calls)}", found
+            yield f"{heading}: {described(calls)}", found
         yield f"{done} of {len(blocks)} blocks ran", [] if done == len(blocks) else ["the rest was not reached"]
         if found:
             return
@@ -137,7 +137,7 @@ def boot_complaints(aws: LocalAws) -> list[str]:
 
 
 def service_complaints(aws: LocalAws) -> list[str]:
-    """The service as it was made; moto keeps no percents and no strategy, which the rules over the file look at."""
+    """The service as it was made; moto keeps no percents and no strategy, which the rules over the files cover."""
     service = aws.client("ecs").describe_services(cluster="kvs-infer-cluster", services=["kvs-infer-service"])["services"][0]
     found = differing("desiredCount", service["desiredCount"], 1)
     found += differing("task definition", service["taskDefinition"].rsplit("/")[-1].split(":")[0], "kvs-infer-gpu")

@@ -62,7 +62,7 @@ def ran(verb: str, state: dict[str, Any], more: str = "", **environment: str) ->
         parameters = Path(name) / "parameters.env"
         parameters.write_text((example / "parameters.example.env").read_text() + more)
         mine = {
-            "PATH": f"{name}:{os.environ['PATH']}", "AWS_REGION": "eu-west-1", "STACK": "kvs-infer", "CONFIRM": "kvs-infer", "LOOKS": "3", "APART": "0",
+            "PATH": f"{name}:{os.environ['PATH']}", "AWS_REGION": "eu-west-1", "STACK": "kvs-infer", "CONFIRM": "kvs-infer", "POLLS": "3", "POLL_SECONDS": "0",
             "PARAMETERS": str(parameters), "CONFIG": str(example / "cameras.example.yaml"), "MODELS": "/nowhere", "IMG": "",
         }
         finished = subprocess.run([SCRIPT, verb], env=os.environ | mine | environment, capture_output=True, text=True, check=False, timeout=120)
@@ -95,7 +95,7 @@ def teardowns() -> Iterator[Result]:
     yield "down: no host is left behind", [] if done.state["hosts"] == done.state["cluster_hosts"] == [] else [f"{done.state['hosts']}, {done.state['cluster_hosts']}"]
     yield "down: a host that says nothing to ECS", ran("down", like(faults={"silent_agent": True})).wrong(0, "is deleted", order=("ecs deregister-container-instance",))
     busy = ran("down", like(faults={"group_once": True}))
-    yield "down: hosts that cannot be looked at are not taken for gone", busy.wrong(0, "is deleted") + ([] if busy.state["hosts"] == [] else ["a host is there"])
+    yield "down: hosts that cannot be described are not taken for gone", busy.wrong(0, "is deleted") + ([] if busy.state["hosts"] == [] else ["a host is there"])
     refused = like(faults={"update_service": "not authorized"})
     yield "down: a step that is refused is finished, and the rest done", ran("down", refused).wrong(0, "not authorized", "the rest is done all the same", "is deleted")
     why = [{"LogicalResourceId": "EventStream", "ResourceStatus": "DELETE_FAILED", "ResourceStatusReason": "in use by another"}]
@@ -122,7 +122,7 @@ def waits() -> Iterator[Result]:
         1, order=("iam create-service-linked-role", "cloudformation create-change-set")
     )
     cut = like(faults={"describe": "Rate exceeded"})
-    yield "up: a stack that cannot be looked at is not taken for none", ran("up", cut).wrong(1, "Rate exceeded", never=("cloudformation create-change-set",))
+    yield "up: a stack that cannot be described is not taken for none", ran("up", cut).wrong(1, "Rate exceeded", never=("cloudformation create-change-set",))
     yield "up: a change that works", ran("up", RUNNING).wrong(0, "deployed to kvs-infer")
     dead = like(stack=stack("ROLLBACK_COMPLETE", resources("DELETE_COMPLETE")))
     yield "up: on a stack that failed", ran("up", dead).wrong(1, "make teardown", never=("cloudformation create-change-set",))
@@ -144,7 +144,7 @@ def images() -> Iterator[Result]:
 
 
 def before() -> Iterator[Result]:
-    """What is looked at first."""
+    """The checks before a deployment."""
     private = "KvsEndpoint=true\n"
     yield "zones: the video endpoint is in them", ran("plan", RUNNING, private).wrong(0)
     yield "zones: one without the video endpoint", ran("plan", like(faults={"video_zones": ["eu-west-1a"]}), private).wrong(1, "zone eu-west-1b has no private endpoint")

@@ -14,8 +14,8 @@ TOOLS = Path(sys.executable).parent
 REGIONS = ["ap-southeast-1", "us-east-1"]
 # Checks of checkov that do not hold here, and why.
 NOT_HERE = {
-    "CKV_AWS_18": "access logs need a second bucket; CloudTrail's data events tell the same to who wants them",
-    "CKV_AWS_19": "it cannot read Fn::If; the rule the_bucket_is_private and the group `stack` look at the encryption",
+    "CKV_AWS_18": "access logs need a second bucket; CloudTrail's data events hold the same, for accounts that want them",
+    "CKV_AWS_19": "it cannot read Fn::If; the rule the_bucket_is_private and the group `stack` check the encryption",
     "CKV_AWS_26": "alarms cannot reach a topic under AWS's key, and one of one's own costs; alarms hold no picture or text of events",
     "CKV_AWS_119": "the tables are encrypted with AWS's key of DynamoDB; one of one's own needs more permissions and costs",
     "CKV_AWS_136": "the images are encrypted (AES256) and hold nothing secret",
@@ -38,9 +38,9 @@ def cfn_lint(template: Path) -> list[str]:
 def checkov(template: Path) -> dict[str, list[str]]:
     """The checks of checkov that fail, each with the resources."""
     command = [TOOLS / "checkov", "--file", template, "--framework", "cloudformation", "--skip-download", "--output", "json", "--quiet"]
-    told = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    printed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     found: dict[str, list[str]] = {}
-    for check in json.loads(told)["results"]["failed_checks"]:
+    for check in json.loads(printed)["results"]["failed_checks"]:
         found.setdefault(check["check_id"], []).append(f"{check['check_id']} {check['resource']}: {check['check_name']}")
     return found
 

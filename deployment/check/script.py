@@ -35,7 +35,7 @@ class Deployment:
         """Runs the script."""
         mine = {"PARAMETERS": "parameters.env", "CONFIG": "cameras.yaml", "MODELS": "models"}
         files = {name: str(self.folder / file) for name, file in mine.items()}
-        return self.aws.bash(f'"{SCRIPT}" {verb}', self.folder, **({"LOOKS": "3", "APART": "0"} | files | more))
+        return self.aws.bash(f'"{SCRIPT}" {verb}', self.folder, **({"POLLS": "3", "POLL_SECONDS": "0"} | files | more))
 
     def stacks(self) -> list[str]:
         """The stacks that are there."""

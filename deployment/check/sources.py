@@ -37,7 +37,7 @@ CloudFormationLoader.add_multi_constructor("!", _tagged)
 
 @dataclass
 class Files:
-    """What the rules look at. A seeded mistake changes a copy of it."""
+    """The files that the rules read. A mutation changes a copy of it."""
 
     template: dict[str, Any]
     ecs: dict[str, Any]

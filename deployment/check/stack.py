@@ -1,20 +1,20 @@
-"""The stack, created on a local AWS: each of its resources that moto makes is looked at; those that it skips are named."""
+"""The stack, created on a local AWS: each resource that moto makes is checked; those that it skips are listed."""
 
 from collections.abc import Iterator
 
 from botocore.exceptions import ClientError
 
 from local_aws import LocalAws, local_aws
-from looks import LOOKS, Made
+from resource_assertions import ASSERTIONS, Made
 from sources import GITHUB, TEMPLATE, Files, load
 
 Result = tuple[str, list[str]]
-# What moto's CloudFormation makes nothing of. Rules over the file look at these, and `guide` makes the like by the AWS CLI.
+# What moto's CloudFormation makes nothing of. Rules over the files cover these, and `guide` makes the like by the AWS CLI.
 SKIPPED = {
     "AWS::CloudWatch::Alarm", "AWS::ECS::CapacityProvider", "AWS::ECS::ClusterCapacityProviderAssociations", "AWS::S3::BucketPolicy",
     "AWS::SNS::Subscription", "AWS::SNS::TopicPolicy",
 }
-# What moto's CloudFormation leaves out of what it makes, by the names of the looks. Rules over the file look at these as well.
+# What moto's CloudFormation leaves out of what it makes, by the names of the assertions. Rules over the files cover these as well.
 LEFT_OUT = {
     "AWS::AutoScaling::AutoScalingGroup": {"rebalanced"},
     "AWS::DynamoDB::Table": {"expires", "backups", "encrypted"},
@@ -53,7 +53,7 @@ def create(aws: LocalAws, files: Files, name: str, **parameters: str) -> Made:
     return Made(aws, files, name, ids, parameters)
 
 
-def look(made: Made, left_out: dict[str, set[str]]) -> Iterator[Result]:
+def assertions(made: Made, left_out: dict[str, set[str]]) -> Iterator[Result]:
     """Each resource of the stack; what is left out of it goes to `left_out`."""
     for name in sorted(made.ids):
         kind = made.files.template["Resources"][name]["Type"]
@@ -65,11 +65,11 @@ def look(made: Made, left_out: dict[str, set[str]]) -> Iterator[Result]:
 
 
 def complaints(made: Made, name: str, kind: str) -> list[str]:
-    """What the look of a type finds; what is not there at all is told as well."""
-    if kind not in LOOKS:
-        return ["nothing looks at this type"]
+    """The findings of a type's assertion; an attribute that is missing is a finding as well."""
+    if kind not in ASSERTIONS:
+        return ["no assertion about this type"]
     try:
-        return LOOKS[kind](made, name)
+        return ASSERTIONS[kind](made, name)
     except (LookupError, ClientError) as missing:
         return [f"{type(missing).__name__}: {missing}"]
 
@@ -93,9 +93,9 @@ def roles_of_workflows(aws: LocalAws) -> Iterator[Result]:
     cloudformation, iam = aws.client("cloudformation"), aws.client("iam")
     parameters = [{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()]
     cloudformation.create_stack(StackName="github", TemplateBody=GITHUB.read_text(), Parameters=parameters, Capabilities=["CAPABILITY_IAM"])
-    outputs = {item["OutputKey"]: item["OutputValue"] for item in cloudformation.describe_stacks(StackName="github")["Stacks"][0]["Outputs"]}
+    made = outputs(aws, "github")
     for name, environment in {"ImageRoleArn": "image", "DeployRoleArn": "production"}.items():
-        role = iam.get_role(RoleName=outputs[name].rsplit("/")[-1])["Role"]
+        role = iam.get_role(RoleName=made[name].rsplit("/")[-1])["Role"]
         trust = role["AssumeRolePolicyDocument"]["Statement"][0]
         wanted = {
             "token.actions.githubusercontent.com:aud": "sts.amazonaws.com",
@@ -117,18 +117,50 @@ def results() -> Iterator[Result]:
     left_out: dict[str, set[str]] = {}
     with local_aws() as aws:
         whole = create(aws, files, "kvs-infer", **WHOLE)
-        yield from look(whole, left_out)
+        yield from assertions(whole, left_out)
         yield from skipped(whole)
         bare = create(aws, files, "bare", **TYPES)
-        yield from look(bare, left_out)
+        yield from assertions(bare, left_out)
         yield absent(bare, "Service", "TaskDefinition", "VideoEndpoint", "StsEndpoint", "EndpointSecurityGroup")
         given = create(aws, files, "given", ImageUri=IMAGE, **TYPES, EnableExec="true", KmsKeyArn=KEY, KvsKeyArns=KEY, Purchase="spot", MaxHosts="2", **network(aws))
-        yield from look(given, left_out)
+        yield from assertions(given, left_out)
         yield absent(given, "Vpc", "PrivateSubnet1", "Nat", "NatAddress", "InternetGateway", "PrivateRoutes")
+        second = create(aws, files, "kvs-infer-2", ImageUri=IMAGE, **TYPES, **network_of(aws, whole.stack))
+        yield from assertions(second, left_out)
+        yield from beside(aws, whole, second)
         yield from roles_of_workflows(aws)
         yield "what moto is said to leave out it does leave out", [
             f"{kind}: it makes {', '.join(sorted(what - left_out.get(kind, set())))} now" for kind, what in LEFT_OUT.items() if what - left_out.get(kind, set())
         ]
+
+
+def outputs(aws: LocalAws, stack: str) -> dict[str, str]:
+    """The outputs of a stack."""
+    described = aws.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+    return {item["OutputKey"]: item["OutputValue"] for item in described["Outputs"]}
+
+
+def network_of(aws: LocalAws, stack: str) -> dict[str, str]:
+    """The parameters that put a second stack into the network of a first one, as docs/deploy.md says."""
+    first = outputs(aws, stack)
+    without = dict.fromkeys(["GatewayEndpoints", "InterfaceEndpoints", "KvsEndpoint"], "false")
+    return {"VpcId": first["VpcId"], "SubnetIds": first["PrivateSubnetIds"], "RouteTableIds": first["RouteTableIds"]} | without
+
+
+def beside(aws: LocalAws, first: Made, second: Made) -> Iterator[Result]:
+    """Two stacks in one network: the second makes no network, shares no resource with the first, and may pull its image."""
+    kinds = ("AWS::EC2::VPC", "AWS::EC2::VPCEndpoint", "AWS::EC2::NatGateway", "AWS::EC2::Subnet", "AWS::EC2::RouteTable")
+    network_parts = [name for name in second.ids if second.files.template["Resources"][name]["Type"] in kinds]
+    yield f"{second.stack}: makes no network of its own", [f"{name} was made" for name in network_parts]
+    shared = sorted(set(first.ids.values()) & set(second.ids.values()))
+    yield f"{second.stack}: shares no resource with {first.stack}", [f"{name} is of both" for name in shared]
+    ec2 = aws.client("ec2")
+    groups = [second.ids[name] for name in ("TaskSecurityGroup", "HostSecurityGroup")]
+    vpcs = {group["VpcId"] for group in ec2.describe_security_groups(GroupIds=groups)["SecurityGroups"]}
+    vpc = outputs(aws, first.stack)["VpcId"]
+    yield f"{second.stack}: is in the network of {first.stack}", [] if vpcs == {vpc} else [f"its groups are in {vpcs}, not {vpc}"]
+    missing = set(outputs(aws, first.stack)) - set(outputs(aws, second.stack)) - {"EndpointSecurityGroupId"}
+    yield f"{second.stack}: has the outputs of a stack", [f"no output {name}" for name in sorted(missing)]
 
 
 def network(aws: LocalAws) -> dict[str, str]:

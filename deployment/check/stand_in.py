@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 
-# What the local AWS lacks, and why. "run": it is called all the same, so that its arguments are looked at, and must be refused so.
+# What the local AWS lacks, and why. "run": it is called all the same, so that its arguments are checked, and the refusal must be this one.
 LACKING = {
     "service-quotas get-service-quota": ("run", "moto knows no quotas of EC2"),
     "ecs update-cluster-settings": ("run", "moto has no such call"),

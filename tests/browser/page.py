@@ -158,12 +158,12 @@ class Browser:
         self.notice(message.get("method"), message.get("params"))
         return message
 
-    def notice(self, method, told):
+    def notice(self, method, event):
         self.loads += method == "Page.loadEventFired"
-        if method == "Log.entryAdded" and told["entry"]["level"] == "error":
-            self.errors.append(f"{told['entry']['text']} {told['entry'].get('url', '')}")
+        if method == "Log.entryAdded" and event["entry"]["level"] == "error":
+            self.errors.append(f"{event['entry']['text']} {event['entry'].get('url', '')}")
         if method == "Runtime.exceptionThrown":
-            self.errors.append(told["exceptionDetails"]["text"])
+            self.errors.append(event["exceptionDetails"]["text"])
 
     def open(self, url):
         """Returns once the page is loaded."""
@@ -234,7 +234,7 @@ def check(holds, words):
 
 
 def refused(browser, url, screenshots):
-    """Off loopback nobody sees a picture without a token."""
+    """Beyond loopback, pictures need a token."""
     for path in ["/", "/api/cameras", "/api/events"]:
         check(status_of(url + path) in (401, 403), f"{path} is refused without a token off loopback")
     check(status_of(url + "/healthz") == 200, "/healthz is open")

@@ -2,7 +2,7 @@
 """Builds the image with podman from the Dockerfile as it is, and runs it as ECS would. usage: check.py [cpu] [gpu]
 
 Non-root, no capabilities, a read-only root, volumes for configuration, models and cache; cameras from a local KVS (the same
-image's `sim`), events to a local AWS (moto). Prints a line for each thing that was looked at; exit code 1 where one is not so.
+image's `sim`), events to a local AWS (moto). Prints one line per check; exit code 1 if one fails.
 
 Without a GPU the GPU image must say why it runs on the CPU, and work; and refuse where `device: cuda` asks for one.
 """
@@ -26,7 +26,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 CACHE = pathlib.Path(os.environ["KVS_INFER_CACHE"])
 USER = 10001
 # Unpacked, bytes; docs/container.md names them.
-MOST_BYTES = {"cpu": 200e6, "gpu": 2.6e9}
+MAX_BYTES = {"cpu": 200e6, "gpu": 2.6e9}
 DRAIN_S = 10
 PATIENCE_S = 90
 AS_ON_ECS = ["--network=host", "--read-only", "--tmpfs=/tmp", "--cap-drop=all", "--security-opt=no-new-privileges", "--pull=never"]
@@ -46,7 +46,7 @@ cameras:
 failures = []
 
 
-def told(what, found):
+def report(what, found):
     """Prints how it is; `found` is what is wrong, if anything."""
     print(f"FAILED: {what}: {found}" if found else f"ok: {what}", flush=True)
     if found:
@@ -77,10 +77,10 @@ def until(what, ready):
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         if found := ready():
-            told(what, "")
+            report(what, "")
             return found
         time.sleep(0.5)
-    told(what, f"not within {PATIENCE_S} s")
+    report(what, f"not within {PATIENCE_S} s")
     return None
 
 
@@ -103,23 +103,23 @@ def look_at_image(variant, image):
     about = json.loads(podman("image", "inspect", image))[0]
     config = about["Config"]
     size = about["Size"]
-    told(f"{variant}: {size / 1e6:.0f} MB unpacked, {MOST_BYTES[variant] / 1e6:.0f} may be", "" if size <= MOST_BYTES[variant] else "too large")
-    told("the user is not root", "" if config["User"] == f"{USER}:{USER}" else config["User"])
-    told("8080 is exposed", "" if "8080/tcp" in config["ExposedPorts"] else config["ExposedPorts"])
+    report(f"{variant}: {size / 1e6:.0f} MB unpacked, {MAX_BYTES[variant] / 1e6:.0f} may be", "" if size <= MAX_BYTES[variant] else "too large")
+    report("the user is not root", "" if config["User"] == f"{USER}:{USER}" else config["User"])
+    report("8080 is exposed", "" if "8080/tcp" in config["ExposedPorts"] else config["ExposedPorts"])
     check = (about.get("HealthCheck") or config.get("Healthcheck") or {}).get("Test")
-    told("its health check is the program's", "" if check == ["CMD", "kvs-infer", "healthcheck"] else check)
+    report("its health check is the program's", "" if check == ["CMD", "kvs-infer", "healthcheck"] else check)
     lines = inside(image, "cat /usr/share/doc/kvs-infer/LICENCES")
     parts = ["Apache License", "LGPL version 2.1", "onnxruntime", "==== tokio ", "GNU C Library"] + (["NVIDIA"] if variant == "gpu" else [])
-    told("one file has all licences", [part for part in parts if part not in lines])
+    report("one file has all licences", [part for part in parts if part not in lines])
     parts = json.loads(inside(image, "cat /usr/share/doc/kvs-infer/sbom.json"))["components"]
     kinds = {kind: sum(part["purl"].startswith(f"pkg:{kind}/") for part in parts) for kind in ("cargo", "deb", "pypi")}
     names = {part["name"] for part in parts}
-    told(f"its bill of materials has all kinds: {kinds}", "" if all(kinds.values()) and {"tokio", "ffmpeg", "tini"} <= names else sorted(names)[:20])
+    report(f"its bill of materials has all kinds: {kinds}", "" if all(kinds.values()) and {"tokio", "ffmpeg", "tini"} <= names else sorted(names)[:20])
     missing = inside(image, "ldd /usr/local/bin/kvs-infer /opt/ffmpeg/lib/*.so.* /opt/onnxruntime/*.so*").splitlines()
     names = {line.split()[0] for line in missing if "not found" in line}
-    told(f"ldd misses nothing but the driver's: {sorted(names)}", "" if names <= {"libcuda.so.1"} else names)
-    told("bash and curl are there", "" if "curl" in inside(image, "curl --version") else "not")
-    told("the program and tini alone run", "" if config["Entrypoint"] == ["tini", "--", "kvs-infer"] else config["Entrypoint"])
+    report(f"ldd misses nothing but the driver's: {sorted(names)}", "" if names <= {"libcuda.so.1"} else names)
+    report("bash and curl are there", "" if "curl" in inside(image, "curl --version") else "not")
+    report("the program and tini alone run", "" if config["Entrypoint"] == ["tini", "--", "kvs-infer"] else config["Entrypoint"])
 
 
 def inside(image, command):
@@ -214,19 +214,19 @@ def watch(variant, name, port, aws):
     """It becomes healthy, and what it sees arrives."""
     until("health goes healthy", lambda: subprocess.run(["podman", "healthcheck", "run", name], capture_output=True, check=False).returncode == 0)
     ready = ["exec", name, "curl", "-fsS", f"http://localhost:{port}/readyz"]
-    told("curl finds /readyz inside", "" if "ready" in podman(*ready, check=False) else logs(name))
+    report("curl finds /readyz inside", "" if "ready" in podman(*ready, check=False) else logs(name))
     until("an event arrives in the data stream", lambda: records(aws))
     until("its picture arrives in the bucket", lambda: client(aws, "s3").list_objects_v2(Bucket="pictures").get("Contents"))
     until("its record arrives in the table", lambda: client(aws, "dynamodb").scan(TableName="incidents")["Items"])
     status = podman("exec", name, "grep", "-E", "^(Uid|CapEff|CapBnd|NoNewPrivs)", "/proc/1/status").split()
     wanted = ["Uid:", *[str(USER)] * 4, "CapEff:", "0" * 16, "CapBnd:", "0" * 16, "NoNewPrivs:", "1"]
-    told("no root, no capability, no new privilege", "" if status == wanted else status)
+    report("no root, no capability, no new privilege", "" if status == wanted else status)
     wrote = podman("exec", name, "bash", "-c", "touch /usr/x /app/x 2>&1; touch /tmp/x /app/.cache/x && echo could", check=False).splitlines()
-    told("only /tmp and the cache can be written", "" if len(wrote) == 3 and wrote[2] == "could" else wrote)
+    report("only /tmp and the cache can be written", "" if len(wrote) == 3 and wrote[2] == "could" else wrote)
     log = logs(name)
     if variant == "gpu":
         why = [line for line in log.splitlines() if "no NVIDIA driver here (libcuda.so.1 is missing)" in line]
-        told(f"without a GPU it says why it runs on the CPU: {why[:1]}", "" if why else log[-2000:])
+        report(f"without a GPU it says why it runs on the CPU: {why[:1]}", "" if why else log[-2000:])
 
 
 def records(aws):
@@ -242,7 +242,7 @@ def stop(name):
     podman("stop", "--time=30", name)
     took = time.monotonic() - began
     code = podman("inspect", "--format={{.State.ExitCode}}", name)
-    told(f"SIGTERM drains in {took:.1f} s, {DRAIN_S} may be", "" if took < DRAIN_S and code == "0" else f"exit code {code}")
+    report(f"SIGTERM drains in {took:.1f} s, {DRAIN_S} may be", "" if took < DRAIN_S and code == "0" else f"exit code {code}")
 
 
 def refuses(variant, image, folder, environment):
@@ -250,16 +250,16 @@ def refuses(variant, image, folder, environment):
     with container(image, flags=volumes(folder / "cuda", "cuda"), environment=environment) as name:
         code = podman("wait", name)
         log = logs(name)
-    told(f"{variant}: device: cuda is refused with exit code {code}", "" if code == "78" else log)
+    report(f"{variant}: device: cuda is refused with exit code {code}", "" if code == "78" else log)
     missing = {"cpu": "CUDA", "gpu": "no NVIDIA driver here (libcuda.so.1 is missing)"}[variant]
     why = [line for line in log.splitlines() if missing in line]
-    told(f"and says what is missing: {why[-1:]}", "" if why else log)
+    report(f"and says what is missing: {why[-1:]}", "" if why else log)
 
 
 def main():
     variants = sys.argv[1:] or ["cpu", "gpu"]
     linted = subprocess.run([pathlib.Path(sys.executable).with_name("hadolint"), ROOT / "Dockerfile"], capture_output=True, text=True, check=False)
-    told("hadolint", linted.stdout)
+    report("hadolint", linted.stdout)
     for variant in variants:
         image = image_of(variant)
         look_at_image(variant, image)

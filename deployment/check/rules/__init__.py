@@ -1,4 +1,4 @@
-"""What must hold of the files of deployment/. A rule takes the files and tells what is wrong, a line each.
+"""What must hold of the files of deployment/. A rule takes the files and returns what is wrong, one line per finding.
 
 `service` has those of the service, its task and roles; `hosts` of hosts, network and data; `github` of the workflows' roles; `alarms` of alarms, dashboard and of what
 belongs together.

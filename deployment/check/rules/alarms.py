@@ -38,7 +38,7 @@ def alarms(files: Files) -> dict[str, dict[str, Any]]:
 
 
 @rule
-def alarms_tell_somebody(files: Files) -> list[str]:
+def alarms_notify(files: Files) -> list[str]:
     """Each has the topic as its action, also when it ends."""
     found = []
     for name, alarm in alarms(files).items():
@@ -88,12 +88,12 @@ def failures_are_reported_at_once(files: Files) -> list[str]:
 
 @rule
 def alarms_are_this_stacks(files: Files) -> list[str]:
-    """The dimension `Service` is the stack's name, which the task is told: two stacks do not mix their figures."""
+    """The dimension `Service` is the stack's name, which the task gets as a variable, so that the figures of two stacks stay apart."""
     name = {"Ref": "AWS::StackName"}
     mixed = [alarm for alarm, its in alarms(files).items() if its["Namespace"] == NAMESPACE and its["Dimensions"][0]["Value"] != name]
     found = expect(not mixed, f"alarms on another stack's figures: {mixed}")
-    told = {item["Name"]: item["Value"] for item in files.stack_container()["Environment"]}
-    found += expect(told.get("METRICS_SERVICE") == name, "the task is not told the stack's name")
+    given = {item["Name"]: item["Value"] for item in files.stack_container()["Environment"]}
+    found += expect(given.get("METRICS_SERVICE") == name, "the task does not get the stack's name")
     return found + expect("service: ${METRICS_SERVICE}" in files.cameras, "cameras.example.yaml: metrics.service is not the stack's name")
 
 
@@ -170,9 +170,9 @@ def placeholders_are_the_guides(files: Files) -> list[str]:
 @rule
 def the_example_configuration_is_served(files: Files) -> list[str]:
     """Each variable of cameras.example.yaml is set by the stack's task, and EMF is on, on which alarms rest."""
-    told = {item["Name"] for item in files.stack_container()["Environment"]}
+    given = {item["Name"] for item in files.stack_container()["Environment"]}
     asked = set(re.findall(r"\$\{([A-Z_0-9]+)\}", files.cameras))
-    found = expect(asked <= told, f"cameras.example.yaml: nobody sets {sorted(asked - told)}")
+    found = expect(asked <= given, f"cameras.example.yaml: no variable is set for {sorted(asked - given)}")
     return found + expect("emf: true" in files.cameras, "cameras.example.yaml: without metrics.emf the alarms are blind")
 
 

@@ -96,8 +96,8 @@ def metadata_is_kept_from_tasks(files: Files) -> list[str]:
     for name, script in boot_scripts(files).items():
         found += expect("ECS_AWSVPC_BLOCK_IMDS=true" in script, f"{name}: tasks can reach the metadata")
     guide = " ".join(block for _, block in bash_blocks(files.guide))
-    told = not guide or ('HttpTokens\\": \\"required' in guide and 'HttpPutResponseHopLimit\\": 1' in guide)
-    return found + expect(told, "docs/deploy.md: the launch template is without IMDSv2 and one hop")
+    strict = not guide or ('HttpTokens\\": \\"required' in guide and 'HttpPutResponseHopLimit\\": 1' in guide)
+    return found + expect(strict, "docs/deploy.md: the launch template is without IMDSv2 and one hop")
 
 
 def boot_scripts(files: Files) -> dict[str, str]:
@@ -134,8 +134,8 @@ def disks_are_encrypted(files: Files) -> list[str]:
 @rule
 def the_ami_is_al2023(files: Files) -> list[str]:
     """Amazon Linux 2 ended in June 2026."""
-    told = files.template["Parameters"]["GpuAmi"]["Default"] + " ".join(block for _, block in bash_blocks(files.guide))
-    return expect("amazon-linux-2023/gpu" in told and "amazon-linux-2/" not in told, "the AMI is not that of Amazon Linux 2023 with GPU")
+    texts = files.template["Parameters"]["GpuAmi"]["Default"] + " ".join(block for _, block in bash_blocks(files.guide))
+    return expect("amazon-linux-2023/gpu" in texts and "amazon-linux-2/" not in texts, "the AMI is not that of Amazon Linux 2023 with GPU")
 
 
 @rule
@@ -145,8 +145,8 @@ def spot_has_several_types(files: Files) -> list[str]:
     types = files.template["Parameters"]["InstanceTypes"]["Default"].split(",")
     found = expect(len(policy["LaunchTemplate"]["Overrides"]) == len(set(types)) == 3, "spot has not three types")
     first = {"Fn::Select": [0, {"Ref": "InstanceTypes"}]}
-    told = [files.properties("LaunchTemplate")["LaunchTemplateData"]["InstanceType"], policy["LaunchTemplate"]["Overrides"][0]["InstanceType"]]
-    found += expect(told == [first, first], "the launch template's type is not the one that on-demand takes first")
+    types = [files.properties("LaunchTemplate")["LaunchTemplateData"]["InstanceType"], policy["LaunchTemplate"]["Overrides"][0]["InstanceType"]]
+    found += expect(types == [first, first], "the launch template's type is not the one that on-demand takes first")
     found += expect(policy["InstancesDistribution"]["SpotAllocationStrategy"] == "price-capacity-optimized", "spot goes by price alone")
     return found + expect(files.properties("Hosts").get("CapacityRebalance") is True, "spot is not rebalanced")
 
@@ -179,8 +179,8 @@ def let_in(files: Files, group: str, port: int) -> list[str]:
 @rule
 def gateways_are_there(files: Files) -> list[str]:
     """S3 and DynamoDB by gateway, which costs nothing."""
-    told = str([item["Properties"]["ServiceName"] for item in files.resources("AWS::EC2::VPCEndpoint").values()])
-    return [f"no gateway of {name}" for name in ("s3", "dynamodb") if f"AWS::Region}}.{name}'" not in told]
+    names_of_endpoints = str([item["Properties"]["ServiceName"] for item in files.resources("AWS::EC2::VPCEndpoint").values()])
+    return [f"no gateway of {name}" for name in ("s3", "dynamodb") if f"AWS::Region}}.{name}'" not in names_of_endpoints]
 
 
 @rule

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-import calls
+import iam_actions
 from rules import containers, expect, lowered, referred, rule, services
 from sources import Files, bash_blocks, constant_seconds, strings
 
@@ -143,8 +143,8 @@ def ports_agree(files: Files) -> list[str]:
         container = lowered(container)
         port = container["portMappings"][0]["containerPort"]
         found += expect(port == PORT, f"{name}: port {port}, not {PORT}")
-        told = {item["name"]: item["value"] for item in container["environment"]}.get("HTTP_PORT")
-        found += expect(told == str(PORT), f"{name}: HTTP_PORT is {told}")
+        port = {item["name"]: item["value"] for item in container["environment"]}.get("HTTP_PORT")
+        found += expect(port == str(PORT), f"{name}: HTTP_PORT is {port}")
     return found
 
 
@@ -258,18 +258,18 @@ def strings_and_functions(value: object) -> list[object]:
 @rule
 def permissions_are_the_calls(files: Files) -> list[str]:
     """The task role allows what the program calls, and what is more has its reason."""
-    return calls.complaints(files)
+    return iam_actions.complaints(files)
 
 
 @rule
 def permissions_name_their_resources(files: Files) -> list[str]:
     """`*` only where an action knows no resource; streams of KVS by prefix and with their creation time."""
-    policies = dict(calls.task_policies(files))
+    policies = dict(iam_actions.task_policies(files))
     policies["iam-execution-role.json"] = files.ecs["iam-execution-role"]
     policies["the stack's ExecutionRole"] = files.properties("ExecutionRole")["Policies"][0]["PolicyDocument"]
     found = []
     for name, policy in policies.items():
-        for statement in calls.statements(policy):
+        for statement in iam_actions.statements(policy):
             wide = statement["Resource"] == "*" and statement["Sid"] not in FOR_EVERYTHING
             found += expect(not wide, f"{name}: {statement['Sid']} is for every resource")
             if statement["Sid"] == "ReadCameras":
@@ -281,8 +281,8 @@ def permissions_name_their_resources(files: Files) -> list[str]:
 def missing_objects_are_seen(files: Files) -> list[str]:
     """S3 says that an object is not there only to who may list its prefix; to others it says 403, and the advice would be wrong."""
     found = []
-    for name, policy in calls.task_policies(files).items():
-        lists = [item for item in calls.statements(policy) if "s3:ListBucket" in strings(item["Action"])]
+    for name, policy in iam_actions.task_policies(files).items():
+        lists = [item for item in iam_actions.statements(policy) if "s3:ListBucket" in strings(item["Action"])]
         prefixes = [strings(item.get("Condition", {}).get("StringLike", {}).get("s3:prefix")) for item in lists]
         found += expect(prefixes == [["config/*", "models/*"]], f"{name}: s3:ListBucket is not for config/* and models/*: {prefixes}")
     return found
@@ -291,7 +291,7 @@ def missing_objects_are_seen(files: Files) -> list[str]:
 @rule
 def encrypted_video_can_be_read(files: Files) -> list[str]:
     """Streams under a key of one's own: kms:Decrypt on the keys of the parameter, by way of Kinesis Video Streams only."""
-    listed = calls.statements(files.properties("TaskRole")["Policies"][0]["PolicyDocument"])
+    listed = iam_actions.statements(files.properties("TaskRole")["Policies"][0]["PolicyDocument"])
     decrypts = next((item for item in listed if item.get("Sid") == "DecryptVideo"), {})
     found = expect("KvsKeyArns" in str(decrypts.get("Resource")), "no kms:Decrypt on KvsKeyArns")
     return found + expect("kinesisvideo." in str(decrypts.get("Condition")), "kms:Decrypt is not limited to Kinesis Video Streams")
@@ -301,8 +301,8 @@ def encrypted_video_can_be_read(files: Files) -> list[str]:
 def pictures_are_encrypted(files: Files) -> list[str]:
     """A put without the encryption header is refused; the program always sends it."""
     found = []
-    for name, policy in calls.task_policies(files).items():
-        puts = [item for item in calls.statements(policy) if "s3:PutObject" in strings(item["Action"])]
+    for name, policy in iam_actions.task_policies(files).items():
+        puts = [item for item in iam_actions.statements(policy) if "s3:PutObject" in strings(item["Action"])]
         found += expect(all("s3:x-amz-server-side-encryption" in str(item.get("Condition")) for item in puts), f"{name}: s3:PutObject without the condition on encryption")
     return found
 

@@ -1,4 +1,4 @@
-"""Which AWS actions the program calls, derived from its sources, and which its role allows."""
+"""The AWS actions that the program calls, derived from its sources, and those that its role allows."""
 
 import re
 from pathlib import PurePosixPath
@@ -91,7 +91,7 @@ def task_policies(files: Files) -> dict[str, dict[str, Any]]:
 
 def complaints(files: Files) -> list[str]:
     """Calls that a policy does not allow, and permissions that nothing needs."""
-    unknown = [f"Cargo.toml: aws-sdk-{name} is not known to deployment/check/calls.py" for name in crates() if name not in SERVICES]
+    unknown = [f"Cargo.toml: aws-sdk-{name} is not known to deployment/check/iam_actions.py" for name in crates() if name not in SERVICES]
     if unknown:
         return unknown
     calls, found = called(files.rust), []

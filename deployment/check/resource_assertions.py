@@ -1,4 +1,4 @@
-"""How the resources of a stack look, type by type: what its API tells against what the file means."""
+"""Assertions about the resources of a stack, type by type: the answer of its API against the intention of the template."""
 
 import ast
 import base64
@@ -11,7 +11,7 @@ from local_aws import LocalAws
 from sources import Files
 
 Look = Callable[["Made", str], list[str]]
-LOOKS: dict[str, Look] = {}
+ASSERTIONS: dict[str, Look] = {}
 ACCOUNT, REGION = "123456789012", "ap-southeast-1"
 
 
@@ -45,7 +45,7 @@ class Made:
 def looks_at(kind: str) -> Callable[[Look], Look]:
     """Registers a look for a type."""
     def register(look: Look) -> Look:
-        LOOKS[kind] = look
+        ASSERTIONS[kind] = look
         return look
     return register
 
@@ -130,11 +130,11 @@ def nat(made: Made, _: str) -> list[str]:
 
 def rules_of(permissions: list[dict[str, Any]]) -> list[tuple[int | None, str]]:
     """The port of each rule, with the range or group it is for."""
-    told = []
+    allowed = []
     for item in permissions:
         others = [entry["CidrIp"] for entry in item["IpRanges"]] + [pair["GroupId"] for pair in item["UserIdGroupPairs"]]
-        told += [(item.get("FromPort"), other) for other in others]
-    return sorted(told, key=str)
+        allowed += [(item.get("FromPort"), other) for other in others]
+    return sorted(allowed, key=str)
 
 
 @looks_at("AWS::EC2::SecurityGroup")
@@ -399,7 +399,7 @@ def task_definition(made: Made, name: str) -> list[str]:
 
 
 def variables(made: Made) -> dict[str, str]:
-    """What the task must be told."""
+    """The environment that the task needs."""
     key = made.parameter("KmsKeyArn")
     return {
         "AWS_REGION": REGION, "HTTP_PORT": "8080", "METRICS_SERVICE": made.stack, "KDS_STREAM": made.ids["EventStream"],
@@ -411,7 +411,7 @@ def variables(made: Made) -> dict[str, str]:
 
 @looks_at("AWS::ECS::Service")
 def service(made: Made, name: str) -> list[str]:
-    """One task, in both subnets, without a public address. moto keeps no percents and no strategy: rules over the file look at them."""
+    """One task, in both subnets, without a public address. moto keeps no percents and no strategy: rules over the files cover them."""
     has = made.aws.client("ecs").describe_services(cluster=made.ids["Cluster"], services=[made.ids[name]])["services"][0]
     at = has["networkConfiguration"].get("awsvpcConfiguration", {})
     return differing(
