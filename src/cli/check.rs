@@ -29,7 +29,8 @@ use super::run_on_runtime;
 /// stream (DescribeStreamSummary; PutRecords of one record for a hash key that no shard has, which is refused for its key
 /// where the role may write, so that nothing is written); the bucket (PutObject of a line of text under
 /// `{s3_prefix}/.kvs-infer-check`, which stays); the DynamoDB tables (DescribeTable, DescribeTimeToLive; PutItem and
-/// UpdateItem on a condition that never holds, so that nothing is written); the folders; the models, each fetched into the cache
+/// UpdateItem on a condition that never holds, so that nothing is written); any other sink (a call that only
+/// describes it); the folders; the models, each fetched into the cache
 /// folder where it is elsewhere, loaded and run.
 /// Exit codes with `--live`: 0 nothing failed; 69 something is unreachable, missing or refused; 78 also where a model
 /// cannot be used or has not the classes that are counted.

@@ -37,6 +37,7 @@ impl DeadLetters {
     fn write(&self, sink: &str, reason: &str, record: &OutboxRecord) -> std::io::Result<()> {
         let line = line(sink, reason, record)?;
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        // Opened late: without dead letters there is no file and no lock.
         let open = match journal.take() {
             Some(open) => open,
             None => Journal::open(&self.path, LIMITS)?,

@@ -123,6 +123,7 @@ impl CameraProgress {
         }
         self.waiting.push_back(checkpoint);
         if self.waiting.len() > MAX_CHECKPOINTS {
+            // Every other one is dropped, not the oldest ones: the position then still moves before all events are accepted.
             let mut at = 0;
             self.waiting.retain(|_| {
                 at += 1;
@@ -134,11 +135,13 @@ impl CameraProgress {
     /// Moves the delivered checkpoint past those without outstanding events. The events of a checkpoint have a `seq` up to that of its
     /// state.
     fn advance(&mut self, rules: &WaitRules) {
+        // Best-effort sinks that were waited for long enough no longer hold the position.
         while let Some(first) = self.outstanding.first_entry()
             && !rules.holds(&first.key().1, *first.get())
         {
             first.remove();
         }
+        // Checkpoints whose state has this `seq` or a later one contain an event that a sink lacks.
         let open = self.outstanding.first_key_value().map_or(u64::MAX, |((seq, _), _)| *seq);
         while let Some(next) = self.waiting.front()
             && next.decide.seq() < open

@@ -50,6 +50,7 @@ impl Journal {
 
     /// Appends whole lines, each with its line break: all of them, or on an error none.
     pub(crate) fn append(&mut self, lines: &[u8]) -> io::Result<()> {
+        // A person may have moved the file: lines go to where its readers expect it.
         if !self.is_at_its_path()? {
             if let Some(folder) = self.path.parent() {
                 make_private_folder(folder)?;
@@ -60,6 +61,7 @@ impl Journal {
             self.rotate()?;
         }
         if let Err(error) = self.file.write_all(lines).and_then(|()| self.file.sync_data()) {
+            // Half a line would join with the next one.
             self.file.set_len(self.len)?;
             return Err(error);
         }
@@ -83,6 +85,7 @@ impl Journal {
     fn rotate(&mut self) -> io::Result<()> {
         let oldest = self.limits.files - 1;
         let gap = (0..oldest).find(|&age| !aged(&self.path, age).exists()).unwrap_or(oldest);
+        // From the oldest to the newest, so that no rename replaces a file that is still wanted.
         for age in (0..gap).rev() {
             fs::rename(aged(&self.path, age), aged(&self.path, age + 1))?;
         }
@@ -138,6 +141,7 @@ fn explain_link(error: io::Error, path: &Path) -> io::Error {
 }
 
 fn lock(path: &Path) -> io::Result<File> {
+    // A file of its own, since rotation renames the journal.
     let lock = private_file().create(true).append(true).open(path.with_extension("lock"))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),

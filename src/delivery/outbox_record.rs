@@ -61,6 +61,7 @@ pub(super) fn encode(
         incident_id: event.payload.extras.incident_id.clone(),
         place,
     };
+    // The event follows as it is delivered, so that no sink has to serialize it.
     let mut bytes = serde_json::to_vec(&header)?;
     bytes.push(b'\n');
     serde_json::to_writer(&mut bytes, event)?;

@@ -127,6 +127,7 @@ async fn open(spec: &OutboxSpec) -> Result<OpenedOutbox, StartError> {
         leftover.extend(opened.leftover.iter().filter_map(|left| spec.sinks.registry.leftover(&left.name)));
     }
     if !leftover.is_empty() {
+        // The outbox takes its sinks when it is opened, so it is opened again with those added.
         sinks.extend(leftover);
         // Opened a moment ago and unused, so there is nothing whose writing could fail.
         let _ = store.close();

@@ -113,6 +113,7 @@ impl SinkGauge {
             state: self.state.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             queued: queued.entries,
             queued_bytes: queued.bytes,
+            // An acknowledged entry stays on disk until the next transaction.
             oldest: queued.oldest.filter(|_| queued.entries > 0),
             share_bytes: self.share_bytes,
             delivered: self.delivered.load(Ordering::Relaxed),
@@ -139,6 +140,7 @@ impl SinkGauge {
         self.refused.fetch_add(1, Ordering::Relaxed);
         telemetry::AttemptFailed { sink: &self.name, reason: code, retries }.emit();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // The first failure counts, so that `/healthz` reports for how long the sink has failed.
         let since = match &*state {
             SinkState::Failing { since, .. } => *since,
             SinkState::Ok => Instant::now(),

@@ -70,6 +70,7 @@ impl<T: EventTarget> EachSink<T> {
                 let rest = batch.split_off(in_flight.min(batch.len()));
                 let retries = self.attempt(batch).await;
                 let all_stored = retries.is_empty();
+                // A service that throttles gets fewer calls at once, and more again as soon as it accepts all.
                 in_flight = match all_stored {
                     true => (in_flight * 2).min(T::MAX_IN_FLIGHT),
                     false => (in_flight / 2).max(1),

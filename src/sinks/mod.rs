@@ -8,10 +8,12 @@ mod each;
 mod kinesis;
 mod local;
 mod s3;
+mod sns;
 
 pub use dynamodb::DdbSpec;
 pub(crate) use local::{EVENTS_FILE, EVENTS_FILES};
 pub use s3::{S3Spec, Sse};
+pub use sns::SnsSpec;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -21,13 +23,14 @@ use dynamodb::DynamoDbSink;
 use kinesis::KinesisSink;
 use local::LocalSink;
 use s3::S3Sink;
+use sns::SnsSink;
 
 use crate::delivery::{Route, Sink, SinkRegistry, SinkSet};
 use crate::render::SnapshotSpec;
 use crate::snapshot::{BucketFolder, SnapshotSettings};
 
 /// The configuration of all sinks and of the snapshots that they store.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct PublishSpec {
     /// The default Kinesis data stream.
     pub kds_stream: Option<String>,
@@ -35,6 +38,8 @@ pub struct PublishSpec {
     pub s3: Option<S3Spec>,
     /// Records in DynamoDB.
     pub ddb: Option<DdbSpec>,
+    /// Notifications by SNS.
+    pub sns: Option<SnsSpec>,
     /// The folder of the local sink: `events.jsonl` and `snapshots/`.
     pub local_dir: Option<PathBuf>,
     /// The encoding of snapshots; `None`: none are made.
@@ -59,7 +64,7 @@ impl PublishSpec {
 impl SinkRegistry for PublishSpec {
     fn sinks(&self, routes: &[&Route]) -> Vec<Arc<dyn Sink>> {
         // Destructured, so that a new field without a sink does not compile. A route has its stream already.
-        let Self { kds_stream: _, s3, ddb, local_dir, snapshots } = self;
+        let Self { kds_stream: _, s3, ddb, sns, local_dir, snapshots } = self;
         let streams: BTreeSet<&String> =
             routes.iter().filter_map(|route| route.kds_stream.as_ref()).collect();
         let has_snapshots = snapshots.is_some() && routes.iter().any(|route| route.snapshot.is_some());
@@ -68,6 +73,7 @@ impl SinkRegistry for PublishSpec {
         sinks.extend(streams.into_iter().map(|stream| shared(KinesisSink { stream: stream.clone() })));
         sinks.extend(ddb.iter().map(|table| shared(DynamoDbSink(table.clone()))));
         sinks.extend(s3.iter().filter(|_| has_snapshots).map(|s3| shared(S3Sink(Some(s3.clone())))));
+        sinks.extend(sns.iter().map(|topic| shared(SnsSink(topic.clone()))));
         sinks
     }
 

@@ -38,6 +38,7 @@ impl SnapshotFolder {
                 list(&camera.path(), &mut found)?;
             }
         }
+        // By the time of writing, since names begin with media time, which a replay sets back.
         found.sort();
         let bytes = found.iter().map(|(_, _, bytes)| bytes).sum();
         let files = found.into_iter().map(|(_, path, bytes)| (path, bytes)).collect();
@@ -53,6 +54,7 @@ impl SnapshotFolder {
         if let Some(parent) = path.parent() {
             make_private_subfolder(parent)?;
         }
+        // Written under another name and renamed, so that no reader sees half a picture.
         let part = path.with_extension("part");
         if let Err(error) = write_synced(&part, file).and_then(|()| fs::rename(&part, &path)) {
             let _ = fs::remove_file(&part);

@@ -71,6 +71,7 @@ impl SnapshotPlace {
             SnapshotFormat::Jpg => "jpg",
             SnapshotFormat::Png => "png",
         };
+        // Without the id two events of one frame would share a file.
         let id = event_id.get(..ID_CHARS).unwrap_or(event_id);
         let stem = format!("{ts_ms}-{id}");
         let local = settings.local.then(|| format!("{SNAPSHOTS_FOLDER}/{camera}/{stem}.{extension}"));

@@ -10,6 +10,7 @@ mod fake_kinesis;
 mod local;
 mod other_servers;
 mod positions;
+mod sns;
 
 #[expect(dead_code, reason = "the table of positions meets few of the mishaps")]
 #[path = "../support/fault_proxy.rs"]

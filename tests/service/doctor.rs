@@ -183,8 +183,11 @@ async fn where_all_is_well_it_says_so_and_leaves_nothing_that_a_consumer_sees() 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_missing_is_told_with_its_remedy() {
     let (sim, moto) = (sim(), Moto::start());
-    let told = ask(&config(), &sim.endpoint(), &moto.url, &[]);
+    let topic = "local_dir: events, sns_topic_arn: 'arn:aws:sns:us-east-1:123456789012:alerts'";
+    let config = config().replace("local_dir: events", topic);
+    let told = ask(&config, &sim.endpoint(), &moto.url, &[]);
     told.assert("credentials", "ok", "arn:aws:");
+    told.assert("sns/alerts", "fail", "create the topic, or correct publishers.sns_topic_arn");
     told.assert("stream front-stream", "fail", "create it, or correct kvs_stream_name");
     told.assert("stream front-stream footage", "fail", "create it, or correct kvs_stream_name");
     told.assert("kds/events", "fail", "create the stream, or correct publishers.kds_stream");
@@ -195,7 +198,7 @@ async fn what_is_missing_is_told_with_its_remedy() {
     told.assert("positions/positions", "fail", "create the table, or correct state.ddb_table");
     told.assert("positions/positions write", "fail", "create the table, or correct state.ddb_table");
     assert_eq!(told.code, Some(69), "{}", told.stderr);
-    assert_eq!(told.sum, serde_json::json!({ "ok": 6, "warn": 0, "fail": 9 }));
+    assert_eq!(told.sum, serde_json::json!({ "ok": 6, "warn": 0, "fail": 10 }));
     sim.stop().await;
 }
 

@@ -144,6 +144,7 @@ impl Positions {
         let claim = self.lock().entry(camera.clone()).or_default().claim.clone();
         match claim {
             CameraClaim::TakenOver(by) => Err(ClaimError::TakenOver(by)),
+            // Its configuration changed. The table gets the last position first, since it may be further than `own`.
             CameraClaim::Held(_) => {
                 self.write_some(self.due(|other| other == camera)).await;
                 self.owned(camera, own)
@@ -271,6 +272,7 @@ impl Positions {
     pub(in crate::delivery) async fn run(self: Arc<Self>, closed: CancellationToken) {
         let mut last = boot_time();
         while closed.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_some() {
+            // The monotonic clock stands still while a host is suspended, the boot clock does not.
             let held_up = boot_time().saturating_sub(last) > INTERVAL + LATE;
             closed.run_until_cancelled(self.write(held_up)).await;
             last = boot_time();
@@ -341,6 +343,7 @@ impl Positions {
             Err(failure) => return self.failed(&failure),
         };
         if at.is_some() && packed.is_some() {
+            // Before the write: its answer may be lost, and then the table holds this state all the same.
             self.lock().entry(camera.clone()).or_default().base.clone_from(&at);
         }
         for _ in 0..MAX_TRIES {
@@ -378,6 +381,7 @@ impl Positions {
         if let CameraClaim::Held(_) = ownership.claim {
             ownership.claim = CameraClaim::Held(fence);
         }
+        // A checkpoint that became due during the write stays due.
         ownership.due.take_if(|due| Some(&*due) == at);
         true
     }

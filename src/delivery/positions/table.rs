@@ -111,6 +111,7 @@ impl PositionTable {
 
     /// Claims the camera's item if it still matches `fence`.
     pub(super) async fn claim(&self, camera: &CameraId, fence: Fence) -> Result<PositionItem, WriteError> {
+        // Items of the first versions have no `epoch` or no `rev`.
         let is_same = "(#epoch = :epoch OR attribute_not_exists(#epoch)) AND (#rev = :rev OR attribute_not_exists(#rev))";
         let call = self.claim_call(camera).condition_expression(is_same);
         let call = call
@@ -164,6 +165,7 @@ impl PositionTable {
             .update_item()
             .table_name(&self.name)
             .key("camera_id", text(camera.as_str()))
+            // A refused write returns the item, which saves a read and the race between the two.
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .expression_attribute_names("#epoch", "epoch")
             .expression_attribute_names("#rev", "rev")

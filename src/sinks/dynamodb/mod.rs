@@ -123,6 +123,7 @@ fn item(record: &OutboxRecord, ttl_days: Option<u32>) -> Result<HashMap<String, 
     }
     let event: Value = serde_json::from_slice(&record.json).map_err(|error| error.to_string())?;
     let Value::Object(mut fields) = event else { return Err("the record is not a JSON object".to_owned()) };
+    // Attributes at the top level can be keys of indexes and columns of queries.
     let payload = fields.remove("payload");
     let payload = payload.as_ref().and_then(Value::as_object).into_iter().flatten();
     let mut item: HashMap<_, _> =

@@ -112,6 +112,7 @@ impl KinesisDelivery {
                 queue.remove(|record| self.backlog.is_left_out(record));
             }
             let batch = queue.batch(Instant::now());
+            // All first records are deferred.
             if batch.is_empty() {
                 self.wait(&mut queue).await;
                 continue;
@@ -132,6 +133,7 @@ impl KinesisDelivery {
     /// Moves waiting records from the outbox into the queue, and waits for one where the queue is empty; `false` at the end.
     async fn fill(&mut self, queue: &mut RecordQueue) -> bool {
         let room = MAX_QUEUED - queue.len();
+        // Only an empty queue waits for the outbox: deferred records must not wait for a new one.
         let records = if queue.len() == 0 {
             let Some(records) = self.backlog.next(room).await else { return false };
             records
@@ -187,6 +189,7 @@ impl KinesisDelivery {
         let mut last_refusal = None;
         let mut refused = 0;
         for (record, result) in batch.iter().zip(output.records()) {
+            // PutRecords accepts and refuses record by record.
             if let Some(failure) = refusal(result) {
                 queue.refused(&record.camera, Instant::now());
                 last_refusal = Some(failure);

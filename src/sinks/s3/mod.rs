@@ -121,9 +121,11 @@ impl EventTarget for S3Target {
     const MAX_IN_FLIGHT: usize = 8;
 
     async fn put(&self, record: &OutboxRecord) -> PutOutcome {
+        // An event without a place in S3 is only in the queue of an outbox that an earlier version wrote.
         let Some(place) = record.header.place.as_ref().and_then(|place| place.s3.as_ref()) else {
             return PutOutcome::Stored;
         };
+        // Attachments are in this order, and a picture that was left out has no key.
         let keys = std::iter::once(&place.key).chain(&place.clean_key).chain(&place.crop_key);
         for (key, picture) in keys.zip(&record.pictures) {
             if let Err(failure) = self.put_object(record, &place.bucket, key, picture.clone()).await {
