@@ -50,19 +50,21 @@ advisories: ## RustSec's advisories about our crates, by today's database; fails
 	@scripts/setup check
 	$(ENV) "$$KVS_INFER_PYTHON" scripts/advisories.py check --strict
 
-lint: ## the quick part of check: formats and shell scripts
+lint: ## the quick part of check: formats, shell scripts, and the language and structure that CONTRIBUTING.md asks for
 	cargo fmt --all --check
+	python3 scripts/house.py
+	python3 scripts/test_house.py --quiet
 	@if command -v shellcheck >/dev/null; then shellcheck -x $(SCRIPTS); \
 	    else echo "lint: shellcheck is not installed, shell scripts not checked (apt-get install shellcheck)"; fi
 
-bench: ## CPU time a frame by stage, beside the decoder and ONNX Runtime alone and the usual Python way
+bench: ## CPU time per frame by stage, beside the decoder and ONNX Runtime alone and the usual Python program
 	@scripts/setup bench
 	cargo build --release --locked --bin kvs-infer
 	$(ENV) cache=$$KVS_INFER_CACHE; table() { "$$KVS_INFER_PYTHON" benches/table.py target/release/kvs-infer "$$@"; }; \
 	    table "$$cache/models/street.onnx" "$$cache/clips/street.mp4"; \
 	    table "$$cache/models/plate.onnx" "$$cache/clips/gate.mp4" $(if $(NO_CALLGRIND),,--callgrind)
 
-bench-mix: ## a mostly idle mix of cameras: CPU time with and without the motion gate, beside the usual Python way
+bench-mix: ## a mostly idle mix of cameras: CPU time with and without the motion gate, beside the usual Python program
 	@scripts/setup bench
 	cargo build --release --locked --bin kvs-infer
 	$(ENV) "$$KVS_INFER_PYTHON" benches/mix.py target/release/kvs-infer "$$KVS_INFER_CACHE"/{models/street.onnx,clips/street.mp4}

@@ -1,4 +1,4 @@
-//! The pass from a picture to a model's input: `cargo bench --bench letterbox`.
+//! Conversion of a picture to a model's input: `cargo bench --bench letterbox`.
 
 use std::hint::black_box;
 

@@ -6,7 +6,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use kvs_infer::detect::{Candidate, MAX_CANDIDATES, suppress};
 use kvs_infer::media::BBox;
 
-/// Candidates as a detector gives them: `around` boxes about each of `objects` places, of 3 classes.
+/// Returns candidates as a detector does: `around` boxes near each of `objects` places, of 3 classes.
 fn crowd(objects: usize, around: usize) -> Vec<Candidate> {
     (0..objects * around).map(|anchor| candidate(anchor, anchor / around, anchor % around)).collect()
 }
@@ -21,7 +21,7 @@ fn nms(criterion: &mut Criterion) {
     let cases = [
         ("4 objects, 6 boxes each", crowd(4, 6)),
         ("40 objects, 6 boxes each", crowd(40, 6)),
-        ("all that is looked at, apart", crowd(MAX_CANDIDATES, 1)),
+        ("the maximum number of candidates, apart", crowd(MAX_CANDIDATES, 1)),
     ];
     for (name, candidates) in cases {
         criterion.bench_function(name, |bencher| {

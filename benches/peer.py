@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""The usual Python way to watch a clip, as a yardstick for kvs-infer: OpenCV, ONNX Runtime, NumPy.
+"""The usual Python implementation, for comparison with kvs-infer: OpenCV, ONNX Runtime, NumPy.
 
-OpenCV decodes every frame (it cannot do less); a frame is inferred when its media time reaches the next tick of
+OpenCV decodes every frame, because it cannot skip any; a frame is inferred when its media time reaches the next tick of
 `--fps`; letterbox, YOLOv8 decoding and class-wise NMS are NumPy. Prints one line of JSON:
 
     frames, inferences, detections   counts
     cpu_s, cpu_ms_per_inference      CPU time of this process, all threads, from the first frame to the last
-    wall_s, peak_rss_mb              the clock, and the largest resident memory
+    wall_s, peak_rss_mb              wall-clock time, and peak resident memory
 """
 
 import argparse
@@ -27,8 +27,8 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="an ONNX file in the output layout of YOLOv8, with a fixed square input")
     parser.add_argument("clip", help="a video file")
-    parser.add_argument("--fps", type=float, default=5.0, help="inferences in a second of media (default 5)")
-    parser.add_argument("--conf", type=float, default=0.4, help="smallest confidence that counts (default 0.4)")
+    parser.add_argument("--fps", type=float, default=5.0, help="inferences per second of media time (default 5)")
+    parser.add_argument("--conf", type=float, default=0.4, help="minimum confidence (default 0.4)")
     parser.add_argument("--loops", type=int, default=1, help="times the clip is played (default 1)")
     parser.add_argument("--threads", type=int, default=1, help="threads of OpenCV and of the runtime (default 1)")
     parser.add_argument("--boxes", action="store_true", help="print the detections too, one line of JSON each")
@@ -46,7 +46,7 @@ class Detector:
         source = self.session.get_inputs()[0]
         self.input, self.side_px = source.name, source.shape[2]
         if not isinstance(self.side_px, int) or source.shape[3] != self.side_px:
-            sys.exit(f"{path}: the input is {source.shape}; this script wants a fixed square")
+            sys.exit(f"{path}: the input is {source.shape}; this script needs a fixed square")
         self.conf = conf
         self.infer(np.zeros((1, 3, self.side_px, self.side_px), np.float32))
 

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Prints the table of `make bench`: our CPU time by stage, beside what it stands on alone and the usual Python way.
+"""Prints the table of `make bench`: our CPU time by stage, beside FFmpeg with ONNX Runtime alone and the usual Python
+implementation.
 
     table.py PROGRAM MODEL CLIP [--rounds 5] [--fps 5] [--conf 0.4] [--callgrind]
 
-A round is a run of `PROGRAM bench`, in which our way and the decoder with ONNX Runtime alone take turns, and then a
-run of peer.py; the numbers are medians over the rounds. Instructions are counted by callgrind, where asked for, on the
-first fragment of the clip, as the difference between two runs through it and one, so that loading does not count.
-Markdown comes out.
+A round is a run of `PROGRAM bench`, in which our pipeline and the decoder with ONNX Runtime alone alternate, and then
+a run of peer.py. The numbers are medians over the rounds. With --callgrind, instructions are counted on the first
+fragment of the clip, as the difference between a process with two runs and one with one, so loading is not counted.
+The output is Markdown.
 """
 
 import argparse
@@ -31,13 +32,13 @@ def arguments():
     parser.add_argument("model", help="an ONNX file in the output layout of YOLOv8")
     parser.add_argument("clip", help="a video file")
     parser.add_argument("--rounds", type=int, default=5, help="rounds (default 5)")
-    parser.add_argument("--fps", type=float, default=5.0, help="inferences in a second of media (default 5)")
-    parser.add_argument("--conf", type=float, default=0.4, help="smallest confidence that counts (default 0.4)")
+    parser.add_argument("--fps", type=float, default=5.0, help="inferences per second of media time (default 5)")
+    parser.add_argument("--conf", type=float, default=0.4, help="minimum confidence (default 0.4)")
     parser.add_argument("--callgrind", action="store_true", help="count instructions too, which takes minutes")
     return parser.parse_args()
 
 
-def say(text):
+def log(text):
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
@@ -61,20 +62,20 @@ def one_round(wanted):
 
 
 def instructions(wanted, side, loops):
-    """Instructions of a whole process, by callgrind."""
+    """Returns the instructions of a whole process by callgrind, and its number of inferences."""
     with tempfile.TemporaryDirectory() as folder:
         grind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out"]
         part = ["--only", side, "--loops", str(loops), "--fragments", str(CALLGRIND_FRAGMENTS)]
-        said = output_of([*grind, *bench_command(wanted, *part)], stderr=subprocess.PIPE)
-    collected = re.search(r"Collected *: *(\d+)", said.stderr)
+        output = output_of([*grind, *bench_command(wanted, *part)], stderr=subprocess.PIPE)
+    collected = re.search(r"Collected *: *(\d+)", output.stderr)
     if not collected:
-        sys.exit(f"bench: callgrind counted nothing\n{said.stderr}")
-    return int(collected[1]), json.loads(said.stdout)[side]["inferences"]
+        sys.exit(f"bench: callgrind counted nothing\n{output.stderr}")
+    return int(collected[1]), json.loads(output.stdout)[side]["inferences"]
 
 
-def instructions_an_inference(wanted):
-    """Of our side and of the other; their count does not depend on the load, so all are counted at once."""
-    say("counting instructions; this takes minutes")
+def instructions_per_inference(wanted):
+    """Yields the instructions per inference of both sides. Counts do not depend on the load, so all runs are parallel."""
+    log("counting instructions; this takes minutes")
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         counts = {
             (side, loops): pool.submit(instructions, wanted, side, loops) for side in ("ours", "alone") for loops in (1, 2)
@@ -108,9 +109,9 @@ def print_table(wanted, rounds):
     first, first_peer = rounds[0]
     counts = first["ours"]
     model, clip = pathlib.Path(wanted.model).name, pathlib.Path(wanted.clip).name
-    print(f"{model} ({first['input']}) on {clip}: {counts['frames']} frames, {counts['inferences']} inferences a run, ", end="")
+    print(f"{model} ({first['input']}) on {clip}: {counts['frames']} frames, {counts['inferences']} inferences per run, ", end="")
     print(f"{counts['detections']} boxes (Python {first_peer['inferences']} inferences, {first_peer['detections']} boxes)\n")
-    row("CPU ms an inference", "ours", "decoder + ONNX Runtime alone", "Python (OpenCV, NumPy)")
+    row("CPU ms per inference", "ours", "decoder + ONNX Runtime alone", "Python (OpenCV, NumPy)")
     row("---", "---:", "---:", "---:")
     for stage in STAGES:
         of = lambda side: median(rounds, lambda ours, _: ours[side]["stages"].get(stage, 0.0))
@@ -119,7 +120,7 @@ def print_table(wanted, rounds):
     totals.append(median(rounds, lambda _, peer: peer["cpu_ms_per_inference"]))
     row("**total**", *(f"**{total:.3f}**" for total in totals))
     decode = [median(rounds, lambda ours, _, side=side: ours[side]["decode_ms_per_frame"]) for side in ("ours", "alone")]
-    row("decode, a frame", *(f"{value:.3f}" for value in decode), "")
+    row("decode, per frame", *(f"{value:.3f}" for value in decode), "")
     row("peak resident memory, MB", f"{first['peak_rss_mb']}", "", f"{first_peer['peak_rss_mb']}")
 
 
@@ -129,8 +130,8 @@ def print_ratios(wanted, rounds):
     print(f"\n- ours / alone, CPU time: **{median(rounds, alone):.3f}** ({spread(rounds, alone)} over {len(rounds)} rounds)")
     print(f"- Python / ours, CPU time: **{median(rounds, peer):.2f}** ({spread(rounds, peer)})")
     if wanted.callgrind:
-        ours, alone = instructions_an_inference(wanted)
-        counted = f"{ours / 1e6:.1f} / {alone / 1e6:.1f} million an inference, first {CALLGRIND_FRAGMENTS} fragment"
+        ours, alone = instructions_per_inference(wanted)
+        counted = f"{ours / 1e6:.1f} / {alone / 1e6:.1f} million per inference, first {CALLGRIND_FRAGMENTS} fragment"
         print(f"- ours / alone, instructions by callgrind: **{ours / alone:.4f}** ({counted})")
 
 
@@ -139,7 +140,7 @@ def main():
     before = machine()
     rounds = []
     for number in range(wanted.rounds):
-        say(f"round {number + 1} of {wanted.rounds}: {pathlib.Path(wanted.model).name}")
+        log(f"round {number + 1} of {wanted.rounds}: {pathlib.Path(wanted.model).name}")
         rounds.append(one_round(wanted))
     print(f"\n{before}\n")
     print_table(wanted, rounds)

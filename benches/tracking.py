@@ -74,7 +74,7 @@ def arguments():
     parser.add_argument("program", help="kvs-infer")
     parser.add_argument("model", help="the model of which testdata/footage/yard.boxes.jsonl is: models/street.onnx")
     parser.add_argument("clip", help="clips/yard-whole.mp4")
-    parser.add_argument("--keep", metavar="FOLDER", help="write the events and logs there, and leave them")
+    parser.add_argument("--keep", metavar="FOLDER", help="folder for the events and logs, which is kept")
     return parser.parse_args()
 
 
@@ -101,7 +101,7 @@ def run_program(program, model, clip, folder):
     log = folder / "sim.log"
     sim = subprocess.Popen([program, "sim", "--listen", "127.0.0.1:0"], stdout=log.open("w"))
     try:
-        address = mix.said(log, r"http://127\.0\.0\.1:\d+", sim)
+        address = mix.wait_for_line(log, r"http://127\.0\.0\.1:\d+", sim)
         matroska = folder / "yard.mkv"
         subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-y", "-i", clip, "-c", "copy", matroska], check=True)
         for case in CASES:
@@ -131,13 +131,13 @@ def put_media(address, case, matroska):
 
 
 def read_all(program, model, address, folder):
-    """Runs kvs-infer until every frame was read and dealt with."""
+    """Runs kvs-infer until every frame has been read and processed."""
     (folder / "cameras.yaml").write_text(json.dumps(config(model)))
     environment = {**os.environ, "AWS_ENDPOINT_URL_KINESIS_VIDEO": address, "AWS_REGION": "us-east-1", "LOG_FORMAT": "json"}
     environment |= {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_EC2_METADATA_DISABLED": "true"}
     command = [program, "run", "--config", "cameras.yaml", "--http-host", "127.0.0.1", "--http-port", "0"]
     run = subprocess.Popen(command, cwd=folder, env=environment, stdout=(folder / "log").open("w"))
-    port = mix.said(folder / "log", r'(?<="http":"127\.0\.0\.1:)\d+', run)
+    port = mix.wait_for_line(folder / "log", r'(?<="http":"127\.0\.0\.1:)\d+', run)
     mix.until_read(port, FRAMES * len(CASES))
     mix.settled(port)
     inferred = inferences(port)
@@ -156,7 +156,7 @@ def inferences(port):
 
 
 def check_same_frames(events):
-    """Exits unless each start and update of kvs-infer is of a frame that ByteTrack gets, too."""
+    """Exits unless each start and update of kvs-infer is of a frame that ByteTrack gets too."""
     times = {case.camera: {case.start_ms + ms for ms, _ in frames(case)} for case in CASES}
     for line in events.read_text().splitlines():
         payload = json.loads(line)["payload"]
@@ -185,7 +185,7 @@ class Tracks:
     def __init__(self, camera):
         self.camera = camera
         self.lines = []
-        # By track: when it was confirmed, when it was last matched and last reported, and its last detection.
+        # By track: the times of its confirmation, last match and last report, and its last detection.
         self.open = {}
 
     def matched(self, track, ms, detection):
@@ -224,12 +224,12 @@ class Tracks:
         self.lines.append(json.dumps(event) + "\n")
 
 
-def bytetrack(case, least_conf, lost_s, settings, target):
+def bytetrack(case, min_conf, lost_s, settings, target):
     """Writes the events of ByteTrack on the stored detections."""
     tracker = trackers.ByteTrackTracker(lost_track_buffer=lost_s * BUFFER_FPS, frame_rate=case.fps, **settings)
     tracks = Tracks("bytetrack")
     for ms, boxes in frames(case):
-        boxes = boxes[boxes[:, 4] >= least_conf]
+        boxes = boxes[boxes[:, 4] >= min_conf]
         found = tracker.update(supervision.Detections(xyxy=boxes[:, :4], confidence=boxes[:, 4]))
         for track, box, conf in zip(found.tracker_id, found.xyxy, found.confidence if len(found) else []):
             # -1: not confirmed.
@@ -286,10 +286,10 @@ def main():
         check_same_frames(events)
         ours = [(case, evaluate(program, events, case.camera, case.start_ms)) for case in CASES]
         rows = [row("kvs-infer, its defaults", case, figures) for case, figures in ours]
-        for name, least_conf, lost_s, settings in BYTETRACK:
+        for name, min_conf, lost_s, settings in BYTETRACK:
             for case in CASES:
                 target = folder / "bytetrack.jsonl"
-                bytetrack(case, least_conf, lost_s, settings, target)
+                bytetrack(case, min_conf, lost_s, settings, target)
                 rows.append(row(f"ByteTrack, {name}", case, evaluate(program, target, "bytetrack", 0)))
     version = subprocess.check_output([program, "--version"], text=True).strip()
     print(f"{datetime.date.today()}, {version}, trackers {importlib.metadata.version('trackers')}\n")

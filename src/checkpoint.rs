@@ -1,4 +1,4 @@
-//! Where a camera goes on, and with what: what is kept over a restart.
+//! The checkpoint of a camera: the state that it keeps across restarts.
 
 use std::cmp::Ordering;
 use std::io::{Read, Write};
@@ -14,60 +14,60 @@ use crate::decide;
 use crate::detect::MotionState;
 use crate::media::{Frame, MediaMs, Position, SamplerState, fragment_order};
 
-/// The version of this shape; [`decide::State`] has its own.
+/// Version of the stored format. The state of decide has its own version.
 const VERSION: u32 = 1;
 
-/// Limit on the JSON of a packed checkpoint, bytes: what unpacks to more is damaged.
+/// Maximum size of the JSON in a packed checkpoint, bytes. One that unpacks to more is damaged.
 const MAX_UNPACKED_BYTES: u64 = 16 << 20;
 
-/// Where to go on with a camera, and with what.
+/// The position at which a camera resumes, and its state there.
 ///
-/// Reading goes on after `position`, with the sampler as it was there. Frames up to `seen` come again then; decide's state
-/// has them in it already, so they are left out.
+/// Reading resumes after `position` with the stored state of the sampler. Frames up to `seen` are then decoded again and
+/// skipped, because the state of decide already includes them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Checkpoint {
-    /// The Kinesis video stream that the rest is about.
+    /// Name of the Kinesis video stream.
     pub stream: Arc<str>,
-    /// After the last complete fragment; `None` before the first.
+    /// Position after the last complete fragment; `None` before the first.
     pub position: Option<Position>,
-    /// The last frame that was looked at, of a fragment after `position`.
-    pub seen: Option<Seen>,
-    /// What decide remembers after `seen`.
+    /// The last frame that decide has processed, of a fragment after `position`.
+    pub seen: Option<FramePosition>,
+    /// State of decide after `seen`.
     pub decide: decide::State,
-    /// What the sampler remembers after `position`.
+    /// State of the sampler after `position`.
     pub sampler: SamplerState,
-    /// What the motion gate remembers after `seen`; empty where there is none.
+    /// State of the motion gate after `seen`; empty without a gate.
     #[serde(default, skip_serializing_if = "MotionState::is_empty")]
     pub motion: MotionState,
 }
 
-/// A frame by its place in the stream.
+/// The position of a frame in its stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Seen {
-    /// The fragment's number.
+pub struct FramePosition {
+    /// Number of its fragment.
     pub fragment: Arc<str>,
-    /// Its media time: frames of a fragment are looked at in the order of presentation.
+    /// Media time of the frame. Frames of a fragment are processed in the order of presentation.
     pub media: MediaMs,
 }
 
-/// A checkpoint of another program.
+/// A checkpoint cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
-    /// It was written by another version.
+    /// Another version of the program wrote it.
     #[error(
         "its format is version {found}, this program reads {VERSION}; run the program that wrote it, or delete the \
-         state and start anew"
+         state and restart"
     )]
     Version {
-        /// The version that it has.
+        /// Version of the stored format.
         found: u64,
     },
-    /// It is damaged.
-    #[error("it cannot be read: {0}; delete the state and start anew")]
+    /// The JSON is damaged.
+    #[error("it cannot be read: {0}; delete the state and restart")]
     Damaged(#[from] serde_json::Error),
-    /// The packed bytes do not unpack.
+    /// The packed bytes cannot be unpacked.
     #[error("it cannot be unpacked: {0}; delete the item and restart")]
     Packed(#[from] std::io::Error),
 }
@@ -78,14 +78,14 @@ struct Envelope<T> {
     checkpoint: T,
 }
 
-impl Seen {
-    /// The place of a frame.
+impl FramePosition {
+    /// Returns the position of a frame.
     #[must_use]
     pub fn of(frame: &Frame) -> Self {
         Self { fragment: Arc::clone(&frame.fragment.number), media: frame.media }
     }
 
-    /// Whether `frame` is this one, or comes before it in the stream.
+    /// Returns `true` if `frame` is at this position or before it.
     #[must_use]
     pub fn covers(&self, frame: &Frame) -> bool {
         match fragment_order(&frame.fragment.number, &self.fragment) {
@@ -97,40 +97,42 @@ impl Seen {
 }
 
 impl Checkpoint {
-    /// The beginning of a stream.
+    /// Creates the checkpoint for the beginning of a stream.
     #[must_use]
     pub fn new(stream: &str) -> Self {
         Self { stream: stream.into(), ..Self::default() }
     }
 
-    /// This, or where it is of another stream, the beginning of `stream`: only `seq` goes on.
+    /// Returns this checkpoint if it is of `stream`. Otherwise returns the beginning of `stream`, and keeps only `seq`.
     #[must_use]
     pub fn of_stream(self, stream: &str) -> Self {
         if &*self.stream == stream {
             return self;
         }
+        // `seq` belongs to the camera, and consumers rely on it to increase.
         Self { decide: self.decide.only_seq(), ..Self::new(stream) }
     }
 
-    /// Whether decide's state has the frame in it already.
+    /// Returns `true` if the state of decide already includes the frame.
     #[must_use]
     pub fn has_seen(&self, frame: &Frame) -> bool {
         self.seen.as_ref().is_some_and(|seen| seen.covers(frame))
     }
 
-    /// As it is kept: JSON with its version.
+    /// Returns the checkpoint as the outbox stores it: JSON with the version of the format.
     ///
     /// # Errors
-    /// It is no JSON: a bug.
+    /// A value has no JSON form, which is a bug.
     pub fn to_bytes(&self) -> serde_json::Result<Bytes> {
         serde_json::to_vec(&Envelope { version: VERSION.into(), checkpoint: self }).map(Bytes::from)
     }
 
-    /// From what was kept.
+    /// Reads a stored checkpoint.
     ///
     /// # Errors
     /// Another version wrote it, or it is damaged.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, CheckpointError> {
+        // The version is checked before the checkpoint is parsed, so a newer format gets the message about versions.
         let Envelope { version, checkpoint } = serde_json::from_slice::<Envelope<serde_json::Value>>(bytes)?;
         if version != u64::from(VERSION) {
             return Err(CheckpointError::Version { found: version });
@@ -138,25 +140,29 @@ impl Checkpoint {
         Ok(serde_json::from_value(checkpoint)?)
     }
 
-    /// Returns the checkpoint as the table of positions stores it: the JSON of [`Checkpoint::to_bytes`] in zlib format,
-    /// without the state of the motion gate. A gate without a state starts awake, which costs a second of inferences and
-    /// loses nothing; its picture would be 90 % of an idle camera's item.
+    /// Returns the checkpoint as the table of positions stores it: zlib of the JSON of [`Checkpoint::to_bytes`], without
+    /// the state of the motion gate.
+    ///
+    /// A gate without a state starts open, which costs a second of inferences and loses nothing. Its picture would be 90 %
+    /// of an idle camera's item.
     ///
     /// # Errors
-    /// It is no JSON: a bug.
+    /// A value has no JSON form, which is a bug.
     pub(super) fn to_packed(&self) -> Result<Vec<u8>, CheckpointError> {
+        // DynamoDB limits an item to 400 KB, and each checkpoint is one write.
         let stored = Self { motion: MotionState::default(), ..self.clone() };
         let mut packer = ZlibEncoder::new(Vec::new(), Compression::best());
         packer.write_all(&stored.to_bytes()?)?;
         Ok(packer.finish()?)
     }
 
-    /// Reads what [`Checkpoint::to_packed`] returned.
+    /// Reads a checkpoint of [`Checkpoint::to_packed`].
     ///
     /// # Errors
     /// Another version wrote it, or it is damaged.
     pub(super) fn from_packed(packed: &[u8]) -> Result<Self, CheckpointError> {
         let mut bytes = Vec::new();
+        // The limit is before the JSON parser: a few packed bytes can unpack to gigabytes.
         ZlibDecoder::new(packed).take(MAX_UNPACKED_BYTES).read_to_end(&mut bytes)?;
         Self::from_bytes(&bytes)
     }
@@ -174,7 +180,7 @@ mod tests {
                 media: MediaMs(1_700_000_000_000),
                 primer: None,
             }),
-            seen: Some(Seen { fragment: "13".into(), media: MediaMs(1_700_000_000_123) }),
+            seen: Some(FramePosition { fragment: "13".into(), media: MediaMs(1_700_000_000_123) }),
             decide: decide::State::default(),
             sampler: SamplerState::default(),
             motion: MotionState::default(),
@@ -182,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_kept_is_read_back() {
+    fn a_stored_checkpoint_is_read_back() {
         for seen in [checkpoint().seen, None] {
             let kept = Checkpoint { seen, ..checkpoint() };
             assert_eq!(Checkpoint::from_bytes(&kept.to_bytes().unwrap()).unwrap(), kept);
@@ -190,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_packed_is_read_back_without_the_gate() {
+    fn a_packed_checkpoint_is_read_back_without_the_gate() {
         let luma = "7f".repeat(64 * 36);
         let gate = serde_json::json!({
             "media": 5, "size_px": [1920, 1080], "luma": luma, "awake_until": 9, "is_idle": true, "things": []
@@ -202,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_unpack_is_refused() {
+    fn a_checkpoint_that_does_not_unpack_is_rejected() {
         let bomb = {
             let mut packer = ZlibEncoder::new(Vec::new(), Compression::best());
             packer.write_all(&vec![b' '; 40 << 20]).unwrap();
@@ -212,13 +218,13 @@ mod tests {
         for (name, bytes) in
             [("no zlib", &b"{\"version\":1}"[..]), ("torn", &torn[..torn.len() / 2]), ("a bomb", &bomb)]
         {
-            let refused = Checkpoint::from_packed(bytes).unwrap_err().to_string();
-            assert!(refused.contains("delete the"), "{name}: {refused}");
+            let error = Checkpoint::from_packed(bytes).unwrap_err().to_string();
+            assert!(error.contains("delete the"), "{name}: {error}");
         }
     }
 
     #[test]
-    fn another_stream_begins_at_its_beginning_and_seq_goes_on() {
+    fn another_stream_starts_at_its_beginning_and_seq_continues() {
         let decide = serde_json::json!({ "version": 2, "seq": 7, "detectors": { "objects": { "last_look": 5, "last_id": 0, "tracks": [] } } });
         let kept = Checkpoint { decide: serde_json::from_value(decide).unwrap(), ..checkpoint() };
         assert_eq!(kept.clone().of_stream("front-stream"), kept);
@@ -228,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_program_kept_is_refused_with_the_reason() {
+    fn a_checkpoint_of_another_program_is_rejected_with_the_reason() {
         let newer = br#"{"version":2,"checkpoint":{"position":"12","sharded":true}}"#;
         let table: [(&str, &[u8], &str); 4] = [
             ("newer", newer, "version 2, this program reads 1"),
@@ -236,9 +242,9 @@ mod tests {
             ("empty", b"", "cannot be read"),
             ("unknown key", br#"{"version":1,"checkpoint":{"place":1}}"#, "unknown field `place`"),
         ];
-        for (name, bytes, said) in table {
-            let refused = Checkpoint::from_bytes(bytes).unwrap_err().to_string();
-            assert!(refused.contains(said), "{name}: {refused}");
+        for (name, bytes, words) in table {
+            let error = Checkpoint::from_bytes(bytes).unwrap_err().to_string();
+            assert!(error.contains(words), "{name}: {error}");
         }
     }
 }

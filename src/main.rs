@@ -12,6 +12,6 @@ fn main() -> ExitCode {
     };
     match std::panic::catch_unwind(AssertUnwindSafe(|| cli.run())) {
         Ok(ended) => ended.unwrap_or_else(|error| kvs_infer::cli::fail(&error)),
-        Err(_panic) => kvs_infer::cli::broke_down(),
+        Err(_panic) => kvs_infer::cli::panic_exit_code(),
     }
 }

@@ -25,16 +25,17 @@ use cameras::{Fleet, Starter};
 use models::ModelSet;
 pub use reload::{Changes, PreparedReload, ReloadError};
 
-use crate::camera::{CameraError, Shared};
+use crate::aws::has_own_s3;
+use crate::camera::{CameraError, CameraResources};
 use crate::config::{CameraSpec, Settings};
 use crate::delivery::{
     Clients, EventOutbox, OutboxSpec, ResumeError, SinkState, SinkStatus, StartError, StateSpec,
-    UndeliveredRecords, has_own_s3,
+    UndeliveredRecords,
 };
 use crate::detect::{DetectError, Detector, ModelInfo, ModelSpec};
 use crate::http::{AccessToken, Encode, HttpError, HttpServer, HttpSpec};
 use crate::media::CameraId;
-use crate::remote::{FetchError, Models};
+use crate::remote::{FetchError, ModelFetcher};
 use crate::render::{self, SnapshotFormat, SnapshotSpec};
 use crate::source::Kvs;
 use crate::status::StatusBoard;
@@ -58,7 +59,7 @@ pub struct ServiceSpec {
     /// Credentials, region and endpoints.
     pub aws: SdkConfig,
     /// Gets the models that are elsewhere.
-    pub models: Models,
+    pub models: ModelFetcher,
     /// Where HTTP listens; port 0 takes a free one.
     pub http: SocketAddr,
     /// `HTTP_TOKEN`
@@ -211,8 +212,8 @@ fn shared(
     aws: &SdkConfig,
     outbox: &Arc<EventOutbox>,
     stop: &CancellationToken,
-) -> Shared {
-    Shared {
+) -> CameraResources {
+    CameraResources {
         kvs: Kvs::new(aws),
         outbox: Arc::clone(outbox),
         reconnect_delay: settings.reconnect_delay,

@@ -58,13 +58,13 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
     fenced.filter_map(of_language).collect()
 }
 
-/// The part below a heading, up to the next one of any depth.
+/// Returns the part below a heading, up to the next heading of any level.
 fn section(text: &str, heading: &str) -> String {
     let begun = text.lines().skip_while(|line| *line != heading).skip(1);
     begun.take_while(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n")
 }
 
-/// What the first column of a section's table names in code, by its first word.
+/// Returns the first word of each code span in the first column of a section's table.
 fn first_column(section: &str) -> BTreeSet<String> {
     let name = Regex::new(r"^\| `([^` ]+)").unwrap();
     section.lines().filter_map(|line| Some(name.captures(line)?[1].to_owned())).collect()
@@ -367,11 +367,11 @@ fn the_table_of_metrics_in_cloudwatch_is_the_programs() {
         metric.captures_iter(made).map(|found| (found[1].to_owned(), found[2].to_owned())).collect();
     let row = Regex::new(r"(?m)^\| Service[, A-Za-z]* \| `([A-Za-z]+)` \| ([A-Za-z]+) \|").unwrap();
     let text = section(&read("docs/operations.md"), "## Metrics in CloudWatch");
-    let mut told: Vec<(String, String)> =
+    let mut documented: Vec<(String, String)> =
         row.captures_iter(&text).map(|found| (found[1].to_owned(), found[2].to_owned())).collect();
     made.sort();
-    told.sort();
-    assert_eq!(told, made);
+    documented.sort();
+    assert_eq!(documented, made);
 }
 
 /// Files of the project's own with these ends of names, with their paths from the root.

@@ -1,4 +1,4 @@
-//! The proxy that makes AWS's services fail does what it says, before a server that tells what reached it.
+//! The proxy that makes AWS's services fail does what it says, in front of a server that reports the requests that reached it.
 #![expect(clippy::unwrap_used, reason = "what a test needs must be there")]
 
 #[path = "support/fault_proxy.rs"]
@@ -27,27 +27,27 @@ struct Upstream {
 
 impl Upstream {
     async fn start() -> Self {
-        let (tell, reached) = unbounded_channel();
+        let (sender, reached) = unbounded_channel();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let app = axum::Router::new().fallback(take).with_state(tell);
+        let app = axum::Router::new().fallback(take).with_state(sender);
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         Self { url, reached }
     }
 
-    /// What reached it since it was asked last.
+    /// Returns the requests that reached the server since the last call.
     fn reached(&mut self) -> Vec<String> {
         std::iter::from_fn(|| self.reached.try_recv().ok()).collect()
     }
 }
 
 async fn take(
-    State(tell): State<UnboundedSender<String>>,
+    State(sender): State<UnboundedSender<String>>,
     method: Method,
     headers: HeaderMap,
     body: Bytes,
 ) -> String {
-    tell.send(String::from_utf8(body.to_vec()).unwrap()).unwrap();
+    sender.send(String::from_utf8(body.to_vec()).unwrap()).unwrap();
     assert!(!headers.contains_key("transfer-encoding") && !headers.contains_key("expect"));
     if headers.get("x-amz-target").is_none_or(|target| target != PUT) {
         return format!("took {method}");
@@ -100,7 +100,7 @@ async fn what_meets_no_rule_is_passed_on() {
                    5;x=y\r\nhello\r\n1\r\n!\r\n0\r\nx-sum: 1\r\n\r\n";
     assert_eq!(ask(&proxy, chunked).await.unwrap().2, "took PUT");
     let expecting = "PUT /b/k HTTP/1.1\r\nHost: aws\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nhi";
-    assert_eq!(ask(&proxy, expecting).await.unwrap().0, 100, "the client is told to go on");
+    assert_eq!(ask(&proxy, expecting).await.unwrap().0, 100, "the client gets 100 Continue");
     send(&proxy, Some(PUT_ITEM), "{}").await.unwrap();
     assert_eq!(upstream.reached(), ["picture", "hello!", "hi", "{}"]);
     let put = seen(Service::S3, "PUT", None);
@@ -114,7 +114,7 @@ async fn a_refusal_has_the_shape_of_its_service() {
     let mut upstream = Upstream::start().await;
     let proxy = FaultProxy::start(&upstream.url).await;
     let throughput = "ProvisionedThroughputExceededException\"";
-    for (mishap, target, status, kind, told) in [
+    for (mishap, target, status, kind, text) in [
         (Mishap::Throttled, Some(PUT), 400, "application/x-amz-json-1.1", throughput),
         (Mishap::Throttled, Some(PUT_ITEM), 400, "application/x-amz-json-1.0", throughput),
         (Mishap::Throttled, None, 503, "application/xml", "<Code>SlowDown</Code>"),
@@ -130,7 +130,7 @@ async fn a_refusal_has_the_shape_of_its_service() {
         let (got, head, body) = send(&proxy, target, &put_records(&["a"])).await.unwrap();
         assert_eq!(got, status, "{mishap:?} {target:?}");
         assert!(head.contains(&format!("content-type: {kind}\r\n")), "{head}");
-        assert!(body.contains(told), "{mishap:?} {target:?}: {body}");
+        assert!(body.contains(text), "{mishap:?} {target:?}: {body}");
     }
     assert_eq!(upstream.reached(), [""; 0], "nothing was passed on");
     proxy.stop().await;
@@ -192,7 +192,7 @@ async fn some_records_are_refused_and_only_the_others_are_passed_on() {
 }
 
 #[tokio::test]
-async fn a_broken_connection_tells_nothing_of_whether_it_was_passed_on() {
+async fn a_broken_connection_does_not_show_whether_the_request_was_passed_on() {
     let mut upstream = Upstream::start().await;
     let proxy = FaultProxy::start(&upstream.url).await;
     for (mishap, reached) in [(Mishap::Reset, vec![]), (Mishap::AnswerLost, vec!["picture".to_owned()])] {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use kvs_infer::cli::sim_images::SimImages;
-use kvs_mkv::{Event, FragmentReader, Limits};
-use kvs_sim::{Clock, Fault, FaultKind, ImageMaker, Pace, Sim, SimConfig, Stream, append_clip};
+use kvs_mkv::{FragmentEvent, FragmentReader, MkvLimits};
+use kvs_sim::{ClipPace, Clock, Fault, FaultKind, ImageMaker, KvsStream, Sim, SimConfig, append_clip};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -48,11 +48,11 @@ async fn clip(folder: &TempDir) -> PathBuf {
 }
 
 /// A stream that received the clip twice, ten minutes apart.
-async fn stream_of_two_clips(sim: &Sim, clip: &Path) -> Arc<Stream> {
+async fn stream_of_two_clips(sim: &Sim, clip: &Path) -> Arc<KvsStream> {
     let stream = sim.store().stream_or_create("cam").expect("a good name");
     for start_ms in [NOON_MS, NOON_MS + 600_000] {
         let start = SystemTime::UNIX_EPOCH + Duration::from_millis(start_ms.unsigned_abs());
-        append_clip(&stream, clip, Pace::Asap, start).await.expect("a clip that can be played");
+        append_clip(&stream, clip, ClipPace::Asap, start).await.expect("a clip that can be played");
         stream.clock().advance(Duration::from_secs(600));
     }
     stream
@@ -60,11 +60,11 @@ async fn stream_of_two_clips(sim: &Sim, clip: &Path) -> Arc<Stream> {
 
 /// Numbers of the whole fragments in a GetMedia answer.
 fn whole_fragments(path: &Path) -> Vec<String> {
-    let mut reader = FragmentReader::new(Limits::default());
+    let mut reader = FragmentReader::new(MkvLimits::default());
     reader.push(&std::fs::read(path).expect("boto3 wrote it"));
     let mut numbers = Vec::new();
     while let Some(event) = reader.next().expect("what GetMedia sends can be read") {
-        if let Event::End(end) = event {
+        if let FragmentEvent::End(end) = event {
             assert!(end.complete);
             assert_eq!(end.frames as usize, FRAMES);
             numbers.push(end.number);

@@ -1,5 +1,4 @@
-//! H.264 and H.265: any bytes as the private data of a track and an access unit of it, which keep what `invariants`
-//! promises.
+//! H.264 and H.265: any bytes as codec private data and an access unit keep the invariants of the tests.
 //!
 //! `cargo +nightly fuzz run access_unit fuzz/corpus/access_unit crates/h26x/testdata/access_unit`
 

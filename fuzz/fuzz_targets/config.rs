@@ -1,4 +1,5 @@
-//! The configuration: any text, read or told well, as `invariants` promises.
+//! The configuration: any text is read or rejected with a clear error, as the invariants of the tests
+//! require.
 //!
 //! `cargo +nightly fuzz run config fuzz/corpus/config crates/kvs-config/testdata`
 

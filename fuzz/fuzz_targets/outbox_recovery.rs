@@ -1,4 +1,5 @@
-//! A valid outbox, damaged as the input says, 7 bytes a damage: it opens with what it held, or is refused.
+//! A valid outbox with the damage that the input describes, 7 bytes per change: it opens with its content or
+//! is rejected.
 //!
 //! `cargo +nightly fuzz run outbox_recovery`
 
@@ -7,8 +8,8 @@
 #[path = "../../crates/outbox/tests/outbox/damage/mod.rs"]
 mod damage;
 
-// libFuzzer's own hook ends the run at every panic, also at one of redb that the outbox catches and reports as damage. With this hook
-// they are printed, and the run ends at those that nobody catches.
+// libFuzzer's own panic hook ends the run at each panic, also at one of redb that the outbox catches and
+// reports as damage. This hook only prints panics, so that the run ends at uncaught ones alone.
 libfuzzer_sys::fuzz_target!(
     init: std::panic::set_hook(Box::new(|panic| eprintln!("{panic}"))),
     |input: &[u8]| {

@@ -1,4 +1,5 @@
-//! Any bytes, cut where the input says: both layers keep what `invariants` promises.
+//! Matroska: any bytes, cut into the pieces that the input describes, keep the invariants of the tests in
+//! both readers.
 //!
 //! `cargo +nightly fuzz run reader fuzz/corpus/reader crates/kvs-mkv/testdata`
 

@@ -1,4 +1,4 @@
-//! Certificates that are trusted in addition to those of the system: `AWS_CA_BUNDLE`, or `ca_bundle` of the profile.
+//! Certificates trusted in addition to those of the system: `AWS_CA_BUNDLE`, or `ca_bundle` of the profile.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,49 +7,49 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::profiles::{Environment, ProfileFiles, in_home};
+use super::profiles::{EnvironmentLookup, ProfileFiles, in_home};
 
 const VARIABLE: &str = "AWS_CA_BUNDLE";
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
 
-/// Certificates in PEM form, each checked.
+/// Checked certificates in PEM form.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ExtraCertificates {
     /// One certificate per text.
     pub(super) pem: Vec<String>,
-    /// The file that they come from; `None`: no setting names one.
+    /// The file of the certificates, or `None` if no setting names one.
     pub(super) bundle: Option<Bundle>,
 }
 
 /// A file of certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Bundle {
-    /// The variable or key that names it.
+    /// The variable or key that names the file.
     pub(super) setting: String,
     /// The file.
     pub(super) path: PathBuf,
-    /// Certificates that rustls does not take, counted from 1.
+    /// Numbers of the certificates that rustls rejects, from 1.
     pub(super) refused: Vec<usize>,
 }
 
-/// A bundle of certificates that cannot be used.
+/// The file of additional certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CaBundleError {
-    /// The file is not readable.
+    /// The file cannot be read.
     #[error("{setting} names {}: {why}; correct the path, or unset it to trust the system's certificates", path.display())]
     Unreadable {
-        /// The variable or key that names it.
+        /// The variable or key that names the file.
         setting: String,
         /// The file.
         path: PathBuf,
-        /// The reason of the system.
+        /// Error of the operating system.
         why: String,
     },
-    /// The file holds no usable certificate.
+    /// The file contains no usable certificate.
     #[error("{setting} names {}, which {why}; give a file of certificates in PEM form ({BEGIN})", path.display())]
     Unusable {
-        /// The variable or key that names it.
+        /// The variable or key that names the file.
         setting: String,
         /// The file.
         path: PathBuf,
@@ -59,7 +59,7 @@ pub enum CaBundleError {
     /// A certificate in the file is damaged.
     #[error("{setting} names {}, whose certificate {} {}; copy it again, or remove it", path.display(), broken.place(), broken.why)]
     Broken {
-        /// The variable or key that names it.
+        /// The variable or key that names the file.
         setting: String,
         /// The file.
         path: PathBuf,
@@ -68,12 +68,12 @@ pub enum CaBundleError {
     },
 }
 
-/// A block of PEM that is no certificate.
+/// A PEM block that is not a certificate.
 #[derive(Debug, PartialEq, Eq)]
 pub struct BrokenBlock {
-    /// Counted from 1.
+    /// Number of the block, from 1.
     number: usize,
-    /// The line of its beginning, counted from 1.
+    /// Line of its beginning, from 1.
     line: usize,
     why: &'static str,
 }
@@ -84,30 +84,31 @@ impl BrokenBlock {
     }
 }
 
-/// A fault of a text that should be a bundle: of the whole, or of one certificate.
-enum Unusable {
+/// A mistake in a file of certificates: in the whole file, or in one certificate.
+enum BundleFault {
     Whole(String),
     Block(BrokenBlock),
 }
 
 impl Bundle {
-    /// Returns a clause about the certificates that rustls does not take, or nothing.
+    /// Returns a clause about the certificates that rustls rejects, or an empty text.
     pub(super) fn skipped(&self) -> String {
         if self.refused.is_empty() {
             return String::new();
         }
         let numbers = self.refused.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
-        format!("; of those in it this cannot be used: number {numbers}")
+        format!("; certificates in it that cannot be used: number {numbers}")
     }
 }
 
 impl ExtraCertificates {
-    /// Reads the bundle that the environment or the profile names; none without a setting.
+    /// Reads the file that the environment or the profile names. Without a setting there are no certificates.
     ///
     /// # Errors
-    /// [`CaBundleError`]: the file is missing, empty, no PEM or damaged.
-    pub(super) fn configured(environment: Environment<'_>) -> Result<Self, CaBundleError> {
+    /// [`CaBundleError`]: the file is missing, empty, not PEM or damaged.
+    pub(super) fn configured(environment: EnvironmentLookup<'_>) -> Result<Self, CaBundleError> {
         let named = |setting: String| move |path: String| (setting, in_home(&path, environment));
+        // The variable takes precedence over the profile, as in AWS's tools.
         let variable = environment(VARIABLE).filter(|path| !path.trim().is_empty());
         let profile = || {
             let files = ProfileFiles::read(environment);
@@ -122,6 +123,7 @@ impl ExtraCertificates {
 
     fn read(setting: String, path: PathBuf) -> Result<Self, CaBundleError> {
         let text = match std::fs::read(&path) {
+            // Comments between certificates may be in any encoding.
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) => {
                 let why = match error.kind() {
@@ -134,37 +136,39 @@ impl ExtraCertificates {
         };
         match usable(&text) {
             Ok((pem, refused)) => Ok(Self { pem, bundle: Some(Bundle { setting, path, refused }) }),
-            Err(Unusable::Whole(why)) => Err(CaBundleError::Unusable { setting, path, why }),
-            Err(Unusable::Block(broken)) => Err(CaBundleError::Broken { setting, path, broken }),
+            Err(BundleFault::Whole(why)) => Err(CaBundleError::Unusable { setting, path, why }),
+            Err(BundleFault::Block(broken)) => Err(CaBundleError::Broken { setting, path, broken }),
         }
     }
 }
 
-/// Returns the certificates of `text` that rustls takes, and the numbers of the others: bundles often carry an old one that it
-/// does not take.
-fn usable(text: &str) -> Result<(Vec<String>, Vec<usize>), Unusable> {
+/// Returns the certificates of `text` that rustls accepts, and the numbers of the others.
+///
+/// A few rejected ones are no error, because many bundles contain an old certificate that rustls does not support.
+fn usable(text: &str) -> Result<(Vec<String>, Vec<usize>), BundleFault> {
     if text.trim().is_empty() {
-        return Err(Unusable::Whole("is empty".to_owned()));
+        return Err(BundleFault::Whole("is empty".to_owned()));
     }
-    let blocks = blocks(text).map_err(Unusable::Block)?;
+    let blocks = blocks(text).map_err(BundleFault::Block)?;
     let count = blocks.len();
     let (mut taken, mut refused) = (Vec::new(), Vec::new());
     for (index, (block, der)) in blocks.into_iter().enumerate() {
+        // Each certificate separately, to find out which one rustls rejects.
         match RootCertStore::empty().add(der) {
             Ok(()) => taken.push(block),
             Err(_) => refused.push(index + 1),
         }
     }
     match (count, taken.len()) {
-        (0, _) => Err(Unusable::Whole("holds no certificate in PEM form".to_owned())),
-        (_, 0) => {
-            Err(Unusable::Whole(format!("holds no certificate that can be used (certificates: {count})")))
-        }
+        (0, _) => Err(BundleFault::Whole("contains no certificate in PEM form".to_owned())),
+        (_, 0) => Err(BundleFault::Whole(format!(
+            "contains no certificate that can be used (certificates: {count})"
+        ))),
         _ => Ok((taken, refused)),
     }
 }
 
-/// Returns each block of a certificate with its content.
+/// Returns each PEM block of a certificate with its DER content.
 fn blocks(text: &str) -> Result<Vec<(String, CertificateDer<'static>)>, BrokenBlock> {
     let (mut blocks, mut at) = (Vec::new(), 0);
     while let Some(begin) = text[at..].find(BEGIN) {
@@ -174,14 +178,16 @@ fn blocks(text: &str) -> Result<Vec<(String, CertificateDer<'static>)>, BrokenBl
         let rest = &text[start..];
         let length = rest.find(END).ok_or_else(|| broken("has no end (-----END CERTIFICATE-----)"))?;
         let body = &rest[..length];
+        // A truncated certificate would otherwise swallow the next one.
         if body.contains("-----BEGIN") {
-            return Err(broken("has no end (-----END CERTIFICATE-----) before the next one begins"));
+            return Err(broken("has no end (-----END CERTIFICATE-----) before the next one starts"));
         }
         let block = format!("{BEGIN}{body}{END}\n");
         let der = CertificateDer::from_pem_slice(block.as_bytes());
         let der = der.map_err(|_| broken("is not well-formed Base64"))?;
+        // Base64 that is cut between two groups of four decodes without an error.
         if !is_whole(&der) {
-            return Err(broken("is cut or no certificate"));
+            return Err(broken("is truncated, or not a certificate"));
         }
         blocks.push((block, der));
         at = start + length + END.len();
@@ -189,7 +195,7 @@ fn blocks(text: &str) -> Result<Vec<(String, CertificateDer<'static>)>, BrokenBl
     Ok(blocks)
 }
 
-/// Returns whether the outermost sequence of DER ends where the bytes end, so that nothing was lost on the way.
+/// Returns `true` if the outermost DER sequence ends with the last byte, so the certificate is not truncated.
 /// Source: ITU-T X.690 (2021), 8.1.3.
 fn is_whole(der: &[u8]) -> bool {
     let (Some(0x30), Some(&first)) = (der.first(), der.get(1)) else { return false };
@@ -245,8 +251,10 @@ mod tests {
         let second = |damaged: &str| format!("# corp\n{good}{damaged}\n{good}");
         let line = 2 + lines.len();
         let place = format!("whose certificate 2 (line {line}) ");
-        let (no_base64, cut) =
-            (format!("{place}is not well-formed Base64"), format!("{place}is cut or no certificate"));
+        let (no_base64, cut) = (
+            format!("{place}is not well-formed Base64"),
+            format!("{place}is truncated, or not a certificate"),
+        );
         let (no_end, last) = (format!("{place}has no end"), "certificate 1 (line 1) has no end".to_owned());
         let table = [
             ("one", file("one", &good), Ok(1)),

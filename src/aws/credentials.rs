@@ -1,7 +1,7 @@
-//! Credentials from every source of AWS's tools, and why there are none.
+//! Credentials from the sources of AWS's tools, and the reason if there are none.
 //!
-//! The SDK's chain of sources reports a mistake in a profile once and then only that it was reported. So the chain is built
-//! again after each failure: the reason stays visible, and a profile that is fixed is taken without a restart.
+//! The SDK's chain of sources reports a mistake in a profile once, and afterwards only that it was reported. So the chain is
+//! built again after each failure: the reason stays visible, and a corrected profile is used without a restart.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,18 +16,18 @@ use tokio::sync::Mutex;
 
 use super::foreign::without_secrets;
 use super::http_client::{HttpSettings, new_http_client};
-use super::profiles::{Environment, ProfileFiles};
+use super::profiles::{EnvironmentLookup, ProfileFiles};
 use super::remedy::transport_remedy;
 use crate::base::causes;
 
-/// The usual remedy.
+/// Remedy if no source is configured.
 const GIVE_SOME: &str =
     "give the task a role, or set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
 
-/// The reason for missing credentials, and what to do.
+/// The reason for missing credentials, with a remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoUsableCredentials {
-    /// The source that failed, and how.
+    /// The source that failed, and its error.
     pub what: String,
     /// The remedy.
     pub remedy: String,
@@ -49,13 +49,14 @@ pub struct ReloadedCredentials {
 }
 
 impl ReloadedCredentials {
-    /// Returns a provider that has read nothing yet; `region` stands in place of what the SDK would find.
+    /// Creates a provider. It reads nothing before the first request. `region` overrides the region that the SDK would find.
     #[must_use]
     pub fn new(region: Option<&str>) -> Self {
         Self { region: region.map(|region| Region::new(region.to_owned())), chain: Arc::default() }
     }
 
     async fn load(&self) -> Result<Credentials, CredentialsError> {
+        // The lock is not held while a source is asked, which may take seconds.
         let provider = self.provider().await.ok_or_else(CredentialsError::not_loaded_no_source)?;
         let error = match provider.provide_credentials().await {
             Ok(credentials) => match expired(&credentials, SystemTime::now()) {
@@ -64,6 +65,7 @@ impl ReloadedCredentials {
             },
             Err(error) => explained(&error),
         };
+        // The next request builds a new chain.
         self.chain.lock().await.take();
         Err(error)
     }
@@ -91,43 +93,44 @@ impl ProvideCredentials for ReloadedCredentials {
     }
 }
 
-/// Returns why credentials that a source has just given are of no use; `None` where they are.
+/// Returns the reason why new credentials cannot be used: they have already expired. `None` if they can be used.
 fn expired(credentials: &Credentials, now: SystemTime) -> Option<NoUsableCredentials> {
     let since = credentials.expiry().filter(|until| *until <= now)?;
     let environment = |name: &str| std::env::var(name).ok();
-    Some(Sources::new(&environment).expired(DateTime::<Utc>::from(since)))
+    Some(CredentialSources::new(&environment).expired(DateTime::<Utc>::from(since)))
 }
 
-/// Returns the same kind of error with its reason.
+/// Adds the reason to an error and keeps its kind.
 fn explained(error: &CredentialsError) -> CredentialsError {
-    // The chain continues after a source that has nothing, and ends at one that fails.
+    // The chain continues after a source without credentials, and ends at one that fails.
     let failed = !matches!(error, CredentialsError::CredentialsNotLoaded(_));
     let reason = unusable_credentials(&causes(error), Some(failed));
     if failed { CredentialsError::provider_error(reason) } else { CredentialsError::not_loaded(reason) }
 }
 
-/// Returns why there are no credentials, from the SDK's words and the environment. `failed`: whether a source had an error
-/// rather than all of them nothing; `None`: not known.
+/// Returns the reason why there are no credentials, from the SDK's message and the environment.
+///
+/// `failed` is `true` if a source had an error, `false` if no source had credentials, and `None` if that is not known.
 #[must_use]
 pub fn unusable_credentials(text: &str, failed: Option<bool>) -> NoUsableCredentials {
     let environment = |name: &str| std::env::var(name).ok();
-    Sources::new(&environment).explain(text, failed.unwrap_or(true))
+    CredentialSources::new(&environment).explain(text, failed.unwrap_or(true))
 }
 
-/// Returns why `AWS_PROFILE` names no profile; `None` where it names one, or is not set.
+/// Returns the reason why the profile of `AWS_PROFILE` does not exist, or `None` if it exists or the variable is not set.
 #[must_use]
 pub fn missing_profile() -> Option<NoUsableCredentials> {
     let environment = |name: &str| std::env::var(name).ok();
-    Sources::new(&environment).missing_profile()
+    CredentialSources::new(&environment).missing_profile()
 }
 
-/// The sources that the environment and the profile set up.
-struct Sources<'a> {
-    environment: Environment<'a>,
+/// The credential sources that the environment and the profile configure.
+struct CredentialSources<'a> {
+    environment: EnvironmentLookup<'a>,
     files: ProfileFiles,
 }
 
-/// The way in which a profile gets its credentials.
+/// The credential source of a profile.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ProfileKind {
     Sso,
@@ -138,8 +141,8 @@ enum ProfileKind {
     Keys,
 }
 
-impl<'a> Sources<'a> {
-    fn new(environment: Environment<'a>) -> Self {
+impl<'a> CredentialSources<'a> {
+    fn new(environment: EnvironmentLookup<'a>) -> Self {
         Self { environment, files: ProfileFiles::read(environment) }
     }
 
@@ -149,6 +152,7 @@ impl<'a> Sources<'a> {
 
     fn explain(&self, text: &str, failed: bool) -> NoUsableCredentials {
         let (written, text) = (text, without_secrets(text));
+        // The SDK treats half a key as none and continues with the next source.
         if let Some(half) = self.half_a_key() {
             return half;
         }
@@ -162,37 +166,38 @@ impl<'a> Sources<'a> {
             return missing;
         }
         let profile = self.files.selected();
+        // From here on in the order of the SDK's chain: profile, web identity, container, instance.
         if let Some(kind) = self.kind(profile) {
             return self.of_profile(profile, kind, written);
         }
         let last = last_words(&text);
         if self.is_set("AWS_WEB_IDENTITY_TOKEN_FILE") {
             return no_usable(
-                format!("the web identity of AWS_WEB_IDENTITY_TOKEN_FILE gives none: {last}"),
+                format!("the web identity of AWS_WEB_IDENTITY_TOKEN_FILE gives no credentials: {last}"),
                 "check that the file is mounted, that AWS_ROLE_ARN names the role, and that its trust policy names this identity",
             );
         }
         let container = ["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
         if let Some(name) = container.into_iter().find(|name| self.is_set(name)) {
             return no_usable(
-                format!("the endpoint of the task's role ({name}) gives none: {last}"),
+                format!("the endpoint of the task's role ({name}) gives no credentials: {last}"),
                 "give the task a role (taskRoleArn), and check that its trust policy names ecs-tasks.amazonaws.com",
             );
         }
         self.no_source(profile, &last, failed)
     }
 
-    /// The source gives what has expired already.
+    /// Returns the reason if the source gives credentials that have already expired.
     fn expired(&self, since: DateTime<Utc>) -> NoUsableCredentials {
         let profile = self.files.selected();
         let (source, remedy) = match self.kind(profile) {
             Some(ProfileKind::Process) => (
                 format!("credential_process of the profile {profile} gives credentials that"),
-                "run its command by hand, renew what it prints (or what it keeps), and look at the clock of this host",
+                "run its command by hand, renew what it prints (or what it keeps), and check the clock of this host",
             ),
             _ => (
-                "the source of the credentials gives some that".to_owned(),
-                "renew them at their source, and look at the clock of this host",
+                "the source of the credentials gives credentials that".to_owned(),
+                "renew them at their source, and check the clock of this host",
             ),
         };
         no_usable(format!("{source} expired at {}", since.to_rfc3339_opts(SecondsFormat::Secs, true)), remedy)
@@ -214,7 +219,7 @@ impl<'a> Sources<'a> {
         Some(no_usable(format!("{set} is set, and {missing} is not"), "set both, or neither"))
     }
 
-    /// The profile is in neither file.
+    /// Returns the reason if the profile is in neither file.
     fn no_profile(&self, profile: &str, named_by: &str) -> NoUsableCredentials {
         let names: Vec<String> = self.files.profile_names().into_iter().collect();
         let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
@@ -231,7 +236,7 @@ impl<'a> Sources<'a> {
 
     fn kind(&self, profile: &str) -> Option<ProfileKind> {
         let has = |key: &str| self.files.value(profile, key).is_some();
-        // The SDK's order.
+        // In the order in which the SDK checks the keys.
         if has("role_arn") && has("web_identity_token_file") {
             return Some(ProfileKind::WebIdentity);
         }
@@ -252,7 +257,7 @@ impl<'a> Sources<'a> {
 
     fn of_profile(&self, profile: &str, kind: ProfileKind, text: &str) -> NoUsableCredentials {
         let last = last_words(&without_secrets(text));
-        // A command writes what it likes, and a code of MFA is missing whether STS is reached or not.
+        // A command may print any text, and a missing MFA code has the same message whether or not STS is reached.
         let is_certain = kind == ProfileKind::Process || self.files.value(profile, "mfa_serial").is_some();
         if let Some(remedy) = network_remedy(&last).filter(|_| !is_certain) {
             return no_usable(
@@ -267,12 +272,15 @@ impl<'a> Sources<'a> {
                 &format!("run aws login --profile {profile}"),
             ),
             ProfileKind::Process => no_usable(
-                format!("credential_process of the profile {profile} gives none: {}", of_process(text)),
+                format!(
+                    "credential_process of the profile {profile} gives no credentials: {}",
+                    of_process(text)
+                ),
                 "run its command by hand and correct it; it must print JSON with Version 1 within 5 s",
             ),
             ProfileKind::Role => self.of_role(profile, text, &last),
             ProfileKind::WebIdentity => no_usable(
-                format!("the web identity of the profile {profile} gives none: {last}"),
+                format!("the web identity of the profile {profile} gives no credentials: {last}"),
                 "check web_identity_token_file and role_arn of the profile, and the role's trust policy",
             ),
             ProfileKind::Keys => no_usable(
@@ -310,11 +318,8 @@ impl<'a> Sources<'a> {
     fn of_role(&self, profile: &str, text: &str, last: &str) -> NoUsableCredentials {
         if let Some(circle) = self.files.circle_from(profile) {
             return no_usable(
-                format!(
-                    "source_profile leads from the profile {} and so on without end",
-                    circle.join(" to ")
-                ),
-                "let the source_profile of the last role name a profile with keys, a sign-in or a credential_process",
+                format!("source_profile is circular: the profile {}", circle.join(" to ")),
+                "set the source_profile of the last role to a profile with keys, a sign-in or a credential_process",
             );
         }
         let source = self.files.value(profile, "source_profile");
@@ -324,12 +329,12 @@ impl<'a> Sources<'a> {
         if self.files.value(profile, "mfa_serial").is_some() {
             return no_usable(
                 format!(
-                    "the profile {profile} asks for a code of MFA (mfa_serial), which a service cannot type: {last}"
+                    "the profile {profile} requires an MFA code (mfa_serial), which a service cannot enter: {last}"
                 ),
                 "use a profile without mfa_serial, or set the keys and the token of a session that was opened elsewhere",
             );
         }
-        // The source has the fault where it does not give any itself.
+        // Unless STS refused the role, the fault is in the source profile.
         let of_source = source.as_ref().and_then(|source| self.kind(source).map(|kind| (source, kind)));
         match of_source {
             Some((source, kind @ (ProfileKind::Sso | ProfileKind::Login | ProfileKind::Process)))
@@ -344,10 +349,11 @@ impl<'a> Sources<'a> {
         }
     }
 
-    /// No source has anything.
+    /// Returns the reason if no source has credentials.
     fn no_source(&self, profile: &str, last: &str, failed: bool) -> NoUsableCredentials {
         if failed {
-            let what = format!("the instance metadata service gives none: {last}");
+            // The instance metadata service is the last source, so its failure ends the chain.
+            let what = format!("the instance metadata service gives no credentials: {last}");
             return no_usable(what, &format!("{GIVE_SOME}; in a container of EC2 its hop limit must be 2"));
         }
         let in_files = match self.files.has(profile) {
@@ -366,16 +372,16 @@ fn no_usable(what: String, remedy: &str) -> NoUsableCredentials {
     NoUsableCredentials { what, remedy: remedy.to_owned() }
 }
 
-/// Returns the remedy for a source of credentials that cannot be reached; `None` where it answered.
+/// Returns the remedy for a credential source that cannot be reached, or `None` if it has answered.
 fn network_remedy(text: &str) -> Option<String> {
     let proxy = HttpSettings::of_this_process().proxies.named_in(text);
-    let silent = ["client error (Connect)", "dns error", "timed out", "timeout"];
+    let connection_errors = ["client error (Connect)", "dns error", "timed out", "timeout"];
     let remedy = transport_remedy(text, proxy.as_ref());
-    let silent = silent.iter().any(|words| text.contains(words));
+    let silent = connection_errors.iter().any(|words| text.contains(words));
     remedy.or_else(|| silent.then(|| "check the network, and proxies on the way".to_owned()))
 }
 
-/// Returns the SDK's words without those that only say that something is wrong.
+/// Returns the SDK's message without the prefixes that only say that there was an error.
 fn last_words(text: &str) -> String {
     const EMPTY: [&str; 10] = [
         "dispatch failure: ",
@@ -396,14 +402,14 @@ fn last_words(text: &str) -> String {
     rest.to_owned()
 }
 
-/// Returns what a credential_process did: its exit code and the first words that it wrote.
+/// Returns the exit code of a credential_process and the first line of its standard error.
 fn of_process(text: &str) -> String {
     let ended = text.split_once("external process exited with code ").map(|(_, rest)| rest);
     match ended.and_then(|rest| rest.split_once(". Stderr:")) {
         Some((status, words)) => {
             let status = status.replace("exit status: ", "");
             let first = words.trim().lines().next().map(without_secrets);
-            format!("it ended with {status}: {}", first.as_deref().unwrap_or("it wrote no reason"))
+            format!("it ended with {status}: {}", first.as_deref().unwrap_or("it printed no reason"))
         }
         None => last_words(&without_secrets(text)),
     }
@@ -447,7 +453,7 @@ mod tests {
                 "AWS_PROFILE" => Some(profile.to_owned()),
                 _ => None,
             };
-            let reason = Sources::new(&environment).explain(text, true).to_string();
+            let reason = CredentialSources::new(&environment).explain(text, true).to_string();
             assert!(reason.contains(words), "{profile}: {text}: {reason}");
         }
     }
@@ -462,15 +468,15 @@ mod tests {
                 false,
                 "the instance metadata service does not answer or has no role; give the task a role",
             ),
-            ("NONE", true, "the instance metadata service gives none: refused"),
+            ("NONE", true, "the instance metadata service gives no credentials: refused"),
             (
                 "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
                 true,
-                "(AWS_CONTAINER_CREDENTIALS_RELATIVE_URI) gives none",
+                "(AWS_CONTAINER_CREDENTIALS_RELATIVE_URI) gives no credentials",
             ),
         ] {
             let environment = |name: &str| (name == variable).then(|| "x".to_owned());
-            let reason = Sources::new(&environment).explain("refused", failed).to_string();
+            let reason = CredentialSources::new(&environment).explain("refused", failed).to_string();
             assert!(reason.contains(words), "{variable}: {reason}");
         }
     }

@@ -1,4 +1,4 @@
-//! A failed call of AWS, for people and for metrics.
+//! A failed call of AWS: its code for metrics, and its text and remedy for people.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -19,22 +19,22 @@ use crate::base::{causes, clean_text};
 pub const S3_REGION_HEADER: &str = "x-amz-bucket-region";
 const TRIED_AGAIN: &str = "it is tried again";
 
-/// Characters of an error code, which is a label of metrics: AWS's have 60 at most.
-const CODE_CHARS: usize = 64;
+/// Maximum length of an error code, which is a label of metrics. The codes of AWS have at most 60 characters.
+const MAX_CODE_CHARS: usize = 64;
 
 /// A failed call: its code, its text and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AwsFailure {
-    /// One of few: the service's error code, or how the call went wrong.
+    /// Error code of the service, or one of a few codes for a call without an answer, such as `timeout`.
     pub code: String,
-    /// The words of the service or the client, without secrets.
+    /// Message of the service or the client, without secrets.
     pub text: String,
-    /// The remedy that holds whatever was called.
+    /// Remedy that applies to any call.
     pub certain: Option<String>,
 }
 
 impl AwsFailure {
-    /// Returns a failure that is no error of the SDK.
+    /// Creates a failure that is not an error of the SDK.
     #[must_use]
     pub fn new(code: &str, text: &str) -> Self {
         let text = without_secrets(text);
@@ -49,6 +49,7 @@ impl AwsFailure {
     {
         match error {
             SdkError::ServiceError(service) => Self::of_answer(service.err(), service.raw()),
+            // The SDK received an answer and could not parse it, so the service may have executed the call.
             SdkError::ResponseError(response) => Self::of_unreadable(error, response.raw()),
             other => Self::of_silence(other),
         }
@@ -58,6 +59,7 @@ impl AwsFailure {
     fn of_answer<E: ProvideErrorMetadata>(error: &E, answer: &HttpResponse) -> Self {
         let status = answer.status().as_u16();
         let Some(code) = error.code().filter(|code| !code.is_empty()) else {
+            // Some SDKs accept an error answer without a code, such as the page of a proxy.
             return Self::of_unknown_answer(answer, answer.body().bytes().unwrap_or_default());
         };
         let text = without_secrets(error.message().unwrap_or("no message"));
@@ -66,9 +68,10 @@ impl AwsFailure {
         Self { code: short_code(code), text, certain }
     }
 
-    /// Explains an answer that the SDK cannot read: a success that is not the service's, or (in the SDK of Kinesis) a failure
-    /// without an error code.
+    /// Explains an answer that the SDK cannot parse: a success of another server, or (in the SDK of Kinesis) a failure without
+    /// an error code.
     fn of_unreadable(error: &(dyn Error + 'static), answer: &HttpResponse) -> Self {
+        // A streamed body is gone by now, and its error is all that is left.
         if let Some(body) = answer.body().bytes() {
             return Self::of_unknown_answer(answer, body);
         }
@@ -76,13 +79,15 @@ impl AwsFailure {
         Self { code: "bad_response".to_owned(), text: without_secrets(&causes(error)), certain }
     }
 
-    /// Explains an answer without an error code. AWS numbers each of its answers: one without a number is another server's.
+    /// Explains an answer without an error code. AWS sends a request id with each answer; one without it is of another server.
     fn of_unknown_answer(answer: &HttpResponse, body: &[u8]) -> Self {
         let status = answer.status().as_u16();
         let code =
+            // Metrics need few different codes: the status is one, the text is not.
             if answer.status().is_success() { "bad_response".to_owned() } else { format!("http_{status}") };
         let words = first_words(body);
         let known = certain_remedy(&code, "", Some(status)).or_else(|| region_remedy(&code, "", answer));
+        // A proxy may copy the headers of AWS into its own page.
         if has_request_id(answer) && !is_page(body) {
             let words = if words.is_empty() { "no message" } else { &words };
             return Self { text: format!("HTTP {status}: {words}"), certain: known, code };
@@ -93,13 +98,15 @@ impl AwsFailure {
         Self { text, certain, code }
     }
 
-    /// Explains a call that got no answer, or none that can be read.
+    /// Explains a call without an answer that can be parsed.
     fn of_silence<E: Error + 'static>(error: &SdkError<E, HttpResponse>) -> Self {
         let chain = without_secrets(&causes(error));
+        // Our own provider has already explained the reason.
         if let Some(missing) = cause::<NoUsableCredentials>(error) {
             let (text, certain) = (missing.what.clone(), Some(missing.remedy.clone()));
             return Self { code: "no_credentials".to_owned(), text, certain };
         }
+        // Without a request, there is no answer and no route to explain.
         if is_unsigned(error, &chain) {
             let missing = super::credentials::unusable_credentials(&chain, None);
             return Self {
@@ -121,15 +128,16 @@ impl AwsFailure {
         };
         let proxy = match route {
             Some(route) => route.proxy.clone(),
-            // A timeout of the whole call does not know its host.
+            // The error of a timeout of the whole call does not contain its host.
             None => HttpSettings::of_this_process().proxies.usual(),
         };
         Self { code: code.to_owned(), certain: transport_remedy(&chain, proxy.as_ref()), text: chain }
     }
 
-    /// Returns whether the role lacks the permission for the call itself.
+    /// Returns `true` if the role lacks the permission for the call itself.
     #[must_use]
     pub fn is_denied(&self) -> bool {
+        // With a certain remedy, such as that for a KMS key, the permission for something else is missing.
         Self::is_denial(&self.code) && self.certain.is_none()
     }
 
@@ -142,7 +150,8 @@ impl AwsFailure {
         )
     }
 
-    /// Returns what to do: what holds for every call, else the caller's `remedy`, else the usual one, else `otherwise`.
+    /// Returns the remedy: the one that applies to any call, else the caller's `remedy`, else the usual one of the code, else
+    /// `otherwise`.
     #[must_use]
     pub fn advice<'a>(&'a self, remedy: Option<&'a str>, otherwise: &'a str) -> Cow<'a, str> {
         match (&self.certain, remedy, usual_remedy(&self.code)) {
@@ -152,15 +161,15 @@ impl AwsFailure {
         }
     }
 
-    /// Returns what went wrong and what to do, without its code.
+    /// Returns the text and the remedy, without the code.
     #[must_use]
     pub fn sentence(&self) -> String {
         format!("{}; {}", self.text, self.advice(None, TRIED_AGAIN))
     }
 
-    /// Returns a sentence for a person: where, what, and what to do.
+    /// Returns a sentence for a person: the place, the code, the text and the remedy.
     #[must_use]
-    pub fn told(&self, place: &str, remedy: Option<&str>) -> String {
+    pub fn at_place(&self, place: &str, remedy: Option<&str>) -> String {
         format!("{place}: {}: {}; {}", self.code, self.text, self.advice(remedy, TRIED_AGAIN))
     }
 }
@@ -171,12 +180,13 @@ fn through(route: Option<&Route>) -> String {
     proxy.map_or_else(String::new, |proxy| format!(" (through the proxy {proxy})"))
 }
 
-/// Returns the remedy for an answer that is not from AWS; `None` where its status says more.
+/// Returns the remedy for an answer that is not from AWS, or `None` if its status is more precise.
 fn foreign_remedy(status: u16, route: Option<&Route>) -> Option<String> {
     let host = route.map(|route| route.host.as_str()).filter(|host| !host.is_empty());
     let at = host.map_or_else(String::new, |host| format!(" at {host}"));
     match (status, route.and_then(|route| route.proxy.as_ref())) {
         (407, proxy) => Some(login_remedy(proxy)),
+        // Timeout, missing length, too large: AWS sends these too, and `usual_remedy` knows them.
         (408 | 411 | 413, _) => None,
         (_, Some(proxy)) => Some(format!(
             "the proxy {proxy}, a captive portal or another server answers in place of AWS{at}: check it, or name the host in \
@@ -190,10 +200,12 @@ fn foreign_remedy(status: u16, route: Option<&Route>) -> Option<String> {
 /// Returns the remedy for a bucket of another region, which S3 names in a header or in its message.
 fn region_remedy(code: &str, message: &str, answer: &HttpResponse) -> Option<String> {
     let header = answer.headers().get(S3_REGION_HEADER).map(str::to_owned);
+    // The message of AuthorizationHeaderMalformed: `the region 'us-east-1' is wrong; expecting 'eu-west-1'`.
     let expected = || {
         let (_, rest) = message.split_once("expecting '")?;
         rest.split_once('\'').map(|(region, _)| region.to_owned())
     };
+    // All codes and statuses with which S3 reports a bucket of another region. Source: S3 API reference, error responses, 2026.
     let redirected = matches!(
         code,
         "PermanentRedirect"
@@ -215,12 +227,14 @@ fn region_remedy(code: &str, message: &str, answer: &HttpResponse) -> Option<Str
         let (_, rest) = body.split_once("<Region>")?;
         rest.split_once("</Region>").map(|(region, _)| region.to_owned())
     };
+    // The endpoint of PermanentRedirect: `bucket.s3.eu-west-1.amazonaws.com`, or with `s3-` in old regions.
     let endpoint = || {
         let (_, rest) = body.split_once("<Endpoint>")?;
         let (host, _) = rest.split_once("</Endpoint>")?;
         let (_, after) = host.split_once(".s3")?;
         after.trim_start_matches(['.', '-']).split('.').next().map(str::to_owned)
     };
+    // The text comes from the answer and is part of a remedy, so it must look like a region.
     let is_region = |region: &String| region.contains('-') && region.len() < 32;
     match header.or_else(expected).or_else(element).or_else(endpoint).filter(is_region) {
         Some(region) => Some(format!(
@@ -229,7 +243,8 @@ fn region_remedy(code: &str, message: &str, answer: &HttpResponse) -> Option<Str
         )),
         None if code.starts_with("http_") => None,
         None if code == "TemporaryRedirect" => Some(
-            "the bucket is new or moves: it is tried again until its name leads to its region".to_owned(),
+            "the bucket is new or is being moved: it is tried again until its name leads to its region"
+                .to_owned(),
         ),
         None => Some("the bucket is in another region: name one in the region of the service".to_owned()),
     }
@@ -250,7 +265,8 @@ fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a
 fn is_unsigned(error: &(dyn Error + 'static), chain: &str) -> bool {
     cause::<CredentialsError>(error).is_some() || chain.contains("identity resolver timed out")
 }
-/// The code as a log line and a label may hold it.
+
+/// Returns the code in a form that is safe in a log line and a label.
 fn short_code(code: &str) -> String {
-    clean_text(code, CODE_CHARS)
+    clean_text(code, MAX_CODE_CHARS)
 }

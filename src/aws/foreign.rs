@@ -1,4 +1,4 @@
-//! Answers that do not come from AWS, such as the page of a proxy or of a captive portal, and texts without secrets.
+//! Detects answers that do not come from AWS, such as the page of a proxy, and removes secrets from texts.
 
 use std::fmt;
 
@@ -8,9 +8,9 @@ use kvs_config::without_address_secrets;
 
 use crate::base::{MAX_MESSAGE_CHARS, clean_text};
 
-/// Characters of a foreign answer that an error quotes.
-const QUOTED_CHARS: usize = 80;
-/// Headers of which each answer of AWS has one. Source: API references of S3 and Kinesis, common response headers, 2026.
+/// Maximum number of characters that an error quotes from a foreign answer.
+const MAX_QUOTED_CHARS: usize = 80;
+/// Request id headers, of which each answer of AWS has one. Source: API references of S3 and Kinesis, common response headers, 2026.
 const REQUEST_IDS: [&str; 3] = ["x-amzn-requestid", "x-amz-request-id", "x-amz-id-2"];
 
 const SECRET_NAMES: [&str; 9] = [
@@ -25,7 +25,7 @@ const SECRET_NAMES: [&str; 9] = [
     "password",
 ];
 
-/// A successful answer that is not AWS's: nothing was done.
+/// A successful answer of another server: AWS has not executed the call.
 #[derive(Debug)]
 pub(super) struct ForeignAnswer {
     status: u16,
@@ -40,20 +40,20 @@ impl fmt::Display for ForeignAnswer {
 
 impl std::error::Error for ForeignAnswer {}
 
-/// Returns the sentence for an answer that is not AWS's.
+/// Returns the sentence for an answer of another server.
 #[must_use]
 pub fn describe_foreign(status: u16, words: &str) -> String {
     let words = if words.is_empty() { "no text" } else { words };
     format!("the answer is not from AWS: HTTP {status}: {words}")
 }
 
-/// Returns whether an answer has a number, as each of AWS has.
+/// Returns `true` if an answer has a request id, as each answer of AWS has.
 #[must_use]
 pub fn has_request_id(answer: &HttpResponse) -> bool {
     REQUEST_IDS.iter().any(|id| answer.headers().get(*id).is_some())
 }
 
-/// The protocol that a request expects its answer in.
+/// The form of answer that a request expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ExpectedAnswer {
     /// JSON RPC, as of Kinesis and DynamoDB.
@@ -73,7 +73,8 @@ impl ExpectedAnswer {
 
     /// Returns the answer, unless it is a success that AWS cannot have sent.
     ///
-    /// A gateway that asks for a sign-in says 200 to everything. Without this a picture or a record would count as delivered.
+    /// A gateway that requires a sign-in answers 200 to every request. Without this check, a picture or a record would count
+    /// as delivered.
     ///
     /// # Errors
     /// [`ForeignAnswer`].
@@ -83,6 +84,7 @@ impl ExpectedAnswer {
         }
         let status = answer.status().as_u16();
         let body = std::mem::replace(answer.body_mut(), SdkBody::empty());
+        // The first part is enough for the message, and a page may be long.
         let first = match ByteStream::new(body).next().await {
             Some(Ok(part)) => first_words(&part),
             Some(Err(_)) | None => String::new(),
@@ -93,10 +95,11 @@ impl ExpectedAnswer {
     fn is_foreign(self, answer: &HttpResponse) -> bool {
         let header = |name: &str| answer.headers().get(name);
         let kind = header("content-type").unwrap_or_default().to_ascii_lowercase();
+        // Kinesis and DynamoDB answer in JSON or CBOR, S3 in XML or with no body.
         let numbered = has_request_id(answer);
         let json = kind.contains("json") || kind.contains("cbor");
         let empty = header("content-length") == Some("0");
-        // A put that works is answered with `{}`, as is much by other servers; theirs is plain JSON.
+        // The answer to a successful put is `{}`, which other servers send too, but as plain JSON.
         let marked = numbered || header("x-amz-crc32").is_some() || kind.contains("x-amz-json");
         kind.starts_with("text/html") && !numbered
             || self.json && !json
@@ -104,23 +107,24 @@ impl ExpectedAnswer {
     }
 }
 
-/// Returns whether bytes are a page for a browser rather than what a service sends.
+/// Returns `true` if the bytes are a page for a browser and not the answer of a service.
 pub(super) fn is_page(bytes: &[u8]) -> bool {
     let start = bytes.trim_ascii_start();
     let text = String::from_utf8_lossy(&start[..start.len().min(64)]).to_ascii_lowercase();
     text.starts_with("<!doctype html") || text.starts_with("<html") || text.starts_with("<head")
 }
 
-/// Returns the sentence for text that came where footage was asked for, and `None` for anything else.
+/// Returns the sentence for text that was sent instead of footage, and `None` for anything else.
 #[must_use]
 pub fn text_for_footage(status: u16, start: &[u8]) -> Option<String> {
-    let start = &start[..start.len().min(QUOTED_CHARS)];
+    let start = &start[..start.len().min(MAX_QUOTED_CHARS)];
     let text = start.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace());
     (text && !start.is_empty()).then(|| describe_foreign(status, &first_words(start)))
 }
 
-/// Returns the first words of an answer's text, without mark-up and without addresses' queries.
+/// Returns the first words of an answer's text, without mark-up and without the queries of addresses.
 pub(super) fn first_words(bytes: &[u8]) -> String {
+    // The title and the first heading of a page are within the first 4 KiB.
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4096)]);
     let mut plain = String::new();
     let mut in_tag = false;
@@ -135,7 +139,7 @@ pub(super) fn first_words(bytes: &[u8]) -> String {
             _ => plain.push(character),
         }
     }
-    without_secrets(&plain).chars().take(QUOTED_CHARS).collect()
+    without_secrets(&plain).chars().take(MAX_QUOTED_CHARS).collect()
 }
 
 /// Returns a service's message on one line, without what signs a request.
@@ -162,6 +166,7 @@ fn without_value(word: &str) -> String {
     }
     let lower = word.to_ascii_lowercase();
     for name in SECRET_NAMES {
+        // Lower case has other byte offsets for some letters, which the check of the boundary below catches.
         let Some(at) = lower.find(name) else { continue };
         let end = at + name.len();
         if is_assigned(&lower[at..]) && word.is_char_boundary(end) {
@@ -171,14 +176,14 @@ fn without_value(word: &str) -> String {
     word.to_owned()
 }
 
-/// Returns whether the next word is a secret.
+/// Returns `true` if the next word is a secret.
 fn names_a_value(word: &str) -> bool {
     ["password:", "password=", "secret:", "secret=", "authorization:", "security-token:"]
         .iter()
         .any(|name| word.ends_with(name))
 }
 
-/// Returns whether a word such as `token=abc` holds a value after its name.
+/// Returns `true` if a word such as `token=abc` contains a value after its name.
 fn is_assigned(word: &str) -> bool {
     word.split_once(['=', ':']).is_some_and(|(_, value)| !value.is_empty())
 }
@@ -197,11 +202,11 @@ mod tests {
         ] {
             assert_eq!(first_words(page.as_bytes()), words, "{page}");
         }
-        assert_eq!(first_words("x".repeat(9_000).as_bytes()).len(), QUOTED_CHARS);
+        assert_eq!(first_words("x".repeat(9_000).as_bytes()).len(), MAX_QUOTED_CHARS);
     }
 
     #[test]
-    fn messages_are_shown_without_what_signs_a_request() {
+    fn messages_are_shown_without_signatures_and_secrets() {
         for (text, shown) in [
             ("Invalid keyId", "Invalid keyId"),
             ("two\nlines", "two lines"),
@@ -230,12 +235,12 @@ mod tests {
         assert_eq!(
             without_secrets(&"x".repeat(3_000_000)).chars().count(),
             MAX_MESSAGE_CHARS + 1,
-            "a long one is cut"
+            "a long text is truncated"
         );
         assert_eq!(
             without_secrets("no\u{1b}[2J way\n\0"),
             "no\u{fffd}[2J way \u{fffd}",
-            "and controls nothing"
+            "control characters are replaced"
         );
     }
 
@@ -258,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_are_distinguished_from_what_services_send() {
+    fn pages_are_distinguished_from_answers_of_services() {
         for page in ["<html>", " \n<!DOCTYPE html><html>", "<HTML lang=en>"] {
             assert!(is_page(page.as_bytes()), "{page}");
         }

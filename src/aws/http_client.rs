@@ -34,17 +34,18 @@ static SETTINGS: OnceLock<HttpSettings> = OnceLock::new();
 /// A setting of the environment that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvironmentError {
-    /// The additional certificates.
+    /// The file of additional certificates cannot be used.
     #[error(transparent)]
     CaBundle(#[from] CaBundleError),
-    /// A variable such as `HTTPS_PROXY`.
+    /// A variable such as `HTTPS_PROXY` does not contain a proxy.
     #[error(transparent)]
     Proxy(#[from] ProxyError),
 }
 
 impl HttpSettings {
-    /// Returns the settings of this process. After [`validate_environment`] has failed, they hold no additional certificate and
-    /// no proxy.
+    /// Returns the settings of this process.
+    ///
+    /// If [`validate_environment`] fails, they contain no additional certificate and no proxy.
     pub(super) fn of_this_process() -> &'static Self {
         SETTINGS.get_or_init(|| Self {
             certificates: ExtraCertificates::configured(&variable).unwrap_or_default(),
@@ -57,10 +58,10 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Checks the settings of the environment before the first client is made.
+/// Checks the settings of the environment. Must be called before the first client is created.
 ///
 /// # Errors
-/// `AWS_CA_BUNDLE` names a file that cannot be used, or a variable such as `HTTPS_PROXY` names no proxy.
+/// The file of `AWS_CA_BUNDLE` cannot be used, or a variable such as `HTTPS_PROXY` does not contain a proxy.
 pub fn validate_environment() -> Result<(), EnvironmentError> {
     let certificates = ExtraCertificates::configured(&variable)?;
     let proxies = Proxies::configured(&variable)?;
@@ -68,7 +69,7 @@ pub fn validate_environment() -> Result<(), EnvironmentError> {
     Ok(())
 }
 
-/// Returns a client with connections of its own.
+/// Creates a client with its own connections.
 #[must_use]
 pub fn new_http_client() -> SharedHttpClient {
     SharedHttpClient::new(RoutedClient::new(HttpSettings::of_this_process()))
@@ -79,7 +80,7 @@ pub fn new_http_client() -> SharedHttpClient {
 struct RoutedClient {
     proxies: Proxies,
     direct: SharedHttpClient,
-    /// `None`: the environment names no proxy.
+    /// `None` if the environment names no proxy.
     proxied: Option<SharedHttpClient>,
 }
 
@@ -97,7 +98,7 @@ impl RoutedClient {
     }
 }
 
-/// Builds a client as the SDK does by itself, with our certificates and this proxy.
+/// Builds a client as the SDK does by default, with the additional certificates and this proxy.
 ///
 /// Connectors, with their TLS configuration, are built at the first request.
 fn client(proxy: ProxyConfig, settings: &'static HttpSettings) -> SharedHttpClient {
@@ -105,6 +106,7 @@ fn client(proxy: ProxyConfig, settings: &'static HttpSettings) -> SharedHttpClie
         let trust = settings.certificates.pem.iter().fold(TrustStore::default(), |trust, certificate| {
             trust.with_pem_certificate(certificate.as_bytes())
         });
+        // aws-lc is the provider of the SDK's default client.
         let mut builder = ConnectorBuilder::default().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
         if let Ok(context) = TlsContext::builder().with_trust_store(trust).build() {
             builder.set_tls_context(context);
@@ -133,6 +135,7 @@ impl HttpClient for RoutedClient {
 
 impl HttpConnector for RoutedConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        // The request is consumed below, and its answer is checked against it.
         let expected = ExpectedAnswer::of(&request);
         let uri: Uri = request.uri().parse().unwrap_or_default();
         let route = Route {
@@ -149,27 +152,28 @@ impl HttpConnector for RoutedConnector {
                 })?,
                 Err(error) => return Err(with_route(error, route)),
             };
+            // `AwsFailure` names host and proxy of a failed call from this extension.
             answer.add_extension(route);
             Ok(answer)
         })
     }
 }
 
-/// Returns host and port of an authority, which AWS_ENDPOINT_URL may give with user and password.
+/// Returns host and port of an authority, which may contain a user and password from AWS_ENDPOINT_URL.
 fn without_login(authority: &str) -> String {
     authority.rsplit('@').next().unwrap_or_default().to_owned()
 }
 
-/// The way that a request took.
+/// The host and proxy of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Route {
     /// Host and port.
     pub(super) host: String,
-    /// The proxy in between.
+    /// The proxy, or `None` for a direct connection.
     pub(super) proxy: Option<ProxyAddress>,
 }
 
-/// A failed request, with the way that it took.
+/// A failed request with its route.
 #[derive(Debug)]
 pub(super) struct RouteError {
     pub(super) route: Route,
@@ -198,11 +202,12 @@ impl std::error::Error for RouteError {
     }
 }
 
-/// Returns the same kind of error, so that the SDK deals with it as before.
+/// Adds the route to an error and keeps its kind, by which the SDK decides about retries.
 fn with_route(error: ConnectorError, route: Route) -> ConnectorError {
     let (timeout, user, io, other) = (error.is_timeout(), error.is_user(), error.is_io(), error.as_other());
     let source = RouteError::boxed(route, error.into_source());
     match (timeout, user, io) {
+        // `ConnectorError` has no way to replace its source.
         (true, _, _) => ConnectorError::timeout(source),
         (_, true, _) => ConnectorError::user(source),
         (_, _, true) => ConnectorError::io(source),

@@ -2,10 +2,11 @@
 //! each failed call.
 //!
 //! Every client of the program is built here, so that `AWS_CA_BUNDLE`, the proxies of the environment and the check that
-//! an answer comes from AWS hold for all of them.
+//! an answer comes from AWS apply to all of them.
 
 mod certificates;
 mod credentials;
+mod endpoint;
 mod failure;
 mod foreign;
 mod http_client;
@@ -16,6 +17,7 @@ mod resource;
 mod web_client;
 
 pub use credentials::{NoUsableCredentials, ReloadedCredentials, missing_profile, unusable_credentials};
+pub(crate) use endpoint::has_own_s3;
 pub use failure::{AwsFailure, S3_REGION_HEADER};
 pub use foreign::{describe_foreign, has_request_id, text_for_footage, without_secrets};
 pub use http_client::{EnvironmentError, new_http_client, validate_environment};

@@ -1,15 +1,15 @@
-//! The files that AWS's tools share: profiles in `~/.aws/config` and `~/.aws/credentials`.
+//! Reads the profiles of AWS's tools in `~/.aws/config` and `~/.aws/credentials`.
 //!
-//! The SDK reads them too. Its errors do not name the files or the profiles that are in them, and this does.
+//! The SDK reads them too, but its errors do not name the files and the profiles in them, as those of this program do.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Returns the value of an environment variable.
-pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+/// A function that returns the value of an environment variable.
+pub(super) type EnvironmentLookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 const DEFAULT: &str = "default";
-/// Keys that give a profile credentials by itself.
+/// Keys by which a profile has its own credentials.
 const SOURCES: [&str; 6] = [
     "aws_access_key_id",
     "credential_process",
@@ -30,24 +30,26 @@ pub(super) struct ProfileFiles {
 struct ProfileFile {
     path: PathBuf,
     is_there: bool,
-    kind: Kind,
+    kind: ProfileFileKind,
     /// Keys and values by section: `default`, `profile NAME`, `sso-session NAME`.
     sections: BTreeMap<String, BTreeMap<String, String>>,
-    /// Names under headings that this file does not take for those of a profile, with the headings.
+    /// Names in headings that are not valid in this file but in the other one, with the headings.
     misnamed: BTreeMap<String, String>,
 }
 
 impl ProfileFiles {
     /// Reads the files that the environment names, or those of the home folder. A missing one is empty.
-    pub(super) fn read(environment: Environment<'_>) -> Self {
+    pub(super) fn read(environment: EnvironmentLookup<'_>) -> Self {
         let set = |name: &str| environment(name).filter(|value| !value.trim().is_empty());
         let path = |variable: &str, file: &str| {
             let named = set(variable).unwrap_or_else(|| format!("~/.aws/{file}"));
             in_home(&named, environment)
         };
-        let config = ProfileFile::read(path("AWS_CONFIG_FILE", "config"), Kind::Config);
-        let credentials =
-            ProfileFile::read(path("AWS_SHARED_CREDENTIALS_FILE", "credentials"), Kind::Credentials);
+        let config = ProfileFile::read(path("AWS_CONFIG_FILE", "config"), ProfileFileKind::Config);
+        let credentials = ProfileFile::read(
+            path("AWS_SHARED_CREDENTIALS_FILE", "credentials"),
+            ProfileFileKind::Credentials,
+        );
         let selected = set("AWS_PROFILE").unwrap_or_else(|| DEFAULT.to_owned());
         Self { selected, files: vec![config, credentials] }
     }
@@ -57,12 +59,12 @@ impl ProfileFiles {
         &self.selected
     }
 
-    /// Returns whether either file has the profile.
+    /// Returns `true` if either file has the profile.
     pub(super) fn has(&self, profile: &str) -> bool {
         self.profile_names().contains(profile)
     }
 
-    /// Returns whether there is an SSO session of this name.
+    /// Returns `true` if there is an SSO session of this name.
     pub(super) fn has_sso_session(&self, name: &str) -> bool {
         self.files.iter().any(|file| file.sections.contains_key(&format!("sso-session {name}")))
     }
@@ -70,6 +72,7 @@ impl ProfileFiles {
     /// Returns a key's value in a profile.
     pub(super) fn value(&self, profile: &str, key: &str) -> Option<String> {
         let section = format!("profile {profile}");
+        // The credentials file takes precedence over the configuration, so the last value counts.
         let mut values = self.files.iter().filter_map(|file| file.sections.get(&section)?.get(key));
         values.next_back().filter(|value| !value.is_empty()).cloned()
     }
@@ -85,13 +88,13 @@ impl ProfileFiles {
         let file = self.files.iter().find(|file| file.misnamed.contains_key(profile))?;
         let (written, path) = (&file.misnamed[profile], file.path.display());
         let wanted = match file.kind {
-            Kind::Config => format!("[profile {profile}]"),
-            Kind::Credentials => format!("[{profile}]"),
+            ProfileFileKind::Config => format!("[profile {profile}]"),
+            ProfileFileKind::Credentials => format!("[{profile}]"),
         };
         Some(format!("in {path} write {wanted} in place of [{written}]"))
     }
 
-    /// Returns the profiles from `profile` on, each the `source_profile` of the one before it, where they lead back to one of them.
+    /// Returns the chain of `source_profile` from `profile` on if it is circular, and `None` otherwise.
     pub(super) fn circle_from(&self, profile: &str) -> Option<Vec<String>> {
         let mut seen = vec![profile.to_owned()];
         loop {
@@ -102,7 +105,7 @@ impl ProfileFiles {
             }
             let source = self.value(last, "source_profile")?;
             let is_again = seen.contains(&source);
-            // A role may be assumed with what its own profile has beside it, or with the keys of another.
+            // A role may be assumed with other credentials of its own profile, or with the keys of another profile.
             let beside = source == *last && SOURCES.iter().any(|key| has(&source, key));
             if beside || !is_again && has(&source, "aws_access_key_id") {
                 return None;
@@ -114,7 +117,7 @@ impl ProfileFiles {
         }
     }
 
-    /// Returns the searched files in words, such as `/home/me/.aws/config (missing), ...`.
+    /// Returns the searched files as a text, such as `/home/me/.aws/config (missing), ...`.
     pub(super) fn searched(&self) -> String {
         let one = |file: &ProfileFile| {
             let missing = if file.is_there { "" } else { " (missing)" };
@@ -125,13 +128,13 @@ impl ProfileFiles {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum ProfileFileKind {
     Config,
     Credentials,
 }
 
 impl ProfileFile {
-    fn read(path: PathBuf, kind: Kind) -> Self {
+    fn read(path: PathBuf, kind: ProfileFileKind) -> Self {
         let text = std::fs::read(&path);
         let is_there = text.is_ok();
         let text = String::from_utf8_lossy(&text.unwrap_or_default()).into_owned();
@@ -140,7 +143,7 @@ impl ProfileFile {
 }
 
 /// Returns a path with `~` replaced by the home folder, as AWS's tools do; without one it stays.
-pub(super) fn in_home(path: &str, environment: Environment<'_>) -> PathBuf {
+pub(super) fn in_home(path: &str, environment: EnvironmentLookup<'_>) -> PathBuf {
     let home = environment("HOME").filter(|home| !home.trim().is_empty());
     match (path.strip_prefix('~'), home) {
         (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with('/') => {
@@ -150,11 +153,12 @@ pub(super) fn in_home(path: &str, environment: Environment<'_>) -> PathBuf {
     }
 }
 
-fn sections(text: &str, kind: Kind) -> BTreeMap<String, BTreeMap<String, String>> {
+fn sections(text: &str, kind: ProfileFileKind) -> BTreeMap<String, BTreeMap<String, String>> {
     let mut sections: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     let mut current = None;
+    // Editors on Windows write a byte order mark.
     for line in text.trim_start_matches('\u{feff}').lines() {
-        // An indented line continues the value above it, which none of the keys that are asked for has.
+        // An indented line continues the value above it. None of the keys that this program reads has such values.
         if line.starts_with([' ', '\t', '#', ';']) {
             continue;
         }
@@ -164,6 +168,7 @@ fn sections(text: &str, kind: Kind) -> BTreeMap<String, BTreeMap<String, String>
                 sections.entry(name.clone()).or_default();
             }
         } else if let (Some(name), Some((key, value))) = (&current, line.split_once('=')) {
+            // AWS's tools accept a comment after a blank and `#`.
             let value = value.split(" #").next().unwrap_or_default().trim();
             let section = sections.entry(name.clone()).or_default();
             section.insert(key.trim().to_ascii_lowercase(), value.to_owned());
@@ -172,14 +177,14 @@ fn sections(text: &str, kind: Kind) -> BTreeMap<String, BTreeMap<String, String>
     sections
 }
 
-/// Returns the names under headings of the other file's form: `[p]` in the configuration, `[profile p]` among the credentials.
-fn misnamed(text: &str, kind: Kind) -> BTreeMap<String, String> {
+/// Returns the names in headings of the other file's form: `[p]` in the configuration, `[profile p]` among the credentials.
+fn misnamed(text: &str, kind: ProfileFileKind) -> BTreeMap<String, String> {
     let headings = text.trim_start_matches('\u{feff}').lines().filter_map(|line| {
         let (heading, _) = line.strip_prefix('[')?.split_once(']')?;
         let words: Vec<&str> = heading.split_whitespace().collect();
         let name = match (kind, words.as_slice()) {
-            (Kind::Config, [name]) if *name != DEFAULT => name,
-            (Kind::Credentials, ["profile", name]) => name,
+            (ProfileFileKind::Config, [name]) if *name != DEFAULT => name,
+            (ProfileFileKind::Credentials, ["profile", name]) => name,
             _ => return None,
         };
         Some((name.trim_matches(['"', '\'']).to_owned(), words.join(" ")))
@@ -188,14 +193,14 @@ fn misnamed(text: &str, kind: Kind) -> BTreeMap<String, String> {
 }
 
 /// Returns the section's kind and name with one blank between them.
-fn section_name(header: &str, kind: Kind) -> Option<String> {
+fn section_name(header: &str, kind: ProfileFileKind) -> Option<String> {
     let mut words = header.split_whitespace();
     let (first, second) = (words.next()?, words.next());
     let bare = |name: &str| name.trim_matches(['"', '\'']).to_owned();
     match (kind, first, second) {
-        (Kind::Credentials, name, None) => Some(format!("profile {}", bare(name))),
-        (Kind::Config, DEFAULT, None) => Some(format!("profile {DEFAULT}")),
-        (Kind::Config, kind @ ("profile" | "sso-session"), Some(name)) => {
+        (ProfileFileKind::Credentials, name, None) => Some(format!("profile {}", bare(name))),
+        (ProfileFileKind::Config, DEFAULT, None) => Some(format!("profile {DEFAULT}")),
+        (ProfileFileKind::Config, kind @ ("profile" | "sso-session"), Some(name)) => {
             Some(format!("{kind} {}", bare(name)))
         }
         _ => None,

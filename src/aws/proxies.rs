@@ -1,4 +1,4 @@
-//! The HTTP proxies that the environment names, and the hosts that are never reached through one.
+//! The HTTP proxies of the environment, and the hosts that are never reached through one.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,7 +8,7 @@ use hyper::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::Url;
 
-use super::profiles::Environment;
+use super::profiles::EnvironmentLookup;
 
 const VARIABLES: [&str; 3] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
 /// Accepted schemes; a request that needs a SOCKS proxy fails with the remedy.
@@ -20,7 +20,7 @@ pub(super) struct Proxies {
     matcher: Arc<Matcher>,
     /// Entries of `NO_PROXY` such as `*` and `10.*`.
     patterns: Arc<[String]>,
-    /// The address for `http://`, and the one for `https://`, with user and password.
+    /// The proxy for `http://` and the one for `https://`, with user and password.
     addresses: [Option<String>; 2],
 }
 
@@ -28,7 +28,7 @@ pub(super) struct Proxies {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ProxyAddress {
     pub(super) address: String,
-    /// `true`: the environment gives a user, or a user and password.
+    /// `true` if the environment gives a user.
     pub(super) has_login: bool,
 }
 
@@ -38,7 +38,7 @@ impl fmt::Display for ProxyAddress {
     }
 }
 
-/// A variable that names no proxy. The text does not hold its value, which may be a password.
+/// A variable does not contain the address of a proxy. The text omits its value, which may be a password.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{variable} {why}; write http://HOST:PORT (with a login http://USER:PASSWORD@HOST:PORT), or unset it"
@@ -49,19 +49,20 @@ pub struct ProxyError {
 }
 
 impl Proxies {
-    /// Reads the variables, in upper case first, as curl and the SDK do.
+    /// Reads the variables, first in upper case, as curl and the SDK do.
     ///
     /// # Errors
-    /// [`ProxyError`]: one of them holds no address of a proxy.
-    pub(super) fn configured(environment: Environment<'_>) -> Result<Self, ProxyError> {
-        // A web server sets HTTP_PROXY from a header of the request that it runs a program for; the SDK ignores it there.
+    /// [`ProxyError`]: one of them does not contain the address of a proxy.
+    pub(super) fn configured(environment: EnvironmentLookup<'_>) -> Result<Self, ProxyError> {
+        // Under CGI, a web server sets HTTP_PROXY from the request header `Proxy` (CVE-2016-5385). The SDK ignores it there too.
         if environment("REQUEST_METHOD").is_some() {
             return Ok(Self::default());
         }
         let mut values = [None, None, None];
         for (name, value) in VARIABLES.into_iter().zip(&mut values) {
+            // An empty variable disables the proxy, so it is not replaced by the other case.
             let Some((variable, found)) = first_set(name, environment) else { continue };
-            if let Some(why) = fault(&found) {
+            if let Some(why) = address_fault(&found) {
                 return Err(ProxyError { variable, why });
             }
             *value = Some(found);
@@ -74,6 +75,7 @@ impl Proxies {
     fn new(addresses: [Option<String>; 2], no_proxy: &str) -> Self {
         let entries = no_proxy
             .split([',', ' ', '\t'])
+            // The matcher knows `.example.com` but not `*.example.com`.
             .map(|entry| entry.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(entry));
         let (patterns, listed): (Vec<&str>, Vec<&str>) = entries.partition(|entry| entry.contains('*'));
         let [http, https] = addresses.clone().map(Option::unwrap_or_default);
@@ -82,7 +84,7 @@ impl Proxies {
         Self { matcher: Arc::new(matcher), patterns, addresses }
     }
 
-    /// Returns whether the environment names a proxy at all.
+    /// Returns `true` if the environment names a proxy.
     pub(super) fn are_set(&self) -> bool {
         self.addresses.iter().any(Option::is_some)
     }
@@ -98,16 +100,17 @@ impl Proxies {
         Some(ProxyAddress { address: proxy.uri().to_string().trim_end_matches('/').to_owned(), has_login })
     }
 
-    /// Returns the proxy that requests to AWS go through, for an error that does not know its host.
+    /// Returns the proxy for requests to AWS, for an error that does not contain its host.
     pub(super) fn usual(&self) -> Option<ProxyAddress> {
         self.proxy_for(&Uri::from_static("https://amazonaws.com"))
     }
 
-    /// Returns the proxy that an error's text names.
+    /// Returns the proxy that the text of an error names.
     pub(super) fn named_in(&self, text: &str) -> Option<ProxyAddress> {
         let (_, rest) = text.split_once("through the proxy ")?;
         let address = rest.split(": client").next().unwrap_or_default().trim_end_matches([':', ';']);
         let known =
+            // The text of an error has no login, so the proxy of either scheme is compared.
             ["http://a.test", "https://a.test"].map(|uri| self.matcher.intercept(&Uri::from_static(uri)));
         let known = known.into_iter().flatten();
         let has_login = known.filter(|proxy| proxy.uri().to_string().trim_end_matches('/') == address);
@@ -115,7 +118,7 @@ impl Proxies {
         Some(ProxyAddress { address: address.to_owned(), has_login })
     }
 
-    /// Returns the same decisions for a client of `reqwest`, which would send loopback through a proxy.
+    /// Returns a proxy for a client of `reqwest`, which by default would also use proxies for loopback.
     pub(super) fn for_web_client(&self) -> reqwest::Proxy {
         let proxies = self.clone();
         reqwest::Proxy::custom(move |url| proxies.url_for(url))
@@ -126,6 +129,7 @@ impl Proxies {
         let [http, https] = &self.addresses;
         let address = if url.scheme() == "https" { https } else { http };
         let address = address.as_deref()?;
+        // The variables may omit the scheme, which reqwest requires.
         let whole = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
         whole.parse().ok()
     }
@@ -137,26 +141,27 @@ impl Default for Proxies {
     }
 }
 
-/// Returns why a value is no address of a proxy.
-fn fault(value: &str) -> Option<String> {
-    const NO_ADDRESS: &str = "is no address of a proxy";
+/// Returns the reason why a value is not the address of a proxy.
+fn address_fault(value: &str) -> Option<String> {
+    const NO_ADDRESS: &str = "is not the address of a proxy";
     let Ok(uri) = value.parse::<Uri>() else { return Some(NO_ADDRESS.to_owned()) };
     if let Some(scheme) = uri.scheme_str().filter(|scheme| !SCHEMES.contains(scheme)) {
         return Some(format!("names a proxy of a kind that is not supported ({scheme}://)"));
     }
     let Some(authority) = uri.authority() else { return Some(NO_ADDRESS.to_owned()) };
     if authority.host().is_empty() {
-        return Some("names no host".to_owned());
+        return Some("contains no host".to_owned());
     }
+    // A password may contain a colon, which is not that of the port.
     let after_login = authority.as_str().rsplit('@').next().unwrap_or_default();
     let port = after_login.strip_prefix(authority.host()).and_then(|rest| rest.strip_prefix(':'));
     match port {
-        Some(port) if port.parse::<u16>().is_err() => Some("names no port after its host".to_owned()),
+        Some(port) if port.parse::<u16>().is_err() => Some("has no valid port after the host".to_owned()),
         _ => None,
     }
 }
 
-/// Returns whether a host is of a pattern in which `*` stands for any characters.
+/// Returns `true` if a host matches a pattern in which `*` stands for any characters.
 fn fits(pattern: &str, host: &str) -> bool {
     let host = host.trim_matches(['[', ']']).to_ascii_lowercase();
     let mut parts = pattern.split('*');
@@ -172,11 +177,12 @@ fn fits(pattern: &str, host: &str) -> bool {
     rest.is_empty()
 }
 
-/// Returns whether `host` is this machine, or a metadata service that only this machine can reach.
+/// Returns `true` if `host` is this machine, or a metadata service that only this machine can reach.
 ///
 /// A proxy resolves 127.0.0.1 to itself and hands out its own credentials for 169.254.169.254.
 pub(super) fn is_never_proxied(host: &str) -> bool {
     let host = host.trim_matches(['[', ']']).trim_end_matches('.');
+    // `to_canonical` also recognizes IPv4 addresses in IPv6 form.
     match host.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
         Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_link_local() || ip.is_unspecified(),
         // fd00:ec2::/32 holds the metadata services of EC2, ECS and EKS.
@@ -191,8 +197,8 @@ pub(super) fn is_never_proxied(host: &str) -> bool {
     }
 }
 
-/// Returns a variable by its name in upper case, else in lower case, with the name that is set; `None` where it is empty.
-fn first_set(name: &str, environment: Environment<'_>) -> Option<(String, String)> {
+/// Returns the name and value of a variable, in upper case if set, else in lower case, and `None` if it is empty.
+fn first_set(name: &str, environment: EnvironmentLookup<'_>) -> Option<(String, String)> {
     let names = [name.to_owned(), name.to_ascii_lowercase()];
     let found = names.into_iter().find_map(|name| environment(&name).map(|value| (name, value)));
     found.filter(|(_, value)| !value.trim().is_empty())
@@ -310,17 +316,17 @@ mod tests {
             ("https://user:p%40ss@[::1]:3128/", None),
             ("socks5://proxy.test:1080", None),
             (" ", None),
-            ("http://", Some("is no address of a proxy; write http://HOST:PORT")),
-            ("http://:3128", Some("names no host")),
-            ("http://user:HUSH@", Some("is no address of a proxy")),
-            ("http://proxy.test:port", Some("names no port")),
-            ("http://proxy.test:99999", Some("names no port")),
+            ("http://", Some("is not the address of a proxy; write http://HOST:PORT")),
+            ("http://:3128", Some("contains no host")),
+            ("http://user:HUSH@", Some("is not the address of a proxy")),
+            ("http://proxy.test:port", Some("has no valid port")),
+            ("http://proxy.test:99999", Some("has no valid port")),
             (
                 "ftp://user:HUSH@proxy.test",
                 Some("of a kind that is not supported (ftp://); write http://HOST:PORT"),
             ),
-            ("http://user:HU SH@proxy.test", Some("is no address")),
-            ("/proxy", Some("is no address")),
+            ("http://user:HU SH@proxy.test", Some("is not the address")),
+            ("/proxy", Some("is not the address")),
         ] {
             for name in ["HTTP_PROXY", "https_proxy", "ALL_PROXY"] {
                 let error = with(&[(name, value)]).err().map(|error| error.to_string());

@@ -1,22 +1,24 @@
-//! The remedy for each failed call, by error code, HTTP status and message: the same sentences for sources, sinks, probes and
-//! the log.
+//! The remedy for each failed call, by error code, HTTP status and message.
+//!
+//! Sources, sinks, probes and the log use the same sentences.
 
 use super::certificates::Bundle;
 use super::http_client::HttpSettings;
 use super::proxies::ProxyAddress;
 
-/// The remedy that names what a proxy or captive portal does.
+/// Remedy for an answer of another server than AWS.
 pub const FOREIGN_REMEDY: &str = "a proxy, a captive portal or another server answers in place of AWS: check HTTPS_PROXY, NO_PROXY and AWS_ENDPOINT_URL";
-/// Its first half, after which the host may be named.
+/// First half of [`FOREIGN_REMEDY`], after which the host may follow.
 pub(super) const FOREIGN: &str = "a proxy, a captive portal or another server answers in place of AWS";
-/// Its second half.
+/// Second half of [`FOREIGN_REMEDY`].
 pub(super) const CHECK_ROUTE: &str = "check HTTPS_PROXY, NO_PROXY and AWS_ENDPOINT_URL";
-const CLOCK: &str = "look at the clock of this host and set it (chrony, timedatectl): AWS refuses what is signed more than 5 minutes off";
+const CLOCK: &str = "set the clock of this host (chrony, timedatectl): AWS refuses signatures that are more than 5 minutes off";
 
-const TOO_LARGE: &str = "the server or a proxy on the way takes no request of this size: raise its limit, and check HTTPS_PROXY and AWS_ENDPOINT_URL";
+const TOO_LARGE: &str = "the server or a proxy on the way does not accept a request of this size: raise its limit, and check HTTPS_PROXY and AWS_ENDPOINT_URL";
 
-/// Returns the remedy for a request that got no answer, by the error's text; `None` where only the caller knows one.
+/// Returns the remedy for a request without an answer, by the text of its error, or `None` if only the caller knows one.
 pub(super) fn transport_remedy(text: &str, proxy: Option<&ProxyAddress>) -> Option<String> {
+    // The errors of rustls, hyper and the SDK reach this point only as text.
     let lower = text.to_ascii_lowercase();
     let has = |part: &str| lower.contains(part);
     if has("peer certificate") || has("invalid certificate") || has("certificate verify") {
@@ -28,6 +30,7 @@ pub(super) fn transport_remedy(text: &str, proxy: Option<&ProxyAddress>) -> Opti
             "raise the limit of open files (ulimit -n; in a task definition ulimits, nofile)".to_owned(),
         );
     }
+    // With a proxy, the name and the port of the error are those of the proxy.
     if let Some(proxy) = proxy {
         return Some(proxy_remedy(&lower, proxy));
     }
@@ -58,27 +61,27 @@ fn proxy_remedy(text: &str, proxy: &ProxyAddress) -> String {
 pub(super) fn login_remedy(proxy: Option<&ProxyAddress>) -> String {
     match proxy {
         Some(proxy) if proxy.has_login => format!(
-            "the proxy {proxy} refuses the user and password that HTTPS_PROXY (or HTTP_PROXY, ALL_PROXY) gives: correct them, with \
+            "the proxy {proxy} refuses the user and password of HTTPS_PROXY (or HTTP_PROXY, ALL_PROXY): correct them, with \
              special characters as in an address (@ is %40); only Basic is supported"
         ),
         Some(proxy) => format!(
-            "the proxy {proxy} asks for a user and password: give them in HTTPS_PROXY (http://USER:PASSWORD@HOST:PORT)"
+            "the proxy {proxy} requires a user and password: give them in HTTPS_PROXY (http://USER:PASSWORD@HOST:PORT)"
         ),
-        None => {
-            "a proxy on the way asks for a user and password: name it with them in HTTPS_PROXY".to_owned()
-        }
+        None => "a proxy on the way requires a user and password: give them with its address in HTTPS_PROXY"
+            .to_owned(),
     }
 }
 
 fn certificate_remedy(text: &str, bundle: Option<&Bundle>) -> String {
     let has = |part: &str| text.contains(part);
+    // The names of rustls's `CertificateError`, in lower case.
     if has("unknownissuer") {
         return unknown_issuer_remedy(bundle);
     }
     if has("badsignature") {
         let add = unknown_issuer_remedy(bundle);
         return format!(
-            "a certificate here has the name of its issuer and another key, as an older one has: {add}"
+            "a trusted certificate has the name of its issuer but another key, such as an older one: {add}"
         );
     }
     let remedy = if has("notvalidyet") || has("not valid yet") || has("not yet valid") {
@@ -88,7 +91,7 @@ fn certificate_remedy(text: &str, bundle: Option<&Bundle>) -> String {
     } else if has("notvalidforname") || has("not valid for name") {
         "its certificate is for another host: correct the endpoint's name, or have the certificate reissued for it"
     } else if has("causedasendentity") {
-        "its certificate is a certificate authority's: have one issued for the server (basicConstraints CA:FALSE)"
+        "its certificate is that of a certificate authority: have one issued for the server (basicConstraints CA:FALSE)"
     } else {
         "its certificate is not acceptable: have it reissued"
     };
@@ -97,7 +100,7 @@ fn certificate_remedy(text: &str, bundle: Option<&Bundle>) -> String {
 
 fn unknown_issuer_remedy(bundle: Option<&Bundle>) -> String {
     let Some(bundle) = bundle else {
-        return "nothing here trusts the issuer of its certificate: name a file with the issuer's certificate (PEM) in \
+        return "no trusted certificate is of the issuer of its certificate: name a file with the issuer's certificate (PEM) in \
                 AWS_CA_BUNDLE"
             .to_owned();
     };
@@ -109,17 +112,19 @@ fn unknown_issuer_remedy(bundle: Option<&Bundle>) -> String {
     )
 }
 
-/// Returns the remedy that holds whatever was called; it comes before what a sink knows about its own errors.
+/// Returns the remedy that applies to any call. It takes precedence over the remedies of a sink.
 pub(super) fn certain_remedy(code: &str, message: &str, status: Option<u16>) -> Option<String> {
+    // S3, Kinesis and DynamoDB report a failure of KMS under codes of their own, such as AccessDenied.
     if let Some(remedy) = kms_remedy(code, message) {
         return Some(remedy);
     }
+    // DynamoDB names the index only in the message.
     if let Some((_, index)) = message.split_once("IndexName:").filter(|_| code == "ValidationException") {
         return Some(index_remedy(index));
     }
     let of_network = match (code, status) {
         ("not_aws", _) => Some(FOREIGN_REMEDY),
-        (_, Some(511)) => Some("the network asks for a sign-in (HTTP 511): sign in, or use another network"),
+        (_, Some(511)) => Some("the network requires a sign-in (HTTP 511): sign in, or use another network"),
         _ => None,
     };
     let remedy = of_network.or_else(|| signature_remedy(code, message)).or_else(|| account_remedy(code));
@@ -132,11 +137,11 @@ fn signature_remedy(code: &str, message: &str) -> Option<&'static str> {
         "RequestTimeTooSkewed" | "RequestExpired" | "RequestInTheFuture" => CLOCK,
         "InvalidSignatureException" | "SignatureDoesNotMatch" if is_about_time(message) => CLOCK,
         "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "ExpiredCredentials" => {
-            "renew the credentials (aws sso login, or a new session token; those of a role renew themselves), and look at the \
+            "renew the credentials (aws sso login, or a new session token; those of a role renew themselves), and check the \
              clock of this host"
         }
         "InvalidAccessKeyId" | "UnrecognizedClientException" | "InvalidClientTokenId" => {
-            "AWS does not know the access key or its token: correct AWS_ACCESS_KEY_ID and AWS_SESSION_TOKEN, or the profile, and \
+            "AWS does not recognize the access key or its token: correct AWS_ACCESS_KEY_ID and AWS_SESSION_TOKEN, or the profile, and \
              check that the account uses this region"
         }
         "InvalidToken" => {
@@ -146,11 +151,11 @@ fn signature_remedy(code: &str, message: &str) -> Option<&'static str> {
         | "InvalidSignatureException"
         | "IncompleteSignature"
         | "IncompleteSignatureException" => {
-            "the secret key does not belong to the access key, or something on the way changes requests: correct \
-             AWS_SECRET_ACCESS_KEY or the profile, and look at the clock of this host"
+            "the secret key does not belong to the access key, or a proxy on the way changes requests: correct \
+             AWS_SECRET_ACCESS_KEY or the profile, and check the clock of this host"
         }
         "MissingAuthenticationToken" | "MissingAuthenticationTokenException" => {
-            "the request came without its signature: check AWS_ENDPOINT_URL, and proxies that remove headers"
+            "the request arrived without its signature: check AWS_ENDPOINT_URL, and proxies that remove headers"
         }
         _ => return None,
     })
@@ -163,13 +168,13 @@ fn account_remedy(code: &str) -> Option<&'static str> {
             "the account has not enabled this service or region: enable it in the AWS console"
         }
         "AccountProblem" | "AllAccessDisabled" | "AccountSuspended" => {
-            "AWS has restricted the account: see to its bills and messages, or ask AWS Support"
+            "AWS has restricted the account: check its bills and messages, or ask AWS Support"
         }
         _ => return None,
     })
 }
 
-/// Returns the remedy for a request that the service cannot carry out.
+/// Returns the remedy for a request that the service cannot execute.
 fn request_remedy(code: &str, message: &str) -> Option<&'static str> {
     Some(match code {
         "UnknownOperationException"
@@ -186,7 +191,7 @@ fn request_remedy(code: &str, message: &str) -> Option<&'static str> {
             "another writer changes it at the same time; it is tried again"
         }
         "AccessControlListNotSupported" => {
-            "the bucket takes no ACLs, and something between here and S3 adds one (x-amz-acl): remove it there (proxies, \
+            "the bucket accepts no ACLs, and a server between here and S3 adds one (x-amz-acl): remove it there (proxies, \
              AWS_ENDPOINT_URL), or enable ACLs in the bucket's Object Ownership"
         }
         "BadDigest"
@@ -194,10 +199,10 @@ fn request_remedy(code: &str, message: &str) -> Option<&'static str> {
         | "IncompleteBody"
         | "XAmzContentSHA256Mismatch"
         | "XAmzContentChecksumMismatch" => {
-            "something on the way changes the content: check proxies and AWS_ENDPOINT_URL; it is tried again"
+            "a server on the way changes the content: check proxies and AWS_ENDPOINT_URL; it is tried again"
         }
         "InvalidRequest" if message.contains("Object Lock") => {
-            "the bucket has Object Lock and asks for a checksum: leave request checksums on (AWS_REQUEST_CHECKSUM_CALCULATION), \
+            "the bucket has Object Lock and requires a checksum: leave request checksums on (AWS_REQUEST_CHECKSUM_CALCULATION), \
              or use a bucket without Object Lock"
         }
         _ => return None,
@@ -207,7 +212,7 @@ fn request_remedy(code: &str, message: &str) -> Option<&'static str> {
 fn index_remedy(after_name: &str) -> String {
     let index = after_name.trim_start().split([' ', ',']).next().unwrap_or_default();
     format!(
-        "the index {index} asks for a key that the items do not have in this type: remove it, or recreate it with keys that \
+        "the index {index} requires a key that the items do not have in this type: remove it, or recreate it with keys that \
          each item has, such as camera_id (S) and ts_ms (N)"
     )
 }
@@ -218,7 +223,7 @@ fn is_about_time(message: &str) -> bool {
         || message.contains("is now ")
 }
 
-/// Returns the remedy where a key of KMS is the reason, under whatever code the service reports it.
+/// Returns the remedy if a KMS key is the reason, which services report under many codes.
 fn kms_remedy(code: &str, message: &str) -> Option<String> {
     let inaccessible =
         message.contains("INACCESSIBLE_ENCRYPTION_CREDENTIALS") || code.starts_with("InaccessibleEncryption");
@@ -256,7 +261,7 @@ fn kms_remedy(code: &str, message: &str) -> Option<String> {
     })
 }
 
-/// Returns the action that the message names, or those that writing and reading encrypted data need.
+/// Returns the action that the message names, or else those that writing and reading encrypted data need.
 fn kms_actions(message: &str) -> String {
     let named = message
         .split_once("kms:")
@@ -288,13 +293,13 @@ pub(super) fn usual_remedy(code: &str) -> Option<&'static str> {
             "it is being created or changed: wait until it is ACTIVE; it is tried again"
         }
         code if is_service_fault(code) => {
-            "a fault of the service: it is tried again by itself; see the AWS Health Dashboard if this lasts"
+            "a fault of the service: it is tried again automatically; see the AWS Health Dashboard if this lasts"
         }
         "RequestTimeout" | "RequestTimeoutException" => {
             "the upload was too slow: it is tried again; check the network"
         }
         "EntityTooLarge" | "RequestEntityTooLarge" | "RequestEntityTooLargeException" => TOO_LARGE,
-        "MissingContentLength" => "something on the way removes the length of the body: check proxies",
+        "MissingContentLength" => "a server on the way removes the length of the body: check proxies",
         "InvalidBucketName" => "correct publishers.s3_bucket",
         "InvalidRequest"
         | "InvalidArgument"
@@ -311,17 +316,15 @@ pub(super) fn usual_remedy(code: &str) -> Option<&'static str> {
 /// Returns the remedy for an answer without an error code.
 fn status_remedy(status: u16) -> Option<&'static str> {
     Some(match status {
-        300..=399 => "the server sends us elsewhere: correct the region or AWS_ENDPOINT_URL",
+        300..=399 => "the server redirects the request: correct the region or AWS_ENDPOINT_URL",
         401 | 403 => "allow this call to this role, and check proxies on the way",
-        404 | 405 => "nothing of this name is there: correct AWS_ENDPOINT_URL",
+        404 | 405 => "nothing of this name exists there: correct AWS_ENDPOINT_URL",
         408 => "the upload was too slow: it is tried again; check the network",
-        411 => "something on the way removes the length of the body: check proxies",
+        411 => "a server on the way removes the length of the body: check proxies",
         413 => TOO_LARGE,
-        429 | 503 => "the server is busy: it is tried again by itself",
-        400..=499 => {
-            "the server does not take the request: correct AWS_ENDPOINT_URL, and check proxies on the way"
-        }
-        500..=599 => "a fault of the server or of a proxy before it: it is tried again by itself",
+        429 | 503 => "the server is busy: it is tried again automatically",
+        400..=499 => "the server rejects the request: correct AWS_ENDPOINT_URL, and check proxies on the way",
+        500..=599 => "a fault of the server or of a proxy in front of it: it is tried again automatically",
         _ => return None,
     })
 }
@@ -372,7 +375,7 @@ mod tests {
             (None, "name a file with the issuer's certificate (PEM) in AWS_CA_BUNDLE"),
             (Some(bundle(&[])), "neither /etc/corp.pem (AWS_CA_BUNDLE) nor the system trusts the issuer"),
             (Some(bundle(&[])), "add the issuer's certificate (PEM) to that file"),
-            (Some(bundle(&[2, 5])), "this cannot be used: number 2, 5"),
+            (Some(bundle(&[2, 5])), "cannot be used: number 2, 5"),
         ] {
             let remedy = certificate_remedy(text, bundle.as_ref());
             assert!(remedy.contains(words), "{remedy}");
@@ -386,9 +389,9 @@ mod tests {
     fn a_proxy_that_asks_for_a_login_by_table() {
         let proxy = |has_login| ProxyAddress { address: "http://p.test:3128".to_owned(), has_login };
         for (proxy, words) in [
-            (Some(proxy(false)), "the proxy http://p.test:3128 asks for a user and password"),
+            (Some(proxy(false)), "the proxy http://p.test:3128 requires a user and password"),
             (Some(proxy(true)), "the proxy http://p.test:3128 refuses the user and password"),
-            (None, "a proxy on the way asks for a user and password"),
+            (None, "a proxy on the way requires a user and password"),
         ] {
             assert!(login_remedy(proxy.as_ref()).contains(words), "{proxy:?}");
         }

@@ -50,7 +50,7 @@ impl AwsResource {
     /// Returns one line for a person: the resource, the failure and the remedy.
     #[must_use]
     pub fn explain(&self, failure: &AwsFailure) -> String {
-        failure.told(&self.place(), self.remedy(&failure.code).as_deref())
+        failure.at_place(&self.place(), self.remedy(&failure.code).as_deref())
     }
 }
 

@@ -1,4 +1,4 @@
-//! The client of web servers: playlists and segments of HLS, models and configurations by `https://`.
+//! The HTTP client for web servers: playlists and segments of HLS, models and configurations by `https://`.
 
 use kvs_config::without_address_secrets;
 use reqwest::{Certificate, ClientBuilder};
@@ -8,13 +8,13 @@ use super::http_client::HttpSettings;
 use super::remedy::transport_remedy;
 use crate::base::causes;
 
-/// Returns a client that trusts the additional certificates and uses the proxies of the environment, but not for loopback.
+/// Creates a client that trusts the additional certificates and uses the proxies of the environment, except for loopback.
 ///
 /// # Errors
 /// TLS cannot be set up.
 pub fn new_web_client(builder: ClientBuilder) -> Result<reqwest::Client, String> {
     let settings = HttpSettings::of_this_process();
-    // An address can be a key (HLS, presigned): the next server must not learn it from a Referer.
+    // An address may be a secret (HLS, presigned), and the next server must not receive it in a Referer header.
     let mut builder = builder.referer(false).no_proxy();
     for certificate in &settings.certificates.pem {
         let parsed = Certificate::from_pem(certificate.as_bytes()).map_err(|error| causes(&error))?;
@@ -24,7 +24,9 @@ pub fn new_web_client(builder: ClientBuilder) -> Result<reqwest::Client, String>
     builder.build().map_err(|error| causes(&error.without_url()))
 }
 
-/// Returns why a request to `address` failed, and what to do where this is known, else `otherwise`. The text holds neither path nor query, which may be secrets.
+/// Returns the reason why a request to `address` failed, with the known remedy or else `otherwise`.
+///
+/// The text contains neither path nor query, which may be secrets.
 #[must_use]
 pub fn explain_web_error(error: reqwest::Error, address: &str, otherwise: Option<&str>) -> String {
     let uri: hyper::Uri = address.parse().unwrap_or_default();
@@ -41,7 +43,7 @@ pub fn explain_web_error(error: reqwest::Error, address: &str, otherwise: Option
     }
 }
 
-/// Returns the sentence for a page that came in place of a file, and `None` for anything else.
+/// Returns the sentence for a page that was sent instead of a file, and `None` for any other content.
 #[must_use]
 pub fn foreign_page(status: u16, content_type: Option<&str>, start: &[u8]) -> Option<String> {
     let html = content_type.is_some_and(|kind| kind.to_ascii_lowercase().starts_with("text/html"));

@@ -1,12 +1,16 @@
-//! One camera's way: source -> demux -> decode -> detect -> decide -> publish, joined.
+//! One camera: its stages from source to publish, joined.
 //!
-//! Three parts, each with its own pace: the task `read` (network), the thread `decode-<camera>` and the task `decide`.
-//! Between them stand two bounded queues; see ARCHITECTURE.md. Shutdown: cancelling the token ends `read`, whose end
-//! ends decode, whose end ends `decide`; [`Camera::join`] waits for all three.
+//! A camera has three parts with their own pace: the task `read` (source and demux, `ingest`), the thread
+//! `decode-<camera>`, and the task `decide` (detect, decide and publish, `analysis`). Two bounded queues connect them;
+//! see ARCHITECTURE.md.
+//!
+//! Shutdown: cancelling the token ends `read`, whose end closes the packet queue and ends decode, whose end closes the
+//! frame queue and ends `decide`. [`CameraPipeline::join`] waits for all three.
 
-mod deciding;
-mod feed;
-mod reading;
+mod analysis;
+mod connection_end;
+mod demuxed_connection;
+mod ingest;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,157 +20,166 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::checkpoint::Checkpoint;
-use crate::config::{CameraSpec, PlaybackMode, Start};
+use crate::config::{CameraSpec, StartPosition, StreamProtocol};
 use crate::decode::{self, Sampler, frame_queue, packet_queue};
 use crate::delivery::EventOutbox;
 use crate::detect::Detector;
-use crate::detect::ocr::Reader;
+use crate::detect::ocr::TextReader;
 use crate::media::{Mode, ModeCell, Position};
 use crate::source::{Kvs, SourceError, StartAt, StreamSource};
 use crate::status::CameraStatus;
 use crate::status::Watch;
-use deciding::{Deciding, Entry, SharedModel};
-use reading::{Reading, ReadingParts};
+use analysis::{AnalysisTask, LoadedEntry, SharedModel};
+use ingest::{IngestParts, IngestTask};
 
-/// Access units that wait for the decoder before reading does: two seconds of 60 a second. A live camera leaves out what waits
-/// longer than one, so reading does not wait for its decoder, and nothing piles up unseen in the buffers of its connection.
-const PACKETS: usize = 128;
+/// The capacity of the packet queue: two seconds at 60 frames/s.
+///
+/// Decode takes packets of a live camera off when they are a second late. So the queue has room before it is full, and
+/// no footage waits unseen in the socket buffers of its connection.
+const MAX_QUEUED_PACKETS: usize = 128;
 
-/// What a camera shares with the others.
+/// The resources and settings that all cameras share.
 #[derive(Clone)]
-pub struct Shared {
-    /// The clients.
+pub struct CameraResources {
+    /// The Kinesis Video Streams clients.
     pub kvs: Kvs,
-    /// Where events go.
+    /// The outbox that takes the events.
     pub outbox: Arc<EventOutbox>,
-    /// Base of the wait between connections.
+    /// The base of the exponential backoff between connections.
     pub reconnect_delay: Duration,
-    /// The life of an HLS session.
+    /// The age at which an HLS session is renewed.
     pub hls_session: Duration,
-    /// How far behind a live camera may be.
+    /// The lag at which a live camera jumps to NOW.
     pub max_behind: Duration,
-    /// Ends all cameras.
+    /// The token that ends all cameras.
     pub stop: CancellationToken,
 }
 
-/// The loaded models of one entry of a pipeline.
+/// The loaded models of one pipeline entry.
 pub struct EntryModels {
-    /// What finds things.
+    /// The model that detects objects.
     pub detector: Detector,
-    /// What reads their text.
-    pub reading: Option<EntryReader>,
+    /// The model that reads their text, if the entry has one.
+    pub ocr: Option<EntryOcr>,
 }
 
-/// What reads the text in an entry's boxes.
-pub struct EntryReader {
-    /// The model.
-    pub reader: Reader,
-    /// The share of a box's sides that is read beyond each of its edges, 0..=0.5.
+/// The text recognition of one pipeline entry.
+pub struct EntryOcr {
+    /// The recognition model.
+    pub reader: TextReader,
+    /// The margin around a box that is read too, as a share of its sides per edge, 0..=0.5.
     pub crop_expand: f32,
 }
 
-/// A camera at work.
-pub struct Camera {
-    reading: JoinHandle<()>,
-    decoding: std::thread::JoinHandle<()>,
-    deciding: JoinHandle<()>,
+/// A running camera.
+pub struct CameraPipeline {
+    ingest: JoinHandle<()>,
+    decode: std::thread::JoinHandle<()>,
+    analysis: JoinHandle<()>,
 }
 
-/// Why a camera could not start, or did not end as it should.
+/// A camera that failed to start, or that did not end cleanly.
 #[derive(Debug, Error)]
 pub enum CameraError {
-    /// The system gives no further thread.
+    /// The system grants no further thread.
     #[error("camera {camera}: cannot start its decode thread: {source}; raise the limit on threads")]
     Thread {
-        /// The camera.
+        /// The camera's id.
         camera: String,
-        /// Why.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// What reads its stream cannot be set up.
+    /// The source of its stream cannot be created.
     #[error("camera {camera}: {source}")]
     Source {
-        /// The camera.
+        /// The camera's id.
         camera: String,
-        /// Why.
+        /// The source's error.
         source: SourceError,
     },
     /// One of its parts panicked: a bug.
     #[error("camera {camera}: its {part} part broke down; this is a bug of kvs-infer")]
     BrokeDown {
-        /// The camera.
+        /// The camera's id.
         camera: String,
-        /// Which part.
+        /// The part: read, decode or decide.
         part: &'static str,
     },
 }
 
-impl Camera {
-    /// Starts a camera; `models` are those of its pipeline's entries, in their order; `checkpoint` is where it was when
-    /// it ended.
+impl CameraPipeline {
+    /// Starts a camera, from the `checkpoint` at which it ended before.
+    ///
+    /// `models` are those of the pipeline's entries, in the order of the entries.
     ///
     /// # Errors
-    /// The system gives no further thread.
+    /// The system grants no further thread, or the source cannot be created.
     pub fn start(
         spec: CameraSpec,
         models: Vec<EntryModels>,
         checkpoint: Option<Checkpoint>,
-        board: CameraStatus,
-        shared: &Shared,
+        status: CameraStatus,
+        resources: &CameraResources,
     ) -> Result<Self, CameraError> {
-        let mut at = checkpoint.unwrap_or_default().of_stream(&spec.stream);
+        let mut checkpoint = checkpoint.unwrap_or_default().of_stream(&spec.stream);
+        // A gate that is switched on later must not compare with a picture from before.
         if spec.motion.is_none() {
-            at.motion.forget();
+            checkpoint.motion.forget();
         }
-        let (start, mode) = start(spec.start, at.position.clone());
-        board.set_mode(mode);
+        let (start, mode) = choose_start(spec.start, checkpoint.position.clone());
+        status.set_mode(mode);
         let mode = Arc::new(ModeCell::new(mode));
-        let (packets, input) = packet_queue(PACKETS);
-        let (output, frames) = frame_queue(board.clone(), Arc::clone(&mode));
-        let sampler = Sampler::new(spec.fps_target, at.sampler);
-        let decoding =
-            decode::spawn(board.clone(), sampler, spec.masks.clone(), spec.max_pixels, input, output)
-                .map_err(|source| CameraError::Thread { camera: spec.id.to_string(), source })?;
-        let reading = Reading::new(ReadingParts {
-            source: source(&spec, shared)?,
+        let (packet_sender, packet_receiver) = packet_queue(MAX_QUEUED_PACKETS);
+        let (frame_sender, frame_receiver) = frame_queue(status.clone(), Arc::clone(&mode));
+        let sampler = Sampler::new(spec.fps_target, checkpoint.sampler);
+        let decode = decode::spawn(
+            status.clone(),
+            sampler,
+            spec.masks.clone(),
+            spec.max_pixels,
+            packet_receiver,
+            frame_sender,
+        )
+        .map_err(|source| CameraError::Thread { camera: spec.id.to_string(), source })?;
+        let ingest = IngestTask::new(IngestParts {
+            source: new_source(&spec, resources)?,
             start,
-            reconnect_delay: shared.reconnect_delay,
-            max_behind: shared.max_behind,
+            reconnect_delay: resources.reconnect_delay,
+            max_behind: resources.max_behind,
             mode: Arc::clone(&mode),
-            out: packets,
-            board: board.clone(),
-            stop: shared.stop.clone(),
+            out: packet_sender,
+            status: status.clone(),
+            stop: resources.stop.clone(),
         });
         let rules = spec.pipeline.into_iter().map(|entry| entry.rules);
-        let entry = |(rules, EntryModels { detector, reading })| Entry { rules, detector, reading };
-        let entries: Vec<_> = rules.zip(models).map(entry).collect();
-        let slowest =
-            |a: &&Entry, b: &&Entry| a.detector.info().infer_ms.total_cmp(&b.detector.info().infer_ms);
-        if let Some(entry) = entries.iter().max_by(slowest) {
-            board.uses_model(&entry.detector.info().id.name);
-        }
-        let deciding = Deciding {
+        let entries: Vec<_> = rules
+            .zip(models)
+            .map(|(rules, EntryModels { detector, ocr })| LoadedEntry { rules, detector, ocr })
+            .collect();
+        report_slowest_model(&entries, &status);
+        let analysis = AnalysisTask {
             camera: spec.id,
             stream: spec.stream,
-            models: SharedModel::of(&entries),
+            models: SharedModel::distinct(&entries),
             entries,
             motion: spec.motion,
-            at,
-            outbox: Arc::clone(&shared.outbox),
+            checkpoint,
+            outbox: Arc::clone(&resources.outbox),
             route: Arc::new(spec.route),
             mode,
-            board,
+            status,
         };
         Ok(Self {
-            reading: tokio::spawn(reading.run()),
-            decoding,
-            deciding: tokio::spawn(deciding.run(frames)),
+            ingest: tokio::spawn(ingest.run()),
+            decode,
+            analysis: tokio::spawn(analysis.run(frame_receiver)),
         })
     }
 
-    /// What tells that one of its parts is gone. A dead decode thread ends the other two.
+    /// Returns the watches that report the end of a part on /healthz.
     pub fn watches(&self, camera: &str) -> [Watch; 2] {
-        [("read", &self.reading), ("decide", &self.deciding)].map(|(part, task)| {
+        // Decode needs none: its end closes both queues, which ends the other two parts.
+        [("read", &self.ingest), ("decide", &self.analysis)].map(|(part, task)| {
             let task = task.abort_handle();
             Watch {
                 name: format!("{part}-{camera}"),
@@ -177,35 +190,47 @@ impl Camera {
         })
     }
 
-    /// Waits until every part has ended.
+    /// Waits until all parts have ended.
     ///
     /// # Errors
     /// A part panicked.
     pub async fn join(self, camera: &str) -> Result<(), CameraError> {
-        let broke = |part| CameraError::BrokeDown { camera: camera.to_owned(), part };
-        let decoding = self.decoding;
-        let reading = self.reading.await.map_err(|_| broke("read"));
-        let decoding = tokio::task::spawn_blocking(move || decoding.join()).await;
-        let deciding = self.deciding.await.map_err(|_| broke("decide"));
-        let decoding = decoding.ok().and_then(Result::ok).ok_or_else(|| broke("decode"));
-        reading.and(decoding).and(deciding)
+        let broke_down = |part| CameraError::BrokeDown { camera: camera.to_owned(), part };
+        let decode = self.decode;
+        let ingest_outcome = self.ingest.await.map_err(|_| broke_down("read"));
+        // Joining a thread blocks, which a task must not.
+        let decode_outcome = tokio::task::spawn_blocking(move || decode.join()).await;
+        let analysis_outcome = self.analysis.await.map_err(|_| broke_down("decide"));
+        let decode_outcome = decode_outcome.ok().and_then(Result::ok).ok_or_else(|| broke_down("decode"));
+        ingest_outcome.and(decode_outcome).and(analysis_outcome)
     }
 }
 
-fn source(spec: &CameraSpec, shared: &Shared) -> Result<StreamSource, CameraError> {
+/// Reports the slowest of the camera's models to its status: the one that limits the frame rate.
+fn report_slowest_model(entries: &[LoadedEntry], status: &CameraStatus) {
+    let infer_ms = |entry: &LoadedEntry| entry.detector.info().infer_ms;
+    if let Some(entry) = entries.iter().max_by(|a, b| infer_ms(a).total_cmp(&infer_ms(b))) {
+        status.uses_model(&entry.detector.info().id.name);
+    }
+}
+
+fn new_source(spec: &CameraSpec, resources: &CameraResources) -> Result<StreamSource, CameraError> {
     match spec.mode {
-        PlaybackMode::GetMedia => Ok(StreamSource::get_media(&shared.kvs, &spec.stream)),
-        PlaybackMode::Hls => StreamSource::hls(&shared.kvs, &spec.stream, shared.hls_session)
+        StreamProtocol::GetMedia => Ok(StreamSource::get_media(&resources.kvs, &spec.stream)),
+        StreamProtocol::Hls => StreamSource::hls(&resources.kvs, &spec.stream, resources.hls_session)
             .map_err(|source| CameraError::Source { camera: spec.id.to_string(), source }),
     }
 }
 
-/// Where reading starts, and in which mode. What decide remembers goes on in any case: a thing that was told of is not told of
-/// again because the process started anew.
-fn start(asked: Start, position: Option<Position>) -> (StartAt, Mode) {
-    match (asked, position) {
-        (Start::Now, _) | (Start::Checkpoint, None) => (StartAt::Now, Mode::Live),
-        (Start::Earliest, None) => (StartAt::Earliest, Mode::CatchUp),
-        (Start::Earliest | Start::Checkpoint, Some(position)) => (StartAt::After(position), Mode::CatchUp),
+/// Returns the place where reading starts, and the mode of the camera there.
+///
+/// The state of decide is restored in any case, so a restart does not report a known object again.
+fn choose_start(configured: StartPosition, position: Option<Position>) -> (StartAt, Mode) {
+    match (configured, position) {
+        (StartPosition::Now, _) | (StartPosition::Checkpoint, None) => (StartAt::Now, Mode::Live),
+        (StartPosition::Earliest, None) => (StartAt::Earliest, Mode::CatchUp),
+        (StartPosition::Earliest | StartPosition::Checkpoint, Some(position)) => {
+            (StartAt::After(position), Mode::CatchUp)
+        }
     }
 }

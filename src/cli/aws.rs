@@ -1,4 +1,4 @@
-//! The AWS account, region and servers of a command.
+//! The AWS configuration of a command: credentials, region, proxies and endpoints.
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 
@@ -7,7 +7,7 @@ use crate::aws::{
     validate_environment,
 };
 
-/// What the AWS clients need, as the AWS SDKs find it; `region` stands in place of what they would find.
+/// Loads the AWS configuration from the usual sources of the SDKs. `region` overrides the region found there.
 ///
 /// Errors: [`AwsSetupError`].
 pub(super) async fn sdk_config(region: Option<&str>) -> Result<SdkConfig, AwsSetupError> {
@@ -15,11 +15,13 @@ pub(super) async fn sdk_config(region: Option<&str>) -> Result<SdkConfig, AwsSet
     let loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(new_http_client())
         .credentials_provider(ReloadedCredentials::new(region));
+    // Set on the loader, so that the region also applies to STS and SSO of the credentials.
     let loader = match region {
         Some(region) => loader.region(Region::new(region.to_owned())),
         None => loader,
     };
     let aws = loader.load().await;
+    // Without a region every request would fail later with a less helpful message.
     if aws.region().is_none_or(|region| region.as_ref().is_empty()) {
         return Err(match missing_profile() {
             Some(reason) => AwsSetupError::NoProfile(reason),
@@ -29,16 +31,16 @@ pub(super) async fn sdk_config(region: Option<&str>) -> Result<SdkConfig, AwsSet
     Ok(aws)
 }
 
-/// A setting of the environment without which AWS cannot be asked.
+/// The environment lacks a setting that requests to AWS need.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AwsSetupError {
-    /// Nothing says where the streams are.
+    /// No source names a region.
     #[error("no AWS region: set AWS_REGION, or aws.region in the configuration")]
     NoRegion,
-    /// The profile that would say so is not there.
+    /// The selected profile, which would name the region, does not exist.
     #[error("no AWS region: {0}; or set AWS_REGION")]
     NoProfile(NoUsableCredentials),
-    /// The additional certificates cannot be read, or a proxy is none.
+    /// The certificates of `AWS_CA_BUNDLE` or a proxy variable are invalid.
     #[error(transparent)]
     Environment(#[from] EnvironmentError),
 }

@@ -1,4 +1,4 @@
-//! `kvs-infer check`: says what is wrong with a configuration, or what it asks for.
+//! `check`: reports the mistakes of a configuration, or prints a summary of it.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -6,67 +6,67 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use crate::base::{Unwritable, can_be_written};
-use crate::config::{CameraSpec, ConfigErrors, Settings, Start};
+use crate::config::{CameraSpec, ConfigErrors, Settings, StartPosition};
 use crate::sinks::PublishSpec;
 
 use super::aws::sdk_config;
 use super::config_args::ConfigArgs;
-use super::doctor::Doctor;
 use super::fetching::fetch_all;
+use super::live_check::LiveCheck;
 use super::models::specs;
 use super::run_on_runtime;
 
-/// Says what is wrong with a configuration, with line and column, or what it asks for.
+/// Reports all mistakes of a configuration with line and column, or prints a summary of it.
 ///
-/// Works offline (with a configuration that is): nothing is asked of AWS, and models are not loaded; those of this machine are
-/// looked for, those from s3:// and https:// are not fetched. Whether `local_dir` can be written is
-/// tried with an empty file in it, or in the nearest folder above it that is there.
-/// Exit codes: 0 the configuration is good; 78 it has mistakes, or names model files or folders that cannot be used.
+/// Works offline if the configuration is a local file: it makes no request to AWS and loads no model. It checks that
+/// local model files exist, and fetches none from s3:// or https://. It checks that `local_dir` can be written by
+/// creating an empty file in it, or in the nearest existing folder above it.
+/// Exit codes: 0 the configuration is valid; 78 it has mistakes, or names model files or folders that cannot be used.
 ///
-/// With `--live` it then asks all that `run` would need and prints a line an answer: ok, warn (somebody should look) or FAIL,
-/// what was asked, seconds, what was found and what to do. Asked are: the credentials (sts:GetCallerIdentity); each
-/// camera's stream (DescribeStream; GetDataEndpoint and GetMedia, closed with the first fragment or after 5 s); each data
-/// stream (DescribeStreamSummary; PutRecords of one record for a hash key that no shard has, which is refused for its key
-/// where the role may write, so that nothing is written); the bucket (PutObject of a line of text under
+/// With `--live`, it also probes everything that `run` needs and prints one line per probe: ok, warn (needs attention) or
+/// FAIL, the name, the seconds, the finding and the remedy. The probes are: the credentials (sts:GetCallerIdentity); the
+/// stream of each camera (DescribeStream; GetDataEndpoint and GetMedia, closed after the first fragment or 5 s); each data
+/// stream (DescribeStreamSummary; PutRecords of one record with a hash key outside all shards: a role with write access is
+/// refused for that key, so nothing is written); the bucket (PutObject of a line of text under
 /// `{s3_prefix}/.kvs-infer-check`, which stays); the DynamoDB tables (DescribeTable, DescribeTimeToLive; PutItem and
-/// UpdateItem on a condition that never holds, so that nothing is written); any other sink (a call that only
-/// describes it); the folders; the models, each fetched into the cache
-/// folder where it is elsewhere, loaded and run.
-/// Exit codes with `--live`: 0 nothing failed; 69 something is unreachable, missing or refused; 78 also where a model
-/// cannot be used or has not the classes that are counted.
+/// UpdateItem with a condition that is never met, so nothing is written); any other sink (a call that only describes it);
+/// the folders; the models, each fetched into the cache folder if it is remote, loaded and run.
+/// Exit codes with `--live`: 0 nothing failed; 69 something is unreachable, missing or refused; 78 a model cannot be used
+/// or lacks a configured class.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct CheckArgs {
-    /// Which configuration.
     #[command(flatten)]
     config: ConfigArgs,
-    /// Asks AWS, loads the models and looks at the folders too
+    /// Also probes AWS, the models and the folders
     #[arg(long)]
     live: bool,
-    /// Prints one JSON object an answer, and one with their sum
+    /// Prints one JSON object per probe, and one with the totals
     #[arg(long, requires = "live")]
     json: bool,
 }
 
 impl CheckArgs {
-    /// Checks it.
+    /// Checks the configuration, and with `--live` what it refers to.
     ///
     /// # Errors
-    /// The configuration is wrong, or standard output is closed.
+    /// The configuration is invalid, or standard output is closed.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let settings = self.config.load()?;
         if self.live {
-            return run_on_runtime(self.ask(settings));
+            return run_on_runtime(self.probe(settings));
         }
-        settings.publish.local_dir.as_deref().map_or(Ok(()), look_at)?;
+        // `load` has checked the model files.
+        settings.publish.local_dir.as_deref().map_or(Ok(()), check_folder)?;
         let mut out = io::stdout().lock();
         print(&settings, &mut out)?;
         print_advice(&settings, &mut out)?;
-        print_sum(&settings, &mut out)?;
+        print_total(&settings, &mut out)?;
         Ok(ExitCode::SUCCESS)
     }
 
-    async fn ask(self, settings: Settings) -> anyhow::Result<ExitCode> {
+    async fn probe(self, settings: Settings) -> anyhow::Result<ExitCode> {
         let aws = sdk_config(settings.region.as_deref()).await?;
+        // The lock of standard output ends here: the probes print while they run.
         if !self.json {
             let mut out = io::stdout().lock();
             print(&settings, &mut out)?;
@@ -75,12 +75,14 @@ impl CheckArgs {
         }
         let models = fetch_all(&self.config.models(Some(&aws))?, specs(&settings)).await;
         let state_dir = self.config.state_dir()?;
-        Doctor { state_dir, settings, models, aws, json: self.json }.run().await
+        LiveCheck { state_dir, settings, models, aws, json: self.json }.run().await
     }
 }
 
-/// Errors: the nearest of `folder` and those above it that is there is no folder, or cannot be written.
-fn look_at(folder: &Path) -> Result<(), ConfigErrors> {
+/// Checks that `folder` can be written, or else created in the nearest existing folder above it.
+///
+/// Errors: that one is not a folder, or cannot be written.
+fn check_folder(folder: &Path) -> Result<(), ConfigErrors> {
     can_be_written(folder).map_err(|Unwritable { parent, why }| ConfigErrors::Folder {
         folder: folder.to_owned(),
         parent,
@@ -105,9 +107,9 @@ fn print_advice(settings: &Settings, out: &mut impl Write) -> io::Result<()> {
     settings.advice().iter().try_for_each(|advice| writeln!(out, "warn: {advice}"))
 }
 
-fn print_sum(settings: &Settings, out: &mut impl Write) -> io::Result<()> {
+fn print_total(settings: &Settings, out: &mut impl Write) -> io::Result<()> {
     let cameras = count(settings.cameras.len(), "camera");
-    writeln!(out, "OK: {cameras}, {} (models not loaded: kvs-infer models)", Models(settings))
+    writeln!(out, "OK: {cameras}, {} (models not loaded: kvs-infer models)", ModelCount(settings))
 }
 
 fn row(camera: &CameraSpec, publish: &PublishSpec) -> [String; 6] {
@@ -126,25 +128,26 @@ fn row(camera: &CameraSpec, publish: &PublishSpec) -> [String; 6] {
     ]
 }
 
-fn start_name(start: Start) -> &'static str {
+fn start_name(start: StartPosition) -> &'static str {
     match start {
-        Start::Now => "NOW",
-        Start::Earliest => "EARLIEST",
-        Start::Checkpoint => "CHECKPOINT",
+        StartPosition::Now => "NOW",
+        StartPosition::Earliest => "EARLIEST",
+        StartPosition::Checkpoint => "CHECKPOINT",
     }
 }
 
-fn count(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+fn count(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
-/// How many models there are, each counted once.
-struct Models<'a>(&'a Settings);
+/// The number of different model files.
+struct ModelCount<'a>(&'a Settings);
 
-impl fmt::Display for Models<'_> {
+impl fmt::Display for ModelCount<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let entries = self.0.cameras.iter().flat_map(|camera| &camera.pipeline);
         let mut paths: Vec<_> = entries.map(|entry| &entry.model.path).collect();
+        // `dedup` removes only neighbours.
         paths.sort_unstable();
         paths.dedup();
         f.write_str(&count(paths.len(), "model file"))
@@ -172,11 +175,11 @@ cameras:
 ";
 
     #[test]
-    fn the_summary_has_a_row_a_camera() {
+    fn the_summary_has_one_row_per_camera() {
         let settings = parse("c", FILE, &|_| None, &Overrides::default()).unwrap();
         let mut out = Vec::new();
         print(&settings, &mut out).unwrap();
-        print_sum(&settings, &mut out).unwrap();
+        print_total(&settings, &mut out).unwrap();
         let expected = [
             "CAMERA     STREAM    START       FPS  DETECTORS                                EVENTS TO",
             "a          a-stream  CHECKPOINT  2.5  objects (one.onnx), objects#2 (two.onnx)  local /tmp/events, kds events, dynamodb records, s3 our-bucket/snapshots/a/",
@@ -187,13 +190,13 @@ cameras:
         let out = String::from_utf8(out).unwrap();
         let columns: Vec<_> =
             out.lines().take(3).map(|line| line.find("local /tmp").or(line.find("EVENTS TO"))).collect();
-        assert_eq!(columns[0], columns[2], "the columns stand below each other:\n{out}");
+        assert_eq!(columns[0], columns[2], "the columns are aligned:\n{out}");
         assert_eq!(out.lines().map(squeeze).collect::<Vec<_>>(), expected.map(squeeze));
     }
 
     #[test]
     fn a_folder_that_cannot_be_written_is_a_mistake() {
-        let error = look_at(Path::new("/proc/events")).unwrap_err().to_string();
+        let error = check_folder(Path::new("/proc/events")).unwrap_err().to_string();
         assert!(error.contains("publishers.local_dir: /proc/events: /proc cannot be written"), "{error}");
     }
 }

@@ -10,17 +10,17 @@ use crate::aws::validate_environment;
 use crate::config::{ConfigErrors, ConfigSource, Overrides, Settings, load, parse};
 use crate::detect::{ModelSpec, Purpose, cache_dir};
 use crate::remote::{
-    Address, Cache, CacheSpec, GetError, GivenAddress, HOLDER_LIMIT, KEPT_MODEL_BYTES, MOST_MODEL_BYTES,
-    Models, Remote, Tries,
+    Address, Cache, CacheSpec, GetError, GivenAddress, HOLDER_LIMIT, MAX_CACHED_MODEL_BYTES, MAX_MODEL_BYTES,
+    ModelFetcher, RemoteClient, RetryPolicy,
 };
 
-/// A configuration that is fetched may be as large, bytes.
-const MOST_CONFIG_BYTES: usize = 4 << 20;
+/// Maximum size of a fetched configuration, bytes.
+const MAX_CONFIG_BYTES: usize = 4 << 20;
 
-/// Which configuration, and what stands in place of it. A flag beats the environment, which beats the file.
+/// The configuration and overrides of it. A flag takes precedence over the environment, which takes precedence over the file.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ConfigArgs {
-    /// The configuration: a file, s3://bucket/key, https://..., or `-` for standard input
+    /// Configuration: a file, s3://bucket/key, https://..., or `-` for standard input
     #[arg(
         long,
         value_name = "FILE",
@@ -29,91 +29,92 @@ pub(super) struct ConfigArgs {
         default_value = "/app/config/cameras.yaml"
     )]
     config: GivenAddress,
-    /// The AWS region, in place of the file's `aws.region`
+    /// AWS region; overrides `aws.region` of the file
     #[arg(long, value_name = "REGION", env = "AWS_REGION")]
     aws_region: Option<String>,
-    /// The folder of fetched models and, unless `state.dir` names another, of the outbox
+    /// Folder for fetched models and, unless `state.dir` names another one, for the outbox
     #[arg(long, value_name = "FOLDER", env = "KVS_INFER_CACHE")]
     cache_dir: Option<PathBuf>,
 }
 
-/// Where a configuration comes from.
+/// Source of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
-    /// This machine.
+pub(super) enum ConfigOrigin {
+    /// A file of this machine, or standard input.
     Local(ConfigSource),
-    /// A server.
+    /// A file in S3 or on the web.
     Remote(Address),
 }
 
 impl ConfigArgs {
-    /// The settings, with every model file of this machine there; `${NAME}` is expanded from this process's environment.
+    /// Reads the configuration, expands `${NAME}` from the environment, and checks that all local model files exist.
     ///
-    /// Errors: the file cannot be read, or every mistake in it.
+    /// Errors: the file cannot be read, or it has mistakes, all of which are reported.
     pub(super) fn load(&self) -> anyhow::Result<Settings> {
         let settings = match self.origin()? {
-            Origin::Local(source) => load(&source, &environment, &self.overrides())?,
-            Origin::Remote(address) => {
+            ConfigOrigin::Local(source) => load(&source, &environment, &self.overrides())?,
+            ConfigOrigin::Remote(address) => {
+                // `load` is called before the runtime of the service exists.
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
                 runtime.block_on(self.fetch(&address))?
             }
         };
-        settings.missing_files()?;
+        settings.check_model_files()?;
         Ok(settings)
     }
 
-    /// The settings that `text` asks for, with the same checks.
+    /// Parses `text` with the same checks as [`Self::load`].
     ///
-    /// Errors: every mistake in it.
+    /// Errors: all mistakes of the text.
     pub(super) fn parse(&self, text: &str) -> Result<Settings, ConfigErrors> {
         let settings = parse(&self.config.to_string(), text, &environment, &self.overrides())?;
-        settings.missing_files()?;
+        settings.check_model_files()?;
         Ok(settings)
     }
 
-    /// Where the configuration comes from.
+    /// Returns the source of the configuration.
     ///
-    /// Errors: an address from which nothing is fetched.
-    pub(super) fn origin(&self) -> Result<Origin, ConfigErrors> {
+    /// Errors: the address is invalid.
+    pub(super) fn origin(&self) -> Result<ConfigOrigin, ConfigErrors> {
         match Address::parse(self.config.secret()) {
-            None => Ok(Origin::Local(ConfigSource::from_name(self.config.secret()))),
-            Some(Ok(address)) => Ok(Origin::Remote(address)),
+            None => Ok(ConfigOrigin::Local(ConfigSource::from_name(self.config.secret()))),
+            Some(Ok(address)) => Ok(ConfigOrigin::Remote(address)),
             Some(Err(why)) => Err(self.unfetched(why.to_string())),
         }
     }
 
-    /// The clients that fetch the configuration from there.
+    /// Creates the clients that fetch the configuration from `address`.
     ///
-    /// Errors: it is in S3, and nothing says in which region.
-    pub(super) async fn remote(&self, address: &Address) -> anyhow::Result<Remote> {
+    /// Errors: the address is in S3 and no source names a region, or TLS cannot be set up.
+    pub(super) async fn client(&self, address: &Address) -> anyhow::Result<RemoteClient> {
         let aws = match address {
             Address::S3 { .. } => Some(sdk_config(self.region().as_deref()).await?),
             Address::Web(_) => None,
         };
-        Remote::new(aws.as_ref()).map_err(|error| self.unfetched(error.why()).into())
+        RemoteClient::new(aws.as_ref()).map_err(|error| self.unfetched(error.why()).into())
     }
 
-    /// The configuration's text there, and its version's name; `None`: it is still the version that `etag` names.
+    /// Fetches the text of the configuration and its ETag, or `None` if it is still the version that `etag` names.
     ///
-    /// Errors: it cannot be fetched.
+    /// Errors: the configuration cannot be fetched.
     pub(super) async fn text(
         &self,
-        remote: &Remote,
+        client: &RemoteClient,
         address: &Address,
         etag: Option<&str>,
     ) -> Result<Option<(String, Option<String>)>, ConfigErrors> {
-        let text = remote.text(address, etag, MOST_CONFIG_BYTES).await;
+        let text = client.text(address, etag, MAX_CONFIG_BYTES).await;
         text.map_err(|error: GetError| self.unfetched(error.why()))
     }
 
-    /// What gets the models of the settings that are elsewhere.
+    /// Creates the fetcher for the models of the settings, with AWS clients only if one of them is in S3.
     ///
-    /// Errors: one is in S3, and nothing says in which region; no folder to keep them in.
+    /// Errors: a model is in S3 and no source names a region, or there is no cache folder.
     pub(super) async fn models_of(
         &self,
         settings: &Settings,
         specs: &[(Purpose, ModelSpec)],
-    ) -> anyhow::Result<Models> {
+    ) -> anyhow::Result<ModelFetcher> {
         let in_s3 = |(_, spec): &(Purpose, ModelSpec)| matches!(spec.address(), Some(Address::S3 { .. }));
         let aws = match specs.iter().any(in_s3) {
             true => Some(sdk_config(settings.region.as_deref()).await?),
@@ -122,26 +123,27 @@ impl ConfigArgs {
         self.models(aws.as_ref())
     }
 
-    /// What gets models that are elsewhere.
+    /// Creates the fetcher for remote models.
     ///
-    /// Errors: no folder to keep them in.
-    pub(super) fn models(&self, aws: Option<&SdkConfig>) -> anyhow::Result<Models> {
-        models_in(&self.cache_dir()?, aws)
+    /// Errors: there is no cache folder, or TLS cannot be set up.
+    pub(super) fn models(&self, aws: Option<&SdkConfig>) -> anyhow::Result<ModelFetcher> {
+        model_fetcher(&self.cache_dir()?, aws)
     }
 
-    /// Where the outbox is, unless the configuration says.
+    /// Returns the folder of the outbox for a configuration without `state.dir`.
     pub(super) fn state_dir(&self) -> anyhow::Result<PathBuf> {
         Ok(self.cache_dir()?.join("state"))
     }
 
     fn cache_dir(&self) -> anyhow::Result<PathBuf> {
+        // An empty KVS_INFER_CACHE, as compose files pass an unset variable, means the default.
         let given = self.cache_dir.clone().filter(|folder| !folder.as_os_str().is_empty());
         given.or_else(cache_dir).context("HOME is not set: name a folder with --cache-dir (KVS_INFER_CACHE)")
     }
 
     async fn fetch(&self, address: &Address) -> anyhow::Result<Settings> {
-        let remote = self.remote(address).await?;
-        let (text, _) = self.text(&remote, address, None).await?.unwrap_or_default();
+        let client = self.client(address).await?;
+        let (text, _) = self.text(&client, address, None).await?.unwrap_or_default();
         Ok(parse(&self.config.to_string(), &text, &environment, &self.overrides())?)
     }
 
@@ -158,21 +160,22 @@ impl ConfigArgs {
     }
 }
 
-/// What gets models that are elsewhere into `cache`.
+/// Creates a fetcher that keeps models in the folder `models` of `cache`.
 ///
-/// Errors: TLS cannot be set up, or `AWS_CA_BUNDLE` or a variable of a proxy cannot be used.
-pub(super) fn models_in(cache: &Path, aws: Option<&SdkConfig>) -> anyhow::Result<Models> {
+/// Errors: TLS cannot be set up, or `AWS_CA_BUNDLE` or a proxy variable is invalid.
+pub(super) fn model_fetcher(cache: &Path, aws: Option<&SdkConfig>) -> anyhow::Result<ModelFetcher> {
     validate_environment().map_err(AwsSetupError::from)?;
-    let remote = Remote::new(aws).map_err(|error| anyhow::anyhow!("cannot fetch models: {}", error.why()))?;
+    let client =
+        RemoteClient::new(aws).map_err(|error| anyhow::anyhow!("cannot fetch models: {}", error.why()))?;
     let folder = cache.join("models");
     let spec = CacheSpec {
         folder,
-        most_bytes: MOST_MODEL_BYTES,
-        kept_bytes: KEPT_MODEL_BYTES,
-        tries: Tries::default(),
+        max_bytes: MAX_MODEL_BYTES,
+        max_cached_bytes: MAX_CACHED_MODEL_BYTES,
+        retry: RetryPolicy::default(),
         holder_limit: HOLDER_LIMIT,
     };
-    Ok(Models::new(Cache::new(spec, remote)))
+    Ok(ModelFetcher::new(Cache::new(spec, client)))
 }
 
 fn environment(name: &str) -> Option<String> {

@@ -1,4 +1,4 @@
-//! Looks whether the configuration of a running service has changed: now and then, and at SIGHUP.
+//! Watches the configuration of a running service: polls it for changes, and reads it again on SIGHUP.
 
 use std::time::Duration;
 
@@ -7,53 +7,54 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::config_args::{ConfigArgs, Origin};
+use super::config_args::{ConfigArgs, ConfigOrigin};
 use crate::base::causes;
 use crate::config::{ConfigErrors, Settings};
-use crate::remote::Remote;
+use crate::remote::RemoteClient;
 
-/// How often a file is looked at. Its content counts, not its time, so that mounted folders and links do no harm.
-const FILE_EVERY: Duration = Duration::from_secs(1);
-/// How often a server is asked.
-const REMOTE_EVERY: Duration = Duration::from_secs(60);
+/// Interval between two reads of a local file. Its content is compared, not its time, so mounts and symlinks work too.
+const FILE_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval between two requests to a server.
+const REMOTE_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What was read: the text, or why there is none.
-type Read = Result<String, String>;
+/// The text of the configuration, or the reason why it cannot be read.
+type ConfigText = Result<String, String>;
 
-/// The settings of a configuration that has changed, or its mistakes, for a person to read.
+/// The settings of a changed configuration, or its mistakes as a text for a person.
 pub(super) type ConfigChange = Result<Settings, String>;
 
-/// Follows the configuration of a service.
+/// Watches the configuration of a service.
 pub(super) struct ConfigWatch {
     args: ConfigArgs,
-    origin: Origin,
-    remote: Option<Remote>,
+    origin: ConfigOrigin,
+    client: Option<RemoteClient>,
     etag: Option<String>,
-    /// What was told of last.
-    told: Read,
-    /// What was read last.
-    last: Read,
+    /// Last text that was reported as a change.
+    reported: ConfigText,
+    /// Text of the last read.
+    last: ConfigText,
     hangup: Signal,
     ticks: Interval,
 }
 
 impl ConfigWatch {
-    /// Follows the configuration whose text was `text` when the service started; `hangup` asks for it to be read again.
+    /// Creates a watch of the configuration whose text was `text` at the start. `hangup` forces a read.
     ///
-    /// Errors: see [`ConfigArgs::remote`].
+    /// Errors: see [`ConfigArgs::client`].
     pub(super) async fn new(args: ConfigArgs, text: &str, hangup: Signal) -> anyhow::Result<Self> {
         let origin = args.origin()?;
-        let (remote, every) = match &origin {
-            Origin::Local(_) => (None, FILE_EVERY),
-            Origin::Remote(address) => (Some(args.remote(address).await?), REMOTE_EVERY),
+        let (client, period) = match &origin {
+            ConfigOrigin::Local(_) => (None, FILE_INTERVAL),
+            ConfigOrigin::Remote(address) => (Some(args.client(address).await?), REMOTE_INTERVAL),
         };
-        let mut ticks = interval(every);
+        let mut ticks = interval(period);
+        // A slow server must not cause a burst of requests afterwards.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (told, last) = (Ok(text.to_owned()), Ok(text.to_owned()));
-        Ok(Self { args, origin, remote, etag: None, told, last, hangup, ticks })
+        let (reported, last) = (Ok(text.to_owned()), Ok(text.to_owned()));
+        Ok(Self { args, origin, client, etag: None, reported, last, hangup, ticks })
     }
 
-    /// Follows it from now on, in a task that ends when the receiver is dropped.
+    /// Starts a task that reports changes until the receiver is dropped.
     pub(super) fn spawn(self) -> (Receiver<ConfigChange>, JoinHandle<()>) {
         let (sender, changes) = channel(1);
         (changes, tokio::spawn(self.run(sender)))
@@ -71,43 +72,47 @@ impl ConfigWatch {
         }
     }
 
-    /// Waits until the configuration is another, or SIGHUP asks for it; gives what it asks for then.
+    /// Waits until the configuration changes or SIGHUP arrives, and returns the parsed configuration.
     ///
-    /// Errors: what is wrong with it, for a person to read.
+    /// Errors: the mistakes of the configuration, as a text for a person.
     async fn changed(&mut self) -> ConfigChange {
         loop {
-            let asked = tokio::select! {
+            let forced = tokio::select! {
                 _ = self.hangup.recv() => true,
                 _ = self.ticks.tick() => false,
             };
-            let Some(read) = self.read(asked).await else { continue };
-            // A file that is being written is not whole yet: it must stay as it is for one look.
-            let settled = read == self.last || matches!(self.origin, Origin::Remote(_));
+            // `None` is the usual answer of a server: nothing has changed.
+            let Some(read) = self.read(forced).await else { continue };
+            // A file that is being written may be incomplete, so two reads in a row must agree. A server sends whole files.
+            let settled = read == self.last || matches!(self.origin, ConfigOrigin::Remote(_));
             self.last.clone_from(&read);
-            if asked || settled && read != self.told {
-                self.told.clone_from(&read);
+            if forced || settled && read != self.reported {
+                self.reported.clone_from(&read);
                 return read.and_then(|text| self.args.parse(&text).map_err(|mistakes| mistakes.to_string()));
             }
         }
     }
 
-    /// `None`: nothing to say.
-    async fn read(&mut self, asked: bool) -> Option<Read> {
+    /// Reads the configuration. Returns `None` if a server has no other version, or standard input is not asked again.
+    async fn read(&mut self, forced: bool) -> Option<ConfigText> {
         let read = match &self.origin {
-            Origin::Local(source) if source.can_be_read_again() => source.read(),
-            Origin::Local(_) if asked => {
+            ConfigOrigin::Local(source) if source.can_be_read_again() => source.read(),
+            ConfigOrigin::Local(_) if forced => {
                 return Some(Err("standard input cannot be read again; restart, or use a file".to_owned()));
             }
-            Origin::Local(_) => return None,
-            Origin::Remote(_) => self.fetch(asked).await.transpose()?,
+            ConfigOrigin::Local(_) => return None,
+            ConfigOrigin::Remote(_) => self.fetch(forced).await.transpose()?,
         };
         Some(read.map_err(|error: ConfigErrors| causes(&error)))
     }
 
-    async fn fetch(&mut self, asked: bool) -> Result<Option<String>, ConfigErrors> {
-        let (Origin::Remote(address), Some(remote)) = (&self.origin, &self.remote) else { return Ok(None) };
-        let etag = self.etag.as_deref().filter(|_| !asked && self.last.is_ok());
-        let Some((text, etag)) = self.args.text(remote, address, etag).await? else { return Ok(None) };
+    async fn fetch(&mut self, forced: bool) -> Result<Option<String>, ConfigErrors> {
+        let (ConfigOrigin::Remote(address), Some(client)) = (&self.origin, &self.client) else {
+            return Ok(None);
+        };
+        // Without the ETag after a failed read: the text must be compared again, whatever the version.
+        let etag = self.etag.as_deref().filter(|_| !forced && self.last.is_ok());
+        let Some((text, etag)) = self.args.text(client, address, etag).await? else { return Ok(None) };
         self.etag = etag;
         Ok(Some(text))
     }

@@ -1,4 +1,4 @@
-//! `demo`: everything on this machine, without an AWS account.
+//! `demo`: runs the service against a local KVS, without an AWS account.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -6,7 +6,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -15,9 +14,9 @@ use kvs_sim::{ImageMaker, Play, Sim, SimConfig};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::config_args::models_in;
+use super::config_args::model_fetcher;
 use super::sim_images::SimImages;
-use super::{StopSignal, run_on_runtime};
+use super::{StopSignal, elapsed, run_on_runtime};
 use crate::base::escaped;
 use crate::config::{self, LogFormat, Overrides, Settings};
 use crate::detect::cache_dir;
@@ -31,34 +30,34 @@ use crate::telemetry::log::LogOutput;
 const CONFIG: &str = include_str!("../../config/demo.yaml");
 const CAMERAS: [&str; 2] = ["street", "gate"];
 
-/// Runs two cameras against a local KVS, with real models on real video: no AWS account, nothing leaves this machine.
+/// Runs two cameras against a local KVS, with real models on real video, without an AWS account or a connection to others.
 ///
-/// Prints events as they happen and where to look. Ends on Ctrl-C, or after --seconds with a table and exit code 0;
-/// 1 if a camera had no event.
+/// Prints the address of the page, and events as they happen. Ends on Ctrl-C or after --seconds, with a table and exit
+/// code 0, or 1 if a camera had no event.
 #[derive(Debug, clap::Args)]
 pub(super) struct DemoArgs {
-    /// End by itself after so many seconds
+    /// End after this many seconds
     #[arg(long)]
     seconds: Option<u64>,
-    /// The address that the page listens on
+    /// Address on which the page listens
     #[arg(long, env = "HTTP_HOST", default_value = "127.0.0.1")]
     http_host: IpAddr,
-    /// The port that the page listens on; 0 takes a free one
+    /// Port on which the page listens; 0 selects a free port
     #[arg(long, env = "HTTP_PORT", default_value_t = 8080)]
     http_port: u16,
-    /// Who knows it may see the page; needed where the page does not listen on loopback
+    /// Bearer token required to view the page; without one, the page is served only on loopback
     #[arg(long, env = "HTTP_TOKEN", hide_env_values = true)]
     http_token: Option<String>,
-    /// What is logged, on standard error
+    /// Log level or directives; the log goes to standard error
     #[arg(long, env = "LOG_LEVEL", default_value = "warn")]
     log_level: String,
-    /// Where events.jsonl and snapshots/ go [default: the cache folder's demo/]
+    /// Folder for events.jsonl and snapshots/ [default: demo/ in the cache folder]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }
 
 impl DemoArgs {
-    /// Runs the demo to its end.
+    /// Runs the demo until it is stopped.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         telemetry::log::init(&self.log_level, Some(LogFormat::Text), LogOutput::Stderr)?;
         run_on_runtime(self.serve())
@@ -70,27 +69,33 @@ impl DemoArgs {
             cache_dir().context("HOME is not set: set KVS_INFER_CACHE to a folder for models and clips")?;
         let dir = self.dir.clone().unwrap_or_else(|| cache.join("demo"));
         let settings = settings(&cache, &dir)?;
-        let sim = film(&cache).await?;
+        let sim = start_sim(&cache).await?;
         let service = Service::start(self.spec(settings, &sim, &dir)?).await?;
-        self.greet(&service, &sim, &dir)?;
+        self.print_addresses(&service, &sim, &dir)?;
         let (_, events) = service.board().follow(None);
-        let told = tokio::select! {
+        let printed = tokio::select! {
             () = stop.wait() => Ok(()),
-            () = seconds(self.seconds) => Ok(()),
-            told = tell(events) => told,
+            () = elapsed(self.seconds) => Ok(()),
+            printed = print_events(events) => printed,
         };
+        // The board outlives the service and is read after it has stopped.
         let board = service.board().clone();
         let remains = service.stop().await;
         sim.stop().await;
-        // What a crash left there is in the system's folder for such things.
+        // A folder that cannot be removed stays in the system's temporary folder.
         let _ = std::fs::remove_dir_all(state_dir());
-        told?;
-        let unwritten: u64 = remains.iter().filter(|sink| sink.required).map(|sink| sink.count).sum();
-        ensure!(unwritten == 0, "{unwritten} events were not written in time to {}", dir.display());
+        // Reported only now, so that the service stops in order even if standard output is closed.
+        printed?;
+        let undelivered: u64 = remains.iter().filter(|sink| sink.required).map(|sink| sink.count).sum();
+        ensure!(
+            undelivered == 0,
+            "{undelivered} events were not written to {} before the demo ended",
+            dir.display()
+        );
         finish(&board.snapshot())
     }
 
-    fn greet(&self, service: &Service, sim: &Sim, dir: &Path) -> std::io::Result<()> {
+    fn print_addresses(&self, service: &Service, sim: &Sim, dir: &Path) -> std::io::Result<()> {
         let mut out = std::io::stdout().lock();
         writeln!(out, "kvs-infer demo: {} cameras, real models, no AWS. Ctrl-C ends it.", CAMERAS.len())?;
         writeln!(out, "  page    {}", self.page(service.http_addr()))?;
@@ -98,22 +103,23 @@ impl DemoArgs {
         writeln!(out, "          kvs-infer events --dir {}", dir.display())?;
         let aws = "--region us-east-1 --no-sign-request kinesisvideo list-streams";
         writeln!(out, "  KVS     aws --endpoint-url {} {aws}", sim.endpoint())?;
-        writeln!(out, "\nUTC       camera   what         sure  snapshot")?;
+        writeln!(out, "\nUTC       camera   label        conf  snapshot")?;
         out.flush()
     }
 
     fn page(&self, addr: SocketAddr) -> String {
+        // A browser cannot open 0.0.0.0.
         let host = if addr.ip().is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { addr.ip() };
         let closed = !addr.ip().is_loopback() && self.http_token.as_deref().is_none_or(str::is_empty);
-        let why = if closed { " is closed: set HTTP_TOKEN, or let it listen on loopback" } else { "" };
-        format!("http://{}/{why}", SocketAddr::new(host, addr.port()))
+        let advice = if closed { " is closed: set HTTP_TOKEN, or listen on loopback" } else { "" };
+        format!("http://{}/{advice}", SocketAddr::new(host, addr.port()))
     }
 
     fn spec(&self, settings: Settings, sim: &Sim, dir: &Path) -> anyhow::Result<ServiceSpec> {
         Ok(ServiceSpec {
             settings,
-            aws: local(sim.endpoint()),
-            models: models_in(&state_dir(), None)?,
+            aws: sim_config(sim.endpoint()),
+            models: model_fetcher(&state_dir(), None)?,
             http: SocketAddr::new(self.http_host, self.http_port),
             token: AccessToken::from_variable(self.http_token.as_deref())?,
             prometheus: telemetry::metrics::install()?,
@@ -123,12 +129,14 @@ impl DemoArgs {
     }
 }
 
-/// The outbox's folder: of this run only, since its local KVS begins anew with each.
+/// Returns the folder of the outbox. It belongs to this run only, because each run starts an empty local KVS.
 fn state_dir() -> PathBuf {
     std::env::temp_dir().join(format!("kvs-infer-demo-{}", std::process::id()))
 }
 
-/// The demo's settings, with every model and clip there.
+/// Returns the settings of the demo.
+///
+/// Errors: a model or clip of the demo does not exist.
 fn settings(cache: &Path, dir: &Path) -> anyhow::Result<Settings> {
     let environment = |name: &str| match name {
         "KVS_INFER_CACHE" => Some(cache.display().to_string()),
@@ -139,7 +147,7 @@ fn settings(cache: &Path, dir: &Path) -> anyhow::Result<Settings> {
     let models =
         settings.cameras.iter().flat_map(|camera| &camera.pipeline).map(|entry| entry.model.path.clone());
     for file in models.chain(CAMERAS.map(|camera| clip(cache, camera))) {
-        ensure!(file.is_file(), "{} is not there: run scripts/setup demo", file.display());
+        ensure!(file.is_file(), "{} does not exist: run scripts/setup demo", file.display());
     }
     Ok(settings)
 }
@@ -148,8 +156,9 @@ fn clip(cache: &Path, camera: &str) -> PathBuf {
     cache.join("clips").join(format!("{camera}.mp4"))
 }
 
-/// A local KVS in which the clips play, again and again.
-async fn film(cache: &Path) -> anyhow::Result<Sim> {
+/// Starts a local KVS that plays the clips in a loop.
+async fn start_sim(cache: &Path) -> anyhow::Result<Sim> {
+    // GetImages of the local KVS works in the demo too.
     let images: Option<Arc<dyn ImageMaker>> = Some(Arc::new(SimImages));
     let sim = Sim::start(SimConfig { images, ..SimConfig::default() })?;
     for camera in CAMERAS {
@@ -158,8 +167,8 @@ async fn film(cache: &Path) -> anyhow::Result<Sim> {
     Ok(sim)
 }
 
-/// The SDK's configuration for the local KVS, which takes any credentials.
-fn local(endpoint: String) -> SdkConfig {
+/// Returns the SDK configuration for the local KVS, which accepts any credentials.
+fn sim_config(endpoint: String) -> SdkConfig {
     let credentials = Credentials::new("local", "local", None, None, "demo");
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -169,37 +178,31 @@ fn local(endpoint: String) -> SdkConfig {
         .build()
 }
 
-async fn seconds(limit: Option<u64>) {
-    match limit {
-        Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Prints events as they come, for ever.
-async fn tell(mut events: Receiver<Arc<Event>>) -> anyhow::Result<()> {
+/// Prints events as they arrive, for ever.
+async fn print_events(mut events: Receiver<Arc<Event>>) -> anyhow::Result<()> {
     loop {
         match events.recv().await {
-            Ok(event) => writeln!(std::io::stdout(), "{}", line(&event))?,
+            Ok(event) => writeln!(std::io::stdout(), "{}", event_line(&event))?,
             Err(RecvError::Lagged(missed)) => writeln!(std::io::stdout(), "({missed} events not shown)")?,
+            // The service keeps the sender until it stops, and the caller's `select` ends this function first.
             Err(RecvError::Closed) => std::future::pending().await,
         }
     }
 }
 
-fn line(event: &Event) -> String {
+fn event_line(event: &Event) -> String {
     let payload = &event.payload;
     let snapshot = payload.extras.snapshot.as_deref().unwrap_or("");
-    let (time, sure) = (time_of_day(payload.ts_ms), payload.conf * 100.0);
+    let (time, percent) = (time_of_day(payload.ts_ms), payload.conf * 100.0);
     let phase = payload.extras.phase.as_str();
     format!(
-        "{time}  {:<8} {:<12} {phase:<6} {sure:>2.0} %  {snapshot}",
+        "{time}  {:<8} {:<12} {phase:<6} {percent:>2.0} %  {snapshot}",
         event.camera_id,
         escaped(&payload.label)
     )
 }
 
-/// `HH:MM:SS` of a time since the epoch, UTC.
+/// Returns the time of day in UTC, `HH:MM:SS`.
 fn time_of_day(ts_ms: i64) -> String {
     let second = ts_ms.div_euclid(1000).rem_euclid(24 * 60 * 60);
     format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
@@ -215,10 +218,10 @@ fn finish(rows: &[CameraRow]) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-/// What each camera did.
+/// Returns a table with a row per camera.
 fn table(rows: &[CameraRow]) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
-    writeln!(text, "                                                 from arrival to event, ms")?;
+    writeln!(text, "                                                 arrival to event, ms")?;
     writeln!(text, "camera    read  decoded  inferred  dropped  events     p50     p99")?;
     for row in rows {
         let dropped: u64 = row.frames.dropped.values().sum();

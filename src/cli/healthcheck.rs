@@ -1,4 +1,4 @@
-//! `kvs-infer healthcheck`: what the container's health check runs.
+//! `healthcheck`: the command that the container's health check runs.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -7,31 +7,31 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-/// Asks the service on this host whether it is alive: exit 0 if it is, 1 if a restart would help.
+/// Requests /healthz of the service on this host: exit code 0 if it is alive, 1 if a restart would help.
 #[derive(Clone, Debug, clap::Args)]
 pub struct HealthcheckArgs {
-    /// The address that the service listens on; 0.0.0.0 and :: are asked on loopback
+    /// Address on which the service listens; 0.0.0.0 and :: are requested on loopback
     #[arg(long, env = "HTTP_HOST", default_value = "127.0.0.1", value_parser = host)]
     pub host: IpAddr,
-    /// The port that the service listens on
+    /// Port on which the service listens
     #[arg(long, env = "HTTP_PORT", default_value_t = 8080)]
     pub port: u16,
-    /// Seconds until no answer is an answer
+    /// Timeout, seconds; without an answer the exit code is 1
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
     pub timeout_seconds: u64,
-    /// Exit 1 also while the service is starting: until its models are loaded. Once it was ready this changes nothing
+    /// Also exit with 1 while the service is starting, until its models are loaded; no effect afterwards
     #[arg(long)]
     pub ready: bool,
 }
 
-/// What the service said.
+/// The answer of `/healthz`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Answer {
+pub struct HealthAnswer {
     /// `ok`, `degraded` or `failed`.
     pub status: String,
-    /// What is wrong.
+    /// Faults, a line each.
     pub reasons: Vec<String>,
-    /// Whether the service is to be kept.
+    /// `true` unless a restart would help.
     #[serde(skip)]
     pub alive: bool,
 }
@@ -46,46 +46,46 @@ struct ReadyAnswer {
     loading: Vec<String>,
 }
 
-/// Why there is no answer: the service is not to be kept.
+/// The service gave no answer, so it should be restarted.
 #[derive(Debug, thiserror::Error)]
 pub enum HealthcheckError {
-    /// Nobody listens there, or nothing came in time.
+    /// No server listens at the address, or the answer did not arrive in time.
     #[error(
-        "no answer from http://{addr}{path} within {timeout_seconds} s: {source}; does kvs-infer run there?"
+        "no answer from http://{addr}{path} within {timeout_seconds} s: {source}; check that kvs-infer runs there"
     )]
     NoAnswer {
-        /// Who was asked.
+        /// Address of the request.
         addr: SocketAddr,
-        /// The path of the request.
+        /// Path of the request.
         path: &'static str,
-        /// How long was waited, seconds.
+        /// Timeout, seconds.
         timeout_seconds: u64,
-        /// What the system says.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// Something else answered, and not with success.
-    #[error("http://{addr}{path} is not kvs-infer's: {reason}; HTTP_PORT names its port")]
+    /// Another program answered, and not with success.
+    #[error("http://{addr}{path} is not of kvs-infer: {reason}; set HTTP_PORT to the port of kvs-infer")]
     Foreign {
-        /// Who was asked.
+        /// Address of the request.
         addr: SocketAddr,
-        /// The path of the request.
+        /// Path of the request.
         path: &'static str,
-        /// What was wrong.
+        /// The first mistake in the answer.
         reason: String,
     },
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for HealthAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.status)?;
         self.reasons.iter().try_for_each(|reason| write!(f, "\n  {reason}"))
     }
 }
 
-/// Bytes of an answer that are read; the rest is for people, and can be looked up elsewhere.
-const ANSWER_BYTES: usize = 1 << 20;
+/// Maximum number of bytes that are read of an answer. The reasons at its end are also logged.
+const MAX_ANSWER_BYTES: usize = 1 << 20;
 
-/// Asks once, writes what was said to `out`, and gives whether the service is to be kept: exit 0, else 1.
+/// Makes one request, writes the answer to `out`, and returns `true` if the service is alive.
 ///
 /// # Errors
 /// `out` cannot be written.
@@ -96,23 +96,23 @@ pub fn run(args: &HealthcheckArgs, out: &mut impl Write) -> io::Result<bool> {
     }
 }
 
-/// Asks once; with `ready` first whether the service has started. Both answers must come within the one timeout.
+/// Requests `/healthz`, with `ready` after `/readyz`. One timeout applies to both.
 ///
 /// # Errors
-/// No answer comes in time, or one of another program.
-pub fn ask(args: &HealthcheckArgs) -> Result<Answer, HealthcheckError> {
+/// There is no answer in time, or it is of another program.
+pub fn ask(args: &HealthcheckArgs) -> Result<HealthAnswer, HealthcheckError> {
     let deadline = Instant::now() + Duration::from_secs(args.timeout_seconds);
     if args.ready {
         let answer = ask_path(args, "/readyz", deadline, readiness)?;
-        // Not while it stops, nor while it is overloaded: a service that was ready once is killed by /healthz alone.
+        // Only while starting. A service that is stopping or overloaded must not be killed, unless /healthz says so.
         if let Some(ReadyAnswer { status, loading }) = answer.filter(|answer| answer.status == "starting") {
-            return Ok(Answer { status, reasons: loading, alive: false });
+            return Ok(HealthAnswer { status, reasons: loading, alive: false });
         }
     }
     ask_path(args, "/healthz", deadline, health)
 }
 
-/// Returns what `read` makes of the answer to one request.
+/// Makes one request and returns its answer, parsed by `read`.
 fn ask_path<T>(
     args: &HealthcheckArgs,
     path: &'static str,
@@ -133,6 +133,7 @@ fn host(text: &str) -> Result<IpAddr, String> {
     }
 }
 
+/// Returns the address at which a server that listens on `host` can be reached.
 fn reachable(host: IpAddr) -> IpAddr {
     match host {
         IpAddr::V4(v4) if v4.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -141,9 +142,11 @@ fn reachable(host: IpAddr) -> IpAddr {
     }
 }
 
-/// Makes one request over a connection of its own, which the server closes after the answer. The status line decides, so an answer
-/// that does not end in time, or is very long, is returned as far as it came.
+/// Makes one request on a new connection, which the server closes after the answer.
+///
+/// The status line decides, so an answer that does not end in time, or is too long, is returned as far as it was read.
 fn fetch(addr: SocketAddr, path: &str, deadline: Instant) -> io::Result<Vec<u8>> {
+    // A timeout of zero is an error of the socket, not an immediate timeout.
     let limit = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
     let mut stream = TcpStream::connect_timeout(&addr, limit)?;
     stream.set_write_timeout(Some(limit))?;
@@ -158,10 +161,13 @@ fn fetch(addr: SocketAddr, path: &str, deadline: Instant) -> io::Result<Vec<u8>>
             Err(_) if has_status_line(&reply) => return Ok(reply),
             Err(error) => return Err(error),
         }
-        let is_over = Instant::now() >= deadline || reply.len() > ANSWER_BYTES;
+        // A server that sends a byte now and then never reaches the read timeout.
+        let is_over = Instant::now() >= deadline || reply.len() > MAX_ANSWER_BYTES;
         match has_status_line(&reply) {
             true if is_over => return Ok(reply),
-            false if is_over => return Err(io::Error::new(io::ErrorKind::TimedOut, "no status came")),
+            false if is_over => {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the answer has no status line"));
+            }
             _ => {}
         }
     }
@@ -171,40 +177,42 @@ fn has_status_line(reply: &[u8]) -> bool {
     reply.windows(2).any(|end| end == b"\r\n")
 }
 
-/// Returns the answer of `/healthz`. Its status line says whether the service is to be kept, whatever can be read of the rest.
-fn health(reply: &[u8]) -> Result<Answer, String> {
+/// Parses the answer of `/healthz`. Its status line alone decides whether the service is alive.
+fn health(reply: &[u8]) -> Result<HealthAnswer, String> {
     let (code, body) = parts(reply)?;
     let alive = code == 200;
-    match serde_json::from_str::<Answer>(&body) {
-        Ok(answer) => Ok(Answer { alive, ..answer }),
+    match serde_json::from_str::<HealthAnswer>(&body) {
+        Ok(answer) => Ok(HealthAnswer { alive, ..answer }),
         Err(error) if alive => {
-            let reasons = vec![format!("its reasons cannot be read: {error}")];
-            Ok(Answer { status: format!("status {code}"), reasons, alive })
+            let reasons = vec![format!("its reasons cannot be parsed: {error}")];
+            Ok(HealthAnswer { status: format!("status {code}"), reasons, alive })
         }
         Err(error) => Err(format!("status {code}, {error}")),
     }
 }
 
-/// Returns the answer of `/readyz`; `None` where it cannot be read, but its status line says that the service is ready.
+/// Parses the answer of `/readyz`. Returns `None` if only its status line can be parsed, which says that the service is ready.
 fn readiness(reply: &[u8]) -> Result<Option<ReadyAnswer>, String> {
     let (code, body) = parts(reply)?;
     match serde_json::from_str(&body) {
         Ok(answer) => Ok(Some(answer)),
+        // A truncated answer of a service that is ready: the status line is enough.
         Err(_) if code == 200 => Ok(None),
         Err(error) => Err(format!("status {code}, {error}")),
     }
 }
 
-/// Returns the status code and the body of an answer.
+/// Splits an answer into its status code and its body.
 fn parts(reply: &[u8]) -> Result<(u16, String), String> {
     let reply = String::from_utf8_lossy(reply);
     let (line, _) = reply
         .split_once("\r\n")
         .filter(|(line, _)| line.starts_with("HTTP/"))
-        .ok_or("it does not speak HTTP")?;
+        .ok_or("the answer is not HTTP")?;
+    // RFC 9112 4: HTTP-version SP status-code SP reason-phrase.
     let code = line.split(' ').nth(1).and_then(|code| code.parse::<u16>().ok());
     let body = reply.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    Ok((code.ok_or("it gives no status")?, body.to_owned()))
+    Ok((code.ok_or("the answer has no status code")?, body.to_owned()))
 }
 
 #[cfg(test)]
@@ -218,13 +226,17 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_read() {
-        let said = |status: &str, alive| Answer { status: status.into(), reasons: vec!["a".into()], alive };
+    fn health_answers_are_parsed() {
+        let expected =
+            |status: &str, alive| HealthAnswer { status: status.into(), reasons: vec!["a".into()], alive };
         let reply = |code: &str, status: &str| {
             format!("HTTP/1.1 {code}\r\nserver: x\r\n\r\n{{\"status\":\"{status}\",\"reasons\":[\"a\"]}}")
         };
-        assert_eq!(health(reply("200 OK", "degraded").as_bytes()), Ok(said("degraded", true)));
-        assert_eq!(health(reply("503 Service Unavailable", "failed").as_bytes()), Ok(said("failed", false)));
+        assert_eq!(health(reply("200 OK", "degraded").as_bytes()), Ok(expected("degraded", true)));
+        assert_eq!(
+            health(reply("503 Service Unavailable", "failed").as_bytes()),
+            Ok(expected("failed", false))
+        );
         for foreign in
             ["", "SSH-2.0-OpenSSH\r\n", "HTTP/1.1 404 Not Found\r\n\r\n<html>", "HTTP/1.1\r\n\r\n{}"]
         {
@@ -233,19 +245,19 @@ mod tests {
     }
 
     #[test]
-    fn the_status_line_counts_whatever_comes_behind_it() {
+    fn the_status_line_counts_whatever_follows_it() {
         for (name, reply, alive) in [
             ("a page", "HTTP/1.1 200 OK\r\n\r\n<html>", Some(true)),
-            ("cut in its body", "HTTP/1.1 200 OK\r\n\r\n{\"status\":\"degr", Some(true)),
-            ("cut in its head", "HTTP/1.1 200 OK\r\nserver: x", Some(true)),
-            ("a failure that is cut", "HTTP/1.1 503 Service Unavailable\r\n\r\n{\"st", None),
+            ("truncated in its body", "HTTP/1.1 200 OK\r\n\r\n{\"status\":\"degr", Some(true)),
+            ("truncated in its head", "HTTP/1.1 200 OK\r\nserver: x", Some(true)),
+            ("a truncated failure", "HTTP/1.1 503 Service Unavailable\r\n\r\n{\"st", None),
         ] {
             assert_eq!(health(reply.as_bytes()).ok().map(|answer| answer.alive), alive, "{name}");
         }
     }
 
     #[test]
-    fn readiness_is_read() {
+    fn readiness_answers_are_parsed() {
         let starting = ReadyAnswer { status: "starting".into(), loading: vec!["street".into()] };
         for (name, reply, expected) in [
             (
@@ -253,15 +265,15 @@ mod tests {
                 "HTTP/1.1 503 S\r\n\r\n{\"status\":\"starting\",\"loading\":[\"street\"]}",
                 Ok(Some(starting)),
             ),
-            ("ready, and cut", "HTTP/1.1 200 OK\r\n\r\n{\"status\":\"rea", Ok(None)),
-            ("not ready, and cut", "HTTP/1.1 503 S\r\n\r\n{\"sta", Err(())),
+            ("ready, truncated", "HTTP/1.1 200 OK\r\n\r\n{\"status\":\"rea", Ok(None)),
+            ("not ready, truncated", "HTTP/1.1 503 S\r\n\r\n{\"sta", Err(())),
         ] {
             assert_eq!(readiness(reply.as_bytes()).map_err(|_| ()), expected, "{name}");
         }
     }
 
     #[test]
-    fn an_answer_that_is_too_long_or_never_ends_is_one() {
+    fn an_answer_that_is_too_long_or_never_ends_is_used() {
         for (name, body_bytes) in [("too long", 3 << 20), ("never ends", 10)] {
             let server = TcpListener::bind("127.0.0.1:0").unwrap();
             let port = server.local_addr().unwrap().port();
@@ -269,27 +281,27 @@ mod tests {
                 let (mut stream, _) = server.accept().unwrap();
                 assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
                 stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n{\"status\":\"degraded\",\"reasons\":[\"").unwrap();
-                // Whoever asks may have heard enough before the end.
+                // The client may close the connection before the end.
                 let _ = stream.write_all(&vec![b'x'; body_bytes]);
-                let _until_it_hangs_up = stream.read(&mut [0; 1]);
+                let _until_closed = stream.read(&mut [0; 1]);
             });
-            let (asked, mut said) = (HealthcheckArgs { timeout_seconds: 3, ..args(port) }, Vec::new());
-            assert!(run(&asked, &mut said).unwrap(), "{name}: {}", String::from_utf8_lossy(&said));
+            let (args, mut printed) = (HealthcheckArgs { timeout_seconds: 3, ..args(port) }, Vec::new());
+            assert!(run(&args, &mut printed).unwrap(), "{name}: {}", String::from_utf8_lossy(&printed));
             answering.join().unwrap();
         }
     }
 
     #[test]
-    fn nobody_there_says_where_was_asked() {
+    fn without_a_server_the_error_names_the_address() {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let mut said = Vec::new();
-        assert!(!run(&args(free.port()), &mut said).unwrap());
-        let said = String::from_utf8(said).unwrap();
-        assert!(said.contains(&format!("no answer from http://{free}/healthz")), "{said}");
+        let mut printed = Vec::new();
+        assert!(!run(&args(free.port()), &mut printed).unwrap());
+        let printed = String::from_utf8(printed).unwrap();
+        assert!(printed.contains(&format!("no answer from http://{free}/healthz")), "{printed}");
     }
 
     #[test]
-    fn one_who_never_answers_is_given_up() {
+    fn a_server_that_never_answers_is_a_timeout() {
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
         let error = ask(&args(silent.local_addr().unwrap().port())).unwrap_err();
         assert!(matches!(error, HealthcheckError::NoAnswer { timeout_seconds: 1, .. }), "{error}");

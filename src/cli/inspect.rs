@@ -1,4 +1,4 @@
-//! `inspect`: a GetMedia dump, one JSON line a fragment.
+//! `inspect`: prints a GetMedia dump, one JSON line per fragment.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -6,17 +6,17 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use kvs_mkv::{Event, FragmentEnd, FragmentReader, FragmentStart, Limits, StreamError, Tag};
+use kvs_mkv::{FragmentEvent, FragmentReader, FragmentStart, FragmentSummary, MkvLimits, StreamError, Tag};
 use serde_json::{Map, Value, json};
 
-/// Reads a GetMedia dump (concatenated Matroska documents) and prints one JSON line a fragment.
+/// Reads a GetMedia dump (concatenated Matroska documents) and prints one JSON line per fragment.
 ///
-/// A fragment whose trailing AWS tags are missing has "complete":false; its whole frames are counted. Times are in
-/// seconds since the epoch, `millis_behind_now` in milliseconds, `bytes` is the sum of the frames' sizes, `tags` are
-/// the producer's own (a name that repeats has a list of values).
+/// A fragment without its trailing AWS tags has "complete":false; its complete frames are counted. Times are in seconds
+/// since the epoch, `millis_behind_now` in milliseconds, `bytes` is the sum of the frame sizes, `tags` are the producer's
+/// own (a repeated name has a list of values).
 #[derive(Debug, clap::Args)]
 pub(super) struct InspectArgs {
-    /// The file; `-` reads standard input.
+    /// The dump; `-` reads standard input.
     file: PathBuf,
 }
 
@@ -24,7 +24,7 @@ impl InspectArgs {
     /// Prints the fragments.
     ///
     /// # Errors
-    /// The file cannot be read, or its bytes are no GetMedia output; what came before the bad place is printed.
+    /// The file cannot be read, or its bytes are not GetMedia output. The fragments before that place are printed.
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let from = open(&self.file)?;
         let mut out = std::io::stdout().lock();
@@ -42,17 +42,18 @@ fn open(file: &Path) -> anyhow::Result<Box<dyn Read>> {
 }
 
 fn inspect(mut from: impl Read, out: &mut impl Write) -> anyhow::Result<()> {
-    let mut reader = FragmentReader::new(Limits::default());
+    let mut reader = FragmentReader::new(MkvLimits::default());
     let mut start = None;
-    let mut piece = vec![0; 1 << 16];
+    let mut chunk = vec![0; 1 << 16];
     loop {
-        let length = from.read(&mut piece).context("reading failed")?;
+        let length = from.read(&mut chunk).context("reading failed")?;
         if length == 0 {
             break;
         }
-        reader.push(&piece[..length]);
+        reader.push(&chunk[..length]);
         let read = print_all(&mut start, out, || reader.next());
-        if read.as_ref().is_err_and(|error| error.is::<kvs_mkv::Error>()) {
+        // After invalid bytes, `finish` still returns the fragment that was open.
+        if read.as_ref().is_err_and(|error| error.is::<kvs_mkv::MkvError>()) {
             print_all(&mut start, out, || reader.finish())?;
         }
         read?;
@@ -63,24 +64,25 @@ fn inspect(mut from: impl Read, out: &mut impl Write) -> anyhow::Result<()> {
 fn print_all(
     start: &mut Option<FragmentStart>,
     out: &mut impl Write,
-    mut next: impl FnMut() -> Result<Option<Event>, kvs_mkv::Error>,
+    mut next: impl FnMut() -> Result<Option<FragmentEvent>, kvs_mkv::MkvError>,
 ) -> anyhow::Result<()> {
     while let Some(event) = next()? {
         match event {
-            Event::Start(begun) => *start = Some(begun),
-            Event::Block(_) => {}
-            Event::End(end) => {
+            FragmentEvent::Start(started) => *start = Some(started),
+            // The end of the fragment has the counts of its blocks.
+            FragmentEvent::Block(_) => {}
+            FragmentEvent::End(end) => {
                 if let Some(start) = start.take() {
                     writeln!(out, "{}", fragment_line(&start, &end))?;
                 }
             }
-            Event::Error(error) => writeln!(out, "{}", error_line(&error))?,
+            FragmentEvent::Error(error) => writeln!(out, "{}", error_line(&error))?,
         }
     }
     Ok(())
 }
 
-fn fragment_line(start: &FragmentStart, end: &FragmentEnd) -> Value {
+fn fragment_line(start: &FragmentStart, end: &FragmentSummary) -> Value {
     let tracks: Vec<Value> = start
         .tracks
         .iter()
@@ -120,6 +122,7 @@ fn tag_map<'a>(tags: impl Iterator<Item = &'a Tag>) -> Map<String, Value> {
             None => {
                 map.insert(tag.name.clone(), value);
             }
+            // Matroska allows a tag name to repeat; the values keep their order.
             Some(Value::Array(values)) => values.push(value),
             Some(first) => *first = Value::from(vec![first.clone(), value]),
         }

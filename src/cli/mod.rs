@@ -1,4 +1,4 @@
-//! The command line: one file a command.
+//! The command line: one file per command.
 
 mod aws;
 mod bench;
@@ -6,18 +6,19 @@ mod check;
 mod config_args;
 mod config_watch;
 mod demo;
-mod doctor;
 mod eval;
 mod events;
 mod fetching;
 pub mod healthcheck;
 mod inspect;
+mod live_check;
 pub mod models;
 mod run;
 mod schema;
 mod sim;
 pub mod sim_images;
 
+use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -43,8 +44,8 @@ use aws::AwsSetupError;
 #[derive(Debug, Parser)]
 #[command(name = "kvs-infer", version, propagate_version = true, max_term_width = 110)]
 #[command(
-    after_help = "Exit codes: 0 done; 64 usage; 69 something needed is unreachable or cannot be used; 70 a bug; 78 the \
-configuration is wrong. demo: 1 if a camera had no event. eval: 1 a limit is not met. healthcheck: 1 not healthy."
+    after_help = "Exit codes: 0 success; 64 usage error; 69 something required is unreachable or cannot be used; 70 a bug; 78 the \
+configuration is invalid. demo: 1 if a camera had no event. eval: 1 if a limit is not met. healthcheck: 1 if unhealthy."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -66,33 +67,52 @@ enum Command {
     Bench(bench::BenchArgs),
 }
 
-/// Exit codes. Source: BSD sysexits(3).
+/// Exit codes, with the numbers of BSD sysexits(3).
 mod exit {
-    /// The command line makes no sense.
+    /// The command line is invalid.
     pub(super) const USAGE: u8 = 64;
-    /// Something needed is unreachable.
+    /// Something required is unreachable or cannot be used.
     pub(super) const UNAVAILABLE: u8 = 69;
     /// A bug of this program.
     pub(super) const SOFTWARE: u8 = 70;
-    /// The configuration is wrong.
+    /// The configuration is invalid.
     pub(super) const CONFIG: u8 = 78;
 }
 
-/// Tells a person what a command could not do, and gives its exit code.
+/// Prints the error of a command to standard error and returns its exit code.
+///
+/// A closed output pipe, such as of `head`, is not an error.
 #[must_use]
 pub fn fail(error: &anyhow::Error) -> ExitCode {
+    // `kvs-infer events | head` must not end with an error message.
     if is_closed_pipe(error) {
         return ExitCode::SUCCESS;
     }
+    // These texts already have a line and a remedy per mistake.
     let mistakes = error.downcast_ref::<ConfigErrors>().map(ConfigErrors::to_string);
     let mistakes = mistakes.or_else(|| error.downcast_ref::<TruthError>().map(TruthError::to_string));
-    let told = mistakes.unwrap_or_else(|| format!("error: {}", with_limit(causes(error.as_ref()))));
-    let _unheard = writeln!(std::io::stderr(), "{}", without_address_secrets(&told));
-    ExitCode::from(code_of(error))
+    let text = mistakes.unwrap_or_else(|| format!("error: {}", with_limit_remedy(causes(error.as_ref()))));
+    print_stderr(without_address_secrets(&text));
+    ExitCode::from(exit_code(error))
 }
 
-/// Returns the text with the remedy for too many open files, which any part of the program can run into.
-fn with_limit(text: String) -> String {
+/// Prints a line to standard error.
+fn print_stderr(line: impl fmt::Display) {
+    // Standard error may be closed, and there is no other place to report that.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Waits for this many seconds, or for ever.
+async fn elapsed(seconds: Option<u64>) {
+    match seconds {
+        Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns the text with the remedy for too many open files, an error that can occur in any part of the program.
+fn with_limit_remedy(text: String) -> String {
+    // Rust's I/O errors and ONNX Runtime's messages name errno 24 (EMFILE) in different words.
     let is_reached = text.contains("os error 24)") || text.contains("system error number 24");
     match storage_remedy("(os error 24)").filter(|remedy| is_reached && !text.contains(remedy)) {
         Some(remedy) => format!("{text}; this process has too many open files: {remedy}"),
@@ -100,7 +120,8 @@ fn with_limit(text: String) -> String {
     }
 }
 
-fn code_of(error: &anyhow::Error) -> u8 {
+fn exit_code(error: &anyhow::Error) -> u8 {
+    // LOG_LEVEL and --log-level are part of the command line.
     if error.is::<LogError>() {
         return exit::USAGE;
     }
@@ -109,6 +130,7 @@ fn code_of(error: &anyhow::Error) -> u8 {
     }
     match error.downcast_ref::<ServiceError>() {
         Some(ServiceError::Detect(DetectError::Runtime(_))) => exit::UNAVAILABLE,
+        // A wrong digest is a mistake in `sha256`, every other failure is one of the network.
         Some(ServiceError::Fetch(error)) if matches!(**error, FetchError::Digest { .. }) => exit::CONFIG,
         Some(ServiceError::Detect(_)) => exit::CONFIG,
         Some(_) | None if error.is::<ConfigErrors>() || error.is::<AwsSetupError>() => exit::CONFIG,
@@ -116,27 +138,28 @@ fn code_of(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// The exit code after a panic, whose message is out already.
+/// Returns the exit code after a panic, whose message the panic hook has printed.
 #[must_use]
-pub fn broke_down() -> ExitCode {
-    let _unheard = writeln!(std::io::stderr(), "error: this is a bug of kvs-infer");
+pub fn panic_exit_code() -> ExitCode {
+    print_stderr("error: this is a bug of kvs-infer");
     ExitCode::from(exit::SOFTWARE)
 }
 
-/// Whether whoever read our output, such as `head`, has had enough.
+/// Returns `true` if the reader of the output has closed the pipe.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let cause = error.root_cause().downcast_ref::<std::io::Error>();
     cause.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 impl Cli {
-    /// The arguments of this process.
+    /// Parses the arguments of this process.
     ///
     /// # Errors
-    /// `--help` and `--version` (code 0) or a usage error (code 64), already printed.
+    /// The exit code of `--help` and `--version` (0) or of a usage error (64). The text is already printed.
     pub fn from_environment() -> Result<Self, ExitCode> {
         Self::try_parse().map_err(|error| {
             let shown = print_usage(&error);
+            // A closed standard output makes `--help` fail too.
             let wrong = error.use_stderr() || shown.is_err();
             if wrong { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS }
         })
@@ -145,7 +168,7 @@ impl Cli {
     /// Runs the command.
     ///
     /// # Errors
-    /// What the command could not do, for a person to read.
+    /// The command failed; the error is a text for a person.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Run(args) => args.run(),
@@ -163,9 +186,9 @@ impl Cli {
     }
 }
 
-/// Prints the help, or what is wrong with the command line. What was written in a wrong place may be an address with a
-/// password.
+/// Prints the help, or the usage error without the secrets of addresses in it.
 fn print_usage(error: &clap::Error) -> std::io::Result<()> {
+    // clap quotes an argument in a wrong place, and that may be an address with a password.
     let plain = error.render().to_string();
     if without_address_secrets(&plain) == plain {
         return error.print();
@@ -173,7 +196,7 @@ fn print_usage(error: &clap::Error) -> std::io::Result<()> {
     writeln!(std::io::stderr(), "{}", without_address_secrets(&plain).trim_end())
 }
 
-/// Exit codes of a container's health check: 0 healthy, 1 not.
+/// Returns the exit code for a container's health check: 0 healthy, 1 unhealthy.
 fn check_health(args: &healthcheck::HealthcheckArgs) -> anyhow::Result<ExitCode> {
     let healthy = healthcheck::run(args, &mut std::io::stdout().lock())?;
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -188,7 +211,7 @@ fn simulate(args: sim::SimArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// Runs `command` on the runtime of the cameras and sinks; HTTP has its own. What is left running then gets a second.
+/// Runs `command` on the runtime of the cameras and sinks. HTTP has its own.
 fn run_on_runtime(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     run_on(new_runtime()?, command)
 }
@@ -203,11 +226,12 @@ fn run_on(
     command: impl Future<Output = anyhow::Result<ExitCode>>,
 ) -> anyhow::Result<ExitCode> {
     let code = runtime.block_on(command);
+    // Blocking tasks that are still running, such as a model load that hangs, must not delay the exit further.
     runtime.shutdown_timeout(Duration::from_secs(1));
     code
 }
 
-/// SIGTERM (ECS, `docker stop`) and SIGINT (Ctrl-C).
+/// The signals that end a command: SIGTERM (ECS, `docker stop`) and SIGINT (Ctrl-C).
 struct StopSignal {
     terminate: Signal,
     interrupt: Signal,
@@ -235,10 +259,10 @@ mod tests {
         for text in
             ["HTTP: Too many open files (os error 24)", "Load model failed:system error number 24; check it"]
         {
-            let shown = with_limit(text.to_owned());
+            let shown = with_limit_remedy(text.to_owned());
             assert!(shown.starts_with(text) && shown.contains("raise the limit of open files"), "{shown}");
-            assert_eq!(with_limit(shown.clone()), shown);
+            assert_eq!(with_limit_remedy(shown.clone()), shown);
         }
-        assert_eq!(with_limit("port taken".to_owned()), "port taken");
+        assert_eq!(with_limit_remedy("port taken".to_owned()), "port taken");
     }
 }

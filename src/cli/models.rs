@@ -1,28 +1,28 @@
-//! `models`: loads the models of a configuration and prints what they are.
+//! `models`: loads the models of a configuration and prints a table of them.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::config_args::ConfigArgs;
-use super::fetching::{Fetched, fetch_all};
+use super::fetching::{FetchedModel, fetch_all};
 use super::{exit, run_on_runtime};
 use crate::base::escaped;
 use crate::config::{CameraSpec, Settings};
-use crate::detect::ocr::{Reader, ReaderInfo};
+use crate::detect::ocr::{TextModelInfo, TextReader};
 use crate::detect::{DetectError, Detector, Device, ModelInfo, ModelSpec, Purpose, usual_threads};
 
-/// Class names that are shown; of more, the number is.
-const SHOWN_CLASSES: usize = 4;
+/// Maximum number of class names in a row.
+const MAX_SHOWN_CLASSES: usize = 4;
 
-/// Loads the models of a configuration and shows their layout, input, classes, device and measured time.
+/// Loads the models of a configuration and prints their layout, input, device, measured inference time and classes.
 ///
-/// BY is the reason for the layout: config (`layout` names it), shape (no other has these shapes), metadata, values (the numbers of
-/// the first inference), or rows (the number of boxes).
+/// BY is the reason for the layout: config (`layout` names it), shape (only this layout has these shapes), metadata, values
+/// (the numbers of the first inference), or rows (the number of boxes).
 ///
-/// Models from s3:// and https:// are fetched into the cache folder first, with their progress on standard error.
+/// Models from s3:// and https:// are first fetched into the cache folder, with their progress on standard error.
 ///
-/// Exit codes: 0 all can be used; 78 the configuration is wrong or a model cannot be used.
+/// Exit codes: 0 all models can be used; 78 the configuration is invalid or a model cannot be used.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ModelsArgs {
     #[command(flatten)]
@@ -42,12 +42,12 @@ impl ModelsArgs {
     }
 }
 
-/// The table, and below it those that were not fetched.
-fn print_fetched(fetched: &[Fetched], device: Device) -> anyhow::Result<ExitCode> {
+/// Prints the table, and below it the models that were not fetched.
+fn print_fetched(fetched: &[FetchedModel], device: Device) -> anyhow::Result<ExitCode> {
     let mut out = io::stdout().lock();
-    let here: Vec<(Purpose, ModelSpec)> =
+    let local_specs: Vec<(Purpose, ModelSpec)> =
         fetched.iter().filter_map(|(purpose, _, local)| Some((*purpose, local.clone().ok()?))).collect();
-    let mut failed = print_models(&mut out, &here, device)?;
+    let mut failed = print_models(&mut out, &local_specs, device)?;
     for (_, spec, local) in fetched {
         if let Err(error) = local {
             failed += 1;
@@ -57,11 +57,12 @@ fn print_fetched(fetched: &[Fetched], device: Device) -> anyhow::Result<ExitCode
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::CONFIG) })
 }
 
-/// The models that the cameras use, each once, in the order of the file.
+/// Returns the models that the cameras use, each once, in the order of the file.
 pub(super) fn specs(settings: &Settings) -> Vec<(Purpose, ModelSpec)> {
     let mut specs = Vec::new();
     for (purpose, model) in settings.cameras.iter().flat_map(CameraSpec::models) {
         let spec = (purpose, ModelSpec::clone(model));
+        // Specs have no order and few models exist, so a search is enough.
         if !specs.contains(&spec) {
             specs.push(spec);
         }
@@ -69,8 +70,9 @@ pub(super) fn specs(settings: &Settings) -> Vec<(Purpose, ModelSpec)> {
     specs
 }
 
-/// Loads each model, measures it and writes a table; a model that cannot be used has its error instead of its row.
-/// Gives the number of those.
+/// Loads and measures each model, and writes a table. The row of a model that cannot be used is its error.
+///
+/// Returns the number of models that cannot be used.
 ///
 /// Errors: `out` cannot be written.
 pub fn print_models(
@@ -90,7 +92,7 @@ pub fn print_models(
                 detector.map(|detector| print_model(out, width, detector.info()))
             }
             Purpose::Read => {
-                Reader::start(spec, device, threads).map(|reader| print_reader(out, width, reader.info()))
+                TextReader::start(spec, device, threads).map(|reader| print_reader(out, width, reader.info()))
             }
         };
         match printed {
@@ -100,6 +102,7 @@ pub fn print_models(
                 print_error(out, width, spec, &error)?;
             }
         }
+        // A model takes seconds, so each row is shown as soon as it is known.
         out.flush()?;
     }
     Ok(failed)
@@ -113,16 +116,17 @@ fn print_model(out: &mut impl Write, width: usize, info: &ModelInfo) -> io::Resu
     print_fallback(out, width, info.fallback.as_deref())
 }
 
-fn print_reader(out: &mut impl Write, width: usize, info: &ReaderInfo) -> io::Result<()> {
+fn print_reader(out: &mut impl Write, width: usize, info: &TextModelInfo) -> io::Result<()> {
+    // CTC is the only layout of text recognition, so its source is always the shape.
     let (input, device) = (info.input.to_string(), info.device.to_string());
     let (infer_ms, characters) = (format!("{:.1}", info.infer_ms), format!("{} characters", info.characters));
     write_row(out, width, [&info.id.name, "ctc", "shape", &input, &device, &infer_ms, &characters])?;
     print_fallback(out, width, info.fallback.as_deref())
 }
 
-fn print_fallback(out: &mut impl Write, width: usize, why: Option<&str>) -> io::Result<()> {
-    match why {
-        Some(why) => writeln!(out, "{:width$}  CUDA was tried: {}", "", escaped(why)),
+fn print_fallback(out: &mut impl Write, width: usize, reason: Option<&str>) -> io::Result<()> {
+    match reason {
+        Some(reason) => writeln!(out, "{:width$}  CUDA was tried: {}", "", escaped(reason)),
         None => Ok(()),
     }
 }
@@ -140,7 +144,7 @@ fn write_row(
 }
 
 fn classes(names: &[Arc<str>]) -> String {
-    let shown: Vec<&str> = names.iter().take(SHOWN_CLASSES).map(|name| &**name).collect();
-    let more = if names.len() > SHOWN_CLASSES { ", ..." } else { "" };
+    let shown: Vec<&str> = names.iter().take(MAX_SHOWN_CLASSES).map(|name| &**name).collect();
+    let more = if names.len() > MAX_SHOWN_CLASSES { ", ..." } else { "" };
     format!("{}: {}{more}", names.len(), escaped(&shown.join(", ")))
 }

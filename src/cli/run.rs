@@ -1,4 +1,4 @@
-//! `run`: the service.
+//! `run`: runs the service.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -22,41 +22,41 @@ use crate::telemetry;
 use crate::telemetry::log::LogOutput;
 use crate::telemetry::service::{ReloadReplaced, ReloadWaits};
 
-/// Reads the cameras, looks, decides and delivers, until SIGTERM or Ctrl-C.
+/// Runs the service until SIGTERM or Ctrl-C: reads the cameras, runs the detectors and delivers the events.
 ///
-/// AWS credentials come from where every AWS tool finds them (environment, profile, task role). `AWS_ENDPOINT_URL` and
-/// its per-service forms (`AWS_ENDPOINT_URL_KINESIS_VIDEO`, `_KINESIS`, `_S3`) point it at other servers. `AWS_CA_BUNDLE` names
-/// certificates to trust beside the system's; `HTTPS_PROXY` and `NO_PROXY` hold, but not for this machine.
+/// AWS credentials come from the usual sources (environment, profile, task role). `AWS_ENDPOINT_URL` and its per-service
+/// forms (`AWS_ENDPOINT_URL_KINESIS_VIDEO`, `_KINESIS`, `_S3`) select other servers. `AWS_CA_BUNDLE` names additional
+/// trusted certificates. `HTTPS_PROXY` and `NO_PROXY` apply, except to requests to this machine.
 ///
-/// The configuration is read again when its file changes (in S3 or on the web: within a minute) and at SIGHUP. It is checked as
-/// a whole first: one with a mistake changes nothing, is told of in the log and shown on /healthz until it is mended. Of a
-/// good one only the cameras that differ are touched; `cameras` and `models` can change, all else asks for a restart.
+/// The configuration is read again when its file changes (in S3 or on the web: within a minute) and on SIGHUP, and is
+/// checked as a whole. An invalid file is rejected, logged, and reported on /healthz until it is fixed. A valid one
+/// restarts only the cameras that changed. `cameras` and `models` can change; all other keys require a restart.
 #[derive(Debug, clap::Args)]
 pub(super) struct RunArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// The address that HTTP listens on
+    /// Address on which HTTP listens
     #[arg(long, env = "HTTP_HOST", default_value = "0.0.0.0")]
     http_host: IpAddr,
-    /// The port that HTTP listens on; 0 takes a free one
+    /// Port on which HTTP listens; 0 selects a free port
     #[arg(long, env = "HTTP_PORT", default_value_t = 8080)]
     http_port: u16,
-    /// Who knows it may see the page; without it only a listener on loopback shows the page
+    /// Bearer token required to view the page; without one, the page is served only on loopback
     #[arg(long, env = "HTTP_TOKEN", hide_env_values = true)]
     http_token: Option<String>,
-    /// trace, debug, info, warn or error, or directives such as kvs_infer::detect=debug,info
+    /// Log level (trace, debug, info, warn, error) or directives such as kvs_infer::detect=debug,info
     #[arg(long, env = "LOG_LEVEL")]
     log_level: Option<String>,
-    /// Where records go that no sink can ever take [default: dead-letter.jsonl in state.dir]
+    /// File for records that a sink can never accept [default: dead-letter.jsonl in state.dir]
     #[arg(long, env = "DEAD_LETTER_FILE")]
     dead_letter: Option<PathBuf>,
 }
 
 impl RunArgs {
-    /// Runs the service to its end.
+    /// Runs the service until it is stopped.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let runtime = new_runtime()?;
-        // Before anything that takes time: without a handler SIGHUP ends the process.
+        // Before anything that takes time, because SIGHUP ends a process without a handler.
         let hangup = {
             let _entered = runtime.enter();
             signal(SignalKind::hangup())?
@@ -91,10 +91,10 @@ impl RunArgs {
             () = follow(&mut service, changes) => {}
             () = stop.wait() => {}
         }
-        // A panic in it was reported by the panic hook.
+        // The panic hook has already reported a panic of this task.
         let _ended = watching.await;
         tokio::select! {
-            // What remains is in the outbox, told of in the log, and delivered after the next start.
+            // Undelivered events are logged, stay in the outbox, and are delivered after the next start.
             _remains = service.stop() => Ok(ExitCode::SUCCESS),
             () = stop.wait() => {
                 telemetry::StoppedAtOnce.emit();
@@ -104,7 +104,7 @@ impl RunArgs {
     }
 }
 
-/// Has the service take over what the configuration becomes, until there are no more changes.
+/// Applies each change of the configuration to the service until the watch ends.
 async fn follow(service: &mut Service, mut changes: Receiver<ConfigChange>) {
     let mut next = changes.recv().await;
     while let Some(change) = next {
@@ -118,8 +118,9 @@ async fn follow(service: &mut Service, mut changes: Receiver<ConfigChange>) {
     }
 }
 
-/// Has the service take the settings over, and returns the next change. One that comes while their models are fetched or loaded takes
-/// their place, since a load may never end.
+/// Applies the settings to the service and returns the next change.
+///
+/// A change that arrives while models are fetched or loaded replaces the current one, because a load may never end.
 async fn reload(
     service: &mut Service,
     settings: Settings,
@@ -128,6 +129,7 @@ async fn reload(
     let (begun, text) = (Instant::now(), settings.text().to_owned());
     let mut newest = None;
     let prepared = {
+        // The service continues with the old settings until the new ones are prepared.
         let mut preparing = pin!(service.prepare(settings));
         loop {
             let newer = tokio::select! {
@@ -135,6 +137,7 @@ async fn reload(
                 newer = changes.recv() => newer?,
             };
             let (after, loading) = (begun.elapsed(), service.board().loadings().join(", "));
+            // A SIGHUP repeats the same text. It must not restart a load that is on its way.
             let is_same = newer.as_ref().is_ok_and(|newer| newer.text() == text);
             match service.stuck_loads() {
                 stuck if is_same && (stuck.is_some() || after < RELOAD_SHOWN_AFTER) => {
@@ -145,12 +148,13 @@ async fn reload(
                     return Some(newer);
                 }
                 Some(models) => {
-                    service.refuse(&format!("loading models {models} does not end: restart kvs-infer"));
+                    service.refuse(&format!("loading of models {models} does not end: restart kvs-infer"));
                     newest = Some(newer);
                 }
             }
         }
     };
+    // The replaced settings must not be applied.
     if newest.is_some() {
         return newest;
     }

@@ -1,4 +1,4 @@
-//! `kvs-infer schema`: what the program reads and writes, for machines and for the documentation.
+//! `schema`: prints the schemas of the files that the program reads and writes, and the table of its metrics.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -9,14 +9,14 @@ use crate::telemetry::{Kind, Metric, all_metrics};
 /// Prints the JSON Schema of the configuration or of an event, or the table of metrics.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct SchemaArgs {
-    /// Of what.
+    /// Schema or table to print.
     of: Subject,
 }
 
-/// What is described.
+/// A schema or table that can be printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Subject {
-    /// The JSON Schema of cameras.yaml; an editor completes the file with it
+    /// The JSON Schema of cameras.yaml, with which editors complete and check the file
     Config,
     /// The JSON Schema of an event record
     Event,
@@ -25,7 +25,7 @@ pub(super) enum Subject {
 }
 
 impl SchemaArgs {
-    /// Prints it.
+    /// Prints the schema or table.
     ///
     /// # Errors
     /// Standard output is closed.
@@ -44,8 +44,9 @@ fn print(of: Subject, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn print_metrics(metrics: &[Metric], out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "| name | type | labels | what it tells |\n| --- | --- | --- | --- |")?;
+    writeln!(out, "| name | type | labels | meaning |\n| --- | --- | --- | --- |")?;
     for metric in metrics {
+        // The words of Prometheus's exposition format.
         let kind = match metric.kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",

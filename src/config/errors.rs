@@ -1,65 +1,65 @@
-//! Why a configuration cannot be used, said with file, line, column, key, value and remedy.
+//! Errors of a configuration, with file, line, column, key, value and remedy.
 
 use std::io;
 use std::path::PathBuf;
 
-use kvs_config::{Problem, Report};
+use kvs_config::{Problem, ProblemReport};
 
-/// Why a configuration cannot be used.
+/// The reason why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigErrors {
     /// The file cannot be read: give another path, or make it readable.
-    #[error("config {file}: cannot be read: {why}\n   = help: {}", remedy_of_unreadable(why))]
+    #[error("config {file}: cannot be read: {why}\n   = help: {}", unreadable_remedy(why))]
     Unreadable {
-        /// The file as it was named.
+        /// The file name, as the user gave it.
         file: String,
-        /// What the system says.
+        /// The error of the operating system.
         why: io::Error,
     },
-    /// The file is elsewhere and does not come: correct its address, or see to its server.
+    /// The file cannot be fetched: correct its address, or check its server.
     #[error(
-        "config {file}: cannot be fetched: {why}\n   = help: correct the address or the rights, or name a file of this machine with --config FILE"
+        "config {file}: cannot be fetched: {why}\n   = help: correct the address or the permissions, or name a local file with --config FILE"
     )]
     Unfetched {
-        /// The file as it was named.
+        /// The file name, as the user gave it.
         file: String,
-        /// What its server says.
+        /// The error of the server or the connection.
         why: String,
     },
     /// The environment or a flag names no region: correct it.
     #[error(
-        "--aws-region (AWS_REGION): {region:?} has not the form of a region\n   = help: write a region such as ap-southeast-1"
+        "--aws-region (AWS_REGION): {region:?} is not a region name\n   = help: write a region such as ap-southeast-1"
     )]
     Region {
-        /// As it was given.
+        /// The region as it was given.
         region: String,
     },
     /// The folder of the local sink cannot be used: make it writable.
     #[error(
-        "publishers.local_dir: {}: {} {why}\n   = help: name a folder that this user can write, or make it so",
+        "publishers.local_dir: {}: {} {why}\n   = help: name a folder that this user can write, or change its permissions",
         folder.display(), parent.display()
     )]
     Folder {
-        /// The folder as it was named.
+        /// The folder as the configuration names it.
         folder: PathBuf,
-        /// It, or the nearest one above it that is there.
+        /// The folder, or its nearest existing parent.
         parent: PathBuf,
-        /// What is wrong with that one.
+        /// The reason why `parent` cannot be used.
         why: String,
     },
     /// The file has mistakes: correct each.
-    #[error("{}", Report { kind: "config", file, text, problems })]
+    #[error("{}", ProblemReport { kind: "config", file, text, problems })]
     Invalid {
-        /// The file as it was named.
+        /// The file name, as the user gave it.
         file: String,
-        /// What it holds.
+        /// The text of the file.
         text: String,
         /// Every mistake, in the order of the file.
         problems: Vec<Problem>,
     },
 }
 
-fn remedy_of_unreadable(why: &io::Error) -> &'static str {
+fn unreadable_remedy(why: &io::Error) -> &'static str {
     match why.kind() {
         io::ErrorKind::NotFound => {
             "name the file with --config FILE or CONFIG_FILE, or `-` for standard input"

@@ -1,70 +1,75 @@
-//! The files that a configuration names.
+//! The model files that a configuration names.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kvs_config::{KeyPath, Place, Problem, Problems};
+use kvs_config::{KeyPath, Problem, Problems, TextSpan};
 
 use super::errors::ConfigErrors;
-use super::meant::Settings;
+use super::settings::Settings;
 
-/// The file that a configuration was read from.
+/// The name and text of a configuration file.
 #[derive(Debug, Default)]
-pub(super) struct Source {
+pub(super) struct ConfigText {
     pub(super) file: String,
     pub(super) text: String,
 }
 
-/// The model files that a configuration names, and where it names them.
+/// The model files that a configuration names, with the positions of their names.
 #[derive(Clone, Debug, Default)]
 pub struct ModelFiles {
-    source: Arc<Source>,
-    named: Vec<Named>,
+    config: Arc<ConfigText>,
+    references: Vec<ModelReference>,
 }
 
 #[derive(Clone, Debug)]
-struct Named {
+struct ModelReference {
     key: KeyPath,
-    place: Place,
+    span: TextSpan,
     path: PathBuf,
 }
 
 impl ModelFiles {
-    pub(super) fn new(source: Arc<Source>) -> Self {
-        Self { source, named: Vec::new() }
+    pub(super) fn new(config: Arc<ConfigText>) -> Self {
+        Self { config, references: Vec::new() }
     }
 
-    pub(super) fn push(&mut self, key: KeyPath, place: Place, path: PathBuf) {
-        self.named.push(Named { key, place, path });
+    pub(super) fn push(&mut self, key: KeyPath, span: TextSpan, path: PathBuf) {
+        self.references.push(ModelReference { key, span, path });
     }
 
     fn missing(&self) -> Vec<Problem> {
         let mut problems = Problems::default();
-        for named in self.named.iter().filter(|named| !named.path.is_file()) {
-            let what = if named.path.exists() { "is not a file" } else { "does not exist" };
-            let message = format!("the model file {} {what}", named.path.display());
-            problems.add(&named.key, named.place, message, "put the file there, or correct the path");
+        for ModelReference { key, span, path } in &self.references {
+            // A folder or a device would fail only when the model is loaded.
+            if path.is_file() {
+                continue;
+            }
+            let reason = if path.exists() { "is not a file" } else { "does not exist" };
+            let message = format!("the model file {} {reason}", path.display());
+            problems.add(key, *span, message, "put the file there, or correct the path");
         }
         problems.into_sorted()
     }
 }
 
 impl Settings {
-    /// The text that they were read from.
+    /// Returns the text of the configuration file.
     #[must_use]
     pub fn text(&self) -> &str {
-        &self.files.source.text
+        &self.files.config.text
     }
 
-    /// Whether every model file of the enabled cameras is there.
+    /// Checks that every local model file of the enabled cameras exists.
     ///
-    /// Errors: those that are not, with the places that name them.
-    pub fn missing_files(&self) -> Result<(), ConfigErrors> {
+    /// # Errors
+    /// Every missing file, with the position of its name.
+    pub fn check_model_files(&self) -> Result<(), ConfigErrors> {
         let problems = self.files.missing();
         if problems.is_empty() {
             return Ok(());
         }
-        let Source { file, text } = &*self.files.source;
+        let ConfigText { file, text } = &*self.files.config;
         Err(ConfigErrors::Invalid { file: file.clone(), text: text.clone(), problems })
     }
 }

@@ -1,31 +1,31 @@
-//! `cameras.yaml`: as written -> as meant. Only the second can be built.
+//! `cameras.yaml`: raw sections -> settings. The service is built only from settings.
 //!
-//! The crate `kvs-config` reads a file into the types that it is written in; from them `lower` makes what is `meant`.
-//! Each step reports every mistake that it finds; lowering runs only where reading found none.
+//! The crate `kvs-config` reads a file into raw sections, one type per section of the file; `lower` resolves them into
+//! [`Settings`]. Each step reports every mistake that it finds. Lowering runs only if reading found none.
 
 mod errors;
 mod files;
 mod lower;
-mod meant;
 mod schema;
+mod settings;
 
 use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kvs_config::written::Aws;
+use kvs_config::raw::AwsSection;
 
 pub use errors::ConfigErrors;
 pub use files::ModelFiles;
-pub use kvs_config::written::{LogFormat, LogLevel, PlaybackMode, Start};
-pub use kvs_config::{Environment, Place, Problem, config_schema};
-pub use meant::{CameraSpec, PipelineEntry, ReadingSpec, Settings, StateSettings};
+pub use kvs_config::raw::{LogFormat, LogLevel, StartPosition, StreamProtocol};
+pub use kvs_config::{EnvLookup, Problem, TextSpan, config_schema};
 pub use schema::event_schema;
+pub use settings::{CameraSpec, OcrSpec, PipelineEntry, Settings, StateSettings};
 
-use files::Source;
-use lower::Lowering;
+use files::ConfigText;
+use lower::SettingsBuilder;
 
-/// Where a configuration comes from.
+/// The source of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigSource {
     /// A file.
@@ -35,9 +35,10 @@ pub enum ConfigSource {
 }
 
 impl ConfigSource {
-    /// The source that `--config` or `CONFIG_FILE` names.
+    /// Returns the source that `--config` or `CONFIG_FILE` names.
     #[must_use]
     pub fn from_name(name: &str) -> Self {
+        // The convention of command lines; a file of this name is `./-`.
         if name == "-" { Self::Stdin } else { Self::File(PathBuf::from(name)) }
     }
 
@@ -48,13 +49,13 @@ impl ConfigSource {
         }
     }
 
-    /// Whether it may hold something else later.
+    /// Returns `true` if the source can be read again, and may have changed by then.
     #[must_use]
     pub fn can_be_read_again(&self) -> bool {
         matches!(self, Self::File(_))
     }
 
-    /// Its text.
+    /// Reads the text of the source.
     ///
     /// # Errors
     /// It cannot be read.
@@ -70,39 +71,42 @@ impl ConfigSource {
     }
 }
 
-/// What a flag or the environment says in place of the file.
+/// Values from flags or the environment that take precedence over the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
-    /// `--aws-region`, `AWS_REGION`
+    /// The region of `--aws-region` or `AWS_REGION`.
     pub region: Option<String>,
 }
 
-/// The settings that `source` asks for, with `overrides` applied.
+/// Reads the settings of `source`, with `overrides` applied.
 ///
-/// Errors: the source cannot be read, or every mistake that was found in it.
+/// # Errors
+/// The source cannot be read, or has mistakes: every one that was found.
 pub fn load(
     source: &ConfigSource,
-    environment: Environment<'_>,
+    lookup: EnvLookup<'_>,
     overrides: &Overrides,
 ) -> Result<Settings, ConfigErrors> {
-    parse(&source.name(), &source.read()?, environment, overrides)
+    parse(&source.name(), &source.read()?, lookup, overrides)
 }
 
-/// The settings that `text` asks for; messages call it `file`.
+/// Reads the settings of `text`, which messages call `file`.
 ///
-/// Errors: every mistake that was found in it.
+/// # Errors
+/// The text has mistakes: every one that was found.
 pub fn parse(
     file: &str,
     text: &str,
-    environment: Environment<'_>,
+    lookup: EnvLookup<'_>,
     overrides: &Overrides,
 ) -> Result<Settings, ConfigErrors> {
-    let source = Arc::new(Source { file: file.to_owned(), text: text.to_owned() });
+    let config = Arc::new(ConfigText { file: file.to_owned(), text: text.to_owned() });
     let invalid = |problems| ConfigErrors::Invalid { file: file.to_owned(), text: text.to_owned(), problems };
-    let document = kvs_config::read(text, environment).map_err(invalid)?;
-    let mut settings = Lowering::new(&document).settings(source).map_err(invalid)?;
+    let document = kvs_config::read(text, lookup).map_err(invalid)?;
+    let mut settings = SettingsBuilder::new(&document).build(config).map_err(invalid)?;
     if let Some(region) = &overrides.region {
-        if !Aws::is_region(region) {
+        // The schema checks the region of the file only.
+        if !AwsSection::is_region(region) {
             return Err(ConfigErrors::Region { region: region.clone() });
         }
         settings.region = Some(region.clone());

@@ -5,7 +5,7 @@ use super::{Moment, Sighting};
 use crate::media::BBox;
 
 /// A thing that was missed for no longer than this is still in view: most are missed so while another passes before them.
-const IN_VIEW_MS: i64 = 700;
+pub(super) const IN_VIEW_MS: i64 = 700;
 /// Time for which a hidden object that moved is matched along its way.
 const FOLLOWED_MS: i64 = 3_500;
 /// Minimum IoU of an object that stood with the place where it stood.
@@ -23,6 +23,10 @@ const JUMP_HEIGHTS: f32 = 0.6;
 const RUN: f32 = 2.0;
 /// and its boxes are as inexact as this, in its heights.
 const NOISE: f32 = 0.1;
+/// Maximum speed of an object that may have turned while it was hidden, in its heights a second: a person's brisk walk.
+const WALK: f32 = 1.0;
+/// Minimum share of the smaller one of two boxes that lies in the other one, for one to lie upon the other.
+const UPON: f32 = 0.5;
 
 /// A thing and a sighting that may be of it, by their indices; the better the lower.
 type Pair = (f32, usize, usize);
@@ -121,6 +125,25 @@ pub(super) fn jump(track: &Track, moment: &Moment<'_>, place: &BBox) -> Option<f
         near.then_some(dx * dx + dy * dy)
     });
     ways.min_by(f32::total_cmp)
+}
+
+/// Returns the squared distance, px, between `place` and the last place of a lost object; `None` if it could not have walked there
+/// while it was hidden, in any direction, or if it was hidden for too long or over the edge of the frame.
+pub(super) fn walk(track: &Track, moment: &Moment<'_>, place: &BBox) -> Option<f32> {
+    let hidden_ms = track.looked_for_ms(moment.media);
+    let crosses_edge = is_at_edge(&track.bbox, moment.frame_px) || is_at_edge(place, moment.frame_px);
+    if hidden_ms > FOLLOWED_MS || crosses_edge {
+        return None;
+    }
+    let height = track.usual_height().max(track.bbox.y2 - track.bbox.y1);
+    let (dx, dy) = offset(&track.bbox, place);
+    (dx.hypot(dy) <= height * (NOISE + WALK * seconds(hidden_ms))).then_some(dx * dx + dy * dy)
+}
+
+/// Returns whether one of two boxes lies mostly in the other one.
+pub(super) fn is_upon(a: &BBox, b: &BBox) -> bool {
+    let shared = BBox { x1: a.x1.max(b.x1), y1: a.y1.max(b.y1), x2: a.x2.min(b.x2), y2: a.y2.min(b.y2) };
+    shared.x1 < shared.x2 && shared.y1 < shared.y2 && shared.area() >= UPON * a.area().min(b.area())
 }
 
 /// Returns the box of a lost object with its usual height, since something may have hidden its legs or its head last: around the

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::looks::Looks;
 use super::{FrameFacts, Look, Rules, roi};
-use crate::media::{BBox, Detection, Reading};
+use crate::media::{BBox, Detection, PlateText};
 
 /// An object is covered where another one hides more than this share of it.
 const COVERED: f32 = 0.5;
@@ -23,7 +23,7 @@ pub struct Sighting {
     /// Names of the zones that it is in.
     pub zones: Vec<String>,
     /// The text in it.
-    pub reading: Option<Reading>,
+    pub reading: Option<PlateText>,
     /// What it looks like, where the picture is known.
     pub(super) looks: Option<Looks>,
     /// `true` where another object covers most of the part that [`Self::looks`] are of.

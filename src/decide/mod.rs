@@ -11,7 +11,8 @@
 //!    enough by the median, has stayed for the dwell time and, of things with a text, was read (`reading`);
 //! 5. incidents (`incident`): a start, updates, an end; one thing that stays is one incident, however long, and ends when it was out
 //!    of sight for `max_disappeared_seconds`. Who comes near where another has just vanished, within the cool-down, is that one if
-//!    it looks alike within half a second;
+//!    it looks alike within half a second; as far away as a walk leads, too, if it looks more like that one than like any other.
+//!    What lies upon a known thing may be a second box of it, and starts no incident in its first half second;
 //! 6. activities (`activity`), where they are asked for: a start and an end that sum up the incidents of each zone.
 //!
 //! The same state, frame and detections give the same events, and a state that was written and read back goes on as if it had not been.

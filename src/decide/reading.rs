@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ReadingRules;
-use crate::media::Reading;
+use crate::media::PlateText;
 
 /// Texts remembered a thing; beyond it the least likely goes.
 const MOST_TEXTS: usize = 8;
@@ -25,7 +25,7 @@ struct Read {
 
 impl Readings {
     /// Takes in a text.
-    pub(super) fn add(&mut self, reading: &Reading) {
+    pub(super) fn add(&mut self, reading: &PlateText) {
         self.merge(Read { text: reading.text.to_string(), weight: reading.conf, conf: reading.conf });
         if self.0.len() > MOST_TEXTS {
             let least = (0..self.0.len() - 1).min_by(|&a, &b| self.0[a].weight.total_cmp(&self.0[b].weight));
@@ -65,7 +65,7 @@ impl Readings {
 
 impl ReadingRules {
     /// Whether a text counts.
-    pub(super) fn admits(&self, reading: &Reading) -> bool {
+    pub(super) fn admits(&self, reading: &PlateText) -> bool {
         let matches =
             self.patterns.is_empty() || self.patterns.iter().any(|pattern| pattern.matches(&reading.text));
         reading.conf >= self.conf && !reading.text.is_empty() && matches
@@ -78,7 +78,7 @@ mod tests {
 
     fn readings(all: &[(&str, f32)]) -> Readings {
         let mut readings = Readings::default();
-        all.iter().for_each(|&(text, conf)| readings.add(&Reading { text: text.into(), conf }));
+        all.iter().for_each(|&(text, conf)| readings.add(&PlateText { text: text.into(), conf }));
         readings
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::activity::{Activities, OpenActivity};
-use super::association::{self, jump};
+use super::association::{self, IN_VIEW_MS, is_upon, jump, walk};
 use super::confirmation::{Pace, Scores, is_candidate, is_confirmed};
 use super::incident::{Best, Incident};
 use super::looks::{self, Looks};
@@ -27,8 +27,8 @@ const WATCH_GAP_MS: i64 = 1_000;
 const OTHER_LOOKS: f32 = 0.65;
 /// Maximum difference in looks of an object that returns, as a share of [`OTHER_LOOKS`].
 const ALIKE: f32 = 0.6;
-/// Time from its first sighting in which a newcomer that appears where another has just vanished may turn out to be that one:
-/// while it comes out of what hid it, its first sightings show that, too.
+/// Time from its first sighting in which a newcomer that appears where another has just vanished, or upon another, may turn out to be
+/// that one: while it comes out of what hid it, its first sightings show that, too; and a second box of one object is soon gone.
 const EMERGES_MS: i64 = 500;
 /// Maximum time for which one object has two boxes.
 const SECOND_BOX_MS: i64 = 300;
@@ -72,6 +72,9 @@ pub(super) struct Track {
     unwatched_ms: i64,
     pub(super) first_seen: MediaMs,
     pub(super) last_seen: MediaMs,
+    /// The time of the last look in which it lay upon an incident in sight; `None` if it never did, or has an incident itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    upon: Option<MediaMs>,
     /// The highest confidence so far.
     pub(super) conf: f32,
     pub(super) readings: Readings,
@@ -131,6 +134,7 @@ impl Tracks {
     pub(super) fn look(&mut self, moment: &Moment<'_>, sure: &[Sighting], faint: &[Sighting]) -> Vec<Due> {
         let track_of = self.assign(moment, sure);
         self.keep_in_sight(moment, faint);
+        self.mark_upon(moment.media);
         let due = track_of.iter().enumerate().filter_map(|(sighting, &track)| {
             let phase = self.phase(track, moment, &sure[sighting])?;
             Some(Due { sighting, track, phase })
@@ -224,6 +228,23 @@ impl Tracks {
         }
     }
 
+    /// Marks the objects that lie upon an incident of their label in this look.
+    ///
+    /// Either may be a second box of the other. Or the incident has the box of two, or a box of somebody else, and what lies upon it
+    /// is the object that the incident is about.
+    fn mark_upon(&mut self, media: MediaMs) {
+        let (incidents, others): (Vec<&mut Track>, Vec<&mut Track>) = self
+            .tracks
+            .iter_mut()
+            .filter(|track| track.is_seen())
+            .partition(|track| track.incident.is_some());
+        for new in others {
+            if incidents.iter().any(|old| old.label == new.label && is_upon(&old.bbox, &new.bbox)) {
+                new.upon = Some(media);
+            }
+        }
+    }
+
     fn add(&mut self, rules: &Rules, media: MediaMs, sighting: &Sighting) -> usize {
         self.last_id += 1;
         let mut track = Track {
@@ -237,6 +258,7 @@ impl Tracks {
             unwatched_ms: 0,
             first_seen: media,
             last_seen: media,
+            upon: None,
             conf: 0.0,
             readings: Readings::default(),
             confirmed: false,
@@ -251,7 +273,7 @@ impl Tracks {
     /// What a sighting of this thing is told as, if at all.
     ///
     /// A candidate that is confirmed near a thing of its label that has just gone out of sight and looks alike takes its place
-    /// silently: it is taken for the same thing, which jumped. If it looks otherwise, it is given [`EMERGES_MS`].
+    /// silently: it is taken for the same thing, which jumped. If it looks otherwise, or lay upon another, it is given [`EMERGES_MS`].
     fn phase(&mut self, track: usize, moment: &Moment<'_>, sighting: &Sighting) -> Option<Phase> {
         let (rules, media, pace) = (moment.rules, moment.media, self.pace);
         let candidate = &mut self.tracks[track];
@@ -271,7 +293,7 @@ impl Tracks {
             return None;
         }
         let stayed_ms = media.0.saturating_sub(candidate.first_seen.0);
-        if !lost_near.is_empty() && stayed_ms < EMERGES_MS {
+        if (!lost_near.is_empty() || candidate.upon.is_some()) && stayed_ms < EMERGES_MS {
             return None;
         }
         let is_read = rules.reading.is_none() || candidate.readings.best().is_some();
@@ -290,13 +312,26 @@ impl Tracks {
         let new = &self.tracks[track];
         let lost = |old: &Track| {
             let is_lost = old.incident.is_some() && old.missed > 0 && old.label == new.label;
-            is_lost && new.came_within(moment.rules, old)
+            is_lost && new.came_within(moment, old)
         };
         let lost = self.tracks.iter().enumerate().filter(|(_, old)| lost(old));
-        let mut near: Vec<(f32, usize)> =
-            lost.filter_map(|(index, old)| Some((jump(old, moment, &new.bbox)?, index))).collect();
+        let way = |old: &Track| {
+            let walked = || walk(old, moment, &new.bbox).filter(|_| self.looks_most_like(new, old));
+            jump(old, moment, &new.bbox).or_else(walked)
+        };
+        let mut near: Vec<(f32, usize)> = lost.filter_map(|(index, old)| Some((way(old)?, index))).collect();
         near.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         near.into_iter().map(|(_, index)| index).collect()
+    }
+
+    /// Returns whether `new` looks as much like `old` as like any other incident of its label, in sight or not; `false` if looks
+    /// are not known.
+    fn looks_most_like(&self, new: &Track, old: &Track) -> bool {
+        let rivals = self.tracks.iter().filter(|track| track.incident.is_some() && track.label == new.label);
+        let rivals = rivals.filter(|rival| rival.looks.is_some());
+        let difference = |track: &Track| track.looks_otherwise(new.looks.as_ref());
+        let is_known = new.looks.is_some() && old.looks.is_some();
+        is_known && rivals.map(difference).all(|rival| difference(old) <= rival)
     }
 }
 
@@ -308,6 +343,7 @@ impl Track {
             Some(incident) => incident.told(event_id, media, sighting, text),
             None => self.incident = Some(Incident::start(event_id, media, sighting, text)),
         }
+        self.upon = None;
     }
 
     /// The record that shows it best.
@@ -351,6 +387,7 @@ impl Track {
         self.conf = self.conf.max(old.conf);
         self.readings.follow(old.readings);
         self.incident = old.incident;
+        self.upon = None;
     }
 
     /// Returns the place where it is expected from one look to the next, if it was last seen at `last`.
@@ -365,10 +402,14 @@ impl Track {
 
     /// Returns whether it came into sight soon enough after `old` vanished to be it: within the cool-down, or before the incident
     /// ends if `old` went behind something and this one looks alike. An object that was seen beside `old` is another one,
-    /// except for a second box of it.
-    fn came_within(&self, rules: &Rules, old: &Self) -> bool {
-        let away_ms = self.first_seen.0.saturating_sub(old.last_seen.0);
+    /// except for a second box of it, and except where it lay upon an incident since: boxes may have changed owners then, which shows
+    /// once `old` is no longer in view.
+    fn came_within(&self, moment: &Moment<'_>, old: &Self) -> bool {
+        let rules = moment.rules;
         let known = old.looks.is_some() && self.looks.is_some();
+        let is_gone = old.out_of_sight_ms(moment.media) > IN_VIEW_MS;
+        let came = self.upon.filter(|_| known && is_gone).unwrap_or(self.first_seen);
+        let away_ms = came.0.saturating_sub(old.last_seen.0);
         let may_return =
             known && old.looks_otherwise(self.looks.as_ref()) < ALIKE && old.motion.is_half_hidden(&old.bbox);
         let limit_ms =

@@ -1,5 +1,5 @@
-//! Opening an FFmpeg decoder past its safe wrapper.
-#![expect(unsafe_code, reason = "the wrapper has no way to set extradata and limits")]
+//! Opens FFmpeg decoders with the settings that the safe wrapper does not offer.
+#![expect(unsafe_code, reason = "the wrapper cannot set extradata and limits")]
 
 use std::sync::OnceLock;
 
@@ -8,12 +8,12 @@ use ffmpeg_next::{decoder, ffi};
 
 use crate::media::{Codec, VideoTrack};
 
-/// The largest picture of level 6.2 of H.264 and H.265, px; a hostile header asks for no more memory than that.
+/// The largest picture of level 6.2 of H.264 and H.265, px: the limit on the memory that a hostile header can request.
 pub(super) const MAX_PICTURE_PX: u32 = 8192 * 4352;
 
-/// A decoder for `track`, on the calling thread alone, that refuses coded pictures of more than `max_pixels`. FFmpeg's own log is silenced: what matters comes as an error.
+/// Opens a decoder for `track` that refuses coded pictures of more than `max_pixels`.
 pub(super) fn open(track: &VideoTrack, max_pixels: u32) -> Result<decoder::Video, ffmpeg_next::Error> {
-    set_up()?;
+    init_ffmpeg()?;
     let id = match track.codec {
         Codec::H264 => codec::Id::H264,
         Codec::H265 => codec::Id::HEVC,
@@ -21,29 +21,34 @@ pub(super) fn open(track: &VideoTrack, max_pixels: u32) -> Result<decoder::Video
     let codec = decoder::find(id).ok_or(ffmpeg_next::Error::DecoderNotFound)?;
     let mut context = Context::new_with_codec(codec);
     set_extradata(&mut context, &track.codec_private, max_pixels)?;
+    // One thread: FFmpeg's frame threads would delay each frame, and the cameras fill the cores anyway.
     context.set_threading(codec::threading::Config::count(1));
+    // No frame is held back for a reordering that the stream does not show.
     context.set_flags(codec::Flags::LOW_DELAY);
     let mut decoder = context.decoder();
-    // The H.265 decoder says nothing of a broken slice unless told to explode; the H.264 decoder flags the frame, and
-    // would refuse streams with small faults in their reference marking if told so.
+    // The H.265 decoder reports a broken slice only with AV_EF_EXPLODE. The H.264 decoder flags the frame, and with
+    // this flag would refuse streams with small faults in their reference marking.
     if track.codec == Codec::H265 {
         decoder.check(decoder::Check::EXPLODE);
     }
     decoder.open_as(codec)?.video()
 }
 
-/// Once: the texts of FFmpeg's errors, which are kept in writable memory, and the silence of its log.
-fn set_up() -> Result<(), ffmpeg_next::Error> {
+/// Initializes FFmpeg once: loads its error texts and silences its log, since errors are returned.
+fn init_ffmpeg() -> Result<(), ffmpeg_next::Error> {
     static DONE: OnceLock<Result<(), ffmpeg_next::Error>> = OnceLock::new();
+    // Once per process: the error texts are written to global memory without a lock.
     *DONE.get_or_init(|| {
         ffmpeg_next::log::set_level(ffmpeg_next::log::Level::Fatal);
         ffmpeg_next::init()
     })
 }
 
+/// Sets the codec private data (avcC or hvcC) and the limit of a context that is not yet open.
 fn set_extradata(context: &mut Context, extradata: &[u8], max_pixels: u32) -> Result<(), ffmpeg_next::Error> {
     let no_memory = ffmpeg_next::Error::Other { errno: ffmpeg_next::error::ENOMEM };
     let size = i32::try_from(extradata.len()).map_err(|_| no_memory)?;
+    // FFmpeg's bit readers read whole words beyond the end, so the buffer needs zeroed padding.
     let padded = extradata.len() + ffi::AV_INPUT_BUFFER_PADDING_SIZE as usize;
     // SAFETY: `padded` zeroed bytes, of which the first `extradata.len()` are written; the context is ours, not yet open,
     // has no extradata, and frees them (av_free) with itself.

@@ -1,64 +1,53 @@
-//! One camera's decoder: packets in, sampled frames and ends of fragments out.
+//! The decoder of one camera: takes packets, returns sampled frames and fragment ends.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::sync::Arc;
 
 use ffmpeg_next::frame::Video;
-use h26x::{PictureRole, for_decoder};
+use h26x::{PictureRole, filter_for_decoder};
 
 use super::current_fragment::{CurrentFragment, HeldEnd};
 use super::error::DecodeError;
 use super::mask::Masks;
 use super::picture::PictureMaker;
-use super::reorder::{Origin, Reorder};
+use super::reference_tracker::ReferenceTracker;
+use super::reorder::{PacketOrigin, ReorderBuffer};
 use super::sampler::Sampler;
-use super::track_decoder::{PictureLimit, open, send_unit};
-use crate::media::{Codec, Decoded, FragmentEnd, Frame, MediaMs, Packet, SamplerState, Surface, VideoTrack};
+use super::track_decoder::{PictureLimit, open_decoder, send_unit};
+use crate::media::{Decoded, FragmentEnd, Frame, MediaMs, Packet, SamplerState, Surface, VideoTrack};
 use crate::status::CameraStatus;
 use crate::telemetry::decode::{DecoderOpened, DropReason, FrameDecoded, FrameSampled, FramesDropped};
 
-/// Decodes one camera's packets and gives out the frames that its sampler picks.
+/// Decodes the packets of one camera and returns the frames that its sampler picks.
 ///
-/// Invariant: a frame is given out at most once, in order of presentation, and none that rests on a damaged one.
+/// Invariant: each frame is returned at most once, in order of presentation, and none depends on a damaged packet.
 pub struct Decoder {
     camera: CameraStatus,
     sampler: Sampler,
-    /// The sampler's state after the last fragment whose end was given out.
+    /// The sampler's state after the last fragment whose end was returned.
     committed: SamplerState,
     track: Option<Arc<VideoTrack>>,
-    /// `None` where nothing was decoded yet, or the track is unusable.
+    /// FFmpeg's decoder; `None` before the first packet, or while the track cannot be decoded.
     opened: Option<ffmpeg_next::decoder::Video>,
     limit: PictureLimit,
     pictures: PictureMaker,
-    reorder: Reorder<Video>,
-    /// Ends of fragments of which frames are still to come.
+    reorder: ReorderBuffer<Video>,
+    references: ReferenceTracker,
+    /// The ends of fragments whose frames are not all returned yet.
     ends: VecDeque<HeldEnd>,
     /// The fragment of the last packet.
     current: Option<CurrentFragment>,
-    /// The packets of the current fragment, where the stream has open GOPs: after a pause they prime the decoder again.
+    /// The packets of the current fragment, if the stream has open GOPs: after a pause they prime the decoder again.
     kept: Vec<Packet>,
-    keeps: bool,
-    /// Whether the decoder was flushed by a pause, and nothing came since.
+    has_open_gops: bool,
+    /// True if a pause drained the decoder, and no packet has come since.
     paused: bool,
-    /// The fragment and the time of the last frame that was given out.
-    last_given: Option<(Arc<str>, MediaMs)>,
-    /// The number of the next packet: FFmpeg carries it to the frame as its pts.
-    next_number: i64,
-    /// The number of the last key frame's packet.
-    key_number: i64,
-    key_media: MediaMs,
-    awaits_key: bool,
-    /// `true` if a damaged packet is the reason for `awaits_key`.
-    after_damage: bool,
-    /// Whether decoding began at the last key frame, so that the leading pictures behind it have nothing to refer to.
-    lacks_references: bool,
-    /// Packets from a damaged one to the next key frame.
-    damaged: Range<i64>,
+    /// The fragment and the media time of the last decoded frame.
+    last_frame: Option<(Arc<str>, MediaMs)>,
 }
 
 impl Decoder {
-    /// A decoder that opens with the first packet.
+    /// Creates a decoder that opens with the first packet.
     #[must_use]
     pub fn new(camera: CameraStatus, sampler: Sampler) -> Self {
         Self {
@@ -69,48 +58,44 @@ impl Decoder {
             opened: None,
             limit: PictureLimit::default(),
             pictures: PictureMaker::default(),
-            reorder: Reorder::default(),
+            reorder: ReorderBuffer::default(),
+            references: ReferenceTracker::default(),
             ends: VecDeque::new(),
             current: None,
             kept: Vec::new(),
-            keeps: false,
+            has_open_gops: false,
             paused: false,
-            last_given: None,
-            next_number: 0,
-            key_number: 0,
-            key_media: MediaMs::default(),
-            awaits_key: true,
-            after_damage: false,
-            lacks_references: true,
-            damaged: 0..0,
+            last_frame: None,
         }
     }
 
-    /// The same decoder, which refuses pictures of more than `max_pixels`.
+    /// Sets the limit on the size of pictures, px: larger ones are not decoded.
     #[must_use]
-    pub fn limited(mut self, max_pixels: u32) -> Self {
+    pub fn with_max_pixels(mut self, max_pixels: u32) -> Self {
         self.limit = PictureLimit::new(max_pixels);
         self
     }
 
-    /// The same decoder, with `masks` black in every frame that it gives out.
+    /// Sets the regions that are black in each frame.
     #[must_use]
-    pub fn masked(mut self, masks: Option<Masks>) -> Self {
-        self.pictures.mask(masks);
+    pub fn with_masks(mut self, masks: Option<Masks>) -> Self {
+        self.pictures.set_masks(masks);
         self
     }
 
-    /// Decodes `packet` and appends what came out of it to `out`: sampled frames, and the end of the fragment before where
-    /// frames of that were still to come.
+    /// Decodes `packet` and appends the result to `out`.
+    ///
+    /// That is sampled frames, and the end of the previous fragment if the decoder still held frames of it.
     ///
     /// # Errors
-    /// See [`DecodeError`]; `out` may have got frames nevertheless, and the next packet may be pushed.
+    /// See [`DecodeError`]; `out` may contain frames nevertheless, and the next packet may be pushed.
     pub fn push(&mut self, packet: Packet, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
         self.decode(packet, false, out)
     }
 
-    /// Decodes `packet`, whose frame was given out by an earlier reading, for the frames that refer to it; see
-    /// [`Position::primer`](crate::media::Position::primer).
+    /// Decodes `packet` without a frame of its own, for the frames that refer to it.
+    ///
+    /// Its frame was returned before a restart or reconnect; see [`Position::primer`](crate::media::Position::primer).
     ///
     /// # Errors
     /// See [`DecodeError`]; the next packet may be pushed.
@@ -118,10 +103,9 @@ impl Decoder {
         self.decode(packet, true, out)
     }
 
-    /// Ends a fragment: appends the frames that the decoder held back to `out`, and the end with the sampler's state after it.
+    /// Ends a fragment: appends the frames that the decoder held back and the end to `out`.
     ///
-    /// After a fragment of open GOPs the decoder is left as it is, since the next fragment may refer to this one: the last
-    /// frames come with the next packets then, or by [`Self::pause`].
+    /// After a fragment with an open GOP they follow with the next packets, or by [`Self::pause`].
     ///
     /// # Errors
     /// See [`DecodeError`]; the fragment is ended nevertheless.
@@ -130,78 +114,90 @@ impl Decoder {
         if let Some(current) = &mut self.current {
             current.primes_next = primes_next;
         }
-        self.ends.push_back(HeldEnd { end, last: self.next_number - 1 });
+        self.ends.push_back(HeldEnd { end, last: self.references.last_number() });
+        // Draining needs a flush, which would remove the references of the next fragment's leading pictures.
         let drained = if primes_next { Ok(()) } else { self.drain(out) };
-        self.end_before(i64::MAX, out);
+        self.emit_ends_before(i64::MAX, out);
         drained
     }
 
-    /// Whether the last frames and the end of a complete fragment wait for the first packet of the next.
+    /// Returns true if the end of a complete fragment waits for the first packet of the next.
     #[must_use]
     pub fn awaits_next_fragment(&self) -> bool {
-        self.ends.back().is_some_and(|held| held.last == self.next_number - 1)
+        self.ends.back().is_some_and(|held| held.last == self.references.last_number())
     }
 
-    /// Gives out what is held back, because [`Self::awaits_next_fragment`] and none comes. When it comes and refers to this one, this
-    /// one is decoded again for it.
+    /// Appends the frames and the end that are held back to `out`, because no next fragment comes.
+    ///
+    /// If it comes after all and refers to this fragment, this fragment is decoded again for it.
     ///
     /// # Errors
     /// See [`DecodeError`].
     pub fn pause(&mut self, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
+        // The flush of the drain discards the kept packets, which a resume needs.
         let kept = std::mem::take(&mut self.kept);
         let drained = self.drain(out);
         (self.kept, self.paused) = (kept, true);
         drained
     }
 
-    /// Forgets what came since the last fragment's end; decoding resumes at the next key frame. The rest of a complete
-    /// fragment is given out.
+    /// Discards the fragment that has begun, after the rest of a complete fragment before it was appended to `out`.
     ///
     /// # Errors
-    /// See [`DecodeError`]; the decoder is ready for the next key frame nevertheless.
-    pub fn discontinuity(&mut self, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
+    /// See [`DecodeError`]; the decoder is ready for the next keyframe nevertheless.
+    pub fn handle_discontinuity(&mut self, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
         let before = out.len();
         let drained = if self.ends.is_empty() { Ok(()) } else { self.drain(out) };
+        // Frames after the last end are of the broken fragment, which is read again as a whole.
         let ended = out.iter().rposition(|item| !matches!(item, Decoded::Frame(_))).map_or(0, |end| end + 1);
         let broken = out.drain(ended.max(before)..).count();
         self.count_dropped(broken + self.reorder.len(), DropReason::Discontinuity);
-        self.last_given = None;
+        self.last_frame = None;
         self.flush();
         self.sampler.rewind(self.committed);
         drained
     }
 
+    /// Appends the frames that the decoder held back to `out`; packets before the next keyframe are left out.
+    ///
+    /// # Errors
+    /// See [`DecodeError`]; the next packet may be pushed nevertheless.
+    pub fn skip_to_keyframe(&mut self, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
+        let drained = self.drain(out);
+        self.flush();
+        drained
+    }
+
     fn decode(&mut self, packet: Packet, primes: bool, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
         let role = packet.role();
-        let starts = packet.key || role.is_random_access();
+        // Some producers do not set the keyframe flag of the block, so the NAL units count as well.
+        let is_keyframe = packet.key || role.is_random_access();
         if self.paused && !primes {
             self.resume(&packet, role, out);
         }
         let (continues, entered) = self.enter_fragment(&packet, role, primes, out);
         let mut followed = entered.and(self.follow_track(&packet.track, out));
-        if starts {
+        if is_keyframe {
             followed = followed.and(self.follow_size(&packet, out));
-            self.key_media = packet.media;
-            self.lacks_references = match (packet.track.codec, role) {
-                (Codec::H264, PictureRole::Closed) => false,
-                // A BLA says that its RASL pictures are to be left out; an IDR has none.
-                (Codec::H265, PictureRole::Closed) => true,
-                _ => self.awaits_key || !continues,
-            };
+            self.references.enter_keyframe(&packet, role, continues);
         }
-        self.keeps |= role == PictureRole::Open;
-        if self.keeps && !primes {
+        self.has_open_gops |= role == PictureRole::Open;
+        if self.has_open_gops && !primes {
             self.kept.push(packet.clone());
         }
-        if let Some(reason) = self.why_left_out(&packet, role, starts) {
+        let left_out = match self.opened {
+            None => Some(DropReason::Track),
+            Some(_) => self.references.why_left_out(&packet, role, is_keyframe),
+        };
+        if let Some(reason) = left_out {
             self.count_dropped(usize::from(!primes), reason);
             return followed;
         }
-        let decoded = self.send(packet, starts, primes).and_then(|()| self.receive(out));
+        let decoded = self.send(packet, is_keyframe, primes).and_then(|()| self.receive(out));
         followed.and(decoded.map_err(|error| self.recover(error, out)))
     }
 
-    /// After a pause: primes the decoder with the fragment before, where `packet` continues it and may refer to it.
+    /// Primes the decoder with the kept fragment after a pause, if `packet` continues it and may refer to it.
     fn resume(&mut self, packet: &Packet, role: PictureRole, out: &mut Vec<Decoded>) {
         self.paused = false;
         let is_referred_to = |current: &CurrentFragment| {
@@ -211,13 +207,14 @@ impl Decoder {
             return;
         }
         for packet in std::mem::take(&mut self.kept) {
-            // Its faults were reported when it was decoded first.
-            let _again = self.decode(packet, true, out);
+            // Its errors were reported when it was decoded first.
+            let _repeated = self.decode(packet, true, out);
         }
     }
 
-    /// Follows `packet` into its fragment; returns whether it may refer to what was decoded before. Where it may not, the rest of
-    /// the fragment before is given out.
+    /// Follows `packet` into its fragment; returns whether it may refer to what was decoded before.
+    ///
+    /// If it may not, the rest of the previous fragment is appended to `out`.
     fn enter_fragment(
         &mut self,
         packet: &Packet,
@@ -239,50 +236,25 @@ impl Decoder {
         (continues, drained)
     }
 
-    /// Why the packet cannot be decoded.
-    fn why_left_out(&self, packet: &Packet, role: PictureRole, starts: bool) -> Option<DropReason> {
-        let refers_to_nothing = match packet.track.codec {
-            Codec::H265 => role == PictureRole::SkippedLeading,
-            // Leading pictures have no type of their own: they are shown before the key frame that they follow.
-            Codec::H264 => !starts && packet.media < self.key_media,
-        };
-        match self.opened {
-            None => Some(DropReason::Track),
-            Some(_) if self.awaits_key && !starts && self.after_damage => Some(DropReason::Damaged),
-            Some(_) if self.awaits_key && !starts => Some(DropReason::NoKeyFrame),
-            Some(_) if self.lacks_references && refers_to_nothing => Some(DropReason::Leading),
-            Some(_) => None,
-        }
-    }
-
-    /// Appends the frames that the decoder held back to `out`, and decodes nothing more before the next key frame.
-    ///
-    /// # Errors
-    /// See [`DecodeError`]; the next packet may be pushed nevertheless.
-    pub fn skip_to_key_frame(&mut self, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
-        let drained = self.drain(out);
-        self.flush();
-        drained
-    }
-
-    /// Opens a decoder for `track` where it is another than before, when all of the old one is out.
+    /// Opens a decoder for `track` if it differs from the current one, after all frames of that one were returned.
     fn follow_track(&mut self, track: &Arc<VideoTrack>, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
-        let same = |now: &Arc<VideoTrack>| Arc::ptr_eq(now, track) || now == track;
-        if self.track.as_ref().is_some_and(same) {
+        let is_same = |current: &Arc<VideoTrack>| Arc::ptr_eq(current, track) || current == track;
+        if self.track.as_ref().is_some_and(is_same) {
             return Ok(());
         }
         let drained = self.drain(out);
         self.flush();
         self.reorder.reset();
-        self.keeps = false;
+        self.has_open_gops = false;
         self.track = Some(Arc::clone(track));
+        // Closed first: a camera never has two decoders, whose picture buffers would add up.
         self.opened = None;
-        self.opened = Some(open(self.camera.id(), track, &self.limit)?);
+        self.opened = Some(open_decoder(self.camera.id(), track, &self.limit)?);
         DecoderOpened { camera: &self.camera, track }.emit();
         drained
     }
 
-    /// Closes the decoder where a key frame's pictures are too large, and opens it again where they no longer are.
+    /// Closes the decoder at a keyframe whose pictures are too large, and opens it at one whose pictures are not.
     fn follow_size(&mut self, packet: &Packet, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
         match self.limit.follow(self.camera.id(), packet) {
             Ok(false) => Ok(()),
@@ -299,84 +271,89 @@ impl Decoder {
         }
     }
 
-    fn send(&mut self, packet: Packet, starts: bool, primes: bool) -> Result<(), DecodeError> {
-        let number = self.next_number;
-        self.next_number += 1;
-        if starts {
-            self.key_number = number;
-            (self.awaits_key, self.after_damage) = (false, false);
-        }
+    /// Sends `packet` to FFmpeg.
+    fn send(&mut self, packet: Packet, is_keyframe: bool, primes: bool) -> Result<(), DecodeError> {
+        let number = self.references.take_number(is_keyframe);
         let Packet { fragment, track, index, media, unit, arrived, .. } = packet;
-        let origin = Origin { number, fragment, index, media, arrived, primes };
+        let origin = PacketOrigin { number, fragment, index, media, arrived, primes };
         let given_up = self.reorder.sent(origin.clone());
         self.count_dropped(given_up, DropReason::NoPicture);
         let sent = match &mut self.opened {
-            Some(decoder) => {
-                send_unit(decoder, number, starts, &for_decoder(track.codec, &track.codec_private, &unit))
-            }
+            Some(decoder) => send_unit(
+                decoder,
+                number,
+                is_keyframe,
+                &filter_for_decoder(track.codec, &track.codec_private, &unit),
+            ),
             None => Ok(()),
         };
-        sent.map_err(|reason| self.damaged(&origin, reason))
+        sent.map_err(|reason| self.mark_damaged(&origin, reason))
     }
 
-    /// Takes all that the decoder has ready.
+    /// Receives all frames that FFmpeg has ready.
     fn receive(&mut self, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
         let mut outcome = Ok(());
         let mut frame = Video::empty();
         while let Some(decoder) = &mut self.opened {
-            let taken = match decoder.receive_frame(&mut frame) {
-                Ok(()) => self.take(&mut frame, out),
-                Err(error) => return outcome.and(self.no_more(error)).and(self.wait_for_packets(out)),
+            let held = match decoder.receive_frame(&mut frame) {
+                Ok(()) => self.hold_frame(&mut frame, out),
+                Err(error) => {
+                    return outcome.and(self.check_received(error)).and(self.finish_receiving(out));
+                }
             };
-            outcome = outcome.and(taken);
+            outcome = outcome.and(held);
         }
         outcome
     }
 
-    /// The decoder gives nothing more: it wants packets, it is drained, or the last packet is damaged.
-    fn no_more(&mut self, error: ffmpeg_next::Error) -> Result<(), DecodeError> {
+    /// Returns the error of the last packet, if FFmpeg returned no frame because of one.
+    fn check_received(&mut self, error: ffmpeg_next::Error) -> Result<(), DecodeError> {
         match error {
-            ffmpeg_next::Error::Eof | WANTS_PACKETS => Ok(()),
+            // EAGAIN: FFmpeg needs more packets. EOF: it is drained.
+            ffmpeg_next::Error::Eof | NEEDS_PACKETS => Ok(()),
             error => match self.reorder.last_sent().cloned() {
-                Some(origin) => Err(self.damaged(&origin, error.to_string())),
+                Some(origin) => Err(self.mark_damaged(&origin, error.to_string())),
                 None => Ok(()),
             },
         }
     }
 
-    /// A decoder without delay has given the frame of each packet but the last, which may be the first field of one.
-    fn wait_for_packets(&mut self, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
+    fn finish_receiving(&mut self, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
+        // A decoder without delay has returned the frame of each packet but the last, which may be a first field.
         if self.opened.as_ref().is_some_and(|decoder| !decoder.has_b_frames()) {
-            let given_up = self.reorder.nothing_is_delayed();
+            let given_up = self.reorder.give_up_all_but_last();
             self.count_dropped(given_up, DropReason::NoPicture);
         }
-        self.release(out)
+        self.emit_ready_frames(out)
     }
 
-    /// Takes the frame for giving out, leaving an empty one, unless it is damaged.
-    fn take(&mut self, frame: &mut Video, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
-        let Some(origin) = frame.pts().and_then(|number| self.reorder.came(number)) else { return Ok(()) };
+    /// Moves `frame` to the reorder buffer, unless it is damaged.
+    fn hold_frame(&mut self, frame: &mut Video, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
+        let Some(origin) = frame.pts().and_then(|number| self.reorder.received(number)) else {
+            return Ok(());
+        };
+        // The H.264 decoder conceals errors and only flags the frame.
         if frame.is_corrupt() || frame.has_decode_errors() {
-            return Err(self.damaged(&origin, "parts of its picture are missing".to_owned()));
+            return Err(self.mark_damaged(&origin, "parts of its picture are missing".to_owned()));
         }
         let given_up = self.reorder.hold(origin, std::mem::replace(frame, Video::empty()));
         self.count_dropped(given_up, DropReason::NoPicture);
-        self.release(out)
+        self.emit_ready_frames(out)
     }
 
-    /// Gives out the held frames that rest on nothing that is still to come: that might turn out damaged.
-    fn release(&mut self, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
+    /// Emits the held frames that depend on no packet whose frame is still to come and may turn out damaged.
+    fn emit_ready_frames(&mut self, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
         let mut outcome = Ok(());
-        while let Some((origin, picture)) = self.reorder.next() {
-            self.end_before(origin.number, out);
-            outcome = outcome.and(self.give_out(origin, picture, out));
+        while let Some((origin, picture)) = self.reorder.next_ready() {
+            self.emit_ends_before(origin.number, out);
+            outcome = outcome.and(self.emit_frame(origin, picture, out));
         }
-        self.end_before(i64::MAX, out);
+        self.emit_ends_before(i64::MAX, out);
         outcome
     }
 
-    /// Gives out the ends of the fragments that are before the packet with `number`, and of which nothing is to come.
-    fn end_before(&mut self, number: i64, out: &mut Vec<Decoded>) {
+    /// Emits the ends of the fragments before the packet with `number` of which no frame is to come.
+    fn emit_ends_before(&mut self, number: i64, out: &mut Vec<Decoded>) {
         let reorder = &self.reorder;
         let is_over = |held: &mut HeldEnd| held.last < number && reorder.is_past(held.last);
         while let Some(HeldEnd { end, .. }) = self.ends.pop_front_if(is_over) {
@@ -385,52 +362,48 @@ impl Decoder {
         }
     }
 
-    fn give_out(
+    /// Appends the frame to `out` if it is sound and the sampler picks it.
+    fn emit_frame(
         &mut self,
-        origin: Origin,
+        origin: PacketOrigin,
         picture: Video,
         out: &mut Vec<Decoded>,
     ) -> Result<(), DecodeError> {
         if origin.primes {
             return Ok(());
         }
-        if self.damaged.contains(&origin.number) {
+        if self.references.is_damaged(origin.number) {
             self.count_dropped(1, DropReason::Damaged);
             return Ok(());
         }
         FrameDecoded { camera: &self.camera }.emit();
-        let origin = self.in_order(origin);
+        let origin = self.raise_time(origin);
+        // The sampler decides before anything is copied or converted.
         if self.sampler.picks(origin.media) {
             out.push(Decoded::Frame(self.make_frame(picture, origin)?));
         }
         Ok(())
     }
 
-    /// Lets time rise from frame to frame of a fragment: producers that send times of decoding, or a clock that jitters, would
-    /// have a frame taken for one that was seen already.
-    fn in_order(&mut self, mut origin: Origin) -> Origin {
+    /// Raises the frame's media time above that of the previous frame of its fragment.
+    fn raise_time(&mut self, mut origin: PacketOrigin) -> PacketOrigin {
         let number = &origin.fragment.number;
-        if let Some((_, last)) = self.last_given.as_ref().filter(|(fragment, _)| fragment == number) {
+        // Producers may send decoding times, or jitter. A time that repeats would pass for a frame seen before.
+        if let Some((_, last)) = self.last_frame.as_ref().filter(|(fragment, _)| fragment == number) {
             origin.media = origin.media.max(MediaMs(last.0.saturating_add(1)));
         }
-        self.last_given = Some((Arc::clone(number), origin.media));
+        self.last_frame = Some((Arc::clone(number), origin.media));
         origin
     }
 
-    fn make_frame(&mut self, picture: Video, origin: Origin) -> Result<Arc<Frame>, DecodeError> {
-        let Origin { fragment, index, media, arrived, .. } = origin;
+    fn make_frame(&mut self, picture: Video, origin: PacketOrigin) -> Result<Arc<Frame>, DecodeError> {
+        let PacketOrigin { fragment, index, media, arrived, .. } = origin;
         let camera = self.camera.id().clone();
         match self.pictures.make(picture) {
             Ok(picture) => {
                 FrameSampled { camera: &self.camera }.emit();
-                Ok(Arc::new(Frame {
-                    camera,
-                    fragment,
-                    index,
-                    media,
-                    arrived,
-                    surface: Surface::Host(picture),
-                }))
+                let surface = Surface::Host(picture);
+                Ok(Arc::new(Frame { camera, fragment, index, media, arrived, surface }))
             }
             Err(error) => {
                 self.count_dropped(1, DropReason::Damaged);
@@ -444,54 +417,47 @@ impl Decoder {
         }
     }
 
-    /// Marks what rests on the packet of `origin`: all from there to the next key frame, and the leading pictures behind that.
-    fn damaged(&mut self, origin: &Origin, reason: String) -> DecodeError {
-        let sound_again = match self.key_number > origin.number {
-            false => i64::MAX,
-            true if self.lacks_references => self.key_number,
-            true => self.next_number,
-        };
-        self.lacks_references = true;
-        if !self.damaged.contains(&origin.number) {
-            self.damaged = origin.number..sound_again;
-        }
-        let _it_gives_no_frame = self.reorder.came(origin.number);
+    /// Marks the packet of `origin` and those that depend on it as damaged; returns the error to report.
+    fn mark_damaged(&mut self, origin: &PacketOrigin, reason: String) -> DecodeError {
+        self.references.mark_damaged(origin.number);
+        let _without_frame = self.reorder.received(origin.number);
         self.count_dropped(1, DropReason::Damaged);
         let (camera, fragment) = (self.camera.id().clone(), Arc::clone(&origin.fragment.number));
         DecodeError::Unit { camera, fragment, index: origin.index, reason }
     }
 
-    /// After `error`, saves the sound frames that the decoder holds and readies it for the next key frame, unless that has
-    /// come already.
+    /// Emits the sound frames that the decoder holds and readies it for the next keyframe; returns `error`.
     fn recover(&mut self, error: DecodeError, out: &mut Vec<Decoded>) -> DecodeError {
-        if self.damaged.end == i64::MAX {
-            // A further error here has the same cause; the first one is told.
+        // If a keyframe has come since the damage, the decoder is in order already.
+        if self.references.is_broken() {
+            // A further error has the same cause, and the first one is reported.
             let _same_cause = self.drain(out);
             self.flush();
-            self.after_damage = true;
+            self.references.reset_after_damage();
         }
         error
     }
 
-    /// Takes out what is held back; the decoder is flushed if anything was.
+    /// Emits all frames that FFmpeg and the reorder buffer hold back; flushes the decoder if there were any.
     fn drain(&mut self, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
         if self.reorder.is_empty() {
-            self.end_before(i64::MAX, out);
+            self.emit_ends_before(i64::MAX, out);
             return Ok(());
         }
+        // An empty packet puts FFmpeg's decoder into draining mode, which only a flush ends.
         let sent = match &mut self.opened {
             Some(decoder) => decoder.send_eof(),
             None => Ok(()),
         };
-        let received = self.receive(out).and(sent.or_else(|error| self.no_more(error)));
-        let without_picture = self.reorder.nothing_comes_any_more();
+        let received = self.receive(out).and(sent.or_else(|error| self.check_received(error)));
+        let without_picture = self.reorder.give_up_all();
         self.count_dropped(without_picture, DropReason::NoPicture);
-        let released = self.release(out);
+        let emitted = self.emit_ready_frames(out);
         self.flush();
-        received.and(released)
+        received.and(emitted)
     }
 
-    /// Makes the decoder ready for the next key frame. What it holds is lost.
+    /// Readies the decoder for the next keyframe. The frames that it holds are lost.
     fn flush(&mut self) {
         if let Some(decoder) = &mut self.opened {
             decoder.flush();
@@ -499,8 +465,7 @@ impl Decoder {
         self.reorder.clear();
         self.kept.clear();
         self.paused = false;
-        self.damaged = 0..0;
-        (self.awaits_key, self.after_damage) = (true, false);
+        self.references.reset();
     }
 
     fn count_dropped(&self, frames: usize, reason: DropReason) {
@@ -508,4 +473,5 @@ impl Decoder {
     }
 }
 
-const WANTS_PACKETS: ffmpeg_next::Error = ffmpeg_next::Error::Other { errno: ffmpeg_next::error::EAGAIN };
+/// FFmpeg's error EAGAIN.
+const NEEDS_PACKETS: ffmpeg_next::Error = ffmpeg_next::Error::Other { errno: ffmpeg_next::error::EAGAIN };

@@ -1,21 +1,21 @@
-//! Faults of a camera's decoder.
+//! The errors of the decode stage.
 
 use std::sync::Arc;
 
 use crate::media::{CameraId, Codec};
 
-/// A fault of a camera's decoder, which resumes at the next key frame by itself.
+/// An error of a camera's decoder. Decoding resumes by itself, where the variant says so.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// The codec private data is unusable: packets are skipped until the track changes.
+    /// The codec private data is unusable: packets are left out until the track changes.
     #[error(
         "camera {camera}: cannot decode {codec:?} {width_px}x{height_px}: {reason} (codec private data of {bytes} bytes); \
          let the producer send a whole {wanted} as its codec private data"
     )]
     Track {
-        /// The camera.
+        /// The camera's id.
         camera: CameraId,
-        /// The codec.
+        /// The codec of the track.
         codec: Codec,
         /// Width by the container, px.
         width_px: u32,
@@ -23,53 +23,53 @@ pub enum DecodeError {
         height_px: u32,
         /// Length of the codec private data.
         bytes: usize,
-        /// What is wrong.
+        /// The flaw in it.
         reason: String,
-        /// What the codec wants: avcC or hvcC.
+        /// The name of the record that the codec needs: avcC or hvcC.
         wanted: &'static str,
     },
-    /// The pictures are larger than the camera's may be: packets are skipped until they are not.
+    /// The pictures exceed the camera's limit: packets are left out until smaller ones come.
     #[error(
         "camera {camera}: its pictures of {width_px}x{height_px} px are larger than its `max_pixels` ({max_pixels}): let the \
          producer send smaller ones, or raise it"
     )]
     TooLarge {
-        /// The camera.
+        /// The camera's id.
         camera: CameraId,
         /// Width by the parameter set, px.
         width_px: u32,
         /// Height by the parameter set, px.
         height_px: u32,
-        /// The limit.
+        /// The limit, px.
         max_pixels: u32,
     },
-    /// An access unit is damaged: packets are skipped until the next key frame.
+    /// An access unit is damaged: packets are left out until the next keyframe.
     #[error(
         "camera {camera}: fragment {fragment}, block {index}: damaged access unit ({reason}); \
-         going on at the next key frame"
+         decoding resumes at the next keyframe"
     )]
     Unit {
-        /// The camera.
+        /// The camera's id.
         camera: CameraId,
         /// The fragment's number.
         fragment: Arc<str>,
-        /// The block's index in its fragment.
+        /// Index of the block in its fragment.
         index: u32,
-        /// What FFmpeg says.
+        /// FFmpeg's error.
         reason: String,
     },
-    /// A picture could not be converted to 8-bit 4:2:0: this frame is skipped.
+    /// A picture could not be converted to 8-bit 4:2:0: this frame is left out.
     #[error(
         "camera {camera}: fragment {fragment}, block {index}: cannot convert the picture to 8-bit 4:2:0: {reason}"
     )]
     Picture {
-        /// The camera.
+        /// The camera's id.
         camera: CameraId,
         /// The fragment's number.
         fragment: Arc<str>,
-        /// The block's index in its fragment.
+        /// Index of the block in its fragment.
         index: u32,
-        /// What FFmpeg says.
+        /// FFmpeg's error.
         reason: String,
     },
 }

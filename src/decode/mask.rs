@@ -1,83 +1,83 @@
-//! Regions that are black in every picture before anything else sees it.
+//! Privacy masks: regions that are black in every picture before another stage gets it.
 
 use std::ops::Range;
 
 use crate::media::HostPicture;
 
-/// The regions of a camera.
+/// The masked regions of a camera.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Masks {
-    /// Polygons of at least three corners, in frame px or fractions of the frame. One that crosses itself is black wherever it
-    /// winds around.
+    /// Polygons of at least three corners, in frame px or fractions of the frame, filled by the non-zero rule.
     pub polygons: Vec<Vec<(f32, f32)>>,
-    /// Whether corners are fractions of the frame (0..=1) rather than frame px.
+    /// True if the corners are fractions of the frame (0..=1), false if they are frame px.
     pub normalized: bool,
 }
 
-/// Blacks out the regions of a camera in its pictures.
+/// Paints the masked regions of a camera black.
 #[derive(Debug)]
 pub struct MaskPainter {
     masks: Masks,
-    /// For the size of the last picture, px.
-    drawn: Option<((u32, u32), Drawn)>,
+    /// The raster for the size of the last picture, px.
+    raster: Option<((u32, u32), MaskRaster)>,
 }
 
-/// What is black in a picture of one size.
+/// The black samples of a picture of one size.
 #[derive(Debug)]
-struct Drawn {
-    luma: Vec<Span>,
-    chroma: Vec<Span>,
+struct MaskRaster {
+    luma: Vec<MaskSpan>,
+    chroma: Vec<MaskSpan>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Span {
+struct MaskSpan {
     row: usize,
     columns: Range<usize>,
 }
 
-type Point = (f64, f64);
+type MaskPoint = (f64, f64);
 
 impl MaskPainter {
-    /// Of `masks`.
+    /// Creates a painter of `masks`.
     #[must_use]
     pub fn new(masks: Masks) -> Self {
-        Self { masks, drawn: None }
+        Self { masks, raster: None }
     }
 
-    /// The picture, with every luma and chroma sample black that a region touches. It is a copy: the decoder may still build
-    /// on the one that it gave.
+    /// Returns a copy of `picture` in which each luma and chroma sample that a region touches is black.
     #[must_use]
     pub fn paint(&mut self, picture: &HostPicture) -> HostPicture {
-        let drawn = self.drawn_for((picture.view().width_px, picture.view().height_px));
+        let raster = self.raster_for((picture.view().width_px, picture.view().height_px));
+        // The decoder may use its own picture as a reference, so it must not be changed.
         let mut painted = picture.copy();
+        // Black is 0 in full range and 16 in limited range (BT.601, BT.709); neutral chroma is 128 in both.
         let black = if picture.view().color.full_range { 0 } else { 16 };
-        let spans = [(&drawn.luma, black), (&drawn.chroma, 128), (&drawn.chroma, 128)];
+        let spans = [(&raster.luma, black), (&raster.chroma, 128), (&raster.chroma, 128)];
         for ((plane, stride), (spans, value)) in painted.planes_mut().into_iter().zip(spans) {
             fill(plane, stride, spans, value);
         }
         painted.into_picture()
     }
 
-    fn drawn_for(&mut self, size_px: (u32, u32)) -> &Drawn {
-        let drawn = match self.drawn.take().filter(|(drawn_px, _)| *drawn_px == size_px) {
-            Some(drawn) => drawn,
-            None => (size_px, Drawn::new(&self.masks, size_px)),
+    fn raster_for(&mut self, size_px: (u32, u32)) -> &MaskRaster {
+        let raster = match self.raster.take().filter(|(raster_px, _)| *raster_px == size_px) {
+            Some(raster) => raster,
+            None => (size_px, MaskRaster::new(&self.masks, size_px)),
         };
-        &self.drawn.insert(drawn).1
+        &self.raster.insert(raster).1
     }
 }
 
-fn fill(plane: &mut [u8], stride: usize, spans: &[Span], value: u8) {
-    for Span { row, columns } in spans {
+fn fill(plane: &mut [u8], stride: usize, spans: &[MaskSpan], value: u8) {
+    for MaskSpan { row, columns } in spans {
         plane[row * stride..][columns.clone()].fill(value);
     }
 }
 
-impl Drawn {
+impl MaskRaster {
     fn new(masks: &Masks, (width_px, height_px): (u32, u32)) -> Self {
         let (across, down) =
             if masks.normalized { (f64::from(width_px), f64::from(height_px)) } else { (1.0, 1.0) };
-        let mut luma = Cells::new(width_px as usize, height_px as usize);
+        let mut luma = SampleGrid::new(width_px as usize, height_px as usize);
         for points in &masks.polygons {
             let corners = points.iter().map(|&(x, y)| (f64::from(x) * across, f64::from(y) * down));
             luma.cover(&corners.collect::<Vec<_>>());
@@ -86,20 +86,21 @@ impl Drawn {
     }
 }
 
-/// Which samples of a plane are black. The sample in column `x` and row `y` is the open square from there to `x + 1`, `y + 1`.
-struct Cells {
+/// The black samples of a plane. The sample in column `x` and row `y` is the open square to `x + 1`, `y + 1`.
+struct SampleGrid {
     columns: usize,
     rows: usize,
     black: Vec<bool>,
 }
 
-impl Cells {
+impl SampleGrid {
     fn new(columns: usize, rows: usize) -> Self {
         Self { columns, rows, black: vec![false; columns * rows] }
     }
 
-    /// Blackens what the polygon touches: what an edge passes through, and what has its centre inside.
-    fn cover(&mut self, polygon: &[Point]) {
+    /// Blackens the samples that the polygon touches.
+    fn cover(&mut self, polygon: &[MaskPoint]) {
+        // A touched sample has an edge through it, or else lies inside as a whole, with its centre.
         for row in 0..self.rows {
             let top = float(row);
             for edge in edges(polygon) {
@@ -122,47 +123,49 @@ impl Cells {
         x.clamp(0.0, float(self.columns)) as usize
     }
 
-    /// The chroma samples: black where any of their four luma samples is.
+    /// Returns the chroma samples of 4:2:0, black if any of their four luma samples is.
     fn halved(&self) -> Self {
         let mut halved = Self::new(self.columns.div_ceil(2), self.rows.div_ceil(2));
-        for Span { row, columns } in self.spans() {
+        for MaskSpan { row, columns } in self.spans() {
             let columns = columns.start / 2..columns.end.div_ceil(2);
             halved.black[row / 2 * halved.columns..][columns].fill(true);
         }
         halved
     }
 
-    fn spans(&self) -> Vec<Span> {
+    fn spans(&self) -> Vec<MaskSpan> {
         let rows = self.black.chunks(self.columns.max(1)).enumerate();
         rows.flat_map(|(row, black)| spans_of_row(row, black)).collect()
     }
 }
 
-fn spans_of_row(row: usize, black: &[bool]) -> impl Iterator<Item = Span> + '_ {
+fn spans_of_row(row: usize, black: &[bool]) -> impl Iterator<Item = MaskSpan> + '_ {
     let runs = black.chunk_by(|a, b| a == b).scan(0, |end, run| {
         *end += run.len();
         Some((run[0], *end - run.len()..*end))
     });
-    runs.filter(|(black, _)| *black).map(move |(_, columns)| Span { row, columns })
+    runs.filter(|(black, _)| *black).map(move |(_, columns)| MaskSpan { row, columns })
 }
 
-/// The columns that the part of the edge in the row from `top` to `top + 1` spans; `None` where there is no such part.
-fn span_of_edge(((x1, y1), (x2, y2)): (Point, Point), top: f64) -> Option<(f64, f64)> {
+/// Returns the columns spanned by the part of an edge in the row from `top` to `top + 1`, if there is such a part.
+fn span_of_edge(((x1, y1), (x2, y2)): (MaskPoint, MaskPoint), top: f64) -> Option<(f64, f64)> {
     let bottom = top + 1.0;
     if y1.max(y2) <= top || y1.min(y2) >= bottom {
         return None;
     }
     let at = |y: f64, x: f64| {
         let inside = y.clamp(top, bottom);
+        // An end within the row is taken as it is: interpolation would round it, and fail on a horizontal edge.
         if inside == y { x } else { x1 + (inside - y1) / (y2 - y1) * (x2 - x1) }
     };
     let (a, b) = (at(y1, x1), at(y2, x2));
     Some((a.min(b), a.max(b)))
 }
 
-/// Where the line at height `y` is inside the polygon, by the non-zero rule.
-fn spans_inside(polygon: &[Point], y: f64) -> Vec<(f64, f64)> {
-    let crossing = |((x1, y1), (x2, y2)): (Point, Point)| {
+/// Returns the parts of the line at height `y` that are inside the polygon, by the non-zero rule.
+fn spans_inside(polygon: &[MaskPoint], y: f64) -> Vec<(f64, f64)> {
+    // An edge that ends on the line counts on one side only, so that a corner is not crossed twice.
+    let crossing = |((x1, y1), (x2, y2)): (MaskPoint, MaskPoint)| {
         let x = x1 + (y - y1) / (y2 - y1) * (x2 - x1);
         ((y1 > y) != (y2 > y)).then_some((x, if y2 > y1 { 1 } else { -1 }))
     };
@@ -176,7 +179,7 @@ fn spans_inside(polygon: &[Point], y: f64) -> Vec<(f64, f64)> {
     spans.collect()
 }
 
-fn edges(polygon: &[Point]) -> impl Iterator<Item = (Point, Point)> + '_ {
+fn edges(polygon: &[MaskPoint]) -> impl Iterator<Item = (MaskPoint, MaskPoint)> + '_ {
     let next = polygon.iter().cycle().skip(1);
     polygon.iter().copied().zip(next.copied())
 }
@@ -193,14 +196,14 @@ mod tests {
     use super::*;
     use crate::media::{Color, Matrix};
 
-    fn covered(polygon: &[(f32, f32)], size_px: (u32, u32)) -> Cells {
-        let mut cells = Cells::new(size_px.0 as usize, size_px.1 as usize);
+    fn covered(polygon: &[(f32, f32)], size_px: (u32, u32)) -> SampleGrid {
+        let mut cells = SampleGrid::new(size_px.0 as usize, size_px.1 as usize);
         let corners = polygon.iter().map(|&(x, y)| (f64::from(x), f64::from(y)));
         cells.cover(&corners.collect::<Vec<_>>());
         cells
     }
 
-    fn drawn(cells: &Cells) -> Vec<String> {
+    fn drawn(cells: &SampleGrid) -> Vec<String> {
         let row = |row: &[bool]| row.iter().map(|black| if *black { '#' } else { '.' }).collect();
         cells.black.chunks(cells.columns).map(row).collect()
     }
@@ -239,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_winds_twice_is_black_too() {
+    fn a_polygon_that_winds_twice_is_black_too() {
         let twice = [(0., 0.), (4., 0.), (4., 4.), (0., 4.), (0., 0.), (4., 0.), (4., 4.), (0., 4.)];
         assert_eq!(drawn(&covered(&twice, (4, 4))), ["####"; 4]);
     }
@@ -253,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn black_is_of_the_pictures_range_and_takes_the_chroma_along() {
+    fn black_depends_on_the_pictures_range_and_covers_the_chroma() {
         let corner = vec![(2.0, 1.0), (3.0, 1.0), (3.0, 2.0), (2.0, 2.0)];
         for (full_range, black) in [(false, 16), (true, 0)] {
             let mut painter = MaskPainter::new(Masks { polygons: vec![corner.clone()], normalized: false });
@@ -276,8 +279,8 @@ mod tests {
         }
     }
 
-    /// The slow twin: whether the polygon certainly has a part of the square in it (`slack` below 0), or possibly (above 0).
-    fn touches(polygon: &[Point], (column, row): (usize, usize), slack: f64) -> bool {
+    /// The slow twin: returns true if the polygon certainly (`slack` below 0) or possibly (above 0) touches the square.
+    fn touches(polygon: &[MaskPoint], (column, row): (usize, usize), slack: f64) -> bool {
         let (left, top) = (float(column) - slack, float(row) - slack);
         let (right, bottom) = (float(column) + 1.0 + slack, float(row) + 1.0 + slack);
         let centre = (float(column) + 0.5, float(row) + 0.5);
@@ -285,31 +288,31 @@ mod tests {
             || edges(polygon).any(|edge| passes_through(edge, (left, top), (right, bottom)))
     }
 
-    /// By angles.
-    fn winding(polygon: &[Point], (x, y): Point) -> i32 {
-        let turn = |((x1, y1), (x2, y2)): (Point, Point)| {
+    /// Computes the winding number by angles.
+    fn winding(polygon: &[MaskPoint], (x, y): MaskPoint) -> i32 {
+        let turn = |((x1, y1), (x2, y2)): (MaskPoint, MaskPoint)| {
             let (a, b) = ((x1 - x, y1 - y), (x2 - x, y2 - y));
             (a.0 * b.1 - a.1 * b.0).atan2(a.0 * b.0 + a.1 * b.1)
         };
         (edges(polygon).map(turn).sum::<f64>() / std::f64::consts::TAU).round() as i32
     }
 
-    /// By separating lines: those of the square's sides, and the edge's own.
-    fn passes_through(((x1, y1), (x2, y2)): (Point, Point), low: Point, high: Point) -> bool {
+    /// Tests by separating axes: the sides of the square, and the edge itself.
+    fn passes_through(((x1, y1), (x2, y2)): (MaskPoint, MaskPoint), low: MaskPoint, high: MaskPoint) -> bool {
         let apart =
             x1.max(x2) <= low.0 || x1.min(x2) >= high.0 || y1.max(y2) <= low.1 || y1.min(y2) >= high.1;
-        let side = |(x, y): Point| (x2 - x1) * (y - y1) - (y2 - y1) * (x - x1);
+        let side = |(x, y): MaskPoint| (x2 - x1) * (y - y1) - (y2 - y1) * (x - x1);
         let sides = [low, high, (low.0, high.1), (high.0, low.1)].map(side);
         !apart && sides.iter().any(|side| *side <= 0.0) && sides.iter().any(|side| *side >= 0.0)
     }
 
     proptest! {
         #[test]
-        fn what_a_polygon_touches_is_black_and_nothing_else(
+        fn exactly_the_samples_that_a_polygon_touches_are_black(
             polygon in prop::collection::vec((-6.0..30.0_f32, -6.0..22.0_f32), 3..8),
         ) {
             let cells = covered(&polygon, (24, 16));
-            let corners: Vec<Point> = polygon.iter().map(|&(x, y)| (f64::from(x), f64::from(y))).collect();
+            let corners: Vec<MaskPoint> = polygon.iter().map(|&(x, y)| (f64::from(x), f64::from(y))).collect();
             for (index, black) in cells.black.iter().enumerate() {
                 let at = (index % 24, index / 24);
                 prop_assert!(*black || !touches(&corners, at, -1e-6), "{:?} shines through", at);
@@ -318,7 +321,7 @@ mod tests {
         }
 
         #[test]
-        fn a_chroma_sample_is_black_where_one_of_its_luma_samples_is(
+        fn a_chroma_sample_is_black_if_one_of_its_luma_samples_is(
             polygon in prop::collection::vec((-2.0..12.0_f32, -2.0..12.0_f32), 3..6),
             (width, height) in (1_usize..12, 1_usize..12),
         ) {

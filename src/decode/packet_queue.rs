@@ -1,73 +1,77 @@
-//! The hand-over from a camera's reader to its decode thread.
+//! The queue from the ingest task of a camera to its decode thread.
 //!
-//! Bounded in number and in bytes: so many items wait, and [`MAX_QUEUED_BYTES`] of access units. An access unit that is larger than that
-//! waits alone. When the queue is full the reader waits in both modes, and its connection with it; nothing is dropped here. In catch-up
-//! that is back-pressure as it should be. Live, the decode thread takes access units that waited too long off without decoding
-//! them (`worker`), so there is room again at once, unless a single picture takes it longer.
+//! It is bounded by the number of items and by [`MAX_QUEUED_BYTES`] of access units; a larger access unit waits alone.
+//!
+//! When it is full, ingest waits in both modes, and the connection with it; nothing is dropped here. In catch-up that is
+//! the intended back-pressure. In live mode the decode thread takes access units that are late off without decoding
+//! them, so there is room at once unless a single picture takes longer than that.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::queue::Closed;
+use super::frame_queue::QueueClosed;
 use crate::media::Demuxed;
 
-/// Limit on the bytes of access units that wait: two of the largest that GetMedia brings, or two seconds at 128 Mbit/s.
+/// The maximum size of the access units in the queue, bytes.
+///
+/// That is two of the largest that GetMedia brings, or two seconds at 128 Mbit/s.
 pub const MAX_QUEUED_BYTES: u32 = 32 << 20;
 
-/// The reader's side.
+/// The sender of a packet queue, for the ingest task.
 pub struct PacketSender {
-    items: mpsc::Sender<QueuedItem>,
+    items: mpsc::Sender<PacketQueueItem>,
     room: Arc<Semaphore>,
 }
 
-/// The decode thread's side.
-pub struct PacketReceiver(mpsc::Receiver<QueuedItem>);
+/// The receiver of a packet queue, for the decode thread.
+pub struct PacketReceiver(mpsc::Receiver<PacketQueueItem>);
 
-struct QueuedItem {
+struct PacketQueueItem {
     demuxed: Demuxed,
-    /// Its bytes of the queue's; given back when it is taken out.
+    /// Its share of the queue's bytes, which is returned when the item is taken.
     _room: OwnedSemaphorePermit,
 }
 
-/// Returns an empty queue for `max_items`, at least 1.
+/// Creates an empty packet queue for `max_items`, at least 1.
 #[must_use]
 pub fn packet_queue(max_items: usize) -> (PacketSender, PacketReceiver) {
-    let (items, taken) = mpsc::channel(max_items);
+    let (items, receiver) = mpsc::channel(max_items);
     let room = Arc::new(Semaphore::new(MAX_QUEUED_BYTES as usize));
-    (PacketSender { items, room }, PacketReceiver(taken))
+    (PacketSender { items, room }, PacketReceiver(receiver))
 }
 
 impl PacketSender {
-    /// Puts `demuxed` in once there is room. Cancelled, it is not in.
+    /// Appends `demuxed` once there is room. If the call is cancelled, the item is not in the queue.
     ///
     /// # Errors
-    /// [`Closed`] when the receiver is gone.
-    pub async fn send(&self, demuxed: Demuxed) -> Result<(), Closed> {
-        let room = Arc::clone(&self.room).acquire_many_owned(bytes_of(&demuxed)).await;
-        let item = QueuedItem { demuxed, _room: room.map_err(|_| Closed)? };
-        self.items.send(item).await.map_err(|_| Closed)
+    /// [`QueueClosed`] if the receiver was dropped.
+    pub async fn send(&self, demuxed: Demuxed) -> Result<(), QueueClosed> {
+        let room = Arc::clone(&self.room).acquire_many_owned(bytes_in_queue(&demuxed)).await;
+        let item = PacketQueueItem { demuxed, _room: room.map_err(|_| QueueClosed)? };
+        self.items.send(item).await.map_err(|_| QueueClosed)
     }
 }
 
 impl PacketReceiver {
-    /// The next item, when it comes; `None` when the sender is gone and nothing waits. May be cancelled without loss.
+    /// Waits for the next item; returns `None` if the sender was dropped and the queue is empty. Cancel-safe.
     pub async fn recv(&mut self) -> Option<Demuxed> {
         self.0.recv().await.map(|item| item.demuxed)
     }
 
-    /// The same for a thread that may block.
+    /// Blocks until the next item; returns `None` if the sender was dropped and the queue is empty.
     pub fn blocking_recv(&mut self) -> Option<Demuxed> {
         self.0.blocking_recv().map(|item| item.demuxed)
     }
 }
 
-/// The bytes that it takes in the queue, all of them at most.
-fn bytes_of(demuxed: &Demuxed) -> u32 {
+/// Returns the bytes that an item occupies, at most the whole queue.
+fn bytes_in_queue(demuxed: &Demuxed) -> u32 {
     let bytes = match demuxed {
         Demuxed::Packet(packet) | Demuxed::Primer(packet) => packet.unit.len(),
         Demuxed::FragmentEnd(_) | Demuxed::Discontinuity => 0,
     };
+    // A semaphore never grants more than its permits: without the limit a larger access unit would wait for ever.
     u32::try_from(bytes).unwrap_or(u32::MAX).min(MAX_QUEUED_BYTES)
 }
 
@@ -100,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bytes_bound_the_queue_and_what_is_taken_out_makes_room() {
+    async fn bytes_bound_the_queue_and_taken_items_make_room() {
         const MIB: usize = 1 << 20;
         let (sender, mut receiver) = packet_queue(9);
         assert!(is_sent(&sender, packet(16 * MIB)) && is_sent(&sender, packet(15 * MIB)));
@@ -117,7 +121,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_number_of_items_bounds_it_too_and_a_gone_receiver_ends_a_wait() {
+    async fn the_number_of_items_bounds_it_too_and_a_dropped_receiver_ends_a_wait() {
         let (sender, receiver) = packet_queue(3);
         assert!((0..3).all(|_| is_sent(&sender, packet(1))));
         assert!(!is_sent(&sender, packet(1)));
@@ -126,7 +130,7 @@ mod tests {
         let waiting = tokio::spawn(async move { large.send(packet(1)).await });
         tokio::task::yield_now().await;
         drop((receiver, gone));
-        assert_eq!(waiting.await.unwrap(), Err(Closed));
-        assert_eq!(sender.send(packet(1)).await, Err(Closed));
+        assert_eq!(waiting.await.unwrap(), Err(QueueClosed));
+        assert_eq!(sender.send(packet(1)).await, Err(QueueClosed));
     }
 }

@@ -1,4 +1,4 @@
-//! FFmpeg's frame -> a picture in host memory: as it is where it can be, else converted.
+//! Makes pictures in host memory from FFmpeg's frames: without a copy if possible, else converted.
 
 use ffmpeg_next::color::{Range, Space};
 use ffmpeg_next::format::Pixel;
@@ -8,28 +8,29 @@ use ffmpeg_next::software::scaling;
 use super::mask::{MaskPainter, Masks};
 use crate::media::{Color, HostPicture, Matrix};
 
-/// Lines from which a picture that does not say its matrix is taken for BT.709.
-const HD_LINES: u32 = 720;
+/// The height from which a picture without a stated matrix counts as BT.709, px.
+const HD_HEIGHT_PX: u32 = 720;
 
-/// Makes pictures, black where the camera's masks are; keeps the converter of the last format and size.
+/// Makes pictures with the camera's masks in black.
 #[derive(Default)]
 pub(super) struct PictureMaker {
-    converter: Option<Converter>,
+    /// The converter of the last format and size.
+    converter: Option<PictureConverter>,
     masks: Option<MaskPainter>,
 }
 
-struct Converter {
+struct PictureConverter {
     from: scaling::context::Definition,
     context: scaling::Context,
 }
 
 impl PictureMaker {
-    /// Blacks out `masks` in what it makes from here on.
-    pub(super) fn mask(&mut self, masks: Option<Masks>) {
+    /// Sets the regions that are black in each picture.
+    pub(super) fn set_masks(&mut self, masks: Option<Masks>) {
         self.masks = masks.map(MaskPainter::new);
     }
 
-    /// The picture in `frame`, without a copy where it is 8-bit 4:2:0 and nothing is masked.
+    /// Returns the picture in `frame`, without a copy if it is 8-bit 4:2:0 and nothing is masked.
     pub(super) fn make(&mut self, frame: Video) -> Result<HostPicture, ffmpeg_next::Error> {
         let picture = self.convert(frame)?;
         Ok(match &mut self.masks {
@@ -53,20 +54,21 @@ impl PictureMaker {
         let from = scaling::context::Definition { format, width, height };
         let converter = match self.converter.take().filter(|converter| converter.from == from) {
             Some(converter) => converter,
-            None => Converter { from, context: converter(&from)? },
+            None => PictureConverter { from, context: open_converter(&from)? },
         };
         Ok(&mut self.converter.insert(converter).context)
     }
 }
 
-fn converter(from: &scaling::context::Definition) -> Result<scaling::Context, ffmpeg_next::Error> {
+fn open_converter(from: &scaling::context::Definition) -> Result<scaling::Context, ffmpeg_next::Error> {
     let (width, height) = (from.width, from.height);
-    let to = if taken_for_full_range(from.format) { Pixel::YUVJ420P } else { Pixel::YUV420P };
+    // A target of the same range leaves the sample values as they are.
+    let to = if swscale_assumes_full_range(from.format) { Pixel::YUVJ420P } else { Pixel::YUV420P };
     scaling::Context::get(from.format, width, height, to, width, height, scaling::Flags::BILINEAR)
 }
 
-/// Whether swscale takes a format for full range by its name; converted to its like, the values stay as they are.
-fn taken_for_full_range(format: Pixel) -> bool {
+/// Returns true if swscale assumes full range for a format, whatever the frame says.
+fn swscale_assumes_full_range(format: Pixel) -> bool {
     matches!(
         format,
         Pixel::YUVJ420P
@@ -79,23 +81,27 @@ fn taken_for_full_range(format: Pixel) -> bool {
     )
 }
 
+/// Returns the color of the picture that [`PictureMaker::make`] returns for `frame`.
 fn color_of(frame: &Video) -> Color {
-    let names_full_range = matches!(frame.format(), Pixel::YUVJ420P | Pixel::YUVJ422P | Pixel::YUVJ444P);
+    // The J formats are full range by definition, and FFmpeg may not set color_range for them.
+    let is_full_range_format = matches!(frame.format(), Pixel::YUVJ420P | Pixel::YUVJ422P | Pixel::YUVJ444P);
     match frame.color_space() {
-        // swscale makes BT.601 in limited range of RGB.
+        // matrix_coefficients 0 (RGB, H.264 Table E-5): swscale converts it to BT.601 in limited range.
         Space::RGB => Color { matrix: Matrix::Bt601, full_range: false },
         space => Color {
             matrix: matrix_of(space, frame.height()),
-            full_range: names_full_range || frame.color_range() == Range::JPEG,
+            full_range: is_full_range_format || frame.color_range() == Range::JPEG,
         },
     }
 }
 
-fn matrix_of(space: Space, lines: u32) -> Matrix {
+fn matrix_of(space: Space, height_px: u32) -> Matrix {
     match space {
+        // The resampler has two matrices; for BT.2020 the one of BT.709 is the closer.
         Space::BT709 | Space::BT2020NCL | Space::BT2020CL => Matrix::Bt709,
         Space::BT470BG | Space::SMPTE170M | Space::SMPTE240M | Space::FCC => Matrix::Bt601,
-        _ if lines >= HD_LINES => Matrix::Bt709,
+        // Unspecified: by convention SD is BT.601 and HD is BT.709.
+        _ if height_px >= HD_HEIGHT_PX => Matrix::Bt709,
         _ => Matrix::Bt601,
     }
 }

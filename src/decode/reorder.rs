@@ -1,4 +1,4 @@
-//! Packets whose frames are still to come, and frames that wait for them.
+//! The reorder buffer: packets whose frames are still to come, and frames that wait for them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,129 +6,135 @@ use std::time::Instant;
 
 use crate::media::{Fragment, MediaMs};
 
-/// How many packets may wait for their frames; H.264 and H.265 hold back 16 at most.
-const AWAITED_MAX: usize = 20;
-/// By how many packets the frame of an earlier packet may come after that of a later one, for the same reason.
-const REORDERED_MAX: i64 = 20;
+/// The maximum number of packets that wait for their frames.
+///
+/// H.264 and H.265 hold back at most 16 (MaxDpbFrames, H.264 A.3.1; MaxDpbSize, H.265 A.4.2).
+const MAX_AWAITED: usize = 20;
+/// The maximum number of packets by which a frame may come after that of a later packet, for the same reason.
+const MAX_REORDERED: i64 = 20;
 
 /// The packet that a frame comes from.
 #[derive(Clone, Debug)]
-pub(super) struct Origin {
-    /// Rises in order of decoding.
+pub(super) struct PacketOrigin {
+    /// The packet's number, which rises in decoding order.
     pub(super) number: i64,
     pub(super) fragment: Arc<Fragment>,
     pub(super) index: u32,
     pub(super) media: MediaMs,
     pub(super) arrived: Instant,
-    /// Whether its frame was given out by an earlier reading: it is decoded again for those that refer to it.
+    /// True if the packet only primes the decoder: its frame was returned before a restart or a pause.
     pub(super) primes: bool,
 }
 
-/// Gives frames out in order of presentation, each when all packets before its own, in order of decoding, have given theirs:
-/// a damaged packet among them would take it along.
+/// Returns frames in order of presentation, each once all packets before its own in decoding order have returned theirs.
 ///
-/// A packet may never give a frame. It is given up as soon as that is certain, so that it holds no other frame back:
-/// when a frame of a later presentation time came out (where times tell the presentation), when the decoder reorders nothing,
-/// and at the latest when [`AWAITED_MAX`] packets wait or the frame of the packet [`REORDERED_MAX`] after it came out.
+/// A packet before it that turns out damaged would invalidate the frame.
+///
+/// A packet may never return a frame. It is given up as soon as that is certain, so that it holds no other frame back:
+/// when a frame of a later presentation time came out (if the times are presentation times), when the decoder reorders
+/// nothing, and at the latest when [`MAX_AWAITED`] packets wait or the frame of the packet [`MAX_REORDERED`] after it came
+/// out.
 #[derive(Debug)]
-pub(super) struct Reorder<P> {
-    /// In order of decoding.
-    awaited: VecDeque<Origin>,
-    /// In order of presentation, the first of which may rest on a packet whose frame is still to come.
-    held: VecDeque<(Origin, P)>,
+pub(super) struct ReorderBuffer<P> {
+    /// The packets without a frame, in decoding order.
+    awaited: VecDeque<PacketOrigin>,
+    /// The frames that wait, in order of presentation.
+    held: VecDeque<(PacketOrigin, P)>,
     newest: Option<MediaMs>,
-    /// Whether times went back in order of decoding, so that they are times of presentation.
+    /// True if the times of packets are presentation times: in decoding order they have gone back.
     by_presentation: bool,
 }
 
-impl<P> Default for Reorder<P> {
+impl<P> Default for ReorderBuffer<P> {
     fn default() -> Self {
         Self { awaited: VecDeque::new(), held: VecDeque::new(), newest: None, by_presentation: false }
     }
 }
 
-impl<P> Reorder<P> {
-    /// A packet is sent to the decoder; returns how many were given up for it.
-    pub(super) fn sent(&mut self, origin: Origin) -> usize {
+impl<P> ReorderBuffer<P> {
+    /// Records a packet that is sent to the decoder; returns how many were given up for it.
+    pub(super) fn sent(&mut self, origin: PacketOrigin) -> usize {
         self.by_presentation |= self.newest.is_some_and(|newest| origin.media < newest);
         self.newest = self.newest.max(Some(origin.media));
         self.awaited.push_back(origin);
-        self.give_up_beyond(AWAITED_MAX)
+        self.give_up_beyond(MAX_AWAITED)
     }
 
-    /// The packet that was sent last and has given nothing yet.
-    pub(super) fn last_sent(&self) -> Option<&Origin> {
+    /// Returns the packet that was sent last, if its frame has not come.
+    pub(super) fn last_sent(&self) -> Option<&PacketOrigin> {
         self.awaited.back()
     }
 
-    /// Returns the packet with `number`, whose frame came out of the decoder.
-    pub(super) fn came(&mut self, number: i64) -> Option<Origin> {
+    /// Removes and returns the packet with `number`, whose frame came out of the decoder.
+    pub(super) fn received(&mut self, number: i64) -> Option<PacketOrigin> {
         let at = self.awaited.iter().position(|origin| origin.number == number)?;
         self.awaited.remove(at)
     }
 
-    /// Holds `picture`, which came out of the decoder, until it may be given out; returns how many packets were given up.
-    pub(super) fn hold(&mut self, origin: Origin, picture: P) -> usize {
+    /// Holds `picture`, which came out of the decoder; returns how many packets were given up.
+    pub(super) fn hold(&mut self, origin: PacketOrigin, picture: P) -> usize {
         let (media, number, by_presentation) = (origin.media, origin.number, self.by_presentation);
         self.held.push_back((origin, picture));
+        // FFmpeg returns frames in order of presentation, so a packet to be shown earlier has none. Decoding times say
+        // nothing about that order.
         self.give_up_where(|awaited| {
-            by_presentation && awaited.media < media || awaited.number + REORDERED_MAX < number
+            by_presentation && awaited.media < media || awaited.number + MAX_REORDERED < number
         })
     }
 
-    /// The decoder wants packets and delays no frame: returns how many were given up, which is all but the last.
-    pub(super) fn nothing_is_delayed(&mut self) -> usize {
+    /// Gives up all packets but the last, for a decoder without delay that needs packets; returns their number.
+    pub(super) fn give_up_all_but_last(&mut self) -> usize {
         self.give_up_beyond(1)
     }
 
-    /// The decoder is drained: returns how many packets gave no frame.
-    pub(super) fn nothing_comes_any_more(&mut self) -> usize {
+    /// Gives up all packets, for a decoder that is drained; returns their number.
+    pub(super) fn give_up_all(&mut self) -> usize {
         self.give_up_beyond(0)
     }
 
-    /// The next frame that may be given out.
-    pub(super) fn next(&mut self) -> Option<(Origin, P)> {
-        let to_come = self.awaited.front().map_or(i64::MAX, |origin| origin.number);
-        self.held.pop_front_if(|(origin, _)| origin.number < to_come)
+    /// Returns the next frame that waits for no packet.
+    pub(super) fn next_ready(&mut self) -> Option<(PacketOrigin, P)> {
+        let first_awaited = self.awaited.front().map_or(i64::MAX, |origin| origin.number);
+        self.held.pop_front_if(|(origin, _)| origin.number < first_awaited)
     }
 
-    /// Whether neither a packet nor a frame up to `number` waits.
+    /// Returns true if neither a packet nor a frame up to `number` waits.
     pub(super) fn is_past(&self, number: i64) -> bool {
         let held = self.held.iter().map(|(origin, _)| origin);
         self.awaited.iter().chain(held).all(|origin| origin.number > number)
     }
 
-    /// Packets and frames that are not given out yet; those that only prime the decoder are not counted.
+    /// Returns the number of packets and frames that wait, without those that only prime the decoder.
     pub(super) fn len(&self) -> usize {
         let held = self.held.iter().map(|(origin, _)| origin);
         self.awaited.iter().chain(held).filter(|origin| !origin.primes).count()
     }
 
-    /// Whether nothing waits.
+    /// Returns true if nothing waits.
     pub(super) fn is_empty(&self) -> bool {
         self.awaited.is_empty() && self.held.is_empty()
     }
 
-    /// Forgets all that waits.
+    /// Removes everything that waits.
     pub(super) fn clear(&mut self) {
         self.awaited.clear();
         self.held.clear();
         self.newest = None;
     }
 
-    /// Forgets all that waits, and what it learned of the track.
+    /// Removes everything that waits, and what is known of the track.
     pub(super) fn reset(&mut self) {
         *self = Self::default();
     }
 
-    fn give_up_beyond(&mut self, most: usize) -> usize {
-        let goes = self.awaited.len().saturating_sub(most);
-        self.awaited.drain(..goes).filter(|origin| !origin.primes).count()
+    fn give_up_beyond(&mut self, max: usize) -> usize {
+        let given_up = self.awaited.len().saturating_sub(max);
+        self.awaited.drain(..given_up).filter(|origin| !origin.primes).count()
     }
 
-    fn give_up_where(&mut self, goes: impl Fn(&Origin) -> bool) -> usize {
+    fn give_up_where(&mut self, is_given_up: impl Fn(&PacketOrigin) -> bool) -> usize {
         let before = self.len();
-        self.awaited.retain(|origin| !goes(origin));
+        self.awaited.retain(|origin| !is_given_up(origin));
         before - self.len()
     }
 }
@@ -137,24 +143,27 @@ impl<P> Reorder<P> {
 mod tests {
     use super::*;
 
-    fn origin(number: i64, media: i64) -> Origin {
+    fn origin(number: i64, media: i64) -> PacketOrigin {
         let fragment = Fragment { number: "1".into(), producer_ms: None, server_ms: None };
         let (fragment, arrived) = (Arc::new(fragment), Instant::now());
-        Origin { number, fragment, index: 0, media: MediaMs(media), arrived, primes: false }
+        PacketOrigin { number, fragment, index: 0, media: MediaMs(media), arrived, primes: false }
     }
 
-    /// Packets are sent at these times; frames come out by their numbers, each after so many packets were sent. Returns the
-    /// numbers in the order in which they are given out, with the packets that were sent by then, and how many were given up.
+    /// Sends packets with these times, and receives each frame of `out` after its number of packets was sent.
+    ///
+    /// Returns the packets sent and the number of each frame when it is returned, and how many packets were given up.
     fn run(media: &[i64], out: &[(usize, i64)]) -> (Vec<(usize, i64)>, usize) {
-        let (mut reorder, mut given, mut lost) = (Reorder::default(), Vec::new(), 0);
+        let (mut reorder, mut given, mut lost) = (ReorderBuffer::default(), Vec::new(), 0);
         for (number, media) in (0..).zip(media) {
             lost += reorder.sent(origin(number, *media));
             let sent = usize::try_from(number).unwrap() + 1;
             for (_, number) in out.iter().filter(|(after, _)| *after == sent) {
-                let origin = reorder.came(*number).unwrap();
+                let origin = reorder.received(*number).unwrap();
                 lost += reorder.hold(origin, ());
             }
-            given.extend(std::iter::from_fn(|| reorder.next()).map(|(origin, ())| (sent, origin.number)));
+            given.extend(
+                std::iter::from_fn(|| reorder.next_ready()).map(|(origin, ())| (sent, origin.number)),
+            );
         }
         (given, lost)
     }
@@ -176,17 +185,17 @@ mod tests {
     }
 
     #[test]
-    fn where_times_are_those_of_decoding_only_the_count_gives_a_packet_up() {
+    fn with_decoding_times_only_the_count_gives_a_packet_up() {
         let media: Vec<i64> = (0..22).collect();
         let out: Vec<_> = (2..22).map(|number| (22, number)).chain([(22, 0)]).collect();
         let (given, lost) = run(&media, &out[..20]);
-        assert_eq!((given.len(), lost), (20, 2), "twenty are awaited at most");
-        // I0 P3 B1 B2 with times of decoding: P is not given up for the later time of a B-frame.
+        assert_eq!((given.len(), lost), (20, 2), "at most twenty are awaited");
+        // I0 P3 B1 B2 with decoding times: P is not given up for the later time of a B-frame.
         assert_eq!(run(&[0, 1, 2, 3], &[(1, 0), (3, 2), (4, 3), (4, 1)]).1, 0);
     }
 
     #[test]
-    fn where_times_are_those_of_decoding_packets_without_frames_hold_nothing_back_for_long() {
+    fn with_decoding_times_packets_without_frames_hold_nothing_back_for_long() {
         // As after a start within an intra-refresh: ten packets give nothing, and each later one gives its frame two packets on.
         let media: Vec<i64> = (0..100).collect();
         let out: Vec<_> = (10..98_i64).map(|number| (number as usize + 3, number)).collect();
@@ -201,20 +210,20 @@ mod tests {
 
     #[test]
     fn packets_that_only_prime_are_not_counted() {
-        let mut reorder = Reorder::<()>::default();
-        reorder.sent(Origin { primes: true, ..origin(0, 0) });
+        let mut reorder = ReorderBuffer::<()>::default();
+        reorder.sent(PacketOrigin { primes: true, ..origin(0, 0) });
         reorder.sent(origin(1, 1));
         assert_eq!((reorder.len(), reorder.is_empty()), (1, false));
-        assert_eq!(reorder.nothing_comes_any_more(), 1);
+        assert_eq!(reorder.give_up_all(), 1);
         assert!(reorder.is_empty());
     }
 
     #[test]
-    fn a_decoder_that_delays_nothing_gave_all_but_the_last() {
-        let mut reorder = Reorder::<()>::default();
+    fn a_decoder_without_delay_gives_up_all_but_the_last() {
+        let mut reorder = ReorderBuffer::<()>::default();
         let given_up: usize = (0..3).map(|number| reorder.sent(origin(number, number))).sum();
         assert_eq!(given_up, 0);
-        assert_eq!(reorder.nothing_is_delayed(), 2);
+        assert_eq!(reorder.give_up_all_but_last(), 2);
         assert!(reorder.is_past(1) && !reorder.is_past(2));
     }
 }

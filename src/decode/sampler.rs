@@ -1,18 +1,19 @@
-//! Which frames are looked at: one for each tick of media time.
+//! The sampler: picks one frame per tick of media time for detection.
 
 use crate::media::{MediaMs, SamplerState};
 
-/// How much before its tick a frame may come and still serve it, ms, but no more than a quarter of the tick: so that a
-/// target equal to the camera's own rate picks every frame of it, although times are rounded to ms and jitter.
-const EARLY_MS: f64 = 10.0;
+/// The maximum time before its tick at which a frame serves it, ms; never more than a quarter of a tick.
+///
+/// So a target equal to the camera's own rate picks each frame of it, although times are rounded to ms and jitter.
+const MAX_EARLY_MS: f64 = 10.0;
 
-/// A step back in time beyond this is other footage (a re-upload), not jitter, ms.
-const JITTER_MS: i64 = 1000;
+/// The largest step back in time that is jitter, ms; a larger one is other footage, such as a re-upload.
+const MAX_JITTER_MS: i64 = 1000;
 
 /// Picks frames by media time, so that the same footage gives the same picks.
 ///
-/// Time is cut into ticks of `1 / fps_target` s, counted from the epoch. Each tick is served by the first frame that
-/// comes, were it 10 ms early. One tick without a frame is made up for, a gap is not.
+/// Time is divided into ticks of `1 / fps_target` s, counted from the epoch. Each tick is served by the first frame that
+/// comes at most 10 ms before it. One tick without a frame is made up for; a gap is not.
 #[derive(Clone, Debug)]
 pub struct Sampler {
     fps_target: Option<f64>,
@@ -20,47 +21,49 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// A sampler for `fps_target` frames a second of media time; `None` picks every frame.
+    /// Creates a sampler for `fps_target` frames per second of media time; `None` picks every frame.
     #[must_use]
     pub fn new(fps_target: Option<f64>, state: SamplerState) -> Self {
         Self { fps_target, state }
     }
 
-    /// Whether to look at the frame at `media`; frames come in order of presentation.
+    /// Returns true if the frame at `media` is picked; frames come in order of presentation.
     pub fn picks(&mut self, media: MediaMs) -> bool {
         let Some(fps) = self.fps_target else { return true };
         let ticks = ticks_at(media, fps);
-        let here = floor(ticks + (EARLY_MS * fps / 1000.0).min(0.25));
+        let current = floor(ticks + (MAX_EARLY_MS * fps / 1000.0).min(0.25));
         let (due, newest) =
-            self.state.next.filter(|next| goes_on(*next, media, fps)).unwrap_or((here, media));
-        let picks = here >= due;
+            self.state.next.filter(|next| is_continued(*next, media, fps)).unwrap_or((current, media));
+        let picks = current >= due;
         let next = if picks { tick_after(due, floor(ticks)) } else { due };
         self.state.next = Some((next, newest.max(media)));
         picks
     }
 
-    /// The state to go on with.
+    /// Returns the state from which sampling can resume.
     #[must_use]
     pub fn state(&self) -> SamplerState {
         self.state
     }
 
-    /// Goes back to `state`.
+    /// Returns to `state`.
     pub fn rewind(&mut self, state: SamplerState) {
         self.state = state;
     }
 }
 
-/// The tick after `due`, served in the tick `here`: one missed tick may still be made up for, a gap is not.
-fn tick_after(due: i64, here: i64) -> i64 {
+/// Returns the tick to serve after `due`, which was served in the tick `current`.
+fn tick_after(due: i64, current: i64) -> i64 {
     let next = due.saturating_add(1);
-    if here > next { here.saturating_add(1) } else { next }
+    // One missed tick may still be served by the next frame; more are a gap and are left out.
+    if current > next { current.saturating_add(1) } else { next }
 }
 
-/// Whether the footage goes on where it was, and the tick is one of this target and not of a higher one before.
-fn goes_on((due, newest): (i64, MediaMs), media: MediaMs, fps: f64) -> bool {
+/// Returns true if the footage continues after the state `(due, newest)`.
+fn is_continued((due, newest): (i64, MediaMs), media: MediaMs, fps: f64) -> bool {
+    // Ticks of a higher target than this one are out of reach: the configuration was changed.
     let in_reach = due <= floor(ticks_at(newest, fps)).saturating_add(2);
-    in_reach && media.0 >= newest.0.saturating_sub(JITTER_MS)
+    in_reach && media.0 >= newest.0.saturating_sub(MAX_JITTER_MS)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "epoch ms fit f64 exactly")]
@@ -89,7 +92,7 @@ mod tests {
         media.into_iter().filter(|ms| sampler.picks(MediaMs(*ms))).collect()
     }
 
-    /// Times of `frames` frames at `fps`, rounded to ms as timecodes are.
+    /// Returns the times of `frames` frames at `fps`, rounded to ms as timecodes are.
     fn at_rate(fps: f64, frames: i32) -> Vec<i64> {
         (0..frames).map(|at| START_MS + (f64::from(at) * 1000.0 / fps).round() as i64).collect()
     }
@@ -122,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_of_another_target_does_no_harm() {
+    fn a_state_of_another_target_is_harmless() {
         for (before, after) in [(25.0, 0.5), (0.5, 25.0)] {
             let mut old = sampler(Some(before));
             let media = at_rate(25.0, 300);
@@ -172,7 +175,7 @@ mod tests {
         }
 
         #[test]
-        fn any_times_are_taken(media in prop::collection::vec(any::<i64>(), 1..50), fps in 0.001..1000.0_f64) {
+        fn any_times_are_accepted(media in prop::collection::vec(any::<i64>(), 1..50), fps in 0.001..1000.0_f64) {
             let picks = picked(&mut sampler(Some(fps)), media.clone());
             prop_assert_eq!(picks[0], media[0]);
         }

@@ -1,25 +1,26 @@
-//! Opens FFmpeg's decoder for a track and sends it access units.
+//! Opens FFmpeg's decoder for a track, and sends it access units.
 
 use super::avcodec;
 use super::error::DecodeError;
 use crate::media::{CameraId, Packet, VideoTrack};
 
-/// The largest access unit that is decoded; a KVS fragment has 50 MB at most.
-const UNIT_BYTES_MAX: usize = 64 << 20;
+/// The largest access unit that is decoded. Source: Kinesis Video Streams quotas (a fragment has 50 MB at most).
+const MAX_UNIT_BYTES: usize = 64 << 20;
 
-/// Opens a decoder for the track of `camera`, whose pictures are within `limit`.
+/// Opens a decoder for the track of `camera`, whose pictures must be within `limit`.
 ///
 /// # Errors
-/// The codec private data is unusable, or names a larger picture.
-pub(super) fn open(
+/// The codec private data is unusable, or its parameter set states larger pictures.
+pub(super) fn open_decoder(
     camera: &CameraId,
     track: &VideoTrack,
     limit: &PictureLimit,
 ) -> Result<ffmpeg_next::decoder::Video, DecodeError> {
+    // Before FFmpeg reads the parameter sets, which would allocate buffers of that size.
     if let Ok(size_px) = h26x::picture_size(track.codec, &track.codec_private) {
         limit.check(camera, size_px)?;
     }
-    let opened = match h26x::check(track.codec, &track.codec_private) {
+    let opened = match h26x::check_codec_private(track.codec, &track.codec_private) {
         Ok(()) => avcodec::open(track, limit.coded_pixels()).map_err(|error| error.to_string()),
         Err(flaw) => Err(flaw.to_string()),
     };
@@ -34,11 +35,11 @@ pub(super) fn open(
     })
 }
 
-/// The limit on the size of a camera's pictures.
+/// The limit on the size of a camera's pictures, and whether the stream exceeds it.
 pub(super) struct PictureLimit {
     max_pixels: u32,
-    /// Set while a parameter set in the stream asks for larger ones.
-    outgrown: bool,
+    /// True if the last parameter set in the stream states larger pictures.
+    exceeded: bool,
 }
 
 impl Default for PictureLimit {
@@ -49,22 +50,22 @@ impl Default for PictureLimit {
 
 impl PictureLimit {
     pub(super) fn new(max_pixels: u32) -> Self {
-        Self { max_pixels, outgrown: false }
+        Self { max_pixels, exceeded: false }
     }
 
-    /// Follows the parameter set in a key frame's access unit, which beats that of the codec private data; `true`: the pictures are
-    /// within the limit again.
+    /// Checks the parameter set in a keyframe's access unit; returns true if the pictures are within the limit again.
     ///
     /// # Errors
-    /// [`DecodeError::TooLarge`], once, when they no longer are.
+    /// [`DecodeError::TooLarge`], once, when they first exceed it.
     pub(super) fn follow(&mut self, camera: &CameraId, packet: &Packet) -> Result<bool, DecodeError> {
         let VideoTrack { codec, codec_private, .. } = &*packet.track;
-        let size_px = h26x::size_in_band(*codec, codec_private, &packet.unit);
+        // A parameter set in the access unit replaces the one of the same id in the codec private data.
+        let size_px = h26x::in_band_picture_size(*codec, codec_private, &packet.unit);
         let checked = size_px.map_or(Ok(()), |size_px| self.check(camera, size_px));
-        let outgrown = std::mem::replace(&mut self.outgrown, checked.is_err());
+        let was_exceeded = std::mem::replace(&mut self.exceeded, checked.is_err());
         match checked {
-            Ok(()) => Ok(outgrown),
-            Err(_) if outgrown => Ok(false),
+            Ok(()) => Ok(was_exceeded),
+            Err(_) if was_exceeded => Ok(false),
             Err(too_large) => Err(too_large),
         }
     }
@@ -77,25 +78,28 @@ impl PictureLimit {
         Err(DecodeError::TooLarge { camera: camera.clone(), width_px, height_px, max_pixels })
     }
 
-    /// The limit for coded pictures, which are cropped by less than a block of 64 px a side to what is shown.
+    /// Returns the limit on coded pictures, px.
     fn coded_pixels(&self) -> u32 {
+        // A coded picture is padded to whole blocks, of at most 64 px per side (CtbSizeY, H.265 7.4.3.2.1), and cropped
+        // for display (conformance window).
         let padding = (self.max_pixels / 4).saturating_add(1 << 16);
         self.max_pixels.saturating_add(padding).min(avcodec::MAX_PICTURE_PX)
     }
 }
 
-/// Sends an access unit; its frame comes out with `number` as its pts.
+/// Sends an access unit to FFmpeg, which returns its frame with `number` as the pts.
 ///
 /// # Errors
-/// The access unit is damaged, empty or too large, with the reason.
+/// The reason, if the access unit is damaged, empty or too large.
 pub(super) fn send_unit(
     decoder: &mut ffmpeg_next::decoder::Video,
     number: i64,
     key: bool,
     unit: &[u8],
 ) -> Result<(), String> {
-    if unit.is_empty() || unit.len() > UNIT_BYTES_MAX {
-        return Err(format!("it has {} bytes; 1 to {UNIT_BYTES_MAX} are decoded", unit.len()));
+    // To FFmpeg an empty packet is the end of the stream.
+    if unit.is_empty() || unit.len() > MAX_UNIT_BYTES {
+        return Err(format!("it has {} bytes; 1 to {MAX_UNIT_BYTES} are decoded", unit.len()));
     }
     let mut packet = ffmpeg_next::Packet::copy(unit);
     packet.set_pts(Some(number));

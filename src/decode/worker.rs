@@ -1,10 +1,12 @@
-//! The decode thread of one camera.
+//! The decode thread of a camera.
 //!
-//! **A live camera that is late decodes less.** An access unit is late when it is further behind the live edge than its delivery
-//! explains by [`MAX_LAG`], because it waited for the decoder. It is not decoded, nor is what follows it up to the next key
-//! frame that is not late: leaving out costs next to nothing, so the queue before the decoder runs empty and the camera is at
-//! the live edge again. All cameras have the same limit, so they leave out alike. The time for which this thread waits for
-//! detection does not count up to [`HARD_MAX_LAG`]: a slow model is the frame queue's to deal with, frame by frame.
+//! **A live camera that is late decodes less.** An access unit is late if its lag behind the live edge exceeds what its
+//! delivery explains by [`MAX_LAG`], because it waited for the decoder. It is not decoded, nor are the access units after
+//! it up to the next keyframe that is not late. Leaving out costs next to nothing, so the packet queue runs empty and
+//! the camera returns to the live edge. All cameras have the same limit, so they leave out alike.
+//!
+//! The time for which this thread waits for detection does not count, up to [`HARD_MAX_LAG`]: the frame queue handles a
+//! slow model, frame by frame.
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,37 +18,43 @@ use tokio::time::timeout;
 
 use super::decoder::Decoder;
 use super::error::DecodeError;
+use super::frame_queue::{FrameSender, QueueClosed};
 use super::mask::Masks;
 use super::packet_queue::PacketReceiver;
-use super::queue::{Closed, FrameSender};
 use super::sampler::Sampler;
 use crate::media::{Decoded, Demuxed, Mode, Packet};
 use crate::status::CameraStatus;
 use crate::telemetry::decode::{DecodeFailed, DropReason, FramesDropped, UnitHandled};
 
-/// How far behind the live edge a live camera decodes, beyond what the delivery of its footage explains. Half of what a live
-/// event may be late: the other half is for detection.
+/// The maximum lag of a live camera beyond what its delivery explains.
+///
+/// That is half the allowed lag of a live event; the other half is for detection.
 const MAX_LAG: Duration = Duration::from_secs(1);
 
-/// The same with the time for which this thread waited for detection.
+/// The maximum lag with the time included for which this thread waited for detection.
 const HARD_MAX_LAG: Duration = Duration::from_millis(1_500);
 
-/// An access unit that waited less than this in the process is late for a reason that decoding less would not cure.
+/// The minimum wait in this process of a late access unit: the lag of one that waited less has another cause.
 const MIN_WAIT: Duration = Duration::from_millis(500);
 
-/// How long the last frames of a fragment wait for the next fragment, whose leading pictures may refer to them. Live: an alert
-/// must not be late for it. In catch-up the next fragment is stored already, and the same footage must give the same frames: only
-/// where footage ends is there nothing to wait for.
-const PAUSE_LIVE: Duration = Duration::from_millis(250);
-const PAUSE_CATCH_UP: Duration = Duration::from_secs(5);
+/// The maximum wait of a live fragment's last frames for the next fragment: an alert must not be late for it.
+const LIVE_PAUSE: Duration = Duration::from_millis(250);
 
-/// Starts the thread `decode-<camera>`, in whose frames `masks` are black and have `max_pixels` at most. It uses the timer of the current runtime.
+/// The maximum wait of a fragment's last frames for the next fragment in catch-up.
 ///
-/// Shutdown: it ends when all senders of `input` are gone and what waited is decoded, or when the receiver of `output` is
-/// gone; then `output` is closed. Join it.
+/// It is long because the same footage must give the same frames: the next fragment is stored already, and only the end of
+/// the footage needs a pause.
+const CATCH_UP_PAUSE: Duration = Duration::from_secs(5);
+
+/// Starts the thread `decode-<camera>`, which uses the timer of the current runtime.
+///
+/// Pictures of more than `max_pixels` are not decoded, and `masks` are black in the frames.
+///
+/// Shutdown: the thread ends when all senders of `input` were dropped and its items are decoded, or when the receiver of
+/// `output` was dropped; then it closes `output`. Join it.
 ///
 /// # Errors
-/// The system gives no further thread.
+/// The system grants no further thread.
 pub fn spawn(
     camera: CameraStatus,
     sampler: Sampler,
@@ -58,82 +66,87 @@ pub fn spawn(
     let name = format!("decode-{}", camera.id());
     let runtime = Handle::current();
     std::thread::Builder::new().name(name).spawn(move || {
-        let decoder = Decoder::new(camera.clone(), sampler).masked(masks).limited(max_pixels);
-        Worker::new(camera, decoder, output).run(&runtime, input);
+        let decoder = Decoder::new(camera.clone(), sampler).with_masks(masks).with_max_pixels(max_pixels);
+        DecodeWorker::new(camera, decoder, output).run(&runtime, input);
     })
 }
 
-struct Worker {
+struct DecodeWorker {
     camera: CameraStatus,
     decoder: Decoder,
     output: FrameSender,
+    /// The items that the decoder has returned and that are not in the frame queue yet.
     decoded: Vec<Decoded>,
-    failed: Failed,
-    /// Whether access units are left out up to the next key frame.
+    errors: RecentErrors,
+    /// True while access units are left out up to the next keyframe.
     skips: bool,
-    blocked: Blocked,
+    waits: OutputWaits,
 }
 
-/// The latest waits for room in the frame queue.
+/// The recent waits for room in the frame queue.
 #[derive(Default)]
-struct Blocked {
-    /// When each ended, and how long it was; at most [`WAITS_MAX`], the oldest first.
+struct OutputWaits {
+    /// The end and the length of each wait, the oldest first; at most [`MAX_WAITS`].
     waits: VecDeque<(Instant, Duration)>,
 }
 
-const WAITS_MAX: usize = 256;
+const MAX_WAITS: usize = 256;
 
-impl Blocked {
+impl OutputWaits {
     fn add(&mut self, began: Instant, ended: Instant) {
         let wait = ended.saturating_duration_since(began);
         if wait < Duration::from_millis(1) {
             return;
         }
-        if self.waits.len() == WAITS_MAX {
+        if self.waits.len() == MAX_WAITS {
             self.waits.pop_front();
         }
         self.waits.push_back((ended, wait));
     }
 
-    /// Returns how long was waited since then.
+    /// Returns the total time of waiting since `then`.
     fn since(&self, then: Instant) -> Duration {
         let later = self.waits.iter().rev().take_while(|(ended, _)| *ended > then);
         later.map(|(ended, wait)| (*wait).min(ended.saturating_duration_since(then))).sum()
     }
 }
 
-/// Whether errors came in the fragment at hand and in the one before.
+/// The fragments among the last two that had errors.
 #[derive(Default)]
-struct Failed {
-    now: bool,
-    before: bool,
+struct RecentErrors {
+    current: bool,
+    previous: bool,
 }
 
-impl Worker {
+impl DecodeWorker {
     fn new(camera: CameraStatus, decoder: Decoder, output: FrameSender) -> Self {
-        let (failed, blocked) = (Failed::default(), Blocked::default());
-        Self { camera, decoder, output, decoded: Vec::new(), failed, skips: false, blocked }
+        let (errors, waits) = (RecentErrors::default(), OutputWaits::default());
+        Self { camera, decoder, output, decoded: Vec::new(), errors, skips: false, waits }
     }
 
     fn run(mut self, runtime: &Handle, mut input: PacketReceiver) {
-        while let Ok(Some(item)) = self.next(runtime, &mut input) {
-            if self.take(item).is_err() {
+        while let Ok(Some(item)) = self.next_item(runtime, &mut input) {
+            if self.process_item(item).is_err() {
                 return;
             }
         }
-        // The rest of the last complete fragment is given out. Of a broken one nothing more is: a frame must not come before one
-        // that is shown earlier.
-        let ended = self.decoder.discontinuity(&mut self.decoded);
-        self.tell(ended);
-        let _closed = self.hand_over();
+        // The rest of the last complete fragment is delivered. Held frames of a broken one are not: a frame that is
+        // shown earlier may be missing, and frames must come in order of presentation.
+        let ended = self.decoder.handle_discontinuity(&mut self.decoded);
+        self.report_error(ended);
+        let _closed = self.deliver();
     }
 
-    /// The next item; `None` when the senders are gone. Where the end of a fragment waits for it, the wait is limited.
-    fn next(&mut self, runtime: &Handle, input: &mut PacketReceiver) -> Result<Option<Demuxed>, Closed> {
+    /// Returns the next item; `None` if the senders were dropped. Ends a held fragment if the item takes too long.
+    fn next_item(
+        &mut self,
+        runtime: &Handle,
+        input: &mut PacketReceiver,
+    ) -> Result<Option<Demuxed>, QueueClosed> {
         if self.decoder.awaits_next_fragment() {
             let limit = match self.output.mode() {
-                Mode::Live => PAUSE_LIVE,
-                Mode::CatchUp => PAUSE_CATCH_UP,
+                Mode::Live => LIVE_PAUSE,
+                Mode::CatchUp => CATCH_UP_PAUSE,
             };
             match runtime.block_on(async { timeout(limit, input.recv()).await }) {
                 Ok(item) => return Ok(item),
@@ -143,78 +156,80 @@ impl Worker {
         Ok(input.blocking_recv())
     }
 
-    fn take(&mut self, item: Demuxed) -> Result<(), Closed> {
+    fn process_item(&mut self, item: Demuxed) -> Result<(), QueueClosed> {
         let decoded = match item {
-            Demuxed::Packet(packet) => return self.packet(packet),
+            Demuxed::Packet(packet) => return self.process_packet(packet),
             Demuxed::Primer(packet) => self.decoder.prime(packet, &mut self.decoded),
             Demuxed::FragmentEnd(end) => {
                 let ended = self.decoder.end_fragment(end, &mut self.decoded);
-                self.tell(ended);
-                self.failed = Failed { now: false, before: self.failed.now };
-                return self.hand_over();
+                self.report_error(ended);
+                self.errors = RecentErrors { current: false, previous: self.errors.current };
+                return self.deliver();
             }
             Demuxed::Discontinuity => {
                 self.skips = false;
-                let flushed = self.decoder.discontinuity(&mut self.decoded);
+                let ended = self.decoder.handle_discontinuity(&mut self.decoded);
                 self.decoded.push(Decoded::Discontinuity);
-                flushed
+                ended
             }
         };
-        self.tell(decoded);
-        self.hand_over()
+        self.report_error(decoded);
+        self.deliver()
     }
 
-    fn pause(&mut self) -> Result<(), Closed> {
+    fn pause(&mut self) -> Result<(), QueueClosed> {
         let paused = self.decoder.pause(&mut self.decoded);
-        self.tell(paused);
-        self.hand_over()
+        self.report_error(paused);
+        self.deliver()
     }
 
-    fn packet(&mut self, packet: Packet) -> Result<(), Closed> {
-        if self.leaves_out(&packet) {
+    fn process_packet(&mut self, packet: Packet) -> Result<(), QueueClosed> {
+        if self.skip_late(&packet) {
             FramesDropped { camera: &self.camera, frames: 1, reason: DropReason::Late }.emit();
-            return self.hand_over();
+            return self.deliver();
         }
         let (lag, arrived) = (packet.lag, packet.arrived);
         let decoded = self.decoder.push(packet, &mut self.decoded);
-        self.tell(decoded);
-        self.hand_over()?;
+        self.report_error(decoded);
+        self.deliver()?;
         UnitHandled { camera: &self.camera, lag: lag.at_arrival + arrived.elapsed() }.emit();
         Ok(())
     }
 
-    /// Whether the access unit is not decoded, because it is late or follows one that was.
-    fn leaves_out(&mut self, packet: &Packet) -> bool {
+    /// Returns true if the access unit is left out, because it is late or depends on one that was.
+    fn skip_late(&mut self, packet: &Packet) -> bool {
         let late = self.output.mode() == Mode::Live
-            && is_late(packet, self.blocked.since(packet.arrived), Instant::now());
+            && is_late(packet, self.waits.since(packet.arrived), Instant::now());
         if late && !self.skips {
-            let drained = self.decoder.skip_to_key_frame(&mut self.decoded);
-            self.tell(drained);
+            let drained = self.decoder.skip_to_keyframe(&mut self.decoded);
+            self.report_error(drained);
         }
         self.skips = late || (self.skips && !packet.key && !packet.role().is_random_access());
         self.skips
     }
 
-    fn hand_over(&mut self) -> Result<(), Closed> {
+    /// Puts the decoded items into the frame queue.
+    fn deliver(&mut self) -> Result<(), QueueClosed> {
         let began = Instant::now();
-        let handed_over = self.decoded.drain(..).try_for_each(|item| self.output.push(item));
-        self.blocked.add(began, Instant::now());
-        handed_over
+        let delivered = self.decoded.drain(..).try_for_each(|item| self.output.push(item));
+        self.waits.add(began, Instant::now());
+        delivered
     }
 
-    fn tell(&mut self, decoded: Result<(), DecodeError>) {
+    fn report_error(&mut self, decoded: Result<(), DecodeError>) {
         if let Err(error) = decoded {
-            let repeated = self.failed.now || self.failed.before;
+            let repeated = self.errors.current || self.errors.previous;
             DecodeFailed { camera: &self.camera, error: &error, repeated }.emit();
-            self.failed.now = true;
+            self.errors.current = true;
         }
     }
 }
 
-/// Whether a live camera's access unit is late; `blocked`: the part of its wait in which detection was waited for.
+/// Returns true if a live camera's access unit is late; `blocked` is the part of its wait due to detection.
 fn is_late(packet: &Packet, blocked: Duration, now: Instant) -> bool {
     let waited = now.saturating_duration_since(packet.arrived);
     let lag = (packet.lag.at_arrival + waited).saturating_sub(packet.lag.explained);
+    // Decoding less helps only if the packet waited here: it does not make a slow network faster.
     let by_decoding = waited.saturating_sub(blocked) >= MIN_WAIT && lag.saturating_sub(blocked) > MAX_LAG;
     by_decoding || (waited >= MIN_WAIT && lag > HARD_MAX_LAG)
 }
@@ -244,14 +259,14 @@ mod tests {
     }
 
     #[test]
-    fn late_is_what_waited_here_beyond_what_delivery_explains() {
+    fn a_packet_is_late_if_it_waited_here_beyond_what_delivery_explains() {
         let arrived = Instant::now();
         for (name, at_arrival_ms, explained_ms, waited_ms, blocked_ms, late) in [
             ("at once", 0, 0, 0, 0, false),
             ("a second in the queue", 0, 0, 1_000, 0, false),
             ("more than a second in the queue", 0, 0, 1_001, 0, true),
             ("on the way and in the queue", 600, 0, 500, 0, true),
-            ("on the way alone: decoding less is no cure", 60_000, 0, 499, 0, false),
+            ("on the way alone: decoding less does not help", 60_000, 0, 499, 0, false),
             ("the first of a segment of ten seconds", 10_000, 10_000, 900, 0, false),
             ("the last of it, after two seconds of decoding", 0, 10_000, 2_000, 0, false),
             ("one of the next segment, behind a queue", 10_000, 10_000, 1_001, 0, true),
@@ -265,15 +280,15 @@ mod tests {
     }
 
     #[test]
-    fn waits_for_detection_count_from_then_on() {
+    fn waits_are_summed_from_an_instant_on() {
         let start = Instant::now();
         let at = |ms: u64| start + Duration::from_millis(ms);
-        let mut blocked = Blocked::default();
+        let mut waits = OutputWaits::default();
         for (began, ended) in [(0, 100), (200, 500), (600, 600), (700, 800)] {
-            blocked.add(at(began), at(ended));
+            waits.add(at(began), at(ended));
         }
         for (then, ms) in [(0, 500), (150, 400), (400, 200), (500, 100), (800, 0)] {
-            assert_eq!(blocked.since(at(then)), Duration::from_millis(ms), "{then}");
+            assert_eq!(waits.since(at(then)), Duration::from_millis(ms), "{then}");
         }
     }
 }

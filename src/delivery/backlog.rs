@@ -19,7 +19,7 @@ const MAX_READ_ENTRIES: usize = 1_000;
 /// One sink's queue in the outbox. A record that was read and not acknowledged is there again after a restart.
 pub(crate) struct Backlog {
     pub(crate) outbox: ::outbox::Outbox,
-    pub(crate) sink: ::outbox::Sink,
+    pub(crate) sink: ::outbox::SinkHandle,
     pub(crate) gauge: Arc<SinkGauge>,
     pub(crate) progress: Arc<DeliveryProgress>,
     pub(crate) dead_letters: Arc<DeadLetters>,
@@ -63,12 +63,12 @@ impl Backlog {
     /// Waits until a record was added since the last call, or none will be.
     pub(crate) async fn changed(&self) {
         tokio::select! {
-            () = self.outbox.changed(self.sink) => {}
+            () = self.outbox.wait_for_entries(self.sink) => {}
             () = self.closing.cancelled() => {}
         }
     }
 
-    async fn decode(&mut self, entries: Vec<::outbox::Entry>) -> Vec<OutboxRecord> {
+    async fn decode(&mut self, entries: Vec<::outbox::OutboxEntry>) -> Vec<OutboxRecord> {
         let mut records = Vec::with_capacity(entries.len());
         for entry in entries {
             self.after = Some(entry.id);
@@ -117,7 +117,7 @@ impl Backlog {
 /// Calls `act` with each event that waits for a sink. Blocks for the disk.
 pub(super) fn each_waiting(
     store: &::outbox::Outbox,
-    sink: ::outbox::Sink,
+    sink: ::outbox::SinkHandle,
     mut act: impl FnMut(OutboxRecord),
 ) -> Result<(), ::outbox::ReadError> {
     let mut after = None;
@@ -132,7 +132,7 @@ pub(super) fn each_waiting(
 /// Adds the events that waited when the outbox was opened to the delivery progress. Blocks for the disk.
 pub(super) fn follow_waiting(
     store: &::outbox::Outbox,
-    sinks: &[(Arc<str>, ::outbox::Sink)],
+    sinks: &[(Arc<str>, ::outbox::SinkHandle)],
     progress: &DeliveryProgress,
 ) -> Result<(), ::outbox::ReadError> {
     for (name, sink) in sinks {

@@ -54,8 +54,3 @@ impl Clients {
         aws_sdk_s3::Client::from_conf(config)
     }
 }
-
-/// Returns whether S3 is another server than AWS's: such a server wants the bucket in the path.
-pub(crate) fn has_own_s3(aws: &SdkConfig) -> bool {
-    aws.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some()
-}

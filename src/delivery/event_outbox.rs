@@ -241,7 +241,7 @@ impl EventOutbox {
         }
         let urgent = !entries.is_empty();
         let source = camera.as_str().to_owned();
-        let commit = ::outbox::Commit { source, checkpoint: Some(bytes), entries, urgent };
+        let commit = ::outbox::OutboxCommit { source, checkpoint: Some(bytes), entries, urgent };
         let committing = self.store.commit(commit);
         let result = match &admitted {
             Some((_guard, taken_over)) => taken_over.run_until_cancelled(committing).await,
@@ -289,7 +289,7 @@ impl EventOutbox {
     pub async fn resume(&self, camera: &CameraId) -> Result<Option<Checkpoint>, ResumeError> {
         let name = || camera.to_string();
         // The last commit of a camera that ended a moment ago may still be on its way to the disk.
-        self.store.settled().await;
+        self.store.flush().await;
         let kept = self.store.checkpoint(camera.as_str());
         let kept = kept.map_err(|source| ResumeError::Read { camera: name(), source })?;
         let own = kept.map(|kept| Checkpoint::from_bytes(&kept)).transpose().map_err(|source| {
@@ -331,9 +331,9 @@ impl EventOutbox {
     #[must_use]
     pub fn statuses(&self) -> Vec<SinkStatus> {
         let disk = SinkStatus::of_the_disk(&self.store.health().borrow());
-        let sinks = self.sinks.iter().map(|sink| sink.gauge.status(self.store.queued(sink.handle)));
+        let sinks = self.sinks.iter().map(|sink| sink.gauge.status(self.store.queue_status(sink.handle)));
         let positions =
-            self.positions.iter().map(|positions| positions.gauge.status(::outbox::Queued::default()));
+            self.positions.iter().map(|positions| positions.gauge.status(::outbox::QueueStatus::default()));
         std::iter::once(disk).chain(sinks).chain(positions).collect()
     }
 
@@ -379,7 +379,7 @@ impl EventOutbox {
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         let end = tokio::time::Instant::now() + within;
         // A disk that fails is reported by the close below.
-        let _settled_or_not = tokio::time::timeout_at(end, self.store.settled()).await;
+        let _settled_or_not = tokio::time::timeout_at(end, self.store.flush()).await;
         self.closing.cancel();
         self.drain(end).await;
         self.give_up.cancel();
@@ -389,10 +389,9 @@ impl EventOutbox {
         }
         self.closed.cancel();
         join_all(tasks).await;
-        let undelivered = self
-            .sinks
-            .iter()
-            .filter_map(|sink| UndeliveredRecords::of(&sink.gauge, self.store.queued(sink.handle).entries));
+        let undelivered = self.sinks.iter().filter_map(|sink| {
+            UndeliveredRecords::of(&sink.gauge, self.store.queue_status(sink.handle).entries)
+        });
         let undelivered = undelivered.collect();
         let store = self.store.clone();
         // A join error means that the writer panicked, which the panic hook has logged.

@@ -26,7 +26,6 @@ mod status;
 
 pub(crate) use backlog::Backlog;
 pub use clients::Clients;
-pub(crate) use clients::has_own_s3;
 pub use event_outbox::{CameraCommit, EventOutbox, NewRecord, OfferError, ResumeError};
 pub(crate) use journal::{Journal, JournalLimits, aged};
 pub(crate) use outbox_record::OutboxRecord;

@@ -73,8 +73,8 @@ impl OutboxRecord {
     ///
     /// # Errors
     /// The entry does not hold an event.
-    pub(crate) fn decode(entry: ::outbox::Entry) -> Result<Self, DecodeRecordError> {
-        let ::outbox::Entry { id, source, payload, attachments } = entry;
+    pub(crate) fn decode(entry: ::outbox::OutboxEntry) -> Result<Self, DecodeRecordError> {
+        let ::outbox::OutboxEntry { id, source, payload, attachments } = entry;
         match split(&payload) {
             Ok((header, json)) => {
                 Ok(Self { id, camera: CameraId::new(&source), header, json, pictures: attachments })
@@ -102,7 +102,7 @@ impl OutboxRecord {
     pub(crate) fn of(event: &Event) -> Self {
         let payload = encode(event, None, 0).unwrap();
         let (id, source) = (::outbox::EntryId(1), event.camera_id.clone());
-        Self::decode(::outbox::Entry { id, source, payload, attachments: Vec::new() }).unwrap()
+        Self::decode(::outbox::OutboxEntry { id, source, payload, attachments: Vec::new() }).unwrap()
     }
 }
 
@@ -111,8 +111,8 @@ mod tests {
     use super::*;
     use crate::status::testing::event;
 
-    fn entry(payload: Bytes) -> ::outbox::Entry {
-        ::outbox::Entry {
+    fn entry(payload: Bytes) -> ::outbox::OutboxEntry {
+        ::outbox::OutboxEntry {
             id: ::outbox::EntryId(7),
             source: "front".to_owned(),
             payload,

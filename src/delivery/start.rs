@@ -36,7 +36,7 @@ const BEST_EFFORT_PATIENCE: Duration = Duration::from_secs(60);
 /// A sink with its task.
 pub(super) struct RunningSink {
     pub(super) sink: Arc<dyn Sink>,
-    pub(super) handle: ::outbox::Sink,
+    pub(super) handle: ::outbox::SinkHandle,
     pub(super) gauge: Arc<SinkGauge>,
     /// Shows whether the task has ended.
     pub(super) liveness: AbortHandle,
@@ -99,14 +99,14 @@ impl DamagedOutbox {
 fn open_or_set_aside(
     spec: &OutboxSpec,
     sinks: &[Arc<dyn Sink>],
-) -> Result<(::outbox::Outbox, ::outbox::Opened, Option<DamagedOutbox>), StartError> {
+) -> Result<(::outbox::Outbox, ::outbox::OpenReport, Option<DamagedOutbox>), StartError> {
     let why = match ::outbox::Outbox::open(config(spec, sinks)) {
         Ok((store, opened)) => return Ok((store, opened, None)),
         Err(why) => why,
     };
     let is_damaged = matches!(why, ::outbox::OpenError::Damaged { .. } | ::outbox::OpenError::Foreign { .. });
     let Some(table) = spec.state.ddb_table.as_ref().filter(|_| is_damaged) else { return Err(why.into()) };
-    let path = ::outbox::Folder::set_aside(&spec.state.dir, SystemTime::now())?;
+    let path = ::outbox::OutboxFolder::set_aside(&spec.state.dir, SystemTime::now())?;
     let text = format!(
         "the outbox in state.dir could not be used and was set aside as {}: cameras resume at their delivered positions in table \
          {table}, and undelivered events of the file are made again from footage that KVS still keeps; check the disk, keep the \
@@ -124,7 +124,7 @@ async fn open(spec: &OutboxSpec) -> Result<OpenedOutbox, StartError> {
     let (mut store, mut opened, damaged) = open_or_set_aside(spec, &sinks)?;
     let mut leftover = Vec::new();
     if spec.clients.is_some() {
-        leftover.extend(opened.leftover.iter().filter_map(|left| spec.sinks.registry.leftover(&left.name)));
+        leftover.extend(opened.orphaned.iter().filter_map(|left| spec.sinks.registry.leftover(&left.name)));
     }
     if !leftover.is_empty() {
         // The outbox takes its sinks when it is opened, so it is opened again with those added.
@@ -133,7 +133,7 @@ async fn open(spec: &OutboxSpec) -> Result<OpenedOutbox, StartError> {
         let _ = store.close();
         (store, opened) = ::outbox::Outbox::open(config(spec, &sinks))?;
     }
-    for left in opened.leftover {
+    for left in opened.orphaned {
         telemetry::LeftoverDropped { sink: &left.name, count: left.entries }.emit();
         store.drop_sink(&left.name).await;
     }
@@ -155,10 +155,10 @@ fn shares(wants_pictures: &[bool], max_bytes: u64) -> Vec<u64> {
 }
 
 fn config(spec: &OutboxSpec, sinks: &[Arc<dyn Sink>]) -> ::outbox::OutboxConfig {
-    let sinks = sinks.iter().zip(shares_of(sinks, spec)).map(|(sink, share_bytes)| ::outbox::SinkSpec {
+    let sinks = sinks.iter().zip(shares_of(sinks, spec)).map(|(sink, quota_bytes)| ::outbox::SinkSpec {
         name: sink.name(),
         required: sink.is_required(),
-        share_bytes,
+        quota_bytes,
         takes_attachments: sink.wants_pictures(),
     });
     ::outbox::OutboxConfig { dir: spec.state.dir.clone(), sinks: sinks.collect() }
@@ -224,7 +224,7 @@ mod tests {
     #[tokio::test]
     async fn a_damaged_outbox_is_set_aside_only_where_a_table_has_the_positions() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("state").join(::outbox::FILE);
+        let file = folder.path().join("state").join(::outbox::DATABASE_FILE);
         open(&spec(folder.path(), None)).await.unwrap().store.close().unwrap();
         let sound = std::fs::read(&file).unwrap();
         for (name, bytes) in [("zeroed", vec![0; sound.len()]), ("cut", sound[..sound.len() / 2].to_vec())] {

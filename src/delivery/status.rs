@@ -35,12 +35,12 @@ pub struct SinkStatus {
 
 impl SinkStatus {
     /// Returns the status of the outbox's disk.
-    pub(crate) fn of_the_disk(health: &outbox::Health) -> Self {
+    pub(crate) fn of_the_disk(health: &outbox::DiskHealth) -> Self {
         let state = match health {
-            outbox::Health::Good => SinkState::Ok,
-            outbox::Health::Failing { place, since, why } => {
+            outbox::DiskHealth::Good => SinkState::Ok,
+            outbox::DiskHealth::Failing { location, since, why } => {
                 let reason = format!(
-                    "cannot write {place} (state.dir): {why}; make room or fix the disk; nothing is lost meanwhile"
+                    "cannot write {location} (state.dir): {why}; make room or fix the disk; nothing is lost meanwhile"
                 );
                 let since = Instant::now().checked_sub(since.elapsed().unwrap_or_default());
                 SinkState::Failing { reason, since: since.unwrap_or_else(Instant::now) }
@@ -106,7 +106,7 @@ impl SinkGauge {
         self.share_bytes
     }
 
-    pub(crate) fn status(&self, queued: ::outbox::Queued) -> SinkStatus {
+    pub(crate) fn status(&self, queued: ::outbox::QueueStatus) -> SinkStatus {
         SinkStatus {
             name: self.name.clone(),
             required: self.required,
@@ -206,7 +206,7 @@ mod tests {
         gauge.failing("a", "refused", 1);
         gauge.works();
         let oldest = Some(SystemTime::UNIX_EPOCH);
-        let queued = ::outbox::Queued { entries: 2, bytes: 900, dropped: 3, oldest };
+        let queued = ::outbox::QueueStatus { entries: 2, bytes: 900, dropped: 3, oldest };
         let expected = SinkStatus {
             name: "kds/events".into(),
             required: true,
@@ -221,7 +221,7 @@ mod tests {
         };
         assert_eq!(gauge.status(queued), expected);
         assert_eq!(
-            gauge.status(::outbox::Queued { entries: 0, ..queued }).oldest,
+            gauge.status(::outbox::QueueStatus { entries: 0, ..queued }).oldest,
             None,
             "acknowledged, not off the disk yet"
         );
@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn failing_lasts_from_its_first_failure_to_a_success() {
         let gauge = SinkGauge::new("s3", false, 0, Arc::default());
-        let since = |gauge: &SinkGauge| match gauge.status(::outbox::Queued::default()).state {
+        let since = |gauge: &SinkGauge| match gauge.status(::outbox::QueueStatus::default()).state {
             SinkState::Failing { since, .. } => Some(since),
             SinkState::Ok => None,
         };
@@ -239,6 +239,6 @@ mod tests {
         gauge.failing("b", "second", 1);
         assert_eq!(since(&gauge), first);
         gauge.works();
-        assert_eq!(gauge.status(::outbox::Queued::default()).state, SinkState::Ok);
+        assert_eq!(gauge.status(::outbox::QueueStatus::default()).state, SinkState::Ok);
     }
 }

@@ -1,13 +1,13 @@
-//! HLS: segments -> packets.
+//! Demuxes HLS: takes segments apart into access units.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use kvs_hls::{AccessUnit, Limits, mp4, ts};
+use kvs_hls::{AccessUnit, HlsLimits, mp4, ts};
 
-use super::{DemuxError, Step, is_in_calendar, within_calendar};
+use super::{DemuxError, DemuxEvent, add_ms, is_in_calendar};
 use crate::media::{ArrivalLag, Fragment, MediaMs, Packet, VideoTrack};
 
 /// A media segment as it was fetched: one fragment of the stream.
@@ -17,65 +17,70 @@ pub struct FetchedSegment {
     pub number: Arc<str>,
     /// The time of its first sample, ms since the epoch, by the producer's clock.
     pub date_ms: i64,
-    /// How far the segment's end is behind the live edge, ms: the newer ones that are listed, and the time since they were.
+    /// The lag of the segment's end behind the live edge, ms: the newer segments listed, plus the age of the listing.
     pub behind_ms: u64,
     /// The initialisation segment; `None` in MPEG-TS.
     pub init: Option<Bytes>,
-    /// The media.
+    /// The media segment.
     pub media: Bytes,
 }
 
-/// Takes segments apart; the steps are those of a fragment that GetMedia brings, and the packets have the same indices and times.
+/// Takes segments apart.
+///
+/// The events are those of a fragment read by GetMedia, and its packets have the same indices and times.
 #[derive(Debug, Default)]
 pub struct SegmentDemuxer {
-    limits: Limits,
+    limits: HlsLimits,
+    /// The last initialisation segment, as bytes and parsed.
     init: Option<(Bytes, mp4::Init)>,
     track: Option<Arc<VideoTrack>>,
-    steps: VecDeque<Result<Step, DemuxError>>,
+    events: VecDeque<Result<DemuxEvent, DemuxError>>,
 }
 
 impl SegmentDemuxer {
-    /// Takes the next segment; `arrived` is when its last byte was read.
+    /// Appends the next segment; `arrived` is the time at which its last byte was read.
     pub fn push(&mut self, segment: &FetchedSegment, arrived: Instant) {
         let (number, producer_ms) =
             (Arc::clone(&segment.number), Some(segment.date_ms).filter(|ms| *ms != 0 && is_in_calendar(*ms)));
         let fragment = Arc::new(Fragment { number, producer_ms, server_ms: None });
-        self.steps.push_back(Ok(Step::Begin(Arc::clone(&fragment))));
-        let (track, units) = match self.units(segment) {
+        // The fragment begins before its media is parsed, so that a damaged one is known by number and can be skipped.
+        self.events.push_back(Ok(DemuxEvent::Begin(Arc::clone(&fragment))));
+        let (track, units) = match self.read_units(segment) {
             Ok(read) => read,
-            Err(error) => return self.steps.push_back(Err(error)),
+            Err(error) => return self.events.push_back(Err(error)),
         };
-        let track = self.same_or(track);
+        let track = self.share_track(track);
         let packets =
-            units.into_iter().map(|unit| Ok(Step::Packet(packet(&fragment, &track, unit, arrived))));
-        self.steps.extend(packets);
-        self.steps.push_back(Ok(Step::End { fragment, behind_ms: Some(segment.behind_ms) }));
+            units.into_iter().map(|unit| Ok(DemuxEvent::Packet(packet(&fragment, &track, unit, arrived))));
+        self.events.extend(packets);
+        self.events.push_back(Ok(DemuxEvent::End { fragment, behind_ms: Some(segment.behind_ms) }));
     }
 
-    /// The media time of the newest access unit that is to come out.
+    /// Returns the media time of the newest access unit that was not returned yet.
     #[must_use]
     pub fn newest(&self) -> Option<MediaMs> {
-        let packet = |step: &Result<Step, DemuxError>| match step {
-            Ok(Step::Packet(packet)) => Some(packet.media),
+        let media = |event: &Result<DemuxEvent, DemuxError>| match event {
+            Ok(DemuxEvent::Packet(packet)) => Some(packet.media),
             _ => None,
         };
-        self.steps.iter().filter_map(packet).max()
+        self.events.iter().filter_map(media).max()
     }
 
-    /// The next step of the segments so far.
+    /// Returns the next event of the segments so far.
     ///
     /// # Errors
-    /// A segment cannot be read; the beginning of its fragment went before.
-    pub fn next_step(&mut self) -> Result<Option<Step>, DemuxError> {
-        self.steps.pop_front().transpose()
+    /// The segment whose fragment began last cannot be read.
+    pub fn next_event(&mut self) -> Result<Option<DemuxEvent>, DemuxError> {
+        self.events.pop_front().transpose()
     }
 
-    fn units(
+    fn read_units(
         &mut self,
         segment: &FetchedSegment,
-    ) -> Result<(kvs_hls::VideoTrack, Vec<AccessUnit>), DemuxError> {
+    ) -> Result<(kvs_hls::HlsTrack, Vec<AccessUnit>), DemuxError> {
+        // Only fragmented MP4 has initialisation segments (RFC 8216, 3.3); MPEG-TS carries its own headers.
         let Some(bytes) = &segment.init else {
-            let ts::Segment { track, units } = ts::read(&segment.media, &self.limits)?;
+            let ts::TsSegment { track, units } = ts::read(&segment.media, &self.limits)?;
             return Ok((track, units));
         };
         let known = self.init.take().filter(|(of, _)| of == bytes);
@@ -86,10 +91,10 @@ impl SegmentDemuxer {
         Ok((track, units?))
     }
 
-    /// While the track stays the same it stays the same `Arc`, so that comparing is cheap.
-    fn same_or(&mut self, track: kvs_hls::VideoTrack) -> Arc<VideoTrack> {
-        let kvs_hls::VideoTrack { codec, private, width_px, height_px } = track;
-        let track = VideoTrack { codec, codec_private: private, width_px, height_px };
+    /// Returns the track to share among packets: the same `Arc` while the track stays equal, so that comparing is cheap.
+    fn share_track(&mut self, track: kvs_hls::HlsTrack) -> Arc<VideoTrack> {
+        let kvs_hls::HlsTrack { codec, codec_private, width_px, height_px } = track;
+        let track = VideoTrack { codec, codec_private, width_px, height_px };
         match &self.track {
             Some(same) if **same == track => Arc::clone(same),
             _ => Arc::clone(self.track.insert(Arc::new(track))),
@@ -103,7 +108,7 @@ fn packet(fragment: &Arc<Fragment>, track: &Arc<VideoTrack>, unit: AccessUnit, a
         fragment: Arc::clone(fragment),
         track: Arc::clone(track),
         index: unit.index,
-        media: within_calendar(start, unit.relative_ms),
+        media: add_ms(start, unit.relative_ms),
         key: unit.key,
         unit: unit.data,
         arrived,
@@ -118,7 +123,7 @@ mod tests {
 
     const AVCC: &[u8] = b"\x01\x42\xc0\x1e\xff\xe1\x00\x04\x67\x42\xc0\x1e\x01\x00\x02\x68\xce";
 
-    fn fetched(number: &str, media: Vec<u8>, track: &kvs_hls::VideoTrack) -> FetchedSegment {
+    fn fetched(number: &str, media: Vec<u8>, track: &kvs_hls::HlsTrack) -> FetchedSegment {
         let init = Some(mp4::write_init(track).into());
         FetchedSegment {
             number: number.into(),
@@ -129,24 +134,26 @@ mod tests {
         }
     }
 
-    fn track() -> kvs_hls::VideoTrack {
-        let private = Bytes::from_static(AVCC);
-        kvs_hls::VideoTrack { codec: Codec::H264, private, width_px: 64, height_px: 48 }
+    fn track() -> kvs_hls::HlsTrack {
+        let codec_private = Bytes::from_static(AVCC);
+        kvs_hls::HlsTrack { codec: Codec::H264, codec_private, width_px: 64, height_px: 48 }
     }
 
     fn unit(index: u32, relative_ms: i64) -> AccessUnit {
         AccessUnit { index, relative_ms, key: index == 0, data: Bytes::from_static(b"\0\0\0\x01\x65") }
     }
 
-    fn told(demuxer: &mut SegmentDemuxer) -> Vec<String> {
-        let step = |step| match step {
-            Step::Begin(fragment) => format!("begin {}", fragment.number),
-            Step::Packet(packet) => format!("{} at {} key {}", packet.index, packet.media.0, packet.key),
-            Step::End { fragment, behind_ms } => format!("end {} {behind_ms:?}", fragment.number),
+    fn describe_all(demuxer: &mut SegmentDemuxer) -> Vec<String> {
+        let describe = |event| match event {
+            DemuxEvent::Begin(fragment) => format!("begin {}", fragment.number),
+            DemuxEvent::Packet(packet) => {
+                format!("{} at {} key {}", packet.index, packet.media.0, packet.key)
+            }
+            DemuxEvent::End { fragment, behind_ms } => format!("end {} {behind_ms:?}", fragment.number),
             other => format!("{other:?}"),
         };
-        std::iter::from_fn(|| demuxer.next_step().transpose())
-            .map(|next| next.map_or_else(|error| error.to_string(), step))
+        std::iter::from_fn(|| demuxer.next_event().transpose())
+            .map(|next| next.map_or_else(|error| error.to_string(), describe))
             .collect()
     }
 
@@ -162,16 +169,16 @@ mod tests {
             "2 at 1700000000040 key false",
             "end 11 Some(40)",
         ];
-        assert_eq!(told(&mut demuxer), expected);
+        assert_eq!(describe_all(&mut demuxer), expected);
     }
 
     #[test]
     fn the_fragment_of_a_damaged_segment_is_known_by_number() {
         let (mut demuxer, track) = (SegmentDemuxer::default(), track());
         demuxer.push(&fetched("12", b"no boxes".to_vec(), &track), Instant::now());
-        let told = told(&mut demuxer);
-        assert_eq!((told.len(), told[0].as_str()), (2, "begin 12"), "{told:?}");
-        assert!(told[1].contains("no segment of HLS"), "{told:?}");
+        let described = describe_all(&mut demuxer);
+        assert_eq!((described.len(), described[0].as_str()), (2, "begin 12"), "{described:?}");
+        assert!(described[1].contains("not an HLS segment"), "{described:?}");
     }
 
     #[test]
@@ -181,10 +188,10 @@ mod tests {
             let media = mp4::write_media(1, 1_700_000_000_000, &[unit(0, 0)]);
             demuxer.push(&fetched(number, media, &track), Instant::now());
         }
-        let steps = std::iter::from_fn(|| demuxer.next_step().unwrap());
-        let tracks: Vec<_> = steps
-            .filter_map(|step| match step {
-                Step::Packet(packet) => Some(packet.track),
+        let events = std::iter::from_fn(|| demuxer.next_event().unwrap());
+        let tracks: Vec<_> = events
+            .filter_map(|event| match event {
+                DemuxEvent::Packet(packet) => Some(packet.track),
                 _ => None,
             })
             .collect();

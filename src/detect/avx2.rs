@@ -1,6 +1,6 @@
 //! The two inner loops of the resampler with AVX2: the same arithmetic as the plain ones, to the bit.
 //!
-//! No fused multiply-add on purpose: it would round otherwise than the plain code, and the same footage shall give the
+//! No fused multiply-add on purpose: it would round otherwise than the plain code, and the same footage must give the
 //! same events on every machine. The pass waits for memory and gathers, not for arithmetic.
 #![expect(
     unsafe_code,
@@ -15,9 +15,9 @@ use std::arch::x86_64::{
     _mm256_slli_epi16, _mm256_storeu_ps, _mm256_storeu_si256, _mm256_sub_epi16,
 };
 
-use super::resample::{Coefficients, Columns};
+use super::resample_rows::{Coefficients, Columns};
 #[cfg(target_arch = "x86_64")]
-use super::resample::{blend_plain, paint_plain};
+use super::resample_rows::{blend_plain, paint_plain};
 
 /// The proof that this machine has AVX2.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +25,7 @@ pub(super) struct Avx2(());
 
 #[cfg(target_arch = "x86_64")]
 impl Avx2 {
-    /// The proof, where there is one.
+    /// Returns the proof if the machine has AVX2.
     pub(super) fn detect() -> Option<Self> {
         std::is_x86_feature_detected!("avx2").then_some(Self(()))
     }
@@ -68,7 +68,7 @@ impl Avx2 {
     }
 
     pub(super) fn blend(self, upper: &[u8], lower: &[u8], weight: i16, out: &mut [i16]) {
-        super::resample::blend_plain(upper, lower, weight, out);
+        super::resample_rows::blend_plain(upper, lower, weight, out);
     }
 
     pub(super) fn paint(
@@ -78,7 +78,7 @@ impl Avx2 {
         by: &Coefficients,
         out: [&mut [f32]; 3],
     ) {
-        super::resample::paint_plain(rows, columns, by, out, 0);
+        super::resample_rows::paint_plain(rows, columns, by, out, 0);
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) fn candidates(outputs: &Outputs<'_>, letterbox: &Letterbox, conf: f32
         Layout::Yolox => yolox(outputs, letterbox, conf),
     };
     let in_shares = outputs.layout.has_boxes_in_px() && outputs.has_shares();
-    let in_frame = |found: Found| {
+    let in_frame = |found: ModelBox| {
         let corners = if in_shares { shares_in_px(&found.corners, letterbox) } else { found.corners };
         let bbox = found.conf.is_finite().then(|| letterbox.box_to_frame(corners)).flatten()?;
         Some(Candidate { anchor: found.anchor, class: found.class, conf: found.conf, bbox })
@@ -56,7 +56,7 @@ pub(super) fn candidates(outputs: &Outputs<'_>, letterbox: &Letterbox, conf: f32
     found.into_iter().filter_map(in_frame).collect()
 }
 
-/// The boxes of an output, those that do not count too.
+/// Returns the number of boxes of an output, with those below the threshold.
 pub(super) fn rows(outputs: &Outputs<'_>) -> usize {
     match outputs.layout {
         Layout::Yolov8 => outputs.columns,
@@ -77,18 +77,18 @@ pub(super) fn coordinates(outputs: &Outputs<'_>, row: usize) -> [f32; 4] {
     [0, 1, 2, 3].map(|i| outputs.boxes[first + i * step])
 }
 
-/// A box in model px: x1, y1, x2, y2.
-struct Found {
+/// A box in px of the model's input, before the letterbox is undone.
+struct ModelBox {
     anchor: usize,
     class: usize,
     conf: f32,
     corners: [f32; 4],
 }
 
-/// Anchors that are looked at together: one vectorised comparison tells that none of them counts, which is the rule.
+/// Anchors per block: one vectorised comparison shows that none of a block is above the threshold, as is usual.
 const BLOCK: usize = 32;
 
-fn yolov8(outputs: &Outputs<'_>, conf: f32) -> Vec<Found> {
+fn yolov8(outputs: &Outputs<'_>, conf: f32) -> Vec<ModelBox> {
     let anchors = outputs.columns;
     let (boxes, scores) = outputs.boxes.split_at(4 * anchors);
     let mut hits = Vec::new();
@@ -112,12 +112,12 @@ fn best_of_each(mut hits: Vec<(usize, usize, f32)>) -> impl Iterator<Item = (usi
 }
 
 /// A box given by its centre and size.
-fn found(anchor: usize, class: usize, conf: f32, [x, y, w, h]: [f32; 4]) -> Found {
+fn found(anchor: usize, class: usize, conf: f32, [x, y, w, h]: [f32; 4]) -> ModelBox {
     let corners = [x - w / 2.0, y - h / 2.0, x + w / 2.0, y + h / 2.0];
-    Found { anchor, class, conf, corners }
+    ModelBox { anchor, class, conf, corners }
 }
 
-fn yolov5(outputs: &Outputs<'_>, conf: f32) -> Vec<Found> {
+fn yolov5(outputs: &Outputs<'_>, conf: f32) -> Vec<ModelBox> {
     let one = |(anchor, row): (usize, &[f32])| {
         let objectness = row[4];
         if objectness.is_nan() || objectness < conf {
@@ -136,11 +136,11 @@ fn best(scores: &[f32]) -> Option<(usize, f32)> {
     numbers.reduce(|best, next| if next.1 > best.1 { next } else { best })
 }
 
-fn nms(outputs: &Outputs<'_>, conf: f32) -> Vec<Found> {
+fn nms(outputs: &Outputs<'_>, conf: f32) -> Vec<ModelBox> {
     let one = |(anchor, row): (usize, &[f32])| {
         let class = class_of(row[5], outputs.classes)?;
         let corners = [row[0], row[1], row[2], row[3]];
-        (row[4] >= conf).then_some(Found { anchor, class, conf: row[4], corners })
+        (row[4] >= conf).then_some(ModelBox { anchor, class, conf: row[4], corners })
     };
     outputs.boxes.chunks_exact(outputs.columns).enumerate().filter_map(one).collect()
 }
@@ -159,7 +159,7 @@ fn class_of(value: f32, classes: usize) -> Option<usize> {
 /// A class and its probability from the logits of a query.
 type BestOf = fn(&[f32]) -> Option<(usize, f32)>;
 
-fn detr(outputs: &Outputs<'_>, letterbox: &Letterbox, conf: f32, best_of: BestOf) -> Vec<Found> {
+fn detr(outputs: &Outputs<'_>, letterbox: &Letterbox, conf: f32, best_of: BestOf) -> Vec<ModelBox> {
     let one = |(anchor, (row, logits)): (usize, (&[f32], &[f32]))| {
         let (class, score) = best_of(logits)?;
         (score >= conf).then(|| found(anchor, class, score, shares_in_px(row, letterbox)))
@@ -186,7 +186,7 @@ fn shares_in_px(shares: &[f32], letterbox: &Letterbox) -> [f32; 4] {
     [shares[0] * width, shares[1] * height, shares[2] * width, shares[3] * height]
 }
 
-fn rtdetr(outputs: &Outputs<'_>, letterbox: &Letterbox, conf: f32) -> Vec<Found> {
+fn rtdetr(outputs: &Outputs<'_>, letterbox: &Letterbox, conf: f32) -> Vec<ModelBox> {
     let one = |(anchor, row): (usize, &[f32])| {
         let (class, score) = best(&row[4..])?;
         (score >= conf).then(|| found(anchor, class, score, shares_in_px(row, letterbox)))
@@ -194,11 +194,11 @@ fn rtdetr(outputs: &Outputs<'_>, letterbox: &Letterbox, conf: f32) -> Vec<Found>
     outputs.boxes.chunks_exact(outputs.columns).enumerate().filter_map(one).collect()
 }
 
-fn yolonas(outputs: &Outputs<'_>, conf: f32) -> Vec<Found> {
+fn yolonas(outputs: &Outputs<'_>, conf: f32) -> Vec<ModelBox> {
     let one = |(anchor, (row, scores)): (usize, (&[f32], &[f32]))| {
         let (class, score) = best(scores)?;
         let corners = [row[0], row[1], row[2], row[3]];
-        (score >= conf).then_some(Found { anchor, class, conf: score, corners })
+        (score >= conf).then_some(ModelBox { anchor, class, conf: score, corners })
     };
     let rows = outputs.boxes.chunks_exact(4).zip(outputs.scores.chunks_exact(outputs.columns));
     rows.enumerate().filter_map(one).collect()
@@ -207,14 +207,14 @@ fn yolonas(outputs: &Outputs<'_>, conf: f32) -> Vec<Found> {
 /// Centres are offsets from the upper left of a cell in cells, sizes their logarithms in cells.
 ///
 /// Source: `YOLOXHead.decode_outputs` of YOLOX 0.3.0.
-fn yolox(outputs: &Outputs<'_>, letterbox: &Letterbox, conf: f32) -> Vec<Found> {
-    let one = |found: Found| {
+fn yolox(outputs: &Outputs<'_>, letterbox: &Letterbox, conf: f32) -> Vec<ModelBox> {
+    let one = |found: ModelBox| {
         let (left, top, stride) = cell(found.anchor, letterbox.side_px)?;
         let row = &outputs.boxes[found.anchor * outputs.columns..][..4];
         let (x, y) = ((row[0] + left) * stride, (row[1] + top) * stride);
         let (w, h) = (row[2].exp() * stride, row[3].exp() * stride);
         let corners = [x - w / 2.0, y - h / 2.0, x + w / 2.0, y + h / 2.0];
-        Some(Found { corners, ..found })
+        Some(ModelBox { corners, ..found })
     };
     yolov5(outputs, conf).into_iter().filter_map(one).collect()
 }
@@ -253,9 +253,9 @@ mod tests {
         candidates(&Outputs { layout, units, boxes, scores, columns, classes: 2 }, &twice(), conf)
     }
 
-    fn told(candidates: &[Candidate]) -> Vec<(usize, usize, f32, [f32; 4])> {
-        let tell = |c: &Candidate| (c.anchor, c.class, c.conf, [c.bbox.x1, c.bbox.y1, c.bbox.x2, c.bbox.y2]);
-        candidates.iter().map(tell).collect()
+    fn parts_of(candidates: &[Candidate]) -> Vec<(usize, usize, f32, [f32; 4])> {
+        let parts = |c: &Candidate| (c.anchor, c.class, c.conf, [c.bbox.x1, c.bbox.y1, c.bbox.x2, c.bbox.y2]);
+        candidates.iter().map(parts).collect()
     }
 
     const NAN: f32 = f32::NAN;
@@ -278,7 +278,7 @@ mod tests {
             let by = |units, boxes: &[f32]| {
                 let scores = if layout == Layout::Yolonas { &[0.9, 0.0] } else { boxes };
                 let outputs = Outputs { layout, units, boxes, scores, columns, classes: 2 };
-                told(&candidates(&outputs, &twice(), 0.5))
+                parts_of(&candidates(&outputs, &twice(), 0.5))
             };
             let found = by(BoxUnits::Normalized, &shares);
             assert_eq!(found, [(0, 0, 0.9, [48.0, 56.0, 80.0, 72.0])], "{layout}");
@@ -303,8 +303,8 @@ mod tests {
             (1, 1, 0.4, [36.0, 32.0, 44.0, 48.0]),
             (2, 0, 0.6, [56.0, 52.0, 64.0, 68.0]),
         ];
-        assert_eq!(told(&seen), want);
-        assert_eq!(told(&read(Layout::Yolov8, &output, &output, 5, 0.7)), want[..1]);
+        assert_eq!(parts_of(&seen), want);
+        assert_eq!(parts_of(&read(Layout::Yolov8, &output, &output, 5, 0.7)), want[..1]);
     }
 
     #[test]
@@ -321,7 +321,7 @@ mod tests {
         let seen = read(Layout::Yolov5, &output, &output, 7, 0.4);
         let at = [36.0, 32.0, 44.0, 48.0];
         let want = [(0, 1, 0.9, [16.0, 12.0, 24.0, 28.0]), (1, 1, 0.45, at), (4, 1, 0.8, at)];
-        assert_eq!(told(&seen), want);
+        assert_eq!(parts_of(&seen), want);
     }
 
     #[test]
@@ -338,7 +338,7 @@ mod tests {
         ];
         let seen = read(Layout::Nms, &output, &output, 6, 0.4);
         assert_eq!(
-            told(&seen),
+            parts_of(&seen),
             [(0, 1, 0.9, [16.0, 12.0, 24.0, 28.0]), (1, 0, 0.5, [0.0, 12.0, 128.0, 28.0])]
         );
         assert_eq!(read(Layout::Nms, &[], &[], 6, 0.4), []);
@@ -354,7 +354,7 @@ mod tests {
         ];
         let logits = [0.0, -9.0, -9.0, -8.0, 0.0, 0.0];
         let seen = read(Layout::Detr, &boxes, &logits, 2, 0.5);
-        assert_eq!(told(&seen), [(0, 0, 0.5, [56.0, 16.0, 72.0, 48.0])]);
+        assert_eq!(parts_of(&seen), [(0, 0, 0.5, [56.0, 16.0, 72.0, 48.0])]);
     }
 
     #[test]
@@ -363,7 +363,7 @@ mod tests {
         let nothing = f32::NEG_INFINITY;
         let logits = [1.0, nothing, 0.0, 0.0, 0.0, 9.0];
         let seen = read(Layout::DetrSoftmax, &boxes, &logits, 3, 0.5);
-        assert_eq!(told(&seen), [(0, 0, 1.0 / (1.0 + (-1.0_f32).exp()), [56.0, 16.0, 72.0, 48.0])]);
+        assert_eq!(parts_of(&seen), [(0, 0, 1.0 / (1.0 + (-1.0_f32).exp()), [56.0, 16.0, 72.0, 48.0])]);
     }
 
     #[test]
@@ -375,14 +375,14 @@ mod tests {
             NAN, 0.25, 0.125, 0.25, 0.9, 0.1,
         ];
         let seen = read(Layout::Rtdetr, &output, &output, 6, 0.4);
-        assert_eq!(told(&seen), [(0, 1, 0.9, [56.0, 16.0, 72.0, 48.0])]);
+        assert_eq!(parts_of(&seen), [(0, 1, 0.9, [56.0, 16.0, 72.0, 48.0])]);
     }
 
     #[test]
     fn yolonas_has_corners_and_probabilities() {
         let boxes = [8.0, 6.0, 12.0, 14.0, 8.0, 6.0, 12.0, 14.0];
         let seen = read(Layout::Yolonas, &boxes, &[0.1, 0.6, 0.3, 0.2], 2, 0.4);
-        assert_eq!(told(&seen), [(0, 1, 0.6, [16.0, 12.0, 24.0, 28.0])]);
+        assert_eq!(parts_of(&seen), [(0, 1, 0.6, [16.0, 12.0, 24.0, 28.0])]);
         assert_eq!(read(Layout::Yolonas, &boxes, &[0.001; 4], 2, 0.4), [], "no sigmoid of a probability");
     }
 
@@ -400,7 +400,7 @@ mod tests {
             (69, 1, 0.5, [16.0, 32.0, 48.0, 64.0]),
             (83, 1, 0.7, [32.0, 32.0, 96.0, 96.0]),
         ];
-        assert_eq!(told(&seen), want);
+        assert_eq!(parts_of(&seen), want);
     }
 
     /// Anchor by anchor, class by class.

@@ -30,7 +30,7 @@ pub(super) fn class_names(
         Some(ClassNameFault::Invisible { index, character }) => {
             Err(ModelFault::ClassName { index, name: name(index), character: character.to_string() })
         }
-        Some(ClassNameFault::Twice { index, first }) => {
+        Some(ClassNameFault::Duplicate { index, first }) => {
             Err(ModelFault::ClassNameTwice { first, index, name: name(index) })
         }
     }
@@ -47,7 +47,7 @@ fn shortened(name: &str) -> String {
 /// Errors: the text is none of these, or its keys are not 0, 1, 2...
 pub(super) fn parse_names(text: &str) -> Result<Vec<String>, ModelFault> {
     let text = text.trim_start_matches('\u{feff}');
-    let mut reader = Reader { characters: text.chars().collect(), at: 0 };
+    let mut reader = NamesParser { characters: text.chars().collect(), at: 0 };
     let names = match reader.next() {
         Some('{') => reader.dictionary()?,
         Some('[') => reader.list(']')?,
@@ -61,13 +61,13 @@ pub(super) fn parse_names(text: &str) -> Result<Vec<String>, ModelFault> {
     }
 }
 
-struct Reader {
+struct NamesParser {
     characters: Vec<char>,
     /// Index after the last character that was read.
     at: usize,
 }
 
-impl Reader {
+impl NamesParser {
     /// The next character that is no space.
     fn next(&mut self) -> Option<char> {
         while self.characters.get(self.at).is_some_and(|c| c.is_whitespace()) {
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_of_names_is_told_with_its_place() {
+    fn a_text_that_is_no_list_of_names_is_reported_with_its_place() {
         let cases = [
             ("", "at character 0: `{` or `[`"),
             ("person, car", "at character 0: `{` or `[`"),

@@ -1,52 +1,55 @@
-//! The handle of a model that runs.
+//! The handle of a loaded detector.
 
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::desk::Desk;
+use super::batching::{Batching, DetectJob, JobDetections};
 use super::engine::Engine;
 use super::error::DetectError;
 use super::model::{InputShape, ModelInfo};
+use super::model_worker::ModelWorker;
 use super::spec::{Device, ModelSpec, Thresholds};
 use super::steps::{StepMeter, Steps};
-use super::worker::{Batching, Found, Job};
 use crate::media::{Detection, Frame};
 use crate::telemetry::detect::ModelLoaded;
 
-/// Frames of a batch on a GPU where the model takes any number.
+/// Frames per batch on a GPU, if the model does not fix the number.
 const GPU_BATCH: usize = 16;
-/// How long a batch on a GPU waits for other cameras: little beside an inference.
+/// The time for which a batch on a GPU waits for other cameras: short in comparison with an inference.
 const GPU_WAIT: Duration = Duration::from_millis(2);
 
 /// A model with its thread `detect-NAME`. Clones share it; the thread ends with [`Self::stop`] or with the last clone.
 #[derive(Clone)]
 pub struct Detector {
-    shared: Arc<Shared>,
+    inner: Arc<DetectorInner>,
 }
 
-struct Shared {
+struct DetectorInner {
     info: ModelInfo,
-    desk: Desk<Job, Found>,
+    worker: ModelWorker<DetectJob, JobDetections>,
     meter: StepMeter,
 }
 
 impl Batching {
-    /// On a GPU, up to 16 frames or what the model fixes. On the CPU only what the model fixes, without waiting:
-    /// there a batch takes as long as its frames one by one, and the first would wait for the last.
+    /// Returns the default limits: on a GPU 16 frames, on the CPU one, or the number that the model fixes.
+    ///
+    /// On the CPU a batch takes as long as its frames one by one, and the first frame would wait for the last.
     #[must_use]
     pub fn usual(input: &InputShape, device: Device) -> Self {
         match device {
-            Device::Cuda(_) | Device::Auto => Self { most: input.batch.unwrap_or(GPU_BATCH), wait: GPU_WAIT },
-            Device::Cpu => Self { most: input.batch.unwrap_or(1), wait: Duration::ZERO },
+            Device::Cuda(_) | Device::Auto => {
+                Self { max_frames: input.batch.unwrap_or(GPU_BATCH), wait: GPU_WAIT }
+            }
+            Device::Cpu => Self { max_frames: input.batch.unwrap_or(1), wait: Duration::ZERO },
         }
     }
 }
 
-/// Threads of an inference on the CPU, where nothing else is asked for: the cores shared by the models, at least one.
+/// Returns the default number of threads per inference on the CPU: the cores divided by the models, at least one.
 ///
-/// The scheduler gives decoding its part as it needs it, and a core that nothing decodes on is used: with two threads for one
-/// `kvs-infer bench` makes 1.5 times as many inferences of a YOLO of 416 px, for a quarter more CPU time each.
+/// Decoding still gets its share from the scheduler, and idle cores are used: with two threads instead of one, `kvs-infer bench`
+/// runs 1.5 times as many inferences of a YOLO of 416 px, at a quarter more CPU time per inference.
 #[must_use]
 pub fn usual_threads(models: usize) -> usize {
     let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -54,49 +57,56 @@ pub fn usual_threads(models: usize) -> usize {
 }
 
 impl Detector {
-    /// Whether both are the same model, with one thread.
+    /// Returns whether both handles share one model and thread.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.shared, &other.shared)
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 
-    /// Loads a model and starts its thread; blocks while it loads and makes its first inferences.
+    /// Loads a model, runs its first inferences and starts its thread. Blocks until then.
     ///
-    /// Errors: [`DetectError::Runtime`], [`DetectError::Model`], [`DetectError::Cuda`], [`DetectError::Thread`].
+    /// # Errors
+    /// [`DetectError::Runtime`], [`DetectError::Model`], [`DetectError::Cuda`], [`DetectError::Thread`].
     pub fn start(spec: &ModelSpec, device: Device, threads: usize) -> Result<Self, DetectError> {
         Self::start_batched(spec, device, threads, Batching::usual)
     }
 
-    /// As [`Self::start`], with batches as `batching` says for the model's input and the device that it runs on.
-    /// A model that fixes its batch keeps it.
+    /// Like [`Self::start`], with the batch limits that `batching` returns for the model's input and device.
+    ///
+    /// A model with a fixed batch size keeps it.
+    ///
+    /// # Errors
+    /// Those of [`Self::start`].
     pub fn start_batched(
         spec: &ModelSpec,
         device: Device,
         threads: usize,
         batching: impl Fn(&InputShape, Device) -> Batching,
     ) -> Result<Self, DetectError> {
-        let most = |input: &InputShape, device| batching(input, device).most;
-        let engine = Engine::load(spec, device, threads.max(1), most)?;
+        let max_frames = |input: &InputShape, device| batching(input, device).max_frames;
+        let engine = Engine::load(spec, device, threads.max(1), max_frames)?;
         let (info, meter) = (engine.info().clone(), engine.meter().clone());
         let wanted = batching(&info.input, info.device);
-        let batching = Batching { most: info.input.batch.unwrap_or(wanted.most).max(1), wait: wanted.wait };
+        let batching =
+            Batching { max_frames: info.input.batch.unwrap_or(wanted.max_frames).max(1), wait: wanted.wait };
         ModelLoaded { info: &info }.emit();
-        let desk = Desk::open("detect", &info.id.name, engine, batching)?;
-        Ok(Self { shared: Arc::new(Shared { info, desk, meter }) })
+        let worker = ModelWorker::open("detect", &info.id.name, engine, batching)?;
+        Ok(Self { inner: Arc::new(DetectorInner { info, worker, meter }) })
     }
 
-    /// What was loaded, and where it runs.
+    /// Returns the facts about the loaded model and its device.
     #[must_use]
     pub fn info(&self) -> &ModelInfo {
-        &self.shared.info
+        &self.inner.info
     }
 
-    /// What the model sees in the frame: best first, in frame px, clipped to the frame; the same frame gives the same.
+    /// Returns the detections of a frame: highest confidence first, in frame px, clipped to the frame, deterministic.
     ///
-    /// Invariant: a camera waits for the answer before it asks again; so they take turns.
-    /// Dropping the future takes the request back, if its inference has not begun.
+    /// Invariant: a camera waits for the result before its next call, so that cameras take turns.
+    /// Dropping the future cancels the request if its inference has not begun.
     ///
-    /// Errors: [`DetectError::Picture`] and [`DetectError::Inference`] concern this frame, [`DetectError::Ended`] all.
+    /// # Errors
+    /// [`DetectError::Picture`] and [`DetectError::Inference`] concern this frame, [`DetectError::Ended`] all frames.
     pub async fn detect(
         &self,
         frame: Arc<Frame>,
@@ -105,36 +115,40 @@ impl Detector {
         Ok(self.detect_each(frame, vec![thresholds]).await?.pop().unwrap_or_default())
     }
 
-    /// As [`Self::detect`], by each of `thresholds`, in their order and by one inference.
+    /// Like [`Self::detect`], with one list of detections per entry of `thresholds`, from one inference.
+    ///
+    /// # Errors
+    /// Those of [`Self::detect`].
     pub async fn detect_each(
         &self,
         frame: Arc<Frame>,
         thresholds: Vec<Thresholds>,
     ) -> Result<Vec<Vec<Detection>>, DetectError> {
-        self.shared.desk.ask(Job { frame, thresholds }).await
+        self.inner.worker.ask(DetectJob { frame, thresholds }).await
     }
 
-    /// Whether its thread lives; `false` after [`Self::stop`].
+    /// Returns whether the thread runs; `false` after [`Self::stop`].
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        self.shared.desk.is_alive()
+        self.inner.worker.is_alive()
     }
 
-    /// When the batch that is being looked at was begun; long ago means that the worker is stuck.
+    /// Returns the time at which the running batch began. If that is long ago, the worker is stuck.
     #[must_use]
     pub fn busy_since(&self) -> Option<Instant> {
-        self.shared.desk.busy_since()
+        self.inner.worker.busy_since()
     }
 
-    /// What its thread has spent on the frames that it was asked about, step by step. Of an inference with more than one
-    /// thread that is the first one's CPU time.
+    /// Returns the time that the thread has spent so far, by step.
+    ///
+    /// For inferences with several threads, the CPU time is that of the first thread.
     #[must_use]
     pub fn steps(&self) -> Steps {
-        self.shared.meter.sum()
+        self.inner.meter.sum()
     }
 
-    /// Takes no more requests, answers those that wait, and ends the thread; blocks until then.
+    /// Refuses new requests, answers the waiting ones, and ends the thread. Blocks until then.
     pub fn stop(&self) {
-        self.shared.desk.stop();
+        self.inner.worker.stop();
     }
 }

@@ -1,4 +1,4 @@
-//! A model that looks at frames: letterbox, inference, boxes, suppression.
+//! A loaded detector and its steps: letterbox, inference, decoding of boxes, suppression.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -6,6 +6,7 @@ use std::time::Instant;
 use half::f16;
 use ort::session::SessionOutputs;
 
+use super::batching::{BatchHandler, DetectJob, JobDetections, JobResult};
 use super::boxes::{self, Outputs};
 use super::claims::MetadataClaims;
 use super::classes::class_names;
@@ -18,17 +19,13 @@ use super::model::{InputShape, ModelInfo, read_input};
 use super::nms::suppress;
 use super::onnx::{Net, Tensor, floats, shapes};
 use super::opening::Opening;
-use super::plausibility::{Plausibility, Verdict};
-use super::resample::{Element, PADDING, PictureFault, Resampler, fill_padding_with};
+use super::plausibility::{LayoutVerdict, Plausibility};
+use super::resample::{PADDING, PictureFault, Resampler, TensorElement, fill_padding_with};
 use super::spec::{BoxUnits, Device, ModelSpec, Thresholds};
 use super::steps::{StepMeter, Steps};
-use super::worker::{Answer, Found, Job, Look};
 use crate::base::{Stopwatch, Took};
 use crate::media::{Detection, Frame, ModelId, Surface};
 use crate::telemetry::detect::Inferred;
-
-/// What is seen in a picture, by each of a job's thresholds.
-type Seen = Vec<Vec<Detection>>;
 
 /// A loaded model with everything that an inference needs, so that a frame allocates little.
 pub(super) struct Engine {
@@ -36,23 +33,24 @@ pub(super) struct Engine {
     net: Net,
     head: Head,
     units: BoxUnits,
-    /// Layouts of the same shape, for a remedy.
+    /// Other layouts with outputs of the same shape, for the remedy in an error.
     others: String,
     plausibility: Plausibility,
     encoding: InputEncoding,
     tensor: Tensor,
     resampler: Resampler,
-    /// The place of the last picture in each slot of the tensor: its padding is there already.
+    /// The letterbox of the last picture in each slot of the tensor, whose padding is already written.
     slots: Vec<Option<Letterbox>>,
-    /// `f16` outputs as `f32`: boxes, scores.
+    /// Buffers for `f16` outputs converted to `f32`: boxes, scores.
     scratch: [Vec<f32>; 2],
     meter: StepMeter,
 }
 
 impl Engine {
-    /// Loads the model for batches of up to `slots` frames (or what the model fixes) and makes two inferences on grey.
+    /// Loads the model for batches of up to `slots` frames (or as many as it fixes) and runs two inferences on grey.
     ///
-    /// Errors: the file, the model or the device; see [`DetectError`].
+    /// # Errors
+    /// The file, the model or the device cannot be used; see [`DetectError`].
     pub(super) fn load(
         spec: &ModelSpec,
         device: Device,
@@ -117,15 +115,17 @@ impl Engine {
         &self.info
     }
 
-    /// What the steps took of the CPU; clones share it.
+    /// Returns the meter of the steps; clones share it.
     pub(super) fn meter(&self) -> &StepMeter {
         &self.meter
     }
 
-    /// Paints the jobs' pictures into the slots, one after the other; says where each lies.
-    fn fill(&mut self, jobs: &[Job]) -> Vec<Result<Letterbox, DetectError>> {
+    /// Writes the pictures of the jobs into the slots and returns the letterbox of each.
+    ///
+    /// A picture that cannot be read takes no slot, so that the used slots are the first ones.
+    fn fill(&mut self, jobs: &[DetectJob]) -> Vec<Result<Letterbox, DetectError>> {
         let mut slot = 0;
-        let paint = |job: &Job| {
+        let paint = |job: &DetectJob| {
             let place = self.paint(slot, &job.frame).map_err(|fault| DetectError::picture(&job.frame, fault));
             slot += usize::from(place.is_ok());
             place
@@ -142,13 +142,13 @@ impl Engine {
         }
     }
 
-    /// Infers the first `used` slots and answers the jobs whose pictures lie there; also what the two steps took.
+    /// Runs the model on the first `used` slots; returns one result per slot, and the time of inference and postprocessing.
     fn infer(
         &mut self,
         used: usize,
         seen: &[(&[Thresholds], Letterbox)],
         watch: &mut Stopwatch,
-    ) -> (Result<Vec<Answer>, String>, [Took; 2]) {
+    ) -> (Result<Vec<JobResult>, String>, [Took; 2]) {
         let Self { info, net, head, units, others, plausibility, tensor, scratch, .. } = self;
         let batch = info.input.batch.unwrap_or(used);
         let outputs = net.run(tensor, info.input, batch);
@@ -159,7 +159,7 @@ impl Engine {
                 let outputs = all.of(slot, *units);
                 plausibility.inspect(&outputs, longer_px(info.input))?;
                 let by = |by: &Thresholds| detections(&outputs, place, *by, &info.classes);
-                thresholds.iter().map(by).collect::<Result<Seen, String>>()
+                thresholds.iter().map(by).collect::<Result<JobDetections, String>>()
             };
             let contradiction = |reason| DetectError::Contradiction {
                 model: info.id.name.clone(),
@@ -174,11 +174,11 @@ impl Engine {
     }
 }
 
-impl Look for Engine {
-    type Job = Job;
-    type Found = Found;
+impl BatchHandler for Engine {
+    type Job = DetectJob;
+    type Output = JobDetections;
 
-    fn look(&mut self, jobs: &[Job]) -> Vec<Answer> {
+    fn infer_batch(&mut self, jobs: &[DetectJob]) -> Vec<JobResult> {
         let mut watch = Stopwatch::of_this_thread();
         let places = self.fill(jobs);
         let preprocess = watch.lap();
@@ -199,32 +199,36 @@ impl Look for Engine {
     }
 }
 
-/// Puts the boxes of the pictures that were inferred back beside those that could not be read.
+/// Merges the results of the slots with the errors of pictures that took no slot, in the order of the jobs.
 fn answers(
     places: Vec<Result<Letterbox, DetectError>>,
-    found: Result<Vec<Answer>, String>,
+    found: Result<Vec<JobResult>, String>,
     model: &str,
-) -> Vec<Answer> {
+) -> Vec<JobResult> {
     let failed = |reason: &String| DetectError::Inference { model: model.to_owned(), reason: reason.clone() };
     let mut found = found.map(Vec::into_iter);
-    let mut next = || match &mut found {
-        Ok(found) => found.next().unwrap_or_else(|| Ok(Vec::new())),
-        Err(reason) => Err(failed(reason)),
-    };
-    places.into_iter().map(|place| place.and_then(|_| next())).collect()
+    let mut answers = Vec::with_capacity(places.len());
+    for place in places {
+        answers.push(match (place, &mut found) {
+            (Err(unreadable), _) => Err(unreadable),
+            (Ok(_), Ok(found)) => found.next().unwrap_or_else(|| Ok(Vec::new())),
+            (Ok(_), Err(reason)) => Err(failed(reason)),
+        });
+    }
+    answers
 }
 
 /// A slot of the tensor for a picture.
 struct Slot<'a> {
     index: usize,
-    /// The place of the last picture in it.
+    /// The letterbox of the last picture in the slot.
     padded: &'a mut Option<Letterbox>,
-    /// The numbers of the padding's grey.
+    /// The padding's grey in each channel, in the encoding of the model.
     greys: [f32; 3],
 }
 
 impl Slot<'_> {
-    fn paint<T: Element>(
+    fn paint<T: TensorElement>(
         self,
         resampler: &mut Resampler,
         all: &mut [T],
@@ -234,6 +238,7 @@ impl Slot<'_> {
         let out = &mut all[self.index * elements..][..elements];
         let Surface::Host(picture) = &frame.surface;
         let letterbox = resampler.write(&picture.view(), out)?;
+        // The padding changes only with the size of the picture.
         if self.padded.replace(letterbox) != Some(letterbox) {
             fill_padding_with(self.greys, &letterbox, out);
         }
@@ -281,10 +286,10 @@ impl<'a> BatchOutputs<'a> {
     }
 }
 
-/// The boxes that count, best first.
+/// Returns the detections above the thresholds, highest confidence first.
 ///
 /// # Errors
-/// A confidence cannot be of the layout, with the reason.
+/// A confidence is impossible for the layout; the text is the reason.
 fn detections(
     outputs: &Outputs<'_>,
     place: &Letterbox,
@@ -332,7 +337,7 @@ fn warm_up(
         let (mut plausibility, mut scratch) = (Plausibility::default(), [Vec::new(), Vec::new()]);
         let verdict = match BatchOutputs::read(&made, head, classes, batch, &mut scratch) {
             Ok(all) => plausibility.judge(&all.of(0, spec.box_units), longer_px(input)),
-            Err(why) => Verdict::Impossible(why),
+            Err(why) => LayoutVerdict::Impossible(why),
         };
         (verdict, plausibility)
     };

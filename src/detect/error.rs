@@ -1,4 +1,4 @@
-//! What can go wrong in detect, and what to do then.
+//! The errors of detect, each with its consequence and remedy.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use super::resample::PictureFault;
 use super::runtime::RuntimeFault;
 use crate::media::{CameraId, Frame};
 
-/// Why a model could not be loaded, or a frame not looked at.
+/// A reason for which a model could not be loaded, or a frame not be inferred.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DetectError {
     /// There is no usable ONNX Runtime: give up, nothing can be detected.
@@ -19,7 +19,7 @@ pub enum DetectError {
         model: String,
         /// Its file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault.
         fault: Box<ModelFault>,
     },
     /// The configuration counts a class that the model does not know: correct one of them.
@@ -31,7 +31,7 @@ pub enum DetectError {
         model: String,
         /// The class.
         class: String,
-        /// What it has.
+        /// The classes that it has.
         hint: String,
     },
     /// The CUDA device that was demanded does not work: give up on the model.
@@ -64,15 +64,15 @@ pub enum DetectError {
         fragment: String,
         /// Index of the block in the fragment.
         index: u32,
-        /// What is wrong with it.
+        /// The fault.
         fault: PictureFault,
     },
-    /// The inference failed: skip the frame. The worker goes on.
+    /// The inference failed: skip the frame. The worker continues.
     #[error("model {model}: inference failed: {reason}; the frame is skipped")]
     Inference {
         /// The model's name.
         model: String,
-        /// What happened.
+        /// The reason.
         reason: String,
     },
     /// The outputs cannot be of the model's layout: skip the frame, for its boxes would be false or missing.
@@ -110,7 +110,7 @@ impl DetectError {
     }
 }
 
-/// Why a model cannot be used. A message names the tensor, the numbers and the remedy.
+/// A reason for which a model cannot be used. Its message names the tensor, the numbers and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ModelFault {
     /// The file cannot be read.
@@ -147,7 +147,7 @@ pub enum ModelFault {
     /// Not one input.
     #[error("it has {count} inputs ({names}); give a model with one, the picture")]
     Inputs {
-        /// How many.
+        /// Their number.
         count: usize,
         /// Their names.
         names: String,
@@ -183,7 +183,7 @@ pub enum ModelFault {
         /// Height, px.
         height: i64,
     },
-    /// Nobody says what its classes are called.
+    /// It has no class names, and the configuration gives none.
     #[error(
         "it has no class names (`names` in its metadata); give them under `classes`, in the order of the model"
     )]
@@ -195,7 +195,7 @@ pub enum ModelFault {
     Classes {
         /// Index of the character, from 0.
         at: usize,
-        /// What was expected.
+        /// The expected text.
         why: &'static str,
     },
     /// The class names do not fit the output.
@@ -321,9 +321,9 @@ pub enum ModelFault {
         /// Layouts of the same shape.
         others: String,
     },
-    /// A recognition model of which nobody says what it writes.
+    /// A recognition model without characters, in its metadata and in the configuration.
     #[error(
-        "it has no characters (`character` in its metadata, one a line); name it under `models` and give them under \
+        "it has no characters (`character` in its metadata, one per line); name it under `models` and give them under \
          `classes`: a text file, one character a line, in the order of the model, without the blank"
     )]
     NoCharacters,

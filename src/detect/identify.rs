@@ -5,7 +5,7 @@ use std::fmt;
 use super::claims::MetadataClaims;
 use super::error::ModelFault;
 use super::layout::{Head, Layout, OutputShape, head, listed, lists_finished_boxes};
-use super::plausibility::Verdict;
+use super::plausibility::LayoutVerdict;
 use super::spec::LayoutChoice;
 
 /// Strides of the grids of anchors: usual, and with a fourth for large inputs.
@@ -63,7 +63,7 @@ pub(super) struct LayoutEvidence<'a> {
     /// Width and height of the input, px.
     pub(super) side_px: (u32, u32),
     /// Compares the numbers of the first inference with a head.
-    pub(super) values: &'a dyn Fn(Head) -> Verdict,
+    pub(super) values: &'a dyn Fn(Head) -> LayoutVerdict,
 }
 
 /// Identifies the layout by `choice` and the evidence.
@@ -91,7 +91,7 @@ pub(super) fn identify(
 struct Valued {
     /// Those that fit.
     heads: Vec<Head>,
-    /// Whether none of them is one that the numbers show.
+    /// `true` if the numbers show none of them.
     is_open: bool,
     /// Layouts whose boxes have another scale, with the setting by which they would be read.
     other_scales: Vec<String>,
@@ -122,9 +122,9 @@ impl LayoutEvidence<'_> {
             return Err(ModelFault::Layout { outputs, layout: layout.as_str(), shape: layout.shape(), why });
         }
         match (self.values)(head) {
-            Verdict::Shown | Verdict::Open => Ok(head),
-            Verdict::OtherScale(fault) => Err(self.contradiction(layout, fault.to_string())),
-            Verdict::Impossible(why) => Err(self.contradiction(layout, why)),
+            LayoutVerdict::Shown | LayoutVerdict::Open => Ok(head),
+            LayoutVerdict::OtherScale(fault) => Err(self.contradiction(layout, fault.to_string())),
+            LayoutVerdict::Impossible(why) => Err(self.contradiction(layout, why)),
         }
     }
 
@@ -163,17 +163,17 @@ impl LayoutEvidence<'_> {
         let mut valued = Valued { heads: Vec::new(), is_open: true, other_scales: Vec::new() };
         for head in heads {
             match (self.values)(*head) {
-                Verdict::Shown => {
+                LayoutVerdict::Shown => {
                     valued.is_open = false;
                     valued.heads.push(*head);
                 }
-                Verdict::Open => valued.heads.push(*head),
-                Verdict::OtherScale(fault) => {
+                LayoutVerdict::Open => valued.heads.push(*head),
+                LayoutVerdict::OtherScale(fault) => {
                     let setting = if fault.as_shares { " with `box_units: normalized`" } else { "" };
                     valued.other_scales.push(format!("{}{setting}", head.layout));
                     tried.push((head.layout, fault.to_string()));
                 }
-                Verdict::Impossible(why) => tried.push((head.layout, why)),
+                LayoutVerdict::Impossible(why) => tried.push((head.layout, why)),
             }
         }
         valued
@@ -292,7 +292,7 @@ fn names(heads: &[Head]) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::claims::MetadataClaims;
-    use super::super::plausibility::{ScaleFault, Verdict};
+    use super::super::plausibility::{LayoutVerdict, ScaleFault};
     use super::super::spec::LayoutChoice;
     use super::{Head, Layout, LayoutEvidence, LayoutSource, ModelFault, OutputShape, identify};
 
@@ -356,13 +356,16 @@ mod tests {
             let values = |head: Head| {
                 let layout = head.layout;
                 if self.refuted.contains(&layout) {
-                    return Verdict::Impossible("the numbers say no".to_owned());
+                    return LayoutVerdict::Impossible("the numbers say no".to_owned());
                 }
                 if self.scaled.contains(&layout) {
                     let as_shares = layout.has_boxes_in_px();
-                    return Verdict::OtherScale(ScaleFault { why: "another scale".to_owned(), as_shares });
+                    return LayoutVerdict::OtherScale(ScaleFault {
+                        why: "another scale".to_owned(),
+                        as_shares,
+                    });
                 }
-                if self.shown.contains(&layout) { Verdict::Shown } else { Verdict::Open }
+                if self.shown.contains(&layout) { LayoutVerdict::Shown } else { LayoutVerdict::Open }
             };
             let (classes, side_px) = (self.classes, (640, 640));
             let evidence =

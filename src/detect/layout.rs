@@ -125,7 +125,7 @@ pub(super) struct OutputShape {
     pub(super) name: String,
     /// Batch first.
     pub(super) dims: Vec<usize>,
-    /// Whether it holds `f32` or `f16`.
+    /// `true` if it holds `f32` or `f16`.
     pub(super) float: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Where a picture lies in a model's input: scaled to fit, centred, grey around it.
+//! The place of a picture in a model's input: scaled to fit, centred, with grey around it.
 
 use crate::media::BBox;
 

@@ -18,12 +18,12 @@ const ROWS_READ: usize = 8;
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct LumaGrid(Box<[u8; COLUMNS * ROWS]>);
 
-/// How two grids differ.
+/// The difference of two grids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Difference {
     /// By how much the picture as a whole is brighter: the median over the cells.
     pub(super) shift: i16,
-    /// How far the cells stray from `shift`: the median of the distances.
+    /// The median distance of the cells from `shift`.
     pub(super) spread: i16,
 }
 
@@ -42,7 +42,7 @@ impl LumaGrid {
         grid
     }
 
-    /// How this differs from `before`.
+    /// Returns the difference of this grid from `before`.
     pub(super) fn difference(&self, before: &Self) -> Difference {
         let shift = median(self.changes(before));
         let spread = median(self.changes(before).map(|change| (change - shift).abs()));
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_difference_tells_the_light_from_the_things() {
+    fn a_difference_separates_the_light_from_the_objects() {
         let before = grid((64, 36), |x, y| (x + y) as u8);
         let now = grid((64, 36), |x, y| (x + y) as u8 + if x < 10 && y < 10 { 90 } else { 5 });
         assert_eq!(now.difference(&before), Difference { shift: 5, spread: 0 });

@@ -1,10 +1,10 @@
-//! frames -> detections: one worker a model and device, shared by all cameras.
+//! Runs models on frames and returns detections. One worker per model and device, shared by all cameras.
 
 mod avx2;
+mod batching;
 mod boxes;
 mod claims;
 mod classes;
-mod desk;
 mod detector;
 mod encoding;
 mod engine;
@@ -15,6 +15,7 @@ mod layout;
 mod letterbox;
 mod luma;
 mod model;
+mod model_worker;
 mod motion;
 mod nms;
 #[cfg(test)]
@@ -24,11 +25,12 @@ mod onnx;
 mod opening;
 mod plausibility;
 mod resample;
+mod resample_rows;
 mod runtime;
 mod spec;
 mod steps;
-mod worker;
 
+pub use batching::Batching;
 pub use detector::{Detector, usual_threads};
 pub use encoding::InputEncoding;
 pub use error::{DetectError, ModelFault};
@@ -36,11 +38,10 @@ pub use identify::LayoutSource;
 pub use layout::Layout;
 pub use letterbox::Letterbox;
 pub use model::{InputShape, ModelInfo};
-pub use motion::{MotionRules, MotionState, Thing};
+pub use motion::{MotionRules, MotionState, SceneObject};
 pub use nms::{Candidate, MAX_CANDIDATES, suppress};
-pub use resample::{Element, PADDING, PictureFault, Resampler, fill_padding};
+pub use resample::{PADDING, PictureFault, Resampler, TensorElement, fill_padding};
 pub(crate) use runtime::environment;
 pub use runtime::{RuntimeFault, cache_dir};
 pub use spec::{BoxUnits, Device, LayoutChoice, ModelSpec, Purpose, Thresholds, UnknownDevice};
 pub use steps::Steps;
-pub use worker::Batching;

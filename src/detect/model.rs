@@ -1,4 +1,4 @@
-//! What a model's file says of itself.
+//! The facts about a model: its file, its input, and the loaded model as it runs.
 
 use std::fmt;
 use std::fs::File;
@@ -34,15 +34,15 @@ pub struct ModelInfo {
     pub input: InputShape,
     /// Its class names, in its own order.
     pub classes: Vec<Arc<str>>,
-    /// Where it runs: never [`Device::Auto`].
+    /// The device that it runs on: never [`Device::Auto`].
     pub device: Device,
-    /// Why it runs on the CPU though CUDA was tried; ONNX Runtime's words.
+    /// The reason in ONNX Runtime's words if CUDA was tried and it runs on the CPU.
     pub fallback: Option<String>,
-    /// Threads of an inference on the CPU.
+    /// Threads per inference on the CPU.
     pub threads: usize,
-    /// The first inference, ms; on a GPU it includes the choice of kernels.
+    /// The time of the first inference, ms; on a GPU it includes the choice of kernels.
     pub warmup_ms: f64,
-    /// A later inference of one batch, ms.
+    /// The time of a later inference of one batch, ms.
     pub infer_ms: f64,
 }
 
@@ -55,7 +55,7 @@ pub struct InputShape {
     pub width_px: u32,
     /// Height, px.
     pub height_px: u32,
-    /// Whether its elements are `f16`, else `f32`.
+    /// `true` if its elements are `f16`, `false` if they are `f32`.
     pub half: bool,
 }
 
@@ -77,7 +77,7 @@ impl fmt::Display for InputShape {
     }
 }
 
-/// A model's file as it was read.
+/// The content of a model's file.
 pub(super) struct ModelBytes {
     /// Lower-case hex.
     pub(super) sha256: String,
@@ -87,8 +87,9 @@ pub(super) struct ModelBytes {
 
 /// Reads the model's file.
 ///
-/// Errors: the file is PyTorch's, cannot be read, is not the one that `spec.sha256` names, or has weights in files that it does
-/// not name.
+/// # Errors
+/// The file is PyTorch's, cannot be read, is not the one that `spec.sha256` names, or has weights in further files although a
+/// digest is given: the digest would not cover them.
 pub(super) fn read_file(spec: &ModelSpec) -> Result<ModelBytes, ModelFault> {
     let extension = spec.path.extension().unwrap_or_default();
     if extension.eq_ignore_ascii_case("pt") || extension.eq_ignore_ascii_case("pth") {
@@ -109,29 +110,29 @@ pub(super) fn read_file(spec: &ModelSpec) -> Result<ModelBytes, ModelFault> {
     Ok(ModelBytes { sha256: have, content: is_whole.then_some(content) })
 }
 
-/// PyTorch's files are ZIP archives, whatever they are called; no ONNX file is.
+/// Returns whether the file is a ZIP archive, as PyTorch's weights are under any name; no ONNX file is.
 fn is_zip(path: &Path) -> bool {
     let mut head = [0; 4];
     let read = File::open(path).and_then(|mut file| file.read_exact(&mut head));
     read.is_ok() && head == *b"PK\x03\x04"
 }
 
-/// An input as the graph tells of it.
+/// An input of the graph.
 #[derive(Clone, Debug)]
 pub(super) struct InputTensor {
     pub(super) name: String,
-    /// Whether it holds `f16`, else `f32`; `None`: something else.
+    /// `Some(true)` for `f16`, `Some(false)` for `f32`, `None` for another type.
     pub(super) half: Option<bool>,
     /// -1 where open.
     pub(super) dims: Vec<i64>,
-    /// Type and shape in ONNX Runtime's words.
-    pub(super) told: String,
+    /// Type and shape in ONNX Runtime's words, for messages.
+    pub(super) described: String,
 }
 
-/// The model's input; `imgsz` is what its metadata say under that name, for an input whose sides are open.
+/// Returns the model's input. `imgsz` is the entry of that name in its metadata, used for an input whose sides are open.
 pub(super) fn read_input(inputs: &[InputTensor], imgsz: Option<&str>) -> Result<InputShape, ModelFault> {
     let (input, half, [batch, height, width]) = picture_input(inputs)?;
-    let (tensor, shape) = (input.name.clone(), input.told.clone());
+    let (tensor, shape) = (input.name.clone(), input.described.clone());
     let sides = if height > 0 && width > 0 { Some((height, width)) } else { imgsz.and_then(sides_in) };
     let Some((height, width)) = sides else { return Err(ModelFault::OpenSides { tensor, shape }) };
     let (Some(width_px), Some(height_px)) = (side_px(width), side_px(height)) else {
@@ -140,9 +141,10 @@ pub(super) fn read_input(inputs: &[InputTensor], imgsz: Option<&str>) -> Result<
     Ok(InputShape { batch: usize::try_from(batch).ok(), width_px, height_px, half })
 }
 
-/// The only input, which is a picture: whether it is `f16`; batch, height, width, -1 where open.
+/// Returns the only input, which is a picture: `true` for `f16`, and batch, height and width, -1 where open.
 ///
-/// Errors: there is none or more than one, or it is no picture.
+/// # Errors
+/// There is none or more than one, or it is no picture.
 pub(super) fn picture_input(inputs: &[InputTensor]) -> Result<(&InputTensor, bool, [i64; 3]), ModelFault> {
     let [input] = inputs else {
         let names: Vec<_> = inputs.iter().map(|input| input.name.as_str()).collect();
@@ -153,16 +155,16 @@ pub(super) fn picture_input(inputs: &[InputTensor]) -> Result<(&InputTensor, boo
         (Some(half), [batch @ (-1 | 1..=MAX_BATCH), 3, height, width]) => {
             Ok((input, half, [*batch, *height, *width]))
         }
-        _ => Err(ModelFault::Input { tensor: input.name.clone(), shape: input.told.clone() }),
+        _ => Err(ModelFault::Input { tensor: input.name.clone(), shape: input.described.clone() }),
     }
 }
 
-/// A side, where it is within reason.
+/// Returns a side as px if it is 1 to [`MAX_SIDE_PX`].
 pub(super) fn side_px(px: i64) -> Option<u32> {
     (1..=MAX_SIDE_PX).contains(&px).then(|| u32::try_from(px).ok())?
 }
 
-/// Height and width in text such as `[384, 640]` or `640`.
+/// Returns height and width from a text such as `[384, 640]` or `640`.
 fn sides_in(imgsz: &str) -> Option<(i64, i64)> {
     let numbers = imgsz.trim_matches(|c: char| c == '[' || c == ']').split(',');
     let numbers: Option<Vec<i64>> = numbers.map(|number| number.trim().parse().ok()).collect();
@@ -181,7 +183,7 @@ mod tests {
     const F16: Option<bool> = Some(true);
 
     fn tensor(half: Option<bool>, dims: &[i64]) -> InputTensor {
-        InputTensor { name: "images".to_owned(), half, dims: dims.to_vec(), told: format!("{dims:?}") }
+        InputTensor { name: "images".to_owned(), half, dims: dims.to_vec(), described: format!("{dims:?}") }
     }
 
     #[test]
@@ -223,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_picture_is_told_with_its_shape() {
+    fn an_input_that_is_no_picture_is_reported_with_its_shape() {
         let two = vec![tensor(F32, &[1, 3, 64, 64]), tensor(None, &[1, 2])];
         let one = |half, dims: &[i64]| vec![tensor(half, dims)];
         let picture = "float or float16 `[batch, 3, height, width]`";

@@ -1,156 +1,163 @@
-//! The motion gate: which frames of a scene are worth a look. A pure, serialisable state machine.
+//! The motion gate: decides which frames of a scene are worth an inference. A pure, serialisable state machine.
 //!
-//! A frame is compared with the last one that was looked at, in little ([`super::luma`]). So a slow thing adds up until it
-//! counts, and what a detector has not seen is no more than what may change between two looks at a still scene. From a change on,
-//! every frame is looked at until nothing has changed for as long as confirmation counts looks; the same where the detectors saw a thing that is new or has moved. A scene that stays still is looked at now and then; where such a
-//! look misses a thing, every frame is looked at until the thing is seen again or taken for gone. So the boxes of a detector
-//! that hesitates, which come and go from look to look, do not keep the gate open.
+//! A frame is compared with the last inferred one, at low resolution ([`super::luma`]). So a slow object adds up until its change
+//! counts, and a detector never misses more than what may change between two inferences of a still scene. After a change every
+//! frame is inferred until nothing has changed for as long as confirmation takes; likewise after the detectors found an object that
+//! is new or has moved. A still scene is inferred now and then. If such an idle inference misses an object, every frame is inferred
+//! until the object is found again or taken for gone. So the boxes of a hesitating detector, which come and go from inference to
+//! inference, do not keep the gate open.
 //!
-//! What does not count: a change of the light as a whole that is small, and noise. A lamp that is switched counts.
+//! Small changes of the light as a whole and noise do not count. A lamp that is switched does.
 
 use serde::{Deserialize, Serialize};
 
 use super::luma::LumaGrid;
 use crate::media::{BBox, MediaMs, Yuv420};
 
-/// Cells that must have changed: one alone is a spark of noise.
-const LEAST_CELLS: usize = 2;
-/// A cell must change by so many times the spread of all cells, which is noise where most of the scene stands still: 5.4 standard
-/// deviations of it.
+/// The minimum number of changed cells: a single one is a spark of noise.
+const MIN_CELLS: usize = 2;
+/// The factor on the spread of all cells by which a cell must change, 5.4 standard deviations. In a mostly still scene the spread is
+/// the noise.
 const SPREADS: i16 = 8;
-/// A spread beyond this is no noise.
-const MOST_SPREAD: i16 = 3;
-/// A change of the light as a whole by more than this counts, in luma.
+/// The maximum spread that counts as noise.
+const MAX_SPREAD: i16 = 3;
+/// The maximum change of the light as a whole that is ignored, in luma.
 const LIGHT: i16 = 12;
-/// A thing whose boxes in two looks overlap less has moved.
+/// The minimum IoU of an object's boxes in two inferences: below it the object has moved.
 const STILL_IOU: f32 = 0.6;
-/// Things seen in a look and remembered, each; the rest count as still.
-const MOST_THINGS: usize = 64;
-/// A thing that so many looks in a row have missed is gone.
-const GONE_LOOKS: u8 = 10;
+/// The maximum number of objects of an inference that are compared and remembered; the rest count as still.
+const MAX_OBJECTS: usize = 64;
+/// The number of inferences in a row without an object after which it is gone.
+const GONE_INFERENCES: u8 = 10;
 /// A step back in time beyond this is other footage, ms.
 const JITTER_MS: i64 = 1_000;
 
-/// How still a scene must be.
+/// The settings of the motion gate.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MotionRules {
     /// 0 (only large changes) to 1 (the slightest).
     pub sensitivity: f32,
-    /// A still scene is looked at once in so long, ms of media time.
+    /// The maximum time between two inferences of a still scene, ms of media time.
     pub max_idle_ms: i64,
-    /// After the last change every frame is looked at for so long, ms of media time.
+    /// The time after the last change for which every frame is inferred, ms of media time.
     pub calm_ms: i64,
 }
 
-/// What the gate remembers of a camera: part of its checkpoint.
+/// The state of a camera's motion gate, a part of its checkpoint. Empty before the first inference.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct MotionState(Option<LastLook>);
+pub struct MotionState(Option<LastInference>);
 
+/// The last inferred frame. The names of the fields are those of stored checkpoints.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct LastLook {
+struct LastInference {
     media: MediaMs,
     size_px: (u32, u32),
     luma: LumaGrid,
-    /// Every frame up to here is looked at.
+    /// The media time up to which every frame is inferred.
     awake_until: MediaMs,
-    /// The last look was not at a change, but because there had been none for long.
+    /// `true` if it was due by time alone, without a change.
     #[serde(default)]
     is_idle: bool,
-    things: Vec<Known>,
+    #[serde(rename = "things")]
+    objects: Vec<RememberedObject>,
 }
 
-/// Something that the detectors saw.
+/// An object that the detectors found.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Thing {
+pub struct SceneObject {
     /// The class name.
     pub label: String,
-    /// Where, in frame px.
+    /// The bounding box, frame px.
     pub bbox: BBox,
 }
 
-/// A thing that is remembered.
+/// An object of an earlier inference.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Known {
+struct RememberedObject {
     label: String,
     bbox: BBox,
-    /// Looks in a row that did not see it.
+    /// The number of inferences in a row that did not find it.
     #[serde(default)]
     missed: u8,
-    /// A look at a still scene has missed it, and none has seen it since.
+    /// `true` from an idle inference that missed it until an inference finds it.
     #[serde(default)]
     sought: bool,
 }
 
 impl MotionRules {
-    /// How much a cell must change, in luma: 24 at a sensitivity of 0, 8 at a half, 3 at 1.
+    /// Returns the minimum change of a cell, in luma: 24 at a sensitivity of 0, 8 at a half, 3 at 1.
     #[expect(clippy::cast_possible_truncation, reason = "3 to 24")]
-    fn least_change(self) -> i16 {
+    fn min_change(self) -> i16 {
         (24.0 * 0.125_f32.powf(self.sensitivity.clamp(0.0, 1.0))) as i16
     }
 }
 
 impl MotionState {
-    /// Whether nothing is remembered.
+    /// Returns whether nothing is remembered.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Whether to look at the picture at `media`; frames come in order of presentation. Nothing changes where it is not looked
-    /// at, so that it makes no difference whether a frame that is passed over comes again.
-    pub fn looks(&mut self, rules: MotionRules, picture: &Yuv420<'_>, media: MediaMs) -> bool {
+    /// Returns whether the picture at `media` is to be inferred; frames come in order of presentation.
+    ///
+    /// A frame that is skipped changes nothing, so it makes no difference whether it comes again after a restart.
+    pub fn needs_inference(&mut self, rules: MotionRules, picture: &Yuv420<'_>, media: MediaMs) -> bool {
         let size_px = (picture.width_px, picture.height_px);
         let luma = LumaGrid::of(picture);
-        let Some(last) = self.0.as_mut().filter(|last| last.goes_on(size_px, media)) else {
-            self.0 = Some(LastLook::first(rules, media, size_px, luma));
+        let Some(last) = self.0.as_mut().filter(|last| last.is_continued_by(size_px, media)) else {
+            self.0 = Some(LastInference::first(rules, media, size_px, luma));
             return true;
         };
         if has_changed(rules, &luma, &last.luma) {
             last.stay_awake(rules, media);
         }
-        let looks = last.is_awake(media) || media.0 - last.media.0 >= rules.max_idle_ms;
-        if looks {
+        let is_due = last.is_awake(media) || media.0 - last.media.0 >= rules.max_idle_ms;
+        if is_due {
             last.is_idle = !last.is_awake(media);
             (last.media, last.luma) = (media, luma);
         }
-        looks
+        is_due
     }
 
-    /// What the detectors saw in the frame that was looked at last.
-    pub fn saw(&mut self, rules: MotionRules, things: impl Iterator<Item = Thing>) {
+    /// Takes in the objects that the detectors found in the last inferred frame.
+    pub fn record(&mut self, rules: MotionRules, objects: impl Iterator<Item = SceneObject>) {
         let Some(last) = &mut self.0 else { return };
-        let things: Vec<Thing> = things.take(MOST_THINGS).collect();
-        if things.iter().any(|thing| !last.things.iter().any(|known| known.is(thing))) {
+        let objects: Vec<SceneObject> = objects.take(MAX_OBJECTS).collect();
+        if objects.iter().any(|object| !last.objects.iter().any(|known| known.is(object))) {
             last.stay_awake(rules, last.media);
         }
-        let known = std::mem::take(&mut last.things).into_iter();
-        let unseen = known.filter(|known| !things.iter().any(|thing| known.is(thing)));
+        let known = std::mem::take(&mut last.objects).into_iter();
+        let unseen = known.filter(|known| !objects.iter().any(|object| known.is(object)));
         let missed = unseen.filter_map(|known| known.missed_by(last.is_idle));
-        last.things = things.iter().cloned().map(Known::seen).chain(missed).take(2 * MOST_THINGS).collect();
+        let found = objects.iter().cloned().map(RememberedObject::found);
+        last.objects = found.chain(missed).take(2 * MAX_OBJECTS).collect();
     }
 
-    /// The frame could not be looked at after all: the next one is.
+    /// Forgets the last frame because its inference failed, so that the next frame is inferred.
     pub fn forget(&mut self) {
         self.0 = None;
     }
 }
 
-impl LastLook {
+impl LastInference {
     fn first(rules: MotionRules, media: MediaMs, size_px: (u32, u32), luma: LumaGrid) -> Self {
-        let mut first = Self { media, size_px, luma, awake_until: media, is_idle: false, things: Vec::new() };
+        let mut first =
+            Self { media, size_px, luma, awake_until: media, is_idle: false, objects: Vec::new() };
+        // The first frame counts as a change: objects that are there already need their confirmation.
         first.stay_awake(rules, media);
         first
     }
 
-    fn goes_on(&self, size_px: (u32, u32), media: MediaMs) -> bool {
+    fn is_continued_by(&self, size_px: (u32, u32), media: MediaMs) -> bool {
         self.size_px == size_px && media.0 >= self.media.0.saturating_sub(JITTER_MS)
     }
 
     fn is_awake(&self, media: MediaMs) -> bool {
-        media <= self.awake_until || self.things.iter().any(|known| known.sought)
+        media <= self.awake_until || self.objects.iter().any(|known| known.sought)
     }
 
     fn stay_awake(&mut self, rules: MotionRules, from: MediaMs) {
@@ -158,26 +165,27 @@ impl LastLook {
     }
 }
 
-impl Known {
-    fn seen(thing: Thing) -> Self {
-        Self { label: thing.label, bbox: thing.bbox, missed: 0, sought: false }
+impl RememberedObject {
+    fn found(object: SceneObject) -> Self {
+        Self { label: object.label, bbox: object.bbox, missed: 0, sought: false }
     }
 
-    fn is(&self, thing: &Thing) -> bool {
-        thing.label == self.label && thing.bbox.iou(&self.bbox) >= STILL_IOU
+    fn is(&self, object: &SceneObject) -> bool {
+        object.label == self.label && object.bbox.iou(&self.bbox) >= STILL_IOU
     }
 
-    /// What is remembered of it after a look that did not see it, if anything is.
-    fn missed_by(self, idle_look: bool) -> Option<Self> {
+    /// Returns the object after an inference that did not find it; `None` if it is gone.
+    fn missed_by(self, idle_inference: bool) -> Option<Self> {
         let missed = self.missed + 1;
-        (missed < GONE_LOOKS).then_some(Self { missed, sought: self.sought || idle_look, ..self })
+        (missed < GONE_INFERENCES).then_some(Self { missed, sought: self.sought || idle_inference, ..self })
     }
 }
 
 fn has_changed(rules: MotionRules, now: &LumaGrid, before: &LumaGrid) -> bool {
     let difference = now.difference(before);
-    let limit = rules.least_change().max(SPREADS * difference.spread.min(MOST_SPREAD));
-    difference.shift.abs() > LIGHT || now.changed(before, difference.shift, limit) >= LEAST_CELLS
+    // Noise raises the limit. Where most of the scene moves, the spread is no noise, and the limit must not hide the motion.
+    let limit = rules.min_change().max(SPREADS * difference.spread.min(MAX_SPREAD));
+    difference.shift.abs() > LIGHT || now.changed(before, difference.shift, limit) >= MIN_CELLS
 }
 
 #[cfg(test)]
@@ -231,7 +239,7 @@ mod tests {
             strides: [SIZE.0, 0, 0],
             color: Color { matrix: Matrix::Bt601, full_range: false },
         };
-        state.looks(rules, &picture, MediaMs(media))
+        state.needs_inference(rules, &picture, MediaMs(media))
     }
 
     /// The frames that are looked at, by number; one each [`STEP_MS`].
@@ -301,12 +309,16 @@ mod tests {
             let (width_px, height_px) = (SIZE.0 as u32, SIZE.1 as u32);
             let picture =
                 Yuv420 { width_px, height_px, planes: [&plane, &[], &[]], strides: [SIZE.0, 0, 0], color };
-            assert_eq!(state.looks(rules, &picture, MediaMs(4_000)), sees, "{sensitivity} {contrast}");
+            assert_eq!(
+                state.needs_inference(rules, &picture, MediaMs(4_000)),
+                sees,
+                "{sensitivity} {contrast}"
+            );
         }
     }
 
     #[test]
-    fn other_footage_and_another_size_begin_anew() {
+    fn other_footage_and_another_size_start_again() {
         let mut state = MotionState::default();
         assert!(looks(&mut state, RULES, EMPTY, 100_000));
         for (media, looked) in
@@ -318,35 +330,38 @@ mod tests {
         let color = Color { matrix: Matrix::Bt601, full_range: false };
         let small =
             Yuv420 { width_px: 64, height_px: 64, planes: [&plane, &[], &[]], strides: [64, 0, 0], color };
-        assert!(state.looks(RULES, &small, MediaMs(92_600)));
-        assert!(state.looks(RULES, &small, MediaMs(94_500)) && !state.looks(RULES, &small, MediaMs(97_000)));
+        assert!(state.needs_inference(RULES, &small, MediaMs(92_600)));
+        assert!(
+            state.needs_inference(RULES, &small, MediaMs(94_500))
+                && !state.needs_inference(RULES, &small, MediaMs(97_000))
+        );
         state.forget();
-        assert!(state.looks(RULES, &small, MediaMs(97_000)));
+        assert!(state.needs_inference(RULES, &small, MediaMs(97_000)));
     }
 
-    fn thing(label: &str, x: f32) -> Thing {
-        Thing { label: label.to_owned(), bbox: BBox { x1: x, y1: 0.0, x2: x + 100.0, y2: 50.0 } }
+    fn thing(label: &str, x: f32) -> SceneObject {
+        SceneObject { label: label.to_owned(), bbox: BBox { x1: x, y1: 0.0, x2: x + 100.0, y2: 50.0 } }
     }
 
     #[test]
-    fn what_the_detectors_saw_opens_it_where_it_is_new() {
-        type Case<'a> = (&'a str, Vec<Thing>, Vec<Thing>, usize);
+    fn new_objects_open_the_gate() {
+        type Case<'a> = (&'a str, Vec<SceneObject>, Vec<SceneObject>, usize);
         let cases: [Case; 5] = [
             ("nothing", vec![], vec![], 1),
             ("it stands, jittering", vec![thing("car", 0.0)], vec![thing("car", 9.0)], 1),
             ("it moves", vec![thing("car", 0.0)], vec![thing("car", 40.0)], 11),
-            ("another thing", vec![thing("car", 0.0)], vec![thing("bus", 0.0), thing("car", 0.0)], 11),
+            ("another object", vec![thing("car", 0.0)], vec![thing("bus", 0.0), thing("car", 0.0)], 11),
             ("it came", vec![], vec![thing("car", 0.0)], 11),
         ];
         for (name, before, now, expected) in cases {
             let mut state = MotionState::default();
             assert!(looks(&mut state, RULES, EMPTY, 0));
-            state.saw(RULES, before.into_iter());
+            state.record(RULES, before.into_iter());
             let times = (5_000..9_000).step_by(STEP_MS as usize);
             let looked = times.filter(|media| {
                 let looked = looks(&mut state, RULES, EMPTY, *media);
                 if looked {
-                    state.saw(RULES, now.iter().cloned());
+                    state.record(RULES, now.iter().cloned());
                 }
                 looked
             });
@@ -354,13 +369,13 @@ mod tests {
         }
     }
 
-    /// The frames of a still scene that are looked at, where the detectors see a car in those frames that `sees` names.
+    /// Returns the inferred frames of a still scene in which the detectors find a car in the frames that `sees` names.
     fn looked_where(frames: usize, sees: impl Fn(usize) -> bool) -> Vec<usize> {
         let mut state = MotionState::default();
         let mut looked = Vec::new();
         for at in 0..frames {
             if looks(&mut state, RULES, EMPTY, at as i64 * STEP_MS) {
-                state.saw(RULES, sees(at).then(|| thing("car", 0.0)).into_iter());
+                state.record(RULES, sees(at).then(|| thing("car", 0.0)).into_iter());
                 looked.push(at);
             }
         }
@@ -368,13 +383,13 @@ mod tests {
     }
 
     #[test]
-    fn a_thing_that_an_idle_look_misses_is_sought_until_it_is_seen_or_gone() {
+    fn an_object_that_an_idle_inference_misses_is_sought_until_it_is_found_or_gone() {
         type Case<'a> = (&'a str, fn(usize) -> bool, Vec<usize>);
         let first = || 0..=10;
         let cases: [Case; 5] = [
             ("it stands", |_| true, first().chain([35, 60, 85]).collect()),
             (
-                "it hesitates while all are looked at",
+                "it hesitates while all are inferred",
                 |at| at > 10 || at % 3 == 0,
                 first().chain([35, 60, 85]).collect(),
             ),
@@ -394,19 +409,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn the_remembered_objects_are_bounded() {
         let mut state = MotionState::default();
         for at in 0..20 {
             assert!(looks(&mut state, RULES, EMPTY, at * STEP_MS));
-            state.saw(RULES, (0..1_000).map(|n| thing("car", (at * 1_000 + n) as f32 * 200.0)));
+            state.record(RULES, (0..1_000).map(|n| thing("car", (at * 1_000 + n) as f32 * 200.0)));
         }
-        assert_eq!(state.0.unwrap().things.len(), 2 * MOST_THINGS);
+        assert_eq!(state.0.unwrap().objects.len(), 2 * MAX_OBJECTS);
     }
 
     proptest! {
-        /// Wherever it is stopped, and whichever frames come again that were passed over, it goes on as if it had not been.
+        /// Wherever it is stopped, and whichever frames come again that were skipped, it resumes as if it had not been.
         #[test]
-        fn what_was_written_goes_on_as_before(
+        fn a_stored_state_resumes_as_before(
             stop in 0_usize..60, moves in prop::collection::vec(any::<bool>(), 60),
         ) {
             let mut place = 0;
@@ -424,7 +439,7 @@ mod tests {
                         assert!(passed.clone().all(|at| !looks(&mut state, RULES, scenes[at], at as i64 * 700)));
                     }
                     if looks(&mut state, RULES, *scene, at as i64 * 700) {
-                        state.saw(RULES, [thing("car", scene.thing.unwrap().0 as f32)].into_iter());
+                        state.record(RULES, [thing("car", scene.thing.unwrap().0 as f32)].into_iter());
                         seen.push(at);
                     }
                 }

@@ -16,7 +16,7 @@ pub struct Candidate {
     pub class: usize,
     /// Confidence, 0..=1; finite.
     pub conf: f32,
-    /// Where, in frame px.
+    /// The bounding box, frame px.
     pub bbox: BBox,
 }
 

@@ -18,7 +18,7 @@ pub(super) enum Tensor {
     F16(Vec<f16>),
 }
 
-/// Why a model was not opened.
+/// A reason for which a model was not opened.
 pub(super) enum Refusal {
     /// No ONNX Runtime.
     Runtime(RuntimeFault),
@@ -113,7 +113,7 @@ fn input_tensor(input: &Outlet) -> InputTensor {
         _ => None,
     };
     let dims = input.dtype().tensor_shape().map(|dims| dims.to_vec()).unwrap_or_default();
-    InputTensor { name: name_of(input.name()), half, dims, told: input.dtype().to_string() }
+    InputTensor { name: name_of(input.name()), half, dims, described: input.dtype().to_string() }
 }
 
 type Builder = ort::session::builder::SessionBuilder;
@@ -123,7 +123,7 @@ fn with_threads(builder: Builder, threads: usize) -> ort::Result<Builder> {
     Ok(builder.with_intra_op_spinning(false)?.with_inter_op_spinning(false)?)
 }
 
-/// Whether this ONNX Runtime was built with CUDA; it may still not work here.
+/// Returns whether this ONNX Runtime was built with CUDA; it may still not work here.
 pub(super) fn has_cuda() -> bool {
     ep::CUDA::is_available().unwrap_or(false)
 }
@@ -184,9 +184,9 @@ mod tests {
     #[test]
     fn a_missing_driver_is_named() {
         let no_driver = "Failed to load libonnxruntime_providers_cuda.so with error: libcuda.so.1: cannot open shared object file\n";
-        let told = why_not_cuda(no_driver);
-        assert!(told.starts_with("there is no NVIDIA driver here (libcuda.so.1 is missing)"), "{told}");
-        assert!(told.ends_with("cannot open shared object file"), "{told}");
+        let reason = why_not_cuda(no_driver);
+        assert!(reason.starts_with("there is no NVIDIA driver here (libcuda.so.1 is missing)"), "{reason}");
+        assert!(reason.ends_with("cannot open shared object file"), "{reason}");
         let other = "CUDA execution provider is not enabled in this build.";
         assert_eq!(why_not_cuda(other), "CUDA execution provider is not enabled in this build");
     }

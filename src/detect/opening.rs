@@ -1,4 +1,4 @@
-//! Opening a model: its file, the device it runs on, and what is told where that fails.
+//! Opening a model: its file, the device it runs on, and the errors if that fails.
 
 use super::error::{DetectError, ModelFault};
 use super::model::{ModelBytes, read_file};
@@ -23,8 +23,9 @@ impl<'a> Opening<'a> {
         Ok(Self { spec, sha256, content, threads: spec.threads.unwrap_or(threads).max(1) })
     }
 
-    /// What `load` makes of the model on the device, and why CUDA does not work where it was tried in vain. `load` gets the
-    /// index of a CUDA device, or `None` for the CPU.
+    /// Returns the model that `load` makes on the device, and the reason if CUDA was tried and does not work.
+    ///
+    /// `load` gets the index of a CUDA device, or `None` for the CPU.
     ///
     /// Errors: those of `load`. A model that fails on both devices has the fault of the CPU.
     pub(super) fn on<T>(

@@ -30,7 +30,7 @@ const CLASS_SLACK: f32 = 0.001;
 
 /// The comparison of the numbers of one picture with a layout.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum LayoutVerdict {
     /// They are such as only this layout has.
     Shown,
     /// They contradict nothing and show nothing, as those of an empty picture.
@@ -45,11 +45,11 @@ pub(super) enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ScaleFault {
     pub(super) why: String,
-    /// Whether they fit as shares of the input.
+    /// `true` if they fit as shares of the input.
     pub(super) as_shares: bool,
 }
 
-/// Why numbers are not of a layout.
+/// A reason for which numbers are not of a layout.
 enum Mismatch {
     Scale(ScaleFault),
     Numbers(String),
@@ -130,12 +130,12 @@ impl Plausibility {
     }
 
     /// As [`Self::inspect`] for the first picture, where other layouts may have the same shape.
-    pub(super) fn judge(&mut self, outputs: &Outputs<'_>, longer_px: f32) -> Verdict {
+    pub(super) fn judge(&mut self, outputs: &Outputs<'_>, longer_px: f32) -> LayoutVerdict {
         match self.inspect_picture(outputs, longer_px) {
-            Ok(()) if self.is_settled() && are_of_no_other(outputs) => Verdict::Shown,
-            Ok(()) => Verdict::Open,
-            Err(Mismatch::Scale(fault)) => Verdict::OtherScale(fault),
-            Err(Mismatch::Numbers(why)) => Verdict::Impossible(why),
+            Ok(()) if self.is_settled() && are_of_no_other(outputs) => LayoutVerdict::Shown,
+            Ok(()) => LayoutVerdict::Open,
+            Err(Mismatch::Scale(fault)) => LayoutVerdict::OtherScale(fault),
+            Err(Mismatch::Numbers(why)) => LayoutVerdict::Impossible(why),
         }
     }
 
@@ -360,7 +360,7 @@ fn classes_are_whole(outputs: &Outputs<'_>) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{BoxUnits, Layout, Outputs, Plausibility, Verdict};
+    use super::{BoxUnits, Layout, LayoutVerdict, Outputs, Plausibility};
 
     /// `true` where the numbers are settled, or a word of the error.
     type Inspected = Result<bool, &'static str>;
@@ -464,11 +464,11 @@ mod tests {
     fn judged(layout: Layout, units: BoxUnits, [boxes, scores]: Numbers<'_>, columns: usize) -> &'static str {
         let outputs = Outputs { layout, units, boxes, scores, columns, classes: 2 };
         match Plausibility::default().judge(&outputs, 64.0) {
-            Verdict::Shown => "shown",
-            Verdict::Open => "open",
-            Verdict::OtherScale(fault) if fault.as_shares => "shares",
-            Verdict::OtherScale(_) => "scale",
-            Verdict::Impossible(_) => "no",
+            LayoutVerdict::Shown => "shown",
+            LayoutVerdict::Open => "open",
+            LayoutVerdict::OtherScale(fault) if fault.as_shares => "shares",
+            LayoutVerdict::OtherScale(_) => "scale",
+            LayoutVerdict::Impossible(_) => "no",
         }
     }
 

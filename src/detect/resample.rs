@@ -14,12 +14,13 @@ use half::slice::HalfFloatSliceExt;
 use super::avx2::Avx2;
 use super::encoding::InputEncoding;
 use super::letterbox::Letterbox;
-use crate::media::{Color, Matrix, Yuv420};
+use super::resample_rows::{Coefficients, Columns, blend_plain, paint_plain};
+use crate::media::{Color, Yuv420};
 
 /// The grey of the padding, 0..=1; what YOLO models are trained with.
 pub const PADDING: f32 = 114.0 / 255.0;
 
-/// Why a picture cannot be read.
+/// A fault for which a picture cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PictureFault {
     /// Its width or height is 0.
@@ -48,7 +49,7 @@ pub enum PictureFault {
 }
 
 /// An element of a model's input: `f32` or `f16`.
-pub trait Element: Copy {
+pub trait TensorElement: Copy {
     /// The value of `value`, rounded to nearest.
     fn of(value: f32) -> Self;
 
@@ -56,7 +57,7 @@ pub trait Element: Copy {
     fn paint(rows: [&mut [Self]; 3], scratch: &mut [f32], paint: impl FnOnce([&mut [f32]; 3]));
 }
 
-impl Element for f32 {
+impl TensorElement for f32 {
     fn of(value: f32) -> Self {
         value
     }
@@ -66,7 +67,7 @@ impl Element for f32 {
     }
 }
 
-impl Element for f16 {
+impl TensorElement for f16 {
     fn of(value: f32) -> Self {
         Self::from_f32(value)
     }
@@ -127,7 +128,7 @@ impl Resampler {
     /// Shape: CHW `[3, height, width]`, RGB, 0..=1, or as encoded. `out` has [`Self::elements`] elements.
     ///
     /// Errors: the picture is empty, or a plane is too short; then `out` is unchanged.
-    pub fn write<T: Element>(
+    pub fn write<T: TensorElement>(
         &mut self,
         picture: &Yuv420<'_>,
         out: &mut [T],
@@ -144,7 +145,7 @@ impl Resampler {
     /// it is. What of `content_px` exceeds the input is cut to it, and 0 is taken for 1.
     ///
     /// Shape, Errors: as of [`Self::write`].
-    pub fn stretch<T: Element>(
+    pub fn stretch<T: TensorElement>(
         &mut self,
         picture: &Yuv420<'_>,
         content_px: (u32, u32),
@@ -158,7 +159,7 @@ impl Resampler {
         Ok(letterbox)
     }
 
-    fn paint<T: Element>(
+    fn paint<T: TensorElement>(
         &mut self,
         planes: &[Plane<'_>; 3],
         color: Color,
@@ -206,12 +207,12 @@ fn rescale(rows: [&mut [f32]; 3], scales: [(f32, f32); 3]) {
 }
 
 /// Fills what the picture leaves free of a CHW input with grey.
-pub fn fill_padding<T: Element>(letterbox: &Letterbox, out: &mut [T]) {
+pub fn fill_padding<T: TensorElement>(letterbox: &Letterbox, out: &mut [T]) {
     fill_padding_with([PADDING; 3], letterbox, out);
 }
 
 /// As [`fill_padding`], with the number of the grey in each plane.
-pub(super) fn fill_padding_with<T: Element>(greys: [f32; 3], letterbox: &Letterbox, out: &mut [T]) {
+pub(super) fn fill_padding_with<T: TensorElement>(greys: [f32; 3], letterbox: &Letterbox, out: &mut [T]) {
     let side_w = letterbox.side_px.0 as usize;
     let (first, count) = (letterbox.pad_px.1 as usize, letterbox.content_px.1 as usize);
     let (left, right) = (letterbox.pad_px.0 as usize, (letterbox.pad_px.0 + letterbox.content_px.0) as usize);
@@ -272,7 +273,7 @@ impl<'a> Plane<'a> {
     }
 }
 
-/// Where the samples of each row and column of the content come from; made once for a size of picture.
+/// The source samples of each row and column of the content; built once per picture size.
 #[derive(Debug)]
 struct Plan {
     letterbox: Letterbox,
@@ -309,30 +310,6 @@ fn positions(content: u32, luma: u32, samples: u32, place: impl Fn(f64) -> f64) 
     (0..content).map(|i| place((f64::from(i) + 0.5) * step - 0.5).clamp(0.0, last)).collect()
 }
 
-/// The two source columns of each pixel, and their weights.
-///
-/// Invariant: each `at` is below `samples`, so that `at + 1` is within a row of `samples + 1`.
-#[derive(Debug)]
-pub(super) struct Columns {
-    pub(super) samples: usize,
-    /// The left of the two columns.
-    pub(super) at: Vec<i32>,
-    /// Left weight in the lower 16 bits, right weight in the upper; 2^14 is 1.
-    pub(super) weights: Vec<i32>,
-}
-
-impl Columns {
-    #[expect(clippy::cast_possible_truncation, reason = "positions lie within 0..samples")]
-    fn new(positions: &[f64], samples: u32) -> Self {
-        let at = positions.iter().map(|position| position.floor() as i32).collect();
-        let weights = positions.iter().map(|position| {
-            let right = (position.fract() * 16384.0).round() as i32;
-            (16384 - right) | (right << 16)
-        });
-        Self { samples: samples as usize, at, weights: weights.collect() }
-    }
-}
-
 /// The two source rows of a pixel, and the weight of the lower; 2^15 is 1.
 #[derive(Clone, Copy, Debug)]
 struct RowTap {
@@ -355,43 +332,6 @@ fn row_taps(positions: &[f64], samples: u32) -> Vec<RowTap> {
     positions.iter().map(tap).collect()
 }
 
-/// The factors from blended samples (2^21 is 1 level of 255) to RGB 0..=1, with the offsets of luma and chroma folded in.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Coefficients {
-    pub(super) luma: f32,
-    pub(super) red_v: f32,
-    pub(super) green_u: f32,
-    pub(super) green_v: f32,
-    pub(super) blue_u: f32,
-    /// Red, green, blue.
-    pub(super) offsets: [f32; 3],
-}
-
-impl Coefficients {
-    #[expect(clippy::cast_possible_truncation, reason = "the factors are rounded to f32 once, here")]
-    fn of(color: Color) -> Self {
-        let (kr, kb) = match color.matrix {
-            Matrix::Bt601 => (0.299, 0.114),
-            Matrix::Bt709 => (0.2126, 0.0722),
-        };
-        let (black, luma, chroma) =
-            if color.full_range { (0.0, 1.0 / 255.0, 1.0 / 255.0) } else { (16.0, 1.0 / 219.0, 1.0 / 224.0) };
-        let kg = 1.0 - kr - kb;
-        let (red_v, blue_u) = (2.0 * (1.0 - kr) * chroma, 2.0 * (1.0 - kb) * chroma);
-        let (green_u, green_v) = (-blue_u * kb / kg, -red_v * kr / kg);
-        let offset = |chroma: f64| (-black * luma - 128.0 * chroma) as f32;
-        let unit = f64::from(1 << 21);
-        Self {
-            luma: (luma / unit) as f32,
-            red_v: (red_v / unit) as f32,
-            green_u: (green_u / unit) as f32,
-            green_v: (green_v / unit) as f32,
-            blue_u: (blue_u / unit) as f32,
-            offsets: [offset(red_v), offset(green_u + green_v), offset(blue_u)],
-        }
-    }
-}
-
 fn blend(simd: Option<Avx2>, upper: &[u8], lower: &[u8], weight: i16, out: &mut [i16]) {
     let samples = upper.len();
     match simd {
@@ -399,19 +339,6 @@ fn blend(simd: Option<Avx2>, upper: &[u8], lower: &[u8], weight: i16, out: &mut 
         None => blend_plain(upper, lower, weight, &mut out[..samples]),
     }
     out[samples] = out[samples - 1];
-}
-
-/// Blends two rows; 2^7 of the result is 1 level. The rounding is that of the instruction `pmulhrsw`.
-pub(super) fn blend_plain(upper: &[u8], lower: &[u8], weight: i16, out: &mut [i16]) {
-    for ((out, upper), lower) in out.iter_mut().zip(upper).zip(lower) {
-        let (upper, lower) = (i16::from(*upper) << 7, i16::from(*lower) << 7);
-        *out = upper + scale_rounded(lower - upper, weight);
-    }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "both factors are below 2^15, so is the result")]
-fn scale_rounded(value: i16, weight: i16) -> i16 {
-    ((i32::from(value) * i32::from(weight) + (1 << 14)) >> 15) as i16
 }
 
 fn paint(
@@ -427,33 +354,6 @@ fn paint(
         Some(avx2) => avx2.paint(blended, columns, coefficients, out),
         None => paint_plain(blended, columns, coefficients, out, 0),
     }
-}
-
-/// Paints the pixels of a row from `first` on.
-pub(super) fn paint_plain(
-    blended: &[Vec<i16>; 3],
-    [luma, chroma]: [&Columns; 2],
-    by: &Coefficients,
-    [red, green, blue]: [&mut [f32]; 3],
-    first: usize,
-) {
-    for x in first..red.len() {
-        let y = sample(&blended[0], luma, x) * by.luma;
-        let (u, v) = (sample(&blended[1], chroma, x), sample(&blended[2], chroma, x));
-        red[x] = (y + v * by.red_v + by.offsets[0]).clamp(0.0, 1.0);
-        green[x] = (y + u * by.green_u + v * by.green_v + by.offsets[1]).clamp(0.0, 1.0);
-        blue[x] = (y + u * by.blue_u + by.offsets[2]).clamp(0.0, 1.0);
-    }
-}
-
-#[expect(
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "`at` is an index; 2^-24 of the sum is nothing"
-)]
-fn sample(row: &[i16], columns: &Columns, x: usize) -> f32 {
-    let (at, weights) = (columns.at[x] as usize, columns.weights[x]);
-    (i32::from(row[at]) * (weights & 0xffff) + i32::from(row[at + 1]) * (weights >> 16)) as f32
 }
 
 #[cfg(test)]

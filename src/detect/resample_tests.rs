@@ -3,7 +3,7 @@
 use half::f16;
 use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert, proptest};
 
-use super::{Element, PADDING, PictureFault, Resampler, fill_padding, fill_padding_with};
+use super::{PADDING, PictureFault, Resampler, TensorElement, fill_padding, fill_padding_with};
 use crate::detect::InputEncoding;
 use crate::detect::noise::Noise;
 use crate::media::{Color, Matrix};
@@ -57,7 +57,7 @@ impl Noise {
     }
 }
 
-fn written<T: Element>(mut resampler: Resampler, picture: &Noise) -> Vec<T> {
+fn written<T: TensorElement>(mut resampler: Resampler, picture: &Noise) -> Vec<T> {
     let mut out = vec![T::of(f32::NAN); resampler.elements()];
     let letterbox = resampler.write(&picture.view(), &mut out).unwrap();
     fill_padding(&letterbox, &mut out);

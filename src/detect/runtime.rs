@@ -12,7 +12,7 @@ use crate::telemetry::detect::RuntimeLog;
 
 const LIBRARY: &str = "libonnxruntime.so";
 
-/// Why ONNX Runtime cannot be used.
+/// A reason for which ONNX Runtime cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RuntimeFault {
     /// No place has a library that loads.
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_tried_and_the_remedy_are_told() {
+    fn the_tried_paths_and_the_remedy_are_reported() {
         let folder = tempfile::tempdir().unwrap();
         let text = folder.path().join("libonnxruntime.so");
         std::fs::write(&text, "no library").unwrap();

@@ -1,12 +1,12 @@
-//! What the configuration asks of detect.
+//! The settings of models, devices and thresholds.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::encoding::InputEncoding;
+pub use kvs_config::raw::{BoxUnits, LayoutChoice};
 use kvs_config::without_address_secrets;
-pub use kvs_config::written::{BoxUnits, LayoutChoice};
 
 /// A model to load.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
@@ -38,33 +38,33 @@ impl fmt::Debug for ModelSpec {
     }
 }
 
-/// What a model is for.
+/// The purpose of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Purpose {
-    /// To find things.
+    /// It detects objects.
     Find,
-    /// To read the text in them.
+    /// It reads the text in detected objects.
     Read,
 }
 
-/// Where models run.
+/// The device that models run on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Device {
-    /// CUDA where it works, else the CPU, saying why.
+    /// CUDA if it works, else the CPU, with the reason in the log.
     #[default]
     Auto,
     /// The CPU.
     Cpu,
-    /// The CUDA device with this index, or nothing.
+    /// The CUDA device with this index; an error if it does not work.
     Cuda(u32),
 }
 
-/// What of a model's output counts.
+/// The thresholds of a model's detections.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Thresholds {
-    /// Least confidence, 0..=1.
+    /// The minimum confidence, 0..=1.
     pub conf: f32,
-    /// IoU from which of two boxes of one class the weaker goes, 0..=1.
+    /// The IoU of two boxes of one class from which the weaker one is suppressed, 0..=1.
     pub nms_iou: f32,
 }
 

@@ -1,36 +1,36 @@
-//! What the three steps of a look take.
+//! The time that the three steps of an inference take.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::base::Took;
 
-/// What the steps of one look took, or of all looks so far.
+/// The time of each step, of one inference or of all so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Steps {
-    /// From the picture to the model's input.
+    /// From the picture to the model's input tensor.
     pub preprocess: Took,
-    /// ONNX Runtime.
+    /// The run of ONNX Runtime.
     pub inference: Took,
-    /// From the model's output to boxes.
+    /// From the model's output to detections.
     pub postprocess: Took,
 }
 
-/// The sum over all looks; clones share it.
+/// The sum over all inferences; clones share it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct StepMeter {
     sum: Arc<Mutex<Steps>>,
 }
 
 impl StepMeter {
-    pub(super) fn add(&self, look: &Steps) {
+    pub(super) fn add(&self, one: &Steps) {
         let mut sum = self.sum.lock().unwrap_or_else(PoisonError::into_inner);
         let add = |sum: &mut Took, took: Took| {
             sum.wall += took.wall;
             sum.cpu += took.cpu;
         };
-        add(&mut sum.preprocess, look.preprocess);
-        add(&mut sum.inference, look.inference);
-        add(&mut sum.postprocess, look.postprocess);
+        add(&mut sum.preprocess, one.preprocess);
+        add(&mut sum.inference, one.inference);
+        add(&mut sum.postprocess, one.postprocess);
     }
 
     pub(super) fn sum(&self) -> Steps {

@@ -7,6 +7,7 @@
 pub(super) fn largest_sum(gain: &[Vec<u64>]) -> u64 {
     let (rows, columns) = (gain.len(), gain.first().map_or(0, Vec::len));
     if rows > columns {
+        // The search assigns every row, so there must be at least as many columns.
         return largest_sum(&transposed(gain, columns));
     }
     let mut search = Search::new(gain, columns);
@@ -23,6 +24,7 @@ fn transposed(gain: &[Vec<u64>], columns: usize) -> Vec<Vec<u64>> {
 
 /// The state of the search. Rows and columns count from 1; column 0 stands for none.
 struct Search<'a> {
+    // The algorithm minimizes costs, so a gain counts as a negative cost.
     gain: &'a [Vec<u64>],
     of_row: Vec<i64>,
     of_column: Vec<i64>,
@@ -38,6 +40,7 @@ impl<'a> Search<'a> {
 
     /// Returns the reduced cost of the pair.
     fn cost(&self, row: usize, column: usize) -> i64 {
+        // Far from the limits of i64, so that the sums below cannot overflow.
         let gain = i64::try_from(self.gain[row - 1][column - 1]).unwrap_or(i64::MAX / 4);
         -gain - self.of_row[row] - self.of_column[column]
     }
@@ -48,6 +51,7 @@ impl<'a> Search<'a> {
         let (mut least, mut from, mut done) =
             (vec![i64::MAX; columns], vec![0; columns], vec![false; columns]);
         let mut column = 0;
+        // The new row starts at column 0 and ends at the first free column.
         self.row_of[0] = row;
         while self.row_of[column] != 0 {
             done[column] = true;
@@ -63,6 +67,7 @@ impl<'a> Search<'a> {
             self.shift(least[next], &done, &mut least);
             column = next;
         }
+        // Along the path, each column takes over the row of the column before it.
         while column != 0 {
             self.row_of[column] = self.row_of[from[column]];
             column = from[column];
@@ -72,6 +77,7 @@ impl<'a> Search<'a> {
     fn shift(&mut self, by: i64, done: &[bool], least: &mut [i64]) {
         for column in 0..done.len() {
             if done[column] {
+                // Potentials keep the reduced costs of the reached columns at 0 and of all others at 0 or more.
                 self.of_row[self.row_of[column]] += by;
                 self.of_column[column] -= by;
             } else if column > 0 {

@@ -53,16 +53,16 @@ pub struct VisitFigures {
     pub id: String,
     /// The visiting person.
     pub person: String,
-    /// When it begins.
+    /// Start of the visit, ms from the footage's start.
     pub from_ms: i64,
-    /// When it ends.
+    /// End of the visit, ms from the footage's start.
     pub to_ms: i64,
-    /// The starts that match it, by time.
+    /// Starts that match the visit, by time.
     pub starts: Vec<VisitStart>,
 }
 
 impl VisitFigures {
-    /// Time from the visit's beginning to its first start, ms; `None` if it was missed.
+    /// Returns the time from the visit's beginning to its first start, ms; `None` if it was missed.
     #[must_use]
     pub fn delay_ms(&self) -> Option<i64> {
         self.starts.first().map(|start| start.at_ms - self.from_ms)
@@ -76,7 +76,7 @@ pub struct VisitStart {
     pub incident_id: String,
     /// The incident's track.
     pub track_id: u64,
-    /// Media time.
+    /// Media time of the start, ms from the footage's start.
     pub at_ms: i64,
 }
 
@@ -87,7 +87,7 @@ pub struct FalseStart {
     pub incident_id: String,
     /// The incident's track.
     pub track_id: u64,
-    /// Media time.
+    /// Media time of the start, ms from the footage's start.
     pub at_ms: i64,
     /// Left, top, right, bottom, frame px.
     pub bbox: [f32; 4],
@@ -101,12 +101,12 @@ pub struct MixedIncident {
     /// The incident's track.
     pub track_id: u64,
     /// Its people, the one with the most records first.
-    pub people: Vec<Share>,
+    pub people: Vec<PersonShare>,
 }
 
 /// The records of an incident that are on one person.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Share {
+pub struct PersonShare {
     /// The person.
     pub person: String,
     /// Number of records.
@@ -131,6 +131,7 @@ pub fn evaluate(truth: &Truth, records: &[Record], rules: &EvalRules) -> Evaluat
     let people = truth.visits.iter().map(|visit| &visit.person).collect::<BTreeSet<_>>().len();
     let starts = records.iter().filter(|record| record.phase == Phase::Start).count();
     let incidents = shares(truth, records, &sighted, &matches);
+    // `shares` sorts people by records, so the first is the main person.
     let on_main: u64 = incidents.iter().map(|incident| incident.people[0].records).sum();
     let matched: u64 =
         incidents.iter().flat_map(|incident| &incident.people).map(|share| share.records).sum();
@@ -171,6 +172,7 @@ fn figures(truth: &Truth, visit: &Visit, records: &[Record], owned: &[usize]) ->
             at_ms: record.ts_ms - truth.start_ms,
         })
         .collect();
+    // Records of a stream may arrive out of order.
     starts.sort_by_key(|start| start.at_ms);
     let Visit { id, person, from_ms, to_ms, .. } = visit;
     VisitFigures { id: id.clone(), person: person.clone(), from_ms: *from_ms, to_ms: *to_ms, starts }
@@ -201,6 +203,7 @@ fn shares(
     for ((record, time), visit) in records.iter().zip(sighted).zip(matches) {
         let (Some(visit), Some(time)) = (*visit, *time) else { continue };
         let at_ms = match time {
+            // Of an inexact time, the latest one: the box is of the last sighting.
             SightingTime::At(ts_ms) | SightingTime::Between(_, ts_ms) => ts_ms - truth.start_ms,
         };
         let place = *places.entry(&record.incident_id).or_insert_with(|| {
@@ -216,13 +219,15 @@ fn shares(
     incidents
 }
 
-fn count(people: &mut Vec<Share>, person: &str, at_ms: i64) {
+fn count(people: &mut Vec<PersonShare>, person: &str, at_ms: i64) {
     match people.iter_mut().find(|share| share.person == person) {
         Some(share) => {
             share.records += 1;
             share.from_ms = share.from_ms.min(at_ms);
             share.to_ms = share.to_ms.max(at_ms);
         }
-        None => people.push(Share { person: person.to_owned(), records: 1, from_ms: at_ms, to_ms: at_ms }),
+        None => {
+            people.push(PersonShare { person: person.to_owned(), records: 1, from_ms: at_ms, to_ms: at_ms })
+        }
     }
 }

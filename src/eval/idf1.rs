@@ -61,6 +61,7 @@ pub(super) fn identity_counts(
 ) -> IdentityCounts {
     let mut firsts = BTreeMap::<(&str, i64), (i64, Option<usize>)>::new();
     for ((record, time), visit) in records.iter().zip(sighted).zip(matches) {
+        // An end without an exact time cannot be assigned to a step.
         let Some(SightingTime::At(ts_ms)) = *time else { continue };
         let step = (ts_ms - truth.start_ms).div_euclid(rules.step_ms);
         let first = firsts.entry((&record.incident_id, step)).or_insert((ts_ms, *visit));
@@ -72,6 +73,7 @@ pub(super) fn identity_counts(
     let mut gain: Vec<Vec<u64>> = Vec::new();
     let mut predicted = 0;
     for ((incident, step), (_, visit)) in firsts {
+        // A record at the edge of a visit would count as a mistake although the truth has no step there.
         if visit.is_some_and(|visit| !has_step(truth, visit, step, rules)) {
             continue;
         }
@@ -83,6 +85,7 @@ pub(super) fn identity_counts(
         });
         gain[row][visit] += 1;
     }
+    // IDTP is the largest sum over one-to-one assignments of incidents to visits (Ristani et al., 2016, section 3).
     let (idtp, actual) = (largest_sum(&gain), steps_in_view(truth, rules));
     IdentityCounts { idtp, idfp: predicted - idtp, idfn: actual - idtp }
 }

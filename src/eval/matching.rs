@@ -36,6 +36,7 @@ pub(super) fn match_records(
 
 /// Returns the visit whose box has the highest IoU with the record's at any time within `span_ms`.
 fn best_within(truth: &Truth, record: &Record, span_ms: (i64, i64), min_iou: f32) -> Option<usize> {
+    // From the end, because `max_by` returns the last of equal values: the earliest time wins a tie.
     let times = (span_ms.0..=span_ms.1).rev().step_by(SEARCH_STEP_MS as usize);
     let pairs = times.flat_map(|ts_ms| overlaps(truth, record, ts_ms, min_iou));
     pairs.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, visit)| visit)
@@ -71,6 +72,7 @@ fn match_at(
         let of_it = overlaps(truth, &records[*i], ts_ms, min_iou);
         pairs.extend(of_it.into_iter().map(|(iou, visit)| (iou, incident, visit)));
     }
+    // Greedy by IoU. The sort is stable, so ties are decided by the order of the records.
     pairs.sort_by(|a, b| b.0.total_cmp(&a.0));
     let mut visit_of = vec![None; incidents.len()];
     for (_, incident, visit) in pairs {

@@ -12,13 +12,15 @@ mod tests;
 mod truth;
 mod truth_file;
 
-pub use evaluation::{Evaluation, FalseStart, MixedIncident, Share, VisitFigures, VisitStart, evaluate};
+pub use evaluation::{
+    Evaluation, FalseStart, MixedIncident, PersonShare, VisitFigures, VisitStart, evaluate,
+};
 pub use idf1::IdentityCounts;
 pub use record::Record;
 pub use truth::{KeyBox, Truth, Visit};
 pub use truth_file::{TruthError, parse_truth};
 
-/// How records are compared with the truth.
+/// Thresholds for the comparison of records with the truth.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EvalRules {
     /// Minimum IoU of a record's box with a visit's, 0..=1, for the record to belong to the visit.

@@ -10,11 +10,11 @@ const MAX_CONFIRMATION_MS: i64 = 1000;
 /// The part of an event that evaluation uses.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
-    /// The id of its incident.
+    /// Id of its incident.
     pub incident_id: String,
-    /// The number of its track.
+    /// Number of its track.
     pub track_id: u64,
-    /// Whether it starts, updates or ends its incident.
+    /// Start, update or end of the incident.
     pub phase: Phase,
     /// Media time, ms since the epoch. Of an end: after the cool-down.
     pub ts_ms: i64,
@@ -56,10 +56,12 @@ pub(super) fn sighting_times(records: &[Record]) -> Vec<Option<SightingTime>> {
     let mut first_seen = HashMap::new();
     for record in records.iter().filter(|record| record.phase == Phase::Update) {
         let Some(duration_ms) = record.duration_ms else { continue };
+        // The duration counts from the first sighting, which is before the confirmed start.
         first_seen.insert(&record.incident_id, record.ts_ms - duration_ms);
     }
     let starts = records.iter().filter(|record| record.phase == Phase::Start);
     let starts: HashMap<_, _> = starts.map(|record| (&record.incident_id, record.ts_ms)).collect();
+    // An end carries the time after the cool-down, not that of its box.
     let of_end = |record: &Record| {
         let duration_ms = record.duration_ms?;
         if let Some(first_ms) = first_seen.get(&record.incident_id) {

@@ -1,4 +1,4 @@
-//! Cases whose figures were computed by hand, and what holds of all.
+//! Cases whose figures were computed by hand, and properties of all inputs.
 
 use proptest::prelude::*;
 
@@ -6,7 +6,7 @@ use super::assignment::largest_sum;
 use super::*;
 use crate::media::{BBox, Phase};
 
-/// When the footage begins.
+/// Media time of the footage's first frame.
 const START_MS: i64 = 1_700_000_000_000;
 
 fn at(x: f32) -> BBox {
@@ -76,10 +76,11 @@ fn an_incident_of_two_people_and_a_false_start() {
     assert_eq!(found.false_starts, [false_start]);
     // Two of its four records on the main person.
     assert_eq!(found.purity, Some(0.5));
-    let share = |person: &str, from_ms, to_ms| Share { person: person.into(), records: 2, from_ms, to_ms };
+    let share =
+        |person: &str, from_ms, to_ms| PersonShare { person: person.into(), records: 2, from_ms, to_ms };
     let people = vec![share("A", 200, 1200), share("B", 3200, 5200)];
     assert_eq!(found.mixed, [MixedIncident { incident_id: "i1".into(), track_id: 1, people }]);
-    // Track 1 tells in steps 0, 1, 3 and 5, two of each person; track 2 in step 0. Each visit counts in four steps.
+    // Track 1 has records in steps 0, 1, 3 and 5, two of each person; track 2 in step 0. Each visit counts in four steps.
     assert_eq!(found.identity, IdentityCounts { idtp: 2, idfp: 3, idfn: 6 });
     assert_eq!(found.idf1, Some(4.0 / 13.0));
 }
@@ -284,7 +285,7 @@ fn mistakes_in_a_truth_file_have_a_line_and_a_remedy() {
     let table = [
         (String::new(), "`label` is missing", "1", "add `label:`"),
         (cut("to_ms", "too_ms"), "unknown key `too_ms`", "7", "did you mean `to_ms`?"),
-        (cut("from_ms: 0", "from_ms: soon"), "\"soon\" is not a whole number", "6", "give a number"),
+        (cut("from_ms: 0", "from_ms: soon"), "expected a whole number, found \"soon\"", "6", "give a number"),
         (cut("[0, 1, 2, 3, 4.5]", "[0, 1, 2, 3]"), "the list has 4 items", "8", "give"),
         (
             cut("[0, 1,", "[0, 3,"),

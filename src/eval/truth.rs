@@ -20,18 +20,18 @@ pub struct Visit {
     pub id: String,
     /// The visiting person, who may have other visits.
     pub person: String,
-    /// When it begins, ms from the footage's start.
+    /// Start of the visit, ms from the footage's start.
     pub from_ms: i64,
-    /// When it ends, ms from the footage's start.
+    /// End of the visit, ms from the footage's start.
     pub to_ms: i64,
-    /// Where the person is; interpolated linearly in between.
+    /// Boxes of the person, between which positions are interpolated linearly.
     pub boxes: Vec<KeyBox>,
 }
 
 /// A box at one time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KeyBox {
-    /// Ms from the footage's start.
+    /// Time of the box, ms from the footage's start.
     pub at_ms: i64,
     /// The box, frame px.
     pub bbox: BBox,
@@ -41,6 +41,7 @@ impl Visit {
     /// Returns the box at a time, ms from the footage's start; `None` before the first key box and after the last.
     #[must_use]
     pub fn bbox_at(&self, at_ms: i64) -> Option<BBox> {
+        // The boxes are sorted by time, which the truth file checks.
         let next = self.boxes.partition_point(|key| key.at_ms < at_ms);
         let after = self.boxes.get(next)?;
         if after.at_ms == at_ms {
@@ -57,7 +58,7 @@ impl Visit {
     }
 }
 
-/// `share` 0: `a`, 1: `b`.
+/// Interpolates between two boxes: returns `a` for a `share` of 0 and `b` for 1.
 fn between(a: &BBox, b: &BBox, share: f32) -> BBox {
     let mix = |a: f32, b: f32| a + (b - a) * share;
     BBox { x1: mix(a.x1, b.x1), y1: mix(a.y1, b.y1), x2: mix(a.x2, b.x2), y2: mix(a.y2, b.y2) }

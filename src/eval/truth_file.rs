@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 
-use kvs_config::{Document, KeyPath, Problem, Problems, Report, read_as};
+use kvs_config::{KeyPath, Problem, ProblemReport, Problems, TypedDocument, read_as};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -34,36 +34,36 @@ struct RawVisit {
     /// The visiting person, by the same name in each visit.
     #[schemars(length(min = 1, max = 128))]
     person: String,
-    /// When it begins, ms from the first frame.
+    /// Start of the visit, ms from the first frame.
     from_ms: i64,
-    /// When it ends, ms from the first frame.
+    /// End of the visit, ms from the first frame.
     to_ms: i64,
     /// Key boxes: `[ms, x1, y1, x2, y2]` each, ms from the first frame and frame px.
     #[schemars(length(min = 1), extend("x-remedy" = "give each box as [ms, x1, y1, x2, y2]"))]
     boxes: Vec<[f64; 5]>,
 }
 
-/// Why a truth file cannot be used.
+/// A truth file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TruthError {
-    /// The file cannot be read: give another path, or make it readable.
+    /// The file cannot be read.
     #[error(
         "truth {file}: cannot be read: {why}\n   = help: name the file with --truth FILE, as UTF-8 text that this user can read"
     )]
     Unreadable {
-        /// The file as it was named.
+        /// Name of the file as given.
         file: String,
-        /// What the system says.
+        /// Error of the operating system.
         why: io::Error,
     },
-    /// The file has mistakes: correct each.
-    #[error("{}", Report { kind: "truth", file, text, problems })]
+    /// The file has mistakes.
+    #[error("{}", ProblemReport { kind: "truth", file, text, problems })]
     Invalid {
-        /// The file as it was named.
+        /// Name of the file as given.
         file: String,
-        /// What it holds.
+        /// Text of the file.
         text: String,
-        /// Every mistake, in the order of the file.
+        /// All mistakes in the order of the file.
         problems: Vec<Problem>,
     },
 }
@@ -71,16 +71,16 @@ pub enum TruthError {
 /// Returns the truth that `text` contains; messages call it `file`.
 ///
 /// # Errors
-/// All mistakes in it.
+/// The text has mistakes, all of which are returned.
 pub fn parse_truth(file: &str, text: &str) -> Result<Truth, TruthError> {
     let invalid = |problems| TruthError::Invalid { file: file.to_owned(), text: text.to_owned(), problems };
-    let document: Document<RawTruth> = read_as(text, &|_| None).map_err(invalid)?;
+    let document: TypedDocument<RawTruth> = read_as(text, &|_| None).map_err(invalid)?;
     let mut check = Check { document: &document, problems: Problems::default() };
     check.all();
     if !check.problems.is_empty() {
         return Err(invalid(check.problems.into_sorted()));
     }
-    let RawTruth { label, start_ms, visits } = document.written;
+    let RawTruth { label, start_ms, visits } = document.raw;
     Ok(Truth { label, start_ms, visits: visits.into_iter().map(visit).collect() })
 }
 
@@ -96,13 +96,13 @@ fn key_box([at_ms, x1, y1, x2, y2]: &[f64; 5]) -> KeyBox {
 
 /// The rules that a schema cannot express.
 struct Check<'a> {
-    document: &'a Document<RawTruth>,
+    document: &'a TypedDocument<RawTruth>,
     problems: Problems,
 }
 
 impl Check<'_> {
     fn all(&mut self) {
-        let visits = &self.document.written.visits;
+        let visits = &self.document.raw.visits;
         let mut ids = HashMap::new();
         for (i, visit) in visits.iter().enumerate() {
             let path = KeyPath::default().key("visits").index(i);
@@ -112,6 +112,7 @@ impl Check<'_> {
             }
             self.times(visit, &path);
             self.boxes(visit, &path.key("boxes"));
+            // One person cannot be in view twice. It is usually a copied id.
             if let Some(other) = visits[..i].iter().find(|other| meets(other, visit)) {
                 let message = format!("{:?} is in view as {} at the same time", visit.person, other.id);
                 self.add(
@@ -124,11 +125,13 @@ impl Check<'_> {
     }
 
     fn times(&mut self, visit: &RawVisit, path: &KeyPath) {
+        // The schema already requires at least one box.
         let (Some(first), Some(last)) = (visit.boxes.first(), visit.boxes.last()) else { return };
         if visit.to_ms < visit.from_ms {
             let message =
                 format!("the visit ends at {} ms, before from_ms ({} ms)", visit.to_ms, visit.from_ms);
             self.add(&path.key("to_ms"), message, "give a time at or after from_ms");
+        // Without boxes at both ends, the visit would have times at which no record can match it.
         } else if first[0] > visit.from_ms as f64 {
             let message =
                 format!("the first box is at {} ms, after from_ms ({} ms)", first[0], visit.from_ms);
@@ -162,7 +165,7 @@ impl Check<'_> {
     }
 
     fn add(&mut self, key: &KeyPath, message: String, remedy: &str) {
-        self.problems.add(key, self.document.place_of(key), message, remedy);
+        self.problems.add(key, self.document.span_of(key), message, remedy);
     }
 }
 

@@ -32,7 +32,7 @@ pub struct Packet {
     pub index: u32,
     /// Media time of presentation.
     pub media: MediaMs,
-    /// Whether the container marks it as a key frame.
+    /// `true` if the container marks it as a keyframe.
     pub key: bool,
     /// The bytes of the access unit.
     pub unit: Bytes,
@@ -46,6 +46,7 @@ impl Packet {
     /// Returns the role of the picture for a decoder that joins the stream in the middle.
     #[must_use]
     pub fn role(&self) -> PictureRole {
+        // The role is read from the NAL units, because containers do not mark leading pictures.
         PictureRole::of(self.track.codec, &self.track.codec_private, &self.unit)
     }
 }
@@ -81,6 +82,6 @@ pub struct FragmentEnd {
     pub position: Position,
     /// The reader's lag behind the live edge, ms; `None` where unknown.
     pub behind_ms: Option<u64>,
-    /// Whether the reader reached the live edge: from here on newer frames replace older ones.
+    /// `true` if the reader has reached the live edge: from here on newer frames replace older ones.
     pub caught_up: bool,
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::TimeSource;
 
-/// A record as it is delivered; `kvs-infer schema event` prints its JSON Schema.
+/// An event record as it is delivered; `kvs-infer schema event` prints its JSON Schema.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Event {
     /// Unique per record; the same footage, model and device give the same id.
@@ -15,15 +15,15 @@ pub struct Event {
     pub camera_id: String,
     /// `kvs-infer/<version>`
     pub producer: String,
-    /// The version of this shape.
+    /// Version of the event schema.
     pub schema: String,
-    /// Rises by one per record of a camera, also over restarts.
+    /// Increases by one per record of a camera, also across restarts.
     pub seq: u64,
-    /// What happened.
+    /// The detected object or activity.
     pub payload: Payload,
 }
 
-/// What happened.
+/// The detected object or activity.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Payload {
     /// The camera's id.
@@ -31,7 +31,7 @@ pub struct Payload {
     /// The detector's type: `weapon`, `fire_smoke`, `alpr`, `objects`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The class name; of an activity `activity`.
+    /// The class name; for an activity `activity`.
     pub label: String,
     /// Confidence, 0..=1.
     pub conf: f32,
@@ -39,80 +39,80 @@ pub struct Payload {
     pub bbox: [f32; 4],
     /// Media time, ms since the epoch, by the clock of `extras.time_source`.
     pub ts_ms: i64,
-    /// Where it comes from.
+    /// Origin and details of the event.
     pub extras: Extras,
 }
 
-/// Where an event comes from.
+/// Origin and details of an event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Extras {
-    /// The id of the incident's start record; of an activity that of its own start record.
+    /// The id of the incident's start record; for an activity the id of its own start record.
     pub incident_id: String,
-    /// What the record tells of its incident or activity.
+    /// Start, update or end of the incident or activity.
     pub phase: Phase,
     /// The KVS fragment.
     pub fragment_number: String,
     /// Index of the block among those of the video in the fragment, from 0.
     pub frame_index: u32,
-    /// The fragment's producer timestamp, ms since the epoch, where the producer sent one.
+    /// The fragment's producer timestamp, ms since the epoch, if the producer sent one.
     pub producer_ts_ms: Option<i64>,
     /// The fragment's server timestamp, ms since the epoch.
     pub server_ts_ms: Option<i64>,
-    /// Whose clock `ts_ms` follows.
+    /// The clock of `ts_ms`.
     pub time_source: TimeSource,
     /// Width of the decoded frame, px.
     pub frame_width: u32,
     /// Height of the decoded frame, px.
     pub frame_height: u32,
-    /// Names of the zones that the box is in; of an end: none; of an activity: its zone, none for the whole frame.
+    /// Names of the zones that contain the box; empty for an end; for an activity its zone, or empty for the whole frame.
     pub zones: Vec<String>,
-    /// The thing's number among those of its camera and detector, from 1; 0 of activities, and in records of versions before it.
+    /// The object's track number, unique per camera and detector, from 1; 0 for activities and in records of older versions.
     #[serde(default)]
     pub track_id: u64,
-    /// The model that saw it.
+    /// The model that detected the object.
     pub model: ModelId,
-    /// Where the annotated snapshot is or will be (of an end: the best of its incident; of an activity: that of one of its incidents): `s3://...`, or a path relative to the local sink's folder.
+    /// Address of the annotated snapshot, which may be written later: `s3://...`, or a path relative to the local sink's folder. For an end the best one of its incident, for an activity that of one of its incidents.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub snapshot: Option<String>,
-    /// `alpr`: the likeliest text by all readings so far.
+    /// `alpr`: the most likely text of all readings so far.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub text: Option<String>,
-    /// Its highest confidence, 0..=1.
+    /// `alpr`: the highest confidence of `text`, 0..=1.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ocr_conf: Option<f32>,
-    /// Of an update or end: media time from the first to the last sighting, ms; of the end of an activity: from its start on.
+    /// For an update or end: media time from the first to the last sighting, ms. For the end of an activity: media time since its start.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub duration_ms: Option<i64>,
-    /// Of the start and end of an activity, and of no other record: what it has counted so far.
+    /// For the start and end of an activity only: its counts so far.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub activity: Option<ActivityCounts>,
 }
 
-/// What an activity has counted.
+/// The counts of an activity.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ActivityCounts {
-    /// How many incidents were seen in it.
+    /// Number of incidents.
     pub incidents: u64,
-    /// The same by class name.
+    /// Number of incidents by class name.
     pub by_label: BTreeMap<String, u64>,
-    /// The maximum number of them in one frame.
+    /// Maximum number of incidents in one frame.
     pub peak: u64,
 }
 
-/// What a record tells of its incident.
+/// Phase of an incident or activity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// It was confirmed.
+    /// The incident is confirmed.
     Start,
-    /// It goes on, and something of it changed.
+    /// The incident continues, and one of its properties has changed.
     Update,
-    /// It was out of sight for the cool-down.
+    /// The object has been out of sight for the cool-down.
     End,
 }
 
 impl Phase {
-    /// Its name in records and in their ids.
+    /// Returns the name in records and in their ids.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -126,7 +126,7 @@ impl Phase {
 /// A model by name and content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ModelId {
-    /// Its name in the configuration, or its file name.
+    /// The name in the configuration, or the file name.
     pub name: String,
     /// SHA-256 of the file, hex.
     pub sha256: String,

@@ -17,6 +17,7 @@ fn plane_lies_in_a_buffer(frame: &frame::Video, plane: usize, rows: usize) -> bo
         let buffers = raw.buf.map(|buffer| buffer.as_ref().map(|buffer| (buffer.data as usize, buffer.size)));
         (raw.data[plane] as usize, raw.linesize[plane], buffers)
     };
+    // A negative stride is a bottom-up picture, which starts at its last row.
     let Some(stride) = usize::try_from(stride).ok().filter(|stride| *stride > 0 && start > 0) else {
         return false;
     };

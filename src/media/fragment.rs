@@ -42,7 +42,7 @@ impl fmt::Debug for CameraId {
 #[serde(transparent)]
 pub struct MediaMs(pub i64);
 
-/// The clock that a [`MediaMs`] follows.
+/// The clock of a media time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TimeSource {
@@ -68,6 +68,7 @@ impl Fragment {
     #[must_use]
     pub fn media_start(&self) -> (MediaMs, TimeSource) {
         match self.producer_ms {
+            // The camera's clock is preferred: it is the same for GetMedia and HLS.
             Some(ms) => (MediaMs(ms), TimeSource::Producer),
             None => (MediaMs(self.server_ms.unwrap_or(0)), TimeSource::Server),
         }
@@ -79,6 +80,7 @@ impl Fragment {
     #[must_use]
     pub fn ingested_ms(&self, media: MediaMs) -> i64 {
         let (start, _) = self.media_start();
+        // The producer's clock may be wrong, so only the offset within the fragment is taken from it.
         let from_start_ms = media.0.saturating_sub(start.0);
         self.server_ms.unwrap_or(start.0).saturating_add(from_start_ms)
     }

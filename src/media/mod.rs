@@ -13,7 +13,7 @@ mod sampler_state;
 mod surface;
 
 pub use access_unit::{ArrivalLag, Demuxed, FragmentEnd, Packet, VideoTrack};
-pub use detection::{BBox, Detection, Reading};
+pub use detection::{BBox, Detection, PlateText};
 pub use event::{ActivityCounts, Event, Extras, ModelId, Payload, Phase};
 pub use fragment::{CameraId, Fragment, MediaMs, Position, TimeSource, fragment_order};
 pub use frame::{Decoded, Frame};

@@ -2,11 +2,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// How a camera keeps up with its stream.
+/// Policy of a camera when the machine is behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
-    /// Lag is bounded: where the machine is behind, newer frames replace older ones.
+    /// The lag is bounded: if the machine is behind, newer frames replace older ones.
     #[default]
     Live,
     /// No sampled frame is dropped; decoding waits for the stages after it.
@@ -32,6 +32,7 @@ impl ModeCell {
 
     /// Changes the mode. A push that waits in the frame queue follows when the next frame is taken.
     pub fn set(&self, mode: Mode) {
+        // Release and Acquire: a thread that sees the mode also sees the state that led to it.
         self.0.store(mode == Mode::Live, Ordering::Release);
     }
 }

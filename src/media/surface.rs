@@ -1,4 +1,4 @@
-//! Where a decoded picture lies.
+//! The memory of a decoded picture.
 
 use super::ffmpeg_planes::planes_lie_in_buffers;
 
@@ -10,7 +10,7 @@ pub enum Surface {
 }
 
 impl Surface {
-    /// Width and height, px.
+    /// Returns width and height, px.
     #[must_use]
     pub fn size_px(&self) -> (u32, u32) {
         match self {
@@ -18,7 +18,7 @@ impl Surface {
         }
     }
 
-    /// The planes, where they lie in host memory.
+    /// Returns the planes if they are in host memory.
     #[must_use]
     pub fn view(&self) -> Option<Yuv420<'_>> {
         match self {
@@ -27,7 +27,7 @@ impl Surface {
     }
 }
 
-/// How luma and chroma become RGB.
+/// The matrix that converts luma and chroma to RGB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Matrix {
     /// ITU-R BT.601
@@ -39,9 +39,9 @@ pub enum Matrix {
 /// The colour coding of a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Color {
-    /// The matrix; as the stream says, else BT.709 from 720 lines and BT.601 below.
+    /// The matrix that the stream signals, else BT.709 from 720 lines and BT.601 below.
     pub matrix: Matrix,
-    /// Whether luma spans 0..=255 (else 16..=235).
+    /// `true` if luma spans 0..=255, `false` if it spans 16..=235.
     pub full_range: bool,
 }
 
@@ -54,6 +54,7 @@ pub struct HostPicture {
 }
 
 enum Planes {
+    // Borrowed from the decoder's pool for as long as the frame lives.
     Ffmpeg(ffmpeg_next::frame::Video),
     Owned { planes: [Vec<u8>; 3], strides: [usize; 3] },
 }
@@ -74,23 +75,26 @@ pub struct Yuv420<'a> {
 }
 
 impl HostPicture {
-    /// The picture in an FFmpeg frame of format YUV420P or YUVJ420P; `None` for any other format, and where a plane does
-    /// not lie whole and top-down in the frame's own memory.
+    /// Returns the picture in an FFmpeg frame of format YUV420P or YUVJ420P.
+    ///
+    /// Returns `None` for any other format, and if a plane is not complete and top-down in the frame's own memory.
     #[must_use]
     pub fn from_ffmpeg(frame: ffmpeg_next::frame::Video, color: Color) -> Option<Self> {
         let (width_px, height_px) = (frame.width(), frame.height());
+        // The frame is kept, not copied: its buffers are reference-counted.
         Self::takes(&frame).then(|| Self { width_px, height_px, color, planes: Planes::Ffmpeg(frame) })
     }
 
-    /// Whether [`Self::from_ffmpeg`] takes the frame.
+    /// Returns `true` if [`Self::from_ffmpeg`] accepts the frame.
     pub(crate) fn takes(frame: &ffmpeg_next::frame::Video) -> bool {
         use ffmpeg_next::format::Pixel;
+        // FFmpeg rounds the chroma size of an odd frame up.
         let rows = [frame.height(), frame.height().div_ceil(2), frame.height().div_ceil(2)];
         let planar = matches!(frame.format(), Pixel::YUV420P | Pixel::YUVJ420P);
         planar && planes_lie_in_buffers(frame, rows)
     }
 
-    /// A picture of its own planes; `None` where a plane is shorter than its size and stride ask for.
+    /// Creates a picture that owns its planes. Returns `None` if a plane is shorter than its size and stride require.
     #[must_use]
     pub fn from_planes(
         (width_px, height_px): (u32, u32),
@@ -100,12 +104,13 @@ impl HostPicture {
     ) -> Option<Self> {
         let rows = [height_px, height_px.div_ceil(2), height_px.div_ceil(2)];
         let columns = [width_px, width_px.div_ceil(2), width_px.div_ceil(2)];
+        // The view slices planes by these numbers, so they must hold for the whole picture.
         let fits = (0..3)
             .all(|i| strides[i] >= columns[i] as usize && planes[i].len() >= strides[i] * rows[i] as usize);
         fits.then_some(Self { width_px, height_px, color, planes: Planes::Owned { planes, strides } })
     }
 
-    /// The planes.
+    /// Returns the planes.
     #[must_use]
     pub fn view(&self) -> Yuv420<'_> {
         let (planes, strides) = match &self.planes {
@@ -120,7 +125,7 @@ impl HostPicture {
 }
 
 impl HostPicture {
-    /// A copy that can be painted on, its rows without gaps.
+    /// Returns a copy that can be painted on, without padding between its rows.
     pub(crate) fn copy(&self) -> Canvas {
         let view = self.view();
         let (width, height) = (self.width_px as usize, self.height_px as usize);
@@ -128,6 +133,7 @@ impl HostPicture {
         let sizes = [(width, height), half, half];
         let plane = |i: usize| {
             let (columns, rows) = sizes[i];
+            // `max(1)`: `chunks` panics on 0, the stride of an empty picture.
             let lines = view.planes[i].chunks(view.strides[i].max(1)).take(rows);
             lines.fold(Vec::with_capacity(columns * rows), |mut plane, line| {
                 plane.extend_from_slice(&line[..columns]);
@@ -143,7 +149,7 @@ impl HostPicture {
     }
 }
 
-/// A picture that nobody else holds.
+/// A picture that only its owner refers to, so it can be painted on.
 pub(crate) struct Canvas {
     size_px: (u32, u32),
     color: Color,
@@ -152,13 +158,13 @@ pub(crate) struct Canvas {
 }
 
 impl Canvas {
-    /// Y, U, V, each with the bytes from one row to the next.
+    /// Returns Y, U and V, each with the bytes from one row to the next.
     pub(crate) fn planes_mut(&mut self) -> [(&mut [u8], usize); 3] {
         let [y, u, v] = &mut self.planes;
         [(y, self.strides[0]), (u, self.strides[1]), (v, self.strides[2])]
     }
 
-    /// The picture as painted.
+    /// Returns the painted picture.
     pub(crate) fn into_picture(self) -> HostPicture {
         let Self { size_px: (width_px, height_px), color, planes, strides } = self;
         HostPicture { width_px, height_px, color, planes: Planes::Owned { planes, strides } }

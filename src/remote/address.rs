@@ -1,4 +1,4 @@
-//! Where a file is that is not on this machine.
+//! Addresses of files that are not on this machine.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::str::FromStr;
 use kvs_config::without_address_secrets;
 use reqwest::Url;
 
-/// A path or an address as a person gave it. It is displayed without an address's user, password and query.
+/// A path or an address as a person wrote it. It is displayed without the user, password and query of an address.
 #[derive(Clone, PartialEq, Eq)]
 pub struct GivenAddress(String);
 
@@ -40,48 +40,51 @@ impl fmt::Debug for GivenAddress {
     }
 }
 
-/// `s3://bucket/key`, or `https://...`; `http://` only to this machine. It is displayed without its secrets.
+/// The address of a file: `s3://bucket/key` or `https://...`, and `http://` only of this machine.
+///
+/// It is displayed without its secrets.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Address {
     /// An object in S3.
     S3 {
-        /// Its bucket.
+        /// Name of the bucket.
         bucket: String,
-        /// Its key.
+        /// Whole key of the object.
         key: String,
     },
     /// A file on the web.
     Web(Url),
 }
 
-/// Why a text with `://` in it names nothing that can be fetched, and what to do.
+/// A text with `://` in it is not an address from which a file can be fetched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}; {remedy}")]
 pub struct AddressError {
-    /// What is wrong.
+    /// The mistake, with the text.
     pub message: String,
-    /// What to do.
+    /// A way to correct the text.
     pub remedy: &'static str,
 }
 
 impl Address {
-    /// The address that `text` is; `None` where it has not the form of one, so that it is a path.
+    /// Parses an address. Returns `None` for a text without `://`, which is a path.
     ///
     /// # Errors
-    /// It has the form, and is none that can be fetched.
+    /// The text has the form of an address from which no file can be fetched.
     pub fn parse(text: &str) -> Option<Result<Self, AddressError>> {
         let (scheme, rest) = text.split_once("://")?;
         Some(match scheme {
             "s3" => object(text, rest),
             "https" | "http" => web(text),
             _ => {
+                // A text such as `ftp://...` is a typing error rather than a path.
                 let message = format!("{}: nothing is fetched from {scheme}://", quoted(text));
                 Err(AddressError { message, remedy: "write a path, s3://bucket/key or https://..." })
             }
         })
     }
 
-    /// The last part of its path.
+    /// Returns the last part of the path.
     #[must_use]
     pub fn file_name(&self) -> &str {
         let path = match self {
@@ -91,7 +94,7 @@ impl Address {
         path.rsplit('/').find(|part| !part.is_empty()).unwrap_or(path)
     }
 
-    /// The whole of it, with what [`fmt::Display`] leaves out: a name for the cache, never for a person.
+    /// Returns the whole address with the secrets that [`fmt::Display`] leaves out. It must never be shown.
     pub(super) fn secret(&self) -> String {
         match self {
             Self::S3 { bucket, key } => format!("s3://{bucket}/{key}"),
@@ -100,7 +103,7 @@ impl Address {
     }
 }
 
-/// Without the query and the user, which may be secrets.
+/// Writes the address without the user and the query, which may be secrets.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -108,6 +111,7 @@ impl fmt::Display for Address {
                 f.write_str(&without_address_secrets(&format!("s3://{bucket}/{key}")))
             }
             Self::Web(url) => {
+                // `Url` has no form without user, password and query, so the address is put together again.
                 let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
                 write!(f, "{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())?;
                 if url.query().is_some() { f.write_str("?...") } else { Ok(()) }
@@ -122,7 +126,7 @@ impl fmt::Debug for Address {
     }
 }
 
-/// Returns a text that is no address for a message: in quotes, and without what would be secret in an address.
+/// Returns a text that is not an address for a message: in quotes, and without the parts that would be secret in one.
 fn quoted(text: &str) -> String {
     format!("{:?}", without_address_secrets(text))
 }
@@ -133,7 +137,7 @@ fn object(text: &str, rest: &str) -> Result<Address, AddressError> {
             Ok(Address::S3 { bucket: bucket.to_owned(), key: key.to_owned() })
         }
         _ => Err(AddressError {
-            message: format!("{} names no object in S3", quoted(text)),
+            message: format!("{} does not name an object in S3", quoted(text)),
             remedy: "write s3://bucket/key, where key is the whole name of the object",
         }),
     }
@@ -141,32 +145,33 @@ fn object(text: &str, rest: &str) -> Result<Address, AddressError> {
 
 fn web(text: &str) -> Result<Address, AddressError> {
     let url = Url::parse(text).map_err(|why| AddressError {
-        message: format!("{} is no web address: {why}", quoted(text)),
+        message: format!("{} is not a web address: {why}", quoted(text)),
         remedy: "write https://host/path",
     })?;
-    if may_be_asked(&url) {
+    if is_tamper_proof(&url) {
         return Ok(Address::Web(url));
     }
-    let message = format!("{}: what comes by http:// can be changed on its way", Address::Web(url));
+    let message = format!("{}: content that comes by http:// can be changed in transit", Address::Web(url));
     Err(AddressError { message, remedy: "write https://; http:// is only for this machine (localhost)" })
 }
 
-/// Whether nobody in between can change what it answers.
-fn may_be_asked(url: &Url) -> bool {
+/// Returns `true` if no one between the server and this program can change the content.
+fn is_tamper_proof(url: &Url) -> bool {
     url.scheme() == "https" || is_plain_loopback(url)
 }
 
-/// Returns `true` where a server at `from` may send the program on to `to`.
+/// Returns `true` if a redirect from `from` to `to` is followed.
 ///
-/// Only what this machine serves itself may lead to `http://` of this machine. Else a server elsewhere could have the
-/// program call services that listen on loopback alone.
-pub(super) fn may_lead(from: &Url, to: &Url) -> bool {
+/// Only a server on this machine may redirect to `http://` of this machine. Otherwise a remote server could make the
+/// program call services that listen only on loopback.
+pub(super) fn is_redirect_allowed(from: &Url, to: &Url) -> bool {
     to.scheme() == "https" || is_plain_loopback(from) && is_plain_loopback(to)
 }
 
-/// Returns `true` for `http://` of this machine.
+/// Returns `true` for `http://` of a loopback host.
 fn is_plain_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
+    // `host_str` keeps the brackets of an IPv6 address, which `IpAddr` does not accept.
     let bare = host.trim_matches(['[', ']']);
     let local = host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     url.scheme() == "http" && local
@@ -211,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_lead_where() {
+    fn allowed_redirects() {
         let table = [
             ("https://a.test/m", "https://b.test/m", true),
             ("https://a.test/m", "http://b.test/m", false),
@@ -225,25 +230,29 @@ mod tests {
             ("http://127.0.0.1/m", "file:///etc/passwd", false),
         ];
         for (from, to, expected) in table {
-            assert_eq!(may_lead(&from.parse().unwrap(), &to.parse().unwrap()), expected, "{from} -> {to}");
+            assert_eq!(
+                is_redirect_allowed(&from.parse().unwrap(), &to.parse().unwrap()),
+                expected,
+                "{from} -> {to}"
+            );
         }
     }
 
     #[test]
-    fn what_cannot_be_fetched_says_so() {
+    fn an_invalid_address_is_rejected_with_a_remedy_and_without_its_secrets() {
         let table = [
-            ("s3://bucket", "names no object"),
-            ("s3:///key", "names no object"),
-            ("s3://bucket/folder/", "names no object"),
-            ("https://", "no web address"),
-            ("http://example.com/m.onnx?sig=abc", "can be changed on its way; write https://"),
-            ("http://127.0.0.1.example.com/m", "can be changed on its way"),
+            ("s3://bucket", "does not name an object"),
+            ("s3:///key", "does not name an object"),
+            ("s3://bucket/folder/", "does not name an object"),
+            ("https://", "is not a web address"),
+            ("http://example.com/m.onnx?sig=abc", "can be changed in transit; write https://"),
+            ("http://127.0.0.1.example.com/m", "can be changed in transit"),
             ("ftp://example.com/m", "nothing is fetched from ftp://; write a path, s3://"),
             ("ftp://me:HUSH@example.com/m?sig=abc", "nothing is fetched from ftp://"),
-            ("https://me:HUSH/word@example.com/m?sig=abc", "no web address"),
-            ("https://me:HUSH@/m?sig=abc", "no web address"),
-            ("http://me:HUSH@example.com/m?sig=abc", "can be changed on its way"),
-            ("s3://me:HUSH@bucket?sig=abc", "names no object"),
+            ("https://me:HUSH/word@example.com/m?sig=abc", "is not a web address"),
+            ("https://me:HUSH@/m?sig=abc", "is not a web address"),
+            ("http://me:HUSH@example.com/m?sig=abc", "can be changed in transit"),
+            ("s3://me:HUSH@bucket?sig=abc", "does not name an object"),
         ];
         for (text, words) in table {
             let error = Address::parse(text).unwrap().unwrap_err().to_string();

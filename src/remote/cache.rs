@@ -1,9 +1,15 @@
-//! The cache folder: files by their content, and by which address each came.
+//! The cache folder of fetched models.
 //!
-//! `{sha256}.onnx` is content; whoever finds it under its name, whole, needs no server. `from/{hash of the address}.json`
-//! says which content an address had, `.lock` beside it lets one process at a time fetch it, `.part` is what has come
-//! so far. Content appears by a rename, so that it is never seen half; a damaged one is fetched again. After each fetch
-//! content goes that was not used for long, and the oldest where there is too much. The folder may be emptied at any time.
+//! | file | content |
+//! | --- | --- |
+//! | `{sha256}.onnx` | a model under the digest of its content; a whole one needs no server |
+//! | `from/{hash of the address}.json` | the version that an address had at the last fetch |
+//! | `from/{hash of the address}.lock` | locked by the one process that fetches the address |
+//! | `from/{hash of the address}.part` | a download that is not complete |
+//!
+//! Content appears by a rename, so no process sees half of a file. Damaged content is fetched again. Each fetch removes
+//! content that has not been used for long, and the least recently used beyond the size limit. The folder may be
+//! emptied at any time.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
@@ -14,345 +20,404 @@ use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{sleep, timeout};
 
-use super::keeping::{others_rights, tidy, used};
-use super::models::{Step, Tell};
-use super::record::Record;
-use super::{Address, Content, FetchError, GetError, Got, Remote};
+use super::eviction::{evict, mark_used, write_access_of_others};
+use super::progress::{FetchProgress, OnProgress};
+use super::record::AddressRecord;
+use super::{Address, FetchError, FetchResponse, FileContent, GetError, RemoteClient};
 use crate::base::{Backoff, hex, sha256_of};
 use crate::telemetry::remote as telemetry;
 
-/// No model that is fetched may be larger, bytes.
-pub const MOST_MODEL_BYTES: u64 = 4 << 30;
-/// Limit on the fetched models that are kept, bytes: the cache is usually on the outbox's disk.
-pub const KEPT_MODEL_BYTES: u64 = 8 << 30;
-/// Whether cached content is still the newest must be answered by then, so that a start does not wait.
-const REVALIDATION: Duration = Duration::from_millis(1500);
-/// How often it is looked whether another process has done with an address.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
-/// The longest time for which a process that holds an address may fetch nothing of it: twice the limit for a slow server.
+/// Maximum size of a fetched model, bytes.
+pub const MAX_MODEL_BYTES: u64 = 4 << 30;
+/// Maximum size of all cached models, bytes. The cache is usually on the same disk as the outbox.
+pub const MAX_CACHED_MODEL_BYTES: u64 = 8 << 30;
+/// Maximum time without progress of another process that holds an address: twice the time limit for a slow server.
 pub const HOLDER_LIMIT: Duration = Duration::from_secs(120);
-/// How often the log says how far it has come.
-const TELL_EVERY: Duration = Duration::from_secs(10);
+/// Timeout for the question whether cached content is still current, so that a slow server does not delay a start.
+const REVALIDATION_TIMEOUT: Duration = Duration::from_millis(1500);
+/// Interval between two attempts to lock an address that another process holds.
+const LOCK_POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// Interval between two log messages about the progress of a download.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Where content is kept, and what may be fetched.
+/// Folder and limits of a cache.
 #[derive(Clone, Debug)]
 pub struct CacheSpec {
-    /// Its folder; made where it is not there.
+    /// The folder, created if it does not exist.
     pub folder: PathBuf,
-    /// The largest file, bytes.
-    pub most_bytes: u64,
-    /// Limit on the content that is kept, bytes; beyond it, the least recently used goes.
-    pub kept_bytes: u64,
-    /// How often a server is asked that does not answer.
-    pub tries: Tries,
-    /// The longest time for which another process that holds an address may fetch nothing of it.
+    /// Maximum size of one file, bytes.
+    pub max_bytes: u64,
+    /// Maximum size of all files, bytes; the least recently used are removed beyond it.
+    pub max_cached_bytes: u64,
+    /// Retries of a server that does not answer.
+    pub retry: RetryPolicy,
+    /// Maximum time without progress of another process that holds an address.
     pub holder_limit: Duration,
 }
 
-/// How often something is tried, and the waits between.
+/// Number of attempts, and limits of the random delays between them.
 #[derive(Clone, Copy, Debug)]
-pub struct Tries {
-    /// So often.
-    pub most: u32,
-    /// The first wait is at most so long,
-    pub first_wait: Duration,
-    /// and no wait is longer.
-    pub longest_wait: Duration,
+pub struct RetryPolicy {
+    /// Maximum number of attempts.
+    pub max_attempts: u32,
+    /// Upper bound of the first delay.
+    pub max_first_delay: Duration,
+    /// Upper bound of every delay.
+    pub max_delay: Duration,
 }
 
-impl Default for Tries {
-    /// Five within a minute.
+impl Default for RetryPolicy {
+    /// Returns five attempts within a minute.
     fn default() -> Self {
-        Self { most: 5, first_wait: Duration::from_secs(2), longest_wait: Duration::from_secs(15) }
+        Self { max_attempts: 5, max_first_delay: Duration::from_secs(2), max_delay: Duration::from_secs(15) }
     }
 }
 
-/// A file, and what it must be.
+/// A file to fetch, and the digest that it must have.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
-    /// Where it is.
+pub struct ModelRequest<'a> {
+    /// Address of the file.
     pub address: &'a Address,
-    /// The SHA-256 that it must have, lower-case hex.
+    /// Required SHA-256, hex; `None` accepts any content.
     pub sha256: Option<&'a str>,
 }
 
-/// Files that were fetched.
+/// The cache folder with the clients that fill it.
 #[derive(Clone, Debug)]
 pub struct Cache {
     spec: CacheSpec,
-    remote: Remote,
+    client: RemoteClient,
 }
 
-/// What a try came to.
-enum Tried {
-    Here(PathBuf),
-    Again(String),
-    Never(FetchError),
+/// Outcome of one attempt to fetch a file.
+enum AttemptOutcome {
+    Fetched(PathBuf),
+    /// A further attempt may succeed; holds the reason.
+    Retryable(String),
+    Fatal(FetchError),
 }
 
-/// The files of one address.
-struct Slot {
+/// The files of one address in the folder `from`.
+struct AddressFiles {
     record: PathBuf,
     lock: PathBuf,
     part: PathBuf,
 }
 
-impl Slot {
-    /// Returns values that change while a process fetches: its name, and the size and time of what it has written.
+impl AddressFiles {
+    /// Returns values that change while a process fetches: its name, and the size and time of its partial download.
     fn progress(&self) -> (String, Option<(u64, SystemTime)>) {
         let part = std::fs::metadata(&self.part).ok();
         (self.holder(), part.and_then(|part| Some((part.len(), part.modified().ok()?))))
     }
 
-    /// The process that holds the lock, or held it last, as it says itself.
+    /// Returns the process that holds the lock, or that held it last, as it has written itself.
     fn holder(&self) -> String {
         let text = std::fs::read_to_string(&self.lock).unwrap_or_default();
         if text.is_empty() { "another process".to_owned() } else { text }
     }
 }
 
-/// The name of this process for others: its number and its host.
+/// Returns the process id and host of this process, for the lock file.
 fn this_process() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!("process {} on host {}", std::process::id(), host.trim())
 }
 
 impl Cache {
-    /// A cache that asks `remote`. Nothing is written yet.
+    /// Creates a cache. It writes nothing before the first file is requested.
     #[must_use]
-    pub fn new(spec: CacheSpec, remote: Remote) -> Self {
-        Self { spec, remote }
+    pub fn new(spec: CacheSpec, client: RemoteClient) -> Self {
+        Self { spec, client }
     }
 
-    /// The path of the file's content, fetched where it is not there. With `sha256`, content that is there needs no
-    /// server. Without, its server is asked whether it has changed; one that does not answer is told of, and what is
-    /// there is used.
+    /// Returns the path of the file's content, fetching it if necessary.
+    ///
+    /// Cached content with the requested `sha256` needs no server. Without a digest, the server is asked whether the
+    /// content has changed; if it does not answer in time, the cached content is used and the fact is logged.
     ///
     /// # Errors
-    /// It is not there, and cannot be fetched.
-    pub async fn file(&self, wanted: Wanted<'_>, tell: Tell<'_>) -> Result<PathBuf, FetchError> {
-        if let Some(path) = self.pinned(wanted).await {
+    /// The content is not cached and cannot be fetched.
+    pub async fn file(
+        &self,
+        request: ModelRequest<'_>,
+        on_progress: OnProgress<'_>,
+    ) -> Result<PathBuf, FetchError> {
+        if let Some(path) = self.pinned(request).await {
             return Ok(path);
         }
-        let slot = self.slot(wanted.address);
-        let _held = match self.lock(&slot, wanted.address, tell).await {
-            Ok(held) => held,
-            Err(error) => return self.unlocked(wanted, &slot, error, tell).await,
+        let files = self.files_of(request.address);
+        let _lock = match self.lock(&files, request.address, on_progress).await {
+            Ok(lock) => lock,
+            Err(error) => return self.cached_despite(error, request, &files, on_progress).await,
         };
-        if let Some(path) = self.pinned(wanted).await {
+        // Another process may have fetched the same content while this one waited for the lock.
+        if let Some(path) = self.pinned(request).await {
             return Ok(path);
         }
-        match self.remembered(&slot, wanted).await {
-            Some((record, path)) => self.newest(wanted, &slot, &record, path, tell).await,
-            None => self.fetch(wanted, &slot, tell).await,
+        match self.last_version(&files, request).await {
+            Some((record, path)) => self.revalidate(request, &files, &record, path, on_progress).await,
+            None => self.fetch(request, &files, on_progress).await,
         }
     }
 
-    fn slot(&self, address: &Address) -> Slot {
+    fn files_of(&self, address: &Address) -> AddressFiles {
+        // The name is a hash because an address may hold secrets, and characters that a file name cannot have.
         let name = hex(Sha256::new_with_prefix(address.secret()));
         let file = |ending: &str| self.spec.folder.join("from").join(format!("{name}.{ending}"));
-        Slot { record: file("json"), lock: file("lock"), part: file("part") }
+        AddressFiles { record: file("json"), lock: file("lock"), part: file("part") }
     }
 
-    fn content(&self, sha256: &str) -> PathBuf {
+    fn content_path(&self, sha256: &str) -> PathBuf {
         self.spec.folder.join(format!("{sha256}.onnx"))
     }
 
-    /// The content that is asked for by its digest, if it is here and whole.
-    async fn pinned(&self, wanted: Wanted<'_>) -> Option<PathBuf> {
-        let sha256 = wanted.sha256?.to_ascii_lowercase();
-        let path = self.content(&sha256);
-        is_whole(&path, &sha256).await.then(|| used(path))
+    /// Returns the content with the requested digest if it is cached and whole.
+    async fn pinned(&self, request: ModelRequest<'_>) -> Option<PathBuf> {
+        let sha256 = request.sha256?.to_ascii_lowercase();
+        let path = self.content_path(&sha256);
+        is_whole(&path, &sha256).await.then(|| mark_used(path))
     }
 
-    /// What the address held when it was last asked, if it is here and whole and may be used.
-    async fn remembered(&self, slot: &Slot, wanted: Wanted<'_>) -> Option<(Record, PathBuf)> {
-        let record = Record::read(&slot.record)?;
-        let path = self.content(&record.sha256);
-        let fits = wanted.sha256.is_none();
-        (fits && is_whole(&path, &record.sha256).await).then(|| (record, used(path)))
-    }
-
-    /// Held until the file is dropped; a process that ends lets it go. One that holds it and fetches nothing is not waited for.
-    async fn lock(&self, slot: &Slot, address: &Address, tell: Tell<'_>) -> Result<File, FetchError> {
-        let folder = slot.lock.parent().unwrap_or(&slot.lock);
-        std::fs::create_dir_all(folder).map_err(|why| unusable(folder, &why))?;
-        if let Some(why) = others_rights(&self.spec.folder) {
-            telemetry::FolderOfOthers { folder: &self.spec.folder, why }.emit();
+    /// Returns the version that the address had at the last fetch, if it is cached, whole and allowed by the request.
+    async fn last_version(
+        &self,
+        files: &AddressFiles,
+        request: ModelRequest<'_>,
+    ) -> Option<(AddressRecord, PathBuf)> {
+        // With a digest, `pinned` has already found that the requested content is not cached.
+        if request.sha256.is_some() {
+            return None;
         }
-        let lock = File::options().create(true).truncate(false).write(true).open(&slot.lock);
-        let lock = lock.map_err(|why| unusable(&slot.lock, &why))?;
-        let mut progress = (slot.progress(), Instant::now());
-        let mut told = false;
+        let record = AddressRecord::read(&files.record)?;
+        let path = self.content_path(&record.sha256);
+        is_whole(&path, &record.sha256).await.then(|| (record, mark_used(path)))
+    }
+
+    /// Locks the address until the returned file is dropped, which the end of the process does too.
+    ///
+    /// Errors: another process holds the lock and makes no progress, or the folder cannot be used.
+    async fn lock(
+        &self,
+        files: &AddressFiles,
+        address: &Address,
+        on_progress: OnProgress<'_>,
+    ) -> Result<File, FetchError> {
+        let lock = self.open_lock(files)?;
+        let mut progress = (files.progress(), Instant::now());
+        let mut reported = false;
         loop {
             match lock.try_lock() {
                 Ok(()) => {
-                    // For people and for who waits: the lock holds without it.
+                    // The name is for people and for waiting processes. The lock holds without it.
                     let _named = lock.set_len(0).and_then(|()| (&lock).write_all(this_process().as_bytes()));
                     return Ok(lock);
                 }
-                Err(TryLockError::Error(why)) => return Err(unusable(&slot.lock, &why)),
-                Err(TryLockError::WouldBlock) if told => {}
+                Err(TryLockError::Error(why)) => return Err(unusable(&files.lock, &why)),
+                Err(TryLockError::WouldBlock) if reported => {}
                 Err(TryLockError::WouldBlock) => {
-                    told = true;
-                    telemetry::WaitsForOther { address, holder: &slot.holder() }.emit();
-                    tell(Step::Waiting { holder: &slot.holder() });
+                    reported = true;
+                    telemetry::WaitsForOther { address, holder: &files.holder() }.emit();
+                    on_progress(FetchProgress::Waiting { holder: &files.holder() });
                 }
             }
-            let now = slot.progress();
+            // A holder whose download grows may take any time. One that hangs must not stop this process for ever.
+            let now = files.progress();
             if now != progress.0 {
                 progress = (now, Instant::now());
             } else if progress.1.elapsed() >= self.spec.holder_limit {
-                let (address, lock) = (address.clone(), slot.lock.clone());
+                let (address, lock) = (address.clone(), files.lock.clone());
                 let limit_s = self.spec.holder_limit.as_secs();
-                return Err(FetchError::Held { address, lock, holder: slot.holder(), limit_s });
+                return Err(FetchError::Held { address, lock, holder: files.holder(), limit_s });
             }
-            sleep(LOOK_AGAIN).await;
+            sleep(LOCK_POLL_INTERVAL).await;
         }
     }
 
-    /// Returns the previous content of the address where another process holds it and fetches nothing.
-    async fn unlocked(
+    /// Opens the lock file, and creates the folders above it.
+    fn open_lock(&self, files: &AddressFiles) -> Result<File, FetchError> {
+        let folder = files.lock.parent().unwrap_or(&files.lock);
+        std::fs::create_dir_all(folder).map_err(|why| unusable(folder, &why))?;
+        if let Some(why) = write_access_of_others(&self.spec.folder) {
+            telemetry::FolderOfOthers { folder: &self.spec.folder, why }.emit();
+        }
+        // Not truncated: the file names the current holder until this process has the lock.
+        let lock = File::options().create(true).truncate(false).write(true).open(&files.lock);
+        lock.map_err(|why| unusable(&files.lock, &why))
+    }
+
+    /// Returns the last version of the address if `error` is a lock that another process holds without progress.
+    async fn cached_despite(
         &self,
-        wanted: Wanted<'_>,
-        slot: &Slot,
         error: FetchError,
-        tell: Tell<'_>,
+        request: ModelRequest<'_>,
+        files: &AddressFiles,
+        on_progress: OnProgress<'_>,
     ) -> Result<PathBuf, FetchError> {
-        let remembered = match error {
-            FetchError::Held { .. } => self.remembered(slot, wanted).await,
+        let last = match error {
+            FetchError::Held { .. } => self.last_version(files, request).await,
             _ => None,
         };
-        let Some((record, path)) = remembered else { return Err(error) };
+        let Some((record, path)) = last else { return Err(error) };
         let why = error.to_string();
-        telemetry::UsedAsItWas { address: wanted.address, sha256: &record.sha256, why: &why }.emit();
-        tell(Step::UsedAsItWas { why: &why });
+        telemetry::UsedAsItWas { address: request.address, sha256: &record.sha256, why: &why }.emit();
+        on_progress(FetchProgress::UsingCached { why: &why });
         Ok(path)
     }
 
-    /// What the address holds now, or what it held where nobody can say within [`REVALIDATION`].
-    async fn newest(
+    /// Returns the current content of the address, or the cached one if the server does not confirm it within
+    /// [`REVALIDATION_TIMEOUT`].
+    async fn revalidate(
         &self,
-        wanted: Wanted<'_>,
-        slot: &Slot,
-        record: &Record,
+        request: ModelRequest<'_>,
+        files: &AddressFiles,
+        record: &AddressRecord,
         path: PathBuf,
-        tell: Tell<'_>,
+        on_progress: OnProgress<'_>,
     ) -> Result<PathBuf, FetchError> {
-        let asking = self.remote.get(wanted.address, record.etag.as_deref());
-        let why = match timeout(REVALIDATION, asking).await {
-            Ok(Ok(Got::Unchanged)) => return Ok(path),
-            Ok(Ok(Got::Content(content))) => match self.take(wanted, slot, content, tell).await {
-                Tried::Here(path) => return Ok(path),
-                Tried::Never(error) => error.to_string(),
-                Tried::Again(why) => why,
-            },
+        let response = self.client.get(request.address, record.etag.as_deref());
+        let why = match timeout(REVALIDATION_TIMEOUT, response).await {
+            Ok(Ok(FetchResponse::Unchanged)) => return Ok(path),
+            Ok(Ok(FetchResponse::Content(content))) => {
+                match self.download(request, files, content, on_progress).await {
+                    AttemptOutcome::Fetched(path) => return Ok(path),
+                    AttemptOutcome::Fatal(error) => error.to_string(),
+                    AttemptOutcome::Retryable(why) => why,
+                }
+            }
             Ok(Err(GetError::Refused(why) | GetError::Failed(why))) => why,
-            Err(_) => format!("no answer within {} ms", REVALIDATION.as_millis()),
+            Err(_) => format!("no answer within {} ms", REVALIDATION_TIMEOUT.as_millis()),
         };
-        telemetry::UsedAsItWas { address: wanted.address, sha256: &record.sha256, why: &why }.emit();
-        tell(Step::UsedAsItWas { why: &why });
+        telemetry::UsedAsItWas { address: request.address, sha256: &record.sha256, why: &why }.emit();
+        on_progress(FetchProgress::UsingCached { why: &why });
         Ok(path)
     }
 
-    async fn fetch(&self, wanted: Wanted<'_>, slot: &Slot, tell: Tell<'_>) -> Result<PathBuf, FetchError> {
-        let Tries { most, first_wait, longest_wait } = self.spec.tries;
-        let mut backoff = Backoff::new(first_wait, longest_wait);
-        let mut tries = 1;
+    async fn fetch(
+        &self,
+        request: ModelRequest<'_>,
+        files: &AddressFiles,
+        on_progress: OnProgress<'_>,
+    ) -> Result<PathBuf, FetchError> {
+        let RetryPolicy { max_attempts, max_first_delay, max_delay } = self.spec.retry;
+        let mut backoff = Backoff::new(max_first_delay, max_delay);
+        let mut attempts = 1;
         loop {
-            let why = match self.try_once(wanted, slot, tell).await {
-                Tried::Here(path) => return Ok(path),
-                Tried::Never(error) => return Err(error),
-                Tried::Again(why) => why,
+            let why = match self.attempt(request, files, on_progress).await {
+                AttemptOutcome::Fetched(path) => return Ok(path),
+                AttemptOutcome::Fatal(error) => return Err(error),
+                AttemptOutcome::Retryable(why) => why,
             };
-            telemetry::TryFailed { address: wanted.address, tries, why: &why }.emit();
-            if tries >= most {
-                return Err(FetchError::Unreachable { address: wanted.address.clone(), tries, why });
+            telemetry::TryFailed { address: request.address, tries: attempts, why: &why }.emit();
+            if attempts >= max_attempts {
+                return Err(FetchError::Unreachable { address: request.address.clone(), attempts, why });
             }
-            tell(Step::Failed { why: &why });
-            tries += 1;
+            on_progress(FetchProgress::Failed { why: &why });
+            attempts += 1;
             sleep(backoff.next_wait()).await;
         }
     }
 
-    async fn try_once(&self, wanted: Wanted<'_>, slot: &Slot, tell: Tell<'_>) -> Tried {
-        telemetry::Asked { address: wanted.address }.emit();
-        match self.remote.get(wanted.address, None).await {
-            Ok(Got::Content(content)) => self.take(wanted, slot, content, tell).await,
-            Ok(Got::Unchanged) => Tried::Again("it answered 304 though nothing was there".to_owned()),
-            Err(GetError::Refused(why)) => {
-                Tried::Never(FetchError::Refused { address: wanted.address.clone(), why })
+    async fn attempt(
+        &self,
+        request: ModelRequest<'_>,
+        files: &AddressFiles,
+        on_progress: OnProgress<'_>,
+    ) -> AttemptOutcome {
+        telemetry::Asked { address: request.address }.emit();
+        match self.client.get(request.address, None).await {
+            Ok(FetchResponse::Content(content)) => self.download(request, files, content, on_progress).await,
+            // RFC 9110 15.4.5 allows 304 only for a conditional request, and this one has no condition.
+            Ok(FetchResponse::Unchanged) => {
+                AttemptOutcome::Retryable("it answered 304 though nothing was cached".to_owned())
             }
-            Err(GetError::Failed(why)) => Tried::Again(why),
+            Err(GetError::Refused(why)) => {
+                AttemptOutcome::Fatal(FetchError::Refused { address: request.address.clone(), why })
+            }
+            Err(GetError::Failed(why)) => AttemptOutcome::Retryable(why),
         }
     }
 
-    /// Writes the content beside, looks at its digest, and puts it under its name.
-    async fn take(&self, wanted: Wanted<'_>, slot: &Slot, content: Content, tell: Tell<'_>) -> Tried {
+    /// Writes the content into the partial file, checks its digest, and renames it to its final name.
+    async fn download(
+        &self,
+        request: ModelRequest<'_>,
+        files: &AddressFiles,
+        content: FileContent,
+        on_progress: OnProgress<'_>,
+    ) -> AttemptOutcome {
+        // The ETag is read before the content is consumed.
         let (begun, etag) = (Instant::now(), content.etag.clone());
-        let (sha256, bytes) = match self.write(wanted.address, &slot.part, content, tell).await {
+        let (sha256, bytes) = match self.write(request.address, &files.part, content, on_progress).await {
             Ok(written) => written,
-            Err(other) => {
-                let _left_over = std::fs::remove_file(&slot.part);
-                return other;
+            Err(outcome) => {
+                let _left_over = std::fs::remove_file(&files.part);
+                return outcome;
             }
         };
-        if let Some(want) = wanted.sha256.filter(|want| !want.eq_ignore_ascii_case(&sha256)) {
-            let (address, want) = (wanted.address.clone(), want.to_owned());
-            let _left_over = std::fs::remove_file(&slot.part);
-            return Tried::Never(FetchError::Digest { address, want, have: sha256 });
+        if let Some(want) = request.sha256.filter(|want| !want.eq_ignore_ascii_case(&sha256)) {
+            let (address, want) = (request.address.clone(), want.to_owned());
+            let _left_over = std::fs::remove_file(&files.part);
+            return AttemptOutcome::Fatal(FetchError::Digest { address, want, have: sha256 });
         }
-        let path = self.content(&sha256);
-        let record = Record { address: wanted.address.to_string(), etag, sha256 };
-        let kept = std::fs::rename(&slot.part, &path).and_then(|()| record.write(&slot.record));
+        let path = self.content_path(&sha256);
+        let record = AddressRecord { address: request.address.to_string(), etag, sha256 };
+        // Content before its record: a record must never name content that is not there.
+        let kept = std::fs::rename(&files.part, &path).and_then(|()| record.write(&files.record));
         if let Err(why) = kept {
-            return Tried::Never(unusable(&path, &why));
+            return AttemptOutcome::Fatal(unusable(&path, &why));
         }
-        telemetry::Fetched { address: wanted.address, bytes, took: begun.elapsed(), sha256: &record.sha256 }
-            .emit();
-        tidy(&self.spec.folder, &path, self.spec.kept_bytes);
-        Tried::Here(path)
+        let (address, took) = (request.address, begun.elapsed());
+        telemetry::Fetched { address, bytes, took, sha256: &record.sha256 }.emit();
+        evict(&self.spec.folder, &path, self.spec.max_cached_bytes);
+        AttemptOutcome::Fetched(path)
     }
 
-    /// Gives the digest and the number of bytes.
+    /// Writes the content to `part`. Returns its SHA-256 in hex and its length in bytes.
     async fn write(
         &self,
         address: &Address,
         part: &Path,
-        mut content: Content,
-        tell: Tell<'_>,
-    ) -> Result<(String, u64), Tried> {
-        let most_bytes = self.spec.most_bytes;
-        let too_large = || Tried::Never(FetchError::TooLarge { address: address.clone(), most_bytes });
-        let full = |why: io::Error| Tried::Never(unusable(part, &why));
-        if content.length.is_some_and(|length| length > most_bytes) {
+        mut content: FileContent,
+        on_progress: OnProgress<'_>,
+    ) -> Result<(String, u64), AttemptOutcome> {
+        let max_bytes = self.spec.max_bytes;
+        let too_large =
+            || AttemptOutcome::Fatal(FetchError::TooLarge { address: address.clone(), max_bytes });
+        let not_written = |why: io::Error| AttemptOutcome::Fatal(unusable(part, &why));
+        if content.length.is_some_and(|length| length > max_bytes) {
             return Err(too_large());
         }
-        let mut file = tokio::fs::File::create(part).await.map_err(full)?;
-        let (mut hasher, mut done_bytes, mut told) = (Sha256::new(), 0, Instant::now());
-        while let Some(bytes) = content.next().await.map_err(|error| Tried::Again(error.why()))? {
+        let mut file = tokio::fs::File::create(part).await.map_err(not_written)?;
+        let (mut hasher, mut done_bytes, mut logged) = (Sha256::new(), 0, Instant::now());
+        while let Some(bytes) =
+            content.next().await.map_err(|error| AttemptOutcome::Retryable(error.why()))?
+        {
             done_bytes += bytes.len() as u64;
-            if done_bytes > most_bytes {
+            // A chunked answer has no length, so the limit is checked here too.
+            if done_bytes > max_bytes {
                 return Err(too_large());
             }
             hasher.update(&bytes);
-            file.write_all(&bytes).await.map_err(full)?;
-            tell(Step::Fetching { done_bytes, total_bytes: content.length });
-            if told.elapsed() >= TELL_EVERY {
-                told = Instant::now();
+            file.write_all(&bytes).await.map_err(not_written)?;
+            on_progress(FetchProgress::Fetching { done_bytes, total_bytes: content.length });
+            if logged.elapsed() >= LOG_INTERVAL {
+                logged = Instant::now();
                 telemetry::Fetching { address, done_bytes, total_bytes: content.length }.emit();
             }
         }
-        file.sync_all().await.map_err(full)?;
+        // Before the rename, or a power failure could leave the final name with missing content.
+        file.sync_all().await.map_err(not_written)?;
         Ok((hex(hasher), done_bytes))
     }
 }
 
-/// Whether the file is there and is the content that its name says.
+/// Returns `true` if the file exists and its content has the digest.
 async fn is_whole(path: &Path, sha256: &str) -> bool {
     let path = path.to_owned();
-    let read = tokio::task::spawn_blocking(move || sha256_of(&path)).await;
-    read.is_ok_and(|read| read.is_ok_and(|have| have == sha256))
+    // A model may have gigabytes: its digest is computed on the blocking pool.
+    let digest = tokio::task::spawn_blocking(move || sha256_of(&path)).await;
+    digest.is_ok_and(|digest| digest.is_ok_and(|have| have == sha256))
 }
 
 fn unusable(path: &Path, why: &io::Error) -> FetchError {

@@ -1,78 +1,76 @@
-//! Why a file is not here.
+//! Errors of fetching a file.
 
 use std::path::PathBuf;
 
 use super::Address;
 
-/// Why a file was not fetched.
+/// A file could not be fetched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FetchError {
-    /// Its server does not answer, or breaks off: try again later.
+    /// The server does not answer, or the connection breaks. A later attempt may succeed.
     #[error(
-        "{address} was not fetched in {tries} tries: {why}; check the network, or put the file on this machine and write its path"
+        "{address} was not fetched in {attempts} attempts: {why}; check the network, or put the file on this machine and write its path"
     )]
     Unreachable {
-        /// Where it is.
+        /// Address of the file.
         address: Address,
-        /// How often it was tried.
-        tries: u32,
-        /// What happened the last time.
+        /// Number of attempts, at least 1.
+        attempts: u32,
+        /// Reason of the last failure.
         why: String,
     },
-    /// Its server says that there is no such file, or not for us: correct the address or the rights.
+    /// The server answers that the file does not exist or that access is denied.
     #[error("{address} was not fetched: {why}")]
     Refused {
-        /// Where it is.
+        /// Address of the file.
         address: Address,
-        /// What was said, and what to do.
+        /// The server's reason, with a remedy.
         why: String,
     },
-    /// The content is not the one that was asked for: correct one of them.
+    /// The content has another digest than the configured one.
     #[error(
         "{address} has the SHA-256 {have}, and `sha256` asks for {want}; correct `sha256`, or put the right file there"
     )]
     Digest {
-        /// Where it is.
+        /// Address of the file.
         address: Address,
-        /// As configured.
+        /// Configured SHA-256, hex.
         want: String,
-        /// As fetched.
+        /// SHA-256 of the fetched content, lower-case hex.
         have: String,
     },
-    /// It is larger than is allowed: give another.
-    #[error(
-        "{address} has more than {most_bytes} bytes, which is the most that is fetched; give a smaller file"
-    )]
+    /// The file is larger than the limit.
+    #[error("{address} has more than {max_bytes} bytes, the limit for a fetched file; give a smaller file")]
     TooLarge {
-        /// Where it is.
+        /// Address of the file.
         address: Address,
-        /// The limit.
-        most_bytes: u64,
+        /// The limit, bytes.
+        max_bytes: u64,
     },
-    /// Another process has locked it, and fetches nothing: end that process.
+    /// Another process holds the lock of the address and downloads nothing.
     #[error(
         "{address} is locked by {holder}, which has fetched nothing of it for {limit_s} s; end that process (lock: {})",
         lock.display()
     )]
     Held {
-        /// Its address.
+        /// Address of the file.
         address: Address,
-        /// The locked file.
+        /// Path of the lock file.
         lock: PathBuf,
-        /// The process, as it says itself.
+        /// Process id and host of that process, from its lock file.
         holder: String,
-        /// The time for which it was waited for, s.
+        /// Limit on the time without progress, s.
         limit_s: u64,
     },
-    /// The cache folder cannot be used: make room, or name another.
+    /// The cache folder cannot be used.
     #[error(
         "{}: {why}; make room there or make it writable, or name another folder with --cache-dir (KVS_INFER_CACHE)",
         path.display()
     )]
     Folder {
-        /// The file or folder.
+        /// The file or folder that cannot be written.
         path: PathBuf,
-        /// The system's words.
+        /// Message of the operating system.
         why: String,
     },
 }

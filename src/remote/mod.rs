@@ -1,18 +1,22 @@
-//! Files that are elsewhere: in S3 or on the web. Models are kept in the cache folder by their content.
+//! Fetches files from S3 and the web. Models are kept in the cache folder under the digest of their content.
 
 mod address;
 mod cache;
+mod client;
 mod error;
-mod get;
-mod keeping;
-mod models;
+mod eviction;
+mod model_fetcher;
+mod progress;
 mod record;
 
 #[cfg(test)]
 mod tests;
 
 pub use address::{Address, AddressError, GivenAddress};
-pub use cache::{Cache, CacheSpec, HOLDER_LIMIT, KEPT_MODEL_BYTES, MOST_MODEL_BYTES, Tries, Wanted};
+pub use cache::{
+    Cache, CacheSpec, HOLDER_LIMIT, MAX_CACHED_MODEL_BYTES, MAX_MODEL_BYTES, ModelRequest, RetryPolicy,
+};
+pub use client::{FetchResponse, FileContent, GetError, RemoteClient};
 pub use error::FetchError;
-pub use get::{Content, GetError, Got, Remote};
-pub use models::{Models, Step};
+pub use model_fetcher::ModelFetcher;
+pub use progress::FetchProgress;

@@ -1,4 +1,4 @@
-//! The cache against a web server that answers as it is told.
+//! The cache against a web server with scripted responses.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::base::hex;
 
-/// What the server sends to one request after the other; the last one again and again.
+/// A web server that sends its responses one after the other, and repeats the last one.
 struct Server {
     address: Address,
     heads: Arc<Mutex<Vec<String>>>,
@@ -63,27 +63,27 @@ fn cache(folder: &TempDir) -> Cache {
     cache_that_waits(folder, HOLDER_LIMIT)
 }
 
-/// The same, which waits this long for another process that fetches nothing.
+/// Returns a cache that waits this long for another process that fetches nothing.
 fn cache_that_waits(folder: &TempDir, holder_limit: std::time::Duration) -> Cache {
-    let tries =
-        Tries { most: 3, first_wait: std::time::Duration::ZERO, longest_wait: std::time::Duration::ZERO };
+    let zero = std::time::Duration::ZERO;
+    let retry = RetryPolicy { max_attempts: 3, max_first_delay: zero, max_delay: zero };
     let spec = CacheSpec {
         folder: folder.path().join("models"),
-        most_bytes: 1000,
-        kept_bytes: 1 << 20,
-        tries,
+        max_bytes: 1000,
+        max_cached_bytes: 1 << 20,
+        retry,
         holder_limit,
     };
-    Cache::new(spec, Remote::new(None).unwrap())
+    Cache::new(spec, RemoteClient::new(None).unwrap())
 }
 
 async fn file(cache: &Cache, server: &Server, sha256: Option<&str>) -> Result<Vec<u8>, FetchError> {
-    let path = cache.file(Wanted { address: &server.address, sha256 }, &|_| ()).await?;
+    let path = cache.file(ModelRequest { address: &server.address, sha256 }, &|_| ()).await?;
     Ok(std::fs::read(path).unwrap())
 }
 
 #[tokio::test]
-async fn a_file_is_fetched_once_and_asked_after_by_its_etag() {
+async fn a_file_is_fetched_once_and_revalidated_by_its_etag() {
     let folder = TempDir::new().unwrap();
     let unchanged = answer("304 Not Modified", "", b"", 0);
     let server = Server::start(vec![ok(b"one", "1"), unchanged, ok(b"two", "2")]).await;
@@ -91,12 +91,12 @@ async fn a_file_is_fetched_once_and_asked_after_by_its_etag() {
         assert_eq!(file(&cache(&folder), &server, None).await.unwrap(), want, "{name}");
     }
     let heads = server.heads.lock().unwrap().clone();
-    let asked_after: Vec<bool> = heads.iter().map(|head| head.contains("if-none-match: \"1\"")).collect();
-    assert_eq!(asked_after, [false, true, true]);
+    let conditional: Vec<bool> = heads.iter().map(|head| head.contains("if-none-match: \"1\"")).collect();
+    assert_eq!(conditional, [false, true, true]);
 }
 
 #[tokio::test]
-async fn content_that_is_named_by_its_digest_needs_no_server() {
+async fn cached_content_with_the_requested_digest_needs_no_server() {
     let folder = TempDir::new().unwrap();
     let server = Server::start(vec![ok(b"one", "1")]).await;
     let sha256 = digest(b"one").to_uppercase();
@@ -107,28 +107,31 @@ async fn content_that_is_named_by_its_digest_needs_no_server() {
 }
 
 #[tokio::test]
-async fn cached_content_is_used_where_its_server_fails_and_is_fetched_anew_where_it_is_damaged() {
+async fn cached_content_is_used_when_the_server_fails_and_is_fetched_again_when_it_is_damaged() {
     let folder = TempDir::new().unwrap();
     let broken = answer("503 Service Unavailable", "", b"", 0);
     let gone = answer("404 Not Found", "", b"", 0);
     let cut = answer("200 OK", "ETag: \"2\"\r\n", b"tw", 3);
     let server = Server::start(vec![ok(b"one", "1"), broken, gone, cut, ok(b"one", "1")]).await;
-    let told = Mutex::new(Vec::new());
+    let reported = Mutex::new(Vec::new());
     for name in ["fetched", "failing", "gone", "broken off"] {
-        let tell = |step: Step<'_>| {
-            if let Step::UsedAsItWas { why } = step {
-                told.lock().unwrap().push(why.to_owned());
+        let on_progress = |progress: FetchProgress<'_>| {
+            if let FetchProgress::UsingCached { why } = progress {
+                reported.lock().unwrap().push(why.to_owned());
             }
         };
-        let wanted = Wanted { address: &server.address, sha256: None };
-        let path = cache(&folder).file(wanted, &tell).await.unwrap();
+        let request = ModelRequest { address: &server.address, sha256: None };
+        let path = cache(&folder).file(request, &on_progress).await.unwrap();
         assert_eq!(std::fs::read(path).unwrap(), b"one", "{name}");
     }
-    let told = told.into_inner().unwrap();
-    assert!(told.len() == 3 && told[0].contains("503") && told[1].contains("404"), "{told:?}");
+    let reported = reported.into_inner().unwrap();
+    assert!(
+        reported.len() == 3 && reported[0].contains("503") && reported[1].contains("404"),
+        "{reported:?}"
+    );
     std::fs::write(folder.path().join(format!("models/{}.onnx", digest(b"one"))), "eno").unwrap();
     assert_eq!(file(&cache(&folder), &server, None).await.unwrap(), b"one", "damaged");
-    assert!(!server.heads.lock().unwrap()[4].contains("if-none-match"), "what is damaged is not asked after");
+    assert!(!server.heads.lock().unwrap()[4].contains("if-none-match"), "damaged content is not revalidated");
 }
 
 #[tokio::test]
@@ -151,7 +154,7 @@ async fn a_page_in_place_of_the_file_is_never_kept() {
 }
 
 #[tokio::test]
-async fn a_download_that_breaks_off_is_begun_again_and_leaves_nothing_half() {
+async fn a_broken_download_is_repeated_and_leaves_no_partial_content() {
     let folder = TempDir::new().unwrap();
     let cut = answer("200 OK", "", b"on", 3);
     let away = answer("500 Internal Server Error", "", b"", 0);
@@ -161,14 +164,14 @@ async fn a_download_that_breaks_off_is_begun_again_and_leaves_nothing_half() {
 
     let server = Server::start(vec![cut]).await;
     let error = file(&cache(&folder), &server, None).await.unwrap_err().to_string();
-    assert!(error.contains("was not fetched in 3 tries") && server.requests() == 3, "{error}");
+    assert!(error.contains("was not fetched in 3 attempts") && server.requests() == 3, "{error}");
     let contents = std::fs::read_dir(folder.path().join("models")).unwrap();
     let contents = contents.filter(|entry| entry.as_ref().unwrap().path().is_file());
-    assert_eq!(contents.count(), 1, "the one that came whole");
+    assert_eq!(contents.count(), 1, "the one that is complete");
 }
 
 #[tokio::test]
-async fn what_may_not_be_used_says_why_at_once() {
+async fn content_that_cannot_be_used_is_rejected_with_a_reason() {
     let one = digest(b"one");
     let long = vec![b'x'; 1001];
     let chunked = [
@@ -182,8 +185,14 @@ async fn what_may_not_be_used_says_why_at_once() {
         ("too large", ok(&long, "1"), None, "more than 1000 bytes".to_owned(), 1),
         ("too large, as it turns out", chunked.concat(), None, "more than 1000 bytes".to_owned(), 1),
         ("no such file", answer("404 Not Found", "", b"", 0), None, "404".to_owned(), 1),
-        ("not for us", answer("403 Forbidden", "", b"", 0), None, "wants other credentials".to_owned(), 1),
-        ("sent on by http", elsewhere, None, "redirected to http://".to_owned(), 3),
+        (
+            "access denied",
+            answer("403 Forbidden", "", b"", 0),
+            None,
+            "requires other credentials".to_owned(),
+            1,
+        ),
+        ("redirected to http", elsewhere, None, "redirected to http://".to_owned(), 3),
     ];
     for (name, answer, sha256, words, requests) in table {
         let folder = TempDir::new().unwrap();
@@ -198,18 +207,19 @@ async fn what_may_not_be_used_says_why_at_once() {
 }
 
 #[tokio::test]
-async fn of_many_that_want_a_file_one_fetches_it() {
+async fn one_of_many_processes_that_request_a_file_fetches_it() {
     let folder = TempDir::new().unwrap();
     let unchanged = answer("304 Not Modified", "", b"", 0);
     let server = Server::start(vec![ok(b"one", "1"), unchanged]).await;
     let waited = AtomicUsize::new(0);
     let caches: Vec<Cache> = (0..8).map(|_| cache(&folder)).collect();
     let all = caches.iter().map(|cache| {
-        let tell = |step: Step<'_>| {
-            waited.fetch_add(usize::from(matches!(step, Step::Waiting { .. })), Ordering::Relaxed);
+        let on_progress = |progress: FetchProgress<'_>| {
+            waited
+                .fetch_add(usize::from(matches!(progress, FetchProgress::Waiting { .. })), Ordering::Relaxed);
         };
         let address = &server.address;
-        async move { cache.file(Wanted { address, sha256: None }, &tell).await.unwrap() }
+        async move { cache.file(ModelRequest { address, sha256: None }, &on_progress).await.unwrap() }
     });
     let paths = futures_util::future::join_all(all).await;
     assert!(paths.iter().all(|path| std::fs::read(path).unwrap() == b"one"));
@@ -219,7 +229,7 @@ async fn of_many_that_want_a_file_one_fetches_it() {
 }
 
 #[tokio::test]
-async fn a_folder_that_cannot_be_used_is_told_with_its_name() {
+async fn a_folder_that_cannot_be_used_is_reported_with_its_name() {
     let folder = TempDir::new().unwrap();
     std::fs::write(folder.path().join("models"), "a file").unwrap();
     let server = Server::start(vec![ok(b"one", "1")]).await;
@@ -227,9 +237,9 @@ async fn a_folder_that_cannot_be_used_is_told_with_its_name() {
     assert!(error.contains("models/from") && error.contains("--cache-dir"), "{error}");
 }
 
-/// Without a server: what is locked is not asked after.
+/// No server answers at the address: a locked address is not requested.
 #[tokio::test]
-async fn a_process_that_holds_an_address_and_fetches_nothing_is_named_and_not_waited_for() {
+async fn a_process_that_holds_an_address_without_progress_is_named_and_not_waited_for() {
     let folder = TempDir::new().unwrap();
     let address = Address::parse("http://127.0.0.1:1/street.onnx").unwrap().unwrap();
     let from = folder.path().join("models/from");
@@ -239,28 +249,28 @@ async fn a_process_that_holds_an_address_and_fetches_nothing_is_named_and_not_wa
     std::fs::write(&lock, "process 7 on host yard").unwrap();
     let held = std::fs::File::open(&lock).unwrap();
     held.lock().unwrap();
-    let told = Mutex::new(Vec::new());
-    let tell = |step: Step<'_>| told.lock().unwrap().push(step.to_string());
-    let wanted = Wanted { address: &address, sha256: None };
+    let reported = Mutex::new(Vec::new());
+    let on_progress = |progress: FetchProgress<'_>| reported.lock().unwrap().push(progress.to_string());
+    let request = ModelRequest { address: &address, sha256: None };
     let impatient = cache_that_waits(&folder, std::time::Duration::ZERO);
-    let error = impatient.file(wanted, &tell).await.unwrap_err().to_string();
+    let error = impatient.file(request, &on_progress).await.unwrap_err().to_string();
     assert!(
         error.contains("is locked by process 7 on host yard, which has fetched nothing of it for 0 s"),
         "{error}"
     );
-    assert_eq!(*told.lock().unwrap(), ["is being fetched by process 7 on host yard"]);
+    assert_eq!(*reported.lock().unwrap(), ["is being fetched by process 7 on host yard"]);
 
     let sha256 = digest(b"one");
     std::fs::write(folder.path().join(format!("models/{sha256}.onnx")), "one").unwrap();
     let record = format!(r#"{{ "address": "{address}", "etag": null, "sha256": "{sha256}" }}"#);
     std::fs::write(from.join(format!("{name}.json")), record).unwrap();
-    let path = impatient.file(wanted, &tell).await.unwrap();
-    assert_eq!(std::fs::read(path).unwrap(), b"one", "what was fetched before is used");
-    assert!(told.lock().unwrap()[2].starts_with("is used as it was fetched before: "), "{told:?}");
+    let path = impatient.file(request, &on_progress).await.unwrap();
+    assert_eq!(std::fs::read(path).unwrap(), b"one", "the cached version is used");
+    assert!(reported.lock().unwrap()[2].starts_with("is used from the cache: "), "{reported:?}");
 
     drop(held);
-    let error = cache(&folder).file(Wanted { sha256: Some(&"0".repeat(64)), ..wanted }, &|_| ()).await;
-    assert!(error.unwrap_err().to_string().contains("was not fetched in 3 tries"));
+    let error = cache(&folder).file(ModelRequest { sha256: Some(&"0".repeat(64)), ..request }, &|_| ()).await;
+    assert!(error.unwrap_err().to_string().contains("was not fetched in 3 attempts"));
     let holder = std::fs::read_to_string(&lock).unwrap();
     assert!(holder.starts_with(&format!("process {} on host ", std::process::id())), "{holder}");
 }

@@ -1,58 +1,58 @@
-//! A picture as a file.
+//! Encodes a picture as a JPEG or PNG file.
 
 use std::borrow::Cow;
 
 use super::Picture;
-pub use kvs_config::written::SnapshotFormat;
+pub use kvs_config::raw::SnapshotFormat;
 
 /// The file format and quality of an encoded picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SnapshotSpec {
-    /// The file format.
+    /// JPEG or PNG.
     pub format: SnapshotFormat,
     /// JPEG quality, 1..=100; PNG ignores it.
     pub jpeg_quality: u8,
 }
 
-/// Why a picture could not be encoded.
+/// A picture could not be encoded.
 #[derive(Debug, thiserror::Error)]
-pub enum EncodeError {
-    /// JPEG.
+pub enum PictureEncodeError {
+    /// The JPEG encoder failed.
     #[error("cannot encode a picture of {width_px}x{height_px} px as JPEG: {source}")]
     Jpeg {
-        /// Its width.
+        /// Width of the picture.
         width_px: u32,
-        /// Its height.
+        /// Height of the picture.
         height_px: u32,
-        /// Why.
+        /// Error of the encoder.
         source: turbojpeg::Error,
     },
-    /// PNG.
+    /// The PNG encoder failed.
     #[error("cannot encode a picture of {width_px}x{height_px} px as PNG: {source}")]
     Png {
-        /// Its width.
+        /// Width of the picture.
         width_px: u32,
-        /// Its height.
+        /// Height of the picture.
         height_px: u32,
-        /// Why.
+        /// Error of the encoder.
         source: png::EncodingError,
     },
 }
 
-/// The bytes of the picture's file. Takes milliseconds: keep it off the async threads.
+/// Returns the bytes of the file. Takes milliseconds, so it must not run on the async threads.
 ///
 /// # Errors
-/// The size is one that the format cannot hold.
-pub fn encode(picture: &Picture, spec: SnapshotSpec) -> Result<Vec<u8>, EncodeError> {
+/// The format does not support the size of the picture.
+pub fn encode(picture: &Picture, spec: SnapshotSpec) -> Result<Vec<u8>, PictureEncodeError> {
     let (width_px, height_px) = (picture.width_px(), picture.height_px());
     match spec.format {
-        SnapshotFormat::Jpg => jpeg(picture, spec.jpeg_quality).map_err(|source| EncodeError::Jpeg {
+        SnapshotFormat::Jpg => jpeg(picture, spec.jpeg_quality).map_err(|source| PictureEncodeError::Jpeg {
             width_px,
             height_px,
             source,
         }),
         SnapshotFormat::Png => {
-            png(picture).map_err(|source| EncodeError::Png { width_px, height_px, source })
+            png(picture).map_err(|source| PictureEncodeError::Png { width_px, height_px, source })
         }
     }
 }
@@ -71,11 +71,14 @@ fn jpeg(picture: &Picture, quality: u8) -> Result<Vec<u8>, turbojpeg::Error> {
         subsamp: turbojpeg::Subsamp::Sub2x2,
     };
     let mut compressor = turbojpeg::Compressor::new()?;
+    // TurboJPEG rejects a quality outside 1..=100.
     compressor.set_quality(i32::from(quality.clamp(1, 100)))?;
     compressor.compress_yuv_planes_to_vec(&image)
 }
 
-/// Luma with an even number of columns and rows, as the encoder asks, and its stride; the last ones are repeated.
+/// Returns luma with an even number of columns and rows, which TurboJPEG requires, and its stride.
+///
+/// The last column and row are repeated.
 fn even_luma(picture: &Picture) -> (Cow<'_, [u8]>, usize) {
     let (columns, rows) = (picture.columns(0), picture.rows(0));
     let luma = &picture.planes[0];
@@ -97,6 +100,7 @@ fn png(picture: &Picture) -> Result<Vec<u8>, png::EncodingError> {
     let mut encoder = png::Encoder::new(&mut file, picture.width_px(), picture.height_px());
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
+    // Snapshots are encoded before the commit, so speed matters more than size.
     encoder.set_compression(png::Compression::Fast);
     let mut writer = encoder.write_header()?;
     writer.write_image_data(&rgb(picture))?;
@@ -104,7 +108,7 @@ fn png(picture: &Picture) -> Result<Vec<u8>, png::EncodingError> {
     Ok(file)
 }
 
-/// R, G, B, row by row.
+/// Returns R, G, B row by row.
 pub(super) fn rgb(picture: &Picture) -> Vec<u8> {
     let (columns, chroma_columns) = (picture.columns(0), picture.columns(1));
     let mut pixels = Vec::with_capacity(columns * picture.rows(0) * 3);

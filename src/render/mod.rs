@@ -1,38 +1,38 @@
-//! Pictures with boxes and labels: for snapshots, crops and the page.
+//! Draws boxes and captions on frames, and encodes the pictures for snapshots, crops and the page.
 //!
-//! A [`Picture`] is what JPEG wants: full-range BT.601 YUV 4:2:0. Boxes and captions are drawn on its planes, so that no
-//! frame is converted to RGB and back.
+//! A [`Picture`] has the format that JPEG requires: full-range BT.601 YUV 4:2:0. Boxes and captions are drawn on its
+//! planes, so that no frame is converted to RGB and back.
 
 mod draw;
 mod encode;
 mod planes;
 mod text;
 
-pub use encode::{EncodeError, SnapshotFormat, SnapshotSpec, encode};
+pub use encode::{PictureEncodeError, SnapshotFormat, SnapshotSpec, encode};
 pub use planes::Picture;
 
 use crate::media::{BBox, Surface};
 
-/// A box to draw, with its caption.
+/// A box with a caption to draw on a frame.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Label {
-    /// Where, in pixels of the decoded frame.
+    /// The box, px of the decoded frame.
     pub bbox: BBox,
-    /// The caption.
+    /// Text of the caption.
     pub text: String,
-    /// R, G, B.
+    /// Colour of the box, R, G, B.
     pub color: [u8; 3],
 }
 
 impl Label {
-    /// A box captioned `person 87%`, in the colour of its label.
+    /// Creates a box with a caption such as `person 87%`, in the colour of its label.
     #[must_use]
     pub fn of(label: &str, conf: f32, bbox: BBox) -> Self {
         Self { bbox, text: format!("{label} {:.0}%", conf * 100.0), color: color_of(label) }
     }
 }
 
-/// Colours that differ from each other and from most scenes.
+/// Colours that differ from each other and from most backgrounds.
 const PALETTE: [[u8; 3]; 8] = [
     [230, 57, 70],
     [255, 183, 3],
@@ -44,17 +44,18 @@ const PALETTE: [[u8; 3]; 8] = [
     [251, 133, 0],
 ];
 
-/// The colour of a class name: always the same.
+/// Returns the colour of a class name, which is always the same.
 #[must_use]
 pub fn color_of(label: &str) -> [u8; 3] {
+    // FNV-1a, 32 bits. Its low bits are the weakest, so they are dropped.
     let hash =
         label.bytes().fold(2_166_136_261_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(16_777_619));
     PALETTE[(hash >> 8) as usize % PALETTE.len()]
 }
 
-/// The frame with boxes and captions; the last label lies on top.
+/// Draws boxes and captions on a copy of the frame. The last label is on top.
 ///
-/// `max_width_px`: a wider frame is scaled down to it; captions are as readable as on a frame of that size.
+/// A frame wider than `max_width_px` is first scaled down to it, so captions stay readable.
 #[must_use]
 pub fn annotate(surface: &Surface, labels: &[Label], max_width_px: Option<u32>) -> Picture {
     let Surface::Host(host) = surface;
@@ -68,7 +69,7 @@ pub fn annotate(surface: &Surface, labels: &[Label], max_width_px: Option<u32>) 
     picture
 }
 
-/// The frame without boxes, stretched to a size in px where one is given, which is at least 1.
+/// Returns the frame without boxes, stretched to `size_px` (at least 1 px each way) if one is given.
 #[must_use]
 pub fn resized(surface: &Surface, size_px: Option<(u32, u32)>) -> Picture {
     let Surface::Host(host) = surface;
@@ -79,8 +80,9 @@ pub fn resized(surface: &Surface, size_px: Option<(u32, u32)>) -> Picture {
     }
 }
 
-/// The box as a picture of its own, with a margin of `margin` times its size on each side, as far as the frame goes.
-/// `None` where nothing of it lies in the frame.
+/// Returns the box as a separate picture, with a margin of `margin` times its size on each side within the frame.
+///
+/// Returns `None` if the box is outside the frame.
 #[must_use]
 pub fn crop(surface: &Surface, bbox: &BBox, margin: f32) -> Option<Picture> {
     let Surface::Host(host) = surface;

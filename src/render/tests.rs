@@ -168,7 +168,7 @@ fn files_decode_to_the_picture() {
     assert_eq!(pixels, encode::rgb(&picture));
 }
 
-/// What was left out of the view must not be read: a plane that ends with its last row is enough.
+/// A plane may end with its last row: no padding after it is read.
 #[test]
 fn planes_may_end_with_their_last_row() {
     let planes = [vec![9; 6], vec![128; 2], vec![128; 2]];

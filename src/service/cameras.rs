@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ServiceError;
 use crate::base::Backoff;
-use crate::camera::{Camera, CameraError, EntryModels, Shared};
+use crate::camera::{CameraError, CameraPipeline, CameraResources, EntryModels};
 use crate::checkpoint::Checkpoint;
 use crate::config::{self, CameraSpec};
 use crate::delivery::ResumeError;
@@ -27,7 +27,7 @@ const ASK_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_
 /// What starting a camera takes.
 #[derive(Clone)]
 pub(super) struct Starter {
-    pub(super) shared: Shared,
+    pub(super) shared: CameraResources,
     pub(super) board: StatusBoard,
 }
 
@@ -47,7 +47,7 @@ struct Start {
 
 /// A camera at work.
 struct Started {
-    camera: Camera,
+    camera: CameraPipeline,
     id: String,
     watches: Vec<WatchKey>,
     stop: CancellationToken,
@@ -167,9 +167,9 @@ impl Starter {
         let Start { spec, models, stop } = start;
         let id = spec.id.to_string();
         let place = self.board.add_camera(&spec.id, &spec.stream);
-        let shared = Shared { stop: stop.clone(), ..self.shared.clone() };
-        self.shared.outbox.attach(&spec.id, stop.clone(), spec.start == config::Start::Now);
-        let camera = Camera::start(spec, models, checkpoint, place, &shared)?;
+        let shared = CameraResources { stop: stop.clone(), ..self.shared.clone() };
+        self.shared.outbox.attach(&spec.id, stop.clone(), spec.start == config::StartPosition::Now);
+        let camera = CameraPipeline::start(spec, models, checkpoint, place, &shared)?;
         let watches = camera.watches(&id).map(|watch| self.board.add_watch(until(watch, stop.clone())));
         Ok(Started { camera, id, watches: watches.to_vec(), stop })
     }

@@ -9,11 +9,11 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::ServiceError;
-use crate::camera::{EntryModels, EntryReader};
+use crate::camera::{EntryModels, EntryOcr};
 use crate::config::{CameraSpec, PipelineEntry};
-use crate::detect::ocr::Reader;
+use crate::detect::ocr::TextReader;
 use crate::detect::{DetectError, Detector, Device, ModelSpec, Purpose, usual_threads};
-use crate::remote::{Models, Step};
+use crate::remote::{FetchProgress, ModelFetcher};
 use crate::status::StatusBoard;
 use crate::status::{LoadThread, ModelRow, Watch, WatchKey};
 use crate::telemetry::service::{GivenUpLoadEnded, LoadGivenUp, Stuck};
@@ -29,7 +29,7 @@ type Named = (Purpose, Arc<ModelSpec>);
 
 /// The models that run.
 pub(super) struct ModelSet {
-    source: Models,
+    source: ModelFetcher,
     device: Device,
     board: StatusBoard,
     running: HashMap<Named, Running>,
@@ -46,12 +46,12 @@ struct Running {
 /// A loaded model.
 pub(super) enum Net {
     Finds(Detector),
-    Reads(Reader),
+    Reads(TextReader),
 }
 
 impl ModelSet {
     /// None yet.
-    pub(super) fn new(source: Models, device: Device, board: StatusBoard) -> Self {
+    pub(super) fn new(source: ModelFetcher, device: Device, board: StatusBoard) -> Self {
         Self { source, device, board, running: HashMap::new() }
     }
 
@@ -73,8 +73,8 @@ impl ModelSet {
 
     async fn fetch(&self, spec: &ModelSpec) -> Result<ModelSpec, ServiceError> {
         let shown = self.board.show_loading(&spec.name, "is being looked for");
-        let tell = |step: Step<'_>| shown.now(step.to_string());
-        let file = self.source.local(spec, &tell).await;
+        let on_progress = |progress: FetchProgress<'_>| shown.now(progress.to_string());
+        let file = self.source.local(spec, &on_progress).await;
         file.map_err(|error| ServiceError::Fetch(Box::new(error)))
     }
 
@@ -108,15 +108,15 @@ impl ModelSet {
 
     fn of_entry(&self, entry: &PipelineEntry) -> Option<EntryModels> {
         let detector = self.get(&entry.model)?.clone();
-        let reading = match &entry.reading {
+        let reading = match &entry.ocr {
             None => None,
             Some(reading) => {
                 let named = (Purpose::Read, Arc::clone(&reading.model));
                 let Net::Reads(reader) = &self.running.get(&named)?.net else { return None };
-                Some(EntryReader { reader: reader.clone(), crop_expand: reading.crop_expand })
+                Some(EntryOcr { reader: reader.clone(), crop_expand: reading.crop_expand })
             }
         };
-        Some(EntryModels { detector, reading })
+        Some(EntryModels { detector, ocr: reading })
     }
 
     /// The detector of a model.
@@ -177,7 +177,7 @@ impl Net {
     fn open(purpose: Purpose, spec: &ModelSpec, device: Device, threads: usize) -> Result<Self, DetectError> {
         Ok(match purpose {
             Purpose::Find => Self::Finds(Detector::start(spec, device, threads)?),
-            Purpose::Read => Self::Reads(Reader::start(spec, device, threads)?),
+            Purpose::Read => Self::Reads(TextReader::start(spec, device, threads)?),
         })
     }
 
@@ -262,7 +262,7 @@ fn row(detector: &Detector) -> ModelRow {
     }
 }
 
-fn row_of_reader(reader: &Reader) -> ModelRow {
+fn row_of_reader(reader: &TextReader) -> ModelRow {
     let info = reader.info();
     ModelRow {
         name: info.id.name.clone(),

@@ -41,7 +41,7 @@ pub(crate) struct OwnPictures {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SnapshotError {
     #[error("{0}")]
-    Encode(#[from] render::EncodeError),
+    Encode(#[from] render::PictureEncodeError),
     #[error("the encoder stopped: {0}")]
     Stopped(#[from] tokio::task::JoinError),
 }
@@ -85,13 +85,13 @@ fn with_own(boxes: &[Label], own: Label) -> Vec<Label> {
     labels
 }
 
-fn encode(picture: &Picture, spec: SnapshotSpec) -> Result<Bytes, render::EncodeError> {
+fn encode(picture: &Picture, spec: SnapshotSpec) -> Result<Bytes, render::PictureEncodeError> {
     render::encode(picture, spec).map(Bytes::from)
 }
 
 /// Runs `make` on a blocking thread once fewer than [`MAX_ENCODING`] are running.
 async fn off_thread<T: Send + 'static>(
-    make: impl FnOnce() -> Result<T, render::EncodeError> + Send + 'static,
+    make: impl FnOnce() -> Result<T, render::PictureEncodeError> + Send + 'static,
 ) -> Result<T, SnapshotError> {
     // The semaphore is never closed, so a permit always comes.
     let permit = ENCODING.acquire().await.ok();

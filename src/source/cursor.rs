@@ -1,20 +1,20 @@
-//! Where in a stream to read on.
+//! The read cursor of a stream: the place where the next connection starts.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::media::{Fragment, Position, fragment_order};
 
-/// Where GetMedia is to start.
+/// The place in a stream at which a connection starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StartAt {
-    /// At the newest footage.
+    /// The newest footage.
     Now,
-    /// At the oldest footage.
+    /// The oldest stored footage.
     Earliest,
-    /// With the fragment after this place.
+    /// The fragment after this position.
     After(Position),
-    /// With the first fragment at or after this server time, ms since the epoch.
+    /// The first fragment at or after this server time, ms since the epoch.
     ServerTime(i64),
 }
 
@@ -29,33 +29,35 @@ impl fmt::Display for StartAt {
     }
 }
 
-/// What has been read of a stream, and so where the next connection starts.
+/// Tracks the fragments of a stream that were read, and so where the next connection starts.
 #[derive(Clone, Debug)]
-pub struct Cursor {
+pub struct StreamCursor {
     first: StartAt,
+    /// The position after the last complete fragment.
     complete: Option<Position>,
+    /// The fragment that has begun and is not complete.
     open: Option<Arc<Fragment>>,
-    /// Whether the stream has open GOPs: one was begun since this cursor started, or it started behind one.
+    /// True if the stream has open GOPs: the cursor started at a primer, or a fragment since then began with one.
     has_open_gops: bool,
     failures: u32,
 }
 
-/// What follows from a failure.
+/// The cursor's reaction to unreadable bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failed {
-    /// The same place is read again.
-    Again,
-    /// The fragment failed three times and is left out.
-    PassedOver,
-    /// The bytes failed three times before any fragment began, so there is none to leave out.
-    Nameless,
+pub enum FailureOutcome {
+    /// The next connection reads the same place again.
+    ReadAgain,
+    /// The fragment failed too often, and the next connection starts after it.
+    FragmentSkipped,
+    /// The bytes failed too often before any fragment began, so there is no fragment to skip.
+    NoFragment,
 }
 
-/// Failures inside one fragment after which it is left out.
-const MOST_FAILURES_A_FRAGMENT: u32 = 3;
+/// The number of failures inside one fragment after which it is skipped.
+const MAX_FRAGMENT_FAILURES: u32 = 3;
 
-impl Cursor {
-    /// A cursor that starts at `first`.
+impl StreamCursor {
+    /// Creates a cursor whose first connection starts at `first`.
     #[must_use]
     pub fn new(first: StartAt) -> Self {
         let complete = match &first {
@@ -66,8 +68,10 @@ impl Cursor {
         Self { first, complete, open: None, has_open_gops, failures: 0 }
     }
 
-    /// Where the next connection starts: after the last complete fragment; where none was completed, with the one
-    /// that was begun; else where this cursor was told to.
+    /// Returns the start of the next connection.
+    ///
+    /// It is the place after the last complete fragment; without one, the fragment that has begun; without that, the
+    /// start given to [`Self::new`].
     #[must_use]
     pub fn start(&self) -> StartAt {
         if let Some(position) = &self.complete {
@@ -75,18 +79,19 @@ impl Cursor {
         }
         let begun_ms = self.open.as_ref().and_then(|fragment| fragment.server_ms);
         match (&self.first, begun_ms) {
+            // NOW is later by the next attempt: a start there would lose the rest of the fragment that broke off.
             (StartAt::Now, Some(server_ms)) => StartAt::ServerTime(server_ms),
             (first, _) => first.clone(),
         }
     }
 
-    /// Whether `number` was read already.
+    /// Returns true if fragment `number` was read before.
     #[must_use]
     pub fn has(&self, number: &str) -> bool {
         self.complete.as_ref().is_some_and(|last| fragment_order(number, &last.fragment).is_le())
     }
 
-    /// A fragment begins.
+    /// Records that `fragment` has begun.
     pub fn begin(&mut self, fragment: Arc<Fragment>) {
         let same = self.open.as_ref().is_some_and(|open| open.number == fragment.number);
         if !same {
@@ -95,20 +100,22 @@ impl Cursor {
         self.open = Some(fragment);
     }
 
-    /// The fragment that was begun is of open GOPs: from here on each fragment may be referred to by its successor.
-    pub fn is_open_gop(&mut self) {
+    /// Records that the stream has open GOPs: from here on, each fragment may be referenced by the next one.
+    pub fn set_open_gops(&mut self) {
         self.has_open_gops = true;
     }
 
-    /// Whether `number` is the last complete fragment, and read again to prime the decoder for the next one.
+    /// Returns true if `number` is the last complete fragment, read again only to prime the decoder for the next one.
     #[must_use]
     pub fn primes(&self, number: &str) -> bool {
         self.complete.as_ref().is_some_and(|last| last.primer.is_some() && *last.fragment == *number)
     }
 
-    /// Its trailing tags arrived; returns the place after it.
+    /// Records that `fragment` is complete, and returns the position after it.
     pub fn complete(&mut self, fragment: &Fragment) -> Position {
         let before = self.complete.take().map(|last| last.fragment);
+        // GetMedia and HLS start after a fragment number. To read this fragment again as a primer, the next
+        // connection therefore starts after the one before it.
         let primer = before.filter(|_| self.has_open_gops);
         let position = Position { primer, ..Position::after(fragment) };
         self.complete = Some(position.clone());
@@ -117,30 +124,32 @@ impl Cursor {
         position
     }
 
-    /// Reads without a primer from here on, because that is not kept any more; returns whether there was one.
+    /// Removes the primer from the start, because its footage has expired; returns true if there was one.
     pub fn drop_primer(&mut self) -> bool {
         self.complete.as_mut().is_some_and(|last| last.primer.take().is_some())
     }
 
-    /// The bytes since the last complete fragment make no sense, or end too early. After three times the fragment that
-    /// was begun is passed over.
-    pub fn fail(&mut self) -> Failed {
+    /// Records that the bytes since the last complete fragment are unreadable or end too early.
+    ///
+    /// The fragment that has begun is skipped when it fails for the third time.
+    pub fn fail(&mut self) -> FailureOutcome {
         self.failures += 1;
-        if self.failures < MOST_FAILURES_A_FRAGMENT {
-            return Failed::Again;
+        if self.failures < MAX_FRAGMENT_FAILURES {
+            return FailureOutcome::ReadAgain;
         }
         self.failures = 0;
         match self.open.take() {
             Some(fragment) => {
                 self.complete = Some(Position::after(&fragment));
+                // A damaged fragment cannot prime a decoder; open GOPs are detected again from the next one on.
                 self.has_open_gops = false;
-                Failed::PassedOver
+                FailureOutcome::FragmentSkipped
             }
-            None => Failed::Nameless,
+            None => FailureOutcome::NoFragment,
         }
     }
 
-    /// Forgets what was read and starts at `first`.
+    /// Discards the position: the next connection starts at `first`.
     pub fn jump(&mut self, first: StartAt) {
         *self = Self::new(first);
     }
@@ -159,15 +168,15 @@ mod tests {
     }
 
     #[test]
-    fn a_new_cursor_starts_where_it_was_told() {
+    fn a_new_cursor_starts_at_the_given_place() {
         for first in [StartAt::Now, StartAt::Earliest, StartAt::After(after("7")), StartAt::ServerTime(5)] {
-            assert_eq!(Cursor::new(first.clone()).start(), first);
+            assert_eq!(StreamCursor::new(first.clone()).start(), first);
         }
     }
 
     #[test]
-    fn it_goes_on_after_the_last_complete_fragment() {
-        let mut cursor = Cursor::new(StartAt::Earliest);
+    fn it_resumes_after_the_last_complete_fragment() {
+        let mut cursor = StreamCursor::new(StartAt::Earliest);
         cursor.begin(fragment("11", 1));
         assert_eq!(cursor.start(), StartAt::Earliest, "the first one broke off: read it again");
         cursor.complete(&fragment("11", 1));
@@ -176,19 +185,19 @@ mod tests {
     }
 
     #[test]
-    fn a_first_fragment_that_broke_off_is_read_again_also_when_started_at_now() {
-        let mut cursor = Cursor::new(StartAt::Now);
+    fn a_first_fragment_that_broke_off_is_read_again_even_after_a_start_at_now() {
+        let mut cursor = StreamCursor::new(StartAt::Now);
         cursor.begin(fragment("11", 1234));
         assert_eq!(cursor.start(), StartAt::ServerTime(1234));
     }
 
     #[test]
-    fn behind_an_open_gop_its_fragment_is_read_again_as_a_primer() {
-        let mut cursor = Cursor::new(StartAt::After(after("10")));
+    fn a_fragment_with_an_open_gop_is_read_again_as_a_primer() {
+        let mut cursor = StreamCursor::new(StartAt::After(after("10")));
         cursor.begin(fragment("11", 1));
         assert_eq!(cursor.complete(&fragment("11", 1)), after("11"), "closed: nothing refers to it");
         cursor.begin(fragment("12", 2));
-        cursor.is_open_gop();
+        cursor.set_open_gops();
         let position = cursor.complete(&fragment("12", 2));
         assert_eq!((position.fragment.as_ref(), position.read_after().as_ref()), ("12", "11"));
         assert_eq!(cursor.start(), StartAt::After(position.clone()));
@@ -196,55 +205,63 @@ mod tests {
         cursor.begin(fragment("13", 3));
         assert!(
             cursor.complete(&fragment("13", 3)).primer.is_some(),
-            "of a stream with open GOPs, also behind an IDR"
+            "in a stream with open GOPs, after an IDR too"
         );
-        let mut resumed = Cursor::new(StartAt::After(position));
+        let mut resumed = StreamCursor::new(StartAt::After(position));
         assert!(resumed.primes("12"));
         assert!(resumed.drop_primer() && !resumed.primes("12") && !resumed.drop_primer());
         assert_eq!(resumed.start(), StartAt::After(Position::after(&fragment("12", 2))));
     }
 
     #[test]
-    fn the_first_fragment_of_a_reading_has_no_primer() {
-        let mut cursor = Cursor::new(StartAt::Now);
+    fn the_first_fragment_that_is_read_has_no_primer() {
+        let mut cursor = StreamCursor::new(StartAt::Now);
         cursor.begin(fragment("11", 1));
-        cursor.is_open_gop();
+        cursor.set_open_gops();
         assert_eq!(cursor.complete(&fragment("11", 1)), after("11"));
     }
 
     #[test]
-    fn it_knows_what_was_read() {
-        let cursor = Cursor::new(StartAt::After(after("12")));
+    fn it_knows_the_fragments_that_were_read() {
+        let cursor = StreamCursor::new(StartAt::After(after("12")));
         assert!(cursor.has("11") && cursor.has("12") && cursor.has("9"));
         assert!(!cursor.has("13") && !cursor.has("100"));
     }
 
     #[test]
-    fn a_fragment_that_fails_three_times_is_passed_over() {
-        let mut cursor = Cursor::new(StartAt::Earliest);
+    fn a_fragment_that_fails_three_times_is_skipped() {
+        let mut cursor = StreamCursor::new(StartAt::Earliest);
         for _ in 0..2 {
             cursor.begin(fragment("11", 1));
-            assert_eq!(cursor.fail(), Failed::Again);
+            assert_eq!(cursor.fail(), FailureOutcome::ReadAgain);
         }
         cursor.begin(fragment("11", 1));
-        assert_eq!(cursor.fail(), Failed::PassedOver);
+        assert_eq!(cursor.fail(), FailureOutcome::FragmentSkipped);
         assert_eq!(cursor.start(), StartAt::After(after("11")));
     }
 
     #[test]
     fn failures_of_different_fragments_do_not_add_up() {
-        let mut cursor = Cursor::new(StartAt::Earliest);
+        let mut cursor = StreamCursor::new(StartAt::Earliest);
         for number in ["11", "12", "13"] {
             cursor.begin(fragment(number, 1));
-            assert_eq!(cursor.fail(), Failed::Again);
+            assert_eq!(cursor.fail(), FailureOutcome::ReadAgain);
         }
     }
 
     #[test]
-    fn rubbish_before_any_fragment_has_no_name_to_pass_over() {
-        let mut cursor = Cursor::new(StartAt::After(after("10")));
-        let failed: Vec<Failed> = (0..4).map(|_| cursor.fail()).collect();
-        assert_eq!(failed, [Failed::Again, Failed::Again, Failed::Nameless, Failed::Again]);
+    fn malformed_bytes_before_any_fragment_skip_nothing() {
+        let mut cursor = StreamCursor::new(StartAt::After(after("10")));
+        let outcomes: Vec<FailureOutcome> = (0..4).map(|_| cursor.fail()).collect();
+        assert_eq!(
+            outcomes,
+            [
+                FailureOutcome::ReadAgain,
+                FailureOutcome::ReadAgain,
+                FailureOutcome::NoFragment,
+                FailureOutcome::ReadAgain
+            ]
+        );
         assert_eq!(cursor.start(), StartAt::After(after("10")));
     }
 }

@@ -1,112 +1,114 @@
-//! Why a connection could not be made or went away, and what to do about it.
+//! The errors of the source stage, each with its remedy, its metric label and its longest retry delay.
 
 use std::time::Duration;
 
 use thiserror::Error;
 
-/// A failed request or connection. Every variant is cured by connecting again after a wait; the text says what a person can do.
+/// A failed request or a broken connection.
+///
+/// The camera recovers from each variant by connecting again after a delay; the text names what an operator can do.
 #[derive(Debug, Error)]
 pub enum SourceError {
-    /// The stream is not there; it may be created yet.
+    /// The stream does not exist; it may still be created.
     #[error(
         "stream {stream:?} does not exist in this account and region: create it, or correct kvs_stream_name"
     )]
     NoSuchStream {
-        /// Its name.
+        /// The stream's name.
         stream: String,
     },
-    /// The stream is there, and keeps nothing of what is asked for: its camera is off, or it has no retention.
+    /// The stream exists, but HLS has no fragment of the requested range: the camera is off, or nothing is retained.
     #[error(
-        "stream {stream:?} has no footage for HLS: its camera sends nothing, or the stream keeps nothing (HLS needs retention)"
+        "stream {stream:?} has no footage for HLS: check that its camera sends, and that the stream has a data retention"
     )]
     NoFootage {
-        /// Its name.
+        /// The stream's name.
         stream: String,
     },
-    /// The credentials may not read it.
+    /// The credentials do not allow the action.
     #[error("not allowed to {action} on stream {stream:?}: {message}; {remedy}")]
     NotAuthorized {
         /// The stream's name.
         stream: String,
-        /// The action as IAM names it.
+        /// The action, as IAM names it.
         action: &'static str,
-        /// What the service said.
+        /// The service's message.
         message: String,
-        /// The remedy.
+        /// The permission to grant, or another remedy.
         remedy: String,
     },
-    /// The service asks for fewer calls or connections.
+    /// The service throttles calls or connections.
     #[error(
-        "throttled by {action} on stream {stream:?} ({code}): at most 3 GetMedia readers and 5 calls/s a stream"
+        "throttled by {action} on stream {stream:?} ({code}): at most 3 GetMedia readers and 5 calls/s per stream"
     )]
     Throttled {
         /// The stream's name.
         stream: String,
-        /// The action.
+        /// The action that was throttled.
         action: &'static str,
-        /// The error's code.
+        /// The service's error code.
         code: String,
     },
-    /// The endpoint does not serve this stream: ask for it again.
+    /// The endpoint does not serve this stream any more: GetDataEndpoint returns the new one.
     #[error("the data endpoint of stream {stream:?} has moved")]
     EndpointMoved {
         /// The stream's name.
         stream: String,
     },
-    /// There are no credentials to sign with.
+    /// No credentials are available to sign the request.
     #[error("no AWS credentials for {action} on stream {stream:?}: {message}")]
     NoCredentials {
         /// The stream's name.
         stream: String,
-        /// The action.
+        /// The action that needs credentials.
         action: &'static str,
-        /// What was tried, and what to do.
+        /// The providers that were tried, and the remedy.
         message: String,
     },
-    /// The service does not take our signature: the credentials have expired or are wrong, or our clock is.
-    #[error("the signature of {action} on stream {stream:?} is refused: {message}; {remedy}")]
+    /// The service rejected the signature: the credentials are expired or wrong, or the host's clock is.
+    #[error("the signature of {action} on stream {stream:?} is rejected: {message}; {remedy}")]
     Signature {
         /// The stream's name.
         stream: String,
-        /// The action.
+        /// The action whose signature was rejected.
         action: &'static str,
-        /// The error's code, and what the service said.
+        /// The service's error code and message.
         message: String,
         /// The remedy.
         remedy: String,
     },
-    /// Nobody answers there.
-    #[error("{action} on stream {stream:?} reaches nobody: {message}; {remedy}")]
+    /// The service cannot be reached.
+    #[error("{action} on stream {stream:?} cannot reach the service: {message}; {remedy}")]
     Unreachable {
         /// The stream's name.
         stream: String,
-        /// The action.
+        /// The action that was requested.
         action: &'static str,
         /// The chain of causes.
         message: String,
         /// The remedy.
         remedy: String,
     },
-    /// The service answered something else.
+    /// The service returned any other error.
     #[error("{action} on stream {stream:?} failed: {message}")]
     Failed {
         /// The stream's name.
         stream: String,
-        /// The action.
+        /// The action that failed.
         action: &'static str,
         /// The chain of causes.
         message: String,
     },
-    /// No answer in time.
+    /// The service did not answer in time.
     #[error(
         "{action} on stream {stream:?}: no answer within {limit_s} s; check the network and proxies on the way"
     )]
     NoAnswer {
         /// The stream's name.
         stream: String,
-        /// The action.
+        /// The action that was requested.
         action: &'static str,
-        /// The limit, s.
+        /// The timeout, s.
         limit_s: u64,
     },
     /// An open connection broke.
@@ -120,16 +122,18 @@ pub enum SourceError {
 }
 
 impl SourceError {
-    /// The longest wait before it is tried again: what comes back by itself is asked often, what somebody must mend seldom.
+    /// Returns the upper bound of the delay before the next attempt.
     #[must_use]
-    pub fn most_wait(&self) -> Duration {
+    pub fn max_wait(&self) -> Duration {
         match self {
+            // Conditions that end by themselves: a short delay limits how much footage expires meanwhile.
             Self::Unreachable { .. }
             | Self::NoAnswer { .. }
             | Self::Broken { .. }
             | Self::EndpointMoved { .. }
             | Self::NoSuchStream { .. }
             | Self::NoFootage { .. } => Duration::from_secs(15),
+            // Conditions that an operator has to fix, and throttling, which frequent attempts would prolong.
             Self::NotAuthorized { .. }
             | Self::NoCredentials { .. }
             | Self::Signature { .. }
@@ -138,7 +142,7 @@ impl SourceError {
         }
     }
 
-    /// A short name for metrics and /healthz.
+    /// Returns the label of the error in metrics and on /healthz.
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! Playlists and segments over HTTP.
+//! Fetches playlists and segments over HTTP.
 
 use std::time::Duration;
 
@@ -11,91 +11,100 @@ use crate::aws::{
     FOREIGN_REMEDY, describe_foreign, explain_web_error, foreign_page, new_web_client, text_for_footage,
 };
 
-/// How long a playlist or a segment may take.
-const LIMIT: Duration = Duration::from_secs(20);
-const CONNECT_LIMIT: Duration = Duration::from_secs(4);
+/// Timeout of a playlist or a segment, from the request to the last byte.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(20);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 const REMEDY: &str = "check the network; it is tried again";
+/// The header in which KVS numbers its answers.
 /// Source: Kinesis Video Streams API reference, common response headers, 2026.
 const REQUEST_ID: &str = "x-amzn-requestid";
 /// The first bytes of each playlist. Source: RFC 8216, 4.3.1.1.
-const PLAYLIST: &[u8] = b"#EXTM3U";
-/// Source: Kinesis Video Streams quotas, 2026 (a fragment has 50 MB at most).
-const MOST_BYTES: usize = 64 << 20;
+const PLAYLIST_TAG: &[u8] = b"#EXTM3U";
+/// The maximum size of an answer. Source: Kinesis Video Streams quotas, 2026 (a fragment has 50 MB at most).
+const MAX_BODY_BYTES: usize = 64 << 20;
 
-/// Fetches what sessions list.
+/// An HTTP client for the links of HLS sessions.
 #[derive(Clone, Debug)]
-pub(super) struct Fetcher {
+pub(super) struct HlsFetcher {
     client: Client,
 }
 
-/// Why something was not fetched. No text holds a session's token.
+/// A failed fetch. No text contains the session token of the link.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Unfetched {
-    /// 401 or 403.
+pub(super) enum HlsFetchError {
+    /// KVS answered 401 or 403: the session has expired.
     Expired,
-    /// 404.
+    /// KVS answered 404: the segment is not stored any more.
     Gone,
-    /// Another answer, or none.
+    /// Any other answer, or none.
     Failed(String),
 }
 
-impl Fetcher {
-    /// Errors: TLS cannot be set up.
+impl HlsFetcher {
+    /// Creates the client.
+    ///
+    /// # Errors
+    /// TLS cannot be set up.
     pub(super) fn new() -> Result<Self, String> {
-        // KVS does not redirect. Elsewhere nothing is footage of this stream, whatever it holds.
+        // KVS does not redirect, and content from another place is not footage of this stream.
         let builder = Client::builder()
-            .timeout(LIMIT)
-            .connect_timeout(CONNECT_LIMIT)
+            .timeout(FETCH_TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT)
             .redirect(redirect::Policy::none());
         new_web_client(builder).map(|client| Self { client })
     }
 
-    /// The whole body.
-    pub(super) async fn get(&self, link: &Link) -> Result<Bytes, Unfetched> {
-        let failed =
-            |error: reqwest::Error| Unfetched::Failed(explain_web_error(error, link.secret(), Some(REMEDY)));
+    /// Returns the whole body behind `link`.
+    pub(super) async fn get(&self, link: &Link) -> Result<Bytes, HlsFetchError> {
+        let failed = |error: reqwest::Error| {
+            HlsFetchError::Failed(explain_web_error(error, link.secret(), Some(REMEDY)))
+        };
         let mut answer = self.client.get(link.secret()).send().await.map_err(failed)?;
         if answer.status() != StatusCode::OK {
-            return Err(refused(answer).await);
+            return Err(explain_status(answer).await);
         }
         let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).map(str::to_owned);
         let mut body = BytesMut::new();
+        // Read in parts rather than by Content-Length, which another server may omit or understate.
         while let Some(part) = answer.chunk().await.map_err(failed)? {
-            if body.len() + part.len() > MOST_BYTES {
-                return Err(Unfetched::Failed(format!("an answer of more than {MOST_BYTES} bytes")));
+            if body.len() + part.len() > MAX_BODY_BYTES {
+                return Err(HlsFetchError::Failed(format!("an answer of more than {MAX_BODY_BYTES} bytes")));
             }
             body.extend_from_slice(&part);
         }
-        let text = text_for_footage(200, &body).filter(|_| !body.starts_with(PLAYLIST));
+        // A captive portal answers 200 with its login page: neither a playlist nor a segment is other text.
+        let text = text_for_footage(200, &body).filter(|_| !body.starts_with(PLAYLIST_TAG));
         match foreign_page(200, kind.as_deref(), &body).or(text) {
-            Some(other) => Err(Unfetched::Failed(format!("{other}; {FOREIGN_REMEDY}"))),
+            Some(page) => Err(HlsFetchError::Failed(format!("{page}; {FOREIGN_REMEDY}"))),
             None => Ok(body.freeze()),
         }
     }
 }
 
-/// Explains an answer with another status than 200. KVS answers in JSON, or with no text.
-async fn refused(mut answer: Response) -> Unfetched {
+/// Returns the error for an answer whose status is not 200.
+async fn explain_status(mut answer: Response) -> HlsFetchError {
     let status = answer.status();
     if status.is_redirection() {
         let text = describe_foreign(status.as_u16(), "a redirect, which is not followed");
-        return Unfetched::Failed(format!("{text}; {FOREIGN_REMEDY}"));
+        return HlsFetchError::Failed(format!("{text}; {FOREIGN_REMEDY}"));
     }
     let is_numbered = answer.headers().contains_key(REQUEST_ID);
     let first = answer.chunk().await.ok().flatten().unwrap_or_default();
     let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    // KVS numbers its answers and writes JSON or no text. Any other text is a proxy's, so its 403 or 404 says
+    // nothing about the session.
     let text = text_for_footage(status.as_u16(), &first);
     let text = text.filter(|_| !is_numbered && !first.trim_ascii_start().starts_with(b"{"));
-    if let Some(other) = foreign_page(status.as_u16(), kind, &first).or(text) {
-        return Unfetched::Failed(format!("{other}; {FOREIGN_REMEDY}"));
+    if let Some(page) = foreign_page(status.as_u16(), kind, &first).or(text) {
+        return HlsFetchError::Failed(format!("{page}; {FOREIGN_REMEDY}"));
     }
     match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Unfetched::Expired,
-        StatusCode::NOT_FOUND => Unfetched::Gone,
-        other if is_numbered => Unfetched::Failed(format!("HTTP {other}; it is tried again")),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => HlsFetchError::Expired,
+        StatusCode::NOT_FOUND => HlsFetchError::Gone,
+        other if is_numbered => HlsFetchError::Failed(format!("HTTP {other}; it is tried again")),
         other => {
             let text = describe_foreign(other.as_u16(), "");
-            Unfetched::Failed(format!("{text}; {FOREIGN_REMEDY}; it is tried again"))
+            HlsFetchError::Failed(format!("{text}; {FOREIGN_REMEDY}; it is tried again"))
         }
     }
 }
@@ -107,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    /// The link to a server that answers once, and the server's thread.
+    /// Returns a link to a server that answers once, and the server's thread.
     fn server(answer: &str) -> (Link, std::thread::JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/playlist.m3u8?SessionToken=HUSH", listener.local_addr().unwrap());
@@ -152,11 +161,11 @@ mod tests {
             ("a playlist", answer("200 OK", hls, "#EXTM3U"), None),
         ] {
             let (link, thread) = server(&answer);
-            let got = Fetcher::new().unwrap().get(&link).await;
+            let got = HlsFetcher::new().unwrap().get(&link).await;
             thread.join().unwrap();
             match (words, got) {
                 (None, got) => assert_eq!(got.unwrap(), "#EXTM3U", "{name}"),
-                (Some(words), Err(Unfetched::Failed(text))) => {
+                (Some(words), Err(HlsFetchError::Failed(text))) => {
                     assert!(text.contains(words) && text.contains("captive portal"), "{name}: {text}");
                 }
                 (Some(_), got) => panic!("{name}: {got:?}"),
@@ -168,13 +177,13 @@ mod tests {
     async fn answers_of_kvs_are_an_expired_session_or_a_lost_segment() {
         let json = r#"{"Message":"no"}"#;
         for (status, wanted) in [
-            ("401 Unauthorized", Unfetched::Expired),
-            ("403 Forbidden", Unfetched::Expired),
-            ("404 Not Found", Unfetched::Gone),
+            ("401 Unauthorized", HlsFetchError::Expired),
+            ("403 Forbidden", HlsFetchError::Expired),
+            ("404 Not Found", HlsFetchError::Gone),
         ] {
             for body in [json, ""] {
                 let (link, thread) = server(&answer(status, "application/json", body));
-                let got = Fetcher::new().unwrap().get(&link).await;
+                let got = HlsFetcher::new().unwrap().get(&link).await;
                 thread.join().unwrap();
                 assert_eq!(got, Err(wanted.clone()), "{status} {body}");
             }
@@ -182,24 +191,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_redirect_is_not_followed_and_learns_nothing() {
+    async fn a_redirect_is_not_followed() {
         let (elsewhere, other) = server(&answer("200 OK", "application/vnd.apple.mpegurl", "#EXTM3U"));
         let redirect = format!(
             "HTTP/1.1 302 Found\r\nLocation: {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
             elsewhere.secret()
         );
         let (link, thread) = server(&redirect);
-        let got = Fetcher::new().unwrap().get(&link).await;
+        let got = HlsFetcher::new().unwrap().get(&link).await;
         thread.join().unwrap();
-        let Err(Unfetched::Failed(text)) = got else { panic!("{got:?}") };
+        let Err(HlsFetchError::Failed(text)) = got else { panic!("{got:?}") };
         assert!(text.contains("HTTP 302: a redirect, which is not followed"), "{text}");
         assert!(!other.is_finished(), "the other server was asked");
     }
 
     #[tokio::test]
-    async fn a_server_out_of_reach_is_named_without_the_token() {
+    async fn an_unreachable_server_is_named_without_the_token() {
         let link = Link::new("http://127.0.0.1:1/playlist.m3u8?SessionToken=HUSH").unwrap();
-        let Err(Unfetched::Failed(text)) = Fetcher::new().unwrap().get(&link).await else {
+        let Err(HlsFetchError::Failed(text)) = HlsFetcher::new().unwrap().get(&link).await else {
             panic!("it answered")
         };
         assert!(

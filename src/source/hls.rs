@@ -1,225 +1,240 @@
-//! HLS sessions of Kinesis Video Streams: one reading, segment by segment.
+//! Reads a stream by HLS: a series of sessions, segment by segment.
 //!
-//! Stored footage comes through ON_DEMAND sessions, window by window, as fast as it is fetched; at its end the LIVE session
-//! goes on. (LIVE_REPLAY would list stored footage in real time only, and never catch up.) Windows and playlists go by the producer's
-//! time, because media time does; within them fragments are told apart by their numbers, so that none comes twice.
+//! Stored footage comes through ON_DEMAND sessions, one time window after the other, as fast as it can be fetched.
+//! At the end of the stored footage a LIVE session follows. LIVE_REPLAY is not used, because it lists stored footage
+//! in real time only and never catches up.
+//!
+//! Windows are ranges of the producer's time, because media time is. Within them a fragment is identified by its
+//! number, so that none is read twice.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use kvs_hls::player::{Failure, Gap, Player, Start, Want};
-use kvs_hls::playlist::Segment;
-use kvs_hls::{Limits, Link};
+use kvs_hls::player::{FetchFailure, Gap, HlsPlayer, PlayerAction, PlayerStart};
+use kvs_hls::playlist::PlaylistSegment;
+use kvs_hls::{HlsLimits, Link};
 
-use super::fetch::{Fetcher, Unfetched};
-use super::hls_session::{Playback, Sessions};
+use super::fetch::{HlsFetchError, HlsFetcher};
+use super::hls_session::{HlsSessions, SessionRange};
 use super::{Kvs, SourceError, StartAt};
 use crate::base::epoch_ms;
 use crate::demux::FetchedSegment;
 use crate::status::whole_ms;
 
-/// The longest window of an ON_DEMAND session. Source: API reference, GetHLSStreamingSessionURL, HLSTimestampRange, 2026.
+/// The longest window of an ON_DEMAND session.
+/// Source: API reference, GetHLSStreamingSessionURL, HLSTimestampRange, 2026.
 const WINDOW_MS: i64 = 24 * 3_600_000;
-/// Our clock may be wrong by so much: AWS takes no signature of one that is further off than 5 minutes.
+/// The assumed error of this host's clock, with a margin: AWS rejects signatures that are off by more than 5 minutes.
 const CLOCK_ERROR_MS: i64 = 10 * 60_000;
-/// A producer that sends no timestamps dates its footage to 1970.
+/// The latest date that means "no timestamp": without one, a producer's footage is dated to the first day of 1970.
 const NO_TIME_MS: i64 = 24 * 3_600_000;
-/// Sessions that list nothing, after which it is a fault and not the end of a session: the wait between two tries is then the
-/// camera's.
-const MOST_BARREN: u32 = 3;
-/// Before a renewal that was refused is tried again.
-const RENEW_AGAIN: Duration = Duration::from_secs(5);
+/// The number of consecutive sessions without a playlist after which the connection fails.
+///
+/// Fewer are the normal end of a session; more are a fault, and the camera's backoff applies.
+const MAX_BARREN_SESSIONS: u32 = 3;
+/// The delay before another session is requested after a renewal was refused.
+const RENEWAL_RETRY: Duration = Duration::from_secs(5);
 
-/// One stream, read by HLS.
+/// A stream that is read by HLS.
 #[derive(Debug)]
 pub struct HlsSource {
-    sessions: Sessions,
-    fetcher: Fetcher,
+    sessions: HlsSessions,
+    fetcher: HlsFetcher,
 }
 
-/// What a reading brings.
+/// An item of an HLS connection, in stream order.
 #[derive(Debug)]
 pub enum HlsItem {
-    /// A segment.
+    /// A segment, which is one fragment.
     Segment(FetchedSegment),
-    /// Fragments between the one read last and the one that comes next are not kept any more.
+    /// A description of fragments that have expired between the previous segment and the next one.
     Gap(String),
 }
 
-/// A reading of a stream.
+/// A connection to a stream by HLS: the sessions that follow each other, and the segments that they list.
 #[derive(Debug)]
-pub struct HlsMedia {
-    sessions: Sessions,
-    fetcher: Fetcher,
-    player: Player,
-    stage: Stage,
-    /// Number and time of the last segment that was read.
+pub struct HlsConnection {
+    sessions: HlsSessions,
+    fetcher: HlsFetcher,
+    player: HlsPlayer,
+    footage: Footage,
+    /// Number and date of the last segment that was read.
     last: Option<(String, i64)>,
+    /// The last initialisation segment and its link.
     init: Option<(Link, Bytes)>,
-    /// What is to be told before the next segment.
+    /// The gap to report before the next segment.
     gap: Option<String>,
-    /// Sessions since a playlist was read.
+    /// The number of sessions since a playlist was read.
     barren: u32,
-    /// When the playlist was read that lists what is queued.
+    /// The time at which the current media playlist was read.
     listed: Instant,
 }
 
-/// Which footage the session lists.
+/// The footage that the current session lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// Stored, of this window, ms since the epoch.
+enum Footage {
+    /// Stored footage of this window, ms since the epoch; `found` once a segment of it was read.
     Stored { from_ms: i64, to_ms: i64, found: bool },
-    /// The newest; `bridged`: what was stored before it was looked for.
+    /// The newest footage; `bridged` once the stored footage before it was searched.
     Live { bridged: bool },
 }
 
 impl HlsSource {
-    /// The source of one stream, whose sessions last so long.
+    /// Creates a source for `stream` whose sessions are renewed after `session_life`.
     ///
     /// # Errors
     /// TLS cannot be set up.
-    pub fn new(kvs: &Kvs, stream: &str, lasts: Duration) -> Result<Self, SourceError> {
-        let sessions = Sessions::new(kvs.clone(), stream, lasts);
-        let fetcher = Fetcher::new().map_err(|message| sessions.failed("GetHLSMediaPlaylist", message))?;
+    pub fn new(kvs: &Kvs, stream: &str, session_life: Duration) -> Result<Self, SourceError> {
+        let sessions = HlsSessions::new(kvs.clone(), stream, session_life);
+        let fetcher = HlsFetcher::new().map_err(|message| sessions.failed("GetHLSMediaPlaylist", message))?;
         Ok(Self { sessions, fetcher })
     }
 
-    /// The stream's name.
+    /// Returns the stream's name.
     #[must_use]
     pub fn stream(&self) -> &str {
         self.sessions.stream()
     }
 
-    /// A reading that starts at `start`, with a session.
+    /// Opens a connection that reads from `start`, with its first session.
     ///
     /// # Errors
-    /// The stream cannot be described, or there is no session.
-    pub async fn open(&self, start: &StartAt) -> Result<HlsMedia, SourceError> {
-        let (stage, last) = match start {
-            StartAt::Now => (Stage::Live { bridged: true }, None),
+    /// The stream cannot be described, or no session is granted.
+    pub async fn open(&self, start: &StartAt) -> Result<HlsConnection, SourceError> {
+        let (footage, last) = match start {
+            StartAt::Now => (Footage::Live { bridged: true }, None),
             StartAt::Earliest => {
                 let kept_ms = self.sessions.retention_ms().await? + CLOCK_ERROR_MS;
-                (window(epoch_ms() - kept_ms), None)
+                (window_from(epoch_ms() - kept_ms), None)
             }
             StartAt::After(position) => {
-                (window(position.media.0), Some((position.read_after().to_string(), position.media.0)))
+                (window_from(position.media.0), Some((position.read_after().to_string(), position.media.0)))
             }
-            StartAt::ServerTime(ms) => (window(*ms), None),
+            StartAt::ServerTime(ms) => (window_from(*ms), None),
         };
         let (sessions, fetcher) = (self.sessions.clone(), self.fetcher.clone());
-        let player = player(stage, last.as_ref(), sessions.lasts());
-        let mut media = HlsMedia {
+        let player = new_player(footage, last.as_ref(), sessions.life());
+        let mut connection = HlsConnection {
             sessions,
             fetcher,
             player,
-            stage,
+            footage,
             last,
             init: None,
             gap: None,
             barren: 0,
             listed: Instant::now(),
         };
-        while media.player.next(Instant::now()) == Want::Session {
-            media.session().await?;
+        while connection.player.next(Instant::now()) == PlayerAction::Session {
+            connection.request_session().await?;
         }
-        Ok(media)
+        Ok(connection)
     }
 }
 
-/// The longest window from there on. It may end after now: times are the producer's.
-fn window(from_ms: i64) -> Stage {
-    Stage::Stored { from_ms, to_ms: from_ms.saturating_add(WINDOW_MS), found: false }
+/// Returns the longest window that starts at `from_ms`.
+fn window_from(from_ms: i64) -> Footage {
+    // The window may end in the future of this host's clock: the times in it are the producer's.
+    Footage::Stored { from_ms, to_ms: from_ms.saturating_add(WINDOW_MS), found: false }
 }
 
-fn player(stage: Stage, last: Option<&(String, i64)>, lasts: Duration) -> Player {
-    let start = match (stage, last) {
-        (_, Some((number, _))) => Start::After(number.clone()),
-        (Stage::Live { .. }, None) => Start::Newest,
-        (Stage::Stored { .. }, None) => Start::Oldest,
+fn new_player(footage: Footage, last: Option<&(String, i64)>, session_life: Duration) -> HlsPlayer {
+    let start = match (footage, last) {
+        (_, Some((number, _))) => PlayerStart::After(number.clone()),
+        (Footage::Live { .. }, None) => PlayerStart::Newest,
+        (Footage::Stored { .. }, None) => PlayerStart::Oldest,
     };
-    Player::new(start, lasts, Limits::default())
+    HlsPlayer::new(start, session_life, HlsLimits::default())
 }
 
-impl HlsMedia {
-    /// The next segment, or what is told before it. Waits while the camera sends nothing new.
+impl HlsConnection {
+    /// Returns the next segment, or the gap before it. Waits while the camera sends nothing new.
     ///
     /// # Errors
-    /// The session is over and there is no new one, or something cannot be fetched: open a new reading.
+    /// The session is over and no other one is granted, or a fetch failed: open a new connection.
     pub async fn next(&mut self) -> Result<HlsItem, SourceError> {
         loop {
             match self.player.next(Instant::now()) {
-                Want::Session => self.session().await?,
-                Want::Master(link) => self.master(&link).await?,
-                Want::Media(link) => self.media(&link).await?,
-                Want::Segment(segment) => {
+                PlayerAction::Session => self.request_session().await?,
+                PlayerAction::Master(link) => self.read_master(&link).await?,
+                PlayerAction::Media(link) => self.read_playlist(&link).await?,
+                PlayerAction::Segment(segment) => {
+                    // The gap is in front of this segment, which the player offers again after it.
                     if let Some(gap) = self.gap.take() {
                         return Ok(HlsItem::Gap(gap));
                     }
-                    if let Some(fetched) = self.segment(&segment).await? {
+                    if let Some(fetched) = self.read_segment(&segment).await? {
                         return Ok(HlsItem::Segment(fetched));
                     }
                 }
-                Want::Wait(until) => tokio::time::sleep_until(until.into()).await,
-                Want::End => self.end()?,
+                PlayerAction::Wait(until) => tokio::time::sleep_until(until.into()).await,
+                PlayerAction::End => self.end_playlist()?,
             }
         }
     }
 
-    async fn session(&mut self) -> Result<(), SourceError> {
+    async fn request_session(&mut self) -> Result<(), SourceError> {
         self.barren += 1;
-        if self.barren > MOST_BARREN {
+        if self.barren > MAX_BARREN_SESSIONS {
             return Err(self.failed(format!(
-                "{MOST_BARREN} sessions in a row were refused before they listed anything"
+                "{MAX_BARREN_SESSIONS} sessions in a row were refused before they listed anything"
             )));
         }
-        let asked = Instant::now();
-        let playback = match self.stage {
-            Stage::Stored { from_ms, to_ms, .. } => Playback::Stored { from_ms, to_ms },
-            Stage::Live { .. } => Playback::Live,
+        let requested = Instant::now();
+        let range = match self.footage {
+            Footage::Stored { from_ms, to_ms, .. } => SessionRange::Stored { from_ms, to_ms },
+            Footage::Live { .. } => SessionRange::Live,
         };
-        match (self.sessions.url(playback).await, self.stage) {
-            (Ok(url), _) => self.player.session(asked, &url).map_err(|error| self.unreadable(&error)),
-            (Err(SourceError::NoFootage { .. }), Stage::Stored { .. }) => {
-                self.after_window();
+        match (self.sessions.request_url(range).await, self.footage) {
+            (Ok(url), _) => self.player.session(requested, &url).map_err(|error| self.unreadable(&error)),
+            // An empty window is a normal end of stored footage, not an error.
+            (Err(SourceError::NoFootage { .. }), Footage::Stored { .. }) => {
+                self.end_window();
                 Ok(())
             }
             (Err(error), _) if !self.player.has_session() => Err(error),
+            // The current session is still valid while its renewal is retried.
             (Err(_refused), _) => {
-                self.player.session_refused(asked + RENEW_AGAIN);
+                self.player.session_refused(requested + RENEWAL_RETRY);
                 Ok(())
             }
         }
     }
 
-    async fn master(&mut self, link: &Link) -> Result<(), SourceError> {
+    async fn read_master(&mut self, link: &Link) -> Result<(), SourceError> {
         let Some(text) = self.fetch(link).await? else { return Ok(()) };
         self.player.master(&text).map_err(|error| self.unreadable(&error))
     }
 
-    async fn media(&mut self, link: &Link) -> Result<(), SourceError> {
+    async fn read_playlist(&mut self, link: &Link) -> Result<(), SourceError> {
         let Some(text) = self.fetch(link).await? else { return Ok(()) };
         self.listed = Instant::now();
         let gap = self.player.media(self.listed, &text).map_err(|error| self.unreadable(&error))?;
         self.barren = 0;
         if let Some(gap) = gap {
-            self.missing(&gap);
+            self.bridge_gap(&gap);
         }
         Ok(())
     }
 
-    /// What a LIVE playlist leaves out may be stored: it is looked for once. What is not found there is gone.
-    fn missing(&mut self, gap: &Gap) {
-        match (self.stage, &self.last) {
-            (Stage::Live { bridged: false }, Some((_, last_ms))) => self.go(window(*last_ms)),
-            (Stage::Live { .. }, _) => self.gap = Some(told(gap)),
-            (Stage::Stored { .. }, _) => {}
+    /// Searches the stored footage once for fragments that a LIVE playlist no longer lists; else records a gap.
+    fn bridge_gap(&mut self, gap: &Gap) {
+        match (self.footage, &self.last) {
+            // RFC 8216, 6.2.2: a live playlist drops its oldest segments. ON_DEMAND may still list them.
+            (Footage::Live { bridged: false }, Some((_, last_ms))) => self.switch_to(window_from(*last_ms)),
+            (Footage::Live { .. }, _) => self.gap = Some(describe_gap(gap)),
+            (Footage::Stored { .. }, _) => {}
         }
     }
 
-    async fn segment(&mut self, segment: &Segment) -> Result<Option<FetchedSegment>, SourceError> {
+    /// Fetches `segment`; returns `None` if the player has to do something else first.
+    async fn read_segment(
+        &mut self,
+        segment: &PlaylistSegment,
+    ) -> Result<Option<FetchedSegment>, SourceError> {
         let init = match &segment.init {
-            Some(link) => match self.initialisation(link).await? {
+            Some(link) => match self.read_init(link).await? {
                 Some(init) => Some(init),
                 None => return Ok(None),
             },
@@ -235,17 +250,19 @@ impl HlsMedia {
         }
         self.player.read();
         self.last = Some((number.clone(), date_ms));
-        match &mut self.stage {
-            Stage::Stored { found, .. } => *found = true,
-            Stage::Live { bridged } => *bridged = false,
+        match &mut self.footage {
+            Footage::Stored { found, .. } => *found = true,
+            // The place in the live footage is established, so a later gap may be bridged again.
+            Footage::Live { bridged } => *bridged = false,
         }
-        // What came since the playlist was read is not queued yet.
+        // Footage that arrived since the playlist was read is not queued yet, but this segment is behind it.
         let behind_ms = self.player.queued_ms().saturating_add(whole_ms(self.listed.elapsed()));
         let number = Arc::from(number.as_str());
         Ok(Some(FetchedSegment { number, date_ms, behind_ms, init, media }))
     }
 
-    async fn initialisation(&mut self, link: &Link) -> Result<Option<Bytes>, SourceError> {
+    /// Returns the initialisation segment behind `link` (EXT-X-MAP, RFC 8216, 4.3.2.5), from memory if it is the last.
+    async fn read_init(&mut self, link: &Link) -> Result<Option<Bytes>, SourceError> {
         if let Some((_, init)) = self.init.as_ref().filter(|(of, _)| of == link) {
             return Ok(Some(init.clone()));
         }
@@ -254,47 +271,49 @@ impl HlsMedia {
         Ok(Some(init))
     }
 
-    /// `None`: the player wants something else now.
+    /// Fetches `link`; returns `None` if it failed in a way after which the player has to do something else.
     async fn fetch(&mut self, link: &Link) -> Result<Option<Bytes>, SourceError> {
         let failure = match self.fetcher.get(link).await {
             Ok(body) => return Ok(Some(body)),
-            Err(Unfetched::Expired) => Failure::Expired,
-            Err(Unfetched::Gone) => Failure::Gone,
-            Err(Unfetched::Failed(message)) => return Err(self.failed(message)),
+            Err(HlsFetchError::Expired) => FetchFailure::Expired,
+            Err(HlsFetchError::Gone) => FetchFailure::Gone,
+            Err(HlsFetchError::Failed(message)) => return Err(self.failed(message)),
         };
         if let Some(lost) = self.player.failed(failure) {
-            self.gap = Some(format!("fragment {lost} was not kept long enough"));
+            self.gap = Some(format!("fragment {lost} expired before it was read"));
         }
         Ok(None)
     }
 
-    /// A LIVE playlist has no end, unless the session is over.
-    fn end(&mut self) -> Result<(), SourceError> {
-        if let Stage::Live { .. } = self.stage {
+    /// Follows the end of a playlist (EXT-X-ENDLIST, RFC 8216, 4.3.3.4), which a LIVE playlist has only at its session's
+    /// end.
+    fn end_playlist(&mut self) -> Result<(), SourceError> {
+        if let Footage::Live { .. } = self.footage {
             return Err(self.failed("the LIVE session ended".to_owned()));
         }
-        self.after_window();
+        self.end_window();
         Ok(())
     }
 
-    /// The window was read to its end. What came meanwhile is looked for in another one; when there is nothing, the LIVE session
-    /// goes on.
-    fn after_window(&mut self) {
-        let Stage::Stored { to_ms, found, .. } = self.stage else { return };
+    /// Follows the end of a window of stored footage, with another window or with the LIVE session.
+    fn end_window(&mut self) {
+        let Footage::Stored { to_ms, found, .. } = self.footage else { return };
         match &self.last {
-            Some((_, last_ms)) if found => self.go(window(*last_ms)),
-            _ if to_ms < epoch_ms() + CLOCK_ERROR_MS => self.go(window(to_ms)),
-            _ => self.go(Stage::Live { bridged: true }),
+            // Footage that was stored while this window was read is in another one, from the last segment on.
+            Some((_, last_ms)) if found => self.switch_to(window_from(*last_ms)),
+            // A pause of the camera may be longer than a window, so an empty one in the past does not end the search.
+            _ if to_ms < epoch_ms() + CLOCK_ERROR_MS => self.switch_to(window_from(to_ms)),
+            _ => self.switch_to(Footage::Live { bridged: true }),
         }
     }
 
-    fn go(&mut self, stage: Stage) {
+    fn switch_to(&mut self, footage: Footage) {
         self.barren = 0;
-        self.stage = stage;
-        self.player = player(stage, self.last.as_ref(), self.sessions.lasts());
+        self.footage = footage;
+        self.player = new_player(footage, self.last.as_ref(), self.sessions.life());
     }
 
-    fn unreadable(&self, error: &kvs_hls::Error) -> SourceError {
+    fn unreadable(&self, error: &kvs_hls::HlsError) -> SourceError {
         self.failed(error.to_string())
     }
 
@@ -303,12 +322,12 @@ impl HlsMedia {
     }
 }
 
-fn told(gap: &Gap) -> String {
+fn describe_gap(gap: &Gap) -> String {
     let Gap { after, before, fragments } = gap;
     match fragments {
         Some(fragments) => {
-            format!("{fragments} fragments after {after} are listed no more; on with {before}")
+            format!("{fragments} fragments after {after} are no longer listed; reading resumes with {before}")
         }
-        None => format!("fragments after {after} may be missing; on with {before}"),
+        None => format!("fragments after {after} may be missing; reading resumes with {before}"),
     }
 }

@@ -1,4 +1,4 @@
-//! GetMedia through the AWS SDK: endpoint discovery, one connection, its bytes.
+//! GetMedia through the AWS SDK: endpoint discovery, one connection and its bytes.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,20 +18,20 @@ use super::{SourceError, StartAt};
 use crate::aws::{AwsFailure, FOREIGN_REMEDY, new_http_client, text_for_footage};
 use crate::base::causes;
 
-/// How long an endpoint is used before it is asked for again.
-/// Source: Kinesis Video Streams API reference, GetDataEndpoint (the endpoint's token is refreshed about every 45 minutes).
+/// The age at which a data endpoint is requested again.
+/// Source: Kinesis Video Streams API reference, GetDataEndpoint (its token is refreshed about every 45 minutes).
 const ENDPOINT_LIFE: Duration = Duration::from_secs(45 * 60);
-/// How long a request may take until its response begins.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
-const CONNECT_LIMIT: Duration = Duration::from_secs(4);
+/// Timeout of a request, until its response begins.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 const TRIED_AGAIN: &str = "it is tried again";
 const CHECK_NETWORK: &str = "check the network, the region and AWS_ENDPOINT_URL";
 
-/// The least time between two calls of GetDataEndpoint of this process.
-/// Source: Kinesis Video Streams quotas, 2026: 300 calls/s an account, which other processes share.
-const ENDPOINT_GAP: Duration = Duration::from_millis(10);
+/// The minimum interval between two calls of GetDataEndpoint by this process.
+/// Source: Kinesis Video Streams quotas, 2026: 300 calls/s per account, which other processes share.
+const ENDPOINT_INTERVAL: Duration = Duration::from_millis(10);
 
-/// The clients that all cameras share.
+/// The Kinesis Video Streams clients that all cameras share.
 #[derive(Clone, Debug)]
 pub struct Kvs {
     config: SdkConfig,
@@ -39,44 +39,47 @@ pub struct Kvs {
     endpoint_slots: Arc<CallSlots>,
 }
 
-/// Spaces calls evenly.
+/// Spaces the calls of all cameras by a minimum interval.
 #[derive(Debug)]
 struct CallSlots {
-    gap: Duration,
-    /// When the next call may be made; `None`: none was yet.
+    interval: Duration,
+    /// The time of the next free slot; `None` before the first call.
     free_at: Mutex<Option<Instant>>,
 }
 
 impl CallSlots {
-    fn new(gap: Duration) -> Self {
-        Self { gap, free_at: Mutex::new(None) }
+    fn new(interval: Duration) -> Self {
+        Self { interval, free_at: Mutex::new(None) }
     }
 
-    /// Takes the first free slot at or after `now`.
+    /// Takes the first free slot at or after `now`, and returns its time.
     fn take(&self, now: Instant) -> Instant {
+        // Poison is ignored: no code panics between the two accesses of the time.
         let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
         let slot = free_at.map_or(now, |free_at| free_at.max(now));
-        *free_at = Some(slot + self.gap);
+        *free_at = Some(slot + self.interval);
         slot
     }
 }
 
 impl Kvs {
-    /// Clients with the credentials, region and endpoint of `config`. The cameras retry by themselves, so the SDK does not.
+    /// Creates clients with the credentials, region and endpoint of `config`.
     #[must_use]
     pub fn new(config: &SdkConfig) -> Self {
         let config = config
             .to_builder()
+            // Each camera retries with its own backoff, and reports each failure.
             .retry_config(RetryConfig::disabled())
-            .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_LIMIT).build())
+            .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build())
+            // The SDK's protection counts bytes per second; a quiet camera is no stall (`StallWatch`).
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .http_client(new_http_client())
             .build();
         let control = aws_sdk_kinesisvideo::Client::new(&config);
-        Self { config, control, endpoint_slots: Arc::new(CallSlots::new(ENDPOINT_GAP)) }
+        Self { config, control, endpoint_slots: Arc::new(CallSlots::new(ENDPOINT_INTERVAL)) }
     }
 
-    /// The source of one stream.
+    /// Creates the GetMedia source of the stream `name`.
     #[must_use]
     pub fn stream(&self, name: &str) -> GetMediaSource {
         GetMediaSource { kvs: self.clone(), stream: name.to_owned(), endpoint: None }
@@ -86,19 +89,19 @@ impl Kvs {
         &self.config
     }
 
-    /// Hours that the stream keeps footage.
+    /// Requests the stream's data retention, h.
     pub(super) async fn retention_hours(&self, stream: &str) -> Result<i32, SourceError> {
         Ok(self.describe(stream).await?.data_retention_in_hours.unwrap_or(0))
     }
 
-    /// Where an operation of the stream is served. Many streams are asked for one after the other, so that a start does not use
-    /// up the account's quota.
-    pub(super) async fn endpoint(&self, stream: &str, api: ApiName) -> Result<String, SourceError> {
+    /// Requests the URL that serves the operation `api` of the stream.
+    pub(super) async fn request_endpoint(&self, stream: &str, api: ApiName) -> Result<String, SourceError> {
         const ACTION: &str = "GetDataEndpoint";
+        // At a start all cameras call at once; unspaced calls would use up the account's quota.
         tokio::time::sleep_until(self.endpoint_slots.take(Instant::now()).into()).await;
         let request = self.control.get_data_endpoint().stream_name(stream).api_name(api);
-        let answer = in_time(stream, ACTION, request.send()).await?;
-        let answer = answer.map_err(|error| explain(stream, ACTION, &error))?;
+        let answer = with_timeout(stream, ACTION, request.send()).await?;
+        let answer = answer.map_err(|error| explain_error(stream, ACTION, &error))?;
         let is_address = |url: &String| url.starts_with("https://") || url.starts_with("http://");
         answer.data_endpoint.filter(is_address).ok_or_else(|| SourceError::Failed {
             stream: stream.to_owned(),
@@ -108,52 +111,53 @@ impl Kvs {
     }
 }
 
-/// One stream, with its data endpoint remembered.
+/// A stream that is read by GetMedia, with its current data endpoint.
 #[derive(Debug)]
 pub struct GetMediaSource {
     kvs: Kvs,
     stream: String,
-    endpoint: Option<Endpoint>,
+    endpoint: Option<DataEndpoint>,
 }
 
 #[derive(Debug)]
-struct Endpoint {
+struct DataEndpoint {
     since: Instant,
     client: aws_sdk_kinesisvideomedia::Client,
 }
 
 impl GetMediaSource {
-    /// The stream's name.
+    /// Returns the stream's name.
     #[must_use]
     pub fn stream(&self) -> &str {
         &self.stream
     }
 
-    /// An open GetMedia connection that starts at `start`.
+    /// Opens a GetMedia connection that starts at `start`.
     ///
     /// # Errors
-    /// The endpoint is asked for again after any error.
-    pub async fn open(&mut self, start: &StartAt) -> Result<Media, SourceError> {
+    /// See [`SourceError`]; the next attempt requests the endpoint again.
+    pub async fn open(&mut self, start: &StartAt) -> Result<GetMediaConnection, SourceError> {
         let opened = self.get_media(start).await;
         if opened.is_err() {
+            // Any failure may come from an endpoint that has moved.
             self.endpoint = None;
         }
         opened
     }
 
-    /// Asks for the endpoint again before the next connection.
+    /// Discards the known data endpoint: the next connection requests it again.
     pub fn forget_endpoint(&mut self) {
         self.endpoint = None;
     }
 
-    async fn get_media(&mut self, start: &StartAt) -> Result<Media, SourceError> {
+    async fn get_media(&mut self, start: &StartAt) -> Result<GetMediaConnection, SourceError> {
         const ACTION: &str = "GetMedia";
         let client = self.client().await?;
-        let selector = selector(start).map_err(|message| self.failed(ACTION, message))?;
+        let selector = start_selector(start).map_err(|message| self.failed(ACTION, message))?;
         let request = client.get_media().stream_name(&self.stream).start_selector(selector);
-        let answer = in_time(&self.stream, ACTION, request.send()).await?;
-        let answer = answer.map_err(|error| explain(&self.stream, ACTION, &error))?;
-        Ok(Media { stream: self.stream.clone(), body: answer.payload, is_begun: false })
+        let answer = with_timeout(&self.stream, ACTION, request.send()).await?;
+        let answer = answer.map_err(|error| explain_error(&self.stream, ACTION, &error))?;
+        Ok(GetMediaConnection { stream: self.stream.clone(), body: answer.payload, has_begun: false })
     }
 
     async fn client(&mut self) -> Result<aws_sdk_kinesisvideomedia::Client, SourceError> {
@@ -162,14 +166,14 @@ impl GetMediaSource {
         {
             return Ok(endpoint.client.clone());
         }
-        let url = self.kvs.endpoint(&self.stream, ApiName::GetMedia).await?;
-        // Connections of its own, so that no other camera shares one with it.
+        let url = self.kvs.request_endpoint(&self.stream, ApiName::GetMedia).await?;
+        // A connection pool per camera: cameras that share a connection would end together.
         let config = aws_sdk_kinesisvideomedia::config::Builder::from(&self.kvs.config)
             .endpoint_url(url)
             .http_client(new_http_client())
             .build();
         let client = aws_sdk_kinesisvideomedia::Client::from_conf(config);
-        self.endpoint = Some(Endpoint { since: Instant::now(), client: client.clone() });
+        self.endpoint = Some(DataEndpoint { since: Instant::now(), client: client.clone() });
         Ok(client)
     }
 
@@ -178,29 +182,32 @@ impl GetMediaSource {
     }
 }
 
-/// The body of an open GetMedia connection.
+/// An open GetMedia connection: the body of its response.
 #[derive(Debug)]
-pub struct Media {
+pub struct GetMediaConnection {
     stream: String,
     body: ByteStream,
-    is_begun: bool,
+    /// True once the first bytes have arrived.
+    has_begun: bool,
 }
 
-impl Media {
-    /// The next bytes; `None` at the end, which says nothing about the stream's end.
+impl GetMediaConnection {
+    /// Returns the next bytes; `None` at the end of the response, which is not the end of the stream.
     ///
     /// # Errors
-    /// The connection broke, or it begins with text: another server's, for footage never does.
+    /// The connection broke, or its first bytes are another server's text.
     pub async fn next(&mut self) -> Option<Result<Bytes, SourceError>> {
         let bytes = self.body.next().await?;
         let bytes = bytes
             .map_err(|error| SourceError::Broken { stream: self.stream.clone(), message: causes(&error) });
-        Some(bytes.and_then(|bytes| self.checked(bytes)))
+        Some(bytes.and_then(|bytes| self.reject_text(bytes)))
     }
 
-    fn checked(&mut self, bytes: Bytes) -> Result<Bytes, SourceError> {
-        let is_begun = std::mem::replace(&mut self.is_begun, true);
-        match text_for_footage(200, &bytes).filter(|_| !is_begun) {
+    /// Returns `bytes`, unless they begin the response with text.
+    fn reject_text(&mut self, bytes: Bytes) -> Result<Bytes, SourceError> {
+        let has_begun = std::mem::replace(&mut self.has_begun, true);
+        // A proxy answers 200 with a page of text; footage begins with the bytes of an EBML header.
+        match text_for_footage(200, &bytes).filter(|_| !has_begun) {
             None => Ok(bytes),
             Some(text) => Err(SourceError::Failed {
                 stream: self.stream.clone(),
@@ -211,8 +218,9 @@ impl Media {
     }
 }
 
-fn selector(start: &StartAt) -> Result<StartSelector, String> {
+fn start_selector(start: &StartAt) -> Result<StartSelector, String> {
     let selector = StartSelector::builder();
+    // A fragment number and not a continuation token: HLS resumes from the same positions.
     let selector = match start {
         StartAt::Now => selector.start_selector_type(StartSelectorType::Now),
         StartAt::Earliest => selector.start_selector_type(StartSelectorType::Earliest),
@@ -226,19 +234,25 @@ fn selector(start: &StartAt) -> Result<StartSelector, String> {
     selector.build().map_err(|error| error.to_string())
 }
 
-pub(super) async fn in_time<T>(
+/// Awaits `answer` for at most [`ANSWER_TIMEOUT`].
+pub(super) async fn with_timeout<T>(
     stream: &str,
     action: &'static str,
     answer: impl Future<Output = T>,
 ) -> Result<T, SourceError> {
-    tokio::time::timeout(ANSWER_LIMIT, answer).await.map_err(|_| SourceError::NoAnswer {
+    tokio::time::timeout(ANSWER_TIMEOUT, answer).await.map_err(|_| SourceError::NoAnswer {
         stream: stream.to_owned(),
         action,
-        limit_s: ANSWER_LIMIT.as_secs(),
+        limit_s: ANSWER_TIMEOUT.as_secs(),
     })
 }
 
-pub(super) fn explain<E>(stream: &str, action: &'static str, error: &SdkError<E, HttpResponse>) -> SourceError
+/// Returns the error of an SDK call, with its remedy.
+pub(super) fn explain_error<E>(
+    stream: &str,
+    action: &'static str,
+    error: &SdkError<E, HttpResponse>,
+) -> SourceError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
@@ -272,6 +286,7 @@ where
             SourceError::NotAuthorized { stream, action, message, remedy: remedy.clone() }
         }
         ("NotAuthorizedException" | "AccessDeniedException", None) => {
+            // KVS decrypts stored footage with the caller's permissions, so only these two calls need the key.
             let key = match action {
                 "GetMedia" | "GetHLSStreamingSessionURL" => {
                     ", and kms:Decrypt if a key of yours encrypts the stream"
@@ -281,6 +296,7 @@ where
             let remedy = format!("grant kinesisvideo:{action} to this role{key}");
             SourceError::NotAuthorized { stream, action, message, remedy }
         }
+        // `certain` has found the cause, which overrides what the code means elsewhere.
         (_, Some(_)) => SourceError::Failed { stream, action, message: coded() },
         ("ResourceNotFoundException", None) => SourceError::NoSuchStream { stream },
         ("InvalidEndpointException", None) => SourceError::EndpointMoved { stream },
@@ -302,13 +318,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_of_many_cameras_are_a_hundred_a_second_and_one_alone_waits_for_nothing() {
-        let slots = CallSlots::new(ENDPOINT_GAP);
+    fn many_cameras_make_a_hundred_calls_per_second_and_one_alone_never_waits() {
+        let slots = CallSlots::new(ENDPOINT_INTERVAL);
         let start = Instant::now();
         let burst: Vec<u128> = (0..300).map(|_| (slots.take(start) - start).as_millis()).collect();
         assert_eq!(burst, (0..300).map(|call| call * 10).collect::<Vec<_>>());
         let later = start + Duration::from_secs(10);
         assert_eq!(slots.take(later), later);
-        assert_eq!(slots.take(later), later + ENDPOINT_GAP);
+        assert_eq!(slots.take(later), later + ENDPOINT_INTERVAL);
     }
 }

@@ -1,57 +1,63 @@
-//! How far footage is behind the live edge when it arrives, by the monotonic clock.
+//! The lag of arriving footage behind the live edge, by the monotonic clock.
 //!
-//! The server's figure (MILLIS_BEHIND_NOW) says how far behind a fragment was when it was *sent*; what then waits in socket
-//! buffers it does not see. So each access unit is compared with the fastest delivery of its connection: the time from its
-//! ingestion to its arrival, less the least such time so far. No wall clock of this host takes part, so a jump of it changes
-//! nothing; ingestion is dated by the server, fragment by fragment, so the producer's clock may drift or jump as well.
+//! The server's figure (MILLIS_BEHIND_NOW) is the lag at which a fragment was *sent*; it does not include the time in
+//! socket buffers after that. So each access unit is compared with the fastest delivery of its connection: the lag is
+//! the time from its ingestion to its arrival, less the minimum of that time so far.
+//!
+//! This host's wall clock takes no part, so a jump of it changes nothing. Ingestion is dated by the server, fragment
+//! by fragment, so the producer's clock may drift or jump too.
 
 use std::time::{Duration, Instant};
 
 use crate::media::{ArrivalLag, Fragment};
 
-/// A server timestamp that goes back by more than this is another clock's, ms.
+/// The largest step back of server timestamps that still comes from one clock, ms.
 const MAX_STEP_BACK_MS: i64 = 1_000;
 
-/// Fragments by which the rhythm of delivery is known, the current one included.
+/// The number of fragments from which the rhythm of delivery is known, the current one included.
 const RHYTHM_FRAGMENTS: usize = 4;
 
-/// The target duration of a playlist is in whole seconds, and its half is waited for: what rounding adds, ms.
-const LISTED_LATE_MS: i64 = 500;
-
-/// Estimates the lag of what a connection brings.
+/// The delay that rounding adds to the listing of an HLS segment, ms.
 ///
-/// Invariant: the offset is never below that of the true live edge while no timestamp lies in the future, so the lag is
-/// never overestimated by jitter, and is exact from the first access unit on that was not held up.
+/// A playlist is requested every half target duration, which is rounded to whole seconds (RFC 8216, 4.3.3.1).
+const LISTING_DELAY_MS: i64 = 500;
+
+/// Estimates the lag of the access units of a connection.
+///
+/// Invariant: while no timestamp lies in the future, the offset is never below that of the true live edge. So jitter
+/// never raises the lag, and the lag is exact from the first access unit on that arrived without delay.
 #[derive(Clone, Debug)]
 pub struct LagClock {
     origin: Instant,
-    /// Least time from ingestion to arrival; arrival is counted from `origin`, so only differences mean something, ms.
+    /// The minimum time from ingestion to arrival, ms.
+    ///
+    /// Ingestion counts from the epoch and arrival from `origin`, so only differences of it have a meaning.
     offset_ms: Option<i64>,
-    /// Ingestion of the current fragment's first instant, ms since the epoch.
+    /// The time of ingestion of the current fragment's start, ms since the epoch.
     begun_ms: Option<i64>,
-    /// Whether segments of HLS are dated.
+    /// True if the connection is HLS, whose segments are dated by [`Self::date`].
     is_dated: bool,
-    /// The newest first; `None`: nothing of it has arrived.
-    rhythm: [Option<Delivery>; RHYTHM_FRAGMENTS],
+    /// The delivery of the last fragments, the newest first; `None` before anything of one has arrived.
+    rhythm: [Option<FragmentDelivery>; RHYTHM_FRAGMENTS],
 }
 
-/// How a fragment was delivered, by those of its access units that are extreme.
+/// The extremes over the access units of one fragment.
 #[derive(Clone, Copy, Debug)]
-struct Delivery {
-    /// The longest time from ingestion to arrival, ms.
+struct FragmentDelivery {
+    /// The maximum time from ingestion to arrival, ms.
     max_delay_ms: i64,
-    /// The first ingestion, ms since the epoch.
+    /// The first time of ingestion, ms since the epoch.
     first_ms: i64,
-    /// The last ingestion, ms since the epoch.
+    /// The last time of ingestion, ms since the epoch.
     last_ms: i64,
 }
 
-impl Delivery {
+impl FragmentDelivery {
     fn length_ms(self) -> i64 {
         self.last_ms.saturating_sub(self.first_ms)
     }
 
-    /// Whether it came as a whole: its first frame about as late as it is long.
+    /// Returns true if the fragment was delivered as a whole: its first frame is about as late as it is long.
     fn is_whole(self, offset_ms: i64) -> bool {
         self.max_lag_ms(offset_ms) >= self.length_ms() / 10 * 9
     }
@@ -62,22 +68,23 @@ impl Delivery {
 }
 
 impl LagClock {
-    /// A clock that knows nothing yet; `origin` is any instant.
+    /// Creates a clock without measurements; `origin` is any instant.
     #[must_use]
     pub fn new(origin: Instant) -> Self {
         Self { origin, offset_ms: None, begun_ms: None, is_dated: false, rhythm: Default::default() }
     }
 
-    /// Forgets the connection before: nothing of the new one waits in a buffer yet.
+    /// Resets the clock for a new connection, of which nothing waits in a buffer yet.
     pub fn connected(&mut self) {
         *self = Self::new(self.origin);
     }
 
-    /// Begins a fragment.
+    /// Records that `fragment` has begun.
     pub fn begin(&mut self, fragment: &Fragment) {
         let start_ms = fragment.ingested_ms(fragment.media_start().0);
         let stepped_back =
             self.begun_ms.is_some_and(|before| start_ms < before.saturating_sub(MAX_STEP_BACK_MS));
+        // By another clock the known offset would hide or invent lag. HLS dates each segment itself.
         if stepped_back && !self.is_dated {
             self.connected();
         }
@@ -91,44 +98,42 @@ impl LagClock {
     /// Returns the lag of an access unit of the current fragment; `ingested_ms` is [`Fragment::ingested_ms`].
     pub fn arrival(&mut self, ingested_ms: i64, arrived: Instant) -> ArrivalLag {
         let (delay_ms, lag_ms) = (self.delay_ms(ingested_ms, arrived), self.lag_ms(ingested_ms, arrived));
-        let alone = Delivery { max_delay_ms: delay_ms, first_ms: ingested_ms, last_ms: ingested_ms };
-        let now = self.rhythm[0].get_or_insert(alone);
-        now.max_delay_ms = now.max_delay_ms.max(delay_ms);
-        now.first_ms = now.first_ms.min(ingested_ms);
-        now.last_ms = now.last_ms.max(ingested_ms);
+        let alone = FragmentDelivery { max_delay_ms: delay_ms, first_ms: ingested_ms, last_ms: ingested_ms };
+        let current = self.rhythm[0].get_or_insert(alone);
+        current.max_delay_ms = current.max_delay_ms.max(delay_ms);
+        current.first_ms = current.first_ms.min(ingested_ms);
+        current.last_ms = current.last_ms.max(ingested_ms);
         ArrivalLag { at_arrival: millis(lag_ms), explained: millis(self.explained_ms()) }
     }
 
-    /// Ends a fragment whose closing tags say `behind_ms`; returns the lag of its last access unit.
-    ///
-    /// The service's clock at that moment is the fragment's server timestamp and `behind_ms` together (shown by real captures),
-    /// which dates a connection that begins behind the live edge.
+    /// Records the end of `fragment`, whose trailing tags say `behind_ms`; returns the lag of its last access unit.
     pub fn end(&mut self, fragment: &Fragment, behind_ms: Option<u64>, arrived: Instant) -> Duration {
+        // Server timestamp plus MILLIS_BEHIND_NOW is the service's clock at this moment (shown by real captures).
+        // It is the only reference of a connection that begins behind the live edge.
         if let (Some(server_ms), Some(behind_ms)) = (fragment.server_ms, behind_ms) {
-            self.lag_ms(later(server_ms, behind_ms), arrived);
+            self.lag_ms(plus_ms(server_ms, behind_ms), arrived);
         }
         let last_ms = self.rhythm[0].map(|delivery| delivery.last_ms);
         last_ms.map_or(Duration::ZERO, |last_ms| millis(self.lag_ms(last_ms, arrived)))
     }
 
-    /// Dates a segment of HLS that arrives: the access unit that was ingested at `ingested_ms` is `behind_ms` behind.
-    ///
-    /// HLS has no server timestamps, and nothing of it waits in buffers. So its figure is taken as it is, segment by segment, and
-    /// a producer's clock that drifts is no lag.
+    /// Dates an HLS segment that arrives: the access unit ingested at `ingested_ms` is `behind_ms` behind the live edge.
     pub fn date(&mut self, ingested_ms: i64, behind_ms: u64, arrived: Instant) {
         self.is_dated = true;
-        let offset_ms = self.delay_ms(later(ingested_ms, behind_ms), arrived);
-        // What was measured by the offset before stays as it was.
+        // HLS has no server timestamps and leaves nothing in socket buffers. So the figure replaces the offset,
+        // segment by segment, and a drift of the producer's clock does not count as lag.
+        let offset_ms = self.delay_ms(plus_ms(ingested_ms, behind_ms), arrived);
+        // Delays by the previous offset move with it, so that their lags stay what they were.
         let moved_ms = offset_ms.saturating_sub(self.offset_ms.replace(offset_ms).unwrap_or(offset_ms));
         for delivery in self.rhythm.iter_mut().flatten() {
             delivery.max_delay_ms = delivery.max_delay_ms.saturating_add(moved_ms);
         }
     }
 
-    /// The time from ingestion to arrival beyond the least so far, ms.
+    /// Returns the time from ingestion to arrival beyond the minimum so far, and updates the minimum, ms.
     fn lag_ms(&mut self, ingested_ms: i64, arrived: Instant) -> i64 {
         let delay_ms = self.delay_ms(ingested_ms, arrived);
-        let offset_ms = self.offset_ms.map_or(delay_ms, |least| least.min(delay_ms));
+        let offset_ms = self.offset_ms.map_or(delay_ms, |minimum| minimum.min(delay_ms));
         self.offset_ms = Some(offset_ms);
         delay_ms.saturating_sub(offset_ms)
     }
@@ -138,29 +143,31 @@ impl LagClock {
         i64::try_from(since).unwrap_or(i64::MAX).saturating_sub(ingested_ms)
     }
 
-    /// The lag that comes of how fragments are delivered: where they come whole, their first frame is as late as they are
-    /// long, so the longest of the latest counts. Else the least of the complete ones: what only some of them show is a delay.
-    /// Of the first of a connection all that has come so far may be such a burst. A segment of HLS is listed up to half a target
-    /// duration late, so two may come at once.
+    /// Returns the part of the lag that the delivery of whole fragments or segments explains, ms.
     fn explained_ms(&self) -> i64 {
         if self.is_dated {
+            // A segment is listed up to half a target duration late, so two may arrive at once.
             let longest_ms =
                 self.rhythm.iter().flatten().map(|delivery| delivery.length_ms()).max().unwrap_or(0);
-            return longest_ms.saturating_add(longest_ms / 2).saturating_add(LISTED_LATE_MS);
+            return longest_ms.saturating_add(longest_ms / 2).saturating_add(LISTING_DELAY_MS);
         }
         let offset_ms = self.offset_ms.unwrap_or(0);
         let complete = || self.rhythm[1..].iter().flatten();
         let explained = if complete().all(|delivery| delivery.is_whole(offset_ms)) {
+            // The first frame of a whole fragment is as late as the fragment is long. The longest counts, so that
+            // short fragments between long ones do not make the long ones late.
             complete().map(|delivery| delivery.length_ms()).max()
         } else {
+            // Only what each fragment shows is its delivery; a larger lag of some of them is a delay.
             complete().map(|delivery| delivery.max_lag_ms(offset_ms).clamp(0, delivery.length_ms())).min()
         };
+        // All that has arrived of the first fragment of a connection may be one such burst.
         let first = self.rhythm[0].map(|delivery| delivery.max_lag_ms(offset_ms).max(delivery.length_ms()));
         explained.or(first).unwrap_or(0)
     }
 }
 
-fn later(at_ms: i64, by_ms: u64) -> i64 {
+fn plus_ms(at_ms: i64, by_ms: u64) -> i64 {
     at_ms.saturating_add(i64::try_from(by_ms).unwrap_or(i64::MAX))
 }
 
@@ -175,7 +182,7 @@ mod tests {
     use super::*;
     use crate::media::MediaMs;
 
-    /// A camera of 25 frames a second, a fragment each second, seen by a clock.
+    /// A camera of 25 frames/s whose fragments last a second, and a clock that measures it.
     struct Stream {
         clock: LagClock,
         origin: Instant,
@@ -194,12 +201,12 @@ mod tests {
             Fragment { number: "1".into(), producer_ms: Some(producer_ms), server_ms: Some(self.server_ms) }
         }
 
-        /// When the server's clock shows so much, and `delay_ms` later.
+        /// Returns the instant `delay_ms` after the one at which the server's clock shows `server_ms`.
         fn at(&self, server_ms: i64, delay_ms: i64) -> Instant {
             self.origin + millis(server_ms - SERVER_MS + delay_ms)
         }
 
-        /// Lags of a fragment's access units, ms, each of which comes by its delay later than it was ingested.
+        /// Returns the lags of a fragment's access units, ms, each of which arrives by its delay after its ingestion.
         fn lags(&mut self, producer_ms: i64, delays_ms: &[i64]) -> Vec<i64> {
             let fragment = self.fragment(producer_ms);
             self.clock.begin(&fragment);
@@ -216,13 +223,12 @@ mod tests {
     }
 
     #[test]
-    fn lag_is_what_an_access_unit_waited_beyond_the_fastest() {
+    fn lag_is_the_delay_beyond_the_fastest_access_unit() {
         let mut stream = Stream::new();
         assert_eq!(stream.lags(5_000, &[80, 80, 180, 30_080]), [0, 0, 100, 30_000]);
         assert_eq!(stream.lags(6_000, &[1_080, 30, 80]), [1_000, 0, 50], "a faster one moves the edge");
     }
 
-    /// Whole fragments of 0.6 and 2 s in turn: the short ones do not make the long ones late.
     #[test]
     fn whole_fragments_of_different_lengths_explain_the_longest() {
         let origin = Instant::now();
@@ -277,14 +283,14 @@ mod tests {
     }
 
     #[test]
-    fn a_new_connection_knows_nothing_of_the_one_before() {
+    fn a_new_connection_resets_the_clock() {
         let mut stream = Stream::new();
         stream.lags(5_000, &[50]);
         stream.clock.connected();
         assert_eq!(stream.lags(6_000, &[9_050, 9_150]), [0, 100]);
     }
 
-    /// Of HLS: segments of two seconds come whole.
+    /// Passes an HLS segment of two seconds through the clock; returns the lags of its first and last access unit.
     fn segment(
         clock: &mut LagClock,
         origin: Instant,
@@ -318,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn segments_that_are_found_late_in_turn_are_as_long_as_ever() {
+    fn every_second_segment_found_late_changes_no_length() {
         let origin = Instant::now();
         let mut clock = LagClock::new(origin);
         for number in 0..6_u64 {
@@ -344,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_producers_clock_that_drifts_by_hours_is_no_lag_by_hls() {
+    fn drift_of_the_producers_clock_is_not_lag_by_hls() {
         let origin = Instant::now();
         let mut clock = LagClock::new(origin);
         // 30 ms of each 2 s are lost: 15 minutes within 17 hours.
@@ -356,7 +362,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn lag_is_exact_once_something_came_without_delay(
+        fn lag_is_exact_once_an_access_unit_arrived_without_delay(
             delays_ms in proptest::collection::vec(proptest::collection::vec(0..40_000_i64, 1..25), 1..20),
             producer_ms in proptest::collection::vec(0..2_000_000_000_000_i64, 20),
         ) {
@@ -368,7 +374,7 @@ mod tests {
         }
 
         #[test]
-        fn any_timestamps_are_borne(
+        fn any_timestamps_are_accepted(
             fragments in proptest::collection::vec(
                 (any::<Option<i64>>(), any::<Option<i64>>(), any::<i64>(), any::<Option<u64>>(), 0..u64::from(u32::MAX)), 1..20),
         ) {
@@ -380,7 +386,7 @@ mod tests {
                 clock.date(media, behind_ms.unwrap_or(0), arrived);
                 clock.begin(&fragment);
                 let lag = clock.arrival(fragment.ingested_ms(MediaMs(media)), arrived);
-                prop_assert_eq!(lag.explained, millis(LISTED_LATE_MS), "one access unit has no length");
+                prop_assert_eq!(lag.explained, millis(LISTING_DELAY_MS), "one access unit has no length");
                 clock.end(&fragment, behind_ms, arrived);
             }
         }

@@ -1,4 +1,8 @@
-//! a camera -> bytes: GetMedia and HLS of Kinesis Video Streams, and where to read on after a break.
+//! The source stage: reads the bytes of a camera's stream from Kinesis Video Streams, by GetMedia or by HLS.
+//!
+//! It also holds what decides about a connection: the place where the next one starts ([`StreamCursor`]), the
+//! silence after which one is dead ([`StallWatch`]), the rate of connections ([`ConnectionBudget`]), and how far
+//! the footage is behind the live edge ([`LagClock`], [`PaceMonitor`]).
 
 mod connection_budget;
 mod cursor;
@@ -14,11 +18,11 @@ mod stall;
 mod stream;
 
 pub use connection_budget::ConnectionBudget;
-pub use cursor::{Cursor, Failed, StartAt};
+pub use cursor::{FailureOutcome, StartAt, StreamCursor};
 pub use error::SourceError;
-pub use hls::{HlsItem, HlsMedia, HlsSource};
-pub use kvs::{GetMediaSource, Kvs, Media};
+pub use hls::{HlsConnection, HlsItem, HlsSource};
+pub use kvs::{GetMediaConnection, GetMediaSource, Kvs};
 pub use lag::LagClock;
-pub use pace::{Pace, Verdict};
+pub use pace::{PaceMonitor, StreamPace};
 pub use stall::StallWatch;
-pub use stream::{Opened, StreamSource};
+pub use stream::{StreamConnection, StreamSource};

@@ -1,58 +1,63 @@
-//! Whether a camera keeps up with its stream.
+//! The pace of a camera: whether it catches up, is at the live edge, or is too far behind.
 
 use std::time::Duration;
 
-/// Behind the live edge by no more than this is at the live edge, ms: about two fragments.
-const AT_THE_EDGE_MS: u64 = 2_000;
+/// The lag up to which a reader counts as being at the live edge, ms: about two fragments.
+const LIVE_EDGE_MS: u64 = 2_000;
 
-/// Judges each complete fragment by how far behind the reader was, and by how long it had to wait for it.
+/// Classifies each complete fragment by its lag behind the live edge and by the time spent waiting for its bytes.
 #[derive(Clone, Debug)]
-pub struct Pace {
-    most_behind_ms: u64,
+pub struct PaceMonitor {
+    max_behind_ms: u64,
+    /// The limit of the current connection; `None` before its first fragment.
     allowed_ms: Option<u64>,
     started_at_now: bool,
 }
 
-/// What a fragment tells of the reader's pace.
+/// The reader's pace, as one fragment shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Stored footage, or not enough to say.
+pub enum StreamPace {
+    /// The reader is behind the live edge, or reads stored footage.
     Behind,
-    /// At the live edge, and the footage came no faster than it was made.
+    /// The reader is at the live edge, and the fragment arrived no faster than it was recorded.
     CaughtUp,
-    /// Further behind than the limit.
+    /// The reader is further behind than the limit allows.
     TooFarBehind,
 }
 
-impl Pace {
-    /// A judge that allows `most_behind`.
+impl PaceMonitor {
+    /// Creates a monitor that allows a lag of `max_behind`.
     #[must_use]
-    pub fn new(most_behind: Duration) -> Self {
-        let most_behind_ms = u64::try_from(most_behind.as_millis()).unwrap_or(u64::MAX);
-        Self { most_behind_ms, allowed_ms: None, started_at_now: false }
+    pub fn new(max_behind: Duration) -> Self {
+        let max_behind_ms = u64::try_from(max_behind.as_millis()).unwrap_or(u64::MAX);
+        Self { max_behind_ms, allowed_ms: None, started_at_now: false }
     }
 
-    /// A connection begins; whether it started at NOW. There, what the first fragment is behind cannot be helped by
-    /// starting at NOW again, so it is allowed.
+    /// Resets the monitor for a new connection; `at_now` says whether it started at NOW.
     pub fn connected(&mut self, at_now: bool) {
         self.started_at_now = at_now;
         self.allowed_ms = None;
     }
 
-    /// Judges a complete fragment of `length` media time for which `waited` was spent waiting for bytes.
-    ///
-    /// The server's figure counts from the fragment's first instant (real captures show it), so at the live edge it is as large
-    /// as the fragment is long.
-    pub fn fragment(&mut self, behind_ms: Option<u64>, waited: Duration, length: Duration) -> Verdict {
+    /// Returns the pace after a complete fragment of `length` media time, for whose bytes the reader waited `waited`.
+    pub fn fragment(&mut self, behind_ms: Option<u64>, waited: Duration, length: Duration) -> StreamPace {
         let behind_ms = behind_ms.unwrap_or(0);
+        // The lag of the first fragment after NOW is allowed: another start at NOW would not reduce it.
         let unavoidable_ms = if self.started_at_now { behind_ms } else { 0 };
-        let allowed_ms = *self.allowed_ms.get_or_insert(unavoidable_ms.saturating_add(self.most_behind_ms));
+        let allowed_ms = *self.allowed_ms.get_or_insert(unavoidable_ms.saturating_add(self.max_behind_ms));
         if behind_ms > allowed_ms {
-            return Verdict::TooFarBehind;
+            return StreamPace::TooFarBehind;
         }
+        // The last stored fragments are at the live edge too, but they arrive as fast as the network carries them.
         let came_in_real_time = waited >= length * 3 / 4;
+        // MILLIS_BEHIND_NOW counts from the fragment's first picture (shown by real captures), so at the live edge
+        // it equals the fragment's length.
         let end_behind_ms = behind_ms.saturating_sub(u64::try_from(length.as_millis()).unwrap_or(u64::MAX));
-        if end_behind_ms <= AT_THE_EDGE_MS && came_in_real_time { Verdict::CaughtUp } else { Verdict::Behind }
+        if end_behind_ms <= LIVE_EDGE_MS && came_in_real_time {
+            StreamPace::CaughtUp
+        } else {
+            StreamPace::Behind
+        }
     }
 }
 
@@ -62,35 +67,35 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn judge(at_now: bool, behind_ms: &[u64], waited: Duration) -> Vec<Verdict> {
-        let mut pace = Pace::new(Duration::from_secs(60));
-        pace.connected(at_now);
-        behind_ms.iter().map(|ms| pace.fragment(Some(*ms), waited, SECOND)).collect()
+    fn paces(at_now: bool, behind_ms: &[u64], waited: Duration) -> Vec<StreamPace> {
+        let mut monitor = PaceMonitor::new(Duration::from_secs(60));
+        monitor.connected(at_now);
+        behind_ms.iter().map(|ms| monitor.fragment(Some(*ms), waited, SECOND)).collect()
     }
 
     #[test]
-    fn footage_that_comes_as_it_is_made_at_the_live_edge_is_caught_up() {
+    fn footage_in_real_time_at_the_live_edge_is_caught_up() {
         assert_eq!(
-            judge(false, &[0, 1500, 3000, 3001], SECOND),
-            [Verdict::CaughtUp, Verdict::CaughtUp, Verdict::CaughtUp, Verdict::Behind]
+            paces(false, &[0, 1500, 3000, 3001], SECOND),
+            [StreamPace::CaughtUp, StreamPace::CaughtUp, StreamPace::CaughtUp, StreamPace::Behind]
         );
     }
 
     #[test]
-    fn the_last_stored_fragments_are_not_caught_up_though_nothing_is_newer() {
-        assert_eq!(judge(false, &[1000, 0], SECOND / 5), [Verdict::Behind, Verdict::Behind]);
+    fn the_last_stored_fragments_are_not_caught_up() {
+        assert_eq!(paces(false, &[1000, 0], SECOND / 5), [StreamPace::Behind, StreamPace::Behind]);
     }
 
     #[test]
     fn further_behind_than_the_limit_is_too_far() {
-        assert_eq!(judge(false, &[60_000, 60_001], SECOND), [Verdict::Behind, Verdict::TooFarBehind]);
+        assert_eq!(paces(false, &[60_000, 60_001], SECOND), [StreamPace::Behind, StreamPace::TooFarBehind]);
     }
 
     #[test]
-    fn what_the_first_fragment_after_now_is_behind_is_borne() {
+    fn the_lag_of_the_first_fragment_after_now_is_allowed() {
         assert_eq!(
-            judge(true, &[3_600_000, 3_660_000, 3_660_001], SECOND),
-            [Verdict::Behind, Verdict::Behind, Verdict::TooFarBehind]
+            paces(true, &[3_600_000, 3_660_000, 3_660_001], SECOND),
+            [StreamPace::Behind, StreamPace::Behind, StreamPace::TooFarBehind]
         );
     }
 }

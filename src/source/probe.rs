@@ -1,4 +1,4 @@
-//! What the doctor asks of a camera's stream: is it there, and does footage come?
+//! Probes of a camera's stream for `check --live`: the stream exists and is readable, and footage arrives.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -7,53 +7,62 @@ use aws_sdk_kinesisvideoarchivedmedia::primitives::DateTime;
 use aws_sdk_kinesisvideoarchivedmedia::types::{FragmentSelector, FragmentSelectorType, TimestampRange};
 use tokio::time::timeout;
 
-use super::kvs::{explain, in_time};
-use super::{HlsSource, Kvs, Media, SourceError, StartAt};
+use super::kvs::{explain_error, with_timeout};
+use super::{GetMediaConnection, HlsSource, Kvs, SourceError, StartAt};
 use crate::aws::FOREIGN_REMEDY;
 use crate::base::{Asks, Finding, Probe};
-use crate::demux::{Demuxer, Step};
+use crate::demux::{DemuxEvent, Demuxer};
 use crate::media::Fragment;
 
-/// How long an open connection may bring nothing: a key frame every 4 s at most is usual.
-const FOOTAGE_LIMIT: Duration = Duration::from_secs(5);
+/// The maximum wait for footage on an open connection: a keyframe interval of at most 4 s is usual.
+const FOOTAGE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How far back the last fragment of a silent camera is looked for: an answer holds 1000 fragments, of a second mostly.
-const LOOK_BACK: Duration = Duration::from_secs(900);
-const MOST_FRAGMENTS: i64 = 1_000;
-/// A camera whose last fragment came longer ago is silent, s: no usual one sends less than a fragment in 20 s.
+/// The age of the oldest fragment that is searched for when a camera is silent.
+///
+/// An answer holds 1000 fragments, which mostly last a second.
+const SEARCH_WINDOW: Duration = Duration::from_secs(900);
+const MAX_LISTED_FRAGMENTS: i64 = 1_000;
+/// The age of the last fragment from which a camera counts as silent, s: usual producers send one at least every 20 s.
 const SILENT_S: i64 = 60;
 
-/// The life of the session that is asked for and not used. Source: API reference, GetHLSStreamingSessionURL, 2026: the shortest.
-const SESSION: Duration = Duration::from_secs(300);
+/// The life of the session that is requested and not used: the shortest.
+/// Source: API reference, GetHLSStreamingSessionURL, Expires, 2026.
+const SESSION_LIFE: Duration = Duration::from_secs(300);
 
 impl Kvs {
-    /// Is the stream there, and does footage come? The second opens a GetMedia connection, of which a stream has three, and
-    /// closes it with the first fragment.
+    /// Returns the probes of a stream that is read by GetMedia.
+    ///
+    /// One of them opens a GetMedia connection, of which a stream allows three, and closes it at the first fragment.
     #[must_use]
     pub fn probes(&self, stream: &str) -> Vec<Probe> {
         let name = format!("stream {stream}");
         vec![
-            Probe::new(format!("{name} footage"), Asks::Aws, footage(self.clone(), stream.to_owned())),
-            Probe::new(name, Asks::Aws, look(self.clone(), stream.to_owned(), false)),
+            Probe::new(format!("{name} footage"), Asks::Aws, probe_footage(self.clone(), stream.to_owned())),
+            Probe::new(name, Asks::Aws, probe_description(self.clone(), stream.to_owned(), false)),
         ]
     }
 
-    /// The same of a stream that is read by HLS; the second asks for a session.
+    /// Returns the probes of a stream that is read by HLS. One of them requests a session.
     #[must_use]
     pub fn hls_probes(&self, stream: &str) -> Vec<Probe> {
         let name = format!("stream {stream}");
         vec![
-            Probe::new(format!("{name} HLS"), Asks::Aws, session(self.clone(), stream.to_owned())),
-            Probe::new(format!("{name} by HLS"), Asks::Aws, look(self.clone(), stream.to_owned(), true)),
+            Probe::new(format!("{name} HLS"), Asks::Aws, probe_session(self.clone(), stream.to_owned())),
+            Probe::new(
+                format!("{name} by HLS"),
+                Asks::Aws,
+                probe_description(self.clone(), stream.to_owned(), true),
+            ),
         ]
     }
 
+    /// Requests the description of `stream`.
     pub(super) async fn describe(&self, stream: &str) -> Result<StreamInfo, SourceError> {
         const ACTION: &str = "DescribeStream";
         let request = self.control.describe_stream().stream_name(stream);
-        let answer = in_time(stream, ACTION, request.send()).await?;
-        let info = answer.map_err(|error| explain(stream, ACTION, &error))?.stream_info;
-        // Each stream has a status; an answer without one describes none.
+        let answer = with_timeout(stream, ACTION, request.send()).await?;
+        let info = answer.map_err(|error| explain_error(stream, ACTION, &error))?.stream_info;
+        // Each stream has a status. An answer without one is another server's JSON, which the SDK parses as empty.
         info.filter(|info| info.status().is_some()).ok_or_else(|| SourceError::Failed {
             stream: stream.to_owned(),
             action: ACTION,
@@ -62,9 +71,10 @@ impl Kvs {
     }
 }
 
-async fn look(kvs: Kvs, stream: String, by_hls: bool) -> Finding {
+async fn probe_description(kvs: Kvs, stream: String, by_hls: bool) -> Finding {
     match kvs.describe(&stream).await {
-        Ok(info) => standing(&info, by_hls),
+        Ok(info) => assess_stream(&info, by_hls),
+        // The service itself calls DescribeStream only for HLS from EARLIEST, so a role without it may be complete.
         Err(SourceError::NotAuthorized { .. }) => {
             Finding::warn("kinesisvideo:DescribeStream is not allowed; only this check asks for it")
         }
@@ -72,94 +82,98 @@ async fn look(kvs: Kvs, stream: String, by_hls: bool) -> Finding {
     }
 }
 
-fn standing(info: &StreamInfo, by_hls: bool) -> Finding {
+/// Returns the finding about a stream's status and data retention.
+fn assess_stream(info: &StreamInfo, by_hls: bool) -> Finding {
     let hours = info.data_retention_in_hours().unwrap_or(0);
     let status = info.status().map_or("", Status::as_str);
     let text = format!("{status}, keeps footage for {hours} h");
     match info.status() {
         Some(Status::Deleting) => {
-            Finding::fail(format!("{text}; create it anew, or correct kvs_stream_name"))
+            Finding::fail(format!("{text}; create it again, or correct kvs_stream_name"))
         }
         Some(Status::Creating) => Finding::warn(format!("{text}; wait until it is ACTIVE")),
         _ if hours == 0 && by_hls => Finding::fail(format!(
-            "{text}: HLS reads what is kept; raise its data retention, or read it by GETMEDIA"
+            "{text}: HLS reads stored footage only; raise its data retention, or read it by GETMEDIA"
         )),
         _ if hours == 0 => Finding::warn(format!(
-            "{text}: what is not read within minutes is lost; raise its data retention"
+            "{text}: footage that is not read within minutes is lost; raise its data retention"
         )),
         _ => Finding::ok(text),
     }
 }
 
-async fn session(kvs: Kvs, stream: String) -> Finding {
-    let opened = match HlsSource::new(&kvs, &stream, SESSION) {
+async fn probe_session(kvs: Kvs, stream: String) -> Finding {
+    let opened = match HlsSource::new(&kvs, &stream, SESSION_LIFE) {
         Ok(source) => source.open(&StartAt::Now).await,
         Err(error) => Err(error),
     };
     match opened {
         Ok(_session) => Finding::ok("a session is granted"),
         Err(error @ SourceError::NoFootage { .. }) => {
-            Finding::warn(format!("{error}; {}", last_fragment(&kvs, &stream).await))
+            Finding::warn(format!("{error}; {}", describe_last_fragment(&kvs, &stream).await))
         }
         Err(error) => Finding::fail(error.to_string()),
     }
 }
 
-async fn footage(kvs: Kvs, stream: String) -> Finding {
+async fn probe_footage(kvs: Kvs, stream: String) -> Finding {
     let mut source = kvs.stream(&stream);
-    let media = match source.open(&StartAt::Now).await {
-        Ok(media) => media,
+    let connection = match source.open(&StartAt::Now).await {
+        Ok(connection) => connection,
         Err(error) => return Finding::fail(error.to_string()),
     };
-    if let Ok(finding) = timeout(FOOTAGE_LIMIT, first_fragment(media)).await {
+    if let Ok(finding) = timeout(FOOTAGE_TIMEOUT, assess_first_fragment(connection)).await {
         return finding;
     }
     Finding::warn(format!(
-        "GetMedia is open, but no footage came within {} s, {}; look at the camera and its producer",
-        FOOTAGE_LIMIT.as_secs(),
-        last_fragment(&kvs, &stream).await
+        "GetMedia is open, but no footage came within {} s, {}; check the camera and its producer",
+        FOOTAGE_TIMEOUT.as_secs(),
+        describe_last_fragment(&kvs, &stream).await
     ))
 }
 
-/// When the stream got its last fragment, in words.
-async fn last_fragment(kvs: &Kvs, stream: &str) -> String {
-    match newest(kvs, stream).await {
+/// Returns the age of the stream's last fragment as part of a sentence.
+async fn describe_last_fragment(kvs: &Kvs, stream: &str) -> String {
+    match find_newest_fragment(kvs, stream).await {
         Ok(Some(at)) => {
             let ago = SystemTime::now().duration_since(at).unwrap_or_default().as_secs();
             format!("the last fragment came {ago} s ago")
         }
-        Ok(None) => format!("nor within the last {} minutes", LOOK_BACK.as_secs() / 60),
+        Ok(None) => format!("nor within the last {} minutes", SEARCH_WINDOW.as_secs() / 60),
         Err(SourceError::NotAuthorized { .. }) => {
-            "and when the last came is not known (kinesisvideo:ListFragments is not allowed; only this check asks for it)".to_owned()
+            "and the time of the last fragment is unknown (kinesisvideo:ListFragments is not allowed; only this check asks for it)".to_owned()
         }
-        Err(error) => format!("and when the last came is not known ({error})"),
+        Err(error) => format!("and the time of the last fragment is unknown ({error})"),
     }
 }
 
-/// The server's time of the newest fragment that is stored.
-async fn newest(kvs: &Kvs, stream: &str) -> Result<Option<SystemTime>, SourceError> {
+/// Requests the server time of the newest stored fragment.
+async fn find_newest_fragment(kvs: &Kvs, stream: &str) -> Result<Option<SystemTime>, SourceError> {
     const ACTION: &str = "ListFragments";
-    let url = kvs.endpoint(stream, ApiName::ListFragments).await?;
+    let url = kvs.request_endpoint(stream, ApiName::ListFragments).await?;
     let config = aws_sdk_kinesisvideoarchivedmedia::config::Builder::from(kvs.config()).endpoint_url(url);
     let client = aws_sdk_kinesisvideoarchivedmedia::Client::from_conf(config.build());
     let (now, range) = (SystemTime::now(), TimestampRange::builder());
-    let range = range.start_timestamp(DateTime::from(now - LOOK_BACK)).end_timestamp(DateTime::from(now));
+    let range = range.start_timestamp(DateTime::from(now - SEARCH_WINDOW)).end_timestamp(DateTime::from(now));
     let by_server = FragmentSelector::builder().fragment_selector_type(FragmentSelectorType::ServerTimestamp);
     let failed = |message: String| SourceError::Failed { stream: stream.to_owned(), action: ACTION, message };
     let range = range.build().map_err(|error| failed(error.to_string()))?;
     let selector = by_server.timestamp_range(range).build().map_err(|error| failed(error.to_string()))?;
-    let request =
-        client.list_fragments().stream_name(stream).max_results(MOST_FRAGMENTS).fragment_selector(selector);
-    let answer = in_time(stream, ACTION, request.send()).await?;
-    let answer = answer.map_err(|error| explain(stream, ACTION, &error))?;
+    let request = client
+        .list_fragments()
+        .stream_name(stream)
+        .max_results(MAX_LISTED_FRAGMENTS)
+        .fragment_selector(selector);
+    let answer = with_timeout(stream, ACTION, request.send()).await?;
+    let answer = answer.map_err(|error| explain_error(stream, ACTION, &error))?;
     let times = answer.fragments().iter().filter_map(|fragment| fragment.server_timestamp);
     Ok(times.max_by(|a, b| a.secs().cmp(&b.secs())).and_then(|time| SystemTime::try_from(time).ok()))
 }
 
-/// Reads up to the first fragment.
-async fn first_fragment(mut media: Media) -> Finding {
+/// Reads up to the first fragment and returns the finding about it.
+async fn assess_first_fragment(mut connection: GetMediaConnection) -> Finding {
     let mut demuxer = Demuxer::default();
-    while let Some(bytes) = media.next().await {
+    while let Some(bytes) = connection.next().await {
         match bytes {
             Ok(bytes) => demuxer.push(&bytes),
             Err(error @ SourceError::Broken { .. }) => {
@@ -169,21 +183,36 @@ async fn first_fragment(mut media: Media) -> Finding {
         }
         match demuxer.next(Instant::now()) {
             Ok(None) => {}
-            Ok(Some(step)) => return told(step),
+            Ok(Some(event)) => return assess_event(event),
             Err(error) => {
-                return Finding::fail(format!("{error}; look at the producer with kvs-infer inspect"));
+                return Finding::fail(format!("{error}; check the producer with kvs-infer inspect"));
             }
         }
     }
-    Finding::warn("GetMedia ended before a fragment came; look at the camera and its producer")
+    Finding::warn("GetMedia ended before a fragment came; check the camera and its producer")
 }
 
-/// A service may begin with a fragment that was stored long ago: then the camera is silent.
-fn arrived(fragment: &Fragment, now_ms: i64) -> Finding {
+/// Returns the finding about the first event of a connection.
+fn assess_event(event: DemuxEvent) -> Finding {
+    match event {
+        DemuxEvent::NoVideo { codecs, .. } => {
+            Finding::fail(format!("it has no video that can be decoded ({codecs}); send H.264 or H.265"))
+        }
+        DemuxEvent::StreamError(error) => Finding::fail(format!("the service ended the stream: {error:?}")),
+        DemuxEvent::Begin(fragment) | DemuxEvent::End { fragment, .. } | DemuxEvent::Incomplete(fragment) => {
+            assess_age(&fragment, now_ms())
+        }
+        DemuxEvent::Packet(_) => Finding::ok("footage comes"),
+    }
+}
+
+/// Returns the finding about the age of the first fragment.
+fn assess_age(fragment: &Fragment, now_ms: i64) -> Finding {
     let ago_s = fragment.server_ms.map_or(0, |at| now_ms.saturating_sub(at) / 1_000);
+    // From NOW the service may begin with a fragment that was stored long ago: then the camera is silent.
     if ago_s > SILENT_S {
         return Finding::warn(format!(
-            "the last fragment came {ago_s} s ago ({}); look at the camera and its producer",
+            "the last fragment came {ago_s} s ago ({}); check the camera and its producer",
             fragment.number
         ));
     }
@@ -193,17 +222,4 @@ fn arrived(fragment: &Fragment, now_ms: i64) -> Finding {
 fn now_ms() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
-}
-
-fn told(step: Step) -> Finding {
-    match step {
-        Step::NoVideo { codecs, .. } => {
-            Finding::fail(format!("it has no video that can be decoded ({codecs}); send H.264 or H.265"))
-        }
-        Step::StreamError(error) => Finding::fail(format!("the service ended the stream: {error:?}")),
-        Step::Begin(fragment) | Step::End { fragment, .. } | Step::Incomplete(fragment) => {
-            arrived(&fragment, now_ms())
-        }
-        Step::Packet(_) => Finding::ok("footage comes"),
-    }
 }

@@ -1,72 +1,76 @@
-//! When silence on a connection means that it is dead.
+//! A watch for stalls: how long a silent connection is kept before it counts as dead.
 
 use std::time::Duration;
 
-/// Least silence that counts as a stall: R4 of `tests/faults`.
-const LEAST: Duration = Duration::from_secs(4);
-/// Most silence on a connection that has not brought a byte: such a stream is idle, and asking often costs calls.
-const MOST_WHEN_IDLE: Duration = Duration::from_secs(32);
+/// The minimum silence that counts as a stall: R4 of `tests/faults`.
+const MIN_SILENCE: Duration = Duration::from_secs(4);
 
-/// The longest silence that can be a stream's rhythm: a fragment of 20 s that comes whole, a fifth late.
+/// The maximum silence on a connection that has not brought a byte: an idle stream must not cost many calls.
+const MAX_IDLE_SILENCE: Duration = Duration::from_secs(32);
+
+/// The maximum silence that can be a stream's delivery rhythm: a 20 s fragment that arrives as a whole, a fifth late.
 /// Source: Kinesis Video Streams quotas (a fragment lasts 20 s at most).
-const LONGEST_GAP: Duration = Duration::from_secs(24);
+const MAX_GAP: Duration = Duration::from_secs(24);
 
-/// Tells how long to wait for the next bytes: `max(4 s, 2.5 x the longest gap seen of late)`, and longer with every
-/// connection in a row that brought nothing.
+/// Computes how long to wait for the next bytes: `max(4 s, 2.5 x the longest recent gap)`, and longer with each
+/// consecutive connection that brought nothing.
 ///
-/// A gap that outlasts a connection is learned as well, so that a stream whose fragments come whole, 10 s apart, is
-/// connected to anew once or twice and then no more.
+/// A gap that outlasts a connection is learned too. So a stream whose fragments arrive as a whole, 10 s apart, is
+/// reconnected once or twice and then no more.
 #[derive(Clone, Debug, Default)]
 pub struct StallWatch {
+    /// The longest recent gap between two reads that brought bytes.
     gap: Duration,
-    /// Silence of the connections that stalled since the last bytes.
+    /// The summed silence of the connections that stalled since the last bytes.
     silent: Duration,
+    /// The number of consecutive connections that brought nothing.
     barren: u32,
-    brought: bool,
+    has_bytes: bool,
 }
 
 impl StallWatch {
-    /// How much silence to bear now.
+    /// Returns the silence after which the connection now counts as dead.
     #[must_use]
     pub fn limit(&self) -> Duration {
-        let least = LEAST.max(self.gap.mul_f64(2.5));
-        if self.brought {
-            return least;
+        let by_rhythm = MIN_SILENCE.max(self.gap.mul_f64(2.5));
+        if self.has_bytes {
+            return by_rhythm;
         }
-        (LEAST * (1 << self.barren.min(3))).min(MOST_WHEN_IDLE).max(least)
+        (MIN_SILENCE * (1 << self.barren.min(3))).min(MAX_IDLE_SILENCE).max(by_rhythm)
     }
 
-    /// Bytes came after `waited`. A long gap is forgotten within eight times its length, so that one hiccup does not
-    /// blind the watch for ever.
+    /// Records that bytes arrived after `waited`.
     pub fn bytes(&mut self, waited: Duration) {
         let gap = self.silent + waited;
-        let is_rhythm = (self.brought || self.silent > Duration::ZERO) && gap <= LONGEST_GAP;
+        // The wait for the first bytes of a connection is no gap, unless a stalled connection preceded it.
+        let is_rhythm = (self.has_bytes || self.silent > Duration::ZERO) && gap <= MAX_GAP;
+        // A long gap decays within eight times its length, so that one hiccup does not disable the watch for ever.
         self.gap = self.gap.saturating_sub(waited / 8);
         if is_rhythm {
             self.gap = self.gap.max(gap);
         }
         self.silent = Duration::ZERO;
-        self.brought = true;
+        self.has_bytes = true;
         self.barren = 0;
     }
 
-    /// The connection was given up after `limit` without bytes.
+    /// Records that the connection was closed after `limit` without bytes.
     pub fn stalled(&mut self, limit: Duration) {
         self.silent += limit;
     }
 
-    /// A new connection begins.
+    /// Records that a new connection was opened.
     pub fn connected(&mut self) {
-        if !self.brought {
+        if !self.has_bytes {
             self.barren = self.barren.saturating_add(1);
         }
-        self.brought = false;
+        self.has_bytes = false;
     }
 
-    /// Whether this connection has brought anything.
+    /// Returns true if this connection has brought bytes.
     #[must_use]
-    pub fn brought(&self) -> bool {
-        self.brought
+    pub fn has_bytes(&self) -> bool {
+        self.has_bytes
     }
 }
 
@@ -91,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn the_wait_for_the_first_bytes_of_a_connection_is_no_gap() {
+    fn the_wait_for_the_first_bytes_of_a_connection_is_not_a_gap() {
         assert_eq!(streaming(&[]).limit(), Duration::from_secs(4));
     }
 
@@ -106,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rhythm_longer_than_the_limit_is_learned_over_the_stalls_that_it_causes() {
+    fn a_rhythm_longer_than_the_limit_is_learned_from_the_stalls_it_causes() {
         let mut watch = streaming(&[10]);
         for limit_s in [4, 4] {
             watch.stalled(Duration::from_secs(limit_s));
@@ -117,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_fragments_are_a_rhythm_also_where_one_comes_late() {
+    fn the_longest_fragments_are_a_rhythm_even_if_one_is_late() {
         let mut watch = streaming(&[10]);
         for limit_s in [4, 4, 8] {
             watch.stalled(Duration::from_secs(limit_s));
@@ -139,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_that_bring_nothing_are_given_longer_each_time() {
+    fn each_connection_that_brings_nothing_raises_the_limit() {
         let mut watch = streaming(&[40]);
         let limits: Vec<u64> = (0..6)
             .map(|_| {

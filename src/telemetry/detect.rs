@@ -1,7 +1,7 @@
 //! What happens in detect.
 
 use super::{Kind, Metric};
-use crate::detect::ocr::ReaderInfo;
+use crate::detect::ocr::TextModelInfo;
 use crate::detect::{DetectError, ModelInfo, Steps};
 
 const PREPROCESS: &str = "kvs_infer_detect_preprocess_seconds";
@@ -85,7 +85,7 @@ impl ModelLoaded<'_> {
 
 /// A recognition model was loaded and has made its first inference.
 pub(crate) struct ReaderLoaded<'a> {
-    pub(crate) info: &'a ReaderInfo,
+    pub(crate) info: &'a TextModelInfo,
 }
 
 impl ReaderLoaded<'_> {

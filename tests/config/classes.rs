@@ -1,6 +1,6 @@
 //! Class names and characters from files.
 
-use crate::meant::{LEAST, meant};
+use crate::settings::{MINIMAL, settings_of};
 
 #[test]
 fn class_names_come_from_a_file() {
@@ -22,7 +22,7 @@ fn class_names_come_from_a_file() {
         let names = folder.path().join("names.txt");
         std::fs::write(&names, bytes).unwrap();
         let models = format!("models: {{ m: {{ path: m.onnx, classes: {} }} }}\ncameras:", names.display());
-        let settings = meant(&LEAST.replace("cameras:", &models).replace("models/m.onnx", "m"));
+        let settings = settings_of(&MINIMAL.replace("cameras:", &models).replace("models/m.onnx", "m"));
         let classes = settings.cameras[0].pipeline[0].model.classes.clone().unwrap();
         assert_eq!(classes, ["person", "traffic light"], "{name}");
     }
@@ -32,16 +32,16 @@ fn class_names_come_from_a_file() {
 fn class_names_come_from_yaml_and_json_and_characters_from_any_line() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("names");
-    let classes_of = |text: &str, is_reader: bool| {
+    let classes_of = |text: &str, is_recognition: bool| {
         std::fs::write(&file, text).unwrap();
         let models = format!("models: {{ m: {{ path: m.onnx, classes: {} }} }}\ncameras:", file.display());
-        let reads = "{ type: alpr, alpr: { plate_detector_weights: p.onnx, ocr_weights: m } }";
-        let finds = "{ type: objects, objects: { yolo_weights: m } }";
-        let entry = if is_reader { reads } else { finds };
-        let text = LEAST.replace("cameras:", &models);
+        let recognition = "{ type: alpr, alpr: { plate_detector_weights: p.onnx, ocr_weights: m } }";
+        let detection = "{ type: objects, objects: { yolo_weights: m } }";
+        let entry = if is_recognition { recognition } else { detection };
+        let text = MINIMAL.replace("cameras:", &models);
         let text = text.replace("{ type: objects, objects: { yolo_weights: models/m.onnx } }", entry);
-        let entry = meant(&text).cameras.remove(0).pipeline.remove(0);
-        let model = entry.reading.map_or(entry.model, |reading| reading.model);
+        let entry = settings_of(&text).cameras.remove(0).pipeline.remove(0);
+        let model = entry.ocr.map_or(entry.model, |ocr| ocr.model);
         model.classes.clone().unwrap()
     };
     let cases: [(&str, &str, bool, &[&str]); 6] = [
@@ -57,7 +57,7 @@ fn class_names_come_from_yaml_and_json_and_characters_from_any_line() {
         ("blanks", "ก\n\u{e48}\n\u{3000}\n1\n \n", true, &["ก", "\u{e48}", "\u{3000}", "1", " "]),
         ("characters of YAML", "- A\n0: B\n", true, &["- A", "0: B"]),
     ];
-    for (name, text, is_reader, want) in cases {
-        assert_eq!(classes_of(text, is_reader), want, "{name}");
+    for (name, text, is_recognition, want) in cases {
+        assert_eq!(classes_of(text, is_recognition), want, "{name}");
     }
 }

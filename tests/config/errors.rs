@@ -1,4 +1,4 @@
-//! What a person is told of each mistake in a configuration: `testdata/config/errors.txt`, rewritten with `BLESS=1`.
+//! The report of each mistake in a configuration: `testdata/config/errors.txt`, rewritten with `BLESS=1`.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use kvs_infer::config::{ConfigErrors, Overrides, config_schema, parse};
 use serde_json::Value;
 
-/// A mistake: its name, what of `base.yaml` is replaced (nothing: the whole file), and by what.
+/// Mistakes: name, the text of `base.yaml` that is replaced (empty: the whole file), and its replacement.
 const MISTAKES: &[(&str, &str, &str)] = &[
     ("an empty file", "", "# nothing\n"),
-    ("no YAML: a tab", "  - id: front", "\t- id: front"),
-    ("no YAML: a quote left open", "id: front", "id: \"front"),
-    ("no YAML: a key twice", "  s3_bucket", "  kds_stream: more\n  s3_bucket"),
-    ("no YAML: a reference in braces", "snapshots:\n", "aws: { region: ${REGION} }\nsnapshots:\n"),
-    ("no YAML: two documents", "", "publishers: {}\n---\ncameras: []\n"),
-    ("not a number of this world", "fps_target: 5", "fps_target: .inf"),
-    ("a list for the whole", "", "- a\n- b\n"),
+    ("invalid YAML: a tab", "  - id: front", "\t- id: front"),
+    ("invalid YAML: an open quote", "id: front", "id: \"front"),
+    ("invalid YAML: a duplicate key", "  s3_bucket", "  kds_stream: more\n  s3_bucket"),
+    ("invalid YAML: a reference in braces", "snapshots:\n", "aws: { region: ${REGION} }\nsnapshots:\n"),
+    ("invalid YAML: two documents", "", "publishers: {}\n---\ncameras: []\n"),
+    ("an infinite number", "fps_target: 5", "fps_target: .inf"),
+    ("a list at the root", "", "- a\n- b\n"),
     ("unknown key, misspelt", "fps_target", "fps_taget"),
     ("unknown key, part of the right one", "yolo_weights: street", "weights: street"),
     ("unknown key, nothing like it", "fps_target: 5", "frobnicate: 5"),
@@ -59,7 +59,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("a reference without an end", "local_dir: /tmp/events", "local_dir: ${NOT_SET"),
     ("a reference with an operator", "local_dir: /tmp/events", "local_dir: ${NOT_SET:-/tmp}"),
     ("camera_id elsewhere", "kvs_stream_name: front-stream", "kvs_stream_name: ${camera_id}-stream"),
-    ("camera_id in the prefix of all", "  local_dir", "  s3_prefix: ${camera_id}\n  local_dir"),
+    ("camera_id in the shared prefix", "  local_dir", "  s3_prefix: ${camera_id}\n  local_dir"),
     ("no sink at all", PUBLISHERS, "  s3_bucket: snapshots-of-ours\n"),
     ("to_kds without a stream", PUBLISHERS, "  s3_bucket: snapshots-of-ours\n  local_dir: /tmp/events\n"),
     ("no sink for one camera", "", ONE_WITHOUT_SINK),
@@ -88,21 +88,25 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("no block", PIPELINE, "    pipeline: [{ type: weapon }]\n"),
     ("another block", "- type: objects", "- type: weapon"),
     ("no classes", "classes: [person]", "classes: []"),
-    ("a class that the model has not", "classes: [person]", "classes: [persn, dog]"),
+    ("a class that the model does not have", "classes: [person]", "classes: [persn, dog]"),
     ("an unknown model", "yolo_weights: street", "yolo_weights: steet"),
     ("PyTorch weights", "path: models/street.onnx", "path: models/yolov8n.pt"),
     ("PyTorch weights in place", "yolo_weights: street", "yolo_weights: /app/models/gun.pth"),
     ("a model of another kind", "path: models/street.onnx", "path: models/street.engine"),
     ("a model in S3 without a key", "path: models/street.onnx", "path: s3://bucket"),
     ("a model by plain http, in place", "yolo_weights: street", "yolo_weights: http://example.com/m.onnx"),
-    ("a model from elsewhere", "path: models/street.onnx", "path: ftp://example.com/street.onnx"),
+    ("a model by ftp", "path: models/street.onnx", "path: ftp://example.com/street.onnx"),
     ("PyTorch weights in S3", "path: models/street.onnx", "path: s3://bucket/yolov8n.pt"),
     ("class names in S3", "classes: [person, car]", "classes: s3://bucket/names.txt"),
     ("a model with the name of a path", "  street:\n", "  models/street:\n"),
     ("a model without anything", "    path: models/street.onnx\n    classes: [person, car]\n", ""),
     ("a camera without anything", "cameras:\n", "cameras:\n  -\n"),
     ("a class file that is missing", "classes: [person, car]", "classes: testdata/config/no-such-names.txt"),
-    ("a class file with a hole", "classes: [person, car]", "classes: testdata/config/names-with-a-hole.txt"),
+    (
+        "a class file with an empty line",
+        "classes: [person, car]",
+        "classes: testdata/config/names-with-a-hole.txt",
+    ),
     ("a class file in Latin-1", "classes: [person, car]", "classes: testdata/config/names-in-latin-1.txt"),
     (
         "a class file in UTF-16 without its mark",
@@ -110,11 +114,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "classes: testdata/config/names-in-utf-16.txt",
     ),
     ("a class with a byte order mark", "classes: [person]", "classes: [\"\\uFEFFperson\"]"),
-    (
-        "a class of the model with a space without width",
-        "classes: [person, car]",
-        "classes: [per\u{200b}son, car]",
-    ),
+    ("a model's class with a zero width space", "classes: [person, car]", "classes: [per\u{200b}son, car]"),
     ("a variable that ends in a carriage return", "local_dir: /tmp/events", "local_dir: ${WITH_RETURN}"),
     ("a zone with a line feed", "- name: door", "- name: \"do\\nor\""),
     ("a number for text, with zeros", "id: front", "id: 007"),
@@ -129,8 +129,8 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("null for text", "id: front", "id: null"),
     ("null for a key", "fps_target: 5", "~: 5"),
     ("numbers for classes", "classes: [person]", "classes: [007, 1.50, ~]"),
-    ("a region that YAML 1.1 takes for a boolean", "publishers:", "aws: { region: no }\npublishers:"),
-    ("out of range, as it is written", "fps_target: 5", "fps_target: 0.310e+02"),
+    ("a region that is a boolean in YAML 1.1", "publishers:", "aws: { region: no }\npublishers:"),
+    ("out of range, as spelt in the file", "fps_target: 5", "fps_target: 0.310e+02"),
     ("the layout of YOLO 11", "classes: [person, car]", "layout: yolov11"),
     ("the layout of some YOLO", "classes: [person, car]", "layout: yolo"),
     ("the layout of YOLO 26", "classes: [person, car]", "layout: YOLO26n"),
@@ -146,7 +146,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "classes:\n    - person\n    - car\n    - ' person'",
     ),
     ("class names that are blank", "classes: [person, car]", "classes: [person, ' ']"),
-    ("a class name with a space that is none", "classes: [person]", "classes: [\"fire\\u00A0truck\"]"),
+    ("a class name with a no-break space", "classes: [person]", "classes: [\"fire\\u00A0truck\"]"),
     (
         "a class file without names",
         "classes: [person, car]",
@@ -154,7 +154,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ),
     ("a class file with equal names", "classes: [person, car]", "classes: testdata/config/names-twice.txt"),
     (
-        "a class file with a name that hides",
+        "a class file with an invisible character",
         "classes: [person, car]",
         "classes: testdata/config/names-hidden.txt",
     ),
@@ -163,8 +163,8 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "classes: [person, car]",
         "classes: testdata/config/names-with-a-gap.yaml",
     ),
-    ("a class file that counts", "classes: [person, car]", "classes: testdata/config/names-counted.txt"),
-    ("a layout that there is not", "classes: [person, car]", "layout: yolonass"),
+    ("a class file with indices", "classes: [person, car]", "classes: testdata/config/names-counted.txt"),
+    ("an unknown layout", "classes: [person, car]", "layout: yolonass"),
     ("YOLOX without its input", "classes: [person, car]", "layout: yolox\n    classes: [person, car]"),
     ("a range of another kind", "classes: [person, car]", "input: { range: 0..256 }"),
     ("a mean of one number", "classes: [person, car]", "input: { mean: [0.5] }"),
@@ -172,9 +172,9 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("a box larger than the frame", ROI_AND_PIPELINE, NORMALIZED_MIN_BOX),
     ("a box smaller than a pixel", "conf_threshold: 0.4", "min_box: { width: 0.1, height: 0.1 }"),
     ("half a box", "conf_threshold: 0.4", "min_box: { width: 10 }"),
-    ("more sightings than looks", "conf_threshold: 0.4", "temporal_confirm: { frames: 4, window: 3 }"),
+    ("more detections than inferences", "conf_threshold: 0.4", "temporal_confirm: { frames: 4, window: 3 }"),
     ("an outbox too small", "snapshots:\n", "state: { max_bytes: 512KiB }\nsnapshots:\n"),
-    ("a size that is none", "snapshots:\n", "state: { max_bytes: 2 gigs }\nsnapshots:\n"),
+    ("an invalid size", "snapshots:\n", "state: { max_bytes: 2 gigs }\nsnapshots:\n"),
     ("days without a table", "  local_dir", "  ddb_ttl_days: 30\n  local_dir"),
     ("a table's name", "  local_dir", "  ddb_table: e/v\n  local_dir"),
     ("a filter without a topic", "  local_dir", "  sns_min_conf: 0.5\n  sns_labels: [person]\n  local_dir"),
@@ -187,21 +187,21 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("a mask of two corners", "fps_target: 5", "masks: [{ points: [[0, 0], [9, 9]] }]"),
     ("a mask with a name", "fps_target: 5", "masks: [{ name: door, points: [[0, 0], [9, 9], [0, 9]] }]"),
     (
-        "a mask in shares where pixels count",
+        "a mask in fractions where pixels are expected",
         "fps_target: 5",
         "masks: [{ points: [[0, 0], [0.5, 0], [0.5, 0.5]] }]",
     ),
     ("a mask without area", "fps_target: 5", "masks: [{ points: [[0, 0], [5, 5], [9, 9]] }]"),
-    ("a gate that is too sensitive", "fps_target: 5", "motion: { enabled: true, sensitivity: 5 }"),
+    ("a motion gate that is too sensitive", "fps_target: 5", "motion: { enabled: true, sensitivity: 5 }"),
     (
-        "a gate that looks away for too long",
+        "a motion gate with too long an interval",
         "fps_target: 5",
         "motion: { enabled: true, max_idle_seconds: 30 }",
     ),
-    ("plates without models", PIPELINE, "    pipeline: [{ type: alpr, alpr: { ocr_lang: en } }]\n"),
-    ("plates without a block", PIPELINE, "    pipeline: [{ type: alpr }]\n"),
+    ("alpr without models", PIPELINE, "    pipeline: [{ type: alpr, alpr: { ocr_lang: en } }]\n"),
+    ("alpr without a block", PIPELINE, "    pipeline: [{ type: alpr }]\n"),
     (
-        "plates widened by too much",
+        "alpr with too large a margin",
         PIPELINE,
         "    pipeline:
       - type: alpr
@@ -209,7 +209,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
 ",
     ),
     (
-        "patterns that are none",
+        "invalid patterns",
         PIPELINE,
         "    pipeline:
       - type: alpr
@@ -225,26 +225,26 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "conf_threshold: 0.4",
         "activity: { quiet_seconds: 5, update_seconds: 60 }",
     ),
-    ("a text where a list is meant", "fps_target: 5", "masks: none"),
-    ("more than a configuration can be", "", ALIASES),
+    ("text for a list of masks", "fps_target: 5", "masks: none"),
+    ("too many values", "", ALIASES),
     ("a prefix with a space", "  local_dir", "  s3_prefix: my pictures\n  local_dir"),
     ("a camera's prefix with a space", "prefix: ${camera_id}/", "prefix: ${camera_id} front/"),
-    ("a KMS key that is none", "  local_dir", "  s3_sse: aws:kms\n  s3_kms_key: our key\n  local_dir"),
+    ("an invalid KMS key", "  local_dir", "  s3_sse: aws:kms\n  s3_kms_key: our key\n  local_dir"),
     ("a folder without a name", "local_dir: /tmp/events", "local_dir: ''"),
     ("a state without a folder", "snapshots:\n", "state: { dir: '' }\nsnapshots:\n"),
     ("a video stream by its ARN", "front-stream", "arn:aws:kinesisvideo:eu-west-1:1:stream/front/1"),
     ("a model's path that is empty", "path: models/street.onnx", "path: ''"),
     ("no models to choose from", "", NO_MODELS),
-    ("a reader with the layout of a detector", "", READER_WITH_LAYOUT),
-    ("a reader with the input of a detector", "", READER_WITH_INPUT),
-    ("a reader with the box units of a detector", "", READER_WITH_BOX_UNITS),
+    ("a recognition model with a layout", "", OCR_WITH_LAYOUT),
+    ("a recognition model with an input", "", OCR_WITH_INPUT),
+    ("a recognition model with box units", "", OCR_WITH_BOX_UNITS),
     (
         "no polygons in a roi",
         "        - name: door\n          points: [[10, 10], [50, 10], [50, 60]]\n",
         "        []\n",
     ),
     ("a service of metrics with a space", "snapshots:\n", "metrics: { service: our cameras }\nsnapshots:\n"),
-    ("not yet: snapshots of no event", "prefix: ${camera_id}/", "on_event_only: false"),
+    ("snapshots of no event", "prefix: ${camera_id}/", "on_event_only: false"),
 ];
 
 const PUBLISHERS: &str = "  kds_stream: events\n  s3_bucket: snapshots-of-ours\n  local_dir: /tmp/events\n";
@@ -282,7 +282,7 @@ cameras:
     pipeline: [{ type: objects, objects: { yolo_weights: street } }]
 ";
 
-const READER_WITH_INPUT: &str = "publishers: { local_dir: /tmp/events }
+const OCR_WITH_INPUT: &str = "publishers: { local_dir: /tmp/events }
 models:
   plate: { path: models/plate.onnx, classes: [plate] }
   text: { path: models/text.onnx, input: { order: bgr } }
@@ -292,7 +292,7 @@ cameras:
     pipeline: [{ type: alpr, alpr: { plate_detector_weights: plate, ocr_weights: text } }]
 ";
 
-const READER_WITH_BOX_UNITS: &str = "publishers: { local_dir: /tmp/events }
+const OCR_WITH_BOX_UNITS: &str = "publishers: { local_dir: /tmp/events }
 models:
   plate: { path: models/plate.onnx, classes: [plate] }
   text: { path: models/text.onnx, box_units: normalized }
@@ -302,7 +302,7 @@ cameras:
     pipeline: [{ type: alpr, alpr: { plate_detector_weights: plate, ocr_weights: text } }]
 ";
 
-const READER_WITH_LAYOUT: &str = "publishers: { local_dir: /tmp/events }
+const OCR_WITH_LAYOUT: &str = "publishers: { local_dir: /tmp/events }
 models:
   plate: { path: models/plate.onnx, classes: [plate] }
   text: { path: models/text.onnx, layout: yolov8 }
@@ -368,26 +368,29 @@ fn base() -> String {
 }
 
 #[test]
-fn the_base_has_no_mistake() {
+fn the_base_is_valid() {
     assert!(refusal_of(&base()).is_ok(), "{}", refusal_of(&base()).unwrap_err());
 }
 
 #[test]
-fn every_mistake_is_told_as_agreed() {
-    let mut told = String::new();
+fn every_mistake_is_reported_as_agreed() {
+    let mut reports = String::new();
     for (name, old, new) in MISTAKES {
         let text = if old.is_empty() { (*new).to_owned() } else { base().replacen(old, new, 1) };
         assert_ne!(text, base(), "{name}: nothing was replaced");
         let refusal = refusal_of(&text).expect_err(name);
-        writeln!(told, "## {name}\n{refusal}\n").unwrap();
+        writeln!(reports, "## {name}\n{refusal}\n").unwrap();
     }
     let golden = at_root("testdata/config/errors.txt");
     if std::env::var_os("BLESS").is_some() {
-        std::fs::write(&golden, &told).unwrap();
+        std::fs::write(&golden, &reports).unwrap();
     }
     let agreed = std::fs::read_to_string(&golden).unwrap();
-    let differs = told.lines().zip(agreed.lines()).find(|(now, before)| now != before);
-    assert!(told == agreed, "the messages changed: look, and run once with BLESS=1; first: {differs:?}");
+    let differs = reports.lines().zip(agreed.lines()).find(|(now, before)| now != before);
+    assert!(
+        reports == agreed,
+        "the messages changed: check them, and run once with BLESS=1; first: {differs:?}"
+    );
 }
 
 #[test]
@@ -404,7 +407,7 @@ fn every_value_of_the_schema_has_a_range() {
     assert!(open.is_empty(), "no range: {open:?}");
 }
 
-/// Values that no rule bounds.
+/// Collects the values without a bound.
 fn collect_open(name: &str, rule: &Value, open: &mut Vec<String>) {
     let types: Vec<&str> = match &rule["type"] {
         Value::Array(many) => many.iter().filter_map(Value::as_str).collect(),

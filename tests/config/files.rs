@@ -39,7 +39,7 @@ fn the_demo_loads() {
 }
 
 #[test]
-fn every_key_of_the_schema_stands_in_the_example() {
+fn the_example_has_every_key_of_the_schema() {
     let example: Value = serde_saphyr::from_str(&read("config/cameras.example.yaml")).unwrap();
     let schema = config_schema();
     let mut missing = Vec::new();
@@ -53,7 +53,7 @@ fn every_key_of_the_schema_stands_in_the_example() {
     assert!(missing.is_empty(), "not in config/cameras.example.yaml: {missing:?}");
 }
 
-/// The root and every section that it refers to.
+/// Returns the root and every section of the schema.
 fn sections(schema: &Value) -> Vec<(&str, &Value)> {
     let named =
         schema["$defs"].as_object().into_iter().flatten().map(|(name, section)| (name.as_str(), section));
@@ -62,7 +62,7 @@ fn sections(schema: &Value) -> Vec<(&str, &Value)> {
     all
 }
 
-/// Whether a map that has no keys but those of `section` has `key`.
+/// Returns `true` if `value` contains a map that has `key`, and only keys of `section`.
 fn holds_key(value: &Value, key: &str, section: &Value) -> bool {
     match value {
         Value::Object(map) => {
@@ -74,13 +74,13 @@ fn holds_key(value: &Value, key: &str, section: &Value) -> bool {
     }
 }
 
-/// Compares a generated file with what the program says; `BLESS=1` writes it.
+/// Compares a generated file with the program's output; `BLESS=1` writes it.
 fn assert_generated(path: &str, schema: &Value) {
     let text = format!("{schema:#}\n");
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(at_root(path), &text).unwrap();
     }
-    assert_eq!(read(path), text, "{path} is old: run the tests once with BLESS=1");
+    assert_eq!(read(path), text, "{path} is outdated: run the tests once with BLESS=1");
 }
 
 #[test]

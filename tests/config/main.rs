@@ -1,8 +1,8 @@
-//! The configuration: what a file comes to mean, what a person is told of its mistakes, and the files under `config/`.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "what a test needs must be there")]
+//! The configuration: the settings of a file, the reports of mistakes, and the files under `config/`.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failed test panics")]
 
 mod classes;
 mod errors;
 mod files;
-mod meant;
 mod mutated;
+mod settings;

@@ -1,4 +1,4 @@
-//! Files of ours with lines changed: whatever comes of it is meant, or told with its place.
+//! Our files with changed lines: the result is accepted, or each mistake is reported with its position.
 
 use kvs_infer::config::{Overrides, parse};
 use proptest::collection::vec;
@@ -6,7 +6,7 @@ use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert, prop_o
 use proptest::sample::{Index, select};
 use proptest::test_runner::TestCaseError;
 
-use crate::meant::assert_told_well;
+use crate::settings::assert_problems_are_complete;
 
 const FILES: [&str; 3] = [
     include_str!("../../config/cameras.example.yaml"),
@@ -14,7 +14,7 @@ const FILES: [&str; 3] = [
     include_str!("../../testdata/config/base.yaml"),
 ];
 
-/// What a value is replaced by.
+/// The values that replace others.
 const VALUES: &[&str] = &[
     "",
     "~",
@@ -96,13 +96,13 @@ fn mutated() -> impl Strategy<Value = String> {
     })
 }
 
-/// The lines of a file that say something.
+/// Returns the lines of a file without comments.
 fn lines_of(file: &str) -> Vec<String> {
     file.lines().filter(|line| !line.trim_start().starts_with('#')).map(str::to_owned).collect()
 }
 
-/// Whether `text` is meant; where it is not, every mistake is told well.
-fn is_meant(text: &str) -> Result<bool, TestCaseError> {
+/// Returns `true` if `text` is accepted, and checks the mistakes otherwise.
+fn is_accepted(text: &str) -> Result<bool, TestCaseError> {
     let environment = |name: &str| (name != "NOT_SET").then(|| "7".to_owned());
     match parse("c", text, &environment, &Overrides::default()) {
         Ok(settings) => {
@@ -110,7 +110,7 @@ fn is_meant(text: &str) -> Result<bool, TestCaseError> {
             Ok(true)
         }
         Err(refusal) => {
-            assert_told_well(text, &refusal)?;
+            assert_problems_are_complete(text, &refusal)?;
             prop_assert!(refusal.to_string().contains("= help: "));
             Ok(false)
         }
@@ -118,7 +118,7 @@ fn is_meant(text: &str) -> Result<bool, TestCaseError> {
 }
 
 #[test]
-fn any_of_the_values_on_any_line_is_meant_or_told_well() {
+fn any_value_on_any_line_is_accepted_or_reported() {
     let mut counts = [0, 0];
     for file in FILES {
         let lines = lines_of(file);
@@ -126,18 +126,18 @@ fn any_of_the_values_on_any_line_is_meant_or_told_well() {
             let mut changed = lines.clone();
             apply(&mut changed, at, &Change::Value(value));
             let verdict =
-                is_meant(&changed.join("\n")).unwrap_or_else(|why| panic!("{}: {why}", changed[at]));
+                is_accepted(&changed.join("\n")).unwrap_or_else(|why| panic!("{}: {why}", changed[at]));
             counts[usize::from(verdict)] += 1;
         }
     }
-    assert!(counts[0] > 1000 && counts[1] > 300, "told, meant: {counts:?}");
+    assert!(counts[0] > 1000 && counts[1] > 300, "refused, accepted: {counts:?}");
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn a_file_with_changed_lines_is_meant_or_told_well(text in mutated()) {
-        is_meant(&text)?;
+    fn a_file_with_changed_lines_is_accepted_or_reported(text in mutated()) {
+        is_accepted(&text)?;
     }
 }

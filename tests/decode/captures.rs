@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use kvs_infer::decode::{Decoder, Sampler};
-use kvs_infer::demux::{Demuxer, Step};
+use kvs_infer::demux::{DemuxEvent, Demuxer};
 use kvs_infer::media::{CameraId, FragmentEnd, Position, SamplerState};
 use kvs_infer::status::CameraStatus;
 
@@ -22,7 +22,7 @@ fn capture(name: &str) -> Option<PathBuf> {
     found
 }
 
-/// Frames by fragment.
+/// Returns the frames by fragment.
 fn decode(file: &Path) -> Vec<Vec<Vec<u8>>> {
     let mut demuxer = Demuxer::default();
     demuxer.push(&std::fs::read(file).expect("the capture"));
@@ -31,10 +31,10 @@ fn decode(file: &Path) -> Vec<Vec<Vec<u8>>> {
         Sampler::new(None, SamplerState::default()),
     );
     let (mut fragments, mut decoded) = (Vec::new(), Vec::new());
-    while let Some(step) = demuxer.next(Instant::now()).expect("GetMedia output") {
-        match step {
-            Step::Packet(packet) => decoder.push(packet, &mut decoded).expect("a sound packet"),
-            Step::End { fragment, behind_ms } => {
+    while let Some(event) = demuxer.next(Instant::now()).expect("GetMedia output") {
+        match event {
+            DemuxEvent::Packet(packet) => decoder.push(packet, &mut decoded).expect("a sound packet"),
+            DemuxEvent::End { fragment, behind_ms } => {
                 let position = Position::after(&fragment);
                 let end = FragmentEnd { fragment, position, behind_ms, caught_up: false };
                 decoder.end_fragment(end, &mut decoded).expect("a sound fragment");

@@ -1,5 +1,6 @@
-//! Clips made by the `ffmpeg` command, cut into packets as KVS would bring them, beside the frames that the same command
-//! decodes from them: the slow, obvious twin.
+//! Clips made by the `ffmpeg` command, cut into packets as KVS would send them.
+//!
+//! Beside them are the frames that the same command decodes: the slow, obvious twin.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,7 +10,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use kvs_infer::media::{ArrivalLag, Codec, Fragment, HostPicture, MediaMs, Packet, Surface, VideoTrack};
 
-/// When all clips start, ms since the epoch.
+/// The media time at which all clips start, ms since the epoch.
 pub(crate) const START_MS: i64 = 1_700_000_000_000;
 
 /// A clip as packets in decode order and as frames in presentation order.
@@ -30,7 +31,7 @@ impl Clip {
         Self { packets: packets(&file, codec), twin }
     }
 
-    /// H.264 with closed groups of 10 pictures; `extra` is for libx264.
+    /// Makes H.264 with closed GOPs of 10 pictures; `extra` is for libx264.
     pub(crate) fn h264(source: &str, extra: &str) -> Self {
         Self::make(
             source,
@@ -40,7 +41,7 @@ impl Clip {
         )
     }
 
-    /// H.265 with closed groups of 10 pictures and `bframes` B-frames.
+    /// Makes H.265 with closed GOPs of 10 pictures and `bframes` B-frames.
     pub(crate) fn h265(source: &str, bframes: u32) -> Self {
         let x265 =
             format!("-x265-params keyint=10:min-keyint=10:open-gop=0:log-level=none:bframes={bframes}");
@@ -52,7 +53,7 @@ impl Clip {
         )
     }
 
-    /// The packets, a list for each fragment; a fragment begins at each key frame.
+    /// Returns the packets by fragment; a fragment begins at each keyframe.
     pub(crate) fn fragments(&self) -> Vec<Vec<Packet>> {
         self.packets.chunk_by(|_, packet| !packet.key).map(<[Packet]>::to_vec).collect()
     }
@@ -64,7 +65,7 @@ fn run(command: &mut Command) -> Vec<u8> {
     output.stdout
 }
 
-/// The frames of `file` in 4:2:0 `format`, as the `ffmpeg` command decodes them.
+/// Returns the frames of `file` in 4:2:0 `format`, as the `ffmpeg` command decodes them.
 pub(crate) fn twin(file: &Path, format: &str) -> Vec<Vec<u8>> {
     let to_raw = format!("-vsync passthrough -sws_flags bilinear -pix_fmt {format} -f rawvideo -");
     let raw = run(Command::new("ffmpeg").args(["-v", "error", "-i"]).arg(file).args(to_raw.split(' ')));
@@ -129,7 +130,7 @@ fn track(file: &Bytes, codec: Codec) -> VideoTrack {
     VideoTrack { codec, codec_private: file.slice(at + 4..at - 4 + size), width_px: 0, height_px: 0 }
 }
 
-/// Y, U and V without padding.
+/// Returns Y, U and V without padding.
 pub(crate) fn planes(surface: &Surface) -> Vec<u8> {
     let Surface::Host(picture) = surface;
     let view = HostPicture::view(picture);

@@ -1,4 +1,4 @@
-//! Damaged and broken-off streams: nothing unsound comes out, and the next sound group of pictures decodes.
+//! Damaged and broken-off streams: no unsound frame comes out, and the next sound GOP decodes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use proptest::prelude::*;
 use crate::clip::{Clip, planes};
 use crate::{decode, decoder, frames_of, sampling, watched};
 
-/// What of `clip` comes out when packet `at` is replaced by `unit`: places in the twin.
+/// Returns the frames of `clip` that come out when packet `at` is replaced by `unit`, as places in the twin, and the
+/// number of errors.
 fn survivors(clip: &Clip, at: usize, unit: &[u8]) -> (Vec<usize>, usize) {
     let mut media: Vec<_> = clip.packets.iter().map(|packet| packet.media).collect();
     media.sort();
@@ -19,8 +20,8 @@ fn survivors(clip: &Clip, at: usize, unit: &[u8]) -> (Vec<usize>, usize) {
     packets[at].unit = Bytes::copy_from_slice(unit);
     let (mut decoder, mut errors, mut places) = (decoder(), 0, Vec::new());
     for fragment in packets.chunk_by(|_, packet| !packet.key) {
-        let (frames, told) = decode(&mut decoder, fragment.to_vec());
-        errors += told.len();
+        let (frames, reported) = decode(&mut decoder, fragment.to_vec());
+        errors += reported.len();
         for frame in frames {
             let place = media.iter().position(|media| *media == frame.media).expect("its time");
             assert!(planes(&frame.surface) == clip.twin[place], "frame {place} is not sound");
@@ -30,7 +31,7 @@ fn survivors(clip: &Clip, at: usize, unit: &[u8]) -> (Vec<usize>, usize) {
     (places, errors)
 }
 
-/// `unit` with its last slice cut to a part, and the lengths right.
+/// Returns `unit` with its last slice truncated, and the lengths right.
 fn shortened(unit: &[u8]) -> Vec<u8> {
     let (mut start, mut size) = (0, 0);
     while start + size < unit.len() {
@@ -43,7 +44,7 @@ fn shortened(unit: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_damaged_unit_costs_the_frames_to_the_next_key_frame_and_no_other() {
+fn a_damaged_unit_costs_the_frames_to_the_next_keyframe_and_no_other() {
     let clips = [
         ("H.264", Clip::h264("size=320x240:rate=25:duration=1.2", "-bf 0")),
         ("H.265", Clip::h265("size=320x240:rate=25:duration=1.2", 0)),
@@ -55,7 +56,7 @@ fn a_damaged_unit_costs_the_frames_to_the_next_key_frame_and_no_other() {
             ("empty", &[]),
             ("cut", &unit[..unit.len() / 2]),
             ("length", &[0xff; 64]),
-            ("rubbish", &[0, 0, 0, 3, 1, 2]),
+            ("malformed", &[0, 0, 0, 3, 1, 2]),
         ];
         for (damage, bytes) in damages {
             let (places, errors) = survivors(&clip, 14, bytes);
@@ -66,7 +67,7 @@ fn a_damaged_unit_costs_the_frames_to_the_next_key_frame_and_no_other() {
 }
 
 #[test]
-fn what_rests_on_a_damaged_unit_is_counted_as_damaged() {
+fn frames_that_depend_on_a_damaged_unit_are_counted_as_damaged() {
     let clip = Clip::h264("size=320x240:rate=25:duration=1.2", "-bf 0");
     let board = CameraStatus::alone(&CameraId::new("gate"));
     let mut decoder = watched(board.clone());
@@ -121,7 +122,7 @@ fn damage_at_the_end_of_a_track_costs_the_next_track_nothing() {
 }
 
 #[test]
-fn a_truncated_codec_private_is_told_once_and_the_next_track_decodes() {
+fn a_truncated_codec_private_is_reported_once_and_the_next_track_decodes() {
     for (clip, wanted) in [
         (Clip::h264("size=320x240:rate=25:duration=0.4", "-bf 0"), "a whole avcC"),
         (Clip::h265("size=320x240:rate=25:duration=0.4", 0), "a whole hvcC"),
@@ -170,7 +171,7 @@ fn after_a_discontinuity_the_fragment_is_read_again_with_the_same_picks() {
         for packet in fragment[..6].iter().cloned() {
             broken.push(packet, &mut lost).expect("a sound packet");
         }
-        broken.discontinuity(&mut lost).expect("nothing is held back");
+        broken.handle_discontinuity(&mut lost).expect("nothing is held back");
         let (frames, errors) = decode(&mut broken, fragment);
         assert!(errors.is_empty(), "{errors:?}");
         assert_eq!(media(frames), wanted);
@@ -178,7 +179,7 @@ fn after_a_discontinuity_the_fragment_is_read_again_with_the_same_picks() {
 }
 
 #[test]
-fn packets_before_the_first_key_frame_are_skipped() {
+fn packets_before_the_first_keyframe_are_skipped() {
     let clip = Clip::h264("size=320x240:rate=25:duration=0.8", "-bf 0");
     let (frames, errors) = decode(&mut decoder(), clip.packets[3..].to_vec());
     assert!(errors.is_empty(), "{errors:?}");
@@ -241,8 +242,8 @@ fn whatever_the_codec_private_holds_the_next_track_decodes() {
 }
 
 #[test]
-fn a_malformed_message_beside_a_sound_picture_costs_nothing() {
-    // Supplemental enhancement information that says it is longer than it is.
+fn a_malformed_sei_message_beside_a_sound_picture_costs_nothing() {
+    // An SEI message whose payload size exceeds the NAL unit.
     let (h264, h265) = (&[0, 0, 0, 4, 6, 1, 200, 0x80][..], &[0, 0, 0, 5, 0x4e, 1, 1, 200, 0x80][..]);
     for (name, message, clip) in [
         ("H.264", h264, Clip::h264("size=320x240:rate=25:duration=0.4", "-bf 0")),

@@ -1,4 +1,4 @@
-//! Sound streams: every frame equals the twin's, and is out by its fragment's end.
+//! Sound streams: every frame equals the twin's and comes before its fragment's end.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use kvs_infer::media::{Codec, Color, Frame, Matrix, Packet, Surface};
 use crate::clip::{Clip, planes};
 use crate::{decode, decoder, end_of, frames_of};
 
-/// Decodes the fragments and holds each frame against the twin, which goes by `media`.
+/// Decodes the fragments and compares each frame with the twin's, in order of media time.
 fn assert_equals_twin(clip: &Clip) {
     let mut decoder = decoder();
     let mut at = 0;
@@ -45,7 +45,7 @@ fn h265_equals_the_twin() {
 }
 
 #[test]
-fn a_fragment_does_not_depend_on_where_the_reading_started() {
+fn a_fragment_does_not_depend_on_where_reading_started() {
     let clip = Clip::h264("size=320x240:rate=25:duration=2", "-bf 2");
     let mut throughout = decoder();
     for fragment in clip.fragments() {
@@ -102,7 +102,7 @@ fn color(frame: &Frame) -> Color {
 }
 
 #[test]
-fn the_matrix_is_the_streams_or_goes_by_its_lines() {
+fn the_matrix_is_the_streams_or_depends_on_its_height() {
     let cases = [
         ("320x240", "", Matrix::Bt601),
         ("1280x720", "", Matrix::Bt709),
@@ -135,9 +135,9 @@ fn codec_and_size_may_change_in_mid_stream() {
     assert!(frames.iter().zip(twins).all(|(frame, twin)| planes(&frame.surface) == *twin));
 }
 
-/// Some producers send times of decoding: B-frames come out before the P-frame that was decoded, and timed, earlier.
+/// Some producers send decoding times: B-frames come out before the P-frame that was decoded, and timed, earlier.
 #[test]
-fn times_of_decoding_rise_from_frame_to_frame_and_cost_no_frame() {
+fn decoding_times_are_raised_from_frame_to_frame_and_cost_no_frame() {
     let mut clip = Clip::h264("size=320x240:rate=25:duration=0.8", "-bf 2");
     for (at, packet) in (0..).zip(&mut clip.packets) {
         packet.media.0 = crate::clip::START_MS + at * 40;
@@ -156,7 +156,7 @@ fn times_of_decoding_rise_from_frame_to_frame_and_cost_no_frame() {
     assert!(furthest <= Some(120), "within the depth of reordering: {furthest:?} ms");
 }
 
-/// The parameter sets of `of` before the picture of each key frame of `clip`, under the codec private data of `under`.
+/// Returns `clip` with the parameter sets of `of` in front of each keyframe, and the codec private data of `under`.
 fn in_band(clip: &Clip, of: &Clip, under: &Clip) -> Vec<Packet> {
     let (track, private) = (&under.packets[0].track, &of.packets[0].track.codec_private);
     let sets = h26x::DecoderConfig::read(Codec::H264, private).expect("an avcC").parameter_sets;
@@ -165,7 +165,7 @@ fn in_band(clip: &Clip, of: &Clip, under: &Clip) -> Vec<Packet> {
         packet.track = Arc::clone(track);
         if packet.key {
             let mut unit = Vec::new();
-            sets.iter().for_each(|set| h26x::push_prefixed(&mut unit, set));
+            sets.iter().for_each(|set| h26x::push_length_prefixed(&mut unit, set));
             unit.extend_from_slice(&packet.unit);
             packet.unit = unit.into();
         }
@@ -174,11 +174,11 @@ fn in_band(clip: &Clip, of: &Clip, under: &Clip) -> Vec<Packet> {
 }
 
 #[test]
-fn pictures_beyond_the_cameras_limit_are_refused_by_their_size_until_they_are_not() {
+fn pictures_beyond_the_cameras_limit_are_refused_until_they_fit() {
     let source = |size: &str| format!("size={size}:rate=10:duration=1");
     let (small, large) = (Clip::h264(&source("320x180"), "-bf 0"), Clip::h264(&source("640x360"), "-bf 0"));
     for (name, clip) in [("H.264", large), ("H.265", Clip::h265(&source("640x360"), 0))] {
-        let mut limited = decoder().limited(320 * 180);
+        let mut limited = decoder().with_max_pixels(320 * 180);
         for fragment in clip.fragments() {
             let (frames, errors) = decode(&mut limited, fragment);
             assert!(frames.is_empty(), "{name}");
@@ -190,7 +190,7 @@ fn pictures_beyond_the_cameras_limit_are_refused_by_their_size_until_they_are_no
         }
         let (frames, errors) = decode(&mut limited, small.fragments().remove(0));
         assert_eq!((frames.len(), errors.len()), (10, 0), "{name}: smaller ones come");
-        let mut roomy = decoder().limited(640 * 360);
+        let mut roomy = decoder().with_max_pixels(640 * 360);
         assert_eq!(decode(&mut roomy, clip.fragments().remove(0)).0.len(), 10, "{name}: up to the limit");
     }
 }
@@ -199,7 +199,7 @@ fn pictures_beyond_the_cameras_limit_are_refused_by_their_size_until_they_are_no
 fn parameter_sets_in_the_stream_count_for_the_limit() {
     let source = |size: &str| format!("size={size}:rate=10:duration=1");
     let (small, large) = (Clip::h264(&source("320x180"), "-bf 0"), Clip::h264(&source("640x360"), "-bf 0"));
-    let mut limited = decoder().limited(320 * 180);
+    let mut limited = decoder().with_max_pixels(320 * 180);
     let small_first = |limited: &mut Decoder| decode(limited, small.fragments().remove(0)).0.len();
     assert_eq!(small_first(&mut limited), 10);
     let grown = in_band(&large, &large, &small);
@@ -208,7 +208,7 @@ fn parameter_sets_in_the_stream_count_for_the_limit() {
     let (frames, errors) = decode(&mut limited, in_band(&large, &large, &small));
     assert!(frames.is_empty() && errors.is_empty(), "reported once: {errors:?}");
     assert_eq!(small_first(&mut limited), 10, "and open again");
-    let mut roomy = decoder().limited(640 * 360);
+    let mut roomy = decoder().with_max_pixels(640 * 360);
     assert_eq!(small_first(&mut roomy), 10);
     assert_eq!(
         decode(&mut roomy, in_band(&large, &large, &small)).0.len(),

@@ -31,7 +31,7 @@ fn sampling(fps: Option<f64>) -> Decoder {
     Decoder::new(CameraStatus::alone(&CameraId::new("gate")), Sampler::new(fps, SamplerState::default()))
 }
 
-/// The end of a fragment that nothing after it refers to.
+/// Returns the end of a fragment to which no later one refers.
 fn end_of(fragment: &[Packet]) -> FragmentEnd {
     let fragment = Arc::clone(&fragment[0].fragment);
     let position = Position::after(&fragment);
@@ -46,7 +46,7 @@ fn frames_of(decoded: Vec<Decoded>) -> Vec<Arc<Frame>> {
     decoded.into_iter().filter_map(frame).collect()
 }
 
-/// What `fragment` gives, with its end.
+/// Decodes `fragment` and its end; returns the frames and the errors.
 fn decode(decoder: &mut Decoder, fragment: Vec<Packet>) -> (Vec<Arc<Frame>>, Vec<DecodeError>) {
     let (mut decoded, mut errors) = (Vec::new(), Vec::new());
     let end = end_of(&fragment);

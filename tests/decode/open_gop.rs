@@ -1,4 +1,4 @@
-//! Streams whose fragments refer to the ones before them (x265's default), and key frames that the container does not name.
+//! Open GOPs (x265's default), whose fragments refer to the previous one, and keyframes that the container does not flag.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use kvs_infer::status::CameraStatus;
 use crate::clip::{Clip, START_MS, planes};
 use crate::{decode, decoder, end_of, frames_of, watched};
 
-/// Groups of 10 pictures that begin with a CRA or a recovery point, whose leading pictures refer to the group before.
+/// Returns clips with GOPs of 10 pictures that begin with a CRA or a recovery point, whose leading pictures refer to the previous GOP.
 pub(crate) fn open_clips() -> [(&'static str, Clip); 2] {
     let clip = |codec, encoder: &str| {
         let arguments = format!("-pix_fmt yuv420p -bf 3 -g 10 {encoder}");
@@ -21,21 +21,21 @@ pub(crate) fn open_clips() -> [(&'static str, Clip); 2] {
     [("H.265", h265), ("H.264", clip(Codec::H264, &format!("-c:v libx264 -x264-params {h264}")))]
 }
 
-/// The pictures of `clip` by their time.
+/// Returns the twin's frame of `clip` at a media time.
 fn twin_at(clip: &Clip, media: MediaMs) -> &[u8] {
     let mut times: Vec<_> = clip.packets.iter().map(|packet| packet.media).collect();
     times.sort();
     &clip.twin[times.binary_search(&media).expect("a packet's time")]
 }
 
-/// The end of a fragment behind which a reading resumes with that fragment as its primer.
+/// Returns the end of a fragment that is read again as a primer on a resume.
 pub(crate) fn open_end(fragment: &[Packet]) -> FragmentEnd {
     let mut end = end_of(fragment);
     end.position.primer = Some("the fragment before".into());
     end
 }
 
-/// Leading pictures of a fragment: shown before its key frame.
+/// Counts the leading pictures of a fragment, which are shown before its keyframe.
 fn leading(fragment: &[Packet]) -> usize {
     fragment.iter().filter(|packet| packet.media < fragment[0].media).count()
 }
@@ -78,7 +78,7 @@ fn a_fragment_that_continues_the_last_one_decodes_with_its_references() {
     }
 }
 
-/// Each end comes after all frames of its fragment and before those of the next.
+/// Asserts that each end comes after all frames of its fragment and before those of the next.
 fn assert_ends_follow_their_frames(name: &str, decoded: &[Decoded]) {
     let mut ended: Vec<Arc<str>> = Vec::new();
     for item in decoded {
@@ -94,7 +94,7 @@ fn assert_ends_follow_their_frames(name: &str, decoded: &[Decoded]) {
 }
 
 #[test]
-fn a_reading_that_resumes_with_a_primer_gives_the_same_frames() {
+fn a_resume_with_a_primer_gives_the_same_frames() {
     for (name, clip) in open_clips() {
         let fragments = clip.fragments();
         for at in 1..fragments.len() {
@@ -136,9 +136,9 @@ fn leading_pictures_without_references_are_counted_and_hold_nothing_back() {
     }
 }
 
-/// But for the second fragment: before it nothing says that the stream has open GOPs.
+/// The second fragment is an exception: before it nothing shows that the stream has open GOPs.
 #[test]
-fn a_pause_gives_out_the_rest_and_costs_the_next_fragments_nothing() {
+fn a_pause_emits_the_rest_and_costs_the_next_fragments_nothing() {
     for (name, clip) in open_clips() {
         let (mut decoder, fragments) = (decoder(), clip.fragments());
         let (mut out, mut wanted) = (Vec::new(), 0);
@@ -170,22 +170,22 @@ fn after_a_pause_other_footage_refers_to_nothing() {
 }
 
 #[test]
-fn a_discontinuity_gives_out_the_complete_fragment_and_none_of_the_broken_one() {
+fn a_discontinuity_emits_the_complete_fragment_and_drops_the_broken_one() {
     for (name, clip) in open_clips() {
         let (mut decoder, fragments) = (decoder(), clip.fragments());
         let mut out = Vec::new();
         decode_open(&mut decoder, &fragments[0], &mut out);
         decoder.push(fragments[1][0].clone(), &mut out).expect("a sound packet");
         assert!(!decoder.awaits_next_fragment(), "{name}: it has begun, and a pause would break it off");
-        decoder.discontinuity(&mut out).expect("sound frames");
+        decoder.handle_discontinuity(&mut out).expect("sound frames");
         assert_eq!(media_of(&out).len(), fragments[0].len(), "{name}");
         assert!(matches!(out.last(), Some(Decoded::FragmentEnd { .. })), "{name}");
     }
 }
 
-/// Footage of ten seconds later behind an open fragment: its leading pictures refer to what is not there.
+/// Ten seconds are missing after an open fragment: the leading pictures refer to pictures that were not read.
 #[test]
-fn a_jump_in_time_is_no_continuation() {
+fn a_jump_in_time_is_not_a_continuation() {
     for (name, clip) in open_clips() {
         let (mut decoder, mut fragments) = (decoder(), clip.fragments());
         let mut out = Vec::new();
@@ -199,7 +199,7 @@ fn a_jump_in_time_is_no_continuation() {
 }
 
 #[test]
-fn key_frames_are_known_by_their_nal_units() {
+fn keyframes_are_identified_by_their_nal_units() {
     let closed = [
         ("H.264", Clip::h264("size=320x240:rate=25:duration=1.2", "-bf 2")),
         ("H.265", Clip::h265("size=320x240:rate=25:duration=1.2", 2)),
@@ -223,11 +223,11 @@ fn key_frames_are_known_by_their_nal_units() {
 }
 
 #[test]
-fn after_a_start_within_an_intra_refresh_no_frame_is_late_for_those_that_give_none() {
+fn after_a_start_within_an_intra_refresh_packets_without_frames_delay_none() {
     let x264 = "intra-refresh=1:keyint=15:scenecut=0:bframes=3:b-adapt=0";
     let arguments = format!("-pix_fmt yuv420p -c:v libx264 -x264-params {x264}");
     let clip = Clip::make("size=320x240:rate=25:duration=6", Codec::H264, &arguments, "yuv420p");
-    // Times of decoding, as producers that know no others send them.
+    // Decoding times, as some producers send them.
     let with_times = |(at, packet): (usize, &Packet)| Packet {
         media: MediaMs(START_MS + at as i64 * 40),
         ..packet.clone()

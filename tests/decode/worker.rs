@@ -1,4 +1,4 @@
-//! The thread and its queue: what goes in comes out in order, and each end ends the other.
+//! The decode thread and its queues: items come out in order, and each end closes the other.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ fn start(fps: f64, mode: Mode) -> (PacketSender, FrameReceiver, std::thread::Joi
     (input, frames, spawn(camera, sampler, None, u32::MAX, packets, output).expect("a thread"))
 }
 
-/// The media times between ends, a list for each end.
+/// Returns the media times of the frames before each fragment end.
 async fn take_all(frames: &FrameReceiver) -> Vec<Vec<i64>> {
     let (mut fragments, mut media) = (Vec::new(), Vec::new());
     while let Some(item) = frames.next().await {
@@ -57,7 +57,7 @@ async fn in_catch_up_every_sampled_frame_comes_before_its_fragments_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_open_gops_the_last_complete_fragment_comes_before_a_pause_is_over_and_none_of_a_broken_one() {
+async fn with_open_gops_a_pause_ends_the_last_complete_fragment_and_a_broken_one_is_dropped() {
     for (name, clip) in open_clips() {
         let (input, frames, thread) = start(25.0, Mode::Live);
         let fragments = clip.fragments();
@@ -89,7 +89,7 @@ async fn of_open_gops_the_last_complete_fragment_comes_before_a_pause_is_over_an
     }
 }
 
-/// How many frames come until the thread ends.
+/// Counts the frames until the thread ends.
 async fn take_all_broken(frames: &FrameReceiver) -> usize {
     let mut count = 0;
     while let Some(item) = frames.next().await {
@@ -98,7 +98,7 @@ async fn take_all_broken(frames: &FrameReceiver) -> usize {
     count
 }
 
-/// Fragments of 400 ms, a pick each 200 ms.
+/// Returns the picks of a fragment of 400 ms, one per 200 ms.
 fn picks_of(fragment: i64) -> Vec<i64> {
     let at = START_MS + fragment * 400;
     vec![at, at + 200]
@@ -107,7 +107,8 @@ fn picks_of(fragment: i64) -> Vec<i64> {
 #[tokio::test]
 async fn live_and_behind_a_slow_task_gets_the_newest_frame_and_the_last_commit() {
     let mut clip = Clip::h264("size=320x240:rate=25:duration=2", "-bf 0");
-    let long_ago = Instant::now().checked_sub(Duration::from_secs(10)).expect("the host runs for so long");
+    let long_ago =
+        Instant::now().checked_sub(Duration::from_secs(10)).expect("the host has run for ten seconds");
     for packet in &mut clip.packets {
         // Late for detection alone: its delivery explains that it is decoded only now.
         (packet.arrived, packet.lag.explained) = (long_ago, Duration::from_secs(60));
@@ -161,7 +162,7 @@ async fn a_camera_whose_pictures_are_too_large_says_so_until_they_are_not() {
 }
 
 #[tokio::test]
-async fn the_thread_ends_when_its_receiver_goes() {
+async fn the_thread_ends_when_its_receiver_is_dropped() {
     let clip = Clip::h264("size=320x240:rate=25:duration=2", "-bf 0");
     let (input, frames, thread) = start(25.0, Mode::CatchUp);
     drop(frames);
@@ -169,6 +170,6 @@ async fn the_thread_ends_when_its_receiver_goes() {
     for item in items(&clip) {
         refused |= input.send(item).await.is_err();
     }
-    assert!(refused, "the thread took all packets although nobody wants their frames");
+    assert!(refused, "the thread took all packets although the receiver is dropped");
     thread.join().expect("no panic");
 }

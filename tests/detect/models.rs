@@ -19,20 +19,20 @@ async fn seen_by(spec: &ModelSpec, thresholds: Thresholds) -> Vec<Detection> {
     seen
 }
 
-fn told(seen: &[Detection]) -> Vec<(&str, f32)> {
+fn summary(seen: &[Detection]) -> Vec<(&str, f32)> {
     seen.iter().map(|detection| (&*detection.label, (detection.conf * 1000.0).round() / 1000.0)).collect()
 }
 
 #[tokio::test]
 async fn every_layout_and_precision_gives_the_same_boxes() {
     let reference = seen_by(&tiny("yolov8"), USUAL).await;
-    assert_eq!(told(&reference), [("red", 0.9), ("blue", 0.7)]);
+    assert_eq!(summary(&reference), [("red", 0.9), ("blue", 0.7)]);
     // A pixel of the model is 4 of the frame.
     assert!(near(&reference[0].bbox, [16.0, 16.0, 80.0, 56.0], 4.0), "{reference:?}");
     assert!(near(&reference[1].bbox, [120.0, 40.0, 216.0, 120.0], 4.0), "{reference:?}");
     for name in ["yolov5", "nms", "detr", "yolov8_fp16", "yolov8_dynamic", "yolov8_dynamic_size"] {
         let seen = seen_by(&tiny(name), USUAL).await;
-        assert_eq!(told(&seen), told(&reference), "{name}");
+        assert_eq!(summary(&seen), summary(&reference), "{name}");
         for (one, other) in seen.iter().zip(&reference) {
             let want = [other.bbox.x1, other.bbox.y1, other.bbox.x2, other.bbox.y2];
             assert!(near(&one.bbox, want, 0.01), "{name}: {one:?}, {other:?}");
@@ -43,13 +43,13 @@ async fn every_layout_and_precision_gives_the_same_boxes() {
 #[tokio::test]
 async fn thresholds_are_those_of_the_request() {
     let seen = |conf, nms_iou| async move { seen_by(&tiny("yolov8"), Thresholds { conf, nms_iou }).await };
-    assert_eq!(told(&seen(0.75, 0.45).await), [("red", 0.9)]);
-    assert_eq!(told(&seen(0.4, 1.0).await), [("red", 0.9), ("red", 0.8), ("blue", 0.7), ("blue", 0.6)]);
-    assert_eq!(told(&seen(0.95, 0.45).await), []);
+    assert_eq!(summary(&seen(0.75, 0.45).await), [("red", 0.9)]);
+    assert_eq!(summary(&seen(0.4, 1.0).await), [("red", 0.9), ("red", 0.8), ("blue", 0.7), ("blue", 0.6)]);
+    assert_eq!(summary(&seen(0.95, 0.45).await), []);
 }
 
 #[test]
-fn a_model_tells_what_it_is() {
+fn a_model_describes_itself() {
     let cases = [
         ("yolov8", Layout::Yolov8, "1x3x64x64 f32"),
         ("yolov8_fp16", Layout::Yolov8, "1x3x64x64 f16"),
@@ -154,17 +154,17 @@ async fn what_the_configuration_says_of_a_model_counts() {
     let seen =
         seen_by(&as_layout_named("yolov8_unnamed", LayoutChoice::Auto, &["rot", "gruen", "blau"]), USUAL)
             .await;
-    assert_eq!(told(&seen), [("rot", 0.9), ("blau", 0.7)]);
+    assert_eq!(summary(&seen), [("rot", 0.9), ("blau", 0.7)]);
     let one_class = ModelSpec { layout: LayoutChoice::Yolov5, ..tiny("ambiguous") };
-    assert_eq!(told(&seen_by(&one_class, USUAL).await), [("red", 0.9)]);
+    assert_eq!(summary(&seen_by(&one_class, USUAL).await), [("red", 0.9)]);
     let sha256 = Detector::start(&tiny("nms"), Device::Cpu, 1).unwrap().info().id.sha256.to_uppercase();
     let pinned = ModelSpec { sha256: Some(sha256), ..tiny("nms") };
-    assert_eq!(told(&seen_by(&pinned, USUAL).await), [("red", 0.9), ("blue", 0.7)]);
+    assert_eq!(summary(&seen_by(&pinned, USUAL).await), [("red", 0.9), ("blue", 0.7)]);
 }
 
 #[tokio::test]
 async fn each_camera_of_a_batch_gets_its_own_boxes() {
-    let four = |_: &_, _| Batching { most: 4, wait: Duration::from_millis(20) };
+    let four = |_: &_, _| Batching { max_frames: 4, wait: Duration::from_millis(20) };
     let detector = Detector::start_batched(&tiny("yolov8_dynamic"), Device::Cpu, 1, four).unwrap();
     let sizes = [(64, 64), (128, 64), (64, 128), (640, 360)];
     let look = |camera: u32| {
@@ -177,7 +177,7 @@ async fn each_camera_of_a_batch_gets_its_own_boxes() {
     };
     for asked in (0..24).map(look).collect::<Vec<_>>() {
         let (corners, seen) = asked.await.unwrap();
-        assert_eq!(told(&seen), [("green", 0.8)]);
+        assert_eq!(summary(&seen), [("green", 0.8)]);
         assert!(near(&seen[0].bbox, corners.map(|px| px as f32), 10.0), "{seen:?}, want {corners:?}");
     }
 }
@@ -192,7 +192,7 @@ async fn nothing_of_a_frame_is_left_for_the_next_of_another_shape() {
         detector.detect(Arc::clone(first), USUAL).await.unwrap();
         assert_eq!(detector.detect(Arc::clone(second), USUAL).await.unwrap(), []);
     }
-    assert_eq!(told(&detector.detect(above_the_wide_one, USUAL).await.unwrap()), [("red", 0.9)]);
+    assert_eq!(summary(&detector.detect(above_the_wide_one, USUAL).await.unwrap()), [("red", 0.9)]);
 }
 
 #[test]
@@ -213,7 +213,7 @@ async fn a_bad_picture_is_an_error_of_its_own_and_the_next_is_looked_at() {
     assert_eq!(error, "camera gate: fragment 1, block 7: the picture is 0x0 px; skip it");
     let seen =
         detector.detect(frame("gate", (64, 64), &[(Paint::Red, [8, 8, 32, 32])]), USUAL).await.unwrap();
-    assert_eq!(told(&seen), [("red", 0.9)]);
+    assert_eq!(summary(&seen), [("red", 0.9)]);
     assert!(detector.is_alive() && detector.busy_since().is_none());
 }
 
@@ -230,7 +230,7 @@ async fn after_stop_there_is_an_error_and_no_thread() {
 }
 
 #[test]
-fn cuda_that_does_not_work_is_an_error_where_demanded_and_told_where_not() {
+fn broken_cuda_is_an_error_if_requested_and_is_logged_otherwise() {
     let demanded = Detector::start(&tiny("yolov8"), Device::Cuda(7), 1).map(|_| ()).unwrap_err();
     let DetectError::Cuda { index: 7, reason, .. } = &demanded else { panic!("{demanded}") };
     assert!(!reason.is_empty() && demanded.to_string().contains("set device: auto or cpu"), "{demanded}");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::support::{USUAL, cached, decoded, frame_of, picture, spec};
-use kvs_infer::detect::ocr::Reader;
+use kvs_infer::detect::ocr::TextReader;
 use kvs_infer::detect::{Detector, Device, ModelSpec};
 use kvs_infer::media::{BBox, HostPicture, Matrix};
 
@@ -18,7 +18,7 @@ async fn the_plate_at_the_gate_is_read() {
     let classes = Some(vec!["plate".to_owned()]);
     let finder = ModelSpec { classes, ..spec(cached("models/plate.onnx")) };
     let finder = Detector::start(&finder, Device::Cpu, 1).unwrap();
-    let reader = Reader::start(&spec(cached("models/plate-text.onnx")), Device::Cpu, 1).unwrap();
+    let reader = TextReader::start(&spec(cached("models/plate-text.onnx")), Device::Cpu, 1).unwrap();
     assert_eq!((reader.info().characters, reader.info().input.to_string().as_str()), (6623, "Nx3x48xW f32"));
     for second in ["3", "3.5", "4", "4.5", "5", "6", "7", "8", "9"] {
         let frame = picture("gate", gate_at(second));
@@ -46,7 +46,7 @@ const DRAWN: [([f32; 4], &str); 7] = [
 
 #[tokio::test]
 async fn plates_of_two_lines_are_read_line_by_line_and_those_of_one_line_whole() {
-    let reader = Reader::start(&spec(cached("models/plate-text.onnx")), Device::Cpu, 1).unwrap();
+    let reader = TextReader::start(&spec(cached("models/plate-text.onnx")), Device::Cpu, 1).unwrap();
     let sheet = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/plates.png");
     let frame = picture("gate", decoded(sheet.as_ref(), "0", (800, 420), Matrix::Bt601));
     let boxes = DRAWN.map(|([x1, y1, width, height], _)| BBox { x1, y1, x2: x1 + width, y2: y1 + height });

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::support::Paint::{Black, Blue, Cyan, Green, Magenta, Red, White, Yellow};
 use super::support::{Paint, frame, spec, tiny, tiny_text};
-use kvs_infer::detect::ocr::Reader;
+use kvs_infer::detect::ocr::TextReader;
 use kvs_infer::detect::{DetectError, Device, ModelSpec};
-use kvs_infer::media::{BBox, Frame, Reading};
+use kvs_infer::media::{BBox, Frame, PlateText};
 
 /// A step of the tiny models in a crop of [`HEIGHT`].
 const STRIPE: u32 = 32;
@@ -28,11 +28,11 @@ fn rows(texts: &[&[Paint]]) -> (Arc<Frame>, Vec<BBox>) {
     (frame("gate", (widest, height), &painted), boxes)
 }
 
-fn reader(name: &str) -> Reader {
-    Reader::start(&tiny_text(name), Device::Cpu, 1).unwrap()
+fn reader(name: &str) -> TextReader {
+    TextReader::start(&tiny_text(name), Device::Cpu, 1).unwrap()
 }
 
-fn texts(readings: &[Option<Reading>]) -> Vec<&str> {
+fn texts(readings: &[Option<PlateText>]) -> Vec<&str> {
     readings.iter().map(|reading| reading.as_ref().map_or("", |reading| &reading.text)).collect()
 }
 
@@ -112,7 +112,7 @@ async fn boxes_are_expanded_and_cut() {
 }
 
 #[test]
-fn a_model_tells_what_it_is() {
+fn a_model_describes_itself() {
     let cases = [("text", "Nx3x16xW f32"), ("text_fp16", "Nx3x16xW f16"), ("text_fixed", "2x3x16x64 f32")];
     for (name, input) in cases {
         let reader = reader(name);
@@ -131,7 +131,7 @@ fn with(spec: ModelSpec, characters: &[&str]) -> ModelSpec {
 #[tokio::test]
 async fn the_characters_of_the_configuration_count() {
     let given = with(tiny_text("text_unnamed"), &["ก", "ข", "ค", "1", "2", "3"]);
-    let reader = Reader::start(&given, Device::Cpu, 1).unwrap();
+    let reader = TextReader::start(&given, Device::Cpu, 1).unwrap();
     let (frame, boxes) = rows(&[&[Red, Yellow], &[Green, Cyan]]);
     assert_eq!(texts(&reader.read(frame, boxes, 0.0).await.unwrap()), ["ก1", "ข3"]);
 }
@@ -157,7 +157,7 @@ fn a_model_that_cannot_read_says_why_and_what_to_do() {
         ("two outputs", with(tiny("detr"), &two), &["`pred_boxes`", "are no text"]),
     ];
     for (name, spec, words) in cases {
-        let error = Reader::start(&spec, Device::Cpu, 1).map(|_| ()).unwrap_err().to_string();
+        let error = TextReader::start(&spec, Device::Cpu, 1).map(|_| ()).unwrap_err().to_string();
         let place = format!("model {} ({}): ", spec.name, spec.path.display());
         for word in words.iter().chain([&place.as_str()]) {
             assert!(error.contains(word), "{name}: {word:?} is not in: {error}");

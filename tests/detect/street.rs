@@ -10,7 +10,7 @@ fn street_at(second: &str) -> HostPicture {
     frame_of("clips/street.mp4", second, SIZE, Matrix::Bt601)
 }
 
-/// What OpenCV (letterbox) and onnxruntime in Python see there with the same model, before NMS the best box of each
+/// The detections of OpenCV (letterbox) and onnxruntime in Python with the same model, before NMS the best box of each
 /// thing: second, label, confidence, box.
 const PYTHON: [(&str, &str, f32, [f32; 4]); 5] = [
     ("5", "person", 0.807, [349.0, 1.0, 485.0, 272.0]),

@@ -1,4 +1,4 @@
-//! What the tests of detect share: models from the cache, and painted frames.
+//! Shared by the tests of detect: models from the cache, and painted frames.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -113,7 +113,7 @@ pub(super) fn picture(camera: &str, picture: HostPicture) -> Arc<Frame> {
     })
 }
 
-/// Whether each edge is within `px` of `want`.
+/// Returns whether each edge is within `px` of `want`.
 pub(super) fn near(have: &BBox, want: [f32; 4], px: f32) -> bool {
     [have.x1, have.y1, have.x2, have.y2].iter().zip(want).all(|(have, want)| (have - want).abs() <= px)
 }

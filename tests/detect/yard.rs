@@ -1,6 +1,6 @@
 //! The people that the real model sees in the yard: `testdata/footage/yard.boxes.jsonl`, for the tests of decide.
 //!
-//! `BLESS=1` writes the file anew, from every frame.
+//! `BLESS=1` writes the file again, from every frame.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ const STEP_MS: usize = 100;
 const STRIDE: usize = 50;
 /// NMS as by default; the confidence is half of what a configuration would ask for.
 const LOW: Thresholds = Thresholds { conf: 0.2, nms_iou: 0.5 };
-/// What another processor may see differently: px, and confidence.
+/// The differences allowed on another processor: px, and confidence.
 const TOLERANCE: (f32, f32) = (2.0, 0.02);
 
 #[tokio::test]

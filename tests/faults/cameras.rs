@@ -13,7 +13,7 @@ use super::watch::{events, figure, metric, metrics, of_camera, reason_of, reason
 /// Films in each stream.
 const FILMS: u32 = 5;
 const FRAMES_A_FRAGMENT: u64 = 10;
-/// A fault shows so long after its limit at most.
+/// The maximum time from a fault's limit to its reason in `/healthz`.
 const SHOWS_WITHIN: Duration = Duration::from_secs(5);
 /// A camera without a fault, beside the others.
 const GOOD: &str = "good";
@@ -68,8 +68,8 @@ fn without_faults(footage: &Footage) -> (Value, Vec<Value>) {
     (last, events(program.stop().dir.path()))
 }
 
-/// What can be compared where a stream has fragments, and so ids, of its own.
-fn told(event: &Value) -> Value {
+/// Returns the parts of an event that do not depend on the fragments of its stream.
+fn comparable(event: &Value) -> Value {
     let payload = &event["payload"];
     serde_json::json!([event["seq"], payload["label"], payload["ts_ms"]])
 }
@@ -79,8 +79,8 @@ fn assert_same(camera: &str, seen: &[Value], expected: &[Value]) {
     match camera {
         "expires" => assert!(own.len() < good.len() && !own.is_empty(), "something was to expire: {own:#?}"),
         "misses" => {
-            let told = |events: Vec<&Value>| events.into_iter().map(told).collect::<Vec<_>>();
-            assert_eq!(told(own), told(good), "{camera}");
+            let all = |events: Vec<&Value>| events.into_iter().map(comparable).collect::<Vec<_>>();
+            assert_eq!(all(own), all(good), "{camera}");
         }
         _ => assert_eq!(own, of_camera(expected, camera), "{camera}"),
     }
@@ -115,14 +115,14 @@ async fn each_shows(program: &Program, footage: &Footage, began: Instant) -> Vec
 
 fn shows(row: &Row, reasons: &[String], scrape: &str) -> bool {
     let (camera, _) = id(row);
-    let told = reason_of(reasons, &format!("camera {camera}"));
+    let shown = reason_of(reasons, &format!("camera {camera}"));
     let (name, why) = row.metric.trim_end_matches('}').split_once('{').unwrap();
     let moved = metric(scrape, name, &[&format!("camera=\"{camera}\""), why]) > 0.0;
     moved
         && if row.reason.is_empty() {
-            told.is_none()
+            shown.is_none()
         } else {
-            told.is_some_and(|told| told.contains(row.reason))
+            shown.is_some_and(|shown| shown.contains(row.reason))
         }
 }
 

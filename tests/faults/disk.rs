@@ -11,7 +11,7 @@ use super::watch::{events, figure, metric, metrics, reason_of, reasons, sink, un
 
 const FILMS: u32 = 6;
 const EVENTS: u64 = records_of(FILMS);
-/// A fault shows so long after it began at most.
+/// The maximum time from the begin of a fault to its reason in `/healthz`.
 const SHOWS_WITHIN: Duration = Duration::from_secs(5);
 const CONFIG: &str = "publishers: { local_dir: events }\n";
 
@@ -45,7 +45,7 @@ async fn shows(program: &Program, row: &Row, name: &str) -> f64 {
     let subject = format!("sink {name}");
     let (_, took) = until(&format!("reason of {subject}"), || {
         let reasons = reasons(program);
-        reason_of(&reasons, &subject).is_some_and(|told| told.contains(row.reason)).then_some(())
+        reason_of(&reasons, &subject).is_some_and(|shown| shown.contains(row.reason)).then_some(())
     })
     .await;
     assert!(took <= SHOWS_WITHIN, "{subject}: {took:?}");
@@ -78,10 +78,10 @@ async fn run(footage: &Footage, breaks: bool) -> Vec<serde_json::Value> {
         let broken = shows(&program, &FOLDER, "local").await;
         std::fs::remove_file(&snapshots).unwrap();
         std::fs::rename(&aside, &snapshots).unwrap();
-        let mended = goes(&program, "local").await;
+        let recovered = goes(&program, "local").await;
         figure(&format!(
             "R11 disk: 2 of 2 faults show and go away; state.dir full shows after {full:.1} s and goes after {room:.1} s, \
-             local_dir broken after {broken:.1} s and {mended:.1} s"
+             local_dir broken after {broken:.1} s and {recovered:.1} s"
         ));
     }
     program.camera_when("front", |row| row["events"].as_u64() == Some(EVENTS));

@@ -39,7 +39,7 @@ fn the_table_of_faults_is_the_tests() {
         std::fs::write(path, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
         return;
     }
-    assert_eq!(shown, table, "write it anew: make bless");
+    assert_eq!(shown, table, "write it again: make bless");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::program::Program;
 use super::table::{KVS_GONE, Row, SLOW};
 use super::watch::{events, figure, is_full, metric, metrics, reason_of, reasons, until};
 
-/// A fault shows so long after its limit at most.
+/// The maximum time from a fault's limit to its reason in `/healthz`.
 const SHOWS_WITHIN: Duration = Duration::from_secs(5);
 
 async fn stored(fragments_per_s: u32, films: u32) -> Footage {
@@ -107,7 +107,7 @@ async fn footage_that_has_expired_is_no_reason_to_wait() {
 async fn shows(program: &Program, row: &Row, subject: &str) -> Duration {
     let (_, took) = until(&format!("reason of {subject}"), || {
         let reasons = reasons(program);
-        reason_of(&reasons, subject).is_some_and(|told| told.contains(row.reason)).then_some(())
+        reason_of(&reasons, subject).is_some_and(|shown| shown.contains(row.reason)).then_some(())
     })
     .await;
     let (name, label) = row.metric.trim_end_matches('}').split_once('{').unwrap();

@@ -4,14 +4,14 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use kvs_sim::{Clock, Pace, Sim, SimConfig, append_clip, epoch_ms};
+use kvs_sim::{ClipPace, Clock, Sim, SimConfig, append_clip, epoch_ms};
 use tempfile::TempDir;
 
 use super::colours::{film, model};
 
-/// When the footage was made, ms since 1970; any day would do.
+/// The time at which the footage was made, ms since 1970; any day would do.
 const MADE_MS: u64 = 1_795_000_000_000;
-/// What a film lasts.
+/// The length of a film.
 const FILM: Duration = Duration::from_secs(9);
 /// Fragments, of a second each, in a film.
 pub(crate) const FILM_FRAGMENTS: u64 = 9;
@@ -56,16 +56,16 @@ impl Footage {
         let stream = self.sim.store().stream_or_create(&format!("{camera}-stream")).unwrap();
         for film in films {
             self.clock.advance(FILM);
-            append_clip(&stream, &self.clip, Pace::Asap, self.made + FILM * film).await.unwrap();
+            append_clip(&stream, &self.clip, ClipPace::Asap, self.made + FILM * film).await.unwrap();
         }
     }
 
-    pub(crate) fn stream(&self, camera: &str) -> std::sync::Arc<kvs_sim::Stream> {
+    pub(crate) fn stream(&self, camera: &str) -> std::sync::Arc<kvs_sim::KvsStream> {
         self.sim.store().stream(&format!("{camera}-stream")).unwrap()
     }
 }
 
-/// A camera that reads all of its stream and tells of each thing each time that it comes into view.
+/// A camera that reads all of its stream and reports each object each time that it comes into view.
 pub(crate) fn camera(id: &str) -> String {
     camera_with(id, &model(), "EARLIEST", "")
 }

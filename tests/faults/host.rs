@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::fault_proxy::Seen;
 use super::footage::{Footage, LOCAL, camera, config, records_of};
 use super::program::Program;
-use super::sinks::{Aws, PUBLISHERS, assert_delivered, told};
+use super::sinks::{Aws, PUBLISHERS, assert_delivered, delivered};
 use super::table::{CLOCK, KEYS, Row};
 use super::watch::{events, figure, metric, metrics, of_camera, reasons, until};
 
@@ -25,7 +25,7 @@ const FAKETIME: &str = "/usr/$LIB/faketime/libfaketimeMT.so.1";
 const FILMS: u32 = 3;
 /// At the start, and after each film: an hour ago, right, an hour ahead, in the words of libfaketime.
 const JUMPS: [&str; 3] = ["-3600", "+0", "+3600"];
-/// How many keys are to be seen, while so many films are read.
+/// The number of keys to be seen while films are read.
 const KEYS_SEEN: usize = 3;
 const MANY_FILMS: u32 = 40;
 
@@ -60,7 +60,7 @@ fn moved(program: &Program, row: &Row) -> f64 {
     metric(&metrics(program), name, &[label])
 }
 
-/// Until a camera has told of so many things.
+/// Waits until a camera has reported this many objects.
 fn events_of(program: &Program, camera: &str, count: u64) {
     program.camera_when(camera, |row| row["events"].as_u64() >= Some(count));
 }
@@ -160,7 +160,7 @@ async fn rotated_credentials_are_taken_up_and_cost_nothing() {
     assert_eq!(others, [KEYS.reason; 0]);
     let ended = program.stop();
     assert!(ended.status.success(), "{:#?}", ended.log);
-    assert_delivered(&told(&aws).await, &events(ended.dir.path()), &["front"], false);
+    assert_delivered(&delivered(&aws).await, &events(ended.dir.path()), &["front"], false);
     let used = keys(&aws.proxy.seen()).len();
     figure(&format!("R11 keys: 1 of 1 faults costs nothing: {used} keys were used one after the other"));
     aws.proxy.stop().await;

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 use super::fault_proxy::{Mishap, Service};
 use super::footage::{Footage, camera, config, records_of};
 use super::program::Program;
-use super::sinks::{Aws, PUBLISHERS, assert_delivered, told};
+use super::sinks::{Aws, PUBLISHERS, assert_delivered, delivered};
 use super::watch::{events, figure, is_full, reason_of, reasons, sink, until, until_within};
 
 const CAMERAS: [&str; 3] = ["front", "back", "side"];
 const FRAGMENTS_PER_S: u32 = 4;
 
-/// How long KDS is away.
+/// The time for which KDS is unreachable.
 fn outage() -> Duration {
     Duration::from_secs(if is_full() { 120 } else { 8 })
 }
@@ -42,7 +42,7 @@ async fn all_events_arrive_in_order_when_kds_is_back_and_pictures_go_on_meanwhil
     assert!(ended.status.success(), "{:#?}", ended.log);
     let events = events(ended.dir.path());
     assert_eq!(events.len(), CAMERAS.len() * records_of(films) as usize);
-    assert_delivered(&told(&aws).await, &events, &CAMERAS, false);
+    assert_delivered(&delivered(&aws).await, &events, &CAMERAS, false);
     figure(&format!(
         "KDS away for {} s: {kds} events waited, {pictures} pictures went on, all {} events arrived in order {:.1} s after its return",
         outage().as_secs(),
@@ -61,9 +61,9 @@ async fn away(program: &Program) -> (u64, u64) {
         (began.elapsed() >= outage()).then_some(())
     })
     .await;
-    let told = reasons(program);
-    assert!(reason_of(&told, "sink kds/events").is_some(), "{told:?}");
-    assert!(reason_of(&told, "sink s3").is_none(), "{told:?}");
+    let shown = reasons(program);
+    assert!(reason_of(&shown, "sink kds/events").is_some(), "{shown:?}");
+    assert!(reason_of(&shown, "sink s3").is_none(), "{shown:?}");
     let waits = sink(program, "kds/events")["queued"].as_u64().unwrap();
     let pictures = sink(program, "s3")["delivered"].as_u64().unwrap() - before;
     // Each second record is an end, which has no picture of its own.

@@ -17,7 +17,7 @@ use super::watch::{figure, is_full, metric, metrics, reasons, until};
 const OVERLOAD: f64 = 2.0;
 /// Age of frames when they were inferred, p99, s: as for R5.
 const MAX_AGE: f64 = 2.0;
-/// What is added for other work on this machine.
+/// The allowance for other work on this machine.
 const NOISE: f64 = 0.5;
 /// The figure shown is true within this, s.
 const TRUE_WITHIN: f64 = 1.0;
@@ -66,13 +66,13 @@ fn now_s() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
 }
 
-/// What a row of `/api/cameras` says at a time of this host's clock, which is the camera's as well.
+/// A row of `/api/cameras`, at a time of this host's clock, which is the camera's as well.
 struct Sample {
-    /// How far behind it says it is, s.
+    /// The lag that the row shows, s.
     shown: f64,
-    /// How old its newest inferred frame is, s.
+    /// The age of its newest inferred frame, s.
     age: f64,
-    /// How old that frame was when it was inferred, s.
+    /// The age of that frame at its inference, s.
     age_when_inferred: f64,
 }
 

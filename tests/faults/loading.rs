@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::colours::model;
 use super::footage::{Footage, LOCAL, camera, camera_with, records_of};
 use super::http;
-use super::program::{Program, told_to_run};
+use super::program::{Program, configure_run};
 use super::table::{NEVER_LOADS, RELOAD_HANGS, Row};
 use super::watch::{events, figure, is_full, metric, metrics, reason_of, reasons, until, until_within};
 
@@ -49,7 +49,7 @@ impl Starting {
     /// Starts it, and waits until HTTP answers.
     fn begin(config: &str, kvs: &str) -> Self {
         let (mut command, dir) = (Command::new(env!("CARGO_BIN_EXE_kvs-infer")), TempDir::new().unwrap());
-        told_to_run(&mut command, dir.path(), config, kvs, None);
+        configure_run(&mut command, dir.path(), config, kvs, None);
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let http = lines.find_map(|line| {
@@ -137,7 +137,7 @@ async fn a_reload_that_hangs_shows_and_gives_way_to_a_newer_one() {
         let (_, took) = until_within(patience, "reason of the reload", || {
             let reasons = reasons(&program);
             reason_of(&reasons, "a newer configuration")
-                .is_some_and(|told| told.contains(RELOAD_HANGS.reason))
+                .is_some_and(|shown| shown.contains(RELOAD_HANGS.reason))
                 .then_some(())
         })
         .await;
@@ -156,8 +156,8 @@ async fn a_reload_that_hangs_shows_and_gives_way_to_a_newer_one() {
     until("reload", || program.get("/readyz").1.contains("endless").then_some(())).await;
     program.rewrite(&config(&camera("back")));
     program.metric_when("kvs_infer_config_reload_failures_total", 1);
-    let told = reasons(&program);
-    assert!(told.iter().any(|reason| reason.contains("does not end: restart kvs-infer")), "{told:?}");
+    let shown = reasons(&program);
+    assert!(shown.iter().any(|reason| reason.contains("does not end: restart kvs-infer")), "{shown:?}");
     let ended = program.stop();
     assert!(ended.status.success() && ended.took <= ENDS_WITHIN, "{:?} {:#?}", ended.status, ended.log);
     let said = |text: &str| ended.log.iter().any(|line| line.contains(text));

@@ -1,4 +1,4 @@
-//! The fault matrix: what goes wrong, what the program tells of it, that it ends, and what is lost by it.
+//! The fault matrix: each fault, what the program reports of it, that it ends, and what it loses.
 //!
 //! `table.rs` lists the faults; the tests make them, and docs/operations.md shows them. `make faults` runs all at full length,
 //! `make soak` longer still; without `KVS_INFER_FAULTS` each test is as short as it can be.

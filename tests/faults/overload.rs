@@ -41,7 +41,7 @@ fn on_one_thread(model: &Path) -> String {
     format!("{LOCAL}models:\n  slow: {{ path: {}, threads: 1 }}\n", model.display())
 }
 
-/// What an inference of a model takes here and now, ms, by `kvs-infer models`.
+/// Returns the time of one inference on this machine now, ms, by `kvs-infer models`.
 fn measured_ms(folder: &Path, model: &Path) -> f64 {
     let file = folder.join("measured.yaml");
     std::fs::write(&file, config(&on_one_thread(model), &camera_with("front", Path::new("slow"), "NOW", "")))

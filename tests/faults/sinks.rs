@@ -19,7 +19,7 @@ use super::watch::{
 };
 
 const FILMS: u32 = 40;
-/// A fault shows so long after an event at most, and goes so long after it was taken away.
+/// The maximum time from an event to the reason in `/healthz`, and from the end of the fault to the end of the reason.
 const SHOWS_WITHIN: Duration = Duration::from_secs(5);
 pub(crate) const PUBLISHERS: &str = "publishers: { kds_stream: events, s3_bucket: pictures, ddb_table: records, local_dir: events, \
      sns_topic_arn: 'arn:aws:sns:us-east-1:123456789012:alerts' }\n";
@@ -103,19 +103,19 @@ pub(crate) fn assert_delivered(records: &[Value], events: &[Value], cameras: &[&
     for camera in cameras {
         let expected: Vec<_> =
             of_camera(events, camera).into_iter().map(|event| &event["event_id"]).collect();
-        let mut told: Vec<_> =
+        let mut shown: Vec<_> =
             of_camera(records, camera).into_iter().map(|event| &event["event_id"]).collect();
         if twice {
-            told.dedup();
+            shown.dedup();
         }
-        assert_eq!(told, expected, "{camera}");
+        assert_eq!(shown, expected, "{camera}");
         let order: Vec<_> =
             of_camera(events, camera).iter().map(|event| event["seq"].as_u64().unwrap()).collect();
         assert_eq!(order, (1..=order.len() as u64).collect::<Vec<_>>(), "{camera}");
     }
 }
 
-pub(crate) async fn told(aws: &Aws) -> Vec<Value> {
+pub(crate) async fn delivered(aws: &Aws) -> Vec<Value> {
     let records = records(&aws.kinesis, "events").await;
     records.iter().map(|(_, json)| serde_json::from_str(json).unwrap()).collect()
 }
@@ -166,8 +166,8 @@ async fn round(program: &Program, proxy: &mut FaultProxy, mishap: Mishap) -> (us
     until_within(3 * SHOWS_WITHIN, &format!("reason for {mishap:?} at {sinks:?}"), || {
         seen = reasons(program);
         missing.retain(|(row, before)| {
-            let told = reason_of(&seen, &format!("sink {}", of(row).0.name()));
-            !(told.is_some_and(|told| told.contains(row.reason)) && failures(program, row) > *before)
+            let shown = reason_of(&seen, &format!("sink {}", of(row).0.name()));
+            !(shown.is_some_and(|shown| shown.contains(row.reason)) && failures(program, row) > *before)
         });
         missing.is_empty().then_some(())
     })
@@ -220,7 +220,7 @@ async fn each_fault_of_a_sink_shows_and_goes_away_and_loses_nothing() {
 
 async fn assert_complete(aws: &Aws, folder: &Path) {
     let events = events(folder);
-    assert_delivered(&told(aws).await, &events, &CAMERAS, true);
+    assert_delivered(&delivered(aws).await, &events, &CAMERAS, true);
     let ids: BTreeSet<String> =
         events.iter().map(|event| event["event_id"].as_str().unwrap().to_owned()).collect();
     assert_eq!(aws.items().await, ids);

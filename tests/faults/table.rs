@@ -3,11 +3,11 @@
 /// A fault of the local KVS or of a sink.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Row {
-    /// What goes wrong, for people.
+    /// The fault, for people.
     pub(crate) fault: &'static str,
-    /// How it is made; for a camera the faults of its stream as `kvs-infer sim` reads them.
+    /// The way to cause it; for a camera the faults of its stream as `kvs-infer sim` reads them.
     pub(crate) made: Made,
-    /// What the reason in `/healthz` contains; empty: there is none.
+    /// A part of the reason in `/healthz`; empty: there is none.
     pub(crate) reason: &'static str,
     /// The metric that moves, with the labels that say why.
     pub(crate) metric: &'static str,
@@ -15,7 +15,7 @@ pub(crate) struct Row {
     pub(crate) ends: &'static str,
 }
 
-/// How a fault is made.
+/// The way to cause a fault.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Made {
     /// By the local KVS, on the stream of the camera with this id.
@@ -35,7 +35,7 @@ pub(crate) enum Sink {
     Sns,
 }
 
-/// What a proxy does to all requests.
+/// The treatment of all requests by a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mishap {
     Throttled,
@@ -47,14 +47,14 @@ pub(crate) enum Mishap {
     Unreachable,
 }
 
-/// What is lost by it.
+/// The loss that the fault causes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lost {
     /// Nothing; and no record comes twice under other ids.
     Nothing,
     /// Nothing; a record may come twice under its id.
     NothingTwice,
-    /// What it says.
+    /// Returns the loss in words.
     Some(&'static str),
 }
 
@@ -121,8 +121,8 @@ pub(crate) const CAMERAS: [Row; 16] = [
     camera(
         "bytes are damaged",
         ("damages", "flip=0.05,seed=7,count=2"),
-        "no GetMedia output",
-        "kvs_infer_source_endings_total{reason=\"rubbish\"}",
+        "not GetMedia output",
+        "kvs_infer_source_endings_total{reason=\"malformed\"}",
         Lost::Some("nothing before the third time; then the fragment"),
         NEXT,
     ),
@@ -201,7 +201,7 @@ pub(crate) const CAMERAS: [Row; 16] = [
     camera(
         "the service finds this host's clock wrong",
         ("misdates", "wrong-clock"),
-        "look at the clock of this host",
+        "set the clock of this host",
         "kvs_infer_source_endings_total{reason=\"signature_refused\"}",
         Lost::Nothing,
         NEXT,
@@ -307,7 +307,7 @@ pub(crate) const KEYS: Row = Row {
 pub(crate) const KVS_GONE: Row = Row {
     fault: "KVS cannot be reached",
     made: Made::Otherwise("the local KVS ends, and starts again"),
-    reason: "reaches nobody",
+    reason: "cannot reach the service",
     metric: "kvs_infer_source_endings_total{reason=\"unreachable\"}",
     lost: Lost::Nothing,
     ends: NEXT,
@@ -318,7 +318,7 @@ pub(crate) const SLOW: Row = Row {
     made: Made::Otherwise("`drip` of less than the footage needs"),
     reason: "behind the live edge",
     metric: "kvs_infer_source_endings_total{reason=\"too_far_behind\"}",
-    lost: Lost::Some("the footage that is jumped over, told by `kvs_infer_source_skipped_seconds_total`"),
+    lost: Lost::Some("the footage that is skipped, counted by `kvs_infer_source_skipped_seconds_total`"),
     ends: NEXT,
 };
 

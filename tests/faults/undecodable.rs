@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use kvs_sim::{Pace, append_clip};
+use kvs_sim::{ClipPace, append_clip};
 
 use super::colours::film;
 use super::footage::{Footage, LOCAL, camera, config, records_of};
@@ -44,7 +44,7 @@ async fn a_camera_of_which_no_frame_can_be_decoded_counts_as_down_until_one_can(
     let stream = footage.sim.store().stream_or_create("bad-stream").unwrap();
     for film in 0..DAMAGED {
         let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_000_000 + 9 * u64::from(film));
-        append_clip(&stream, &clip, Pace::Asap, start).await.unwrap();
+        append_clip(&stream, &clip, ClipPace::Asap, start).await.unwrap();
     }
     footage.store_films("bad", DAMAGED..DAMAGED + 1).await;
     let cameras = camera("good") + &camera("bad");
@@ -54,7 +54,9 @@ async fn a_camera_of_which_no_frame_can_be_decoded_counts_as_down_until_one_can(
     assert!(is_up(&program));
     let (reason, showed) = until("reason", || {
         let reasons = reasons(&program);
-        reason_of(&reasons, "camera bad").filter(|told| told.contains(UNDECODABLE.reason)).map(str::to_owned)
+        reason_of(&reasons, "camera bad")
+            .filter(|shown| shown.contains(UNDECODABLE.reason))
+            .map(str::to_owned)
     })
     .await;
     assert!(SHOWS.contains(&showed), "{showed:?}");

@@ -1,4 +1,4 @@
-//! What the program tells of itself, and waiting for it.
+//! The state that the program reports, and waiting for it.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -7,17 +7,17 @@ use serde_json::Value;
 
 use super::program::Program;
 
-/// How often is looked.
+/// The time between two polls.
 const PACE: Duration = Duration::from_millis(15);
-/// What takes longer fails the test.
+/// A longer wait fails the test.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Whether the tests are to run at full length.
+/// Returns whether the tests run at full length.
 pub(crate) fn is_full() -> bool {
     std::env::var_os("KVS_INFER_FAULTS").is_some()
 }
 
-/// Whether they are to run longer still.
+/// Returns whether the tests run even longer.
 pub(crate) fn is_soak() -> bool {
     std::env::var_os("KVS_INFER_FAULTS").is_some_and(|length| length == "soak")
 }

@@ -1,4 +1,4 @@
-//! What the program tells the world, and the services that it tells.
+//! The services that the program delivers to, and what they have.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::moto::{Moto, records};
 
-/// The services of one run, and those of its round: nobody else writes to them.
+/// The services of one run, and those of its round; no other test writes to them.
 pub(crate) struct Aws {
     /// `http://127.0.0.1:PORT`
     pub(crate) url: String,
@@ -19,9 +19,9 @@ pub(crate) struct Aws {
     s3: aws_sdk_s3::Client,
 }
 
-/// What is there after a run.
+/// The records, items and objects after a run.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Told {
+pub(crate) struct Delivered {
     /// The records of the data stream, in its order.
     pub(crate) records: Vec<Value>,
     /// The items of the table, in any order.
@@ -56,14 +56,14 @@ impl Aws {
         positions(self.round)
     }
 
-    /// Whether the position of a camera was written.
+    /// Returns whether the position of a camera was written.
     pub(crate) async fn has_position(&self) -> bool {
         let found = self.dynamodb.scan().table_name(positions(self.round)).consistent_read(true);
         found.send().await.unwrap().items().iter().any(|item| item.contains_key("position"))
     }
 
-    /// What is there.
-    pub(crate) async fn told(&self) -> Told {
+    /// Returns what the services have.
+    pub(crate) async fn delivered(&self) -> Delivered {
         let records = records(&self.kinesis, &events(self.round)).await;
         let record = |(key, json): (String, String)| {
             let record: Value = serde_json::from_str(&json).unwrap();
@@ -71,7 +71,7 @@ impl Aws {
             record
         };
         let records = records.into_iter().map(record).collect();
-        Told { records, items: self.items().await, objects: self.objects().await }
+        Delivered { records, items: self.items().await, objects: self.objects().await }
     }
 
     async fn items(&self) -> Vec<HashMap<String, AttributeValue>> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use kvs_sim::{Clock, Pace, Sim, append_clip, epoch_ms};
+use kvs_sim::{ClipPace, Clock, Sim, append_clip, epoch_ms};
 
 use super::colours::{model, paint_by};
 
@@ -11,7 +11,7 @@ use super::colours::{model, paint_by};
 pub(crate) const CAMERAS: [(&str, f64); 3] = [("front", 0.0), ("back", 0.4), ("side", 0.9)];
 /// Of each camera, in fragments of a second with ten frames.
 pub(crate) const FRAGMENTS: u32 = 96;
-/// How much later than the rest the last, empty second arrived: all before it is far behind the live edge, however slow a
+/// The delay of the last, empty second: all before it is far behind the live edge, however slow a
 /// reader is. One at the edge that waits for its bytes would count as live, and may drop frames.
 const LATER: Duration = Duration::from_secs(60);
 /// Box, colour, every so many seconds, for so many seconds. The periods are no multiples of a fragment, so that confirmation
@@ -22,7 +22,7 @@ const THINGS: [(&str, &str, f64, f64); 3] = [
     ("x=32:y=64:w=32:h=48", "0x0000FF", 2.3, 1.1),
 ];
 
-/// How the footage is coded and read.
+/// The coding of the footage and the way to read it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Kind {
     /// Arguments of ffmpeg, for a key frame each second.
@@ -67,23 +67,23 @@ impl Footage {
     pub(crate) async fn store(&self, sim: &Sim, clock: &Clock, round: usize) {
         for (camera, clip) in &self.busy {
             let stream = sim.store().stream_or_create(&stream(camera, round)).unwrap();
-            append_clip(&stream, clip, Pace::Asap, self.begins).await.unwrap();
+            append_clip(&stream, clip, ClipPace::Asap, self.begins).await.unwrap();
         }
         clock.advance(LATER);
         self.append_empty(sim, round, FRAGMENTS).await;
     }
 
-    /// Adds a second in which nothing is seen, by which a reader is known to have read all before it; tells its media time, ms.
+    /// Adds a second in which nothing is seen, which shows that a reader has read all before it; returns its media time, ms.
     pub(crate) async fn end(&self, sim: &Sim, round: usize) -> i64 {
         epoch_ms(self.append_empty(sim, round, FRAGMENTS + 1).await)
     }
 
-    /// Tells when it begins.
+    /// Returns the time at which it begins.
     async fn append_empty(&self, sim: &Sim, round: usize, after_s: u32) -> SystemTime {
         let begins = self.begins + Duration::from_secs(u64::from(after_s));
         for (camera, _) in &self.busy {
             let stream = sim.store().stream(&stream(camera, round)).unwrap();
-            append_clip(&stream, &self.empty, Pace::Asap, begins).await.unwrap();
+            append_clip(&stream, &self.empty, ClipPace::Asap, begins).await.unwrap();
         }
         begins
     }

@@ -8,12 +8,12 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tempfile::TempDir;
 
-use super::aws::{Aws, Told};
+use super::aws::{Aws, Delivered};
 use super::fault_proxy::{FaultProxy, Mishap, Seen, Service, Weather};
 use super::footage::{CAMERAS, CLOSED_GOPS, Footage, HLS, Kind, OPEN_GOPS, OPEN_GOPS_BY_HLS, cameras};
 use super::lives::{Life, Mortal};
 use super::moto::Moto;
-use super::program::{Program, told_to_run};
+use super::program::{Program, configure_run};
 use super::verdict::{Verdict, id};
 
 /// Kills where `KILLS` says nothing, of the usual footage and of the other kinds.
@@ -23,7 +23,7 @@ const KILLS_OF_OTHERS: usize = 12;
 const KILLS_A_ROUND: usize = 40;
 /// Of the requests to AWS, how many fail.
 const STORM: f64 = 0.15;
-/// What takes longer fails the test.
+/// A longer wait fails the test.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Footage, and two of each service: one for what is right, one behind the weather.
@@ -37,7 +37,7 @@ struct Scene {
     moto: Moto,
 }
 
-/// What is right, in the making, beside what is tried.
+/// The undisturbed run beside the run with kills.
 struct Round<'a> {
     scene: &'a Scene,
     number: usize,
@@ -50,7 +50,7 @@ struct Round<'a> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_event_is_lost_or_told_under_a_second_id_by_kills() {
+async fn kills_lose_no_event_and_give_none_a_second_id() {
     kill_over("closed GOPs", CLOSED_GOPS, KILLS).await;
 }
 
@@ -80,11 +80,13 @@ async fn kill_over(name: &str, kind: Kind, kills: usize) {
         for _ in 0..lives {
             round.live(Life::draw(&mut random)).await;
         }
-        let told = round.tried.told().await.records;
-        let told = told.iter().map(id).collect::<BTreeSet<_>>().len();
+        let delivered = round.tried.delivered().await.records;
+        let delivered = delivered.iter().map(id).collect::<BTreeSet<_>>().len();
         let verdict = round.end().await;
         let again = verdict.again;
-        println!("round {number}: {told} events during {lives} kills; {verdict}; {again} records came again");
+        println!(
+            "round {number}: {delivered} events during {lives} kills; {verdict}; {again} records came again"
+        );
         all.add(verdict);
     }
     println!("{name}, kills {kills}: {all}");
@@ -110,7 +112,7 @@ async fn a_disk_that_is_gone_costs_no_event_where_the_positions_are_in_a_table()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cameras_that_change_hands_lose_no_event_and_tell_none_under_a_second_id() {
+async fn cameras_that_change_hands_lose_no_event_and_give_none_a_second_id() {
     let (scene, mut random) = (Scene::make(CLOSED_GOPS), random("hands"));
     let mut round = Round::start(&scene, 0, true, random.random()).await;
     let other = FaultProxy::start(&round.tried.url).await;
@@ -190,7 +192,7 @@ impl<'a> Round<'a> {
         life.live(command, &mut self.proxy).await;
     }
 
-    /// A life that goes on until a camera's position was written and so long after it; its folder does not survive it.
+    /// A life that lasts until a camera's position was written and for a time after it; its folder does not survive it.
     async fn lose_the_disk(&mut self, after: Duration) {
         let mortal = Mortal::start(self.command());
         self.until_position().await;
@@ -219,14 +221,14 @@ impl<'a> Round<'a> {
         finish(last, end_ms);
         finish(self.undisturbed, end_ms);
         self.proxy.stop().await;
-        let (right, told) = tokio::join!(self.right.told(), self.tried.told());
+        let (right, delivered) = tokio::join!(self.right.delivered(), self.tried.delivered());
         assert_is_busy(&right);
-        Verdict::of(&right, &told)
+        Verdict::of(&right, &delivered)
     }
 
     fn command(&self) -> std::process::Command {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_kvs-infer"));
-        told_to_run(
+        configure_run(
             &mut command,
             self.dir.path(),
             &self.config,
@@ -278,8 +280,8 @@ fn finish(program: Program, end_ms: i64) {
     assert!(ended.status.success(), "{:#?}", ended.log);
 }
 
-/// Without kills and faults each event is told once, everywhere, and there are many of them.
-fn assert_is_busy(right: &Told) {
+/// Without kills and faults each event is delivered once, everywhere, and there are many of them.
+fn assert_is_busy(right: &Delivered) {
     let events = right.records.len();
     assert!(events > 400, "{events} events");
     assert_eq!(right.items.len(), events);
@@ -292,7 +294,7 @@ fn assert_is_busy(right: &Told) {
     );
 }
 
-/// Random by `KILLS_SEED`, or by a seed that is told.
+/// Random by `KILLS_SEED`, or by a seed that is printed.
 fn random(what: &str) -> StdRng {
     let seed = number("KILLS_SEED").unwrap_or_else(|| rand::rng().random());
     println!("{what}: KILLS_SEED={seed}");

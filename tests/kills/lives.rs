@@ -20,11 +20,11 @@ const KILLED: i32 = 9;
 /// A life, as it is drawn.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Life {
-    /// When its time begins to count.
+    /// The event from which its time counts.
     pub(crate) from: From,
     /// From then until the kill.
     pub(crate) lasts: Duration,
-    /// How long before the kill AWS becomes unreachable.
+    /// The time before the kill at which AWS becomes unreachable.
     pub(crate) alone: Option<Alone>,
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct Life {
 pub(crate) enum From {
     /// The start of the process: it may be killed before it is ready.
     Start,
-    /// When it said that it is ready.
+    /// The time at which it logged that it is ready.
     Ready,
 }
 
@@ -42,7 +42,7 @@ pub(crate) enum From {
 pub(crate) enum Alone {
     /// From before its start.
     Throughout,
-    /// From so long after its time begins to count.
+    /// The start, from the event from which its time counts.
     After(Duration),
 }
 
@@ -50,11 +50,11 @@ impl Life {
     /// One in four is killed within 0.3 s of its start, the others within 0.7 s of being ready. AWS is unreachable in one of
     /// five, in half of these from its start.
     pub(crate) fn draw(random: &mut StdRng) -> Self {
-        let (from, most_ms) = match random.random_range(0..4) {
+        let (from, max_ms) = match random.random_range(0..4) {
             0 => (From::Start, 300),
             _ => (From::Ready, 700),
         };
-        let lasts = Duration::from_millis(random.random_range(2..=most_ms));
+        let lasts = Duration::from_millis(random.random_range(2..=max_ms));
         let alone = match random.random_range(0..10) {
             0 => Some(Alone::Throughout),
             1 => Some(Alone::After(lasts.mul_f64(random.random_range(0.0..1.0)))),
@@ -97,17 +97,17 @@ impl Mortal {
     pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let (tell, ready) = channel();
-        let log = std::thread::spawn(move || follow(lines.map(Result::unwrap), &tell));
+        let (sender, ready) = channel();
+        let log = std::thread::spawn(move || follow(lines.map(Result::unwrap), &sender));
         Self { child, ready, log }
     }
 
     pub(crate) fn until_ready(&self) {
-        // Where it ended instead, the kill tells.
+        // Where it ended instead, the kill reports it.
         let _ = self.ready.recv_timeout(PATIENCE);
     }
 
-    /// Lets it live for so long, or until it ends by itself, which the kill tells then.
+    /// Lets it live for this long, or until it ends by itself, which the kill then reports.
     pub(crate) fn live_for(&self, time: Duration) {
         let moment = Instant::now() + time;
         let left = || moment.saturating_duration_since(Instant::now());
@@ -123,11 +123,11 @@ impl Mortal {
     }
 }
 
-fn follow(lines: impl Iterator<Item = String>, tell: &Sender<()>) -> Vec<String> {
+fn follow(lines: impl Iterator<Item = String>, sender: &Sender<()>) -> Vec<String> {
     let watched = lines.inspect(|line| {
         if line.contains("\"message\":\"ready\"") {
-            // Nobody may wait for it.
-            let _ = tell.send(());
+            // The receiver may be gone: not every life is waited for.
+            let _ = sender.send(());
         }
     });
     watched.collect()

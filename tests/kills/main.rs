@@ -1,7 +1,7 @@
 //! Events survive SIGKILL: the built binary reads stored footage, is killed at random moments and started again, while Kinesis,
 //! DynamoDB and S3 fail now and then. In the end all is there as after a run without kills and faults.
 //!
-//! `KILLS` says how many (40), `KILLS_SEED` repeats the moments of a run that told its seed; `make kills N=1000` sets the first.
+//! `KILLS` says how many (40), `KILLS_SEED` repeats the moments of a run that printed its seed; `make kills N=1000` sets the first.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,16 +1,16 @@
-//! Whether all is there as after a run without kills and faults.
+//! Compares a run with kills and faults with one without.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::Value;
 
-use super::aws::Told;
+use super::aws::Delivered;
 
-/// What became of the events.
+/// The fate of the events.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Verdict {
-    /// How many are to be there.
+    /// The number of expected events.
     pub(crate) events: usize,
     /// Ids of those that Kinesis, DynamoDB or S3 lacks or has otherwise, and which of them.
     pub(crate) lost: BTreeSet<(String, Place)>,
@@ -20,11 +20,11 @@ pub(crate) struct Verdict {
     pub(crate) twice: BTreeSet<String>,
     /// Cameras of which Kinesis had an event before an earlier one, where each counts when it came first.
     pub(crate) out_of_order: BTreeSet<String>,
-    /// How many records came to Kinesis again, which is no fault.
+    /// The number of records that came to Kinesis again, which is no fault.
     pub(crate) again: usize,
 }
 
-/// Where an event is to be.
+/// The service that should have an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Place {
     Kinesis,
@@ -33,16 +33,16 @@ pub(crate) enum Place {
 }
 
 impl Verdict {
-    /// Compares what was told with what is right.
-    pub(crate) fn of(right: &Told, told: &Told) -> Self {
-        let (wanted, found) = (first_by_id(&right.records), first_by_id(&told.records));
-        let (items_wanted, items_found) = (items_by_id(&right.items), items_by_id(&told.items));
+    /// Compares what was delivered with what is right.
+    pub(crate) fn of(right: &Delivered, delivered: &Delivered) -> Self {
+        let (wanted, found) = (first_by_id(&right.records), first_by_id(&delivered.records));
+        let (items_wanted, items_found) = (items_by_id(&right.items), items_by_id(&delivered.items));
         let differs = |id: &str, place: Place| match place {
             Place::Kinesis => found.get(id) != wanted.get(id),
             Place::DynamoDb => {
                 items_found.get(id).map(|found| found[0]) != items_wanted.get(id).map(|all| all[0])
             }
-            Place::S3 => objects(right, id) != objects(told, id),
+            Place::S3 => objects(right, id) != objects(delivered, id),
         };
         let all = wanted.keys().flat_map(|id| Place::ALL.map(|place| ((*id).to_owned(), place)));
         let strange = found.keys().chain(items_found.keys()).filter(|id| !wanted.contains_key(*id));
@@ -52,18 +52,18 @@ impl Verdict {
             lost: all.filter(|(id, place)| differs(id, *place)).collect(),
             second_id: strange.map(|id| (*id).to_owned()).collect(),
             twice: twice.map(|id| (*id).to_owned()).collect(),
-            out_of_order: out_of_order(&told.records),
-            again: told.records.len() - found.len(),
+            out_of_order: out_of_order(&delivered.records),
+            again: delivered.records.len() - found.len(),
         }
     }
 
-    /// Whether nothing is wrong.
+    /// Returns whether nothing is wrong.
     pub(crate) fn is_well(&self) -> bool {
         let Self { lost, second_id, twice, out_of_order, .. } = self;
         lost.is_empty() && second_id.is_empty() && twice.is_empty() && out_of_order.is_empty()
     }
 
-    /// How many are lost, anywhere.
+    /// Returns the number of events that are lost anywhere.
     fn count_lost(&self) -> usize {
         self.lost.iter().map(|(id, _)| id).collect::<BTreeSet<_>>().len()
     }
@@ -123,9 +123,9 @@ fn items_by_id(
 }
 
 /// Pictures have the first 12 characters of their event's id in their names.
-fn objects<'a>(told: &'a Told, id: &str) -> Vec<(&'a String, &'a String)> {
+fn objects<'a>(delivered: &'a Delivered, id: &str) -> Vec<(&'a String, &'a String)> {
     let id = &id[..id.len().min(12)];
-    told.objects.iter().filter(|(key, _)| key.contains(id)).collect()
+    delivered.objects.iter().filter(|(key, _)| key.contains(id)).collect()
 }
 
 /// The id of a record.
@@ -147,8 +147,8 @@ mod tests {
         [("event_id".to_owned(), id), ("ts_ms".to_owned(), AttributeValue::N(ts_ms.to_string()))].into()
     }
 
-    fn right() -> Told {
-        Told {
+    fn right() -> Delivered {
+        Delivered {
             records: vec![record("a", 1), record("b", 2)],
             items: vec![item("a", 1), item("b", 2)],
             objects: [("1-a.jpg", "x"), ("2-b.jpg", "y")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
@@ -157,28 +157,28 @@ mod tests {
 
     #[test]
     fn each_fault_is_counted() {
-        let verdict = |change: fn(&mut Told)| {
-            let mut told = right();
-            change(&mut told);
-            let verdict = Verdict::of(&right(), &told);
+        let verdict = |change: fn(&mut Delivered)| {
+            let mut delivered = right();
+            change(&mut delivered);
+            let verdict = Verdict::of(&right(), &delivered);
             assert_eq!(
                 verdict.is_well(),
                 verdict.to_string().contains("2 events, 0 lost, 0 under a second id, 0 twice")
             );
             (verdict.count_lost(), verdict.second_id.len(), verdict.twice.len(), verdict.again)
         };
-        type Case = (&'static str, fn(&mut Told), (usize, usize, usize, usize));
+        type Case = (&'static str, fn(&mut Delivered), (usize, usize, usize, usize));
         let table: [Case; 10] = [
             ("all is well", |_| {}, (0, 0, 0, 0)),
-            ("a record again", |told| told.records.push(record("a", 1)), (0, 0, 0, 1)),
-            ("no record", |told| drop(told.records.pop()), (1, 0, 0, 0)),
-            ("another seq", |told| told.records[1] = record("b", 3), (1, 0, 0, 0)),
-            ("no item", |told| drop(told.items.pop()), (1, 0, 0, 0)),
-            ("another item", |told| told.items[1] = item("b", 3), (1, 0, 0, 0)),
-            ("two items", |told| told.items.push(item("b", 3)), (0, 0, 1, 0)),
-            ("no picture", |told| drop(told.objects.pop_last()), (1, 0, 0, 0)),
-            ("a strange record", |told| told.records.push(record("c", 3)), (0, 1, 0, 0)),
-            ("a strange item", |told| told.items.push(item("c", 3)), (0, 1, 0, 0)),
+            ("a record again", |delivered| delivered.records.push(record("a", 1)), (0, 0, 0, 1)),
+            ("no record", |delivered| drop(delivered.records.pop()), (1, 0, 0, 0)),
+            ("another seq", |delivered| delivered.records[1] = record("b", 3), (1, 0, 0, 0)),
+            ("no item", |delivered| drop(delivered.items.pop()), (1, 0, 0, 0)),
+            ("another item", |delivered| delivered.items[1] = item("b", 3), (1, 0, 0, 0)),
+            ("two items", |delivered| delivered.items.push(item("b", 3)), (0, 0, 1, 0)),
+            ("no picture", |delivered| drop(delivered.objects.pop_last()), (1, 0, 0, 0)),
+            ("a strange record", |delivered| delivered.records.push(record("c", 3)), (0, 1, 0, 0)),
+            ("a strange item", |delivered| delivered.items.push(item("c", 3)), (0, 1, 0, 0)),
         ];
         for (name, change, expected) in table {
             assert_eq!(verdict(change), expected, "{name}");
@@ -196,8 +196,9 @@ mod tests {
             ("one too early", vec![&a, &c, &b, &other], front.clone()),
             ("one too early, and again", vec![&b, &a, &b, &c], front),
         ] {
-            let told = Told { records: records.into_iter().cloned().collect(), ..Told::default() };
-            let verdict = Verdict::of(&Told::default(), &told);
+            let delivered =
+                Delivered { records: records.into_iter().cloned().collect(), ..Delivered::default() };
+            let verdict = Verdict::of(&Delivered::default(), &delivered);
             assert_eq!(verdict.out_of_order, expected, "{name}");
         }
     }

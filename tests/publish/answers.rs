@@ -277,7 +277,7 @@ async fn answers_in_place_of_s3_by_table() {
         ),
         ("413 empty", said(413, &[], ""), &["http_413", "not from AWS", "jpeg_quality"]),
         ("407", said(407, &[HTML], "<h1>Auth</h1>"), &["user and password", "HTTPS_PROXY"]),
-        ("511", said(511, &[HTML], "<h1>Sign in</h1>"), &["asks for a sign-in"]),
+        ("511", said(511, &[HTML], "<h1>Sign in</h1>"), &["requires a sign-in"]),
         (
             "200 page",
             said(200, &[HTML], PORTAL),

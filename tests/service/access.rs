@@ -1,4 +1,4 @@
-//! How AWS is reached: credentials of each kind, certificates that the environment adds, and proxies.
+//! Access to AWS: credentials of each kind, certificates that the environment adds, and proxies.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::colours::{FRAMES, camera, film, sim, store};
-use super::doctor::{NOWHERE, Told, ask, config};
+use super::live_check::{LiveCheckOutput, NOWHERE, config, live_check};
 use super::moto::Moto;
 use super::program::Program;
 
@@ -88,7 +88,7 @@ region = eu-west-1
 ";
 
 /// What `check --live` says with these profiles and without keys in the environment.
-fn ask_as(aws: &str, variables: &[(&str, &str)]) -> Told {
+fn ask_as(aws: &str, variables: &[(&str, &str)]) -> LiveCheckOutput {
     let home = TempDir::new().unwrap();
     let file = home.path().join("config");
     std::fs::write(&file, PROFILES).unwrap();
@@ -101,7 +101,7 @@ fn ask_as(aws: &str, variables: &[(&str, &str)]) -> Told {
         ("AWS_SECRET_ACCESS_KEY", ""),
     ];
     all.extend_from_slice(variables);
-    ask(&config(), NOWHERE, aws, &all)
+    live_check(&config(), NOWHERE, aws, &all)
 }
 
 fn assert_no_credentials(name: &str, variables: &[(&str, &str)], words: &[&str]) {
@@ -125,7 +125,7 @@ fn profiles_without_credentials_say_why_by_table() {
         ("login", &["run aws login --profile login"]),
         ("fails", &["it ended with 3: sign in first, token=...;", "by hand"]),
         ("silent", &["it ended with 4: it wrote no reason"]),
-        ("rubbish", &["credential_process of the profile rubbish gives none: ", "Version 1"]),
+        ("rubbish", &["credential_process of the profile rubbish gives no credentials: ", "Version 1"]),
         ("orphan", &["source_profile of the profile orphan names the profile \"gone\""]),
         ("loop", &["run aws sso login --profile sso"]),
         ("code", &["mfa_serial"]),
@@ -152,11 +152,11 @@ fn an_environment_without_credentials_says_why_by_table() {
     let task = [("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/role")];
     let half = [("AWS_ACCESS_KEY_ID", "A")];
     assert_no_credentials("half a key", &half, &["AWS_SECRET_ACCESS_KEY is not", "set both"]);
-    assert_no_credentials("a pod", &pod, &["AWS_WEB_IDENTITY_TOKEN_FILE gives none", "is mounted"]);
+    assert_no_credentials("a pod", &pod, &["AWS_WEB_IDENTITY_TOKEN_FILE gives no credentials", "is mounted"]);
     assert_no_credentials(
         "a task",
         &task,
-        &["(AWS_CONTAINER_CREDENTIALS_FULL_URI) gives none", "taskRoleArn"],
+        &["(AWS_CONTAINER_CREDENTIALS_FULL_URI) gives no credentials", "taskRoleArn"],
     );
 }
 
@@ -300,11 +300,11 @@ async fn events_come_over_tls_that_a_bundle_of_the_environment_trusts() {
         let ended = program.stop();
         assert!(ended.status.success(), "{mode}: {:#?}", ended.log);
     }
-    let report = ask(&config(), &sim.endpoint(), NOWHERE, &[("AWS_CA_BUNDLE", &bundle)]);
+    let report = live_check(&config(), &sim.endpoint(), NOWHERE, &[("AWS_CA_BUNDLE", &bundle)]);
     report.assert("stream front-stream", "ok", "ACTIVE");
-    let report = ask(&config(), &sim.endpoint(), NOWHERE, &[("SSL_CERT_FILE", &bundle)]);
+    let report = live_check(&config(), &sim.endpoint(), NOWHERE, &[("SSL_CERT_FILE", &bundle)]);
     report.assert("stream front-stream", "ok", "ACTIVE");
-    let report = ask(&config(), &sim.endpoint(), NOWHERE, &[]);
+    let report = live_check(&config(), &sim.endpoint(), NOWHERE, &[]);
     report.assert(
         "stream front-stream",
         "fail",
@@ -397,7 +397,7 @@ async fn certificates_that_are_not_acceptable_say_why_by_table() {
         let folder = TempDir::new().unwrap();
         let (url, file) = tls_server(&params, folder.path());
         let bundle = [("AWS_CA_BUNDLE", file.as_str())];
-        let report = ask(&config(), &url, &url, if trusted { &bundle } else { &[] });
+        let report = live_check(&config(), &url, &url, if trusted { &bundle } else { &[] });
         for probe in ["stream front-stream", "kds/events write", "s3 write", "dynamodb/records write"] {
             report.assert(probe, "fail", words);
         }
@@ -416,7 +416,7 @@ async fn this_machine_is_never_reached_through_a_proxy() {
     let (clips, sim, moto) = (tempfile::tempdir().unwrap(), sim(), Moto::start());
     store(&sim, "front-stream", &film(clips.path(), 0)).await;
     moto.stream("events").await;
-    let report = ask(&config(), &sim.endpoint(), &moto.url, &proxied(NOWHERE));
+    let report = live_check(&config(), &sim.endpoint(), &moto.url, &proxied(NOWHERE));
     report.assert("credentials", "ok", "arn:aws:");
     report.assert("clock", "ok", "AWS's");
     report.assert("stream front-stream", "ok", "ACTIVE");
@@ -458,7 +458,7 @@ async fn a_proxy_that_is_in_the_way_is_named_without_its_password() {
         ("is dead", "http://user:HUSH@127.0.0.1:1", "https://aws.test", vec![NOWHERE, "NO_PROXY"]),
         ("is of another kind", "socks5://127.0.0.1:1", "https://aws.test", vec!["only proxies with http://"]),
     ] {
-        let report = ask(&config(), aws, aws, &proxied(proxy));
+        let report = live_check(&config(), aws, aws, &proxied(proxy));
         for probe in probes {
             let (verdict, finding) = &report.answers[probe];
             assert!(verdict != "ok" && !finding.contains("HUSH"), "{name} {probe}: {finding}");

@@ -54,20 +54,20 @@ fn a_side_can_be_left_out_and_the_table_is_for_people() {
     );
     let ours = bench("tiny/yolov8", &["--fragments", "1", "--fps", "25", "--only", "ours"]);
     let table = String::from_utf8(ours.stdout).expect("text");
-    assert!(table.contains("our way: 25 frames, 25 inferences"), "{table}");
+    assert!(table.contains("ours: 25 frames, 25 inferences"), "{table}");
     for stage in ["demux", "decode", "preprocess", "infer", "post-process", "between them", "total"] {
         assert!(table.contains(&format!("\n  {stage} ")), "{stage}: {table}");
     }
 }
 
 #[test]
-fn what_cannot_be_measured_is_told() {
+fn a_clip_that_cannot_be_measured_is_an_error() {
     for (further, word) in [
         (["--fps", "0"], "--fps 0: give a number above 0"),
-        (["--fragments", "0"], "street.mp4: no frame is in"),
+        (["--fragments", "0"], "street.mp4: the requested part has no frame"),
     ] {
-        let told = bench("tiny/yolov8", &further);
-        let error = String::from_utf8_lossy(&told.stderr).into_owned();
-        assert!(!told.status.success() && error.contains(word), "{error}");
+        let output = bench("tiny/yolov8", &further);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && error.contains(word), "{error}");
     }
 }

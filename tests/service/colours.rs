@@ -5,11 +5,11 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use kvs_infer::detect::cache_dir;
-use kvs_sim::{Pace, Sim, SimConfig, append_clip};
+use kvs_sim::{ClipPace, Sim, SimConfig, append_clip};
 
 /// Frames of the clip: 9 s at 10 frames a second, a key frame each second.
 pub(crate) const FRAMES: u64 = 90;
-/// What is seen, in order; each for two seconds, from seconds 1, 4 and 7 on.
+/// The objects in view, in order; each for two seconds, from seconds 1, 4 and 7 on.
 pub(crate) const LABELS: [&str; 3] = ["red", "green", "blue"];
 
 /// The model that answers to red, green and blue.
@@ -56,7 +56,7 @@ pub(crate) fn sim() -> Sim {
 pub(crate) async fn store(sim: &Sim, stream: &str, clip: &Path) {
     let stream = sim.store().stream_or_create(stream).unwrap();
     let start = SystemTime::now() - Duration::from_secs(3600);
-    append_clip(&stream, clip, Pace::Asap, start).await.unwrap();
+    append_clip(&stream, clip, ClipPace::Asap, start).await.unwrap();
 }
 
 /// A camera that reads all that is stored.

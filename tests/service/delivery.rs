@@ -113,10 +113,10 @@ fn hex(bytes: &[u8]) -> String {
 
 fn assert_in_order(records: &[Value], camera: &str) {
     let own = records.iter().filter(|record| record["camera_id"] == camera);
-    let told: Vec<_> = own
+    let reported: Vec<_> = own
         .map(|record| (record["seq"].as_u64().unwrap(), record["payload"]["label"].as_str().unwrap()))
         .collect();
-    assert_eq!(told, [(1, "red"), (2, "green"), (3, "blue")], "{camera}");
+    assert_eq!(reported, [(1, "red"), (2, "green"), (3, "blue")], "{camera}");
 }
 
 async fn assert_pictures(s3: &aws_sdk_s3::Client, records: &[Value]) {

@@ -1,4 +1,4 @@
-//! What the environment names and cannot be used: proxies, certificates, and servers in AWS's place.
+//! Variables of the environment that cannot be used: proxies, certificates, and servers in AWS's place.
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -8,7 +8,7 @@ use rcgen::{CertificateParams, DnType};
 use tempfile::TempDir;
 
 use super::access::{Web, proxied, tls_server, tls_sim};
-use super::doctor::{NOWHERE, ask, config};
+use super::live_check::{NOWHERE, config, live_check};
 
 /// Runs a command in a folder; its exit code and what it wrote to standard error. `port` is taken, so that a `run` which gets
 /// beyond the environment ends there.
@@ -29,13 +29,13 @@ fn a_variable_that_names_no_proxy_is_a_mistake_of_the_configuration() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     for (name, value, words) in [
-        ("https_proxy", "http://", "is no address of a proxy"),
+        ("https_proxy", "http://", "is not the address of a proxy"),
         (
             "HTTPS_PROXY",
             "ftp://user:HUSH@proxy.test",
             "names a proxy of a kind that is not supported (ftp://)",
         ),
-        ("ALL_PROXY", "http://proxy.test:port", "names no port"),
+        ("ALL_PROXY", "http://proxy.test:port", "has no valid port"),
     ] {
         for arguments in [
             &["run", "--config", file][..],
@@ -46,8 +46,8 @@ fn a_variable_that_names_no_proxy_is_a_mistake_of_the_configuration() {
         ] {
             let (code, error) = run(arguments, folder.path(), &port, (name, value));
             assert_eq!(code, Some(78), "{name} {arguments:?}: {error}");
-            let told = format!("{name} {words}");
-            assert!(error.contains(&told) && error.contains("http://HOST:PORT"), "{arguments:?}: {error}");
+            let message = format!("{name} {words}");
+            assert!(error.contains(&message) && error.contains("http://HOST:PORT"), "{arguments:?}: {error}");
             assert!(!error.contains("HUSH"), "{arguments:?}: {error}");
         }
     }
@@ -61,9 +61,9 @@ async fn a_proxy_that_refuses_its_login_says_so() {
         (format!("http://user:HUSH@127.0.0.1:{port}"), format!("http://127.0.0.1:{port}"));
     for (address, words) in [
         (&with_login, "refuses the user and password that HTTPS_PROXY"),
-        (&without, "asks for a user and password: give them in HTTPS_PROXY"),
+        (&without, "requires a user and password: give them in HTTPS_PROXY"),
     ] {
-        let report = ask(&config(), "http://aws.test", "http://aws.test", &proxied(address));
+        let report = live_check(&config(), "http://aws.test", "http://aws.test", &proxied(address));
         for probe in
             ["credentials", "stream front-stream", "kds/events write", "s3 write", "dynamodb/records write"]
         {
@@ -83,7 +83,7 @@ async fn a_bundle_without_the_issuer_is_named() {
     let (url, _) = tls_server(&params, folder.path());
     let (sim, home, file) = tls_sim().await;
     let variables = [("AWS_CA_BUNDLE", "~/sim.pem"), ("HOME", home.path().to_str().unwrap())];
-    let report = ask(&config(), &sim.endpoint(), &url, &variables);
+    let report = live_check(&config(), &sim.endpoint(), &url, &variables);
     for probe in ["kds/events write", "s3 write", "dynamodb/records write"] {
         report.assert(probe, "fail", &format!("neither {file} (AWS_CA_BUNDLE) nor the system trusts"));
         report.assert(probe, "fail", "add the issuer's certificate (PEM) to that file");
@@ -94,10 +94,10 @@ async fn a_bundle_without_the_issuer_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_in_the_place_of_sts_tells_neither_the_time_nor_of_credentials() {
+async fn a_server_in_the_place_of_sts_gives_neither_time_nor_credentials() {
     for (status, body) in [(200, "{}"), (200, "[]"), (403, "{}"), (404, "no such page"), (418, "")] {
         let server = Web::start(status, "application/json", body.to_owned()).await;
-        let report = ask(&config(), NOWHERE, &server.url, &[]);
+        let report = live_check(&config(), NOWHERE, &server.url, &[]);
         report.assert("credentials", "warn", &format!("not from AWS: HTTP {status}"));
         report.assert("credentials", "warn", "check HTTPS_PROXY, NO_PROXY and AWS_ENDPOINT_URL");
         report.assert("clock", "warn", "is not AWS, so its time is not compared");

@@ -1,4 +1,4 @@
-//! A dead, a hostile and a good camera side by side: the good one loses nothing, and the truth is told of each.
+//! A dead, a hostile and a good camera side by side: the good one loses nothing, and each is reported as it is.
 
 use super::colours::{FRAMES, LABELS, camera, film, sim, store};
 use super::program::Program;
@@ -26,7 +26,7 @@ async fn a_missing_and_a_hostile_stream_cost_a_good_one_no_frame() {
     assert!(said.contains("missing-stream") && said.contains("does not exist"), "{said}");
     let hostile = program.camera("hostile");
     let said = hostile["last_error"].as_str().unwrap();
-    assert!(said.contains("no GetMedia output"), "{said}");
+    assert!(said.contains("not GetMedia output"), "{said}");
 
     let (status, health) = program.get("/healthz");
     assert_eq!(status, 200, "a restart would not help: {health}");

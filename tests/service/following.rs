@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::fault_proxy::{FaultProxy, Mishap, Seen, Service};
 use super::moto::Moto;
 
-/// What takes longer fails the test.
+/// A longer wait fails the test.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn event(camera: &str, seq: u64) -> String {
@@ -44,7 +44,7 @@ fn events(url: &str, stream: &str, options: &[&str]) -> Child {
         .unwrap()
 }
 
-/// Waits for its end: the code, standard output and standard error.
+/// Waits for the end of the process. Returns its exit code, standard output and standard error.
 fn ended(child: Child) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
     (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
@@ -55,7 +55,7 @@ async fn put(kinesis: &aws_sdk_kinesis::Client, camera: &str, text: &str) {
     call.data(Blob::new(text)).send().await.unwrap();
 }
 
-/// Until a shard is being read: what is put from now on comes after the iterator.
+/// Waits until a shard is being read. Records that are put afterwards are after the iterator.
 async fn being_read(proxy: &FaultProxy) {
     until(proxy, |seen| seen.iter().any(|seen| seen.operation == "GetRecords")).await;
 }
@@ -65,7 +65,7 @@ async fn until(proxy: &FaultProxy, met: impl Fn(&[Seen]) -> bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_there_is_shown_and_what_is_no_event_is_told_of_and_passed_over() {
+async fn existing_events_are_printed_and_other_records_are_reported_and_skipped() {
     let moto = Moto::start();
     let kinesis = aws_sdk_kinesis::Client::new(&moto.config());
     kinesis.create_stream().stream_name("events").shard_count(3).send().await.unwrap();
@@ -84,7 +84,7 @@ async fn what_is_there_is_shown_and_what_is_no_event_is_told_of_and_passed_over(
         let order: Vec<u64> = own.map(|event| event["seq"].as_u64().unwrap()).collect();
         assert_eq!(order, [1, 2], "{camera}");
     }
-    assert_eq!((shown.len(), err.matches("is no event").count()), (8, 4), "{err}");
+    assert_eq!((shown.len(), err.matches("is not an event").count()), (8, 4), "{err}");
 
     let (code, out, _) = ended(events(&moto.url, "events", &["--from-start", "--count", "3"]));
     assert_eq!((code, out.lines().count()), (Some(0), 4), "the head and three rows: {out}");
@@ -107,12 +107,12 @@ async fn what_comes_is_followed_over_throttling() {
     let (code, out, err) = ended(following);
     assert_eq!(code, Some(0), "{err}");
     assert_eq!(out, format!("{}\n", event("a", 2)), "only what came after its start");
-    assert_eq!(err.matches("ProvisionedThroughputExceededException").count(), 1, "told once: {err}");
+    assert_eq!(err.matches("ProvisionedThroughputExceededException").count(), 1, "reported once: {err}");
     proxy.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn control_c_and_the_time_that_was_asked_for_end_it_well() {
+async fn control_c_and_the_time_limit_end_it_with_success() {
     let moto = Moto::start();
     moto.stream("events").await;
     let proxy = FaultProxy::start(&moto.url).await;
@@ -128,16 +128,16 @@ async fn control_c_and_the_time_that_was_asked_for_end_it_well() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_followed_is_told_with_its_remedy() {
+async fn a_stream_that_cannot_be_followed_is_reported_with_a_remedy() {
     let moto = Moto::start();
     moto.stream("events").await;
     let proxy = FaultProxy::start(&moto.url).await;
     proxy.rule(None, Mishap::Denied, None);
     let nowhere = "http://127.0.0.1:1";
     let table = [
-        ("missing", &*moto.url, "none", &[][..], 69, "correct its name or the region"),
+        ("missing", &*moto.url, "none", &[][..], 69, "correct the name or the region"),
         ("refused", &proxy.url, "events", &[], 69, "allow kinesis:ListShards on it"),
-        ("out of reach", nowhere, "events", &[], 69, "check the network"),
+        ("unreachable", nowhere, "events", &[], 69, "check the network"),
         ("no time", &moto.url, "events", &["--since", "noon"], 64, "write it as 2026-11-23T15:25:34Z"),
     ];
     for (name, url, stream, options, expected, words) in table {
@@ -151,7 +151,7 @@ async fn what_cannot_be_followed_is_told_with_its_remedy() {
 /// A stream whose shard `old` was split into `left` and `right`, and whose first iterator expires after one record.
 #[derive(Default)]
 struct Split {
-    /// What was asked for, in order.
+    /// The requested iterators in order.
     asked: Mutex<Vec<String>>,
 }
 
@@ -226,7 +226,7 @@ async fn serve(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn children_follow_their_parents_end_and_an_expired_iterator_goes_on_after_the_last_record() {
+async fn children_follow_their_parents_and_an_expired_iterator_resumes_after_the_last_record() {
     let split = Arc::<Split>::default();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use kvs_sim::{Delivery, Play, Sim, SimConfig};
+use kvs_sim::{LiveDelivery, Play, Sim, SimConfig};
 use serde_json::Value;
 
 use super::colours::model;
@@ -54,7 +54,7 @@ fn camera(name: &str, fps: Option<u32>, mode: &str) -> String {
 }
 
 /// Streams all codings, reads each at all rates, and holds what became of the frames against what should.
-async fn each_sampled_frame_is_inferred(mode: &str, delivery: Delivery) {
+async fn each_sampled_frame_is_inferred(mode: &str, delivery: LiveDelivery) {
     let folder = tempfile::tempdir().unwrap();
     let sim = Sim::start(SimConfig { delivery, ..SimConfig::default() }).unwrap();
     for coding in CODINGS {
@@ -93,15 +93,15 @@ fn assert_only_leading_pictures_are_dropped(row: &Value, is_open: bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn by_get_media_each_sampled_frame_is_inferred() {
-    each_sampled_frame_is_inferred("GETMEDIA", Delivery::Block).await;
+    each_sampled_frame_is_inferred("GETMEDIA", LiveDelivery::Block).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn by_get_media_with_whole_fragments_each_sampled_frame_is_inferred() {
-    each_sampled_frame_is_inferred("GETMEDIA", Delivery::Fragment).await;
+    each_sampled_frame_is_inferred("GETMEDIA", LiveDelivery::Fragment).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn by_hls_each_sampled_frame_is_inferred() {
-    each_sampled_frame_is_inferred("HLS", Delivery::Block).await;
+    each_sampled_frame_is_inferred("HLS", LiveDelivery::Block).await;
 }

@@ -1,4 +1,4 @@
-//! What `/metrics` and the metrics for CloudWatch say of GPUs: by the driver's library, which is a small one of ours here
+//! GPUs in `/metrics` and in the metrics for CloudWatch: by the driver's library, which is a small one of ours here
 //! (nvml.c), and nothing without it.
 
 use std::path::Path;
@@ -26,7 +26,7 @@ fn program(flag: &str, kvs: &str) -> (Program, TempDir) {
 }
 
 /// The lines about GPUs that the program answers with.
-fn told(flag: &str, kvs: &str) -> Vec<String> {
+fn gpu_lines(flag: &str, kvs: &str) -> Vec<String> {
     let (program, _library) = program(flag, kvs);
     let (status, metrics) = program.get("/metrics");
     assert_eq!(status, 200);
@@ -38,10 +38,10 @@ fn told(flag: &str, kvs: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_gpu_tells_how_it_fares_and_a_lost_one_is_not_a_number() {
+async fn each_gpu_is_reported_and_a_lost_one_is_not_a_number() {
     let sim = sim();
     assert_eq!(
-        told("-DDRIVER", &sim.endpoint()),
+        gpu_lines("-DDRIVER", &sim.endpoint()),
         [
             "kvs_infer_gpu_memory_bytes{gpu=\"0\"} 16106127360",
             "kvs_infer_gpu_memory_bytes{gpu=\"1\"} NaN",
@@ -56,7 +56,7 @@ async fn each_gpu_tells_how_it_fares_and_a_lost_one_is_not_a_number() {
     sim.stop().await;
 }
 
-/// The metrics for CloudWatch that the program writes when it is told to stop.
+/// The metrics for CloudWatch that the program writes when it is asked to stop.
 fn last_words(flag: &str, kvs: &str) -> Vec<Value> {
     let (program, _library) = program(flag, kvs);
     let ended = program.stop();
@@ -88,6 +88,6 @@ async fn metrics_for_cloudwatch_are_lines_of_the_log() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_driver_there_are_no_such_metrics() {
     let sim = sim();
-    assert_eq!(told("-DNO_DRIVER", &sim.endpoint()), Vec::<String>::new());
+    assert_eq!(gpu_lines("-DNO_DRIVER", &sim.endpoint()), Vec::<String>::new());
     sim.stop().await;
 }

@@ -14,7 +14,7 @@ fn config(playback: &str) -> String {
     format!("publishers:\n  local_dir: events\ndevice: cpu\ncameras:\n{camera}")
 }
 
-/// The events of the local sink; GetMedia tells the server's time of a fragment and HLS does not.
+/// The events of the local sink; GetMedia has the server's time of a fragment and HLS does not.
 fn events(ended: &Ended) -> Vec<Value> {
     assert!(ended.status.success(), "{:#?}", ended.log);
     let text = std::fs::read_to_string(ended.dir.path().join("events/events.jsonl")).unwrap();
@@ -49,8 +49,8 @@ async fn the_same_stored_fragments_give_the_same_events_as_through_get_media() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_live_camera_is_read_on_over_sessions_that_expire() {
     let clips = tempfile::tempdir().unwrap();
-    let longest_hls_session = Duration::from_secs(2);
-    let sim = Sim::start(SimConfig { longest_hls_session, ..SimConfig::default() }).unwrap();
+    let max_hls_session = Duration::from_secs(2);
+    let sim = Sim::start(SimConfig { max_hls_session, ..SimConfig::default() }).unwrap();
     let path = film(clips.path(), 0);
     sim.play(Play { stream: "front-stream".to_owned(), path, looped: true }).await.unwrap();
     let program = Program::start(&config("{ mode: HLS, start: NOW }"), &sim.endpoint(), None);
@@ -107,7 +107,7 @@ async fn a_stream_without_footage_waits_and_is_read_when_the_camera_sends() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sessions_that_are_refused_one_after_the_other_are_a_fault_that_is_shown() {
     let clips = tempfile::tempdir().unwrap();
-    let sim = Sim::start(SimConfig { longest_hls_session: Duration::ZERO, ..SimConfig::default() }).unwrap();
+    let sim = Sim::start(SimConfig { max_hls_session: Duration::ZERO, ..SimConfig::default() }).unwrap();
     store(&sim, "front-stream", &film(clips.path(), 0)).await;
     let program = Program::start(&config("{ mode: HLS, start: EARLIEST }"), &sim.endpoint(), None);
     let row = program.camera_when("front", |row| row["state"] == "down");

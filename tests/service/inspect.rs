@@ -31,7 +31,7 @@ fn captures() -> Option<PathBuf> {
     above.find(|folder| folder.is_dir())
 }
 
-/// What the oracle says of a Segment, as `inspect` would print it.
+/// Returns the line that `inspect` should print for a segment of the oracle.
 fn expected(segment: &Value) -> Value {
     let aws = |name: &str| segment["aws_tags"][format!("AWS_KINESISVIDEO_{name}")].as_str();
     let seconds = |name| aws(name).map(|text| text.parse::<f64>().unwrap());
@@ -64,19 +64,19 @@ fn truncated(frame: &Value) -> bool {
 }
 
 #[test]
-fn every_capture_is_told_as_the_oracle_tells_it() {
+fn every_capture_is_printed_as_the_oracle_describes_it() {
     let Some(folder) = captures() else {
         println!("skipped: no shared/captures above the project");
         return;
     };
     let oracle: Value = serde_json::from_slice(&std::fs::read(folder.join("oracle.json")).unwrap()).unwrap();
     for (name, file) in oracle.as_object().unwrap() {
-        let told = inspect(&std::fs::read(folder.join(name)).unwrap());
-        assert!(told.status.success(), "{name}: {told:?}");
-        let mut told = lines(&told);
-        told.iter_mut().for_each(|line| drop(line.as_object_mut().unwrap().remove("tags")));
+        let output = inspect(&std::fs::read(folder.join(name)).unwrap());
+        assert!(output.status.success(), "{name}: {output:?}");
+        let mut printed = lines(&output);
+        printed.iter_mut().for_each(|line| drop(line.as_object_mut().unwrap().remove("tags")));
         let expected: Vec<Value> = file["segments"].as_array().unwrap().iter().map(expected).collect();
-        assert_eq!(told, expected, "{name}");
+        assert_eq!(printed, expected, "{name}");
     }
 }
 
@@ -102,14 +102,14 @@ fn fragment(number: &str) -> Vec<u8> {
 fn a_truncated_file_yields_its_whole_frames_and_is_not_complete() {
     let whole = fragment("11");
     let cut = whole.windows(6).position(|bytes| bytes == b"second").unwrap() + 3;
-    let told = lines(&inspect(&[whole.as_slice(), &whole[..cut]].concat()));
-    assert_eq!(told.len(), 2);
-    assert_eq!((&told[0]["frames"], &told[0]["complete"]), (&json!(2), &json!(true)));
-    assert_eq!((&told[1]["frames"], &told[1]["complete"]), (&json!(1), &json!(false)));
+    let printed = lines(&inspect(&[whole.as_slice(), &whole[..cut]].concat()));
+    assert_eq!(printed.len(), 2);
+    assert_eq!((&printed[0]["frames"], &printed[0]["complete"]), (&json!(2), &json!(true)));
+    assert_eq!((&printed[1]["frames"], &printed[1]["complete"]), (&json!(1), &json!(false)));
 }
 
 #[test]
-fn an_error_record_and_rubbish_are_told() {
+fn error_records_are_printed_and_other_bytes_are_an_error() {
     let mut bytes = fragment("11");
     writer::document_header(&mut bytes);
     writer::tags(
@@ -120,7 +120,7 @@ fn an_error_record_and_rubbish_are_told() {
         ],
     );
     assert_eq!(lines(&inspect(&bytes))[1]["error"], json!({"id": 4000, "code": "FRAGMENT_NOT_FOUND"}));
-    let rubbish = inspect(b"not Matroska");
-    assert_eq!(rubbish.status.code(), Some(69));
-    assert!(String::from_utf8_lossy(&rubbish.stderr).contains("expected an EBML header"), "{rubbish:?}");
+    let other = inspect(b"not Matroska");
+    assert_eq!(other.status.code(), Some(69));
+    assert!(String::from_utf8_lossy(&other.stderr).contains("expected an EBML header"), "{other:?}");
 }

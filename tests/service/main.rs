@@ -11,7 +11,6 @@ mod access;
 mod bench;
 mod colours;
 mod delivery;
-mod doctor;
 mod environment;
 mod faults;
 mod following;
@@ -19,6 +18,7 @@ mod gops;
 mod gpu;
 mod hls;
 mod inspect;
+mod live_check;
 mod modes;
 mod own_models;
 mod pixels;
@@ -29,7 +29,7 @@ mod secrets;
 mod stop;
 mod takeover;
 
-#[expect(dead_code, reason = "the doctor meets few of the mishaps")]
+#[expect(dead_code, reason = "the live check meets few of the mishaps")]
 #[path = "../support/fault_proxy.rs"]
 mod fault_proxy;
 #[expect(dead_code, reason = "one scene needs its films")]

@@ -1,6 +1,6 @@
 //! Catch-up and live: how a camera gets from one to the other, and what a broken connection does in catch-up.
 
-use kvs_sim::{Delivery, Play, Sim, SimConfig};
+use kvs_sim::{LiveDelivery, Play, Sim, SimConfig};
 
 use super::colours::{LABELS, camera, film, sim, store};
 use super::program::Program;
@@ -13,7 +13,7 @@ fn config() -> String {
 async fn a_camera_that_catches_up_becomes_live_however_the_fragments_are_delivered() {
     let clips = tempfile::tempdir().unwrap();
     let clip = film(clips.path(), 0);
-    for delivery in [Delivery::Block, Delivery::Fragment] {
+    for delivery in [LiveDelivery::Block, LiveDelivery::Fragment] {
         let sim = Sim::start(SimConfig { delivery, ..SimConfig::default() }).unwrap();
         store(&sim, "front-stream", &clip).await;
         sim.play(Play { stream: "front-stream".to_owned(), path: clip.clone(), looped: true }).await.unwrap();

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::colours::{paint, sim, store};
 use super::delivery::{event, schema};
-use super::doctor::{RECORDS_KEY, table};
+use super::live_check::{RECORDS_KEY, table};
 use super::moto::{Moto, records};
 use super::program::Program;
 
@@ -17,7 +17,7 @@ use super::program::Program;
 const LENGTH_S: u32 = 11;
 const TTL_DAYS: i64 = 30;
 
-/// A thing of the scene: entry of the pipeline and label that it is told as, if it is listed; left, top, width, height, px;
+/// An object of the scene: entry of the pipeline and reported label, if it is listed; left, top, width, height, px;
 /// colour; first and last second.
 type Thing = (Option<(&'static str, &'static str)>, [u32; 4], [u8; 3], [f64; 2]);
 
@@ -30,8 +30,8 @@ const THINGS: [Thing; 6] = [
     (Some(("fire_smoke", "fire")), [64, 80, 48, 32], [255, 255, 0], [6.0, 8.95]),
 ];
 
-/// What each camera tells, in order. The phone (blue) and the lamp (magenta) are known to the models and not listed.
-const TOLD: [(&str, &str, &str); 8] = [
+/// The events of each camera, in order. The phone (blue) and the lamp (magenta) are known to the models and not listed.
+const EXPECTED: [(&str, &str, &str); 8] = [
     ("weapon", "gun", "start"),
     ("weapon", "knife", "start"),
     ("weapon", "gun", "end"),
@@ -96,12 +96,12 @@ async fn weapons_fire_and_smoke_come_to_kinesis_s3_and_dynamodb() {
     let ended = program.stop();
     assert!(ended.status.success(), "{:#?}", ended.log);
 
-    let told: Vec<Value> = records(&kinesis, "events").await.iter().map(event).collect();
+    let reported: Vec<Value> = records(&kinesis, "events").await.iter().map(event).collect();
     let mut keys = BTreeSet::new();
     for (camera, prefix, has_crops) in
         [("front", "snapshots/front/", true), ("back", "snapshots/yard/", false)]
     {
-        let own: Vec<&Value> = told.iter().filter(|record| record["camera_id"] == camera).collect();
+        let own: Vec<&Value> = reported.iter().filter(|record| record["camera_id"] == camera).collect();
         assert_records(&own);
         for record in own.iter().filter(|record| record["payload"]["extras"]["phase"] == "start") {
             keys.extend(assert_pictures(&s3, record, prefix, has_crops).await);
@@ -134,10 +134,13 @@ fn assert_records(records: &[&Value]) {
         (text(&payload["type"]), text(&payload["label"]), text(&payload["extras"]["phase"]))
     };
     let rows: Vec<_> = records.iter().map(row).collect();
-    assert_eq!(rows, TOLD.map(|(kind, label, phase)| (kind.to_owned(), label.to_owned(), phase.to_owned())));
+    assert_eq!(
+        rows,
+        EXPECTED.map(|(kind, label, phase)| (kind.to_owned(), label.to_owned(), phase.to_owned()))
+    );
 }
 
-/// What a record is about.
+/// Returns the subject of a record.
 fn thing(record: &Value) -> Thing {
     let is_it = |thing: &&Thing| thing.0.is_some_and(|(_, label)| record["payload"]["label"] == label);
     *THINGS.iter().find(is_it).unwrap_or_else(|| panic!("nothing of the scene: {record:#}"))

@@ -1,10 +1,10 @@
-//! What is masked is nowhere, and what stands still is looked at now and then.
+//! Masked pixels appear nowhere, and a still scene is inferred now and then.
 
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use kvs_sim::{Pace, Sim, append_clip};
+use kvs_sim::{ClipPace, Sim, append_clip};
 
 use super::colours::{camera, paint, sim, store};
 use super::program::{Ended, Program};
@@ -56,8 +56,8 @@ async fn a_thing_under_a_mask_gives_no_event_and_its_colour_is_nowhere() {
         let live = program.get_bytes("/api/cameras/front/snapshot.jpg");
         let Ended { status, dir, log, .. } = program.stop();
         assert!(status.success(), "{name}: {log:#?}");
-        let told = std::fs::read_to_string(dir.path().join("events/events.jsonl")).unwrap();
-        let events = told.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let reported = std::fs::read_to_string(dir.path().join("events/events.jsonl")).unwrap();
+        let events = reported.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
         let mut seen: Vec<String> =
             events.map(|event| event["payload"]["label"].as_str().unwrap().to_owned()).collect();
         seen.sort();
@@ -93,10 +93,10 @@ const FRAMES: u64 = 200;
 
 async fn append(sim: &Sim, clip: &Path, start: SystemTime) {
     let stream = sim.store().stream_or_create("front-stream").unwrap();
-    append_clip(&stream, clip, Pace::Asap, start).await.unwrap();
+    append_clip(&stream, clip, ClipPace::Asap, start).await.unwrap();
 }
 
-/// Runs until all frames were looked at or passed over; how many were looked at, and what was told.
+/// Runs until all frames were inferred or skipped; returns the number of inferred frames and the events.
 fn looks(program: Program) -> (u64, String, tempfile::TempDir) {
     let counted = |row: &serde_json::Value, of| row["frames"][of].as_u64().unwrap();
     let row =
@@ -108,8 +108,8 @@ fn looks(program: Program) -> (u64, String, tempfile::TempDir) {
     assert!(counted(&row, "skipped") == 0 || metrics.contains(&skipped), "{skipped} in {metrics}");
     let ended = program.stop();
     assert!(ended.status.success(), "{:#?}", ended.log);
-    let told = std::fs::read_to_string(ended.dir.path().join("events/events.jsonl")).unwrap();
-    (counted(&row, "inferred"), told, ended.dir)
+    let reported = std::fs::read_to_string(ended.dir.path().join("events/events.jsonl")).unwrap();
+    (counted(&row, "inferred"), reported, ended.dir)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,17 +120,17 @@ async fn a_still_scene_is_looked_at_now_and_then_and_nothing_else_changes() {
     let sim = sim();
     let start = SystemTime::now() - Duration::from_secs(3600);
     append(&sim, &clip, start).await;
-    let (all, told, _) = looks(Program::start(&config("enabled: true"), &sim.endpoint(), None));
+    let (all, reported, _) = looks(Program::start(&config("enabled: true"), &sim.endpoint(), None));
     let gated = config("motion: { enabled: true }");
-    let (few, told_of_few, dir) = looks(Program::start(&gated, &sim.endpoint(), None));
+    let (few, reported_by_few, dir) = looks(Program::start(&gated, &sim.endpoint(), None));
     // Seconds 0 to 1, 6, 8 to 9, 10 to 11, 16.
     assert_eq!((all, few), (FRAMES, 11 + 1 + 11 + 11 + 1));
-    assert_eq!(told, told_of_few);
-    assert!(told.contains("\"red\""), "{told}");
+    assert_eq!(reported, reported_by_few);
+    assert!(reported.contains("\"red\""), "{reported}");
 
     append(&sim, &clip, start + Duration::from_secs(20)).await;
     let (few, ..) = looks(Program::start_in(dir, &gated, &sim.endpoint(), None));
-    // It goes on as if it had not been stopped: seconds 21, 26, 28 to 29, 30 to 31, 36.
+    // It resumes as if it had not been stopped: seconds 21, 26, 28 to 29, 30 to 31, 36.
     assert_eq!(few, 1 + 1 + 11 + 11 + 1);
     sim.stop().await;
 }

@@ -22,7 +22,7 @@ pub(crate) struct Program {
     dir: Option<TempDir>,
 }
 
-/// How the program ended.
+/// The end of the program.
 pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
     /// Since SIGTERM was sent.
@@ -51,7 +51,7 @@ impl Program {
         kvs: &str,
         aws: Option<&str>,
     ) -> Self {
-        told_to_run(&mut command, dir.path(), config, kvs, aws);
+        configure_run(&mut command, dir.path(), config, kvs, aws);
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let http = ready(&mut lines);
@@ -59,7 +59,7 @@ impl Program {
         Self { child, log: Some(log), http, dir: Some(dir) }
     }
 
-    /// What `path` answers: the status and the body.
+    /// Returns the answer of `path`: the status and the body.
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
         let (status, _, body) = http::answer(self.ask(path));
         (status, String::from_utf8(body).unwrap())
@@ -78,7 +78,7 @@ impl Program {
         overview["cameras"].as_array().unwrap().iter().find(|row| row["id"] == camera).unwrap().clone()
     }
 
-    /// What `/api/cameras` answers.
+    /// Returns the answer of `/api/cameras`.
     pub(crate) fn overview(&self) -> Value {
         let (status, body) = self.get("/api/cameras");
         assert_eq!(status, 200, "{body}");
@@ -118,7 +118,7 @@ impl Program {
         let line = format!("{name} {wanted}");
         loop {
             let (_, text) = self.get("/metrics");
-            if text.lines().any(|told| told == line) {
+            if text.lines().any(|logged| logged == line) {
                 return;
             }
             assert!(Instant::now() < deadline, "{line} was awaited:\n{text}");
@@ -156,7 +156,7 @@ impl Program {
         self.child.id()
     }
 
-    /// Sends SIGTERM and does not wait; tells when it was sent.
+    /// Sends SIGTERM and does not wait; returns the time at which it was sent.
     pub(crate) fn terminate(&self) -> Instant {
         let asked = Instant::now();
         let sent = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().unwrap();
@@ -192,7 +192,7 @@ impl Drop for Program {
 }
 
 /// Makes it `kvs-infer run` in `dir`, with its log as JSON on a pipe.
-pub(crate) fn told_to_run(command: &mut Command, dir: &Path, config: &str, kvs: &str, aws: Option<&str>) {
+pub(crate) fn configure_run(command: &mut Command, dir: &Path, config: &str, kvs: &str, aws: Option<&str>) {
     let file = dir.join("cameras.yaml");
     let state = if config.contains("state:") { "" } else { "state:\n  dir: state\n" };
     std::fs::write(&file, format!("{config}{state}")).unwrap();
@@ -209,11 +209,11 @@ pub(crate) fn told_to_run(command: &mut Command, dir: &Path, config: &str, kvs: 
 }
 
 fn ready(lines: &mut BufReader<ChildStdout>) -> SocketAddr {
-    let mut told = String::new();
+    let mut output = String::new();
     loop {
         let mut line = String::new();
-        assert!(lines.read_line(&mut line).unwrap() > 0, "the program ended before it was ready:\n{told}");
-        told.push_str(&line);
+        assert!(lines.read_line(&mut line).unwrap() > 0, "the program ended before it was ready:\n{output}");
+        output.push_str(&line);
         let entry: Value = serde_json::from_str(&line).unwrap();
         if entry["message"] == "ready" {
             return entry["http"].as_str().unwrap().parse().unwrap();

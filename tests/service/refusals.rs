@@ -1,4 +1,4 @@
-//! What the program refuses at its start: the exit code and the words.
+//! Configurations that the program refuses at its start: the exit code and the words.
 
 use std::process::{Command, Output};
 

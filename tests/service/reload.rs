@@ -5,7 +5,7 @@ use std::process::Command;
 
 use super::colours::{FRAMES, camera, film, model, sim, store};
 use super::moto::Moto;
-use super::program::{Program, told_to_run};
+use super::program::{Program, configure_run};
 
 /// Clips that the camera has to catch up with while the others come and go.
 const MANY: u64 = 6;
@@ -70,7 +70,7 @@ async fn a_hangup_in_the_first_moments_ends_nothing_and_is_not_lost() {
     let (sim, dir) = (sim(), tempfile::tempdir().unwrap());
     let mut command = Command::new(env!("CARGO_BIN_EXE_kvs-infer"));
     let long = camera("front").replace("max_disappeared_seconds: 30", "cooldown_seconds: 30");
-    told_to_run(&mut command, dir.path(), &config(&[long]), &sim.endpoint(), None);
+    configure_run(&mut command, dir.path(), &config(&[long]), &sim.endpoint(), None);
     let (pipe, whole) = (dir.path().join("cameras.yaml"), dir.path().join("whole.yaml"));
     std::fs::rename(&pipe, &whole).unwrap();
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
@@ -97,7 +97,7 @@ async fn a_hangup_in_the_first_moments_ends_nothing_and_is_not_lost() {
     let status = child.wait().unwrap();
     assert!(status.success(), "{status:?} {log:#?}");
     let warned =
-        |line: &&String| line.contains("\"WARN\"") && line.contains("`cooldown_seconds: 30` leaves out");
+        |line: &&String| line.contains("\"WARN\"") && line.contains("`cooldown_seconds: 30` suppresses");
     assert_eq!(log.iter().filter(warned).count(), 2, "at the start, and when it was taken over: {log:#?}");
     sim.stop().await;
 }
@@ -133,10 +133,10 @@ async fn a_model_in_s3_is_fetched_once_by_its_processes_and_checked() {
         .collect();
     for child in two {
         let ended = child.wait_with_output().unwrap();
-        let told = String::from_utf8_lossy(&ended.stdout);
+        let output = String::from_utf8_lossy(&ended.stdout);
         assert!(
-            ended.status.success() && told.contains("yolov8"),
-            "{told}\n{}",
+            ended.status.success() && output.contains("yolov8"),
+            "{output}\n{}",
             String::from_utf8_lossy(&ended.stderr)
         );
     }
@@ -148,9 +148,9 @@ async fn a_model_in_s3_is_fetched_once_by_its_processes_and_checked() {
     ];
     for (config, words) in table {
         let ended = command(&config).output().unwrap();
-        let told = String::from_utf8_lossy(&ended.stdout);
-        assert_eq!(ended.status.code(), Some(78), "{told}");
-        assert!(told.contains(words), "{told}");
+        let output = String::from_utf8_lossy(&ended.stdout);
+        assert_eq!(ended.status.code(), Some(78), "{output}");
+        assert!(output.contains(words), "{output}");
     }
     let text = std::fs::read(&good).unwrap();
     s3.put_object().bucket("models").key("cameras.yaml").body(text.into()).send().await.unwrap();

@@ -116,15 +116,15 @@ impl Shown {
 
     /// The answers of a path, with the token and without.
     fn ask(&mut self, path: &str) -> String {
-        let mut told = String::new();
+        let mut shown_text = String::new();
         for header in [format!("Authorization: Bearer {TOKEN}\r\n"), String::new()] {
             let request =
                 format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{header}\r\n");
             let (_, head, body) = http::answer(http::send(self.http, &request));
-            told.push_str(&format!("{head}\n{}\n", String::from_utf8_lossy(&body)));
+            shown_text.push_str(&format!("{head}\n{}\n", String::from_utf8_lossy(&body)));
         }
-        assert_hushed(path, &told);
-        told
+        assert_hushed(path, &shown_text);
+        shown_text
     }
 
     /// Asks until what a path answers holds these words.
@@ -175,10 +175,10 @@ fn config_with(model_address: &str) -> String {
 }
 
 fn assert_hushed(name: &str, shown: &str) {
-    let told = shown.lines().find(|line| {
+    let shown_text = shown.lines().find(|line| {
         ["HUSH", "SHpass"].iter().any(|secret| line.contains(secret)) || has_session_token(line)
     });
-    assert_eq!(told, None, "{name}");
+    assert_eq!(shown_text, None, "{name}");
 }
 
 /// Returns whether a line shows the token of a session of HLS.
@@ -209,7 +209,7 @@ async fn a_service_shows_no_secret_whatever_works_or_fails() {
             (Some(leak), "`${HTTP_TOKEN}` is not expanded"),
             (Some(good.replace("/m.onnx?", "/m.pt?")), "m.pt?..."),
             (Some(good.replace("http://HUSH", "ftp://HUSH")), "nothing is fetched from ftp://"),
-            (Some(good.replace("http://HUSHuser:HUSH", "https://HUSHuser:HU/SH")), "no web address"),
+            (Some(good.replace("http://HUSHuser:HUSH", "https://HUSHuser:HU/SH")), "is not a web address"),
             (Some(good.replace("/m.onnx?", "/none.onnx?")), "none.onnx?... was not fetched"),
             (Some(good.replace("pipeline:", "pipelin: # https://HUSH@h/?HUSH")), "unknown key"),
         ];
@@ -243,13 +243,13 @@ async fn commands_show_no_secret() {
         (&["check", "--live", "--config", &good, "--cache-dir", "cache"], "fail"),
         (&["models", "--config", &good, "--cache-dir", "cache"], "yolov8"),
         (&["check", "--config", &gone], "cannot be fetched: 403"),
-        (&["check", "--config", &elsewhere], "can be changed on its way"),
-        (&["check", "--config", &broken], "no web address"),
+        (&["check", "--config", &elsewhere], "can be changed in transit"),
+        (&["check", "--config", &broken], "is not a web address"),
         (&["run", "--config", &ftp], "nothing is fetched from ftp://"),
         (&["run", "--help"], "[env: CONFIG_FILE]"),
         (&["run", &good], "unexpected argument"),
         (&["check", "--configs", &good], "unexpected argument"),
-        (&["check", "--aws-region", &good, "--config", &good], "not the form of a region"),
+        (&["check", "--aws-region", &good, "--config", &good], "is not a region name"),
     ];
     for (arguments, words) in table {
         let mut command = program(&dir, "http://HUSHuser:HUSHpass@127.0.0.1:1");

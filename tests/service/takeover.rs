@@ -15,7 +15,7 @@ use super::footage::{Footage, camera, config, records_of};
 use super::moto::{Moto, records};
 use super::program::Program;
 
-/// What takes longer fails the test.
+/// A longer wait fails the test.
 const PATIENCE: Duration = Duration::from_secs(90);
 const PACE: Duration = Duration::from_millis(20);
 const FRAGMENTS_PER_S: u32 = 20;
@@ -86,7 +86,7 @@ fn signal(program: &Program, name: &str) {
     assert!(sent.success());
 }
 
-/// How many calls to KDS a process made.
+/// Returns the number of calls to KDS that a process made.
 fn puts(proxy: &FaultProxy) -> usize {
     proxy.seen().iter().filter(|seen| seen.operation == "PutRecords").count()
 }
@@ -116,7 +116,7 @@ async fn until_taken_over(program: &Program) {
     .await;
 }
 
-/// A process that has told of the first film and written its position.
+/// A process that has reported the first film and written its position.
 struct Owner {
     footage: Footage,
     aws: Shared,
@@ -157,11 +157,11 @@ async fn a_process_that_was_stopped_and_replaced_publishes_nothing_when_it_conti
     let (before, read) = (puts(&proxy), old.camera("front")["frames"]["read"].clone());
     proxy.clear();
     footage.store_films("front", 2..3).await;
-    let told = aws.until_records(records_of(3)).await;
-    assert_eq!(told.keys().copied().collect::<Vec<_>>(), (1..=records_of(3)).collect::<Vec<_>>());
-    for (seq, ids) in &told {
+    let delivered = aws.until_records(records_of(3)).await;
+    assert_eq!(delivered.keys().copied().collect::<Vec<_>>(), (1..=records_of(3)).collect::<Vec<_>>());
+    for (seq, ids) in &delivered {
         let first = ids.len() == 1 || *seq <= records_of(1) && ids.iter().all(|id| *id == ids[0]);
-        assert!(first, "{seq} came twice, or under two ids: {told:#?}");
+        assert!(first, "{seq} came twice, or under two ids: {delivered:#?}");
     }
     until("that nothing waits", || sink(&old, "kds/events")["queued"] == 0).await;
     assert_eq!(puts(&proxy), before, "the process that was replaced sent something");
@@ -177,8 +177,8 @@ async fn a_process_that_was_stopped_and_replaced_publishes_nothing_when_it_conti
     footage.store_films("front", 3..4).await;
     // With the first footage: of a camera that sends nothing there is nothing to write, nor to publish.
     until_taken_over(&new).await;
-    let told = aws.until_records(records_of(4)).await;
-    assert_eq!(told.len() as u64, records_of(4));
+    let delivered = aws.until_records(records_of(4)).await;
+    assert_eq!(delivered.len() as u64, records_of(4));
     assert!(again.stop().status.success());
     assert!(new.stop().status.success());
     proxy.stop().await;
@@ -224,8 +224,11 @@ async fn a_damaged_outbox_is_set_aside_and_what_it_held_is_made_again() {
     assert_eq!(status, 200, "{health}");
     assert!(health.contains("was set aside as") && health.contains("table positions"), "{health}");
     second.metric_when("kvs_infer_outboxes_set_aside_total", 1);
-    let told = aws.until_records(records_of(2)).await;
-    assert!(told.values().all(|ids| ids.iter().all(|id| *id == ids[0])), "one id for each: {told:#?}");
+    let delivered = aws.until_records(records_of(2)).await;
+    assert!(
+        delivered.values().all(|ids| ids.iter().all(|id| *id == ids[0])),
+        "one id for each: {delivered:#?}"
+    );
     let aside: Vec<_> = std::fs::read_dir(state).unwrap().map(|entry| entry.unwrap().path()).collect();
     let aside =
         aside.into_iter().find(|path| path.to_string_lossy().contains("outbox.redb.damaged-")).unwrap();

@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-/// Which service a request is for.
+/// Returns the service that a request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Service {
     /// Kinesis Data Streams.
@@ -27,7 +27,7 @@ pub(crate) enum Service {
     S3,
 }
 
-/// What happens to a request.
+/// The treatment of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mishap {
     /// It is passed on after a time.
@@ -62,7 +62,7 @@ pub(crate) struct Seen {
     pub(crate) operation: String,
     /// The access key that it is signed with.
     pub(crate) key: String,
-    /// What happened to it; None: it was passed on.
+    /// The treatment of the request; `None`: it was passed on.
     pub(crate) mishap: Option<Mishap>,
 }
 
@@ -73,7 +73,7 @@ pub(crate) struct Weather {
     pub(crate) seed: u64,
     /// Of the requests that fail, 0 to 1.
     pub(crate) share: f64,
-    /// What may happen to them, each as likely as the others.
+    /// The possible treatments, each as likely as the others.
     pub(crate) mishaps: Vec<Mishap>,
 }
 
@@ -94,7 +94,7 @@ enum Door {
     Ended,
 }
 
-/// What is to happen, and what did.
+/// The planned treatments, and those that happened.
 struct Plan {
     upstream: SocketAddr,
     state: Mutex<State>,
@@ -133,8 +133,8 @@ impl FaultProxy {
         let port = reserve();
         let address = port.local_addr().unwrap();
         let (door, wanted) = watch::channel(Door::Open);
-        let (told, mut is) = watch::channel(Door::Closed);
-        let server = tokio::spawn(serve(port, Arc::clone(&plan), wanted, told));
+        let (door_state, mut is) = watch::channel(Door::Closed);
+        let server = tokio::spawn(serve(port, Arc::clone(&plan), wanted, door_state));
         is.wait_for(|is| *is == Door::Open).await.unwrap();
         Self { url: format!("http://{address}"), plan, door, is, server }
     }
@@ -190,7 +190,7 @@ impl FaultProxy {
 }
 
 impl Weather {
-    /// What happens to a service's request of this number, from 0.
+    /// Returns the treatment of a service's request of this number, from 0.
     pub(crate) fn at(&self, service: Service, request: u64) -> Option<Mishap> {
         let drawn = mix64(self.seed ^ mix64(request ^ (service as u64) << 60));
         let fails = (drawn as f64) < self.share * u64::MAX as f64;
@@ -224,14 +224,14 @@ async fn serve(
     port: TcpSocket,
     plan: Arc<Plan>,
     mut wanted: watch::Receiver<Door>,
-    told: watch::Sender<Door>,
+    door_state: watch::Sender<Door>,
 ) {
     let address = port.local_addr().unwrap();
     let mut connections = JoinSet::new();
     loop {
         let door = *wanted.borrow_and_update();
         let listener = (door == Door::Open).then(|| bound(address).listen(1024).unwrap());
-        told.send_replace(door);
+        door_state.send_replace(door);
         if door == Door::Ended {
             return;
         }
@@ -321,31 +321,32 @@ impl Plan {
         Message::parse(&answer).unwrap()
     }
 
-    /// Passes on the records of a PutRecords that are not refused, and tells both kinds in the answer.
+    /// Passes on the records of a PutRecords that are not refused, and reports both kinds in the answer.
     async fn pass_on_some(&self, request: &Message, every: usize) -> Message {
         let mut call: Value = serde_json::from_slice(&request.body).unwrap();
         let records = call["Records"].as_array_mut().unwrap();
         let refused: Vec<bool> = (0..records.len()).map(|index| index.is_multiple_of(every)).collect();
         let mut keep = refused.iter().map(|refused| !refused);
         records.retain(|_| keep.next().unwrap());
-        let (mut answer, mut told) = (Message::json(200, "OK", "1.1", &json!({})), json!({ "Records": [] }));
+        let (mut answer, mut merged) =
+            (Message::json(200, "OK", "1.1", &json!({})), json!({ "Records": [] }));
         if !records.is_empty() {
             answer = self.pass_on(&request.with_body(call.to_string().into_bytes())).await;
             if !answer.first_line.contains(" 200 ") {
                 return answer;
             }
-            told = serde_json::from_slice(&answer.body).unwrap();
+            merged = serde_json::from_slice(&answer.body).unwrap();
         }
-        let mut accepted = told["Records"].as_array().unwrap().clone().into_iter();
+        let mut accepted = merged["Records"].as_array().unwrap().clone().into_iter();
         let records = refused.iter().map(|refused| match refused {
             true => refused_record(),
             false => accepted.next().unwrap(),
         });
-        told["Records"] = records.collect();
+        merged["Records"] = records.collect();
         let failed =
-            told["Records"].as_array().unwrap().iter().filter(|record| !record["ErrorCode"].is_null());
-        told["FailedRecordCount"] = failed.count().into();
-        answer.with_body(told.to_string().into_bytes())
+            merged["Records"].as_array().unwrap().iter().filter(|record| !record["ErrorCode"].is_null());
+        merged["FailedRecordCount"] = failed.count().into();
+        answer.with_body(merged.to_string().into_bytes())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -511,7 +512,7 @@ impl Message {
         message.with_body(body.into_bytes())
     }
 
-    /// The message with another body, whose length it tells.
+    /// Returns the message with another body and its length.
     fn with_body(&self, body: Vec<u8>) -> Self {
         let of_body = ["content-length", "transfer-encoding", "expect"];
         let mut headers = self.headers.clone();

@@ -48,21 +48,21 @@ impl Moto {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(server.stderr.take().unwrap()).lines();
-        let mut told = Vec::new();
+        let mut output = Vec::new();
         let url = loop {
             let Some(Ok(line)) = lines.next() else {
-                panic!("moto ended, run scripts/setup test; it said: {told:?}");
+                panic!("moto ended, run scripts/setup test; it said: {output:?}");
             };
             if let Some((_, url)) = line.split_once("Running on ") {
                 break url.trim().to_owned();
             }
-            told.push(line);
+            output.push(line);
         };
         let output = Some(std::thread::spawn(move || drain(lines)));
         Self { server, output, url }
     }
 
-    /// What the AWS clients need to talk to it.
+    /// Returns the configuration of AWS clients for it.
     pub(crate) fn config(&self) -> SdkConfig {
         config(&self.url)
     }
@@ -113,7 +113,7 @@ pub(crate) async fn records(kinesis: &aws_sdk_kinesis::Client, stream: &str) -> 
     }
 }
 
-/// What the AWS clients need to talk to a local server.
+/// Returns the configuration of AWS clients for a local server.
 pub(crate) fn config(url: &str) -> SdkConfig {
     let credentials = Credentials::new("test", "test", None, None, "tests");
     SdkConfig::builder()

@@ -1,4 +1,4 @@
-//! Real footage: what is told of it is held by golden files that were compared with the pictures, `testdata/footage`.
+//! Real footage: its events are held by golden files that were compared with the pictures, `testdata/footage`.
 //!
 //! `BLESS=1` writes them; `FOOTAGE_INCIDENTS=folder` keeps there, for `testdata/footage/sheet.py`, where each incident was.
 
@@ -8,24 +8,28 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use kvs_infer::detect::cache_dir;
-use kvs_sim::{Pace, append_clip, epoch_ms};
+use kvs_sim::{ClipPace, append_clip, epoch_ms};
 use serde_json::{Value, json};
 
 use super::colours::sim;
 use super::program::Program;
 
-/// Looks between two signs of life.
+/// The number of rows without a match that another processor may cause.
+const MAX_UNMATCHED: usize = 3;
+/// The difference of a start that another processor may cause, s.
+const START_OFF_S: f64 = 0.5;
+/// The number of inferences between two signs of life.
 const STRIDE: usize = 25;
 
-/// What was told of a thing; times are ms of media time from the clip's first frame.
+/// The events of one object; times are ms of media time from the clip's first frame.
 struct Incident {
     label: String,
     track: u64,
-    /// When its start was told.
-    told_ms: i64,
-    /// When its end was told, and how long it was in view.
+    /// The time of its start.
+    start_ms: i64,
+    /// The time of its end, and the time for which it was in view.
     over: Option<(i64, i64)>,
-    /// The highest that was told, 0..=1.
+    /// The highest confidence of its events, 0..=1.
     conf: f64,
     /// In the order in which it entered them.
     zones: Vec<String>,
@@ -43,9 +47,11 @@ async fn cars_people_and_a_bicycle_in_a_film_of_a_street_are_the_incidents_that_
     holds("street", 250).await;
 }
 
-/// The incidents of a clip of so many frames are those of its golden file.
+/// The incidents of a clip of `frames` frames are those of its golden file.
 ///
-/// The file says for which pixels it holds: another encoder makes other pixels of the same footage.
+/// The file says for which pixels it holds: another encoder makes other pixels of the same footage. Another processor rounds an
+/// inference otherwise, by thousandths, which a track here and there turns into a second start, or no second one: see
+/// [`unmatched`]. Exact figures are held on stored boxes, in `evaluation`.
 async fn holds(clip: &str, frames: usize) {
     let golden = folder().join(format!("{clip}.txt"));
     let file = cache_dir().unwrap().join(format!("clips/{clip}.mp4"));
@@ -58,11 +64,61 @@ async fn holds(clip: &str, frames: usize) {
     }
     let incidents = incidents_of(clip, &file, frames).await;
     keep(clip, &incidents);
-    let told = pixels + &table(&incidents);
+    let printed = pixels + &table(&incidents);
     if blesses {
-        std::fs::write(&golden, told).unwrap();
+        std::fs::write(&golden, printed).unwrap();
     } else {
-        assert!(told == agreed, "{clip}: told {told}, agreed {agreed}; look, and run once with BLESS=1");
+        let others = [unmatched(&printed, &agreed), unmatched(&agreed, &printed)].concat();
+        assert!(
+            others.len() <= MAX_UNMATCHED,
+            "{clip}: {others:#?} of events {printed}, agreed {agreed}; look, and run once with BLESS=1"
+        );
+    }
+}
+
+/// Returns the rows of one table that the other one does not have: with that label, those zones, and a start that is as early or
+/// late by [`START_OFF_S`] at most. A row matches one row.
+fn unmatched(table: &str, other: &str) -> Vec<String> {
+    let mut left = rows(other);
+    let mut missing = Vec::new();
+    for row in rows(table) {
+        let is_it = |of: &(String, f64, String)| {
+            of.0 == row.0 && of.2 == row.2 && (of.1 - row.1).abs() <= START_OFF_S
+        };
+        match left.iter().position(is_it) {
+            Some(index) => drop(left.remove(index)),
+            None => missing.push(format!("{} {:.2} {}", row.0, row.1, row.2)),
+        }
+    }
+    missing
+}
+
+/// Label, start in s, and zones of each row.
+fn rows(table: &str) -> Vec<(String, f64, String)> {
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.split_whitespace().collect();
+        (cells[0].to_owned(), cells[2].parse().unwrap(), cells[6..].join(" "))
+    };
+    table.lines().skip(2).map(row).collect()
+}
+
+#[test]
+fn rows_match_by_label_zones_and_start() {
+    let table = |rows: &str| format!("pixels 00\nlabel    track  start    end   view  conf  zones\n{rows}");
+    let agreed = table("person 1 0.40 13.20 11.20 0.8 lawn, road\ncar 1 0.40 - - 0.4 road\n");
+    for (name, rows, expected) in [
+        ("other track and end", "person 7 0.80 - - 0.5 lawn, road\ncar 2 0.40 - - 0.4 road\n", [0, 0]),
+        ("another start", "person 1 1.40 13.20 11.20 0.8 lawn, road\ncar 1 0.40 - - 0.4 road\n", [1, 1]),
+        ("another zone", "person 1 0.40 13.20 11.20 0.8 lawn\ncar 1 0.40 - - 0.4 road\n", [1, 1]),
+        ("one missing", "car 1 0.40 - - 0.4 road\n", [0, 1]),
+        ("one twice", "car 1 0.40 - - 0.4 road\ncar 2 0.40 - - 0.4 road\n", [1, 1]),
+    ] {
+        let printed = table(rows);
+        assert_eq!(
+            [unmatched(&printed, &agreed).len(), unmatched(&agreed, &printed).len()],
+            expected,
+            "{name}"
+        );
     }
 }
 
@@ -79,14 +135,14 @@ fn pixels(clip: &Path) -> String {
         .args(["-f", "hash", "-hash", "sha256", "-"])
         .output()
         .expect("ffmpeg is needed: run scripts/setup test");
-    let told = String::from_utf8(hashed.stdout).unwrap();
-    told.trim().strip_prefix("SHA256=").unwrap_or_else(|| panic!("ffmpeg said {told:?}")).to_owned()
+    let printed = String::from_utf8(hashed.stdout).unwrap();
+    printed.trim().strip_prefix("SHA256=").unwrap_or_else(|| panic!("ffmpeg said {printed:?}")).to_owned()
 }
 
 async fn incidents_of(camera: &str, clip: &Path, frames: usize) -> Vec<Incident> {
     let (sim, made) = (sim(), SystemTime::now() - Duration::from_secs(3600));
     let stream = sim.store().stream_or_create(&format!("{camera}-stream")).unwrap();
-    append_clip(&stream, clip, Pace::Asap, made).await.unwrap();
+    append_clip(&stream, clip, ClipPace::Asap, made).await.unwrap();
     let config = std::fs::read_to_string(folder().join(format!("{camera}.yaml"))).unwrap();
     let config = config.replace("${KVS_INFER_CACHE}", cache_dir().unwrap().to_str().unwrap());
     let program = Program::start(&config, &sim.endpoint(), None);
@@ -102,7 +158,7 @@ async fn incidents_of(camera: &str, clip: &Path, frames: usize) -> Vec<Incident>
     incidents(&records, epoch_ms(made))
 }
 
-/// In the order in which they were told.
+/// In the order of their events.
 fn incidents(records: &[Value], began_ms: i64) -> Vec<Incident> {
     let mut of = BTreeMap::<&str, Vec<&Value>>::new();
     let mut order = Vec::new();
@@ -141,7 +197,7 @@ fn incident(payloads: &[&Value], began_ms: i64) -> Incident {
     Incident {
         label: start["label"].as_str().unwrap().to_owned(),
         track: start["extras"]["track_id"].as_u64().unwrap(),
-        told_ms: ms(start),
+        start_ms: ms(start),
         over: end.map(|end| (ms(end), end["extras"]["duration_ms"].as_i64().unwrap())),
         conf: payloads.iter().map(|payload| conf(payload)).fold(0.0, f64::max),
         zones: entered,
@@ -155,14 +211,14 @@ fn edges(payload: &Value) -> [f64; 4] {
 }
 
 fn table(incidents: &[Incident]) -> String {
-    let mut lines = vec!["label    track   told    end   view  conf  zones".to_owned()];
+    let mut lines = vec!["label    track  start    end   view  conf  zones".to_owned()];
     let seconds =
         |ms: Option<i64>| ms.map_or("-".to_owned(), |ms| format!("{}.{:02}", ms / 1000, ms % 1000 / 10));
     lines.extend(incidents.iter().map(|incident| {
-        let Incident { label, track, told_ms, over, conf, zones, .. } = incident;
-        let (told, end, view) =
-            (seconds(Some(*told_ms)), seconds(over.map(|over| over.0)), seconds(over.map(|over| over.1)));
-        format!("{label:8} {track:5} {told:>6} {end:>6} {view:>6}  {conf:4.1}  {}", zones.join(", "))
+        let Incident { label, track, start_ms, over, conf, zones, .. } = incident;
+        let (start, end, view) =
+            (seconds(Some(*start_ms)), seconds(over.map(|over| over.0)), seconds(over.map(|over| over.1)));
+        format!("{label:8} {track:5} {start:>6} {end:>6} {view:>6}  {conf:4.1}  {}", zones.join(", "))
     }));
     lines.join("\n") + "\n"
 }

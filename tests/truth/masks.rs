@@ -1,30 +1,30 @@
-//! A thing that walks behind a mask: it is told of on either side, not behind it, and no picture has what is there.
+//! An object that walks behind a mask: it is reported on either side, not behind it, and no picture shows what is behind.
 
 use std::time::{Duration, SystemTime};
 
-use kvs_sim::{Pace, append_clip, epoch_ms};
+use kvs_sim::{ClipPace, append_clip, epoch_ms};
 use serde_json::Value;
 
 use super::colours::{model, sim};
 use super::painting::{RED, SIDE, Thing, paint};
 use super::program::Program;
-use super::rules::told;
+use super::rules::reported;
 
 const FRAMES: usize = 42;
 /// Left and right edge of the mask, px: wider than the thing, which is wholly behind it from frame 22 to 26.
 const MASK: (usize, usize) = (44, 84);
-/// What the codec and the drawn box may blur at the mask's edge, px.
+/// The blur that the codec and the drawn box may cause at the mask's edge, px.
 const BLUR: usize = 4;
 const WALK: Thing = Thing { colour: RED, is_there: |_| true, place: |frame| (frame * 2, 48), size: (32, 32) };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_walks_behind_a_mask_is_told_on_either_side_and_shown_on_neither_behind_it() {
+async fn an_object_behind_a_mask_is_reported_on_either_side_and_never_shown_behind_it() {
     let (clips, sim) = (tempfile::tempdir().unwrap(), sim());
     let made = SystemTime::now() - Duration::from_secs(3600);
     let clip = clips.path().join("walk.mp4");
     paint(&clip, FRAMES, &[WALK]);
     let stream = sim.store().stream_or_create("masked-stream").unwrap();
-    append_clip(&stream, &clip, Pace::Asap, made).await.unwrap();
+    append_clip(&stream, &clip, ClipPace::Asap, made).await.unwrap();
     let program = Program::start(&config(), &sim.endpoint(), None);
     program.camera_after("masked", FRAMES as u64);
     let ended = program.stop();
@@ -32,10 +32,10 @@ async fn what_walks_behind_a_mask_is_told_on_either_side_and_shown_on_neither_be
     let events = ended.dir.path().join("events");
     let text = std::fs::read_to_string(events.join("events.jsonl")).unwrap();
     let records: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let seen = told(&records, "masked", epoch_ms(made));
+    let seen = reported(&records, "masked", epoch_ms(made));
     let rows: Vec<_> = seen.iter().map(|(frame, _, phase, _, zones)| (*frame, &**phase, &**zones)).collect();
-    // At frame 32 twelve px of it are in sight again, and the rest is still behind the mask.
-    assert_eq!(rows, [(0, "start", "west"), (32, "start", "east")]);
+    // At frame 32 twelve px of it are in sight again, and the rest is still behind the mask. It is the same incident from 33 on.
+    assert_eq!(rows, [(0, "start", "west"), (33, "update", "east")]);
     for record in &records {
         let snapshot = record["payload"]["extras"]["snapshot"].as_str().unwrap();
         let reds = reds(&std::fs::read(events.join(snapshot)).unwrap());

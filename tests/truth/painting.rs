@@ -14,7 +14,7 @@ pub(crate) const RATE: usize = 10;
 pub(crate) struct Thing {
     /// Red, green, blue, 0..=255.
     pub(crate) colour: [u8; 3],
-    /// Whether it is in a frame.
+    /// Returns whether it is in a frame.
     pub(crate) is_there: fn(usize) -> bool,
     /// Its left and top edge in a frame, px.
     pub(crate) place: fn(usize) -> (usize, usize),

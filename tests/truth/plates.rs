@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use kvs_infer::detect::cache_dir;
-use kvs_sim::{Pace, append_clip};
+use kvs_sim::{ClipPace, append_clip};
 use serde_json::Value;
 
 use super::colours::sim;
@@ -17,7 +17,7 @@ async fn the_plate_at_the_gate_is_one_incident_with_its_text() {
     let (cache, sim) = (cache_dir().unwrap(), sim());
     let stream = sim.store().stream_or_create("gate-stream").unwrap();
     let made = SystemTime::now() - Duration::from_secs(3600);
-    append_clip(&stream, &cache.join("clips/gate.mp4"), Pace::Asap, made).await.unwrap();
+    append_clip(&stream, &cache.join("clips/gate.mp4"), ClipPace::Asap, made).await.unwrap();
     let config = format!(
         "publishers: {{ local_dir: events }}
 snapshots: {{ enabled: false }}

@@ -1,15 +1,15 @@
-//! The rules, each on a scene of its own: what is told is what is true, no more and no less.
+//! The rules, each on a scene of its own: the events are what is true, no more and no less.
 
 use std::time::{Duration, SystemTime};
 
-use kvs_sim::{Pace, append_clip, epoch_ms};
+use kvs_sim::{ClipPace, append_clip, epoch_ms};
 use serde_json::Value;
 
 use super::colours::{model, sim};
 use super::painting::{BLUE, GREEN, RATE, RED, Thing, paint};
 use super::program::Program;
 
-/// A camera and what it must tell.
+/// A camera and the events that it must report.
 struct Scene {
     name: &'static str,
     frames: usize,
@@ -19,10 +19,10 @@ struct Scene {
     /// Keys of its detector.
     rules: &'static str,
     /// Frame, label, phase, number of the thing, zones.
-    told: &'static [Told],
+    reported: &'static [Reported],
 }
 
-type Told = (usize, &'static str, &'static str, u64, &'static str);
+type Reported = (usize, &'static str, &'static str, u64, &'static str);
 
 const ALWAYS: fn(usize) -> bool = |_| true;
 const HERE: fn(usize) -> (usize, usize) = |_| (32, 32);
@@ -45,7 +45,7 @@ const SCENES: [Scene; 12] = [
         }],
         camera: "",
         rules: "temporal_confirm: { frames: 3, window: 5 }, max_disappeared_seconds: 1",
-        told: &[(8, "red", "start", 1, ""), (18, "red", "end", 1, "")],
+        reported: &[(8, "red", "start", 1, ""), (18, "red", "end", 1, "")],
     },
     Scene {
         name: "not-seen-often-enough",
@@ -58,7 +58,7 @@ const SCENES: [Scene; 12] = [
         }],
         camera: "",
         rules: "temporal_confirm: { frames: 3, window: 5 }, max_disappeared_seconds: 1",
-        told: &[],
+        reported: &[],
     },
     Scene {
         name: "stays-long-enough",
@@ -71,7 +71,7 @@ const SCENES: [Scene; 12] = [
         }],
         camera: "",
         rules: "temporal_confirm: { frames: 2, window: 3 }, dwell_seconds: 2, max_disappeared_seconds: 60",
-        told: &[(25, "green", "start", 1, "")],
+        reported: &[(25, "green", "start", 1, "")],
     },
     Scene {
         name: "passes-by",
@@ -84,7 +84,7 @@ const SCENES: [Scene; 12] = [
         }],
         camera: "",
         rules: "temporal_confirm: { frames: 2, window: 3 }, dwell_seconds: 2, max_disappeared_seconds: 60",
-        told: &[],
+        reported: &[],
     },
     Scene {
         name: "walks-from-west-to-east",
@@ -92,7 +92,7 @@ const SCENES: [Scene; 12] = [
         things: &[Thing { colour: RED, is_there: ALWAYS, place: |frame| (frame * 2, 40), size: BOX }],
         camera: HALVES,
         rules: AT_ONCE,
-        told: &[(0, "red", "start", 1, "west"), (24, "red", "update", 1, "east")],
+        reported: &[(0, "red", "start", 1, "west"), (24, "red", "update", 1, "east")],
     },
     Scene {
         name: "only-in-the-east",
@@ -103,7 +103,7 @@ const SCENES: [Scene; 12] = [
         ],
         camera: EAST,
         rules: AT_ONCE,
-        told: &[(0, "blue", "start", 1, "east")],
+        reported: &[(0, "blue", "start", 1, "east")],
     },
     Scene {
         name: "only-what-is-listed",
@@ -114,7 +114,7 @@ const SCENES: [Scene; 12] = [
         ],
         camera: "",
         rules: "classes: [red], temporal_confirm: { frames: 1, window: 1 }",
-        told: &[(0, "red", "start", 1, "")],
+        reported: &[(0, "red", "start", 1, "")],
     },
     Scene {
         name: "back-in-time",
@@ -127,7 +127,7 @@ const SCENES: [Scene; 12] = [
         }],
         camera: "",
         rules: "temporal_confirm: { frames: 1, window: 1 }, max_disappeared_seconds: 2",
-        told: &[(0, "red", "start", 1, "")],
+        reported: &[(0, "red", "start", 1, "")],
     },
     Scene {
         name: "back-too-late",
@@ -140,7 +140,7 @@ const SCENES: [Scene; 12] = [
         }],
         camera: "",
         rules: "temporal_confirm: { frames: 1, window: 1 }, max_disappeared_seconds: 2",
-        told: &[(0, "red", "start", 1, ""), (29, "red", "end", 1, ""), (40, "red", "start", 2, "")],
+        reported: &[(0, "red", "start", 1, ""), (29, "red", "end", 1, ""), (40, "red", "start", 2, "")],
     },
     Scene {
         name: "hidden-on-its-way",
@@ -153,7 +153,7 @@ const SCENES: [Scene; 12] = [
         }],
         camera: "",
         rules: "temporal_confirm: { frames: 1, window: 1 }, max_disappeared_seconds: 10",
-        told: &[(0, "blue", "start", 1, "")],
+        reported: &[(0, "blue", "start", 1, "")],
     },
     Scene {
         name: "stands-still",
@@ -161,15 +161,15 @@ const SCENES: [Scene; 12] = [
         things: &[Thing { colour: RED, is_there: ALWAYS, place: HERE, size: BOX }],
         camera: "",
         rules: AT_ONCE,
-        told: &[(0, "red", "start", 1, "")],
+        reported: &[(0, "red", "start", 1, "")],
     },
     Scene {
-        name: "told-again",
+        name: "reported-again",
         frames: 45,
         things: &[Thing { colour: RED, is_there: ALWAYS, place: HERE, size: BOX }],
         camera: "",
         rules: "temporal_confirm: { frames: 1, window: 1 }, update_seconds: 2",
-        told: &[(0, "red", "start", 1, ""), (20, "red", "update", 1, ""), (40, "red", "update", 1, "")],
+        reported: &[(0, "red", "start", 1, ""), (20, "red", "update", 1, ""), (40, "red", "update", 1, "")],
     },
 ];
 
@@ -182,8 +182,8 @@ fn camera(scene: &Scene) -> String {
     )
 }
 
-/// What a camera told, with the frame in place of the time.
-pub(super) fn told(
+/// Returns the events of a camera, with the frame in place of the time.
+pub(super) fn reported(
     events: &[Value],
     camera: &str,
     began_ms: i64,
@@ -206,14 +206,14 @@ pub(super) fn told(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_told_is_what_is_true() {
+async fn the_events_are_what_is_true() {
     let (clips, sim) = (tempfile::tempdir().unwrap(), sim());
     let made = SystemTime::now() - Duration::from_secs(3600);
     for scene in &SCENES {
         let clip = clips.path().join(format!("{}.mp4", scene.name));
         paint(&clip, scene.frames, scene.things);
         let stream = sim.store().stream_or_create(&format!("{}-stream", scene.name)).unwrap();
-        append_clip(&stream, &clip, Pace::Asap, made).await.unwrap();
+        append_clip(&stream, &clip, ClipPace::Asap, made).await.unwrap();
     }
     let cameras: String = SCENES.iter().map(camera).collect();
     let config = format!(
@@ -228,12 +228,12 @@ async fn what_is_told_is_what_is_true() {
     let text = std::fs::read_to_string(ended.dir.path().join("events/events.jsonl")).unwrap();
     let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     for scene in &SCENES {
-        let seen = told(&events, scene.name, epoch_ms(made));
+        let seen = reported(&events, scene.name, epoch_ms(made));
         let seen: Vec<_> = seen
             .iter()
             .map(|(frame, label, phase, track, zones)| (*frame, &**label, &**phase, *track, &**zones))
             .collect();
-        assert_eq!(seen, scene.told, "{}", scene.name);
+        assert_eq!(seen, scene.reported, "{}", scene.name);
     }
     sim.stop().await;
 }

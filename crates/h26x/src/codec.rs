@@ -1,16 +1,16 @@
-//! The two codecs.
+//! The supported video codecs.
 
-/// A video codec that we decode.
+/// A video codec that this program decodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Codec {
-    /// AVC: `V_MPEG4/ISO/AVC`; its private data is an avcC.
+    /// AVC: Matroska's `V_MPEG4/ISO/AVC`, with an avcC as codec private data.
     H264,
-    /// HEVC: `V_MPEGH/ISO/HEVC`; its private data is an hvcC.
+    /// HEVC: Matroska's `V_MPEGH/ISO/HEVC`, with an hvcC as codec private data.
     H265,
 }
 
 impl Codec {
-    /// What its codec private data is called.
+    /// Returns the name of this codec's private data: `avcC` or `hvcC`.
     #[must_use]
     pub fn private_name(self) -> &'static str {
         match self {

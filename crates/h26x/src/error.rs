@@ -1,71 +1,72 @@
-//! What may be wrong with codec private data, parameter sets and access units.
+//! Errors of codec private data, parameter sets and access units.
 
 use crate::Codec;
 
-/// Why something cannot be read or made.
+/// The reason why codec private data, a parameter set or an access unit cannot be read or built.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// The codec private data is no avcC or hvcC. The track cannot be decoded until the producer sends another.
-    #[error("the {} cannot be read: {flaw}; let the producer send a whole one", .codec.private_name())]
-    Private {
-        /// The codec that it should be for.
+pub enum H26xError {
+    /// The codec private data is not an avcC or hvcC, so the track cannot be decoded until the producer sends
+    /// one.
+    #[error("the {} cannot be read: {flaw}; make the producer send a complete one", .codec.private_name())]
+    CodecPrivate {
+        /// The codec whose private data was expected.
         codec: Codec,
-        /// What is wrong with it.
-        flaw: Flaw,
+        /// The defect.
+        flaw: CodecPrivateFlaw,
     },
-    /// A sequence parameter set cannot be read. The track cannot be decoded until the producer sends another.
+    /// A sequence parameter set is invalid, so the track cannot be decoded until the producer sends another.
     #[error(
-        "a sequence parameter set of {bytes} bytes cannot be read: it ends early or tells of no possible picture; \
-         the producer sends what no decoder takes"
+        "a sequence parameter set of {bytes} bytes cannot be read: it ends early or describes an impossible picture; \
+         no decoder accepts this stream, fix the producer"
     )]
     ParameterSet {
-        /// Its length.
+        /// Length of the parameter set.
         bytes: usize,
     },
-    /// A parameter set that no decoder can do without is not there.
-    #[error("there is no {part}, without which no picture can be decoded; let the producer send one")]
+    /// A parameter set that every decoder needs is missing.
+    #[error("the {part} is missing, so no picture can be decoded; make the producer send one")]
     Missing {
-        /// The kind of it.
+        /// Name of the missing kind of parameter set.
         part: &'static str,
     },
-    /// Parameter sets that came in band do not fit into an avcC or hvcC.
+    /// In-band parameter sets do not fit into an avcC or hvcC.
     #[error(
-        "{count} parameter sets, the longest of {longest_bytes} bytes, do not fit into the {}, which holds {most} of \
-         65535 bytes at most; the producer sends what no decoder takes", .codec.private_name()
+        "{count} parameter sets, the longest of {longest_bytes} bytes, do not fit into the {}, which holds at most {max} \
+         of 65535 bytes each; no decoder accepts this stream, fix the producer", .codec.private_name()
     )]
     TooMuch {
-        /// The codec.
+        /// The codec of the parameter sets.
         codec: Codec,
-        /// How many there are.
+        /// Number of parameter sets.
         count: usize,
-        /// How many there may be.
-        most: usize,
-        /// Length of the longest.
+        /// Maximum number of parameter sets.
+        max: usize,
+        /// Length of the longest parameter set.
         longest_bytes: usize,
     },
-    /// A NAL unit goes on beyond its access unit. Pass the unit over.
+    /// A NAL unit ends beyond its access unit; skip the access unit.
     #[error(
-        "byte {offset} of the access unit: a NAL unit ends beyond it; it was cut or is damaged, pass it over"
+        "byte {offset} of the access unit: a NAL unit ends beyond it; the access unit is cut or damaged, skip it"
     )]
     Truncated {
-        /// Where its length begins.
+        /// Offset of the NAL unit's length field.
         offset: usize,
     },
 }
 
-/// Why codec private data is no avcC or hvcC.
+/// The defect because of which codec private data is not a valid avcC or hvcC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Flaw {
-    /// There is none.
+pub enum CodecPrivateFlaw {
+    /// The data has no bytes.
     #[error("it is empty")]
     Empty,
-    /// Parameter sets after start codes, maybe.
+    /// The data starts with a zero byte, probably because it is parameter sets with start codes.
     #[error("it starts with 0, as an Annex B stream does")]
     AnnexB,
-    /// Another version, or something else altogether.
+    /// The configurationVersion is not 1: another version of the record, or other data.
     #[error("its version is {0} instead of 1")]
     Version(u8),
-    /// It goes on beyond its end.
+    /// A field or a parameter set ends beyond the data.
     #[error("it ends too early")]
     Cut,
 }

@@ -1,17 +1,20 @@
-//! avcC, hvcC, parameter sets and access units of H.264 and H.265.
+//! Parser of H.264 and H.265 codec private data (avcC, hvcC), parameter sets and access units.
 //!
-//! - [`DecoderConfig`] reads the codec private data; [`private_of`] makes it from parameter sets that came in band.
-//! - [`picture_size`] and [`codec_string`] say what a player wants to know of it.
-//! - [`for_decoder`] is what of an access unit goes to the decoder.
-//! - [`size_in_band`] is the size by a parameter set within an access unit.
-//! - [`PictureRole`] is the role of an access unit for a decoder that joins a stream in the middle.
-//! - [`split_annex_b`] and [`push_prefixed`] turn start codes into lengths; [`Kind`] is what a NAL unit is for.
+//! - [`DecoderConfig`] reads codec private data; [`build_codec_private`] builds it from in-band parameter
+//!   sets.
+//! - [`check_codec_private`] validates codec private data before a decoder is opened with it.
+//! - [`picture_size`], [`in_band_picture_size`] and [`codec_string`] describe a track for players and
+//!   decoders.
+//! - [`filter_for_decoder`] removes from an access unit the NAL units that make a strict decoder fail.
+//! - [`PictureRole`] classifies an access unit for a decoder that joins a stream in the middle.
+//! - [`split_annex_b`] and [`push_length_prefixed`] convert start codes to lengths; [`NalKind`] classifies a
+//!   NAL unit.
 //!
-//! Nothing here reads a socket, a file or a clock, and no bytes that a camera sends can make it panic, loop or take
-//! memory beyond a small multiple of their length.
+//! The crate reads no socket, file or clock. No input can make it panic, loop, or use more memory than a
+//! small multiple of the input's length.
 
 mod access_unit;
-mod bits;
+mod bit_reader;
 mod codec;
 mod decoder_config;
 mod error;
@@ -19,9 +22,11 @@ mod nal;
 mod picture_role;
 mod sps;
 
-pub use access_unit::for_decoder;
+pub use access_unit::filter_for_decoder;
 pub use codec::Codec;
-pub use decoder_config::{DecoderConfig, check, codec_string, picture_size, private_of, size_in_band};
-pub use error::{Error, Flaw};
-pub use nal::{Kind, push_prefixed, split_annex_b};
+pub use decoder_config::{
+    DecoderConfig, build_codec_private, check_codec_private, codec_string, in_band_picture_size, picture_size,
+};
+pub use error::{CodecPrivateFlaw, H26xError};
+pub use nal::{NalKind, push_length_prefixed, split_annex_b};
 pub use picture_role::PictureRole;

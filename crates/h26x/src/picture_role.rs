@@ -1,60 +1,65 @@
-//! The role of an access unit for a decoder that joins a stream in the middle.
+//! Classification of access units for a decoder that joins a stream in the middle.
 
-use crate::decoder_config::length_bytes;
-use crate::nal::{Prefixed, split_annex_b, unescape};
-use crate::{Codec, Kind};
+use crate::decoder_config::nal_length_bytes;
+use crate::nal::{LengthPrefixedNals, remove_emulation_prevention, split_annex_b};
+use crate::{Codec, NalKind};
 
 /// The role of an access unit for a decoder that joins a stream in the middle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PictureRole {
-    /// A picture with which decoding can start and that nothing after it reaches behind: IDR, and BLA of H.265.
+    /// A picture at which decoding can start and that no later picture refers past: IDR, and BLA of H.265.
     Closed,
-    /// A picture with which decoding can start, while the leading pictures after it may refer to pictures before it: CRA of
-    /// H.265, a recovery point of H.264. It begins an open GOP.
+    /// A picture at which decoding can start, although leading pictures after it may refer to pictures before
+    /// it.
+    ///
+    /// It begins an open GOP: CRA of H.265, a recovery point of H.264.
     Open,
-    /// A leading picture of H.265 that refers to pictures before its CRA (RASL): without those it cannot be decoded.
+    /// A leading picture of H.265 (RASL) that refers to pictures before its CRA and cannot be decoded without
+    /// them.
     SkippedLeading,
-    /// Any other picture, or none.
+    /// Any other picture, or an access unit without a slice.
     Dependent,
 }
 
 impl PictureRole {
-    /// The role of `unit`, an access unit of a track with this codec private data.
+    /// Returns the role of `unit`, an access unit of a track with this codec private data.
     ///
-    /// Cost: a walk over the lengths up to the first slice; a unit whose lengths do not add up is taken for Annex B and
-    /// searched for start codes as a whole.
+    /// The cost is a walk over the length fields up to the first slice. A unit whose lengths do not add up is
+    /// taken for Annex B and searched for start codes as a whole.
     #[must_use]
-    pub fn of(codec: Codec, private: &[u8], unit: &[u8]) -> Self {
-        match length_bytes(codec, private) {
-            Some(length_bytes) if Prefixed::new(unit, length_bytes).all(|part| part.is_ok()) => {
-                let parts = Prefixed::new(unit, length_bytes);
-                first_slice(codec, parts.clone().flatten().map(|part| parts.nal(part)))
+    pub fn of(codec: Codec, codec_private: &[u8], unit: &[u8]) -> Self {
+        match nal_length_bytes(codec, codec_private) {
+            // Lengths are tried first: a length field of 00 00 01 xx is also a valid start code.
+            Some(length_bytes) if LengthPrefixedNals::new(unit, length_bytes).all(|part| part.is_ok()) => {
+                let parts = LengthPrefixedNals::new(unit, length_bytes);
+                role_of_first_slice(codec, parts.clone().flatten().map(|part| parts.nal(part)))
             }
-            _ => first_slice(codec, split_annex_b(unit).into_iter()),
+            _ => role_of_first_slice(codec, split_annex_b(unit).into_iter()),
         }
     }
 
-    /// Returns true where decoding can start with it.
+    /// Returns true if decoding can start at the access unit.
     #[must_use]
     pub fn is_random_access(self) -> bool {
         matches!(self, Self::Closed | Self::Open)
     }
 }
 
-/// The role by the type of the first slice; of H.264 also by the messages before it.
-fn first_slice<'a>(codec: Codec, nals: impl Iterator<Item = &'a [u8]>) -> PictureRole {
-    let mut recovers = false;
+/// Returns the role by the type of the first slice, and for H.264 also by the SEI before it.
+fn role_of_first_slice<'a>(codec: Codec, nals: impl Iterator<Item = &'a [u8]>) -> PictureRole {
+    let mut has_recovery_point = false;
     for nal in nals {
         let Some(&head) = nal.first() else { continue };
         let role = match codec {
             // ITU-T H.264, table 7-1: 5 is a slice of an IDR picture, 1 to 4 are other slices.
             Codec::H264 => match head & 0x1F {
                 5 => Some(PictureRole::Closed),
-                1..=4 if recovers => Some(PictureRole::Open),
+                1..=4 if has_recovery_point => Some(PictureRole::Open),
                 1..=4 => Some(PictureRole::Dependent),
                 _ => None,
             },
-            // ITU-T H.265, table 7-1: 8 and 9 are RASL, 16 to 18 BLA, 19 and 20 IDR, 21 CRA; below 32 are slices.
+            // ITU-T H.265, table 7-1: 8 and 9 are RASL, 16 to 18 BLA, 19 and 20 IDR, 21 CRA; below 32 are
+            // slices.
             Codec::H265 => match head >> 1 & 0x3F {
                 8 | 9 => Some(PictureRole::SkippedLeading),
                 16..=20 => Some(PictureRole::Closed),
@@ -66,29 +71,36 @@ fn first_slice<'a>(codec: Codec, nals: impl Iterator<Item = &'a [u8]>) -> Pictur
         if let Some(role) = role {
             return role;
         }
-        recovers |= codec == Codec::H264 && Kind::of(codec, nal) == Kind::Message && has_recovery_point(nal);
+        // H.264 has no CRA: an encoder with open GOPs or intra refresh marks the picture with a recovery
+        // point SEI.
+        has_recovery_point |=
+            codec == Codec::H264 && NalKind::of(codec, nal) == NalKind::Sei && is_recovery_point(nal);
     }
     PictureRole::Dependent
 }
 
-/// Returns true for a supplemental message of H.264 that is a recovery point. Source: ITU-T H.264, 7.3.2.3.1 and D.1.8.
-fn has_recovery_point(nal: &[u8]) -> bool {
+/// Returns true if an H.264 SEI NAL unit holds a recovery point. Source: ITU-T H.264, 7.3.2.3.1 and D.1.8.
+fn is_recovery_point(nal: &[u8]) -> bool {
+    /// payloadType of recovery_point.
     const RECOVERY_POINT: usize = 6;
-    let message = unescape(nal);
-    let mut rest = message.get(1..).unwrap_or_default();
+    let sei = remove_emulation_prevention(nal);
+    let mut rest = sei.get(1..).unwrap_or_default();
     // The last byte holds the trailing bits (rbsp_trailing_bits).
     while rest.len() > 1 {
-        let Some((kind, size)) = ff_coded(&mut rest).zip(ff_coded(&mut rest)) else { return false };
-        if kind == RECOVERY_POINT {
+        let header = read_ff_coded(&mut rest).zip(read_ff_coded(&mut rest));
+        let Some((payload_type, payload_size)) = header else { return false };
+        // The payload (recovery_frame_cnt, exact_match_flag, broken_link_flag, changing_slice_group_idc) is
+        // not read: decoding may start here whatever it holds.
+        if payload_type == RECOVERY_POINT {
             return true;
         }
-        rest = rest.get(size..).unwrap_or_default();
+        rest = rest.get(payload_size..).unwrap_or_default();
     }
     false
 }
 
-/// A number as messages code it: a byte FF adds 255 and another byte follows.
-fn ff_coded(rest: &mut &[u8]) -> Option<usize> {
+/// Reads payloadType or payloadSize (7.3.2.3.1): each ff_byte adds 255 and is followed by another byte.
+fn read_ff_coded(rest: &mut &[u8]) -> Option<usize> {
     let mut number = 0;
     loop {
         let (&byte, after) = rest.split_first()?;
@@ -122,8 +134,9 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_has_the_role_of_its_first_slice() {
-        // A recovery point alone; behind another message of 300 bytes; a message of another type that holds its number.
+    fn an_access_unit_has_the_role_of_its_first_slice() {
+        // A recovery point alone; after another SEI message of 300 bytes; a message of another type that
+        // holds the number 6.
         let recovery: &[u8] = &[6, 6, 1, 0xC4, 0x80];
         let long = [&[6, 5, 255, 45][..], &[7; 300], &[6, 1, 0xC4, 0x80]].concat();
         let other: &[u8] = &[6, 5, 2, 6, 1, 0x80];
@@ -133,10 +146,10 @@ mod tests {
             ("IDR", Codec::H264, &[&[9, 16], &[0x67, 1], &[0x68, 1], &[0x65, 1]], Closed),
             ("recovery point", Codec::H264, &[recovery, &[0x41, 1]], Open),
             ("recovery point, data partition", Codec::H264, &[recovery, &[0x42, 1]], Open),
-            ("recovery point behind a long message", Codec::H264, &[&long, &[0x41, 1]], Open),
+            ("recovery point after a long SEI message", Codec::H264, &[&long, &[0x41, 1]], Open),
             ("recovery point of an IDR", Codec::H264, &[recovery, &[0x65, 1]], Closed),
-            ("another message", Codec::H264, &[other, &[0x41, 1]], Dependent),
-            ("a message after the slice", Codec::H264, &[&[0x41, 1], recovery], Dependent),
+            ("another SEI message", Codec::H264, &[other, &[0x41, 1]], Dependent),
+            ("SEI after the slice", Codec::H264, &[&[0x41, 1], recovery], Dependent),
             ("B-frame", Codec::H264, &[&[0x01, 1]], Dependent),
             ("IDR with RADL", Codec::H265, &[&[0x40, 1], &[0x26, 1]], Closed),
             ("IDR", Codec::H265, &[&[0x28, 1]], Closed),
@@ -146,19 +159,19 @@ mod tests {
             ("RASL that others refer to", Codec::H265, &[&[0x12, 1]], SkippedLeading),
             ("RADL", Codec::H265, &[&[0x0C, 1]], Dependent),
             ("trailing", Codec::H265, &[&[0x02, 1]], Dependent),
-            ("messages alone", Codec::H265, &[&[0x4E, 1]], Dependent),
+            ("SEI alone", Codec::H265, &[&[0x4E, 1]], Dependent),
         ];
         let hvcc = hvcc();
         for (name, codec, nals, role) in cases {
             let private: &[u8] = if codec == Codec::H264 { AVCC } else { &hvcc };
             assert_eq!(PictureRole::of(codec, private, &prefixed(nals)), role, "{name}");
             assert_eq!(PictureRole::of(codec, private, &annex_b(nals)), role, "{name}, Annex B");
-            assert_eq!(PictureRole::of(codec, &[], &annex_b(nals)), role, "{name}, no private data");
+            assert_eq!(PictureRole::of(codec, &[], &annex_b(nals)), role, "{name}, no codec private data");
         }
     }
 
     #[test]
-    fn a_length_that_looks_like_a_start_code_is_a_length() {
+    fn a_length_field_that_equals_a_start_code_is_a_length() {
         let slice = [&[0x65][..], &[7; 0x12F]].concat();
         let unit = prefixed(&[&slice]);
         assert_eq!(unit[..3], [0, 0, 1], "a length of 0x130");
@@ -166,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn only_random_access_starts_decoding() {
+    fn decoding_starts_only_at_random_access() {
         let starts = [Closed, Open, SkippedLeading, Dependent].map(PictureRole::is_random_access);
         assert_eq!(starts, [true, true, false, false]);
     }

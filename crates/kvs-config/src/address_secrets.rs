@@ -1,11 +1,11 @@
-//! Texts in which addresses stand without their secrets: user, password, query and fragment.
+//! Removal of secrets from the addresses in a text: user, password, query and fragment.
 //!
-//! A presigned address is a key, and so is one with a password. Messages, logs and snippets of a file show neither.
+//! A presigned address grants access, and so does one with a password. Messages, logs and snippets of a file must show neither.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// Stands in place of a secret part of an address.
+/// The replacement of a secret part of an address.
 const HIDDEN: &str = "...";
 
 /// Returns `text` with `...` in place of the user, password, query and fragment of each address (`scheme://...`) in it.
@@ -47,19 +47,22 @@ fn secret_parts(text: &str) -> Vec<Range<usize>> {
             .extend(parts_of(&text[begin..end]).into_iter().map(|part| begin + part.start..begin + part.end));
         from = end;
     }
+    // Parts that are replaced already stay, so that a second call changes nothing.
     parts.retain(|part| !part.is_empty() && !text[part.clone()].trim_matches(['.', '*']).is_empty());
     parts
 }
 
-/// Returns where the address ends that begins before `begin`: at a blank, a quotation mark or a bracket of mark-up.
-/// A backslash ends it too, since a log line of JSON writes a quotation mark as `\"`.
+/// Returns the end of the address whose `://` ends at `begin`: before a blank, a quotation mark or a bracket of mark-up.
+///
+/// A backslash ends it too, since a log line of JSON escapes a quotation mark as `\"`.
 fn end_of_address(text: &str, begin: usize) -> usize {
     let is_end = |c: char| c.is_whitespace() || c.is_control() || "\"'`<>\\".contains(c);
     let end = text[begin..].find(is_end).map_or(text.len(), |at| begin + at);
+    // Punctuation at the end belongs to the sentence around the address.
     begin + text[begin..end].trim_end_matches([':', ';', ',', '.', ')', ']', '}', '!']).len()
 }
 
-/// Returns the secret parts of what follows `://`.
+/// Returns the secret parts of an address, from behind its `://`.
 fn parts_of(rest: &str) -> Vec<Range<usize>> {
     let path = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let login = login_end(rest, path);
@@ -67,14 +70,15 @@ fn parts_of(rest: &str) -> Vec<Range<usize>> {
     vec![0..login.saturating_sub(1), query..rest.len()]
 }
 
-/// Returns where the host begins, after `user:password@`; 0 where there is no login.
+/// Returns the start of the host, after `user:password@`; 0 if there is no login.
 ///
-/// A password may hold `/`, `?` or `#` by mistake. Where `user:...` comes before a later `@`, all before that is hidden.
+/// A password may contain `/`, `?` or `#` by mistake. If `user:...` comes before a later `@`, everything before that is hidden.
 fn login_end(rest: &str, path: usize) -> usize {
     let authority = &rest[..path];
     if let Some(at) = authority.rfind('@') {
         return at + 1;
     }
+    // A colon inside the brackets of an IPv6 address does not count.
     let has_colon = authority.rsplit(']').next().is_some_and(|host| host.contains(':'));
     if has_colon { rest.rfind('@').map_or(0, |at| at + 1) } else { 0 }
 }

@@ -1,101 +1,109 @@
-//! A file that has the shape of a type: of a configuration, as a rule.
+//! A file read into a type: the configuration, or another kind of YAML file.
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_saphyr::budget::BudgetBreach;
 
-use crate::expand::{self, Environment};
-use crate::place::{KeyPath, Place, lines};
+use crate::expand::{self, EnvLookup};
+use crate::position::{KeyPath, TextSpan, lines};
 use crate::problem::{Problem, Problems};
-use crate::tree::{self, Node, Value};
-use crate::written::Config;
-use crate::{schema, shape};
+use crate::raw::RawConfig;
+use crate::tree::{self, Node, NodeValue};
+use crate::{schema, schema_check};
 
-/// A file without a mistake in its shape.
+/// A file that matches its schema, with the positions of its values.
 #[derive(Clone, Debug)]
-pub struct Document<T = Config> {
-    /// What it says, with `${NAME}` expanded.
-    pub written: T,
+pub struct TypedDocument<T = RawConfig> {
+    /// The contents, with `${NAME}` expanded.
+    pub raw: T,
     root: Node,
 }
 
-impl<T> Document<T> {
-    /// Where the value of `key` stands, or the nearest one above it that is there.
+impl<T> TypedDocument<T> {
+    /// Returns the position of the value of `key`, or of its nearest ancestor in the file.
     #[must_use]
-    pub fn place_of(&self, key: &KeyPath) -> Place {
-        self.root.nearest(key).place
+    pub fn span_of(&self, key: &KeyPath) -> TextSpan {
+        self.root.nearest(key).span
     }
 
-    /// Returns a message about the value of `key` without that value, where it comes from the environment.
+    /// Returns a message about the value of `key`, with the value removed if it comes from the environment.
     #[must_use]
     pub fn without_expanded(&self, key: &KeyPath, message: &str) -> String {
         match &self.root.nearest(key).value {
-            Value::Text { text, expanded: true } => {
-                message.replace(&format!("{text:?}"), "what ${...} expands to")
+            NodeValue::Text { text, expanded: true } => {
+                message.replace(&format!("{text:?}"), "the expansion of ${...}")
             }
             _ => message.to_owned(),
         }
     }
 }
 
-/// What `text` says, with `${NAME}` expanded from `environment`.
+/// Reads a configuration, with `${NAME}` expanded by `lookup`.
 ///
-/// Errors: every mistake that was found, in the order of the file; at least one.
-pub fn read(text: &str, environment: Environment<'_>) -> Result<Document, Vec<Problem>> {
-    read_as(text, environment)
+/// # Errors
+/// Every mistake that was found, in the order of the file; at least one.
+pub fn read(text: &str, lookup: EnvLookup<'_>) -> Result<TypedDocument, Vec<Problem>> {
+    read_as(text, lookup)
 }
 
-/// The same of another kind of file, whose keys and ranges the JSON Schema of `T` says.
+/// Reads another kind of file, whose keys and ranges are defined by the JSON Schema of `T`.
 ///
-/// Errors: those of [`read`].
+/// # Errors
+/// Those of [`read`].
 pub fn read_as<T: DeserializeOwned + JsonSchema>(
     text: &str,
-    environment: Environment<'_>,
-) -> Result<Document<T>, Vec<Problem>> {
+    lookup: EnvLookup<'_>,
+) -> Result<TypedDocument<T>, Vec<Problem>> {
     let mut root = tree::parse(text).map_err(|error| vec![not_yaml(text, &error)])?;
-    if matches!(root.value, Value::Null) {
-        root.value = Value::Map(Vec::new());
+    // An empty file is a map without keys, so that the keys that it needs are reported.
+    if matches!(root.value, NodeValue::Null) {
+        root.value = NodeValue::Map(Vec::new());
     }
     let mut problems = Problems::default();
-    expand::expand(&mut root, environment, &mut problems);
-    shape::check(&mut root, &schema::rules::<T>(), text, &mut problems);
+    // Expanded before the check: the schema is about the values, not about references to them.
+    expand::expand(&mut root, lookup, &mut problems);
+    schema_check::check(&mut root, &schema::rules::<T>(), text, &mut problems);
     if !problems.is_empty() {
         return Err(problems.into_sorted());
     }
     match serde_json::from_value(root.to_json()) {
-        Ok(written) => Ok(Document { written, root }),
+        Ok(raw) => Ok(TypedDocument { raw, root }),
+        // The schema admits what the types do not: a bug, which is reported without a position.
         Err(error) => Err(vec![Problem {
             key: String::new(),
-            place: None,
+            span: None,
             message: error.to_string(),
-            remedy: "correct the value; `kvs-infer schema config` prints what is possible".to_owned(),
+            remedy: "correct the value; `kvs-infer schema config` prints the allowed ones".to_owned(),
         }]),
     }
 }
 
+/// Returns the mistake of a text that is not YAML, or not one that can be read.
 pub(super) fn not_yaml(text: &str, error: &serde_saphyr::Error) -> Problem {
+    // Without the library's snippet: the report shows its own, without secrets.
     let options = serde_saphyr::render_options! { snippets: serde_saphyr::SnippetMode::Off };
     let rendered = error.render_with_options(options);
-    let said = rendered.split(" at line ").next().unwrap_or_default();
-    let place = error.location().map(Place::from).filter(|place| place.line > 0);
+    // The rendered error ends in its position, which the report shows in its own way.
+    let reason = rendered.split(" at line ").next().unwrap_or_default();
+    let span = error.location().map(TextSpan::from).filter(|span| span.line > 0);
     let (message, remedy) = match cause(error) {
         serde_saphyr::Error::DuplicateMappingKey { key, .. } => {
             let key = key.as_deref().unwrap_or("it");
-            (format!("the key `{key}` stands twice in one map"), "remove one of the two")
+            (format!("duplicate key `{key}`"), "remove one of the two")
         }
         serde_saphyr::Error::MultipleDocuments { .. } => {
-            ("a second document begins: `---` stands before it".to_owned(), "write one document a file")
+            ("a second document begins here, after `---`".to_owned(), "keep one document per file")
         }
         serde_saphyr::Error::Budget { breach, .. } => (
-            format!("this is more than a configuration can be: {}", too_much(breach)),
-            "write less, nest it less deep, and let aliases repeat less",
+            format!("the file is too large: {}", breach_text(breach)),
+            "shorten the file, nest it less deeply, or use fewer aliases",
         ),
-        _ => (format!("this is no valid YAML: {said}"), remedy_of(text, place)),
+        _ => (format!("invalid YAML: {reason}"), yaml_remedy(text, span)),
     };
-    Problem { key: String::new(), place, message, remedy: remedy.to_owned() }
+    Problem { key: String::new(), span, message, remedy: remedy.to_owned() }
 }
 
-/// What went wrong where an alias stands for it.
+/// Returns the underlying error of an error in an alias.
 fn cause(error: &serde_saphyr::Error) -> &serde_saphyr::Error {
     match error {
         serde_saphyr::Error::AliasError { error, .. } => cause(error),
@@ -103,22 +111,23 @@ fn cause(error: &serde_saphyr::Error) -> &serde_saphyr::Error {
     }
 }
 
-fn too_much(breach: &BudgetBreach) -> String {
+fn breach_text(breach: &BudgetBreach) -> String {
     match breach {
-        BudgetBreach::Nodes { nodes } => format!("{nodes} values, with all that aliases repeat"),
+        BudgetBreach::Nodes { nodes } => format!("{nodes} values, counting those that aliases repeat"),
         BudgetBreach::ScalarBytes { total_scalar_bytes } => {
-            format!("{total_scalar_bytes} bytes of text, with all that aliases repeat")
+            format!("{total_scalar_bytes} bytes of text, counting what aliases repeat")
         }
-        BudgetBreach::Depth { depth } => format!("nested {depth} deep"),
+        BudgetBreach::Depth { depth } => format!("{depth} levels of nesting"),
         other => format!("{other:?}"),
     }
 }
 
-fn remedy_of(text: &str, place: Option<Place>) -> &'static str {
-    let line = place.and_then(|place| lines(text).nth(place.line.saturating_sub(1))).unwrap_or_default();
+fn yaml_remedy(text: &str, span: Option<TextSpan>) -> &'static str {
+    let line = span.and_then(|span| lines(text).nth(span.line.saturating_sub(1))).unwrap_or_default();
+    // YAML 1.2.2, 7.3.3: a plain scalar inside a flow collection ends at `{`.
     if line.contains("${") {
-        "put ${NAME} in quotes where it stands inside { } or [ ]: \"${NAME}\""
+        "put ${NAME} in quotes inside { } and [ ]: \"${NAME}\""
     } else {
-        "correct the YAML at this place; look at the indentation, colons and quotes around it"
+        "correct the YAML here; check the indentation, colons and quotes around it"
     }
 }

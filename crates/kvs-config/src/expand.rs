@@ -1,92 +1,99 @@
-//! `${NAME}` in values: from the environment; `${camera_id}` in the prefix of a camera's snapshots.
+//! Expansion of `${NAME}` in values from the environment, and of `${camera_id}` in the prefix of a camera's snapshots.
 //!
-//! `$$` stands for a dollar sign; a dollar sign before anything else stands for itself. Keys are not
-//! expanded, and what a variable holds is not expanded again. A variable that may hold a secret is refused by its name:
-//! who can write the configuration must not learn what the environment of the service holds.
+//! `$$` stands for a dollar sign, as does a `$` before anything but `{`. Keys are not expanded, and the value of a variable is
+//! not expanded again. A variable that may hold a secret is refused by its name: write access to the configuration must not give
+//! access to secrets in the environment of the service.
 
-use crate::place::KeyPath;
+use crate::position::KeyPath;
 use crate::problem::Problems;
-use crate::tree::{Node, Value};
+use crate::tree::{Node, NodeValue};
 
-/// Looks a variable of the environment up.
-pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+/// A lookup of an environment variable by name.
+pub type EnvLookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 const CAMERA_ID: &str = "camera_id";
 
-/// Words at the end of a part of a name (parts are separated by `_`) that holds a secret.
+/// Words that end a part of the name of a secret, where `_` separates parts.
 const SECRET_WORDS: [&str; 8] =
     ["SECRET", "TOKEN", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIAL", "AUTH", "AUTHORIZATION"];
-/// Kinds of keys that are secrets. `KEY` alone is not: it may be the key of an object in S3.
+/// Kinds of secret keys. `KEY` alone is not one: it may be the key of an object in S3.
 const SECRET_KEYS: [&str; 4] = ["ACCESS_KEY", "API_KEY", "PRIVATE_KEY", "SECRET_KEY"];
-/// Variables that hold addresses, with a password or a signature in them as it may be.
+/// Variables that hold addresses, which may contain a password or a signature.
 const ADDRESSES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "CONFIG_FILE", "DATABASE_URL"];
 
 /// Expands every value under `root`.
-pub(super) fn expand(root: &mut Node, environment: Environment<'_>, problems: &mut Problems) {
-    Expander { environment, problems }.node(root, &KeyPath::default(), None);
+pub(super) fn expand(root: &mut Node, lookup: EnvLookup<'_>, problems: &mut Problems) {
+    Expander { lookup, problems }.expand_node(root, &KeyPath::default(), None);
 }
 
 struct Expander<'a> {
-    environment: Environment<'a>,
+    lookup: EnvLookup<'a>,
     problems: &'a mut Problems,
 }
 
 impl Expander<'_> {
-    /// `camera_id` is what `${camera_id}` stands for here; `None`: it may not stand here.
-    fn node(&mut self, node: &mut Node, path: &KeyPath, camera_id: Option<&str>) {
+    /// Expands a node. `camera_id` is the value of `${camera_id}`; `None` where it is not allowed.
+    fn expand_node(&mut self, node: &mut Node, path: &KeyPath, camera_id: Option<&str>) {
         match &mut node.value {
-            Value::Text { text, expanded } if text.contains('$') => match self.text(text, camera_id) {
-                Ok(result) => (*text, *expanded) = result,
-                Err((message, remedy)) => self.problems.add(path, node.place, message, remedy),
-            },
-            Value::List(items) => {
-                for (i, item) in items.iter_mut().enumerate() {
-                    self.node(item, &path.index(i), camera_id);
+            NodeValue::Text { text, expanded } if text.contains('$') => {
+                match self.expand_text(text, camera_id) {
+                    Ok(result) => (*text, *expanded) = result,
+                    Err((message, remedy)) => self.problems.add(path, node.span, message, remedy),
                 }
             }
-            Value::Map(_) => self.map(node, path, camera_id),
+            NodeValue::List(items) => {
+                for (i, item) in items.iter_mut().enumerate() {
+                    self.expand_node(item, &path.index(i), camera_id);
+                }
+            }
+            NodeValue::Map(_) => self.expand_map(node, path, camera_id),
             _ => {}
         }
     }
 
-    fn map(&mut self, node: &mut Node, path: &KeyPath, camera_id: Option<&str>) {
+    fn expand_map(&mut self, node: &mut Node, path: &KeyPath, camera_id: Option<&str>) {
         let camera_id = camera_id.map(str::to_owned).or_else(|| self.camera_id_of(node, path));
         let is_prefix_owner = path.to_string().ends_with(".routing.snapshot");
-        let Value::Map(entries) = &mut node.value else { return };
+        let NodeValue::Map(entries) = &mut node.value else { return };
         for (key, value) in entries {
             let here = path.key(&key.name);
             let is_prefix = is_prefix_owner && key.name == "prefix";
-            let inherits = is_prefix || matches!(value.value, Value::Map(_));
-            self.node(value, &here, camera_id.as_deref().filter(|_| inherits));
+            // A map passes the id on to the prefix in it; other values of a camera have no use for it.
+            let inherits = is_prefix || matches!(value.value, NodeValue::Map(_));
+            self.expand_node(value, &here, camera_id.as_deref().filter(|_| inherits));
         }
     }
 
-    /// The id of the camera that `node` is, if it is one; a stand-in where its id is missing or wrong, which
-    /// is reported elsewhere.
+    /// Returns the id of the camera at `path`; `None` if there is no camera at it.
+    ///
+    /// Returns a placeholder if the id is missing or wrong, which the schema check reports.
     fn camera_id_of(&self, node: &Node, path: &KeyPath) -> Option<String> {
         let is_camera = path.steps().len() == 2 && path.to_string().starts_with("cameras[");
         let id = match node.get("id").map(|id| &id.value) {
-            Some(Value::Text { text, .. }) => self.text(text, None).ok().map(|(id, _)| id),
+            Some(NodeValue::Text { text, .. }) => self.expand_text(text, None).ok().map(|(id, _)| id),
             _ => None,
         };
+        // An id that the schema refuses could make a prefix wrong too: one mistake, not two.
         let id = id.filter(|id| id.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c)));
         is_camera.then(|| id.unwrap_or_else(|| "camera".to_owned()))
     }
 
-    /// Returns the text expanded, and whether a part of it comes from the environment.
-    fn text(&self, text: &str, camera_id: Option<&str>) -> Result<(String, bool), (String, String)> {
+    /// Returns the expanded text, and `true` if a part of it comes from the environment.
+    fn expand_text(&self, text: &str, camera_id: Option<&str>) -> Result<(String, bool), (String, String)> {
         let mut out = String::with_capacity(text.len());
         let mut from_environment = false;
         let mut rest = text;
         while let Some(at) = rest.find('$') {
             out.push_str(&rest[..at]);
             let tail = &rest[at + 1..];
+            // `$$` first: in `$${NAME}` the reference is escaped.
             if let Some(after) = tail.strip_prefix('$') {
                 out.push('$');
                 rest = after;
             } else if let Some(reference) = tail.strip_prefix('{') {
                 let (name, after) = split_reference(reference)?;
                 out.push_str(&self.variable(name, camera_id)?);
+                // The id is in the file, so messages may show it.
                 from_environment |= name != CAMERA_ID;
                 rest = after;
             } else {
@@ -98,30 +105,34 @@ impl Expander<'_> {
         Ok((out, from_environment))
     }
 
+    /// Returns the value of a variable, or the message and remedy of a mistake.
     fn variable(&self, name: &str, camera_id: Option<&str>) -> Result<String, (String, String)> {
         if name == CAMERA_ID {
             return camera_id.map(str::to_owned).ok_or_else(|| {
-                let message = "`${camera_id}` has no meaning here".to_owned();
-                (message, "it stands only in a camera's `routing.snapshot.prefix`".to_owned())
+                let message = "`${camera_id}` is not defined here".to_owned();
+                (message, "use it only in a camera's `routing.snapshot.prefix`".to_owned())
             });
         }
         if is_secret_name(name) {
-            let message = format!("`${{{name}}}` is not expanded: a variable of this name may hold a secret");
-            let remedy = "write the value itself, or give the variable another name, without SECRET, TOKEN, PASSWORD, CREDENTIAL, AUTH or ..._KEY";
+            let message =
+                format!("`${{{name}}}` is not expanded: a variable with this name may hold a secret");
+            let remedy = "write the value itself, or rename the variable, without SECRET, TOKEN, PASSWORD, CREDENTIAL, AUTH or ..._KEY";
             return Err((message, remedy.to_owned()));
         }
-        (self.environment)(name).ok_or_else(|| {
-            let message = format!("the environment has no variable `{name}`");
-            (message, format!("set {name}, or write `$${{{name}}}` if the text itself is meant"))
+        (self.lookup)(name).ok_or_else(|| {
+            let message = format!("the environment variable `{name}` is not set");
+            (message, format!("set {name}, or write `$${{{name}}}` for the literal text"))
         })
     }
 }
 
-/// Returns whether a variable of this name may hold a secret, such as `HTTP_TOKEN`, `AWS_SECRET_ACCESS_KEY` and
+/// Returns `true` if a variable of this name may hold a secret, such as `HTTP_TOKEN`, `AWS_SECRET_ACCESS_KEY` and
 /// `DBPASSWORD`, but not `TOKENIZER` or `MODEL_KEY`.
 fn is_secret_name(name: &str) -> bool {
+    // Proxies are read in either case: https_proxy, HTTPS_PROXY.
     let name = name.to_ascii_uppercase();
     let is_secret_part = |part: &str| {
+        // PASSWORD2 and TOKENS are secrets as well.
         let word = part.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('S');
         SECRET_WORDS.iter().any(|secret| word.ends_with(secret)) || part == "PASS"
     };
@@ -131,7 +142,7 @@ fn is_secret_name(name: &str) -> bool {
         || name.split('_').any(is_secret_part)
 }
 
-/// The name and what follows the brace.
+/// Splits a reference at its closing brace, into the name and the rest.
 fn split_reference(reference: &str) -> Result<(&str, &str), (String, String)> {
     let remedy = "write `${NAME}` with letters, digits and _ only, or `$$` for a dollar sign".to_owned();
     let Some((name, after)) = reference.split_once('}') else {
@@ -141,7 +152,7 @@ fn split_reference(reference: &str) -> Result<(&str, &str), (String, String)> {
     if starts_well && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
         Ok((name, after))
     } else {
-        Err((format!("`${{{name}}}` names no variable"), remedy))
+        Err((format!("`${{{name}}}` is not a valid variable name"), remedy))
     }
 }
 
@@ -150,7 +161,7 @@ mod tests {
     use super::is_secret_name;
 
     #[test]
-    fn names_of_secrets_by_table() {
+    fn secret_names_are_recognized() {
         for name in [
             "HTTP_TOKEN",
             "AWS_SECRET_ACCESS_KEY",

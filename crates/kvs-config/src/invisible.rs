@@ -1,13 +1,13 @@
-//! Characters that are invisible in a name, or look like a space: two names that differ only by them look equal.
+//! Invisible characters, and characters that look like a space: two names that differ only by them look equal.
 
 use std::fmt;
 
-/// A character that cannot be seen, displayed by its code point: `U+FEFF (byte order mark)`.
+/// An invisible character, displayed by its code point: `U+FEFF (byte order mark)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvisibleCharacter(char);
 
 impl InvisibleCharacter {
-    /// The name that the field has for it, where there is a common one.
+    /// Returns the common name of the character, if there is one.
     fn name(self) -> Option<&'static str> {
         Some(match self.0 {
             '\0' => "NUL",
@@ -39,16 +39,16 @@ impl fmt::Display for InvisibleCharacter {
     }
 }
 
-/// The first character of `text` that cannot be seen: a control, a byte order mark, a space without width or of another width
-/// than that of U+0020, a mark of direction. The wide space of Chinese (U+3000) is none.
+/// Returns the first invisible character of `text`: a control, a byte order mark, a direction mark, or a space other than U+0020.
 ///
-/// The joiners U+200C and U+200D are none behind a letter of the scripts of India and Persia, which need them.
+/// Allowed are the ideographic space U+3000, and the joiners U+200C and U+200D after a letter outside ASCII, since the scripts of
+/// India and Persia need them.
 #[must_use]
 pub fn invisible(text: &str) -> Option<InvisibleCharacter> {
     let mut before = None;
     for character in text.chars() {
         let joins = matches!(character, '\u{200c}' | '\u{200d}');
-        if hides(character) || joins && before.is_none_or(|before: char| before.is_ascii()) {
+        if is_hidden(character) || joins && before.is_none_or(|before: char| before.is_ascii()) {
             return Some(InvisibleCharacter(character));
         }
         before = Some(character);
@@ -56,8 +56,9 @@ pub fn invisible(text: &str) -> Option<InvisibleCharacter> {
     None
 }
 
-fn hides(character: char) -> bool {
+fn is_hidden(character: char) -> bool {
     character.is_control()
+        // Spaces other than U+0020 and U+3000, fillers, the soft hyphen, direction marks, annotations, tags.
         || matches!(
             character,
             '\u{a0}'
@@ -88,7 +89,7 @@ mod tests {
     use super::invisible;
 
     #[test]
-    fn what_cannot_be_seen_is_named_by_its_code_point() {
+    fn invisible_characters_are_named_by_their_code_points() {
         let cases = [
             ("cat", None),
             ("fire truck", None),

@@ -1,12 +1,12 @@
-//! `cameras.yaml` as it is written: the whole key tree, its rules, and every mistake with its place and remedy.
+//! Reads `cameras.yaml` into raw sections, and reports every mistake with its position and remedy.
 //!
-//! The way of a file: YAML into a tree that knows its places (`tree`), `${NAME}` expanded (`expand`), held
-//! against the schema that is made from the types (`shape`), and read into those types ([`written`]). Each step
-//! reports every mistake that it finds; a later step runs only where it can make sense of what the earlier left.
+//! A file passes four steps: YAML is parsed into a tree with positions (`tree`), `${NAME}` is expanded (`expand`), the tree is
+//! checked against the schema that is generated from the types (`schema_check`), and deserialized into those types ([`raw`]).
+//! Each step reports every mistake that it finds. Deserializing runs only on a file without mistakes.
 //!
-//! What a configuration comes to mean, and the rules that need more than one key, are not here: who lowers a
-//! [`Document`] adds its own mistakes to [`Problems`], at the places that the document knows. Nothing here reads a
-//! file, the environment or a clock, and no text can make it panic, loop or grow beyond what the text itself says.
+//! Defaults that depend on other keys, and rules over more than one key, are not here: the caller that resolves a
+//! [`TypedDocument`] adds its own mistakes to [`Problems`], at the positions that the document knows. The crate reads no file,
+//! environment or clock. No text makes it panic, loop, or exceed the limits on the tree (`tree::parse`).
 
 mod address_secrets;
 mod class_names;
@@ -14,21 +14,21 @@ mod closest;
 mod document;
 mod expand;
 mod invisible;
-mod place;
+mod position;
 mod problem;
+pub mod raw;
 mod report;
 mod schema;
-mod shape;
+mod schema_check;
 mod tree;
-pub mod written;
 
 pub use address_secrets::without_address_secrets;
 pub use class_names::{ClassFileFault, ClassName, ClassNameFault, class_name_faults, class_names};
 pub use closest::closest;
-pub use document::{Document, read, read_as};
-pub use expand::Environment;
+pub use document::{TypedDocument, read, read_as};
+pub use expand::EnvLookup;
 pub use invisible::{InvisibleCharacter, invisible};
-pub use place::{KeyPath, Place};
+pub use position::{KeyPath, TextSpan};
 pub use problem::{Problem, Problems};
-pub use report::Report;
+pub use report::ProblemReport;
 pub use schema::config_schema;

@@ -1,58 +1,58 @@
-//! Mistakes, said with key, place, value and remedy.
+//! Mistakes in a file, each with key, position, message and remedy.
 
 use std::collections::HashSet;
 
 use crate::address_secrets::without_address_secrets;
-use crate::place::{KeyPath, Place};
+use crate::position::{KeyPath, TextSpan};
 
-/// One mistake.
+/// A mistake in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The key, such as `cameras[1].pipeline[0].objects.conf_threshold`; empty for the file as a whole.
+    /// The key path, such as `cameras[1].pipeline[0].objects.conf_threshold`; empty for the file as a whole.
     pub key: String,
-    /// Where it stands; `None` where nothing in the file is at fault.
-    pub place: Option<Place>,
-    /// What is wrong, with the value.
+    /// The position in the file; `None` if the mistake has none.
+    pub span: Option<TextSpan>,
+    /// The mistake, with the value.
     pub message: String,
-    /// What to do.
+    /// The action that fixes it.
     pub remedy: String,
 }
 
-/// The mistakes found so far.
+/// A collection of mistakes.
 #[derive(Debug, Default)]
 pub struct Problems {
     found: Vec<Problem>,
-    known: HashSet<(String, Place)>,
+    known: HashSet<(String, TextSpan)>,
 }
 
 impl Problems {
-    /// Adds a mistake at a known place; the first of a key at a place stands.
+    /// Adds a mistake. Only the first one of a key and position is kept; later checks repeat it in other words.
     pub fn add(
         &mut self,
         key: &KeyPath,
-        place: Place,
+        span: TextSpan,
         message: impl Into<String>,
         remedy: impl Into<String>,
     ) {
         let key = key.to_string();
+        // A value that is an address may hold a password or a signature.
         let shown = |text: String| without_address_secrets(&text).into_owned();
-        if self.known.insert((key.clone(), place)) {
-            let place = Some(place);
+        if self.known.insert((key.clone(), span)) {
             let (message, remedy) = (shown(message.into()), shown(remedy.into()));
-            self.found.push(Problem { key, place, message, remedy });
+            self.found.push(Problem { key, span: Some(span), message, remedy });
         }
     }
 
-    /// Whether there are none.
+    /// Returns `true` if there are no mistakes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()
     }
 
-    /// All, in the order of the file.
+    /// Returns the mistakes in the order of the file.
     #[must_use]
     pub fn into_sorted(mut self) -> Vec<Problem> {
-        self.found.sort_by_key(|problem| problem.place);
+        self.found.sort_by_key(|problem| problem.span);
         self.found
     }
 }

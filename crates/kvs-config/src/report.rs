@@ -1,28 +1,28 @@
-//! Mistakes as a person reads them: with the line that each stands in.
+//! The text form of mistakes: each with its line of the file.
 
 use std::fmt;
 
 use crate::address_secrets::masked_in_place;
-use crate::place::{Place, lines};
+use crate::position::{TextSpan, lines};
 use crate::problem::Problem;
 
-/// Every mistake of a file, each with its line.
+/// A displayable report of every mistake in a file.
 #[derive(Clone, Copy, Debug)]
-pub struct Report<'a> {
-    /// The kind of the file, in a word.
+pub struct ProblemReport<'a> {
+    /// The kind of file, in one word: `config`.
     pub kind: &'a str,
-    /// The file as it was named.
+    /// The file name, as the user gave it.
     pub file: &'a str,
-    /// What it holds.
+    /// The text of the file.
     pub text: &'a str,
-    /// Its mistakes.
+    /// The mistakes, in the order of the file.
     pub problems: &'a [Problem],
 }
 
-/// Most characters that are shown of a line.
-const WIDTH: usize = 160;
+/// Maximum number of characters shown of a line.
+const MAX_WIDTH: usize = 160;
 
-impl fmt::Display for Report<'_> {
+impl fmt::Display for ProblemReport<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lines: Vec<&str> = lines(self.text).collect();
         let count = self.problems.len();
@@ -33,42 +33,44 @@ impl fmt::Display for Report<'_> {
             self.file,
             if count == 1 { "mistake" } else { "mistakes" }
         )?;
-        self.problems.iter().try_for_each(|problem| self.one(f, &lines, problem))
+        self.problems.iter().try_for_each(|problem| self.write_problem(f, &lines, problem))
     }
 }
 
-impl Report<'_> {
-    fn one(&self, f: &mut fmt::Formatter<'_>, lines: &[&str], problem: &Problem) -> fmt::Result {
+impl ProblemReport<'_> {
+    fn write_problem(&self, f: &mut fmt::Formatter<'_>, lines: &[&str], problem: &Problem) -> fmt::Result {
         let colon = if problem.key.is_empty() { "" } else { ": " };
         writeln!(f, "\n\n{}{colon}{}", problem.key, problem.message)?;
-        match problem.place {
-            Some(place) => self.snippet(f, lines, place)?,
+        match problem.span {
+            Some(span) => self.write_snippet(f, lines, span)?,
             None => writeln!(f, "  --> {}", self.file)?,
         }
         write!(f, "   = help: {}", problem.remedy)
     }
 
-    fn snippet(&self, f: &mut fmt::Formatter<'_>, lines: &[&str], place: Place) -> fmt::Result {
-        writeln!(f, "  --> {}:{}:{}", self.file, place.line, place.column)?;
-        let line = place.line.checked_sub(1).and_then(|n| lines.get(n));
-        match line.filter(|line| place.line < lines.len() || !line.is_empty()) {
-            Some(line) => underlined(f, line, place),
+    fn write_snippet(&self, f: &mut fmt::Formatter<'_>, lines: &[&str], span: TextSpan) -> fmt::Result {
+        writeln!(f, "  --> {}:{}:{}", self.file, span.line, span.column)?;
+        let line = span.line.checked_sub(1).and_then(|n| lines.get(n));
+        // A position behind the last line break has no line to show.
+        match line.filter(|line| span.line < lines.len() || !line.is_empty()) {
+            Some(line) => write_underlined(f, line, span),
             None => Ok(()),
         }
     }
 }
 
-/// The line around a place, with carets below it.
-fn underlined(f: &mut fmt::Formatter<'_>, line: &str, place: Place) -> fmt::Result {
+/// Writes the part of the line around a span, with carets below it.
+fn write_underlined(f: &mut fmt::Formatter<'_>, line: &str, span: TextSpan) -> fmt::Result {
     let line = masked_in_place(line);
-    let before = place.column.saturating_sub(1);
+    // A long line is cut around the mistake: a report shows the line per mistake, and would else grow with their product.
+    let before = span.column.saturating_sub(1);
     let end = line.trim_end().chars().count();
-    let from = if end > WIDTH { before.min(end).saturating_sub(WIDTH / 2) } else { 0 };
-    let to = end.min(from + WIDTH);
+    let from = if end > MAX_WIDTH { before.min(end).saturating_sub(MAX_WIDTH / 2) } else { 0 };
+    let to = end.min(from + MAX_WIDTH);
     let (head, tail) = (if from > 0 { "..." } else { "" }, if to < end { "..." } else { "" });
     let shown: String =
-        line.chars().skip(from).take(WIDTH).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let carets = "^".repeat(place.length.clamp(1, to.saturating_sub(before).max(1)));
-    writeln!(f, "     |\n{:>4} | {head}{shown}{tail}", place.line)?;
+        line.chars().skip(from).take(MAX_WIDTH).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let carets = "^".repeat(span.length.clamp(1, to.saturating_sub(before).max(1)));
+    writeln!(f, "     |\n{:>4} | {head}{shown}{tail}", span.line)?;
     writeln!(f, "     | {}{carets}", " ".repeat(head.len() + before - from))
 }

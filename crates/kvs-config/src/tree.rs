@@ -1,4 +1,4 @@
-//! The file as a tree in which every key and value knows its place.
+//! The tree of a file, in which every key and value has its position.
 
 use std::fmt;
 
@@ -7,21 +7,21 @@ use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 use serde_saphyr::Spanned;
 
-use crate::place::{KeyPath, Place, Step};
+use crate::position::{KeyPath, PathStep, TextSpan};
 
-/// A value and its place.
+/// A value and its position.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
-    pub(super) value: Value,
-    pub(super) place: Place,
+    pub(super) value: NodeValue,
+    pub(super) span: TextSpan,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Value {
+pub(super) enum NodeValue {
     Null,
     Bool(bool),
     Number(Number),
-    /// `expanded`: part of it comes from the environment.
+    /// A text; `expanded` if a part of it comes from the environment.
     Text {
         text: String,
         expanded: bool,
@@ -30,20 +30,22 @@ pub(super) enum Value {
     Map(Vec<(Key, Node)>),
 }
 
-/// A key and its place.
+/// A key and its position.
 #[derive(Clone, Debug)]
 pub(super) struct Key {
     pub(super) name: String,
-    pub(super) place: Place,
+    pub(super) span: TextSpan,
 }
 
-/// The tree of a YAML document; an empty one is [`Value::Null`].
+/// Parses a YAML document; an empty one is [`NodeValue::Null`].
 ///
-/// A thousand cameras may share one anchor; what aliases make of a file is held by its nodes (250,000) and the bytes
-/// of its texts (64 MiB), which count what is repeated.
+/// Repetition by aliases is limited by the number of nodes (250,000) and the bytes of texts (64 MiB) after expansion.
 ///
-/// Errors: the first place where it is not YAML, or a key stands twice.
+/// # Errors
+/// The text is not YAML, has a duplicate key, or exceeds a limit. Only the first error is reported.
 pub(super) fn parse(text: &str) -> Result<Node, serde_saphyr::Error> {
+    // Strict booleans: `yes` and `no` are texts, as in YAML 1.2. Infinities and NaN stay texts, so that the type check reports them
+    // with their position. No ratio of aliases to anchors: a thousand cameras may share one anchor.
     let options = serde_saphyr::options! {
        strict_booleans: true,
        with_snippet: false,
@@ -54,32 +56,32 @@ pub(super) fn parse(text: &str) -> Result<Node, serde_saphyr::Error> {
 }
 
 impl Node {
-    /// The value under `key`, if this is a map that has it.
+    /// Returns the value under `key`, if this is a map that has the key.
     pub(super) fn get(&self, key: &str) -> Option<&Self> {
         match &self.value {
-            Value::Map(entries) => entries.iter().find(|(k, _)| k.name == key).map(|(_, node)| node),
+            NodeValue::Map(entries) => entries.iter().find(|(k, _)| k.name == key).map(|(_, node)| node),
             _ => None,
         }
     }
 
-    /// A map or list that begins on a line after its key stands where the key does.
-    fn below(mut self, key: &Key) -> Self {
+    /// Moves a map or list that begins on a line below its key to the position of the key, which is where a reader looks.
+    fn at_key(mut self, key: &Key) -> Self {
         let is_block =
-            matches!(self.value, Value::Map(_) | Value::List(_)) && self.place.line > key.place.line;
+            matches!(self.value, NodeValue::Map(_) | NodeValue::List(_)) && self.span.line > key.span.line;
         if is_block {
-            self.place = key.place;
+            self.span = key.span;
         }
         self
     }
 
-    /// The node at `path`, or the nearest one above it.
+    /// Returns the node at `path`, or its nearest ancestor in the tree.
     pub(super) fn nearest(&self, path: &KeyPath) -> &Self {
         let mut node = self;
         for step in path.steps() {
             let next = match (step, &node.value) {
-                (Step::Key(key), _) => node.get(key),
-                (Step::Index(index), Value::List(items)) => items.get(*index),
-                (Step::Index(_), _) => None,
+                (PathStep::Key(key), _) => node.get(key),
+                (PathStep::Index(index), NodeValue::List(items)) => items.get(*index),
+                (PathStep::Index(_), _) => None,
             };
             let Some(next) = next else { break };
             node = next;
@@ -87,17 +89,17 @@ impl Node {
         node
     }
 
-    /// The same as JSON, keys without a value left out.
+    /// Converts the tree to JSON, without keys that have no value, so that they take their defaults.
     pub(super) fn to_json(&self) -> serde_json::Value {
         match &self.value {
-            Value::Null => serde_json::Value::Null,
-            Value::Bool(b) => (*b).into(),
-            Value::Number(n) => serde_json::Value::Number(n.clone()),
-            Value::Text { text, .. } => text.clone().into(),
-            Value::List(items) => items.iter().map(Self::to_json).collect(),
-            Value::Map(entries) => entries
+            NodeValue::Null => serde_json::Value::Null,
+            NodeValue::Bool(b) => (*b).into(),
+            NodeValue::Number(n) => serde_json::Value::Number(n.clone()),
+            NodeValue::Text { text, .. } => text.clone().into(),
+            NodeValue::List(items) => items.iter().map(Self::to_json).collect(),
+            NodeValue::Map(entries) => entries
                 .iter()
-                .filter(|(_, node)| !matches!(node.value, Value::Null))
+                .filter(|(_, node)| !matches!(node.value, NodeValue::Null))
                 .map(|(key, node)| (key.name.clone(), node.to_json()))
                 .collect(),
         }
@@ -106,20 +108,21 @@ impl Node {
 
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let spanned = Spanned::<Value>::deserialize(deserializer)?;
-        Ok(Self { value: spanned.value, place: spanned.defined.into() })
+        let spanned = Spanned::<NodeValue>::deserialize(deserializer)?;
+        Ok(Self { value: spanned.value, span: spanned.defined.into() })
     }
 }
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<Option<String>>::deserialize(deserializer)?;
+        // YAML reads a plain `null` or `~` as null, in a key too.
         let name = spanned.value.unwrap_or_else(|| "null".to_owned());
-        Ok(Self { name, place: spanned.defined.into() })
+        Ok(Self { name, span: spanned.defined.into() })
     }
 }
 
-impl<'de> Deserialize<'de> for Value {
+impl<'de> Deserialize<'de> for NodeValue {
     fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(ValueVisitor)
     }
@@ -128,60 +131,61 @@ impl<'de> Deserialize<'de> for Value {
 struct ValueVisitor;
 
 impl<'de> Visitor<'de> for ValueVisitor {
-    type Value = Value;
+    type Value = NodeValue;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value")
     }
 
-    fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
-        Ok(Value::Null)
+    fn visit_unit<E: de::Error>(self) -> Result<NodeValue, E> {
+        Ok(NodeValue::Null)
     }
 
-    fn visit_none<E: de::Error>(self) -> Result<Value, E> {
-        Ok(Value::Null)
+    fn visit_none<E: de::Error>(self) -> Result<NodeValue, E> {
+        Ok(NodeValue::Null)
     }
 
-    fn visit_some<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        Value::deserialize(deserializer)
+    fn visit_some<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<NodeValue, D::Error> {
+        NodeValue::deserialize(deserializer)
     }
 
-    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<NodeValue, E> {
+        Ok(NodeValue::Bool(value))
     }
 
-    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Value, E> {
-        Ok(Value::Number(value.into()))
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<NodeValue, E> {
+        Ok(NodeValue::Number(value.into()))
     }
 
-    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Value, E> {
-        Ok(Value::Number(value.into()))
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<NodeValue, E> {
+        Ok(NodeValue::Number(value.into()))
     }
 
-    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<NodeValue, E> {
         Number::from_f64(value)
-            .map(Value::Number)
-            .ok_or_else(|| E::custom("infinity and NaN are no values here"))
+            .map(NodeValue::Number)
+            // JSON has no such numbers.
+            .ok_or_else(|| E::custom("infinity and NaN are not allowed"))
     }
 
-    fn visit_str<E: de::Error>(self, value: &str) -> Result<Value, E> {
-        Ok(Value::Text { text: value.to_owned(), expanded: false })
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<NodeValue, E> {
+        Ok(NodeValue::Text { text: value.to_owned(), expanded: false })
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<NodeValue, A::Error> {
         let mut items = Vec::new();
         while let Some(item) = seq.next_element()? {
             items.push(item);
         }
-        Ok(Value::List(items))
+        Ok(NodeValue::List(items))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<NodeValue, A::Error> {
         let mut entries = Vec::new();
         while let Some((key, node)) = map.next_entry::<Key, Node>()? {
-            let node = node.below(&key);
+            let node = node.at_key(&key);
             entries.push((key, node));
         }
-        Ok(Value::Map(entries))
+        Ok(NodeValue::Map(entries))
     }
 }

@@ -1,76 +1,77 @@
-//! What may be wrong with playlists and segments.
+//! Errors of playlists and segments.
 
-/// Why something cannot be read or written. No text holds a session token.
+/// The reason why a playlist or segment cannot be read or written. No text contains a session token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// More than one of the [`Limits`](crate::Limits) allows. Pass it over.
-    #[error("{what} has {count} {unit}, over the limit of {limit}; pass it over")]
+pub enum HlsError {
+    /// The input exceeds one of the [`HlsLimits`](crate::HlsLimits); skip it.
+    #[error("{what} has {count} {unit}, over the limit of {limit}; skip it")]
     TooMuch {
-        /// What is too large.
+        /// The object that is too large.
         what: &'static str,
-        /// Of what it has too many.
+        /// The unit of `count` and `limit`.
         unit: &'static str,
-        /// How many it has, or would have.
+        /// The number found, or the smallest number that proves the excess.
         count: usize,
-        /// The limit.
+        /// Value of the exceeded limit.
         limit: usize,
     },
-    /// Something goes on beyond what holds it. Fetch the segment again.
-    #[error(
-        "byte {offset}: {part} ends beyond what holds it; the segment was cut or is damaged, fetch it again"
-    )]
+    /// A part of a segment ends beyond its container; fetch the segment again.
+    #[error("byte {offset}: {part} ends beyond its container; the segment is cut or damaged, fetch it again")]
     Truncated {
         /// Offset in the segment.
         offset: usize,
-        /// A box, a table or a packet.
+        /// The box, table or packet.
         part: &'static str,
     },
-    /// A field says what it may not say. Pass the segment over if it comes again.
+    /// A field has a value that the format does not allow; skip the segment if it is the same when fetched
+    /// again.
     #[error("byte {offset}: {part} must hold {expected}; the segment is damaged")]
     Invalid {
         /// Offset in the segment.
         offset: usize,
-        /// A box, a table or a packet.
+        /// The box, table or packet.
         part: &'static str,
-        /// What it must hold.
+        /// Description of the allowed content.
         expected: &'static str,
     },
-    /// Something is not there.
+    /// A mandatory part is missing.
     #[error("{whole} has no {part}, without which its video cannot be played")]
     Missing {
-        /// What should have it.
+        /// The object that lacks the part.
         whole: &'static str,
-        /// What is missing.
+        /// The missing part.
         part: &'static str,
     },
-    /// Something is there that is not read here.
+    /// A valid feature that this crate does not implement.
     #[error("{part} is {found}; only {known} can be read")]
     Unsupported {
-        /// What is of another kind.
+        /// The object that uses the feature.
         part: &'static str,
-        /// The kind that it is.
+        /// The feature.
         found: String,
-        /// The kinds that are read.
+        /// The supported alternatives.
         known: &'static str,
     },
     /// The codec private data, a parameter set or an access unit cannot be read.
     #[error(transparent)]
-    Codec(#[from] h26x::Error),
-    /// A line of a playlist is no playlist's. Fetch the playlist again.
+    Codec(#[from] h26x::H26xError),
+    /// A line of a playlist is invalid; fetch the playlist again.
     #[error("line {line} of the playlist: {reason}; fetch the playlist again")]
     Playlist {
-        /// 1-based.
+        /// 1-based line number.
         line: usize,
-        /// What is wrong with it.
+        /// The defect of the line.
         reason: &'static str,
     },
-    /// A playlist names something on another server, which must not get the session token.
-    #[error("the playlist names something that is not on {origin}; what it names is not fetched")]
+    /// A playlist contains a URL on another server, to which the session token must not be sent.
+    #[error(
+        "the playlist contains a URL that is not on {origin}; it is not fetched, to protect the session token"
+    )]
     ForeignUrl {
         /// Scheme, host and port of the session.
         origin: String,
     },
-    /// The address of a session is no address.
-    #[error("the session URL must be http:// or https:// with a host; ask for a new one")]
+    /// The URL of a session is invalid.
+    #[error("the session URL must be http:// or https:// with a host; request a new session")]
     SessionUrl,
 }

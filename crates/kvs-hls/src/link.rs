@@ -1,70 +1,81 @@
-//! A URL of a session, with a token that nobody may see.
+//! URLs of a session, which contain a secret token.
 
 use std::fmt;
 
-use crate::Error;
+use crate::HlsError;
 
-/// A URL whose query, where the session token is, shows in no log and no error.
+/// Maximum digits of a fragment number. Source: API reference, GetMediaForFragmentList, `Fragments`.
+const MAX_FRAGMENT_NUMBER_LEN: usize = 128;
+
+/// A URL that is displayed without its query, because the query contains the session token.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Link {
     url: String,
-    /// Bytes of scheme, host and port.
-    origin: usize,
-    /// Bytes before the query.
-    path: usize,
+    /// Length of scheme, host and port.
+    origin_len: usize,
+    /// Length of everything before the query.
+    path_end: usize,
 }
 
 impl Link {
-    /// The URL of a session, as GetHLSStreamingSessionURL gives it.
+    /// Parses the URL of a session, as GetHLSStreamingSessionURL returns it.
     ///
-    /// Errors: it is not http or https, or has no host.
-    pub fn new(url: &str) -> Result<Self, Error> {
+    /// # Errors
+    ///
+    /// The URL is not http or https, has no host, or contains user information or unescaped characters.
+    pub fn new(url: &str) -> Result<Self, HlsError> {
         let scheme = ["https://", "http://"].into_iter().find(|scheme| url.starts_with(scheme));
-        let host = scheme.ok_or(Error::SessionUrl)?.len();
+        let host = scheme.ok_or(HlsError::SessionUrl)?.len();
         let end = |from: usize, stops: &[char]| url[from..].find(stops).map_or(url.len(), |at| from + at);
-        let origin = end(host, &['/', '?', '#']);
-        if origin == host || url[host..origin].contains('@') || !is_plain(url) {
-            return Err(Error::SessionUrl);
+        let origin_len = end(host, &['/', '?', '#']);
+        // User information (`https://b-1.test@evil.test/`) would let another host pass for the session's.
+        if origin_len == host || url[host..origin_len].contains('@') || !is_plain(url) {
+            return Err(HlsError::SessionUrl);
         }
+        // A fragment (`#part`) is never sent to the server.
         let fragment = url.find('#').unwrap_or(url.len());
-        let path = end(origin, &['?', '#']);
-        Ok(Self { url: url[..fragment].to_owned(), origin, path })
+        let path_end = end(origin_len, &['?', '#']);
+        Ok(Self { url: url[..fragment].to_owned(), origin_len, path_end })
     }
 
-    /// The whole URL, to be fetched and shown to nobody.
+    /// Returns the complete URL with the session token, to be fetched and never displayed.
     pub fn secret(&self) -> &str {
         &self.url
     }
 
-    /// Scheme, host and port.
+    /// Returns scheme, host and port.
     pub fn origin(&self) -> &str {
-        &self.url[..self.origin]
+        &self.url[..self.origin_len]
     }
 
-    /// What a query parameter of that name holds, as it stands.
+    /// Returns the raw value of a query parameter.
     pub fn parameter(&self, name: &str) -> Option<&str> {
-        let query = self.url[self.path..].strip_prefix('?')?;
+        let query = self.url[self.path_end..].strip_prefix('?')?;
         let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
         pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
     }
 
-    /// The number of the fragment that a media segment is made of: 1 to 128 decimal digits.
+    /// Returns the number of the fragment that a media segment contains: 1 to 128 decimal digits.
     pub fn fragment_number(&self) -> Option<&str> {
-        let digits =
-            |text: &&str| (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
-        self.parameter("FragmentNumber").filter(digits)
+        let is_number = |text: &&str| {
+            (1..=MAX_FRAGMENT_NUMBER_LEN).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())
+        };
+        self.parameter("FragmentNumber").filter(is_number)
     }
 
-    /// What a playlist of this URL names.
+    /// Resolves a URI of a playlist that was fetched from this URL (RFC 3986, 5.2).
     ///
-    /// Errors: it is on another server, which must not get the token.
-    pub fn join(&self, reference: &str) -> Result<Self, Error> {
-        let foreign = || Error::ForeignUrl { origin: self.origin().to_owned() };
+    /// # Errors
+    ///
+    /// The URI is on another server, to which the token must not be sent.
+    pub fn join(&self, reference: &str) -> Result<Self, HlsError> {
+        let foreign = || HlsError::ForeignUrl { origin: self.origin().to_owned() };
+        // `.` and `..` in the path are not resolved: KVS sends none, and the server resolves them itself.
         let joined = match reference {
             _ if reference.starts_with("//") => return Err(foreign()),
             _ if has_scheme(reference) => reference.to_owned(),
             _ if reference.starts_with('/') => format!("{}{reference}", self.origin()),
-            _ if reference.starts_with(['?', '#']) => format!("{}{reference}", &self.url[..self.path]),
+            _ if reference.starts_with(['?', '#']) => format!("{}{reference}", &self.url[..self.path_end]),
             _ => format!("{}{reference}", self.folder()),
         };
         let link = Self::new(&joined).map_err(|_| foreign())?;
@@ -74,21 +85,22 @@ impl Link {
         Ok(link)
     }
 
-    /// What comes before the last part of the path, slash included.
+    /// Returns everything up to the last slash of the path, slash included.
     fn folder(&self) -> String {
-        match self.url[self.origin..self.path].rfind('/') {
-            Some(slash) => self.url[..=self.origin + slash].to_owned(),
+        match self.url[self.origin_len..self.path_end].rfind('/') {
+            Some(slash) => self.url[..=self.origin_len + slash].to_owned(),
             None => format!("{}/", self.origin()),
         }
     }
 }
 
-/// Whether it holds nothing that a request line cannot.
+/// Returns true if an HTTP request line can contain the URL.
 fn is_plain(url: &str) -> bool {
+    // Some URL parsers read a backslash as a slash, and would find another host than this one.
     url.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
 }
 
-/// Whether it begins with a scheme as RFC 3986 (3.1) has it.
+/// Returns true if the reference begins with a scheme (RFC 3986, 3.1).
 fn has_scheme(reference: &str) -> bool {
     let scheme = reference.split_once(':').map(|(scheme, _)| scheme);
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
@@ -97,7 +109,7 @@ fn has_scheme(reference: &str) -> bool {
 
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.url[..self.path])?;
+        f.write_str(&self.url[..self.path_end])?;
         match self.fragment_number() {
             Some(number) => write!(f, " (fragment {number})"),
             None => Ok(()),
@@ -118,7 +130,7 @@ mod tests {
     const SESSION: &str = "https://b-1.test:8443/hls/v1/getHLSMasterPlaylist.m3u8?SessionToken=secret";
 
     #[test]
-    fn what_a_playlist_names_is_found_on_the_same_server() {
+    fn references_are_resolved_on_the_same_server() {
         let session = Link::new(SESSION).unwrap();
         let cases = [
             ("getTSFragment.ts?a=b", "https://b-1.test:8443/hls/v1/getTSFragment.ts?a=b"),
@@ -135,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_leaves_the_server_of_the_session() {
+    fn references_to_other_servers_are_rejected() {
         let session = Link::new(SESSION).unwrap();
         for reference in [
             "https://evil.test/x",
@@ -148,28 +160,28 @@ mod tests {
             "a\r\nHost: x",
             "\\\\evil.test\\x",
         ] {
-            let refused = session.join(reference);
-            assert!(matches!(refused, Err(Error::ForeignUrl { .. })), "{reference}: {refused:?}");
+            let result = session.join(reference);
+            assert!(matches!(result, Err(HlsError::ForeignUrl { .. })), "{reference}: {result:?}");
         }
     }
 
     #[test]
-    fn a_session_url_is_an_address_of_the_web() {
+    fn a_session_url_has_a_web_scheme_and_a_host() {
         for url in
             ["", "ftp://host/x", "https://", "https:///x", "https://user@host/", "http://h/a b", "host/x"]
         {
-            assert_eq!(Link::new(url), Err(Error::SessionUrl), "{url}");
+            assert_eq!(Link::new(url), Err(HlsError::SessionUrl), "{url}");
         }
     }
 
     #[test]
-    fn the_token_is_shown_to_nobody() {
+    fn the_token_is_never_displayed() {
         let link = Link::new(SESSION)
             .unwrap()
             .join("getMP4MediaFragment.mp4?FragmentNumber=913&SessionToken=secret");
-        let shown = format!("{0} {0:?} {1:?}", link.as_ref().unwrap(), link);
-        assert!(!shown.contains("secret"), "{shown}");
-        assert!(shown.contains("getMP4MediaFragment.mp4 (fragment 913)"), "{shown}");
+        let text = format!("{0} {0:?} {1:?}", link.as_ref().unwrap(), link);
+        assert!(!text.contains("secret"), "{text}");
+        assert!(text.contains("getMP4MediaFragment.mp4 (fragment 913)"), "{text}");
     }
 
     #[test]

@@ -1,257 +1,298 @@
-//! What a reader of a session does next: a pure state machine, driven by answers and a clock from outside.
+//! The client side of HLS sessions: a pure state machine, driven by responses and a clock from outside.
 //!
-//! Ask [`Player::next`] what to do, do it, and tell the player by the method that the [`Want`] names, or by
-//! [`Player::failed`] (a session: [`Player::session_refused`]). How long to wait after a failure is the caller's business; everything else is said here:
+//! Call [`HlsPlayer::next`] for the next action, perform it, and report the result by the method that the
+//! [`PlayerAction`] names, or by [`HlsPlayer::failed`] (for a session: [`HlsPlayer::session_refused`]). The
+//! caller decides how long to wait after a failure; the player decides everything else:
 //!
-//! - A fragment comes out once, in order, by its number, whatever sessions it was listed in.
-//! - A session is renewed before it expires, while the old one goes on.
-//! - What a playlist does not list any more is a [`Gap`], never silently left out.
+//! - It returns each fragment once, in order, by its number, whichever session listed it.
+//! - It renews a session before that expires, and uses the old one meanwhile.
+//! - It reports fragments that the playlist no longer lists as a [`Gap`].
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::playlist::{MediaPlaylist, Segment, read_master, read_media};
-use crate::{Error, Limits, Link};
+use crate::playlist::{MediaPlaylist, PlaylistSegment, read_master, read_media};
+use crate::{HlsError, HlsLimits, Link};
 
-/// Where to begin.
+/// The position at which a player begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Start {
-    /// With the newest fragment that the first playlist lists.
+pub enum PlayerStart {
+    /// The newest fragment that the first playlist lists.
     Newest,
-    /// With the oldest that it lists.
+    /// The oldest fragment that the first playlist lists.
     Oldest,
-    /// After the fragment of this number, which may be listed or not.
+    /// After the fragment with this number, whether it is listed or not.
     After(String),
 }
 
-/// The next step.
+/// The next action for the caller of a player.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Want {
-    /// Call GetHLSStreamingSessionURL, then [`Player::session`] or [`Player::session_refused`]. The session before, if
-    /// any, is still in use.
+pub enum PlayerAction {
+    /// Call GetHLSStreamingSessionURL, then [`HlsPlayer::session`] or [`HlsPlayer::session_refused`]. A
+    /// previous session stays in use.
     Session,
-    /// Fetch the master playlist, then [`Player::master`].
+    /// Fetch the master playlist, then call [`HlsPlayer::master`].
     Master(Link),
-    /// Fetch the media playlist, then [`Player::media`].
+    /// Fetch the media playlist, then call [`HlsPlayer::media`].
     Media(Link),
-    /// Fetch a segment, by the initialisation segment that it names (keep that for as long as the same is named), then
-    /// [`Player::read`].
-    Segment(Segment),
+    /// Fetch a segment, and its initialisation segment unless that is the same as before, then call
+    /// [`HlsPlayer::read`].
+    Segment(PlaylistSegment),
     /// Do nothing before this time.
     Wait(Instant),
-    /// The playlist ended, and all of it was read.
+    /// Stop: the playlist has ended and all of it was read.
     End,
 }
 
-/// What went wrong with what was wanted.
+/// The reason why an action failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// 403, or 401: the session has expired. A new one is wanted; what was not read is listed there again.
+pub enum FetchFailure {
+    /// Status 403 or 401: the session has expired. A new session lists again what was not read.
     Expired,
-    /// 404: of a playlist, the camera paused and the session is over; of a segment, its fragment is kept no longer.
+    /// Status 404. Of a playlist: the camera paused and the session is over. Of a segment: its retention has
+    /// ended.
     Gone,
-    /// Anything else; the same is wanted again.
+    /// Any other failure; the same action is repeated.
     Other,
 }
 
-/// Fragments that cannot be read by HLS any more.
+/// Fragments that HLS no longer offers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {
-    /// The last fragment before it.
+    /// Number of the last fragment before the gap.
     pub after: String,
-    /// The first fragment after it.
+    /// Number of the first fragment after the gap.
     pub before: String,
-    /// How many they are; `None` where that cannot be known, and there may be none.
+    /// Number of missing fragments; `None` if it cannot be known, and then it may be 0.
     pub fragments: Option<u64>,
 }
 
-/// Reads one stream, session after session.
+/// A player of one stream, across sessions.
 #[derive(Debug)]
-pub struct Player {
-    lasts: Duration,
-    limits: Limits,
-    start: Start,
-    session: Option<Session>,
-    /// Where it waits before it asks for a session again.
+pub struct HlsPlayer {
+    /// Lifetime of a session.
+    lifetime: Duration,
+    limits: HlsLimits,
+    start: PlayerStart,
+    session: Option<PlayerSession>,
+    /// Earliest time of the next request for a session, after a refusal.
     retry_at: Option<Instant>,
-    /// Listed and not read yet, oldest first; at most as many as a playlist lists.
-    queue: VecDeque<Segment>,
+    /// Segments that are listed and not read, oldest first; never more than a playlist lists.
+    queue: VecDeque<PlaylistSegment>,
     ended: bool,
 }
 
 #[derive(Debug)]
-struct Session {
+struct PlayerSession {
     link: Link,
     expires_at: Instant,
-    /// None until the master playlist was read.
+    /// URL of the media playlist; `None` until the master playlist is read.
     media: Option<Link>,
-    due: Instant,
+    /// Time of the next request for the media playlist.
+    reload_at: Instant,
     /// Media sequence number after the newest segment that was listed.
     next_sequence: Option<u64>,
 }
 
-/// Source: AWS, GetHLSStreamingSessionURL, Expires, 2026.
-const LONGEST_SESSION: Duration = Duration::from_secs(43_200);
-/// A session is renewed when a quarter of its life is left, or so much.
-const LONGEST_LEAD: Duration = Duration::from_secs(60);
-/// Playlists are asked for again after half of their target duration, which is a second at least: KVS allows 5 calls a
-/// second (AWS, Kinesis Video Streams quotas, 2026). No fragment is longer than 20 s.
-const LONGEST_TARGET_S: u64 = 3600;
+/// Maximum lifetime of a session. Source: AWS, GetHLSStreamingSessionURL, Expires, 2026.
+const MAX_SESSION_LIFETIME: Duration = Duration::from_secs(43_200);
+/// Maximum remaining lifetime at which a session is renewed; a shorter session is renewed in its last
+/// quarter.
+const MAX_RENEWAL_LEAD: Duration = Duration::from_secs(60);
+/// Maximum target duration that is believed.
+///
+/// A playlist is reloaded after half of its target duration, which is at least a second, and KVS allows 5
+/// requests per second (AWS, Kinesis Video Streams quotas, 2026). No fragment is longer than 20 s.
+const MAX_TARGET_DURATION_S: u64 = 3600;
 
-impl Player {
-    /// A player that has no session yet. `lasts`: what is asked for as Expires, 12 hours at most.
-    pub fn new(start: Start, lasts: Duration, limits: Limits) -> Self {
-        let lasts = lasts.min(LONGEST_SESSION);
-        Self { lasts, limits, start, session: None, retry_at: None, queue: VecDeque::new(), ended: false }
+impl HlsPlayer {
+    /// Returns a player without a session. `lifetime` is the value of Expires in the request, at most 12
+    /// hours.
+    pub fn new(start: PlayerStart, lifetime: Duration, limits: HlsLimits) -> Self {
+        let lifetime = lifetime.min(MAX_SESSION_LIFETIME);
+        Self { lifetime, limits, start, session: None, retry_at: None, queue: VecDeque::new(), ended: false }
     }
 
-    /// What to do now.
-    pub fn next(&mut self, now: Instant) -> Want {
+    /// Returns the action to perform now.
+    pub fn next(&mut self, now: Instant) -> PlayerAction {
         if self.ended && self.queue.is_empty() {
-            return Want::End;
+            return PlayerAction::End;
         }
         self.session.take_if(|session| now >= session.expires_at);
-        let renews_at = self.renews_at(now);
-        if now >= renews_at {
-            return Want::Session;
+        let renew_at = self.renew_at(now);
+        if now >= renew_at {
+            return PlayerAction::Session;
         }
-        let Some(session) = &self.session else { return Want::Wait(renews_at) };
-        let Some(media) = &session.media else { return Want::Master(session.link.clone()) };
+        let Some(session) = &self.session else { return PlayerAction::Wait(renew_at) };
+        let Some(media) = &session.media else { return PlayerAction::Master(session.link.clone()) };
         match self.queue.front() {
-            Some(segment) => Want::Segment(segment.clone()),
-            None if now >= session.due => Want::Media(media.clone()),
-            None => Want::Wait(session.due.min(renews_at)),
+            Some(segment) => PlayerAction::Segment(segment.clone()),
+            None if now >= session.reload_at => PlayerAction::Media(media.clone()),
+            None => PlayerAction::Wait(session.reload_at.min(renew_at)),
         }
     }
 
-    /// When a session is wanted.
-    fn renews_at(&self, now: Instant) -> Instant {
-        let renews_at = match &self.session {
-            Some(_) if self.ended => return now + self.lasts,
-            Some(session) => session.expires_at.checked_sub(LONGEST_LEAD.min(self.lasts / 4)).unwrap_or(now),
+    /// Returns the time at which a new session is needed.
+    fn renew_at(&self, now: Instant) -> Instant {
+        let renew_at = match &self.session {
+            // An ended playlist needs no other session: its URLs stay valid until this one expires.
+            Some(_) if self.ended => return now + self.lifetime,
+            Some(session) => {
+                session.expires_at.checked_sub(MAX_RENEWAL_LEAD.min(self.lifetime / 4)).unwrap_or(now)
+            }
             None => now,
         };
-        self.retry_at.map_or(renews_at, |retry_at| renews_at.max(retry_at))
+        self.retry_at.map_or(renew_at, |retry_at| renew_at.max(retry_at))
     }
 
-    /// Whether there is a session to go on with.
+    /// Returns true if the player has a session.
     pub fn has_session(&self) -> bool {
         self.session.is_some()
     }
 
-    /// How long the segments last that are listed and not read yet, ms.
+    /// Returns the total duration of the segments that are listed and not read.
     pub fn queued_ms(&self) -> u64 {
         self.queue.iter().map(|segment| segment.duration_ms).sum()
     }
 
-    /// The URL of a new session, asked for at `asked`.
+    /// Reports the URL of a new session, which was requested at `requested_at`.
     ///
-    /// Errors: it is no URL.
-    pub fn session(&mut self, asked: Instant, url: &str) -> Result<(), Error> {
+    /// # Errors
+    ///
+    /// The URL is invalid.
+    pub fn session(&mut self, requested_at: Instant, url: &str) -> Result<(), HlsError> {
         let link = Link::new(url)?;
-        let expires_at = asked + self.lasts;
-        self.session = Some(Session { link, expires_at, media: None, due: asked, next_sequence: None });
+        let expires_at = requested_at + self.lifetime;
+        self.session = Some(PlayerSession {
+            link,
+            expires_at,
+            media: None,
+            reload_at: requested_at,
+            next_sequence: None,
+        });
         Ok(())
     }
 
-    /// There was no new session; it is asked for again at `retry_at`, and the old one is used meanwhile.
+    /// Reports that a session was refused; it is requested again at `retry_at`, and the old one is used
+    /// meanwhile.
     pub fn session_refused(&mut self, retry_at: Instant) {
         self.retry_at = Some(retry_at);
     }
 
-    /// The master playlist that was wanted.
+    /// Reports the master playlist.
     ///
-    /// Errors: it is none.
-    pub fn master(&mut self, text: &[u8]) -> Result<(), Error> {
+    /// # Errors
+    ///
+    /// The text is not a master playlist.
+    pub fn master(&mut self, text: &[u8]) -> Result<(), HlsError> {
         let Some(session) = &mut self.session else { return Ok(()) };
         session.media = Some(read_master(text, &session.link, &self.limits)?);
         Ok(())
     }
 
-    /// The media playlist that was wanted, as it was at `now`; gives what is missing between it and what was read.
+    /// Reports the media playlist as it was at `now`, and returns the gap between it and what was read
+    /// before.
     ///
-    /// Errors: it is none, or lists segments that are not told by fragment numbers.
-    pub fn media(&mut self, now: Instant, text: &[u8]) -> Result<Option<Gap>, Error> {
+    /// # Errors
+    ///
+    /// The text is not a media playlist, or lists segments without fragment numbers.
+    pub fn media(&mut self, now: Instant, text: &[u8]) -> Result<Option<Gap>, HlsError> {
         let Some(session) = &mut self.session else { return Ok(None) };
         let Some(media) = &session.media else { return Ok(None) };
-        let listed = read_media(text, media, &self.limits)?;
-        if listed.segments.iter().any(|segment| segment.fragment_number.is_none()) {
-            return Err(Error::Missing { whole: "media playlist", part: "FragmentNumber in its URLs" });
+        let playlist = read_media(text, media, &self.limits)?;
+        if playlist.segments.iter().any(|segment| segment.fragment_number.is_none()) {
+            return Err(HlsError::Missing { whole: "media playlist", part: "FragmentNumber in its URLs" });
         }
-        session.due = now + Duration::from_secs(listed.target_duration_s.min(LONGEST_TARGET_S)) / 2;
+        // RFC 8216, 6.3.4: half of the target duration is the minimum for a playlist that has not changed. A
+        // changed one is reloaded as early, because waiting longer would delay the next fragment.
+        let target_duration = Duration::from_secs(playlist.target_duration_s.min(MAX_TARGET_DURATION_S));
+        session.reload_at = now + target_duration / 2;
         let expected = session.next_sequence;
-        session.next_sequence = Some(listed.media_sequence.saturating_add(listed.segments.len() as u64));
-        self.ended = listed.ended;
-        Ok(self.queue_new(listed, expected))
+        let listed = playlist.segments.len() as u64;
+        session.next_sequence = Some(playlist.media_sequence.saturating_add(listed));
+        self.ended = playlist.ended;
+        Ok(self.queue_new(playlist, expected))
     }
 
-    /// The segment that was wanted was read.
+    /// Reports that the first queued segment was read.
     pub fn read(&mut self) {
         let number = self.queue.pop_front().and_then(|segment| segment.fragment_number);
         if let Some(number) = number {
-            self.start = Start::After(number);
+            self.start = PlayerStart::After(number);
         }
     }
 
-    /// The playlist or segment that was wanted could not be had; gives the number of the fragment that is lost by it.
-    pub fn failed(&mut self, failure: Failure) -> Option<String> {
-        let segment = self.queue.front().filter(|_| self.session.as_ref().is_some_and(|s| s.media.is_some()));
+    /// Reports that a playlist or segment could not be fetched, and returns the number of a fragment that is
+    /// lost by it.
+    pub fn failed(&mut self, failure: FetchFailure) -> Option<String> {
+        // Without a media playlist the failed action was the master playlist, not the queued segment.
+        let has_media = self.session.as_ref().is_some_and(|session| session.media.is_some());
+        let segment = self.queue.front().filter(|_| has_media);
         match (failure, segment) {
-            (Failure::Other, _) => return None,
-            (Failure::Gone, Some(segment)) => {
+            (FetchFailure::Other, _) => return None,
+            (FetchFailure::Gone, Some(segment)) => {
                 let lost = segment.fragment_number.clone();
                 self.read();
                 return lost;
             }
-            (Failure::Expired, Some(segment)) if !self.is_of_this_session(segment) => {}
-            (Failure::Gone | Failure::Expired, _) => self.session = None,
+            // The queue outlives a renewal: an expired URL of the old session says nothing about the new one.
+            (FetchFailure::Expired, Some(segment)) if !self.is_of_current_session(segment) => {}
+            (FetchFailure::Gone | FetchFailure::Expired, _) => self.session = None,
         }
         self.queue.clear();
         self.ended = false;
         None
     }
 
-    /// Whether a segment was listed by the session of now, not by the one before.
-    fn is_of_this_session(&self, segment: &Segment) -> bool {
+    /// Returns true if the current session listed the segment, and false if an earlier one did.
+    fn is_of_current_session(&self, segment: &PlaylistSegment) -> bool {
         let token = |link: &Link| link.parameter("SessionToken").map(str::to_owned);
         self.session.as_ref().is_some_and(|session| token(&session.link) == token(&segment.link))
     }
 
-    /// Queues what is newer than what was read and queued; `expected` is the sequence number of the first new segment
-    /// of the same session.
-    fn queue_new(&mut self, listed: MediaPlaylist, expected: Option<u64>) -> Option<Gap> {
+    /// Queues the segments that are newer than what was read or queued, and returns the gap before them.
+    ///
+    /// `expected` is the sequence number of the first new segment of the same session.
+    fn queue_new(&mut self, playlist: MediaPlaylist, expected: Option<u64>) -> Option<Gap> {
         let last = match (self.queue.back(), &self.start) {
             (Some(queued), _) => queued.fragment_number.clone(),
-            (None, Start::After(number)) => Some(number.clone()),
-            (None, Start::Newest | Start::Oldest) => None,
+            (None, PlayerStart::After(number)) => Some(number.clone()),
+            (None, PlayerStart::Newest | PlayerStart::Oldest) => None,
         };
-        let Some(last) = last else { return self.queue_first(listed) };
-        let known = listed.segments.iter().any(|segment| segment.fragment_number.as_ref() == Some(&last));
-        let skipped = expected.map(|expected| listed.media_sequence.saturating_sub(expected));
-        let fresh = listed.segments.into_iter().filter(|segment| number(segment) > order(&last));
-        let mut fresh = fresh.peekable();
-        let before = fresh.peek().and_then(|segment| segment.fragment_number.clone());
-        self.queue.extend(fresh);
-        let before = before.filter(|_| !known && skipped != Some(0))?;
+        let Some(last) = last else { return self.queue_first(playlist) };
+        let lists_last =
+            playlist.segments.iter().any(|segment| segment.fragment_number.as_ref() == Some(&last));
+        // RFC 8216, 6.2.2: each segment that leaves a live playlist raises EXT-X-MEDIA-SEQUENCE by one. The
+        // numbers of two sessions have nothing in common, so the first playlist of a session cannot count a
+        // gap.
+        let skipped = expected.map(|expected| playlist.media_sequence.saturating_sub(expected));
+        let new = playlist.segments.into_iter().filter(|segment| order_of_segment(segment) > order(&last));
+        let mut new = new.peekable();
+        let before = new.peek().and_then(|segment| segment.fragment_number.clone());
+        self.queue.extend(new);
+        let before = before.filter(|_| !lists_last && skipped != Some(0))?;
         Some(Gap { after: last, before, fragments: skipped })
     }
 
-    fn queue_first(&mut self, listed: MediaPlaylist) -> Option<Gap> {
-        let passed = match self.start {
-            Start::Newest => listed.segments.len().saturating_sub(1),
-            Start::Oldest | Start::After(_) => 0,
+    fn queue_first(&mut self, playlist: MediaPlaylist) -> Option<Gap> {
+        let skipped = match self.start {
+            PlayerStart::Newest => playlist.segments.len().saturating_sub(1),
+            PlayerStart::Oldest | PlayerStart::After(_) => 0,
         };
-        self.queue.extend(listed.segments.into_iter().skip(passed));
+        self.queue.extend(playlist.segments.into_iter().skip(skipped));
         None
     }
 }
 
-/// Fragment numbers in the order of their values: all real ones have the same number of digits.
+/// Returns a key that sorts fragment numbers by value.
+///
+/// Real fragment numbers all have the same number of digits, but they exceed 128 bits and so are compared as
+/// text.
 fn order(number: &str) -> (usize, &str) {
     let digits = number.trim_start_matches('0');
     (digits.len(), digits)
 }
 
-fn number(segment: &Segment) -> (usize, &str) {
+fn order_of_segment(segment: &PlaylistSegment) -> (usize, &str) {
     order(segment.fragment_number.as_deref().unwrap_or_default())
 }

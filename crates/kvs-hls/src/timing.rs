@@ -1,34 +1,38 @@
-//! Decoding times, which a stream of Kinesis Video Streams does not have.
+//! Decoding times, which a stream of Kinesis Video Streams does not carry, and clock conversion.
 
 use crate::AccessUnit;
 
-/// Decoding times and lengths of units that are in decoding order, ms on the units' own time line.
+/// Decoding times and durations of access units that are in decoding order, in ms on the units' own timeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Schedule {
-    /// The units' presentation times in rising order: the n-th unit is decoded when the n-th is shown.
+pub(crate) struct DecodeSchedule {
+    /// Decoding time of each unit: the presentation times in rising order, so that unit n is decoded when the
+    /// n-th unit is presented.
     pub(crate) decode_ms: Vec<i64>,
-    /// How long before its decoding time above a unit may have to be shown: the delay that puts decoding first.
+    /// Smallest delay of presentation with which no unit is presented before it is decoded.
     pub(crate) delay_ms: i64,
-    /// How long the last unit lasts: as long as the others on average.
+    /// Duration of the last unit: the average of the others.
     pub(crate) last_ms: i64,
 }
 
-impl Schedule {
+impl DecodeSchedule {
+    /// Returns the schedule of access units in decoding order.
     pub(crate) fn of(units: &[AccessUnit]) -> Self {
         let mut decode_ms: Vec<i64> = units.iter().map(|unit| unit.relative_ms).collect();
         decode_ms.sort_unstable();
+        // A B-frame is decoded after a later picture, so its sorted slot can be after its own presentation
+        // time.
         let late = decode_ms.iter().zip(units).map(|(decode, unit)| decode.saturating_sub(unit.relative_ms));
         let delay_ms = late.max().unwrap_or(0);
         let span = match (decode_ms.first(), decode_ms.last()) {
             (Some(first), Some(last)) => last.saturating_sub(*first),
             _ => 0,
         };
-        let gaps = i64::try_from(units.len()).unwrap_or(i64::MAX).saturating_sub(1).max(1);
-        Self { decode_ms, delay_ms, last_ms: (span / gaps).max(1) }
+        let intervals = i64::try_from(units.len()).unwrap_or(i64::MAX).saturating_sub(1).max(1);
+        Self { decode_ms, delay_ms, last_ms: (span / intervals).max(1) }
     }
 
-    /// From each unit's decoding to the next one's.
-    pub(crate) fn length_ms(&self, index: usize) -> i64 {
+    /// Returns the time from the decoding of a unit to that of the next.
+    pub(crate) fn duration_ms(&self, index: usize) -> i64 {
         match (self.decode_ms.get(index), self.decode_ms.get(index + 1)) {
             (Some(this), Some(next)) => next.saturating_sub(*this),
             _ => self.last_ms,
@@ -36,10 +40,12 @@ impl Schedule {
     }
 }
 
-/// `units` of a clock of `per_second` in ms, to the nearest.
-pub(crate) fn to_ms(units: i128, per_second: u32) -> i64 {
+/// Converts ticks of a clock with `per_second` ticks to the nearest ms.
+pub(crate) fn ticks_to_ms(ticks: i128, per_second: u32) -> i64 {
     let per_second = i128::from(per_second.max(1));
-    let ms = (units.saturating_mul(2000).saturating_add(per_second)).div_euclid(per_second.saturating_mul(2));
+    // Half a ms is added before a division that rounds down for negative times too; `/` would round towards
+    // 0.
+    let ms = (ticks.saturating_mul(2000).saturating_add(per_second)).div_euclid(per_second.saturating_mul(2));
     i64::try_from(ms).unwrap_or(if ms < 0 { i64::MIN } else { i64::MAX })
 }
 
@@ -59,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn decoding_goes_by_the_order_of_showing() {
+    fn decoding_times_are_sorted_presentation_times() {
         type Case = (&'static str, &'static [i64], &'static [i64], i64, i64);
         let cases: [Case; 5] = [
             ("nothing", &[], &[], 0, 1),
@@ -69,8 +75,8 @@ mod tests {
             ("leading pictures", &[0, -80, -40, 40], &[-80, -40, 0, 40], 40, 40),
         ];
         for (name, times, decode_ms, delay_ms, last_ms) in cases {
-            let expected = Schedule { decode_ms: decode_ms.to_vec(), delay_ms, last_ms };
-            assert_eq!(Schedule::of(&units(times)), expected, "{name}");
+            let expected = DecodeSchedule { decode_ms: decode_ms.to_vec(), delay_ms, last_ms };
+            assert_eq!(DecodeSchedule::of(&units(times)), expected, "{name}");
         }
     }
 
@@ -84,7 +90,7 @@ mod tests {
             (-90, 90_000, -1),
             (7, 0, 7000),
         ] {
-            assert_eq!(to_ms(ticks, per_second), ms, "{ticks} of {per_second}");
+            assert_eq!(ticks_to_ms(ticks, per_second), ms, "{ticks} of {per_second}");
         }
     }
 }

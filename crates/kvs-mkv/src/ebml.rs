@@ -1,20 +1,20 @@
-//! EBML: element ids, variable-length integers, and the children of an element that is in memory.
+//! EBML: element ids, variable-size integers, and the children of an element that is in memory.
 //!
 //! Source: RFC 8794 (EBML) and RFC 9559 (Matroska).
 
 use std::fmt;
 
-use crate::Error;
+use crate::MkvError;
 
-/// An element id, with its length marker, as it stands in the stream.
+/// An element id with its length marker, as it is coded in the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Id(pub u32);
+pub struct ElementId(pub u32);
 
-/// Declares the ids we know and their names.
+/// Declares the known ids and their names.
 macro_rules! ids {
     ($($constant:ident $value:literal $name:literal)*) => {
-        impl Id {
-            $(pub(crate) const $constant: Id = Id($value);)*
+        impl ElementId {
+            $(pub(crate) const $constant: ElementId = ElementId($value);)*
 
             fn name(self) -> &'static str {
                 match self {
@@ -28,15 +28,19 @@ macro_rules! ids {
 
 ids! {
     EBML 0x1A45_DFA3 "the EBML header"
-    DOC_TYPE 0x4282 "DocType"
+    EBML_VERSION 0x4286 "EBMLVersion"
+    EBML_READ_VERSION 0x42F7 "EBMLReadVersion"
     MAX_ID_LENGTH 0x42F2 "EBMLMaxIDLength"
     MAX_SIZE_LENGTH 0x42F3 "EBMLMaxSizeLength"
+    DOC_TYPE 0x4282 "DocType"
+    DOC_TYPE_VERSION 0x4287 "DocTypeVersion"
+    DOC_TYPE_READ_VERSION 0x4285 "DocTypeReadVersion"
     VOID 0xEC "Void"
     CRC32 0xBF "CRC-32"
     SEGMENT 0x1853_8067 "Segment"
     SEEK_HEAD 0x114D_9B74 "SeekHead"
     INFO 0x1549_A966 "Info"
-    TIMECODE_SCALE 0x2A_D7B1 "TimestampScale"
+    TIMESTAMP_SCALE 0x2A_D7B1 "TimestampScale"
     MUXING_APP 0x4D80 "MuxingApp"
     WRITING_APP 0x5741 "WritingApp"
     TRACKS 0x1654_AE6B "Tracks"
@@ -67,14 +71,14 @@ ids! {
     ATTACHMENTS 0x1941_A469 "Attachments"
 }
 
-impl Id {
-    /// Whether it begins a new document.
-    pub(crate) fn is_top(self) -> bool {
+impl ElementId {
+    /// Returns true for a root-level element, which begins a document or its Segment.
+    pub(crate) fn is_root_level(self) -> bool {
         matches!(self, Self::EBML | Self::SEGMENT)
     }
 
-    /// Whether it belongs right under the Segment, and so ends a Cluster of unknown size.
-    pub(crate) fn is_level_1(self) -> bool {
+    /// Returns true for a direct child of the Segment, which therefore ends a Cluster of unknown size.
+    pub(crate) fn is_segment_child(self) -> bool {
         matches!(
             self,
             Self::SEEK_HEAD
@@ -88,111 +92,116 @@ impl Id {
         )
     }
 
-    /// Whether it belongs right under a Cluster.
-    pub(crate) fn is_in_cluster(self) -> bool {
+    /// Returns true for a direct child of a Cluster that is read.
+    pub(crate) fn is_cluster_child(self) -> bool {
         matches!(self, Self::TIMESTAMP | Self::SIMPLE_BLOCK | Self::BLOCK_GROUP)
     }
 }
 
-impl fmt::Display for Id {
+impl fmt::Display for ElementId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (0x{:X})", self.name(), self.0)
     }
 }
 
-/// The id that the bytes begin with and its length, or `None` where more bytes are needed.
-pub(crate) fn read_id(bytes: &[u8], offset: u64) -> Result<Option<(Id, usize)>, Error> {
+/// Reads the element id at the start of `bytes` and returns it with its length, or `None` if more bytes are
+/// needed.
+pub(crate) fn read_id(bytes: &[u8], offset: u64) -> Result<Option<(ElementId, usize)>, MkvError> {
     let Some(&first_byte) = bytes.first() else { return Ok(None) };
+    // RFC 8794, section 4: the number of leading zero bits is the number of bytes that follow. Matroska keeps
+    // EBMLMaxIDLength at 4.
     let len = first_byte.leading_zeros() as usize + 1;
     if len > 4 {
-        return Err(Error::InvalidId { offset, first_byte });
+        return Err(MkvError::InvalidId { offset, first_byte });
     }
     let Some(coded) = bytes.get(..len) else { return Ok(None) };
     let value = coded.iter().fold(0, |value, &byte| value << 8 | u32::from(byte));
     let ones = (1 << (7 * len)) - 1;
     match value & ones {
-        bits if bits == 0 || bits == ones => Err(Error::InvalidId { offset, first_byte }),
-        _ => Ok(Some((Id(value), len))),
+        // RFC 8794, section 5: the VINT_DATA of an id is neither all zeros nor all ones.
+        data if data == 0 || data == ones => Err(MkvError::InvalidId { offset, first_byte }),
+        _ => Ok(Some((ElementId(value), len))),
     }
 }
 
-/// A variable-length integer.
+/// A variable-size integer (RFC 8794, section 4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Vint {
-    /// Its value without the length marker.
+    /// VINT_DATA: the value without the length marker.
     pub(crate) value: u64,
-    /// Bytes it takes, 1 to 8.
+    /// Length in bytes, 1 to 8.
     pub(crate) len: usize,
 }
 
 impl Vint {
-    /// Whether all bits are ones, which as a size means unknown.
+    /// Returns true if all data bits are ones, which as an Element Data Size means unknown (RFC 8794, section
+    /// 6).
     pub(crate) fn is_unknown(self) -> bool {
         self.value == (1 << (7 * self.len)) - 1
     }
 }
 
-/// The integer that the bytes begin with, or `None` where more bytes are needed.
-pub(crate) fn read_vint(bytes: &[u8], offset: u64, element: Id) -> Result<Option<Vint>, Error> {
+/// Reads the integer at the start of `bytes`, or returns `None` if more bytes are needed; `element` is for
+/// errors.
+pub(crate) fn read_vint(bytes: &[u8], offset: u64, element: ElementId) -> Result<Option<Vint>, MkvError> {
     let Some(&first) = bytes.first() else { return Ok(None) };
     let len = first.leading_zeros() as usize + 1;
     if len > 8 {
-        return Err(Error::InvalidVint { offset, element });
+        return Err(MkvError::InvalidVint { offset, element });
     }
     let Some(coded) = bytes.get(..len) else { return Ok(None) };
     let coded = coded.iter().fold(0, |value, &byte| value << 8 | u64::from(byte));
     Ok(Some(Vint { value: coded & ((1 << (7 * len)) - 1), len }))
 }
 
-/// The head of an element.
+/// The Element ID and Element Data Size before an element's body.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Header {
-    pub(crate) id: Id,
-    /// Bytes of the head itself, 2 to 12.
+pub(crate) struct ElementHeader {
+    pub(crate) id: ElementId,
+    /// Length of the header itself, 2 to 12 bytes.
     pub(crate) len: usize,
-    /// Bytes of the body, or `None` where unknown.
+    /// Length of the body in bytes, or `None` if unknown.
     pub(crate) size: Option<u64>,
 }
 
-/// The element head that the bytes begin with, or `None` where more bytes are needed.
-pub(crate) fn read_header(bytes: &[u8], offset: u64) -> Result<Option<Header>, Error> {
+/// Reads the element header at the start of `bytes`, or returns `None` if more bytes are needed.
+pub(crate) fn read_header(bytes: &[u8], offset: u64) -> Result<Option<ElementHeader>, MkvError> {
     let Some((id, id_len)) = read_id(bytes, offset)? else { return Ok(None) };
     let at = offset + id_len as u64;
     let Some(size) = read_vint(&bytes[id_len..], at, id)? else { return Ok(None) };
     let known = (!size.is_unknown()).then_some(size.value);
-    Ok(Some(Header { id, len: id_len + size.len, size: known }))
+    Ok(Some(ElementHeader { id, len: id_len + size.len, size: known }))
 }
 
-/// An element that is wholly in memory.
+/// An element that is completely in memory.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Element<'a> {
-    pub(crate) id: Id,
-    /// Offset of its first byte in the stream.
+pub(crate) struct EbmlElement<'a> {
+    pub(crate) id: ElementId,
+    /// Offset of the header in the stream.
     pub(crate) offset: u64,
-    /// Its bytes, head included.
+    /// Header and body.
     pub(crate) raw: &'a [u8],
-    /// Bytes of its head.
-    pub(crate) head_len: usize,
+    pub(crate) header_len: usize,
 }
 
-impl<'a> Element<'a> {
-    /// Its bytes without the head.
+impl<'a> EbmlElement<'a> {
+    /// Returns the bytes after the header.
     pub(crate) fn body(&self) -> &'a [u8] {
-        &self.raw[self.head_len..]
+        &self.raw[self.header_len..]
     }
 
-    /// Offset of its body in the stream.
+    /// Returns the offset of the body in the stream.
     pub(crate) fn body_offset(&self) -> u64 {
-        self.offset + self.head_len as u64
+        self.offset + self.header_len as u64
     }
 
-    /// The elements in its body, in order; the first bad one ends them.
-    pub(crate) fn children(&self) -> Children<'a> {
-        Children { parent: self.id, rest: self.body(), offset: self.body_offset() }
+    /// Returns the elements in the body in order; the first error ends the iteration.
+    pub(crate) fn children(&self) -> ChildElements<'a> {
+        ChildElements { parent: self.id, rest: self.body(), offset: self.body_offset() }
     }
 
-    /// Its body as an unsigned integer; `default` where the body is empty.
-    pub(crate) fn uint(&self, default: u64) -> Result<u64, Error> {
+    /// Reads the body as an unsigned integer; an empty body stands for `default`.
+    pub(crate) fn uint(&self, default: u64) -> Result<u64, MkvError> {
         match self.body() {
             [] => Ok(default),
             body if body.len() > 8 => Err(self.invalid("an integer of at most 8 bytes")),
@@ -200,53 +209,55 @@ impl<'a> Element<'a> {
         }
     }
 
-    /// Its body as text up to the first NUL; bytes that are no UTF-8 become U+FFFD.
+    /// Reads the body as text up to the first NUL; invalid UTF-8 becomes U+FFFD.
     pub(crate) fn text(&self) -> String {
+        // RFC 8794, section 13: a writer may pad a string with NULs, and some producers do.
         let body = self.body();
         let end = body.iter().position(|&byte| byte == 0).unwrap_or(body.len());
         String::from_utf8_lossy(&body[..end]).into_owned()
     }
 
-    /// The error that says what it must hold.
-    pub(crate) fn invalid(&self, expected: &'static str) -> Error {
-        Error::Invalid { offset: self.offset, element: self.id, expected }
+    /// Returns the error that this element must hold `expected`.
+    pub(crate) fn invalid(&self, expected: &'static str) -> MkvError {
+        MkvError::Invalid { offset: self.offset, element: self.id, expected }
     }
 
-    /// The error that says which child it lacks.
-    pub(crate) fn missing(&self, child: Id) -> Error {
-        Error::Missing { offset: self.offset, element: self.id, child }
+    /// Returns the error that this element lacks `child`.
+    pub(crate) fn missing(&self, child: ElementId) -> MkvError {
+        MkvError::Missing { offset: self.offset, element: self.id, child }
     }
 }
 
-/// The elements of a body.
+/// Iterator over the elements of a body.
 #[derive(Debug)]
-pub(crate) struct Children<'a> {
-    parent: Id,
+pub(crate) struct ChildElements<'a> {
+    parent: ElementId,
     rest: &'a [u8],
     offset: u64,
 }
 
-impl<'a> Children<'a> {
-    fn split_first(&mut self) -> Result<Element<'a>, Error> {
+impl<'a> ChildElements<'a> {
+    fn split_first(&mut self) -> Result<EbmlElement<'a>, MkvError> {
         let offset = self.offset;
-        let short = || Error::Invalid { offset, element: self.parent, expected: "whole elements" };
-        let Header { id, len, size } = read_header(self.rest, offset)?.ok_or_else(short)?;
-        let size = size.ok_or(Error::UnknownSize { offset, element: id })?;
+        let short = || MkvError::Invalid { offset, element: self.parent, expected: "whole elements" };
+        let ElementHeader { id, len, size } = read_header(self.rest, offset)?.ok_or_else(short)?;
+        // RFC 9559 allows an unknown size for Segment and Cluster only, and neither is ever a child here.
+        let size = size.ok_or(MkvError::UnknownSize { offset, element: id })?;
         let end = size.saturating_add(len as u64);
         let parent_len = self.rest.len();
         let Some(whole) = usize::try_from(end).ok().filter(|&whole| whole <= parent_len) else {
             let (end, parent_end) = (offset.saturating_add(end), offset + parent_len as u64);
-            return Err(Error::Overrun { offset, element: id, end, parent_end });
+            return Err(MkvError::Overrun { offset, element: id, end, parent_end });
         };
         let (raw, rest) = self.rest.split_at(whole);
         self.rest = rest;
         self.offset += whole as u64;
-        Ok(Element { id, offset, raw, head_len: len })
+        Ok(EbmlElement { id, offset, raw, header_len: len })
     }
 }
 
-impl<'a> Iterator for Children<'a> {
-    type Item = Result<Element<'a>, Error>;
+impl<'a> Iterator for ChildElements<'a> {
+    type Item = Result<EbmlElement<'a>, MkvError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
@@ -254,6 +265,7 @@ impl<'a> Iterator for Children<'a> {
         }
         let child = self.split_first();
         if child.is_err() {
+            // Where the next child begins is unknown after an error.
             self.rest = &[];
         }
         Some(child)
@@ -265,9 +277,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn vints() {
+    fn variable_size_integers_are_read() {
         let read = |bytes: &[u8]| {
-            let vint = read_vint(bytes, 0, Id::VOID).unwrap();
+            let vint = read_vint(bytes, 0, ElementId::VOID).unwrap();
             vint.map(|vint| (vint.value, vint.len, vint.is_unknown()))
         };
         assert_eq!(read(&[]), None, "nothing");
@@ -280,23 +292,26 @@ mod tests {
         let unknown = [1, 255, 255, 255, 255, 255, 255, 255];
         assert_eq!(read(&unknown), Some(((1 << 56) - 1, 8, true)), "eight bytes, unknown");
         assert_eq!(read(&[0x40, 2, 9]), Some((2, 2, false)), "more follows");
-        assert_eq!(read_vint(&[0], 7, Id::VOID), Err(Error::InvalidVint { offset: 7, element: Id::VOID }));
+        assert_eq!(
+            read_vint(&[0], 7, ElementId::VOID),
+            Err(MkvError::InvalidVint { offset: 7, element: ElementId::VOID })
+        );
     }
 
     #[test]
-    fn ids() {
+    fn ids_are_read_and_reserved_ones_rejected() {
         assert_eq!(read_id(&[0x1A, 0x45, 0xDF], 0), Ok(None));
-        assert_eq!(read_id(&[0x1A, 0x45, 0xDF, 0xA3, 1], 0), Ok(Some((Id::EBML, 4))));
-        assert_eq!(read_id(&[0xEC], 0), Ok(Some((Id::VOID, 1))));
+        assert_eq!(read_id(&[0x1A, 0x45, 0xDF, 0xA3, 1], 0), Ok(Some((ElementId::EBML, 4))));
+        assert_eq!(read_id(&[0xEC], 0), Ok(Some((ElementId::VOID, 1))));
         for bad in [&[0x08, 1, 1, 1, 1][..], &[0x00], &[0x80], &[0xFF], &[0x7F, 0xFF], &[0x40, 0x00]] {
-            let error = Error::InvalidId { offset: 3, first_byte: bad[0] };
+            let error = MkvError::InvalidId { offset: 3, first_byte: bad[0] };
             assert_eq!(read_id(bad, 3), Err(error), "{bad:?}");
         }
     }
 
     #[test]
-    fn ids_have_names() {
-        assert_eq!(Id::SIMPLE_BLOCK.to_string(), "SimpleBlock (0xA3)");
-        assert_eq!(Id(0x4444).to_string(), "an element (0x4444)");
+    fn ids_are_displayed_with_their_names() {
+        assert_eq!(ElementId::SIMPLE_BLOCK.to_string(), "SimpleBlock (0xA3)");
+        assert_eq!(ElementId(0x4444).to_string(), "an element (0x4444)");
     }
 }

@@ -1,15 +1,16 @@
-//! What can be wrong with a stream of Matroska.
+//! Errors of a Matroska stream.
 
-use crate::Id;
+use crate::ElementId;
 
-/// Why the bytes could not be read, with the offset in the whole stream at which it went wrong.
+/// The reason why a stream cannot be read, with the offset in the stream at which the error was found.
 ///
-/// After any of them the reader is of no further use: ask for a new connection and begin a new reader.
+/// A reader that returned one of these is unusable: request a new connection and create a new reader.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// The bytes where an element must begin cannot be an element id.
+pub enum MkvError {
+    /// The bytes where an element must begin are not an element id.
     #[error(
-        "byte {offset}: 0x{first_byte:02X} does not begin an element id; the stream is no Matroska or lost bytes before here"
+        "byte {offset}: 0x{first_byte:02X} does not begin an element id; the stream is not Matroska or lost bytes \
+         before this offset"
     )]
     InvalidId {
         /// Offset of the id.
@@ -17,65 +18,65 @@ pub enum Error {
         /// First byte of the id.
         first_byte: u8,
     },
-    /// A variable-length integer begins with a zero byte.
+    /// A variable-size integer begins with a zero byte.
     #[error("byte {offset}: {element} holds an integer of more than 8 bytes; the stream is damaged")]
     InvalidVint {
         /// Offset of the integer.
         offset: u64,
-        /// The element it sizes or belongs to.
-        element: Id,
+        /// The element whose size or content the integer is.
+        element: ElementId,
     },
-    /// An element other than Segment and Cluster has no size.
-    #[error("byte {offset}: {element} has an unknown size; only Segment and Cluster may")]
+    /// An element other than Segment and Cluster has an unknown size.
+    #[error("byte {offset}: {element} has an unknown size, which is allowed for Segment and Cluster only")]
     UnknownSize {
         /// Offset of the element.
         offset: u64,
         /// The element.
-        element: Id,
+        element: ElementId,
     },
-    /// An element is where it may not be.
+    /// An element is in a place where Matroska does not allow it.
     #[error("byte {offset}: found {element}, expected {expected}")]
     Unexpected {
         /// Offset of the element.
         offset: u64,
         /// The element.
-        element: Id,
-        /// What may stand there.
+        element: ElementId,
+        /// Description of the elements that are allowed there.
         expected: &'static str,
     },
-    /// An element says something that it may not say.
+    /// An element holds a value that Matroska does not allow.
     #[error("byte {offset}: {element} must hold {expected}")]
     Invalid {
         /// Offset of the element.
         offset: u64,
         /// The element.
-        element: Id,
-        /// What it must hold.
+        element: ElementId,
+        /// Description of the allowed content.
         expected: &'static str,
     },
-    /// An element lacks a child that it must have.
+    /// An element lacks a mandatory child.
     #[error("byte {offset}: {element} has no {child}")]
     Missing {
-        /// Offset of the element, or of its end where it is of unknown size.
+        /// Offset of the element, or of its end if its size is unknown.
         offset: u64,
         /// The element.
-        element: Id,
-        /// The child.
-        child: Id,
+        element: ElementId,
+        /// The missing child.
+        child: ElementId,
     },
-    /// An element goes on beyond its parent.
+    /// An element ends beyond its parent.
     #[error("byte {offset}: {element} ends at byte {end}, beyond its parent's end at byte {parent_end}")]
     Overrun {
         /// Offset of the element.
         offset: u64,
         /// The element.
-        element: Id,
-        /// Where it would end.
+        element: ElementId,
+        /// Offset of the element's end.
         end: u64,
-        /// Where its parent ends.
+        /// Offset of its parent's end.
         parent_end: u64,
     },
-    /// An element would take the reader over one of its [`Limits`](crate::Limits) in bytes.
+    /// An element exceeds one of the [`MkvLimits`](crate::MkvLimits) in bytes.
     #[error(
         "byte {offset}: with {element} there are {bytes} bytes, over the limit {limit} of {limit_bytes} bytes"
     )]
@@ -83,32 +84,32 @@ pub enum Error {
         /// Offset of the element.
         offset: u64,
         /// The element.
-        element: Id,
-        /// Bytes there would be.
+        element: ElementId,
+        /// Number of bytes with this element.
         bytes: u64,
-        /// Name of the limit.
+        /// Name of the exceeded limit.
         limit: &'static str,
-        /// The limit.
+        /// Value of the exceeded limit.
         limit_bytes: usize,
     },
-    /// There are more things than one of the [`Limits`](crate::Limits) allows.
-    #[error("byte {offset}: {element} goes over the limit {limit} of {count}")]
+    /// There are more elements than one of the [`MkvLimits`](crate::MkvLimits) allows.
+    #[error("byte {offset}: {element} exceeds the limit {limit} of {count}")]
     TooMany {
         /// Offset of the element.
         offset: u64,
         /// The element.
-        element: Id,
-        /// Name of the limit.
+        element: ElementId,
+        /// Name of the exceeded limit.
         limit: &'static str,
-        /// The limit.
+        /// Value of the exceeded limit.
         count: usize,
     },
-    /// A Cluster came before the tag that names its fragment.
+    /// A Cluster came before the tag with its fragment number.
     #[error(
-        "byte {offset}: a Cluster without AWS_KINESISVIDEO_FRAGMENT_NUMBER before it; this is no GetMedia output"
+        "byte {offset}: a Cluster without AWS_KINESISVIDEO_FRAGMENT_NUMBER before it; this is not GetMedia output"
     )]
     NoFragmentNumber {
-        /// Offset reached in the stream.
+        /// Offset that the reader has reached in the stream.
         offset: u64,
     },
     /// The stream ended inside an element.
@@ -116,7 +117,7 @@ pub enum Error {
     Truncated {
         /// Length of the stream.
         offset: u64,
-        /// The innermost element that was not whole.
-        element: Id,
+        /// The innermost incomplete element.
+        element: ElementId,
     },
 }

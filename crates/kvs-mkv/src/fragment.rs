@@ -1,151 +1,157 @@
-//! Fragments: what GetMedia and GetMediaForFragmentList send.
+//! Fragments: the output of GetMedia and GetMediaForFragmentList.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::aws::{AwsTags, seconds_to_ms};
-use crate::reader::DEFAULT_TIMECODE_SCALE_NS;
-use crate::{Block, Error, Id, Item, Limits, Reader, Tag, Track, TrackKind};
+use crate::aws_tags::{AwsTags, seconds_to_ms};
+use crate::reader::DEFAULT_TIMESTAMP_SCALE_NS;
+use crate::{Block, ElementId, MkvError, MkvEvent, MkvLimits, MkvReader, Tag, TrackEntry, TrackKind};
 
-/// One thing found in the output of GetMedia, in the order of the stream.
+/// An event in the output of GetMedia, in stream order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub enum FragmentEvent {
     /// A fragment begins.
     Start(FragmentStart),
-    /// A frame of the fragment that began last.
+    /// A frame of the current fragment.
     Block(FragmentBlock),
-    /// That fragment is over.
-    End(FragmentEnd),
-    /// KVS says that something is wrong, inside a 200.
+    /// The current fragment ends.
+    End(FragmentSummary),
+    /// KVS reports an error inside a response with status 200.
     Error(StreamError),
 }
 
-/// What is known of a fragment when its Cluster begins.
+/// The properties of a fragment that are known when its Cluster begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FragmentStart {
-    /// 47 decimal digits: opaque text, whose order is the order of arrival at KVS.
+    /// Fragment number: 47 decimal digits, opaque, ordered by arrival at KVS.
     pub number: String,
-    /// When KVS got it, in ms since 1970; `None` where the tag is absent or is no decimal number.
+    /// Arrival at KVS in ms since 1970; `None` if the tag is absent or not a decimal number.
     pub server_ms: Option<i64>,
-    /// When the producer made it, in ms since 1970 or since its own start; `None` as for `server_ms`.
+    /// Producer's timestamp in ms since 1970 or since its own start; `None` as for `server_ms`.
     pub producer_ms: Option<i64>,
-    /// The tracks of its document.
-    pub tracks: Arc<[Track]>,
-    /// The producer's own tags before the Cluster.
+    /// The tracks of the fragment's document.
+    pub tracks: Arc<[TrackEntry]>,
+    /// The producer's tags before the Cluster.
     pub tags: Vec<Tag>,
-    /// The Cluster's timestamp in units of the timecode scale; `None` where the document has no Cluster.
+    /// The Cluster's Timestamp in units of the timestamp scale; `None` if the document has no Cluster.
     pub cluster_timestamp: Option<u64>,
 }
 
 /// One frame of a fragment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FragmentBlock {
-    /// 0-based, among all frames of the fragment, of all tracks.
+    /// 0-based index among all frames of the fragment, of all tracks.
     pub index: u32,
-    /// Time since the fragment's (first) Cluster timestamp.
+    /// Time since the Timestamp of the fragment's (first) Cluster.
     pub relative_ms: i64,
     /// The frame.
     pub block: Block,
 }
 
-/// What is known of a fragment when it is over.
+/// The properties of a fragment that are known when it ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FragmentEnd {
-    /// The number that its start had.
+pub struct FragmentSummary {
+    /// Fragment number, the same as in [`FragmentStart`].
     pub number: String,
-    /// Whether the trailing AWS tags arrived: the only proof that no frame is missing.
+    /// True if the trailing AWS tags arrived, which is the only proof that no frame is missing.
     pub complete: bool,
-    /// How far this connection is behind the newest fragment.
+    /// Delay of this connection behind the newest fragment of the stream, in ms.
     pub millis_behind_now: Option<u64>,
-    /// Where another connection may go on.
+    /// Token with which another connection continues after this fragment.
     pub continuation_token: Option<String>,
-    /// The producer's own tags after the Cluster's beginning.
+    /// The producer's tags after the start of the Cluster.
     pub tags: Vec<Tag>,
-    /// Frames of all tracks.
+    /// Number of frames of all tracks.
     pub frames: u32,
-    /// Key frames of all tracks that are not sound.
+    /// Number of keyframes of all tracks that are not audio.
     pub keyframes: u32,
-    /// Bytes of all frames, without any of Matroska's.
+    /// Payload bytes of all frames, without Matroska's own.
     pub bytes: u64,
 }
 
-/// An error record.
+/// An error record of KVS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamError {
-    /// For example 4000: fragment not found.
+    /// Error id, for example 4000: fragment not found.
     pub id: Option<u32>,
-    /// What KVS calls it, with its message where it sends one.
+    /// Error code, with the message if KVS sends one.
     pub code: Option<String>,
-    /// The fragment it is about.
+    /// Number of the fragment that the error is about.
     pub fragment: Option<String>,
 }
 
-/// Reads GetMedia's output from bytes that come in pieces.
+/// An incremental reader of GetMedia's output.
 ///
-/// A frame comes out when its last byte is in, a fragment's end with the last byte of its trailing tags.
+/// A frame is available when its last byte is pushed, and the end of a fragment with the last byte of its
+/// trailing tags.
 #[derive(Debug)]
 pub struct FragmentReader {
-    reader: Reader,
-    tags_limit: usize,
-    tracks: Arc<[Track]>,
-    scale_ns: u64,
-    coming: Coming,
-    open: Option<Open>,
-    ready: VecDeque<Event>,
-    failed: Option<Error>,
-    /// Whether the end of the response cut a fragment; `None` before that end.
+    reader: MkvReader,
+    max_tags: usize,
+    tracks: Arc<[TrackEntry]>,
+    timestamp_scale_ns: u64,
+    leading: LeadingTags,
+    current: Option<FragmentProgress>,
+    ready: VecDeque<FragmentEvent>,
+    failed: Option<MkvError>,
+    /// True if the end of the response cut a fragment; `None` before that end.
     cut: Option<bool>,
 }
 
-/// What is known of the next fragment before its Cluster.
+/// The tags before a Cluster, which describe the fragment that begins with it.
 #[derive(Debug, Default)]
-struct Coming {
+struct LeadingTags {
     number: Option<String>,
     server_ms: Option<i64>,
     producer_ms: Option<i64>,
-    tags: Vec<Tag>,
+    producer_tags: Vec<Tag>,
 }
 
-/// The fragment whose frames are coming.
+/// The fragment that has begun and not ended.
 #[derive(Debug, Default)]
-struct Open {
+struct FragmentProgress {
     number: String,
+    /// Timestamp of the fragment's first Cluster.
     first_timestamp: u64,
+    /// Timestamp of its current Cluster.
     timestamp: u64,
-    tags: Vec<Tag>,
+    producer_tags: Vec<Tag>,
     frames: u32,
     keyframes: u32,
     bytes: u64,
 }
 
 impl FragmentReader {
-    /// A reader at the beginning of a response.
-    pub fn new(limits: Limits) -> Self {
+    /// Returns a reader at the start of a response.
+    pub fn new(limits: MkvLimits) -> Self {
         Self {
-            tags_limit: limits.tags,
-            reader: Reader::new(limits),
+            max_tags: limits.tags,
+            reader: MkvReader::new(limits),
             tracks: Arc::new([]),
-            scale_ns: DEFAULT_TIMECODE_SCALE_NS,
-            coming: Coming::default(),
-            open: None,
+            timestamp_scale_ns: DEFAULT_TIMESTAMP_SCALE_NS,
+            leading: LeadingTags::default(),
+            current: None,
             ready: VecDeque::new(),
             failed: None,
             cut: None,
         }
     }
 
-    /// Takes the next bytes of the response. Call [`next`](Self::next) until it gives `None` before the next push.
+    /// Appends the next bytes of the response. Call [`next`](Self::next) until it returns `None` before each
+    /// push.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.failed.is_none() {
             self.reader.push(bytes);
         }
     }
 
-    /// The next event, or `None` where more bytes are needed.
+    /// Returns the next event, or `None` if more bytes are needed.
     ///
-    /// Errors: what the bytes break; from then on always the same error.
+    /// # Errors
+    ///
+    /// The response is invalid or exceeds a limit; each later call returns the same error.
     #[expect(clippy::should_implement_trait, reason = "None asks for more bytes, it is not the end")]
-    pub fn next(&mut self) -> Result<Option<Event>, Error> {
+    pub fn next(&mut self) -> Result<Option<FragmentEvent>, MkvError> {
         loop {
             if let Some(event) = self.ready.pop_front() {
                 return Ok(Some(event));
@@ -153,22 +159,26 @@ impl FragmentReader {
             if let Some(error) = &self.failed {
                 return Err(error.clone());
             }
-            let Some(item) = self.reader.next()? else { return Ok(None) };
-            self.failed = self.take(item).err();
+            let Some(event) = self.reader.next()? else { return Ok(None) };
+            self.failed = self.handle(event).err();
         }
     }
 
-    /// Bytes of the response that lie behind.
+    /// Returns the offset in the response of the first byte that is not consumed.
     pub fn offset(&self) -> u64 {
         self.reader.offset()
     }
 
-    /// What the end of the response brings, once `next` gave `None` or an error: a fragment still open ends as not
-    /// complete, one that never had a Cluster begins and ends. Call it until it gives `None`.
+    /// Returns the events of the end of the response, after `next` returned `None` or an error. Call it until
+    /// it returns `None`.
     ///
-    /// Errors: the error that `next` gave, after the events; [`Error::Truncated`] where the response ended inside an
-    /// element and no fragment was open to say so.
-    pub fn finish(&mut self) -> Result<Option<Event>, Error> {
+    /// A fragment that has not ended ends as incomplete; one that never had a Cluster begins and ends.
+    ///
+    /// # Errors
+    ///
+    /// After the events, the error that `next` returned, or [`MkvError::Truncated`] if the response ended
+    /// inside an element while no fragment was there to end as incomplete.
+    pub fn finish(&mut self) -> Result<Option<FragmentEvent>, MkvError> {
         if self.cut.is_none() {
             self.cut = Some(self.end_document());
         }
@@ -179,132 +189,151 @@ impl FragmentReader {
             return Err(error.clone());
         }
         match self.reader.finish() {
-            Err(Error::Truncated { .. }) if self.cut == Some(true) => Ok(None),
+            // The incomplete fragment already reports the cut.
+            Err(MkvError::Truncated { .. }) if self.cut == Some(true) => Ok(None),
             result => result.map(|()| None),
         }
     }
 
-    fn take(&mut self, item: Item) -> Result<(), Error> {
-        match item {
-            Item::Document => {
+    fn handle(&mut self, event: MkvEvent) -> Result<(), MkvError> {
+        match event {
+            MkvEvent::DocumentStart => {
                 self.end_document();
+                // Tracks and Info hold for their own document only.
                 self.tracks = Arc::new([]);
-                self.scale_ns = DEFAULT_TIMECODE_SCALE_NS;
+                self.timestamp_scale_ns = DEFAULT_TIMESTAMP_SCALE_NS;
             }
-            Item::Info { timecode_scale_ns, .. } => self.scale_ns = timecode_scale_ns,
-            Item::Tracks(tracks) => self.tracks = tracks,
-            Item::Tags(tags) => return self.take_tags(tags),
-            Item::ClusterStart { timestamp } => return self.begin_cluster(timestamp),
-            Item::Block(block) => self.take_block(block),
-            Item::ClusterEnd => {}
+            MkvEvent::Info { timestamp_scale_ns, .. } => self.timestamp_scale_ns = timestamp_scale_ns,
+            MkvEvent::Tracks(tracks) => self.tracks = tracks,
+            MkvEvent::Tags(tags) => return self.handle_tags(tags),
+            MkvEvent::ClusterStart { timestamp } => return self.begin_cluster(timestamp),
+            MkvEvent::Block(block) => self.emit_block(block),
+            // A fragment ends with its trailing tags, which come after its Cluster.
+            MkvEvent::ClusterEnd => {}
         }
         Ok(())
     }
 
-    /// Ends what the document left open; says whether that was a fragment.
+    /// Ends the fragment of a document that ends, as incomplete; returns true if there was one.
     fn end_document(&mut self) -> bool {
-        if self.open.is_none() && self.coming.number.is_some() {
-            self.start(None);
+        if self.current.is_none() && self.leading.number.is_some() {
+            self.start_fragment(None);
         }
-        self.coming = Coming::default();
-        self.end(false, AwsTags::default())
+        self.leading = LeadingTags::default();
+        self.end_fragment(false, AwsTags::default())
     }
 
-    fn start(&mut self, cluster_timestamp: Option<u64>) {
-        let Coming { number, server_ms, producer_ms, tags } = std::mem::take(&mut self.coming);
+    fn start_fragment(&mut self, cluster_timestamp: Option<u64>) {
+        let LeadingTags { number, server_ms, producer_ms, producer_tags } = std::mem::take(&mut self.leading);
         let number = number.unwrap_or_default();
         let timestamp = cluster_timestamp.unwrap_or(0);
-        self.open =
-            Some(Open { number: number.clone(), first_timestamp: timestamp, timestamp, ..Open::default() });
-        let tracks = Arc::clone(&self.tracks);
-        let start = FragmentStart { number, server_ms, producer_ms, tracks, tags, cluster_timestamp };
-        self.ready.push_back(Event::Start(start));
+        self.current = Some(FragmentProgress {
+            number: number.clone(),
+            first_timestamp: timestamp,
+            timestamp,
+            ..FragmentProgress::default()
+        });
+        self.ready.push_back(FragmentEvent::Start(FragmentStart {
+            number,
+            server_ms,
+            producer_ms,
+            tracks: Arc::clone(&self.tracks),
+            tags: producer_tags,
+            cluster_timestamp,
+        }));
     }
 
-    fn end(&mut self, complete: bool, aws: AwsTags) -> bool {
-        let Some(open) = self.open.take() else { return false };
-        self.ready.push_back(Event::End(FragmentEnd {
-            number: open.number,
+    /// Ends the current fragment; returns true if there was one.
+    fn end_fragment(&mut self, complete: bool, aws: AwsTags) -> bool {
+        let Some(current) = self.current.take() else { return false };
+        self.ready.push_back(FragmentEvent::End(FragmentSummary {
+            number: current.number,
             complete,
             millis_behind_now: aws.millis_behind_now,
             continuation_token: aws.continuation_token,
-            tags: open.tags,
-            frames: open.frames,
-            keyframes: open.keyframes,
-            bytes: open.bytes,
+            tags: current.producer_tags,
+            frames: current.frames,
+            keyframes: current.keyframes,
+            bytes: current.bytes,
         }));
         true
     }
 
-    fn begin_cluster(&mut self, timestamp: u64) -> Result<(), Error> {
-        match &mut self.open {
-            Some(open) => open.timestamp = timestamp,
-            None if self.coming.number.is_some() => self.start(Some(timestamp)),
-            None => return Err(Error::NoFragmentNumber { offset: self.reader.offset() }),
+    fn begin_cluster(&mut self, timestamp: u64) -> Result<(), MkvError> {
+        match &mut self.current {
+            Some(current) => current.timestamp = timestamp,
+            None if self.leading.number.is_some() => self.start_fragment(Some(timestamp)),
+            None => return Err(MkvError::NoFragmentNumber { offset: self.reader.offset() }),
         }
         Ok(())
     }
 
-    fn take_block(&mut self, block: Block) {
-        let Some(open) = &mut self.open else { return };
+    fn emit_block(&mut self, block: Block) {
+        let Some(current) = &mut self.current else { return };
+        // A timestamp has 64 bits, so the difference and its product with the scale need more.
         let units =
-            i128::from(open.timestamp) - i128::from(open.first_timestamp) + i128::from(block.relative);
-        let sound =
+            i128::from(current.timestamp) - i128::from(current.first_timestamp) + i128::from(block.relative);
+        // Each audio frame is a keyframe, which says nothing about the video.
+        let is_audio =
             self.tracks.iter().any(|track| track.number == block.track && track.kind == TrackKind::Audio);
-        let index = open.frames;
-        open.frames = open.frames.saturating_add(1);
-        open.keyframes = open.keyframes.saturating_add(u32::from(block.key && !sound));
-        open.bytes = open.bytes.saturating_add(block.data.len() as u64);
-        let relative_ms = units_to_ms(units, self.scale_ns);
-        self.ready.push_back(Event::Block(FragmentBlock { index, relative_ms, block }));
+        let index = current.frames;
+        current.frames = current.frames.saturating_add(1);
+        current.keyframes = current.keyframes.saturating_add(u32::from(block.key && !is_audio));
+        current.bytes = current.bytes.saturating_add(block.data.len() as u64);
+        let relative_ms = units_to_ms(units, self.timestamp_scale_ns);
+        self.ready.push_back(FragmentEvent::Block(FragmentBlock { index, relative_ms, block }));
     }
 
-    fn take_tags(&mut self, tags: Vec<Tag>) -> Result<(), Error> {
-        let (aws, users) = AwsTags::split(tags);
-        self.keep(users)?;
-        if aws.is_error(self.open.is_some()) {
-            self.refuse(aws);
-        } else if self.open.is_some() {
+    fn handle_tags(&mut self, tags: Vec<Tag>) -> Result<(), MkvError> {
+        let (aws, producer_tags) = AwsTags::split(tags);
+        self.keep_producer_tags(producer_tags)?;
+        if aws.is_error(self.current.is_some()) {
+            self.emit_error(aws);
+        } else if self.current.is_some() {
             if aws.is_trailing() {
-                self.end(true, aws);
+                self.end_fragment(true, aws);
             }
         } else if aws.fragment_number.is_some() {
-            self.coming.number = aws.fragment_number;
-            self.coming.server_ms = aws.server.and_then(|text| seconds_to_ms(&text));
-            self.coming.producer_ms = aws.producer.and_then(|text| seconds_to_ms(&text));
+            self.leading.number = aws.fragment_number;
+            self.leading.server_ms = aws.server_timestamp.and_then(|text| seconds_to_ms(&text));
+            self.leading.producer_ms = aws.producer_timestamp.and_then(|text| seconds_to_ms(&text));
         }
         Ok(())
     }
 
-    /// Keeps a producer's tags for the start or the end of the fragment.
-    fn keep(&mut self, users: Vec<Tag>) -> Result<(), Error> {
-        let kept = match &mut self.open {
-            Some(open) => &mut open.tags,
-            None => &mut self.coming.tags,
+    /// Keeps a producer's tags for the start of the next fragment, or for the end of the current one.
+    fn keep_producer_tags(&mut self, tags: Vec<Tag>) -> Result<(), MkvError> {
+        let kept = match &mut self.current {
+            Some(current) => &mut current.producer_tags,
+            None => &mut self.leading.producer_tags,
         };
-        if kept.len() + users.len() > self.tags_limit {
+        // The reader below limits one Tags element; a fragment may have any number of them.
+        if kept.len() + tags.len() > self.max_tags {
             let offset = self.reader.offset();
-            return Err(Error::TooMany { offset, element: Id::TAGS, limit: "tags", count: self.tags_limit });
+            let element = ElementId::TAGS;
+            return Err(MkvError::TooMany { offset, element, limit: "tags", count: self.max_tags });
         }
-        kept.extend(users);
+        kept.extend(tags);
         Ok(())
     }
 
-    fn refuse(&mut self, aws: AwsTags) {
-        let open = self.open.as_ref().map(|open| open.number.clone());
-        let coming = self.coming.number.take();
-        self.end(false, AwsTags::default());
-        self.ready.push_back(Event::Error(StreamError {
+    /// Ends the current fragment as incomplete and emits an error record.
+    fn emit_error(&mut self, aws: AwsTags) {
+        let current = self.current.as_ref().map(|current| current.number.clone());
+        let leading = self.leading.number.take();
+        self.end_fragment(false, AwsTags::default());
+        self.ready.push_back(FragmentEvent::Error(StreamError {
             id: aws.error_id,
             code: aws.error_code,
-            fragment: aws.fragment_number.or(open).or(coming),
+            fragment: aws.fragment_number.or(current).or(leading),
         }));
     }
 }
 
-/// Rounds to the nearest ms.
+/// Converts units of the timestamp scale to the nearest ms.
 fn units_to_ms(units: i128, scale_ns: u64) -> i64 {
     let ns = units.saturating_mul(i128::from(scale_ns)).saturating_add(500_000);
+    // Euclidean division rounds down for negative times too; `/` would round them towards 0.
     let ms = ns.div_euclid(1_000_000);
     i64::try_from(ms).unwrap_or(if ms < 0 { i64::MIN } else { i64::MAX })
 }

@@ -1,14 +1,16 @@
-//! Sans-I/O reader and writer of the Matroska that Kinesis Video Streams speaks.
+//! Sans-I/O reader and writer of the Matroska dialect of Kinesis Video Streams (KVS).
 //!
-//! Bytes go in by `push`, in pieces of any size; `next` gives what is whole. Nothing here reads a socket, a
-//! file or a clock, and no bytes that a stranger sends can make it panic, loop or grow beyond its [`Limits`].
+//! [`push`](FragmentReader::push) takes bytes in pieces of any size, and [`next`](FragmentReader::next)
+//! returns each event when its last byte is there. The crate reads no socket, file or clock. No input can
+//! make it panic, loop, or use more memory than its [`MkvLimits`].
 //!
-//! - [`FragmentReader`] reads GetMedia and GetMediaForFragmentList: fragments with their AWS tags.
-//! - [`Reader`] reads any live Matroska, PutMedia included: documents, clusters, blocks, tags.
-//! - [`writer`] writes what both read.
+//! - [`FragmentReader`] reads the output of GetMedia and GetMediaForFragmentList: fragments with their AWS
+//!   tags.
+//! - [`MkvReader`] reads any live Matroska, PutMedia included: documents, clusters, blocks, tags.
+//! - [`writer`] writes the streams that both read.
 //!
 //! ```
-//! use kvs_mkv::{Event, FragmentReader, Limits, Tag, writer};
+//! use kvs_mkv::{FragmentEvent, FragmentReader, MkvLimits, Tag, writer};
 //!
 //! let mut body = Vec::new();
 //! writer::document_header(&mut body);
@@ -22,18 +24,18 @@
 //! writer::simple_block(&mut body, 1, 0, true, b"a picture");
 //! writer::tags(&mut body, &[Tag::new("AWS_KINESISVIDEO_MILLIS_BEHIND_NOW", "0")]);
 //!
-//! let mut reader = FragmentReader::new(Limits::default());
+//! let mut reader = FragmentReader::new(MkvLimits::default());
 //! reader.push(&body);
-//! let Some(Event::Start(start)) = reader.next()? else { unreachable!() };
+//! let Some(FragmentEvent::Start(start)) = reader.next()? else { unreachable!() };
 //! assert_eq!(start.server_ms, Some(1_511_852_109_126));
-//! let Some(Event::Block(frame)) = reader.next()? else { unreachable!() };
+//! let Some(FragmentEvent::Block(frame)) = reader.next()? else { unreachable!() };
 //! assert_eq!(&frame.block.data[..], b"a picture");
-//! let Some(Event::End(end)) = reader.next()? else { unreachable!() };
+//! let Some(FragmentEvent::End(end)) = reader.next()? else { unreachable!() };
 //! assert!(end.complete);
-//! # Ok::<(), kvs_mkv::Error>(())
+//! # Ok::<(), kvs_mkv::MkvError>(())
 //! ```
 
-mod aws;
+mod aws_tags;
 mod block;
 mod ebml;
 mod error;
@@ -45,10 +47,12 @@ mod track;
 pub mod writer;
 
 pub use block::{Block, BlockKind};
-pub use ebml::Id;
-pub use error::Error;
-pub use fragment::{Event, FragmentBlock, FragmentEnd, FragmentReader, FragmentStart, StreamError};
-pub use limits::Limits;
-pub use reader::{Item, Reader};
+pub use ebml::ElementId;
+pub use error::MkvError;
+pub use fragment::{
+    FragmentBlock, FragmentEvent, FragmentReader, FragmentStart, FragmentSummary, StreamError,
+};
+pub use limits::MkvLimits;
+pub use reader::{MkvEvent, MkvReader};
 pub use tags::Tag;
-pub use track::{Track, TrackKind};
+pub use track::{TrackEntry, TrackKind};

@@ -1,25 +1,26 @@
-//! How much a stream may ask of its reader.
+//! Bounds on the memory and time that a stream can take.
 
-/// Bounds that turn hostile bytes into an [`Error`](crate::Error) rather than into memory or time.
+/// Bounds beyond which a stream ends with an [`MkvError`](crate::MkvError) instead of taking memory or time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of one SimpleBlock or BlockGroup, which is held in memory until its last byte is in.
+pub struct MkvLimits {
+    /// Maximum bytes of one SimpleBlock or BlockGroup, which is buffered until its last byte arrives.
     pub element_bytes: usize,
-    /// Bytes from an EBML header, or from a Cluster, to the next of either.
+    /// Maximum bytes from an EBML header or a Cluster to the next of either.
     ///
     /// Source: a fragment is at most 50 MB (AWS, Kinesis Video Streams quotas, 2026).
     pub fragment_bytes: usize,
-    /// Bytes of one EBML header, Info, Tracks or Tags element.
+    /// Maximum bytes of one EBML header, Info, Tracks, Tags or Timestamp element.
     pub header_bytes: usize,
-    /// Simple tags in one Tags element, and user tags in one fragment.
+    /// Maximum number of SimpleTags in one Tags element, and of producer tags on each side of a fragment's
+    /// Cluster.
     pub tags: usize,
-    /// Entries in one Tracks element.
+    /// Maximum number of TrackEntry elements in one Tracks element.
     pub tracks: usize,
-    /// Levels of simple tags inside simple tags.
+    /// Maximum nesting of SimpleTags inside SimpleTags.
     pub depth: usize,
 }
 
-impl Default for Limits {
+impl Default for MkvLimits {
     fn default() -> Self {
         Self {
             element_bytes: 16 << 20,

@@ -1,71 +1,72 @@
-//! Tags: pairs of a name and a text.
+//! Tags elements: pairs of a name and a text.
 
-use crate::ebml::Element;
-use crate::{Error, Id, Limits};
+use crate::ebml::EbmlElement;
+use crate::{ElementId, MkvError, MkvLimits};
 
-/// A simple tag. Names may repeat.
+/// A SimpleTag. Names may repeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tag {
-    /// Its name, up to the first NUL.
+    /// TagName up to the first NUL.
     pub name: String,
-    /// Its text, up to the first NUL; empty where the tag has none.
+    /// TagString up to the first NUL; empty if the tag has none.
     pub value: String,
 }
 
 impl Tag {
-    /// A tag of that name and text.
+    /// Returns a tag with this name and text.
     pub fn new(name: impl Into<String>, value: impl Into<String>) -> Self {
         Self { name: name.into(), value: value.into() }
     }
 }
 
-/// The simple tags of a Tags element in the order of the stream, nested ones after the one that holds them.
-///
-/// AWS leaves out the mandatory Targets, so nothing is asked of them.
-pub(crate) fn read(tags: &Element<'_>, limits: &Limits) -> Result<Vec<Tag>, Error> {
-    let mut read = Vec::new();
-    for child in tags.children() {
+/// Reads the simple tags of a Tags element in stream order, nested ones after the tag that contains them.
+pub(crate) fn read_tags(element: &EbmlElement<'_>, limits: &MkvLimits) -> Result<Vec<Tag>, MkvError> {
+    let mut tags = Vec::new();
+    for child in element.children() {
         let child = child?;
-        if child.id == Id::TAG {
-            read_simple(&child, limits, 0, &mut read)?;
+        if child.id == ElementId::TAG {
+            read_simple_tags(&child, limits, 0, &mut tags)?;
         }
     }
-    Ok(read)
+    Ok(tags)
 }
 
-/// Reads the simple tags right inside `parent`, which is a Tag or a simple tag.
-fn read_simple(
-    parent: &Element<'_>,
-    limits: &Limits,
+/// Reads the SimpleTags directly inside `parent`, which is a Tag or a SimpleTag.
+fn read_simple_tags(
+    parent: &EbmlElement<'_>,
+    limits: &MkvLimits,
     depth: usize,
-    read: &mut Vec<Tag>,
-) -> Result<(), Error> {
+    tags: &mut Vec<Tag>,
+) -> Result<(), MkvError> {
     for child in parent.children() {
         let child = child?;
-        if child.id != Id::SIMPLE_TAG {
+        // Ignored: Targets. RFC 9559 (5.1.8.1.1) makes it mandatory, but AWS leaves it out, so it is not
+        // required.
+        if child.id != ElementId::SIMPLE_TAG {
             continue;
         }
         let too_many =
-            |limit, count| Error::TooMany { offset: child.offset, element: child.id, limit, count };
+            |limit, count| MkvError::TooMany { offset: child.offset, element: child.id, limit, count };
         if depth >= limits.depth {
             return Err(too_many("depth", limits.depth));
         }
-        if read.len() >= limits.tags {
+        if tags.len() >= limits.tags {
             return Err(too_many("tags", limits.tags));
         }
-        read.push(read_pair(&child)?);
-        read_simple(&child, limits, depth + 1, read)?;
+        tags.push(read_name_and_value(&child)?);
+        read_simple_tags(&child, limits, depth + 1, tags)?;
     }
     Ok(())
 }
 
-fn read_pair(simple: &Element<'_>) -> Result<Tag, Error> {
+fn read_name_and_value(simple_tag: &EbmlElement<'_>) -> Result<Tag, MkvError> {
     let mut tag = Tag::new("", "");
-    for child in simple.children() {
+    for child in simple_tag.children() {
         let child = child?;
         match child.id {
-            Id::TAG_NAME => tag.name = child.text(),
-            Id::TAG_STRING => tag.value = child.text(),
+            ElementId::TAG_NAME => tag.name = child.text(),
+            ElementId::TAG_STRING => tag.value = child.text(),
+            // Ignored: TagLanguage, TagDefault, TagBinary. KVS defines text tags only.
             _ => {}
         }
     }

@@ -1,18 +1,18 @@
-//! The tracks of a document.
+//! Tracks elements: the tracks of a document.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::ebml::{Element, read_header};
-use crate::{Error, Id, Limits};
+use crate::ebml::{EbmlElement, read_header};
+use crate::{ElementId, MkvError, MkvLimits};
 
-/// What a track carries.
+/// The kind of media in a track: TrackType (RFC 9559, 5.1.4.1.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TrackKind {
-    /// Pictures.
+    /// TrackType 1, video.
     Video,
-    /// Sound.
+    /// TrackType 2, audio.
     Audio,
     /// Any other TrackType.
     Other(u64),
@@ -27,7 +27,7 @@ impl TrackKind {
         }
     }
 
-    /// The TrackType that stands in the stream.
+    /// Returns the TrackType as it is coded in the stream.
     pub fn code(self) -> u64 {
         match self {
             Self::Video => 1,
@@ -37,37 +37,37 @@ impl TrackKind {
     }
 }
 
-/// One TrackEntry.
+/// The description of one track: a TrackEntry element.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Track {
-    /// The number by which blocks name it.
+pub struct TrackEntry {
+    /// TrackNumber, by which blocks refer to the track.
     pub number: u64,
-    /// What it carries.
+    /// TrackType.
     pub kind: TrackKind,
-    /// The codec, for example `V_MPEG4/ISO/AVC`, without the NULs that some producers pad it with.
+    /// CodecID, for example `V_MPEG4/ISO/AVC`, without the NULs with which some producers pad it.
     pub codec_id: String,
-    /// The codec's own head (avcC, hvcC, AudioSpecificConfig, ...) as it came; empty where absent.
+    /// CodecPrivate (avcC, hvcC, AudioSpecificConfig, ...) as it was received; empty if absent.
     pub codec_private: Bytes,
-    /// Width of the coded picture; 0 where the track has no Video element.
+    /// PixelWidth; 0 if the track has no Video element.
     pub width_px: u32,
-    /// Height of the coded picture; 0 where the track has no Video element.
+    /// PixelHeight; 0 if the track has no Video element.
     pub height_px: u32,
-    /// Time from one frame to the next, where the producer says it.
+    /// DefaultDuration, the time from one frame to the next, if the producer sends it.
     pub default_duration_ns: Option<u64>,
-    /// The whole TrackEntry as it came, head included; empty in a track made by hand.
+    /// The complete TrackEntry as it was received, header included; empty in a track built by hand.
     pub raw: Bytes,
 }
 
-impl Track {
-    /// Whether the frames are compressed or encrypted once more (ContentEncodings), so that the payload of a
-    /// block is not what the codec expects.
+impl TrackEntry {
+    /// Returns true if the track's frames are compressed or encrypted once more (ContentEncodings), so that
+    /// the payload of a block is not what the codec expects.
     pub fn is_encoded(&self) -> bool {
-        let Ok(Some(head)) = read_header(&self.raw, 0) else { return false };
-        let entry = Element { id: head.id, offset: 0, raw: &self.raw, head_len: head.len };
-        entry.children().flatten().any(|child| child.id == Id::CONTENT_ENCODINGS)
+        let Ok(Some(header)) = read_header(&self.raw, 0) else { return false };
+        let entry = EbmlElement { id: header.id, offset: 0, raw: &self.raw, header_len: header.len };
+        entry.children().flatten().any(|child| child.id == ElementId::CONTENT_ENCODINGS)
     }
 
-    fn read(entry: &Element<'_>) -> Result<Self, Error> {
+    fn read(entry: &EbmlElement<'_>) -> Result<Self, MkvError> {
         let mut number = None;
         let mut track = Self {
             number: 0,
@@ -77,30 +77,35 @@ impl Track {
             width_px: 0,
             height_px: 0,
             default_duration_ns: None,
+            // A copy, because a slice would keep the whole received buffer alive for as long as the track.
             raw: Bytes::copy_from_slice(entry.raw),
         };
         for child in entry.children() {
             let child = child?;
             match child.id {
-                Id::TRACK_NUMBER => number = Some(child.uint(0)?),
-                Id::TRACK_TYPE => track.kind = TrackKind::from_code(child.uint(0)?),
-                Id::CODEC_ID => track.codec_id = child.text(),
-                Id::CODEC_PRIVATE => track.codec_private = Bytes::copy_from_slice(child.body()),
-                Id::DEFAULT_DURATION => track.default_duration_ns = Some(child.uint(0)?),
-                Id::VIDEO => track.read_video(&child)?,
+                ElementId::TRACK_NUMBER => number = Some(child.uint(0)?),
+                ElementId::TRACK_TYPE => track.kind = TrackKind::from_code(child.uint(0)?),
+                ElementId::CODEC_ID => track.codec_id = child.text(),
+                ElementId::CODEC_PRIVATE => track.codec_private = Bytes::copy_from_slice(child.body()),
+                ElementId::DEFAULT_DURATION => track.default_duration_ns = Some(child.uint(0)?),
+                ElementId::VIDEO => track.read_video(&child)?,
+                // Ignored: TrackUID, the Flag elements, Name, Language, Audio and others. They stay in `raw`.
                 _ => {}
             }
         }
-        track.number = number.ok_or_else(|| entry.missing(Id::TRACK_NUMBER))?;
+        // The only child without which the track is useless: no block could refer to it.
+        track.number = number.ok_or_else(|| entry.missing(ElementId::TRACK_NUMBER))?;
         Ok(track)
     }
 
-    fn read_video(&mut self, video: &Element<'_>) -> Result<(), Error> {
+    fn read_video(&mut self, video: &EbmlElement<'_>) -> Result<(), MkvError> {
         for child in video.children() {
             let child = child?;
             match child.id {
-                Id::PIXEL_WIDTH => self.width_px = side_px(&child)?,
-                Id::PIXEL_HEIGHT => self.height_px = side_px(&child)?,
+                ElementId::PIXEL_WIDTH => self.width_px = read_side_px(&child)?,
+                ElementId::PIXEL_HEIGHT => self.height_px = read_side_px(&child)?,
+                // Ignored: FlagInterlaced, PixelCrop, Display and Colour elements. The decoder reads the
+                // bitstream's.
                 _ => {}
             }
         }
@@ -108,23 +113,26 @@ impl Track {
     }
 }
 
-fn side_px(element: &Element<'_>) -> Result<u32, Error> {
+fn read_side_px(element: &EbmlElement<'_>) -> Result<u32, MkvError> {
     u32::try_from(element.uint(0)?).map_err(|_| element.invalid("a length in pixels below 2^32"))
 }
 
-/// The tracks of a Tracks element.
-pub(crate) fn read(tracks: &Element<'_>, limits: &Limits) -> Result<Arc<[Track]>, Error> {
-    let mut read = Vec::new();
-    for child in tracks.children() {
+/// Reads the tracks of a Tracks element.
+pub(crate) fn read_tracks(
+    element: &EbmlElement<'_>,
+    limits: &MkvLimits,
+) -> Result<Arc<[TrackEntry]>, MkvError> {
+    let mut tracks = Vec::new();
+    for child in element.children() {
         let child = child?;
-        if child.id != Id::TRACK_ENTRY {
+        if child.id != ElementId::TRACK_ENTRY {
             continue;
         }
-        if read.len() >= limits.tracks {
+        if tracks.len() >= limits.tracks {
             let (offset, element) = (child.offset, child.id);
-            return Err(Error::TooMany { offset, element, limit: "tracks", count: limits.tracks });
+            return Err(MkvError::TooMany { offset, element, limit: "tracks", count: limits.tracks });
         }
-        read.push(Track::read(&child)?);
+        tracks.push(TrackEntry::read(&child)?);
     }
-    Ok(read.into())
+    Ok(tracks.into())
 }

@@ -1,58 +1,62 @@
-//! Writing what the readers read: live Matroska as producers and KVS write it.
+//! Writer of live Matroska, in the form in which producers and KVS send it.
 //!
-//! Everything is appended to a `Vec<u8>`, so nothing here fails. A document is [`document_header`], [`info`],
-//! [`tracks`], [`tags`] and then clusters, in that order.
+//! Each function appends to a `Vec<u8>`, so none can fail. A document consists of [`document_header`],
+//! [`info`], [`tracks`], [`tags`] and then clusters, in this order.
 
 use bytes::Bytes;
 
-use crate::{Block, BlockKind, Id, Tag, Track, TrackKind};
+use crate::block::flags;
+use crate::{Block, BlockKind, ElementId, Tag, TrackEntry, TrackKind};
 
-/// An EBML header, and the head of a Segment of unknown size.
+/// Writes an EBML header and the start of a Segment of unknown size.
 pub fn document_header(out: &mut Vec<u8>) {
     let mut body = Vec::new();
-    uint(&mut body, Id(0x4286), 1);
-    uint(&mut body, Id(0x42F7), 1);
-    uint(&mut body, Id::MAX_ID_LENGTH, 4);
-    uint(&mut body, Id::MAX_SIZE_LENGTH, 8);
-    element(&mut body, Id::DOC_TYPE, b"matroska");
-    uint(&mut body, Id(0x4287), 4);
-    uint(&mut body, Id(0x4285), 2);
-    element(out, Id::EBML, &body);
-    id(out, Id::SEGMENT);
+    write_uint(&mut body, ElementId::EBML_VERSION, 1);
+    write_uint(&mut body, ElementId::EBML_READ_VERSION, 1);
+    write_uint(&mut body, ElementId::MAX_ID_LENGTH, 4);
+    write_uint(&mut body, ElementId::MAX_SIZE_LENGTH, 8);
+    write_element(&mut body, ElementId::DOC_TYPE, b"matroska");
+    // SimpleBlock needs DocTypeReadVersion 2.
+    write_uint(&mut body, ElementId::DOC_TYPE_VERSION, 4);
+    write_uint(&mut body, ElementId::DOC_TYPE_READ_VERSION, 2);
+    write_element(out, ElementId::EBML, &body);
+    write_id(out, ElementId::SEGMENT);
+    // A live Segment has an unknown size: all data bits of the 8-byte vint are ones.
     out.extend_from_slice(&[0x01, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]);
 }
 
-/// The Info element: nanoseconds of one unit of every timecode (1,000,000 is the usual), and who writes.
-pub fn info(out: &mut Vec<u8>, timecode_scale_ns: u64, writing_app: &str) {
+/// Writes an Info element with the nanoseconds per unit of each timestamp (usually 1,000,000) and the
+/// writer's name.
+pub fn info(out: &mut Vec<u8>, timestamp_scale_ns: u64, writing_app: &str) {
     let mut body = Vec::new();
-    uint(&mut body, Id::TIMECODE_SCALE, timecode_scale_ns);
-    element(&mut body, Id::MUXING_APP, writing_app.as_bytes());
-    element(&mut body, Id::WRITING_APP, writing_app.as_bytes());
-    element(out, Id::INFO, &body);
+    write_uint(&mut body, ElementId::TIMESTAMP_SCALE, timestamp_scale_ns);
+    write_element(&mut body, ElementId::MUXING_APP, writing_app.as_bytes());
+    write_element(&mut body, ElementId::WRITING_APP, writing_app.as_bytes());
+    write_element(out, ElementId::INFO, &body);
 }
 
-/// The Tracks element: every track as it came (`raw`), or made from its fields where `raw` is empty.
-pub fn tracks(out: &mut Vec<u8>, tracks: &[Track]) {
+/// Writes a Tracks element: each track as it was received (`raw`), or from its fields if `raw` is empty.
+pub fn tracks(out: &mut Vec<u8>, tracks: &[TrackEntry]) {
     let mut body = Vec::new();
     for track in tracks {
         if track.raw.is_empty() {
-            track_entry(&mut body, track);
+            write_track_entry(&mut body, track);
         } else {
             body.extend_from_slice(&track.raw);
         }
     }
-    element(out, Id::TRACKS, &body);
+    write_element(out, ElementId::TRACKS, &body);
 }
 
-/// A video track as a reader would give it.
+/// Returns a video track as a reader would return it.
 pub fn video_track(
     number: u64,
     codec_id: &str,
     codec_private: &[u8],
     width_px: u32,
     height_px: u32,
-) -> Track {
-    let mut track = Track {
+) -> TrackEntry {
+    let mut track = TrackEntry {
         number,
         kind: TrackKind::Video,
         codec_id: codec_id.to_owned(),
@@ -63,116 +67,142 @@ pub fn video_track(
         raw: Bytes::new(),
     };
     let mut raw = Vec::new();
-    track_entry(&mut raw, &track);
+    write_track_entry(&mut raw, &track);
     track.raw = raw.into();
     track
 }
 
-/// A Tags element as KVS writes it: one Tag without Targets, sizes of 4 bytes.
+/// Writes a Tags element as KVS does: one Tag without Targets, with sizes of 4 bytes.
 pub fn tags(out: &mut Vec<u8>, tags: &[Tag]) {
     let mut body = Vec::new();
     for Tag { name, value } in tags {
         let mut simple = Vec::new();
-        element(&mut simple, Id::TAG_NAME, name.as_bytes());
-        element(&mut simple, Id::TAG_STRING, value.as_bytes());
-        element(&mut body, Id::SIMPLE_TAG, &simple);
+        write_element(&mut simple, ElementId::TAG_NAME, name.as_bytes());
+        write_element(&mut simple, ElementId::TAG_STRING, value.as_bytes());
+        write_element(&mut body, ElementId::SIMPLE_TAG, &simple);
     }
     let mut tag = Vec::new();
-    element(&mut tag, Id::TAG, &body);
-    element(out, Id::TAGS, &tag);
+    write_element(&mut tag, ElementId::TAG, &body);
+    write_element(out, ElementId::TAGS, &tag);
 }
 
-/// The head of a Cluster of unknown size, and its Timestamp; blocks follow by [`simple_block`].
+/// Writes the start of a Cluster of unknown size and its Timestamp; [`simple_block`] adds blocks to it.
 pub fn cluster_start(out: &mut Vec<u8>, timestamp: u64) {
-    id(out, Id::CLUSTER);
+    write_id(out, ElementId::CLUSTER);
+    // The 1-byte vint that means unknown.
     out.push(0xFF);
-    uint(out, Id::TIMESTAMP, timestamp);
+    write_uint(out, ElementId::TIMESTAMP, timestamp);
 }
 
-/// A SimpleBlock of one frame, whose timecode is relative to the Cluster's.
+/// Writes a SimpleBlock of one frame, whose timestamp is relative to the Cluster's.
 pub fn simple_block(out: &mut Vec<u8>, track: u64, relative: i16, key: bool, data: &[u8]) {
-    block(out, Id::SIMPLE_BLOCK, track, relative, if key { 0x80 } else { 0 }, data);
+    write_block(out, ElementId::SIMPLE_BLOCK, track, relative, if key { flags::KEY } else { 0 }, data);
 }
 
-/// A whole Cluster of known size: each frame in the element that its `kind` names, unlaced, its other flags kept.
+/// Writes a complete Cluster of known size, each frame without lacing in the element of its `kind`.
 pub fn cluster(out: &mut Vec<u8>, timestamp: u64, blocks: &[Block]) {
     let mut body = Vec::new();
-    uint(&mut body, Id::TIMESTAMP, timestamp);
+    write_uint(&mut body, ElementId::TIMESTAMP, timestamp);
     for frame in blocks {
-        let flags = frame.flags & !0x86;
+        // Lacing is undone and the key flag follows `key`; the other flags (invisible, discardable) are kept.
+        let other_flags = frame.flags & !(flags::KEY | flags::LACING);
         match frame.kind {
             BlockKind::Simple => {
-                let key = if frame.key { 0x80 } else { 0 };
-                block(&mut body, Id::SIMPLE_BLOCK, frame.track, frame.relative, flags | key, &frame.data);
+                let key = if frame.key { flags::KEY } else { 0 };
+                write_block(
+                    &mut body,
+                    ElementId::SIMPLE_BLOCK,
+                    frame.track,
+                    frame.relative,
+                    other_flags | key,
+                    &frame.data,
+                );
             }
             BlockKind::Group => {
                 let mut group = Vec::new();
-                block(&mut group, Id::BLOCK, frame.track, frame.relative, flags, &frame.data);
+                write_block(
+                    &mut group,
+                    ElementId::BLOCK,
+                    frame.track,
+                    frame.relative,
+                    other_flags,
+                    &frame.data,
+                );
                 if !frame.key {
-                    element(&mut group, Id::REFERENCE_BLOCK, &[0xFF]);
+                    // The value, -1, is not a real distance: readers only test that the element is present.
+                    write_element(&mut group, ElementId::REFERENCE_BLOCK, &[0xFF]);
                 }
-                element(&mut body, Id::BLOCK_GROUP, &group);
+                write_element(&mut body, ElementId::BLOCK_GROUP, &group);
             }
         }
     }
-    element(out, Id::CLUSTER, &body);
+    write_element(out, ElementId::CLUSTER, &body);
 }
 
-fn block(out: &mut Vec<u8>, element: Id, track: u64, relative: i16, flags: u8, data: &[u8]) {
+fn write_block(
+    out: &mut Vec<u8>,
+    element: ElementId,
+    track: u64,
+    relative: i16,
+    block_flags: u8,
+    data: &[u8],
+) {
     let mut head = Vec::new();
-    vint(&mut head, track, 1);
+    write_vint(&mut head, track, 1);
     head.extend_from_slice(&relative.to_be_bytes());
-    head.push(flags);
-    id(out, element);
-    vint(out, (head.len() + data.len()) as u64, 4);
+    head.push(block_flags);
+    write_id(out, element);
+    write_vint(out, (head.len() + data.len()) as u64, 4);
     out.extend_from_slice(&head);
     out.extend_from_slice(data);
 }
 
-fn track_entry(out: &mut Vec<u8>, track: &Track) {
+fn write_track_entry(out: &mut Vec<u8>, track: &TrackEntry) {
     let mut body = Vec::new();
-    uint(&mut body, Id::TRACK_NUMBER, track.number);
-    uint(&mut body, Id::TRACK_UID, track.number);
-    uint(&mut body, Id::TRACK_TYPE, track.kind.code());
-    element(&mut body, Id::CODEC_ID, track.codec_id.as_bytes());
+    write_uint(&mut body, ElementId::TRACK_NUMBER, track.number);
+    // TrackUID must be unique in the Segment and other than 0; the track number is both.
+    write_uint(&mut body, ElementId::TRACK_UID, track.number);
+    write_uint(&mut body, ElementId::TRACK_TYPE, track.kind.code());
+    write_element(&mut body, ElementId::CODEC_ID, track.codec_id.as_bytes());
     if !track.codec_private.is_empty() {
-        element(&mut body, Id::CODEC_PRIVATE, &track.codec_private);
+        write_element(&mut body, ElementId::CODEC_PRIVATE, &track.codec_private);
     }
     if let Some(duration_ns) = track.default_duration_ns {
-        uint(&mut body, Id::DEFAULT_DURATION, duration_ns);
+        write_uint(&mut body, ElementId::DEFAULT_DURATION, duration_ns);
     }
     if track.kind == TrackKind::Video {
         let mut video = Vec::new();
-        uint(&mut video, Id::PIXEL_WIDTH, u64::from(track.width_px));
-        uint(&mut video, Id::PIXEL_HEIGHT, u64::from(track.height_px));
-        element(&mut body, Id::VIDEO, &video);
+        write_uint(&mut video, ElementId::PIXEL_WIDTH, u64::from(track.width_px));
+        write_uint(&mut video, ElementId::PIXEL_HEIGHT, u64::from(track.height_px));
+        write_element(&mut body, ElementId::VIDEO, &video);
     }
-    element(out, Id::TRACK_ENTRY, &body);
+    write_element(out, ElementId::TRACK_ENTRY, &body);
 }
 
-fn uint(out: &mut Vec<u8>, element_id: Id, value: u64) {
+fn write_uint(out: &mut Vec<u8>, id: ElementId, value: u64) {
     let bytes = value.to_be_bytes();
+    // No leading zero bytes, but at least one byte: an empty body would stand for the default.
     let zeros = (value.leading_zeros() as usize / 8).min(7);
-    id(out, element_id);
-    vint(out, (8 - zeros) as u64, 1);
+    write_id(out, id);
+    write_vint(out, (8 - zeros) as u64, 1);
     out.extend_from_slice(&bytes[zeros..]);
 }
 
-fn element(out: &mut Vec<u8>, element_id: Id, body: &[u8]) {
-    id(out, element_id);
-    vint(out, body.len() as u64, 4);
+fn write_element(out: &mut Vec<u8>, id: ElementId, body: &[u8]) {
+    write_id(out, id);
+    write_vint(out, body.len() as u64, 4);
     out.extend_from_slice(body);
 }
 
-fn id(out: &mut Vec<u8>, Id(value): Id) {
+fn write_id(out: &mut Vec<u8>, ElementId(value): ElementId) {
     let bytes = value.to_be_bytes();
     out.extend_from_slice(&bytes[value.leading_zeros() as usize / 8..]);
 }
 
-/// A variable-length integer of at least `min_len` bytes, never the one that means unknown.
+/// Writes a variable-size integer of at least `min_len` bytes, never the one that means unknown.
 ///
-/// Values from 2^56 - 1 have no such form; no size or track number comes near it.
-fn vint(out: &mut Vec<u8>, value: u64, min_len: usize) {
+/// Values from 2^56 - 1 have no such form; no size or track number comes near them.
+fn write_vint(out: &mut Vec<u8>, value: u64, min_len: usize) {
     let fits = |len: &usize| value < (1 << (7 * len)) - 1;
     let len = (min_len..8).find(fits).unwrap_or(8);
     let marked = value | 1 << (7 * len);
@@ -185,12 +215,12 @@ mod tests {
     use crate::ebml::read_vint;
 
     #[test]
-    fn no_written_integer_means_unknown() {
+    fn no_written_integer_means_an_unknown_size() {
         for bits in 1..56 {
             for value in [(1 << bits) - 2, (1 << bits) - 1, 1 << bits] {
                 let mut out = Vec::new();
-                vint(&mut out, value, 1);
-                let read = read_vint(&out, 0, Id::VOID).unwrap().unwrap();
+                write_vint(&mut out, value, 1);
+                let read = read_vint(&out, 0, ElementId::VOID).unwrap().unwrap();
                 assert_eq!((read.value, read.len, read.is_unknown()), (value, out.len(), false), "{value}");
             }
         }

@@ -1,14 +1,22 @@
-//! Real GetMedia output against an independent reading of it (`oracle.json`), read in pieces of many sizes.
+//! Captures of real GetMedia output, compared with an independent parser's result (`oracle.json`).
 //!
-//! The captures are no part of the project: where they are absent the tests say so and pass.
+//! The captures are not part of the project. Without them the tests print that they were skipped, and pass.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test fails by them")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test panics on the first failure, and prints that it was skipped"
+)]
 
 mod twin;
 
 use std::path::{Path, PathBuf};
 
-use kvs_mkv::{Block, BlockKind, Error, Event, FragmentReader, Item, Limits, Reader, Tag, Track, TrackKind};
+use kvs_mkv::{
+    Block, BlockKind, FragmentEvent, FragmentReader, MkvError, MkvEvent, MkvLimits, MkvReader, Tag,
+    TrackEntry, TrackKind,
+};
 use serde_json::Value;
 use sha1::{Digest, Sha1};
 
@@ -16,17 +24,17 @@ fn captures() -> Option<PathBuf> {
     let mut above =
         Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join("shared/captures"));
     let named = std::env::var_os("KVS_CAPTURES_DIR").map(PathBuf::from);
-    let found = match named {
+    let folder = match named {
         Some(folder) => Some(folder).filter(|folder| folder.is_dir()),
         None => above.find(|folder| folder.is_dir()),
     };
-    if found.is_none() {
+    if folder.is_none() {
         println!("skipped: no captures in KVS_CAPTURES_DIR or in a shared/captures above the project");
     }
-    found
+    folder
 }
 
-/// Each capture with what the oracle says of it.
+/// Passes each capture and its expected content to `check`.
 fn each_capture(check: impl Fn(&str, &[u8], &Value)) {
     let Some(folder) = captures() else { return };
     let oracle = std::fs::read_to_string(folder.join("oracle.json")).unwrap();
@@ -40,20 +48,20 @@ fn each_capture(check: impl Fn(&str, &[u8], &Value)) {
     }
 }
 
-fn items(bytes: &[u8], piece: usize) -> (Vec<Item>, Result<(), Error>) {
-    let mut reader = Reader::new(Limits::default());
-    let mut items = Vec::new();
+fn document_events(bytes: &[u8], piece: usize) -> (Vec<MkvEvent>, Result<(), MkvError>) {
+    let mut reader = MkvReader::new(MkvLimits::default());
+    let mut events = Vec::new();
     for piece in bytes.chunks(piece) {
         reader.push(piece);
-        while let Some(item) = reader.next().unwrap() {
-            items.push(item);
+        while let Some(event) = reader.next().unwrap() {
+            events.push(event);
         }
     }
-    (items, reader.finish())
+    (events, reader.finish())
 }
 
-fn events(bytes: &[u8], piece: usize) -> Vec<Event> {
-    let mut reader = FragmentReader::new(Limits::default());
+fn fragment_events(bytes: &[u8], piece: usize) -> Vec<FragmentEvent> {
+    let mut reader = FragmentReader::new(MkvLimits::default());
     let mut events = Vec::new();
     for piece in bytes.chunks(piece) {
         reader.push(piece);
@@ -67,36 +75,36 @@ fn events(bytes: &[u8], piece: usize) -> Vec<Event> {
     events
 }
 
-/// One document as layer 1 gives it.
+/// One document, collected from its events.
 #[derive(Default)]
 struct Document {
-    tracks: Vec<Track>,
+    tracks: Vec<TrackEntry>,
     before: Vec<Tag>,
     after: Vec<Tag>,
     clusters: Vec<(u64, Vec<Block>)>,
 }
 
-fn documents(items: Vec<Item>) -> Vec<Document> {
+fn documents(events: Vec<MkvEvent>) -> Vec<Document> {
     let mut documents = Vec::new();
-    for item in items {
-        if item == Item::Document {
+    for event in events {
+        if event == MkvEvent::DocumentStart {
             documents.push(Document::default());
             continue;
         }
         let document = documents.last_mut().unwrap();
-        match item {
-            Item::Tracks(tracks) => document.tracks = tracks.to_vec(),
-            Item::Tags(tags) if document.clusters.is_empty() => document.before.extend(tags),
-            Item::Tags(tags) => document.after.extend(tags),
-            Item::ClusterStart { timestamp } => document.clusters.push((timestamp, Vec::new())),
-            Item::Block(block) => document.clusters.last_mut().unwrap().1.push(block),
-            Item::Document | Item::Info { .. } | Item::ClusterEnd => {}
+        match event {
+            MkvEvent::Tracks(tracks) => document.tracks = tracks.to_vec(),
+            MkvEvent::Tags(tags) if document.clusters.is_empty() => document.before.extend(tags),
+            MkvEvent::Tags(tags) => document.after.extend(tags),
+            MkvEvent::ClusterStart { timestamp } => document.clusters.push((timestamp, Vec::new())),
+            MkvEvent::Block(block) => document.clusters.last_mut().unwrap().1.push(block),
+            MkvEvent::DocumentStart | MkvEvent::Info { .. } | MkvEvent::ClusterEnd => {}
         }
     }
     documents
 }
 
-fn assert_tracks(tracks: &[Track], expected: &Value, place: &str) {
+fn assert_tracks(tracks: &[TrackEntry], expected: &Value, place: &str) {
     let expected = expected.as_array().unwrap();
     assert_eq!(tracks.len(), expected.len(), "{place}");
     for (track, expected) in tracks.iter().zip(expected) {
@@ -136,12 +144,12 @@ fn assert_frame(frame: &Block, expected: &Value, place: &str) {
 #[test]
 fn documents_equal_the_oracle() {
     each_capture(|name, bytes, expected| {
-        let (items, end) = items(bytes, 1000);
+        let (events, end) = document_events(bytes, 1000);
         let segments = expected["segments"].as_array().unwrap();
         let cut = segments.iter().flat_map(|segment| segment["clusters"].as_array().unwrap());
         let cut = cut.filter(|cluster| cluster["truncated"] == true).count();
-        assert_eq!(matches!(end, Err(Error::Truncated { .. })), cut > 0, "{name}: {end:?}");
-        let documents = documents(items);
+        assert_eq!(matches!(end, Err(MkvError::Truncated { .. })), cut > 0, "{name}: {end:?}");
+        let documents = documents(events);
         assert_eq!(documents.len(), segments.len(), "{name}");
         for (index, (document, expected)) in documents.iter().zip(segments).enumerate() {
             let place = format!("{name}, document {index}");
@@ -165,7 +173,7 @@ fn documents_equal_the_oracle() {
 #[test]
 fn fragments_equal_the_oracle() {
     each_capture(|name, bytes, expected| {
-        let mut events = events(bytes, 4096).into_iter();
+        let mut events = fragment_events(bytes, 4096).into_iter();
         for (index, segment) in expected["segments"].as_array().unwrap().iter().enumerate() {
             let place = format!("{name}, fragment {index}");
             assert_fragment(&mut events, segment, &place);
@@ -174,10 +182,10 @@ fn fragments_equal_the_oracle() {
     });
 }
 
-fn assert_fragment(events: &mut impl Iterator<Item = Event>, segment: &Value, place: &str) {
+fn assert_fragment(events: &mut impl Iterator<Item = FragmentEvent>, segment: &Value, place: &str) {
     let aws = |name: &str| segment["aws_tags"][format!("AWS_KINESISVIDEO_{name}")].as_str();
     let ms = |name| aws(name).map(|text: &str| (text.parse::<f64>().unwrap() * 1000.0).round() as i64);
-    let Some(Event::Start(start)) = events.next() else { panic!("{place}: no start") };
+    let Some(FragmentEvent::Start(start)) = events.next() else { panic!("{place}: no start") };
     assert_eq!(Some(start.number.as_str()), aws("FRAGMENT_NUMBER"), "{place}");
     assert_eq!(start.server_ms, ms("SERVER_TIMESTAMP"), "{place}");
     assert_eq!(start.producer_ms, ms("PRODUCER_TIMESTAMP"), "{place}");
@@ -187,12 +195,12 @@ fn assert_fragment(events: &mut impl Iterator<Item = Event>, segment: &Value, pl
     assert_eq!(start.cluster_timestamp, cluster["timestamp"].as_u64(), "{place}");
     let frames = cluster["frames"].as_array().map_or(&[][..], Vec::as_slice);
     for (index, frame) in frames.iter().enumerate() {
-        let Some(Event::Block(block)) = events.next() else { panic!("{place}: no frame {index}") };
+        let Some(FragmentEvent::Block(block)) = events.next() else { panic!("{place}: no frame {index}") };
         assert_eq!(block.index as usize, index, "{place}");
         assert_eq!(block.relative_ms, frame["tc"], "{place}");
         assert_frame(&block.block, frame, place);
     }
-    let Some(Event::End(end)) = events.next() else { panic!("{place}: no end") };
+    let Some(FragmentEvent::End(end)) = events.next() else { panic!("{place}: no end") };
     assert_eq!(end.number, start.number, "{place}");
     assert_eq!(end.complete, aws("CONTINUATION_TOKEN").is_some(), "{place}");
     assert_eq!(end.continuation_token.as_deref(), aws("CONTINUATION_TOKEN"), "{place}");
@@ -208,19 +216,20 @@ fn assert_fragment(events: &mut impl Iterator<Item = Event>, segment: &Value, pl
 #[test]
 fn documents_equal_the_slow_twin() {
     each_capture(|name, bytes, _| {
-        let (found, end) = items(bytes, 300);
-        let (expected, ending) = twin::read(bytes, &Limits::default());
-        assert!(found == expected, "{name}");
+        let (events, end) = document_events(bytes, 300);
+        let (expected, ending) = twin::read(bytes, &MkvLimits::default());
+        assert!(events == expected, "{name}");
         assert_eq!(end.is_ok(), ending == twin::Ending::Whole, "{name}: {end:?}, {ending:?}");
     });
 }
 
 #[test]
-fn pieces_of_any_size_give_the_same() {
+fn pieces_of_any_size_give_the_same_events() {
     each_capture(|name, bytes, _| {
-        let whole = (items(bytes, bytes.len()), events(bytes, bytes.len()));
+        let whole = (document_events(bytes, bytes.len()), fragment_events(bytes, bytes.len()));
         for piece in [1, 7, 65_536] {
-            assert!((items(bytes, piece), events(bytes, piece)) == whole, "{name} in pieces of {piece}");
+            let cut = (document_events(bytes, piece), fragment_events(bytes, piece));
+            assert!(cut == whole, "{name} in pieces of {piece}");
         }
     });
 }

@@ -1,8 +1,9 @@
-//! Replays the seeds of the fuzz target, and what it ever found, from `testdata/`.
+//! Replays the seeds of the fuzz target, and every input it found, from `testdata/`.
 //!
-//! A seed is 8 bytes that say where to cut, then a stream. The seeds are made here; `BLESS=1` writes them anew.
+//! A seed is 8 bytes of piece lengths, then a stream. The seeds are built here; `BLESS=1` writes them to
+//! `testdata/` again.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+#![expect(clippy::unwrap_used, reason = "a test panics on the first failure")]
 
 mod invariants;
 mod wire;
@@ -53,11 +54,11 @@ fn head() -> Vec<u8> {
         sized(wire::CODEC_PRIVATE, 1, &[1, 77, 64, 30, 3, 1, 0]),
         sized(wire::VIDEO, 1, &video.concat()),
     ];
-    let info = sized(wire::INFO, 1, &sized(wire::TIMECODE_SCALE, 1, &1_000_000u64.to_be_bytes()));
+    let info = sized(wire::INFO, 1, &sized(wire::TIMESTAMP_SCALE, 1, &1_000_000u64.to_be_bytes()));
     [info, sized(wire::TRACKS, 8, &sized(wire::TRACK_ENTRY, 4, &entry.concat()))].concat()
 }
 
-/// Name and stream of every seed.
+/// Returns name and stream of each seed.
 fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let known =
         document(&[head(), leading(), el(wire::CLUSTER, &frames()), el(wire::CUES, &[0; 5]), trailing()]);
@@ -96,12 +97,12 @@ fn write_or_compare_seeds() {
         if std::env::var_os("BLESS").is_some() {
             std::fs::write(&path, &seed).unwrap();
         }
-        assert_eq!(std::fs::read(&path).unwrap(), seed, "{name}: BLESS=1 writes it anew");
+        assert_eq!(std::fs::read(&path).unwrap(), seed, "{name}: run with BLESS=1 to write it again");
     }
 }
 
 #[test]
-fn the_seeds_are_those_made_here_and_keep_the_invariants() {
+fn stored_seeds_equal_the_built_ones_and_keep_the_invariants() {
     write_or_compare_seeds();
     let mut replayed = 0;
     for entry in std::fs::read_dir(folder()).unwrap() {

@@ -1,13 +1,13 @@
-//! Damage and excess: each kind has its name and its place.
+//! Damaged and oversized streams: each kind of error is reported with its offset.
 
 mod wire;
 
-use kvs_mkv::{Error, Id, Limits, Reader};
+use kvs_mkv::{ElementId, MkvError, MkvLimits, MkvReader};
 use wire::{block, document, el, header, sized, tags, unsized_};
 
-/// How reading the bytes ends, pushed one by one.
-fn read(bytes: &[u8], limits: Limits) -> Result<(), Error> {
-    let mut reader = Reader::new(limits);
+/// Pushes the bytes one by one and returns how reading ends.
+fn read(bytes: &[u8], limits: MkvLimits) -> Result<(), MkvError> {
+    let mut reader = MkvReader::new(limits);
     for byte in bytes {
         reader.push(&[*byte]);
         while reader.next()?.is_some() {}
@@ -15,12 +15,12 @@ fn read(bytes: &[u8], limits: Limits) -> Result<(), Error> {
     reader.finish()
 }
 
-/// Where the first element of the Segment begins.
+/// Returns the offset of the first element of the Segment.
 fn first() -> u64 {
     document(&[]).len() as u64
 }
 
-/// Where the first element after the Timestamp of a first Cluster begins.
+/// Returns the offset of the first element after the Timestamp of the first Cluster.
 fn in_cluster() -> u64 {
     first() + 8 + 3
 }
@@ -42,7 +42,7 @@ fn info(body: &[u8]) -> Vec<u8> {
 }
 
 fn assert_message(name: &str, bytes: &[u8], at: u64, message: &str) {
-    let Err(error) = read(bytes, Limits::default()) else { unreachable!("{name} is read") };
+    let Err(error) = read(bytes, MkvLimits::default()) else { unreachable!("{name} is accepted") };
     let error = error.to_string();
     let place = [format!("byte {at}: "), format!("the stream ends at byte {at}, ")];
     let rest = place.iter().find_map(|place| error.strip_prefix(place.as_str()));
@@ -50,7 +50,7 @@ fn assert_message(name: &str, bytes: &[u8], at: u64, message: &str) {
 }
 
 #[test]
-fn elements_in_the_wrong_place() {
+fn misplaced_elements_are_reported() {
     let avi = sized(wire::EBML, 1, &sized(wire::DOC_TYPE, 1, b"avi"));
     let long_ids = sized(wire::EBML, 1, &sized(0x42F2, 1, &[5]));
     let table = [
@@ -108,8 +108,8 @@ fn elements_in_the_wrong_place() {
 }
 
 #[test]
-fn bodies_that_say_what_they_may_not() {
-    let scale = |body| info(&el(wire::TIMECODE_SCALE, body));
+fn bodies_with_invalid_values_are_reported() {
+    let scale = |body| info(&el(wire::TIMESTAMP_SCALE, body));
     let track = document(&[el(wire::TRACKS, &el(wire::TRACK_ENTRY, &[]))]);
     let width = el(wire::VIDEO, &el(wire::PIXEL_WIDTH, &[1, 0, 0, 0, 0]));
     let wide = document(&[el(wire::TRACKS, &el(wire::TRACK_ENTRY, &width))]);
@@ -142,11 +142,11 @@ fn bodies_that_say_what_they_may_not() {
 }
 
 #[test]
-fn blocks_that_do_not_hold() {
+fn damaged_blocks_are_reported() {
     let of = |body: &[u8]| cluster(&[timestamp(7), el(wire::SIMPLE_BLOCK, body)]);
     let laced = |flags, payload: &[u8]| of(&block(1, 0, flags, payload));
     let sizes = "SimpleBlock (0xA3) must hold laced frames whose sizes fill the block";
-    let head = "SimpleBlock (0xA3) must hold a track number, a timecode and flags";
+    let head = "SimpleBlock (0xA3) must hold a track number, a timestamp and flags";
     let number = "SimpleBlock (0xA3) holds an integer of more than 8 bytes";
     let table = [
         ("empty", of(&[]), in_cluster(), head),
@@ -166,7 +166,7 @@ fn blocks_that_do_not_hold() {
 }
 
 #[test]
-fn streams_that_end_inside() {
+fn streams_that_end_inside_an_element_are_reported() {
     let known = |id: u32, size: u8, body: &[u8]| [wire::id(id), vec![0x80 | size], body.to_vec()].concat();
     let in_segment = [header(), known(wire::SEGMENT, 9, &[])].concat();
     let table = [
@@ -187,12 +187,12 @@ fn streams_that_end_inside() {
     assert_message("a Segment", &in_segment, in_segment.len() as u64, "inside Segment (0x18538067)");
 }
 
-fn limits() -> Limits {
-    Limits { element_bytes: 100, fragment_bytes: 300, header_bytes: 50, tags: 3, tracks: 2, depth: 2 }
+fn limits() -> MkvLimits {
+    MkvLimits { element_bytes: 100, fragment_bytes: 300, header_bytes: 50, tags: 3, tracks: 2, depth: 2 }
 }
 
 #[test]
-fn limits_hold_before_the_bytes_come() {
+fn limits_are_checked_before_the_bytes_arrive() {
     let big = |id: u32, size| [wire::id(id), wire::vint(size, 8)].concat();
     let in_cluster =
         |parts: &[Vec<u8>]| document(&[unsized_(wire::CLUSTER, 1, &[timestamp(7), parts.concat()].concat())]);
@@ -216,26 +216,26 @@ fn limits_hold_before_the_bytes_come() {
     ];
     for (name, bytes, expected) in table {
         match read(&bytes, limits()) {
-            Err(Error::TooLarge { limit, .. } | Error::TooMany { limit, .. }) => {
+            Err(MkvError::TooLarge { limit, .. } | MkvError::TooMany { limit, .. }) => {
                 assert_eq!(limit, expected, "{name}");
             }
             other => unreachable!("{name}: {other:?}"),
         }
     }
     let many = document(&vec![el(wire::CLUSTER, &[timestamp(7), simple(&[0; 60])].concat()); 50]);
-    assert_eq!(read(&many, limits()), Ok(()), "the limit is for one fragment");
+    assert_eq!(read(&many, limits()), Ok(()), "the limit is per fragment");
     let heads = document(&[tags(&[("a", "")])]).repeat(50);
-    assert_eq!(read(&heads, limits()), Ok(()), "the limit is for one document");
+    assert_eq!(read(&heads, limits()), Ok(()), "the limit is per document");
 }
 
 #[test]
-fn an_error_lasts() {
-    let mut reader = Reader::new(Limits::default());
+fn a_failed_reader_returns_the_same_error_again() {
+    let mut reader = MkvReader::new(MkvLimits::default());
     reader.push(&[0]);
-    let error = Error::InvalidId { offset: 0, first_byte: 0 };
+    let error = MkvError::InvalidId { offset: 0, first_byte: 0 };
     assert_eq!(reader.next(), Err(error.clone()));
     reader.push(&document(&[]));
     assert_eq!(reader.next(), Err(error.clone()));
     assert_eq!(reader.finish(), Err(error));
-    assert_eq!(Id(0xA3).to_string(), "SimpleBlock (0xA3)");
+    assert_eq!(ElementId(0xA3).to_string(), "SimpleBlock (0xA3)");
 }

@@ -1,24 +1,25 @@
-//! Fragments: starts, ends, errors, and what a cut leaves.
+//! Fragments: starts, ends, errors, and streams cut at each byte.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+#![expect(clippy::unwrap_used, reason = "a test panics on the first failure")]
 
 mod wire;
 
 use kvs_mkv::{
-    Error, Event, FragmentBlock, FragmentEnd, FragmentReader, FragmentStart, Limits, StreamError, Tag, writer,
+    FragmentBlock, FragmentEvent, FragmentReader, FragmentStart, FragmentSummary, MkvError, MkvLimits,
+    StreamError, Tag, writer,
 };
 use wire::{block, document, el, sized, tags, unsized_};
 
 const NUMBER: &str = "91343852333181432392682062607743920146159169392";
 const NEXT: &str = "91343852333181432397634012660010580022434373917";
 
-fn read_next(reader: &mut FragmentReader) -> Vec<Event> {
+fn read_next(reader: &mut FragmentReader) -> Vec<FragmentEvent> {
     std::iter::from_fn(|| reader.next().unwrap()).collect()
 }
 
-/// All events of the bytes, those of their end included, and how it ended.
-fn read(bytes: &[u8]) -> (Vec<Event>, Result<(), Error>) {
-    let mut reader = FragmentReader::new(Limits::default());
+/// Returns all events of the bytes, those of their end included, and the final result.
+fn read(bytes: &[u8]) -> (Vec<FragmentEvent>, Result<(), MkvError>) {
+    let mut reader = FragmentReader::new(MkvLimits::default());
     reader.push(bytes);
     let mut events = Vec::new();
     while let Ok(Some(event)) = reader.next() {
@@ -54,44 +55,44 @@ fn fragment(number: &str) -> Vec<u8> {
     document(&[leading(number), cluster(9), trailing(number)])
 }
 
-fn start(event: &Event) -> &FragmentStart {
-    let Event::Start(start) = event else { unreachable!("{event:?}") };
+fn start(event: &FragmentEvent) -> &FragmentStart {
+    let FragmentEvent::Start(start) = event else { unreachable!("{event:?}") };
     start
 }
 
-fn end(event: &Event) -> &FragmentEnd {
-    let Event::End(end) = event else { unreachable!("{event:?}") };
+fn end(event: &FragmentEvent) -> &FragmentSummary {
+    let FragmentEvent::End(end) = event else { unreachable!("{event:?}") };
     end
 }
 
-fn frame(event: &Event) -> &FragmentBlock {
-    let Event::Block(block) = event else { unreachable!("{event:?}") };
+fn frame(event: &FragmentEvent) -> &FragmentBlock {
+    let FragmentEvent::Block(block) = event else { unreachable!("{event:?}") };
     block
 }
 
-/// The shape of the events: S start, B block, E complete end, e other end, X error.
-fn shape(events: &[Event]) -> String {
-    let letter = |event: &Event| match event {
-        Event::Start(_) => 'S',
-        Event::Block(_) => 'B',
-        Event::End(end) if end.complete => 'E',
-        Event::End(_) => 'e',
-        Event::Error(_) => 'X',
+/// Returns one letter per event: S start, B block, E end of a complete fragment, e other end, X error.
+fn shape(events: &[FragmentEvent]) -> String {
+    let letter = |event: &FragmentEvent| match event {
+        FragmentEvent::Start(_) => 'S',
+        FragmentEvent::Block(_) => 'B',
+        FragmentEvent::End(end) if end.complete => 'E',
+        FragmentEvent::End(_) => 'e',
+        FragmentEvent::Error(_) => 'X',
     };
     events.iter().map(letter).collect()
 }
 
 #[test]
-fn a_whole_fragment() {
+fn a_complete_fragment_is_read_in_full() {
     let (events, ending) = read(&fragment(NUMBER));
     assert_eq!((shape(&events).as_str(), ending), ("SBBE", Ok(())));
-    let begun = start(&events[0]);
-    assert_eq!(begun.number, NUMBER);
-    assert_eq!((begun.server_ms, begun.producer_ms), (Some(1_511_852_109_126), Some(0)));
-    assert_eq!((begun.cluster_timestamp, begun.tags.len()), (Some(9), 0));
+    let first = start(&events[0]);
+    assert_eq!(first.number, NUMBER);
+    assert_eq!((first.server_ms, first.producer_ms), (Some(1_511_852_109_126), Some(0)));
+    assert_eq!((first.cluster_timestamp, first.tags.len()), (Some(9), 0));
     assert_eq!((frame(&events[1]).index, frame(&events[2]).index), (0, 1));
     assert_eq!((frame(&events[1]).relative_ms, frame(&events[2]).relative_ms), (0, 33));
-    let expected = FragmentEnd {
+    let expected = FragmentSummary {
         number: NUMBER.into(),
         complete: true,
         millis_behind_now: Some(15_858),
@@ -108,7 +109,7 @@ fn a_whole_fragment() {
 fn the_end_comes_with_the_last_byte_of_the_trailing_tags() {
     let bytes = fragment(NUMBER);
     let (last, before) = bytes.split_last().unwrap();
-    let mut reader = FragmentReader::new(Limits::default());
+    let mut reader = FragmentReader::new(MkvLimits::default());
     reader.push(before);
     assert_eq!(shape(&read_next(&mut reader)), "SBB");
     reader.push(&[*last]);
@@ -117,7 +118,7 @@ fn the_end_comes_with_the_last_byte_of_the_trailing_tags() {
 }
 
 #[test]
-fn every_cut_gives_the_whole_frames() {
+fn each_cut_keeps_the_complete_frames() {
     let bytes = fragment(NUMBER);
     let whole = read(&bytes).0;
     let begins = document(&[leading(NUMBER)]).len() + 4 + 1 + 3;
@@ -129,8 +130,8 @@ fn every_cut_gives_the_whole_frames() {
             _ => format!("S{}e", "B".repeat(frames.min(2))),
         };
         assert_eq!(shape(&events), expected, "cut at {len}");
-        assert_eq!(ending.is_err(), expected.is_empty() && !can_end(len), "cut at {len}: {ending:?}");
-        let blocks = events.iter().filter(|event| matches!(event, Event::Block(_)));
+        assert_eq!(ending.is_err(), expected.is_empty() && !may_end(len), "cut at {len}: {ending:?}");
+        let blocks = events.iter().filter(|event| matches!(event, FragmentEvent::Block(_)));
         assert!(blocks.eq(whole[1..].iter().take(frames.min(2))), "cut at {len}");
         if let Some(last) = events.last() {
             assert_eq!(end(last).frames as usize, frames.min(2), "cut at {len}");
@@ -138,13 +139,13 @@ fn every_cut_gives_the_whole_frames() {
     }
 }
 
-/// Whether a stream of one fragment may end there, between two elements before its tags.
-fn can_end(len: usize) -> bool {
+/// Returns true if a stream of one fragment may end at `len`: between two elements before its tags.
+fn may_end(len: usize) -> bool {
     [0, wire::header().len(), document(&[]).len()].contains(&len)
 }
 
 #[test]
-fn shapes_of_documents() {
+fn documents_of_every_shape_give_their_events() {
     let error = tags(&[("AWS_KINESISVIDEO_ERROR_CODE", "x"), ("AWS_KINESISVIDEO_ERROR_ID", "4000")]);
     let record = tags(&[("AWS_KINESISVIDEO_FRAGMENT_NUMBER", NUMBER)]);
     let user = tags(&[("user", "tag")]);
@@ -155,7 +156,7 @@ fn shapes_of_documents() {
     let table = [
         ("two documents", [fragment(NUMBER), fragment(NEXT)].concat(), "SBBESBBE"),
         (
-            "the first without its end",
+            "the first has no trailing tags",
             [document(&[leading(NUMBER), cluster(9)]), fragment(NEXT)].concat(),
             "SBBeSBBE",
         ),
@@ -165,7 +166,7 @@ fn shapes_of_documents() {
         ("trailing tags, no Cluster", document(&[leading(NUMBER), trailing(NUMBER)]), "Se"),
         ("only MILLIS_BEHIND_NOW", document(&[leading(NUMBER), cluster(9), behind]), "SBBE"),
         ("only CONTINUATION_TOKEN", document(&[leading(NUMBER), cluster(9), token]), "SBBE"),
-        ("user tags are no end", document(&[leading(NUMBER), cluster(9), user.clone()]), "SBBe"),
+        ("user tags do not end a fragment", document(&[leading(NUMBER), cluster(9), user.clone()]), "SBBe"),
         (
             "Cues and Void between",
             document(&[leading(NUMBER), cluster(9), cues, void, trailing(NUMBER)]),
@@ -177,7 +178,7 @@ fn shapes_of_documents() {
             "SBBE",
         ),
         ("two Clusters", document(&[leading(NUMBER), cluster(9), cluster(10), trailing(NUMBER)]), "SBBBBE"),
-        ("error alone", document(std::slice::from_ref(&error)), "X"),
+        ("error record alone", document(std::slice::from_ref(&error)), "X"),
         (
             "error after a fragment",
             [fragment(NUMBER), document(std::slice::from_ref(&error))].concat(),
@@ -190,7 +191,7 @@ fn shapes_of_documents() {
         ),
         ("error instead of the Cluster", document(&[leading(NUMBER), error.clone()]), "X"),
         ("error after the end", document(&[leading(NUMBER), cluster(9), trailing(NUMBER), error]), "SBBEX"),
-        ("record without server time", document(std::slice::from_ref(&record)), "X"),
+        ("number without server timestamp", document(std::slice::from_ref(&record)), "X"),
         (
             "number repeated in the trailing tags",
             document(&[leading(NUMBER), cluster(9), record, trailing(NUMBER)]),
@@ -204,8 +205,8 @@ fn shapes_of_documents() {
 }
 
 #[test]
-fn error_records() {
-    let said = |id, code: Option<&str>, fragment: Option<&str>| StreamError {
+fn error_records_are_read_by_either_naming() {
+    let record = |id, code: Option<&str>, fragment: Option<&str>| StreamError {
         id,
         code: code.map(str::to_owned),
         fragment: fragment.map(str::to_owned),
@@ -216,26 +217,26 @@ fn error_records() {
     let listed = ("AWS_KINESISVIDEO_EXCEPTION_ERROR_CODE", "4501");
     let message = ("AWS_KINESISVIDEO_EXCEPTION_MESSAGE", "key disabled");
     let table = [
-        (vec![code, id], said(Some(4000), Some("FRAGMENT_NOT_FOUND"), None)),
-        (vec![id], said(Some(4000), None, None)),
-        (vec![number, id, code], said(Some(4000), Some("FRAGMENT_NOT_FOUND"), Some(NUMBER))),
-        (vec![number], said(None, None, Some(NUMBER))),
-        (vec![number, listed, message], said(Some(4501), Some("4501: key disabled"), Some(NUMBER))),
-        (vec![("AWS_KINESISVIDEO_ERROR_CODE", "3002")], said(Some(3002), Some("3002"), None)),
-        (vec![("AWS_KINESISVIDEO_ERROR_ID", "many")], said(None, None, None)),
+        (vec![code, id], record(Some(4000), Some("FRAGMENT_NOT_FOUND"), None)),
+        (vec![id], record(Some(4000), None, None)),
+        (vec![number, id, code], record(Some(4000), Some("FRAGMENT_NOT_FOUND"), Some(NUMBER))),
+        (vec![number], record(None, None, Some(NUMBER))),
+        (vec![number, listed, message], record(Some(4501), Some("4501: key disabled"), Some(NUMBER))),
+        (vec![("AWS_KINESISVIDEO_ERROR_CODE", "3002")], record(Some(3002), Some("3002"), None)),
+        (vec![("AWS_KINESISVIDEO_ERROR_ID", "many")], record(None, None, None)),
     ];
     for (pairs, expected) in table {
         let (events, _) = read(&document(&[tags(&pairs)]));
-        assert_eq!(events, [Event::Error(expected)], "{pairs:?}");
+        assert_eq!(events, [FragmentEvent::Error(expected)], "{pairs:?}");
     }
     let (events, _) = read(&document(&[leading(NUMBER), cluster(9), tags(&[id])]));
-    assert_eq!(events[4], Event::Error(said(Some(4000), None, Some(NUMBER))));
+    assert_eq!(events[4], FragmentEvent::Error(record(Some(4000), None, Some(NUMBER))));
     let (events, _) = read(&document(&[leading(NUMBER), tags(&[id])]));
-    assert_eq!(events, [Event::Error(said(Some(4000), None, Some(NUMBER)))]);
+    assert_eq!(events, [FragmentEvent::Error(record(Some(4000), None, Some(NUMBER)))]);
 }
 
 #[test]
-fn the_names_of_get_media_for_fragment_list() {
+fn the_tag_names_of_get_media_for_fragment_list_are_read() {
     let listed = tags(&[
         ("AWS_KINESISVIDEO_FRAGMENT_NUMBER", NUMBER),
         ("AWS_KINESISVIDEO_SERVER_SIDE_TIMESTAMP", "1511852109.126"),
@@ -268,7 +269,7 @@ fn producers_tags_go_to_the_start_and_to_the_end() {
 }
 
 #[test]
-fn missing_and_bad_times_are_none() {
+fn missing_and_invalid_timestamps_are_none() {
     let table = [("1.5", Some(1500)), ("0.000", Some(0)), ("soon", None), ("", None)];
     for (text, expected) in table {
         let pairs =
@@ -294,7 +295,7 @@ fn relative_time_follows_the_scale_and_the_first_cluster() {
             writer::simple_block(&mut bytes, 1, relative, true, b"");
         }
         let events = read(&bytes).0;
-        let times = events.iter().filter(|event| matches!(event, Event::Block(_)));
+        let times = events.iter().filter(|event| matches!(event, FragmentEvent::Block(_)));
         times.map(|event| frame(event).relative_ms).collect::<Vec<_>>()
     };
     assert_eq!(read_times(1_000_000, &[(5000, 33)]), [33]);
@@ -307,7 +308,7 @@ fn relative_time_follows_the_scale_and_the_first_cluster() {
 }
 
 #[test]
-fn sound_is_counted_but_is_no_keyframe() {
+fn audio_frames_are_counted_but_not_as_keyframes() {
     let entry = |number, kind| {
         let fields = [sized(wire::TRACK_NUMBER, 1, &[number]), sized(wire::TRACK_TYPE, 1, &[kind])];
         el(wire::TRACK_ENTRY, &fields.concat())
@@ -322,9 +323,9 @@ fn sound_is_counted_but_is_no_keyframe() {
 }
 
 #[test]
-fn the_head_of_one_document_is_not_that_of_the_next() {
+fn tracks_and_scale_of_one_document_do_not_apply_to_the_next() {
     let tracks = el(wire::TRACKS, &el(wire::TRACK_ENTRY, &sized(wire::TRACK_NUMBER, 1, &[1])));
-    let info = el(wire::INFO, &el(wire::TIMECODE_SCALE, &wire::uint(2_000_000)));
+    let info = el(wire::INFO, &el(wire::TIMESTAMP_SCALE, &wire::uint(2_000_000)));
     let first = document(&[info, tracks, leading(NUMBER), cluster(9), trailing(NUMBER)]);
     let (events, _) = read(&[first, fragment(NEXT)].concat());
     assert_eq!((start(&events[0]).tracks.len(), start(&events[4]).tracks.len()), (1, 0));
@@ -332,7 +333,7 @@ fn the_head_of_one_document_is_not_that_of_the_next() {
 }
 
 #[test]
-fn what_is_no_get_media_output_is_refused() {
+fn a_cluster_without_a_fragment_number_is_rejected() {
     let (events, ending) = read(&document(&[cluster(9)]));
     assert_eq!(events, []);
     let message = ending.unwrap_err().to_string();
@@ -340,20 +341,20 @@ fn what_is_no_get_media_output_is_refused() {
     let again = document(&[leading(NUMBER), cluster(9), trailing(NUMBER), cluster(9)]);
     let (events, ending) = read(&again);
     assert_eq!(shape(&events), "SBBE");
-    assert!(matches!(ending, Err(Error::NoFragmentNumber { .. })));
+    assert!(matches!(ending, Err(MkvError::NoFragmentNumber { .. })));
 }
 
 #[test]
-fn damage_ends_the_fragment_and_then_says_so() {
+fn damage_ends_the_fragment_before_the_error() {
     let bytes = [document(&[leading(NUMBER), cluster(9)]), vec![0]].concat();
     let (events, ending) = read(&bytes);
     assert_eq!(shape(&events), "SBBe");
-    assert_eq!(ending, Err(Error::InvalidId { offset: bytes.len() as u64 - 1, first_byte: 0 }));
+    assert_eq!(ending, Err(MkvError::InvalidId { offset: bytes.len() as u64 - 1, first_byte: 0 }));
 }
 
 #[test]
-fn tags_of_one_fragment_are_limited() {
-    let limits = Limits { tags: 3, ..Limits::default() };
+fn producer_tags_per_fragment_are_limited() {
+    let limits = MkvLimits { tags: 3, ..MkvLimits::default() };
     let pair = tags(&[("a", ""), ("b", "")]);
     for bytes in [
         document(&[pair.clone(), pair.clone()]),
@@ -362,6 +363,6 @@ fn tags_of_one_fragment_are_limited() {
         let mut reader = FragmentReader::new(limits.clone());
         reader.push(&bytes);
         let error = std::iter::from_fn(|| reader.next().transpose()).find_map(Result::err);
-        assert!(matches!(error, Some(Error::TooMany { limit: "tags", count: 3, .. })), "{error:?}");
+        assert!(matches!(error, Some(MkvError::TooMany { limit: "tags", count: 3, .. })), "{error:?}");
     }
 }

@@ -1,12 +1,12 @@
-//! Any stream, cut anywhere: the same items, and the same as the slow twin finds.
+//! Any stream, cut anywhere, gives the same events, and those that the simple twin finds.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+#![expect(clippy::unwrap_used, reason = "a test panics on the first failure")]
 
 mod invariants;
 mod twin;
 mod wire;
 
-use kvs_mkv::{Block, BlockKind, Error, Item, Limits, Reader, Tag, writer};
+use kvs_mkv::{Block, BlockKind, MkvError, MkvEvent, MkvLimits, MkvReader, Tag, writer};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use twin::Ending;
@@ -18,7 +18,7 @@ fn payload() -> impl Strategy<Value = Vec<u8>> {
     vec(any::<u8>(), 0..40)
 }
 
-/// An element that readers must step over, wherever it stands.
+/// An element that readers must skip in any place.
 fn global() -> Coded {
     prop_oneof![
         (1usize..9, 0usize..30).prop_map(|(len, fill)| sized(wire::VOID, len, &vec![0; fill])),
@@ -92,7 +92,7 @@ fn tags() -> Coded {
         .boxed()
 }
 
-/// The tags without which a Cluster is no fragment.
+/// Returns the tags that make a Cluster a fragment.
 fn aws_tags() -> Vec<u8> {
     wire::tags(&[("AWS_KINESISVIDEO_FRAGMENT_NUMBER", "91"), ("AWS_KINESISVIDEO_SERVER_TIMESTAMP", "0.000")])
 }
@@ -113,7 +113,7 @@ fn tracks() -> Coded {
 }
 
 fn part() -> Coded {
-    let info = (1u64..100_000_000).prop_map(|ns| el(wire::INFO, &el(wire::TIMECODE_SCALE, &wire::uint(ns))));
+    let info = (1u64..100_000_000).prop_map(|ns| el(wire::INFO, &el(wire::TIMESTAMP_SCALE, &wire::uint(ns))));
     let ignored = (prop_oneof![Just(wire::SEEK_HEAD), Just(wire::CUES)], payload());
     let ignored = ignored.prop_map(|(id, body)| sized(id, 4, &body));
     let fragment = cluster().prop_map(|cluster| [aws_tags(), cluster].concat());
@@ -128,10 +128,11 @@ fn stream() -> Coded {
     vec(one, 1..4).prop_map(|documents| documents.concat()).boxed()
 }
 
-/// The items and the ending that the reader finds, with the bytes in pieces of those lengths in turn.
-fn read(bytes: &[u8], lengths: &[usize]) -> (Vec<Item>, Ending) {
-    let mut reader = Reader::new(Limits::default());
-    let mut items = Vec::new();
+/// Returns the events and the ending that the reader finds, with the bytes cut into pieces of these lengths
+/// in turn.
+fn read(bytes: &[u8], lengths: &[usize]) -> (Vec<MkvEvent>, Ending) {
+    let mut reader = MkvReader::new(MkvLimits::default());
+    let mut events = Vec::new();
     let mut lengths = lengths.iter().cycle();
     let mut rest = bytes;
     while !rest.is_empty() {
@@ -140,21 +141,21 @@ fn read(bytes: &[u8], lengths: &[usize]) -> (Vec<Item>, Ending) {
         reader.push(piece);
         loop {
             match reader.next() {
-                Ok(Some(item)) => items.push(item),
+                Ok(Some(event)) => events.push(event),
                 Ok(None) => break,
-                Err(_) => return (items, Ending::Bad),
+                Err(_) => return (events, Ending::Bad),
             }
         }
     }
     match reader.finish() {
-        Ok(()) => (items, Ending::Whole),
-        Err(Error::Truncated { .. }) => (items, Ending::Cut),
-        Err(_) => (items, Ending::Bad),
+        Ok(()) => (events, Ending::Whole),
+        Err(MkvError::Truncated { .. }) => (events, Ending::Cut),
+        Err(_) => (events, Ending::Bad),
     }
 }
 
 fn check_all(bytes: &[u8], lengths: &[usize]) -> Result<(), TestCaseError> {
-    let twin = twin::read(bytes, &Limits::default());
+    let twin = twin::read(bytes, &MkvLimits::default());
     prop_assert_eq!(&read(bytes, &[bytes.len().max(1)]), &twin);
     prop_assert_eq!(&read(bytes, lengths), &twin);
     let cuts: Vec<u8> = lengths.iter().map(|&len| len as u8).chain([0; invariants::CUTS]).collect();
@@ -167,7 +168,7 @@ proptest! {
 
     #[test]
     fn valid_streams_equal_the_twin_at_any_cut(bytes in stream(), lengths in vec(1usize..60, 1..8)) {
-        prop_assert_eq!(twin::read(&bytes, &Limits::default()).1, Ending::Whole);
+        prop_assert_eq!(twin::read(&bytes, &MkvLimits::default()).1, Ending::Whole);
         check_all(&bytes, &lengths)?;
         check_all(&bytes, &[1])?;
     }
@@ -208,7 +209,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_written_is_read(
+    fn a_written_stream_is_read_back(
         timestamp in any::<u64>(),
         scale in 1u64..1_000_000_000,
         pairs in vec(("[a-zA-Z_]{1,20}", "[^\0]{0,20}"), 0..5),
@@ -235,14 +236,14 @@ proptest! {
         }
         writer::tags(&mut bytes, &pairs);
         let head = [
-            Item::Document,
-            Item::Info { timecode_scale_ns: scale, raw },
-            Item::Tracks([track].into()),
-            Item::Tags(pairs.clone()),
-            Item::ClusterStart { timestamp },
+            MkvEvent::DocumentStart,
+            MkvEvent::Info { timestamp_scale_ns: scale, raw },
+            MkvEvent::Tracks([track].into()),
+            MkvEvent::Tags(pairs.clone()),
+            MkvEvent::ClusterStart { timestamp },
         ];
-        let blocks = blocks.into_iter().map(Item::Block);
-        let expected: Vec<_> = head.into_iter().chain(blocks).chain([Item::ClusterEnd, Item::Tags(pairs)]).collect();
+        let blocks = blocks.into_iter().map(MkvEvent::Block);
+        let expected: Vec<_> = head.into_iter().chain(blocks).chain([MkvEvent::ClusterEnd, MkvEvent::Tags(pairs)]).collect();
         prop_assert_eq!(read(&bytes, &[13]), (expected, Ending::Whole));
     }
 }

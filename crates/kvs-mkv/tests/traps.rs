@@ -1,25 +1,25 @@
-//! The traps of the encoding, one row each.
+//! Unusual but valid encodings, one table row each.
 
 mod wire;
 
-use kvs_mkv::{Block, BlockKind, Error, Item, Limits, Reader, Tag, TrackKind, writer};
+use kvs_mkv::{Block, BlockKind, MkvError, MkvEvent, MkvLimits, MkvReader, Tag, TrackKind, writer};
 use wire::{Lacing, block, document, el, header, lace, lacing_flags, sized, tags, unsized_};
 
-/// The items in the bytes, pushed one by one, and how it ended.
-fn read(bytes: &[u8]) -> (Vec<Item>, Result<(), Error>) {
-    let mut reader = Reader::new(Limits::default());
-    let mut items = Vec::new();
+/// Pushes the bytes one by one, and returns the events and the final result.
+fn read(bytes: &[u8]) -> (Vec<MkvEvent>, Result<(), MkvError>) {
+    let mut reader = MkvReader::new(MkvLimits::default());
+    let mut events = Vec::new();
     for byte in bytes {
         reader.push(&[*byte]);
         loop {
             match reader.next() {
-                Ok(Some(item)) => items.push(item),
+                Ok(Some(event)) => events.push(event),
                 Ok(None) => break,
-                Err(error) => return (items, Err(error)),
+                Err(error) => return (events, Err(error)),
             }
         }
     }
-    (items, reader.finish())
+    (events, reader.finish())
 }
 
 fn timestamp(value: u8) -> Vec<u8> {
@@ -30,15 +30,20 @@ fn simple(payload: &[u8]) -> Vec<u8> {
     el(wire::SIMPLE_BLOCK, &block(1, 0, 0x80, payload))
 }
 
-/// What the one cluster of these tests gives.
-fn one_frame() -> Vec<Item> {
+/// The events of the one Cluster that these tests encode.
+fn one_frame() -> Vec<MkvEvent> {
     let data = b"frame"[..].into();
     let frame = Block { track: 1, relative: 0, key: true, flags: 0x80, kind: BlockKind::Simple, data };
-    vec![Item::Document, Item::ClusterStart { timestamp: 7 }, Item::Block(frame), Item::ClusterEnd]
+    vec![
+        MkvEvent::DocumentStart,
+        MkvEvent::ClusterStart { timestamp: 7 },
+        MkvEvent::Block(frame),
+        MkvEvent::ClusterEnd,
+    ]
 }
 
 #[test]
-fn ways_of_coding_one_frame() {
+fn one_frame_is_read_in_each_encoding() {
     let body = [timestamp(7), simple(b"frame")].concat();
     let long = sized(wire::SIMPLE_BLOCK, 8, &block(1, 0, 0x80, b"frame"));
     let void = |len| sized(wire::VOID, len, &[0; 20]);
@@ -100,36 +105,36 @@ fn ways_of_coding_one_frame() {
 }
 
 #[test]
-fn the_end_of_an_unknown_size_is_known_by_the_next_id() {
+fn a_cluster_of_unknown_size_ends_at_the_next_id() {
     let body = [timestamp(7), simple(b"frame")].concat();
     let cluster = document(&[unsized_(wire::CLUSTER, 1, &body)]);
     for next in [wire::TAGS, wire::CLUSTER, wire::CUES, wire::INFO, wire::TRACKS, wire::SEEK_HEAD, wire::EBML]
     {
-        let mut reader = Reader::new(Limits::default());
+        let mut reader = MkvReader::new(MkvLimits::default());
         reader.push(&cluster);
-        let items: Vec<_> = std::iter::from_fn(|| reader.next().unwrap()).collect();
-        assert_eq!(items, one_frame()[..3], "0x{next:X}");
+        let events: Vec<_> = std::iter::from_fn(|| reader.next().unwrap()).collect();
+        assert_eq!(events, one_frame()[..3], "0x{next:X}");
         let (head, tail) = (&wire::id(next)[..3], &wire::id(next)[3..]);
         reader.push(head);
         assert_eq!(reader.next(), Ok(None), "0x{next:X}");
         reader.push(tail);
-        assert_eq!(reader.next(), Ok(Some(Item::ClusterEnd)), "0x{next:X}");
+        assert_eq!(reader.next(), Ok(Some(MkvEvent::ClusterEnd)), "0x{next:X}");
         assert_eq!(reader.next(), Ok(None), "0x{next:X}");
     }
 }
 
 #[test]
-fn a_frame_comes_with_its_last_byte() {
+fn a_frame_is_available_with_its_last_byte() {
     let mut bytes = Vec::new();
     writer::document_header(&mut bytes);
     writer::cluster_start(&mut bytes, 7);
     writer::simple_block(&mut bytes, 1, 0, true, b"frame");
     let (last, before) = bytes.split_last().unwrap();
-    let mut reader = Reader::new(Limits::default());
+    let mut reader = MkvReader::new(MkvLimits::default());
     reader.push(before);
-    let items: Vec<_> = std::iter::from_fn(|| reader.next().unwrap()).collect();
-    assert_eq!(items, one_frame()[..2]);
-    assert!(matches!(reader.finish(), Err(Error::Truncated { .. })));
+    let events: Vec<_> = std::iter::from_fn(|| reader.next().unwrap()).collect();
+    assert_eq!(events, one_frame()[..2]);
+    assert!(matches!(reader.finish(), Err(MkvError::Truncated { .. })));
     reader.push(&[*last]);
     assert_eq!(reader.next(), Ok(Some(one_frame()[2].clone())));
     assert_eq!(reader.offset(), bytes.len() as u64);
@@ -137,7 +142,7 @@ fn a_frame_comes_with_its_last_byte() {
 }
 
 #[test]
-fn a_put_media_stream() {
+fn a_put_media_stream_is_read() {
     let mut bytes = Vec::new();
     writer::document_header(&mut bytes);
     writer::info(&mut bytes, 1_000_000, "producer");
@@ -148,19 +153,19 @@ fn a_put_media_stream() {
         writer::tags(&mut bytes, &[Tag::new("user", at.to_string())]);
         writer::tags(&mut bytes, &end);
     }
-    let (items, ending) = read(&bytes);
+    let (events, ending) = read(&bytes);
     assert_eq!(ending, Ok(()));
-    let fragments: Vec<_> = items[2..].chunks(5).collect();
+    let fragments: Vec<_> = events[2..].chunks(5).collect();
     assert_eq!(fragments.len(), 3);
     for (at, fragment) in fragments.into_iter().enumerate() {
         assert_eq!(fragment[..3], one_frame()[1..]);
-        assert_eq!(fragment[3], Item::Tags(vec![Tag::new("user", at.to_string())]));
-        assert_eq!(fragment[4], Item::Tags(end.to_vec()));
+        assert_eq!(fragment[3], MkvEvent::Tags(vec![Tag::new("user", at.to_string())]));
+        assert_eq!(fragment[4], MkvEvent::Tags(end.to_vec()));
     }
 }
 
 #[test]
-fn tags_of_every_shape() {
+fn tags_of_every_shape_are_read() {
     let nested = wire::simple_tag("outer", "1", &wire::simple_tag("inner", "2", &[]));
     let targets = el(wire::TARGETS, &el(0x68CA, &[50]));
     let table = [
@@ -189,19 +194,23 @@ fn tags_of_every_shape() {
             vec![Tag::new("a", "1")],
         ),
         (
-            "no UTF-8",
+            "invalid UTF-8",
             el(wire::TAGS, &el(wire::TAG, &el(wire::SIMPLE_TAG, &el(wire::TAG_NAME, b"a\xFF")))),
             vec![Tag::new("a\u{FFFD}", "")],
         ),
         ("no Tag", el(wire::TAGS, &[]), vec![]),
     ];
     for (name, bytes, expected) in table {
-        assert_eq!(read(&document(&[bytes])), (vec![Item::Document, Item::Tags(expected)], Ok(())), "{name}");
+        assert_eq!(
+            read(&document(&[bytes])),
+            (vec![MkvEvent::DocumentStart, MkvEvent::Tags(expected)], Ok(())),
+            "{name}"
+        );
     }
 }
 
 #[test]
-fn tracks_of_every_kind() {
+fn tracks_of_every_kind_are_read() {
     let video = el(
         wire::VIDEO,
         &[sized(wire::PIXEL_WIDTH, 1, &[0x02, 0x80]), sized(wire::PIXEL_HEIGHT, 1, &[0, 0, 1, 0xE0])]
@@ -220,10 +229,10 @@ fn tracks_of_every_kind() {
     let private = el(wire::CODEC_PRIVATE, b"\x01\0\0");
     let raw = entry(1, 1, b"V_MS/VFW/FOURCC\0\0\0", &[video, duration, private].concat());
     let audio = entry(2, 2, b"A_AAC", &el(wire::CONTENT_ENCODINGS, &[]));
-    let (items, ending) =
+    let (events, ending) =
         read(&document(&[el(wire::TRACKS, &[raw.clone(), audio, entry(3, 17, b"", &[])].concat())]));
     assert_eq!(ending, Ok(()));
-    let Item::Tracks(tracks) = &items[1] else { unreachable!("{items:?}") };
+    let MkvEvent::Tracks(tracks) = &events[1] else { unreachable!("{events:?}") };
     assert_eq!(tracks.iter().map(|track| track.number).collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!(
         tracks.iter().map(|track| track.kind).collect::<Vec<_>>(),
@@ -240,7 +249,7 @@ fn tracks_of_every_kind() {
 }
 
 #[test]
-fn laced_frames() {
+fn laced_frames_are_separated() {
     let frames =
         |lens: &[usize]| lens.iter().enumerate().map(|(at, &len)| vec![at as u8; len]).collect::<Vec<_>>();
     let table = [
@@ -257,11 +266,11 @@ fn laced_frames() {
         let alone = el(wire::SIMPLE_BLOCK, &body);
         let group = el(wire::BLOCK_GROUP, &el(wire::BLOCK, &body));
         let cluster = el(wire::CLUSTER, &[timestamp(7), alone, group].concat());
-        let (items, ending) = read(&document(&[cluster]));
+        let (events, ending) = read(&document(&[cluster]));
         assert_eq!(ending, Ok(()), "{lacing:?}");
-        let blocks: Vec<_> = items
+        let blocks: Vec<_> = events
             .iter()
-            .filter_map(|item| if let Item::Block(block) = item { Some(block) } else { None })
+            .filter_map(|event| if let MkvEvent::Block(block) = event { Some(block) } else { None })
             .collect();
         assert_eq!(blocks.len(), 2 * frames.len(), "{lacing:?}");
         for (at, block) in blocks.iter().enumerate() {
@@ -276,47 +285,51 @@ fn laced_frames() {
 }
 
 #[test]
-fn a_group_is_key_without_a_reference() {
+fn a_block_group_without_a_reference_is_a_keyframe() {
     let group = |flags, more: &[u8]| {
         el(wire::BLOCK_GROUP, &[el(wire::BLOCK, &block(1, 0, flags, b"f")), more.to_vec()].concat())
     };
     let reference = sized(wire::REFERENCE_BLOCK, 1, &[0xFF]);
     let cluster = el(wire::CLUSTER, &[timestamp(7), group(0, &[]), group(0x80, &reference)].concat());
-    let (items, _) = read(&document(&[cluster]));
-    let keys: Vec<_> = items
+    let (events, _) = read(&document(&[cluster]));
+    let keys: Vec<_> = events
         .iter()
-        .filter_map(|item| if let Item::Block(block) = item { Some((block.key, block.kind)) } else { None })
+        .filter_map(
+            |event| {
+                if let MkvEvent::Block(block) = event { Some((block.key, block.kind)) } else { None }
+            },
+        )
         .collect();
     assert_eq!(keys, [(true, BlockKind::Group), (false, BlockKind::Group)]);
 }
 
 #[test]
-fn the_timecode_scale() {
+fn the_timestamp_scale_is_read() {
     let info = |body: &[u8]| document(&[el(wire::INFO, body)]);
     let scale = |bytes: &[u8]| match &read(&info(bytes)).0[..] {
-        [Item::Document, Item::Info { timecode_scale_ns, raw }] => {
+        [MkvEvent::DocumentStart, MkvEvent::Info { timestamp_scale_ns, raw }] => {
             assert_eq!(*raw, el(wire::INFO, bytes));
-            *timecode_scale_ns
+            *timestamp_scale_ns
         }
         other => unreachable!("{other:?}"),
     };
     assert_eq!(scale(&[]), 1_000_000, "absent");
-    assert_eq!(scale(&el(wire::TIMECODE_SCALE, &[])), 1_000_000, "empty");
-    assert_eq!(scale(&el(wire::TIMECODE_SCALE, &[0, 0, 0, 0, 0, 1, 0, 0])), 65_536, "8 bytes");
+    assert_eq!(scale(&el(wire::TIMESTAMP_SCALE, &[])), 1_000_000, "empty");
+    assert_eq!(scale(&el(wire::TIMESTAMP_SCALE, &[0, 0, 0, 0, 0, 1, 0, 0])), 65_536, "8 bytes");
 }
 
 #[test]
-fn frames_are_slices_of_what_came() {
+fn frames_are_slices_of_the_received_bytes() {
     let mut bytes = Vec::new();
     writer::document_header(&mut bytes);
     writer::cluster_start(&mut bytes, 0);
     for _ in 0..2 {
         writer::simple_block(&mut bytes, 1, 0, true, &[7; 1000]);
     }
-    let mut reader = Reader::new(Limits::default());
+    let mut reader = MkvReader::new(MkvLimits::default());
     reader.push(&bytes);
-    let items: Vec<_> = std::iter::from_fn(|| reader.next().unwrap()).collect();
-    let [Item::Block(first), Item::Block(second)] = &items[2..] else { unreachable!("{items:?}") };
+    let events: Vec<_> = std::iter::from_fn(|| reader.next().unwrap()).collect();
+    let [MkvEvent::Block(first), MkvEvent::Block(second)] = &events[2..] else { unreachable!("{events:?}") };
     let apart = second.data.as_ptr() as usize - first.data.as_ptr() as usize;
     assert_eq!(apart, 1000 + 1 + 4 + 4, "one allocation holds both");
 }

@@ -1,42 +1,42 @@
-//! The wall clock of the local KVS, which a test may set and move.
+//! The wall clock of the local KVS, which a test can replace by a manual one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
-/// The time by which fragments are stamped and expire.
+/// The clock by which fragments are stamped and expire.
 #[derive(Debug, Clone)]
 pub struct Clock {
-    /// Milliseconds since 1970 of a clock that only moves when told to.
-    set_ms: Option<Arc<AtomicI64>>,
+    /// Milliseconds since 1970 of a manual clock; None reads the time of this machine.
+    manual_ms: Option<Arc<AtomicI64>>,
 }
 
 impl Clock {
-    /// The time of this machine.
+    /// Returns the clock of this machine.
     pub fn system() -> Self {
-        Self { set_ms: None }
+        Self { manual_ms: None }
     }
 
-    /// A clock that stands still at `ms` since 1970; its clones move with it.
+    /// Returns a clock that stands still at `ms` since 1970 until [`advance`](Self::advance); its clones move with it.
     pub fn standing_at(ms: i64) -> Self {
-        Self { set_ms: Some(Arc::new(AtomicI64::new(ms))) }
+        Self { manual_ms: Some(Arc::new(AtomicI64::new(ms))) }
     }
 
-    /// Moves a standing clock; the time of this machine stays as it is.
+    /// Moves a standing clock forward. Does nothing to the clock of this machine.
     pub fn advance(&self, by: Duration) {
-        if let Some(set_ms) = &self.set_ms {
-            set_ms.fetch_add(millis(by), Ordering::SeqCst);
+        if let Some(manual_ms) = &self.manual_ms {
+            manual_ms.fetch_add(millis(by), Ordering::SeqCst);
         }
     }
 
-    /// Milliseconds since 1970.
+    /// Returns milliseconds since 1970.
     pub fn now_ms(&self) -> i64 {
-        let set_ms = self.set_ms.as_ref().map(|set_ms| set_ms.load(Ordering::SeqCst));
-        set_ms.unwrap_or_else(|| epoch_ms(SystemTime::now()))
+        let manual_ms = self.manual_ms.as_ref().map(|manual_ms| manual_ms.load(Ordering::SeqCst));
+        manual_ms.unwrap_or_else(|| epoch_ms(SystemTime::now()))
     }
 }
 
-/// Milliseconds since 1970; negative before.
+/// Converts a time to milliseconds since 1970, which are negative before it.
 pub fn epoch_ms(time: SystemTime) -> i64 {
     match time.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(after) => millis(after),
@@ -48,7 +48,7 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Decimal seconds with three decimals, as KVS writes a time in a tag.
+/// Formats a time as KVS does in a tag: decimal seconds with three decimals.
 pub(crate) fn decimal_seconds(ms: i64) -> String {
     let sign = if ms < 0 { "-" } else { "" };
     let ms = ms.unsigned_abs();

@@ -1,79 +1,52 @@
 //! A local Kinesis Video Streams: control plane, PutMedia, GetMedia, the archive, HLS, clips and images over HTTP, clips that
 //! play like cameras, and faults.
 //!
-//! [`Sim`] is the server. Behind it stands a [`Store`] of [`Stream`]s, which a test may also use without HTTP:
-//! load a clip with [`append_clip`], a fragment with [`append_fragment`], rubbish with
-//! [`Stream::append_raw_document`], and read with [`open`]. What goes wrong is told by [`Stream::set_faults`].
+//! [`Sim`] is the server, and [`StreamStore`] holds its [`KvsStream`]s. A test can use the store without HTTP: load a clip with
+//! [`append_clip`], a fragment with [`append_fragment`], invalid bytes with [`KvsStream::append_raw_document`], and read with
+//! [`open_media`]. [`KvsStream::set_faults`] injects faults.
+//!
+//! The folders, each of which uses only those below it:
+//!
+//! - `api`: the operations over HTTP, a folder per service of AWS.
+//! - `hls`: sessions and playlists.
+//! - `playback`: clips as cameras.
+//! - `store`: streams and fragments, in memory and on disk.
+//! - `faults`: the faults, their text form, and their effect on a connection.
+//! - `identifiers`: names, ARNs, regions and fragment numbers.
 
-mod acks;
-mod archive;
-mod armed;
-mod clip;
-mod clip_container;
-mod clip_dump;
-mod clip_parameters;
+mod api;
 mod clock;
-mod control;
-mod course;
-mod cursor;
-mod disk;
-mod disturbed;
-mod errors;
-mod fault_control;
-mod fault_words;
+mod connection_limit;
+mod error;
+mod error_record;
 mod faults;
-mod fragment;
-mod fragment_number;
-mod fragment_writer;
-mod get_clip;
-mod get_images;
-mod get_media;
 mod hls;
-mod hls_list;
-mod hls_playlist;
-mod hls_request;
-mod hls_session;
-mod image_maker;
-mod image_request;
-mod ingest;
-mod media_refusal;
-mod mix;
-mod page_token;
-mod play;
-mod put_media;
-mod rate;
-mod refusals;
-mod region;
-mod request_values;
-mod retention;
-mod service;
+mod identifiers;
+mod media_error;
+mod playback;
 mod sim;
+mod sim_error;
 mod store;
-mod stream;
-mod stream_arn;
-mod stream_identity;
-mod stream_name;
-mod stream_reference;
-mod stream_state;
-mod tags;
 mod tls;
-mod video_fragment;
 
-pub use clip::{Clip, ClipError};
+pub use api::image_maker::{ImageFormat, ImageMaker, ImageSize};
+pub use api::media::get_media::{StartSelector, open_media};
 pub use clock::{Clock, epoch_ms};
-pub use cursor::{Cursor, Seek, Step};
-pub use errors::{ApiError, DiskError, SimError};
-pub use fault_words::{FaultPlan, NotAFault};
-pub use faults::{Fault, FaultKind, Faults, Limit, Operation};
-pub use fragment::{FragmentHead, MediaHeader, TimeLine};
-pub use fragment_number::{FragmentNumber, NotANumber};
-pub use fragment_writer::{FragmentWriter, append_fragment};
-pub use get_media::{StartSelector, open};
-pub use image_maker::{ImageFormat, ImageMaker, ImageSize};
-pub use media_refusal::MediaRefusal;
-pub use play::{NotAPlay, Pace, Play, append_clip};
-pub use region::{NotARegion, Region};
+pub use error::ApiError;
+pub use faults::model::{Fault, FaultKind, Faults, Limit, Operation};
+pub use faults::parse::{FaultParseError, FaultPlan};
+pub use identifiers::fragment_number::{FragmentNumber, FragmentNumberError};
+pub use identifiers::region::{Region, RegionError};
+pub use media_error::MediaError;
+pub use playback::clip::ClipFile;
+pub use playback::error::ClipError;
+pub use playback::player::{ClipPace, Play, PlayParseError, append_clip};
 pub use sim::{Sim, SimConfig};
-pub use store::Store;
-pub use stream::{Delivery, Stream, StreamLimits};
-pub use stream_identity::{StreamIdentity, StreamSettings};
+pub use sim_error::SimError;
+pub use store::cursor::{ReadStep, Seek, StreamCursor};
+pub use store::disk::DataDirError;
+pub use store::fragment::{FragmentHead, MediaHeader, TimeLine};
+pub use store::fragment_writer::{FragmentWriter, append_fragment};
+pub use store::identity::{StreamIdentity, StreamSettings};
+pub use store::stream::{KvsStream, LiveDelivery, StreamLimits};
+pub use store::streams::StreamStore;

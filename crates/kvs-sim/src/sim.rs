@@ -1,4 +1,4 @@
-//! The server: its start, its players, its end.
+//! The server of the local KVS: start, players, stop.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -6,61 +6,68 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum_server::Handle;
+use axum_server::tls_rustls::RustlsAcceptor;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::error;
 
+use crate::api::image_maker::ImageMaker;
+use crate::api::routes;
+use crate::api::state::ApiState;
 use crate::clock::Clock;
-use crate::errors::SimError;
-use crate::fault_words::FaultPlan;
-use crate::hls_session::Sessions;
-use crate::image_maker::ImageMaker;
-use crate::play::{self, Play};
-use crate::region::Region;
-use crate::service::Service;
-use crate::store::Store;
-use crate::stream::{Delivery, StreamLimits};
+use crate::connection_limit::ConnectionLimit;
+use crate::faults::parse::FaultPlan;
+use crate::hls::session::HlsSessions;
+use crate::identifiers::region::Region;
+use crate::playback::player::{self, Play};
+use crate::sim_error::SimError;
+use crate::store::stream::{LiveDelivery, StreamLimits};
+use crate::store::streams::StreamStore;
 use crate::tls::{self, SelfSigned};
 
-/// How a local KVS is to run.
+/// Configuration of a local KVS.
 #[derive(Debug, Clone)]
 pub struct SimConfig {
-    /// Where to listen; port 0 takes any free one.
+    /// Address to listen on; port 0 takes any free one.
     pub listen: SocketAddr,
-    /// Whether to speak https with a self-signed certificate, and then only that.
+    /// Speaks https with a self-signed certificate, and no http.
     pub tls: bool,
-    /// When a reader at the live edge gets a block.
-    pub delivery: Delivery,
-    /// Where to keep streams and fragments over a restart.
+    /// Unit in which readers at the live edge get media.
+    pub delivery: LiveDelivery,
+    /// Folder that keeps streams and fragments over a restart; None keeps them in memory only.
     pub data_dir: Option<PathBuf>,
-    /// Bytes of media that a stream keeps; the oldest fragments go first.
+    /// Bytes of media that a stream keeps; the oldest fragments are evicted first.
     pub stream_bytes: u64,
-    /// GetMedia connections that a stream allows at once.
+    /// GetMedia connections that a stream allows at the same time.
     pub readers: usize,
-    /// Fragments a second that one GetMedia connection gets at most.
+    /// Maximum number of fragments per second on one GetMedia connection.
     pub fragments_per_s: u32,
-    /// The time by which fragments are stamped.
+    /// Clock by which fragments are stamped and expire.
     pub clock: Clock,
-    /// What goes wrong, with the streams there are and those to come.
+    /// Faults of all streams, including those that are created later.
     pub faults: Vec<FaultPlan>,
-    /// The region of streams that no request made, and of requests that are not signed.
+    /// Region of streams that no request created, and of requests that are not signed.
     pub region: Region,
-    /// Makes the images of GetImages, which is not there without it.
+    /// Decoder and encoder for GetImages, which does not exist without one.
     pub images: Option<Arc<dyn ImageMaker>>,
-    /// HLS sessions end after so long even where more is asked for, so that a test need not wait for the 5 minutes
-    /// that a session lasts at least.
-    pub longest_hls_session: Duration,
+    /// Upper bound of the lifetime of HLS sessions, so that a test need not wait for the 5 minutes that a request can ask for
+    /// at least.
+    pub max_hls_session: Duration,
+    /// Maximum number of open connections of all clients; those beyond it are closed.
+    pub max_connections: usize,
 }
 
-/// Media that a stream keeps unless told otherwise.
+/// Media that a stream keeps by default.
 const STREAM_BYTES: u64 = 512 << 20;
 /// Source: AWS, Kinesis Video Streams quotas of GetMedia, 2026.
 const READERS: usize = 3;
-/// Source: as above.
+/// Source: AWS, Kinesis Video Streams quotas of GetMedia, 2026.
 const FRAGMENTS_PER_S: u32 = 5;
 /// Source: AWS, GetHLSStreamingSessionURL, Expires, 2026.
-const LONGEST_HLS_SESSION: Duration = Duration::from_secs(43_200);
-/// How long open connections may take to end when the server stops.
+const MAX_HLS_SESSION: Duration = Duration::from_secs(43_200);
+/// Leaves descriptors for files under the usual limit of 1024 per process.
+const MAX_CONNECTIONS: usize = 800;
+/// Time for open connections to end when the server stops.
 const GRACE: Duration = Duration::from_secs(1);
 
 impl Default for SimConfig {
@@ -68,7 +75,7 @@ impl Default for SimConfig {
         Self {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             tls: false,
-            delivery: Delivery::default(),
+            delivery: LiveDelivery::default(),
             data_dir: None,
             stream_bytes: STREAM_BYTES,
             readers: READERS,
@@ -77,18 +84,21 @@ impl Default for SimConfig {
             faults: Vec::new(),
             region: Region::default(),
             images: None,
-            longest_hls_session: LONGEST_HLS_SESSION,
+            max_hls_session: MAX_HLS_SESSION,
+            max_connections: MAX_CONNECTIONS,
         }
     }
 }
 
-/// A running local KVS. Dropped, it ends by itself soon; [`stop`](Self::stop) waits for that.
+/// A running local KVS.
+///
+/// When it is dropped, its tasks end in the background; [`stop`](Self::stop) waits for their end.
 #[derive(Debug)]
 pub struct Sim {
     address: SocketAddr,
     scheme: &'static str,
     certificate_pem: Option<String>,
-    store: Arc<Store>,
+    store: Arc<StreamStore>,
     stop: CancellationToken,
     server: JoinHandle<()>,
     players: Mutex<Vec<JoinHandle<()>>>,
@@ -96,124 +106,135 @@ pub struct Sim {
 }
 
 impl Sim {
-    /// Listens, and answers from now on. Needs a tokio runtime.
+    /// Starts to listen and to answer. Needs a tokio runtime.
     ///
-    /// Errors: the address is taken, the certificate or the folder cannot be made.
+    /// # Errors
+    ///
+    /// The address is in use, the certificate cannot be made, or `data_dir` cannot be read or written.
     pub fn start(config: SimConfig) -> Result<Self, SimError> {
         let limits = StreamLimits {
             stream_bytes: config.stream_bytes,
             readers: config.readers,
             delivery: config.delivery,
         };
-        let store = Arc::new(Store::open(config.clock, limits, config.data_dir)?.in_region(config.region));
+        let store =
+            Arc::new(StreamStore::open(config.clock, limits, config.data_dir)?.in_region(config.region));
         store.plan_faults(config.faults);
         let failed = |source| SimError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).map_err(failed)?;
+        // Port 0 is resolved here, before the certificate and the endpoints that name it.
         let address = listener.local_addr().map_err(failed)?;
         let certificate = config.tls.then(|| tls::self_signed(address.ip())).transpose()?;
         let scheme = if config.tls { "https" } else { "http" };
         let stop = CancellationToken::new();
-        let service = Service {
+        let state = ApiState {
             store: Arc::clone(&store),
             address,
             scheme,
             fragments_per_s: config.fragments_per_s,
             stop: stop.clone(),
-            hls: Arc::new(Sessions::new(config.longest_hls_session)),
+            hls: Arc::new(HlsSessions::new(config.max_hls_session)),
             images: config.images,
         };
-        let server = serve(listener, service, certificate.as_ref(), stop.clone()).map_err(failed)?;
+        let limit = ConnectionLimit::new(config.max_connections);
+        let server = serve(listener, state, limit, certificate.as_ref(), stop.clone()).map_err(failed)?;
         Ok(Self {
             address,
             scheme,
-            certificate_pem: certificate.map(|made| made.certificate_pem),
+            certificate_pem: certificate.map(|certificate| certificate.certificate_pem),
             store,
             server,
             players: Mutex::new(Vec::new()),
+            // A test that fails drops the server without `stop`; its tasks must not outlive it.
             _stop_on_drop: stop.clone().drop_guard(),
             stop,
         })
     }
 
-    /// Its URL, for `AWS_ENDPOINT_URL`: `http://127.0.0.1:PORT`.
+    /// Returns the server's URL, for `AWS_ENDPOINT_URL`: `http://127.0.0.1:PORT`.
     pub fn endpoint(&self) -> String {
         format!("{}://{}", self.scheme, self.address)
     }
 
-    /// Where it listens.
+    /// Returns the address that the server listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// With TLS: the certificate that clients are to trust.
+    /// Returns the certificate that clients are to trust; None without TLS.
     pub fn certificate_pem(&self) -> Option<&str> {
         self.certificate_pem.as_deref()
     }
 
-    /// Its streams.
-    pub fn store(&self) -> &Arc<Store> {
+    /// Returns the store of all streams.
+    pub fn store(&self) -> &Arc<StreamStore> {
         &self.store
     }
 
-    /// Starts to play a clip at real-time pace into a stream, which is made where there is none.
+    /// Starts to play a clip at real-time pace into a stream, which is created if it does not exist.
     ///
-    /// Errors: the clip cannot be played, or something else writes to the stream.
+    /// # Errors
+    ///
+    /// The clip cannot be played, or the stream has another producer.
     pub async fn play(&self, play: Play) -> Result<(), SimError> {
         let stream = self.store.stream_or_create(&play.stream)?;
-        let player = play::start(stream, play, self.stop.clone()).await?;
+        let player = player::start(stream, play, self.stop.clone()).await?;
         self.players.lock().unwrap_or_else(PoisonError::into_inner).push(player);
         Ok(())
     }
 
-    /// Ends all connections and players, and waits for it: about a second at most.
+    /// Ends all connections and players, and waits for their end, which takes about a second at most.
     pub async fn stop(self) {
         self.stop.cancel();
         let players = std::mem::take(&mut *self.players.lock().unwrap_or_else(PoisonError::into_inner));
         for player in players {
-            joined(player).await;
+            join(player).await;
         }
-        joined(self.server).await;
+        join(self.server).await;
     }
 }
 
-async fn joined(task: JoinHandle<()>) {
-    if let Err(stopped) = task.await {
-        error!(error = %stopped, "a task of the local KVS panicked; this is a bug");
+async fn join(task: JoinHandle<()>) {
+    if let Err(panic) = task.await {
+        error!(error = %panic, "a task of the local KVS panicked; this is a bug, report it with this message");
     }
 }
 
 fn serve(
     listener: TcpListener,
-    service: Service,
+    state: ApiState,
+    limit: ConnectionLimit,
     certificate: Option<&SelfSigned>,
     stop: CancellationToken,
 ) -> std::io::Result<JoinHandle<()>> {
     let handle = Handle::new();
-    let router = service.router().into_make_service();
-    let ending = handle.clone();
+    let server = axum_server::from_tcp(listener)?.handle(handle.clone());
+    let router = routes::router(state).into_make_service();
     match certificate {
-        Some(made) => {
-            let server = axum_server::from_tcp_rustls(listener, made.config.clone())?.handle(handle);
-            Ok(tokio::spawn(until_stopped(async move { server.serve(router).await }, ending, stop)))
+        Some(certificate) => {
+            // The limit is inside the TLS acceptor, so that a client that never finishes its handshake counts, too.
+            let tls = RustlsAcceptor::new(certificate.config.clone()).acceptor(limit);
+            let serving = async move { server.acceptor(tls).serve(router).await };
+            Ok(tokio::spawn(serve_until(serving, handle, stop)))
         }
         None => {
-            let server = axum_server::from_tcp(listener)?.handle(handle);
-            Ok(tokio::spawn(until_stopped(async move { server.serve(router).await }, ending, stop)))
+            let serving = async move { server.acceptor(limit).serve(router).await };
+            Ok(tokio::spawn(serve_until(serving, handle, stop)))
         }
     }
 }
 
-async fn until_stopped(
+async fn serve_until(
     serving: impl Future<Output = std::io::Result<()>>,
     handle: Handle<SocketAddr>,
     stop: CancellationToken,
 ) {
-    let ending = async {
+    let shutdown = async {
         stop.cancelled().await;
         handle.graceful_shutdown(Some(GRACE));
     };
-    let (served, ()) = tokio::join!(serving, ending);
+    let (served, ()) = tokio::join!(serving, shutdown);
     if let Err(error) = served {
-        error!(%error, "the local KVS cannot accept connections");
+        error!(%error, "the local KVS cannot accept connections; restart it");
     }
 }

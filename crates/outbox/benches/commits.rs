@@ -1,8 +1,8 @@
-//! Commits and syncs a second with 1, 10 and 100 sources, in a folder on the disk under `target` (or the one that `OUTBOX_BENCH_DIR` names).
+//! Commits and syncs per second with 1, 10 and 100 sources, in a folder on the disk under `target` (or the one that `OUTBOX_BENCH_DIR` names).
 //!
 //! `cargo bench -p outbox`. Each source commits 400 bytes of checkpoint and, one time in ten, an urgent entry of 1,000 bytes, which a
-//! sink takes at once: first once a second, as cameras do, then as fast as it can.
-#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints, and fails by it")]
+//! sink acknowledges at once: first once per second, as cameras do, then as fast as possible.
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints, and panics on an error")]
 
 use std::io;
 use std::path::PathBuf;
@@ -12,14 +12,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use outbox::{
-    Commit, Disk, DiskError, Fill, Folder, NewEntry, OpenError, Outbox, Sink, SinkSpec, StorageBackend,
+    Disk, FillDatabase, NewEntry, OpenError, Outbox, OutboxCommit, OutboxFolder, SinkHandle, SinkSpec,
+    StorageBackend,
 };
 
 const RUN: Duration = Duration::from_secs(4);
 
 /// A folder that counts syncs and written bytes.
-struct Counted {
-    folder: Folder,
+struct CountedFolder {
+    folder: OutboxFolder,
     counts: Arc<Counts>,
 }
 
@@ -30,23 +31,23 @@ struct Counts {
 }
 
 #[derive(Debug)]
-struct Counter(Box<dyn StorageBackend>, Arc<Counts>);
+struct CountedBackend(Box<dyn StorageBackend>, Arc<Counts>);
 
-impl Disk for Counted {
-    fn connect(&self) -> Result<Box<dyn StorageBackend>, DiskError> {
-        Ok(Box::new(Counter(self.folder.connect()?, Arc::clone(&self.counts))))
+impl Disk for CountedFolder {
+    fn connect(&self) -> io::Result<Box<dyn StorageBackend>> {
+        Ok(Box::new(CountedBackend(self.folder.connect()?, Arc::clone(&self.counts))))
     }
 
-    fn place(&self) -> String {
-        self.folder.place()
+    fn location(&self) -> String {
+        self.folder.location()
     }
 
-    fn make(&self, fill: Fill<'_>) -> Result<(), OpenError> {
-        self.folder.make(fill)
+    fn create(&self, fill: FillDatabase<'_>) -> Result<(), OpenError> {
+        self.folder.create(fill)
     }
 }
 
-impl StorageBackend for Counter {
+impl StorageBackend for CountedBackend {
     fn len(&self) -> io::Result<u64> {
         self.0.len()
     }
@@ -70,16 +71,25 @@ impl StorageBackend for Counter {
     }
 }
 
-async fn commit(outbox: &Outbox, sink: Sink, source: usize, number: u64) {
+async fn commit(outbox: &Outbox, sink: SinkHandle, source: usize, number: u64) {
     let urgent = (number + source as u64).is_multiple_of(10);
     let entry = || NewEntry { payload: vec![1; 1_000].into(), attachments: Vec::new(), sinks: vec![sink] };
     let entries = urgent.then(entry).into_iter().collect();
     let checkpoint = Some(Bytes::from(vec![2; 400]));
-    outbox.commit(Commit { source: format!("camera-{source}"), checkpoint, entries, urgent }).await.unwrap();
+    outbox
+        .commit(OutboxCommit { source: format!("camera-{source}"), checkpoint, entries, urgent })
+        .await
+        .unwrap();
 }
 
-/// One source until the end; tells how often it committed.
-async fn source(outbox: Outbox, sink: Sink, source: usize, sources: usize, pause: Option<Duration>) -> u64 {
+/// Runs one source for the time of the benchmark, and returns the number of its commits.
+async fn source(
+    outbox: Outbox,
+    sink: SinkHandle,
+    source: usize,
+    sources: usize,
+    pause: Option<Duration>,
+) -> u64 {
     let begun = Instant::now();
     let mut number = 0;
     tokio::time::sleep(pause.unwrap_or_default() * source as u32 / sources as u32).await;
@@ -88,15 +98,15 @@ async fn source(outbox: Outbox, sink: Sink, source: usize, sources: usize, pause
         number += 1;
         match pause {
             Some(pause) => tokio::time::sleep(pause).await,
-            None => outbox.settled().await,
+            None => outbox.flush().await,
         }
     }
     number
 }
 
-async fn deliver(outbox: Outbox, sink: Sink) {
+async fn deliver(outbox: Outbox, sink: SinkHandle) {
     loop {
-        outbox.changed(sink).await;
+        outbox.wait_for_entries(sink).await;
         let entries = outbox.pending(sink, None, 500, 5 << 20).unwrap();
         outbox.ack(sink, &entries.iter().map(|entry| entry.id).collect::<Vec<_>>());
     }
@@ -117,9 +127,9 @@ async fn run(outbox: Outbox, sources: usize, pause: Option<Duration>) -> u64 {
 
 fn report(dir: &std::path::Path, sources: usize, pause: Option<Duration>) {
     let counts = Arc::new(Counts::default());
-    let disk = Counted { folder: Folder::lock(dir).unwrap(), counts: Arc::clone(&counts) };
+    let disk = CountedFolder { folder: OutboxFolder::lock(dir).unwrap(), counts: Arc::clone(&counts) };
     let sinks =
-        vec![SinkSpec { name: "kds".into(), required: true, share_bytes: 1 << 30, takes_attachments: false }];
+        vec![SinkSpec { name: "kds".into(), required: true, quota_bytes: 1 << 30, takes_attachments: false }];
     let (outbox, _) = Outbox::open_on(disk, sinks).unwrap();
     let syncs_before = counts.syncs.load(Ordering::Relaxed);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
@@ -128,7 +138,7 @@ fn report(dir: &std::path::Path, sources: usize, pause: Option<Duration>) {
     let seconds = begun.elapsed().as_secs_f64();
     let syncs = counts.syncs.load(Ordering::Relaxed) - syncs_before;
     let kib = counts.bytes.load(Ordering::Relaxed) as f64 / 1024.0 / commits as f64;
-    let pace = if pause.is_some() { "once a second" } else { "as fast as it can" };
+    let pace = if pause.is_some() { "once per second" } else { "unpaced" };
     let (commits, syncs) = (commits as f64 / seconds, syncs as f64 / seconds);
     println!(
         "{sources:>4} sources, {pace:<17} {commits:>8.1} commits/s {syncs:>8.1} syncs/s {kib:>7.1} KiB written a commit"

@@ -1,4 +1,4 @@
-//! Where the database lies.
+//! The disk under the database: a locked folder, or an implementation of the caller.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
@@ -13,38 +13,36 @@ use rustix::fs::OFlags;
 
 use crate::error::OpenError;
 
-/// The database's name in its folder.
-pub const FILE: &str = "outbox.redb";
-/// What a database is called until it is whole.
+/// The file name of the database.
+pub const DATABASE_FILE: &str = "outbox.redb";
+/// The file name of a new database until it is complete.
 const UNFINISHED: &str = "outbox.redb.new";
-/// The name of a damaged database that was set aside, before the time.
+/// The prefix of the file name of a damaged database, before the time at which it was set aside.
 const ASIDE: &str = "outbox.redb.damaged-";
-/// The file that a process holds locked while it has the outbox.
-const LOCK: &str = "lock";
-/// The permissions of files and folders that are made: what waits may show faces and plates.
+/// The file that a process holds locked while it has the outbox open.
+const LOCK_FILE: &str = "lock";
+/// Permissions of new files, owner only: entries may show faces and licence plates.
 const FILE_MODE: u32 = 0o600;
+/// Permissions of new folders, for the same reason.
 const FOLDER_MODE: u32 = 0o700;
 
-/// What the system says.
-pub type DiskError = io::Error;
-
-/// A place for one database, which can be connected to again after an error.
+/// Storage of one database, which can be connected to again after an error.
 ///
-/// The file system is one ([`Folder`]); tests bring their own, with errors and crashes.
+/// [`OutboxFolder`] is the one on a file system; tests bring their own, with errors and crashes.
 pub trait Disk: Send + Sync + 'static {
-    /// The database; empty where there is none yet.
+    /// Opens the storage, which is empty where there is no database yet.
     ///
     /// # Errors
-    /// What the system says.
-    fn connect(&self) -> Result<Box<dyn StorageBackend>, DiskError>;
-    /// What a person calls it.
-    fn place(&self) -> String;
-    /// Makes the database by `fill` where there is none yet, whole or not at all.
+    /// The operating system refuses.
+    fn connect(&self) -> io::Result<Box<dyn StorageBackend>>;
+    /// Returns the location for messages, as a path where it has one.
+    fn location(&self) -> String;
+    /// Creates the database by `fill` if there is none, completely or not at all.
     ///
     /// # Errors
-    /// Those of `fill`, or the disk refuses.
-    fn make(&self, fill: Fill<'_>) -> Result<(), OpenError> {
-        let refused = |why: DiskError| OpenError::Disk { place: self.place(), why: why.to_string() };
+    /// Those of `fill`, or the operating system refuses.
+    fn create(&self, fill: FillDatabase<'_>) -> Result<(), OpenError> {
+        let refused = |why: io::Error| OpenError::Disk { location: self.location(), why: why.to_string() };
         let database = self.connect().map_err(refused)?;
         match database.len().map_err(refused)? {
             0 => fill(database),
@@ -53,30 +51,30 @@ pub trait Disk: Send + Sync + 'static {
     }
 }
 
-/// Writes a new database to an empty place.
-pub type Fill<'a> = &'a dyn Fn(Box<dyn StorageBackend>) -> Result<(), OpenError>;
+/// A function that writes a new database to empty storage.
+pub type FillDatabase<'a> = &'a dyn Fn(Box<dyn StorageBackend>) -> Result<(), OpenError>;
 
-/// A folder, held locked.
+/// A locked folder on a file system.
 ///
-/// Files in it are made for their owner alone, and none is reached through a symbolic link; so are folders that are missing. Those
-/// that are there keep their permissions.
+/// New files and folders are accessible to their owner only; existing ones keep their permissions. No file is opened through a
+/// symbolic link.
 #[derive(Debug)]
-pub struct Folder {
+pub struct OutboxFolder {
     dir: PathBuf,
-    /// Held for as long as this lives, also while the database is closed between two tries.
+    /// Held for the life of this value, also while the database is closed between two retries.
     _lock: File,
 }
 
-impl Folder {
-    /// Makes the folder where there is none, and locks it.
+impl OutboxFolder {
+    /// Locks the folder, and creates it if missing.
     ///
     /// # Errors
-    /// Another process holds the lock, or the disk refuses.
+    /// Another process holds the lock, or the operating system refuses.
     pub fn lock(dir: &Path) -> Result<Self, OpenError> {
         let refused =
-            |why: io::Error| OpenError::Disk { place: dir.display().to_string(), why: why.to_string() };
-        make_folder(dir).map_err(refused)?;
-        let lock = private().create(true).truncate(false).write(true).open(dir.join(LOCK));
+            |why: io::Error| OpenError::Disk { location: dir.display().to_string(), why: why.to_string() };
+        create_folder(dir).map_err(refused)?;
+        let lock = private().create(true).truncate(false).write(true).open(dir.join(LOCK_FILE));
         let lock = lock.map_err(refused)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { dir: dir.to_owned(), _lock: lock }),
@@ -85,29 +83,33 @@ impl Folder {
         }
     }
 
-    /// Renames the database to `outbox.redb.damaged-` and the time, ms since 1970, so that the next opening makes a new one. Of those that
-    /// were set aside before none is kept. Returns its new path.
+    /// Renames the database to `outbox.redb.damaged-` and the time (ms since 1970), and deletes those set aside before.
+    ///
+    /// Returns the new path. The next opening creates a new database.
     ///
     /// # Errors
-    /// Another process holds the lock, or the disk refuses.
+    /// Another process holds the lock, or the operating system refuses.
     pub fn set_aside(dir: &Path, now: SystemTime) -> Result<PathBuf, OpenError> {
         let folder = Self::lock(dir)?;
         let at_ms = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let aside = dir.join(format!("{ASIDE}{at_ms}"));
-        let moved = set_aside(&folder.dir, &aside);
-        moved.map(|()| aside).map_err(|why| OpenError::Disk { place: folder.place(), why: why.to_string() })
+        let moved = rename_database(&folder.dir, &aside);
+        moved
+            .map(|()| aside)
+            .map_err(|why| OpenError::Disk { location: folder.location(), why: why.to_string() })
     }
 
-    /// Whether a process holds the lock; nothing is made, and nothing stays locked.
+    /// Returns `true` if a process holds the lock. Creates nothing, and leaves nothing locked.
     ///
     /// # Errors
     /// The lock cannot be opened.
     pub fn is_locked(dir: &Path) -> io::Result<bool> {
-        let lock = match File::open(dir.join(LOCK)) {
+        let lock = match File::open(dir.join(LOCK_FILE)) {
             Ok(lock) => lock,
             Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(why) => return Err(why),
         };
+        // A shared lock: two processes that check at the same time do not see each other as the holder.
         match lock.try_lock_shared() {
             Ok(()) => Ok(false),
             Err(TryLockError::WouldBlock) => Ok(true),
@@ -116,46 +118,49 @@ impl Folder {
     }
 }
 
-impl Disk for Folder {
-    fn connect(&self) -> Result<Box<dyn StorageBackend>, DiskError> {
-        connect(&self.dir.join(FILE))
+impl Disk for OutboxFolder {
+    fn connect(&self) -> io::Result<Box<dyn StorageBackend>> {
+        connect(&self.dir.join(DATABASE_FILE))
     }
 
-    fn place(&self) -> String {
-        self.dir.join(FILE).display().to_string()
+    fn location(&self) -> String {
+        self.dir.join(DATABASE_FILE).display().to_string()
     }
 
-    fn make(&self, fill: Fill<'_>) -> Result<(), OpenError> {
-        let refused = |why: io::Error| OpenError::Disk { place: self.place(), why: why.to_string() };
-        let (place, unfinished) = (self.dir.join(FILE), self.dir.join(UNFINISHED));
-        if place.try_exists().map_err(refused)? {
+    fn create(&self, fill: FillDatabase<'_>) -> Result<(), OpenError> {
+        let refused = |why: io::Error| OpenError::Disk { location: self.location(), why: why.to_string() };
+        let (database, unfinished) = (self.dir.join(DATABASE_FILE), self.dir.join(UNFINISHED));
+        if database.try_exists().map_err(refused)? {
             return Ok(());
         }
+        // Truncated: a crash may have left the beginning of an earlier attempt.
         private().create(true).truncate(true).write(true).open(&unfinished).map_err(refused)?;
         fill(connect(&unfinished).map_err(refused)?)?;
-        fs::rename(&unfinished, &place).and_then(|()| sync_folder(&self.dir)).map_err(refused)
+        // The rename publishes the database, and the sync of the folder makes the rename durable.
+        fs::rename(&unfinished, &database).and_then(|()| sync_folder(&self.dir)).map_err(refused)
     }
 }
 
-/// Returns options that make a file for its owner alone and open none through a symbolic link.
+/// Returns options that create files for their owner only and follow no symbolic link.
 fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.mode(FILE_MODE).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
     options
 }
 
-fn connect(path: &Path) -> Result<Box<dyn StorageBackend>, DiskError> {
+fn connect(path: &Path) -> io::Result<Box<dyn StorageBackend>> {
     let file = private().read(true).write(true).open(path)?;
     Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
 }
 
-/// Makes the folder, durably: its entry in the folder above is synced.
-fn make_folder(dir: &Path) -> io::Result<()> {
+/// Creates the folder and its missing parents, durably: the folder above each is synced.
+fn create_folder(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }
     let above = dir.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    make_folder(above)?;
+    create_folder(above)?;
+    // Another process may create it at the same time, which is no error.
     DirBuilder::new()
         .mode(FOLDER_MODE)
         .create(dir)
@@ -163,8 +168,8 @@ fn make_folder(dir: &Path) -> io::Result<()> {
     sync_folder(above)
 }
 
-fn set_aside(dir: &Path, aside: &Path) -> io::Result<()> {
-    fs::rename(dir.join(FILE), aside)?;
+fn rename_database(dir: &Path, aside: &Path) -> io::Result<()> {
+    fs::rename(dir.join(DATABASE_FILE), aside)?;
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -179,11 +184,11 @@ fn sync_folder(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// A connected database, as redb takes it.
+/// Storage behind a box, which redb takes by value.
 #[derive(Debug)]
-pub(crate) struct Connected(pub(crate) Box<dyn StorageBackend>);
+pub(crate) struct BoxedBackend(pub(crate) Box<dyn StorageBackend>);
 
-impl StorageBackend for Connected {
+impl StorageBackend for BoxedBackend {
     fn len(&self) -> io::Result<u64> {
         self.0.len()
     }

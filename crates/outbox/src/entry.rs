@@ -1,12 +1,12 @@
-//! What goes in and comes out.
+//! Commits, and the entries that they hold.
 
 use std::fmt;
 
 use bytes::Bytes;
 
-use crate::sink::Sink;
+use crate::sink::SinkHandle;
 
-/// The place of an entry among all entries of an outbox.
+/// The number of an entry.
 ///
 /// Invariant: rises in the order of the commits, over all sources, and is never given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,40 +18,40 @@ impl fmt::Display for EntryId {
     }
 }
 
-/// What a source has come to: its position, and what it made on the way there.
+/// An atomic unit of work of a source: its checkpoint, and the entries produced since the previous one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Commit {
+pub struct OutboxCommit {
     /// The name of the source.
     pub source: String,
-    /// Where to go on after a restart; `None` leaves the last one.
+    /// The position from which the source resumes after a restart; `None` keeps the previous one.
     pub checkpoint: Option<Bytes>,
-    /// What the sinks are to get, in order.
+    /// The entries for the sinks, in order.
     pub entries: Vec<NewEntry>,
-    /// Whether somebody waits for it: an urgent commit is written at once, others wait up to 100 ms for company.
+    /// `true` to write the commit at once; others wait up to 100 ms to share a transaction.
     pub urgent: bool,
 }
 
-/// An entry on its way in.
+/// An entry to commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NewEntry {
-    /// What every sink gets.
+    /// The bytes that every sink gets.
     pub payload: Bytes,
-    /// What the sinks that take attachments get besides.
+    /// The bytes that only sinks that take attachments get.
     pub attachments: Vec<Bytes>,
-    /// Who gets it; one named twice gets it once. An entry for nobody is not stored.
-    pub sinks: Vec<Sink>,
+    /// The sinks that get the entry. Duplicates count once. An entry without a sink is not stored.
+    pub sinks: Vec<SinkHandle>,
 }
 
 impl NewEntry {
-    /// What it counts for one sink.
-    pub(crate) fn bytes_for(&self, takes_attachments: bool) -> u64 {
+    /// Returns the bytes that the entry takes of one sink's quota.
+    pub(crate) fn quota_bytes(&self, takes_attachments: bool) -> u64 {
         let attached = if takes_attachments { total_len(&self.attachments) } else { 0 };
         self.payload.len() as u64 + attached
     }
 
-    /// What it takes in memory.
+    /// Returns the bytes that the entry takes in memory.
     pub(crate) fn len(&self) -> u64 {
-        self.bytes_for(true)
+        self.quota_bytes(true)
     }
 }
 
@@ -59,23 +59,23 @@ fn total_len(parts: &[Bytes]) -> u64 {
     parts.iter().map(|part| part.len() as u64).sum()
 }
 
-impl Commit {
-    /// What it takes in memory.
+impl OutboxCommit {
+    /// Returns the bytes that the commit takes in memory.
     pub(crate) fn len(&self) -> u64 {
         let checkpoint = self.checkpoint.as_ref().map_or(0, |bytes| bytes.len() as u64);
         checkpoint + self.entries.iter().map(NewEntry::len).sum::<u64>()
     }
 }
 
-/// An entry as a sink gets it.
+/// A durable entry, as a sink reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Its place among all entries; what to acknowledge.
+pub struct OutboxEntry {
+    /// The entry's number, by which the sink acknowledges it.
     pub id: EntryId,
-    /// Who made it.
+    /// The name of the source that committed it.
     pub source: String,
-    /// What every sink gets.
+    /// The bytes that every sink gets.
     pub payload: Bytes,
-    /// In the order given; empty for a sink that takes none.
+    /// The attachments, in the order of the commit; empty for a sink that takes none.
     pub attachments: Vec<Bytes>,
 }

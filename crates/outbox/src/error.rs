@@ -1,152 +1,154 @@
-//! Why an outbox does not do what it is asked.
+//! Errors of the outbox, each with its remedy.
 
 use std::path::PathBuf;
 
 use crate::store::FORMAT;
 
-/// Why an outbox was not opened.
+/// The reason why an outbox was not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Two sinks of one name, or one without: correct the configuration.
+    /// Two sinks share a name, or one has none: correct the configuration.
     #[error("a sink of the outbox is named {name:?}: every sink needs a name of its own")]
     SinkName {
         /// The name.
         name: String,
     },
-    /// Another process has it: end that one, or use another folder.
-    #[error("the outbox in {dir} is in use by another process: end that one, or give this one a folder of its own", dir = dir.display())]
+    /// Another process holds the lock: stop it, or use another folder.
+    #[error("the outbox in {dir} is in use by another process: stop that process, or give this one another folder", dir = dir.display())]
     InUse {
         /// The folder.
         dir: PathBuf,
     },
-    /// The folder or a file cannot be made, read or written: the text says whether to see to the disk, its permissions or a limit.
-    #[error("cannot open the outbox at {place}: {why}; {}", disk_remedy(why))]
+    /// The folder or a file cannot be created, read or written: check the disk, its permissions or a limit, as the text says.
+    #[error("cannot open the outbox at {location}: {why}; {}", disk_remedy(why))]
     Disk {
-        /// The folder or file.
-        place: String,
-        /// What the system says.
+        /// The path of the folder or file.
+        location: String,
+        /// The error of the operating system.
         why: String,
     },
-    /// The file was written by another version of the program: use that one, or move the file away.
+    /// The file was written by another version of the program: use that version, or move the file away.
     #[error(
-        "the outbox {place} has format {found}, and this program knows format {FORMAT}: deliver what it holds with the \
-         version that wrote it, or move the file away (sources then go on from the positions that are kept elsewhere)"
+        "the outbox {location} has format {found}, and this program reads format {FORMAT}: deliver its entries with the \
+         version that wrote it, or move the file away (sources then resume from the positions that are kept elsewhere)"
     )]
     Format {
-        /// The file.
-        place: String,
-        /// The format that it says it has.
+        /// The path of the file.
+        location: String,
+        /// The format in the file.
         found: String,
     },
-    /// The file is something else: move it away.
-    #[error("{place} is no outbox ({why}): move the file away, and a new outbox is made")]
+    /// The file is not an outbox: move it away.
+    #[error("{location} is not an outbox ({why}): move the file away, and a new outbox is created")]
     Foreign {
-        /// The file.
-        place: String,
-        /// What tells.
+        /// The path of the file.
+        location: String,
+        /// The reason why it is not an outbox.
         why: String,
     },
     /// The file is damaged beyond repair: move it away.
     #[error(
-        "the outbox {place} is damaged ({why}): move the file away, and a new outbox is made (sources then go on from the \
-         positions that are kept elsewhere; what the file held undelivered is lost)"
+        "the outbox {location} is damaged ({why}): move the file away, and a new outbox is created (sources then resume from the \
+         positions that are kept elsewhere; undelivered entries in the file are lost)"
     )]
     Damaged {
-        /// The file.
-        place: String,
-        /// What was found.
+        /// The path of the file.
+        location: String,
+        /// The damage.
         why: String,
     },
-    /// The system gives no thread.
+    /// The operating system refused a thread.
     #[error("cannot start the thread that writes the outbox: {why}; raise the limit of threads")]
     Thread {
-        /// What the system says.
+        /// The error of the operating system.
         why: String,
     },
 }
 
-/// Why a commit was not taken in.
+/// The reason why a commit was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
-    /// The outbox is closed: read the same again after the next start.
-    #[error("the outbox takes nothing in any more: it is closed")]
+    /// The outbox is closed: the source reads the same footage again after the next start.
+    #[error("the outbox is closed and accepts no more commits")]
     Closed,
-    /// It is larger than any commit may be: leave attachments out.
+    /// The commit exceeds the limit: leave attachments out.
     #[error("a commit of {origin:?} has {bytes} bytes, and {limit} is the limit: leave attachments out")]
     TooLarge {
         /// The source of the commit.
         origin: String,
-        /// Its checkpoint, payloads and attachments.
+        /// The bytes of its checkpoint, payloads and attachments.
         bytes: u64,
-        /// The limit.
+        /// The limit, bytes.
         limit: u64,
     },
-    /// The sink is of another outbox: a bug of the caller.
+    /// The sink belongs to another outbox: a bug of the caller.
     #[error("an entry of {origin:?} is for sink number {number}, which this outbox was not opened with")]
     NoSink {
-        /// Who committed.
+        /// The source of the commit.
         origin: String,
-        /// The sink's place in a configuration.
+        /// The index of the sink.
         number: usize,
     },
 }
 
-/// Why something could not be read.
+/// The reason why a read failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     /// The outbox is closed.
     #[error("the outbox is closed")]
     Closed,
-    /// The disk is in trouble, and the writer is about to open the file again: try again later.
-    #[error("the outbox {place} cannot be read ({why}): see to the disk; it is tried again")]
+    /// The disk fails, and the writer is about to reopen the file: retry later.
+    #[error("the outbox {location} cannot be read ({why}): check the disk; the read is retried")]
     Unavailable {
-        /// The file.
-        place: String,
-        /// What the system or the store says.
+        /// The path of the file.
+        location: String,
+        /// The error of the operating system or the store.
         why: String,
     },
-    /// The sink is of another outbox: a bug of the caller.
-    #[error("there is no sink number {number} in this outbox")]
+    /// The sink belongs to another outbox: a bug of the caller.
+    #[error("this outbox has no sink number {number}")]
     NoSink {
-        /// The sink's place in a configuration.
+        /// The index of the sink.
         number: usize,
     },
 }
 
-/// Why an outbox was not closed as it should be.
+/// The reason why an outbox was not closed cleanly.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CloseError {
-    /// The disk was in trouble until the end. Their sources make them again from the last checkpoint.
+    /// The disk failed until the end. The sources produce the commits again from their last checkpoints.
     #[error(
-        "{commits} commits were not written to the outbox {place} before the end: {why}; see to the disk; their sources make \
-         them again from the last checkpoint"
+        "{commits} commits were not written to the outbox {location} before the end: {why}; check the disk; their sources \
+         produce them again from the last checkpoint"
     )]
     Unwritten {
-        /// The file.
-        place: String,
-        /// How many.
+        /// The path of the file.
+        location: String,
+        /// The number of commits.
         commits: u64,
-        /// What the disk says.
+        /// The error of the disk.
         why: String,
     },
-    /// All that was taken in is written, but not that the outbox is closed: the next opening counts as one after a crash.
-    #[error("the outbox {place} could not be marked as closed: {why}; see to the disk; nothing is lost")]
+    /// Everything accepted is durable, but the mark of a clean end is not: the next opening counts as one after a crash.
+    #[error("the outbox {location} could not be marked as closed: {why}; check the disk; nothing is lost")]
     Unmarked {
-        /// The file.
-        place: String,
-        /// What the disk says.
+        /// The path of the file.
+        location: String,
+        /// The error of the disk.
         why: String,
     },
     /// The writer panicked: a bug.
-    #[error("the thread that writes the outbox {place} panicked; restart, and report this bug")]
+    #[error("the thread that writes the outbox {location} panicked; restart, and report this bug")]
     Panicked {
-        /// The file.
-        place: String,
+        /// The path of the file.
+        location: String,
     },
 }
 
-/// Returns what to do about an error of the disk, by the system's words for it.
+/// Returns the remedy for a disk error, by the error number in the operating system's text.
 pub(crate) fn disk_remedy(why: &str) -> &'static str {
+    // The numbers are Linux's errno: 24 EMFILE, 23 ENFILE, 28 ENOSPC, 122 EDQUOT, 30 EROFS, 5 EIO, 40 ELOOP, 13 EACCES,
+    // 1 EPERM. The text is all that redb keeps of an I/O error.
     match why {
         why if why.contains("os error 24)") || why.contains("os error 23)") => {
             "raise the limit of open files (ulimit -n; in a task definition ulimits, nofile)"
@@ -162,7 +164,7 @@ pub(crate) fn disk_remedy(why: &str) -> &'static str {
         why if why.contains("os error 13)") || why.contains("os error 1)") => {
             "make the folder writable for this user"
         }
-        _ => "make the folder writable for this user and see that the disk has room",
+        _ => "make the folder writable for this user, and check that the disk has room",
     }
 }
 
@@ -180,10 +182,10 @@ mod tests {
             (28, "make room"),
             (30, "for writing"),
             (13, "writable for this user"),
-            (2, "see that the disk has room"),
+            (2, "check that the disk has room"),
         ] {
             let why = Error::from_raw_os_error(number).to_string();
-            let error = OpenError::Disk { place: "here".to_owned(), why }.to_string();
+            let error = OpenError::Disk { location: "here".to_owned(), why }.to_string();
             assert!(error.contains(words), "{number}: {error}");
         }
     }

@@ -1,4 +1,4 @@
-//! The outbox as its users see it.
+//! The public handle of an outbox.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,77 +8,77 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use crate::disk::{Disk, Folder};
-use crate::entry::{Commit, Entry, EntryId};
+use crate::commit_queue::{CommitQueue, Linger, QueueStatus};
+use crate::disk::{Disk, OutboxFolder};
+use crate::entry::{EntryId, OutboxCommit, OutboxEntry};
 use crate::error::{CloseError, CommitError, OpenError, ReadError};
-use crate::intake::{Intake, Linger, Queued};
-use crate::sink::{self, Sink, SinkSpec};
-use crate::store::{Share, Store, StoreError, Wanted};
-use crate::writer::{Health, RETRY, Shelf, Writer};
+use crate::sink::{self, SinkHandle, SinkSpec};
+use crate::store::{EntryQuery, OutboxStore, PendingTotals, SinkQuota, StoreError};
+use crate::writer::{DiskHealth, OutboxWriter, RETRY, StoreSlot};
 
-/// What an outbox is made of.
+/// The settings of an outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboxConfig {
-    /// Its folder; made where there is none.
+    /// The folder of the database; created if missing.
     pub dir: PathBuf,
-    /// Who takes entries out; any order, every name once.
+    /// The sinks, in any order; no two share a name.
     pub sinks: Vec<SinkSpec>,
 }
 
-/// What was found in the folder.
+/// The state in which an outbox was found when it was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Opened {
-    /// Sinks that have entries waiting and that nobody asked for now: they stay until they are asked for again, or
-    /// [`Outbox::drop_sink`] forgets them.
-    pub leftover: Vec<Leftover>,
-    /// Whether the last process ended without [`Outbox::close`]: the last whole transaction is what counts.
-    pub repaired: bool,
+pub struct OpenReport {
+    /// Queues of sinks that the configuration no longer names. They stay until the configuration names them again or
+    /// [`Outbox::drop_sink`] deletes them.
+    pub orphaned: Vec<OrphanedQueue>,
+    /// `true` if the previous process ended without [`Outbox::close`]: the outbox was recovered to its last whole transaction.
+    pub unclean_shutdown: bool,
 }
 
-/// A queue without a sink.
+/// A queue on disk whose sink is not in the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leftover {
-    /// The sink's name.
+pub struct OrphanedQueue {
+    /// The name of the sink.
     pub name: String,
-    /// How many entries wait for it.
+    /// The number of pending entries.
     pub entries: u64,
-    /// What they counted for it.
+    /// The bytes that the pending entries took of the sink's quota.
     pub bytes: u64,
 }
 
 /// An open outbox; clones are handles to the same one.
 ///
-/// Shutdown: [`Outbox::close`] writes what was taken in and joins the thread `outbox`; so does the drop of the last handle.
+/// Shutdown: [`Outbox::close`] writes what was accepted and joins the thread `outbox`; so does the drop of the last handle.
 #[derive(Clone)]
-pub struct Outbox(pub(crate) Arc<Inner>);
+pub struct Outbox(pub(crate) Arc<OutboxInner>);
 
-pub(crate) struct Inner {
+pub(crate) struct OutboxInner {
     id: String,
-    place: String,
-    pub(crate) intake: Arc<Intake>,
-    shelf: Arc<Shelf>,
-    health: watch::Receiver<Health>,
+    location: String,
+    pub(crate) queue: Arc<CommitQueue>,
+    slot: Arc<StoreSlot>,
+    health: watch::Receiver<DiskHealth>,
     writer: Mutex<Option<JoinHandle<Result<(), CloseError>>>>,
 }
 
 impl Outbox {
-    /// Opens the outbox in a folder, and makes it where there is none.
+    /// Opens the outbox in a folder, and creates it if missing.
     ///
     /// Blocks while every live page is read and verified.
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub fn open(config: OutboxConfig) -> Result<(Self, Opened), OpenError> {
-        sink::check(&config.sinks)?;
-        let folder = Folder::lock(&config.dir)?;
+    pub fn open(config: OutboxConfig) -> Result<(Self, OpenReport), OpenError> {
+        sink::check_names(&config.sinks)?;
+        let folder = OutboxFolder::lock(&config.dir)?;
         Self::open_on(folder, config.sinks)
     }
 
-    /// Opens the outbox on a disk of one's own. The disk sees to it that nobody else writes.
+    /// Opens the outbox on a disk that the caller implements and keeps other writers off.
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub fn open_on(disk: impl Disk, sinks: Vec<SinkSpec>) -> Result<(Self, Opened), OpenError> {
+    pub fn open_on(disk: impl Disk, sinks: Vec<SinkSpec>) -> Result<(Self, OpenReport), OpenError> {
         Self::start(Arc::new(disk), sinks, Linger::default(), RETRY)
     }
 
@@ -87,36 +87,47 @@ impl Outbox {
         sinks: Vec<SinkSpec>,
         linger: Linger,
         retry: (Duration, Duration),
-    ) -> Result<(Self, Opened), OpenError> {
-        sink::check(&sinks)?;
-        let at = |why: StoreError| why.at(disk.place());
-        disk.make(&|database| Store::create(database).map_err(at))?;
-        let (store, books) = Store::open(&*disk).map_err(at)?;
-        store.mark(false).map_err(at)?;
-        let opened = Opened { leftover: leftover(&books.pending, &sinks), repaired: !store.was_closed() };
-        let (id, place, shares) = (store.id().to_owned(), disk.place(), sinks.iter().map(share).collect());
-        let intake = Arc::new(Intake::new(sinks, linger, &books.pending));
-        let (shelf, (tell, health)) = (Arc::new(Shelf::new(store)), watch::channel(Health::Good));
-        let (ours, theirs) = (Arc::clone(&intake), Arc::clone(&shelf));
-        let writer = Writer { disk, intake: ours, shelf: theirs, books, shares, health: tell, retry };
+    ) -> Result<(Self, OpenReport), OpenError> {
+        sink::check_names(&sinks)?;
+        let located = |why: StoreError| why.at(disk.location());
+        disk.create(&|database| OutboxStore::create(database).map_err(located))?;
+        let (store, state) = OutboxStore::open(&*disk).map_err(located)?;
+        // From here until `close` a crash leaves `closed` at 0, by which the next opening recognizes it.
+        store.mark_closed(false).map_err(located)?;
+        // A new database is marked as closed, so it counts as a clean start.
+        let report =
+            OpenReport { orphaned: orphaned(&state.pending, &sinks), unclean_shutdown: !store.was_closed() };
+        let (id, location, quotas) =
+            (store.id().to_owned(), disk.location(), sinks.iter().map(quota_of).collect());
+        let queue = Arc::new(CommitQueue::new(sinks, linger, &state.pending));
+        let (slot, (sender, health)) = (Arc::new(StoreSlot::new(store)), watch::channel(DiskHealth::Good));
+        let writer = OutboxWriter {
+            disk,
+            queue: Arc::clone(&queue),
+            slot: Arc::clone(&slot),
+            state,
+            quotas,
+            health: sender,
+            retry,
+        };
         let thread = Builder::new().name("outbox".into()).spawn(|| writer.run());
         let writer = Mutex::new(Some(thread.map_err(|why| OpenError::Thread { why: why.to_string() })?));
-        Ok((Self(Arc::new(Inner { id, place, intake, shelf, health, writer })), opened))
+        Ok((Self(Arc::new(OutboxInner { id, location, queue, slot, health, writer })), report))
     }
 
-    /// The name of this outbox, made with it and kept: 32 hexadecimal digits.
+    /// Returns the outbox's identity: 32 hexadecimal digits, generated when it is created.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.0.id
     }
 
-    /// The sink of this name; `None` where the outbox was opened without it.
+    /// Returns the handle of the sink with this name; `None` if the outbox was opened without it.
     #[must_use]
-    pub fn sink(&self, name: &str) -> Option<Sink> {
-        self.0.intake.sinks().iter().position(|sink| sink.name == name).map(Sink)
+    pub fn sink(&self, name: &str) -> Option<SinkHandle> {
+        self.0.queue.sinks().iter().position(|sink| sink.name == name).map(SinkHandle)
     }
 
-    /// Where a source goes on: the last checkpoint that is on disk.
+    /// Returns the source's last durable checkpoint.
     ///
     /// # Errors
     /// See [`ReadError`].
@@ -124,120 +135,129 @@ impl Outbox {
         self.0.read(|store| store.checkpoint(source))
     }
 
-    /// Takes a commit in, to be written with what else waits.
+    /// Accepts a commit, which becomes durable with the next transaction; [`Outbox::flush`] waits for that.
     ///
-    /// Waits while the share of one of its required sinks is full, or the queue in memory. A commit that is larger than a share passes
-    /// when nothing waits for that sink; none may have more than [`MAX_COMMIT_BYTES`](crate::MAX_COMMIT_BYTES). When the wait is cancelled, the commit was not taken in. It is durable after [`Outbox::settled`].
+    /// Waits while the quota of one of its required sinks, or the queue in memory, is used up. An empty sink queue accepts a commit
+    /// larger than its quota, up to [`MAX_COMMIT_BYTES`](crate::MAX_COMMIT_BYTES). Cancelled while it waits, the commit was not accepted.
     ///
-    /// Order: a source that awaits one commit before the next has them on disk in this order.
+    /// Order: commits of a source that awaits each before the next become durable in this order.
     ///
     /// # Errors
     /// See [`CommitError`].
-    pub async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
-        self.0.intake.commit(commit).await
+    pub async fn commit(&self, commit: OutboxCommit) -> Result<(), CommitError> {
+        self.0.queue.commit(commit).await
     }
 
-    /// Resolves when all that was taken in and acknowledged before is durable, and has it written at once. After the end it resolves
-    /// too: [`Outbox::close`] says what was not written.
-    pub async fn settled(&self) {
-        self.0.intake.settled().await;
+    /// Writes everything that was accepted and acknowledged so far, and resolves when it is durable.
+    ///
+    /// Resolves after the end too: [`Outbox::close`] reports what was not written.
+    pub async fn flush(&self) {
+        self.0.queue.flush().await;
     }
 
-    /// The first entries that wait for a sink after `after`, in order of their ids: `most` at most, and `most_bytes` at most, but one
-    /// at least where there is one. Entries that were acknowledged are left out. Blocks for the disk.
+    /// Returns the first entries after `after` that wait for a sink, in the order of their ids, without those acknowledged.
+    ///
+    /// Returns at most `max_entries` of at most `max_bytes`, but at least one entry where one waits. Blocks for the disk.
     ///
     /// # Errors
     /// See [`ReadError`].
     pub fn pending(
         &self,
-        sink: Sink,
+        sink: SinkHandle,
         after: Option<EntryId>,
-        most: usize,
-        most_bytes: u64,
-    ) -> Result<Vec<Entry>, ReadError> {
-        let spec = self.0.intake.sinks().get(sink.0).ok_or(ReadError::NoSink { number: sink.0 })?;
-        // Before the database is looked at: what leaves this set leaves the disk first.
-        let but = self.0.intake.acked(sink, after);
-        let wanted = Wanted { sink: &spec.name, after, most, most_bytes, but: &but };
-        self.0.read(|store| store.entries(&wanted))
+        max_entries: usize,
+        max_bytes: u64,
+    ) -> Result<Vec<OutboxEntry>, ReadError> {
+        let spec = self.0.queue.sinks().get(sink.0).ok_or(ReadError::NoSink { number: sink.0 })?;
+        // Taken before the database is read: an id leaves the disk before it leaves this set, so none is returned twice.
+        let except = self.0.queue.acked(sink, after);
+        let query = EntryQuery { sink: &spec.name, after, max_entries, max_bytes, except: &except };
+        self.0.read(|store| store.entries(&query))
     }
 
-    /// The sink has these entries, or will never take them: they leave its queue. Durable with the next transaction, within a second
-    /// or so; lost in a crash, they are delivered again.
-    pub fn ack(&self, sink: Sink, ids: &[EntryId]) {
-        self.0.intake.ack(sink, ids);
+    /// Acknowledges entries: the sink has delivered them, or never will. They leave its queue.
+    ///
+    /// Durable with the next transaction, within about a second. Entries whose acknowledgement is lost in a crash are delivered again.
+    pub fn ack(&self, sink: SinkHandle, ids: &[EntryId]) {
+        self.0.queue.ack(sink, ids);
     }
 
-    /// Resolves when something was added for a sink since the last time this resolved. For one waiter a sink; look at
-    /// [`Outbox::pending`] before the first time.
-    pub async fn changed(&self, sink: Sink) {
-        self.0.intake.changed(sink).await;
+    /// Resolves when an entry became durable for a sink since this last resolved.
+    ///
+    /// Supports one waiter per sink, which calls [`Outbox::pending`] before it waits for the first time.
+    pub async fn wait_for_entries(&self, sink: SinkHandle) {
+        self.0.queue.wait_for_entries(sink).await;
     }
 
-    /// What waits for a sink.
+    /// Returns the number and size of the entries that wait for a sink.
     #[must_use]
-    pub fn queued(&self, sink: Sink) -> Queued {
-        self.0.intake.queued(sink)
+    pub fn queue_status(&self, sink: SinkHandle) -> QueueStatus {
+        self.0.queue.status(sink)
     }
 
-    /// Forgets what waits for a sink, of this configuration or an earlier one; durable when it resolves.
+    /// Deletes the queue of a sink of this or an earlier configuration; durable when it resolves.
     pub async fn drop_sink(&self, name: &str) {
-        self.0.intake.forget(name);
-        self.settled().await;
+        self.0.queue.drop_sink(name);
+        self.flush().await;
     }
 
-    /// How the disk does, and a way to wait for a change of it.
+    /// Returns a watch on the health of the disk.
     #[must_use]
-    pub fn health(&self) -> watch::Receiver<Health> {
+    pub fn health(&self) -> watch::Receiver<DiskHealth> {
         self.0.health.clone()
     }
 
-    /// Takes nothing more in, writes what was taken in, ends and joins the writer, and lets go of the folder's database. Blocks. The
-    /// second time it does nothing.
+    /// Stops accepting commits, writes those accepted, joins the writer and closes the database. Blocks; a second call does nothing.
     ///
     /// # Errors
-    /// The disk is in trouble, and the last try failed.
+    /// The disk fails, and so did the last retry.
     pub fn close(&self) -> Result<(), CloseError> {
         self.0.close()
     }
 }
 
-impl Inner {
-    fn read<T>(&self, act: impl FnOnce(&Store) -> Result<T, StoreError>) -> Result<T, ReadError> {
-        let unavailable = |why: String| ReadError::Unavailable { place: self.place.clone(), why };
-        match self.shelf.with(act) {
+impl OutboxInner {
+    fn read<T>(&self, act: impl FnOnce(&OutboxStore) -> Result<T, StoreError>) -> Result<T, ReadError> {
+        let unavailable = |why: String| ReadError::Unavailable { location: self.location.clone(), why };
+        match self.slot.with(act) {
             Some(read) => read.map_err(|why| unavailable(why.to_string())),
-            None if self.intake.has_ended() => Err(ReadError::Closed),
-            None => Err(unavailable("the last write failed, and it is to be opened again".into())),
+            None if self.queue.has_ended() => Err(ReadError::Closed),
+            // The writer closed the database after an error and opens it again before its next retry.
+            None => Err(unavailable("the last write failed, and the file is being reopened".into())),
         }
     }
 
     fn close(&self) -> Result<(), CloseError> {
-        self.intake.close();
+        self.queue.close();
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         match writer.map(JoinHandle::join) {
             None => Ok(()),
             Some(Ok(outcome)) => outcome,
-            Some(Err(_)) => Err(CloseError::Panicked { place: self.place.clone() }),
+            Some(Err(_)) => Err(CloseError::Panicked { location: self.location.clone() }),
         }
     }
 }
 
-impl Drop for Inner {
-    /// What was not written is told to nobody here: whoever wants to know closes.
+impl Drop for OutboxInner {
+    /// Closes the outbox. An error is not reported: a caller that needs it calls [`Outbox::close`].
     fn drop(&mut self) {
         self.close().unwrap_or_default();
     }
 }
 
-fn share(sink: &SinkSpec) -> Share {
-    let most_bytes = (!sink.required).then_some(sink.share_bytes);
-    Share { name: sink.name.clone(), takes_attachments: sink.takes_attachments, most_bytes }
+fn quota_of(sink: &SinkSpec) -> SinkQuota {
+    // A required sink is never trimmed: commits to it wait instead.
+    let max_bytes = (!sink.required).then_some(sink.quota_bytes);
+    SinkQuota { name: sink.name.clone(), takes_attachments: sink.takes_attachments, max_bytes }
 }
 
-fn leftover(pending: &crate::store::Pending, sinks: &[SinkSpec]) -> Vec<Leftover> {
+fn orphaned(pending: &PendingTotals, sinks: &[SinkSpec]) -> Vec<OrphanedQueue> {
     let unknown = pending.iter().filter(|(name, _)| !sinks.iter().any(|sink| sink.name == **name));
     unknown
-        .map(|(name, totals)| Leftover { name: name.clone(), entries: totals.entries, bytes: totals.bytes })
+        .map(|(name, totals)| OrphanedQueue {
+            name: name.clone(),
+            entries: totals.entries,
+            bytes: totals.bytes,
+        })
         .collect()
 }

@@ -1,28 +1,28 @@
-//! Who takes entries out.
+//! The sinks of an outbox.
 
 use crate::error::OpenError;
 
-/// What is asked of the outbox for one sink.
+/// The settings of one sink's queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SinkSpec {
-    /// Its name, which its queue on disk goes by: `kds/alerts`, `local`.
+    /// The sink's name, which keys its queue on disk: `kds/alerts`, `local`.
     pub name: String,
-    /// Whether it loses nothing: commits wait while its share is full. Otherwise its oldest entries go.
+    /// `true` for a sink that loses nothing: commits wait while its quota is used up. Otherwise its oldest entries are dropped.
     pub required: bool,
-    /// How many bytes of payloads and attachments may wait for it. One commit passes an empty queue whatever its size.
-    pub share_bytes: u64,
-    /// Whether it gets the attachments, and they count for its share.
+    /// Maximum bytes of payloads and attachments that wait for the sink. An empty queue accepts one commit of any size.
+    pub quota_bytes: u64,
+    /// `true` for a sink that takes attachments, which then count against its quota.
     pub takes_attachments: bool,
 }
 
-/// One sink of one outbox: the place of its [`SinkSpec`] in the configuration.
+/// A handle to one sink of one outbox: the index of its [`SinkSpec`] in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Sink(pub(crate) usize);
+pub struct SinkHandle(pub(crate) usize);
 
-/// Every name is there, and once.
-pub(crate) fn check(sinks: &[SinkSpec]) -> Result<(), OpenError> {
-    for (at, sink) in sinks.iter().enumerate() {
-        if sink.name.is_empty() || sinks[..at].iter().any(|other| other.name == sink.name) {
+/// Checks that every sink has a name and that no two share one.
+pub(crate) fn check_names(sinks: &[SinkSpec]) -> Result<(), OpenError> {
+    for (index, sink) in sinks.iter().enumerate() {
+        if sink.name.is_empty() || sinks[..index].iter().any(|other| other.name == sink.name) {
             return Err(OpenError::SinkName { name: sink.name.clone() });
         }
     }

@@ -1,4 +1,4 @@
-//! The database: one transaction a batch, and what is read of it. No thread and no clock.
+//! The database: one transaction per batch, and the reads. No thread and no clock.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,39 +7,39 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, StorageBackend};
 
-use crate::disk::{Connected, Disk};
-use crate::entry::{Commit, Entry, EntryId};
+use crate::disk::{BoxedBackend, Disk};
+use crate::entry::{EntryId, OutboxCommit, OutboxEntry};
 use crate::error::OpenError;
-use crate::tables::{ATTACHMENTS, CHECKPOINTS, COUNTERS, ENTRIES, META, PENDING, Tables};
+use crate::tables::{ATTACHMENTS, CHECKPOINTS, COUNTERS, ENTRIES, META, OutboxTables, PENDING};
 
-/// The format that is written; the module doc of the crate has its tables.
+/// The version of the table layout, which the crate's documentation describes.
 pub(crate) const FORMAT: u32 = 1;
 const MAGIC: &[u8] = b"kvs-infer outbox";
-/// For pages read and not yet written. A batch beyond half of it is written out earlier; the working set is a few MB.
+/// Size of redb's page cache. A batch larger than half of it is written out before its commit; the working set is a few MB.
 const CACHE_BYTES: usize = 32 << 20;
 
-/// What the store says when it does not do what it is asked.
+/// An error of the database.
 ///
-/// Of a database that is to be opened again, unless `Foreign` or `Format`.
+/// After `Disk` and `Damaged` the writer reopens the database and retries.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum StoreError {
     #[error("{0}")]
     Disk(String),
     #[error("it is damaged: {0}")]
     Damaged(String),
-    #[error("it is no outbox: {0}")]
+    #[error("it is not an outbox: {0}")]
     Foreign(String),
-    #[error("it has format {0}, and this program knows format {FORMAT}")]
+    #[error("it has format {0}, and this program reads format {FORMAT}")]
     Format(String),
 }
 
 impl StoreError {
-    pub(crate) fn at(self, place: String) -> OpenError {
+    pub(crate) fn at(self, location: String) -> OpenError {
         match self {
-            Self::Disk(why) => OpenError::Disk { place, why },
-            Self::Damaged(why) => OpenError::Damaged { place, why },
-            Self::Foreign(why) => OpenError::Foreign { place, why },
-            Self::Format(found) => OpenError::Format { place, found },
+            Self::Disk(why) => OpenError::Disk { location, why },
+            Self::Damaged(why) => OpenError::Damaged { location, why },
+            Self::Foreign(why) => OpenError::Foreign { location, why },
+            Self::Format(found) => OpenError::Format { location, found },
         }
     }
 }
@@ -47,6 +47,7 @@ impl StoreError {
 impl From<redb::Error> for StoreError {
     fn from(error: redb::Error) -> Self {
         match error {
+            // redb reports a wrong magic number as invalid data, and a file shorter than its header says as an early end.
             redb::Error::Io(why) if why.kind() == std::io::ErrorKind::InvalidData => {
                 Self::Foreign(why.to_string())
             }
@@ -63,77 +64,84 @@ impl From<redb::Error> for StoreError {
     }
 }
 
-/// What waits for one sink.
+/// The pending entries of one sink.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Totals {
+pub(crate) struct QueueTotals {
     pub(crate) entries: u64,
     pub(crate) bytes: u64,
-    /// When the oldest of them was taken in.
+    /// The time at which the oldest of them was committed.
     pub(crate) oldest: Option<SystemTime>,
 }
 
-/// By name of the sink; those with nothing pending may be missing.
-pub(crate) type Pending = BTreeMap<String, Totals>;
+/// The pending entries by sink name. A sink without any may be missing.
+pub(crate) type PendingTotals = BTreeMap<String, QueueTotals>;
 
-/// A sink as a batch sees it.
+/// The part of a [`SinkSpec`](crate::SinkSpec) that a transaction needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Share {
+pub(crate) struct SinkQuota {
     pub(crate) name: String,
     pub(crate) takes_attachments: bool,
-    /// Beyond these bytes the oldest entries go; `None`: never.
-    pub(crate) most_bytes: Option<u64>,
+    /// Beyond this the oldest entries are dropped; `None`: never.
+    pub(crate) max_bytes: Option<u64>,
 }
 
-/// What a commit counts for one sink, by its place.
-pub(crate) type Charge = (usize, Totals);
+/// The part of a sink's quota that a commit in memory takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reservation {
+    /// The index of the sink.
+    pub(crate) sink: usize,
+    pub(crate) totals: QueueTotals,
+}
 
-/// A commit that was taken in.
+/// An accepted commit in memory.
 #[derive(Debug)]
-pub(crate) struct Taken {
-    pub(crate) commit: Commit,
+pub(crate) struct QueuedCommit {
+    pub(crate) commit: OutboxCommit,
     pub(crate) at: SystemTime,
-    pub(crate) charges: Vec<Charge>,
+    pub(crate) reservations: Vec<Reservation>,
 }
 
-/// What one transaction holds; commits come before acknowledgements.
+/// The contents of one transaction. Commits are applied before acknowledgements.
 #[derive(Debug, Default)]
-pub(crate) struct Batch {
-    pub(crate) commits: Vec<Taken>,
-    /// By place of the sink.
+pub(crate) struct WriteBatch {
+    pub(crate) commits: Vec<QueuedCommit>,
+    /// Acknowledged entries, with the index of the sink.
     pub(crate) acks: Vec<(usize, EntryId)>,
-    /// Sinks that nobody will ask for again.
-    pub(crate) forget: Vec<String>,
-    /// Its number, one above the last one's. `None` for what may be done twice and is none of the numbered: acknowledgements alone.
+    /// Names of sinks whose queues are deleted.
+    pub(crate) drop_sinks: Vec<String>,
+    /// One above the number of the previous batch; `None` for acknowledgements alone, which are idempotent and unnumbered.
     pub(crate) number: Option<u64>,
 }
 
-/// What a batch did besides what it says.
+/// The side effects of a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Effects {
-    /// Entries that a best-effort sink lost, by place of the sink.
+pub(crate) struct BatchEffects {
+    /// Number of entries that each best-effort sink lost, by index of the sink.
     pub(crate) dropped: Vec<u64>,
 }
 
 /// An open database.
 #[derive(Debug)]
-pub(crate) struct Store {
+pub(crate) struct OutboxStore {
     db: Database,
     id: String,
     was_closed: bool,
 }
 
-/// What the writer knows of an open database.
+/// The counters of an open database.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Books {
+pub(crate) struct StoreState {
     /// The number of the last durable batch.
     pub(crate) batch: u64,
-    /// What is pending after it.
-    pub(crate) pending: Pending,
+    /// The pending entries after it.
+    pub(crate) pending: PendingTotals,
 }
 
-/// Runs `act`; a panic is an error. redb promises none over a damaged file that was verified, but not over one that is damaged
-/// while it is open, and the outbox must say so and not take its thread along.
-pub(crate) fn contained<T>(act: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+/// Runs `act` and turns a panic into an error.
+///
+/// redb promises not to panic over a verified file, but a file may be damaged while it is open. The writer then has to report the
+/// damage instead of ending.
+pub(crate) fn catch_panic<T>(act: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
     catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
@@ -141,94 +149,100 @@ pub(crate) fn contained<T>(act: impl FnOnce() -> Result<T, StoreError>) -> Resul
     })
 }
 
-impl Store {
-    /// Makes a new outbox in an empty place.
+impl OutboxStore {
+    /// Creates a new outbox in empty storage.
     pub(crate) fn create(database: Box<dyn StorageBackend>) -> Result<(), StoreError> {
-        contained(|| Ok(fill(Connected(database))?))
+        catch_panic(|| Ok(fill(BoxedBackend(database))?))
     }
 
-    /// Opens what is there; verifies every live page.
-    pub(crate) fn open(disk: &dyn Disk) -> Result<(Self, Books), StoreError> {
+    /// Opens an existing database and verifies every live page.
+    pub(crate) fn open(disk: &dyn Disk) -> Result<(Self, StoreState), StoreError> {
         let backend = connect(disk)?;
+        // redb would turn an empty file into a new database, and its loss would go unnoticed.
         if StorageBackend::len(&backend).map_err(|why| StoreError::Disk(why.to_string()))? == 0 {
             return Err(StoreError::Damaged("it is empty".into()));
         }
-        contained(|| Ok(Self::read(backend)?))?
+        catch_panic(|| Ok(Self::read(backend)?))?
     }
 
-    fn read(backend: Connected) -> Result<Result<(Self, Books), StoreError>, redb::Error> {
+    fn read(backend: BoxedBackend) -> Result<Result<(Self, StoreState), StoreError>, redb::Error> {
         let db = builder().create_with_backend(backend)?;
         let (id, was_closed) = match identify(&db)? {
             Ok(known) => known,
             Err(refused) => return Ok(Err(refused)),
         };
-        let books = Books { batch: count(&db, "batch")?, pending: scan(&db)? };
-        Ok(Ok((Self { db, id, was_closed }, books)))
+        let state = StoreState { batch: count(&db, "batch")?, pending: scan(&db)? };
+        Ok(Ok((Self { db, id, was_closed }, state)))
     }
 
     pub(crate) fn id(&self) -> &str {
         &self.id
     }
 
-    /// Whether the last process closed it.
+    /// Returns `true` if the previous process closed it.
     pub(crate) fn was_closed(&self) -> bool {
         self.was_closed
     }
 
-    /// Makes a batch durable, whole or not at all, and tells what the books say then. `effects` is right wherever the batch became
-    /// durable, which after an error only [`Books::batch`] of the database opened again tells.
+    /// Makes a batch durable, completely or not at all, and returns the counters after it.
+    ///
+    /// `effects` is valid only if the batch became durable. After an error, reopen the database and compare [`StoreState::batch`]
+    /// to find out.
     pub(crate) fn apply(
         &self,
-        books: &Books,
-        batch: &Batch,
-        shares: &[Share],
-        effects: &mut Effects,
-    ) -> Result<Books, StoreError> {
-        contained(|| Ok(self.transact(books, batch, shares, effects)?))
+        state: &StoreState,
+        batch: &WriteBatch,
+        quotas: &[SinkQuota],
+        effects: &mut BatchEffects,
+    ) -> Result<StoreState, StoreError> {
+        catch_panic(|| Ok(self.transact(state, batch, quotas, effects)?))
     }
 
     fn transact(
         &self,
-        books: &Books,
-        batch: &Batch,
-        shares: &[Share],
-        effects: &mut Effects,
-    ) -> Result<Books, redb::Error> {
+        state: &StoreState,
+        batch: &WriteBatch,
+        quotas: &[SinkQuota],
+        effects: &mut BatchEffects,
+    ) -> Result<StoreState, redb::Error> {
         let transaction = self.db.begin_write()?;
-        let number = batch.number.unwrap_or(books.batch);
-        let mut tables = Tables::open(&transaction, books.pending.clone())?;
-        for taken in &batch.commits {
-            tables.take_in(&taken.commit, millis(taken.at), shares)?;
+        // Acknowledgements alone keep the number: the batch that is being retried has the next one.
+        let number = batch.number.unwrap_or(state.batch);
+        let mut tables = OutboxTables::open(&transaction, state.pending.clone())?;
+        for queued in &batch.commits {
+            tables.insert_commit(&queued.commit, millis(queued.at), quotas)?;
         }
         for (sink, id) in &batch.acks {
-            tables.release(&shares[*sink].name, id.0)?;
+            tables.release(&quotas[*sink].name, id.0)?;
         }
-        for name in &batch.forget {
-            tables.forget(name)?;
+        for name in &batch.drop_sinks {
+            tables.drop_sink(name)?;
         }
+        // Trimmed last: a batch may both fill a queue and acknowledge entries of it. Cleared: a retry runs this again.
         effects.dropped.clear();
-        for share in shares {
-            effects.dropped.push(tables.trim(share)?);
+        for quota in quotas {
+            effects.dropped.push(tables.trim(quota)?);
         }
+        // In the same transaction: after an error it says whether this batch is durable.
         tables.counters.insert("batch", number)?;
-        let pending = tables.close()?;
+        let pending = tables.finish()?;
         transaction.commit()?;
-        Ok(Books { batch: number, pending })
+        Ok(StoreState { batch: number, pending })
     }
 
-    /// Notes whether the outbox is closed.
-    pub(crate) fn mark(&self, closed: bool) -> Result<(), StoreError> {
-        contained(|| Ok(self.note("closed", &[u8::from(closed)])?))
+    /// Stores the mark of a clean end.
+    pub(crate) fn mark_closed(&self, closed: bool) -> Result<(), StoreError> {
+        catch_panic(|| Ok(self.set_meta("closed", &[u8::from(closed)])?))
     }
 
-    fn note(&self, name: &str, value: &[u8]) -> Result<(), redb::Error> {
+    fn set_meta(&self, name: &str, value: &[u8]) -> Result<(), redb::Error> {
         let transaction = self.db.begin_write()?;
         transaction.open_table(META)?.insert(name, value)?;
         Ok(transaction.commit()?)
     }
 
     pub(crate) fn checkpoint(&self, source: &str) -> Result<Option<Bytes>, StoreError> {
-        contained(|| Ok(self.read_checkpoint(source)?))
+        catch_panic(|| Ok(self.read_checkpoint(source)?))
     }
 
     fn read_checkpoint(&self, source: &str) -> Result<Option<Bytes>, redb::Error> {
@@ -236,53 +250,62 @@ impl Store {
         Ok(table.get(source)?.map(|found| Bytes::copy_from_slice(found.value())))
     }
 
-    /// The first entries of a sink after `after` for which `wanted` holds: `most` of them at most, `most_bytes` at most but one at least.
-    pub(crate) fn entries(&self, range: &Wanted<'_>) -> Result<Vec<Entry>, StoreError> {
-        contained(|| {
-            self.read_entries(range)?.ok_or_else(|| StoreError::Damaged("a pending entry is missing".into()))
+    /// Returns the first entries that match the query, in the order of their ids.
+    pub(crate) fn entries(&self, query: &EntryQuery<'_>) -> Result<Vec<OutboxEntry>, StoreError> {
+        catch_panic(|| {
+            self.read_entries(query)?.ok_or_else(|| StoreError::Damaged("a pending entry is missing".into()))
         })
     }
 
-    fn read_entries(&self, wanted: &Wanted<'_>) -> Result<Option<Vec<Entry>>, redb::Error> {
+    /// Returns `None` if an entry is pending that the database does not have.
+    fn read_entries(&self, query: &EntryQuery<'_>) -> Result<Option<Vec<OutboxEntry>>, redb::Error> {
         let transaction = self.db.begin_read()?;
         let (entries, attachments) = (transaction.open_table(ENTRIES)?, transaction.open_table(ATTACHMENTS)?);
         let pending = transaction.open_table(PENDING)?;
-        let (mut found, mut room) = (Vec::new(), wanted.most_bytes);
-        let Some(first) = wanted.after.map_or(Some(0), |id| id.0.checked_add(1)) else {
+        let (mut found, mut room) = (Vec::new(), query.max_bytes);
+        let Some(first) = query.after.map_or(Some(0), |id| id.0.checked_add(1)) else {
             return Ok(Some(found));
         };
-        for row in pending.range((wanted.sink, first)..=(wanted.sink, u64::MAX))? {
+        for row in pending.range((query.sink, first)..=(query.sink, u64::MAX))? {
             let (key, row) = row?;
             let ((_, id), (bytes, takes_attachments, _)) = (key.value(), row.value());
-            if wanted.but.contains(&EntryId(id)) {
+            // Acknowledged, but the batch that removes it is not durable yet.
+            if query.except.contains(&EntryId(id)) {
                 continue;
             }
-            if found.len() == wanted.most || (bytes > room && !found.is_empty()) {
+            // The first entry is returned even if it alone exceeds `max_bytes`: its sink would never get it otherwise.
+            if found.len() == query.max_entries || (bytes > room && !found.is_empty()) {
                 break;
             }
             let Some(entry) = entries.get(id)? else { return Ok(None) };
             let (source, payload) = entry.value();
             let attached = if takes_attachments { attached(&attachments, id)? } else { Vec::new() };
             let payload = Bytes::copy_from_slice(payload);
-            found.push(Entry { id: EntryId(id), source: source.to_owned(), payload, attachments: attached });
+            found.push(OutboxEntry {
+                id: EntryId(id),
+                source: source.to_owned(),
+                payload,
+                attachments: attached,
+            });
             room = room.saturating_sub(bytes);
         }
         Ok(Some(found))
     }
 }
 
-/// Which entries to read.
-pub(crate) struct Wanted<'a> {
+/// A query for the pending entries of a sink.
+pub(crate) struct EntryQuery<'a> {
     pub(crate) sink: &'a str,
     pub(crate) after: Option<EntryId>,
-    pub(crate) most: usize,
-    pub(crate) most_bytes: u64,
-    /// Those that were acknowledged and are still there.
-    pub(crate) but: &'a std::collections::BTreeSet<EntryId>,
+    pub(crate) max_entries: usize,
+    /// Limit on the returned bytes, which the first entry may exceed.
+    pub(crate) max_bytes: u64,
+    /// Acknowledged entries that are still on disk.
+    pub(crate) except: &'a std::collections::BTreeSet<EntryId>,
 }
 
-fn connect(disk: &dyn Disk) -> Result<Connected, StoreError> {
-    disk.connect().map(Connected).map_err(|why| StoreError::Disk(why.to_string()))
+fn connect(disk: &dyn Disk) -> Result<BoxedBackend, StoreError> {
+    disk.connect().map(BoxedBackend).map_err(|why| StoreError::Disk(why.to_string()))
 }
 
 fn builder() -> Builder {
@@ -299,12 +322,13 @@ fn attached(
     rows.map(|row| Ok(Bytes::copy_from_slice(row?.1.value()))).collect()
 }
 
-fn fill(backend: Connected) -> Result<(), redb::Error> {
+fn fill(backend: BoxedBackend) -> Result<(), redb::Error> {
     let db = builder().create_with_backend(backend)?;
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(std::io::Error::other)?;
     let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
     let transaction = db.begin_write()?;
+    // A table borrows the transaction, and must be dropped before the commit.
     {
         let mut meta = transaction.open_table(META)?;
         meta.insert("magic", MAGIC)?;
@@ -312,17 +336,18 @@ fn fill(backend: Connected) -> Result<(), redb::Error> {
         meta.insert("id", id.as_bytes())?;
         meta.insert("closed", &[1][..])?;
     }
-    Tables::open(&transaction, Pending::new())?.close()?;
+    OutboxTables::open(&transaction, PendingTotals::new())?.finish()?;
     Ok(transaction.commit()?)
 }
 
-/// The outbox's id and whether it was closed; or why this is none of ours.
+/// Returns the outbox's id and its mark of a clean end, or the reason why the database is not an outbox of this format.
 fn identify(db: &Database) -> Result<Result<(String, bool), StoreError>, redb::Error> {
     let meta = db.begin_read()?.open_table(META)?;
     let row = |name| Ok::<_, redb::Error>(meta.get(name)?.map(|row| row.value().to_vec()));
     if row("magic")?.as_deref() != Some(MAGIC) {
-        return Ok(Err(StoreError::Foreign("it does not say that it is one".into())));
+        return Ok(Err(StoreError::Foreign("its magic number is missing".into())));
     }
+    // After the magic number, which every format has.
     let format = row("format")?.unwrap_or_default();
     if format != FORMAT.to_le_bytes() {
         let number = <[u8; 4]>::try_from(&format[..]).map(u32::from_le_bytes);
@@ -332,20 +357,23 @@ fn identify(db: &Database) -> Result<Result<(String, bool), StoreError>, redb::E
     }
     let id = String::from_utf8(row("id")?.unwrap_or_default());
     let closed = row("closed")?.is_some_and(|closed| closed == [1]);
-    Ok(id.map(|id| (id, closed)).map_err(|_| StoreError::Damaged("its id is no text".into())))
+    Ok(id.map(|id| (id, closed)).map_err(|_| StoreError::Damaged("its id is not text".into())))
 }
 
 fn count(db: &Database, name: &str) -> Result<u64, redb::Error> {
     Ok(db.begin_read()?.open_table(COUNTERS)?.get(name)?.map_or(0, |row| row.value()))
 }
 
-fn scan(db: &Database) -> Result<Pending, redb::Error> {
-    let mut pending = Pending::new();
+/// Returns the totals of every sink in the database, of whatever configuration.
+fn scan(db: &Database) -> Result<PendingTotals, redb::Error> {
+    let mut pending = PendingTotals::new();
     for row in db.begin_read()?.open_table(PENDING)?.iter()? {
         let (key, row) = row?;
         let ((sink, _), (bytes, _, at)) = (key.value(), row.value());
+        // Rows are sorted by sink and id, so the first row of a sink is its oldest.
         if !pending.contains_key(sink) {
-            pending.insert(sink.to_owned(), Totals { oldest: Some(time(at)), ..Totals::default() });
+            pending
+                .insert(sink.to_owned(), QueueTotals { oldest: Some(time_of(at)), ..QueueTotals::default() });
         }
         if let Some(totals) = pending.get_mut(sink) {
             totals.add(bytes);
@@ -354,7 +382,7 @@ fn scan(db: &Database) -> Result<Pending, redb::Error> {
     Ok(pending)
 }
 
-impl Totals {
+impl QueueTotals {
     pub(crate) fn add(&mut self, bytes: u64) {
         self.entries += 1;
         self.bytes = self.bytes.saturating_add(bytes);
@@ -370,6 +398,7 @@ fn millis(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-pub(crate) fn time(millis: u64) -> SystemTime {
+/// Returns the time of a row. A time that the system cannot represent is taken as 1970: it only dates the queue.
+pub(crate) fn time_of(millis: u64) -> SystemTime {
     UNIX_EPOCH.checked_add(Duration::from_millis(millis)).unwrap_or(UNIX_EPOCH)
 }

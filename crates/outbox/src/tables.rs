@@ -1,45 +1,46 @@
-//! The tables, and what one transaction does to them.
+//! The tables of the database, and the changes that one transaction makes to them.
 
 use std::time::SystemTime;
 
 use redb::{ReadableTable, TableDefinition};
 
-use crate::entry::{Commit, NewEntry};
-use crate::sink::Sink;
-use crate::store::{Pending, Share, time};
+use crate::entry::{NewEntry, OutboxCommit};
+use crate::sink::SinkHandle;
+use crate::store::{PendingTotals, SinkQuota, time_of};
 
 pub(crate) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 pub(crate) const COUNTERS: TableDefinition<'_, &str, u64> = TableDefinition::new("counters");
 pub(crate) const CHECKPOINTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("checkpoints");
 pub(crate) const ENTRIES: TableDefinition<'_, u64, (&str, &[u8])> = TableDefinition::new("entries");
 pub(crate) const ATTACHMENTS: TableDefinition<'_, (u64, u32), &[u8]> = TableDefinition::new("attachments");
-/// Bytes, takes attachments, milliseconds since 1970.
+/// Quota bytes, takes attachments, milliseconds since 1970.
 pub(crate) const PENDING: TableDefinition<'_, (&str, u64), (u64, bool, u64)> =
     TableDefinition::new("pending");
-/// Pending sinks, those of them that take attachments.
+/// Number of pending sinks, number of those that take attachments.
 pub(crate) const OWED: TableDefinition<'_, u64, (u32, u32)> = TableDefinition::new("owed");
 
-type Table<'tx, K, V> = redb::Table<'tx, K, V>;
+type WriteTable<'tx, K, V> = redb::Table<'tx, K, V>;
 
 /// All tables within one transaction.
-pub(crate) struct Tables<'tx> {
-    pub(crate) counters: Table<'tx, &'static str, u64>,
-    checkpoints: Table<'tx, &'static str, &'static [u8]>,
-    entries: Table<'tx, u64, (&'static str, &'static [u8])>,
-    attachments: Table<'tx, (u64, u32), &'static [u8]>,
-    pending: Table<'tx, (&'static str, u64), (u64, bool, u64)>,
-    owed: Table<'tx, u64, (u32, u32)>,
-    next: u64,
-    totals: Pending,
+pub(crate) struct OutboxTables<'tx> {
+    pub(crate) counters: WriteTable<'tx, &'static str, u64>,
+    checkpoints: WriteTable<'tx, &'static str, &'static [u8]>,
+    entries: WriteTable<'tx, u64, (&'static str, &'static [u8])>,
+    attachments: WriteTable<'tx, (u64, u32), &'static [u8]>,
+    pending: WriteTable<'tx, (&'static str, u64), (u64, bool, u64)>,
+    owed: WriteTable<'tx, u64, (u32, u32)>,
+    next_id: u64,
+    totals: PendingTotals,
 }
 
-impl<'tx> Tables<'tx> {
+impl<'tx> OutboxTables<'tx> {
     pub(crate) fn open(
         transaction: &'tx redb::WriteTransaction,
-        totals: Pending,
+        totals: PendingTotals,
     ) -> Result<Self, redb::Error> {
         let counters = transaction.open_table(COUNTERS)?;
-        let next = counters.get("next")?.map_or(1, |row| row.value());
+        // No row yet in a new database: ids begin at 1.
+        let next_id = counters.get("next")?.map_or(1, |row| row.value());
         Ok(Self {
             counters,
             checkpoints: transaction.open_table(CHECKPOINTS)?,
@@ -47,41 +48,42 @@ impl<'tx> Tables<'tx> {
             attachments: transaction.open_table(ATTACHMENTS)?,
             pending: transaction.open_table(PENDING)?,
             owed: transaction.open_table(OWED)?,
-            next,
+            next_id,
             totals,
         })
     }
 
-    pub(crate) fn take_in(
+    /// Stores a commit's checkpoint and entries.
+    pub(crate) fn insert_commit(
         &mut self,
-        commit: &Commit,
+        commit: &OutboxCommit,
         at_ms: u64,
-        shares: &[Share],
+        quotas: &[SinkQuota],
     ) -> Result<(), redb::Error> {
         if let Some(checkpoint) = &commit.checkpoint {
             self.checkpoints.insert(commit.source.as_str(), &checkpoint[..])?;
         }
-        commit.entries.iter().try_for_each(|entry| self.put(&commit.source, entry, at_ms, shares))
+        commit.entries.iter().try_for_each(|entry| self.insert_entry(&commit.source, entry, at_ms, quotas))
     }
 
-    fn put(
+    fn insert_entry(
         &mut self,
         source: &str,
         entry: &NewEntry,
         at_ms: u64,
-        shares: &[Share],
+        quotas: &[SinkQuota],
     ) -> Result<(), redb::Error> {
-        let id = self.next;
-        self.next += 1;
+        let id = self.next_id;
+        self.next_id += 1;
         let (mut sinks, mut takers) = (0, 0);
-        for (at, share) in shares.iter().enumerate() {
-            if !entry.sinks.contains(&Sink(at)) {
+        for (index, quota) in quotas.iter().enumerate() {
+            if !entry.sinks.contains(&SinkHandle(index)) {
                 continue;
             }
-            let takes = share.takes_attachments && !entry.attachments.is_empty();
-            let bytes = entry.bytes_for(takes);
-            self.pending.insert((share.name.as_str(), id), (bytes, takes, at_ms))?;
-            self.totals.entry(share.name.clone()).or_default().add(bytes);
+            let takes = quota.takes_attachments && !entry.attachments.is_empty();
+            let bytes = entry.quota_bytes(takes);
+            self.pending.insert((quota.name.as_str(), id), (bytes, takes, at_ms))?;
+            self.totals.entry(quota.name.clone()).or_default().add(bytes);
             sinks += 1;
             takers += u32::from(takes);
         }
@@ -90,6 +92,7 @@ impl<'tx> Tables<'tx> {
         }
         self.owed.insert(id, (sinks, takers))?;
         self.entries.insert(id, (source, &entry.payload[..]))?;
+        // Attachments that no sink takes would never be deleted.
         let kept = if takers == 0 { &[] } else { &entry.attachments[..] };
         for (index, attachment) in (0..).zip(kept) {
             self.attachments.insert((id, index), &attachment[..])?;
@@ -97,7 +100,7 @@ impl<'tx> Tables<'tx> {
         Ok(())
     }
 
-    /// Takes an entry out of a sink's queue, and away with its last sink; nothing where it is not in it.
+    /// Removes an entry from a sink's queue, and deletes it with its last sink. An entry that is not in the queue is ignored.
     pub(crate) fn release(&mut self, sink: &str, id: u64) -> Result<(), redb::Error> {
         let Some((bytes, takes, _)) = self.pending.remove((sink, id))?.map(|row| row.value()) else {
             return Ok(());
@@ -107,6 +110,7 @@ impl<'tx> Tables<'tx> {
         }
         let (sinks, takers) = self.owed.get(id)?.map_or((1, 1), |row| row.value());
         let left = (sinks.saturating_sub(1), takers.saturating_sub(u32::from(takes)));
+        // The count of takers also is 0 where they are deleted already, or never were stored: only a taker deletes.
         if takes && left.1 == 0 {
             self.attachments.retain_in((id, 0)..=(id, u32::MAX), |_, _| false)?;
         }
@@ -119,20 +123,24 @@ impl<'tx> Tables<'tx> {
         Ok(())
     }
 
-    pub(crate) fn forget(&mut self, sink: &str) -> Result<(), redb::Error> {
+    /// Deletes a sink's queue.
+    pub(crate) fn drop_sink(&mut self, sink: &str) -> Result<(), redb::Error> {
         while let Some(id) = self.oldest(sink)?.map(|(id, _)| id) {
             self.release(sink, id)?;
         }
         Ok(())
     }
 
-    /// Lets the oldest entries go that are beyond the share, but never the newest one; tells how many.
-    pub(crate) fn trim(&mut self, share: &Share) -> Result<u64, redb::Error> {
-        let Some(most) = share.most_bytes else { return Ok(0) };
+    /// Drops the oldest entries beyond the quota, but never the newest one. Returns the number of dropped entries.
+    pub(crate) fn trim(&mut self, quota: &SinkQuota) -> Result<u64, redb::Error> {
+        let Some(max_bytes) = quota.max_bytes else { return Ok(0) };
         let mut dropped = 0;
-        while self.totals.get(&share.name).is_some_and(|now| now.bytes > most && now.entries > 1) {
-            let Some((id, _)) = self.oldest(&share.name)? else { break };
-            self.release(&share.name, id)?;
+        let exceeds = |totals: &PendingTotals| {
+            totals.get(&quota.name).is_some_and(|now| now.bytes > max_bytes && now.entries > 1)
+        };
+        while exceeds(&self.totals) {
+            let Some((id, _)) = self.oldest(&quota.name)? else { break };
+            self.release(&quota.name, id)?;
             dropped += 1;
         }
         Ok(dropped)
@@ -140,14 +148,15 @@ impl<'tx> Tables<'tx> {
 
     fn oldest(&self, sink: &str) -> Result<Option<(u64, SystemTime)>, redb::Error> {
         let first = self.pending.range((sink, 0)..=(sink, u64::MAX))?.next().transpose()?;
-        Ok(first.map(|(key, row)| (key.value().1, time(row.value().2))))
+        Ok(first.map(|(key, row)| (key.value().1, time_of(row.value().2))))
     }
 
-    /// Notes the next id; tells what is pending now.
-    pub(crate) fn close(mut self) -> Result<Pending, redb::Error> {
-        self.counters.insert("next", self.next)?;
+    /// Stores the next id, and returns the totals of every queue that is not empty.
+    pub(crate) fn finish(mut self) -> Result<PendingTotals, redb::Error> {
+        self.counters.insert("next", self.next_id)?;
         let mut pending = std::mem::take(&mut self.totals);
         pending.retain(|_, totals| totals.entries > 0);
+        // Read again: the oldest entry of a queue may have been released in this transaction.
         for (sink, totals) in &mut pending {
             totals.oldest = self.oldest(sink)?.map(|(_, at)| at);
         }

@@ -1,48 +1,48 @@
-//! The thread that writes: takes what waits, makes it durable, and does not give up while the process lives.
+//! The thread that makes batches durable, and retries for as long as the process lives.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
+use crate::commit_queue::CommitQueue;
 use crate::disk::Disk;
 use crate::error::CloseError;
-use crate::intake::Intake;
-use crate::store::{Batch, Books, Effects, Share, Store, StoreError, contained};
+use crate::store::{BatchEffects, OutboxStore, SinkQuota, StoreError, StoreState, WriteBatch, catch_panic};
 
-/// Waits between two tries on a disk in trouble: the first, and the longest.
+/// The first and the longest delay between two retries.
 pub(crate) const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
-/// How the disk does.
+/// The health of the disk under an outbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Health {
-    /// What was asked of it last became durable.
+pub enum DiskHealth {
+    /// The last write became durable.
     #[default]
     Good,
-    /// Nothing becomes durable; it is tried again, and nothing is lost while the process lives.
+    /// Writes fail and are retried. Nothing is lost while the process lives.
     Failing {
-        /// The file.
-        place: String,
-        /// Since when.
+        /// The path of the database.
+        location: String,
+        /// The time of the first failure.
         since: SystemTime,
-        /// What the disk or the store says.
+        /// The error of the disk or the store.
         why: String,
     },
 }
 
-/// The open database, for those who read; `None` while it is closed between two tries, and after the end.
+/// The open database, shared with readers; empty between two retries and after the end.
 #[derive(Debug)]
-pub(crate) struct Shelf(RwLock<Option<Store>>);
+pub(crate) struct StoreSlot(RwLock<Option<OutboxStore>>);
 
-impl Shelf {
-    pub(crate) fn new(store: Store) -> Self {
+impl StoreSlot {
+    pub(crate) fn new(store: OutboxStore) -> Self {
         Self(RwLock::new(Some(store)))
     }
 
-    /// `None` where the database is not open. Several read at once, also beside a transaction.
+    /// Returns the result of `act`; `None` while the database is closed. Readers run beside one another and beside a transaction.
     pub(crate) fn with<T>(
         &self,
-        act: impl FnOnce(&Store) -> Result<T, StoreError>,
+        act: impl FnOnce(&OutboxStore) -> Result<T, StoreError>,
     ) -> Option<Result<T, StoreError>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(act)
     }
@@ -51,137 +51,139 @@ impl Shelf {
         self.0.read().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// Closes what is there, once nobody reads it, before another one takes the file.
-    fn put(&self, store: Option<Store>) -> Result<(), StoreError> {
+    /// Replaces the database. The old one is closed once no reader uses it.
+    fn put(&self, store: Option<OutboxStore>) -> Result<(), StoreError> {
         let mut slot = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let old = std::mem::replace(&mut *slot, store);
+        // redb writes when a database is dropped: not under the lock, and not without the guard against panics.
         drop(slot);
-        contained(|| {
+        catch_panic(|| {
             drop(old);
             Ok(())
         })
     }
 }
 
-/// What the thread owns.
-pub(crate) struct Writer {
+/// The state of the writer thread.
+pub(crate) struct OutboxWriter {
     pub(crate) disk: Arc<dyn Disk>,
-    pub(crate) intake: Arc<Intake>,
-    pub(crate) shelf: Arc<Shelf>,
-    pub(crate) books: Books,
-    pub(crate) shares: Vec<Share>,
-    pub(crate) health: watch::Sender<Health>,
-    /// Waits between two tries: the first, and the longest.
+    pub(crate) queue: Arc<CommitQueue>,
+    pub(crate) slot: Arc<StoreSlot>,
+    pub(crate) state: StoreState,
+    pub(crate) quotas: Vec<SinkQuota>,
+    pub(crate) health: watch::Sender<DiskHealth>,
+    /// The first and the longest delay between two retries.
     pub(crate) retry: (Duration, Duration),
 }
 
-impl Writer {
-    /// Writes until the intake is closed and empty.
+impl OutboxWriter {
+    /// Writes batches until the queue is closed and empty.
     ///
     /// # Errors
-    /// The disk was in trouble until the end: these commits are not on it.
+    /// The disk failed until the end, and some commits are not durable.
     pub(crate) fn run(mut self) -> Result<(), CloseError> {
-        let _ended = Ended(Arc::clone(&self.intake));
+        let _end = EndGuard(Arc::clone(&self.queue));
         let mut lost = None;
-        while let Some(mut batch) = self.intake.next() {
-            batch.number = Some(self.books.batch + 1);
-            let mut effects = Effects::default();
-            let outcome = self.settle(&batch, &mut effects);
-            self.intake.settle(&batch, &effects.dropped, &self.books.pending);
+        while let Some(mut batch) = self.queue.next_batch() {
+            batch.number = Some(self.state.batch + 1);
+            let mut effects = BatchEffects::default();
+            let outcome = self.write(&batch, &mut effects);
+            self.queue.complete(&batch, &effects.dropped, &self.state.pending);
             if let Err(why) = outcome {
                 let (before, _) = lost.unwrap_or_default();
                 lost = Some((before + batch.commits.len() as u64, why.to_string()));
             }
         }
-        self.end(lost)
+        self.finish(lost)
     }
 
-    /// Makes a batch durable, however often it takes; gives up only when the outbox is being closed.
-    fn settle(&mut self, batch: &Batch, effects: &mut Effects) -> Result<(), StoreError> {
-        let (mut wait, mut last) = (self.retry.0, false);
+    /// Makes a batch durable, with as many retries as it takes; gives up only while the outbox closes.
+    fn write(&mut self, batch: &WriteBatch, effects: &mut BatchEffects) -> Result<(), StoreError> {
+        let (mut delay, mut is_last) = (self.retry.0, false);
         loop {
-            let Err(why) = self.attempt(batch, effects) else {
-                self.health.send_replace(Health::Good);
+            let Err(why) = self.try_write(batch, effects) else {
+                self.health.send_replace(DiskHealth::Good);
                 return Ok(());
             };
-            self.complain(&why);
-            if last {
+            self.report_failure(&why);
+            if is_last {
                 effects.dropped.clear();
                 return Err(why);
             }
-            last = !self.intake.pause(wait);
-            wait = (wait * 2).min(self.retry.1);
-            self.make_room();
+            // `sleep` returns early when the outbox closes: one more try, then the batch is given up.
+            is_last = !self.queue.sleep(delay);
+            delay = (delay * 2).min(self.retry.1);
+            self.free_space();
         }
     }
 
-    /// One try. An error leaves the database closed, since redb refuses everything after one; whether the batch became durable all
-    /// the same is told by the database opened again.
-    fn attempt(&mut self, batch: &Batch, effects: &mut Effects) -> Result<(), StoreError> {
-        self.open()?;
-        if batch.number == Some(self.books.batch) {
+    /// Writes a batch once. An error leaves the database closed, because redb refuses every call after one.
+    fn try_write(&mut self, batch: &WriteBatch, effects: &mut BatchEffects) -> Result<(), StoreError> {
+        self.reopen()?;
+        // A transaction that failed may be durable all the same, for example when only the answer of the sync was lost.
+        if batch.number == Some(self.state.batch) {
             return Ok(());
         }
-        match self.shelf.with(|store| store.apply(&self.books, batch, &self.shares, effects)) {
-            Some(Ok(books)) => self.books = books,
-            Some(Err(why)) => return self.shelf.put(None).and(Err(why)),
+        match self.slot.with(|store| store.apply(&self.state, batch, &self.quotas, effects)) {
+            Some(Ok(state)) => self.state = state,
+            Some(Err(why)) => return self.slot.put(None).and(Err(why)),
             None => {}
         }
         Ok(())
     }
 
-    /// Opens the database where it is not.
-    fn open(&mut self) -> Result<(), StoreError> {
-        if self.shelf.is_open() {
+    /// Opens the database if it is closed.
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        if self.slot.is_open() {
             return Ok(());
         }
-        let (store, books) = Store::open(&*self.disk)?;
-        store.mark(false)?;
-        self.books = books;
-        self.intake.recount(&self.books.pending);
-        self.shelf.put(Some(store))
+        let (store, state) = OutboxStore::open(&*self.disk)?;
+        store.mark_closed(false)?;
+        self.state = state;
+        self.queue.set_durable(&self.state.pending);
+        self.slot.put(Some(store))
     }
 
-    /// Takes delivered entries off first: their pages are used again, so that a batch may fit on a full disk.
-    fn make_room(&mut self) {
-        let batch = Batch { acks: self.intake.take_acks(), ..Batch::default() };
+    /// Deletes acknowledged entries first: their pages are reused, so that the batch may fit on a full disk.
+    fn free_space(&mut self) {
+        let batch = WriteBatch { acks: self.queue.take_acks(), ..WriteBatch::default() };
         if batch.acks.is_empty() {
             return;
         }
-        match self.attempt(&batch, &mut Effects::default()) {
-            Ok(()) => self.intake.settle_acks(&batch.acks, &self.books.pending),
-            Err(_) => self.intake.return_acks(&batch.acks),
+        match self.try_write(&batch, &mut BatchEffects::default()) {
+            Ok(()) => self.queue.complete_acks(&batch.acks, &self.state.pending),
+            Err(_) => self.queue.return_acks(&batch.acks),
         }
     }
 
-    fn complain(&self, why: &StoreError) {
-        let (place, why) = (self.disk.place(), why.to_string());
+    fn report_failure(&self, why: &StoreError) {
+        let (location, why) = (self.disk.location(), why.to_string());
         self.health.send_modify(|health| {
             let since = match health {
-                Health::Good => SystemTime::now(),
-                Health::Failing { since, .. } => *since,
+                DiskHealth::Good => SystemTime::now(),
+                DiskHealth::Failing { since, .. } => *since,
             };
-            *health = Health::Failing { place, since, why };
+            *health = DiskHealth::Failing { location, since, why };
         });
     }
 
-    fn end(self, lost: Option<(u64, String)>) -> Result<(), CloseError> {
-        let marked = self.shelf.with(|store| store.mark(true)).unwrap_or(Ok(()));
-        let closed = marked.and(self.shelf.put(None));
+    fn finish(self, lost: Option<(u64, String)>) -> Result<(), CloseError> {
+        // A closed slot (`None`) stays unmarked: the next opening verifies the database as after a crash.
+        let marked = self.slot.with(|store| store.mark_closed(true)).unwrap_or(Ok(()));
+        let closed = marked.and(self.slot.put(None));
+        let location = self.disk.location();
         match (lost, closed) {
-            (Some((commits, why)), _) => {
-                Err(CloseError::Unwritten { place: self.disk.place(), commits, why })
-            }
-            (None, Err(why)) => Err(CloseError::Unmarked { place: self.disk.place(), why: why.to_string() }),
+            (Some((commits, why)), _) => Err(CloseError::Unwritten { location, commits, why }),
+            (None, Err(why)) => Err(CloseError::Unmarked { location, why: why.to_string() }),
             (None, Ok(())) => Ok(()),
         }
     }
 }
 
-/// Tells those who wait, also when the thread panics.
-struct Ended(Arc<Intake>);
+/// Ends the queue when the thread ends, also by a panic, so that no caller waits for ever.
+struct EndGuard(Arc<CommitQueue>);
 
-impl Drop for Ended {
+impl Drop for EndGuard {
     fn drop(&mut self) {
         self.0.end();
     }

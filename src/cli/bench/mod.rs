@@ -1,9 +1,9 @@
-//! `bench`: CPU time a frame by stage, beside FFmpeg's decoder and ONNX Runtime alone.
+//! `bench`: measures the CPU time of each stage, beside FFmpeg's decoder and ONNX Runtime alone.
 
-mod account;
-mod alone;
+mod baseline;
+mod bench_run;
 mod clip;
-mod ours;
+mod pipeline;
 mod report;
 
 use std::io::Write;
@@ -12,48 +12,48 @@ use std::process::ExitCode;
 
 use anyhow::ensure;
 
-use account::Account;
-use alone::Alone;
-use clip::Clip;
-use ours::Ours;
-use report::Report;
+use baseline::Baseline;
+use bench_run::BenchRun;
+use clip::BenchClip;
+use pipeline::PipelineBench;
+use report::BenchReport;
 
 use crate::detect::{Detector, Device, ModelSpec, Thresholds};
 use crate::telemetry;
 use crate::telemetry::log::LogOutput;
 
-/// IoU from which of two boxes the weaker goes; it has no say in the CPU time.
+/// IoU threshold of the non-maximum suppression. It hardly affects the CPU time.
 const NMS_IOU: f32 = 0.5;
 
 /// Measures the CPU time of each stage on a clip, beside FFmpeg's decoder and ONNX Runtime alone.
 ///
-/// Our side goes the way of `run` from the bytes of GetMedia to boxes: demux, decode with the sampler, preprocess, infer,
-/// post-process; without the network, decide and publish. The other side decodes the same packets and makes as many
-/// inferences of an input that never changes. The two take turns; the numbers are medians. All on the CPU.
+/// Our side executes the code of `run` from the bytes of GetMedia to boxes: demux, decode with the sampler, preprocess,
+/// infer, post-process, but not the network, decide and publish. The other side decodes the same packets and makes the
+/// same number of inferences on a constant input. The two alternate; the numbers are medians. Everything runs on the CPU.
 #[derive(Debug, clap::Args)]
 pub(super) struct BenchArgs {
-    /// The ONNX file
+    /// ONNX file
     #[arg(long)]
     model: PathBuf,
-    /// H.264 or H.265 in mp4 or Matroska
+    /// Video: H.264 or H.265 in mp4 or Matroska
     #[arg(long)]
     clip: PathBuf,
-    /// Inferences in a second of the clip
+    /// Inferences per second of the clip
     #[arg(long, default_value_t = 5.0)]
     fps: f64,
-    /// How often each side goes through the clip
+    /// Passes of each side over the clip
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     loops: u32,
-    /// Threads of an inference; of more than one, `infer` has the first one's time and the total that of all
+    /// Threads per inference; with more than one, `infer` counts only the first thread, and the total counts all
     #[arg(long, default_value_t = 1, value_parser = threads)]
     threads: usize,
-    /// Least confidence, 0 to 1
+    /// Minimum confidence, 0 to 1
     #[arg(long, default_value_t = 0.4)]
     conf: f32,
-    /// Take only the first N fragments of the clip; a fragment is a second or so
+    /// Use only the first N fragments of the clip; a fragment is about a second
     #[arg(long, value_name = "N")]
     fragments: Option<usize>,
-    /// Leave the other side out
+    /// Run only this side
     #[arg(long, value_enum)]
     only: Option<Side>,
     /// Print one line of JSON instead of the table
@@ -61,26 +61,29 @@ pub(super) struct BenchArgs {
     json: bool,
 }
 
-/// One of the two sides.
+/// One of the two sides that are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Side {
-    /// Our way
-    Ours,
-    /// Decoder and ONNX Runtime
-    Alone,
+    /// The pipeline of `run`
+    #[value(name = "ours")]
+    Pipeline,
+    /// Decoder and ONNX Runtime alone
+    #[value(name = "alone")]
+    Baseline,
 }
 
 fn threads(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|threads| *threads > 0).ok_or_else(|| "give a number from 1 on".to_owned())
+    text.parse().ok().filter(|threads| *threads > 0).ok_or_else(|| "give a number of at least 1".to_owned())
 }
 
 impl BenchArgs {
-    /// Measures and prints.
+    /// Measures both sides and prints the report.
     ///
     /// # Errors
-    /// The clip or the model cannot be used, or the two sides did not see the same frames.
+    /// The clip or the model cannot be used, or the two sides processed different frames.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         telemetry::log::init("warn", None, LogOutput::Stderr)?;
+        // `run` counts metrics too, so their cost is part of the measurement.
         telemetry::metrics::install()?;
         ensure!(self.fps.is_finite() && self.fps > 0.0, "--fps {}: give a number above 0", self.fps);
         let report = self.measure()?;
@@ -93,43 +96,49 @@ impl BenchArgs {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn measure(&self) -> anyhow::Result<Report> {
+    fn measure(&self) -> anyhow::Result<BenchReport> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let clip = runtime.block_on(Clip::read(&self.clip, self.fragments, self.fps))?;
-        let ours = match self.only {
-            Some(Side::Alone) => None,
-            _ => Some(self.ours(&clip, &runtime)?),
+        let clip = runtime.block_on(BenchClip::read(&self.clip, self.fragments, self.fps))?;
+        let pipeline = match self.only {
+            Some(Side::Baseline) => None,
+            _ => Some(self.pipeline(&clip, &runtime)?),
         };
-        // Before the other side adds its memory. One side alone goes without it: callgrind takes a minute a run.
-        let warmed_up = match (&ours, self.only) {
-            (Some(ours), None) => self.checked(ours.run()?, &clip).map(|_| peak_rss_mb())?,
+        // The peak is measured before the baseline adds its memory. With --only there is no extra run for it, because
+        // callgrind takes a minute per run.
+        let warm_up_rss_mb = match (&pipeline, self.only) {
+            (Some(pipeline), None) => self.checked(pipeline.run()?, &clip).map(|_| peak_rss_mb())?,
             _ => None,
         };
-        let mut alone = match self.only {
-            Some(Side::Ours) => None,
-            _ => Some(Alone::open(&self.clip, &clip, &self.model, self.threads)?),
+        let mut baseline = match self.only {
+            Some(Side::Pipeline) => None,
+            _ => Some(Baseline::open(&self.clip, &clip, &self.model, self.threads)?),
         };
-        let runs = self.take_turns(&clip, ours.as_ref(), alone.as_mut())?;
-        let input = ours.as_ref().map(|ours| ours.detector.info().input.to_string());
-        let peak_rss_mb = warmed_up.or_else(|| ours.as_ref().and_then(|_| peak_rss_mb()));
+        let runs = self.alternate(&clip, pipeline.as_ref(), baseline.as_mut())?;
+        let input = pipeline.as_ref().map(|pipeline| pipeline.detector.info().input.to_string());
+        let peak_rss_mb = warm_up_rss_mb.or_else(|| pipeline.as_ref().and_then(|_| peak_rss_mb()));
         let (model, clip) = (self.model.clone(), self.clip.clone());
-        Ok(Report { model, clip, input, ours: runs.0, alone: runs.1, peak_rss_mb })
+        Ok(BenchReport { model, clip, input, pipeline: runs.0, baseline: runs.1, peak_rss_mb })
     }
 
-    fn ours<'a>(&self, clip: &'a Clip, runtime: &'a tokio::runtime::Runtime) -> anyhow::Result<Ours<'a>> {
+    fn pipeline<'a>(
+        &self,
+        clip: &'a BenchClip,
+        runtime: &'a tokio::runtime::Runtime,
+    ) -> anyhow::Result<PipelineBench<'a>> {
         let name = self.model.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let path = self.model.clone();
         let spec = ModelSpec { name, path, ..ModelSpec::default() };
         let detector = Detector::start(&spec, Device::Cpu, self.threads)?;
         let thresholds = Thresholds { conf: self.conf, nms_iou: NMS_IOU };
-        Ok(Ours { clip, detector, thresholds, fps: self.fps, runtime })
+        Ok(PipelineBench { clip, detector, thresholds, fps: self.fps, runtime })
     }
 
-    fn checked(&self, run: Account, clip: &Clip) -> anyhow::Result<Account> {
+    /// Errors: the run did not decode and infer every frame that it should. Its times would not be comparable.
+    fn checked(&self, run: BenchRun, clip: &BenchClip) -> anyhow::Result<BenchRun> {
         ensure!(
             run.frames == clip.packets && run.inferences == clip.picks,
-            "{}: {} frames and {} inferences were expected, {} and {} made; a clip whose every packet is a whole, sound \
-             frame is needed",
+            "{}: expected {} frames and {} inferences, made {} and {}; use a clip in which every packet is one complete, \
+             undamaged frame",
             self.clip.display(),
             clip.packets,
             clip.picks,
@@ -139,18 +148,18 @@ impl BenchArgs {
         Ok(run)
     }
 
-    /// Ours and the other, the other and ours, and so on, so that what slows the machine down slows both.
-    fn take_turns(
+    /// Runs the pipeline and the baseline in the order P B B P, so that other load on the machine affects both alike.
+    fn alternate(
         &self,
-        clip: &Clip,
-        ours: Option<&Ours<'_>>,
-        mut alone: Option<&mut Alone>,
-    ) -> anyhow::Result<(Vec<Account>, Vec<Account>)> {
+        clip: &BenchClip,
+        pipeline: Option<&PipelineBench<'_>>,
+        mut baseline: Option<&mut Baseline>,
+    ) -> anyhow::Result<(Vec<BenchRun>, Vec<BenchRun>)> {
         let mut runs = (Vec::new(), Vec::new());
         for turn in 0..2 * self.loops {
-            match (turn % 4, ours, &mut alone) {
-                (0 | 3, Some(ours), _) => runs.0.push(self.checked(ours.run()?, clip)?),
-                (1 | 2, _, Some(alone)) => runs.1.push(self.checked(alone.run()?, clip)?),
+            match (turn % 4, pipeline, &mut baseline) {
+                (0 | 3, Some(pipeline), _) => runs.0.push(self.checked(pipeline.run()?, clip)?),
+                (1 | 2, _, Some(baseline)) => runs.1.push(self.checked(baseline.run()?, clip)?),
                 _ => {}
             }
         }
@@ -158,7 +167,7 @@ impl BenchArgs {
     }
 }
 
-/// The largest resident memory of this process so far, in units of 10^6 bytes.
+/// Returns the peak resident memory of this process so far, in units of 10^6 bytes.
 fn peak_rss_mb() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

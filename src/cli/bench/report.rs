@@ -1,36 +1,36 @@
-//! What was measured, for people and for programs.
+//! The report of `bench`, as a table and as JSON.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
-use super::account::{Account, Medians, ratios};
+use super::bench_run::{BenchRun, Medians, ratios};
 
-/// All runs of both sides; those of a side that was left out are empty.
-pub(super) struct Report {
+/// All runs of both sides; a side that was left out has none.
+pub(super) struct BenchReport {
     pub(super) model: PathBuf,
     pub(super) clip: PathBuf,
     pub(super) input: Option<String>,
-    pub(super) ours: Vec<Account>,
-    pub(super) alone: Vec<Account>,
+    pub(super) pipeline: Vec<BenchRun>,
+    pub(super) baseline: Vec<BenchRun>,
     pub(super) peak_rss_mb: Option<u64>,
 }
 
-/// Stages that work on every frame, not only on those that are inferred.
+/// Stages that process every frame, not only the inferred ones.
 const EVERY_FRAME: [&str; 2] = ["demux", "decode"];
 
-impl Report {
-    /// One object; times in CPU ms an inference, but `*_ms_per_frame`.
+impl BenchReport {
+    /// Returns the report as one object. Times are CPU ms per inference, except `*_ms_per_frame`.
     pub(super) fn json(&self) -> Value {
         json!({
             "model": self.model.display().to_string(),
             "clip": self.clip.display().to_string(),
             "input": self.input,
-            "ours": Medians::of(&self.ours).as_ref().map(side_json),
-            "alone": Medians::of(&self.alone).as_ref().map(side_json),
-            "ratio": ratios(&self.ours, &self.alone).map(|[least, median, most]| {
-                json!({"median": rounded(median), "least": rounded(least), "most": rounded(most)})
+            "ours": Medians::of(&self.pipeline).as_ref().map(side_json),
+            "alone": Medians::of(&self.baseline).as_ref().map(side_json),
+            "ratio": ratios(&self.pipeline, &self.baseline).map(|[min, median, max]| {
+                json!({"median": rounded(median), "min": rounded(min), "max": rounded(max)})
             }),
             "peak_rss_mb": self.peak_rss_mb,
         })
@@ -65,23 +65,23 @@ fn rounded(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for BenchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let input = self.input.as_ref().map_or_else(String::new, |input| format!(" ({input})"));
         writeln!(f, "model {}{input}", self.model.display())?;
         writeln!(f, "clip  {}", self.clip.display())?;
-        if let Some(ours) = Medians::of(&self.ours) {
-            write_side(f, "our way", &ours)?;
+        if let Some(pipeline) = Medians::of(&self.pipeline) {
+            write_side(f, "ours", &pipeline)?;
         }
-        if let Some(alone) = Medians::of(&self.alone) {
-            write_side(f, "decoder + ONNX Runtime alone", &alone)?;
+        if let Some(baseline) = Medians::of(&self.baseline) {
+            write_side(f, "decoder + ONNX Runtime alone", &baseline)?;
         }
-        if let Some([least, median, most]) = ratios(&self.ours, &self.alone) {
-            let runs = self.ours.len();
-            writeln!(f, "ratio {median:.3} (median of {runs} pairs of runs, {least:.3} to {most:.3})")?;
+        if let Some([min, median, max]) = ratios(&self.pipeline, &self.baseline) {
+            let runs = self.pipeline.len();
+            writeln!(f, "ratio {median:.3} (median of {runs} pairs of runs, {min:.3} to {max:.3})")?;
         }
         match self.peak_rss_mb {
-            Some(megabytes) => writeln!(f, "peak resident memory of our way: {megabytes} MB"),
+            Some(megabytes) => writeln!(f, "peak resident memory of our side: {megabytes} MB"),
             None => Ok(()),
         }
     }
@@ -92,13 +92,13 @@ fn write_side(f: &mut fmt::Formatter<'_>, title: &str, side: &Medians) -> fmt::R
     let boxes = side.detections.map_or_else(String::new, |boxes| format!(", {boxes} boxes"));
     writeln!(
         f,
-        "\n{title}: {frames} frames, {inferences} inferences{boxes}, {:.0} ms by the clock",
+        "\n{title}: {frames} frames, {inferences} inferences{boxes}, {:.0} ms wall-clock time",
         side.wall_ms
     )?;
-    writeln!(f, "  {:<14}{:>10}{:>14}", "CPU ms", "a frame", "an inference")?;
+    writeln!(f, "  {:<14}{:>10}{:>14}", "CPU ms", "per frame", "per inference")?;
     for (name, ms) in &side.stages {
-        let a_frame = if EVERY_FRAME.contains(name) { frames } else { inferences };
-        writeln!(f, "  {name:<14}{:>10.4}{:>14.4}", mean(*ms, *a_frame), mean(*ms, *inferences))?;
+        let executions = if EVERY_FRAME.contains(name) { frames } else { inferences };
+        writeln!(f, "  {name:<14}{:>10.4}{:>14.4}", mean(*ms, *executions), mean(*ms, *inferences))?;
     }
     writeln!(f, "  {:<14}{:>10}{:>14.4}", "total", "", mean(side.cpu_ms, *inferences))
 }

@@ -1,4 +1,4 @@
-//! Reads records from JSON lines.
+//! Reads the records of events from JSON lines.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
@@ -32,7 +32,7 @@ pub(super) fn read(path: &Path, truth: &Truth, camera: Option<&str>) -> anyhow::
 }
 
 fn parse(lines: impl BufRead) -> anyhow::Result<Vec<Event>> {
-    let (mut events, mut known) = (Vec::new(), HashSet::new());
+    let (mut events, mut seen) = (Vec::new(), HashSet::new());
     for (i, line) in lines.lines().enumerate() {
         let line = line.context("reading failed")?;
         if line.trim().is_empty() {
@@ -41,8 +41,8 @@ fn parse(lines: impl BufRead) -> anyhow::Result<Vec<Event>> {
         let event: Event = serde_json::from_str(&line).with_context(|| {
             format!("line {} is not an event: give lines as `kvs-infer events --json` prints them", i + 1)
         })?;
-        // Two cameras on one stream have the same ids.
-        if known.insert((event.camera_id.clone(), event.event_id.clone())) {
+        // A record may be delivered twice. Two cameras on one stream have the same ids.
+        if seen.insert((event.camera_id.clone(), event.event_id.clone())) {
             events.push(event);
         }
     }
@@ -55,19 +55,19 @@ fn of_camera(events: Vec<Event>, label: &str, camera: Option<&str>) -> anyhow::R
     match camera {
         None if all.len() > 1 => {
             anyhow::bail!(
-                "the events are from several cameras, the truth is about one: name it with --camera, one of {names}"
+                "the events are from several cameras and the truth is about one; give one of {names} with --camera"
             )
         }
         Some(camera) if !events.is_empty() && !all.contains(camera) => {
-            anyhow::bail!("no event is from camera {camera:?}: name one of {names} with --camera")
+            anyhow::bail!("no event is from camera {camera:?}; give one of {names} with --camera")
         }
         _ => {}
     }
-    let is_asked = |event: &Event| {
+    let is_evaluated = |event: &Event| {
         let is_incident = event.payload.extras.activity.is_none();
         is_incident && event.payload.label == label && camera.is_none_or(|camera| event.camera_id == camera)
     };
-    Ok(events.into_iter().filter(is_asked).collect())
+    Ok(events.into_iter().filter(is_evaluated).collect())
 }
 
 #[cfg(test)]
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn activities_are_no_incidents() {
+    fn activities_are_not_incidents() {
         let mut summary = event("summary");
         let counts = ActivityCounts { incidents: 1, by_label: [("car".to_owned(), 1)].into(), peak: 1 };
         summary.payload.extras.activity = Some(counts);

@@ -1,4 +1,4 @@
-//! `eval`: compares events with the truth about their footage.
+//! `eval`: compares events with the truth about their footage and prints the figures.
 
 mod events_file;
 mod limits;
@@ -9,24 +9,24 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::eval::{EvalRules, Record, Truth, TruthError, evaluate, parse_truth};
-use limits::Limits;
-use table::Table;
+use limits::FigureLimits;
+use table::FiguresTable;
 
 /// Compares events with the truth about their footage: starts per visit, missed and false ones, purity, IDF1.
 ///
 /// docs/evaluation.md defines the truth file and every figure. Set `update_seconds: 1` in the run that is evaluated:
 /// purity and IDF1 depend on records between start and end.
-/// Exit codes: 0 done; 1 a --max or --min limit is not met; 69 the events cannot be read, or are of another time than the truth;
-/// 78 the truth file is wrong.
+/// Exit codes: 0 done; 1 a --max or --min limit is not met; 69 the events cannot be read, or are from another time than the truth;
+/// 78 the truth file has mistakes.
 #[derive(Debug, clap::Args)]
 pub(super) struct EvalArgs {
-    /// The events: `events.jsonl` of the local sink, or what `kvs-infer events --json` prints; `-` reads standard input.
+    /// Events: `events.jsonl` of the local sink, or the output of `kvs-infer events --json`; `-` reads standard input.
     #[arg(long, value_name = "FILE")]
     events: PathBuf,
-    /// The truth, YAML.
+    /// Truth file, YAML.
     #[arg(long, value_name = "FILE")]
     truth: PathBuf,
-    /// The camera whose events are evaluated; required if there are several.
+    /// Camera whose events are evaluated; required if there are several.
     #[arg(long, value_name = "ID")]
     camera: Option<String>,
     /// Media time of the footage's first frame, ms since the epoch; overrides `start_ms` of the truth file.
@@ -45,7 +45,7 @@ pub(super) struct EvalArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    limits: Limits,
+    limits: FigureLimits,
 }
 
 /// Parses a share above 0 and up to 1.
@@ -71,7 +71,7 @@ impl EvalArgs {
             serde_json::to_writer(&mut out, &evaluation).map_err(io::Error::from)?;
             writeln!(out)?;
         } else {
-            write!(out, "{}", Table { evaluation: &evaluation, rules: &rules })?;
+            write!(out, "{}", FiguresTable { evaluation: &evaluation, rules: &rules })?;
         }
         out.flush()?;
         let unmet = self.limits.unmet(&evaluation);
@@ -91,9 +91,12 @@ impl EvalArgs {
     }
 }
 
+/// Checks that a record is within the time range of the truth.
+///
 /// Errors: there are records, and all are before or after the truth.
 fn check_times(truth: &Truth, records: &[Record]) -> anyhow::Result<()> {
     let times = || records.iter().map(|record| record.ts_ms);
+    // Usually a wrong --start-ms, with which every visit would count as missed.
     let (Some(first), Some(last)) = (times().min(), times().max()) else { return Ok(()) };
     let Some(end) = truth.visits.iter().map(|visit| visit.to_ms).max() else { return Ok(()) };
     let (from, to) = (truth.start_ms, truth.start_ms + end);
@@ -105,7 +108,7 @@ fn check_times(truth: &Truth, records: &[Record]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns whether `path` stands for standard input.
+/// Returns `true` if `path` stands for standard input.
 fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
 }

@@ -1,16 +1,16 @@
-//! The figures as a table.
+//! The figures of an evaluation as a table.
 
 use std::fmt;
 
 use crate::eval::{EvalRules, Evaluation, MixedIncident, VisitFigures};
 
 /// A row per visit, the mistakes, and the totals. Times are seconds from the footage's start.
-pub(super) struct Table<'a> {
+pub(super) struct FiguresTable<'a> {
     pub(super) evaluation: &'a Evaluation,
     pub(super) rules: &'a EvalRules,
 }
 
-impl fmt::Display for Table<'_> {
+impl fmt::Display for FiguresTable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.visits(f)?;
         self.false_starts(f)?;
@@ -19,9 +19,10 @@ impl fmt::Display for Table<'_> {
     }
 }
 
-impl Table<'_> {
+impl FiguresTable<'_> {
     fn visits(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let visits = &self.evaluation.visits;
+        // Widths count characters, not bytes: ids may have any letters.
         let width = |name: &str, of: &dyn Fn(&VisitFigures) -> usize| {
             visits.iter().map(of).max().unwrap_or_default().max(name.len())
         };
@@ -67,7 +68,7 @@ impl Table<'_> {
             return Ok(());
         }
         writeln!(f, "\nincidents of more than one person:")?;
-        self.evaluation.mixed.iter().try_for_each(|incident| writeln!(f, "  #{}", People(incident)))
+        self.evaluation.mixed.iter().try_for_each(|incident| writeln!(f, "  #{}", IncidentPeople(incident)))
     }
 
     fn totals(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -103,10 +104,10 @@ impl Table<'_> {
     }
 }
 
-/// `7: bald man 12 (3.9-15.8), red jacket 4 (16.8-37.5)`.
-struct People<'a>(&'a MixedIncident);
+/// The people of an incident, such as `7: bald man 12 (3.9-15.8 s), red jacket 4 (16.8-37.5 s)`.
+struct IncidentPeople<'a>(&'a MixedIncident);
 
-impl fmt::Display for People<'_> {
+impl fmt::Display for IncidentPeople<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", self.0.track_id)?;
         for (i, share) in self.0.people.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Writes events for a person or a program.
+//! Writes events as a table or as JSON lines.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -10,27 +10,27 @@ use crate::media::Event;
 
 const COLUMNS: [&str; 7] = ["TIME (UTC)", "CAMERA", "TYPE", "LABEL", "PHASE", "CONF", "SNAPSHOT"];
 
-/// A table, or one JSON object a line.
+/// Prints a table, or one JSON object per line.
 pub(super) struct Printer<W> {
     pub(super) out: W,
     json: bool,
     headed: bool,
-    /// Lines that may still be printed.
+    /// Number of lines that may still be printed.
     left: u64,
 }
 
 impl<W: Write> Printer<W> {
-    /// `most`: lines, the head left out.
-    pub(super) fn new(out: W, json: bool, most: u64) -> Self {
-        Self { out, json, headed: false, left: most }
+    /// Creates a printer of at most `max_lines` lines, not counting the head of the table.
+    pub(super) fn new(out: W, json: bool, max_lines: u64) -> Self {
+        Self { out, json, headed: false, left: max_lines }
     }
 
-    /// Whether as many lines are out as were asked for.
+    /// Returns `true` once the maximum number of lines has been printed.
     pub(super) fn is_done(&self) -> bool {
         self.left == 0
     }
 
-    /// The table's head, once.
+    /// Prints the head of the table once.
     pub(super) fn head(&mut self) -> io::Result<()> {
         if self.json || std::mem::replace(&mut self.headed, true) {
             return Ok(());
@@ -49,8 +49,11 @@ impl<W: Write> Printer<W> {
         self.out.flush()
     }
 
-    /// One event, as it was recorded, but without characters that control a terminal; nothing any more once it [is done](Self::is_done).
+    /// Prints one event as it was recorded, without characters that control a terminal.
+    ///
+    /// Prints nothing once the printer [is done](Self::is_done).
     pub(super) fn line(&mut self, line: &[u8]) -> io::Result<()> {
+        // A batch of lines may exceed the maximum.
         let Some(left) = self.left.checked_sub(1) else { return Ok(()) };
         self.left = left;
         if self.json {
@@ -59,7 +62,9 @@ impl<W: Write> Printer<W> {
         }
         match serde_json::from_slice::<Event>(line) {
             Ok(event) => self.event(&event),
-            Err(error) => writeln!(self.out, "(a line that is no event: {})", escaped(&error.to_string())),
+            Err(error) => {
+                writeln!(self.out, "(a line that is not an event: {})", escaped(&error.to_string()))
+            }
         }
     }
 
@@ -84,13 +89,14 @@ impl<W: Write> Printer<W> {
     }
 }
 
-/// A line of JSON without raw control bytes, of which JSON has only blanks between values: in anything else they may be meant for the
-/// terminal.
+/// Replaces control bytes by blanks.
+///
+/// Valid JSON has raw control bytes only as white space between values. In any other line they may be meant for the terminal.
 fn json_line(line: &[u8]) -> Vec<u8> {
     line.iter().map(|&byte| if byte.is_ascii_control() { b' ' } else { byte }).collect()
 }
 
-/// `2026-11-23 15:25:34.123`; a time beyond the calendar is its end.
+/// Formats a time as `2026-11-23 15:25:34.123`, and a time beyond the calendar as the calendar's end.
 fn utc(ms: i64) -> String {
     let time = DateTime::from_timestamp_millis(ms).unwrap_or(DateTime::<Utc>::MAX_UTC);
     time.format("%Y-%m-%d %H:%M:%S%.3f").to_string()
@@ -102,7 +108,7 @@ mod tests {
     use crate::media::ActivityCounts;
 
     #[test]
-    fn a_table_has_a_row_an_event() {
+    fn a_table_has_one_row_per_event() {
         let mut printer = Printer::new(Vec::new(), false, 2);
         let event = r#"{"event_id":"a","camera_id":"front","producer":"p","schema":"1","seq":1,"payload":{"camera_id":"front",
             "type":"objects","label":"person","conf":0.874,"bbox":[1,2,3,4],"ts_ms":1795447534123,"extras":{"incident_id":"a",
@@ -117,8 +123,8 @@ mod tests {
             "2026-11-23 15:25:34.123  front             objects     person          start    87%  snapshots/a.jpg"
         );
         assert_eq!(lines[0].find("SNAPSHOT"), lines[1].find("snapshots"));
-        assert!(lines[2].starts_with("(a line that is no event: "), "{}", lines[2]);
-        assert!(lines.len() == 3 && printer.is_done(), "no more than was asked for: {text}");
+        assert!(lines[2].starts_with("(a line that is not an event: "), "{}", lines[2]);
+        assert!(lines.len() == 3 && printer.is_done(), "no more than the maximum: {text}");
     }
 
     #[test]
@@ -134,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_that_others_wrote_controls_the_terminal() {
+    fn untrusted_text_cannot_control_the_terminal() {
         let mut event = crate::status::testing::event("a");
         event.payload.label = "b\u{1b}[2J\u{1b}[31mRED".into();
         event.camera_id = "a\nforged".into();
@@ -149,7 +155,7 @@ mod tests {
             assert_eq!(text.lines().count(), 2, "{text:?}");
             assert!(text.chars().all(|c| c == '\n' || !c.is_ascii_control()), "{text:?}");
             if json {
-                assert_eq!(text.lines().next(), std::str::from_utf8(&line).ok(), "an event is as it was");
+                assert_eq!(text.lines().next(), std::str::from_utf8(&line).ok(), "an event is unchanged");
             } else {
                 assert!(text.contains("b\\u{1b}[2J") && text.contains("a\\nforged\\u{202e}"), "{text:?}");
                 assert!(text.contains("\\u{9b}31m"), "{text:?}");

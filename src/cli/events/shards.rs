@@ -1,19 +1,20 @@
-//! Which shards of a data stream are due: the children of a split or a merge begin where their parents have ended, so that the
-//! records of a camera stay in order.
+//! Selects the shards of a data stream that may be read.
+//!
+//! The children of a split or a merge are read only after their parents, so that the records of a camera stay in order.
 
 use std::collections::BTreeSet;
 
-/// A shard, as the stream lists it.
+/// A shard in the answer of ListShards.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Listed {
+pub(super) struct ListedShard {
     pub(super) id: String,
-    /// The shards that were split or merged into it: none to two. A parent that is not listed any more has nothing left.
+    /// The zero to two shards that were split or merged into this one. A parent that is not listed has no records left.
     pub(super) parents: Vec<String>,
-    /// Takes no more records.
+    /// Accepts no more records.
     pub(super) closed: bool,
 }
 
-/// The shards that are being read, and those that have been.
+/// Progress of reading the shards of a stream.
 #[derive(Debug, Default)]
 pub(super) struct Shards {
     begun: BTreeSet<String>,
@@ -22,22 +23,23 @@ pub(super) struct Shards {
 }
 
 impl Shards {
-    /// Leaves out what is in shards that are closed already.
-    pub(super) fn pass_over_closed(&mut self, listed: &[Listed]) {
+    /// Skips the records of shards that are already closed.
+    pub(super) fn skip_closed(&mut self, listed: &[ListedShard]) {
         let closed = listed.iter().filter(|shard| shard.closed).map(|shard| &shard.id);
         closed.for_each(|id| {
+            // Counted as read, so that its open children may be read at once.
             self.begun.insert(id.clone());
             self.ended.insert(id.clone());
         });
     }
 
-    /// A shard was read to its end.
+    /// Records that a shard has been read to its end.
     pub(super) fn end(&mut self, id: &str) {
         self.ended.insert(id.to_owned());
     }
 
-    /// The shards to begin with now; each is given once.
-    pub(super) fn due(&mut self, listed: &[Listed]) -> Vec<String> {
+    /// Returns the shards whose reading can start now. Each is returned once.
+    pub(super) fn take_due(&mut self, listed: &[ListedShard]) -> Vec<String> {
         let due: Vec<String> =
             listed.iter().filter(|shard| self.is_due(shard, listed)).map(|shard| shard.id.clone()).collect();
         self.begun.extend(due.iter().cloned());
@@ -45,14 +47,18 @@ impl Shards {
         due
     }
 
-    fn is_due(&self, shard: &Listed, listed: &[Listed]) -> bool {
-        let is_over = |parent: &String| {
+    /// Returns `true` if the shard is not being read and its parents have been read.
+    fn is_due(&self, shard: &ListedShard, listed: &[ListedShard]) -> bool {
+        let is_read = |parent: &String| {
+            // The stream lists a parent only until its last record has expired.
             self.ended.contains(parent) || !listed.iter().any(|listed| listed.id == *parent)
         };
-        !self.begun.contains(&shard.id) && shard.parents.iter().all(is_over)
+        !self.begun.contains(&shard.id) && shard.parents.iter().all(is_read)
     }
 
-    /// Whether nothing is left to read, where these have given what they had. A closed shard has children after it.
+    /// Returns `true` if nothing is left to read, given the shards that have caught up.
+    ///
+    /// A closed shard is not done before its end, because its children follow.
     pub(super) fn are_done(&self, caught_up: &BTreeSet<String>) -> bool {
         let mut open = self.begun.difference(&self.ended);
         open.all(|id| caught_up.contains(id) && !self.closed.contains(id))
@@ -63,8 +69,8 @@ impl Shards {
 mod tests {
     use super::*;
 
-    fn listed(id: &str, parents: &[&str], closed: bool) -> Listed {
-        Listed { id: id.into(), parents: parents.iter().map(|&parent| parent.into()).collect(), closed }
+    fn listed(id: &str, parents: &[&str], closed: bool) -> ListedShard {
+        ListedShard { id: id.into(), parents: parents.iter().map(|&parent| parent.into()).collect(), closed }
     }
 
     #[test]
@@ -73,12 +79,12 @@ mod tests {
         let (split, merged) = (listed("split", &["a"], false), listed("merged", &["a", "b"], false));
         let all = [a, b, split, merged];
         let mut shards = Shards::default();
-        assert_eq!(shards.due(&all), ["a", "b"], "a parent that is not listed has nothing left");
-        assert_eq!(shards.due(&all), [""; 0], "each is given once");
+        assert_eq!(shards.take_due(&all), ["a", "b"], "a parent that is not listed has no records left");
+        assert_eq!(shards.take_due(&all), [""; 0], "each is returned once");
         shards.end("a");
-        assert_eq!(shards.due(&all), ["split"]);
+        assert_eq!(shards.take_due(&all), ["split"]);
         shards.end("b");
-        assert_eq!(shards.due(&all), ["merged"]);
+        assert_eq!(shards.take_due(&all), ["merged"]);
         let mut caught_up = BTreeSet::from(["split".to_owned()]);
         assert!(!shards.are_done(&caught_up));
         caught_up.insert("merged".to_owned());
@@ -89,8 +95,8 @@ mod tests {
     fn from_now_on_only_open_shards_are_read() {
         let all = [listed("old", &[], true), listed("new", &["old"], false)];
         let mut shards = Shards::default();
-        shards.pass_over_closed(&all);
-        assert_eq!(shards.due(&all), ["new"]);
+        shards.skip_closed(&all);
+        assert_eq!(shards.take_due(&all), ["new"]);
         assert!(!shards.are_done(&BTreeSet::new()));
     }
 
@@ -98,7 +104,7 @@ mod tests {
     fn a_closed_shard_is_done_only_at_its_end() {
         let all = [listed("old", &[], true)];
         let mut shards = Shards::default();
-        shards.due(&all);
+        shards.take_due(&all);
         assert!(!shards.are_done(&BTreeSet::from(["old".to_owned()])), "its children may be due");
         shards.end("old");
         assert!(shards.are_done(&BTreeSet::new()));

@@ -1,4 +1,4 @@
-//! `events --stream`: the events of a Kinesis data stream, all shards together.
+//! `events --stream`: follows the events in all shards of a Kinesis data stream.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -9,113 +9,128 @@ use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_kinesis::Client;
-use aws_sdk_kinesis::types::{Record, Shard as Described};
+use aws_sdk_kinesis::types::{Record, Shard};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinSet;
 
 use super::printer::Printer;
-use super::shard::{Begin, News, Shard, refused};
-use super::shards::{Listed, Shards};
+use super::shard_reader::{ShardEvent, ShardReader, StartAt, call_error};
+use super::shards::{ListedShard, Shards};
 use crate::aws::FOREIGN_REMEDY;
 use crate::base::escaped;
 use crate::media::Event;
 
-/// Answers of shards that wait to be printed; a shard waits when it is full.
-const NEWS: usize = 16;
-const CONNECT: Duration = Duration::from_secs(3);
-const ATTEMPT: Duration = Duration::from_secs(10);
+/// Capacity of the queue to the printer; the reader of a shard waits when it is full.
+const QUEUE_CAPACITY: usize = 16;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A data stream that is being followed. Dropped, its readers end.
+/// Follows a data stream until it is dropped, which ends the readers of its shards.
 pub(super) struct Follower {
-    /// For shards: they try again by themselves.
-    once: Client,
-    /// For lists.
-    again: Client,
+    /// Client of the shard readers, which retry themselves.
+    client: Client,
+    /// Client with the SDK's retries, for ListShards.
+    retrying_client: Client,
     stream: String,
-    begin: Begin,
-    /// Ends when every shard has given what it had.
+    start: StartAt,
+    /// Ends once every shard has caught up.
     until_caught_up: bool,
     shards: Shards,
     caught_up: BTreeSet<String>,
     readers: JoinSet<()>,
-    tell: Sender<News>,
-    news: Receiver<News>,
+    sender: Sender<ShardEvent>,
+    events: Receiver<ShardEvent>,
 }
 
 impl Follower {
-    /// Begins to read all shards that are due.
+    /// Starts to read all shards that may be read.
     ///
-    /// Errors: the stream cannot be listed.
+    /// Errors: ListShards fails.
     pub(super) async fn start(
         aws: &SdkConfig,
         stream: String,
-        begin: Begin,
+        start: StartAt,
         until_caught_up: bool,
     ) -> anyhow::Result<Self> {
-        let (tell, news) = channel(NEWS);
+        let (sender, events) = channel(QUEUE_CAPACITY);
         let (shards, readers, caught_up) = (Shards::default(), JoinSet::new(), BTreeSet::new());
-        let (once, again) = (client(aws, RetryConfig::disabled()), client(aws, RetryConfig::standard()));
-        let mut follower =
-            Self { once, again, stream, begin, until_caught_up, shards, caught_up, readers, tell, news };
+        let mut follower = Self {
+            client: new_client(aws, RetryConfig::disabled()),
+            retrying_client: new_client(aws, RetryConfig::standard()),
+            stream,
+            start,
+            until_caught_up,
+            shards,
+            caught_up,
+            readers,
+            sender,
+            events,
+        };
         let listed = follower.list().await?;
-        if follower.begin == Begin::Latest {
-            follower.shards.pass_over_closed(&listed);
+        if follower.start == StartAt::Latest {
+            follower.shards.skip_closed(&listed);
         }
-        let begin = follower.begin.clone();
-        follower.read(&listed, &begin);
+        let start = follower.start.clone();
+        follower.read(&listed, &start);
         Ok(follower)
     }
 
-    /// Prints events as they come; `true` at the end of what there is.
+    /// Waits for one message of a shard and prints its events. Returns `true` at the end.
     ///
-    /// Errors: the stream is lost, or the output is closed.
+    /// Errors: a shard has failed, or the output is closed.
     pub(super) async fn next(&mut self, printer: &mut Printer<impl Write>) -> anyhow::Result<bool> {
-        let Some(news) = self.news.recv().await else { return Ok(true) };
-        match news {
-            News::Records(records) => print(&records, printer, &mut io::stderr())?,
-            News::CaughtUp { shard } => {
+        let Some(event) = self.events.recv().await else { return Ok(true) };
+        match event {
+            ShardEvent::Records(records) => print(&records, printer, &mut io::stderr())?,
+            ShardEvent::CaughtUp { shard } => {
                 self.caught_up.insert(shard);
             }
-            News::Ended { shard } => self.go_on_after(&shard).await?,
-            News::Trouble { shard, why } => writeln!(io::stderr(), "{shard}: {why}")?,
-            News::Lost { why } => bail!(why),
+            ShardEvent::Ended { shard } => self.read_children(&shard).await?,
+            ShardEvent::Retrying { shard, why } => writeln!(io::stderr(), "{shard}: {why}")?,
+            ShardEvent::Failed { why } => bail!(why),
         }
         Ok(self.until_caught_up && self.shards.are_done(&self.caught_up))
     }
 
-    /// The children of a split or a merge.
-    async fn go_on_after(&mut self, shard: &str) -> anyhow::Result<()> {
+    /// Starts to read the children of a shard that was split or merged.
+    async fn read_children(&mut self, shard: &str) -> anyhow::Result<()> {
         self.shards.end(shard);
-        let begin = match &self.begin {
-            Begin::Latest => Begin::Oldest,
+        // LATEST of a child would skip the records between the end of its parent and now.
+        let start = match &self.start {
+            StartAt::Latest => StartAt::Oldest,
             other => other.clone(),
         };
         let listed = self.list().await?;
-        self.read(&listed, &begin);
+        self.read(&listed, &start);
         Ok(())
     }
 
-    fn read(&mut self, listed: &[Listed], begin: &Begin) {
-        for id in self.shards.due(listed) {
-            let (client, begin) = (self.once.clone(), begin.clone());
-            self.readers.spawn(Shard::new(client, &self.stream, id, begin, self.tell.clone()).read());
+    fn read(&mut self, listed: &[ListedShard], start: &StartAt) {
+        for id in self.shards.take_due(listed) {
+            let (client, start) = (self.client.clone(), start.clone());
+            let reader = ShardReader::new(client, &self.stream, id, start, self.sender.clone());
+            self.readers.spawn(reader.read());
         }
     }
 
-    async fn list(&self) -> anyhow::Result<Vec<Listed>> {
+    async fn list(&self) -> anyhow::Result<Vec<ListedShard>> {
         let (mut listed, mut next) = (Vec::new(), None);
         loop {
-            let call = self.again.list_shards();
+            let call = self.retrying_client.list_shards();
+            // ListShards accepts either the name or the token, not both.
             let call = match next {
                 None => call.stream_name(&self.stream),
                 Some(token) => call.next_token(token),
             };
             let answer = call.send().await;
-            let answer = answer.map_err(|error| anyhow!(refused(&self.stream, "ListShards", &error)))?;
+            let answer = answer.map_err(|error| anyhow!(call_error(&self.stream, "ListShards", &error)))?;
             let Some(shards) = &answer.shards else {
-                bail!("data stream {}: ListShards lists nothing; {FOREIGN_REMEDY}", self.stream);
+                bail!(
+                    "data stream {}: the answer of ListShards has no shards; {FOREIGN_REMEDY}",
+                    self.stream
+                );
             };
-            listed.extend(shards.iter().map(as_listed));
+            listed.extend(shards.iter().map(listed_shard));
             next = answer.next_token;
             if next.is_none() {
                 return Ok(listed);
@@ -124,38 +139,41 @@ impl Follower {
     }
 }
 
-fn client(aws: &SdkConfig, retry: RetryConfig) -> Client {
-    let timeouts =
-        TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).build();
+fn new_client(aws: &SdkConfig, retry: RetryConfig) -> Client {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .build();
     let config =
         aws_sdk_kinesis::config::Builder::from(aws).retry_config(retry).timeout_config(timeouts).build();
     Client::from_conf(config)
 }
 
-fn as_listed(shard: &Described) -> Listed {
+fn listed_shard(shard: &Shard) -> ListedShard {
     let parents = [shard.parent_shard_id(), shard.adjacent_parent_shard_id()];
-    Listed {
+    ListedShard {
         id: shard.shard_id().to_owned(),
         parents: parents.into_iter().flatten().map(str::to_owned).collect(),
+        // An open shard has no last sequence number.
         closed: shard.sequence_number_range().is_some_and(|range| range.ending_sequence_number().is_some()),
     }
 }
 
-/// Prints the events among the records, and tells of the others.
+/// Prints the records that are events, and reports the others on `err`.
 fn print(records: &[Record], printer: &mut Printer<impl Write>, err: &mut impl Write) -> anyhow::Result<()> {
     for record in records {
         match serde_json::from_slice::<Event>(record.data().as_ref()) {
             Ok(_) => printer.line(&on_one_line(record.data().as_ref()))?,
             Err(error) => {
                 let why = escaped(&error.to_string()).into_owned();
-                writeln!(err, "(record {} is no event: {why})", record.sequence_number())?;
+                writeln!(err, "(record {} is not an event: {why})", record.sequence_number())?;
             }
         }
     }
     Ok(printer.flush()?)
 }
 
-/// Valid JSON has line breaks only where any white space may stand.
+/// Replaces line breaks by blanks. Valid JSON has line breaks only between tokens, where a blank means the same.
 fn on_one_line(json: &[u8]) -> Vec<u8> {
     json.iter().map(|&byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }).collect()
 }

@@ -1,50 +1,52 @@
-//! `cameras`.
+//! The section `cameras`.
 
 use std::collections::BTreeMap;
 
 use kvs_config::KeyPath;
-use kvs_config::written::{Camera, Motion};
+use kvs_config::raw::{CameraSection, MotionSection};
 
-use crate::config::meant::{CameraSpec, PipelineEntry};
+use crate::config::settings::{CameraSpec, PipelineEntry};
 use crate::detect::MotionRules;
 use crate::media::CameraId;
 
 use super::roi::narrow;
-use super::{Lowering, root_key};
+use super::{SettingsBuilder, root_key};
 
-impl Lowering<'_> {
-    /// The enabled cameras; those that are not are checked too.
+impl SettingsBuilder<'_> {
+    /// Returns the enabled cameras. The others are checked too.
     pub(super) fn cameras(&mut self) -> Vec<CameraSpec> {
         let at = root_key("cameras");
-        let cameras = &self.written.cameras;
-        self.ids_are_unique(cameras, &at);
+        let cameras = &self.raw.cameras;
+        self.check_unique_ids(cameras, &at);
         if cameras.is_empty() {
             self.problem(
                 &KeyPath::default(),
-                "there are no `cameras`",
+                "`cameras` is missing",
                 "name at least one camera under `cameras`",
             );
         } else if !cameras.iter().any(|camera| camera.enabled) {
             let remedy = "write `enabled: true` for at least one";
-            self.problem(&at, "no camera is enabled: there would be nothing to do", remedy);
+            self.problem(&at, "no camera is enabled", remedy);
         }
-        let lowered: Vec<_> =
-            cameras.iter().enumerate().map(|(i, camera)| self.camera(camera, &at.index(i))).collect();
-        lowered.into_iter().flatten().collect()
+        let mut specs = Vec::new();
+        for (i, camera) in cameras.iter().enumerate() {
+            specs.extend(self.camera(camera, &at.index(i)));
+        }
+        specs
     }
 
-    fn ids_are_unique(&mut self, cameras: &[Camera], at: &KeyPath) {
+    fn check_unique_ids(&mut self, cameras: &[CameraSection], at: &KeyPath) {
         let mut first: BTreeMap<&str, usize> = BTreeMap::new();
         for (i, camera) in cameras.iter().enumerate() {
             if let Some(before) = first.get(camera.id.as_str()) {
-                let message = format!("{:?} is the id of cameras[{before}] already", camera.id);
-                self.problem(&at.index(i).key("id"), message, "give each camera an id of its own");
+                let message = format!("the id {:?} is used by cameras[{before}] already", camera.id);
+                self.problem(&at.index(i).key("id"), message, "give each camera a unique id");
             }
             first.entry(&camera.id).or_insert(i);
         }
     }
 
-    fn camera(&mut self, camera: &Camera, at: &KeyPath) -> Option<CameraSpec> {
+    fn camera(&mut self, camera: &CameraSection, at: &KeyPath) -> Option<CameraSpec> {
         let pipeline = self.pipeline(camera, at);
         let route = self.route(camera, at);
         let masks = self.masks(camera, &at.key("masks"));
@@ -65,20 +67,21 @@ impl Lowering<'_> {
     }
 }
 
-/// At least this long every frame is looked at after a change.
-const LEAST_CALM_MS: f64 = 1_000.0;
+/// Minimum time for which every frame is analyzed after a change, ms.
+const MIN_CALM_MS: f64 = 1_000.0;
 
-/// After a change come as many looks as the longest window of confirmation counts.
+/// Returns the rules of the motion gate. After a change it passes as many frames as the longest window of confirmation counts.
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "the schema keeps windows within 64 looks and idleness within 9 seconds"
+    reason = "the schema keeps windows within 64 inferences and idleness within 9 seconds"
 )]
-fn motion_rules(motion: &Motion, fps_target: Option<f64>, pipeline: &[PipelineEntry]) -> MotionRules {
+fn motion_rules(motion: &MotionSection, fps_target: Option<f64>, pipeline: &[PipelineEntry]) -> MotionRules {
+    // Without `fps_target` the frame rate is unknown here, and the minimum applies.
     let window = pipeline.iter().map(|entry| entry.rules.confirm.window).max().unwrap_or(0);
     let window_ms = fps_target.map_or(0.0, |fps| 1000.0 * f64::from(window) / fps);
     MotionRules {
         sensitivity: narrow(motion.sensitivity),
         max_idle_ms: (motion.max_idle_seconds * 1000.0) as i64,
-        calm_ms: window_ms.max(LEAST_CALM_MS) as i64,
+        calm_ms: window_ms.max(MIN_CALM_MS) as i64,
     }
 }

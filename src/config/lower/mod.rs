@@ -1,4 +1,4 @@
-//! As written -> as meant: the checks that need more than one key, and the defaults that depend on others.
+//! Raw sections -> settings: the checks that need more than one key, and the defaults that depend on other keys.
 
 mod camera;
 mod classes;
@@ -12,94 +12,100 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kvs_config::written::Config;
-use kvs_config::{Document, KeyPath, Problem, Problems};
+use kvs_config::raw::RawConfig;
+use kvs_config::{KeyPath, Problem, Problems, TypedDocument};
 
-use crate::detect::{Device, ModelSpec};
+use crate::detect::{Device, ModelSpec, UnknownDevice};
 
-use super::files::{ModelFiles, Source};
-use super::meant::Settings;
+use super::files::{ConfigText, ModelFiles};
+use super::settings::Settings;
 
-/// Turns a configuration of the right shape into what is meant.
-pub(super) struct Lowering<'a> {
-    document: &'a Document,
-    written: &'a Config,
+/// Resolves a configuration that matches its schema.
+pub(super) struct SettingsBuilder<'a> {
+    document: &'a TypedDocument,
+    raw: &'a RawConfig,
     problems: Problems,
     named_models: BTreeMap<&'a str, Option<Arc<ModelSpec>>>,
-    models_in_place: BTreeMap<String, Arc<ModelSpec>>,
-    /// The paths that enabled cameras need, and the key that names each first.
+    /// Models that entries name by a path, outside of `models`.
+    inline_models: BTreeMap<String, Arc<ModelSpec>>,
+    /// The local files that enabled cameras need, each with the key that names it first.
     needed_files: BTreeMap<String, KeyPath>,
 }
 
-impl<'a> Lowering<'a> {
-    /// For a file.
-    pub(super) fn new(document: &'a Document) -> Self {
+impl<'a> SettingsBuilder<'a> {
+    pub(super) fn new(document: &'a TypedDocument) -> Self {
         Self {
             document,
-            written: &document.written,
+            raw: &document.raw,
             problems: Problems::default(),
             named_models: BTreeMap::new(),
-            models_in_place: BTreeMap::new(),
+            inline_models: BTreeMap::new(),
             needed_files: BTreeMap::new(),
         }
     }
 
-    /// What is meant.
+    /// Returns the settings.
     ///
-    /// Errors: every mistake found.
-    pub(super) fn settings(mut self, source: Arc<Source>) -> Result<Settings, Vec<Problem>> {
+    /// # Errors
+    /// Every mistake that was found.
+    pub(super) fn build(mut self, config: Arc<ConfigText>) -> Result<Settings, Vec<Problem>> {
         let publish = self.publish();
         let state = self.state();
+        // Before the cameras, whose entries refer to the models.
         self.named_models();
         let cameras = self.cameras();
         let device = self.device();
+        // After every section: all mistakes are reported at once.
         if !self.problems.is_empty() {
             return Err(self.problems.into_sorted());
         }
-        let written = self.written;
+        let raw = self.raw;
         Ok(Settings {
-            region: written.aws.region.clone(),
+            region: raw.aws.region.clone(),
             publish,
             state,
-            reconnect_delay: Duration::from_secs(written.service.reconnect_delay_seconds.into()),
-            hls_session: Duration::from_secs(written.service.hls_session_seconds.into()),
-            max_behind: Duration::from_secs(written.service.max_behind_seconds.into()),
-            model_load: Duration::from_secs(written.service.model_load_seconds.into()),
+            reconnect_delay: Duration::from_secs(raw.service.reconnect_delay_seconds.into()),
+            hls_session: Duration::from_secs(raw.service.hls_session_seconds.into()),
+            max_behind: Duration::from_secs(raw.service.max_behind_seconds.into()),
+            model_load: Duration::from_secs(raw.service.model_load_seconds.into()),
             device,
-            log_level: written.log_level,
-            log_format: written.log_format,
-            emf_service: written.metrics.emf.then(|| written.metrics.service.clone()),
+            log_level: raw.log_level,
+            log_format: raw.log_format,
+            emf_service: raw.metrics.emf.then(|| raw.metrics.service.clone()),
             cameras,
-            files: self.files(source),
+            files: self.files(config),
         })
     }
 
-    fn device(&self) -> Device {
-        match self.written.device.as_str() {
-            "cpu" => Device::Cpu,
-            "cuda" => Device::Cuda(0),
-            other => match other.strip_prefix("cuda:").and_then(|index| index.parse().ok()) {
-                Some(index) => Device::Cuda(index),
-                None => Device::Auto,
-            },
+    fn device(&mut self) -> Device {
+        match self.raw.device.parse() {
+            Ok(device) => device,
+            Err(UnknownDevice { .. }) => {
+                let message = format!("{:?} is not a device", self.raw.device);
+                self.problem(&root_key("device"), message, "write auto, cpu, cuda or cuda:N");
+                // Not used: the mistake refuses the file.
+                Device::Auto
+            }
         }
     }
 
-    fn files(&self, source: Arc<Source>) -> ModelFiles {
-        let mut files = ModelFiles::new(source);
+    fn files(&self, config: Arc<ConfigText>) -> ModelFiles {
+        let mut files = ModelFiles::new(config);
         for (path, key) in &self.needed_files {
-            files.push(key.clone(), self.document.place_of(key), path.into());
+            files.push(key.clone(), self.document.span_of(key), path.into());
         }
         files
     }
 
+    /// Adds a mistake at the position of the key.
     fn problem(&mut self, key: &KeyPath, message: impl Into<String>, remedy: impl Into<String>) {
+        // The value of a variable must not appear in a message.
         let message = self.document.without_expanded(key, &message.into());
-        self.problems.add(key, self.document.place_of(key), message, remedy);
+        self.problems.add(key, self.document.span_of(key), message, remedy);
     }
 }
 
-/// The path of a key that stands at the root of the file.
+/// Returns the path of a key at the root of the file.
 fn root_key(key: &str) -> KeyPath {
     KeyPath::default().key(key)
 }

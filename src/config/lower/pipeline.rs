@@ -1,97 +1,55 @@
-//! A camera's `pipeline`.
+//! The section `pipeline` of a camera.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kvs_config::written::{self, Activity, Alpr, Camera, Detector, DetectorType, MinBox, TemporalConfirm};
+use kvs_config::raw::{
+    AlprSection, CameraSection, DetectorBlock, DetectorType, MinBox, PipelineSection, TemporalConfirm,
+};
 use kvs_config::{KeyPath, closest};
 
-use crate::config::meant::{PipelineEntry, ReadingSpec};
+use crate::config::settings::{OcrSpec, PipelineEntry};
 use crate::decide::{Confirm, ReadingRules, Roi, Rules, TextPattern};
 use crate::detect::{BoxUnits, InputEncoding, LayoutChoice, ModelSpec, Thresholds};
 
-use super::Lowering;
+use super::SettingsBuilder;
 use super::roi::narrow;
 
-/// The median of a thing's confidences that confirms it by default, as a share of `conf_threshold`, and the most that it is:
-/// what is no such thing is seldom surer than that.
-const MEDIAN_SHARE: f64 = 1.25;
-const MEDIAN_MOST: f64 = 0.5;
+/// The default of `median_conf` as a multiple of `conf_threshold`: a false detection seldom has a higher median.
+const MEDIAN_FACTOR: f64 = 1.25;
+/// The maximum of that default.
+const MAX_DEFAULT_MEDIAN: f64 = 0.5;
 
-/// What the blocks of all types have.
-struct Block<'e> {
-    weights: &'e str,
-    weights_key: &'static str,
-    classes: Option<&'e [String]>,
-    conf_threshold: f64,
-    nms_iou: f64,
-    agnostic_nms: bool,
-    min_box: Option<MinBox>,
-    temporal_confirm: &'e TemporalConfirm,
-    max_disappeared_seconds: f64,
-    cooldown_seconds: f64,
-    dwell_seconds: Option<f64>,
-    update_seconds: Option<f64>,
-    activity: Option<Activity>,
+/// The properties of an entry that its camera determines.
+struct EntryContext<'c> {
+    /// The entry's name in event ids.
+    detector: String,
+    roi: Option<&'c Roi>,
+    /// `true` if the entry's model files must exist.
+    is_needed: bool,
 }
 
-impl<'e> From<&'e Detector> for Block<'e> {
-    fn from(block: &'e Detector) -> Self {
-        Self {
-            weights: &block.yolo_weights,
-            weights_key: "yolo_weights",
-            classes: block.classes.as_deref(),
-            conf_threshold: block.conf_threshold,
-            nms_iou: block.nms_iou,
-            agnostic_nms: block.agnostic_nms,
-            min_box: block.min_box,
-            temporal_confirm: &block.temporal_confirm,
-            max_disappeared_seconds: block.max_disappeared_seconds,
-            cooldown_seconds: block.cooldown_seconds,
-            dwell_seconds: block.dwell_seconds,
-            update_seconds: block.update_seconds,
-            activity: block.activity,
-        }
-    }
-}
-
-impl<'e> From<&'e Alpr> for Block<'e> {
-    fn from(block: &'e Alpr) -> Self {
-        Self {
-            weights: &block.plate_detector_weights,
-            weights_key: "plate_detector_weights",
-            classes: None,
-            conf_threshold: block.conf_threshold,
-            nms_iou: block.nms_iou,
-            agnostic_nms: false,
-            min_box: block.min_box,
-            temporal_confirm: &block.temporal_confirm,
-            max_disappeared_seconds: block.max_disappeared_seconds,
-            cooldown_seconds: block.cooldown_seconds,
-            dwell_seconds: block.dwell_seconds,
-            update_seconds: block.update_seconds,
-            activity: block.activity,
-        }
-    }
-}
-
-impl Lowering<'_> {
-    /// The enabled entries; those that are not are checked too.
-    pub(super) fn pipeline(&mut self, camera: &Camera, at: &KeyPath) -> Vec<PipelineEntry> {
+impl SettingsBuilder<'_> {
+    /// Returns the enabled entries. The others are checked too.
+    pub(super) fn pipeline(&mut self, camera: &CameraSection, at: &KeyPath) -> Vec<PipelineEntry> {
         let roi = camera.roi.as_ref().and_then(|roi| self.roi(roi, &at.key("roi")));
         let at = at.key("pipeline");
         if !camera.pipeline.iter().any(|entry| entry.enabled) {
-            let remedy = "write `enabled: true` for at least one, or `enabled: false` for the camera";
-            self.problem(&at, "no entry is enabled: nothing would be looked for", remedy);
+            let remedy = "write `enabled: true` for at least one entry, or `enabled: false` for the camera";
+            self.problem(&at, "no entry is enabled", remedy);
         }
         let mut counts = BTreeMap::new();
         let mut entries = Vec::new();
         for (i, entry) in camera.pipeline.iter().enumerate() {
+            // Counted whether it is enabled or not: disabling one entry must not change the event ids of another.
             let count = counts.entry(entry.kind.as_str()).or_insert(0_usize);
             *count += 1;
-            let detector = detector_name(entry.kind, *count);
-            let needed = camera.enabled && entry.enabled;
-            let lowered = self.entry(entry, detector, roi.as_ref(), needed, &at.index(i));
+            let context = EntryContext {
+                detector: detector_name(entry.kind, *count),
+                roi: roi.as_ref(),
+                is_needed: camera.enabled && entry.enabled,
+            };
+            let lowered = self.entry(entry, context, &at.index(i));
             entries.extend(lowered.filter(|_| entry.enabled));
         }
         entries
@@ -99,96 +57,113 @@ impl Lowering<'_> {
 
     fn entry(
         &mut self,
-        entry: &written::PipelineEntry,
-        detector: String,
-        roi: Option<&Roi>,
-        needed: bool,
+        entry: &PipelineSection,
+        context: EntryContext<'_>,
         at: &KeyPath,
     ) -> Option<PipelineEntry> {
-        let kind = entry.kind;
+        let EntryContext { detector, roi, is_needed } = context;
         let block = self.block(entry, at)?;
-        let at = at.key(kind.as_str());
-        let model = self.model(block.weights, &at.key(block.weights_key), needed);
-        if let (Some(names), Some(model)) = (block.classes, &model) {
-            self.classes_exist(names, model, &at.key("classes"));
+        let at = at.key(entry.kind.as_str());
+        let (model, ocr) = self.entry_models(block, is_needed, &at);
+        let (classes, agnostic_nms, alpr) = match block {
+            DetectorBlock::Objects(section) => (section.classes.as_deref(), section.agnostic_nms, None),
+            DetectorBlock::Alpr(section) => (None, false, Some(section)),
+        };
+        // A misspelt class would be a detector that never reports anything.
+        if let (Some(names), Some(model)) = (classes, &model) {
+            self.check_classes(names, model, &at.key("classes"));
         }
-        let alpr = entry.alpr.as_deref().filter(|_| kind == DetectorType::Alpr);
-        let reading = alpr.and_then(|alpr| self.reading(alpr, needed, &at));
-        let names = |names: &[String]| names.iter().map(|name| Arc::from(&**name)).collect();
+        let shared_names = |names: &[String]| names.iter().map(|name| Arc::from(&**name)).collect();
+        let options = block.options();
         let rules = Rules {
             detector,
-            kind: kind.as_str().to_owned(),
-            thresholds: Thresholds { conf: narrow(block.conf_threshold), nms_iou: narrow(block.nms_iou) },
-            agnostic_nms: block.agnostic_nms,
-            classes: block.classes.map(names),
-            min_box: block.min_box.map(|min_box| self.min_box(min_box, roi, &at.key("min_box"))),
+            kind: entry.kind.as_str().to_owned(),
+            thresholds: Thresholds { conf: narrow(options.conf_threshold), nms_iou: narrow(options.nms_iou) },
+            agnostic_nms,
+            classes: classes.map(shared_names),
+            min_box: options.min_box.map(|min_box| self.min_box(min_box, roi, &at.key("min_box"))),
             roi: roi.cloned(),
-            confirm: self.confirm(block.temporal_confirm, block.conf_threshold, &at.key("temporal_confirm")),
-            max_disappeared_ms: milliseconds(block.max_disappeared_seconds),
-            cooldown_ms: milliseconds(block.cooldown_seconds),
-            dwell_ms: milliseconds(block.dwell_seconds.unwrap_or_default()),
-            update_ms: block.update_seconds.map(milliseconds),
-            quiet_ms: block.activity.map(|activity| milliseconds(activity.quiet_seconds)),
-            reading: alpr.map(|alpr| self.reading_rules(alpr, &at.key("plate_patterns"))),
+            confirm: self.confirm(
+                &options.temporal_confirm,
+                options.conf_threshold,
+                &at.key("temporal_confirm"),
+            ),
+            max_disappeared_ms: milliseconds(options.max_disappeared_seconds),
+            cooldown_ms: milliseconds(options.cooldown_seconds),
+            dwell_ms: milliseconds(options.dwell_seconds.unwrap_or_default()),
+            update_ms: options.update_seconds.map(milliseconds),
+            quiet_ms: options.activity.map(|activity| milliseconds(activity.quiet_seconds)),
+            reading: alpr.map(|alpr| self.ocr_rules(alpr, &at.key("plate_patterns"))),
         };
-        model.map(|model| PipelineEntry { rules, model, reading })
+        model.map(|model| PipelineEntry { rules, model, ocr })
     }
 
-    /// The block that is named as the entry's type; others may not stand beside it.
-    fn block<'e>(&mut self, entry: &'e written::PipelineEntry, at: &KeyPath) -> Option<Block<'e>> {
-        let blocks = [
-            (DetectorType::Weapon, entry.weapon.as_ref().map(Block::from)),
-            (DetectorType::FireSmoke, entry.fire_smoke.as_ref().map(Block::from)),
-            (DetectorType::Objects, entry.objects.as_ref().map(Block::from)),
-            (DetectorType::Alpr, entry.alpr.as_deref().map(Block::from)),
-        ];
+    /// Returns the block named like the entry's type. Blocks of other types are reported.
+    fn block<'e>(&mut self, entry: &'e PipelineSection, at: &KeyPath) -> Option<DetectorBlock<'e>> {
         let name = entry.kind.as_str();
-        for (kind, block) in &blocks {
-            if *kind != entry.kind && block.is_some() {
-                let message = format!("a block `{}` stands in an entry of type {name}", kind.as_str());
-                let remedy = format!("name the block `{name}`, or write `type: {}`", kind.as_str());
-                self.problem(&at.key(kind.as_str()), message, remedy);
-            }
+        for kind in entry.given_blocks().filter(|kind| *kind != entry.kind) {
+            let message = format!("the block `{}` does not belong to an entry of type {name}", kind.as_str());
+            let remedy = format!("rename the block to `{name}`, or write `type: {}`", kind.as_str());
+            self.problem(&at.key(kind.as_str()), message, remedy);
         }
-        let block = blocks.into_iter().find(|(kind, _)| *kind == entry.kind).and_then(|(_, block)| block);
+        let block = entry.block(entry.kind);
         if block.is_none() {
-            let least = match entry.kind {
+            let required = match entry.kind {
                 DetectorType::Alpr => "`plate_detector_weights` and `ocr_weights`",
                 DetectorType::Weapon | DetectorType::FireSmoke | DetectorType::Objects => "`yolo_weights`",
             };
-            let remedy = format!("add `{name}:` with at least {least}");
-            self.problem(&at.key("type"), format!("the entry has no block `{name}`"), remedy);
+            let remedy = format!("add `{name}:` with at least {required}");
+            self.problem(&at.key("type"), format!("the block `{name}` is missing"), remedy);
         }
         block
     }
 
-    fn reading(&mut self, alpr: &Alpr, needed: bool, at: &KeyPath) -> Option<ReadingSpec> {
-        let at = at.key("ocr_weights");
-        let model = self.model(&alpr.ocr_weights, &at, needed)?;
-        if model.layout != LayoutChoice::Auto {
-            let message =
-                format!("model {} has a `layout`, which is that of a detector's output", model.name);
-            self.problem(&at, message, "name a recognition model, and leave its `layout` out");
+    /// Returns the detection model of a block, and its text recognition.
+    fn entry_models(
+        &mut self,
+        block: DetectorBlock<'_>,
+        is_needed: bool,
+        at: &KeyPath,
+    ) -> (Option<Arc<ModelSpec>>, Option<OcrSpec>) {
+        match block {
+            DetectorBlock::Objects(section) => {
+                (self.model(&section.yolo_weights, &at.key("yolo_weights"), is_needed), None)
+            }
+            DetectorBlock::Alpr(section) => {
+                let key = at.key("plate_detector_weights");
+                let model = self.model(&section.plate_detector_weights, &key, is_needed);
+                (model, self.ocr(section, is_needed, at))
+            }
         }
-        if model.input != InputEncoding::default() {
-            let message = format!("model {} has an `input`, which is that of a detector", model.name);
-            self.problem(&at, message, "name a recognition model, and leave its `input` out");
-        }
-        if model.box_units != BoxUnits::default() {
-            let message = format!("model {} has `box_units`, which are those of a detector", model.name);
-            self.problem(&at, message, "name a recognition model, and leave its `box_units` out");
-        }
-        Some(ReadingSpec { model, crop_expand: narrow(alpr.crop_expand) })
     }
 
-    fn reading_rules(&mut self, alpr: &Alpr, at: &KeyPath) -> ReadingRules {
+    /// Returns the text recognition of a block. Keys that only detection models have are reported.
+    fn ocr(&mut self, alpr: &AlprSection, is_needed: bool, at: &KeyPath) -> Option<OcrSpec> {
+        let at = at.key("ocr_weights");
+        let model = self.model(&alpr.ocr_weights, &at, is_needed)?;
+        if model.layout != LayoutChoice::Auto {
+            let message = format!("model {} has a `layout`, which only detection models have", model.name);
+            self.problem(&at, message, "name a recognition model, without `layout`");
+        }
+        if model.input != InputEncoding::default() {
+            let message = format!("model {} has an `input`, which only detection models have", model.name);
+            self.problem(&at, message, "name a recognition model, without `input`");
+        }
+        if model.box_units != BoxUnits::default() {
+            let message = format!("model {} has `box_units`, which only detection models have", model.name);
+            self.problem(&at, message, "name a recognition model, without `box_units`");
+        }
+        Some(OcrSpec { model, crop_expand: narrow(alpr.crop_expand) })
+    }
+
+    fn ocr_rules(&mut self, alpr: &AlprSection, at: &KeyPath) -> ReadingRules {
         let mut patterns = Vec::new();
         for (i, text) in alpr.plate_patterns.iter().flatten().enumerate() {
             match TextPattern::new(text) {
                 Ok(pattern) => patterns.push(pattern),
                 Err(error) => {
-                    let message = format!("{text:?} is no regular expression: {error}");
-                    let remedy = "write one that a whole plate matches, such as [A-Z]{2}[0-9]{3,4}";
+                    let message = format!("{text:?} is not a regular expression: {error}");
+                    let remedy = "write an expression that matches a whole plate, such as [A-Z]{2}[0-9]{3,4}";
                     self.problem(&at.index(i), message, remedy);
                 }
             }
@@ -196,7 +171,8 @@ impl Lowering<'_> {
         ReadingRules { conf: narrow(alpr.ocr_conf_threshold), patterns }
     }
 
-    fn classes_exist(&mut self, names: &[String], model: &ModelSpec, at: &KeyPath) {
+    fn check_classes(&mut self, names: &[String], model: &ModelSpec, at: &KeyPath) {
+        // Classes in the model's metadata are checked once it is loaded.
         let Some(known) = &model.classes else { return };
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
         for (i, name) in names.iter().enumerate().filter(|(_, name)| !known.contains(&name.as_str())) {
@@ -210,17 +186,19 @@ impl Lowering<'_> {
 
     fn min_box(&mut self, min_box: MinBox, roi: Option<&Roi>, at: &KeyPath) -> (f32, f32) {
         let MinBox { width, height } = min_box;
+        // A disabled `roi` does not set the units here, unlike for masks.
         let normalized = roi.is_some_and(|roi| roi.normalized);
         if normalized && width.max(height) > 1.0 {
-            let message =
-                format!("{width} x {height} is larger than the frame, for the `roi` has `units: normalized`");
-            self.problem(at, message, "give shares of the frame, from 0 to 1");
+            let message = format!(
+                "{width} x {height} is larger than the frame, since the `roi` has `units: normalized`"
+            );
+            self.problem(at, message, "give fractions of the frame, from 0 to 1");
         } else if !normalized && width.max(height) > 0.0 && width.max(height) < 1.0 {
             let message = format!("{width} x {height} is smaller than a pixel");
             self.problem(
                 at,
                 message,
-                "give frame pixels (shares of the frame only with an enabled `roi` of `units: normalized`)",
+                "give frame pixels, or fractions of the frame with an enabled `roi` of `units: normalized`",
             );
         }
         (narrow(width), narrow(height))
@@ -228,21 +206,25 @@ impl Lowering<'_> {
 
     fn confirm(&mut self, confirm: &TemporalConfirm, conf: f64, at: &KeyPath) -> Confirm {
         let frames = confirm.frames;
+        // The schema admits each value by itself.
         let window = confirm.window.unwrap_or(frames.max(3));
         if frames > window {
-            let message = format!("{frames} sightings cannot be had in {window} looks");
+            let message = format!("`frames: {frames}` exceeds `window: {window}`");
             self.problem(&at.key("frames"), message, "give at most as many `frames` as `window`");
         }
-        let by_default = if frames == 1 { 0.0 } else { conf.max((MEDIAN_SHARE * conf).min(MEDIAN_MOST)) };
+        // An object that one detection confirms has no median yet. Never below `conf_threshold`, which each detection exceeds.
+        let default_median =
+            if frames == 1 { 0.0 } else { conf.max((MEDIAN_FACTOR * conf).min(MAX_DEFAULT_MEDIAN)) };
         Confirm {
             frames,
             window,
             iou_threshold: narrow(confirm.iou_threshold),
-            median_conf: narrow(confirm.median_conf.unwrap_or(by_default)),
+            median_conf: narrow(confirm.median_conf.unwrap_or(default_median)),
         }
     }
 }
 
+/// Returns the name of an entry in event ids: its type, with `#2`, `#3`... for further entries of the type.
 fn detector_name(kind: DetectorType, count: usize) -> String {
     if count == 1 { kind.as_str().to_owned() } else { format!("{}#{count}", kind.as_str()) }
 }

@@ -1,35 +1,36 @@
-//! `state`: what is kept over a restart.
+//! The section `state`: the state that survives a restart.
 
-use crate::config::meant::StateSettings;
+use crate::config::settings::StateSettings;
 
-use super::{Lowering, root_key};
+use super::{SettingsBuilder, root_key};
 
-/// The minimum that the outbox works with, bytes: the smallest share of four sinks (an eighteenth) takes the records of a crowd, and the
-/// share of a sink that takes pictures those of an event in 4K.
-const LEAST_BYTES: u64 = 16 * 1024 * 1024;
+/// Minimum size of the outbox, bytes. The smallest share of four sinks (an eighteenth) then holds the records of a crowd, and the share
+/// of a sink that takes pictures holds those of an event in 4K.
+const MIN_BYTES: u64 = 16 * 1024 * 1024;
 
-impl Lowering<'_> {
-    /// Where it is kept, and how much of it.
+impl SettingsBuilder<'_> {
+    /// Returns the settings of the state.
     pub(super) fn state(&mut self) -> StateSettings {
-        let written = &self.written.state;
-        let max_bytes = bytes(&written.max_bytes).filter(|bytes| *bytes >= LEAST_BYTES);
+        let state = &self.raw.state;
+        let max_bytes = parse_size(&state.max_bytes).filter(|bytes| *bytes >= MIN_BYTES);
         if max_bytes.is_none() {
             let message = format!(
-                "{:?} is less than 16MiB, of which a sink's share would not hold the pictures of one event, or more than a disk can be",
-                written.max_bytes
+                "{:?} is out of range: the minimum is 16MiB, by which a sink's share holds the pictures of one event",
+                state.max_bytes
             );
             self.problem(&root_key("state").key("max_bytes"), message, "write a size such as 2GiB");
         }
         StateSettings {
-            dir: written.dir.as_ref().map(Into::into),
-            max_bytes: max_bytes.unwrap_or(LEAST_BYTES),
-            ddb_table: written.ddb_table.clone(),
+            dir: state.dir.as_ref().map(Into::into),
+            max_bytes: max_bytes.unwrap_or(MIN_BYTES),
+            ddb_table: state.ddb_table.clone(),
         }
     }
 }
 
-/// Of `512`, `64KiB` or `2 GiB`.
-fn bytes(size: &str) -> Option<u64> {
+/// Parses a size such as `512`, `64KiB` or `2 GiB`.
+fn parse_size(size: &str) -> Option<u64> {
+    // The schema admits only digits, a space and a unit; the product may still exceed 64 bits.
     let digits = size.trim_end_matches(|c: char| !c.is_ascii_digit());
     let shift = match size.get(digits.len()..)?.trim_start() {
         "" => 0,
@@ -44,11 +45,11 @@ fn bytes(size: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::bytes;
+    use super::parse_size;
 
     #[test]
-    fn sizes() {
-        for (written, meant) in [
+    fn sizes_are_parsed() {
+        for (text, expected) in [
             ("512", Some(512)),
             ("64KiB", Some(65_536)),
             ("3 MiB", Some(3 << 20)),
@@ -58,7 +59,7 @@ mod tests {
             ("2GB", None),
             ("GiB", None),
         ] {
-            assert_eq!(bytes(written), meant, "{written}");
+            assert_eq!(parse_size(text), expected, "{text}");
         }
     }
 }

@@ -4,6 +4,8 @@ use super::*;
 
 const GREY: [u8; 3] = [110, 128, 128];
 const BLUE: [u8; 3] = [47, 192, 112];
+/// A little lighter than [`GREY`].
+const LIT: [u8; 3] = [118, 128, 128];
 
 /// A name, where somebody comes into sight (left edge) and with which colours, and who starts when (ms).
 type Newcomer<'a> = (&'a str, f32, &'a [[u8; 3]], &'a [(i64, u64)]);
@@ -33,6 +35,85 @@ fn a_newcomer_near_who_has_vanished_has_half_a_second_to_show_that_it_is_that_on
         for (ms, (colour, left)) in (0..).step_by(200).zip(looks) {
             let people: Vec<_> = left.map(person).into_iter().collect();
             let tracks = started(&mut state, &rules, ms, colour, &people);
+            reported.extend(tracks.into_iter().map(|track| (ms, track)));
+        }
+        assert_eq!(reported, expected, "{name}");
+    }
+}
+
+/// A name, where a second person stands (left edge), where the first one comes into sight again, the colour of that picture, and the
+/// starts (ms, track).
+type Return<'a> = (&'a str, Option<f32>, f32, Option<[u8; 3]>, &'a [(i64, u64)]);
+
+#[test]
+fn who_turned_while_hidden_is_the_same_as_far_as_a_walk_leads_if_no_other_looks_as_much_like_it() {
+    let rules = Rules { cooldown_ms: 1_500, ..confirmed_by(2, 3) };
+    let table: [Return<'_>; 7] = [
+        ("a walk away", None, 310.0, Some(GREY), &[(200, 1)]),
+        ("a walk away, with a little more light", None, 310.0, Some(LIT), &[(200, 1)]),
+        ("farther", None, 360.0, Some(GREY), &[(200, 1), (2_200, 2)]),
+        ("with other colours", None, 310.0, Some(BLUE), &[(200, 1), (2_600, 2)]),
+        ("colours are not known", None, 310.0, None, &[(200, 1), (2_200, 2)]),
+        ("another looks the same", Some(500.0), 310.0, Some(GREY), &[(200, 1), (200, 2)]),
+        ("another looks more like it", Some(500.0), 310.0, Some(LIT), &[(200, 1), (200, 2), (2_200, 3)]),
+    ];
+    for (name, other, place, colour, expected) in table {
+        let (mut state, mut reported) = (State::default(), Vec::new());
+        for ms in (0..3_000).step_by(200) {
+            let left = match ms {
+                0..=1_000 => Some(200.0),
+                1_200..2_000 => None,
+                _ => Some(place),
+            };
+            let people: Vec<_> = left.into_iter().chain(other).map(person).collect();
+            let picture = if ms <= 1_000 { Some(GREY) } else { colour }.map(Plain::new);
+            let picture = picture.as_ref().map(Plain::view);
+            let outcome = pictured(&mut state, &rules, ms, &people, picture);
+            reported.extend(starts(&outcome).iter().map(|event| (ms, event.payload.extras.track_id)));
+        }
+        assert_eq!(reported, expected, "{name}");
+    }
+}
+
+#[test]
+fn what_lies_upon_a_known_object_starts_after_half_a_second_if_it_is_still_there() {
+    let rules = Rules { cooldown_ms: 1_500, ..confirmed_by(2, 3) };
+    for (name, place, until_ms, expected) in [
+        ("a second box that is soon gone", 215.0, 1_400, &[(200, 1)][..]),
+        ("somebody who stays", 215.0, 3_000, &[(200, 1), (1_600, 2)]),
+        ("somebody beside it", 240.0, 3_000, &[(200, 1), (1_200, 2)]),
+    ] {
+        let (mut state, mut reported) = (State::default(), Vec::new());
+        for ms in (0..3_000).step_by(200) {
+            let second = (1_000..=until_ms).contains(&ms).then_some(place);
+            let people: Vec<_> = [200.0].into_iter().chain(second).map(person).collect();
+            let tracks = started(&mut state, &rules, ms, GREY, &people);
+            reported.extend(tracks.into_iter().map(|track| (ms, track)));
+        }
+        assert_eq!(reported, expected, "{name}");
+    }
+}
+
+/// Of somebody who is known and of a faint newcomer, one is seen from 2 s on.
+#[test]
+fn a_newcomer_that_lay_upon_who_has_vanished_may_be_that_one_though_they_were_seen_apart() {
+    let confirm = Confirm { frames: 2, window: 3, iou_threshold: 0.3, median_conf: 0.7 };
+    let rules = Rules { cooldown_ms: 1_500, confirm, ..rules() };
+    let at_place = |x: f32, conf: f32| seen("person", conf, (x, 100.0, 50.0, 100.0));
+    for (name, places, expected) in [
+        ("it lay upon that one", (240.0, 222.0), &[(200, 1)][..]),
+        ("it was always apart", (255.0, 255.0), &[(200, 1), (2_600, 2)]),
+    ] {
+        let (mut state, mut reported) = (State::default(), Vec::new());
+        for ms in (0..3_000).step_by(200) {
+            let people = match ms {
+                0..800 => vec![at_place(200.0, 0.9)],
+                800..1_600 => vec![at_place(200.0, 0.9), at_place(255.0, 0.6)],
+                1_600..1_800 => vec![at_place(200.0, 0.9), at_place(places.0, 0.6)],
+                1_800..2_000 => vec![at_place(200.0, 0.9), at_place(places.1, 0.9)],
+                _ => vec![at_place(places.1, 0.9)],
+            };
+            let tracks = started(&mut state, &rules, ms, GREY, &people);
             reported.extend(tracks.into_iter().map(|track| (ms, track)));
         }
         assert_eq!(reported, expected, "{name}");

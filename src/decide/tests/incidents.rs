@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::media::Reading;
+use crate::media::PlateText;
 
 /// What is told of a film: at which ms, what, of which thing, and what it says of duration, zones and text.
 #[derive(Debug, Clone, PartialEq)]
@@ -280,7 +280,7 @@ fn an_end_names_the_picture_that_its_record_was_shown_by() {
 #[test]
 fn a_plate_is_told_when_it_is_read_and_again_when_it_reads_otherwise() {
     let plate = |text: Option<(&str, f32)>| Detection {
-        reading: text.map(|(text, conf)| Reading { text: text.into(), conf }),
+        reading: text.map(|(text, conf)| PlateText { text: text.into(), conf }),
         ..seen("plate", 0.9, (100.0, 100.0, 80.0, 20.0))
     };
     let reading = ReadingRules { conf: 0.6, patterns: vec![TextPattern::new("[0-9A-Z]{5,8}").unwrap()] };

@@ -37,7 +37,7 @@ pub(in crate::delivery) struct Positions {
     pub(in crate::delivery) table: PositionTable,
     pub(in crate::delivery) store: ::outbox::Outbox,
     /// All sinks of the outbox, with their names.
-    pub(in crate::delivery) sinks: Vec<(Arc<str>, ::outbox::Sink)>,
+    pub(in crate::delivery) sinks: Vec<(Arc<str>, ::outbox::SinkHandle)>,
     pub(in crate::delivery) progress: Arc<DeliveryProgress>,
     pub(in crate::delivery) gauge: Arc<SinkGauge>,
     pub(in crate::delivery) cameras: Mutex<HashMap<CameraId, CameraOwnership>>,

@@ -65,14 +65,14 @@ impl Positions {
             let Ok(bytes) = base.to_bytes() else { return false };
             let source = camera.as_str().to_owned();
             let back =
-                ::outbox::Commit { source, checkpoint: Some(bytes), entries: Vec::new(), urgent: true };
+                ::outbox::OutboxCommit { source, checkpoint: Some(bytes), entries: Vec::new(), urgent: true };
             if self.store.commit(back).await.is_err() {
                 // The outbox is closed.
                 return false;
             }
         }
         // A failing disk does not hold up the other cameras: this is repeated with the next round.
-        tokio::time::timeout(INTERVAL, self.store.settled()).await.is_ok()
+        tokio::time::timeout(INTERVAL, self.store.flush()).await.is_ok()
     }
 }
 
@@ -80,7 +80,7 @@ impl Positions {
 /// per camera. Blocks for the disk.
 fn drop_left_out(
     store: &::outbox::Outbox,
-    sinks: &[(Arc<str>, ::outbox::Sink)],
+    sinks: &[(Arc<str>, ::outbox::SinkHandle)],
     progress: &DeliveryProgress,
 ) -> Result<HashMap<CameraId, u64>, ::outbox::ReadError> {
     let mut dropped = HashMap::new();

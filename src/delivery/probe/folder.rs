@@ -43,7 +43,7 @@ fn judge_state(state: &StateSpec) -> Finding {
         return unwritable("state.dir", dir, &why);
     }
     let text = format!("{} can be written{}", dir.display(), free_space(dir));
-    match (::outbox::Folder::is_locked(dir), free_bytes(dir)) {
+    match (::outbox::OutboxFolder::is_locked(dir), free_bytes(dir)) {
         (Err(error), _) => {
             Finding::fail(format!("{text}; its lock cannot be examined: {error}; make it writable"))
         }
@@ -66,7 +66,7 @@ fn unwritable(key: &str, folder: &Path, Unwritable { parent, why }: &Unwritable)
 
 /// Returns the bytes that the outbox may still grow by.
 fn possible_growth(state: &StateSpec) -> u64 {
-    let now = std::fs::metadata(state.dir.join(::outbox::FILE)).map_or(0, |file| file.len());
+    let now = std::fs::metadata(state.dir.join(::outbox::DATABASE_FILE)).map_or(0, |file| file.len());
     state.max_bytes.saturating_add(COMMIT_BYTES).saturating_mul(FILE_FACTOR).saturating_sub(now)
 }
 
@@ -92,7 +92,7 @@ mod tests {
     fn verdicts_of_the_outbox_folder_by_its_state() {
         let folder = tempfile::tempdir().unwrap();
         let (free, used) = (folder.path().join("free"), folder.path().join("used"));
-        let _held = ::outbox::Folder::lock(&used).unwrap();
+        let _held = ::outbox::OutboxFolder::lock(&used).unwrap();
         let table = [
             ("not there yet", free.as_path(), 1, Verdict::Ok, "MiB free"),
             ("too small a disk", free.as_path(), u64::MAX, Verdict::Warn, "make room"),
@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn the_present_file_counts_as_room() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(::outbox::FILE), [0; 100]).unwrap();
+        std::fs::write(folder.path().join(::outbox::DATABASE_FILE), [0; 100]).unwrap();
         assert_eq!(possible_growth(&state_of(folder.path(), 150)), 128 * MIB + 500);
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use icu_properties::CodePointMapData;
 use icu_properties::props::{GeneralCategory, GeneralCategoryGroup};
 
-use super::ctc::Step;
+use super::ctc::CtcStep;
 use crate::detect::error::ModelFault;
-use crate::media::Reading;
+use crate::media::PlateText;
 
 /// A plate's text for each class of a model; empty for the blank and for what is no part of a plate's text.
 pub(super) struct Alphabet {
@@ -50,12 +50,12 @@ impl Alphabet {
 
     /// The plate's text that the steps spell, as sure as the mean of those that are in it; `None` where it is empty.
     #[expect(clippy::cast_precision_loss, reason = "a text is short")]
-    pub(super) fn reading(&self, steps: &[Step]) -> Option<Reading> {
-        let text_of = |step: &Step| self.texts.get(step.class).map_or("", String::as_str);
-        let kept: Vec<&Step> = steps.iter().filter(|step| !text_of(step).is_empty()).collect();
+    pub(super) fn reading(&self, steps: &[CtcStep]) -> Option<PlateText> {
+        let text_of = |step: &CtcStep| self.texts.get(step.class).map_or("", String::as_str);
+        let kept: Vec<&CtcStep> = steps.iter().filter(|step| !text_of(step).is_empty()).collect();
         let text: String = kept.iter().map(|step| text_of(step)).collect();
         let conf = kept.iter().map(|step| step.conf).sum::<f32>() / kept.len() as f32;
-        (!kept.is_empty()).then(|| Reading { text: Arc::from(text), conf })
+        (!kept.is_empty()).then(|| PlateText { text: Arc::from(text), conf })
     }
 }
 
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn a_reading_is_as_sure_as_the_mean_of_what_is_in_it() {
         let alphabet = Alphabet::fit(&owned(&["a", "-", "ก", "่"]), 6).unwrap();
-        let step = |class, conf| Step { class, conf };
+        let step = |class, conf| CtcStep { class, conf };
         let cases = [
             ("nothing", vec![], None),
             ("no part of a text", vec![step(2, 0.9), step(5, 0.9), step(9, 0.9)], None),

@@ -1,36 +1,38 @@
-//! What a recognition model's output says: the likeliest class a step, runs as one, blanks left out (CTC, greedy).
+//! Greedy CTC decoding of a recognition model's output: the likeliest class per step, repeats merged, blanks left out.
+//!
+//! Source: Graves et al., Connectionist Temporal Classification, 2006, section 3.2 (best path decoding).
 
 /// The class that stands for nothing.
 pub(super) const BLANK: usize = 0;
 
 /// A class that was read.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Step {
+pub struct CtcStep {
     /// Its index, never that of the blank, 0.
     pub class: usize,
     /// Its probability at the first step of its run, 0..=1.
     pub conf: f32,
 }
 
-/// What the steps say, in their order.
+/// Returns the classes that the steps stand for, in their order.
 ///
 /// `scores` has `classes` numbers a step: probabilities, or logits where `logits` says so. Of equals the first counts; what is
 /// no number never does.
 #[must_use]
-pub fn steps(scores: &[f32], classes: usize, logits: bool) -> Vec<Step> {
+pub fn steps(scores: &[f32], classes: usize, logits: bool) -> Vec<CtcStep> {
     let mut read = Vec::new();
     let mut last = BLANK;
     for step in scores.chunks_exact(classes.max(1)) {
         let class = likeliest(step);
         if class != BLANK && class != last {
-            read.push(Step { class, conf: probability(step, class, logits) });
+            read.push(CtcStep { class, conf: probability(step, class, logits) });
         }
         last = class;
     }
     read
 }
 
-/// Whether each step is a distribution already: nothing below 0 or above 1, 1 in all. `f16` may be a hundredth off.
+/// Returns whether each step is already a distribution: nothing below 0 or above 1, sum 1. `f16` may be a hundredth off.
 pub(super) fn are_probabilities(scores: &[f32], classes: usize) -> bool {
     const OFF: f32 = 0.02;
     let is_one = |step: &[f32]| {
@@ -60,7 +62,7 @@ fn probability(step: &[f32], class: usize, logits: bool) -> f32 {
 mod tests {
     use proptest::prelude::{ProptestConfig, prop, prop_assert, prop_assert_eq, proptest};
 
-    use super::{Step, are_probabilities, steps};
+    use super::{CtcStep, are_probabilities, steps};
 
     /// Of `classes` probabilities, `conf` for `class` and the rest shared by the others.
     fn one(class: usize, conf: f32, classes: usize) -> Vec<f32> {
@@ -94,13 +96,13 @@ mod tests {
 
     #[test]
     fn odd_numbers_are_no_text() {
-        let cases: [(&str, [f32; 3], bool, Vec<Step>); 6] = [
+        let cases: [(&str, [f32; 3], bool, Vec<CtcStep>); 6] = [
             ("none", [f32::NAN; 3], false, vec![]),
-            ("one", [f32::NAN, 0.4, f32::NAN], false, vec![Step { class: 1, conf: 0.4 }]),
-            ("one of logits", [f32::NAN, 0.4, 0.1], true, vec![Step { class: 1, conf: 0.0 }]),
-            ("endless", [0.0, f32::INFINITY, 0.0], true, vec![Step { class: 1, conf: 0.0 }]),
-            ("too much", [0.0, 1.5, 0.0], false, vec![Step { class: 1, conf: 1.0 }]),
-            ("equals", [0.1, 0.4, 0.4], false, vec![Step { class: 1, conf: 0.4 }]),
+            ("one", [f32::NAN, 0.4, f32::NAN], false, vec![CtcStep { class: 1, conf: 0.4 }]),
+            ("one of logits", [f32::NAN, 0.4, 0.1], true, vec![CtcStep { class: 1, conf: 0.0 }]),
+            ("endless", [0.0, f32::INFINITY, 0.0], true, vec![CtcStep { class: 1, conf: 0.0 }]),
+            ("too much", [0.0, 1.5, 0.0], false, vec![CtcStep { class: 1, conf: 1.0 }]),
+            ("equals", [0.1, 0.4, 0.4], false, vec![CtcStep { class: 1, conf: 0.4 }]),
         ];
         for (name, scores, logits, wanted) in cases {
             assert_eq!(steps(&scores, 3, logits), wanted, "{name}");
@@ -110,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn probabilities_are_told_from_logits() {
+    fn probabilities_are_distinguished_from_logits() {
         let cases = [
             ("probabilities", vec![0.2, 0.3, 0.5, 1.0, 0.0, 0.0], true),
             ("rounded", vec![0.205, 0.3, 0.5, 0.99, 0.0, 0.0], true),

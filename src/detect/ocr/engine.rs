@@ -1,4 +1,4 @@
-//! A recognition model that reads boxes: crops, inference, texts.
+//! A loaded text recognition model and its steps: crops, inference, texts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,41 +12,41 @@ use super::ctc::{are_probabilities, steps};
 use super::line::{LineShape, crop, halves};
 use super::two_lines::{Part, Parts};
 use crate::base::{Stopwatch, Took};
+use crate::detect::batching::{BatchHandler, HasFrame, JobResult};
 use crate::detect::error::{DetectError, ModelFault};
 use crate::detect::layout::{OutputShape, listed};
 use crate::detect::onnx::{Net, Tensor, floats, shapes};
 use crate::detect::opening::Opening;
 use crate::detect::spec::{Device, ModelSpec};
 use crate::detect::steps::Steps;
-use crate::detect::worker::{Answer, Look, OfFrame};
-use crate::media::{BBox, Frame, ModelId, Reading, Surface, Yuv420};
+use crate::media::{BBox, Frame, ModelId, PlateText, Surface, Yuv420};
 use crate::telemetry::detect::LinesRead;
 
-/// Lines of an inference at most, where the model takes any number.
-const LINES: usize = 16;
+/// The maximum number of lines per inference, if the model does not fix the number.
+const MAX_LINES: usize = 16;
 
 /// A loaded recognition model, as it runs.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ReaderInfo {
+pub struct TextModelInfo {
     /// Its name and content.
     pub id: ModelId,
     /// Its input.
     pub input: LineShape,
-    /// How many characters it writes.
+    /// The number of characters that it knows.
     pub characters: usize,
-    /// Where it runs: never [`Device::Auto`].
+    /// The device that it runs on: never [`Device::Auto`].
     pub device: Device,
-    /// Why it runs on the CPU though CUDA was tried; ONNX Runtime's words.
+    /// The reason in ONNX Runtime's words if CUDA was tried and it runs on the CPU.
     pub fallback: Option<String>,
-    /// Threads of an inference on the CPU.
+    /// Threads per inference on the CPU.
     pub threads: usize,
-    /// The first inference, ms.
+    /// The time of the first inference, ms.
     pub warmup_ms: f64,
-    /// A later inference, ms: of one line, or of as many as the model fixes.
+    /// The time of a later inference, ms: of one line, or of as many as the model fixes.
     pub infer_ms: f64,
 }
 
-/// A frame of which boxes are to be read.
+/// A frame and the boxes to read in it.
 pub(super) struct ReadJob {
     pub(super) frame: Arc<Frame>,
     /// Frame px.
@@ -55,21 +55,21 @@ pub(super) struct ReadJob {
     pub(super) expand: f32,
 }
 
-impl OfFrame for ReadJob {
+impl HasFrame for ReadJob {
     fn frame(&self) -> &Frame {
         &self.frame
     }
 }
 
-/// What was read of each box.
-pub(super) type Readings = Vec<Option<Reading>>;
+/// The text of each box of a job.
+pub(super) type PlateTexts = Vec<Option<PlateText>>;
 
 /// A loaded recognition model with what an inference needs.
 pub(super) struct ReadEngine {
-    info: ReaderInfo,
+    info: TextModelInfo,
     net: Net,
     alphabet: Alphabet,
-    /// Whether its scores are logits, else probabilities.
+    /// `true` if its scores are logits, `false` if they are probabilities.
     logits: bool,
     tensor: Tensor,
     line: Vec<f32>,
@@ -78,7 +78,7 @@ pub(super) struct ReadEngine {
 }
 
 /// A box of a job or a half of it, and its widths as a line.
-struct Line<'a> {
+struct TextLine<'a> {
     /// Indices of the job and of the box in it.
     at: (usize, usize),
     part: Part,
@@ -87,9 +87,10 @@ struct Line<'a> {
 }
 
 impl ReadEngine {
-    /// Loads the model and makes two inferences on nothing.
+    /// Loads the model and runs two inferences on an empty line.
     ///
-    /// Errors: the file, the model or the device; see [`DetectError`].
+    /// # Errors
+    /// The file, the model or the device cannot be used; see [`DetectError`].
     pub(super) fn load(spec: &ModelSpec, device: Device, threads: usize) -> Result<Self, DetectError> {
         let opening = Opening::new(spec, threads)?;
         let (mut engine, fallback) = opening.on(device, Self::on)?;
@@ -103,9 +104,9 @@ impl ReadEngine {
         let input = LineShape::read(&net.inputs()).map_err(faulty)?;
         let given = opening.spec.classes.as_deref();
         let characters = characters(given, net.metadata("character").as_deref()).map_err(faulty)?;
-        let WarmUp { classes, logits, warmup_ms, infer_ms } = warm_up(&mut net, input).map_err(faulty)?;
+        let TextWarmUp { classes, logits, warmup_ms, infer_ms } = warm_up(&mut net, input).map_err(faulty)?;
         let alphabet = Alphabet::fit(&characters, classes).map_err(faulty)?;
-        let info = ReaderInfo {
+        let info = TextModelInfo {
             id: ModelId { name: opening.spec.name.clone(), sha256: opening.sha256.clone() },
             input,
             characters: characters.len(),
@@ -119,17 +120,17 @@ impl ReadEngine {
         Ok(Self { info, net, alphabet, logits, tensor, line: Vec::new(), scratch: Vec::new() })
     }
 
-    pub(super) fn info(&self) -> &ReaderInfo {
+    pub(super) fn info(&self) -> &TextModelInfo {
         &self.info
     }
 
-    /// Reads lines of one width, into `answers`.
+    /// Reads lines of one width and stores their texts in `answers`.
     fn read(
         &mut self,
         width_px: u32,
-        lines: &[Line<'_>],
+        lines: &[TextLine<'_>],
         jobs: &[ReadJob],
-        answers: &mut [Answer<Vec<Parts>>],
+        answers: &mut [JobResult<Vec<Parts>>],
     ) {
         let mut watch = Stopwatch::of_this_thread();
         let batch = self.info.input.batch.unwrap_or(lines.len());
@@ -160,14 +161,14 @@ impl ReadEngine {
         }
     }
 
-    /// The texts of the first `used` of `batch` lines, and what inference and reading took.
+    /// Returns the texts of the first `used` of `batch` lines, and the time of inference and postprocessing.
     fn infer(
         &mut self,
         batch: usize,
         used: usize,
         width_px: u32,
         watch: &mut Stopwatch,
-    ) -> (Result<Readings, String>, [Took; 2]) {
+    ) -> (Result<PlateTexts, String>, [Took; 2]) {
         let Self { info, net, alphabet, logits, tensor, scratch, .. } = self;
         let dims = [batch, 3, info.input.height_px as usize, width_px as usize];
         let outputs = net.run_dims(tensor, dims);
@@ -185,16 +186,16 @@ impl ReadEngine {
     }
 }
 
-impl Look for ReadEngine {
+impl BatchHandler for ReadEngine {
     type Job = ReadJob;
-    type Found = Readings;
+    type Output = PlateTexts;
 
-    fn look(&mut self, jobs: &[ReadJob]) -> Vec<Answer<Readings>> {
-        let mut answers: Vec<Answer<Vec<Parts>>> =
+    fn infer_batch(&mut self, jobs: &[ReadJob]) -> Vec<JobResult<PlateTexts>> {
+        let mut answers: Vec<JobResult<Vec<Parts>>> =
             jobs.iter().map(|job| Ok(vec![Parts::default(); job.boxes.len()])).collect();
-        let most = self.info.input.batch.unwrap_or(LINES);
+        let max_lines = self.info.input.batch.unwrap_or(MAX_LINES);
         for (width_px, lines) in lines(jobs, self.info.input) {
-            for lines in lines.chunks(most) {
+            for lines in lines.chunks(max_lines) {
                 self.read(width_px, lines, jobs, &mut answers);
             }
         }
@@ -203,10 +204,11 @@ impl Look for ReadEngine {
     }
 }
 
-/// The boxes of all jobs as lines, by the width of their lines, those that may have two lines also by halves. What lies
-/// outside of its frame is none.
-fn lines<'a>(jobs: &'a [ReadJob], input: LineShape) -> BTreeMap<u32, Vec<Line<'a>>> {
-    let mut lines: BTreeMap<u32, Vec<Line<'a>>> = BTreeMap::new();
+/// Returns the boxes of all jobs as lines, grouped by line width. Boxes outside of their frame are left out.
+///
+/// A box whose shape allows two lines of text is read as a whole and by halves.
+fn lines<'a>(jobs: &'a [ReadJob], input: LineShape) -> BTreeMap<u32, Vec<TextLine<'a>>> {
+    let mut lines: BTreeMap<u32, Vec<TextLine<'a>>> = BTreeMap::new();
     for (i, job) in jobs.iter().enumerate() {
         let Surface::Host(picture) = &job.frame.surface;
         let view = picture.view();
@@ -214,7 +216,7 @@ fn lines<'a>(jobs: &'a [ReadJob], input: LineShape) -> BTreeMap<u32, Vec<Line<'a
             let Some(crop) = crop(&view, bbox, job.expand) else { continue };
             let mut add = |part, crop: Yuv420<'a>| {
                 let (width_px, content_px) = input.widths_px((crop.width_px, crop.height_px));
-                lines.entry(width_px).or_default().push(Line { at: (i, j), part, crop, content_px });
+                lines.entry(width_px).or_default().push(TextLine { at: (i, j), part, crop, content_px });
             };
             if let Some([upper, lower]) = halves(&crop) {
                 add(Part::Upper, upper);
@@ -226,15 +228,15 @@ fn lines<'a>(jobs: &'a [ReadJob], input: LineShape) -> BTreeMap<u32, Vec<Line<'a
     lines
 }
 
-struct WarmUp {
+struct TextWarmUp {
     classes: usize,
     logits: bool,
     warmup_ms: f64,
     infer_ms: f64,
 }
 
-/// Two inferences on nothing; what they say of the output.
-fn warm_up(net: &mut Net, input: LineShape) -> Result<WarmUp, ModelFault> {
+/// Runs two inferences on an empty line and returns what their output shows.
+fn warm_up(net: &mut Net, input: LineShape) -> Result<TextWarmUp, ModelFault> {
     let (batch, width_px) = (input.batch.unwrap_or(1), input.usual_width_px());
     let tensor = empty(input, batch * input.elements(width_px));
     let dims = [batch, 3, input.height_px as usize, width_px as usize];
@@ -250,10 +252,10 @@ fn warm_up(net: &mut Net, input: LineShape) -> Result<WarmUp, ModelFault> {
         Ok((classes, !are_probabilities(scores, classes), took_ms))
     };
     let (classes, logits, warmup_ms) = run()?;
-    Ok(WarmUp { classes, logits, warmup_ms, infer_ms: run()?.2 })
+    Ok(TextWarmUp { classes, logits, warmup_ms, infer_ms: run()?.2 })
 }
 
-/// The only output of shape `[batch, steps, classes]`, and its classes.
+/// Returns the index of the only output of shape `[batch, steps, classes]`, and its number of classes.
 fn text_output(outputs: &[OutputShape], batch: usize) -> Option<(usize, usize)> {
     match outputs {
         [output] if output.float => match output.dims[..] {

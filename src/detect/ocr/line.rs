@@ -9,7 +9,7 @@ use crate::media::{BBox, Yuv420};
 
 /// The height of lines where the graph leaves it open: that of PP-OCR since version 3.
 const OPEN_HEIGHT_PX: u32 = 48;
-/// Where the graph leaves the width open, lines are multiples of this wide: what PP-OCR was trained with.
+/// The step of line widths if the graph leaves the width open, px: the width that PP-OCR was trained with.
 const WIDTH_STEP_PX: u32 = 320;
 /// The widest line; a longer text is squeezed into it.
 const OPEN_WIDTH_PX: u32 = 4 * WIDTH_STEP_PX;
@@ -31,7 +31,7 @@ pub struct LineShape {
     pub height_px: u32,
     /// Width, px; `None`: any.
     pub width_px: Option<u32>,
-    /// Whether its elements are `f16`, else `f32`.
+    /// `true` if its elements are `f16`, `false` if they are `f32`.
     pub half: bool,
 }
 
@@ -169,8 +169,8 @@ mod tests {
     fn inputs_are_read_from_the_graph() {
         let read = |half, dims: &[i64]| {
             let dims = dims.to_vec();
-            let told = format!("{dims:?}");
-            LineShape::read(&[InputTensor { name: "x".to_owned(), half, dims, told }])
+            let described = format!("{dims:?}");
+            LineShape::read(&[InputTensor { name: "x".to_owned(), half, dims, described }])
         };
         let cases: [(Option<bool>, &[i64], &str); 5] = [
             (Some(false), &[-1, 3, -1, -1], "Nx3x48xW f32"),

@@ -1,13 +1,13 @@
-//! boxes -> texts: a recognition model (CTC, as PP-OCR exports it) reads what lies in boxes.
+//! Reads the text in boxes with a recognition model: CTC, as PP-OCR exports it.
 
 mod alphabet;
 mod ctc;
 mod engine;
 mod line;
-mod reader;
+mod text_reader;
 mod two_lines;
 
-pub use ctc::{Step, steps};
-pub use engine::ReaderInfo;
+pub use ctc::{CtcStep, steps};
+pub use engine::TextModelInfo;
 pub use line::{LineShape, crop};
-pub use reader::Reader;
+pub use text_reader::TextReader;

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::media::Reading;
+use crate::media::PlateText;
 
 /// The difference by which both halves must be surer than the whole.
 const MARGIN: f32 = 0.02;
@@ -22,14 +22,14 @@ pub(super) enum Part {
 /// The texts of the parts of a box.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Parts {
-    whole: Option<Reading>,
-    upper: Option<Reading>,
-    lower: Option<Reading>,
+    whole: Option<PlateText>,
+    upper: Option<PlateText>,
+    lower: Option<PlateText>,
 }
 
 impl Parts {
     /// Keeps the text of a part.
-    pub(super) fn put(&mut self, part: Part, reading: Option<Reading>) {
+    pub(super) fn put(&mut self, part: Part, reading: Option<PlateText>) {
         match part {
             Part::Whole => self.whole = reading,
             Part::Upper => self.upper = reading,
@@ -38,7 +38,7 @@ impl Parts {
     }
 
     /// The text of the box: that of the upper half and then that of the lower where both are surer than the whole.
-    pub(super) fn text(self) -> Option<Reading> {
+    pub(super) fn text(self) -> Option<PlateText> {
         let Self { whole, upper, lower } = self;
         let whole_conf = whole.as_ref().map_or(0.0, |whole| whole.conf);
         match (upper, lower) {
@@ -52,20 +52,20 @@ impl Parts {
 
 /// Both texts, as sure as the mean of their characters.
 #[expect(clippy::cast_precision_loss, reason = "a text is short")]
-fn joined(upper: &Reading, lower: &Reading) -> Reading {
-    let length = |reading: &Reading| reading.text.chars().count() as f32;
+fn joined(upper: &PlateText, lower: &PlateText) -> PlateText {
+    let length = |reading: &PlateText| reading.text.chars().count() as f32;
     let sum = upper.conf * length(upper) + lower.conf * length(lower);
     let conf = sum / (length(upper) + length(lower)).max(1.0);
-    Reading { text: Arc::from(format!("{}{}", upper.text, lower.text)), conf }
+    PlateText { text: Arc::from(format!("{}{}", upper.text, lower.text)), conf }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Part, Parts, Reading};
+    use super::{Part, Parts, PlateText};
 
     #[test]
     fn the_surer_reading_counts() {
-        let reading = |text: &str, conf| Some(Reading { text: text.into(), conf });
+        let reading = |text: &str, conf| Some(PlateText { text: text.into(), conf });
         let cases = [
             (
                 "two lines",

@@ -58,10 +58,10 @@ async fn expiry_note(client: &Client, table: &str) -> Option<String> {
                 "dynamodb:DescribeTimeToLive is not allowed; only this check asks for it".to_owned(),
             );
         }
-        Err(failure) => return Some(failure.told("time to live", remedy(&failure).as_deref())),
+        Err(failure) => return Some(failure.at_place("time to live", remedy(&failure).as_deref())),
     };
     let Some(description) = description else {
-        return Some(nothing_described().told("time to live", None));
+        return Some(nothing_described().at_place("time to live", None));
     };
     let is_on = matches!(
         description.time_to_live_status(),

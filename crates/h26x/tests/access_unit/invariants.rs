@@ -1,53 +1,61 @@
-//! What holds for any bytes: used by the fuzz target and by the tests that replay its seeds.
+//! Invariants for any bytes, checked by the fuzz target and by the tests that replay its seeds.
 
 use h26x::{
-    Codec, DecoderConfig, Flaw, Kind, PictureRole, check as check_private, codec_string, for_decoder,
-    picture_size, private_of, push_prefixed, size_in_band, split_annex_b,
+    Codec, CodecPrivateFlaw, DecoderConfig, NalKind, PictureRole, build_codec_private, check_codec_private,
+    codec_string, filter_for_decoder, in_band_picture_size, picture_size, push_length_prefixed,
+    split_annex_b,
 };
 
-/// Luma samples that a picture may be wide or high.
-const MOST_SAMPLES: u32 = 1 << 16;
+/// Maximum width and height of a picture in luma samples.
+const MAX_SIDE_SAMPLES: u32 = 1 << 16;
 
-/// Takes an input as codec (1 byte, even for H.264), length of the private data (1 byte), private data, access unit.
+/// Checks an input: codec (1 byte, even for H.264), length of the codec private data (1 byte), that data,
+/// access unit.
 pub(crate) fn check(input: &[u8]) {
     let Some((&[codec, length], rest)) = input.split_first_chunk::<2>() else { return };
     let codec = if codec % 2 == 0 { Codec::H264 } else { Codec::H265 };
     let (private, unit) = rest.split_at(usize::from(length).min(rest.len()));
     check_config(codec, private, unit);
-    check_made(codec, private);
+    check_built(codec, private);
     check_for_decoder(codec, private, unit);
     check_annex_b(unit);
     check_role(codec, private, unit);
 }
 
-/// The role does not depend on how NAL units are separated, nor on messages that the decoder does not get.
+/// Checks that the role depends neither on how NAL units are separated nor on SEI that the decoder does not
+/// get.
 fn check_role(codec: Codec, private: &[u8], unit: &[u8]) {
     let role = PictureRole::of(codec, private, unit);
-    for px in
-        size_in_band(codec, private, unit).iter().flat_map(|&(width_px, height_px)| [width_px, height_px])
+    for px in in_band_picture_size(codec, private, unit)
+        .iter()
+        .flat_map(|&(width_px, height_px)| [width_px, height_px])
     {
-        assert!((1..=MOST_SAMPLES).contains(&px));
+        assert!((1..=MAX_SIDE_SAMPLES).contains(&px));
     }
     let nals = split_annex_b(unit);
     let mut prefixed = Vec::new();
-    nals.iter().for_each(|nal| push_prefixed(&mut prefixed, nal));
+    nals.iter().for_each(|nal| push_length_prefixed(&mut prefixed, nal));
     let lengths_of_4: &[u8] = if codec == Codec::H264 { &[1, 0, 0, 0, 3, 0, 0] } else { &HVCC_LENGTHS_OF_4 };
     let by_length = PictureRole::of(codec, lengths_of_4, &prefixed);
-    assert_eq!(by_length, PictureRole::of(codec, &[], unit), "start codes or lengths");
-    assert_eq!(PictureRole::of(codec, private, &for_decoder(codec, private, unit)), role);
+    assert_eq!(
+        by_length,
+        PictureRole::of(codec, &[], unit),
+        "the same role with start codes and with lengths"
+    );
+    assert_eq!(PictureRole::of(codec, private, &filter_for_decoder(codec, private, unit)), role);
 }
 
 const HVCC_LENGTHS_OF_4: [u8; 23] = {
     let mut private = [0; 23];
-    private[H265_LENGTHS] = 3;
+    private[HVCC_LENGTH_SIZE_AT] = 3;
     private
 };
 
-/// The private data, and a unit read by it, are what the twin reads.
+/// Checks that the codec private data, and the unit split by it, are read as the twin reads them.
 fn check_config(codec: Codec, private: &[u8], unit: &[u8]) {
     let config = DecoderConfig::read(codec, private);
     let twin = twin_config(codec, private);
-    assert_eq!(check_private(codec, private), twin.as_ref().map(|_| ()).map_err(|flaw| *flaw));
+    assert_eq!(check_codec_private(codec, private), twin.as_ref().map(|_| ()).map_err(|flaw| *flaw));
     assert_eq!(config.is_ok(), twin.is_ok());
     let (Ok(config), Ok((length_bytes, sets))) = (config, twin) else { return };
     assert_eq!(config.parameter_sets, sets);
@@ -56,53 +64,60 @@ fn check_config(codec: Codec, private: &[u8], unit: &[u8]) {
     assert_eq!(read.ok(), twin_units(unit, length_bytes).as_deref().map(borrowed));
 }
 
-/// What is made of the parameter sets holds all of them that belong there, and says the same of the picture.
-fn check_made(codec: Codec, private: &[u8]) {
+/// Checks that a built avcC or hvcC holds each parameter set of its codec and gives the same picture size.
+fn check_built(codec: Codec, private: &[u8]) {
     let size = picture_size(codec, private);
     for px in size.iter().flat_map(|&(width_px, height_px)| [width_px, height_px]) {
-        assert!((1..=MOST_SAMPLES).contains(&px));
+        assert!((1..=MAX_SIDE_SAMPLES).contains(&px));
     }
     let Ok(config) = DecoderConfig::read(codec, private) else { return };
-    let Ok(made) = private_of(codec, &config.parameter_sets) else { return };
-    assert_eq!(picture_size(codec, &made), size);
-    let kept = |kind| config.parameter_sets.iter().filter(move |nal| Kind::of(codec, nal) == kind);
-    let kinds =
-        if codec == Codec::H264 { &[Kind::Sps, Kind::Pps][..] } else { &[Kind::Vps, Kind::Sps, Kind::Pps] };
+    let Ok(built) = build_codec_private(codec, &config.parameter_sets) else { return };
+    assert_eq!(picture_size(codec, &built), size);
+    let kept = |kind| config.parameter_sets.iter().filter(move |nal| NalKind::of(codec, nal) == kind);
+    let kinds = if codec == Codec::H264 {
+        &[NalKind::Sps, NalKind::Pps][..]
+    } else {
+        &[NalKind::Vps, NalKind::Sps, NalKind::Pps]
+    };
     let sorted: Vec<&[u8]> = kinds.iter().flat_map(|&kind| kept(kind)).copied().collect();
     let mut unit = Vec::new();
-    sorted.iter().for_each(|nal| push_prefixed(&mut unit, nal));
-    assert_eq!(size_in_band(codec, &made, &unit), size.ok(), "in the stream as in the private data");
-    assert_eq!(DecoderConfig::read(codec, &made).map(|config| config.parameter_sets), Ok(sorted));
+    sorted.iter().for_each(|nal| push_length_prefixed(&mut unit, nal));
+    assert_eq!(
+        in_band_picture_size(codec, &built, &unit),
+        size.ok(),
+        "the same size in band and in the codec private data"
+    );
+    assert_eq!(DecoderConfig::read(codec, &built).map(|config| config.parameter_sets), Ok(sorted));
 }
 
 fn check_for_decoder(codec: Codec, private: &[u8], unit: &[u8]) {
-    let sent = for_decoder(codec, private, unit);
+    let sent = filter_for_decoder(codec, private, unit);
     assert_eq!(sent, twin_for_decoder(codec, private, unit));
-    assert_eq!(for_decoder(codec, private, &sent), sent, "once is enough");
+    assert_eq!(filter_for_decoder(codec, private, &sent), sent, "filtering twice changes nothing");
     let Some((length_bytes, nals)) = twin_length_bytes(codec, private)
         .and_then(|length_bytes| Some((length_bytes, twin_units(unit, length_bytes)?)))
     else {
-        assert_eq!(sent, unit, "H.264, or lengths that do not add up");
+        assert_eq!(sent, unit, "H.264 and lengths that do not add up are unchanged");
         return;
     };
-    let is_message = |nal: &Vec<u8>| Kind::of(codec, nal) == Kind::Message;
+    let is_sei = |nal: &Vec<u8>| NalKind::of(codec, nal) == NalKind::Sei;
     let left = twin_units(&sent, length_bytes).unwrap_or_default();
-    assert_eq!(left.iter().any(is_message), !nals.is_empty() && nals.iter().all(is_message));
+    assert_eq!(left.iter().any(is_sei), !nals.is_empty() && nals.iter().all(is_sei));
     let mut rest = nals.iter();
-    assert!(left.iter().all(|nal| rest.any(|of| of == nal)), "NAL units of the input, in their order");
+    assert!(left.iter().all(|nal| rest.any(|of| of == nal)), "the NAL units of the input, in their order");
 }
 
-/// NAL units after start codes are what the twin finds, and the same after lengths.
+/// Checks that NAL units with start codes are what the twin finds, and stay the same with lengths.
 fn check_annex_b(unit: &[u8]) {
     let nals = split_annex_b(unit);
     assert_eq!(nals, twin_annex_b(unit));
     let mut prefixed = Vec::new();
-    nals.iter().for_each(|nal| push_prefixed(&mut prefixed, nal));
+    nals.iter().for_each(|nal| push_length_prefixed(&mut prefixed, nal));
     assert_eq!(twin_units(&prefixed, 4).as_deref().map(borrowed), Some(nals));
 }
 
-/// Where an hvcC says how long lengths are.
-const H265_LENGTHS: usize = 21;
+/// Offset of lengthSizeMinusOne in an hvcC.
+const HVCC_LENGTH_SIZE_AT: usize = 21;
 
 /// Source: ITU-T H.265, table 7-1.
 const PREFIX_SEI: u8 = 39;
@@ -150,9 +165,9 @@ fn twin_annex_b(bytes: &[u8]) -> Vec<&[u8]> {
     nals
 }
 
-/// Of H.265 only: what goes to its decoder depends on it.
+/// Returns the size of length fields for H.265 only, since H.264 is not filtered.
 fn twin_length_bytes(codec: Codec, private: &[u8]) -> Option<usize> {
-    let lengths = private.get(H265_LENGTHS).filter(|_| codec == Codec::H265);
+    let lengths = private.get(HVCC_LENGTH_SIZE_AT).filter(|_| codec == Codec::H265);
     lengths.map(|lengths| usize::from(lengths % 4) + 1)
 }
 
@@ -169,16 +184,16 @@ fn twin_for_decoder(codec: Codec, private: &[u8], unit: &[u8]) -> Vec<u8> {
     if sent.is_empty() { unit.to_vec() } else { sent }
 }
 
-fn twin_config(codec: Codec, private: &[u8]) -> Result<(usize, Vec<Vec<u8>>), Flaw> {
+fn twin_config(codec: Codec, private: &[u8]) -> Result<(usize, Vec<Vec<u8>>), CodecPrivateFlaw> {
     let mut bytes = private.iter().copied();
     match bytes.next() {
-        None => Err(Flaw::Empty),
-        Some(0) => Err(Flaw::AnnexB),
+        None => Err(CodecPrivateFlaw::Empty),
+        Some(0) => Err(CodecPrivateFlaw::AnnexB),
         Some(1) => match codec {
-            Codec::H264 => twin_avcc(&mut bytes).ok_or(Flaw::Cut),
-            Codec::H265 => twin_hvcc(&mut bytes).ok_or(Flaw::Cut),
+            Codec::H264 => twin_avcc(&mut bytes).ok_or(CodecPrivateFlaw::Cut),
+            Codec::H265 => twin_hvcc(&mut bytes).ok_or(CodecPrivateFlaw::Cut),
         },
-        Some(version) => Err(Flaw::Version(version)),
+        Some(version) => Err(CodecPrivateFlaw::Version(version)),
     }
 }
 
@@ -198,13 +213,13 @@ fn twin_avcc(bytes: &mut impl Iterator<Item = u8>) -> Option<(usize, Vec<Vec<u8>
 
 /// Source: ISO/IEC 14496-15, 8.3.3.1, after the version.
 fn twin_hvcc(bytes: &mut impl Iterator<Item = u8>) -> Option<(usize, Vec<Vec<u8>>)> {
-    for _ in 1..H265_LENGTHS {
+    for _ in 1..HVCC_LENGTH_SIZE_AT {
         bytes.next()?;
     }
     let length_bytes = number(bytes, 1)? % 4 + 1;
     let mut sets = Vec::new();
     for _ in 0..number(bytes, 1)? {
-        let _completeness_and_kind = bytes.next()?;
+        let _completeness_and_type = bytes.next()?;
         for _ in 0..number(bytes, 2)? {
             sets.push(sized(bytes, 2)?);
         }

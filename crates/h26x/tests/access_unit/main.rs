@@ -1,5 +1,5 @@
-//! Access units and the private data of their tracks: any bytes are read as an obvious twin reads them.
-#![expect(clippy::expect_used, reason = "a test stops where something is wrong")]
+//! Access units and codec private data: any bytes are read as a simple twin reads them.
+#![expect(clippy::expect_used, reason = "a test panics on the first failure")]
 
 mod invariants;
 mod parameter_sets;

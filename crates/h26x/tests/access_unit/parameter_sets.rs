@@ -1,4 +1,4 @@
-//! Parameter sets of x264 and x265 for a picture of 320x178.
+//! Parameter sets written by x264 and x265 for a picture of 320x178.
 
 pub(crate) const H264_SETS: [&str; 2] =
     ["6764000cacd94141 9f88c04400000300 0400000300c83c50 a65826", "68ef8fcb"];
@@ -8,7 +8,7 @@ pub(crate) const H265_SETS: [&str; 3] = [
     "4401c172b46240",
 ];
 
-/// Of hexadecimal digits; anything else between them is passed over.
+/// Returns the bytes of hexadecimal digits; other characters are ignored.
 pub(crate) fn bytes_of(hex: &str) -> Vec<u8> {
     let digits: Vec<u32> = hex.chars().filter_map(|digit| digit.to_digit(16)).collect();
     digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()

@@ -1,16 +1,16 @@
-//! Any units and any private data keep the invariants, and what a sound track gives is known.
+//! Any access unit with any codec private data keeps the invariants, and a valid track is read in full.
 
-use h26x::{Codec, DecoderConfig, codec_string, for_decoder, picture_size, private_of};
+use h26x::{Codec, DecoderConfig, build_codec_private, codec_string, filter_for_decoder, picture_size};
 use proptest::prelude::*;
 
 use crate::invariants;
-use crate::seeds::{input, prefixed, private};
+use crate::seeds::{codec_private, input, length_prefixed};
 
 fn codec() -> impl Strategy<Value = Codec> {
     prop_oneof![Just(Codec::H264), Just(Codec::H265)]
 }
 
-/// NAL units, many of them messages of H.265 and some of them empty.
+/// NAL units, many of them H.265 SEI and some of them empty.
 fn nals() -> impl Strategy<Value = Vec<Vec<u8>>> {
     let head = prop_oneof![Just(0x26_u8), Just(0x4E), Just(0x50), any::<u8>()];
     let nal = (head, prop::collection::vec(any::<u8>(), 0..20))
@@ -19,37 +19,34 @@ fn nals() -> impl Strategy<Value = Vec<Vec<u8>>> {
 }
 
 #[test]
-fn a_sound_track_is_read_in_full() {
+fn a_valid_track_is_read_in_full() {
     for (codec, sets, text) in [(Codec::H264, 2, "avc1.64000c"), (Codec::H265, 3, "hvc1.1.6.L60.90")] {
-        let private = private(codec);
-        assert_eq!(DecoderConfig::read(codec, &private).expect("a sound track").parameter_sets.len(), sets);
+        let private = codec_private(codec);
+        assert_eq!(DecoderConfig::read(codec, &private).expect("a valid track").parameter_sets.len(), sets);
         assert_eq!(picture_size(codec, &private), Ok((320, 178)));
         assert_eq!(codec_string(codec, &private), Ok(text.to_owned()));
     }
 }
 
 #[test]
-fn private_data_is_made_without_a_video_parameter_set_too() {
-    let whole = private(Codec::H265);
-    let sets = DecoderConfig::read(Codec::H265, &whole).expect("a sound track").parameter_sets;
-    let made = private_of(Codec::H265, &sets[1..]).expect("sound parameter sets");
-    assert_eq!(
-        DecoderConfig::read(Codec::H265, &made).expect("what is made is read").parameter_sets,
-        sets[1..]
-    );
+fn an_hvcc_is_built_without_a_video_parameter_set_too() {
+    let whole = codec_private(Codec::H265);
+    let sets = DecoderConfig::read(Codec::H265, &whole).expect("a valid track").parameter_sets;
+    let built = build_codec_private(Codec::H265, &sets[1..]).expect("valid parameter sets");
+    assert_eq!(DecoderConfig::read(Codec::H265, &built).expect("a valid hvcC").parameter_sets, sets[1..]);
 }
 
 proptest! {
     #[test]
-    fn of_whole_units_of_h265_the_pictures_are_left(nals in nals(), length_bytes in 1..=4_usize) {
-        let mut private = private(Codec::H265);
+    fn complete_h265_units_lose_only_their_sei(nals in nals(), length_bytes in 1..=4_usize) {
+        let mut private = codec_private(Codec::H265);
         private[21] = private[21] & !3 | (length_bytes as u8 - 1);
         let nals: Vec<&[u8]> = nals.iter().map(|nal| &nal[..]).collect();
-        let is_message = |nal: &&&[u8]| nal.first().is_some_and(|head| [39, 40].contains(&(head >> 1 & 63)));
-        let pictures: Vec<&[u8]> = nals.iter().filter(|nal| !is_message(nal)).copied().collect();
-        let unit = prefixed(length_bytes, &nals);
-        let wanted = if pictures.is_empty() { unit.clone() } else { prefixed(length_bytes, &pictures) };
-        prop_assert_eq!(&for_decoder(Codec::H265, &private, &unit)[..], wanted);
+        let is_sei = |nal: &&&[u8]| nal.first().is_some_and(|head| [39, 40].contains(&(head >> 1 & 63)));
+        let pictures: Vec<&[u8]> = nals.iter().filter(|nal| !is_sei(nal)).copied().collect();
+        let unit = length_prefixed(length_bytes, &nals);
+        let expected = if pictures.is_empty() { unit.clone() } else { length_prefixed(length_bytes, &pictures) };
+        prop_assert_eq!(&filter_for_decoder(Codec::H265, &private, &unit)[..], expected);
         invariants::check(&input(Codec::H265, &private, &unit));
     }
 
@@ -61,10 +58,10 @@ proptest! {
         length in any::<prop::sample::Index>(),
     ) {
         let nals: Vec<&[u8]> = nals.iter().map(|nal| &nal[..]).collect();
-        let mut bytes = input(codec, &private(codec), &prefixed(4, &nals));
-        for (place, byte) in damage {
-            let place = place.index(bytes.len());
-            bytes[place] = byte;
+        let mut bytes = input(codec, &codec_private(codec), &length_prefixed(4, &nals));
+        for (at, byte) in damage {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
         }
         invariants::check(&bytes[..=length.index(bytes.len())]);
         invariants::check(&bytes);

@@ -1,12 +1,12 @@
-//! What holds for any text: used by the fuzz target and by the tests that replay its seeds.
+//! Invariants for any text, used by the fuzz target and by the tests that replay its seeds.
 
-use kvs_config::{Problem, Report, class_names, read};
+use kvs_config::{Problem, ProblemReport, class_names, read};
 use serde_json::Value;
 
-/// Most bytes that the report of a mistake may take beside its own words.
-const SNIPPET_BYTES: usize = 4096;
+/// Maximum bytes of the report of a mistake besides its own words.
+const MAX_SNIPPET_BYTES: usize = 4096;
 
-/// A number, a boolean, texts; one looks like a reference and stays as it is.
+/// An environment with a number, a boolean and texts, one of which looks like a reference and must not be expanded.
 pub(crate) fn environment(name: &str) -> Option<String> {
     let value = match name {
         "NUMBER" => "5",
@@ -19,22 +19,22 @@ pub(crate) fn environment(name: &str) -> Option<String> {
     Some(value.to_owned())
 }
 
-/// Reads bytes that are text, as a configuration.
+/// Reads the input as a configuration and as a class file, if it is text.
 pub(crate) fn check(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     check_names(text);
     match read(text, &environment) {
-        Ok(document) => check_comes_back(&document.written),
-        Err(problems) => check_told_well(text, &problems),
+        Ok(document) => check_round_trip(&document.raw),
+        Err(problems) => check_problems(text, &problems),
     }
 }
 
-/// As a class file, the text has names on lines of its own, or a fault on one.
+/// Checks that the text, as a class file, has names with their lines, or a fault with its line.
 fn check_names(text: &str) {
     let count = lines(text).count();
     match class_names(text) {
         Ok(names) => {
-            assert!(!names.is_empty(), "no names without a reason");
+            assert!(!names.is_empty(), "no names and no fault");
             for name in names {
                 assert!(
                     !name.name.trim().is_empty() && (1..=count).contains(&name.line),
@@ -49,52 +49,52 @@ fn check_names(text: &str) {
     }
 }
 
-/// Every mistake has words and a place in the file, in order, and is in the report.
-fn check_told_well(text: &str, problems: &[Problem]) {
+/// Checks that every mistake has a message, a remedy and a position in the file, in order, and is in the report.
+fn check_problems(text: &str, problems: &[Problem]) {
     assert!(!problems.is_empty(), "refused without a reason");
-    assert!(problems.is_sorted_by_key(|problem| problem.place), "out of order: {problems:?}");
+    assert!(problems.is_sorted_by_key(|problem| problem.span), "out of order: {problems:?}");
     let ends: Vec<usize> = lines(text).map(|line| line.chars().count()).collect();
     for problem in problems {
         assert!(!problem.message.is_empty() && !problem.remedy.is_empty(), "no words: {problem:?}");
-        let place = problem.place.unwrap_or_else(|| panic!("no place: {problem:?}"));
-        let end = place.line.checked_sub(1).and_then(|line| ends.get(line));
-        let end = end.unwrap_or_else(|| panic!("a line that is not there: {problem:?}"));
-        assert!((1..=end + 1).contains(&place.column), "beside line of {end}: {problem:?}");
+        let span = problem.span.unwrap_or_else(|| panic!("no position: {problem:?}"));
+        let end = span.line.checked_sub(1).and_then(|line| ends.get(line));
+        let end = end.unwrap_or_else(|| panic!("beyond the last line: {problem:?}"));
+        assert!((1..=end + 1).contains(&span.column), "beyond a line of {end} characters: {problem:?}");
     }
-    let report = Report { kind: "config", file: "cameras.yaml", text, problems }.to_string();
+    let report = ProblemReport { kind: "config", file: "cameras.yaml", text, problems }.to_string();
     let words: usize = problems.iter().map(words).sum();
     assert!(problems.iter().all(|problem| report.contains(&problem.message)));
-    assert!(report.len() <= words + SNIPPET_BYTES * (problems.len() + 1), "a report of {}", report.len());
+    assert!(report.len() <= words + MAX_SNIPPET_BYTES * (problems.len() + 1), "a report of {}", report.len());
 }
 
-/// Bytes of all that a mistake says.
+/// Returns the bytes of a mistake's texts.
 fn words(problem: &Problem) -> usize {
     problem.key.len() + problem.message.len() + problem.remedy.len()
 }
 
-/// The lines of YAML 1.2 (5.4), the last one too where it is empty.
+/// Returns the lines as YAML 1.2 (5.4) counts them, including an empty last one.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.split('\n').flat_map(|line| line.strip_suffix('\r').unwrap_or(line).split('\r'))
 }
 
-/// What was read is read again from what it is written as, and means the same.
-fn check_comes_back(written: &kvs_config::written::Config) {
-    let mut value = serde_json::to_value(written).unwrap_or_else(|why| panic!("not written: {why}"));
+/// Checks that a configuration that is serialized and read again is equal.
+fn check_round_trip(raw: &kvs_config::raw::RawConfig) {
+    let mut value = serde_json::to_value(raw).unwrap_or_else(|why| panic!("not serialized: {why}"));
     escape(&mut value);
     for text in [value.to_string(), format!("{value:#}")] {
         match read(&text, &environment) {
-            Ok(again) => assert_eq!(again.written, *written, "from {text}"),
+            Ok(again) => assert_eq!(again.raw, *raw, "from {text}"),
             Err(problems) => {
                 panic!(
                     "{} of {text}",
-                    Report { kind: "config", file: "again", text: &text, problems: &problems }
+                    ProblemReport { kind: "config", file: "again", text: &text, problems: &problems }
                 )
             }
         }
     }
 }
 
-/// Leaves out what has no value or no items, as where it stands for a key that was left out, and doubles dollar signs.
+/// Removes keys without value or items, which stand for absent keys, and doubles dollar signs.
 fn escape(value: &mut Value) {
     match value {
         Value::Object(map) => {

@@ -1,5 +1,5 @@
-//! Any text as a configuration: read or told well, and what is read comes back.
-#![expect(clippy::expect_used, clippy::panic, reason = "a test stops where something is wrong")]
+//! Any text as a configuration: it is read and survives a round trip, or its mistakes are reported well.
+#![expect(clippy::expect_used, clippy::panic, reason = "a failed test panics")]
 
 mod invariants;
 mod limits;

@@ -1,4 +1,4 @@
-//! Replays the seeds of the fuzz target, and what it ever found, from `testdata/`.
+//! Replays the seeds of the fuzz target, and the inputs that it found, from `testdata/`.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use kvs_config::read;
 
 use crate::invariants::{self, environment};
 
-/// The seeds that are configurations; the others have mistakes.
+/// The seeds that are valid configurations; the others have mistakes.
 const GOOD: &[&str] = &[
     "base",
     "base-crlf",
@@ -20,7 +20,7 @@ const GOOD: &[&str] = &[
     "tags-and-blocks",
 ];
 
-/// Names and texts of the seeds, in the order of the names.
+/// Returns the names and texts of the seeds, in the order of the names.
 fn seeds() -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
     let mut seeds: Vec<_> = std::fs::read_dir(folder)
@@ -36,7 +36,7 @@ fn seeds() -> Vec<(String, String)> {
 }
 
 #[test]
-fn the_seeds_keep_the_invariants_wherever_they_are_cut() {
+fn every_prefix_of_the_seeds_keeps_the_invariants() {
     for (name, seed) in seeds() {
         eprintln!("{name}");
         invariants::check(seed.as_bytes());
@@ -47,7 +47,7 @@ fn the_seeds_keep_the_invariants_wherever_they_are_cut() {
 }
 
 #[test]
-fn the_seeds_are_accepted_that_have_no_mistake() {
+fn exactly_the_valid_seeds_are_accepted() {
     let seeds = seeds();
     let accepted = seeds.iter().filter(|(_, seed)| read(seed, &environment).is_ok());
     let accepted: Vec<&str> = accepted.map(|(name, _)| name.as_str()).collect();

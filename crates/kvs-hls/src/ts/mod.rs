@@ -1,24 +1,36 @@
-//! MPEG-TS segments. Source: ITU-T H.222.0; HLS: RFC 8216, 3.2.
+//! MPEG-TS segments. Source: ISO/IEC 13818-1 (ITU-T H.222.0); in HLS: RFC 8216, 3.2.
 
+mod demuxer;
+mod muxer;
 mod packet;
 mod pes;
-mod read;
-mod tables;
-mod write;
+mod psi;
 
-pub use read::{Segment, read};
-pub use write::write;
+pub use demuxer::{TsSegment, read};
+pub use muxer::write;
 
-/// Ticks of PTS and DTS a second.
-pub(crate) const CLOCK: u32 = 90_000;
-/// PTS and DTS have 33 bits and begin again at 0.
+/// Ticks per second of PTS and DTS.
+pub(crate) const CLOCK_HZ: u32 = 90_000;
+/// Mask of PTS and DTS, which have 33 bits and wrap around.
 pub(crate) const CLOCK_MASK: u64 = (1 << 33) - 1;
 pub(crate) const TICKS_PER_MS: i64 = 90;
 
-pub(crate) const PACKET: usize = 188;
-pub(crate) const SYNC: u8 = 0x47;
+pub(crate) const PACKET_LEN: usize = 188;
+/// Length of a packet's header up to the adaptation field.
+pub(crate) const PACKET_HEADER_LEN: usize = 4;
+pub(crate) const SYNC_BYTE: u8 = 0x47;
+/// PID of the program association table.
 pub(crate) const PAT_PID: u16 = 0;
 
-/// stream_type of the two codecs in a PMT.
-pub(crate) const H264: u8 = 0x1B;
-pub(crate) const H265: u8 = 0x24;
+/// stream_type of H.264 in a PMT.
+pub(crate) const STREAM_TYPE_H264: u8 = 0x1B;
+/// stream_type of H.265 in a PMT.
+pub(crate) const STREAM_TYPE_H265: u8 = 0x24;
+
+/// The flags at the start of an adaptation field (2.4.3.4) that are read or written.
+pub(crate) mod adaptation_flags {
+    pub(crate) const DISCONTINUITY: u8 = 0x80;
+    pub(crate) const RANDOM_ACCESS: u8 = 0x40;
+    /// PCR_flag: a program_clock_reference follows.
+    pub(crate) const PCR: u8 = 0x10;
+}

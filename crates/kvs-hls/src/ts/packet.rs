@@ -1,99 +1,113 @@
-//! Transport packets.
+//! Transport packets (ISO/IEC 13818-1, 2.4.3.2).
 
-use super::{PACKET, SYNC};
-use crate::Error;
+use super::{PACKET_HEADER_LEN, PACKET_LEN, SYNC_BYTE, adaptation_flags};
+use crate::HlsError;
 
-/// One packet of a segment.
+/// One transport packet.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Packet<'a> {
-    /// In the segment.
+pub(crate) struct TsPacket<'a> {
+    /// Offset in the segment.
     pub(crate) offset: usize,
     pub(crate) pid: u16,
-    /// Whether a PES packet or a section begins in it.
-    pub(crate) begins: bool,
-    pub(crate) counter: u8,
+    /// payload_unit_start_indicator: a PES packet or a section begins in the payload.
+    pub(crate) starts_unit: bool,
+    pub(crate) continuity_counter: u8,
+    /// discontinuity_indicator: the continuity counter may jump.
     pub(crate) discontinuity: bool,
     pub(crate) random_access: bool,
-    /// None where it has an adaptation field only.
+    /// The payload, or `None` if the packet has an adaptation field only.
     pub(crate) payload: Option<&'a [u8]>,
 }
 
-/// The packets of a segment.
-///
-/// Errors: it does not consist of whole packets.
-pub(crate) fn packets(segment: &[u8]) -> impl Iterator<Item = Result<Packet<'_>, Error>> {
-    segment.chunks(PACKET).enumerate().map(|(index, bytes)| read(bytes, index * PACKET))
+/// Iterates over the packets of a segment; an item is an error if the packet is incomplete or damaged.
+pub(crate) fn packets(segment: &[u8]) -> impl Iterator<Item = Result<TsPacket<'_>, HlsError>> {
+    segment.chunks(PACKET_LEN).enumerate().map(|(index, bytes)| read_packet(bytes, index * PACKET_LEN))
 }
 
-fn read(bytes: &[u8], offset: usize) -> Result<Packet<'_>, Error> {
-    let invalid = |expected| Error::Invalid { offset, part: "a transport packet", expected };
-    let bytes: &[u8; PACKET] =
-        bytes.try_into().map_err(|_| Error::Truncated { offset, part: "a transport packet" })?;
-    if bytes[0] != SYNC {
+fn read_packet(bytes: &[u8], offset: usize) -> Result<TsPacket<'_>, HlsError> {
+    let invalid = |expected| HlsError::Invalid { offset, part: "a transport packet", expected };
+    let bytes: &[u8; PACKET_LEN] =
+        bytes.try_into().map_err(|_| HlsError::Truncated { offset, part: "a transport packet" })?;
+    if bytes[0] != SYNC_BYTE {
         return Err(invalid("0x47 as its first byte"));
     }
+    // Byte 1: transport_error_indicator, payload_unit_start_indicator, transport_priority (ignored), PID.
     if bytes[1] & 0x80 != 0 {
         return Err(invalid("no transport error"));
     }
-    let adaptation = if bytes[3] & 0x20 != 0 { usize::from(bytes[4]) + 1 } else { 0 };
-    let body = bytes.get(4 + adaptation..).ok_or(invalid("an adaptation field that ends in it"))?;
-    let flags = if adaptation > 1 { bytes[5] } else { 0 };
-    Ok(Packet {
+    // Byte 3: transport_scrambling_control (2 bits, ignored: KVS does not scramble), adaptation_field_control
+    // (2), continuity_counter (4).
+    let has_adaptation = bytes[3] & 0x20 != 0;
+    let has_payload = bytes[3] & 0x10 != 0;
+    // adaptation_field_length does not count its own byte.
+    let adaptation_len = if has_adaptation { usize::from(bytes[4]) + 1 } else { 0 };
+    let body = bytes
+        .get(PACKET_HEADER_LEN + adaptation_len..)
+        .ok_or(invalid("an adaptation field that ends in it"))?;
+    // A field of length 0 is one stuffing byte and has no flags. Ignored after the flags: PCR, OPCR,
+    // splice_countdown, private data and the extension.
+    let flags = if adaptation_len > 1 { bytes[5] } else { 0 };
+    Ok(TsPacket {
         offset,
         pid: u16::from(bytes[1] & 0x1F) << 8 | u16::from(bytes[2]),
-        begins: bytes[1] & 0x40 != 0,
-        counter: bytes[3] & 0x0F,
-        discontinuity: flags & 0x80 != 0,
-        random_access: flags & 0x40 != 0,
-        payload: (bytes[3] & 0x10 != 0).then_some(body),
+        starts_unit: bytes[1] & 0x40 != 0,
+        continuity_counter: bytes[3] & 0x0F,
+        discontinuity: flags & adaptation_flags::DISCONTINUITY != 0,
+        random_access: flags & adaptation_flags::RANDOM_ACCESS != 0,
+        payload: has_payload.then_some(body),
     })
 }
 
-/// Writes the packets of one PID.
+/// Writer of the packets of one PID.
 #[derive(Debug)]
-pub(crate) struct Packets {
+pub(crate) struct PacketWriter {
     pid: u16,
-    counter: u8,
+    continuity_counter: u8,
 }
 
-impl Packets {
+impl PacketWriter {
     pub(crate) fn new(pid: u16) -> Self {
-        Self { pid, counter: 0 }
+        Self { pid, continuity_counter: 0 }
     }
 
-    /// Appends `payload` in as many packets as it takes; `adaptation` (flags, then fields) goes into the first.
+    /// Appends `payload` in as many packets as needed; `adaptation` (flags, then fields) goes into the first.
     pub(crate) fn write(&mut self, out: &mut Vec<u8>, mut payload: &[u8], adaptation: &[u8]) {
-        let mut begins = true;
-        while begins || !payload.is_empty() {
-            let adaptation = if begins { adaptation } else { &[] };
-            let head = if adaptation.is_empty() { 0 } else { adaptation.len() + 1 };
-            let (now, later) = payload.split_at(payload.len().min(PACKET - 4 - head));
-            self.write_head(out, begins);
-            push_adaptation(out, adaptation, PACKET - 4 - now.len());
+        let mut is_first = true;
+        while is_first || !payload.is_empty() {
+            let adaptation = if is_first { adaptation } else { &[] };
+            let adaptation_len = if adaptation.is_empty() { 0 } else { adaptation.len() + 1 };
+            let max_len = PACKET_LEN - PACKET_HEADER_LEN - adaptation_len;
+            let (now, later) = payload.split_at(payload.len().min(max_len));
+            self.write_header(out, is_first);
+            push_adaptation(out, adaptation, PACKET_LEN - PACKET_HEADER_LEN - now.len());
             out.extend_from_slice(now);
             payload = later;
-            begins = false;
+            is_first = false;
         }
     }
 
-    /// Marks a packet as one with a payload; `push_adaptation` adds the other mark.
-    fn write_head(&mut self, out: &mut Vec<u8>, begins: bool) {
+    /// Writes a header whose adaptation_field_control says payload only; `push_adaptation` sets the other
+    /// bit.
+    fn write_header(&mut self, out: &mut Vec<u8>, starts_unit: bool) {
         let [high, low] = self.pid.to_be_bytes();
-        out.extend_from_slice(&[SYNC, high | if begins { 0x40 } else { 0 }, low, 0x10 | self.counter]);
-        self.counter = (self.counter + 1) & 0x0F;
+        let start_bit = if starts_unit { 0x40 } else { 0 };
+        out.extend_from_slice(&[SYNC_BYTE, high | start_bit, low, 0x10 | self.continuity_counter]);
+        self.continuity_counter = (self.continuity_counter + 1) & 0x0F;
     }
 }
 
-/// Fills `room` bytes with an adaptation field that is stuffed where it is too short.
+/// Fills `room` bytes with an adaptation field, padded with stuffing bytes.
 fn push_adaptation(out: &mut Vec<u8>, adaptation: &[u8], room: usize) {
     if room == 0 {
         return;
     }
-    let head = out.len() - 1;
-    out[head] |= 0x20;
+    let control_at = out.len() - 1;
+    out[control_at] |= 0x20;
     out.push((room - 1) as u8);
     let end = out.len() + room - 1;
     out.extend_from_slice(adaptation);
+    // Stuffing bytes come after the flags, so a field that only pads needs a byte of flags, all 0. With a
+    // room of 1 the length byte alone pads.
     if out.len() < end && adaptation.is_empty() {
         out.push(0);
     }
@@ -105,12 +119,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn payloads_of_any_length_come_back() {
+    fn payloads_of_any_length_are_read_back() {
         for len in 0..600 {
             let payload: Vec<u8> = (0..len).map(|byte| byte as u8).collect();
             for adaptation in [&[][..], &[0x40], &[0xD0, 1, 2, 3, 4, 5, 6]] {
                 let mut out = Vec::new();
-                Packets::new(0x101).write(&mut out, &payload, adaptation);
+                PacketWriter::new(0x101).write(&mut out, &payload, adaptation);
                 let packets: Vec<_> = packets(&out).map(|packet| packet.expect("a packet")).collect();
                 let read: Vec<u8> =
                     packets.iter().flat_map(|packet| packet.payload.unwrap_or(&[])).copied().collect();
@@ -118,21 +132,21 @@ mod tests {
                 assert_eq!(packets[0].random_access, !adaptation.is_empty());
                 assert_eq!(packets[0].discontinuity, adaptation.len() > 1);
                 assert!(packets.iter().all(|packet| packet.pid == 0x101));
-                assert!(packets.iter().enumerate().all(|(at, packet)| packet.begins == (at == 0)));
+                assert!(packets.iter().enumerate().all(|(at, packet)| packet.starts_unit == (at == 0)));
             }
         }
     }
 
     #[test]
-    fn what_is_no_packet_is_refused() {
+    fn damaged_packets_are_rejected() {
         let mut good = Vec::new();
-        Packets::new(7).write(&mut good, &[1; 184], &[]);
+        PacketWriter::new(7).write(&mut good, &[1; 184], &[]);
         let with = |at: usize, byte: u8| {
             let mut bytes = good.clone();
             bytes[at] = byte;
             bytes
         };
-        assert!(read(&good, 0).is_ok());
+        assert!(read_packet(&good, 0).is_ok());
         let mut long = with(3, 0x30);
         long[4] = 184;
         for (name, bytes) in [
@@ -141,7 +155,7 @@ mod tests {
             ("error", with(1, 0x80)),
             ("adaptation", long),
         ] {
-            assert!(read(&bytes, 0).is_err(), "{name}");
+            assert!(read_packet(&bytes, 0).is_err(), "{name}");
         }
     }
 }

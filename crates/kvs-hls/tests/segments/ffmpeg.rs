@@ -3,19 +3,20 @@
 use std::path::Path;
 use std::process::Command;
 
-/// What FFmpeg is asked to encode.
+/// A clip for FFmpeg to encode.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clip {
     pub(crate) encoder: &'static str,
     pub(crate) b_frames: u32,
-    /// Where the key frames are, counted in frames; the clip has 50 of 40 ms.
+    /// Frames from one keyframe to the next; the clip has 50 frames of 40 ms.
     pub(crate) gop: u32,
-    /// Whether a track of AAC stands before the video.
-    pub(crate) sound: bool,
+    /// True if an AAC track comes before the video track.
+    pub(crate) audio: bool,
 }
 
 impl Clip {
-    /// Encodes 2 s of a test picture of 320x178 and muxes it as `output` says; gives the last file written.
+    /// Encodes 2 s of a test picture of 320x178, muxes it with the options `output`, and returns the file
+    /// `name`.
     pub(crate) fn write(self, folder: &Path, output: &[&str], name: &str) -> Vec<u8> {
         let gop = self.gop.to_string();
         let b_frames = self.b_frames.to_string();
@@ -23,7 +24,7 @@ impl Clip {
             format!("log-level=error:keyint={gop}:min-keyint={gop}:scenecut=0:bframes={b_frames}:open-gop=0");
         let mut command = Command::new("ffmpeg");
         command.args(["-v", "error", "-y", "-f", "lavfi", "-i", "testsrc=size=320x178:rate=25:duration=2"]);
-        if self.sound {
+        if self.audio {
             command.args([
                 "-f",
                 "lavfi",
@@ -49,36 +50,36 @@ impl Clip {
     }
 }
 
-/// A packet as ffprobe tells it.
+/// A packet as ffprobe prints it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Packet {
+pub(crate) struct ProbedPacket {
     pub(crate) pts_ms: i64,
     pub(crate) key: bool,
     pub(crate) bytes: usize,
 }
 
-/// The video packets of a file in decoding order.
-pub(crate) fn probe_packets(file: &Path) -> Vec<Packet> {
+/// Returns the video packets of a file in decoding order.
+pub(crate) fn probe_packets(file: &Path) -> Vec<ProbedPacket> {
     let text = probe(file, &["-show_packets", "-show_entries", "packet=pts_time,flags,size"]);
     text.lines().filter(|line| !line.trim().is_empty()).map(read_packet).collect()
 }
 
-fn read_packet(line: &str) -> Packet {
+fn read_packet(line: &str) -> ProbedPacket {
     let mut values = line.split(',');
     let mut next = || values.next().unwrap_or_else(|| panic!("three values: {line}"));
     let seconds: f64 = next().parse().unwrap_or_else(|error| panic!("{error}: {line}"));
     let bytes = next().parse().unwrap_or_else(|error| panic!("{error}: {line}"));
-    Packet { pts_ms: (seconds * 1000.0).round() as i64, bytes, key: next().starts_with('K') }
+    ProbedPacket { pts_ms: (seconds * 1000.0).round() as i64, bytes, key: next().starts_with('K') }
 }
 
-/// How long a file says that it is.
+/// Returns the duration in the metadata of a file.
 pub(crate) fn probe_duration_ms(file: &Path) -> i64 {
     let text = probe(file, &["-show_entries", "stream=duration"]);
     let seconds: f64 = text.trim().parse().unwrap_or_else(|error| panic!("{error}: {text}"));
     (seconds * 1000.0).round() as i64
 }
 
-/// How many frames FFmpeg decodes, and their size; its errors end the test.
+/// Returns the number of frames that FFmpeg decodes, and their size; a decoding error fails the test.
 pub(crate) fn probe_frames(file: &Path) -> (usize, String) {
     let text = probe(file, &["-count_frames", "-show_entries", "stream=width,height,nb_read_frames"]);
     let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();

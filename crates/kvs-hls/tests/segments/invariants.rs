@@ -1,11 +1,11 @@
-//! What holds for any bytes: used by the fuzz targets and by the tests that replay their seeds.
+//! Invariants for any bytes, checked by the fuzz targets and by the tests that replay their seeds.
 
 use h26x::{DecoderConfig, codec_string};
-use kvs_hls::{AccessUnit, Limits, Link, VideoTrack, mp4, playlist, ts};
+use kvs_hls::{AccessUnit, HlsLimits, HlsTrack, Link, mp4, playlist, ts};
 
-/// Small limits, so that short inputs reach them.
-fn limits() -> Limits {
-    Limits { playlist_bytes: 64 << 10, segments: 50, segment_bytes: 1 << 20, units: 200 }
+/// Returns small limits, so that short inputs reach them.
+fn limits() -> HlsLimits {
+    HlsLimits { playlist_bytes: 64 << 10, segments: 50, segment_bytes: 1 << 20, units: 200 }
 }
 
 /// Reads a playlist as a master and as a media playlist.
@@ -15,8 +15,8 @@ pub(crate) fn check_playlist(input: &[u8]) {
     };
     let master = playlist::read_master(input, &session, &limits());
     let media = playlist::read_media(input, &session, &limits());
-    assert!(master.is_err() || media.is_err(), "a playlist is of one kind");
-    assert!(!format!("{master:?}{media:?}").contains("hidden-token"), "a token shows");
+    assert!(master.is_err() || media.is_err(), "a playlist is master or media, not both");
+    assert!(!format!("{master:?}{media:?}").contains("hidden-token"), "the result displays the token");
     if let Ok(link) = master {
         assert_eq!(link.origin(), session.origin());
     }
@@ -29,7 +29,7 @@ pub(crate) fn check_playlist(input: &[u8]) {
     }
 }
 
-/// Reads an input as an initialisation segment and, by it, as a media segment.
+/// Reads an input as an initialisation segment and as a media segment that belongs to it.
 pub(crate) fn check_fmp4(input: &[u8]) {
     let Ok(init) = mp4::read_init(input, &limits()) else { return };
     assert_ne!(init.timescale, 0);
@@ -43,11 +43,11 @@ pub(crate) fn check_fmp4(input: &[u8]) {
 /// Reads an input as a segment of MPEG-TS.
 pub(crate) fn check_ts(input: &[u8]) {
     let Ok(segment) = ts::read(input, &limits()) else { return };
-    let told: usize = segment.units.iter().map(|unit| unit.data.len()).sum();
-    assert!(told <= input.len() * 2, "a start code of 3 bytes becomes a length of 4");
-    check_units(&segment.units, told);
+    let data_bytes: usize = segment.units.iter().map(|unit| unit.data.len()).sum();
+    assert!(data_bytes <= input.len() * 2, "a start code of 3 bytes becomes a length of 4");
+    check_units(&segment.units, data_bytes);
     check_track(&segment.track);
-    let config = DecoderConfig::read(segment.track.codec, &segment.track.private);
+    let config = DecoderConfig::read(segment.track.codec, &segment.track.codec_private);
     assert!(config.is_ok_and(|config| config.parameter_sets.len() >= 2));
     check_rewritten(&segment.track, &segment.units);
 }
@@ -59,21 +59,21 @@ fn check_units(units: &[AccessUnit], bytes: usize) {
     assert!(units.first().is_none_or(|unit| unit.relative_ms == 0));
 }
 
-fn check_track(track: &VideoTrack) {
-    _ = DecoderConfig::read(track.codec, &track.private);
-    _ = codec_string(track.codec, &track.private);
+fn check_track(track: &HlsTrack) {
+    _ = DecoderConfig::read(track.codec, &track.codec_private);
+    _ = codec_string(track.codec, &track.codec_private);
 }
 
-/// Whatever was read can be written, and MP4 comes back.
-fn check_rewritten(track: &VideoTrack, units: &[AccessUnit]) {
+/// Checks that everything that was read can be written, and that MP4 is read back unchanged.
+fn check_rewritten(track: &HlsTrack, units: &[AccessUnit]) {
     _ = ts::write(track, 0, units);
     let far = units.iter().any(|unit| unit.relative_ms.unsigned_abs() > 1 << 30);
     let start_ms = 1 << 40;
     let init = mp4::write_init(track);
     let media = mp4::write_media(1, start_ms, units).into();
-    let Ok(read) = mp4::read_init(&init, &Limits::default()) else { panic!("what is written is read") };
-    assert_eq!(read.track.private, track.private);
+    let Ok(read) = mp4::read_init(&init, &HlsLimits::default()) else { panic!("a written segment is read") };
+    assert_eq!(read.track.codec_private, track.codec_private);
     if !far {
-        assert_eq!(mp4::read_media(&read, &media, &Limits::default()).as_deref(), Ok(units));
+        assert_eq!(mp4::read_media(&read, &media, &HlsLimits::default()).as_deref(), Ok(units));
     }
 }

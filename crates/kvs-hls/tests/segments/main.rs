@@ -1,5 +1,6 @@
-//! Segments from outside: what is written is read, by us and by FFmpeg; what FFmpeg writes is read; any bytes are.
-#![expect(clippy::expect_used, clippy::panic, reason = "a test stops where something is wrong")]
+//! Segments through the public API: written ones are read back and played by FFmpeg, FFmpeg's are read, and
+//! any bytes are read or rejected.
+#![expect(clippy::expect_used, clippy::panic, reason = "a test panics on the first failure")]
 
 mod ffmpeg;
 mod invariants;

@@ -1,12 +1,12 @@
-//! Replays the seeds of the fuzz targets, and what they ever found, from `testdata/`.
+//! Replays the seeds of the fuzz targets, and every input they found, from `testdata/`.
 //!
-//! The seeds are made here; `BLESS=1` writes them anew.
+//! The seeds are built here; `BLESS=1` writes them to `testdata/` again.
 
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use h26x::Codec;
-use kvs_hls::{AccessUnit, VideoTrack, mp4, ts};
+use kvs_hls::{AccessUnit, HlsTrack, mp4, ts};
 
 use crate::invariants;
 use crate::parameter_sets::{H264_SETS, H265_SETS, bytes_of};
@@ -15,25 +15,25 @@ fn sized(set: &[u8]) -> Vec<u8> {
     [&(set.len() as u16).to_be_bytes(), set].concat()
 }
 
-/// A track as a producer describes it.
-pub(crate) fn h264_track() -> VideoTrack {
+/// Returns an H.264 track with an avcC as a producer sends it.
+pub(crate) fn h264_track() -> HlsTrack {
     let [sps, pps] = H264_SETS.map(bytes_of);
     let head = [1, 0x64, 0, 0x0C, 0xFF, 0xE1];
     let private = [&head[..], &sized(&sps), &[1], &sized(&pps), &[0xFD, 0xF8, 0xF8, 0]].concat();
-    VideoTrack { codec: Codec::H264, private: private.into(), width_px: 320, height_px: 178 }
+    HlsTrack { codec: Codec::H264, codec_private: private.into(), width_px: 320, height_px: 178 }
 }
 
-/// The same for H.265.
-pub(crate) fn h265_track() -> VideoTrack {
+/// Returns an H.265 track with an hvcC as a producer sends it.
+pub(crate) fn h265_track() -> HlsTrack {
     let mut private = bytes_of("01 01 60000000 900000000000 3c f000 fc fd f8 f8 0000 0f 03");
     for (kind, set) in [0xA0, 0xA1, 0xA2].into_iter().zip(H265_SETS.map(bytes_of)) {
         private.extend_from_slice(&[kind, 0, 1]);
         private.extend_from_slice(&sized(&set));
     }
-    VideoTrack { codec: Codec::H265, private: private.into(), width_px: 320, height_px: 178 }
+    HlsTrack { codec: Codec::H265, codec_private: private.into(), width_px: 320, height_px: 178 }
 }
 
-/// A key frame and three others, with B-frames.
+/// Returns a keyframe and three other frames, with B-frames.
 pub(crate) fn units(codec: Codec) -> Vec<AccessUnit> {
     let heads: [&[u8]; 2] = if codec == Codec::H264 { [&[0x65], &[0x41]] } else { [&[0x26, 1], &[2, 1]] };
     let times = [0, 120, 40, 80];
@@ -55,17 +55,17 @@ const MEDIA: &str = "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:2\n#EXT-X-
     #EXT-X-DISCONTINUITY\n#EXT-X-PROGRAM-DATE-TIME:2023-11-14T22:13:23Z\n#EXTINF:2,title\n\
     /hls/v1/getMP4MediaFragment.mp4?SessionToken=t\n#EXT-X-ENDLIST\n";
 
-fn of_fmp4(track: &VideoTrack) -> Vec<u8> {
+fn fmp4_segments(track: &HlsTrack) -> Vec<u8> {
     let units = units(track.codec);
     let second = mp4::write_media(2, 1_000_120, &units);
     [mp4::write_init(track), mp4::write_media(1, 1_000_000, &units), second].concat()
 }
 
-fn of_ts(track: &VideoTrack) -> Vec<u8> {
-    ts::write(track, 1_000_000, &units(track.codec)).expect("good units")
+fn ts_segment(track: &HlsTrack) -> Vec<u8> {
+    ts::write(track, 1_000_000, &units(track.codec)).expect("valid units")
 }
 
-/// Target, name and bytes of every seed.
+/// Returns target, name and bytes of each seed.
 fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let (h264, h265) = (h264_track(), h265_track());
     let odd = "#EXTM3U\r\n#EXT-X-TARGETDURATION:6\r\n#EXT-X-KEY:METHOD=NONE\r\n\
@@ -76,12 +76,12 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("playlist", "media", MEDIA.into()),
         ("playlist", "odd", odd.into()),
         ("playlist", "no-playlist", "<html>".into()),
-        ("fmp4", "h264", of_fmp4(&h264)),
-        ("fmp4", "h265", of_fmp4(&h265)),
-        ("fmp4", "cut", of_fmp4(&h264)[..900].to_vec()),
-        ("ts", "h264", of_ts(&h264)),
-        ("ts", "h265", of_ts(&h265)),
-        ("ts", "lost-packet", [&of_ts(&h264)[..188 * 3], &of_ts(&h264)[188 * 4..]].concat()),
+        ("fmp4", "h264", fmp4_segments(&h264)),
+        ("fmp4", "h265", fmp4_segments(&h265)),
+        ("fmp4", "cut", fmp4_segments(&h264)[..900].to_vec()),
+        ("ts", "h264", ts_segment(&h264)),
+        ("ts", "h265", ts_segment(&h265)),
+        ("ts", "lost-packet", [&ts_segment(&h264)[..188 * 3], &ts_segment(&h264)[188 * 4..]].concat()),
     ]
 }
 
@@ -93,15 +93,19 @@ fn write_or_compare_seeds() {
     for (target, name, seed) in seeds() {
         let path = folder().join(target).join(format!("{name}.seed"));
         if std::env::var_os("BLESS").is_some() {
-            std::fs::create_dir_all(folder().join(target)).expect("a folder");
-            std::fs::write(&path, &seed).expect("a file");
+            std::fs::create_dir_all(folder().join(target)).expect("the folder is created");
+            std::fs::write(&path, &seed).expect("the file exists");
         }
-        assert_eq!(std::fs::read(&path).ok(), Some(seed), "{target}/{name}: BLESS=1 writes it anew");
+        assert_eq!(
+            std::fs::read(&path).ok(),
+            Some(seed),
+            "{target}/{name}: run with BLESS=1 to write it again"
+        );
     }
 }
 
 #[test]
-fn the_seeds_are_those_made_here_and_keep_the_invariants() {
+fn stored_seeds_equal_the_built_ones_and_keep_the_invariants() {
     write_or_compare_seeds();
     type Check = fn(&[u8]);
     let checks: [(&str, Check); 3] = [
@@ -111,8 +115,8 @@ fn the_seeds_are_those_made_here_and_keep_the_invariants() {
     ];
     let mut replayed = 0;
     for (target, check) in checks {
-        for entry in std::fs::read_dir(folder().join(target)).expect("seeds") {
-            let seed = std::fs::read(entry.expect("a file").path()).expect("a seed");
+        for entry in std::fs::read_dir(folder().join(target)).expect("the folder has seeds") {
+            let seed = std::fs::read(entry.expect("the file exists").path()).expect("the seed is readable");
             for len in 0..=seed.len() {
                 check(&seed[..len]);
             }

@@ -1,13 +1,14 @@
-//! What holds for any bytes, cut anywhere: used by the fuzz target and by the tests that replay its corpus.
+//! Invariants for any bytes, cut anywhere, checked by the fuzz target and by the tests that replay its
+//! corpus.
 
-use kvs_mkv::{Error, Event, FragmentReader, Item, Limits, Reader};
+use kvs_mkv::{FragmentEvent, FragmentReader, MkvError, MkvEvent, MkvLimits, MkvReader};
 
-/// Bytes at the head of an input that say how long the pieces are; the rest is the stream.
+/// Number of bytes at the start of an input that are piece lengths; the rest is the stream.
 pub(crate) const CUTS: usize = 8;
 
-/// Small limits, so that short inputs reach them.
-fn limits() -> Limits {
-    Limits {
+/// Returns small limits, so that short inputs reach them.
+fn limits() -> MkvLimits {
+    MkvLimits {
         element_bytes: 4 << 10,
         fragment_bytes: 64 << 10,
         header_bytes: 2 << 10,
@@ -17,19 +18,27 @@ fn limits() -> Limits {
     }
 }
 
-/// Reads the input in the pieces that it names and in one, and checks what must hold.
+/// Reads the input in the pieces that it describes and in one piece, and checks the events.
 pub(crate) fn check(input: &[u8]) {
     let (cuts, stream) = input.split_at(CUTS.min(input.len()));
     let pieces = pieces(cuts, stream);
-    let (items, end) = read_items(&pieces);
-    assert_eq!((&items, &end), (&read_items(&[stream]).0, &read_items(&[stream]).1), "the cuts show");
-    assert_clusters(&items);
-    let (events, end) = read_events(&pieces);
-    assert_eq!((&events, &end), (&read_events(&[stream]).0, &read_events(&[stream]).1), "the cuts show");
+    let (events, end) = read_documents(&pieces);
+    assert_eq!(
+        (&events, &end),
+        (&read_documents(&[stream]).0, &read_documents(&[stream]).1),
+        "cuts change nothing"
+    );
+    assert_clusters(&events);
+    let (events, end) = read_fragments(&pieces);
+    assert_eq!(
+        (&events, &end),
+        (&read_fragments(&[stream]).0, &read_fragments(&[stream]).1),
+        "cuts change nothing"
+    );
     assert_fragments(&events);
 }
 
-/// The stream in pieces of the lengths that `cuts` names in turn, 1 to 256 bytes.
+/// Cuts the stream into pieces of the lengths in `cuts` in turn, 1 to 256 bytes.
 fn pieces<'a>(cuts: &[u8], mut stream: &'a [u8]) -> Vec<&'a [u8]> {
     let mut pieces = Vec::new();
     let mut lengths = cuts.iter().chain(std::iter::once(&255)).cycle();
@@ -42,10 +51,10 @@ fn pieces<'a>(cuts: &[u8], mut stream: &'a [u8]) -> Vec<&'a [u8]> {
     pieces
 }
 
-fn read_items(pieces: &[&[u8]]) -> (Vec<Item>, Result<(), Error>) {
+fn read_documents(pieces: &[&[u8]]) -> (Vec<MkvEvent>, Result<(), MkvError>) {
     let limits = limits();
-    let mut reader = Reader::new(limits.clone());
-    let mut items = Vec::new();
+    let mut reader = MkvReader::new(limits.clone());
+    let mut events = Vec::new();
     let mut pushed = 0;
     for piece in pieces {
         reader.push(piece);
@@ -53,12 +62,12 @@ fn read_items(pieces: &[&[u8]]) -> (Vec<Item>, Result<(), Error>) {
         loop {
             let before = reader.offset();
             match reader.next() {
-                Ok(Some(item)) => items.push(item),
+                Ok(Some(event)) => events.push(event),
                 Ok(None) => break,
                 Err(error) => {
-                    assert_eq!(reader.next(), Err(error.clone()), "an error lasts");
-                    assert_eq!(reader.finish(), Err(error.clone()), "an error lasts");
-                    return (items, Err(error));
+                    assert_eq!(reader.next(), Err(error.clone()), "the same error again");
+                    assert_eq!(reader.finish(), Err(error.clone()), "the same error again");
+                    return (events, Err(error));
                 }
             }
             assert!(before <= reader.offset() && reader.offset() <= pushed);
@@ -67,11 +76,11 @@ fn read_items(pieces: &[&[u8]]) -> (Vec<Item>, Result<(), Error>) {
         assert!(held <= limits.element_bytes.max(limits.header_bytes) as u64, "{held} bytes in memory");
     }
     let end = reader.finish();
-    assert!(matches!(end, Ok(()) | Err(Error::Truncated { .. })), "{end:?}");
-    (items, end)
+    assert!(matches!(end, Ok(()) | Err(MkvError::Truncated { .. })), "{end:?}");
+    (events, end)
 }
 
-fn read_events(pieces: &[&[u8]]) -> (Vec<Event>, Result<(), Error>) {
+fn read_fragments(pieces: &[&[u8]]) -> (Vec<FragmentEvent>, Result<(), MkvError>) {
     let mut reader = FragmentReader::new(limits());
     let mut events = Vec::new();
     let mut failed = false;
@@ -82,7 +91,7 @@ fn read_events(pieces: &[&[u8]]) -> (Vec<Event>, Result<(), Error>) {
                 Ok(Some(event)) => events.push(event),
                 Ok(None) => break,
                 Err(error) => {
-                    assert_eq!(reader.next(), Err(error), "an error lasts");
+                    assert_eq!(reader.next(), Err(error), "the same error again");
                     failed = true;
                 }
             }
@@ -92,7 +101,7 @@ fn read_events(pieces: &[&[u8]]) -> (Vec<Event>, Result<(), Error>) {
         match reader.finish() {
             Ok(Some(event)) => events.push(event),
             Ok(None) => {
-                assert!(!failed, "an error was forgotten");
+                assert!(!failed, "the error is returned after the events");
                 return (events, Ok(()));
             }
             Err(error) => return (events, Err(error)),
@@ -100,45 +109,50 @@ fn read_events(pieces: &[&[u8]]) -> (Vec<Event>, Result<(), Error>) {
     }
 }
 
-/// Clusters do not nest, and blocks stand in them.
-fn assert_clusters(items: &[Item]) {
+/// Checks that Clusters do not nest and that blocks are inside them.
+fn assert_clusters(events: &[MkvEvent]) {
     let mut inside = false;
-    for item in items {
-        match item {
-            Item::ClusterStart { .. } => assert!(!std::mem::replace(&mut inside, true)),
-            Item::ClusterEnd => assert!(std::mem::replace(&mut inside, false)),
-            Item::Block(_) => assert!(inside),
-            Item::Tags(tags) => assert!(!inside && tags.len() <= limits().tags),
-            Item::Tracks(tracks) => assert!(!inside && tracks.len() <= limits().tracks),
-            Item::Document | Item::Info { .. } => assert!(!inside),
+    for event in events {
+        match event {
+            MkvEvent::ClusterStart { .. } => assert!(!std::mem::replace(&mut inside, true)),
+            MkvEvent::ClusterEnd => assert!(std::mem::replace(&mut inside, false)),
+            MkvEvent::Block(_) => assert!(inside),
+            MkvEvent::Tags(tags) => assert!(!inside && tags.len() <= limits().tags),
+            MkvEvent::Tracks(tracks) => assert!(!inside && tracks.len() <= limits().tracks),
+            MkvEvent::DocumentStart | MkvEvent::Info { .. } => assert!(!inside),
         }
     }
 }
 
-/// Every start has its end, blocks stand between them and are counted, an end without them is not complete.
-fn assert_fragments(events: &[Event]) {
+/// Checks that each start has its end, that the blocks between them are counted, and that an end without a
+/// Cluster is not complete.
+fn assert_fragments(events: &[FragmentEvent]) {
     let mut open = None;
     for event in events {
         match event {
-            Event::Start(start) => {
+            FragmentEvent::Start(start) => {
                 assert!(open.is_none() && start.tags.len() <= limits().tags);
                 open = Some((start.clone(), 0, 0, 0));
             }
-            Event::Block(block) => {
-                let Some((start, frames, keys, bytes)) = &mut open else { unreachable!("a block outside") };
+            FragmentEvent::Block(block) => {
+                let Some((start, frames, keys, bytes)) = &mut open else {
+                    unreachable!("a block outside a fragment")
+                };
                 assert_eq!(block.index, *frames);
                 assert!(start.cluster_timestamp.is_some());
                 *frames += 1;
                 *keys += u32::from(block.block.key);
                 *bytes += block.block.data.len() as u64;
             }
-            Event::End(end) => {
-                let Some((start, frames, keys, bytes)) = open.take() else { unreachable!("an end outside") };
+            FragmentEvent::End(end) => {
+                let Some((start, frames, keys, bytes)) = open.take() else {
+                    unreachable!("an end outside a fragment")
+                };
                 assert_eq!((&end.number, end.frames, end.bytes), (&start.number, frames, bytes));
                 assert!(end.keyframes <= keys && end.tags.len() <= limits().tags);
                 assert!(!end.complete || start.cluster_timestamp.is_some());
             }
-            Event::Error(_) => assert!(open.is_none()),
+            FragmentEvent::Error(_) => assert!(open.is_none()),
         }
     }
     assert!(open.is_none());

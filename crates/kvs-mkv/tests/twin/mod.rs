@@ -1,29 +1,29 @@
-//! The slow twin: reads documents from one whole slice, by recursion, and keeps everything.
+//! A simple twin of the reader: reads documents from one slice, by recursion, and keeps everything.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+#![expect(clippy::unwrap_used, reason = "a test panics on the first failure")]
 
 use bytes::Bytes;
-use kvs_mkv::{Block, BlockKind, Item, Limits, Tag, Track, TrackKind};
+use kvs_mkv::{Block, BlockKind, MkvEvent, MkvLimits, Tag, TrackEntry, TrackKind};
 
-/// How the bytes end.
+/// The way in which the bytes end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// Where a stream may end.
+    /// Between two elements, where a stream may end.
     Whole,
     /// Inside an element.
     Cut,
-    /// Before the end, at bytes that may not be there.
+    /// At invalid bytes.
     Bad,
 }
 
-/// Everything in the bytes up to their end or the first thing wrong.
-pub(crate) fn read(bytes: &[u8], limits: &Limits) -> (Vec<Item>, Ending) {
-    let mut twin = Twin { bytes, at: 0, stretch: 0, limits, items: Vec::new() };
+/// Returns all events of the bytes up to their end or the first error.
+pub(crate) fn read(bytes: &[u8], limits: &MkvLimits) -> (Vec<MkvEvent>, Ending) {
+    let mut twin = Twin { bytes, at: 0, stretch: 0, limits, events: Vec::new() };
     let ending = match twin.top() {
         Ok(()) => Ending::Whole,
         Err(ending) => ending,
     };
-    (twin.items, ending)
+    (twin.events, ending)
 }
 
 type Read<T> = Result<T, Ending>;
@@ -32,8 +32,8 @@ struct Twin<'a> {
     bytes: &'a [u8],
     at: usize,
     stretch: usize,
-    limits: &'a Limits,
-    items: Vec<Item>,
+    limits: &'a MkvLimits,
+    events: Vec<MkvEvent>,
 }
 
 struct Head {
@@ -62,7 +62,7 @@ impl<'a> Twin<'a> {
                     self.stretch = self.at;
                     let body = self.hold(&head, self.limits.header_bytes)?;
                     check_header(body).ok_or(Ending::Bad)?;
-                    self.items.push(Item::Document);
+                    self.events.push(MkvEvent::DocumentStart);
                     after_header = true;
                 }
                 0x1853_8067 if after_header => {
@@ -76,7 +76,7 @@ impl<'a> Twin<'a> {
         Ok(())
     }
 
-    /// What the end of the bytes means inside elements that end there or there.
+    /// Returns the ending for bytes that end inside elements with these known ends.
     fn end_of_bytes(&self, ends: [Option<u64>; 2]) -> Ending {
         if ends == [None, None] { Ending::Whole } else { Ending::Cut }
     }
@@ -94,15 +94,15 @@ impl<'a> Twin<'a> {
                 0x1549_A966 => {
                     let from = self.at;
                     let body = self.hold(&head, self.limits.header_bytes)?;
-                    self.items.push(info(&self.bytes[from..self.at], body).ok_or(Ending::Bad)?);
+                    self.events.push(info(&self.bytes[from..self.at], body).ok_or(Ending::Bad)?);
                 }
                 0x1654_AE6B => {
                     let body = self.hold(&head, self.limits.header_bytes)?;
-                    self.items.push(Item::Tracks(tracks(body).ok_or(Ending::Bad)?.into()));
+                    self.events.push(MkvEvent::Tracks(tracks(body).ok_or(Ending::Bad)?.into()));
                 }
                 0x1254_C367 => {
                     let body = self.hold(&head, self.limits.header_bytes)?;
-                    self.items.push(Item::Tags(tags(body).ok_or(Ending::Bad)?));
+                    self.events.push(MkvEvent::Tags(tags(body).ok_or(Ending::Bad)?));
                 }
                 0x1F43_B675 => {
                     self.stretch = self.at;
@@ -133,7 +133,7 @@ impl<'a> Twin<'a> {
                 if !after_timestamp {
                     return Err(Ending::Bad);
                 }
-                self.items.push(Item::ClusterEnd);
+                self.events.push(MkvEvent::ClusterEnd);
                 return Ok(());
             }
             let head = self.head(end.or(segment_end))?;
@@ -141,7 +141,7 @@ impl<'a> Twin<'a> {
                 0xE7 if !after_timestamp => {
                     let body = self.hold(&head, self.limits.header_bytes)?;
                     let timestamp = uint(body, 0).ok_or(Ending::Bad)?;
-                    self.items.push(Item::ClusterStart { timestamp });
+                    self.events.push(MkvEvent::ClusterStart { timestamp });
                     after_timestamp = true;
                 }
                 0xA3 if after_timestamp => {
@@ -159,9 +159,9 @@ impl<'a> Twin<'a> {
         }
     }
 
-    /// Takes the frames of a block, all or none.
+    /// Adds the frames of a block, all or none.
     fn frames(&mut self, frames: Option<Vec<Block>>) -> Read<()> {
-        self.items.extend(frames.ok_or(Ending::Bad)?.into_iter().map(Item::Block));
+        self.events.extend(frames.ok_or(Ending::Bad)?.into_iter().map(MkvEvent::Block));
         Ok(())
     }
 
@@ -228,7 +228,7 @@ fn vint(bytes: &[u8]) -> Read<(u64, usize)> {
     Ok((value - (1 << (7 * len)), len))
 }
 
-/// A child: its id, its head and body together, its body alone.
+/// The id of a child, its header and body together, and its body alone.
 type Child<'a> = (u32, &'a [u8], &'a [u8]);
 
 fn children(mut body: &[u8]) -> Option<Vec<Child<'_>>> {
@@ -270,22 +270,22 @@ fn check_header(body: &[u8]) -> Option<()> {
         .then_some(())
 }
 
-fn info(raw: &[u8], body: &[u8]) -> Option<Item> {
-    let mut timecode_scale_ns = 1_000_000;
+fn info(raw: &[u8], body: &[u8]) -> Option<MkvEvent> {
+    let mut timestamp_scale_ns = 1_000_000;
     for (id, _, body) in children(body)? {
         if id == 0x2A_D7B1 {
-            timecode_scale_ns = uint(body, 1_000_000).filter(|&scale| scale > 0)?;
+            timestamp_scale_ns = uint(body, 1_000_000).filter(|&scale| scale > 0)?;
         }
     }
-    Some(Item::Info { timecode_scale_ns, raw: Bytes::copy_from_slice(raw) })
+    Some(MkvEvent::Info { timestamp_scale_ns, raw: Bytes::copy_from_slice(raw) })
 }
 
-fn tracks(body: &[u8]) -> Option<Vec<Track>> {
+fn tracks(body: &[u8]) -> Option<Vec<TrackEntry>> {
     let entries = children(body)?.into_iter().filter(|(id, ..)| *id == 0xAE);
     entries.map(|(_, raw, body)| track(raw, body)).collect()
 }
 
-fn track(raw: &[u8], body: &[u8]) -> Option<Track> {
+fn track(raw: &[u8], body: &[u8]) -> Option<TrackEntry> {
     let fields = children(body)?;
     let last = |wanted: u32| fields.iter().rev().find(|(id, ..)| *id == wanted).map(|(.., body)| *body);
     let mut sides = [0, 0];
@@ -301,7 +301,7 @@ fn track(raw: &[u8], body: &[u8]) -> Option<Track> {
         }
     }
     let kind = last(0x83).and_then(|body| uint(body, 0)).unwrap_or(0);
-    Some(Track {
+    Some(TrackEntry {
         number: uint(last(0xD7)?, 0)?,
         kind: match kind {
             1 => TrackKind::Video,
@@ -402,7 +402,7 @@ fn ebml(payload: &[u8]) -> Option<Vec<&[u8]>> {
     split(rest, &sizes)
 }
 
-/// The frames of those sizes, and what is left as the last.
+/// Returns frames of these sizes, and the rest as the last frame.
 fn split<'a>(mut rest: &'a [u8], sizes: &[usize]) -> Option<Vec<&'a [u8]>> {
     let mut frames = Vec::new();
     for &size in sizes {

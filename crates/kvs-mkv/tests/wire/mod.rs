@@ -1,13 +1,13 @@
-//! Matroska by hand: every way of coding an element that a producer may choose, and some that none should.
+//! Hand-written Matroska: each encoding of an element that a producer may choose, and some invalid ones.
 
-#![expect(dead_code, reason = "each test takes what it needs")]
+#![expect(dead_code, reason = "each test uses a part of it")]
 
 pub(crate) const EBML: u32 = 0x1A45_DFA3;
 pub(crate) const DOC_TYPE: u32 = 0x4282;
 pub(crate) const SEGMENT: u32 = 0x1853_8067;
 pub(crate) const SEEK_HEAD: u32 = 0x114D_9B74;
 pub(crate) const INFO: u32 = 0x1549_A966;
-pub(crate) const TIMECODE_SCALE: u32 = 0x2A_D7B1;
+pub(crate) const TIMESTAMP_SCALE: u32 = 0x2A_D7B1;
 pub(crate) const TRACKS: u32 = 0x1654_AE6B;
 pub(crate) const TRACK_ENTRY: u32 = 0xAE;
 pub(crate) const TRACK_NUMBER: u32 = 0xD7;
@@ -37,63 +37,63 @@ pub(crate) const CUES: u32 = 0x1C53_BB6B;
 pub(crate) const VOID: u32 = 0xEC;
 pub(crate) const CRC32: u32 = 0xBF;
 
-/// The bytes of an id.
+/// Returns the bytes of an id.
 pub(crate) fn id(id: u32) -> Vec<u8> {
     id.to_be_bytes().into_iter().skip_while(|&byte| byte == 0).collect()
 }
 
-/// A size (or track number) in exactly `len` bytes.
+/// Returns a size (or track number) in exactly `len` bytes.
 pub(crate) fn vint(value: u64, len: usize) -> Vec<u8> {
     (value | 1 << (7 * len)).to_be_bytes()[8 - len..].to_vec()
 }
 
-/// A number without leading zeros.
+/// Returns a number without leading zero bytes.
 pub(crate) fn uint(value: u64) -> Vec<u8> {
     value.to_be_bytes().into_iter().skip_while(|&byte| byte == 0).collect()
 }
 
-/// An element whose size takes `size_len` bytes.
+/// Returns an element whose size has `size_len` bytes.
 pub(crate) fn sized(id_: u32, size_len: usize, body: &[u8]) -> Vec<u8> {
     [id(id_), vint(body.len() as u64, size_len), body.to_vec()].concat()
 }
 
-/// An element whose size takes 4 bytes.
+/// Returns an element whose size has 4 bytes.
 pub(crate) fn el(id: u32, body: &[u8]) -> Vec<u8> {
     sized(id, 4, body)
 }
 
-/// An element of unknown size, said in `size_len` bytes.
+/// Returns an element of unknown size, coded in `size_len` bytes.
 pub(crate) fn unsized_(id_: u32, size_len: usize, body: &[u8]) -> Vec<u8> {
     [id(id_), vint((1 << (7 * size_len)) - 1, size_len), body.to_vec()].concat()
 }
 
-/// An EBML header.
+/// Returns an EBML header.
 pub(crate) fn header() -> Vec<u8> {
     sized(EBML, 1, &sized(DOC_TYPE, 1, b"matroska\0"))
 }
 
-/// A document: header, and a Segment of unknown size around the parts.
+/// Returns a document: an EBML header and a Segment of unknown size with these parts.
 pub(crate) fn document(parts: &[Vec<u8>]) -> Vec<u8> {
     [header(), unsized_(SEGMENT, 8, &parts.concat())].concat()
 }
 
-/// A Tags element without Targets.
+/// Returns a Tags element without Targets.
 pub(crate) fn tags(pairs: &[(&str, &str)]) -> Vec<u8> {
     let simple = pairs.iter().map(|(name, value)| simple_tag(name, value, &[]));
     el(TAGS, &el(TAG, &simple.collect::<Vec<_>>().concat()))
 }
 
-/// A SimpleTag with more elements inside.
+/// Returns a SimpleTag with further elements inside.
 pub(crate) fn simple_tag(name: &str, value: &str, more: &[u8]) -> Vec<u8> {
     el(SIMPLE_TAG, &[&el(TAG_NAME, name.as_bytes()), &el(TAG_STRING, value.as_bytes()), more].concat())
 }
 
-/// The body of a SimpleBlock or Block.
+/// Returns the body of a SimpleBlock or Block.
 pub(crate) fn block(track: u64, relative: i16, flags: u8, payload: &[u8]) -> Vec<u8> {
     [&vint(track, 1)[..], &relative.to_be_bytes(), &[flags], payload].concat()
 }
 
-/// How frames are laced.
+/// A lacing mode.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Lacing {
     Xiph,
@@ -101,7 +101,7 @@ pub(crate) enum Lacing {
     Ebml,
 }
 
-/// The flags of a laced block.
+/// Returns the flags of a laced block.
 pub(crate) fn lacing_flags(lacing: Lacing) -> u8 {
     match lacing {
         Lacing::Xiph => 0x02,
@@ -110,7 +110,7 @@ pub(crate) fn lacing_flags(lacing: Lacing) -> u8 {
     }
 }
 
-/// The payload of a laced block, of 1 to 256 frames.
+/// Returns the payload of a laced block of 1 to 256 frames.
 pub(crate) fn lace(lacing: Lacing, frames: &[Vec<u8>]) -> Vec<u8> {
     let mut out = vec![(frames.len() - 1) as u8];
     let sizes: Vec<_> = frames.iter().map(Vec::len).collect();

@@ -4,22 +4,22 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kvs_mkv::{Event, FragmentReader, Limits};
-use kvs_sim::{Clock, FragmentWriter, Sim, SimConfig, Stream, StreamSettings};
+use kvs_mkv::{FragmentEvent, FragmentReader, MkvLimits};
+use kvs_sim::{Clock, FragmentWriter, KvsStream, Sim, SimConfig, StreamSettings};
 use serde_json::{Value, json};
 
 use crate::camera::{NOON_MS, append, block, head};
 use crate::http::{assert_error, begin, dechunked, json, post};
 
-/// The producer's clock is an hour behind.
+/// The producer's clock, which is an hour behind.
 const PRODUCER_MS: i64 = NOON_MS - 3_600_000;
 
-/// A local KVS with a stream of so many fragments, received 2 s apart.
-async fn stored(count: i64, retention_hours: u32) -> (Sim, Arc<Stream>, Vec<String>) {
+/// Starts a local KVS with a stream of `count` fragments, received 2 s apart.
+async fn stored(count: i64, retention_hours: u32) -> (Sim, Arc<KvsStream>, Vec<String>) {
     let config = SimConfig { clock: Clock::standing_at(NOON_MS), ..SimConfig::default() };
     let sim = Sim::start(config).expect("a free port");
     let settings = StreamSettings { retention_hours, ..StreamSettings::default() };
-    let stream = sim.store().create("cam", settings).expect("a good name");
+    let stream = sim.store().create("cam", settings).expect("a valid name");
     let mut numbers = Vec::new();
     for fragment in 0..count {
         numbers.push(append(&stream, PRODUCER_MS + fragment * 2000).await.to_string());
@@ -45,7 +45,7 @@ fn numbers(page: &Value) -> Vec<String> {
     list.iter().map(|one| one["FragmentNumber"].as_str().expect("a number").to_owned()).collect()
 }
 
-/// The body of a GetMediaForFragmentList answer.
+/// Returns the body of a GetMediaForFragmentList answer.
 async fn media(sim: &Sim, fragments: &[String]) -> Vec<u8> {
     let request = json!({ "StreamName": "cam", "Fragments": fragments }).to_string();
     let close = "Connection: close\r\n";
@@ -54,14 +54,14 @@ async fn media(sim: &Sim, fragments: &[String]) -> Vec<u8> {
     dechunked(&connection.read_all().await)
 }
 
-fn events(body: &[u8]) -> Vec<Event> {
-    let mut reader = FragmentReader::new(Limits::default());
+fn events(body: &[u8]) -> Vec<FragmentEvent> {
+    let mut reader = FragmentReader::new(MkvLimits::default());
     reader.push(body);
-    std::iter::from_fn(|| reader.next().expect("what comes can be read")).collect()
+    std::iter::from_fn(|| reader.next().expect("valid Matroska")).collect()
 }
 
 #[tokio::test]
-async fn fragments_are_listed_by_where_they_begin_both_ends_included() {
+async fn fragments_are_listed_by_their_start_both_ends_included() {
     let (sim, _, all) = stored(4, 1).await;
     for (kind, first_ms) in [("SERVER_TIMESTAMP", NOON_MS), ("PRODUCER_TIMESTAMP", PRODUCER_MS)] {
         for (from, to, expected) in [
@@ -83,7 +83,7 @@ async fn fragments_are_listed_by_where_they_begin_both_ends_included() {
 }
 
 #[tokio::test]
-async fn a_listed_fragment_says_what_it_is() {
+async fn a_listed_fragment_has_its_number_size_times_and_length() {
     let (sim, stream, all) = stored(1, 1).await;
     let arn = &stream.identity().arn;
     let selector = span("SERVER_TIMESTAMP", NOON_MS, NOON_MS);
@@ -100,7 +100,7 @@ async fn a_listed_fragment_says_what_it_is() {
 }
 
 #[tokio::test]
-async fn pages_hold_every_fragment_once_and_in_no_order() {
+async fn pages_hold_every_fragment_once_in_no_particular_order() {
     let (sim, _, all) = stored(25, 1).await;
     let everything = span("SERVER_TIMESTAMP", 0, NOON_MS * 2);
     let mut request = json!({ "StreamName": "cam", "FragmentSelector": everything, "MaxResults": 10 });
@@ -125,7 +125,7 @@ async fn pages_hold_every_fragment_once_and_in_no_order() {
 }
 
 #[tokio::test]
-async fn a_listing_goes_on_while_fragments_come_and_expire() {
+async fn a_listing_continues_while_fragments_come_and_expire() {
     let (sim, stream, all) = stored(20, 1).await;
     let everything = span("SERVER_TIMESTAMP", 0, NOON_MS * 2);
     let request = json!({ "StreamName": "cam", "FragmentSelector": everything, "MaxResults": 8 });
@@ -141,48 +141,51 @@ async fn a_listing_goes_on_while_fragments_come_and_expire() {
         }
         token = page["NextToken"].clone();
     }
-    assert!(all[5..].iter().all(|number| seen.contains(number)), "what stayed all the time is there");
+    assert!(
+        all[5..].iter().all(|number| seen.contains(number)),
+        "fragments that were there all the time are listed"
+    );
     sim.stop().await;
 }
 
 #[tokio::test]
-async fn media_comes_as_documents_in_the_order_asked_for() {
+async fn media_is_sent_as_documents_in_the_order_asked_for() {
     let (sim, _, all) = stored(3, 1).await;
     let wanted = [all[2].clone(), all[0].clone(), all[2].clone()];
     let body = media(&sim, &wanted).await;
     let (mut begun, mut frames) = (Vec::new(), 0);
     for event in events(&body) {
         match event {
-            Event::Start(start) => {
-                let index = all.iter().position(|number| *number == start.number).expect("one of ours");
+            FragmentEvent::Start(start) => {
+                let index = all.iter().position(|number| *number == start.number).expect("a stored fragment");
                 assert_eq!(start.server_ms, Some(NOON_MS + 2000 * index as i64));
                 assert_eq!(start.producer_ms, Some(PRODUCER_MS + 2000 * index as i64));
                 begun.push(start.number);
             }
-            Event::Block(_) => frames += 1,
-            Event::End(end) => {
+            FragmentEvent::Block(_) => frames += 1,
+            FragmentEvent::End(end) => {
                 assert!(end.complete);
                 assert_eq!((end.millis_behind_now, end.tags.len()), (None, 1));
             }
-            Event::Error(error) => panic!("{error:?}"),
+            FragmentEvent::Error(error) => panic!("{error:?}"),
         }
     }
     assert_eq!((begun, frames), (wanted.to_vec(), 9));
     let behind = body.windows(17).any(|bytes| bytes == b"MILLIS_BEHIND_NOW");
-    assert!(!behind, "only GetMedia says how far behind a reader is");
+    assert!(!behind, "only GetMedia reports how far behind a reader is");
     sim.stop().await;
 }
 
 #[tokio::test]
-async fn a_fragment_that_is_not_there_ends_the_media_with_an_exception() {
+async fn a_missing_fragment_ends_the_media_with_an_exception() {
     let (sim, stream, all) = stored(3, 1).await;
-    let open = FragmentWriter::begin(&stream, head(0)).expect("a stream that is there");
+    let open = FragmentWriter::begin(&stream, head(0)).expect("the stream exists");
     let unfinished = open.number().to_string();
     stream.clock().advance(Duration::from_secs(3600 - 5));
     for (name, number) in [("never there", "7"), ("expired", &all[0]), ("unfinished", &unfinished)] {
         let events = events(&media(&sim, &[all[1].clone(), number.to_owned(), all[2].clone()]).await);
-        let whole = events.iter().filter(|event| matches!(event, Event::End(_))).count();
-        let Some(Event::Error(error)) = events.last() else { panic!("{name}: {events:?}") };
+        let whole = events.iter().filter(|event| matches!(event, FragmentEvent::End(_))).count();
+        let Some(FragmentEvent::Error(error)) = events.last() else { panic!("{name}: {events:?}") };
         assert_eq!((whole, error.id, error.fragment.as_deref()), (1, Some(4000), Some(number)), "{name}");
         assert!(error.code.as_deref().is_some_and(|code| code.contains("not there")), "{name}: {error:?}");
     }
@@ -195,16 +198,18 @@ async fn nothing_is_archived_without_retention() {
     let everything = span("SERVER_TIMESTAMP", 0, NOON_MS * 2);
     let page = list(&sim, &json!({ "StreamName": "cam", "FragmentSelector": everything })).await;
     assert_eq!(page["Fragments"], json!([]));
-    assert!(matches!(&events(&media(&sim, &all).await)[..], [Event::Error(error)] if error.id == Some(4000)));
+    assert!(
+        matches!(&events(&media(&sim, &all).await)[..], [FragmentEvent::Error(error)] if error.id == Some(4000))
+    );
     sim.stop().await;
 }
 
 #[tokio::test]
-async fn rubbish_and_unfinished_fragments_are_not_listed() {
+async fn invalid_and_unfinished_fragments_are_not_listed() {
     let (sim, stream, all) = stored(1, 1).await;
-    stream.append_raw_document(&b"rubbish"[..]).expect("a stream that is there");
-    let mut open = FragmentWriter::begin(&stream, head(0)).expect("a stream that is there");
-    open.push(&block(0, b"first")).expect("a stream that is there");
+    stream.append_raw_document(&b"no Matroska"[..]).expect("the stream exists");
+    let mut open = FragmentWriter::begin(&stream, head(0)).expect("the stream exists");
+    open.push(&block(0, b"first")).expect("the stream exists");
     let everything = span("SERVER_TIMESTAMP", 0, NOON_MS * 2);
     let page = list(&sim, &json!({ "StreamName": "cam", "FragmentSelector": everything })).await;
     assert_eq!(numbers(&page), all);
@@ -212,7 +217,7 @@ async fn rubbish_and_unfinished_fragments_are_not_listed() {
 }
 
 #[tokio::test]
-async fn requests_that_make_no_sense_are_refused() {
+async fn invalid_requests_are_refused() {
     let (sim, _, all) = stored(2, 1).await;
     let everything = span("SERVER_TIMESTAMP", 0, NOON_MS * 2);
     let of_cam = |field: &str, value: Value| json!({ "StreamName": "cam", field: value });
@@ -261,10 +266,10 @@ async fn requests_that_make_no_sense_are_refused() {
 }
 
 #[tokio::test]
-async fn a_token_is_of_one_stream() {
+async fn a_token_is_valid_for_one_stream() {
     let (sim, stream, _) = stored(2, 1).await;
     stream.clock().advance(Duration::from_secs(1));
-    sim.store().stream_or_create("other").expect("a good name");
+    sim.store().stream_or_create("other").expect("a valid name");
     let everything = span("SERVER_TIMESTAMP", 0, NOON_MS * 2);
     let one = json!({ "StreamName": "cam", "FragmentSelector": everything, "MaxResults": 1 });
     let token = list(&sim, &one).await["NextToken"].clone();
@@ -274,7 +279,7 @@ async fn a_token_is_of_one_stream() {
 }
 
 #[tokio::test]
-async fn the_archive_has_faults_too() {
+async fn faults_apply_to_the_archive() {
     let (sim, stream, all) = stored(2, 1).await;
     let whole = media(&sim, &all).await;
     stream.set_faults("throttle,count=1,end=1f".parse::<kvs_sim::Faults>().expect("faults"));
@@ -286,7 +291,7 @@ async fn the_archive_has_faults_too() {
 }
 
 #[tokio::test]
-async fn five_may_read_the_archive_at_once() {
+async fn the_archive_allows_five_connections() {
     let (sim, stream, all) = stored(2, 1).await;
     stream.set_faults("stall=1f".parse::<kvs_sim::Faults>().expect("faults"));
     let request = json!({ "StreamName": "cam", "Fragments": all }).to_string();
@@ -308,12 +313,12 @@ async fn five_may_read_the_archive_at_once() {
 }
 
 #[tokio::test]
-async fn the_endpoint_is_told_for_the_archive() {
+async fn get_data_endpoint_offers_the_archive() {
     let (sim, ..) = stored(0, 1).await;
     for name in ["LIST_FRAGMENTS", "GET_MEDIA_FOR_FRAGMENT_LIST", "GET_HLS_STREAMING_SESSION_URL"] {
         let request = json!({ "StreamName": "cam", "APIName": name }).to_string();
-        let told = json(&post(&sim, "/getDataEndpoint", &request).await);
-        assert_eq!(told["DataEndpoint"], "http://kvs.test:80", "{name}");
+        let answer = json(&post(&sim, "/getDataEndpoint", &request).await);
+        assert_eq!(answer["DataEndpoint"], "http://kvs.test:80", "{name}");
     }
     sim.stop().await;
 }

@@ -1,28 +1,30 @@
-//! A synthetic camera and a viewer for the tests of this crate.
+//! A synthetic camera and a GetMedia viewer for the tests of this crate.
 
 use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream as ByteStream, StreamExt};
-use kvs_mkv::{Block, BlockKind, Event, FragmentEnd, FragmentReader, FragmentStart, Limits, Tag, writer};
+use kvs_mkv::{
+    Block, BlockKind, FragmentEvent, FragmentReader, FragmentStart, FragmentSummary, MkvLimits, Tag, writer,
+};
 use kvs_sim::{
-    ApiError, Clock, Delivery, FragmentHead, FragmentNumber, MediaHeader, StartSelector, Store, Stream,
-    StreamLimits, StreamSettings, append_fragment, open,
+    ApiError, Clock, FragmentHead, FragmentNumber, KvsStream, LiveDelivery, MediaHeader, StartSelector,
+    StreamLimits, StreamSettings, StreamStore, append_fragment, open_media,
 };
 use tokio_util::sync::CancellationToken;
 
-/// The time at which the tests' clock stands at first.
+/// The time at which the tests' clock starts.
 pub(crate) const NOON_MS: i64 = 1_700_000_000_000;
 
-/// A store in memory with a standing clock.
-pub(crate) fn store(delivery: Delivery) -> Store {
+/// Returns a store in memory with a standing clock.
+pub(crate) fn store(delivery: LiveDelivery) -> StreamStore {
     let limits = StreamLimits { stream_bytes: 1 << 20, readers: 3, delivery };
-    Store::open(Clock::standing_at(NOON_MS), limits, None).expect("nothing is on disk")
+    StreamStore::open(Clock::standing_at(NOON_MS), limits, None).expect("nothing is on disk")
 }
 
-/// A stream in such a store, kept for an hour.
-pub(crate) fn stream(delivery: Delivery) -> Arc<Stream> {
+/// Returns a stream of such a store with a retention of an hour.
+pub(crate) fn stream(delivery: LiveDelivery) -> Arc<KvsStream> {
     let settings = StreamSettings { retention_hours: 1, ..StreamSettings::default() };
     store(delivery).create("cam", settings).expect("the first of its name")
 }
@@ -39,40 +41,41 @@ pub(crate) fn block(relative: i16, payload: &'static [u8]) -> Block {
 }
 
 /// Appends a fragment of three frames that lasts 1.2 s.
-pub(crate) async fn append(stream: &Arc<Stream>, producer_ms: i64) -> FragmentNumber {
+pub(crate) async fn append(stream: &Arc<KvsStream>, producer_ms: i64) -> FragmentNumber {
     let blocks = [block(0, b"first"), block(400, b"second"), block(800, b"third")];
     append_fragment(stream, head(producer_ms), &blocks, vec![Tag::new("door", "open")])
         .await
-        .expect("a stream that is there")
+        .expect("the stream exists")
 }
 
-/// A GetMedia connection and what its bytes say.
+/// A GetMedia connection, and a parser of its bytes.
 pub(crate) struct Viewer {
     chunks: Pin<Box<dyn ByteStream<Item = Bytes> + Send>>,
     reader: FragmentReader,
-    /// Everything that came.
+    /// All bytes that came.
     pub(crate) bytes: Vec<u8>,
 }
 
 impl Viewer {
-    pub(crate) fn new(stream: &Arc<Stream>, selector: &StartSelector) -> Result<Self, ApiError> {
+    pub(crate) fn new(stream: &Arc<KvsStream>, selector: &StartSelector) -> Result<Self, ApiError> {
         Self::with_stop(stream, selector, CancellationToken::new())
     }
 
     pub(crate) fn with_stop(
-        stream: &Arc<Stream>,
+        stream: &Arc<KvsStream>,
         selector: &StartSelector,
         stop: CancellationToken,
     ) -> Result<Self, ApiError> {
-        let chunks = open(stream, selector, 1000, stop)?.map(|chunk| chunk.expect("no fault breaks it"));
-        let reader = FragmentReader::new(Limits::default());
+        let chunks =
+            open_media(stream, selector, 1000, stop)?.map(|chunk| chunk.expect("no fault breaks it"));
+        let reader = FragmentReader::new(MkvLimits::default());
         Ok(Self { chunks: Box::pin(chunks), reader, bytes: Vec::new() })
     }
 
-    /// The next event; None when the connection ends.
-    pub(crate) async fn next(&mut self) -> Option<Event> {
+    /// Returns the next event; None when the connection ends.
+    pub(crate) async fn next(&mut self) -> Option<FragmentEvent> {
         loop {
-            if let Some(event) = self.reader.next().expect("what GetMedia sends can be read") {
+            if let Some(event) = self.reader.next().expect("GetMedia sends valid Matroska") {
                 return Some(event);
             }
             let chunk = self.chunks.next().await?;
@@ -83,31 +86,31 @@ impl Viewer {
 
     pub(crate) async fn next_start(&mut self) -> FragmentStart {
         match self.next().await {
-            Some(Event::Start(start)) => start,
-            other => panic!("a fragment should begin, not {other:?}"),
+            Some(FragmentEvent::Start(start)) => start,
+            other => panic!("expected the start of a fragment, not {other:?}"),
         }
     }
 
     pub(crate) async fn next_frame(&mut self) -> Bytes {
         match self.next().await {
-            Some(Event::Block(frame)) => frame.block.data,
-            other => panic!("a frame should come, not {other:?}"),
+            Some(FragmentEvent::Block(frame)) => frame.block.data,
+            other => panic!("expected a frame, not {other:?}"),
         }
     }
 
-    /// The whole next fragment.
-    pub(crate) async fn next_fragment(&mut self) -> (FragmentStart, FragmentEnd) {
+    /// Reads the whole next fragment.
+    pub(crate) async fn next_fragment(&mut self) -> (FragmentStart, FragmentSummary) {
         let start = self.next_start().await;
         loop {
             match self.next().await {
-                Some(Event::Block(_)) => {}
-                Some(Event::End(end)) => return (start, end),
-                other => panic!("the fragment should go on, not {other:?}"),
+                Some(FragmentEvent::Block(_)) => {}
+                Some(FragmentEvent::End(end)) => return (start, end),
+                other => panic!("expected the rest of the fragment, not {other:?}"),
             }
         }
     }
 
-    /// Whether nothing comes until something changes.
+    /// Returns whether the viewer waits.
     pub(crate) async fn is_idle(&mut self) -> bool {
         let next = std::pin::pin!(self.next());
         futures_util::poll!(next).is_pending()

@@ -1,16 +1,18 @@
-//! Clips made by the ffmpeg command: what comes out of a stream is what ffprobe finds in the file.
+//! Clips made by the ffmpeg command: a stream has the packets that ffprobe finds in the file.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use kvs_mkv::{Event, Tag, writer};
-use kvs_sim::{Clip, ClipError, Delivery, Pace, Sim, SimConfig, SimError, Stream, append_clip};
+use kvs_mkv::{FragmentEvent, Tag, writer};
+use kvs_sim::{
+    ClipError, ClipFile, ClipPace, KvsStream, LiveDelivery, Sim, SimConfig, SimError, append_clip,
+};
 
 use crate::camera::{self, Viewer, selector};
 
-/// Makes a clip of three seconds, 25 frames a second, a key frame each second.
+/// Makes a clip of three seconds with 25 frames per second and a keyframe per second.
 fn clip(folder: &Path, name: &str, options: &[&str]) -> PathBuf {
     let path = folder.join(name);
     let input = ["-v", "error", "-y", "-f", "lavfi", "-i", "testsrc2=size=160x120:rate=25"];
@@ -22,8 +24,8 @@ fn clip(folder: &Path, name: &str, options: &[&str]) -> PathBuf {
 
 const H264: [&str; 6] = ["-c:v", "libx264", "-g", "25", "-pix_fmt", "yuv420p"];
 
-/// What ffprobe finds in a clip, in the order of the file: presentation time in ms and size of each video packet,
-/// and how many packets there are from one key frame to the next.
+/// Returns the video packets that ffprobe finds in a clip, in the order of the file: presentation time in ms and size of each,
+/// and the number of packets from one keyframe to the next.
 fn packets(path: &Path) -> (Vec<(i64, usize)>, Vec<u32>) {
     let entries = ["-show_entries", "packet=pts_time,size,flags", "-of", "csv=p=0"];
     let mut ffprobe = Command::new("ffprobe");
@@ -43,33 +45,36 @@ fn packets(path: &Path) -> (Vec<(i64, usize)>, Vec<u32>) {
     (packets.into_iter().map(|(pts_ms, size)| (pts_ms - first_ms, size)).collect(), groups)
 }
 
-/// What a viewer gets: time since the first frame in ms and size of each frame, and frames and key frames a fragment.
-async fn viewed(stream: &Arc<Stream>) -> (Vec<(i64, usize)>, Vec<(u32, u32)>) {
+/// Returns the frames that a viewer gets: time since the first one in ms and size of each, and the number of frames and
+/// keyframes per fragment.
+async fn viewed(stream: &Arc<KvsStream>) -> (Vec<(i64, usize)>, Vec<(u32, u32)>) {
     let mut viewer = Viewer::new(stream, &selector("EARLIEST")).expect("a free place");
     let (mut frames, mut fragments, mut cluster_ms) = (Vec::new(), Vec::new(), 0);
     while fragments.len() < stream.fragment_numbers().len() {
         match viewer.next().await.expect("the stream stays open") {
-            Event::Start(start) => {
+            FragmentEvent::Start(start) => {
                 cluster_ms = start.cluster_timestamp.map_or(0, |ms| ms as i64);
                 assert_eq!(start.producer_ms, Some(cluster_ms));
             }
-            Event::Block(frame) => frames.push((cluster_ms + frame.relative_ms, frame.block.data.len())),
-            Event::End(end) => fragments.push((end.frames, end.keyframes)),
-            Event::Error(error) => panic!("{error:?}"),
+            FragmentEvent::Block(frame) => {
+                frames.push((cluster_ms + frame.relative_ms, frame.block.data.len()))
+            }
+            FragmentEvent::End(end) => fragments.push((end.frames, end.keyframes)),
+            FragmentEvent::Error(error) => panic!("{error:?}"),
         }
     }
     let first_ms = frames.first().expect("a frame").0;
     (frames.into_iter().map(|(ms, len)| (ms - first_ms, len)).collect(), fragments)
 }
 
-async fn appended(path: &Path, start: SystemTime) -> Arc<Stream> {
-    let stream = camera::stream(Delivery::Block);
-    append_clip(&stream, path, Pace::Asap, start).await.expect("a clip that can be played");
+async fn appended(path: &Path, start: SystemTime) -> Arc<KvsStream> {
+    let stream = camera::stream(LiveDelivery::Block);
+    append_clip(&stream, path, ClipPace::Asap, start).await.expect("a clip that can be played");
     stream
 }
 
 #[tokio::test]
-async fn every_packet_comes_out_with_its_time_in_fragments_at_key_frames() {
+async fn packets_keep_their_times_in_fragments_cut_at_keyframes() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let b_frames = [&H264[..], &["-bf", "2"]].concat();
     let with_sound = [&["-f", "lavfi", "-i", "sine", "-c:a", "aac"], &H264[..]].concat();
@@ -95,13 +100,13 @@ async fn every_packet_comes_out_with_its_time_in_fragments_at_key_frames() {
         assert_eq!(
             (fragments.len(), fragments),
             (3, groups),
-            "{name}: frames and key frames of each fragment"
+            "{name}: frames and keyframes of each fragment"
         );
     }
 }
 
 #[tokio::test]
-async fn a_dump_plays_as_the_fragments_that_it_holds() {
+async fn a_dump_plays_with_its_own_fragments() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = clip(folder.path(), "clip.mp4", &[&H264[..], &["-bf", "2"]].concat());
     let stream = appended(&path, SystemTime::UNIX_EPOCH + Duration::from_secs(60)).await;
@@ -118,7 +123,7 @@ async fn a_dump_plays_as_the_fragments_that_it_holds() {
 #[tokio::test]
 async fn a_dump_keeps_the_producers_tags_and_tracks() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let stream = camera::stream(Delivery::Block);
+    let stream = camera::stream(LiveDelivery::Block);
     camera::append(&stream, 0).await;
     let mut viewer = Viewer::new(&stream, &selector("EARLIEST")).expect("a free place");
     let (start, end) = viewer.next_fragment().await;
@@ -138,7 +143,7 @@ async fn a_dump_keeps_the_producers_tags_and_tracks() {
 }
 
 #[tokio::test]
-async fn a_looped_clip_goes_on_with_rising_times_and_ends_with_the_server() {
+async fn a_looped_clip_continues_with_rising_times_and_ends_with_the_server() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = folder.path().join("short.mp4");
     let input = ["-v", "error", "-f", "lavfi", "-i", "testsrc2=size=64x64:rate=25", "-t", "0.2"];
@@ -148,13 +153,13 @@ async fn a_looped_clip_goes_on_with_rising_times_and_ends_with_the_server() {
     let sim = Sim::start(SimConfig::default()).expect("a free port");
     let play = format!("cam={},loop", path.display()).parse().expect("a play");
     sim.play(play).await.expect("a clip that can be played");
-    let stream = sim.store().stream("cam").expect("the player made it");
+    let stream = sim.store().stream("cam").expect("the player created it");
     assert!(stream.claim_producer().is_err(), "the player is the stream's producer");
     let mut viewer = Viewer::new(&stream, &selector("EARLIEST")).expect("a free place");
     let (first, second) = (viewer.next_fragment().await, viewer.next_fragment().await);
     assert_eq!((first.1.frames, second.1.frames), (5, 5), "the clip once, and once more");
     let producer_ms = first.0.producer_ms.expect("a producer's time");
-    assert_eq!(second.0.producer_ms, Some(producer_ms + 200), "the second goes on where the first ended");
+    assert_eq!(second.0.producer_ms, Some(producer_ms + 200), "the second begins at the end of the first");
     let wall_ms = sim.store().clock().now_ms();
     assert!((wall_ms - 60_000..=wall_ms).contains(&producer_ms), "the time of the start: {producer_ms}");
     sim.stop().await;
@@ -162,7 +167,7 @@ async fn a_looped_clip_goes_on_with_rising_times_and_ends_with_the_server() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_played_is_named() {
+async fn a_clip_that_cannot_be_played_is_named() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let sound = folder.path().join("sound.mp4");
     let input = ["-v", "error", "-f", "lavfi", "-i", "sine", "-t", "1", "-c:a", "aac"];
@@ -190,7 +195,7 @@ async fn what_cannot_be_played_is_named() {
         (absent, "unreadable"),
         (cut, "unreadable"),
     ] {
-        let error = Clip::open(&path).expect_err("not playable");
+        let error = ClipFile::open(&path).expect_err("not playable");
         assert_eq!(kind(&error), expected, "{error}");
         assert!(error.to_string().starts_with(&path.display().to_string()), "{error}");
     }

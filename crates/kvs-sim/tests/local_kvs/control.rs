@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use kvs_sim::{Delivery, Sim, SimConfig, SimError};
+use kvs_sim::{LiveDelivery, Sim, SimConfig, SimError};
 use serde_json::json;
 
 use crate::camera::append;
 use crate::http::{Connection, ask, assert_error, begin, json, post, sim};
 
 #[tokio::test]
-async fn a_stream_lives_from_create_to_delete() {
+async fn a_stream_exists_from_create_to_delete() {
     let sim = sim();
     let created =
         r#"{"StreamName":"gate","DataRetentionInHours":2,"MediaType":"video/h264","Tags":{"a":"b"}}"#;
@@ -39,7 +39,7 @@ async fn a_stream_lives_from_create_to_delete() {
 async fn streams_are_listed_by_page_and_by_prefix() {
     let sim = sim();
     for name in ["b-2", "a-1", "b-1", "b-3"] {
-        sim.store().stream_or_create(name).expect("a good name");
+        sim.store().stream_or_create(name).expect("a valid name");
     }
     let names = |page: &serde_json::Value| -> Vec<String> {
         let list = page["StreamInfoList"].as_array().expect("a list");
@@ -58,14 +58,17 @@ async fn streams_are_listed_by_page_and_by_prefix() {
     let second = json(&post(&sim, "/listStreams", &request.to_string()).await);
     assert_eq!((names(&second), &second["NextToken"]), (vec!["b-3".to_owned()], &json!(null)));
     let token = first["NextToken"].as_str().expect("a token");
-    assert!(token.bytes().all(|byte| byte.is_ascii_alphanumeric()), "the model's pattern: {token}");
+    assert!(
+        token.bytes().all(|byte| byte.is_ascii_alphanumeric()),
+        "a token has the pattern of AWS's model: {token}"
+    );
     request["StreamNameCondition"]["ComparisonValue"] = json!("a-");
     let of_another_list = post(&sim, "/listStreams", &request.to_string()).await;
     assert_error(&of_another_list, 400, "InvalidArgumentException");
     sim.stop().await;
 }
 
-/// The data endpoint for a client that sends this Host.
+/// Returns the data endpoint for a client that sends this Host.
 async fn endpoint_for(sim: &Sim, host: &str) -> serde_json::Value {
     let body = r#"{"StreamName":"gate","APIName":"PUT_MEDIA"}"#;
     let len = body.len();
@@ -78,9 +81,9 @@ async fn endpoint_for(sim: &Sim, host: &str) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn the_data_endpoint_is_the_address_by_which_it_was_asked() {
+async fn the_data_endpoint_is_the_address_of_the_request() {
     let sim = sim();
-    sim.store().stream_or_create("gate").expect("a good name");
+    sim.store().stream_or_create("gate").expect("a valid name");
     for api in ["PUT_MEDIA", "GET_MEDIA", "GET_CLIP"] {
         let request = json!({ "StreamName": "gate", "APIName": api }).to_string();
         let answer = json(&post(&sim, "/getDataEndpoint", &request).await);
@@ -108,7 +111,7 @@ async fn the_data_endpoint_is_the_address_by_which_it_was_asked() {
 #[tokio::test]
 async fn each_error_has_its_status_and_its_type() {
     let sim = sim();
-    sim.store().stream_or_create("gate").expect("a good name");
+    sim.store().stream_or_create("gate").expect("a valid name");
     let missing = ("ResourceNotFoundException", 404);
     let invalid = ("InvalidArgumentException", 400);
     let unknown = ("UnknownOperationException", 404);
@@ -163,9 +166,9 @@ async fn each_error_has_its_status_and_its_type() {
 }
 
 #[tokio::test]
-async fn the_fourth_connection_is_refused_and_a_closed_one_makes_room() {
+async fn a_fourth_connection_is_refused_until_one_closes() {
     let sim = sim();
-    let stream = sim.store().stream_or_create("gate").expect("a good name");
+    let stream = sim.store().stream_or_create("gate").expect("a valid name");
     append(&stream, 0).await;
     let request = r#"{"StreamName":"gate","StartSelector":{"StartSelectorType":"EARLIEST"}}"#;
     let mut open = Vec::new();
@@ -185,25 +188,25 @@ async fn the_fourth_connection_is_refused_and_a_closed_one_makes_room() {
 #[tokio::test]
 async fn open_connections_end_with_the_server() {
     let sim = sim();
-    let stream = sim.store().stream_or_create("gate").expect("a good name");
+    let stream = sim.store().stream_or_create("gate").expect("a valid name");
     append(&stream, 0).await;
     let request = r#"{"StreamName":"gate","StartSelector":{"StartSelectorType":"EARLIEST"}}"#;
     let mut connection = begin(&sim, "POST", "/getMedia", request, "").await;
     connection.read_until("AWS_KINESISVIDEO_CONTINUATION_TOKEN").await;
-    sim.store().stream_or_create("empty").expect("a good name");
+    sim.store().stream_or_create("empty").expect("a valid name");
     let idle = r#"{"StreamName":"empty","StartSelector":{"StartSelectorType":"NOW"}}"#;
     let mut idle = begin(&sim, "POST", "/getMedia", idle, "").await;
     idle.read_until("HTTP/1.1 200 OK\r\n").await;
     let started = Instant::now();
     sim.stop().await;
     assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
-    assert!(connection.read_to_end().await.ends_with("\r\n0\r\n\r\n"), "the answer ends as an answer should");
+    assert!(connection.read_to_end().await.ends_with("\r\n0\r\n\r\n"), "the answer has its last chunk");
 }
 
 #[tokio::test]
 async fn a_taken_port_is_named() {
     let sim = sim();
-    let taken = SimConfig { listen: sim.address(), delivery: Delivery::Block, ..SimConfig::default() };
+    let taken = SimConfig { listen: sim.address(), delivery: LiveDelivery::Block, ..SimConfig::default() };
     let error = Sim::start(taken).expect_err("the port is taken");
     assert!(matches!(error, SimError::Listen { .. }), "{error}");
     assert!(error.to_string().contains(&sim.address().to_string()), "{error}");

@@ -1,10 +1,10 @@
-//! Faults over real HTTP: how they are told, what they do, and that they go away.
+//! Faults over real HTTP: they are set, take effect, and are used up.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kvs_mkv::{Event, FragmentReader, Limits};
-use kvs_sim::{FaultKind, FragmentNumber, Sim, SimConfig, Stream};
+use kvs_mkv::{FragmentEvent, FragmentReader, MkvLimits};
+use kvs_sim::{FaultKind, FragmentNumber, KvsStream, Sim, SimConfig};
 use serde_json::{Value, json};
 
 use crate::camera::append;
@@ -13,10 +13,10 @@ use crate::http::{Connection, ask, assert_error, begin, dechunked, json, post};
 const EARLIEST: &str = r#"{"StreamName":"cam","StartSelector":{"StartSelectorType":"EARLIEST"}}"#;
 const OF_CAM: &str = r#"{"StreamName":"cam"}"#;
 
-/// A local KVS with a stream of three fragments.
-async fn three_fragments() -> (Sim, Arc<Stream>, [FragmentNumber; 3]) {
+/// Starts a local KVS with a stream of three fragments.
+async fn three_fragments() -> (Sim, Arc<KvsStream>, [FragmentNumber; 3]) {
     let sim = Sim::start(SimConfig { fragments_per_s: 1000, ..SimConfig::default() }).expect("a free port");
-    let stream = sim.store().stream_or_create("cam").expect("a good name");
+    let stream = sim.store().stream_or_create("cam").expect("a valid name");
     let mut numbers = Vec::new();
     for fragment in 0..3 {
         numbers.push(append(&stream, 1_000_000 + fragment * 2000).await);
@@ -24,7 +24,7 @@ async fn three_fragments() -> (Sim, Arc<Stream>, [FragmentNumber; 3]) {
     (sim, stream, numbers.try_into().expect("three"))
 }
 
-fn set(stream: &Stream, faults: &str) {
+fn set(stream: &KvsStream, faults: &str) {
     stream.set_faults(faults.parse::<kvs_sim::Faults>().expect(faults));
 }
 
@@ -32,40 +32,41 @@ async fn connect(sim: &Sim, body: &str) -> Connection {
     begin(sim, "POST", "/getMedia", body, "Connection: close\r\n").await
 }
 
-/// The body of a GetMedia answer, to the end of the connection.
+/// Returns the body of a GetMedia answer, read to the end of the connection.
 async fn media(sim: &Sim, body: &str) -> Vec<u8> {
     let mut connection = connect(sim, body).await;
     connection.read_until("\r\n\r\n").await;
     dechunked(&connection.read_all().await)
 }
 
-/// What all three fragments look like when nothing is wrong.
-async fn undisturbed(sim: &Sim, stream: &Stream) -> Vec<u8> {
+/// Returns the bytes of all three fragments without faults.
+async fn intact(sim: &Sim, stream: &KvsStream) -> Vec<u8> {
     set(stream, "end=3f");
     media(sim, EARLIEST).await
 }
 
-fn events(body: &[u8]) -> Vec<Event> {
-    let mut reader = FragmentReader::new(Limits::default());
+fn events(body: &[u8]) -> Vec<FragmentEvent> {
+    let mut reader = FragmentReader::new(MkvLimits::default());
     reader.push(body);
-    std::iter::from_fn(|| reader.next().expect("what comes can be read")).collect()
+    std::iter::from_fn(|| reader.next().expect("valid Matroska")).collect()
 }
 
-/// Numbers of the fragments that begin, and how many of them are whole.
+/// Returns the numbers of the fragments that begin, and how many of them are whole.
 fn fragments(body: &[u8]) -> (Vec<String>, usize) {
     let events = events(body);
     let begun = events.iter().filter_map(|event| match event {
-        Event::Start(start) => Some(start.number.clone()),
+        FragmentEvent::Start(start) => Some(start.number.clone()),
         _ => None,
     });
-    let whole = events.iter().filter(|event| matches!(event, Event::End(end) if end.complete)).count();
+    let whole =
+        events.iter().filter(|event| matches!(event, FragmentEvent::End(end) if end.complete)).count();
     (begun.collect(), whole)
 }
 
 #[tokio::test]
-async fn a_connection_ends_where_it_is_told_as_if_all_were_well() {
+async fn a_connection_ends_properly_at_the_limit_of_its_fault() {
     let (sim, stream, _) = three_fragments().await;
-    let good = undisturbed(&sim, &stream).await;
+    let good = intact(&sim, &stream).await;
     assert_eq!(fragments(&good).1, 3);
     for (faults, len) in [("end=100b", 100), ("end=0b", 0), ("end=1f", good.len() / 3)] {
         set(&stream, faults);
@@ -73,14 +74,14 @@ async fn a_connection_ends_where_it_is_told_as_if_all_were_well() {
     }
     set(&stream, "end=0.01s");
     let some = media(&sim, EARLIEST).await;
-    assert!(good.starts_with(&some), "nothing else is wrong with it");
+    assert!(good.starts_with(&some), "the bytes before the end are intact");
     sim.stop().await;
 }
 
 #[tokio::test]
-async fn a_broken_connection_lacks_the_end_of_its_answer() {
+async fn a_broken_connection_lacks_the_last_chunk() {
     let (sim, stream, _) = three_fragments().await;
-    let good = undisturbed(&sim, &stream).await;
+    let good = intact(&sim, &stream).await;
     let last_chunk = b"\r\n0\r\n\r\n";
     for (faults, len, whole) in [("end=100b", 100, true), ("break=100b", 100, false), ("break=0b", 0, false)]
     {
@@ -97,24 +98,24 @@ async fn a_broken_connection_lacks_the_end_of_its_answer() {
 #[tokio::test]
 async fn a_cut_is_inside_a_block() {
     let (sim, stream, _) = three_fragments().await;
-    let good = undisturbed(&sim, &stream).await;
+    let good = intact(&sim, &stream).await;
     for (faults, whole, after) in [("cut=0", 0, 0), ("cut=0,after=2", 2, good.len() / 3 * 2)] {
         set(&stream, faults);
         let body = media(&sim, EARLIEST).await;
         assert!(body.len() > after && good.starts_with(&body), "{faults}");
         let (begun, ended) = fragments(&body);
         assert_eq!((begun.len(), ended), (whole + 1, whole), "{faults}");
-        let frames = events(&body).iter().filter(|event| matches!(event, Event::Block(_))).count();
+        let frames = events(&body).iter().filter(|event| matches!(event, FragmentEvent::Block(_))).count();
         assert_eq!(frames, whole * 3, "{faults}: the block that was cut is no frame");
-        assert_eq!(body[body.len() - 1], 0xA3, "{faults}: one byte of a block came, its id");
+        assert_eq!(body[body.len() - 1], 0xA3, "{faults}: one byte of a block was sent, its id");
     }
     sim.stop().await;
 }
 
 #[tokio::test]
-async fn a_stalled_connection_stays_open_and_the_next_is_well() {
+async fn a_stalled_connection_stays_open_and_the_next_is_intact() {
     let (sim, stream, _) = three_fragments().await;
-    let good = undisturbed(&sim, &stream).await;
+    let good = intact(&sim, &stream).await;
     for (faults, len) in [("stall=2f,count=1", good.len() / 3 * 2), ("stall=70b,count=1", 70)] {
         set(&stream, faults);
         let mut stalled = connect(&sim, EARLIEST).await;
@@ -125,15 +126,15 @@ async fn a_stalled_connection_stays_open_and_the_next_is_well() {
         assert_eq!(media(&sim, EARLIEST).await, good, "{faults}: another connection");
         assert!(stalled.is_open_and_silent().await, "{faults}");
         stream.cut_readers();
-        assert_eq!(dechunked(&stalled.read_all().await), good[..len], "{faults}: nothing more had come");
+        assert_eq!(dechunked(&stalled.read_all().await), good[..len], "{faults}: nothing more was sent");
     }
     sim.stop().await;
 }
 
 #[tokio::test]
-async fn damage_is_the_same_for_a_seed_and_another_for_each_connection() {
+async fn damage_depends_on_the_seed_and_the_connection() {
     let (sim, stream, _) = three_fragments().await;
-    let good = undisturbed(&sim, &stream).await;
+    let good = intact(&sim, &stream).await;
     let mut bodies = Vec::new();
     for faults in ["flip=0.1,seed=5,end=3f", "flip=0.1,seed=5,end=3f", "flip=0.1,seed=6,end=3f"] {
         set(&stream, faults);
@@ -149,13 +150,13 @@ async fn damage_is_the_same_for_a_seed_and_another_for_each_connection() {
 }
 
 #[tokio::test]
-async fn an_error_record_ends_an_answer_that_began_well() {
+async fn an_error_record_ends_an_answer_with_status_200() {
     let (sim, stream, [_, second, _]) = three_fragments().await;
     for (id, code) in [(4000, "FRAGMENT_NOT_FOUND"), (5000, "INTERNAL_ERROR"), (1, "UNKNOWN_ERROR")] {
         set(&stream, &format!("error={id},after=1"));
         let events = events(&media(&sim, EARLIEST).await);
-        assert!(matches!(&events[events.len() - 2], Event::End(end) if end.complete), "{id}");
-        let Some(Event::Error(error)) = events.last() else { panic!("{id}: {events:?}") };
+        assert!(matches!(&events[events.len() - 2], FragmentEvent::End(end) if end.complete), "{id}");
+        let Some(FragmentEvent::Error(error)) = events.last() else { panic!("{id}: {events:?}") };
         assert_eq!((error.id, error.code.as_deref()), (Some(id), Some(code)));
         assert_eq!(error.fragment, Some(second.to_string()));
     }
@@ -163,14 +164,14 @@ async fn an_error_record_ends_an_answer_that_began_well() {
 }
 
 #[tokio::test]
-async fn a_new_connection_begins_with_fragments_that_came_before() {
+async fn a_new_connection_repeats_earlier_fragments() {
     let (sim, stream, [first, second, third]) = three_fragments().await;
     let after = |number: FragmentNumber| {
         let selector =
             json!({ "StartSelectorType": "FRAGMENT_NUMBER", "AfterFragmentNumber": number.to_string() });
         json!({ "StreamName": "cam", "StartSelector": selector }).to_string()
     };
-    for (repeats, asked, begins) in [
+    for (repeats, request, begins) in [
         ("repeat=1", after(second), second),
         ("repeat=2", after(second), first),
         ("repeat=9", after(second), first),
@@ -178,14 +179,14 @@ async fn a_new_connection_begins_with_fragments_that_came_before() {
         ("repeat=1", EARLIEST.to_owned(), first),
     ] {
         set(&stream, &format!("{repeats},end=1f"));
-        let (numbers, _) = fragments(&media(&sim, &asked).await);
-        assert_eq!(numbers, [begins.to_string()], "{repeats} {asked}");
+        let (numbers, _) = fragments(&media(&sim, &request).await);
+        assert_eq!(numbers, [begins.to_string()], "{repeats} {request}");
     }
     sim.stop().await;
 }
 
 #[tokio::test]
-async fn new_fragments_go_back_in_time() {
+async fn timecodes_of_new_fragments_are_moved_back() {
     let (sim, stream, _) = three_fragments().await;
     set(&stream, "time-back=10s,count=1,end=5f");
     append(&stream, 1_006_000).await;
@@ -193,7 +194,7 @@ async fn new_fragments_go_back_in_time() {
     let starts: Vec<(Option<i64>, Option<u64>)> = events(&media(&sim, EARLIEST).await)
         .into_iter()
         .filter_map(|event| match event {
-            Event::Start(start) => Some((start.producer_ms, start.cluster_timestamp)),
+            FragmentEvent::Start(start) => Some((start.producer_ms, start.cluster_timestamp)),
             _ => None,
         })
         .collect();
@@ -203,9 +204,9 @@ async fn new_fragments_go_back_in_time() {
 }
 
 #[tokio::test]
-async fn a_slow_connection_brings_all_of_it_slowly() {
+async fn a_slow_connection_sends_everything_slowly() {
     let (sim, stream, _) = three_fragments().await;
-    let good = undisturbed(&sim, &stream).await;
+    let good = intact(&sim, &stream).await;
     set(&stream, "drip=1000,end=200b");
     let started = Instant::now();
     assert_eq!(media(&sim, EARLIEST).await, good[..200]);
@@ -217,20 +218,16 @@ async fn a_slow_connection_brings_all_of_it_slowly() {
     }
     stream.cut_readers();
     for connection in slow {
-        assert_eq!(
-            dechunked(&connection.read_all().await),
-            b"",
-            "a cut does not wait for what is to be sent"
-        );
+        assert_eq!(dechunked(&connection.read_all().await), b"", "a cut does not wait for pending bytes");
     }
     let mut stopped = connect(&sim, EARLIEST).await;
     stopped.read_until("\r\n\r\n").await;
     let (body, ()) = tokio::join!(stopped.read_all(), sim.stop());
-    assert_eq!(dechunked(&body), b"", "nor does the end of the server");
+    assert_eq!(dechunked(&body), b"", "the stop of the server does not wait, either");
 }
 
 #[tokio::test]
-async fn calls_are_refused_by_count_and_by_turn() {
+async fn calls_are_refused_by_count_and_by_every() {
     let (sim, stream, _) = three_fragments().await;
     for (fault, status, kind) in [
         ("throttle", 400, "ClientLimitExceededException"),
@@ -242,7 +239,7 @@ async fn calls_are_refused_by_count_and_by_turn() {
         for _ in 0..2 {
             assert_error(&post(&sim, "/getMedia", EARLIEST).await, status, kind);
         }
-        assert!(post(&sim, "/getMedia", EARLIEST).await.starts_with("HTTP/1.1 200 "), "{fault} goes away");
+        assert!(post(&sim, "/getMedia", EARLIEST).await.starts_with("HTTP/1.1 200 "), "{fault} is used up");
         set(&stream, &format!("{fault},every=2,end=0b"));
         let mut refused = Vec::new();
         for _ in 0..4 {
@@ -259,7 +256,7 @@ async fn calls_are_refused_by_count_and_by_turn() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_moved_is_found_by_asking() {
+async fn get_data_endpoint_finds_a_stream_that_moved() {
     let (sim, stream, _) = three_fragments().await;
     set(&stream, "moved,end=0b");
     for _ in 0..2 {
@@ -268,8 +265,8 @@ async fn an_endpoint_that_moved_is_found_by_asking() {
     let wrong = r#"{"StreamName":"cam","APIName":"GET_EVERYTHING"}"#;
     assert_error(&post(&sim, "/getDataEndpoint", wrong).await, 400, "InvalidArgumentException");
     assert_error(&post(&sim, "/getMedia", EARLIEST).await, 400, "InvalidEndpointException");
-    let told = post(&sim, "/getDataEndpoint", r#"{"StreamName":"cam","APIName":"GET_MEDIA"}"#).await;
-    assert_eq!(json(&told)["DataEndpoint"], "http://kvs.test:80");
+    let answer = post(&sim, "/getDataEndpoint", r#"{"StreamName":"cam","APIName":"GET_MEDIA"}"#).await;
+    assert_eq!(json(&answer)["DataEndpoint"], "http://kvs.test:80");
     assert!(post(&sim, "/getMedia", EARLIEST).await.starts_with("HTTP/1.1 200 "));
     sim.stop().await;
 }
@@ -283,7 +280,7 @@ async fn footage_expires_before_a_call() {
     });
     set(&stream, "expire=1,count=1");
     let events = events(&media(&sim, &after_first.to_string()).await);
-    assert!(matches!(&events[..], [Event::Error(error)] if error.id == Some(4000)), "{events:?}");
+    assert!(matches!(&events[..], [FragmentEvent::Error(error)] if error.id == Some(4000)), "{events:?}");
     assert_eq!(stream.fragment_numbers(), [second, third]);
     set(&stream, "expire,end=1f");
     assert_eq!(fragments(&media(&sim, EARLIEST).await).0, [third.to_string()], "the newest stays");
@@ -291,39 +288,39 @@ async fn footage_expires_before_a_call() {
 }
 
 #[tokio::test]
-async fn faults_are_told_asked_and_taken_back_over_http() {
+async fn faults_are_set_read_and_removed_over_http() {
     let (sim, stream, _) = three_fragments().await;
-    let quiet = sim.store().stream_or_create("quiet").expect("a good name");
+    let quiet = sim.store().stream_or_create("quiet").expect("a valid name");
     let faults = json!({ "faults": [{ "kind": "throttle", "count": 2 }, { "kind": "end", "value": "0b" }] });
-    let told = json(&ask(&sim, "PUT", "/sim/faults/cam", &faults.to_string()).await);
-    assert_eq!((&told["stream"], &told["faults"]), (&json!("cam"), &faults["faults"]));
+    let answer = json(&ask(&sim, "PUT", "/sim/faults/cam", &faults.to_string()).await);
+    assert_eq!((&answer["stream"], &answer["faults"]), (&json!("cam"), &faults["faults"]));
     assert_error(&post(&sim, "/getMedia", EARLIEST).await, 400, "ClientLimitExceededException");
     let left = json(&ask(&sim, "GET", "/sim/faults/cam", "").await);
-    assert_eq!(left["faults"][0]["count"], 1, "one of two is left");
-    assert_eq!(quiet.faults(), kvs_sim::Faults::default(), "another stream is left alone");
+    assert_eq!(left["faults"][0]["count"], 1, "one of two remains");
+    assert_eq!(quiet.faults(), kvs_sim::Faults::default(), "another stream has no faults");
 
     let all = r#"{"faults":[{"kind":"moved"}]}"#;
-    let told = json(&ask(&sim, "PUT", "/sim/faults", all).await);
+    let answer = json(&ask(&sim, "PUT", "/sim/faults", all).await);
     let moved = json!([{ "kind": "moved" }]);
     let of = |stream: &str| json!({ "stream": stream, "faults": moved });
-    assert_eq!(told, json!({ "streams": [of("cam"), of("quiet")], "new_streams": moved }));
-    let made = sim.store().stream_or_create("made").expect("a good name");
-    assert_eq!(made.faults(), FaultKind::Moved.into(), "a new stream has them too");
+    assert_eq!(answer, json!({ "streams": [of("cam"), of("quiet")], "new_streams": moved }));
+    let created = sim.store().stream_or_create("made").expect("a valid name");
+    assert_eq!(created.faults(), FaultKind::Moved.into(), "a new stream has them, too");
     ask(&sim, "DELETE", "/sim/faults/cam", "").await;
     let left = (stream.faults().0.len(), quiet.faults().0.len());
-    assert_eq!(left, (0, 1), "those of one stream are taken back");
+    assert_eq!(left, (0, 1), "only those of one stream are removed");
     let none = json(&ask(&sim, "DELETE", "/sim/faults", "").await);
     assert_eq!(none["new_streams"], json!([]));
-    assert_eq!((made.faults().0.len(), quiet.faults().0.len()), (0, 0));
+    assert_eq!((created.faults().0.len(), quiet.faults().0.len()), (0, 0));
     sim.stop().await;
 }
 
 #[tokio::test]
-async fn what_cannot_be_meant_changes_nothing() {
+async fn an_invalid_fault_changes_nothing() {
     let (sim, stream, _) = three_fragments().await;
     set(&stream, "moved");
-    for (path, body, told) in [
-        ("/sim/faults/cam", r#"{"faults":[{"kind":"explode"}]}"#, "is no fault; there are end"),
+    for (path, body, expected) in [
+        ("/sim/faults/cam", r#"{"faults":[{"kind":"explode"}]}"#, "is not a fault; the faults are end"),
         ("/sim/faults/cam", r#"{"faults":[{"kind":"end","value":"5"}]}"#, "such as 5s"),
         ("/sim/faults/cam", r#"{"faults":[{"kind":"moved","coun":5}]}"#, "coun"),
         ("/sim/faults/cam", "", "missing field `faults`"),
@@ -332,7 +329,7 @@ async fn what_cannot_be_meant_changes_nothing() {
         let answer = ask(&sim, "PUT", path, body).await;
         assert_error(&answer, 400, "InvalidArgumentException");
         let message = json(&answer)["Message"].clone();
-        assert!(message.as_str().is_some_and(|message| message.contains(told)), "{body}: {message}");
+        assert!(message.as_str().is_some_and(|message| message.contains(expected)), "{body}: {message}");
     }
     assert_eq!(stream.faults(), FaultKind::Moved.into());
     let absent = ask(&sim, "PUT", "/sim/faults/absent", r#"{"faults":[]}"#).await;
@@ -341,21 +338,21 @@ async fn what_cannot_be_meant_changes_nothing() {
 }
 
 #[tokio::test]
-async fn plans_at_the_start_hold_for_streams_to_come() {
+async fn plans_at_the_start_apply_to_streams_created_later() {
     let plans = ["gate:throttle", "end=1f", "gate:moved"];
     let faults = plans.map(|plan| plan.parse().expect(plan)).to_vec();
     let sim = Sim::start(SimConfig { faults, ..SimConfig::default() }).expect("a free port");
     for (name, faults) in [("gate", "end=1f,throttle,moved"), ("other", "end=1f")] {
         let created = post(&sim, "/createStream", &json!({ "StreamName": name }).to_string()).await;
         assert!(created.starts_with("HTTP/1.1 200 "), "{created}");
-        let stream = sim.store().stream(name).expect("it was made");
+        let stream = sim.store().stream(name).expect("it was created");
         assert_eq!(stream.faults().to_string(), faults, "{name}");
     }
     sim.stop().await;
 }
 
 #[tokio::test]
-async fn a_fault_hits_no_other_operation() {
+async fn faults_do_not_apply_to_the_control_plane() {
     let (sim, stream, _) = three_fragments().await;
     set(&stream, "throttle,unauthorized");
     for path in ["/describeStream", "/listStreams"] {
@@ -368,7 +365,7 @@ async fn a_fault_hits_no_other_operation() {
 }
 
 #[test]
-fn the_document_shows_every_fault_as_it_is_written() {
+fn the_document_lists_every_fault() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/kvs.md");
     let text = std::fs::read_to_string(path).expect("the document of the local KVS");
     let (_, section) = text.split_once("## Make things go wrong").expect("its chapter");
@@ -378,8 +375,8 @@ fn the_document_shows_every_fault_as_it_is_written() {
     for fault in &shown {
         assert!(fault.parse::<kvs_sim::Faults>().is_ok(), "{fault}");
     }
-    let no_fault = "?".parse::<kvs_sim::Faults>().expect_err("no fault").to_string();
-    let (_, known) = no_fault.split_once("there are ").expect("a list of them");
+    let unknown = "?".parse::<kvs_sim::Faults>().expect_err("no fault").to_string();
+    let (_, known) = unknown.split_once("the faults are ").expect("a list of them");
     let kinds: Vec<&str> = shown.iter().filter_map(|fault| fault.split(['=', ',']).next()).collect();
     assert_eq!(kinds, known.split(", ").collect::<Vec<_>>());
 }

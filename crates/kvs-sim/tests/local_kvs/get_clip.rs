@@ -1,11 +1,11 @@
-//! GetClip over real HTTP: which fragments a clip has, and what is refused.
+//! GetClip over real HTTP: the fragments of a clip, and the requests that are refused.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kvs_mkv::{Block, Track, TrackKind, writer};
-use kvs_sim::{Clock, Sim, SimConfig, Stream, StreamSettings, append_fragment};
+use kvs_mkv::{Block, TrackEntry, TrackKind, writer};
+use kvs_sim::{Clock, KvsStream, Sim, SimConfig, StreamSettings, append_fragment};
 use serde_json::{Value, json};
 
 use crate::camera::NOON_MS;
@@ -18,7 +18,7 @@ fn range(line: &str, from_ms: i64, to_ms: i64) -> Value {
     json!({ "FragmentSelectorType": line, "TimestampRange": range })
 }
 
-/// Head and body of the answer.
+/// Returns head and body of the answer.
 async fn clip(sim: &Sim, selector: Value) -> (String, Vec<u8>) {
     let request = json!({ "StreamName": "cam", "ClipFragmentSelector": selector }).to_string();
     let answer = begin(sim, "POST", "/getClip", &request, "Connection: close\r\n").await.read_all().await;
@@ -26,14 +26,14 @@ async fn clip(sim: &Sim, selector: Value) -> (String, Vec<u8>) {
     (String::from_utf8_lossy(&answer[..end]).into_owned(), answer[end..].to_vec())
 }
 
-/// A fragment of one frame with a payload that can be found in a file.
-async fn append_marked(stream: &Arc<Stream>, producer_ms: i64, mark: &str) {
+/// Appends a fragment of one frame whose payload can be found in a file.
+async fn append_marked(stream: &Arc<KvsStream>, producer_ms: i64, mark: &str) {
     let frames = [frame(0, true, mark.as_bytes())];
     append_fragment(stream, head(&[track(&AVCC)], producer_ms), &frames, Vec::new()).await.expect("a stream");
 }
 
-/// A fragment of frames of a million times this byte.
-async fn append_large(stream: &Arc<Stream>, producer_ms: i64, filler: u8, frames: i16) {
+/// Appends a fragment whose frames are a million times this byte.
+async fn append_large(stream: &Arc<KvsStream>, producer_ms: i64, filler: u8, frames: i16) {
     let payload = vec![filler; 1_000_000];
     let frames: Vec<Block> = (0..frames).map(|at| frame(at * 40, at == 0, &payload)).collect();
     append_fragment(stream, head(&[track(&AVCC)], producer_ms), &frames, Vec::new()).await.expect("a stream");
@@ -90,13 +90,14 @@ async fn a_clip_ends_with_200_fragments_or_100_mb() {
 }
 
 #[tokio::test]
-async fn clips_that_cannot_be_made_are_refused_by_name() {
+async fn each_reason_against_a_clip_has_its_error() {
     let avc = |private: &[u8]| vec![track(private)];
     let mut other = AVCC;
     other[3] = 0x0D;
-    let sound = Track { number: 2, kind: TrackKind::Audio, ..writer::video_track(2, "A_AAC", b"x", 0, 0) };
-    let with_sound = vec![track(&AVCC), Track { raw: Bytes::new(), ..sound }];
-    let cases: [(&str, Vec<Vec<Track>>, u16, &str); 6] = [
+    let sound =
+        TrackEntry { number: 2, kind: TrackKind::Audio, ..writer::video_track(2, "A_AAC", b"x", 0, 0) };
+    let with_sound = vec![track(&AVCC), TrackEntry { raw: Bytes::new(), ..sound }];
+    let cases: [(&str, Vec<Vec<TrackEntry>>, u16, &str); 6] = [
         ("nothing in the range", vec![], 404, "ResourceNotFoundException"),
         (
             "another codec",
@@ -123,7 +124,7 @@ async fn clips_that_cannot_be_made_are_refused_by_name() {
 }
 
 #[tokio::test]
-async fn frames_that_are_none_are_refused() {
+async fn invalid_frames_are_refused() {
     let (sim, stream) = standing();
     let mut broken = frame(0, true, b"key");
     broken.data = Bytes::from_static(b"\0\0\0\x20short");
@@ -134,7 +135,7 @@ async fn frames_that_are_none_are_refused() {
 }
 
 #[tokio::test]
-async fn a_stream_that_retains_nothing_has_no_clips() {
+async fn a_stream_without_retention_has_no_clips() {
     let sim = Sim::start(SimConfig { clock: Clock::standing_at(NOON_MS), ..SimConfig::default() })
         .expect("a free port");
     let stream = sim.store().create("cam", StreamSettings::default()).expect("the first of its name");
@@ -145,7 +146,7 @@ async fn a_stream_that_retains_nothing_has_no_clips() {
 }
 
 #[tokio::test]
-async fn requests_that_mean_nothing_are_refused() {
+async fn invalid_requests_are_refused() {
     let (sim, stream) = standing();
     append(&stream, &[track(&AVCC)], NOON_MS).await;
     let good = range("PRODUCER_TIMESTAMP", 0, 1000);

@@ -1,25 +1,25 @@
-//! GetImages over real HTTP, with a maker that says what it was asked for in place of a picture.
+//! GetImages over real HTTP, with a maker whose images are the text of its request.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use kvs_hls::{AccessUnit, VideoTrack};
+use kvs_hls::{AccessUnit, HlsTrack};
 use kvs_mkv::writer;
-use kvs_sim::{Clock, ImageFormat, ImageMaker, Sim, SimConfig, Stream, StreamSettings};
+use kvs_sim::{Clock, ImageFormat, ImageMaker, KvsStream, Sim, SimConfig, StreamSettings};
 use serde_json::{Value, json};
 
 use crate::camera::NOON_MS;
 use crate::hls_player::{AVCC, append, track};
 use crate::http::{assert_error, json as json_of, post};
 
-/// Makes an image of the time of its frame, and none of the frames at 1000 ms.
+/// Makes images of the times of their frames, and none of the frames at 1000 ms.
 #[derive(Debug)]
 struct Labels;
 
 impl ImageMaker for Labels {
     fn images(
         &self,
-        track: &VideoTrack,
+        track: &HlsTrack,
         units: &[AccessUnit],
         wanted: &[usize],
         format: ImageFormat,
@@ -33,7 +33,7 @@ impl ImageMaker for Labels {
     }
 }
 
-fn sim(retention_hours: u32) -> (Sim, Arc<Stream>) {
+fn sim(retention_hours: u32) -> (Sim, Arc<KvsStream>) {
     let images: Option<Arc<dyn ImageMaker>> = Some(Arc::new(Labels));
     let config = SimConfig { clock: Clock::standing_at(NOON_MS), images, ..SimConfig::default() };
     let sim = Sim::start(config).expect("a free port");
@@ -54,8 +54,8 @@ fn request(from_ms: i64, to_ms: i64, options: &Value) -> Value {
     request
 }
 
-/// Time after noon in ms, and the time of the picture or the error.
-fn seen(page: &Value) -> Vec<(i64, String)> {
+/// Returns the time of each image in ms after noon, and the time of its frame or its error.
+fn frames_of(page: &Value) -> Vec<(i64, String)> {
     let images = page["Images"].as_array().unwrap_or_else(|| panic!("{page}"));
     let one = |image: &Value| {
         let ms = (image["TimeStamp"].as_f64().expect("a time") * 1000.0).round() as i64 - NOON_MS;
@@ -67,7 +67,7 @@ fn seen(page: &Value) -> Vec<(i64, String)> {
     images.iter().map(one).collect()
 }
 
-/// Base64 as a text.
+/// Decodes Base64 into a text.
 fn decoded(content: &str) -> String {
     let digit = |c: u8| match c {
         b'A'..=b'Z' => c - b'A',
@@ -91,14 +91,14 @@ fn expected(list: &[(i64, &str)]) -> Vec<(i64, String)> {
 }
 
 #[tokio::test]
-async fn each_time_has_the_picture_that_is_shown_then() {
+async fn the_image_of_a_time_is_the_frame_on_screen_then() {
     let (sim, stream) = sim(1);
     // 2 s each, with frames at 0, 500, 1000 and 1500 ms, and a gap of 2 s between them.
     append(&stream, &[track(&AVCC)], NOON_MS).await;
     stream.clock().advance(Duration::from_secs(100));
     append(&stream, &[track(&AVCC)], NOON_MS + 4000).await;
     let page = images(&sim, &request(-500, 4700, &json!({}))).await;
-    let told = [
+    let frames = [
         (-500, "NO_MEDIA"),
         (0, "0"),
         (500, "500"),
@@ -111,44 +111,44 @@ async fn each_time_has_the_picture_that_is_shown_then() {
         (4000, "0"),
         (4500, "500"),
     ];
-    assert_eq!((seen(&page), &page["NextToken"]), (expected(&told), &json!(null)));
+    assert_eq!((frames_of(&page), &page["NextToken"]), (expected(&frames), &json!(null)));
     let between = images(&sim, &request(499, 499, &json!({}))).await;
-    assert_eq!(seen(&between), expected(&[(499, "0")]));
+    assert_eq!(frames_of(&between), expected(&[(499, "0")]));
     let server = json!({ "ImageSelectorType": "SERVER_TIMESTAMP", "SamplingInterval": 100_000 });
     let page = images(&sim, &request(600, 100_600, &server)).await;
-    assert_eq!(seen(&page), expected(&[(600, "500"), (100_600, "500")]));
+    assert_eq!(frames_of(&page), expected(&[(600, "500"), (100_600, "500")]));
     sim.stop().await;
 }
 
 #[tokio::test]
-async fn pages_follow_one_another_and_formats_are_passed_on() {
+async fn pages_continue_and_formats_reach_the_maker() {
     let (sim, stream) = sim(1);
     append(&stream, &[track(&AVCC)], NOON_MS).await;
-    let mut asked =
+    let mut query =
         request(0, 1800, &json!({ "SamplingInterval": 600, "MaxResults": 3, "HeightPixels": 90 }));
-    let first = images(&sim, &asked).await;
-    assert_eq!(seen(&first), expected(&[(0, "0"), (600, "500"), (1200, "MEDIA_ERROR")]));
+    let first = images(&sim, &query).await;
+    assert_eq!(frames_of(&first), expected(&[(0, "0"), (600, "500"), (1200, "MEDIA_ERROR")]));
     let content = decoded(first["Images"][0]["ImageContent"].as_str().expect("a picture"));
     assert_eq!(content, "0 Jpeg { quality: 80, size: High(90) }");
-    asked["NextToken"] = first["NextToken"].clone();
-    let second = images(&sim, &asked).await;
-    assert_eq!((seen(&second), &second["NextToken"]), (expected(&[(1800, "1500")]), &json!(null)));
-    asked["SamplingInterval"] = json!(500);
-    assert_error(&post(&sim, "/getImages", &asked.to_string()).await, 400, "InvalidArgumentException");
+    query["NextToken"] = first["NextToken"].clone();
+    let second = images(&sim, &query).await;
+    assert_eq!((frames_of(&second), &second["NextToken"]), (expected(&[(1800, "1500")]), &json!(null)));
+    query["SamplingInterval"] = json!(500);
+    assert_error(&post(&sim, "/getImages", &query.to_string()).await, 400, "InvalidArgumentException");
     sim.stop().await;
 }
 
 #[tokio::test]
-async fn footage_without_video_is_an_error_of_its_images() {
+async fn footage_without_video_gives_an_error_per_image() {
     let (sim, stream) = sim(1);
     append(&stream, &[writer::video_track(1, "V_VP9", &AVCC, 320, 178)], NOON_MS).await;
     let page = images(&sim, &request(0, 0, &json!({}))).await;
-    assert_eq!(seen(&page), expected(&[(0, "MEDIA_ERROR")]));
+    assert_eq!(frames_of(&page), expected(&[(0, "MEDIA_ERROR")]));
     sim.stop().await;
 }
 
 #[tokio::test]
-async fn requests_that_cannot_be_served_are_refused() {
+async fn invalid_requests_are_refused() {
     let (sim, stream) = sim(0);
     append(&stream, &[track(&AVCC)], NOON_MS).await;
     let endpoint = post(&sim, "/getDataEndpoint", r#"{"StreamName":"cam","APIName":"GET_IMAGES"}"#).await;

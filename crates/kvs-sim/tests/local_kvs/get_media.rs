@@ -1,18 +1,18 @@
-//! GetMedia as a viewer sees it, without HTTP: selectors, tags, delivery, retention, limits.
+//! GetMedia without HTTP: selectors, tags, delivery, retention, limits.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use kvs_mkv::Event;
-use kvs_sim::{ApiError, Delivery, FragmentNumber, FragmentWriter, StartSelector, Stream};
+use kvs_sim::{ApiError, FragmentNumber, FragmentWriter, KvsStream, LiveDelivery, StartSelector};
 use tokio_util::sync::CancellationToken;
 
 use crate::camera::{self, NOON_MS, Viewer, after_fragment, append, block, head, selector, stream};
 
-/// A stream of three fragments, received 2 s apart; their producer's clock is an hour behind.
-async fn three_fragments() -> (Arc<Stream>, [FragmentNumber; 3]) {
-    let stream = stream(Delivery::Block);
+/// Returns a stream of three fragments, received 2 s apart. Their producer's clock is an hour behind.
+async fn three_fragments() -> (Arc<KvsStream>, [FragmentNumber; 3]) {
+    let stream = stream(LiveDelivery::Block);
     let mut numbers = Vec::new();
     for fragment in 0..3 {
         numbers.push(append(&stream, NOON_MS - 3_600_000 + fragment * 2000).await);
@@ -27,7 +27,7 @@ fn timestamp(kind: &str, ms: i64) -> StartSelector {
 }
 
 #[tokio::test]
-async fn each_selector_begins_where_it_says() {
+async fn each_selector_begins_at_its_place() {
     let (stream, [first, second, third]) = three_fragments().await;
     let token =
         StartSelector { continuation_token: Some(second.to_string()), ..selector("CONTINUATION_TOKEN") };
@@ -57,13 +57,13 @@ fn after_token(token: &str) -> StartSelector {
 #[tokio::test]
 async fn a_malformed_selector_is_refused() {
     let (stream, _) = three_fragments().await;
-    for (selector, told) in [
+    for (selector, expected) in [
         (selector("LATEST"), "StartSelectorType \"LATEST\""),
         (selector("FRAGMENT_NUMBER"), "AfterFragmentNumber is needed"),
-        (after_fragment("12x"), "AfterFragmentNumber \"12x\": 1 to 128 of the characters 0-9"),
+        (after_fragment("12x"), "AfterFragmentNumber \"12x\" is not valid; 1 to 128 of the characters 0-9"),
         (after_fragment(""), "AfterFragmentNumber \"\""),
         (selector("CONTINUATION_TOKEN"), "ContinuationToken is needed"),
-        (after_token("a b"), "ContinuationToken \"a b\": 1 to 128 of the characters a-z"),
+        (after_token("a b"), "ContinuationToken \"a b\" is not valid; 1 to 128 of the characters a-z"),
         (after_token(&"a".repeat(129)), "1 to 128 of the characters a-z"),
         (selector("SERVER_TIMESTAMP"), "StartTimestamp is needed"),
         (
@@ -73,24 +73,24 @@ async fn a_malformed_selector_is_refused() {
     ] {
         let refused = Viewer::new(&stream, &selector).err();
         let Some(ApiError::InvalidArgument(reason)) = &refused else { panic!("{selector:?}: {refused:?}") };
-        assert!(reason.contains(told), "{selector:?}: {reason}");
+        assert!(reason.contains(expected), "{selector:?}: {reason}");
     }
 }
 
 #[tokio::test]
-async fn a_fragment_that_is_not_there_is_an_error_inside_the_answer() {
+async fn a_missing_fragment_is_an_error_inside_the_answer() {
     let (stream, [first, ..]) = three_fragments().await;
     stream.clock().advance(Duration::from_secs(3600));
     append(&stream, 0).await;
     for (name, number) in [("never there", "7".to_owned()), ("expired", first.to_string())] {
         let mut viewer = Viewer::new(&stream, &after_fragment(&number)).expect(name);
-        let Some(Event::Error(error)) = viewer.next().await else { panic!("{name}: no error") };
+        let Some(FragmentEvent::Error(error)) = viewer.next().await else { panic!("{name}: no error") };
         assert_eq!((error.id, error.fragment), (Some(4000), Some(number)), "{name}");
         assert!(viewer.next().await.is_none(), "{name}: the connection ends");
     }
     let mut viewer =
         Viewer::new(&stream, &after_token("any-Token_1.")).expect("a token of the right pattern");
-    assert!(matches!(viewer.next().await, Some(Event::Error(error)) if error.id == Some(4000)));
+    assert!(matches!(viewer.next().await, Some(FragmentEvent::Error(error)) if error.id == Some(4000)));
 }
 
 #[tokio::test]
@@ -111,39 +111,39 @@ async fn every_fragment_has_its_tags_before_and_after() {
 }
 
 #[tokio::test]
-async fn blocks_come_as_they_arrive_or_with_their_fragment() {
-    for delivery in [Delivery::Block, Delivery::Fragment] {
+async fn blocks_are_sent_as_they_arrive_or_with_their_fragment() {
+    for delivery in [LiveDelivery::Block, LiveDelivery::Fragment] {
         let stream = stream(delivery);
         let mut viewer = Viewer::new(&stream, &selector("NOW")).expect("a free place");
-        assert!(viewer.is_idle().await, "{delivery:?}: nothing is there yet");
-        let mut fragment = FragmentWriter::begin(&stream, head(0)).expect("a stream that is there");
-        fragment.push(&block(0, b"first")).expect("a stream that is there");
-        if delivery == Delivery::Block {
+        assert!(viewer.is_idle().await, "{delivery:?}: the stream is empty");
+        let mut fragment = FragmentWriter::begin(&stream, head(0)).expect("the stream exists");
+        fragment.push(&block(0, b"first")).expect("the stream exists");
+        if delivery == LiveDelivery::Block {
             viewer.next_start().await;
             assert_eq!(viewer.next_frame().await, "first");
         }
         assert!(viewer.is_idle().await, "{delivery:?}: no more than one block has arrived");
-        fragment.push(&block(40, b"second")).expect("a stream that is there");
-        fragment.finish(Vec::new()).await.expect("a stream that is there");
-        if delivery == Delivery::Fragment {
+        fragment.push(&block(40, b"second")).expect("the stream exists");
+        fragment.finish(Vec::new()).await.expect("the stream exists");
+        if delivery == LiveDelivery::Fragment {
             viewer.next_start().await;
             assert_eq!(viewer.next_frame().await, "first");
         }
         assert_eq!(viewer.next_frame().await, "second");
-        assert!(matches!(viewer.next().await, Some(Event::End(end)) if end.complete));
+        assert!(matches!(viewer.next().await, Some(FragmentEvent::End(end)) if end.complete));
         assert!(viewer.is_idle().await, "{delivery:?}: the stream idles and stays open");
         let unknown_size = viewer.bytes.windows(5).any(|bytes| bytes == [0x1F, 0x43, 0xB6, 0x75, 0xFF]);
-        assert_eq!(unknown_size, delivery == Delivery::Block, "{delivery:?}: size of the cluster");
+        assert_eq!(unknown_size, delivery == LiveDelivery::Block, "{delivery:?}: size of the cluster");
     }
 }
 
 #[tokio::test]
-async fn a_fragment_that_its_producer_gives_up_cuts_the_connection() {
-    let stream = stream(Delivery::Block);
+async fn a_fragment_that_its_producer_gives_up_ends_the_connection() {
+    let stream = stream(LiveDelivery::Block);
     let kept = append(&stream, 0).await;
     let mut viewer = Viewer::new(&stream, &after_fragment(&kept.to_string())).expect("a free place");
-    let mut fragment = FragmentWriter::begin(&stream, head(0)).expect("a stream that is there");
-    fragment.push(&block(0, b"first")).expect("a stream that is there");
+    let mut fragment = FragmentWriter::begin(&stream, head(0)).expect("the stream exists");
+    fragment.push(&block(0, b"first")).expect("the stream exists");
     viewer.next_start().await;
     viewer.next_frame().await;
     drop(fragment);
@@ -179,9 +179,10 @@ async fn fragments_expire_by_age_and_by_bytes() {
     assert!(kept.len() < 9 && numbers.ends_with(&kept), "the newest stay: {kept:?}");
 }
 
-fn stream_of_bytes(stream_bytes: u64) -> Arc<Stream> {
-    let limits = kvs_sim::StreamLimits { stream_bytes, readers: 3, delivery: Delivery::Block };
-    let store = kvs_sim::Store::open(kvs_sim::Clock::standing_at(NOON_MS), limits, None).expect("in memory");
+fn stream_of_bytes(stream_bytes: u64) -> Arc<KvsStream> {
+    let limits = kvs_sim::StreamLimits { stream_bytes, readers: 3, delivery: LiveDelivery::Block };
+    let store =
+        kvs_sim::StreamStore::open(kvs_sim::Clock::standing_at(NOON_MS), limits, None).expect("in memory");
     store.create("cam", kvs_sim::StreamSettings::default()).expect("the first of its name")
 }
 
@@ -200,7 +201,7 @@ async fn stored_fragments_are_held_to_the_rate() {
     let (stream, _) = three_fragments().await;
     let started = Instant::now();
     let chunks =
-        kvs_sim::open(&stream, &selector("EARLIEST"), 20, CancellationToken::new()).expect("a place");
+        kvs_sim::open_media(&stream, &selector("EARLIEST"), 20, CancellationToken::new()).expect("a place");
     let mut chunks = std::pin::pin!(chunks);
     for _ in 0..3 * 5 {
         chunks.next().await;
@@ -209,24 +210,24 @@ async fn stored_fragments_are_held_to_the_rate() {
 }
 
 #[tokio::test]
-async fn the_end_of_the_server_or_of_the_stream_ends_a_waiting_viewer() {
+async fn a_waiting_viewer_ends_with_the_server_or_the_stream() {
     let stop = CancellationToken::new();
-    let stopped = stream(Delivery::Block);
+    let stopped = stream(LiveDelivery::Block);
     let mut viewer = Viewer::with_stop(&stopped, &selector("NOW"), stop.clone()).expect("a free place");
     assert!(viewer.is_idle().await);
     stop.cancel();
     assert!(viewer.next().await.is_none());
 
-    let store = camera::store(Delivery::Block);
-    let deleted = store.stream_or_create("cam").expect("a good name");
+    let store = camera::store(LiveDelivery::Block);
+    let deleted = store.stream_or_create("cam").expect("a valid name");
     let mut viewer = Viewer::new(&deleted, &selector("NOW")).expect("a free place");
     assert!(viewer.is_idle().await);
-    store.delete("cam", None).await.expect("it is there");
+    store.delete("cam", None).await.expect("it exists");
     assert!(viewer.next().await.is_none());
 }
 
 #[tokio::test]
-async fn a_cut_ends_the_viewers_of_now_and_the_next_reads_the_fragment_again() {
+async fn a_cut_ends_the_open_viewers_and_the_next_reads_the_fragment_again() {
     let (stream, [first, second, _]) = three_fragments().await;
     let mut viewer = Viewer::new(&stream, &after_fragment(&first.to_string())).expect("a free place");
     viewer.next_start().await;
@@ -238,11 +239,12 @@ async fn a_cut_ends_the_viewers_of_now_and_the_next_reads_the_fragment_again() {
 }
 
 #[tokio::test]
-async fn rubbish_is_sent_as_it_is() {
-    let stream = stream(Delivery::Fragment);
-    stream.append_raw_document(&b"\x00\xFFrubbish"[..]).expect("a stream that is there");
-    let chunks = kvs_sim::open(&stream, &selector("EARLIEST"), 5, CancellationToken::new()).expect("a place");
+async fn invalid_bytes_are_sent_unchanged() {
+    let stream = stream(LiveDelivery::Fragment);
+    stream.append_raw_document(&b"\x00\xFFno Matroska"[..]).expect("the stream exists");
+    let chunks =
+        kvs_sim::open_media(&stream, &selector("EARLIEST"), 5, CancellationToken::new()).expect("a place");
     let sent = std::pin::pin!(chunks).next().await;
     let sent = sent.expect("a document").expect("no fault");
-    assert_eq!(sent, &b"\x00\xFFrubbish"[..]);
+    assert_eq!(sent, &b"\x00\xFFno Matroska"[..]);
 }

@@ -1,8 +1,8 @@
-//! HLS sessions: who gets one, what it lists, how it ends.
+//! HLS sessions: their start, their segments, their end.
 
 use std::time::Duration;
 
-use kvs_mkv::{Track, writer};
+use kvs_mkv::{TrackEntry, writer};
 use kvs_sim::{Clock, Sim, SimConfig, StreamSettings, append_fragment};
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::camera::NOON_MS;
 use crate::hls_player::{AVCC, Player, append, ask_session, frame, head, standing, track};
 use crate::http::{ask, assert_error, begin, json as json_of, post};
 
-/// Seconds since 1970 of a time after noon.
+/// Converts a time after noon to seconds since 1970.
 fn seconds(after_noon_ms: i64) -> f64 {
     (NOON_MS + after_noon_ms) as f64 / 1000.0
 }
@@ -21,7 +21,7 @@ fn range(line: &str, from_ms: i64, to_ms: i64) -> Value {
 }
 
 #[tokio::test]
-async fn the_url_is_at_the_address_by_which_it_was_asked_for() {
+async fn the_url_has_the_address_of_the_request() {
     let (sim, stream) = standing();
     append(&stream, &[track(&AVCC)], NOON_MS).await;
     let request = r#"{"StreamName":"cam","APIName":"GET_HLS_STREAMING_SESSION_URL"}"#;
@@ -62,12 +62,12 @@ async fn a_session_expires() {
 }
 
 #[tokio::test]
-async fn a_test_may_shorten_sessions() {
+async fn the_lifetime_of_sessions_can_be_limited() {
     let clock = Clock::standing_at(NOON_MS);
-    let longest_hls_session = Duration::from_millis(2500);
-    let sim = Sim::start(SimConfig { clock: clock.clone(), longest_hls_session, ..SimConfig::default() });
+    let max_hls_session = Duration::from_millis(2500);
+    let sim = Sim::start(SimConfig { clock: clock.clone(), max_hls_session, ..SimConfig::default() });
     let sim = sim.expect("a free port");
-    append(&sim.store().stream_or_create("cam").expect("a good name"), &[track(&AVCC)], NOON_MS).await;
+    append(&sim.store().stream_or_create("cam").expect("a valid name"), &[track(&AVCC)], NOON_MS).await;
     let player = Player::open(&sim, json!({})).await;
     clock.advance(Duration::from_millis(2499));
     assert_eq!(player.media().await.0, 200);
@@ -77,7 +77,7 @@ async fn a_test_may_shorten_sessions() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_none_opens_nothing() {
+async fn an_unknown_token_is_not_authorized() {
     let (sim, stream) = standing();
     let number = append(&stream, &[track(&AVCC)], NOON_MS).await;
     Player::open(&sim, json!({})).await;
@@ -99,7 +99,7 @@ async fn a_token_that_is_none_opens_nothing() {
 }
 
 #[tokio::test]
-async fn a_live_session_lists_the_newest_and_goes_on() {
+async fn a_live_session_lists_the_newest_fragments_and_continues() {
     let (sim, stream) = standing();
     let mut numbers = Vec::new();
     let player = {
@@ -121,13 +121,16 @@ async fn a_live_session_lists_the_newest_and_goes_on() {
     assert_eq!(
         player.numbers().await,
         numbers[4..],
-        "fragments that nobody asked for in time are not listed"
+        "fragments that no player asked for in time are not listed"
     );
     assert_eq!(listed.media_sequence, 3, "but they are counted");
     let text = String::from_utf8(player.media().await.1).expect("text");
-    assert!(text.contains("#EXT-X-DISCONTINUITY-SEQUENCE:2\n"), "and the two marks between them: {text}");
-    assert_eq!(player.fetch(&old.link).await.0, 200, "what was listed can still be fetched");
-    let init = old.init.as_ref().expect("an initialisation segment");
+    assert!(
+        text.contains("#EXT-X-DISCONTINUITY-SEQUENCE:2\n"),
+        "and the two discontinuities between them: {text}"
+    );
+    assert_eq!(player.fetch(&old.link).await.0, 200, "a segment that was listed can still be fetched");
+    let init = old.init.as_ref().expect("an initialization segment");
     for listed in [&old.link, init] {
         let other = listed.secret().replace(&numbers[1], &numbers[0]);
         let other = listed.join(&other).expect("the same server");
@@ -150,18 +153,18 @@ async fn a_live_session_needs_a_fragment_of_the_last_30_s() {
 }
 
 #[tokio::test]
-async fn a_pause_of_the_camera_ends_a_live_session_for_good() {
-    for asked_meanwhile in [true, false] {
+async fn a_pause_of_the_camera_ends_a_live_session_permanently() {
+    for fetched_meanwhile in [true, false] {
         let (sim, stream) = standing();
         append(&stream, &[track(&AVCC)], NOON_MS).await;
         let player = Player::open(&sim, json!({})).await;
         assert_eq!(player.media().await.0, 200);
         stream.clock().advance(Duration::from_millis(32_001));
-        if asked_meanwhile {
+        if fetched_meanwhile {
             assert_eq!(player.media().await.0, 404);
         }
         let number = append(&stream, &[track(&AVCC)], NOON_MS + 32_001).await;
-        assert_eq!((player.media().await.0, player.master().await.0), (404, 404), "{asked_meanwhile}");
+        assert_eq!((player.media().await.0, player.master().await.0), (404, 404), "{fetched_meanwhile}");
         let again = Player::open(&sim, json!({})).await;
         assert_eq!(again.numbers().await, [number.to_string()], "a new one begins after the pause");
         sim.stop().await;
@@ -169,7 +172,7 @@ async fn a_pause_of_the_camera_ends_a_live_session_for_good() {
 }
 
 #[tokio::test]
-async fn discontinuities_are_told_as_asked_for() {
+async fn discontinuities_are_marked_as_asked_for() {
     let (sim, stream) = standing();
     for start_ms in [0, 2050, 4101, 6050] {
         append(&stream, &[track(&AVCC)], NOON_MS + start_ms).await;
@@ -188,8 +191,8 @@ async fn discontinuities_are_told_as_asked_for() {
             options["DiscontinuityMode"] = json!(mode);
         }
         let playlist = Player::open(&sim, options).await.playlist().await;
-        let told: Vec<bool> = playlist.segments.iter().map(|segment| segment.discontinuity).collect();
-        assert_eq!(told, expected, "{line} {mode:?}");
+        let marked: Vec<bool> = playlist.segments.iter().map(|segment| segment.discontinuity).collect();
+        assert_eq!(marked, expected, "{line} {mode:?}");
     }
     sim.stop().await;
 }
@@ -212,7 +215,7 @@ async fn playlists_are_dated_by_the_clock_that_was_chosen() {
 }
 
 #[tokio::test]
-async fn what_a_producer_leaves_out_is_found_out() {
+async fn missing_sizes_and_lengths_are_derived() {
     let (sim, stream) = standing();
     let sizeless = writer::video_track(1, "V_MPEG4/ISO/AVC", &AVCC, 0, 0);
     let lone = [frame(0, true, b"lone")];
@@ -225,7 +228,7 @@ async fn what_a_producer_leaves_out_is_found_out() {
 }
 
 #[tokio::test]
-async fn a_change_of_codec_private_data_comes_with_a_new_initialisation_segment() {
+async fn a_change_of_codec_private_data_has_a_new_initialization_segment() {
     let (sim, stream) = standing();
     let mut other = AVCC;
     other[3] = 0x0D;
@@ -235,8 +238,8 @@ async fn a_change_of_codec_private_data_comes_with_a_new_initialisation_segment(
     let selector = json!({ "FragmentSelectorType": "PRODUCER_TIMESTAMP" });
     let player = Player::open(&sim, json!({ "HLSFragmentSelector": selector })).await;
     let playlist = player.playlist().await;
-    let told: Vec<bool> = playlist.segments.iter().map(|segment| segment.discontinuity).collect();
-    assert_eq!(told, [false, false, true, true]);
+    let marked: Vec<bool> = playlist.segments.iter().map(|segment| segment.discontinuity).collect();
+    assert_eq!(marked, [false, false, true, true]);
     let init = |at: usize| playlist.segments[at].init.as_ref().map(|link| link.secret());
     assert_eq!(init(0), init(1));
     for (at, private) in [(0, AVCC), (1, AVCC), (2, other), (3, AVCC)] {
@@ -246,7 +249,7 @@ async fn a_change_of_codec_private_data_comes_with_a_new_initialisation_segment(
 }
 
 #[tokio::test]
-async fn on_demand_lists_the_range_once_and_ends() {
+async fn on_demand_lists_the_range_once() {
     let (sim, stream) = standing();
     let mut numbers = Vec::new();
     for start_ms in [0, 2000, 4000, 4000, 6000] {
@@ -275,14 +278,14 @@ async fn on_demand_lists_the_range_once_and_ends() {
     let player = Player::open(&sim, open).await;
     let before = player.numbers().await;
     append(&stream, &[track(&AVCC)], NOON_MS + 1000).await;
-    assert_eq!(player.numbers().await, before, "a list stays as it is");
+    assert_eq!(player.numbers().await, before, "the list does not change");
     let nothing = json!({ "PlaybackMode": "ON_DEMAND", "HLSFragmentSelector": range("PRODUCER_TIMESTAMP", 7000, 8000) });
     assert_error(&ask_session(&sim, nothing).await, 404, "ResourceNotFoundException");
     sim.stop().await;
 }
 
 #[tokio::test]
-async fn live_replay_adds_fragments_as_they_would_be_played() {
+async fn live_replay_lists_fragments_at_the_pace_of_playback() {
     let (sim, stream) = standing();
     let mut numbers = Vec::new();
     for at in 0..4 {
@@ -312,10 +315,10 @@ async fn live_replay_adds_fragments_as_they_would_be_played() {
 }
 
 #[tokio::test]
-async fn streams_that_hls_cannot_play_are_refused_by_name() {
+async fn each_reason_against_a_session_has_its_error() {
     let avc = |private: &[u8]| vec![track(private)];
     let vp9 = vec![writer::video_track(1, "V_VP9", &AVCC, 320, 178)];
-    let cases: [(&str, u32, Vec<Track>, u16, &str); 6] = [
+    let cases: [(&str, u32, Vec<TrackEntry>, u16, &str); 6] = [
         ("no retention", 0, avc(&AVCC), 400, "NoDataRetentionException"),
         ("another codec", 1, vp9, 400, "UnsupportedStreamMediaTypeException"),
         ("no tracks", 1, Vec::new(), 400, "UnsupportedStreamMediaTypeException"),
@@ -336,7 +339,7 @@ async fn streams_that_hls_cannot_play_are_refused_by_name() {
 }
 
 #[tokio::test]
-async fn requests_that_mean_nothing_are_refused() {
+async fn invalid_requests_are_refused() {
     let (sim, stream) = standing();
     append(&stream, &[track(&AVCC)], NOON_MS).await;
     let producer = |from, to| range("PRODUCER_TIMESTAMP", from, to);
@@ -375,7 +378,7 @@ async fn requests_that_mean_nothing_are_refused() {
 }
 
 #[tokio::test]
-async fn an_initialisation_segment_outlives_the_fragment_that_it_is_of() {
+async fn an_initialization_segment_outlives_its_fragment() {
     let (sim, stream) = standing();
     append(&stream, &[track(&AVCC)], NOON_MS).await;
     let player = Player::open(&sim, json!({ "Expires": 43_200 })).await;
@@ -391,7 +394,7 @@ async fn an_initialisation_segment_outlives_the_fragment_that_it_is_of() {
 }
 
 #[tokio::test]
-async fn players_in_pages_of_other_servers_may_ask_with_headers_of_their_own() {
+async fn pages_of_other_servers_are_allowed_to_play_hls() {
     let (sim, stream) = standing();
     append(&stream, &[track(&AVCC)], NOON_MS).await;
     let player = Player::open(&sim, json!({})).await;
@@ -411,14 +414,14 @@ async fn players_in_pages_of_other_servers_may_ask_with_headers_of_their_own() {
         assert!(answer.contains("access-control-allow-methods: GET, HEAD, OPTIONS\r\n"), "{path}: {answer}");
         assert!(answer.contains("access-control-allow-headers: x-player\r\n"), "{path}: {answer}");
         let refused = ask(&sim, "GET", &path, "").await;
-        assert!(refused.contains(any), "a page may read why it was refused: {refused}");
+        assert!(refused.contains(any), "a page is allowed to read an error: {refused}");
     }
     let master = player.url.strip_prefix("http://kvs.test:80").expect("its own address");
     assert!(ask(&sim, "GET", master, "").await.contains(any));
     for path in ["/listStreams", "/getHLSStreamingSessionURL"] {
         let answer = ask(&sim, "OPTIONS", path, "").await;
         assert_error(&answer, 404, "UnknownOperationException");
-        assert!(!answer.contains("access-control"), "pages get no access to the operations: {answer}");
+        assert!(!answer.contains("access-control"), "pages have no access to the operations: {answer}");
     }
     sim.stop().await;
 }

@@ -1,4 +1,4 @@
-//! HLS gives what GetMedia gives: the same frames, of the same fragments, at the same times.
+//! HLS delivers the frames of GetMedia: of the same fragments, at the same times.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,41 +6,41 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use kvs_mkv::{Event, Track, writer};
-use kvs_sim::{Pace, Sim, SimConfig, Stream, append_clip, append_fragment, epoch_ms};
+use kvs_mkv::{FragmentEvent, TrackEntry, writer};
+use kvs_sim::{ClipPace, KvsStream, Sim, SimConfig, append_clip, append_fragment, epoch_ms};
 use serde_json::{Value, json};
 
 use crate::camera::{NOON_MS, Viewer, selector};
 use crate::hls_player::{AVCC, Player, append, frame, head, standing, track};
 
-/// Fragment, place in it, time, key, and the frame itself.
+/// Fragment, index in it, time, keyframe, and the frame itself.
 type Frame = (String, u32, i64, bool, Bytes);
 
-/// All frames of track 1 as GetMedia gives them; the place counts the frames of that track.
-async fn by_get_media(stream: &Arc<Stream>) -> Vec<Frame> {
+/// Returns all frames of track 1 by GetMedia; the index counts the frames of that track.
+async fn by_get_media(stream: &Arc<KvsStream>) -> Vec<Frame> {
     let mut viewer = Viewer::new(stream, &selector("EARLIEST")).expect("a free place");
     let (mut frames, mut number, mut start_ms, mut index) = (Vec::new(), String::new(), 0, 0);
     for _ in 0..stream.fragment_numbers().len() {
         loop {
             match viewer.next().await.expect("the stream stays open") {
-                Event::Start(start) => {
+                FragmentEvent::Start(start) => {
                     (number, start_ms, index) = (start.number, start.producer_ms.expect("a time"), 0);
                 }
-                Event::Block(got) if got.block.track == 1 => {
+                FragmentEvent::Block(got) if got.block.track == 1 => {
                     let media_ms = start_ms + got.relative_ms;
                     frames.push((number.clone(), index, media_ms, got.block.key, got.block.data));
                     index += 1;
                 }
-                Event::Block(_) => {}
-                Event::End(_) => break,
-                Event::Error(error) => panic!("{error:?}"),
+                FragmentEvent::Block(_) => {}
+                FragmentEvent::End(_) => break,
+                FragmentEvent::Error(error) => panic!("{error:?}"),
             }
         }
     }
     frames
 }
 
-/// The same by HLS.
+/// Returns the same by HLS.
 async fn by_hls(sim: &Sim, container: &str) -> Vec<Frame> {
     let selector = json!({
         "FragmentSelectorType": "PRODUCER_TIMESTAMP",
@@ -70,11 +70,14 @@ async fn by_hls(sim: &Sim, container: &str) -> Vec<Frame> {
     frames
 }
 
-/// A stream with all that a time can be: B-frames, leading pictures, a first block that is not at 0, sound between.
-async fn fill(stream: &Arc<Stream>) {
-    let sound =
-        Track { number: 2, kind: kvs_mkv::TrackKind::Audio, ..writer::video_track(2, "A_AAC", b"x", 0, 0) };
-    let tracks = [track(&AVCC), Track { raw: Bytes::new(), ..sound }];
+/// Fills a stream with unusual times: B-frames, leading pictures, a first block that is not at 0, audio in between.
+async fn fill(stream: &Arc<KvsStream>) {
+    let sound = TrackEntry {
+        number: 2,
+        kind: kvs_mkv::TrackKind::Audio,
+        ..writer::video_track(2, "A_AAC", b"x", 0, 0)
+    };
+    let tracks = [track(&AVCC), TrackEntry { raw: Bytes::new(), ..sound }];
     append(stream, &tracks, NOON_MS + 123).await;
     let mut noise = frame(10, true, b"sound");
     noise.track = 2;
@@ -86,7 +89,7 @@ async fn fill(stream: &Arc<Stream>) {
 }
 
 #[tokio::test]
-async fn frames_come_with_the_fragments_places_and_times_of_get_media() {
+async fn frames_have_the_fragments_indices_and_times_of_get_media() {
     let (sim, stream) = standing();
     fill(&stream).await;
     let expected = by_get_media(&stream).await;
@@ -109,7 +112,7 @@ fn clip(folder: &Path, codec: &[&str]) -> std::path::PathBuf {
 const H264: &[&str] = &["-c:v", "libx264", "-g", "25", "-bf", "3"];
 const H265: &[&str] = &["-c:v", "libx265", "-x265-params", "log-level=error:keyint=25:bframes=3:open-gop=0"];
 
-/// The hashes of the first pictures that the ffmpeg command gets of a file or a URL.
+/// Returns the hashes of the first frames that the ffmpeg command decodes from a file or a URL.
 async fn pictures(input: &str, most: usize) -> Vec<String> {
     let (input, most) = (input.to_owned(), most.to_string());
     let output = tokio::task::spawn_blocking(move || {
@@ -147,10 +150,10 @@ async fn the_ffmpeg_command_plays_a_session_from_its_url() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     for (name, codec) in [("H.264", H264), ("H.265", H265)] {
         let sim = Sim::start(SimConfig::default()).expect("a free port");
-        let stream = sim.store().stream_or_create("cam").expect("a good name");
+        let stream = sim.store().stream_or_create("cam").expect("a valid name");
         let path = clip(folder.path(), codec);
         let start = SystemTime::now() - Duration::from_secs(3);
-        append_clip(&stream, &path, Pace::Asap, start).await.expect("a clip");
+        append_clip(&stream, &path, ClipPace::Asap, start).await.expect("a clip");
         let expected = pictures(path.to_str().expect("a name"), 100).await;
         assert_eq!(expected.len(), 75);
         for container in ["FRAGMENTED_MP4", "MPEG_TS"] {

@@ -1,5 +1,5 @@
-//! The local KVS from outside: its store, its HTTP, its clips, its folder.
-#![expect(clippy::expect_used, clippy::panic, reason = "a test stops where something is wrong")]
+//! Black-box tests of the local KVS: its store, its HTTP interface, its clips, its data folder.
+#![expect(clippy::expect_used, clippy::panic, reason = "a failed expectation ends the test")]
 
 mod archive;
 mod camera;
@@ -14,6 +14,7 @@ mod hls;
 mod hls_media;
 mod hls_player;
 mod http;
+mod protection;
 mod put_media;
 mod region;
 mod retention;

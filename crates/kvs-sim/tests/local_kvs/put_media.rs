@@ -1,15 +1,15 @@
-//! PutMedia on the wire: acknowledgements while the request goes on, limits, rubbish.
+//! PutMedia on the wire: acknowledgements during the request, limits, invalid data.
 
 use std::sync::Arc;
 
 use kvs_mkv::{Tag, writer};
-use kvs_sim::{Sim, Stream, StreamSettings};
+use kvs_sim::{KvsStream, Sim, StreamSettings};
 use proptest::prelude::*;
 
 use crate::camera::{Viewer, selector};
 use crate::http::{Connection, assert_error, sim};
 
-/// A producer's header and its fragments, as AWS's producer SDK writes them.
+/// Returns a producer's header, as AWS's producer SDK writes it.
 fn header() -> Vec<u8> {
     let mut out = Vec::new();
     writer::document_header(&mut out);
@@ -50,13 +50,13 @@ async fn begin(sim: &Sim, headers: &str) -> Connection {
 
 const ABSOLUTE: &str = "x-amzn-fragment-timecode-type: ABSOLUTE\r\n";
 
-fn kept(sim: &Sim) -> Arc<Stream> {
+fn kept(sim: &Sim) -> Arc<KvsStream> {
     let settings = StreamSettings { retention_hours: 1, ..StreamSettings::default() };
     sim.store().create("cam", settings).expect("the first of its name")
 }
 
 #[tokio::test]
-async fn a_fragment_is_acknowledged_at_its_end_while_the_request_goes_on() {
+async fn a_fragment_is_acknowledged_at_its_end_during_the_request() {
     let sim = sim();
     let stream = kept(&sim);
     let mut producer = begin(&sim, &format!("{ABSOLUTE}Expect: 100-continue\r\n")).await;
@@ -82,7 +82,7 @@ async fn a_fragment_is_acknowledged_at_its_end_while_the_request_goes_on() {
     producer.write_chunk(b"").await;
     let answer = producer.read_to_end().await;
     assert!(answer.contains(r#"{"EventType":"RECEIVED","FragmentTimecode":7000,"#), "{answer}");
-    assert_eq!(stream.fragment_numbers().len(), 2, "the end of the request ends its last fragment");
+    assert_eq!(stream.fragment_numbers().len(), 2, "the end of the request completes its last fragment");
     sim.stop().await;
 }
 
@@ -103,25 +103,25 @@ async fn relative_timecodes_count_from_the_producers_start() {
 }
 
 #[tokio::test]
-async fn wrong_headers_are_refused() {
+async fn invalid_headers_are_refused() {
     let sim = sim();
     kept(&sim);
-    let wrong = [
+    let invalid = [
         "",
         "x-amzn-fragment-timecode-type: absolute\r\n",
         "x-amzn-fragment-timecode-type: RELATIVE\r\nx-amzn-producer-start-timestamp: noon\r\n",
     ];
-    for headers in wrong {
+    for headers in invalid {
         let producer = begin(&sim, headers).await;
         assert_error(&producer.read_to_end().await, 400, "InvalidArgumentException");
     }
     sim.stop().await;
 }
 
-/// Name, body, and the id and code of the error that it is answered with.
+/// A name, a body, and the id and code of its error.
 type BrokenLimit = (&'static str, Vec<u8>, u32, &'static str);
 
-/// Requests that break a limit; "time goes back" begins with the only whole fragment.
+/// Returns requests that break a limit. "time goes back" begins with the only whole fragment.
 fn broken_limits() -> Vec<BrokenLimit> {
     let tag = |name: &str| tags(&[(name, "x")]);
     let whole = [cluster(5000, &[(0, b"kept")]), end_of_fragment()].concat();
@@ -135,7 +135,7 @@ fn broken_limits() -> Vec<BrokenLimit> {
     let mut cut = [header(), cluster(0, &[(0, b"x")])].concat();
     cut.pop();
     vec![
-        ("rubbish", b"\x00\x00rubbish".to_vec(), 4006, "INVALID_MKV_DATA"),
+        ("no Matroska", b"\x00\x00no Matroska".to_vec(), 4006, "INVALID_MKV_DATA"),
         ("no tracks", cluster(5000, &[(0, b"x")]), 4006, "INVALID_MKV_DATA"),
         (
             "time goes back",
@@ -161,7 +161,12 @@ fn broken_limits() -> Vec<BrokenLimit> {
             4009,
             "FRAGMENT_METADATA_LIMIT_REACHED",
         ),
-        ("a track of none", [header(), cluster(0, &[]), other_track].concat(), 4010, "TRACK_NUMBER_MISMATCH"),
+        (
+            "an unknown track",
+            [header(), cluster(0, &[]), other_track].concat(),
+            4010,
+            "TRACK_NUMBER_MISMATCH",
+        ),
         ("too large", [header(), too_large].concat(), 4001, "MAX_FRAGMENT_SIZE_REACHED"),
         ("four tracks", four_tracks, 4012, "MORE_THAN_ALLOWED_TRACKS_FOUND"),
         ("cut inside a block", cut, 4006, "INVALID_MKV_DATA"),
@@ -169,7 +174,7 @@ fn broken_limits() -> Vec<BrokenLimit> {
 }
 
 #[tokio::test]
-async fn what_breaks_a_limit_is_answered_with_its_code() {
+async fn each_limit_has_its_error_code() {
     let sim = sim();
     let stream = kept(&sim);
     for (name, body, id, code) in broken_limits() {
@@ -185,7 +190,7 @@ async fn what_breaks_a_limit_is_answered_with_its_code() {
 }
 
 #[tokio::test]
-async fn a_broken_connection_leaves_no_half_fragment_and_frees_the_stream() {
+async fn a_broken_connection_leaves_no_partial_fragment_and_frees_the_stream() {
     let sim = sim();
     let stream = kept(&sim);
     let mut producer = begin(&sim, ABSOLUTE).await;
@@ -201,9 +206,9 @@ async fn a_broken_connection_leaves_no_half_fragment_and_frees_the_stream() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
-    /// Whatever a producer sends, the answer ends, whole fragments stay readable, and the stream takes the next producer.
+    /// With any bytes of a producer, the answer ends, whole fragments stay readable, and the stream accepts the next producer.
     #[test]
-    fn hostile_bytes_harm_nothing_else(at in 0usize..400, byte: u8, cut in 1usize..64) {
+    fn invalid_bytes_have_no_other_effect(at in 0usize..400, byte: u8, cut in 1usize..64) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let sim = sim();

@@ -1,6 +1,6 @@
-//! Streams belong to the region that requests are signed for.
+//! Streams belong to the region that their requests are signed for.
 
-use kvs_sim::{Clock, Delivery, Sim, SimConfig, Store, StreamLimits, StreamSettings};
+use kvs_sim::{Clock, LiveDelivery, Sim, SimConfig, StreamLimits, StreamSettings, StreamStore};
 use serde_json::json;
 
 use crate::camera::NOON_MS;
@@ -21,7 +21,7 @@ async fn arn(sim: &Sim, region: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_stream_is_seen_in_its_own_region_only() {
+async fn a_stream_is_visible_in_its_own_region_only() {
     let sim = sim();
     for (region, name) in [(HERE, "gate"), (THERE, "gate"), (THERE, "yard")] {
         let created = json!({ "StreamName": name, "DataRetentionInHours": 1 }).to_string();
@@ -33,7 +33,7 @@ async fn a_stream_is_seen_in_its_own_region_only() {
     assert_eq!(
         names(&post(&sim, "/listStreams", "").await),
         ["gate"],
-        "what is not signed is of the default region"
+        "a request that is not signed is for the default region"
     );
 
     let start = json!({ "StartSelectorType": "NOW" });
@@ -70,7 +70,7 @@ async fn a_stream_is_seen_in_its_own_region_only() {
 }
 
 #[tokio::test]
-async fn put_media_finds_streams_by_its_signature_too() {
+async fn put_media_takes_the_region_of_its_signature() {
     let sim = sim();
     post_from(&sim, THERE, "/createStream", r#"{"StreamName":"yard"}"#).await;
     for (region, status) in [(HERE, "404"), (THERE, "200")] {
@@ -83,23 +83,23 @@ async fn put_media_finds_streams_by_its_signature_too() {
 }
 
 #[tokio::test]
-async fn streams_that_no_request_made_are_of_the_configured_region() {
+async fn streams_that_no_request_created_are_in_the_configured_region() {
     let config = SimConfig { region: THERE.parse().expect("a region"), ..SimConfig::default() };
     let sim = Sim::start(config).expect("a free port");
-    sim.store().stream_or_create("gate").expect("a good name");
-    for (ask, expected) in [(HERE, vec![]), (THERE, vec!["gate"])] {
-        assert_eq!(names(&post_from(&sim, ask, "/listStreams", "").await), expected, "{ask}");
+    sim.store().stream_or_create("gate").expect("a valid name");
+    for (region, expected) in [(HERE, vec![]), (THERE, vec!["gate"])] {
+        assert_eq!(names(&post_from(&sim, region, "/listStreams", "").await), expected, "{region}");
     }
     assert_eq!(names(&post(&sim, "/listStreams", "").await), ["gate"]);
     sim.stop().await;
 }
 
 #[test]
-fn streams_of_one_name_are_kept_apart_on_disk() {
+fn streams_of_one_name_have_separate_folders() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let open = |region: &str| {
-        let limits = StreamLimits { stream_bytes: 100, readers: 3, delivery: Delivery::Block };
-        let store = Store::open(Clock::standing_at(NOON_MS), limits, Some(folder.path().to_owned()));
+        let limits = StreamLimits { stream_bytes: 100, readers: 3, delivery: LiveDelivery::Block };
+        let store = StreamStore::open(Clock::standing_at(NOON_MS), limits, Some(folder.path().to_owned()));
         store.expect("a folder that can be written").in_region(region.parse().expect("a region"))
     };
     for (region, retention_hours) in [(HERE, 1), (THERE, 2)] {
@@ -111,11 +111,11 @@ fn streams_of_one_name_are_kept_apart_on_disk() {
         let identity = stream.identity();
         assert_eq!((identity.region().as_str(), identity.settings.retention_hours), (region, hours));
     }
-    assert!(folder.path().join("gate.stream").is_dir(), "where versions before regions kept it");
+    assert!(folder.path().join("gate.stream").is_dir(), "the folder of versions without regions");
 }
 
 #[test]
-fn regions_are_names() {
+fn regions_are_checked() {
     for (text, fits) in [("eu-west-1", true), ("", false), ("EU", false), ("a b", false), ("..", false)] {
         assert_eq!(text.parse::<kvs_sim::Region>().is_ok(), fits, "{text}");
     }

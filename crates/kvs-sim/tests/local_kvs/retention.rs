@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kvs_sim::{Clock, Sim, SimConfig, Stream, StreamSettings};
+use kvs_sim::{Clock, KvsStream, Sim, SimConfig, StreamSettings};
 use serde_json::{Value, json};
 
 use crate::camera::{NOON_MS, append};
@@ -16,7 +16,7 @@ fn start(folder: &Path, now_ms: i64) -> Sim {
         .expect("a free port")
 }
 
-fn stream(sim: &Sim, retention_hours: u32) -> Arc<Stream> {
+fn stream(sim: &Sim, retention_hours: u32) -> Arc<KvsStream> {
     let settings = StreamSettings { retention_hours, ..StreamSettings::default() };
     sim.store().create("cam", settings).expect("the first of its name")
 }
@@ -43,7 +43,7 @@ fn files(folder: &Path) -> usize {
 }
 
 #[tokio::test]
-async fn footage_beyond_a_shorter_retention_is_gone_at_once() {
+async fn footage_beyond_a_shorter_retention_is_removed_at_once() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let sim = start(folder.path(), NOON_MS);
     let stream = stream(&sim, 7);
@@ -54,18 +54,18 @@ async fn footage_beyond_a_shorter_retention_is_gone_at_once() {
     assert_eq!((listed(&sim).await, files(folder.path())), (5, 5));
     let version = stream.identity().version.clone();
     assert_eq!(json_of(&update(&sim, &version, "DECREASE", 5).await), json!({}));
-    assert_eq!((listed(&sim).await, files(folder.path())), (2, 2), "of the last two hours");
+    assert_eq!((listed(&sim).await, files(folder.path())), (2, 2), "the fragments of the last two hours");
     let described = json_of(&post(&sim, "/describeStream", r#"{"StreamName":"cam"}"#).await);
     assert_eq!(described["StreamInfo"]["DataRetentionInHours"], 2);
     let newer = described["StreamInfo"]["Version"].as_str().expect("a version");
-    assert_ne!(newer, version, "a change makes another version");
+    assert_ne!(newer, version, "a change replaces the version");
     assert_error(&update(&sim, &version, "INCREASE", 1).await, 400, "VersionMismatchException");
     assert_eq!(json_of(&update(&sim, newer, "INCREASE", 98).await), json!({}));
-    assert_eq!(listed(&sim).await, 2, "what is gone does not come back");
+    assert_eq!(listed(&sim).await, 2, "removed footage does not come back");
     sim.stop().await;
     let sim = start(folder.path(), NOON_MS + 99 * 3_600_000);
     let kept = sim.store().stream("cam").expect("it was kept");
-    assert_eq!(kept.identity().settings.retention_hours, 100, "it outlives a restart");
+    assert_eq!(kept.identity().settings.retention_hours, 100, "the change survives a restart");
     assert_eq!(listed(&sim).await, 2);
     sim.stop().await;
 }
@@ -85,7 +85,7 @@ async fn a_stream_without_retention_gets_an_archive_and_loses_it() {
 }
 
 #[tokio::test]
-async fn a_change_that_cannot_be_made_changes_nothing() {
+async fn an_invalid_change_has_no_effect() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let sim = start(folder.path(), NOON_MS);
     let before = stream(&sim, 2).identity();
@@ -114,7 +114,7 @@ async fn a_change_that_cannot_be_made_changes_nothing() {
         assert_error(&answer, status, kind);
     }
     assert_error(&update(&sim, &before.version, "INCREASE", 87_599).await, 400, "InvalidArgumentException");
-    let after = sim.store().stream("cam").expect("it is there").identity();
+    let after = sim.store().stream("cam").expect("it exists").identity();
     assert_eq!((&after.version, after.settings.retention_hours), (&before.version, 2));
     assert_eq!(json_of(&update(&sim, &before.version, "INCREASE", 87_598).await), json!({}));
     sim.stop().await;

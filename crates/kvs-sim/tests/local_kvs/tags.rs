@@ -28,7 +28,7 @@ async fn tags_are_added_replaced_and_removed() {
     let removed = r#"{"StreamName":"gate","TagKeyList":["a","Straße","absent"]}"#;
     assert_eq!(json_of(&post(&sim, "/untagStream", removed).await), json!({}));
     assert_eq!(tags(&sim).await["Tags"], json!({ "b": "3", "c": "x y" }));
-    assert_eq!(described().await, before, "tags make no other version");
+    assert_eq!(described().await, before, "tags do not change the version");
     sim.stop().await;
 }
 
@@ -42,15 +42,15 @@ async fn a_stream_has_50_tags_at_most() {
     post(&sim, "/createStream", &full).await;
     let one_more = json!({ "StreamName": "gate", "Tags": many(50, 51) }).to_string();
     assert_error(&post(&sim, "/tagStream", &one_more).await, 400, refused);
-    assert_eq!(tags(&sim).await["Tags"], many(0, 50), "nothing is changed by what is refused");
+    assert_eq!(tags(&sim).await["Tags"], many(0, 50), "a refused request changes nothing");
     assert_eq!(json_of(&post(&sim, "/tagStream", &full).await), json!({}), "they are replaced");
     sim.stop().await;
 }
 
 #[tokio::test]
-async fn requests_that_make_no_sense_are_refused() {
+async fn invalid_requests_are_refused() {
     let sim = sim();
-    sim.store().stream_or_create("gate").expect("a good name");
+    sim.store().stream_or_create("gate").expect("a valid name");
     let invalid = (400, "InvalidArgumentException");
     let missing = (404, "ResourceNotFoundException");
     let malformed = (400, "InvalidResourceFormatException");
@@ -79,14 +79,14 @@ async fn requests_that_make_no_sense_are_refused() {
 }
 
 #[tokio::test]
-async fn tags_outlive_a_restart() {
+async fn tags_survive_a_restart() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let start = || {
         let data_dir = Some(folder.path().to_owned());
         Sim::start(SimConfig { clock: Clock::standing_at(NOON_MS), data_dir, ..SimConfig::default() })
     };
     let sim = start().expect("a free port");
-    sim.store().stream_or_create("gate").expect("a good name");
+    sim.store().stream_or_create("gate").expect("a valid name");
     post(&sim, "/tagStream", r#"{"StreamName":"gate","Tags":{"door":"open"}}"#).await;
     sim.stop().await;
     let sim = start().expect("a free port");

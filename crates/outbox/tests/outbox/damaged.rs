@@ -1,4 +1,4 @@
-//! Damages by name, and random ones.
+//! Damaged outboxes: named kinds of damage, and random ones.
 
 use proptest::collection::vec;
 use proptest::prelude::any;
@@ -6,14 +6,14 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::damage::check;
 
-/// Damages of one kind at every so manyth place.
-fn sweep(what: u8, step: usize, until: u32, much: u8, with: u8) -> Vec<Vec<u8>> {
-    let places = (0..until).step_by(step).map(u32::to_le_bytes);
-    places.map(|[a, b, c, d]| vec![what, a, b, c, d, much, with]).collect()
+/// Returns damages of one kind at every `step`th offset.
+fn sweep(kind: u8, step: usize, until: u32, length: u8, value: u8) -> Vec<Vec<u8>> {
+    let offsets = (0..until).step_by(step).map(u32::to_le_bytes);
+    offsets.map(|[a, b, c, d]| vec![kind, a, b, c, d, length, value]).collect()
 }
 
 #[test]
-fn a_damaged_outbox_holds_what_it_held_or_is_refused() {
+fn a_damaged_outbox_keeps_its_contents_or_is_refused() {
     let cases = [
         ("no damage", vec![Vec::new()], true),
         ("one byte of the header", sweep(4, 1, 320, 0, 1), false),
@@ -34,7 +34,7 @@ fn a_damaged_outbox_holds_what_it_held_or_is_refused() {
 }
 
 #[test]
-fn random_damages_are_borne() {
+fn random_damage_never_panics_or_changes_contents() {
     let cases = std::env::var("OUTBOX_CASES").map_or(300, |cases| cases.parse().unwrap());
     let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
     let outcome = runner.run(&vec(any::<u8>(), 0..70), |input| {

@@ -1,9 +1,9 @@
-//! What outlives a process, and what is refused.
+//! The outbox in a folder: what survives the process, permissions, and refusals.
 
 use std::path::Path;
 
 use bytes::Bytes;
-use outbox::{EntryId, Folder, Leftover, NewEntry, OpenError, Outbox, OutboxConfig};
+use outbox::{EntryId, NewEntry, OpenError, OrphanedQueue, Outbox, OutboxConfig, OutboxFolder};
 
 use super::{commit, entry, open, payloads, spec};
 
@@ -13,11 +13,11 @@ fn refused(dir: &Path) -> OpenError {
 }
 
 #[tokio::test]
-async fn what_was_committed_is_there_after_closing_and_opening() {
+async fn commits_survive_closing_and_opening() {
     let dir = tempfile::tempdir().unwrap();
     let sinks = [spec("kds", true, 1_000, false), spec("s3", false, 1_000, true)];
     let (outbox, opened) = open(dir.path(), &sinks);
-    assert_eq!((opened.leftover.len(), opened.repaired), (0, false));
+    assert_eq!((opened.orphaned.len(), opened.unclean_shutdown), (0, false));
     let (kds, s3) = (outbox.sink("kds").unwrap(), outbox.sink("s3").unwrap());
     let picture =
         NewEntry { attachments: vec![Bytes::from("one"), Bytes::from("two")], ..entry("a", &[kds, s3]) };
@@ -26,32 +26,35 @@ async fn what_was_committed_is_there_after_closing_and_opening() {
     outbox.close().unwrap();
 
     let (outbox, opened) = open(dir.path(), &sinks);
-    assert_eq!((outbox.id(), opened.repaired), (id.as_str(), false));
+    assert_eq!((outbox.id(), opened.unclean_shutdown), (id.as_str(), false));
     assert_eq!(outbox.checkpoint("door").unwrap().unwrap(), "7");
     assert_eq!(outbox.checkpoint("gate").unwrap(), None);
     assert_eq!(payloads(&outbox, kds), ["a", "b"]);
     let for_s3 = outbox.pending(s3, None, 9, 9).unwrap();
     assert_eq!(for_s3[0].attachments, ["one", "two"]);
     assert!(outbox.pending(kds, None, 9, 9).unwrap()[0].attachments.is_empty());
-    assert_eq!((outbox.queued(kds).bytes, outbox.queued(s3).bytes), (2, 7));
+    assert_eq!((outbox.queue_status(kds).bytes, outbox.queue_status(s3).bytes), (2, 7));
 }
 
 #[test]
-fn a_second_process_is_refused_and_the_first_ones_end_lets_it_in() {
+fn a_second_process_is_refused_until_the_first_one_ends() {
     let dir = tempfile::tempdir().unwrap();
     let (outbox, _) = open(dir.path(), &[]);
     let why = refused(dir.path());
     assert!(matches!(why, OpenError::InUse { .. }), "{why}");
     assert!(why.to_string().contains(dir.path().to_str().unwrap()), "{why}");
-    assert!(Folder::is_locked(dir.path()).unwrap());
+    assert!(OutboxFolder::is_locked(dir.path()).unwrap());
     drop(outbox);
-    assert!(!Folder::is_locked(dir.path()).unwrap() && !Folder::is_locked(&dir.path().join("none")).unwrap());
-    assert!(!dir.path().join("none").exists(), "a look makes nothing");
+    assert!(
+        !OutboxFolder::is_locked(dir.path()).unwrap()
+            && !OutboxFolder::is_locked(&dir.path().join("none")).unwrap()
+    );
+    assert!(!dir.path().join("none").exists(), "a check creates nothing");
     open(dir.path(), &[]);
 }
 
 #[tokio::test]
-async fn a_sink_that_nobody_asks_for_is_told_kept_and_forgotten_on_demand() {
+async fn the_queue_of_an_unconfigured_sink_is_reported_kept_and_dropped_on_demand() {
     let dir = tempfile::tempdir().unwrap();
     let (outbox, _) = open(dir.path(), &[spec("old", true, 100, false), spec("kds", true, 100, false)]);
     let both = [outbox.sink("old").unwrap(), outbox.sink("kds").unwrap()];
@@ -59,24 +62,24 @@ async fn a_sink_that_nobody_asks_for_is_told_kept_and_forgotten_on_demand() {
     outbox.close().unwrap();
 
     let (outbox, opened) = open(dir.path(), &[spec("kds", true, 100, false)]);
-    assert_eq!(opened.leftover, [Leftover { name: "old".into(), entries: 2, bytes: 5 }]);
+    assert_eq!(opened.orphaned, [OrphanedQueue { name: "old".into(), entries: 2, bytes: 5 }]);
     let kds = outbox.sink("kds").unwrap();
     outbox.ack(kds, &[EntryId(1), EntryId(2)]);
     outbox.close().unwrap();
 
     let (outbox, opened) = open(dir.path(), &[spec("old", true, 100, false)]);
-    assert!(opened.leftover.is_empty());
+    assert!(opened.orphaned.is_empty());
     assert_eq!(payloads(&outbox, outbox.sink("old").unwrap()), ["abc", "de"]);
     outbox.close().unwrap();
 
     let (outbox, _) = open(dir.path(), &[]);
     outbox.drop_sink("old").await;
     outbox.close().unwrap();
-    assert!(open(dir.path(), &[]).1.leftover.is_empty());
+    assert!(open(dir.path(), &[]).1.orphaned.is_empty());
 }
 
 #[test]
-fn names_of_sinks_are_told_apart() {
+fn sinks_need_distinct_names() {
     let dir = tempfile::tempdir().unwrap();
     for names in [["a", "a"], ["a", ""]] {
         let sinks = names.map(|name| spec(name, true, 1, false)).to_vec();
@@ -86,17 +89,17 @@ fn names_of_sinks_are_told_apart() {
 }
 
 #[test]
-fn what_a_crash_left_of_making_an_outbox_is_made_anew() {
+fn an_outbox_half_created_by_a_crash_is_created_again() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("outbox.redb.new"), "half of something").unwrap();
     let (outbox, opened) = open(&dir.path().join("."), &[]);
-    assert!(!opened.repaired);
+    assert!(!opened.unclean_shutdown);
     drop(outbox);
     assert!(!dir.path().join("outbox.redb.new").exists());
 }
 
 #[test]
-fn an_empty_file_is_no_new_outbox() {
+fn an_empty_file_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("outbox.redb"), "").unwrap();
     let why = refused(dir.path());
@@ -105,17 +108,17 @@ fn an_empty_file_is_no_new_outbox() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_made_is_told() {
+fn a_folder_that_cannot_be_created_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("state"), "a file").unwrap();
     let why = refused(&dir.path().join("state").join("outbox"));
-    assert!(matches!(&why, OpenError::Disk { place, .. } if place.ends_with("state/outbox")), "{why}");
+    assert!(matches!(&why, OpenError::Disk { location, .. } if location.ends_with("state/outbox")), "{why}");
     let (outbox, _) = open(&dir.path().join("a").join("b"), &[]);
     assert_eq!(outbox.id().len(), 32);
 }
 
 #[test]
-fn files_and_folders_are_for_their_owner_and_no_symbolic_link_is_followed() {
+fn files_and_folders_are_private_and_no_symbolic_link_is_followed() {
     use std::os::unix::fs::{PermissionsExt, symlink};
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join("a/state");
@@ -142,7 +145,7 @@ fn files_and_folders_are_for_their_owner_and_no_symbolic_link_is_followed() {
 }
 
 #[tokio::test]
-async fn a_commit_beyond_the_limit_is_refused_and_the_next_one_passes() {
+async fn a_commit_beyond_the_limit_is_refused_and_the_next_one_accepted() {
     let dir = tempfile::tempdir().unwrap();
     let (outbox, _) = open(dir.path(), &[spec("kds", true, 100, false), spec("s3", false, u64::MAX, true)]);
     let sinks = [outbox.sink("kds").unwrap(), outbox.sink("s3").unwrap()];
@@ -154,25 +157,25 @@ async fn a_commit_beyond_the_limit_is_refused_and_the_next_one_passes() {
         "{refused}"
     );
     outbox.commit(commit("door", "2", vec![pictures(1)])).await.unwrap();
-    outbox.settled().await;
+    outbox.flush().await;
     assert_eq!(outbox.checkpoint("door").unwrap().unwrap(), "2");
 }
 
-/// Of pictures of all sizes, the oldest of which go: the worst that a best-effort sink does.
+/// Attachments of all sizes, the oldest of which are dropped: the worst case for the file, by a best-effort sink.
 #[tokio::test]
-async fn the_file_takes_no_more_than_four_times_what_may_wait() {
-    const SHARE: u64 = 8 << 20;
+async fn the_file_takes_at_most_four_times_the_quota() {
+    const QUOTA: u64 = 8 << 20;
     let dir = tempfile::tempdir().unwrap();
-    let (outbox, _) = open(dir.path(), &[spec("s3", false, SHARE, true)]);
+    let (outbox, _) = open(dir.path(), &[spec("s3", false, QUOTA, true)]);
     let (s3, mut peak) = (outbox.sink("s3").unwrap(), 0);
     for number in 0..120_u64 {
         let len = 3_000 + number * 7_919 % 83 * 13_000;
         let picture = Bytes::from(vec![number as u8; len as usize]);
         let entries = vec![NewEntry { attachments: vec![picture], ..entry("a", &[s3]) }];
         outbox.commit(commit("door", "1", entries)).await.unwrap();
-        outbox.settled().await;
+        outbox.flush().await;
         peak = peak.max(std::fs::metadata(dir.path().join("outbox.redb")).unwrap().len());
     }
-    assert!(outbox.queued(s3).bytes > SHARE / 2, "it is in use");
-    assert!(peak <= 4 * SHARE, "{} MiB", peak >> 20);
+    assert!(outbox.queue_status(s3).bytes > QUOTA / 2, "the quota is in use");
+    assert!(peak <= 4 * QUOTA, "{} MiB", peak >> 20);
 }

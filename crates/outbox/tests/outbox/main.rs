@@ -1,5 +1,5 @@
-//! The outbox in real folders, by its public face.
-#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+//! The outbox in real folders, by its public API.
+#![expect(clippy::unwrap_used, reason = "a failed test panics")]
 
 mod damage;
 mod damaged;
@@ -7,17 +7,17 @@ mod folder;
 mod kill;
 
 use bytes::Bytes;
-use outbox::{Commit, NewEntry, Opened, Outbox, OutboxConfig, Sink, SinkSpec};
+use outbox::{NewEntry, OpenReport, Outbox, OutboxCommit, OutboxConfig, SinkHandle, SinkSpec};
 
-fn spec(name: &str, required: bool, share_bytes: u64, takes_attachments: bool) -> SinkSpec {
-    SinkSpec { name: name.into(), required, share_bytes, takes_attachments }
+fn spec(name: &str, required: bool, quota_bytes: u64, takes_attachments: bool) -> SinkSpec {
+    SinkSpec { name: name.into(), required, quota_bytes, takes_attachments }
 }
 
-fn open(dir: &std::path::Path, sinks: &[SinkSpec]) -> (Outbox, Opened) {
+fn open(dir: &std::path::Path, sinks: &[SinkSpec]) -> (Outbox, OpenReport) {
     Outbox::open(OutboxConfig { dir: dir.to_owned(), sinks: sinks.to_vec() }).unwrap()
 }
 
-fn entry(payload: &str, sinks: &[Sink]) -> NewEntry {
+fn entry(payload: &str, sinks: &[SinkHandle]) -> NewEntry {
     NewEntry {
         payload: Bytes::copy_from_slice(payload.as_bytes()),
         attachments: Vec::new(),
@@ -25,13 +25,13 @@ fn entry(payload: &str, sinks: &[Sink]) -> NewEntry {
     }
 }
 
-fn commit(source: &str, checkpoint: &str, entries: Vec<NewEntry>) -> Commit {
+fn commit(source: &str, checkpoint: &str, entries: Vec<NewEntry>) -> OutboxCommit {
     let checkpoint = Some(Bytes::copy_from_slice(checkpoint.as_bytes()));
-    Commit { source: source.into(), checkpoint, entries, urgent: true }
+    OutboxCommit { source: source.into(), checkpoint, entries, urgent: true }
 }
 
-/// Payloads of all that waits for a sink.
-fn payloads(outbox: &Outbox, sink: Sink) -> Vec<String> {
+/// Returns the payloads of every entry that waits for a sink.
+fn payloads(outbox: &Outbox, sink: SinkHandle) -> Vec<String> {
     let entries = outbox.pending(sink, None, usize::MAX, u64::MAX).unwrap();
     entries.iter().map(|entry| String::from_utf8(entry.payload.to_vec()).unwrap()).collect()
 }

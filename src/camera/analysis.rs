@@ -1,0 +1,257 @@
+//! The analysis task of a camera: detects, decides and offers events frame by frame, and commits per fragment.
+
+use std::sync::Arc;
+
+use futures_util::future::{join_all, poll_immediate};
+
+use super::EntryOcr;
+use crate::checkpoint::{Checkpoint, Seen};
+use crate::decide::{self, FrameFacts, Look, Made, Rules, Sighting};
+use crate::decode::FrameReceiver;
+use crate::delivery::{CameraCommit, EventOutbox, FrameEvents, FrameRecords, NewRecord, OfferError, Route};
+use crate::detect::{DetectError, Detector, MotionRules, SceneObject};
+use crate::media::{
+    CameraId, Decoded, Detection, Event, FragmentEnd, Frame, Mode, ModeCell, SamplerState, Surface,
+};
+use crate::render::Label;
+use crate::status::CameraStatus;
+use crate::telemetry::camera::{
+    CaughtUp, EventMade, FellBehind, FrameSkipped, LookResult, Looked, OfferFailed,
+};
+use crate::telemetry::decide::FrameDecided;
+
+/// One entry of the camera's pipeline, with its loaded models.
+pub(super) struct LoadedEntry {
+    pub(super) rules: Rules,
+    pub(super) detector: Detector,
+    pub(super) ocr: Option<EntryOcr>,
+}
+
+/// The minimum height of a box whose text is read, px: in a lower one no letter can be recognized.
+const MIN_TEXT_HEIGHT_PX: f32 = 8.0;
+
+/// The detections of one entry in one frame.
+type EntryDetections = Result<Vec<Detection>, DetectError>;
+
+/// Analyzes the frames of one camera until the frame queue closes.
+pub(super) struct AnalysisTask {
+    pub(super) camera: CameraId,
+    pub(super) stream: String,
+    pub(super) entries: Vec<LoadedEntry>,
+    /// The distinct models of the entries.
+    pub(super) models: Vec<SharedModel>,
+    /// The rules of the motion gate; `None` to analyze every frame.
+    pub(super) motion: Option<MotionRules>,
+    /// The camera's state after the last frame that was analyzed.
+    pub(super) checkpoint: Checkpoint,
+    pub(super) outbox: Arc<EventOutbox>,
+    pub(super) route: Arc<Route>,
+    pub(super) mode: Arc<ModeCell>,
+    pub(super) status: CameraStatus,
+}
+
+impl AnalysisTask {
+    /// Takes frames and markers in stream order until the queue closes or the outbox refuses a commit.
+    pub(super) async fn run(mut self, frames: FrameReceiver) {
+        while let Some(item) = frames.next().await {
+            let outcome = match item {
+                // Decided before the restart or the discontinuity: its effect is part of the state already.
+                Decoded::Frame(frame) if self.checkpoint.has_seen(&frame) => Ok(()),
+                Decoded::Frame(frame) if self.is_still(&frame) => Ok(()),
+                Decoded::Frame(frame) => self.analyze(frame).await,
+                Decoded::FragmentEnd { end, sampler } => self.end_fragment(&end, sampler).await,
+                // The state is kept: the fragment is read again, and its frames that were decided are left out then.
+                Decoded::Discontinuity => Ok(()),
+            };
+            match outcome {
+                Ok(()) => {}
+                // The takeover was logged where it was detected, and the new owner reads this footage.
+                Err(OfferError::TakenOver { .. }) => return,
+                Err(error) => return OfferFailed { camera: &self.status, error }.emit(),
+            }
+        }
+    }
+
+    /// Returns true if the motion gate leaves the frame out.
+    fn is_still(&mut self, frame: &Frame) -> bool {
+        let Some(rules) = self.motion else { return false };
+        let Surface::Host(picture) = &frame.surface;
+        let passes = self.checkpoint.motion.needs_inference(rules, &picture.view(), frame.media);
+        if !passes {
+            FrameSkipped { camera: &self.status }.emit();
+        }
+        !passes
+    }
+
+    /// Detects and decides one frame, and offers its events.
+    async fn analyze(&mut self, frame: Arc<Frame>) -> Result<(), OfferError> {
+        let detections = self.detect(&frame).await;
+        let looks: Vec<Look<'_>> = self
+            .entries
+            .iter()
+            .zip(&detections)
+            .filter_map(|(entry, detections)| entry.decide_input(detections))
+            .collect();
+        let outcome =
+            decide::decide(&mut self.checkpoint.decide, &FrameFacts::of(&frame, &self.stream), &looks);
+        let boxes = looks.iter().map(|look| look.detections.len()).sum();
+        FrameDecided { camera: &self.camera, boxes, kept: outcome.sightings.len() }.emit();
+        self.checkpoint.seen = Some(Seen::of(&frame));
+        let labels: Vec<Label> = outcome.sightings.iter().map(picture_label).collect();
+        let is_complete = detections.iter().all(Result::is_ok);
+        match self.motion {
+            // Without the result of each entry the gate must not take the scene for known, so it opens again.
+            Some(rules) if is_complete => {
+                self.checkpoint.motion.record(rules, outcome.sightings.iter().map(known_object));
+            }
+            _ => self.checkpoint.motion.forget(),
+        }
+        self.offer(&frame, outcome.events, &labels).await?;
+        if is_complete {
+            Looked { camera: &self.status, frame, labels }.emit();
+        }
+        Ok(())
+    }
+
+    /// Runs the models on a frame; returns the detections of each entry, in their order.
+    async fn detect(&self, frame: &Arc<Frame>) -> Vec<EntryDetections> {
+        // Each model has its own worker, so all of them run at once.
+        let inferences = self.models.iter().map(|model| model.detect(frame, &self.entries));
+        let mut by_entry: Vec<_> = join_all(inferences).await.into_iter().flatten().collect();
+        by_entry.sort_by_key(|(entry, _)| *entry);
+        let reads =
+            by_entry.into_iter().map(|(entry, detections)| self.entries[entry].read_text(frame, detections));
+        let by_entry = join_all(reads).await;
+        let failed = by_entry.iter().find_map(|detections| detections.as_ref().err());
+        LookResult { camera: &self.status, error: failed }.emit();
+        by_entry
+    }
+
+    /// Commits the events of a frame together with the state after it.
+    async fn offer(
+        &mut self,
+        frame: &Arc<Frame>,
+        events: Vec<Made>,
+        labels: &[Label],
+    ) -> Result<(), OfferError> {
+        // Events are not kept back for the end of the fragment, which may be seconds away.
+        if events.is_empty() {
+            return Ok(());
+        }
+        let pending = FrameEvents {
+            events,
+            route: Arc::clone(&self.route),
+            frame: Some(Arc::clone(frame)),
+            boxes: labels.to_vec(),
+            arrived: frame.arrived,
+        };
+        let FrameRecords { events, unpictured, shown_by } = self.outbox.pack(pending).await?;
+        self.checkpoint.decide.show_by(&unpictured, shown_by.as_ref());
+        let committed: Vec<Event> = events.iter().map(|packed| packed.event().clone()).collect();
+        self.commit(events).await?;
+        for event in &committed {
+            EventMade { camera: &self.status, event, latency: frame.arrived.elapsed() }.emit();
+        }
+        Ok(())
+    }
+
+    /// Commits the checkpoint and `events`; waits while a required sink is full.
+    async fn commit(&self, events: Vec<NewRecord>) -> Result<(), OfferError> {
+        let commit =
+            CameraCommit { camera: self.camera.clone(), checkpoint: self.checkpoint.clone(), events };
+        let mut pending = std::pin::pin!(self.outbox.commit(commit));
+        if let Some(outcome) = poll_immediate(&mut pending).await {
+            return outcome;
+        }
+        // The outbox is full. In catch-up no frame is dropped meanwhile: ingest waits too, and KVS keeps the footage.
+        if self.mode.get() == Mode::Live {
+            self.mode.set(Mode::CatchUp);
+            FellBehind { camera: &self.status }.emit();
+        }
+        pending.await
+    }
+
+    /// Moves the checkpoint after the fragment and commits it.
+    async fn end_fragment(&mut self, end: &FragmentEnd, sampler: SamplerState) -> Result<(), OfferError> {
+        self.checkpoint = Checkpoint {
+            stream: Arc::clone(&self.checkpoint.stream),
+            position: Some(end.position.clone()),
+            // Only frames after the position are to be recognized when they are read again.
+            seen: None,
+            decide: std::mem::take(&mut self.checkpoint.decide),
+            sampler,
+            motion: std::mem::take(&mut self.checkpoint.motion),
+        };
+        self.commit(Vec::new()).await?;
+        // After the commit, so that no frame of this fragment was dropped when its position was stored.
+        if end.caught_up && self.mode.get() == Mode::CatchUp {
+            self.mode.set(Mode::Live);
+            CaughtUp { camera: &self.status }.emit();
+        }
+        Ok(())
+    }
+}
+
+/// A model, and the pipeline entries that use it.
+pub(super) struct SharedModel {
+    detector: Detector,
+    /// The indices of those entries.
+    entries: Vec<usize>,
+}
+
+impl SharedModel {
+    /// Returns the distinct models of `entries`.
+    pub(super) fn distinct(entries: &[LoadedEntry]) -> Vec<Self> {
+        let mut models: Vec<Self> = Vec::new();
+        for (index, entry) in entries.iter().enumerate() {
+            match models.iter_mut().find(|model| model.detector.is(&entry.detector)) {
+                Some(model) => model.entries.push(index),
+                None => models.push(Self { detector: entry.detector.clone(), entries: vec![index] }),
+            }
+        }
+        models
+    }
+
+    /// Returns the detections of each entry of this model, from one inference.
+    async fn detect(&self, frame: &Arc<Frame>, entries: &[LoadedEntry]) -> Vec<(usize, EntryDetections)> {
+        let asked = self.entries.iter().map(|index| entries[*index].rules.asked()).collect();
+        let entries = self.entries.iter().copied();
+        match self.detector.detect_each(Arc::clone(frame), asked).await {
+            Ok(detections) => entries.zip(detections.into_iter().map(Ok)).collect(),
+            Err(error) => entries.map(|entry| (entry, Err(error.clone()))).collect(),
+        }
+    }
+}
+
+impl LoadedEntry {
+    /// Adds the text of each box that is confident and large enough to be read.
+    async fn read_text(&self, frame: &Arc<Frame>, detections: EntryDetections) -> EntryDetections {
+        let Some(EntryOcr { reader, crop_expand }) = &self.ocr else { return detections };
+        let mut detections = detections?;
+        let is_readable = |detection: &&mut Detection| {
+            detection.conf >= self.rules.thresholds.conf
+                && detection.bbox.y2 - detection.bbox.y1 >= MIN_TEXT_HEIGHT_PX
+        };
+        let readable: Vec<&mut Detection> = detections.iter_mut().filter(is_readable).collect();
+        let corners = readable.iter().map(|detection| detection.bbox).collect();
+        let texts = reader.read(Arc::clone(frame), corners, *crop_expand).await?;
+        for (detection, text) in readable.into_iter().zip(texts) {
+            detection.reading = text;
+        }
+        Ok(detections)
+    }
+
+    /// Returns the input of decide; `None` if the entry's detector failed.
+    fn decide_input<'a>(&'a self, detections: &'a EntryDetections) -> Option<Look<'a>> {
+        let detections = detections.as_deref().ok()?;
+        Some(Look { rules: &self.rules, model: &self.detector.info().id, detections })
+    }
+}
+
+fn known_object(sighting: &Sighting) -> SceneObject {
+    SceneObject { label: sighting.label.to_string(), bbox: sighting.bbox }
+}
+
+fn picture_label(sighting: &Sighting) -> Label {
+    Label::of(&sighting.label, sighting.conf, sighting.bbox)
+}

@@ -1,0 +1,100 @@
+//! The probes of the models: each must load, run, and know the classes that cameras use of it.
+
+use std::sync::Arc;
+
+use super::super::fetching::FetchedModel;
+use crate::base::{Asks, Finding, Probe};
+use crate::config::{CameraSpec, Settings};
+use crate::detect::ocr::{TextModelInfo, TextReader};
+use crate::detect::{DetectError, Detector, Device, ModelInfo, ModelSpec, Purpose, usual_threads};
+use crate::media::CameraId;
+use crate::service::check_classes;
+
+/// Returns one probe per model.
+pub(super) fn probes(settings: &Settings, models: &[FetchedModel]) -> Vec<Probe> {
+    let threads = usual_threads(models.len());
+    let probe = |(purpose, spec, local): &FetchedModel| {
+        let (purpose, used, local) = (*purpose, used_classes(settings, spec), local.clone());
+        let (name, device) = (format!("model {}", spec.name), settings.device);
+        Probe::new(name, Asks::Model, async move {
+            let local = match local {
+                Ok(local) => local,
+                Err(error) => return Finding::fail(error.to_string()),
+            };
+            let loading = tokio::task::spawn_blocking(move || match purpose {
+                Purpose::Find => check_detector(&local, device, threads, &used),
+                Purpose::Read => check_reader(&local, device, threads),
+            });
+            // A panic in the native library must not end the other probes.
+            loading.await.unwrap_or_else(|_| {
+                Finding::fail("loading it panicked; this is a bug of kvs-infer: report it with the file")
+            })
+        })
+    };
+    models.iter().map(probe).collect()
+}
+
+/// A camera, and the classes that it uses of a model.
+type UsedClasses = (CameraId, Vec<Arc<str>>);
+
+/// Returns the cameras that name classes of the model.
+fn used_classes(settings: &Settings, spec: &ModelSpec) -> Vec<UsedClasses> {
+    let classes = |camera: &CameraSpec| {
+        let of_model = camera.pipeline.iter().filter(|entry| *entry.model == *spec);
+        let classes = of_model.filter_map(|entry| entry.rules.classes.clone());
+        classes.map(|classes| (camera.id.clone(), classes)).collect::<Vec<UsedClasses>>()
+    };
+    settings.cameras.iter().flat_map(classes).collect()
+}
+
+/// Loads a detection model and makes its first inferences, which blocks.
+fn check_detector(spec: &ModelSpec, device: Device, threads: usize, used: &[UsedClasses]) -> Finding {
+    match Detector::start(spec, device, threads) {
+        Ok(detector) => detector_finding(detector.info(), used),
+        Err(error) => failed(&error),
+    }
+}
+
+fn detector_finding(info: &ModelInfo, used: &[UsedClasses]) -> Finding {
+    let known = used.iter().try_for_each(|(camera, classes)| check_classes(camera, classes, info));
+    if let Err(error) = known {
+        return failed(&error);
+    }
+    let ModelInfo { layout, layout_source, input, device, infer_ms, classes, .. } = info;
+    let text = format!(
+        "{layout} (by {layout_source}), {input}, {} classes, on {device}, {infer_ms:.1} ms per inference",
+        classes.len()
+    );
+    with_fallback(text, info.fallback.as_deref())
+}
+
+/// Loads a text recognition model and makes its first inferences, which blocks.
+fn check_reader(spec: &ModelSpec, device: Device, threads: usize) -> Finding {
+    let reader = match TextReader::start(spec, device, threads) {
+        Ok(reader) => reader,
+        Err(error) => return failed(&error),
+    };
+    let TextModelInfo { input, characters, device, infer_ms, fallback, .. } = reader.info();
+    let text = format!("ctc, {input}, {characters} characters, on {device}, {infer_ms:.1} ms per inference");
+    with_fallback(text, fallback.as_deref())
+}
+
+fn with_fallback(text: String, fallback: Option<&str>) -> Finding {
+    match fallback {
+        None => Finding::ok(text),
+        Some(why) => {
+            // On a host without a GPU, `device: auto` is expected to use the CPU.
+            let text = format!("{text}; CUDA was tried: {why}");
+            if has_gpu() { Finding::warn(text) } else { Finding::ok(text) }
+        }
+    }
+}
+
+fn failed(error: &DetectError) -> Finding {
+    Finding::fail(error.to_string())
+}
+
+/// Returns `true` if NVIDIA's driver is loaded, so that a fallback to the CPU is unexpected.
+fn has_gpu() -> bool {
+    std::path::Path::new("/dev/nvidiactl").exists()
+}

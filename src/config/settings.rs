@@ -1,0 +1,156 @@
+//! The resolved configuration: every default filled in, every name resolved. The service is built only from this.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::decide::Rules;
+use crate::decode::Masks;
+use crate::delivery::{Route, StateSpec};
+use crate::detect::{Device, ModelSpec, MotionRules, Purpose};
+use crate::media::CameraId;
+use crate::sinks::PublishSpec;
+
+use kvs_config::raw::{LogFormat, LogLevel, StartPosition, StreamProtocol};
+
+use super::files::ModelFiles;
+
+/// The settings of the service.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The AWS region; `None`: as the AWS SDK finds it.
+    pub region: Option<String>,
+    /// The sinks.
+    pub publish: PublishSpec,
+    /// The state that survives a restart.
+    pub state: StateSettings,
+    /// The first delay before a broken connection is retried.
+    pub reconnect_delay: Duration,
+    /// The lifetime of an HLS session.
+    pub hls_session: Duration,
+    /// The lag beyond which a live camera jumps to the newest footage.
+    pub max_behind: Duration,
+    /// Maximum time to fetch or load a model at the start.
+    pub model_load: Duration,
+    /// The device that runs the models.
+    pub device: Device,
+    /// The log level.
+    pub log_level: LogLevel,
+    /// The log format; `None`: text on a terminal, else JSON.
+    pub log_format: Option<LogFormat>,
+    /// The dimension `Service` of the metrics for CloudWatch; `None`: no such metrics.
+    pub emf_service: Option<String>,
+    /// The enabled cameras, at least one, in the order of the file.
+    pub cameras: Vec<CameraSpec>,
+    /// The model files that the enabled cameras need.
+    pub files: ModelFiles,
+}
+
+impl Settings {
+    /// Returns warnings about valid settings with surprising effects, at most one per pipeline entry.
+    #[must_use]
+    pub fn advice(&self) -> Vec<String> {
+        let of_camera = |camera: &CameraSpec| {
+            let advice = camera.pipeline.iter().filter_map(PipelineEntry::advice);
+            advice.map(|advice| format!("camera {}, {advice}", camera.id)).collect::<Vec<_>>()
+        };
+        self.cameras.iter().flat_map(of_camera).collect()
+    }
+}
+
+/// The state that survives a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateSettings {
+    /// The folder of the outbox; `None`: `state` in the cache folder.
+    pub dir: Option<PathBuf>,
+    /// Maximum size of the undelivered events in it, bytes.
+    pub max_bytes: u64,
+    /// The DynamoDB table of positions.
+    pub ddb_table: Option<String>,
+}
+
+impl StateSettings {
+    /// Returns the state's settings, with `folder` if none is named.
+    #[must_use]
+    pub fn or_in(self, folder: PathBuf) -> StateSpec {
+        let Self { dir, max_bytes, ddb_table } = self;
+        StateSpec { dir: dir.unwrap_or(folder), max_bytes, ddb_table }
+    }
+}
+
+/// A cool-down longer than this causes a warning, ms.
+const LONG_COOLDOWN_MS: i64 = 3_000;
+
+/// An enabled camera.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CameraSpec {
+    /// The camera's unique id.
+    pub id: CameraId,
+    /// The name of its Kinesis video stream.
+    pub stream: String,
+    /// The interface by which the stream is read.
+    pub mode: StreamProtocol,
+    /// The position at which reading starts.
+    pub start: StartPosition,
+    /// Number of frames to analyze per second of media time; `None`: all.
+    pub fps_target: Option<f64>,
+    /// Maximum size of a frame, pixels.
+    pub max_pixels: u32,
+    /// The privacy masks.
+    pub masks: Option<Masks>,
+    /// The motion gate; `None`: every frame is analyzed.
+    pub motion: Option<MotionRules>,
+    /// The enabled entries, at least one, in the order of the file.
+    pub pipeline: Vec<PipelineEntry>,
+    /// The destinations of its events.
+    pub route: Route,
+}
+
+impl CameraSpec {
+    /// Returns the models of its entries, each with its purpose.
+    pub fn models(&self) -> impl Iterator<Item = (Purpose, &Arc<ModelSpec>)> {
+        self.pipeline.iter().flat_map(|entry| {
+            let ocr = entry.ocr.as_ref().map(|ocr| (Purpose::Read, &ocr.model));
+            std::iter::once((Purpose::Find, &entry.model)).chain(ocr)
+        })
+    }
+}
+
+/// An enabled entry of a camera's pipeline.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PipelineEntry {
+    /// The rules by which detections become events.
+    pub rules: Rules,
+    /// The detection model; entries that name the same model share it.
+    pub model: Arc<ModelSpec>,
+    /// The text recognition in its boxes.
+    pub ocr: Option<OcrSpec>,
+}
+
+impl PipelineEntry {
+    /// Returns a warning about a long cool-down, which suppresses objects that appear where another one disappeared.
+    fn advice(&self) -> Option<String> {
+        let Rules { detector, cooldown_ms, max_disappeared_ms, .. } = &self.rules;
+        let (cooldown_s, ends_s) = (seconds(*cooldown_ms), seconds(*max_disappeared_ms));
+        (*cooldown_ms > LONG_COOLDOWN_MS).then(|| {
+            format!(
+                "{detector}: `cooldown_seconds: {cooldown_s}` suppresses objects that appear near where another one just disappeared: \
+                 write 1.5, or remove it; `max_disappeared_seconds` ({ends_s}) sets when an incident ends"
+            )
+        })
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "at most a day")]
+fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1000.0
+}
+
+/// The text recognition of a pipeline entry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OcrSpec {
+    /// The recognition model; entries that name the same model share it.
+    pub model: Arc<ModelSpec>,
+    /// The margin that is read beyond each edge of a box, as a fraction of its sides, 0..=0.5.
+    pub crop_expand: f32,
+}

@@ -1,0 +1,350 @@
+//! The loop of a model's thread: collects requests into batches and answers them.
+//!
+//! Requests are answered in order of arrival. A camera has at most one request in flight, because its task waits for the
+//! detections of a frame before it requests the next. So the order is fair between cameras, and at most one request per camera
+//! waits. A request may have several thresholds: pipeline entries of a camera that use the same model share the inference.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::error::DetectError;
+use super::spec::Thresholds;
+use crate::media::{Detection, Frame};
+use crate::telemetry::detect::FrameFailed;
+
+/// The detections of a frame, one list per threshold of the request.
+pub(super) type JobDetections = Vec<Vec<Detection>>;
+
+/// The result for one job of a batch.
+pub(super) type JobResult<F = JobDetections> = Result<F, DetectError>;
+
+/// A frame to run the detector on.
+pub(super) struct DetectJob {
+    pub(super) frame: Arc<Frame>,
+    /// One list of detections is returned per threshold.
+    pub(super) thresholds: Vec<Thresholds>,
+}
+
+/// A job about one frame.
+pub(super) trait HasFrame {
+    /// Returns the frame.
+    fn frame(&self) -> &Frame;
+}
+
+impl HasFrame for DetectJob {
+    fn frame(&self) -> &Frame {
+        &self.frame
+    }
+}
+
+/// A job and the sender of its result.
+pub(super) struct InferenceRequest<J = DetectJob, F = JobDetections> {
+    pub(super) job: J,
+    pub(super) answer: oneshot::Sender<JobResult<F>>,
+    /// Its place in the queue; free again when the request is answered.
+    pub(super) place: OwnedSemaphorePermit,
+}
+
+/// A model that runs on batches, or the stand-in of a test.
+pub(super) trait BatchHandler {
+    /// The input of one inference.
+    type Job: HasFrame;
+    /// The output of one inference.
+    type Output;
+
+    /// Returns one result per job, in their order.
+    fn infer_batch(&mut self, jobs: &[Self::Job]) -> Vec<JobResult<Self::Output>>;
+}
+
+/// The limits of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batching {
+    /// The maximum number of frames per batch.
+    pub max_frames: usize,
+    /// The maximum time for which a batch that is not full waits for more, while requests arrive together.
+    pub wait: Duration,
+}
+
+/// The time since which the worker has been busy, for the watchdog.
+#[derive(Debug, Default)]
+pub(super) struct WorkerLiveness {
+    busy_since: Mutex<Option<Instant>>,
+}
+
+impl WorkerLiveness {
+    /// Returns the time at which the running batch began; `None` between batches.
+    pub(super) fn busy_since(&self) -> Option<Instant> {
+        *self.busy_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, since: Option<Instant>) {
+        *self.busy_since.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+}
+
+/// Answers requests until all senders are dropped and the queue is empty.
+pub(super) fn run<L: BatchHandler>(
+    model: &str,
+    requests: &Receiver<InferenceRequest<L::Job, L::Output>>,
+    batching: Batching,
+    engine: &mut L,
+    liveness: &WorkerLiveness,
+) {
+    let mut crowded = false;
+    while let Ok(first) = requests.recv() {
+        let batch = collect(requests, first, batching, crowded);
+        crowded = batch.len() > 1;
+        answer(model, batch, engine, liveness);
+    }
+}
+
+/// Returns the waiting requests, up to one batch.
+///
+/// A lone request is never delayed. If the batch before had several requests (`crowded`), it waits for [`Batching::wait`]: the
+/// other cameras have their detections now and send their next frames.
+fn collect<J, F>(
+    requests: &Receiver<InferenceRequest<J, F>>,
+    first: InferenceRequest<J, F>,
+    batching: Batching,
+    crowded: bool,
+) -> Vec<InferenceRequest<J, F>> {
+    let mut batch = vec![first];
+    let deadline = Instant::now() + batching.wait;
+    while batch.len() < batching.max_frames {
+        let next = match requests.try_recv() {
+            Err(TryRecvError::Empty) if crowded || batch.len() > 1 => {
+                requests.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            }
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => Err(RecvTimeoutError::Timeout),
+            Ok(request) => Ok(request),
+        };
+        let Ok(request) = next else { break };
+        batch.push(request);
+    }
+    batch
+}
+
+/// Runs the batch without the requests that were cancelled. A panic fails this batch only.
+fn answer<L: BatchHandler>(
+    model: &str,
+    mut batch: Vec<InferenceRequest<L::Job, L::Output>>,
+    engine: &mut L,
+    liveness: &WorkerLiveness,
+) {
+    batch.retain(|request| !request.answer.is_closed());
+    if batch.is_empty() {
+        return;
+    }
+    let (jobs, waiting): (Vec<L::Job>, Vec<_>) =
+        batch.into_iter().map(|request| (request.job, (request.answer, request.place))).unzip();
+    liveness.set(Some(Instant::now()));
+    let caught = catch_unwind(AssertUnwindSafe(|| engine.infer_batch(&jobs)));
+    liveness.set(None);
+    let answers = caught.unwrap_or_else(|panic| panicked(model, jobs.len(), &*panic));
+    for ((job, (waiting, place)), answer) in jobs.iter().zip(waiting).zip(answers) {
+        if let Err(error) = &answer {
+            FrameFailed { model, camera: job.frame().camera.as_str(), error }.emit();
+        }
+        drop(place);
+        drop(waiting.send(answer));
+    }
+}
+
+fn panicked<F>(model: &str, jobs: usize, panic: &(dyn Any + Send)) -> Vec<JobResult<F>> {
+    let owned = panic.downcast_ref::<String>().map(String::as_str);
+    let text = owned.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    let error = DetectError::Inference { model: model.to_owned(), reason: format!("it panicked: {text}") };
+    (0..jobs).map(|_| Err(error.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+    use std::sync::{Arc, Mutex};
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use tokio::sync::{Semaphore, oneshot};
+
+    use super::{
+        BatchHandler, Batching, DetectJob, InferenceRequest, JobDetections, JobResult, WorkerLiveness,
+        collect, run,
+    };
+    use crate::detect::{DetectError, Thresholds};
+    use crate::media::{
+        BBox, CameraId, Color, Detection, Fragment, Frame, HostPicture, Matrix, MediaMs, Surface,
+    };
+
+    const THRESHOLDS: Thresholds = Thresholds { conf: 0.5, nms_iou: 0.5 };
+    const FOUR: Batching = Batching { max_frames: 4, wait: Duration::ZERO };
+
+    fn frame(camera: &str) -> Arc<Frame> {
+        let color = Color { matrix: Matrix::Bt709, full_range: false };
+        let picture = HostPicture::from_planes((1, 1), [vec![0], vec![0], vec![0]], [1; 3], color).unwrap();
+        Arc::new(Frame {
+            camera: CameraId::new(camera),
+            fragment: Arc::new(Fragment { number: Arc::from("1"), producer_ms: None, server_ms: None }),
+            index: 0,
+            media: MediaMs(0),
+            arrived: Instant::now(),
+            surface: Surface::Host(picture),
+        })
+    }
+
+    fn request(camera: &str) -> (InferenceRequest, oneshot::Receiver<JobResult>) {
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let (answer, answered) = oneshot::channel();
+        (
+            InferenceRequest {
+                job: DetectJob { frame: frame(camera), thresholds: vec![THRESHOLDS] },
+                answer,
+                place,
+            },
+            answered,
+        )
+    }
+
+    fn queued(
+        cameras: &[&str],
+    ) -> (SyncSender<InferenceRequest>, Receiver<InferenceRequest>, Vec<oneshot::Receiver<JobResult>>) {
+        let (sender, queue) = sync_channel(64);
+        let mut answers = Vec::new();
+        for camera in cameras {
+            let (request, answered) = request(camera);
+            sender.send(request).unwrap();
+            answers.push(answered);
+        }
+        (sender, queue, answers)
+    }
+
+    /// Answers with the camera's name; fails for `bad`, panics for `worse`; remembers the batches.
+    #[derive(Default)]
+    struct Echo {
+        batches: Vec<Vec<String>>,
+    }
+
+    impl BatchHandler for Echo {
+        type Job = DetectJob;
+        type Output = JobDetections;
+
+        fn infer_batch(&mut self, jobs: &[DetectJob]) -> Vec<JobResult> {
+            let cameras: Vec<_> = jobs.iter().map(|job| job.frame.camera.to_string()).collect();
+            self.batches.push(cameras.clone());
+            let one = |camera: &String| match camera.as_str() {
+                "worse" => panic!("no picture like this"),
+                "bad" => Err(DetectError::Inference { model: "m".into(), reason: "bad frame".into() }),
+                name => Ok(vec![vec![seen(name)]]),
+            };
+            cameras.iter().map(one).collect()
+        }
+    }
+
+    fn seen(label: &str) -> Detection {
+        Detection {
+            label: Arc::from(label),
+            conf: 1.0,
+            bbox: BBox { x1: 0.0, y1: 0.0, x2: 1.0, y2: 1.0 },
+            reading: None,
+        }
+    }
+
+    #[test]
+    fn each_gets_its_own_answer_in_batches_in_order() {
+        let (sender, queue, answers) = queued(&["a", "b", "c", "d", "e", "f"]);
+        drop(sender);
+        let mut echo = Echo::default();
+        run("m", &queue, FOUR, &mut echo, &WorkerLiveness::default());
+        assert_eq!(echo.batches, [vec!["a", "b", "c", "d"], vec!["e", "f"]]);
+        for (mut answer, name) in answers.into_iter().zip(["a", "b", "c", "d", "e", "f"]) {
+            assert_eq!(answer.try_recv().unwrap(), Ok(vec![vec![seen(name)]]));
+        }
+    }
+
+    #[test]
+    fn an_error_and_a_panic_stay_with_their_request() {
+        let (sender, queue, mut answers) = queued(&["a", "bad", "worse", "b"]);
+        drop(sender);
+        let one_by_one = Batching { max_frames: 1, wait: Duration::ZERO };
+        run("m", &queue, one_by_one, &mut Echo::default(), &WorkerLiveness::default());
+        let got: Vec<JobResult> = answers.iter_mut().map(|answer| answer.try_recv().unwrap()).collect();
+        assert_eq!(got[0], Ok(vec![vec![seen("a")]]));
+        assert!(got[1].clone().unwrap_err().to_string().contains("bad frame"));
+        let panicked = got[2].clone().unwrap_err().to_string();
+        assert!(
+            panicked.contains("model m: inference failed: it panicked: no picture like this"),
+            "{panicked}"
+        );
+        assert_eq!(got[3], Ok(vec![vec![seen("b")]]));
+    }
+
+    #[test]
+    fn a_request_that_no_one_waits_for_is_not_looked_at() {
+        let (sender, queue, mut answers) = queued(&["a", "gone", "b"]);
+        drop(sender);
+        drop(answers.remove(1));
+        let mut echo = Echo::default();
+        run("m", &queue, FOUR, &mut echo, &WorkerLiveness::default());
+        assert_eq!(echo.batches, [vec!["a", "b"]]);
+    }
+
+    #[test]
+    fn a_batch_waits_only_where_others_are_at_work() {
+        let never = Duration::from_secs(3600);
+        let (_sender, queue, _answers) = queued(&[]);
+        let alone = collect(&queue, request("a").0, Batching { max_frames: 4, wait: never }, false);
+        assert_eq!(alone.len(), 1, "one camera alone does not wait");
+        let (_sender, queue, _answers) = queued(&["b", "c", "d", "e"]);
+        let full = collect(&queue, request("a").0, Batching { max_frames: 4, wait: never }, true);
+        assert_eq!(full.len(), 4, "a full batch does not wait");
+        let (sender, queue, _answers) = queued(&[]);
+        drop(sender);
+        let ended = collect(&queue, request("a").0, Batching { max_frames: 4, wait: never }, true);
+        assert_eq!(ended.len(), 1, "no_one can come any more");
+        let (_sender, queue, _answers) = queued(&["b"]);
+        let short = Batching { max_frames: 4, wait: Duration::from_millis(1) };
+        assert_eq!(collect(&queue, request("a").0, short, true).len(), 2, "the wait is bounded");
+    }
+
+    #[test]
+    fn one_that_comes_within_the_wait_joins_the_batch() {
+        let (sender, queue, _answers) = queued(&["b"]);
+        let late = thread::spawn(move || sender.send(request("c").0).is_ok());
+        let batch = collect(
+            &queue,
+            request("a").0,
+            Batching { max_frames: 3, wait: Duration::from_secs(3600) },
+            false,
+        );
+        assert_eq!(batch.len(), 3);
+        assert!(late.join().unwrap());
+    }
+
+    /// Records whether the liveness shows a batch while it runs.
+    struct Feeling(Arc<WorkerLiveness>, Mutex<Vec<bool>>);
+
+    impl BatchHandler for Feeling {
+        type Job = DetectJob;
+        type Output = JobDetections;
+
+        fn infer_batch(&mut self, jobs: &[DetectJob]) -> Vec<JobResult> {
+            self.1.lock().unwrap().push(self.0.busy_since().is_some());
+            jobs.iter().map(|_| Ok(Vec::new())).collect()
+        }
+    }
+
+    #[test]
+    fn the_liveness_has_the_time_at_which_a_batch_began() {
+        let (sender, queue, _answers) = queued(&["a"]);
+        drop(sender);
+        let liveness = Arc::new(WorkerLiveness::default());
+        let mut feeling = Feeling(Arc::clone(&liveness), Mutex::default());
+        run("m", &queue, FOUR, &mut feeling, &liveness);
+        assert_eq!(*feeling.1.lock().unwrap(), [true]);
+        assert_eq!(liveness.busy_since(), None);
+    }
+}

@@ -1,0 +1,85 @@
+//! The handle of a loaded text recognition model.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::engine::{PlateTexts, ReadEngine, ReadJob, TextModelInfo};
+use crate::detect::batching::Batching;
+use crate::detect::error::DetectError;
+use crate::detect::model_worker::ModelWorker;
+use crate::detect::spec::{Device, ModelSpec};
+use crate::media::{BBox, Frame, PlateText};
+use crate::telemetry::detect::ReaderLoaded;
+
+/// Frames whose boxes are read in one batch on a GPU: only those that wait already, because few frames have boxes.
+const GPU_FRAMES: usize = 16;
+
+/// A recognition model with its thread `read-NAME`. Clones share it; the thread ends with [`Self::stop`] or with the last
+/// clone.
+#[derive(Clone)]
+pub struct TextReader {
+    inner: Arc<ReaderInner>,
+}
+
+struct ReaderInner {
+    info: TextModelInfo,
+    worker: ModelWorker<ReadJob, PlateTexts>,
+}
+
+impl TextReader {
+    /// Loads a model, runs its first inferences and starts its thread. Blocks until then.
+    ///
+    /// # Errors
+    /// Those of [`Detector::start`](crate::detect::Detector::start).
+    pub fn start(spec: &ModelSpec, device: Device, threads: usize) -> Result<Self, DetectError> {
+        let engine = ReadEngine::load(spec, device, threads)?;
+        let info = engine.info().clone();
+        ReaderLoaded { info: &info }.emit();
+        let max_frames = if matches!(info.device, Device::Cpu) { 1 } else { GPU_FRAMES };
+        let worker =
+            ModelWorker::open("read", &info.id.name, engine, Batching { max_frames, wait: Duration::ZERO })?;
+        Ok(Self { inner: Arc::new(ReaderInner { info, worker }) })
+    }
+
+    /// Returns the facts about the loaded model and its device.
+    #[must_use]
+    pub fn info(&self) -> &TextModelInfo {
+        &self.inner.info
+    }
+
+    /// Returns the plate text in each box (frame px) of a frame, in their order; `None` if a box has no text.
+    ///
+    /// `expand` is the share of a box's sides that is read beyond each of its edges, 0..=0.5. The text of a box depends on the
+    /// box alone, not on the other boxes of the call.
+    ///
+    /// # Errors
+    /// [`DetectError::Picture`] and [`DetectError::Inference`] concern this frame, [`DetectError::Ended`] all frames.
+    pub async fn read(
+        &self,
+        frame: Arc<Frame>,
+        boxes: Vec<BBox>,
+        expand: f32,
+    ) -> Result<Vec<Option<PlateText>>, DetectError> {
+        if boxes.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.inner.worker.ask(ReadJob { frame, boxes, expand }).await
+    }
+
+    /// Returns whether the thread runs; `false` after [`Self::stop`].
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.inner.worker.is_alive()
+    }
+
+    /// Returns the time at which the running batch began. If that is long ago, the worker is stuck.
+    #[must_use]
+    pub fn busy_since(&self) -> Option<Instant> {
+        self.inner.worker.busy_since()
+    }
+
+    /// Refuses new requests, answers the waiting ones, and ends the thread. Blocks until then.
+    pub fn stop(&self) {
+        self.inner.worker.stop();
+    }
+}
