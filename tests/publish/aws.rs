@@ -120,7 +120,7 @@ async fn a_stream_that_is_missing_is_shown_and_served_once_it_is_there() {
 }
 
 #[tokio::test]
-async fn a_sink_out_of_reach_holds_up_no_other_and_tells_what_remains() {
+async fn a_sink_out_of_reach_holds_up_no_other_and_reports_the_undelivered() {
     let folder = tempfile::tempdir().unwrap();
     let dead =
         outbox(folder.path(), &moto::config(NOWHERE), &[&to_kinesis("dead"), &to_kinesis("other")]).await;

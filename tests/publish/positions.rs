@@ -265,7 +265,7 @@ async fn a_process_that_started_without_the_table_gives_way_to_one_that_worked_s
 }
 
 #[tokio::test]
-async fn an_item_of_an_earlier_version_is_taken_over_and_written_anew() {
+async fn an_item_of_an_earlier_version_is_taken_over_and_written_again() {
     let (moto, dynamodb, _) = services().await;
     let text = |text: &str| AttributeValue::S(text.to_owned());
     let number_of = |number: u64| AttributeValue::N(number.to_string());
