@@ -1,6 +1,6 @@
-//! All cameras and everything they share: start order, stop order, deadline.
+//! The service: all cameras and their shared resources, with the order of start and stop and the deadline of the stop.
 //!
-//! Start: HTTP (it says "starting") -> models -> outbox -> cameras -> ready.
+//! Start: HTTP (`/readyz` answers "starting") -> models -> outbox -> cameras -> ready.
 //! Stop: /readyz 503 -> sources stop -> queues drain -> sinks flush -> models -> HTTP, within [`STOP_LIMIT`].
 
 mod cameras;
@@ -29,8 +29,7 @@ use crate::aws::has_own_s3;
 use crate::camera::{CameraError, CameraResources};
 use crate::config::{CameraSpec, Settings};
 use crate::delivery::{
-    Clients, EventOutbox, OutboxSpec, ResumeError, SinkState, SinkStatus, StartError, StateSpec,
-    UndeliveredRecords,
+    Clients, EventOutbox, OutboxSpec, ResumeError, StartError, StateSpec, UndeliveredRecords,
 };
 use crate::detect::{DetectError, Detector, ModelInfo, ModelSpec};
 use crate::http::{AccessToken, Encode, HttpError, HttpServer, HttpSpec};
@@ -39,62 +38,61 @@ use crate::remote::{FetchError, ModelFetcher};
 use crate::render::{self, SnapshotFormat, SnapshotSpec};
 use crate::source::Kvs;
 use crate::status::StatusBoard;
-use crate::status::{SinkRow, whole_ms};
-use crate::telemetry::service::{Advice, Ready, Stopped, Stopping, Stuck};
+use crate::telemetry::service::{ConfigAdvice, ServiceReady, ServiceStopped, ServiceStopping, StopTimedOut};
 use crate::telemetry::{Emf, Gpus};
 
-/// How long a stop may take; ECS kills 30 s after it asked.
+/// The deadline of a stop: ECS kills the process 30 s after SIGTERM.
 pub const STOP_LIMIT: Duration = Duration::from_secs(25);
-/// How long what was read may take to be looked at and decided.
+/// The time for the frames that were read to be inferred and decided.
 const DRAIN_LIMIT: Duration = Duration::from_secs(8);
-/// What is kept for the models and HTTP, after the sinks.
+/// The part of [`STOP_LIMIT`] that is reserved for the models and HTTP, after the sinks.
 const STOP_TAIL: Duration = Duration::from_secs(5);
-/// How long one of those may take.
+/// The timeout of each part that is stopped after the sinks.
 const PART_LIMIT: Duration = Duration::from_secs(1);
 
-/// What a service is made of.
+/// The inputs of a service.
 pub struct ServiceSpec {
-    /// What it is to do.
+    /// The validated configuration.
     pub settings: Settings,
     /// Credentials, region and endpoints.
     pub aws: SdkConfig,
-    /// Gets the models that are elsewhere.
+    /// The cache that fetches remote models.
     pub models: ModelFetcher,
-    /// Where HTTP listens; port 0 takes a free one.
+    /// The address that HTTP listens on; port 0 takes a free one.
     pub http: SocketAddr,
-    /// `HTTP_TOKEN`
+    /// The bearer token of the page, `HTTP_TOKEN`.
     pub token: Option<AccessToken>,
-    /// What `/metrics` renders.
+    /// The recorder that renders `/metrics`.
     pub prometheus: PrometheusHandle,
-    /// The folder of the outbox, where the settings name none.
+    /// The folder of the outbox if the settings name none.
     pub state_dir: PathBuf,
-    /// The file for records that can never be valid; `None`: `dead-letter.jsonl` in the outbox's folder.
+    /// The dead-letter file, for records that no sink can ever accept; `None`: `dead-letter.jsonl` in the outbox's folder.
     pub dead_letter: Option<PathBuf>,
 }
 
-/// Why a service cannot start.
+/// An error of starting the service.
 #[derive(Debug, Error)]
 pub enum ServiceError {
-    /// HTTP.
+    /// The HTTP server cannot start.
     #[error(transparent)]
     Http(#[from] HttpError),
-    /// A model that is elsewhere.
+    /// A remote model cannot be fetched.
     #[error(transparent)]
     Fetch(Box<FetchError>),
-    /// A model.
+    /// A model cannot be loaded.
     #[error(transparent)]
     Detect(#[from] DetectError),
-    /// A sink.
+    /// The outbox or a sink cannot start.
     #[error(transparent)]
     Publish(#[from] StartError),
-    /// A camera.
+    /// A camera cannot start.
     #[error(transparent)]
     Camera(#[from] CameraError),
-    /// Where a camera goes on.
+    /// The position at which a camera resumes cannot be determined.
     #[error(transparent)]
     Resume(#[from] ResumeError),
-    /// The thread that loads models is gone.
-    #[error("loading the models broke down; this is a bug of kvs-infer")]
+    /// The thread that loads a model panicked.
+    #[error("loading the models failed with a panic; report this bug of kvs-infer")]
     Loading,
 }
 
@@ -113,10 +111,10 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts everything; the board says "ready" when this returns.
+    /// Starts everything and returns once the service is ready.
     ///
     /// # Errors
-    /// What cannot start; what was started before it is stopped.
+    /// A part cannot start; the parts that were started before it are stopped.
     pub async fn start(spec: ServiceSpec) -> Result<Self, ServiceError> {
         let board = StatusBoard::new();
         let http = HttpServer::start(HttpSpec {
@@ -128,7 +126,8 @@ impl Service {
         })?;
         let settings = spec.settings;
         board.set_load_limit(settings.model_load);
-        settings.advice().iter().for_each(|text| Advice { text }.emit());
+        settings.advice().iter().for_each(|text| ConfigAdvice { text }.emit());
+        // Models before cameras: a class that no model has is an error of the configuration, found before any footage is read.
         let mut models = ModelSet::new(spec.models, settings.device, board.clone());
         models.adopt(models.load(&settings.cameras).await?);
         for camera in &settings.cameras {
@@ -148,17 +147,17 @@ impl Service {
             return Err(error);
         }
         service.board.ready();
-        Ready { cameras: service.fleet.len(), http: service.http.local_addr() }.emit();
+        ServiceReady { cameras: service.fleet.len(), http: service.http.local_addr() }.emit();
         Ok(service)
     }
 
-    /// The truth about it.
+    /// Returns the status board of the service.
     #[must_use]
     pub fn board(&self) -> &StatusBoard {
         &self.board
     }
 
-    /// Where HTTP listens.
+    /// Returns the address that HTTP listens on.
     #[must_use]
     pub fn http_addr(&self) -> SocketAddr {
         self.http.local_addr()
@@ -166,41 +165,45 @@ impl Service {
 
     async fn start_cameras(&mut self) -> Result<(), ServiceError> {
         let cameras = self.settings.cameras.iter();
-        let cameras = cameras.map(|camera| (camera.clone(), self.models.of(camera))).collect();
+        let cameras = cameras.map(|camera| (camera.clone(), self.models.entries_of(camera))).collect();
         self.fleet.start(cameras).await
     }
 
-    /// Stops everything in order and tells what the sinks had not delivered in time. A part that does not end in its
-    /// time is told of and left behind.
+    /// Stops everything in order and returns the events that the sinks had not delivered in time. A part that does not end in time is
+    /// logged and left running.
     pub async fn stop(self) -> Vec<UndeliveredRecords> {
         let begun = Instant::now();
-        Stopping.emit();
+        ServiceStopping.emit();
+        // First of all: a load balancer must stop sending requests before anything ends.
         self.board.stopping();
         self.stop.cancel();
         let mut draining = pin!(self.fleet.stopped());
         let drained = timeout(DRAIN_LIMIT, &mut draining).await;
+        // The sinks get the time that draining has not used.
         let left = STOP_LIMIT.saturating_sub(begun.elapsed()).saturating_sub(STOP_TAIL);
         let remains = self.outbox.flush(left).await;
+        // A camera that did not drain may still end now that the outbox accepts nothing more.
         if drained.is_err() && timeout(PART_LIMIT, draining).await.is_err() {
-            Stuck { part: "a camera" }.emit();
+            StopTimedOut { part: "a camera" }.emit();
         }
         if let Some(emf) = self.emf
             && timeout(PART_LIMIT, emf).await.is_err()
         {
-            Stuck { part: "the metrics for CloudWatch" }.emit();
+            StopTimedOut { part: "the metrics for CloudWatch" }.emit();
         }
+        // Stopping a model joins its thread, which blocks.
         let models = self.models;
         let stopping = tokio::task::spawn_blocking(move || models.stop());
         if timeout(PART_LIMIT, stopping).await.is_err() {
-            Stuck { part: "a model" }.emit();
+            StopTimedOut { part: "a model" }.emit();
         }
         self.http.stop();
-        Stopped { took: begun.elapsed() }.emit();
+        ServiceStopped { duration: begun.elapsed() }.emit();
         remains
     }
 }
 
-/// The task that writes the metrics for CloudWatch, where they are wanted, until `stop`.
+/// Starts the task that writes the metrics for CloudWatch until `stop`, where the settings ask for them.
 fn emf(settings: &Settings, board: &StatusBoard, stop: &CancellationToken) -> Option<JoinHandle<()>> {
     let service = settings.emf_service.clone()?;
     let emf = Emf { service, board: board.clone(), gpus: Gpus::open() };
@@ -223,7 +226,7 @@ fn shared(
     }
 }
 
-/// A class that no model knows would be a camera that never alarms.
+/// Checks the classes of the camera's rules: with a class that its model does not know, it would never raise an alarm.
 fn check_camera<'m>(
     camera: &CameraSpec,
     model: impl Fn(&Arc<ModelSpec>) -> Option<&'m Detector>,
@@ -236,7 +239,10 @@ fn check_camera<'m>(
     Ok(())
 }
 
-/// Errors: the model does not know one of the classes that the camera counts.
+/// Checks that the model knows each class that the camera's rules name.
+///
+/// # Errors
+/// [`DetectError::NoSuchClass`] for the first unknown one.
 pub(crate) fn check_classes(
     camera: &CameraId,
     wanted: &[Arc<str>],
@@ -244,6 +250,7 @@ pub(crate) fn check_classes(
 ) -> Result<(), DetectError> {
     let known: Vec<&str> = model.classes.iter().map(|class| &**class).collect();
     let Some(class) = wanted.iter().find(|class| !known.contains(&&***class)) else { return Ok(()) };
+    // A typo is the usual cause; otherwise the list shows what the model can find.
     let hint = match closest(class, &known) {
         Some(close) => format!("did you mean {close:?}?"),
         None => format!("its classes are {}", known.join(", ")),
@@ -252,7 +259,7 @@ pub(crate) fn check_classes(
     Err(DetectError::NoSuchClass { camera, model, class: class.to_string(), hint })
 }
 
-/// The outbox that the settings ask for. Nothing is opened or called yet.
+/// Returns the specification of the outbox that the settings ask for. Nothing is opened or called yet.
 pub(crate) fn outbox_spec(
     settings: &Settings,
     aws: &SdkConfig,
@@ -268,6 +275,7 @@ pub(crate) fn outbox_spec(
 
 async fn open_outbox(spec: OutboxSpec, board: &StatusBoard) -> Result<Arc<EventOutbox>, ServiceError> {
     let outbox = Arc::new(EventOutbox::start(spec).await?);
+    // Weak: the board outlives the outbox, whose tasks end when it is dropped.
     let shown = Arc::downgrade(&outbox);
     for watch in outbox.watches() {
         board.add_watch(watch);
@@ -275,36 +283,11 @@ async fn open_outbox(spec: OutboxSpec, board: &StatusBoard) -> Result<Arc<EventO
     if let Some(damaged) = outbox.damaged().cloned() {
         board.add_notice(move || damaged.reason());
     }
-    board.set_sinks(move || shown.upgrade().map_or_else(Vec::new, |outbox| sink_rows(&outbox)));
+    board.set_sinks(move || shown.upgrade().map_or_else(Vec::new, |outbox| outbox.statuses()));
     Ok(outbox)
 }
 
-fn sink_rows(outbox: &EventOutbox) -> Vec<SinkRow> {
-    outbox.statuses().into_iter().map(sink_row).collect()
-}
-
-fn sink_row(status: SinkStatus) -> SinkRow {
-    let (ok, reason, failing_for_ms) = match status.state {
-        SinkState::Ok => (true, None, None),
-        SinkState::Failing { reason, since } => (false, Some(reason), Some(whole_ms(since.elapsed()))),
-    };
-    SinkRow {
-        name: status.name,
-        required: status.required,
-        ok,
-        reason,
-        failing_for_ms,
-        queued: status.queued,
-        queued_bytes: status.queued_bytes,
-        oldest_ms: status.oldest.map(|at| whole_ms(at.elapsed().unwrap_or_default())),
-        share_bytes: status.share_bytes,
-        delivered: status.delivered,
-        refused: status.refused,
-        failed: status.failed,
-    }
-}
-
-/// How the page's pictures are drawn and encoded.
+/// Returns the function that draws the boxes on a live picture and encodes it.
 fn live_picture() -> Encode {
     let spec = SnapshotSpec { format: SnapshotFormat::Jpg, jpeg_quality: 80 };
     Arc::new(move |frame, labels, width_px| {
@@ -320,7 +303,7 @@ mod tests {
     use super::*;
     use crate::config::{LogLevel, ModelFiles, StateSettings};
     use crate::sinks::PublishSpec;
-    use crate::status::Status;
+    use crate::status::HealthStatus;
 
     fn settings(folder: PathBuf) -> Settings {
         let publish = PublishSpec { local_dir: Some(folder), ..PublishSpec::default() };
@@ -348,12 +331,12 @@ mod tests {
         let aws = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
         let state = settings.state.clone().or_in(folder.path().join("state"));
         let outbox = open_outbox(outbox_spec(&settings, &aws, state, None), &board).await.unwrap();
-        assert_eq!(board.health().status, Status::Ok);
+        assert_eq!(board.health().status, HealthStatus::Ok);
         outbox.flush(Duration::ZERO).await;
         let health = board.health();
         assert_eq!(
             (health.status, health.reasons),
-            (Status::Failed, vec!["thread publish-local has ended".into()])
+            (HealthStatus::Failed, vec!["thread publish-local has ended".into()])
         );
     }
 }

@@ -39,13 +39,13 @@ def metrics() -> Metrics:
 
 
 def named_in(expression: str) -> list[tuple[str, str]]:
-    """Each series that an expression names, with what stands between its braces."""
+    """Returns each series that an expression names, with its label matchers."""
     bare = re.sub(r'"[^"]*"', lambda text: text[0] if "{" not in text[0] else '""', expression)
     return re.findall(r"\b(kvs_infer_\w+|up|ALERTS)\b(?:\{([^}]*)\})?", bare)
 
 
 def mistakes(expression: str, legend: str, known: Metrics) -> list[str]:
-    """Unknown names and labels, and counters that are shown as they are though they can start anew."""
+    """Returns unknown names and labels, and counters that are shown as they are although a restart resets them."""
     named = named_in(expression)
     unknown = [f"there is no metric {name}" for name, _ in named if name not in known]
     if unknown or not named:
@@ -63,14 +63,14 @@ def mistakes(expression: str, legend: str, known: Metrics) -> list[str]:
 
 
 def promtool(*arguments: str | Path) -> list[str]:
-    """What promtool says if it fails, a line each."""
+    """Returns the output of promtool by line if it fails."""
     command = ["promtool", *arguments]
-    told = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    return told.stdout.splitlines() if told.returncode else []
+    ran = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return ran.stdout.splitlines() if ran.returncode else []
 
 
 def alerts() -> list[dict]:
-    """The alerts as written."""
+    """Returns the alert rules of rules.yml."""
     return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
 
 
@@ -85,7 +85,7 @@ def spoilings() -> dict[str, Callable[[dict], None]]:
 
 
 def cases_of(rule: dict) -> dict[str, Callable[[dict], None]]:
-    """The mistakes to make in an alert; each alternative of its expression left out is one."""
+    """Returns the mistakes to make in an alert, one of them for each omitted alternative of its expression."""
     cases = {name: spoil for name, spoil in spoilings().items() if "for" in rule or name != "comes at once"}
     alternatives = rule["expr"].split(" or ")
     for left_out in range(len(alternatives)) if len(alternatives) > 1 else ():
@@ -116,26 +116,26 @@ def spoilt() -> Iterator[Result]:
                 Path(folder, f"{number}.rules.yml").write_text(as_yaml({"groups": [{"name": "spoilt", "rules": [changed]}]}))
                 Path(folder, f"{number}.test.yml").write_text(as_yaml(tests))
                 names[str(Path(folder, f"{number}.test.yml"))] = f"mistake: {rule['alert']} {name}"
-        told = "\n".join(promtool("test", "rules", *names)).split("Unit Testing:")
-        verdicts = {file.strip(): verdict for file, _, verdict in (part.partition("\n") for part in told)}
+        output = "\n".join(promtool("test", "rules", *names)).split("Unit Testing:")
+        verdicts = {file.strip(): verdict for file, _, verdict in (part.partition("\n") for part in output)}
         for file, name in names.items():
             # A file that cannot be read fails as well, but has no alert to compare.
             yield name, [] if "got:" in verdicts.get(file, "") else ["rules.test.yml does not see it"]
 
 
 def as_yaml(value: object) -> str:
-    """As JSON, which is YAML."""
+    """Returns the value as JSON, which is valid YAML."""
     return json.dumps(value)
 
 
 def anchors() -> set[str]:
-    """The headings of docs/operations.md, as links name them."""
+    """Returns the headings of docs/operations.md as link anchors."""
     headings = re.findall(r"^#+ (.*)$", OPERATIONS.read_text(), re.M)
     return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
 
 
-def told_of() -> Iterator[Result]:
-    """Each alert: its names and labels, its words, and the heading that says what to do."""
+def check_alerts() -> Iterator[Result]:
+    """Checks each alert: its metrics and labels, its texts, and its heading in docs/operations.md."""
     known, there = metrics(), anchors()
     for rule in alerts():
         name, notes = rule["alert"], rule.get("annotations", {})
@@ -144,7 +144,7 @@ def told_of() -> Iterator[Result]:
         link = notes.get("runbook", "").removeprefix("docs/operations.md#")
         found = [wrong for part in rule["expr"].split(" or ") for wrong in mistakes(part, "", known)]
         found += [] if link in wanted & there else [f"its runbook is none of the headings {sorted(wanted)} of docs/operations.md"]
-        found += ["docs/operations.md tells of it twice"] if wanted <= there else []
+        found += ["docs/operations.md has two headings for it"] if wanted <= there else []
         found += [] if rule.get("labels", {}).get("severity") in ("critical", "warning") else ["its severity is neither critical nor warning"]
         found += [] if notes.get("summary") else ["it has no summary"]
         yield f"alert {name}", found
@@ -201,20 +201,20 @@ def shown(dashboard: dict) -> Iterator[Result]:
 
 
 # Panels of counts since the start.
-SHOWN_AS_THEY_ARE = {"Failures of models", "Lost"}
-# Metrics that answer a question one asks by hand.
+SHOWN_AS_THEY_ARE = {"Model failures", "Lost"}
+# Metrics that are queried by hand and need no panel.
 NOT_SHOWN = {
     f"kvs_infer_{name}"
     for name in (
-        "source_connections_total", "decoders_opened_total", "detect_lines_read_total", "looks_failed_total", "snapshots_failed_total",
-        "snapshots_left_out_total", "model_fetched_bytes_total", "model_fetch_errors_total", "http_accept_errors_total",
+        "source_connections_total", "decoders_opened_total", "detect_texts_read_total", "inference_failures_total", "snapshots_failed_total",
+        "snapshots_omitted_total", "model_fetched_bytes_total", "model_fetch_errors_total", "http_accept_errors_total",
         "http_connections_refused_total", "http_picture_errors_total",
     )
 }  # fmt: skip
 
 
 def parsed(expressions: list[str]) -> list[str]:
-    """What promtool says of their syntax."""
+    """Returns promtool's errors about their syntax."""
     rules = [{"record": f"shown:{number}", "expr": filled_in(expression)} for number, expression in enumerate(expressions)]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "shown.yml"
@@ -223,7 +223,7 @@ def parsed(expressions: list[str]) -> list[str]:
 
 
 def wrong_variables(dashboard: dict, known: Metrics) -> list[str]:
-    """Variables that are used and not there, or that ask for what is not there."""
+    """Returns the errors of variables: undefined, unused, or with unknown metrics or labels."""
     there = {variable["name"]: variable for variable in dashboard["templating"]["list"]}
     used = set(re.findall(r"\$\{?(?!__)(\w+)", json.dumps([dashboard["panels"], dashboard["annotations"]])))
     found = [f"${name} is used and not there" for name in sorted(used - there.keys())]
@@ -236,7 +236,7 @@ def wrong_variables(dashboard: dict, known: Metrics) -> list[str]:
 
 
 def seeded() -> Iterator[Result]:
-    """Mistakes in the dashboard, each of which must be seen."""
+    """Makes mistakes in the dashboard, each of which must be found."""
     def first(board: dict) -> dict:
         return next(panel for panel in board["panels"] if panel["title"] == "Lag")
 
@@ -264,10 +264,10 @@ def seeded() -> Iterator[Result]:
 
 
 def results() -> Iterator[Result]:
-    """Everything, the quick parts first."""
+    """Runs all checks, the quick ones first."""
     yield "prometheus.yml", promtool("check", "config", SCRAPE)
     yield "the table of metrics", [] if len(metrics()) > 40 else ["docs/operations.md has no table of metrics any more"]
-    yield from told_of()
+    yield from check_alerts()
     yield from shown(json.loads(DASHBOARD.read_text()))
     yield from seeded()
     yield "rules.test.yml", promtool("test", "rules", TESTS)

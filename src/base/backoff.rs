@@ -1,46 +1,47 @@
-//! Exponential back-off with full jitter.
+//! Exponential backoff with full jitter.
 
 use std::time::Duration;
 
 use rand::Rng;
 
-/// Waits that grow with each failure and are spread at random, so that many cameras do not come back at once.
+/// Delays that double with each failure and are spread at random, so that many cameras do not reconnect at once.
 ///
 /// Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015 (the "full jitter" variant).
 #[derive(Clone, Debug)]
 pub struct Backoff {
     first: Duration,
-    most: Duration,
+    max: Duration,
     failures: u32,
 }
 
 impl Backoff {
-    /// A back-off whose first wait is at most `first`, and whose waits never exceed `most`.
+    /// Returns a backoff whose first delay is at most `first`, and whose delays never exceed `max`.
     #[must_use]
-    pub fn new(first: Duration, most: Duration) -> Self {
-        Self { first, most: most.max(first), failures: 0 }
+    pub fn new(first: Duration, max: Duration) -> Self {
+        Self { first, max: max.max(first), failures: 0 }
     }
 
-    /// The longest that the next wait can be.
+    /// Returns the maximum of the next delay.
     #[must_use]
     pub fn ceiling(&self) -> Duration {
-        self.first.saturating_mul(1 << self.failures.min(16)).min(self.most)
+        // 2^16 times the first delay is above any `max`, and the shift stays within the u32.
+        self.first.saturating_mul(1 << self.failures.min(16)).min(self.max)
     }
 
-    /// The next wait: anywhere between nothing and the ceiling, which doubles.
+    /// Returns the next delay, uniformly random between zero and the ceiling, and doubles the ceiling.
     pub fn next_wait(&mut self) -> Duration {
         let wait = self.ceiling().mul_f64(rand::rng().random_range(0.0..=1.0));
         self.failures = self.failures.saturating_add(1);
         wait
     }
 
-    /// Whether nothing has failed since the last success.
+    /// Returns whether nothing has failed since the last success.
     #[must_use]
     pub fn is_fresh(&self) -> bool {
         self.failures == 0
     }
 
-    /// Starts anew after a success.
+    /// Returns to the first delay, after a success.
     pub fn reset(&mut self) {
         self.failures = 0;
     }
@@ -51,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ceiling_doubles_up_to_the_most_and_a_reset_brings_it_back() {
+    fn the_ceiling_doubles_up_to_the_maximum_and_a_reset_restores_it() {
         let mut backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(30));
         let mut ceilings = Vec::new();
         for _ in 0..5 {

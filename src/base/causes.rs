@@ -2,20 +2,21 @@
 
 use std::error::Error;
 
-/// The error and its causes, `: ` between them; a cause that was told already is left out.
+/// Returns the error and its causes, joined by `: `. A cause whose text the error already contains is left out.
 #[must_use]
 pub fn causes(error: &dyn Error) -> String {
-    let mut told = error.to_string();
+    let mut line = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
         let text = cause.to_string();
-        if !told.contains(&text) {
-            told.push_str(": ");
-            told.push_str(&text);
+        // Many errors quote their source in their own text.
+        if !line.contains(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
         }
         next = cause.source();
     }
-    told
+    line
 }
 
 #[cfg(test)]
@@ -35,15 +36,15 @@ mod tests {
     }
 
     #[test]
-    fn each_cause_is_told_once() {
+    fn each_cause_appears_once() {
         let table: [(&[&str], &str); 4] = [
             (&["cannot listen"], "cannot listen"),
             (&["cannot listen", "port taken"], "cannot listen: port taken"),
             (&["cannot listen: port taken; move it", "port taken"], "cannot listen: port taken; move it"),
             (&["a", "a", "b"], "a: b"),
         ];
-        for (texts, told) in table {
-            assert_eq!(causes(&layers(texts)), told);
+        for (texts, line) in table {
+            assert_eq!(causes(&layers(texts)), line);
         }
     }
 }

@@ -1,40 +1,40 @@
-//! Limits how many lines of one kind are logged, so that who makes them happen does not fill the log.
+//! A limit on the log lines of one kind, so that a producer that causes them cannot fill the log.
 
 use std::time::{Duration, Instant};
 
-/// Lines of one kind within [`SPAN`].
-const LINES: u32 = 10;
+/// Maximum number of lines of one kind within [`SPAN`].
+const MAX_LINES: u32 = 10;
 const SPAN: Duration = Duration::from_secs(60);
 
-/// The lines of one kind, of one camera.
+/// The limit of one kind of lines of one camera.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LogLimit {
     began: Option<Instant>,
     lines: u32,
-    left_out: u64,
+    suppressed: u64,
 }
 
-/// The decision about a line.
+/// The decision about a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogLine {
-    /// It is, with the number of those that were left out before it, if any.
+    /// The line is written, with the number of lines that were suppressed before it, if any.
     Shown(Option<u64>),
-    /// It is not: too many came before it. It is counted.
-    LeftOut,
+    /// The line is suppressed and counted.
+    Suppressed,
 }
 
 impl LogLimit {
-    /// Counts a line and returns whether it is logged.
+    /// Counts a line and returns whether it is written.
     pub(crate) fn line(&mut self, now: Instant) -> LogLine {
         if self.began.is_none_or(|began| began + SPAN <= now) {
             (self.began, self.lines) = (Some(now), 0);
         }
-        if self.lines == LINES {
-            self.left_out += 1;
-            return LogLine::LeftOut;
+        if self.lines == MAX_LINES {
+            self.suppressed += 1;
+            return LogLine::Suppressed;
         }
         self.lines += 1;
-        LogLine::Shown(Some(std::mem::take(&mut self.left_out)).filter(|left_out| *left_out > 0))
+        LogLine::Shown(Some(std::mem::take(&mut self.suppressed)).filter(|suppressed| *suppressed > 0))
     }
 }
 
@@ -47,8 +47,8 @@ mod tests {
         let (start, mut limit) = (Instant::now(), LogLimit::default());
         let logged: Vec<(u64, Option<u64>)> = (0..120)
             .filter_map(|second| match limit.line(start + Duration::from_secs(second)) {
-                LogLine::Shown(left_out) => Some((second, left_out)),
-                LogLine::LeftOut => None,
+                LogLine::Shown(suppressed) => Some((second, suppressed)),
+                LogLine::Suppressed => None,
             })
             .collect();
         let first = (0..10).map(|second| (second, None));

@@ -1,9 +1,10 @@
-//! Small things that several stages stand on.
+//! Helpers that several modules share and that know nothing of cameras.
 
 mod backoff;
 mod causes;
 mod digest;
 mod epoch;
+mod lock;
 mod log_limit;
 mod private_file;
 mod probe;
@@ -15,6 +16,7 @@ pub use backoff::Backoff;
 pub use causes::causes;
 pub use digest::{hex, sha256_of};
 pub use epoch::{epoch_ms, epoch_ms_of};
+pub(crate) use lock::lock;
 pub(crate) use log_limit::{LogLimit, LogLine};
 pub use private_file::{make_private_folder, make_private_subfolder, private_file};
 pub use probe::{Asks, Finding, Probe, Verdict};

@@ -1,4 +1,4 @@
-//! Files and folders for this user alone: what they hold may show faces and plates.
+//! Files and folders that only this user can read, since their content may show faces and plates.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
@@ -7,18 +7,20 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
+/// Read and write for the owner alone.
 const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
 
-/// Returns options that make a file for its owner alone and open none through a symbolic link. A file that is there keeps its permissions.
+/// Returns options that create a file for its owner alone and open none through a symbolic link. An existing file keeps its permissions.
 #[must_use]
 pub fn private_file() -> OpenOptions {
     let mut options = OpenOptions::new();
+    // O_NOFOLLOW: another user of the folder could point the name at a file of ours.
     options.mode(FILE_MODE).custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
     options
 }
 
-/// Makes the folder and those above it that are missing, for their owner alone. A folder that is there keeps its permissions.
+/// Creates the folder and its missing parents, for their owner alone. An existing folder keeps its permissions.
 ///
 /// # Errors
 /// The system refuses.
@@ -26,12 +28,13 @@ pub fn make_private_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)
 }
 
-/// Like [`make_private_folder`], for a folder below one that was configured: a symbolic link in its place is refused.
+/// Creates a folder below a configured one like [`make_private_folder`], and refuses a symbolic link in its place.
 ///
 /// # Errors
 /// It is a symbolic link or a file, or the system refuses.
 pub fn make_private_subfolder(folder: &Path) -> io::Result<()> {
     make_private_folder(folder)?;
+    // `create` follows a link to a folder and succeeds, so the path itself is checked afterwards.
     if fs::symlink_metadata(folder)?.is_dir() {
         return Ok(());
     }
@@ -52,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_is_for_its_owner_and_what_is_there_stays() {
+    fn new_files_are_for_their_owner_and_existing_ones_keep_their_mode() {
         let root = tempfile::tempdir().unwrap();
         let (made, file) = (root.path().join("a/b"), root.path().join("a/b/file"));
         make_private_folder(&made).unwrap();

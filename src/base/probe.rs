@@ -1,70 +1,70 @@
-//! One question of the doctor (`check --live`), and what it found.
+//! One probe of `check --live`, and its finding.
 
 use std::fmt;
 
 use futures_util::future::BoxFuture;
 
-/// How well something needed is.
+/// The outcome of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// It can be used.
+    /// The dependency can be used.
     Ok,
-    /// `run` works, but somebody should look.
+    /// `run` works, but an operator should check the dependency.
     Warn,
-    /// `run` would not work, or would deliver nothing there.
+    /// `run` would not work, or would deliver nothing to the dependency.
     Fail,
 }
 
-/// What a probe found, and what to do where it is not well.
+/// The result of a probe, with the remedy where it is not `ok`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// How well it is.
+    /// The outcome.
     pub verdict: Verdict,
-    /// One line for a person.
+    /// One line for the operator.
     pub text: String,
 }
 
 impl Finding {
-    /// All is well.
+    /// Returns a finding without a problem.
     pub fn ok(text: impl Into<String>) -> Self {
         Self { verdict: Verdict::Ok, text: text.into() }
     }
 
-    /// Somebody should look; the text says at what.
+    /// Returns a warning; the text says what to check.
     pub fn warn(text: impl Into<String>) -> Self {
         Self { verdict: Verdict::Warn, text: text.into() }
     }
 
-    /// It cannot be used; the text says what to do.
+    /// Returns a failure; the text says what to do.
     pub fn fail(text: impl Into<String>) -> Self {
         Self { verdict: Verdict::Fail, text: text.into() }
     }
 }
 
-/// Whom a probe asks.
+/// The kind of dependency that a probe checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asks {
     /// An AWS service: it needs credentials.
     Aws,
     /// This host: folders and disks.
     Host,
-    /// A model: a wrong one is a mistake of the configuration.
+    /// A model: an unusable one is an error of the configuration.
     Model,
 }
 
-/// A question that has not been asked yet. It leaves nothing behind that a consumer would see.
+/// A check of one dependency that has not run yet. It leaves nothing behind that a consumer of events would see.
 pub struct Probe {
-    /// What is asked, such as `kds/events write`.
+    /// The name of the probe, such as `kds/events write`.
     pub name: String,
-    /// Whom.
+    /// The kind of dependency.
     pub asks: Asks,
-    /// The answer; whoever waits for it sets the limit.
+    /// The result; the caller sets the timeout.
     pub finding: BoxFuture<'static, Finding>,
 }
 
 impl Probe {
-    /// The question whose answer is `finding`.
+    /// Returns the probe that `finding` runs.
     pub fn new(
         name: impl Into<String>,
         asks: Asks,

@@ -1,19 +1,19 @@
-//! How long something took: by the clock, and of the CPU.
+//! Measures wall-clock and CPU time of pieces of work.
 
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// What a piece of work took.
+/// The time that a piece of work took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Took {
-    /// By the clock.
+    /// Wall-clock time.
     pub wall: Duration,
-    /// Of the CPU, of the threads that are measured.
+    /// CPU time of the measured threads.
     pub cpu: Duration,
 }
 
-/// Measures pieces of work, one after the other.
+/// A stopwatch for consecutive pieces of work.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch {
     cpu_clock: CpuClock,
@@ -28,19 +28,19 @@ enum CpuClock {
 }
 
 impl Stopwatch {
-    /// Begins; measures the CPU time of the thread that calls, and stays with it.
+    /// Starts a stopwatch for the CPU time of the calling thread; it must stay on that thread.
     #[must_use]
     pub fn of_this_thread() -> Self {
         Self::start(CpuClock::Thread)
     }
 
-    /// Begins; measures the CPU time of all threads.
+    /// Starts a stopwatch for the CPU time of all threads of the process.
     #[must_use]
     pub fn of_the_process() -> Self {
         Self::start(CpuClock::Process)
     }
 
-    /// What the work since the beginning, or since the last lap, took.
+    /// Returns the time since the start or the last lap.
     pub fn lap(&mut self) -> Took {
         let now = Self::start(self.cpu_clock);
         let took = Took { wall: now.wall.duration_since(self.wall), cpu: now.cpu.saturating_sub(self.cpu) };

@@ -1,16 +1,17 @@
-//! Texts that others have written: producers, servers, models, and who else writes to a data stream.
+//! Texts from producers, servers, models, and other writers of a data stream, which are not trusted.
 
 use std::borrow::Cow;
 
-/// Characters that are kept of a name: of a codec, a class, a tensor.
+/// Maximum length of a name of a codec, a class or a tensor, characters.
 pub const MAX_NAME_CHARS: usize = 200;
-/// Characters that are kept of a message, which may quote a few names of AWS.
+/// Maximum length of a message, characters; it may quote a few names of AWS.
 pub const MAX_MESSAGE_CHARS: usize = 500;
 
-/// Returns a text of someone else's as a log line, a label or `/healthz` may hold it: on one line, without control characters, and cut
-/// to `max_chars`.
+/// Returns an untrusted text as a log line, a label or `/healthz` may contain it: on one line, without control characters, and cut to
+/// `max_chars`.
 #[must_use]
 pub fn clean_text(text: &str, max_chars: usize) -> String {
+    // Taken before it is mapped: a text of megabytes is not copied as a whole.
     let mut characters = text.trim().chars();
     let mut clean: String = characters.by_ref().take(max_chars).map(visible).collect();
     if characters.next().is_some() {
@@ -19,7 +20,7 @@ pub fn clean_text(text: &str, max_chars: usize) -> String {
     clean
 }
 
-/// Returns the text as a terminal may show it: control characters and marks of direction as escapes such as `\u{1b}`.
+/// Returns the text as a terminal may show it: control characters and bidirectional marks as escapes such as `\u{1b}`.
 #[must_use]
 pub fn escaped(text: &str) -> Cow<'_, str> {
     if !text.chars().any(controls) {
@@ -44,7 +45,7 @@ fn visible(character: char) -> char {
     }
 }
 
-/// Returns whether a character moves the cursor, ends the line or turns the direction of the text.
+/// Returns whether a character moves the cursor, ends the line or changes the direction of the text.
 fn controls(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -74,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_gets_escapes_for_what_would_control_it() {
+    fn a_terminal_gets_escapes_for_control_characters() {
         for (text, shown) in [
             ("fire truck", "fire truck"),
             ("สุนัข", "สุนัข"),

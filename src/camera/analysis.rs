@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::{join_all, poll_immediate};
 
 use super::EntryOcr;
-use crate::checkpoint::{Checkpoint, Seen};
+use crate::checkpoint::{Checkpoint, FramePosition};
 use crate::decide::{self, FrameFacts, Look, Made, Rules, Sighting};
 use crate::decode::FrameReceiver;
 use crate::delivery::{CameraCommit, EventOutbox, FrameEvents, FrameRecords, NewRecord, OfferError, Route};
@@ -16,7 +16,7 @@ use crate::media::{
 use crate::render::Label;
 use crate::status::CameraStatus;
 use crate::telemetry::camera::{
-    CaughtUp, EventMade, FellBehind, FrameSkipped, LookResult, Looked, OfferFailed,
+    CaughtUp, EventRecorded, FellBehind, FrameInferred, FrameSkipped, InferenceResult, OfferFailed,
 };
 use crate::telemetry::decide::FrameDecided;
 
@@ -67,7 +67,7 @@ impl AnalysisTask {
                 Ok(()) => {}
                 // The takeover was logged where it was detected, and the new owner reads this footage.
                 Err(OfferError::TakenOver { .. }) => return,
-                Err(error) => return OfferFailed { camera: &self.status, error }.emit(),
+                Err(error) => return OfferFailed { camera: &self.status, error: &error }.emit(),
             }
         }
     }
@@ -96,7 +96,7 @@ impl AnalysisTask {
             decide::decide(&mut self.checkpoint.decide, &FrameFacts::of(&frame, &self.stream), &looks);
         let boxes = looks.iter().map(|look| look.detections.len()).sum();
         FrameDecided { camera: &self.camera, boxes, kept: outcome.sightings.len() }.emit();
-        self.checkpoint.seen = Some(Seen::of(&frame));
+        self.checkpoint.seen = Some(FramePosition::of(&frame));
         let labels: Vec<Label> = outcome.sightings.iter().map(picture_label).collect();
         let is_complete = detections.iter().all(Result::is_ok);
         match self.motion {
@@ -108,7 +108,7 @@ impl AnalysisTask {
         }
         self.offer(&frame, outcome.events, &labels).await?;
         if is_complete {
-            Looked { camera: &self.status, frame, labels }.emit();
+            FrameInferred { camera: &self.status, frame, labels }.emit();
         }
         Ok(())
     }
@@ -123,7 +123,8 @@ impl AnalysisTask {
             by_entry.into_iter().map(|(entry, detections)| self.entries[entry].read_text(frame, detections));
         let by_entry = join_all(reads).await;
         let failed = by_entry.iter().find_map(|detections| detections.as_ref().err());
-        LookResult { camera: &self.status, error: failed }.emit();
+        let error = failed.map(|error| error as &dyn std::error::Error);
+        InferenceResult { camera: &self.status, error }.emit();
         by_entry
     }
 
@@ -150,7 +151,7 @@ impl AnalysisTask {
         let committed: Vec<Event> = events.iter().map(|packed| packed.event().clone()).collect();
         self.commit(events).await?;
         for event in &committed {
-            EventMade { camera: &self.status, event, latency: frame.arrived.elapsed() }.emit();
+            EventRecorded { camera: &self.status, event, latency: frame.arrived.elapsed() }.emit();
         }
         Ok(())
     }

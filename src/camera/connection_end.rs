@@ -48,7 +48,7 @@ impl ConnectionEnd {
             Self::Stopped => "stopped",
             Self::ResponseEnded => "ended",
             Self::Stalled(_) => "stalled",
-            Self::Trickles(_) => "trickles",
+            Self::Trickles(_) => "too_slow",
             Self::Source(error) => error.reason(),
             Self::Malformed(_) => "malformed",
             Self::CutShort(_) => "cut_short",

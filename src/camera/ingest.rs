@@ -19,7 +19,8 @@ use crate::source::{
 use crate::status::CameraStatus;
 use crate::status::{UnitRead, whole_ms};
 use crate::telemetry::source::{
-    BytesRead, Connected, Ended, FragmentRead, FragmentResult, FrameRead, GapFound, JumpedToNow, TimeRefused,
+    BytesRead, ConnectionEnded, ConnectionOpened, FragmentRead, FragmentResult, FrameRead, GapFound,
+    JumpedToNow, TimestampRejected,
 };
 
 /// The maximum delay between two connections.
@@ -138,7 +139,8 @@ impl IngestTask {
             Ok(opened) => opened,
             Err(error) => return ConnectionEnd::Source(error),
         };
-        Connected { camera: &self.status, stream: self.source.stream(), start: &start.to_string() }.emit();
+        ConnectionOpened { camera: &self.status, stream: self.source.stream(), start: &start.to_string() }
+            .emit();
         self.stall.connected();
         self.pace.connected(start == StartAt::Now);
         self.clock.connected();
@@ -228,7 +230,7 @@ impl IngestTask {
     /// Reports a change between usable and rejected producer timestamps.
     fn report_refused_time(&mut self, refused_ms: Option<i64>) {
         if self.refused_ms.is_some() != refused_ms.is_some() {
-            TimeRefused { camera: &self.status, refused_ms }.emit();
+            TimestampRejected { camera: &self.status, refused_ms }.emit();
         }
         self.refused_ms = refused_ms;
     }
@@ -240,7 +242,7 @@ impl IngestTask {
             self.status.streaming();
         }
         if self.cursor.has(&fragment.number) {
-            self.report_fragment(FragmentResult::Repeated, None);
+            self.report_fragment(FragmentResult::Duplicate, None);
         } else {
             self.clock.begin(&fragment);
             self.cursor.begin(fragment);
@@ -333,13 +335,13 @@ impl IngestTask {
         self.send(Demuxed::Discontinuity).await.ok()?;
         self.previous = EndKind::classify(&end, self.stall.has_bytes());
         let delay = self.reconnect_delay(&end).max(self.budget.take(Instant::now()));
-        Ended {
+        ConnectionEnded {
             camera: &self.status,
             reason: end.reason(),
             detail: &end.to_string(),
             retry_in: delay,
             expected: self.previous != EndKind::Failed,
-            brought: self.previous == EndKind::Normal,
+            brought_footage: self.previous == EndKind::Normal,
             repeated: self.last_reason == Some(end.reason()),
         }
         .emit();
@@ -412,7 +414,7 @@ impl IngestTask {
     fn count_failure(&mut self) {
         let outcome = self.cursor.fail();
         if outcome != FailureOutcome::ReadAgain {
-            self.report_fragment(FragmentResult::PassedOver, None);
+            self.report_fragment(FragmentResult::Skipped, None);
         }
         // Outside any fragment there is nothing to skip. A live camera resumes with the newest footage; one in
         // catch-up retries, because a jump would lose stored footage.

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::checkpoint::Checkpoint;
 use crate::config::{CameraSpec, StartPosition, StreamProtocol};
+use crate::decide::Rules;
 use crate::decode::{self, Sampler, frame_queue, packet_queue};
 use crate::delivery::EventOutbox;
 use crate::detect::Detector;
@@ -55,8 +56,10 @@ pub struct CameraResources {
     pub stop: CancellationToken,
 }
 
-/// The loaded models of one pipeline entry.
+/// The rules of one pipeline entry, with its loaded models.
 pub struct EntryModels {
+    /// The rules that decide applies to the detections.
+    pub rules: Rules,
     /// The model that detects objects.
     pub detector: Detector,
     /// The model that reads their text, if the entry has one.
@@ -110,13 +113,13 @@ pub enum CameraError {
 impl CameraPipeline {
     /// Starts a camera, from the `checkpoint` at which it ended before.
     ///
-    /// `models` are those of the pipeline's entries, in the order of the entries.
+    /// `entries` are those of its pipeline, in their order.
     ///
     /// # Errors
     /// The system grants no further thread, or the source cannot be created.
     pub fn start(
         spec: CameraSpec,
-        models: Vec<EntryModels>,
+        entries: Vec<EntryModels>,
         checkpoint: Option<Checkpoint>,
         status: CameraStatus,
         resources: &CameraResources,
@@ -151,10 +154,9 @@ impl CameraPipeline {
             status: status.clone(),
             stop: resources.stop.clone(),
         });
-        let rules = spec.pipeline.into_iter().map(|entry| entry.rules);
-        let entries: Vec<_> = rules
-            .zip(models)
-            .map(|(rules, EntryModels { detector, ocr })| LoadedEntry { rules, detector, ocr })
+        let entries: Vec<_> = entries
+            .into_iter()
+            .map(|EntryModels { rules, detector, ocr }| LoadedEntry { rules, detector, ocr })
             .collect();
         report_slowest_model(&entries, &status);
         let analysis = AnalysisTask {

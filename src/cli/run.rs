@@ -97,7 +97,7 @@ impl RunArgs {
             // Undelivered events are logged, stay in the outbox, and are delivered after the next start.
             _remains = service.stop() => Ok(ExitCode::SUCCESS),
             () = stop.wait() => {
-                telemetry::StoppedAtOnce.emit();
+                telemetry::StopForced.emit();
                 Ok(ExitCode::from(exit::UNAVAILABLE))
             }
         }

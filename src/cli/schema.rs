@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::config::{config_schema, event_schema};
-use crate::telemetry::{Kind, Metric, all_metrics};
+use crate::telemetry::{Metric, MetricKind, all_metrics};
 
 /// Prints the JSON Schema of the configuration or of an event, or the table of metrics.
 #[derive(Clone, Debug, clap::Args)]
@@ -48,9 +48,9 @@ fn print_metrics(metrics: &[Metric], out: &mut impl Write) -> io::Result<()> {
     for metric in metrics {
         // The words of Prometheus's exposition format.
         let kind = match metric.kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
         };
         let labels = metric.labels.join(", ");
         writeln!(out, "| `{}` | {kind} | {labels} | {} |", metric.name, metric.help)?;
@@ -66,7 +66,7 @@ mod tests {
     fn metrics_are_a_markdown_table() {
         let metric = Metric {
             name: "kvs_infer_frames_total",
-            kind: Kind::Counter,
+            kind: MetricKind::Counter,
             labels: &["camera", "reason"],
             help: "Frames.",
         };

@@ -73,3 +73,36 @@ pub enum DecodeError {
         reason: String,
     },
 }
+
+impl DecodeError {
+    /// Returns the label `kind` of `kvs_infer_decode_errors_total`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Track { .. } => "track",
+            Self::TooLarge { .. } => "too_large",
+            Self::Unit { .. } => "unit",
+            Self::Picture { .. } => "picture",
+        }
+    }
+
+    /// Returns the reason without camera, place and remedy.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Track { reason, .. } | Self::Unit { reason, .. } | Self::Picture { reason, .. } => {
+                reason.clone()
+            }
+            Self::TooLarge { .. } => self.to_string(),
+        }
+    }
+
+    /// Returns whether no frame can be decoded until the track changes.
+    #[must_use]
+    pub fn is_blinding(&self) -> bool {
+        match self {
+            Self::Track { .. } | Self::TooLarge { .. } => true,
+            Self::Unit { .. } | Self::Picture { .. } => false,
+        }
+    }
+}

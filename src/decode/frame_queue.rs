@@ -218,7 +218,7 @@ impl FrameQueueState {
                 let is_behind = mode == Mode::Live && self.late_in(now) == Some(Duration::ZERO);
                 let dropped = if is_behind { self.drop_late_frames() } else { 0 };
                 self.items.push_back(FrameQueueItem { decoded, late_at });
-                Some((dropped, DropReason::Newer))
+                Some((dropped, DropReason::Superseded))
             }
             Decoded::FragmentEnd { .. } => {
                 self.put_marker(decoded);
@@ -395,7 +395,7 @@ mod tests {
     #[test]
     fn dropped_frames_are_counted_with_their_reason() {
         let mut queue = put_all(Mode::CatchUp, Instant::now(), &[F(1), F(2), F(3)]);
-        assert_eq!(queue.put(item(F(4)), Mode::Live, too_late()), Some((3, DropReason::Newer)));
+        assert_eq!(queue.put(item(F(4)), Mode::Live, too_late()), Some((3, DropReason::Superseded)));
         assert_eq!(
             queue.put(item(Discontinuity), Mode::Live, too_late()),
             Some((1, DropReason::Discontinuity))

@@ -219,7 +219,15 @@ impl DecodeWorker {
     fn report_error(&mut self, decoded: Result<(), DecodeError>) {
         if let Err(error) = decoded {
             let repeated = self.errors.current || self.errors.previous;
-            DecodeFailed { camera: &self.camera, error: &error, repeated }.emit();
+            DecodeFailed {
+                camera: &self.camera,
+                kind: error.kind(),
+                reason: &error.reason(),
+                error: &error,
+                is_blinding: error.is_blinding(),
+                repeated,
+            }
+            .emit();
             self.errors.current = true;
         }
     }

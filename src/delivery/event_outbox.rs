@@ -18,11 +18,11 @@ use super::sink::SinkSet;
 use super::spec::OutboxSpec;
 use super::start::{DamagedOutbox, RunningSink, RunningSinks, start_sinks};
 use super::start_error::StartError;
-use super::status::{SinkGauge, SinkStatus, UndeliveredRecords};
+use super::status::{SinkGauge, UndeliveredRecords};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::media::{CameraId, Event};
 use crate::snapshot::SnapshotSettings;
-use crate::status::Watch;
+use crate::status::{SinkStatus, Watch};
 use crate::telemetry::publish as telemetry;
 
 /// An event with its pictures, to be committed.

@@ -24,6 +24,7 @@ mod start;
 mod start_error;
 mod status;
 
+pub use crate::status::{SinkState, SinkStatus};
 pub(crate) use backlog::Backlog;
 pub use clients::Clients;
 pub use event_outbox::{CameraCommit, EventOutbox, NewRecord, OfferError, ResumeError};
@@ -41,4 +42,4 @@ pub(crate) use sink::{Sink, SinkRegistry, SinkRun};
 pub use spec::{OutboxSpec, StateSpec};
 pub use start::DamagedOutbox;
 pub use start_error::StartError;
-pub use status::{SinkState, SinkStatus, UndeliveredRecords};
+pub use status::UndeliveredRecords;

@@ -177,7 +177,7 @@ impl EventOutbox {
     }
 
     fn report_left_out(&self, camera: &str, beyond: usize, short: usize) {
-        for (reason, events) in [("limit", beyond), ("room", short)] {
+        for (reason, events) in [("limit", beyond), ("size", short)] {
             if events > 0 {
                 let warns = self.picture_warnings.is_due(Instant::now());
                 telemetry::SnapshotsLeftOut { camera, reason, events, warns }.emit();

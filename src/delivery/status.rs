@@ -2,36 +2,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use crate::status::{SinkState, SinkStatus};
 use crate::telemetry::publish as telemetry;
-
-/// The delivery status of a sink.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SinkStatus {
-    /// Name, such as `kds/STREAM`; also `outbox` for its disk and `positions/TABLE`.
-    pub name: String,
-    /// `true`: events wait for it rather than be dropped.
-    pub required: bool,
-    /// Outcome of the last attempt.
-    pub state: SinkState,
-    /// Number of events that wait for it in the outbox.
-    pub queued: u64,
-    /// Bytes of their records and pictures.
-    pub queued_bytes: u64,
-    /// Time at which the oldest of them was committed.
-    pub oldest: Option<SystemTime>,
-    /// Its share of the outbox, bytes; 0: none.
-    pub share_bytes: u64,
-    /// Number of events accepted since the start.
-    pub delivered: u64,
-    /// Number of failed attempts since the start.
-    pub refused: u64,
-    /// Number of lost events since the start: dead letters, and events for which its share had no room.
-    pub failed: u64,
-}
 
 impl SinkStatus {
     /// Returns the status of the outbox's disk.
@@ -59,20 +35,6 @@ impl SinkStatus {
             failed: 0,
         }
     }
-}
-
-/// The state of a sink.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SinkState {
-    /// The last attempt worked, or there was none.
-    Ok,
-    /// The last attempt failed, and is made again.
-    Failing {
-        /// Cause and remedy.
-        reason: String,
-        /// Time of the first failure since the last success.
-        since: Instant,
-    },
 }
 
 /// A sink's counters and state, and their telemetry.
@@ -196,6 +158,8 @@ impl UndeliveredRecords {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
 
     #[test]

@@ -32,7 +32,7 @@ pub struct FetchedSegment {
 pub struct SegmentDemuxer {
     limits: HlsLimits,
     /// The last initialisation segment, as bytes and parsed.
-    init: Option<(Bytes, mp4::Init)>,
+    init: Option<(Bytes, mp4::InitSegment)>,
     track: Option<Arc<VideoTrack>>,
     events: VecDeque<Result<DemuxEvent, DemuxError>>,
 }

@@ -89,7 +89,22 @@ impl Detector {
         let wanted = batching(&info.input, info.device);
         let batching =
             Batching { max_frames: info.input.batch.unwrap_or(wanted.max_frames).max(1), wait: wanted.wait };
-        ModelLoaded { info: &info }.emit();
+        let ModelInfo {
+            id, layout, layout_source, input, classes, device, threads, warmup_ms, infer_ms, ..
+        } = &info;
+        ModelLoaded {
+            model: &id.name,
+            sha256: &id.sha256,
+            layout,
+            layout_source,
+            input,
+            classes: classes.len(),
+            device,
+            threads: *threads,
+            warmup_ms: *warmup_ms,
+            infer_ms: *infer_ms,
+        }
+        .emit();
         let worker = ModelWorker::open("detect", &info.id.name, engine, batching)?;
         Ok(Self { inner: Arc::new(DetectorInner { info, worker, meter }) })
     }

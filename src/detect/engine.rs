@@ -25,7 +25,7 @@ use super::spec::{BoxUnits, Device, ModelSpec, Thresholds};
 use super::steps::{StepMeter, Steps};
 use crate::base::{Stopwatch, Took};
 use crate::media::{Detection, Frame, ModelId, Surface};
-use crate::telemetry::detect::Inferred;
+use crate::telemetry::detect::BatchInferred;
 
 /// A loaded model with everything that an inference needs, so that a frame allocates little.
 pub(super) struct Engine {
@@ -194,7 +194,7 @@ impl BatchHandler for Engine {
         let steps = Steps { preprocess, inference, postprocess };
         self.meter.add(&steps);
         let model = &self.info.id.name;
-        Inferred { model, frames: seen.len(), steps: &steps }.emit();
+        BatchInferred { model, frames: seen.len(), steps: steps.durations() }.emit();
         answers(places, found, model)
     }
 }

@@ -1,8 +1,9 @@
 //! The time that the three steps of an inference take.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use crate::base::Took;
+use crate::base::{Took, lock};
+use crate::telemetry::detect::StepDurations;
 
 /// The time of each step, of one inference or of all so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,6 +16,17 @@ pub struct Steps {
     pub postprocess: Took,
 }
 
+impl Steps {
+    /// Returns the wall-clock times.
+    pub(super) fn durations(&self) -> StepDurations {
+        StepDurations {
+            preprocess: self.preprocess.wall,
+            inference: self.inference.wall,
+            postprocess: self.postprocess.wall,
+        }
+    }
+}
+
 /// The sum over all inferences; clones share it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct StepMeter {
@@ -23,7 +35,7 @@ pub(super) struct StepMeter {
 
 impl StepMeter {
     pub(super) fn add(&self, one: &Steps) {
-        let mut sum = self.sum.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sum = lock(&self.sum);
         let add = |sum: &mut Took, took: Took| {
             sum.wall += took.wall;
             sum.cpu += took.cpu;
@@ -34,6 +46,6 @@ impl StepMeter {
     }
 
     pub(super) fn sum(&self) -> Steps {
-        *self.sum.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.sum)
     }
 }

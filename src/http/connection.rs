@@ -1,4 +1,4 @@
-//! One connection: its requests one after the other, each within its time.
+//! One connection: its requests one after the other, each with its timeouts.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -18,112 +18,120 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use super::ends::Ends;
-use super::guard::Known;
-use super::patience::ImpatientStream;
-use super::room::{Activity, Place};
-use super::routes::{Site, failure, router, with_headers};
+use super::endpoints::Endpoints;
+use super::reply::{error_body, with_headers};
+use super::routes::router;
+use super::sign_in::TokenShown;
+use super::site::Site;
+use super::slots::{ConnectionActivity, ConnectionSlot};
+use super::write_timeout::WriteTimeoutStream;
 
-/// A client that has not sent its request's head by then is let go; also how long an idle connection is kept.
-const HEAD_TIME: Duration = Duration::from_secs(10);
+/// The timeout of a request's head, and of an idle connection.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A client that has not sent its request's body by then is let go.
-const BODY_TIME: Duration = Duration::from_secs(5);
+/// The timeout of a request's body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// An answer must have begun by then.
-const ANSWER_TIME: Duration = Duration::from_secs(20);
+/// The timeout of the begin of an answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Bytes of a request's head at most.
-const HEAD_BYTES: usize = 16 * 1024;
+/// Maximum size of a request's head, bytes.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
 
-/// Bytes of a request's body at most: only the sign-in has one.
-const BODY_BYTES: usize = 4 * 1024;
+/// Maximum size of a request's body, bytes: only the sign-in has one.
+const MAX_BODY_BYTES: usize = 4 * 1024;
 
-/// A connection's longest life; a page that follows the events comes back by itself.
-const CONNECTION_TIME: Duration = Duration::from_secs(600);
+/// Maximum age of a connection; a page that follows the events reconnects by itself.
+const MAX_CONNECTION_AGE: Duration = Duration::from_secs(600);
 
-/// Maximum time for open requests after the server is asked to stop.
-pub(super) const STOP_TIME: Duration = Duration::from_secs(1);
+/// The time for open requests to end after the server is asked to stop.
+pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Serves one connection to its end, at most [`STOP_TIME`] beyond the server's.
-pub(super) async fn serve(stream: TcpStream, ends: Ends, place: Place, site: Arc<Site>) {
+/// Serves one connection to its end, at the latest [`STOP_TIMEOUT`] after the server is asked to stop.
+pub(super) async fn serve(stream: TcpStream, endpoints: Endpoints, slot: ConnectionSlot, site: Arc<Site>) {
     let mut stopped = site.stopped.clone();
-    let place = Arc::new(place);
-    let (seat, routes) = (Arc::clone(&place), TowerToHyperService::new(router(site)));
-    let service = service_fn(move |request| answer(routes.clone(), Arc::clone(&seat), ends, request));
+    let slot = Arc::new(slot);
+    let (shared_slot, routes) = (Arc::clone(&slot), TowerToHyperService::new(router(site)));
+    let service =
+        service_fn(move |request| answer(routes.clone(), Arc::clone(&shared_slot), endpoints, request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
-        .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(ImpatientStream::new(stream)), service);
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(WriteTimeoutStream::new(stream)), service);
     tokio::pin!(connection);
     tokio::select! {
-        // A connection that breaks is the client's affair.
+        // A broken connection is the client's business: there is nothing to log.
         _ended = connection.as_mut() => return,
-        () = place.taken_away() => return,
+        () = slot.closed() => return,
         _ = stopped.wait_for(|stop| *stop) => {}
-        () = sleep(CONNECTION_TIME) => {}
+        () = sleep(MAX_CONNECTION_AGE) => {}
     }
     connection.as_mut().graceful_shutdown();
-    let _ended = timeout(STOP_TIME, connection).await;
+    let _ended = timeout(STOP_TIMEOUT, connection).await;
 }
 
 type Routes = TowerToHyperService<axum::Router>;
 
-/// Reads the request's body, small as it is, before anything looks at it; then answers.
+/// Reads the whole body of the request, which is small, and then answers.
 async fn answer(
     routes: Routes,
-    place: Arc<Place>,
-    ends: Ends,
+    slot: Arc<ConnectionSlot>,
+    endpoints: Endpoints,
     request: Request<Incoming>,
 ) -> Result<Response, Infallible> {
     let (parts, body) = request.into_parts();
-    let body = match timeout(BODY_TIME, to_bytes(Body::new(body), BODY_BYTES)).await {
+    let body = match timeout(BODY_TIMEOUT, to_bytes(Body::new(body), MAX_BODY_BYTES)).await {
         Ok(Ok(body)) => body,
         Ok(Err(_)) => {
-            return Ok(refused(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large, or broke off").await);
+            return Ok(
+                refused(StatusCode::PAYLOAD_TOO_LARGE, "the request body is too large or incomplete").await
+            );
         }
-        Err(_) => return Ok(refused(StatusCode::REQUEST_TIMEOUT, "the body did not come within 5 s").await),
-    };
-    place.set(Activity::Answering, Instant::now());
-    let mut request = Request::from_parts(parts, Body::from(body));
-    request.extensions_mut().insert(ends);
-    let response = match timeout(ANSWER_TIME, routes.call(request)).await {
-        Ok(Ok(response)) => response,
         Err(_) => {
-            refused(StatusCode::SERVICE_UNAVAILABLE, "there was no answer within 20 s; ask again").await
+            return Ok(
+                refused(StatusCode::REQUEST_TIMEOUT, "the request body did not arrive within 5 s").await
+            );
         }
     };
-    if response.extensions().get::<Known>().is_some() {
-        place.know();
+    slot.set(ConnectionActivity::Answering, Instant::now());
+    let mut request = Request::from_parts(parts, Body::from(body));
+    request.extensions_mut().insert(endpoints);
+    let response = match timeout(ANSWER_TIMEOUT, routes.call(request)).await {
+        Ok(Ok(response)) => response,
+        Err(_) => refused(StatusCode::SERVICE_UNAVAILABLE, "no answer within 20 s; try again").await,
+    };
+    if response.extensions().get::<TokenShown>().is_some() {
+        slot.set_has_token();
     }
+    // An event stream is an answer that never ends, and must not count as one that takes long.
     let kind = response.headers().get(CONTENT_TYPE);
     if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")) {
-        place.set(Activity::Following, Instant::now());
+        slot.set(ConnectionActivity::Following, Instant::now());
     }
-    Ok(response.map(|body| Body::new(Watched { body, place })))
+    Ok(response.map(|body| Body::new(TrackedBody { body, slot })))
 }
 
-/// Says why, and closes the connection.
+/// Returns an answer with the reason, after which the connection is closed: the rest of the body may still be on its way.
 async fn refused(status: StatusCode, why: &str) -> Response {
-    let mut response = with_headers((status, failure(why)).into_response()).await;
+    let mut response = with_headers((status, error_body(why)).into_response()).await;
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
-/// A body whose end is noted: the server waits for the client's next request then.
-struct Watched {
+/// A response body whose end marks the connection as waiting for its next request.
+struct TrackedBody {
     body: Body,
-    place: Arc<Place>,
+    slot: Arc<ConnectionSlot>,
 }
 
-impl Drop for Watched {
+impl Drop for TrackedBody {
     fn drop(&mut self) {
-        self.place.set(Activity::Waiting, Instant::now());
+        self.slot.set(ConnectionActivity::Waiting, Instant::now());
     }
 }
 
-impl hyper::body::Body for Watched {
+impl hyper::body::Body for TrackedBody {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -1,68 +1,62 @@
-//! Who may see the page: live pictures are never open by accident.
+//! Access control of the page: live pictures are never open by accident.
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use axum::Form;
-use axum::extract::{Extension, Request, State};
-use axum::http::header::{
-    ACCEPT, AUTHORIZATION, COOKIE, HOST, LOCATION, RETRY_AFTER, SET_COOKIE, WWW_AUTHENTICATE,
-};
+use axum::http::header::{ACCEPT, AUTHORIZATION, COOKIE, HOST, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::ends::Ends;
-use super::routes::{Site, failure};
-use super::session::{LASTS, Sessions};
+use super::endpoints::Endpoints;
+use super::reply::error_body;
+use super::session::SignInSessions;
 use super::token::AccessToken;
-use super::tries::WrongTokens;
+use super::wrong_tokens::WrongTokens;
 
-/// Headers that a proxy adds to what it passes on. Those that begin with `x-forwarded-` count, too.
-const OF_PROXIES: [&str; 6] =
+/// Headers that a proxy adds to a request, beside those that begin with `x-forwarded`.
+const PROXY_HEADERS: [&str; 6] =
     ["forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip"];
 
-/// The rule of this listener.
+/// The access rule of a listener.
 pub(super) struct Guard {
-    access: Access,
+    pub(super) access: Access,
     on_loopback: bool,
 }
 
-enum Access {
-    /// On loopback, without a token: whoever is on this host, by a name of this host.
+/// The clients that may see the page.
+pub(super) enum Access {
+    /// A listener on loopback without a token: clients of this host, by a name of this host.
     Host,
-    /// Who knows the token.
-    Token(Box<Lock>),
-    /// Nobody: no token on an address that others reach.
+    /// Clients that know the token.
+    Token(Box<TokenCheck>),
+    /// No client: there is no token, and other hosts reach the listener.
     Closed,
 }
 
-/// A token, without the token.
-struct Lock {
-    /// Random, by process.
+/// The digest of the token, and the sessions that were opened with it.
+pub(super) struct TokenCheck {
+    /// Random per process, so that the digest reveals nothing about the token.
     key: [u8; 32],
-    token: [u8; 32],
-    sessions: Sessions,
+    digest: [u8; 32],
+    pub(super) sessions: SignInSessions,
     wrong: WrongTokens,
 }
 
-/// Why somebody is not let in.
+/// The reason why a request is not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refusal {
-    /// Another site's page, or a name that was made to point here.
+pub(super) enum AccessRefusal {
+    /// A page of another site asks, or the host name is not one of this host (DNS rebinding).
     Foreign,
-    /// A proxy passed the request on, and there is no token.
+    /// A proxy forwarded the request, and there is no token.
     Forwarded,
-    /// Nobody is let in.
+    /// The page is closed.
     Closed,
-    /// No token, or none that counts.
+    /// There is no token and no valid session.
     SignIn,
-    /// A wrong token.
+    /// The token is wrong.
     WrongToken,
-    /// Too many wrong tokens from this address.
+    /// The address has sent too many wrong tokens.
     TooManyTries,
 }
 
@@ -70,101 +64,110 @@ impl Guard {
     pub(super) fn new(listener: std::net::IpAddr, token: Option<&AccessToken>) -> Self {
         let on_loopback = listener.to_canonical().is_loopback();
         let access = match token {
-            Some(token) => Access::Token(Box::new(Lock::new(token.secret()))),
+            Some(token) => Access::Token(Box::new(TokenCheck::new(token.secret()))),
             None if on_loopback => Access::Host,
             None => Access::Closed,
         };
         Self { access, on_loopback }
     }
 
-    /// Who may see the page, in words.
+    /// Returns a description of the clients that may see the page, for the log.
     pub(super) fn access(&self) -> &'static str {
         match self.access {
-            Access::Host => "this host",
-            Access::Token(_) => "who knows HTTP_TOKEN",
-            Access::Closed => "nobody: HTTP_TOKEN is not set (health and metrics are open)",
+            Access::Host => "this host only",
+            Access::Token(_) => "clients with HTTP_TOKEN",
+            Access::Closed => "closed: HTTP_TOKEN is not set (health and metrics are open)",
         }
     }
 
-    /// Returns whether people sign in, and so may sign out.
+    /// Returns whether there is a token, so that users sign in and out.
     pub(super) fn has_token(&self) -> bool {
         matches!(self.access, Access::Token(_))
     }
 
-    /// Logs the wrong tokens that were not logged yet, once a minute is over.
+    /// Logs the number of wrong tokens since the last log line, at most once per minute.
     pub(super) fn report(&self) {
-        if let Access::Token(lock) = &self.access {
-            lock.wrong.report(Instant::now());
+        if let Access::Token(check) = &self.access {
+            check.wrong.report(Instant::now());
         }
     }
 
-    /// Returns whether the pictures may be seen.
-    fn check(&self, headers: &HeaderMap, ends: Ends) -> Result<(), Refusal> {
+    /// Checks a request for the page, its API or a picture.
+    pub(super) fn check(&self, headers: &HeaderMap, endpoints: Endpoints) -> Result<(), AccessRefusal> {
+        // Before everything else: a cookie must not open the page to another site that embeds it.
         if is_of_another_site(headers) {
-            return Err(Refusal::Foreign);
+            return Err(AccessRefusal::Foreign);
         }
         match &self.access {
-            Access::Closed => Err(Refusal::Closed),
-            Access::Host if is_forwarded(headers) => Err(Refusal::Forwarded),
-            Access::Host if names_this_host(headers, ends) => Ok(()),
-            Access::Host => Err(Refusal::Foreign),
-            Access::Token(lock) => lock.check(headers, ends, Instant::now()),
+            Access::Closed => Err(AccessRefusal::Closed),
+            // A reverse proxy makes every client look like this host.
+            Access::Host if is_forwarded(headers) => Err(AccessRefusal::Forwarded),
+            Access::Host if names_this_host(headers, endpoints) => Ok(()),
+            Access::Host => Err(AccessRefusal::Foreign),
+            Access::Token(check) => check.check(headers, endpoints, Instant::now()),
         }
     }
 
-    /// Returns whether health and metrics are answered. A listener on loopback answers only to names of this host, so that no
-    /// page of another site reads them by a name that was made to point here.
-    fn check_open(&self, headers: &HeaderMap, ends: Ends) -> Result<(), Refusal> {
-        let is_open = !self.on_loopback || names_this_host(headers, ends) || self.knows_token(headers, ends);
-        is_open.then_some(()).ok_or(Refusal::Foreign)
+    /// Checks a request for health or metrics. A listener on loopback answers only to names of this host, so that no page of another
+    /// site reads them by DNS rebinding.
+    pub(super) fn check_open(&self, headers: &HeaderMap, endpoints: Endpoints) -> Result<(), AccessRefusal> {
+        let is_open =
+            !self.on_loopback || names_this_host(headers, endpoints) || self.knows_token(headers, endpoints);
+        is_open.then_some(()).ok_or(AccessRefusal::Foreign)
     }
 
-    /// Returns whether the reasons of `/healthz` may be known: to those who know the token, and to those on this host.
-    pub(super) fn may_know(&self, headers: &HeaderMap, ends: Ends) -> bool {
-        let is_here = ends.are_of_this_host()
-            && names_this_host(headers, ends)
+    /// Returns whether a request may see the reasons of `/healthz`: with the token, or from this host.
+    pub(super) fn may_see_reasons(&self, headers: &HeaderMap, endpoints: Endpoints) -> bool {
+        let is_here = endpoints.are_of_this_host()
+            && names_this_host(headers, endpoints)
             && !is_forwarded(headers)
             && !is_of_another_site(headers);
-        is_here || self.knows_token(headers, ends)
+        is_here || self.knows_token(headers, endpoints)
     }
 
-    fn knows_token(&self, headers: &HeaderMap, ends: Ends) -> bool {
+    fn knows_token(&self, headers: &HeaderMap, endpoints: Endpoints) -> bool {
         match &self.access {
-            Access::Token(lock) => lock.check(headers, ends, Instant::now()).is_ok(),
+            Access::Token(check) => check.check(headers, endpoints, Instant::now()).is_ok(),
             Access::Host | Access::Closed => false,
         }
     }
 }
 
-impl Lock {
+impl TokenCheck {
     fn new(token: &str) -> Self {
         let key: [u8; 32] = rand::random();
-        let sessions = Sessions::new(rand::random(), Instant::now());
-        Self { key, token: digest(&key, token.as_bytes()), sessions, wrong: WrongTokens::default() }
+        let sessions = SignInSessions::new(rand::random(), Instant::now());
+        Self { key, digest: digest(&key, token.as_bytes()), sessions, wrong: WrongTokens::default() }
     }
 
-    fn check(&self, headers: &HeaderMap, ends: Ends, now: Instant) -> Result<(), Refusal> {
+    fn check(&self, headers: &HeaderMap, endpoints: Endpoints, now: Instant) -> Result<(), AccessRefusal> {
+        // The cookie first: it costs no try of the address.
         if cookies(headers).any(|cookie| self.sessions.is_open(cookie, now)) {
             return Ok(());
         }
-        bearer(headers).map_or(Err(Refusal::SignIn), |token| self.check_token(token, ends, now))
+        bearer(headers).map_or(Err(AccessRefusal::SignIn), |token| self.check_token(token, endpoints, now))
     }
 
-    /// Compares digests, so that neither length nor place of a difference shows in time.
+    /// Checks a token by its digest, so that the time depends neither on its length nor on the first difference.
     ///
-    /// The right token passes however many wrong ones came before: else anybody who reaches the port could lock out
-    /// those who know it. Slowing the right guess down as well would add nothing, since a token of 16 characters or more
-    /// is not found by trying; of a shorter one the log warns.
-    fn check_token(&self, tried: &[u8], ends: Ends, now: Instant) -> Result<(), Refusal> {
-        if digest(&self.key, tried).ct_eq(&self.token).into() {
+    /// The right token passes however many wrong ones came before: otherwise any client that reaches the port could lock out those who
+    /// know it. Delaying the right guess as well would add nothing, since a token of 16 characters or more cannot be guessed; the log
+    /// warns of a shorter one.
+    pub(super) fn check_token(
+        &self,
+        tried: &[u8],
+        endpoints: Endpoints,
+        now: Instant,
+    ) -> Result<(), AccessRefusal> {
+        if digest(&self.key, tried).ct_eq(&self.digest).into() {
             return Ok(());
         }
-        let too_many = self.wrong.count(ends.peer, now);
-        Err(if too_many { Refusal::TooManyTries } else { Refusal::WrongToken })
+        let too_many = self.wrong.count(endpoints.peer, now);
+        Err(if too_many { AccessRefusal::TooManyTries } else { AccessRefusal::WrongToken })
     }
 }
 
-impl Refusal {
+impl AccessRefusal {
     fn status(self) -> StatusCode {
         match self {
             Self::Foreign | Self::Forwarded | Self::Closed => StatusCode::FORBIDDEN,
@@ -173,6 +176,7 @@ impl Refusal {
         }
     }
 
+    /// Returns the text for the user.
     fn words(self) -> &'static str {
         match self {
             Self::Foreign => {
@@ -181,25 +185,25 @@ impl Refusal {
             }
             Self::Forwarded => {
                 "This request came through a proxy (it has Forwarded, X-Forwarded-..., X-Real-IP or Via), and HTTP_TOKEN is not \
-                 set: live pictures are never open by accident. Set HTTP_TOKEN and start again, or ask without the proxy."
+                 set: live pictures are never open by accident. Set HTTP_TOKEN and restart, or connect without the proxy."
             }
             Self::Closed => {
                 "HTTP_TOKEN is not set, and this listener is not on loopback: live pictures are never open by accident. \
-                 Set HTTP_TOKEN and start again, or listen on 127.0.0.1 (HTTP_HOST). /healthz, /readyz and /metrics are open."
+                 Set HTTP_TOKEN and restart, or listen on 127.0.0.1 (HTTP_HOST). /healthz, /readyz and /metrics are open."
             }
             Self::SignIn => "Sign in with HTTP_TOKEN, or send it as a header: Authorization: Bearer ...",
-            Self::WrongToken => "That is not the token.",
+            Self::WrongToken => "Wrong token.",
             Self::TooManyTries => {
-                "That is not the token, and there were too many wrong ones. Wait a few seconds."
+                "Wrong token, and too many wrong ones before it. Wait a few seconds and try again."
             }
         }
     }
 
-    /// A page for a person, JSON for a program.
-    fn answer(self, headers: &HeaderMap) -> Response {
-        let person = text(headers, ACCEPT.as_str()).is_some_and(|kinds| kinds.contains("text/html"));
-        let mut response = match (person, self) {
-            (false, _) => (self.status(), failure(self.words())).into_response(),
+    /// Returns the answer: HTML for a browser, JSON for a program.
+    pub(super) fn answer(self, headers: &HeaderMap) -> Response {
+        let is_browser = text(headers, ACCEPT.as_str()).is_some_and(|kinds| kinds.contains("text/html"));
+        let mut response = match (is_browser, self) {
+            (false, _) => (self.status(), error_body(self.words())).into_response(),
             (true, Self::Foreign | Self::Forwarded | Self::Closed) => {
                 (self.status(), page(include_str!("page/refused.html"), self.words())).into_response()
             }
@@ -222,90 +226,15 @@ impl Refusal {
     }
 }
 
-/// Marks the answer to one who has shown the token.
-#[derive(Clone, Copy)]
-pub(super) struct Known;
-
-/// Lets a request for pictures through, or says why not.
-pub(super) async fn admit(
-    State(site): State<Arc<Site>>,
-    Extension(ends): Extension<Ends>,
-    request: Request,
-    next: Next,
-) -> Response {
-    match site.guard.check(request.headers(), ends) {
-        Ok(()) => {
-            let mut response = next.run(request).await;
-            if site.guard.has_token() {
-                response.extensions_mut().insert(Known);
-            }
-            response
-        }
-        Err(refusal) => refusal.answer(request.headers()),
-    }
-}
-
-/// Lets a request for health or metrics through, or says why not.
-pub(super) async fn admit_open(
-    State(site): State<Arc<Site>>,
-    Extension(ends): Extension<Ends>,
-    request: Request,
-    next: Next,
-) -> Response {
-    match site.guard.check_open(request.headers(), ends) {
-        Ok(()) => next.run(request).await,
-        Err(refusal) => refusal.answer(request.headers()),
-    }
-}
-
-#[derive(Deserialize)]
-pub(super) struct SignIn {
-    token: String,
-}
-
-/// Exchanges the token for a cookie, and goes to the page.
-pub(super) async fn sign_in(
-    State(site): State<Arc<Site>>,
-    Extension(ends): Extension<Ends>,
-    headers: HeaderMap,
-    Form(form): Form<SignIn>,
-) -> Response {
-    let Access::Token(lock) = &site.guard.access else { return to_page(None) };
-    if is_of_another_site(&headers) {
-        return Refusal::Foreign.answer(&headers);
-    }
-    let now = Instant::now();
-    match lock.check_token(form.token.trim().as_bytes(), ends, now) {
-        Ok(()) => to_page(Some(cookie(&headers, &lock.sessions.open(now), LASTS.as_secs()))),
-        Err(refusal) => refusal.answer(&headers),
-    }
-}
-
-/// Ends the sign-in of the cookie, also where a copy of it is kept elsewhere, and goes to the sign-in.
-pub(super) async fn sign_out(State(site): State<Arc<Site>>, headers: HeaderMap) -> Response {
-    let Access::Token(lock) = &site.guard.access else { return to_page(None) };
-    if is_of_another_site(&headers) {
-        return Refusal::Foreign.answer(&headers);
-    }
-    cookies(&headers).for_each(|cookie| lock.sessions.close(cookie, Instant::now()));
-    to_page(Some(cookie(&headers, "", 0)))
-}
-
-fn to_page(cookie: Option<String>) -> Response {
-    let mut response = (StatusCode::SEE_OTHER, [(LOCATION, "/")]).into_response();
-    if let Some(cookie) = cookie.and_then(|cookie| HeaderValue::from_str(&cookie).ok()) {
-        response.headers_mut().insert(SET_COOKIE, cookie);
-    }
-    response
-}
-
-fn cookie(headers: &HeaderMap, value: &str, seconds: u64) -> String {
+/// Returns the value of a `Set-Cookie` header; 0 seconds deletes the cookie.
+pub(super) fn cookie(headers: &HeaderMap, value: &str, seconds: u64) -> String {
+    // A `Secure` cookie would be dropped on plain HTTP, which is how the page is served without a proxy.
     let secure = if is_by_https(headers) { "; Secure" } else { "" };
     let name = cookie_name(headers);
     format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
 }
 
-/// Returns whether a proxy in front says that the client came by https.
+/// Returns whether a proxy reports that the client connected by https, so that the cookie must be `Secure`.
 fn is_by_https(headers: &HeaderMap) -> bool {
     let proto = text(headers, "x-forwarded-proto").and_then(|protos| protos.split(',').next());
     let forwarded = text(headers, "forwarded").unwrap_or_default().to_ascii_lowercase();
@@ -314,8 +243,8 @@ fn is_by_https(headers: &HeaderMap) -> bool {
         || forwarded.contains("proto=\"https\"")
 }
 
-/// Returns the cookie's name. Browsers send a cookie to all ports of a host: two services there must not sign each other
-/// out, so the name holds the port that the browser asked.
+/// Returns the name of the cookie with the port of the request: browsers send a cookie to all ports of a host, and two services there
+/// must not sign each other out.
 fn cookie_name(headers: &HeaderMap) -> String {
     let port = text(headers, HOST.as_str()).and_then(|host| host.rsplit_once(':')).map(|(_, port)| port);
     match port.and_then(|port| port.parse::<u16>().ok()) {
@@ -324,7 +253,8 @@ fn cookie_name(headers: &HeaderMap) -> String {
     }
 }
 
-fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+/// Returns the values of all cookies of this service: a browser may send one for each of several paths or domains.
+pub(super) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let wanted = cookie_name(headers);
     let pairs = headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok());
     pairs
@@ -333,27 +263,29 @@ fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
         .filter_map(move |(name, value)| (name == wanted).then_some(value))
 }
 
-/// Returns the token of an `Authorization` header; its bytes may be any, as curl sends UTF-8.
+/// Returns the token of an `Authorization` header (RFC 6750 section 2.1), as bytes, since curl sends UTF-8 there.
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let value = headers.get(AUTHORIZATION)?.as_bytes();
+    // The scheme is case-insensitive (RFC 9110 section 11.1).
     let (scheme, token) = value.split_at_checked("bearer ".len())?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
-/// Returns whether another site's page asks, other than by a link.
-fn is_of_another_site(headers: &HeaderMap) -> bool {
+/// Returns whether a page of another site sent the request, other than by a link that a user followed.
+pub(super) fn is_of_another_site(headers: &HeaderMap) -> bool {
+    // Browsers set these headers, and scripts cannot (W3C Fetch Metadata Request Headers).
     text(headers, "sec-fetch-site") == Some("cross-site")
         && text(headers, "sec-fetch-mode") != Some("navigate")
 }
 
-/// Returns whether a proxy passed the request on.
+/// Returns whether a proxy forwarded the request.
 fn is_forwarded(headers: &HeaderMap) -> bool {
-    let is_of_proxy = |name: &str| OF_PROXIES.contains(&name) || name.starts_with("x-forwarded");
+    let is_of_proxy = |name: &str| PROXY_HEADERS.contains(&name) || name.starts_with("x-forwarded");
     headers.keys().any(|name| is_of_proxy(name.as_str()))
 }
 
-fn names_this_host(headers: &HeaderMap, ends: Ends) -> bool {
-    text(headers, HOST.as_str()).is_some_and(|host| ends.are_named_by(host))
+fn names_this_host(headers: &HeaderMap, endpoints: Endpoints) -> bool {
+    text(headers, HOST.as_str()).is_some_and(|host| endpoints.are_named_by(host))
 }
 
 fn page(template: &str, words: &str) -> Html<String> {
@@ -364,7 +296,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// Keyed by 32 random bytes of fixed length, so that its parts cannot run into one another.
+/// Returns the digest of a token. The key has a fixed length, so that no other pair of key and token gives the same input.
 fn digest(key: &[u8; 32], token: &[u8]) -> [u8; 32] {
     Sha256::new().chain_update(key).chain_update(token).finalize().into()
 }
@@ -373,25 +305,26 @@ fn digest(key: &[u8; 32], token: &[u8]) -> [u8; 32] {
 mod tests {
     use axum::http::HeaderName;
 
+    use super::AccessRefusal as Refusal;
     use super::*;
 
     /// Name, listener, token, headers, answer.
     type Case<'a> = (&'a str, &'a str, Option<&'a str>, Pairs<'a>, Result<(), Refusal>);
-    /// Name, token, headers, ends, whether the reasons may be known.
-    type Knowing<'a> = (&'a str, Option<&'a str>, Pairs<'a>, Ends, bool);
+    /// Name, token, headers, endpoints, whether the reasons may be seen.
+    type ReasonCase<'a> = (&'a str, Option<&'a str>, Pairs<'a>, Endpoints, bool);
     /// Listener, headers, answer.
     type Open<'a> = (&'a str, Pairs<'a>, Result<(), Refusal>);
     /// Names and values of headers.
     type Pairs<'a> = &'a [(&'a str, &'a str)];
 
-    /// From this host.
-    fn here() -> Ends {
-        Ends { peer: "127.0.0.1".parse().unwrap(), local: "127.0.0.1".parse().unwrap() }
+    /// Returns the endpoints of a connection from this host.
+    fn here() -> Endpoints {
+        Endpoints { peer: "127.0.0.1".parse().unwrap(), local: "127.0.0.1".parse().unwrap() }
     }
 
-    /// From another one.
-    fn there() -> Ends {
-        Ends { peer: "10.0.0.7".parse().unwrap(), local: "10.0.0.1".parse().unwrap() }
+    /// Returns the endpoints of a connection from another host.
+    fn there() -> Endpoints {
+        Endpoints { peer: "10.0.0.7".parse().unwrap(), local: "10.0.0.1".parse().unwrap() }
     }
 
     fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
@@ -406,12 +339,12 @@ mod tests {
         Guard::new(listener.parse().unwrap(), token.as_ref())
     }
 
-    fn lock() -> Lock {
-        Lock::new("s3cret")
+    fn token_check() -> TokenCheck {
+        TokenCheck::new("s3cret")
     }
 
     #[test]
-    fn who_is_let_in() {
+    fn requests_are_let_in_or_refused() {
         let (loopback, elsewhere) = ("127.0.0.1", "0.0.0.0");
         let local = ("host", "localhost");
         let foreign: &[(&str, &str)] = &[local, ("sec-fetch-site", "cross-site")];
@@ -449,7 +382,7 @@ mod tests {
             ("no token elsewhere", elsewhere, None, &[("host", "127.0.0.1")], Err(Refusal::Closed)),
             ("no bearer", elsewhere, Some("s3cret"), &[("host", "cams.example")], Err(Refusal::SignIn)),
             ("bearer", elsewhere, Some("s3cret"), bearer, Ok(())),
-            ("a token with its file's ends", elsewhere, Some("\u{feff}s3cret\r\n"), bearer, Ok(())),
+            ("a token with the line feed of its file", elsewhere, Some("\u{feff}s3cret\r\n"), bearer, Ok(())),
             ("not ASCII", elsewhere, Some("gehöim"), &[("authorization", "Bearer gehöim")], Ok(())),
             ("wrong", elsewhere, Some("s3cret"), wrong, Err(Refusal::WrongToken)),
             (
@@ -474,15 +407,15 @@ mod tests {
     }
 
     #[test]
-    fn who_may_know_the_reasons() {
+    fn reasons_are_for_the_token_and_for_this_host() {
         let (local, other) = ([("host", "127.0.0.1:8080")], [("host", "cams.example")]);
         let forwarded = [local[0], ("via", "1.1 nginx")];
         let bearer = [other[0], ("authorization", "Bearer s3cret")];
         let by_address = [("host", "10.0.0.1:8080")];
-        let check = Ends { peer: there().local, ..there() };
-        let table: [Knowing; 8] = [
+        let own_address = Endpoints { peer: there().local, ..there() };
+        let table: [ReasonCase; 8] = [
             ("the container's check", None, &local, here(), true),
-            ("the same by HTTP_HOST", None, &by_address, check, true),
+            ("the same by HTTP_HOST", None, &by_address, own_address, true),
             ("the same with a token", Some("s3cret"), &local, here(), true),
             ("a rebound name", None, &other, here(), false),
             ("by a proxy of this host", None, &forwarded, here(), false),
@@ -490,8 +423,8 @@ mod tests {
             ("from elsewhere", Some("s3cret"), &other, there(), false),
             ("from elsewhere with the token", Some("s3cret"), &bearer, there(), true),
         ];
-        for (name, token, pairs, ends, knows) in table {
-            assert_eq!(guard("0.0.0.0", token).may_know(&headers(pairs), ends), knows, "{name}");
+        for (name, token, pairs, endpoints, sees) in table {
+            assert_eq!(guard("0.0.0.0", token).may_see_reasons(&headers(pairs), endpoints), sees, "{name}");
         }
     }
 
@@ -513,8 +446,8 @@ mod tests {
 
     #[test]
     fn a_cookie_opens_one_process_and_one_port_only() {
-        let (lock, now) = (lock(), Instant::now());
-        let session = lock.sessions.open(now);
+        let (check, now) = (token_check(), Instant::now());
+        let session = check.sessions.open(now);
         let sent = |host: &str, name: &str| {
             let value = format!("other=1; {name}={session}");
             headers(&[("host", host), ("cookie", &value)])
@@ -524,24 +457,24 @@ mod tests {
             ("cams.example", "kvs_infer", Ok(())),
             ("cams.example:8081", "kvs_infer_8080", Err(Refusal::SignIn)),
         ] {
-            assert_eq!(lock.check(&sent(host, name), there(), now), expected, "{host}");
+            assert_eq!(check.check(&sent(host, name), there(), now), expected, "{host}");
         }
-        let other = Lock::new("s3cret").check(&sent("cams.example", "kvs_infer"), there(), now);
+        let other = TokenCheck::new("s3cret").check(&sent("cams.example", "kvs_infer"), there(), now);
         assert_eq!(other, Err(Refusal::SignIn));
         assert!(!session.contains("s3cret"));
     }
 
-    /// Once the right token was refused too after ten wrong ones. That let anybody who reaches the port lock out those who
-    /// know it, and is no loss: digests of 256 bits are compared, and a token of 16 characters is not found at any rate.
+    /// An earlier version refused the right token as well after ten wrong ones, so that any client that reached the port could lock out
+    /// those who know it. Nothing is lost without that: a token of 16 characters cannot be guessed at any rate.
     #[test]
-    fn guessing_slows_nobody_down_who_knows_the_token() {
-        let (lock, now) = (lock(), Instant::now());
+    fn guessing_does_not_lock_out_clients_with_the_token() {
+        let (check, now) = (token_check(), Instant::now());
         for _ in 0..10 {
-            assert_eq!(lock.check_token(b"guess", there(), now), Err(Refusal::WrongToken));
+            assert_eq!(check.check_token(b"guess", there(), now), Err(Refusal::WrongToken));
         }
-        assert_eq!(lock.check_token(b"guess", there(), now), Err(Refusal::TooManyTries));
-        assert_eq!(lock.check_token(b"s3cret", there(), now), Ok(()));
-        assert_eq!(lock.check_token(b"guess", here(), now), Err(Refusal::WrongToken), "another address");
+        assert_eq!(check.check_token(b"guess", there(), now), Err(Refusal::TooManyTries));
+        assert_eq!(check.check_token(b"s3cret", there(), now), Ok(()));
+        assert_eq!(check.check_token(b"guess", here(), now), Err(Refusal::WrongToken), "another address");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `/healthz` and `/readyz`: all of it for those who may know, and for others what an orchestrator needs.
+//! `/healthz` and `/readyz`: in full for authorized clients, and the status alone for orchestrators.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,36 +9,37 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use kvs_config::without_address_secrets;
 
-use super::ends::Ends;
-use super::routes::Site;
-use crate::status::{Health, Readiness, Status};
+use super::endpoints::Endpoints;
+use super::site::Site;
+use crate::status::{HealthStatus, Readiness, ServiceHealth};
 
-/// Limit on the answer of `/healthz`, bytes: whoever asks reads it as a whole.
-const HEALTH_BYTES: usize = 64 * 1024;
+/// Maximum size of an answer of `/healthz`, bytes: clients read it as a whole.
+const MAX_HEALTH_BYTES: usize = 64 * 1024;
 
-/// Answers with each reason, or with how many there are of each kind: reasons name cameras, buckets, hosts and roles.
+/// Answers with the reasons, or with the number of each kind for other clients: reasons name cameras, buckets, hosts and roles.
 pub(super) async fn healthz(
     State(site): State<Arc<Site>>,
-    Extension(ends): Extension<Ends>,
+    Extension(endpoints): Extension<Endpoints>,
     headers: HeaderMap,
 ) -> Response {
-    let Health { status, reasons } = site.board.health();
+    let ServiceHealth { status, reasons } = site.board.health();
+    // `degraded` is 200: an orchestrator that killed the task would not fix anything.
     let code = match status {
-        Status::Ok | Status::Degraded => StatusCode::OK,
-        Status::Failed => StatusCode::SERVICE_UNAVAILABLE,
+        HealthStatus::Ok | HealthStatus::Degraded => StatusCode::OK,
+        HealthStatus::Failed => StatusCode::SERVICE_UNAVAILABLE,
     };
-    let reasons = if reasons.is_empty() || site.guard.may_know(&headers, ends) {
+    let reasons = if reasons.is_empty() || site.guard.may_see_reasons(&headers, endpoints) {
         reasons.iter().map(|reason| without_address_secrets(reason).into_owned()).collect()
     } else {
         counted(&reasons)
     };
-    (code, Json(Health { status, reasons }.within(HEALTH_BYTES))).into_response()
+    (code, Json(ServiceHealth { status, reasons }.within(MAX_HEALTH_BYTES))).into_response()
 }
 
-/// Answers with what is loading only to those who may know.
+/// Answers with the readiness, and names the models under load only to authorized clients.
 pub(super) async fn readyz(
     State(site): State<Arc<Site>>,
-    Extension(ends): Extension<Ends>,
+    Extension(endpoints): Extension<Endpoints>,
     headers: HeaderMap,
 ) -> Response {
     let readiness = site.board.readiness();
@@ -48,7 +49,7 @@ pub(super) async fn readyz(
     };
     let loading: Vec<String> =
         site.board.loadings().iter().map(|line| without_address_secrets(line).into_owned()).collect();
-    let answer = if !loading.is_empty() && site.guard.may_know(&headers, ends) {
+    let answer = if !loading.is_empty() && site.guard.may_see_reasons(&headers, endpoints) {
         serde_json::json!({ "status": readiness, "loading": loading })
     } else {
         serde_json::json!({ "status": readiness })
@@ -56,7 +57,7 @@ pub(super) async fn readyz(
     (code, Json(answer)).into_response()
 }
 
-/// Returns how many reasons there are of each kind: `camera: 2`.
+/// Returns the number of reasons of each kind: `camera: 2`.
 fn counted(reasons: &[String]) -> Vec<String> {
     let mut counts = BTreeMap::<&str, usize>::new();
     for reason in reasons {
@@ -65,7 +66,7 @@ fn counted(reasons: &[String]) -> Vec<String> {
     counts.into_iter().map(|(kind, count)| format!("{kind}: {count}")).collect()
 }
 
-/// Returns what a reason is about, by its first words.
+/// Returns the kind of a reason, by its first words.
 fn kind_of(reason: &str) -> &'static str {
     let kinds = [
         ("camera ", "camera"),
@@ -92,7 +93,7 @@ mod tests {
             "sink kds/events has failed for 3 s: no",
             "camera yard has sent nothing for 65 s",
             "this host is too slow to decode 3 cameras: 1",
-            "a newer configuration has not been taken over for 61 s",
+            "a newer configuration has not been applied for 61 s",
             "something new",
         ];
         let reasons = reasons.map(str::to_owned);

@@ -1,4 +1,4 @@
-//! The listener, its thread, and their end.
+//! The HTTP server: its listener and its thread.
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -11,58 +11,58 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::connection::{STOP_TIME, serve};
-use super::ends::Ends;
+use super::connection::{STOP_TIMEOUT, serve};
+use super::endpoints::Endpoints;
 use super::guard::Guard;
 use super::picture::{Encode, Pictures};
-use super::ration::Ration;
-use super::room::{Limits, Room};
-use super::routes::Site;
+use super::site::Site;
+use super::slots::{ConnectionLimits, ConnectionSlots};
 use super::token::AccessToken;
+use super::warning_limit::WarningLimit;
 use crate::status::StatusBoard;
 use crate::telemetry::{
     AcceptFailed, AcceptsFailed, ConnectionRefused, ConnectionsRefused, Gpus, Listening, ShortToken,
 };
 
-/// The wait after a failed attempt to accept a connection.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// The delay after a failed `accept`.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// How often the metrics recorder folds what it gathered.
-const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+/// The interval at which the metrics recorder aggregates its samples.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What the server is made of.
+/// The inputs of the server.
 pub struct HttpSpec {
-    /// Where to listen; port 0 takes a free one.
+    /// The address to listen on; port 0 takes a free one.
     pub addr: SocketAddr,
-    /// The token that opens the page; `None`: only a listener on loopback shows it.
+    /// The token that opens the page; `None`: only a listener on loopback serves it.
     pub token: Option<AccessToken>,
-    /// What is shown.
+    /// The status board to serve.
     pub board: StatusBoard,
-    /// What `/metrics` renders.
+    /// The recorder that renders `/metrics`.
     pub prometheus: PrometheusHandle,
-    /// How a live picture becomes a JPEG.
+    /// The encoder of live pictures.
     pub encode: Encode,
 }
 
-/// Why the server did not start.
+/// An error of starting the server.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// The address cannot be listened on.
     #[error(
-        "HTTP cannot listen on {addr}: {source}; is another program there? HTTP_HOST and HTTP_PORT move it"
+        "HTTP cannot listen on {addr}: {source}; stop the other program there, or set HTTP_HOST and HTTP_PORT"
     )]
     Listen {
         /// The address.
         addr: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// The system gave no thread or runtime.
+    /// The thread or its runtime cannot be created.
     #[error("HTTP cannot start its thread: {0}")]
     Thread(std::io::Error),
 }
 
-/// A running server. Shutdown: [`HttpServer::stop`], or drop, which does the same.
+/// A running server. [`HttpServer::stop`] ends it, and so does its drop.
 pub struct HttpServer {
     addr: SocketAddr,
     stop: watch::Sender<bool>,
@@ -70,13 +70,14 @@ pub struct HttpServer {
 }
 
 impl HttpServer {
-    /// Listens, and answers from a thread named `http`.
+    /// Listens, and serves from a thread named `http`.
     ///
     /// # Errors
-    /// The address is taken or not ours, or the system gives no thread.
+    /// The address is taken or not one of this host, or the thread cannot be created.
     pub fn start(spec: HttpSpec) -> Result<Self, HttpError> {
         let listen = |source| HttpError::Listen { addr: spec.addr, source };
         let listener = TcpListener::bind(spec.addr).map_err(listen)?;
+        // Bound before the thread starts, so that a taken port is an error of the caller.
         listener.set_nonblocking(true).map_err(listen)?;
         let addr = listener.local_addr().map_err(listen)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -90,19 +91,20 @@ impl HttpServer {
             .name("http".to_owned())
             .spawn(move || {
                 runtime.block_on(listen_until_stopped(listener, site, stopped));
-                runtime.shutdown_timeout(STOP_TIME / 2);
+                // An encoding of a picture cannot be interrupted.
+                runtime.shutdown_timeout(STOP_TIMEOUT / 2);
             })
             .map_err(HttpError::Thread)?;
         Ok(Self { addr, stop, thread: Some(thread) })
     }
 
-    /// Where it listens.
+    /// Returns the address that the server listens on.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Accepts no more, ends the event streams, gives open requests a second, and joins the thread: within 2 s.
+    /// Accepts no more connections, ends the event streams, gives open requests a second, and joins the thread: within 2 s.
     pub fn stop(mut self) {
         self.end();
     }
@@ -110,7 +112,7 @@ impl HttpServer {
     fn end(&mut self) {
         self.stop.send_replace(true);
         if let Some(thread) = self.thread.take() {
-            // A panic of the thread was logged by the panic hook; there is nothing left to stop.
+            // The panic hook has logged a panic of the thread; there is nothing left to stop.
             let _ended = thread.join();
         }
     }
@@ -133,7 +135,7 @@ fn site_of(spec: HttpSpec, addr: SocketAddr, stopped: watch::Receiver<bool>) -> 
         board: spec.board,
         prometheus: spec.prometheus,
         gpus: Gpus::open(),
-        last_scrape: tokio::sync::Mutex::default(),
+        scrapes: tokio::sync::Mutex::default(),
         pictures,
         guard,
         stopped,
@@ -145,60 +147,61 @@ async fn listen_until_stopped(listener: TcpListener, site: Arc<Site>, mut stoppe
         Ok(listener) => listener,
         Err(error) => return AcceptsFailed { count: 1, error: &error }.emit(),
     };
-    let mut door = Door {
-        room: Room::new(Limits::of_this_process()),
+    let mut acceptor = Acceptor {
+        slots: ConnectionSlots::new(ConnectionLimits::of_this_process()),
         site,
-        no_room: Ration::default(),
-        failed: Ration::default(),
+        refused: WarningLimit::default(),
+        failed: WarningLimit::default(),
     };
     let mut connections = JoinSet::new();
-    let mut upkeep = tokio::time::interval(UPKEEP_EVERY);
+    let mut upkeep = tokio::time::interval(UPKEEP_INTERVAL);
     loop {
         tokio::select! {
             _ = stopped.wait_for(|stop| *stop) => break,
-            _ = upkeep.tick() => door.upkeep(),
+            _ = upkeep.tick() => acceptor.upkeep(),
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => door.admit(stream, peer, &mut connections),
-                Err(error) => door.fail(&error).await,
+                Ok((stream, peer)) => acceptor.admit(stream, peer, &mut connections),
+                Err(error) => acceptor.fail(&error).await,
             },
         }
     }
+    // Closed first, so that a successor can bind while open requests end.
     drop(listener);
     while connections.join_next().await.is_some() {}
 }
 
-/// A connection that came in.
-struct Door {
-    room: Arc<Room>,
+/// The admission of new connections.
+struct Acceptor {
+    slots: Arc<ConnectionSlots>,
     site: Arc<Site>,
-    no_room: Ration,
-    failed: Ration,
+    refused: WarningLimit,
+    failed: WarningLimit,
 }
 
-impl Door {
+impl Acceptor {
     fn admit(&mut self, stream: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
         let (Ok(local), now) = (stream.local_addr(), Instant::now()) else { return };
-        let ends = Ends::new(peer, local);
-        if let Some(place) = self.room.admit(ends, now) {
-            connections.spawn(serve(stream, ends, place, Arc::clone(&self.site)));
+        let endpoints = Endpoints::new(peer, local);
+        if let Some(slot) = self.slots.admit(endpoints, now) {
+            connections.spawn(serve(stream, endpoints, slot, Arc::clone(&self.site)));
             return;
         }
         ConnectionRefused.emit();
-        if let Some(count) = self.no_room.count(now) {
-            ConnectionsRefused { count, peer: ends.peer }.emit();
+        if let Some(count) = self.refused.count(now) {
+            ConnectionsRefused { count, peer: endpoints.peer }.emit();
         }
     }
 
-    /// The system gives no connection, as a rule for want of descriptors: one that waits is closed for its own.
+    /// Handles a failed `accept`, as a rule for want of file descriptors: closing a waiting connection frees one.
     async fn fail(&mut self, error: &std::io::Error) {
         let now = Instant::now();
         AcceptFailed.emit();
         if let Some(count) = self.failed.count(now) {
             AcceptsFailed { count, error }.emit();
         }
-        self.room.shrink(now);
-        sleep(ACCEPT_AGAIN).await;
+        self.slots.shrink(now);
+        sleep(ACCEPT_RETRY).await;
     }
 
     fn upkeep(&self) {

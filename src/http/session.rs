@@ -1,68 +1,75 @@
-//! Sign-ins: a cookie each, signed by the process, with an end that the service keeps to.
+//! Sign-in sessions: cookies that the process signs and that expire on the server.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// Lifetime of a sign-in.
-pub(super) const LASTS: Duration = Duration::from_secs(12 * 3600);
+use crate::base::lock;
 
-/// Sign-outs that are remembered until their cookies would have ended anyway.
-const SIGN_OUTS_KEPT: usize = 1024;
+/// The lifetime of a session.
+pub(super) const LIFETIME: Duration = Duration::from_secs(12 * 3600);
 
-/// The sign-ins of this process. Cookies of another process are worth nothing here.
-pub(super) struct Sessions {
+/// Maximum number of ended sessions that are remembered until they would have expired.
+const MAX_SIGN_OUTS: usize = 1024;
+
+/// The sessions of this process. Cookies of another process are not valid here.
+pub(super) struct SignInSessions {
     key: [u8; 32],
     started: Instant,
-    signed_out: Mutex<BTreeSet<Session>>,
+    signed_out: Mutex<BTreeSet<SignInSession>>,
 }
 
-/// A sign-in as its cookie has it.
+/// A session as its cookie encodes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Session {
-    /// Seconds since the process started, by the monotonic clock: setting the host's clock does not prolong it.
+struct SignInSession {
+    /// Expiry, seconds since the process started by the monotonic clock, so that setting the host's clock does not extend it.
     ends_s: u64,
-    /// Random: no two sign-ins have the same cookie.
+    /// Random, so that no two sessions have the same cookie.
     number: u128,
 }
 
-impl Sessions {
+impl SignInSessions {
     pub(super) fn new(key: [u8; 32], started: Instant) -> Self {
         Self { key, started, signed_out: Mutex::default() }
     }
 
-    /// Returns the value of the cookie of a new sign-in.
+    /// Opens a session and returns the value of its cookie.
     pub(super) fn open(&self, now: Instant) -> String {
-        let session = Session { ends_s: self.seconds(now) + LASTS.as_secs(), number: rand::random() };
+        let session =
+            SignInSession { ends_s: self.seconds(now) + LIFETIME.as_secs(), number: rand::random() };
         format!("{:x}.{:032x}.{}", session.ends_s, session.number, self.signature(session))
     }
 
-    /// Returns `true` where the cookie is of this process, has not ended and was not signed out.
+    /// Returns whether the cookie belongs to this process, has not expired and was not signed out.
     pub(super) fn is_open(&self, cookie: &str, now: Instant) -> bool {
         let Some(session) = self.read(cookie) else { return false };
-        let signed_out = self.signed_out.lock().unwrap_or_else(PoisonError::into_inner);
+        let signed_out = lock(&self.signed_out);
         session.ends_s > self.seconds(now) && !signed_out.contains(&session)
     }
 
-    /// Ends the sign-in of the cookie.
+    /// Endpoints the sign-in of the cookie.
     pub(super) fn close(&self, cookie: &str, now: Instant) {
         let Some(session) = self.read(cookie) else { return };
         let now_s = self.seconds(now);
-        let mut signed_out = self.signed_out.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut signed_out = lock(&self.signed_out);
+        // Expired cookies are not valid anyway.
         signed_out.retain(|session| session.ends_s > now_s);
         signed_out.insert(session);
-        if signed_out.len() > SIGN_OUTS_KEPT {
+        // The set is sorted by expiry: the first one expires next.
+        if signed_out.len() > MAX_SIGN_OUTS {
             signed_out.pop_first();
         }
     }
 
-    fn read(&self, cookie: &str) -> Option<Session> {
+    /// Returns the session of a cookie with a valid signature, expired or not.
+    fn read(&self, cookie: &str) -> Option<SignInSession> {
+        // The format is EXPIRY.NUMBER.SIGNATURE, both numbers in hex.
         let mut parts = cookie.splitn(3, '.');
         let (ends, number, signature) = (parts.next()?, parts.next()?, parts.next()?);
-        let session = Session {
+        let session = SignInSession {
             ends_s: u64::from_str_radix(ends, 16).ok()?,
             number: u128::from_str_radix(number, 16).ok()?,
         };
@@ -70,8 +77,8 @@ impl Sessions {
         bool::from(signature.as_bytes().ct_eq(expected.as_bytes())).then_some(session)
     }
 
-    /// A digest of a digest, both keyed: nothing can be appended to what is signed.
-    fn signature(&self, session: Session) -> String {
+    /// Returns the signature: a keyed digest of a keyed digest, as in HMAC, which rules out length extension.
+    fn signature(&self, session: SignInSession) -> String {
         let keyed = |part: &[u8]| Sha256::new().chain_update(self.key).chain_update(part).finalize();
         let inner = keyed(format!("session {:x} {:x}", session.ends_s, session.number).as_bytes());
         keyed(&inner).iter().map(|byte| format!("{byte:02x}")).collect()
@@ -87,24 +94,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sign_in_ends_by_itself_by_a_sign_out_and_with_the_process() {
+    fn a_session_ends_by_expiry_by_sign_out_and_with_the_process() {
         let start = Instant::now();
-        let sessions = Sessions::new([7; 32], start);
+        let sessions = SignInSessions::new([7; 32], start);
         let (one, two) = (sessions.open(start), sessions.open(start));
         assert_ne!(one, two);
         assert!(
-            sessions.is_open(&one, start) && sessions.is_open(&two, start + LASTS - Duration::from_secs(1))
+            sessions.is_open(&one, start)
+                && sessions.is_open(&two, start + LIFETIME - Duration::from_secs(1))
         );
-        assert!(!sessions.is_open(&one, start + LASTS));
-        assert!(!Sessions::new([8; 32], start).is_open(&one, start), "of another process");
+        assert!(!sessions.is_open(&one, start + LIFETIME));
+        assert!(!SignInSessions::new([8; 32], start).is_open(&one, start), "of another process");
         sessions.close(&one, start);
         assert!(!sessions.is_open(&one, start) && sessions.is_open(&two, start));
     }
 
     #[test]
-    fn a_cookie_that_was_changed_opens_nothing() {
+    fn a_modified_cookie_is_not_valid() {
         let start = Instant::now();
-        let sessions = Sessions::new([7; 32], start);
+        let sessions = SignInSessions::new([7; 32], start);
         let cookie = sessions.open(start);
         let (ends, rest) = cookie.split_once('.').unwrap();
         for changed in [
@@ -120,15 +128,15 @@ mod tests {
     }
 
     #[test]
-    fn sign_outs_are_forgotten_once_their_cookies_have_ended() {
+    fn sign_outs_are_forgotten_once_their_cookies_have_expired() {
         let start = Instant::now();
-        let sessions = Sessions::new([7; 32], start);
-        for _ in 0..SIGN_OUTS_KEPT + 10 {
+        let sessions = SignInSessions::new([7; 32], start);
+        for _ in 0..MAX_SIGN_OUTS + 10 {
             sessions.close(&sessions.open(start), start);
         }
         let kept = || sessions.signed_out.lock().unwrap().len();
-        assert_eq!(kept(), SIGN_OUTS_KEPT);
-        let later = start + LASTS + Duration::from_secs(1);
+        assert_eq!(kept(), MAX_SIGN_OUTS);
+        let later = start + LIFETIME + Duration::from_secs(1);
         sessions.close(&sessions.open(later), later);
         assert_eq!(kept(), 1);
     }

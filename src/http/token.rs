@@ -1,21 +1,21 @@
-//! `HTTP_TOKEN`: what it may be.
+//! The access token, `HTTP_TOKEN`.
 
 use std::fmt;
 
-/// Characters below which a token can be guessed by trying: the log warns of it.
-const FEW_CHARACTERS: usize = 16;
+/// The length below which a token can be guessed, characters: the log warns of it.
+const MIN_CHARACTERS: usize = 16;
 
-/// The token that opens the page. It is shown nowhere.
+/// The token that opens the page. Its `Debug` output does not contain it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AccessToken(String);
 
-/// A text that cannot be the token, by reason.
+/// An error of a text that cannot be the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// Only blanks: a secret that was not filled in.
+    /// The text is only whitespace: a secret that was not filled in.
     #[error("HTTP_TOKEN is blank; give it 16 characters or more, or unset it to close the page off loopback")]
     Blank,
-    /// A character that no header can carry.
+    /// The text has a character that no HTTP header can carry.
     #[error(
         "HTTP_TOKEN has a line break or another control character inside, which no header can carry; write it on one line"
     )]
@@ -23,7 +23,7 @@ pub enum TokenError {
 }
 
 impl AccessToken {
-    /// Returns the token that the variable holds, without blanks around it; `None` where it is unset or empty.
+    /// Returns the token of the variable without surrounding whitespace; `None` where it is unset or empty.
     ///
     /// A secret that was pasted or read from a file often ends in a line feed, which no header can carry.
     ///
@@ -41,9 +41,9 @@ impl AccessToken {
         Ok(Some(Self(token.to_owned())))
     }
 
-    /// Returns how many characters it has, where these are few.
+    /// Returns the number of characters of a token that is too short.
     pub(super) fn too_short(&self) -> Option<usize> {
-        Some(self.0.chars().count()).filter(|count| *count < FEW_CHARACTERS)
+        Some(self.0.chars().count()).filter(|count| *count < MIN_CHARACTERS)
     }
 
     pub(super) fn secret(&self) -> &str {
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn few_characters_are_counted() {
+    fn a_short_token_is_found() {
         let count = |text| AccessToken::from_variable(Some(text)).unwrap().unwrap().too_short();
         assert_eq!((count("ü".repeat(15).as_str()), count("ü".repeat(16).as_str())), (Some(15), None));
     }

@@ -217,7 +217,7 @@ impl Cache {
                 Err(TryLockError::WouldBlock) if reported => {}
                 Err(TryLockError::WouldBlock) => {
                     reported = true;
-                    telemetry::WaitsForOther { address, holder: &files.holder() }.emit();
+                    telemetry::FetchWaits { address, holder: &files.holder() }.emit();
                     on_progress(FetchProgress::Waiting { holder: &files.holder() });
                 }
             }
@@ -239,7 +239,7 @@ impl Cache {
         let folder = files.lock.parent().unwrap_or(&files.lock);
         std::fs::create_dir_all(folder).map_err(|why| unusable(folder, &why))?;
         if let Some(why) = write_access_of_others(&self.spec.folder) {
-            telemetry::FolderOfOthers { folder: &self.spec.folder, why }.emit();
+            telemetry::CacheFolderUnsafe { folder: &self.spec.folder, reason: why }.emit();
         }
         // Not truncated: the file names the current holder until this process has the lock.
         let lock = File::options().create(true).truncate(false).write(true).open(&files.lock);
@@ -260,7 +260,7 @@ impl Cache {
         };
         let Some((record, path)) = last else { return Err(error) };
         let why = error.to_string();
-        telemetry::UsedAsItWas { address: request.address, sha256: &record.sha256, why: &why }.emit();
+        telemetry::CachedCopyUsed { address: request.address, sha256: &record.sha256, error: &why }.emit();
         on_progress(FetchProgress::UsingCached { why: &why });
         Ok(path)
     }
@@ -288,7 +288,7 @@ impl Cache {
             Ok(Err(GetError::Refused(why) | GetError::Failed(why))) => why,
             Err(_) => format!("no answer within {} ms", REVALIDATION_TIMEOUT.as_millis()),
         };
-        telemetry::UsedAsItWas { address: request.address, sha256: &record.sha256, why: &why }.emit();
+        telemetry::CachedCopyUsed { address: request.address, sha256: &record.sha256, error: &why }.emit();
         on_progress(FetchProgress::UsingCached { why: &why });
         Ok(path)
     }
@@ -308,7 +308,7 @@ impl Cache {
                 AttemptOutcome::Fatal(error) => return Err(error),
                 AttemptOutcome::Retryable(why) => why,
             };
-            telemetry::TryFailed { address: request.address, tries: attempts, why: &why }.emit();
+            telemetry::FetchFailed { address: request.address, attempts, error: &why }.emit();
             if attempts >= max_attempts {
                 return Err(FetchError::Unreachable { address: request.address.clone(), attempts, why });
             }
@@ -324,7 +324,7 @@ impl Cache {
         files: &AddressFiles,
         on_progress: OnProgress<'_>,
     ) -> AttemptOutcome {
-        telemetry::Asked { address: request.address }.emit();
+        telemetry::FetchStarted { address: request.address }.emit();
         match self.client.get(request.address, None).await {
             Ok(FetchResponse::Content(content)) => self.download(request, files, content, on_progress).await,
             // RFC 9110 15.4.5 allows 304 only for a conditional request, and this one has no condition.
@@ -368,7 +368,7 @@ impl Cache {
             return AttemptOutcome::Fatal(unusable(&path, &why));
         }
         let (address, took) = (request.address, begun.elapsed());
-        telemetry::Fetched { address, bytes, took, sha256: &record.sha256 }.emit();
+        telemetry::FetchCompleted { address, bytes, duration: took, sha256: &record.sha256 }.emit();
         evict(&self.spec.folder, &path, self.spec.max_cached_bytes);
         AttemptOutcome::Fetched(path)
     }
@@ -403,7 +403,7 @@ impl Cache {
             on_progress(FetchProgress::Fetching { done_bytes, total_bytes: content.length });
             if logged.elapsed() >= LOG_INTERVAL {
                 logged = Instant::now();
-                telemetry::Fetching { address, done_bytes, total_bytes: content.length }.emit();
+                telemetry::FetchContinued { address, done_bytes, total_bytes: content.length }.emit();
             }
         }
         // Before the rename, or a power failure could leave the final name with missing content.

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::process::geteuid;
 
-use crate::telemetry::remote::Removed;
+use crate::telemetry::remote::CachedModelRemoved;
 
 /// Content that has not been used for this long is removed.
 const MAX_UNUSED: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -43,7 +43,7 @@ pub(super) fn evict(folder: &Path, newest: &Path, max_bytes: u64) {
         let removable = file.path != newest && file.unused >= MIN_UNUSED;
         let due = file.unused >= MAX_UNUSED || total > max_bytes;
         if removable && due && fs::remove_file(&file.path).is_ok() {
-            Removed { path: &file.path, bytes: file.bytes }.emit();
+            CachedModelRemoved { path: &file.path, bytes: file.bytes }.emit();
             total -= file.bytes;
         }
     }

@@ -1,7 +1,7 @@
-//! Starts and ends cameras: each is a task of its own that no other waits for.
+//! Starts, changes and stops cameras: one task per camera, independent of the others.
 //!
-//! A camera that knows where to go on starts at once, another when the table of positions answers. One whose
-//! configuration has changed ends in order first, and goes on from there.
+//! A camera with a known position starts at once; another starts when the table of positions answers. A camera whose configuration
+//! has changed is drained first, and its successor resumes where it ended.
 
 use std::time::Duration;
 
@@ -16,63 +16,63 @@ use crate::checkpoint::Checkpoint;
 use crate::config::{self, CameraSpec};
 use crate::delivery::ResumeError;
 use crate::media::CameraId;
-use crate::status::StatusBoard;
-use crate::status::{Watch, WatchKey};
+use crate::status::{StatusBoard, Watch, WatchKey};
 use crate::telemetry::losses::watch_losses;
-use crate::telemetry::service::{CameraBroke, CameraGone};
+use crate::telemetry::service::{CameraFailed, CameraRemoved};
 
-/// Between two questions to the table of positions: from so much to so much.
-const ASK_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// The minimum and maximum delay between two queries of the table of positions.
+const RESUME_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// What starting a camera takes.
+/// The resources that starting a camera needs.
 #[derive(Clone)]
 pub(super) struct Starter {
     pub(super) shared: CameraResources,
     pub(super) board: StatusBoard,
 }
 
-/// A camera, and what it is to do.
+/// A camera of the fleet.
 struct Member {
     spec: CameraSpec,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
-/// A camera to start.
-struct Start {
+/// A camera to start, with the rules and models of its pipeline entries.
+struct CameraStart {
     spec: CameraSpec,
-    models: Vec<EntryModels>,
+    entries: Vec<EntryModels>,
     stop: CancellationToken,
 }
 
-/// A camera at work.
-struct Started {
+/// A running camera.
+struct RunningCamera {
     camera: CameraPipeline,
     id: String,
     watches: Vec<WatchKey>,
     stop: CancellationToken,
 }
 
-/// All cameras.
+/// All cameras of the service.
 pub(super) struct Fleet {
     starter: Starter,
     members: Vec<Member>,
-    /// Those that were told to end while the service goes on.
+    /// Removed cameras that have not ended yet.
     leaving: Vec<JoinHandle<()>>,
-    /// Judges what frames they lose.
+    /// Evaluates the frame losses of all cameras.
     losses: JoinHandle<()>,
 }
 
 impl Fleet {
-    /// No camera yet.
+    /// Returns a fleet without cameras.
     pub(super) fn new(starter: Starter) -> Self {
         let losses = tokio::spawn(watch_losses(starter.board.clone(), starter.shared.stop.clone()));
         Self { starter, members: Vec::new(), leaving: Vec::new(), losses }
     }
 
-    /// Starts cameras; those whose position nobody knows yet start by themselves later.
+    /// Starts the cameras. One whose position cannot be determined yet starts later by itself.
     ///
-    /// Errors: what was kept of a camera cannot be used, or the system gives no thread.
+    /// # Errors
+    /// The stored state of a camera is unusable, or a thread cannot be started.
     pub(super) async fn start(
         &mut self,
         cameras: Vec<(CameraSpec, Vec<EntryModels>)>,
@@ -80,16 +80,17 @@ impl Fleet {
         for (spec, _) in &cameras {
             self.starter.board.add_camera(&spec.id, &spec.stream);
         }
-        let starting = cameras.into_iter().map(|(spec, models)| {
-            let start = Start { spec, models, stop: self.starter.shared.stop.child_token() };
+        let starting = cameras.into_iter().map(|(spec, entries)| {
+            let start = CameraStart { spec, entries, stop: self.starter.shared.stop.child_token() };
             async { (self.starter.resume(&start.spec).await, start) }
         });
         for (resumed, start) in join_all(starting).await {
             let (spec, stop, starter) = (start.spec.clone(), start.stop.clone(), self.starter.clone());
+            // A camera that is known to be unusable fails the start; one whose table does not answer must not.
             let task = match resumed {
                 Ok(checkpoint) => {
-                    let started = starter.start(start, checkpoint)?;
-                    tokio::spawn(async move { starter.accompany(started).await })
+                    let running = starter.start(start, checkpoint)?;
+                    tokio::spawn(async move { starter.supervise(running).await })
                 }
                 Err(ResumeError::Unknown { .. }) => tokio::spawn(starter.start_later(start)),
                 Err(error) => return Err(error.into()),
@@ -99,53 +100,55 @@ impl Fleet {
         Ok(())
     }
 
-    /// How many there are.
+    /// Returns the number of cameras.
     pub(super) fn len(&self) -> usize {
         self.members.len()
     }
 
-    /// Adds a camera; it starts by itself.
-    pub(super) fn add(&mut self, spec: CameraSpec, models: Vec<EntryModels>) {
+    /// Adds a camera, which starts by itself.
+    pub(super) fn add(&mut self, spec: CameraSpec, entries: Vec<EntryModels>) {
         self.starter.board.add_camera(&spec.id, &spec.stream);
-        self.spawn(spec, models, None);
+        self.spawn(spec, entries, None);
     }
 
-    /// Has a camera end in order and begin again as `spec` says, where it ended.
-    pub(super) fn change(&mut self, spec: CameraSpec, models: Vec<EntryModels>) {
+    /// Drains a camera and starts it again with the changed `spec`, where it ended.
+    pub(super) fn change(&mut self, spec: CameraSpec, entries: Vec<EntryModels>) {
         let Some(at) = self.members.iter().position(|member| member.spec.id == spec.id) else { return };
         let before = self.members.remove(at);
         before.stop.cancel();
+        // The figures of another stream do not continue.
         if before.spec.stream != spec.stream {
             self.starter.board.remove_camera(&spec.id);
         }
         self.starter.board.add_camera(&spec.id, &spec.stream);
-        self.spawn(spec, models, Some(before.task));
+        self.spawn(spec, entries, Some(before.task));
     }
 
-    /// Has a camera end in order; it is shown no more.
+    /// Drains a camera and removes it from the status board.
     pub(super) fn remove(&mut self, id: &str) {
         let Some(at) = self.members.iter().position(|member| member.spec.id.as_str() == id) else { return };
         let member = self.members.remove(at);
         member.stop.cancel();
         self.starter.board.remove_camera(&member.spec.id);
-        CameraGone { camera: id }.emit();
+        CameraRemoved { camera: id }.emit();
+        // Joined at the stop; finished ones are dropped here, so that reloads do not collect them.
         self.leaving.retain(|task| !task.is_finished());
         self.leaving.push(member.task);
     }
 
-    /// Resolves when all have ended, after the token was cancelled.
+    /// Waits until all cameras have ended, after the token was cancelled.
     pub(super) async fn stopped(self) {
         let members = self.members.into_iter().map(|member| member.task);
         join_all(members.chain(self.leaving).chain([self.losses])).await;
     }
 
-    fn spawn(&mut self, spec: CameraSpec, models: Vec<EntryModels>, before: Option<JoinHandle<()>>) {
+    fn spawn(&mut self, spec: CameraSpec, entries: Vec<EntryModels>, before: Option<JoinHandle<()>>) {
         let stop = self.starter.shared.stop.child_token();
-        let start = Start { spec: spec.clone(), models, stop: stop.clone() };
+        let start = CameraStart { spec: spec.clone(), entries, stop: stop.clone() };
         let starter = self.starter.clone();
         let task = tokio::spawn(async move {
             if let Some(before) = before {
-                // A panic in it was told of by the panic hook.
+                // The panic hook has logged a panic of it.
                 let _ended = before.await;
             }
             starter.start_now_or_later(start).await;
@@ -163,33 +166,38 @@ impl Starter {
         resumed
     }
 
-    fn start(&self, start: Start, checkpoint: Option<Checkpoint>) -> Result<Started, CameraError> {
-        let Start { spec, models, stop } = start;
+    fn start(
+        &self,
+        start: CameraStart,
+        checkpoint: Option<Checkpoint>,
+    ) -> Result<RunningCamera, CameraError> {
+        let CameraStart { spec, entries, stop } = start;
         let id = spec.id.to_string();
-        let place = self.board.add_camera(&spec.id, &spec.stream);
+        let status = self.board.add_camera(&spec.id, &spec.stream);
         let shared = CameraResources { stop: stop.clone(), ..self.shared.clone() };
         self.shared.outbox.attach(&spec.id, stop.clone(), spec.start == config::StartPosition::Now);
-        let camera = CameraPipeline::start(spec, models, checkpoint, place, &shared)?;
+        let camera = CameraPipeline::start(spec, entries, checkpoint, status, &shared)?;
         let watches = camera.watches(&id).map(|watch| self.board.add_watch(until(watch, stop.clone())));
-        Ok(Started { camera, id, watches: watches.to_vec(), stop })
+        Ok(RunningCamera { camera, id, watches: watches.to_vec(), stop })
     }
 
-    /// Until it ends. One that was told to is no longer watched.
-    async fn accompany(&self, started: Started) {
-        let Started { camera, id, watches, stop } = started;
+    /// Waits until the camera ends. The watches of one that ends unasked stay, so that `/healthz` fails.
+    async fn supervise(&self, running: RunningCamera) {
+        let RunningCamera { camera, id, watches, stop } = running;
         if let Err(error) = camera.join(&id).await {
-            CameraBroke { error }.emit();
+            CameraFailed { camera: &id, error: &error }.emit();
         }
         if stop.is_cancelled() {
             watches.into_iter().for_each(|watch| self.board.remove_watch(watch));
         }
+        // A camera that another process took over ends without a request: its status has to say why.
         let taken_over = self.shared.outbox.taken_over(&CameraId::new(&id));
-        if let Some((by, place)) = taken_over.zip(self.board.camera(&id)) {
-            place.down(by.to_string(), None);
+        if let Some((by, status)) = taken_over.zip(self.board.camera(&id)) {
+            status.down(by.to_string(), None);
         }
     }
 
-    async fn start_now_or_later(self, start: Start) {
+    async fn start_now_or_later(self, start: CameraStart) {
         if start.stop.is_cancelled() {
             return;
         }
@@ -200,9 +208,10 @@ impl Starter {
         }
     }
 
-    /// Until it is told to stop. What stands in its way is shown on the board.
-    async fn start_later(self, start: Start) {
-        let mut backoff = Backoff::new(ASK_AGAIN.0, ASK_AGAIN.1);
+    /// Queries the position until it is known, then runs the camera; ends when its token is cancelled. [`Self::resume`] shows each error
+    /// on the status board.
+    async fn start_later(self, start: CameraStart) {
+        let mut backoff = Backoff::new(RESUME_RETRY.0, RESUME_RETRY.1);
         loop {
             let waiting = tokio::time::sleep(backoff.next_wait());
             if start.stop.run_until_cancelled(waiting).await.is_none() {
@@ -216,16 +225,16 @@ impl Starter {
         }
     }
 
-    async fn start_shown(&self, start: Start, checkpoint: Option<Checkpoint>) {
+    async fn start_shown(&self, start: CameraStart, checkpoint: Option<Checkpoint>) {
         let (id, stream) = (start.spec.id.clone(), start.spec.stream.clone());
         match self.start(start, checkpoint) {
-            Ok(started) => self.accompany(started).await,
+            Ok(running) => self.supervise(running).await,
             Err(error) => self.board.add_camera(&id, &stream).down(error.to_string(), None),
         }
     }
 }
 
-/// The same watch; who was told to stop is no fault.
+/// Returns the watch without the failure of a camera that ends because its token was cancelled.
 fn until(watch: Watch, stop: CancellationToken) -> Watch {
     let alive = watch.alive;
     Watch { alive: Box::new(move || stop.is_cancelled() || alive()), ..watch }

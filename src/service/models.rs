@@ -1,4 +1,4 @@
-//! The models that run: fetched where they are elsewhere, loaded once each, shared by all cameras.
+//! The models of the service: fetched where they are remote, loaded once each, shared by all cameras.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,143 +14,150 @@ use crate::config::{CameraSpec, PipelineEntry};
 use crate::detect::ocr::TextReader;
 use crate::detect::{DetectError, Detector, Device, ModelSpec, Purpose, usual_threads};
 use crate::remote::{FetchProgress, ModelFetcher};
-use crate::status::StatusBoard;
-use crate::status::{LoadThread, ModelRow, Watch, WatchKey};
-use crate::telemetry::service::{GivenUpLoadEnded, LoadGivenUp, Stuck};
+use crate::status::{LoadThread, ModelRow, StatusBoard, Watch, WatchKey};
+use crate::telemetry::service::{AbandonedLoadEnded, LoadAbandoned, StopTimedOut};
 
-/// An inference that takes longer is stuck.
+/// The time after which an inference counts as stuck.
 const STUCK_INFERENCE: Duration = Duration::from_secs(60);
 
-/// Limit on the wait for the end of a model that is not used any more.
+/// The time to wait for the end of a model that is no longer used.
 const END_LIMIT: Duration = Duration::from_secs(10);
 
-/// A model, and what it is for: one file may be asked for both.
-type Named = (Purpose, Arc<ModelSpec>);
+/// A model and its purpose: one file may be used for both purposes.
+type ModelUse = (Purpose, Arc<ModelSpec>);
 
-/// The models that run.
+/// The loaded models.
 pub(super) struct ModelSet {
     source: ModelFetcher,
     device: Device,
     board: StatusBoard,
-    running: HashMap<Named, Running>,
+    running: HashMap<ModelUse, RunningModel>,
 }
 
-/// Models that are loaded, and not in the set yet.
-pub(super) type Loaded = Vec<(Named, Net)>;
+/// Models that are loaded and not in the set yet.
+pub(super) type LoadedModels = Vec<(ModelUse, LoadedModel)>;
 
-struct Running {
-    net: Net,
+struct RunningModel {
+    model: LoadedModel,
     watch: WatchKey,
 }
 
-/// A loaded model.
-pub(super) enum Net {
-    Finds(Detector),
-    Reads(TextReader),
+/// A loaded model, by purpose.
+pub(super) enum LoadedModel {
+    Detector(Detector),
+    TextReader(TextReader),
 }
 
 impl ModelSet {
-    /// None yet.
+    /// Returns an empty set.
     pub(super) fn new(source: ModelFetcher, device: Device, board: StatusBoard) -> Self {
         Self { source, device, board, running: HashMap::new() }
     }
 
-    /// Fetches and loads those that the cameras name and that do not run yet. The set stays as it is.
+    /// Fetches and loads the models that the cameras name and that are not in the set, and returns them. The set stays as it is.
     ///
-    /// Errors: one cannot be fetched, or cannot be used.
-    pub(super) async fn load(&self, cameras: &[CameraSpec]) -> Result<Loaded, ServiceError> {
-        let mut wanted = named(cameras);
+    /// # Errors
+    /// A model cannot be fetched or loaded.
+    pub(super) async fn load(&self, cameras: &[CameraSpec]) -> Result<LoadedModels, ServiceError> {
+        let mut wanted = model_uses(cameras);
+        // The models share the cores, so their number is known before the first one loads.
         let threads = usual_threads(wanted.len());
-        wanted.retain(|named| !self.running.contains_key(named));
+        wanted.retain(|wanted| !self.running.contains_key(wanted));
         let files = try_join_all(wanted.iter().map(|(_, spec)| self.fetch(spec))).await?;
         let mut loaded = Vec::new();
-        for (named, file) in wanted.into_iter().zip(files) {
-            let net = Net::load(named.0, file, self.device, threads, &self.board).await?;
-            loaded.push((named, net));
+        for (wanted, file) in wanted.into_iter().zip(files) {
+            let model = LoadedModel::load(wanted.0, file, self.device, threads, &self.board).await?;
+            loaded.push((wanted, model));
         }
         Ok(loaded)
     }
 
     async fn fetch(&self, spec: &ModelSpec) -> Result<ModelSpec, ServiceError> {
-        let shown = self.board.show_loading(&spec.name, "is being looked for");
-        let on_progress = |progress: FetchProgress<'_>| shown.now(progress.to_string());
+        let shown = self.board.show_loading(&spec.name, "is being looked up in the cache");
+        let on_progress = |progress: FetchProgress<'_>| shown.step(progress.to_string());
         let file = self.source.local(spec, &on_progress).await;
         file.map_err(|error| ServiceError::Fetch(Box::new(error)))
     }
 
-    /// From now on they run.
-    pub(super) fn adopt(&mut self, loaded: Loaded) {
-        for (named, net) in loaded {
-            let watch = self.board.add_watch(net.watch());
-            self.running.insert(named, Running { net, watch });
+    /// Adds loaded models to the set.
+    pub(super) fn adopt(&mut self, loaded: LoadedModels) {
+        for (model_use, model) in loaded {
+            let watch = self.board.add_watch(model.watch());
+            self.running.insert(model_use, RunningModel { model, watch });
         }
         self.show();
     }
 
-    /// Lets those go that no camera names. Each ends with the last camera that still asks it.
+    /// Removes the models that no camera names. Each ends with the last camera that still uses it.
     pub(super) async fn keep(&mut self, cameras: &[CameraSpec]) {
-        let wanted = named(cameras);
-        let unused: Vec<Running> =
-            self.running.extract_if(|named, _| !wanted.contains(named)).map(|(_, running)| running).collect();
+        let wanted = model_uses(cameras);
+        let unused: Vec<RunningModel> = self
+            .running
+            .extract_if(|model_use, _| !wanted.contains(model_use))
+            .map(|(_, running)| running)
+            .collect();
         unused.iter().for_each(|running| self.board.remove_watch(running.watch));
         self.show();
-        // Its end waits for the inference that it is at, which may be stuck.
+        // Dropping a model waits for its current inference, which may be stuck.
         let ending = tokio::task::spawn_blocking(move || drop(unused));
         if timeout(END_LIMIT, ending).await.is_err() {
-            Stuck { part: "a model that is not used any more" }.emit();
+            StopTimedOut { part: "a model that is no longer used" }.emit();
         }
     }
 
-    /// Those of the camera's entries, in their order.
-    pub(super) fn of(&self, camera: &CameraSpec) -> Vec<EntryModels> {
-        camera.pipeline.iter().filter_map(|entry| self.of_entry(entry)).collect()
+    /// Returns the rules of each of the camera's entries with its models, in the order of the entries.
+    pub(super) fn entries_of(&self, camera: &CameraSpec) -> Vec<EntryModels> {
+        camera.pipeline.iter().filter_map(|entry| self.entry(entry)).collect()
     }
 
-    fn of_entry(&self, entry: &PipelineEntry) -> Option<EntryModels> {
+    fn entry(&self, entry: &PipelineEntry) -> Option<EntryModels> {
         let detector = self.get(&entry.model)?.clone();
         let reading = match &entry.ocr {
             None => None,
             Some(reading) => {
-                let named = (Purpose::Read, Arc::clone(&reading.model));
-                let Net::Reads(reader) = &self.running.get(&named)?.net else { return None };
+                let model_use = (Purpose::Read, Arc::clone(&reading.model));
+                let LoadedModel::TextReader(reader) = &self.running.get(&model_use)?.model else {
+                    return None;
+                };
                 Some(EntryOcr { reader: reader.clone(), crop_expand: reading.crop_expand })
             }
         };
-        Some(EntryModels { detector, ocr: reading })
+        Some(EntryModels { rules: entry.rules.clone(), detector, ocr: reading })
     }
 
-    /// The detector of a model.
+    /// Returns the detector of a model, if it is in the set.
     pub(super) fn get(&self, spec: &Arc<ModelSpec>) -> Option<&Detector> {
-        self.running.get(&(Purpose::Find, Arc::clone(spec)))?.net.detector()
+        self.running.get(&(Purpose::Find, Arc::clone(spec)))?.model.detector()
     }
 
-    /// Ends them all; blocks until then.
+    /// Stops all models; blocks until their threads have ended.
     pub(super) fn stop(&self) {
-        self.running.values().for_each(|running| running.net.stop());
+        self.running.values().for_each(|running| running.model.stop());
     }
 
     fn show(&self) {
-        let mut rows: Vec<ModelRow> = self.running.values().map(|running| running.net.row()).collect();
+        let mut rows: Vec<ModelRow> = self.running.values().map(|running| running.model.row()).collect();
+        // The order of a hash map changes from run to run.
         rows.sort_by(|a, b| a.name.cmp(&b.name));
         self.board.set_models(rows);
     }
 }
 
-/// Each model once, in the order in which the cameras name them.
-fn named(cameras: &[CameraSpec]) -> Vec<Named> {
+/// Returns each model once, in the order in which the cameras name them.
+fn model_uses(cameras: &[CameraSpec]) -> Vec<ModelUse> {
     let mut all = Vec::new();
     for (purpose, spec) in cameras.iter().flat_map(CameraSpec::models) {
-        let named = (purpose, Arc::clone(spec));
-        if !all.contains(&named) {
-            all.push(named);
+        let model_use = (purpose, Arc::clone(spec));
+        if !all.contains(&model_use) {
+            all.push(model_use);
         }
     }
     all
 }
 
-impl Net {
-    /// Loads a model on a thread of its own, `load-MODEL`. Dropping the future gives the load up: the thread is left behind, since
-    /// ONNX Runtime cannot be interrupted, and what it loads ends with it.
+impl LoadedModel {
+    /// Loads a model on a thread of its own, `load-MODEL`. Dropping the future abandons the load: its thread runs on, since ONNX Runtime
+    /// cannot be interrupted, and the model is dropped at its end.
     async fn load(
         purpose: Purpose,
         spec: ModelSpec,
@@ -159,15 +166,16 @@ impl Net {
         board: &StatusBoard,
     ) -> Result<Self, ServiceError> {
         let _shown = board.show_loading(&spec.name, "is being loaded");
-        let load = WantedLoad(board.add_load_thread(&spec.name));
-        let thread = EndingLoad(Arc::clone(&load.0));
+        let load = LoadWaiter(board.add_load_thread(&spec.name));
+        let thread = LoadEnd(Arc::clone(&load.0));
+        // A thread instead of the blocking pool: the pool would wait for it at the end of the process.
         let (answer, loaded) = oneshot::channel();
         let model = spec.name.clone();
         let run = move || {
-            let net = Self::open(purpose, &spec, device, threads);
+            let model = Self::open(purpose, &spec, device, threads);
             drop(thread);
-            // Nothing takes it where the load was given up: the model ends here.
-            drop(answer.send(net));
+            // The receiver is gone where the load was abandoned: the model is dropped here.
+            drop(answer.send(model));
         };
         let spawned = std::thread::Builder::new().name(format!("load-{model}")).spawn(run);
         spawned.map_err(|why| DetectError::Thread { model, reason: why.to_string() })?;
@@ -176,36 +184,36 @@ impl Net {
 
     fn open(purpose: Purpose, spec: &ModelSpec, device: Device, threads: usize) -> Result<Self, DetectError> {
         Ok(match purpose {
-            Purpose::Find => Self::Finds(Detector::start(spec, device, threads)?),
-            Purpose::Read => Self::Reads(TextReader::start(spec, device, threads)?),
+            Purpose::Find => Self::Detector(Detector::start(spec, device, threads)?),
+            Purpose::Read => Self::TextReader(TextReader::start(spec, device, threads)?),
         })
     }
 
-    /// If it finds things.
+    /// Returns the detector, unless it is a text reader.
     pub(super) fn detector(&self) -> Option<&Detector> {
         match self {
-            Self::Finds(detector) => Some(detector),
-            Self::Reads(_) => None,
+            Self::Detector(detector) => Some(detector),
+            Self::TextReader(_) => None,
         }
     }
 
     fn stop(&self) {
         match self {
-            Self::Finds(detector) => detector.stop(),
-            Self::Reads(reader) => reader.stop(),
+            Self::Detector(detector) => detector.stop(),
+            Self::TextReader(reader) => reader.stop(),
         }
     }
 
     fn row(&self) -> ModelRow {
         match self {
-            Self::Finds(detector) => row(detector),
-            Self::Reads(reader) => row_of_reader(reader),
+            Self::Detector(detector) => row(detector),
+            Self::TextReader(reader) => row_of_reader(reader),
         }
     }
 
     fn watch(&self) -> Watch {
         match self {
-            Self::Finds(detector) => {
+            Self::Detector(detector) => {
                 let (alive, busy) = (detector.clone(), detector.clone());
                 Watch {
                     name: format!("detect-{}", detector.info().id.name),
@@ -214,7 +222,7 @@ impl Net {
                     limit: STUCK_INFERENCE,
                 }
             }
-            Self::Reads(reader) => {
+            Self::TextReader(reader) => {
                 let (alive, busy) = (reader.clone(), reader.clone());
                 Watch {
                     name: format!("ocr-{}", reader.info().id.name),
@@ -227,24 +235,24 @@ impl Net {
     }
 }
 
-/// A load for which something waits; its drop gives it up, unless it has ended.
-struct WantedLoad(Arc<LoadThread>);
+/// A guard of the caller that waits for a load: its drop abandons the load, unless it has ended.
+struct LoadWaiter(Arc<LoadThread>);
 
-impl Drop for WantedLoad {
+impl Drop for LoadWaiter {
     fn drop(&mut self) {
-        if self.0.give_up() {
-            LoadGivenUp { model: &self.0.model, after: self.0.age() }.emit();
+        if self.0.abandon() {
+            LoadAbandoned { model: &self.0.model, after: self.0.age() }.emit();
         }
     }
 }
 
-/// A load on its thread; its drop ends it, also by a panic.
-struct EndingLoad(Arc<LoadThread>);
+/// A guard of the thread of a load: its drop, also by a panic, marks the load as ended.
+struct LoadEnd(Arc<LoadThread>);
 
-impl Drop for EndingLoad {
+impl Drop for LoadEnd {
     fn drop(&mut self) {
         if self.0.end() {
-            GivenUpLoadEnded { model: &self.0.model, after: self.0.age() }.emit();
+            AbandonedLoadEnded { model: &self.0.model, after: self.0.age() }.emit();
         }
     }
 }

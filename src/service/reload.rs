@@ -1,46 +1,45 @@
-//! Another configuration while the service runs: checked as a whole first, then only what differs is touched.
+//! Reload: a newer configuration is checked as a whole first, then only the cameras that differ are changed.
 
 use std::fmt;
 
-use super::models::Loaded;
+use super::models::LoadedModels;
 use super::{Service, ServiceError, check_camera, outbox_spec};
 use crate::config::{CameraSpec, Settings};
-use crate::telemetry::service::{Advice, Reloaded, WasRefused};
+use crate::telemetry::service::{ConfigAdvice, ConfigApplied, ConfigRejected};
 
-/// Threads of loads that were given up, at most: each takes a core.
-const LEFT_BEHIND_MAX: usize = 1;
+/// Maximum number of threads of abandoned loads: each takes a core.
+const MAX_ABANDONED_LOADS: usize = 1;
 
-/// Why a configuration cannot be taken over while the service runs.
+/// An error of applying a configuration while the service runs.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
-    /// It changes what is set up once: start the service anew.
-    #[error("{key} has changed: restart kvs-infer to change it, or write what was there before")]
+    /// The configuration changes a key that takes effect only at the start.
+    #[error("{key} has changed: restart kvs-infer to apply it, or restore its previous value")]
     NeedsRestart {
         /// The key.
         key: &'static str,
     },
-    /// It names a sink that was not there at the start.
+    /// The configuration routes events to a sink that did not exist at the start.
     #[error(
-        "events would go to {sink}, to which none went at the start: restart kvs-infer to add it, or route them to \
-         where others go"
+        "sink {sink} is new: restart kvs-infer to add it, or route its events to a sink that was configured at the start"
     )]
     NewSink {
         /// The sink's name.
         sink: String,
     },
-    /// A model cannot be used.
+    /// A model cannot be fetched or loaded, or does not know a class.
     #[error(transparent)]
     Service(#[from] ServiceError),
 }
 
-/// What a configuration changed, by camera.
+/// The cameras that a reload changed, by id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// New ones.
+    /// New cameras.
     pub added: Vec<String>,
-    /// Those that are to do something else.
+    /// Cameras whose settings differ.
     pub changed: Vec<String>,
-    /// Those that are not there any more.
+    /// Cameras that are no longer in the configuration.
     pub removed: Vec<String>,
 }
 
@@ -63,105 +62,125 @@ impl Changes {
 impl fmt::Display for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kinds = [("added", &self.added), ("changed", &self.changed), ("removed", &self.removed)];
-        let told: Vec<String> = kinds
+        let parts: Vec<String> = kinds
             .into_iter()
             .filter(|(_, ids)| !ids.is_empty())
             .map(|(kind, ids)| format!("{kind}: {}", ids.join(", ")))
             .collect();
-        f.write_str(if told.is_empty() { "no camera differs".to_owned() } else { told.join("; ") }.as_str())
+        f.write_str(if parts.is_empty() { "no camera differs".to_owned() } else { parts.join("; ") }.as_str())
     }
 }
 
-/// A configuration with all that it needs.
+/// A checked configuration with its loaded models.
 pub struct PreparedReload {
     settings: Settings,
-    loaded: Loaded,
+    loaded: LoadedModels,
 }
 
 impl Service {
-    /// Checks another configuration as a whole and loads its models. Nothing has changed until it is taken over; dropping the future
-    /// gives it up.
+    /// Checks a newer configuration as a whole and loads its models. Nothing changes before [`Self::take_over`]; dropping the future
+    /// abandons the reload.
     ///
     /// # Errors
-    /// It cannot be taken over.
+    /// The configuration cannot be applied while the service runs.
     pub async fn prepare(&self, settings: Settings) -> Result<PreparedReload, ReloadError> {
-        if let Some(key) = fixed(&self.settings, &settings) {
+        if let Some(key) = changed_at_start_only(&self.settings, &settings) {
             return Err(ReloadError::NeedsRestart { key });
         }
         let outbox = outbox_spec(&settings, &self.aws, self.state.clone(), None);
         if let Some(sink) = self.outbox.lacks(&outbox) {
             return Err(ReloadError::NewSink { sink });
         }
+        // Shown from here on: everything before answers at once.
         let _shown = self.board.show_reload();
         let loaded = self.models.load(&settings.cameras).await?;
         for camera in &settings.cameras {
             check_camera(camera, |spec| {
                 let new =
-                    loaded.iter().filter(|(named, _)| named.1 == *spec).find_map(|(_, net)| net.detector());
+                    loaded.iter().filter(|((_, of), _)| of == spec).find_map(|(_, model)| model.detector());
                 new.or_else(|| self.models.get(spec))
             })?;
         }
         Ok(PreparedReload { settings, loaded })
     }
 
-    /// Takes another configuration over: new models first, then the cameras that differ. The others are not touched.
+    /// Applies a prepared configuration: new models first, then the cameras that differ. The others keep running untouched.
     pub async fn take_over(&mut self, prepared: PreparedReload) -> Changes {
         let PreparedReload { settings, loaded } = prepared;
         self.models.adopt(loaded);
-        settings.advice().iter().for_each(|text| Advice { text }.emit());
+        settings.advice().iter().for_each(|text| ConfigAdvice { text }.emit());
         let changes = self.change_cameras(settings).await;
         self.board.set_config_fault(None);
-        Reloaded { changes: &changes }.emit();
+        ConfigApplied { changes: &changes }.emit();
         changes
     }
 
-    /// The models whose loading cannot be interrupted and that would be left behind with one that is already, if the configuration that
-    /// is being prepared were given up; `None`: it may be.
+    /// Returns the models under load if a newer configuration must not replace the one that is being prepared: with an abandoned load
+    /// running already, another one would exceed [`MAX_ABANDONED_LOADS`]. `None`: it may.
     #[must_use]
     pub fn stuck_loads(&self) -> Option<String> {
         let threads = self.board.load_threads();
         let models = || threads.iter().map(|thread| thread.model.as_str()).collect::<Vec<_>>().join(" and ");
-        (threads.len() > LEFT_BEHIND_MAX).then(models)
+        (threads.len() > MAX_ABANDONED_LOADS).then(models)
     }
 
-    /// The configuration as it is now cannot be taken over; what runs goes on.
-    pub fn refuse(&self, why: &str) {
-        let first = why.lines().find(|line| !line.is_empty()).unwrap_or_default();
+    /// Rejects the current configuration, for `reason`; the previous one stays in effect.
+    pub fn refuse(&self, reason: &str) {
+        // The log has the whole report; `/healthz` has room for its first line.
+        let first = reason.lines().find(|line| !line.is_empty()).unwrap_or_default();
         self.board.set_config_fault(Some(first.to_owned()));
-        WasRefused { why }.emit();
+        ConfigRejected { reason }.emit();
     }
 
     async fn change_cameras(&mut self, settings: Settings) -> Changes {
         let changes = Changes::between(&self.settings.cameras, &settings.cameras);
         changes.removed.iter().for_each(|id| self.fleet.remove(id));
         for camera in &settings.cameras {
-            let (id, models) = (camera.id.to_string(), self.models.of(camera));
+            let (id, entries) = (camera.id.to_string(), self.models.entries_of(camera));
             if changes.added.contains(&id) {
-                self.fleet.add(camera.clone(), models);
+                self.fleet.add(camera.clone(), entries);
             } else if changes.changed.contains(&id) {
-                self.fleet.change(camera.clone(), models);
+                self.fleet.change(camera.clone(), entries);
             }
         }
+        // Last: a removed camera still uses its models while it drains.
         self.models.keep(&settings.cameras).await;
         self.settings = settings;
         changes
     }
 }
 
-/// The first key that differs and is set up once.
-fn fixed(old: &Settings, new: &Settings) -> Option<&'static str> {
+/// Returns the first key that differs and that takes effect only at the start.
+fn changed_at_start_only(old: &Settings, new: &Settings) -> Option<&'static str> {
+    // Without `..`: a new setting does not compile before it is decided whether a reload applies it.
+    let Settings {
+        region,
+        publish,
+        state,
+        reconnect_delay,
+        hls_session,
+        max_behind,
+        model_load,
+        device,
+        log_level,
+        log_format,
+        emf_service,
+        // A reload applies these two.
+        cameras: _,
+        files: _,
+    } = old;
     let differs = [
-        ("aws.region", old.region != new.region),
-        ("publishers or snapshots", old.publish != new.publish),
-        ("state", old.state != new.state),
-        ("service.reconnect_delay_seconds", old.reconnect_delay != new.reconnect_delay),
-        ("service.hls_session_seconds", old.hls_session != new.hls_session),
-        ("service.max_behind_seconds", old.max_behind != new.max_behind),
-        ("service.model_load_seconds", old.model_load != new.model_load),
-        ("device", old.device != new.device),
-        ("log_level", old.log_level != new.log_level),
-        ("metrics", old.emf_service != new.emf_service),
-        ("log_format", old.log_format != new.log_format),
+        ("aws.region", *region != new.region),
+        ("publishers or snapshots", *publish != new.publish),
+        ("state", *state != new.state),
+        ("service.reconnect_delay_seconds", *reconnect_delay != new.reconnect_delay),
+        ("service.hls_session_seconds", *hls_session != new.hls_session),
+        ("service.max_behind_seconds", *max_behind != new.max_behind),
+        ("service.model_load_seconds", *model_load != new.model_load),
+        ("device", *device != new.device),
+        ("log_level", *log_level != new.log_level),
+        ("metrics", *emf_service != new.emf_service),
+        ("log_format", *log_format != new.log_format),
     ];
     differs.into_iter().find(|(_, differs)| *differs).map(|(key, _)| key)
 }

@@ -1,101 +1,101 @@
-//! The row of a camera on the board.
+//! The figures of one camera, as `/api/cameras` serves them.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::lag::Concern;
+use super::lag::ExcessLag;
 use super::load::CameraLoad;
 use crate::media::Mode;
 
-/// What a camera's reader does.
+/// The state of a camera's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
-    /// It asks for a connection.
+pub enum CameraState {
+    /// A connection is being opened.
     Connecting,
-    /// Footage comes.
+    /// Footage arrives.
     Streaming,
-    /// It is connected, and the camera sends nothing.
+    /// Connected, and the camera sends nothing.
     Waiting,
-    /// It cannot read, and tries again later.
+    /// The stream cannot be read, and is retried later.
     Down,
 }
 
-/// Frames by how far they came. Each number is the total since the start.
+/// The number of frames that reached each stage, since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct FrameCounts {
     /// Access units that were read.
     pub read: u64,
-    /// Pictures that came out of the decoder.
+    /// Frames that the decoder returned.
     pub decoded: u64,
-    /// Pictures that the sampler picked.
+    /// Frames that the sampler picked.
     pub sampled: u64,
-    /// Pictures that every detector looked at.
+    /// Frames that every detector inferred.
     pub inferred: u64,
-    /// Pictures that needed no look: the motion gate found nothing new in them.
+    /// Frames that needed no inference: the motion gate found no change in them.
     pub skipped: u64,
-    /// Pictures that were left out, by reason.
+    /// Dropped frames, by reason.
     pub dropped: BTreeMap<&'static str, u64>,
 }
 
-/// A camera as it stands.
+/// The current figures of a camera.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CameraRow {
-    /// Its id in the configuration.
+    /// The camera's id in the configuration.
     pub id: String,
-    /// Its Kinesis video stream.
+    /// The name of its Kinesis video stream.
     pub stream: String,
-    /// How it is read.
+    /// Live or catch-up.
     pub mode: Mode,
-    /// What its reader does.
-    pub state: State,
-    /// For how long, ms.
+    /// The state of its connection.
+    pub state: CameraState,
+    /// Time in that state, ms.
     pub state_for_ms: u64,
-    /// What keeps it from being read; `None` when all is well.
+    /// The reason why it is not read or analyzed; `None` where it is.
     pub error: Option<String>,
-    /// For how long, ms.
+    /// Time since that error began, ms.
     pub error_for_ms: Option<u64>,
-    /// When it is tried again, ms from now.
+    /// Time until the next attempt, ms.
     pub retry_in_ms: Option<u64>,
-    /// The last error, past ones too.
+    /// The most recent error, also where it is over.
     pub last_error: Option<String>,
-    /// How far the newest decoded footage is behind the live edge, ms; `None` while nobody knows.
+    /// Lag of the newest decoded footage behind the live edge, ms; `None` while it is unknown.
     pub behind_ms: Option<u64>,
-    /// How far a live camera is behind, where that is worth a reason.
+    /// The lag of a live camera where it is large enough for a reason of `/healthz`.
     #[serde(skip)]
-    pub(crate) concern: Option<Concern>,
-    /// How much of its footage was dropped in the last minute.
+    pub(crate) excess_lag: Option<ExcessLag>,
+    /// The shares of the last minute's footage that were dropped.
     #[serde(skip)]
     pub(crate) load: CameraLoad,
-    /// Looks a second, over the last five seconds.
+    /// Inferences per second, over the last five seconds.
     pub fps: f64,
     /// Width of the decoded frame, px.
     pub width_px: Option<u32>,
     /// Height of the decoded frame, px.
     pub height_px: Option<u32>,
-    /// Media time of the newest frame that was looked at, ms since the epoch.
+    /// Media time of the last inferred frame, ms since the epoch.
     pub last_frame_ts_ms: Option<i64>,
-    /// How long ago it was looked at, ms.
+    /// Time since its inference, ms.
     pub last_frame_age_ms: Option<u64>,
-    /// How long ago an access unit was read, ms.
+    /// Time since an access unit was read, ms.
     pub last_read_age_ms: Option<u64>,
-    /// Frames by how far they came.
+    /// The number of frames that reached each stage.
     pub frames: FrameCounts,
-    /// Complete fragments.
+    /// Number of complete fragments.
     pub fragments: u64,
-    /// Events.
+    /// Number of events.
     pub events: u64,
-    /// From the arrival of the confirming frame until its event was taken in: median of the latest events, ms.
+    /// Median latency of the latest events, ms: from the arrival of the confirming frame until the outbox accepted the event.
     pub latency_p50_ms: Option<f64>,
-    /// The same, 99th percentile, ms.
+    /// 99th percentile of the same latency, ms.
     pub latency_p99_ms: Option<f64>,
-    /// Connections after the first.
+    /// Number of connections after the first.
     pub reconnects: u64,
-    /// Connections that brought footage and were lost within the last 15 s, 100 at most.
-    pub losses: usize,
-    /// Why the last of them was lost.
-    pub last_loss: Option<String>,
-    /// Footage that was jumped over, ms.
+    /// Number of connections that delivered footage and were lost within the last 15 s, 100 at most.
+    pub connections_lost: usize,
+    /// The reason of the last lost connection.
+    pub last_connection_loss: Option<String>,
+    /// Footage that jumps to NOW skipped, ms.
     pub skipped_ms: u64,
 }

@@ -1,172 +1,180 @@
-//! One camera's place on the board.
+//! The status of one camera: written by its stages, read as a [`CameraRow`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::camera_row::{CameraRow, FrameCounts, State};
-use super::feed::Feed;
-use super::figures::{RATE_LOOKS, RATE_SPAN, age_ms, percentile_ms, rate};
+use super::camera_row::{CameraRow, CameraState, FrameCounts};
+use super::event_feed::EventFeed;
+use super::figures::{MAX_RATE_SAMPLES, RATE_SPAN, age_ms, percentile_ms, rate};
+use super::inference_gap::{InferenceGap, explained};
 use super::lag::{CameraLag, UnitRead};
 use super::load::LoadWindow;
-use super::unseen::{Unseen, explained};
-use super::{lock, whole_ms};
-use crate::base::{LogLimit, LogLine};
+use super::whole_ms;
+use crate::base::{LogLimit, LogLine, lock};
 use crate::media::{CameraId, Event, Frame, Mode};
 use crate::render::Label;
 
-/// How long a lost connection is remembered.
+/// The time for which a lost connection counts.
 const LOSS_SPAN: Duration = Duration::from_secs(15);
 
-/// Lost connections that are remembered at most.
-const LOSSES: usize = 100;
+/// Maximum number of lost connections that are remembered.
+const MAX_LOSSES: usize = 100;
 
-/// Bytes of a reason that are kept: texts of others are shorter where they come in, so this is the last resort.
-const REASON_BYTES: usize = 4_096;
+/// Maximum size of a reason, bytes. Texts of others are cut to less where they come in, so this is the last resort.
+const MAX_REASON_BYTES: usize = 4_096;
 
 fn cut(reason: &str) -> &str {
-    &reason[..reason.floor_char_boundary(REASON_BYTES)]
+    &reason[..reason.floor_char_boundary(MAX_REASON_BYTES)]
 }
 
-/// Latencies that are kept for the percentiles.
-const LATENCIES: usize = 1_000;
+/// Number of latencies that the percentiles are taken over.
+const MAX_LATENCIES: usize = 1_000;
 
-/// The share of the latest frames beyond which a camera whose frames cannot be decoded counts as one that sees nothing.
+/// The share of frames that cannot be decoded above which a camera counts as not analyzed.
 const BLIND_ABOVE: f64 = 0.9;
 
-/// The share of a minute's frames that these must be besides: one long fragment does not make a camera blind.
+/// The share of a whole minute's frames that these must be as well: one long fragment is not enough.
 const BLIND_MINUTE: f64 = 0.5;
 
-/// The share below which it sees again.
-const SEES_BELOW: f64 = 0.8;
+/// The share below which the camera counts as analyzed again; lower than [`BLIND_ABOVE`], so that the state does not flap.
+const RECOVERS_BELOW: f64 = 0.8;
 
-/// The part of the way that cannot see then.
+/// The key of that state among those of the stages.
 const FOOTAGE: &str = "footage";
 
-/// The newest frame that was looked at.
+/// The last inferred frame.
 #[derive(Clone, Debug)]
-pub struct Picture {
-    /// Rises with every picture of the camera.
+pub struct InferredPicture {
+    /// A number that rises with every picture of the camera; it serves as the ETag.
     pub version: u64,
     /// The frame.
     pub frame: Arc<Frame>,
-    /// What was seen in it.
+    /// The boxes to draw on it.
     pub labels: Arc<[Label]>,
 }
 
-/// A handle to one camera's place; clones share it.
+/// A handle to the status of one camera; clones share it.
 #[derive(Clone)]
 pub struct CameraStatus {
-    inner: Arc<Inner>,
+    inner: Arc<CameraInner>,
 }
 
-struct Inner {
+struct CameraInner {
     id: CameraId,
     stream: Box<str>,
-    feed: Arc<Feed>,
-    now: Mutex<Now>,
+    feed: Arc<EventFeed>,
+    now: Mutex<CameraRecord>,
 }
 
-struct Now {
+struct CameraRecord {
     mode: Mode,
-    state: State,
+    state: CameraState,
     state_since: Instant,
+    /// The stages that cannot analyze frames: since when, and the reason.
     blind: BTreeMap<&'static str, (Instant, String)>,
-    unseen: Unseen,
-    trouble: Option<Trouble>,
+    gap: InferenceGap,
+    outage: Option<Outage>,
     last_error: Option<String>,
-    /// The server's figure.
+    /// The server's figure, shown until something was decoded.
     behind_ms: Option<u64>,
     lag: CameraLag,
     load: LoadWindow,
     model: Option<String>,
-    looks: VecDeque<Instant>,
-    picture: Option<Picture>,
+    inferences: VecDeque<Instant>,
+    picture: Option<InferredPicture>,
     frames: FrameCounts,
     fragments: u64,
     events: u64,
     latencies: VecDeque<Duration>,
     connections: u64,
-    losses: VecDeque<Instant>,
-    last_loss: Option<String>,
+    connection_losses: VecDeque<Instant>,
+    last_connection_loss: Option<String>,
     skipped_ms: u64,
-    /// By kind of line.
+    /// By kind of log line.
     log_limits: BTreeMap<&'static str, LogLimit>,
 }
 
-/// It lasts from the first failure until footage comes or is waited for.
-struct Trouble {
+/// A time in which the stream cannot be read, from the first failure until a connection succeeds.
+struct Outage {
     reason: String,
     since: Instant,
     retry_at: Option<Instant>,
 }
 
 impl CameraStatus {
-    pub(super) fn new(id: &CameraId, stream: &str, feed: Arc<Feed>) -> Self {
-        let now = Now {
+    pub(super) fn new(id: &CameraId, stream: &str, feed: Arc<EventFeed>) -> Self {
+        let now = CameraRecord {
             mode: Mode::default(),
-            state: State::Connecting,
+            state: CameraState::Connecting,
             state_since: Instant::now(),
             blind: BTreeMap::new(),
-            unseen: Unseen::default(),
-            trouble: None,
+            gap: InferenceGap::default(),
+            outage: None,
             last_error: None,
             behind_ms: None,
             lag: CameraLag::default(),
             load: LoadWindow::default(),
             model: None,
-            looks: VecDeque::new(),
+            inferences: VecDeque::new(),
             picture: None,
             frames: FrameCounts::default(),
             fragments: 0,
             events: 0,
             latencies: VecDeque::new(),
             connections: 0,
-            losses: VecDeque::new(),
-            last_loss: None,
+            connection_losses: VecDeque::new(),
+            last_connection_loss: None,
             skipped_ms: 0,
             log_limits: BTreeMap::new(),
         };
-        Self { inner: Arc::new(Inner { id: id.clone(), stream: stream.into(), feed, now: Mutex::new(now) }) }
+        Self {
+            inner: Arc::new(CameraInner {
+                id: id.clone(),
+                stream: stream.into(),
+                feed,
+                now: Mutex::new(now),
+            }),
+        }
     }
 
-    /// A place that no board shows.
+    /// Returns the status of a camera that is on no board.
     #[must_use]
     pub fn alone(id: &CameraId) -> Self {
         Self::new(id, "", Arc::default())
     }
 
-    /// The camera's id.
+    /// Returns the camera's id.
     #[must_use]
     pub fn id(&self) -> &CameraId {
         &self.inner.id
     }
 
-    /// Counts a line of this kind for the log, and returns whether it is logged.
+    /// Counts a log line of this kind and returns whether it is written.
     pub(crate) fn log_line(&self, kind: &'static str) -> LogLine {
         self.write(|now| now.log_limits.entry(kind).or_default().line(Instant::now()))
     }
 
-    /// A connection is asked for. A camera that is down stays so until footage comes.
+    /// Records that a connection is being opened. A camera that is down stays so until a connection succeeds.
     pub fn connecting(&self) {
         self.write(|now| {
-            if now.trouble.is_none() {
-                now.enter(State::Connecting);
+            if now.outage.is_none() {
+                now.enter(CameraState::Connecting);
             }
         });
     }
 
-    /// A connection was opened.
+    /// Records that a connection was opened.
     pub fn connected(&self) {
         self.write(|now| now.connections += 1);
     }
 
-    /// A connection that had brought footage was lost.
-    pub fn lost(&self, reason: &str) {
+    /// Records that a connection was lost after it had delivered footage.
+    pub fn connection_lost(&self, reason: &str) {
         self.write(|now| now.lose(cut(reason), Instant::now()));
     }
 
-    /// Part of the way (`decode`, `detect`) cannot see, because of `reason`, or sees again: `None`.
+    /// Records that a stage (`decode`, `detect`) cannot analyze frames, for `reason`; `None`: it can again.
     pub fn blind(&self, stage: &'static str, reason: Option<String>) {
         self.write(|now| match reason.map(|reason| cut(&reason).to_owned()) {
             Some(reason) => {
@@ -177,100 +185,103 @@ impl CameraStatus {
         });
     }
 
-    /// Whether that part of the way cannot see.
+    /// Returns whether that stage cannot analyze frames.
     #[must_use]
     pub fn is_blind(&self, stage: &str) -> bool {
         lock(&self.inner.now).blind.contains_key(stage)
     }
 
-    /// Footage comes.
+    /// Records that footage arrives.
     pub fn streaming(&self) {
-        self.write(|now| now.connected(State::Streaming));
+        self.write(|now| now.connected(CameraState::Streaming));
     }
 
-    /// Connected, and the camera sends nothing.
+    /// Records that the connection is open and the camera sends nothing.
     pub fn waiting(&self) {
         self.write(|now| {
-            now.connected(State::Waiting);
+            now.connected(CameraState::Waiting);
             now.forget_lag();
         });
     }
 
-    /// The camera cannot be read, because of `reason`; it is tried again in `retry_in`.
+    /// Records that the stream cannot be read, for `reason`, and is retried in `retry_in`.
     pub fn down(&self, reason: impl Into<String>, retry_in: Option<Duration>) {
         let (reason, at) = (cut(&reason.into()).to_owned(), Instant::now());
         self.write(|now| {
-            now.enter(State::Down);
+            // The state is entered once: its age is the age of the outage, not of the last attempt.
+            now.enter(CameraState::Down);
             now.forget_lag();
             now.last_error = Some(reason.clone());
-            let since = now.trouble.as_ref().map_or(at, |trouble| trouble.since);
-            now.trouble = Some(Trouble { reason, since, retry_at: retry_in.map(|wait| at + wait) });
+            let since = now.outage.as_ref().map_or(at, |outage| outage.since);
+            now.outage = Some(Outage { reason, since, retry_at: retry_in.map(|wait| at + wait) });
         });
     }
 
-    /// How the camera is read from now on.
+    /// Records whether the camera is live or in catch-up.
     pub fn set_mode(&self, mode: Mode) {
         self.write(|now| now.mode = mode);
     }
 
-    /// A fragment is complete; its reader was `behind_ms` behind the live edge.
+    /// Records a complete fragment that was `behind_ms` behind the live edge.
     pub fn fragment(&self, behind_ms: Option<u64>) {
         self.write(|now| {
             now.fragments += 1;
+            // A fragment without a figure does not erase the previous one.
             now.behind_ms = behind_ms.or(now.behind_ms);
         });
     }
 
-    /// `span` of footage was jumped over.
+    /// Records that a jump to NOW skipped `span` of footage.
     pub fn skipped(&self, span: Duration) {
         self.write(|now| now.skipped_ms += whole_ms(span));
     }
 
-    /// An access unit was read. Returns the reason where frames have been read for a while and none was seen: once.
+    /// Records an access unit that was read. Returns a reason, once, where frames have been read for some time and none was inferred.
     pub fn frame_read(&self) -> Option<String> {
         self.write(|now| {
             let at = Instant::now();
-            let complaint = now.unseen.read(at, &now.frames, now.fragments);
+            let reason = now.gap.read(at, &now.frames, now.fragments);
             now.frames.read += 1;
             now.load.count(at, |counts| counts.read += 1);
-            complaint
+            reason
         })
     }
 
-    /// This access unit was read last.
+    /// Records the arrival time and the lag of the access unit that was read last.
     pub(crate) fn unit_read(&self, unit: UnitRead) {
         self.write(|now| now.lag.read(unit));
     }
 
-    /// An access unit was decoded; it was `lag` behind the live edge then.
+    /// Records that an access unit was decoded when it was `lag` behind the live edge.
     pub(crate) fn unit_decoded(&self, lag: Duration) {
         self.write(|now| now.lag.decoded(lag, Instant::now()));
     }
 
-    /// The slowest model that its frames go through has this name.
+    /// Records the name of the slowest of the camera's models.
     pub fn uses_model(&self, name: &str) {
         self.write(|now| now.model = Some(name.to_owned()));
     }
 
-    /// A picture came out of the decoder.
+    /// Records a frame that the decoder returned.
     pub fn frame_decoded(&self) {
         self.write(|now| {
             now.frames.decoded += 1;
-            now.unseen.decoded();
+            now.gap.decoded();
         });
     }
 
-    /// The decoder failed, for this reason.
+    /// Records the reason of a decoding error.
     pub(crate) fn decode_failed(&self, reason: &str) {
-        self.write(|now| now.unseen.decode_failed(reason));
+        self.write(|now| now.gap.decode_failed(reason));
     }
 
-    /// Counts the camera as one that sees nothing where next to none of a minute's frames can be decoded, until that is over.
+    /// Marks the camera as not analyzed while hardly any of a minute's frames can be decoded.
     pub(super) fn judge_footage(&self, at: Instant) {
         let load = self.write(|now| now.load.load(at, None));
         let is_blind = self.is_blind(FOOTAGE);
+        // Two thresholds for the beginning: nearly all of what reached the decoder, and half of a whole minute.
         let begins = load.lost_of_tried > BLIND_ABOVE && load.undecodable > BLIND_MINUTE;
-        if begins || is_blind && load.lost_of_tried >= SEES_BELOW {
+        if begins || is_blind && load.lost_of_tried >= RECOVERS_BELOW {
             let (lost, reason) = (load.lost_of_tried * 100.0, explained(load.lost_for));
             self.blind(FOOTAGE, Some(format!("{lost:.1} % of its frames could not be decoded: {reason}")));
         } else if is_blind {
@@ -278,7 +289,7 @@ impl CameraStatus {
         }
     }
 
-    /// The sampler picked a picture.
+    /// Records a frame that the sampler picked.
     pub fn frame_sampled(&self) {
         self.write(|now| {
             now.frames.sampled += 1;
@@ -288,16 +299,17 @@ impl CameraStatus {
         });
     }
 
-    /// The motion gate spared a picture its look. Returns whether [`Self::frame_read`] had reported that none is seen.
+    /// Records a frame without inference, since the motion gate found no change in it. Returns whether [`Self::frame_read`] had
+    /// reported that none is inferred.
     pub fn frame_skipped(&self) -> bool {
         self.write(|now| {
             now.frames.skipped += 1;
             now.lag.skipped();
-            now.unseen.seen()
+            now.gap.inferred()
         })
     }
 
-    /// Pictures were left out, because of `reason`: one of few.
+    /// Records dropped frames; `reason` is a label of `kvs_infer_frames_dropped_total`.
     pub fn frames_dropped(&self, reason: &'static str, frames: u64) {
         self.write(|now| {
             *now.frames.dropped.entry(reason).or_default() += frames;
@@ -305,30 +317,32 @@ impl CameraStatus {
         });
     }
 
-    /// Every detector looked at `frame`, and saw `labels`: the live picture from now on. Returns whether [`Self::frame_read`] had
-    /// reported that none is seen.
-    pub fn looked(&self, frame: Arc<Frame>, labels: Vec<Label>) -> bool {
-        let (before, was_unseen) =
-            self.write(|now| (now.look(frame, labels.into(), Instant::now()), now.unseen.seen()));
+    /// Records that every detector inferred `frame`, which becomes the live picture with `labels`. Returns whether
+    /// [`Self::frame_read`] had reported that none is inferred.
+    pub fn frame_inferred(&self, frame: Arc<Frame>, labels: Vec<Label>) -> bool {
+        let (before, was_reported) =
+            self.write(|now| (now.infer(frame, labels.into(), Instant::now()), now.gap.inferred()));
+        // The memory of a frame takes time to free: not under the lock.
         drop(before);
-        was_unseen
+        was_reported
     }
 
-    /// An event was made, `latency` after its confirming frame arrived. One with the id of a kept event is the same, read
-    /// again, and not shown twice.
+    /// Records an event that the outbox accepted `latency` after its confirming frame arrived. One with the id of a kept event comes
+    /// of footage that was read again, and is not shown twice.
     pub fn event(&self, event: &Event, latency: Duration) {
+        // Outside the lock of the camera: the feed has its own.
         if self.inner.feed.push(event) {
             self.write(|now| now.event(latency));
         }
     }
 
-    /// The newest frame that was looked at.
+    /// Returns the last inferred frame.
     #[must_use]
-    pub fn picture(&self) -> Option<Picture> {
+    pub fn picture(&self) -> Option<InferredPicture> {
         lock(&self.inner.now).picture.clone()
     }
 
-    /// How the camera stands.
+    /// Returns the current figures.
     #[must_use]
     pub fn row(&self) -> CameraRow {
         self.row_at(Instant::now())
@@ -336,9 +350,10 @@ impl CameraStatus {
 
     pub(super) fn row_at(&self, at: Instant) -> CameraRow {
         let now = lock(&self.inner.now);
-        let trouble = now.trouble.as_ref();
-        let unseen = || now.unseen.complaint(at, &now.frames, now.fragments);
-        let blind = now.blind.values().next().cloned().or_else(unseen);
+        // An outage hides the rest: a stream that is not read cannot be decoded or inferred either.
+        let outage = now.outage.as_ref();
+        let gap = || now.gap.reason(at, &now.frames, now.fragments);
+        let blind = now.blind.values().next().cloned().or_else(gap);
         let size_px = now.picture.as_ref().map(|picture| picture.frame.surface.size_px());
         CameraRow {
             id: self.inner.id.to_string(),
@@ -346,30 +361,32 @@ impl CameraStatus {
             mode: now.mode,
             state: now.state,
             state_for_ms: age_ms(now.state_since, at),
-            error_for_ms: trouble
-                .map(|trouble| trouble.since)
+            error_for_ms: outage
+                .map(|outage| outage.since)
                 .or(blind.as_ref().map(|(since, _)| *since))
                 .map(|since| age_ms(since, at)),
-            error: trouble.map(|trouble| trouble.reason.clone()).or(blind.map(|(_, reason)| reason)),
-            retry_in_ms: trouble.and_then(|trouble| trouble.retry_at).map(|retry| age_ms(at, retry)),
+            error: outage.map(|outage| outage.reason.clone()).or(blind.map(|(_, reason)| reason)),
+            retry_in_ms: outage.and_then(|outage| outage.retry_at).map(|retry| age_ms(at, retry)),
             last_error: now.last_error.clone(),
+            // The server's figure of the fragment fills in until something was decoded.
             behind_ms: now.lag.shown(at).map(whole_ms).or(now.behind_ms),
-            concern: now.lag.concern(at).filter(|_| now.mode == Mode::Live),
+            excess_lag: now.lag.excess(at).filter(|_| now.mode == Mode::Live),
             load: now.load.load(at, now.model.as_ref()),
-            fps: rate(&now.looks, at),
+            fps: rate(&now.inferences, at),
             width_px: size_px.map(|(width, _)| width),
             height_px: size_px.map(|(_, height)| height),
             last_frame_ts_ms: now.picture.as_ref().map(|picture| picture.frame.media.0),
-            last_read_age_ms: now.unseen.last_read().map(|read| age_ms(read, at)),
-            last_frame_age_ms: now.looks.back().map(|look| age_ms(*look, at)),
+            last_read_age_ms: now.gap.last_read().map(|read| age_ms(read, at)),
+            last_frame_age_ms: now.inferences.back().map(|inference| age_ms(*inference, at)),
             frames: now.frames.clone(),
             fragments: now.fragments,
             events: now.events,
             latency_p50_ms: percentile_ms(&now.latencies, 0.50),
             latency_p99_ms: percentile_ms(&now.latencies, 0.99),
+            // The first connection is not a reconnect.
             reconnects: now.connections.saturating_sub(1),
-            losses: now.losses.iter().filter(|loss| **loss + LOSS_SPAN >= at).count(),
-            last_loss: now.last_loss.clone(),
+            connections_lost: now.connection_losses.iter().filter(|loss| **loss + LOSS_SPAN >= at).count(),
+            last_connection_loss: now.last_connection_loss.clone(),
             skipped_ms: now.skipped_ms,
         }
     }
@@ -379,22 +396,22 @@ impl CameraStatus {
         self.write(|now| now.load = load);
     }
 
-    fn write<T>(&self, change: impl FnOnce(&mut Now) -> T) -> T {
+    fn write<T>(&self, change: impl FnOnce(&mut CameraRecord) -> T) -> T {
         change(&mut lock(&self.inner.now))
     }
 }
 
-impl Now {
-    fn enter(&mut self, state: State) {
+impl CameraRecord {
+    fn enter(&mut self, state: CameraState) {
         if self.state != state {
             self.state = state;
             self.state_since = Instant::now();
         }
     }
 
-    fn connected(&mut self, state: State) {
+    fn connected(&mut self, state: CameraState) {
         self.enter(state);
-        self.trouble = None;
+        self.outage = None;
     }
 
     fn forget_lag(&mut self) {
@@ -403,31 +420,32 @@ impl Now {
     }
 
     fn lose(&mut self, reason: &str, at: Instant) {
-        if self.losses.len() == LOSSES {
-            self.losses.pop_front();
+        if self.connection_losses.len() == MAX_LOSSES {
+            self.connection_losses.pop_front();
         }
-        self.losses.push_back(at);
-        self.last_loss = Some(reason.to_owned());
+        self.connection_losses.push_back(at);
+        self.last_connection_loss = Some(reason.to_owned());
     }
 
     fn event(&mut self, latency: Duration) {
         self.events += 1;
-        if self.latencies.len() == LATENCIES {
+        if self.latencies.len() == MAX_LATENCIES {
             self.latencies.pop_front();
         }
         self.latencies.push_back(latency);
     }
 
-    /// Gives the picture before, so that its memory is freed outside the lock.
-    fn look(&mut self, frame: Arc<Frame>, labels: Arc<[Label]>, at: Instant) -> Option<Picture> {
+    /// Returns the previous picture, whose memory the caller frees outside the lock.
+    fn infer(&mut self, frame: Arc<Frame>, labels: Arc<[Label]>, at: Instant) -> Option<InferredPicture> {
         self.frames.inferred += 1;
         self.lag.inferred(&frame, at);
-        while self.looks.len() >= RATE_LOOKS || self.looks.front().is_some_and(|old| *old + RATE_SPAN < at) {
-            self.looks.pop_front();
+        let is_old = |begun: &Instant| *begun + RATE_SPAN < at;
+        while self.inferences.len() >= MAX_RATE_SAMPLES || self.inferences.front().is_some_and(is_old) {
+            self.inferences.pop_front();
         }
-        self.looks.push_back(at);
+        self.inferences.push_back(at);
         let version = self.picture.as_ref().map_or(0, |picture| picture.version) + 1;
-        self.picture.replace(Picture { version, frame, labels })
+        self.picture.replace(InferredPicture { version, frame, labels })
     }
 }
 
@@ -440,19 +458,19 @@ mod tests {
     }
 
     #[test]
-    fn trouble_lasts_from_the_first_failure_until_footage_comes() {
+    fn an_outage_lasts_from_the_first_failure_until_footage_comes() {
         let gate = camera();
         gate.down("no such stream", Some(Duration::from_secs(4)));
         let first = gate.row();
-        assert_eq!((first.state, first.error.as_deref()), (State::Down, Some("no such stream")));
+        assert_eq!((first.state, first.error.as_deref()), (CameraState::Down, Some("no such stream")));
         assert!(first.retry_in_ms.is_some_and(|ms| (3_000..=4_000).contains(&ms)), "{:?}", first.retry_in_ms);
 
         gate.connecting();
         let again = gate.row();
         assert_eq!(
             (again.state, again.error.as_deref()),
-            (State::Down, Some("no such stream")),
-            "asking is no cure"
+            (CameraState::Down, Some("no such stream")),
+            "a further attempt does not end it"
         );
 
         gate.down("access denied", None);
@@ -462,7 +480,7 @@ mod tests {
 
         gate.streaming();
         let well = gate.row();
-        assert_eq!((well.state, well.error, well.retry_in_ms), (State::Streaming, None, None));
+        assert_eq!((well.state, well.error, well.retry_in_ms), (CameraState::Streaming, None, None));
         assert_eq!(well.last_error.as_deref(), Some("access denied"));
     }
 
@@ -471,30 +489,30 @@ mod tests {
         let gate = camera();
         let long = "é".repeat(2_000_000);
         gate.down(long.clone(), None);
-        gate.lost(&long);
+        gate.connection_lost(&long);
         let row = gate.row();
-        for text in [row.error, row.last_error, row.last_loss] {
-            assert_eq!(text.map(|text| text.len()), Some(REASON_BYTES));
+        for text in [row.error, row.last_error, row.last_connection_loss] {
+            assert_eq!(text.map(|text| text.len()), Some(MAX_REASON_BYTES));
         }
         gate.streaming();
         gate.blind("decode", Some(long));
-        assert_eq!(gate.row().error.map(|text| text.len()), Some(REASON_BYTES));
+        assert_eq!(gate.row().error.map(|text| text.len()), Some(MAX_REASON_BYTES));
     }
 
     #[test]
-    fn a_camera_that_cannot_see_says_so_until_it_can() {
+    fn a_stage_that_fails_is_the_reason_until_it_works() {
         let gate = camera();
         gate.streaming();
         gate.blind("detect", Some("out of memory".to_owned()));
         assert_eq!(gate.row().error.as_deref(), Some("out of memory"));
         gate.streaming();
-        assert!(gate.is_blind("detect"), "footage is no cure");
+        assert!(gate.is_blind("detect"), "footage alone does not end it");
         gate.blind("detect", None);
         assert_eq!(gate.row().error, None);
     }
 
     #[test]
-    fn a_camera_of_which_next_to_no_frame_can_be_decoded_counts_as_down_until_they_can() {
+    fn a_camera_whose_frames_can_hardly_be_decoded_counts_as_down_until_they_can() {
         let gate = camera();
         gate.streaming();
         let start = Instant::now();
@@ -521,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_knows_how_far_behind_a_camera_is_that_sends_nothing() {
+    fn the_lag_of_a_camera_that_sends_nothing_is_unknown() {
         let gate = camera();
         gate.fragment(Some(120));
         gate.waiting();
@@ -564,15 +582,15 @@ mod tests {
         gate.frame_read();
         gate.frame_decoded();
         gate.frame_sampled();
-        gate.frames_dropped("newer_frame", 1);
-        gate.frames_dropped("newer_frame", 1);
+        gate.frames_dropped("superseded", 1);
+        gate.frames_dropped("superseded", 1);
         gate.frames_dropped("decoder_error", 1);
         gate.fragment(Some(120));
         gate.fragment(None);
         gate.skipped(Duration::from_secs(2));
         let row = gate.row();
         assert_eq!((row.frames.read, row.frames.decoded, row.frames.sampled), (1, 1, 1));
-        assert_eq!(row.frames.dropped, BTreeMap::from([("decoder_error", 1), ("newer_frame", 2)]));
+        assert_eq!(row.frames.dropped, BTreeMap::from([("decoder_error", 1), ("superseded", 2)]));
         assert_eq!((row.fragments, row.behind_ms, row.skipped_ms), (2, Some(120), 2_000));
     }
 }

@@ -1,46 +1,45 @@
-//! How far behind the live edge a camera is now: the figure ages while nothing is decoded.
+//! The lag of a camera behind the live edge: a figure that ages while nothing is decoded.
 
 use std::time::{Duration, Instant};
 
-use super::CameraRow;
 use crate::media::{ArrivalLag, Frame};
 
-/// How long the age of the newest inferred frame counts.
-const INFERRED_COUNTS_FOR: Duration = Duration::from_secs(2);
+/// The time for which the age of the last inferred frame counts.
+const INFERENCE_VALID_FOR: Duration = Duration::from_secs(2);
 
-/// Footage that was read and not decoded, of which this much is a queue.
-const BACKLOG: Duration = Duration::from_millis(500);
+/// The amount of footage read and not decoded above which it counts as waiting for the decoder.
+const MIN_BACKLOG: Duration = Duration::from_millis(500);
 
-/// Lag of a live camera beyond what its delivery explains that `/healthz` reports.
-const CONCERN: Duration = Duration::from_secs(5);
+/// The lag of a live camera, beyond what its delivery explains, above which `/healthz` reports it.
+const MAX_EXCESS: Duration = Duration::from_secs(5);
 
-/// A camera's lag, from what was read, decoded and inferred last.
+/// The lag of a camera, from the access units and frames that were last read, decoded and inferred.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct CameraLag {
     read: Option<UnitRead>,
-    /// The lag of the newest access unit when it was decoded, and when that was.
+    /// The lag of the newest decoded access unit, and the time of its decoding.
     decoded: Option<(Duration, Instant)>,
-    /// The age of the newest frame when the detectors had seen it, and when that was.
+    /// The age of the last inferred frame, and the time of its inference.
     inferred: Option<(Duration, Instant)>,
-    /// Since when a newer frame waits for the detectors.
+    /// The time since which a newer frame waits for the detectors.
     waits: Option<Instant>,
 }
 
-/// The newest access unit that was read.
+/// The access unit that was read last.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UnitRead {
-    /// When the service took it in, ms since the epoch.
+    /// The time of its ingestion by KVS, ms since the epoch.
     pub(crate) ingested_ms: i64,
     pub(crate) arrived: Instant,
     pub(crate) lag: ArrivalLag,
 }
 
-/// A live camera that is too far behind.
+/// The lag of a live camera that is too far behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Concern {
-    /// How far, beyond what its delivery explains.
+pub(crate) struct ExcessLag {
+    /// The lag beyond what the delivery explains.
     pub(crate) behind: Duration,
-    /// Whether footage waits for the decoder; else it arrived late.
+    /// `true` where footage waits for the decoder, `false` where it arrived late.
     pub(crate) is_decoding: bool,
 }
 
@@ -57,7 +56,7 @@ impl CameraLag {
         self.waits.get_or_insert(at);
     }
 
-    /// The motion gate found nothing new in the frame that waited.
+    /// Records that the frame that waited needs no inference.
     pub(super) fn skipped(&mut self) {
         self.waits = None;
     }
@@ -65,39 +64,41 @@ impl CameraLag {
     pub(super) fn inferred(&mut self, frame: &Frame, at: Instant) {
         self.waits = None;
         let Some(read) = self.read else { return };
-        // The age of the unit that was read last is known; the frame is older by the difference of their ingestion.
+        // The age of the last access unit is known; the frame is older by the difference of their ingestion times.
         let between_ms = read.ingested_ms.saturating_sub(frame.fragment.ingested_ms(frame.media));
         let between = Duration::from_millis(u64::try_from(between_ms).unwrap_or(0));
         let age = at.saturating_duration_since(read.arrived) + read.lag.at_arrival + between;
         self.inferred = Some((age, at));
     }
 
-    /// Returns the age of the newest decoded footage at `now`, or that of the newest inferred frame where it is larger: it rises
-    /// while a newer one waits. `None` before anything was decoded.
+    /// Returns the age of the newest decoded footage at `now`, or that of the last inferred frame where it is larger, which rises
+    /// while a newer frame waits. `None` before anything was decoded.
     pub(super) fn shown(&self, now: Instant) -> Option<Duration> {
         let decoded = aged(self.decoded?, now);
+        // An inference that is over for long says nothing about frames that are not due.
         let inferred = match (self.inferred, self.waits) {
             (Some((age, _)), Some(since)) => aged((age, since), now),
-            (Some((age, at)), None) if now.saturating_duration_since(at) <= INFERRED_COUNTS_FOR => age,
+            (Some((age, at)), None) if now.saturating_duration_since(at) <= INFERENCE_VALID_FOR => age,
             _ => Duration::ZERO,
         };
         Some(decoded.max(inferred))
     }
 
-    /// Returns how far a live camera is behind where that is too far. A camera that sends nothing is not: its figure ages, but
-    /// nothing of it waits.
-    pub(super) fn concern(&self, now: Instant) -> Option<Concern> {
+    /// Returns the lag of a live camera where it is too large. That of a camera that sends nothing is not: its figure ages, but no
+    /// footage waits.
+    pub(super) fn excess(&self, now: Instant) -> Option<ExcessLag> {
         let UnitRead { arrived, lag, .. } = self.read?;
         let backlog = self.decoded.map(|(decoded, at)| {
             (aged((decoded, at), now)).saturating_sub(aged((lag.at_arrival, arrived), now))
         });
-        let is_decoding = backlog.is_none_or(|backlog| backlog > BACKLOG);
+        // Nothing decoded yet counts as waiting for the decoder.
+        let is_decoding = backlog.is_none_or(|backlog| backlog > MIN_BACKLOG);
         let behind = match self.decoded {
             Some(decoded) if is_decoding => aged(decoded, now),
             _ => lag.at_arrival,
         };
         let behind = behind.saturating_sub(lag.explained);
-        (behind > CONCERN).then_some(Concern { behind, is_decoding })
+        (behind > MAX_EXCESS).then_some(ExcessLag { behind, is_decoding })
     }
 }
 
@@ -105,17 +106,16 @@ fn aged((lag, at): (Duration, Instant), now: Instant) -> Duration {
     lag + now.saturating_duration_since(at)
 }
 
-/// The text about a live camera that is too far behind.
-pub(super) fn about_lag(row: &CameraRow) -> Option<String> {
-    let (id, concern) = (&row.id, row.concern?);
-    let (why, remedy) = if concern.is_decoding {
+/// Returns the reason for `/healthz` about a live camera that is too far behind.
+pub(super) fn lag_reason(id: &str, excess: ExcessLag) -> String {
+    let (cause, remedy) = if excess.is_decoding {
         let remedy =
             "lower the resolution or the frame rate that the cameras send, or give this host more CPU";
         ("this host cannot decode as fast as the cameras send", remedy)
     } else {
         ("its footage arrives late", "check the network between KVS and this host")
     };
-    Some(format!("camera {id} is {} s behind: {why}; {remedy}", concern.behind.as_secs()))
+    format!("camera {id} is {} s behind: {cause}; {remedy}", excess.behind.as_secs())
 }
 
 #[cfg(test)]
@@ -157,24 +157,24 @@ mod tests {
     }
 
     #[test]
-    fn only_what_waits_or_came_late_is_of_concern() {
+    fn only_footage_that_waits_or_came_late_is_excess_lag() {
         let start = Instant::now();
-        let concern = |behind, is_decoding| Some(Concern { behind, is_decoding });
+        let excess = |behind, is_decoding| Some(ExcessLag { behind, is_decoding });
         let silent = CameraLag {
             read: Some(read(start, Duration::ZERO, Duration::ZERO)),
             decoded: Some((SECOND / 100, start)),
             ..CameraLag::default()
         };
-        assert_eq!(silent.concern(start + 30 * SECOND), None, "the camera sends nothing");
+        assert_eq!(silent.excess(start + 30 * SECOND), None, "the camera sends nothing");
         let behind = CameraLag { read: Some(read(start + 9 * SECOND, SECOND, Duration::ZERO)), ..silent };
-        assert_eq!(behind.concern(start + 10 * SECOND), concern(10 * SECOND + SECOND / 100, true));
+        assert_eq!(behind.excess(start + 10 * SECOND), excess(10 * SECOND + SECOND / 100, true));
         let slow_network = CameraLag {
             read: Some(read(start, 9 * SECOND, 2 * SECOND)),
             decoded: Some((9 * SECOND, start)),
             ..CameraLag::default()
         };
-        assert_eq!(slow_network.concern(start + SECOND), concern(7 * SECOND, false));
+        assert_eq!(slow_network.excess(start + SECOND), excess(7 * SECOND, false));
         let whole_segments = CameraLag { read: Some(read(start, 9 * SECOND, 9 * SECOND)), ..slow_network };
-        assert_eq!(whole_segments.concern(start), None);
+        assert_eq!(whole_segments.excess(start), None);
     }
 }

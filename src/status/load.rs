@@ -1,35 +1,36 @@
-//! The shares of its last minute's footage that a camera dropped, by reason.
+//! The shares of the last minute's footage that a camera dropped, by reason.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+/// The time that one bucket of counts covers.
 const BUCKET: Duration = Duration::from_secs(5);
 const BUCKETS: usize = 12;
 
 /// The reasons of `kvs_infer_frames_dropped_total` for footage that cannot be decoded.
 pub(super) const UNDECODABLE: [&str; 5] = ["damaged", "no_key_frame", "leading", "no_picture", "track"];
 
-/// Counts of frames, or of access units, over some time.
+/// Counts of frames and access units of one bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct LoadCounts {
     /// Access units that were read.
     pub(super) read: u64,
-    /// Those that were not decoded since they were late.
+    /// Access units that were not decoded because they were late.
     pub(super) late: u64,
     /// Frames that were sampled.
     pub(super) sampled: u64,
-    /// Those that a newer one replaced before inference.
-    pub(super) newer: u64,
-    /// Access units that could not be decoded, for each of [`UNDECODABLE`].
+    /// Sampled frames that a newer one replaced before inference.
+    pub(super) superseded: u64,
+    /// Access units that could not be decoded, for each reason of [`UNDECODABLE`].
     pub(super) undecodable: [u64; UNDECODABLE.len()],
 }
 
 impl LoadCounts {
-    /// Counts frames that were dropped for a reason that is reported here.
+    /// Counts dropped frames; reasons that say nothing about load are left out.
     pub(super) fn dropped(&mut self, reason: &str, frames: u64) {
         match reason {
             "late" => self.late += frames,
-            "newer" => self.newer += frames,
+            "superseded" => self.superseded += frames,
             _ => {
                 let at = UNDECODABLE.iter().position(|undecodable| *undecodable == reason);
                 at.into_iter().for_each(|at| self.undecodable[at] += frames);
@@ -42,34 +43,35 @@ impl LoadCounts {
 #[derive(Clone, Debug, Default)]
 pub(super) struct LoadWindow(VecDeque<(Instant, LoadCounts)>);
 
-/// What a camera's load window says.
+/// The load of a camera over the last minute.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CameraLoad {
-    /// Access units that were late, of those of a minute, 0..=1.
+    /// Late access units per access unit of a whole minute, 0..=1.
     pub(super) late: f64,
-    /// Sampled frames that were replaced, of those of a minute, 0..=1.
-    pub(super) newer: f64,
-    /// Access units that were late, of those that were read, 0..=1.
-    pub(super) left_out: f64,
-    /// Sampled frames that went on to inference, per second.
+    /// Superseded frames per sampled frame of a whole minute, 0..=1.
+    pub(super) superseded: f64,
+    /// Late access units per access unit read, 0..=1.
+    pub(super) late_of_read: f64,
+    /// Sampled frames that reached inference, per second.
     pub(super) inferred_fps: f64,
     /// Sampled frames per second.
     pub(super) sampled_fps: f64,
-    /// The camera's slowest model.
+    /// The name of the camera's slowest model.
     pub(super) model: Option<String>,
-    /// Access units that could not be decoded, of those of a minute, 0..=1.
+    /// Undecodable access units per access unit of a whole minute, 0..=1.
     pub(super) undecodable: f64,
-    /// The same, of those that were read, 0..=1.
+    /// Undecodable access units per access unit read, 0..=1.
     pub(super) lost: f64,
-    /// The same, of those that were not left out before the decoder, 0..=1.
+    /// Undecodable access units per access unit that reached the decoder, 0..=1.
     pub(super) lost_of_tried: f64,
-    /// The most frequent reason for that.
+    /// The most frequent reason why access units were undecodable.
     pub(super) lost_for: &'static str,
 }
 
 impl LoadWindow {
     pub(super) fn count(&mut self, at: Instant, add: impl FnOnce(&mut LoadCounts)) {
         if self.0.back().is_none_or(|(began, _)| *began + BUCKET <= at) {
+            // A bucket begins with its first count, so that an idle camera has none.
             if self.0.len() == BUCKETS {
                 self.0.pop_front();
             }
@@ -80,8 +82,8 @@ impl LoadWindow {
         }
     }
 
-    /// Returns the load at `at`. A minute that has not passed yet counts as one without drops, so that a stutter at the start
-    /// is no overload, and a grave one shows within seconds.
+    /// Returns the load at `at`. The part of a minute that has not passed yet counts as one without drops, so that a stutter at the
+    /// start is not an overload, and a severe one shows within seconds.
     #[expect(clippy::cast_precision_loss, reason = "counts of a minute")]
     pub(super) fn load(&self, at: Instant, model: Option<&String>) -> CameraLoad {
         let minute = BUCKET * BUCKETS as u32;
@@ -90,17 +92,18 @@ impl LoadWindow {
         let span_s = at.saturating_duration_since(*began).as_secs_f64().max(1.0);
         let sum =
             |of: fn(&LoadCounts) -> u64| recent.clone().map(|(_, counts)| of(counts)).sum::<u64>() as f64;
+        // Scaled to a whole minute, so that few seconds of counts are not taken for a share of the minute.
         let per_minute = |count: f64| (count * minute.as_secs_f64() / span_s).max(1.0);
         let (read, sampled) = (sum(|counts| counts.read), sum(|counts| counts.sampled));
-        let (late, newer) = (sum(|counts| counts.late), sum(|counts| counts.newer));
+        let (late, superseded) = (sum(|counts| counts.late), sum(|counts| counts.superseded));
         let undecodable = sum(|counts| counts.undecodable.iter().sum());
         let of_reason = |at: &usize| recent.clone().map(|(_, counts)| counts.undecodable[*at]).sum::<u64>();
         let lost_for = (0..UNDECODABLE.len()).max_by_key(of_reason).map_or("", |at| UNDECODABLE[at]);
         CameraLoad {
             late: late / per_minute(read),
-            newer: newer / per_minute(sampled),
-            left_out: late / read.max(1.0),
-            inferred_fps: (sampled - newer).max(0.0) / span_s,
+            superseded: superseded / per_minute(sampled),
+            late_of_read: late / read.max(1.0),
+            inferred_fps: (sampled - superseded).max(0.0) / span_s,
             sampled_fps: sampled / span_s,
             model: model.cloned(),
             undecodable: undecodable / per_minute(read),
@@ -115,8 +118,8 @@ impl LoadWindow {
 pub(super) mod testing {
     use super::{Duration, Instant, LoadWindow};
 
-    /// A minute of a camera of 30 frames a second, 5 of which are sampled, and which drops these shares.
-    pub(in super::super) fn minute(seconds: u64, late: f64, newer: f64) -> (LoadWindow, Instant) {
+    /// Returns the window of a camera that sends 100 access units and samples 50 frames per second, and drops these shares.
+    pub(in super::super) fn minute(seconds: u64, late: f64, superseded: f64) -> (LoadWindow, Instant) {
         let start = Instant::now();
         let mut window = LoadWindow::default();
         for second in 0..seconds {
@@ -124,7 +127,7 @@ pub(super) mod testing {
                 counts.read += 100;
                 counts.late += (late * 100.0) as u64;
                 counts.sampled += 50;
-                counts.newer += (newer * 50.0) as u64;
+                counts.superseded += (superseded * 50.0) as u64;
             });
         }
         (window, start + Duration::from_secs(seconds))

@@ -1,21 +1,21 @@
-//! Causes of a lasting loss of frames: a host or a model that is too slow, or footage that cannot be decoded.
+//! Causes of a sustained loss of frames: a host or a model that is too slow, or footage that cannot be decoded.
 
 use std::collections::BTreeSet;
 
 use super::CameraRow;
+use super::inference_gap::explained;
 use super::load::CameraLoad;
-use super::unseen::explained;
 
-/// The dropped share of a minute's frames beyond which it is reported.
+/// The dropped share of a minute's frames above which a cause is reported.
 const BEGINS_ABOVE: f64 = 0.10;
 
-/// The share below which it is so no longer.
+/// The share below which it ends; lower than [`BEGINS_ABOVE`], so that the report does not flap.
 const ENDS_BELOW: f64 = 0.05;
 
 /// A cause of lost frames.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum LossCause {
-    /// Decoding is too slow, on this host.
+    /// Decoding on this host is too slow.
     Decoding,
     /// The model of this name is too slow.
     Model(String),
@@ -23,30 +23,30 @@ pub(crate) enum LossCause {
     Footage(String),
 }
 
-/// The causes of now.
+/// The causes that are in effect.
 #[derive(Debug, Default)]
 pub(super) struct LossCauses(BTreeSet<LossCause>);
 
-/// A cause that begins or ends.
+/// The begin or the end of a cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LossChange {
-    /// It begins; the text has figures and remedy.
+    /// The cause began; the text has figures and remedy.
     Began(LossCause, String),
-    /// It is over.
+    /// The cause is over.
     Ended(LossCause),
 }
 
-/// The dropped share of the camera's frames that comes of `cause`, 0..=1.
+/// Returns the share of the camera's frames that is dropped because of `cause`, 0..=1.
 fn share(row: &CameraRow, cause: &LossCause) -> f64 {
     match cause {
         LossCause::Decoding => row.load.late,
-        LossCause::Model(name) if row.load.model.as_ref() == Some(name) => row.load.newer,
+        LossCause::Model(name) if row.load.model.as_ref() == Some(name) => row.load.superseded,
         LossCause::Footage(id) if row.id == *id => row.load.undecodable,
         LossCause::Model(_) | LossCause::Footage(_) => 0.0,
     }
 }
 
-/// The causes that may cost the camera frames.
+/// Returns the causes that may apply to the camera.
 fn possible_causes(row: &CameraRow) -> impl Iterator<Item = LossCause> {
     let model = row.load.model.clone().map(LossCause::Model);
     let footage = (row.load.undecodable > BEGINS_ABOVE).then(|| LossCause::Footage(row.id.clone()));
@@ -54,14 +54,16 @@ fn possible_causes(row: &CameraRow) -> impl Iterator<Item = LossCause> {
 }
 
 impl LossCauses {
-    /// Finds what began and what ended since the last call.
+    /// Returns the causes that began or ended since the last call.
     pub(super) fn judge(&mut self, rows: &[CameraRow]) -> Vec<LossChange> {
         let possible: BTreeSet<LossCause> = rows.iter().flat_map(possible_causes).collect();
         let mut changes = Vec::new();
+        // A cause of a removed camera is no longer possible, but has to end: hence the union.
         for cause in possible.union(&self.0.clone()) {
+            // The worst camera decides: an average would hide one overloaded camera among many idle ones.
             let worst = rows.iter().map(|row| share(row, cause)).fold(0.0, f64::max);
             if worst > BEGINS_ABOVE && self.0.insert(cause.clone()) {
-                changes.push(LossChange::Began(cause.clone(), about(cause, rows)));
+                changes.push(LossChange::Began(cause.clone(), loss_reason(cause, rows)));
             } else if worst < ENDS_BELOW && self.0.remove(cause) {
                 changes.push(LossChange::Ended(cause.clone()));
             }
@@ -69,28 +71,28 @@ impl LossCauses {
         changes
     }
 
-    /// Returns the reasons for `/healthz`. A camera of which nothing is seen has a reason already.
+    /// Returns the reasons for `/healthz`, without those of cameras that are reported as not analyzed already.
     pub(super) fn reasons(&self, rows: &[CameraRow]) -> Vec<String> {
-        let is_told = |id: &String| rows.iter().any(|row| row.id == *id && row.error.is_some());
-        let is_new = |cause: &&LossCause| !matches!(cause, LossCause::Footage(id) if is_told(id));
-        self.0.iter().filter(is_new).map(|cause| about(cause, rows)).collect()
+        let is_reported = |id: &String| rows.iter().any(|row| row.id == *id && row.error.is_some());
+        let is_new = |cause: &&LossCause| !matches!(cause, LossCause::Footage(id) if is_reported(id));
+        self.0.iter().filter(is_new).map(|cause| loss_reason(cause, rows)).collect()
     }
 }
 
-/// The text about a cause, with the figures of the camera that suffers most.
-fn about(cause: &LossCause, rows: &[CameraRow]) -> String {
+/// Returns the reason for `/healthz` about a cause, with the figures of the most affected camera.
+fn loss_reason(cause: &LossCause, rows: &[CameraRow]) -> String {
     let cameras = rows.iter().filter(|row| share(row, cause) >= ENDS_BELOW).count().max(1);
     let cameras = if cameras == 1 { "1 camera".to_owned() } else { format!("{cameras} cameras") };
     let worst = rows.iter().max_by(|a, b| share(a, cause).total_cmp(&share(b, cause)));
     let (id, load) = worst.map_or(("-", CameraLoad::default()), |row| (row.id.as_str(), row.load.clone()));
     match cause {
         LossCause::Decoding => format!(
-            "this host is too slow to decode {cameras}: {:.0} % of the latest footage of camera {id} was left out; lower the \
+            "this host is too slow to decode {cameras}: {:.0} % of the latest footage of camera {id} was dropped; lower the \
              resolution or the frame rate that the cameras send, give this host more CPU, or move cameras to another one",
-            load.left_out * 100.0
+            load.late_of_read * 100.0
         ),
         LossCause::Model(name) => format!(
-            "model {name} is too slow for {cameras}: camera {id} gets {:.1} of {:.1} inferences a second; lower fps_target, use a \
+            "model {name} is too slow for {cameras}: camera {id} gets {:.1} of {:.1} inferences per second; lower fps_target, use a \
              smaller model, raise its `threads` under `models` where cores are idle, or use a GPU",
             load.inferred_fps, load.sampled_fps
         ),
@@ -112,15 +114,15 @@ mod tests {
     use crate::media::CameraId;
     use crate::status::load::LoadWindow;
     use crate::status::load::testing::minute;
-    use crate::status::{Status, StatusBoard};
+    use crate::status::{HealthStatus, StatusBoard};
 
-    fn board(late: f64, newer: f64) -> (StatusBoard, Instant) {
+    fn board(late: f64, superseded: f64) -> (StatusBoard, Instant) {
         let board = StatusBoard::new();
         let mut last = Instant::now();
         for id in ["gate", "alley"] {
             let camera = board.add_camera(&CameraId::new(id), id);
             camera.uses_model("street");
-            let (window, at) = minute(60, late, newer);
+            let (window, at) = minute(60, late, superseded);
             camera.set_load(window);
             last = at;
         }
@@ -130,17 +132,17 @@ mod tests {
     #[test]
     fn an_overload_is_a_reason_from_its_beginning_to_its_end_and_no_camera_counts_as_down() {
         let (board, at) = board(0.6, 0.0);
-        assert_eq!(board.health().status, Status::Ok, "not judged yet");
+        assert_eq!(board.health().status, HealthStatus::Ok, "not judged yet");
         let [LossChange::Began(_, text)] = &board.judge_losses(at)[..] else { panic!("it begins") };
         let said = "this host is too slow to decode 2 cameras: 60 % of the latest footage of camera ";
         assert!(text.starts_with(said), "{text}");
         assert_eq!(board.judge_losses(at), [], "once");
         let health = board.health();
-        assert_eq!((health.status, health.reasons.len()), (Status::Degraded, 1), "{health:?}");
+        assert_eq!((health.status, health.reasons.len()), (HealthStatus::Degraded, 1), "{health:?}");
         assert!(board.snapshot().iter().all(CameraRow::is_well));
         let later = at + Duration::from_secs(61);
         assert_eq!(board.judge_losses(later), [LossChange::Ended(LossCause::Decoding)]);
-        assert_eq!(board.health().status, Status::Ok);
+        assert_eq!(board.health().status, HealthStatus::Ok);
     }
 
     #[test]
@@ -163,7 +165,7 @@ mod tests {
         assert_eq!(busy.judge_losses(at), []);
     }
 
-    /// A board with a camera that loses this share of its frames for a minute, for this reason.
+    /// Returns a board with a camera that loses this share of its frames for a minute, for this reason.
     fn lossy(reason: &'static str, share: f64) -> (StatusBoard, Instant) {
         let (board, start) = (StatusBoard::new(), Instant::now());
         let mut window = LoadWindow::default();
@@ -178,12 +180,16 @@ mod tests {
     }
 
     #[test]
-    fn footage_of_which_a_lasting_part_cannot_be_decoded_is_a_reason_that_names_why() {
+    fn footage_that_cannot_be_decoded_for_a_minute_is_a_reason_with_its_cause() {
         for (reason, share, said) in [
-            ("damaged", 0.67, Some("camera gate loses 67 % of its frames: they are damaged; the log")),
-            ("no_picture", 0.5, Some("camera gate loses 50 % of its frames: the decoder gave no picture")),
-            ("leading", 0.2, Some("camera gate loses 20 % of its frames: they refer to fragments that")),
-            ("no_key_frame", 0.2, Some("camera gate loses 20 % of its frames: no key frame came")),
+            ("damaged", 0.67, Some("camera gate loses 67 % of its frames: they are damaged; see the log")),
+            (
+                "no_picture",
+                0.5,
+                Some("camera gate loses 50 % of its frames: the decoder returned no picture"),
+            ),
+            ("leading", 0.2, Some("camera gate loses 20 % of its frames: they reference fragments that")),
+            ("no_key_frame", 0.2, Some("camera gate loses 20 % of its frames: no keyframe came")),
             ("damaged", 0.08, None),
             ("discontinuity", 0.9, None),
         ] {
@@ -204,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_camera_of_which_nothing_is_seen_has_one_reason() {
+    fn a_camera_that_is_not_analyzed_has_one_reason() {
         let (board, at) = lossy("damaged", 1.0);
         assert_eq!(board.judge_losses(at).len(), 1);
         board.camera("gate").unwrap().blind("decode", Some("no frame was decoded".to_owned()));

@@ -1,14 +1,13 @@
-//! What happens where a camera's frames are looked at and decided upon.
+//! Events of a camera between its sampled frames and the outbox: inference, decision, commit.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{counter, histogram};
 use tracing::{error, info, warn};
 
-use super::{Kind, Metric};
-use crate::delivery::OfferError;
-use crate::detect::DetectError;
+use super::{Metric, MetricKind};
 use crate::media::{Event, Frame, Mode};
 use crate::render::Label;
 use crate::status::CameraStatus;
@@ -16,60 +15,60 @@ use crate::status::CameraStatus;
 const STAGE: &str = "detect";
 const INFERRED: &str = "kvs_infer_frames_inferred_total";
 const SKIPPED: &str = "kvs_infer_frames_skipped_total";
-const FAILED: &str = "kvs_infer_looks_failed_total";
+const FAILED: &str = "kvs_infer_inference_failures_total";
 const REFUSED: &str = "kvs_infer_events_refused_total";
 const LATENCY: &str = "kvs_infer_event_latency_seconds";
 
 pub(super) const METRICS: &[Metric] = &[
     Metric {
         name: INFERRED,
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         labels: &["camera"],
-        help: "Frames that the detectors looked at.",
+        help: "Frames that every detector of the camera has inferred.",
     },
     Metric {
         name: SKIPPED,
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         labels: &["camera"],
-        help: "Frames that needed no look: the motion gate found nothing new in them.",
+        help: "Frames that needed no inference: the motion gate found no change in them.",
     },
     Metric {
         name: FAILED,
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         labels: &["camera"],
         help: "Frames on which a detector failed.",
     },
     Metric {
         name: REFUSED,
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         labels: &["camera"],
-        help: "Events that the outbox did not take in.",
+        help: "Events that the outbox refused.",
     },
     Metric {
         name: LATENCY,
-        kind: Kind::Histogram,
+        kind: MetricKind::Histogram,
         labels: &["camera"],
-        help: "From the arrival of the confirming frame's last byte until its event was taken in by the outbox.",
+        help: "From the arrival of the confirming frame's last byte until the outbox accepted its event.",
     },
 ];
 
-/// Every detector looked at a frame.
-pub(crate) struct Looked<'a> {
+/// Every detector of the camera has inferred a frame.
+pub(crate) struct FrameInferred<'a> {
     pub(crate) camera: &'a CameraStatus,
     pub(crate) frame: Arc<Frame>,
     pub(crate) labels: Vec<Label>,
 }
 
-impl Looked<'_> {
+impl FrameInferred<'_> {
     pub(crate) fn emit(self) {
         counter!(INFERRED, "camera" => self.camera.id().to_string()).increment(1);
-        if self.camera.looked(self.frame, self.labels) {
-            seen_again(self.camera);
+        if self.camera.frame_inferred(self.frame, self.labels) {
+            inference_resumed(self.camera);
         }
     }
 }
 
-/// The motion gate spared a frame its look.
+/// The motion gate skipped the inference of a frame.
 pub(crate) struct FrameSkipped<'a> {
     pub(crate) camera: &'a CameraStatus,
 }
@@ -78,68 +77,72 @@ impl FrameSkipped<'_> {
     pub(crate) fn emit(self) {
         counter!(SKIPPED, "camera" => self.camera.id().to_string()).increment(1);
         if self.camera.frame_skipped() {
-            seen_again(self.camera);
+            inference_resumed(self.camera);
         }
     }
 }
 
-/// Frames are seen again, after [`FrameRead`](super::source::FrameRead) reported that none was.
-fn seen_again(camera: &CameraStatus) {
+/// Logs that frames reach the detectors again, after [`FrameRead`](super::source::FrameRead) reported that none did.
+fn inference_resumed(camera: &CameraStatus) {
     info!(stage = STAGE, camera = %camera.id(), "frames are inferred again");
 }
 
-/// The detectors were asked about a frame; `error`: what one of them said instead of an answer.
-pub(crate) struct LookResult<'a> {
+/// All detectors of the camera have answered for a frame.
+pub(crate) struct InferenceResult<'a> {
     pub(crate) camera: &'a CameraStatus,
-    pub(crate) error: Option<&'a DetectError>,
+    /// The error of the first detector that failed.
+    pub(crate) error: Option<&'a dyn Error>,
 }
 
-impl LookResult<'_> {
-    /// Counts a failure; tells of it when it begins and when it ends.
+impl InferenceResult<'_> {
+    /// Counts each failure, and logs only the first one and the recovery, so that a broken model does not fill the log.
     pub(crate) fn emit(self) {
+        // One flag per stage, so that a decoder that fails does not hide a detector that recovers.
         let was_blind = self.camera.is_blind(STAGE);
         if let Some(error) = self.error {
             counter!(FAILED, "camera" => self.camera.id().to_string()).increment(1);
             if !was_blind {
-                error!(stage = STAGE, camera = %self.camera.id(), "{error}");
+                error!(stage = STAGE, camera = %self.camera.id(), "detector failed: {error}");
             }
+            // Written for each failure: `/healthz` shows the latest reason, and the time of the first one.
             self.camera.blind(STAGE, Some(error.to_string()));
         } else if was_blind {
-            info!(stage = STAGE, camera = %self.camera.id(), "sees again");
+            info!(stage = STAGE, camera = %self.camera.id(), "detector recovered");
             self.camera.blind(STAGE, None);
         }
     }
 }
 
-/// A new event was taken in.
-pub(crate) struct EventMade<'a> {
+/// The outbox accepted a new event.
+pub(crate) struct EventRecorded<'a> {
     pub(crate) camera: &'a CameraStatus,
     pub(crate) event: &'a Event,
-    /// Since the last byte of the confirming frame was read.
+    /// The time since the last byte of the confirming frame was read.
     pub(crate) latency: Duration,
 }
 
-impl EventMade<'_> {
+impl EventRecorded<'_> {
     pub(crate) fn emit(self) {
         histogram!(LATENCY, "camera" => self.camera.id().to_string()).record(self.latency.as_secs_f64());
+        // The feed of the page drops an event that it has already, which is read again after a reconnect.
         self.camera.event(self.event, self.latency);
     }
 }
 
-/// The outbox did not take an event in.
+/// The outbox refused an event.
 pub(crate) struct OfferFailed<'a> {
     pub(crate) camera: &'a CameraStatus,
-    pub(crate) error: OfferError,
+    pub(crate) error: &'a dyn Error,
 }
 
 impl OfferFailed<'_> {
     pub(crate) fn emit(self) {
-        error!(stage = "publish", camera = %self.camera.id(), "{}", self.error);
+        error!(stage = "publish", camera = %self.camera.id(), "event refused by the outbox: {}", self.error);
         counter!(REFUSED, "camera" => self.camera.id().to_string()).increment(1);
     }
 }
 
-/// A required sink is full, and a camera waits for it.
+/// A live camera waits for a required sink that is full, and becomes a camera in catch-up.
 pub(crate) struct FellBehind<'a> {
     pub(crate) camera: &'a CameraStatus,
 }
@@ -148,20 +151,20 @@ impl FellBehind<'_> {
     pub(crate) fn emit(self) {
         warn!(
             stage = "publish", camera = %self.camera.id(),
-            "a required sink is full: reading waits for it, and nothing is dropped"
+            "required sink full: reading waits for it, no frame is dropped"
         );
         self.camera.set_mode(Mode::CatchUp);
     }
 }
 
-/// A camera reached the live edge.
+/// A camera in catch-up reached the live edge.
 pub(crate) struct CaughtUp<'a> {
     pub(crate) camera: &'a CameraStatus,
 }
 
 impl CaughtUp<'_> {
     pub(crate) fn emit(self) {
-        info!(stage = "decide", camera = %self.camera.id(), "caught up: live from here on");
+        info!(stage = "decide", camera = %self.camera.id(), "caught up: mode is now live");
         self.camera.set_mode(Mode::Live);
     }
 }

@@ -1,8 +1,8 @@
-//! What decide tells.
+//! Metrics of decide.
 
 use metrics::counter;
 
-use super::{Kind, Metric};
+use super::{Metric, MetricKind};
 use crate::media::CameraId;
 
 const BOXES: &str = "kvs_infer_boxes_total";
@@ -10,28 +10,32 @@ const BOXES_KEPT: &str = "kvs_infer_boxes_kept_total";
 
 /// The metrics of decide.
 pub(crate) const METRICS: &[Metric] = &[
-    Metric { name: BOXES, kind: Kind::Counter, labels: &["camera"], help: "Boxes that the detectors found." },
+    Metric {
+        name: BOXES,
+        kind: MetricKind::Counter,
+        labels: &["camera"],
+        help: "Bounding boxes that the detectors found.",
+    },
     Metric {
         name: BOXES_KEPT,
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         labels: &["camera"],
-        help: "Boxes that the rules (confidence, classes, size, zones) let through.",
+        help: "Bounding boxes that passed the rules (confidence, classes, size, zones).",
     },
 ];
 
-/// A frame was decided.
+/// The detections of a frame were filtered, tracked and turned into events.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FrameDecided<'a> {
-    /// The camera.
     pub(crate) camera: &'a CameraId,
-    /// Boxes that came in.
+    /// The number of boxes of all detectors.
     pub(crate) boxes: usize,
-    /// Boxes that the rules let through.
+    /// The number of those that passed the rules.
     pub(crate) kept: usize,
 }
 
 impl FrameDecided<'_> {
-    /// Counts it.
+    /// Counts the boxes.
     pub(crate) fn emit(self) {
         let camera = self.camera.to_string();
         counter!(BOXES, "camera" => camera.clone()).increment(self.boxes as u64);

@@ -1,12 +1,12 @@
-//! What happens in decode.
+//! Events of decode.
 
+use std::error::Error;
 use std::time::Duration;
 
 use tracing::{debug, info, warn};
 
-use super::{Kind, Metric};
+use super::{Metric, MetricKind};
 use crate::base::LogLine;
-use crate::decode::DecodeError;
 use crate::media::VideoTrack;
 use crate::status::CameraStatus;
 
@@ -19,14 +19,14 @@ const OPENED: &str = "kvs_infer_decoders_opened_total";
 
 /// The metrics of decode.
 pub(crate) const METRICS: &[Metric] = &[
-    counter(DECODED, &["camera"], "Sound frames that came out of the decoder."),
+    counter(DECODED, &["camera"], "Undamaged frames that the decoder returned."),
     counter(SAMPLED, &["camera"], "Frames that the sampler picked for inference."),
     counter(
         DROPPED,
         &["camera", "reason"],
-        "Frames that were not inferred although they should be: newer (live: the machine is behind and a newer one came), late \
-         (live: not decoded, since the host is too slow), damaged, no_key_frame (nothing to build on), leading (of an open GOP \
-         whose references were not read), no_picture (the decoder gave none for the access unit), track (its codec private data \
+        "Frames that were not inferred although they were due: superseded (live: inference is too slow and a newer frame came), late \
+         (live: not decoded, since the host is too slow), damaged, no_key_frame (no reference to decode from), leading (of an open GOP \
+         whose references were not read), no_picture (the decoder returned none for the access unit), track (its codec private data \
          is unusable), discontinuity (will be read again).",
     ),
     counter(ERRORS, &["camera", "kind"], "Decoding errors: track, too_large, unit, picture."),
@@ -34,10 +34,10 @@ pub(crate) const METRICS: &[Metric] = &[
 ];
 
 const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
-    Metric { name, kind: Kind::Counter, labels, help }
+    Metric { name, kind: MetricKind::Counter, labels, help }
 }
 
-/// A sound frame came out of the decoder.
+/// The decoder returned an undamaged frame.
 pub(crate) struct FrameDecoded<'a> {
     pub(crate) camera: &'a CameraStatus,
 }
@@ -49,7 +49,7 @@ impl FrameDecoded<'_> {
     }
 }
 
-/// A frame was picked.
+/// The sampler picked a frame.
 pub(crate) struct FrameSampled<'a> {
     pub(crate) camera: &'a CameraStatus,
 }
@@ -61,20 +61,20 @@ impl FrameSampled<'_> {
     }
 }
 
-/// Why frames were dropped.
+/// The reason why frames were dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DropReason {
-    /// Live: a newer one came before it was taken.
-    Newer,
-    /// Live: it waited too long for the decoder, or builds on one that did.
+    /// Live: a newer frame came before detection took this one.
+    Superseded,
+    /// Live: the access unit waited too long for the decoder, or references one that did.
     Late,
-    /// It is damaged or rests on a damaged one.
+    /// The frame is damaged or references a damaged one.
     Damaged,
-    /// No key frame came before it to build on.
+    /// No keyframe came before it.
     NoKeyFrame,
-    /// A leading picture of an open GOP, whose references were not read.
+    /// A leading picture of an open GOP whose references were not read.
     Leading,
-    /// The decoder gave no picture for it.
+    /// The decoder returned no picture for the access unit.
     NoPicture,
     /// Its track cannot be decoded.
     Track,
@@ -85,7 +85,7 @@ pub(crate) enum DropReason {
 impl DropReason {
     fn label(self) -> &'static str {
         match self {
-            Self::Newer => "newer",
+            Self::Superseded => "superseded",
             Self::Late => "late",
             Self::Damaged => "damaged",
             Self::NoKeyFrame => "no_key_frame",
@@ -97,7 +97,7 @@ impl DropReason {
     }
 }
 
-/// Frames, or packets before they were frames, were dropped.
+/// Frames, or access units that would have become frames, were dropped.
 pub(crate) struct FramesDropped<'a> {
     pub(crate) camera: &'a CameraStatus,
     pub(crate) frames: usize,
@@ -106,6 +106,7 @@ pub(crate) struct FramesDropped<'a> {
 
 impl FramesDropped<'_> {
     pub(crate) fn emit(self) {
+        // Nothing is dropped at most calls: a label set is created by its first count, and must not appear before.
         if self.frames > 0 {
             let (camera, reason) = (self.camera.id().to_string(), self.reason.label());
             metrics::counter!(DROPPED, "camera" => camera, "reason" => reason).increment(self.frames as u64);
@@ -114,10 +115,10 @@ impl FramesDropped<'_> {
     }
 }
 
-/// The decoder has dealt with an access unit.
+/// The decoder has taken an access unit, decoded or not.
 pub(crate) struct UnitHandled<'a> {
     pub(crate) camera: &'a CameraStatus,
-    /// How far behind the live edge it was then.
+    /// The lag behind the live edge at that time.
     pub(crate) lag: Duration,
 }
 
@@ -127,33 +128,37 @@ impl UnitHandled<'_> {
     }
 }
 
-/// Decoding went wrong; it goes on at the next key frame.
+/// Decoding failed; it resumes at the next keyframe.
 pub(crate) struct DecodeFailed<'a> {
     pub(crate) camera: &'a CameraStatus,
-    pub(crate) error: &'a DecodeError,
-    /// Whether this camera had an error in this fragment or the one before, so that a broken camera does not fill the log.
+    /// The kind of the error, as the metric's label: `track`, `too_large`, `unit` or `picture`.
+    pub(crate) kind: &'static str,
+    /// The reason alone, without camera, place and remedy: `/healthz` adds its own.
+    pub(crate) reason: &'a str,
+    pub(crate) error: &'a dyn Error,
+    /// `true` where nothing of the track can be decoded until it changes.
+    pub(crate) is_blinding: bool,
+    /// `true` where this fragment or the one before had an error already, so that a broken camera does not fill the log.
     pub(crate) repeated: bool,
 }
 
 impl DecodeFailed<'_> {
     pub(crate) fn emit(self) {
-        let (kind, reason) = match self.error {
-            DecodeError::Track { reason, .. } => ("track", reason.clone()),
-            DecodeError::TooLarge { .. } => ("too_large", self.error.to_string()),
-            DecodeError::Unit { reason, .. } => ("unit", reason.clone()),
-            DecodeError::Picture { reason, .. } => ("picture", reason.clone()),
-        };
-        self.camera.decode_failed(&reason);
-        metrics::counter!(ERRORS, "camera" => self.camera.id().to_string(), "kind" => kind).increment(1);
-        if let DecodeError::Track { .. } | DecodeError::TooLarge { .. } = self.error {
+        self.camera.decode_failed(self.reason);
+        metrics::counter!(ERRORS, "camera" => self.camera.id().to_string(), "kind" => self.kind).increment(1);
+        if self.is_blinding {
+            // The whole text, since it names what the producer or the operator has to change.
             self.camera.blind(STAGE, Some(self.error.to_string()));
         }
-        let line = if self.repeated { LogLine::LeftOut } else { self.camera.log_line(kind) };
+        // A damaged stream fails on every frame: beyond the first error of two fragments the log limit would be used up by one camera.
+        let line = if self.repeated { LogLine::Suppressed } else { self.camera.log_line(self.kind) };
         match line {
-            LogLine::Shown(left_out) => {
-                warn!(stage = STAGE, camera = %self.camera.id(), left_out, "{}", self.error);
+            LogLine::Shown(suppressed) => {
+                warn!(stage = STAGE, camera = %self.camera.id(), suppressed, "decoding failed: {}", self.error);
             }
-            LogLine::LeftOut => debug!(stage = STAGE, camera = %self.camera.id(), "{}", self.error),
+            LogLine::Suppressed => {
+                debug!(stage = STAGE, camera = %self.camera.id(), "decoding failed: {}", self.error);
+            }
         }
     }
 }
@@ -168,13 +173,16 @@ impl DecoderOpened<'_> {
     pub(crate) fn emit(self) {
         let VideoTrack { codec, width_px, height_px, .. } = self.track;
         metrics::counter!(OPENED, "camera" => self.camera.id().to_string()).increment(1);
+        // A usable track ends what an unusable one before it began.
         self.camera.blind(STAGE, None);
         let camera = self.camera.id();
         match self.camera.log_line("decoder opened") {
-            LogLine::Shown(left_out) => {
-                info!(stage = STAGE, %camera, ?codec, width_px, height_px, left_out, "decoder opened");
+            LogLine::Shown(suppressed) => {
+                info!(stage = STAGE, %camera, ?codec, width_px, height_px, suppressed, "decoder opened");
             }
-            LogLine::LeftOut => debug!(stage = STAGE, %camera, ?codec, width_px, height_px, "decoder opened"),
+            LogLine::Suppressed => {
+                debug!(stage = STAGE, %camera, ?codec, width_px, height_px, "decoder opened");
+            }
         }
     }
 }

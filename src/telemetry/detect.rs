@@ -1,14 +1,17 @@
-//! What happens in detect.
+//! Events of detect: models, inferences, plate texts.
 
-use super::{Kind, Metric};
-use crate::detect::ocr::TextModelInfo;
-use crate::detect::{DetectError, ModelInfo, Steps};
+use std::error::Error;
+use std::fmt::Display;
+use std::time::Duration;
 
+use super::{Metric, MetricKind};
+
+const STAGE: &str = "detect";
 const PREPROCESS: &str = "kvs_infer_detect_preprocess_seconds";
 const INFERENCE: &str = "kvs_infer_detect_inference_seconds";
 const POSTPROCESS: &str = "kvs_infer_detect_postprocess_seconds";
 const BATCH: &str = "kvs_infer_detect_batch_frames";
-const LINES: &str = "kvs_infer_detect_lines_read_total";
+const TEXTS: &str = "kvs_infer_detect_texts_read_total";
 const ERRORS: &str = "kvs_infer_detect_errors_total";
 const FALLBACKS: &str = "kvs_infer_detect_cpu_fallbacks_total";
 
@@ -16,92 +19,106 @@ const FALLBACKS: &str = "kvs_infer_detect_cpu_fallbacks_total";
 pub(crate) const METRICS: &[Metric] = &[
     Metric {
         name: PREPROCESS,
-        kind: Kind::Histogram,
+        kind: MetricKind::Histogram,
         labels: &["model"],
-        help: "Time to turn the frames of a batch into the model's input.",
+        help: "Time to convert the frames of a batch into the model's input.",
     },
     Metric {
         name: INFERENCE,
-        kind: Kind::Histogram,
+        kind: MetricKind::Histogram,
         labels: &["model"],
-        help: "Time that ONNX Runtime took for a batch.",
+        help: "Time of ONNX Runtime for a batch.",
     },
     Metric {
         name: POSTPROCESS,
-        kind: Kind::Histogram,
+        kind: MetricKind::Histogram,
         labels: &["model"],
-        help: "Time to turn the outputs of a batch into boxes.",
+        help: "Time to convert the outputs of a batch into bounding boxes.",
     },
+    Metric { name: BATCH, kind: MetricKind::Histogram, labels: &["model"], help: "Frames per inference." },
     Metric {
-        name: BATCH,
-        kind: Kind::Histogram,
+        name: TEXTS,
+        kind: MetricKind::Counter,
         labels: &["model"],
-        help: "Frames that one inference looked at.",
-    },
-    Metric {
-        name: LINES,
-        kind: Kind::Counter,
-        labels: &["model"],
-        help: "Boxes of which a recognition model read the text.",
+        help: "Bounding boxes whose text a recognition model read.",
     },
     Metric {
         name: ERRORS,
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         labels: &["model"],
-        help: "Frames that a model could not look at; the log says why.",
+        help: "Frames on which a model failed; the log has the reason.",
     },
     Metric {
         name: FALLBACKS,
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         labels: &["model"],
         help: "Models that run on the CPU because CUDA did not work.",
     },
 ];
 
-/// A model was loaded and has made its first inference.
+/// A detection model was loaded and has made its first inference.
 pub(crate) struct ModelLoaded<'a> {
-    pub(crate) info: &'a ModelInfo,
+    pub(crate) model: &'a str,
+    pub(crate) sha256: &'a str,
+    pub(crate) layout: &'a dyn Display,
+    pub(crate) layout_source: &'a dyn Display,
+    pub(crate) input: &'a dyn Display,
+    pub(crate) classes: usize,
+    pub(crate) device: &'a dyn Display,
+    pub(crate) threads: usize,
+    /// The first inference, ms.
+    pub(crate) warmup_ms: f64,
+    /// A later inference of one batch, ms.
+    pub(crate) infer_ms: f64,
 }
 
 impl ModelLoaded<'_> {
     pub(crate) fn emit(self) {
-        let info = self.info;
         tracing::info!(
-            stage = "detect",
-            model = info.id.name,
-            sha256 = info.id.sha256,
-            layout = %info.layout,
-            layout_source = %info.layout_source,
-            input = %info.input,
-            classes = info.classes.len(),
-            device = %info.device,
-            threads = info.threads,
-            warmup_ms = info.warmup_ms,
-            infer_ms = info.infer_ms,
+            stage = STAGE,
+            model = self.model,
+            sha256 = self.sha256,
+            layout = %self.layout,
+            layout_source = %self.layout_source,
+            input = %self.input,
+            classes = self.classes,
+            device = %self.device,
+            threads = self.threads,
+            warmup_ms = self.warmup_ms,
+            infer_ms = self.infer_ms,
             "model loaded"
         );
     }
 }
 
-/// A recognition model was loaded and has made its first inference.
-pub(crate) struct ReaderLoaded<'a> {
-    pub(crate) info: &'a TextModelInfo,
+/// A text recognition model was loaded and has made its first inference.
+pub(crate) struct TextModelLoaded<'a> {
+    pub(crate) model: &'a str,
+    pub(crate) sha256: &'a str,
+    pub(crate) input: &'a dyn Display,
+    /// The size of its alphabet.
+    pub(crate) characters: usize,
+    pub(crate) device: &'a dyn Display,
+    pub(crate) threads: usize,
+    /// The first inference, ms.
+    pub(crate) warmup_ms: f64,
+    /// A later inference of one batch, ms.
+    pub(crate) infer_ms: f64,
 }
 
-impl ReaderLoaded<'_> {
+impl TextModelLoaded<'_> {
     pub(crate) fn emit(self) {
-        let info = self.info;
         tracing::info!(
-            stage = "detect",
-            model = info.id.name,
-            sha256 = info.id.sha256,
+            stage = STAGE,
+            model = self.model,
+            sha256 = self.sha256,
             layout = "ctc",
-            input = %info.input,
-            characters = info.characters,
-            device = %info.device,
-            threads = info.threads,
-            warmup_ms = info.warmup_ms,
-            infer_ms = info.infer_ms,
+            input = %self.input,
+            characters = self.characters,
+            device = %self.device,
+            threads = self.threads,
+            warmup_ms = self.warmup_ms,
+            infer_ms = self.infer_ms,
             "model loaded"
         );
     }
@@ -111,7 +128,7 @@ impl ReaderLoaded<'_> {
 pub(crate) struct FellBackToCpu<'a> {
     pub(crate) model: &'a str,
     pub(crate) reason: &'a str,
-    /// Whether this ONNX Runtime was built with CUDA: one without is no fault.
+    /// `true` where this ONNX Runtime was built with CUDA; a build without it is a choice, and no warning.
     pub(crate) has_cuda: bool,
 }
 
@@ -119,74 +136,82 @@ impl FellBackToCpu<'_> {
     pub(crate) fn emit(self) {
         metrics::counter!(FALLBACKS, "model" => self.model.to_owned()).increment(1);
         let Self { model, reason, has_cuda } = self;
+        // `device: auto` means to use CUDA where it works: only a build that has CUDA can disappoint that.
         if has_cuda {
             tracing::warn!(
-                stage = "detect",
+                stage = STAGE,
                 model,
                 error = reason,
                 "CUDA does not work: the model runs on the CPU; device: cpu silences this, device: cuda makes it an error"
             );
         } else {
-            tracing::info!(
-                stage = "detect",
-                model,
-                "this ONNX Runtime has no CUDA: the model runs on the CPU"
-            );
+            tracing::info!(stage = STAGE, model, "this ONNX Runtime has no CUDA: the model runs on the CPU");
         }
     }
 }
 
-/// A batch was looked at.
-pub(crate) struct Inferred<'a> {
-    pub(crate) model: &'a str,
-    pub(crate) frames: usize,
-    pub(crate) steps: &'a Steps,
+/// The wall-clock durations of the steps of one inference.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StepDurations {
+    pub(crate) preprocess: Duration,
+    pub(crate) inference: Duration,
+    pub(crate) postprocess: Duration,
 }
 
-impl Inferred<'_> {
+impl StepDurations {
+    fn record(self, model: &str) {
+        // Three observations per inference: the exporter takes each label by value.
+        let model = || model.to_owned();
+        metrics::histogram!(PREPROCESS, "model" => model()).record(self.preprocess.as_secs_f64());
+        metrics::histogram!(INFERENCE, "model" => model()).record(self.inference.as_secs_f64());
+        metrics::histogram!(POSTPROCESS, "model" => model()).record(self.postprocess.as_secs_f64());
+    }
+}
+
+/// A model inferred a batch of frames.
+pub(crate) struct BatchInferred<'a> {
+    pub(crate) model: &'a str,
+    pub(crate) frames: usize,
+    pub(crate) steps: StepDurations,
+}
+
+impl BatchInferred<'_> {
     #[expect(clippy::cast_precision_loss, reason = "batches are small")]
     pub(crate) fn emit(self) {
-        record(self.model, self.steps);
+        self.steps.record(self.model);
         metrics::histogram!(BATCH, "model" => self.model.to_owned()).record(self.frames as f64);
     }
 }
 
-/// Boxes were read by one inference.
-pub(crate) struct LinesRead<'a> {
+/// A recognition model read the texts of boxes in one inference.
+pub(crate) struct TextsRead<'a> {
     pub(crate) model: &'a str,
-    pub(crate) lines: usize,
-    pub(crate) steps: &'a Steps,
+    pub(crate) boxes: usize,
+    pub(crate) steps: StepDurations,
 }
 
-impl LinesRead<'_> {
+impl TextsRead<'_> {
     pub(crate) fn emit(self) {
-        record(self.model, self.steps);
-        metrics::counter!(LINES, "model" => self.model.to_owned()).increment(self.lines as u64);
+        self.steps.record(self.model);
+        metrics::counter!(TEXTS, "model" => self.model.to_owned()).increment(self.boxes as u64);
     }
 }
 
-fn record(model: &str, steps: &Steps) {
-    let model = || model.to_owned();
-    metrics::histogram!(PREPROCESS, "model" => model()).record(steps.preprocess.wall.as_secs_f64());
-    metrics::histogram!(INFERENCE, "model" => model()).record(steps.inference.wall.as_secs_f64());
-    metrics::histogram!(POSTPROCESS, "model" => model()).record(steps.postprocess.wall.as_secs_f64());
-}
-
-/// A frame could not be looked at.
+/// A model failed on a frame.
 pub(crate) struct FrameFailed<'a> {
     pub(crate) model: &'a str,
     pub(crate) camera: &'a str,
-    pub(crate) error: &'a DetectError,
+    pub(crate) error: &'a dyn Error,
 }
 
 impl FrameFailed<'_> {
     pub(crate) fn emit(self) {
         metrics::counter!(ERRORS, "model" => self.model.to_owned()).increment(1);
-        tracing::warn!(stage = "detect", model = self.model, camera = self.camera, error = %self.error, "frame not looked at");
+        tracing::warn!(stage = STAGE, model = self.model, camera = self.camera, error = %self.error, "inference failed");
     }
 }
 
-/// ONNX Runtime says something.
+/// ONNX Runtime logged a message.
 pub(crate) struct RuntimeLog<'a> {
     pub(crate) severe: bool,
     pub(crate) category: &'a str,
@@ -194,12 +219,13 @@ pub(crate) struct RuntimeLog<'a> {
 }
 
 impl RuntimeLog<'_> {
-    /// Logs it; what is severe comes back as an error of the call as well, and is told at its level there.
+    /// Logs the message, a severe one at WARN only: the call that caused it returns it as an error as well, which is logged at its
+    /// own level.
     pub(crate) fn emit(self) {
         if self.severe {
-            tracing::warn!(stage = "detect", category = self.category, "ONNX Runtime: {}", self.message);
+            tracing::warn!(stage = STAGE, category = self.category, "ONNX Runtime: {}", self.message);
         } else {
-            tracing::debug!(stage = "detect", category = self.category, "ONNX Runtime: {}", self.message);
+            tracing::debug!(stage = STAGE, category = self.category, "ONNX Runtime: {}", self.message);
         }
     }
 }

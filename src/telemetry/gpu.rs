@@ -1,9 +1,9 @@
-//! What NVIDIA's management library (NVML) says of the GPUs, when `/metrics` is asked for.
+//! Figures of the GPUs from NVIDIA's management library (NVML), read when `/metrics` is requested.
 //!
-//! The library is the driver's and is loaded at run time: without a driver there are no such metrics. A container sees
-//! the GPUs that it was given.
+//! The library belongs to the driver and is loaded at run time: without a driver these metrics are absent. A container sees
+//! only the GPUs that it was given.
 
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Duration;
 
 use metrics::gauge;
@@ -11,12 +11,13 @@ use nvml_wrapper::Nvml;
 use nvml_wrapper::enum_wrappers::device::TemperatureSensor;
 use nvml_wrapper::error::NvmlError;
 
-use super::{Kind, Metric};
+use super::{Metric, MetricKind};
+use crate::base::lock;
 
-/// The driver's file. `libnvidia-ml.so`, without the number, comes with development packages only.
+/// The driver's library. `libnvidia-ml.so`, without the number, comes with development packages only.
 const LIBRARY: &str = "libnvidia-ml.so.1";
-/// How long a scrape waits for the driver, which may hang with its GPU; the rest of the metrics shall not.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The timeout of a query of the driver: it may hang with its GPU, and must not hold up the other metrics.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 
 const UTILIZATION: &str = "kvs_infer_gpu_utilization_ratio";
 const MEMORY_USED: &str = "kvs_infer_gpu_memory_used_bytes";
@@ -27,18 +28,18 @@ const TEMPERATURE: &str = "kvs_infer_gpu_temperature_celsius";
 pub(super) const METRICS: &[Metric] = &[
     gauge_of(
         UTILIZATION,
-        "Share of the last moments in which the GPU computed, 0 to 1; absent without a GPU.",
+        "Share of the driver's last sample period in which the GPU computed, 0 to 1; absent without a GPU.",
     ),
-    gauge_of(MEMORY_USED, "Memory of the GPU that is in use, by all programs; absent without a GPU."),
-    gauge_of(MEMORY, "Memory that the GPU has; absent without a GPU."),
-    gauge_of(TEMPERATURE, "Temperature of the GPU's chip; absent without a GPU."),
+    gauge_of(MEMORY_USED, "GPU memory in use, by all programs; absent without a GPU."),
+    gauge_of(MEMORY, "Total GPU memory; absent without a GPU."),
+    gauge_of(TEMPERATURE, "Temperature of the GPU; absent without a GPU."),
 ];
 
 const fn gauge_of(name: &'static str, help: &'static str) -> Metric {
-    Metric { name, kind: Kind::Gauge, labels: &["gpu"], help }
+    Metric { name, kind: MetricKind::Gauge, labels: &["gpu"], help }
 }
 
-/// The GPUs of this machine; none where NVML cannot be had.
+/// The GPUs of this host; none where NVML cannot be loaded.
 #[derive(Clone, Default)]
 pub(crate) struct Gpus {
     nvml: Option<Arc<Mutex<Nvml>>>,
@@ -47,18 +48,18 @@ pub(crate) struct Gpus {
 
 /// The driver and its GPUs.
 #[derive(Debug)]
-pub(crate) struct GpuFacts {
-    /// Of the GPUs that answer.
+pub(crate) struct GpuDriver {
+    /// The names of the GPUs that answer.
     pub(crate) names: Vec<String>,
-    /// Its version.
+    /// The driver's version.
     pub(crate) driver: String,
-    /// The newest CUDA that it can run: 1000 times the major version, and 10 times the minor one.
+    /// The newest CUDA version that the driver supports: 1000 times the major version, plus 10 times the minor one.
     pub(crate) cuda_version: i32,
 }
 
-/// What one GPU says of itself.
-pub(super) struct Facts {
-    /// 0 to 1.
+/// The current figures of one GPU.
+pub(super) struct GpuFigures {
+    /// Share of time in which it computed, 0 to 1.
     pub(super) utilization: f64,
     pub(super) memory_used_bytes: u64,
     pub(super) memory_bytes: u64,
@@ -66,7 +67,7 @@ pub(super) struct Facts {
 }
 
 impl Gpus {
-    /// Loads the library.
+    /// Loads NVML and counts the GPUs.
     pub(crate) fn open() -> Self {
         match Nvml::builder()
             .lib_path(LIBRARY.as_ref())
@@ -75,58 +76,64 @@ impl Gpus {
         {
             Ok((count, nvml)) => Self { nvml: Some(Arc::new(Mutex::new(nvml))), count },
             Err(error) => {
-                tracing::debug!(stage = "telemetry", %error, library = LIBRARY, "no metrics of a GPU");
+                tracing::debug!(stage = "telemetry", %error, library = LIBRARY, "NVML not available: no GPU metrics");
                 Self::default()
             }
         }
     }
 
-    /// What the driver is; `None` where there is none. May block where it hangs.
-    pub(crate) fn driver(&self) -> Option<GpuFacts> {
-        let nvml = self.nvml.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Returns the driver and its GPUs; `None` without a driver. Blocks for as long as the driver hangs.
+    pub(crate) fn driver(&self) -> Option<GpuDriver> {
+        let nvml = self.nvml.as_deref().map(lock)?;
         let name = |index| nvml.device_by_index(index).and_then(|gpu| gpu.name()).ok();
-        Some(GpuFacts {
+        Some(GpuDriver {
             names: (0..self.count).filter_map(name).collect(),
             driver: nvml.sys_driver_version().ok()?,
             cuda_version: nvml.sys_cuda_driver_version().ok()?,
         })
     }
 
-    /// Sets the gauges of each GPU. What the driver does not say, or not within a second, is not a number.
+    /// Sets the gauges of each GPU, to NaN where the driver does not answer within [`QUERY_TIMEOUT`].
     pub(crate) async fn scrape(&self) {
-        let facts = self.read().await;
+        let figures = self.read().await;
         for index in 0..self.count {
-            let of_this = facts.iter().find(|(gpu, _)| *gpu == index).and_then(|(_, facts)| facts.as_ref());
-            about_gpu(index, of_this);
+            let of_this =
+                figures.iter().find(|(gpu, _)| *gpu == index).and_then(|(_, figures)| figures.as_ref());
+            set_gpu_gauges(index, of_this);
         }
     }
 
-    /// What each GPU says, by index, within a second.
-    pub(super) async fn read(&self) -> Vec<(u32, Option<Facts>)> {
+    /// Returns the figures of each GPU by index, or nothing where the driver does not answer within [`QUERY_TIMEOUT`].
+    pub(super) async fn read(&self) -> Vec<(u32, Option<GpuFigures>)> {
         let Some(nvml) = self.nvml.clone() else { return Vec::new() };
-        let reading = tokio::task::spawn_blocking(move || read_all(&nvml));
-        let read = tokio::time::timeout(PATIENCE, reading).await;
-        read.ok().and_then(Result::ok).flatten().unwrap_or_default()
+        // NVML blocks, and hangs with the driver: the runtime of HTTP has one thread only.
+        let query = tokio::task::spawn_blocking(move || query_all(&nvml));
+        let answer = tokio::time::timeout(QUERY_TIMEOUT, query).await;
+        answer.ok().and_then(Result::ok).flatten().unwrap_or_default()
     }
 }
 
-/// What each GPU says; `None` while another scrape still waits for the driver.
-fn read_all(nvml: &Mutex<Nvml>) -> Option<Vec<(u32, Option<Facts>)>> {
+/// Returns the figures of each GPU; `None` while another scrape still waits for the driver.
+fn query_all(nvml: &Mutex<Nvml>) -> Option<Vec<(u32, Option<GpuFigures>)>> {
+    // A scrape that still waits for a hung driver holds the lock: further scrapes must not pile up blocked threads behind it.
     let nvml = match nvml.try_lock() {
         Ok(nvml) => nvml,
         Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
         Err(TryLockError::WouldBlock) => return None,
     };
+    // Asked each time: a GPU that fell off the bus is no longer counted.
     let count = nvml.device_count().ok()?;
-    let facts =
-        (0..count).map(|index| (index, facts(&nvml, index).map_err(|error| unread(index, &error)).ok()));
-    Some(facts.collect())
+    let all = (0..count).map(|index| {
+        let figures = query(&nvml, index).map_err(|error| log_failed_query(index, &error));
+        (index, figures.ok())
+    });
+    Some(all.collect())
 }
 
-fn facts(nvml: &Nvml, index: u32) -> Result<Facts, NvmlError> {
+fn query(nvml: &Nvml, index: u32) -> Result<GpuFigures, NvmlError> {
     let gpu = nvml.device_by_index(index)?;
     let memory = gpu.memory_info()?;
-    Ok(Facts {
+    Ok(GpuFigures {
         utilization: f64::from(gpu.utilization_rates()?.gpu) / 100.0,
         memory_used_bytes: memory.used,
         memory_bytes: memory.total,
@@ -134,16 +141,17 @@ fn facts(nvml: &Nvml, index: u32) -> Result<Facts, NvmlError> {
     })
 }
 
-fn unread(gpu: u32, error: &NvmlError) {
-    tracing::warn!(stage = "telemetry", gpu, %error, "the GPU does not say how it fares");
+fn log_failed_query(gpu: u32, error: &NvmlError) {
+    tracing::warn!(stage = "telemetry", gpu, %error, "GPU query failed");
 }
 
 #[expect(clippy::cast_precision_loss, reason = "bytes of memory fit f64 up to 8 PiB")]
-fn about_gpu(index: u32, facts: Option<&Facts>) {
+fn set_gpu_gauges(index: u32, figures: Option<&GpuFigures>) {
     let gpu = || index.to_string();
-    let number = |of: fn(&Facts) -> f64| facts.map_or(f64::NAN, of);
-    gauge!(UTILIZATION, "gpu" => gpu()).set(number(|facts| facts.utilization));
-    gauge!(MEMORY_USED, "gpu" => gpu()).set(number(|facts| facts.memory_used_bytes as f64));
-    gauge!(MEMORY, "gpu" => gpu()).set(number(|facts| facts.memory_bytes as f64));
-    gauge!(TEMPERATURE, "gpu" => gpu()).set(number(|facts| f64::from(facts.temperature_celsius)));
+    // NaN in place of the last value: a hung driver must not look like an idle GPU.
+    let number = |of: fn(&GpuFigures) -> f64| figures.map_or(f64::NAN, of);
+    gauge!(UTILIZATION, "gpu" => gpu()).set(number(|figures| figures.utilization));
+    gauge!(MEMORY_USED, "gpu" => gpu()).set(number(|figures| figures.memory_used_bytes as f64));
+    gauge!(MEMORY, "gpu" => gpu()).set(number(|figures| figures.memory_bytes as f64));
+    gauge!(TEMPERATURE, "gpu" => gpu()).set(number(|figures| f64::from(figures.temperature_celsius)));
 }

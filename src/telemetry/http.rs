@@ -1,19 +1,19 @@
-//! What happens at the HTTP server, and what is read off the board when `/metrics` is asked for.
+//! Events of the HTTP server, and the gauges that a scrape of `/metrics` sets from the status board.
 
 use std::net::{IpAddr, SocketAddr};
 
 use metrics::{counter, gauge};
 
 use super::publish::{SINK_LOST, SINK_OLDEST_SECONDS, SINK_QUEUED, SINK_QUEUED_BYTES};
-use super::{Kind, Metric};
-use crate::status::{CameraRow, SinkRow, StatusBoard};
+use super::{Metric, MetricKind};
+use crate::status::{CameraRow, SinkState, SinkStatus, StatusBoard};
 
 const BUILD_INFO: &str = "kvs_infer_build_info";
 const PROCESS_START_TIME_SECONDS: &str = "kvs_infer_process_start_time_seconds";
 const UPTIME_SECONDS: &str = "kvs_infer_uptime_seconds";
 const RESIDENT_MEMORY_BYTES: &str = "kvs_infer_resident_memory_bytes";
 const MODEL_LOADING_SECONDS: &str = "kvs_infer_model_loading_seconds";
-const MODEL_LOADS_LEFT_BEHIND: &str = "kvs_infer_model_loads_left_behind";
+const MODEL_LOADS_ABANDONED: &str = "kvs_infer_model_loads_abandoned";
 const CAMERA_UP: &str = "kvs_infer_camera_up";
 const CAMERA_BEHIND_SECONDS: &str = "kvs_infer_camera_behind_seconds";
 const CAMERA_LAST_FRAME_AGE_SECONDS: &str = "kvs_infer_camera_last_frame_age_seconds";
@@ -25,68 +25,68 @@ const HTTP_PICTURE_ERRORS: &str = "kvs_infer_http_picture_errors_total";
 
 /// The metrics of this file.
 pub(crate) const METRICS: &[Metric] = &[
-    gauge_of(BUILD_INFO, &["version"], "Always 1; the label tells the version."),
-    gauge_of(PROCESS_START_TIME_SECONDS, &[], "When the service started, since the Unix epoch."),
-    gauge_of(UPTIME_SECONDS, &[], "How long the service has run."),
-    gauge_of(RESIDENT_MEMORY_BYTES, &[], "Memory of the process that is in RAM."),
+    gauge_of(BUILD_INFO, &["version"], "Always 1; the label has the version."),
+    gauge_of(PROCESS_START_TIME_SECONDS, &[], "Start time of the service, since the Unix epoch."),
+    gauge_of(UPTIME_SECONDS, &[], "Time since the service started."),
+    gauge_of(RESIDENT_MEMORY_BYTES, &[], "Resident memory of the process (RSS)."),
     gauge_of(
         MODEL_LOADING_SECONDS,
         &[],
-        "How long the model that has taken longest is being fetched or loaded; 0 while none is.",
+        "Time that the slowest fetch or load of a model has taken so far; 0 while none is under way.",
     ),
     gauge_of(
-        MODEL_LOADS_LEFT_BEHIND,
+        MODEL_LOADS_ABANDONED,
         &[],
-        "Loads of models that were given up and whose threads run on until a restart.",
+        "Abandoned model loads whose threads still run; only a restart ends them.",
     ),
     gauge_of(
         CAMERA_UP,
         &["camera"],
-        "0 where it cannot be read or seen, loses its connections, or has sent nothing for a minute; else 1.",
+        "0 where the camera cannot be read or decoded, keeps losing its connections, or has sent nothing for a minute; else 1.",
     ),
     gauge_of(
         CAMERA_BEHIND_SECONDS,
         &["camera"],
-        "How far the newest decoded footage is behind the live edge; NaN while no footage comes.",
+        "Lag of the newest decoded footage behind the live edge; NaN while no footage comes.",
     ),
     gauge_of(
         CAMERA_LAST_FRAME_AGE_SECONDS,
         &["camera"],
-        "How long ago a frame was looked at; NaN before the first.",
+        "Time since the last inference of a frame; NaN before the first.",
     ),
-    gauge_of(SINK_UP, &["sink"], "1 where the sink takes what it is given, 0 where it fails."),
-    counter_of(HTTP_SIGN_INS_REFUSED, &[], "Wrong tokens."),
+    gauge_of(SINK_UP, &["sink"], "1 where the last delivery to the sink succeeded, 0 where it failed."),
+    counter_of(HTTP_SIGN_INS_REFUSED, &[], "Requests with a wrong token."),
     counter_of(
         HTTP_CONNECTIONS_REFUSED,
         &[],
-        "Connections closed at once because as many as are allowed were being answered.",
+        "Connections closed at once because the maximum number was being served.",
     ),
-    counter_of(HTTP_ACCEPT_ERRORS, &[], "Connections that could not be accepted."),
+    counter_of(HTTP_ACCEPT_ERRORS, &[], "Failed calls of accept(), as a rule for want of file descriptors."),
     counter_of(HTTP_PICTURE_ERRORS, &["camera"], "Live pictures that could not be encoded."),
 ];
 
 const fn gauge_of(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
-    Metric { name, kind: Kind::Gauge, labels, help }
+    Metric { name, kind: MetricKind::Gauge, labels, help }
 }
 
 const fn counter_of(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
-    Metric { name, kind: Kind::Counter, labels, help }
+    Metric { name, kind: MetricKind::Counter, labels, help }
 }
 
-/// The server listens.
+/// The HTTP server listens.
 pub(crate) struct Listening {
     pub(crate) addr: SocketAddr,
-    /// Who may see the page.
+    /// A description of the clients that may see the page.
     pub(crate) access: &'static str,
 }
 
 impl Listening {
     pub(crate) fn emit(self) {
-        tracing::info!(stage = "http", addr = %self.addr, access = self.access, "HTTP listens");
+        tracing::info!(stage = "http", addr = %self.addr, access = self.access, "HTTP server listening");
     }
 }
 
-/// The token is so short that it could be found by trying.
+/// The token is so short that it can be guessed.
 pub(crate) struct ShortToken {
     pub(crate) characters: usize,
 }
@@ -96,12 +96,12 @@ impl ShortToken {
         tracing::warn!(
             stage = "http",
             characters = self.characters,
-            "HTTP_TOKEN is short: use 16 random characters or more, such as openssl rand -hex 16 prints"
+            "HTTP_TOKEN is too short: use 16 random characters or more, such as openssl rand -hex 16 prints"
         );
     }
 }
 
-/// A token was wrong.
+/// A request had a wrong token.
 pub(crate) struct SignInRefused;
 
 impl SignInRefused {
@@ -110,7 +110,7 @@ impl SignInRefused {
     }
 }
 
-/// Wrong tokens since the last warning.
+/// Requests had wrong tokens since the last warning.
 pub(crate) struct SignInsRefused {
     pub(crate) count: u64,
     /// The address that sent the last of them.
@@ -119,11 +119,11 @@ pub(crate) struct SignInsRefused {
 
 impl SignInsRefused {
     pub(crate) fn emit(self) {
-        tracing::warn!(stage = "http", count = self.count, peer = %self.peer, "wrong tokens were refused");
+        tracing::warn!(stage = "http", count = self.count, peer = %self.peer, "requests with wrong tokens refused");
     }
 }
 
-/// A connection was closed at once, since there was no room for it.
+/// A connection was closed at once because the maximum number was being served.
 pub(crate) struct ConnectionRefused;
 
 impl ConnectionRefused {
@@ -132,7 +132,7 @@ impl ConnectionRefused {
     }
 }
 
-/// Connections that were closed at once since the last warning.
+/// Connections were closed at once since the last warning.
 pub(crate) struct ConnectionsRefused {
     pub(crate) count: u64,
     /// The address of the last of them.
@@ -145,12 +145,12 @@ impl ConnectionsRefused {
             stage = "http",
             count = self.count,
             peer = %self.peer,
-            "connections were closed: too many are being answered"
+            "connections refused: the maximum number is being served"
         );
     }
 }
 
-/// The system gave no connection.
+/// A call of `accept` failed.
 pub(crate) struct AcceptFailed;
 
 impl AcceptFailed {
@@ -159,7 +159,7 @@ impl AcceptFailed {
     }
 }
 
-/// Connections that the system did not give since the last warning.
+/// Calls of `accept` failed since the last warning.
 pub(crate) struct AcceptsFailed<'a> {
     pub(crate) count: u64,
     pub(crate) error: &'a std::io::Error,
@@ -167,7 +167,7 @@ pub(crate) struct AcceptsFailed<'a> {
 
 impl AcceptsFailed<'_> {
     pub(crate) fn emit(self) {
-        tracing::warn!(stage = "http", count = self.count, error = %self.error, "HTTP could not accept connections");
+        tracing::warn!(stage = "http", count = self.count, error = %self.error, "HTTP accept failed");
     }
 }
 
@@ -180,43 +180,44 @@ pub(crate) struct EncodeFailed<'a> {
 impl EncodeFailed<'_> {
     pub(crate) fn emit(self) {
         counter!(HTTP_PICTURE_ERRORS, "camera" => self.camera.to_owned()).increment(1);
-        tracing::warn!(stage = "http", camera = self.camera, error = %self.error, "a live picture could not be encoded");
+        tracing::warn!(stage = "http", camera = self.camera, error = %self.error, "live picture not encoded");
     }
 }
 
-/// `/metrics` is asked for: the gauges take what the board says now.
+/// `/metrics` was requested: the gauges take the current values of the status board.
 pub(crate) struct Scrape<'a> {
     pub(crate) board: &'a StatusBoard,
 }
 
 impl Scrape<'_> {
     pub(crate) fn emit(self) {
-        about_process(self.board);
-        self.board.snapshot().iter().for_each(about_camera);
-        self.board.sinks().iter().for_each(about_sink);
+        set_process_gauges(self.board);
+        self.board.snapshot().iter().for_each(set_camera_gauges);
+        self.board.sinks().iter().for_each(set_sink_gauges);
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "bytes of memory fit f64 up to 8 PiB")]
-fn about_process(board: &StatusBoard) {
+fn set_process_gauges(board: &StatusBoard) {
     gauge!(MODEL_LOADING_SECONDS).set(board.loading_for().as_secs_f64());
-    gauge!(MODEL_LOADS_LEFT_BEHIND).set(board.loads_left_behind() as f64);
+    gauge!(MODEL_LOADS_ABANDONED).set(board.abandoned_loads() as f64);
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     gauge!(PROCESS_START_TIME_SECONDS).set(board.started_epoch().as_secs_f64());
     gauge!(UPTIME_SECONDS).set(board.uptime().as_secs_f64());
     if let Some(bytes) = resident_bytes() {
+        // Without a value the gauge keeps the previous one, or stays absent.
         gauge!(RESIDENT_MEMORY_BYTES).set(bytes as f64);
     }
 }
 
-fn about_camera(row: &CameraRow) {
+fn set_camera_gauges(row: &CameraRow) {
     let camera = || row.id.clone();
     gauge!(CAMERA_UP, "camera" => camera()).set(f64::from(u8::from(row.is_well())));
     gauge!(CAMERA_BEHIND_SECONDS, "camera" => camera()).set(seconds(row.behind_ms));
     gauge!(CAMERA_LAST_FRAME_AGE_SECONDS, "camera" => camera()).set(seconds(row.last_frame_age_ms));
 }
 
-/// Nobody knows any more how a camera fares that was taken out.
+/// Sets the gauges of a removed camera to NaN.
 pub(super) fn forget_camera(id: &str) {
     let camera = || id.to_owned();
     gauge!(CAMERA_UP, "camera" => camera()).set(f64::NAN);
@@ -224,23 +225,26 @@ pub(super) fn forget_camera(id: &str) {
     gauge!(CAMERA_LAST_FRAME_AGE_SECONDS, "camera" => camera()).set(f64::NAN);
 }
 
-/// A gauge keeps its last value for ever: what nobody knows any more is not a number.
+/// Returns the time in seconds, or NaN: a gauge would keep the last known value for ever.
 #[expect(clippy::cast_precision_loss, reason = "retention is at most ten years of ms")]
 fn seconds(ms: Option<u64>) -> f64 {
     ms.map_or(f64::NAN, |ms| ms as f64 / 1000.0)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "queues are bounded")]
-fn about_sink(row: &SinkRow) {
-    gauge!(SINK_UP, "sink" => row.name.clone()).set(f64::from(u8::from(row.ok)));
+fn set_sink_gauges(row: &SinkStatus) {
+    gauge!(SINK_UP, "sink" => row.name.clone()).set(f64::from(u8::from(row.state == SinkState::Ok)));
     gauge!(SINK_QUEUED, "sink" => row.name.clone()).set(row.queued as f64);
     gauge!(SINK_QUEUED_BYTES, "sink" => row.name.clone()).set(row.queued_bytes as f64);
-    gauge!(SINK_OLDEST_SECONDS, "sink" => row.name.clone()).set(row.oldest_ms.unwrap_or(0) as f64 / 1000.0);
+    gauge!(SINK_OLDEST_SECONDS, "sink" => row.name.clone())
+        .set(row.oldest_age().unwrap_or_default().as_secs_f64());
     gauge!(SINK_LOST, "sink" => row.name.clone()).set(row.failed as f64);
 }
 
+/// Returns the resident memory of this process; `None` where the system has no `/proc`.
 fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    // The line is `VmRSS:     1234 kB`, where the kernel means KiB (proc_pid_status(5)).
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
     Some(kib * 1024)
@@ -257,12 +261,12 @@ mod tests {
         let board = StatusBoard::new();
         board.add_camera(&CameraId::new("gate"), "gate-stream").fragment(Some(1_500));
         board.add_camera(&CameraId::new("yard"), "yard-stream").down("no such stream", None);
-        board.set_sinks(|| vec![SinkRow { name: "kds".into(), ok: true, queued: 3, ..SinkRow::default() }]);
-        assert!(board.add_load_thread("street").give_up());
+        board.set_sinks(|| vec![SinkStatus { name: "kds".into(), queued: 3, ..SinkStatus::default() }]);
+        assert!(board.add_load_thread("street").abandon());
         let text = rendered(|| Scrape { board: &board }.emit());
         for line in [
             concat!("kvs_infer_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
-            "kvs_infer_model_loads_left_behind 1",
+            "kvs_infer_model_loads_abandoned 1",
             "kvs_infer_camera_up{camera=\"gate\"} 1",
             "kvs_infer_camera_up{camera=\"yard\"} 0",
             "kvs_infer_camera_behind_seconds{camera=\"gate\"} 1.5",
@@ -283,7 +287,7 @@ mod tests {
             Scrape { board: &board }.emit();
             gate.waiting();
             let silent = CameraRow { state_for_ms: 61_000, ..gate.row() };
-            about_camera(&silent);
+            set_camera_gauges(&silent);
         });
         for line in [
             "kvs_infer_camera_up{camera=\"gate\"} 0",

@@ -1,8 +1,9 @@
-//! What is logged, how, and where.
+//! The setup of logging: filter, format, output.
 
 use std::io::{self, IsTerminal, Write};
 
 use kvs_config::without_address_secrets;
+use kvs_config::written::LogFormat;
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{FilterFn, filter_fn};
@@ -11,19 +12,17 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer};
 
-use crate::config::LogFormat;
-
-/// Crates that log requests, headers or credentials below INFO: they are never heard there.
-const WIRE: [&str; 8] =
+/// Crates that log requests, headers or credentials below INFO: those levels of theirs are always off.
+const WIRE_CRATES: [&str; 8] =
     ["aws_config", "aws_credential_types", "aws_runtime", "aws_sig", "aws_smithy", "h2", "hyper", "rustls"];
 
-/// It warns of a query in AWS_ENDPOINT_URL by showing it: never heard.
-const SHOWS_QUERIES: &str = "aws_smithy_runtime_api::http::request";
+/// The target that warns of a query in AWS_ENDPOINT_URL, and quotes it: always off.
+const QUOTES_QUERIES: &str = "aws_smithy_runtime_api::http::request";
 
-/// Our own crates: a bare level is theirs.
-const OWN: [&str; 3] = ["kvs_infer", "kvs_mkv", "kvs_sim"];
+/// The crates of this project, to which a bare level applies.
+const OWN_CRATES: [&str; 3] = ["kvs_infer", "kvs_mkv", "kvs_sim"];
 
-/// Where lines go.
+/// The stream that log lines are written to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogOutput {
     /// Standard output: `run`, whose output is its log.
@@ -33,18 +32,18 @@ pub enum LogOutput {
     Stderr,
 }
 
-/// Why logging did not start.
+/// An error of starting the log.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// The level is none, and no list of directives either.
+    /// The level is neither a level nor a list of directives.
     #[error(
         "LOG_LEVEL {level:?}: {reason}; give trace, debug, info, warn or error, or directives such as \
          kvs_infer::detect=debug,info"
     )]
     Level {
-        /// As it was given.
+        /// The level as it was given.
         level: String,
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
     /// Logging was started before.
@@ -52,15 +51,15 @@ pub enum LogError {
     Twice(#[from] TryInitError),
 }
 
-/// Starts logging: everything that is traced from now on is written.
+/// Installs the process's log subscriber.
 ///
-/// `level` is `trace`..`error`, `off`, or directives (`kvs_infer::detect=debug,info`). A bare level is for our own
-/// crates; others are heard from WARN, `aws_config` from ERROR: its warnings dump whole answers, and who asked says it in
-/// a sentence. Without a `format`, lines are text on a terminal and JSON elsewhere.
-/// Crates that would log credentials are heard from INFO only, whatever `level` says.
+/// `level` is `trace`..`error`, `off`, or directives (`kvs_infer::detect=debug,info`). A bare level applies to the project's own
+/// crates; others log from WARN, and `aws_config` from ERROR, because its warnings dump whole responses and the caller logs the
+/// same failure in a sentence. Without a `format`, lines are text on a terminal and JSON elsewhere.
+/// Crates that would log credentials log from INFO, whatever `level` says.
 ///
 /// # Errors
-/// `level` cannot be read, or logging was started before.
+/// `level` cannot be parsed, or logging was started before.
 pub fn init(level: &str, format: Option<LogFormat>, output: LogOutput) -> Result<(), LogError> {
     let terminal = match output {
         LogOutput::Stdout => io::stdout().is_terminal(),
@@ -75,13 +74,14 @@ pub fn init(level: &str, format: Option<LogFormat>, output: LogOutput) -> Result
     Ok(())
 }
 
-/// Writes lines without the secrets of the addresses in them: libraries log whole addresses.
+/// A writer that removes user, password and query from the addresses in each line, since libraries log whole addresses.
 struct WithoutSecrets<W>(W);
 
 impl<W: Write> Write for WithoutSecrets<W> {
-    /// Each call is one whole line: the layer writes none in parts.
+    /// Writes one whole line per call: the layer never writes a line in parts, so no address is split between two calls.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         match std::str::from_utf8(line) {
+            // Whole lines are buffered by the layer, so the text never ends within a UTF-8 sequence.
             Ok(text) => self.0.write_all(without_address_secrets(text).as_bytes())?,
             Err(_) => self.0.write_all(line)?,
         }
@@ -100,6 +100,7 @@ fn subscriber(
     writer: BoxMakeWriter,
 ) -> Result<impl Subscriber + Send + Sync, LogError> {
     let lines = tracing_subscriber::fmt::layer().with_writer(writer);
+    // `flatten_event` puts the fields at the top level, where log queries expect them.
     let lines = match format {
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).boxed(),
         LogFormat::Text => lines.with_ansi(color).boxed(),
@@ -115,21 +116,23 @@ fn filter_of(level: &str) -> Result<EnvFilter, LogError> {
     }
     let directives = match level.trim().parse::<LevelFilter>() {
         Ok(bare) => {
-            let (others, chatty) = (bare.min(LevelFilter::WARN), bare.min(LevelFilter::ERROR));
-            let others = format!("{others},aws_config={chatty}");
-            OWN.iter().fold(others, |all, own| format!("{all},{own}={bare}"))
+            // `min` keeps a bare `off` off for all crates.
+            let (others, verbose) = (bare.min(LevelFilter::WARN), bare.min(LevelFilter::ERROR));
+            let others = format!("{others},aws_config={verbose}");
+            OWN_CRATES.iter().fold(others, |all, own| format!("{all},{own}={bare}"))
         }
-        Err(_) if !level.contains(['=', ',']) => return Err(bad("it is no level".to_owned())),
+        Err(_) if !level.contains(['=', ',']) => return Err(bad("it is not a level".to_owned())),
         Err(_) => level.trim().to_owned(),
     };
     EnvFilter::try_new(directives).map_err(|e| bad(e.to_string()))
 }
 
+/// Returns the filter that applies whatever the level: it drops lines that may contain credentials.
 fn no_wire() -> FilterFn {
     filter_fn(|metadata| {
-        let wire = WIRE.iter().any(|name| metadata.target().starts_with(name));
-        let is_plain = metadata.target() != SHOWS_QUERIES;
-        is_plain && (!wire || *metadata.level() <= tracing::Level::INFO)
+        let wire = WIRE_CRATES.iter().any(|name| metadata.target().starts_with(name));
+        let has_no_query = metadata.target() != QUOTES_QUERIES;
+        has_no_query && (!wire || *metadata.level() <= tracing::Level::INFO)
     })
 }
 
@@ -152,7 +155,7 @@ mod tests {
         }
     }
 
-    /// What is written at `level` while `trace` runs.
+    /// Returns the lines that are written at `level` while `trace` runs.
     fn written(level: &str, format: LogFormat, trace: impl FnOnce()) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
@@ -175,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_for_eyes() {
+    fn text_lines_have_level_message_and_fields() {
         let text = written("info", LogFormat::Text, || tracing::info!(camera = "gate", "hello"));
         assert!(text.contains(" INFO ") && text.contains("hello camera=\"gate\""), "{text}");
     }
@@ -195,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_heard_at_each_level() {
+    fn each_level_has_its_lines() {
         let trace = || {
             tracing::debug!("ours at debug");
             tracing::debug!(target: "aws_smithy_runtime::client", "authorization: secret");
@@ -231,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_level_says_what_to_write() {
+    fn a_wrong_level_is_an_error_with_the_remedy() {
         for level in ["", "loud", "kvs_infer=loud"] {
             let error = filter_of(level).unwrap_err().to_string();
             assert!(error.contains("LOG_LEVEL") && error.contains("trace, debug, info"), "{error}");

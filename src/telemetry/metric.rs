@@ -1,25 +1,25 @@
-//! The table that every metric stands in.
+//! The description of a metric.
 
-/// A metric as `/metrics` shows it and `schema metrics` lists it.
+/// A metric as `/metrics` exposes it and `schema metrics` lists it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metric {
-    /// `kvs_infer_...`, its unit at the end, `_total` for counters.
+    /// The name: `kvs_infer_...`, with the unit at its end, and `_total` for counters.
     pub name: &'static str,
-    /// What it does.
-    pub kind: Kind,
-    /// The names of its labels, each with few values.
+    /// The Prometheus type.
+    pub kind: MetricKind,
+    /// The names of the labels, each of low cardinality.
     pub labels: &'static [&'static str],
-    /// What it tells.
+    /// The `# HELP` line: one sentence.
     pub help: &'static str,
 }
 
-/// What a metric does.
+/// The Prometheus type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Only rises.
+pub enum MetricKind {
+    /// A count that only rises while the process runs.
     Counter,
-    /// Rises and falls.
+    /// A value that rises and falls.
     Gauge,
-    /// Counts by size.
+    /// Counts of observations by bucket.
     Histogram,
 }

@@ -1,17 +1,19 @@
-//! The Prometheus recorder, and the one table of all metrics.
+//! The Prometheus recorder, and the table of all metrics.
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-use super::{Kind, Metric, camera, decide, decode, detect, gpu, http, publish, remote, service, source};
+use super::{
+    Metric, MetricKind, camera, decide, decode, detect, gpu, http, publish, remote, service, source,
+};
 
-/// Upper bounds of every duration, seconds: an inference takes milliseconds, a reconnect minutes.
+/// Upper bounds of the buckets of all durations, seconds: an inference takes milliseconds, a reconnect minutes.
 const SECONDS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 10.0, 60.0];
 
-/// Upper bounds of every count of frames: a batch holds 32 at most.
+/// Upper bounds of the buckets of all counts of frames: a batch has at most 32.
 const FRAMES: [f64; 6] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0];
 
-/// The table of each stage, in the order of the way.
+/// The tables of all files of this folder, in the order of the pipeline.
 const TABLES: &[&[Metric]] = &[
     source::METRICS,
     decode::METRICS,
@@ -25,15 +27,15 @@ const TABLES: &[&[Metric]] = &[
     gpu::METRICS,
 ];
 
-/// Every metric of the program.
+/// Returns every metric of the program.
 #[must_use]
 pub fn all_metrics() -> Vec<Metric> {
     TABLES.concat()
 }
 
-/// Makes every counter count from now on, and gives what `/metrics` renders.
+/// Installs the process's metrics recorder and returns the handle that renders `/metrics`.
 ///
-/// The HTTP server runs the recorder's upkeep. Histograms have buckets by how their names end: `_seconds`, `_frames`.
+/// The HTTP server runs the recorder's upkeep. The buckets of a histogram follow from the end of its name: `_seconds`, `_frames`.
 ///
 /// # Errors
 /// A recorder is installed already.
@@ -45,6 +47,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
 
 fn builder() -> Result<PrometheusBuilder, BuildError> {
     PrometheusBuilder::new()
+        // Without buckets the exporter renders summaries, which cannot be aggregated over instances.
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
         .set_buckets_for_metric(Matcher::Suffix("_frames".to_owned()), &FRAMES)
 }
@@ -52,18 +55,18 @@ fn builder() -> Result<PrometheusBuilder, BuildError> {
 fn describe_all() {
     for metric in all_metrics() {
         match metric.kind {
-            Kind::Counter => metrics::describe_counter!(metric.name, metric.help),
-            Kind::Gauge => metrics::describe_gauge!(metric.name, metric.help),
-            Kind::Histogram => metrics::describe_histogram!(metric.name, metric.help),
+            MetricKind::Counter => metrics::describe_counter!(metric.name, metric.help),
+            MetricKind::Gauge => metrics::describe_gauge!(metric.name, metric.help),
+            MetricKind::Histogram => metrics::describe_histogram!(metric.name, metric.help),
         }
     }
 }
 
 #[cfg(test)]
 pub(crate) mod testing {
-    //! What a happening's test needs: the metrics as they come out.
+    //! Helpers for the tests of events: the metrics as they are rendered.
 
-    /// Runs `emit` and gives the text that `/metrics` would show.
+    /// Runs `emit` and returns the text that `/metrics` would serve.
     pub(crate) fn rendered(emit: impl FnOnce()) -> String {
         let recorder = super::builder().unwrap().build_recorder();
         let handle = recorder.handle();
@@ -83,11 +86,14 @@ mod tests {
     use super::*;
 
     /// A metric as the sources of this folder use it: kind, name, labels.
-    type Use = (Kind, String, Vec<String>);
+    type Use = (MetricKind, String, Vec<String>);
 
     fn uses_in(source: &str, shared: &str) -> Vec<Use> {
-        let macros =
-            [("counter!(", Kind::Counter), ("gauge!(", Kind::Gauge), ("histogram!(", Kind::Histogram)];
+        let macros = [
+            ("counter!(", MetricKind::Counter),
+            ("gauge!(", MetricKind::Gauge),
+            ("histogram!(", MetricKind::Histogram),
+        ];
         let uses = macros.into_iter().flat_map(|(call, kind)| {
             let calls = source.split(call).skip(1).map(|rest| rest.split(';').next().unwrap());
             calls.map(move |call| (kind, name_in(call, source, shared).to_owned(), labels_in(call)))
@@ -95,12 +101,12 @@ mod tests {
         uses.collect()
     }
 
-    /// The name that a call gives by a constant of its file, or of `shared` ones.
+    /// Returns the metric name that a call gives by a constant of its file, or one of `shared`.
     fn name_in<'a>(call: &str, source: &'a str, shared: &'a str) -> &'a str {
         let first = call.split([',', ')']).next().unwrap().trim();
         let constant = format!("const {first}: &str = \"");
         let written = [source, shared].into_iter().find_map(|source| source.split_once(&constant));
-        let (_, after) = written.unwrap_or_else(|| panic!("{first} is no constant: name the metric once"));
+        let (_, after) = written.unwrap_or_else(|| panic!("{first} is not a constant: name the metric once"));
         after.split('"').next().unwrap()
     }
 
@@ -135,19 +141,18 @@ mod tests {
                 seen.insert(used.1);
             }
         }
-        let told: BTreeSet<_> = table.into_iter().map(|(_, name, _)| name).collect();
-        assert_eq!(seen, told, "every metric of the tables is emitted");
+        let listed: BTreeSet<_> = table.into_iter().map(|(_, name, _)| name).collect();
+        assert_eq!(seen, listed, "every metric of the tables is emitted");
     }
 
-    /// What a log event may say as its `stage`: a folder of `src`.
-    /// The stage `publish` is in the folders `delivery` and `sinks`.
+    /// Returns whether a log event may have this `stage`: the name of a folder of `src`, or `publish`, which is in two.
     fn is_stage(stage: &str) -> bool {
         let folder = if stage == "publish" { "delivery" } else { stage };
         Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(folder).is_dir() || stage == "service"
     }
 
     #[test]
-    fn every_log_event_says_its_stage() {
+    fn every_log_event_starts_with_its_stage() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/telemetry");
         let mut events = 0;
         for path in sources(&folder).iter().filter(|path| !path.ends_with("log.rs")) {
@@ -184,19 +189,19 @@ mod tests {
                 name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'),
                 "{name}"
             );
-            assert_eq!(name.ends_with("_total"), metric.kind == Kind::Counter, "{name}");
+            assert_eq!(name.ends_with("_total"), metric.kind == MetricKind::Counter, "{name}");
             assert!(
                 !name.ends_with("_ms") && !name.ends_with("_millis"),
                 "{name}: seconds are the base unit"
             );
             assert!(metric.help.ends_with('.'), "{name}: its help is a sentence");
-            assert!(names.insert(name), "{name} stands in two tables");
+            assert!(names.insert(name), "{name} is in two tables");
         }
     }
 
     #[test]
     fn every_histogram_has_buckets() {
-        for metric in all_metrics().iter().filter(|metric| metric.kind == Kind::Histogram) {
+        for metric in all_metrics().iter().filter(|metric| metric.kind == MetricKind::Histogram) {
             let text = testing::rendered(|| metrics::histogram!(metric.name).record(3.0));
             assert!(text.contains("_bucket{le=") && !text.contains("quantile="), "{}:\n{text}", metric.name);
         }

@@ -1,4 +1,7 @@
-//! Telemetry is a value: one struct a happening, which logs, counts and puts it on the board together.
+//! Telemetry: one struct per event, whose `emit` logs it, counts it and records it in the status board.
+//!
+//! The module lies below the stages: events take plain values, `&dyn Error` or `&dyn Display`, and never a stage's types.
+//! Each log event starts with the field `stage`, and each metric is in the table `METRICS` of its file.
 #![expect(clippy::disallowed_macros, reason = "this folder is where the raw metric macros belong")]
 
 pub mod log;
@@ -19,11 +22,11 @@ pub(crate) mod service;
 pub(crate) mod source;
 
 pub(crate) use emf::Emf;
-pub(crate) use gpu::{GpuFacts, Gpus};
+pub(crate) use gpu::{GpuDriver, Gpus};
 pub(crate) use http::{
     AcceptFailed, AcceptsFailed, ConnectionRefused, ConnectionsRefused, EncodeFailed, Listening, Scrape,
     ShortToken, SignInRefused, SignInsRefused,
 };
-pub use metric::{Kind, Metric};
+pub use metric::{Metric, MetricKind};
 pub use metrics::all_metrics;
-pub(crate) use service::StoppedAtOnce;
+pub(crate) use service::StopForced;

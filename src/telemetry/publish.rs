@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use metrics::{counter, histogram};
 
-use super::{Kind, Metric};
+use super::{Metric, MetricKind};
 use crate::media::{CameraId, Event};
 
 const EVENTS: &str = "kvs_infer_events_total";
@@ -14,7 +14,7 @@ const DELIVERY_FAILURES: &str = "kvs_infer_delivery_failures_total";
 const DELIVERY_RETRIES: &str = "kvs_infer_delivery_retries_total";
 const DEAD_LETTERS: &str = "kvs_infer_dead_letters_total";
 const SNAPSHOTS_FAILED: &str = "kvs_infer_snapshots_failed_total";
-const SNAPSHOTS_LEFT_OUT: &str = "kvs_infer_snapshots_left_out_total";
+const SNAPSHOTS_OMITTED: &str = "kvs_infer_snapshots_omitted_total";
 pub(super) const SINK_QUEUED: &str = "kvs_infer_sink_queued";
 pub(super) const SINK_QUEUED_BYTES: &str = "kvs_infer_sink_queued_bytes";
 pub(super) const SINK_OLDEST_SECONDS: &str = "kvs_infer_sink_oldest_seconds";
@@ -26,81 +26,86 @@ const OUTBOXES_SET_ASIDE: &str = "kvs_infer_outboxes_set_aside_total";
 pub(crate) const METRICS: &[Metric] = &[
     Metric {
         name: EVENTS,
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         labels: &["camera", "type"],
         help: "Events, each counted once however often its footage was read.",
     },
     Metric {
         name: EVENT_DELIVERY_SECONDS,
-        kind: Kind::Histogram,
+        kind: MetricKind::Histogram,
         labels: &["sink"],
-        help: "Time from the arrival of the confirming frame to the sink's acceptance.",
+        help: "From the arrival of the confirming frame to the sink's acceptance.",
     },
     Metric {
         name: DELIVERED,
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         labels: &["sink"],
         help: "Records or snapshots that a sink accepted.",
     },
     Metric {
         name: DELIVERY_FAILURES,
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         labels: &["sink", "reason"],
         help: "Attempts that a sink refused or that did not reach it.",
     },
     Metric {
         name: DELIVERY_RETRIES,
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         labels: &["sink"],
         help: "Records or snapshots that were tried again.",
     },
     Metric {
         name: DEAD_LETTERS,
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         labels: &["sink"],
         help: "Records that can never be valid and went to the dead-letter file.",
     },
     Metric {
         name: SNAPSHOTS_FAILED,
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         labels: &[],
         help: "Snapshots that could not be encoded.",
     },
     Metric {
-        name: SNAPSHOTS_LEFT_OUT,
-        kind: Kind::Counter,
+        name: SNAPSHOTS_OMITTED,
+        kind: MetricKind::Counter,
         labels: &["camera", "reason"],
-        help: "Events without all pictures of their own: limit (more than 16 in a frame: they name the picture of another), room (more than \
+        help: "Events without all pictures of their own: limit (more than 16 in a frame: they name the picture of another), size (more than \
          16 MiB of pictures in a frame, or than a sink's share of state.max_bytes holds).",
     },
-    Metric { name: SINK_QUEUED, kind: Kind::Gauge, labels: &["sink"], help: "Events that wait for a sink." },
+    Metric {
+        name: SINK_QUEUED,
+        kind: MetricKind::Gauge,
+        labels: &["sink"],
+        help: "Events that wait for a sink.",
+    },
     Metric {
         name: SINK_QUEUED_BYTES,
-        kind: Kind::Gauge,
+        kind: MetricKind::Gauge,
         labels: &["sink"],
         help: "Bytes of the records and pictures that wait for a sink.",
     },
     Metric {
         name: SINK_OLDEST_SECONDS,
-        kind: Kind::Gauge,
+        kind: MetricKind::Gauge,
         labels: &["sink"],
-        help: "Age of the oldest event that waits for a sink; 0 where none waits.",
+        help: "How long the oldest event that waits for a sink has waited; 0 where none waits.",
     },
     Metric {
         name: SINK_LOST,
-        kind: Kind::Gauge,
+        kind: MetricKind::Gauge,
         labels: &["sink"],
-        help: "Events lost to a sink since the start: dead letters, and events for which its share had no room.",
+        help: "Events since the start that a sink will never take: dead letters, and what its share had no room for.",
     },
     Metric {
         name: TAKEN_OVER,
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         labels: &["camera"],
-        help: "Takeovers of the camera by another process; this one has stopped reading and publishing it.",
+        help: "Times that another process took the camera over; this one has stopped reading and publishing it.",
     },
     Metric {
         name: OUTBOXES_SET_ASIDE,
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         labels: &[],
         help: "Damaged outboxes that were set aside at the start for a new one.",
     },
@@ -108,9 +113,9 @@ pub(crate) const METRICS: &[Metric] = &[
 
 /// A damaged outbox was set aside for a new one.
 pub(crate) struct OutboxSetAside<'a> {
-    /// Reason why it could not be used.
+    /// The finding.
     pub(crate) why: &'a str,
-    /// Consequences and remedy.
+    /// Its consequences.
     pub(crate) text: &'a str,
 }
 
@@ -122,7 +127,7 @@ impl OutboxSetAside<'_> {
     }
 }
 
-/// A new event is in the outbox.
+/// A new event was accepted for delivery.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EventAccepted<'a> {
     /// The event.
@@ -151,9 +156,9 @@ impl EventAccepted<'_> {
 /// A sink accepted a record or a snapshot.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Delivered<'a> {
-    /// Name of the sink.
+    /// The sink.
     pub(crate) sink: &'a str,
-    /// Time since the confirming frame arrived.
+    /// Since the arrival of the frame.
     pub(crate) since_arrival: Duration,
 }
 
@@ -166,19 +171,19 @@ impl Delivered<'_> {
     }
 }
 
-/// An attempt failed and is made again.
+/// An attempt failed and will be made again.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AttemptFailed<'a> {
-    /// Name of the sink.
+    /// The sink.
     pub(crate) sink: &'a str,
-    /// Error code, a label of metrics: one of few.
+    /// The error's code: one of few.
     pub(crate) reason: &'a str,
-    /// Number of records or snapshots to be tried again.
+    /// Records or snapshots that will be tried again.
     pub(crate) retries: u64,
 }
 
 impl AttemptFailed<'_> {
-    /// Counts it. The change of the sink's state is logged, not each attempt.
+    /// Counts it; the change of the sink's state is logged, not each attempt.
     pub(crate) fn emit(self) {
         let sink = self.sink.to_owned();
         let reason = self.reason.to_owned();
@@ -190,9 +195,9 @@ impl AttemptFailed<'_> {
 /// A sink began to fail.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SinkFailing<'a> {
-    /// Name of the sink.
+    /// The sink.
     pub(crate) sink: &'a str,
-    /// Cause and remedy.
+    /// The error and its remedy.
     pub(crate) reason: &'a str,
 }
 
@@ -203,15 +208,15 @@ impl SinkFailing<'_> {
             stage = "publish",
             sink = self.sink,
             reason = self.reason,
-            "sink failing; its events wait and are tried again"
+            "sink failing; events wait and are tried again"
         );
     }
 }
 
-/// A sink accepted an event again.
+/// A sink works again.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SinkRecovered<'a> {
-    /// Name of the sink.
+    /// The sink.
     pub(crate) sink: &'a str,
 }
 
@@ -222,14 +227,14 @@ impl SinkRecovered<'_> {
     }
 }
 
-/// A record that can never be valid is in the dead-letter file.
+/// A record can never be valid.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DeadLettered<'a> {
-    /// Name of the sink.
+    /// The sink.
     pub(crate) sink: &'a str,
-    /// Id of the record's event.
+    /// The record.
     pub(crate) event_id: &'a str,
-    /// Cause.
+    /// The error.
     pub(crate) reason: &'a str,
 }
 
@@ -242,20 +247,20 @@ impl DeadLettered<'_> {
             sink,
             event_id,
             reason,
-            "record refused permanently; it is in the dead-letter file"
+            "record rejected permanently and written to the dead-letter file"
         );
         counter!(DEAD_LETTERS, "sink" => sink.to_owned()).increment(1);
     }
 }
 
-/// A record that can never be valid could not be written to the dead-letter file: it is lost.
+/// A dead letter could not be written: the record is lost.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DeadLetterLost<'a> {
-    /// Path of the dead-letter file.
+    /// The file.
     pub(crate) path: &'a std::path::Path,
-    /// Id of the record's event.
+    /// The record.
     pub(crate) event_id: &'a str,
-    /// Cause.
+    /// The error.
     pub(crate) error: &'a std::io::Error,
 }
 
@@ -263,16 +268,16 @@ impl DeadLetterLost<'_> {
     /// Logs it.
     pub(crate) fn emit(self) {
         let path = self.path.display();
-        tracing::error!(stage = "publish", %path, event_id = self.event_id, error = %self.error, "dead-letter file not writable; record lost");
+        tracing::error!(stage = "publish", %path, event_id = self.event_id, error = %self.error, "dead letter not written; record lost");
     }
 }
 
 /// A snapshot could not be made; its event is delivered without one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SnapshotFailed<'a> {
-    /// Id of the event.
+    /// The event.
     pub(crate) event_id: &'a str,
-    /// Cause.
+    /// The error.
     pub(crate) error: &'a str,
 }
 
@@ -280,34 +285,29 @@ impl SnapshotFailed<'_> {
     /// Logs and counts it.
     pub(crate) fn emit(self) {
         let Self { event_id, error } = self;
-        tracing::warn!(
-            stage = "publish",
-            event_id,
-            error,
-            "snapshot failed; the event is delivered without one"
-        );
+        tracing::warn!(stage = "publish", event_id, error, "snapshot failed; its event is sent without");
         counter!(SNAPSHOTS_FAILED).increment(1);
     }
 }
 
-/// Pictures of a frame's events were left out.
+/// Events of a frame go without all pictures of their own.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SnapshotsLeftOut<'a> {
     /// The camera.
     pub(crate) camera: &'a str,
-    /// `limit` or `room`.
+    /// `limit` or `size`.
     pub(crate) reason: &'static str,
-    /// Number of events without all pictures of their own.
+    /// Their number.
     pub(crate) events: usize,
-    /// `true`: a warning is logged.
+    /// Set where it is to be logged, too.
     pub(crate) warns: bool,
 }
 
 impl SnapshotsLeftOut<'_> {
-    /// Counts them, and logs a warning where one is due.
+    /// Counts them, and logs them where it is due.
     pub(crate) fn emit(self) {
         let Self { camera, reason, events, warns } = self;
-        counter!(SNAPSHOTS_LEFT_OUT, "camera" => camera.to_owned(), "reason" => reason)
+        counter!(SNAPSHOTS_OMITTED, "camera" => camera.to_owned(), "reason" => reason)
             .increment(events as u64);
         if warns {
             tracing::warn!(
@@ -315,7 +315,7 @@ impl SnapshotsLeftOut<'_> {
                 camera,
                 reason,
                 events,
-                "many objects in one frame: pictures left out, events delivered; see kvs_infer_snapshots_left_out_total"
+                "snapshots omitted: too many objects in a frame, no event is lost; see kvs_infer_snapshots_omitted_total"
             );
         }
     }
@@ -324,9 +324,9 @@ impl SnapshotsLeftOut<'_> {
 /// An entry of the outbox does not hold an event.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RecordUnreadable<'a> {
-    /// Name of the sink that it waited for.
+    /// The sink that it waited for.
     pub(crate) sink: &'a str,
-    /// Cause.
+    /// The error.
     pub(crate) error: &'a dyn std::error::Error,
 }
 
@@ -340,9 +340,9 @@ impl RecordUnreadable<'_> {
 /// Events of a sink that is no longer configured were dropped.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LeftoverDropped<'a> {
-    /// Name of the sink.
+    /// The sink.
     pub(crate) sink: &'a str,
-    /// Number of events.
+    /// The number of events.
     pub(crate) count: u64,
 }
 
@@ -350,19 +350,14 @@ impl LeftoverDropped<'_> {
     /// Logs it.
     pub(crate) fn emit(self) {
         let Self { sink, count } = self;
-        tracing::warn!(
-            stage = "publish",
-            sink,
-            count,
-            "events dropped: they waited for a sink that is no longer configured"
-        );
+        tracing::warn!(stage = "publish", sink, count, "events dropped: their sink is no longer configured");
     }
 }
 
-/// The outbox could not write everything that it had taken in.
+/// The outbox could not write all that it had taken in.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OutboxCloseFailed<'a> {
-    /// Number of commits and cause.
+    /// The error, with the number of lost records.
     pub(crate) error: &'a dyn std::error::Error,
 }
 
@@ -376,11 +371,11 @@ impl OutboxCloseFailed<'_> {
 /// The time to stop ran out before a sink was empty.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UndeliveredAtStop<'a> {
-    /// Name of the sink.
+    /// The sink.
     pub(crate) sink: &'a str,
     /// `true` for a required sink.
     pub(crate) required: bool,
-    /// Number of undelivered events.
+    /// Events that were left.
     pub(crate) count: u64,
 }
 
@@ -393,7 +388,7 @@ impl UndeliveredAtStop<'_> {
             sink,
             required,
             count,
-            "stopped with undelivered events; they stay in the outbox for the next start"
+            "events not delivered before the stop: they stay in the outbox for the next start"
         );
     }
 }
@@ -421,7 +416,7 @@ impl CameraTakenOver<'_> {
 pub(crate) struct RecordsLeft<'a> {
     /// The camera.
     pub(crate) camera: &'a CameraId,
-    /// Number of records, each counted once per sink that it waited for.
+    /// Records, one for each sink that they waited for.
     pub(crate) records: u64,
 }
 

@@ -1,149 +1,154 @@
-//! What happens while files come from elsewhere.
+//! Events of fetching files from S3 and the web.
 
+use std::fmt::Display;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Kind, Metric};
-use crate::remote::Address;
+use super::{Metric, MetricKind};
 
+const STAGE: &str = "remote";
 const BYTES: &str = "kvs_infer_model_fetched_bytes_total";
 const ERRORS: &str = "kvs_infer_model_fetch_errors_total";
 
-/// The metrics of files from elsewhere.
+/// The metrics of fetched files.
 pub(super) const METRICS: &[Metric] = &[
     Metric {
         name: BYTES,
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         labels: &[],
         help: "Bytes of models that were fetched from S3 or the web.",
     },
     Metric {
         name: ERRORS,
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         labels: &[],
-        help: "Tries to fetch a model, or to learn whether it has changed, that failed.",
+        help: "Failed attempts to fetch a model, or to check whether it has changed.",
     },
 ];
 
-/// A server is asked for a file.
-pub(crate) struct Asked<'a> {
-    pub(crate) address: &'a Address,
+/// A request for a file was sent.
+pub(crate) struct FetchStarted<'a> {
+    /// Displayed without user, password and query.
+    pub(crate) address: &'a dyn Display,
 }
 
-impl Asked<'_> {
+impl FetchStarted<'_> {
     pub(crate) fn emit(self) {
-        tracing::info!(stage = "remote", address = %self.address, "fetching");
+        tracing::info!(stage = STAGE, address = %self.address, "fetch started");
     }
 }
 
-/// A file comes, and takes its time.
-pub(crate) struct Fetching<'a> {
-    pub(crate) address: &'a Address,
+/// A long fetch has made progress.
+pub(crate) struct FetchContinued<'a> {
+    pub(crate) address: &'a dyn Display,
     pub(crate) done_bytes: u64,
     pub(crate) total_bytes: Option<u64>,
 }
 
-impl Fetching<'_> {
+impl FetchContinued<'_> {
     pub(crate) fn emit(self) {
         let Self { address, done_bytes, total_bytes } = self;
-        tracing::info!(stage = "remote", %address, done_bytes, total_bytes, "still fetching");
+        tracing::info!(stage = STAGE, %address, done_bytes, total_bytes, "fetch continues");
     }
 }
 
-/// A file is here.
-pub(crate) struct Fetched<'a> {
-    pub(crate) address: &'a Address,
+/// A file was fetched as a whole and is in the cache.
+pub(crate) struct FetchCompleted<'a> {
+    pub(crate) address: &'a dyn Display,
     pub(crate) bytes: u64,
-    pub(crate) took: Duration,
+    pub(crate) duration: Duration,
     pub(crate) sha256: &'a str,
 }
 
-impl Fetched<'_> {
+impl FetchCompleted<'_> {
     pub(crate) fn emit(self) {
         metrics::counter!(BYTES).increment(self.bytes);
-        let Self { address, bytes, took, sha256 } = self;
-        tracing::info!(stage = "remote", %address, bytes, took_s = took.as_secs_f64(), sha256, "fetched");
+        // The digest identifies the content later: the address may serve another file by then.
+        let Self { address, bytes, duration, sha256 } = self;
+        tracing::info!(stage = STAGE, %address, bytes, duration_s = duration.as_secs_f64(), sha256, "fetch completed");
     }
 }
 
-/// Another process is fetching the same file into the same folder.
-pub(crate) struct WaitsForOther<'a> {
-    pub(crate) address: &'a Address,
-    /// That process, as it says itself.
+/// Another process holds the cache's lock of this file, since it fetches the same one.
+pub(crate) struct FetchWaits<'a> {
+    pub(crate) address: &'a dyn Display,
+    /// The description that the other process wrote into the lock file.
     pub(crate) holder: &'a str,
 }
 
-impl WaitsForOther<'_> {
+impl FetchWaits<'_> {
     pub(crate) fn emit(self) {
         tracing::info!(
-            stage = "remote",
+            stage = STAGE,
             address = %self.address,
             holder = self.holder,
-            "another process is fetching it: waiting for that"
+            "fetch waits: another process is fetching this file"
         );
     }
 }
 
-/// Content that was not used for long is gone.
-pub(crate) struct Removed<'a> {
+/// An unused model was removed from the cache.
+pub(crate) struct CachedModelRemoved<'a> {
     pub(crate) path: &'a Path,
     pub(crate) bytes: u64,
 }
 
-impl Removed<'_> {
+impl CachedModelRemoved<'_> {
     pub(crate) fn emit(self) {
         let Self { path, bytes } = self;
-        tracing::info!(stage = "remote", path = %path.display(), bytes, "a cached model that is not used was removed");
+        tracing::info!(stage = STAGE, path = %path.display(), bytes, "unused model removed from the cache");
     }
 }
 
-/// Others could put another model into the cache folder.
-pub(crate) struct FolderOfOthers<'a> {
+/// Other users can replace models in the cache folder.
+pub(crate) struct CacheFolderUnsafe<'a> {
     pub(crate) folder: &'a Path,
-    pub(crate) why: &'static str,
+    pub(crate) reason: &'static str,
 }
 
-impl FolderOfOthers<'_> {
+impl CacheFolderUnsafe<'_> {
     pub(crate) fn emit(self) {
         tracing::warn!(
-            stage = "remote",
+            stage = STAGE,
             folder = %self.folder.display(),
-            why = self.why,
-            "others can replace models in the cache folder: name one of this user with --cache-dir (KVS_INFER_CACHE), or give `sha256`"
+            reason = self.reason,
+            "other users can replace models in the cache folder: name one of this user with --cache-dir (KVS_INFER_CACHE), or give `sha256`"
         );
     }
 }
 
-/// A try failed.
-pub(crate) struct TryFailed<'a> {
-    pub(crate) address: &'a Address,
-    pub(crate) tries: u32,
-    pub(crate) why: &'a str,
+/// An attempt to fetch a file failed.
+pub(crate) struct FetchFailed<'a> {
+    pub(crate) address: &'a dyn Display,
+    /// The number of this attempt, from 1.
+    pub(crate) attempts: u32,
+    pub(crate) error: &'a str,
 }
 
-impl TryFailed<'_> {
+impl FetchFailed<'_> {
     pub(crate) fn emit(self) {
         metrics::counter!(ERRORS).increment(1);
-        tracing::warn!(stage = "remote", address = %self.address, tries = self.tries, error = self.why, "not fetched");
+        tracing::warn!(stage = STAGE, address = %self.address, attempts = self.attempts, error = self.error, "fetch failed");
     }
 }
 
-/// Nobody says whether a file has changed: what is here is used.
-pub(crate) struct UsedAsItWas<'a> {
-    pub(crate) address: &'a Address,
+/// The server did not answer whether a file has changed, and the cached copy is used.
+pub(crate) struct CachedCopyUsed<'a> {
+    pub(crate) address: &'a dyn Display,
     pub(crate) sha256: &'a str,
-    pub(crate) why: &'a str,
+    pub(crate) error: &'a str,
 }
 
-impl UsedAsItWas<'_> {
+impl CachedCopyUsed<'_> {
     pub(crate) fn emit(self) {
         metrics::counter!(ERRORS).increment(1);
         tracing::warn!(
-            stage = "remote",
+            stage = STAGE,
             address = %self.address,
             sha256 = self.sha256,
-            error = self.why,
-            "it is not known whether this file has changed: used as it was fetched before"
+            // Not fatal: a cached model is better than a camera that does not start.
+            error = self.error,
+            "cached copy used: the server did not say whether the file has changed"
         );
     }
 }

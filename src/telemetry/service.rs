@@ -1,14 +1,15 @@
-//! What happens to the service as a whole.
+//! Events of the service as a whole: start, reload, stop.
 
+use std::error::Error;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tracing::{error, info, warn};
 
-use super::{Kind, Metric};
-use crate::camera::CameraError;
-use crate::service::Changes;
+use super::{Metric, MetricKind};
 
+const STAGE: &str = "service";
 const RELOADS: &str = "kvs_infer_config_reloads_total";
 const RELOAD_FAILURES: &str = "kvs_infer_config_reload_failures_total";
 
@@ -16,60 +17,57 @@ const RELOAD_FAILURES: &str = "kvs_infer_config_reload_failures_total";
 pub(super) const METRICS: &[Metric] = &[
     Metric {
         name: RELOADS,
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         labels: &[],
-        help: "Configurations that were taken over while the service ran.",
+        help: "Configurations that were applied while the service ran.",
     },
     Metric {
         name: RELOAD_FAILURES,
-        kind: Kind::Counter,
+        kind: MetricKind::Counter,
         labels: &[],
-        help: "Configurations that could not be taken over; the one before goes on, and the log says why.",
+        help: "Configurations that were rejected while the service ran; the previous one stays in effect, and the log has the reason.",
     },
 ];
 
 /// Everything has started.
-pub(crate) struct Ready {
+pub(crate) struct ServiceReady {
     pub(crate) cameras: usize,
     pub(crate) http: SocketAddr,
 }
 
-impl Ready {
+impl ServiceReady {
     pub(crate) fn emit(self) {
-        info!(stage = "service", version = env!("CARGO_PKG_VERSION"), cameras = self.cameras, http = %self.http, "ready");
+        info!(stage = STAGE, version = env!("CARGO_PKG_VERSION"), cameras = self.cameras, http = %self.http, "ready");
     }
 }
 
-/// Another configuration was taken over.
-pub(crate) struct Reloaded<'a> {
-    pub(crate) changes: &'a Changes,
+/// A newer configuration was applied.
+pub(crate) struct ConfigApplied<'a> {
+    pub(crate) changes: &'a dyn Display,
 }
 
-impl Reloaded<'_> {
+impl ConfigApplied<'_> {
     pub(crate) fn emit(self) {
         metrics::counter!(RELOADS).increment(1);
-        info!(stage = "service", "the configuration was taken over: {}", self.changes);
+        info!(stage = STAGE, "configuration applied: {}", self.changes);
     }
 }
 
-/// Another configuration was not taken over.
-pub(crate) struct WasRefused<'a> {
-    pub(crate) why: &'a str,
+/// A newer configuration was rejected.
+pub(crate) struct ConfigRejected<'a> {
+    pub(crate) reason: &'a str,
 }
 
-impl WasRefused<'_> {
+impl ConfigRejected<'_> {
     pub(crate) fn emit(self) {
         metrics::counter!(RELOAD_FAILURES).increment(1);
-        warn!(
-            stage = "service",
-            "the configuration was not taken over, and the one before goes on: {}", self.why
-        );
+        warn!(stage = STAGE, "configuration rejected, the previous one stays in effect: {}", self.reason);
     }
 }
 
-/// Another configuration came while one waits for its models, and takes its place.
+/// A newer configuration replaces one that still waits for its models.
 pub(crate) struct ReloadReplaced {
-    /// The time for which that one has waited.
+    /// The time that the replaced one has waited.
     pub(crate) after: Duration,
     /// The models that it waited for.
     pub(crate) loading: String,
@@ -78,17 +76,17 @@ pub(crate) struct ReloadReplaced {
 impl ReloadReplaced {
     pub(crate) fn emit(self) {
         warn!(
-            stage = "service",
-            after_s = self.after.as_secs(),
+            stage = STAGE,
+            elapsed_s = self.after.as_secs(),
             loading = self.loading,
-            "a newer configuration takes the place of the one that waits for its models"
+            "reload replaced by a newer configuration while it waited for its models"
         );
     }
 }
 
-/// The configuration that waits for its models was asked for again.
+/// A reload was requested again for the configuration that already waits for its models.
 pub(crate) struct ReloadWaits {
-    /// The time for which it has waited.
+    /// The time that it has waited.
     pub(crate) after: Duration,
     /// The models that it waits for.
     pub(crate) loading: String,
@@ -97,126 +95,120 @@ pub(crate) struct ReloadWaits {
 impl ReloadWaits {
     pub(crate) fn emit(self) {
         info!(
-            stage = "service",
-            after_s = self.after.as_secs(),
+            stage = STAGE,
+            elapsed_s = self.after.as_secs(),
             loading = self.loading,
-            "this configuration waits for its models already"
+            "reload already under way: it waits for its models"
         );
     }
 }
 
-/// Nothing waits for a model any more that is being loaded.
-pub(crate) struct LoadGivenUp<'a> {
+/// A model load was abandoned: nothing waits for the model any more.
+pub(crate) struct LoadAbandoned<'a> {
     pub(crate) model: &'a str,
     pub(crate) after: Duration,
 }
 
-impl LoadGivenUp<'_> {
+impl LoadAbandoned<'_> {
     pub(crate) fn emit(self) {
         warn!(
-            stage = "service",
+            stage = STAGE,
             model = self.model,
-            after_s = self.after.as_secs(),
-            "loading a model was given up: its thread cannot be interrupted and runs on"
+            elapsed_s = self.after.as_secs(),
+            "model load abandoned: its thread cannot be interrupted and runs on"
         );
     }
 }
 
-/// The thread of such a model has ended.
-pub(crate) struct GivenUpLoadEnded<'a> {
+/// The thread of an abandoned model load has ended.
+pub(crate) struct AbandonedLoadEnded<'a> {
     pub(crate) model: &'a str,
     pub(crate) after: Duration,
 }
 
-impl GivenUpLoadEnded<'_> {
+impl AbandonedLoadEnded<'_> {
     pub(crate) fn emit(self) {
-        let after_s = self.after.as_secs();
-        info!(
-            stage = "service",
-            model = self.model,
-            after_s,
-            "the thread of a model that was given up has ended"
-        );
+        let elapsed_s = self.after.as_secs();
+        info!(stage = STAGE, model = self.model, elapsed_s, "thread of an abandoned model load ended");
     }
 }
 
 /// An allowed setting with a surprising effect.
-pub(crate) struct Advice<'a> {
+pub(crate) struct ConfigAdvice<'a> {
     pub(crate) text: &'a str,
 }
 
-impl Advice<'_> {
+impl ConfigAdvice<'_> {
     pub(crate) fn emit(self) {
-        warn!(stage = "service", "configuration: {}", self.text);
+        warn!(stage = STAGE, "configuration: {}", self.text);
     }
 }
 
-/// A camera is not in the configuration any more.
-pub(crate) struct CameraGone<'a> {
+/// A camera is no longer in the configuration.
+pub(crate) struct CameraRemoved<'a> {
     pub(crate) camera: &'a str,
 }
 
-impl CameraGone<'_> {
+impl CameraRemoved<'_> {
     pub(crate) fn emit(self) {
+        // A gauge without updates keeps its last value for ever, and would show the removed camera as up.
         super::http::forget_camera(self.camera);
-        info!(
-            stage = "service",
-            camera = self.camera,
-            "the camera is not in the configuration any more: it ends"
-        );
+        info!(stage = STAGE, camera = self.camera, "camera stops: it is no longer in the configuration");
     }
 }
 
-/// The service was told to stop.
-pub(crate) struct Stopping;
+/// The service was asked to stop.
+pub(crate) struct ServiceStopping;
 
-impl Stopping {
+impl ServiceStopping {
     pub(crate) fn emit(self) {
-        info!(stage = "service", "stopping: no more reading; what was read is still dealt with");
+        info!(stage = STAGE, "stopping: no more footage is read; what was read is still processed");
     }
 }
 
-/// A camera did not end as it should.
-pub(crate) struct CameraBroke {
-    pub(crate) error: CameraError,
+/// A camera ended with an error.
+pub(crate) struct CameraFailed<'a> {
+    pub(crate) camera: &'a str,
+    pub(crate) error: &'a dyn Error,
 }
 
-impl CameraBroke {
+impl CameraFailed<'_> {
     pub(crate) fn emit(self) {
-        error!(stage = "service", "{}", self.error);
+        error!(stage = STAGE, camera = self.camera, "camera failed: {}", self.error);
     }
 }
 
-/// A part did not end in its time, and is left behind.
-pub(crate) struct Stuck {
+/// A part of the service did not end in time, and is left running.
+pub(crate) struct StopTimedOut {
     pub(crate) part: &'static str,
 }
 
-impl Stuck {
+impl StopTimedOut {
     pub(crate) fn emit(self) {
-        error!(stage = "service", part = self.part, "did not end in time, and is left behind");
+        // An error although the stop continues: the part holds memory or a thread until the process ends.
+        error!(stage = STAGE, part = self.part, "stop timed out: this part is left running");
     }
 }
 
-/// The service was told to stop a second time.
-pub(crate) struct StoppedAtOnce;
+/// The service was asked to stop a second time, and ends at once.
+pub(crate) struct StopForced;
 
-impl StoppedAtOnce {
+impl StopForced {
     pub(crate) fn emit(self) {
         error!(
-            stage = "service",
-            "told to stop again: stopped at once; what was not delivered is in the outbox, what was being looked at is read again"
+            stage = STAGE,
+            "stop forced by a second signal: undelivered events stay in the outbox, frames under way are read again"
         );
     }
 }
 
 /// Everything has stopped.
-pub(crate) struct Stopped {
-    pub(crate) took: Duration,
+pub(crate) struct ServiceStopped {
+    pub(crate) duration: Duration,
 }
 
-impl Stopped {
+impl ServiceStopped {
     pub(crate) fn emit(self) {
-        info!(stage = "service", took_s = self.took.as_secs_f64(), "stopped");
+        info!(stage = STAGE, duration_s = self.duration.as_secs_f64(), "stopped");
     }
 }

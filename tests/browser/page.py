@@ -62,7 +62,7 @@ for (const img of document.querySelectorAll(".card .screen:not(.stale) img:not([
 
 # The ids of the events that were kept, once all of them are there.
 KEPT = """
-if (document.querySelector("#feed-state").textContent !== "as they come") return null;
+if (document.querySelector("#feed-state").textContent !== "live") return null;
 return [...document.querySelectorAll(".event")].map((row) => row.dataset.id);
 """
 

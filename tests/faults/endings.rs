@@ -30,7 +30,7 @@ async fn events_of(footage: &Footage, films: u32) -> (Vec<serde_json::Value>, f6
     until("end of the footage", read).await;
     let scrape = metrics(&program);
     let complete = metric(&scrape, "kvs_infer_demux_fragments_total", &["result=\"complete\""]);
-    let ended = metric(&scrape, "kvs_infer_source_endings_total", &["reason=\"ended\""]);
+    let ended = metric(&scrape, "kvs_infer_source_disconnects_total", &["reason=\"ended\""]);
     let stopped = program.stop();
     assert!(stopped.status.success(), "{:#?}", stopped.log);
     (events(stopped.dir.path()), complete, ended)
@@ -77,7 +77,7 @@ async fn a_connection_that_stalls_is_read_again_within_the_limit() {
     // Gaps are a quarter of a second, so the least limit counts: 4 s. What is above is the way to the next connection.
     let limit = Duration::from_secs(4);
     assert!(silent >= limit - Duration::from_millis(500) && silent <= limit + SHOWS_WITHIN / 2, "{silent:?}");
-    assert!(metric(&metrics(&program), "kvs_infer_source_endings_total", &["reason=\"stalled\""]) >= 1.0);
+    assert!(metric(&metrics(&program), "kvs_infer_source_disconnects_total", &["reason=\"stalled\""]) >= 1.0);
     assert!(program.stop().status.success());
     figure(&format!("R4 a stalled connection is read again after {:.2} s (limit 4 s)", silent.as_secs_f64()));
     footage.sim.stop().await;
@@ -93,7 +93,7 @@ async fn footage_that_has_expired_is_no_reason_to_wait() {
     stream.set_faults("expire=20,count=1".parse::<Faults>().unwrap());
     stream.cut_readers();
     let expired =
-        || metric(&metrics(&program), "kvs_infer_source_endings_total", &["reason=\"error_record\""]);
+        || metric(&metrics(&program), "kvs_infer_source_disconnects_total", &["reason=\"error_record\""]);
     until("error record", || (expired() > 0.0).then_some(())).await;
     let read = program.camera("front")["fragments"].as_u64().unwrap();
     let (_, took) =

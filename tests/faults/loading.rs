@@ -54,7 +54,8 @@ impl Starting {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let http = lines.find_map(|line| {
             let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
-            (line["message"] == "HTTP listens").then(|| line["addr"].as_str().unwrap().parse().unwrap())
+            (line["message"] == "HTTP server listening")
+                .then(|| line["addr"].as_str().unwrap().parse().unwrap())
         });
         // Few lines follow, which the pipe holds.
         std::mem::forget(lines);
@@ -161,7 +162,7 @@ async fn a_reload_that_hangs_shows_and_gives_way_to_a_newer_one() {
     let ended = program.stop();
     assert!(ended.status.success() && ended.took <= ENDS_WITHIN, "{:?} {:#?}", ended.status, ended.log);
     let said = |text: &str| ended.log.iter().any(|line| line.contains(text));
-    assert!(said("a newer configuration takes the place of the one that waits"), "{:#?}", ended.log);
+    assert!(said("reload replaced by a newer configuration"), "{:#?}", ended.log);
     assert_eq!(events(ended.dir.path()).len() as u64, 2 * records_of(1));
     if let Some(showed) = showed {
         figure(&format!(

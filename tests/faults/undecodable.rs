@@ -70,7 +70,7 @@ async fn a_camera_of_which_no_frame_can_be_decoded_counts_as_down_until_one_can(
     let ended = program.stop();
     assert!(ended.status.success(), "{:#?}", ended.log);
     let said = |text: &str| ended.log.iter().filter(|line| line.contains(text)).count();
-    assert_eq!(said("the camera is read and nothing is seen"), 1, "{:#?}", ended.log);
+    assert_eq!(said("footage is read but no frame is inferred"), 1, "{:#?}", ended.log);
     assert_eq!(said("frames are inferred again"), 1, "{:#?}", ended.log);
     figure(&format!(
         "R11 undecodable: 1 of 1 faults shows and goes away; it shows after {:.1} s",

@@ -86,7 +86,7 @@ async fn stored_footage_is_caught_up_with_and_the_live_edge_follows_without_a_ga
     let (_, metrics) = program.get("/metrics");
     assert!(program.stop().status.success());
     assert!(!metrics.contains("kvs_infer_source_gaps_total{camera=\"front\"}"), "no fragment is missing");
-    assert!(!metrics.contains("result=\"repeated\""), "none comes twice");
+    assert!(!metrics.contains("result=\"duplicate\""), "none comes twice");
     sim.stop().await;
 }
 

@@ -37,7 +37,7 @@ async fn cameras_come_change_and_go_and_the_others_lose_no_frame() {
         program.metric_when("kvs_infer_config_reload_failures_total", n + 1);
     }
     let health = program.get("/healthz");
-    assert!(health.0 == 200 && health.1.contains("the configuration cannot be taken over"), "{}", health.1);
+    assert!(health.0 == 200 && health.1.contains("the configuration was rejected"), "{}", health.1);
 
     program.rewrite(&config(&[camera("steady"), every_second_frame("changed"), camera("added")]));
     program.metric_when("kvs_infer_config_reloads_total", 1);
@@ -89,7 +89,7 @@ async fn a_hangup_in_the_first_moments_ends_nothing_and_is_not_lost() {
     let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     let mut log = Vec::new();
     for line in lines {
-        if line.contains("the configuration was taken over") {
+        if line.contains("configuration applied") {
             signal("-TERM");
         }
         log.push(line);

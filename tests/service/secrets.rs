@@ -217,7 +217,7 @@ async fn a_service_shows_no_secret_whatever_works_or_fails() {
             files.hold(config);
             program.reload();
             program.line_with(words);
-            program.until("/healthz", "the configuration cannot be taken over");
+            program.until("/healthz", "the configuration was rejected");
         }
         (program.stop(), files)
     })

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use kvs_infer::cli::healthcheck::{self, HealthcheckArgs};
 use kvs_infer::media::CameraId;
-use kvs_infer::status::{SinkRow, StatusBoard};
+use kvs_infer::status::{SinkState, SinkStatus, StatusBoard};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 
@@ -50,13 +50,14 @@ fn ailing() -> StatusBoard {
         .add_camera(&CameraId::new("gate"), "gate-stream")
         .down("not authorized: arn:aws:iam::1:role/hush", None);
     board.set_sinks(|| {
-        vec![SinkRow { name: "kds/hush".into(), reason: Some("access denied".into()), ..SinkRow::default() }]
+        let state = SinkState::Failing { reason: "access denied".into(), since: Instant::now() };
+        vec![SinkStatus { name: "kds/hush".into(), state, ..SinkStatus::default() }]
     });
     board
 }
 
 #[test]
-fn strangers_learn_how_many_things_are_wrong_and_no_more() {
+fn other_hosts_get_the_number_of_reasons_and_no_more() {
     let board = ailing();
     let _loading = board.show_loading("hush", "is fetched");
     let server = show::serve("0.0.0.0", Some(TOKEN), &board, show::encode());
@@ -68,11 +69,11 @@ fn strangers_learn_how_many_things_are_wrong_and_no_more() {
     assert_eq!(ask_from(from, addr, "/readyz", &[]).json(), json!({ "status": "starting" }));
     assert_eq!(ask_from(from, addr, "/metrics", &[]).code, 200);
     let bearer = format!("Authorization: Bearer {TOKEN}");
-    for (name, told) in [
+    for (name, reply) in [
         ("with the token", ask_from(from, addr, "/healthz", &[&bearer])),
         ("from this host", get(&server, "/healthz", &[])),
     ] {
-        assert!(String::from_utf8_lossy(&told.body).contains("role/hush"), "{name}");
+        assert!(String::from_utf8_lossy(&reply.body).contains("role/hush"), "{name}");
     }
     let rebound = get(&server, "/healthz", &["Host: evil.example"]);
     assert!(!String::from_utf8_lossy(&rebound.body).contains("hush"));
@@ -80,7 +81,7 @@ fn strangers_learn_how_many_things_are_wrong_and_no_more() {
 }
 
 #[test]
-fn a_body_that_does_not_come_is_not_waited_for() {
+fn a_missing_body_is_a_timeout() {
     let server = show::serve("0.0.0.0", Some(TOKEN), &StatusBoard::new(), show::encode());
     let mut slow = connect(LOOPBACK, server.local_addr().port());
     let head = "POST /login HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 4000\r\n\r\nt";
@@ -91,7 +92,7 @@ fn a_body_that_does_not_come_is_not_waited_for() {
     assert!(begun.elapsed() >= Duration::from_secs(4), "{:?}", begun.elapsed());
 }
 
-/// Tries wrong tokens, one connection after the other, until it is told to stop; returns how many.
+/// Tries wrong tokens, one connection after the other, until `stop`; returns their number.
 fn guess(addr: SocketAddr, stop: &AtomicBool) -> usize {
     let mut guesses = 0;
     while !stop.load(Ordering::Relaxed) {
@@ -103,7 +104,7 @@ fn guess(addr: SocketAddr, stop: &AtomicBool) -> usize {
 }
 
 #[test]
-fn those_who_may_get_through_while_strangers_hold_all_that_they_can() {
+fn authorized_clients_get_through_while_others_hold_all_their_slots() {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum.or(Some(4096)), ..limit }).unwrap();
     let board = ailing();
@@ -150,7 +151,7 @@ fn those_who_may_get_through_while_strangers_hold_all_that_they_can() {
 }
 
 #[test]
-fn one_address_holds_a_part_of_the_room_only() {
+fn one_address_holds_a_part_of_the_slots_only() {
     let server = show::serve("0.0.0.0", Some(TOKEN), &StatusBoard::new(), show::encode());
     let port = server.local_addr().port();
     let mut held: Vec<TcpStream> = (0..40).map(|_| connect(stranger(6, 0), port)).collect();

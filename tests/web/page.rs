@@ -1,17 +1,17 @@
-//! The page in a real browser: a picture changes, an event arrives, and nobody gets in off loopback without a token.
+//! The page in a real browser: a picture changes, an event arrives, and off loopback the token is required.
 //!
 //! `PAGE_SCREENSHOTS=folder` saves what the browser shows.
 
 use std::process::Command;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::show;
 use kvs_infer::http::HttpServer;
 use kvs_infer::media::{ActivityCounts, CameraId, Extras, Mode, Phase};
 use kvs_infer::render::{Label, color_of};
-use kvs_infer::status::{ModelRow, SinkRow, StatusBoard};
+use kvs_infer::status::{ModelRow, SinkState, SinkStatus, StatusBoard};
 
 const TOKEN: &str = "correct horse battery staple";
 
@@ -50,7 +50,7 @@ fn one_frame(board: &StatusBoard, id: &str, n: u32) {
     camera.frame_read();
     camera.frame_decoded();
     camera.frame_sampled();
-    camera.looked(show::frame(&id, n), vec![label]);
+    camera.frame_inferred(show::frame(&id, n), vec![label]);
     if n.is_multiple_of(10) {
         camera.fragment(Some(420));
         let label = ["person", "car", "bicycle", "traffic light"][(n / 10) as usize % 4];
@@ -63,31 +63,28 @@ fn board() -> StatusBoard {
     let add = |id: &str| board.add_camera(&CameraId::new(id), &format!("{id}-stream"));
     add("street").streaming();
     add("gate").streaming();
-    add("gate").frames_dropped("newer", 4);
+    add("gate").frames_dropped("superseded", 4);
     add("yard").down(
         "stream yard-stream does not exist: create it, or correct kvs_stream_name",
         Some(Duration::from_secs(600)),
     );
     add("dock").waiting();
     add("roof").set_mode(Mode::CatchUp);
-    board.set_sinks(|| {
+    let since = Instant::now();
+    board.set_sinks(move || {
         vec![
-            SinkRow {
-                name: "local".into(),
-                required: true,
-                ok: true,
-                delivered: 1_204,
-                ..SinkRow::default()
-            },
-            SinkRow {
+            SinkStatus { name: "local".into(), required: true, delivered: 1_204, ..SinkStatus::default() },
+            SinkStatus {
                 name: "kds".into(),
                 required: true,
-                reason: Some("access denied: the role lacks kinesis:PutRecords".into()),
+                state: SinkState::Failing {
+                    reason: "access denied: the role lacks kinesis:PutRecords".into(),
+                    since,
+                },
                 queued: 14,
                 failed: 3,
-                failing_for_ms: Some(23_000),
                 delivered: 1_190,
-                ..SinkRow::default()
+                ..SinkStatus::default()
             },
         ]
     });
@@ -104,8 +101,8 @@ fn board() -> StatusBoard {
     board
 }
 
-/// What `page.py` says; the test fails where it does.
-fn look(arguments: &[&str]) {
+/// Runs `page.py`, and fails with its output where it fails.
+fn run_page_checks(arguments: &[&str]) {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/page.py");
     let mut command = Command::new("python3");
     command.arg(script).args(arguments);
@@ -141,7 +138,7 @@ fn a_picture_changes_and_an_event_arrives() {
     activity.payload.ts_ms = 9_000_000_000_000_000;
     board.camera("gate").unwrap().event(&activity, Duration::ZERO);
     let counted = "2 car, 5 person · 3 at once · over after 75 s";
-    look(&["--url", &url(&server), "--stripe", "car", &car, "--explained", "--activity", counted]);
+    run_page_checks(&["--url", &url(&server), "--stripe", "car", &car, "--explained", "--activity", counted]);
 }
 
 #[test]
@@ -150,6 +147,6 @@ fn off_loopback_the_token_opens_the_page_and_nothing_else_does() {
     let closed = show::serve("0.0.0.0", None, &board, show::encode());
     let guarded = show::serve("0.0.0.0", Some(TOKEN), &board, show::encode());
     let _footage = Footage::start(&board);
-    look(&["--refused", &url(&closed)]);
-    look(&["--refused", &url(&guarded), "--url", &url(&guarded), "--token", TOKEN]);
+    run_page_checks(&["--refused", &url(&closed)]);
+    run_page_checks(&["--refused", &url(&guarded), "--url", &url(&guarded), "--token", TOKEN]);
 }

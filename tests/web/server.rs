@@ -10,7 +10,7 @@ use super::{http, show};
 use kvs_infer::cli::healthcheck::{self, HealthcheckArgs};
 use kvs_infer::http::{Encode, HttpServer};
 use kvs_infer::media::CameraId;
-use kvs_infer::status::{SinkRow, StatusBoard, Watch};
+use kvs_infer::status::{SinkState, SinkStatus, StatusBoard, Watch};
 use serde_json::{Value, json};
 
 pub(super) const TOKEN: &str = "correct horse battery staple";
@@ -63,7 +63,7 @@ pub(super) fn get(server: &HttpServer, path: &str, headers: &[&str]) -> Reply {
 /// A board with one camera that has shown a picture.
 fn board_with_gate() -> (StatusBoard, CameraId) {
     let (board, gate) = (StatusBoard::new(), CameraId::new("gate"));
-    board.add_camera(&gate, "gate-stream").looked(show::frame(&gate, 1), vec![]);
+    board.add_camera(&gate, "gate-stream").frame_inferred(show::frame(&gate, 1), vec![]);
     (board, gate)
 }
 
@@ -90,7 +90,7 @@ fn health_and_metrics_are_open_and_the_rest_is_not() {
 }
 
 #[test]
-fn a_refusal_says_why_to_people_and_to_programs() {
+fn a_refusal_has_its_reason_as_a_page_and_as_json() {
     let server = show::serve("0.0.0.0", None, &StatusBoard::new(), show::encode());
     let program = get(&server, "/api/cameras", &[]);
     assert!(program.json()["error"].as_str().unwrap().contains("HTTP_TOKEN is not set"));
@@ -132,7 +132,7 @@ fn a_sign_in_gives_a_cookie_that_is_not_the_token() {
     let form = ["Content-Type: application/x-www-form-urlencoded", "Accept: text/html"];
     let wrong = ask(addr, "POST", "/login", &form, "token=guess");
     assert_eq!(wrong.code, 401);
-    assert!(String::from_utf8_lossy(&wrong.body).contains("That is not the token."));
+    assert!(String::from_utf8_lossy(&wrong.body).contains("Wrong token."));
     assert_eq!(wrong.header("set-cookie"), None);
 
     let right = ask(addr, "POST", "/login", &form, "token=correct+horse+battery+staple");
@@ -150,7 +150,7 @@ fn a_sign_in_gives_a_cookie_that_is_not_the_token() {
 }
 
 #[test]
-fn a_sign_out_ends_the_sign_in_wherever_its_cookie_is_kept() {
+fn a_sign_out_ends_the_session_of_every_copy_of_its_cookie() {
     let server = show::serve("0.0.0.0", Some(TOKEN), &StatusBoard::new(), show::encode());
     let addr = server.local_addr();
     let form = ["Content-Type: application/x-www-form-urlencoded"];
@@ -188,16 +188,19 @@ fn every_answer_has_the_headers_that_keep_it_safe() {
 }
 
 #[test]
-fn health_is_503_only_for_what_a_restart_cures() {
+fn health_is_503_only_for_reasons_that_a_restart_fixes() {
     let (board, _) = board_with_gate();
     let server = show::serve("127.0.0.1", None, &board, show::encode());
     let said = || (get(&server, "/healthz", &[]).code, get(&server, "/healthz", &[]).json());
     assert_eq!(said(), (200, json!({ "status": "ok", "reasons": [] })));
 
-    board.set_sinks(|| {
-        vec![SinkRow { name: "kds".into(), reason: Some("access denied".into()), ..SinkRow::default() }]
+    let since = Instant::now().checked_sub(Duration::from_secs(150)).unwrap();
+    board.set_sinks(move || {
+        let state = SinkState::Failing { reason: "access denied".into(), since };
+        vec![SinkStatus { name: "kds".into(), state, ..SinkStatus::default() }]
     });
-    assert_eq!(said(), (200, json!({ "status": "degraded", "reasons": ["sink kds fails: access denied"] })));
+    let reason = "sink kds has failed for 2 min: access denied";
+    assert_eq!(said(), (200, json!({ "status": "degraded", "reasons": [reason] })));
 
     let args = HealthcheckArgs {
         host: "0.0.0.0".parse().unwrap(),
@@ -207,7 +210,7 @@ fn health_is_503_only_for_what_a_restart_cures() {
     };
     let mut printed = Vec::new();
     assert!(healthcheck::run(&args, &mut printed).unwrap());
-    assert_eq!(String::from_utf8(printed).unwrap(), "degraded\n  sink kds fails: access denied\n");
+    assert_eq!(String::from_utf8(printed).unwrap(), format!("degraded\n  {reason}\n"));
 
     board.add_watch(Watch {
         name: "decode gate".into(),
@@ -234,7 +237,7 @@ fn readiness_follows_the_service() {
 }
 
 #[test]
-fn only_a_service_that_never_was_ready_is_unhealthy_for_that() {
+fn only_a_service_that_was_never_ready_is_unhealthy_for_that() {
     let board = StatusBoard::new();
     let server = show::serve("127.0.0.1", None, &board, show::encode());
     let (host, port) = (server.local_addr().ip(), server.local_addr().port());
@@ -264,7 +267,7 @@ fn only_a_service_that_never_was_ready_is_unhealthy_for_that() {
 }
 
 #[test]
-fn cameras_are_told_as_they_are() {
+fn cameras_are_served_with_their_figures() {
     let (board, _) = board_with_gate();
     board
         .add_camera(&CameraId::new("yard"), "yard-stream")
@@ -309,20 +312,20 @@ fn ten_viewers_cost_one_encode() {
 
     let etag = get(&server, path, &[]).header("etag").unwrap().to_owned();
     assert_eq!(get(&server, path, &[&format!("If-None-Match: {etag}")]).code, 304);
-    board.camera("gate").unwrap().looked(show::frame(&gate, 2), vec![]);
+    board.camera("gate").unwrap().frame_inferred(show::frame(&gate, 2), vec![]);
     assert_eq!(get(&server, path, &[&format!("If-None-Match: {etag}")]).code, 200);
     assert_eq!(calls.load(Ordering::SeqCst), 2);
 }
 
 #[test]
-fn what_cannot_be_shown_says_why() {
+fn a_picture_that_cannot_be_served_has_a_reason() {
     let (board, _) = board_with_gate();
     board.add_camera(&CameraId::new("dark"), "dark-stream");
     let broken: Encode = Arc::new(|_, _, _| Err("no colours".into()));
     let server = show::serve("127.0.0.1", None, &board, broken);
     let table = [
-        ("/api/cameras/nobody/snapshot.jpg", 404, "there is no camera nobody"),
-        ("/api/cameras/dark/snapshot.jpg", 404, "camera dark has shown no picture yet"),
+        ("/api/cameras/unknown/snapshot.jpg", 404, "no camera unknown"),
+        ("/api/cameras/dark/snapshot.jpg", 404, "camera dark has no picture yet"),
         ("/api/cameras/gate/snapshot.jpg", 500, "the picture could not be encoded: no colours"),
     ];
     for (path, code, words) in table {

@@ -5,7 +5,7 @@ use rustix::process::{Resource, getrlimit};
 use crate::base::{Asks, Finding, Probe};
 use crate::config::Settings;
 use crate::detect::Device;
-use crate::telemetry::{GpuFacts, Gpus};
+use crate::telemetry::{GpuDriver, Gpus};
 
 /// Files and connections of a program without cameras: outbox, sinks, 64 connections of HTTP.
 const BASE_FILES: u64 = 192;
@@ -54,8 +54,8 @@ async fn check_gpu(device: Device) -> Finding {
     }
 }
 
-fn check_driver(facts: &GpuFacts) -> Finding {
-    let GpuFacts { names, driver, cuda_version } = facts;
+fn check_driver(facts: &GpuDriver) -> Finding {
+    let GpuDriver { names, driver, cuda_version } = facts;
     // NVML encodes 12.8 as 12080.
     let cuda = format!("{}.{}", cuda_version / 1000, cuda_version % 1000 / 10);
     let text = format!("{}, driver {driver} (CUDA up to {cuda})", names.join(", "));
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn drivers_by_table() {
-        let facts = |names: &[&str], cuda_version| GpuFacts {
+        let facts = |names: &[&str], cuda_version| GpuDriver {
             names: names.iter().map(|name| (*name).to_owned()).collect(),
             driver: "580.178".to_owned(),
             cuda_version,

@@ -20,7 +20,7 @@ use crate::detect::opening::Opening;
 use crate::detect::spec::{Device, ModelSpec};
 use crate::detect::steps::Steps;
 use crate::media::{BBox, Frame, ModelId, PlateText, Surface, Yuv420};
-use crate::telemetry::detect::LinesRead;
+use crate::telemetry::detect::TextsRead;
 
 /// The maximum number of lines per inference, if the model does not fix the number.
 const MAX_LINES: usize = 16;
@@ -148,7 +148,7 @@ impl ReadEngine {
         let took = Steps { preprocess, inference, postprocess };
         let model = &self.info.id.name;
         let boxes = lines.iter().filter(|line| line.part == Part::Whole).count();
-        LinesRead { model, lines: boxes, steps: &took }.emit();
+        TextsRead { model, boxes, steps: took.durations() }.emit();
         for (slot, line) in lines.iter().enumerate() {
             let (job, index) = line.at;
             match (&mut answers[job], &read) {

@@ -9,7 +9,7 @@ use crate::detect::error::DetectError;
 use crate::detect::model_worker::ModelWorker;
 use crate::detect::spec::{Device, ModelSpec};
 use crate::media::{BBox, Frame, PlateText};
-use crate::telemetry::detect::ReaderLoaded;
+use crate::telemetry::detect::TextModelLoaded;
 
 /// Frames whose boxes are read in one batch on a GPU: only those that wait already, because few frames have boxes.
 const GPU_FRAMES: usize = 16;
@@ -34,7 +34,17 @@ impl TextReader {
     pub fn start(spec: &ModelSpec, device: Device, threads: usize) -> Result<Self, DetectError> {
         let engine = ReadEngine::load(spec, device, threads)?;
         let info = engine.info().clone();
-        ReaderLoaded { info: &info }.emit();
+        TextModelLoaded {
+            model: &info.id.name,
+            sha256: &info.id.sha256,
+            input: &info.input,
+            characters: info.characters,
+            device: &info.device,
+            threads: info.threads,
+            warmup_ms: info.warmup_ms,
+            infer_ms: info.infer_ms,
+        }
+        .emit();
         let max_frames = if matches!(info.device, Device::Cpu) { 1 } else { GPU_FRAMES };
         let worker =
             ModelWorker::open("read", &info.id.name, engine, Batching { max_frames, wait: Duration::ZERO })?;

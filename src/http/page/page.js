@@ -6,7 +6,7 @@ const EVENTS_SHOWN = 200;
 const byId = (id) => document.getElementById(id);
 const count = new Intl.NumberFormat("en").format;
 
-/* Words. Everything from the service goes in as text, never as markup. */
+/* Texts. Everything from the service is inserted as text, never as markup. */
 
 function span(ms) {
   if (ms === null || ms === undefined) return "–";
@@ -18,7 +18,7 @@ function span(ms) {
   return `${Math.round(ms / 86_400_000)} d`;
 }
 
-/** Whole seconds: for what counts while one looks. */
+/** A duration in whole seconds, for figures that count up on the page. */
 function age(ms) {
   return ms === null || ms >= 120_000 ? span(ms) : `${Math.floor(ms / 1000)} s`;
 }
@@ -36,19 +36,19 @@ function noticeOf(camera) {
     const now = camera.state === "connecting" ? " Trying again now." : retry;
     return [`Camera down for ${age(camera.error_for_ms)}`, `${sentence(camera.error)}${now}`];
   }
-  if (camera.state === "connecting") return ["Connecting", `Asking for stream ${camera.stream}.`];
+  if (camera.state === "connecting") return ["Connecting", `Opening stream ${camera.stream}.`];
   if (camera.state === "waiting") {
     return ["No footage", `Connected; the camera has sent nothing for ${age(camera.state_for_ms)}.`];
   }
-  return camera.last_frame_ts_ms === null ? ["Footage comes", "The first picture is on its way."] : null;
+  return camera.last_frame_ts_ms === null ? ["Footage arrives", "Waiting for the first picture."] : null;
 }
 
 const sentence = (text) => (/[.!?]$/.test(text) ? text : `${text}.`);
 const dropped = (camera) => Object.values(camera.frames.dropped).reduce((sum, n) => sum + n, 0);
 
-/** Why frames were dropped, the most frequent reason first. */
+/** The reasons why frames were dropped, the most frequent first. */
 const REASONS = {
-  newer: "newer came", damaged: "damaged", no_key_frame: "no key frame", track: "unusable track",
+  superseded: "inference too slow", late: "decoding too slow", damaged: "damaged", no_key_frame: "no keyframe", track: "unusable track",
   discontinuity: "read again", leading: "open GOP without references", no_picture: "no picture decoded",
 };
 function reasonsOf(camera) {
@@ -81,7 +81,7 @@ function setNotice(target, lines) {
   target.replaceChildren(...(lines ? [element("b", {}, lines[0]), element("span", {}, lines[1])] : []));
 }
 
-/* A live picture: asked for again and again, only while somebody can see it. */
+/* A live picture: requested repeatedly, only while it is visible. */
 
 class LivePicture {
   constructor(screen) {
@@ -189,7 +189,7 @@ function showCamera(camera) {
   number("events", count(camera.events));
   const reasons = reasonsOf(camera);
   const why = card.querySelector("[data-why]");
-  why.title = reasons.length ? `Frames that were not looked at: ${reasonsText(reasons)}` : "";
+  why.title = reasons.length ? `Frames without inference: ${reasonsText(reasons)}` : "";
   setText(why.querySelector("small"), reasons.length ? reasons[0][0] : "");
   picture.show(camera);
 }
@@ -226,10 +226,10 @@ function showLarge() {
 function detailsOf(camera) {
   const size = camera.width_px === null ? "–" : `${camera.width_px} × ${camera.height_px}`;
   const rows = [
-    ["Stream", camera.stream], ["Picture", size], ["Frames/s looked at", camera.fps.toFixed(1)],
+    ["Stream", camera.stream], ["Picture", size], ["Inferences/s", camera.fps.toFixed(1)],
     ["Behind live", span(camera.behind_ms)], ["Frames read", count(camera.frames.read)],
-    ["Decoded", count(camera.frames.decoded)], ["Picked", count(camera.frames.sampled)],
-    ["Looked at", count(camera.frames.inferred)], ["Dropped", reasonsText(reasonsOf(camera)) || "0"],
+    ["Decoded", count(camera.frames.decoded)], ["Sampled", count(camera.frames.sampled)],
+    ["Inferred", count(camera.frames.inferred)], ["Dropped", reasonsText(reasonsOf(camera)) || "0"],
     ["Events", count(camera.events)], ["Fragments", count(camera.fragments)],
     ["Reconnects", count(camera.reconnects)], ["Footage skipped", camera.skipped_ms ? span(camera.skipped_ms) : "none"],
   ];
@@ -247,7 +247,7 @@ dialog.addEventListener("close", () => {
 /* Health, sinks, models. */
 
 const state = { cameras: [] };
-const TONES = { ok: ["All well", "ok"], degraded: ["Degraded", "warn"], failed: ["Needs a restart", "bad"] };
+const TONES = { ok: ["Healthy", "ok"], degraded: ["Degraded", "warn"], failed: ["Restart needed", "bad"] };
 const PHASES = { starting: ["Starting", "busy"], stopping: ["Stopping", "busy"] };
 
 function showHealth(health, readiness) {
@@ -275,7 +275,7 @@ function showSummary(overview) {
 function sinkRow(sink) {
   const parts = [sink.name === "outbox" ? "state and events on disk" : `${count(sink.delivered)} delivered`];
   if (sink.queued) parts.push(`${count(sink.queued)} waiting`);
-  if (sink.failed) parts.push(`${count(sink.failed)} given up`);
+  if (sink.failed) parts.push(`${count(sink.failed)} lost`);
   const row = element("li", {},
     element("i", { class: "dot", "data-tone": sink.ok ? "ok" : "bad" }),
     element("b", {}, sink.name), element("small", {}, parts.join(" · ")));
@@ -287,14 +287,14 @@ function modelRow(model) {
   const about = [model.layout, `${model.input_px[0]} × ${model.input_px[1]}`, `${count(model.classes)} ${model.classes === 1 ? "class" : "classes"}`];
   return element("li", {},
     element("i", { class: "dot", "data-tone": "ok" }), element("b", {}, model.name),
-    element("small", {}, [...about, model.device, `warm in ${span(model.warm_up_ms)}`].join(" · ")));
+    element("small", {}, [...about, model.device, `warm-up ${span(model.warm_up_ms)}`].join(" · ")));
 }
 
 function showStrip(id, rows, none) {
   byId(id).replaceChildren(...(rows.length ? rows : [element("li", { class: "none" }, none)]));
 }
 
-/* The round: once a second while the page is seen. */
+/* Polling: once per second while the page is visible. */
 
 async function ask(path) {
   const reply = await fetch(path, { cache: "no-store" });
@@ -302,7 +302,7 @@ async function ask(path) {
   return reply.json();
 }
 
-async function round() {
+async function refresh() {
   const [overview, health] = await Promise.all([ask("/api/cameras"), ask("/healthz")]);
   state.cameras = overview.cameras;
   showHealth(health, overview.readiness);
@@ -314,16 +314,16 @@ async function round() {
   if (large.id !== null) showLarge();
 }
 
-function lost() {
+function showDisconnected() {
   setTone(byId("health"), "bad");
-  setText(byId("health").querySelector("span"), "No contact");
-  showReasons(["The service does not answer. Trying again."], "bad");
+  setText(byId("health").querySelector("span"), "Disconnected");
+  showReasons(["The service does not answer. Retrying."], "bad");
   for (const { card } of cards.values()) card.querySelector(".screen").classList.add("stale");
 }
 
 async function poll() {
   for (;;) {
-    if (!document.hidden) await round().catch(lost);
+    if (!document.hidden) await refresh().catch(showDisconnected);
     await new Promise((wake) => setTimeout(wake, POLL_MS));
   }
 }
@@ -333,7 +333,7 @@ document.addEventListener("visibilitychange", () => {
   large.picture.run();
 });
 
-/* Events: first those that were kept, then, after the message "live", each as it comes. */
+/* Events: first the kept ones, then, after the message "live", each new one. */
 
 const shownEvents = new Set();
 let live = false;
@@ -346,7 +346,7 @@ function showEvent(event) {
   row.dataset.id = event.event_id;
   row.querySelector(".hue").style.setProperty("--hue", colorOf(payload.label));
   row.querySelector("strong").textContent = payload.label;
-  row.querySelector(".conf").textContent = toldOf(payload).join(" · ");
+  row.querySelector(".conf").textContent = partsOf(payload).join(" · ");
   row.querySelector(".where").append(payload.camera_id, ...payload.extras.zones.map((zone) => element("span", { class: "zone" }, zone)));
   const at = new Date(payload.ts_ms);
   const time = row.querySelector("time");
@@ -364,8 +364,8 @@ function showEvent(event) {
   trimEvents();
 }
 
-/* The text that was read, how sure it is, and how long an incident that is not new has lasted; of an activity what it has counted. */
-function toldOf({ conf, extras }) {
+/* The text that was read, the confidence, and the duration of an incident that is not new; for an activity its counts. */
+function partsOf({ conf, extras }) {
   if (extras.activity) return countedBy(extras);
   const parts = extras.text ? [extras.text] : [];
   parts.push(`${Math.round(conf * 100)} %`);
@@ -406,7 +406,7 @@ function follow() {
   source.addEventListener("message", (message) => showEvent(JSON.parse(message.data)));
   source.addEventListener("live", () => {
     live = true;
-    setText(byId("feed-state"), "as they come");
+    setText(byId("feed-state"), "live");
   });
   source.addEventListener("error", () => {
     setText(byId("feed-state"), "reconnecting");

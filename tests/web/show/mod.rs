@@ -54,7 +54,7 @@ pub(crate) fn frame(camera: &CameraId, n: u32) -> Arc<Frame> {
     })
 }
 
-/// Where the box is in the `n`th frame, px.
+/// Returns the box in the `n`th frame, px.
 pub(crate) fn bbox(n: u32) -> BBox {
     let x1 = (n * 6 % (SIZE_PX.0 - 120)) as f32;
     BBox { x1, y1: 150.0, x2: x1 + 90.0, y2: 320.0 }

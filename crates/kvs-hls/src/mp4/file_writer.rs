@@ -85,7 +85,7 @@ impl SampleTable {
         // 8.6.1.2 stts, 8.6.1.3 ctts (version 1: signed), 8.6.2 stss, 8.7.3 stsz, 8.7.4 stsc, 8.7.5 stco.
         write_full_box(out, b"stts", 0, 0, |out| write_runs(out, self.durations_ms.iter().copied()));
         write_full_box(out, b"ctts", 1, 0, |out| {
-            write_runs(out, self.composition_offsets_ms.iter().map(|ms| ms.cast_unsigned()))
+            write_runs(out, self.composition_offsets_ms.iter().map(|ms| ms.cast_unsigned()));
         });
         write_full_box(out, b"stss", 0, 0, |out| write_table(out, &self.sync_samples));
         write_full_box(out, b"stsz", 0, 0, |out| {
@@ -115,7 +115,7 @@ fn build_moov(track: &HlsTrack, samples: &SampleTable, data_offset: usize) -> Ve
     let duration_ms = samples.durations_ms.iter().fold(0, |sum: u32, ms| sum.saturating_add(*ms));
     let mut out = Vec::new();
     write_box(&mut out, b"moov", |out| {
-        write_movie(out, track, duration_ms, |out| samples.write(out, data_offset))
+        write_movie(out, track, duration_ms, |out| samples.write(out, data_offset));
     });
     out
 }

@@ -57,7 +57,7 @@ pub fn write_media(sequence: u32, start_ms: i64, units: &[AccessUnit]) -> Vec<u8
         write_full_box(out, b"mfhd", 0, 0, |out| write_words(out, &[sequence]));
         write_box(out, b"traf", |out| {
             write_full_box(out, b"tfhd", 0, flags::TFHD_DEFAULT_BASE_IS_MOOF, |out| {
-                write_words(out, &[TRACK_ID])
+                write_words(out, &[TRACK_ID]);
             });
             write_full_box(out, b"tfdt", 1, 0, |out| out.extend_from_slice(&decode_ms.to_be_bytes()));
             data_offset_at = write_trun(out, units, &schedule);

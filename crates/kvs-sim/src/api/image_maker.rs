@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use kvs_hls::{AccessUnit, VideoTrack};
+use kvs_hls::{AccessUnit, HlsTrack};
 
 /// A decoder and encoder that makes the images of GetImages.
 pub trait ImageMaker: fmt::Debug + Send + Sync {
@@ -12,7 +12,7 @@ pub trait ImageMaker: fmt::Debug + Send + Sync {
     /// can take seconds: it runs on a thread for blocking work.
     fn images(
         &self,
-        track: &VideoTrack,
+        track: &HlsTrack,
         units: &[AccessUnit],
         wanted: &[usize],
         format: ImageFormat,

@@ -15,7 +15,7 @@ pub(crate) fn write_master(segment: &ListedSegment, token: &str) -> String {
     // BANDWIDTH is the only mandatory attribute (RFC 8216, 4.3.4.2), in bits per second.
     let bandwidth = (segment.bytes.saturating_mul(8000) / length_ms).max(1);
     let mut attributes = format!("BANDWIDTH={bandwidth}");
-    if let Ok(codec) = codec_string(segment.track.codec, &segment.track.private) {
+    if let Ok(codec) = codec_string(segment.track.codec, &segment.track.codec_private) {
         _ = write!(attributes, ",CODECS=\"{codec}\"");
     }
     if segment.track.width_px > 0 && segment.track.height_px > 0 {

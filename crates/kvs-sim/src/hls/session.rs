@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use kvs_hls::VideoTrack;
+use kvs_hls::HlsTrack;
 
 use crate::hls::settings::{HlsPlaybackMode, HlsSettings};
 use crate::hls::window::{ListedSegment, SegmentWindow};
@@ -105,7 +105,7 @@ impl HlsSession {
     /// Returns the track of the initialization segment that was made of a fragment.
     ///
     /// Fails if that fragment was not listed.
-    pub(crate) fn init_track(&self, number: &str) -> Result<VideoTrack, MediaError> {
+    pub(crate) fn init_track(&self, number: &str) -> Result<HlsTrack, MediaError> {
         // The fragment can have expired while later segments still use its initialization segment: the list has the track.
         match self.listed_init_track(number) {
             Some(track) => Ok(track),
@@ -113,7 +113,7 @@ impl HlsSession {
         }
     }
 
-    fn listed_init_track(&self, number: &str) -> Option<VideoTrack> {
+    fn listed_init_track(&self, number: &str) -> Option<HlsTrack> {
         let wanted: FragmentNumber = number.parse().ok()?;
         let state = self.lock();
         let segment = state.window.segments.iter().find(|segment| segment.init == wanted)?;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use kvs_hls::VideoTrack;
+use kvs_hls::HlsTrack;
 
 use crate::hls::settings::{Discontinuities, HlsSettings};
 use crate::identifiers::fragment_number::FragmentNumber;
@@ -20,7 +20,7 @@ pub(crate) struct ListedSegment {
     pub(crate) discontinuity: bool,
     /// The fragment whose track the initialization segment is made of.
     pub(crate) init: FragmentNumber,
-    pub(crate) track: VideoTrack,
+    pub(crate) track: HlsTrack,
     server_end_ms: i64,
 }
 

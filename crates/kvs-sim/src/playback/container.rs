@@ -8,7 +8,7 @@ use ffmpeg_next::codec::Id;
 use ffmpeg_next::format::context::Input;
 use ffmpeg_next::media::Type;
 use ffmpeg_next::{Packet, Rational};
-use kvs_mkv::{Block, BlockKind, Track, writer};
+use kvs_mkv::{Block, BlockKind, TrackEntry, writer};
 
 use crate::playback::error::{ClipError, unreadable};
 use crate::playback::event::{ClipEvent, ClipEventKind, OnClipEvent, PassEnd};
@@ -75,7 +75,7 @@ impl ContainerVideo {
         let codec_id = matroska_codec_id(parameters.id(), &video.private);
         let codec = || format!("{:?} without avcC or hvcC", parameters.id()).to_lowercase();
         let codec_id = codec_id.ok_or_else(|| ClipError::Codec { path: path.to_owned(), codec: codec() })?;
-        let track: Track =
+        let track: TrackEntry =
             writer::video_track(TRACK, codec_id, &video.private, video.width_px, video.height_px);
         Ok(Self {
             index: stream.index(),

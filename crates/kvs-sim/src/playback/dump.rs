@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use kvs_mkv::{Block, Event, FragmentReader, FragmentStart, Limits, Tag};
+use kvs_mkv::{Block, FragmentEvent, FragmentReader, FragmentStart, MkvLimits, Tag};
 
 use crate::playback::error::{ClipError, unreadable};
 use crate::playback::event::{ClipEvent, ClipEventKind, OnClipEvent, PassEnd};
@@ -26,9 +26,9 @@ pub(crate) fn is_dump(path: &Path) -> Result<bool, ClipError> {
         return Ok(false);
     }
     // Other Matroska files have no fragment number, and are left to libavformat.
-    let mut reader = FragmentReader::new(Limits::default());
+    let mut reader = FragmentReader::new(MkvLimits::default());
     reader.push(&head);
-    Ok(matches!(reader.next(), Ok(Some(Event::Start(start))) if !start.number.is_empty()))
+    Ok(matches!(reader.next(), Ok(Some(FragmentEvent::Start(start))) if !start.number.is_empty()))
 }
 
 /// Runs through the dump once. Its times begin at `start_ms` since the start of the playback.
@@ -38,7 +38,7 @@ pub(crate) fn run_pass(
     on_event: &mut OnClipEvent<'_>,
 ) -> Result<PassEnd, ClipError> {
     let mut file = File::open(path).map_err(|error| unreadable(path, &error))?;
-    let mut reader = FragmentReader::new(Limits::default());
+    let mut reader = FragmentReader::new(MkvLimits::default());
     let mut segmenter =
         DumpSegmenter { start: None, end_ms: start_ms, base_ms: start_ms, frames: 0, tags: Vec::new() };
     let mut buffer = vec![0; READ_BYTES];
@@ -78,17 +78,17 @@ struct DumpSegmenter {
 
 impl DumpSegmenter {
     /// Takes an event of the dump. Returns false if the receiver wants no more.
-    fn push(&mut self, event: Event, on_event: &mut OnClipEvent<'_>) -> bool {
+    fn push(&mut self, event: FragmentEvent, on_event: &mut OnClipEvent<'_>) -> bool {
         match event {
-            Event::Start(mut start) => {
+            FragmentEvent::Start(mut start) => {
                 self.tags = std::mem::take(&mut start.tags);
                 (self.start, self.frames) = (Some(start), 0);
                 true
             }
-            Event::Block(frame) => self.emit_frame(frame.relative_ms, frame.block, on_event),
-            Event::End(end) if self.frames > 0 => self.end_fragment(end.tags, on_event),
+            FragmentEvent::Block(frame) => self.emit_frame(frame.relative_ms, frame.block, on_event),
+            FragmentEvent::End(end) if self.frames > 0 => self.end_fragment(end.tags, on_event),
             // Fragments without frames are left out, and so are error records.
-            Event::End(_) | Event::Error(_) => true,
+            FragmentEvent::End(_) | FragmentEvent::Error(_) => true,
         }
     }
 

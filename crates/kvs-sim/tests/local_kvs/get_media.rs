@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use kvs_mkv::Event;
+use kvs_mkv::FragmentEvent;
 use kvs_sim::{ApiError, FragmentNumber, FragmentWriter, KvsStream, LiveDelivery, StartSelector};
 use tokio_util::sync::CancellationToken;
 

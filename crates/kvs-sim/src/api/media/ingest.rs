@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use kvs_mkv::{Block, Item, Limits, Reader, Tag, Track};
+use kvs_mkv::{Block, MkvEvent, MkvLimits, MkvReader, Tag, TrackEntry};
 
 use crate::api::media::acks::{self, AckError, AckedFragment};
 use crate::error::ApiError;
@@ -26,10 +26,10 @@ pub(crate) enum Timecodes {
 pub(crate) struct Ingest {
     stream: Arc<KvsStream>,
     timecodes: Timecodes,
-    reader: Reader,
+    reader: MkvReader,
     /// Timecode scale and bytes of the document's Info element.
     info: Option<(u64, Bytes)>,
-    tracks: Option<Arc<[Track]>>,
+    tracks: Option<Arc<[TrackEntry]>>,
     header: Option<Arc<MediaHeader>>,
     open: Option<OpenFragment>,
     /// Tags that came before the first Cluster; the first fragment gets them.
@@ -61,7 +61,7 @@ impl Ingest {
         Self {
             stream,
             timecodes,
-            reader: Reader::new(Limits::default()),
+            reader: MkvReader::new(MkvLimits::default()),
             info: None,
             tracks: None,
             header: None,
@@ -117,25 +117,25 @@ impl Ingest {
         }
     }
 
-    async fn take(&mut self, item: Item) -> Result<(), AckError> {
+    async fn take(&mut self, item: MkvEvent) -> Result<(), AckError> {
         match item {
             // A producer can send several documents in one request: a new EBML header replaces Info and Tracks.
-            Item::Document => {
+            MkvEvent::DocumentStart => {
                 self.finish_fragment().await?;
                 (self.info, self.tracks, self.header) = (None, None, None);
             }
-            Item::Info { timecode_scale_ns, raw } => self.info = Some((timecode_scale_ns, raw)),
-            Item::Tracks(tracks) if tracks.len() > MAX_TRACKS => return Err(AckError::TooManyTracks),
-            Item::Tracks(tracks) => self.tracks = Some(tracks),
+            MkvEvent::Info { timestamp_scale_ns, raw } => self.info = Some((timestamp_scale_ns, raw)),
+            MkvEvent::Tracks(tracks) if tracks.len() > MAX_TRACKS => return Err(AckError::TooManyTracks),
+            MkvEvent::Tracks(tracks) => self.tracks = Some(tracks),
             // A Cluster is a fragment (AWS, PutMedia).
-            Item::ClusterStart { timestamp } => {
+            MkvEvent::ClusterStart { timestamp } => {
                 self.finish_fragment().await?;
                 self.begin_fragment(timestamp)?;
             }
-            Item::Block(block) => self.push_block(&block)?,
-            Item::Tags(tags) => self.take_tags(tags).await?,
+            MkvEvent::Block(block) => self.push_block(&block)?,
+            MkvEvent::Tags(tags) => self.take_tags(tags).await?,
             // Not the fragment's end: its tags follow the Cluster.
-            Item::ClusterEnd => {}
+            MkvEvent::ClusterEnd => {}
         }
         Ok(())
     }
@@ -167,7 +167,7 @@ impl Ingest {
         }
         let tracks = self.tracks.as_ref().ok_or(AckError::InvalidMkv)?;
         let header = match &self.info {
-            Some((timecode_scale_ns, raw)) => MediaHeader::with_info(raw, *timecode_scale_ns, tracks),
+            Some((timestamp_scale_ns, raw)) => MediaHeader::with_info(raw, *timestamp_scale_ns, tracks),
             // Matroska makes Info mandatory; without it the default TimestampScale of 1 ms holds.
             None => MediaHeader::new(tracks),
         };
@@ -179,7 +179,7 @@ impl Ingest {
         let (Some(open), Some(header)) = (&mut self.open, &self.header) else {
             return Err(AckError::InvalidMkv);
         };
-        let has_track = |tracks: &Arc<[Track]>| tracks.iter().any(|track| track.number == block.track);
+        let has_track = |tracks: &Arc<[TrackEntry]>| tracks.iter().any(|track| track.number == block.track);
         if !self.tracks.as_ref().is_some_and(has_track) {
             return Err(AckError::TrackNumberMismatch);
         }

@@ -1,68 +1,66 @@
-//! Wrong tokens: how many an address may try, and the warning of them.
+//! A rate limit of wrong tokens per network, with warnings.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Instant;
 
-use super::ends::network_of;
-use super::ration::Ration;
+use super::endpoints::network_of;
+use super::warning_limit::WarningLimit;
+use crate::base::lock;
 use crate::telemetry::{SignInRefused, SignInsRefused};
 
-/// Wrong tokens of an address in a row before its tries are slowed down to one a second.
+/// Wrong tokens that a network may send at once; further ones are limited to one per second.
 const BURST: f64 = 10.0;
 
-/// Addresses that are kept apart; of more, those that were heard last.
-const ADDRESSES: usize = 1024;
+/// Maximum number of networks that are tracked; of more, the most recent ones.
+const MAX_NETWORKS: usize = 1024;
 
-/// The wrong tokens of each address.
+/// The wrong tokens of each network.
 #[derive(Default)]
 pub(super) struct WrongTokens {
-    inner: Mutex<Inner>,
+    inner: Mutex<WrongTokenState>,
 }
 
 #[derive(Default)]
-struct Inner {
+struct WrongTokenState {
     buckets: HashMap<IpAddr, Bucket>,
-    ration: Ration,
+    limit: WarningLimit,
     last: Option<IpAddr>,
 }
 
-/// Tries that refill by one a second.
+/// A token bucket that refills by one per second.
 struct Bucket {
     left: f64,
     at: Instant,
 }
 
 impl WrongTokens {
-    /// Counts a wrong token; returns `true` where the address has tried too many.
+    /// Counts a wrong token; returns `true` if the network has sent too many.
     pub(super) fn count(&self, peer: IpAddr, now: Instant) -> bool {
-        let mut inner = self.lock();
+        let mut inner = lock(&self.inner);
         SignInRefused.emit();
         inner.last = Some(peer);
-        if let Some(count) = inner.ration.count(now) {
+        if let Some(count) = inner.limit.count(now) {
             SignInsRefused { count, peer }.emit();
         }
         !inner.take(network_of(peer), now)
     }
 
-    /// Logs what was not logged yet, once a minute is over.
+    /// Logs the wrong tokens since the last warning, if the interval is over.
     pub(super) fn report(&self, now: Instant) {
-        let mut inner = self.lock();
+        let mut inner = lock(&self.inner);
         let Some(peer) = inner.last else { return };
-        if let Some(count) = inner.ration.due(now) {
+        if let Some(count) = inner.limit.due(now) {
             SignInsRefused { count, peer }.emit();
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-impl Inner {
-    /// Takes a try of the network; returns whether there was one.
+impl WrongTokenState {
+    /// Takes one from the bucket of the network; returns whether there was one.
     fn take(&mut self, network: IpAddr, now: Instant) -> bool {
+        // Only a new network can exceed the limit.
         if !self.buckets.contains_key(&network) {
             self.make_room(now);
         }
@@ -77,11 +75,13 @@ impl Inner {
     }
 
     fn make_room(&mut self, now: Instant) {
-        if self.buckets.len() < ADDRESSES {
+        if self.buckets.len() < MAX_NETWORKS {
             return;
         }
+        // A full bucket is the same as none.
         self.buckets.retain(|_, bucket| bucket.refilled(now) < BURST);
-        while self.buckets.len() >= ADDRESSES {
+        while self.buckets.len() >= MAX_NETWORKS {
+            // An attacker with many networks evicts others at most, and never the check itself.
             let oldest = self.buckets.iter().min_by_key(|(_, bucket)| bucket.at).map(|(peer, _)| *peer);
             let Some(oldest) = oldest else { return };
             self.buckets.remove(&oldest);
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_address_has_tries_of_its_own() {
+    fn each_address_has_a_limit_of_its_own() {
         let (tokens, start) = (WrongTokens::default(), Instant::now());
         let [one, two]: [IpAddr; 2] = ["10.0.0.1", "10.0.0.2"].map(|ip| ip.parse().unwrap());
         let too_many: Vec<bool> = (0..12).map(|_| tokens.count(one, start)).collect();
@@ -121,11 +121,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_of_strangers_is_bounded() {
+    fn the_number_of_tracked_networks_is_bounded() {
         let (tokens, start) = (WrongTokens::default(), Instant::now());
         for n in 0..5_000_u32 {
             tokens.count(IpAddr::from(n.to_be_bytes()), start);
         }
-        assert_eq!(tokens.lock().buckets.len(), ADDRESSES);
+        assert_eq!(lock(&tokens.inner).buckets.len(), MAX_NETWORKS);
     }
 }

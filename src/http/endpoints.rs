@@ -1,30 +1,31 @@
-//! The two ends of a connection, and who is at the other one.
+//! The two endpoints of a connection, and whether the peer is on this host.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Both addresses of a connection.
+/// The two IP addresses of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ends {
+pub(super) struct Endpoints {
     pub(super) peer: IpAddr,
     pub(super) local: IpAddr,
 }
 
-impl Ends {
+impl Endpoints {
     pub(super) fn new(peer: SocketAddr, local: SocketAddr) -> Self {
         Self { peer: peer.ip().to_canonical(), local: local.ip().to_canonical() }
     }
 
-    /// Returns `true` where the other end is on this host: it comes from 127.0.0.1 or ::1, or both ends have the same
-    /// address, as where the container's check asks the address of `HTTP_HOST`. No packet from elsewhere has either.
+    /// Returns whether the peer is on this host: its address is 127.0.0.1 or ::1, or both endpoints have the same address, as where the
+    /// container's health check connects to the address of `HTTP_HOST`. A packet of another host has neither.
     pub(super) fn are_of_this_host(self) -> bool {
         self.peer == self.local
             || self.peer == IpAddr::V4(Ipv4Addr::LOCALHOST)
             || self.peer == IpAddr::V6(Ipv6Addr::LOCALHOST)
     }
 
-    /// Returns `true` where a `Host` header names this host: `localhost`, an address of loopback, or the address that was
-    /// connected to. No other site's name can point at those.
+    /// Returns whether a `Host` header names this host: `localhost`, a loopback address, or the local address of the connection. DNS
+    /// rebinding cannot produce any of these names.
     pub(super) fn are_named_by(self, host: &str) -> bool {
+        // An IPv6 address without a port has colons too, hence the digits.
         let name = match host.rsplit_once(':') {
             Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
             _ => host,
@@ -36,9 +37,10 @@ impl Ends {
     }
 }
 
-/// Returns what counts as one peer: an IPv4 address, or the /64 of an IPv6 address, of which one host may have any.
+/// Returns the network that counts as one peer: an IPv4 address, or the /64 of an IPv6 address, all of which one host can use.
 pub(super) fn network_of(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
+        // The interface identifier is the lower half (RFC 4291 section 2.5.4).
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
         v4 @ IpAddr::V4(_) => v4,
     }
@@ -48,13 +50,13 @@ pub(super) fn network_of(peer: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn ends(peer: &str, local: &str) -> Ends {
+    fn endpoints(peer: &str, local: &str) -> Endpoints {
         let address = |ip: &str| SocketAddr::new(ip.parse().unwrap(), 80);
-        Ends::new(address(peer), address(local))
+        Endpoints::new(address(peer), address(local))
     }
 
     #[test]
-    fn who_is_of_this_host() {
+    fn peers_of_this_host() {
         for (peer, local, own) in [
             ("127.0.0.1", "127.0.0.1", true),
             ("127.0.0.1", "127.0.0.5", true),
@@ -66,21 +68,21 @@ mod tests {
             ("2001:db8::1", "2001:db8::1", true),
             ("2001:db8::2", "2001:db8::1", false),
         ] {
-            assert_eq!(ends(peer, local).are_of_this_host(), own, "{peer} -> {local}");
+            assert_eq!(endpoints(peer, local).are_of_this_host(), own, "{peer} -> {local}");
         }
     }
 
     #[test]
     fn names_of_this_host() {
-        let ends = ends("10.9.9.1", "10.9.9.1");
+        let endpoints = endpoints("10.9.9.1", "10.9.9.1");
         for host in ["localhost", "LOCALHOST:8080", "127.0.0.1:80", "127.0.0.2", "[::1]:80", "10.9.9.1:7080"]
         {
-            assert!(ends.are_named_by(host), "{host}");
+            assert!(endpoints.are_named_by(host), "{host}");
         }
         for host in
             ["", "evil.example:8080", "localhost.evil.example", "10.9.9.2", "127.0.0.1.evil.example", "[::1"]
         {
-            assert!(!ends.are_named_by(host), "{host}");
+            assert!(!endpoints.are_named_by(host), "{host}");
         }
     }
 

@@ -1,50 +1,52 @@
-//! The newest events, and those to come.
+//! A ring of the newest events, with a broadcast of those to come.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::broadcast;
 
-use super::lock;
+use crate::base::lock;
 use crate::media::Event;
 
-/// How many events are kept for those who come late.
-pub(super) const KEPT: usize = 200;
+/// Number of events that are kept for followers that connect later.
+pub(super) const MAX_KEPT: usize = 200;
 
-/// Events that a follower may be behind before it has to follow anew.
-const BEHIND: usize = 256;
+/// Number of events that a follower may lag behind before it is disconnected and has to follow again.
+const MAX_LAG: usize = 256;
 
-/// A bounded ring: the oldest event goes first.
-pub(super) struct Feed {
+/// A bounded ring of events: when it is full, the oldest one is dropped.
+pub(super) struct EventFeed {
     kept: Mutex<VecDeque<Arc<Event>>>,
     live: broadcast::Sender<Arc<Event>>,
 }
 
-impl Default for Feed {
+impl Default for EventFeed {
     fn default() -> Self {
-        Self { kept: Mutex::default(), live: broadcast::Sender::new(BEHIND) }
+        Self { kept: Mutex::default(), live: broadcast::Sender::new(MAX_LAG) }
     }
 }
 
-impl Feed {
-    /// Whether the event is new: one whose id is kept is the same event, read again.
+impl EventFeed {
+    /// Appends the event and returns `true`, unless one with its id is kept: its footage was read again then.
     pub(super) fn push(&self, event: &Event) -> bool {
         let mut kept = lock(&self.kept);
+        // A linear search over 200 ids is cheaper than keeping a set in step with the ring.
         if kept.iter().any(|old| old.event_id == event.event_id) {
             return false;
         }
-        if kept.len() == KEPT {
+        if kept.len() == MAX_KEPT {
             kept.pop_front();
         }
         let event = Arc::new(event.clone());
         kept.push_back(Arc::clone(&event));
-        // An error only says that nobody follows.
+        // An error only means that there is no follower.
         let _followers = self.live.send(event);
         true
     }
 
-    /// The kept events after `after`, oldest first, and those to come: under one lock, so without gap or repeat.
+    /// Returns the kept events after `after`, oldest first, and a receiver of those to come, without gap or repeat.
     pub(super) fn follow(&self, after: Option<&str>) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
+        // The receiver subscribes under the lock: an event between the two would be lost, or come twice.
         let kept = lock(&self.kept);
         let seen = after.and_then(|id| kept.iter().position(|event| event.event_id == id));
         let from = seen.map_or(0, |index| index + 1);
@@ -56,7 +58,7 @@ impl Feed {
 pub(crate) mod testing {
     use crate::media::{Event, Extras, ModelId, Payload, Phase, TimeSource};
 
-    /// An event of camera `gate` with this id.
+    /// Returns an event of camera `gate` with this id.
     pub(crate) fn event(id: &str) -> Event {
         let extras = Extras {
             incident_id: id.into(),
@@ -107,26 +109,26 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_goes_when_the_ring_is_full() {
-        let feed = Feed::default();
-        for i in 0..=KEPT {
+    fn the_oldest_event_is_dropped_when_the_ring_is_full() {
+        let feed = EventFeed::default();
+        for i in 0..=MAX_KEPT {
             assert!(feed.push(&event(&format!("e{i}"))));
         }
         let (kept, _) = feed.follow(None);
-        assert_eq!((kept.len(), kept[0].event_id.as_str()), (KEPT, "e1"));
+        assert_eq!((kept.len(), kept[0].event_id.as_str()), (MAX_KEPT, "e1"));
     }
 
     #[test]
     fn the_same_event_read_again_is_shown_once() {
-        let feed = Feed::default();
+        let feed = EventFeed::default();
         assert!(feed.push(&event("a")));
         assert!(!feed.push(&event("a")));
         assert_eq!(ids(&feed.follow(None).0), ["a"]);
     }
 
     #[test]
-    fn who_comes_back_gets_what_was_missed_and_then_what_comes() {
-        let feed = Feed::default();
+    fn a_follower_that_returns_gets_the_missed_events_and_then_the_new_ones() {
+        let feed = EventFeed::default();
         for id in ["a", "b", "c"] {
             feed.push(&event(id));
         }

@@ -1,4 +1,4 @@
-//! A connection whose client has to take what it is sent.
+//! A TCP stream with a timeout of its writes, against clients that do not read.
 
 use std::io;
 use std::pin::Pin;
@@ -9,32 +9,34 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-/// Time after which a client that takes no byte is disconnected.
-const WRITE_TIME: Duration = Duration::from_secs(10);
+/// The time after which a client that accepts no byte is disconnected.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A TCP stream that fails where a write makes no progress for [`WRITE_TIME`].
-pub(super) struct ImpatientStream {
+/// A TCP stream that fails when a write makes no progress for [`WRITE_TIMEOUT`].
+pub(super) struct WriteTimeoutStream {
     stream: TcpStream,
     blocked: Option<Pin<Box<Sleep>>>,
 }
 
-impl ImpatientStream {
+impl WriteTimeoutStream {
     pub(super) fn new(stream: TcpStream) -> Self {
         Self { stream, blocked: None }
     }
 
+    /// Returns the outcome of a write, or the timeout of one that is blocked.
     fn limited<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.blocked = None;
             return written;
         }
-        let blocked = self.blocked.get_or_insert_with(|| Box::pin(sleep(WRITE_TIME)));
+        // The timer starts with the first blocked write and lasts until one succeeds.
+        let blocked = self.blocked.get_or_insert_with(|| Box::pin(sleep(WRITE_TIMEOUT)));
         ready!(blocked.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl AsyncRead for ImpatientStream {
+impl AsyncRead for WriteTimeoutStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -44,7 +46,7 @@ impl AsyncRead for ImpatientStream {
     }
 }
 
-impl AsyncWrite for ImpatientStream {
+impl AsyncWrite for WriteTimeoutStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.limited(cx, written)

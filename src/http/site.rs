@@ -1,0 +1,22 @@
+//! The state that the handlers share.
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::{Mutex, watch};
+
+use super::guard::Guard;
+use super::picture::Pictures;
+use super::scrape_cache::ScrapeCache;
+use crate::status::StatusBoard;
+use crate::telemetry::Gpus;
+
+/// The state that the handlers share.
+pub(super) struct Site {
+    pub(super) board: StatusBoard,
+    pub(super) prometheus: PrometheusHandle,
+    pub(super) gpus: Gpus,
+    pub(super) scrapes: Mutex<ScrapeCache>,
+    pub(super) pictures: Pictures,
+    pub(super) guard: Guard,
+    /// `true` from the time when the server stops.
+    pub(super) stopped: watch::Receiver<bool>,
+}
