@@ -9,7 +9,7 @@
 //! | [`decode`] | access units | frames, sampled at `fps_target` |
 //! | [`detect`] | a frame | detections: boxes, labels, plate texts |
 //! | [`decide`] | the detections of each frame | incidents, and the events about them |
-//! | [`publish`] | events and the checkpoint | records in the sinks: Kinesis Data Streams, DynamoDB, S3, files |
+//! | [`delivery`], [`sinks`] | events and the checkpoint | records in the sinks: Kinesis Data Streams, DynamoDB, S3, files |
 //!
 //! | beside the stages | |
 //! | --- | --- |
@@ -25,6 +25,7 @@
 //! | --- | --- |
 //! | [`media`] | fragments, access units, frames, detections, events |
 //! | [`checkpoint`] | the state with which a camera resumes after a restart |
+//! | [`snapshot`] | the pictures of an event, and where they are stored |
 //! | [`render`] | draws boxes on pictures and encodes them |
 //! | [`status`] | the state of the running service, as HTTP shows it |
 //! | [`telemetry`] | logs and metrics: one struct per event |
@@ -41,7 +42,9 @@ pub mod detect;
 
 pub mod decide;
 
-pub mod publish;
+// The stage `publish`: the outbox, and the sinks that empty it.
+pub mod delivery;
+pub mod sinks;
 
 pub mod camera;
 pub mod service;
@@ -56,5 +59,6 @@ pub mod http;
 pub mod media;
 pub mod remote;
 pub mod render;
+pub mod snapshot;
 pub mod status;
 pub mod telemetry;

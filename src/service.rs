@@ -25,12 +25,15 @@ use cameras::{Fleet, Starter};
 use models::ModelSet;
 pub use reload::{Changes, PreparedReload, ReloadError};
 
+use crate::aws::has_own_s3;
 use crate::camera::{CameraError, CameraResources};
 use crate::config::{CameraSpec, Settings};
+use crate::delivery::{
+    Clients, EventOutbox, OutboxSpec, ResumeError, StartError, StateSpec, UndeliveredRecords,
+};
 use crate::detect::{DetectError, Detector, ModelInfo, ModelSpec};
 use crate::http::{AccessToken, Encode, HttpError, HttpServer, HttpSpec};
 use crate::media::CameraId;
-use crate::publish::{Clients, Outbox, OutboxSpec, Remains, ResumeError, StartError, StateSpec, has_own_s3};
 use crate::remote::{FetchError, ModelFetcher};
 use crate::render::{self, SnapshotFormat, SnapshotSpec};
 use crate::source::Kvs;
@@ -101,7 +104,7 @@ pub struct Service {
     aws: SdkConfig,
     state: StateSpec,
     models: ModelSet,
-    outbox: Arc<Outbox>,
+    outbox: Arc<EventOutbox>,
     fleet: Fleet,
     emf: Option<JoinHandle<()>>,
     stop: CancellationToken,
@@ -168,7 +171,7 @@ impl Service {
 
     /// Stops everything in order and returns the events that the sinks had not delivered in time. A part that does not end in time is
     /// logged and left running.
-    pub async fn stop(self) -> Vec<Remains> {
+    pub async fn stop(self) -> Vec<UndeliveredRecords> {
         let begun = Instant::now();
         ServiceStopping.emit();
         // First of all: a load balancer must stop sending requests before anything ends.
@@ -210,7 +213,7 @@ fn emf(settings: &Settings, board: &StatusBoard, stop: &CancellationToken) -> Op
 fn shared(
     settings: &Settings,
     aws: &SdkConfig,
-    outbox: &Arc<Outbox>,
+    outbox: &Arc<EventOutbox>,
     stop: &CancellationToken,
 ) -> CameraResources {
     CameraResources {
@@ -264,14 +267,14 @@ pub(crate) fn outbox_spec(
     dead_letter: Option<PathBuf>,
 ) -> OutboxSpec {
     let routes = settings.cameras.iter().map(|camera| Arc::new(camera.route.clone())).collect();
-    let publish = settings.publish.clone();
+    let sinks = settings.publish.sinks(routes);
     let dead_letter = dead_letter.unwrap_or_else(|| state.dir.join("dead-letter.jsonl"));
     let clients = Some(Clients::new(aws, has_own_s3(aws)));
-    OutboxSpec { publish, state, routes, dead_letter, clients }
+    OutboxSpec { sinks, state, dead_letter, clients }
 }
 
-async fn open_outbox(spec: OutboxSpec, board: &StatusBoard) -> Result<Arc<Outbox>, ServiceError> {
-    let outbox = Arc::new(Outbox::start(spec).await?);
+async fn open_outbox(spec: OutboxSpec, board: &StatusBoard) -> Result<Arc<EventOutbox>, ServiceError> {
+    let outbox = Arc::new(EventOutbox::start(spec).await?);
     // Weak: the board outlives the outbox, whose tasks end when it is dropped.
     let shown = Arc::downgrade(&outbox);
     for watch in outbox.watches() {
@@ -299,12 +302,11 @@ mod tests {
 
     use super::*;
     use crate::config::{LogLevel, ModelFiles, StateSettings};
-    use crate::publish::PublishSpec;
+    use crate::sinks::PublishSpec;
     use crate::status::HealthStatus;
 
     fn settings(folder: PathBuf) -> Settings {
-        let publish =
-            PublishSpec { kds_stream: None, s3: None, ddb: None, local_dir: Some(folder), snapshots: None };
+        let publish = PublishSpec { local_dir: Some(folder), ..PublishSpec::default() };
         Settings {
             region: None,
             publish,

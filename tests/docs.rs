@@ -151,6 +151,34 @@ fn named_paths_exist() {
     assert!(missing.is_empty(), "no such paths: {missing:#?}");
 }
 
+/// Adds the files under `folder` whose text contains `word`, in any case, by their paths from the root.
+fn files_with_word(folder: &Path, word: &str, found: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files_with_word(&path, word, found);
+        } else if std::fs::read_to_string(&path).is_ok_and(|text| text.to_lowercase().contains(word)) {
+            found.insert(path.strip_prefix(root()).unwrap().to_string_lossy().into_owned());
+        }
+    }
+}
+
+#[test]
+fn the_walkthrough_of_a_new_sink_names_the_production_files_that_sns_touched() {
+    let text = read("CONTRIBUTING.md");
+    let section = text.split_once("\n### A new sink\n").unwrap().1;
+    let item = Regex::new(r"(?m)^[0-9]+\. `([^`]+)`").unwrap();
+    let named: BTreeSet<String> = item.captures_iter(section).map(|found| found[1].to_owned()).collect();
+    let mut touched = BTreeSet::from(["Cargo.toml".to_owned()]);
+    for folder in ["src", "crates/kvs-config/src"] {
+        files_with_word(&root().join(folder), "sns", &mut touched);
+    }
+    touched.retain(|path| !path.starts_with("src/sinks/sns/"));
+    assert!(read("Cargo.toml").contains("aws-sdk-sns"));
+    assert_eq!(named, touched);
+    assert!(named.len() <= 4, "{named:?}");
+}
+
 #[test]
 fn named_make_targets_exist() {
     let (target, makefile) = (Regex::new(r"\bmake ([a-z-]+)").unwrap(), read("Makefile"));

@@ -17,6 +17,7 @@ SERVICES = {
     "kinesis": ("kinesis", "kinesis"),
     "s3": ("s3", "s3"),
     "dynamodb": ("dynamodb", "dynamodb"),
+    "sns": ("sns", "sns"),
     "sts": ("sts", "sts"),
 }
 # Sources whose calls are made with other credentials than the task's, and why.

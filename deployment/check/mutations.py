@@ -74,7 +74,7 @@ def set_user_data(files: Files, change: Callable[[str], str]) -> None:
 
 def call_more(files: Files) -> None:
     """The program calls something new."""
-    files.rust["src/publish/kinesis.rs"] += "\nfn f(c: &aws_sdk_kinesis::Client) { c.split_shard() }\n"
+    files.rust["src/sinks/kinesis/mod.rs"] += "\nfn f(c: &aws_sdk_kinesis::Client) { c.split_shard() }\n"
 
 
 def set_dashboard(files: Files, old: str, new: str) -> None:

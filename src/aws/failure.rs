@@ -11,7 +11,7 @@ use super::credentials::NoUsableCredentials;
 use super::foreign::{
     ForeignAnswer, describe_foreign, first_words, has_request_id, is_page, without_secrets,
 };
-use super::http_client::{HttpSettings, Route, RouteError};
+use super::http_client::{HttpRoute, HttpSettings, RouteError};
 use super::remedy::{CHECK_ROUTE, FOREIGN, certain_remedy, login_remedy, transport_remedy, usual_remedy};
 use crate::base::{causes, clean_text};
 
@@ -75,7 +75,7 @@ impl AwsFailure {
         if let Some(body) = answer.body().bytes() {
             return Self::of_unknown_answer(answer, body);
         }
-        let certain = foreign_remedy(answer.status().as_u16(), answer.extension::<Route>());
+        let certain = foreign_remedy(answer.status().as_u16(), answer.extension::<HttpRoute>());
         Self { code: "bad_response".to_owned(), text: without_secrets(&causes(error)), certain }
     }
 
@@ -92,7 +92,7 @@ impl AwsFailure {
             let words = if words.is_empty() { "no message" } else { &words };
             return Self { text: format!("HTTP {status}: {words}"), certain: known, code };
         }
-        let route = answer.extension::<Route>();
+        let route = answer.extension::<HttpRoute>();
         let text = format!("{}{}", describe_foreign(status, &words), through(route));
         let certain = known.or_else(|| foreign_remedy(status, route));
         Self { text, certain, code }
@@ -137,10 +137,17 @@ impl AwsFailure {
     /// Returns `true` if the role lacks the permission for the call itself.
     #[must_use]
     pub fn is_denied(&self) -> bool {
-        let denied =
-            matches!(self.code.as_str(), "AccessDenied" | "AccessDeniedException" | "NotAuthorizedException");
         // With a certain remedy, such as that for a KMS key, the permission for something else is missing.
-        denied && self.certain.is_none()
+        Self::is_denial(&self.code) && self.certain.is_none()
+    }
+
+    /// Returns whether an error code is a service's word for a missing permission.
+    #[must_use]
+    pub fn is_denial(code: &str) -> bool {
+        matches!(
+            code,
+            "AccessDenied" | "AccessDeniedException" | "AuthorizationError" | "NotAuthorizedException"
+        )
     }
 
     /// Returns the remedy: the one that applies to any call, else the caller's `remedy`, else the usual one of the code, else
@@ -168,13 +175,13 @@ impl AwsFailure {
 }
 
 /// Returns the proxy of a route in brackets, or nothing.
-fn through(route: Option<&Route>) -> String {
+fn through(route: Option<&HttpRoute>) -> String {
     let proxy = route.and_then(|route| route.proxy.as_ref());
     proxy.map_or_else(String::new, |proxy| format!(" (through the proxy {proxy})"))
 }
 
 /// Returns the remedy for an answer that is not from AWS, or `None` if its status is more precise.
-fn foreign_remedy(status: u16, route: Option<&Route>) -> Option<String> {
+fn foreign_remedy(status: u16, route: Option<&HttpRoute>) -> Option<String> {
     let host = route.map(|route| route.host.as_str()).filter(|host| !host.is_empty());
     let at = host.map_or_else(String::new, |host| format!(" at {host}"));
     match (status, route.and_then(|route| route.proxy.as_ref())) {

@@ -138,7 +138,7 @@ impl HttpConnector for RoutedConnector {
         // The request is consumed below, and its answer is checked against it.
         let expected = ExpectedAnswer::of(&request);
         let uri: Uri = request.uri().parse().unwrap_or_default();
-        let route = Route {
+        let route = HttpRoute {
             host: uri.authority().map_or_else(String::new, |authority| without_login(authority.as_str())),
             proxy: self.proxies.proxy_for(&uri),
         };
@@ -166,7 +166,7 @@ fn without_login(authority: &str) -> String {
 
 /// The host and proxy of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Route {
+pub(super) struct HttpRoute {
     /// Host and port.
     pub(super) host: String,
     /// The proxy, or `None` for a direct connection.
@@ -176,19 +176,19 @@ pub(super) struct Route {
 /// A failed request with its route.
 #[derive(Debug)]
 pub(super) struct RouteError {
-    pub(super) route: Route,
+    pub(super) route: HttpRoute,
     source: BoxError,
 }
 
 impl RouteError {
-    fn boxed(route: Route, source: BoxError) -> BoxError {
+    fn boxed(route: HttpRoute, source: BoxError) -> BoxError {
         Box::new(Self { route, source })
     }
 }
 
 impl fmt::Display for RouteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Route { host, proxy } = &self.route;
+        let HttpRoute { host, proxy } = &self.route;
         match proxy {
             Some(proxy) => write!(f, "{host} through the proxy {proxy}"),
             None => f.write_str(host),
@@ -203,7 +203,7 @@ impl std::error::Error for RouteError {
 }
 
 /// Adds the route to an error and keeps its kind, by which the SDK decides about retries.
-fn with_route(error: ConnectorError, route: Route) -> ConnectorError {
+fn with_route(error: ConnectorError, route: HttpRoute) -> ConnectorError {
     let (timeout, user, io, other) = (error.is_timeout(), error.is_user(), error.is_io(), error.as_other());
     let source = RouteError::boxed(route, error.into_source());
     match (timeout, user, io) {

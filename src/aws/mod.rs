@@ -13,6 +13,7 @@ mod http_client;
 mod profiles;
 mod proxies;
 mod remedy;
+mod resource;
 mod web_client;
 
 pub use credentials::{NoUsableCredentials, ReloadedCredentials, missing_profile, unusable_credentials};
@@ -21,4 +22,5 @@ pub use failure::{AwsFailure, S3_REGION_HEADER};
 pub use foreign::{describe_foreign, has_request_id, text_for_footage, without_secrets};
 pub use http_client::{EnvironmentError, new_http_client, validate_environment};
 pub use remedy::FOREIGN_REMEDY;
+pub use resource::AwsResource;
 pub use web_client::{explain_web_error, foreign_page, new_web_client};

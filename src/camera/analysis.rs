@@ -8,11 +8,11 @@ use super::EntryOcr;
 use crate::checkpoint::{Checkpoint, FramePosition};
 use crate::decide::{self, FrameFacts, Look, Made, Rules, Sighting};
 use crate::decode::FrameReceiver;
+use crate::delivery::{CameraCommit, EventOutbox, FrameEvents, FrameRecords, NewRecord, OfferError, Route};
 use crate::detect::{DetectError, Detector, MotionRules, SceneObject};
 use crate::media::{
     CameraId, Decoded, Detection, Event, FragmentEnd, Frame, Mode, ModeCell, SamplerState, Surface,
 };
-use crate::publish::{Commit, OfferError, Outbox, Packed, PackedEvents, PendingEvents, Route};
 use crate::render::Label;
 use crate::status::CameraStatus;
 use crate::telemetry::camera::{
@@ -44,7 +44,7 @@ pub(super) struct AnalysisTask {
     pub(super) motion: Option<MotionRules>,
     /// The camera's state after the last frame that was analyzed.
     pub(super) checkpoint: Checkpoint,
-    pub(super) outbox: Arc<Outbox>,
+    pub(super) outbox: Arc<EventOutbox>,
     pub(super) route: Arc<Route>,
     pub(super) mode: Arc<ModeCell>,
     pub(super) status: CameraStatus,
@@ -139,14 +139,14 @@ impl AnalysisTask {
         if events.is_empty() {
             return Ok(());
         }
-        let pending = PendingEvents {
+        let pending = FrameEvents {
             events,
             route: Arc::clone(&self.route),
             frame: Some(Arc::clone(frame)),
             boxes: labels.to_vec(),
             arrived: frame.arrived,
         };
-        let PackedEvents { events, unpictured, shown_by } = self.outbox.pack(pending).await?;
+        let FrameRecords { events, unpictured, shown_by } = self.outbox.pack(pending).await?;
         self.checkpoint.decide.show_by(&unpictured, shown_by.as_ref());
         let committed: Vec<Event> = events.iter().map(|packed| packed.event().clone()).collect();
         self.commit(events).await?;
@@ -157,8 +157,9 @@ impl AnalysisTask {
     }
 
     /// Commits the checkpoint and `events`; waits while a required sink is full.
-    async fn commit(&self, events: Vec<Packed>) -> Result<(), OfferError> {
-        let commit = Commit { camera: self.camera.clone(), checkpoint: self.checkpoint.clone(), events };
+    async fn commit(&self, events: Vec<NewRecord>) -> Result<(), OfferError> {
+        let commit =
+            CameraCommit { camera: self.camera.clone(), checkpoint: self.checkpoint.clone(), events };
         let mut pending = std::pin::pin!(self.outbox.commit(commit));
         if let Some(outcome) = poll_immediate(&mut pending).await {
             return outcome;

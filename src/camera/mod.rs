@@ -23,10 +23,10 @@ use crate::checkpoint::Checkpoint;
 use crate::config::{CameraSpec, StartPosition, StreamProtocol};
 use crate::decide::Rules;
 use crate::decode::{self, Sampler, frame_queue, packet_queue};
+use crate::delivery::EventOutbox;
 use crate::detect::Detector;
 use crate::detect::ocr::TextReader;
 use crate::media::{Mode, ModeCell, Position};
-use crate::publish::Outbox;
 use crate::source::{Kvs, SourceError, StartAt, StreamSource};
 use crate::status::CameraStatus;
 use crate::status::Watch;
@@ -45,7 +45,7 @@ pub struct CameraResources {
     /// The Kinesis Video Streams clients.
     pub kvs: Kvs,
     /// The outbox that takes the events.
-    pub outbox: Arc<Outbox>,
+    pub outbox: Arc<EventOutbox>,
     /// The base of the exponential backoff between connections.
     pub reconnect_delay: Duration,
     /// The age at which an HLS session is renewed.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use crate::base::{Unwritable, can_be_written};
 use crate::config::{CameraSpec, ConfigErrors, Settings, StartPosition};
-use crate::publish::{PublishSpec, destinations};
+use crate::sinks::PublishSpec;
 
 use super::aws::sdk_config;
 use super::config_args::ConfigArgs;
@@ -29,8 +29,8 @@ use super::run_on_runtime;
 /// stream (DescribeStreamSummary; PutRecords of one record with a hash key outside all shards: a role with write access is
 /// refused for that key, so nothing is written); the bucket (PutObject of a line of text under
 /// `{s3_prefix}/.kvs-infer-check`, which stays); the DynamoDB tables (DescribeTable, DescribeTimeToLive; PutItem and
-/// UpdateItem with a condition that is never met, so nothing is written); the folders; the models, each fetched into the
-/// cache folder if it is remote, loaded and run.
+/// UpdateItem with a condition that is never met, so nothing is written); any other sink (a call that only describes it);
+/// the folders; the models, each fetched into the cache folder if it is remote, loaded and run.
 /// Exit codes with `--live`: 0 nothing failed; 69 something is unreachable, missing or refused; 78 a model cannot be used
 /// or lacks a configured class.
 #[derive(Clone, Debug, clap::Args)]
@@ -124,7 +124,7 @@ fn row(camera: &CameraSpec, publish: &PublishSpec) -> [String; 6] {
         start_name(camera.start).to_owned(),
         camera.fps_target.map_or_else(|| "all".to_owned(), |fps| fps.to_string()),
         detectors.join(", "),
-        destinations(publish, &camera.route).join(", "),
+        publish.destinations(&camera.route).join(", "),
     ]
 }
 

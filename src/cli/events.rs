@@ -17,7 +17,7 @@ use aws_sdk_kinesis::primitives::{DateTime, DateTimeFormat};
 
 use super::aws::sdk_config;
 use super::{StopSignal, elapsed, print_stderr, run_on_runtime};
-use crate::publish::EVENTS_FILE;
+use crate::sinks::EVENTS_FILE;
 use printer::Printer;
 use shard_reader::StartAt;
 use stream::Follower;

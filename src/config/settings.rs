@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use crate::decide::Rules;
 use crate::decode::Masks;
+use crate::delivery::{Route, StateSpec};
 use crate::detect::{Device, ModelSpec, MotionRules, Purpose};
 use crate::media::CameraId;
-use crate::publish::{PublishSpec, Route, StateSpec};
+use crate::sinks::PublishSpec;
 
 use kvs_config::raw::{LogFormat, LogLevel, StartPosition, StreamProtocol};
 

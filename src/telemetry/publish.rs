@@ -1,4 +1,4 @@
-//! Events of publish.
+//! Logs and metrics of the stage `publish`: the outbox and its sinks.
 
 use std::time::Duration;
 
@@ -272,7 +272,7 @@ impl DeadLetterLost<'_> {
     }
 }
 
-/// A snapshot could not be made; its event goes without.
+/// A snapshot could not be made; its event is delivered without one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SnapshotFailed<'a> {
     /// The event.
@@ -321,32 +321,32 @@ impl SnapshotsLeftOut<'_> {
     }
 }
 
-/// An entry of the outbox is no event.
+/// An entry of the outbox does not hold an event.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Unreadable<'a> {
+pub(crate) struct RecordUnreadable<'a> {
     /// The sink that it waited for.
     pub(crate) sink: &'a str,
     /// The error.
     pub(crate) error: &'a dyn std::error::Error,
 }
 
-impl Unreadable<'_> {
+impl RecordUnreadable<'_> {
     /// Logs it.
     pub(crate) fn emit(self) {
         tracing::error!(stage = "publish", sink = self.sink, error = %self.error, "unreadable outbox entry skipped; report this bug");
     }
 }
 
-/// Events waited for a sink that is not configured any more.
+/// Events of a sink that is no longer configured were dropped.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Forgotten<'a> {
+pub(crate) struct LeftoverDropped<'a> {
     /// The sink.
     pub(crate) sink: &'a str,
     /// The number of events.
     pub(crate) count: u64,
 }
 
-impl Forgotten<'_> {
+impl LeftoverDropped<'_> {
     /// Logs it.
     pub(crate) fn emit(self) {
         let Self { sink, count } = self;
@@ -356,12 +356,12 @@ impl Forgotten<'_> {
 
 /// The outbox could not write all that it had taken in.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct NotClosed<'a> {
+pub(crate) struct OutboxCloseFailed<'a> {
     /// The error, with the number of lost records.
     pub(crate) error: &'a dyn std::error::Error,
 }
 
-impl NotClosed<'_> {
+impl OutboxCloseFailed<'_> {
     /// Logs it.
     pub(crate) fn emit(self) {
         tracing::error!(stage = "publish", error = %self.error, "outbox close failed");
@@ -370,7 +370,7 @@ impl NotClosed<'_> {
 
 /// The time to stop ran out before a sink was empty.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Undelivered<'a> {
+pub(crate) struct UndeliveredAtStop<'a> {
     /// The sink.
     pub(crate) sink: &'a str,
     /// `true` for a required sink.
@@ -379,7 +379,7 @@ pub(crate) struct Undelivered<'a> {
     pub(crate) count: u64,
 }
 
-impl Undelivered<'_> {
+impl UndeliveredAtStop<'_> {
     /// Logs it.
     pub(crate) fn emit(self) {
         let Self { sink, required, count } = self;
@@ -393,7 +393,7 @@ impl Undelivered<'_> {
     }
 }
 
-/// Another process claimed a camera of this one.
+/// Another process took a camera over.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CameraTakenOver<'a> {
     /// The camera.
@@ -411,7 +411,7 @@ impl CameraTakenOver<'_> {
     }
 }
 
-/// Records that waited here were left to the process that took their camera over.
+/// Waiting records were left to the process that took their camera over.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RecordsLeft<'a> {
     /// The camera.

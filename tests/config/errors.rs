@@ -177,6 +177,12 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("an invalid size", "snapshots:\n", "state: { max_bytes: 2 gigs }\nsnapshots:\n"),
     ("days without a table", "  local_dir", "  ddb_ttl_days: 30\n  local_dir"),
     ("a table's name", "  local_dir", "  ddb_table: e/v\n  local_dir"),
+    ("a filter without a topic", "  local_dir", "  sns_min_conf: 0.5\n  sns_labels: [person]\n  local_dir"),
+    (
+        "a FIFO topic",
+        "  local_dir",
+        "  sns_topic_arn: arn:aws:sns:eu-west-1:123456789012:alerts.fifo\n  local_dir",
+    ),
     ("an HLS session too short", "snapshots:\n", "service: { hls_session_seconds: 59 }\nsnapshots:\n"),
     ("a mask of two corners", "fps_target: 5", "masks: [{ points: [[0, 0], [9, 9]] }]"),
     ("a mask with a name", "fps_target: 5", "masks: [{ name: door, points: [[0, 0], [9, 9], [0, 9]] }]"),

@@ -11,8 +11,9 @@ use kvs_infer::config::{
 use kvs_infer::decide::{Confirm, ReadingRules, RoiFilter, TextPattern};
 use kvs_infer::decode::Masks;
 use kvs_infer::detect::{Device, InputEncoding, LayoutChoice, MotionRules, Thresholds};
-use kvs_infer::publish::{PublishSpec, S3Spec, SnapshotRoute, Sse};
 use kvs_infer::render::{SnapshotFormat, SnapshotSpec};
+use kvs_infer::sinks::{PublishSpec, S3Spec, Sse};
+use kvs_infer::snapshot::SnapshotRoute;
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
 pub(crate) const MINIMAL: &str = "publishers: { local_dir: /tmp/events }
@@ -44,11 +45,9 @@ fn absent_keys_have_their_defaults() {
     assert_eq!(settings.device, Device::Auto);
     assert_eq!((settings.log_level, settings.log_format), (LogLevel::Info, None));
     let publish = PublishSpec {
-        kds_stream: None,
-        s3: None,
-        ddb: None,
         local_dir: Some("/tmp/events".into()),
         snapshots: Some(SnapshotSpec { format: SnapshotFormat::Jpg, jpeg_quality: 90 }),
+        ..PublishSpec::default()
     };
     assert_eq!(settings.publish, publish);
     assert_eq!(settings.state, StateSettings { dir: None, max_bytes: 2 << 30, ddb_table: None });

@@ -1,4 +1,4 @@
-//! Each fault of KDS, S3 and DynamoDB, one kind after the other, while events come.
+//! Each fault of KDS, S3, DynamoDB and SNS, one kind after the other, while events come.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -21,8 +21,8 @@ use super::watch::{
 const FILMS: u32 = 40;
 /// The maximum time from an event to the reason in `/healthz`, and from the end of the fault to the end of the reason.
 const SHOWS_WITHIN: Duration = Duration::from_secs(5);
-pub(crate) const PUBLISHERS: &str =
-    "publishers: { kds_stream: events, s3_bucket: pictures, ddb_table: records, local_dir: events }\n";
+pub(crate) const PUBLISHERS: &str = "publishers: { kds_stream: events, s3_bucket: pictures, ddb_table: records, local_dir: events, \
+     sns_topic_arn: 'arn:aws:sns:us-east-1:123456789012:alerts' }\n";
 const CAMERAS: [&str; 2] = ["front", "back"];
 
 impl Sink {
@@ -31,6 +31,7 @@ impl Sink {
             Self::Kds => "kds/events",
             Self::S3 => "s3",
             Self::DynamoDb => "dynamodb/records",
+            Self::Sns => "sns/alerts",
         }
     }
 
@@ -39,6 +40,7 @@ impl Sink {
             Self::Kds => Service::Kinesis,
             Self::S3 => Service::S3,
             Self::DynamoDb => Service::DynamoDb,
+            Self::Sns => Service::Sns,
         }
     }
 }
@@ -70,6 +72,8 @@ impl Aws {
             .attribute_definitions(attribute("event_id", ScalarAttributeType::S).unwrap())
             .attribute_definitions(attribute("ts_ms", ScalarAttributeType::N).unwrap());
         table.send().await.unwrap();
+        let sns = aws_sdk_sns::Client::new(&moto.config());
+        sns.create_topic().name("alerts").send().await.unwrap();
         let proxy = FaultProxy::start(&moto.url).await;
         Self { _moto: moto, proxy, kinesis, s3, dynamodb }
     }
@@ -199,7 +203,7 @@ async fn each_fault_of_a_sink_shows_and_goes_away_and_loses_nothing() {
         (count, slowest) = (count + rows, slowest.max(showed));
     }
     assert!(slowest <= SHOWS_WITHIN, "{slowest:?}");
-    for name in ["local", "kds/events", "s3", "dynamodb/records"] {
+    for name in ["local", "kds/events", "s3", "dynamodb/records", "sns/alerts"] {
         assert_eq!(sink(&program, name)["failed"], 0, "{name}");
     }
     let ended = program.stop();

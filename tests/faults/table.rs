@@ -32,6 +32,7 @@ pub(crate) enum Sink {
     Kds,
     S3,
     DynamoDb,
+    Sns,
 }
 
 /// The treatment of all requests by a proxy.
@@ -221,13 +222,14 @@ const fn sink(fault: &'static str, (sink, mishap): (Sink, Mishap), reason: &'sta
     let metric = match sink {
         Sink::Kds => "kvs_infer_delivery_failures_total{sink=\"kds/events\"}",
         Sink::S3 => "kvs_infer_delivery_failures_total{sink=\"s3\"}",
+        Sink::Sns => "kvs_infer_delivery_failures_total{sink=\"sns/alerts\"}",
         Sink::DynamoDb => "kvs_infer_delivery_failures_total{sink=\"dynamodb/records\"}",
     };
     Row { fault, made: Made::Sink { sink, mishap }, reason, metric, lost, ends: TAKEN }
 }
 
 /// The faults of sinks.
-pub(crate) const SINKS: [Row; 19] = [
+pub(crate) const SINKS: [Row; 25] = [
     sink("KDS throttles", (Sink::Kds, Mishap::Throttled), "add shards", Lost::Nothing),
     sink("KDS refuses some records", (Sink::Kds, Mishap::Partial), "add shards", Lost::Nothing),
     sink("KDS answers 500", (Sink::Kds, Mishap::Failed), "InternalFailure", Lost::Nothing),
@@ -252,6 +254,12 @@ pub(crate) const SINKS: [Row; 19] = [
         "check the network",
         BEST_EFFORT,
     ),
+    sink("SNS throttles", (Sink::Sns, Mishap::Throttled), "raise the quota of Publish", BEST_EFFORT),
+    sink("SNS answers 500", (Sink::Sns, Mishap::Failed), "InternalError", BEST_EFFORT),
+    sink("SNS answers 503", (Sink::Sns, Mishap::Unavailable), "ServiceUnavailable", BEST_EFFORT),
+    sink("connections to SNS are reset", (Sink::Sns, Mishap::Reset), "unreachable", BEST_EFFORT),
+    sink("answers of SNS are lost", (Sink::Sns, Mishap::AnswerLost), "unreachable", BEST_EFFORT),
+    sink("SNS cannot be reached", (Sink::Sns, Mishap::Unreachable), "check the network", BEST_EFFORT),
 ];
 
 const BEST_EFFORT: Lost = Lost::Some("nothing while its share of the outbox has room; then its oldest");

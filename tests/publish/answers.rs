@@ -8,11 +8,10 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode, Uri};
 use kvs_infer::base::Verdict;
-use kvs_infer::publish::{
-    Clients, DdbSpec, Outbox, OutboxSpec, PublishSpec, Route, S3Spec, SinkState, SinkStatus, SnapshotRoute,
-    Sse, probes,
-};
+use kvs_infer::delivery::{Clients, EventOutbox, OutboxSpec, Route, SinkState, SinkStatus, probes};
 use kvs_infer::render::{SnapshotFormat, SnapshotSpec};
+use kvs_infer::sinks::{DdbSpec, PublishSpec, S3Spec, Sse};
+use kvs_infer::snapshot::SnapshotRoute;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -36,12 +35,12 @@ pub(super) struct Said {
     body: String,
 }
 
-/// What a server says.
+/// The answers of a server.
 #[derive(Clone, Debug, Default)]
 struct Script {
     /// `None`: good answers.
     said: Option<Said>,
-    /// Where it says that cameras are served; `None`: it answers that as all else.
+    /// The data endpoint that it names; `None`: it answers that call like any other.
     data_endpoint: Option<String>,
 }
 
@@ -137,15 +136,14 @@ fn js(code: &str, message: &str) -> Said {
 }
 
 fn spec(folder: &Path, url: &str) -> OutboxSpec {
+    let publish = PublishSpec {
+        s3: Some(S3Spec { bucket: "pictures".into(), prefix: "snapshots".into(), sse: Sse::Aes256 }),
+        ddb: Some(DdbSpec { table: "records".into(), ttl_days: None }),
+        snapshots: Some(SnapshotSpec { format: SnapshotFormat::Jpg, jpeg_quality: 90 }),
+        ..PublishSpec::default()
+    };
     OutboxSpec {
-        publish: PublishSpec {
-            kds_stream: Some("events".into()),
-            s3: Some(S3Spec { bucket: "pictures".into(), prefix: "snapshots".into(), sse: Sse::Aes256 }),
-            ddb: Some(DdbSpec { table: "records".into(), ttl_days: None }),
-            local_dir: None,
-            snapshots: Some(SnapshotSpec { format: SnapshotFormat::Jpg, jpeg_quality: 90 }),
-        },
-        routes: vec![route()],
+        sinks: publish.sinks(vec![route()]),
         dead_letter: folder.join("dead-letter.jsonl"),
         state: state(folder),
         clients: Some(Clients::new(&moto::config(url), true)),
@@ -157,7 +155,7 @@ fn route() -> Arc<Route> {
     Arc::new(Route { kds_stream: Some("events".into()), snapshot: Some(snapshot) })
 }
 
-/// What `check --live` finds where the server says so.
+/// Returns the finding of `check --live` where the server answers this.
 pub(super) async fn finding(server: &Server, probe: &str, said: Said) -> (Verdict, String) {
     let folder = tempfile::tempdir().unwrap();
     server.says(Some(said));
@@ -455,7 +453,7 @@ async fn what_is_not_aws_takes_nothing_and_aws_gets_all_of_it_afterwards() {
     for (name, said) in in_its_place {
         let (server, folder) = (Server::start().await, tempfile::tempdir().unwrap());
         server.says(Some(said));
-        let outbox = Outbox::start(spec(folder.path(), &server.url)).await.unwrap();
+        let outbox = EventOutbox::start(spec(folder.path(), &server.url)).await.unwrap();
         let mut offered = pending(event("front", 1), &route());
         offered.frame = Some(frame("front"));
         event::offer(&outbox, offered).await.unwrap();

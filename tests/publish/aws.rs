@@ -9,13 +9,14 @@ use super::fake_kinesis::FakeKinesis;
 use super::moto::{self, Moto, records};
 use aws_config::SdkConfig;
 use aws_sdk_s3::types::ServerSideEncryption;
-use kvs_infer::media::{BBox, Event};
-use kvs_infer::publish::{
-    Clients, Outbox, OutboxSpec, PendingEvents, PublishSpec, Remains, Route, S3Spec, SinkState, SinkStatus,
-    SnapshotRoute, Sse,
+use kvs_infer::delivery::{
+    Clients, EventOutbox, FrameEvents, OutboxSpec, Route, SinkState, SinkStatus, UndeliveredRecords,
 };
+use kvs_infer::media::{BBox, Event};
 use kvs_infer::render::Label;
 use kvs_infer::render::{SnapshotFormat, SnapshotSpec};
+use kvs_infer::sinks::{PublishSpec, S3Spec, Sse};
+use kvs_infer::snapshot::SnapshotRoute;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Nothing listens there: the port is reserved.
@@ -31,25 +32,24 @@ fn to_s3() -> Arc<Route> {
 }
 
 /// An outbox with a local sink in `folder` and the sinks of `route`.
-async fn outbox(folder: &Path, config: &SdkConfig, routes: &[&Arc<Route>]) -> Outbox {
+async fn outbox(folder: &Path, config: &SdkConfig, routes: &[&Arc<Route>]) -> EventOutbox {
     let s3 = S3Spec { bucket: "pictures".into(), prefix: "snapshots".into(), sse: Sse::Aes256 };
+    let publish = PublishSpec {
+        s3: Some(s3),
+        local_dir: Some(folder.to_owned()),
+        snapshots: Some(SnapshotSpec { format: SnapshotFormat::Jpg, jpeg_quality: 90 }),
+        ..PublishSpec::default()
+    };
     let spec = OutboxSpec {
-        publish: PublishSpec {
-            kds_stream: None,
-            s3: Some(s3),
-            ddb: None,
-            local_dir: Some(folder.to_owned()),
-            snapshots: Some(SnapshotSpec { format: SnapshotFormat::Jpg, jpeg_quality: 90 }),
-        },
-        routes: routes.iter().map(|&route| Arc::clone(route)).collect(),
+        sinks: publish.sinks(routes.iter().map(|&route| Arc::clone(route)).collect()),
         dead_letter: folder.join("dead-letter.jsonl"),
         state: state(folder),
         clients: Some(Clients::new(config, true)),
     };
-    Outbox::start(spec).await.unwrap()
+    EventOutbox::start(spec).await.unwrap()
 }
 
-async fn offer(outbox: &Outbox, event: Event, route: &Arc<Route>) {
+async fn offer(outbox: &EventOutbox, event: Event, route: &Arc<Route>) {
     event::offer(outbox, pending(event, route)).await.unwrap();
 }
 
@@ -120,7 +120,7 @@ async fn a_stream_that_is_missing_is_shown_and_served_once_it_is_there() {
 }
 
 #[tokio::test]
-async fn a_sink_out_of_reach_holds_up_no_other_and_tells_what_remains() {
+async fn a_sink_out_of_reach_holds_up_no_other_and_reports_the_undelivered() {
     let folder = tempfile::tempdir().unwrap();
     let dead =
         outbox(folder.path(), &moto::config(NOWHERE), &[&to_kinesis("dead"), &to_kinesis("other")]).await;
@@ -135,7 +135,7 @@ async fn a_sink_out_of_reach_holds_up_no_other_and_tells_what_remains() {
     assert_eq!(status(&statuses, "kds/other").state, SinkState::Ok);
     assert_eq!(
         dead.flush(Duration::ZERO).await,
-        [Remains { sink: "kds/dead".into(), required: true, count: 3 }]
+        [UndeliveredRecords { sink: "kds/dead".into(), required: true, count: 3 }]
     );
 }
 
@@ -147,7 +147,7 @@ async fn snapshots_reach_s3_encrypted_and_the_record_says_where() {
     let outbox = outbox(folder.path(), &config, &[&route]).await;
     let boxes = vec![Label::of("car", 0.5, BBox { x1: 200.0, y1: 90.0, x2: 300.0, y2: 170.0 })];
     let sent = event("front", 1);
-    let offered = PendingEvents { frame: Some(frame("front")), boxes, ..pending(sent.clone(), &route) };
+    let offered = FrameEvents { frame: Some(frame("front")), boxes, ..pending(sent.clone(), &route) };
     let record = event::offer(&outbox, offered).await.unwrap();
     let stem = format!("snapshots/front/1700000000123-{}", &sent.event_id[..12]);
     assert_eq!(record.payload.extras.snapshot, Some(format!("s3://pictures/{stem}.jpg")));
@@ -160,9 +160,9 @@ async fn snapshots_reach_s3_encrypted_and_the_record_says_where() {
         assert_eq!(object.server_side_encryption(), Some(&ServerSideEncryption::Aes256), "{key}");
         assert_eq!(object.content_type(), Some("image/jpeg"));
         let metadata = object.metadata().unwrap().clone();
-        let told = ["camera", "ts", "event_id", "incident_id"].map(|name| metadata[name].clone());
+        let stored = ["camera", "ts", "event_id", "incident_id"].map(|name| metadata[name].clone());
         let incident_id = sent.payload.extras.incident_id.as_str();
-        assert_eq!(told, ["front", "1700000000123", sent.event_id.as_str(), incident_id]);
+        assert_eq!(stored, ["front", "1700000000123", sent.event_id.as_str(), incident_id]);
         let jpeg = object.body.collect().await.unwrap().into_bytes();
         let header = turbojpeg::read_header(&jpeg).unwrap();
         assert_eq!((header.width, header.height), size_px, "{key}");
@@ -181,7 +181,7 @@ async fn a_bucket_that_is_missing_holds_no_record_up() {
     Arc::make_mut(&mut route).kds_stream = Some("events".into());
     moto.stream("events").await;
     let outbox = outbox(folder.path(), &config, &[&route]).await;
-    let offered = PendingEvents { frame: Some(frame("front")), ..pending(event("front", 1), &route) };
+    let offered = FrameEvents { frame: Some(frame("front")), ..pending(event("front", 1), &route) };
     event::offer(&outbox, offered).await.unwrap();
     let statuses = outbox
         .until(|all| status(all, "kds/events").delivered == 1 && status(all, "s3").state != SinkState::Ok)
@@ -190,7 +190,7 @@ async fn a_bucket_that_is_missing_holds_no_record_up() {
     assert!(reason.contains("pictures: NoSuchBucket") && reason.contains("create the bucket"), "{reason}");
     assert_eq!(
         outbox.flush(Duration::ZERO).await,
-        [Remains { sink: "s3".into(), required: false, count: 1 }]
+        [UndeliveredRecords { sink: "s3".into(), required: false, count: 1 }]
     );
 }
 

@@ -8,15 +8,16 @@ use std::time::{Duration, Instant};
 use super::event::{commit_all, event, frame, pending, state};
 use super::moto;
 use kvs_infer::decide::Made;
+use kvs_infer::delivery::{
+    Clients, EventOutbox, FrameEvents, MAX_FRAME_BYTES, MAX_PICTURED, OutboxSpec, Route,
+};
 use kvs_infer::media::{
     BBox, CameraId, Color, Event, Fragment, Frame, HostPicture, Matrix, MediaMs, Surface,
 };
-use kvs_infer::publish::{
-    Clients, MAX_FRAME_BYTES, MAX_PICTURED, Outbox, OutboxSpec, PendingEvents, PublishSpec, Route, S3Spec,
-    SnapshotRoute, Sse,
-};
 use kvs_infer::render::Label;
 use kvs_infer::render::{SnapshotFormat, SnapshotSpec};
+use kvs_infer::sinks::{PublishSpec, S3Spec, Sse};
+use kvs_infer::snapshot::SnapshotRoute;
 
 /// Nothing listens there, so all stays in the outbox.
 const NOWHERE: &str = "http://127.0.0.1:1";
@@ -27,21 +28,19 @@ fn route() -> Arc<Route> {
     Arc::new(Route { kds_stream: Some("events".into()), snapshot: Some(snapshot) })
 }
 
-async fn outbox(folder: &Path, max_bytes: u64) -> Outbox {
+async fn outbox(folder: &Path, max_bytes: u64) -> EventOutbox {
+    let publish = PublishSpec {
+        s3: Some(S3Spec { bucket: "pictures".into(), prefix: "snapshots".into(), sse: Sse::Aes256 }),
+        snapshots: Some(SnapshotSpec { format: SnapshotFormat::Jpg, jpeg_quality: 90 }),
+        ..PublishSpec::default()
+    };
     let spec = OutboxSpec {
-        publish: PublishSpec {
-            kds_stream: None,
-            s3: Some(S3Spec { bucket: "pictures".into(), prefix: "snapshots".into(), sse: Sse::Aes256 }),
-            ddb: None,
-            local_dir: None,
-            snapshots: Some(SnapshotSpec { format: SnapshotFormat::Jpg, jpeg_quality: 90 }),
-        },
-        routes: vec![route()],
+        sinks: publish.sinks(vec![route()]),
         dead_letter: folder.join("dead-letter.jsonl"),
-        state: kvs_infer::publish::StateSpec { max_bytes, ..state(folder) },
+        state: kvs_infer::delivery::StateSpec { max_bytes, ..state(folder) },
         clients: Some(Clients::new(&moto::config(NOWHERE), true)),
     };
-    Outbox::start(spec).await.unwrap()
+    EventOutbox::start(spec).await.unwrap()
 }
 
 /// A frame of noise, the worst case of an encoder.
@@ -75,13 +74,13 @@ fn numbered(number: u64) -> Event {
     Event { event_id: format!("{number:012x}{:020}", 0), ..event("front", number) }
 }
 
-fn crowd(from: u64, count: u64, frame: &Arc<Frame>) -> PendingEvents {
+fn crowd(from: u64, count: u64, frame: &Arc<Frame>) -> FrameEvents {
     let events = (from..from + count).map(|number| Made { event: numbered(number), pictured_by: None });
     let label = |index: u64| {
         let (x1, y1) = ((index % 20) as f32 * 15.0, (index / 20) as f32 * 11.0);
         Label::of("person", 0.9, BBox { x1, y1, x2: x1 + 12.0, y2: y1 + 9.0 })
     };
-    PendingEvents {
+    FrameEvents {
         events: events.collect(),
         frame: Some(Arc::clone(frame)),
         boxes: (0..count).map(label).collect(),
@@ -93,7 +92,7 @@ fn snapshots(events: &[Event]) -> Vec<Option<&str>> {
     events.iter().map(|event| event.payload.extras.snapshot.as_deref()).collect()
 }
 
-/// The most memory that this process has had, bytes.
+/// The peak memory of this process, bytes.
 fn peak_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

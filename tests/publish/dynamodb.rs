@@ -12,9 +12,8 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
     Projection, ProjectionType, ScalarAttributeType,
 };
-use kvs_infer::publish::{
-    Clients, DdbSpec, Outbox, OutboxSpec, PublishSpec, Route, SinkState, SinkStatus, StateSpec,
-};
+use kvs_infer::delivery::{Clients, EventOutbox, OutboxSpec, Route, SinkState, SinkStatus, StateSpec};
+use kvs_infer::sinks::{DdbSpec, PublishSpec};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -23,17 +22,17 @@ fn route() -> Arc<Route> {
 }
 
 /// An outbox with a local sink, records in `events` and positions in `positions`.
-async fn outbox(folder: &Path, config: &SdkConfig) -> Outbox {
+async fn outbox(folder: &Path, config: &SdkConfig) -> EventOutbox {
     let publish = PublishSpec {
-        kds_stream: None,
-        s3: None,
         ddb: Some(DdbSpec { table: "events".into(), ttl_days: Some(2) }),
         local_dir: Some(folder.join("events")),
-        snapshots: None,
+        ..PublishSpec::default()
     };
     let state = StateSpec { ddb_table: Some("positions".into()), ..state(folder) };
     let (dead_letter, clients) = (folder.join("dead-letter.jsonl"), Some(Clients::new(config, true)));
-    Outbox::start(OutboxSpec { publish, state, routes: vec![route()], dead_letter, clients }).await.unwrap()
+    EventOutbox::start(OutboxSpec { sinks: publish.sinks(vec![route()]), state, dead_letter, clients })
+        .await
+        .unwrap()
 }
 
 fn attribute(name: &str, kind: ScalarAttributeType) -> AttributeDefinition {

@@ -5,11 +5,13 @@ use std::time::Instant;
 
 use kvs_infer::checkpoint::Checkpoint;
 use kvs_infer::decide::Made;
+use kvs_infer::delivery::{
+    CameraCommit, EventOutbox, FrameEvents, FrameRecords, OfferError, Route, StateSpec,
+};
 use kvs_infer::media::{
     CameraId, Color, Event, Extras, Fragment, Frame, HostPicture, Matrix, MediaMs, ModelId, Payload, Phase,
     Position, Surface, TimeSource,
 };
-use kvs_infer::publish::{Commit, OfferError, Outbox, PackedEvents, PendingEvents, Route, StateSpec};
 
 /// An event of `camera` with a number that makes its id.
 pub(crate) fn event(camera: &str, number: u64) -> Event {
@@ -53,8 +55,8 @@ pub(crate) fn event(camera: &str, number: u64) -> Event {
 }
 
 /// The event on its way, without a picture.
-pub(crate) fn pending(event: Event, route: &Arc<Route>) -> PendingEvents {
-    PendingEvents {
+pub(crate) fn pending(event: Event, route: &Arc<Route>) -> FrameEvents {
+    FrameEvents {
         events: vec![Made { event, pictured_by: None }],
         route: Arc::clone(route),
         frame: None,
@@ -64,17 +66,17 @@ pub(crate) fn pending(event: Event, route: &Arc<Route>) -> PendingEvents {
 }
 
 /// Takes the event in, with a checkpoint behind it; gives it as it is delivered.
-pub(crate) async fn offer(outbox: &Outbox, pending: PendingEvents) -> Result<Event, OfferError> {
+pub(crate) async fn offer(outbox: &EventOutbox, pending: FrameEvents) -> Result<Event, OfferError> {
     let packed = outbox.pack(pending).await?;
     commit(outbox, packed).await.map(|mut events| events.remove(0))
 }
 
 /// Takes the events of a frame in; gives them as they are delivered.
-pub(crate) async fn commit_all(outbox: &Outbox, packed: PackedEvents) -> Vec<Event> {
+pub(crate) async fn commit_all(outbox: &EventOutbox, packed: FrameRecords) -> Vec<Event> {
     commit(outbox, packed).await.unwrap()
 }
 
-async fn commit(outbox: &Outbox, packed: PackedEvents) -> Result<Vec<Event>, OfferError> {
+async fn commit(outbox: &EventOutbox, packed: FrameRecords) -> Result<Vec<Event>, OfferError> {
     let events: Vec<Event> = packed.events.iter().map(|packed| packed.event().clone()).collect();
     let event = events.last().unwrap();
     let decide = serde_json::json!({ "version": 2, "seq": event.seq, "detectors": {} });
@@ -88,7 +90,7 @@ async fn commit(outbox: &Outbox, packed: PackedEvents) -> Result<Vec<Event>, Off
         ..Checkpoint::new("stream")
     };
     let camera = CameraId::new(&event.camera_id);
-    outbox.commit(Commit { camera, checkpoint, events: packed.events }).await?;
+    outbox.commit(CameraCommit { camera, checkpoint, events: packed.events }).await?;
     Ok(events)
 }
 

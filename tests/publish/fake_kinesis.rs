@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 pub(crate) struct Put {
     /// The record.
     pub(crate) event: Event,
-    /// Whether it was refused.
+    /// `true`: it was refused.
     pub(crate) refused: bool,
 }
 

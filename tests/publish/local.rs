@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use super::event::{event, frame, offer, pending, state};
 use futures_util::FutureExt;
-use kvs_infer::media::{CameraId, Event};
-use kvs_infer::publish::{
-    OfferError, Outbox, OutboxSpec, PendingEvents, PublishSpec, Remains, Route, SinkState, SinkStatus,
-    StartError,
+use kvs_infer::delivery::{
+    EventOutbox, FrameEvents, OfferError, OutboxSpec, Route, SinkState, SinkStatus, StartError,
+    UndeliveredRecords,
 };
+use kvs_infer::media::{CameraId, Event};
 use kvs_infer::render::{SnapshotFormat, SnapshotSpec};
+use kvs_infer::sinks::PublishSpec;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -19,17 +20,24 @@ fn route() -> Arc<Route> {
     Arc::new(Route { kds_stream: None, snapshot: None })
 }
 
+fn publish(folder: &Path) -> PublishSpec {
+    PublishSpec { local_dir: Some(folder.join("events")), ..PublishSpec::default() }
+}
+
+/// With pictures in PNG.
+fn publish_with_pictures(folder: &Path) -> PublishSpec {
+    let png = SnapshotSpec { format: SnapshotFormat::Png, jpeg_quality: 90 };
+    PublishSpec { snapshots: Some(png), ..publish(folder) }
+}
+
 fn spec(folder: &Path) -> OutboxSpec {
+    spec_of(folder, &publish(folder))
+}
+
+fn spec_of(folder: &Path, publish: &PublishSpec) -> OutboxSpec {
     OutboxSpec {
-        publish: PublishSpec {
-            kds_stream: None,
-            s3: None,
-            ddb: None,
-            local_dir: Some(folder.join("events")),
-            snapshots: None,
-        },
+        sinks: publish.sinks(vec![route()]),
         state: state(folder),
-        routes: vec![route()],
         dead_letter: folder.join("dead-letter.jsonl"),
         clients: None,
     }
@@ -47,7 +55,7 @@ fn local(statuses: &[SinkStatus]) -> &SinkStatus {
 #[tokio::test]
 async fn events_are_written_in_order_and_flushed_at_the_end() {
     let folder = tempfile::tempdir().unwrap();
-    let outbox = Outbox::start(spec(folder.path())).await.unwrap();
+    let outbox = EventOutbox::start(spec(folder.path())).await.unwrap();
     let sent: Vec<Event> = (1..=50).map(|number| event("front", number)).collect();
     for event in &sent {
         assert_eq!(offer(&outbox, pending(event.clone(), &route())).await.unwrap(), *event);
@@ -64,10 +72,9 @@ async fn events_are_written_in_order_and_flushed_at_the_end() {
 #[tokio::test]
 async fn a_snapshot_is_kept_where_the_record_says() {
     let folder = tempfile::tempdir().unwrap();
-    let mut spec = spec(folder.path());
-    spec.publish.snapshots = Some(SnapshotSpec { format: SnapshotFormat::Png, jpeg_quality: 90 });
-    let outbox = Outbox::start(spec).await.unwrap();
-    let offered = PendingEvents { frame: Some(frame("front")), ..pending(event("front", 1), &route()) };
+    let spec = spec_of(folder.path(), &publish_with_pictures(folder.path()));
+    let outbox = EventOutbox::start(spec).await.unwrap();
+    let offered = FrameEvents { frame: Some(frame("front")), ..pending(event("front", 1), &route()) };
     let record = offer(&outbox, offered).await.unwrap();
     let place = record.payload.extras.snapshot.clone().unwrap();
     assert_eq!(place, format!("snapshots/front/1700000000123-{}.png", &record.event_id[..12]));
@@ -82,21 +89,19 @@ async fn a_snapshot_is_kept_where_the_record_says() {
 
 /// The folder of the sink is made a file under it, as a full disk would: no line can be written.
 #[tokio::test]
-async fn what_a_sink_could_not_take_before_the_end_is_delivered_after_the_next_start() {
+async fn undelivered_records_are_delivered_after_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
-    let mut spec_with_pictures = spec(folder.path());
-    spec_with_pictures.publish.snapshots =
-        Some(SnapshotSpec { format: SnapshotFormat::Png, jpeg_quality: 90 });
-    let outbox = Outbox::start(spec_with_pictures).await.unwrap();
+    let spec_with_pictures = spec_of(folder.path(), &publish_with_pictures(folder.path()));
+    let outbox = EventOutbox::start(spec_with_pictures).await.unwrap();
     std::fs::remove_dir_all(folder.path().join("events")).unwrap();
     std::fs::write(folder.path().join("events"), "in the way").unwrap();
-    let offered = PendingEvents { frame: Some(frame("front")), ..pending(event("front", 1), &route()) };
+    let offered = FrameEvents { frame: Some(frame("front")), ..pending(event("front", 1), &route()) };
     let record = offer(&outbox, offered).await.unwrap();
     outbox.until(|all| local(all).state != SinkState::Ok).await;
     let remains = outbox.flush(Duration::ZERO).await;
-    assert_eq!(remains, [Remains { sink: "local".into(), required: true, count: 1 }]);
+    assert_eq!(remains, [UndeliveredRecords { sink: "local".into(), required: true, count: 1 }]);
     std::fs::remove_file(folder.path().join("events")).unwrap();
-    let outbox = Outbox::start(spec(folder.path())).await.unwrap();
+    let outbox = EventOutbox::start(spec(folder.path())).await.unwrap();
     assert_eq!(outbox.flush(10 * SECOND).await, []);
     let snapshot = record.payload.extras.snapshot.clone().unwrap();
     assert!(folder.path().join("events").join(snapshot).exists(), "the picture was kept with it");
@@ -108,7 +113,7 @@ async fn a_full_share_makes_events_wait_and_a_cancelled_one_was_not_taken_in() {
     let folder = tempfile::tempdir().unwrap();
     let mut spec = spec(folder.path());
     spec.state.max_bytes = 10_000;
-    let outbox = Outbox::start(spec).await.unwrap();
+    let outbox = EventOutbox::start(spec).await.unwrap();
     std::fs::remove_dir_all(folder.path().join("events")).unwrap();
     std::fs::write(folder.path().join("events"), "in the way").unwrap();
     let mut taken = 0;
@@ -128,7 +133,7 @@ async fn a_camera_goes_on_where_it_was_after_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
     let front = CameraId::new("front");
     for number in 0..3 {
-        let outbox = Outbox::start(spec(folder.path())).await.unwrap();
+        let outbox = EventOutbox::start(spec(folder.path())).await.unwrap();
         let seq = outbox.resume(&front).await.unwrap().map_or(0, |kept| kept.decide.seq());
         assert_eq!(seq, number);
         offer(&outbox, pending(event("front", number + 1), &route())).await.unwrap();
@@ -140,7 +145,7 @@ async fn a_camera_goes_on_where_it_was_after_the_next_start() {
 #[tokio::test]
 async fn after_a_flush_nothing_is_taken_in() {
     let folder = tempfile::tempdir().unwrap();
-    let outbox = Outbox::start(spec(folder.path())).await.unwrap();
+    let outbox = EventOutbox::start(spec(folder.path())).await.unwrap();
     outbox.flush(SECOND).await;
     let refused = offer(&outbox, pending(event("front", 1), &route())).await;
     assert!(matches!(refused, Err(OfferError::Stopped)));
@@ -149,35 +154,38 @@ async fn after_a_flush_nothing_is_taken_in() {
 #[tokio::test]
 async fn a_stream_without_a_sink_is_an_error_that_names_it() {
     let folder = tempfile::tempdir().unwrap();
-    let outbox = Outbox::start(spec(folder.path())).await.unwrap();
+    let outbox = EventOutbox::start(spec(folder.path())).await.unwrap();
     let other = Arc::new(Route { kds_stream: Some("other".into()), snapshot: None });
     let error = offer(&outbox, pending(event("front", 1), &other)).await.unwrap_err();
-    assert!(error.to_string().contains("\"other\" of camera front"), "{error}");
+    assert!(error.to_string().contains("no sink kds/other for camera front"), "{error}");
     outbox.flush(SECOND).await;
     assert_eq!(written(folder.path()), []);
 }
 
 #[tokio::test]
-async fn folders_that_cannot_be_are_told_at_the_start() {
+async fn unusable_folders_are_reported_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
-    let mut bad_sink = spec(folder.path());
-    bad_sink.publish.local_dir = Some(file.clone());
+    let bad_publish = PublishSpec { local_dir: Some(file.clone()), ..PublishSpec::default() };
+    let bad_sink = spec_of(folder.path(), &bad_publish);
     let mut bad_state = spec(folder.path());
     bad_state.state.dir = file.clone();
-    let Err(StartError::LocalDir { path, .. }) = Outbox::start(bad_sink).await else { panic!("it started") };
-    assert_eq!(path, file);
-    let Err(error @ StartError::State(_)) = Outbox::start(bad_state).await else { panic!("it started") };
+    let Err(StartError::Sink { sink, why }) = EventOutbox::start(bad_sink).await else {
+        panic!("it started")
+    };
+    assert_eq!(sink, "local");
+    assert!(why.contains(&format!("the folder {} (publishers.local_dir)", file.display())), "{why}");
+    let Err(error @ StartError::State(_)) = EventOutbox::start(bad_state).await else { panic!("it started") };
     assert!(error.to_string().contains(&format!("{}", file.display())), "{error}");
 }
 
 #[tokio::test]
 async fn a_second_process_on_the_same_state_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let first = Outbox::start(spec(folder.path())).await.unwrap();
-    let Err(error) = Outbox::start(spec(folder.path())).await else { panic!("it started") };
+    let first = EventOutbox::start(spec(folder.path())).await.unwrap();
+    let Err(error) = EventOutbox::start(spec(folder.path())).await else { panic!("it started") };
     assert!(error.to_string().contains("in use by another process"), "{error}");
     first.flush(SECOND).await;
-    Outbox::start(spec(folder.path())).await.unwrap().flush(SECOND).await;
+    EventOutbox::start(spec(folder.path())).await.unwrap().flush(SECOND).await;
 }

@@ -1,4 +1,4 @@
-//! Publish: the sinks on a real disk, and through the real SDKs against moto.
+//! The stage publish: the sinks on a real disk, and through the real SDKs against moto.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what a test cannot set up, it fails on")]
 
 mod answers;
@@ -10,6 +10,7 @@ mod fake_kinesis;
 mod local;
 mod other_servers;
 mod positions;
+mod sns;
 
 #[expect(dead_code, reason = "the table of positions meets few of the mishaps")]
 #[path = "../support/fault_proxy.rs"]

@@ -6,7 +6,7 @@ use kvs_infer::source::Kvs;
 use super::answers::{JSON, PLAIN_JSON, Said, Server, finding, said};
 use super::moto;
 
-/// Answers of servers that are not AWS's and send no page, each with the status that is told.
+/// Answers of servers that are not AWS's and are not pages, each with its reported status.
 fn of_other_servers() -> Vec<(&'static str, Said, u16)> {
     const TEXT: (&str, &str) = ("content-type", "text/plain");
     vec![
@@ -28,9 +28,9 @@ fn of_other_servers() -> Vec<(&'static str, Said, u16)> {
 
 /// Asserts that a finding says that the answer is not AWS's, and what to check.
 fn assert_not_aws(name: &str, status: u16, host: &str, text: &str) {
-    let told = format!("not from AWS: HTTP {status}");
-    // S3 looks for an ETag only, the footage of a camera says nothing of its server.
-    let words = ["has no ETag", "has no URL", &told];
+    let reported = format!("not from AWS: HTTP {status}");
+    // Of S3 only the ETag is checked, and footage of a camera has no mark of its server.
+    let words = ["has no ETag", "has no URL", &reported];
     assert!(words.iter().any(|words| text.contains(words)), "{name}: {text}");
     assert!(text.contains("AWS_ENDPOINT_URL"), "{name}: {text}");
     for other in ["create the", "correct what it names", "renew", "look at the producer"] {
@@ -89,8 +89,8 @@ async fn answers_of_other_servers_name_the_place_to_check_for_every_call_of_a_ca
 
 /// The SDK takes some of them for a description that lacks all, and refuses others.
 fn assert_describes_nothing(name: &str, text: &str) {
-    let told = ["describes nothing; a proxy", "not from AWS: HTTP 200: {"];
-    assert!(told.iter().any(|words| text.contains(words)), "{name}: {text}");
+    let reports = ["describes nothing; a proxy", "not from AWS: HTTP 200: {"];
+    assert!(reports.iter().any(|words| text.contains(words)), "{name}: {text}");
     assert!(text.contains("in place of AWS") && !text.contains("create"), "{name}: {text}");
 }
 

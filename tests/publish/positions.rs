@@ -10,10 +10,11 @@ use super::fault_proxy::{FaultProxy, Mishap, Service};
 use super::moto::{self, Moto, records};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
-use kvs_infer::media::CameraId;
-use kvs_infer::publish::{
-    Clients, OfferError, Outbox, OutboxSpec, PublishSpec, ResumeError, Route, SinkState, StateSpec,
+use kvs_infer::delivery::{
+    Clients, EventOutbox, OfferError, OutboxSpec, ResumeError, Route, SinkState, StateSpec,
 };
+use kvs_infer::media::CameraId;
+use kvs_infer::sinks::PublishSpec;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -30,37 +31,33 @@ fn route() -> Arc<Route> {
 }
 
 /// An outbox with a local sink, records in the stream `events`, and positions in `positions`.
-async fn outbox(folder: &Path, url: &str) -> Outbox {
+async fn outbox(folder: &Path, url: &str) -> EventOutbox {
     started(folder, url, Some("positions".into())).await
 }
 
-async fn started(folder: &Path, url: &str, ddb_table: Option<String>) -> Outbox {
-    let publish = PublishSpec {
-        kds_stream: Some("events".into()),
-        s3: None,
-        ddb: None,
-        local_dir: Some(folder.join("events")),
-        snapshots: None,
-    };
+async fn started(folder: &Path, url: &str, ddb_table: Option<String>) -> EventOutbox {
+    let publish = PublishSpec { local_dir: Some(folder.join("events")), ..PublishSpec::default() };
     let state = StateSpec { ddb_table, ..state(folder) };
     let (dead_letter, clients) =
         (folder.join("dead-letter.jsonl"), Some(Clients::new(&moto::config(url), true)));
-    Outbox::start(OutboxSpec { publish, state, routes: vec![route()], dead_letter, clients }).await.unwrap()
+    EventOutbox::start(OutboxSpec { sinks: publish.sinks(vec![route()]), state, dead_letter, clients })
+        .await
+        .unwrap()
 }
 
-async fn offer(outbox: &Outbox, numbers: impl IntoIterator<Item = u64>) {
+async fn offer(outbox: &EventOutbox, numbers: impl IntoIterator<Item = u64>) {
     for number in numbers {
         event::offer(outbox, pending(event("front", number), &route())).await.unwrap();
     }
 }
 
-/// Where the camera resumes: the `seq` of the state.
-async fn resumed(outbox: &Outbox) -> Option<u64> {
+/// Returns the `seq` of the state at which the camera resumes.
+async fn resumed(outbox: &EventOutbox) -> Option<u64> {
     outbox.resume(&front()).await.unwrap().map(|at| at.decide.seq())
 }
 
 /// Waits until every sink has all that was offered.
-async fn delivered(outbox: &Outbox) {
+async fn delivered(outbox: &EventOutbox) {
     outbox.until(|all| all.iter().all(|sink| sink.queued == 0)).await;
 }
 
@@ -268,7 +265,7 @@ async fn a_process_that_started_without_the_table_gives_way_to_one_that_worked_s
 }
 
 #[tokio::test]
-async fn an_item_of_an_earlier_version_is_taken_over_and_written_anew() {
+async fn an_item_of_an_earlier_version_is_taken_over_and_written_again() {
     let (moto, dynamodb, _) = services().await;
     let text = |text: &str| AttributeValue::S(text.to_owned());
     let number_of = |number: u64| AttributeValue::N(number.to_string());

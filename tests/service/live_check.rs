@@ -184,8 +184,11 @@ async fn a_working_setup_passes_and_consumers_see_no_trace() {
 #[tokio::test(flavor = "multi_thread")]
 async fn missing_resources_are_reported_with_a_remedy() {
     let (sim, moto) = (sim(), Moto::start());
-    let output = live_check(&config(), &sim.endpoint(), &moto.url, &[]);
+    let topic = "local_dir: events, sns_topic_arn: 'arn:aws:sns:us-east-1:123456789012:alerts'";
+    let config = config().replace("local_dir: events", topic);
+    let output = live_check(&config, &sim.endpoint(), &moto.url, &[]);
     output.assert("credentials", "ok", "arn:aws:");
+    output.assert("sns/alerts", "fail", "create the topic, or correct publishers.sns_topic_arn");
     output.assert("stream front-stream", "fail", "create it, or correct kvs_stream_name");
     output.assert("stream front-stream footage", "fail", "create it, or correct kvs_stream_name");
     output.assert("kds/events", "fail", "create the stream, or correct publishers.kds_stream");
@@ -196,7 +199,7 @@ async fn missing_resources_are_reported_with_a_remedy() {
     output.assert("positions/positions", "fail", "create the table, or correct state.ddb_table");
     output.assert("positions/positions write", "fail", "create the table, or correct state.ddb_table");
     assert_eq!(output.code, Some(69), "{}", output.stderr);
-    assert_eq!(output.totals, serde_json::json!({ "ok": 6, "warn": 0, "fail": 9 }));
+    assert_eq!(output.totals, serde_json::json!({ "ok": 6, "warn": 0, "fail": 10 }));
     sim.stop().await;
 }
 

@@ -21,6 +21,8 @@ pub(crate) enum Service {
     Kinesis,
     /// DynamoDB.
     DynamoDb,
+    /// SNS.
+    Sns,
     /// S3, and whatever names no target.
     S3,
 }
@@ -399,6 +401,7 @@ impl Service {
                 let kind = "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException";
                 self.error(400, "Bad Request", kind, text)
             }
+            Self::Sns => self.error(429, "Too Many Requests", "Throttled", text),
             Self::S3 => self.error(503, "Slow Down", "SlowDown", "Please reduce your request rate."),
         }
     }
@@ -407,7 +410,7 @@ impl Service {
         let kind = match self {
             Self::Kinesis => "InternalFailure",
             Self::DynamoDb => "com.amazonaws.dynamodb.v20120810#InternalServerError",
-            Self::S3 => "InternalError",
+            Self::S3 | Self::Sns => "InternalError",
         };
         self.error(500, "Internal Server Error", kind, "We encountered an internal error. Please try again.")
     }
@@ -420,6 +423,7 @@ impl Service {
         let (status, reason, kind) = match self {
             Self::Kinesis | Self::DynamoDb => (400, "Bad Request", "AccessDeniedException"),
             Self::S3 => (403, "Forbidden", "AccessDenied"),
+            Self::Sns => (403, "Forbidden", "AuthorizationError"),
         };
         self.error(status, reason, kind, "User is not authorized to perform this action")
     }
@@ -429,6 +433,7 @@ impl Service {
             Self::Kinesis => "1.1",
             Self::DynamoDb => "1.0",
             Self::S3 => return Message::xml(status, reason, kind, text),
+            Self::Sns => return Message::query_xml(status, reason, kind, text),
         };
         Message::json(status, reason, version, &json!({ "__type": kind, "message": text }))
     }
@@ -489,6 +494,15 @@ impl Message {
         Self::answer(status, reason, "application/xml", body)
     }
 
+    /// An error of a service with the query protocol.
+    fn query_xml(status: u16, reason: &str, code: &str, text: &str) -> Self {
+        let body = format!(
+            "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{text}</Message></Error>\
+             <RequestId>0</RequestId></ErrorResponse>"
+        );
+        Self::answer(status, reason, "text/xml", body)
+    }
+
     fn answer(status: u16, reason: &str, kind: &str, body: String) -> Self {
         let message = Self {
             first_line: format!("HTTP/1.1 {status} {reason}"),
@@ -516,6 +530,10 @@ impl Message {
         match self.header("x-amz-target") {
             Some(target) if target.starts_with("Kinesis_") => Service::Kinesis,
             Some(target) if target.starts_with("DynamoDB_") => Service::DynamoDb,
+            // The query protocol names no target, but the signature names the service.
+            None if self.header("authorization").is_some_and(|scope| scope.contains("/sns/aws4_request")) => {
+                Service::Sns
+            }
             _ => Service::S3,
         }
     }

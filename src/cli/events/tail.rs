@@ -6,7 +6,8 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::publish::{EVENTS_FILES, aged};
+use crate::delivery::aged;
+use crate::sinks::EVENTS_FILES;
 
 /// Returns the last lines of all files, the oldest first.
 pub(super) fn last_lines(tail: &mut Tail, last: usize) -> io::Result<VecDeque<Vec<u8>>> {
@@ -106,7 +107,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::publish::EVENTS_FILE;
+    use crate::sinks::EVENTS_FILE;
 
     fn append(path: &Path, text: &str) {
         fs::OpenOptions::new()

@@ -22,7 +22,7 @@ use super::exit;
 use super::fetching::FetchedModel;
 use crate::base::{Asks, Finding, Probe};
 use crate::config::{CameraSpec, Settings, StreamProtocol};
-use crate::publish::probes;
+use crate::delivery::probes;
 use crate::service::outbox_spec;
 use crate::source::Kvs;
 use report::{ProbeReport, ProbeResult};

@@ -3,8 +3,10 @@
 use kvs_config::KeyPath;
 use kvs_config::raw::{CameraSection, SseName};
 
-use crate::publish::{DdbSpec, PublishSpec, Route, S3Spec, SnapshotRoute, Sse};
+use crate::delivery::Route;
 use crate::render::SnapshotSpec;
+use crate::sinks::{DdbSpec, PublishSpec, S3Spec, SnsSpec, Sse};
+use crate::snapshot::SnapshotRoute;
 
 use super::{SettingsBuilder, root_key};
 
@@ -20,6 +22,7 @@ impl SettingsBuilder<'_> {
             kds_stream: publishers.kds_stream.clone(),
             s3: publishers.s3_bucket.clone().map(|bucket| S3Spec { bucket, prefix, sse }),
             ddb: self.ddb(),
+            sns: self.sns(),
             local_dir: publishers.local_dir.as_ref().map(Into::into),
             snapshots: snapshots.enabled.then_some(SnapshotSpec {
                 format: snapshots.image_format,
@@ -40,6 +43,23 @@ impl SettingsBuilder<'_> {
             );
         }
         table.map(|table| DdbSpec { table, ttl_days })
+    }
+
+    fn sns(&mut self) -> Option<SnsSpec> {
+        let publishers = &self.raw.publishers;
+        let (min_conf, labels) = (publishers.sns_min_conf, publishers.sns_labels.clone());
+        let Some(topic_arn) = publishers.sns_topic_arn.clone() else {
+            let filters = [("sns_min_conf", min_conf.is_some()), ("sns_labels", labels.is_some())];
+            for (name, _) in filters.into_iter().filter(|(_, given)| *given) {
+                let key = root_key("publishers").key(name);
+                let message = format!("`{name}` is given, but no SNS topic is named");
+                let remedy = format!("name a topic as `sns_topic_arn`, or remove `{name}`");
+                self.problem(&key, message, remedy);
+            }
+            return None;
+        };
+        let min_conf = min_conf.unwrap_or(0.0) as f32;
+        Some(SnsSpec { topic_arn, min_conf, labels: labels.unwrap_or_default() })
     }
 
     fn sse(&mut self) -> Sse {

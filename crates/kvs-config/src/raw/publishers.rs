@@ -37,6 +37,19 @@ pub struct PublishersSection {
     /// Number of days after which DynamoDB may delete an event record, if the table has TTL enabled on `ttl`; absent: never.
     #[schemars(range(min = 1, max = 3650))]
     pub ddb_ttl_days: Option<u32>,
+    // Topic names have 1 to 256 of these characters; those of FIFO topics end in .fifo.
+    /// The SNS topic for notifications, by ARN. Best effort.
+    #[schemars(regex(pattern = r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}$"),
+        example = &"arn:aws:sns:ap-southeast-1:123456789012:kvs-infer-alerts",
+        extend("x-remedy" = "write the ARN of a standard topic, arn:aws:sns:REGION:ACCOUNT:NAME; FIFO topics (NAME.fifo) are not supported"))]
+    pub sns_topic_arn: Option<String>,
+    /// Minimum confidence of the events that are published to SNS, 0 to 1; absent: any.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub sns_min_conf: Option<f64>,
+    /// Labels of the events that are published to SNS; absent: all.
+    #[schemars(length(min = 1, max = 10000), inner(length(min = 1, max = 128)), example = ["person"],
+        extend("x-remedy" = "name at least one label, or leave `sns_labels` out for all"))]
+    pub sns_labels: Option<Vec<String>>,
     /// The folder of the local sink, which holds `events.jsonl` and `snapshots/`.
     #[schemars(length(min = 1, max = 4096), extend("x-remedy" = "write the path of a folder"))]
     pub local_dir: Option<String>,
@@ -52,6 +65,9 @@ impl Default for PublishersSection {
             s3_kms_key: None,
             ddb_table: None,
             ddb_ttl_days: None,
+            sns_topic_arn: None,
+            sns_min_conf: None,
+            sns_labels: None,
             local_dir: None,
         }
     }

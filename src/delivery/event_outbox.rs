@@ -1,0 +1,436 @@
+//! The outbox of events: takes them in together with the camera's checkpoint, all or nothing, and keeps them until every sink has
+//! them.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::{Notify, OwnedMutexGuard, Semaphore};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::backlog::follow_waiting;
+use super::delivery_progress::DeliveryProgress;
+use super::picture_warnings::PictureWarnings;
+use super::positions::{CLAIMS_AT_ONCE, ClaimError, PositionTable, Positions, Takeover};
+use super::route::Route;
+use super::sink::SinkSet;
+use super::spec::OutboxSpec;
+use super::start::{DamagedOutbox, RunningSink, RunningSinks, start_sinks};
+use super::start_error::StartError;
+use super::status::{SinkGauge, UndeliveredRecords};
+use crate::checkpoint::{Checkpoint, CheckpointError};
+use crate::media::{CameraId, Event};
+use crate::snapshot::SnapshotSettings;
+use crate::status::{SinkStatus, Watch};
+use crate::telemetry::publish as telemetry;
+
+/// An event with its pictures, to be committed.
+#[derive(Debug)]
+pub struct NewRecord {
+    pub(super) event: Event,
+    pub(super) entry: ::outbox::NewEntry,
+    pub(super) sinks: Vec<Arc<str>>,
+}
+
+impl NewRecord {
+    /// Returns the event as it is delivered.
+    #[must_use]
+    pub fn event(&self) -> &Event {
+        &self.event
+    }
+}
+
+/// A camera's checkpoint, and the events that were made up to it: committed together or not at all.
+#[derive(Debug)]
+pub struct CameraCommit {
+    /// The camera.
+    pub camera: CameraId,
+    /// The state after these events.
+    pub checkpoint: Checkpoint,
+    /// Events, in the order of their `seq`.
+    pub events: Vec<NewRecord>,
+}
+
+/// Reason why a commit was not taken in.
+#[derive(Debug, thiserror::Error)]
+pub enum OfferError {
+    /// The service is stopping: the fragment is read again after the next start.
+    #[error("events are no longer taken in: the service is stopping")]
+    Stopped,
+    /// Another process owns the camera now: it makes the events itself.
+    #[error("events of camera {camera} are no longer taken in: {by}")]
+    TakenOver {
+        /// Id of the camera.
+        camera: String,
+        /// The other process.
+        by: Takeover,
+    },
+    /// The route leads to a sink that the outbox was not started with: a bug.
+    #[error("no sink {sink} for camera {camera}: its route was not among the routes at the start")]
+    NoSink {
+        /// Name of the sink.
+        sink: String,
+        /// Id of the camera.
+        camera: String,
+    },
+    /// Records and state of one frame exceed the limit of a commit: a bug, since an entry of the pipeline passes on 1000 boxes at most.
+    #[error("events of camera {camera} are not taken in: {why}")]
+    TooLarge {
+        /// Id of the camera.
+        camera: String,
+        /// Size and limit.
+        why: String,
+    },
+    /// An event or a checkpoint cannot be written as JSON: a bug.
+    #[error("{what} cannot be written as JSON: {source}")]
+    Json {
+        /// The event or checkpoint.
+        what: String,
+        /// Cause.
+        source: serde_json::Error,
+    },
+}
+
+impl OfferError {
+    fn of(refused: ::outbox::CommitError, camera: &CameraId) -> Self {
+        match refused {
+            ::outbox::CommitError::Closed => Self::Stopped,
+            why => Self::TooLarge { camera: camera.to_string(), why: why.to_string() },
+        }
+    }
+}
+
+/// Reason why the position at which a camera resumes is unknown.
+#[derive(Debug, thiserror::Error)]
+pub enum ResumeError {
+    /// The table of positions does not answer, and this outbox has no checkpoint: try again.
+    #[error("camera {camera}: {why}; it starts when the table answers")]
+    Unknown {
+        /// Id of the camera.
+        camera: String,
+        /// Failure of the table.
+        why: String,
+    },
+    /// Another process owns the camera now: a restart takes it back.
+    #[error("camera {camera}: {by}")]
+    TakenOver {
+        /// Id of the camera.
+        camera: String,
+        /// The other process.
+        by: Takeover,
+    },
+    /// The checkpoint was written by another program or version.
+    #[error("camera {camera}: its state in {place}: {source}")]
+    Checkpoint {
+        /// Id of the camera.
+        camera: String,
+        /// Place of the checkpoint.
+        place: String,
+        /// Reason why it cannot be used.
+        source: CheckpointError,
+    },
+    /// The outbox on disk cannot be read.
+    #[error("camera {camera}: {source}")]
+    Read {
+        /// Id of the camera.
+        camera: String,
+        /// Cause.
+        source: ::outbox::ReadError,
+    },
+}
+
+/// Limit on the wait of a stop for the best-effort sinks after the required ones are done.
+const BEST_EFFORT_GRACE: Duration = Duration::from_secs(4);
+/// Limit on the last write of the positions.
+const POSITIONS_GRACE: Duration = Duration::from_secs(2);
+
+/// The outbox of events: keeps them until they are delivered, and each camera's checkpoint.
+///
+/// Delivery: at least once to every sink that an event is routed to. A required sink (local, Kinesis) loses nothing, not even when
+/// the process is killed; of a best-effort sink (any other) the oldest are dropped when its share of the outbox is full.
+///
+/// Shutdown: [`EventOutbox::flush`] ends and joins every task.
+pub struct EventOutbox {
+    pub(super) snapshots: Option<SnapshotSettings>,
+    set: SinkSet,
+    store: ::outbox::Outbox,
+    damaged: Option<DamagedOutbox>,
+    sinks: Vec<RunningSink>,
+    pub(super) picture_warnings: PictureWarnings,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+    positions: Option<Arc<Positions>>,
+    changed: Arc<Notify>,
+    /// Cancelled when no commit is taken in any more.
+    refusing: CancellationToken,
+    /// Cancelled when all commits are on disk: each sink ends once it has everything.
+    closing: CancellationToken,
+    /// Cancelled when the sinks have ended.
+    closed: CancellationToken,
+    give_up: CancellationToken,
+}
+
+impl EventOutbox {
+    /// Opens the outbox and starts the sinks, each as a task of the current runtime.
+    ///
+    /// # Errors
+    /// The outbox or a sink cannot be used, or there are no clients for a configured service. A service that cannot be reached is
+    /// no error: it is tried again.
+    pub async fn start(spec: OutboxSpec) -> Result<Self, StartError> {
+        let RunningSinks { store, damaged, mut sinks, progress, changed, closing, give_up } =
+            start_sinks(&spec).await?;
+        let mut tasks: Vec<_> = sinks.iter_mut().filter_map(|sink| sink.task.take()).collect();
+        let positions = open_positions(&spec, &store, &sinks, &progress, &changed)?;
+        if let Some(positions) = &positions {
+            follow_waiting(&store, &positions.sinks, &progress)?;
+        }
+        let (refusing, closed) = (CancellationToken::new(), CancellationToken::new());
+        if let Some(positions) = &positions {
+            tasks.push(tokio::spawn(Arc::clone(positions).run(closed.clone())));
+        }
+        Ok(Self {
+            snapshots: spec.sinks.registry.snapshots(),
+            set: spec.sinks,
+            store,
+            damaged,
+            sinks,
+            picture_warnings: PictureWarnings::default(),
+            tasks: Mutex::new(tasks),
+            positions,
+            changed,
+            refusing,
+            closing,
+            closed,
+            give_up,
+        })
+    }
+
+    /// Returns the running sinks that the route leads to.
+    pub(super) fn route(&self, event: &Event, route: &Route) -> Result<Vec<&RunningSink>, OfferError> {
+        let names = self.set.registry.sinks(&[route]).into_iter().map(|sink| sink.name());
+        let find = |name: String| {
+            let running = self.sinks.iter().find(|running| running.gauge.name() == name);
+            running.ok_or_else(|| OfferError::NoSink { sink: name, camera: event.camera_id.clone() })
+        };
+        names.map(find).collect()
+    }
+
+    /// Takes in a camera's checkpoint and events: after a crash either all of it is there or nothing of it. Delivery begins as soon
+    /// as the events are on disk.
+    ///
+    /// Waits while a required sink's share is full. Cancelling the wait takes nothing in.
+    ///
+    /// # Errors
+    /// See [`OfferError`].
+    pub async fn commit(&self, commit: CameraCommit) -> Result<(), OfferError> {
+        if self.refusing.is_cancelled() {
+            return Err(OfferError::Stopped);
+        }
+        let CameraCommit { camera, checkpoint, events } = commit;
+        let admitted = self.admit(&camera).await?;
+        let bytes = checkpoint.to_bytes();
+        let bytes = bytes
+            .map_err(|source| OfferError::Json { what: format!("the state of camera {camera}"), source })?;
+        let (events, entries): (Vec<_>, Vec<_>) =
+            events.into_iter().map(|record| ((record.event, record.sinks), record.entry)).unzip();
+        // Before the commit, since a sink may deliver an event as soon as it is on disk.
+        if let Some(positions) = &self.positions {
+            for (event, sinks) in &events {
+                positions.progress.taken(&camera, event.seq, sinks.iter().cloned());
+            }
+        }
+        let urgent = !entries.is_empty();
+        let source = camera.as_str().to_owned();
+        let commit = ::outbox::OutboxCommit { source, checkpoint: Some(bytes), entries, urgent };
+        let committing = self.store.commit(commit);
+        let result = match &admitted {
+            Some((_guard, taken_over)) => taken_over.run_until_cancelled(committing).await,
+            None => Some(committing.await),
+        };
+        result
+            .ok_or_else(|| self.takeover_error(&camera))?
+            .map_err(|refused| OfferError::of(refused, &camera))?;
+        if let Some(positions) = &self.positions {
+            positions.progress.committed(&camera, checkpoint);
+        }
+        for (event, _) in &events {
+            telemetry::EventAccepted { event }.emit();
+        }
+        if urgent {
+            self.changed.notify_waiters();
+        }
+        Ok(())
+    }
+
+    /// Returns a guard that delays a takeover of the camera until the commit is done; `None`: there is no table of positions.
+    async fn admit(
+        &self,
+        camera: &CameraId,
+    ) -> Result<Option<(OwnedMutexGuard<()>, CancellationToken)>, OfferError> {
+        let Some(positions) = &self.positions else { return Ok(None) };
+        match positions.admit(camera).await {
+            Some(admitted) => Ok(Some(admitted)),
+            None => Err(self.takeover_error(camera)),
+        }
+    }
+
+    fn takeover_error(&self, camera: &CameraId) -> OfferError {
+        match self.taken_over(camera) {
+            Some(by) => OfferError::TakenOver { camera: camera.to_string(), by },
+            None => OfferError::Stopped,
+        }
+    }
+
+    /// Returns the checkpoint at which the camera resumes: this outbox's or that of the table of positions, whichever is further;
+    /// `None`: its configuration decides. Also claims the camera in the table: the process that starts a camera last owns it.
+    ///
+    /// # Errors
+    /// See [`ResumeError`].
+    pub async fn resume(&self, camera: &CameraId) -> Result<Option<Checkpoint>, ResumeError> {
+        let name = || camera.to_string();
+        // The last commit of a camera that ended a moment ago may still be on its way to the disk.
+        self.store.flush().await;
+        let kept = self.store.checkpoint(camera.as_str());
+        let kept = kept.map_err(|source| ResumeError::Read { camera: name(), source })?;
+        let own = kept.map(|kept| Checkpoint::from_bytes(&kept)).transpose().map_err(|source| {
+            ResumeError::Checkpoint { camera: name(), place: "state.dir".to_owned(), source }
+        })?;
+        let Some(positions) = &self.positions else { return Ok(own) };
+        positions.resume(camera, own).await.map_err(|error| match error {
+            ClaimError::Refused(why) => ResumeError::Unknown { camera: name(), why },
+            ClaimError::TakenOver(by) => ResumeError::TakenOver { camera: name(), by },
+            ClaimError::Checkpoint { table, source, .. } => {
+                ResumeError::Checkpoint { camera: name(), place: format!("table {table}"), source }
+            }
+        })
+    }
+
+    /// Connects a running camera to the table of positions: `stop` is cancelled when another process takes the camera over.
+    /// `starts_at_now`: the camera is configured to start at NOW. Then its new owner does not read older footage, and events that
+    /// wait here are still delivered from here.
+    pub fn attach(&self, camera: &CameraId, stop: CancellationToken, starts_at_now: bool) {
+        if let Some(positions) = &self.positions {
+            positions.attach(camera, stop, starts_at_now);
+        }
+    }
+
+    /// Returns the process that took the camera over from this one, if any.
+    #[must_use]
+    pub fn taken_over(&self, camera: &CameraId) -> Option<Takeover> {
+        self.positions.as_ref()?.taken_over(camera)
+    }
+
+    /// Returns the name of a sink that `spec` asks for and that was not started.
+    #[must_use]
+    pub fn lacks(&self, spec: &OutboxSpec) -> Option<String> {
+        let mut names = spec.sinks.all().into_iter().map(|sink| sink.name());
+        names.find(|name| !self.sinks.iter().any(|running| running.gauge.name() == name))
+    }
+
+    /// Returns the status of the outbox's disk, of each sink and of the table of positions.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<SinkStatus> {
+        let disk = SinkStatus::of_the_disk(&self.store.health().borrow());
+        let sinks = self.sinks.iter().map(|sink| sink.gauge.status(self.store.queue_status(sink.handle)));
+        let positions =
+            self.positions.iter().map(|positions| positions.gauge.status(::outbox::QueueStatus::default()));
+        std::iter::once(disk).chain(sinks).chain(positions).collect()
+    }
+
+    /// Returns the outbox that was damaged at the start and set aside.
+    #[must_use]
+    pub fn damaged(&self) -> Option<&DamagedOutbox> {
+        self.damaged.as_ref()
+    }
+
+    /// Returns a watch per sink that shows whether its task has ended.
+    #[must_use]
+    pub fn watches(&self) -> Vec<Watch> {
+        let watch = |running: &RunningSink| {
+            let task = running.liveness.clone();
+            Watch {
+                name: format!("publish-{}", running.gauge.name()),
+                alive: Box::new(move || !task.is_finished()),
+                busy_since: Box::new(|| None),
+                limit: Duration::MAX,
+            }
+        };
+        self.sinks.iter().map(watch).collect()
+    }
+
+    /// Waits until `is_reached` holds of the sinks' statuses, and returns them.
+    pub async fn until(&self, mut is_reached: impl FnMut(&[SinkStatus]) -> bool) -> Vec<SinkStatus> {
+        loop {
+            // Enabled before the statuses are read, so that no change between the read and the wait is missed.
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let statuses = self.statuses();
+            if is_reached(&statuses) {
+                return statuses;
+            }
+            changed.await;
+        }
+    }
+
+    /// Closes the outbox: takes nothing more in, waits until the sinks are empty or `within` has passed, and ends them. Once the
+    /// required sinks are empty, the others get 4 s at most. Returns the records that are left for the next start.
+    pub async fn flush(&self, within: Duration) -> Vec<UndeliveredRecords> {
+        self.refusing.cancel();
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let end = tokio::time::Instant::now() + within;
+        // A disk that fails is reported by the close below.
+        let _settled_or_not = tokio::time::timeout_at(end, self.store.flush()).await;
+        self.closing.cancel();
+        self.drain(end).await;
+        self.give_up.cancel();
+        if let Some(positions) = &self.positions {
+            // A position that is not written in time is written after the next start.
+            let _ = tokio::time::timeout(POSITIONS_GRACE, positions.write(false)).await;
+        }
+        self.closed.cancel();
+        join_all(tasks).await;
+        let undelivered = self.sinks.iter().filter_map(|sink| {
+            UndeliveredRecords::of(&sink.gauge, self.store.queue_status(sink.handle).entries)
+        });
+        let undelivered = undelivered.collect();
+        let store = self.store.clone();
+        // A join error means that the writer panicked, which the panic hook has logged.
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || store.close()).await {
+            telemetry::OutboxCloseFailed { error: &error }.emit();
+        }
+        undelivered
+    }
+
+    /// Waits until the required sinks are empty, then a while for the others.
+    async fn drain(&self, end: tokio::time::Instant) {
+        let are_empty = |sinks: &[SinkStatus], required: bool| {
+            sinks.iter().filter(|sink| sink.required || !required).all(|sink| sink.queued == 0)
+        };
+        if tokio::time::timeout_at(end, self.until(|sinks| are_empty(sinks, true))).await.is_ok() {
+            let grace = (tokio::time::Instant::now() + BEST_EFFORT_GRACE).min(end);
+            let _all_or_not =
+                tokio::time::timeout_at(grace, self.until(|sinks| are_empty(sinks, false))).await;
+        }
+    }
+}
+
+fn open_positions(
+    spec: &OutboxSpec,
+    store: &::outbox::Outbox,
+    sinks: &[RunningSink],
+    progress: &Arc<DeliveryProgress>,
+    changed: &Arc<Notify>,
+) -> Result<Option<Arc<Positions>>, StartError> {
+    let Some(table) = spec.state.ddb_table.clone() else { return Ok(None) };
+    let name = format!("positions/{table}");
+    let clients = spec.clients.as_ref().ok_or_else(|| StartError::NoClients { sink: name.clone() })?;
+    Ok(Some(Arc::new(Positions {
+        table: PositionTable::new(clients, table, store.id()),
+        store: store.clone(),
+        sinks: sinks.iter().map(|sink| (Arc::from(sink.gauge.name()), sink.handle)).collect(),
+        progress: Arc::clone(progress),
+        gauge: Arc::new(SinkGauge::new(&name, false, 0, Arc::clone(changed))),
+        cameras: Mutex::default(),
+        turns: Semaphore::new(CLAIMS_AT_ONCE),
+    })))
+}

@@ -1,0 +1,45 @@
+//! The stage `publish`: keeps events and checkpoints on disk until every sink has them.
+//!
+//! `packing` makes records of a frame's events, `event_outbox` commits them with the camera's checkpoint, `backlog` is one sink's
+//! queue, and `sink` the interface that the sinks of the module [`sinks`](crate::sinks) implement. `delivery_progress` follows how far
+//! each camera is delivered; `positions` writes that to a table and gives way to a process that took a camera over.
+
+mod backlog;
+mod clients;
+mod dead_letter;
+mod delivery_progress;
+mod event_outbox;
+mod journal;
+mod outbox_record;
+mod packing;
+mod picture_warnings;
+mod positions;
+pub(crate) mod probe;
+mod probes;
+mod retry;
+mod route;
+mod sink;
+mod spec;
+mod start;
+mod start_error;
+mod status;
+
+pub use crate::status::{SinkState, SinkStatus};
+pub(crate) use backlog::Backlog;
+pub use clients::Clients;
+pub use event_outbox::{CameraCommit, EventOutbox, NewRecord, OfferError, ResumeError};
+pub(crate) use journal::{Journal, JournalLimits, aged};
+pub(crate) use outbox_record::OutboxRecord;
+#[cfg(test)]
+pub(crate) use outbox_record::RecordHeader;
+pub use packing::{FrameEvents, FrameRecords, MAX_FRAME_BYTES, MAX_PICTURED};
+pub use positions::Takeover;
+pub use probes::probes;
+pub(crate) use retry::retry_backoff;
+pub use route::Route;
+pub use sink::SinkSet;
+pub(crate) use sink::{Sink, SinkRegistry, SinkRun};
+pub use spec::{OutboxSpec, StateSpec};
+pub use start::DamagedOutbox;
+pub use start_error::StartError;
+pub use status::UndeliveredRecords;
