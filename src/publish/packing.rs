@@ -23,7 +23,7 @@ use super::place::Place;
 use super::snapshot::{OwnPictures, SnapshotError, clean_picture, own_pictures};
 use super::start::{RunningSink, SinkName};
 use crate::base::epoch_ms_of;
-use crate::decide::{Made, Pictured};
+use crate::decide::{DecidedEvent, SnapshotSource};
 use crate::media::{Event, Frame};
 use crate::render::{Label, SnapshotSpec};
 use crate::telemetry::publish as telemetry;
@@ -43,7 +43,7 @@ const AT_ONCE: usize = 2;
 #[derive(Debug)]
 pub struct PendingEvents {
     /// In the order of their `seq`; `extras.snapshot` is filled in here.
-    pub events: Vec<Made>,
+    pub events: Vec<DecidedEvent>,
     /// The camera's route.
     pub route: Arc<Route>,
     /// The frame that they were made of; `None`: no pictures.
@@ -62,7 +62,7 @@ pub struct PackedEvents {
     /// Ids of those that have no picture of their own although they should.
     pub unpictured: BTreeSet<String>,
     /// The event whose picture they name; `None`: there is no picture of this frame.
-    pub shown_by: Option<Pictured>,
+    pub shown_by: Option<SnapshotSource>,
 }
 
 /// Lets one warning through a minute: a crowd would fill the log.
@@ -146,14 +146,14 @@ impl Outbox {
         Ok(packed)
     }
 
-    fn wanted<'a>(&self, made: &'a Made, route: &Route) -> Option<(&'a str, Wanted<'a>)> {
+    fn wanted<'a>(&self, made: &'a DecidedEvent, route: &Route) -> Option<(&'a str, Wanted<'a>)> {
         let place =
             made.pictured_by.is_none().then(|| self.place(&made.event, route, &pictured(made))).flatten()?;
         Some((&made.event.event_id, Wanted { event: &made.event, place }))
     }
 
     /// The places of the snapshot of `by`, an event of the same camera.
-    fn place(&self, event: &Event, route: &Route, by: &Pictured) -> Option<Place> {
+    fn place(&self, event: &Event, route: &Route, by: &SnapshotSource) -> Option<Place> {
         Place::of(&self.publish, route, &event.camera_id, &by.event_id, by.ts_ms)
     }
 
@@ -208,19 +208,19 @@ impl Outbox {
 
 impl PackedEvents {
     /// The event whose picture a record without its own names.
-    fn shown_by(&self, made: &Made) -> Option<Pictured> {
+    fn shown_by(&self, made: &DecidedEvent) -> Option<SnapshotSource> {
         let by = match &made.pictured_by {
             Some(by) if self.unpictured.contains(&by.event_id) => self.shown_by.clone(),
             Some(by) => Some(by.clone()),
             None if self.unpictured.contains(&made.event.event_id) => self.shown_by.clone(),
             None => None,
         };
-        by.filter(Pictured::has_picture)
+        by.filter(SnapshotSource::has_picture)
     }
 }
 
-fn pictured(made: &Made) -> Pictured {
-    Pictured { event_id: made.event.event_id.clone(), ts_ms: made.event.payload.ts_ms }
+fn pictured(made: &DecidedEvent) -> SnapshotSource {
+    SnapshotSource { event_id: made.event.event_id.clone(), ts_ms: made.event.payload.ts_ms }
 }
 
 /// The pictures, unless they could not be made, which is reported.
@@ -259,7 +259,7 @@ struct Room {
 }
 
 impl Room {
-    fn of(events: &[Made], sinks: &[&RunningSink]) -> Self {
+    fn of(events: &[DecidedEvent], sinks: &[&RunningSink]) -> Self {
         let takers = sinks.iter().filter(|sink| sink.name.takes_pictures());
         let share = takers.map(|sink| sink.gauge.share_bytes()).min().unwrap_or(0);
         Self::beside(events.iter().map(|made| record_bytes(&made.event)).sum(), share)
