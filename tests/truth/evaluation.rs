@@ -181,7 +181,7 @@ fn the_command_names_what_it_cannot_use() {
             &yard,
             [&at[..], &["--camera", "no"]].concat(),
             69,
-            "name one of other, yard",
+            "give one of other, yard with --camera",
         ),
         ("no truth", &one, &dir.path().join("absent"), at.into(), 78, "--truth FILE"),
         ("wrong truth", &one, &wrong, at.into(), 78, "did you mean `visits`?"),
