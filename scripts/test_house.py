@@ -45,6 +45,11 @@ class House(unittest.TestCase):
         self.found("README.md:1: the word", **{"README.md": f"The reason is {told}.\n"})
         self.assertEqual(findings(**{"README.md": f"un{told}, {told}s\n"}), [])
 
+    def test_a_stored_name_of_a_renamed_field(self):
+        stored = '#[serde(rename = "to' + 'ld")]'
+        renamed = f"pub struct Report {{\n    {stored}\n    at_ms: i64,\n}}\n"
+        self.assertEqual(findings(**{"src/base.rs": CLEAN["src/base.rs"] + renamed}), [])
+
     def test_a_headless_doc_comment(self):
         self.found("starts with 'Whether'", **{"src/base.rs": "//! Numbers.\n\n/// Whether it is full.\npub fn is_full() {}\n"})
         second = "//! Numbers.\n\n/// Returns the first frame\n/// when it is full.\npub fn first() {}\n"

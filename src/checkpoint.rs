@@ -34,7 +34,7 @@ pub struct Checkpoint {
     /// The last frame that decide has processed, of a fragment after `position`.
     pub seen: Option<FramePosition>,
     /// State of decide after `seen`.
-    pub decide: decide::State,
+    pub decide: decide::DecideState,
     /// State of the sampler after `position`.
     pub sampler: SamplerState,
     /// State of the motion gate after `seen`; empty without a gate.
@@ -181,7 +181,7 @@ mod tests {
                 primer: None,
             }),
             seen: Some(FramePosition { fragment: "13".into(), media: MediaMs(1_700_000_000_123) }),
-            decide: decide::State::default(),
+            decide: decide::DecideState::default(),
             sampler: SamplerState::default(),
             motion: MotionState::default(),
         }

@@ -6,7 +6,7 @@ use futures_util::future::{join_all, poll_immediate};
 
 use super::EntryOcr;
 use crate::checkpoint::{Checkpoint, FramePosition};
-use crate::decide::{self, FrameFacts, Look, Made, Rules, Sighting};
+use crate::decide::{self, DecidedEvent, FrameFacts, Inference, Rules, Sighting};
 use crate::decode::FrameReceiver;
 use crate::delivery::{CameraCommit, EventOutbox, FrameEvents, FrameRecords, NewRecord, OfferError, Route};
 use crate::detect::{DetectError, Detector, MotionRules, SceneObject};
@@ -86,15 +86,15 @@ impl AnalysisTask {
     /// Detects and decides one frame, and offers its events.
     async fn analyze(&mut self, frame: Arc<Frame>) -> Result<(), OfferError> {
         let detections = self.detect(&frame).await;
-        let looks: Vec<Look<'_>> = self
+        let inferences: Vec<Inference<'_>> = self
             .entries
             .iter()
             .zip(&detections)
             .filter_map(|(entry, detections)| entry.decide_input(detections))
             .collect();
-        let outcome =
-            decide::decide(&mut self.checkpoint.decide, &FrameFacts::of(&frame, &self.stream), &looks);
-        let boxes = looks.iter().map(|look| look.detections.len()).sum();
+        let facts = FrameFacts::of(&frame, &self.stream);
+        let outcome = decide::decide(&mut self.checkpoint.decide, &facts, &inferences);
+        let boxes = inferences.iter().map(|inference| inference.detections.len()).sum();
         FrameDecided { camera: &self.camera, boxes, kept: outcome.sightings.len() }.emit();
         self.checkpoint.seen = Some(FramePosition::of(&frame));
         let labels: Vec<Label> = outcome.sightings.iter().map(picture_label).collect();
@@ -132,7 +132,7 @@ impl AnalysisTask {
     async fn offer(
         &mut self,
         frame: &Arc<Frame>,
-        events: Vec<Made>,
+        events: Vec<DecidedEvent>,
         labels: &[Label],
     ) -> Result<(), OfferError> {
         // Events are not kept back for the end of the fragment, which may be seconds away.
@@ -243,9 +243,9 @@ impl LoadedEntry {
     }
 
     /// Returns the input of decide; `None` if the entry's detector failed.
-    fn decide_input<'a>(&'a self, detections: &'a EntryDetections) -> Option<Look<'a>> {
+    fn decide_input<'a>(&'a self, detections: &'a EntryDetections) -> Option<Inference<'a>> {
         let detections = detections.as_deref().ok()?;
-        Some(Look { rules: &self.rules, model: &self.detector.info().id, detections })
+        Some(Inference { rules: &self.rules, model: &self.detector.info().id, detections })
     }
 }
 

@@ -1,88 +1,89 @@
-//! Activities: one summary of the incidents of an entry of the pipeline in a zone, or in the whole frame where no zones are drawn.
+//! Activities: one summary of the incidents of a pipeline entry per zone, or for the whole frame if no zones are configured.
 //!
-//! An activity begins when an object with an incident is seen in its zone and none is going on there. It counts each incident
-//! that is seen there once, and ends when none was for [`Rules::quiet_ms`]. Only what is seen in the zone keeps it going: who
-//! walked on, or stands elsewhere, does not.
+//! An activity begins when an object with an incident is seen in its zone and no activity is open there. It counts each incident
+//! that is seen there once, and ends when none was seen there for [`Rules::quiet_ms`]. Only sightings in the zone keep it open:
+//! an object that walked on, or stands elsewhere, does not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::id::{IdParts, event_id};
-use super::incident::{Best, Incident};
-use super::track::Track;
-use super::{FrameFacts, Look, Made, Pictured, Rules, roi};
+use super::incident::{BestRecord, Incident};
+use super::track::ObjectTrack;
+use super::{DecidedEvent, FrameFacts, Inference, Rules, SnapshotSource, roi};
 use crate::media::{ActivityCounts, BBox, Event, MediaMs, Phase};
 
-/// The label of an activity's records, which has incidents of all classes.
+/// Label of an activity's events; the incidents of an activity may have several classes.
 pub(super) const LABEL: &str = "activity";
 
-/// The activities of one entry of the pipeline that go on, by zone; without zones there is one, of the zone "".
+/// The open activities of one pipeline entry, by zone; without zones there is one, for the zone "".
 ///
-/// Bounded: by zones, classes and objects.
+/// It is bounded by the numbers of zones, classes and tracks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Activities(BTreeMap<String, OpenActivity>);
 
-/// One activity.
+/// An activity that has started and not ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OpenActivity {
-    /// The id of its start record.
+    /// Id of the start event.
     pub(super) id: String,
-    /// Media time of its start record.
+    /// Media time of the start event.
     began: MediaMs,
     /// Media time of the last frame in which an incident was seen in the zone.
     last_seen: MediaMs,
-    /// How many incidents were counted, by label.
+    /// Number of counted incidents by label.
     by_label: BTreeMap<String, u64>,
-    /// The maximum number of incidents in one frame.
+    /// Maximum number of incidents in one frame.
     peak: u64,
-    /// The tracks that were counted and are still followed, by number.
+    /// Ids of the counted tracks that still exist.
     counted: BTreeSet<u64>,
-    /// The record of its incidents that shows it best.
-    shown: Shown,
+    #[serde(rename = "shown")]
+    snapshot: ActivitySnapshot,
 }
 
-/// A record of an incident, whose picture is the activity's.
+/// The event of an incident whose snapshot represents the activity.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Shown {
-    record: Best,
+struct ActivitySnapshot {
+    record: BestRecord,
     conf: f32,
     /// Frame px.
     bbox: BBox,
 }
 
-/// An object that is seen in the frame and has an incident.
-struct Seen<'a> {
-    track: &'a Track,
+/// An incident whose object is seen in the frame.
+struct VisibleIncident<'a> {
+    track: &'a ObjectTrack,
     incident: &'a Incident,
-    /// Its record in this frame.
+    /// Its event in this frame, if it has one.
     record: Option<&'a Event>,
 }
 
 impl Activities {
-    /// Whether none goes on.
+    /// Returns whether no activity is open.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The records that show them best.
-    pub(super) fn best_records(&mut self) -> impl Iterator<Item = &mut Best> {
-        self.0.values_mut().map(|activity| &mut activity.shown.record)
+    /// Returns the records whose snapshots represent the activities.
+    pub(super) fn best_records(&mut self) -> impl Iterator<Item = &mut BestRecord> {
+        self.0.values_mut().map(|activity| &mut activity.snapshot.record)
     }
 
-    /// Removes the activities that are over at `media` and returns them by zone; `anew`: the footage is new, which ends all.
+    /// Removes the activities that are over at `media`, and returns them by zone; `is_new_footage` ends all of them.
     pub(super) fn begin(
         &mut self,
         rules: &Rules,
         media: MediaMs,
-        anew: bool,
+        is_new_footage: bool,
     ) -> BTreeMap<String, OpenActivity> {
-        let is_over = |activity: &OpenActivity| anew || activity.is_over(rules, media);
+        let is_over = |activity: &OpenActivity| is_new_footage || activity.is_over(rules, media);
         let (over, open) = std::mem::take(&mut self.0).into_iter().partition(|(_, open)| is_over(open));
         self.0 = open;
+        // Media time that goes back a little must not give negative durations.
         for open in self.0.values_mut() {
             open.began = open.began.min(media);
             open.last_seen = open.last_seen.min(media);
@@ -90,140 +91,149 @@ impl Activities {
         over
     }
 
-    /// Takes in what is seen in a frame, of which `made` are the records of sightings, and returns the activities that begin
-    /// with it, by zone.
-    pub(super) fn look(
+    /// Counts the visible incidents, and returns the activities that begin, by zone; `events` are those of this frame's sightings.
+    pub(super) fn update(
         &mut self,
-        tracks: &[Track],
-        made: &[Made],
-        (frame, look): (&FrameFacts<'_>, &Look<'_>),
+        tracks: &[ObjectTrack],
+        events: &[DecidedEvent],
+        (frame, inference): (&FrameFacts<'_>, &Inference<'_>),
     ) -> BTreeMap<String, OpenActivity> {
         let mut begun = BTreeMap::new();
-        if look.rules.quiet_ms.is_none() {
+        if inference.rules.quiet_ms.is_none() {
             return begun;
         }
-        for (zone, seen) in by_zone(tracks, made, frame, look.rules) {
+        for (zone, visible) in visible_by_zone(tracks, events, frame, inference.rules) {
             if let Some(open) = self.0.get_mut(&zone) {
-                open.take_in(&seen, frame.media);
-            } else if let Some(shown) = Shown::first(&seen, frame.media) {
-                let id = activity_id(frame, look, &zone, Phase::Start);
-                let mut open = OpenActivity::new(id, shown, frame.media);
-                open.take_in(&seen, frame.media);
+                open.count(&visible, frame.media);
+            } else if let Some(snapshot) = ActivitySnapshot::first(&visible, frame.media) {
+                let id = activity_id(frame, inference, &zone, Phase::Start);
+                let mut open = OpenActivity::new(id, snapshot, frame.media);
+                open.count(&visible, frame.media);
                 begun.insert(zone, open);
             }
         }
         self.0.extend(begun.clone());
-        let followed: BTreeSet<u64> = tracks.iter().map(|track| track.id).collect();
+        // Ids of tracks are never used again, so those of removed tracks are dropped: the set stays as small as the tracker.
+        let tracked: BTreeSet<u64> = tracks.iter().map(|track| track.id).collect();
         for open in self.0.values_mut() {
-            open.counted.retain(|id| followed.contains(id));
+            open.counted.retain(|id| tracked.contains(id));
         }
         begun
     }
 }
 
 impl OpenActivity {
-    /// One that has counted nothing.
-    fn new(id: String, shown: Shown, media: MediaMs) -> Self {
+    fn new(id: String, snapshot: ActivitySnapshot, media: MediaMs) -> Self {
         let (by_label, counted) = (BTreeMap::new(), BTreeSet::new());
-        Self { id, began: media, last_seen: media, by_label, peak: 0, counted, shown }
+        Self { id, began: media, last_seen: media, by_label, peak: 0, counted, snapshot }
     }
 
-    /// What it has counted so far.
+    /// Returns the counts so far.
     pub(super) fn counts(&self) -> ActivityCounts {
         let incidents = self.by_label.values().sum();
         ActivityCounts { incidents, by_label: self.by_label.clone(), peak: self.peak }
     }
 
-    /// From its start to the last sighting in it, ms of media time.
+    /// Returns the time from the start to the last sighting, ms of media time.
     pub(super) fn lasted_ms(&self) -> i64 {
         self.last_seen.0.saturating_sub(self.began.0)
     }
 
-    /// The confidence and the box of the record that shows it best.
-    pub(super) fn sight(&self) -> (f32, &BBox) {
-        (self.shown.conf, &self.shown.bbox)
+    /// Returns the confidence and the box of the event whose snapshot represents the activity.
+    pub(super) fn best_view(&self) -> (f32, &BBox) {
+        (self.snapshot.conf, &self.snapshot.bbox)
     }
 
-    /// The record that shows it best.
-    pub(super) fn pictured_by(&self) -> Pictured {
-        self.shown.record.clone().into()
+    /// Returns the event whose snapshot represents the activity.
+    pub(super) fn pictured_by(&self) -> SnapshotSource {
+        self.snapshot.record.clone().into()
     }
 
     fn is_over(&self, rules: &Rules, media: MediaMs) -> bool {
         let quiet_for_ms = media.0.saturating_sub(self.last_seen.0);
+        // Without `quiet_ms` the key was removed from the configuration, which ends what it had opened.
         rules.quiet_ms.is_none_or(|quiet_ms| quiet_for_ms >= quiet_ms)
     }
 
-    fn take_in(&mut self, seen: &[Seen<'_>], media: MediaMs) {
+    fn count(&mut self, visible: &[VisibleIncident<'_>], media: MediaMs) {
         self.last_seen = media;
-        self.peak = self.peak.max(seen.len() as u64);
-        for one in seen.iter().filter(|one| self.counted.insert(one.track.id)) {
+        self.peak = self.peak.max(visible.len() as u64);
+        for one in visible.iter().filter(|one| self.counted.insert(one.track.id)) {
             *self.by_label.entry(one.track.label.clone()).or_default() += 1;
         }
-        let shown = Shown::best(seen.iter().filter_map(|one| one.shown_now(media)));
-        if let Some(shown) = shown.filter(|shown| shown.record.is_better_than(&self.shown.record)) {
-            self.shown = shown;
+        let newest = ActivitySnapshot::best(visible.iter().filter_map(|one| one.snapshot_now(media)));
+        if let Some(newest) = newest.filter(|newest| newest.record.is_better_than(&self.snapshot.record)) {
+            self.snapshot = newest;
         }
     }
 }
 
-impl Shown {
-    /// What shows an activity that begins: of the records in this frame the best, else of the earlier ones of those in it.
-    fn first(seen: &[Seen<'_>], media: MediaMs) -> Option<Self> {
-        let now = Self::best(seen.iter().filter_map(|one| one.shown_now(media)));
-        now.or_else(|| Self::best(seen.iter().map(Seen::shown_before)))
+impl ActivitySnapshot {
+    /// Returns the snapshot of an activity that begins: the best event of this frame, otherwise the best earlier event of the
+    /// incidents in it.
+    fn first(visible: &[VisibleIncident<'_>], media: MediaMs) -> Option<Self> {
+        let now = Self::best(visible.iter().filter_map(|one| one.snapshot_now(media)));
+        // An incident that walks into the zone has no event in this frame. No picture is made for the activity alone.
+        now.or_else(|| Self::best(visible.iter().map(VisibleIncident::snapshot_before)))
     }
 
-    /// The best; the first one of equals.
+    /// Returns the best snapshot; the first of equals, so that the result does not depend on more than the order of tracks.
     fn best(all: impl Iterator<Item = Self>) -> Option<Self> {
         all.reduce(|best, other| if other.record.is_better_than(&best.record) { other } else { best })
     }
 }
 
-impl Seen<'_> {
-    fn shown_now(&self, media: MediaMs) -> Option<Shown> {
+impl VisibleIncident<'_> {
+    fn snapshot_now(&self, media: MediaMs) -> Option<ActivitySnapshot> {
         let (event, bbox) = (self.record?, self.track.bbox);
         let conf = event.payload.conf;
-        Some(Shown { record: Best::of(&event.event_id, media, conf, &bbox), conf, bbox })
+        Some(ActivitySnapshot { record: BestRecord::of(&event.event_id, media, conf, &bbox), conf, bbox })
     }
 
-    fn shown_before(&self) -> Shown {
-        Shown { record: self.incident.best.clone(), conf: self.track.conf, bbox: self.track.bbox }
+    fn snapshot_before(&self) -> ActivitySnapshot {
+        let record = self.incident.best.clone();
+        ActivitySnapshot { record, conf: self.track.conf, bbox: self.track.bbox }
     }
 }
 
-/// The id of an activity's record. No entry of a pipeline has a name like that, so it is none of an incident's record.
-pub(super) fn activity_id(frame: &FrameFacts<'_>, look: &Look<'_>, zone: &str, phase: Phase) -> String {
+/// Returns the id of an activity's event.
+pub(super) fn activity_id(
+    frame: &FrameFacts<'_>,
+    inference: &Inference<'_>,
+    zone: &str,
+    phase: Phase,
+) -> String {
     event_id(&IdParts {
         stream: frame.stream,
         fragment: &frame.fragment.number,
         index: frame.index,
-        detector: &format!("{}/activity", look.rules.detector),
+        // No pipeline entry has a slash in its name, so no incident's event has the same id, whatever the zone is called.
+        detector: &format!("{}/activity", inference.rules.detector),
         label: zone,
         phase,
         rank: 0,
     })
 }
 
-/// What is seen in the frame, by zone; an object may be in several.
-fn by_zone<'a>(
-    tracks: &'a [Track],
-    made: &'a [Made],
+/// Returns the incidents that are seen in the frame, by zone; an object may be in several zones.
+fn visible_by_zone<'a>(
+    tracks: &'a [ObjectTrack],
+    events: &'a [DecidedEvent],
     frame: &FrameFacts<'_>,
     rules: &Rules,
-) -> BTreeMap<String, Vec<Seen<'a>>> {
-    let mut seen: BTreeMap<String, Vec<Seen<'a>>> = BTreeMap::new();
+) -> BTreeMap<String, Vec<VisibleIncident<'a>>> {
+    let mut visible: BTreeMap<String, Vec<VisibleIncident<'a>>> = BTreeMap::new();
     for track in tracks.iter().filter(|track| track.is_seen()) {
         let Some(incident) = &track.incident else { continue };
-        let mut records = made.iter().map(|made| &made.event);
+        let mut records = events.iter().map(|decided| &decided.event);
         let record = records.find(|event| event.payload.extras.incident_id == incident.id);
         let zones = match &rules.roi {
             Some(roi) => roi::zones_of(roi, &track.bbox, frame.size_px),
             None => vec![String::new()],
         };
         for zone in zones {
-            seen.entry(zone).or_default().push(Seen { track, incident, record });
+            visible.entry(zone).or_default().push(VisibleIncident { track, incident, record });
         }
     }
-    seen
+    visible
 }

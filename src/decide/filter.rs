@@ -1,80 +1,84 @@
-//! Which boxes count, and their rank.
+//! The filter: selects the detections that satisfy the rules, and ranks them.
 
 use std::sync::Arc;
 
-use super::looks::Looks;
-use super::{FrameFacts, Look, Rules, roi};
+use super::appearance::Appearance;
+use super::{FrameFacts, Inference, Rules, roi};
 use crate::media::{BBox, Detection, PlateText};
 
-/// An object is covered where another one hides more than this share of it.
-const COVERED: f32 = 0.5;
+/// Minimum share of an object's middle that another object hides for it to count as covered.
+const COVERED_SHARE: f32 = 0.5;
 
-/// A box that the rules let through.
+/// A detection that satisfies the rules.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sighting {
-    /// The entry of the pipeline, as in [`Rules::detector`].
+    /// Name of the pipeline entry, as in [`Rules::detector`].
     pub detector: Arc<str>,
-    /// The class name.
+    /// Class name.
     pub label: Arc<str>,
     /// Confidence, 0..=1.
     pub conf: f32,
-    /// Where, in frame px.
+    /// Bounding box, frame px.
     pub bbox: BBox,
-    /// Names of the zones that it is in.
+    /// Names of the zones that contain the box.
     pub zones: Vec<String>,
-    /// The text in it.
+    /// Text that was recognized in the box.
     pub reading: Option<PlateText>,
-    /// What it looks like, where the picture is known.
-    pub(super) looks: Option<Looks>,
-    /// `true` where another object covers most of the part that [`Self::looks`] are of.
+    /// Colour histograms of the box, if the picture is known.
+    pub(super) appearance: Option<Appearance>,
+    /// `true` if another object covers most of the part that [`Self::appearance`] is taken from.
     pub(super) is_covered: bool,
-    /// Its place among the boxes of this frame, entry and label, from 0, by left, top, right, bottom edge.
+    /// Rank among the boxes of this frame, entry and label, from 0, by left, top, right and bottom edge.
     pub rank: u32,
 }
 
-/// An object that is followed: its label and its last box.
+/// Label and last box of a confirmed track.
 pub(super) type KnownObject = (String, BBox);
 
-/// The boxes that count: those that are sure enough, and the fainter ones; each sorted by label and position, with ranks.
+/// Returns the sightings with at least the configured confidence, and the faint ones below it; each sorted and ranked.
 ///
-/// `known` are the objects that are followed; only `agnostic_nms` asks for them.
-pub(super) fn sightings(
-    look: &Look<'_>,
+/// `known` are the confirmed tracks; only `agnostic_nms` uses them.
+pub(super) fn filter_detections(
+    inference: &Inference<'_>,
     frame: &FrameFacts<'_>,
     known: &[KnownObject],
 ) -> (Vec<Sighting>, Vec<Sighting>) {
-    let detector: Arc<str> = look.rules.detector.as_str().into();
-    let counting = look
-        .detections
-        .iter()
-        .filter(|detection| counts(look.rules, detection, frame.size_px))
-        .filter_map(|detection| in_zones(look, &detector, detection, frame));
-    let counting = counting.collect();
-    let counting =
-        if look.rules.agnostic_nms { one_label_each(look.rules, counting, known) } else { counting };
-    let (sure, faint) =
-        counting.into_iter().partition(|sighting| sighting.conf >= look.rules.thresholds.conf);
+    let rules = inference.rules;
+    let detector: Arc<str> = rules.detector.as_str().into();
+    let mut sightings = Vec::new();
+    for detection in inference.detections.iter().filter(|one| satisfies(rules, one, frame.size_px)) {
+        sightings.extend(sighting_of(inference, &detector, detection, frame));
+    }
+    if rules.agnostic_nms {
+        sightings = suppress_across_labels(rules, sightings, known);
+    }
+    let (sure, faint) = sightings.into_iter().partition(|sighting| sighting.conf >= rules.thresholds.conf);
     (ranked(sure), ranked(faint))
 }
 
-/// Of boxes that overlap, whatever their labels, the first: a sure one before a faint one, one of a known object before a
-/// new one, so that a label does not change with each frame, then the more confident one.
-fn one_label_each(rules: &Rules, mut counting: Vec<Sighting>, known: &[KnownObject]) -> Vec<Sighting> {
+/// Removes all but one of the boxes that overlap, whatever their labels.
+fn suppress_across_labels(
+    rules: &Rules,
+    mut sightings: Vec<Sighting>,
+    known: &[KnownObject],
+) -> Vec<Sighting> {
     let iou = rules.thresholds.nms_iou;
     let is_known = |sighting: &Sighting| {
         known.iter().any(|(label, bbox)| **label == *sighting.label && bbox.iou(&sighting.bbox) >= iou)
     };
+    // The label of a known object comes before a higher confidence: a van that is a car and a truck in turns would otherwise be
+    // two incidents. A faint box of it does not suppress a sure one, since it could not start an incident.
     let order = |s: &Sighting| (s.conf >= rules.thresholds.conf, is_known(s));
-    counting.sort_by(|a, b| {
+    sightings.sort_by(|a, b| {
         let by_conf = b.conf.total_cmp(&a.conf);
         order(b)
             .cmp(&order(a))
             .then(by_conf)
             .then_with(|| a.label.cmp(&b.label))
-            .then_with(|| by_position(a, b))
+            .then_with(|| compare_positions(a, b))
     });
     let mut kept: Vec<Sighting> = Vec::new();
-    for sighting in counting {
+    for sighting in sightings {
         if kept.iter().all(|better| better.bbox.iou(&sighting.bbox) < iou) {
             kept.push(sighting);
         }
@@ -82,24 +86,31 @@ fn one_label_each(rules: &Rules, mut counting: Vec<Sighting>, known: &[KnownObje
     kept
 }
 
+/// Returns the sightings sorted by label and position, with their ranks.
 fn ranked(mut sightings: Vec<Sighting>) -> Vec<Sighting> {
-    sightings.sort_by(|a, b| a.label.cmp(&b.label).then_with(|| by_position(a, b)));
-    rank(&mut sightings);
+    // The rank is a part of the event's id, so it must not depend on the order in which the model lists its boxes.
+    sightings.sort_by(|a, b| a.label.cmp(&b.label).then_with(|| compare_positions(a, b)));
+    for group in sightings.chunk_by_mut(|a, b| a.label == b.label) {
+        for (sighting, rank) in group.iter_mut().zip(0..) {
+            sighting.rank = rank;
+        }
+    }
     sightings
 }
 
-fn counts(rules: &Rules, detection: &Detection, frame_px: (u32, u32)) -> bool {
+fn satisfies(rules: &Rules, detection: &Detection, frame_px: (u32, u32)) -> bool {
     let bbox = &detection.bbox;
-    let finite = [bbox.x1, bbox.y1, bbox.x2, bbox.y2].iter().all(|edge| edge.is_finite());
-    let listed = rules.classes.as_ref().is_none_or(|classes| classes.contains(&detection.label));
-    let (width_px, height_px) = least_px(rules, frame_px);
-    let large = bbox.x2 - bbox.x1 >= width_px && bbox.y2 - bbox.y1 >= height_px;
-    detection.conf >= rules.asked().conf && finite && listed && large
+    // A NaN would enter the Kalman filter of its track and never leave it.
+    let is_finite = [bbox.x1, bbox.y1, bbox.x2, bbox.y2].iter().all(|edge| edge.is_finite());
+    let is_listed = rules.classes.as_ref().is_none_or(|classes| classes.contains(&detection.label));
+    let (width_px, height_px) = min_size_px(rules, frame_px);
+    let is_large = bbox.x2 - bbox.x1 >= width_px && bbox.y2 - bbox.y1 >= height_px;
+    detection.conf >= rules.asked().conf && is_finite && is_listed && is_large
 }
 
-/// [`Rules::min_box`] in frame px.
+/// Returns [`Rules::min_box`] in frame px.
 #[expect(clippy::cast_precision_loss, reason = "a frame has less than 2^24 px a side")]
-fn least_px(rules: &Rules, (frame_width, frame_height): (u32, u32)) -> (f32, f32) {
+fn min_size_px(rules: &Rules, (frame_width, frame_height): (u32, u32)) -> (f32, f32) {
     let (width, height) = rules.min_box.unwrap_or((0.0, 0.0));
     if rules.roi.as_ref().is_some_and(|roi| roi.normalized) {
         (width * frame_width as f32, height * frame_height as f32)
@@ -108,13 +119,15 @@ fn least_px(rules: &Rules, (frame_width, frame_height): (u32, u32)) -> (f32, f32
     }
 }
 
-fn in_zones(
-    look: &Look<'_>,
+/// Returns the sighting of a detection; `None` if zones are configured and it is in none of them.
+fn sighting_of(
+    inference: &Inference<'_>,
     detector: &Arc<str>,
     detection: &Detection,
     frame: &FrameFacts<'_>,
 ) -> Option<Sighting> {
-    let zones = look.rules.roi.as_ref().map(|roi| roi::zones_of(roi, &detection.bbox, frame.size_px));
+    let Inference { rules, detections, .. } = inference;
+    let zones = rules.roi.as_ref().map(|roi| roi::zones_of(roi, &detection.bbox, frame.size_px));
     if zones.as_ref().is_some_and(Vec::is_empty) {
         return None;
     }
@@ -125,14 +138,14 @@ fn in_zones(
         bbox: detection.bbox,
         zones: zones.unwrap_or_default(),
         reading: detection.reading.clone(),
-        looks: frame.picture.as_ref().map(|picture| Looks::of(picture, &detection.bbox)),
-        is_covered: look.detections.iter().any(|other| covers(&other.bbox, &detection.bbox, look.rules)),
+        appearance: frame.picture.as_ref().map(|picture| Appearance::of(picture, &detection.bbox)),
+        // Of all detections, also those that the rules exclude: a car covers a person where only persons are configured.
+        is_covered: detections.iter().any(|other| covers(&other.bbox, &detection.bbox, rules)),
         rank: 0,
     })
 }
 
-/// Returns whether what is in the box `front` covers most of the middle of what is in `back`. What reaches further down in the
-/// frame stands nearer to the camera. A box that overlaps as much as NMS allows for one object is that object's, too.
+/// Returns whether the object in the box `front` covers most of the middle of the one in `back`.
 fn covers(front: &BBox, back: &BBox, rules: &Rules) -> bool {
     let (width, height) = (back.x2 - back.x1, back.y2 - back.y1);
     let middle = BBox {
@@ -147,22 +160,15 @@ fn covers(front: &BBox, back: &BBox, rules: &Rules) -> bool {
         x2: middle.x2.min(front.x2),
         y2: middle.y2.min(front.y2),
     };
+    // On level ground, the object whose box reaches farther down stands nearer to the camera. A box that overlaps as much as NMS
+    // allows for one object is a second box of the same object, which covers nothing.
     front.y2 > back.y2
-        && hidden.area() > COVERED * middle.area()
+        && hidden.area() > COVERED_SHARE * middle.area()
         && front.iou(back) < rules.thresholds.nms_iou
 }
 
-fn by_position(a: &Sighting, b: &Sighting) -> std::cmp::Ordering {
+fn compare_positions(a: &Sighting, b: &Sighting) -> std::cmp::Ordering {
     let key = |s: &Sighting| [s.bbox.x1, s.bbox.y1, s.bbox.x2, s.bbox.y2, s.conf];
     let pairs = key(a).into_iter().zip(key(b));
     pairs.map(|(a, b)| a.total_cmp(&b)).find(|order| order.is_ne()).unwrap_or(std::cmp::Ordering::Equal)
-}
-
-/// Numbers the boxes of each label from 0; equal labels stand together.
-fn rank(sightings: &mut [Sighting]) {
-    for group in sightings.chunk_by_mut(|a, b| a.label == b.label) {
-        for (sighting, rank) in group.iter_mut().zip(0..) {
-            sighting.rank = rank;
-        }
-    }
 }

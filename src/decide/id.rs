@@ -1,13 +1,13 @@
-//! The id of a record: what it was seen in, never what the floats were.
+//! The id of an event: a hash of where it occurred, without any number that differs between machines.
 
 use sha2::{Digest, Sha256};
 
 use crate::media::Phase;
 
-/// Bytes of the hash that an id keeps: 128 bits, so that a billion records collide with a chance of 1 in 10^21.
+/// Number of hash bytes in an id: 128 bits, so that a billion records collide with a chance of 1 in 10^21.
 const ID_BYTES: usize = 16;
 
-/// What an id is made of.
+/// The parts of an id.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct IdParts<'a> {
     pub(super) stream: &'a str,
@@ -19,7 +19,7 @@ pub(super) struct IdParts<'a> {
     pub(super) rank: u32,
 }
 
-/// 32 lower-case hex characters: the first half of SHA-256 over the parts, each after its length (8 bytes, big-endian).
+/// Returns 32 lower-case hex characters: the first half of SHA-256 over the parts, each after its length (8 bytes, big-endian).
 pub(super) fn event_id(parts: &IdParts<'_>) -> String {
     let phase = parts.phase.as_str();
     let (index, rank) = (parts.index.to_string(), parts.rank.to_string());
@@ -45,7 +45,7 @@ mod tests {
         rank: 0,
     };
 
-    /// Computed once with another program: ids are a promise to whoever stored them.
+    /// Compares an id with one that another program computed: ids are a promise to users who stored them.
     #[test]
     fn an_id_never_changes() {
         assert_eq!(event_id(&PARTS), "a33694248aaa7ccc94c6050dea9fb6db");

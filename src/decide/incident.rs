@@ -1,104 +1,116 @@
-//! What an incident has told of itself, and when it tells more.
+//! An incident: the reported part of a track, and the rules for its updates.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Pictured, Rules, Sighting};
+use super::{Rules, Sighting, SnapshotSource};
 use crate::media::{BBox, MediaMs};
 
-/// By how much a frame must show a thing better than the best that was told of, to be told of too.
-const BETTER: f32 = 1.5;
-/// Between two records for the sake of a better frame at least, ms of media time.
+/// Minimum ratio of a frame's score to the best reported score for an update with a better snapshot.
+///
+/// An object that walks towards the camera grows steadily, and a smaller ratio would report each step of it.
+const BETTER_RATIO: f32 = 1.5;
+/// Minimum time between two updates that only bring a better snapshot, ms of media time.
 const BETTER_AFTER_MS: i64 = 1_000;
 
-/// An incident that goes on: something that was confirmed and told of.
+/// An incident that has started and not ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Incident {
-    /// The id of its start record.
+    /// Id of the start event.
     pub(super) id: String,
-    /// Media time of its last record.
-    told: MediaMs,
-    /// Every zone that it was told to be in.
+    /// Media time of the last event.
+    #[serde(rename = "told")]
+    last_reported: MediaMs,
+    /// Every zone that an event has named.
     zones: Vec<String>,
-    /// The text that was told.
+    /// The last reported text.
     text: Option<String>,
-    /// Of its records the one that shows it best.
-    pub(super) best: Best,
+    /// The event with the highest score.
+    pub(super) best: BestRecord,
 }
 
-/// A record whose picture shows a thing.
+/// A reported event and the score of its snapshot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Best {
+pub(super) struct BestRecord {
     pub(super) event_id: String,
     pub(super) ts_ms: i64,
     score: f32,
 }
 
 impl Incident {
-    /// It begins with a record.
+    /// Returns the incident that the event `event_id` starts.
     pub(super) fn start(event_id: &str, media: MediaMs, sighting: &Sighting, text: Option<&str>) -> Self {
         Self {
             id: event_id.to_owned(),
-            told: media,
+            last_reported: media,
             zones: sighting.zones.clone(),
             text: text.map(str::to_owned),
-            best: Best::of(event_id, media, sighting.conf, &sighting.bbox),
+            best: BestRecord::of(event_id, media, sighting.conf, &sighting.bbox),
         }
     }
 
-    /// Whether a sighting is worth a record: it entered a zone, reads otherwise, shows better, or there was none for long.
-    pub(super) fn tells(
+    /// Returns whether a sighting gives an update: it entered a zone, its text changed, it has a better snapshot, or an update is
+    /// due.
+    pub(super) fn needs_update(
         &self,
         rules: &Rules,
         media: MediaMs,
         sighting: &Sighting,
         text: Option<&str>,
     ) -> bool {
-        let since_ms = media.0.saturating_sub(self.told.0);
-        let entered = sighting.zones.iter().any(|zone| !self.zones.contains(zone));
-        let reads_otherwise = text.is_some() && text != self.text.as_deref();
-        let shows_better =
-            since_ms >= BETTER_AFTER_MS && score(sighting.conf, &sighting.bbox) >= BETTER * self.best.score;
+        let since_ms = media.0.saturating_sub(self.last_reported.0);
+        // A zone counts once: an object that stands on a border would otherwise report each jitter of its box.
+        let has_entered = sighting.zones.iter().any(|zone| !self.zones.contains(zone));
+        let has_other_text = text.is_some() && text != self.text.as_deref();
+        let is_better = since_ms >= BETTER_AFTER_MS
+            && score(sighting.conf, &sighting.bbox) >= BETTER_RATIO * self.best.score;
         let is_due = rules.update_ms.is_some_and(|update_ms| since_ms >= update_ms);
-        entered || reads_otherwise || shows_better || is_due
+        has_entered || has_other_text || is_better || is_due
     }
 
-    /// A record of a sighting was made.
-    pub(super) fn told(&mut self, event_id: &str, media: MediaMs, sighting: &Sighting, text: Option<&str>) {
-        self.told = media;
+    /// Stores that the event `event_id` has reported a sighting.
+    pub(super) fn store_report(
+        &mut self,
+        event_id: &str,
+        media: MediaMs,
+        sighting: &Sighting,
+        text: Option<&str>,
+    ) {
+        self.last_reported = media;
         for zone in &sighting.zones {
             if !self.zones.contains(zone) {
                 self.zones.push(zone.clone());
             }
         }
         self.text = text.map(str::to_owned).or(self.text.take());
-        let seen = Best::of(event_id, media, sighting.conf, &sighting.bbox);
-        if seen.is_better_than(&self.best) {
-            self.best = seen;
+        let newest = BestRecord::of(event_id, media, sighting.conf, &sighting.bbox);
+        if newest.is_better_than(&self.best) {
+            self.best = newest;
         }
     }
 }
 
-impl Best {
-    /// A record of a box that was seen with this confidence.
+impl BestRecord {
+    /// Returns the record of an event with this confidence and box.
     pub(super) fn of(event_id: &str, media: MediaMs, conf: f32, bbox: &BBox) -> Self {
         Self { event_id: event_id.to_owned(), ts_ms: media.0, score: score(conf, bbox) }
     }
 
-    /// Whether it shows more than `other`.
+    /// Returns whether the score is higher than that of `other`.
     pub(super) fn is_better_than(&self, other: &Self) -> bool {
         self.score > other.score
     }
 }
 
-impl From<Best> for Pictured {
-    fn from(Best { event_id, ts_ms, .. }: Best) -> Self {
+impl From<BestRecord> for SnapshotSource {
+    fn from(BestRecord { event_id, ts_ms, .. }: BestRecord) -> Self {
         Self { event_id, ts_ms }
     }
 }
 
-/// How well a frame shows a thing: large and sure.
+/// Returns the score of a snapshot: confidence times the side of a square of the box's area, px.
 fn score(conf: f32, bbox: &BBox) -> f32 {
+    // The area would let size outweigh confidence: a large faint box is often two people.
     conf * bbox.area().sqrt()
 }

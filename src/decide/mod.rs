@@ -1,56 +1,58 @@
 //! detections -> events: a pure, serialisable, versioned state machine. No clock, no I/O.
 //!
-//! A frame's boxes go through each entry of the pipeline in this order:
-//! 1. what counts ([`Rules`]): confidence, class list, least size, zones (`filter`, `roi`);
-//! 2. the rank of each box among those of its label, by position (it becomes part of the event's id);
-//! 3. tracking (`track`): which box is which thing of the last looks, label by label (`association`): first things in view, by `IoU`
-//!    with where each is thought to be (`motion`, a Kalman filter) and by what they look like (`looks`, their colours); then
-//!    hidden things, where their steady way leads or where they stood, never over the edge of the frame; then boxes that are less sure
-//!    keep known things in sight, as in `ByteTrack` (Zhang et al., 2022);
-//! 4. confirmation (`confirmation`): a thing is an event when it was seen in `frames` of the last `window` looks, five a second, surely
-//!    enough by the median, has stayed for the dwell time and, of things with a text, was read (`reading`);
-//! 5. incidents (`incident`): a start, updates, an end; one thing that stays is one incident, however long, and ends when it was out
-//!    of sight for `max_disappeared_seconds`. Who comes near where another has just vanished, within the cool-down, is that one if
-//!    it looks alike within half a second; as far away as a walk leads, too, if it looks more like that one than like any other.
-//!    What lies upon a known thing may be a second box of it, and starts no incident in its first half second;
-//! 6. activities (`activity`), where they are asked for: a start and an end that sum up the incidents of each zone.
+//! The boxes of a frame pass these steps, for each entry of the pipeline:
+//! 1. the rules ([`Rules`]): confidence, class list, minimum size, zones (`filter`, `roi`);
+//! 2. the rank of each box among those of its label, by position, which becomes part of the event's id;
+//! 3. tracking (`tracker`, `track`): each box is assigned to a track of its label, or begins one (`association`). Tracks in view are
+//!    matched first, by `IoU` with their predicted box (`motion`, a Kalman filter) and by appearance (`appearance`, colour histograms).
+//!    Hidden tracks are matched next, along their steady course or where they stood, never over the edge of the frame. Boxes of lower
+//!    confidence then keep known objects in view, as in `ByteTrack` (Zhang et al., 2022);
+//! 4. confirmation (`confirmation`): an object is reported after `frames` sightings in the last `window` inferences, at five
+//!    inferences per second, with a sufficient median confidence, after the dwell time and, if it carries a text, once the text was
+//!    recognized (`text_votes`);
+//! 5. incidents (`incident`): a start, updates, an end. An object that stays is one incident, however long; the incident ends after
+//!    `max_disappeared_seconds` out of sight. A newcomer that appears near a lost object within the cool-down continues its
+//!    incident if it looks alike within half a second; as far away as a walk leads, only if no other incident looks more like it. A
+//!    newcomer upon a known object may be a second box of it, and starts no incident in its first half second;
+//! 6. activities (`activity`), where configured: a start and an end that summarize the incidents of each zone.
 //!
-//! The same state, frame and detections give the same events, and a state that was written and read back goes on as if it had not been.
+//! The same state, frame and detections give the same events, also if the state was serialized and restored in between.
 
 mod activity;
+mod appearance;
 mod association;
 mod confirmation;
 mod filter;
 mod id;
 mod incident;
-mod looks;
 mod motion;
-mod reading;
 mod record;
 mod roi;
 mod rules;
 mod state;
+mod text_votes;
 mod track;
+mod tracker;
 
 pub use filter::Sighting;
 pub use rules::{Confirm, ReadingRules, Roi, RoiFilter, Rules, TextPattern, Zone};
-pub use state::State;
+pub use state::DecideState;
 
 use std::collections::BTreeMap;
 
 use crate::media::{CameraId, Detection, Event, Fragment, Frame, MediaMs, ModelId, Phase, Yuv420};
 use activity::OpenActivity;
-use record::Subject;
-use track::Track;
+use record::RecordSubject;
+use track::ObjectTrack;
 
-/// What decide needs to know of a frame.
+/// The properties of a frame that decide uses.
 #[derive(Clone, Copy, Debug)]
 pub struct FrameFacts<'a> {
-    /// The camera.
+    /// The camera that recorded the frame.
     pub camera: &'a CameraId,
-    /// The Kinesis video stream's name.
+    /// Name of the Kinesis video stream.
     pub stream: &'a str,
-    /// The fragment that the frame came in.
+    /// The fragment that contains the frame.
     pub fragment: &'a Fragment,
     /// Index of the block in its fragment, from 0.
     pub index: u32,
@@ -58,12 +60,12 @@ pub struct FrameFacts<'a> {
     pub media: MediaMs,
     /// Width and height of the decoded frame, px.
     pub size_px: (u32, u32),
-    /// What is in it; `None`: boxes are all that is known.
+    /// Pixels of the frame; `None` if only the boxes are known, and appearance is not compared.
     pub picture: Option<Yuv420<'a>>,
 }
 
 impl<'a> FrameFacts<'a> {
-    /// The facts of a frame that was read from `stream`.
+    /// Returns the properties of a frame of `stream`.
     #[must_use]
     pub fn of(frame: &'a Frame, stream: &'a str) -> Self {
         Self {
@@ -78,143 +80,147 @@ impl<'a> FrameFacts<'a> {
     }
 }
 
-/// What one entry of the pipeline saw in a frame.
+/// The detections of one pipeline entry in a frame.
 #[derive(Clone, Copy, Debug)]
-pub struct Look<'a> {
-    /// The entry's rules.
+pub struct Inference<'a> {
+    /// Rules of the entry.
     pub rules: &'a Rules,
-    /// The model that looked.
+    /// The model that ran.
     pub model: &'a ModelId,
-    /// What it saw, in any order.
+    /// Detections of the model, in any order.
     pub detections: &'a [Detection],
 }
 
-/// The circumstances of a look: its rules, its time and the size of its frame.
+/// The rules, the time and the frame size of an inference, for the steps that need nothing else of it.
 #[derive(Clone, Copy, Debug)]
-struct Moment<'a> {
+struct FrameContext<'a> {
     rules: &'a Rules,
     media: MediaMs,
     /// Width and height of the decoded frame, px.
     frame_px: (u32, u32),
 }
 
-/// What came of a frame.
+/// The events and sightings of one frame.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// New records by entry of the pipeline: those of sightings by label and rank, then the ends of incidents by label and
-    /// place, then the ends of activities by the name of their zone, then the starts of activities likewise.
-    pub events: Vec<Made>,
-    /// Every box that the rules let through, by entry, label and rank.
+    /// New events by pipeline entry: those of sightings by label and rank, then the ends of incidents by label and position,
+    /// then the ends of activities by zone name, then the starts of activities by zone name.
+    pub events: Vec<DecidedEvent>,
+    /// Every box that passed the rules, by entry, label and rank.
     pub sightings: Vec<Sighting>,
 }
 
-/// A new record; its `extras.snapshot` is still empty.
+/// A new event, whose `extras.snapshot` is still empty.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Made {
-    /// The record.
+pub struct DecidedEvent {
+    /// The event.
     pub event: Event,
-    /// The earlier record whose picture is its own; `None`: that of this frame.
-    pub pictured_by: Option<Pictured>,
+    /// The earlier event whose snapshot this event shares; `None` if it shows the current frame.
+    pub pictured_by: Option<SnapshotSource>,
 }
 
-/// A record with a picture.
+/// A reference to the event whose snapshot other events share.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pictured {
-    /// Its id; empty: its picture was left out, and none of that frame was kept.
+pub struct SnapshotSource {
+    /// Id of the event; empty if no snapshot of its frame was kept.
     pub event_id: String,
-    /// Its media time.
+    /// Media time of the event, ms.
     pub ts_ms: i64,
 }
 
-impl Pictured {
-    /// Returns whether there is a picture.
+impl SnapshotSource {
+    /// Returns whether the snapshot was kept.
     #[must_use]
     pub fn has_picture(&self) -> bool {
         !self.event_id.is_empty()
     }
 }
 
-/// Takes in what the detectors saw in a frame.
+/// Applies the inferences of a frame to the state, and returns the events.
 ///
-/// An entry that has not looked at the frame is left out of `looks`, and nothing changes for it; an entry that looked
-/// and saw nothing is there, without detections.
+/// An entry whose inference failed or was skipped is left out of `inferences`, and its tracks do not change. An entry whose
+/// inference found nothing is included without detections, and its tracks count as missed.
 #[must_use]
-pub fn decide(state: &mut State, frame: &FrameFacts<'_>, looks: &[Look<'_>]) -> Outcome {
+pub fn decide(state: &mut DecideState, frame: &FrameFacts<'_>, inferences: &[Inference<'_>]) -> Outcome {
     let mut outcome = Outcome::default();
-    for look in looks {
-        let known =
-            if look.rules.agnostic_nms { state.of(&look.rules.detector).0.known() } else { Vec::new() };
-        let (mut sure, faint) = filter::sightings(look, frame, &known);
-        outcome.events.append(&mut entry(state, frame, look, &sure, &faint));
+    for inference in inferences {
+        let rules = inference.rules;
+        let known = if rules.agnostic_nms { state.of(&rules.detector).0.known() } else { Vec::new() };
+        let (mut sure, faint) = filter::filter_detections(inference, frame, &known);
+        outcome.events.append(&mut decide_entry(state, frame, inference, &sure, &faint));
         outcome.sightings.append(&mut sure);
     }
     outcome
 }
 
-/// The records of one entry of the pipeline.
-fn entry(
-    state: &mut State,
+/// Returns the new events of one pipeline entry.
+fn decide_entry(
+    state: &mut DecideState,
     frame: &FrameFacts<'_>,
-    look: &Look<'_>,
+    inference: &Inference<'_>,
     sure: &[Sighting],
     faint: &[Sighting],
-) -> Vec<Made> {
-    let limit = state.object_limit(&look.rules.detector);
-    let (tracks, seq) = state.of(&look.rules.detector);
-    let (mut over, quiet) = tracks.begin(look.rules, frame.media);
-    let moment = Moment { rules: look.rules, media: frame.media, frame_px: frame.size_px };
-    let due = tracks.look(&moment, sure, faint);
-    let mut made: Vec<Made> = due
-        .into_iter()
-        .map(|due| told(tracks.track(due), due.phase, &sure[due.sighting], (frame, look), seq))
-        .collect();
-    let begun = tracks.active(frame, look, &made);
-    over.append(&mut tracks.end(look.rules, limit));
-    made.extend(ends(&over, (frame, look), seq));
-    made.extend(summaries(Phase::End, &quiet, (frame, look), seq));
-    made.extend(summaries(Phase::Start, &begun, (frame, look), seq));
-    made
+) -> Vec<DecidedEvent> {
+    let rules = inference.rules;
+    let limit = state.object_limit(&rules.detector);
+    let (tracker, seq) = state.of(&rules.detector);
+    let (mut ended, ended_activities) = tracker.begin(rules, frame.media);
+    let context = FrameContext { rules, media: frame.media, frame_px: frame.size_px };
+    let mut events = Vec::new();
+    for due in tracker.update(&context, sure, faint) {
+        let (track, sighting) = (tracker.track(due), &sure[due.sighting]);
+        events.push(report_sighting(track, due.phase, sighting, (frame, inference), seq));
+    }
+    // Activities refer to the records of this frame's sightings, so these are made first.
+    let started_activities = tracker.update_activities(frame, inference, &events);
+    ended.append(&mut tracker.shed(rules, limit));
+    events.extend(end_events(&ended, (frame, inference), seq));
+    // An incident that starts in the frame that ends an activity belongs to the next activity: ends come before starts.
+    events.extend(activity_events(Phase::End, &ended_activities, (frame, inference), seq));
+    events.extend(activity_events(Phase::Start, &started_activities, (frame, inference), seq));
+    events
 }
 
-/// The record of a sighting, which its thing then knows of.
-fn told(
-    track: &mut Track,
+/// Returns the event of a sighting, and stores in the track that it was reported.
+fn report_sighting(
+    track: &mut ObjectTrack,
     phase: Phase,
     sighting: &Sighting,
-    (frame, look): (&FrameFacts<'_>, &Look<'_>),
+    (frame, inference): (&FrameFacts<'_>, &Inference<'_>),
     seq: &mut u64,
-) -> Made {
+) -> DecidedEvent {
     *seq += 1;
-    let event = Subject::sighting(phase, sighting, track).record(frame, look, *seq);
-    track.told(&event.event_id, frame.media, sighting);
-    Made { event, pictured_by: None }
+    let event = RecordSubject::sighting(phase, sighting, track).record(frame, inference, *seq);
+    track.store_report(&event.event_id, frame.media, sighting);
+    DecidedEvent { event, pictured_by: None }
 }
 
-/// The ends of incidents, by label and place.
-fn ends<'a>(
-    over: &'a [Track],
-    (frame, look): (&'a FrameFacts<'a>, &'a Look<'a>),
+/// Returns the end events of incidents, by label and position.
+fn end_events<'a>(
+    ended: &'a [ObjectTrack],
+    (frame, inference): (&'a FrameFacts<'a>, &'a Inference<'a>),
     seq: &'a mut u64,
-) -> impl Iterator<Item = Made> + 'a {
-    over.iter().enumerate().map(move |(index, track)| {
+) -> impl Iterator<Item = DecidedEvent> + 'a {
+    ended.iter().enumerate().map(move |(index, track)| {
         *seq += 1;
-        let rank = over[..index].iter().filter(|other| other.label == track.label).zip(1..).last();
-        let event = Subject::end(track, rank.map_or(0, |(_, rank)| rank)).record(frame, look, *seq);
-        Made { event, pictured_by: track.pictured_by() }
+        // The id of an end contains its rank among the ends of its label in this frame, as the tracks have no sighting here.
+        let rank = ended[..index].iter().filter(|other| other.label == track.label).zip(1..).last();
+        let subject = RecordSubject::end(track, rank.map_or(0, |(_, rank)| rank));
+        DecidedEvent { event: subject.record(frame, inference, *seq), pictured_by: track.pictured_by() }
     })
 }
 
-/// The records of activities, by zone.
-fn summaries<'a>(
+/// Returns the start or end events of activities, by zone.
+fn activity_events<'a>(
     phase: Phase,
     activities: &'a BTreeMap<String, OpenActivity>,
-    (frame, look): (&'a FrameFacts<'a>, &'a Look<'a>),
+    (frame, inference): (&'a FrameFacts<'a>, &'a Inference<'a>),
     seq: &'a mut u64,
-) -> impl Iterator<Item = Made> + 'a {
+) -> impl Iterator<Item = DecidedEvent> + 'a {
     activities.iter().map(move |(zone, activity)| {
         *seq += 1;
-        let event = Subject::activity(phase, zone, activity).record(frame, look, *seq);
-        Made { event, pictured_by: Some(activity.pictured_by()) }
+        let event = RecordSubject::activity(phase, zone, activity).record(frame, inference, *seq);
+        DecidedEvent { event, pictured_by: Some(activity.pictured_by()) }
     })
 }
 

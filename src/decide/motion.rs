@@ -1,46 +1,49 @@
-//! Where a thing will be: a Kalman filter of its centre, by constant velocity, and its steady way for when it is hidden.
+//! The motion of an object: a Kalman filter of its centre with constant velocity, and a steady course for when it is hidden.
 
 use serde::{Deserialize, Serialize};
 
 use crate::media::BBox;
 
-/// A thing that is out of sight is thought to go on for so long, and to stand from then on.
+/// Time for which an unseen object is extrapolated at constant velocity before it is held still.
 const COAST_S: f32 = 2.0;
-/// Over which time the steady velocity is the mean, s: long enough that the noise of boxes is nothing against a walk.
+/// Time over which the steady velocity is averaged, s: the noise of boxes is small against a walk of that time.
 const STEADY_S: f32 = 1.5;
-/// Minimum time in view of an object with a known way, s.
-const NEW_S: f32 = 0.3;
+/// Minimum time in view of an object with a known course, s.
+const MIN_KNOWN_S: f32 = 0.3;
 /// Maximum width of a half-hidden object, as a share of its mean width.
-const HALF_HIDDEN: f32 = 0.75;
-/// A thing that is slower than this stands, as a share of its height, 1/s.
-const STANDS: f32 = 0.15;
-/// Standard deviations, as shares of the box's height: of where a detector sees the centre,
-const SEEN: f32 = 0.05;
-/// of a thing's velocity when nothing is known of it, 1/s,
-const UNKNOWN_VELOCITY: f32 = 3.0;
-/// and of its acceleration, 1/s².
+const HALF_HIDDEN_SHARE: f32 = 0.75;
+/// Minimum speed of an object that moves, in its heights per second: the boxes of a standing one drift more slowly.
+const MIN_SPEED: f32 = 0.15;
+/// Standard deviation of a measured centre, as a share of the box's height.
+const MEASUREMENT_NOISE: f32 = 0.05;
+/// Standard deviation of the initial velocity, in heights per second: wide, so that the first sightings set it.
+const INITIAL_VELOCITY: f32 = 3.0;
+/// Standard deviation of the acceleration, in heights per second squared.
 const ACCELERATION: f32 = 0.6;
 
-/// What is known of a thing's way, as of its last sighting.
+/// The motion of an object as of its last sighting.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Motion {
+pub(super) struct MotionEstimate {
     x: Axis,
     y: Axis,
-    /// The steady velocity and the time over which it was measured.
     #[serde(default)]
-    steady: Steady,
+    steady: SteadyMotion,
 }
 
-/// The recent mean of velocity (x and y, px/s), width and height (px), and over how long a time they are known, s.
+/// The recent means of an object's velocity and size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Steady {
+struct SteadyMotion {
+    /// Along x and y, px/s.
     velocity: (f32, f32),
+    /// Mean width, px.
     #[serde(default)]
     width: f32,
+    /// Mean height, px.
     #[serde(default)]
     height: f32,
+    /// Time over which the means were taken, up to [`STEADY_S`], s.
     known_s: f32,
 }
 
@@ -50,68 +53,70 @@ struct Steady {
 struct Axis {
     at: f32,
     velocity: f32,
-    /// Of `at`, of both, of `velocity`.
+    /// Variance of the position, covariance of both, variance of the velocity.
     covariance: [f32; 3],
 }
 
-impl Motion {
-    /// Of a thing that was seen once.
+impl MotionEstimate {
+    /// Returns the estimate after the first sighting.
     pub(super) fn new(bbox: &BBox) -> Self {
         let (x, y) = bbox.centre();
         let height = height(bbox);
-        Self { x: Axis::new(x, height), y: Axis::new(y, height), steady: Steady::default() }
+        Self { x: Axis::new(x, height), y: Axis::new(y, height), steady: SteadyMotion::default() }
     }
 
-    /// Where a thing that was last seen at `last` is after `elapsed_s`; its size stays.
+    /// Returns the box that is expected `elapsed_s` after the last sighting at `last`; its size stays.
     pub(super) fn predict(&self, last: &BBox, elapsed_s: f32) -> BBox {
+        // Held still after COAST_S: an object that is missed for longer has rather stopped than left at full speed.
         let coasted_s = elapsed_s.clamp(0.0, COAST_S);
-        let (dx, dy) = (self.x.velocity * coasted_s, self.y.velocity * coasted_s);
-        BBox { x1: last.x1 + dx, y1: last.y1 + dy, x2: last.x2 + dx, y2: last.y2 + dy }
+        shifted(last, (self.x.velocity, self.y.velocity), coasted_s)
     }
 
-    /// Returns the place of an object that was last seen at `last` and has been hidden for `elapsed_s` on its steady way.
+    /// Returns the box of an object that has been hidden for `elapsed_s` since `last`, along its steady course.
     pub(super) fn follow(&self, last: &BBox, elapsed_s: f32) -> BBox {
-        let (vx, vy) = self.steady.velocity;
-        let (dx, dy) = (vx * elapsed_s, vy * elapsed_s);
-        BBox { x1: last.x1 + dx, y1: last.y1 + dy, x2: last.x2 + dx, y2: last.y2 + dy }
+        // Not the velocity of the filter: the box of an object that disappears behind an obstacle becomes narrower from one side,
+        // so its centre slows down or turns, and the filter follows it.
+        shifted(last, self.steady.velocity, elapsed_s)
     }
 
     /// Returns whether an object that was last seen at `last` was narrower than usual: something hid a part of it.
     pub(super) fn is_half_hidden(&self, last: &BBox) -> bool {
-        last.x2 - last.x1 < HALF_HIDDEN * self.steady.width
+        last.x2 - last.x1 < HALF_HIDDEN_SHARE * self.steady.width
     }
 
-    /// Returns its usual height, px; 0 if it is not known.
+    /// Returns the usual height, px; 0 if it is not known.
     pub(super) fn usual_height(&self) -> f32 {
         self.steady.height
     }
 
-    /// Returns whether it was seen for too short a time to know its way.
+    /// Returns whether the object was seen for too short a time to know its course.
     pub(super) fn is_new(&self) -> bool {
-        self.steady.known_s < NEW_S
+        self.steady.known_s < MIN_KNOWN_S
     }
 
     /// Returns whether an object that was last seen at `last` stood, as far as is known.
-    pub(super) fn stands(&self, last: &BBox) -> bool {
+    pub(super) fn is_standing(&self, last: &BBox) -> bool {
         let (vx, vy) = self.steady.velocity;
-        vx.hypot(vy) < STANDS * height(last)
+        vx.hypot(vy) < MIN_SPEED * height(last)
     }
 
-    /// It was seen at `bbox`, after `last` and `elapsed_s` later.
-    pub(super) fn sight(&mut self, last: &BBox, bbox: &BBox, elapsed_s: f32) {
-        self.steady.sight(last, bbox, elapsed_s);
+    /// Adds a sighting at `bbox`, `elapsed_s` after the one at `last`.
+    pub(super) fn update(&mut self, last: &BBox, bbox: &BBox, elapsed_s: f32) {
+        self.steady.update(last, bbox, elapsed_s);
         let ((x, y), height) = (bbox.centre(), height(bbox));
-        self.x.sight(x, height, elapsed_s);
-        self.y.sight(y, height, elapsed_s);
+        self.x.update(x, height, elapsed_s);
+        self.y.update(y, height, elapsed_s);
     }
 }
 
-impl Steady {
-    fn sight(&mut self, last: &BBox, at: &BBox, elapsed_s: f32) {
+impl SteadyMotion {
+    fn update(&mut self, last: &BBox, at: &BBox, elapsed_s: f32) {
+        // Media time that stands still or goes back gives no velocity.
         if elapsed_s <= 0.0 {
             return;
         }
         self.known_s = (self.known_s + elapsed_s).min(STEADY_S);
+        // A plain mean until STEADY_S is reached, a moving one from then on.
         let share = (elapsed_s / self.known_s).min(1.0);
         let mean = |old: f32, new: f32| old + share * (new - old);
         let ((last_x, last_y), (x, y)) = (last.centre(), at.centre());
@@ -124,20 +129,25 @@ impl Steady {
 
 impl Axis {
     fn new(at: f32, height: f32) -> Self {
-        let covariance = [(SEEN * height).powi(2), 0.0, (UNKNOWN_VELOCITY * height).powi(2)];
+        // Noise in heights, not px: the same walk has the same filter near the camera and far from it.
+        let covariance = [(MEASUREMENT_NOISE * height).powi(2), 0.0, (INITIAL_VELOCITY * height).powi(2)];
         Self { at, velocity: 0.0, covariance }
     }
 
-    fn sight(&mut self, at: f32, height: f32, elapsed_s: f32) {
+    /// Predicts the state after `elapsed_s`, and corrects it by a measured position.
+    fn update(&mut self, at: f32, height: f32, elapsed_s: f32) {
+        // Clamped: an hour without inference would give a covariance beyond the precision of f32.
         let t = elapsed_s.clamp(0.0, COAST_S);
         let [p, pv, v] = self.covariance;
+        // Prediction P = F P F' + Q with F = [1 t; 0 1]; Q is that of a constant random acceleration during t.
         let q = (ACCELERATION * height).powi(2);
         let p = p + 2.0 * t * pv + t * t * v + q * t.powi(4) / 4.0;
         let pv = pv + t * v + q * t.powi(3) / 2.0;
         let v = v + q * t * t;
         let expected = self.at + self.velocity * t;
-        let certainty = p + (SEEN * height).powi(2);
-        let (gain, velocity_gain) = (p / certainty, pv / certainty);
+        // Correction with H = [1 0], as only the position is measured.
+        let innovation = p + (MEASUREMENT_NOISE * height).powi(2);
+        let (gain, velocity_gain) = (p / innovation, pv / innovation);
         let error = at - expected;
         self.at = expected + gain * error;
         self.velocity += velocity_gain * error;
@@ -145,7 +155,12 @@ impl Axis {
     }
 }
 
-/// At least a pixel, so that no variance is zero.
+fn shifted(bbox: &BBox, (vx, vy): (f32, f32), elapsed_s: f32) -> BBox {
+    let (dx, dy) = (vx * elapsed_s, vy * elapsed_s);
+    BBox { x1: bbox.x1 + dx, y1: bbox.y1 + dy, x2: bbox.x2 + dx, y2: bbox.y2 + dy }
+}
+
+/// Returns the height, px, and at least 1, so that no variance is zero.
 fn height(bbox: &BBox) -> f32 {
     (bbox.y2 - bbox.y1).max(1.0)
 }
@@ -160,29 +175,33 @@ mod tests {
         BBox { x1: x, y1: y, x2: x + 40.0, y2: y + 80.0 }
     }
 
-    /// Seen every `step_s` on a straight way; where it is thought to be after `later_s` more, and where it is.
+    /// Returns the predicted and the real box, `later_s` after ten sightings at intervals of `step_s` on a straight course.
     fn straight((vx, vy): (f32, f32), step_s: f32, later_s: f32) -> (BBox, BBox) {
         let place = |s: f32| at(100.0 + vx * s, 50.0 + vy * s);
-        let mut motion = Motion::new(&place(0.0));
-        for look in 1..=10_u8 {
-            motion.sight(&place(step_s * f32::from(look - 1)), &place(step_s * f32::from(look)), step_s);
+        let mut motion = MotionEstimate::new(&place(0.0));
+        for sighting in 1..=10_u8 {
+            motion.update(
+                &place(step_s * f32::from(sighting - 1)),
+                &place(step_s * f32::from(sighting)),
+                step_s,
+            );
         }
         let end_s = step_s * 10.0;
         (motion.predict(&place(end_s), later_s), place(end_s + later_s))
     }
 
     #[test]
-    fn a_thing_that_is_hidden_goes_on_its_way() {
-        for (name, way, step_s) in
+    fn an_unseen_object_is_extrapolated() {
+        for (name, velocity, step_s) in
             [("walks", (60.0, 0.0), 0.2), ("drives", (-700.0, 40.0), 0.1), ("stands", (0.0, 0.0), 0.2)]
         {
-            let (predicted, real) = straight(way, step_s, 1.0);
+            let (predicted, real) = straight(velocity, step_s, 1.0);
             assert!(predicted.iou(&real) > 0.8, "{name}: {predicted:?}, really {real:?}");
         }
     }
 
     #[test]
-    fn it_is_thought_to_stand_in_the_end() {
+    fn an_object_that_stays_unseen_is_held_still() {
         let (after_2_s, _) = straight((60.0, 0.0), 0.2, COAST_S);
         let (after_an_hour, _) = straight((60.0, 0.0), 0.2, 3_600.0);
         assert_eq!(after_2_s, after_an_hour);
@@ -190,13 +209,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_gets_out_of_hand(
+        fn estimates_stay_finite(
             sights in proptest::collection::vec((-100.0..8_000.0_f32, -100.0..8_000.0_f32, 0.0..60.0_f32), 1..50),
         ) {
-            let mut motion = Motion::new(&at(0.0, 0.0));
+            let mut motion = MotionEstimate::new(&at(0.0, 0.0));
             let mut last = at(0.0, 0.0);
             for (x, y, elapsed_s) in sights {
-                motion.sight(&last, &at(x, y), elapsed_s);
+                motion.update(&last, &at(x, y), elapsed_s);
                 last = at(x, y);
                 let next = motion.predict(&at(x, y), 0.2);
                 prop_assert!([next.x1, next.y1, next.x2, next.y2].iter().all(|edge| edge.is_finite() && edge.abs() < 1e6));

@@ -1,83 +1,89 @@
-//! The record of an event.
+//! The event record of an incident or an activity.
 
 use super::activity::{self, OpenActivity, activity_id};
 use super::id::{IdParts, event_id};
-use super::track::Track;
-use super::{FrameFacts, Look, Sighting};
+use super::track::ObjectTrack;
+use super::{FrameFacts, Inference, Sighting};
 use crate::media::{ActivityCounts, BBox, Event, Extras, Payload, Phase};
 
-/// The version of the record's shape.
+/// Version of the event schema.
 const SCHEMA: &str = "1";
-/// Who made the record.
+/// Program that made the record.
 const PRODUCER: &str = concat!("kvs-infer/", env!("CARGO_PKG_VERSION"));
 
-/// What a record tells of a thing or of an activity.
-pub(super) struct Subject<'a> {
+/// The content of a record, apart from the frame.
+pub(super) struct RecordSubject<'a> {
     phase: Phase,
     label: &'a str,
     conf: f32,
     bbox: &'a BBox,
     zones: &'a [String],
-    of: Of<'a>,
+    kind: SubjectKind<'a>,
 }
 
-/// What a record is about.
-enum Of<'a> {
-    /// An incident, with the place of the record among those of its label and phase in this look.
-    Incident(&'a Track, u32),
-    /// An activity, with its zone; "": the whole frame.
+enum SubjectKind<'a> {
+    /// An incident, with the rank of the record among those of its label and phase in this inference.
+    Incident(&'a ObjectTrack, u32),
+    /// An activity with its zone; "" is the whole frame.
     Activity(&'a OpenActivity, &'a String),
 }
 
-/// What incidents and activities do not have in common.
-struct About<'a> {
+/// The fields of a record that incidents and activities fill differently.
+struct SubjectFields<'a> {
     incident_id: &'a str,
     track_id: u64,
-    reading: Option<(&'a str, f32)>,
+    text: Option<(&'a str, f32)>,
     lasted_ms: i64,
     activity: Option<ActivityCounts>,
 }
 
-impl<'a> Subject<'a> {
-    /// A sighting, which begins the thing's incident or goes on with it.
-    pub(super) fn sighting(phase: Phase, sighting: &'a Sighting, track: &'a Track) -> Self {
+impl<'a> RecordSubject<'a> {
+    /// Returns the subject of a sighting that starts or updates the incident of its track.
+    pub(super) fn sighting(phase: Phase, sighting: &'a Sighting, track: &'a ObjectTrack) -> Self {
         let Sighting { label, conf, bbox, zones, rank, .. } = sighting;
-        Self { phase, label, conf: *conf, bbox, zones, of: Of::Incident(track, *rank) }
+        Self { phase, label, conf: *conf, bbox, zones, kind: SubjectKind::Incident(track, *rank) }
     }
 
-    /// The end of the thing's incident; `rank`: its place among the ends of its label in this look.
-    pub(super) fn end(track: &'a Track, rank: u32) -> Self {
-        let Track { label, conf, bbox, .. } = track;
-        Self { phase: Phase::End, label, conf: *conf, bbox, zones: &[], of: Of::Incident(track, rank) }
+    /// Returns the subject of the end of a track's incident; `rank` is its rank among the ends of its label in this inference.
+    pub(super) fn end(track: &'a ObjectTrack, rank: u32) -> Self {
+        let ObjectTrack { label, conf, bbox, .. } = track;
+        Self {
+            phase: Phase::End,
+            label,
+            conf: *conf,
+            bbox,
+            zones: &[],
+            kind: SubjectKind::Incident(track, rank),
+        }
     }
 
-    /// The start or the end of an activity in `zone`; "": in the whole frame.
+    /// Returns the subject of the start or the end of an activity in `zone`; "" is the whole frame.
     pub(super) fn activity(phase: Phase, zone: &'a String, activity: &'a OpenActivity) -> Self {
-        let (conf, bbox) = activity.sight();
+        let (conf, bbox) = activity.best_view();
         let zones = if zone.is_empty() { &[] } else { std::slice::from_ref(zone) };
-        Self { phase, label: activity::LABEL, conf, bbox, zones, of: Of::Activity(activity, zone) }
+        Self { phase, label: activity::LABEL, conf, bbox, zones, kind: SubjectKind::Activity(activity, zone) }
     }
 
-    fn id(&self, frame: &FrameFacts<'_>, look: &Look<'_>) -> String {
-        let rank = match self.of {
-            Of::Incident(_, rank) => rank,
-            Of::Activity(_, zone) => return activity_id(frame, look, zone, self.phase),
+    fn id(&self, frame: &FrameFacts<'_>, inference: &Inference<'_>) -> String {
+        let rank = match self.kind {
+            SubjectKind::Incident(_, rank) => rank,
+            SubjectKind::Activity(_, zone) => return activity_id(frame, inference, zone, self.phase),
         };
         event_id(&IdParts {
             stream: frame.stream,
             fragment: &frame.fragment.number,
             index: frame.index,
-            detector: &look.rules.detector,
+            detector: &inference.rules.detector,
             label: self.label,
             phase: self.phase,
             rank,
         })
     }
 
-    /// The record, made in `frame`.
-    pub(super) fn record(&self, frame: &FrameFacts<'_>, look: &Look<'_>, seq: u64) -> Event {
-        let event_id = self.id(frame, look);
-        let extras = self.extras(frame, look, &event_id);
+    /// Returns the record with the properties of `frame`.
+    pub(super) fn record(&self, frame: &FrameFacts<'_>, inference: &Inference<'_>, seq: u64) -> Event {
+        let event_id = self.id(frame, inference);
+        let extras = self.extras(frame, inference, &event_id);
         Event {
             event_id,
             camera_id: frame.camera.as_str().to_owned(),
@@ -86,7 +92,7 @@ impl<'a> Subject<'a> {
             seq,
             payload: Payload {
                 camera_id: frame.camera.as_str().to_owned(),
-                kind: look.rules.kind.clone(),
+                kind: inference.rules.kind.clone(),
                 label: self.label.to_owned(),
                 conf: rounded(self.conf, 1e4),
                 bbox: corners(self.bbox),
@@ -96,9 +102,9 @@ impl<'a> Subject<'a> {
         }
     }
 
-    fn extras(&self, frame: &FrameFacts<'_>, look: &Look<'_>, event_id: &str) -> Extras {
+    fn extras(&self, frame: &FrameFacts<'_>, inference: &Inference<'_>, event_id: &str) -> Extras {
         let (_, time_source) = frame.fragment.media_start();
-        let About { incident_id, track_id, reading, lasted_ms, activity } = self.about(event_id);
+        let SubjectFields { incident_id, track_id, text, lasted_ms, activity } = self.fields(event_id);
         Extras {
             incident_id: incident_id.to_owned(),
             phase: self.phase,
@@ -111,28 +117,29 @@ impl<'a> Subject<'a> {
             frame_height: frame.size_px.1,
             zones: self.zones.to_vec(),
             track_id,
-            model: look.model.clone(),
+            model: inference.model.clone(),
             snapshot: None,
-            text: reading.map(|(text, _)| text.to_owned()),
-            ocr_conf: reading.map(|(_, conf)| rounded(conf, 1e4)),
+            text: text.map(|(text, _)| text.to_owned()),
+            ocr_conf: text.map(|(_, conf)| rounded(conf, 1e4)),
             duration_ms: (self.phase != Phase::Start).then_some(lasted_ms),
             activity,
         }
     }
 
-    fn about<'s>(&'s self, event_id: &'s str) -> About<'s> {
-        match self.of {
-            Of::Incident(track, _) => About {
+    fn fields<'s>(&'s self, event_id: &'s str) -> SubjectFields<'s> {
+        match self.kind {
+            SubjectKind::Incident(track, _) => SubjectFields {
+                // A start has no incident yet: its own id becomes the id of the incident.
                 incident_id: track.incident.as_ref().map_or(event_id, |incident| &incident.id),
                 track_id: track.id,
-                reading: track.readings.best(),
+                text: track.text_votes.best(),
                 lasted_ms: track.last_seen.0.saturating_sub(track.first_seen.0),
                 activity: None,
             },
-            Of::Activity(activity, _) => About {
+            SubjectKind::Activity(activity, _) => SubjectFields {
                 incident_id: &activity.id,
                 track_id: 0,
-                reading: None,
+                text: None,
                 lasted_ms: activity.lasted_ms(),
                 activity: Some(activity.counts()),
             },
@@ -140,8 +147,9 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// Left, top, right, bottom, to a tenth of a pixel: more would be noise of the device.
+/// Returns left, top, right and bottom, rounded to a tenth of a pixel.
 fn corners(bbox: &BBox) -> [f32; 4] {
+    // Further digits differ from one CPU or GPU to the next.
     [bbox.x1, bbox.y1, bbox.x2, bbox.y2].map(|edge| rounded(edge, 10.0))
 }
 

@@ -1,27 +1,29 @@
-//! In which zones a box is: exact polygon geometry on `f64`.
+//! Membership of boxes in zones: exact polygon geometry in `f64`.
 
 use super::{Roi, RoiFilter};
 use crate::media::BBox;
 
-/// Slack for sums of rounding errors, as a share of the box's area.
+/// Tolerance for rounding errors, as a share of the box's area: a box that touches an edge is outside, one that fills the zone is
+/// inside.
 const SHARE_EPSILON: f64 = 1e-6;
 
-type Point = (f64, f64);
+/// A corner in frame px.
+type Corner = (f64, f64);
 
-/// The names of the zones that `bbox` is in, in the order of the configuration.
+/// Returns the names of the zones that contain `bbox`, in the order of the configuration.
 ///
-/// Polygons are simple (no edge crosses another); their winding does not matter. A box without area is where its centre is.
+/// Polygons are simple (no edge crosses another); their winding does not matter. A box without area counts by its centre.
 pub(super) fn zones_of(roi: &Roi, bbox: &BBox, frame_px: (u32, u32)) -> Vec<String> {
     let scale = if roi.normalized { (f64::from(frame_px.0), f64::from(frame_px.1)) } else { (1.0, 1.0) };
     let is_in = |points: &[(f32, f32)]| {
-        let polygon: Vec<Point> =
+        let polygon: Vec<Corner> =
             points.iter().map(|&(x, y)| (f64::from(x) * scale.0, f64::from(y) * scale.1)).collect();
         box_is_in(&polygon, bbox, roi.filter)
     };
     roi.zones.iter().filter(|zone| is_in(&zone.points)).map(|zone| zone.name.clone()).collect()
 }
 
-fn box_is_in(polygon: &[Point], bbox: &BBox, filter: RoiFilter) -> bool {
+fn box_is_in(polygon: &[Corner], bbox: &BBox, filter: RoiFilter) -> bool {
     if filter == RoiFilter::Center || bbox.area() <= 0.0 {
         let (x, y) = bbox.centre();
         return contains(polygon, (f64::from(x), f64::from(y)));
@@ -30,36 +32,40 @@ fn box_is_in(polygon: &[Point], bbox: &BBox, filter: RoiFilter) -> bool {
     match filter {
         RoiFilter::Center | RoiFilter::Any => share > SHARE_EPSILON,
         RoiFilter::All => share >= 1.0 - SHARE_EPSILON,
-        RoiFilter::Overlap(least) => share > 0.0 && share >= f64::from(least) - SHARE_EPSILON,
+        // An overlap of 0 still asks for some overlap, or each box of the frame would be in the zone.
+        RoiFilter::Overlap(min_share) => share > 0.0 && share >= f64::from(min_share) - SHARE_EPSILON,
     }
 }
 
-/// Whether the point is inside, by the even-odd rule; a point on an edge belongs to one side of it.
-fn contains(polygon: &[Point], (x, y): Point) -> bool {
-    let crosses = |&((x1, y1), (x2, y2)): &(Point, Point)| {
+/// Returns whether the point is inside, by the even-odd rule; a point on an edge belongs to one side of it.
+fn contains(polygon: &[Corner], (x, y): Corner) -> bool {
+    // A ray to the right. `>` on one end and not on the other counts a corner on the ray once, not twice.
+    let crosses = |&((x1, y1), (x2, y2)): &(Corner, Corner)| {
         (y1 > y) != (y2 > y) && x < (x2 - x1) * (y - y1) / (y2 - y1) + x1
     };
     edges(polygon).filter(crosses).count() % 2 == 1
 }
 
-/// The share of the box's area that lies in the polygon, 0..=1.
-fn overlap_share(polygon: &[Point], bbox: &BBox) -> f64 {
+/// Returns the share of the box's area that lies in the polygon, 0..=1.
+fn overlap_share(polygon: &[Corner], bbox: &BBox) -> f64 {
     let (x1, y1, x2, y2) = (f64::from(bbox.x1), f64::from(bbox.y1), f64::from(bbox.x2), f64::from(bbox.y2));
     area(&clip_to_box(polygon, (x1, y1), (x2, y2))) / ((x2 - x1) * (y2 - y1))
 }
 
-/// The part of the polygon in the box (Sutherland-Hodgman: the box is convex, so the polygon need not be).
-fn clip_to_box(polygon: &[Point], low: Point, high: Point) -> Vec<Point> {
-    let swap = |points: Vec<Point>| points.into_iter().map(|(x, y)| (y, x)).collect::<Vec<_>>();
+/// Returns the part of the polygon in the box, by Sutherland-Hodgman.
+fn clip_to_box(polygon: &[Corner], low: Corner, high: Corner) -> Vec<Corner> {
+    // The clip region, the box, is convex, so the polygon need not be. A part that falls into pieces is joined by edges without
+    // area, which the shoelace formula ignores.
+    let swap = |points: Vec<Corner>| points.into_iter().map(|(x, y)| (y, x)).collect::<Vec<_>>();
     let right = clip(polygon, low.0, 1.0);
     let middle = clip(&right, high.0, -1.0);
     let below = clip(&swap(middle), low.1, 1.0);
     clip(&below, high.1, -1.0)
 }
 
-/// The part of the polygon where `sign * x >= sign * limit`.
-fn clip(polygon: &[Point], limit: f64, sign: f64) -> Vec<Point> {
-    let depth = |point: Point| sign * (point.0 - limit);
+/// Returns the part of the polygon where `sign * x >= sign * limit`.
+fn clip(polygon: &[Corner], limit: f64, sign: f64) -> Vec<Corner> {
+    let depth = |point: Corner| sign * (point.0 - limit);
     let mut kept = Vec::with_capacity(polygon.len() + 4);
     for (from, to) in edges(polygon) {
         let (before, after) = (depth(from), depth(to));
@@ -74,15 +80,16 @@ fn clip(polygon: &[Point], limit: f64, sign: f64) -> Vec<Point> {
     kept
 }
 
-/// The area, by the shoelace formula about the first corner.
-fn area(polygon: &[Point]) -> f64 {
+/// Returns the area, by the shoelace formula.
+fn area(polygon: &[Corner]) -> f64 {
     let Some(&(x0, y0)) = polygon.first() else { return 0.0 };
+    // Relative to the first corner: products of small numbers lose fewer digits.
     let twice: f64 =
         edges(polygon).map(|((x1, y1), (x2, y2))| (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)).sum();
     twice.abs() / 2.0
 }
 
-fn edges(polygon: &[Point]) -> impl Iterator<Item = (Point, Point)> + '_ {
+fn edges(polygon: &[Corner]) -> impl Iterator<Item = (Corner, Corner)> + '_ {
     let next = polygon.iter().cycle().skip(1);
     polygon.iter().copied().zip(next.copied())
 }
@@ -144,8 +151,8 @@ mod tests {
         assert_eq!(zones, ["right", "all"]);
     }
 
-    /// Corners around a centre by rising angle: simple, mostly not convex.
-    fn star() -> impl Strategy<Value = Vec<Point>> {
+    /// A strategy for polygons with corners around a centre by rising angle: simple, mostly not convex.
+    fn star() -> impl Strategy<Value = Vec<Corner>> {
         proptest::collection::vec(10.0..100.0_f64, 3..12).prop_map(|radii| {
             let step = std::f64::consts::TAU / radii.len() as f64;
             let corner = |(i, r): (usize, &f64)| {
@@ -155,8 +162,8 @@ mod tests {
         })
     }
 
-    /// The slow twin: the share of a grid of points in the box that the polygon contains.
-    fn sampled_share(polygon: &[Point], bbox: &BBox) -> f64 {
+    /// Returns the share of a grid of points in the box that the polygon contains: the slow twin of [`overlap_share`].
+    fn sampled_share(polygon: &[Corner], bbox: &BBox) -> f64 {
         const SIDE: u32 = 64;
         let at = |low: f32, high: f32, i: u32| {
             f64::from(low) + f64::from(high - low) * (f64::from(i) + 0.5) / f64::from(SIDE)

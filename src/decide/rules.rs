@@ -1,4 +1,4 @@
-//! What the configuration asks of decide.
+//! The rules of decide, as the configuration sets them.
 
 use std::sync::Arc;
 
@@ -6,56 +6,59 @@ use regex_lite::Regex;
 
 use crate::detect::Thresholds;
 
-/// A box that is so much less sure than asked for still keeps a known thing in sight.
+/// Minimum confidence of a box that keeps a known object in view, as a share of the configured one.
+///
+/// A person who is half hidden or far away drops below the threshold for moments; as in `ByteTrack`, such boxes continue tracks
+/// and never begin one.
 const FAINT_SHARE: f32 = 0.5;
 
 /// The rules of one entry of a camera's pipeline.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
-    /// The entry's name in event ids: its type, and `#2`, `#3`... for further entries of the same type.
+    /// Name of the entry in event ids: its type, and `#2`, `#3`... for further entries of the same type.
     pub detector: String,
-    /// The entry's type: `weapon`, `fire_smoke`, `alpr`, `objects`.
+    /// Type of the entry: `weapon`, `fire_smoke`, `alpr`, `objects`.
     pub kind: String,
-    /// Confidence and NMS.
+    /// Minimum confidence, and the IoU of non-maximum suppression.
     pub thresholds: Thresholds,
-    /// `true`: boxes of different labels are one object too, from `thresholds.nms_iou` on.
+    /// `true`: boxes of different labels are one object too, from an IoU of `thresholds.nms_iou`.
     pub agnostic_nms: bool,
-    /// The class names that count; `None`: all.
+    /// Class names that count; `None`: all.
     pub classes: Option<Vec<Arc<str>>>,
-    /// Least width and height of a box: fractions of the frame where `roi` is normalized, else frame px.
+    /// Minimum width and height of a box: fractions of the frame if `roi` is normalized, otherwise frame px.
     pub min_box: Option<(f32, f32)>,
-    /// Where a box must be.
+    /// Zones that count; `None`: the whole frame.
     pub roi: Option<Roi>,
-    /// How often a thing must be seen before it is an event.
+    /// Number of sightings that confirm an object.
     pub confirm: Confirm,
     /// Time out of sight after which an incident ends, ms of media time.
     pub max_disappeared_ms: i64,
-    /// Time within which a newcomer near where another of its label vanished is taken for that one, ms of media time.
+    /// Time within which a newcomer near a place where another object of its label vanished counts as that one, ms of media time.
     pub cooldown_ms: i64,
-    /// How long a thing must stay before it is an event, ms of media time; it may be hidden for moments.
+    /// Time for which an object must stay before it is reported, ms of media time; it may be hidden for moments.
     pub dwell_ms: i64,
-    /// How often an incident that goes on is told of again, ms of media time; `None`: only where something changes.
+    /// Interval of updates of an incident, ms of media time; `None`: only if something changes.
     pub update_ms: Option<i64>,
     /// Time without an incident in its zone after which an activity ends, ms of media time; `None`: no activities.
     pub quiet_ms: Option<i64>,
-    /// For things with a text: which texts count. A thing is no event before one does.
+    /// Texts that count, for objects with a text: such an object is reported once one is recognized.
     pub reading: Option<ReadingRules>,
 }
 
 impl Rules {
-    /// What the detector is to be asked for: also boxes that are less sure, which keep a known thing in sight.
+    /// Returns the thresholds for the detector: also boxes of lower confidence, which keep a known object in view.
     #[must_use]
     pub fn asked(&self) -> Thresholds {
         Thresholds { conf: self.thresholds.conf * FAINT_SHARE, ..self.thresholds }
     }
 }
 
-/// Which texts count.
+/// The recognized texts that count.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReadingRules {
-    /// The least confidence, 0..=1.
+    /// Minimum confidence, 0..=1.
     pub conf: f32,
-    /// One of which a text must match; empty: any text.
+    /// Patterns of which a text must match one; empty: any text.
     pub patterns: Vec<TextPattern>,
 }
 
@@ -67,13 +70,16 @@ pub struct TextPattern {
 }
 
 impl TextPattern {
-    /// The pattern as it is written.
+    /// Compiles a pattern.
     ///
-    /// Errors: it is no regular expression.
+    /// # Errors
+    /// `text` is not a regular expression.
     pub fn new(text: &str) -> Result<Self, regex_lite::Error> {
+        // In a group, so that the anchors hold for each alternative of `a|b`.
         Ok(Self { text: text.to_owned(), regex: Regex::new(&format!("^(?:{text})$"))? })
     }
 
+    /// Returns whether the pattern matches all of `text`.
     pub(super) fn matches(&self, text: &str) -> bool {
         self.regex.is_match(text)
     }
@@ -81,52 +87,53 @@ impl TextPattern {
 
 impl PartialEq for TextPattern {
     fn eq(&self, other: &Self) -> bool {
+        // A compiled regex has no equality; a reload compares configurations by their text.
         self.text == other.text
     }
 }
 
-/// `frames` sightings within the last `window` looks confirm a thing.
+/// The sightings that confirm an object: `frames` of the last `window` inferences.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Confirm {
-    /// Sightings that are needed, 1..=window.
+    /// Number of sightings that are needed, 1..=window.
     pub frames: u32,
-    /// Looks that count, 1..=64.
+    /// Number of inferences that count, 1..=64.
     pub window: u32,
-    /// Least IoU with the last sighting to be the same thing, 0..=1.
+    /// Minimum IoU with the predicted box to be the same object, 0..=1.
     pub iou_threshold: f32,
-    /// Least median of the confidences of its sightings, 0..=1.
+    /// Minimum median of the latest confidences, 0..=1.
     pub median_conf: f32,
 }
 
-/// Regions of interest.
+/// The regions of interest of a camera.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Roi {
-    /// The polygons; one is enough.
+    /// Polygons; a box in any of them counts.
     pub zones: Vec<Zone>,
-    /// When a box is in a zone.
+    /// Condition for a box to be in a zone.
     pub filter: RoiFilter,
-    /// Whether `Zone::points` are fractions of the frame (0..=1) rather than frame px.
+    /// `true` if `Zone::points` are fractions of the frame (0..=1), `false` if they are frame px.
     pub normalized: bool,
 }
 
 /// A named polygon.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Zone {
-    /// Its name in events.
+    /// Name of the zone in events.
     pub name: String,
-    /// At least three corners, in frame px or fractions of the frame as [`Roi::normalized`] says.
+    /// At least three corners, in frame px or fractions of the frame, see [`Roi::normalized`].
     pub points: Vec<(f32, f32)>,
 }
 
-/// When a box is in a zone.
+/// The condition for a box to be in a zone.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RoiFilter {
-    /// Its centre is.
+    /// The centre of the box is in the zone.
     Center,
-    /// Any part of it is.
+    /// Any part of the box is in the zone.
     Any,
-    /// All of it is.
+    /// All of the box is in the zone.
     All,
-    /// At least this share of its area is, 0..=1.
+    /// At least this share of the box's area is in the zone, 0..=1.
     Overlap(f32),
 }

@@ -159,7 +159,7 @@ mod tests {
 
     fn checkpoint(position: u64, seq: u64) -> Checkpoint {
         let decide = serde_json::json!({ "version": 2, "seq": seq, "detectors": {} });
-        let decide: decide::State = serde_json::from_value(decide).unwrap();
+        let decide: decide::DecideState = serde_json::from_value(decide).unwrap();
         let position =
             Some(Position { fragment: position.to_string().into(), media: MediaMs(0), primer: None });
         Checkpoint { position, decide, ..Checkpoint::new("stream") }

@@ -21,7 +21,7 @@ use super::outbox_record::encode;
 use super::route::Route;
 use super::start::RunningSink;
 use crate::base::epoch_ms_of;
-use crate::decide::{Made, Pictured};
+use crate::decide::{DecidedEvent, SnapshotSource};
 use crate::media::{Event, Frame};
 use crate::render::{Label, SnapshotSpec};
 use crate::snapshot::{OwnPictures, SnapshotError, SnapshotPlace, clean_picture, own_pictures};
@@ -42,7 +42,7 @@ const PICTURED_AT_ONCE: usize = 2;
 #[derive(Debug)]
 pub struct FrameEvents {
     /// Events in the order of their `seq`; `extras.snapshot` is filled in by [`EventOutbox::pack`].
-    pub events: Vec<Made>,
+    pub events: Vec<DecidedEvent>,
     /// The camera's route.
     pub route: Arc<Route>,
     /// The frame that they were made of; `None`: no pictures.
@@ -61,7 +61,7 @@ pub struct FrameRecords {
     /// Ids of events that have no picture of their own although they should.
     pub unpictured: BTreeSet<String>,
     /// The event whose picture they name; `None`: there is no picture of this frame.
-    pub shown_by: Option<Pictured>,
+    pub shown_by: Option<SnapshotSource>,
 }
 
 /// The pictures of an event with their places.
@@ -120,7 +120,7 @@ impl EventOutbox {
         Ok(records)
     }
 
-    fn picture_request<'a>(&self, made: &'a Made, route: &Route) -> Option<PictureRequest<'a>> {
+    fn picture_request<'a>(&self, made: &'a DecidedEvent, route: &Route) -> Option<PictureRequest<'a>> {
         // An event that names another's picture, such as an end, gets none of its own.
         if made.pictured_by.is_some() {
             return None;
@@ -130,7 +130,7 @@ impl EventOutbox {
     }
 
     /// Returns the places of the snapshot of `by`, an event of the same camera.
-    fn place(&self, event: &Event, route: &Route, by: &Pictured) -> Option<SnapshotPlace> {
+    fn place(&self, event: &Event, route: &Route, by: &SnapshotSource) -> Option<SnapshotPlace> {
         let settings = self.snapshots.as_ref()?;
         SnapshotPlace::of(settings, route.snapshot.as_ref(), &event.camera_id, &by.event_id, by.ts_ms)
     }
@@ -188,19 +188,19 @@ impl EventOutbox {
 
 impl FrameRecords {
     /// Returns the event whose picture a record without its own names.
-    fn shown_by(&self, made: &Made) -> Option<Pictured> {
+    fn shown_by(&self, made: &DecidedEvent) -> Option<SnapshotSource> {
         let by = match &made.pictured_by {
             Some(by) if self.unpictured.contains(&by.event_id) => self.shown_by.clone(),
             Some(by) => Some(by.clone()),
             None if self.unpictured.contains(&made.event.event_id) => self.shown_by.clone(),
             None => None,
         };
-        by.filter(Pictured::has_picture)
+        by.filter(SnapshotSource::has_picture)
     }
 }
 
-fn pictured(made: &Made) -> Pictured {
-    Pictured { event_id: made.event.event_id.clone(), ts_ms: made.event.payload.ts_ms }
+fn pictured(made: &DecidedEvent) -> SnapshotSource {
+    SnapshotSource { event_id: made.event.event_id.clone(), ts_ms: made.event.payload.ts_ms }
 }
 
 /// Returns the pictures, or reports why they could not be made.
@@ -238,7 +238,7 @@ struct PictureBudget {
 }
 
 impl PictureBudget {
-    fn of(events: &[Made], sinks: &[&RunningSink]) -> Self {
+    fn of(events: &[DecidedEvent], sinks: &[&RunningSink]) -> Self {
         let stores = sinks.iter().filter(|running| running.sink.wants_pictures());
         let share = stores.map(|running| running.gauge.share_bytes()).min().unwrap_or(0);
         Self::beside(events.iter().map(|made| record_bytes(&made.event)).sum(), share)

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::event::{commit_all, event, frame, pending, state};
 use super::moto;
-use kvs_infer::decide::Made;
+use kvs_infer::decide::DecidedEvent;
 use kvs_infer::delivery::{
     Clients, EventOutbox, FrameEvents, MAX_FRAME_BYTES, MAX_PICTURED, OutboxSpec, Route,
 };
@@ -75,7 +75,8 @@ fn numbered(number: u64) -> Event {
 }
 
 fn crowd(from: u64, count: u64, frame: &Arc<Frame>) -> FrameEvents {
-    let events = (from..from + count).map(|number| Made { event: numbered(number), pictured_by: None });
+    let events =
+        (from..from + count).map(|number| DecidedEvent { event: numbered(number), pictured_by: None });
     let label = |index: u64| {
         let (x1, y1) = ((index % 20) as f32 * 15.0, (index / 20) as f32 * 11.0);
         Label::of("person", 0.9, BBox { x1, y1, x2: x1 + 12.0, y2: y1 + 9.0 })

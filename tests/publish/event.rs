@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use kvs_infer::checkpoint::Checkpoint;
-use kvs_infer::decide::Made;
+use kvs_infer::decide::DecidedEvent;
 use kvs_infer::delivery::{
     CameraCommit, EventOutbox, FrameEvents, FrameRecords, OfferError, Route, StateSpec,
 };
@@ -57,7 +57,7 @@ pub(crate) fn event(camera: &str, number: u64) -> Event {
 /// The event on its way, without a picture.
 pub(crate) fn pending(event: Event, route: &Arc<Route>) -> FrameEvents {
     FrameEvents {
-        events: vec![Made { event, pictured_by: None }],
+        events: vec![DecidedEvent { event, pictured_by: None }],
         route: Arc::clone(route),
         frame: None,
         boxes: Vec::new(),

@@ -1,4 +1,4 @@
-//! The default rules of decide on boxes whose truth is known, by the figures of `kvs-infer eval`; and the command itself.
+//! The figures of `kvs-infer eval` for the default rules of decide on boxes whose truth is known, and the command itself.
 //!
 //! `cargo test --test truth -- evaluation --nocapture` prints the figures.
 
@@ -7,20 +7,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use kvs_infer::config::{Overrides, parse};
-use kvs_infer::decide::{FrameFacts, Look, Rules, State, decide};
+use kvs_infer::decide::{DecideState, FrameFacts, Inference, Rules, decide};
 use kvs_infer::eval::{EvalRules, Evaluation, Record, Truth, evaluate, parse_truth};
 use kvs_infer::media::{
     BBox, CameraId, Color, Detection, Event, Fragment, Matrix, MediaMs, ModelId, Phase, Yuv420,
 };
 use serde_json::Value;
 
-/// When the footage begins.
+/// Media time of the first frame.
 const START_MS: i64 = 1_700_000_000_000;
-/// How long nothing is seen afterwards, so that all incidents end.
+/// Time without detections after the footage, so that all incidents end.
 const QUIET_MS: i64 = 60_000;
 /// Width and height of the footage, px.
 const SIDES_PX: (u32, u32) = (768, 576);
-/// Of drawn people.
+/// Confidence of drawn people.
 const CONF: f32 = 0.8;
 
 /// The boxes of a frame, ms from the start.
@@ -37,8 +37,8 @@ struct Limits {
 
 const PERFECT: Limits = Limits { missed: 0, repeated: 0, false_starts: 0, purity: 1.0, idf1: 0.95 };
 
-/// A name, the events, the truth, further arguments, the exit code, and a part of what is said.
-type Refused<'a> = (&'a str, &'a Path, &'a Path, Vec<&'a str>, i32, &'a str);
+/// A name, the events, the truth, further arguments, the exit code, and a part of the message.
+type Refusal<'a> = (&'a str, &'a Path, &'a Path, Vec<&'a str>, i32, &'a str);
 
 #[test]
 fn scenes_have_one_start_per_visit() {
@@ -52,31 +52,35 @@ fn scenes_have_one_start_per_visit() {
     }
 }
 
-/// Two who come in side by side are one box to the detector, and one of them is told of late, or not at all.
+/// Visits of two people who come in side by side: the detector gives one box for both, so one of them is reported late or never.
 const SIDE_BY_SIDE: [&str; 2] = ["D2", "E2"];
 
-/// The first part of the yard's footage, and the number of people in it: at most 1.5 starts for each are allowed.
+/// Length of the first part of the yard's footage, in which at most 1.5 starts per person are allowed.
 const FIRST_MS: i64 = 40_000;
+/// Number of people in the first part.
 const FIRST_PEOPLE: usize = 9;
 
 #[test]
 fn the_yard_with_default_rules() {
     let truth = truth("testdata/footage/yard.truth.yaml");
-    for (fps, first_ms, most_starts, repeated, mixed_ms) in
+    for (fps, first_ms, max_starts, repeated, mixed_ms) in
         [(5, 0, 21, 1, 1_000), (5, 100, 21, 2, 3_200), (10, 0, 22, 3, 1_000)]
     {
         let events = replay_from(first_ms, &yard(), fps, Some(Pictures::open()));
         let found = figures(&truth, &events);
         let name = format!("yard fps {fps} from {first_ms} ms");
         keeps(&name, &found, &Limits { missed: 1, repeated, false_starts: 0, purity: 0.989, idf1: 0.95 });
-        let untold = found.missed.iter().chain(&found.late);
-        let untold: Vec<_> = untold.filter(|visit| !SIDE_BY_SIDE.contains(&visit.as_str())).collect();
-        assert!(untold.is_empty(), "{name}: no start within a second of the first sure box: {untold:?}");
+        let unreported = found.missed.iter().chain(&found.late);
+        let unreported: Vec<_> = unreported.filter(|visit| !SIDE_BY_SIDE.contains(&visit.as_str())).collect();
+        assert!(
+            unreported.is_empty(),
+            "{name}: no start within a second of the first sure box: {unreported:?}"
+        );
         let others = found.mixed.iter().flat_map(|incident| &incident.people[1..]);
         for share in others {
             assert!(share.to_ms - share.from_ms <= mixed_ms, "{name}: {:#?}", found.mixed);
         }
-        assert!(found.starts <= most_starts, "{name}: {} starts", found.starts);
+        assert!(found.starts <= max_starts, "{name}: {} starts", found.starts);
         let early = events.iter().filter(|event| event.payload.extras.phase == Phase::Start);
         let early = early.filter(|event| event.payload.ts_ms < START_MS + FIRST_MS).count();
         assert!(2 * early <= 3 * FIRST_PEOPLE, "{name}: {early} starts of {FIRST_PEOPLE} people");
@@ -93,7 +97,7 @@ fn the_yard_by_boxes_alone() {
     }
 }
 
-/// Users store ids, so an upgrade gives the same footage the same ones. The file changes only with the rules of decide.
+/// Compares ids with a golden file: users store them, so an upgrade must not change them. Only new rules of decide change the file.
 #[test]
 fn event_ids_of_stored_footage_stay_the_same() {
     let line = |event: &Event| {
@@ -105,11 +109,15 @@ fn event_ids_of_stored_footage_stay_the_same() {
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(&path, &printed).unwrap();
     }
-    assert_eq!(printed, std::fs::read_to_string(&path).unwrap(), "make bless accepts other ids");
+    assert_eq!(
+        printed,
+        std::fs::read_to_string(&path).unwrap(),
+        "event ids have changed; after a change of the rules, run make bless"
+    );
 }
 
 #[test]
-fn the_command_prints_these_figures_and_keeps_to_limits() {
+fn the_command_prints_these_figures_and_applies_limits() {
     let dir = tempfile::tempdir().unwrap();
     let events = dir.path().join("events.jsonl");
     let truth = truth("testdata/footage/yard.truth.yaml");
@@ -134,7 +142,7 @@ fn the_command_prints_these_figures_and_keeps_to_limits() {
     assert!(table.starts_with("VISIT  PERSON "), "{table}");
     assert!(table.contains(&format!("\nmissed              {}", found.missed.len())), "{table}");
 
-    assert!(found.starts > 0 && !found.mixed.is_empty(), "the limits below are to be missed");
+    assert!(found.starts > 0 && !found.mixed.is_empty(), "some of the limits below must be missed");
     for (limit, status) in
         [("--min-purity=0.1", 0), ("--min-purity=1", 1), ("--min-idf1=1", 1), ("--max-missed=20", 0)]
     {
@@ -146,7 +154,7 @@ fn the_command_prints_these_figures_and_keeps_to_limits() {
 }
 
 #[test]
-fn what_the_command_cannot_use_it_names() {
+fn the_command_names_what_it_cannot_use() {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
         let path = dir.path().join(name);
@@ -162,7 +170,7 @@ fn what_the_command_cannot_use_it_names() {
     let yard = root().join("testdata/footage/yard.truth.yaml");
     let wrong = file("wrong.yaml", "label: person\nvisit: []\n");
     let at = ["--start-ms", "1700000000000"];
-    let table: [Refused<'_>; 7] = [
+    let table: [Refusal<'_>; 7] = [
         ("no events", &dir.path().join("absent"), &yard, at.into(), 69, "publishers.local_dir"),
         ("other lines", &none, &yard, at.into(), 69, "line 1 is not an event"),
         ("another time", &one, &yard, vec![], 69, "--start-ms"),
@@ -173,7 +181,7 @@ fn what_the_command_cannot_use_it_names() {
             &yard,
             [&at[..], &["--camera", "no"]].concat(),
             69,
-            "name one of other, yard",
+            "give one of other, yard with --camera",
         ),
         ("no truth", &one, &dir.path().join("absent"), at.into(), 78, "--truth FILE"),
         ("wrong truth", &one, &wrong, at.into(), 78, "did you mean `visits`?"),
@@ -224,7 +232,7 @@ fn keeps(name: &str, found: &Evaluation, limits: &Limits) {
     assert!(idf1 >= limits.idf1, "{name}: IDF1 {idf1}");
 }
 
-/// What a perfect detector sees, 10 frames a second.
+/// Returns the boxes of a perfect detector at 10 frames per second.
 fn drawn(truth: &Truth) -> Vec<Boxes> {
     let end_ms = truth.visits.iter().map(|visit| visit.to_ms).max().unwrap();
     let seen = |ms: i64| {
@@ -234,7 +242,7 @@ fn drawn(truth: &Truth) -> Vec<Boxes> {
     (0..=end_ms).step_by(100).map(seen).collect()
 }
 
-/// What the real detector saw.
+/// Returns the boxes of the real detector on the yard's footage.
 fn yard() -> Vec<Boxes> {
     let text = std::fs::read_to_string(root().join("testdata/footage/yard.boxes.jsonl")).unwrap();
     let frame = |line: &str| {
@@ -252,7 +260,7 @@ fn person(bbox: BBox, conf: f32) -> Detection {
     Detection { label: "person".into(), conf, bbox, reading: None }
 }
 
-/// The rules of a configuration that says no more than it must, with a record a second.
+/// Returns the rules of a minimal configuration, with an update every second.
 fn default_rules() -> Rules {
     let text = "publishers: { local_dir: events }
 cameras:
@@ -264,7 +272,7 @@ cameras:
     settings.cameras[0].pipeline[0].rules.clone()
 }
 
-/// The pictures of the yard's footage, one after the other, as the `ffmpeg` command decodes them.
+/// The pictures of the yard's footage, decoded in order by the `ffmpeg` command.
 struct Pictures {
     ffmpeg: Child,
     planes: [Vec<u8>; 3],
@@ -301,29 +309,30 @@ impl Drop for Pictures {
     }
 }
 
-/// The records of these boxes, and of a quiet time after them, of so many frames a second.
+/// Returns the events of these boxes at `fps` frames per second, and of a quiet time after them.
 fn replay(boxes: &[Boxes], fps: i64, pictures: Option<Pictures>) -> Vec<Event> {
     replay_from(0, boxes, fps, pictures)
 }
 
-/// The same from the frame at `first_ms` on.
+/// Returns the events of [`replay`] from the frame at `first_ms`.
 fn replay_from(first_ms: i64, boxes: &[Boxes], fps: i64, mut pictures: Option<Pictures>) -> Vec<Event> {
-    let (rules, mut state, mut events) = (default_rules(), State::default(), Vec::new());
+    let (rules, mut state, mut events) = (default_rules(), DecideState::default(), Vec::new());
     let (step_ms, last_ms) = (1000 / fps, boxes.last().unwrap().0);
     for (ms, people) in boxes {
         pictures.iter_mut().for_each(Pictures::read);
         if ms % step_ms == first_ms {
-            events.extend(look(&mut state, &rules, *ms, people, pictures.as_ref().map(Pictures::view)));
+            events.extend(infer(&mut state, &rules, *ms, people, pictures.as_ref().map(Pictures::view)));
         }
     }
     for ms in (last_ms + 1..last_ms + QUIET_MS).filter(|ms| ms % 1000 == 0) {
-        events.extend(look(&mut state, &rules, ms, &[], None));
+        events.extend(infer(&mut state, &rules, ms, &[], None));
     }
     events
 }
 
-fn look(
-    state: &mut State,
+/// Returns the events of one frame at `ms` from the start.
+fn infer(
+    state: &mut DecideState,
     rules: &Rules,
     ms: i64,
     detections: &[Detection],
@@ -345,13 +354,13 @@ fn look(
         size_px: SIDES_PX,
         picture,
     };
-    let outcome = decide(state, &facts, &[Look { rules, model: &model, detections }]);
-    outcome.events.into_iter().map(|made| made.event).collect()
+    let outcome = decide(state, &facts, &[Inference { rules, model: &model, detections }]);
+    outcome.events.into_iter().map(|decided| decided.event).collect()
 }
 
-/// Every scene is one of the table.
+/// Asserts that the table above has every file of testdata/scenes.
 #[test]
-fn no_scene_is_forgotten() {
+fn every_scene_is_in_the_table() {
     let listed = include_str!("evaluation.rs");
     for entry in std::fs::read_dir(root().join("testdata/scenes")).unwrap() {
         let path: PathBuf = entry.unwrap().path();

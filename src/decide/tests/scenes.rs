@@ -1,31 +1,31 @@
-//! Scenes that are drawn by hand: who comes, goes, hides and stands, at 5 and at 25 frames a second, by the default settings.
+//! Drawn scenes: people come, go, hide and stand, at 5 and at 25 frames per second, with the default settings.
 
 use super::*;
 use crate::media::{Color, Matrix};
 
 /// Width and height of the frame, px.
 const FRAME: (f32, f32) = (640.0, 360.0);
-/// Of a person, px.
+/// Width and height of a person, px.
 const SIZE: (f32, f32) = (40.0, 100.0);
-/// How fast one walks, px/s.
+/// Speed of a walk, px/s.
 const WALK: f32 = 80.0;
 
-/// Someone: where the centre is at a time (s), or nowhere.
-type Way = Box<dyn Fn(f32) -> Option<(f32, f32)>>;
+/// A person's centre at a time (s); `None` while out of the scene.
+type Course = Box<dyn Fn(f32) -> Option<(f32, f32)>>;
 
-/// A scene and its truth: when (s) somebody is first seen, and for how long.
+/// A scene and its truth: for each visit the time of the first sighting and the duration, s.
 struct Scene {
     name: String,
-    ways: Vec<Way>,
-    /// What stands before everybody, from left to right edge, px.
+    courses: Vec<Course>,
+    /// Left and right edge of a wall in front of all people, px.
     wall: Option<(f32, f32)>,
-    /// The scores of the boxes; the confidence that is asked for is 0.4.
+    /// Confidence of the boxes; 0.4 is the configured minimum.
     conf: f32,
-    /// Of how many looks of 5 a second one is missed.
+    /// One frame of this many is missed, at 5 frames per second.
     missed_of: Option<u32>,
     lasts_s: f32,
     visits: Vec<(f32, f32)>,
-    /// Whether boxes alone do not tell.
+    /// `true` if boxes alone do not show who is who.
     needs_picture: bool,
 }
 
@@ -64,12 +64,12 @@ impl Painted {
 }
 
 impl Scene {
-    fn new(name: &str, ways: Vec<Way>, visits: &[(f32, f32)]) -> Self {
+    fn new(name: &str, courses: Vec<Course>, visits: &[(f32, f32)]) -> Self {
         let last = visits.iter().map(|(from, lasts)| from + lasts).fold(0.0, f32::max);
         let (name, visits) = (name.to_owned(), visits.to_vec());
         Self {
             name,
-            ways,
+            courses,
             wall: None,
             conf: 0.8,
             missed_of: None,
@@ -79,27 +79,27 @@ impl Scene {
         }
     }
 
-    /// The picture at `at_s`.
+    /// Returns the picture at `at_s`.
     fn picture(&self, at_s: f32, known: Known) -> Painted {
         let mut painted = Painted::new();
-        for (number, way) in self.ways.iter().enumerate() {
-            let Some(centre) = way(at_s) else { continue };
+        for (number, course) in self.courses.iter().enumerate() {
+            let Some(centre) = course(at_s) else { continue };
             painted.paint(centre, if known == Known::Uniforms { 0 } else { number as u8 });
         }
         painted
     }
 
-    /// What the detector sees at `at_s`: boxes that the wall and the frame's edges cut off, a little inexact.
-    fn seen(&self, at_s: f32, look: u32) -> Vec<Detection> {
-        let mut noise = Noise(look.wrapping_mul(2_654_435_761).wrapping_add(12_345));
+    /// Returns the detections at `at_s`: boxes with noise, cut off by the wall and the frame's edges.
+    fn detections(&self, at_s: f32, frame: u32) -> Vec<Detection> {
+        let mut noise = Noise(frame.wrapping_mul(2_654_435_761).wrapping_add(12_345));
         let mut seen = Vec::new();
-        for way in &self.ways {
-            let Some((x, y)) = way(at_s) else { continue };
+        for course in &self.courses {
+            let Some((x, y)) = course(at_s) else { continue };
             let (w, h) = (SIZE.0 / 2.0 + noise.px(), SIZE.1 / 2.0 + noise.px());
             let (x, y) = (x + noise.px(), y + noise.px());
             let (mut x1, mut x2) = ((x - w).max(0.0), (x + w).min(FRAME.0));
             if let Some((left, right)) = self.wall {
-                // Of what a wall parts, the larger part is seen.
+                // A detector sees the larger one of the parts beside the wall.
                 let (before, behind) = (x2.min(left) - x1, x2 - x1.max(right));
                 (x1, x2) = if before >= behind { (x1, x2.min(left)) } else { (x1.max(right), x2) };
             }
@@ -117,42 +117,43 @@ impl Scene {
     }
 
     fn play(&self, fps: u16, known: Known) -> Vec<Event> {
-        let (mut state, rules, mut events) = (State::default(), by_default(), Vec::new());
-        for look in 0..(self.lasts_s * f32::from(fps)) as u32 {
-            let at_s = look as f32 / f32::from(fps);
+        let (mut state, rules, mut events) = (DecideState::default(), by_default(), Vec::new());
+        for frame in 0..(self.lasts_s * f32::from(fps)) as u32 {
+            let at_s = frame as f32 / f32::from(fps);
             let is_missed = self.missed_of.is_some_and(|of| (at_s * 5.0) as u32 % of == of - 1);
-            let seen = if is_missed { Vec::new() } else { self.seen(at_s, look) };
+            let seen = if is_missed { Vec::new() } else { self.detections(at_s, frame) };
             let painted = (known != Known::Boxes).then(|| self.picture(at_s, known));
             let picture = painted.as_ref().map(Painted::view);
             let outcome = pictured(&mut state, &rules, (at_s * 1000.0).round() as i64, &seen, picture);
-            events.extend(outcome.events.into_iter().map(|made| made.event));
+            events.extend(outcome.events.into_iter().map(|decided| decided.event));
         }
         events
     }
 }
 
-/// What is known besides boxes.
+/// The information that decide gets.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Known {
+    /// Boxes alone.
     Boxes,
-    /// And the picture, in which everybody has colours of his own.
+    /// Boxes and the picture, in which each person has other colours.
     Colours,
-    /// And the picture, in which all are dressed alike.
+    /// Boxes and the picture, in which all are dressed alike.
     Uniforms,
 }
 
-/// Of a box's edge, the same for the same look.
+/// Noise of a box's edges, the same for the same frame.
 struct Noise(u32);
 
 impl Noise {
-    /// From -2 to 2.
+    /// Returns -2 to 2 px.
     fn px(&mut self) -> f32 {
         self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         ((self.0 >> 8) as f32 / (1 << 24) as f32 - 0.5) * 4.0
     }
 }
 
-/// The rules of an entry of which nothing but the model is given.
+/// Returns the rules of an entry with nothing but a model in its configuration.
 fn by_default() -> Rules {
     Rules {
         thresholds: Thresholds { conf: 0.4, nms_iou: 0.5 },
@@ -163,13 +164,13 @@ fn by_default() -> Rules {
     }
 }
 
-/// Walks from one place to the other at `speed` px/s, beginning at `from_s`; nowhere before and after.
-fn walk(from_s: f32, from: (f32, f32), to: (f32, f32), speed: f32) -> Way {
+/// Returns the course from one place to another at `speed` px/s, from `from_s`.
+fn walk(from_s: f32, from: (f32, f32), to: (f32, f32), speed: f32) -> Course {
     route(from_s, vec![(from, 0.0), (to, 0.0)], speed)
 }
 
-/// Goes from place to place at `speed` px/s, beginning at `from_s`, and stays at each for so long.
-fn route(from_s: f32, places: Vec<((f32, f32), f32)>, speed: f32) -> Way {
+/// Returns the course through places at `speed` px/s, from `from_s`, with a stay at each, s.
+fn route(from_s: f32, places: Vec<((f32, f32), f32)>, speed: f32) -> Course {
     Box::new(move |at_s| {
         let mut left_s = at_s - from_s;
         if left_s < 0.0 {
@@ -181,12 +182,12 @@ fn route(from_s: f32, places: Vec<((f32, f32), f32)>, speed: f32) -> Way {
             }
             left_s -= stays_s;
             let ((to_x, to_y), _) = places.get(i + 1)?;
-            let way = (to_x - x).hypot(to_y - y);
-            let part = left_s * speed / way;
+            let distance = (to_x - x).hypot(to_y - y);
+            let part = left_s * speed / distance;
             if part <= 1.0 {
                 return Some((x + part * (to_x - x), y + part * (to_y - y)));
             }
-            left_s -= way / speed;
+            left_s -= distance / speed;
         }
         None
     })
@@ -197,13 +198,13 @@ const RIGHT: (f32, f32) = (650.0, 200.0);
 const MIDDLE: (f32, f32) = (320.0, 200.0);
 
 fn through_a_door(name: &str, door: (f32, f32), apart_s: f32, lasts_s: f32) -> Scene {
-    let ways = vec![walk(0.0, RIGHT, door, WALK), walk(lasts_s + apart_s, door, RIGHT, WALK)];
+    let courses = vec![walk(0.0, RIGHT, door, WALK), walk(lasts_s + apart_s, door, RIGHT, WALK)];
     let visits = [(0.2, lasts_s), (lasts_s + apart_s, lasts_s)];
-    Scene::new(&format!("{name}, {apart_s} s apart"), ways, &visits)
+    Scene::new(&format!("{name}, {apart_s} s apart"), courses, &visits)
 }
 
 fn behind_a_wall(hidden_s: f32) -> Scene {
-    // Of a person at least two fifths must be seen: so much of each edge of the wall hides nobody.
+    // A person is detected while two fifths are visible, so a strip at each edge of the wall hides no one.
     let wide = hidden_s * WALK + SIZE.0 * 0.2;
     let mut scene =
         Scene::new(&format!("hidden for {hidden_s} s"), vec![walk(0.0, LEFT, RIGHT, WALK)], &[(0.2, 7.8)]);
@@ -255,7 +256,7 @@ fn scenes() -> Vec<Scene> {
     (back.wall, back.needs_picture) = (Some((250.0, 400.0)), true);
     scenes.push(back);
     let mut flickers = Scene::new(
-        "stands and is missed in two of three looks",
+        "stands and is missed in one of three frames",
         vec![route(0.0, vec![(MIDDLE, 60.0)], WALK)],
         &[(0.0, 60.0)],
     );
@@ -267,11 +268,11 @@ fn scenes() -> Vec<Scene> {
     scenes
 }
 
-/// What is wrong with what is told of a scene.
+/// Returns the difference between the events of a scene and its truth; `None` if there is none.
 fn fault(scene: &Scene, events: &[Event]) -> Option<String> {
     let starts: Vec<f32> = of(events, Phase::Start).map(seconds_of).collect();
-    let is_told = |(start, (from, _)): (&f32, &(f32, f32))| (0.0..=0.8).contains(&(start - from));
-    let on_time = starts.len() == scene.visits.len() && starts.iter().zip(&scene.visits).all(is_told);
+    let is_on_time = |(start, (from, _)): (&f32, &(f32, f32))| (0.0..=0.8).contains(&(start - from));
+    let on_time = starts.len() == scene.visits.len() && starts.iter().zip(&scene.visits).all(is_on_time);
     let ends = of(events, Phase::End).filter_map(|event| event.payload.extras.duration_ms);
     let mut lasted: Vec<f32> = ends.map(|ms| ms as f32 / 1000.0).collect();
     let mut lasts: Vec<f32> = scene.visits.iter().map(|(_, lasts_s)| *lasts_s).collect();
@@ -279,12 +280,13 @@ fn fault(scene: &Scene, events: &[Event]) -> Option<String> {
     lasts.sort_by(f32::total_cmp);
     let close = |(lasted, lasts): (&f32, &f32)| (lasted - lasts).abs() <= 0.8;
     let whole = lasted.len() == lasts.len() && lasted.iter().zip(&lasts).all(close);
-    let told = || format!("{}: starts {starts:?}, lasted {lasted:?}; true {:?}", scene.name, scene.visits);
-    (!on_time || !whole).then(told)
+    let difference =
+        || format!("{}: starts {starts:?}, lasted {lasted:?}; true {:?}", scene.name, scene.visits);
+    (!on_time || !whole).then(difference)
 }
 
 #[test]
-fn everybody_has_one_start_and_the_right_duration_at_any_rate() {
+fn each_visit_has_one_start_and_the_right_duration_at_any_rate() {
     let mut faults = Vec::new();
     for scene in scenes() {
         for known in [Known::Boxes, Known::Colours, Known::Uniforms] {

@@ -313,7 +313,7 @@ mod tests {
         let objects =
             serde_json::json!({ "last_look": 1_700_000_060_000_u64, "last_id": 9, "tracks": tracks });
         let decide = serde_json::json!({ "version": 2, "seq": 4_711, "detectors": { "objects": objects } });
-        let decide: decide::State = serde_json::from_value(decide).unwrap();
+        let decide: decide::DecideState = serde_json::from_value(decide).unwrap();
         let fragment = "91343852333181432392682062607743920000000000001".into();
         let position = Some(Position { fragment, media: MediaMs(1_700_000_060_000), primer: None });
         Checkpoint { position, decide, ..Checkpoint::new("front-entrance-stream") }
