@@ -235,7 +235,11 @@ async fn regions_and_keys_of_s3_by_table() {
 #[tokio::test]
 async fn refusals_of_s3_by_table() {
     let table: Vec<(&str, Said, &[&str])> = vec![
-        ("skew", xml(403, "RequestTimeTooSkewed", "too large"), &["set it (chrony, timedatectl)"]),
+        (
+            "skew",
+            xml(403, "RequestTimeTooSkewed", "too large"),
+            &["set the clock of this host (chrony, timedatectl)"],
+        ),
         ("expired", xml(400, "ExpiredToken", "expired"), &["renew the credentials"]),
         ("token", xml(400, "InvalidToken", "malformed"), &["AWS_SESSION_TOKEN"]),
         ("bad key", xml(403, "InvalidAccessKeyId", "no such key"), &["AWS_ACCESS_KEY_ID"]),
@@ -306,7 +310,11 @@ async fn answers_of_kinesis_by_table() {
         ("denied", js("AccessDeniedException", "kinesis:PutRecords"), &["allow kinesis:PutRecords"]),
         ("bad token", js("UnrecognizedClientException", "invalid"), &["AWS_ACCESS_KEY_ID"]),
         ("expired", js("ExpiredTokenException", "expired"), &["renew the credentials"]),
-        ("skew", js("InvalidSignatureException", TIME), &["set it (chrony, timedatectl)"]),
+        (
+            "skew",
+            js("InvalidSignatureException", TIME),
+            &["set the clock of this host (chrony, timedatectl)"],
+        ),
         ("secret", js("InvalidSignatureException", canonical), &["AWS_SECRET_ACCESS_KEY"]),
         ("incomplete", js("IncompleteSignatureException", "Credential=A/b"), &["AWS_SECRET_ACCESS_KEY"]),
         ("unsigned", js("MissingAuthenticationTokenException", "missing"), &["without its signature"]),
@@ -388,7 +396,11 @@ async fn answers_of_kinesis_video_by_table() {
             &["grant kinesisvideo:GetDataEndpoint to this role"],
         ),
         ("kms", rest(401, "NotAuthorizedException", KMS), &["allow kms:Decrypt on the KMS key"]),
-        ("skew", rest(403, "InvalidSignatureException", TIME), &["set it (chrony, timedatectl)"]),
+        (
+            "skew",
+            rest(403, "InvalidSignatureException", TIME),
+            &["set the clock of this host (chrony, timedatectl)"],
+        ),
         ("secret", rest(403, "InvalidSignatureException", "no match"), &["AWS_SECRET_ACCESS_KEY"]),
         ("expired", rest(403, "ExpiredTokenException", "expired"), &["renew the credentials"]),
         ("token", rest(403, "UnrecognizedClientException", "invalid"), &["AWS_SESSION_TOKEN"]),
