@@ -2,8 +2,8 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use kvs_config::raw::LogFormat;
 use kvs_config::without_address_secrets;
-use kvs_config::written::LogFormat;
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{FilterFn, filter_fn};
