@@ -19,8 +19,8 @@ use super::aws::sdk_config;
 use super::{StopSignal, elapsed, print_stderr, run_on_runtime};
 use crate::sinks::EVENTS_FILE;
 use printer::Printer;
-use shard_reader::StartAt;
-use stream::Follower;
+use shard_reader::ShardStart;
+use stream::StreamFollower;
 use tail::{Tail, last_lines};
 
 /// Interval between two reads of the file.
@@ -105,12 +105,12 @@ impl EventsArgs {
 
     async fn follow_stream(&self, stream: &str) -> anyhow::Result<()> {
         let start = match self.since {
-            Some(time) => StartAt::Time(time),
-            None if self.from_start || self.no_follow => StartAt::Oldest,
-            None => StartAt::Latest,
+            Some(time) => ShardStart::Time(time),
+            None if self.from_start || self.no_follow => ShardStart::Oldest,
+            None => ShardStart::Latest,
         };
         let aws = sdk_config(self.aws_region.as_deref().filter(|region| !region.is_empty())).await?;
-        let mut follower = Follower::start(&aws, stream.to_owned(), start, self.no_follow).await?;
+        let mut follower = StreamFollower::start(&aws, stream.to_owned(), start, self.no_follow).await?;
         let mut printer = self.printer();
         printer.head()?;
         while !printer.is_done() && !follower.next(&mut printer).await? {}

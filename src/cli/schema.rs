@@ -10,12 +10,12 @@ use crate::telemetry::{Metric, MetricKind, all_metrics};
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct SchemaArgs {
     /// Schema or table to print.
-    of: Subject,
+    of: SchemaSubject,
 }
 
 /// A schema or table that can be printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Subject {
+pub(super) enum SchemaSubject {
     /// The JSON Schema of cameras.yaml, with which editors complete and check the file
     Config,
     /// The JSON Schema of an event record
@@ -35,11 +35,11 @@ impl SchemaArgs {
     }
 }
 
-fn print(of: Subject, out: &mut impl Write) -> io::Result<()> {
+fn print(of: SchemaSubject, out: &mut impl Write) -> io::Result<()> {
     match of {
-        Subject::Config => writeln!(out, "{:#}", config_schema()),
-        Subject::Event => writeln!(out, "{:#}", event_schema()),
-        Subject::Metrics => print_metrics(&all_metrics(), out),
+        SchemaSubject::Config => writeln!(out, "{:#}", config_schema()),
+        SchemaSubject::Event => writeln!(out, "{:#}", event_schema()),
+        SchemaSubject::Metrics => print_metrics(&all_metrics(), out),
     }
 }
 
@@ -78,7 +78,9 @@ mod tests {
 
     #[test]
     fn schemas_are_json() {
-        for (of, title) in [(Subject::Config, "kvs-infer: cameras.yaml"), (Subject::Event, "Event")] {
+        for (of, title) in
+            [(SchemaSubject::Config, "kvs-infer: cameras.yaml"), (SchemaSubject::Event, "Event")]
+        {
             let mut out = Vec::new();
             print(of, &mut out).unwrap();
             let schema: serde_json::Value = serde_json::from_slice(&out).unwrap();

@@ -124,7 +124,7 @@ fn profiles_without_credentials_say_why_by_table() {
         ("norole", &["has no sso_role_name", "aws configure sso"]),
         ("login", &["run aws login --profile login"]),
         ("fails", &["it ended with 3: sign in first, token=...;", "by hand"]),
-        ("silent", &["it ended with 4: it wrote no reason"]),
+        ("silent", &["it ended with 4: it printed no reason"]),
         ("rubbish", &["credential_process of the profile rubbish gives no credentials: ", "Version 1"]),
         ("orphan", &["source_profile of the profile orphan names the profile \"gone\""]),
         ("loop", &["run aws sso login --profile sso"]),
@@ -135,8 +135,8 @@ fn profiles_without_credentials_say_why_by_table() {
             "stale",
             &["of the profile stale gives credentials that expired at 2020-01-02T03:04:05Z", "by hand"],
         ),
-        ("self", &["from the profile self to self and so on", "source_profile of the last role"]),
-        ("ring", &["from the profile ring to ring2 to ring and so on"]),
+        ("self", &["is circular: the profile self to self", "source_profile of the last role"]),
+        ("ring", &["is circular: the profile ring to ring2 to ring"]),
         ("bare", &["\"bare\", which is not in", "write [profile bare] in place of [bare]"]),
         ("bare-source", &["source_profile of the profile bare-source", "write [profile bare] in place of"]),
         ("empty", &["no keys in the profile empty", "give the task a role, or set AWS_PROFILE"]),
@@ -240,7 +240,7 @@ async fn a_sign_in_of_identity_center_gives_the_keys_of_its_role() {
         "{asked:?} {:?}",
         report.answers
     );
-    report.assert("credentials", "warn", "they are there");
+    report.assert("credentials", "warn", "they exist");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -253,14 +253,14 @@ async fn the_endpoint_of_a_task_is_asked_past_proxies() {
     let report = ask_as(NOWHERE, &variables);
     let asked = endpoint.stop();
     assert!(!asked.is_empty() && asked.iter().all(|asked| asked == "/role"), "{asked:?}");
-    report.assert("credentials", "warn", "they are there");
+    report.assert("credentials", "warn", "they exist");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_is_not_followed_where_something_else_answers() {
     for (name, kind, body, words) in [
         ("a page", "text/html", "<html>log in</html>", "not from AWS: HTTP 200: log in"),
-        ("no shards", "application/x-amz-json-1.1", "{}", "ListShards lists nothing"),
+        ("no shards", "application/x-amz-json-1.1", "{}", "the answer of ListShards has no shards"),
     ] {
         let server = Web::start(200, kind, body.to_owned()).await;
         let mut command = Command::new(env!("CARGO_BIN_EXE_kvs-infer"));

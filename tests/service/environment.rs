@@ -60,7 +60,7 @@ async fn a_proxy_that_refuses_its_login_says_so() {
     let (with_login, without) =
         (format!("http://user:HUSH@127.0.0.1:{port}"), format!("http://127.0.0.1:{port}"));
     for (address, words) in [
-        (&with_login, "refuses the user and password that HTTPS_PROXY"),
+        (&with_login, "refuses the user and password of HTTPS_PROXY"),
         (&without, "requires a user and password: give them in HTTPS_PROXY"),
     ] {
         let report = live_check(&config(), "http://aws.test", "http://aws.test", &proxied(address));

@@ -24,7 +24,7 @@ const MAX_RECORDS: i32 = 1_000;
 
 /// Position in a shard at which reading starts.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum StartAt {
+pub(super) enum ShardStart {
     /// New records only.
     Latest,
     /// The oldest stored record.
@@ -56,7 +56,7 @@ pub(super) struct ShardReader {
     stream: String,
     id: String,
     /// Position of the next iterator.
-    start: StartAt,
+    start: ShardStart,
     iterator: Option<String>,
     is_retrying: bool,
     /// Waits for the printer when full.
@@ -78,7 +78,7 @@ impl ShardReader {
         client: Client,
         stream: &str,
         id: String,
-        start: StartAt,
+        start: ShardStart,
         events: Sender<ShardEvent>,
     ) -> Self {
         Self { client, stream: stream.to_owned(), id, start, iterator: None, is_retrying: false, events }
@@ -139,9 +139,11 @@ impl ShardReader {
         let is_ended = answer.next_shard_iterator.is_none();
         self.iterator = answer.next_shard_iterator;
         match answer.records.last() {
-            Some(record) => self.start = StartAt::After(record.sequence_number.clone()),
+            Some(record) => self.start = ShardStart::After(record.sequence_number.clone()),
             // If the iterator expires before the first record, LATEST would skip the records that arrived meanwhile.
-            None if self.start == StartAt::Latest => self.start = StartAt::Time(SystemTime::now().into()),
+            None if self.start == ShardStart::Latest => {
+                self.start = ShardStart::Time(SystemTime::now().into())
+            }
             None => {}
         }
         if !answer.records.is_empty() {
@@ -165,10 +167,12 @@ impl ShardReader {
     async fn new_iterator(&self) -> Result<String, CallError> {
         let call = self.client.get_shard_iterator().stream_name(&self.stream).shard_id(&self.id);
         let call = match &self.start {
-            StartAt::Latest => call.shard_iterator_type(ShardIteratorType::Latest),
-            StartAt::Oldest => call.shard_iterator_type(ShardIteratorType::TrimHorizon),
-            StartAt::Time(time) => call.shard_iterator_type(ShardIteratorType::AtTimestamp).timestamp(*time),
-            StartAt::After(number) => call
+            ShardStart::Latest => call.shard_iterator_type(ShardIteratorType::Latest),
+            ShardStart::Oldest => call.shard_iterator_type(ShardIteratorType::TrimHorizon),
+            ShardStart::Time(time) => {
+                call.shard_iterator_type(ShardIteratorType::AtTimestamp).timestamp(*time)
+            }
+            ShardStart::After(number) => call
                 .shard_iterator_type(ShardIteratorType::AfterSequenceNumber)
                 .starting_sequence_number(number),
         };

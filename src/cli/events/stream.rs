@@ -14,7 +14,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinSet;
 
 use super::printer::Printer;
-use super::shard_reader::{ShardEvent, ShardReader, StartAt, call_error};
+use super::shard_reader::{ShardEvent, ShardReader, ShardStart, call_error};
 use super::shards::{ListedShard, Shards};
 use crate::aws::FOREIGN_REMEDY;
 use crate::base::escaped;
@@ -26,13 +26,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Follows a data stream until it is dropped, which ends the readers of its shards.
-pub(super) struct Follower {
+pub(super) struct StreamFollower {
     /// Client of the shard readers, which retry themselves.
     client: Client,
     /// Client with the SDK's retries, for ListShards.
     retrying_client: Client,
     stream: String,
-    start: StartAt,
+    start: ShardStart,
     /// Ends once every shard has caught up.
     until_caught_up: bool,
     shards: Shards,
@@ -42,14 +42,14 @@ pub(super) struct Follower {
     events: Receiver<ShardEvent>,
 }
 
-impl Follower {
+impl StreamFollower {
     /// Starts to read all shards that may be read.
     ///
     /// Errors: ListShards fails.
     pub(super) async fn start(
         aws: &SdkConfig,
         stream: String,
-        start: StartAt,
+        start: ShardStart,
         until_caught_up: bool,
     ) -> anyhow::Result<Self> {
         let (sender, events) = channel(QUEUE_CAPACITY);
@@ -67,7 +67,7 @@ impl Follower {
             events,
         };
         let listed = follower.list().await?;
-        if follower.start == StartAt::Latest {
+        if follower.start == ShardStart::Latest {
             follower.shards.skip_closed(&listed);
         }
         let start = follower.start.clone();
@@ -97,7 +97,7 @@ impl Follower {
         self.shards.end(shard);
         // LATEST of a child would skip the records between the end of its parent and now.
         let start = match &self.start {
-            StartAt::Latest => StartAt::Oldest,
+            ShardStart::Latest => ShardStart::Oldest,
             other => other.clone(),
         };
         let listed = self.list().await?;
@@ -105,7 +105,7 @@ impl Follower {
         Ok(())
     }
 
-    fn read(&mut self, listed: &[ListedShard], start: &StartAt) {
+    fn read(&mut self, listed: &[ListedShard], start: &ShardStart) {
         for id in self.shards.take_due(listed) {
             let (client, start) = (self.client.clone(), start.clone());
             let reader = ShardReader::new(client, &self.stream, id, start, self.sender.clone());
