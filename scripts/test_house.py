@@ -39,11 +39,11 @@ class House(unittest.TestCase):
         self.assertEqual(findings(), [])
 
     def test_a_word_in_a_comment_a_name_and_a_document(self):
-        told = "to" + "ld"
-        self.found("src/base.rs:3: the word", **{"src/base.rs": f"//! Numbers.\n\n// It is {told} twice.\n"})
+        word = "to" + "ld"
+        self.found("src/base.rs:3: the word", **{"src/base.rs": f"//! Numbers.\n\n// It is {word} twice.\n"})
         self.found("the word 'MO" + "ST_FRAMES'", **{"src/base.rs": "//! Numbers.\n\nconst MO" + "ST_FRAMES: u64 = 1;\n"})
-        self.found("README.md:1: the word", **{"README.md": f"The reason is {told}.\n"})
-        self.assertEqual(findings(**{"README.md": f"un{told}, {told}s\n"}), [])
+        self.found("README.md:1: the word", **{"README.md": f"The reason is {word}.\n"})
+        self.assertEqual(findings(**{"README.md": f"un{word}, {word}s\n"}), [])
 
     def test_a_stored_name_of_a_renamed_field(self):
         stored = '#[serde(rename = "to' + 'ld")]'

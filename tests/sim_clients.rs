@@ -304,7 +304,7 @@ async fn boto3(task: &Value) -> Value {
     client("kvs_reader.py", task).await
 }
 
-/// What a script of tests/clients prints.
+/// Returns the output of a script of tests/clients.
 async fn client(script: &str, task: &Value) -> Value {
     let mut python = Command::new(python());
     python.arg(Path::new("tests/clients").join(script)).arg(task.to_string());

@@ -13,7 +13,7 @@ use crate::decode::PacketSender;
 use crate::demux::DemuxEvent;
 use crate::media::{Demuxed, Fragment, FragmentEnd, MediaMs, Mode, ModeCell, Packet};
 use crate::source::{
-    ConnectionBudget, FailureOutcome, LagClock, PaceMonitor, SourceError, StallWatch, StartAt, StreamCursor,
+    ConnectionBudget, FailureOutcome, LagClock, PaceMonitor, ReadCursor, SourceError, StallWatch, StartAt,
     StreamPace, StreamSource,
 };
 use crate::status::CameraStatus;
@@ -35,7 +35,7 @@ const FRAGMENT_NOT_FOUND: u32 = 4000;
 /// Reads one camera's stream until its token is cancelled.
 pub(super) struct IngestTask {
     source: StreamSource,
-    cursor: StreamCursor,
+    cursor: ReadCursor,
     pace: PaceMonitor,
     clock: LagClock,
     stall: StallWatch,
@@ -93,7 +93,7 @@ struct ConnectionState {
 impl IngestTask {
     pub(super) fn new(parts: IngestParts) -> Self {
         Self {
-            cursor: StreamCursor::new(parts.start.clone()),
+            cursor: ReadCursor::new(parts.start.clone()),
             pace: PaceMonitor::new(parts.max_behind),
             clock: LagClock::new(Instant::now()),
             stall: StallWatch::default(),

@@ -18,7 +18,7 @@ const FILE_INTERVAL: Duration = Duration::from_secs(1);
 const REMOTE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The text of the configuration, or the reason why it cannot be read.
-type ConfigText = Result<String, String>;
+type ReadOutcome = Result<String, String>;
 
 /// The settings of a changed configuration, or its mistakes as a text for a person.
 pub(super) type ConfigChange = Result<Settings, String>;
@@ -30,9 +30,9 @@ pub(super) struct ConfigWatch {
     client: Option<RemoteClient>,
     etag: Option<String>,
     /// Last text that was reported as a change.
-    reported: ConfigText,
+    reported: ReadOutcome,
     /// Text of the last read.
-    last: ConfigText,
+    last: ReadOutcome,
     hangup: Signal,
     ticks: Interval,
 }
@@ -94,7 +94,7 @@ impl ConfigWatch {
     }
 
     /// Reads the configuration. Returns `None` if a server has no other version, or standard input is not asked again.
-    async fn read(&mut self, forced: bool) -> Option<ConfigText> {
+    async fn read(&mut self, forced: bool) -> Option<ReadOutcome> {
         let read = match &self.origin {
             ConfigOrigin::Local(source) if source.can_be_read_again() => source.read(),
             ConfigOrigin::Local(_) if forced => {

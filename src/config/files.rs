@@ -5,9 +5,6 @@ use std::sync::Arc;
 
 use kvs_config::{KeyPath, Problem, Problems, TextSpan};
 
-use super::errors::ConfigErrors;
-use super::settings::Settings;
-
 /// The name and text of a configuration file.
 #[derive(Debug, Default)]
 pub(super) struct ConfigText {
@@ -18,7 +15,7 @@ pub(super) struct ConfigText {
 /// The model files that a configuration names, with the positions of their names.
 #[derive(Clone, Debug, Default)]
 pub struct ModelFiles {
-    config: Arc<ConfigText>,
+    pub(super) config: Arc<ConfigText>,
     references: Vec<ModelReference>,
 }
 
@@ -38,7 +35,7 @@ impl ModelFiles {
         self.references.push(ModelReference { key, span, path });
     }
 
-    fn missing(&self) -> Vec<Problem> {
+    pub(super) fn missing(&self) -> Vec<Problem> {
         let mut problems = Problems::default();
         for ModelReference { key, span, path } in &self.references {
             // A folder or a device would fail only when the model is loaded.
@@ -50,26 +47,5 @@ impl ModelFiles {
             problems.add(key, *span, message, "put the file there, or correct the path");
         }
         problems.into_sorted()
-    }
-}
-
-impl Settings {
-    /// Returns the text of the configuration file.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        &self.files.config.text
-    }
-
-    /// Checks that every local model file of the enabled cameras exists.
-    ///
-    /// # Errors
-    /// Every missing file, with the position of its name.
-    pub fn check_model_files(&self) -> Result<(), ConfigErrors> {
-        let problems = self.files.missing();
-        if problems.is_empty() {
-            return Ok(());
-        }
-        let ConfigText { file, text } = &*self.files.config;
-        Err(ConfigErrors::Invalid { file: file.clone(), text: text.clone(), problems })
     }
 }

@@ -13,7 +13,8 @@ use crate::sinks::PublishSpec;
 
 use kvs_config::raw::{LogFormat, LogLevel, StartPosition, StreamProtocol};
 
-use super::files::ModelFiles;
+use super::errors::ConfigErrors;
+use super::files::{ConfigText, ModelFiles};
 
 /// The settings of the service.
 #[derive(Clone, Debug)]
@@ -47,6 +48,25 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Returns the text of the configuration file.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.files.config.text
+    }
+
+    /// Checks that every local model file of the enabled cameras exists.
+    ///
+    /// # Errors
+    /// Every missing file, with the position of its name.
+    pub fn check_model_files(&self) -> Result<(), ConfigErrors> {
+        let problems = self.files.missing();
+        if problems.is_empty() {
+            return Ok(());
+        }
+        let ConfigText { file, text } = &*self.files.config;
+        Err(ConfigErrors::Invalid { file: file.clone(), text: text.clone(), problems })
+    }
+
     /// Returns warnings about valid settings with surprising effects, at most one per pipeline entry.
     #[must_use]
     pub fn advice(&self) -> Vec<String> {

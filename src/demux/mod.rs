@@ -63,7 +63,7 @@ pub enum DemuxEvent {
 #[derive(Debug)]
 pub struct Demuxer {
     reader: FragmentReader,
-    open: Option<OpenFragment>,
+    open: Option<FragmentInProgress>,
     /// The tracks of the last fragment, and the one of them that is decoded.
     selected: Option<(Arc<[TrackEntry]>, Option<SelectedTrack>)>,
     /// The producer timestamp of the last fragment, where it was rejected.
@@ -72,7 +72,7 @@ pub struct Demuxer {
 
 /// The fragment that has begun and not ended.
 #[derive(Debug)]
-struct OpenFragment {
+struct FragmentInProgress {
     fragment: Arc<Fragment>,
     selected: Option<SelectedTrack>,
     /// The number of blocks of the selected track so far.
@@ -139,7 +139,7 @@ impl Demuxer {
         self.refused_ms = start.producer_ms.filter(|ms| !is_in_calendar(*ms));
         let selected = self.select_track(&start.tracks);
         let has_no_video = selected.is_none();
-        self.open = Some(OpenFragment { fragment: fragment.clone(), selected, blocks: 0 });
+        self.open = Some(FragmentInProgress { fragment: fragment.clone(), selected, blocks: 0 });
         if has_no_video {
             DemuxEvent::NoVideo { fragment, codecs: name_codecs(&start.tracks) }
         } else {
@@ -180,7 +180,7 @@ impl Demuxer {
     }
 
     fn end(&mut self, end: &kvs_mkv::FragmentSummary) -> Option<DemuxEvent> {
-        let OpenFragment { fragment, .. } = self.open.take()?;
+        let FragmentInProgress { fragment, .. } = self.open.take()?;
         // The service sends the trailing tags only after a whole fragment: without them it broke off.
         if !end.complete {
             return Some(DemuxEvent::Incomplete(fragment));

@@ -136,6 +136,7 @@ fn answer<L: BatchHandler>(
     engine: &mut L,
     liveness: &WorkerLiveness,
 ) {
+    // A caller that is gone (a camera was removed) has dropped its receiver.
     batch.retain(|request| !request.answer.is_closed());
     if batch.is_empty() {
         return;
@@ -143,6 +144,7 @@ fn answer<L: BatchHandler>(
     let (jobs, waiting): (Vec<L::Job>, Vec<_>) =
         batch.into_iter().map(|request| (request.job, (request.answer, request.place))).unzip();
     liveness.set(Some(Instant::now()));
+    // AssertUnwindSafe: after a panic the engine may hold a half-written input, which the next batch overwrites.
     let caught = catch_unwind(AssertUnwindSafe(|| engine.infer_batch(&jobs)));
     liveness.set(None);
     let answers = caught.unwrap_or_else(|panic| panicked(model, jobs.len(), &*panic));
@@ -150,6 +152,7 @@ fn answer<L: BatchHandler>(
         if let Err(error) = &answer {
             FrameFailed { model, camera: job.frame().camera.as_str(), error }.emit();
         }
+        // The place first: who gets the answer may send its next request at once.
         drop(place);
         drop(waiting.send(answer));
     }

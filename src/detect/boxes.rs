@@ -47,6 +47,7 @@ pub(super) fn candidates(outputs: &Outputs<'_>, letterbox: &Letterbox, conf: f32
         Layout::Yolonas => yolonas(outputs, conf),
         Layout::Yolox => yolox(outputs, letterbox, conf),
     };
+    // The DETR family is converted by its own reader; only layouts in px have a unit to choose.
     let in_shares = outputs.layout.has_boxes_in_px() && outputs.has_shares();
     let in_frame = |found: ModelBox| {
         let corners = if in_shares { shares_in_px(&found.corners, letterbox) } else { found.corners };
@@ -69,6 +70,7 @@ pub(super) fn rows(outputs: &Outputs<'_>) -> usize {
 
 /// The four numbers of a box as the output has them.
 pub(super) fn coordinates(outputs: &Outputs<'_>, row: usize) -> [f32; 4] {
+    // YOLOv8 has one row per coordinate and one column per anchor; all other layouts have one row per box.
     let (first, step) = match outputs.layout {
         Layout::Yolov8 => (row, outputs.columns),
         Layout::Detr | Layout::DetrSoftmax | Layout::Yolonas => (4 * row, 1),
@@ -90,10 +92,12 @@ const BLOCK: usize = 32;
 
 fn yolov8(outputs: &Outputs<'_>, conf: f32) -> Vec<ModelBox> {
     let anchors = outputs.columns;
+    // Shape [4 + classes, anchors]: four rows of coordinates, then one row of scores per class.
     let (boxes, scores) = outputs.boxes.split_at(4 * anchors);
     let mut hits = Vec::new();
     for (class, plane) in scores.chunks_exact(anchors.max(1)).enumerate() {
         for (i, block) in plane.chunks(BLOCK).enumerate() {
+            // `fold` with `|` has no early exit, so the compiler vectorises it; `any` would stop it.
             if block.iter().fold(false, |any, score| any | (*score >= conf)) {
                 let above = block.iter().enumerate().filter(|(_, score)| **score >= conf);
                 hits.extend(above.map(|(at, score)| (i * BLOCK + at, class, *score)));
@@ -106,6 +110,7 @@ fn yolov8(outputs: &Outputs<'_>, conf: f32) -> Vec<ModelBox> {
 
 /// The best class of each anchor; of equal ones the first.
 fn best_of_each(mut hits: Vec<(usize, usize, f32)>) -> impl Iterator<Item = (usize, usize, f32)> {
+    // A total order without ties: an unstable sort gives the same result for the same hits.
     hits.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(b.2.total_cmp(&a.2)).then(a.1.cmp(&b.1)));
     hits.dedup_by_key(|hit| hit.0);
     hits.into_iter()
@@ -119,6 +124,7 @@ fn found(anchor: usize, class: usize, conf: f32, [x, y, w, h]: [f32; 4]) -> Mode
 
 fn yolov5(outputs: &Outputs<'_>, conf: f32) -> Vec<ModelBox> {
     let one = |(anchor, row): (usize, &[f32])| {
+        // The confidence is objectness times class score, so an objectness below the threshold decides alone.
         let objectness = row[4];
         if objectness.is_nan() || objectness < conf {
             return None;
@@ -132,6 +138,7 @@ fn yolov5(outputs: &Outputs<'_>, conf: f32) -> Vec<ModelBox> {
 
 /// The highest score and its index; the first of equal ones. `None` where there is no number.
 fn best(scores: &[f32]) -> Option<(usize, f32)> {
+    // A NaN compares false with everything: kept, it would win or lose by its position.
     let numbers = scores.iter().copied().enumerate().filter(|(_, score)| !score.is_nan());
     numbers.reduce(|best, next| if next.1 > best.1 { next } else { best })
 }
@@ -152,6 +159,7 @@ fn nms(outputs: &Outputs<'_>, conf: f32) -> Vec<ModelBox> {
 )]
 #[expect(clippy::cast_precision_loss, reason = "class counts are small")]
 fn class_of(value: f32, classes: usize) -> Option<usize> {
+    // Exporters write the class index as a float; f16 may be off by a fraction.
     let rounded = value.round();
     (rounded >= 0.0 && rounded < classes as f32).then_some(rounded as usize)
 }
@@ -169,6 +177,7 @@ fn detr(outputs: &Outputs<'_>, letterbox: &Letterbox, conf: f32, best_of: BestOf
 }
 
 fn sigmoid_of_best(logits: &[f32]) -> Option<(usize, f32)> {
+    // The sigmoid is monotonic, so the best logit is the best probability.
     let (class, logit) = best(logits)?;
     Some((class, 1.0 / (1.0 + (-logit).exp())))
 }
@@ -176,6 +185,7 @@ fn sigmoid_of_best(logits: &[f32]) -> Option<(usize, f32)> {
 /// The last column stands for "no object", which is never the answer.
 fn softmax_of_best(logits: &[f32]) -> Option<(usize, f32)> {
     let (class, logit) = best(logits.split_last()?.1)?;
+    // Softmax relative to the best logit: no exponent of the classes is positive, so nothing overflows.
     Some((class, 1.0 / logits.iter().map(|other| (other - logit).exp()).sum::<f32>()))
 }
 
@@ -216,12 +226,14 @@ fn yolox(outputs: &Outputs<'_>, letterbox: &Letterbox, conf: f32) -> Vec<ModelBo
         let corners = [x - w / 2.0, y - h / 2.0, x + w / 2.0, y + h / 2.0];
         Some(ModelBox { corners, ..found })
     };
+    // Rows are as in YOLOv5, and only the coordinates differ: they are decoded for boxes above the threshold alone.
     yolov5(outputs, conf).into_iter().filter_map(one).collect()
 }
 
 /// Column, row and stride of an anchor's cell in the grids of the strides 8, 16, 32 and 64, one after the other.
 #[expect(clippy::cast_precision_loss, reason = "cells are fewer than 2^24")]
 fn cell(anchor: usize, side_px: (u32, u32)) -> Option<(f32, f32, f32)> {
+    // The grids stand one after the other, the finest first; `first` is the first anchor of the current one.
     let mut first = 0;
     for stride in [8_u32, 16, 32, 64] {
         let (columns, lines) = ((side_px.0 / stride) as usize, (side_px.1 / stride) as usize);

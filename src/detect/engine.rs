@@ -76,6 +76,7 @@ impl Engine {
         let device = cuda.map_or(Device::Cpu, Device::Cuda);
         let slots = input.batch.unwrap_or_else(|| slots(&input, device).max(1));
         let encoding = opening.spec.input;
+        // The warm-up runs on the padding's grey, which also fills the padding of the first pictures.
         let tensor = grey(input, slots, encoding);
         let warm_up = warm_up(opening.spec, &mut net, &tensor, input, classes.len()).map_err(faulty)?;
         let WarmUp { head, layout_source, plausibility, others, warmup_ms, infer_ms } = warm_up;
@@ -150,6 +151,7 @@ impl Engine {
         watch: &mut Stopwatch,
     ) -> (Result<Vec<JobResult>, String>, [Took; 2]) {
         let Self { info, net, head, units, others, plausibility, tensor, scratch, .. } = self;
+        // A model with a fixed batch gets all its slots; the unused ones hold old pictures, and their results are dropped.
         let batch = info.input.batch.unwrap_or(used);
         let outputs = net.run(tensor, info.input, batch);
         let inference = watch.lap();
@@ -187,6 +189,7 @@ impl BatchHandler for Engine {
             .zip(&places)
             .filter_map(|(job, place)| Some((&*job.thresholds, *place.as_ref().ok()?)))
             .collect();
+        // Every picture was unreadable: there is nothing to infer.
         if seen.is_empty() {
             return places.into_iter().map(|place| place.map(|_| Vec::new())).collect();
         }

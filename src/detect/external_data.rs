@@ -29,6 +29,7 @@ pub(super) fn has_external_data(model: &[u8]) -> bool {
 }
 
 fn is_in(message: Message, mut bytes: &[u8], depth: usize) -> bool {
+    // The nesting of a hostile file is bounded, so the stack is.
     let Some(depth) = depth.checked_sub(1) else { return false };
     while let Some((number, field)) = next_field(&mut bytes) {
         let found = match (message, number, field) {
@@ -48,6 +49,7 @@ fn is_in(message: Message, mut bytes: &[u8], depth: usize) -> bool {
 
 /// Returns the message in a field, where tensors may be in it.
 fn below(message: Message, field: u64) -> Option<Message> {
+    // Field numbers of onnx.proto3; messages without tensors inside are skipped unread.
     Some(match (message, field) {
         (Message::Model, 7) | (Message::Attribute, 6 | 11) => Message::Graph,
         (Message::Model, 25) => Message::Function,
@@ -64,6 +66,7 @@ fn below(message: Message, field: u64) -> Option<Message> {
 /// Takes the next field off the bytes; `None` at their end, or where they are no message.
 fn next_field<'a>(bytes: &mut &'a [u8]) -> Option<(u64, Field<'a>)> {
     let tag = varint(bytes)?;
+    // Wire types of Protocol Buffers: 0 varint, 1 fixed 64 bits, 2 length-delimited, 5 fixed 32 bits.
     let field = match tag & 7 {
         0 => Field::Number(varint(bytes)?),
         1 => Field::Bytes(bytes.split_off(..8)?),
@@ -79,6 +82,7 @@ fn next_field<'a>(bytes: &mut &'a [u8]) -> Option<(u64, Field<'a>)> {
 
 fn varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
+    // Base 128, least significant group first; the high bit marks that a byte follows.
     for shift in (0..64).step_by(7) {
         let byte = *bytes.split_off_first()?;
         value |= u64::from(byte & 0x7f) << shift;

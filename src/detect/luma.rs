@@ -35,6 +35,7 @@ impl LumaGrid {
         let mut grid = Self(Box::new([0; COLUMNS * ROWS]));
         for (row, cells) in grid.0.chunks_exact_mut(COLUMNS).enumerate() {
             let rows = part(height, row, ROWS);
+            // Some rows of a cell are enough for its average; all of them would cost memory bandwidth at 4K.
             let step = rows.len().div_ceil(ROWS_READ).max(1);
             let lines = rows.step_by(step).filter_map(|row| line(picture, row, width));
             average(lines, &columns, cells);
@@ -44,6 +45,7 @@ impl LumaGrid {
 
     /// Returns the difference of this grid from `before`.
     pub(super) fn difference(&self, before: &Self) -> Difference {
+        // Medians, not means: an object that covers less than half of the scene changes neither.
         let shift = median(self.changes(before));
         let spread = median(self.changes(before).map(|change| (change - shift).abs()));
         Difference { shift, spread }
@@ -83,12 +85,14 @@ fn average<'a>(
     }
     for ((cell, sum), columns) in cells.iter_mut().zip(sums).zip(columns) {
         let pixels = u32::try_from(columns.len()).unwrap_or(u32::MAX) * count;
+        // Rounded to nearest. Without a line there are no pixels, and the cell is black.
         *cell = u8::try_from((sum + pixels / 2).checked_div(pixels).unwrap_or(0)).unwrap_or(u8::MAX);
     }
 }
 
 /// The lower median of values from -510 to 510.
 fn median(values: impl Iterator<Item = i16>) -> i16 {
+    // A histogram instead of a sort: values are few, and the result does not depend on their order.
     let mut counts = [0_usize; 1021];
     for value in values {
         counts[usize::try_from(value + 510).unwrap_or(0).min(1020)] += 1;

@@ -25,6 +25,7 @@ pub struct Candidate {
 /// Of more than [`MAX_CANDIDATES`] only the best are looked at. The order of `candidates` does not matter.
 #[must_use]
 pub fn suppress(mut candidates: Vec<Candidate>, iou: f32) -> Vec<Candidate> {
+    // Suppression is quadratic: the bound keeps a hostile or untrained model from blocking its worker.
     if candidates.len() > MAX_CANDIDATES {
         candidates.select_nth_unstable_by(MAX_CANDIDATES, rank);
         candidates.truncate(MAX_CANDIDATES);
@@ -42,6 +43,7 @@ pub fn suppress(mut candidates: Vec<Candidate>, iou: f32) -> Vec<Candidate> {
 }
 
 fn rank(a: &Candidate, b: &Candidate) -> Ordering {
+    // Equal confidences are ordered by anchor and class, so that the order of the input makes no difference.
     b.conf.total_cmp(&a.conf).then(a.anchor.cmp(&b.anchor)).then(a.class.cmp(&b.class))
 }
 

@@ -53,6 +53,7 @@ impl Net {
             }
             None => builder,
         };
+        // Weights in further files are found only beside the model file, so such a model is opened by its path.
         let session = match content {
             Some(content) => builder.commit_from_memory(content),
             None => builder.commit_from_file(&spec.path),
@@ -86,6 +87,7 @@ impl Net {
         input: &Tensor,
         dims: [usize; 4],
     ) -> Result<SessionOutputs<'_>, String> {
+        // The tensor has room for the largest batch; an inference takes the slots that are filled.
         let length = dims.iter().product();
         let outputs = match input {
             Tensor::F32(all) => TensorRef::from_array_view((dims, &all[..length]))
@@ -119,6 +121,7 @@ fn input_tensor(input: &Outlet) -> InputTensor {
 type Builder = ort::session::builder::SessionBuilder;
 
 fn with_threads(builder: Builder, threads: usize) -> ort::Result<Builder> {
+    // One graph node at a time: parallel nodes would compete with decoding for the same cores.
     let builder = builder.with_intra_threads(threads)?.with_inter_threads(1)?;
     Ok(builder.with_intra_op_spinning(false)?.with_inter_op_spinning(false)?)
 }
@@ -135,6 +138,7 @@ fn with_cuda(builder: Builder, index: u32) -> ort::Result<Builder> {
         .with_device_id(index)
         .with_conv_algorithm_search(ep::cuda::ConvAlgorithmSearch::Heuristic)
         .build()
+        // Without this ONNX Runtime falls back to the CPU in silence.
         .error_on_failure();
     Ok(builder.with_execution_providers([cuda])?)
 }
@@ -145,6 +149,7 @@ pub(super) fn shapes(outputs: &SessionOutputs<'_>) -> Vec<OutputShape> {
         let dims = value
             .dtype()
             .tensor_shape()
+            // An output has concrete dimensions; -1 (open) can only come from a broken model.
             .map(|dims| dims.iter().map(|dim| usize::try_from(*dim).unwrap_or(0)));
         let float = matches!(
             value.dtype().tensor_type(),

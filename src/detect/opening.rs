@@ -38,11 +38,13 @@ impl<'a> Opening<'a> {
             Device::Cuda(index) => return Ok((load(self, Some(index))?, None)),
             Device::Auto => match load(self, Some(0)) {
                 Ok(loaded) => return Ok((loaded, None)),
+                // Without ONNX Runtime the CPU cannot work either.
                 Err(error @ DetectError::Runtime(_)) => return Err(error),
                 Err(DetectError::Cuda { reason, .. }) => reason,
                 Err(error) => error.to_string(),
             },
         };
+        // Only a model that works on the CPU has fallen back: otherwise its own fault is the message.
         let loaded = load(self, None)?;
         FellBackToCpu { model: &self.spec.name, reason: &refused, has_cuda: has_cuda() }.emit();
         Ok((loaded, Some(refused)))

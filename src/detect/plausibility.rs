@@ -119,6 +119,7 @@ impl Plausibility {
     /// # Errors
     /// They cannot be of this layout, with the reason; or those of an earlier picture could not, before any showed that they can.
     pub(super) fn inspect(&mut self, outputs: &Outputs<'_>, longer_px: f32) -> Result<(), String> {
+        // A layout that was contradicted once is wrong for good: later pictures may look plausible by chance.
         if let Some(why) = &self.contradiction {
             return Err(why.clone());
         }
@@ -140,6 +141,7 @@ impl Plausibility {
     }
 
     fn inspect_picture(&mut self, outputs: &Outputs<'_>, longer_px: f32) -> Result<(), Mismatch> {
+        // The class column distinguishes NMS output from other rows of six numbers, so it is checked on every picture.
         if outputs.layout == Layout::Nms {
             classes_are_whole(outputs).map_err(Mismatch::Numbers)?;
         }

@@ -74,6 +74,7 @@ impl TensorElement for f16 {
 
     fn paint(rows: [&mut [Self]; 3], scratch: &mut [f32], paint: impl FnOnce([&mut [f32]; 3])) {
         let width = rows[0].len();
+        // The loops compute in f32, and a row is converted as a whole: F16C converts eight values at once.
         paint(thirds(&mut scratch[..3 * width]));
         for (row, painted) in rows.into_iter().zip(scratch.chunks_exact(width)) {
             row.convert_from_f32_slice(painted);
@@ -167,6 +168,7 @@ impl Resampler {
         out: &mut [T],
     ) {
         let Self { simd, plan, blended, scratch, encoding, .. } = self;
+        // The plan depends on the sizes alone, which rarely change between the pictures of a camera.
         let plan = match plan.take() {
             Some(same) if same.letterbox == letterbox => plan.insert(same),
             _ => plan.insert(Plan::new(letterbox)),
@@ -175,6 +177,7 @@ impl Resampler {
         let scales = encoding.scales().map(|scales| in_rgb(scales, encoding.bgr));
         let [red, green, blue] = in_rgb(thirds(out), encoding.bgr);
         for (i, blended) in blended.iter_mut().enumerate() {
+            // One sample more than the plane has: the last pixel reads its right neighbour without a branch.
             blended.resize(plan.grids[usize::from(i > 0)].columns.samples + 1, 0);
         }
         for row in 0..letterbox.content_px.1 as usize {
@@ -182,6 +185,7 @@ impl Resampler {
                 let tap = plan.grids[usize::from(i > 0)].rows[row];
                 blend(*simd, plane.row(tap.upper), plane.row(tap.lower), tap.weight, &mut blended[i]);
             }
+            // The rows of the three planes of the tensor (CHW) have one offset.
             let at = span(&letterbox, row);
             let rows = [&mut red[at.clone()], &mut green[at.clone()], &mut blue[at]];
             T::paint(rows, scratch, |[red, green, blue]| {

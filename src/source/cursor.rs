@@ -31,7 +31,7 @@ impl fmt::Display for StartAt {
 
 /// Tracks the fragments of a stream that were read, and so where the next connection starts.
 #[derive(Clone, Debug)]
-pub struct StreamCursor {
+pub struct ReadCursor {
     first: StartAt,
     /// The position after the last complete fragment.
     complete: Option<Position>,
@@ -56,7 +56,7 @@ pub enum FailureOutcome {
 /// The number of failures inside one fragment after which it is skipped.
 const MAX_FRAGMENT_FAILURES: u32 = 3;
 
-impl StreamCursor {
+impl ReadCursor {
     /// Creates a cursor whose first connection starts at `first`.
     #[must_use]
     pub fn new(first: StartAt) -> Self {
@@ -170,13 +170,13 @@ mod tests {
     #[test]
     fn a_new_cursor_starts_at_the_given_place() {
         for first in [StartAt::Now, StartAt::Earliest, StartAt::After(after("7")), StartAt::ServerTime(5)] {
-            assert_eq!(StreamCursor::new(first.clone()).start(), first);
+            assert_eq!(ReadCursor::new(first.clone()).start(), first);
         }
     }
 
     #[test]
     fn it_resumes_after_the_last_complete_fragment() {
-        let mut cursor = StreamCursor::new(StartAt::Earliest);
+        let mut cursor = ReadCursor::new(StartAt::Earliest);
         cursor.begin(fragment("11", 1));
         assert_eq!(cursor.start(), StartAt::Earliest, "the first one broke off: read it again");
         cursor.complete(&fragment("11", 1));
@@ -186,14 +186,14 @@ mod tests {
 
     #[test]
     fn a_first_fragment_that_broke_off_is_read_again_even_after_a_start_at_now() {
-        let mut cursor = StreamCursor::new(StartAt::Now);
+        let mut cursor = ReadCursor::new(StartAt::Now);
         cursor.begin(fragment("11", 1234));
         assert_eq!(cursor.start(), StartAt::ServerTime(1234));
     }
 
     #[test]
     fn a_fragment_with_an_open_gop_is_read_again_as_a_primer() {
-        let mut cursor = StreamCursor::new(StartAt::After(after("10")));
+        let mut cursor = ReadCursor::new(StartAt::After(after("10")));
         cursor.begin(fragment("11", 1));
         assert_eq!(cursor.complete(&fragment("11", 1)), after("11"), "closed: nothing refers to it");
         cursor.begin(fragment("12", 2));
@@ -207,7 +207,7 @@ mod tests {
             cursor.complete(&fragment("13", 3)).primer.is_some(),
             "in a stream with open GOPs, after an IDR too"
         );
-        let mut resumed = StreamCursor::new(StartAt::After(position));
+        let mut resumed = ReadCursor::new(StartAt::After(position));
         assert!(resumed.primes("12"));
         assert!(resumed.drop_primer() && !resumed.primes("12") && !resumed.drop_primer());
         assert_eq!(resumed.start(), StartAt::After(Position::after(&fragment("12", 2))));
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn the_first_fragment_that_is_read_has_no_primer() {
-        let mut cursor = StreamCursor::new(StartAt::Now);
+        let mut cursor = ReadCursor::new(StartAt::Now);
         cursor.begin(fragment("11", 1));
         cursor.set_open_gops();
         assert_eq!(cursor.complete(&fragment("11", 1)), after("11"));
@@ -223,14 +223,14 @@ mod tests {
 
     #[test]
     fn it_knows_the_fragments_that_were_read() {
-        let cursor = StreamCursor::new(StartAt::After(after("12")));
+        let cursor = ReadCursor::new(StartAt::After(after("12")));
         assert!(cursor.has("11") && cursor.has("12") && cursor.has("9"));
         assert!(!cursor.has("13") && !cursor.has("100"));
     }
 
     #[test]
     fn a_fragment_that_fails_three_times_is_skipped() {
-        let mut cursor = StreamCursor::new(StartAt::Earliest);
+        let mut cursor = ReadCursor::new(StartAt::Earliest);
         for _ in 0..2 {
             cursor.begin(fragment("11", 1));
             assert_eq!(cursor.fail(), FailureOutcome::ReadAgain);
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn failures_of_different_fragments_do_not_add_up() {
-        let mut cursor = StreamCursor::new(StartAt::Earliest);
+        let mut cursor = ReadCursor::new(StartAt::Earliest);
         for number in ["11", "12", "13"] {
             cursor.begin(fragment(number, 1));
             assert_eq!(cursor.fail(), FailureOutcome::ReadAgain);
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn malformed_bytes_before_any_fragment_skip_nothing() {
-        let mut cursor = StreamCursor::new(StartAt::After(after("10")));
+        let mut cursor = ReadCursor::new(StartAt::After(after("10")));
         let outcomes: Vec<FailureOutcome> = (0..4).map(|_| cursor.fail()).collect();
         assert_eq!(
             outcomes,

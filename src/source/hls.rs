@@ -16,7 +16,7 @@ use kvs_hls::playlist::PlaylistSegment;
 use kvs_hls::{HlsLimits, Link};
 
 use super::fetch::{HlsFetchError, HlsFetcher};
-use super::hls_session::{HlsSessions, SessionRange};
+use super::hls_session::{HlsSessionOpener, SessionRange};
 use super::{Kvs, SourceError, StartAt};
 use crate::base::epoch_ms;
 use crate::demux::FetchedSegment;
@@ -39,7 +39,7 @@ const RENEWAL_RETRY: Duration = Duration::from_secs(5);
 /// A stream that is read by HLS.
 #[derive(Debug)]
 pub struct HlsSource {
-    sessions: HlsSessions,
+    sessions: HlsSessionOpener,
     fetcher: HlsFetcher,
 }
 
@@ -55,7 +55,7 @@ pub enum HlsItem {
 /// A connection to a stream by HLS: the sessions that follow each other, and the segments that they list.
 #[derive(Debug)]
 pub struct HlsConnection {
-    sessions: HlsSessions,
+    sessions: HlsSessionOpener,
     fetcher: HlsFetcher,
     player: HlsPlayer,
     footage: Footage,
@@ -86,7 +86,7 @@ impl HlsSource {
     /// # Errors
     /// TLS cannot be set up.
     pub fn new(kvs: &Kvs, stream: &str, session_life: Duration) -> Result<Self, SourceError> {
-        let sessions = HlsSessions::new(kvs.clone(), stream, session_life);
+        let sessions = HlsSessionOpener::new(kvs.clone(), stream, session_life);
         let fetcher = HlsFetcher::new().map_err(|message| sessions.failed("GetHLSMediaPlaylist", message))?;
         Ok(Self { sessions, fetcher })
     }

@@ -35,13 +35,13 @@ pub(super) enum SessionRange {
 
 /// Requests HLS sessions of one stream.
 #[derive(Clone, Debug)]
-pub(super) struct HlsSessions {
+pub(super) struct HlsSessionOpener {
     kvs: Kvs,
     stream: String,
     life: Duration,
 }
 
-impl HlsSessions {
+impl HlsSessionOpener {
     pub(super) fn new(kvs: Kvs, stream: &str, life: Duration) -> Self {
         Self { kvs, stream: stream.to_owned(), life }
     }

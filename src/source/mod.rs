@@ -1,6 +1,6 @@
 //! The source stage: reads the bytes of a camera's stream from Kinesis Video Streams, by GetMedia or by HLS.
 //!
-//! It also holds what decides about a connection: the place where the next one starts ([`StreamCursor`]), the
+//! It also holds what decides about a connection: the place where the next one starts ([`ReadCursor`]), the
 //! silence after which one is dead ([`StallWatch`]), the rate of connections ([`ConnectionBudget`]), and how far
 //! the footage is behind the live edge ([`LagClock`], [`PaceMonitor`]).
 
@@ -18,7 +18,7 @@ mod stall;
 mod stream;
 
 pub use connection_budget::ConnectionBudget;
-pub use cursor::{FailureOutcome, StartAt, StreamCursor};
+pub use cursor::{FailureOutcome, ReadCursor, StartAt};
 pub use error::SourceError;
 pub use hls::{HlsConnection, HlsItem, HlsSource};
 pub use kvs::{GetMediaConnection, GetMediaSource, Kvs};

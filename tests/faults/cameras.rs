@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::footage::{FILM_FRAGMENTS, Footage, LOCAL, camera, config};
 use super::program::Program;
-use super::table::{CAMERAS, DecidedEvent, Row};
+use super::table::{CAMERAS, FaultCause, Row};
 use super::watch::{events, figure, metric, metrics, of_camera, reason_of, reasons, until};
 
 /// Films in each stream.
@@ -20,7 +20,7 @@ const GOOD: &str = "good";
 
 fn id(row: &Row) -> (&'static str, &'static str) {
     match row.made {
-        DecidedEvent::Stream { camera, faults } => (camera, faults),
+        FaultCause::Stream { camera, faults } => (camera, faults),
         _ => panic!("{}: not of a stream", row.fault),
     }
 }

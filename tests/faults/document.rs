@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::table::{CAMERAS, DecidedEvent, Lost, PLACES, Row, SINKS};
+use super::table::{CAMERAS, FaultCause, Lost, PLACES, Row, SINKS};
 
 const FILE: &str = "docs/operations.md";
 const BEGIN: &str =
@@ -11,10 +11,10 @@ const END: &str = "<!-- end of faults -->\n";
 
 fn line(row: &Row) -> String {
     let made = match row.made {
-        DecidedEvent::Stream { faults: "", .. } => "no such stream".to_owned(),
-        DecidedEvent::Stream { faults, .. } => format!("`{faults}`"),
-        DecidedEvent::Sink { .. } => "a proxy before it".to_owned(),
-        DecidedEvent::Otherwise(how) => how.to_owned(),
+        FaultCause::Stream { faults: "", .. } => "no such stream".to_owned(),
+        FaultCause::Stream { faults, .. } => format!("`{faults}`"),
+        FaultCause::Sink { .. } => "a proxy before it".to_owned(),
+        FaultCause::Otherwise(how) => how.to_owned(),
     };
     let reason = if row.reason.is_empty() { "-".to_owned() } else { format!("`{}`", row.reason) };
     let lost = row.lost.text();

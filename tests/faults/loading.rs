@@ -150,7 +150,7 @@ async fn a_reload_that_hangs_shows_and_gives_way_to_a_newer_one() {
         program.camera_when(camera, |row| row["events"].as_u64() == Some(records_of(1)));
     }
     let left = reasons(&program);
-    assert!(left.len() == 1 && left[0].contains("its thread `load-endless.onnx` runs on"), "{left:?}");
+    assert!(left.len() == 1 && left[0].contains("its thread `load-endless.onnx` still runs"), "{left:?}");
 
     // One is left behind already: another that hangs is not given up for a newer one, and that is not passed over in silence.
     program.rewrite(&config(&(camera("front") + &endless)));

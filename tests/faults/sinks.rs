@@ -13,7 +13,7 @@ use super::fault_proxy::{FaultProxy, Mishap as Happening, Service};
 use super::footage::{Footage, camera, config};
 use super::moto::{Moto, records};
 use super::program::Program;
-use super::table::{DecidedEvent, Mishap, Row, SINKS, Sink};
+use super::table::{FaultCause, Mishap, Row, SINKS, Sink};
 use super::watch::{
     events, figure, metric, metrics, of_camera, reason_of, reasons, sink, until, until_within,
 };
@@ -122,7 +122,7 @@ pub(crate) async fn delivered(aws: &Aws) -> Vec<Value> {
 
 fn of(row: &Row) -> (Sink, Mishap) {
     match row.made {
-        DecidedEvent::Sink { sink, mishap } => (sink, mishap),
+        FaultCause::Sink { sink, mishap } => (sink, mishap),
         _ => panic!("{}: not of a sink", row.fault),
     }
 }

@@ -6,7 +6,7 @@ pub(crate) struct Row {
     /// The fault, for people.
     pub(crate) fault: &'static str,
     /// The way to cause it; for a camera the faults of its stream as `kvs-infer sim` reads them.
-    pub(crate) made: DecidedEvent,
+    pub(crate) made: FaultCause,
     /// A part of the reason in `/healthz`; empty: there is none.
     pub(crate) reason: &'static str,
     /// The metric that moves, with the labels that say why.
@@ -17,7 +17,7 @@ pub(crate) struct Row {
 
 /// The way to cause a fault.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum DecidedEvent {
+pub(crate) enum FaultCause {
     /// By the local KVS, on the stream of the camera with this id.
     Stream { camera: &'static str, faults: &'static str },
     /// By a proxy before the service of a sink.
@@ -81,7 +81,7 @@ const fn camera(
     lost: Lost,
     ends: &'static str,
 ) -> Row {
-    Row { fault, made: DecidedEvent::Stream { camera, faults }, reason, metric, lost, ends }
+    Row { fault, made: FaultCause::Stream { camera, faults }, reason, metric, lost, ends }
 }
 
 /// The faults of a camera's stream.
@@ -225,7 +225,7 @@ const fn sink(fault: &'static str, (sink, mishap): (Sink, Mishap), reason: &'sta
         Sink::Sns => "kvs_infer_delivery_failures_total{sink=\"sns/alerts\"}",
         Sink::DynamoDb => "kvs_infer_delivery_failures_total{sink=\"dynamodb/records\"}",
     };
-    Row { fault, made: DecidedEvent::Sink { sink, mishap }, reason, metric, lost, ends: TAKEN }
+    Row { fault, made: FaultCause::Sink { sink, mishap }, reason, metric, lost, ends: TAKEN }
 }
 
 /// The faults of sinks.
@@ -270,7 +270,7 @@ pub(crate) const PLACES: [Row; 11] =
 
 pub(crate) const OUTBOX: Row = Row {
     fault: "the disk of `state.dir` is full",
-    made: DecidedEvent::Otherwise("a limit on the size of files"),
+    made: FaultCause::Otherwise("a limit on the size of files"),
     reason: "sink outbox has failed",
     metric: "kvs_infer_sink_up{sink=\"outbox\"}",
     lost: Lost::Nothing,
@@ -279,7 +279,7 @@ pub(crate) const OUTBOX: Row = Row {
 
 pub(crate) const FOLDER: Row = Row {
     fault: "`local_dir` cannot be written",
-    made: DecidedEvent::Otherwise("a file where `snapshots/` should be"),
+    made: FaultCause::Otherwise("a file where `snapshots/` should be"),
     reason: "sink local has failed",
     metric: "kvs_infer_delivery_failures_total{sink=\"local\"}",
     lost: Lost::Nothing,
@@ -288,7 +288,7 @@ pub(crate) const FOLDER: Row = Row {
 
 pub(crate) const CLOCK: Row = Row {
     fault: "this host's clock jumps by an hour",
-    made: DecidedEvent::Otherwise("libfaketime, back and forth"),
+    made: FaultCause::Otherwise("libfaketime, back and forth"),
     reason: SILENT,
     metric: "kvs_infer_demux_fragments_total{result=\"complete\"}",
     lost: Lost::Nothing,
@@ -297,7 +297,7 @@ pub(crate) const CLOCK: Row = Row {
 
 pub(crate) const KEYS: Row = Row {
     fault: "credentials are rotated",
-    made: DecidedEvent::Otherwise("a role's credentials that last seconds"),
+    made: FaultCause::Otherwise("a role's credentials that last seconds"),
     reason: SILENT,
     metric: "kvs_infer_delivered_total{sink=\"kds/events\"}",
     lost: Lost::Nothing,
@@ -306,7 +306,7 @@ pub(crate) const KEYS: Row = Row {
 
 pub(crate) const KVS_GONE: Row = Row {
     fault: "KVS cannot be reached",
-    made: DecidedEvent::Otherwise("the local KVS ends, and starts again"),
+    made: FaultCause::Otherwise("the local KVS ends, and starts again"),
     reason: "cannot reach the service",
     metric: "kvs_infer_source_disconnects_total{reason=\"unreachable\"}",
     lost: Lost::Nothing,
@@ -315,7 +315,7 @@ pub(crate) const KVS_GONE: Row = Row {
 
 pub(crate) const SLOW: Row = Row {
     fault: "a live camera's connection is too slow",
-    made: DecidedEvent::Otherwise("`drip` of less than the footage needs"),
+    made: FaultCause::Otherwise("`drip` of less than the footage needs"),
     reason: "behind the live edge",
     metric: "kvs_infer_source_disconnects_total{reason=\"too_far_behind\"}",
     lost: Lost::Some("the footage that is skipped, counted by `kvs_infer_source_skipped_seconds_total`"),
@@ -324,7 +324,7 @@ pub(crate) const SLOW: Row = Row {
 
 pub(crate) const TOO_MUCH: Row = Row {
     fault: "a model is too slow for its live cameras",
-    made: DecidedEvent::Otherwise("a model with work three times as long"),
+    made: FaultCause::Otherwise("a model with work three times as long"),
     reason: "is too slow for",
     metric: "kvs_infer_frames_dropped_total{reason=\"superseded\"}",
     lost: Lost::Some(
@@ -335,7 +335,7 @@ pub(crate) const TOO_MUCH: Row = Row {
 
 pub(crate) const TOO_MANY: Row = Row {
     fault: "live cameras send more than this host can decode",
-    made: DecidedEvent::Otherwise("cameras of 720p on one core, twice what it can decode"),
+    made: FaultCause::Otherwise("cameras of 720p on one core, twice what it can decode"),
     reason: "this host is too slow to decode",
     metric: "kvs_infer_frames_dropped_total{reason=\"late\"}",
     lost: Lost::Some("frames, up to the next key frame and each camera as many; events as in the row above"),
@@ -344,7 +344,7 @@ pub(crate) const TOO_MANY: Row = Row {
 
 pub(crate) const UNDECODABLE: Row = Row {
     fault: "no frame of a camera can be decoded",
-    made: DecidedEvent::Otherwise("footage whose coded pictures are overwritten"),
+    made: FaultCause::Otherwise("footage whose coded pictures are overwritten"),
     reason: "frames could not be decoded",
     metric: "kvs_infer_camera_up{camera=\"bad\"}",
     lost: Lost::Some("the frames"),
@@ -353,7 +353,7 @@ pub(crate) const UNDECODABLE: Row = Row {
 
 pub(crate) const NEVER_LOADS: Row = Row {
     fault: "a model is never loaded at the start",
-    made: DecidedEvent::Otherwise("a model whose first inference does not end"),
+    made: FaultCause::Otherwise("a model whose first inference does not end"),
     reason: "is not loaded after",
     metric: "kvs_infer_model_loading_seconds",
     lost: Lost::Some("nothing that KVS still keeps; cameras do not start, and `/healthz` answers 503"),
@@ -362,7 +362,7 @@ pub(crate) const NEVER_LOADS: Row = Row {
 
 pub(crate) const RELOAD_HANGS: Row = Row {
     fault: "a model is never loaded for a new configuration",
-    made: DecidedEvent::Otherwise("the same model, in a configuration that is to be taken over"),
+    made: FaultCause::Otherwise("the same model, in a configuration that is to be taken over"),
     reason: "has not been applied for",
     metric: "kvs_infer_model_loading_seconds",
     lost: Lost::Some("nothing: what ran before runs on"),

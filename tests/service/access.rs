@@ -87,7 +87,7 @@ source_profile = bare
 region = eu-west-1
 ";
 
-/// What `check --live` says with these profiles and without keys in the environment.
+/// Returns the answer of `check --live` with these profiles and without keys in the environment.
 fn ask_as(aws: &str, variables: &[(&str, &str)]) -> LiveCheckOutput {
     let home = TempDir::new().unwrap();
     let file = home.path().join("config");

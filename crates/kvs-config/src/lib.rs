@@ -14,6 +14,7 @@ mod closest;
 mod document;
 mod expand;
 mod invisible;
+mod pattern;
 mod position;
 mod problem;
 pub mod raw;

@@ -7,10 +7,15 @@ use serde_json::{Map, Number, Value as Json};
 use crate::address_secrets::without_address_secrets;
 use crate::closest::closest;
 use crate::invisible::invisible;
+use crate::pattern::matches;
 use crate::position::{KeyPath, TextSpan, lines, shortened};
 use crate::problem::Problems;
-use crate::raw::{OTHER_NAMES, REMEDY};
 use crate::tree::{Key, Node, NodeValue};
+
+/// The schema keyword for the form of a valid value, in words.
+const REMEDY: &str = "x-remedy";
+/// The schema keyword for other names of a choice: pairs of a pattern and a remedy.
+const OTHER_NAMES: &str = "x-other-names";
 
 /// Reports every violation of `schema` in `root`, the tree of `text`.
 ///
@@ -390,10 +395,6 @@ fn count_of(min: Option<usize>, max: Option<usize>, noun: &str) -> String {
         (None, Some(max)) => format!("at most {}", plural(max, noun)),
         (None, None) => format!("{noun}s"),
     }
-}
-
-pub(super) fn matches(pattern: &str, text: &str) -> bool {
-    regex_lite::Regex::new(pattern).is_ok_and(|regex| regex.is_match(text))
 }
 
 /// Returns `text` in quotes and shortened. The value of a variable is not shown, since it is not part of the file.

@@ -1,6 +1,6 @@
 //! Errors of a Matroska stream.
 
-use crate::ElementId;
+use crate::element_id::ElementId;
 
 /// The reason why a stream cannot be read, with the offset in the stream at which the error was found.
 ///

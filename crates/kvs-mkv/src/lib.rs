@@ -38,6 +38,7 @@
 mod aws_tags;
 mod block;
 mod ebml;
+mod element_id;
 mod error;
 mod fragment;
 mod limits;
@@ -47,7 +48,7 @@ mod track;
 pub mod writer;
 
 pub use block::{Block, BlockKind};
-pub use ebml::ElementId;
+pub use element_id::ElementId;
 pub use error::MkvError;
 pub use fragment::{
     FragmentBlock, FragmentEvent, FragmentReader, FragmentStart, FragmentSummary, StreamError,

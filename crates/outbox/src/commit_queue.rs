@@ -9,7 +9,8 @@ use tokio::sync::Notify;
 use crate::entry::{EntryId, OutboxCommit};
 use crate::error::CommitError;
 use crate::sink::{SinkHandle, SinkSpec};
-use crate::store::{PendingTotals, QueueTotals, QueuedCommit, Reservation, WriteBatch};
+use crate::store::{QueuedCommit, Reservation, WriteBatch};
+use crate::totals::{PendingTotals, QueueTotals};
 
 /// Maximum number of commits in memory, including those that are being written.
 const MAX_COMMITS: usize = 4_096;

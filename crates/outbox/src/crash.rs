@@ -18,7 +18,7 @@ use crate::commit_queue::Linger;
 use crate::{EntryId, NewEntry, OpenReport, Outbox, OutboxCommit, OutboxEntry, SinkHandle, SinkSpec};
 use simulated_disk::SimulatedDisk;
 
-/// Delays so long that only flushes and urgent commits start a batch.
+/// Delays after which nothing is written in a test: only flushes and urgent commits start a batch.
 const LINGER: Linger = Linger { commits: Duration::from_secs(3_600), acks: Duration::from_secs(3_600) };
 const RETRY: (Duration, Duration) = (Duration::ZERO, Duration::ZERO);
 const SOURCES: [&str; 3] = ["door", "gate", "yard"];

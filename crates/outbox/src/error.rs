@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::store::FORMAT;
+use crate::format::FORMAT;
 
 /// The reason why an outbox was not opened.
 #[derive(Debug, thiserror::Error)]

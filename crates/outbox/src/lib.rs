@@ -65,10 +65,12 @@ mod crash;
 mod disk;
 mod entry;
 mod error;
+mod format;
 mod outbox;
 mod sink;
 mod store;
 mod tables;
+mod totals;
 mod writer;
 
 pub use commit_queue::{MAX_COMMIT_BYTES, QueueStatus};

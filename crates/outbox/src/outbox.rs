@@ -13,7 +13,8 @@ use crate::disk::{Disk, OutboxFolder};
 use crate::entry::{EntryId, OutboxCommit, OutboxEntry};
 use crate::error::{CloseError, CommitError, OpenError, ReadError};
 use crate::sink::{self, SinkHandle, SinkSpec};
-use crate::store::{EntryQuery, OutboxStore, PendingTotals, SinkQuota, StoreError};
+use crate::store::{EntryQuery, OutboxStore, StoreError};
+use crate::totals::{PendingTotals, SinkQuota};
 use crate::writer::{DiskHealth, OutboxWriter, RETRY, StoreSlot};
 
 /// The settings of an outbox.

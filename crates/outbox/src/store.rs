@@ -10,10 +10,9 @@ use redb::{Builder, Database, ReadableDatabase, ReadableTable, StorageBackend};
 use crate::disk::{BoxedBackend, Disk};
 use crate::entry::{EntryId, OutboxCommit, OutboxEntry};
 use crate::error::OpenError;
+use crate::format::FORMAT;
 use crate::tables::{ATTACHMENTS, CHECKPOINTS, COUNTERS, ENTRIES, META, OutboxTables, PENDING};
-
-/// The version of the table layout, which the crate's documentation describes.
-pub(crate) const FORMAT: u32 = 1;
+use crate::totals::{PendingTotals, QueueTotals, SinkQuota, time_of};
 const MAGIC: &[u8] = b"kvs-infer outbox";
 /// Size of redb's page cache. A batch larger than half of it is written out before its commit; the working set is a few MB.
 const CACHE_BYTES: usize = 32 << 20;
@@ -62,27 +61,6 @@ impl From<redb::Error> for StoreError {
             other => Self::Disk(other.to_string()),
         }
     }
-}
-
-/// The pending entries of one sink.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct QueueTotals {
-    pub(crate) entries: u64,
-    pub(crate) bytes: u64,
-    /// The time at which the oldest of them was committed.
-    pub(crate) oldest: Option<SystemTime>,
-}
-
-/// The pending entries by sink name. A sink without any may be missing.
-pub(crate) type PendingTotals = BTreeMap<String, QueueTotals>;
-
-/// The part of a [`SinkSpec`](crate::SinkSpec) that a transaction needs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SinkQuota {
-    pub(crate) name: String,
-    pub(crate) takes_attachments: bool,
-    /// Beyond this the oldest entries are dropped; `None`: never.
-    pub(crate) max_bytes: Option<u64>,
 }
 
 /// The part of a sink's quota that a commit in memory takes.
@@ -382,23 +360,6 @@ fn scan(db: &Database) -> Result<PendingTotals, redb::Error> {
     Ok(pending)
 }
 
-impl QueueTotals {
-    pub(crate) fn add(&mut self, bytes: u64) {
-        self.entries += 1;
-        self.bytes = self.bytes.saturating_add(bytes);
-    }
-
-    pub(crate) fn remove(&mut self, bytes: u64) {
-        self.entries = self.entries.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(bytes);
-    }
-}
-
 fn millis(at: SystemTime) -> u64 {
     at.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// Returns the time of a row. A time that the system cannot represent is taken as 1970: it only dates the queue.
-pub(crate) fn time_of(millis: u64) -> SystemTime {
-    UNIX_EPOCH.checked_add(Duration::from_millis(millis)).unwrap_or(UNIX_EPOCH)
 }

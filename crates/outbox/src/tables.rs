@@ -6,7 +6,7 @@ use redb::{ReadableTable, TableDefinition};
 
 use crate::entry::{NewEntry, OutboxCommit};
 use crate::sink::SinkHandle;
-use crate::store::{PendingTotals, SinkQuota, time_of};
+use crate::totals::{PendingTotals, SinkQuota, time_of};
 
 pub(crate) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 pub(crate) const COUNTERS: TableDefinition<'_, &str, u64> = TableDefinition::new("counters");

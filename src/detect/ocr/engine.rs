@@ -133,6 +133,7 @@ impl ReadEngine {
         answers: &mut [JobResult<Vec<Parts>>],
     ) {
         let mut watch = Stopwatch::of_this_thread();
+        // Lines of one width share a tensor; the graph takes any width, but one width per inference.
         let batch = self.info.input.batch.unwrap_or(lines.len());
         let elements = self.info.input.elements(width_px);
         resize(&mut self.tensor, batch * elements);
@@ -218,6 +219,7 @@ fn lines<'a>(jobs: &'a [ReadJob], input: LineShape) -> BTreeMap<u32, Vec<TextLin
                 let (width_px, content_px) = input.widths_px((crop.width_px, crop.height_px));
                 lines.entry(width_px).or_default().push(TextLine { at: (i, j), part, crop, content_px });
             };
+            // A plate of two lines cannot be recognised beforehand: both readings are made, and the better one is taken later.
             if let Some([upper, lower]) = halves(&crop) {
                 add(Part::Upper, upper);
                 add(Part::Lower, lower);

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::schema_check;
+use crate::pattern;
 
 pub use camera::{
     CameraSection, EventRoutingSection, MotionSection, PlaybackSection, RoutingSection,
@@ -28,11 +28,6 @@ pub use detector::{
 pub use model::{BoxUnits, ChannelOrder, ClassList, InputRange, LayoutChoice, ModelInput, ModelSection};
 pub use publishers::{PublishersSection, SnapshotFormat, SnapshotsSection, SseName};
 pub use roi::{FilterName, MaskPolygon, RoiSection, RoiUnits, ZonePolygon};
-
-/// The schema keyword for the form of a valid value, in words.
-pub(super) const REMEDY: &str = "x-remedy";
-/// The schema keyword for other names of a choice: pairs of a pattern and a remedy.
-pub(super) const OTHER_NAMES: &str = "x-other-names";
 
 /// The cameras, their detectors, and the destinations of events.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -103,7 +98,7 @@ impl AwsSection {
     /// Returns `true` if `name` has the form of a region name.
     #[must_use]
     pub fn is_region(name: &str) -> bool {
-        schema_check::matches(REGION, name)
+        pattern::matches(REGION, name)
     }
 }
 

@@ -163,7 +163,7 @@ async fn a_commit_beyond_the_limit_is_refused_and_the_next_one_accepted() {
 
 /// Attachments of all sizes, the oldest of which are dropped: the worst case for the file, by a best-effort sink.
 #[tokio::test]
-async fn the_file_takes_at_most_four_times_the_quota() {
+async fn the_file_takes_no_more_than_four_times_the_quota() {
     const QUOTA: u64 = 8 << 20;
     let dir = tempfile::tempdir().unwrap();
     let (outbox, _) = open(dir.path(), &[spec("s3", false, QUOTA, true)]);
