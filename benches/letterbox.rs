@@ -4,14 +4,14 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use half::f16;
-use kvs_infer::detect::{Element, Resampler};
+use kvs_infer::detect::{Resampler, TensorElement};
 use kvs_infer::media::{Color, Matrix, Yuv420};
 
 fn plane(width: usize, height: usize) -> Vec<u8> {
     (0..width * height).map(|i| ((i * 7919) >> 3) as u8).collect()
 }
 
-fn pass<T: Element>(
+fn pass<T: TensorElement>(
     criterion: &mut Criterion,
     name: &str,
     (width, height): (u32, u32),

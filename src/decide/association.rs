@@ -48,7 +48,7 @@ pub(super) fn match_in_view(
         let fits = track.is_in_view(context.media, IN_VIEW_MS) && iou > 0.0 && iou >= min_iou;
         // Capped at 1: a partly covered object may look entirely different, and its place is still evidence.
         let appearance = track.appearance_difference(sighting.appearance.as_ref()).min(1.0);
-        fits.then(|| APPEARANCE_WEIGHT * appearance - iou)
+        fits.then_some(APPEARANCE_WEIGHT * appearance - iou)
     })
 }
 

@@ -227,7 +227,7 @@ fn count(people: &mut Vec<PersonShare>, person: &str, at_ms: i64) {
             share.to_ms = share.to_ms.max(at_ms);
         }
         None => {
-            people.push(PersonShare { person: person.to_owned(), records: 1, from_ms: at_ms, to_ms: at_ms })
+            people.push(PersonShare { person: person.to_owned(), records: 1, from_ms: at_ms, to_ms: at_ms });
         }
     }
 }

@@ -235,6 +235,7 @@ impl Cache {
     }
 
     /// Opens the lock file, and creates the folders above it.
+    #[expect(clippy::result_large_err, reason = "one error per fetch, which it ends")]
     fn open_lock(&self, files: &AddressFiles) -> Result<File, FetchError> {
         let folder = files.lock.parent().unwrap_or(&files.lock);
         std::fs::create_dir_all(folder).map_err(|why| unusable(folder, &why))?;

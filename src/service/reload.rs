@@ -116,7 +116,7 @@ impl Service {
     }
 
     /// Returns the models under load if a newer configuration must not replace the one that is being prepared: with an abandoned load
-    /// running already, another one would exceed [`MAX_ABANDONED_LOADS`]. `None`: it may.
+    /// running already, another one would exceed `MAX_ABANDONED_LOADS`. `None`: it may.
     #[must_use]
     pub fn stuck_loads(&self) -> Option<String> {
         let threads = self.board.load_threads();

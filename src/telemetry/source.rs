@@ -88,7 +88,7 @@ impl ConnectionOpened<'_> {
                 info!(stage = "source", camera = %camera.id(), stream, start, suppressed, "connected");
             }
             LogLine::Suppressed => {
-                debug!(stage = "source", camera = %camera.id(), stream, start, "connected")
+                debug!(stage = "source", camera = %camera.id(), stream, start, "connected");
             }
         }
         counter!(SOURCE_CONNECTIONS, "camera" => self.camera.id().to_string()).increment(1);

@@ -8,7 +8,8 @@ use tokio::sync::watch;
 use crate::commit_queue::CommitQueue;
 use crate::disk::Disk;
 use crate::error::CloseError;
-use crate::store::{BatchEffects, OutboxStore, SinkQuota, StoreError, StoreState, WriteBatch, catch_panic};
+use crate::store::{BatchEffects, OutboxStore, StoreError, StoreState, WriteBatch, catch_panic};
+use crate::totals::SinkQuota;
 
 /// The first and the longest delay between two retries.
 pub(crate) const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));

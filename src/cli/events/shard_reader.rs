@@ -142,7 +142,7 @@ impl ShardReader {
             Some(record) => self.start = ShardStart::After(record.sequence_number.clone()),
             // If the iterator expires before the first record, LATEST would skip the records that arrived meanwhile.
             None if self.start == ShardStart::Latest => {
-                self.start = ShardStart::Time(SystemTime::now().into())
+                self.start = ShardStart::Time(SystemTime::now().into());
             }
             None => {}
         }

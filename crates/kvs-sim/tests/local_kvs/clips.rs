@@ -57,7 +57,7 @@ async fn viewed(stream: &Arc<KvsStream>) -> (Vec<(i64, usize)>, Vec<(u32, u32)>)
                 assert_eq!(start.producer_ms, Some(cluster_ms));
             }
             FragmentEvent::Block(frame) => {
-                frames.push((cluster_ms + frame.relative_ms, frame.block.data.len()))
+                frames.push((cluster_ms + frame.relative_ms, frame.block.data.len()));
             }
             FragmentEvent::End(end) => fragments.push((end.frames, end.keyframes)),
             FragmentEvent::Error(error) => panic!("{error:?}"),
