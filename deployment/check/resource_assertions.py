@@ -199,6 +199,7 @@ def resources_of(made: Made) -> dict[str, list[str]]:
     table = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table"
     return {
         "ReadCameras": [f"{kvs}/{made.parameter('KvsStreamPrefix')}*/*"],
+        "Notify": [f"arn:aws:sns:{REGION}:{ACCOUNT}:kvs-infer-*"],
         "PublishEvents": [f"arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/{made.ids['EventStream']}"],
         "StoreSnapshots": [f"{bucket}/{made.parameter('S3Prefix')}/*"],
         "ReadConfigurationAndModels": [f"{bucket}/config/*", f"{bucket}/models/*"],

@@ -40,6 +40,12 @@ pub enum EnvironmentError {
     /// A variable such as `HTTPS_PROXY` does not contain a proxy.
     #[error(transparent)]
     Proxy(#[from] ProxyError),
+    /// A variable such as `AWS_ENDPOINT_URL` does not contain an address.
+    #[error("{variable} is not an address; write http://HOST:PORT or https://HOST, or unset it")]
+    Endpoint {
+        /// The name of the variable. Its value may contain a password.
+        variable: String,
+    },
 }
 
 impl HttpSettings {
@@ -65,7 +71,25 @@ fn variable(name: &str) -> Option<String> {
 pub fn validate_environment() -> Result<(), EnvironmentError> {
     let certificates = ExtraCertificates::configured(&variable)?;
     let proxies = Proxies::configured(&variable)?;
+    let utf8 = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    validate_endpoints(std::env::vars_os().filter_map(utf8))?;
     SETTINGS.get_or_init(|| HttpSettings { certificates, proxies });
+    Ok(())
+}
+
+/// Checks `AWS_ENDPOINT_URL` and its forms per service, which the SDK would quote in errors, with its password.
+fn validate_endpoints(variables: impl Iterator<Item = (String, String)>) -> Result<(), EnvironmentError> {
+    let is_address = |value: &str| {
+        let parsed: Option<Uri> = value.parse().ok();
+        parsed.is_some_and(|uri| uri.host().is_some() && matches!(uri.scheme_str(), Some("http" | "https")))
+    };
+    for (variable, value) in variables {
+        if variable.starts_with("AWS_ENDPOINT_URL") && !value.is_empty() && !is_address(&value) {
+            return Err(EnvironmentError::Endpoint { variable });
+        }
+    }
     Ok(())
 }
 
@@ -212,5 +236,31 @@ fn with_route(error: ConnectorError, route: HttpRoute) -> ConnectorError {
         (_, true, _) => ConnectorError::user(source),
         (_, _, true) => ConnectorError::io(source),
         _ => ConnectorError::other(source, other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_that_is_no_address_is_named_without_its_value() {
+        let table = [
+            ("AWS_ENDPOINT_URL", "http://127.0.0.1:4566", true),
+            ("AWS_ENDPOINT_URL_S3", "https://u:HUSH@minio", true),
+            ("AWS_ENDPOINT_URL", "", true),
+            ("AWS_ENDPOINT_URL", "u:HUSH@127.0.0.1:4566", false),
+            ("AWS_ENDPOINT_URL_KINESIS", "http:/u:HUSH@h", false),
+            ("AWS_ENDPOINT_URL", "h:4566", false),
+            ("AWS_PROFILE", "h:4566", true),
+        ];
+        for (variable, value, is_valid) in table {
+            let checked = validate_endpoints([(variable.to_owned(), value.to_owned())].into_iter());
+            assert_eq!(checked.is_ok(), is_valid, "{variable}={value}");
+            if let Err(error) = checked {
+                let text = error.to_string();
+                assert!(text.starts_with(variable) && !text.contains("HUSH"), "{text}");
+            }
+        }
     }
 }

@@ -1,21 +1,25 @@
 //! Watches the configuration of a running service: polls it for changes, and reads it again on SIGHUP.
 
+use std::io;
 use std::time::Duration;
 
 use tokio::signal::unix::Signal;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::task::JoinHandle;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
 use super::config_args::{ConfigArgs, ConfigOrigin};
 use crate::base::causes;
-use crate::config::{ConfigErrors, Settings};
+use crate::config::{ConfigErrors, ConfigSource, Settings};
 use crate::remote::RemoteClient;
 
 /// Interval between two reads of a local file. Its content is compared, not its time, so mounts and symlinks work too.
 const FILE_INTERVAL: Duration = Duration::from_secs(1);
 /// Interval between two requests to a server.
 const REMOTE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The maximum time for a read of a local file.
+const READ_LIMIT: Duration = Duration::from_secs(10);
 
 /// The text of the configuration, or the reason why it cannot be read.
 type ReadOutcome = Result<String, String>;
@@ -29,6 +33,8 @@ pub(super) struct ConfigWatch {
     origin: ConfigOrigin,
     client: Option<RemoteClient>,
     etag: Option<String>,
+    /// The read of a local file that is in progress.
+    reading: Option<JoinHandle<Result<String, ConfigErrors>>>,
     /// Last text that was reported as a change.
     reported: ReadOutcome,
     /// Text of the last read.
@@ -51,7 +57,7 @@ impl ConfigWatch {
         // A slow server must not cause a burst of requests afterwards.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (reported, last) = (Ok(text.to_owned()), Ok(text.to_owned()));
-        Ok(Self { args, origin, client, etag: None, reported, last, hangup, ticks })
+        Ok(Self { args, origin, client, etag: None, reading: None, reported, last, hangup, ticks })
     }
 
     /// Starts a task that reports changes until the receiver is dropped.
@@ -96,7 +102,10 @@ impl ConfigWatch {
     /// Reads the configuration. Returns `None` if a server has no other version, or standard input is not asked again.
     async fn read(&mut self, forced: bool) -> Option<ReadOutcome> {
         let read = match &self.origin {
-            ConfigOrigin::Local(source) if source.can_be_read_again() => source.read(),
+            ConfigOrigin::Local(source) if source.can_be_read_again() => {
+                let source = source.clone();
+                self.read_file(source).await
+            }
             ConfigOrigin::Local(_) if forced => {
                 return Some(Err("standard input cannot be read again; restart, or use a file".to_owned()));
             }
@@ -104,6 +113,21 @@ impl ConfigWatch {
             ConfigOrigin::Remote(_) => self.fetch(forced).await.transpose()?,
         };
         Some(read.map_err(|error: ConfigErrors| causes(&error)))
+    }
+
+    /// Reads the file on a thread of its own: a mount that does not answer must not stop the runtime, which reads the cameras.
+    ///
+    /// One read is in progress at most. A read that takes longer than [`READ_LIMIT`] is awaited again by the next call.
+    async fn read_file(&mut self, source: ConfigSource) -> Result<String, ConfigErrors> {
+        let file = source.name();
+        let reading = self.reading.get_or_insert_with(|| spawn_blocking(move || source.read()));
+        let Ok(finished) = timeout(READ_LIMIT, reading).await else {
+            let text = format!("no answer within {} s; check the disk or the mount", READ_LIMIT.as_secs());
+            let why = io::Error::new(io::ErrorKind::TimedOut, text);
+            return Err(ConfigErrors::Unreadable { file, why });
+        };
+        self.reading = None;
+        finished.unwrap_or_else(|panic| Err(ConfigErrors::Unreadable { file, why: io::Error::other(panic) }))
     }
 
     async fn fetch(&mut self, forced: bool) -> Result<Option<String>, ConfigErrors> {

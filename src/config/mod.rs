@@ -9,11 +9,13 @@ mod lower;
 mod schema;
 mod settings;
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use kvs_config::raw::AwsSection;
+
+use crate::base::{MAX_TEXT_BYTES, read_bounded};
 
 pub use errors::ConfigErrors;
 pub use files::ModelFiles;
@@ -42,7 +44,9 @@ impl ConfigSource {
         if name == "-" { Self::Stdin } else { Self::File(PathBuf::from(name)) }
     }
 
-    fn name(&self) -> String {
+    /// Returns the name for messages.
+    #[must_use]
+    pub fn name(&self) -> String {
         match self {
             Self::File(path) => path.display().to_string(),
             Self::Stdin => "<stdin>".to_owned(),
@@ -61,10 +65,12 @@ impl ConfigSource {
     /// It cannot be read.
     pub fn read(&self) -> Result<String, ConfigErrors> {
         let text = match self {
-            Self::File(path) => std::fs::read_to_string(path),
+            Self::File(path) => read_bounded(path).and_then(|bytes| {
+                String::from_utf8(bytes).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))
+            }),
             Self::Stdin => {
                 let mut text = String::new();
-                std::io::stdin().lock().read_to_string(&mut text).map(|_| text)
+                io::stdin().lock().take(MAX_TEXT_BYTES).read_to_string(&mut text).map(|_| text)
             }
         };
         text.map_err(|why| ConfigErrors::Unreadable { file: self.name(), why })

@@ -30,7 +30,11 @@ impl FromStr for GivenAddress {
 
 impl fmt::Display for GivenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&without_address_secrets(&self.0))
+        // Parsed, a quotation mark or a blank in the password or the query is percent-encoded and does not end the address.
+        match Url::parse(&self.0) {
+            Ok(url) if self.0.contains("://") => f.write_str(&without_address_secrets(url.as_str())),
+            _ => f.write_str(&without_address_secrets(&self.0)),
+        }
     }
 }
 
@@ -206,6 +210,8 @@ mod tests {
         for (text, shown) in [
             ("/app/config/cameras.yaml", "/app/config/cameras.yaml"),
             ("https://me:HUSH@example.com/c.yaml?sig=HUSH", "https://...@example.com/c.yaml?..."),
+            ("https://me:a'HUSH@example.com/c.yaml?sig=b'HUSH", "https://...@example.com/c.yaml?..."),
+            ("https://me:a\"<HUSH@example.com/c.yaml?sig=b HUSH", "https://...@example.com/c.yaml?..."),
         ] {
             let Ok(given) = text.parse::<GivenAddress>();
             assert_eq!((given.to_string(), format!("{given:?}")), (shown.to_owned(), shown.to_owned()));

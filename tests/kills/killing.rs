@@ -23,6 +23,8 @@ const KILLS_OF_OTHERS: usize = 12;
 const KILLS_A_ROUND: usize = 40;
 /// Of the requests to AWS, how many fail.
 const STORM: f64 = 0.15;
+/// The maximum lifetime of an HLS session on AWS.
+const MAX_SESSION: Duration = Duration::from_secs(12 * 3600);
 /// A longer wait fails the test.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -178,6 +180,8 @@ impl Scene {
 impl<'a> Round<'a> {
     /// Stores footage, and begins the run that is not disturbed.
     async fn start(scene: &'a Scene, number: usize, positions: bool, weather: u64) -> Self {
+        // The HLS sessions of the lives before expire, of which the local KVS keeps 1000 at most: its clock stands still otherwise.
+        scene.clock.advance(MAX_SESSION);
         scene.footage.store(&scene.sim, &scene.clock, number).await;
         let (right, tried) = tokio::join!(Aws::make(&scene.calm, number), Aws::make(&scene.moto, number));
         let config = config(&tried, number, positions, scene.kind);

@@ -106,7 +106,7 @@ impl Program {
 
     /// Writes another configuration, and asks with SIGHUP for it to be taken over.
     pub(crate) fn rewrite(&self, config: &str) {
-        let file = self.dir.as_ref().unwrap().path().join("cameras.yaml");
+        let file = self.dir().join("cameras.yaml");
         std::fs::write(file, format!("{config}state:\n  dir: state\n")).unwrap();
         let sent = Command::new("kill").args(["-HUP", &self.pid().to_string()]).status().unwrap();
         assert!(sent.success());
@@ -149,6 +149,11 @@ impl Program {
             }
         }
         panic!("the events ended before {missing:?}");
+    }
+
+    /// Returns the folder that the program runs in.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.as_ref().unwrap().path()
     }
 
     /// The number of its process.

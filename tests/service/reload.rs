@@ -65,6 +65,31 @@ async fn cameras_come_change_and_go_and_the_others_lose_no_frame() {
 }
 
 /// The configuration is a pipe at first, which the program opens and then waits for.
+/// A read of a pipe would wait for a writer for ever, and the cameras with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_becomes_a_pipe_is_rejected_and_stops_no_camera() {
+    let clips = tempfile::tempdir().unwrap();
+    let clip = film(clips.path(), 0);
+    let sim = sim();
+    store(&sim, "steady-stream", &clip).await;
+    let program = Program::start(&config(&[camera("steady")]), &sim.endpoint(), None);
+    program.camera_after("steady", FRAMES);
+    let file = program.dir().join("cameras.yaml");
+    std::fs::remove_file(&file).unwrap();
+    assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+    program.metric_when("kvs_infer_config_reload_failures_total", 1);
+    let health = program.get("/healthz");
+    assert!(health.0 == 200 && health.1.contains("not a regular file"), "{}", health.1);
+    store(&sim, "steady-stream", &clip).await;
+    program.camera_after("steady", 2 * FRAMES);
+
+    std::fs::remove_file(&file).unwrap();
+    program.rewrite(&config(&[camera("steady"), camera("added")]));
+    program.metric_when("kvs_infer_config_reloads_total", 1);
+    let ended = program.stop();
+    assert!(ended.status.success(), "{:?}", ended.log);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hangup_in_the_first_moments_ends_nothing_and_is_not_lost() {
     let (sim, dir) = (sim(), tempfile::tempdir().unwrap());

@@ -56,7 +56,7 @@ fn secret_parts(text: &str) -> Vec<Range<usize>> {
 ///
 /// A backslash ends it too, since a log line of JSON escapes a quotation mark as `\"`.
 fn end_of_address(text: &str, begin: usize) -> usize {
-    let is_end = |c: char| c.is_whitespace() || c.is_control() || "\"'`<>\\".contains(c);
+    let is_end = |c: char| c.is_whitespace() || c.is_control() || "\"`<>\\".contains(c);
     let end = text[begin..].find(is_end).map_or(text.len(), |at| begin + at);
     // Punctuation at the end belongs to the sentence around the address.
     begin + text[begin..end].trim_end_matches([':', ';', ',', '.', ')', ']', '}', '!']).len()
@@ -94,6 +94,7 @@ mod tests {
             ("https://example.com/a/m.onnx", "https://example.com/a/m.onnx"),
             ("https://u:HUSH@example.com:444/m?sig=HUSH#HUSH", "https://...@example.com:444/m?..."),
             ("https://HUSH@example.com", "https://...@example.com"),
+            ("https://u:a'HUSH@example.com/m?b'HUSH", "https://...@example.com/m?..."),
             ("https://u:HU/SH@example.com/m", "https://...@example.com/m"),
             ("https://u:HU?SH@example.com/m", "https://...@example.com/m"),
             ("https://u:H@U@example.com/m", "https://...@example.com/m"),

@@ -1,9 +1,12 @@
 //! The class names of a detection model, and the characters of a recognition model.
 
+use std::path::Path;
+
 use kvs_config::raw::ClassList;
 use kvs_config::{ClassFileFault, ClassNameFault, KeyPath, class_name_faults, class_names};
 
 use super::SettingsBuilder;
+use crate::base::read_bounded;
 
 impl SettingsBuilder<'_> {
     /// Returns the class names at `at`, or the characters of a recognition model.
@@ -63,7 +66,7 @@ impl SettingsBuilder<'_> {
             return None;
         }
         // As bytes: the encoding is part of the check.
-        let bytes = match std::fs::read(path) {
+        let bytes = match read_bounded(Path::new(path)) {
             Ok(bytes) => bytes,
             Err(why) => {
                 let remedy = "correct the path, or write the names inline: classes: [name, name]";
