@@ -17,11 +17,19 @@ pub fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let file =
         File::options().read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32).open(path)?;
     if !file.metadata()?.is_file() {
-        let text = "it is not a regular file; a configuration from a pipe is read with `--config -`";
+        let text = "it is not a regular file; put a file in its place";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
+    read_to_limit(file)
+}
+
+/// Reads at most [`MAX_TEXT_BYTES`] from an open file or a pipe.
+///
+/// # Errors
+/// It cannot be read, or has more.
+pub fn read_to_limit(source: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    file.take(MAX_TEXT_BYTES + 1).read_to_end(&mut bytes)?;
+    source.take(MAX_TEXT_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_TEXT_BYTES {
         let text = format!("it has more than {MAX_TEXT_BYTES} bytes, which is the maximum");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));

@@ -120,7 +120,7 @@ impl ConfigWatch {
     /// One read is in progress at most. A read that takes longer than [`READ_LIMIT`] is awaited again by the next call.
     async fn read_file(&mut self, source: ConfigSource) -> Result<String, ConfigErrors> {
         let file = source.name();
-        let reading = self.reading.get_or_insert_with(|| spawn_blocking(move || source.read()));
+        let reading = self.reading.get_or_insert_with(|| spawn_blocking(move || source.read_again()));
         let Ok(finished) = timeout(READ_LIMIT, reading).await else {
             let text = format!("no answer within {} s; check the disk or the mount", READ_LIMIT.as_secs());
             let why = io::Error::new(io::ErrorKind::TimedOut, text);

@@ -9,13 +9,14 @@ mod lower;
 mod schema;
 mod settings;
 
-use std::io::{self, Read};
+use std::fs::File;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use kvs_config::raw::AwsSection;
 
-use crate::base::{MAX_TEXT_BYTES, read_bounded};
+use crate::base::{read_bounded, read_to_limit};
 
 pub use errors::ConfigErrors;
 pub use files::ModelFiles;
@@ -59,20 +60,33 @@ impl ConfigSource {
         matches!(self, Self::File(_))
     }
 
-    /// Reads the text of the source.
+    /// Reads the text of the source at the start. A pipe is read to its end, such as the output of a command in a shell.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// It cannot be read, or has more than 4 MiB.
     pub fn read(&self) -> Result<String, ConfigErrors> {
-        let text = match self {
-            Self::File(path) => read_bounded(path).and_then(|bytes| {
-                String::from_utf8(bytes).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))
-            }),
-            Self::Stdin => {
-                let mut text = String::new();
-                io::stdin().lock().take(MAX_TEXT_BYTES).read_to_string(&mut text).map(|_| text)
-            }
+        let bytes = match self {
+            Self::File(path) => File::open(path).and_then(read_to_limit),
+            Self::Stdin => read_to_limit(io::stdin().lock()),
         };
+        self.decoded(bytes)
+    }
+
+    /// Reads the text of a file again while the service runs.
+    ///
+    /// # Errors
+    /// It cannot be read, has more than 4 MiB, or is no regular file: a pipe could block the reader for ever.
+    pub fn read_again(&self) -> Result<String, ConfigErrors> {
+        match self {
+            Self::File(path) => self.decoded(read_bounded(path)),
+            Self::Stdin => self.decoded(Err(io::Error::other("standard input cannot be read again"))),
+        }
+    }
+
+    fn decoded(&self, bytes: io::Result<Vec<u8>>) -> Result<String, ConfigErrors> {
+        let text = bytes.and_then(|bytes| {
+            String::from_utf8(bytes).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))
+        });
         text.map_err(|why| ConfigErrors::Unreadable { file: self.name(), why })
     }
 }
