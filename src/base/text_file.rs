@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// The maximum size of a file, bytes; the same as for a configuration that is fetched.
-pub const MAX_TEXT_BYTES: u64 = 4 << 20;
+const MAX_TEXT_BYTES: u64 = 4 << 20;
 
 /// Reads a regular file of at most [`MAX_TEXT_BYTES`].
 ///
