@@ -8,7 +8,7 @@ use std::path::Path;
 /// The maximum size of a file, bytes; the same as for a configuration that is fetched.
 const MAX_TEXT_BYTES: u64 = 4 << 20;
 
-/// Reads a regular file of at most [`MAX_TEXT_BYTES`].
+/// Reads a regular file of at most 4 MiB.
 ///
 /// # Errors
 /// The file cannot be read, is larger, or is no regular file: a pipe would block the reader, and a device may have no end.
@@ -23,7 +23,7 @@ pub fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     read_to_limit(file)
 }
 
-/// Reads at most [`MAX_TEXT_BYTES`] from an open file or a pipe.
+/// Reads at most 4 MiB from an open file or a pipe.
 ///
 /// # Errors
 /// It cannot be read, or has more.
