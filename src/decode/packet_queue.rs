@@ -2,7 +2,7 @@
 //!
 //! It is bounded by the number of items and by [`MAX_QUEUED_BYTES`] of access units; a larger access unit waits alone.
 //!
-//! When it is full, ingest waits in both modes, and the connection with it; nothing is dropped here. In catch-up that is
+//! A full queue makes ingest wait in both modes, and the connection with it; nothing is dropped here. In catch-up that is
 //! the intended back-pressure. In live mode the decode thread takes access units that are late off without decoding
 //! them, so there is room at once unless a single picture takes longer than that.
 

@@ -35,7 +35,7 @@ impl LumaGrid {
         let mut grid = Self(Box::new([0; COLUMNS * ROWS]));
         for (row, cells) in grid.0.chunks_exact_mut(COLUMNS).enumerate() {
             let rows = part(height, row, ROWS);
-            // Some rows of a cell are enough for its average; all of them would cost memory bandwidth at 4K.
+            // Some rows of a cell are enough for its average.
             let step = rows.len().div_ceil(ROWS_READ).max(1);
             let lines = rows.step_by(step).filter_map(|row| line(picture, row, width));
             average(lines, &columns, cells);

@@ -74,7 +74,7 @@ impl TensorElement for f16 {
 
     fn paint(rows: [&mut [Self]; 3], scratch: &mut [f32], paint: impl FnOnce([&mut [f32]; 3])) {
         let width = rows[0].len();
-        // The loops compute in f32, and a row is converted as a whole: F16C converts eight values at once.
+        // The loops compute in f32, and each row is converted as a whole afterwards.
         paint(thirds(&mut scratch[..3 * width]));
         for (row, painted) in rows.into_iter().zip(scratch.chunks_exact(width)) {
             row.convert_from_f32_slice(painted);

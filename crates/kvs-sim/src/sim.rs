@@ -92,7 +92,7 @@ impl Default for SimConfig {
 
 /// A running local KVS.
 ///
-/// When it is dropped, its tasks end in the background; [`stop`](Self::stop) waits for their end.
+/// Its tasks end in the background after a drop; [`stop`](Self::stop) waits for their end.
 #[derive(Debug)]
 pub struct Sim {
     address: SocketAddr,
