@@ -1,5 +1,6 @@
 //! The analysis task of a camera: detects, decides and offers events frame by frame, and commits per fragment.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use futures_util::future::{join_all, poll_immediate};
@@ -12,6 +13,7 @@ use crate::delivery::{CameraCommit, EventOutbox, FrameEvents, FrameRecords, NewR
 use crate::detect::{DetectError, Detector, MotionRules, SceneObject};
 use crate::media::{
     CameraId, Decoded, Detection, Event, FragmentEnd, Frame, Mode, ModeCell, SamplerState, Surface,
+    fragment_order,
 };
 use crate::render::Label;
 use crate::status::CameraStatus;
@@ -25,6 +27,15 @@ pub(super) struct LoadedEntry {
     pub(super) rules: Rules,
     pub(super) detector: Detector,
     pub(super) ocr: Option<EntryOcr>,
+}
+
+/// A frame that was inferred and decided, before its events are offered.
+pub(super) struct DecidedFrame {
+    events: Vec<DecidedEvent>,
+    /// The boxes of its picture.
+    labels: Vec<Label>,
+    /// True if no detector failed.
+    is_complete: bool,
 }
 
 /// The minimum height of a box whose text is read, px: in a lower one no letter can be recognized.
@@ -59,6 +70,7 @@ impl AnalysisTask {
                 Decoded::Frame(frame) if self.checkpoint.has_seen(&frame) => Ok(()),
                 Decoded::Frame(frame) if self.is_still(&frame) => Ok(()),
                 Decoded::Frame(frame) => self.analyze(frame).await,
+                Decoded::IdleQuery(query) => self.answer(query).await,
                 Decoded::FragmentEnd { end, sampler } => self.end_fragment(&end, sampler).await,
                 // The state is kept: the fragment is read again, and its frames that were decided are left out then.
                 Decoded::Discontinuity => Ok(()),
@@ -85,28 +97,45 @@ impl AnalysisTask {
 
     /// Detects and decides one frame, and offers its events.
     async fn analyze(&mut self, frame: Arc<Frame>) -> Result<(), OfferError> {
-        let detections = self.detect(&frame).await;
+        let decided = self.infer(&frame).await;
+        self.publish(frame, decided).await
+    }
+
+    /// Detects and decides one frame.
+    pub(super) async fn infer(&mut self, frame: &Arc<Frame>) -> DecidedFrame {
+        let detections = self.detect(frame).await;
         let inferences: Vec<Inference<'_>> = self
             .entries
             .iter()
             .zip(&detections)
             .filter_map(|(entry, detections)| entry.decide_input(detections))
             .collect();
-        let facts = FrameFacts::of(&frame, &self.stream);
+        let facts = FrameFacts::of(frame, &self.stream);
         let outcome = decide::decide(&mut self.checkpoint.decide, &facts, &inferences);
         let boxes = inferences.iter().map(|inference| inference.detections.len()).sum();
         FrameDecided { camera: &self.camera, boxes, kept: outcome.sightings.len() }.emit();
-        self.checkpoint.seen = Some(FramePosition::of(&frame));
+        self.checkpoint.seen = Some(FramePosition::of(frame));
         let labels: Vec<Label> = outcome.sightings.iter().map(picture_label).collect();
         let is_complete = detections.iter().all(Result::is_ok);
         match self.motion {
             // Without the result of each entry the gate must not take the scene for known, so it opens again.
             Some(rules) if is_complete => {
-                self.checkpoint.motion.record(rules, outcome.sightings.iter().map(known_object));
+                let found = self.checkpoint.motion.record(rules, outcome.sightings.iter().map(known_object));
+                self.note_found(found);
             }
             _ => self.checkpoint.motion.forget(),
         }
-        self.offer(&frame, outcome.events, &labels).await?;
+        DecidedFrame { events: outcome.events, labels, is_complete }
+    }
+
+    /// Offers the events of a frame, and shows it.
+    pub(super) async fn publish(
+        &mut self,
+        frame: Arc<Frame>,
+        decided: DecidedFrame,
+    ) -> Result<(), OfferError> {
+        let DecidedFrame { events, labels, is_complete } = decided;
+        self.offer(&frame, events, &labels).await?;
         if is_complete {
             FrameInferred { camera: &self.status, frame, labels }.emit();
         }
@@ -174,13 +203,18 @@ impl AnalysisTask {
 
     /// Moves the checkpoint after the fragment and commits it.
     async fn end_fragment(&mut self, end: &FragmentEnd, sampler: SamplerState) -> Result<(), OfferError> {
+        let mut idle = std::mem::take(&mut self.checkpoint.sampler.idle);
+        idle.pass(end);
+        // Only frames after the position are to be recognized when they are read again. An idle camera ends a fragment
+        // after the verdict on the next keyframe, which may have been inferred.
+        let is_ahead =
+            |seen: &FramePosition| fragment_order(&seen.fragment, &end.fragment.number) == Ordering::Greater;
         self.checkpoint = Checkpoint {
             stream: Arc::clone(&self.checkpoint.stream),
             position: Some(end.position.clone()),
-            // Only frames after the position are to be recognized when they are read again.
-            seen: None,
+            seen: self.checkpoint.seen.take().filter(is_ahead),
             decide: std::mem::take(&mut self.checkpoint.decide),
-            sampler,
+            sampler: SamplerState { idle, ..sampler },
             motion: std::mem::take(&mut self.checkpoint.motion),
         };
         self.commit(Vec::new()).await?;

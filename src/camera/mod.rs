@@ -10,6 +10,7 @@
 mod analysis;
 mod connection_end;
 mod demuxed_connection;
+mod idle_verdicts;
 mod ingest;
 
 use std::sync::Arc;
@@ -129,17 +130,21 @@ impl CameraPipeline {
         if spec.motion.is_none() {
             checkpoint.motion.forget();
         }
+        if !spec.decodes_idly {
+            checkpoint.sampler.forget_idle();
+        }
         let (start, mode) = choose_start(spec.start, checkpoint.position.clone());
         status.set_mode(mode);
         let mode = Arc::new(ModeCell::new(mode));
         let (packet_sender, packet_receiver) = packet_queue(MAX_QUEUED_PACKETS);
         let (frame_sender, frame_receiver) = frame_queue(status.clone(), Arc::clone(&mode));
-        let sampler = Sampler::new(spec.fps_target, checkpoint.sampler);
+        let sampler = Sampler::new(spec.fps_target, checkpoint.sampler.clone());
         let decode = decode::spawn(
             status.clone(),
             sampler,
             spec.masks.clone(),
             spec.max_pixels,
+            spec.decodes_idly,
             packet_receiver,
             frame_sender,
         )

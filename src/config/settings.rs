@@ -120,6 +120,8 @@ pub struct CameraSpec {
     pub masks: Option<Masks>,
     /// The motion gate; `None`: every frame is analyzed.
     pub motion: Option<MotionRules>,
+    /// True if only keyframes are decoded while the motion gate finds nothing.
+    pub decodes_idly: bool,
     /// The enabled entries, at least one, in the order of the file.
     pub pipeline: Vec<PipelineEntry>,
     /// The destinations of its events.

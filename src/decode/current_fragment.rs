@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::media::{FragmentEnd, MediaMs, Packet};
+use crate::media::{FragmentEnd, MediaMs, Packet, QuietSizes, RecentGops};
 
 /// The largest step in media time from the newest picture of a fragment to the keyframe that continues it, ms.
 const MAX_CONTINUATION_STEP_MS: i64 = 2_000;
@@ -30,4 +30,13 @@ pub(super) struct HeldEnd {
     pub(super) end: FragmentEnd,
     /// The number of its last packet.
     pub(super) last: i64,
+    /// What the checkpoint keeps of the footage up to it, besides the sampler's state.
+    pub(super) learned: LearnedFootage,
+}
+
+/// What decode has learned about a stream, a part of its checkpoint.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LearnedFootage {
+    pub(super) gops: RecentGops,
+    pub(super) sizes: QuietSizes,
 }

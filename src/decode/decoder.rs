@@ -6,17 +6,21 @@ use std::sync::Arc;
 use ffmpeg_next::frame::Video;
 use h26x::{PictureRole, filter_for_decoder};
 
-use super::current_fragment::{CurrentFragment, HeldEnd};
+use super::current_fragment::{CurrentFragment, HeldEnd, LearnedFootage};
 use super::error::DecodeError;
 use super::mask::Masks;
 use super::picture::PictureMaker;
 use super::reference_tracker::ReferenceTracker;
 use super::reorder::{PacketOrigin, ReorderBuffer};
 use super::sampler::Sampler;
-use super::track_decoder::{PictureLimit, open_decoder, send_unit};
-use crate::media::{Decoded, FragmentEnd, Frame, MediaMs, Packet, SamplerState, Surface, VideoTrack};
+use super::track_decoder::{PictureLimit, decode_alone, open_decoder, send_unit};
+use crate::media::{
+    Decoded, FragmentEnd, Frame, MediaMs, Packet, QuietSizes, SamplerState, Surface, VideoTrack,
+};
 use crate::status::CameraStatus;
-use crate::telemetry::decode::{DecoderOpened, DropReason, FrameDecoded, FrameSampled, FramesDropped};
+use crate::telemetry::decode::{
+    DecoderOpened, DropReason, FrameDecoded, FrameSampled, FramesDropped, SkipReason, UnitsSkipped,
+};
 
 /// Decodes the packets of one camera and returns the frames that its sampler picks.
 ///
@@ -26,6 +30,7 @@ pub struct Decoder {
     sampler: Sampler,
     /// The sampler's state after the last fragment whose end was returned.
     committed: SamplerState,
+    learned: LearnedFootage,
     track: Option<Arc<VideoTrack>>,
     /// FFmpeg's decoder; `None` before the first packet, or while the track cannot be decoded.
     opened: Option<ffmpeg_next::decoder::Video>,
@@ -50,9 +55,11 @@ impl Decoder {
     /// Creates a decoder that opens with the first packet.
     #[must_use]
     pub fn new(camera: CameraStatus, sampler: Sampler) -> Self {
+        let committed = sampler.state();
         Self {
             camera,
-            committed: sampler.state(),
+            learned: LearnedFootage { gops: committed.gops, sizes: committed.sizes },
+            committed,
             sampler,
             track: None,
             opened: None,
@@ -114,7 +121,7 @@ impl Decoder {
         if let Some(current) = &mut self.current {
             current.primes_next = primes_next;
         }
-        self.ends.push_back(HeldEnd { end, last: self.references.last_number() });
+        self.ends.push_back(HeldEnd { end, last: self.references.last_number(), learned: self.learned });
         // Draining needs a flush, which would remove the references of the next fragment's leading pictures.
         let drained = if primes_next { Ok(()) } else { self.drain(out) };
         self.emit_ends_before(i64::MAX, out);
@@ -154,7 +161,8 @@ impl Decoder {
         self.count_dropped(broken + self.reorder.len(), DropReason::Discontinuity);
         self.last_frame = None;
         self.flush();
-        self.sampler.rewind(self.committed);
+        self.sampler.rewind(self.committed.clone());
+        self.learned = LearnedFootage { gops: self.committed.gops, sizes: self.committed.sizes };
         drained
     }
 
@@ -168,6 +176,90 @@ impl Decoder {
         drained
     }
 
+    /// Decodes a keyframe alone; returns its frame, without an effect on the sampler.
+    ///
+    /// The decoder must hold no frames; it is ready for the next keyframe afterwards.
+    ///
+    /// # Errors
+    /// See [`DecodeError`]. A keyframe without a frame of its own, such as one that is coded as two fields, is an error too.
+    pub fn decode_keyframe(&mut self, packet: &Packet) -> Result<Arc<Frame>, DecodeError> {
+        // Nothing is held, so nothing comes out.
+        let mut none = Vec::new();
+        self.follow_track(&packet.track, &mut none)?;
+        self.follow_size(packet, &mut none)?;
+        self.flush();
+        let Packet { fragment, track, index, media, unit, arrived, .. } = packet;
+        let fault = |reason: String| DecodeError::Unit {
+            camera: self.camera.id().clone(),
+            fragment: Arc::clone(&fragment.number),
+            index: *index,
+            reason,
+        };
+        let Some(decoder) = &mut self.opened else {
+            return Err(fault("its track cannot be decoded".to_owned()));
+        };
+        let filtered = filter_for_decoder(track.codec, &track.codec_private, unit);
+        let picture = decode_alone(decoder, &filtered).map_err(fault);
+        decoder.flush();
+        let origin = PacketOrigin {
+            number: 0,
+            fragment: Arc::clone(fragment),
+            index: *index,
+            media: *media,
+            arrived: *arrived,
+            primes: false,
+        };
+        let frame = self.make_frame(picture?, origin)?;
+        FrameDecoded { camera: &self.camera }.emit();
+        Ok(frame)
+    }
+
+    /// Records that the keyframe was judged by its frame alone, and is not decoded again.
+    pub fn pass_keyframe(&mut self, packet: &Packet) {
+        self.learned.gops.enter_keyframe(packet.media);
+        if self.sampler.picks(packet.media) {
+            FrameSampled { camera: &self.camera }.emit();
+        }
+    }
+
+    /// Ends a fragment of which only keyframes were decoded.
+    pub fn pass_fragment(&mut self, end: FragmentEnd, sizes: QuietSizes, out: &mut Vec<Decoded>) {
+        let learned = LearnedFootage { sizes, ..self.learned };
+        self.emit_end(end, learned, out);
+    }
+
+    /// Begins to decode again at a keyframe whose frame was judged, without a frame of its own.
+    ///
+    /// # Errors
+    /// See [`DecodeError`]; the next packet may be pushed.
+    pub fn restart_at(&mut self, packet: Packet, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
+        self.flush();
+        self.current = None;
+        let kept = packet.clone();
+        let decoded = self.decode(packet, true, out);
+        if self.has_open_gops {
+            self.kept.push(kept);
+        }
+        decoded
+    }
+
+    /// Sets the usual sizes of access units that the end of a fragment carries.
+    pub fn set_sizes(&mut self, sizes: QuietSizes) {
+        self.learned.sizes = sizes;
+    }
+
+    /// Returns the usual sizes of access units.
+    #[must_use]
+    pub fn sizes(&self) -> QuietSizes {
+        self.learned.sizes
+    }
+
+    /// Returns the length of the longest of the last GOPs, ms; `None` before the first is complete.
+    #[must_use]
+    pub fn longest_gop_ms(&self) -> Option<u32> {
+        self.learned.gops.longest_ms()
+    }
+
     fn decode(&mut self, packet: Packet, primes: bool, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
         let role = packet.role();
         // Some producers do not set the keyframe flag of the block, so the NAL units count as well.
@@ -178,8 +270,15 @@ impl Decoder {
         let (continues, entered) = self.enter_fragment(&packet, role, primes, out);
         let mut followed = entered.and(self.follow_track(&packet.track, out));
         if is_keyframe {
+            if self.keyframes_suffice() {
+                // The pictures between the keyframes were left out, so the decoder must not take them for lost.
+                followed = followed.and(self.skip_to_keyframe(out));
+            }
             followed = followed.and(self.follow_size(&packet, out));
             self.references.enter_keyframe(&packet, role, continues);
+            if !primes {
+                self.learned.gops.enter_keyframe(packet.media);
+            }
         }
         self.has_open_gops |= role == PictureRole::Open;
         if self.has_open_gops && !primes {
@@ -193,8 +292,40 @@ impl Decoder {
             self.count_dropped(usize::from(!primes), reason);
             return followed;
         }
+        if let Some(reason) = self.why_skipped(&packet, is_keyframe, primes) {
+            UnitsSkipped { camera: &self.camera, units: usize::from(!primes), reason }.emit();
+            return followed;
+        }
         let decoded = self.send(packet, is_keyframe, primes).and_then(|()| self.receive(out));
         followed.and(decoded.map_err(|error| self.recover(error, out)))
+    }
+
+    /// Returns true if keyframes alone serve the sampler: its period is at least as long as a GOP.
+    #[must_use]
+    pub fn keyframes_suffice(&self) -> bool {
+        let (period_ms, longest_ms) = (self.sampler.period_ms(), self.learned.gops.longest_ms());
+        period_ms.zip(longest_ms).is_some_and(|(period_ms, longest_ms)| period_ms >= f64::from(longest_ms))
+    }
+
+    /// Returns the reason for which FFmpeg need not get the packet, if it need not.
+    fn why_skipped(&self, packet: &Packet, is_keyframe: bool, primes: bool) -> Option<SkipReason> {
+        if is_keyframe {
+            return None;
+        }
+        if self.keyframes_suffice() {
+            return Some(SkipReason::NotDue);
+        }
+        // A skipped frame must not have served a tick, nor raised the time of the next frame.
+        let is_needed = !primes && (!self.shows_times() || self.sampler.may_pick(packet.media));
+        let VideoTrack { codec, codec_private, .. } = &*packet.track;
+        let is_skipped = !is_needed && h26x::is_disposable(*codec, codec_private, &packet.unit);
+        is_skipped.then_some(SkipReason::NonReference)
+    }
+
+    /// Returns true if the times of the track's packets are the times at which their frames are shown.
+    fn shows_times(&self) -> bool {
+        // Some producers send decoding times. Where the decoder reorders, only a step back in time rules that out.
+        self.reorder.by_presentation() || self.opened.as_ref().is_some_and(|decoder| !decoder.has_b_frames())
     }
 
     /// Primes the decoder with the kept fragment after a pause, if `packet` continues it and may refer to it.
@@ -354,12 +485,18 @@ impl Decoder {
 
     /// Emits the ends of the fragments before the packet with `number` of which no frame is to come.
     fn emit_ends_before(&mut self, number: i64, out: &mut Vec<Decoded>) {
-        let reorder = &self.reorder;
-        let is_over = |held: &mut HeldEnd| held.last < number && reorder.is_past(held.last);
-        while let Some(HeldEnd { end, .. }) = self.ends.pop_front_if(is_over) {
-            self.committed = self.sampler.state();
-            out.push(Decoded::FragmentEnd { end, sampler: self.committed });
+        let is_over = |held: &HeldEnd| held.last < number && self.reorder.is_past(held.last);
+        let count = self.ends.iter().take_while(|held| is_over(held)).count();
+        let over: Vec<HeldEnd> = self.ends.drain(..count).collect();
+        for HeldEnd { end, learned, .. } in over {
+            self.emit_end(end, learned, out);
         }
+    }
+
+    fn emit_end(&mut self, end: FragmentEnd, learned: LearnedFootage, out: &mut Vec<Decoded>) {
+        let LearnedFootage { gops, sizes } = learned;
+        self.committed = SamplerState { gops, sizes, ..self.sampler.state() };
+        out.push(Decoded::FragmentEnd { end, sampler: self.committed.clone() });
     }
 
     /// Appends the frame to `out` if it is sound and the sampler picks it.

@@ -61,8 +61,18 @@ struct FrameQueueState {
 
 struct FrameQueueItem {
     decoded: Decoded,
-    /// The time from which a frame is late; `None` for markers.
-    late_at: Option<Instant>,
+    kind: ItemKind,
+}
+
+/// The treatment of an item when the machine is behind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ItemKind {
+    /// Kept, and takes no room.
+    Marker,
+    /// A frame that newer ones replace from this time on.
+    Frame(Instant),
+    /// A frame that is never replaced.
+    LastingFrame,
 }
 
 /// Computes when frames are due if they are taken in real time from their arrival on.
@@ -107,16 +117,28 @@ impl FrameSender {
     /// # Errors
     /// [`QueueClosed`] if the receiver was dropped.
     pub fn push(&self, decoded: Decoded) -> Result<(), QueueClosed> {
+        self.push_item(decoded, true)
+    }
+
+    /// Appends `decoded`. A frame waits for room as in catch-up, and is not replaced by newer frames.
+    ///
+    /// # Errors
+    /// [`QueueClosed`] if the receiver was dropped.
+    pub fn push_lasting(&self, decoded: Decoded) -> Result<(), QueueClosed> {
+        self.push_item(decoded, false)
+    }
+
+    fn push_item(&self, decoded: Decoded, is_replaceable: bool) -> Result<(), QueueClosed> {
         let queue = &self.0;
         let mut state = queue.lock();
         // Markers do not wait: they take no memory, and waiting ones are joined.
         if matches!(decoded, Decoded::Frame(_)) {
-            state = queue.wait_for_room(state);
+            state = queue.wait_for_room(state, is_replaceable);
         }
         if state.closed {
             return Err(QueueClosed);
         }
-        let dropped = state.put(decoded, queue.mode.get(), Instant::now());
+        let dropped = state.put(decoded, is_replaceable, queue.mode.get(), Instant::now());
         drop(state);
         queue.item_added.notify_one();
         if let Some((frames, reason)) = dropped {
@@ -179,11 +201,12 @@ impl FrameQueue {
     fn wait_for_room<'a>(
         &self,
         mut state: MutexGuard<'a, FrameQueueState>,
+        is_replaceable: bool,
     ) -> MutexGuard<'a, FrameQueueState> {
         while !state.closed && state.frames() >= MAX_FRAMES {
             let late_in = match self.mode.get() {
-                Mode::Live => state.late_in(Instant::now()),
-                Mode::CatchUp => None,
+                Mode::Live if is_replaceable => state.late_in(Instant::now()),
+                Mode::Live | Mode::CatchUp => None,
             };
             state = match late_in {
                 // The machine is behind: the frame needs no room, since it replaces those that wait.
@@ -201,23 +224,40 @@ impl FrameQueue {
 impl FrameQueueState {
     /// Returns the number of frames in the queue.
     fn frames(&self) -> usize {
-        self.items.iter().filter(|item| item.late_at.is_some()).count()
+        self.items.iter().filter(|item| item.kind != ItemKind::Marker).count()
     }
 
     /// Returns the time until the oldest frame is late; zero if it is, `None` without frames.
     fn late_in(&self, now: Instant) -> Option<Duration> {
-        let oldest = self.items.iter().find_map(|item| item.late_at)?;
+        let oldest = self.items.iter().find_map(|item| match item.kind {
+            ItemKind::Frame(late_at) => Some(late_at),
+            ItemKind::Marker | ItemKind::LastingFrame => None,
+        })?;
         Some(oldest.saturating_duration_since(now))
     }
 
     /// Appends `decoded`; returns the number of frames that were dropped for it, and the reason.
-    fn put(&mut self, decoded: Decoded, mode: Mode, now: Instant) -> Option<(usize, DropReason)> {
+    fn put(
+        &mut self,
+        decoded: Decoded,
+        is_replaceable: bool,
+        mode: Mode,
+        now: Instant,
+    ) -> Option<(usize, DropReason)> {
         match &decoded {
+            Decoded::Frame(_) if !is_replaceable => {
+                self.items.push_back(FrameQueueItem { decoded, kind: ItemKind::LastingFrame });
+                None
+            }
+            Decoded::IdleQuery(_) => {
+                self.items.push_back(FrameQueueItem { decoded, kind: ItemKind::Marker });
+                None
+            }
             Decoded::Frame(frame) => {
-                let late_at = Some(self.playout.due(frame) + MAX_LATENESS);
+                let kind = ItemKind::Frame(self.playout.due(frame) + MAX_LATENESS);
                 let is_behind = mode == Mode::Live && self.late_in(now) == Some(Duration::ZERO);
                 let dropped = if is_behind { self.drop_late_frames() } else { 0 };
-                self.items.push_back(FrameQueueItem { decoded, late_at });
+                self.items.push_back(FrameQueueItem { decoded, kind });
                 Some((dropped, DropReason::Superseded))
             }
             Decoded::FragmentEnd { .. } => {
@@ -226,29 +266,33 @@ impl FrameQueueState {
             }
             Decoded::Discontinuity => {
                 // Frames since the last end are of the broken fragment, which is read again.
-                let last_marker = self.items.iter().rposition(|item| item.late_at.is_none());
-                let dropped = self.drop_frames_where(|at| Some(at) > last_marker);
+                let is_marker = |item: &FrameQueueItem| item.kind == ItemKind::Marker;
+                let last_marker = self.items.iter().rposition(is_marker);
+                let dropped = self.drop_frames_where(|at, _| Some(at) > last_marker);
                 self.put_marker(decoded);
                 Some((dropped, DropReason::Discontinuity))
             }
         }
     }
 
-    /// Drops all frames and returns their number.
+    /// Drops all frames that may be replaced and returns their number.
     fn drop_late_frames(&mut self) -> usize {
         // The delay that a burst explains is used up: from here on a frame is due when it arrives.
         self.playout = Playout::default();
-        self.drop_frames_where(|_| true)
+        self.drop_frames_where(|_, kind| kind != ItemKind::LastingFrame)
     }
 
     /// Drops the frames at the places that `is_dropped` selects, and joins the markers that then meet.
-    fn drop_frames_where(&mut self, is_dropped: impl Fn(usize) -> bool) -> usize {
+    fn drop_frames_where(&mut self, is_dropped: impl Fn(usize, ItemKind) -> bool) -> usize {
         let before = self.frames();
         for (at, item) in std::mem::take(&mut self.items).into_iter().enumerate() {
-            match item.late_at {
-                Some(_) if is_dropped(at) => {}
-                Some(_) => self.items.push_back(item),
-                None => self.put_marker(item.decoded),
+            match (item.kind, &item.decoded) {
+                (ItemKind::Marker, Decoded::FragmentEnd { .. } | Decoded::Discontinuity) => {
+                    self.put_marker(item.decoded);
+                }
+                (ItemKind::Marker, Decoded::Frame(_) | Decoded::IdleQuery(_)) => self.items.push_back(item),
+                (kind, _) if is_dropped(at, kind) => {}
+                (ItemKind::Frame(_) | ItemKind::LastingFrame, _) => self.items.push_back(item),
             }
         }
         before - self.frames()
@@ -262,9 +306,10 @@ impl FrameQueueState {
                 with_caught_up(marker, caught_up)
             }
             (Some(Decoded::FragmentEnd { .. } | Decoded::Discontinuity), Decoded::Discontinuity) => return,
-            (Some(Decoded::Frame(_) | Decoded::Discontinuity) | None, _) | (_, Decoded::Frame(_)) => marker,
+            (Some(Decoded::Frame(_) | Decoded::IdleQuery(_) | Decoded::Discontinuity) | None, _)
+            | (_, Decoded::Frame(_) | Decoded::IdleQuery(_)) => marker,
         };
-        self.items.push_back(FrameQueueItem { decoded: joined, late_at: None });
+        self.items.push_back(FrameQueueItem { decoded: joined, kind: ItemKind::Marker });
     }
 }
 
@@ -275,7 +320,7 @@ fn with_caught_up(marker: Decoded, earlier: bool) -> Decoded {
             end.caught_up |= earlier;
             Decoded::FragmentEnd { end, sampler }
         }
-        Decoded::Frame(_) | Decoded::Discontinuity => marker,
+        Decoded::Frame(_) | Decoded::IdleQuery(_) | Decoded::Discontinuity => marker,
     }
 }
 
@@ -348,7 +393,7 @@ mod tests {
     fn put_all(mode: Mode, now: Instant, items: &[Seen]) -> FrameQueueState {
         let mut queue = FrameQueueState::default();
         for seen in items {
-            queue.put(item(*seen), mode, now);
+            queue.put(item(*seen), true, mode, now);
         }
         queue
     }
@@ -395,9 +440,9 @@ mod tests {
     #[test]
     fn dropped_frames_are_counted_with_their_reason() {
         let mut queue = put_all(Mode::CatchUp, Instant::now(), &[F(1), F(2), F(3)]);
-        assert_eq!(queue.put(item(F(4)), Mode::Live, too_late()), Some((3, DropReason::Superseded)));
+        assert_eq!(queue.put(item(F(4)), true, Mode::Live, too_late()), Some((3, DropReason::Superseded)));
         assert_eq!(
-            queue.put(item(Discontinuity), Mode::Live, too_late()),
+            queue.put(item(Discontinuity), true, Mode::Live, too_late()),
             Some((1, DropReason::Discontinuity))
         );
     }
@@ -464,7 +509,7 @@ mod tests {
                 while !(live && late) && queue.frames() >= MAX_FRAMES {
                     taken.extend(queue.items.pop_front().map(|item| seen(&item.decoded)));
                 }
-                queue.put(item(next), mode, now);
+                queue.put(item(next), true, mode, now);
                 put.push(next);
                 let (max_frames, max_items) = if live && late { (1, 4) } else { (MAX_FRAMES, 3 * MAX_FRAMES + 2) };
                 prop_assert!(queue.frames() <= max_frames && queue.items.len() <= max_items, "{:?}", waiting(&queue));

@@ -60,6 +60,11 @@ impl<P> ReorderBuffer<P> {
         self.give_up_beyond(MAX_AWAITED)
     }
 
+    /// Returns true if the times of packets are known to be presentation times.
+    pub(super) fn by_presentation(&self) -> bool {
+        self.by_presentation
+    }
+
     /// Returns the packet that was sent last, if its frame has not come.
     pub(super) fn last_sent(&self) -> Option<&PacketOrigin> {
         self.awaited.back()

@@ -30,20 +30,41 @@ impl Sampler {
     /// Returns true if the frame at `media` is picked; frames come in order of presentation.
     pub fn picks(&mut self, media: MediaMs) -> bool {
         let Some(fps) = self.fps_target else { return true };
-        let ticks = ticks_at(media, fps);
-        let current = floor(ticks + (MAX_EARLY_MS * fps / 1000.0).min(0.25));
-        let (due, newest) =
-            self.state.next.filter(|next| is_continued(*next, media, fps)).unwrap_or((current, media));
+        let (due, newest, current) = self.due(media, fps);
         let picks = current >= due;
-        let next = if picks { tick_after(due, floor(ticks)) } else { due };
+        let next = if picks { tick_after(due, floor(ticks_at(media, fps))) } else { due };
         self.state.next = Some((next, newest.max(media)));
         picks
+    }
+
+    /// Returns true if [`Self::picks`] may pick the frame at `media`, now or after other frames were shown before it.
+    #[must_use]
+    pub fn may_pick(&self, media: MediaMs) -> bool {
+        // The due tick only rises, so a frame that is early now stays so.
+        self.fps_target.is_none_or(|fps| {
+            let (due, _, current) = self.due(media, fps);
+            current >= due
+        })
+    }
+
+    /// Returns the sampling period, ms; `None` if every frame is picked.
+    #[must_use]
+    pub fn period_ms(&self) -> Option<f64> {
+        self.fps_target.map(|fps| 1000.0 / fps)
+    }
+
+    /// Returns the tick to serve, the newest media time, and the last tick that a frame at `media` may serve.
+    fn due(&self, media: MediaMs, fps: f64) -> (i64, MediaMs, i64) {
+        let current = floor(ticks_at(media, fps) + (MAX_EARLY_MS * fps / 1000.0).min(0.25));
+        let continued = self.state.next.filter(|next| is_continued(*next, media, fps));
+        let (due, newest) = continued.unwrap_or((current, media));
+        (due, newest, current)
     }
 
     /// Returns the state from which sampling can resume.
     #[must_use]
     pub fn state(&self) -> SamplerState {
-        self.state
+        self.state.clone()
     }
 
     /// Returns to `state`.
@@ -168,7 +189,7 @@ mod tests {
             let mut parts = picked(&mut first, media[..cut].to_vec());
             let state = first.state();
             picked(&mut first, media[cut..].to_vec());
-            first.rewind(state);
+            first.rewind(state.clone());
             prop_assert_eq!(first.state(), state);
             parts.extend(picked(&mut Sampler::new(fps, state), media[cut..].to_vec()));
             prop_assert_eq!(whole, parts);

@@ -1,5 +1,7 @@
 //! Opens FFmpeg's decoder for a track, and sends it access units.
 
+use ffmpeg_next::frame::Video;
+
 use super::avcodec;
 use super::error::DecodeError;
 use crate::media::{CameraId, Packet, VideoTrack};
@@ -107,4 +109,24 @@ pub(super) fn send_unit(
         packet.set_flags(ffmpeg_next::packet::Flags::KEY);
     }
     decoder.send_packet(&packet).map_err(|error| error.to_string())
+}
+
+/// Decodes one access unit with a decoder that holds nothing; returns its picture. The decoder must be flushed afterwards.
+///
+/// # Errors
+/// The reason, if the access unit gives no undamaged picture.
+pub(super) fn decode_alone(decoder: &mut ffmpeg_next::decoder::Video, unit: &[u8]) -> Result<Video, String> {
+    send_unit(decoder, 0, true, unit)?;
+    // A decoder of a stream with B-frames returns the frame only when no more packets come.
+    decoder.send_eof().map_err(|error| error.to_string())?;
+    let mut picture = Video::empty();
+    decoder.receive_frame(&mut picture).map_err(|error| error.to_string())?;
+    if picture.is_corrupt() || picture.has_decode_errors() {
+        return Err("parts of its picture are missing".to_owned());
+    }
+    // H.264 may code a frame as two fields (PAFF), in access units of their own: half of the picture is not here.
+    if picture.is_interlaced() {
+        return Err("its picture is interlaced".to_owned());
+    }
+    Ok(picture)
 }

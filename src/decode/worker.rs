@@ -19,12 +19,13 @@ use tokio::time::timeout;
 use super::decoder::Decoder;
 use super::error::DecodeError;
 use super::frame_queue::{FrameSender, QueueClosed};
+use super::idle::IdleDecode;
 use super::mask::Masks;
 use super::packet_queue::PacketReceiver;
 use super::sampler::Sampler;
-use crate::media::{Decoded, Demuxed, Mode, Packet};
+use crate::media::{Decoded, Demuxed, FragmentEnd, Mode, Packet};
 use crate::status::CameraStatus;
-use crate::telemetry::decode::{DecodeFailed, DropReason, FramesDropped, UnitHandled};
+use crate::telemetry::decode::{DecodeFailed, DropReason, FramesDropped, UnitHandled, WakeTrigger};
 
 /// The maximum lag of a live camera beyond what its delivery explains.
 ///
@@ -48,7 +49,8 @@ const CATCH_UP_PAUSE: Duration = Duration::from_secs(5);
 
 /// Starts the thread `decode-<camera>`, which uses the timer of the current runtime.
 ///
-/// Pictures of more than `max_pixels` are not decoded, and `masks` are black in the frames.
+/// Pictures of more than `max_pixels` are not decoded, and `masks` are black in the frames. With `decodes_idly`, only
+/// keyframes are decoded while the motion gate is closed; the receiver of `output` answers the questions of that.
 ///
 /// Shutdown: the thread ends when all senders of `input` were dropped and its items are decoded, or when the receiver of
 /// `output` was dropped; then it closes `output`. Join it.
@@ -60,6 +62,7 @@ pub fn spawn(
     sampler: Sampler,
     masks: Option<Masks>,
     max_pixels: u32,
+    decodes_idly: bool,
     input: PacketReceiver,
     output: FrameSender,
 ) -> io::Result<JoinHandle<()>> {
@@ -67,25 +70,29 @@ pub fn spawn(
     let runtime = Handle::current();
     std::thread::Builder::new().name(name).spawn(move || {
         let decoder = Decoder::new(camera.clone(), sampler).with_masks(masks).with_max_pixels(max_pixels);
-        DecodeWorker::new(camera, decoder, output).run(&runtime, input);
+        let mut worker = DecodeWorker::new(camera, decoder, output);
+        worker.idle = decodes_idly.then(|| IdleDecode::new(worker.decoder.sizes()));
+        worker.run(&runtime, input);
     })
 }
 
-struct DecodeWorker {
-    camera: CameraStatus,
-    decoder: Decoder,
-    output: FrameSender,
+pub(super) struct DecodeWorker {
+    pub(super) camera: CameraStatus,
+    pub(super) decoder: Decoder,
+    pub(super) output: FrameSender,
     /// The items that the decoder has returned and that are not in the frame queue yet.
-    decoded: Vec<Decoded>,
+    pub(super) decoded: Vec<Decoded>,
+    /// The state of idle decode; `None` where it is off.
+    pub(super) idle: Option<IdleDecode>,
     errors: RecentErrors,
     /// True while access units are left out up to the next keyframe.
     skips: bool,
-    waits: OutputWaits,
+    pub(super) waits: OutputWaits,
 }
 
-/// The recent waits for room in the frame queue.
+/// The recent times in which this thread waited for detection, or decoded retained access units.
 #[derive(Default)]
-struct OutputWaits {
+pub(super) struct OutputWaits {
     /// The end and the length of each wait, the oldest first; at most [`MAX_WAITS`].
     waits: VecDeque<(Instant, Duration)>,
 }
@@ -93,7 +100,7 @@ struct OutputWaits {
 const MAX_WAITS: usize = 256;
 
 impl OutputWaits {
-    fn add(&mut self, began: Instant, ended: Instant) {
+    pub(super) fn add(&mut self, began: Instant, ended: Instant) {
         let wait = ended.saturating_duration_since(began);
         if wait < Duration::from_millis(1) {
             return;
@@ -121,7 +128,7 @@ struct RecentErrors {
 impl DecodeWorker {
     fn new(camera: CameraStatus, decoder: Decoder, output: FrameSender) -> Self {
         let (errors, waits) = (RecentErrors::default(), OutputWaits::default());
-        Self { camera, decoder, output, decoded: Vec::new(), errors, skips: false, waits }
+        Self { camera, decoder, output, decoded: Vec::new(), idle: None, errors, skips: false, waits }
     }
 
     fn run(mut self, runtime: &Handle, mut input: PacketReceiver) {
@@ -130,6 +137,10 @@ impl DecodeWorker {
                 return;
             }
         }
+        // Retained access units are read again by the next process: their position is not committed.
+        if self.is_idle() {
+            return;
+        }
         // The rest of the last complete fragment is delivered. Held frames of a broken one are not: a frame that is
         // shown earlier may be missing, and frames must come in order of presentation.
         let ended = self.decoder.handle_discontinuity(&mut self.decoded);
@@ -137,17 +148,13 @@ impl DecodeWorker {
         let _closed = self.deliver();
     }
 
-    /// Returns the next item; `None` if the senders were dropped. Ends a held fragment if the item takes too long.
+    /// Returns the next item; `None` if the senders were dropped. Ends a wait for the next fragment if it takes too long.
     fn next_item(
         &mut self,
         runtime: &Handle,
         input: &mut PacketReceiver,
     ) -> Result<Option<Demuxed>, QueueClosed> {
-        if self.decoder.awaits_next_fragment() {
-            let limit = match self.output.mode() {
-                Mode::Live => LIVE_PAUSE,
-                Mode::CatchUp => CATCH_UP_PAUSE,
-            };
+        while let Some(limit) = self.pause_limit() {
             match runtime.block_on(async { timeout(limit, input.recv()).await }) {
                 Ok(item) => return Ok(item),
                 Err(_elapsed) => self.pause()?,
@@ -156,44 +163,92 @@ impl DecodeWorker {
         Ok(input.blocking_recv())
     }
 
+    /// Returns the maximum wait for the next item; `None` if nothing is held back or retained.
+    fn pause_limit(&self) -> Option<Duration> {
+        let mode = self.output.mode();
+        if let Some(idle) = self.idle.as_ref().filter(|idle| idle.is_idle()) {
+            return Some(idle.pause_limit(mode, self.decoder.longest_gop_ms()));
+        }
+        self.decoder.awaits_next_fragment().then_some(match mode {
+            Mode::Live => LIVE_PAUSE,
+            Mode::CatchUp => CATCH_UP_PAUSE,
+        })
+    }
+
     fn process_item(&mut self, item: Demuxed) -> Result<(), QueueClosed> {
         let decoded = match item {
             Demuxed::Packet(packet) => return self.process_packet(packet),
             Demuxed::Primer(packet) => self.decoder.prime(packet, &mut self.decoded),
-            Demuxed::FragmentEnd(end) => {
-                let ended = self.decoder.end_fragment(end, &mut self.decoded);
-                self.report_error(ended);
-                self.errors = RecentErrors { current: false, previous: self.errors.current };
-                return self.deliver();
-            }
-            Demuxed::Discontinuity => {
-                self.skips = false;
-                let ended = self.decoder.handle_discontinuity(&mut self.decoded);
-                self.decoded.push(Decoded::Discontinuity);
-                ended
-            }
+            Demuxed::FragmentEnd(end) => return self.end_fragment(end),
+            Demuxed::Discontinuity => self.handle_discontinuity(),
         };
         self.report_error(decoded);
         self.deliver()
     }
 
+    fn end_fragment(&mut self, end: FragmentEnd) -> Result<(), QueueClosed> {
+        if let Some(end) = self.retain_end(end) {
+            let ended = self.decoder.end_fragment(end, &mut self.decoded);
+            self.report_error(ended);
+        }
+        self.errors = RecentErrors { current: false, previous: self.errors.current };
+        self.deliver()
+    }
+
+    fn handle_discontinuity(&mut self) -> Result<(), DecodeError> {
+        self.skips = false;
+        // Complete fragments that are retained stay so: their frames depend on nothing that broke off.
+        let stays_idle = self.discard_retained();
+        let ended = if stays_idle { Ok(()) } else { self.decoder.handle_discontinuity(&mut self.decoded) };
+        if let Some(idle) = self.idle.as_mut().filter(|_| !stays_idle) {
+            idle.set_sizes(self.decoder.sizes());
+        }
+        self.decoded.push(Decoded::Discontinuity);
+        ended
+    }
+
+    /// Decodes and delivers everything that is retained or held back, because nothing follows for now.
     fn pause(&mut self) -> Result<(), QueueClosed> {
+        if let Some(media) = self.idle.as_ref().and_then(IdleDecode::last_media) {
+            return self.wake(WakeTrigger::Pause, media);
+        }
         let paused = self.decoder.pause(&mut self.decoded);
         self.report_error(paused);
         self.deliver()
     }
 
     fn process_packet(&mut self, packet: Packet) -> Result<(), QueueClosed> {
-        if self.skip_late(&packet) {
+        // An idle camera only retains access units: it is not late, and to leave one out would save nothing.
+        if !self.is_idle() && self.skip_late(&packet) {
             FramesDropped { camera: &self.camera, frames: 1, reason: DropReason::Late }.emit();
             return self.deliver();
         }
+        let is_keyframe = packet.key || packet.role().is_random_access();
+        // Where keyframes alone are decoded anyway, there is nothing to rewind to.
+        if self.is_idle() || !self.decoder.keyframes_suffice() {
+            self.process_idly(packet, is_keyframe)
+        } else {
+            self.decode(packet)
+        }
+    }
+
+    /// Decodes an access unit and delivers the frames.
+    pub(super) fn decode(&mut self, packet: Packet) -> Result<(), QueueClosed> {
         let (lag, arrived) = (packet.lag, packet.arrived);
         let decoded = self.decoder.push(packet, &mut self.decoded);
         self.report_error(decoded);
         self.deliver()?;
         UnitHandled { camera: &self.camera, lag: lag.at_arrival + arrived.elapsed() }.emit();
         Ok(())
+    }
+
+    fn is_idle(&self) -> bool {
+        self.idle.as_ref().is_some_and(IdleDecode::is_idle)
+    }
+
+    /// Reports that the access unit was handled without decoding it.
+    pub(super) fn report_handled(&self, packet: &Packet) {
+        UnitHandled { camera: &self.camera, lag: packet.lag.at_arrival + packet.arrived.elapsed() }.emit();
     }
 
     /// Returns true if the access unit is left out, because it is late or depends on one that was.
@@ -209,14 +264,14 @@ impl DecodeWorker {
     }
 
     /// Puts the decoded items into the frame queue.
-    fn deliver(&mut self) -> Result<(), QueueClosed> {
+    pub(super) fn deliver(&mut self) -> Result<(), QueueClosed> {
         let began = Instant::now();
         let delivered = self.decoded.drain(..).try_for_each(|item| self.output.push(item));
         self.waits.add(began, Instant::now());
         delivered
     }
 
-    fn report_error(&mut self, decoded: Result<(), DecodeError>) {
+    pub(super) fn report_error(&mut self, decoded: Result<(), DecodeError>) {
         if let Err(error) = decoded {
             let repeated = self.errors.current || self.errors.previous;
             DecodeFailed {

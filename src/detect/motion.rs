@@ -123,18 +123,50 @@ impl MotionState {
         is_due
     }
 
-    /// Takes in the objects that the detectors found in the last inferred frame.
-    pub fn record(&mut self, rules: MotionRules, objects: impl Iterator<Item = SceneObject>) {
-        let Some(last) = &mut self.0 else { return };
+    /// Returns true if a frame was inferred and nothing has moved since, so that not every frame needs inference.
+    #[must_use]
+    pub fn is_quiet(&self, media: MediaMs) -> bool {
+        self.0.as_ref().is_some_and(|last| !last.is_awake(media))
+    }
+
+    /// Returns the media time up to which every frame is inferred; `None` before the first inference.
+    #[must_use]
+    pub fn awake_until(&self) -> Option<MediaMs> {
+        self.0.as_ref().map(|last| last.awake_until)
+    }
+
+    /// Returns true if the picture at `media` differs from the last inferred frame, without taking it in.
+    #[must_use]
+    pub fn is_changed(&self, rules: MotionRules, picture: &Yuv420<'_>, media: MediaMs) -> bool {
+        let size_px = (picture.width_px, picture.height_px);
+        match self.0.as_ref().filter(|last| last.is_continued_by(size_px, media)) {
+            Some(last) => has_changed(rules, &LumaGrid::of(picture), &last.luma),
+            None => true,
+        }
+    }
+
+    /// Takes in a picture that is inferred although its change is not to open the gate.
+    pub fn infer_idly(&mut self, picture: &Yuv420<'_>, media: MediaMs) {
+        if let Some(last) = &mut self.0 {
+            (last.is_idle, last.media, last.luma) = (true, media, LumaGrid::of(picture));
+        }
+    }
+
+    /// Takes in the objects that the detectors found in the last inferred frame. Returns true if one is new or has moved.
+    pub fn record(&mut self, rules: MotionRules, objects: impl Iterator<Item = SceneObject>) -> bool {
+        let Some(last) = &mut self.0 else { return false };
         let objects: Vec<SceneObject> = objects.take(MAX_OBJECTS).collect();
-        if objects.iter().any(|object| !last.objects.iter().any(|known| known.is(object))) {
+        let is_new = |object: &SceneObject| !last.objects.iter().any(|known| known.is(object));
+        let found = objects.iter().any(is_new);
+        if found {
             last.stay_awake(rules, last.media);
         }
         let known = std::mem::take(&mut last.objects).into_iter();
         let unseen = known.filter(|known| !objects.iter().any(|object| known.is(object)));
         let missed = unseen.filter_map(|known| known.missed_by(last.is_idle));
-        let found = objects.iter().cloned().map(RememberedObject::found);
-        last.objects = found.chain(missed).take(2 * MAX_OBJECTS).collect();
+        let current = objects.iter().cloned().map(RememberedObject::found);
+        last.objects = current.chain(missed).take(2 * MAX_OBJECTS).collect();
+        found
     }
 
     /// Forgets the last frame because its inference failed, so that the next frame is inferred.

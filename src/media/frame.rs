@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{CameraId, Fragment, FragmentEnd, MediaMs, SamplerState, Surface};
+use super::{CameraId, Fragment, FragmentEnd, IdleQuery, MediaMs, SamplerState, Surface};
 
 /// An item that decode passes to detect and decide, in stream order.
 #[derive(Debug)]
 pub enum Decoded {
     /// A sampled frame.
     Frame(Arc<Frame>),
+    /// A question of idle decode, answered after the frames before it.
+    IdleQuery(IdleQuery),
     /// The end of a fragment whose sampled frames were all passed on before.
     FragmentEnd {
         /// The end of the fragment.

@@ -8,6 +8,7 @@ mod event;
 mod ffmpeg_planes;
 mod fragment;
 mod frame;
+mod idle_query;
 mod mode;
 mod sampler_state;
 mod surface;
@@ -18,6 +19,9 @@ pub use event::{ActivityCounts, Event, Extras, ModelId, Payload, Phase};
 pub use fragment::{CameraId, Fragment, MediaMs, Position, TimeSource, fragment_order};
 pub use frame::{Decoded, Frame};
 pub use h26x::{Codec, PictureRole};
+pub use idle_query::{IdleQuery, QuietAnswer};
 pub use mode::{Mode, ModeCell};
-pub use sampler_state::SamplerState;
+pub use sampler_state::{
+    IdleRecord, KeyframeRecord, KeyframeVerdict, OpenWake, QuietSizes, RecentGops, SamplerState,
+};
 pub use surface::{Color, HostPicture, Matrix, Surface, Yuv420};

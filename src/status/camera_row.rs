@@ -48,6 +48,8 @@ pub struct CameraRow {
     pub stream: String,
     /// Live or catch-up.
     pub mode: Mode,
+    /// `true` while only keyframes are decoded, because nothing moves.
+    pub idle: bool,
     /// The state of its connection.
     pub state: CameraState,
     /// Time in that state, ms.

@@ -69,6 +69,7 @@ struct CameraInner {
 
 struct CameraRecord {
     mode: Mode,
+    idle: bool,
     state: CameraState,
     state_since: Instant,
     /// The stages that cannot analyze frames: since when, and the reason.
@@ -106,6 +107,7 @@ impl CameraStatus {
     pub(super) fn new(id: &CameraId, stream: &str, feed: Arc<EventFeed>) -> Self {
         let now = CameraRecord {
             mode: Mode::default(),
+            idle: false,
             state: CameraState::Connecting,
             state_since: Instant::now(),
             blind: BTreeMap::new(),
@@ -220,6 +222,11 @@ impl CameraStatus {
     /// Records whether the camera is live or in catch-up.
     pub fn set_mode(&self, mode: Mode) {
         self.write(|now| now.mode = mode);
+    }
+
+    /// Records whether only keyframes of the camera are decoded, because nothing moves.
+    pub fn set_idle(&self, idle: bool) {
+        self.write(|now| now.idle = idle);
     }
 
     /// Records a complete fragment that was `behind_ms` behind the live edge.
@@ -359,6 +366,7 @@ impl CameraStatus {
             id: self.inner.id.to_string(),
             stream: self.inner.stream.to_string(),
             mode: now.mode,
+            idle: now.idle,
             state: now.state,
             state_for_ms: age_ms(now.state_since, at),
             error_for_ms: outage

@@ -15,6 +15,10 @@ const DECODED: &str = "kvs_infer_frames_decoded_total";
 const SAMPLED: &str = "kvs_infer_frames_sampled_total";
 const DROPPED: &str = "kvs_infer_frames_dropped_total";
 const ERRORS: &str = "kvs_infer_decode_errors_total";
+const SKIPPED: &str = "kvs_infer_units_skipped_total";
+const WAKES: &str = "kvs_infer_wakes_total";
+const RETAINED: &str = "kvs_infer_retained_bytes";
+const SIZE_TRIGGER: &str = "kvs_infer_size_trigger_usable";
 const OPENED: &str = "kvs_infer_decoders_opened_total";
 
 /// The metrics of decode.
@@ -29,12 +33,121 @@ pub(crate) const METRICS: &[Metric] = &[
          whose references were not read), no_picture (the decoder returned none for the access unit), track (its codec private data \
          is unusable), discontinuity (will be read again).",
     ),
+    counter(
+        SKIPPED,
+        &["camera", "reason"],
+        "Access units that were not decoded because nothing needs their frames: non_reference (not sampled, and no frame refers to it), \
+         not_due (fps_target is served by keyframes), idle (nothing moves).",
+    ),
+    counter(
+        WAKES,
+        &["camera", "trigger"],
+        "Ends of idle decode: keyframe (it differs from the last inferred frame, or an inference found something new), size (an access \
+         unit was unusually large), limit (too much was retained), pause (no more footage came), damage (a keyframe cannot be decoded).",
+    ),
+    gauge(RETAINED, &["camera"], "Access units that are retained undecoded while nothing moves, bytes."),
+    gauge(
+        SIZE_TRIGGER,
+        &["camera"],
+        "1 while the sizes of access units are steady enough to show motion, 0 while keyframes alone do, as with a constant bitrate.",
+    ),
     counter(ERRORS, &["camera", "kind"], "Decoding errors: track, too_large, unit, picture."),
     counter(OPENED, &["camera"], "Decoders opened: one at the start, one for each change of codec or size."),
 ];
 
 const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
     Metric { name, kind: MetricKind::Counter, labels, help }
+}
+
+const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric { name, kind: MetricKind::Gauge, labels, help }
+}
+
+/// The reason why an access unit was not decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SkipReason {
+    /// No frame refers to its frame, which is not sampled.
+    NonReference,
+    /// Keyframes alone serve the sampler.
+    NotDue,
+    /// Nothing moves.
+    Idle,
+}
+
+/// Access units were not decoded because nothing needs their frames.
+pub(crate) struct UnitsSkipped<'a> {
+    pub(crate) camera: &'a CameraStatus,
+    pub(crate) units: usize,
+    pub(crate) reason: SkipReason,
+}
+
+impl UnitsSkipped<'_> {
+    pub(crate) fn emit(self) {
+        let reason = match self.reason {
+            SkipReason::NonReference => "non_reference",
+            SkipReason::NotDue => "not_due",
+            SkipReason::Idle => "idle",
+        };
+        if self.units > 0 {
+            let camera = self.camera.id().to_string();
+            metrics::counter!(SKIPPED, "camera" => camera, "reason" => reason).increment(self.units as u64);
+        }
+    }
+}
+
+/// The trigger that ended idle decode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WakeTrigger {
+    /// A keyframe differs from the last inferred frame, or an inference of it found something new.
+    Keyframe,
+    /// An access unit is larger than those of the quiet scene.
+    Size,
+    /// The retained access units would take too much memory.
+    Limit,
+    /// No more footage came.
+    Pause,
+    /// A keyframe cannot be judged, because it cannot be decoded.
+    Damage,
+}
+
+/// Retained access units are decoded.
+pub(crate) struct Woke<'a> {
+    pub(crate) camera: &'a CameraStatus,
+    pub(crate) trigger: WakeTrigger,
+}
+
+impl Woke<'_> {
+    pub(crate) fn emit(self) {
+        let trigger = match self.trigger {
+            WakeTrigger::Keyframe => "keyframe",
+            WakeTrigger::Size => "size",
+            WakeTrigger::Limit => "limit",
+            WakeTrigger::Pause => "pause",
+            WakeTrigger::Damage => "damage",
+        };
+        let camera = self.camera.id();
+        metrics::counter!(WAKES, "camera" => camera.to_string(), "trigger" => trigger).increment(1);
+        debug!(stage = STAGE, %camera, trigger, "idle decode ended");
+    }
+}
+
+/// A camera began or ended to retain access units, or retains others.
+pub(crate) struct IdleChanged<'a> {
+    pub(crate) camera: &'a CameraStatus,
+    pub(crate) is_idle: bool,
+    pub(crate) retained_bytes: usize,
+    /// `true` while sizes of access units can wake the camera.
+    pub(crate) is_size_usable: bool,
+}
+
+impl IdleChanged<'_> {
+    #[expect(clippy::cast_precision_loss, reason = "some MiB fit f64 exactly")]
+    pub(crate) fn emit(self) {
+        let camera = self.camera.id().to_string();
+        metrics::gauge!(RETAINED, "camera" => camera.clone()).set(self.retained_bytes as f64);
+        metrics::gauge!(SIZE_TRIGGER, "camera" => camera).set(f64::from(u8::from(self.is_size_usable)));
+        self.camera.set_idle(self.is_idle);
+    }
 }
 
 /// The decoder returned an undamaged frame.

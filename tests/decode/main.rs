@@ -10,7 +10,9 @@ mod captures;
 mod clip;
 mod damage;
 mod frames;
+mod idle;
 mod open_gop;
+mod skipped;
 mod worker;
 
 use std::sync::Arc;
@@ -41,7 +43,7 @@ fn end_of(fragment: &[Packet]) -> FragmentEnd {
 fn frames_of(decoded: Vec<Decoded>) -> Vec<Arc<Frame>> {
     let frame = |item| match item {
         Decoded::Frame(frame) => Some(frame),
-        Decoded::FragmentEnd { .. } | Decoded::Discontinuity => None,
+        Decoded::FragmentEnd { .. } | Decoded::IdleQuery(_) | Decoded::Discontinuity => None,
     };
     decoded.into_iter().filter_map(frame).collect()
 }

@@ -43,7 +43,7 @@ fn leading(fragment: &[Packet]) -> usize {
 fn media_of(decoded: &[Decoded]) -> Vec<i64> {
     let media = |item: &Decoded| match item {
         Decoded::Frame(frame) => Some(frame.media.0),
-        Decoded::FragmentEnd { .. } | Decoded::Discontinuity => None,
+        Decoded::FragmentEnd { .. } | Decoded::IdleQuery(_) | Decoded::Discontinuity => None,
     };
     decoded.iter().filter_map(media).collect()
 }
@@ -87,7 +87,7 @@ fn assert_ends_follow_their_frames(name: &str, decoded: &[Decoded]) {
                 assert!(!ended.contains(&frame.fragment.number), "{name}: a frame after its end");
             }
             Decoded::FragmentEnd { end, .. } => ended.push(Arc::clone(&end.fragment.number)),
-            Decoded::Discontinuity => panic!("{name}: none was made"),
+            Decoded::IdleQuery(_) | Decoded::Discontinuity => panic!("{name}: none was made"),
         }
     }
     assert_eq!(ended.len(), 5, "{name}");

@@ -24,7 +24,7 @@ fn start(fps: f64, mode: Mode) -> (PacketSender, FrameReceiver, std::thread::Joi
     let (input, packets) = packet_queue(4);
     let (output, frames) = frame_queue(camera.clone(), Arc::new(ModeCell::new(mode)));
     let sampler = Sampler::new(Some(fps), SamplerState::default());
-    (input, frames, spawn(camera, sampler, None, u32::MAX, packets, output).expect("a thread"))
+    (input, frames, spawn(camera, sampler, None, u32::MAX, false, packets, output).expect("a thread"))
 }
 
 /// Returns the media times of the frames before each fragment end.
@@ -34,6 +34,7 @@ async fn take_all(frames: &FrameReceiver) -> Vec<Vec<i64>> {
         match item {
             Decoded::Frame(frame) => media.push(frame.media.0),
             Decoded::FragmentEnd { .. } => fragments.push(std::mem::take(&mut media)),
+            Decoded::IdleQuery(_) => panic!("idle decode is off"),
             Decoded::Discontinuity => media.clear(),
         }
     }
@@ -73,7 +74,7 @@ async fn with_open_gops_a_pause_ends_the_last_complete_fragment_and_a_broken_one
             match frames.next().await.expect("the thread runs") {
                 Decoded::FragmentEnd { end, .. } => ended.push(end.fragment),
                 Decoded::Frame(frame) => assert!(!ended.contains(&frame.fragment), "{name}"),
-                Decoded::Discontinuity => panic!("{name}: none was sent"),
+                Decoded::IdleQuery(_) | Decoded::Discontinuity => panic!("{name}: none was sent"),
             }
         }
         for packet in &fragments[2][..4] {
@@ -144,7 +145,7 @@ async fn a_camera_whose_pictures_are_too_large_says_so_until_they_are_not() {
     let (input, packets) = packet_queue(64);
     let (output, frames) = frame_queue(camera.clone(), Arc::new(ModeCell::new(Mode::CatchUp)));
     let sampler = Sampler::new(Some(1.0), SamplerState::default());
-    let thread = spawn(camera.clone(), sampler, None, 320 * 180, packets, output).expect("a thread");
+    let thread = spawn(camera.clone(), sampler, None, 320 * 180, false, packets, output).expect("a thread");
     for item in items(&clip("640x360")) {
         input.send(item).await.expect("the thread runs");
     }

@@ -7,6 +7,7 @@
 //!   decoders.
 //! - [`filter_for_decoder`] removes from an access unit the NAL units that make a strict decoder fail.
 //! - [`PictureRole`] classifies an access unit for a decoder that joins a stream in the middle.
+//! - [`is_disposable`] finds the access units that a decoder may leave out, because none refers to them.
 //! - [`split_annex_b`] and [`push_length_prefixed`] convert start codes to lengths; [`NalKind`] classifies a
 //!   NAL unit.
 //!
@@ -29,4 +30,4 @@ pub use decoder_config::{
 };
 pub use error::{CodecPrivateFlaw, H26xError};
 pub use nal::{NalKind, push_length_prefixed, split_annex_b};
-pub use picture_role::PictureRole;
+pub use picture_role::{PictureRole, is_disposable};

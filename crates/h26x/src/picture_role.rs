@@ -45,6 +45,54 @@ impl PictureRole {
     }
 }
 
+/// Returns true if no other picture of the track refers to the picture in `unit`, so that a decoder may leave it
+/// out.
+///
+/// False for an access unit without a slice, and where the codec private data does not show it.
+#[must_use]
+pub fn is_disposable(codec: Codec, codec_private: &[u8], unit: &[u8]) -> bool {
+    match nal_length_bytes(codec, codec_private) {
+        Some(length_bytes) if LengthPrefixedNals::new(unit, length_bytes).all(|part| part.is_ok()) => {
+            let parts = LengthPrefixedNals::new(unit, length_bytes);
+            let nals = parts.clone().flatten().map(|part| parts.nal(part));
+            is_first_slice_disposable(codec, codec_private, nals)
+        }
+        _ => is_first_slice_disposable(codec, codec_private, split_annex_b(unit).into_iter()),
+    }
+}
+
+fn is_first_slice_disposable<'a>(
+    codec: Codec,
+    codec_private: &[u8],
+    mut nals: impl Iterator<Item = &'a [u8]>,
+) -> bool {
+    match codec {
+        // H.264 table 7-1: 1 to 5 are slices. 7.4.1: nal_ref_idc is 0 for all slices of a picture or for none.
+        Codec::H264 => nals
+            .find_map(|nal| nal.first().filter(|&&head| matches!(head & 0x1F, 1..=5)))
+            .is_some_and(|head| head & 0x60 == 0),
+        Codec::H265 => {
+            let layers = temporal_layers(codec_private);
+            // H.265 7.3.1.2: the header has 2 bytes, and nal_unit_types below 32 are slices.
+            let slice = nals.find(|nal| nal.len() >= 2 && nal[0] >> 1 & 0x3F < 32);
+            slice.is_some_and(|nal| is_sub_layer_non_reference(nal, layers))
+        }
+    }
+}
+
+/// Returns true for an H.265 slice of a picture that none refers to, in a track with this many temporal sub-layers.
+fn is_sub_layer_non_reference(nal: &[u8], layers: u8) -> bool {
+    let (nal_unit_type, temporal_id_plus1) = (nal[0] >> 1 & 0x3F, nal[1] & 7);
+    // Table 7-1: of the types up to RSV_VCL_R15 the even ones are sub-layer non-reference pictures. Pictures of a
+    // higher sub-layer may refer to them (3.160), so only those of the highest are disposable.
+    nal_unit_type < 16 && nal_unit_type % 2 == 0 && layers > 0 && temporal_id_plus1 == layers
+}
+
+/// Returns numTemporalLayers of an hvcC (ISO/IEC 14496-15, 8.3.3.1.2); 0 where it is unknown.
+fn temporal_layers(codec_private: &[u8]) -> u8 {
+    codec_private.get(21).map_or(0, |byte| byte >> 3 & 7)
+}
+
 /// Returns the role by the type of the first slice, and for H.264 also by the SEI before it.
 fn role_of_first_slice<'a>(codec: Codec, nals: impl Iterator<Item = &'a [u8]>) -> PictureRole {
     let mut has_recovery_point = false;
@@ -167,6 +215,37 @@ mod tests {
             assert_eq!(PictureRole::of(codec, private, &prefixed(nals)), role, "{name}");
             assert_eq!(PictureRole::of(codec, private, &annex_b(nals)), role, "{name}, Annex B");
             assert_eq!(PictureRole::of(codec, &[], &annex_b(nals)), role, "{name}, no codec private data");
+        }
+    }
+
+    #[test]
+    fn a_picture_is_disposable_if_none_refers_to_it() {
+        let layers = |layers: u8| {
+            let mut private = hvcc();
+            private[21] = 0b11 | layers << 3;
+            private.to_vec()
+        };
+        let (avcc, unknown, one, three) = (AVCC.to_vec(), layers(0), layers(1), layers(3));
+        let cases: [(&str, Codec, &[u8], &[&[u8]], bool); 15] = [
+            ("nothing", Codec::H264, &avcc, &[], false),
+            ("parameter sets alone", Codec::H264, &avcc, &[&[0x07, 1], &[0x08, 1]], false),
+            ("B-frame", Codec::H264, &avcc, &[&[9, 16], &[0x01, 1]], true),
+            ("after SEI with nal_ref_idc 0", Codec::H264, &avcc, &[&[6, 5], &[0x41, 1]], false),
+            ("reference", Codec::H264, &avcc, &[&[0x21, 1]], false),
+            ("IDR", Codec::H264, &avcc, &[&[0x65, 1]], false),
+            ("TRAIL_N", Codec::H265, &one, &[&[0x46, 1], &[0x00, 1]], true),
+            ("TRAIL_R", Codec::H265, &one, &[&[0x02, 1]], false),
+            ("RASL_N", Codec::H265, &one, &[&[0x10, 1]], true),
+            ("number of layers unknown", Codec::H265, &unknown, &[&[0x00, 1]], false),
+            ("TRAIL_N of the lowest of three layers", Codec::H265, &three, &[&[0x00, 1]], false),
+            ("TSA_N of the highest of three layers", Codec::H265, &three, &[&[0x04, 3]], true),
+            ("CRA", Codec::H265, &one, &[&[0x2A, 1]], false),
+            ("half a header", Codec::H265, &one, &[&[0x00]], false),
+            ("SEI alone", Codec::H265, &one, &[&[0x4E, 1]], false),
+        ];
+        for (name, codec, private, nals, want) in cases {
+            assert_eq!(is_disposable(codec, private, &prefixed(nals)), want, "{name}");
+            assert_eq!(is_disposable(codec, private, &annex_b(nals)), want, "{name}, Annex B");
         }
     }
 

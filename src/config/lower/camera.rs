@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kvs_config::KeyPath;
-use kvs_config::raw::{CameraSection, MotionSection};
+use kvs_config::raw::{CameraSection, IdleDecodeMode, MotionSection};
 
 use crate::config::settings::{CameraSpec, PipelineEntry};
 use crate::detect::MotionRules;
@@ -51,6 +51,7 @@ impl SettingsBuilder<'_> {
         let route = self.route(camera, at);
         let masks = self.masks(camera, &at.key("masks"));
         let motion = camera.motion.as_ref().filter(|motion| motion.enabled);
+        let decodes_idly = motion.is_some_and(|motion| motion.idle_decode == IdleDecodeMode::KeyFrames);
         let motion = motion.map(|motion| motion_rules(motion, camera.fps_target, &pipeline));
         camera.enabled.then(|| CameraSpec {
             id: CameraId::new(&camera.id),
@@ -61,6 +62,7 @@ impl SettingsBuilder<'_> {
             max_pixels: camera.max_pixels,
             masks,
             motion,
+            decodes_idly,
             pipeline,
             route,
         })

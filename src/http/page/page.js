@@ -27,7 +27,8 @@ function chipOf(camera) {
   if (camera.error) return camera.state === "connecting" ? ["Reconnecting", "bad"] : ["Down", "bad"];
   if (camera.state === "connecting") return ["Connecting", "busy"];
   if (camera.state === "waiting") return ["No footage", "warn"];
-  return camera.mode === "catch_up" ? ["Catching up", "busy"] : ["Live", "ok"];
+  if (camera.mode === "catch_up") return ["Catching up", "busy"];
+  return [camera.idle ? "Live, idle" : "Live", "ok"];
 }
 
 function noticeOf(camera) {

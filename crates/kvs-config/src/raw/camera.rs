@@ -26,7 +26,9 @@ pub struct CameraSection {
     #[serde(default)]
     pub playback: PlaybackSection,
     /// Number of frames to analyze per second of media time; absent: every frame.
-    #[schemars(range(min = 1, max = 30))]
+    ///
+    /// Where the time between two of them is at least a GOP of the stream, only keyframes are decoded.
+    #[schemars(range(min = 0.1, max = 30))]
     #[serde(default)]
     pub fps_target: Option<f64>,
     /// Maximum size of a frame, pixels: 4096 x 2304 by default, 8192 x 4352 at most. Larger frames are not decoded, and the camera is
@@ -109,12 +111,28 @@ pub struct MotionSection {
     /// Maximum time between two inferences on a still scene, seconds of media time.
     #[schemars(range(min = 1, max = 9))]
     pub max_idle_seconds: f64,
+    /// The frames that are decoded while nothing moves.
+    pub idle_decode: IdleDecodeMode,
 }
 
 impl Default for MotionSection {
     fn default() -> Self {
-        Self { enabled: false, sensitivity: 0.5, max_idle_seconds: 5.0 }
+        let idle_decode = IdleDecodeMode::default();
+        Self { enabled: false, sensitivity: 0.5, max_idle_seconds: 5.0, idle_decode }
     }
+}
+
+/// The frames that are decoded while the motion gate finds nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum IdleDecodeMode {
+    /// Keyframes alone, which costs about a tenth. The frames since the keyframe before are decoded when something has moved: within
+    /// a frame or two with a variable bitrate, at the next keyframe otherwise. An object that appears and is gone between two
+    /// keyframes of a stream with constant bitrate is missed.
+    #[default]
+    KeyFrames,
+    /// Every frame.
+    All,
 }
 
 /// The destinations of a camera's events and snapshots.

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::pattern;
 
 pub use camera::{
-    CameraSection, EventRoutingSection, MotionSection, PlaybackSection, RoutingSection,
+    CameraSection, EventRoutingSection, IdleDecodeMode, MotionSection, PlaybackSection, RoutingSection,
     SnapshotRoutingSection, StartPosition, StreamProtocol,
 };
 pub use detector::{

@@ -1,0 +1,212 @@
+//! The verdicts of idle decode: answers the questions of the decode thread from the state of the motion gate.
+//!
+//! Each decision on a keyframe after the position is part of the checkpoint. A restart that reads these keyframes again
+//! repeats the decisions instead of making them from the newer state of the gate. So the same frames are decoded.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use super::analysis::AnalysisTask;
+use crate::delivery::OfferError;
+use crate::media::{
+    Fragment, FragmentEnd, Frame, IdleQuery, IdleRecord, KeyframeRecord, KeyframeVerdict, MediaMs, OpenWake,
+    QuietAnswer, Surface, fragment_order,
+};
+use crate::telemetry::camera::FrameSkipped;
+
+/// The maximum number of recorded decisions. A fragment of 20 s has 40 at most; a stream of absurd times may have more.
+const MAX_KEYFRAMES: usize = 256;
+
+/// The number of wakes within [`FRUITLESS_WINDOW_MS`] that found nothing new, from which on a camera is restless.
+const MAX_FRUITLESS: usize = 4;
+/// The time in which these wakes count, ms.
+const FRUITLESS_WINDOW_MS: i64 = 60_000;
+/// The time for which a restless camera is not woken by a change alone, ms: its keyframes are inferred instead.
+const RESTLESS_MS: i64 = 120_000;
+
+impl AnalysisTask {
+    /// Answers a question of the decode thread.
+    pub(super) async fn answer(&mut self, query: IdleQuery) -> Result<(), OfferError> {
+        // An answer for which nobody waits means that the decode thread has ended, which closes the queue of frames.
+        match query {
+            IdleQuery::Quiet { fragment, media, answer } => {
+                let _ended = answer.send(self.judge_quiet(&fragment, media));
+            }
+            IdleQuery::Keyframe { frame, media, can_rewind, answer } => {
+                let _ended = answer.send(self.judge_keyframe(frame, media, can_rewind).await?);
+            }
+            IdleQuery::Woke { media, by_size } => self.idle().open_wake(media, by_size, false),
+        }
+        Ok(())
+    }
+
+    fn idle(&mut self) -> &mut IdleRecord {
+        &mut self.checkpoint.sampler.idle
+    }
+
+    /// Returns whether the scene is quiet before the keyframe, and records it.
+    fn judge_quiet(&mut self, fragment: &Arc<Fragment>, media: MediaMs) -> QuietAnswer {
+        if let Some(known) = self.idle().find(fragment, media) {
+            // After a rewind the frames before the keyframe are decoded, so it is no beginning.
+            let continues = matches!(known.verdict, Some(KeyframeVerdict::Active | KeyframeVerdict::Rewind));
+            return QuietAnswer { is_quiet: !continues, size_wake_found: known.size_wake_found };
+        }
+        let is_quiet = self.checkpoint.motion.is_quiet(media);
+        let opened = self.checkpoint.motion.awake_until();
+        let size_wake_found = if is_quiet { self.idle().close_wake(media, opened) } else { None };
+        let verdict = (!is_quiet).then_some(KeyframeVerdict::Active);
+        self.idle().record(KeyframeRecord {
+            fragment: Arc::clone(&fragment.number),
+            media,
+            size_wake_found,
+            verdict,
+        });
+        QuietAnswer { is_quiet, size_wake_found }
+    }
+
+    /// Returns the verdict on a keyframe of an idle camera, and records it.
+    async fn judge_keyframe(
+        &mut self,
+        frame: Arc<Frame>,
+        media: MediaMs,
+        can_rewind: bool,
+    ) -> Result<KeyframeVerdict, OfferError> {
+        if let Some(verdict) = self.idle().find(&frame.fragment, media).and_then(|known| known.verdict) {
+            return Ok(verdict);
+        }
+        let fragment = Arc::clone(&frame.fragment);
+        let verdict = match self.examine(&frame) {
+            Examined::Seen => KeyframeVerdict::Still,
+            Examined::Unchanged => {
+                FrameSkipped { camera: &self.status }.emit();
+                KeyframeVerdict::Still
+            }
+            Examined::Moved => {
+                self.idle().open_wake(media, false, false);
+                if can_rewind { KeyframeVerdict::Rewind } else { KeyframeVerdict::Resume }
+            }
+            Examined::Due => return self.infer_keyframe(frame, media).await,
+        };
+        self.record_verdict(&fragment, media, verdict);
+        Ok(verdict)
+    }
+
+    fn record_verdict(&mut self, fragment: &Fragment, media: MediaMs, verdict: KeyframeVerdict) {
+        let number = Arc::clone(&fragment.number);
+        let verdict = Some(verdict);
+        self.idle().record(KeyframeRecord { fragment: number, media, size_wake_found: None, verdict });
+    }
+
+    /// Compares the keyframe with the last inferred frame.
+    fn examine(&mut self, frame: &Frame) -> Examined {
+        let Some(rules) = self.motion else { return Examined::Moved };
+        let Surface::Host(picture) = &frame.surface;
+        let is_restless = self.idle().is_restless(frame.media);
+        let motion = &mut self.checkpoint.motion;
+        if self.checkpoint.seen.as_ref().is_some_and(|seen| seen.covers(frame)) {
+            Examined::Seen
+        } else if !motion.is_quiet(frame.media) {
+            Examined::Moved
+        } else if motion.is_changed(rules, &picture.view(), frame.media) {
+            if !is_restless {
+                return Examined::Moved;
+            }
+            motion.infer_idly(&picture.view(), frame.media);
+            Examined::Due
+        } else if motion.needs_inference(rules, &picture.view(), frame.media) {
+            Examined::Due
+        } else {
+            Examined::Unchanged
+        }
+    }
+
+    /// Infers a keyframe of an idle camera, because that is due; decoding resumes there if something new is found.
+    async fn infer_keyframe(
+        &mut self,
+        frame: Arc<Frame>,
+        media: MediaMs,
+    ) -> Result<KeyframeVerdict, OfferError> {
+        let decided = self.infer(&frame).await;
+        let is_quiet = self.checkpoint.motion.is_quiet(frame.media);
+        let verdict = if is_quiet { KeyframeVerdict::Still } else { KeyframeVerdict::Resume };
+        if !is_quiet {
+            self.idle().open_wake(media, false, true);
+        }
+        // Before the events are committed, so that a restart knows both or neither.
+        self.record_verdict(&Arc::clone(&frame.fragment), media, verdict);
+        self.publish(frame, decided).await?;
+        Ok(verdict)
+    }
+
+    /// Takes in whether the detectors found something new in a frame.
+    pub(super) fn note_found(&mut self, found: bool) {
+        if let Some(wake) = self.idle().woken.as_mut().filter(|_| found) {
+            wake.found = true;
+        }
+    }
+}
+
+/// The result of the comparison of a keyframe with the last inferred frame.
+enum Examined {
+    /// It was inferred before a restart.
+    Seen,
+    /// Nothing has changed.
+    Unchanged,
+    /// Something has moved.
+    Moved,
+    /// An inference is due.
+    Due,
+}
+
+impl IdleRecord {
+    /// Returns the decision on a keyframe.
+    fn find(&self, fragment: &Fragment, media: MediaMs) -> Option<&KeyframeRecord> {
+        self.keyframes.iter().find(|known| known.fragment == fragment.number && known.media == media)
+    }
+
+    /// Records a decision, in the place of an earlier one on the same keyframe.
+    fn record(&mut self, record: KeyframeRecord) {
+        let is_same =
+            |known: &&mut KeyframeRecord| known.fragment == record.fragment && known.media == record.media;
+        match self.keyframes.iter_mut().find(is_same) {
+            Some(known) => known.verdict = record.verdict,
+            None => self.keyframes.push(record),
+        }
+        if self.keyframes.len() > MAX_KEYFRAMES {
+            self.keyframes.remove(0);
+        }
+    }
+
+    /// Forgets the decisions up to the end of a fragment, from which a restart resumes.
+    pub(super) fn pass(&mut self, end: &FragmentEnd) {
+        let number = &end.fragment.number;
+        self.keyframes.retain(|known| fragment_order(&known.fragment, number) == Ordering::Greater);
+    }
+
+    fn open_wake(&mut self, media: MediaMs, by_size: bool, found: bool) {
+        self.woken = Some(OpenWake { media, by_size, found });
+    }
+
+    /// Ends the last wake, when the scene is quiet again; `opened` is the time up to which the motion gate was open.
+    ///
+    /// Returns whether a wake by size has found motion.
+    fn close_wake(&mut self, media: MediaMs, opened: Option<MediaMs>) -> Option<bool> {
+        let wake = self.woken.take()?;
+        let has_moved = opened.is_some_and(|opened| opened > wake.media);
+        self.fruitless.retain(|at| at.0.abs_diff(media.0) < FRUITLESS_WINDOW_MS as u64);
+        if has_moved && !wake.found {
+            self.fruitless.push(media);
+        }
+        if self.fruitless.len() >= MAX_FRUITLESS {
+            self.fruitless.clear();
+            self.restless_until = Some(MediaMs(media.0.saturating_add(RESTLESS_MS)));
+        }
+        wake.by_size.then_some(has_moved)
+    }
+
+    /// Returns true if a change alone does not wake the camera at `media`.
+    fn is_restless(&self, media: MediaMs) -> bool {
+        // A time far ahead is of other footage.
+        self.restless_until.is_some_and(|until| (0..=RESTLESS_MS).contains(&until.0.saturating_sub(media.0)))
+    }
+}
