@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::analysis::AnalysisTask;
 use crate::delivery::OfferError;
+use crate::detect::MotionRules;
 use crate::media::{
     Fragment, FragmentEnd, Frame, IdleQuery, IdleRecord, KeyframeRecord, KeyframeVerdict, MediaMs, OpenWake,
     QuietAnswer, Surface, fragment_order,
@@ -32,8 +33,12 @@ impl AnalysisTask {
             IdleQuery::Quiet { fragment, media, answer } => {
                 let _ended = answer.send(self.judge_quiet(&fragment, media));
             }
-            IdleQuery::Keyframe { frame, media, can_rewind, answer } => {
-                let _ended = answer.send(self.judge_keyframe(frame, media, can_rewind).await?);
+            IdleQuery::Keyframe { frame, media, can_rewind, gop_ms, answer } => {
+                let verdict = match self.known_verdict(&frame, media) {
+                    Some(verdict) => verdict,
+                    None => self.judge_keyframe(frame, media, can_rewind, gop_ms).await?,
+                };
+                let _ended = answer.send(verdict);
             }
             IdleQuery::Woke { media, by_size } => self.idle().open_wake(media, by_size, false),
         }
@@ -70,12 +75,10 @@ impl AnalysisTask {
         frame: Arc<Frame>,
         media: MediaMs,
         can_rewind: bool,
+        gop_ms: u32,
     ) -> Result<KeyframeVerdict, OfferError> {
-        if let Some(verdict) = self.idle().find(&frame.fragment, media).and_then(|known| known.verdict) {
-            return Ok(verdict);
-        }
         let fragment = Arc::clone(&frame.fragment);
-        let verdict = match self.examine(&frame) {
+        let verdict = match self.examine(&frame, gop_ms) {
             Examined::Seen => KeyframeVerdict::Still,
             Examined::Unchanged => {
                 FrameSkipped { camera: &self.status }.emit();
@@ -91,6 +94,10 @@ impl AnalysisTask {
         Ok(verdict)
     }
 
+    fn known_verdict(&mut self, frame: &Frame, media: MediaMs) -> Option<KeyframeVerdict> {
+        self.idle().find(&frame.fragment, media)?.verdict
+    }
+
     fn record_verdict(&mut self, fragment: &Fragment, media: MediaMs, verdict: KeyframeVerdict) {
         let number = Arc::clone(&fragment.number);
         let verdict = Some(verdict);
@@ -98,8 +105,10 @@ impl AnalysisTask {
     }
 
     /// Compares the keyframe with the last inferred frame.
-    fn examine(&mut self, frame: &Frame) -> Examined {
-        let Some(rules) = self.motion else { return Examined::Moved };
+    fn examine(&mut self, frame: &Frame, gop_ms: u32) -> Examined {
+        let Some(rules) = self.motion.map(|rules| with_nearest_keyframe(rules, gop_ms)) else {
+            return Examined::Moved;
+        };
         let Surface::Host(picture) = &frame.surface;
         let is_restless = self.idle().is_restless(frame.media);
         let motion = &mut self.checkpoint.motion;
@@ -144,6 +153,16 @@ impl AnalysisTask {
             wake.found = true;
         }
     }
+}
+
+/// The maximum time between two inferences, ms: the tracker takes inferences that are further apart for unrelated.
+const MAX_INFERENCE_GAP_MS: i64 = 10_000;
+
+/// Returns the rules for keyframes that are `gop_ms` apart: the one nearest to the end of the idle time is inferred.
+fn with_nearest_keyframe(rules: MotionRules, gop_ms: u32) -> MotionRules {
+    let gop_ms = i64::from(gop_ms);
+    let max_idle_ms = (rules.max_idle_ms - gop_ms / 2).min(MAX_INFERENCE_GAP_MS - gop_ms).max(1);
+    MotionRules { max_idle_ms, ..rules }
 }
 
 /// The result of the comparison of a keyframe with the last inferred frame.
@@ -208,5 +227,86 @@ impl IdleRecord {
     fn is_restless(&self, media: MediaMs) -> bool {
         // A time far ahead is of other footage.
         self.restless_until.is_some_and(|until| (0..=RESTLESS_MS).contains(&until.0.saturating_sub(media.0)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::Position;
+
+    fn fragment(number: &str) -> Fragment {
+        Fragment { number: number.into(), producer_ms: None, server_ms: None }
+    }
+
+    fn record(number: &str, media: i64, verdict: KeyframeVerdict) -> KeyframeRecord {
+        KeyframeRecord {
+            fragment: number.into(),
+            media: MediaMs(media),
+            size_wake_found: None,
+            verdict: Some(verdict),
+        }
+    }
+
+    #[test]
+    fn decisions_are_kept_until_their_fragment_is_the_position() {
+        let mut idle = IdleRecord::default();
+        for (number, media) in [("8", 0), ("9", 2_000), ("9", 4_000), ("10", 6_000)] {
+            idle.record(record(number, media, KeyframeVerdict::Still));
+        }
+        idle.record(record("9", 4_000, KeyframeVerdict::Rewind));
+        let verdict = |idle: &IdleRecord, number: &str, media: i64| {
+            idle.find(&fragment(number), MediaMs(media)).and_then(|known| known.verdict)
+        };
+        assert_eq!(verdict(&idle, "9", 4_000), Some(KeyframeVerdict::Rewind), "the last decision");
+        assert_eq!(verdict(&idle, "9", 0), None);
+        let ended = Arc::new(fragment("9"));
+        let position = Position::after(&ended);
+        idle.pass(&FragmentEnd { fragment: ended, position, behind_ms: None, caught_up: false });
+        assert_eq!(verdict(&idle, "9", 4_000), None);
+        assert_eq!(verdict(&idle, "10", 6_000), Some(KeyframeVerdict::Still), "10 comes after 9");
+        let json = serde_json::to_string(&idle).unwrap();
+        assert_eq!(serde_json::from_str::<IdleRecord>(&json).unwrap(), idle);
+    }
+
+    #[test]
+    fn absurd_footage_does_not_fill_the_checkpoint() {
+        let mut idle = IdleRecord::default();
+        (0..1_000).for_each(|media| idle.record(record("1", media * 1_000, KeyframeVerdict::Still)));
+        assert_eq!(idle.keyframes.len(), MAX_KEYFRAMES);
+        assert!(idle.find(&fragment("1"), MediaMs(999_000)).is_some(), "the newest are kept");
+    }
+
+    /// Wakes the camera at `media`; the gate is open for a second, and the detectors find something new or do not.
+    fn wake(idle: &mut IdleRecord, media: i64, by_size: bool, moved: bool, found: bool) -> Option<bool> {
+        idle.open_wake(MediaMs(media), by_size, found);
+        let opened = if moved { media + 1_000 } else { media - 1 };
+        idle.close_wake(MediaMs(media + 2_000), Some(MediaMs(opened)))
+    }
+
+    #[test]
+    fn four_fruitless_wakes_in_a_minute_make_a_camera_restless_for_two() {
+        let mut idle = IdleRecord::default();
+        for media in [0, 10_000, 20_000] {
+            assert_eq!(wake(&mut idle, media, false, true, false), None);
+        }
+        wake(&mut idle, 25_000, false, true, true);
+        wake(&mut idle, 26_000, true, false, false);
+        assert!(!idle.is_restless(MediaMs(28_000)), "one found something, and one by size opened no gate");
+        wake(&mut idle, 40_000, false, true, false);
+        for (at, is_restless) in [(42_000, true), (162_000, true), (162_001, false), (-9_000_000, false)] {
+            assert_eq!(idle.is_restless(MediaMs(at)), is_restless, "{at}");
+        }
+        let mut slow = IdleRecord::default();
+        (0..20).for_each(|at| assert_eq!(wake(&mut slow, at * 25_000, false, true, false), None));
+        assert!(!slow.is_restless(MediaMs(503_000)), "two or three per minute");
+    }
+
+    #[test]
+    fn a_wake_by_size_has_found_motion_if_the_gate_opened_after_it() {
+        let mut idle = IdleRecord::default();
+        assert_eq!(wake(&mut idle, 0, true, true, false), Some(true));
+        assert_eq!(wake(&mut idle, 10_000, true, false, false), Some(false));
+        assert_eq!(idle.close_wake(MediaMs(20_000), None), None, "the outcome is known once");
     }
 }

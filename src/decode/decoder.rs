@@ -217,9 +217,8 @@ impl Decoder {
     /// Records that the keyframe was judged by its frame alone, and is not decoded again.
     pub fn pass_keyframe(&mut self, packet: &Packet) {
         self.learned.gops.enter_keyframe(packet.media);
-        if self.sampler.picks(packet.media) {
-            FrameSampled { camera: &self.camera }.emit();
-        }
+        self.sampler.pass(packet.media);
+        FrameSampled { camera: &self.camera }.emit();
     }
 
     /// Ends a fragment of which only keyframes were decoded.

@@ -330,7 +330,8 @@ mod tests {
 
     use super::*;
     use crate::media::{
-        CameraId, Color, Fragment, FragmentEnd, HostPicture, Matrix, Position, SamplerState, Surface,
+        CameraId, Color, Fragment, FragmentEnd, HostPicture, IdleQuery, Matrix, Position, SamplerState,
+        Surface,
     };
 
     /// An item of the queue that can be compared.
@@ -338,9 +339,10 @@ mod tests {
     enum Seen {
         Frame(i64),
         End(i64),
+        Query,
         Discontinuity,
     }
-    use Seen::{Discontinuity, End, Frame as F};
+    use Seen::{Discontinuity, End, Frame as F, Query};
 
     fn fragment(number: i64) -> Arc<Fragment> {
         Arc::new(Fragment { number: number.to_string().into(), producer_ms: None, server_ms: None })
@@ -369,6 +371,7 @@ mod tests {
                 let end = FragmentEnd { fragment, position, behind_ms: None, caught_up: false };
                 Decoded::FragmentEnd { end, sampler: SamplerState::default() }
             }
+            Query => Decoded::IdleQuery(IdleQuery::Woke { media: MediaMs(0), by_size: false }),
             Discontinuity => Decoded::Discontinuity,
         }
     }
@@ -377,6 +380,7 @@ mod tests {
         match item {
             Decoded::Frame(frame) => F(frame.media.0),
             Decoded::FragmentEnd { end, .. } => End(end.fragment.number.parse().expect("a number")),
+            Decoded::IdleQuery(_) => Query,
             Decoded::Discontinuity => Discontinuity,
         }
     }
@@ -399,11 +403,28 @@ mod tests {
     }
 
     #[test]
+    fn a_lasting_frame_is_not_replaced_by_newer_ones() {
+        let mut queue = FrameQueueState::default();
+        for (seen, is_replaceable) in [(F(1), false), (F(2), true), (F(3), false), (F(4), true), (F(5), true)]
+        {
+            queue.put(item(seen), is_replaceable, Mode::Live, too_late());
+        }
+        assert_eq!(waiting(&queue), [F(1), F(3), F(5)]);
+    }
+
+    #[test]
     fn queue_contents_by_table() {
         use Mode::{CatchUp, Live};
         let (in_time, too_late) = (Instant::now(), too_late());
         type Case<'a> = (&'a str, Mode, Instant, &'a [Seen], &'a [Seen]);
-        let cases: [Case; 9] = [
+        let cases: [Case; 10] = [
+            (
+                "questions keep their place",
+                Live,
+                too_late,
+                &[F(1), Query, Query, F(2)],
+                &[Query, Query, F(2)],
+            ),
             ("in time nothing is replaced", Live, in_time, &[F(1), F(2), F(3)], &[F(1), F(2), F(3)]),
             ("newest frame wins", Live, too_late, &[F(1), F(2), F(3)], &[F(3)]),
             ("markers keep their place", Live, too_late, &[End(1), F(2), End(2)], &[End(1), F(2), End(2)]),
@@ -487,6 +508,7 @@ mod tests {
                     committed = number;
                     kept.append(&mut open);
                 }
+                Query => {}
                 Discontinuity => open.clear(),
             }
         }

@@ -190,3 +190,86 @@ impl IdleDecode {
         MIN_LIVE_PAUSE + gop.max(delivery) * 3 / 2
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::media::{ArrivalLag, Codec, VideoTrack};
+
+    fn packet(fragment: &str, media_ms: i64, bytes: usize) -> Packet {
+        let track = VideoTrack { codec: Codec::H264, codec_private: Bytes::new(), width_px: 2, height_px: 2 };
+        Packet {
+            fragment: Arc::new(Fragment { number: fragment.into(), producer_ms: None, server_ms: None }),
+            track: Arc::new(track),
+            index: 0,
+            media: MediaMs(media_ms),
+            key: false,
+            unit: vec![0; bytes].into(),
+            arrived: Instant::now(),
+            lag: ArrivalLag::default(),
+        }
+    }
+
+    #[test]
+    fn the_first_keyframe_of_a_fragment_is_judged_and_then_two_per_second() {
+        let mut idle = IdleDecode::new(QuietSizes::default());
+        let mut steps = |fragment: &str, media_ms: i64| idle.step(&packet(fragment, media_ms, 10), true);
+        for (name, fragment, media_ms, step) in [
+            ("the first", "1", 0, IdleStep::Ask),
+            ("close to it", "1", 499, IdleStep::Decode),
+            ("half a second later", "1", 500, IdleStep::Ask),
+            ("close, in another fragment", "2", 540, IdleStep::Ask),
+            ("of other footage", "2", -9_000, IdleStep::Ask),
+        ] {
+            assert_eq!(steps(fragment, media_ms), step, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_idle_camera_retains_up_to_its_limit() {
+        let mut idle = IdleDecode::new(QuietSizes::default());
+        idle.retain(packet("1", 0, 6 << 20));
+        assert_eq!(idle.step(&packet("1", 40, 10 << 20), false), IdleStep::Retain);
+        idle.retain(packet("1", 40, 10 << 20));
+        assert_eq!(idle.retained_bytes(), 16 << 20);
+        assert_eq!(idle.step(&packet("1", 80, 1), false), IdleStep::Wake(WakeTrigger::Limit));
+        assert_eq!(
+            idle.step(&packet("2", 80, 1 << 20), true),
+            IdleStep::Judge,
+            "a keyframe is judged, not retained"
+        );
+        assert_eq!(idle.take_retained().len(), 2);
+        assert_eq!((idle.is_idle(), idle.retained_bytes()), (false, 0));
+        assert_eq!(idle.step(&packet("2", 120, 1), false), IdleStep::Decode);
+    }
+
+    #[test]
+    fn a_large_access_unit_wakes_a_camera_that_knows_the_usual_sizes() {
+        let mut idle = IdleDecode::new(QuietSizes::default());
+        idle.retain(packet("1", 0, 50_000));
+        for at in 1..400 {
+            assert_eq!(idle.step(&packet("1", at * 40, 300), false), IdleStep::Retain, "unit {at}");
+        }
+        assert_eq!(idle.step(&packet("1", 16_000, 3_000), false), IdleStep::Wake(WakeTrigger::Size));
+    }
+
+    #[test]
+    fn a_live_camera_waits_as_long_as_its_delivery_explains() {
+        let mut idle = IdleDecode::new(QuietSizes::default());
+        let mut whole = packet("1", 0, 1);
+        whole.lag.explained = Duration::from_secs(10);
+        idle.retain(packet("1", 0, 1));
+        assert_eq!(
+            idle.pause_limit(Mode::Live, Some(2_000)),
+            Duration::from_secs(5),
+            "a GOP and a half, and 2 s"
+        );
+        idle.retain(whole);
+        assert_eq!(idle.pause_limit(Mode::Live, Some(2_000)), Duration::from_secs(17));
+        assert_eq!(idle.pause_limit(Mode::CatchUp, None), CATCH_UP_PAUSE);
+    }
+}

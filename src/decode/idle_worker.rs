@@ -87,7 +87,8 @@ impl DecodeWorker {
 
     fn ask_verdict(&mut self, frame: Arc<Frame>, packet: &Packet) -> Result<KeyframeVerdict, QueueClosed> {
         let (media, can_rewind) = (packet.media, self.idle.as_ref().is_some_and(IdleDecode::is_idle));
-        self.query(|answer| IdleQuery::Keyframe { frame, media, can_rewind, answer })
+        let gop_ms = self.decoder.longest_gop_ms().unwrap_or(0);
+        self.query(|answer| IdleQuery::Keyframe { frame, media, can_rewind, gop_ms, answer })
     }
 
     /// Sends a question to the analysis task and waits for the answer, which comes after the frames before it.

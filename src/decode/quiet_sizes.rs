@@ -114,3 +114,79 @@ fn step_towards(value: &mut u32, target: u32, shift: u32) {
     let step = (*value >> shift).max(1);
     *value = if target > *value { value.saturating_add(step) } else { value.saturating_sub(step) };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Learns from `windows` windows around `bytes`, which vary by up to `noise` either way; returns how many exceeded.
+    fn learn(sizes: &mut QuietSizes, windows: u32, bytes: u32, noise: u32) -> u32 {
+        let mut exceeded = 0;
+        for at in 0..windows {
+            // A triangle wave, of a period that is no multiple of anything here.
+            let wave = (at * 7) % (4 * noise + 1);
+            let window = bytes + noise - wave.abs_diff(2 * noise);
+            if sizes.exceeds(window) {
+                exceeded += 1;
+            } else {
+                sizes.learn(window);
+            }
+        }
+        exceeded
+    }
+
+    #[test]
+    fn an_object_exceeds_the_sizes_of_a_quiet_scene_by_table() {
+        // Measured sizes of access units, times ten for a window: quiet, its variation, with an object of 90 x 260 px.
+        for (name, quiet, noise, object, exceeds) in [
+            ("x264 by quality", 3_000, 190, 4_700, true),
+            ("x265 by quality", 1_080, 80, 2_580, true),
+            ("x264 with a constant bitrate", 129_500, 15_500, 134_000, false),
+        ] {
+            let mut sizes = QuietSizes::default();
+            assert!(!sizes.exceeds(u32::MAX / 16), "{name}: nothing is usual yet");
+            assert_eq!(learn(&mut sizes, 2_000, quiet, noise), 0, "{name}: quiet windows do not exceed");
+            assert_eq!(sizes.exceeds(object), exceeds, "{name}: {sizes:?}");
+        }
+    }
+
+    #[test]
+    fn a_scene_that_grows_noisier_is_learned_again_each_time_for_longer() {
+        let mut sizes = QuietSizes::default();
+        learn(&mut sizes, 1_000, 3_000, 100);
+        assert!(sizes.exceeds(6_000), "rain begins");
+        sizes.relearn();
+        assert_eq!(learn(&mut sizes, 2 * LEARNED, 6_000, 300), 0);
+        assert!(sizes.is_usable() && sizes.exceeds(9_000));
+        sizes.relearn();
+        learn(&mut sizes, 2 * LEARNED, 6_000, 300);
+        assert!(!sizes.is_usable(), "four times as long after the second");
+        sizes.confirm();
+        assert!(sizes.is_usable());
+    }
+
+    #[test]
+    fn a_window_spans_a_few_hundred_milliseconds_and_any_sizes_are_summed() {
+        let mut window = SizeWindow::default();
+        let sums: Vec<_> = (0..16).map(|at| window.add(MediaMs(at * 40), 100)).collect();
+        assert_eq!(sums[..8], [None; 8], "up to 280 ms");
+        assert_eq!(
+            sums[8..],
+            [
+                Some(900),
+                Some(1_000),
+                Some(1_100),
+                Some(1_100),
+                Some(1_100),
+                Some(1_100),
+                Some(1_100),
+                Some(1_100)
+            ]
+        );
+        window.clear();
+        assert_eq!(window.add(MediaMs(0), 1), None);
+        for at in 0..1_000 {
+            window.add(MediaMs(if at % 2 == 0 { i64::MIN } else { i64::MAX }), usize::MAX);
+        }
+    }
+}

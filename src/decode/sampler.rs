@@ -47,6 +47,16 @@ impl Sampler {
         })
     }
 
+    /// Takes all ticks up to the frame at `media` for served, because nothing moved in the frames up to it.
+    ///
+    /// The state is then as after picking from all of these frames.
+    pub fn pass(&mut self, media: MediaMs) {
+        if let Some(fps) = self.fps_target {
+            let (due, newest, current) = self.due(media, fps);
+            self.state.next = Some((due.max(current.saturating_add(1)), newest.max(media)));
+        }
+    }
+
     /// Returns the sampling period, ms; `None` if every frame is picked.
     #[must_use]
     pub fn period_ms(&self) -> Option<f64> {
@@ -165,6 +175,21 @@ mod tests {
         assert_eq!(serde_json::from_str::<SamplerState>(&json).expect("a state"), before.state());
     }
 
+    #[test]
+    fn a_frame_that_is_passed_leaves_the_state_of_all_frames_up_to_it() {
+        for fps in [0.3, 2.0, 5.0, 7.7, 25.0] {
+            let times = at_rate(25.0, 200);
+            let (mut all, mut passed) = (sampler(Some(fps)), sampler(Some(fps)));
+            for (at, media) in times.into_iter().map(MediaMs).enumerate() {
+                all.picks(media);
+                if at % 50 == 0 {
+                    passed.pass(media);
+                    assert_eq!(passed.state(), all.state(), "{fps} frames/s, frame {at}");
+                }
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn as_many_picks_as_duration_times_target(
@@ -190,7 +215,7 @@ mod tests {
             let state = first.state();
             picked(&mut first, media[cut..].to_vec());
             first.rewind(state.clone());
-            prop_assert_eq!(first.state(), state);
+            prop_assert_eq!(first.state(), state.clone());
             parts.extend(picked(&mut Sampler::new(fps, state), media[cut..].to_vec()));
             prop_assert_eq!(whole, parts);
         }

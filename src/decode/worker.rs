@@ -47,6 +47,9 @@ const LIVE_PAUSE: Duration = Duration::from_millis(250);
 /// the footage needs a pause.
 const CATCH_UP_PAUSE: Duration = Duration::from_secs(5);
 
+/// The maximum length of a GOP for idle decode, ms: over a longer gap between inferences the tracker keeps nothing but incidents.
+const MAX_IDLE_GOP_MS: u32 = 10_000;
+
 /// Starts the thread `decode-<camera>`, which uses the timer of the current runtime.
 ///
 /// Pictures of more than `max_pixels` are not decoded, and `masks` are black in the frames. With `decodes_idly`, only
@@ -224,8 +227,7 @@ impl DecodeWorker {
             return self.deliver();
         }
         let is_keyframe = packet.key || packet.role().is_random_access();
-        // Where keyframes alone are decoded anyway, there is nothing to rewind to.
-        if self.is_idle() || !self.decoder.keyframes_suffice() {
+        if self.is_idle() || self.may_become_idle() {
             self.process_idly(packet, is_keyframe)
         } else {
             self.decode(packet)
@@ -240,6 +242,13 @@ impl DecodeWorker {
         self.deliver()?;
         UnitHandled { camera: &self.camera, lag: lag.at_arrival + arrived.elapsed() }.emit();
         Ok(())
+    }
+
+    /// Returns true if idle decode suits the stream's GOPs.
+    fn may_become_idle(&self) -> bool {
+        // Where keyframes alone are decoded anyway, there is nothing to rewind to.
+        !self.decoder.keyframes_suffice()
+            && self.decoder.longest_gop_ms().is_none_or(|ms| ms <= MAX_IDLE_GOP_MS)
     }
 
     fn is_idle(&self) -> bool {

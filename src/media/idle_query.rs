@@ -25,6 +25,8 @@ pub enum IdleQuery {
         media: MediaMs,
         /// True if the access units before it are retained, so that decoding can go back to them.
         can_rewind: bool,
+        /// The length of the longest of the last GOPs, ms: the next keyframe may come that much later.
+        gop_ms: u32,
         /// The channel for the answer.
         answer: SyncSender<KeyframeVerdict>,
     },

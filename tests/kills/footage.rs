@@ -16,10 +16,18 @@ pub(crate) const FRAGMENTS: u32 = 96;
 const LATER: Duration = Duration::from_secs(60);
 /// Box, colour, every so many seconds, for so many seconds. The periods are no multiples of a fragment, so that confirmation
 /// begins at each tenth of one.
-const THINGS: [(&str, &str, f64, f64); 3] = [
+type Objects = [(&'static str, &'static str, f64, f64); 3];
+
+const BUSY: Objects = [
     ("x=16:y=16:w=32:h=32", "0xFF0000", 1.3, 0.7),
     ("x=64:y=16:w=48:h=32", "0x00FF00", 1.7, 0.8),
     ("x=32:y=64:w=32:h=48", "0x0000FF", 2.3, 1.1),
+];
+/// Nothing moves for most of the time, and an object stays for as long as a GOP at least.
+const SELDOM: Objects = [
+    ("x=16:y=16:w=32:h=32", "0xFF0000", 8.3, 1.1),
+    ("x=64:y=16:w=48:h=32", "0x00FF00", 7.1, 1.4),
+    ("x=32:y=64:w=32:h=48", "0x0000FF", 10.9, 3.7),
 ];
 
 /// The coding of the footage and the way to read it.
@@ -29,18 +37,36 @@ pub(crate) struct Kind {
     encoder: &'static str,
     /// `playback.mode`
     mode: &'static str,
+    objects: Objects,
+    /// A further key of each camera.
+    motion: &'static str,
+    /// A run without kills has more events than this.
+    pub(crate) least_events: usize,
 }
 
-pub(crate) const CLOSED_GOPS: Kind =
-    Kind { encoder: "-c:v libx264 -crf 12 -g 10 -keyint_min 10 -sc_threshold 0 -bf 2", mode: "GETMEDIA" };
+pub(crate) const CLOSED_GOPS: Kind = Kind {
+    encoder: "-c:v libx264 -crf 12 -g 10 -keyint_min 10 -sc_threshold 0 -bf 2",
+    mode: "GETMEDIA",
+    objects: BUSY,
+    motion: "",
+    least_events: 400,
+};
 /// Each fragment refers to the one before.
 pub(crate) const OPEN_GOPS: Kind = Kind {
     encoder: "-c:v libx265 -preset veryfast -crf 12 -tag:v hvc1 -x265-params \
               log-level=none:open-gop=1:keyint=10:min-keyint=10:scenecut=0:bframes=3",
-    mode: "GETMEDIA",
+    ..CLOSED_GOPS
 };
 pub(crate) const HLS: Kind = Kind { mode: "HLS", ..CLOSED_GOPS };
 pub(crate) const OPEN_GOPS_BY_HLS: Kind = Kind { mode: "HLS", ..OPEN_GOPS };
+/// Cameras that decode keyframes alone for most of the time, and go back to the frames between them.
+pub(crate) const IDLE: Kind = Kind {
+    objects: SELDOM,
+    motion: "    motion: { enabled: true, max_idle_seconds: 1 }\n",
+    least_events: 100,
+    ..CLOSED_GOPS
+};
+pub(crate) const IDLE_WITH_OPEN_GOPS: Kind = Kind { encoder: OPEN_GOPS.encoder, ..IDLE };
 
 /// The clips of all cameras, and an empty one of a second.
 pub(crate) struct Footage {
@@ -54,7 +80,7 @@ impl Footage {
     pub(crate) fn paint(dir: &Path, kind: Kind) -> Self {
         let busy = CAMERAS.map(|(camera, early_s)| {
             let clip = dir.join(format!("{camera}.mp4"));
-            paint_by(&clip, FRAGMENTS, &boxes(early_s), kind.encoder);
+            paint_by(&clip, FRAGMENTS, &boxes(kind.objects, early_s), kind.encoder);
             (camera, clip)
         });
         let empty = dir.join("empty.mp4");
@@ -93,10 +119,11 @@ impl Footage {
 pub(crate) fn cameras(round: usize, kind: Kind) -> String {
     let camera = |(camera, _): (&str, f64)| {
         format!(
-            "  - id: {camera}\n    kvs_stream_name: {stream}\n    playback: {{ mode: {mode}, start: EARLIEST }}\n    pipeline:\n      \
+            "  - id: {camera}\n    kvs_stream_name: {stream}\n    playback: {{ mode: {mode}, start: EARLIEST }}\n{motion}    pipeline:\n      \
              - type: objects\n        objects:\n          yolo_weights: {model}\n          max_disappeared_seconds: 0.3\n          \
              temporal_confirm: {{ frames: 3, window: 4 }}\n",
             mode = kind.mode,
+            motion = kind.motion,
             stream = stream(camera, round),
             model = model().display(),
         )
@@ -108,9 +135,9 @@ fn stream(camera: &str, round: usize) -> String {
     format!("{camera}-{round}")
 }
 
-fn boxes(early_s: f64) -> String {
-    let thing = |(place, colour, every_s, for_s): (&str, &str, f64, f64)| {
+fn boxes(objects: Objects, early_s: f64) -> String {
+    let object = |(place, colour, every_s, for_s): (&str, &str, f64, f64)| {
         format!("drawbox={place}:c={colour}:t=fill:enable='lt(mod(t+{early_s},{every_s}),{for_s})',")
     };
-    THINGS.map(thing).concat() + "format=yuv420p"
+    objects.map(object).concat() + "format=yuv420p"
 }

@@ -17,6 +17,7 @@ mod following;
 mod gops;
 mod gpu;
 mod hls;
+mod idle;
 mod inspect;
 mod live_check;
 mod modes;

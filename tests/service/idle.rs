@@ -1,0 +1,79 @@
+//! Idle decode: a camera that decodes keyframes alone while nothing moves reports the same incidents as one that decodes everything.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::colours::{LABELS, camera, paint, sim, store};
+use super::program::Program;
+
+/// Returns a clip of 16 s with a keyframe each second, in which each object comes and goes between two keyframes.
+fn seldom(folder: &Path, b_frames: u32) -> std::path::PathBuf {
+    let clip = folder.join(format!("seldom-{b_frames}.mp4"));
+    let boxes = "drawbox=x=16:y=16:w=32:h=32:c=0xFF0000:t=fill:enable='between(t,3.35,5.15)',\
+                 drawbox=x=64:y=16:w=48:h=32:c=0x00FF00:t=fill:enable='between(t,7.55,9.35)',\
+                 drawbox=x=32:y=64:w=32:h=48:c=0x0000FF:t=fill:enable='between(t,12.65,14.15)',format=yuv420p";
+    paint(&clip, 16, boxes, b_frames);
+    clip
+}
+
+fn config(idle_decode: &str) -> String {
+    let motion = format!(
+        "    motion: {{ enabled: true, max_idle_seconds: 3, idle_decode: {idle_decode} }}\n    pipeline:"
+    );
+    let camera = camera("front").replace("    pipeline:", &motion);
+    format!("publishers:\n  local_dir: events\ndevice: cpu\ncameras:\n{camera}")
+}
+
+/// Returns the id, label and time of each start, and how many frames were decoded.
+fn run(kvs: &str, idle_decode: &str) -> (Vec<[String; 3]>, u64) {
+    let program = Program::start(&config(idle_decode), kvs, None);
+    let seen = program.events_until(&LABELS.map(|label| ("front", label)));
+    let decoded = program.camera("front")["frames"]["decoded"].as_u64().unwrap();
+    assert!(program.stop().status.success());
+    let starts = seen.iter().filter(|event| event["payload"]["extras"]["phase"] == "start");
+    let text = |value: &Value| value.to_string();
+    (
+        starts.map(|event| ["event_id", "label", "ts_ms"].map(|key| text(&event["payload"][key]))).collect(),
+        decoded,
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn incidents_begin_at_the_same_frames_as_when_everything_is_decoded() {
+    let clips = tempfile::tempdir().unwrap();
+    for b_frames in [0, 2] {
+        let sim = sim();
+        store(&sim, "front-stream", &seldom(clips.path(), b_frames)).await;
+        let (all, all_decoded) = run(&sim.endpoint(), "all");
+        let (idle, idle_decoded) = run(&sim.endpoint(), "key_frames");
+        assert_eq!(idle, all, "{b_frames} B-frames");
+        assert_eq!(idle.len(), LABELS.len(), "{idle:?}");
+        assert!(idle_decoded < all_decoded * 3 / 4, "{idle_decoded} of {all_decoded} frames decoded");
+        sim.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_cut_changes_no_event_of_an_idle_camera() {
+    let clips = tempfile::tempdir().unwrap();
+    let sim = sim();
+    store(&sim, "front-stream", &seldom(clips.path(), 2)).await;
+    let stream = sim.store().stream("front-stream").unwrap();
+    let mut runs = Vec::new();
+    for cuts in [0, 3] {
+        let program = Program::start(&config("key_frames"), &sim.endpoint(), None);
+        for _ in 0..cuts {
+            let before = program.camera("front")["reconnects"].as_u64();
+            program.camera_when("front", |row| row["frames"]["read"].as_u64() > Some(0));
+            stream.cut_readers();
+            program.camera_when("front", |row| row["reconnects"].as_u64() > before);
+        }
+        program.events_until(&LABELS.map(|label| ("front", label)));
+        let ended = program.stop();
+        assert!(ended.status.success(), "{:#?}", ended.log);
+        runs.push(std::fs::read_to_string(ended.dir.path().join("events/events.jsonl")).unwrap());
+    }
+    assert_eq!(runs[0], runs[1]);
+    sim.stop().await;
+}
