@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""A mostly idle mix of cameras: CPU time of kvs-infer with and without the motion gate, beside the usual Python program.
+"""A mostly idle mix of cameras: CPU time with and without the motion gate, beside the usual Python program.
 
-Eight cameras of two minutes, 640x272 at 25 frames per second, H.264: six still scenes with the noise of a sensor, one of
-which shows a busy street for five seconds, and two busy streets. All three programs detect the same objects five times per
-second with one thread per inference. kvs-infer reads the stored footage from the local KVS (whose CPU time is not counted)
-and does all that `run` does: decide, snapshots, outbox. Python (peer.py) decodes the files and detects; it decides and
-stores nothing.
+Eight cameras of two minutes, 640x272 at 25 frames per second, H.264: six still scenes with the noise of a sensor, one
+of which shows a busy street for five seconds, and two busy streets. All three programs detect the same objects five
+times per second with one thread per inference. kvs-infer reads the stored footage from the local KVS (whose CPU time is
+not counted) and does all that `run` does: decide, snapshots, outbox. Python (peer.py) decodes the files and detects; it
+decides and stores nothing.
 
-Then every incident of the run without the gate must have a twin in the run with it: the same camera and label, overlapping
-times, and overlapping boxes.
+Then every incident of the run without the gate must have a twin in the run with it: the same camera and label,
+overlapping times, and overlapping boxes.
 """
 
 import argparse
@@ -23,12 +23,14 @@ import sys
 import tempfile
 import time
 import urllib.request
+from typing import Any
 
 SECONDS, RATE = 120, 25
 WIDTH, HEIGHT = 640, 272
 INFERENCES_PER_SECOND, CONF, MAX_IDLE_S = 5, 0.5, 9
-# Time of each still scene in the street clip, seconds. With all the noise, the model finds no object there with a confidence
-# of 0.48 to 0.74. An object near the threshold is reported by chance, and two runs that infer other frames differ on it.
+# Time of each still scene in the street clip, seconds. With all the noise, the model finds no object there with a
+# confidence of 0.48 to 0.74. An object near the threshold is reported by chance, and two runs that infer other frames
+# differ on it.
 STILL_AT = [0.4, 3.8, 4.8, 5.2, 3.0, 8.0]
 # The fifth scene becomes busy at 20 s, and ends with the picture with which the sixth begins.
 BUSY_SCENE, BUSY_FROM_S, BUSY_FRAMES = 4, 20, 126
@@ -48,11 +50,13 @@ def arguments():
 
 # The clips
 
+
 def encode(inputs, graph, target):
     """Encodes as a camera does: without B-frames, one keyframe per second."""
     command = ["ffmpeg", "-v", "error", "-nostdin", "-y", *inputs, "-filter_complex", graph, "-map", "[out]"]
-    camera = ["-an", "-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-bf", "0", "-g", str(RATE), "-pix_fmt", "yuv420p"]
-    subprocess.run([*command, *camera, "-t", str(SECONDS), str(target)], check=True)
+    encoder = ["-an", "-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-pix_fmt", "yuv420p"]
+    keyframes = ["-bf", "0", "-g", str(RATE)]
+    subprocess.run([*command, *encoder, *keyframes, "-t", str(SECONDS), str(target)], check=True)
 
 
 def still(street, index, target):
@@ -89,6 +93,7 @@ def make_clips(street, folder):
 
 # The local KVS
 
+
 class Footage:
     """The clips as stored footage of a local KVS: played once in real time, then stored."""
 
@@ -110,6 +115,7 @@ class Footage:
 
 
 # Ours
+
 
 def config(model, cameras, is_gated):
     """Returns a configuration with one objects detector per camera, from the beginning of the footage."""
@@ -146,10 +152,15 @@ def cpu_of(pid):
 
 
 def ours(program, model, cameras, address, is_gated, folder):
-    """Runs kvs-infer until all footage is processed. Returns the CPU seconds since it was ready, inferences and incidents."""
+    """Runs kvs-infer over all footage. Returns the CPU seconds since it was ready, inferences and incidents."""
     folder.mkdir()
     (folder / "cameras.yaml").write_text(json.dumps(config(model, cameras, is_gated)))
-    environment = {**os.environ, "AWS_ENDPOINT_URL_KINESIS_VIDEO": address, "AWS_REGION": "us-east-1", "LOG_FORMAT": "json"}
+    environment = {
+        **os.environ,
+        "AWS_ENDPOINT_URL_KINESIS_VIDEO": address,
+        "AWS_REGION": "us-east-1",
+        "LOG_FORMAT": "json",
+    }
     environment |= {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_EC2_METADATA_DISABLED": "true"}
     command = [program, "run", "--config", "cameras.yaml", "--http-host", "127.0.0.1", "--http-port", "0"]
     run = subprocess.Popen(command, cwd=folder, env=environment, stdout=(folder / "log").open("w"))
@@ -191,7 +202,7 @@ def settled(port):
 
 def incidents(folder):
     """Returns each incident: its first record and its end time, which is infinite if the footage ends before it."""
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.glob("events*.jsonl")):
         for line in path.read_text().splitlines():
             payload = json.loads(line)["payload"]
@@ -203,11 +214,16 @@ def incidents(folder):
 
 # The comparison
 
+
+def area(box):
+    """Returns the area of a box x1, y1, x2, y2."""
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
 def overlap(a, b):
     """Returns the intersection over union of two boxes x1, y1, x2, y2."""
     width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     common = max(0.0, width) * max(0.0, height)
-    area = lambda box: (box[2] - box[0]) * (box[3] - box[1])
     return common / (area(a) + area(b) - common)
 
 
@@ -246,7 +262,8 @@ def report(python, gated, ungated):
     print(f"| ours, every frame | {ungated[0]:.1f} | {ungated[1]} | {len(ungated[2])} |")
     print(f"| ours, motion gate | {gated[0]:.1f} | {gated[1]} | {len(gated[2])} |")
     print(f"\nPython / ours with the gate: {python[0] / gated[0]:.2f}")
-    print(f"incidents without the gate that are also reported with it: {len(ungated[2]) - len(alone)} of {len(ungated[2])}")
+    both = f"{len(ungated[2]) - len(alone)} of {len(ungated[2])}"
+    print(f"incidents without the gate that are also reported with it: {both}")
     for one in alone:
         print(f"  missing: {one['camera_id']} {one['label']} from {one['ts_ms']} to {one['until']} at {one['bbox']}")
     return len(alone)

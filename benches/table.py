@@ -74,11 +74,14 @@ def instructions(wanted, side, loops):
 
 
 def instructions_per_inference(wanted):
-    """Yields the instructions per inference of both sides. Counts do not depend on the load, so all runs are parallel."""
+    """Yields the instructions per inference of both sides."""
+    # Counts do not depend on the load, so all runs are parallel.
     log("counting instructions; this takes minutes")
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         counts = {
-            (side, loops): pool.submit(instructions, wanted, side, loops) for side in ("ours", "alone") for loops in (1, 2)
+            (side, loops): pool.submit(instructions, wanted, side, loops)
+            for side in ("ours", "alone")
+            for loops in (1, 2)
         }
     for side in ("ours", "alone"):
         (once, inferences), (twice, _) = (counts[side, loops].result() for loops in (1, 2))
@@ -96,6 +99,11 @@ def median(rounds, number):
     return statistics.median(number(ours, peer) for ours, peer in rounds)
 
 
+def stage_ms(rounds, side, stage):
+    """Returns the median of the CPU time of a stage, ms per inference."""
+    return median(rounds, lambda ours, _: ours[side]["stages"].get(stage, 0.0))
+
+
 def spread(rounds, number):
     values = sorted(number(ours, peer) for ours, peer in rounds)
     return f"{values[0]:.3f} to {values[-1]:.3f}"
@@ -109,26 +117,41 @@ def print_table(wanted, rounds):
     first, first_peer = rounds[0]
     counts = first["ours"]
     model, clip = pathlib.Path(wanted.model).name, pathlib.Path(wanted.clip).name
-    print(f"{model} ({first['input']}) on {clip}: {counts['frames']} frames, {counts['inferences']} inferences per run, ", end="")
-    print(f"{counts['detections']} boxes (Python {first_peer['inferences']} inferences, {first_peer['detections']} boxes)\n")
+    print(
+        f"{model} ({first['input']}) on {clip}: {counts['frames']} frames, {counts['inferences']} inferences per run, ",
+        end="",
+    )
+    peer_counts = f"{first_peer['inferences']} inferences, {first_peer['detections']} boxes"
+    print(f"{counts['detections']} boxes (Python {peer_counts})\n")
     row("CPU ms per inference", "ours", "decoder + ONNX Runtime alone", "Python (OpenCV, NumPy)")
     row("---", "---:", "---:", "---:")
     for stage in STAGES:
-        of = lambda side: median(rounds, lambda ours, _: ours[side]["stages"].get(stage, 0.0))
-        row(stage, f"{of('ours'):.3f}", f"{of('alone'):.3f}" if stage in first["alone"]["stages"] else "", "")
-    totals = [median(rounds, lambda ours, _, side=side: ours[side]["cpu_ms_per_inference"]) for side in ("ours", "alone")]
+        ours, alone = (f"{stage_ms(rounds, side, stage):.3f}" for side in ("ours", "alone"))
+        row(stage, ours, alone if stage in first["alone"]["stages"] else "", "")
+    totals = [
+        median(rounds, lambda ours, _, side=side: ours[side]["cpu_ms_per_inference"]) for side in ("ours", "alone")
+    ]
     totals.append(median(rounds, lambda _, peer: peer["cpu_ms_per_inference"]))
     row("**total**", *(f"**{total:.3f}**" for total in totals))
-    decode = [median(rounds, lambda ours, _, side=side: ours[side]["decode_ms_per_frame"]) for side in ("ours", "alone")]
+    decode = [
+        median(rounds, lambda ours, _, side=side: ours[side]["decode_ms_per_frame"]) for side in ("ours", "alone")
+    ]
     row("decode, per frame", *(f"{value:.3f}" for value in decode), "")
     row("peak resident memory, MB", f"{first['peak_rss_mb']}", "", f"{first_peer['peak_rss_mb']}")
 
 
+def ours_to_alone(ours, _):
+    return ours["ratio"]["median"]
+
+
+def peer_to_ours(ours, peer):
+    return peer["cpu_ms_per_inference"] / ours["ours"]["cpu_ms_per_inference"]
+
+
 def print_ratios(wanted, rounds):
-    alone = lambda ours, _: ours["ratio"]["median"]
-    peer = lambda ours, peer: peer["cpu_ms_per_inference"] / ours["ours"]["cpu_ms_per_inference"]
-    print(f"\n- ours / alone, CPU time: **{median(rounds, alone):.3f}** ({spread(rounds, alone)} over {len(rounds)} rounds)")
-    print(f"- Python / ours, CPU time: **{median(rounds, peer):.2f}** ({spread(rounds, peer)})")
+    of_rounds = f"{spread(rounds, ours_to_alone)} over {len(rounds)} rounds"
+    print(f"\n- ours / alone, CPU time: **{median(rounds, ours_to_alone):.3f}** ({of_rounds})")
+    print(f"- Python / ours, CPU time: **{median(rounds, peer_to_ours):.2f}** ({spread(rounds, peer_to_ours)})")
     if wanted.callgrind:
         ours, alone = instructions_per_inference(wanted)
         counted = f"{ours / 1e6:.1f} / {alone / 1e6:.1f} million per inference, first {CALLGRIND_FRAGMENTS} fragment"

@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
-"""Compares the incidents of kvs-infer with the tracks of ByteTrack: same footage, same detections, same truth, same measure.
+"""Compares the incidents of kvs-infer with the tracks of ByteTrack: same footage, detections, truth and measure.
 
-The footage is `clips/yard-whole.mp4`, the truth about it testdata/footage/yard.truth.yaml, and the measure `kvs-infer eval`, whose
-figures docs/evaluation.md defines.
+The footage is `clips/yard-whole.mp4`, the truth about it testdata/footage/yard.truth.yaml, and the measure `kvs-infer
+eval`, whose figures docs/evaluation.md defines.
 
-kvs-infer reads the clip as the whole program: PutMedia to a local KVS, GetMedia from EARLIEST, model, tracking, local sink. Its
-settings are the defaults, with `update_seconds: 1`. ByteTrack (the package `trackers`) gets the boxes of
-testdata/footage/yard.boxes.jsonl, which the same model finds in the same frames. So kvs-infer also has the pictures, of which it
-uses the colors; ByteTrack goes by boxes alone. Its tracks are written as events: a start when a track is confirmed, an update per
-second while it is matched, an end when it is dropped. Incidents that continue when the clip ends have no end.
+kvs-infer reads the clip as the whole program: PutMedia to a local KVS, GetMedia from EARLIEST, model, tracking, local
+sink. Its settings are the defaults, with `update_seconds: 1`. ByteTrack (the package `trackers`) gets the boxes of
+testdata/footage/yard.boxes.jsonl, which the same model finds in the same frames. So kvs-infer also has the pictures, of
+which it uses the colors; ByteTrack goes by boxes alone. Its tracks are written as events: a start when a track is
+confirmed, an update per second while it is matched, an end when it is dropped. Incidents that continue when the clip
+ends have no end.
 
-The clip has 10 frames a second. At 5, the timestamp of the first frame decides which half of them is picked, so both halves are run.
+The clip has 10 frames a second. At 5, the timestamp of the first frame decides which half of them is picked, so both
+halves are run.
 """
 
 import argparse
@@ -55,9 +57,9 @@ CASES = [
 ]
 # `trackers` counts the buffer of lost tracks in frames of thirty a second, whatever the frame rate.
 BUFFER_FPS = 30
-# ByteTrack's settings: name, least confidence of a box that it gets, seconds until a lost track is dropped, further arguments.
-# The first has the package's own defaults; the others have kvs-infer's thresholds (0.4; 0.5 to be reported), with ByteTrack's second
-# association of faint boxes or without it.
+# ByteTrack's settings: name, least confidence of a box that it gets, seconds until a lost track is dropped, further
+# arguments. The first has the package's own defaults; the others have kvs-infer's thresholds (0.4; 0.5 to be reported),
+# with ByteTrack's second association of faint boxes or without it.
 BYTETRACK = [
     ("its defaults", 0.2, 1, {}),
     ("0.4, faint boxes, 5 s", 0.2, 5, {"track_activation_threshold": 0.5, "high_conf_det_threshold": 0.4}),
@@ -65,7 +67,17 @@ BYTETRACK = [
     ("0.4, 30 s", 0.4, 30, {"track_activation_threshold": 0.4, "high_conf_det_threshold": 0.4}),
 ]
 COLUMNS = [
-    "tool", "frames/s", "starts", "per visit", "missed", "late", "more than one start", "false", "of two people", "purity", "IDF1",
+    "tool",
+    "frames/s",
+    "starts",
+    "per visit",
+    "missed",
+    "late",
+    "more than one start",
+    "false",
+    "of two people",
+    "purity",
+    "IDF1",
 ]
 
 
@@ -79,6 +91,7 @@ def arguments():
 
 
 # kvs-infer
+
 
 def config(model):
     """Returns one camera per case; all but the frame rate is the default."""
@@ -133,7 +146,12 @@ def put_media(address, case, matroska):
 def read_all(program, model, address, folder):
     """Runs kvs-infer until every frame has been read and processed."""
     (folder / "cameras.yaml").write_text(json.dumps(config(model)))
-    environment = {**os.environ, "AWS_ENDPOINT_URL_KINESIS_VIDEO": address, "AWS_REGION": "us-east-1", "LOG_FORMAT": "json"}
+    environment = {
+        **os.environ,
+        "AWS_ENDPOINT_URL_KINESIS_VIDEO": address,
+        "AWS_REGION": "us-east-1",
+        "LOG_FORMAT": "json",
+    }
     environment |= {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_EC2_METADATA_DISABLED": "true"}
     command = [program, "run", "--config", "cameras.yaml", "--http-host", "127.0.0.1", "--http-port", "0"]
     run = subprocess.Popen(command, cwd=folder, env=environment, stdout=(folder / "log").open("w"))
@@ -146,7 +164,9 @@ def read_all(program, model, address, folder):
         sys.exit(f"kvs-infer ended with {run.returncode}: {folder / 'log'}")
     expected = {case.camera: len(frames(case)) for case in CASES}
     if inferred != expected:
-        sys.exit(f"frames that kvs-infer inferred: {inferred}; that ByteTrack gets: {expected}. The log: {folder / 'log'}")
+        sys.exit(
+            f"frames that kvs-infer inferred: {inferred}; that ByteTrack gets: {expected}. The log: {folder / 'log'}"
+        )
 
 
 def inferences(port):
@@ -165,6 +185,7 @@ def check_same_frames(events):
 
 
 # ByteTrack
+
 
 def frames(case):
     """Returns the stored detections of the picked frames: (ms, rows of x1, y1, x2, y2, confidence)."""
@@ -209,17 +230,35 @@ class Tracks:
     def report(self, phase, track, ms, duration_ms):
         *bbox, conf = (float(value) for value in self.open[track]["detection"])
         extras = {
-            "incident_id": f"{self.camera}-{track}", "phase": phase, "track_id": track, "duration_ms": duration_ms,
-            "fragment_number": "0", "frame_index": 0, "time_source": "producer", "frame_width": 768, "frame_height": 576,
-            "zones": [], "model": {"name": "street", "sha256": ""},
+            "incident_id": f"{self.camera}-{track}",
+            "phase": phase,
+            "track_id": track,
+            "duration_ms": duration_ms,
+            "fragment_number": "0",
+            "frame_index": 0,
+            "time_source": "producer",
+            "frame_width": 768,
+            "frame_height": 576,
+            "zones": [],
+            "model": {"name": "street", "sha256": ""},
         }
         payload = {
-            "camera_id": self.camera, "type": "objects", "label": LABEL, "conf": conf, "bbox": bbox, "ts_ms": ms, "extras": extras,
+            "camera_id": self.camera,
+            "type": "objects",
+            "label": LABEL,
+            "conf": conf,
+            "bbox": bbox,
+            "ts_ms": ms,
+            "extras": extras,
         }
         seq = len(self.lines) + 1
         event = {
-            "event_id": f"{self.camera}-{seq}", "camera_id": self.camera, "producer": "trackers", "schema": "kvs-infer.event/1",
-            "seq": seq, "payload": payload,
+            "event_id": f"{self.camera}-{seq}",
+            "camera_id": self.camera,
+            "producer": "trackers",
+            "schema": "kvs-infer.event/1",
+            "seq": seq,
+            "payload": payload,
         }
         self.lines.append(json.dumps(event) + "\n")
 
@@ -231,7 +270,8 @@ def bytetrack(case, min_conf, lost_s, settings, target):
     for ms, boxes in frames(case):
         boxes = boxes[boxes[:, 4] >= min_conf]
         found = tracker.update(supervision.Detections(xyxy=boxes[:, :4], confidence=boxes[:, 4]))
-        for track, box, conf in zip(found.tracker_id, found.xyxy, found.confidence if len(found) else []):
+        confidences = found.confidence if len(found) else []
+        for track, box, conf in zip(found.tracker_id, found.xyxy, confidences, strict=True):
             # -1: not confirmed.
             if track >= 0:
                 tracks.matched(int(track), ms, [*box, conf])
@@ -241,17 +281,46 @@ def bytetrack(case, min_conf, lost_s, settings, target):
 
 # The figures
 
+
 def evaluate(program, events, camera, start_ms):
     """Returns what `kvs-infer eval` prints about the events."""
-    command = [program, "eval", "--json", "--events", events, "--truth", TRUTH, "--camera", camera, "--start-ms", str(start_ms)]
+    command = [
+        program,
+        "eval",
+        "--json",
+        "--events",
+        events,
+        "--truth",
+        TRUTH,
+        "--camera",
+        camera,
+        "--start-ms",
+        str(start_ms),
+    ]
     return json.loads(subprocess.check_output([str(part) for part in command], text=True))
 
 
+def names(visits):
+    """Returns the number of visits, and their names if there are any."""
+    return f"{len(visits)} ({', '.join(visits)})" if visits else "0"
+
+
+def seconds(ms):
+    return f"{ms / 1000:.1f}"
+
+
 def row(tool, case, figures):
-    names = lambda visits: " ".join([str(len(visits)), *([f"({', '.join(visits)})"] if visits else [])])
     cells = [
-        tool, case.name, figures["starts"], f"{figures['starts_per_visit']:.2f}", names(figures["missed"]), names(figures["late"]),
-        len(figures["repeated"]), len(figures["false_starts"]), len(figures["mixed"]), f"{figures['purity']:.3f}",
+        tool,
+        case.name,
+        figures["starts"],
+        f"{figures['starts_per_visit']:.2f}",
+        names(figures["missed"]),
+        names(figures["late"]),
+        len(figures["repeated"]),
+        len(figures["false_starts"]),
+        len(figures["mixed"]),
+        f"{figures['purity']:.3f}",
         f"{figures['idf1']:.3f}",
     ]
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
@@ -259,19 +328,20 @@ def row(tool, case, figures):
 
 def details(case, figures):
     """Prints the weak points of kvs-infer one by one."""
-    seconds = lambda ms: f"{ms / 1000:.1f}"
     print(f"\nkvs-infer, frames/s: {case.name}")
     for mixed in figures["mixed"]:
-        people = [
-            f"{share['person']} (records: {share['records']}, {seconds(share['from_ms'])} to {seconds(share['to_ms'])} s)"
-            for share in mixed["people"]
-        ]
+        people = []
+        for share in mixed["people"]:
+            span = f"{seconds(share['from_ms'])} to {seconds(share['to_ms'])} s"
+            people.append(f"{share['person']} (records: {share['records']}, {span})")
         print(f"- two people in one incident, track {mixed['track_id']}: {'; '.join(people)}")
     for visit in figures["visits"]:
         if len(visit["starts"]) != 1:
             starts = ", ".join(seconds(start["at_ms"]) for start in visit["starts"])
-            print(f"- {visit['id']} ({visit['person']}, {seconds(visit['from_ms'])} to {seconds(visit['to_ms'])} s): "
-                  f"{len(visit['starts'])} starts{': ' + starts if starts else ''}")
+            print(
+                f"- {visit['id']} ({visit['person']}, {seconds(visit['from_ms'])} to {seconds(visit['to_ms'])} s): "
+                f"{len(visit['starts'])} starts{': ' + starts if starts else ''}"
+            )
     for start in figures["false_starts"]:
         print(f"- false start, track {start['track_id']}: {seconds(start['at_ms'])} s, box {start['bbox']}")
 

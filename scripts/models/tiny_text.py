@@ -35,9 +35,7 @@ from graph import Graph
 HEIGHT_PX, STEP_PX = 16, 8
 CHARACTERS = ["A", "b", "7", "-", "\u0e01", "\u0e48"]
 # Blue, green, red of the classes' colours.
-COLOURS = np.array(
-    [[0, 0, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0], [1, 1, 1]]
-)
+COLOURS = np.array([[0, 0, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0], [1, 1, 1]])
 # What the blank has ahead, for padding is as near to each colour.
 BLANK_AHEAD = 0.05
 

@@ -18,7 +18,10 @@ def member_bytes(archive, member):
         with zipfile.ZipFile(archive) as opened:
             return opened.read(member)
     with tarfile.open(archive) as opened:
-        return opened.extractfile(member).read()
+        found = opened.extractfile(member)
+        if found is None:
+            sys.exit(f"{archive}: {member} is not a file")
+        return found.read()
 
 
 def main():

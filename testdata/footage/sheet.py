@@ -44,10 +44,10 @@ def tile(clip, zones, incident):
 def main():
     if len(sys.argv) != 5:
         sys.exit(__doc__)
-    clip, config, incidents, out = sys.argv[1:]
+    clip, config, golden, out = sys.argv[1:]
     with open(config) as file:
         zones = yaml.safe_load(file)["cameras"][0]["roi"]["polygons"]
-    with open(incidents) as file:
+    with open(golden) as file:
         incidents = [json.loads(line) for line in file]
     opened = cv2.VideoCapture(clip)
     tiles = [tile(opened, zones, incident) for incident in incidents]

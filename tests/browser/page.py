@@ -26,9 +26,18 @@ import urllib.error
 import urllib.request
 
 BROWSER_ARGUMENTS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-quic", "--disable-dev-shm-usage",
-    "--hide-scrollbars", "--remote-debugging-pipe", "--window-size=1440,900",
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    "--remote-debugging-pipe",
+    "--window-size=1440,900",
 ]
 SCREENS = [("wide", 1440, 900), ("tablet", 820, 1180), ("phone", 390, 844)]
 
@@ -73,8 +82,8 @@ return row && row.classList.contains("new") && row.innerText.replaceAll("\\n", "
 """
 
 
-class Failure(Exception):
-    """Something that should have been seen was not."""
+class CheckError(Exception):
+    """Raised for something that should have been seen and was not."""
 
 
 class Browser:
@@ -92,7 +101,9 @@ class Browser:
 
     def __enter__(self):
         with contextlib.ExitStack() as stack:
-            profile = stack.enter_context(tempfile.TemporaryDirectory(prefix="kvs-infer-page-", ignore_cleanup_errors=True))
+            profile = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="kvs-infer-page-", ignore_cleanup_errors=True)
+            )
             self.start(stack, profile)
             stack.callback(self.close)
             target = self.call("Target.createTarget", url="about:blank")["targetId"]
@@ -119,7 +130,7 @@ class Browser:
     def close(self):
         """Closing its pipe ends the browser."""
         self.session = None
-        with contextlib.suppress(Failure, OSError):
+        with contextlib.suppress(CheckError, OSError):
             self.call("Browser.close")
         os.close(self.to_browser)
         os.close(self.from_browser)
@@ -140,7 +151,7 @@ class Browser:
             answer = self.receive()
             if answer.get("id") == self.last_id:
                 if "error" in answer:
-                    raise Failure(f"{method}: {answer['error']['message']}")
+                    raise CheckError(f"{method}: {answer['error']['message']}")
                 return answer["result"]
 
     def receive(self):
@@ -148,10 +159,12 @@ class Browser:
         while b"\0" not in self.received:
             left_s = self.deadline - time.monotonic()
             if left_s <= 0 or not select.select([self.from_browser], [], [], left_s)[0]:
-                raise Failure(f"not within {self.limit_s} s")
+                raise CheckError(f"not within {self.limit_s} s")
             part = os.read(self.from_browser, 1 << 16)
             if not part:
-                raise Failure("the browser ended; does it start? chromium --headless --no-sandbox --dump-dom about:blank")
+                raise CheckError(
+                    "the browser ended; does it start? chromium --headless --no-sandbox --dump-dom about:blank"
+                )
             self.received += part
         message, self.received = self.received.split(b"\0", 1)
         message = json.loads(message)
@@ -172,7 +185,7 @@ class Browser:
 
     @contextlib.contextmanager
     def loading(self):
-        """What is done inside loads a page; leaving waits for it."""
+        """Waits, when it is left, for the page that was loaded inside."""
         before = self.loads
         yield
         self.deadline = time.monotonic() + self.limit_s
@@ -180,17 +193,18 @@ class Browser:
             self.receive()
 
     def run(self, expression):
-        answer = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True,
-                           userGesture=True)
+        answer = self.call(
+            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True, userGesture=True
+        )
         if "exceptionDetails" in answer:
-            raise Failure(answer["exceptionDetails"].get("exception", {}).get("description", "the page threw"))
+            raise CheckError(answer["exceptionDetails"].get("exception", {}).get("description", "the page threw"))
         return answer["result"].get("value")
 
     def until(self, what, look, seen=None):
         try:
             return self.run(UNTIL % (json.dumps(seen), look))
-        except Failure as failure:
-            raise Failure(f"{what} was not seen: {failure}") from None
+        except CheckError as failure:
+            raise CheckError(f"{what} was not seen: {failure}") from None
 
     def complaints(self):
         """The errors since the last call."""
@@ -214,7 +228,7 @@ def opener():
 def program(name):
     path = os.environ.get(name.upper()) or shutil.which(name)
     if path is None:
-        raise Failure(f"{name} is not installed: apt-get install chromium")
+        raise CheckError(f"{name} is not installed: apt-get install chromium")
     return path
 
 
@@ -229,7 +243,7 @@ def status_of(url):
 
 def check(holds, words):
     if not holds:
-        raise Failure(words)
+        raise CheckError(words)
     print(f"ok  {words}", flush=True)
 
 
@@ -286,7 +300,8 @@ def seen(browser, url):
     print(f"ok  an event arrived: {event}", flush=True)
     origins = browser.run(
         "[...new Set(performance.getEntriesByType('resource').map(e => new URL(e.name))"
-        ".filter(u => u.protocol !== 'blob:').map(u => u.origin))]")
+        ".filter(u => u.protocol !== 'blob:').map(u => u.origin))]"
+    )
     check(origins == [browser.run("location.origin")], "nothing is fetched from elsewhere")
     complaints = [line for line in browser.complaints() if "snapshot.jpg" not in line]
     check(not complaints, f"the browser's log has no error {complaints or ''}".rstrip())
@@ -307,7 +322,8 @@ def coloured(browser, colours):
 def summed_up(browser, text):
     """An activity shows what it has counted, in place of a confidence."""
     look = """
-      const row = [...document.querySelectorAll(".event")].find((row) => row.querySelector("strong").textContent === "activity");
+      const rows = [...document.querySelectorAll(".event")];
+      const row = rows.find((row) => row.querySelector("strong").textContent === "activity");
       return row && row.querySelector(".conf").textContent;
     """
     shown = browser.until("an activity", look)
@@ -343,8 +359,9 @@ def photograph(browser, folder):
     for scheme in ["light", "dark"]:
         browser.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         for name, width, height in SCREENS:
-            browser.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
-                         mobile=False)
+            browser.call(
+                "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
+            )
             browser.until("a live picture", PICTURE)
             browser.screenshot(folder, f"{name}-{scheme}")
     browser.screenshot(folder, "whole-dark", whole=True)
@@ -357,8 +374,14 @@ def main():
     parser.add_argument("--url", help="the page to look at")
     parser.add_argument("--token", help="its HTTP_TOKEN")
     parser.add_argument("--refused", metavar="URL", help="a page that must be refused")
-    parser.add_argument("--stripe", nargs=2, action="append", default=[], metavar=("LABEL", "RGB"),
-                        help="the colour that events of LABEL must have")
+    parser.add_argument(
+        "--stripe",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("LABEL", "RGB"),
+        help="the colour that events of LABEL must have",
+    )
     parser.add_argument("--explained", action="store_true", help="frames were dropped, and the page must say why")
     parser.add_argument("--activity", metavar="TEXT", help="an activity is among the events, and must say TEXT")
     parser.add_argument("--screenshots", type=pathlib.Path, metavar="FOLDER")
@@ -369,7 +392,7 @@ def main():
     try:
         with Browser(arguments.limit_seconds) as browser:
             look_at(browser, arguments)
-    except Failure as failure:
+    except CheckError as failure:
         print(f"FAILED  {failure}", file=sys.stderr)
         return 1
     return 0

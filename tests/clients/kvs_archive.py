@@ -2,19 +2,20 @@
 
 usage: kvs_archive.py TASK
 TASK is JSON: {"endpoint", "stream", "kind", "first", "last", "page", "output"}.
-Asks for the data endpoints of `stream`, lists its fragments of `kind` from `first` to `last` (seconds since 1970), `page`
-at a time, and writes their media in the order of their numbers to `output`. Prints the list and what was refused, as
-JSON. The first ListFragments is expected to be throttled.
+Asks for the data endpoints of `stream`, lists its fragments of `kind` from `first` to `last` (seconds since 1970),
+`page` at a time, and writes their media in the order of their numbers to `output`. Prints the list and what was
+refused, as JSON. The first ListFragments is expected to be throttled.
 """
 
 import json
 import sys
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
-KEYS = dict(aws_access_key_id="local", aws_secret_access_key="local", region_name="us-east-1")
+KEYS = {"aws_access_key_id": "local", "aws_secret_access_key": "local", "region_name": "us-east-1"}
 ONCE = Config(retries={"total_max_attempts": 1})
 
 
@@ -26,7 +27,7 @@ def client(control, task, api):
 def refusal(call, **request):
     try:
         call(**request)
-    except Exception as error:
+    except ClientError as error:
         return type(error).__name__, error.response["ResponseMetadata"]["HTTPStatusCode"]
     return None
 
@@ -51,7 +52,7 @@ def describe(fragment):
 def main(task):
     control = boto3.client("kinesisvideo", endpoint_url=task["endpoint"], **KEYS)
     archive = client(control, task, "LIST_FRAGMENTS")
-    first, last = (datetime.fromtimestamp(task[end], timezone.utc) for end in ("first", "last"))
+    first, last = (datetime.fromtimestamp(task[end], UTC) for end in ("first", "last"))
     selector = {
         "FragmentSelectorType": task["kind"],
         "TimestampRange": {"StartTimestamp": first, "EndTimestamp": last},

@@ -1,22 +1,23 @@
-"""boto3 as a client of the local KVS's tags, retention, clips and images. The Rust test that starts it checks what it brings back.
+"""boto3 as a client of the local KVS's tags, retention, clips and images. A Rust test starts it and checks the result.
 
 usage: kvs_archive_media.py TASK
 TASK is JSON: {"endpoint", "stream", "clip", "images", "first", "last"}.
-Tags `stream` and changes its retention; writes the clip of its fragments from `first` to `last` (seconds since 1970, by the
-producer's clock) to `clip` and pictures of that time, one each 500 ms and a page of 3, as PNG and JPEG into the folder `images`.
-Prints what it saw and what was refused, as JSON.
+Tags `stream` and changes its retention; writes the clip of its fragments from `first` to `last` (seconds since 1970, by
+the producer's clock) to `clip` and pictures of that time, one each 500 ms and a page of 3, as PNG and JPEG into the
+folder `images`. Prints what it saw and what was refused, as JSON.
 """
 
 import base64
 import json
 import pathlib
 import sys
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
-KEYS = dict(aws_access_key_id="local", aws_secret_access_key="local")
+KEYS = {"aws_access_key_id": "local", "aws_secret_access_key": "local"}
 ONCE = Config(retries={"total_max_attempts": 1})
 
 
@@ -27,7 +28,7 @@ def client(service, endpoint, region="us-east-1"):
 def refusal(call, **request):
     try:
         call(**request)
-    except Exception as error:
+    except ClientError as error:
         return type(error).__name__, error.response["ResponseMetadata"]["HTTPStatusCode"]
     return None
 
@@ -40,7 +41,7 @@ def tag(control, stream):
 
 def retain(control, stream):
     version = control.describe_stream(StreamName=stream)["StreamInfo"]["Version"]
-    change = dict(StreamName=stream, Operation="INCREASE_DATA_RETENTION", DataRetentionChangeInHours=24)
+    change = {"StreamName": stream, "Operation": "INCREASE_DATA_RETENTION", "DataRetentionChangeInHours": 24}
     control.update_data_retention(CurrentVersion=version, **change)
     refused = refusal(control.update_data_retention, CurrentVersion=version, **change)
     return control.describe_stream(StreamName=stream)["StreamInfo"]["DataRetentionInHours"], refused
@@ -57,11 +58,20 @@ def fetch_clip(control, task, times):
 
 def fetch_images(control, task, times, **options):
     address = control.get_data_endpoint(StreamName=task["stream"], APIName="GET_IMAGES")["DataEndpoint"]
-    pages = client("kinesis-video-archived-media", address).get_paginator("get_images").paginate(
-        StreamName=task["stream"], ImageSelectorType="PRODUCER_TIMESTAMP", SamplingInterval=500,
-        PaginationConfig={"PageSize": 3}, **times, **options,
+    pages = (
+        client("kinesis-video-archived-media", address)
+        .get_paginator("get_images")
+        .paginate(
+            StreamName=task["stream"],
+            ImageSelectorType="PRODUCER_TIMESTAMP",
+            SamplingInterval=500,
+            PaginationConfig={"PageSize": 3},
+            **times,
+            **options,
+        )
     )
-    folder, seen = pathlib.Path(task["images"]), []
+    folder = pathlib.Path(task["images"])
+    seen: list[list[list[object]]] = []
     for page in pages:
         seen.append([])
         for image in page["Images"]:
@@ -76,10 +86,10 @@ def fetch_images(control, task, times, **options):
 def main(task):
     control = client("kinesisvideo", task["endpoint"])
     elsewhere = client("kinesisvideo", task["endpoint"], "eu-west-1")
-    first, last = (datetime.fromtimestamp(task[end], timezone.utc) for end in ("first", "last"))
+    first, last = (datetime.fromtimestamp(task[end], UTC) for end in ("first", "last"))
     times = {"StartTimestamp": first, "EndTimestamp": last}
     hours, stale = retain(control, task["stream"])
-    small = dict(WidthPixels=64, HeightPixels=64, FormatConfig={"JPEGQuality": "50"})
+    small = {"WidthPixels": 64, "HeightPixels": 64, "FormatConfig": {"JPEGQuality": "50"}}
     answer = {
         "tags": tag(control, task["stream"]),
         "hours": hours,

@@ -12,7 +12,7 @@ import sys
 
 import boto3
 
-KEYS = dict(aws_access_key_id="local", aws_secret_access_key="local", region_name="us-east-1")
+KEYS = {"aws_access_key_id": "local", "aws_secret_access_key": "local", "region_name": "us-east-1"}
 WHOLE = re.compile(rb"AWS_KINESISVIDEO_CONTINUATION_TOKEN.{0,16}?[0-9]{47}", re.DOTALL)
 
 
