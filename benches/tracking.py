@@ -25,8 +25,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-import typing
 import urllib.request
+from typing import Any, NamedTuple
 
 import numpy
 import supervision
@@ -41,7 +41,7 @@ FRAMES, CLIP_FPS = 795, 10
 UPDATE_MS = 1000
 
 
-class Case(typing.NamedTuple):
+class Case(NamedTuple):
     """A frame rate and the timestamp of the first frame, ms since the epoch."""
 
     name: str
@@ -60,7 +60,7 @@ BUFFER_FPS = 30
 # ByteTrack's settings: name, least confidence of a box that it gets, seconds until a lost track is dropped, further
 # arguments. The first has the package's own defaults; the others have kvs-infer's thresholds (0.4; 0.5 to be reported),
 # with ByteTrack's second association of faint boxes or without it.
-BYTETRACK = [
+BYTETRACK: list[tuple[str, float, int, dict[str, float]]] = [
     ("its defaults", 0.2, 1, {}),
     ("0.4, faint boxes, 5 s", 0.2, 5, {"track_activation_threshold": 0.5, "high_conf_det_threshold": 0.4}),
     ("0.4, 2 s", 0.4, 2, {"track_activation_threshold": 0.4, "high_conf_det_threshold": 0.4}),
@@ -81,7 +81,7 @@ COLUMNS = [
 ]
 
 
-def arguments():
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", help="kvs-infer")
     parser.add_argument("model", help="the model of which testdata/footage/yard.boxes.jsonl is: models/street.onnx")
@@ -93,7 +93,7 @@ def arguments():
 # kvs-infer
 
 
-def config(model):
+def config(model: str) -> dict[str, Any]:
     """Returns one camera per case; all but the frame rate is the default."""
     objects = {"yolo_weights": model, "classes": [LABEL], "update_seconds": UPDATE_MS / 1000}
     cameras = [
@@ -109,7 +109,7 @@ def config(model):
     return {"publishers": {"local_dir": "events"}, "state": {"dir": "state"}, "device": "cpu", "cameras": cameras}
 
 
-def run_program(program, model, clip, folder):
+def run_program(program: str, model: str, clip: str, folder: pathlib.Path) -> pathlib.Path:
     """Stores the clip in a local KVS, runs kvs-infer over it, and returns the file of its events."""
     log = folder / "sim.log"
     sim = subprocess.Popen([program, "sim", "--listen", "127.0.0.1:0"], stdout=log.open("w"))
@@ -126,7 +126,7 @@ def run_program(program, model, clip, folder):
     return folder / "events" / "events.jsonl"
 
 
-def put_media(address, case, matroska):
+def put_media(address: str, case: Case, matroska: pathlib.Path) -> None:
     """Creates the case's stream and stores the clip in it, with the case's timestamps."""
     stream = json.dumps({"StreamName": case.camera, "DataRetentionInHours": 24}).encode()
     with urllib.request.urlopen(f"{address}/createStream", data=stream, timeout=60):
@@ -143,7 +143,7 @@ def put_media(address, case, matroska):
         sys.exit(f"PutMedia failed: {acks}")
 
 
-def read_all(program, model, address, folder):
+def read_all(program: str, model: str, address: str, folder: pathlib.Path) -> None:
     """Runs kvs-infer until every frame has been read and processed."""
     (folder / "cameras.yaml").write_text(json.dumps(config(model)))
     environment = {
@@ -169,13 +169,13 @@ def read_all(program, model, address, folder):
         )
 
 
-def inferences(port):
+def inferences(port: str) -> dict[str, int]:
     """Returns the number of frames of each camera that went through the model."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/cameras", timeout=60) as answer:
         return {row["id"]: row["frames"]["inferred"] for row in json.load(answer)["cameras"]}
 
 
-def check_same_frames(events):
+def check_same_frames(events: pathlib.Path) -> None:
     """Exits unless each start and update of kvs-infer is of a frame that ByteTrack gets too."""
     times = {case.camera: {case.start_ms + ms for ms, _ in frames(case)} for case in CASES}
     for line in events.read_text().splitlines():
@@ -187,7 +187,7 @@ def check_same_frames(events):
 # ByteTrack
 
 
-def frames(case):
+def frames(case: Case) -> list[tuple[int, Any]]:
     """Returns the stored detections of the picked frames: (ms, rows of x1, y1, x2, y2, confidence)."""
     picked, newest = [], None
     for line in BOXES.read_text().splitlines():
@@ -203,13 +203,13 @@ def frames(case):
 class Tracks:
     """Turns tracks into events of the shape that kvs-infer publishes."""
 
-    def __init__(self, camera):
+    def __init__(self, camera: str) -> None:
         self.camera = camera
-        self.lines = []
+        self.lines: list[str] = []
         # By track: the times of its confirmation, last match and last report, and its last detection.
-        self.open = {}
+        self.open: dict[int, dict[str, Any]] = {}
 
-    def matched(self, track, ms, detection):
+    def matched(self, track: int, ms: int, detection: list[Any]) -> None:
         """Reports a match: a start, or an update once a second has passed."""
         known = self.open.get(track)
         if known is None:
@@ -221,13 +221,13 @@ class Tracks:
             known["reported"] = ms
             self.report("update", track, ms, ms - known["from"])
 
-    def drop(self, alive, ms):
+    def drop(self, alive: set[int], ms: int) -> None:
         """Ends the tracks that are no longer alive."""
         for track in self.open.keys() - alive:
             self.report("end", track, ms, self.open[track]["seen"] - self.open[track]["from"])
             del self.open[track]
 
-    def report(self, phase, track, ms, duration_ms):
+    def report(self, phase: str, track: int, ms: int, duration_ms: int | None) -> None:
         *bbox, conf = (float(value) for value in self.open[track]["detection"])
         extras = {
             "incident_id": f"{self.camera}-{track}",
@@ -263,7 +263,7 @@ class Tracks:
         self.lines.append(json.dumps(event) + "\n")
 
 
-def bytetrack(case, min_conf, lost_s, settings, target):
+def bytetrack(case: Case, min_conf: float, lost_s: int, settings: dict[str, float], target: pathlib.Path) -> None:
     """Writes the events of ByteTrack on the stored detections."""
     tracker = trackers.ByteTrackTracker(lost_track_buffer=lost_s * BUFFER_FPS, frame_rate=case.fps, **settings)
     tracks = Tracks("bytetrack")
@@ -282,7 +282,7 @@ def bytetrack(case, min_conf, lost_s, settings, target):
 # The figures
 
 
-def evaluate(program, events, camera, start_ms):
+def evaluate(program: str, events: pathlib.Path, camera: str, start_ms: int) -> dict[str, Any]:
     """Returns what `kvs-infer eval` prints about the events."""
     command = [
         program,
@@ -300,16 +300,16 @@ def evaluate(program, events, camera, start_ms):
     return json.loads(subprocess.check_output([str(part) for part in command], text=True))
 
 
-def names(visits):
+def names(visits: list[str]) -> str:
     """Returns the number of visits, and their names if there are any."""
     return f"{len(visits)} ({', '.join(visits)})" if visits else "0"
 
 
-def seconds(ms):
+def seconds(ms: float) -> str:
     return f"{ms / 1000:.1f}"
 
 
-def row(tool, case, figures):
+def row(tool: str, case: Case, figures: dict[str, Any]) -> str:
     cells = [
         tool,
         case.name,
@@ -326,7 +326,7 @@ def row(tool, case, figures):
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
 
-def details(case, figures):
+def details(case: Case, figures: dict[str, Any]) -> None:
     """Prints the weak points of kvs-infer one by one."""
     print(f"\nkvs-infer, frames/s: {case.name}")
     for mixed in figures["mixed"]:
@@ -346,7 +346,7 @@ def details(case, figures):
         print(f"- false start, track {start['track_id']}: {seconds(start['at_ms'])} s, box {start['bbox']}")
 
 
-def main():
+def main() -> None:
     wanted = arguments()
     program, model, clip = (str(pathlib.Path(path).resolve()) for path in (wanted.program, wanted.model, wanted.clip))
     with tempfile.TemporaryDirectory() as temporary:

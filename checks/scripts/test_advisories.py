@@ -31,6 +31,7 @@ class Case:
 
 CASES = {
     "a weak crate, by the list": Case("1.2.2", 1, "RUSTSEC-2020-9999"),
+    "the first patched one": Case("1.2.3", 0, "0 days old"),
     "a patched one": Case("1.10.0", 0, "cannot be fetched from here"),
     "weak again later": Case("2.0.0", 1, "RUSTSEC-2020-9999"),
     "a pre-release of the patched one": Case("1.2.3-rc.1", 1, "RUSTSEC-2020-9999"),

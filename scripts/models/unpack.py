@@ -13,7 +13,7 @@ import tarfile
 import zipfile
 
 
-def member_bytes(archive, member):
+def member_bytes(archive: str, member: str) -> bytes:
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as opened:
             return opened.read(member)
@@ -24,7 +24,7 @@ def member_bytes(archive, member):
         return found.read()
 
 
-def main():
+def main() -> None:
     if len(sys.argv) != 5:
         sys.exit(__doc__)
     archive, member, expected, out = sys.argv[1:]

@@ -9,7 +9,9 @@ refused, as JSON. The first ListFragments is expected to be throttled.
 
 import json
 import sys
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import boto3
 from botocore.config import Config
@@ -19,12 +21,12 @@ KEYS = {"aws_access_key_id": "local", "aws_secret_access_key": "local", "region_
 ONCE = Config(retries={"total_max_attempts": 1})
 
 
-def client(control, task, api):
+def client(control: Any, task: dict[str, Any], api: str) -> Any:
     address = control.get_data_endpoint(StreamName=task["stream"], APIName=api)["DataEndpoint"]
     return boto3.client("kinesis-video-archived-media", endpoint_url=address, config=ONCE, **KEYS)
 
 
-def refusal(call, **request):
+def refusal(call: Callable[..., object], **request: object) -> tuple[str, int] | None:
     try:
         call(**request)
     except ClientError as error:
@@ -32,14 +34,14 @@ def refusal(call, **request):
     return None
 
 
-def pages(archive, task, selector):
+def pages(archive: Any, task: dict[str, Any], selector: dict[str, Any]) -> Iterator[list[Any]]:
     paginator = archive.get_paginator("list_fragments")
     options = {"PageSize": task["page"]}
     for page in paginator.paginate(StreamName=task["stream"], FragmentSelector=selector, PaginationConfig=options):
         yield page["Fragments"]
 
 
-def describe(fragment):
+def describe(fragment: dict[str, Any]) -> dict[str, Any]:
     return {
         "number": fragment["FragmentNumber"],
         "bytes": fragment["FragmentSizeInBytes"],
@@ -49,7 +51,7 @@ def describe(fragment):
     }
 
 
-def main(task):
+def main(task: dict[str, Any]) -> None:
     control = boto3.client("kinesisvideo", endpoint_url=task["endpoint"], **KEYS)
     archive = client(control, task, "LIST_FRAGMENTS")
     first, last = (datetime.fromtimestamp(task[end], UTC) for end in ("first", "last"))

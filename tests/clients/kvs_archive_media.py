@@ -11,7 +11,9 @@ import base64
 import json
 import pathlib
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import boto3
 from botocore.config import Config
@@ -21,11 +23,11 @@ KEYS = {"aws_access_key_id": "local", "aws_secret_access_key": "local"}
 ONCE = Config(retries={"total_max_attempts": 1})
 
 
-def client(service, endpoint, region="us-east-1"):
+def client(service: str, endpoint: str, region: str = "us-east-1") -> Any:
     return boto3.client(service, endpoint_url=endpoint, region_name=region, config=ONCE, **KEYS)
 
 
-def refusal(call, **request):
+def refusal(call: Callable[..., object], **request: object) -> tuple[str, int] | None:
     try:
         call(**request)
     except ClientError as error:
@@ -33,13 +35,13 @@ def refusal(call, **request):
     return None
 
 
-def tag(control, stream):
+def tag(control: Any, stream: str) -> dict[str, str]:
     control.tag_stream(StreamName=stream, Tags={"door": "north", "floor": "1"})
     control.untag_stream(StreamName=stream, TagKeyList=["floor"])
     return control.list_tags_for_stream(StreamName=stream)["Tags"]
 
 
-def retain(control, stream):
+def retain(control: Any, stream: str) -> tuple[int, tuple[str, int] | None]:
     version = control.describe_stream(StreamName=stream)["StreamInfo"]["Version"]
     change = {"StreamName": stream, "Operation": "INCREASE_DATA_RETENTION", "DataRetentionChangeInHours": 24}
     control.update_data_retention(CurrentVersion=version, **change)
@@ -47,7 +49,7 @@ def retain(control, stream):
     return control.describe_stream(StreamName=stream)["StreamInfo"]["DataRetentionInHours"], refused
 
 
-def fetch_clip(control, task, times):
+def fetch_clip(control: Any, task: dict[str, Any], times: dict[str, datetime]) -> str:
     address = control.get_data_endpoint(StreamName=task["stream"], APIName="GET_CLIP")["DataEndpoint"]
     archive = client("kinesis-video-archived-media", address)
     selector = {"FragmentSelectorType": "PRODUCER_TIMESTAMP", "TimestampRange": times}
@@ -56,7 +58,9 @@ def fetch_clip(control, task, times):
     return answer["ContentType"]
 
 
-def fetch_images(control, task, times, **options):
+def fetch_images(
+    control: Any, task: dict[str, Any], times: dict[str, datetime], **options: Any
+) -> list[list[list[object]]]:
     address = control.get_data_endpoint(StreamName=task["stream"], APIName="GET_IMAGES")["DataEndpoint"]
     pages = (
         client("kinesis-video-archived-media", address)
@@ -83,7 +87,7 @@ def fetch_images(control, task, times, **options):
     return seen
 
 
-def main(task):
+def main(task: dict[str, Any]) -> None:
     control = client("kinesisvideo", task["endpoint"])
     elsewhere = client("kinesisvideo", task["endpoint"], "eu-west-1")
     first, last = (datetime.fromtimestamp(task[end], UTC) for end in ("first", "last"))
