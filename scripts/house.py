@@ -17,6 +17,10 @@ import subprocess
 import sys
 from collections import defaultdict
 
+# Nouns that are no verbs: "one that calls a host" is a sentence, "one thread a camera" is not.
+COUNTED = "(?:byte|character|digit|thread|argument|fragment|event|column|inference|connection|transaction|frame)s?|px|bits|[KMG]i?B"
+PER = "second|minute|hour|day|week|month|year|camera|frame|fragment|record|stream|model|process|host|side|line|page|class|pixel|channel"
+NUMBER = "(?:[0-9][0-9.,]*|one|two|three|four|five|six|eight|ten|twenty|thirty)(?: (?!that|which|who)[a-z]+)?"
 # The word, and what to write in its place.
 WORDS = {
     r"told|tells?": "report, log, return, identify",
@@ -28,6 +32,13 @@ WORDS = {
     "nobody": "name the component",
     "of late": "recently",
     "(?:MOST|LEAST)_[A-Z]+": "MAX_, MIN_",
+    "may not": "is not allowed to, must not or might not",
+    "things?": "the noun of the field: object, track, item, value",
+    # As a noun: an inference is not a look. The verb is free.
+    "(?:an?|the|each|every|per|no|two|three|first|second|third|next|last) looks?": "inference, check",
+    # "two frames a second apart" counts no frames.
+    rf"{NUMBER} (?:{COUNTED}) an? (?:{PER})(?! (?:time|later|earlier|apart|before|after))": "per in place of a",
+    r"(?:[0-9][0-9.,]*|three|four|five|ten) (?:calls|requests|times|writes) a (?:second|minute|hour|day|month)(?! (?:time|later|apart))": "per in place of a",
 }
 HEADLESS = re.compile(r"^\s*//[/!] (What|Where|Whether|How|Who|Why|When|Which)\b(?!.*\?)")
 # Texts of others, and the list of words itself.

@@ -45,6 +45,25 @@ class House(unittest.TestCase):
         self.found("README.md:1: the word", **{"README.md": f"The reason is {word}.\n"})
         self.assertEqual(findings(**{"README.md": f"un{word}, {word}s\n"}), [])
 
+    def test_each_word_of_the_list(self):
+        # In two parts, so that this file has none of them.
+        for first, rest in [
+            ("ane", "w"), ("at ", "hand"), ("so ", "long"), ("goes ", "on"), ("me", "nded"), ("nob", "ody"), ("of ", "late"),
+            ("may ", "not"), ("th", "ing"), ("Th", "ings"), ("a ", "look"), ("each ", "look"), ("per ", "look"), ("two ", "looks"),
+            ("10 bytes ", "a frame"), ("one decode thread", " a camera"), ("Twenty frames", " a second"), ("2^24 px", " a side"), ("260,000 times", " a month"),
+        ]:  # fmt: skip
+            with self.subTest(word=first + rest):
+                self.found("README.md:1: the word", **{"README.md": f"It says {first}{rest} here.\n"})
+        self.found("write MAX_, MIN_", **{"src/base.rs": "//! Numbers.\n\nconst LEA" + "ST_FRAMES: u64 = 1;\n"})
+
+    def test_words_that_only_resemble_one_of_the_list(self):
+        for text in [
+            "anything, something, nothing, everything", "it may notice", "as long as it looks alike", "this one looks alike", "a lookup",
+            "two frames a second apart", "asked four times a second later", "10 bytes of a frame", "one that calls a host", "one reads a frame", "10 bytes per frame",
+        ]:  # fmt: skip
+            with self.subTest(text=text):
+                self.assertEqual(findings(**{"README.md": f"{text}\n"}), [])
+
     def test_a_stored_name_of_a_renamed_field(self):
         stored = '#[serde(rename = "to' + 'ld")]'
         renamed = f"pub struct Report {{\n    {stored}\n    at_ms: i64,\n}}\n"

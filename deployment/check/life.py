@@ -133,8 +133,8 @@ def images() -> Iterator[Result]:
     ours, others = f"{REGISTRY}/kvs-infer-2{DIGEST}", f"{REGISTRY}/team/detector{DIGEST}"
     yield "image: of a repository that the role covers", ran("up", RUNNING, IMG=ours).wrong(0, "deployed")
     refused = ran("up", RUNNING, IMG=others)
-    yield "image: of another repository", refused.wrong(1, "may not pull", "ImageRepositories=team/detector", never=("cloudformation create-change-set",))
-    yield "image: the same to a plan", ran("plan", RUNNING, IMG=others).wrong(1, "may not pull")
+    yield "image: of another repository", refused.wrong(1, "is not allowed to pull", "ImageRepositories=team/detector", never=("cloudformation create-change-set",))
+    yield "image: the same to a plan", ran("plan", RUNNING, IMG=others).wrong(1, "is not allowed to pull")
     yield "image: allowed by the parameters", ran("up", RUNNING, "ImageRepositories=team/*\n", IMG=others).wrong(0, "deployed")
     allowed = copy.deepcopy(RUNNING)
     allowed["stack"]["parameters"]["ImageRepositories"] = "team/detector"

@@ -218,7 +218,7 @@ MUTATIONS = [
     Mutation("any repository", "workflows_roles_are_theirs_alone", lambda f: github_trust(f, "DeployRole")["StringEquals"].pop("token.actions.githubusercontent.com:sub")),
     Mutation("any audience", "workflows_roles_are_theirs_alone", lambda f: github_trust(f, "ImageRole")["StringEquals"].pop("token.actions.githubusercontent.com:aud")),
     Mutation("the old subject only", "workflows_roles_are_theirs_alone", lambda f: f.github["Parameters"]["Subject"].update(AllowedPattern="^repo:[A-Za-z0-9-]+/[A-Za-z0-9._-]+$")),
-    Mutation("a type that CloudFormation may not make", "cloudformation_may_make_the_stack", lambda f: f.template["Resources"].update(Queue={"Type": "AWS::SQS::Queue"})),
+    Mutation("a type that CloudFormation is not allowed to make", "cloudformation_may_make_the_stack", lambda f: f.template["Resources"].update(Queue={"Type": "AWS::SQS::Queue"})),
     Mutation("any role to CloudFormation", "cloudformation_may_make_the_stack", lambda f: github_policy(f, "DeployRole", "GiveCloudFormationItsRole").update(Resource="*")),
     Mutation("roles of workflows that a deployment can change", "cloudformation_may_make_the_stack", lambda f: github_policy(f, "CloudFormationRole", "NotTheseRoles").update(Effect="Allow")),
     Mutation("a placeholder without a value", "placeholders_are_the_guides", lambda f: f.ecs[TASK].update(family="${FAMILY}")),

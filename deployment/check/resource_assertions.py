@@ -43,7 +43,7 @@ class Made:
 
 
 def looks_at(kind: str) -> Callable[[Look], Look]:
-    """Registers a look for a type."""
+    """Registers the assertion about the resources of a type."""
     def register(look: Look) -> Look:
         ASSERTIONS[kind] = look
         return look

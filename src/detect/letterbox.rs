@@ -33,7 +33,7 @@ impl Letterbox {
         Some(Self { frame_px, side_px, content_px, pad_px })
     }
 
-    /// Model px a frame px, across and down.
+    /// Model px per frame px, across and down.
     #[must_use]
     pub fn scale(&self) -> (f32, f32) {
         (ratio(self.content_px.0, self.frame_px.0), ratio(self.content_px.1, self.frame_px.1))

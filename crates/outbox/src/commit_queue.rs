@@ -20,7 +20,7 @@ pub const MAX_COMMIT_BYTES: u64 = 64 << 20;
 /// The delays within which work that is not urgent waits to share a transaction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Linger {
-    /// Delay of commits. With it, 100 cameras that commit once a second cause 10 transactions a second instead of 100, and a crash
+    /// Delay of commits. With it, 100 cameras that commit once per second cause 10 transactions per second instead of 100, and a crash
     /// costs a tenth of a second of footage more, which is read again.
     pub(crate) commits: Duration,
     /// Delay of acknowledgements alone. A crash costs a second delivery of the entries delivered within it.

@@ -18,8 +18,8 @@ use crate::delivery::status::SinkGauge;
 use crate::media::{CameraId, Position, fragment_order};
 use crate::telemetry::publish as telemetry;
 
-/// Interval between two writes of a camera. A lost disk costs this much footage read again, and each write is paid for: at 10 s a
-/// camera writes 260,000 times a month.
+/// Interval between two writes of a camera. A lost disk costs this much footage read again, and DynamoDB charges each write: at 10 s,
+/// a camera causes 260,000 writes per month.
 pub(super) const INTERVAL: Duration = Duration::from_secs(10);
 /// Delay of a round from which on the process or its host counts as suspended: it may have been replaced meanwhile.
 const LATE: Duration = Duration::from_secs(2);

@@ -14,7 +14,7 @@ pub(super) struct Alphabet {
     texts: Vec<String>,
 }
 
-/// The characters of a model without the blank: those of the configuration, else those of its metadata, one a line.
+/// The characters of a model without the blank: those of the configuration, else those of its metadata, one per line.
 ///
 /// Errors: there are none.
 pub(super) fn characters(

@@ -16,7 +16,7 @@ pub struct CtcStep {
 
 /// Returns the classes that the steps stand for, in their order.
 ///
-/// `scores` has `classes` numbers a step: probabilities, or logits where `logits` says so. Of equals the first counts; what is
+/// `scores` has `classes` numbers per step: probabilities, or logits where `logits` says so. Of equals the first counts; what is
 /// no number never does.
 #[must_use]
 pub fn steps(scores: &[f32], classes: usize, logits: bool) -> Vec<CtcStep> {
