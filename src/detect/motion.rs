@@ -117,6 +117,7 @@ impl MotionState {
         }
         let is_due = last.is_awake(media) || media.0 - last.media.0 >= rules.max_idle_ms;
         if is_due {
+            // Such an inference may miss an object of a hesitating detector; `record` then asks for more.
             last.is_idle = !last.is_awake(media);
             (last.media, last.luma) = (media, luma);
         }
@@ -127,6 +128,7 @@ impl MotionState {
     pub fn record(&mut self, rules: MotionRules, objects: impl Iterator<Item = SceneObject>) {
         let Some(last) = &mut self.0 else { return };
         let objects: Vec<SceneObject> = objects.take(MAX_OBJECTS).collect();
+        // Before the memory changes: what is new is judged by the inference before.
         if objects.iter().any(|object| !last.objects.iter().any(|known| known.is(object))) {
             last.stay_awake(rules, last.media);
         }
@@ -134,6 +136,7 @@ impl MotionState {
         let unseen = known.filter(|known| !objects.iter().any(|object| known.is(object)));
         let missed = unseen.filter_map(|known| known.missed_by(last.is_idle));
         let found = objects.iter().cloned().map(RememberedObject::found);
+        // Bounded, because the checkpoint of the camera holds them.
         last.objects = found.chain(missed).take(2 * MAX_OBJECTS).collect();
     }
 
