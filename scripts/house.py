@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Checks the language and the structure that CONTRIBUTING.md promises. usage: house.py [FOLDER]
 
-Four rules, each with the place of what breaks it:
+Five rules, each with the place of what breaks it:
 
 - words: none of the words of WORDS in code, comments, texts and documents;
 - doc comments: none starts with a bare what, where, whether, how, who, why, when or which;
 - type names: each names one type in the whole workspace, tests left out;
+- glossary: each type that docs/glossary.md names exists;
 - import cycles: none between the modules of a crate, nor between the files of a folder.
 
 Exit code 1 where a rule is broken. No dependencies: it runs wherever the checks do.
@@ -98,17 +99,30 @@ def is_test(path):
     return bool({"tests", "benches", "fuzz", "examples"} & set(parts)) or path.name in {"tests.rs"} or path.stem.endswith("_tests")
 
 
-def check_type_names(sources):
-    """Finds type names that two places in the workspace define."""
+def types_of(sources):
+    """Returns the places that define each type: {name: [(path, line)]}."""
     places = defaultdict(list)
     for path, text in sources:
         for number, line in enumerate(without_tests(text).splitlines(), 1):
             found = re.match(r"^(?:pub(?:\([a-z: ]+\))? )?(?:unsafe )?(?:struct|enum|trait|union|type) ([A-Z]\w*)", line)
             if found:
                 places[found.group(1)].append((path, number))
+    return places
+
+
+def check_type_names(places):
+    """Finds type names that two places in the workspace define."""
     for name, defined in sorted(places.items()):
         for path, number in defined[1:]:
             breaks(path, number, f"the type name {name} is used in {defined[0][0]} too: qualify one of them")
+
+
+def check_glossary(path, text, places):
+    """Finds types that an entry of the glossary names (`Type: ...` or `Types: ...` at its end) and that are not defined."""
+    for entry in re.finditer(r"\bTypes?: ([^.]*)\.", text):
+        for name in re.findall(r"`(\w+)`", entry.group(1)):
+            if name not in places:
+                breaks(path, text[: entry.start()].count("\n") + 1, f"the glossary names the type {name}, which is not defined")
 
 
 def crate_of(path):
@@ -220,19 +234,24 @@ def check_cycles(sources):
 def main():
     root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parent.parent).resolve()
     sys.setrecursionlimit(10_000)
-    sources = []
+    sources, glossary = [], None
     for path in files(root):
         if path.suffix not in TEXTS or path.suffix == "" and not (root / path).read_bytes()[:2] == b"#!":
             continue
         text = (root / path).read_text(encoding="utf-8")
         check_words(path, text)
+        if str(path) == "docs/glossary.md":
+            glossary = (path, text)
         if path.suffix == ".rs":
             check_doc_comments(path, text)
         if path.suffix == ".rs" and "src" in path.parts and not is_test(path):
             sources.append((path, text))
-    check_type_names(sources)
+    places = types_of(sources)
+    check_type_names(places)
+    if glossary:
+        check_glossary(*glossary, places)
     check_cycles(sources)
-    print("\n".join(broken) if broken else "house: words, doc comments, type names and imports as CONTRIBUTING.md says")
+    print("\n".join(broken) if broken else "house: words, doc comments, type names, glossary and imports as CONTRIBUTING.md says")
     sys.exit(1 if broken else 0)
 
 

@@ -79,6 +79,11 @@ class House(unittest.TestCase):
         test = "//! Decoding.\n\n#[cfg(test)]\nmod tests {\n    struct Frames;\n}\n"
         self.assertEqual(findings(**{"src/decode.rs": test}), [])
 
+    def test_a_type_of_the_glossary_that_is_not_defined(self):
+        entries = "- **number**: how many.\n  Type: `Frames`.\n- **old**: gone. Types: `Frames`,\n  `Gone`. Field: `x`.\n"
+        self.found("docs/glossary.md:3: the glossary names the type Gone", **{"docs/glossary.md": entries})
+        self.assertEqual(findings(**{"docs/glossary.md": entries.replace("`Gone`", "`Frames`")}), [])
+
     def test_an_import_cycle(self):
         cycle = "//! Numbers.\n\nuse crate::decode::decode;\n"
         self.found("import cycle: base -> decode -> base", **{"src/base.rs": cycle + "\n/// A number of frames.\npub struct Frames(u64);\n"})
