@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .PHONY: help setup build demo test kills faults soak deploy deploy-plan refresh-host teardown deploy-test deploy-rules monitoring-test workflows-test docker-build docker-push image-test check advisories lint bench \
     bench-mix bench-tracking bless fuzz clean
 
-# Where scripts/setup put things; see scripts/env.
+# The paths of what scripts/setup installed; see scripts/env.
 ENV := source scripts/env &&
 PYTEST := $(ENV) "$$KVS_INFER_PYTHON" -m pytest
 SCRIPTS := scripts/setup scripts/env scripts/requirements/lock .ci/run deployment/release deployment/ecs/user-data.sh \
@@ -96,7 +96,7 @@ FAULTS = $(ENV) faults() { cargo test --locked --test faults -- --nocapture "$$@
     /panicked at|FAILED/ { print > "/dev/stderr" } \
     END { printf "faults: %d of %d show and go away; %d figures\n", shown, all, figures; exit shown != all || !figures }'
 
-faults: ## every fault of docs/operations.md at full length, one line a figure (about four minutes)
+faults: ## every fault of docs/operations.md at full length, one line per figure (about four minutes)
 	@scripts/setup test
 	@export KVS_INFER_FAULTS=full; $(FAULTS)
 
@@ -126,7 +126,7 @@ deploy: ## make or change the stack of docs/deploy.md on AWS: STACK, PARAMETERS,
 deploy-plan: ## show what `make deploy` would change in the stack
 	@deployment/cloudformation/deploy plan
 
-refresh-host: ## replace the stack's host by one with the newest AMI (driver, kernel, agent); once a month
+refresh-host: ## replace the stack's host by one with the newest AMI (driver, kernel, agent); run it every month
 	@deployment/cloudformation/deploy refresh
 
 teardown: ## delete the stack, after a question; says what remains

@@ -11,7 +11,7 @@ which it uses the colors; ByteTrack goes by boxes alone. Its tracks are written 
 confirmed, an update per second while it is matched, an end when it is dropped. Incidents that continue when the clip
 ends have no end.
 
-The clip has 10 frames a second. At 5, the timestamp of the first frame decides which half of them is picked, so both
+The clip has 10 frames per second. At 5, the timestamp of the first frame decides which half of them is picked, so both
 halves are run.
 """
 
@@ -55,7 +55,7 @@ CASES = [
     Case("5, odd frames", "yard-5-odd", 5, 1_700_000_000_100),
     Case("10", "yard-10", 10, 1_700_000_000_000),
 ]
-# `trackers` counts the buffer of lost tracks in frames of thirty a second, whatever the frame rate.
+# `trackers` counts the buffer of lost tracks in frames at thirty per second, whatever the frame rate.
 BUFFER_FPS = 30
 # ByteTrack's settings: name, least confidence of a box that it gets, seconds until a lost track is dropped, further
 # arguments. The first has the package's own defaults; the others have kvs-infer's thresholds (0.4; 0.5 to be reported),
@@ -210,7 +210,7 @@ class Tracks:
         self.open: dict[int, dict[str, Any]] = {}
 
     def matched(self, track: int, ms: int, detection: list[Any]) -> None:
-        """Reports a match: a start, or an update once a second has passed."""
+        """Reports a match: a start, or an update when a second has passed."""
         known = self.open.get(track)
         if known is None:
             self.open[track] = {"from": ms, "seen": ms, "reported": ms, "detection": detection}

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Checks the language and the structure that CONTRIBUTING.md promises. usage: house.py [FOLDER]
 
-Four rules, each with the place of what breaks it:
+Five rules, each with the place of what breaks it:
 
 - words: none of the words of WORDS in code, comments, texts and documents;
 - doc comments and docstrings: none starts with a bare what, where, whether, how, who, why, when or which;
 - type names: each names one type in the whole workspace, tests left out;
+- glossary: each type that docs/glossary.md names exists;
 - import cycles: none between the modules of a crate, nor between the files of a folder.
 
 Exit code 1 where a rule is broken. No dependencies: it runs wherever the checks do.
@@ -18,6 +19,16 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 
+# Nouns that are no verbs: "one that calls a host" is a sentence, "one thread a camera" is not.
+COUNTED = (
+    "(?:byte|character|digit|thread|argument|fragment|event|column|inference|connection|transaction|frame)s?"
+    "|px|bits|[KMG]i?B"
+)
+PER = (
+    "second|minute|hour|day|week|month|year|camera|frame|fragment|record|stream|model|process|host|side|line|page|class"
+    "|pixel|channel"
+)
+NUMBER = "(?:[0-9][0-9.,]*|one|two|three|four|five|six|eight|ten|twenty|thirty)(?: (?!that|which|who)[a-z]+)?"
 # The word, and what to write in its place.
 WORDS = {
     r"told|tells?": "report, log, return, identify",
@@ -29,6 +40,14 @@ WORDS = {
     "nobody": "name the component",
     "of late": "recently",
     "(?:MOST|LEAST)_[A-Z]+": "MAX_, MIN_",
+    "may not": "is not allowed to, must not or might not",
+    "things?": "the noun of the field: object, track, item, value",
+    # As a noun: an inference is not a look. The verb is free.
+    "(?:an?|the|each|every|per|no|two|three|first|second|third|next|last) looks?": "inference, check",
+    # "two frames a second apart" counts no frames.
+    rf"{NUMBER} (?:{COUNTED}) an? (?:{PER})(?! (?:time|later|earlier|apart|before|after))": "per in place of a",
+    r"(?:[0-9][0-9.,]*|three|four|five|ten) (?:calls|requests|times|writes) a (?:second|minute|hour|day|month)"
+    "(?! (?:time|later|apart))": "per in place of a",
 }
 HEADLESS = re.compile(r'^\s*(?://[/!] |""")(What|Where|Whether|How|Who|Why|When|Which)\b(?!.*\?)')
 # Texts of others, and the list of words itself.
@@ -41,6 +60,7 @@ File = pathlib.PurePosixPath
 Module = tuple[str, ...]
 Sources = list[tuple[File, str]]
 Edges = dict[tuple[Module, Module], File]
+Places = dict[str, list[tuple[File, int]]]
 Exports = dict[tuple[Module, Module], dict[str, str]]
 
 
@@ -106,9 +126,9 @@ def is_test(path: File) -> bool:
     )
 
 
-def check_type_names(sources: Sources) -> None:
-    """Finds type names that two places in the workspace define."""
-    places: dict[str, list[tuple[File, int]]] = defaultdict(list)
+def types_of(sources: Sources) -> Places:
+    """Returns the places that define each type."""
+    places: Places = defaultdict(list)
     for path, text in sources:
         for number, line in enumerate(without_tests(text).splitlines(), 1):
             found = re.match(
@@ -116,9 +136,23 @@ def check_type_names(sources: Sources) -> None:
             )
             if found:
                 places[found.group(1)].append((path, number))
+    return places
+
+
+def check_type_names(places: Places) -> None:
+    """Finds type names that two places in the workspace define."""
     for name, defined in sorted(places.items()):
         for path, number in defined[1:]:
             breaks(path, number, f"the type name {name} is used in {defined[0][0]} too: qualify one of them")
+
+
+def check_glossary(path: File, text: str, places: Places) -> None:
+    """Finds types that an entry of the glossary names (`Type: ...` at its end) and that do not exist."""
+    for entry in re.finditer(r"\bTypes?: ([^.]*)\.", text):
+        line = text[: entry.start()].count("\n") + 1
+        for name in re.findall(r"`(\w+)`", entry.group(1)):
+            if name not in places:
+                breaks(path, line, f"the glossary names the type {name}, which is not defined")
 
 
 def crate_of(path: File) -> Module:
@@ -234,18 +268,28 @@ def main() -> None:
     root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parent.parent).resolve()
     sys.setrecursionlimit(10_000)
     sources: Sources = []
+    glossary: tuple[File, str] | None = None
     for path in files(root):
         if path.suffix not in TEXTS or (path.suffix == "" and (root / path).read_bytes()[:2] != b"#!"):
             continue
         text = (root / path).read_text(encoding="utf-8")
         check_words(path, text)
+        if str(path) == "docs/glossary.md":
+            glossary = (path, text)
         if path.suffix in {".rs", ".py"}:
             check_doc_comments(path, text)
         if path.suffix == ".rs" and "src" in path.parts and not is_test(path):
             sources.append((path, text))
-    check_type_names(sources)
+    places = types_of(sources)
+    check_type_names(places)
+    if glossary:
+        check_glossary(*glossary, places)
     check_cycles(sources)
-    print("\n".join(broken) if broken else "house: words, doc comments, type names and imports as CONTRIBUTING.md says")
+    print(
+        "\n".join(broken)
+        if broken
+        else "house: words, doc comments, type names, glossary and imports as CONTRIBUTING.md says"
+    )
     sys.exit(1 if broken else 0)
 
 

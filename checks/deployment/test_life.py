@@ -238,11 +238,13 @@ def test_an_image_of_a_repository_that_the_role_covers() -> None:
 
 
 def test_an_image_of_another_repository_is_refused() -> None:
-    deploy("up", RUNNING, IMG=OTHERS).ended(1, "may not pull", "ImageRepositories=team/detector", never=(CHANGE,))
+    deploy("up", RUNNING, IMG=OTHERS).ended(
+        1, "is not allowed to pull", "ImageRepositories=team/detector", never=(CHANGE,)
+    )
 
 
 def test_an_image_of_another_repository_is_refused_by_plan() -> None:
-    deploy("plan", RUNNING, IMG=OTHERS).ended(1, "may not pull")
+    deploy("plan", RUNNING, IMG=OTHERS).ended(1, "is not allowed to pull")
 
 
 def test_an_image_that_the_parameters_allow() -> None:

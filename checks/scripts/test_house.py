@@ -20,7 +20,7 @@ CLEAN = {
     ),
 }
 # Words that the rules reject, in two parts so that they accept this file.
-WORD, NAME = "to" + "ld", "MO" + "ST_FRAMES"
+WORD, NAME, LEAST = "to" + "ld", "MO" + "ST_FRAMES", "LEA" + "ST_FRAMES"
 FRAMES = "\n/// A number of frames.\npub struct Frames(u64);\n"
 CYCLE_IN_A_FOLDER = {
     "src/base/mod.rs": "//! Numbers.\n\nmod a;\nmod b;\n\npub use a::Frames;\n",
@@ -28,9 +28,47 @@ CYCLE_IN_A_FOLDER = {
     "src/base/b.rs": "//! B.\n\nuse super::Frames;\n\n/// Another number.\npub struct Other(Frames);\n",
     "src/base.rs": "//! Not a module of its own.\n",
 }
+# The same of the whole list.
+WORDS = [
+    ("ane", "w"),
+    ("at ", "hand"),
+    ("so ", "long"),
+    ("goes ", "on"),
+    ("me", "nded"),
+    ("nob", "ody"),
+    ("of ", "late"),
+    ("may ", "not"),
+    ("th", "ing"),
+    ("Th", "ings"),
+    ("a ", "look"),
+    ("each ", "look"),
+    ("per ", "look"),
+    ("two ", "looks"),
+    ("10 bytes ", "a frame"),
+    ("one decode thread", " a camera"),
+    ("Twenty frames", " a second"),
+    ("2^24 px", " a side"),
+    ("260,000 times", " a month"),
+]
+# Words that only resemble one of the list.
+OTHER_WORDS = [
+    "anything, something, nothing, everything",
+    "it may notice",
+    "as long as it looks alike",
+    "this one looks alike",
+    "a lookup",
+    "two frames a second apart",
+    "asked four times a second later",
+    "10 bytes of a frame",
+    "one that calls a host",
+    "one reads a frame",
+    "10 bytes per frame",
+]
+GLOSSARY = "- **number**: how many.\n  Type: `Frames`.\n- **old**: gone. Types: `Frames`,\n  `{other}`. Field: `x`.\n"
 REJECTED: dict[str, tuple[str, Texts]] = {
     "a word in a comment": ("src/base.rs:3: the word", {"src/base.rs": f"//! Numbers.\n\n// It is {WORD} twice.\n"}),
     "a word in a name": (f"the word '{NAME}'", {"src/base.rs": f"//! Numbers.\n\nconst {NAME}: u64 = 1;\n"}),
+    "another word in a name": ("write MAX_, MIN_", {"src/base.rs": f"//! Numbers.\n\nconst {LEAST}: u64 = 1;\n"}),
     "a word in a document": ("README.md:1: the word", {"README.md": f"The reason is {WORD}.\n"}),
     "a headless doc comment": (
         "starts with 'Whether'",
@@ -43,6 +81,10 @@ REJECTED: dict[str, tuple[str, Texts]] = {
     "a type name of two places": (
         "the type name Frames",
         {"src/decode.rs": "//! Decoding.\n\nstruct Frames;\n"},
+    ),
+    "a type of the glossary that is not defined": (
+        "docs/glossary.md:3: the glossary names the type Gone",
+        {"docs/glossary.md": GLOSSARY.format(other="Gone")},
     ),
     "an import cycle": (
         "import cycle: base -> decode -> base",
@@ -63,6 +105,7 @@ ACCEPTED: dict[str, Texts] = {
     "a clause in the second line of a docstring": {
         "full.py": 'def first():\n    """Returns the first frame\n\n    when it is full.\n    """\n'
     },
+    "a glossary of types that are defined": {"docs/glossary.md": GLOSSARY.format(other="Frames")},
     "a type name of a test": {"src/decode.rs": "//! Decoding.\n\n#[cfg(test)]\nmod tests {\n    struct Frames;\n}\n"},
 }
 
@@ -84,6 +127,19 @@ def test_house_rejects(tmp_path: Path, finding: str, changed: Texts) -> None:
     assert ran.returncode == 1, output(ran)
     assert len(lines) == 1, lines
     assert finding in lines[0]
+
+
+@pytest.mark.parametrize("word", ["".join(parts) for parts in WORDS])
+def test_house_rejects_the_word(tmp_path: Path, word: str) -> None:
+    ran = house(tmp_path, {"README.md": f"It says {word} here.\n"})
+    assert (ran.returncode, len(ran.stdout.splitlines())) == (1, 1), output(ran)
+    assert ran.stdout.startswith("README.md:1: the word")
+
+
+@pytest.mark.parametrize("text", OTHER_WORDS)
+def test_house_accepts_the_words(tmp_path: Path, text: str) -> None:
+    ran = house(tmp_path, {"README.md": f"{text}\n"})
+    assert ran.returncode == 0, output(ran)
 
 
 @pytest.mark.parametrize("changed", rows(ACCEPTED))

@@ -34,9 +34,9 @@ elif call == "cloudformation deploy":
         json.dump(now, open(state, "w")); sys.exit(255)
     now["image"], now["template"] = image, open(given["--template-file"]).read().strip()
 elif call == "ecs list-tasks":
-    # One that crashes is another task at every third look.
-    now["looks"] = now.get("looks", 0) + 1
-    print(f"arn:task{now['looks'] // 3 if now['image'] in os.environ.get('CRASHING', '') else ''}")
+    # One that crashes is another task at every third call.
+    now["listings"] = now.get("listings", 0) + 1
+    print(f"arn:task{now['listings'] // 3 if now['image'] in os.environ.get('CRASHING', '') else ''}")
 elif call == "ecs describe-tasks":
     health = "UNHEALTHY" if now["image"] in os.environ.get("SICK", "") else "HEALTHY"
     containers = [{"image": now["image"]}]

@@ -1,4 +1,4 @@
-//! Footage in which things come and go all the time, each long enough to be confirmed, at any place of a fragment.
+//! Footage in which objects come and go all the time, each long enough to be confirmed, at any place of a fragment.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -7,7 +7,7 @@ use kvs_sim::{ClipPace, Clock, Sim, append_clip, epoch_ms};
 
 use super::colours::{model, paint_by};
 
-/// The cameras, and by how much their things come earlier than those of the first, s.
+/// The cameras, and by how much their objects come earlier than those of the first, s.
 pub(crate) const CAMERAS: [(&str, f64); 3] = [("front", 0.0), ("back", 0.4), ("side", 0.9)];
 /// Of each camera, in fragments of a second with ten frames.
 pub(crate) const FRAGMENTS: u32 = 96;
@@ -16,7 +16,7 @@ pub(crate) const FRAGMENTS: u32 = 96;
 const LATER: Duration = Duration::from_secs(60);
 /// Box, colour, every so many seconds, for so many seconds. The periods are no multiples of a fragment, so that confirmation
 /// begins at each tenth of one.
-const THINGS: [(&str, &str, f64, f64); 3] = [
+const OBJECTS: [(&str, &str, f64, f64); 3] = [
     ("x=16:y=16:w=32:h=32", "0xFF0000", 1.3, 0.7),
     ("x=64:y=16:w=48:h=32", "0x00FF00", 1.7, 0.8),
     ("x=32:y=64:w=32:h=48", "0x0000FF", 2.3, 1.1),
@@ -109,8 +109,8 @@ fn stream(camera: &str, round: usize) -> String {
 }
 
 fn boxes(early_s: f64) -> String {
-    let thing = |(place, colour, every_s, for_s): (&str, &str, f64, f64)| {
+    let object = |(place, colour, every_s, for_s): (&str, &str, f64, f64)| {
         format!("drawbox={place}:c={colour}:t=fill:enable='lt(mod(t+{early_s},{every_s}),{for_s})',")
     };
-    THINGS.map(thing).concat() + "format=yuv420p"
+    OBJECTS.map(object).concat() + "format=yuv420p"
 }

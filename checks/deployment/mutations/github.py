@@ -35,7 +35,7 @@ MUTATIONS = [
         lambda f: f.github["Parameters"]["Subject"].update(AllowedPattern="^repo:[A-Za-z0-9-]+/[A-Za-z0-9._-]+$"),
     ),
     Mutation(
-        "a type that CloudFormation may not make",
+        "a type that CloudFormation is not allowed to make",
         github.cloudformation_may_make_the_stack,
         lambda f: f.template["Resources"].update(Queue={"Type": "AWS::SQS::Queue"}),
     ),
