@@ -6,8 +6,9 @@ SHELL := /bin/bash
 .PHONY: help setup build demo test kills faults soak deploy deploy-plan refresh-host teardown deploy-test deploy-rules monitoring-test workflows-test docker-build docker-push image-test check advisories lint bench \
     bench-mix bench-tracking bless fuzz clean
 
-# Where scripts/setup put things; see scripts/env.
+# The paths of what scripts/setup installed; see scripts/env.
 ENV := source scripts/env &&
+PYTEST := $(ENV) "$$KVS_INFER_PYTHON" -m pytest
 SCRIPTS := scripts/setup scripts/env scripts/requirements/lock .ci/run deployment/release deployment/ecs/user-data.sh \
     deployment/cloudformation/deploy scripts/image/base-images scripts/image/libraries scripts/image/push \
     scripts/image/renew-digests
@@ -40,7 +41,6 @@ kills: ## kill the program N times (40) over stored footage of each kind, with A
 	    grep -Eo '[A-Za-z ]+, kills [0-9]+: .*' "$$log"
 
 check: lint ## all that can be said without running: format, lints, documentation, licences, sources and advisories of dependencies
-	@scripts/setup check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --locked
 	$(ENV) cargo deny --locked check bans licenses sources
@@ -50,10 +50,12 @@ advisories: ## RustSec's advisories about our crates, by today's database; fails
 	@scripts/setup check
 	$(ENV) "$$KVS_INFER_PYTHON" scripts/advisories.py check --strict
 
-lint: ## the quick part of check: formats, shell scripts, and the language and structure that CONTRIBUTING.md asks for
+lint: ## the quick part of check: formats, Python (ruff, mypy), shell scripts, and the language and structure that CONTRIBUTING.md asks for
+	@scripts/setup check
 	cargo fmt --all --check
 	python3 scripts/house.py
-	python3 scripts/test_house.py --quiet
+	$(ENV) ruff check && ruff format --check && mypy
+	$(PYTEST) checks/scripts/test_house.py
 	@if command -v shellcheck >/dev/null; then shellcheck -x $(SCRIPTS); \
 	    else echo "lint: shellcheck is not installed, shell scripts not checked (apt-get install shellcheck)"; fi
 
@@ -94,7 +96,7 @@ FAULTS = $(ENV) faults() { cargo test --locked --test faults -- --nocapture "$$@
     /panicked at|FAILED/ { print > "/dev/stderr" } \
     END { printf "faults: %d of %d show and go away; %d figures\n", shown, all, figures; exit shown != all || !figures }'
 
-faults: ## every fault of docs/operations.md at full length, one line a figure (about four minutes)
+faults: ## every fault of docs/operations.md at full length, one line per figure (about four minutes)
 	@scripts/setup test
 	@export KVS_INFER_FAULTS=full; $(FAULTS)
 
@@ -116,7 +118,7 @@ docker-push: ## push the image IMG=ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG
 image-test: ## build the image with podman and run it as ECS would, without AWS; VARIANT="cpu gpu". As root, takes a while
 	@scripts/setup image
 	@scripts/image/base-images
-	$(ENV) "$$KVS_INFER_PYTHON" tests/image/check.py $(VARIANT)
+	$(PYTEST) -v -s checks/image $(addprefix --variant=,$(VARIANT))
 
 deploy: ## make or change the stack of docs/deploy.md on AWS: STACK, PARAMETERS, CONFIG, MODELS, IMG
 	@deployment/cloudformation/deploy up
@@ -124,7 +126,7 @@ deploy: ## make or change the stack of docs/deploy.md on AWS: STACK, PARAMETERS,
 deploy-plan: ## show what `make deploy` would change in the stack
 	@deployment/cloudformation/deploy plan
 
-refresh-host: ## replace the stack's host by one with the newest AMI (driver, kernel, agent); once a month
+refresh-host: ## replace the stack's host by one with the newest AMI (driver, kernel, agent); run it every month
 	@deployment/cloudformation/deploy refresh
 
 teardown: ## delete the stack, after a question; says what remains
@@ -132,19 +134,20 @@ teardown: ## delete the stack, after a question; says what remains
 
 deploy-test: ## all that can be said of deployment/ and docs/deploy.md without AWS; CHECKS="files lint" for some of it
 	@scripts/setup deploy
-	$(ENV) "$$KVS_INFER_CACHE/deploy-venv/bin/python" deployment/check $(or $(CHECKS),files life lint sbom stack script guide)
+	$(ENV) "$$KVS_INFER_CACHE/deploy-venv/bin/python" -m pytest \
+	    $(patsubst %,checks/deployment/test_%.py,$(or $(CHECKS),files life lint sbom stack script guide))
 
 deploy-rules: ## the part of deploy-test that takes seconds: rules over the files of deployment/, and mistakes that they must catch
 	@scripts/setup test monitoring
-	$(ENV) "$$KVS_INFER_PYTHON" deployment/check files life
+	$(PYTEST) checks/deployment/test_{files,life}.py
 
 monitoring-test: ## the alert rules and the dashboard against the table of metrics; each rule is spoilt to see its tests fail
 	@scripts/setup monitoring
-	$(ENV) "$$KVS_INFER_PYTHON" deployment/monitoring/check.py
+	$(PYTEST) checks/monitoring
 
 workflows-test: ## .github/workflows by our rules, shellcheck and (where it is installed) actionlint; deployment/release against a stand-in
 	@scripts/setup monitoring
-	$(ENV) "$$KVS_INFER_PYTHON" .github/check.py
+	$(PYTEST) checks/workflows checks/scripts/test_{advisories,renew_digests}.py
 
 clean: ## delete what was built; the cache folder of scripts/setup stays
 	cargo clean

@@ -14,6 +14,8 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,7 +25,7 @@ PADDING_GREY = 114
 NMS_IOU = 0.5
 
 
-def arguments():
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="an ONNX file in the output layout of YOLOv8, with a fixed square input")
     parser.add_argument("clip", help="a video file")
@@ -38,7 +40,7 @@ def arguments():
 class Detector:
     """Images in, boxes out: the letterbox, the network, the NMS."""
 
-    def __init__(self, path, threads, conf):
+    def __init__(self, path: str, threads: int, conf: float) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -50,10 +52,10 @@ class Detector:
         self.conf = conf
         self.infer(np.zeros((1, 3, self.side_px, self.side_px), np.float32))
 
-    def infer(self, tensor):
+    def infer(self, tensor: Any) -> Any:
         return self.session.run(None, {self.input: tensor})[0][0]
 
-    def letterbox(self, image):
+    def letterbox(self, image: Any) -> tuple[Any, float, Any]:
         """The input tensor, and the scale and offsets that lead back to pixels of `image`."""
         height, width = image.shape[:2]
         scale = self.side_px / max(height, width)
@@ -65,7 +67,7 @@ class Detector:
         tensor = canvas[:, :, ::-1].transpose(2, 0, 1)[None].astype(np.float32) / 255
         return np.ascontiguousarray(tensor), scale, np.array([left, top], np.float32)
 
-    def detect(self, image):
+    def detect(self, image: Any) -> list[tuple[int, float, list[float]]]:
         """Detections in `image`, best first: rows of class, confidence and a box x1, y1, x2, y2 in its pixels."""
         tensor, scale, offset = self.letterbox(image)
         columns = self.infer(tensor)
@@ -78,7 +80,7 @@ class Detector:
         return [(int(classes[chosen[i]]), float(scores[chosen[i]]), corners[i].tolist()) for i in kept]
 
 
-def class_wise_nms(corners, scores, classes):
+def class_wise_nms(corners: Any, scores: Any, classes: Any) -> list[int]:
     """Indices of the boxes that no better box of their class overlaps, best first."""
     kept, waiting = [], np.argsort(-scores, kind="stable")
     areas = np.prod(corners[:, 2:] - corners[:, :2], axis=1)
@@ -93,7 +95,7 @@ def class_wise_nms(corners, scores, classes):
     return kept
 
 
-def sampled(clip, fps, threads):
+def sampled(clip: str, fps: float, threads: int) -> Iterator[tuple[int, Any]]:
     """Every frame of the clip, decoded: its index, and the image when it is due, else nothing."""
     capture = cv2.VideoCapture(clip, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads])
     if not capture.isOpened():
@@ -110,12 +112,12 @@ def sampled(clip, fps, threads):
     capture.release()
 
 
-def cpu_s():
+def cpu_s() -> float:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     return usage.ru_utime + usage.ru_stime
 
 
-def main():
+def main() -> None:
     wanted = arguments()
     cv2.setNumThreads(wanted.threads)
     detector = Detector(wanted.model, wanted.threads, wanted.conf)

@@ -21,12 +21,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 STAGES = ["demux", "decode", "preprocess", "infer", "post-process", "between them"]
+SIDES = ("ours", "alone")
 CALLGRIND_FRAGMENTS = 1
+Result = dict[str, Any]
+# The results of kvs-infer and of peer.py, and a figure of them.
+Round = tuple[Result, Result]
+Number = Callable[[Result, Result], float]
 
 
-def arguments():
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program", help="kvs-infer, as a release build")
     parser.add_argument("model", help="an ONNX file in the output layout of YOLOv8")
@@ -38,30 +45,30 @@ def arguments():
     return parser.parse_args()
 
 
-def log(text):
+def log(text: str) -> None:
     print(f"bench: {text}", file=sys.stderr, flush=True)
 
 
-def output_of(command, **options):
-    ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, **options)
+def output_of(command: Sequence[str | pathlib.Path], stderr: int | None = None) -> subprocess.CompletedProcess[str]:
+    ran = subprocess.run(command, stdout=subprocess.PIPE, stderr=stderr, text=True, check=False)
     if ran.returncode != 0:
         sys.exit(f"bench: {' '.join(map(str, command))} ended with code {ran.returncode}\n{ran.stderr or ''}")
     return ran
 
 
-def bench_command(wanted, *further):
+def bench_command(wanted: argparse.Namespace, *further: str) -> list[str]:
     files = ["--model", wanted.model, "--clip", wanted.clip]
     return [wanted.program, "bench", *files, "--fps", str(wanted.fps), "--conf", str(wanted.conf), "--json", *further]
 
 
-def one_round(wanted):
+def one_round(wanted: argparse.Namespace) -> Round:
     ours = json.loads(output_of(bench_command(wanted, "--loops", "2")).stdout)
     script = pathlib.Path(__file__).with_name("peer.py")
     peer = [sys.executable, script, wanted.model, wanted.clip, "--fps", str(wanted.fps), "--conf", str(wanted.conf)]
     return ours, json.loads(output_of(peer).stdout)
 
 
-def instructions(wanted, side, loops):
+def instructions(wanted: argparse.Namespace, side: str, loops: int) -> tuple[int, int]:
     """Returns the instructions of a whole process by callgrind, and its number of inferences."""
     with tempfile.TemporaryDirectory() as folder:
         grind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out"]
@@ -73,69 +80,89 @@ def instructions(wanted, side, loops):
     return int(collected[1]), json.loads(output.stdout)[side]["inferences"]
 
 
-def instructions_per_inference(wanted):
-    """Yields the instructions per inference of both sides. Counts do not depend on the load, so all runs are parallel."""
+def instructions_per_inference(wanted: argparse.Namespace) -> Iterator[float]:
+    """Yields the instructions per inference of both sides."""
+    # Counts do not depend on the load, so all runs are parallel.
     log("counting instructions; this takes minutes")
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        counts = {
-            (side, loops): pool.submit(instructions, wanted, side, loops) for side in ("ours", "alone") for loops in (1, 2)
-        }
-    for side in ("ours", "alone"):
+        counts = {(side, loops): pool.submit(instructions, wanted, side, loops) for side in SIDES for loops in (1, 2)}
+    for side in SIDES:
         (once, inferences), (twice, _) = (counts[side, loops].result() for loops in (1, 2))
         yield (twice - once) / inferences
 
 
-def machine():
+def machine() -> str:
     cpu = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     name = cpu[1] if cpu else os.uname().machine
     return f"{name}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d %H:%M')}, load average {load}"
 
 
-def median(rounds, number):
+def median(rounds: list[Round], number: Number) -> float:
     return statistics.median(number(ours, peer) for ours, peer in rounds)
 
 
-def spread(rounds, number):
+def stage_ms(rounds: list[Round], side: str, stage: str) -> float:
+    """Returns the median of the CPU time of a stage, ms per inference."""
+    return median(rounds, lambda ours, _: ours[side]["stages"].get(stage, 0.0))
+
+
+def side_ms(rounds: list[Round], side: str, figure: str) -> float:
+    """Returns the median of a figure of one side, ms."""
+    return median(rounds, lambda ours, _: ours[side][figure])
+
+
+def spread(rounds: list[Round], number: Number) -> str:
     values = sorted(number(ours, peer) for ours, peer in rounds)
     return f"{values[0]:.3f} to {values[-1]:.3f}"
 
 
-def row(name, *cells):
+def row(name: str, *cells: str) -> None:
     print(f"| {name} | " + " | ".join(cells) + " |")
 
 
-def print_table(wanted, rounds):
+def print_table(wanted: argparse.Namespace, rounds: list[Round]) -> None:
     first, first_peer = rounds[0]
     counts = first["ours"]
     model, clip = pathlib.Path(wanted.model).name, pathlib.Path(wanted.clip).name
-    print(f"{model} ({first['input']}) on {clip}: {counts['frames']} frames, {counts['inferences']} inferences per run, ", end="")
-    print(f"{counts['detections']} boxes (Python {first_peer['inferences']} inferences, {first_peer['detections']} boxes)\n")
+    print(
+        f"{model} ({first['input']}) on {clip}: {counts['frames']} frames, {counts['inferences']} inferences per run, ",
+        end="",
+    )
+    peer_counts = f"{first_peer['inferences']} inferences, {first_peer['detections']} boxes"
+    print(f"{counts['detections']} boxes (Python {peer_counts})\n")
     row("CPU ms per inference", "ours", "decoder + ONNX Runtime alone", "Python (OpenCV, NumPy)")
     row("---", "---:", "---:", "---:")
     for stage in STAGES:
-        of = lambda side: median(rounds, lambda ours, _: ours[side]["stages"].get(stage, 0.0))
-        row(stage, f"{of('ours'):.3f}", f"{of('alone'):.3f}" if stage in first["alone"]["stages"] else "", "")
-    totals = [median(rounds, lambda ours, _, side=side: ours[side]["cpu_ms_per_inference"]) for side in ("ours", "alone")]
+        ours, alone = (f"{stage_ms(rounds, side, stage):.3f}" for side in SIDES)
+        row(stage, ours, alone if stage in first["alone"]["stages"] else "", "")
+    totals = [side_ms(rounds, side, "cpu_ms_per_inference") for side in SIDES]
     totals.append(median(rounds, lambda _, peer: peer["cpu_ms_per_inference"]))
     row("**total**", *(f"**{total:.3f}**" for total in totals))
-    decode = [median(rounds, lambda ours, _, side=side: ours[side]["decode_ms_per_frame"]) for side in ("ours", "alone")]
+    decode = [side_ms(rounds, side, "decode_ms_per_frame") for side in SIDES]
     row("decode, per frame", *(f"{value:.3f}" for value in decode), "")
     row("peak resident memory, MB", f"{first['peak_rss_mb']}", "", f"{first_peer['peak_rss_mb']}")
 
 
-def print_ratios(wanted, rounds):
-    alone = lambda ours, _: ours["ratio"]["median"]
-    peer = lambda ours, peer: peer["cpu_ms_per_inference"] / ours["ours"]["cpu_ms_per_inference"]
-    print(f"\n- ours / alone, CPU time: **{median(rounds, alone):.3f}** ({spread(rounds, alone)} over {len(rounds)} rounds)")
-    print(f"- Python / ours, CPU time: **{median(rounds, peer):.2f}** ({spread(rounds, peer)})")
+def ours_to_alone(ours: Result, _: Result) -> float:
+    return ours["ratio"]["median"]
+
+
+def peer_to_ours(ours: Result, peer: Result) -> float:
+    return peer["cpu_ms_per_inference"] / ours["ours"]["cpu_ms_per_inference"]
+
+
+def print_ratios(wanted: argparse.Namespace, rounds: list[Round]) -> None:
+    of_rounds = f"{spread(rounds, ours_to_alone)} over {len(rounds)} rounds"
+    print(f"\n- ours / alone, CPU time: **{median(rounds, ours_to_alone):.3f}** ({of_rounds})")
+    print(f"- Python / ours, CPU time: **{median(rounds, peer_to_ours):.2f}** ({spread(rounds, peer_to_ours)})")
     if wanted.callgrind:
         ours, alone = instructions_per_inference(wanted)
         counted = f"{ours / 1e6:.1f} / {alone / 1e6:.1f} million per inference, first {CALLGRIND_FRAGMENTS} fragment"
         print(f"- ours / alone, instructions by callgrind: **{ours / alone:.4f}** ({counted})")
 
 
-def main():
+def main() -> None:
     wanted = arguments()
     before = machine()
     rounds = []

@@ -2,14 +2,14 @@
 //!
 //! Each stage of the pipeline is a module, and knows only the types of the modules below it:
 //!
-//! | stage | what goes in | what comes out |
+//! | stage | input | output |
 //! | --- | --- | --- |
-//! | [`source`] | a stream of Kinesis Video Streams, by GetMedia or HLS | bytes |
+//! | [`source`] | a stream of Kinesis Video Streams (KVS), by GetMedia or HLS | bytes |
 //! | [`demux`] | bytes | access units, and the ends of fragments |
 //! | [`decode`] | access units | frames, sampled at `fps_target` |
 //! | [`detect`] | a frame | detections: boxes, labels, plate texts |
 //! | [`decide`] | the detections of each frame | incidents, and the events about them |
-//! | [`delivery`], [`sinks`] | events and the checkpoint | records in the sinks: Kinesis Data Streams, DynamoDB, S3, files |
+//! | [`delivery`], [`sinks`] | events and the checkpoint | records and pictures in the sinks: Kinesis Data Streams, DynamoDB, S3, SNS, local files |
 //!
 //! | beside the stages | |
 //! | --- | --- |
@@ -19,7 +19,7 @@
 //! | [`config`] | settings from the configuration file |
 //! | [`remote`] | fetches and caches models and configurations from S3 and HTTPS |
 //! | [`http`] | the page, `/healthz`, `/readyz`, `/metrics` and the API |
-//! | [`eval`] | compares events with the truth about their footage |
+//! | [`eval`] | compares events with the ground truth of their footage |
 //!
 //! | below the stages | |
 //! | --- | --- |
@@ -27,10 +27,10 @@
 //! | [`checkpoint`] | the state with which a camera resumes after a restart |
 //! | [`snapshot`] | the pictures of an event, and where they are stored |
 //! | [`render`] | draws boxes on pictures and encodes them |
-//! | [`status`] | the state of the running service, as HTTP shows it |
+//! | [`status`] | the current state of the running service, which HTTP serves |
 //! | [`telemetry`] | logs and metrics: one struct per event |
-//! | [`aws`] | clients of AWS |
-//! | [`base`] | helpers without knowledge of cameras: backoff, digests, private files |
+//! | [`aws`] | the parts that all AWS clients share: credentials, proxies, certificates, remedies |
+//! | [`base`] | parts that know nothing of cameras: backoff, digests, private files |
 
 pub mod source;
 

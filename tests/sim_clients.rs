@@ -168,7 +168,7 @@ async fn boto3_lists_the_archive_and_reads_what_it_listed() {
     assert_eq!(answer["absent"], json!(["ResourceNotFoundException", 404]));
     let pages = answer["pages"].as_array().expect("a list of pages");
     let mut listed: Vec<&Value> = pages.iter().filter_map(Value::as_array).flatten().collect();
-    assert_eq!((pages.len(), listed.len()), (2, 3), "all but the first fragment, two a page");
+    assert_eq!((pages.len(), listed.len()), (2, 3), "all but the first fragment, two per page");
     listed.sort_by_key(|fragment| fragment["number"].to_string());
     let field = |name: &str| listed.iter().map(|fragment| fragment[name].clone()).collect::<Vec<_>>();
     assert_eq!(field("number"), numbers[1..]);

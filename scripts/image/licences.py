@@ -9,13 +9,15 @@ import json
 import pathlib
 import subprocess
 import sys
+from typing import Any
 
 TARGET = "x86_64-unknown-linux-gnu"
+Package = dict[str, Any]
 NAMES = ("licen", "copying", "notice", "unlicense")
 
 
-def linked():
-    """The packages that the program is built of, by name and version."""
+def linked() -> list[Package]:
+    """Returns the packages that the program is built of, by name and version."""
     command = ["cargo", "metadata", "--format-version", "1", "--locked", "--filter-platform", TARGET]
     metadata = json.loads(subprocess.check_output(command))
     nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
@@ -32,15 +34,15 @@ def linked():
     return sorted(packages, key=lambda package: (package["name"], package["version"]))
 
 
-def texts(package):
-    """The texts of a package's licences: files at its root, and of the C library that some carry, one folder below."""
+def texts(package: Package) -> list[pathlib.Path]:
+    """Returns the texts of a package's licences: files at its root and, of a C library in it, one folder below."""
     root = pathlib.Path(package["manifest_path"]).parent
     files = [path for path in sorted([*root.glob("*"), *root.glob("*/*")]) if path.is_file()]
     return [path for path in files if path.name.lower().startswith(NAMES)]
 
 
-def section(package):
-    """What stands in the file for one package."""
+def section(package: Package) -> str:
+    """Returns the part of the file about one package."""
     found = texts(package)
     if not found and not package["license"]:
         sys.exit(f"{package['name']} {package['version']} says nothing of its licence")
@@ -49,7 +51,7 @@ def section(package):
     return head + where + "\n".join(path.read_text(errors="replace") for path in found)
 
 
-def main():
+def main() -> None:
     folder = pathlib.Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     sections = [section(package) for package in linked()]

@@ -12,58 +12,76 @@ import json
 import pathlib
 import sys
 import uuid
+from typing import Any
 from urllib.parse import quote
 
 FORMAT = "1.5"
+Component = dict[str, Any]
 
 
-def component(kind, name, version, purl, **more):
-    """One component; its place in the document is its package URL."""
+def component(kind: str, name: str, version: str, purl: str, **more: Any) -> Component:
+    """Returns one component; its place in the document is its package URL."""
     return {"type": kind, "bom-ref": purl, "name": name, "version": version, "purl": purl, **more}
 
 
-def expression(text):
-    """An expression of SPDX; `/` is how crates once wrote OR."""
+def expression(text: str | None) -> dict[str, Any]:
+    """Returns an expression of SPDX; `/` is how crates once wrote OR."""
     return {"licenses": [{"expression": text.replace("/", " OR ")}]} if text else {}
 
 
-def licence_name(text):
-    """A licence by what its wheel says, which may be any text: its first line."""
+def licence_name(text: str | None) -> dict[str, Any]:
+    """Returns a licence by what its wheel says, which may be any text: its first line."""
     lines = (text or "").strip().splitlines()
     return {"licenses": [{"license": {"name": lines[0][:200]}}]} if lines else {}
 
 
-def crates():
-    """The crates of other people that the program is linked of."""
+def crates() -> list[Component]:
+    """Returns the crates of other people that the program is linked of."""
     from licences import linked
 
     found = [package for package in linked() if package["source"]]
     return [
         component(
-            "library", package["name"], package["version"], f"pkg:cargo/{package['name']}@{quote(package['version'])}", **expression(package["license"])
+            "library",
+            package["name"],
+            package["version"],
+            f"pkg:cargo/{package['name']}@{quote(package['version'])}",
+            **expression(package["license"]),
         )
         for package in found
     ]
 
 
-def wheels(folder):
-    """The wheels in a folder, by their metadata."""
+def wheels(folder: str) -> list[Component]:
+    """Returns the wheels in a folder, by their metadata."""
     found = []
     for file in sorted(pathlib.Path(folder).glob("*.dist-info/METADATA")):
         about = email.message_from_string(file.read_text(errors="replace"))
         name = about["Name"].lower().replace("_", "-")
         licence = expression(about["License-Expression"]) or licence_name(about["License"])
-        found.append(component("library", about["Name"], about["Version"], f"pkg:pypi/{name}@{quote(about['Version'])}", **licence))
+        found.append(
+            component(
+                "library", about["Name"], about["Version"], f"pkg:pypi/{name}@{quote(about['Version'])}", **licence
+            )
+        )
     return found
 
 
-def ffmpeg(version):
-    """FFmpeg, which is built from source and so no package of dpkg."""
-    return [component("library", "ffmpeg", version, f"pkg:deb/debian/ffmpeg@{quote(version)}?arch=source", **expression("LGPL-2.1-or-later"))]
+def ffmpeg(version: str) -> list[Component]:
+    """Returns FFmpeg, which is built from source and so no package of dpkg."""
+    return [
+        component(
+            "library",
+            "ffmpeg",
+            version,
+            f"pkg:deb/debian/ffmpeg@{quote(version)}?arch=source",
+            **expression("LGPL-2.1-or-later"),
+        )
+    ]
 
 
-def packages(status):
-    """The installed packages of dpkg's status file."""
+def packages(status: str) -> list[Component]:
+    """Returns the installed packages of dpkg's status file."""
     found = []
     for entry in pathlib.Path(status).read_text(errors="replace").strip().split("\n\n"):
         about = email.message_from_string(entry)
@@ -73,8 +91,8 @@ def packages(status):
     return found
 
 
-def document(components, program):
-    """The whole. Its serial number is made of its contents, so that the same image has the same."""
+def document(components: list[Component], program: str) -> dict[str, Any]:
+    """Returns the whole. Its serial number is made of its contents, so that the same image has the same."""
     components = sorted({item["bom-ref"]: item for item in components}.values(), key=lambda item: item["bom-ref"])
     digest = hashlib.sha256(json.dumps(components, sort_keys=True).encode()).digest()
     return {
@@ -87,11 +105,15 @@ def document(components, program):
     }
 
 
-def main(words):
-    """Does one of the four."""
+def main(words: list[str]) -> None:
+    """Runs one of the four commands."""
     match words:
         case ["crates", out]:
-            version = next(line.split('"')[1] for line in pathlib.Path("Cargo.toml").read_text().splitlines() if line.startswith("version = "))
+            version = next(
+                line.split('"')[1]
+                for line in pathlib.Path("Cargo.toml").read_text().splitlines()
+                if line.startswith("version = ")
+            )
             made = {"program": version, "components": crates()}
         case ["wheels", folder, out]:
             made = {"components": wheels(folder)}

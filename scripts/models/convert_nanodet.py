@@ -4,7 +4,7 @@
 usage: convert_nanodet.py nanodet.json nanodet.bin OUT.onnx
 
 In:  `images` [batch, 3, 416, 416], RGB, 0..1. Out: `output0` [batch, 84, 3549]: centre x, centre y, width, height in
-pixels of the input, then 80 class scores, one column an anchor. Needs onnx and numpy only.
+pixels of the input, then 80 class scores, one column per anchor. Needs onnx and numpy only.
 
 The source has one weight file in float16 and explicit transposes between NCHW and NHWC around each convolution. Here
 each tensor is kept as NCHW with a note of the order that the source believes it has, so that the transposes vanish;

@@ -7,7 +7,7 @@ Input:   `images` [1, 3, 64, 64], RGB, 0..1.
 Classes: red, green, blue; a pixel belongs to one when its channel exceeds the sum of the other two by more than 0.5,
          so that black, white, grey (the padding of a letterbox too), yellow, cyan and magenta belong to none.
 Answer:  for each class with a patch of 2 x 2 pixels or more, the box around ALL pixels of the class, to the pixel: paint
-         one filled rectangle a class, and its box comes back. Confidence: red 0.9, green 0.8, blue 0.7.
+         one filled rectangle per class, and its box comes back. Confidence: red 0.9, green 0.8, blue 0.7.
          Where the layout leaves NMS to the reader, each box comes twice: once exact, and once a pixel larger on every
          side with 0.1 less confidence, for NMS to remove (their IoU exceeds 0.5 from 5 x 5 pixels on). All other rows
          have confidence 0.

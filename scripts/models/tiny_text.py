@@ -11,7 +11,7 @@ the eight corners of the colour cube, and the likeliest is the class. Black, and
     text            A     b     7     -       U+0E01   U+0E48  space
 
 U+0E01 (KO KAI) and U+0E48 (MAI EK, a tone above a letter) are Thai. The score of a class is the scalar product of the two
-colours, +1 or -1 a channel: 3 for the class's own colour, so that its probability is 0.683.
+colours, +1 or -1 per channel: 3 for the class's own colour, so that its probability is 0.683.
 
     file                 input             output
     text.onnx            [N, 3, 16, W]     [N, W/8, 8]  probabilities
@@ -21,7 +21,7 @@ colours, +1 or -1 a channel: 3 for the class's own colour, so that its probabili
     text_no_space.onnx   [N, 3, 16, W]     [N, W/8, 7]  without the class of the space
     text_unnamed.onnx    [N, 3, 16, W]     no characters in its metadata
 
-The characters stand in the metadata as PP-OCR's do: `character`, one a line, without the blank and the space.
+The characters stand in the metadata as PP-OCR's do: `character`, one per line, without the blank and the space.
 """
 
 import os
@@ -35,9 +35,7 @@ from graph import Graph
 HEIGHT_PX, STEP_PX = 16, 8
 CHARACTERS = ["A", "b", "7", "-", "\u0e01", "\u0e48"]
 # Blue, green, red of the classes' colours.
-COLOURS = np.array(
-    [[0, 0, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0], [1, 1, 1]]
-)
+COLOURS = np.array([[0, 0, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0], [1, 1, 1]])
 # What the blank has ahead, for padding is as near to each colour.
 BLANK_AHEAD = 0.05
 

@@ -13,15 +13,18 @@ import tarfile
 import zipfile
 
 
-def member_bytes(archive, member):
+def member_bytes(archive: str, member: str) -> bytes:
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as opened:
             return opened.read(member)
     with tarfile.open(archive) as opened:
-        return opened.extractfile(member).read()
+        found = opened.extractfile(member)
+        if found is None:
+            sys.exit(f"{archive}: {member} is not a file")
+        return found.read()
 
 
-def main():
+def main() -> None:
     if len(sys.argv) != 5:
         sys.exit(__doc__)
     archive, member, expected, out = sys.argv[1:]

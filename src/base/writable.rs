@@ -36,6 +36,7 @@ pub fn storage_remedy(why: &str) -> Option<&'static str> {
 #[must_use]
 pub fn nearest(folder: &Path) -> &Path {
     let here = Path::new(".");
+    // The last ancestor of a relative path is empty, and stands for the current folder.
     let named = |path| if path == Path::new("") { here } else { path };
     folder.ancestors().map(named).find(|path| path.exists()).unwrap_or(here)
 }

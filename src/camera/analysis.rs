@@ -249,9 +249,10 @@ impl SharedModel {
 
     /// Returns the detections of each entry of this model, from one inference.
     async fn detect(&self, frame: &Arc<Frame>, entries: &[LoadedEntry]) -> Vec<(usize, EntryDetections)> {
-        let asked = self.entries.iter().map(|index| entries[*index].rules.asked()).collect();
+        let thresholds =
+            self.entries.iter().map(|index| entries[*index].rules.detector_thresholds()).collect();
         let entries = self.entries.iter().copied();
-        match self.detector.detect_each(Arc::clone(frame), asked).await {
+        match self.detector.detect_each(Arc::clone(frame), thresholds).await {
             Ok(detections) => entries.zip(detections.into_iter().map(Ok)).collect(),
             Err(error) => entries.map(|entry| (entry, Err(error.clone()))).collect(),
         }

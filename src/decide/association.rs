@@ -191,7 +191,7 @@ fn has_similar_height(a: &BBox, b: &BBox) -> bool {
 }
 
 /// Returns whether the frame's edge cuts a box off: its object may be leaving or entering.
-#[expect(clippy::cast_precision_loss, reason = "a frame has less than 2^24 px a side")]
+#[expect(clippy::cast_precision_loss, reason = "a frame has less than 2^24 px per side")]
 fn is_at_edge(bbox: &BBox, (width, height): (u32, u32)) -> bool {
     let (width, height) = (width as f32, height as f32);
     let (x, y) = (EDGE_SHARE * width, EDGE_SHARE * height);

@@ -23,7 +23,7 @@ pub struct Sighting {
     /// Names of the zones that contain the box.
     pub zones: Vec<String>,
     /// Text that was recognized in the box.
-    pub reading: Option<PlateText>,
+    pub plate_text: Option<PlateText>,
     /// Colour histograms of the box, if the picture is known.
     pub(super) appearance: Option<Appearance>,
     /// `true` if another object covers most of the part that [`Self::appearance`] is taken from.
@@ -105,11 +105,11 @@ fn satisfies(rules: &Rules, detection: &Detection, frame_px: (u32, u32)) -> bool
     let is_listed = rules.classes.as_ref().is_none_or(|classes| classes.contains(&detection.label));
     let (width_px, height_px) = min_size_px(rules, frame_px);
     let is_large = bbox.x2 - bbox.x1 >= width_px && bbox.y2 - bbox.y1 >= height_px;
-    detection.conf >= rules.asked().conf && is_finite && is_listed && is_large
+    detection.conf >= rules.detector_thresholds().conf && is_finite && is_listed && is_large
 }
 
 /// Returns [`Rules::min_box`] in frame px.
-#[expect(clippy::cast_precision_loss, reason = "a frame has less than 2^24 px a side")]
+#[expect(clippy::cast_precision_loss, reason = "a frame has less than 2^24 px per side")]
 fn min_size_px(rules: &Rules, (frame_width, frame_height): (u32, u32)) -> (f32, f32) {
     let (width, height) = rules.min_box.unwrap_or((0.0, 0.0));
     if rules.roi.as_ref().is_some_and(|roi| roi.normalized) {
@@ -137,7 +137,7 @@ fn sighting_of(
         conf: detection.conf,
         bbox: detection.bbox,
         zones: zones.unwrap_or_default(),
-        reading: detection.reading.clone(),
+        plate_text: detection.reading.clone(),
         appearance: frame.picture.as_ref().map(|picture| Appearance::of(picture, &detection.bbox)),
         // Of all detections, also those that the rules exclude: a car covers a person where only persons are configured.
         is_covered: detections.iter().any(|other| covers(&other.bbox, &detection.bbox, rules)),

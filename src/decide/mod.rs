@@ -1,19 +1,21 @@
-//! detections -> events: a pure, serialisable, versioned state machine. No clock, no I/O.
+//! The stage `decide`: turns detections into events. A pure, serialisable, versioned state machine without clock and I/O.
 //!
 //! The boxes of a frame pass these steps, for each entry of the pipeline:
 //! 1. the rules ([`Rules`]): confidence, class list, minimum size, zones (`filter`, `roi`);
 //! 2. the rank of each box among those of its label, by position, which becomes part of the event's id;
 //! 3. tracking (`tracker`, `track`): each box is assigned to a track of its label, or begins one (`association`). Tracks in view are
 //!    matched first, by `IoU` with their predicted box (`motion`, a Kalman filter) and by appearance (`appearance`, colour histograms).
-//!    Hidden tracks are matched next, along their steady course or where they stood, never over the edge of the frame. Boxes of lower
-//!    confidence then keep known objects in view, as in `ByteTrack` (Zhang et al., 2022);
-//! 4. confirmation (`confirmation`): an object is reported after `frames` sightings in the last `window` inferences, at five
-//!    inferences per second, with a sufficient median confidence, after the dwell time and, if it carries a text, once the text was
-//!    recognized (`text_votes`);
-//! 5. incidents (`incident`): a start, updates, an end. An object that stays is one incident, however long; the incident ends after
-//!    `max_disappeared_seconds` out of sight. A newcomer that appears near a lost object within the cool-down continues its
-//!    incident if it looks alike within half a second; as far away as a walk leads, only if no other incident looks more like it. A
-//!    newcomer upon a known object may be a second box of it, and starts no incident in its first half second;
+//!    Hidden tracks are matched next: one that moved along its course, one that stood still at its place, and none beyond the edge of
+//!    the frame. Boxes of lower confidence then keep known objects in view, as in `ByteTrack` (Zhang et al., 2022);
+//! 4. confirmation (`confirmation`): an object is reported after `frames` sightings in the last `window` inferences (counted at five
+//!    inferences per second) with a sufficient median confidence, after the dwell time and, for plates, once a text was recognized
+//!    (`text_votes`);
+//! 5. incidents (`incident`): a start, updates, an end. An object that stays in view is one incident, and the incident ends when the
+//!    object has been out of sight for `max_disappeared_seconds`. A new object may be one that was lost within the cool-down:
+//!    - near the place where that one was lost, it continues its incident if the colours become similar within half a second;
+//!    - farther away, but within walking distance, it does so only if no other incident has more similar colours;
+//!    - where its box lies on the box of a known object, it may be a second box of that object, and starts no incident in its first
+//!      half second;
 //! 6. activities (`activity`), where configured: a start and an end that summarize the incidents of each zone.
 //!
 //! The same state, frame and detections give the same events, also if the state was serialized and restored in between.

@@ -48,7 +48,7 @@ pub struct Rules {
 impl Rules {
     /// Returns the thresholds for the detector: also boxes of lower confidence, which keep a known object in view.
     #[must_use]
-    pub fn asked(&self) -> Thresholds {
+    pub fn detector_thresholds(&self) -> Thresholds {
         Thresholds { conf: self.thresholds.conf * FAINT_SHARE, ..self.thresholds }
     }
 }

@@ -121,7 +121,7 @@ impl ObjectTrack {
             self.scores.add(sighting.conf);
         }
         let counts = |reading: &&_| rules.reading.as_ref().is_some_and(|rules| rules.admits(reading));
-        if let Some(reading) = sighting.reading.as_ref().filter(counts) {
+        if let Some(reading) = sighting.plate_text.as_ref().filter(counts) {
             self.text_votes.add(reading);
         }
     }

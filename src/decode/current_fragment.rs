@@ -30,11 +30,11 @@ pub(super) struct HeldEnd {
     pub(super) end: FragmentEnd,
     /// The number of its last packet.
     pub(super) last: i64,
-    /// What the checkpoint keeps of the footage up to it, besides the sampler's state.
+    /// The facts about the footage up to it that the checkpoint keeps, besides the sampler's state.
     pub(super) learned: LearnedFootage,
 }
 
-/// What decode has learned about a stream, a part of its checkpoint.
+/// The facts that decode has learned about a stream, a part of its checkpoint.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct LearnedFootage {
     pub(super) gops: RecentGops,

@@ -344,7 +344,7 @@ impl Decoder {
 
     /// Follows `packet` into its fragment; returns whether it may refer to what was decoded before.
     ///
-    /// If it may not, the rest of the previous fragment is appended to `out`.
+    /// If it must not, the rest of the previous fragment is appended to `out`.
     fn enter_fragment(
         &mut self,
         packet: &Packet,

@@ -83,7 +83,7 @@ fn swscale_assumes_full_range(format: Pixel) -> bool {
 
 /// Returns the color of the picture that [`PictureMaker::make`] returns for `frame`.
 fn color_of(frame: &Video) -> Color {
-    // The J formats are full range by definition, and FFmpeg may not set color_range for them.
+    // The J formats are full range by definition, and FFmpeg does not always set color_range for them.
     let is_full_range_format = matches!(frame.format(), Pixel::YUVJ420P | Pixel::YUVJ422P | Pixel::YUVJ444P);
     match frame.color_space() {
         // matrix_coefficients 0 (RGB, H.264 Table E-5): swscale converts it to BT.601 in limited range.

@@ -53,6 +53,7 @@ impl Backlog {
             match self.outbox.pending(self.sink, self.after, max, MAX_READ_BYTES) {
                 Ok(entries) => return self.decode(entries).await,
                 Err(error) => {
+                    // The writer closes the database after an error and opens it again, so a read that failed is repeated.
                     self.gauge.failing("outbox", &error.to_string(), 0);
                     tokio::time::sleep(backoff.next_wait()).await;
                 }
@@ -71,6 +72,7 @@ impl Backlog {
     async fn decode(&mut self, entries: Vec<::outbox::OutboxEntry>) -> Vec<OutboxRecord> {
         let mut records = Vec::with_capacity(entries.len());
         for entry in entries {
+            // For a record that is skipped, too: the next read would return it again.
             self.after = Some(entry.id);
             match OutboxRecord::decode(entry) {
                 Ok(record) if self.is_left_out(&record) => {}
@@ -102,6 +104,7 @@ impl Backlog {
     /// Writes a record that the sink can never accept to the dead-letter file, and acknowledges it.
     pub(crate) async fn never_valid(&self, record: &OutboxRecord, reason: String) {
         let sink = self.gauge.name().to_owned();
+        // Before the acknowledgement: a crash in between writes the line twice instead of never.
         Arc::clone(&self.dead_letters).add(sink, reason, record.clone()).await;
         self.acknowledge(record);
         self.gauge.gave_up();
@@ -125,6 +128,7 @@ pub(super) fn each_waiting(
         let entries = store.pending(sink, after, MAX_READ_ENTRIES, MAX_READ_BYTES)?;
         let Some(last) = entries.last() else { return Ok(()) };
         after = Some(last.id);
+        // An entry that cannot be decoded is reported when its sink reads it (`Backlog::decode`).
         entries.into_iter().filter_map(|entry| OutboxRecord::decode(entry).ok()).for_each(&mut act);
     }
 }

@@ -36,6 +36,7 @@ impl Clients {
         let sdk = config
             .to_builder()
             .http_client(new_http_client())
+            // The SDK makes three attempts by default: they would be in no metric, and ignore a takeover in between.
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts)
             .build();

@@ -48,6 +48,7 @@ impl DeadLetters {
 
 fn line(sink: &str, reason: &str, record: &OutboxRecord) -> serde_json::Result<Vec<u8>> {
     let (sink, reason) = (serde_json::to_string(sink)?, serde_json::to_string(reason)?);
+    // `sink` first: `LIMITS.head` recognizes the beginning of a line that a crash cut off.
     let head = format!("{{\"sink\":{sink},\"reason\":{reason},\"event\":");
     Ok([head.as_bytes(), &record.json, b"}\n"].concat())
 }

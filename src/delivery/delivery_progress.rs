@@ -51,6 +51,7 @@ impl DeliveryProgress {
 
     /// Adds an event on its way to `sinks`. To be called before its checkpoint is `committed`.
     pub(crate) fn taken(&self, camera: &CameraId, seq: u64, sinks: impl IntoIterator<Item = Arc<str>>) {
+        // Not the time of the event: in catch-up it is hours ago, and the patience would be over at once.
         let now = Instant::now();
         let mut cameras = self.lock();
         let progress = cameras.entry(camera.clone()).or_default();
@@ -89,6 +90,7 @@ impl DeliveryProgress {
     /// Leaves the camera's records to a process that took it over and resumes at `seq` or before it.
     pub(crate) fn leave_out(&self, camera: &CameraId, seq: u64) {
         self.lock().entry(camera.clone()).or_default().left_after = Some(seq);
+        // After the map: a sink that sees the flag finds the camera there.
         self.leaves_out.store(true, Ordering::Release);
     }
 

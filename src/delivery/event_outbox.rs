@@ -239,11 +239,13 @@ impl EventOutbox {
                 positions.progress.taken(&camera, event.seq, sinks.iter().cloned());
             }
         }
+        // An alert is due in Kinesis 300 ms after its frame. A checkpoint alone can share a transaction with others.
         let urgent = !entries.is_empty();
         let source = camera.as_str().to_owned();
         let commit = ::outbox::OutboxCommit { source, checkpoint: Some(bytes), entries, urgent };
         let committing = self.store.commit(commit);
         let result = match &admitted {
+            // A wait for room ends with a takeover: the new owner makes these events.
             Some((_guard, taken_over)) => taken_over.run_until_cancelled(committing).await,
             None => Some(committing.await),
         };
@@ -257,6 +259,7 @@ impl EventOutbox {
             telemetry::EventAccepted { event }.emit();
         }
         if urgent {
+            // `until` watches the queues, which a checkpoint alone does not change.
             self.changed.notify_waiters();
         }
         Ok(())
@@ -351,6 +354,7 @@ impl EventOutbox {
             Watch {
                 name: format!("publish-{}", running.gauge.name()),
                 alive: Box::new(move || !task.is_finished()),
+                // A sink waits for a service that is away for as long as that takes: only the end of its task is a fault.
                 busy_since: Box::new(|| None),
                 limit: Duration::MAX,
             }
@@ -375,6 +379,8 @@ impl EventOutbox {
     /// Closes the outbox: takes nothing more in, waits until the sinks are empty or `within` has passed, and ends them. Once the
     /// required sinks are empty, the others get 4 s at most. Returns the records that are left for the next start.
     pub async fn flush(&self, within: Duration) -> Vec<UndeliveredRecords> {
+        // The order counts: all commits are on disk before the sinks learn that nothing more comes, and the last position is
+        // written when they are done.
         self.refusing.cancel();
         let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         let end = tokio::time::Instant::now() + within;

@@ -43,6 +43,7 @@ impl Journal {
     /// # Errors
     /// Another process writes it, or the system refuses.
     pub(crate) fn open(path: &Path, limits: JournalLimits) -> io::Result<Self> {
+        // First: the end of a file that another process is writing would seem torn, and be cut off.
         let lock = lock(path)?;
         let (file, len) = open_whole(path, limits.head)?;
         Ok(Self { path: path.to_owned(), limits, file, len, _lock: lock })
@@ -57,6 +58,7 @@ impl Journal {
             }
             (self.file, self.len) = open_whole(&self.path, self.limits.head)?;
         }
+        // An empty file takes lines of any size: rotating it would make no room.
         if self.len > 0 && self.len + lines.len() as u64 > self.limits.file_bytes {
             self.rotate()?;
         }
@@ -89,6 +91,7 @@ impl Journal {
         for age in (0..gap).rev() {
             fs::rename(aged(&self.path, age), aged(&self.path, age + 1))?;
         }
+        // O_APPEND: after `set_len` has cut off a failed write, the next one begins at the new end.
         self.file = private_file().create(true).append(true).open(&self.path)?;
         self.len = 0;
         Ok(())

@@ -93,6 +93,7 @@ impl OutboxRecord {
 fn split(payload: &Bytes) -> Result<(RecordHeader, Bytes), String> {
     let end = payload.iter().position(|byte| *byte == b'\n').ok_or("it has no header")?;
     let header = serde_json::from_slice(&payload[..end]).map_err(|error| error.to_string())?;
+    // A slice shares the memory of the payload: the event is not copied.
     Ok((header, payload.slice(end + 1..)))
 }
 

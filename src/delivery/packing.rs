@@ -110,6 +110,7 @@ impl EventOutbox {
             shown_by: events.iter().find(|made| own.contains_key(&made.event.event_id)).map(pictured),
             events: Vec::with_capacity(events.len()),
         };
+        // They borrow the events, which are moved from here on.
         drop(requests);
         for made in events {
             let own = own.remove(&made.event.event_id);
@@ -157,6 +158,7 @@ impl EventOutbox {
             let (frame, boxes) = (Arc::clone(&frame), Arc::clone(&boxes));
             drawing.push(own_pictures(request.event, frame, boxes, request.has_crop(), encoding));
         }
+        // Lazy and in order: a picture for which there is no room any more is never drawn.
         let mut drawing = stream::iter(drawing).buffered(PICTURED_AT_ONCE);
         let (mut attached, mut short) = (BTreeMap::new(), 0);
         for (tried, request) in drawn.iter().enumerate() {
@@ -239,6 +241,7 @@ struct PictureBudget {
 
 impl PictureBudget {
     fn of(events: &[DecidedEvent], sinks: &[&RunningSink]) -> Self {
+        // The outbox takes an entry beyond a share only into an empty queue: it would hold up the camera, or drop all others.
         let stores = sinks.iter().filter(|running| running.sink.wants_pictures());
         let share = stores.map(|running| running.gauge.share_bytes()).min().unwrap_or(0);
         Self::beside(events.iter().map(|made| record_bytes(&made.event)).sum(), share)
@@ -255,6 +258,7 @@ impl PictureBudget {
 
     fn take(&mut self, picture: &Bytes) -> bool {
         let bytes = picture.len() as u64;
+        // An event without any picture is worse than one large commit.
         let fits = bytes <= self.bytes.max(self.first_bytes);
         if fits {
             *self = Self { bytes: self.bytes.saturating_sub(bytes), first_bytes: 0 };

@@ -89,6 +89,7 @@ impl DamagedOutbox {
     pub fn reason(&self) -> Option<String> {
         self.path
             .try_exists()
+            // A folder that cannot be read does not mean that someone has dealt with the file.
             .unwrap_or(true)
             .then(|| format!("{}; then delete it to end this message", self.text))
     }

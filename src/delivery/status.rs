@@ -125,6 +125,7 @@ impl SinkGauge {
     /// Records an attempt that succeeded.
     pub(crate) fn works(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // Each batch calls this: only a change is logged, and wakes those who wait for one.
         if *state != SinkState::Ok {
             telemetry::SinkRecovered { sink: &self.name }.emit();
             *state = SinkState::Ok;

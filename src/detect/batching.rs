@@ -118,6 +118,7 @@ fn collect<J, F>(
     while batch.len() < batching.max_frames {
         let next = match requests.try_recv() {
             Err(TryRecvError::Empty) if crowded || batch.len() > 1 => {
+                // One deadline per batch: a wait per request would delay the first one without limit.
                 requests.recv_timeout(deadline.saturating_duration_since(Instant::now()))
             }
             Err(TryRecvError::Empty | TryRecvError::Disconnected) => Err(RecvTimeoutError::Timeout),
@@ -161,6 +162,7 @@ fn answer<L: BatchHandler>(
 fn panicked<F>(model: &str, jobs: usize, panic: &(dyn Any + Send)) -> Vec<JobResult<F>> {
     let owned = panic.downcast_ref::<String>().map(String::as_str);
     let text = owned.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    // For each job: nothing says which picture caused the panic.
     let error = DetectError::Inference { model: model.to_owned(), reason: format!("it panicked: {text}") };
     (0..jobs).map(|_| Err(error.clone())).collect()
 }

@@ -81,6 +81,7 @@ fn is_true(value: Option<&str>) -> bool {
 
 /// Returns `true` where the arguments of the export, a Python dictionary or JSON in lower case, have `nms` set.
 fn asks_for_nms(arguments: &str) -> bool {
+    // `{'nms': True}` in Python and `{"nms": true}` in JSON are alike without quotes and blanks.
     let plain: String = arguments.chars().filter(|c| !c.is_whitespace() && !"'\"".contains(*c)).collect();
     plain.split(['{', ',', '}']).any(|argument| argument == "nms:true")
 }

@@ -46,6 +46,7 @@ fn shortened(name: &str) -> String {
 ///
 /// Errors: the text is none of these, or its keys are not 0, 1, 2...
 pub(super) fn parse_names(text: &str) -> Result<Vec<String>, ModelFault> {
+    // U+FEFF: metadata that was copied from a text file may begin with a byte order mark.
     let text = text.trim_start_matches('\u{feff}');
     let mut reader = NamesParser { characters: text.chars().collect(), at: 0 };
     let names = match reader.next() {
@@ -77,6 +78,7 @@ impl NamesParser {
     }
 
     fn take(&mut self) -> Option<char> {
+        // Counted at the end as well, so that `fault` names the place where a character is missing.
         let character = self.characters.get(self.at).copied();
         self.at += 1;
         character
@@ -101,6 +103,7 @@ impl NamesParser {
     }
 
     fn dictionary(&mut self) -> Result<Vec<String>, ModelFault> {
+        // The keys may have any order. A gap would shift all names after it, so it is an error.
         let mut names = BTreeMap::new();
         loop {
             let key = match self.next() {

@@ -84,10 +84,12 @@ impl Detector {
         batching: impl Fn(&InputShape, Device) -> Batching,
     ) -> Result<Self, DetectError> {
         let max_frames = |input: &InputShape, device| batching(input, device).max_frames;
+        // Here and not on the thread: a fault of the model is the result of this call.
         let engine = Engine::load(spec, device, threads.max(1), max_frames)?;
         let (info, meter) = (engine.info().clone(), engine.meter().clone());
         let wanted = batching(&info.input, info.device);
         let batching =
+            // A graph with a fixed batch runs all of its slots, so a smaller batch saves nothing.
             Batching { max_frames: info.input.batch.unwrap_or(wanted.max_frames).max(1), wait: wanted.wait };
         let ModelInfo {
             id, layout, layout_source, input, classes, device, threads, warmup_ms, infer_ms, ..

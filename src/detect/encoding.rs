@@ -30,6 +30,7 @@ impl Eq for InputEncoding {}
 impl Hash for InputEncoding {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let numbers = [&[self.white][..], &self.mean, &self.std];
+        // 0.0 is added, because -0.0 equals 0.0 and must have the same hash.
         numbers.iter().copied().flatten().for_each(|number| (number + 0.0).to_bits().hash(state));
         self.bgr.hash(state);
     }
@@ -40,6 +41,7 @@ impl InputEncoding {
     pub(super) fn scales(&self) -> Option<[(f32, f32); 3]> {
         let scale = |i: usize| (self.white / self.std[i], -self.mean[i] / self.std[i]);
         let scales = [scale(0), scale(1), scale(2)];
+        // `None` saves a pass over each row for the usual encoding.
         (scales != [(1.0, 0.0); 3]).then_some(scales)
     }
 

@@ -70,6 +70,7 @@ impl Engine {
     ) -> Result<Self, DetectError> {
         let mut net = opening.net(cuda)?;
         let faulty = |fault| opening.faulty(fault);
+        // The cheap checks come before the warm-up, which runs the model twice.
         let input = read_input(&net.inputs(), net.metadata("imgsz").as_deref()).map_err(faulty)?;
         let named = net.metadata("names");
         let classes = class_names(opening.spec.classes.as_deref(), named.as_deref()).map_err(faulty)?;
@@ -159,7 +160,9 @@ impl Engine {
             let all = BatchOutputs::read(&outputs, *head, info.classes.len(), batch, scratch)?;
             let mut answer = |slot: usize, thresholds: &[Thresholds], place: &Letterbox| {
                 let outputs = all.of(slot, *units);
+                // Before the boxes: numbers that are read by a wrong layout make boxes that seem right.
                 plausibility.inspect(&outputs, longer_px(info.input))?;
+                // Entries of one camera share the inference, and differ in their thresholds only.
                 let by = |by: &Thresholds| detections(&outputs, place, *by, &info.classes);
                 thresholds.iter().map(by).collect::<Result<JobDetections, String>>()
             };
@@ -214,6 +217,7 @@ fn answers(
     for place in places {
         answers.push(match (place, &mut found) {
             (Err(unreadable), _) => Err(unreadable),
+            // There is one result per used slot, so the default is never taken.
             (Ok(_), Ok(found)) => found.next().unwrap_or_else(|| Ok(Vec::new())),
             (Ok(_), Err(reason)) => Err(failed(reason)),
         });
@@ -267,6 +271,7 @@ impl<'a> BatchOutputs<'a> {
         batch: usize,
         [boxes, scores]: &'a mut [Vec<f32>; 2],
     ) -> Result<Self, String> {
+        // On each inference: a graph with open dimensions may return other shapes for another batch.
         let columns = head.columns(&shapes(outputs), batch, classes)?;
         let boxes = floats(&outputs[head.boxes], boxes)?;
         let scores = if head.scores == head.boxes { boxes } else { floats(&outputs[head.scores], scores)? };
@@ -300,6 +305,7 @@ fn detections(
     classes: &[Arc<str>],
 ) -> Result<Vec<Detection>, String> {
     let candidates = boxes::candidates(outputs, place, thresholds.conf);
+    // Before the suppression, in which an impossible confidence would win.
     candidates.iter().try_for_each(|candidate| Plausibility::inspect_confidence(candidate.conf))?;
     let kept = suppress(candidates, thresholds.nms_iou);
     let detection = |kept: super::nms::Candidate| {
@@ -349,7 +355,9 @@ fn warm_up(
     let evidence = LayoutEvidence { outputs, classes, claims: &claims, side_px, values: &values };
     let (head, layout_source) = identify(spec.layout, &evidence)?;
     let (plausibility, others) = (judged(head).1, evidence.others(head.layout));
+    // The outputs borrow the session, which the second inference needs.
     drop(made);
+    // Timed without the first inference, which allocates, and on a GPU chooses kernels.
     let started = Instant::now();
     net.run(tensor, input, batch).map_err(ModelFault::WarmUp)?;
     let infer_ms = started.elapsed().as_secs_f64() * 1e3;

@@ -324,7 +324,7 @@ pub enum ModelFault {
     /// A recognition model without characters, in its metadata and in the configuration.
     #[error(
         "it has no characters (`character` in its metadata, one per line); name it under `models` and give them under \
-         `classes`: a text file, one character a line, in the order of the model, without the blank"
+         `classes`: a text file, one character per line, in the order of the model, without the blank"
     )]
     NoCharacters,
     /// Its output is no text.

@@ -35,7 +35,7 @@ pub enum LayoutSource {
 }
 
 impl LayoutSource {
-    /// Its name in `models`, the doctor and the log.
+    /// Returns its name in `models`, `check --live` and the log.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -75,6 +75,7 @@ pub(super) fn identify(
     choice: LayoutChoice,
     evidence: &LayoutEvidence<'_>,
 ) -> Result<(Head, LayoutSource), ModelFault> {
+    // Before the shapes: masks and keypoints are further columns beside a box, and would pass for more classes.
     if let Some(task) = evidence.claims.other_task() {
         return Err(ModelFault::Task { task: task.to_owned() });
     }
@@ -116,6 +117,7 @@ impl LayoutEvidence<'_> {
                 given: self.classes,
             });
         }
+        // YOLOv5 has the same shape with three anchors per cell, and decoded boxes.
         if layout == Layout::Yolox && !self.is_grid(head.rows(self.outputs), &[1]) {
             let why = format!("{} rows are not the cells of the strides 8, 16, 32", head.rows(self.outputs));
             let outputs = listed(self.outputs);
@@ -139,6 +141,7 @@ impl LayoutEvidence<'_> {
         }
         tried.extend(denied.iter().map(|head| (head.layout, self.claims.statement())));
         let Valued { heads: valued, is_open, other_scales } = self.valued(&claimed, &mut tried);
+        // The weakest evidence comes last, and only decides where nothing else does.
         let left = self.by_rows(&valued);
         let outputs = listed(self.outputs);
         match left[..] {
@@ -185,6 +188,7 @@ impl LayoutEvidence<'_> {
         let (mut fitting, mut tried) = (Vec::new(), Vec::new());
         for layout in Layout::ALL {
             match head(layout, self.outputs) {
+                // Not even a mention: it would be tried only by name, and does not fit.
                 Ok((_, Some(model))) if is_named_only(layout) && model != self.classes => {}
                 Ok(_) if is_named_only(layout) => {
                     tried.push((layout, "only where `layout` names it".to_owned()));
@@ -216,6 +220,7 @@ impl LayoutEvidence<'_> {
     /// The heads that the number of rows leaves: a grid has anchors, and NMS leaves round numbers of boxes.
     fn by_rows(&self, heads: &[Head]) -> Vec<Head> {
         let has = |layout| heads.iter().any(|head| head.layout == layout);
+        // A YOLOv5 of one class has rows of six numbers, as NMS has.
         let nms = heads.iter().find(|head| head.layout == Layout::Nms);
         let (Some(nms), true) = (nms, has(Layout::Yolov5)) else { return heads.to_vec() };
         let rows = nms.rows(self.outputs);
@@ -231,6 +236,7 @@ impl LayoutEvidence<'_> {
         let (width, height) = (self.side_px.0 as usize, self.side_px.1 as usize);
         GRIDS.iter().any(|strides| {
             let cells: usize = strides.iter().map(|stride| (width / stride) * (height / stride)).sum();
+            // An input below the smallest stride has no cells, and 0 rows would count as a grid.
             cells > 0 && per_cell.iter().any(|anchors| rows == cells * anchors)
         })
     }

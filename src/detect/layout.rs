@@ -102,6 +102,7 @@ impl Layout {
             _ => Err(format!("{length} leaves no class beside {by}")),
         };
         match self {
+            // Transposed: one column per anchor.
             Self::Yolov8 => less(rows, 4),
             Self::Yolov5 | Self::Yolox => less(columns, 5),
             Self::Rtdetr => less(columns, 4),
@@ -174,6 +175,7 @@ impl Head {
     ) -> Result<usize, String> {
         let changed = || format!("its outputs changed to {}", listed(outputs));
         let (head, model) = head(self.layout, outputs).map_err(|_| changed())?;
+        // An output of another batch would give its boxes to the wrong frames.
         let whole = [head.boxes, head.scores].iter().all(|i| outputs[*i].dims[0] == batch);
         if head != *self || model.is_some_and(|model| model != classes) || !whole {
             return Err(changed());
@@ -220,6 +222,7 @@ fn two_outputs(
     let (boxes, scores) = match (fits(first, second), fits(second, first)) {
         (true, false) => (first, second),
         (false, true) => (second, first),
+        // Of a model with four classes both outputs have four columns.
         (true, true) if has_box_name(first.0) => (first, second),
         (true, true) if has_box_name(second.0) => (second, first),
         (true, true) => return Err("two outputs of 4 columns, none with `box` in its name".to_owned()),

@@ -29,11 +29,12 @@ impl Letterbox {
         let scale =
             (f64::from(side_px.0) / f64::from(frame_px.0)).min(f64::from(side_px.1) / f64::from(frame_px.1));
         let content_px = (scaled(frame_px.0, scale, side_px.0), scaled(frame_px.1, scale, side_px.1));
+        // Rounded down: of an odd rest the right and the lower side get one pixel more.
         let pad_px = ((side_px.0 - content_px.0) / 2, (side_px.1 - content_px.1) / 2);
         Some(Self { frame_px, side_px, content_px, pad_px })
     }
 
-    /// Model px a frame px, across and down.
+    /// Model px per frame px, across and down.
     #[must_use]
     pub fn scale(&self) -> (f32, f32) {
         (ratio(self.content_px.0, self.frame_px.0), ratio(self.content_px.1, self.frame_px.1))
@@ -59,6 +60,7 @@ impl Letterbox {
     pub fn box_to_frame(&self, [x1, y1, x2, y2]: [f32; 4]) -> Option<BBox> {
         let (left, top) = self.to_frame((x1, y1));
         let (right, bottom) = self.to_frame((x2, y2));
+        // `clamp` keeps a NaN, and comparisons with it are false on both sides.
         if ![left, top, right, bottom].iter().all(|edge| edge.is_finite()) {
             return None;
         }

@@ -111,7 +111,7 @@ impl fmt::Debug for LumaGrid {
     }
 }
 
-/// As text, two hexadecimal digits a cell.
+/// As text, two hexadecimal digits per cell.
 impl Serialize for LumaGrid {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let digits = self.0.iter().flat_map(|cell| [cell >> 4, cell & 15]);

@@ -92,12 +92,14 @@ pub(super) struct ModelBytes {
 /// digest is given: the digest would not cover them.
 pub(super) fn read_file(spec: &ModelSpec) -> Result<ModelBytes, ModelFault> {
     let extension = spec.path.extension().unwrap_or_default();
+    // By the extension as well: before PyTorch 1.6 weights were a pickle and not a ZIP archive.
     if extension.eq_ignore_ascii_case("pt") || extension.eq_ignore_ascii_case("pth") {
         return Err(ModelFault::Weights);
     }
     if is_zip(&spec.path) {
         return Err(ModelFault::Weights);
     }
+    // Read once: the file may be replaced between the digest and the load.
     let content = std::fs::read(&spec.path).map_err(|error| ModelFault::File(error.to_string()))?;
     let have = hex(Sha256::new_with_prefix(&content));
     if let Some(want) = spec.sha256.as_ref().filter(|want| !want.eq_ignore_ascii_case(&have)) {
@@ -133,6 +135,7 @@ pub(super) struct InputTensor {
 pub(super) fn read_input(inputs: &[InputTensor], imgsz: Option<&str>) -> Result<InputShape, ModelFault> {
     let (input, half, [batch, height, width]) = picture_input(inputs)?;
     let (tensor, shape) = (input.name.clone(), input.described.clone());
+    // Ultralytics writes `imgsz` also where it exports open sides.
     let sides = if height > 0 && width > 0 { Some((height, width)) } else { imgsz.and_then(sides_in) };
     let Some((height, width)) = sides else { return Err(ModelFault::OpenSides { tensor, shape }) };
     let (Some(width_px), Some(height_px)) = (side_px(width), side_px(height)) else {
@@ -148,6 +151,7 @@ pub(super) fn read_input(inputs: &[InputTensor], imgsz: Option<&str>) -> Result<
 pub(super) fn picture_input(inputs: &[InputTensor]) -> Result<(&InputTensor, bool, [i64; 3]), ModelFault> {
     let [input] = inputs else {
         let names: Vec<_> = inputs.iter().map(|input| input.name.as_str()).collect();
+        // The names come from the file, and go into the log.
         let names = clean_text(&names.join(", "), MAX_MESSAGE_CHARS);
         return Err(ModelFault::Inputs { count: inputs.len(), names });
     };

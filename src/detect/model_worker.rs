@@ -73,6 +73,7 @@ impl<J, F> ModelWorker<J, F> {
 
     /// Refuses new requests, answers the waiting ones, and ends the thread. Blocks until then.
     pub(super) fn stop(&self) {
+        // First, so that callers that wait for a place return instead of sending to a closed queue.
         self.places.close();
         drop(lock(&self.requests).take());
         let thread = lock(&self.thread).take();
@@ -103,6 +104,7 @@ where
 {
     let name = model.to_owned();
     let work = move || batching::run(&name, &queue, batching, &mut engine, &liveness);
+    // `spawn` panics at a name with a NUL.
     let named = thread::Builder::new().name(format!("{verb}-{}", model.replace('\0', "")));
     named
         .spawn(work)

@@ -117,6 +117,7 @@ impl MotionState {
         }
         let is_due = last.is_awake(media) || media.0 - last.media.0 >= rules.max_idle_ms;
         if is_due {
+            // Such an inference may miss an object of a hesitating detector; `record` then asks for more.
             last.is_idle = !last.is_awake(media);
             (last.media, last.luma) = (media, luma);
         }
@@ -156,6 +157,7 @@ impl MotionState {
     pub fn record(&mut self, rules: MotionRules, objects: impl Iterator<Item = SceneObject>) -> bool {
         let Some(last) = &mut self.0 else { return false };
         let objects: Vec<SceneObject> = objects.take(MAX_OBJECTS).collect();
+        // Before the memory changes: what is new is judged by the inference before.
         let is_new = |object: &SceneObject| !last.objects.iter().any(|known| known.is(object));
         let found = objects.iter().any(is_new);
         if found {
@@ -165,6 +167,7 @@ impl MotionState {
         let unseen = known.filter(|known| !objects.iter().any(|object| known.is(object)));
         let missed = unseen.filter_map(|known| known.missed_by(last.is_idle));
         let current = objects.iter().cloned().map(RememberedObject::found);
+        // Bounded, because the checkpoint of the camera holds them.
         last.objects = current.chain(missed).take(2 * MAX_OBJECTS).collect();
         found
     }
@@ -231,23 +234,26 @@ mod tests {
     const RULES: MotionRules = MotionRules { sensitivity: 0.5, max_idle_ms: 5_000, calm_ms: 2_000 };
     const STEP_MS: i64 = 200;
 
-    /// A scene: what brightness it has, and where a thing stands in it.
+    /// A scene: its brightness, and the place of the object in it.
     #[derive(Clone, Copy)]
     struct Scene {
         light: u8,
-        thing: Option<(usize, usize)>,
+        object: Option<(usize, usize)>,
         noise: u32,
         seed: u32,
     }
 
-    const EMPTY: Scene = Scene { light: 90, thing: None, noise: 0, seed: 1 };
+    const EMPTY: Scene = Scene { light: 90, object: None, noise: 0, seed: 1 };
 
     impl Scene {
         fn luma(self, x: usize, y: usize) -> u8 {
-            let in_thing =
+            let is_in_object =
                 |(left, top): (usize, usize)| (left..left + 12).contains(&x) && (top..top + 16).contains(&y);
-            let base =
-                if self.thing.is_some_and(in_thing) { 170 } else { u32::from(self.light) + (x as u32 / 8) };
+            let base = if self.object.is_some_and(is_in_object) {
+                170
+            } else {
+                u32::from(self.light) + (x as u32 / 8)
+            };
             (base + noise(self.seed, (y * SIZE.0 + x) as u32) % (self.noise + 1)).min(255) as u8
         }
 
@@ -290,7 +296,7 @@ mod tests {
         for (name, scene) in [
             ("without noise", EMPTY),
             ("with the noise of a sensor", Scene { noise: 40, ..EMPTY }),
-            ("with a thing that stands", Scene { thing: Some((80, 60)), noise: 20, ..EMPTY }),
+            ("with an object that stands", Scene { object: Some((80, 60)), noise: 20, ..EMPTY }),
         ] {
             let seen = looked(100, |at| Scene { seed: at as u32, ..scene });
             assert_eq!(seen, when_still(100), "{name}");
@@ -308,15 +314,15 @@ mod tests {
     #[test]
     fn from_a_change_on_every_frame_counts_until_it_is_calm() {
         let came = looked(60, |at| Scene {
-            thing: (at >= 20).then_some((80, 60)),
+            object: (at >= 20).then_some((80, 60)),
             noise: 20,
             seed: at as u32,
             ..EMPTY
         });
         assert_eq!(came, (0..=10).chain(20..=30).chain([55]).collect::<Vec<_>>(), "it came and stayed");
-        let walks = looked(60, |at| Scene { thing: (20..40).contains(&at).then(|| (5 * at, 60)), ..EMPTY });
+        let walks = looked(60, |at| Scene { object: (20..40).contains(&at).then(|| (5 * at, 60)), ..EMPTY });
         assert_eq!(walks, (0..=10).chain(20..=50).collect::<Vec<_>>(), "it walked through");
-        let creeps = looked(120, |at| Scene { thing: Some((80 + at / 12, 60)), ..EMPTY });
+        let creeps = looked(120, |at| Scene { object: Some((80 + at / 12, 60)), ..EMPTY });
         assert!(creeps.len() > 30, "a pixel in 2.4 s adds up: {creeps:?}");
     }
 
@@ -371,7 +377,7 @@ mod tests {
         assert!(state.needs_inference(RULES, &small, MediaMs(97_000)));
     }
 
-    fn thing(label: &str, x: f32) -> SceneObject {
+    fn object(label: &str, x: f32) -> SceneObject {
         SceneObject { label: label.to_owned(), bbox: BBox { x1: x, y1: 0.0, x2: x + 100.0, y2: 50.0 } }
     }
 
@@ -380,10 +386,10 @@ mod tests {
         type Case<'a> = (&'a str, Vec<SceneObject>, Vec<SceneObject>, usize);
         let cases: [Case; 5] = [
             ("nothing", vec![], vec![], 1),
-            ("it stands, jittering", vec![thing("car", 0.0)], vec![thing("car", 9.0)], 1),
-            ("it moves", vec![thing("car", 0.0)], vec![thing("car", 40.0)], 11),
-            ("another object", vec![thing("car", 0.0)], vec![thing("bus", 0.0), thing("car", 0.0)], 11),
-            ("it came", vec![], vec![thing("car", 0.0)], 11),
+            ("it stands, jittering", vec![object("car", 0.0)], vec![object("car", 9.0)], 1),
+            ("it moves", vec![object("car", 0.0)], vec![object("car", 40.0)], 11),
+            ("another object", vec![object("car", 0.0)], vec![object("bus", 0.0), object("car", 0.0)], 11),
+            ("it came", vec![], vec![object("car", 0.0)], 11),
         ];
         for (name, before, now, expected) in cases {
             let mut state = MotionState::default();
@@ -407,7 +413,7 @@ mod tests {
         let mut looked = Vec::new();
         for at in 0..frames {
             if looks(&mut state, RULES, EMPTY, at as i64 * STEP_MS) {
-                state.record(RULES, sees(at).then(|| thing("car", 0.0)).into_iter());
+                state.record(RULES, sees(at).then(|| object("car", 0.0)).into_iter());
                 looked.push(at);
             }
         }
@@ -445,7 +451,7 @@ mod tests {
         let mut state = MotionState::default();
         for at in 0..20 {
             assert!(looks(&mut state, RULES, EMPTY, at * STEP_MS));
-            state.record(RULES, (0..1_000).map(|n| thing("car", (at * 1_000 + n) as f32 * 200.0)));
+            state.record(RULES, (0..1_000).map(|n| object("car", (at * 1_000 + n) as f32 * 200.0)));
         }
         assert_eq!(state.0.unwrap().objects.len(), 2 * MAX_OBJECTS);
     }
@@ -459,7 +465,7 @@ mod tests {
             let mut place = 0;
             let scenes: Vec<Scene> = moves.iter().map(|moves| {
                 place += usize::from(*moves) * 4;
-                Scene { thing: Some((place, 20)), ..EMPTY }
+                Scene { object: Some((place, 20)), ..EMPTY }
             }).collect();
             let run = |stops: bool| {
                 let mut state = MotionState::default();
@@ -471,7 +477,7 @@ mod tests {
                         assert!(passed.clone().all(|at| !looks(&mut state, RULES, scenes[at], at as i64 * 700)));
                     }
                     if looks(&mut state, RULES, *scene, at as i64 * 700) {
-                        state.record(RULES, [thing("car", scene.thing.unwrap().0 as f32)].into_iter());
+                        state.record(RULES, [object("car", scene.object.unwrap().0 as f32)].into_iter());
                         seen.push(at);
                     }
                 }

@@ -22,7 +22,7 @@ pub struct Candidate {
 
 /// Keeps, class by class, the boxes that overlap no better one by `iou` or more; best first, ties by anchor.
 ///
-/// Of more than [`MAX_CANDIDATES`] only the best are looked at. The order of `candidates` does not matter.
+/// Of more than [`MAX_CANDIDATES`] only the best are compared. The order of `candidates` does not matter.
 #[must_use]
 pub fn suppress(mut candidates: Vec<Candidate>, iou: f32) -> Vec<Candidate> {
     // Suppression is quadratic: the bound keeps a hostile or untrained model from blocking its worker.

@@ -16,6 +16,7 @@ impl Noise {
     pub(super) fn new(size: (u32, u32), slack: [usize; 3], seed: u64, color: Color) -> Self {
         let mut state = seed | 1;
         let mut byte = || {
+            // The generator of Knuth's MMIX. The top byte is used: its lower bits have short periods.
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 56) as u8
         };

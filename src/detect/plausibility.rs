@@ -124,6 +124,7 @@ impl Plausibility {
             return Err(why.clone());
         }
         let inspected = self.inspect_picture(outputs, longer_px).map_err(Mismatch::into_reason);
+        // Once the scale is known the layout is right, and a contradiction concerns one frame only.
         if !self.is_settled() {
             self.contradiction = inspected.clone().err();
         }
@@ -202,6 +203,7 @@ impl Summary {
         }
         self.boxes += 1;
         self.filled += usize::from(corners != [0.0; 4]);
+        // `f16` has steps of half a pixel beyond 512 px, so the corners of a thin box may cross.
         let slack = if outputs.has_shares() { SLACK } else { 1.0 };
         let is_inverted = x2 < x1 - slack || y2 < y1 - slack;
         self.inverted += usize::from(is_inverted);
@@ -292,6 +294,7 @@ impl Summary {
         let near = longer_px * NEAR_PART;
         let fault = |why| Err(ScaleFault { why, as_shares: false });
         match layout {
+            // YOLOX puts out offsets within cells: px mean that the export has decoded them.
             Layout::Yolox if reach > near.max(MAX_SHARE) => {
                 fault(format!("boxes reach to {reach:.0} px: the grid is in them already"))
             }
@@ -316,6 +319,7 @@ impl Summary {
 /// The mismatch of boxes that are not in px: only one of scale where the numbers fit as shares of the input.
 fn as_shares(fault: ScaleFault, outputs: &Outputs<'_>, longer_px: f32) -> Mismatch {
     let shares = Outputs { units: BoxUnits::Normalized, ..*outputs };
+    // The setting is proposed only where the numbers would pass with it.
     if fault.as_shares && Plausibility::default().inspect_picture(&shares, longer_px).is_err() {
         return Mismatch::Numbers(fault.why);
     }

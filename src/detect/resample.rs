@@ -262,6 +262,7 @@ impl<'a> Plane<'a> {
         let (half_w, half_h) = (width.div_ceil(2), height.div_ceil(2));
         let plane = |plane: usize, width: u32, height: u32| {
             let (bytes, stride, width) = (picture.planes[plane], picture.strides[plane], width as usize);
+            // The last row may end without the padding of the others.
             let need = stride.saturating_mul(height as usize - 1).saturating_add(width);
             match bytes.len() {
                 _ if stride < width => Err(PictureFault::Stride { plane, width, stride }),
@@ -294,6 +295,7 @@ impl Plan {
         };
         let (half_w, half_h) = (width.div_ceil(2), height.div_ceil(2));
         let chroma = Grid {
+            // chroma_sample_loc_type 0, the default of H.264 (E.2.1) and H.265 (E.3.1).
             columns: Columns::new(&positions(content_w, width, half_w, |at| at / 2.0), half_w),
             rows: row_taps(&positions(content_h, height, half_h, |at| at / 2.0 - 0.25), half_h),
         };
@@ -311,6 +313,7 @@ struct Grid {
 fn positions(content: u32, luma: u32, samples: u32, place: impl Fn(f64) -> f64) -> Vec<f64> {
     let step = f64::from(luma) / f64::from(content);
     let last = f64::from(samples - 1);
+    // A pixel's centre is at its half, as in OpenCV's `INTER_LINEAR`.
     (0..content).map(|i| place((f64::from(i) + 0.5) * step - 0.5).clamp(0.0, last)).collect()
 }
 
@@ -330,6 +333,7 @@ struct RowTap {
 fn row_taps(positions: &[f64], samples: u32) -> Vec<RowTap> {
     let tap = |position: &f64| {
         let upper = position.floor() as usize;
+        // 2^15 does not fit: the largest weight is off by 2^-15.
         let weight = (position.fract() * 32768.0).round().min(32767.0) as i16;
         RowTap { upper, lower: (upper + 1).min(samples as usize - 1), weight }
     };
@@ -342,6 +346,7 @@ fn blend(simd: Option<Avx2>, upper: &[u8], lower: &[u8], weight: i16, out: &mut 
         Some(avx2) => avx2.blend(upper, lower, weight, &mut out[..samples]),
         None => blend_plain(upper, lower, weight, &mut out[..samples]),
     }
+    // The last pixel reads a right neighbour with weight 0.
     out[samples] = out[samples - 1];
 }
 

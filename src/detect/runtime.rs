@@ -65,6 +65,7 @@ fn places(variables: Variables<'_>, program: Option<&Path>) -> Vec<PathBuf> {
 /// Errors: it is found nowhere, or does not start. A later call tries again.
 pub(crate) fn environment() -> Result<Environment, RuntimeFault> {
     static LOADED: Mutex<Option<Environment>> = Mutex::new(None);
+    // Held while the library loads: models that start at once must not initialize it twice.
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(environment) = &*loaded {
         return Ok(environment.clone());
@@ -79,6 +80,7 @@ fn load(places: &[PathBuf]) -> Result<Environment, RuntimeFault> {
     let mut tried = Vec::new();
     for path in places {
         let by_loader = path.as_os_str() == LIBRARY;
+        // The loader's own text would not distinguish a missing file from a missing dependency of it.
         if !by_loader && !path.exists() {
             tried.push(format!("{} (no such file)", path.display()));
             continue;
@@ -97,6 +99,7 @@ fn start(builder: ort::environment::EnvironmentBuilder, path: &Path) -> Result<E
     };
     let environment = builder
         .with_name("kvs-infer")
+        // Off, whatever the default of the build is.
         .with_telemetry(false)
         .with_logger(Arc::new(log))
         .build()

@@ -207,7 +207,7 @@ fn without_records_or_visits_there_are_no_shares() {
     assert_eq!((false_one.false_starts.len(), false_one.idf1, false_one.purity), (1, Some(0.0), None));
 }
 
-/// The records of a perfect tracker: a start, an update a second, an end.
+/// The records of a perfect tracker: a start, one update per second, an end.
 fn perfect(visit: &Visit, track_id: u64) -> Vec<Record> {
     let x = visit.boxes[0].bbox.x1;
     let (from_ms, to_ms) = (visit.from_ms, visit.to_ms);

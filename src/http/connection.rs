@@ -55,6 +55,7 @@ pub(super) async fn serve(stream: TcpStream, endpoints: Endpoints, slot: Connect
     let service =
         service_fn(move |request| answer(routes.clone(), Arc::clone(&shared_slot), endpoints, request));
     let connection = http1::Builder::new()
+        // hyper panics where a header timeout is set and no timer.
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD_BYTES)
@@ -67,6 +68,7 @@ pub(super) async fn serve(stream: TcpStream, endpoints: Endpoints, slot: Connect
         _ = stopped.wait_for(|stop| *stop) => {}
         () = sleep(MAX_CONNECTION_AGE) => {}
     }
+    // The request that is being answered still gets its answer.
     connection.as_mut().graceful_shutdown();
     let _ended = timeout(STOP_TIMEOUT, connection).await;
 }
@@ -81,6 +83,7 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response, Infallible> {
     let (parts, body) = request.into_parts();
+    // Read before the routes: a slow body must count as a waiting connection and not as a slow answer.
     let body = match timeout(BODY_TIMEOUT, to_bytes(Body::new(body), MAX_BODY_BYTES)).await {
         Ok(Ok(body)) => body,
         Ok(Err(_)) => {

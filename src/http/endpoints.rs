@@ -11,6 +11,7 @@ pub(super) struct Endpoints {
 
 impl Endpoints {
     pub(super) fn new(peer: SocketAddr, local: SocketAddr) -> Self {
+        // A listener on `::` shows an IPv4 peer as `::ffff:a.b.c.d` (RFC 4291 section 2.5.5.2).
         Self { peer: peer.ip().to_canonical(), local: local.ip().to_canonical() }
     }
 

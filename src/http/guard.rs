@@ -216,6 +216,7 @@ impl AccessRefusal {
         };
         let challenge = match self {
             Self::TooManyTries => Some((RETRY_AFTER, "2")),
+            // An answer of 401 has to name a scheme (RFC 9110 section 11.6.1).
             Self::SignIn | Self::WrongToken => Some((WWW_AUTHENTICATE, "Bearer realm=\"kvs-infer\"")),
             Self::Foreign | Self::Forwarded | Self::Closed => None,
         };

@@ -86,6 +86,7 @@ impl Pictures {
     }
 
     fn slot(&self, camera: &CameraId, width_px: Option<u32>) -> PictureSlot {
+        // At most six entries per camera: `WIDTHS_PX`, and the width of the frame.
         let mut slots = lock(&self.slots);
         Arc::clone(slots.entry((camera.clone(), width_px)).or_default())
     }
@@ -93,6 +94,7 @@ impl Pictures {
     async fn encode(&self, picture: &InferredPicture, width_px: Option<u32>) -> Result<Bytes, PictureError> {
         let _permit = self.encoding.acquire().await.map_err(|_| PictureError::Busy)?;
         let (encode, shown) = (Arc::clone(&self.encode), picture.clone());
+        // The runtime of HTTP has one thread: an encoding there would hold up every other answer.
         let encoded =
             tokio::task::spawn_blocking(move || encode(&shown.frame, &shown.labels, width_px)).await;
         encoded.map_err(EncodeError::from).flatten().map_err(|error| {

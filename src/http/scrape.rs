@@ -17,6 +17,7 @@ pub(super) async fn metrics(
     State(site): State<Arc<Site>>,
     Extension(endpoints): Extension<Endpoints>,
 ) -> Response {
+    // Held while the text is rendered: requests of other hosts that wait here find it done.
     let mut cache = site.scrapes.lock().await;
     let now = Instant::now();
     let text = match cache.answer(endpoints, now) {

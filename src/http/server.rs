@@ -159,6 +159,7 @@ async fn listen_until_stopped(listener: TcpListener, site: Arc<Site>, mut stoppe
         tokio::select! {
             _ = stopped.wait_for(|stop| *stop) => break,
             _ = upkeep.tick() => acceptor.upkeep(),
+            // A `JoinSet` keeps an ended task until it is joined.
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => acceptor.admit(stream, peer, &mut connections),
@@ -201,6 +202,7 @@ impl Acceptor {
             AcceptsFailed { count, error }.emit();
         }
         self.slots.shrink(now);
+        // The next call would fail at once: without a pause the loop would take a core.
         sleep(ACCEPT_RETRY).await;
     }
 

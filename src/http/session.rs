@@ -50,7 +50,7 @@ impl SignInSessions {
         session.ends_s > self.seconds(now) && !signed_out.contains(&session)
     }
 
-    /// Endpoints the sign-in of the cookie.
+    /// Ends the session of the cookie.
     pub(super) fn close(&self, cookie: &str, now: Instant) {
         let Some(session) = self.read(cookie) else { return };
         let now_s = self.seconds(now);

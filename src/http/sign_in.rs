@@ -82,6 +82,7 @@ pub(super) async fn sign_out(State(site): State<Arc<Site>>, headers: HeaderMap) 
     if is_of_another_site(&headers) {
         return AccessRefusal::Foreign.answer(&headers);
     }
+    // Ended here too: deleting the cookie in this browser leaves its copies valid.
     cookies(&headers).for_each(|cookie| check.sessions.close(cookie, Instant::now()));
     to_page(Some(cookie(&headers, "", 0)))
 }

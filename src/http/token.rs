@@ -31,6 +31,7 @@ impl AccessToken {
     /// See [`TokenError`].
     pub fn from_variable(value: Option<&str>) -> Result<Option<Self>, TokenError> {
         let Some(value) = value.filter(|value| !value.is_empty()) else { return Ok(None) };
+        // U+FEFF: some editors begin a file with a byte order mark.
         let token = value.trim_matches(|c: char| c.is_whitespace() || c.is_control() || c == '\u{feff}');
         if token.is_empty() {
             return Err(TokenError::Blank);

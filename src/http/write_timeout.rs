@@ -66,6 +66,7 @@ impl AsyncWrite for WriteTimeoutStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // No limit here: a TCP stream has no buffer of its own, so a flush never blocks.
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

@@ -1,27 +1,9 @@
-//! A decoded, sampled frame, and the markers between frames, from decode to detect and decide.
+//! A decoded, sampled frame.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{CameraId, Fragment, FragmentEnd, IdleQuery, MediaMs, SamplerState, Surface};
-
-/// An item that decode passes to detect and decide, in stream order.
-#[derive(Debug)]
-pub enum Decoded {
-    /// A sampled frame.
-    Frame(Arc<Frame>),
-    /// A question of idle decode, answered after the frames before it.
-    IdleQuery(IdleQuery),
-    /// The end of a fragment whose sampled frames were all passed on before.
-    FragmentEnd {
-        /// The end of the fragment.
-        end: FragmentEnd,
-        /// The sampler's state after the fragment, for a resume there.
-        sampler: SamplerState,
-    },
-    /// A break in the stream: the receiver returns to the state of the last committed fragment.
-    Discontinuity,
-}
+use super::{CameraId, Fragment, MediaMs, Surface};
 
 /// A decoded picture and its place in the stream.
 #[derive(Debug)]

@@ -44,6 +44,6 @@ pub enum IdleQuery {
 pub struct QuietAnswer {
     /// True if no motion was seen recently, so that the keyframe may be judged alone.
     pub is_quiet: bool,
-    /// Whether the last wake by size has found something, if that is known since this keyframe.
+    /// The outcome of the last wake by size, if it is known since this keyframe: true if it found motion.
     pub size_wake_found: Option<bool>,
 }

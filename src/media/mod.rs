@@ -3,6 +3,7 @@
 //! They are listed in the order in which the stages produce them: an access unit, a picture, a detection, an event.
 
 mod access_unit;
+mod decoded;
 mod detection;
 mod event;
 mod ffmpeg_planes;
@@ -14,10 +15,11 @@ mod sampler_state;
 mod surface;
 
 pub use access_unit::{ArrivalLag, Demuxed, FragmentEnd, Packet, VideoTrack};
+pub use decoded::Decoded;
 pub use detection::{BBox, Detection, PlateText};
 pub use event::{ActivityCounts, Event, Extras, ModelId, Payload, Phase};
 pub use fragment::{CameraId, Fragment, MediaMs, Position, TimeSource, fragment_order};
-pub use frame::{Decoded, Frame};
+pub use frame::Frame;
 pub use h26x::{Codec, PictureRole};
 pub use idle_query::{IdleQuery, QuietAnswer};
 pub use mode::{Mode, ModeCell};

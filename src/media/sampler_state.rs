@@ -96,7 +96,7 @@ pub struct KeyframeRecord {
     pub(crate) fragment: Arc<str>,
     /// Its media time in the container.
     pub(crate) media: MediaMs,
-    /// Whether a wake by size, whose outcome became known here, had found motion.
+    /// The outcome of a wake by size, if it became known here: true if it had found motion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) size_wake_found: Option<bool>,
     /// The decision; `None` if the scene was quiet before the keyframe, and the keyframe was not judged.

@@ -84,6 +84,7 @@ impl Fleet {
             let start = CameraStart { spec, entries, stop: self.starter.shared.stop.child_token() };
             async { (self.starter.resume(&start.spec).await, start) }
         });
+        // All at once: a table that does not answer costs one timeout, and not one per camera.
         for (resumed, start) in join_all(starting).await {
             let (spec, stop, starter) = (start.spec.clone(), start.stop.clone(), self.starter.clone());
             // A camera that is known to be unusable fails the start; one whose table does not answer must not.
@@ -175,6 +176,7 @@ impl Starter {
         let id = spec.id.to_string();
         let status = self.board.add_camera(&spec.id, &spec.stream);
         let shared = CameraResources { stop: stop.clone(), ..self.shared.clone() };
+        // Before the pipeline runs: a takeover that is found meanwhile has to stop it.
         self.shared.outbox.attach(&spec.id, stop.clone(), spec.start == config::StartPosition::Now);
         let camera = CameraPipeline::start(spec, entries, checkpoint, status, &shared)?;
         let watches = camera.watches(&id).map(|watch| self.board.add_watch(until(watch, stop.clone())));

@@ -57,6 +57,7 @@ impl<T: EventTarget> EachSink<T> {
     /// Delivers until the outbox is closed and nothing waits, or until `give_up`.
     pub(crate) async fn run(mut self) {
         let give_up = self.give_up.clone();
+        // This cuts calls off. An event that was stored all the same is put again after the next start.
         give_up.run_until_cancelled(self.deliver()).await;
     }
 
@@ -75,6 +76,7 @@ impl<T: EventTarget> EachSink<T> {
                     true => (in_flight * 2).min(T::MAX_IN_FLIGHT),
                     false => (in_flight / 2).max(1),
                 };
+                // Those that failed are the oldest, and come first.
                 batch = [retries, rest].concat();
                 if !all_stored {
                     tokio::time::sleep(backoff.next_wait()).await;

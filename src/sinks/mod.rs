@@ -82,6 +82,7 @@ impl SinkRegistry for PublishSpec {
         let kinesis = || KinesisSink::from_name(name).map(shared);
         let dynamodb = || DynamoDbSink::from_name(name, ttl_days).map(shared);
         let s3 = || S3Sink::from_name(name, self.s3.as_ref()).map(shared);
+        // The names of the others are not enough to deliver: `local` has no folder in it, and `sns/NAME` no ARN.
         kinesis().or_else(dynamodb).or_else(s3)
     }
 

@@ -48,8 +48,10 @@ impl SnapshotFolder {
     /// Saves a picture completely or not at all, so that it survives a crash of the machine, and makes room for it.
     pub(crate) fn save(&mut self, relative: &str, file: &[u8]) -> io::Result<()> {
         let bytes = file.len() as u64;
+        // Before the write, so that the folder never exceeds its limit.
         self.make_room(bytes);
         let path = self.root.join(relative);
+        // For each picture: a person may delete the folder while the service runs.
         make_private_subfolder(&self.root.join(SNAPSHOTS_FOLDER))?;
         if let Some(parent) = path.parent() {
             make_private_subfolder(parent)?;
@@ -85,6 +87,7 @@ fn list(folder: &Path, found: &mut Vec<(SystemTime, PathBuf, u64)>) -> io::Resul
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let about = entry.metadata()?;
+        // A `.part` file that a crash left counts as well, and is removed in its turn.
         if about.is_file() {
             found.push((about.modified()?, entry.path(), about.len()));
         }

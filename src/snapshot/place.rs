@@ -73,9 +73,11 @@ impl SnapshotPlace {
         };
         // Without the id two events of one frame would share a file.
         let id = event_id.get(..ID_CHARS).unwrap_or(event_id);
+        // Media time first, so that a listing of the folder or the bucket is in its order.
         let stem = format!("{ts_ms}-{id}");
         let local = settings.local.then(|| format!("{SNAPSHOTS_FOLDER}/{camera}/{stem}.{extension}"));
         let s3 = settings.bucket.as_ref().zip(route).map(|(folder, route)| {
+            // A key that begins with a slash has a first folder without a name.
             let slash = if folder.prefix.is_empty() { "" } else { "/" };
             let base = format!("{}{slash}{}{stem}", folder.prefix, route.prefix);
             S3Place {

@@ -183,6 +183,7 @@ impl CameraStatus {
                 now.last_error = Some(reason.clone());
                 now.blind.entry(stage).or_insert_with(|| (Instant::now(), String::new())).1 = reason;
             }
+            // `last_error` stays, for a person who looks at the page later.
             None => drop(now.blind.remove(stage)),
         });
     }
@@ -201,6 +202,7 @@ impl CameraStatus {
     /// Records that the connection is open and the camera sends nothing.
     pub fn waiting(&self) {
         self.write(|now| {
+            // Nothing is behind where nothing comes: an old figure would age for ever.
             now.connected(CameraState::Waiting);
             now.forget_lag();
         });
@@ -378,6 +380,7 @@ impl CameraStatus {
             last_error: now.last_error.clone(),
             // The server's figure of the fragment fills in until something was decoded.
             behind_ms: now.lag.shown(at).map(whole_ms).or(now.behind_ms),
+            // In catch-up the camera is behind by design.
             excess_lag: now.lag.excess(at).filter(|_| now.mode == Mode::Live),
             load: now.load.load(at, now.model.as_ref()),
             fps: rate(&now.inferences, at),

@@ -149,6 +149,7 @@ fn camera_reason(row: &CameraRow) -> Option<String> {
         let what = if row.state == CameraState::Down { "been down" } else { "not been analyzed" };
         return Some(format!("camera {id} has {what} for {since}: {error}"));
     }
+    // A single loss is normal; two in a short time mean that the camera hardly delivers.
     if row.connections_lost >= MIN_LOSSES {
         let losses = row.connections_lost;
         let reason = row.last_connection_loss.as_deref().unwrap_or("no reason given");
@@ -189,6 +190,7 @@ fn sink_reason(row: &SinkStatus) -> Option<String> {
 
 /// Returns the size in MiB, rounded to the nearest.
 fn mib(bytes: u64) -> u64 {
+    // Half a MiB is added, so that the shift rounds.
     (bytes + (1 << 19)) >> 20
 }
 

@@ -76,6 +76,7 @@ impl InferenceGap {
 
     /// Returns the beginning and the reason of a gap that is too long; `now` and `fragments` are the current counts.
     pub(super) fn reason(&self, at: Instant, now: &FrameCounts, fragments: u64) -> Option<(Instant, String)> {
+        // A camera that sends nothing has no gap: `health` reports its silence.
         let is_read = self.last_read.is_some_and(|read| at.saturating_duration_since(read) < READ_LIMIT);
         if !is_read {
             return None;

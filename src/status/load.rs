@@ -108,6 +108,7 @@ impl LoadWindow {
             model: model.cloned(),
             undecodable: undecodable / per_minute(read),
             lost: undecodable / read.max(1.0),
+            // Late units were never tried: the host is too slow for them, and the footage may be sound.
             lost_of_tried: undecodable / (read - late).max(1.0),
             lost_for,
         }

@@ -93,6 +93,7 @@ impl LoadDisplay {
     /// Shows the current step: the rest of a sentence that begins with the model.
     pub(crate) fn step(&self, what: String) {
         let mut loading = lock(&self.board.inner.loading);
+        // Steps of one load share its start: the limit is on the whole load.
         loading.models.entry(self.model.clone()).or_insert_with(|| (Instant::now(), String::new())).1 = what;
     }
 }

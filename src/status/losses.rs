@@ -49,6 +49,7 @@ fn share(row: &CameraRow, cause: &LossCause) -> f64 {
 /// Returns the causes that may apply to the camera.
 fn possible_causes(row: &CameraRow) -> impl Iterator<Item = LossCause> {
     let model = row.load.model.clone().map(LossCause::Model);
+    // One cause per camera, so it is listed only where it may begin; the others are few.
     let footage = (row.load.undecodable > BEGINS_ABOVE).then(|| LossCause::Footage(row.id.clone()));
     [LossCause::Decoding].into_iter().chain(model).chain(footage)
 }

@@ -68,6 +68,7 @@ fn serialize_age<S: Serializer>(at: &Option<SystemTime>, serializer: S) -> Resul
 
 impl Serialize for SinkState {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // The same keys in both states: a consumer need not test whether one is there.
         let (reason, failing_for_ms) = match self {
             Self::Ok => (None, None),
             Self::Failing { reason, since } => (Some(reason), Some(whole_ms(since.elapsed()))),

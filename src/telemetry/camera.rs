@@ -62,6 +62,7 @@ pub(crate) struct FrameInferred<'a> {
 impl FrameInferred<'_> {
     pub(crate) fn emit(self) {
         counter!(INFERRED, "camera" => self.camera.id().to_string()).increment(1);
+        // The board decides: only it knows whether the gap had been reported.
         if self.camera.frame_inferred(self.frame, self.labels) {
             inference_resumed(self.camera);
         }
@@ -137,6 +138,7 @@ pub(crate) struct OfferFailed<'a> {
 
 impl OfferFailed<'_> {
     pub(crate) fn emit(self) {
+        // The refusal is of the stage publish, although the camera reports it.
         error!(stage = "publish", camera = %self.camera.id(), "event refused by the outbox: {}", self.error);
         counter!(REFUSED, "camera" => self.camera.id().to_string()).increment(1);
     }
@@ -153,6 +155,7 @@ impl FellBehind<'_> {
             stage = "publish", camera = %self.camera.id(),
             "required sink full: reading waits for it, no frame is dropped"
         );
+        // On the board as well: `/healthz` expects a camera in catch-up to be behind and silent.
         self.camera.set_mode(Mode::CatchUp);
     }
 }

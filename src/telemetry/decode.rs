@@ -257,6 +257,7 @@ pub(crate) struct DecodeFailed<'a> {
 
 impl DecodeFailed<'_> {
     pub(crate) fn emit(self) {
+        // Kept for the reason of a camera without decoded frames, also where the line below is suppressed.
         self.camera.decode_failed(self.reason);
         metrics::counter!(ERRORS, "camera" => self.camera.id().to_string(), "kind" => self.kind).increment(1);
         if self.is_blinding {

@@ -134,6 +134,7 @@ pub(crate) struct FellBackToCpu<'a> {
 
 impl FellBackToCpu<'_> {
     pub(crate) fn emit(self) {
+        // Counted with and without CUDA in the build: the metric says where models run, the level whether that is a fault.
         metrics::counter!(FALLBACKS, "model" => self.model.to_owned()).increment(1);
         let Self { model, reason, has_cuda } = self;
         // `device: auto` means to use CUDA where it works: only a build that has CUDA can disappoint that.
@@ -222,6 +223,7 @@ impl RuntimeLog<'_> {
     /// Logs the message, a severe one at WARN only: the call that caused it returns it as an error as well, which is logged at its
     /// own level.
     pub(crate) fn emit(self) {
+        // ONNX Runtime also warns of what it corrects by itself: shown at DEBUG only.
         if self.severe {
             tracing::warn!(stage = STAGE, category = self.category, "ONNX Runtime: {}", self.message);
         } else {

@@ -54,6 +54,7 @@ impl Emf {
     /// Writes the lines to standard output until `stop`, and then once more.
     pub(crate) async fn run(self, stop: CancellationToken) {
         let mut reported = ReportedTotals::default();
+        // The first line after a whole period: its increments cover one minute, as all others.
         let mut minutes = tokio::time::interval_at(tokio::time::Instant::now() + PERIOD, PERIOD);
         // A suspended host must not write one line per missed minute at once.
         minutes.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -125,6 +126,7 @@ fn camera_metrics(camera: &CameraRow, events: u64) -> Vec<EmfMetric> {
 
 fn metrics_of_cameras(cameras: &[CameraRow], events: u64) -> Vec<EmfMetric> {
     let down = cameras.iter().filter(|camera| !camera.is_well()).count();
+    // The maximum: a mean would hide one camera that is far behind.
     let lag = cameras.iter().filter_map(|camera| camera.behind_ms).max();
     let lag = lag.map(|ms| ("MaxLagSeconds", "Seconds", seconds(ms)));
     let counts = [("CamerasDown", "Count", number(down as u64)), ("Events", "Count", number(events))];

@@ -87,6 +87,7 @@ impl Gpus {
         let nvml = self.nvml.as_deref().map(lock)?;
         let name = |index| nvml.device_by_index(index).and_then(|gpu| gpu.name()).ok();
         Some(GpuDriver {
+            // A GPU that fell off the bus has an index and no name.
             names: (0..self.count).filter_map(name).collect(),
             driver: nvml.sys_driver_version().ok()?,
             cuda_version: nvml.sys_cuda_driver_version().ok()?,

@@ -179,6 +179,7 @@ pub(crate) struct EncodeFailed<'a> {
 
 impl EncodeFailed<'_> {
     pub(crate) fn emit(self) {
+        // Not an event of the camera: its frames are inferred all the same.
         counter!(HTTP_PICTURE_ERRORS, "camera" => self.camera.to_owned()).increment(1);
         tracing::warn!(stage = "http", camera = self.camera, error = %self.error, "live picture not encoded");
     }
@@ -219,6 +220,7 @@ fn set_camera_gauges(row: &CameraRow) {
 
 /// Sets the gauges of a removed camera to NaN.
 pub(super) fn forget_camera(id: &str) {
+    // The recorder keeps a time series for as long as the process runs; a graph shows nothing for NaN.
     let camera = || id.to_owned();
     gauge!(CAMERA_UP, "camera" => camera()).set(f64::NAN);
     gauge!(CAMERA_BEHIND_SECONDS, "camera" => camera()).set(f64::NAN);
@@ -243,6 +245,7 @@ fn set_sink_gauges(row: &SinkStatus) {
 
 /// Returns the resident memory of this process; `None` where the system has no `/proc`.
 fn resident_bytes() -> Option<u64> {
+    // Not `/proc/self/statm`: its unit is the page, whose size differs between machines.
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     // The line is `VmRSS:     1234 kB`, where the kernel means KiB (proc_pid_status(5)).
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

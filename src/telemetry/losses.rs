@@ -31,6 +31,7 @@ impl LossesChanged {
             LossChange::Began(LossCause::Footage(camera), text) => {
                 warn!(stage = "decode", camera, "frames are lost: {text}");
             }
+            // Of the service: a slow host or model concerns all of its cameras.
             LossChange::Began(_, text) => warn!(stage = "service", "overload: {text}"),
             LossChange::Ended(LossCause::Footage(camera)) => {
                 info!(stage = "decode", camera, "frame loss ended: all footage is decoded");

@@ -122,6 +122,7 @@ pub(crate) struct OutboxSetAside<'a> {
 impl OutboxSetAside<'_> {
     /// Logs and counts it.
     pub(crate) fn emit(self) {
+        // An error although the service starts: footage that KVS no longer keeps cannot make the events again.
         counter!(OUTBOXES_SET_ASIDE).increment(1);
         tracing::error!(stage = "publish", why = self.why, "{}", self.text);
     }
@@ -167,6 +168,7 @@ impl Delivered<'_> {
     pub(crate) fn emit(self) {
         let sink = self.sink.to_owned();
         counter!(DELIVERED, "sink" => sink.clone()).increment(1);
+        // From the arrival of the frame and not from the commit: waits and retries are a part of it.
         histogram!(EVENT_DELIVERY_SECONDS, "sink" => sink).record(self.since_arrival);
     }
 }
@@ -186,6 +188,7 @@ impl AttemptFailed<'_> {
     /// Counts it; the change of the sink's state is logged, not each attempt.
     pub(crate) fn emit(self) {
         let sink = self.sink.to_owned();
+        // A code and never a text: each value of a label is a time series of its own.
         let reason = self.reason.to_owned();
         counter!(DELIVERY_FAILURES, "sink" => sink.clone(), "reason" => reason).increment(1);
         counter!(DELIVERY_RETRIES, "sink" => sink).increment(self.retries);
@@ -241,6 +244,7 @@ pub(crate) struct DeadLettered<'a> {
 impl DeadLettered<'_> {
     /// Logs and counts it.
     pub(crate) fn emit(self) {
+        // An error: the sink will never have this event, and only a person can remove the cause.
         let Self { sink, event_id, reason } = self;
         tracing::error!(
             stage = "publish",
@@ -267,6 +271,7 @@ pub(crate) struct DeadLetterLost<'a> {
 impl DeadLetterLost<'_> {
     /// Logs it.
     pub(crate) fn emit(self) {
+        // Not counted: the metric of dead letters says how many are in the file.
         let path = self.path.display();
         tracing::error!(stage = "publish", %path, event_id = self.event_id, error = %self.error, "dead letter not written; record lost");
     }
@@ -307,6 +312,7 @@ impl SnapshotsLeftOut<'_> {
     /// Counts them, and logs them where it is due.
     pub(crate) fn emit(self) {
         let Self { camera, reason, events, warns } = self;
+        // Counted each time, and logged at intervals: a crowd would fill the log.
         counter!(SNAPSHOTS_OMITTED, "camera" => camera.to_owned(), "reason" => reason)
             .increment(events as u64);
         if warns {
@@ -333,6 +339,7 @@ pub(crate) struct RecordUnreadable<'a> {
 impl RecordUnreadable<'_> {
     /// Logs it.
     pub(crate) fn emit(self) {
+        // The program wrote the entry itself, so no operator can correct it.
         tracing::error!(stage = "publish", sink = self.sink, error = %self.error, "unreadable outbox entry skipped; report this bug");
     }
 }
@@ -349,6 +356,7 @@ pub(crate) struct LeftoverDropped<'a> {
 impl LeftoverDropped<'_> {
     /// Logs it.
     pub(crate) fn emit(self) {
+        // The only trace: a sink that is not configured has no metrics.
         let Self { sink, count } = self;
         tracing::warn!(stage = "publish", sink, count, "events dropped: their sink is no longer configured");
     }
@@ -382,6 +390,7 @@ pub(crate) struct UndeliveredAtStop<'a> {
 impl UndeliveredAtStop<'_> {
     /// Logs it.
     pub(crate) fn emit(self) {
+        // A warning: nothing is lost, the next start delivers them.
         let Self { sink, required, count } = self;
         tracing::warn!(
             stage = "publish",
@@ -405,6 +414,7 @@ pub(crate) struct CameraTakenOver<'a> {
 impl CameraTakenOver<'_> {
     /// Logs and counts it.
     pub(crate) fn emit(self) {
+        // A warning: without a deployment it means that two services read the same camera.
         let Self { camera, by } = self;
         tracing::warn!(stage = "publish", %camera, reason = by, "camera taken over; usual during a rolling deployment");
         counter!(TAKEN_OVER, "camera" => camera.to_string()).increment(1);

@@ -110,6 +110,7 @@ impl CacheFolderUnsafe<'_> {
     pub(crate) fn emit(self) {
         tracing::warn!(
             stage = STAGE,
+            // Only a warning: with `sha256` a replaced model is found out.
             folder = %self.folder.display(),
             reason = self.reason,
             "other users can replace models in the cache folder: name one of this user with --cache-dir (KVS_INFER_CACHE), or give `sha256`"

@@ -60,6 +60,7 @@ pub(crate) struct ConfigRejected<'a> {
 
 impl ConfigRejected<'_> {
     pub(crate) fn emit(self) {
+        // For an alert: the service itself keeps working, so nothing else would attract attention.
         metrics::counter!(RELOAD_FAILURES).increment(1);
         warn!(stage = STAGE, "configuration rejected, the previous one stays in effect: {}", self.reason);
     }
@@ -128,6 +129,7 @@ pub(crate) struct AbandonedLoadEnded<'a> {
 
 impl AbandonedLoadEnded<'_> {
     pub(crate) fn emit(self) {
+        // Logged, so that a restart that was planned to free its core can be dropped.
         let elapsed_s = self.after.as_secs();
         info!(stage = STAGE, model = self.model, elapsed_s, "thread of an abandoned model load ended");
     }

@@ -92,6 +92,7 @@ impl ConnectionOpened<'_> {
             }
         }
         counter!(SOURCE_CONNECTIONS, "camera" => self.camera.id().to_string()).increment(1);
+        // Only the count: the state changes with the first footage, since a connection may stay empty.
         self.camera.connected();
     }
 }

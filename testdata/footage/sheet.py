@@ -10,6 +10,7 @@ Needs OpenCV and PyYAML: `scripts/setup test bench`, then $KVS_INFER_PYTHON of `
 
 import json
 import sys
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,7 +20,7 @@ TILE_WIDTH_PX, COLUMNS, JPEG_QUALITY = 400, 4, 72
 ZONE, BOX, TEXT, SHADE = (255, 200, 0), (0, 80, 255), (255, 255, 255), (0, 0, 0)
 
 
-def frame_at(clip, ms):
+def frame_at(clip: Any, ms: float) -> Any:
     clip.set(cv2.CAP_PROP_POS_FRAMES, round(ms * clip.get(cv2.CAP_PROP_FPS) / 1000))
     found, frame = clip.read()
     if not found:
@@ -27,7 +28,7 @@ def frame_at(clip, ms):
     return frame
 
 
-def tile(clip, zones, incident):
+def tile(clip: Any, zones: list[dict[str, Any]], incident: dict[str, Any]) -> Any:
     frame = frame_at(clip, incident["shown_ms"])
     for zone in zones:
         cv2.polylines(frame, [np.array(zone["points"], np.int32)], True, ZONE, 1, cv2.LINE_AA)
@@ -41,13 +42,13 @@ def tile(clip, zones, incident):
     return small
 
 
-def main():
+def main() -> None:
     if len(sys.argv) != 5:
         sys.exit(__doc__)
-    clip, config, incidents, out = sys.argv[1:]
+    clip, config, golden, out = sys.argv[1:]
     with open(config) as file:
         zones = yaml.safe_load(file)["cameras"][0]["roi"]["polygons"]
-    with open(incidents) as file:
+    with open(golden) as file:
         incidents = [json.loads(line) for line in file]
     opened = cv2.VideoCapture(clip)
     tiles = [tile(opened, zones, incident) for incident in incidents]

@@ -24,11 +24,22 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from typing import Any, Self
 
 BROWSER_ARGUMENTS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-quic", "--disable-dev-shm-usage",
-    "--hide-scrollbars", "--remote-debugging-pipe", "--window-size=1440,900",
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    "--remote-debugging-pipe",
+    "--window-size=1440,900",
 ]
 SCREENS = [("wide", 1440, 900), ("tablet", 820, 1180), ("phone", 390, 844)]
 
@@ -73,26 +84,28 @@ return row && row.classList.contains("new") && row.innerText.replaceAll("\\n", "
 """
 
 
-class Failure(Exception):
-    """Something that should have been seen was not."""
+class CheckError(Exception):
+    """Raised for something that should have been seen and was not."""
 
 
 class Browser:
     """One browser window, spoken to over a pipe (the DevTools protocol). Leaving the `with` ends it."""
 
-    def __init__(self, limit_s):
+    def __init__(self, limit_s: float) -> None:
         self.limit_s = limit_s
         self.deadline = time.monotonic() + limit_s
         self.stack = contextlib.ExitStack()
         self.received = b""
         self.last_id = 0
-        self.session = None
+        self.session: str | None = None
         self.loads = 0
-        self.errors = []
+        self.errors: list[str] = []
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
-            profile = stack.enter_context(tempfile.TemporaryDirectory(prefix="kvs-infer-page-", ignore_cleanup_errors=True))
+            profile = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="kvs-infer-page-", ignore_cleanup_errors=True)
+            )
             self.start(stack, profile)
             stack.callback(self.close)
             target = self.call("Target.createTarget", url="about:blank")["targetId"]
@@ -102,10 +115,10 @@ class Browser:
             self.stack = stack.pop_all()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self.stack.close()
 
-    def start(self, stack, profile):
+    def start(self, stack: contextlib.ExitStack, profile: str) -> None:
         """The browser reads commands from its descriptor 3 and writes answers to its descriptor 4."""
         commands, self.to_browser = os.pipe()
         self.from_browser, answers = os.pipe()
@@ -116,10 +129,10 @@ class Browser:
         os.close(commands)
         os.close(answers)
 
-    def close(self):
+    def close(self) -> None:
         """Closing its pipe ends the browser."""
         self.session = None
-        with contextlib.suppress(Failure, OSError):
+        with contextlib.suppress(CheckError, OSError):
             self.call("Browser.close")
         os.close(self.to_browser)
         os.close(self.from_browser)
@@ -129,7 +142,7 @@ class Browser:
             self.child.kill()
             self.child.wait()
 
-    def call(self, method, **parameters):
+    def call(self, method: str, **parameters: Any) -> Any:
         self.last_id += 1
         command = {"id": self.last_id, "method": method, "params": parameters}
         if self.session:
@@ -140,64 +153,67 @@ class Browser:
             answer = self.receive()
             if answer.get("id") == self.last_id:
                 if "error" in answer:
-                    raise Failure(f"{method}: {answer['error']['message']}")
+                    raise CheckError(f"{method}: {answer['error']['message']}")
                 return answer["result"]
 
-    def receive(self):
+    def receive(self) -> dict[str, Any]:
         """The next answer or happening."""
         while b"\0" not in self.received:
             left_s = self.deadline - time.monotonic()
             if left_s <= 0 or not select.select([self.from_browser], [], [], left_s)[0]:
-                raise Failure(f"not within {self.limit_s} s")
+                raise CheckError(f"not within {self.limit_s} s")
             part = os.read(self.from_browser, 1 << 16)
             if not part:
-                raise Failure("the browser ended; does it start? chromium --headless --no-sandbox --dump-dom about:blank")
+                raise CheckError(
+                    "the browser ended; does it start? chromium --headless --no-sandbox --dump-dom about:blank"
+                )
             self.received += part
         message, self.received = self.received.split(b"\0", 1)
         message = json.loads(message)
         self.notice(message.get("method"), message.get("params"))
         return message
 
-    def notice(self, method, event):
+    def notice(self, method: str | None, event: Any) -> None:
         self.loads += method == "Page.loadEventFired"
         if method == "Log.entryAdded" and event["entry"]["level"] == "error":
             self.errors.append(f"{event['entry']['text']} {event['entry'].get('url', '')}")
         if method == "Runtime.exceptionThrown":
             self.errors.append(event["exceptionDetails"]["text"])
 
-    def open(self, url):
+    def open(self, url: str) -> None:
         """Returns once the page is loaded."""
         with self.loading():
             self.call("Page.navigate", url=url)
 
     @contextlib.contextmanager
-    def loading(self):
-        """What is done inside loads a page; leaving waits for it."""
+    def loading(self) -> Iterator[None]:
+        """Waits, when it is left, for the page that was loaded inside."""
         before = self.loads
         yield
         self.deadline = time.monotonic() + self.limit_s
         while self.loads == before:
             self.receive()
 
-    def run(self, expression):
-        answer = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True,
-                           userGesture=True)
+    def run(self, expression: str) -> Any:
+        answer = self.call(
+            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True, userGesture=True
+        )
         if "exceptionDetails" in answer:
-            raise Failure(answer["exceptionDetails"].get("exception", {}).get("description", "the page threw"))
+            raise CheckError(answer["exceptionDetails"].get("exception", {}).get("description", "the page threw"))
         return answer["result"].get("value")
 
-    def until(self, what, look, seen=None):
+    def until(self, what: str, look: str, seen: Any = None) -> Any:
         try:
             return self.run(UNTIL % (json.dumps(seen), look))
-        except Failure as failure:
-            raise Failure(f"{what} was not seen: {failure}") from None
+        except CheckError as failure:
+            raise CheckError(f"{what} was not seen: {failure}") from None
 
-    def complaints(self):
+    def complaints(self) -> list[str]:
         """The errors since the last call."""
         errors, self.errors = self.errors, []
         return errors
 
-    def screenshot(self, folder, name, whole=False):
+    def screenshot(self, folder: pathlib.Path | None, name: str, whole: bool = False) -> None:
         """Saves what is seen, or the whole page; no folder: nothing."""
         if folder is None:
             return
@@ -206,19 +222,19 @@ class Browser:
         (folder / f"{name}.png").write_bytes(base64.b64decode(picture))
 
 
-def opener():
+def opener() -> urllib.request.OpenerDirector:
     """Opens addresses of this host only, past any proxy."""
     return urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def program(name):
+def program(name: str) -> str:
     path = os.environ.get(name.upper()) or shutil.which(name)
     if path is None:
-        raise Failure(f"{name} is not installed: apt-get install chromium")
+        raise CheckError(f"{name} is not installed: apt-get install chromium")
     return path
 
 
-def status_of(url):
+def status_of(url: str) -> int:
     try:
         with opener().open(url, timeout=10) as reply:
             return reply.status
@@ -227,13 +243,13 @@ def status_of(url):
         return error.code
 
 
-def check(holds, words):
+def check(holds: bool, words: str) -> None:
     if not holds:
-        raise Failure(words)
+        raise CheckError(words)
     print(f"ok  {words}", flush=True)
 
 
-def refused(browser, url, screenshots):
+def refused(browser: Browser, url: str, screenshots: pathlib.Path | None) -> None:
     """Beyond loopback, pictures need a token."""
     for path in ["/", "/api/cameras", "/api/events"]:
         check(status_of(url + path) in (401, 403), f"{path} is refused without a token off loopback")
@@ -245,7 +261,7 @@ def refused(browser, url, screenshots):
     browser.screenshot(screenshots, "sign-in" if browser.run("document.querySelector('form') !== null") else "closed")
 
 
-def signed_in(browser, url, token):
+def signed_in(browser: Browser, url: str, token: str) -> None:
     """The token opens the page, and is not what the cookie holds."""
     browser.open(url)
     check(status_of(url) == 401, "the page asks for the token")
@@ -261,7 +277,7 @@ def signed_in(browser, url, token):
     browser.complaints()
 
 
-def signed_out(browser, url):
+def signed_out(browser: Browser, url: str) -> None:
     """The button ends the sign-in, and the page asks for the token again."""
     cookies = browser.call("Network.getCookies")["cookies"]
     with browser.loading():
@@ -274,7 +290,7 @@ def signed_out(browser, url):
     browser.complaints()
 
 
-def seen(browser, url):
+def seen(browser: Browser, url: str) -> None:
     """A picture changes and an event arrives."""
     browser.open(url)
     first = browser.until("a live picture", PICTURE)
@@ -286,13 +302,14 @@ def seen(browser, url):
     print(f"ok  an event arrived: {event}", flush=True)
     origins = browser.run(
         "[...new Set(performance.getEntriesByType('resource').map(e => new URL(e.name))"
-        ".filter(u => u.protocol !== 'blob:').map(u => u.origin))]")
+        ".filter(u => u.protocol !== 'blob:').map(u => u.origin))]"
+    )
     check(origins == [browser.run("location.origin")], "nothing is fetched from elsewhere")
     complaints = [line for line in browser.complaints() if "snapshot.jpg" not in line]
     check(not complaints, f"the browser's log has no error {complaints or ''}".rstrip())
 
 
-def coloured(browser, colours):
+def coloured(browser: Browser, colours: list[tuple[str, str]]) -> None:
     """The stripe of a label's events has the colour that its boxes have."""
     look = """
       const rows = [...document.querySelectorAll(".event")];
@@ -304,17 +321,18 @@ def coloured(browser, colours):
         check(stripe == colour, f"the stripe of {label} has the colour of its box, {colour}: {stripe}")
 
 
-def summed_up(browser, text):
+def summed_up(browser: Browser, text: str) -> None:
     """An activity shows what it has counted, in place of a confidence."""
     look = """
-      const row = [...document.querySelectorAll(".event")].find((row) => row.querySelector("strong").textContent === "activity");
+      const rows = [...document.querySelectorAll(".event")];
+      const row = rows.find((row) => row.querySelector("strong").textContent === "activity");
       return row && row.querySelector(".conf").textContent;
     """
     shown = browser.until("an activity", look)
     check(shown == text, f"an activity says {text}: {shown}")
 
 
-def explained(browser):
+def explained(browser: Browser) -> None:
     """Dropped frames have their reason beside them, and the name of a model is not broken."""
     look = """
       const why = document.querySelector("[data-why][title]:not([title=''])");
@@ -329,7 +347,7 @@ def explained(browser):
     browser.call("Emulation.clearDeviceMetricsOverride")
 
 
-def enlarged(browser):
+def enlarged(browser: Browser) -> None:
     """A click shows one camera large."""
     browser.run("document.querySelector('.card .screen').click()")
     look = "const img = document.querySelector('dialog[open] .screen img'); return img && img.naturalWidth > 0"
@@ -337,14 +355,15 @@ def enlarged(browser):
     print("ok  a click enlarges a camera", flush=True)
 
 
-def photograph(browser, folder):
+def photograph(browser: Browser, folder: pathlib.Path | None) -> None:
     if folder is None:
         return
     for scheme in ["light", "dark"]:
         browser.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         for name, width, height in SCREENS:
-            browser.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
-                         mobile=False)
+            browser.call(
+                "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
+            )
             browser.until("a live picture", PICTURE)
             browser.screenshot(folder, f"{name}-{scheme}")
     browser.screenshot(folder, "whole-dark", whole=True)
@@ -352,13 +371,19 @@ def photograph(browser, folder):
     browser.call("Emulation.setEmulatedMedia", features=[])
 
 
-def main():
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", help="the page to look at")
     parser.add_argument("--token", help="its HTTP_TOKEN")
     parser.add_argument("--refused", metavar="URL", help="a page that must be refused")
-    parser.add_argument("--stripe", nargs=2, action="append", default=[], metavar=("LABEL", "RGB"),
-                        help="the colour that events of LABEL must have")
+    parser.add_argument(
+        "--stripe",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("LABEL", "RGB"),
+        help="the colour that events of LABEL must have",
+    )
     parser.add_argument("--explained", action="store_true", help="frames were dropped, and the page must say why")
     parser.add_argument("--activity", metavar="TEXT", help="an activity is among the events, and must say TEXT")
     parser.add_argument("--screenshots", type=pathlib.Path, metavar="FOLDER")
@@ -369,13 +394,13 @@ def main():
     try:
         with Browser(arguments.limit_seconds) as browser:
             look_at(browser, arguments)
-    except Failure as failure:
+    except CheckError as failure:
         print(f"FAILED  {failure}", file=sys.stderr)
         return 1
     return 0
 
 
-def look_at(browser, arguments):
+def look_at(browser: Browser, arguments: argparse.Namespace) -> None:
     if arguments.refused:
         refused(browser, arguments.refused.rstrip("/"), arguments.screenshots)
         browser.complaints()

@@ -1,52 +1,55 @@
-"""boto3 as a client of the local KVS's tags, retention, clips and images. The Rust test that starts it checks what it brings back.
+"""boto3 as a client of the local KVS's tags, retention, clips and images. A Rust test starts it and checks the result.
 
 usage: kvs_archive_media.py TASK
 TASK is JSON: {"endpoint", "stream", "clip", "images", "first", "last"}.
-Tags `stream` and changes its retention; writes the clip of its fragments from `first` to `last` (seconds since 1970, by the
-producer's clock) to `clip` and pictures of that time, one each 500 ms and a page of 3, as PNG and JPEG into the folder `images`.
-Prints what it saw and what was refused, as JSON.
+Tags `stream` and changes its retention; writes the clip of its fragments from `first` to `last` (seconds since 1970, by
+the producer's clock) to `clip` and pictures of that time, one each 500 ms and a page of 3, as PNG and JPEG into the
+folder `images`. Prints what it saw and what was refused, as JSON.
 """
 
 import base64
 import json
 import pathlib
 import sys
-from datetime import datetime, timezone
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
-KEYS = dict(aws_access_key_id="local", aws_secret_access_key="local")
+KEYS = {"aws_access_key_id": "local", "aws_secret_access_key": "local"}
 ONCE = Config(retries={"total_max_attempts": 1})
 
 
-def client(service, endpoint, region="us-east-1"):
+def client(service: str, endpoint: str, region: str = "us-east-1") -> Any:
     return boto3.client(service, endpoint_url=endpoint, region_name=region, config=ONCE, **KEYS)
 
 
-def refusal(call, **request):
+def refusal(call: Callable[..., object], **request: object) -> tuple[str, int] | None:
     try:
         call(**request)
-    except Exception as error:
+    except ClientError as error:
         return type(error).__name__, error.response["ResponseMetadata"]["HTTPStatusCode"]
     return None
 
 
-def tag(control, stream):
+def tag(control: Any, stream: str) -> dict[str, str]:
     control.tag_stream(StreamName=stream, Tags={"door": "north", "floor": "1"})
     control.untag_stream(StreamName=stream, TagKeyList=["floor"])
     return control.list_tags_for_stream(StreamName=stream)["Tags"]
 
 
-def retain(control, stream):
+def retain(control: Any, stream: str) -> tuple[int, tuple[str, int] | None]:
     version = control.describe_stream(StreamName=stream)["StreamInfo"]["Version"]
-    change = dict(StreamName=stream, Operation="INCREASE_DATA_RETENTION", DataRetentionChangeInHours=24)
+    change = {"StreamName": stream, "Operation": "INCREASE_DATA_RETENTION", "DataRetentionChangeInHours": 24}
     control.update_data_retention(CurrentVersion=version, **change)
     refused = refusal(control.update_data_retention, CurrentVersion=version, **change)
     return control.describe_stream(StreamName=stream)["StreamInfo"]["DataRetentionInHours"], refused
 
 
-def fetch_clip(control, task, times):
+def fetch_clip(control: Any, task: dict[str, Any], times: dict[str, datetime]) -> str:
     address = control.get_data_endpoint(StreamName=task["stream"], APIName="GET_CLIP")["DataEndpoint"]
     archive = client("kinesis-video-archived-media", address)
     selector = {"FragmentSelectorType": "PRODUCER_TIMESTAMP", "TimestampRange": times}
@@ -55,13 +58,24 @@ def fetch_clip(control, task, times):
     return answer["ContentType"]
 
 
-def fetch_images(control, task, times, **options):
+def fetch_images(
+    control: Any, task: dict[str, Any], times: dict[str, datetime], **options: Any
+) -> list[list[list[object]]]:
     address = control.get_data_endpoint(StreamName=task["stream"], APIName="GET_IMAGES")["DataEndpoint"]
-    pages = client("kinesis-video-archived-media", address).get_paginator("get_images").paginate(
-        StreamName=task["stream"], ImageSelectorType="PRODUCER_TIMESTAMP", SamplingInterval=500,
-        PaginationConfig={"PageSize": 3}, **times, **options,
+    pages = (
+        client("kinesis-video-archived-media", address)
+        .get_paginator("get_images")
+        .paginate(
+            StreamName=task["stream"],
+            ImageSelectorType="PRODUCER_TIMESTAMP",
+            SamplingInterval=500,
+            PaginationConfig={"PageSize": 3},
+            **times,
+            **options,
+        )
     )
-    folder, seen = pathlib.Path(task["images"]), []
+    folder = pathlib.Path(task["images"])
+    seen: list[list[list[object]]] = []
     for page in pages:
         seen.append([])
         for image in page["Images"]:
@@ -73,13 +87,13 @@ def fetch_images(control, task, times, **options):
     return seen
 
 
-def main(task):
+def main(task: dict[str, Any]) -> None:
     control = client("kinesisvideo", task["endpoint"])
     elsewhere = client("kinesisvideo", task["endpoint"], "eu-west-1")
-    first, last = (datetime.fromtimestamp(task[end], timezone.utc) for end in ("first", "last"))
+    first, last = (datetime.fromtimestamp(task[end], UTC) for end in ("first", "last"))
     times = {"StartTimestamp": first, "EndTimestamp": last}
     hours, stale = retain(control, task["stream"])
-    small = dict(WidthPixels=64, HeightPixels=64, FormatConfig={"JPEGQuality": "50"})
+    small = {"WidthPixels": 64, "HeightPixels": 64, "FormatConfig": {"JPEGQuality": "50"}}
     answer = {
         "tags": tag(control, task["stream"]),
         "hours": hours,

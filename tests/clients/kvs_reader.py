@@ -9,14 +9,15 @@ Makes the stream `create`, asks for the data endpoint of `stream`, and for each 
 import json
 import re
 import sys
+from typing import Any
 
 import boto3
 
-KEYS = dict(aws_access_key_id="local", aws_secret_access_key="local", region_name="us-east-1")
+KEYS = {"aws_access_key_id": "local", "aws_secret_access_key": "local", "region_name": "us-east-1"}
 WHOLE = re.compile(rb"AWS_KINESISVIDEO_CONTINUATION_TOKEN.{0,16}?[0-9]{47}", re.DOTALL)
 
 
-def read(media, stream, selector, fragments, output):
+def read(media: Any, stream: str, selector: dict[str, str], fragments: int, output: str) -> None:
     payload = media.get_media(StreamName=stream, StartSelector=selector)["Payload"]
     body = b""
     # The pieces as the server sends them; read() would wait for more than a live stream has.
@@ -29,7 +30,7 @@ def read(media, stream, selector, fragments, output):
         file.write(body)
 
 
-def main(task):
+def main(task: dict[str, Any]) -> None:
     control = boto3.client("kinesisvideo", endpoint_url=task["endpoint"], **KEYS)
     created = control.create_stream(StreamName=task["create"], DataRetentionInHours=2, MediaType="video/h264")
     described = control.describe_stream(StreamARN=created["StreamARN"])["StreamInfo"]

@@ -68,7 +68,7 @@ fn the_same_frames_are_sampled_as_if_every_one_were_decoded() {
 }
 
 #[test]
-fn keyframes_alone_are_decoded_where_the_period_is_at_least_a_gop() {
+fn keyframes_alone_are_decoded_where_the_period_is_no_shorter_than_a_gop() {
     for (name, clip) in clips() {
         let camera = CameraStatus::alone(&CameraId::new("gate"));
         let mut decoder = Decoder::new(camera.clone(), Sampler::new(Some(2.5), SamplerState::default()));

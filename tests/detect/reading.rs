@@ -144,7 +144,7 @@ fn a_model_that_cannot_read_says_why_and_what_to_do() {
         (
             "no characters",
             tiny_text("text_unnamed"),
-            &["`character` in its metadata", "one character a line"],
+            &["`character` in its metadata", "one character per line"],
         ),
         ("none given", with(tiny_text("text"), &[]), &["it has no characters"]),
         (

@@ -11,7 +11,7 @@ fn street_at(second: &str) -> HostPicture {
 }
 
 /// The detections of OpenCV (letterbox) and onnxruntime in Python with the same model, before NMS the best box of each
-/// thing: second, label, confidence, box.
+/// object: second, label, confidence, box.
 const PYTHON: [(&str, &str, f32, [f32; 4]); 5] = [
     ("5", "person", 0.807, [349.0, 1.0, 485.0, 272.0]),
     ("6", "car", 0.489, [364.0, 108.0, 437.0, 153.0]),

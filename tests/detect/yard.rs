@@ -37,7 +37,7 @@ async fn the_people_of_the_yard_are_those_of_the_file() {
     }
     let agreed = std::fs::read_to_string(file()).unwrap();
     let agreed: Vec<&str> = agreed.lines().collect();
-    assert_eq!(agreed.len(), 795, "a line a frame");
+    assert_eq!(agreed.len(), 795, "one line per frame");
     for (seen, agreed) in text.lines().zip(agreed.into_iter().step_by(stride)) {
         same(&serde_json::from_str(seen).unwrap(), &serde_json::from_str(agreed).unwrap());
     }

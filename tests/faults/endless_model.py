@@ -5,19 +5,20 @@ usage: endless_model.py MODEL ENDLESS_MODEL
 """
 
 import sys
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 
-def endless(model):
+def endless(model: Any) -> Any:
     graph = model.graph
     output = graph.output[0].name
     for node in graph.node:
         node.output[:] = ["quick" if name == output else name for name in node.output]
 
-    def value(name, kind=TensorProto.FLOAT):
+    def value(name: str, kind: int = TensorProto.FLOAT) -> Any:
         return helper.make_tensor_value_info(name, kind, [])
 
     body = helper.make_graph(

@@ -16,7 +16,7 @@ const FILM: Duration = Duration::from_secs(9);
 /// Fragments, of a second each, in a film.
 pub(crate) const FILM_FRAGMENTS: u64 = 9;
 
-/// Records of so many films: each shows three things, one after the other, which come and go; the last is there at the end.
+/// Records of so many films: each shows three objects, one after the other, which come and go; the last is there at the end.
 pub(crate) const fn records_of(films: u32) -> u64 {
     films as u64 * 6 - 1
 }
@@ -32,7 +32,7 @@ pub(crate) struct Footage {
 }
 
 impl Footage {
-    /// Nothing is stored yet; a connection gets so many fragments a second.
+    /// Nothing is stored yet; a connection gets this number of fragments per second.
     pub(crate) fn new(fragments_per_s: u32) -> Self {
         Self::made(SystemTime::UNIX_EPOCH + Duration::from_millis(MADE_MS), fragments_per_s)
     }

@@ -84,7 +84,7 @@ impl Sample {
     }
 }
 
-/// Samples of all cameras, each some times a second.
+/// Samples of all cameras, several per second of each.
 async fn samples(program: &Program) -> Vec<Sample> {
     let (began, mut asked) = (Instant::now(), Instant::now());
     let mut samples = Vec::new();

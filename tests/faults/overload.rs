@@ -13,7 +13,7 @@ use super::table::TOO_MUCH;
 use super::watch::{events, figure, is_full, metric, metrics, reasons, until};
 
 const CAMERAS: [&str; 4] = ["front", "back", "side", "gate"];
-/// Frames a second of the film.
+/// Frames per second of the film.
 const FILM_FPS: f64 = 10.0;
 /// More is asked than can be done, so many times at least.
 const OVERLOAD: f64 = 3.0;

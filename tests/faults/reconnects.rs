@@ -12,9 +12,9 @@ use super::watch::{figure, is_full, is_soak, metric, metrics, until_within};
 /// Of memory after the warm-up, bytes.
 const FLAT: f64 = 5e6;
 const STREAMS: u32 = 20;
-/// Connections of a camera that may follow each other at once; then there is one a second.
+/// Connections of a camera that may follow each other at once; then there is one per second.
 const BURST: f64 = 10.0;
-/// Lines of one kind that a camera logs a minute.
+/// Lines of one kind that a camera logs per minute.
 const LINES: u64 = 10;
 
 fn connections() -> u32 {

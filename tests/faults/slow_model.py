@@ -7,6 +7,7 @@ PRODUCTS matrices of 512 x 512 are multiplied, one after the other: 0.27 thousan
 """
 
 import sys
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,7 +16,7 @@ from onnx import helper, numpy_helper
 SIDE = 512
 
 
-def slowed(model, products):
+def slowed(model: Any, products: int) -> Any:
     graph = model.graph
     output = graph.output[0].name
     for node in graph.node:

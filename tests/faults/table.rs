@@ -183,7 +183,7 @@ pub(crate) const CAMERAS: [Row; 16] = [
         NEXT,
     ),
     camera(
-        "the role may not read",
+        "the role is not authorized to read",
         ("forbids", "unauthorized"),
         "grant kinesisvideo:",
         "kvs_infer_source_disconnects_total{reason=\"not_authorized\"}",

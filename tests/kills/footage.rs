@@ -1,4 +1,4 @@
-//! Footage in which things come and go all the time, each long enough to be confirmed, at any place of a fragment.
+//! Footage in which objects come and go all the time, each long enough to be confirmed, at any place of a fragment.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -7,17 +7,17 @@ use kvs_sim::{ClipPace, Clock, Sim, append_clip, epoch_ms};
 
 use super::colours::{model, paint_by};
 
-/// The cameras, and by how much their things come earlier than those of the first, s.
+/// The cameras, and by how much their objects come earlier than those of the first, s.
 pub(crate) const CAMERAS: [(&str, f64); 3] = [("front", 0.0), ("back", 0.4), ("side", 0.9)];
 /// Of each camera, in fragments of a second with ten frames.
 pub(crate) const FRAGMENTS: u32 = 96;
 /// The delay of the last, empty second: all before it is far behind the live edge, however slow a
 /// reader is. One at the edge that waits for its bytes would count as live, and may drop frames.
 const LATER: Duration = Duration::from_secs(60);
-/// Box, colour, every so many seconds, for so many seconds. The periods are no multiples of a fragment, so that confirmation
-/// begins at each tenth of one.
+/// Box, colour, every so many seconds, for so many seconds.
 type Objects = [(&'static str, &'static str, f64, f64); 3];
 
+/// The periods are no multiples of a fragment, so that confirmation begins at each tenth of one.
 const BUSY: Objects = [
     ("x=16:y=16:w=32:h=32", "0xFF0000", 1.3, 0.7),
     ("x=64:y=16:w=48:h=32", "0x00FF00", 1.7, 0.8),
@@ -41,7 +41,7 @@ pub(crate) struct Kind {
     /// A further key of each camera.
     motion: &'static str,
     /// A run without kills has more events than this.
-    pub(crate) least_events: usize,
+    pub(crate) min_events: usize,
 }
 
 pub(crate) const CLOSED_GOPS: Kind = Kind {
@@ -49,7 +49,7 @@ pub(crate) const CLOSED_GOPS: Kind = Kind {
     mode: "GETMEDIA",
     objects: BUSY,
     motion: "",
-    least_events: 400,
+    min_events: 400,
 };
 /// Each fragment refers to the one before.
 pub(crate) const OPEN_GOPS: Kind = Kind {
@@ -63,7 +63,7 @@ pub(crate) const OPEN_GOPS_BY_HLS: Kind = Kind { mode: "HLS", ..OPEN_GOPS };
 pub(crate) const IDLE: Kind = Kind {
     objects: SELDOM,
     motion: "    motion: { enabled: true, max_idle_seconds: 1 }\n",
-    least_events: 100,
+    min_events: 100,
     ..CLOSED_GOPS
 };
 pub(crate) const IDLE_WITH_OPEN_GOPS: Kind = Kind { encoder: OPEN_GOPS.encoder, ..IDLE };

@@ -238,7 +238,7 @@ impl<'a> Round<'a> {
         finish(self.undisturbed, end_ms);
         self.proxy.stop().await;
         let (right, delivered) = tokio::join!(self.right.delivered(), self.tried.delivered());
-        assert_is_busy(&right, self.scene.kind.least_events);
+        assert_is_busy(&right, self.scene.kind.min_events);
         Verdict::of(&right, &delivered)
     }
 
@@ -297,9 +297,9 @@ fn finish(program: Program, end_ms: i64) {
 }
 
 /// Without kills and faults each event is delivered once, everywhere, and there are many of them.
-fn assert_is_busy(right: &Delivered, least_events: usize) {
+fn assert_is_busy(right: &Delivered, min_events: usize) {
     let events = right.records.len();
-    assert!(events > least_events, "{events} events");
+    assert!(events > min_events, "{events} events");
     assert_eq!(right.items.len(), events);
     let phase = |record: &&serde_json::Value| record["payload"]["extras"]["phase"] != "end";
     let pictured = right.records.iter().filter(phase).count();

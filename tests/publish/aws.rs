@@ -210,7 +210,7 @@ async fn only_refused_records_are_sent_again_and_order_holds() {
     let mut accepted = std::collections::BTreeMap::<String, Vec<u64>>::new();
     for call in &calls {
         let cameras: std::collections::BTreeSet<_> = call.iter().map(|put| &put.event.camera_id).collect();
-        assert_eq!(cameras.len(), call.len(), "one record a camera is under way");
+        assert_eq!(cameras.len(), call.len(), "one record per camera is under way");
         for put in call.iter().filter(|put| !put.refused) {
             accepted.entry(put.event.camera_id.clone()).or_default().push(put.event.seq);
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use kvs_infer::detect::cache_dir;
 use kvs_sim::{ClipPace, Sim, SimConfig, append_clip};
 
-/// Frames of the clip: 9 s at 10 frames a second, a key frame each second.
+/// Frames of the clip: 9 s at 10 frames per second, a key frame each second.
 pub(crate) const FRAMES: u64 = 90;
 /// The objects in view, in order; each for two seconds, from seconds 1, 4 and 7 on.
 pub(crate) const LABELS: [&str; 3] = ["red", "green", "blue"];
@@ -29,7 +29,7 @@ pub(crate) fn film(dir: &Path, b_frames: u32) -> PathBuf {
     clip
 }
 
-/// Writes a clip of `length_s` seconds at 10 frames a second, black but for what `filter` draws, in H.264 with a key frame each second.
+/// Writes a clip of `length_s` seconds at 10 frames per second, black but for what `filter` draws, in H.264 with a key frame each second.
 pub(crate) fn paint(clip: &Path, length_s: u32, filter: &str, b_frames: u32) {
     let encoder = format!("-c:v libx264 -crf 12 -g 10 -keyint_min 10 -sc_threshold 0 -bf {b_frames}");
     paint_by(clip, length_s, filter, &encoder);

@@ -41,7 +41,7 @@ async fn two_cameras_deliver_records_to_kinesis_and_encrypted_pictures_to_s3() {
     assert_eq!(front["frames"]["dropped"], serde_json::json!({}), "catch-up drops nothing");
     let records: Vec<Value> = records(&kinesis, "events").await.iter().map(event).collect();
     assert_eq!(ids(&records), ids(&seen));
-    assert_eq!(records.len(), 6, "each thing once: {records:#?}");
+    assert_eq!(records.len(), 6, "each object once: {records:#?}");
     let schema = schema();
     for record in &records {
         let faults: Vec<_> = schema.iter_errors(record).map(|fault| fault.to_string()).collect();

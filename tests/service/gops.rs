@@ -21,7 +21,7 @@ const CODINGS: [Coding; 6] = [
     ("h265-open", "-c:v libx265 -tag:v hvc1 -x265-params log-level=none:open-gop=1:bframes=3", true),
 ];
 
-/// `fps_target`, and how many frames are to be inferred. The clips have ten frames a second, so `None` is every one.
+/// `fps_target`, and how many frames are to be inferred. The clips have ten frames per second, so `None` is every one.
 const RATES: [(Option<u32>, u64); 3] = [(Some(1), 5), (Some(5), 25), (None, 50)];
 
 /// Four seconds in fragments of one second.

@@ -13,15 +13,15 @@ use super::live_check::{RECORDS_KEY, table};
 use super::moto::{Moto, records};
 use super::program::Program;
 
-/// Ten frames a second.
+/// Ten frames per second.
 const LENGTH_S: u32 = 11;
 const TTL_DAYS: i64 = 30;
 
 /// An object of the scene: entry of the pipeline and reported label, if it is listed; left, top, width, height, px;
 /// colour; first and last second.
-type Thing = (Option<(&'static str, &'static str)>, [u32; 4], [u8; 3], [f64; 2]);
+type SceneObject = (Option<(&'static str, &'static str)>, [u32; 4], [u8; 3], [f64; 2]);
 
-const THINGS: [Thing; 6] = [
+const OBJECTS: [SceneObject; 6] = [
     (None, [96, 64, 32, 16], [0, 0, 255], [0.0, 11.0]),
     (None, [0, 112, 32, 16], [255, 0, 255], [0.0, 11.0]),
     (Some(("weapon", "gun")), [16, 16, 32, 32], [255, 0, 0], [1.0, 2.95]),
@@ -43,7 +43,7 @@ const EXPECTED: [(&str, &str, &str); 8] = [
 ];
 
 fn scene() -> String {
-    let drawn = THINGS.map(|(_, [x, y, w, h], [r, g, b], [from, to])| {
+    let drawn = OBJECTS.map(|(_, [x, y, w, h], [r, g, b], [from, to])| {
         format!("drawbox=x={x}:y={y}:w={w}:h={h}:c=0x{r:02X}{g:02X}{b:02X}:t=fill:enable='between(t,{from},{to})',")
     });
     drawn.concat() + "format=yuv420p"
@@ -122,7 +122,7 @@ fn assert_records(records: &[&Value]) {
         let faults: Vec<_> = schema.iter_errors(record).map(|fault| fault.to_string()).collect();
         assert!(faults.is_empty(), "{faults:?} in {record:#}");
         assert_eq!(record["seq"], number);
-        let (payload, (_, place, ..)) = (&record["payload"], thing(record));
+        let (payload, (_, place, ..)) = (&record["payload"], object_of(record));
         let [x, y, w, h] = place.map(f64::from);
         for (edge, truth) in payload["bbox"].as_array().unwrap().iter().zip([x, y, x + w, y + h]) {
             assert!((edge.as_f64().unwrap() - truth).abs() <= 2.0, "{place:?}: {payload:#}");
@@ -140,10 +140,11 @@ fn assert_records(records: &[&Value]) {
     );
 }
 
-/// Returns the subject of a record.
-fn thing(record: &Value) -> Thing {
-    let is_it = |thing: &&Thing| thing.0.is_some_and(|(_, label)| record["payload"]["label"] == label);
-    *THINGS.iter().find(is_it).unwrap_or_else(|| panic!("nothing of the scene: {record:#}"))
+/// Returns the object of the scene that a record is about.
+fn object_of(record: &Value) -> SceneObject {
+    let is_it =
+        |object: &&SceneObject| object.0.is_some_and(|(_, label)| record["payload"]["label"] == label);
+    *OBJECTS.iter().find(is_it).unwrap_or_else(|| panic!("nothing of the scene: {record:#}"))
 }
 
 /// The pictures of a start are there, with what they say of themselves and the colour in them; gives their keys.
@@ -156,7 +157,7 @@ async fn assert_pictures(
     let (payload, id) = (&record["payload"], record["event_id"].as_str().unwrap());
     let stem = format!("{prefix}{}-{}", payload["ts_ms"], &id[..12]);
     assert_eq!(payload["extras"]["snapshot"], format!("s3://pictures/{stem}.jpg"));
-    let (_, [x, y, w, h], colour, _) = thing(record);
+    let (_, [x, y, w, h], colour, _) = object_of(record);
     let mut pictures =
         vec![(format!("{stem}.jpg"), None), (format!("{stem}_clean.jpg"), Some((x + w / 2, y + h / 2)))];
     if has_crops {
@@ -189,7 +190,7 @@ async fn assert_pictures(
     pictures.into_iter().map(|(key, _)| key).collect()
 }
 
-/// Asked by the index, the table has an item a record, in the order of time, each with what queries and expiry go by.
+/// Asked by the index, the table has one item per record, in the order of time, each with what queries and expiry go by.
 async fn assert_items(dynamodb: &aws_sdk_dynamodb::Client, camera: &str, records: &[&Value]) {
     let query = dynamodb
         .query()

@@ -32,7 +32,7 @@ fn is_red(&[red, green, blue]: &[u8; 3]) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thing_under_a_mask_gives_no_event_and_its_colour_is_nowhere() {
+async fn an_object_under_a_mask_gives_no_event_and_its_colour_is_nowhere() {
     let clips = tempfile::tempdir().unwrap();
     let clip = clips.path().join("masked.mp4");
     let boxes = "drawbox=x=16:y=16:w=32:h=32:c=0xFF0000:t=fill,\
@@ -87,7 +87,7 @@ fn pictures(dir: &Path) -> Vec<std::path::PathBuf> {
     found
 }
 
-/// Twenty seconds, ten frames a second; something is there from second 8 to 10.
+/// Twenty seconds, ten frames per second; something is there from second 8 to 10.
 const SCENE: &str = "drawbox=x=16:y=16:w=32:h=32:c=0xFF0000:t=fill:enable='between(t,8,9.95)',format=yuv420p";
 const FRAMES: u64 = 200;
 

@@ -1,6 +1,6 @@
 //! A proxy before a server of AWS's services that fails as they do: by rule, by count, or as a seeded weather has it.
 //!
-//! One request a connection, so that each one is a chance to fail. What is refused never reaches the server.
+//! One request per connection, so that each one is a chance to fail. What is refused never reaches the server.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
@@ -38,7 +38,7 @@ pub(crate) enum Mishap {
     Failed,
     /// 503.
     Unavailable,
-    /// The role may not: AccessDeniedException, or S3's AccessDenied.
+    /// The role is not allowed to: AccessDeniedException, or S3's AccessDenied.
     Denied,
     /// PutRecords: each so-manieth record is refused, the first one included; the others are passed on.
     Partial {

@@ -6,16 +6,17 @@ use kvs_sim::{ClipPace, append_clip, epoch_ms};
 use serde_json::Value;
 
 use super::colours::{model, sim};
-use super::painting::{RED, SIDE, Thing, paint};
+use super::painting::{PaintedBox, RED, SIDE, paint};
 use super::program::Program;
 use super::rules::reported;
 
 const FRAMES: usize = 42;
-/// Left and right edge of the mask, px: wider than the thing, which is wholly behind it from frame 22 to 26.
+/// Left and right edge of the mask, px: wider than the box, which is wholly behind it from frame 22 to 26.
 const MASK: (usize, usize) = (44, 84);
 /// The blur that the codec and the drawn box may cause at the mask's edge, px.
 const BLUR: usize = 4;
-const WALK: Thing = Thing { colour: RED, is_there: |_| true, place: |frame| (frame * 2, 48), size: (32, 32) };
+const WALK: PaintedBox =
+    PaintedBox { colour: RED, is_there: |_| true, place: |frame| (frame * 2, 48), size: (32, 32) };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_behind_a_mask_is_reported_on_either_side_and_never_shown_behind_it() {
@@ -39,7 +40,7 @@ async fn an_object_behind_a_mask_is_reported_on_either_side_and_never_shown_behi
     for record in &records {
         let snapshot = record["payload"]["extras"]["snapshot"].as_str().unwrap();
         let reds = reds(&std::fs::read(events.join(snapshot)).unwrap());
-        assert!(!reds.is_empty(), "{snapshot}: the thing is in it");
+        assert!(!reds.is_empty(), "{snapshot}: the box is in it");
         let behind: Vec<_> = reds.iter().filter(|x| (MASK.0 + BLUR..MASK.1 - BLUR).contains(x)).collect();
         assert!(behind.is_empty(), "{snapshot}: {behind:?}");
     }
@@ -72,7 +73,7 @@ cameras:
     )
 }
 
-/// The columns of a picture's red pixels, in the rows of the thing: those of the caption above it are left out.
+/// The columns of a picture's red pixels, in the rows of the box: those of the caption above it are left out.
 fn reds(jpeg: &[u8]) -> Vec<usize> {
     let picture = turbojpeg::decompress(jpeg, turbojpeg::PixelFormat::RGB).unwrap();
     let is_red = |pixel: &[u8]| pixel[0] > pixel[1].max(pixel[2]).saturating_add(80);

@@ -6,12 +6,12 @@ use std::process::{Command, Stdio};
 
 /// Width and height of the picture, px.
 pub(crate) const SIDE: usize = 128;
-/// Frames a second.
+/// Frames per second.
 pub(crate) const RATE: usize = 10;
 
-/// A thing of a colour: the frames in which it is there, and its place.
+/// A box of one colour: the frames in which it is there, and its place.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Thing {
+pub(crate) struct PaintedBox {
     /// Red, green, blue, 0..=255.
     pub(crate) colour: [u8; 3],
     /// Returns whether it is in a frame.
@@ -26,7 +26,7 @@ pub(crate) const RED: [u8; 3] = [255, 0, 0];
 pub(crate) const GREEN: [u8; 3] = [0, 255, 0];
 pub(crate) const BLUE: [u8; 3] = [0, 0, 255];
 
-impl Thing {
+impl PaintedBox {
     fn paint(&self, frame: usize, picture: &mut [u8]) {
         let ((left, top), (width, height)) = ((self.place)(frame), self.size);
         for y in top..(top + height).min(SIDE) {
@@ -38,7 +38,7 @@ impl Thing {
 }
 
 /// Writes a clip of so many frames, with a key frame each second.
-pub(crate) fn paint(clip: &Path, frames: usize, things: &[Thing]) {
+pub(crate) fn paint(clip: &Path, frames: usize, boxes: &[PaintedBox]) {
     let input = format!("-v error -y -f rawvideo -pix_fmt rgb24 -s {SIDE}x{SIDE} -r {RATE} -i -");
     let coded = "-pix_fmt yuv420p -c:v libx264 -crf 8 -g 10 -keyint_min 10 -sc_threshold 0 -bf 0";
     let mut ffmpeg = Command::new("ffmpeg")
@@ -51,10 +51,10 @@ pub(crate) fn paint(clip: &Path, frames: usize, things: &[Thing]) {
     let mut pipe = ffmpeg.stdin.take().unwrap();
     for frame in 0..frames {
         let mut picture = vec![0; SIDE * SIDE * 3];
-        things
+        boxes
             .iter()
-            .filter(|thing| (thing.is_there)(frame))
-            .for_each(|thing| thing.paint(frame, &mut picture));
+            .filter(|painted| (painted.is_there)(frame))
+            .for_each(|painted| painted.paint(frame, &mut picture));
         pipe.write_all(&picture).unwrap();
     }
     drop(pipe);

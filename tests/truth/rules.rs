@@ -6,19 +6,19 @@ use kvs_sim::{ClipPace, append_clip, epoch_ms};
 use serde_json::Value;
 
 use super::colours::{model, sim};
-use super::painting::{BLUE, GREEN, RATE, RED, Thing, paint};
+use super::painting::{BLUE, GREEN, PaintedBox, RATE, RED, paint};
 use super::program::Program;
 
 /// A camera and the events that it must report.
 struct Scene {
     name: &'static str,
     frames: usize,
-    things: &'static [Thing],
+    boxes: &'static [PaintedBox],
     /// Keys of the camera.
     camera: &'static str,
     /// Keys of its detector.
     rules: &'static str,
-    /// Frame, label, phase, number of the thing, zones.
+    /// Frame, label, phase, number of the box, zones.
     reported: &'static [Reported],
 }
 
@@ -37,7 +37,7 @@ const SCENES: [Scene; 12] = [
     Scene {
         name: "seen-often-enough",
         frames: 30,
-        things: &[Thing {
+        boxes: &[PaintedBox {
             colour: RED,
             is_there: |frame| matches!(frame, 3 | 4 | 6..=8),
             place: HERE,
@@ -50,7 +50,7 @@ const SCENES: [Scene; 12] = [
     Scene {
         name: "not-seen-often-enough",
         frames: 30,
-        things: &[Thing {
+        boxes: &[PaintedBox {
             colour: RED,
             is_there: |frame| matches!(frame, 3 | 5 | 9 | 12),
             place: HERE,
@@ -63,7 +63,7 @@ const SCENES: [Scene; 12] = [
     Scene {
         name: "stays-long-enough",
         frames: 40,
-        things: &[Thing {
+        boxes: &[PaintedBox {
             colour: GREEN,
             is_there: |frame| (5..30).contains(&frame),
             place: HERE,
@@ -76,7 +76,7 @@ const SCENES: [Scene; 12] = [
     Scene {
         name: "passes-by",
         frames: 40,
-        things: &[Thing {
+        boxes: &[PaintedBox {
             colour: GREEN,
             is_there: |frame| (5..24).contains(&frame),
             place: HERE,
@@ -89,7 +89,7 @@ const SCENES: [Scene; 12] = [
     Scene {
         name: "walks-from-west-to-east",
         frames: 40,
-        things: &[Thing { colour: RED, is_there: ALWAYS, place: |frame| (frame * 2, 40), size: BOX }],
+        boxes: &[PaintedBox { colour: RED, is_there: ALWAYS, place: |frame| (frame * 2, 40), size: BOX }],
         camera: HALVES,
         rules: AT_ONCE,
         reported: &[(0, "red", "start", 1, "west"), (24, "red", "update", 1, "east")],
@@ -97,9 +97,9 @@ const SCENES: [Scene; 12] = [
     Scene {
         name: "only-in-the-east",
         frames: 40,
-        things: &[
-            Thing { colour: RED, is_there: ALWAYS, place: |_| (16, 32), size: BOX },
-            Thing { colour: BLUE, is_there: ALWAYS, place: |_| (80, 32), size: BOX },
+        boxes: &[
+            PaintedBox { colour: RED, is_there: ALWAYS, place: |_| (16, 32), size: BOX },
+            PaintedBox { colour: BLUE, is_there: ALWAYS, place: |_| (80, 32), size: BOX },
         ],
         camera: EAST,
         rules: AT_ONCE,
@@ -108,9 +108,9 @@ const SCENES: [Scene; 12] = [
     Scene {
         name: "only-what-is-listed",
         frames: 20,
-        things: &[
-            Thing { colour: RED, is_there: ALWAYS, place: |_| (8, 32), size: BOX },
-            Thing { colour: BLUE, is_there: ALWAYS, place: |_| (80, 32), size: BOX },
+        boxes: &[
+            PaintedBox { colour: RED, is_there: ALWAYS, place: |_| (8, 32), size: BOX },
+            PaintedBox { colour: BLUE, is_there: ALWAYS, place: |_| (80, 32), size: BOX },
         ],
         camera: "",
         rules: "classes: [red], temporal_confirm: { frames: 1, window: 1 }",
@@ -119,7 +119,7 @@ const SCENES: [Scene; 12] = [
     Scene {
         name: "back-in-time",
         frames: 60,
-        things: &[Thing {
+        boxes: &[PaintedBox {
             colour: RED,
             is_there: |frame| !(10..25).contains(&frame),
             place: HERE,
@@ -132,7 +132,7 @@ const SCENES: [Scene; 12] = [
     Scene {
         name: "back-too-late",
         frames: 60,
-        things: &[Thing {
+        boxes: &[PaintedBox {
             colour: RED,
             is_there: |frame| !(10..40).contains(&frame),
             place: HERE,
@@ -145,7 +145,7 @@ const SCENES: [Scene; 12] = [
     Scene {
         name: "hidden-on-its-way",
         frames: 45,
-        things: &[Thing {
+        boxes: &[PaintedBox {
             colour: BLUE,
             is_there: |frame| !(15..25).contains(&frame),
             place: |frame| (frame * 2, 40),
@@ -158,7 +158,7 @@ const SCENES: [Scene; 12] = [
     Scene {
         name: "stands-still",
         frames: 300,
-        things: &[Thing { colour: RED, is_there: ALWAYS, place: HERE, size: BOX }],
+        boxes: &[PaintedBox { colour: RED, is_there: ALWAYS, place: HERE, size: BOX }],
         camera: "",
         rules: AT_ONCE,
         reported: &[(0, "red", "start", 1, "")],
@@ -166,7 +166,7 @@ const SCENES: [Scene; 12] = [
     Scene {
         name: "reported-again",
         frames: 45,
-        things: &[Thing { colour: RED, is_there: ALWAYS, place: HERE, size: BOX }],
+        boxes: &[PaintedBox { colour: RED, is_there: ALWAYS, place: HERE, size: BOX }],
         camera: "",
         rules: "temporal_confirm: { frames: 1, window: 1 }, update_seconds: 2",
         reported: &[(0, "red", "start", 1, ""), (20, "red", "update", 1, ""), (40, "red", "update", 1, "")],
@@ -211,7 +211,7 @@ async fn the_events_are_what_is_true() {
     let made = SystemTime::now() - Duration::from_secs(3600);
     for scene in &SCENES {
         let clip = clips.path().join(format!("{}.mp4", scene.name));
-        paint(&clip, scene.frames, scene.things);
+        paint(&clip, scene.frames, scene.boxes);
         let stream = sim.store().stream_or_create(&format!("{}-stream", scene.name)).unwrap();
         append_clip(&stream, &clip, ClipPace::Asap, made).await.unwrap();
     }

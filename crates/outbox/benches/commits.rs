@@ -141,7 +141,7 @@ fn report(dir: &std::path::Path, sources: usize, pause: Option<Duration>) {
     let pace = if pause.is_some() { "once per second" } else { "unpaced" };
     let (commits, syncs) = (commits as f64 / seconds, syncs as f64 / seconds);
     println!(
-        "{sources:>4} sources, {pace:<17} {commits:>8.1} commits/s {syncs:>8.1} syncs/s {kib:>7.1} KiB written a commit"
+        "{sources:>4} sources, {pace:<17} {commits:>8.1} commits/s {syncs:>8.1} syncs/s {kib:>7.1} KiB written per commit"
     );
     outbox.close().unwrap();
 }

@@ -20,7 +20,7 @@ pub const MAX_COMMIT_BYTES: u64 = 64 << 20;
 /// The delays within which work that is not urgent waits to share a transaction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Linger {
-    /// Delay of commits. With it, 100 cameras that commit once a second cause 10 transactions a second instead of 100, and a crash
+    /// Delay of commits. With it, 100 cameras that commit once per second cause 10 transactions per second instead of 100, and a crash
     /// costs a tenth of a second of footage more, which is read again.
     pub(crate) commits: Duration,
     /// Delay of acknowledgements alone. A crash costs a second delivery of the entries delivered within it.
@@ -181,14 +181,17 @@ impl CommitQueue {
     ) -> Result<bool, CommitError> {
         let mut state = self.lock();
         if state.closed {
+            // Under the lock that `close` takes, so the last batch has every commit that was accepted.
             return Err(CommitError::Closed);
         }
         let Some((commit, reservations)) = offered.take() else { return Ok(true) };
+        // All quotas or none: two commits that each held one and waited for the other would never end.
         let fits = state.has_room(commit.len()) && reservations.iter().all(|one| self.has_quota(&state, one));
         if !fits {
             *offered = Some((commit, reservations));
             return Ok(false);
         }
+        // Dated here and not at the write, or a queue would seem young while the disk fails.
         state.push(QueuedCommit { commit, at: SystemTime::now(), reservations });
         self.work.notify_one();
         Ok(true)
@@ -280,6 +283,7 @@ impl CommitQueue {
         let has_work = state.has_work();
         state.urgent |= has_work;
         self.work.notify_one();
+        // Queued work is in the next batch; without any, the batch that is being written is the last to wait for.
         let target = state.batches_taken + u64::from(has_work);
         (target > state.batches_completed).then_some(target)
     }
@@ -313,6 +317,7 @@ impl CommitQueue {
     /// Waits before the next retry. Returns `false` when the outbox closes.
     pub(crate) fn sleep(&self, delay: Duration) -> bool {
         let state = self.lock();
+        // Each commit notifies `work` too: the condition keeps those from cutting the backoff short.
         let waited = self.work.wait_timeout_while(state, delay, |state| !state.closed);
         !waited.unwrap_or_else(PoisonError::into_inner).0.closed
     }
@@ -339,6 +344,7 @@ impl CommitQueue {
         // A batch that was given up counts too: its waiters would else wait for ever.
         state.batches_completed += 1;
         self.release_acks(state, &batch.acks, pending);
+        // `notify_one` keeps a permit, so a sink that is busy delivering does not miss the wake-up.
         for reservation in batch.commits.iter().flat_map(|queued| &queued.reservations) {
             self.new_entries[reservation.sink].notify_one();
         }
@@ -382,6 +388,7 @@ impl CommitQueue {
     /// Wakes every waiter for the last time: the writer has ended.
     pub(crate) fn end(&self) {
         let mut state = self.lock();
+        // Closed as well: after a panic of the writer, no commit that is accepted would ever be written.
         (state.closed, state.ended) = (true, true);
         drop(state);
         self.progress.notify_waiters();
@@ -407,6 +414,7 @@ impl CommitQueueState {
         self.held += 1;
         self.held_bytes += queued.commit.len();
         self.urgent |= queued.commit.urgent;
+        // The first commit sets the time: later ones must not postpone a batch for ever.
         self.commits_since.get_or_insert_with(Instant::now);
         self.commits.push(queued);
     }
@@ -452,6 +460,7 @@ impl CommitQueueState {
 
     fn take_acks(&mut self) -> Vec<(usize, EntryId)> {
         self.acks_since = None;
+        // `acked` keeps the ids until they are off the disk: `pending` leaves them out until then.
         let acks = self.sinks.iter_mut().map(|usage| std::mem::take(&mut usage.new_acks));
         acks.enumerate().flat_map(|(sink, ids)| ids.into_iter().map(move |id| (sink, id))).collect()
     }

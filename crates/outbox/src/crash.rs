@@ -160,6 +160,7 @@ impl OutboxModel {
     /// Checks the contents after a crash: the commits up to some point are there, including all those reported as durable.
     fn recover(&mut self, found: &DiskContents) {
         let explained =
+            // From the longest: commits that were not reported as durable may be so all the same.
             (self.flushed..=self.commits.len()).rev().find(|commits| self.explains(*commits, found));
         let Some(commits) = explained else {
             panic!("no prefix of the commits in {self:#?} explains {found:#?}")
@@ -235,6 +236,7 @@ impl History {
         let ids: Vec<EntryId> = taken.iter().map(|entry| entry.id).collect();
         self.outbox.ack(SinkHandle(sink), &ids);
         self.model.acked[sink].extend(taken.iter().map(|entry| number(&entry.payload)));
+        // While the disk fails, the database is closed between two retries, and a read is an error.
         let left = self.outbox.pending(SinkHandle(sink), None, usize::MAX, u64::MAX).unwrap_or_default();
         assert!(left.iter().all(|entry| !ids.contains(&entry.id)), "an acknowledged entry came again");
     }
@@ -273,6 +275,7 @@ impl History {
             }
         };
         tokio::select! {
+            // Without power the writer retries for ever, and the flush does not end.
             () = self.outbox.flush() => self.model.flush(),
             () = power_cut => {}
         }
@@ -284,6 +287,7 @@ impl History {
         if self.outbox.close().is_ok() {
             self.model.flush();
         }
+        // Fate 0 drops all that is not synced: a clean end must not depend on it.
         self.disk = SimulatedDisk::holding(self.disk.after_crash(&[0]));
         self.reopen();
     }

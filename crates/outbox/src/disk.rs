@@ -74,6 +74,7 @@ impl OutboxFolder {
         let refused =
             |why: io::Error| OpenError::Disk { location: dir.display().to_string(), why: why.to_string() };
         create_folder(dir).map_err(refused)?;
+        // Never deleted: two processes could hold the deleted file and its successor locked at the same time.
         let lock = private().create(true).truncate(false).write(true).open(dir.join(LOCK_FILE));
         let lock = lock.map_err(refused)?;
         match lock.try_lock() {
@@ -90,6 +91,7 @@ impl OutboxFolder {
     /// # Errors
     /// Another process holds the lock, or the operating system refuses.
     pub fn set_aside(dir: &Path, now: SystemTime) -> Result<PathBuf, OpenError> {
+        // A process that has the file open would keep writing to it under its new name.
         let folder = Self::lock(dir)?;
         let at_ms = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let aside = dir.join(format!("{ASIDE}{at_ms}"));
@@ -149,6 +151,7 @@ fn private() -> OpenOptions {
 }
 
 fn connect(path: &Path) -> io::Result<Box<dyn StorageBackend>> {
+    // Creates nothing: a database that vanished is an error and not an empty outbox.
     let file = private().read(true).write(true).open(path)?;
     Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
 }
@@ -169,6 +172,7 @@ fn create_folder(dir: &Path) -> io::Result<()> {
 }
 
 fn rename_database(dir: &Path, aside: &Path) -> io::Result<()> {
+    // Before the others are deleted: a crash in between leaves one file too many and never none.
     fs::rename(dir.join(DATABASE_FILE), aside)?;
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
@@ -181,6 +185,7 @@ fn rename_database(dir: &Path, aside: &Path) -> io::Result<()> {
 }
 
 fn sync_folder(dir: &Path) -> io::Result<()> {
+    // fsync(2): syncing a file does not make its entry in the folder durable.
     File::open(dir)?.sync_all()
 }
 

@@ -71,6 +71,7 @@ impl Outbox {
     /// See [`OpenError`].
     pub fn open(config: OutboxConfig) -> Result<(Self, OpenReport), OpenError> {
         sink::check_names(&config.sinks)?;
+        // After the check of the names: a mistake in the configuration leaves no folder behind.
         let folder = OutboxFolder::lock(&config.dir)?;
         Self::open_on(folder, config.sinks)
     }
@@ -111,6 +112,7 @@ impl Outbox {
             health: sender,
             retry,
         };
+        // A thread and not a task: redb blocks in fdatasync, which takes seconds on a busy disk.
         let thread = Builder::new().name("outbox".into()).spawn(|| writer.run());
         let writer = Mutex::new(Some(thread.map_err(|why| OpenError::Thread { why: why.to_string() })?));
         Ok((Self(Arc::new(OutboxInner { id, location, queue, slot, health, writer })), report))
@@ -230,6 +232,7 @@ impl OutboxInner {
 
     fn close(&self) -> Result<(), CloseError> {
         self.queue.close();
+        // Taken, because the drop of the last handle closes again, and a thread can be joined only once.
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         match writer.map(JoinHandle::join) {
             None => Ok(()),

@@ -287,6 +287,7 @@ fn connect(disk: &dyn Disk) -> Result<BoxedBackend, StoreError> {
 
 fn builder() -> Builder {
     let mut builder = Builder::new();
+    // redb verifies a file by itself only after a crash: it would trust one that was altered while closed, or panic.
     builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
     builder
 }
@@ -311,8 +312,10 @@ fn fill(backend: BoxedBackend) -> Result<(), redb::Error> {
         meta.insert("magic", MAGIC)?;
         meta.insert("format", &FORMAT.to_le_bytes()[..])?;
         meta.insert("id", id.as_bytes())?;
+        // A new outbox has nothing to recover from.
         meta.insert("closed", &[1][..])?;
     }
+    // Creates every table: a read of a table that does not exist is an error in redb.
     OutboxTables::open(&transaction, PendingTotals::new())?.finish()?;
     Ok(transaction.commit()?)
 }
@@ -343,6 +346,7 @@ fn count(db: &Database, name: &str) -> Result<u64, redb::Error> {
 
 /// Returns the totals of every sink in the database, of whatever configuration.
 fn scan(db: &Database) -> Result<PendingTotals, redb::Error> {
+    // Counted at each opening and stored nowhere, so the totals cannot disagree with the rows.
     let mut pending = PendingTotals::new();
     for row in db.begin_read()?.open_table(PENDING)?.iter()? {
         let (key, row) = row?;

@@ -74,8 +74,10 @@ impl<'tx> OutboxTables<'tx> {
         quotas: &[SinkQuota],
     ) -> Result<(), redb::Error> {
         let id = self.next_id;
+        // An entry that no sink gets uses a number up too: gaps do no harm, and ids stay in the order of commits.
         self.next_id += 1;
         let (mut sinks, mut takers) = (0, 0);
+        // By configured sink and not by `entry.sinks`, which may name a sink twice.
         for (index, quota) in quotas.iter().enumerate() {
             if !entry.sinks.contains(&SinkHandle(index)) {
                 continue;
@@ -108,6 +110,7 @@ impl<'tx> OutboxTables<'tx> {
         if let Some(totals) = self.totals.get_mut(sink) {
             totals.remove(bytes);
         }
+        // Every pending row has a row in `owed`. If it were missing, deleting the entry is better than keeping it for ever.
         let (sinks, takers) = self.owed.get(id)?.map_or((1, 1), |row| row.value());
         let left = (sinks.saturating_sub(1), takers.saturating_sub(u32::from(takes)));
         // The count of takers also is 0 where they are deleted already, or never were stored: only a taker deletes.
@@ -125,6 +128,7 @@ impl<'tx> OutboxTables<'tx> {
 
     /// Deletes a sink's queue.
     pub(crate) fn drop_sink(&mut self, sink: &str) -> Result<(), redb::Error> {
+        // One by one through `release`: other sinks may still owe an entry, and those that none owes must go.
         while let Some(id) = self.oldest(sink)?.map(|(id, _)| id) {
             self.release(sink, id)?;
         }

@@ -83,9 +83,11 @@ impl OutboxWriter {
     /// # Errors
     /// The disk failed until the end, and some commits are not durable.
     pub(crate) fn run(mut self) -> Result<(), CloseError> {
+        // Bound to a name: a bare `_` would drop the guard at once and end the queue.
         let _end = EndGuard(Arc::clone(&self.queue));
         let mut lost = None;
         while let Some(mut batch) = self.queue.next_batch() {
+            // Numbered before the first try, so that a retry recognizes a batch that became durable after all.
             batch.number = Some(self.state.batch + 1);
             let mut effects = BatchEffects::default();
             let outcome = self.write(&batch, &mut effects);
@@ -128,6 +130,7 @@ impl OutboxWriter {
         match self.slot.with(|store| store.apply(&self.state, batch, &self.quotas, effects)) {
             Some(Ok(state)) => self.state = state,
             Some(Err(why)) => return self.slot.put(None).and(Err(why)),
+            // `reopen` has filled the slot, and only this thread empties it.
             None => {}
         }
         Ok(())
@@ -141,6 +144,7 @@ impl OutboxWriter {
         let (store, state) = OutboxStore::open(&*self.disk)?;
         store.mark_closed(false)?;
         self.state = state;
+        // The transaction that failed may be durable, so the totals are those of the file.
         self.queue.set_durable(&self.state.pending);
         self.slot.put(Some(store))
     }

@@ -18,8 +18,8 @@ use crate::delivery::status::SinkGauge;
 use crate::media::{CameraId, Position, fragment_order};
 use crate::telemetry::publish as telemetry;
 
-/// Interval between two writes of a camera. A lost disk costs this much footage read again, and each write is paid for: at 10 s a
-/// camera writes 260,000 times a month.
+/// Interval between two writes of a camera. A lost disk costs this much footage read again, and DynamoDB charges each write: at 10 s,
+/// a camera causes 260,000 writes per month.
 pub(super) const INTERVAL: Duration = Duration::from_secs(10);
 /// Delay of a round from which on the process or its host counts as suspended: it may have been replaced meanwhile.
 const LATE: Duration = Duration::from_secs(2);
@@ -150,6 +150,7 @@ impl Positions {
                 self.owned(camera, own)
             }
             CameraClaim::Unclaimed => match self.claim(camera, None).await {
+                // An outage of DynamoDB must not keep a camera from starting whose position is known here.
                 Err(ClaimError::Refused(_)) if own.is_some() => Ok(self.start_unfenced(camera, own)),
                 claimed => claimed.and_then(|()| self.owned(camera, own)),
             },
@@ -187,6 +188,7 @@ impl Positions {
     ) {
         let mut cameras = self.lock();
         let ownership = cameras.entry(camera.clone()).or_default();
+        // The takeover may have been found after `resume`, when there was no token to cancel yet.
         if let CameraClaim::TakenOver(_) = ownership.claim {
             stop.cancel();
         }
@@ -212,6 +214,7 @@ impl Positions {
             let ownership = cameras.entry(camera.clone()).or_default();
             (Arc::clone(&ownership.committing), ownership.taken_over.clone())
         };
+        // Checked with the guard: a takeover may end while this commit waits for the one before.
         let guard = committing.lock_owned().await;
         (!taken_over.is_cancelled()).then_some((guard, taken_over))
     }
@@ -219,6 +222,7 @@ impl Positions {
     /// Claims the camera's item, whichever process owns it; `began`: of a running camera, the position at which it started. An item
     /// beyond that position belongs to a successor.
     async fn claim(&self, camera: &CameraId, began: Option<Option<&Position>>) -> Result<(), ClaimError> {
+        // A refused creation returns the item with its fence, so no read comes before a claim.
         let mut claimed = self.table.create(camera).await;
         for _ in 0..MAX_TRIES {
             let Err(WriteError::Fenced(there)) = claimed else { break };
@@ -297,6 +301,7 @@ impl Positions {
             let some = due.by_ref().take(WRITES_AT_ONCE).map(|due| self.put(due));
             written &= join_all(some).await.into_iter().all(|written| written);
         }
+        // After the writes: it is a refused write that reveals a takeover.
         self.surrender().await;
         written
     }
@@ -366,6 +371,7 @@ impl Positions {
                 }
             }
         }
+        // Keeps the newest fence for the next round; the checkpoint stays due.
         self.written(&camera, fence, None);
         false
     }
@@ -389,6 +395,7 @@ impl Positions {
     fn is_gone(&self, camera: &CameraId) -> bool {
         let mut cameras = self.lock();
         let ownership = cameras.entry(camera.clone()).or_default();
+        // Compared with an item that another process may create before this one claims again.
         let began = ownership.base.take().and_then(|base| base.position);
         ownership.claim = CameraClaim::Unfenced { began };
         true

@@ -61,6 +61,7 @@ impl Positions {
     /// Sets the cameras' own checkpoints back to their bases, and returns whether that is durable.
     async fn step_back(&self, surrenders: &[Surrender]) -> bool {
         for Surrender { camera, base, committing } in surrenders {
+            // A commit that is under way would replace the checkpoint that is set back here.
             let _no_commit = committing.lock().await;
             let Ok(bytes) = base.to_bytes() else { return false };
             let source = camera.as_str().to_owned();

@@ -167,6 +167,7 @@ impl PositionTable {
             .key("camera_id", text(camera.as_str()))
             // A refused write returns the item, which saves a read and the race between the two.
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            // Placeholders for all names: OWNER, for example, is a reserved word of DynamoDB.
             .expression_attribute_names("#epoch", "epoch")
             .expression_attribute_names("#rev", "rev")
             .expression_attribute_names("#owner", "owner")

@@ -47,6 +47,7 @@ fn judge_state(state: &StateSpec) -> Finding {
         (Err(error), _) => {
             Finding::fail(format!("{text}; its lock cannot be examined: {error}; make it writable"))
         }
+        // No failure: the check may run beside the service that holds the lock.
         (Ok(true), _) => Finding::warn(format!(
             "{text}; another kvs-infer is using it: stop that one before you start a second"
         )),
@@ -76,6 +77,7 @@ fn free_space(folder: &Path) -> String {
 
 fn free_bytes(folder: &Path) -> io::Result<u64> {
     let disk = rustix::fs::statvfs(nearest(folder))?;
+    // Not `f_bfree`: that includes the blocks that only root can use.
     Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 

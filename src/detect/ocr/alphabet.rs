@@ -14,7 +14,7 @@ pub(super) struct Alphabet {
     texts: Vec<String>,
 }
 
-/// The characters of a model without the blank: those of the configuration, else those of its metadata, one a line.
+/// The characters of a model without the blank: those of the configuration, else those of its metadata, one per line.
 ///
 /// Errors: there are none.
 pub(super) fn characters(
@@ -38,6 +38,7 @@ impl Alphabet {
         let (Some(0 | 1), false) = (left_over, classes < 2) else {
             return Err(ModelFault::CharacterCount { classes, characters: characters.len() });
         };
+        // Class 0 is the blank.
         let mut texts = vec![String::new()];
         texts.extend(characters.iter().map(|character| plate_text(character)));
         texts.resize(classes, String::new());
@@ -75,6 +76,7 @@ fn belongs(character: char) -> bool {
 /// The upper case where that is one letter too.
 fn upper(character: char) -> char {
     let mut letters = character.to_uppercase();
+    // `ß` becomes `SS`: the text would have one character more than the plate.
     match (letters.next(), letters.next()) {
         (Some(letter), None) => letter,
         _ => character,

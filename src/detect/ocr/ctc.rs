@@ -16,7 +16,7 @@ pub struct CtcStep {
 
 /// Returns the classes that the steps stand for, in their order.
 ///
-/// `scores` has `classes` numbers a step: probabilities, or logits where `logits` says so. Of equals the first counts; what is
+/// `scores` has `classes` numbers per step: probabilities, or logits where `logits` says so. Of equals the first counts; what is
 /// no number never does.
 #[must_use]
 pub fn steps(scores: &[f32], classes: usize, logits: bool) -> Vec<CtcStep> {
@@ -27,6 +27,7 @@ pub fn steps(scores: &[f32], classes: usize, logits: bool) -> Vec<CtcStep> {
         if class != BLANK && class != last {
             read.push(CtcStep { class, conf: probability(step, class, logits) });
         }
+        // The blank, too: it separates two equal characters, which would merge otherwise.
         last = class;
     }
     read
@@ -54,6 +55,7 @@ fn likeliest(step: &[f32]) -> usize {
 
 fn probability(step: &[f32], class: usize, logits: bool) -> f32 {
     let score = step[class];
+    // `class` has the best score, so no exponent is positive and nothing overflows.
     let conf = if logits { 1.0 / step.iter().map(|other| (other - score).exp()).sum::<f32>() } else { score };
     if conf.is_nan() { 0.0 } else { conf.clamp(0.0, 1.0) }
 }

@@ -148,6 +148,7 @@ impl ReadEngine {
         let (read, [inference, postprocess]) = self.infer(batch, lines.len(), width_px, &mut watch);
         let took = Steps { preprocess, inference, postprocess };
         let model = &self.info.id.name;
+        // A box counts once, although its halves are lines of their own.
         let boxes = lines.iter().filter(|line| line.part == Part::Whole).count();
         TextsRead { model, boxes, steps: took.durations() }.emit();
         for (slot, line) in lines.iter().enumerate() {
@@ -157,6 +158,7 @@ impl ReadEngine {
                 (answer @ Ok(_), Err(reason)) => {
                     *answer = Err(DetectError::Inference { model: model.clone(), reason: reason.clone() });
                 }
+                // A picture that could not be read keeps that error.
                 (Err(_), _) => {}
             }
         }
@@ -251,6 +253,7 @@ fn warm_up(net: &mut Net, input: LineShape) -> Result<TextWarmUp, ModelFault> {
             text_output(&shapes, batch).ok_or_else(|| ModelFault::TextOutput { outputs: listed(&shapes) })?;
         let mut scratch = Vec::new();
         let scores = floats(&outputs[output], &mut scratch).map_err(ModelFault::WarmUp)?;
+        // A graph does not say whether it ends with a softmax; its numbers do.
         Ok((classes, !are_probabilities(scores, classes), took_ms))
     };
     let (classes, logits, warmup_ms) = run()?;

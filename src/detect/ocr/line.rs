@@ -52,8 +52,8 @@ impl LineShape {
         Ok(Self { batch: usize::try_from(batch).ok(), height_px, width_px: side(width, None)?, half })
     }
 
-    /// The width of the line that a crop of this size takes, and of the crop in it, px. It hangs on the crop alone, so that
-    /// what is read does not hang on what else is in the frame.
+    /// The width of the line that a crop of this size takes, and of the crop in it, px. It depends on the crop alone, so
+    /// that the text does not depend on what else is in the frame.
     pub(super) fn widths_px(&self, (width, height): (u32, u32)) -> (u32, u32) {
         let most = self.width_px.unwrap_or(OPEN_WIDTH_PX);
         let scaled = (u64::from(width) * u64::from(self.height_px)).div_ceil(u64::from(height.max(1)));
@@ -83,10 +83,12 @@ impl LineShape {
         let content = (content_px, self.height_px);
         Resampler::new((line_px, self.height_px)).stretch(crop, content, out)?;
         let plane = out.len() / 3;
+        // PP-OCR was trained on BGR, and the resampler writes RGB.
         let (red, rest) = out.split_at_mut(plane);
         red.swap_with_slice(&mut rest[plane..]);
         for row in out.chunks_exact_mut(line_px as usize) {
             let (text, padding) = row.split_at_mut(content_px as usize);
+            // PP-OCR's normalization: mean 0.5, standard deviation 0.5.
             text.iter_mut().for_each(|value| *value = *value * 2.0 - 1.0);
             padding.fill(0.0);
         }
@@ -122,6 +124,7 @@ pub fn crop<'a>(picture: &Yuv420<'a>, bbox: &BBox, expand: f32) -> Option<Yuv420
 #[must_use]
 pub(super) fn halves<'a>(crop: &Yuv420<'a>) -> Option<[Yuv420<'a>; 2]> {
     let (width, height) = (crop.width_px, crop.height_px);
+    // Even, because a row of chroma belongs to two rows of luma.
     let upper_px = (height / 2).next_multiple_of(2);
     if width.saturating_mul(TWO_LINES_OF) >= height.saturating_mul(TWO_LINES_BELOW)
         || height - height / 2 < MIN_HALF_PX
@@ -143,6 +146,7 @@ fn pairs(low: f64, high: f64, size: u32) -> Option<(u32, u32)> {
         return None;
     }
     let last = f64::from(size);
+    // Outwards: some background does less harm than a letter that is cut.
     let low = ((low / 2.0).floor() * 2.0).clamp(0.0, last) as u32;
     let high = ((high / 2.0).ceil() * 2.0).clamp(0.0, last) as u32;
     (low < high).then_some((low, high))

@@ -105,6 +105,7 @@ impl EventTarget for DynamoDbTarget {
             Err(reason) => return PutOutcome::Invalid(reason),
         };
         let call = self.client.put_item().table_name(&self.spec.table).set_item(Some(item));
+        // DynamoDB tests the condition on the item with the same `event_id` and `ts_ms`, and on no other.
         let put = call.condition_expression("attribute_not_exists(event_id)").send().await;
         match put.map_err(|error| AwsFailure::of(&error)) {
             Ok(_) => PutOutcome::Stored,
@@ -118,6 +119,7 @@ impl EventTarget for DynamoDbTarget {
 /// Returns the item of a record: the event's fields, with those of its payload beside them.
 fn item(record: &OutboxRecord, ttl_days: Option<u32>) -> Result<HashMap<String, AttributeValue>, String> {
     let bytes = record.json.len() + OVERHEAD_BYTES;
+    // Not left to DynamoDB: its ValidationException does not say whether the item or the key of the table is at fault.
     if bytes > MAX_ITEM_BYTES {
         return Err(format!("about {bytes} bytes as an item, of at most {MAX_ITEM_BYTES}"));
     }
@@ -129,6 +131,7 @@ fn item(record: &OutboxRecord, ttl_days: Option<u32>) -> Result<HashMap<String, 
     let mut item: HashMap<_, _> =
         fields.iter().chain(payload).map(|(name, value)| (name.clone(), attribute(value))).collect();
     if let Some(days) = ttl_days {
+        // DynamoDB expects seconds, and removes an item within a few days after that time.
         let expires = record.header.ts_ms / 1000 + i64::from(days) * SECONDS_PER_DAY;
         item.insert(TTL_ATTRIBUTE.to_owned(), AttributeValue::N(expires.to_string()));
     }
@@ -139,6 +142,7 @@ fn attribute(value: &Value) -> AttributeValue {
     match value {
         Value::Null => AttributeValue::Null(true),
         Value::Bool(is) => AttributeValue::Bool(*is),
+        // Numbers travel as text, with up to 38 digits.
         Value::Number(number) => AttributeValue::N(number.to_string()),
         Value::String(text) => AttributeValue::S(text.clone()),
         Value::Array(values) => AttributeValue::L(values.iter().map(attribute).collect()),

@@ -123,6 +123,7 @@ impl KinesisDelivery {
                     self.settle(&mut queue, &batch, &output);
                 }
                 Err(failure) => {
+                    // Nothing says which records of a failed call were stored, so all of them are put again.
                     self.report(&failure, batch.len() as u64);
                     tokio::time::sleep(backoff.next_wait()).await;
                 }
@@ -170,6 +171,7 @@ impl KinesisDelivery {
         for record in batch {
             let entry = PutRecordsRequestEntry::builder()
                 .data(Blob::new(&record.json[..]))
+                // All records of a key go to one shard, and only a shard keeps an order.
                 .partition_key(record.camera.as_str())
                 .build();
             entries.push(entry.map_err(|error| AwsFailure::new("not_sent", &error.to_string()))?);
@@ -191,6 +193,7 @@ impl KinesisDelivery {
         for (record, result) in batch.iter().zip(output.records()) {
             // PutRecords accepts and refuses record by record.
             if let Some(failure) = refusal(result) {
+                // Only this camera waits: a shard takes 1 MB/s and 1,000 records/s, and others may have room.
                 queue.refused(&record.camera, Instant::now());
                 last_refusal = Some(failure);
                 refused += 1;
@@ -200,6 +203,7 @@ impl KinesisDelivery {
             }
         }
         match last_refusal {
+            // One failure stands for all of the call: most often they have the same cause.
             Some(failure) => self.report(&failure, refused),
             None => self.backlog.gauge.works(),
         }
@@ -222,6 +226,7 @@ fn refusal(result: &PutRecordsResultEntry) -> Option<AwsFailure> {
 
 /// Returns the reason why no stream can ever take the record, if there is one.
 fn never_valid(record: &OutboxRecord) -> Option<String> {
+    // PutRecords refuses a whole call of up to 500 records for one that is not valid.
     let key = record.camera.as_str();
     let bytes = record.json.len() + key.len();
     if bytes > MAX_RECORD_BYTES {

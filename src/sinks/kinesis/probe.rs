@@ -45,6 +45,7 @@ fn judge_description(stream: &str, summary: Option<&StreamDescriptionSummary>) -
 fn judge_status(stream: &StreamDescriptionSummary) -> Finding {
     let (status, shards) = (stream.stream_status(), stream.open_shard_count());
     let hours = stream.retention_period_hours();
+    // Named, since the role then also needs kms:GenerateDataKey on that key.
     let key = match (stream.encryption_type(), stream.key_id()) {
         (Some(EncryptionType::Kms), Some(key)) => format!(", encrypted with {key}"),
         _ => String::new(),

@@ -63,6 +63,7 @@ impl RecordQueue {
         let mut batch = Vec::new();
         for record in self.heads(now) {
             bytes += record.json.len() + record.camera.as_str().len();
+            // The first record always fits: it has 1 MiB at most, or was never queued.
             if batch.len() == MAX_BATCH_RECORDS || bytes > MAX_BATCH_BYTES {
                 break;
             }
@@ -93,6 +94,7 @@ impl RecordQueue {
         let Some(queue) = self.cameras.get_mut(camera) else { return };
         self.count -= usize::from(queue.records.pop_front().is_some());
         if queue.records.is_empty() {
+            // A camera that a reload removed must leave nothing behind.
             self.cameras.remove(camera);
         } else {
             queue.backoff.reset();

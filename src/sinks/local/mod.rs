@@ -70,6 +70,7 @@ impl LocalFolder {
     /// Opens the folder, and creates it where it is missing.
     fn open(path: &Path) -> io::Result<Self> {
         make_private_folder(path)?;
+        // The journal first: its lock keeps a second process from removing pictures of this one.
         let journal = Journal::open(&path.join(EVENTS_FILE), LIMITS)?;
         Ok(Self { journal, snapshots: SnapshotFolder::open(path)? })
     }
@@ -129,6 +130,7 @@ async fn write_off_thread(folder: &mut Option<LocalFolder>, batch: &mut Vec<Outb
         let result = lent_folder.write(&lent_batch);
         (lent_folder, lent_batch, result)
     };
+    // A blocking thread cannot borrow, so both travel. After a panic the folder is lost, and each later try reports that.
     let (returned_folder, returned_batch, result) = tokio::task::spawn_blocking(write).await?;
     (*folder, *batch) = (Some(returned_folder), returned_batch);
     result

@@ -180,6 +180,7 @@ impl SnsMessage {
         let text = String::from_utf8(record.json.to_vec()).map_err(|error| error.to_string())?;
         let event: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
         let payload = |field: &str| event["payload"][field].as_str().unwrap_or_default().to_owned();
+        // Filter policies of subscriptions match attributes, without a parser for the message.
         let mut attributes = vec![
             ("label", payload("label")),
             ("camera", record.camera.as_str().to_owned()),

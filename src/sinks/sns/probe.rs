@@ -39,6 +39,7 @@ fn judge(spec: &SnsSpec, attributes: &HashMap<String, String>) -> Finding {
     let key = attribute("KmsMasterKeyId").filter(|key| !key.is_empty());
     let key = key.map_or_else(String::new, |key| format!(", encrypted with {key}"));
     let text = format!("confirmed subscriptions: {confirmed}, pending: {pending}{key}; {NOT_TRIED}");
+    // SNS keeps nothing for later subscribers: what is published without one is lost.
     if confirmed == "0" {
         return Finding::warn(format!(
             "{text}; no subscriber gets the events: add or confirm a subscription"

@@ -368,7 +368,7 @@ async fn faults_do_not_apply_to_the_control_plane() {
 fn the_document_lists_every_fault() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/kvs.md");
     let text = std::fs::read_to_string(path).expect("the document of the local KVS");
-    let (_, section) = text.split_once("## Make things go wrong").expect("its chapter");
+    let (_, section) = text.split_once("## Inject faults").expect("its chapter");
     let rows = section.lines().take_while(|line| !line.starts_with("| option"));
     let shown = rows.filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
     let shown: Vec<&str> = shown.map(|(fault, _)| fault).collect();

@@ -382,6 +382,7 @@ fn a_damaged_byte_is_refused_or_changes_nothing() {
     };
     let truth = read(whole.clone()).unwrap();
     let mut refused = 0;
+    // A prime, so that the offsets within pages of 4 KiB differ from page to page.
     for at in (0..whole.len()).step_by(61) {
         let mut damaged = whole.clone();
         damaged[at] ^= 0x55;

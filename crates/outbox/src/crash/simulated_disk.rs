@@ -39,6 +39,7 @@ impl UnsyncedChange {
         match (self, fate % 4) {
             (_, 0) => None,
             (Self::Write(at, written), 1) => {
+                // 16,384 values of `fate / 4`: the write may be cut at any byte.
                 Some(Self::Write(*at, written[..usize::from(fate / 4) * written.len() / 16_384].to_vec()))
             }
             _ => Some(self.clone()),
@@ -92,10 +93,12 @@ impl SimulatedDiskState {
         if self.has_no_power {
             return Err(power_failure());
         }
+        // Only growth is refused: a full file system still accepts writes within a file.
         if self.max_bytes.is_some_and(|max| end > max) {
             return Err(ErrorKind::StorageFull.into());
         }
         let fault = self.next_fault();
+        // An error does not mean that nothing was written.
         let done = if matches!(fault, Some(DiskFault::Errors(_))) { change.half() } else { change };
         done.apply(&mut self.seen);
         self.unsynced.push(done);

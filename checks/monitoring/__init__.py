@@ -1,0 +1,1 @@
+"""deployment/monitoring: the alert rules and the dashboard."""

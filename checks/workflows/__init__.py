@@ -1,0 +1,1 @@
+"""The workflows of .github, and deployment/release, which one of them runs."""
