@@ -28,7 +28,7 @@ const RESTLESS_MS: i64 = 120_000;
 impl AnalysisTask {
     /// Answers a question of the decode thread.
     pub(super) async fn answer(&mut self, query: IdleQuery) -> Result<(), OfferError> {
-        // An answer for which nobody waits means that the decode thread has ended, which closes the queue of frames.
+        // An answer for which no thread waits means that the decode thread has ended, which closes the queue of frames.
         match query {
             IdleQuery::Quiet { fragment, media, answer } => {
                 let _ended = answer.send(self.judge_quiet(&fragment, media));
