@@ -7,13 +7,13 @@ use serde_json::Value;
 use super::colours::{LABELS, camera, paint, sim, store};
 use super::program::Program;
 
-/// Returns a clip of 16 s with a keyframe each second, in which each object comes and goes between two keyframes.
+/// Returns a clip of 40 s with a keyframe each second, in which each object comes and goes between two keyframes.
 fn seldom(folder: &Path, b_frames: u32) -> std::path::PathBuf {
     let clip = folder.join(format!("seldom-{b_frames}.mp4"));
-    let boxes = "drawbox=x=16:y=16:w=32:h=32:c=0xFF0000:t=fill:enable='between(t,3.35,5.15)',\
-                 drawbox=x=64:y=16:w=48:h=32:c=0x00FF00:t=fill:enable='between(t,7.55,9.35)',\
-                 drawbox=x=32:y=64:w=32:h=48:c=0x0000FF:t=fill:enable='between(t,12.65,14.15)',format=yuv420p";
-    paint(&clip, 16, boxes, b_frames);
+    let boxes = "drawbox=x=16:y=16:w=32:h=32:c=0xFF0000:t=fill:enable='between(t,8.35,10.15)',\
+                 drawbox=x=64:y=16:w=48:h=32:c=0x00FF00:t=fill:enable='between(t,20.55,22.35)',\
+                 drawbox=x=32:y=64:w=32:h=48:c=0x0000FF:t=fill:enable='between(t,32.65,34.15)',format=yuv420p";
+    paint(&clip, 40, boxes, b_frames);
     clip
 }
 
