@@ -361,5 +361,4 @@ fn paint(
 }
 
 #[cfg(test)]
-#[path = "resample_tests.rs"]
 mod tests;
