@@ -11,21 +11,13 @@ use kvs_mkv::{FragmentEvent, FragmentReader, MkvLimits};
 use kvs_sim::{ClipPace, Clock, Fault, FaultKind, ImageMaker, KvsStream, Sim, SimConfig, append_clip};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use test_support::setup::python;
 
 const REMEDY: &str = "run scripts/setup test";
 const NOON_MS: i64 = 1_700_000_000_000;
 /// Fragments of the clip below, and frames in each.
 const FRAGMENTS: usize = 2;
 const FRAMES: usize = 25;
-
-/// The Python that has boto3.
-fn python() -> PathBuf {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let folder = cache.or_else(home).unwrap_or_default();
-    let venv = folder.join("kvs-infer/venv/bin/python");
-    std::env::var_os("KVS_INFER_PYTHON").map_or(venv, PathBuf::from)
-}
 
 /// Runs a command to its end.
 async fn run(mut command: Command) -> Output {

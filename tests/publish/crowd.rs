@@ -5,8 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::event::{commit_all, event, frame, pending, state};
-use super::moto;
 use kvs_infer::decide::DecidedEvent;
 use kvs_infer::delivery::{
     Clients, EventOutbox, FrameEvents, MAX_FRAME_BYTES, MAX_PICTURED, OutboxSpec, Route,
@@ -18,6 +16,9 @@ use kvs_infer::render::Label;
 use kvs_infer::render::{SnapshotFormat, SnapshotSpec};
 use kvs_infer::sinks::{PublishSpec, S3Spec, Sse};
 use kvs_infer::snapshot::SnapshotRoute;
+use test_support::moto;
+
+use super::event::{commit_all, event, frame, pending, state};
 
 /// Nothing listens there, so all stays in the outbox.
 const NOWHERE: &str = "http://127.0.0.1:1";

@@ -11,9 +11,3 @@ mod local;
 mod other_servers;
 mod positions;
 mod sns;
-
-#[expect(dead_code, reason = "the table of positions meets few of the mishaps")]
-#[path = "../support/fault_proxy.rs"]
-mod fault_proxy;
-#[path = "../support/moto.rs"]
-mod moto;

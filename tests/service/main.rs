@@ -9,7 +9,6 @@
 
 mod access;
 mod bench;
-mod colours;
 mod delivery;
 mod environment;
 mod faults;
@@ -22,20 +21,8 @@ mod live_check;
 mod modes;
 mod own_models;
 mod pixels;
-mod program;
 mod refusals;
 mod reload;
 mod secrets;
 mod stop;
 mod takeover;
-
-#[expect(dead_code, reason = "the live check meets few of the mishaps")]
-#[path = "../support/fault_proxy.rs"]
-mod fault_proxy;
-#[expect(dead_code, reason = "one scene needs its films")]
-#[path = "../faults/footage.rs"]
-mod footage;
-#[path = "../support/http.rs"]
-mod http;
-#[path = "../support/moto.rs"]
-mod moto;

@@ -15,12 +15,3 @@ mod masks;
 mod painting;
 mod plates;
 mod rules;
-
-#[expect(dead_code, reason = "tests/service paints with all of it")]
-#[path = "../service/colours.rs"]
-mod colours;
-#[path = "../support/http.rs"]
-mod http;
-#[expect(dead_code, reason = "tests/service asks more of it")]
-#[path = "../service/program.rs"]
-mod program;

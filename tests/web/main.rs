@@ -5,6 +5,3 @@ mod crowd;
 mod page;
 mod server;
 mod show;
-
-#[path = "../support/http.rs"]
-mod http;

@@ -5,11 +5,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics on the first failure")]
 
-mod invariants;
 mod wire;
 
 use std::path::{Path, PathBuf};
 
+use test_support::invariants::matroska;
 use wire::{Lacing, block, document, el, lace, lacing_flags, sized, tags, unsized_};
 
 fn folder() -> PathBuf {
@@ -108,7 +108,7 @@ fn stored_seeds_equal_the_built_ones_and_keep_the_invariants() {
     for entry in std::fs::read_dir(folder()).unwrap() {
         let seed = std::fs::read(entry.unwrap().path()).unwrap();
         for len in 0..=seed.len() {
-            invariants::check(&seed[..len]);
+            matroska::check(&seed[..len]);
         }
         replayed += 1;
     }

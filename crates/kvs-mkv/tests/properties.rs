@@ -2,13 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics on the first failure")]
 
-mod invariants;
 mod twin;
 mod wire;
 
 use kvs_mkv::{Block, BlockKind, MkvError, MkvEvent, MkvLimits, MkvReader, Tag, writer};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use test_support::invariants::matroska;
 use twin::Ending;
 use wire::{Lacing, block, document, el, lace, lacing_flags, sized, unsized_};
 
@@ -158,8 +158,8 @@ fn check_all(bytes: &[u8], lengths: &[usize]) -> Result<(), TestCaseError> {
     let twin = twin::read(bytes, &MkvLimits::default());
     prop_assert_eq!(&read(bytes, &[bytes.len().max(1)]), &twin);
     prop_assert_eq!(&read(bytes, lengths), &twin);
-    let cuts: Vec<u8> = lengths.iter().map(|&len| len as u8).chain([0; invariants::CUTS]).collect();
-    invariants::check(&[&cuts[..invariants::CUTS], bytes].concat());
+    let cuts: Vec<u8> = lengths.iter().map(|&len| len as u8).chain([0; matroska::CUTS]).collect();
+    matroska::check(&[&cuts[..matroska::CUTS], bytes].concat());
     Ok(())
 }
 

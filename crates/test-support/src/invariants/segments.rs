@@ -1,5 +1,7 @@
 //! Invariants for any bytes, checked by the fuzz targets and by the tests that replay their seeds.
 
+#![expect(clippy::panic, reason = "a broken invariant panics")]
+
 use h26x::{DecoderConfig, codec_string};
 use kvs_hls::{AccessUnit, HlsLimits, HlsTrack, Link, mp4, playlist, ts};
 
@@ -9,7 +11,7 @@ fn limits() -> HlsLimits {
 }
 
 /// Reads a playlist as a master and as a media playlist.
-pub(crate) fn check_playlist(input: &[u8]) {
+pub fn check_playlist(input: &[u8]) {
     let Ok(session) = Link::new("https://kvs.test/hls/v1/list.m3u8?SessionToken=hidden-token") else {
         return;
     };
@@ -30,7 +32,7 @@ pub(crate) fn check_playlist(input: &[u8]) {
 }
 
 /// Reads an input as an initialisation segment and as a media segment that belongs to it.
-pub(crate) fn check_fmp4(input: &[u8]) {
+pub fn check_fmp4(input: &[u8]) {
     let Ok(init) = mp4::read_init(input, &limits()) else { return };
     assert_ne!(init.timescale, 0);
     if let Ok(units) = mp4::read_media(&init, &input.to_vec().into(), &limits()) {
@@ -41,7 +43,7 @@ pub(crate) fn check_fmp4(input: &[u8]) {
 }
 
 /// Reads an input as a segment of MPEG-TS.
-pub(crate) fn check_ts(input: &[u8]) {
+pub fn check_ts(input: &[u8]) {
     let Ok(segment) = ts::read(input, &limits()) else { return };
     let data_bytes: usize = segment.units.iter().map(|unit| unit.data.len()).sum();
     assert!(data_bytes <= input.len() * 2, "a start code of 3 bytes becomes a length of 4");

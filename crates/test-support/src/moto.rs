@@ -1,13 +1,16 @@
 //! A real HTTP server for Kinesis and S3: moto, from the virtual environment that `scripts/setup test` makes.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "what a test cannot set up, it fails on")]
+
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::thread::JoinHandle;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_kinesis::config::{Credentials, SharedCredentialsProvider};
 use aws_sdk_kinesis::types::ShardIteratorType;
+
+use crate::setup::python;
 
 /// The server with its calls to DynamoDB one after the other: by itself it checks the condition of a write and writes in two
 /// steps, between which another thread may write.
@@ -29,19 +32,17 @@ main()
 "#;
 
 /// A server of its own port, killed when dropped.
-pub(crate) struct Moto {
+pub struct Moto {
     server: Child,
     output: Option<JoinHandle<()>>,
     /// `http://127.0.0.1:PORT`
-    pub(crate) url: String,
+    pub url: String,
 }
 
 impl Moto {
     /// Starts the server; it answers when this returns.
-    pub(crate) fn start() -> Self {
-        let python = python();
-        assert!(python.exists(), "{} is missing: run scripts/setup test", python.display());
-        let mut server = Command::new(python)
+    pub fn start() -> Self {
+        let mut server = Command::new(python())
             .args(["-u", "-c", SERVER, "-H", "127.0.0.1", "-p", "0"])
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -63,19 +64,19 @@ impl Moto {
     }
 
     /// Returns the configuration of AWS clients for it.
-    pub(crate) fn config(&self) -> SdkConfig {
+    pub fn config(&self) -> SdkConfig {
         config(&self.url)
     }
 
     /// Makes a data stream; gives a client to read it with.
-    pub(crate) async fn stream(&self, name: &str) -> aws_sdk_kinesis::Client {
+    pub async fn stream(&self, name: &str) -> aws_sdk_kinesis::Client {
         let kinesis = aws_sdk_kinesis::Client::new(&self.config());
         kinesis.create_stream().stream_name(name).shard_count(1).send().await.unwrap();
         kinesis
     }
 
     /// Makes a bucket; gives a client to read it with.
-    pub(crate) async fn bucket(&self, name: &str) -> aws_sdk_s3::Client {
+    pub async fn bucket(&self, name: &str) -> aws_sdk_s3::Client {
         let config = aws_sdk_s3::config::Builder::from(&self.config()).force_path_style(true).build();
         let s3 = aws_sdk_s3::Client::from_conf(config);
         s3.create_bucket().bucket(name).send().await.unwrap();
@@ -93,8 +94,8 @@ impl Drop for Moto {
     }
 }
 
-/// Partition key and JSON of every record of a stream, in its order.
-pub(crate) async fn records(kinesis: &aws_sdk_kinesis::Client, stream: &str) -> Vec<(String, String)> {
+/// Returns the partition key and JSON of every record of a stream, in its order.
+pub async fn records(kinesis: &aws_sdk_kinesis::Client, stream: &str) -> Vec<(String, String)> {
     let shards = kinesis.list_shards().stream_name(stream).send().await.unwrap();
     let shard = shards.shards()[0].shard_id();
     let from = kinesis.get_shard_iterator().stream_name(stream).shard_id(shard);
@@ -114,7 +115,7 @@ pub(crate) async fn records(kinesis: &aws_sdk_kinesis::Client, stream: &str) -> 
 }
 
 /// Returns the configuration of AWS clients for a local server.
-pub(crate) fn config(url: &str) -> SdkConfig {
+pub fn config(url: &str) -> SdkConfig {
     let credentials = Credentials::new("test", "test", None, None, "tests");
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -122,12 +123,6 @@ pub(crate) fn config(url: &str) -> SdkConfig {
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .endpoint_url(url)
         .build()
-}
-
-fn python() -> PathBuf {
-    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
-    let venv = || home().join(".cache/kvs-infer/venv/bin/python");
-    std::env::var_os("KVS_INFER_PYTHON").map_or_else(venv, PathBuf::from)
 }
 
 /// Reads on, so that the server never waits for us.

@@ -1,4 +1,6 @@
-//! The built binary, and what it says.
+//! The built program, started and stopped.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "what a test cannot set up, it fails on")]
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpStream};
@@ -7,15 +9,14 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::http;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// An answer that takes longer fails the test.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::http;
+use crate::polling::until_blocking;
 
 /// `kvs-infer run`, ready; killed when dropped.
-pub(crate) struct Program {
+pub struct Program {
     child: Child,
     log: Option<JoinHandle<Vec<String>>>,
     http: SocketAddr,
@@ -23,34 +24,27 @@ pub(crate) struct Program {
 }
 
 /// The end of the program.
-pub(crate) struct Ended {
-    pub(crate) status: ExitStatus,
-    /// Since SIGTERM was sent.
-    pub(crate) took: Duration,
-    pub(crate) log: Vec<String>,
+pub struct Ended {
+    /// The exit status.
+    pub status: ExitStatus,
+    /// The time since SIGTERM was sent.
+    pub took: Duration,
+    /// The lines of the log.
+    pub log: Vec<String>,
     /// The folder that it ran in.
-    pub(crate) dir: TempDir,
+    pub dir: TempDir,
 }
 
 impl Program {
     /// Starts it with `config`, in a folder of its own, against the server at `kvs` and, where there is one, `aws`.
-    pub(crate) fn start(config: &str, kvs: &str, aws: Option<&str>) -> Self {
-        Self::start_in(TempDir::new().unwrap(), config, kvs, aws)
+    ///
+    /// The command becomes the program with the arguments that are added to it, mostly [`kvs_infer_command!`](crate::kvs_infer_command).
+    pub fn start(command: Command, config: &str, kvs: &str, aws: Option<&str>) -> Self {
+        Self::start_in(command, TempDir::new().unwrap(), config, kvs, aws)
     }
 
-    /// The same in a folder where it may have run before; its state is there.
-    pub(crate) fn start_in(dir: TempDir, config: &str, kvs: &str, aws: Option<&str>) -> Self {
-        Self::launch(Command::new(env!("CARGO_BIN_EXE_kvs-infer")), dir, config, kvs, aws)
-    }
-
-    /// The same by a command that becomes the program with the arguments that are added to it.
-    pub(crate) fn launch(
-        mut command: Command,
-        dir: TempDir,
-        config: &str,
-        kvs: &str,
-        aws: Option<&str>,
-    ) -> Self {
+    /// Starts it in a folder where it may have run before; its state is there.
+    pub fn start_in(mut command: Command, dir: TempDir, config: &str, kvs: &str, aws: Option<&str>) -> Self {
         configure_run(&mut command, dir.path(), config, kvs, aws);
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
@@ -60,52 +54,48 @@ impl Program {
     }
 
     /// Returns the answer of `path`: the status and the body.
-    pub(crate) fn get(&self, path: &str) -> (u16, String) {
+    pub fn get(&self, path: &str) -> (u16, String) {
         let (status, _, body) = http::answer(self.ask(path));
         (status, String::from_utf8(body).unwrap())
     }
 
-    /// The body that `path` answers with.
-    pub(crate) fn get_bytes(&self, path: &str) -> Vec<u8> {
+    /// Returns the body that `path` answers with.
+    pub fn get_bytes(&self, path: &str) -> Vec<u8> {
         let (status, _, body) = http::answer(self.ask(path));
         assert_eq!(status, 200, "{path}");
         body
     }
 
-    /// The row of `camera` in `/api/cameras`.
-    pub(crate) fn camera(&self, camera: &str) -> Value {
+    /// Returns the row of `camera` in `/api/cameras`.
+    pub fn camera(&self, camera: &str) -> Value {
         let overview = self.overview();
         overview["cameras"].as_array().unwrap().iter().find(|row| row["id"] == camera).unwrap().clone()
     }
 
     /// Returns the answer of `/api/cameras`.
-    pub(crate) fn overview(&self) -> Value {
+    pub fn overview(&self) -> Value {
         let (status, body) = self.get("/api/cameras");
         assert_eq!(status, 200, "{body}");
         serde_json::from_str(&body).unwrap()
     }
 
-    /// The row of `camera` once all its `frames` frames were looked at.
-    pub(crate) fn camera_after(&self, camera: &str, frames: u64) -> Value {
+    /// Returns the row of `camera` once all its `frames` frames were looked at.
+    pub fn camera_after(&self, camera: &str, frames: u64) -> Value {
         let row = self.camera_when(camera, |row| row["frames"]["inferred"].as_u64() >= Some(frames));
         assert_eq!(row["frames"]["inferred"], frames, "more than are there: {row:#}");
         row
     }
 
-    /// The row of `camera` once it is as `wanted`.
-    pub(crate) fn camera_when(&self, camera: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+    /// Returns the row of `camera` once it is as `wanted`.
+    pub fn camera_when(&self, camera: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        until_blocking(&format!("another state of {camera}"), || {
             let row = self.camera(camera);
-            if wanted(&row) {
-                return row;
-            }
-            assert!(Instant::now() < deadline, "another state was awaited: {row:#}");
-        }
+            if wanted(&row) { Ok(row) } else { Err(row) }
+        })
     }
 
     /// Writes another configuration, and asks with SIGHUP for it to be taken over.
-    pub(crate) fn rewrite(&self, config: &str) {
+    pub fn rewrite(&self, config: &str) {
         let file = self.dir().join("cameras.yaml");
         std::fs::write(file, format!("{config}state:\n  dir: state\n")).unwrap();
         let sent = Command::new("kill").args(["-HUP", &self.pid().to_string()]).status().unwrap();
@@ -113,20 +103,16 @@ impl Program {
     }
 
     /// Waits until the metric without labels has come to `wanted`.
-    pub(crate) fn metric_when(&self, name: &str, wanted: usize) {
-        let deadline = Instant::now() + PATIENCE;
+    pub fn metric_when(&self, name: &str, wanted: usize) {
         let line = format!("{name} {wanted}");
-        loop {
+        until_blocking(&line, || {
             let (_, text) = self.get("/metrics");
-            if text.lines().any(|logged| logged == line) {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{line} was awaited:\n{text}");
-        }
+            if text.lines().any(|logged| logged == line) { Ok(()) } else { Err(text) }
+        });
     }
 
-    /// The events as they come, from the first.
-    pub(crate) fn follow(&self) -> impl Iterator<Item = Value> + use<> {
+    /// Returns the events as they come, from the first.
+    pub fn follow(&self) -> impl Iterator<Item = Value> + use<> {
         let lines = BufReader::new(self.ask("/api/events?follow=1")).lines();
         let events = lines.map(Result::unwrap).filter_map(|line| {
             let event = line.strip_prefix("data:")?.trim().to_owned();
@@ -135,8 +121,8 @@ impl Program {
         events.filter(|event: &Value| event.get("event_id").is_some())
     }
 
-    /// Events until one of each `(camera, label)` has come.
-    pub(crate) fn events_until(&self, wanted: &[(&str, &str)]) -> Vec<Value> {
+    /// Returns the events until one of each `(camera, label)` has come.
+    pub fn events_until(&self, wanted: &[(&str, &str)]) -> Vec<Value> {
         let mut missing: Vec<_> = wanted.to_vec();
         let mut events = Vec::new();
         for event in self.follow() {
@@ -152,17 +138,17 @@ impl Program {
     }
 
     /// Returns the folder that the program runs in.
-    pub(crate) fn dir(&self) -> &Path {
+    pub fn dir(&self) -> &Path {
         self.dir.as_ref().unwrap().path()
     }
 
-    /// The number of its process.
-    pub(crate) fn pid(&self) -> u32 {
+    /// Returns the number of its process.
+    pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// Sends SIGTERM and does not wait; returns the time at which it was sent.
-    pub(crate) fn terminate(&self) -> Instant {
+    pub fn terminate(&self) -> Instant {
         let asked = Instant::now();
         let sent = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().unwrap();
         assert!(sent.success());
@@ -170,14 +156,14 @@ impl Program {
     }
 
     /// Waits for its end, which it was asked for at `asked`.
-    pub(crate) fn wait(mut self, asked: Instant) -> Ended {
+    pub fn wait(mut self, asked: Instant) -> Ended {
         let status = self.child.wait().unwrap();
         let took = asked.elapsed();
         Ended { status, took, log: self.log.take().unwrap().join().unwrap(), dir: self.dir.take().unwrap() }
     }
 
-    /// SIGTERM, and its end.
-    pub(crate) fn stop(self) -> Ended {
+    /// Sends SIGTERM and waits for its end.
+    pub fn stop(self) -> Ended {
         let asked = self.terminate();
         self.wait(asked)
     }
@@ -196,8 +182,8 @@ impl Drop for Program {
     }
 }
 
-/// Makes it `kvs-infer run` in `dir`, with its log as JSON on a pipe.
-pub(crate) fn configure_run(command: &mut Command, dir: &Path, config: &str, kvs: &str, aws: Option<&str>) {
+/// Makes a command `kvs-infer run` in `dir`, with its log as JSON on a pipe.
+pub fn configure_run(command: &mut Command, dir: &Path, config: &str, kvs: &str, aws: Option<&str>) {
     let file = dir.join("cameras.yaml");
     let state = if config.contains("state:") { "" } else { "state:\n  dir: state\n" };
     std::fs::write(&file, format!("{config}{state}")).unwrap();

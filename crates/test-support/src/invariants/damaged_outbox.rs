@@ -1,6 +1,6 @@
 //! A valid outbox, damaged as the input says: it opens with its old contents, or is refused. Never a panic, never other contents.
 //!
-//! Shared with the fuzz target `outbox_recovery`.
+//! Checked by the fuzz target `outbox_recovery` and by the tests of the outbox.
 
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -14,15 +14,15 @@ const DAMAGE_LEN: usize = 7;
 const MAX_BYTES: u64 = 64 << 20;
 
 #[derive(Clone, Debug, Default)]
-struct Memory(Arc<Mutex<Vec<u8>>>);
+struct MemoryDisk(Arc<Mutex<Vec<u8>>>);
 
-impl Memory {
+impl MemoryDisk {
     fn bytes(&self) -> std::sync::MutexGuard<'_, Vec<u8>> {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
-impl Disk for Memory {
+impl Disk for MemoryDisk {
     fn connect(&self) -> io::Result<Box<dyn StorageBackend>> {
         Ok(Box::new(self.clone()))
     }
@@ -38,7 +38,7 @@ fn range(offset: u64, len: usize) -> io::Result<std::ops::Range<usize>> {
     Ok(offset as usize..end as usize)
 }
 
-impl StorageBackend for Memory {
+impl StorageBackend for MemoryDisk {
     fn len(&self) -> io::Result<u64> {
         Ok(self.bytes().len() as u64)
     }
@@ -71,7 +71,7 @@ impl StorageBackend for Memory {
 }
 
 /// The contents of an outbox: its id, checkpoints, entries of both sinks.
-type Contents = (String, Vec<Option<Bytes>>, Vec<Vec<OutboxEntry>>);
+type OutboxContents = (String, Vec<Option<Bytes>>, Vec<Vec<OutboxEntry>>);
 
 fn sinks() -> Vec<SinkSpec> {
     let spec = |name: &str, required| SinkSpec {
@@ -88,7 +88,7 @@ fn handles(outbox: &Outbox) -> Vec<SinkHandle> {
 }
 
 /// Returns the contents of an outbox; `None` if a read is refused.
-fn contents(outbox: &Outbox) -> Option<Contents> {
+fn contents(outbox: &Outbox) -> Option<OutboxContents> {
     let checkpoints =
         ["door", "gate", "yard"].iter().map(|source| outbox.checkpoint(source).ok()).collect::<Option<_>>();
     let queue = |sink: SinkHandle| outbox.pending(sink, None, 1_000, 1 << 30).ok();
@@ -126,10 +126,10 @@ async fn fill(outbox: &Outbox) {
 }
 
 /// Returns the bytes of the valid outbox, and its contents.
-fn valid() -> &'static (Vec<u8>, Contents) {
-    static VALID: OnceLock<(Vec<u8>, Contents)> = OnceLock::new();
+fn valid() -> &'static (Vec<u8>, OutboxContents) {
+    static VALID: OnceLock<(Vec<u8>, OutboxContents)> = OnceLock::new();
     VALID.get_or_init(|| {
-        let memory = Memory::default();
+        let memory = MemoryDisk::default();
         let made = Outbox::open_on(memory.clone(), sinks()).map(|(outbox, _)| {
             let mut filling = Box::pin(fill(&outbox));
             let waker = std::task::Waker::noop();
@@ -166,12 +166,12 @@ fn harm(bytes: &mut Vec<u8>, damage: &[u8]) {
 }
 
 /// Damages the valid outbox as the input says, opens it and reads everything. Returns `true` if it opened.
-pub(crate) fn check(input: &[u8]) -> bool {
+pub fn check(input: &[u8]) -> bool {
     let (whole, truth) = valid();
     assert!(!truth.2.is_empty(), "the valid outbox was not created");
     let mut bytes = whole.clone();
     input.chunks_exact(DAMAGE_LEN).take(64).for_each(|damage| harm(&mut bytes, damage));
-    let Ok((outbox, _)) = Outbox::open_on(Memory(Arc::new(Mutex::new(bytes.clone()))), sinks()) else {
+    let Ok((outbox, _)) = Outbox::open_on(MemoryDisk(Arc::new(Mutex::new(bytes.clone()))), sinks()) else {
         return false;
     };
     let found = contents(&outbox);

@@ -1,20 +1,16 @@
 //! The proxy that makes AWS's services fail does what it says, in front of a server that reports the requests that reached it.
 #![expect(clippy::unwrap_used, reason = "what a test needs must be there")]
 
-#[path = "support/fault_proxy.rs"]
-mod fault_proxy;
-
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method};
 use serde_json::{Value, json};
+use test_support::fault_proxy::{AwsService, FaultProxy, Mishap, Seen, Weather};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-
-use crate::fault_proxy::{FaultProxy, Mishap, Seen, Service, Weather};
 
 const PUT: &str = "Kinesis_20131202.PutRecords";
 const PUT_ITEM: &str = "DynamoDB_20120810.PutItem";
@@ -85,7 +81,7 @@ fn put_records(data: &[&str]) -> String {
     json!({ "StreamName": "s", "Records": records }).to_string()
 }
 
-fn seen(service: Service, operation: &str, mishap: Option<Mishap>) -> Seen {
+fn seen(service: AwsService, operation: &str, mishap: Option<Mishap>) -> Seen {
     Seen { service, operation: operation.to_owned(), key: String::new(), mishap }
 }
 
@@ -103,8 +99,8 @@ async fn what_meets_no_rule_is_passed_on() {
     assert_eq!(ask(&proxy, expecting).await.unwrap().0, 100, "the client gets 100 Continue");
     send(&proxy, Some(PUT_ITEM), "{}").await.unwrap();
     assert_eq!(upstream.reached(), ["picture", "hello!", "hi", "{}"]);
-    let put = seen(Service::S3, "PUT", None);
-    let item = seen(Service::DynamoDb, "PutItem", None);
+    let put = seen(AwsService::S3, "PUT", None);
+    let item = seen(AwsService::DynamoDb, "PutItem", None);
     assert_eq!(proxy.seen(), [put.clone(), put.clone(), put, item]);
     proxy.stop().await;
 }
@@ -140,9 +136,9 @@ async fn a_refusal_has_the_shape_of_its_service() {
 async fn rules_hold_for_their_service_and_their_count_one_after_the_other() {
     let upstream = Upstream::start().await;
     let proxy = FaultProxy::start(&upstream.url).await;
-    proxy.rule(Service::Kinesis, Mishap::Failed, Some(2));
-    proxy.rule(Service::Kinesis, Mishap::Unavailable, Some(1));
-    proxy.rule(Service::S3, Mishap::Throttled, None);
+    proxy.rule(AwsService::Kinesis, Mishap::Failed, Some(2));
+    proxy.rule(AwsService::Kinesis, Mishap::Unavailable, Some(1));
+    proxy.rule(AwsService::S3, Mishap::Throttled, None);
     let mut statuses = Vec::new();
     for target in [Some(PUT), None, Some(PUT), Some(PUT), Some(PUT_ITEM), Some(PUT), None] {
         statuses.push(send(&proxy, target, &put_records(&["a"])).await.unwrap().0);
@@ -157,7 +153,7 @@ async fn rules_hold_for_their_service_and_their_count_one_after_the_other() {
 async fn a_copy_of_a_request_comes_later() {
     let mut upstream = Upstream::start().await;
     let proxy = FaultProxy::start(&upstream.url).await;
-    proxy.rule(Service::DynamoDb, Mishap::Repeated(Duration::from_millis(50)), Some(1));
+    proxy.rule(AwsService::DynamoDb, Mishap::Repeated(Duration::from_millis(50)), Some(1));
     assert_eq!(send(&proxy, Some(PUT_ITEM), "{}").await.unwrap().0, 200);
     proxy.until(|seen| seen.len() == 2).await;
     assert_eq!(upstream.reached(), ["{}", "{}"]);
@@ -170,7 +166,7 @@ async fn some_records_are_refused_and_only_the_others_are_passed_on() {
     let proxy = FaultProxy::start(&upstream.url).await;
     let sent = ["a", "b", "c", "d", "e"];
     for (every, kept) in [(2, vec!["b", "d"]), (5, vec!["b", "c", "d", "e"]), (1, vec![])] {
-        proxy.rule(Service::Kinesis, Mishap::Partial { every }, Some(1));
+        proxy.rule(AwsService::Kinesis, Mishap::Partial { every }, Some(1));
         let (status, _, body) = send(&proxy, Some(PUT), &put_records(&sent)).await.unwrap();
         let answer: Value = serde_json::from_str(&body).unwrap();
         assert_eq!((status, &answer["FailedRecordCount"]), (200, &json!(5 - kept.len())), "{every}");
@@ -228,7 +224,7 @@ async fn a_delay_passes_on_later() {
     let started = Instant::now();
     let ((_, _, body), ()) = tokio::join!(
         async { send(&proxy, None, "").await.unwrap() },
-        proxy.until(|requests| requests == [seen(Service::S3, "PUT", Some(delay))]),
+        proxy.until(|requests| requests == [seen(AwsService::S3, "PUT", Some(delay))]),
     );
     assert_eq!(body, "took PUT");
     assert!(started.elapsed() >= Duration::from_millis(100), "{:?}", started.elapsed());
@@ -244,18 +240,18 @@ fn the_weather_is_decided_by_seed_service_and_number() {
     let of = |weather: &Weather, service| -> Vec<Option<Mishap>> {
         (0..3000).map(|request| weather.at(service, request)).collect()
     };
-    let first = of(&weather(1, 0.25), Service::Kinesis);
-    assert_eq!(first, of(&weather(1, 0.25), Service::Kinesis), "the same again");
-    assert_ne!(first, of(&weather(2, 0.25), Service::Kinesis), "another seed");
-    assert_ne!(first, of(&weather(1, 0.25), Service::S3), "another service");
+    let first = of(&weather(1, 0.25), AwsService::Kinesis);
+    assert_eq!(first, of(&weather(1, 0.25), AwsService::Kinesis), "the same again");
+    assert_ne!(first, of(&weather(2, 0.25), AwsService::Kinesis), "another seed");
+    assert_ne!(first, of(&weather(1, 0.25), AwsService::S3), "another service");
     for mishap in weather(1, 0.25).mishaps {
         let count = first.iter().filter(|met| **met == Some(mishap)).count();
         assert!((200..300).contains(&count), "a third of a quarter of 3000: {mishap:?} {count}");
     }
-    assert!(of(&weather(1, 0.0), Service::S3).iter().all(Option::is_none));
-    assert!(of(&weather(1, 1.0), Service::S3).iter().all(Option::is_some));
+    assert!(of(&weather(1, 0.0), AwsService::S3).iter().all(Option::is_none));
+    assert!(of(&weather(1, 1.0), AwsService::S3).iter().all(Option::is_some));
     let none = Weather { mishaps: vec![], ..weather(1, 1.0) };
-    assert_eq!(none.at(Service::S3, 0), None);
+    assert_eq!(none.at(AwsService::S3, 0), None);
 }
 
 #[tokio::test]
@@ -263,7 +259,7 @@ async fn requests_meet_the_weather_by_their_number_and_rules_come_first() {
     let upstream = Upstream::start().await;
     let proxy = FaultProxy::start(&upstream.url).await;
     let weather = weather(7, 0.5);
-    proxy.rule(Service::S3, Mishap::Reset, Some(1));
+    proxy.rule(AwsService::S3, Mishap::Reset, Some(1));
     proxy.set_weather(weather.clone());
     assert!(send(&proxy, None, "").await.is_err(), "the rule");
     for target in [None, Some(PUT_ITEM), None, Some(PUT_ITEM), None, None] {
@@ -273,8 +269,8 @@ async fn requests_meet_the_weather_by_their_number_and_rules_come_first() {
         let seen = proxy.seen().into_iter().filter(|seen| seen.service == service);
         seen.map(|seen| seen.mishap).collect()
     };
-    let s3: Vec<_> = (0..4).map(|request| weather.at(Service::S3, request)).collect();
-    let items: Vec<_> = (0..2).map(|request| weather.at(Service::DynamoDb, request)).collect();
-    assert_eq!((&of(Service::S3)[1..], of(Service::DynamoDb)), (&s3[..], items));
+    let s3: Vec<_> = (0..4).map(|request| weather.at(AwsService::S3, request)).collect();
+    let items: Vec<_> = (0..2).map(|request| weather.at(AwsService::DynamoDb, request)).collect();
+    assert_eq!((&of(AwsService::S3)[1..], of(AwsService::DynamoDb)), (&s3[..], items));
     proxy.stop().await;
 }

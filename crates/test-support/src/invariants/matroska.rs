@@ -4,7 +4,7 @@
 use kvs_mkv::{FragmentEvent, FragmentReader, MkvError, MkvEvent, MkvLimits, MkvReader};
 
 /// Number of bytes at the start of an input that are piece lengths; the rest is the stream.
-pub(crate) const CUTS: usize = 8;
+pub const CUTS: usize = 8;
 
 /// Returns small limits, so that short inputs reach them.
 fn limits() -> MkvLimits {
@@ -19,7 +19,7 @@ fn limits() -> MkvLimits {
 }
 
 /// Reads the input in the pieces that it describes and in one piece, and checks the events.
-pub(crate) fn check(input: &[u8]) {
+pub fn check(input: &[u8]) {
     let (cuts, stream) = input.split_at(CUTS.min(input.len()));
     let pieces = pieces(cuts, stream);
     let (events, end) = read_documents(&pieces);

@@ -11,7 +11,7 @@ const MAX_SIDE_SAMPLES: u32 = 1 << 16;
 
 /// Checks an input: codec (1 byte, even for H.264), length of the codec private data (1 byte), that data,
 /// access unit.
-pub(crate) fn check(input: &[u8]) {
+pub fn check(input: &[u8]) {
     let Some((&[codec, length], rest)) = input.split_first_chunk::<2>() else { return };
     let codec = if codec % 2 == 0 { Codec::H264 } else { Codec::H265 };
     let (private, unit) = rest.split_at(usize::from(length).min(rest.len()));
