@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Checks the language and the structure that CONTRIBUTING.md promises. usage: house.py [FOLDER]
 
-Four rules, each with the place of what breaks it:
+Five rules, each with the place of what breaks it:
 
 - words: none of the words of WORDS in code, comments, texts and documents;
 - doc comments: none starts with a bare what, where, whether, how, who, why, when or which;
 - type names: each names one type in the whole workspace, tests left out;
-- import cycles: none between the modules of a crate, nor between the files of a folder.
+- import cycles: none between the modules of a crate, nor between the files of a folder;
+- module paths: a module is the file that its name says, so #[path] is used nowhere.
 
 Exit code 1 where a rule is broken. No dependencies: it runs wherever the checks do.
 """
@@ -73,6 +74,13 @@ def check_doc_comments(path, text):
         if starts and (found := HEADLESS.match(line)):
             breaks(path, number, f"the doc comment starts with '{found.group(1)}': say what the item returns, does or is")
         before = line
+
+
+def check_module_paths(path, text):
+    """Finds modules that #[path] takes from another file."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if re.match(r"^\s*#\[(?:cfg_attr\(.*,)?\s*path\s*=", line):
+            breaks(path, number, "#[path]: name the file after its module; tests share code through crates/test-support")
 
 
 def without_tests(text):
@@ -217,11 +225,12 @@ def main():
         check_words(path, text)
         if path.suffix == ".rs":
             check_doc_comments(path, text)
+            check_module_paths(path, text)
         if path.suffix == ".rs" and "src" in path.parts and not is_test(path):
             sources.append((path, text))
     check_type_names(sources)
     check_cycles(sources)
-    print("\n".join(broken) if broken else "house: words, doc comments, type names and imports as CONTRIBUTING.md says")
+    print("\n".join(broken) if broken else "house: words, doc comments, type names, imports and module paths as CONTRIBUTING.md says")
     sys.exit(1 if broken else 0)
 
 

@@ -60,6 +60,12 @@ class House(unittest.TestCase):
         test = "//! Decoding.\n\n#[cfg(test)]\nmod tests {\n    struct Frames;\n}\n"
         self.assertEqual(findings(**{"src/decode.rs": test}), [])
 
+    def test_a_module_of_another_file(self):
+        attribute = '#[path = "other.rs"]'
+        self.found("tests/all.rs:1: #[path]", **{"tests/all.rs": f"{attribute}\nmod other;\n"})
+        self.found("src/lib.rs:5: #[path]", **{"src/lib.rs": CLEAN["src/lib.rs"] + f"    {attribute}\nmod other;\n"})
+        self.assertEqual(findings(**{"src/lib.rs": CLEAN["src/lib.rs"] + "// #[path] is not used.\n"}), [])
+
     def test_an_import_cycle(self):
         cycle = "//! Numbers.\n\nuse crate::decode::decode;\n"
         self.found("import cycle: base -> decode -> base", **{"src/base.rs": cycle + "\n/// A number of frames.\npub struct Frames(u64);\n"})
