@@ -1,6 +1,6 @@
 """Checks the rules and the dashboard. usage: python deployment/monitoring/check.py   (needs promtool and PyYAML)
 
-The metrics are those of the table in docs/operations.md, which tests/docs.rs holds against the program.
+The metrics are those of the table in docs/operations.md, which tests/docs holds against the program.
 """
 
 import copy

@@ -1,6 +1,6 @@
 //! The figures of `kvs-infer eval` for the default rules of decide on boxes whose truth is known, and the command itself.
 //!
-//! `cargo test --test truth -- evaluation --nocapture` prints the figures.
+//! `cargo test --test integration -- truth::evaluation --nocapture` prints the figures.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

@@ -24,7 +24,7 @@ PLACEHOLDERS = {
 
 
 def metrics(files: Files) -> dict[tuple[str, ...], set[str]]:
-    """What the program writes to CloudWatch, by dimensions: the table of docs/operations.md, which tests/docs.rs holds against it."""
+    """What the program writes to CloudWatch, by dimensions: the table of docs/operations.md, which tests/docs holds against it."""
     found: dict[tuple[str, ...], set[str]] = {}
     for dimensions, name in re.findall(r"^\| (Service[\w, ]*) \| `(\w+)` \|", files.operations, re.MULTILINE):
         found.setdefault(tuple(dimensions.split(", ")), set()).add(name)

@@ -5,12 +5,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics on the first failure")]
 
-mod wire;
-
 use std::path::{Path, PathBuf};
 
 use test_support::invariants::matroska;
-use wire::{Lacing, block, document, el, lace, lacing_flags, sized, tags, unsized_};
+
+use super::wire::{self, Lacing, block, document, el, lace, lacing_flags, sized, tags, unsized_};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata")

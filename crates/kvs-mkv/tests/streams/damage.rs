@@ -1,9 +1,7 @@
 //! Damaged and oversized streams: each kind of error is reported with its offset.
 
-mod wire;
-
+use super::wire::{self, block, document, el, header, sized, tags, unsized_};
 use kvs_mkv::{ElementId, MkvError, MkvLimits, MkvReader};
-use wire::{block, document, el, header, sized, tags, unsized_};
 
 /// Pushes the bytes one by one and returns how reading ends.
 fn read(bytes: &[u8], limits: MkvLimits) -> Result<(), MkvError> {

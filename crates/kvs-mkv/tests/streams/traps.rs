@@ -1,9 +1,7 @@
 //! Unusual but valid encodings, one table row each.
 
-mod wire;
-
+use super::wire::{self, Lacing, block, document, el, header, lace, lacing_flags, sized, tags, unsized_};
 use kvs_mkv::{Block, BlockKind, MkvError, MkvEvent, MkvLimits, MkvReader, Tag, TrackKind, writer};
-use wire::{Lacing, block, document, el, header, lace, lacing_flags, sized, tags, unsized_};
 
 /// Pushes the bytes one by one, and returns the events and the final result.
 fn read(bytes: &[u8]) -> (Vec<MkvEvent>, Result<(), MkvError>) {

@@ -1,7 +1,5 @@
 //! Hand-written Matroska: each encoding of an element that a producer may choose, and some invalid ones.
 
-#![expect(dead_code, reason = "each test uses a part of it")]
-
 pub(crate) const EBML: u32 = 0x1A45_DFA3;
 pub(crate) const DOC_TYPE: u32 = 0x4282;
 pub(crate) const SEGMENT: u32 = 0x1853_8067;

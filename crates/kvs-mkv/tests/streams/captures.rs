@@ -9,8 +9,7 @@
     reason = "a test panics on the first failure, and prints that it was skipped"
 )]
 
-mod twin;
-
+use super::twin;
 use std::path::{Path, PathBuf};
 
 use kvs_mkv::{

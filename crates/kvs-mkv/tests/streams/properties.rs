@@ -2,15 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics on the first failure")]
 
-mod twin;
-mod wire;
-
 use kvs_mkv::{Block, BlockKind, MkvError, MkvEvent, MkvLimits, MkvReader, Tag, writer};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use test_support::invariants::matroska;
-use twin::Ending;
-use wire::{Lacing, block, document, el, lace, lacing_flags, sized, unsized_};
+
+use super::twin::{self, Ending};
+use super::wire::{self, Lacing, block, document, el, lace, lacing_flags, sized, unsized_};
 
 type Coded = BoxedStrategy<Vec<u8>>;
 

@@ -2,13 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics on the first failure")]
 
-mod wire;
-
+use super::wire::{self, block, document, el, sized, tags, unsized_};
 use kvs_mkv::{
     FragmentBlock, FragmentEvent, FragmentReader, FragmentStart, FragmentSummary, MkvError, MkvLimits,
     StreamError, Tag, writer,
 };
-use wire::{block, document, el, sized, tags, unsized_};
 
 const NUMBER: &str = "91343852333181432392682062607743920146159169392";
 const NEXT: &str = "91343852333181432397634012660010580022434373917";
