@@ -29,7 +29,7 @@ pub fn sample_event<E: DeserializeOwned>(camera: &str, event_id: &str) -> E {
         "label": "person",
         "conf": 0.87,
         "bbox": [100.0, 40.0, 140.0, 120.0],
-        "ts_ms": 1_700_000_000_400_u64,
+        "ts_ms": 1_700_000_000_123_u64,
         "extras": extras,
     });
     let event = json!({
