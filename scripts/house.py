@@ -113,9 +113,7 @@ def check_module_paths(path: File, text: str) -> None:
     """Finds modules that #[path] takes from another file."""
     for number, line in enumerate(text.splitlines(), 1):
         if re.match(r"^\s*#\[(?:cfg_attr\(.*,)?\s*path\s*=", line):
-            breaks(
-                path, number, "#[path]: name the file after its module; tests share code through crates/test-support"
-            )
+            breaks(path, number, "#[path]: name the file after its module; tests share code through test-support")
 
 
 def without_tests(text: str) -> str:
