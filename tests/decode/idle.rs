@@ -9,9 +9,9 @@ use kvs_infer::media::{
 };
 use kvs_infer::status::CameraStatus;
 
-use crate::clip::{Clip, START_MS};
-use crate::end_of;
-use crate::open_gop::open_end;
+use super::clip::{Clip, START_MS};
+use super::end_of;
+use super::open_gop::open_end;
 
 /// An item that the decode thread returned; times are ms since the start of the clip.
 #[derive(Debug, PartialEq, Eq)]

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use serde_json::Value;
-
-use super::colours::{LABELS, camera, paint, sim, store};
-use super::program::Program;
+use test_support::colours::{LABELS, camera, paint, sim, store};
+use test_support::kvs_infer_command;
+use test_support::program::Program;
 
 /// Returns a clip of 40 s with a keyframe each second, in which each object comes and goes between two keyframes.
 fn seldom(folder: &Path, b_frames: u32) -> std::path::PathBuf {
@@ -27,7 +27,7 @@ fn config(idle_decode: &str) -> String {
 
 /// Returns the id, label and time of each start, and how many frames were decoded.
 fn run(kvs: &str, idle_decode: &str) -> (Vec<[String; 3]>, u64) {
-    let program = Program::start(&config(idle_decode), kvs, None);
+    let program = Program::start(kvs_infer_command!(), &config(idle_decode), kvs, None);
     let seen = program.events_until(&LABELS.map(|label| ("front", label)));
     let decoded = program.camera("front")["frames"]["decoded"].as_u64().unwrap();
     assert!(program.stop().status.success());
@@ -62,7 +62,7 @@ async fn a_connection_that_is_cut_changes_no_event_of_an_idle_camera() {
     let stream = sim.store().stream("front-stream").unwrap();
     let mut runs = Vec::new();
     for cuts in [0, 3] {
-        let program = Program::start(&config("key_frames"), &sim.endpoint(), None);
+        let program = Program::start(kvs_infer_command!(), &config("key_frames"), &sim.endpoint(), None);
         for _ in 0..cuts {
             let before = program.camera("front")["reconnects"].as_u64();
             program.camera_when("front", |row| row["frames"]["read"].as_u64() > Some(0));
