@@ -121,7 +121,9 @@ impl AnalysisTask {
             // Without the result of each entry the gate must not take the scene for known, so it opens again.
             Some(rules) if is_complete => {
                 let found = self.checkpoint.motion.record(rules, outcome.sightings.iter().map(known_object));
-                self.note_found(found);
+                if found {
+                    self.note_found(frame.media);
+                }
             }
             _ => self.checkpoint.motion.forget(),
         }

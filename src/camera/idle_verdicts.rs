@@ -22,8 +22,13 @@ const MAX_KEYFRAMES: usize = 256;
 const MAX_FRUITLESS: usize = 4;
 /// The time in which these wakes count, ms.
 const FRUITLESS_WINDOW_MS: i64 = 60_000;
-/// The time for which a restless camera is not woken by a change alone, ms: its keyframes are inferred instead.
+/// The time without quiet and without a new object, ms, after which a camera is restless.
+const MAX_FRUITLESS_MS: i64 = 60_000;
+/// The time for which a restless camera is not woken by a change alone, ms: its keyframes are inferred instead. Twice as long
+/// each further time.
 const RESTLESS_MS: i64 = 120_000;
+/// The maximum number of doublings: 16 minutes.
+const MAX_RESTLESS_DOUBLINGS: u8 = 3;
 
 impl AnalysisTask {
     /// Answers a question of the decode thread.
@@ -56,7 +61,11 @@ impl AnalysisTask {
             let continues = matches!(known.verdict, Some(KeyframeVerdict::Active | KeyframeVerdict::Rewind));
             return QuietAnswer { is_quiet: !continues, size_wake_found: known.size_wake_found };
         }
-        let is_quiet = self.checkpoint.motion.is_quiet(media);
+        let gate_is_closed = self.checkpoint.motion.is_quiet(media);
+        let is_quiet = gate_is_closed || self.idle().is_restless_after(media);
+        if gate_is_closed {
+            self.idle().calm_at = Some(media);
+        }
         let opened = self.checkpoint.motion.awake_until();
         let size_wake_found = if is_quiet { self.idle().close_wake(media, opened) } else { None };
         let verdict = (!is_quiet).then_some(KeyframeVerdict::Active);
@@ -114,7 +123,7 @@ impl AnalysisTask {
         let motion = &mut self.checkpoint.motion;
         if self.checkpoint.seen.as_ref().is_some_and(|seen| seen.covers(frame)) {
             Examined::Seen
-        } else if !motion.is_quiet(frame.media) {
+        } else if !is_restless && !motion.is_quiet(frame.media) {
             Examined::Moved
         } else if motion.is_changed(rules, &picture.view(), frame.media) {
             if !is_restless {
@@ -135,10 +144,13 @@ impl AnalysisTask {
         frame: Arc<Frame>,
         media: MediaMs,
     ) -> Result<KeyframeVerdict, OfferError> {
+        let was_restless = self.idle().is_restless(frame.media);
         let decided = self.infer(&frame).await;
-        let is_quiet = self.checkpoint.motion.is_quiet(frame.media);
-        let verdict = if is_quiet { KeyframeVerdict::Still } else { KeyframeVerdict::Resume };
-        if !is_quiet {
+        // A new object ends the restless time. Without one, only a scene that is not restless is woken by an open gate.
+        let is_restless = was_restless && self.idle().is_restless(frame.media);
+        let is_still = is_restless || self.checkpoint.motion.is_quiet(frame.media);
+        let verdict = if is_still { KeyframeVerdict::Still } else { KeyframeVerdict::Resume };
+        if !is_still {
             self.idle().open_wake(media, false, true);
         }
         // Before the events are committed, so that a restart knows both or neither.
@@ -147,11 +159,9 @@ impl AnalysisTask {
         Ok(verdict)
     }
 
-    /// Takes in whether the detectors found something new in a frame.
-    pub(super) fn note_found(&mut self, found: bool) {
-        if let Some(wake) = self.idle().woken.as_mut().filter(|_| found) {
-            wake.found = true;
-        }
+    /// Takes in that the detectors found something new in a frame.
+    pub(super) fn note_found(&mut self, media: MediaMs) {
+        self.idle().note_found(media);
     }
 }
 
@@ -217,16 +227,48 @@ impl IdleRecord {
             self.fruitless.push(media);
         }
         if self.fruitless.len() >= MAX_FRUITLESS {
-            self.fruitless.clear();
-            self.restless_until = Some(MediaMs(media.0.saturating_add(RESTLESS_MS)));
+            self.begin_restless(media);
         }
         wake.by_size.then_some(has_moved)
+    }
+
+    fn begin_restless(&mut self, media: MediaMs) {
+        self.fruitless.clear();
+        let length_ms = RESTLESS_MS << self.restless_times.min(MAX_RESTLESS_DOUBLINGS);
+        self.restless_times = (self.restless_times + 1).min(MAX_RESTLESS_DOUBLINGS);
+        self.restless_until = Some(MediaMs(media.0.saturating_add(length_ms)));
+        self.calm_at = self.restless_until;
     }
 
     /// Returns true if a change alone does not wake the camera at `media`.
     fn is_restless(&self, media: MediaMs) -> bool {
         // A time far ahead is of other footage.
-        self.restless_until.is_some_and(|until| (0..=RESTLESS_MS).contains(&until.0.saturating_sub(media.0)))
+        let max_ms = RESTLESS_MS << MAX_RESTLESS_DOUBLINGS;
+        self.restless_until.is_some_and(|until| (0..=max_ms).contains(&until.0.saturating_sub(media.0)))
+    }
+
+    /// Returns true if the camera is restless at `media`; it becomes so if the gate was open for too long for nothing.
+    fn is_restless_after(&mut self, media: MediaMs) -> bool {
+        let fruitless_ms = media.0.saturating_sub(self.calm_at.get_or_insert(media).0);
+        // A time far behind is of other footage.
+        if (MAX_FRUITLESS_MS..10 * MAX_FRUITLESS_MS).contains(&fruitless_ms) {
+            self.begin_restless(media);
+        } else if !(-(RESTLESS_MS << MAX_RESTLESS_DOUBLINGS)..MAX_FRUITLESS_MS).contains(&fruitless_ms) {
+            self.calm_at = Some(media);
+        }
+        self.is_restless(media)
+    }
+
+    /// Takes in that the detectors found something new: the changes of the scene are worth their inferences.
+    fn note_found(&mut self, media: MediaMs) {
+        // Without idle decode nothing is asked, and nothing is to be stored.
+        if self.calm_at.is_none() {
+            return;
+        }
+        if let Some(wake) = &mut self.woken {
+            wake.found = true;
+        }
+        (self.calm_at, self.restless_until, self.restless_times) = (Some(media), None, 0);
     }
 }
 
@@ -300,6 +342,23 @@ mod tests {
         let mut slow = IdleRecord::default();
         (0..20).for_each(|at| assert_eq!(wake(&mut slow, at * 25_000, false, true, false), None));
         assert!(!slow.is_restless(MediaMs(503_000)), "two or three per minute");
+    }
+
+    #[test]
+    fn a_gate_that_stays_open_for_nothing_makes_a_camera_restless_each_time_for_longer() {
+        let mut idle = IdleRecord::default();
+        let mut restless = Vec::new();
+        for second in 0..1_000 {
+            if idle.is_restless_after(MediaMs(second * 1_000)) {
+                restless.push(second);
+            }
+        }
+        let spans: Vec<_> = restless.chunk_by(|a, b| a + 1 == *b).map(|span| (span[0], span.len())).collect();
+        assert_eq!(spans, [(60, 121), (240, 241), (540, 460)], "2, 4 and 8 minutes, with a minute between");
+        idle.note_found(MediaMs(1_000_000));
+        assert!(!idle.is_restless_after(MediaMs(1_001_000)), "an object was found");
+        assert!(!idle.is_restless_after(MediaMs(-9_000_000)), "other footage");
+        assert!(!idle.is_restless_after(MediaMs(-8_990_000)));
     }
 
     #[test]

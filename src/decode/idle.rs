@@ -113,11 +113,11 @@ impl IdleDecode {
         }
         if is_keyframe {
             self.window.clear();
-        } else if let Some(bytes) = self.window.add(packet.media, packet.unit.len()) {
-            if self.sizes.exceeds(bytes) {
+        } else if let Some(window) = self.window.add(packet.media, packet.unit.len()) {
+            if self.sizes.exceeds(window) {
                 return IdleStep::Wake(WakeTrigger::Size);
             }
-            self.sizes.learn(bytes);
+            self.sizes.learn(window);
         }
         match self.retained_bytes + packet.unit.len() {
             0..=MAX_RETAINED_BYTES => IdleStep::Retain,

@@ -24,6 +24,6 @@ pub use h26x::{Codec, PictureRole};
 pub use idle_query::{IdleQuery, QuietAnswer};
 pub use mode::{Mode, ModeCell};
 pub use sampler_state::{
-    IdleRecord, KeyframeRecord, KeyframeVerdict, OpenWake, QuietSizes, RecentGops, SamplerState,
+    IdleRecord, KeyframeRecord, KeyframeVerdict, OpenWake, QuietSizes, RecentGops, SamplerState, SizeRange,
 };
 pub use surface::{Color, HostPicture, Matrix, Surface, Yuv420};

@@ -45,17 +45,24 @@ pub struct RecentGops {
     pub(crate) lengths_ms: [u32; 4],
 }
 
-/// The usual size of the inter-coded access units of a quiet scene: bytes per window of some hundred milliseconds.
+/// The usual sizes of the inter-coded access units of a quiet scene.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuietSizes {
+    /// The sizes by the time since the keyframe: encoders spend more right after it.
+    pub(crate) ranges: [SizeRange; 5],
+    /// The number of wakes in a row that found nothing. Each doubles the time of learning.
+    pub(crate) false_wakes: u8,
+}
+
+/// The usual bytes per window of some hundred milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SizeRange {
     /// The running median, in sixteenths of a byte.
     pub(crate) median_x16: u32,
     /// The running median of the distance from it, in sixteenths of a byte.
     pub(crate) spread_x16: u32,
     /// The number of windows that were learned from since the last wake that found nothing.
     pub(crate) learned: u32,
-    /// The number of wakes in a row that found nothing. Each doubles the time of learning.
-    pub(crate) false_wakes: u8,
 }
 
 /// The decisions of idle decode that a restart has to repeat.
@@ -68,9 +75,15 @@ pub struct IdleRecord {
     /// The media times of the last wakes that found nothing new, the oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) fruitless: Vec<MediaMs>,
+    /// The media time when the scene was last quiet, or when the detectors last found something new.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) calm_at: Option<MediaMs>,
     /// The media time until which a change alone does not wake the camera.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) restless_until: Option<MediaMs>,
+    /// The number of restless times in a row. Each is twice as long as the one before.
+    #[serde(skip_serializing_if = "is_default")]
+    pub(crate) restless_times: u8,
     /// The last wake, until the scene is quiet again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) woken: Option<OpenWake>,
