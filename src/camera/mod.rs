@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::checkpoint::Checkpoint;
 use crate::config::{CameraSpec, StartPosition, StreamProtocol};
 use crate::decide::Rules;
-use crate::decode::{self, Sampler, frame_queue, packet_queue};
+use crate::decode::{self, DecodeSettings, Sampler, frame_queue, packet_queue};
 use crate::delivery::EventOutbox;
 use crate::detect::Detector;
 use crate::detect::ocr::TextReader;
@@ -125,30 +125,20 @@ impl CameraPipeline {
         status: CameraStatus,
         resources: &CameraResources,
     ) -> Result<Self, CameraError> {
-        let mut checkpoint = checkpoint.unwrap_or_default().of_stream(&spec.stream);
-        // A gate that is switched on later must not compare with a picture from before.
-        if spec.motion.is_none() {
-            checkpoint.motion.forget();
-        }
-        if !spec.decodes_idly {
-            checkpoint.sampler.forget_idle();
-        }
+        let checkpoint = continued(checkpoint.unwrap_or_default(), &spec);
         let (start, mode) = choose_start(spec.start, checkpoint.position.clone());
         status.set_mode(mode);
         let mode = Arc::new(ModeCell::new(mode));
         let (packet_sender, packet_receiver) = packet_queue(MAX_QUEUED_PACKETS);
         let (frame_sender, frame_receiver) = frame_queue(status.clone(), Arc::clone(&mode));
-        let sampler = Sampler::new(spec.fps_target, checkpoint.sampler.clone());
-        let decode = decode::spawn(
-            status.clone(),
-            sampler,
-            spec.masks.clone(),
-            spec.max_pixels,
-            spec.decodes_idly,
-            packet_receiver,
-            frame_sender,
-        )
-        .map_err(|source| CameraError::Thread { camera: spec.id.to_string(), source })?;
+        let settings = DecodeSettings {
+            sampler: Sampler::new(spec.fps_target, checkpoint.sampler.clone()),
+            masks: spec.masks.clone(),
+            max_pixels: spec.max_pixels,
+            decodes_idly: spec.decodes_idly,
+        };
+        let decode = decode::spawn(status.clone(), settings, packet_receiver, frame_sender)
+            .map_err(|source| CameraError::Thread { camera: spec.id.to_string(), source })?;
         let ingest = IngestTask::new(IngestParts {
             source: new_source(&spec, resources)?,
             start,
@@ -211,6 +201,19 @@ impl CameraPipeline {
         let decode_outcome = decode_outcome.ok().and_then(Result::ok).ok_or_else(|| broke_down("decode"));
         ingest_outcome.and(decode_outcome).and(analysis_outcome)
     }
+}
+
+/// Returns the checkpoint from which a camera with these settings continues.
+fn continued(checkpoint: Checkpoint, spec: &CameraSpec) -> Checkpoint {
+    let mut checkpoint = checkpoint.of_stream(&spec.stream);
+    // A gate that is switched on later must not compare with a picture from before.
+    if spec.motion.is_none() {
+        checkpoint.motion.forget();
+    }
+    if !spec.decodes_idly {
+        checkpoint.sampler.forget_idle();
+    }
+    checkpoint
 }
 
 /// Reports the slowest of the camera's models to its status: the one that limits the frame rate.

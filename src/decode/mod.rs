@@ -58,4 +58,4 @@ pub use frame_queue::{FrameReceiver, FrameSender, QueueClosed, frame_queue};
 pub use mask::{MaskPainter, Masks};
 pub use packet_queue::{MAX_QUEUED_BYTES, PacketReceiver, PacketSender, packet_queue};
 pub use sampler::Sampler;
-pub use worker::spawn;
+pub use worker::{DecodeSettings, spawn};

@@ -50,10 +50,21 @@ const CATCH_UP_PAUSE: Duration = Duration::from_secs(5);
 /// The maximum length of a GOP for idle decode, ms: over a longer gap between inferences the tracker keeps nothing but incidents.
 const MAX_IDLE_GOP_MS: u32 = 10_000;
 
+/// The settings of a camera's decode thread.
+pub struct DecodeSettings {
+    /// Picks the frames for detection.
+    pub sampler: Sampler,
+    /// The regions that are black in each frame.
+    pub masks: Option<Masks>,
+    /// The maximum size of pictures, px; larger ones are not decoded.
+    pub max_pixels: u32,
+    /// True to decode keyframes alone while the motion gate is closed.
+    pub decodes_idly: bool,
+}
+
 /// Starts the thread `decode-<camera>`, which uses the timer of the current runtime.
 ///
-/// Pictures of more than `max_pixels` are not decoded, and `masks` are black in the frames. With `decodes_idly`, only
-/// keyframes are decoded while the motion gate is closed; the receiver of `output` answers the questions of that.
+/// The receiver of `output` answers the questions of idle decode, if that is on.
 ///
 /// Shutdown: the thread ends when all senders of `input` were dropped and its items are decoded, or when the receiver of
 /// `output` was dropped; then it closes `output`. Join it.
@@ -62,16 +73,14 @@ const MAX_IDLE_GOP_MS: u32 = 10_000;
 /// The system grants no further thread.
 pub fn spawn(
     camera: CameraStatus,
-    sampler: Sampler,
-    masks: Option<Masks>,
-    max_pixels: u32,
-    decodes_idly: bool,
+    settings: DecodeSettings,
     input: PacketReceiver,
     output: FrameSender,
 ) -> io::Result<JoinHandle<()>> {
     let name = format!("decode-{}", camera.id());
     let runtime = Handle::current();
     std::thread::Builder::new().name(name).spawn(move || {
+        let DecodeSettings { sampler, masks, max_pixels, decodes_idly } = settings;
         let decoder = Decoder::new(camera.clone(), sampler).with_masks(masks).with_max_pixels(max_pixels);
         let mut worker = DecodeWorker::new(camera, decoder, output);
         worker.idle = decodes_idly.then(|| IdleDecode::new(worker.decoder.sizes()));

@@ -247,6 +247,19 @@ pub(super) async fn with_timeout<T>(
     })
 }
 
+/// The error codes of a request whose credentials or signature are not valid.
+const SIGNATURE_CODES: [&str; 9] = [
+    "ExpiredTokenException",
+    "InvalidSignatureException",
+    "UnrecognizedClientException",
+    "InvalidClientTokenId",
+    "IncompleteSignatureException",
+    "MissingAuthenticationTokenException",
+    "SignatureDoesNotMatch",
+    "RequestExpired",
+    "ExpiredToken",
+];
+
 /// Returns the error of an SDK call, with its remedy.
 pub(super) fn explain_error<E>(
     stream: &str,
@@ -267,18 +280,7 @@ where
         ("unreachable" | "timeout" | "not_aws", None) => {
             SourceError::Unreachable { stream, action, message, remedy: CHECK_NETWORK.to_owned() }
         }
-        (
-            "ExpiredTokenException"
-            | "InvalidSignatureException"
-            | "UnrecognizedClientException"
-            | "InvalidClientTokenId"
-            | "IncompleteSignatureException"
-            | "MissingAuthenticationTokenException"
-            | "SignatureDoesNotMatch"
-            | "RequestExpired"
-            | "ExpiredToken",
-            Some(remedy),
-        ) => {
+        (code, Some(remedy)) if SIGNATURE_CODES.contains(&code) => {
             let message = format!("{}: {message}", failure.code);
             SourceError::Signature { stream, action, message, remedy: remedy.clone() }
         }

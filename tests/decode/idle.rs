@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kvs_infer::decode::{Sampler, frame_queue, packet_queue, spawn};
+use kvs_infer::decode::{DecodeSettings, Sampler, frame_queue, packet_queue, spawn};
 use kvs_infer::media::{
     CameraId, Codec, Decoded, Demuxed, FragmentEnd, IdleQuery, KeyframeVerdict, Mode, ModeCell, Packet,
     QuietAnswer, SamplerState,
@@ -48,13 +48,17 @@ fn items(clip: &Clip, is_open: bool) -> Vec<Demuxed> {
     clip.fragments().into_iter().flat_map(|fragment| fragment_items(fragment, is_open)).collect()
 }
 
+fn idle_settings() -> DecodeSettings {
+    let sampler = Sampler::new(Some(5.0), SamplerState::default());
+    DecodeSettings { sampler, masks: None, max_pixels: u32::MAX, decodes_idly: true }
+}
+
 /// Sends `items` through a decode thread at 5 frames/s; `verdicts` are those on the keyframes of the fragments.
 async fn decode_idly(items: Vec<Demuxed>, verdicts: &[KeyframeVerdict]) -> Vec<Seen> {
     let camera = CameraStatus::alone(&CameraId::new("gate"));
     let (input, packets) = packet_queue(4);
     let (output, frames) = frame_queue(camera.clone(), Arc::new(ModeCell::new(Mode::CatchUp)));
-    let sampler = Sampler::new(Some(5.0), SamplerState::default());
-    let thread = spawn(camera, sampler, None, u32::MAX, true, packets, output).expect("a thread");
+    let thread = spawn(camera, idle_settings(), packets, output).expect("a thread");
     let feeding = tokio::spawn(async move {
         for item in items {
             input.send(item).await.expect("the thread runs");
@@ -222,8 +226,7 @@ async fn what_is_retained_is_decoded_when_no_more_footage_comes() {
     let camera = CameraStatus::alone(&CameraId::new("gate"));
     let (input, packets) = packet_queue(64);
     let (output, frames) = frame_queue(camera.clone(), Arc::new(ModeCell::new(Mode::Live)));
-    let sampler = Sampler::new(Some(5.0), SamplerState::default());
-    let thread = spawn(camera.clone(), sampler, None, u32::MAX, true, packets, output).expect("a thread");
+    let thread = spawn(camera.clone(), idle_settings(), packets, output).expect("a thread");
     for item in fragment_items(clip.fragments()[0].clone(), false) {
         input.send(item).await.expect("the thread runs");
     }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kvs_infer::decode::{FrameReceiver, PacketSender, Sampler, frame_queue, packet_queue, spawn};
+use kvs_infer::decode::{
+    DecodeSettings, FrameReceiver, PacketSender, Sampler, frame_queue, packet_queue, spawn,
+};
 use kvs_infer::media::{CameraId, Decoded, Demuxed, Mode, ModeCell, Packet, SamplerState};
 use kvs_infer::status::CameraStatus;
 
@@ -24,7 +26,8 @@ fn start(fps: f64, mode: Mode) -> (PacketSender, FrameReceiver, std::thread::Joi
     let (input, packets) = packet_queue(4);
     let (output, frames) = frame_queue(camera.clone(), Arc::new(ModeCell::new(mode)));
     let sampler = Sampler::new(Some(fps), SamplerState::default());
-    (input, frames, spawn(camera, sampler, None, u32::MAX, false, packets, output).expect("a thread"))
+    let settings = DecodeSettings { sampler, masks: None, max_pixels: u32::MAX, decodes_idly: false };
+    (input, frames, spawn(camera, settings, packets, output).expect("a thread"))
 }
 
 /// Returns the media times of the frames before each fragment end.
@@ -145,7 +148,8 @@ async fn a_camera_whose_pictures_are_too_large_says_so_until_they_are_not() {
     let (input, packets) = packet_queue(64);
     let (output, frames) = frame_queue(camera.clone(), Arc::new(ModeCell::new(Mode::CatchUp)));
     let sampler = Sampler::new(Some(1.0), SamplerState::default());
-    let thread = spawn(camera.clone(), sampler, None, 320 * 180, false, packets, output).expect("a thread");
+    let settings = DecodeSettings { sampler, masks: None, max_pixels: 320 * 180, decodes_idly: false };
+    let thread = spawn(camera.clone(), settings, packets, output).expect("a thread");
     for item in items(&clip("640x360")) {
         input.send(item).await.expect("the thread runs");
     }
