@@ -9,7 +9,7 @@
 //! | [`decode`] | access units | frames, sampled at `fps_target` |
 //! | [`detect`] | a frame | detections: boxes, labels, plate texts |
 //! | [`decide`] | the detections of each frame | incidents, and the events about them |
-//! | [`delivery`], [`sinks`] | events and the checkpoint | records and pictures in the sinks: Kinesis Data Streams, DynamoDB, S3, SNS, local files |
+//! | [`delivery`], [`sinks`] | events and the checkpoint | records and pictures in AWS and in local files |
 //!
 //! | beside the stages | |
 //! | --- | --- |

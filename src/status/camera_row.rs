@@ -29,6 +29,8 @@ pub struct FrameCounts {
     pub read: u64,
     /// Frames that the decoder returned.
     pub decoded: u64,
+    /// Access units that were not decoded, because nothing needs their frames.
+    pub undecoded: u64,
     /// Frames that the sampler picked.
     pub sampled: u64,
     /// Frames that every detector inferred.

@@ -279,6 +279,11 @@ impl CameraStatus {
         });
     }
 
+    /// Records access units that were not decoded, because nothing needs their frames.
+    pub(crate) fn units_skipped(&self, units: u64) {
+        self.write(|now| now.frames.undecoded += units);
+    }
+
     /// Records the reason of a decoding error.
     pub(crate) fn decode_failed(&self, reason: &str) {
         self.write(|now| now.gap.decode_failed(reason));

@@ -91,6 +91,7 @@ impl UnitsSkipped<'_> {
         if self.units > 0 {
             let camera = self.camera.id().to_string();
             metrics::counter!(SKIPPED, "camera" => camera, "reason" => reason).increment(self.units as u64);
+            self.camera.units_skipped(self.units as u64);
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::base::Took;
 /// Measurements of one pass of one side over the clip.
 #[derive(Clone, Debug, Default)]
 pub(super) struct BenchRun {
-    /// Decoded frames.
+    /// Frames that were decoded, or needed no decoding.
     pub(super) frames: usize,
     pub(super) inferences: usize,
     /// Boxes, or `None` for the baseline, which does not decode the model's output.
