@@ -89,13 +89,17 @@ class Service:
         return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 
     def cpu_s(self) -> float:
-        """Returns the CPU time of all threads so far."""
-        return cpu_of(Path(f"/proc/{self.process.pid}/stat"))
+        """Returns the CPU time so far, without that of loading the models, which peer.py does not count either."""
+        return cpu_of(Path(f"/proc/{self.process.pid}/stat")) - self.thread_cpu_s("load-")
 
     def decode_cpu_s(self) -> float:
         """Returns the CPU time of the decode threads so far."""
+        return self.thread_cpu_s("decode-")
+
+    def thread_cpu_s(self, prefix: str) -> float:
+        """Returns the CPU time so far of the threads whose names begin with `prefix`."""
         tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
-        return sum(cpu_of(task / "stat") for task in tasks if (task / "comm").read_text().startswith("decode-"))
+        return sum(cpu_of(task / "stat") for task in tasks if (task / "comm").read_text().startswith(prefix))
 
     def rss_mb(self) -> float:
         """Returns the resident memory, MB."""

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import re
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -54,6 +55,11 @@ def wakes_of(metrics: Mapping[str, float], camera: str) -> dict[str, int]:
         if name.startswith("kvs_infer_wakes_total{") and f'camera="{camera}"' in name:
             found[name.split('trigger="')[1].split('"')[0]] = int(value)
     return {trigger: count for trigger, count in sorted(found.items()) if trigger != "pause" and count}
+
+
+def stream_name(text: str) -> str:
+    """Returns a name without characters that a stream must not have."""
+    return re.sub("[^A-Za-z0-9]+", "-", text)
 
 
 def words(counts: Mapping[str, int]) -> str:
