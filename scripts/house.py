@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Checks the language and the structure that CONTRIBUTING.md promises. usage: house.py [FOLDER]
 
-Five rules, each with the place of what breaks it:
+Six rules, each with the place of what breaks it:
 
 - words: none of the words of WORDS in code, comments, texts and documents;
 - doc comments and docstrings: none starts with a bare what, where, whether, how, who, why, when or which;
 - type names: each names one type in the whole workspace, tests left out;
 - glossary: each type that docs/glossary.md names exists;
-- import cycles: none between the modules of a crate, nor between the files of a folder.
+- import cycles: none between the modules of a crate, nor between the files of a folder;
+- module paths: a module is the file that its name says, so #[path] is used nowhere.
 
 Exit code 1 where a rule is broken. No dependencies: it runs wherever the checks do.
 """
@@ -106,6 +107,13 @@ def check_doc_comments(path: File, text: str) -> None:
                 path, number, f"the doc comment starts with '{found.group(1)}': say what the item returns, does or is"
             )
         before = line
+
+
+def check_module_paths(path: File, text: str) -> None:
+    """Finds modules that #[path] takes from another file."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if re.match(r"^\s*#\[(?:cfg_attr\(.*,)?\s*path\s*=", line):
+            breaks(path, number, "#[path]: name the file after its module; tests share code through test-support")
 
 
 def without_tests(text: str) -> str:
@@ -278,6 +286,7 @@ def main() -> None:
             glossary = (path, text)
         if path.suffix in {".rs", ".py"}:
             check_doc_comments(path, text)
+            check_module_paths(path, text)
         if path.suffix == ".rs" and "src" in path.parts and not is_test(path):
             sources.append((path, text))
     places = types_of(sources)
@@ -288,7 +297,7 @@ def main() -> None:
     print(
         "\n".join(broken)
         if broken
-        else "house: words, doc comments, type names, glossary and imports as CONTRIBUTING.md says"
+        else "house: words, doc comments, type names, glossary, imports and module paths as CONTRIBUTING.md says"
     )
     sys.exit(1 if broken else 0)
 

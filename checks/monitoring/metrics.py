@@ -1,6 +1,6 @@
 """The metrics of the program, and the errors in expressions that name them.
 
-The metrics are those of the table in docs/operations.md, which tests/docs.rs compares with the program.
+The metrics are those of the table in docs/operations.md, which tests/docs compares with the program.
 """
 
 import re

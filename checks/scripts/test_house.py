@@ -86,6 +86,10 @@ REJECTED: dict[str, tuple[str, Texts]] = {
         "docs/glossary.md:3: the glossary names the type Gone",
         {"docs/glossary.md": GLOSSARY.format(other="Gone")},
     ),
+    "a module of another file": (
+        "src/lib.rs:5: #[path]",
+        {"src/lib.rs": CLEAN["src/lib.rs"] + '    #[path = "other.rs"]\nmod other;\n'},
+    ),
     "an import cycle": (
         "import cycle: base -> decode -> base",
         {"src/base.rs": "//! Numbers.\n\nuse crate::decode::decode;\n" + FRAMES},
@@ -106,6 +110,7 @@ ACCEPTED: dict[str, Texts] = {
         "full.py": 'def first():\n    """Returns the first frame\n\n    when it is full.\n    """\n'
     },
     "a glossary of types that are defined": {"docs/glossary.md": GLOSSARY.format(other="Frames")},
+    "a comment about module paths": {"src/lib.rs": CLEAN["src/lib.rs"] + "// #[path] is not used.\n"},
     "a type name of a test": {"src/decode.rs": "//! Decoding.\n\n#[cfg(test)]\nmod tests {\n    struct Frames;\n}\n"},
 }
 

@@ -4,7 +4,6 @@
 
 #![no_main]
 
-#[path = "../../crates/h26x/tests/access_unit/invariants.rs"]
-mod invariants;
+use test_support::invariants::access_unit;
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| invariants::check(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| access_unit::check(input));

@@ -5,7 +5,6 @@
 
 #![no_main]
 
-#[path = "../../crates/kvs-config/tests/document/invariants.rs"]
-mod invariants;
+use test_support::invariants::configuration;
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| invariants::check(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| configuration::check(input));

@@ -4,8 +4,6 @@
 
 #![no_main]
 
-#[path = "../../crates/kvs-hls/tests/segments/invariants.rs"]
-#[expect(dead_code, reason = "each target checks one kind of input")]
-mod invariants;
+use test_support::invariants::segments;
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| invariants::check_ts(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| segments::check_ts(input));

@@ -5,14 +5,13 @@
 
 #![no_main]
 
-#[path = "../../crates/outbox/tests/outbox/damage/mod.rs"]
-mod damage;
+use test_support::invariants::damaged_outbox;
 
 // libFuzzer's own panic hook ends the run at each panic, also at one of redb that the outbox catches and
 // reports as damage. This hook only prints panics, so that the run ends at uncaught ones alone.
 libfuzzer_sys::fuzz_target!(
     init: std::panic::set_hook(Box::new(|panic| eprintln!("{panic}"))),
     |input: &[u8]| {
-        damage::check(input);
+        damaged_outbox::check(input);
     }
 );

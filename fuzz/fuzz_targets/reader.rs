@@ -5,7 +5,6 @@
 
 #![no_main]
 
-#[path = "../../crates/kvs-mkv/tests/invariants/mod.rs"]
-mod invariants;
+use test_support::invariants::matroska;
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| invariants::check(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| matroska::check(input));

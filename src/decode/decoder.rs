@@ -221,6 +221,11 @@ impl Decoder {
         FrameSampled { camera: &self.camera }.emit();
     }
 
+    /// Records that nothing moved in the frames up to `media`, so that the sampler does not make up for them.
+    pub fn pass_frames_until(&mut self, media: MediaMs) {
+        self.sampler.pass(media);
+    }
+
     /// Ends a fragment of which only keyframes were decoded.
     pub fn pass_fragment(&mut self, end: FragmentEnd, sizes: QuietSizes, out: &mut Vec<Decoded>) {
         let learned = LearnedFootage { sizes, ..self.learned };

@@ -74,12 +74,13 @@ impl IdleDecode {
         !self.retained.is_empty()
     }
 
-    /// Returns the media time of the last retained access unit.
-    pub(super) fn last_media(&self) -> Option<MediaMs> {
-        self.retained.iter().rev().find_map(|item| match item {
+    /// Returns the newest media time of the retained access units.
+    pub(super) fn newest_media(&self) -> Option<MediaMs> {
+        let media = self.retained.iter().filter_map(|item| match item {
             RetainedItem::Packet(packet) => Some(packet.media),
             RetainedItem::End(..) => None,
-        })
+        });
+        media.max()
     }
 
     /// Returns the size of the retained access units, bytes.

@@ -65,6 +65,9 @@ impl DecodeWorker {
                 Ok(())
             }
             KeyframeVerdict::Resume => {
+                if let Some(media) = self.idle.as_ref().and_then(IdleDecode::newest_media) {
+                    self.decoder.pass_frames_until(media);
+                }
                 self.pass_retained()?;
                 self.decode(packet)
             }

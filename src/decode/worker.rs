@@ -212,7 +212,7 @@ impl DecodeWorker {
 
     /// Decodes and delivers everything that is retained or held back, because nothing follows for now.
     fn pause(&mut self) -> Result<(), QueueClosed> {
-        if let Some(media) = self.idle.as_ref().and_then(IdleDecode::last_media) {
+        if let Some(media) = self.idle.as_ref().and_then(IdleDecode::newest_media) {
             return self.wake(WakeTrigger::Pause, media);
         }
         let paused = self.decoder.pause(&mut self.decoded);

@@ -366,5 +366,4 @@ fn paint(
 }
 
 #[cfg(test)]
-#[path = "resample_tests.rs"]
 mod tests;

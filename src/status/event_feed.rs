@@ -56,46 +56,11 @@ impl EventFeed {
 
 #[cfg(test)]
 pub(crate) mod testing {
-    use crate::media::{Event, Extras, ModelId, Payload, Phase, TimeSource};
+    use crate::media::Event;
 
     /// Returns an event of camera `gate` with this id.
     pub(crate) fn event(id: &str) -> Event {
-        let extras = Extras {
-            incident_id: id.into(),
-            phase: Phase::Start,
-            fragment_number: "91343852333181432392682062622220590765191907586".into(),
-            frame_index: 4,
-            producer_ts_ms: Some(1_700_000_000_000),
-            server_ts_ms: Some(1_700_000_000_100),
-            time_source: TimeSource::Producer,
-            frame_width: 64,
-            frame_height: 36,
-            zones: vec!["drive".into()],
-            model: ModelId { name: "street".into(), sha256: "0".repeat(64) },
-            track_id: 1,
-            snapshot: None,
-            text: None,
-            ocr_conf: None,
-            duration_ms: None,
-            activity: None,
-        };
-        let payload = Payload {
-            camera_id: "gate".into(),
-            kind: "objects".into(),
-            label: "person".into(),
-            conf: 0.87,
-            bbox: [8.0, 4.0, 30.0, 33.0],
-            ts_ms: 1_700_000_000_400,
-            extras,
-        };
-        Event {
-            event_id: id.into(),
-            camera_id: "gate".into(),
-            producer: "kvs-infer/test".into(),
-            schema: "1".into(),
-            seq: 1,
-            payload,
-        }
+        test_support::sample_event("gate", id)
     }
 }
 

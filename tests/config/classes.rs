@@ -1,6 +1,6 @@
 //! Class names and characters from files.
 
-use crate::settings::{MINIMAL, settings_of};
+use super::settings::{MINIMAL, settings_of};
 
 #[test]
 fn class_names_come_from_a_file() {

@@ -6,7 +6,7 @@ use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert, prop_o
 use proptest::sample::{Index, select};
 use proptest::test_runner::TestCaseError;
 
-use crate::settings::assert_problems_are_complete;
+use super::settings::assert_problems_are_complete;
 
 const FILES: [&str; 3] = [
     include_str!("../../config/cameras.example.yaml"),

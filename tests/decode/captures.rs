@@ -10,8 +10,8 @@ use kvs_infer::demux::{DemuxEvent, Demuxer};
 use kvs_infer::media::{CameraId, FragmentEnd, Position, SamplerState};
 use kvs_infer::status::CameraStatus;
 
-use crate::clip::{planes, twin};
-use crate::frames_of;
+use super::clip::{planes, twin};
+use super::frames_of;
 
 fn capture(name: &str) -> Option<PathBuf> {
     let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();

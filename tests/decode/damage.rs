@@ -8,8 +8,8 @@ use kvs_infer::media::{CameraId, Frame, Packet, VideoTrack};
 use kvs_infer::status::CameraStatus;
 use proptest::prelude::*;
 
-use crate::clip::{Clip, planes};
-use crate::{decode, decoder, frames_of, sampling, watched};
+use super::clip::{Clip, planes};
+use super::{decode, decoder, frames_of, sampling, watched};
 
 /// Returns the frames of `clip` that come out when packet `at` is replaced by `unit`, as places in the twin, and the
 /// number of errors.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use kvs_infer::decode::{DecodeError, Decoder};
 use kvs_infer::media::{Codec, Color, Frame, Matrix, Packet, Surface};
 
-use crate::clip::{Clip, planes};
-use crate::{decode, decoder, end_of, frames_of};
+use super::clip::{Clip, planes};
+use super::{decode, decoder, end_of, frames_of};
 
 /// Decodes the fragments and compares each frame with the twin's, in order of media time.
 fn assert_equals_twin(clip: &Clip) {
@@ -140,7 +140,7 @@ fn codec_and_size_may_change_in_mid_stream() {
 fn decoding_times_are_raised_from_frame_to_frame_and_cost_no_frame() {
     let mut clip = Clip::h264("size=320x240:rate=25:duration=0.8", "-bf 2");
     for (at, packet) in (0..).zip(&mut clip.packets) {
-        packet.media.0 = crate::clip::START_MS + at * 40;
+        packet.media.0 = super::clip::START_MS + at * 40;
     }
     let mut decoder = decoder();
     let mut media = Vec::new();
@@ -152,7 +152,7 @@ fn decoding_times_are_raised_from_frame_to_frame_and_cost_no_frame() {
     }
     assert_eq!(media.len(), clip.twin.len());
     let furthest =
-        media.iter().zip(0..).map(|(media, at)| (media - crate::clip::START_MS - at * 40).abs()).max();
+        media.iter().zip(0..).map(|(media, at)| (media - super::clip::START_MS - at * 40).abs()).max();
     assert!(furthest <= Some(120), "within the depth of reordering: {furthest:?} ms");
 }
 

@@ -6,8 +6,8 @@ use kvs_infer::decode::Decoder;
 use kvs_infer::media::{Codec, Decoded, FragmentEnd, MediaMs, Packet};
 use kvs_infer::status::CameraStatus;
 
-use crate::clip::{Clip, START_MS, planes};
-use crate::{decode, decoder, end_of, frames_of, watched};
+use super::clip::{Clip, START_MS, planes};
+use super::{decode, decoder, end_of, frames_of, watched};
 
 /// Returns clips with GOPs of 10 pictures that begin with a CRA or a recovery point, whose leading pictures refer to the previous GOP.
 pub(crate) fn open_clips() -> [(&'static str, Clip); 2] {

@@ -4,8 +4,8 @@ use kvs_infer::decode::{Decoder, Sampler};
 use kvs_infer::media::{CameraId, Codec, Decoded, SamplerState};
 use kvs_infer::status::CameraStatus;
 
-use crate::clip::{Clip, planes};
-use crate::{decode, end_of, frames_of, sampling, watched};
+use super::clip::{Clip, planes};
+use super::{decode, end_of, frames_of, sampling, watched};
 
 /// Returns clips of 2 s whose pictures refer to one another in different ways.
 fn clips() -> [(&'static str, Clip); 5] {

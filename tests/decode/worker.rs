@@ -7,9 +7,9 @@ use kvs_infer::decode::{FrameReceiver, PacketSender, Sampler, frame_queue, packe
 use kvs_infer::media::{CameraId, Decoded, Demuxed, Mode, ModeCell, Packet, SamplerState};
 use kvs_infer::status::CameraStatus;
 
-use crate::clip::{Clip, START_MS};
-use crate::end_of;
-use crate::open_gop::{open_clips, open_end};
+use super::clip::{Clip, START_MS};
+use super::end_of;
+use super::open_gop::{open_clips, open_end};
 
 fn items(clip: &Clip) -> Vec<Demuxed> {
     let with_end = |packets: Vec<Packet>| {

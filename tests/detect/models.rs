@@ -4,12 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::support::{Paint, USUAL, cached, frame, near, picture, spec, tiny};
 use kvs_infer::detect::{
     Batching, DetectError, Detector, Device, Layout, LayoutChoice, ModelSpec, Thresholds,
 };
 use kvs_infer::media::{Color, Detection, HostPicture, Matrix};
 use sha2::{Digest, Sha256};
+use test_support::setup::cached;
+
+use super::support::{Paint, USUAL, frame, near, picture, spec, tiny};
 
 async fn seen_by(spec: &ModelSpec, thresholds: Thresholds) -> Vec<Detection> {
     let detector = Detector::start(spec, Device::Cpu, 1).unwrap();

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use super::support::{USUAL, cached, decoded, frame_of, picture, spec};
 use kvs_infer::detect::ocr::TextReader;
 use kvs_infer::detect::{Detector, Device, ModelSpec};
 use kvs_infer::media::{BBox, HostPicture, Matrix};
+use test_support::setup::cached;
+
+use super::support::{USUAL, decoded, frame_of, picture, spec};
 
 const SIZE: (u32, u32) = (1280, 720);
 

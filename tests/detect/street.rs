@@ -1,8 +1,10 @@
 //! A real model on a real street: the cars are found.
 
-use super::support::{USUAL, cached, frame_of, picture, spec};
 use kvs_infer::detect::{Detector, Device};
 use kvs_infer::media::{BBox, HostPicture, Matrix};
+use test_support::setup::cached;
+
+use super::support::{USUAL, frame_of, picture, spec};
 
 const SIZE: (u32, u32) = (640, 272);
 

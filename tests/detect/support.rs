@@ -5,18 +5,12 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
-use kvs_infer::detect::{ModelSpec, Thresholds, cache_dir};
+use kvs_infer::detect::{ModelSpec, Thresholds};
 use kvs_infer::media::{BBox, CameraId, Color, Fragment, Frame, HostPicture, Matrix, MediaMs, Surface};
+use test_support::setup::cached;
 
 /// Confidence and NMS as a configuration would say.
 pub(super) const USUAL: Thresholds = Thresholds { conf: 0.4, nms_iou: 0.45 };
-
-/// A file of the cache.
-pub(super) fn cached(path: &str) -> PathBuf {
-    let path = cache_dir().expect("a cache folder").join(path);
-    assert!(path.exists(), "{} is missing: run `scripts/setup test`", path.display());
-    path
-}
 
 /// The frame of a clip of the cache at `second`, decoded by the ffmpeg command.
 pub(super) fn frame_of(clip: &str, second: &str, size: (u32, u32), matrix: Matrix) -> HostPicture {

@@ -2,8 +2,9 @@
 
 use kvs_infer::cli::models::print_models;
 use kvs_infer::detect::{Device, Purpose};
+use test_support::setup::cached;
 
-use super::support::{cached, spec, tiny, tiny_text};
+use super::support::{spec, tiny, tiny_text};
 
 /// The lines, without the measured column.
 fn lines(text: &[u8]) -> Vec<String> {

@@ -9,8 +9,9 @@ use std::process::Command;
 use kvs_infer::detect::{Detector, Device, Thresholds};
 use kvs_infer::media::{BBox, Color, Detection, HostPicture, Matrix};
 use serde_json::Value;
+use test_support::setup::cached;
 
-use super::support::{cached, near, picture, spec};
+use super::support::{near, picture, spec};
 
 const SIZE: (u32, u32) = (768, 576);
 /// Between two frames.

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use kvs_sim::Faults;
 use serde_json::Value;
+use test_support::footage::{FILM_FRAGMENTS, LOCAL, StoredFootage, camera, config};
+use test_support::kvs_infer_command;
+use test_support::program::Program;
 
-use super::footage::{FILM_FRAGMENTS, Footage, LOCAL, camera, config};
-use super::program::Program;
 use super::table::{CAMERAS, FaultCause, Row};
 use super::watch::{events, figure, metric, metrics, of_camera, reason_of, reasons, until};
 
@@ -40,8 +41,8 @@ fn limit(row: &Row) -> Duration {
 }
 
 /// Footage in every stream but the one that is missing at first; timecodes jump where it is made.
-async fn stored() -> Footage {
-    let footage = Footage::new(5);
+async fn stored() -> StoredFootage {
+    let footage = StoredFootage::new(5);
     for row in CAMERAS.iter().filter(|row| id(row).0 == "jumps") {
         let stream = footage.sim.store().stream_or_create("jumps-stream").unwrap();
         stream.set_faults(id(row).1.parse::<Faults>().unwrap());
@@ -52,13 +53,13 @@ async fn stored() -> Footage {
     footage
 }
 
-fn start(footage: &Footage) -> Program {
+fn start(footage: &StoredFootage) -> Program {
     let cameras: String = ids().map(camera).collect();
-    Program::start(&config(LOCAL, &cameras), &footage.sim.endpoint(), None)
+    Program::start(kvs_infer_command!(), &config(LOCAL, &cameras), &footage.sim.endpoint(), None)
 }
 
 /// Media time of the last frame of each camera, and all events, without any fault.
-fn without_faults(footage: &Footage) -> (Value, Vec<Value>) {
+fn without_faults(footage: &StoredFootage) -> (Value, Vec<Value>) {
     let program = start(footage);
     let all = u64::from(FILMS) * FILM_FRAGMENTS;
     for camera in ids().filter(|camera| *camera != "misses") {
@@ -87,7 +88,11 @@ fn assert_same(camera: &str, seen: &[Value], expected: &[Value]) {
 }
 
 /// Waits until each fault shows, and takes it away then; gives how long it took, after its limit.
-async fn each_shows(program: &Program, footage: &Footage, began: Instant) -> Vec<(&'static str, Duration)> {
+async fn each_shows(
+    program: &Program,
+    footage: &StoredFootage,
+    began: Instant,
+) -> Vec<(&'static str, Duration)> {
     let mut waiting: Vec<&Row> = CAMERAS.iter().collect();
     let mut shown = Vec::new();
     let all = until("end of the wait for the faults to show", || {

@@ -4,8 +4,9 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
 
-use super::footage::{Footage, camera, config, records_of};
-use super::program::Program;
+use test_support::footage::{StoredFootage, camera, config, records_of};
+use test_support::program::Program;
+
 use super::table::{FOLDER, OUTBOX, Row};
 use super::watch::{events, figure, metric, metrics, reason_of, reasons, sink, until};
 
@@ -61,12 +62,12 @@ async fn goes(program: &Program, name: &str) -> f64 {
     took.as_secs_f64()
 }
 
-async fn run(footage: &Footage, breaks: bool) -> Vec<serde_json::Value> {
+async fn run(footage: &StoredFootage, breaks: bool) -> Vec<serde_json::Value> {
     let dir = tempfile::tempdir().unwrap();
     let snapshots = dir.path().join("events/snapshots");
     let aside = dir.path().join("aside");
     let program =
-        Program::launch(program(), dir, &config(CONFIG, &camera("front")), &footage.sim.endpoint(), None);
+        Program::start_in(program(), dir, &config(CONFIG, &camera("front")), &footage.sim.endpoint(), None);
     program.camera_when("front", |row| row["events"].as_u64() >= Some(2));
     if breaks {
         limit_files(&program, "0");
@@ -93,7 +94,7 @@ async fn run(footage: &Footage, breaks: bool) -> Vec<serde_json::Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_fails_shows_and_costs_no_event() {
-    let footage = Footage::new(4);
+    let footage = StoredFootage::new(4);
     footage.store("front", FILMS).await;
     let seen = run(&footage, true).await;
     let expected = run(&footage, false).await;

@@ -3,27 +3,28 @@
 use std::time::{Duration, Instant};
 
 use kvs_sim::{Faults, Play, Sim, SimConfig};
+use test_support::colours::{film, model};
+use test_support::footage::{FILM_FRAGMENTS, LOCAL, StoredFootage, camera, camera_with, config, records_of};
+use test_support::kvs_infer_command;
+use test_support::program::Program;
 
-use super::colours::{film, model};
-use super::footage::{FILM_FRAGMENTS, Footage, LOCAL, camera, camera_with, config, records_of};
-use super::program::Program;
 use super::table::{KVS_GONE, Row, SLOW};
 use super::watch::{events, figure, is_full, metric, metrics, reason_of, reasons, until};
 
 /// The maximum time from a fault's limit to its reason in `/healthz`.
 const SHOWS_WITHIN: Duration = Duration::from_secs(5);
 
-async fn stored(fragments_per_s: u32, films: u32) -> Footage {
-    let footage = Footage::new(fragments_per_s);
+async fn stored(fragments_per_s: u32, films: u32) -> StoredFootage {
+    let footage = StoredFootage::new(fragments_per_s);
     footage.store("front", films).await;
     footage
 }
 
-fn start(footage: &Footage) -> Program {
-    Program::start(&config(LOCAL, &camera("front")), &footage.sim.endpoint(), None)
+fn start(footage: &StoredFootage) -> Program {
+    Program::start(kvs_infer_command!(), &config(LOCAL, &camera("front")), &footage.sim.endpoint(), None)
 }
 
-async fn events_of(footage: &Footage, films: u32) -> (Vec<serde_json::Value>, f64, f64) {
+async fn events_of(footage: &StoredFootage, films: u32) -> (Vec<serde_json::Value>, f64, f64) {
     let program = start(footage);
     let all = u64::from(films) * FILM_FRAGMENTS;
     let read = || (program.camera("front")["fragments"].as_u64() >= Some(all)).then_some(());
@@ -87,7 +88,7 @@ async fn a_connection_that_stalls_is_read_again_within_the_limit() {
 async fn footage_that_has_expired_is_no_reason_to_wait() {
     let footage = stored(4, 6).await;
     let config = config(LOCAL, &camera("front")).replace("delay_seconds: 1", "delay_seconds: 300");
-    let program = Program::start(&config, &footage.sim.endpoint(), None);
+    let program = Program::start(kvs_infer_command!(), &config, &footage.sim.endpoint(), None);
     program.camera_when("front", |row| row["fragments"].as_u64() >= Some(4));
     let stream = footage.stream("front");
     stream.set_faults("expire=20,count=1".parse::<Faults>().unwrap());
@@ -125,9 +126,9 @@ async fn a_kvs_that_is_gone_shows_and_is_read_on_when_it_is_back() {
         ..SimConfig::default()
     };
     let sim = Sim::start(kept()).unwrap();
-    super::colours::store(&sim, "front-stream", &clip).await;
+    test_support::colours::store(&sim, "front-stream", &clip).await;
     let (endpoint, listen) = (sim.endpoint(), sim.address());
-    let program = Program::start(&config(LOCAL, &camera("front")), &endpoint, None);
+    let program = Program::start(kvs_infer_command!(), &config(LOCAL, &camera("front")), &endpoint, None);
     program.camera_when("front", |row| row["fragments"].as_u64() >= Some(2));
     sim.stop().await;
     let showed = shows(&program, &KVS_GONE, "camera front").await;
@@ -152,7 +153,7 @@ async fn a_connection_that_is_too_slow_for_a_live_camera_shows_and_what_is_skipp
     let more = format!("{LOCAL}service: {{ reconnect_delay_seconds: 1, max_behind_seconds: 5 }}\n");
     let cameras = camera_with("front", &model(), "NOW", "");
     let config = format!("{more}device: cpu\ncameras:\n{cameras}");
-    let program = Program::start(&config, &sim.endpoint(), None);
+    let program = Program::start(kvs_infer_command!(), &config, &sim.endpoint(), None);
     program.camera_when("front", |row| row["fragments"].as_u64() >= Some(2));
     let stream = sim.store().stream("front-stream").unwrap();
     stream.set_faults("drip=300".parse::<Faults>().unwrap());

@@ -12,10 +12,11 @@ use axum::{Json, Router};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use kvs_sim::Faults;
 use serde_json::{Value, json};
+use test_support::fault_proxy::Seen;
+use test_support::footage::{LOCAL, StoredFootage, camera, config, records_of};
+use test_support::kvs_infer_command;
+use test_support::program::Program;
 
-use super::fault_proxy::Seen;
-use super::footage::{Footage, LOCAL, camera, config, records_of};
-use super::program::Program;
 use super::sinks::{Aws, PUBLISHERS, assert_delivered, delivered};
 use super::table::{CLOCK, KEYS, Row};
 use super::watch::{events, figure, metric, metrics, of_camera, reasons, until};
@@ -31,7 +32,7 @@ const MANY_FILMS: u32 = 40;
 
 /// The program, whose clock `file` sets; what it measures by the monotonic clock stays right.
 fn under_faketime(file: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kvs-infer"));
+    let mut command = kvs_infer_command!();
     command
         .env("LD_PRELOAD", FAKETIME)
         .env("FAKETIME_TIMESTAMP_FILE", file)
@@ -75,13 +76,13 @@ fn span(log: &[String]) -> TimeDelta {
 }
 
 /// One camera by each interface; footage of the second comes while the clock is wrong.
-async fn run(footage: &Footage, jumps: bool) -> Vec<Value> {
+async fn run(footage: &StoredFootage, jumps: bool) -> Vec<Value> {
     let dir = tempfile::tempdir().unwrap();
     let clock = dir.path().join("clock");
     set_clock(&clock, if jumps { JUMPS[0] } else { "+0" });
     let cameras = camera("front") + &camera("back").replace("{ start:", "{ mode: HLS, start:");
     let (config, kvs) = (config(LOCAL, &cameras), footage.sim.endpoint());
-    let program = Program::launch(under_faketime(&clock), dir, &config, &kvs, None);
+    let program = Program::start_in(under_faketime(&clock), dir, &config, &kvs, None);
     for (film, offset) in (1..FILMS).zip(&JUMPS[1..]) {
         for camera in ["front", "back"] {
             events_of(&program, camera, records_of(film));
@@ -105,7 +106,7 @@ async fn run(footage: &Footage, jumps: bool) -> Vec<Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_jumps_changes_no_event() {
-    let footage = Footage::made(SystemTime::now() - Duration::from_secs(1800), 4);
+    let footage = StoredFootage::made(SystemTime::now() - Duration::from_secs(1800), 4);
     footage.store("front", FILMS).await;
     footage.store("back", 1).await;
     let seen = run(&footage, true).await;
@@ -145,14 +146,14 @@ fn keys(seen: &[Seen]) -> BTreeSet<&str> {
 #[tokio::test(flavor = "multi_thread")]
 async fn rotated_credentials_are_taken_up_and_cost_nothing() {
     let (url, server) = role().await;
-    let footage = Footage::new(4);
+    let footage = StoredFootage::new(4);
     footage.store("front", MANY_FILMS).await;
     footage.stream("front").set_faults("end=2f".parse::<Faults>().unwrap());
     let aws = Aws::start().await;
     let dir = tempfile::tempdir().unwrap();
     let config = config(PUBLISHERS, &camera("front"));
     let program =
-        Program::launch(with_role(&url), dir, &config, &footage.sim.endpoint(), Some(&aws.proxy.url));
+        Program::start_in(with_role(&url), dir, &config, &footage.sim.endpoint(), Some(&aws.proxy.url));
     aws.proxy.until(|seen| keys(seen).len() >= KEYS_SEEN).await;
     until("delivery of an event", || (moved(&program, &KEYS) > 0.0).then_some(())).await;
     let others: Vec<_> =

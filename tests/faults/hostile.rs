@@ -1,9 +1,10 @@
 //! One of four streams brings damaged bytes for as long as it is read.
 
 use kvs_sim::Faults;
+use test_support::footage::{FILM_FRAGMENTS, LOCAL, StoredFootage, camera, config};
+use test_support::kvs_infer_command;
+use test_support::program::Program;
 
-use super::footage::{FILM_FRAGMENTS, Footage, LOCAL, camera, config};
-use super::program::Program;
 use super::watch::{figure, is_full};
 
 const GOOD: [&str; 3] = ["front", "back", "side"];
@@ -11,13 +12,14 @@ const GOOD: [&str; 3] = ["front", "back", "side"];
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_of_damaged_bytes_costs_the_others_no_frame() {
     let films = if is_full() { 20 } else { 4 };
-    let footage = Footage::new(4);
+    let footage = StoredFootage::new(4);
     for camera in GOOD.into_iter().chain(["hostile"]) {
         footage.store(camera, films).await;
     }
     footage.stream("hostile").set_faults("flip=0.003,seed=11".parse::<Faults>().unwrap());
     let cameras: String = GOOD.into_iter().chain(["hostile"]).map(camera).collect();
-    let program = Program::start(&config(LOCAL, &cameras), &footage.sim.endpoint(), None);
+    let program =
+        Program::start(kvs_infer_command!(), &config(LOCAL, &cameras), &footage.sim.endpoint(), None);
     let frames = u64::from(films) * FILM_FRAGMENTS * 10;
     for good in GOOD {
         let row = program.camera_after(good, frames);

@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::fault_proxy::{Mishap, Service};
-use super::footage::{Footage, camera, config, records_of};
-use super::program::Program;
+use test_support::fault_proxy::{AwsService, Mishap};
+use test_support::footage::{StoredFootage, camera, config, records_of};
+use test_support::kvs_infer_command;
+use test_support::program::Program;
+
 use super::sinks::{Aws, PUBLISHERS, assert_delivered, delivered};
 use super::watch::{events, figure, is_full, reason_of, reasons, sink, until, until_within};
 
@@ -18,17 +20,21 @@ fn outage() -> Duration {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_events_arrive_in_order_when_kds_is_back_and_pictures_go_on_meanwhile() {
-    let footage = Footage::new(FRAGMENTS_PER_S);
+    let footage = StoredFootage::new(FRAGMENTS_PER_S);
     let films = u32::try_from(outage().as_secs()).unwrap() * FRAGMENTS_PER_S / 9 + 3;
     for camera in CAMERAS {
         footage.store(camera, films).await;
     }
     let aws = Aws::start().await;
     let cameras: String = CAMERAS.map(camera).concat();
-    let program =
-        Program::start(&config(PUBLISHERS, &cameras), &footage.sim.endpoint(), Some(&aws.proxy.url));
+    let program = Program::start(
+        kvs_infer_command!(),
+        &config(PUBLISHERS, &cameras),
+        &footage.sim.endpoint(),
+        Some(&aws.proxy.url),
+    );
     program.camera_when(CAMERAS[0], |row| row["events"].as_u64() >= Some(1));
-    aws.proxy.rule(Service::Kinesis, Mishap::Reset, None);
+    aws.proxy.rule(AwsService::Kinesis, Mishap::Reset, None);
     let (kds, pictures) = away(&program).await;
     aws.proxy.clear();
     let (_, back) = until("delivery of all that waited", || {

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kvs_sim::{Play, Sim, SimConfig};
 use serde_json::Value;
+use test_support::colours::model;
+use test_support::footage::{LOCAL, camera_with, config};
+use test_support::program::Program;
 
-use super::colours::model;
-use super::footage::{LOCAL, camera_with, config};
-use super::program::Program;
 use super::table::{Row, TOO_MANY};
 use super::watch::{figure, is_full, metric, metrics, reasons, until};
 
@@ -128,7 +128,7 @@ async fn live_cameras_that_are_too_dear_to_decode_stay_live_and_say_so() {
     let cameras: String =
         ids.iter().map(|id| camera_with(id, &model(), "NOW", "    fps_target: 10\n")).collect();
     let dir = tempfile::tempdir().unwrap();
-    let program = Program::launch(on_one_core(), dir, &config(LOCAL, &cameras), &sim.endpoint(), None);
+    let program = Program::start_in(on_one_core(), dir, &config(LOCAL, &cameras), &sim.endpoint(), None);
     ids.iter().for_each(|id| drop(program.camera_when(id, |row| row["frames"]["dropped"]["late"].is_u64())));
     let samples = samples(&program).await;
     let (scrape, reasons) = (metrics(&program), reasons(&program));

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use test_support::colours::model;
+use test_support::footage::{LOCAL, StoredFootage, camera, camera_with, records_of};
+use test_support::http;
+use test_support::kvs_infer_command;
+use test_support::program::{Program, configure_run};
 
-use super::colours::model;
-use super::footage::{Footage, LOCAL, camera, camera_with, records_of};
-use super::http;
-use super::program::{Program, configure_run};
 use super::table::{NEVER_LOADS, RELOAD_HANGS, Row};
 use super::watch::{events, figure, is_full, metric, metrics, reason_of, reasons, until, until_within};
 
@@ -48,7 +49,7 @@ struct Starting {
 impl Starting {
     /// Starts it, and waits until HTTP answers.
     fn begin(config: &str, kvs: &str) -> Self {
-        let (mut command, dir) = (Command::new(env!("CARGO_BIN_EXE_kvs-infer")), TempDir::new().unwrap());
+        let (mut command, dir) = (kvs_infer_command!(), TempDir::new().unwrap());
         configure_run(&mut command, dir.path(), config, kvs, None);
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -92,7 +93,7 @@ fn has_moved(program: &Program, row: &Row) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_that_never_loads_fails_the_start() {
     let folder = tempfile::tempdir().unwrap();
-    let footage = Footage::new(4);
+    let footage = StoredFootage::new(4);
     let endless = camera_with("front", &endless_model(folder.path()), "EARLIEST", "");
     let program = Starting::begin(&config(&endless), &footage.sim.endpoint());
     assert_eq!(program.get("/healthz").0, 200, "it is being loaded, and may be in time");
@@ -109,7 +110,8 @@ async fn a_model_that_never_loads_fails_the_start() {
     assert!(status.success() && ended <= ENDS_WITHIN, "{status:?} after {ended:?}");
 
     footage.store("front", 1).await;
-    let program = Program::start(&config(&camera("front")), &footage.sim.endpoint(), None);
+    let program =
+        Program::start(kvs_infer_command!(), &config(&camera("front")), &footage.sim.endpoint(), None);
     program.camera_when("front", |row| row["events"].as_u64() == Some(records_of(1)));
     assert_eq!(reasons(&program), [""; 0]);
     assert!(program.stop().status.success());
@@ -125,10 +127,11 @@ async fn a_model_that_never_loads_fails_the_start() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_that_hangs_shows_and_gives_way_to_a_newer_one() {
     let folder = tempfile::tempdir().unwrap();
-    let footage = Footage::new(4);
+    let footage = StoredFootage::new(4);
     footage.store("front", 1).await;
     footage.store("back", 1).await;
-    let program = Program::start(&config(&camera("front")), &footage.sim.endpoint(), None);
+    let program =
+        Program::start(kvs_infer_command!(), &config(&camera("front")), &footage.sim.endpoint(), None);
     let endless = camera_with("endless", &endless_model(folder.path()), "EARLIEST", "");
     program.rewrite(&config(&(camera("front") + &endless)));
     until("load", || has_moved(&program, &RELOAD_HANGS).then_some(())).await;

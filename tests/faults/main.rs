@@ -24,7 +24,6 @@ mod cameras;
 mod disk;
 mod document;
 mod endings;
-mod footage;
 mod host;
 mod hostile;
 mod kds_away;
@@ -36,17 +35,3 @@ mod sinks;
 mod table;
 mod undecodable;
 mod watch;
-
-#[expect(dead_code, reason = "tests/service paints with all of it")]
-#[path = "../service/colours.rs"]
-mod colours;
-#[path = "../support/fault_proxy.rs"]
-#[expect(dead_code, reason = "tests/publish has weather too")]
-mod fault_proxy;
-#[path = "../support/http.rs"]
-mod http;
-#[path = "../support/moto.rs"]
-mod moto;
-#[expect(dead_code, reason = "tests/service asks more of it")]
-#[path = "../service/program.rs"]
-mod program;

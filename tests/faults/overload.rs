@@ -5,10 +5,11 @@ use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kvs_sim::{Play, Sim, SimConfig};
+use test_support::colours::{film, model};
+use test_support::footage::{LOCAL, camera_with, config};
+use test_support::kvs_infer_command;
+use test_support::program::Program;
 
-use super::colours::{film, model};
-use super::footage::{LOCAL, camera_with, config};
-use super::program::Program;
 use super::table::TOO_MUCH;
 use super::watch::{events, figure, is_full, metric, metrics, reasons, until};
 
@@ -46,7 +47,7 @@ fn measured_ms(folder: &Path, model: &Path) -> f64 {
     let file = folder.join("measured.yaml");
     std::fs::write(&file, config(&on_one_thread(model), &camera_with("front", Path::new("slow"), "NOW", "")))
         .unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_kvs-infer"))
+    let output = kvs_infer_command!()
         .args(["models", "--config"])
         .arg(&file)
         .env("AWS_REGION", "us-east-1")
@@ -99,7 +100,13 @@ async fn live_cameras_stay_live_when_a_model_is_too_slow() {
     let cameras: String = CAMERAS.map(|id| camera_with(id, Path::new("slow"), "NOW", "")).concat();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_owned();
-    let program = Program::start_in(dir, &config(&on_one_thread(&slow), &cameras), &sim.endpoint(), None);
+    let program = Program::start_in(
+        kvs_infer_command!(),
+        dir,
+        &config(&on_one_thread(&slow), &cameras),
+        &sim.endpoint(),
+        None,
+    );
     CAMERAS.iter().for_each(|camera| drop(program.camera_when(camera, |row| row["mode"] == "live")));
     let mut lags = lags(&path).await;
     let (scrape, reasons) = (metrics(&program), reasons(&program));

@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use kvs_sim::Faults;
+use test_support::colours::model;
+use test_support::footage::{FILM_FRAGMENTS, LOCAL, StoredFootage, camera_with, config};
+use test_support::kvs_infer_command;
+use test_support::program::Program;
 
-use super::colours::model;
-use super::footage::{FILM_FRAGMENTS, Footage, LOCAL, camera_with, config};
-use super::program::Program;
 use super::watch::{figure, is_full, is_soak, metric, metrics, until_within};
 
 /// Of memory after the warm-up, bytes.
@@ -41,7 +42,7 @@ async fn memory_does_not_grow_with_connections() {
     let wanted = connections();
     let warm_up = wanted / 3;
     let films = (wanted + warm_up).div_ceil(STREAMS * u32::try_from(FILM_FRAGMENTS).unwrap()) + 2;
-    let footage = Footage::new(1_000);
+    let footage = StoredFootage::new(1_000);
     let ids: Vec<String> = (0..STREAMS).map(|stream| format!("camera-{stream}")).collect();
     for camera in &ids {
         footage.store(camera, films).await;
@@ -50,7 +51,8 @@ async fn memory_does_not_grow_with_connections() {
     let slow = |camera: &String| camera_with(camera, &model(), "EARLIEST", "    fps_target: 1\n");
     let cameras: String = ids.iter().map(slow).collect();
     let began = Instant::now();
-    let program = Program::start(&config(LOCAL, &cameras), &footage.sim.endpoint(), None);
+    let program =
+        Program::start(kvs_infer_command!(), &config(LOCAL, &cameras), &footage.sim.endpoint(), None);
     let (first, before) = memory_after(&program, f64::from(warm_up)).await;
     let (last, after) = memory_after(&program, f64::from(warm_up + wanted)).await;
     assert!(after - before <= FLAT, "{before} bytes after {first} connections, {after} after {last}");

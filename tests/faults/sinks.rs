@@ -8,11 +8,12 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
 use serde_json::Value;
+use test_support::fault_proxy::{AwsService, FaultProxy, Mishap as Happening};
+use test_support::footage::{StoredFootage, camera, config};
+use test_support::kvs_infer_command;
+use test_support::moto::{Moto, records};
+use test_support::program::Program;
 
-use super::fault_proxy::{FaultProxy, Mishap as Happening, Service};
-use super::footage::{Footage, camera, config};
-use super::moto::{Moto, records};
-use super::program::Program;
 use super::table::{FaultCause, Mishap, Row, SINKS, Sink};
 use super::watch::{
     events, figure, metric, metrics, of_camera, reason_of, reasons, sink, until, until_within,
@@ -35,12 +36,12 @@ impl Sink {
         }
     }
 
-    fn service(self) -> Service {
+    fn service(self) -> AwsService {
         match self {
-            Self::Kds => Service::Kinesis,
-            Self::S3 => Service::S3,
-            Self::DynamoDb => Service::DynamoDb,
-            Self::Sns => Service::Sns,
+            Self::Kds => AwsService::Kinesis,
+            Self::S3 => AwsService::S3,
+            Self::DynamoDb => AwsService::DynamoDb,
+            Self::Sns => AwsService::Sns,
         }
     }
 }
@@ -180,14 +181,18 @@ async fn round(program: &Program, proxy: &mut FaultProxy, mishap: Mishap) -> (us
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_fault_of_a_sink_shows_and_goes_away_and_loses_nothing() {
-    let footage = Footage::new(4);
+    let footage = StoredFootage::new(4);
     for camera in CAMERAS {
         footage.store(camera, FILMS).await;
     }
     let mut aws = Aws::start().await;
     let cameras: String = CAMERAS.map(camera).concat();
-    let program =
-        Program::start(&config(PUBLISHERS, &cameras), &footage.sim.endpoint(), Some(&aws.proxy.url));
+    let program = Program::start(
+        kvs_infer_command!(),
+        &config(PUBLISHERS, &cameras),
+        &footage.sim.endpoint(),
+        Some(&aws.proxy.url),
+    );
     let (mut count, mut slowest) = (0, Duration::ZERO);
     let kinds = [
         Mishap::Throttled,

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use kvs_sim::{ClipPace, append_clip};
+use test_support::colours::film;
+use test_support::footage::{LOCAL, StoredFootage, camera, config, records_of};
+use test_support::kvs_infer_command;
+use test_support::program::Program;
 
-use super::colours::film;
-use super::footage::{Footage, LOCAL, camera, config, records_of};
-use super::program::Program;
 use super::table::UNDECODABLE;
 use super::watch::{figure, metric, metrics, reason_of, reasons, until};
 
@@ -39,7 +40,7 @@ fn damaged(clip: &Path) -> std::path::PathBuf {
 async fn a_camera_of_which_no_frame_can_be_decoded_counts_as_down_until_one_can() {
     let clips = tempfile::tempdir().unwrap();
     let clip = damaged(&film(clips.path(), 0));
-    let footage = Footage::new(FRAGMENTS_PER_S);
+    let footage = StoredFootage::new(FRAGMENTS_PER_S);
     footage.store("good", DAMAGED + 1).await;
     let stream = footage.sim.store().stream_or_create("bad-stream").unwrap();
     for film in 0..DAMAGED {
@@ -48,7 +49,8 @@ async fn a_camera_of_which_no_frame_can_be_decoded_counts_as_down_until_one_can(
     }
     footage.store_films("bad", DAMAGED..DAMAGED + 1).await;
     let cameras = camera("good") + &camera("bad");
-    let program = Program::start(&config(LOCAL, &cameras), &footage.sim.endpoint(), None);
+    let program =
+        Program::start(kvs_infer_command!(), &config(LOCAL, &cameras), &footage.sim.endpoint(), None);
     let (name, label) = UNDECODABLE.metric.trim_end_matches('}').split_once('{').unwrap();
     let is_up = |program: &Program| metric(&metrics(program), name, &[label]) > 0.5;
     assert!(is_up(&program));

@@ -4,11 +4,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use test_support::polling;
+use test_support::program::Program;
 
-use super::program::Program;
-
-/// The time between two polls.
-const PACE: Duration = Duration::from_millis(15);
 /// A longer wait fails the test.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -39,14 +37,8 @@ pub(crate) async fn until_within<T>(
     mut look: impl FnMut() -> Option<T>,
 ) -> (T, Duration) {
     let began = Instant::now();
-    let mut pace = tokio::time::interval(PACE);
-    loop {
-        pace.tick().await;
-        if let Some(answer) = look() {
-            return (answer, began.elapsed());
-        }
-        assert!(began.elapsed() < patience, "within {patience:?} there was no {what}");
-    }
+    let answer = polling::until_within(patience, what, async || look().ok_or("not there")).await;
+    (answer, began.elapsed())
 }
 
 /// The reasons of `/healthz`, which never asks for a restart.

@@ -6,8 +6,7 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
 use serde_json::Value;
-
-use super::moto::{Moto, records};
+use test_support::moto::{Moto, records};
 
 /// The services of one run, and those of its round; no other test writes to them.
 pub(crate) struct Aws {

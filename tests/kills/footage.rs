@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use kvs_sim::{ClipPace, Clock, Sim, append_clip, epoch_ms};
-
-use super::colours::{model, paint_by};
+use test_support::colours::{model, paint_by};
 
 /// The cameras, and by how much their objects come earlier than those of the first, s.
 pub(crate) const CAMERAS: [(&str, f64); 3] = [("front", 0.0), ("back", 0.4), ("side", 0.9)];

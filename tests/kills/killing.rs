@@ -7,15 +7,17 @@ use kvs_sim::{Clock, Sim, SimConfig, epoch_ms};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tempfile::TempDir;
+use test_support::fault_proxy::{AwsService, FaultProxy, Mishap, Seen, Weather};
+use test_support::kvs_infer_command;
+use test_support::moto::Moto;
+use test_support::polling::until_blocking;
+use test_support::program::{Program, configure_run};
 
 use super::aws::{Aws, Delivered};
-use super::fault_proxy::{FaultProxy, Mishap, Seen, Service, Weather};
 use super::footage::{
     CAMERAS, CLOSED_GOPS, Footage, HLS, IDLE, IDLE_WITH_OPEN_GOPS, Kind, OPEN_GOPS, OPEN_GOPS_BY_HLS, cameras,
 };
 use super::lives::{Life, Mortal};
-use super::moto::Moto;
-use super::program::{Program, configure_run};
 use super::verdict::{Verdict, id};
 
 /// Kills where `KILLS` says nothing, of the usual footage and of the other kinds.
@@ -132,14 +134,21 @@ async fn cameras_that_change_hands_lose_no_event_and_give_none_a_second_id() {
     let other = FaultProxy::start(&round.tried.url).await;
     other.set_weather(storm(random.random()));
     // So the table stays where the first one left it, behind that one's own state.
-    other.rule(Service::Kinesis, Mishap::Unavailable, None);
+    other.rule(AwsService::Kinesis, Mishap::Unavailable, None);
 
     let (first_dir, kvs) = (std::mem::replace(&mut round.dir, TempDir::new().unwrap()), scene.sim.endpoint());
-    let first = Program::start_in(first_dir, &round.config, &kvs, Some(&round.proxy.url));
+    let first =
+        Program::start_in(kvs_infer_command!(), first_dir, &round.config, &kvs, Some(&round.proxy.url));
     round.until_position().await;
-    round.proxy.rule(Service::Kinesis, Mishap::Unavailable, None);
+    round.proxy.rule(AwsService::Kinesis, Mishap::Unavailable, None);
     let waiting = until_records_wait(&first);
-    let second = Program::start_in(TempDir::new().unwrap(), &round.config, &kvs, Some(&other.url));
+    let second = Program::start_in(
+        kvs_infer_command!(),
+        TempDir::new().unwrap(),
+        &round.config,
+        &kvs,
+        Some(&other.url),
+    );
     let ended = first.stop();
     assert!(ended.status.success(), "{:#?}", ended.log);
     let left = ended.log.iter().filter(|line| line.contains("left to the camera's new owner")).count();
@@ -166,17 +175,13 @@ fn kill(program: Program) {
 
 /// Waits until records wait for the data stream, and returns how many.
 fn until_records_wait(program: &Program) -> u64 {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
+    until_blocking("records that wait", || {
         let sinks = program.overview()["sinks"].take();
         let rows = sinks.as_array().unwrap().iter();
         let kds = rows.filter(|row| row["name"].as_str().unwrap().starts_with("kds/"));
         let waiting: u64 = kds.map(|row| row["queued"].as_u64().unwrap()).sum();
-        if waiting > 20 {
-            return waiting;
-        }
-        assert!(Instant::now() < deadline, "records that wait were awaited: {sinks:#}");
-    }
+        if waiting > 20 { Ok(waiting) } else { Err(sinks) }
+    })
 }
 
 impl Scene {
@@ -197,7 +202,8 @@ impl<'a> Round<'a> {
         scene.footage.store(&scene.sim, &scene.clock, number).await;
         let (right, tried) = tokio::join!(Aws::make(&scene.calm, number), Aws::make(&scene.moto, number));
         let config = config(&tried, number, positions, scene.kind);
-        let undisturbed = Program::start(&config, &scene.sim.endpoint(), Some(&right.url));
+        let undisturbed =
+            Program::start(kvs_infer_command!(), &config, &scene.sim.endpoint(), Some(&right.url));
         let proxy = FaultProxy::start(&tried.url).await;
         proxy.set_weather(storm(weather));
         Self { scene, number, right, undisturbed, tried, proxy, config, dir: TempDir::new().unwrap() }
@@ -233,7 +239,8 @@ impl<'a> Round<'a> {
         let end_ms = self.scene.footage.end(&self.scene.sim, self.number).await;
         self.proxy.clear();
         let kvs = self.scene.sim.endpoint();
-        let last = Program::start_in(self.dir, &self.config, &kvs, Some(&self.proxy.url));
+        let last =
+            Program::start_in(kvs_infer_command!(), self.dir, &self.config, &kvs, Some(&self.proxy.url));
         finish(last, end_ms);
         finish(self.undisturbed, end_ms);
         self.proxy.stop().await;
@@ -243,7 +250,7 @@ impl<'a> Round<'a> {
     }
 
     fn command(&self) -> std::process::Command {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_kvs-infer"));
+        let mut command = kvs_infer_command!();
         configure_run(
             &mut command,
             self.dir.path(),
@@ -284,14 +291,10 @@ fn finish(program: Program, end_ms: i64) {
     for (camera, _) in CAMERAS {
         program.camera_when(camera, |row| row["last_frame_ts_ms"].as_i64() >= Some(end_ms));
     }
-    let deadline = Instant::now() + PATIENCE;
-    loop {
+    until_blocking("the delivery of everything", || {
         let sinks = program.overview()["sinks"].take();
-        if sinks.as_array().unwrap().iter().all(|sink| sink["queued"] == 0) {
-            break;
-        }
-        assert!(Instant::now() < deadline, "not delivered: {sinks:#}");
-    }
+        if sinks.as_array().unwrap().iter().all(|sink| sink["queued"] == 0) { Ok(()) } else { Err(sinks) }
+    });
     let ended = program.stop();
     assert!(ended.status.success(), "{:#?}", ended.log);
 }

@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use rand::Rng;
 use rand::rngs::StdRng;
-
-use super::fault_proxy::FaultProxy;
+use test_support::fault_proxy::FaultProxy;
 
 /// A start that takes longer fails the test.
 const PATIENCE: Duration = Duration::from_secs(60);

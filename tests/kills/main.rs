@@ -16,17 +16,3 @@ mod footage;
 mod killing;
 mod lives;
 mod verdict;
-
-#[expect(dead_code, reason = "each test takes what it needs")]
-#[path = "../service/colours.rs"]
-mod colours;
-#[expect(dead_code, reason = "each test takes what it needs")]
-#[path = "../support/fault_proxy.rs"]
-mod fault_proxy;
-#[path = "../support/http.rs"]
-mod http;
-#[path = "../support/moto.rs"]
-mod moto;
-#[expect(dead_code, reason = "each test takes what it needs")]
-#[path = "../service/program.rs"]
-mod program;

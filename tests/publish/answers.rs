@@ -13,12 +13,12 @@ use kvs_infer::render::{SnapshotFormat, SnapshotSpec};
 use kvs_infer::sinks::{DdbSpec, PublishSpec, S3Spec, Sse};
 use kvs_infer::snapshot::SnapshotRoute;
 use serde_json::{Value, json};
+use test_support::moto;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::event::{self, event, frame, pending, state};
-use super::moto;
 
 const SECOND: Duration = Duration::from_secs(1);
 pub(super) const JSON: (&str, &str) = ("content-type", "application/x-amz-json-1.1");

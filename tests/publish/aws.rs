@@ -4,9 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::event::{self, event, frame, pending, state};
-use super::fake_kinesis::FakeKinesis;
-use super::moto::{self, Moto, records};
 use aws_config::SdkConfig;
 use aws_sdk_s3::types::ServerSideEncryption;
 use kvs_infer::delivery::{
@@ -17,6 +14,10 @@ use kvs_infer::render::Label;
 use kvs_infer::render::{SnapshotFormat, SnapshotSpec};
 use kvs_infer::sinks::{PublishSpec, S3Spec, Sse};
 use kvs_infer::snapshot::SnapshotRoute;
+use test_support::moto::{self, Moto, records};
+
+use super::event::{self, event, frame, pending, state};
+use super::fake_kinesis::FakeKinesis;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Nothing listens there: the port is reserved.

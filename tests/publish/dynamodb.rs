@@ -4,8 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::event::{self, event, pending, state};
-use super::moto::Moto;
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
@@ -14,6 +12,9 @@ use aws_sdk_dynamodb::types::{
 };
 use kvs_infer::delivery::{Clients, EventOutbox, OutboxSpec, Route, SinkState, SinkStatus, StateSpec};
 use kvs_infer::sinks::{DdbSpec, PublishSpec};
+use test_support::moto::Moto;
+
+use super::event::{self, event, pending, state};
 
 const SECOND: Duration = Duration::from_secs(1);
 

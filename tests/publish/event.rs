@@ -9,49 +9,14 @@ use kvs_infer::delivery::{
     CameraCommit, EventOutbox, FrameEvents, FrameRecords, OfferError, Route, StateSpec,
 };
 use kvs_infer::media::{
-    CameraId, Color, Event, Extras, Fragment, Frame, HostPicture, Matrix, MediaMs, ModelId, Payload, Phase,
-    Position, Surface, TimeSource,
+    CameraId, Color, Event, Fragment, Frame, HostPicture, Matrix, MediaMs, Position, Surface,
 };
+use test_support::sample_event;
 
 /// An event of `camera` with a number that makes its id.
 pub(crate) fn event(camera: &str, number: u64) -> Event {
     let event_id = format!("{number:016x}{:016x}", camera.len());
-    let extras = Extras {
-        incident_id: event_id.clone(),
-        phase: Phase::Start,
-        fragment_number: "91343852333181432392682062607743920000000000001".into(),
-        frame_index: 3,
-        producer_ts_ms: Some(1_700_000_000_000),
-        server_ts_ms: None,
-        time_source: TimeSource::Producer,
-        frame_width: 320,
-        frame_height: 180,
-        zones: vec!["door".into()],
-        model: ModelId { name: "street".into(), sha256: "00".repeat(32) },
-        track_id: 1,
-        snapshot: None,
-        text: None,
-        ocr_conf: None,
-        duration_ms: None,
-        activity: None,
-    };
-    let payload = Payload {
-        camera_id: camera.into(),
-        kind: "objects".into(),
-        label: "person".into(),
-        conf: 0.87,
-        bbox: [100.0, 40.0, 140.0, 120.0],
-        ts_ms: 1_700_000_000_123,
-        extras,
-    };
-    Event {
-        event_id,
-        camera_id: camera.into(),
-        producer: "kvs-infer/test".into(),
-        schema: "1".into(),
-        seq: number,
-        payload,
-    }
+    Event { seq: number, ..sample_event(camera, &event_id) }
 }
 
 /// The event on its way, without a picture.

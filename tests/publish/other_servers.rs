@@ -2,9 +2,9 @@
 
 use kvs_infer::base::Verdict;
 use kvs_infer::source::Kvs;
+use test_support::moto;
 
 use super::answers::{JSON, PLAIN_JSON, Said, Server, finding, said};
-use super::moto;
 
 /// Answers of servers that are not AWS's and are not pages, each with its reported status.
 fn of_other_servers() -> Vec<(&'static str, Said, u16)> {

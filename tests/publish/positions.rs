@@ -4,10 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::dynamodb::{status, tables};
-use super::event::{self, event, pending, state};
-use super::fault_proxy::{FaultProxy, Mishap, Service};
-use super::moto::{self, Moto, records};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use kvs_infer::delivery::{
@@ -16,7 +12,12 @@ use kvs_infer::delivery::{
 use kvs_infer::media::CameraId;
 use kvs_infer::sinks::PublishSpec;
 use tempfile::TempDir;
+use test_support::fault_proxy::{AwsService, FaultProxy, Mishap};
+use test_support::moto::{self, Moto, records};
 use tokio_util::sync::CancellationToken;
+
+use super::dynamodb::{status, tables};
+use super::event::{self, event, pending, state};
 
 const SECOND: Duration = Duration::from_secs(1);
 const NOWHERE: &str = "http://127.0.0.1:1";
@@ -120,7 +121,7 @@ async fn a_process_that_was_replaced_publishes_nothing_more_and_its_successor_ma
     assert_eq!(resumed(&old).await, Some(1));
     assert_eq!(position(&item(&dynamodb).await), Some(1), "asked for again, it is written at once");
 
-    proxy.rule(Service::Kinesis, Mishap::Unavailable, None);
+    proxy.rule(AwsService::Kinesis, Mishap::Unavailable, None);
     offer(&old, 2..=3).await;
     let new = outbox(folders[1].path(), &moto.url).await;
     assert_eq!(resumed(&new).await, Some(1));
@@ -172,7 +173,7 @@ async fn what_no_successor_makes_is_delivered_all_the_same() {
             delivered(&old).await;
             resumed(&old).await;
         }
-        proxy.rule(Service::Kinesis, Mishap::Unavailable, None);
+        proxy.rule(AwsService::Kinesis, Mishap::Unavailable, None);
         offer(&old, 2..=3).await;
         let new = outbox(folders[1].path(), &moto.url).await;
         resumed(&new).await;
@@ -192,13 +193,13 @@ async fn a_late_copy_of_a_write_moves_nothing_back() {
     resumed(&outbox).await;
     offer(&outbox, 1..=1).await;
     delivered(&outbox).await;
-    proxy.rule(Service::DynamoDb, Mishap::Repeated(SECOND), Some(1));
+    proxy.rule(AwsService::DynamoDb, Mishap::Repeated(SECOND), Some(1));
     resumed(&outbox).await;
     assert_eq!(position(&item(&dynamodb).await), Some(1));
     offer(&outbox, 2..=2).await;
     delivered(&outbox).await;
     resumed(&outbox).await;
-    let copied = |seen: &[super::fault_proxy::Seen]| {
+    let copied = |seen: &[test_support::fault_proxy::Seen]| {
         let repeated = Some(Mishap::Repeated(SECOND));
         let updates = seen.iter().filter(|seen| seen.operation == "UpdateItem");
         let from_it_on: Vec<_> = updates.skip_while(|seen| seen.mishap != repeated).collect();
@@ -219,7 +220,7 @@ async fn a_write_whose_answer_was_lost_is_no_takeover() {
     for seq in 1..=3 {
         offer(&outbox, seq..=seq).await;
         delivered(&outbox).await;
-        proxy.rule(Service::DynamoDb, Mishap::AnswerLost, Some(1));
+        proxy.rule(AwsService::DynamoDb, Mishap::AnswerLost, Some(1));
         assert_eq!(resumed(&outbox).await, Some(seq));
         assert_ne!(status(&outbox.statuses(), TABLE).state, SinkState::Ok, "{seq}: it does not know of it");
     }
@@ -319,7 +320,7 @@ async fn an_item_that_was_deleted_is_claimed_again() {
 async fn a_table_that_hangs_holds_a_start_up_for_a_second() {
     let (moto, _, _) = services().await;
     let (folder, proxy) = (tempfile::tempdir().unwrap(), FaultProxy::start(&moto.url).await);
-    proxy.rule(Service::DynamoDb, Mishap::Delay(60 * SECOND), None);
+    proxy.rule(AwsService::DynamoDb, Mishap::Delay(60 * SECOND), None);
     let outbox = outbox(folder.path(), &proxy.url).await;
     let asked = Instant::now();
     let refused = outbox.resume(&front()).await.unwrap_err();

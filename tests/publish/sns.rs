@@ -9,10 +9,10 @@ use kvs_infer::delivery::{Clients, EventOutbox, OutboxSpec, Route, SinkState, Si
 use kvs_infer::media::Event;
 use kvs_infer::sinks::{PublishSpec, SnsSpec};
 use serde_json::{Value, json};
+use test_support::moto::{self, Moto};
 
 use super::answers::{Said, Server, said};
 use super::event::{event, offer, pending, state};
-use super::moto::{self, Moto};
 
 const SECOND: Duration = Duration::from_secs(1);
 const TOPIC: &str = "arn:aws:sns:us-east-1:123456789012:alerts";

@@ -2,7 +2,6 @@
 
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use axum::extract::State;
@@ -14,12 +13,13 @@ use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::json;
 use tempfile::TempDir;
+use test_support::colours::{FRAMES, camera, film, sim, store};
+use test_support::kvs_infer_command;
+use test_support::moto::Moto;
+use test_support::program::Program;
 use tokio::task::JoinHandle;
 
-use super::colours::{FRAMES, camera, film, sim, store};
 use super::live_check::{LiveCheckOutput, NOWHERE, config, live_check};
-use super::moto::Moto;
-use super::program::Program;
 
 const PROFILES: &str = "
 [profile sso]
@@ -263,7 +263,7 @@ async fn a_stream_is_not_followed_where_something_else_answers() {
         ("no shards", "application/x-amz-json-1.1", "{}", "the answer of ListShards has no shards"),
     ] {
         let server = Web::start(200, kind, body.to_owned()).await;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kvs-infer"));
+        let mut command = kvs_infer_command!();
         command.args(["events", "--stream", "s", "--seconds", "20"]).env("AWS_REGION", "us-east-1");
         command
             .env("AWS_ACCESS_KEY_ID", "a")
@@ -293,9 +293,9 @@ async fn events_come_over_tls_that_a_bundle_of_the_environment_trusts() {
         let playback = format!("{{ mode: {mode}, start: EARLIEST }}");
         let camera = camera("front").replace("{ start: EARLIEST }", &playback);
         let config = format!("publishers:\n  local_dir: events\ndevice: cpu\ncameras:\n{camera}");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kvs-infer"));
+        let mut command = kvs_infer_command!();
         command.env("AWS_CA_BUNDLE", &bundle);
-        let program = Program::launch(command, TempDir::new().unwrap(), &config, &sim.endpoint(), None);
+        let program = Program::start_in(command, TempDir::new().unwrap(), &config, &sim.endpoint(), None);
         program.camera_after("front", FRAMES);
         let ended = program.stop();
         assert!(ended.status.success(), "{mode}: {:#?}", ended.log);
@@ -315,7 +315,7 @@ async fn events_come_over_tls_that_a_bundle_of_the_environment_trusts() {
 
 /// Runs a command with a bundle; its exit code and what it wrote to standard error.
 fn with_bundle(arguments: &[&str], folder: &Path, bundle: &Path) -> (Option<i32>, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kvs-infer"));
+    let mut command = kvs_infer_command!();
     command.args(arguments).current_dir(folder).env("AWS_CA_BUNDLE", bundle).env("AWS_REGION", "us-east-1");
     let output = command.env("AWS_ACCESS_KEY_ID", "a").env("AWS_SECRET_ACCESS_KEY", "a").output().unwrap();
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
@@ -428,10 +428,10 @@ async fn this_machine_is_never_reached_through_a_proxy() {
         let config = format!(
             "publishers:\n  kds_stream: events\n  local_dir: events\ndevice: cpu\ncameras:\n{camera}"
         );
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kvs-infer"));
+        let mut command = kvs_infer_command!();
         command.envs(proxied(NOWHERE));
         let program =
-            Program::launch(command, TempDir::new().unwrap(), &config, &sim.endpoint(), Some(&moto.url));
+            Program::start_in(command, TempDir::new().unwrap(), &config, &sim.endpoint(), Some(&moto.url));
         program.camera_after("front", FRAMES);
         let ended = program.stop();
         assert!(ended.status.success(), "{mode}: {:#?}", ended.log);

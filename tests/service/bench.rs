@@ -1,19 +1,13 @@
 //! `kvs-infer bench` as a program: both sides see the same frames, and the numbers are those of the clip.
 
-use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::Output;
 
-use kvs_infer::detect::cache_dir;
 use serde_json::Value;
-
-fn cached(path: &str) -> PathBuf {
-    let path = cache_dir().expect("a cache folder").join(path);
-    assert!(path.exists(), "{} is missing: run `scripts/setup test`", path.display());
-    path
-}
+use test_support::kvs_infer_command;
+use test_support::setup::cached;
 
 fn bench(model: &str, further: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_kvs-infer"))
+    kvs_infer_command!()
         .args(["bench", "--loops", "1"])
         .arg("--model")
         .arg(cached(&format!("models/{model}.onnx")))

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use aws_sdk_s3::types::ServerSideEncryption;
 use serde_json::Value;
-
-use super::colours::{FRAMES, LABELS, camera, film, model, sim, store};
-use super::moto::{Moto, records};
-use super::program::Program;
+use test_support::colours::{FRAMES, LABELS, camera, film, model, sim, store};
+use test_support::kvs_infer_command;
+use test_support::moto::{Moto, records};
+use test_support::program::Program;
 
 const PUBLISHERS: &str = "publishers:\n  kds_stream: events\n  s3_bucket: pictures\n  local_dir: events\n";
 
@@ -29,7 +29,8 @@ async fn two_cameras_deliver_records_to_kinesis_and_encrypted_pictures_to_s3() {
     let moto = Moto::start();
     let (kinesis, s3) = (moto.stream("events").await, moto.bucket("pictures").await);
 
-    let program = Program::start(&config(&["front", "back"]), &sim.endpoint(), Some(&moto.url));
+    let program =
+        Program::start(kvs_infer_command!(), &config(&["front", "back"]), &sim.endpoint(), Some(&moto.url));
     let seen = program.events_until(&all_of(&["front", "back"]));
     let front = program.camera("front");
     let sinks = program.overview()["sinks"].take();
@@ -62,7 +63,7 @@ async fn the_same_stored_fragments_give_the_same_events_under_the_same_ids() {
     let config = format!("publishers:\n  local_dir: events\ndevice: cpu\ncameras:\n{}", camera("front"));
     let mut runs = Vec::new();
     for _ in 0..2 {
-        let program = Program::start(&config, &sim.endpoint(), None);
+        let program = Program::start(kvs_infer_command!(), &config, &sim.endpoint(), None);
         program.events_until(&all_of(&["front"]));
         let ended = program.stop();
         assert!(ended.status.success(), "{:#?}", ended.log);
@@ -80,8 +81,7 @@ pub(super) fn event((key, json): &(String, String)) -> Value {
 }
 
 pub(super) fn schema() -> jsonschema::Validator {
-    let printed =
-        std::process::Command::new(env!("CARGO_BIN_EXE_kvs-infer")).args(["schema", "event"]).output();
+    let printed = kvs_infer_command!().args(["schema", "event"]).output();
     jsonschema::validator_for(&serde_json::from_slice(&printed.unwrap().stdout).unwrap()).unwrap()
 }
 

@@ -2,10 +2,10 @@
 
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::Command;
 
 use rcgen::{CertificateParams, DnType};
 use tempfile::TempDir;
+use test_support::kvs_infer_command;
 
 use super::access::{Web, proxied, tls_server, tls_sim};
 use super::live_check::{NOWHERE, config, live_check};
@@ -13,7 +13,7 @@ use super::live_check::{NOWHERE, config, live_check};
 /// Runs a command in a folder; its exit code and what it wrote to standard error. `port` is taken, so that a `run` which gets
 /// beyond the environment ends there.
 fn run(arguments: &[&str], folder: &Path, port: &str, variable: (&str, &str)) -> (Option<i32>, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kvs-infer"));
+    let mut command = kvs_infer_command!();
     command.args(arguments).current_dir(folder).env("HTTP_HOST", "127.0.0.1").env("HTTP_PORT", port);
     command.env("AWS_REGION", "us-east-1").env("AWS_ENDPOINT_URL", NOWHERE).env("AWS_ACCESS_KEY_ID", "a");
     let output = command.env("AWS_SECRET_ACCESS_KEY", "a").env(variable.0, variable.1).output().unwrap();

@@ -1,7 +1,8 @@
 //! A dead, a hostile and a good camera side by side: the good one loses nothing, and each is reported as it is.
 
-use super::colours::{FRAMES, LABELS, camera, film, sim, store};
-use super::program::Program;
+use test_support::colours::{FRAMES, LABELS, camera, film, sim, store};
+use test_support::kvs_infer_command;
+use test_support::program::Program;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_and_a_hostile_stream_cost_a_good_one_no_frame() {
@@ -13,7 +14,7 @@ async fn a_missing_and_a_hostile_stream_cost_a_good_one_no_frame() {
     let cameras = ["hostile", "missing", "good"].map(camera).concat();
     let config = format!("publishers:\n  local_dir: events\ndevice: cpu\ncameras:\n{cameras}");
 
-    let program = Program::start(&config, &sim.endpoint(), None);
+    let program = Program::start(kvs_infer_command!(), &config, &sim.endpoint(), None);
     program.events_until(&LABELS.map(|label| ("good", label)));
     let good = program.camera_after("good", FRAMES);
     assert_eq!(good["frames"]["dropped"], serde_json::json!({}), "{good:#}");

@@ -8,9 +8,9 @@ use aws_sdk_kinesis::primitives::Blob;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
-
-use super::fault_proxy::{FaultProxy, Mishap, Seen, Service};
-use super::moto::Moto;
+use test_support::fault_proxy::{AwsService, FaultProxy, Mishap, Seen};
+use test_support::kvs_infer_command;
+use test_support::moto::Moto;
 
 /// A longer wait fails the test.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,7 +31,7 @@ fn event(camera: &str, seq: u64) -> String {
 }
 
 fn events(url: &str, stream: &str, options: &[&str]) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_kvs-infer"))
+    kvs_infer_command!()
         .args(["events", "--stream", stream])
         .args(options)
         .env("AWS_ACCESS_KEY_ID", "test")
@@ -99,7 +99,7 @@ async fn what_comes_is_followed_over_throttling() {
     let proxy = FaultProxy::start(&moto.url).await;
     let following = events(&proxy.url, "events", &["--json", "--count", "1"]);
     being_read(&proxy).await;
-    proxy.rule(Service::Kinesis, Mishap::Throttled, Some(3));
+    proxy.rule(AwsService::Kinesis, Mishap::Throttled, Some(3));
     let throttled = |seen: &Seen| seen.mishap == Some(Mishap::Throttled);
     until(&proxy, |seen| seen.iter().filter(|seen| throttled(seen)).count() == 3).await;
     put(&kinesis, "a", &event("a", 2)).await;

@@ -5,9 +5,9 @@ use std::process::Command;
 
 use kvs_sim::{LiveDelivery, Play, Sim, SimConfig};
 use serde_json::Value;
-
-use super::colours::model;
-use super::program::Program;
+use test_support::colours::model;
+use test_support::kvs_infer_command;
+use test_support::program::Program;
 
 /// A stream: its name, the arguments of the encoder, and whether its GOPs are open.
 type Coding = (&'static str, &'static str, bool);
@@ -64,7 +64,7 @@ async fn each_sampled_frame_is_inferred(mode: &str, delivery: LiveDelivery) {
     let cameras: String =
         CODINGS.iter().flat_map(|(name, ..)| RATES.map(|(fps, _)| camera(name, fps, mode))).collect();
     let config = format!("publishers:\n  local_dir: events\ndevice: cpu\ncameras:\n{cameras}");
-    let program = Program::start(&config, &sim.endpoint(), None);
+    let program = Program::start(kvs_infer_command!(), &config, &sim.endpoint(), None);
     for (name, _, is_open) in CODINGS {
         for (fps, wanted) in RATES {
             // Frames on their way are sampled and not inferred yet: there is a moment at which none is.

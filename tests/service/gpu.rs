@@ -6,9 +6,9 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-
-use super::colours::{camera, sim};
-use super::program::Program;
+use test_support::colours::{camera, sim};
+use test_support::kvs_infer_command;
+use test_support::program::Program;
 
 /// The program with a driver's library that is compiled with `flag`, and the folder of that.
 fn program(flag: &str, kvs: &str) -> (Program, TempDir) {
@@ -18,11 +18,11 @@ fn program(flag: &str, kvs: &str) -> (Program, TempDir) {
     let flags = ["-shared", "-fPIC", "-Wall", "-Werror", flag, "-o"];
     let built = Command::new("cc").args(flags).arg(library).arg(source).status().unwrap();
     assert!(built.success());
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kvs-infer"));
+    let mut command = kvs_infer_command!();
     command.env("LD_LIBRARY_PATH", folder.path());
     let all = "publishers: { local_dir: events }\ndevice: cpu\nmetrics: { emf: true, service: yard }\n";
     let config = format!("{all}cameras:\n{}", camera("front"));
-    (Program::launch(command, TempDir::new().unwrap(), &config, kvs, None), folder)
+    (Program::start_in(command, TempDir::new().unwrap(), &config, kvs, None), folder)
 }
 
 /// The lines about GPUs that the program answers with.

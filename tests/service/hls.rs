@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use kvs_sim::{Play, Sim, SimConfig, StreamSettings};
 use serde_json::Value;
-
-use super::colours::{LABELS, camera, film, sim, store};
-use super::program::{Ended, Program};
+use test_support::colours::{LABELS, camera, film, sim, store};
+use test_support::kvs_infer_command;
+use test_support::program::{Ended, Program};
 
 fn config(playback: &str) -> String {
     let camera = camera("front").replace("{ start: EARLIEST }", playback);
@@ -35,7 +35,7 @@ async fn the_same_stored_fragments_give_the_same_events_as_through_get_media() {
         let mut runs = Vec::new();
         for mode in ["GETMEDIA", "HLS"] {
             let config = config(&format!("{{ mode: {mode}, start: EARLIEST }}"));
-            let program = Program::start(&config, &sim.endpoint(), None);
+            let program = Program::start(kvs_infer_command!(), &config, &sim.endpoint(), None);
             program.events_until(&LABELS.map(|label| ("front", label)));
             assert_eq!(program.camera("front")["mode"], "catch_up");
             runs.push(events(&program.stop()));
@@ -53,7 +53,8 @@ async fn a_live_camera_is_read_on_over_sessions_that_expire() {
     let sim = Sim::start(SimConfig { max_hls_session, ..SimConfig::default() }).unwrap();
     let path = film(clips.path(), 0);
     sim.play(Play { stream: "front-stream".to_owned(), path, looped: true }).await.unwrap();
-    let program = Program::start(&config("{ mode: HLS, start: NOW }"), &sim.endpoint(), None);
+    let program =
+        Program::start(kvs_infer_command!(), &config("{ mode: HLS, start: NOW }"), &sim.endpoint(), None);
     let before = program.camera_when("front", |row| row["state"] == "streaming");
     program.events_until(&LABELS.map(|label| ("front", label)));
     let row = program.camera("front");
@@ -77,7 +78,12 @@ async fn stored_footage_is_caught_up_with_and_the_live_edge_follows_without_a_ga
     let path = film(clips.path(), 0);
     store(&sim, "front-stream", &path).await;
     sim.play(Play { stream: "front-stream".to_owned(), path, looped: true }).await.unwrap();
-    let program = Program::start(&config("{ mode: HLS, start: EARLIEST }"), &sim.endpoint(), None);
+    let program = Program::start(
+        kvs_infer_command!(),
+        &config("{ mode: HLS, start: EARLIEST }"),
+        &sim.endpoint(),
+        None,
+    );
     let row = program.camera_when("front", |row| row["mode"] == "live");
     assert_eq!(row["state"], "streaming", "{row:#}");
     let stream = sim.store().stream("front-stream").unwrap();
@@ -95,7 +101,8 @@ async fn a_stream_without_footage_waits_and_is_read_when_the_camera_sends() {
     let clips = tempfile::tempdir().unwrap();
     let sim = sim();
     sim.store().stream_or_create("front-stream").unwrap();
-    let program = Program::start(&config("{ mode: HLS, start: NOW }"), &sim.endpoint(), None);
+    let program =
+        Program::start(kvs_infer_command!(), &config("{ mode: HLS, start: NOW }"), &sim.endpoint(), None);
     program.camera_when("front", |row| row["state"] == "waiting");
     let path = film(clips.path(), 0);
     sim.play(Play { stream: "front-stream".to_owned(), path, looped: true }).await.unwrap();
@@ -109,7 +116,12 @@ async fn sessions_that_are_refused_one_after_the_other_are_a_fault_that_is_shown
     let clips = tempfile::tempdir().unwrap();
     let sim = Sim::start(SimConfig { max_hls_session: Duration::ZERO, ..SimConfig::default() }).unwrap();
     store(&sim, "front-stream", &film(clips.path(), 0)).await;
-    let program = Program::start(&config("{ mode: HLS, start: EARLIEST }"), &sim.endpoint(), None);
+    let program = Program::start(
+        kvs_infer_command!(),
+        &config("{ mode: HLS, start: EARLIEST }"),
+        &sim.endpoint(),
+        None,
+    );
     let row = program.camera_when("front", |row| row["state"] == "down");
     assert!(row["error"].as_str().unwrap().contains("3 sessions in a row were refused"), "{row:#}");
     assert!(program.stop().status.success());
@@ -130,7 +142,7 @@ async fn the_doctor_asks_for_a_session_and_for_retention() {
     std::fs::write(folder.path().join("cameras.yaml"), config).unwrap();
     let endpoint = sim.endpoint();
     let checked = tokio::task::spawn_blocking(move || {
-        std::process::Command::new(env!("CARGO_BIN_EXE_kvs-infer"))
+        kvs_infer_command!()
             .args(["check", "--live", "--config", "cameras.yaml"])
             .current_dir(folder.path())
             .env("AWS_ACCESS_KEY_ID", "test")

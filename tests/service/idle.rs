@@ -3,17 +3,17 @@
 use std::path::Path;
 
 use serde_json::Value;
+use test_support::colours::{LABELS, camera, paint, sim, store};
+use test_support::kvs_infer_command;
+use test_support::program::Program;
 
-use super::colours::{LABELS, camera, paint, sim, store};
-use super::program::Program;
-
-/// Returns a clip of 16 s with a keyframe each second, in which each object comes and goes between two keyframes.
+/// Returns a clip of 40 s with a keyframe each second, in which each object comes and goes between two keyframes.
 fn seldom(folder: &Path, b_frames: u32) -> std::path::PathBuf {
     let clip = folder.join(format!("seldom-{b_frames}.mp4"));
-    let boxes = "drawbox=x=16:y=16:w=32:h=32:c=0xFF0000:t=fill:enable='between(t,3.35,5.15)',\
-                 drawbox=x=64:y=16:w=48:h=32:c=0x00FF00:t=fill:enable='between(t,7.55,9.35)',\
-                 drawbox=x=32:y=64:w=32:h=48:c=0x0000FF:t=fill:enable='between(t,12.65,14.15)',format=yuv420p";
-    paint(&clip, 16, boxes, b_frames);
+    let boxes = "drawbox=x=16:y=16:w=32:h=32:c=0xFF0000:t=fill:enable='between(t,8.35,10.15)',\
+                 drawbox=x=64:y=16:w=48:h=32:c=0x00FF00:t=fill:enable='between(t,20.55,22.35)',\
+                 drawbox=x=32:y=64:w=32:h=48:c=0x0000FF:t=fill:enable='between(t,32.65,34.15)',format=yuv420p";
+    paint(&clip, 40, boxes, b_frames);
     clip
 }
 
@@ -27,7 +27,7 @@ fn config(idle_decode: &str) -> String {
 
 /// Returns the id, label and time of each start, and how many frames were decoded.
 fn run(kvs: &str, idle_decode: &str) -> (Vec<[String; 3]>, u64) {
-    let program = Program::start(&config(idle_decode), kvs, None);
+    let program = Program::start(kvs_infer_command!(), &config(idle_decode), kvs, None);
     let seen = program.events_until(&LABELS.map(|label| ("front", label)));
     let decoded = program.camera("front")["frames"]["decoded"].as_u64().unwrap();
     assert!(program.stop().status.success());
@@ -62,7 +62,7 @@ async fn a_connection_that_is_cut_changes_no_event_of_an_idle_camera() {
     let stream = sim.store().stream("front-stream").unwrap();
     let mut runs = Vec::new();
     for cuts in [0, 3] {
-        let program = Program::start(&config("key_frames"), &sim.endpoint(), None);
+        let program = Program::start(kvs_infer_command!(), &config("key_frames"), &sim.endpoint(), None);
         for _ in 0..cuts {
             let before = program.camera("front")["reconnects"].as_u64();
             program.camera_when("front", |row| row["frames"]["read"].as_u64() > Some(0));

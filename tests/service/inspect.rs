@@ -3,13 +3,14 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 use kvs_mkv::{Tag, writer};
 use serde_json::{Value, json};
+use test_support::kvs_infer_command;
 
 fn inspect(bytes: &[u8]) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_kvs-infer"))
+    let mut child = kvs_infer_command!()
         .args(["inspect", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -2,7 +2,6 @@
 //! no trace.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 use std::time::SystemTime;
 
 use aws_sdk_dynamodb::types::{
@@ -13,10 +12,10 @@ use aws_sdk_s3::types::ServerSideEncryption;
 use kvs_sim::{ClipPace, Fault, FaultKind, Limit, Operation, append_clip};
 use serde_json::Value;
 use tempfile::TempDir;
-
-use super::colours::{camera, film, sim};
-use super::fault_proxy::{FaultProxy, Mishap};
-use super::moto::{Moto, records};
+use test_support::colours::{camera, film, sim};
+use test_support::fault_proxy::{FaultProxy, Mishap};
+use test_support::kvs_infer_command;
+use test_support::moto::{Moto, records};
 
 /// An address on which no server listens, because the port is reserved.
 pub(super) const NOWHERE: &str = "http://127.0.0.1:1";
@@ -51,7 +50,7 @@ pub(super) fn live_check(config: &str, kvs: &str, aws: &str, variables: &[(&str,
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("cameras.yaml");
     std::fs::write(&file, config).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_kvs-infer"))
+    let output = kvs_infer_command!()
         .args(["check", "--live", "--json", "--config"])
         .arg(&file)
         .current_dir(dir.path())

@@ -1,9 +1,9 @@
 //! Catch-up and live: how a camera gets from one to the other, and what a broken connection does in catch-up.
 
 use kvs_sim::{LiveDelivery, Play, Sim, SimConfig};
-
-use super::colours::{LABELS, camera, film, sim, store};
-use super::program::Program;
+use test_support::colours::{LABELS, camera, film, sim, store};
+use test_support::kvs_infer_command;
+use test_support::program::Program;
 
 fn config() -> String {
     format!("publishers:\n  local_dir: events\ndevice: cpu\ncameras:\n{}", camera("front"))
@@ -17,7 +17,7 @@ async fn a_camera_that_catches_up_becomes_live_however_the_fragments_are_deliver
         let sim = Sim::start(SimConfig { delivery, ..SimConfig::default() }).unwrap();
         store(&sim, "front-stream", &clip).await;
         sim.play(Play { stream: "front-stream".to_owned(), path: clip.clone(), looped: true }).await.unwrap();
-        let program = Program::start(&config(), &sim.endpoint(), None);
+        let program = Program::start(kvs_infer_command!(), &config(), &sim.endpoint(), None);
         assert_eq!(program.camera("front")["mode"], "catch_up", "{delivery:?}");
         let row = program.camera_when("front", |row| row["mode"] == "live");
         assert_eq!(row["state"], "streaming", "{delivery:?}: {row:#}");
@@ -34,7 +34,7 @@ async fn a_connection_that_is_cut_in_catch_up_changes_no_event() {
     let stream = sim.store().stream("front-stream").unwrap();
     let mut runs = Vec::new();
     for cuts in [0, 3] {
-        let program = Program::start(&config(), &sim.endpoint(), None);
+        let program = Program::start(kvs_infer_command!(), &config(), &sim.endpoint(), None);
         for _ in 0..cuts {
             let before = program.camera("front")["reconnects"].as_u64();
             program.camera_when("front", |row| row["frames"]["read"].as_u64() > Some(0));

@@ -4,14 +4,15 @@ use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_s3::types::ServerSideEncryption;
-use kvs_infer::detect::cache_dir;
 use serde_json::Value;
+use test_support::colours::{paint, sim, store};
+use test_support::kvs_infer_command;
+use test_support::moto::{Moto, records};
+use test_support::program::Program;
+use test_support::setup::cached;
 
-use super::colours::{paint, sim, store};
 use super::delivery::{event, schema};
 use super::live_check::{RECORDS_KEY, table};
-use super::moto::{Moto, records};
-use super::program::Program;
 
 /// Ten frames per second.
 const LENGTH_S: u32 = 11;
@@ -50,7 +51,7 @@ fn scene() -> String {
 }
 
 fn camera(id: &str, snapshot: &str) -> String {
-    let models = cache_dir().unwrap().join("models/tiny");
+    let models = cached("models/tiny");
     format!(
         "  - id: {id}
     kvs_stream_name: {id}-stream
@@ -89,7 +90,7 @@ async fn weapons_fire_and_smoke_come_to_kinesis_s3_and_dynamodb() {
     let dynamodb = aws_sdk_dynamodb::Client::new(&moto.config());
     table(&dynamodb, "records", &RECORDS_KEY, Some("camera_id-ts_ms-index")).await;
 
-    let program = Program::start(&config(), &sim.endpoint(), Some(&moto.url));
+    let program = Program::start(kvs_infer_command!(), &config(), &sim.endpoint(), Some(&moto.url));
     for camera in ["front", "back"] {
         program.camera_after(camera, u64::from(LENGTH_S) * 10);
     }

@@ -5,9 +5,9 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use kvs_sim::{ClipPace, Sim, append_clip};
-
-use super::colours::{camera, paint, sim, store};
-use super::program::{Ended, Program};
+use test_support::colours::{camera, paint, sim, store};
+use test_support::kvs_infer_command;
+use test_support::program::{Ended, Program};
 
 const SIDE: usize = 128;
 
@@ -51,7 +51,7 @@ async fn an_object_under_a_mask_gives_no_event_and_its_colour_is_nowhere() {
             false,
         ),
     ] {
-        let program = Program::start(&config(keys), &sim.endpoint(), None);
+        let program = Program::start(kvs_infer_command!(), &config(keys), &sim.endpoint(), None);
         program.camera_after("front", 40);
         let live = program.get_bytes("/api/cameras/front/snapshot.jpg");
         let Ended { status, dir, log, .. } = program.stop();
@@ -120,16 +120,18 @@ async fn a_still_scene_is_looked_at_now_and_then_and_nothing_else_changes() {
     let sim = sim();
     let start = SystemTime::now() - Duration::from_secs(3600);
     append(&sim, &clip, start).await;
-    let (all, reported, _) = looks(Program::start(&config("enabled: true"), &sim.endpoint(), None));
+    let (all, reported, _) =
+        looks(Program::start(kvs_infer_command!(), &config("enabled: true"), &sim.endpoint(), None));
     let gated = config("motion: { enabled: true }");
-    let (few, reported_by_few, dir) = looks(Program::start(&gated, &sim.endpoint(), None));
+    let (few, reported_by_few, dir) =
+        looks(Program::start(kvs_infer_command!(), &gated, &sim.endpoint(), None));
     // Seconds 0 to 1, 6, 8 to 9, 10 to 11, 16.
     assert_eq!((all, few), (FRAMES, 11 + 1 + 11 + 11 + 1));
     assert_eq!(reported, reported_by_few);
     assert!(reported.contains("\"red\""), "{reported}");
 
     append(&sim, &clip, start + Duration::from_secs(20)).await;
-    let (few, ..) = looks(Program::start_in(dir, &gated, &sim.endpoint(), None));
+    let (few, ..) = looks(Program::start_in(kvs_infer_command!(), dir, &gated, &sim.endpoint(), None));
     // It resumes as if it had not been stopped: seconds 21, 26, 28 to 29, 30 to 31, 36.
     assert_eq!(few, 1 + 1 + 11 + 11 + 1);
     sim.stop().await;

@@ -1,8 +1,9 @@
 //! Configurations that the program refuses at its start: the exit code and the words.
 
-use std::process::{Command, Output};
+use std::process::Output;
 
-use super::colours::camera;
+use test_support::colours::camera;
+use test_support::kvs_infer_command;
 
 type Variables<'a> = &'a [(&'a str, &'a str)];
 
@@ -10,7 +11,7 @@ fn run(config: &str, env: Variables<'_>) -> Output {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("cameras.yaml");
     std::fs::write(&file, config).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_kvs-infer"))
+    kvs_infer_command!()
         .args(["run", "--http-host", "127.0.0.1", "--http-port", "0", "--config"])
         .arg(&file)
         .current_dir(dir.path())

@@ -3,9 +3,10 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::Command;
 
-use super::colours::{FRAMES, camera, film, model, sim, store};
-use super::moto::Moto;
-use super::program::{Program, configure_run};
+use test_support::colours::{FRAMES, camera, film, model, sim, store};
+use test_support::kvs_infer_command;
+use test_support::moto::Moto;
+use test_support::program::{Program, configure_run};
 
 /// Clips that the camera has to catch up with while the others come and go.
 const MANY: u64 = 6;
@@ -30,7 +31,7 @@ async fn cameras_come_change_and_go_and_the_others_lose_no_frame() {
         store(&sim, "steady-stream", &clip).await;
     }
     let before = config(&[camera("steady"), camera("changed"), camera("removed")]);
-    let program = Program::start(&before, &sim.endpoint(), None);
+    let program = Program::start(kvs_infer_command!(), &before, &sim.endpoint(), None);
     let ten_broken = (0..10).map(|n| format!("{before}{}", "  - id: broken\n".repeat(n + 1)));
     for (n, broken) in ten_broken.enumerate() {
         program.rewrite(&broken);
@@ -72,7 +73,7 @@ async fn a_configuration_that_becomes_a_pipe_is_rejected_and_stops_no_camera() {
     let clip = film(clips.path(), 0);
     let sim = sim();
     store(&sim, "steady-stream", &clip).await;
-    let program = Program::start(&config(&[camera("steady")]), &sim.endpoint(), None);
+    let program = Program::start(kvs_infer_command!(), &config(&[camera("steady")]), &sim.endpoint(), None);
     program.camera_after("steady", FRAMES);
     let file = program.dir().join("cameras.yaml");
     std::fs::remove_file(&file).unwrap();
@@ -93,7 +94,7 @@ async fn a_configuration_that_becomes_a_pipe_is_rejected_and_stops_no_camera() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hangup_in_the_first_moments_ends_nothing_and_is_not_lost() {
     let (sim, dir) = (sim(), tempfile::tempdir().unwrap());
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kvs-infer"));
+    let mut command = kvs_infer_command!();
     let long = camera("front").replace("max_disappeared_seconds: 30", "cooldown_seconds: 30");
     configure_run(&mut command, dir.path(), &config(&[long]), &sim.endpoint(), None);
     let (pipe, whole) = (dir.path().join("cameras.yaml"), dir.path().join("whole.yaml"));
@@ -142,7 +143,7 @@ async fn a_model_in_s3_is_fetched_once_by_its_processes_and_checked() {
         dir.path().join(name)
     };
     let command = |config: &std::path::Path| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kvs-infer"));
+        let mut command = kvs_infer_command!();
         command.arg("models").arg("--config").arg(config).arg("--cache-dir").arg(dir.path().join("cache"));
         let keys = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")];
         command.envs(keys).env("AWS_REGION", "us-east-1").env("AWS_ENDPOINT_URL", &moto.url);

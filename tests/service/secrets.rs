@@ -13,10 +13,11 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use tempfile::TempDir;
+use test_support::colours::{FRAMES, camera, film, model, sim, store};
+use test_support::http;
+use test_support::kvs_infer_command;
+use test_support::polling::until_blocking;
 use tokio::task::JoinHandle;
-
-use super::colours::{FRAMES, camera, film, model, sim, store};
-use super::http;
 
 const TOKEN: &str = "HUSH-token-of-the-page";
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -129,10 +130,10 @@ impl Shown {
 
     /// Asks until what a path answers holds these words.
     fn until(&mut self, path: &str, words: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        while !self.ask(path).contains(words) {
-            assert!(Instant::now() < deadline, "{words}: not in {}", self.ask(path));
-        }
+        until_blocking(&format!("{words} at {path}"), || {
+            let answer = self.ask(path);
+            if answer.contains(words) { Ok(()) } else { Err(answer) }
+        });
     }
 
     fn reload(&self) {
@@ -157,7 +158,7 @@ impl Drop for Shown {
 }
 
 fn program(dir: &TempDir, kvs: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kvs-infer"));
+    let mut command = kvs_infer_command!();
     let nowhere = "http://HUSHuser:HUSHpass@127.0.0.1:1/?x=HUSH";
     command.current_dir(dir.path()).envs(VARIABLES).env("AWS_ENDPOINT_URL_KINESIS_VIDEO", kvs);
     command.env("AWS_ENDPOINT_URL", nowhere).env("AWS_EC2_METADATA_DISABLED", "true");

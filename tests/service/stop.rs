@@ -5,9 +5,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use super::colours::{LABELS, camera, film, sim, store};
-use super::moto::{Moto, records};
-use super::program::Program;
+use test_support::colours::{LABELS, camera, film, sim, store};
+use test_support::kvs_infer_command;
+use test_support::moto::{Moto, records};
+use test_support::program::Program;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_delivers_what_is_in_flight_and_is_not_ready_meanwhile() {
@@ -19,7 +20,7 @@ async fn sigterm_delivers_what_is_in_flight_and_is_not_ready_meanwhile() {
     let gate = Gate::before(moto.url.trim_start_matches("http://").parse().unwrap());
     let config = format!("publishers:\n  kds_stream: events\ndevice: cpu\ncameras:\n{}", camera("front"));
 
-    let program = Program::start(&config, &sim.endpoint(), Some(&gate.url));
+    let program = Program::start(kvs_infer_command!(), &config, &sim.endpoint(), Some(&gate.url));
     let seen = program.events_until(&LABELS.map(|label| ("front", label)));
     assert_eq!(program.get("/readyz").0, 200);
     let asked = program.terminate();

@@ -9,15 +9,13 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
 use serde_json::Value;
+use test_support::fault_proxy::{AwsService, FaultProxy, Mishap};
+use test_support::footage::{StoredFootage, camera, config, records_of};
+use test_support::kvs_infer_command;
+use test_support::moto::{Moto, records};
+use test_support::polling;
+use test_support::program::Program;
 
-use super::fault_proxy::{FaultProxy, Mishap, Service};
-use super::footage::{Footage, camera, config, records_of};
-use super::moto::{Moto, records};
-use super::program::Program;
-
-/// A longer wait fails the test.
-const PATIENCE: Duration = Duration::from_secs(90);
-const PACE: Duration = Duration::from_millis(20);
 const FRAGMENTS_PER_S: u32 = 20;
 const POSITIONS: &str = "publishers: { kds_stream: events }\nsnapshots: { enabled: false }\n\
                          state: { dir: state, ddb_table: positions }\n";
@@ -55,29 +53,30 @@ impl Shared {
     }
 
     async fn until_position(&self) {
-        let began = Instant::now();
-        while !self.item().await.is_some_and(|item| item.contains_key("position")) {
-            assert!(began.elapsed() < PATIENCE, "no position was written");
-            tokio::time::sleep(PACE).await;
-        }
+        polling::until("a position in the table", async || match self.item().await {
+            Some(item) if item.contains_key("position") => Ok(()),
+            item => Err(format!("{item:?}")),
+        })
+        .await;
     }
 
     /// The ids by `seq`, once there are so many records.
     async fn until_records(&self, count: u64) -> BTreeMap<u64, Vec<String>> {
-        let began = Instant::now();
-        loop {
-            let mut ids = BTreeMap::<u64, Vec<String>>::new();
-            for (_, json) in records(&self.kinesis, "events").await {
-                let record: Value = serde_json::from_str(&json).unwrap();
-                let id = record["event_id"].as_str().unwrap().to_owned();
-                ids.entry(record["seq"].as_u64().unwrap()).or_default().push(id);
-            }
-            if ids.len() as u64 >= count {
-                return ids;
-            }
-            assert!(began.elapsed() < PATIENCE, "{count} records were awaited: {ids:#?}");
-            tokio::time::sleep(PACE).await;
+        polling::until(&format!("records of {count} numbers"), async || {
+            let ids = self.ids().await;
+            if ids.len() as u64 >= count { Ok(ids) } else { Err(format!("{ids:#?}")) }
+        })
+        .await
+    }
+
+    async fn ids(&self) -> BTreeMap<u64, Vec<String>> {
+        let mut ids = BTreeMap::<u64, Vec<String>>::new();
+        for (_, json) in records(&self.kinesis, "events").await {
+            let record: Value = serde_json::from_str(&json).unwrap();
+            let id = record["event_id"].as_str().unwrap().to_owned();
+            ids.entry(record["seq"].as_u64().unwrap()).or_default().push(id);
         }
+        ids
     }
 }
 
@@ -97,11 +96,7 @@ fn sink(program: &Program, name: &str) -> Value {
 }
 
 async fn until(what: &str, mut met: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !met() {
-        assert!(began.elapsed() < PATIENCE, "{what} was awaited");
-        tokio::time::sleep(PACE).await;
-    }
+    polling::until(what, async || if met() { Ok(()) } else { Err("not so") }).await;
 }
 
 /// Waits until the process says that `front` is not its own any more; nothing of it is a reason to restart.
@@ -118,7 +113,7 @@ async fn until_taken_over(program: &Program) {
 
 /// A process that has reported the first film and written its position.
 struct Owner {
-    footage: Footage,
+    footage: StoredFootage,
     aws: Shared,
     /// Between the process and AWS.
     proxy: FaultProxy,
@@ -129,11 +124,11 @@ struct Owner {
 
 impl Owner {
     async fn start() -> Self {
-        let (footage, aws) = (Footage::new(FRAGMENTS_PER_S), Shared::start().await);
+        let (footage, aws) = (StoredFootage::new(FRAGMENTS_PER_S), Shared::start().await);
         footage.store("front", 1).await;
         let proxy = FaultProxy::start(&aws.moto.url).await;
         let (config, kvs) = (config(POSITIONS, &camera("front")), footage.sim.endpoint());
-        let process = Program::start(&config, &kvs, Some(&proxy.url));
+        let process = Program::start(kvs_infer_command!(), &config, &kvs, Some(&proxy.url));
         aws.until_records(records_of(1)).await;
         aws.until_position().await;
         Self { footage, aws, proxy, config, kvs, process }
@@ -144,12 +139,12 @@ impl Owner {
 async fn a_process_that_was_stopped_and_replaced_publishes_nothing_when_it_continues() {
     let Owner { footage, aws, proxy, config, kvs, process: old } = Owner::start().await;
 
-    proxy.rule(Service::Kinesis, Mishap::Unavailable, None);
+    proxy.rule(AwsService::Kinesis, Mishap::Unavailable, None);
     footage.store_films("front", 1..2).await;
     let waiting = records_of(2) - records_of(1);
     until("records that wait", || sink(&old, "kds/events")["queued"] == waiting).await;
     signal(&old, "-STOP");
-    let new = Program::start(&config, &kvs, Some(&aws.moto.url));
+    let new = Program::start(kvs_infer_command!(), &config, &kvs, Some(&aws.moto.url));
     aws.until_records(records_of(2)).await;
     signal(&old, "-CONT");
     until_taken_over(&old).await;
@@ -173,7 +168,7 @@ async fn a_process_that_was_stopped_and_replaced_publishes_nothing_when_it_conti
     let warned = ended.log.iter().filter(|line| line.contains("camera taken over")).count();
     assert_eq!(warned, 1, "{:#?}", ended.log);
 
-    let again = Program::start_in(ended.dir, &config, &kvs, Some(&proxy.url));
+    let again = Program::start_in(kvs_infer_command!(), ended.dir, &config, &kvs, Some(&proxy.url));
     footage.store_films("front", 3..4).await;
     // With the first footage: of a camera that sends nothing there is nothing to write, nor to publish.
     until_taken_over(&new).await;
@@ -190,7 +185,7 @@ async fn a_process_that_stood_still_asks_at_once_whether_it_was_replaced() {
     let Owner { footage, aws, proxy, config, kvs, process: old } = Owner::start().await;
     signal(&old, "-STOP");
     let stopped = Instant::now();
-    let new = Program::start(&config, &kvs, Some(&aws.moto.url));
+    let new = Program::start(kvs_infer_command!(), &config, &kvs, Some(&aws.moto.url));
     // The stop itself must last: nothing else could be waited for.
     until("a stop that is long enough to be noticed", || stopped.elapsed() > NOTICED_AFTER).await;
     let before = puts(&proxy);
@@ -207,7 +202,7 @@ async fn a_process_that_stood_still_asks_at_once_whether_it_was_replaced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_outbox_is_set_aside_and_what_it_held_is_made_again() {
     let Owner { footage, aws, proxy, config, kvs, process: first } = Owner::start().await;
-    proxy.rule(Service::Kinesis, Mishap::Unavailable, None);
+    proxy.rule(AwsService::Kinesis, Mishap::Unavailable, None);
     footage.store_films("front", 1..2).await;
     let waiting = records_of(2) - records_of(1);
     until("records that wait", || sink(&first, "kds/events")["queued"] == waiting).await;
@@ -219,7 +214,7 @@ async fn a_damaged_outbox_is_set_aside_and_what_it_held_is_made_again() {
     std::fs::write(&file, &damaged).unwrap();
 
     let state = ended.dir.path().join("state");
-    let second = Program::start_in(ended.dir, &config, &kvs, Some(&proxy.url));
+    let second = Program::start_in(kvs_infer_command!(), ended.dir, &config, &kvs, Some(&proxy.url));
     let (status, health) = second.get("/healthz");
     assert_eq!(status, 200, "{health}");
     assert!(health.contains("was set aside as") && health.contains("table positions"), "{health}");
@@ -254,10 +249,15 @@ fn bytes(item: &Item) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_camera_with_the_motion_gate_writes_one_unit() {
-    let (footage, aws) = (Footage::new(FRAGMENTS_PER_S), Shared::start().await);
+    let (footage, aws) = (StoredFootage::new(FRAGMENTS_PER_S), Shared::start().await);
     footage.store("front", 2).await;
     let gated = camera("front").replace("    pipeline:", "    motion: { enabled: true }\n    pipeline:");
-    let program = Program::start(&config(POSITIONS, &gated), &footage.sim.endpoint(), Some(&aws.moto.url));
+    let program = Program::start(
+        kvs_infer_command!(),
+        &config(POSITIONS, &gated),
+        &footage.sim.endpoint(),
+        Some(&aws.moto.url),
+    );
     until("frames that the gate passes over", || {
         program.camera("front")["frames"]["skipped"].as_u64() > Some(0)
     })

@@ -1,6 +1,6 @@
 //! The figures of `kvs-infer eval` for the default rules of decide on boxes whose truth is known, and the command itself.
 //!
-//! `cargo test --test truth -- evaluation --nocapture` prints the figures.
+//! `cargo test --test integration -- truth::evaluation --nocapture` prints the figures.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use kvs_infer::media::{
     BBox, CameraId, Color, Detection, Event, Fragment, Matrix, MediaMs, ModelId, Phase, Yuv420,
 };
 use serde_json::Value;
+use test_support::kvs_infer_command;
 
 /// Media time of the first frame.
 const START_MS: i64 = 1_700_000_000_000;
@@ -199,7 +200,7 @@ fn root() -> &'static Path {
 }
 
 fn run(events: &Path, truth: &Path, more: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kvs-infer"));
+    let mut command = kvs_infer_command!();
     command.arg("eval").arg("--events").arg(events).arg("--truth").arg(truth);
     command.args(more).output().unwrap()
 }

@@ -10,9 +10,10 @@ use std::time::{Duration, SystemTime};
 use kvs_infer::detect::cache_dir;
 use kvs_sim::{ClipPace, append_clip, epoch_ms};
 use serde_json::{Value, json};
-
-use super::colours::sim;
-use super::program::Program;
+use test_support::colours::sim;
+use test_support::kvs_infer_command;
+use test_support::program::Program;
+use test_support::setup::cached;
 
 /// The number of rows without a match that another processor may cause.
 const MAX_UNMATCHED: usize = 3;
@@ -54,7 +55,7 @@ async fn cars_people_and_a_bicycle_in_a_film_of_a_street_are_the_incidents_that_
 /// [`unmatched`]. Exact figures are held on stored boxes, in `evaluation`.
 async fn holds(clip: &str, frames: usize) {
     let golden = folder().join(format!("{clip}.txt"));
-    let file = cache_dir().unwrap().join(format!("clips/{clip}.mp4"));
+    let file = cached(&format!("clips/{clip}.mp4"));
     let pixels = format!("pixels {}\n", pixels(&file));
     let agreed = std::fs::read_to_string(&golden).unwrap_or_default();
     let blesses = std::env::var_os("BLESS").is_some();
@@ -145,7 +146,7 @@ async fn incidents_of(camera: &str, clip: &Path, frames: usize) -> Vec<Incident>
     append_clip(&stream, clip, ClipPace::Asap, made).await.unwrap();
     let config = std::fs::read_to_string(folder().join(format!("{camera}.yaml"))).unwrap();
     let config = config.replace("${KVS_INFER_CACHE}", cache_dir().unwrap().to_str().unwrap());
-    let program = Program::start(&config, &sim.endpoint(), None);
+    let program = Program::start(kvs_infer_command!(), &config, &sim.endpoint(), None);
     for looks in (STRIDE..frames).step_by(STRIDE) {
         program.camera_when(camera, |row| row["frames"]["inferred"].as_u64() >= Some(looks as u64));
     }

@@ -4,10 +4,11 @@ use std::time::{Duration, SystemTime};
 
 use kvs_sim::{ClipPace, append_clip, epoch_ms};
 use serde_json::Value;
+use test_support::colours::{model, sim};
+use test_support::kvs_infer_command;
+use test_support::program::Program;
 
-use super::colours::{model, sim};
 use super::painting::{PaintedBox, RED, SIDE, paint};
-use super::program::Program;
 use super::rules::reported;
 
 const FRAMES: usize = 42;
@@ -26,7 +27,7 @@ async fn an_object_behind_a_mask_is_reported_on_either_side_and_never_shown_behi
     paint(&clip, FRAMES, &[WALK]);
     let stream = sim.store().stream_or_create("masked-stream").unwrap();
     append_clip(&stream, &clip, ClipPace::Asap, made).await.unwrap();
-    let program = Program::start(&config(), &sim.endpoint(), None);
+    let program = Program::start(kvs_infer_command!(), &config(), &sim.endpoint(), None);
     program.camera_after("masked", FRAMES as u64);
     let ended = program.stop();
     assert!(ended.status.success(), "{:#?}", ended.log);

@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime};
 use kvs_infer::detect::cache_dir;
 use kvs_sim::{ClipPace, append_clip};
 use serde_json::Value;
-
-use super::colours::sim;
-use super::program::Program;
+use test_support::colours::sim;
+use test_support::kvs_infer_command;
+use test_support::program::Program;
 
 /// Frames of the gate clip: 12 s of 25.
 const FRAMES: u64 = 300;
@@ -40,7 +40,7 @@ cameras:
 ",
         cache.display()
     );
-    let program = Program::start(&config, &sim.endpoint(), None);
+    let program = Program::start(kvs_infer_command!(), &config, &sim.endpoint(), None);
     program.camera_after("gate", FRAMES / 5);
     let ended = program.stop();
     assert!(ended.status.success(), "{:#?}", ended.log);

@@ -4,10 +4,11 @@ use std::time::{Duration, SystemTime};
 
 use kvs_sim::{ClipPace, append_clip, epoch_ms};
 use serde_json::Value;
+use test_support::colours::{model, sim};
+use test_support::kvs_infer_command;
+use test_support::program::Program;
 
-use super::colours::{model, sim};
 use super::painting::{BLUE, GREEN, PaintedBox, RATE, RED, paint};
-use super::program::Program;
 
 /// A camera and the events that it must report.
 struct Scene {
@@ -219,7 +220,7 @@ async fn the_events_are_what_is_true() {
     let config = format!(
         "publishers: {{ local_dir: events }}\nsnapshots: {{ enabled: false }}\ndevice: cpu\ncameras:\n{cameras}"
     );
-    let program = Program::start(&config, &sim.endpoint(), None);
+    let program = Program::start(kvs_infer_command!(), &config, &sim.endpoint(), None);
     for scene in &SCENES {
         program.camera_after(scene.name, scene.frames as u64);
     }

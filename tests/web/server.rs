@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{http, show};
 use kvs_infer::cli::healthcheck::{self, HealthcheckArgs};
 use kvs_infer::http::{Encode, HttpServer};
 use kvs_infer::media::CameraId;
 use kvs_infer::status::{SinkState, SinkStatus, StatusBoard, Watch};
 use serde_json::{Value, json};
+use test_support::http;
+
+use super::show;
 
 pub(super) const TOKEN: &str = "correct horse battery staple";
 

@@ -32,7 +32,7 @@ PLACEHOLDERS = {
 
 
 def metrics(files: Files) -> dict[tuple[str, ...], set[str]]:
-    """Returns the metrics of CloudWatch by dimensions: the table of docs/operations.md, which tests/docs.rs checks."""
+    """Returns the metrics of CloudWatch by dimensions: the table of docs/operations.md, which tests/docs checks."""
     found: dict[tuple[str, ...], set[str]] = {}
     for dimensions, name in re.findall(r"^\| (Service[\w, ]*) \| `(\w+)` \|", files.operations, re.MULTILINE):
         found.setdefault(tuple(dimensions.split(", ")), set()).add(name)

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use kvs_infer::http::{AccessToken, Encode, HttpServer, HttpSpec};
 use kvs_infer::media::{
-    BBox, CameraId, Color, Event, Extras, Fragment, Frame, HostPicture, Matrix, MediaMs, ModelId, Payload,
-    Phase, Surface, TimeSource,
+    BBox, CameraId, Color, Event, Fragment, Frame, HostPicture, Matrix, MediaMs, Surface,
 };
 use kvs_infer::render::Label;
 use kvs_infer::status::StatusBoard;
 use metrics_exporter_prometheus::PrometheusBuilder;
+use test_support::sample_event;
 
 /// Width and height of the synthetic frames, px.
 pub(crate) const SIZE_PX: (u32, u32) = (640, 360);
@@ -60,44 +60,12 @@ pub(crate) fn bbox(n: u32) -> BBox {
     BBox { x1, y1: 150.0, x2: x1 + 90.0, y2: 320.0 }
 }
 
-/// An event of `camera` with this id.
+/// An event of `camera` with this id, of now.
 pub(crate) fn event(camera: &CameraId, id: &str, label: &str) -> Event {
-    let extras = Extras {
-        incident_id: id.into(),
-        phase: Phase::Start,
-        fragment_number: "9134".into(),
-        frame_index: 4,
-        producer_ts_ms: Some(now_ms()),
-        server_ts_ms: None,
-        time_source: TimeSource::Producer,
-        frame_width: SIZE_PX.0,
-        frame_height: SIZE_PX.1,
-        zones: vec!["drive".into()],
-        model: ModelId { name: "street".into(), sha256: "0".repeat(64) },
-        track_id: 1,
-        snapshot: None,
-        text: None,
-        ocr_conf: None,
-        duration_ms: None,
-        activity: None,
-    };
-    let payload = Payload {
-        camera_id: camera.to_string(),
-        kind: "objects".into(),
-        label: label.into(),
-        conf: 0.87,
-        bbox: [8.0, 4.0, 30.0, 33.0],
-        ts_ms: now_ms(),
-        extras,
-    };
-    Event {
-        event_id: id.into(),
-        camera_id: camera.to_string(),
-        producer: "kvs-infer/test".into(),
-        schema: "1".into(),
-        seq: 1,
-        payload,
-    }
+    let mut event: Event = sample_event(&camera.to_string(), id);
+    event.payload.label = label.into();
+    event.payload.ts_ms = now_ms();
+    event
 }
 
 /// A JPEG of the luma; the labels' boxes are drawn as dark frames.

@@ -2,8 +2,8 @@
 
 use h26x::{Codec, DecoderConfig, build_codec_private, codec_string, filter_for_decoder, picture_size};
 use proptest::prelude::*;
+use test_support::invariants::access_unit;
 
-use crate::invariants;
 use crate::seeds::{codec_private, input, length_prefixed};
 
 fn codec() -> impl Strategy<Value = Codec> {
@@ -47,7 +47,7 @@ proptest! {
         let unit = length_prefixed(length_bytes, &nals);
         let expected = if pictures.is_empty() { unit.clone() } else { length_prefixed(length_bytes, &pictures) };
         prop_assert_eq!(&filter_for_decoder(Codec::H265, &private, &unit)[..], expected);
-        invariants::check(&input(Codec::H265, &private, &unit));
+        access_unit::check(&input(Codec::H265, &private, &unit));
     }
 
     #[test]
@@ -63,12 +63,12 @@ proptest! {
             let at = at.index(bytes.len());
             bytes[at] = byte;
         }
-        invariants::check(&bytes[..=length.index(bytes.len())]);
-        invariants::check(&bytes);
+        access_unit::check(&bytes[..=length.index(bytes.len())]);
+        access_unit::check(&bytes);
     }
 
     #[test]
     fn any_bytes_keep_the_invariants(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        invariants::check(&bytes);
+        access_unit::check(&bytes);
     }
 }

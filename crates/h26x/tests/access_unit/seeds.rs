@@ -5,9 +5,8 @@
 use std::path::{Path, PathBuf};
 
 use h26x::{Codec, build_codec_private};
-
-use crate::invariants;
-use crate::parameter_sets::{H264_SETS, H265_SETS, bytes_of};
+use test_support::invariants::access_unit;
+use test_support::parameter_sets::{H264_SETS, H265_SETS, bytes_of};
 
 /// Returns an avcC or hvcC for a picture of 320x178.
 pub(crate) fn codec_private(codec: Codec) -> Vec<u8> {
@@ -73,7 +72,7 @@ fn stored_seeds_equal_the_built_ones_and_keep_the_invariants() {
     for entry in std::fs::read_dir(folder()).expect("the folder has seeds") {
         let seed = std::fs::read(entry.expect("the file exists").path()).expect("the seed is readable");
         for len in 0..=seed.len() {
-            invariants::check(&seed[..len]);
+            access_unit::check(&seed[..len]);
         }
         replayed += 1;
     }

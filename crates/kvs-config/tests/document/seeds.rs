@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use kvs_config::read;
-
-use crate::invariants::{self, environment};
+use test_support::invariants::configuration::{self, environment};
 
 /// The seeds that are valid configurations; the others have mistakes.
 const GOOD: &[&str] = &[
@@ -39,9 +38,9 @@ fn seeds() -> Vec<(String, String)> {
 fn every_prefix_of_the_seeds_keeps_the_invariants() {
     for (name, seed) in seeds() {
         eprintln!("{name}");
-        invariants::check(seed.as_bytes());
+        configuration::check(seed.as_bytes());
         for (end, _) in seed.char_indices().step_by(1 + seed.len() / 400) {
-            invariants::check(&seed.as_bytes()[..end]);
+            configuration::check(&seed.as_bytes()[..end]);
         }
     }
 }

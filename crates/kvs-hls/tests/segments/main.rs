@@ -3,9 +3,6 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test panics on the first failure")]
 
 mod ffmpeg;
-mod invariants;
-#[path = "../../../h26x/tests/access_unit/parameter_sets.rs"]
-mod parameter_sets;
 mod player;
 mod read_ffmpeg;
 mod round_trip;

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use h26x::Codec;
 use kvs_hls::{AccessUnit, HlsLimits, HlsTrack, mp4, ts};
 use proptest::prelude::*;
+use test_support::invariants::segments;
 
-use crate::invariants;
 use crate::seeds::{h264_track, h265_track};
 
 fn track() -> impl Strategy<Value = HlsTrack> {
@@ -94,9 +94,9 @@ proptest! {
 
     #[test]
     fn any_bytes_keep_the_invariants(input in prop::collection::vec(any::<u8>(), 0..2000)) {
-        invariants::check_playlist(&input);
-        invariants::check_fmp4(&input);
-        invariants::check_ts(&input);
+        segments::check_playlist(&input);
+        segments::check_fmp4(&input);
+        segments::check_ts(&input);
     }
 
     #[test]
@@ -112,8 +112,8 @@ proptest! {
                 bytes[at] = *byte;
             }
             bytes.truncate(cut.index(bytes.len()) + 1);
-            invariants::check_fmp4(&bytes);
-            invariants::check_ts(&bytes);
+            segments::check_fmp4(&bytes);
+            segments::check_ts(&bytes);
         }
     }
 }

@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use h26x::Codec;
 use kvs_hls::{AccessUnit, HlsTrack, mp4, ts};
-
-use crate::invariants;
-use crate::parameter_sets::{H264_SETS, H265_SETS, bytes_of};
+use test_support::invariants::segments;
+use test_support::parameter_sets::{H264_SETS, H265_SETS, bytes_of};
 
 fn sized(set: &[u8]) -> Vec<u8> {
     [&(set.len() as u16).to_be_bytes(), set].concat()
@@ -108,11 +107,8 @@ fn write_or_compare_seeds() {
 fn stored_seeds_equal_the_built_ones_and_keep_the_invariants() {
     write_or_compare_seeds();
     type Check = fn(&[u8]);
-    let checks: [(&str, Check); 3] = [
-        ("playlist", invariants::check_playlist),
-        ("fmp4", invariants::check_fmp4),
-        ("ts", invariants::check_ts),
-    ];
+    let checks: [(&str, Check); 3] =
+        [("playlist", segments::check_playlist), ("fmp4", segments::check_fmp4), ("ts", segments::check_ts)];
     let mut replayed = 0;
     for (target, check) in checks {
         for entry in std::fs::read_dir(folder().join(target)).expect("the folder has seeds") {

@@ -3,8 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::any;
 use proptest::test_runner::{Config, TestRunner};
-
-use super::damage::check;
+use test_support::invariants::damaged_outbox::check;
 
 /// Returns damages of one kind at every `step`th offset.
 fn sweep(kind: u8, step: usize, until: u32, length: u8, value: u8) -> Vec<Vec<u8>> {

@@ -1,7 +1,6 @@
 //! The outbox in real folders, by its public API.
 #![expect(clippy::unwrap_used, reason = "a failed test panics")]
 
-mod damage;
 mod damaged;
 mod folder;
 mod kill;

@@ -1,0 +1,13 @@
+//! The integration tests, one binary: each further one is linked for itself.
+//!
+//! `faults` and `kills` are binaries of their own, because `make faults` and `make kills` run them by themselves, at length.
+
+mod config;
+mod decode;
+mod detect;
+mod docs;
+mod publish;
+mod service;
+mod sim_clients;
+mod truth;
+mod web;

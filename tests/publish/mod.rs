@@ -1,0 +1,13 @@
+//! The stage publish: the sinks on a real disk, and through the real SDKs against moto.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "what a test cannot set up, it fails on")]
+
+mod answers;
+mod aws;
+mod crowd;
+mod dynamodb;
+mod event;
+mod fake_kinesis;
+mod local;
+mod other_servers;
+mod positions;
+mod sns;

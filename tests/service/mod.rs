@@ -1,0 +1,29 @@
+//! The whole program as a black box: the built binary against the local KVS and moto, over real HTTP.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what a test cannot set up, it fails on"
+)]
+
+mod access;
+mod bench;
+mod delivery;
+mod environment;
+mod faults;
+mod following;
+mod gops;
+mod gpu;
+mod hls;
+mod idle;
+mod inspect;
+mod live_check;
+mod modes;
+mod own_models;
+mod pixels;
+mod refusals;
+mod reload;
+mod secrets;
+mod stop;
+mod takeover;

@@ -1,0 +1,7 @@
+//! HTTP and the page: as a client sees them, and as a browser does.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod crowd;
+mod page;
+mod server;
+mod show;
