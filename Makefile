@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help setup build demo test kills faults soak deploy deploy-plan refresh-host teardown deploy-test deploy-rules monitoring-test workflows-test docker-build docker-push image-test check advisories lint bench \
-    bench-mix bench-tracking bless fuzz clean
+    bench-mix bench-idle bench-tracking bless fuzz clean
 
 # The paths of what scripts/setup installed; see scripts/env.
 ENV := source scripts/env &&
@@ -70,6 +70,12 @@ bench-mix: ## a mostly idle mix of cameras: CPU time with and without the motion
 	@scripts/setup bench
 	cargo build --release --locked --bin kvs-infer
 	$(ENV) "$$KVS_INFER_PYTHON" benches/mix.py target/release/kvs-infer "$$KVS_INFER_CACHE"/{models/street.onnx,clips/street.mp4}
+
+bench-idle: ## cameras on which little happens: CPU time, delay, recall, wakes, memory; BEFORE=BINARY for the busy camera's ratio
+	@scripts/setup bench
+	cargo build --release --locked --bin kvs-infer
+	$(ENV) "$$KVS_INFER_PYTHON" benches/idle.py target/release/kvs-infer "$$KVS_INFER_CACHE"/{models/street.onnx,clips/{yard,street}.mp4} \
+	    $(if $(BEFORE),--before "$(BEFORE)")
 
 bench-tracking: ## the incidents of 79.5 s of footage beside ByteTrack's tracks of the same boxes, by kvs-infer eval
 	@scripts/setup tracking

@@ -12,19 +12,15 @@ overlapping times, and overlapping boxes.
 """
 
 import argparse
-import json
-import math
-import os
-import re
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
+
+from comparison import Incident, LocalKvs, incidents, missing, run_peer, service
 
 SECONDS, RATE = 120, 25
 WIDTH, HEIGHT = 640, 272
@@ -37,8 +33,6 @@ STILL_AT = [0.4, 3.8, 4.8, 5.2, 3.0, 8.0]
 BUSY_SCENE, BUSY_FROM_S, BUSY_FRAMES = 4, 20, 126
 # Temporal noise of a sensor by day, in steps of 256 (`noise=alls`): uniform, up to half of the value either way.
 NOISE = "noise=alls=6:allf=t"
-TWIN_IOU = 0.5
-Incident = dict[str, Any]
 # CPU seconds, inferences, incidents.
 Figures = tuple[float, int, list[Incident]]
 
@@ -95,29 +89,6 @@ def make_clips(street: str, folder: Path) -> dict[str, Path]:
     return clips
 
 
-# The local KVS
-
-
-class Footage:
-    """The clips as stored footage of a local KVS: played once in real time, then stored."""
-
-    def __init__(self, program: str, clips: dict[str, Path], log: Path) -> None:
-        plays = [f"--play={name}={clip}" for name, clip in clips.items()]
-        command = [program, "sim", "--listen", "127.0.0.1:0", *plays]
-        self.sim = subprocess.Popen(command, stdout=log.open("w"))
-        self.address = wait_for_line(log, r"http://127\.0\.0\.1:\d+", self.sim)
-        self.began = time.monotonic()
-
-    def complete(self) -> Self:
-        """Waits until the clips have been played, and returns the footage."""
-        time.sleep(max(0.0, self.began + SECONDS + 3 - time.monotonic()))
-        return self
-
-    def stop(self) -> None:
-        self.sim.send_signal(signal.SIGTERM)
-        self.sim.wait()
-
-
 # Ours
 
 
@@ -128,141 +99,30 @@ def config(model: str, cameras: Iterable[str], is_gated: bool) -> dict[str, Any]
     settings = {
         "fps_target": INFERENCES_PER_SECOND,
         "playback": {"start": "EARLIEST"},
-        "motion": {"enabled": is_gated, "max_idle_seconds": MAX_IDLE_S},
+        # Every frame is decoded: idle.py measures what is saved where only keyframes are.
+        "motion": {"enabled": is_gated, "max_idle_seconds": MAX_IDLE_S, "idle_decode": "all"},
         "pipeline": [{"type": "objects", "objects": objects}],
     }
     rows = [{"id": name, "kvs_stream_name": name, **settings} for name in cameras]
     return {"publishers": {"local_dir": "events"}, "state": {"dir": "state"}, "device": "cpu", "cameras": rows}
 
 
-def read_frames(port: str) -> float:
-    """Returns the number of frames read by all cameras so far."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
-        lines = answer.read().decode().splitlines()
-    return sum(float(line.split()[-1]) for line in lines if line.startswith("kvs_infer_demux_frames_total"))
-
-
-def inferences(port: str) -> int:
-    """Returns the number of inferences of all cameras so far."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/cameras", timeout=60) as answer:
-        rows = json.load(answer)["cameras"]
-    return sum(row["frames"]["inferred"] for row in rows)
-
-
-def cpu_of(pid: int) -> float:
-    """Returns the CPU seconds of a process, all threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def ours(program: str, model: str, cameras: Collection[str], address: str, is_gated: bool, folder: Path) -> Figures:
     """Runs kvs-infer over all footage. Returns the CPU seconds since it was ready, inferences and incidents."""
     folder.mkdir()
-    (folder / "cameras.yaml").write_text(json.dumps(config(model, cameras, is_gated)))
-    environment = {
-        **os.environ,
-        "AWS_ENDPOINT_URL_KINESIS_VIDEO": address,
-        "AWS_REGION": "us-east-1",
-        "LOG_FORMAT": "json",
-    }
-    environment |= {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_EC2_METADATA_DISABLED": "true"}
-    command = [program, "run", "--config", "cameras.yaml", "--http-host", "127.0.0.1", "--http-port", "0"]
-    run = subprocess.Popen(command, cwd=folder, env=environment, stdout=(folder / "log").open("w"))
-    port = wait_for_line(folder / "log", r'(?<="http":"127\.0\.0\.1:)\d+', run)
-    before = cpu_of(run.pid)
-    until_read(port, len(cameras) * SECONDS * RATE)
-    count = settled(port)
-    used = cpu_of(run.pid) - before
-    run.send_signal(signal.SIGTERM)
-    if run.wait() != 0:
-        sys.exit(f"kvs-infer ended with {run.returncode}: {folder / 'log'}")
+    with service(program, config(model, cameras, is_gated), address, folder) as running:
+        before = running.cpu_s()
+        count = running.settle(len(cameras) * SECONDS * RATE)
+        used = running.cpu_s() - before
     return used, count, incidents(folder / "events")
-
-
-def wait_for_line(log: Path, pattern: str, process: subprocess.Popen[bytes]) -> str:
-    """Waits until the log of a process matches the pattern, and returns the match."""
-    while process.poll() is None:
-        if found := re.search(pattern, log.read_text()):
-            return found.group(0)
-        time.sleep(0.02)
-    sys.exit(f"the process ended before it was ready:\n{log.read_text()}")
-
-
-def until_read(port: str, frames: int) -> None:
-    """Waits until every frame has been read."""
-    while read_frames(port) < frames:
-        time.sleep(0.2)
-
-
-def settled(port: str) -> int:
-    """Returns the number of inferences once it has not changed for two seconds."""
-    count, since = inferences(port), time.monotonic()
-    while time.monotonic() - since < 2:
-        time.sleep(0.2)
-        if (now := inferences(port)) != count:
-            count, since = now, time.monotonic()
-    return count
-
-
-def incidents(folder: Path) -> list[Incident]:
-    """Returns each incident: its first record and its end time, which is infinite if the footage ends before it."""
-    found: dict[str, Incident] = {}
-    for path in sorted(folder.glob("events*.jsonl")):
-        for line in path.read_text().splitlines():
-            payload = json.loads(line)["payload"]
-            began = found.setdefault(payload["extras"]["incident_id"], dict(payload, until=math.inf))
-            if payload["extras"]["phase"] == "end":
-                began["until"] = payload["ts_ms"]
-    return list(found.values())
 
 
 # The comparison
 
 
-def area(box: Sequence[float]) -> float:
-    """Returns the area of a box x1, y1, x2, y2."""
-    return (box[2] - box[0]) * (box[3] - box[1])
-
-
-def overlap(a: Sequence[float], b: Sequence[float]) -> float:
-    """Returns the intersection over union of two boxes x1, y1, x2, y2."""
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    common = max(0.0, width) * max(0.0, height)
-    return common / (area(a) + area(b) - common)
-
-
-def is_twin(one: Incident, other: Incident) -> bool:
-    """Returns whether both incidents are of the same object: equal labels, overlapping boxes and overlapping times."""
-    same = all(one[key] == other[key] for key in ("camera_id", "type", "label"))
-    together = one["ts_ms"] <= other["until"] and other["ts_ms"] <= one["until"]
-    return same and together and overlap(one["bbox"], other["bbox"]) >= TWIN_IOU
-
-
-def missing(expected: list[Incident], reported: list[Incident]) -> list[Incident]:
-    """Returns the expected incidents without a twin. Each reported incident is the twin of at most one."""
-    free, alone = list(reported), []
-    for one in expected:
-        twin = next((other for other in free if is_twin(one, other)), None)
-        if twin is None:
-            alone.append(one)
-        else:
-            free.remove(twin)
-    return alone
-
-
-def run_peer(model: str, clips: Iterable[Path]) -> tuple[float, int]:
+def run_peers(model: str, clips: Iterable[Path]) -> tuple[float, int]:
     """Runs peer.py over the clips, one after the other. Returns the CPU seconds and the inferences."""
-    script = Path(__file__).with_name("peer.py")
-    command: list[str | Path] = [
-        sys.executable,
-        script,
-        model,
-        "--fps",
-        str(INFERENCES_PER_SECOND),
-        "--conf",
-        str(CONF),
-    ]
-    results = [json.loads(subprocess.check_output([*command, clip], text=True)) for clip in clips]
+    results = [run_peer(model, clip, INFERENCES_PER_SECOND, CONF) for clip in clips]
     return sum(result["cpu_s"] for result in results), sum(result["inferences"] for result in results)
 
 
@@ -288,13 +148,12 @@ def main() -> None:
         folder = Path(wanted.keep or temporary)
         folder.mkdir(exist_ok=True, parents=True)
         clips = make_clips(wanted.street, folder)
-        footage = Footage(program, clips, folder / "sim.log").complete()
-        try:
-            ungated = ours(program, model, clips, footage.address, False, folder / "every-frame")
-            python = run_peer(model, clips.values())
-            gated = ours(program, model, clips, footage.address, True, folder / "gated")
-        finally:
-            footage.stop()
+        with LocalKvs(program, folder / "sim.log", clips) as kvs:
+            # The clips are played once in real time, and are stored then.
+            time.sleep(max(0.0, kvs.began + SECONDS + 3 - time.monotonic()))
+            ungated = ours(program, model, clips, kvs.address, False, folder / "every-frame")
+            python = run_peers(model, clips.values())
+            gated = ours(program, model, clips, kvs.address, True, folder / "gated")
     sys.exit(1 if report(python, gated, ungated) else 0)
 
 

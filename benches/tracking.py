@@ -19,20 +19,17 @@ import argparse
 import datetime
 import importlib.metadata
 import json
-import os
 import pathlib
-import signal
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from typing import Any, NamedTuple
 
 import numpy
 import supervision
 import trackers
 
-import mix
+import comparison
 
 FOOTAGE = pathlib.Path(__file__).resolve().parent.parent / "testdata" / "footage"
 TRUTH, BOXES = FOOTAGE / "yard.truth.yaml", FOOTAGE / "yard.boxes.jsonl"
@@ -111,68 +108,26 @@ def config(model: str) -> dict[str, Any]:
 
 def run_program(program: str, model: str, clip: str, folder: pathlib.Path) -> pathlib.Path:
     """Stores the clip in a local KVS, runs kvs-infer over it, and returns the file of its events."""
-    log = folder / "sim.log"
-    sim = subprocess.Popen([program, "sim", "--listen", "127.0.0.1:0"], stdout=log.open("w"))
-    try:
-        address = mix.wait_for_line(log, r"http://127\.0\.0\.1:\d+", sim)
+    with comparison.LocalKvs(program, folder / "sim.log", {}) as kvs:
         matroska = folder / "yard.mkv"
         subprocess.run(["ffmpeg", "-v", "error", "-nostdin", "-y", "-i", clip, "-c", "copy", matroska], check=True)
         for case in CASES:
-            put_media(address, case, matroska)
-        read_all(program, model, address, folder)
-    finally:
-        sim.send_signal(signal.SIGTERM)
-        sim.wait()
+            kvs.create(case.camera)
+            kvs.put(case.camera, matroska.read_bytes(), case.start_ms / 1000)
+        read_all(program, model, kvs.address, folder)
     return folder / "events" / "events.jsonl"
-
-
-def put_media(address: str, case: Case, matroska: pathlib.Path) -> None:
-    """Creates the case's stream and stores the clip in it, with the case's timestamps."""
-    stream = json.dumps({"StreamName": case.camera, "DataRetentionInHours": 24}).encode()
-    with urllib.request.urlopen(f"{address}/createStream", data=stream, timeout=60):
-        pass
-    headers = {
-        "x-amzn-stream-name": case.camera,
-        "x-amzn-fragment-timecode-type": "RELATIVE",
-        "x-amzn-producer-start-timestamp": f"{case.start_ms / 1000:.3f}",
-    }
-    request = urllib.request.Request(f"{address}/putMedia", matroska.read_bytes(), headers)
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        acks = answer.read().decode()
-    if '"ERROR"' in acks or '"PERSISTED"' not in acks:
-        sys.exit(f"PutMedia failed: {acks}")
 
 
 def read_all(program: str, model: str, address: str, folder: pathlib.Path) -> None:
     """Runs kvs-infer until every frame has been read and processed."""
-    (folder / "cameras.yaml").write_text(json.dumps(config(model)))
-    environment = {
-        **os.environ,
-        "AWS_ENDPOINT_URL_KINESIS_VIDEO": address,
-        "AWS_REGION": "us-east-1",
-        "LOG_FORMAT": "json",
-    }
-    environment |= {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_EC2_METADATA_DISABLED": "true"}
-    command = [program, "run", "--config", "cameras.yaml", "--http-host", "127.0.0.1", "--http-port", "0"]
-    run = subprocess.Popen(command, cwd=folder, env=environment, stdout=(folder / "log").open("w"))
-    port = mix.wait_for_line(folder / "log", r'(?<="http":"127\.0\.0\.1:)\d+', run)
-    mix.until_read(port, FRAMES * len(CASES))
-    mix.settled(port)
-    inferred = inferences(port)
-    run.send_signal(signal.SIGTERM)
-    if run.wait() != 0:
-        sys.exit(f"kvs-infer ended with {run.returncode}: {folder / 'log'}")
+    with comparison.service(program, config(model), address, folder) as running:
+        running.settle(FRAMES * len(CASES))
+        inferred = {row["id"]: row["frames"]["inferred"] for row in running.cameras()}
     expected = {case.camera: len(frames(case)) for case in CASES}
     if inferred != expected:
         sys.exit(
             f"frames that kvs-infer inferred: {inferred}; that ByteTrack gets: {expected}. The log: {folder / 'log'}"
         )
-
-
-def inferences(port: str) -> dict[str, int]:
-    """Returns the number of frames of each camera that went through the model."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/cameras", timeout=60) as answer:
-        return {row["id"]: row["frames"]["inferred"] for row in json.load(answer)["cameras"]}
 
 
 def check_same_frames(events: pathlib.Path) -> None:

@@ -9,7 +9,6 @@ use tokio::sync::{Notify, OwnedMutexGuard, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::backlog::follow_waiting;
 use super::delivery_progress::DeliveryProgress;
 use super::picture_warnings::PictureWarnings;
 use super::positions::{CLAIMS_AT_ONCE, ClaimError, PositionTable, Positions, Takeover};
@@ -181,9 +180,6 @@ impl EventOutbox {
             start_sinks(&spec).await?;
         let mut tasks: Vec<_> = sinks.iter_mut().filter_map(|sink| sink.task.take()).collect();
         let positions = open_positions(&spec, &store, &sinks, &progress, &changed)?;
-        if let Some(positions) = &positions {
-            follow_waiting(&store, &positions.sinks, &progress)?;
-        }
         let (refusing, closed) = (CancellationToken::new(), CancellationToken::new());
         if let Some(positions) = &positions {
             tasks.push(tokio::spawn(Arc::clone(positions).run(closed.clone())));

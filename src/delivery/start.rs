@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use super::backlog::Backlog;
+use super::backlog::{Backlog, follow_waiting};
 use super::dead_letter::DeadLetters;
 use super::delivery_progress::DeliveryProgress;
 use super::sink::{Sink, SinkRun};
@@ -48,10 +48,15 @@ pub(super) struct RunningSink {
 pub(super) async fn start_sinks(spec: &OutboxSpec) -> Result<RunningSinks, StartError> {
     let OpenedOutbox { store, sinks, damaged } = open(spec).await?;
     let required = sinks.iter().filter(|sink| sink.is_required()).map(|sink| Arc::from(sink.name()));
+    let progress = Arc::new(DeliveryProgress::new(required, BEST_EFFORT_PATIENCE));
+    if spec.state.ddb_table.is_some() {
+        // Before a sink runs: an event that is delivered while it is added would hold its camera's position for ever.
+        follow_waiting(&store, &queues_of(&store, &sinks), &progress)?;
+    }
     let starter = SinkStarter {
         spec,
         store: &store,
-        progress: Arc::new(DeliveryProgress::new(required, BEST_EFFORT_PATIENCE)),
+        progress,
         dead_letters: Arc::new(DeadLetters::new(&spec.dead_letter)),
         changed: Arc::default(),
         closing: CancellationToken::new(),
@@ -64,6 +69,15 @@ pub(super) async fn start_sinks(spec: &OutboxSpec) -> Result<RunningSinks, Start
     }
     let SinkStarter { progress, changed, closing, give_up, .. } = starter;
     Ok(RunningSinks { store, damaged, sinks: running, progress, changed, closing, give_up })
+}
+
+/// Returns the sinks' names and handles.
+fn queues_of(store: &::outbox::Outbox, sinks: &[Arc<dyn Sink>]) -> Vec<(Arc<str>, ::outbox::SinkHandle)> {
+    let queue = |sink: &Arc<dyn Sink>| {
+        let name = sink.name();
+        store.sink(&name).map(|handle| (Arc::from(name), handle))
+    };
+    sinks.iter().filter_map(queue).collect()
 }
 
 /// An outbox that was opened.
@@ -201,9 +215,89 @@ impl SinkStarter<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
-    use crate::delivery::StateSpec;
+    use crate::base::Probe;
+    use crate::delivery::{Clients, RecordHeader, Route, SinkRegistry, SinkSet, StateSpec};
+    use crate::media::CameraId;
     use crate::sinks::PublishSpec;
+    use crate::snapshot::SnapshotSettings;
+
+    /// A sink that delivers nothing, and keeps whether the progress knew of its record when it started.
+    #[derive(Clone, Debug, Default)]
+    struct StartWitness(Arc<Mutex<Option<bool>>>);
+
+    impl Sink for StartWitness {
+        fn name(&self) -> String {
+            "witness".to_owned()
+        }
+
+        fn is_required(&self) -> bool {
+            true
+        }
+
+        fn destination(&self, _route: &Route) -> String {
+            self.name()
+        }
+
+        fn spawn(&self, run: SinkRun) -> Result<JoinHandle<()>, StartError> {
+            *self.0.lock().unwrap() = Some(run.backlog.progress.waits(&CameraId::new("gate")));
+            Ok(tokio::spawn(async {}))
+        }
+
+        fn probes(&self, _clients: Option<&Clients>) -> Vec<Probe> {
+            Vec::new()
+        }
+    }
+
+    impl SinkRegistry for StartWitness {
+        fn sinks(&self, _routes: &[&Route]) -> Vec<Arc<dyn Sink>> {
+            vec![Arc::new(self.clone())]
+        }
+
+        fn leftover(&self, _name: &str) -> Option<Arc<dyn Sink>> {
+            None
+        }
+
+        fn snapshots(&self) -> Option<SnapshotSettings> {
+            None
+        }
+    }
+
+    #[tokio::test]
+    async fn a_record_that_waits_is_in_the_progress_before_its_sink_can_deliver_it() {
+        let (folder, witness) = (tempfile::tempdir().unwrap(), StartWitness::default());
+        let sinks = SinkSet { registry: Arc::new(witness.clone()), routes: Vec::new() };
+        let spec = OutboxSpec { sinks, ..spec(folder.path(), Some("positions")) };
+        let header = RecordHeader {
+            event_id: "e".into(),
+            ts_ms: 0,
+            seq: 1,
+            arrived_ms: 0,
+            incident_id: String::new(),
+            place: None,
+        };
+        let payload = [serde_json::to_vec(&header).unwrap(), b"\n{}".to_vec()].concat();
+        let before = open(&spec).await.unwrap().store;
+        let waiting = ::outbox::NewEntry {
+            payload: payload.into(),
+            attachments: Vec::new(),
+            sinks: vec![before.sink("witness").unwrap()],
+        };
+        let commit = ::outbox::OutboxCommit {
+            source: "gate".into(),
+            checkpoint: None,
+            entries: vec![waiting],
+            urgent: true,
+        };
+        before.commit(commit).await.unwrap();
+        before.close().unwrap();
+        drop(before);
+        let running = start_sinks(&spec).await.unwrap();
+        assert_eq!(*witness.0.lock().unwrap(), Some(true));
+        running.store.close().unwrap();
+    }
 
     fn spec(folder: &std::path::Path, table: Option<&str>) -> OutboxSpec {
         let publish = PublishSpec { local_dir: Some(folder.join("events")), ..PublishSpec::default() };

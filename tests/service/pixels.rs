@@ -122,7 +122,7 @@ async fn a_still_scene_is_looked_at_now_and_then_and_nothing_else_changes() {
     append(&sim, &clip, start).await;
     let (all, reported, _) =
         looks(Program::start(kvs_infer_command!(), &config("enabled: true"), &sim.endpoint(), None));
-    let gated = config("motion: { enabled: true }");
+    let gated = config("motion: { enabled: true, idle_decode: all }");
     let (few, reported_by_few, dir) =
         looks(Program::start(kvs_infer_command!(), &gated, &sim.endpoint(), None));
     // Seconds 0 to 1, 6, 8 to 9, 10 to 11, 16.

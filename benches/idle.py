@@ -1,0 +1,384 @@
+#!/usr/bin/env python3
+"""Idle decode: CPU time, delay, recall, wakes and memory of 1080p25 cameras on which nearly nothing happens.
+
+idle_footage.py describes the footage. All programs infer five times per second with one thread per inference. kvs-infer
+reads from the local KVS, whose CPU time is not counted, and does all that `run` does: decide, snapshots, outbox. Python
+(peer.py) decodes the files and detects; it decides and stores nothing. CPU time is per second of media, so 100 % is one
+core that keeps up with one camera in real time. `key_frames` and `all` are the values of `motion.idle_decode`.
+
+Footage is stored and read in catch-up, except for the delay and the memory: there the local KVS plays in real time.
+"""
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import comparison
+import idle_footage
+from comparison import Incident, LocalKvs
+from idle_bench import AT_ONCE, Bench, Run, first_ms, put, stream_name, wakes_of, words
+from idle_footage import QUIET_S, RATE, Visitor
+
+# The footage of a still scene, s: with idle decode, and where every frame is decoded.
+LONG_S, SHORT_S = 240, 60
+# Of the twenty cameras: the footage before the CPU time counts, in which each camera becomes idle, and the rest, s.
+HEAD_S, BODY_S = QUIET_S, 2 * QUIET_S
+# The encoders of the 19 idle cameras. The first of two of them have one visitor.
+IDLE_CAMERAS = {"CRF 28": 5, "CBR": 5, "B-frames": 4, "H.265": 5}
+WITH_VISITOR = {"CRF 28": 2, "CBR": 2}
+# A wake is due to the scene once per switch of day and night; all others are to be fewer than one per minute.
+WAKES_PER_HOUR, SWITCHES_PER_HOUR = 60, 2 * 3600 / idle_footage.DAY_NIGHT_S
+# No such scene is to keep a camera awake for ever.
+MAX_DECODED = 0.5
+FEW, MANY = 4, 12
+VISITOR_IOU = 0.3
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("program", help="kvs-infer, a release build")
+    parser.add_argument("model", help="a detector in the output layout of YOLOv8, square input, class 0: person")
+    parser.add_argument("yard", help="the clip of which the scene and its visitors are made")
+    parser.add_argument("street", help="the clip of the busy camera")
+    parser.add_argument(
+        "--before", metavar="BINARY", help="a build that decodes every access unit, for the third table"
+    )
+    parser.add_argument("--keep", metavar="FOLDER", help="folder for clips, which are used again, and runs")
+    parser.add_argument("--only", metavar="TABLES", default="1234567", help="the tables to measure (default 1234567)")
+    return parser.parse_args()
+
+
+# 1: the idle camera
+
+
+def idle_camera(bench: Bench) -> None:
+    lengths = f"{LONG_S} s; `all` {SHORT_S} s, Python {QUIET_S} s"
+    bench.figures.begin(f"1. idle camera, CPU time as a share of one core ({lengths})")
+    for encoder in idle_footage.QUIET_ENCODERS:
+        name = f"quiet-{encoder}"
+        with bench.kvs() as kvs:
+            kvs.create("long", "short")
+            put(kvs, "long", [bench.clip(name)] * (LONG_S // QUIET_S), time.time() - LONG_S - 60)
+            put(kvs, "short", [bench.clip(name)] * (SHORT_S // QUIET_S), time.time() - LONG_S - 60)
+            saving = bench.run(kvs, bench.config(["long"], "key_frames"), LONG_S * RATE)
+            whole = bench.run(kvs, bench.config(["short"], "all"), SHORT_S * RATE)
+        share, python = saving.cpu_s / LONG_S, bench.python_share(name)
+        wakes = wakes_of(saving.metrics, "long")
+        detail = f"decode {saving.decode_s / LONG_S:.2%}, {saving.inferences} inferences, wakes: {words(wakes)}"
+        bench.figures.add(f"{encoder}: `key_frames` ({detail})", f"{share:.2%}", "<= 1.5 %", share <= 0.015)
+        bench.figures.add(f"{encoder}: `all` / Python", f"{whole.cpu_s / SHORT_S:.1%} / {python:.1%}")
+        bench.figures.add(f"{encoder}: Python / ours", f"{python / share:.1f}", ">= 20", python / share >= 20)
+        bench.quiet_wakes[encoder] = wakes
+
+
+# 2: twenty cameras
+
+
+def store_twenty(bench: Bench, kvs: LocalKvs, cameras: Mapping[str, str], start_s: float, part: str) -> None:
+    """Stores the head or the body of the footage of each camera. `cameras` has the encoder of each stream."""
+    for stream, encoder in cameras.items():
+        quiet = bench.clip("busy" if encoder == "busy" else f"quiet-{encoder}")
+        is_visited = encoder in WITH_VISITOR and int(stream.rsplit("-", 1)[1]) <= WITH_VISITOR[encoder]
+        middle = bench.clip(f"one-visitor-{encoder}") if is_visited else quiet
+        if part == "head":
+            put(kvs, stream, [quiet], start_s)
+        else:
+            put(kvs, stream, [middle, quiet], start_s + HEAD_S)
+
+
+def twenty_cameras(bench: Bench) -> None:
+    visited = sum(WITH_VISITOR.values())
+    bench.figures.begin(
+        f"2. twenty cameras, one busy, 19 idle, of which {visited} have a visitor for "
+        f"{idle_footage.SINGLE_FOR_S:.0f} s ({BODY_S} s, after {HEAD_S} s)"
+    )
+    cameras = {"busy": "busy"}
+    for encoder, count in IDLE_CAMERAS.items():
+        cameras |= {f"{stream_name(encoder)}-{index + 1}": encoder for index in range(count)}
+    start_s = time.time() - 3600
+    runs = {}
+    with bench.kvs() as kvs:
+        kvs.create(*cameras)
+        folders = {decode: bench.new_folder() for decode in ("key_frames", "all")}
+        store_twenty(bench, kvs, cameras, start_s, "head")
+        for decode, folder in folders.items():
+            bench.run(kvs, bench.config(cameras, decode), len(cameras) * HEAD_S * RATE, folder=folder)
+        store_twenty(bench, kvs, cameras, start_s, "body")
+        for decode, folder in folders.items():
+            # From the checkpoint of the first run on.
+            config = bench.config(cameras, decode, start="CHECKPOINT")
+            runs[decode] = bench.run(kvs, config, len(cameras) * BODY_S * RATE, folder=folder)
+    report_twenty(bench, runs["key_frames"], runs["all"], start_s)
+
+
+def report_twenty(bench: Bench, saving: Run, whole: Run, start_s: float) -> None:
+    busy = bench.python_share("busy")
+    python = busy + sum(bench.python_share(f"quiet-{encoder}") * count for encoder, count in IDLE_CAMERAS.items())
+    for name, run in (("key_frames", saving), ("all", whole)):
+        bench.figures.add(f"ours, `{name}` (decode {run.decode_s / BODY_S:.1%})", f"{run.cpu_s / BODY_S:.1%}")
+    what = f"Python, measured on one camera of each kind and multiplied (busy {busy:.1%})"
+    bench.figures.add(what, f"{python:.1%}")
+    ratio = python * BODY_S / saving.cpu_s
+    bench.figures.add("Python / ours", f"{ratio:.1f}", ">= 10", ratio >= 10)
+    alone = comparison.missing(whole.incidents, saving.incidents)
+    share = f"{len(whole.incidents) - len(alone)} of {len(whole.incidents)}"
+    bench.figures.add("incidents of `all` that `key_frames` reports", share, "all", not alone)
+    extra = comparison.missing(saving.incidents, whole.incidents)
+    bench.figures.add("incidents of `key_frames` that `all` does not report", str(len(extra)))
+    for kind, group in (("missing", alone), ("only with `key_frames`", extra)):
+        for one in group:
+            at_s, view_s = one["ts_ms"] / 1000 - start_s, (one["until"] - one["ts_ms"]) / 1000
+            what = f"{kind}: {one['camera_id']} {one['label']} ({one['conf']:.2f}) at {at_s:.1f} s"
+            bench.figures.add(what, f"{view_s:.1f} s until its end")
+
+
+# 3: the busy camera
+
+
+def busy_camera(bench: Bench) -> None:
+    bench.figures.begin(f"3. busy camera with B-frames ({SHORT_S} s)")
+    with bench.kvs() as kvs:
+        kvs.create("busy")
+        put(kvs, "busy", [bench.clip("busy")] * (SHORT_S // QUIET_S), time.time() - 600)
+        now = bench.run(kvs, bench.config(["busy"], "all"), SHORT_S * RATE)
+        before = None
+        if bench.before:
+            config = bench.config(["busy"], None)
+            before = bench.run(kvs, config, SHORT_S * RATE, program=bench.before)
+    skipped = now.metrics.get('kvs_infer_units_skipped_total{camera="busy",reason="non_reference"}', 0)
+    bench.figures.add("access units left out", f"{skipped / (SHORT_S * RATE):.0%}")
+    bench.figures.add("CPU time: decode thread / all", f"{now.decode_s / SHORT_S:.1%} / {now.cpu_s / SHORT_S:.1%}")
+    if not before:
+        bench.figures.add("decode, beside a build without this", "left out: no `--before BINARY`", "<= 70 %")
+        return
+    shares = f"{before.decode_s / SHORT_S:.1%} / {before.cpu_s / SHORT_S:.1%}"
+    bench.figures.add("before: decode thread / all", shares)
+    ratio = now.decode_s / before.decode_s
+    bench.figures.add("decode thread, now / before", f"{ratio:.0%}", "<= 70 %", ratio <= 0.7)
+    same = facts(now) == facts(before)
+    what = f"the same incidents ({len(now.incidents)})"
+    bench.figures.add(what, "yes" if same else "no", "yes", same)
+
+
+def facts(run: Run) -> list[tuple[Any, ...]]:
+    """Returns the facts about all incidents that are to be equal."""
+    return [(one["ts_ms"], one["label"], one["bbox"], one["until"]) for one in run.incidents]
+
+
+# 4 and 5: visitors
+
+
+def match(visitor: Visitor, began_ms: int, starts: Iterable[Incident]) -> Incident | None:
+    """Returns the first start record of a visitor of a clip that began at `began_ms`."""
+    for record in starts:
+        at_s = (record["ts_ms"] - began_ms) / 1000
+        in_view = visitor.first / RATE - 0.05 <= at_s <= visitor.end / RATE + 0.05
+        if in_view and comparison.overlap(record["bbox"], visitor.box_at(at_s)) >= VISITOR_IOU:
+            return record
+    return None
+
+
+class EventWatch(threading.Thread):
+    """Notes the wall-clock time at which each record comes into the file of events."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(daemon=True)
+        self.path, self.is_over = path, False
+        # The time, ms, and the record.
+        self.seen: list[tuple[float, Incident]] = []
+
+    def run(self) -> None:
+        while not self.path.exists():
+            if self.is_over:
+                return
+            time.sleep(0.01)
+        with self.path.open() as lines:
+            rest = ""
+            while not self.is_over:
+                rest += lines.readline()
+                if rest.endswith("\n"):
+                    self.seen.append((time.time() * 1000, json.loads(rest)["payload"]))
+                    rest = ""
+                else:
+                    time.sleep(0.005)
+
+
+def visits(bench: Bench) -> None:
+    """Measures the delay while the footage is played in real time, and the recall on what is stored then."""
+    streams = {stream_name(encoder): encoder for encoder in idle_footage.VISITOR_ENCODERS}
+    clips = {stream: bench.clip(f"visitors-{encoder}") for stream, encoder in streams.items()}
+    with bench.kvs(clips) as kvs:
+        began = time.monotonic()
+        folder = bench.new_folder()
+        config = bench.config(streams, "key_frames", AT_ONCE, "NOW")
+        with comparison.service(bench.program, config, kvs.address, folder) as service:
+            # The footage plays already; the service starts within the time before the first visitor.
+            watch = EventWatch(folder / "events" / "events.jsonl")
+            watch.start()
+            time.sleep(max(0.0, began + bench.length_s + 2 - time.monotonic()))
+            watch.is_over = True
+            live = service.metrics()
+        began_ms = {stream: first_ms(kvs, stream) for stream in streams}
+        if "4" in bench.only:
+            delays(bench, streams, began_ms, watch.seen, live)
+        if "5" in bench.only:
+            recall(bench, streams, began_ms, kvs)
+
+
+def delays(
+    bench: Bench,
+    streams: Mapping[str, str],
+    began_ms: Mapping[str, int],
+    seen: Sequence[tuple[float, Incident]],
+    live: Mapping[str, float],
+) -> None:
+    bench.figures.begin(
+        "4. delay from a visitor's first frame, by the time at which it was played, until its event is in the file "
+        f"(real time, {len(bench.visitors)} visitors per encoder; `temporal_confirm` 1 of 1)"
+    )
+    for (stream, encoder), limit_s in zip(streams.items(), (0.5, 0.5, 2.5), strict=True):
+        starts = [(at, one) for at, one in seen if one["camera_id"] == stream and one["extras"]["phase"] == "start"]
+        found = []
+        for visitor in bench.visitors:
+            record = match(visitor, began_ms[stream], [one for _, one in starts])
+            if record:
+                at_ms = next(at for at, one in starts if one is record)
+                found.append((at_ms - began_ms[stream]) / 1000 - visitor.first / RATE)
+        found.sort()
+        bench.figures.add(f"{encoder}: wakes by trigger", words(wakes_of(live, stream)))
+        if not found:
+            bench.figures.add(f"{encoder}: no visitor was reported", "", f"<= {limit_s} s", False)
+            continue
+        p99 = found[math.ceil(0.99 * len(found)) - 1]
+        bench.figures.add(f"{encoder}: p50 of {len(found)} reported visitors", f"{statistics.median(found):.2f} s")
+        bench.figures.add(f"{encoder}: p99", f"{p99:.2f} s", f"<= {limit_s} s", p99 <= limit_s)
+        bench.figures.add(f"{encoder}: all", ", ".join(f"{delay:.2f}" for delay in found))
+
+
+def recall(bench: Bench, streams: Mapping[str, str], began_ms: Mapping[str, int], kvs: LocalKvs) -> None:
+    bench.figures.begin("5. visitors that are reported, by time in view (stored footage, `temporal_confirm` 1 of 1)")
+    frames = len(streams) * bench.length_s * RATE
+    runs = {mode: bench.run(kvs, bench.config(streams, mode, AT_ONCE), frames) for mode in ("key_frames", "all")}
+    for stream, encoder in streams.items():
+        for duration in idle_footage.DURATIONS_S:
+            group = [visitor for visitor in bench.visitors if abs(visitor.view_s - duration) < 0.05]
+            count = {}
+            for mode, run in runs.items():
+                starts = [one for one in run.incidents if one["camera_id"] == stream]
+                count[mode] = sum(match(visitor, began_ms[stream], starts) is not None for visitor in group)
+            is_long = duration >= idle_footage.GOP / RATE
+            reached = count["key_frames"] == len(group) if is_long else None
+            what = f"{encoder}, {duration} s in view (with `all`: {count['all']})"
+            bench.figures.add(what, f"{count['key_frames']} of {len(group)}", "all" if is_long else "", reached)
+        bench.figures.add(f"{encoder}: wakes by trigger", words(wakes_of(runs["key_frames"].metrics, stream)))
+
+
+# 6: wakes
+
+
+def wakes(bench: Bench) -> None:
+    bench.figures.begin(f"6. wakes per hour in scenes without visitors ({LONG_S} s each)")
+    scenes = {"light": idle_footage.LIGHT_S, "rain": QUIET_S, "quiet-10 s GOP": QUIET_S}
+    scenes["day-night"] = idle_footage.DAY_NIGHT_S
+    names = {"light": "slow light change", "rain": "rain", "quiet-10 s GOP": "noise, CRF 23, GOP of 10 s"}
+    names["day-night"] = f"day/night switch each {idle_footage.DAY_NIGHT_S // 2} s"
+    streams = {name: stream_name(name) for name in scenes}
+    with bench.kvs() as kvs:
+        kvs.create(*streams.values())
+        for name, length_s in scenes.items():
+            put(kvs, streams[name], [bench.clip(name)] * math.ceil(LONG_S / length_s), time.time() - 3600)
+        frames = sum(math.ceil(LONG_S / length_s) * length_s * RATE for length_s in scenes.values())
+        run = bench.run(kvs, bench.config(streams.values(), "key_frames"), frames)
+    found = {f"noise, {encoder}": counts for encoder, counts in bench.quiet_wakes.items()}
+    found |= {names[name]: wakes_of(run.metrics, stream) for name, stream in streams.items()}
+    for name, counts in found.items():
+        per_hour = sum(counts.values()) * 3600 / LONG_S
+        limit = WAKES_PER_HOUR + (SWITCHES_PER_HOUR if "switch" in name else 0)
+        bench.figures.add(f"{name} ({words(counts)})", f"{per_hour:.0f}", f"<= {limit:.0f}", per_hour <= limit)
+    # A scene that never becomes idle has no wakes.
+    for name, stream in streams.items():
+        decoded = run.metrics[f'kvs_infer_frames_decoded_total{{camera="{stream}"}}']
+        share = decoded / (math.ceil(LONG_S / scenes[name]) * scenes[name] * RATE)
+        is_idle = share <= MAX_DECODED
+        bench.figures.add(f"{names[name]}: frames decoded", f"{share:.0%}", f"<= {MAX_DECODED:.0%}", is_idle)
+
+
+# 7: memory
+
+
+def memory(bench: Bench) -> None:
+    bench.figures.begin("7. memory per further idle camera (real time)")
+    streams = [f"idle-{index + 1}" for index in range(MANY)]
+    plays = {stream: f"{bench.clip('quiet-CRF 28')},loop" for stream in streams}
+    with bench.kvs(plays) as kvs, contextlib.ExitStack() as stack:
+        services = {}
+        for count in (FEW, MANY):
+            config = bench.config(streams[:count], "key_frames", start="NOW")
+            running = comparison.service(bench.program, config, kvs.address, bench.new_folder())
+            services[count] = stack.enter_context(running)
+        until = time.monotonic() + 60
+        while not all(row["idle"] for service in services.values() for row in service.cameras()):
+            if time.monotonic() > until:
+                break
+            time.sleep(0.5)
+        time.sleep(5)
+        before, began = services[MANY].cpu_s(), time.monotonic()
+        samples: dict[int, list[float]] = {count: [] for count in services}
+        for _ in range(15):
+            time.sleep(1)
+            for count, service in services.items():
+                samples[count].append(service.rss_mb())
+        share = (services[MANY].cpu_s() - before) / (time.monotonic() - began) / MANY
+        awake = sum(not row["idle"] for row in services[MANY].cameras())
+        rss_mb = {count: statistics.median(values) for count, values in samples.items()}
+    each = (rss_mb[MANY] - rss_mb[FEW]) / (MANY - FEW)
+    bench.figures.add(f"resident memory with {FEW} / {MANY} cameras", f"{rss_mb[FEW]:.0f} / {rss_mb[MANY]:.0f} MB")
+    bench.figures.add("per further camera", f"{each:.1f} MB", "<= 25 MB", each <= 25)
+    bench.figures.add(f"CPU time per camera in real time, CRF 28 ({awake} of {MANY} awake at the end)", f"{share:.2%}")
+
+
+def measure(bench: Bench) -> None:
+    """Measures the tables that are wanted."""
+    began = time.monotonic()
+    tables = [
+        ("1", idle_camera),
+        ("2", twenty_cameras),
+        ("3", busy_camera),
+        ("45", visits),
+        ("6", wakes),
+        ("7", memory),
+    ]
+    for numbers, table in tables:
+        if set(numbers) & set(bench.only):
+            table(bench)
+            print(f"\n({time.monotonic() - began:.0f} s so far)", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    wanted = arguments()
+    for name in ("program", "model", "yard", "street", "before"):
+        value = getattr(wanted, name)
+        setattr(wanted, name, value and str(Path(value).resolve()))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(wanted.keep or temporary)
+        shutil.rmtree(folder / "runs", ignore_errors=True)
+        bench = Bench(wanted, folder)
+        load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+        print(f"{os.cpu_count()} cores, {time.strftime('%Y-%m-%d %H:%M')}, load average {load}")
+        measure(bench)
+    print(f"\nbench-idle: {bench.figures.reached} of {bench.figures.total} figures reached")
+
+
+if __name__ == "__main__":
+    main()
