@@ -84,13 +84,23 @@ impl Detector {
         batching: impl Fn(&InputShape, Device) -> Batching,
     ) -> Result<Self, DetectError> {
         let max_frames = |input: &InputShape, device| batching(input, device).max_frames;
-        let engine = Engine::load(spec, device, threads.max(1), max_frames)?;
-        let (info, meter) = (engine.info().clone(), engine.meter().clone());
+        let loaded = Engine::load(spec, device, threads.max(1), max_frames)?;
+        let (info, meter) = (loaded.info().clone(), loaded.meter().clone());
         let wanted = batching(&info.input, info.device);
         let batching =
             Batching { max_frames: info.input.batch.unwrap_or(wanted.max_frames).max(1), wait: wanted.wait };
         let ModelInfo {
-            id, layout, layout_source, input, classes, device, threads, warmup_ms, infer_ms, ..
+            id,
+            layout,
+            layout_source,
+            input,
+            classes,
+            device,
+            engine,
+            threads,
+            warmup_ms,
+            infer_ms,
+            ..
         } = &info;
         ModelLoaded {
             model: &id.name,
@@ -100,12 +110,14 @@ impl Detector {
             input,
             classes: classes.len(),
             device,
+            engine,
+            engine_note: engine.note.as_deref(),
             threads: *threads,
             warmup_ms: *warmup_ms,
             infer_ms: *infer_ms,
         }
         .emit();
-        let worker = ModelWorker::open("detect", &info.id.name, engine, batching)?;
+        let worker = ModelWorker::open("detect", &info.id.name, loaded, batching)?;
         Ok(Self { inner: Arc::new(DetectorInner { info, worker, meter }) })
     }
 
