@@ -2,12 +2,13 @@
 """Prints the table of `make bench`: our CPU time by stage, beside FFmpeg with ONNX Runtime alone and the usual Python
 implementation.
 
-    table.py PROGRAM MODEL CLIP [--rounds 5] [--fps 5] [--conf 0.4] [--callgrind]
+    table.py PROGRAM MODEL CLIP [--rounds 5] [--fps 5] [--conf 0.4] [--callgrind] [--int8]
 
 A round is a run of `PROGRAM bench`, in which our pipeline and the decoder with ONNX Runtime alone alternate, and then
 a run of peer.py. The numbers are medians over the rounds. With --callgrind, instructions are counted on the first
 fragment of the clip, as the difference between a process with two runs and one with one, so loading is not counted.
-The output is Markdown.
+With --int8, the model is quantised on the clip by `PROGRAM models quantize`, whose report is printed, and a second table
+compares float32 and int8 on ONNX Runtime and, where it can be used, int8 on OpenVINO. The output is Markdown.
 """
 
 import argparse
@@ -35,6 +36,7 @@ def arguments():
     parser.add_argument("--fps", type=float, default=5.0, help="inferences per second of media time (default 5)")
     parser.add_argument("--conf", type=float, default=0.4, help="minimum confidence (default 0.4)")
     parser.add_argument("--callgrind", action="store_true", help="count instructions too, which takes minutes")
+    parser.add_argument("--int8", action="store_true", help="compare with the quantised model too")
     return parser.parse_args()
 
 
@@ -135,6 +137,48 @@ def print_ratios(wanted, rounds):
         print(f"- ours / alone, instructions by callgrind: **{ours / alone:.4f}** ({counted})")
 
 
+def quantized(wanted, folder):
+    """Quantises the model into the folder; returns the file, or None where the gate refuses it."""
+    twin = pathlib.Path(folder, pathlib.Path(wanted.model).stem + ".int8.onnx")
+    command = [wanted.program, "models", "quantize", wanted.model, "--footage", wanted.clip, "--fps", str(wanted.fps)]
+    ran = subprocess.run([*command, "--conf", str(wanted.conf), "--out", twin], stdout=subprocess.PIPE, text=True, check=False)
+    print(f"\n`models quantize` on the same clip:\n\n{ran.stdout.strip().replace(folder, '.')}\n")
+    return twin if ran.returncode == 0 else None
+
+
+def int8_rounds(wanted, twin):
+    """Returns the runs of each variant; the variants alternate, so that other load affects all alike."""
+    variants = {"float32": (wanted.model, "onnxruntime"), "int8": (twin, "onnxruntime"), "int8, OpenVINO": (twin, "openvino")}
+    runs = {name: [] for name in variants}
+    for number in range(wanted.rounds):
+        log(f"int8 round {number + 1} of {wanted.rounds}: {pathlib.Path(wanted.model).name}")
+        for name, (model, engine) in variants.items():
+            varied = argparse.Namespace(**{**vars(wanted), "model": str(model)})
+            runs[name].append(json.loads(output_of(bench_command(varied, "--loops", "2", "--only", "ours", "--engine", engine)).stdout))
+    # A plugin that cannot be used here leaves the model to ONNX Runtime.
+    return {name: all_runs for name, all_runs in runs.items() if name != "int8, OpenVINO" or all_runs[0]["engine"].startswith("OpenVINO")}
+
+
+def print_int8_table(wanted):
+    with tempfile.TemporaryDirectory() as folder:
+        twin = quantized(wanted, folder)
+        runs = int8_rounds(wanted, twin) if twin else {}
+    if not runs:
+        return
+    row("CPU ms per inference", *runs)
+    row("---", *("---:" for _ in runs))
+    middle = lambda name, number: statistics.median(number(run) for run in runs[name])
+    infer = lambda run: run["ours"]["stages"]["infer"] + run["ours"]["stages"]["between them"]
+    row("infer (all threads)", *(f"{middle(name, infer):.2f}" for name in runs))
+    row("**total**", *(f"**{middle(name, lambda run: run['ours']['cpu_ms_per_inference']):.2f}**" for name in runs))
+    row("boxes", *(str(run[0]["ours"]["detections"]) for run in runs.values()))
+    row("peak resident memory, MB", *(str(run[0]["peak_rss_mb"]) for run in runs.values()))
+    print()
+    for name in [name for name in runs if name != "float32"]:
+        ratios = sorted(infer(float32) / infer(other) for float32, other in zip(runs["float32"], runs[name], strict=True))
+        print(f"- float32 / {name}, inference: **{statistics.median(ratios):.2f}** ({ratios[0]:.2f} to {ratios[-1]:.2f} over {len(ratios)} rounds)")
+
+
 def main():
     wanted = arguments()
     before = machine()
@@ -145,6 +189,8 @@ def main():
     print(f"\n{before}\n")
     print_table(wanted, rounds)
     print_ratios(wanted, rounds)
+    if wanted.int8:
+        print_int8_table(wanted)
 
 
 if __name__ == "__main__":
