@@ -52,7 +52,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
     && python3 scripts/image/licences.py /out/licence \
     && python3 scripts/image/sbom.py crates /out/sbom/crates.json
 
-# ONNX Runtime, and for the GPU what it loads: shared libraries out of PyPI's wheels, pinned by SHA-256.
+# ONNX Runtime, for the GPU what it loads, for the CPU OpenVINO: shared libraries out of PyPI's wheels, pinned by SHA-256.
 FROM debian AS wheels
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 RUN apt-get update \
@@ -87,7 +87,7 @@ RUN rm -rf /opt/ffmpeg/lib/pkgconfig \
     && mkdir -p /usr/share/doc/kvs-infer \
     && cat /tmp/licence/*/* /usr/share/doc/*/copyright > /usr/share/doc/kvs-infer/LICENCES \
     && rm -rf /tmp/licence \
-    && missing="$(ldd /usr/local/bin/kvs-infer /opt/ffmpeg/lib/*.so.* /opt/onnxruntime/*.so* | grep 'not found' | grep -v 'libcuda\.so\.1' || true)" \
+    && missing="$(ldd /usr/local/bin/kvs-infer /opt/ffmpeg/lib/*.so.* $(find /opt/onnxruntime -name '*.so*') | grep 'not found' | grep -v 'libcuda\.so\.1' || true)" \
     && { [[ -z $missing ]] || { echo "$missing"; exit 1; }; } \
     && kvs-infer --version
 ENV ORT_DYLIB_PATH=/opt/onnxruntime/libonnxruntime.so KVS_INFER_CACHE=/app/.cache

@@ -59,12 +59,12 @@ lint: ## the quick part of check: formats, Python (ruff, mypy), shell scripts, a
 	@if command -v shellcheck >/dev/null; then shellcheck -x $(SCRIPTS); \
 	    else echo "lint: shellcheck is not installed, shell scripts not checked (apt-get install shellcheck)"; fi
 
-bench: ## CPU time per frame by stage, beside the decoder and ONNX Runtime alone and the usual Python program
+bench: ## CPU time per frame by stage, beside the decoder and ONNX Runtime alone and the usual Python program; int8 beside float32
 	@scripts/setup bench
 	cargo build --release --locked --bin kvs-infer
 	$(ENV) cache=$$KVS_INFER_CACHE; table() { "$$KVS_INFER_PYTHON" benches/table.py target/release/kvs-infer "$$@"; }; \
-	    table "$$cache/models/street.onnx" "$$cache/clips/street.mp4"; \
-	    table "$$cache/models/plate.onnx" "$$cache/clips/gate.mp4" $(if $(NO_CALLGRIND),,--callgrind)
+	    table "$$cache/models/street.onnx" "$$cache/clips/street.mp4" --int8; \
+	    table "$$cache/models/plate.onnx" "$$cache/clips/gate.mp4" --int8 $(if $(NO_CALLGRIND),,--callgrind)
 
 bench-mix: ## a mostly idle mix of cameras: CPU time with and without the motion gate, beside the usual Python program
 	@scripts/setup bench

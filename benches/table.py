@@ -2,12 +2,13 @@
 """Prints the table of `make bench`: our CPU time by stage, beside FFmpeg with ONNX Runtime alone and the usual Python
 implementation.
 
-    table.py PROGRAM MODEL CLIP [--rounds 5] [--fps 5] [--conf 0.4] [--callgrind]
+    table.py PROGRAM MODEL CLIP [--rounds 5] [--fps 5] [--conf 0.4] [--callgrind] [--int8]
 
 A round is a run of `PROGRAM bench`, in which our pipeline and the decoder with ONNX Runtime alone alternate, and then
 a run of peer.py. The numbers are medians over the rounds. With --callgrind, instructions are counted on the first
 fragment of the clip, as the difference between a process with two runs and one with one, so loading is not counted.
-The output is Markdown.
+With --int8, the model is quantised on the clip by `PROGRAM models quantize`, whose report is printed, and a second
+table compares float32 and int8 on ONNX Runtime and, where it can be used, int8 on OpenVINO. The output is Markdown.
 """
 
 import argparse
@@ -42,6 +43,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--fps", type=float, default=5.0, help="inferences per second of media time (default 5)")
     parser.add_argument("--conf", type=float, default=0.4, help="minimum confidence (default 0.4)")
     parser.add_argument("--callgrind", action="store_true", help="count instructions too, which takes minutes")
+    parser.add_argument("--int8", action="store_true", help="compare with the quantised model too")
     return parser.parse_args()
 
 
@@ -162,6 +164,72 @@ def print_ratios(wanted: argparse.Namespace, rounds: list[Round]) -> None:
         print(f"- ours / alone, instructions by callgrind: **{ours / alone:.4f}** ({counted})")
 
 
+def quantized(wanted: argparse.Namespace, folder: str) -> pathlib.Path | None:
+    """Quantises the model into the folder; returns the file, or None where the gate refuses it."""
+    twin = pathlib.Path(folder, pathlib.Path(wanted.model).stem + ".int8.onnx")
+    command = [wanted.program, "models", "quantize", wanted.model, "--footage", wanted.clip, "--fps", str(wanted.fps)]
+    ran = subprocess.run(
+        [*command, "--conf", str(wanted.conf), "--out", twin], stdout=subprocess.PIPE, text=True, check=False
+    )
+    print(f"\n`models quantize` on the same clip:\n\n{ran.stdout.strip().replace(folder, '.')}\n")
+    return twin if ran.returncode == 0 else None
+
+
+def int8_run(wanted: argparse.Namespace, model: str | pathlib.Path, engine: str) -> Result:
+    varied = argparse.Namespace(**{**vars(wanted), "model": str(model)})
+    ran = output_of(bench_command(varied, "--loops", "2", "--only", "ours", "--engine", engine))
+    result: Result = json.loads(ran.stdout)
+    return result
+
+
+def int8_rounds(wanted: argparse.Namespace, twin: pathlib.Path) -> dict[str, list[Result]]:
+    """Returns the runs of each variant; the variants alternate, so that other load affects all alike."""
+    openvino = "int8, OpenVINO"
+    variants = {
+        "float32": (wanted.model, "onnxruntime"),
+        "int8": (twin, "onnxruntime"),
+        openvino: (twin, "openvino"),
+    }
+    runs: dict[str, list[Result]] = {name: [] for name in variants}
+    for number in range(wanted.rounds):
+        log(f"int8 round {number + 1} of {wanted.rounds}: {pathlib.Path(wanted.model).name}")
+        for name, (model, engine) in variants.items():
+            runs[name].append(int8_run(wanted, model, engine))
+    # A plugin that cannot be used here leaves the model to ONNX Runtime.
+    if not runs[openvino][0]["engine"].startswith("OpenVINO"):
+        del runs[openvino]
+    return runs
+
+
+def infer_ms(run: Result) -> float:
+    stages = run["ours"]["stages"]
+    return float(stages["infer"] + stages["between them"])
+
+
+def total_ms(run: Result) -> float:
+    return float(run["ours"]["cpu_ms_per_inference"])
+
+
+def print_int8_table(wanted: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        twin = quantized(wanted, folder)
+        runs = int8_rounds(wanted, twin) if twin else {}
+    if not runs:
+        return
+    row("CPU ms per inference", *runs)
+    row("---", *("---:" for _ in runs))
+    row("infer (all threads)", *(f"{statistics.median(map(infer_ms, of)):.2f}" for of in runs.values()))
+    row("**total**", *(f"**{statistics.median(map(total_ms, of)):.2f}**" for of in runs.values()))
+    row("boxes", *(str(run[0]["ours"]["detections"]) for run in runs.values()))
+    row("peak resident memory, MB", *(str(run[0]["peak_rss_mb"]) for run in runs.values()))
+    print()
+    for name in [name for name in runs if name != "float32"]:
+        pairs = zip(runs["float32"], runs[name], strict=True)
+        ratios = sorted(infer_ms(float32) / infer_ms(other) for float32, other in pairs)
+        spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f} over {len(ratios)} rounds"
+        print(f"- float32 / {name}, inference: **{statistics.median(ratios):.2f}** ({spread})")
+
+
 def main() -> None:
     wanted = arguments()
     before = machine()
@@ -172,6 +240,8 @@ def main() -> None:
     print(f"\n{before}\n")
     print_table(wanted, rounds)
     print_ratios(wanted, rounds)
+    if wanted.int8:
+        print_int8_table(wanted)
 
 
 if __name__ == "__main__":

@@ -116,7 +116,10 @@ fn row(camera: &CameraSpec, publish: &PublishSpec) -> [String; 6] {
     let detectors: Vec<String> = camera
         .pipeline
         .iter()
-        .map(|entry| format!("{} ({})", entry.rules.detector, entry.model.name))
+        .map(|entry| {
+            let twin = if entry.model.int8.is_some() { ", int8" } else { "" };
+            format!("{} ({}{twin})", entry.rules.detector, entry.model.name)
+        })
         .collect();
     [
         camera.id.to_string(),
@@ -146,7 +149,10 @@ struct ModelCount<'a>(&'a Settings);
 impl fmt::Display for ModelCount<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let entries = self.0.cameras.iter().flat_map(|camera| &camera.pipeline);
-        let mut paths: Vec<_> = entries.map(|entry| &entry.model.path).collect();
+        let mut paths: Vec<_> = entries
+            .flat_map(|entry| [Some(&entry.model.path), entry.model.int8.as_ref()])
+            .flatten()
+            .collect();
         // `dedup` removes only neighbours.
         paths.sort_unstable();
         paths.dedup();
@@ -160,13 +166,14 @@ mod tests {
     use crate::config::{Overrides, parse};
 
     const FILE: &str = "publishers: { kds_stream: events, s3_bucket: our-bucket, ddb_table: records, local_dir: /tmp/events }
+models: { two: { path: two.onnx, int8: two.int8.onnx } }
 cameras:
   - id: a
     kvs_stream_name: a-stream
     fps_target: 2.5
     pipeline:
       - { type: objects, objects: { yolo_weights: one.onnx } }
-      - { type: objects, objects: { yolo_weights: two.onnx } }
+      - { type: objects, objects: { yolo_weights: two } }
   - id: long-name
     kvs_stream_name: b
     playback: { start: NOW }
@@ -182,9 +189,9 @@ cameras:
         print_total(&settings, &mut out).unwrap();
         let expected = [
             "CAMERA     STREAM    START       FPS  DETECTORS                                EVENTS TO",
-            "a          a-stream  CHECKPOINT  2.5  objects (one.onnx), objects#2 (two.onnx)  local /tmp/events, kds events, dynamodb records, s3 our-bucket/snapshots/a/",
+            "a          a-stream  CHECKPOINT  2.5  objects (one.onnx), objects#2 (two, int8)  local /tmp/events, kds events, dynamodb records, s3 our-bucket/snapshots/a/",
             "long-name  b         NOW         all  weapon (one.onnx)                        local /tmp/events, dynamodb records",
-            "OK: 2 cameras, 2 model files (models not loaded: kvs-infer models)",
+            "OK: 2 cameras, 3 model files (models not loaded: kvs-infer models)",
         ];
         let squeeze = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
         let out = String::from_utf8(out).unwrap();

@@ -115,7 +115,9 @@ impl ConfigArgs {
         settings: &Settings,
         specs: &[(Purpose, ModelSpec)],
     ) -> anyhow::Result<ModelFetcher> {
-        let in_s3 = |(_, spec): &(Purpose, ModelSpec)| matches!(spec.address(), Some(Address::S3 { .. }));
+        let in_s3 = |(_, spec): &(Purpose, ModelSpec)| {
+            spec.addresses().any(|address| matches!(address, Address::S3 { .. }))
+        };
         let aws = match specs.iter().any(in_s3) {
             true => Some(sdk_config(settings.region.as_deref()).await?),
             false => None,

@@ -21,7 +21,7 @@ pub(super) type FetchedModel = (Purpose, ModelSpec, Result<ModelSpec, FetchError
 pub(super) async fn fetch_all(fetcher: &ModelFetcher, specs: Vec<(Purpose, ModelSpec)>) -> Vec<FetchedModel> {
     let bars = indicatif::MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
     let fetching = specs.into_iter().map(|(purpose, spec)| {
-        let display = spec.address().map(|_| ProgressDisplay::new(&spec.name, &bars));
+        let display = spec.addresses().next().map(|_| ProgressDisplay::new(&spec.name, &bars));
         async move {
             let on_progress =
                 |progress: FetchProgress<'_>| display.iter().for_each(|display| display.show(progress));

@@ -3,6 +3,7 @@
 mod aws;
 mod bench;
 mod check;
+mod clip_frames;
 mod config_args;
 mod config_watch;
 mod demo;
@@ -13,6 +14,8 @@ pub mod healthcheck;
 mod inspect;
 mod live_check;
 pub mod models;
+mod quantize;
+mod quantize_report;
 mod run;
 mod schema;
 mod sim;
@@ -32,6 +35,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::base::{causes, storage_remedy};
 use crate::config::{ConfigErrors, LogFormat};
 use crate::detect::DetectError;
+use crate::detect::quantize::QuantizeError;
 use crate::eval::TruthError;
 use crate::http::TokenError;
 use crate::remote::FetchError;
@@ -45,7 +49,8 @@ use aws::AwsSetupError;
 #[command(name = "kvs-infer", version, propagate_version = true, max_term_width = 110)]
 #[command(
     after_help = "Exit codes: 0 success; 64 usage error; 69 something required is unreachable or cannot be used; 70 a bug; 78 the \
-configuration is invalid. demo: 1 if a camera had no event. eval: 1 if a limit is not met. healthcheck: 1 if unhealthy."
+configuration is invalid. demo: 1 if a camera had no event. eval: 1 if a limit is not met. models quantize: 1 if \
+the gate refuses the model. healthcheck: 1 if unhealthy."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -127,6 +132,11 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     }
     if error.is::<TruthError>() || error.is::<TokenError>() {
         return exit::CONFIG;
+    }
+    match error.downcast_ref::<QuantizeError>() {
+        Some(QuantizeError::Model(DetectError::Runtime(_))) => return exit::UNAVAILABLE,
+        Some(_) => return exit::CONFIG,
+        None => {}
     }
     match error.downcast_ref::<ServiceError>() {
         Some(ServiceError::Detect(DetectError::Runtime(_))) => exit::UNAVAILABLE,

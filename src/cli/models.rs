@@ -1,4 +1,4 @@
-//! `models`: loads the models of a configuration and prints a table of them.
+//! `models`: loads the models of a configuration and prints a table of them, or quantises one.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -6,16 +6,19 @@ use std::sync::Arc;
 
 use super::config_args::ConfigArgs;
 use super::fetching::{FetchedModel, fetch_all};
+use super::quantize::QuantizeArgs;
 use super::{exit, run_on_runtime};
 use crate::base::escaped;
 use crate::config::{CameraSpec, Settings};
 use crate::detect::ocr::{TextModelInfo, TextReader};
-use crate::detect::{DetectError, Detector, Device, ModelInfo, ModelSpec, Purpose, usual_threads};
+use crate::detect::{
+    DetectError, Detector, Device, EngineInfo, ModelInfo, ModelSpec, Purpose, usual_threads,
+};
 
 /// Maximum number of class names in a row.
 const MAX_SHOWN_CLASSES: usize = 4;
 
-/// Loads the models of a configuration and prints their layout, input, device, measured inference time and classes.
+/// Loads the models of a configuration and prints their layout, input, device, engine, inference time and classes.
 ///
 /// BY is the reason for the layout: config (`layout` names it), shape (only this layout has these shapes), metadata, values
 /// (the numbers of the first inference), or rows (the number of boxes).
@@ -24,14 +27,25 @@ const MAX_SHOWN_CLASSES: usize = 4;
 ///
 /// Exit codes: 0 all models can be used; 78 the configuration is invalid or a model cannot be used.
 #[derive(Clone, Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct ModelsArgs {
     #[command(flatten)]
     config: ConfigArgs,
+    #[command(subcommand)]
+    command: Option<ModelsCommand>,
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+enum ModelsCommand {
+    Quantize(Box<QuantizeArgs>),
 }
 
 impl ModelsArgs {
-    /// Prints the table.
+    /// Prints the table, or quantises a model.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        if let Some(ModelsCommand::Quantize(quantize)) = self.command {
+            return quantize.run();
+        }
         let settings = self.config.load()?;
         run_on_runtime(async {
             let specs = specs(&settings);
@@ -83,7 +97,7 @@ pub fn print_models(
     let threads = usual_threads(specs.len());
     let names = specs.iter().map(|(_, spec)| spec.name.chars().count());
     let width = names.chain(["MODEL".len()]).max().unwrap_or(0);
-    write_row(out, width, ["MODEL", "LAYOUT", "BY", "INPUT", "DEVICE", "INFER MS", "CLASSES"])?;
+    write_row(out, width, ["MODEL", "LAYOUT", "BY", "INPUT", "DEVICE", "ENGINE", "INFER MS", "CLASSES"])?;
     let mut failed = 0;
     for (purpose, spec) in specs {
         let printed = match purpose {
@@ -110,23 +124,32 @@ pub fn print_models(
 
 fn print_model(out: &mut impl Write, width: usize, info: &ModelInfo) -> io::Result<()> {
     let (layout, by, input) = (info.layout.as_str(), info.layout_source.as_str(), info.input.to_string());
-    let (device, infer_ms, classes) =
-        (info.device.to_string(), format!("{:.1}", info.infer_ms), classes(&info.classes));
-    write_row(out, width, [&info.id.name, layout, by, &input, &device, &infer_ms, &classes])?;
-    print_fallback(out, width, info.fallback.as_deref())
+    let (device, engine) = (info.device.to_string(), info.engine.to_string());
+    let (infer_ms, classes) = (format!("{:.1}", info.infer_ms), classes(&info.classes));
+    write_row(out, width, [&info.id.name, layout, by, &input, &device, &engine, &infer_ms, &classes])?;
+    print_notes(out, width, &info.engine, info.fallback.as_deref())
 }
 
 fn print_reader(out: &mut impl Write, width: usize, info: &TextModelInfo) -> io::Result<()> {
     // CTC is the only layout of text recognition, so its source is always the shape.
-    let (input, device) = (info.input.to_string(), info.device.to_string());
+    let (input, device, engine) = (info.input.to_string(), info.device.to_string(), info.engine.to_string());
     let (infer_ms, characters) = (format!("{:.1}", info.infer_ms), format!("{} characters", info.characters));
-    write_row(out, width, [&info.id.name, "ctc", "shape", &input, &device, &infer_ms, &characters])?;
-    print_fallback(out, width, info.fallback.as_deref())
+    write_row(out, width, [&info.id.name, "ctc", "shape", &input, &device, &engine, &infer_ms, &characters])?;
+    print_notes(out, width, &info.engine, info.fallback.as_deref())
 }
 
-fn print_fallback(out: &mut impl Write, width: usize, reason: Option<&str>) -> io::Result<()> {
-    match reason {
-        Some(reason) => writeln!(out, "{:width$}  CUDA was tried: {}", "", escaped(reason)),
+/// Prints the reasons for which a model does not run where it could, below its row.
+fn print_notes(
+    out: &mut impl Write,
+    width: usize,
+    engine: &EngineInfo,
+    fallback: Option<&str>,
+) -> io::Result<()> {
+    if let Some(reason) = fallback {
+        writeln!(out, "{:width$}  CUDA was tried: {}", "", escaped(reason))?;
+    }
+    match &engine.note {
+        Some(note) => writeln!(out, "{:width$}  {}", "", escaped(note)),
         None => Ok(()),
     }
 }
@@ -138,9 +161,12 @@ fn print_error(out: &mut impl Write, width: usize, spec: &ModelSpec, error: &Det
 fn write_row(
     out: &mut impl Write,
     width: usize,
-    [model, layout, by, input, device, ms, classes]: [&str; 7],
+    [model, layout, by, input, device, engine, ms, classes]: [&str; 8],
 ) -> io::Result<()> {
-    writeln!(out, "{model:width$}  {layout:12}  {by:8}  {input:18}  {device:7}  {ms:>8}  {classes}")
+    writeln!(
+        out,
+        "{model:width$}  {layout:12}  {by:8}  {input:18}  {device:7}  {engine:17}  {ms:>8}  {classes}"
+    )
 }
 
 fn classes(names: &[Arc<str>]) -> String {

@@ -85,14 +85,24 @@ impl Detector {
     ) -> Result<Self, DetectError> {
         let max_frames = |input: &InputShape, device| batching(input, device).max_frames;
         // Here and not on the thread: a fault of the model is the result of this call.
-        let engine = Engine::load(spec, device, threads.max(1), max_frames)?;
-        let (info, meter) = (engine.info().clone(), engine.meter().clone());
+        let loaded = Engine::load(spec, device, threads.max(1), max_frames)?;
+        let (info, meter) = (loaded.info().clone(), loaded.meter().clone());
         let wanted = batching(&info.input, info.device);
         let batching =
             // A graph with a fixed batch runs all of its slots, so a smaller batch saves nothing.
             Batching { max_frames: info.input.batch.unwrap_or(wanted.max_frames).max(1), wait: wanted.wait };
         let ModelInfo {
-            id, layout, layout_source, input, classes, device, threads, warmup_ms, infer_ms, ..
+            id,
+            layout,
+            layout_source,
+            input,
+            classes,
+            device,
+            engine,
+            threads,
+            warmup_ms,
+            infer_ms,
+            ..
         } = &info;
         ModelLoaded {
             model: &id.name,
@@ -102,12 +112,14 @@ impl Detector {
             input,
             classes: classes.len(),
             device,
+            engine,
+            engine_note: engine.note.as_deref(),
             threads: *threads,
             warmup_ms: *warmup_ms,
             infer_ms: *infer_ms,
         }
         .emit();
-        let worker = ModelWorker::open("detect", &info.id.name, engine, batching)?;
+        let worker = ModelWorker::open("detect", &info.id.name, loaded, batching)?;
         Ok(Self { inner: Arc::new(DetectorInner { info, worker, meter }) })
     }
 

@@ -3,14 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use half::f16;
 use ort::session::SessionOutputs;
 
 use super::batching::{BatchHandler, DetectJob, JobDetections, JobResult};
 use super::boxes::{self, Outputs};
 use super::claims::MetadataClaims;
 use super::classes::class_names;
-use super::encoding::InputEncoding;
 use super::error::{DetectError, ModelFault};
 use super::identify::{LayoutEvidence, LayoutSource, identify};
 use super::layout::Head;
@@ -18,13 +16,13 @@ use super::letterbox::Letterbox;
 use super::model::{InputShape, ModelInfo, read_input};
 use super::nms::suppress;
 use super::onnx::{Net, Tensor, floats, shapes};
-use super::opening::Opening;
+use super::opening::{LoadCandidate, Opening};
+use super::painted_input::PaintedInput;
 use super::plausibility::{LayoutVerdict, Plausibility};
-use super::resample::{PADDING, PictureFault, Resampler, TensorElement, fill_padding_with};
-use super::spec::{BoxUnits, Device, ModelSpec, Thresholds};
+use super::spec::{BoxUnits, Device, EngineInfo, ModelSpec, Thresholds};
 use super::steps::{StepMeter, Steps};
 use crate::base::{Stopwatch, Took};
-use crate::media::{Detection, Frame, ModelId, Surface};
+use crate::media::{Detection, ModelId};
 use crate::telemetry::detect::BatchInferred;
 
 /// A loaded model with everything that an inference needs, so that a frame allocates little.
@@ -36,11 +34,7 @@ pub(super) struct Engine {
     /// Other layouts with outputs of the same shape, for the remedy in an error.
     others: String,
     plausibility: Plausibility,
-    encoding: InputEncoding,
-    tensor: Tensor,
-    resampler: Resampler,
-    /// The letterbox of the last picture in each slot of the tensor, whose padding is already written.
-    slots: Vec<Option<Letterbox>>,
+    painted: PaintedInput,
     /// Buffers for `f16` outputs converted to `f32`: boxes, scores.
     scratch: [Vec<f32>; 2],
     meter: StepMeter,
@@ -58,59 +52,43 @@ impl Engine {
         slots: impl Fn(&InputShape, Device) -> usize,
     ) -> Result<Self, DetectError> {
         let opening = Opening::new(spec, threads)?;
-        let (mut engine, fallback) = opening.on(device, |opening, cuda| Self::on(opening, cuda, &slots))?;
-        engine.info.fallback = fallback;
-        Ok(engine)
+        let (mut loaded, engine, fallback) = opening.on(device, |candidate| Self::on(candidate, &slots))?;
+        loaded.info.engine = engine;
+        loaded.info.fallback = fallback;
+        Ok(loaded)
     }
 
     fn on(
-        opening: &Opening<'_>,
-        cuda: Option<u32>,
+        candidate: &LoadCandidate<'_>,
         slots: impl Fn(&InputShape, Device) -> usize,
     ) -> Result<Self, DetectError> {
-        let mut net = opening.net(cuda)?;
-        let faulty = |fault| opening.faulty(fault);
+        let (mut net, spec) = (candidate.net()?, candidate.spec);
+        let faulty = |fault| candidate.faulty(fault);
         // The cheap checks come before the warm-up, which runs the model twice.
         let input = read_input(&net.inputs(), net.metadata("imgsz").as_deref()).map_err(faulty)?;
         let named = net.metadata("names");
-        let classes = class_names(opening.spec.classes.as_deref(), named.as_deref()).map_err(faulty)?;
-        let device = cuda.map_or(Device::Cpu, Device::Cuda);
+        let classes = class_names(spec.classes.as_deref(), named.as_deref()).map_err(faulty)?;
+        let device = candidate.device();
         let slots = input.batch.unwrap_or_else(|| slots(&input, device).max(1));
-        let encoding = opening.spec.input;
         // The warm-up runs on the padding's grey, which also fills the padding of the first pictures.
-        let tensor = grey(input, slots, encoding);
-        let warm_up = warm_up(opening.spec, &mut net, &tensor, input, classes.len()).map_err(faulty)?;
+        let painted = PaintedInput::new(input, slots, spec.input);
+        let warm_up = warm_up(spec, &mut net, painted.tensor(), input, classes.len()).map_err(faulty)?;
         let WarmUp { head, layout_source, plausibility, others, warmup_ms, infer_ms } = warm_up;
         let info = ModelInfo {
-            id: ModelId { name: opening.spec.name.clone(), sha256: opening.sha256.clone() },
+            id: ModelId { name: spec.name.clone(), sha256: candidate.sha256().to_owned() },
             layout: head.layout,
             layout_source,
             input,
             classes,
             device,
             fallback: None,
-            threads: opening.threads,
+            engine: EngineInfo::default(),
+            threads: candidate.threads,
             warmup_ms,
             infer_ms,
         };
-        let resampler = Resampler::new(input.side_px()).encoded(encoding);
-        let (slots, scratch) = (vec![None; slots], [Vec::new(), Vec::new()]);
-        let meter = StepMeter::default();
-        let units = opening.spec.box_units;
-        Ok(Self {
-            info,
-            net,
-            head,
-            units,
-            others,
-            plausibility,
-            encoding,
-            tensor,
-            resampler,
-            slots,
-            scratch,
-            meter,
-        })
+        let (scratch, meter, units) = ([Vec::new(), Vec::new()], StepMeter::default(), spec.box_units);
+        Ok(Self { info, net, head, units, others, plausibility, painted, scratch, meter })
     }
 
     pub(super) fn info(&self) -> &ModelInfo {
@@ -128,20 +106,12 @@ impl Engine {
     fn fill(&mut self, jobs: &[DetectJob]) -> Vec<Result<Letterbox, DetectError>> {
         let mut slot = 0;
         let paint = |job: &DetectJob| {
-            let place = self.paint(slot, &job.frame).map_err(|fault| DetectError::picture(&job.frame, fault));
+            let place =
+                self.painted.paint(slot, &job.frame).map_err(|fault| DetectError::picture(&job.frame, fault));
             slot += usize::from(place.is_ok());
             place
         };
         jobs.iter().map(paint).collect()
-    }
-
-    fn paint(&mut self, slot: usize, frame: &Frame) -> Result<Letterbox, PictureFault> {
-        let greys = self.encoding.grey(PADDING);
-        let place = Slot { index: slot, padded: &mut self.slots[slot], greys };
-        match &mut self.tensor {
-            Tensor::F32(all) => place.paint(&mut self.resampler, all, frame),
-            Tensor::F16(all) => place.paint(&mut self.resampler, all, frame),
-        }
     }
 
     /// Runs the model on the first `used` slots; returns one result per slot, and the time of inference and postprocessing.
@@ -151,10 +121,10 @@ impl Engine {
         seen: &[(&[Thresholds], Letterbox)],
         watch: &mut Stopwatch,
     ) -> (Result<Vec<JobResult>, String>, [Took; 2]) {
-        let Self { info, net, head, units, others, plausibility, tensor, scratch, .. } = self;
+        let Self { info, net, head, units, others, plausibility, painted, scratch, .. } = self;
         // A model with a fixed batch gets all its slots; the unused ones hold old pictures, and their results are dropped.
         let batch = info.input.batch.unwrap_or(used);
-        let outputs = net.run(tensor, info.input, batch);
+        let outputs = net.run(painted.tensor(), info.input, batch);
         let inference = watch.lap();
         let found = outputs.and_then(|outputs| {
             let all = BatchOutputs::read(&outputs, *head, info.classes.len(), batch, scratch)?;
@@ -223,34 +193,6 @@ fn answers(
         });
     }
     answers
-}
-
-/// A slot of the tensor for a picture.
-struct Slot<'a> {
-    index: usize,
-    /// The letterbox of the last picture in the slot.
-    padded: &'a mut Option<Letterbox>,
-    /// The padding's grey in each channel, in the encoding of the model.
-    greys: [f32; 3],
-}
-
-impl Slot<'_> {
-    fn paint<T: TensorElement>(
-        self,
-        resampler: &mut Resampler,
-        all: &mut [T],
-        frame: &Frame,
-    ) -> Result<Letterbox, PictureFault> {
-        let elements = resampler.elements();
-        let out = &mut all[self.index * elements..][..elements];
-        let Surface::Host(picture) = &frame.surface;
-        let letterbox = resampler.write(&picture.view(), out)?;
-        // The padding changes only with the size of the picture.
-        if self.padded.replace(letterbox) != Some(letterbox) {
-            fill_padding_with(self.greys, &letterbox, out);
-        }
-        Ok(letterbox)
-    }
 }
 
 /// The outputs of a batch.
@@ -362,14 +304,6 @@ fn warm_up(
     net.run(tensor, input, batch).map_err(ModelFault::WarmUp)?;
     let infer_ms = started.elapsed().as_secs_f64() * 1e3;
     Ok(WarmUp { head, layout_source, plausibility, others, warmup_ms, infer_ms })
-}
-
-/// An input all of padding.
-fn grey(input: InputShape, slots: usize, encoding: InputEncoding) -> Tensor {
-    let plane = input.width_px as usize * input.height_px as usize;
-    let levels = encoding.grey(PADDING);
-    let all = (0..slots).flat_map(|_| levels).flat_map(|level| std::iter::repeat_n(level, plane));
-    if input.half { Tensor::F16(all.map(f16::of).collect()) } else { Tensor::F32(all.collect()) }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sides are at most 4096")]

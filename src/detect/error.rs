@@ -135,6 +135,11 @@ pub enum ModelFault {
          (onnx.save_model with save_as_external_data=False), or leave `sha256` out"
     )]
     ExternalData,
+    /// A quantised twin of another model.
+    #[error(
+        "it was quantised from another file than `path`; quantise that one (kvs-infer models quantize), or correct `path` or `int8`"
+    )]
+    OtherSource,
     /// ONNX Runtime refuses it.
     #[error(
         "ONNX Runtime cannot load it: {0}; check that it is a whole ONNX file, with its weights inside: a model with weights in \

@@ -2,6 +2,8 @@
 //!
 //! Source: `onnx.proto3` of ONNX 1.17 for the numbers of the fields.
 
+use super::protobuf::{Field, Fields};
+
 /// Messages nest no deeper in a model that ONNX Runtime loads.
 const DEPTH: usize = 64;
 
@@ -17,22 +19,16 @@ enum Message {
     Tensor,
 }
 
-/// A field of a message.
-enum Field<'a> {
-    Number(u64),
-    Bytes(&'a [u8]),
-}
-
 /// Returns `true` where a tensor of the model is kept in another file. What cannot be read is none: ONNX Runtime says why.
 pub(super) fn has_external_data(model: &[u8]) -> bool {
     is_in(Message::Model, model, DEPTH)
 }
 
-fn is_in(message: Message, mut bytes: &[u8], depth: usize) -> bool {
+fn is_in(message: Message, bytes: &[u8], depth: usize) -> bool {
     // The nesting of a hostile file is bounded, so the stack is.
     let Some(depth) = depth.checked_sub(1) else { return false };
-    while let Some((number, field)) = next_field(&mut bytes) {
-        let found = match (message, number, field) {
+    for numbered in Fields(bytes) {
+        let found = match (message, numbered.number, numbered.field) {
             // external_data, and data_location EXTERNAL.
             (Message::Tensor, 13, Field::Bytes(_)) | (Message::Tensor, 14, Field::Number(1)) => true,
             (message, number, Field::Bytes(part)) => {
@@ -61,36 +57,6 @@ fn below(message: Message, field: u64) -> Option<Message> {
         (Message::Node, 5) => Message::Attribute,
         _ => return None,
     })
-}
-
-/// Takes the next field off the bytes; `None` at their end, or where they are no message.
-fn next_field<'a>(bytes: &mut &'a [u8]) -> Option<(u64, Field<'a>)> {
-    let tag = varint(bytes)?;
-    // Wire types of Protocol Buffers: 0 varint, 1 fixed 64 bits, 2 length-delimited, 5 fixed 32 bits.
-    let field = match tag & 7 {
-        0 => Field::Number(varint(bytes)?),
-        1 => Field::Bytes(bytes.split_off(..8)?),
-        2 => {
-            let length = usize::try_from(varint(bytes)?).ok()?;
-            Field::Bytes(bytes.split_off(..length)?)
-        }
-        5 => Field::Bytes(bytes.split_off(..4)?),
-        _ => return None,
-    };
-    Some((tag >> 3, field))
-}
-
-fn varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    // Base 128, least significant group first; the high bit marks that a byte follows.
-    for shift in (0..64).step_by(7) {
-        let byte = *bytes.split_off_first()?;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Some(value);
-        }
-    }
-    None
 }
 
 #[cfg(test)]

@@ -23,7 +23,11 @@ mod noise;
 pub mod ocr;
 mod onnx;
 mod opening;
+mod openvino;
+mod painted_input;
 mod plausibility;
+mod protobuf;
+pub mod quantize;
 mod resample;
 mod resample_rows;
 mod runtime;
@@ -43,5 +47,8 @@ pub use nms::{Candidate, MAX_CANDIDATES, suppress};
 pub use resample::{PADDING, PictureFault, Resampler, TensorElement, fill_padding};
 pub(crate) use runtime::environment;
 pub use runtime::{RuntimeFault, cache_dir};
-pub use spec::{BoxUnits, Device, LayoutChoice, ModelSpec, Purpose, Thresholds, UnknownDevice};
+pub use spec::{
+    BoxUnits, Device, EngineChoice, EngineInfo, InferenceEngine, LayoutChoice, ModelSpec, Purpose,
+    Thresholds, UnknownDevice,
+};
 pub use steps::Steps;

@@ -12,7 +12,7 @@ use super::error::ModelFault;
 use super::external_data::has_external_data;
 use super::identify::LayoutSource;
 use super::layout::Layout;
-use super::spec::{Device, ModelSpec};
+use super::spec::{Device, EngineInfo};
 use crate::base::{MAX_MESSAGE_CHARS, clean_text, hex};
 use crate::media::ModelId;
 
@@ -38,6 +38,8 @@ pub struct ModelInfo {
     pub device: Device,
     /// The reason in ONNX Runtime's words if CUDA was tried and it runs on the CPU.
     pub fallback: Option<String>,
+    /// The engine that computes it.
+    pub engine: EngineInfo,
     /// Threads per inference on the CPU.
     pub threads: usize,
     /// The time of the first inference, ms; on a GPU it includes the choice of kernels.
@@ -88,25 +90,25 @@ pub(super) struct ModelBytes {
 /// Reads the model's file.
 ///
 /// # Errors
-/// The file is PyTorch's, cannot be read, is not the one that `spec.sha256` names, or has weights in further files although a
-/// digest is given: the digest would not cover them.
-pub(super) fn read_file(spec: &ModelSpec) -> Result<ModelBytes, ModelFault> {
-    let extension = spec.path.extension().unwrap_or_default();
+/// The file is PyTorch's, cannot be read, does not have the digest `sha256`, or has weights in further files although a digest is
+/// given: the digest would not cover them.
+pub(super) fn read_file(path: &Path, sha256: Option<&str>) -> Result<ModelBytes, ModelFault> {
+    let extension = path.extension().unwrap_or_default();
     // By the extension as well: before PyTorch 1.6 weights were a pickle and not a ZIP archive.
     if extension.eq_ignore_ascii_case("pt") || extension.eq_ignore_ascii_case("pth") {
         return Err(ModelFault::Weights);
     }
-    if is_zip(&spec.path) {
+    if is_zip(path) {
         return Err(ModelFault::Weights);
     }
     // Read once: the file may be replaced between the digest and the load.
-    let content = std::fs::read(&spec.path).map_err(|error| ModelFault::File(error.to_string()))?;
+    let content = std::fs::read(path).map_err(|error| ModelFault::File(error.to_string()))?;
     let have = hex(Sha256::new_with_prefix(&content));
-    if let Some(want) = spec.sha256.as_ref().filter(|want| !want.eq_ignore_ascii_case(&have)) {
-        return Err(ModelFault::Digest { want: want.clone(), have });
+    if let Some(want) = sha256.filter(|want| !want.eq_ignore_ascii_case(&have)) {
+        return Err(ModelFault::Digest { want: want.to_owned(), have });
     }
     let is_whole = !has_external_data(&content);
-    if spec.sha256.is_some() && !is_whole {
+    if sha256.is_some() && !is_whole {
         return Err(ModelFault::ExternalData);
     }
     Ok(ModelBytes { sha256: have, content: is_whole.then_some(content) })

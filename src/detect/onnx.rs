@@ -1,5 +1,7 @@
 //! A model in ONNX Runtime: tensors in, tensors out.
 
+use std::path::Path;
+
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use ort::ep::{self, ExecutionProvider};
@@ -8,14 +10,24 @@ use ort::value::{DynValue, Outlet, TensorElementType, TensorRef};
 
 use super::layout::OutputShape;
 use super::model::{InputShape, InputTensor};
+use super::openvino;
 use super::runtime::{self, RuntimeFault};
-use super::spec::ModelSpec;
+use super::spec::InferenceEngine;
 use crate::base::{MAX_MESSAGE_CHARS, MAX_NAME_CHARS, clean_text};
 
 /// The input of a batch, NCHW.
 pub(super) enum Tensor {
     F32(Vec<f32>),
     F16(Vec<f16>),
+}
+
+/// The hardware and the engine that run a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Placement {
+    /// The CUDA device with this index.
+    Cuda(u32),
+    /// The CPU.
+    Cpu(InferenceEngine),
 }
 
 /// A reason for which a model was not opened.
@@ -34,32 +46,51 @@ pub(super) struct Net {
 }
 
 impl Net {
-    /// Opens the model, from `content` where it is all in there, on the CUDA device with index `cuda`, else on the CPU with `threads` threads.
+    /// Opens the model, from `content` where it is all in there, else from the file; on the CPU with `threads` threads.
     ///
     /// The threads do not spin when they are idle: on a busy machine that costs more than it gains.
     pub(super) fn open(
-        spec: &ModelSpec,
+        path: &Path,
         content: Option<&[u8]>,
-        cuda: Option<u32>,
+        placement: Placement,
         threads: usize,
     ) -> Result<Self, Refusal> {
         let environment = runtime::environment().map_err(Refusal::Runtime)?;
         let said = |error: ort::Error| Refusal::Model(words_of(&error));
         let builder = Session::builder(&environment).map_err(said)?;
         let builder = with_threads(builder, threads).map_err(said)?;
-        let mut builder = match cuda {
-            Some(index) => {
+        let mut builder = match placement {
+            Placement::Cuda(index) => {
                 with_cuda(builder, index).map_err(|error| Refusal::Cuda(why_not_cuda(&words_of(&error))))?
             }
-            None => builder,
+            Placement::Cpu(InferenceEngine::OnnxRuntime) => builder,
+            Placement::Cpu(InferenceEngine::OpenVino) => {
+                openvino::with_openvino(builder, &environment, threads).map_err(said)?
+            }
         };
         // Weights in further files are found only beside the model file, so such a model is opened by its path.
         let session = match content {
             Some(content) => builder.commit_from_memory(content),
-            None => builder.commit_from_file(&spec.path),
+            None => builder.commit_from_file(path),
         };
         let session = session.map_err(said)?;
         Ok(Self { session })
+    }
+
+    /// Returns the scalar of type float in each of these outputs, after one inference of all slots of `input`.
+    pub(super) fn run_scalars(
+        &mut self,
+        input: &Tensor,
+        dims: [usize; 4],
+        outputs: &[String],
+    ) -> Result<Vec<f32>, String> {
+        let made = self.run_dims(input, dims)?;
+        let scalar = |name: &String| {
+            let value = made.get(name.as_str()).ok_or_else(|| format!("it has no output {name}"))?;
+            let (_, values) = value.try_extract_tensor::<f32>().map_err(|error| words_of(&error))?;
+            values.first().copied().ok_or_else(|| format!("its output {name} is empty"))
+        };
+        outputs.iter().map(scalar).collect()
     }
 
     pub(super) fn inputs(&self) -> Vec<InputTensor> {

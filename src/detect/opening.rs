@@ -1,43 +1,63 @@
-//! Opening a model: its file, the device it runs on, and the errors if that fails.
+//! Opening a model: its file, the device and the engine it runs on, and the errors if that fails.
+
+use std::path::Path;
 
 use super::error::{DetectError, ModelFault};
 use super::model::{ModelBytes, read_file};
-use super::onnx::{Net, Refusal, has_cuda};
-use super::spec::{Device, ModelSpec};
-use crate::telemetry::detect::FellBackToCpu;
+use super::onnx::{Net, Placement, Refusal, has_cuda};
+use super::openvino::{self, PluginState};
+use super::quantize::QUANTIZED_FROM;
+use super::spec::{Device, EngineChoice, EngineInfo, InferenceEngine, ModelSpec};
+use crate::telemetry::detect::{FellBackToCpu, OpenVinoUnused};
+
+/// The reason for which the quantised twin is not used on a GPU.
+const NO_INT8_ON_CUDA: &str = "int8 is not used on CUDA, where the model of `path` runs";
 
 /// A model whose file is there and is the one that was asked for.
 pub(super) struct Opening<'a> {
-    pub(super) spec: &'a ModelSpec,
-    /// Lower-case hex.
-    pub(super) sha256: String,
-    content: Option<Vec<u8>>,
+    spec: &'a ModelSpec,
+    base: ModelBytes,
     /// Of an inference on the CPU: what the model asks for, else its share.
+    threads: usize,
+}
+
+/// A file of the model and the place where it is to run.
+pub(super) struct LoadCandidate<'a> {
+    pub(super) spec: &'a ModelSpec,
+    path: &'a Path,
+    file: &'a ModelBytes,
+    /// Digest of the float32 file, for a twin.
+    source_sha256: Option<&'a str>,
+    placement: Placement,
     pub(super) threads: usize,
 }
 
 impl<'a> Opening<'a> {
     /// Errors: the file; see [`read_file`].
     pub(super) fn new(spec: &'a ModelSpec, threads: usize) -> Result<Self, DetectError> {
-        let ModelBytes { sha256, content } = read_file(spec).map_err(|fault| faulty(spec, fault))?;
-        Ok(Self { spec, sha256, content, threads: spec.threads.unwrap_or(threads).max(1) })
+        let base = read_file(&spec.path, spec.sha256.as_deref());
+        let base = base.map_err(|fault| faulty(spec, &spec.path, fault))?;
+        Ok(Self { spec, base, threads: spec.threads.unwrap_or(threads).max(1) })
     }
 
-    /// Returns the model that `load` makes on the device, and the reason if CUDA was tried and does not work.
-    ///
-    /// `load` gets the index of a CUDA device, or `None` for the CPU.
+    /// Returns the model that `load` makes on the device, its engine, and the reason if CUDA was tried and does not work.
     ///
     /// Errors: those of `load`. A model that fails on both devices has the fault of the CPU.
     pub(super) fn on<T>(
         &self,
         device: Device,
-        load: impl Fn(&Self, Option<u32>) -> Result<T, DetectError>,
-    ) -> Result<(T, Option<String>), DetectError> {
+        load: impl Fn(&LoadCandidate<'_>) -> Result<T, DetectError>,
+    ) -> Result<(T, EngineInfo, Option<String>), DetectError> {
         let refused = match device {
-            Device::Cpu => return Ok((load(self, None)?, None)),
-            Device::Cuda(index) => return Ok((load(self, Some(index))?, None)),
-            Device::Auto => match load(self, Some(0)) {
-                Ok(loaded) => return Ok((loaded, None)),
+            Device::Cpu => {
+                let (loaded, engine) = self.on_cpu(&load)?;
+                return Ok((loaded, engine, None));
+            }
+            Device::Cuda(index) => {
+                return self.on_cuda(index, &load).map(|(net, engine)| (net, engine, None));
+            }
+            Device::Auto => match self.on_cuda(0, &load) {
+                Ok((loaded, engine)) => return Ok((loaded, engine, None)),
                 // Without ONNX Runtime the CPU cannot work either.
                 Err(error @ DetectError::Runtime(_)) => return Err(error),
                 Err(DetectError::Cuda { reason, .. }) => reason,
@@ -45,32 +65,137 @@ impl<'a> Opening<'a> {
             },
         };
         // Only a model that works on the CPU has fallen back: otherwise its own fault is the message.
-        let loaded = load(self, None)?;
+        let (loaded, engine) = self.on_cpu(&load)?;
         FellBackToCpu { model: &self.spec.name, reason: &refused, has_cuda: has_cuda() }.emit();
-        Ok((loaded, Some(refused)))
+        Ok((loaded, engine, Some(refused)))
     }
 
+    fn on_cuda<T>(
+        &self,
+        index: u32,
+        load: &impl Fn(&LoadCandidate<'_>) -> Result<T, DetectError>,
+    ) -> Result<(T, EngineInfo), DetectError> {
+        let loaded = load(&self.candidate(Placement::Cuda(index)))?;
+        let note = self.spec.int8.as_ref().map(|_| NO_INT8_ON_CUDA.to_owned());
+        Ok((loaded, EngineInfo { note, ..EngineInfo::default() }))
+    }
+
+    /// Loads the twin where there is one, else the model, with OpenVINO where that is wanted and works.
+    fn on_cpu<T>(
+        &self,
+        load: &impl Fn(&LoadCandidate<'_>) -> Result<T, DetectError>,
+    ) -> Result<(T, EngineInfo), DetectError> {
+        let twin = self.twin()?;
+        let candidate = |engine| match &twin {
+            Some((path, file)) => LoadCandidate {
+                path,
+                file,
+                source_sha256: Some(&self.base.sha256),
+                ..self.candidate(Placement::Cpu(engine))
+            },
+            None => self.candidate(Placement::Cpu(engine)),
+        };
+        let int8 = twin.is_some();
+        let wanted = match self.spec.engine {
+            // Measured by `make bench`: OpenVINO gains with int8 and hardly without, and it takes 50 MB more per model.
+            EngineChoice::Auto => int8,
+            EngineChoice::Onnxruntime => false,
+            EngineChoice::Openvino => true,
+        };
+        let mut note = None;
+        if wanted {
+            match self.on_openvino(&candidate(InferenceEngine::OpenVino), load)? {
+                Ok(loaded) => {
+                    return Ok((loaded, EngineInfo { engine: InferenceEngine::OpenVino, int8, note }));
+                }
+                Err(why) => note = why,
+            }
+        }
+        let loaded = load(&candidate(InferenceEngine::OnnxRuntime))?;
+        Ok((loaded, EngineInfo { engine: InferenceEngine::OnnxRuntime, int8, note }))
+    }
+
+    /// Returns the model on OpenVINO, or the reason, if there is one to show, for which it is not used.
+    fn on_openvino<T>(
+        &self,
+        candidate: &LoadCandidate<'_>,
+        load: &impl Fn(&LoadCandidate<'_>) -> Result<T, DetectError>,
+    ) -> Result<Result<T, Option<String>>, DetectError> {
+        let demanded = self.spec.engine == EngineChoice::Openvino;
+        let (reason, severe) = match openvino::plugin()? {
+            PluginState::Usable => match load(candidate) {
+                Ok(loaded) => return Ok(Ok(loaded)),
+                // A fault of the twin is reported by ONNX Runtime's own kernels as well, so that no valid model is lost.
+                Err(DetectError::Model { fault, .. }) => (fault.to_string(), true),
+                Err(error) => return Err(error),
+            },
+            // An installation without the plugin is a choice, as long as no model demands it.
+            PluginState::Absent(_) if !demanded => return Ok(Err(None)),
+            PluginState::Absent(reason) | PluginState::NoDevice(reason) => (reason, demanded),
+            PluginState::Broken(reason) => (reason, true),
+        };
+        OpenVinoUnused { model: &self.spec.name, reason: &reason, severe }.emit();
+        Ok(Err(Some(format!("OpenVINO is not used: {reason}"))))
+    }
+
+    fn twin(&self) -> Result<Option<(&'a Path, ModelBytes)>, DetectError> {
+        let Some(path) = self.spec.int8.as_deref() else { return Ok(None) };
+        let file = read_file(path, self.spec.int8_sha256.as_deref());
+        Ok(Some((path, file.map_err(|fault| faulty(self.spec, path, fault))?)))
+    }
+
+    fn candidate(&self, placement: Placement) -> LoadCandidate<'_> {
+        let Self { spec, base, threads } = self;
+        LoadCandidate {
+            spec,
+            path: &spec.path,
+            file: base,
+            source_sha256: None,
+            placement,
+            threads: *threads,
+        }
+    }
+}
+
+impl LoadCandidate<'_> {
     /// The model in ONNX Runtime.
-    pub(super) fn net(&self, cuda: Option<u32>) -> Result<Net, DetectError> {
-        Net::open(self.spec, self.content.as_deref(), cuda, self.threads)
-            .map_err(|refusal| self.refused(cuda, refusal))
+    pub(super) fn net(&self) -> Result<Net, DetectError> {
+        let net = Net::open(self.path, self.file.content.as_deref(), self.placement, self.threads);
+        let net = net.map_err(|refusal| self.refused(refusal))?;
+        let made_of = self.source_sha256.and_then(|source| Some((source, net.metadata(QUANTIZED_FROM)?)));
+        match made_of {
+            Some((source, made_of)) if made_of != source => Err(self.faulty(ModelFault::OtherSource)),
+            _ => Ok(net),
+        }
     }
 
-    fn refused(&self, cuda: Option<u32>, refusal: Refusal) -> DetectError {
+    /// Returns the digest of the file that runs, lower-case hex.
+    pub(super) fn sha256(&self) -> &str {
+        &self.file.sha256
+    }
+
+    pub(super) fn device(&self) -> Device {
+        match self.placement {
+            Placement::Cuda(index) => Device::Cuda(index),
+            Placement::Cpu(_) => Device::Cpu,
+        }
+    }
+
+    fn refused(&self, refusal: Refusal) -> DetectError {
         let model = self.spec.name.clone();
-        match (refusal, cuda) {
+        match (refusal, self.placement) {
             (Refusal::Runtime(fault), _) => DetectError::Runtime(fault),
-            (Refusal::Cuda(reason), index) => DetectError::Cuda { model, index: index.unwrap_or(0), reason },
-            (Refusal::Model(reason), _) => self.faulty(ModelFault::Load(reason)),
+            (Refusal::Cuda(reason), Placement::Cuda(index)) => DetectError::Cuda { model, index, reason },
+            (Refusal::Cuda(reason) | Refusal::Model(reason), _) => self.faulty(ModelFault::Load(reason)),
         }
     }
 
     /// A fault of this model.
     pub(super) fn faulty(&self, fault: ModelFault) -> DetectError {
-        faulty(self.spec, fault)
+        faulty(self.spec, self.path, fault)
     }
 }
 
-fn faulty(spec: &ModelSpec, fault: ModelFault) -> DetectError {
-    DetectError::Model { model: spec.name.clone(), path: spec.path.clone(), fault: Box::new(fault) }
+fn faulty(spec: &ModelSpec, path: &Path, fault: ModelFault) -> DetectError {
+    DetectError::Model { model: spec.name.clone(), path: path.to_owned(), fault: Box::new(fault) }
 }

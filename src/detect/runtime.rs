@@ -40,7 +40,7 @@ pub fn cache_dir() -> Option<PathBuf> {
     cache_dir_in(&|name| env::var_os(name))
 }
 
-type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+pub(super) type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 fn cache_dir_in(variables: Variables<'_>) -> Option<PathBuf> {
     let path = |name: &str| variables(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -64,19 +64,28 @@ fn places(variables: Variables<'_>, program: Option<&Path>) -> Vec<PathBuf> {
 ///
 /// Errors: it is found nowhere, or does not start. A later call tries again.
 pub(crate) fn environment() -> Result<Environment, RuntimeFault> {
-    static LOADED: Mutex<Option<Environment>> = Mutex::new(None);
-    // Held while the library loads: models that start at once must not initialize it twice.
-    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(environment) = &*loaded {
-        return Ok(environment.clone());
-    }
-    let program = env::current_exe().ok();
-    let environment = load(&places(&|name| env::var_os(name), program.as_deref()))?;
-    *loaded = Some(environment.clone());
-    Ok(environment)
+    Ok(loaded()?.0)
 }
 
-fn load(places: &[PathBuf]) -> Result<Environment, RuntimeFault> {
+/// Returns the file of the process's ONNX Runtime, if it is loaded.
+pub(super) fn library() -> Option<PathBuf> {
+    Some(loaded().ok()?.1)
+}
+
+fn loaded() -> Result<(Environment, PathBuf), RuntimeFault> {
+    static LOADED: Mutex<Option<(Environment, PathBuf)>> = Mutex::new(None);
+    // Held while the library loads: models that start at once must not initialize it twice.
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(loaded) = &*loaded {
+        return Ok(loaded.clone());
+    }
+    let program = env::current_exe().ok();
+    let first = load(&places(&|name| env::var_os(name), program.as_deref()))?;
+    *loaded = Some(first.clone());
+    Ok(first)
+}
+
+fn load(places: &[PathBuf]) -> Result<(Environment, PathBuf), RuntimeFault> {
     let mut tried = Vec::new();
     for path in places {
         let by_loader = path.as_os_str() == LIBRARY;
@@ -86,7 +95,7 @@ fn load(places: &[PathBuf]) -> Result<Environment, RuntimeFault> {
             continue;
         }
         match ort::init_from(path) {
-            Ok(builder) => return start(builder, path),
+            Ok(builder) => return Ok((start(builder, path)?, path.clone())),
             Err(error) => tried.push(format!("{} ({error})", path.display())),
         }
     }
@@ -152,7 +161,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let text = folder.path().join("libonnxruntime.so");
         std::fs::write(&text, "no library").unwrap();
-        let error = load(&[PathBuf::from("/nowhere/libonnxruntime.so"), text.clone()]).unwrap_err();
+        let error =
+            load(&[PathBuf::from("/nowhere/libonnxruntime.so"), text.clone()]).map(|_| ()).unwrap_err();
         let RuntimeFault::Missing { tried } = &error else { panic!("{error}") };
         assert!(tried.contains("/nowhere/libonnxruntime.so (no such file)"), "{tried}");
         assert!(tried.contains(&format!("{} (failed to load", text.display())), "{tried}");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::encoding::InputEncoding;
-pub use kvs_config::raw::{BoxUnits, LayoutChoice};
+pub use kvs_config::raw::{BoxUnits, EngineChoice, LayoutChoice};
 use kvs_config::without_address_secrets;
 
 /// A model to load.
@@ -17,6 +17,12 @@ pub struct ModelSpec {
     pub path: PathBuf,
     /// The SHA-256 that the file must have, lower-case hex.
     pub sha256: Option<String>,
+    /// The quantised twin of the ONNX file, which runs on the CPU in its place.
+    pub int8: Option<PathBuf>,
+    /// The SHA-256 that the twin must have, lower-case hex.
+    pub int8_sha256: Option<String>,
+    /// The engine on the CPU.
+    pub engine: EngineChoice,
     /// The layout of its output.
     pub layout: LayoutChoice,
     /// The units of its boxes, where the layout has them in px.
@@ -35,6 +41,42 @@ impl fmt::Debug for ModelSpec {
         let path = self.path.to_string_lossy();
         let path = without_address_secrets(&path);
         f.debug_struct("ModelSpec").field("name", &self.name).field("path", &path).finish_non_exhaustive()
+    }
+}
+
+/// The library whose kernels compute a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InferenceEngine {
+    /// ONNX Runtime itself; on a GPU with CUDA.
+    #[default]
+    OnnxRuntime,
+    /// OpenVINO, by way of its plugin for ONNX Runtime.
+    OpenVino,
+}
+
+impl fmt::Display for InferenceEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OnnxRuntime => "ONNX Runtime",
+            Self::OpenVino => "OpenVINO",
+        })
+    }
+}
+
+/// The engine of a loaded model, and the reason if it is not the one that the configuration wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EngineInfo {
+    /// The engine.
+    pub engine: InferenceEngine,
+    /// `true` if the quantised twin runs.
+    pub int8: bool,
+    /// The reason for which OpenVINO or the quantised twin is not used, where one of them is configured.
+    pub note: Option<String>,
+}
+
+impl fmt::Display for EngineInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.engine, if self.int8 { " int8" } else { "" })
     }
 }
 

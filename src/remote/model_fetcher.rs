@@ -1,5 +1,7 @@
 //! Fetches the models of a configuration before they are loaded.
 
+use std::path::{Path, PathBuf};
+
 use super::progress::OnProgress;
 use super::{Address, Cache, FetchError, ModelRequest};
 use crate::detect::ModelSpec;
@@ -26,17 +28,34 @@ impl ModelFetcher {
         spec: &ModelSpec,
         on_progress: OnProgress<'_>,
     ) -> Result<ModelSpec, FetchError> {
-        let Some(address) = spec.address() else { return Ok(spec.clone()) };
-        let request = ModelRequest { address: &address, sha256: spec.sha256.as_deref() };
-        Ok(ModelSpec { path: self.cache.file(request, on_progress).await?, ..spec.clone() })
+        let mut local = spec.clone();
+        local.path = self.file(&spec.path, spec.sha256.as_deref(), on_progress).await?;
+        if let Some(twin) = &spec.int8 {
+            local.int8 = Some(self.file(twin, spec.int8_sha256.as_deref(), on_progress).await?);
+        }
+        Ok(local)
+    }
+
+    /// Returns the path of a file on this machine, fetching it first if it is remote.
+    async fn file(
+        &self,
+        path: &Path,
+        sha256: Option<&str>,
+        on_progress: OnProgress<'_>,
+    ) -> Result<PathBuf, FetchError> {
+        let Some(address) = address_of(path) else { return Ok(path.to_owned()) };
+        self.cache.file(ModelRequest { address: &address, sha256 }, on_progress).await
     }
 }
 
 impl ModelSpec {
-    /// Returns the address of a remote model, and `None` for a file of this machine.
-    #[must_use]
-    pub fn address(&self) -> Option<Address> {
-        // The configuration has already rejected invalid addresses, so `ok` loses no message.
-        Address::parse(self.path.to_str()?)?.ok()
+    /// Returns the addresses of the files that are remote: the model's, and that of its quantised twin.
+    pub fn addresses(&self) -> impl Iterator<Item = Address> {
+        [Some(&self.path), self.int8.as_ref()].into_iter().flatten().filter_map(|path| address_of(path))
     }
+}
+
+fn address_of(path: &Path) -> Option<Address> {
+    // The configuration has already rejected invalid addresses, so `ok` loses no message.
+    Address::parse(path.to_str()?)?.ok()
 }

@@ -100,6 +100,11 @@ pub struct ModelRow {
     pub layout: String,
     /// The device that it runs on: `cpu`, `cuda:0`.
     pub device: String,
+    /// The engine that computes it: `ONNX Runtime`, `OpenVINO int8`, ...
+    pub engine: String,
+    /// The reason for which OpenVINO or the quantised twin is not used, where one of them is configured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub engine_note: Option<String>,
     /// Width and height of its input, px.
     pub input_px: (u32, u32),
     /// Number of its classes, or of the characters of its alphabet.

@@ -65,6 +65,9 @@ pub(crate) struct ModelLoaded<'a> {
     pub(crate) input: &'a dyn Display,
     pub(crate) classes: usize,
     pub(crate) device: &'a dyn Display,
+    pub(crate) engine: &'a dyn Display,
+    /// The reason for which another engine or twin of the model is not used.
+    pub(crate) engine_note: Option<&'a str>,
     pub(crate) threads: usize,
     /// The first inference, ms.
     pub(crate) warmup_ms: f64,
@@ -83,6 +86,8 @@ impl ModelLoaded<'_> {
             input = %self.input,
             classes = self.classes,
             device = %self.device,
+            engine = %self.engine,
+            engine_note = self.engine_note,
             threads = self.threads,
             warmup_ms = self.warmup_ms,
             infer_ms = self.infer_ms,
@@ -99,6 +104,9 @@ pub(crate) struct TextModelLoaded<'a> {
     /// The size of its alphabet.
     pub(crate) characters: usize,
     pub(crate) device: &'a dyn Display,
+    pub(crate) engine: &'a dyn Display,
+    /// The reason for which another engine or twin of the model is not used.
+    pub(crate) engine_note: Option<&'a str>,
     pub(crate) threads: usize,
     /// The first inference, ms.
     pub(crate) warmup_ms: f64,
@@ -116,11 +124,42 @@ impl TextModelLoaded<'_> {
             input = %self.input,
             characters = self.characters,
             device = %self.device,
+            engine = %self.engine,
+            engine_note = self.engine_note,
             threads = self.threads,
             warmup_ms = self.warmup_ms,
             infer_ms = self.infer_ms,
             "model loaded"
         );
+    }
+}
+
+/// A model that would run on OpenVINO runs on ONNX Runtime's own kernels.
+pub(crate) struct OpenVinoUnused<'a> {
+    pub(crate) model: &'a str,
+    pub(crate) reason: &'a str,
+    /// `true` where the plugin fails, or the configuration demands it.
+    pub(crate) severe: bool,
+}
+
+impl OpenVinoUnused<'_> {
+    pub(crate) fn emit(self) {
+        let Self { model, reason, severe } = self;
+        if severe {
+            tracing::warn!(
+                stage = STAGE,
+                model,
+                error = reason,
+                "OpenVINO is not used: the model runs on ONNX Runtime's kernels; engine: onnxruntime silences this"
+            );
+        } else {
+            tracing::info!(
+                stage = STAGE,
+                model,
+                reason,
+                "OpenVINO is not used: the model runs on ONNX Runtime's kernels"
+            );
+        }
     }
 }
 

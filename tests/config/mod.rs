@@ -4,5 +4,6 @@
 mod classes;
 mod errors;
 mod files;
+mod int8;
 mod mutated;
 mod settings;

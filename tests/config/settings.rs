@@ -327,7 +327,7 @@ fn remote_models_need_no_local_file_and_are_named_by_their_file_name() {
         let settings = settings_of(&MINIMAL.replace("models/m.onnx", &format!("'{address}'")));
         let model = &settings.cameras[0].pipeline[0].model;
         assert_eq!((model.name.as_str(), model.path.to_str()), (name, Some(address)));
-        assert!(model.address().is_some() && settings.check_model_files().is_ok(), "{address}");
+        assert!(model.addresses().next().is_some() && settings.check_model_files().is_ok(), "{address}");
     }
 }
 

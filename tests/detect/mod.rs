@@ -3,6 +3,8 @@
 //! `scripts/setup test` puts ONNX Runtime, the models and the clip into the cache folder.
 
 #[cfg(test)]
+mod engines;
+#[cfg(test)]
 mod graph;
 #[cfg(test)]
 mod layouts;
@@ -10,6 +12,8 @@ mod layouts;
 mod models;
 #[cfg(test)]
 mod plate;
+#[cfg(test)]
+mod quantize;
 #[cfg(test)]
 mod reading;
 #[cfg(test)]

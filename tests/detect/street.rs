@@ -1,6 +1,6 @@
 //! A real model on a real street: the cars are found.
 
-use kvs_infer::detect::{Detector, Device};
+use kvs_infer::detect::{Detector, Device, EngineChoice, ModelSpec};
 use kvs_infer::media::{BBox, HostPicture, Matrix};
 use test_support::setup::cached;
 
@@ -24,7 +24,9 @@ const PYTHON: [(&str, &str, f32, [f32; 4]); 5] = [
 
 #[tokio::test]
 async fn cars_and_people_are_found_where_an_independent_program_sees_them() {
-    let detector = Detector::start(&spec(cached("models/street.onnx")), Device::Cpu, 1).unwrap();
+    // The boxes of the files are those of this engine.
+    let model = ModelSpec { engine: EngineChoice::Onnxruntime, ..spec(cached("models/street.onnx")) };
+    let detector = Detector::start(&model, Device::Cpu, 1).unwrap();
     assert_eq!(detector.info().classes.len(), 80);
     for (second, label, conf, [x1, y1, x2, y2]) in PYTHON {
         let seen = detector.detect(picture("street", street_at(second)), USUAL).await.unwrap();

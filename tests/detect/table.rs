@@ -22,13 +22,16 @@ fn models_are_listed_and_those_that_fail_say_why() {
     let mut out = Vec::new();
     assert_eq!(print_models(&mut out, &specs, Device::Cpu).unwrap(), 2);
     let lines = lines(&out);
-    assert_eq!(lines[0], "MODEL LAYOUT BY INPUT DEVICE INFER MS CLASSES");
-    assert_eq!(lines[1], "yolov8 yolov8 shape 1x3x64x64 f32 cpu 3: red, green, blue");
+    assert_eq!(lines[0], "MODEL LAYOUT BY INPUT DEVICE ENGINE INFER MS CLASSES");
+    assert_eq!(lines[1], "yolov8 yolov8 shape 1x3x64x64 f32 cpu ONNX Runtime 3: red, green, blue");
     assert!(lines[2].starts_with("ambiguous cannot be used: model ambiguous ("), "{}", lines[2]);
     assert!(lines[2].contains("say which by `layout`"), "{}", lines[2]);
-    assert_eq!(lines[3], "detr detr metadata 1x3x64x64 f32 cpu 3: red, green, blue");
-    assert_eq!(lines[4], "street yolov8 shape Nx3x416x416 f32 cpu 80: person, bicycle, car, motorcycle, ...");
-    assert_eq!(lines[5], "text ctc shape Nx3x16xW f32 cpu characters");
+    assert_eq!(lines[3], "detr detr metadata 1x3x64x64 f32 cpu ONNX Runtime 3: red, green, blue");
+    assert_eq!(
+        lines[4],
+        "street yolov8 shape Nx3x416x416 f32 cpu ONNX Runtime 80: person, bicycle, car, motorcycle, ..."
+    );
+    assert_eq!(lines[5], "text ctc shape Nx3x16xW f32 cpu ONNX Runtime characters");
     assert!(lines[6].starts_with("text_unnamed cannot be used: model text_unnamed ("), "{}", lines[6]);
     assert_eq!(lines.len(), 7);
 }

@@ -92,6 +92,8 @@ fn board() -> StatusBoard {
         name: "street.onnx".into(),
         layout: "nms".into(),
         device: "cpu".into(),
+        engine: "OpenVINO int8".into(),
+        engine_note: None,
         input_px: (640, 640),
         classes: 80,
         warm_up_ms: 48,

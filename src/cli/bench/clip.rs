@@ -14,21 +14,25 @@ use crate::demux::{DemuxEvent, Demuxer};
 use crate::media::{MediaMs, SamplerState};
 
 /// Start time of the clip, ms since the epoch. It is a whole second, so the sampler's first tick is the first frame.
-const START_MS: i64 = 1_700_000_000_000;
+pub(in crate::cli) const START_MS: i64 = 1_700_000_000_000;
 
 /// A clip in memory, as Matroska bytes of GetMedia.
-pub(super) struct BenchClip {
+pub(in crate::cli) struct BenchClip {
     /// The bytes in the chunks of the local KVS.
-    pub(super) chunks: Vec<Bytes>,
+    pub(in crate::cli) chunks: Vec<Bytes>,
     /// Number of access units.
-    pub(super) packets: usize,
+    pub(in crate::cli) packets: usize,
     /// Number of frames that the sampler picks.
-    pub(super) picks: usize,
+    pub(in crate::cli) picks: usize,
 }
 
 impl BenchClip {
     /// Reads the first `fragments` fragments of the file, by default all. `fps` is the target of the sampler.
-    pub(super) async fn read(path: &Path, fragments: Option<usize>, fps: f64) -> anyhow::Result<Self> {
+    pub(in crate::cli) async fn read(
+        path: &Path,
+        fragments: Option<usize>,
+        fps: f64,
+    ) -> anyhow::Result<Self> {
         // No limit of the size: the whole clip must be stored.
         let limits = StreamLimits { stream_bytes: u64::MAX, readers: 1, delivery: LiveDelivery::Block };
         let clock = Clock::standing_at(START_MS);

@@ -2,7 +2,7 @@
 
 mod baseline;
 mod bench_run;
-mod clip;
+pub(super) mod clip;
 mod pipeline;
 mod report;
 
@@ -18,7 +18,7 @@ use clip::BenchClip;
 use pipeline::PipelineBench;
 use report::BenchReport;
 
-use crate::detect::{Detector, Device, ModelSpec, Thresholds};
+use crate::detect::{Detector, Device, EngineChoice, ModelSpec, Thresholds};
 use crate::telemetry;
 use crate::telemetry::log::LogOutput;
 
@@ -47,6 +47,9 @@ pub(super) struct BenchArgs {
     /// Threads per inference; with more than one, `infer` counts only the first thread, and the total counts all
     #[arg(long, default_value_t = 1, value_parser = threads)]
     threads: usize,
+    /// Engine of our side: onnxruntime or openvino
+    #[arg(long, default_value = "onnxruntime", value_parser = engine)]
+    engine: EngineChoice,
     /// Minimum confidence, 0 to 1
     #[arg(long, default_value_t = 0.4)]
     conf: f32,
@@ -74,6 +77,14 @@ enum Side {
 
 fn threads(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|threads| *threads > 0).ok_or_else(|| "give a number of at least 1".to_owned())
+}
+
+fn engine(text: &str) -> Result<EngineChoice, String> {
+    match text {
+        "onnxruntime" => Ok(EngineChoice::Onnxruntime),
+        "openvino" => Ok(EngineChoice::Openvino),
+        _ => Err("give onnxruntime or openvino".to_owned()),
+    }
 }
 
 impl BenchArgs {
@@ -114,10 +125,12 @@ impl BenchArgs {
             _ => Some(Baseline::open(&self.clip, &clip, &self.model, self.threads)?),
         };
         let runs = self.alternate(&clip, pipeline.as_ref(), baseline.as_mut())?;
-        let input = pipeline.as_ref().map(|pipeline| pipeline.detector.info().input.to_string());
+        let info = pipeline.as_ref().map(|pipeline| pipeline.detector.info());
+        let input = info.map(|info| info.input.to_string());
+        let engine = info.map(|info| info.engine.to_string());
         let peak_rss_mb = warm_up_rss_mb.or_else(|| pipeline.as_ref().and_then(|_| peak_rss_mb()));
         let (model, clip) = (self.model.clone(), self.clip.clone());
-        Ok(BenchReport { model, clip, input, pipeline: runs.0, baseline: runs.1, peak_rss_mb })
+        Ok(BenchReport { model, clip, input, engine, pipeline: runs.0, baseline: runs.1, peak_rss_mb })
     }
 
     fn pipeline<'a>(
@@ -127,7 +140,7 @@ impl BenchArgs {
     ) -> anyhow::Result<PipelineBench<'a>> {
         let name = self.model.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let path = self.model.clone();
-        let spec = ModelSpec { name, path, ..ModelSpec::default() };
+        let spec = ModelSpec { name, path, engine: self.engine, ..ModelSpec::default() };
         let detector = Detector::start(&spec, Device::Cpu, self.threads)?;
         let thresholds = Thresholds { conf: self.conf, nms_iou: NMS_IOU };
         Ok(PipelineBench { clip, detector, thresholds, fps: self.fps, runtime })

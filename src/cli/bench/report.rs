@@ -12,6 +12,8 @@ pub(super) struct BenchReport {
     pub(super) model: PathBuf,
     pub(super) clip: PathBuf,
     pub(super) input: Option<String>,
+    /// The engine of our side, which is the wanted one only if that can be used.
+    pub(super) engine: Option<String>,
     pub(super) pipeline: Vec<BenchRun>,
     pub(super) baseline: Vec<BenchRun>,
     pub(super) peak_rss_mb: Option<u64>,
@@ -27,6 +29,7 @@ impl BenchReport {
             "model": self.model.display().to_string(),
             "clip": self.clip.display().to_string(),
             "input": self.input,
+            "engine": self.engine,
             "ours": Medians::of(&self.pipeline).as_ref().map(side_json),
             "alone": Medians::of(&self.baseline).as_ref().map(side_json),
             "ratio": ratios(&self.pipeline, &self.baseline).map(|[min, median, max]| {

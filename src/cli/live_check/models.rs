@@ -6,7 +6,9 @@ use super::super::fetching::FetchedModel;
 use crate::base::{Asks, Finding, Probe};
 use crate::config::{CameraSpec, Settings};
 use crate::detect::ocr::{TextModelInfo, TextReader};
-use crate::detect::{DetectError, Detector, Device, ModelInfo, ModelSpec, Purpose, usual_threads};
+use crate::detect::{
+    DetectError, Detector, Device, EngineInfo, ModelInfo, ModelSpec, Purpose, usual_threads,
+};
 use crate::media::CameraId;
 use crate::service::check_classes;
 
@@ -60,12 +62,12 @@ fn detector_finding(info: &ModelInfo, used: &[UsedClasses]) -> Finding {
     if let Err(error) = known {
         return failed(&error);
     }
-    let ModelInfo { layout, layout_source, input, device, infer_ms, classes, .. } = info;
+    let ModelInfo { layout, layout_source, input, device, engine, infer_ms, classes, .. } = info;
     let text = format!(
-        "{layout} (by {layout_source}), {input}, {} classes, on {device}, {infer_ms:.1} ms per inference",
+        "{layout} (by {layout_source}), {input}, {} classes, on {device} ({engine}), {infer_ms:.1} ms per inference",
         classes.len()
     );
-    with_fallback(text, info.fallback.as_deref())
+    with_fallback(with_note(text, engine), info.fallback.as_deref())
 }
 
 /// Loads a text recognition model and makes its first inferences, which blocks.
@@ -74,9 +76,19 @@ fn check_reader(spec: &ModelSpec, device: Device, threads: usize) -> Finding {
         Ok(reader) => reader,
         Err(error) => return failed(&error),
     };
-    let TextModelInfo { input, characters, device, infer_ms, fallback, .. } = reader.info();
-    let text = format!("ctc, {input}, {characters} characters, on {device}, {infer_ms:.1} ms per inference");
-    with_fallback(text, fallback.as_deref())
+    let TextModelInfo { input, characters, device, engine, infer_ms, fallback, .. } = reader.info();
+    let text = format!(
+        "ctc, {input}, {characters} characters, on {device} ({engine}), {infer_ms:.1} ms per inference"
+    );
+    with_fallback(with_note(text, engine), fallback.as_deref())
+}
+
+/// Returns the text with the reason for which OpenVINO or the quantised twin is not used.
+fn with_note(text: String, engine: &EngineInfo) -> String {
+    match &engine.note {
+        Some(note) => format!("{text}; {note}"),
+        None => text,
+    }
 }
 
 fn with_fallback(text: String, fallback: Option<&str>) -> Finding {

@@ -33,8 +33,20 @@ impl SettingsBuilder<'_> {
             }
         };
         let path = self.onnx_path(&model.path, &at.key("path"))?;
+        let int8 = match &model.int8 {
+            None => None,
+            Some(twin) => Some(self.onnx_path(twin, &at.key("int8"))?.into()),
+        };
+        if int8.is_none() && model.int8_sha256.is_some() {
+            self.problem(
+                &at.key("int8_sha256"),
+                "there is no `int8`",
+                "remove it, or name the quantised twin under `int8`",
+            );
+        }
         // The cache names files by the digest in lower case.
-        let sha256 = model.sha256.as_ref().map(|digest| digest.to_ascii_lowercase());
+        let lower = |digest: &Option<String>| digest.as_ref().map(|digest| digest.to_ascii_lowercase());
+        let (sha256, int8_sha256) = (lower(&model.sha256), lower(&model.int8_sha256));
         // YOLOX takes BGR from 0 to 255; a missing `input` would be RGB from 0 to 1, and find nothing.
         if model.layout == LayoutChoice::Yolox && model.input.is_none() {
             let message = "layout yolox requires an `input`: YOLOX does not take RGB from 0 to 1";
@@ -50,6 +62,9 @@ impl SettingsBuilder<'_> {
             name: name.to_owned(),
             path: path.into(),
             sha256,
+            int8,
+            int8_sha256,
+            engine: model.engine,
             layout: model.layout,
             box_units: model.box_units,
             input,
@@ -70,8 +85,11 @@ impl SettingsBuilder<'_> {
         if let Some(model) = self.named_models.get(given) {
             let model = model.clone();
             // The mistake is in the file name under `models`, not in the entry that uses it.
-            let path = self.raw.models.get(given).map_or("", |model| &model.path);
-            self.require_file(path, root_key("models").key(given).key("path"), needed);
+            if let Some(section) = self.raw.models.get(given) {
+                let at = root_key("models").key(given);
+                self.require_file(&section.path, at.key("path"), needed);
+                section.int8.iter().for_each(|twin| self.require_file(twin, at.key("int8"), needed));
+            }
             return model;
         }
         if !looks_like_path(given) {

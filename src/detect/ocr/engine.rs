@@ -16,8 +16,8 @@ use crate::detect::batching::{BatchHandler, HasFrame, JobResult};
 use crate::detect::error::{DetectError, ModelFault};
 use crate::detect::layout::{OutputShape, listed};
 use crate::detect::onnx::{Net, Tensor, floats, shapes};
-use crate::detect::opening::Opening;
-use crate::detect::spec::{Device, ModelSpec};
+use crate::detect::opening::{LoadCandidate, Opening};
+use crate::detect::spec::{Device, EngineInfo, ModelSpec};
 use crate::detect::steps::Steps;
 use crate::media::{BBox, Frame, ModelId, PlateText, Surface, Yuv420};
 use crate::telemetry::detect::TextsRead;
@@ -38,6 +38,8 @@ pub struct TextModelInfo {
     pub device: Device,
     /// The reason in ONNX Runtime's words if CUDA was tried and it runs on the CPU.
     pub fallback: Option<String>,
+    /// The engine that computes it.
+    pub engine: EngineInfo,
     /// Threads per inference on the CPU.
     pub threads: usize,
     /// The time of the first inference, ms.
@@ -93,26 +95,28 @@ impl ReadEngine {
     /// The file, the model or the device cannot be used; see [`DetectError`].
     pub(super) fn load(spec: &ModelSpec, device: Device, threads: usize) -> Result<Self, DetectError> {
         let opening = Opening::new(spec, threads)?;
-        let (mut engine, fallback) = opening.on(device, Self::on)?;
-        engine.info.fallback = fallback;
-        Ok(engine)
+        let (mut loaded, engine, fallback) = opening.on(device, Self::on)?;
+        loaded.info.engine = engine;
+        loaded.info.fallback = fallback;
+        Ok(loaded)
     }
 
-    fn on(opening: &Opening<'_>, cuda: Option<u32>) -> Result<Self, DetectError> {
-        let mut net = opening.net(cuda)?;
-        let faulty = |fault| opening.faulty(fault);
+    fn on(candidate: &LoadCandidate<'_>) -> Result<Self, DetectError> {
+        let (mut net, spec) = (candidate.net()?, candidate.spec);
+        let faulty = |fault| candidate.faulty(fault);
         let input = LineShape::read(&net.inputs()).map_err(faulty)?;
-        let given = opening.spec.classes.as_deref();
+        let given = spec.classes.as_deref();
         let characters = characters(given, net.metadata("character").as_deref()).map_err(faulty)?;
         let TextWarmUp { classes, logits, warmup_ms, infer_ms } = warm_up(&mut net, input).map_err(faulty)?;
         let alphabet = Alphabet::fit(&characters, classes).map_err(faulty)?;
         let info = TextModelInfo {
-            id: ModelId { name: opening.spec.name.clone(), sha256: opening.sha256.clone() },
+            id: ModelId { name: spec.name.clone(), sha256: candidate.sha256().to_owned() },
             input,
             characters: characters.len(),
-            device: cuda.map_or(Device::Cpu, Device::Cuda),
+            device: candidate.device(),
             fallback: None,
-            threads: opening.threads,
+            engine: EngineInfo::default(),
+            threads: candidate.threads,
             warmup_ms,
             infer_ms,
         };

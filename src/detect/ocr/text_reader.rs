@@ -40,6 +40,8 @@ impl TextReader {
             input: &info.input,
             characters: info.characters,
             device: &info.device,
+            engine: &info.engine,
+            engine_note: info.engine.note.as_deref(),
             threads: info.threads,
             warmup_ms: info.warmup_ms,
             infer_ms: info.infer_ms,

@@ -286,9 +286,11 @@ function sinkRow(sink) {
 
 function modelRow(model) {
   const about = [model.layout, `${model.input_px[0]} × ${model.input_px[1]}`, `${count(model.classes)} ${model.classes === 1 ? "class" : "classes"}`];
-  return element("li", {},
+  const row = element("li", {},
     element("i", { class: "dot", "data-tone": "ok" }), element("b", {}, model.name),
-    element("small", {}, [...about, model.device, `warm-up ${span(model.warm_up_ms)}`].join(" · ")));
+    element("small", {}, [...about, `${model.device} (${model.engine})`, `warm-up ${span(model.warm_up_ms)}`].join(" · ")));
+  if (model.engine_note) row.append(element("p", { class: "why" }, model.engine_note));
+  return row;
 }
 
 function showStrip(id, rows, none) {

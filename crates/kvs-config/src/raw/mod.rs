@@ -25,7 +25,9 @@ pub use detector::{
     ActivitySection, AlprSection, DetectionOptions, DetectorBlock, DetectorSection, DetectorType, MinBox,
     OcrEngine, PipelineSection, TemporalConfirm,
 };
-pub use model::{BoxUnits, ChannelOrder, ClassList, InputRange, LayoutChoice, ModelInput, ModelSection};
+pub use model::{
+    BoxUnits, ChannelOrder, ClassList, EngineChoice, InputRange, LayoutChoice, ModelInput, ModelSection,
+};
 pub use publishers::{PublishersSection, SnapshotFormat, SnapshotsSection, SseName};
 pub use roi::{FilterName, MaskPolygon, RoiSection, RoiUnits, ZonePolygon};
 

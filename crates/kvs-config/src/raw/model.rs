@@ -16,6 +16,20 @@ pub struct ModelSection {
         extend("x-remedy" = "write the 64 hexadecimal digits that `sha256sum FILE` prints"))]
     #[serde(default)]
     pub sha256: Option<String>,
+    /// The model's quantised twin, which `kvs-infer models quantize` writes: a path or address as for `path`. It runs on the CPU in
+    /// place of `path`; on CUDA `path` runs.
+    #[schemars(length(min = 1, max = 4096), example = &"/app/models/street.int8.onnx",
+        extend("x-remedy" = "write the path of the .onnx file that `kvs-infer models quantize` wrote"))]
+    #[serde(default)]
+    pub int8: Option<String>,
+    /// The expected SHA-256 of `int8`, 64 hexadecimal digits; absent: not checked.
+    #[schemars(regex(pattern = r"^[0-9A-Fa-f]{64}$"),
+        extend("x-remedy" = "write the 64 hexadecimal digits that `sha256sum FILE` prints"))]
+    #[serde(default)]
+    pub int8_sha256: Option<String>,
+    /// The engine on the CPU. Boxes differ a little between engines: a change of it is like a change of the model.
+    #[serde(default)]
+    pub engine: EngineChoice,
     /// The layout of the model's output.
     #[serde(default)]
     pub layout: LayoutChoice,
@@ -35,6 +49,19 @@ pub struct ModelSection {
     #[schemars(range(min = 1, max = 64))]
     #[serde(default)]
     pub threads: Option<u16>,
+}
+
+/// The engine of a model on the CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineChoice {
+    /// OpenVINO for `int8` where its plugin is installed and supports the processor, else ONNX Runtime.
+    #[default]
+    Auto,
+    /// ONNX Runtime's own kernels.
+    Onnxruntime,
+    /// OpenVINO where its plugin is installed and supports the processor, else ONNX Runtime with a warning.
+    Openvino,
 }
 
 /// The encoding of a detector's input.
