@@ -4,7 +4,8 @@
 usage: sheet.py CLIP.mp4 CONFIG.yaml INCIDENTS.jsonl OUT.jpg
 
 INCIDENTS.jsonl comes from `FOOTAGE_INCIDENTS=folder cargo test --test integration -- truth::footage`. A tile has the
-zones (thin), the incident's box of its largest and surest record (thick), its label and track, and the second of the clip.
+zones (thin), the incident's box of its largest and surest record (thick), its label and track, and the second of the
+clip.
 Needs OpenCV and PyYAML: `scripts/setup test bench`, then $KVS_INFER_PYTHON of `scripts/env`.
 """
 
