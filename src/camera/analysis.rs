@@ -71,7 +71,7 @@ impl AnalysisTask {
                 Decoded::Frame(frame) if self.is_still(&frame) => Ok(()),
                 Decoded::Frame(frame) => self.analyze(frame).await,
                 Decoded::IdleQuery(query) => self.answer(query).await,
-                Decoded::FragmentEnd { end, sampler } => self.end_fragment(&end, sampler).await,
+                Decoded::FragmentEnd { end, sampler } => self.end_fragment(&end, *sampler).await,
                 // The state is kept: the fragment is read again, and its frames that were decided are left out then.
                 Decoded::Discontinuity => Ok(()),
             };

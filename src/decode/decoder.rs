@@ -500,7 +500,7 @@ impl Decoder {
     fn emit_end(&mut self, end: FragmentEnd, learned: LearnedFootage, out: &mut Vec<Decoded>) {
         let LearnedFootage { gops, sizes } = learned;
         self.committed = SamplerState { gops, sizes, ..self.sampler.state() };
-        out.push(Decoded::FragmentEnd { end, sampler: self.committed.clone() });
+        out.push(Decoded::FragmentEnd { end, sampler: Box::new(self.committed.clone()) });
     }
 
     /// Appends the frame to `out` if it is sound and the sampler picks it.

@@ -330,8 +330,7 @@ mod tests {
 
     use super::*;
     use crate::media::{
-        CameraId, Color, Fragment, FragmentEnd, HostPicture, IdleQuery, Matrix, Position, SamplerState,
-        Surface,
+        CameraId, Color, Fragment, FragmentEnd, HostPicture, IdleQuery, Matrix, Position, Surface,
     };
 
     /// An item of the queue that can be compared.
@@ -369,7 +368,7 @@ mod tests {
                 let fragment = fragment(number);
                 let position = Position::after(&fragment);
                 let end = FragmentEnd { fragment, position, behind_ms: None, caught_up: false };
-                Decoded::FragmentEnd { end, sampler: SamplerState::default() }
+                Decoded::FragmentEnd { end, sampler: Box::default() }
             }
             Query => Decoded::IdleQuery(IdleQuery::Woke { media: MediaMs(0), by_size: false }),
             Discontinuity => Decoded::Discontinuity,

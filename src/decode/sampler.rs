@@ -215,7 +215,7 @@ mod tests {
             let state = first.state();
             picked(&mut first, media[cut..].to_vec());
             first.rewind(state.clone());
-            prop_assert_eq!(first.state(), state.clone());
+            prop_assert_eq!(&first.state(), &state);
             parts.extend(picked(&mut Sampler::new(fps, state), media[cut..].to_vec()));
             prop_assert_eq!(whole, parts);
         }

@@ -16,7 +16,7 @@ pub enum Decoded {
         /// The end of the fragment.
         end: FragmentEnd,
         /// The sampler's state after the fragment, for a resume there.
-        sampler: SamplerState,
+        sampler: Box<SamplerState>,
     },
     /// A break in the stream: the receiver returns to the state of the last committed fragment.
     Discontinuity,

@@ -96,7 +96,7 @@ fn a_stream_that_sends_decoding_times_is_decoded_as_a_whole() {
     }
     let camera = CameraStatus::alone(&CameraId::new("gate"));
     let mut decoder = watched(camera.clone());
-    let mut slow = Decoder::new(camera.clone(), Sampler::new(Some(5.0), SamplerState::default()));
+    let mut slow = Decoder::new(camera, Sampler::new(Some(5.0), SamplerState::default()));
     let mut sampler = Sampler::new(Some(5.0), SamplerState::default());
     for fragment in clip.fragments() {
         let (all, _) = decode(&mut decoder, fragment.clone());

@@ -226,7 +226,8 @@ mod tests {
             private.to_vec()
         };
         let (avcc, unknown, one, three) = (AVCC.to_vec(), layers(0), layers(1), layers(3));
-        let cases: [(&str, Codec, &[u8], &[&[u8]], bool); 15] = [
+        type Case<'a> = (&'a str, Codec, &'a [u8], &'a [&'a [u8]], bool);
+        let cases: [Case; 15] = [
             ("nothing", Codec::H264, &avcc, &[], false),
             ("parameter sets alone", Codec::H264, &avcc, &[&[0x07, 1], &[0x08, 1]], false),
             ("B-frame", Codec::H264, &avcc, &[&[9, 16], &[0x01, 1]], true),

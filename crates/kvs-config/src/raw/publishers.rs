@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{TABLE, TABLE_REMEDY};
 
+/// Example labels in the schema.
+// A constant: schemars reads an array in its attribute only if another crate enables all features of syn.
+const LABELS: [&str; 1] = ["person"];
+
 /// The destinations of events and snapshots.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -47,7 +51,7 @@ pub struct PublishersSection {
     #[schemars(range(min = 0.0, max = 1.0))]
     pub sns_min_conf: Option<f64>,
     /// Labels of the events that are published to SNS; absent: all.
-    #[schemars(length(min = 1, max = 10000), inner(length(min = 1, max = 128)), example = ["person"],
+    #[schemars(length(min = 1, max = 10000), inner(length(min = 1, max = 128)), example = LABELS,
         extend("x-remedy" = "name at least one label, or leave `sns_labels` out for all"))]
     pub sns_labels: Option<Vec<String>>,
     /// The folder of the local sink, which holds `events.jsonl` and `snapshots/`.
