@@ -266,11 +266,11 @@ mod tests {
     #[test]
     fn each_channel_of_the_weights_has_its_scale() {
         let made =
-            QuantizedWeights::of(&[127.0, -32.0, 31.75, 0.25, 0.0, 0.0], Some(&[4.0, 1.0, 7.0]), 3, 0.5)
+            QuantizedWeights::of(&[127.0, -32.0, 31.75, 0.25, 0.0, 0.0], Some(&[4.0, 1.0, 0.0]), 3, 0.5)
                 .unwrap();
         assert_eq!(made.weights, [127, -32, 127, 1, 0, 0]);
         assert_eq!(made.scales, [1.0, 0.25, 1.0]);
-        assert_eq!(made.bias, Some(vec![8, 8, 14]));
+        assert_eq!(made.bias, Some(vec![8, 8, 0]));
         assert_eq!(QuantizedWeights::of(&[1.0], None, 1, 1.0).unwrap().bias, None);
         for (weights, bias, channels) in [
             (&[1.0][..], None, 0),
