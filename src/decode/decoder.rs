@@ -292,13 +292,18 @@ impl Decoder {
             None => Some(DropReason::Track),
             Some(_) => self.references.why_left_out(&packet, role, is_keyframe),
         };
-        if let Some(reason) = left_out {
-            self.count_dropped(usize::from(!primes), reason);
-            return followed;
-        }
-        if let Some(reason) = self.why_skipped(&packet, is_keyframe, primes) {
-            UnitsSkipped { camera: &self.camera, units: usize::from(!primes), reason }.emit();
-            return followed;
+        let skipped = self.why_skipped(&packet, is_keyframe, primes);
+        match (left_out, skipped) {
+            // A leading picture that nothing needs is no loss.
+            (None | Some(DropReason::Leading), Some(reason)) => {
+                UnitsSkipped { camera: &self.camera, units: usize::from(!primes), reason }.emit();
+                return followed;
+            }
+            (Some(reason), _) => {
+                self.count_dropped(usize::from(!primes), reason);
+                return followed;
+            }
+            (None, None) => {}
         }
         let decoded = self.send(packet, is_keyframe, primes).and_then(|()| self.receive(out));
         followed.and(decoded.map_err(|error| self.recover(error, out)))

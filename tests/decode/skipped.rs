@@ -5,6 +5,7 @@ use kvs_infer::media::{CameraId, Codec, Decoded, SamplerState};
 use kvs_infer::status::CameraStatus;
 
 use super::clip::{Clip, planes};
+use super::open_gop::open_clips;
 use super::{decode, end_of, frames_of, sampling, watched};
 
 /// Returns clips of 2 s whose pictures refer to one another in different ways.
@@ -83,6 +84,19 @@ fn keyframes_alone_are_decoded_where_the_period_is_no_shorter_than_a_gop() {
         // The first GOP is decoded as a whole, since its length is not known yet.
         let decoded = camera.row().frames.decoded;
         assert!((5..=14).contains(&decoded), "{name}: {decoded} frames decoded");
+    }
+}
+
+#[test]
+fn leading_pictures_that_are_not_due_are_no_loss() {
+    for (name, clip) in open_clips() {
+        let camera = CameraStatus::alone(&CameraId::new("gate"));
+        let mut decoder = Decoder::new(camera.clone(), Sampler::new(Some(2.5), SamplerState::default()));
+        for fragment in clip.fragments() {
+            let (_, errors) = decode(&mut decoder, fragment);
+            assert!(errors.is_empty(), "{name}: {errors:?}");
+        }
+        assert!(camera.row().frames.dropped.is_empty(), "{name}: {:?}", camera.row().frames.dropped);
     }
 }
 
