@@ -7,6 +7,8 @@ use test_support::colours::{LABELS, camera, paint, sim, store};
 use test_support::kvs_infer_command;
 use test_support::program::Program;
 
+use super::modes::assert_cuts_change_nothing;
+
 /// Returns a clip of 40 s with a keyframe each second, in which each object comes and goes between two keyframes.
 fn seldom(folder: &Path, b_frames: u32) -> std::path::PathBuf {
     let clip = folder.join(format!("seldom-{b_frames}.mp4"));
@@ -57,23 +59,5 @@ async fn incidents_begin_at_the_same_frames_as_when_everything_is_decoded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_is_cut_changes_no_event_of_an_idle_camera() {
     let clips = tempfile::tempdir().unwrap();
-    let sim = sim();
-    store(&sim, "front-stream", &seldom(clips.path(), 2)).await;
-    let stream = sim.store().stream("front-stream").unwrap();
-    let mut runs = Vec::new();
-    for cuts in [0, 3] {
-        let program = Program::start(kvs_infer_command!(), &config("key_frames"), &sim.endpoint(), None);
-        for _ in 0..cuts {
-            let before = program.camera("front")["reconnects"].as_u64();
-            program.camera_when("front", |row| row["frames"]["read"].as_u64() > Some(0));
-            stream.cut_readers();
-            program.camera_when("front", |row| row["reconnects"].as_u64() > before);
-        }
-        program.events_until(&LABELS.map(|label| ("front", label)));
-        let ended = program.stop();
-        assert!(ended.status.success(), "{:#?}", ended.log);
-        runs.push(std::fs::read_to_string(ended.dir.path().join("events/events.jsonl")).unwrap());
-    }
-    assert_eq!(runs[0], runs[1]);
-    sim.stop().await;
+    assert_cuts_change_nothing(&seldom(clips.path(), 2), &config("key_frames")).await;
 }

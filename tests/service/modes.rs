@@ -1,5 +1,7 @@
 //! Catch-up and live: how a camera gets from one to the other, and what a broken connection does in catch-up.
 
+use std::path::Path;
+
 use kvs_sim::{LiveDelivery, Play, Sim, SimConfig};
 use test_support::colours::{LABELS, camera, film, sim, store};
 use test_support::kvs_infer_command;
@@ -29,12 +31,17 @@ async fn a_camera_that_catches_up_becomes_live_however_the_fragments_are_deliver
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_is_cut_in_catch_up_changes_no_event() {
     let clips = tempfile::tempdir().unwrap();
+    assert_cuts_change_nothing(&film(clips.path(), 2), &config()).await;
+}
+
+/// Asserts that cuts of the connection leave the events of the camera `front` as they are, to the byte.
+pub(crate) async fn assert_cuts_change_nothing(clip: &Path, config: &str) {
     let sim = sim();
-    store(&sim, "front-stream", &film(clips.path(), 2)).await;
+    store(&sim, "front-stream", clip).await;
     let stream = sim.store().stream("front-stream").unwrap();
     let mut runs = Vec::new();
     for cuts in [0, 3] {
-        let program = Program::start(kvs_infer_command!(), &config(), &sim.endpoint(), None);
+        let program = Program::start(kvs_infer_command!(), config, &sim.endpoint(), None);
         for _ in 0..cuts {
             let before = program.camera("front")["reconnects"].as_u64();
             program.camera_when("front", |row| row["frames"]["read"].as_u64() > Some(0));
