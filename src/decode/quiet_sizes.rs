@@ -1,4 +1,4 @@
-//! The size trigger of idle decode: an access unit larger than those of the quiet scene shows motion within a frame or two.
+//! The size trigger of idle decode: an access unit larger than those of the quiet scene shows motion before the next keyframe.
 //!
 //! It works for variable bitrate, where a quiet scene costs next to nothing. With a constant bitrate the rate control fills
 //! the sizes up: the spread of the quiet sizes then hides an object, and a wake that finds nothing makes the trigger learn

@@ -27,7 +27,7 @@ pub struct CameraSection {
     pub playback: PlaybackSection,
     /// Number of frames to analyze per second of media time; absent: every frame.
     ///
-    /// Where the time between two of them is at least a GOP of the stream, only keyframes are decoded.
+    /// Only keyframes are decoded if the time between two of them is at least a GOP of the stream.
     #[schemars(range(min = 0.1, max = 30))]
     #[serde(default)]
     pub fps_target: Option<f64>,
@@ -126,8 +126,8 @@ impl Default for MotionSection {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum IdleDecodeMode {
-    /// Keyframes alone, which costs about a tenth. The frames since the keyframe before are decoded when something has moved: within
-    /// a frame or two with a variable bitrate, at the next keyframe otherwise. An object that appears and is gone between two
+    /// Keyframes alone. The frames since the keyframe before are decoded when something has moved: at the next keyframe, or sooner
+    /// if the sizes of access units show it, as they may with a variable bitrate. An object that appears and is gone between two
     /// keyframes of a stream with constant bitrate is missed.
     #[default]
     KeyFrames,
