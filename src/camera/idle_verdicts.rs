@@ -125,16 +125,16 @@ impl AnalysisTask {
             Examined::Seen
         } else if !is_restless && !motion.is_quiet(frame.media) {
             Examined::Moved
-        } else if motion.is_changed(rules, &picture.view(), frame.media) {
-            if !is_restless {
-                return Examined::Moved;
-            }
-            motion.infer_idly(&picture.view(), frame.media);
-            Examined::Due
-        } else if motion.needs_inference(rules, &picture.view(), frame.media) {
-            Examined::Due
         } else {
-            Examined::Unchanged
+            let changed = motion.is_changed(rules, &picture.view(), frame.media);
+            if changed && !is_restless {
+                Examined::Moved
+            } else if changed || motion.is_due(rules, frame.media) {
+                motion.infer_idly(&picture.view(), frame.media);
+                Examined::Due
+            } else {
+                Examined::Unchanged
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! The decoder of one camera: takes packets, returns sampled frames and fragment ends.
 
+mod idle;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -13,10 +15,8 @@ use super::picture::PictureMaker;
 use super::reference_tracker::ReferenceTracker;
 use super::reorder::{PacketOrigin, ReorderBuffer};
 use super::sampler::Sampler;
-use super::track_decoder::{PictureLimit, decode_alone, open_decoder, send_unit};
-use crate::media::{
-    Decoded, FragmentEnd, Frame, MediaMs, Packet, QuietSizes, SamplerState, Surface, VideoTrack,
-};
+use super::track_decoder::{PictureLimit, open_decoder, send_unit};
+use crate::media::{Decoded, FragmentEnd, Frame, MediaMs, Packet, SamplerState, Surface, VideoTrack};
 use crate::status::CameraStatus;
 use crate::telemetry::decode::{
     DecoderOpened, DropReason, FrameDecoded, FrameSampled, FramesDropped, SkipReason, UnitsSkipped,
@@ -174,94 +174,6 @@ impl Decoder {
         let drained = self.drain(out);
         self.flush();
         drained
-    }
-
-    /// Decodes a keyframe alone; returns its frame, without an effect on the sampler.
-    ///
-    /// The decoder must hold no frames; it is ready for the next keyframe afterwards.
-    ///
-    /// # Errors
-    /// See [`DecodeError`]. A keyframe without a frame of its own, such as one that is coded as two fields, is an error too.
-    pub fn decode_keyframe(&mut self, packet: &Packet) -> Result<Arc<Frame>, DecodeError> {
-        // Nothing is held, so nothing comes out.
-        let mut none = Vec::new();
-        self.follow_track(&packet.track, &mut none)?;
-        self.follow_size(packet, &mut none)?;
-        self.flush();
-        let Packet { fragment, track, index, media, unit, arrived, .. } = packet;
-        let fault = |reason: String| DecodeError::Unit {
-            camera: self.camera.id().clone(),
-            fragment: Arc::clone(&fragment.number),
-            index: *index,
-            reason,
-        };
-        let Some(decoder) = &mut self.opened else {
-            return Err(fault("its track cannot be decoded".to_owned()));
-        };
-        let filtered = filter_for_decoder(track.codec, &track.codec_private, unit);
-        let picture = decode_alone(decoder, &filtered).map_err(fault);
-        decoder.flush();
-        let origin = PacketOrigin {
-            number: 0,
-            fragment: Arc::clone(fragment),
-            index: *index,
-            media: *media,
-            arrived: *arrived,
-            primes: false,
-        };
-        let frame = self.make_frame(picture?, origin)?;
-        FrameDecoded { camera: &self.camera }.emit();
-        Ok(frame)
-    }
-
-    /// Records that the keyframe was judged by its frame alone, and is not decoded again.
-    pub fn pass_keyframe(&mut self, packet: &Packet) {
-        self.learned.gops.enter_keyframe(packet.media);
-        self.sampler.pass(packet.media);
-        FrameSampled { camera: &self.camera }.emit();
-    }
-
-    /// Records that nothing moved in the frames up to `media`, so that the sampler does not make up for them.
-    pub fn pass_frames_until(&mut self, media: MediaMs) {
-        self.sampler.pass(media);
-    }
-
-    /// Ends a fragment of which only keyframes were decoded.
-    pub fn pass_fragment(&mut self, end: FragmentEnd, sizes: QuietSizes, out: &mut Vec<Decoded>) {
-        let learned = LearnedFootage { sizes, ..self.learned };
-        self.emit_end(end, learned, out);
-    }
-
-    /// Begins to decode again at a keyframe whose frame was judged, without a frame of its own.
-    ///
-    /// # Errors
-    /// See [`DecodeError`]; the next packet may be pushed.
-    pub fn restart_at(&mut self, packet: Packet, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
-        self.flush();
-        self.current = None;
-        let kept = packet.clone();
-        let decoded = self.decode(packet, true, out);
-        if self.has_open_gops {
-            self.kept.push(kept);
-        }
-        decoded
-    }
-
-    /// Sets the usual sizes of access units that the end of a fragment carries.
-    pub fn set_sizes(&mut self, sizes: QuietSizes) {
-        self.learned.sizes = sizes;
-    }
-
-    /// Returns the usual sizes of access units.
-    #[must_use]
-    pub fn sizes(&self) -> QuietSizes {
-        self.learned.sizes
-    }
-
-    /// Returns the length of the longest of the last GOPs, ms; `None` before the first is complete.
-    #[must_use]
-    pub fn longest_gop_ms(&self) -> Option<u32> {
-        self.learned.gops.longest_ms()
     }
 
     fn decode(&mut self, packet: Packet, primes: bool, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
@@ -494,12 +406,14 @@ impl Decoder {
 
     /// Emits the ends of the fragments before the packet with `number` of which no frame is to come.
     fn emit_ends_before(&mut self, number: i64, out: &mut Vec<Decoded>) {
-        let is_over = |held: &HeldEnd| held.last < number && self.reorder.is_past(held.last);
-        let count = self.ends.iter().take_while(|held| is_over(held)).count();
-        let over: Vec<HeldEnd> = self.ends.drain(..count).collect();
-        for HeldEnd { end, learned, .. } in over {
+        while let Some(HeldEnd { end, learned, .. }) = self.pop_end_before(number) {
             self.emit_end(end, learned, out);
         }
+    }
+
+    fn pop_end_before(&mut self, number: i64) -> Option<HeldEnd> {
+        let reorder = &self.reorder;
+        self.ends.pop_front_if(|held| held.last < number && reorder.is_past(held.last))
     }
 
     fn emit_end(&mut self, end: FragmentEnd, learned: LearnedFootage, out: &mut Vec<Decoded>) {

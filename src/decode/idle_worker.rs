@@ -14,8 +14,9 @@ use crate::telemetry::decode::{IdleChanged, SkipReason, UnitsSkipped, WakeTrigge
 
 impl DecodeWorker {
     /// Processes an access unit of a camera with idle decode.
-    pub(super) fn process_idly(&mut self, packet: Packet, is_keyframe: bool) -> Result<(), QueueClosed> {
+    pub(super) fn process_idly(&mut self, packet: Packet) -> Result<(), QueueClosed> {
         let Some(idle) = &mut self.idle else { return self.decode(packet) };
+        let is_keyframe = packet.key || packet.role().is_random_access();
         match idle.step(&packet, is_keyframe) {
             IdleStep::Decode => self.decode(packet),
             IdleStep::Ask => self.ask(packet),

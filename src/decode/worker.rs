@@ -235,12 +235,7 @@ impl DecodeWorker {
             FramesDropped { camera: &self.camera, frames: 1, reason: DropReason::Late }.emit();
             return self.deliver();
         }
-        let is_keyframe = packet.key || packet.role().is_random_access();
-        if self.is_idle() || self.may_become_idle() {
-            self.process_idly(packet, is_keyframe)
-        } else {
-            self.decode(packet)
-        }
+        if self.is_idle() || self.may_become_idle() { self.process_idly(packet) } else { self.decode(packet) }
     }
 
     /// Decodes an access unit and delivers the frames.
@@ -256,7 +251,8 @@ impl DecodeWorker {
     /// Returns true if idle decode suits the stream's GOPs.
     fn may_become_idle(&self) -> bool {
         // Where keyframes alone are decoded anyway, there is nothing to rewind to.
-        !self.decoder.keyframes_suffice()
+        self.idle.is_some()
+            && !self.decoder.keyframes_suffice()
             && self.decoder.longest_gop_ms().is_none_or(|ms| ms <= MAX_IDLE_GOP_MS)
     }
 

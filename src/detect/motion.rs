@@ -115,7 +115,7 @@ impl MotionState {
         if has_changed(rules, &luma, &last.luma) {
             last.stay_awake(rules, media);
         }
-        let is_due = last.is_awake(media) || media.0 - last.media.0 >= rules.max_idle_ms;
+        let is_due = last.is_awake(media) || last.is_due(rules, media);
         if is_due {
             // Such an inference may miss an object of a hesitating detector; `record` then asks for more.
             last.is_idle = !last.is_awake(media);
@@ -146,7 +146,13 @@ impl MotionState {
         }
     }
 
-    /// Takes in a picture that is inferred although its change is not to open the gate.
+    /// Returns true if the last inference is as long ago as a still scene may go without one.
+    #[must_use]
+    pub fn is_due(&self, rules: MotionRules, media: MediaMs) -> bool {
+        self.0.as_ref().is_some_and(|last| last.is_due(rules, media))
+    }
+
+    /// Takes in a picture that is inferred as one of a still scene: its change does not open the gate.
     pub fn infer_idly(&mut self, picture: &Yuv420<'_>, media: MediaMs) {
         if let Some(last) = &mut self.0 {
             (last.is_idle, last.media, last.luma) = (true, media, LumaGrid::of(picture));
@@ -193,6 +199,10 @@ impl LastInference {
 
     fn is_awake(&self, media: MediaMs) -> bool {
         media <= self.awake_until || self.objects.iter().any(|known| known.sought)
+    }
+
+    fn is_due(&self, rules: MotionRules, media: MediaMs) -> bool {
+        media.0.saturating_sub(self.media.0) >= rules.max_idle_ms
     }
 
     fn stay_awake(&mut self, rules: MotionRules, from: MediaMs) {
