@@ -117,22 +117,12 @@ impl Service {
     /// A part cannot start; the parts that were started before it are stopped.
     pub async fn start(spec: ServiceSpec) -> Result<Self, ServiceError> {
         let board = StatusBoard::new();
-        let http = HttpServer::start(HttpSpec {
-            addr: spec.http,
-            token: spec.token,
-            board: board.clone(),
-            prometheus: spec.prometheus,
-            encode: live_picture(),
-        })?;
+        let http = start_http(spec.http, spec.token, spec.prometheus, &board)?;
         let settings = spec.settings;
         board.set_load_limit(settings.model_load);
         settings.advice().iter().for_each(|text| ConfigAdvice { text }.emit());
         // Models before cameras: a class that no model has is an error of the configuration, found before any footage is read.
-        let mut models = ModelSet::new(spec.models, settings.device, board.clone());
-        models.adopt(models.load(&settings.cameras).await?);
-        for camera in &settings.cameras {
-            check_camera(camera, |spec| models.get(spec))?;
-        }
+        let models = load_models(spec.models, &settings, &board).await?;
         let state = settings.state.clone().or_in(spec.state_dir);
         let outbox = outbox_spec(&settings, &spec.aws, state.clone(), spec.dead_letter);
         let outbox = open_outbox(outbox, &board).await?;
@@ -183,23 +173,48 @@ impl Service {
         let left = STOP_LIMIT.saturating_sub(begun.elapsed()).saturating_sub(STOP_TAIL);
         let remains = self.outbox.flush(left).await;
         // A camera that did not drain may still end now that the outbox accepts nothing more.
-        if drained.is_err() && timeout(PART_LIMIT, draining).await.is_err() {
-            StopTimedOut { part: "a camera" }.emit();
+        if drained.is_err() {
+            await_end("a camera", draining).await;
         }
-        if let Some(emf) = self.emf
-            && timeout(PART_LIMIT, emf).await.is_err()
-        {
-            StopTimedOut { part: "the metrics for CloudWatch" }.emit();
+        if let Some(emf) = self.emf {
+            await_end("the metrics for CloudWatch", emf).await;
         }
         // Stopping a model joins its thread, which blocks.
         let models = self.models;
-        let stopping = tokio::task::spawn_blocking(move || models.stop());
-        if timeout(PART_LIMIT, stopping).await.is_err() {
-            StopTimedOut { part: "a model" }.emit();
-        }
+        await_end("a model", tokio::task::spawn_blocking(move || models.stop())).await;
         self.http.stop();
         ServiceStopped { duration: begun.elapsed() }.emit();
         remains
+    }
+}
+
+fn start_http(
+    addr: SocketAddr,
+    token: Option<AccessToken>,
+    prometheus: PrometheusHandle,
+    board: &StatusBoard,
+) -> Result<HttpServer, HttpError> {
+    HttpServer::start(HttpSpec { addr, token, board: board.clone(), prometheus, encode: live_picture() })
+}
+
+/// Loads the models of all cameras, and checks the classes that their rules name.
+async fn load_models(
+    source: ModelFetcher,
+    settings: &Settings,
+    board: &StatusBoard,
+) -> Result<ModelSet, ServiceError> {
+    let mut models = ModelSet::new(source, settings.device, board.clone());
+    models.adopt(models.load(&settings.cameras).await?);
+    for camera in &settings.cameras {
+        check_camera(camera, |spec| models.get(spec))?;
+    }
+    Ok(models)
+}
+
+/// Waits for the end of a part that was asked to stop. One that does not end in time is logged and left running.
+async fn await_end(part: &'static str, ending: impl Future) {
+    if timeout(PART_LIMIT, ending).await.is_err() {
+        StopTimedOut { part }.emit();
     }
 }
 

@@ -1,7 +1,7 @@
 //! Certificates trusted in addition to those of the system: `AWS_CA_BUNDLE`, or `ca_bundle` of the profile.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -122,23 +122,28 @@ impl ExtraCertificates {
     }
 
     fn read(setting: String, path: PathBuf) -> Result<Self, CaBundleError> {
-        let text = match std::fs::read(&path) {
-            // Comments between certificates may be in any encoding.
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Err(error) => {
-                let why = match error.kind() {
-                    io::ErrorKind::NotFound => "there is no such file".to_owned(),
-                    io::ErrorKind::IsADirectory => "it is a folder, not a file".to_owned(),
-                    _ => error.to_string(),
-                };
-                return Err(CaBundleError::Unreadable { setting, path, why });
-            }
+        let text = match read_text(&path) {
+            Ok(text) => text,
+            Err(why) => return Err(CaBundleError::Unreadable { setting, path, why }),
         };
         match usable(&text) {
             Ok((pem, refused)) => Ok(Self { pem, bundle: Some(Bundle { setting, path, refused }) }),
             Err(BundleFault::Whole(why)) => Err(CaBundleError::Unusable { setting, path, why }),
             Err(BundleFault::Block(broken)) => Err(CaBundleError::Broken { setting, path, broken }),
         }
+    }
+}
+
+/// Returns the text of a file, or the reason why it cannot be read.
+fn read_text(path: &Path) -> Result<String, String> {
+    match std::fs::read(path) {
+        // Comments between certificates may be in any encoding.
+        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(error) => Err(match error.kind() {
+            io::ErrorKind::NotFound => "there is no such file".to_owned(),
+            io::ErrorKind::IsADirectory => "it is a folder, not a file".to_owned(),
+            _ => error.to_string(),
+        }),
     }
 }
 

@@ -152,18 +152,8 @@ impl<'a> CredentialSources<'a> {
 
     fn explain(&self, text: &str, failed: bool) -> NoUsableCredentials {
         let (written, text) = (text, without_secrets(text));
-        // The SDK treats half a key as none and continues with the next source.
-        if let Some(half) = self.half_a_key() {
-            return half;
-        }
-        if text.contains("could not parse profile file") {
-            return no_usable(
-                format!("a file of profiles is not well formed: {}", self.files.searched()),
-                "correct it: [profile NAME] above lines of key = value",
-            );
-        }
-        if let Some(missing) = self.missing_profile() {
-            return missing;
+        if let Some(mistake) = self.mistake(&text) {
+            return mistake;
         }
         let profile = self.files.selected();
         // From here on in the order of the SDK's chain: profile, web identity, container, instance.
@@ -171,20 +161,42 @@ impl<'a> CredentialSources<'a> {
             return self.of_profile(profile, kind, written);
         }
         let last = last_words(&text);
-        if self.is_set("AWS_WEB_IDENTITY_TOKEN_FILE") {
-            return no_usable(
+        let of_task = self.of_web_identity(&last).or_else(|| self.of_container(&last));
+        of_task.unwrap_or_else(|| self.no_source(profile, &last, failed))
+    }
+
+    /// Returns the reason if the environment or the files of profiles have a mistake.
+    fn mistake(&self, text: &str) -> Option<NoUsableCredentials> {
+        // The SDK treats half a key as none and continues with the next source.
+        if let Some(half) = self.half_a_key() {
+            return Some(half);
+        }
+        if text.contains("could not parse profile file") {
+            return Some(no_usable(
+                format!("a file of profiles is not well formed: {}", self.files.searched()),
+                "correct it: [profile NAME] above lines of key = value",
+            ));
+        }
+        self.missing_profile()
+    }
+
+    fn of_web_identity(&self, last: &str) -> Option<NoUsableCredentials> {
+        let reason = || {
+            no_usable(
                 format!("the web identity of AWS_WEB_IDENTITY_TOKEN_FILE gives no credentials: {last}"),
                 "check that the file is mounted, that AWS_ROLE_ARN names the role, and that its trust policy names this identity",
-            );
-        }
+            )
+        };
+        self.is_set("AWS_WEB_IDENTITY_TOKEN_FILE").then(reason)
+    }
+
+    fn of_container(&self, last: &str) -> Option<NoUsableCredentials> {
         let container = ["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
-        if let Some(name) = container.into_iter().find(|name| self.is_set(name)) {
-            return no_usable(
-                format!("the endpoint of the task's role ({name}) gives no credentials: {last}"),
-                "give the task a role (taskRoleArn), and check that its trust policy names ecs-tasks.amazonaws.com",
-            );
-        }
-        self.no_source(profile, &last, failed)
+        let name = container.into_iter().find(|name| self.is_set(name))?;
+        Some(no_usable(
+            format!("the endpoint of the task's role ({name}) gives no credentials: {last}"),
+            "give the task a role (taskRoleArn), and check that its trust policy names ecs-tasks.amazonaws.com",
+        ))
     }
 
     /// Returns the reason if the source gives credentials that have already expired.
@@ -265,20 +277,19 @@ impl<'a> CredentialSources<'a> {
                 &remedy,
             );
         }
+        self.of_source(profile, kind, text, &last)
+    }
+
+    /// Returns the reason by the kind of the source of a profile.
+    fn of_source(&self, profile: &str, kind: ProfileKind, text: &str, last: &str) -> NoUsableCredentials {
         match kind {
-            ProfileKind::Sso => self.of_sso(profile, &last),
+            ProfileKind::Sso => self.of_sso(profile, last),
             ProfileKind::Login => no_usable(
                 format!("the profile {profile} signs in with `aws login`: {last}"),
                 &format!("run aws login --profile {profile}"),
             ),
-            ProfileKind::Process => no_usable(
-                format!(
-                    "credential_process of the profile {profile} gives no credentials: {}",
-                    of_process(text)
-                ),
-                "run its command by hand and correct it; it must print JSON with Version 1 within 5 s",
-            ),
-            ProfileKind::Role => self.of_role(profile, text, &last),
+            ProfileKind::Process => of_process(profile, text),
+            ProfileKind::Role => self.of_role(profile, text, last),
             ProfileKind::WebIdentity => no_usable(
                 format!("the web identity of the profile {profile} gives no credentials: {last}"),
                 "check web_identity_token_file and role_arn of the profile, and the role's trust policy",
@@ -293,13 +304,7 @@ impl<'a> CredentialSources<'a> {
     fn of_sso(&self, profile: &str, last: &str) -> NoUsableCredentials {
         let session = self.files.value(profile, "sso_session");
         if let Some(session) = session.filter(|session| !self.files.has_sso_session(session)) {
-            return no_usable(
-                format!(
-                    "the profile {profile} names the sso-session {session:?}, which is not in {}",
-                    self.files.searched()
-                ),
-                &format!("add [sso-session {session}], or run aws configure sso --profile {profile}"),
-            );
+            return self.no_sso_session(profile, &session);
         }
         let missing = ["sso_account_id", "sso_role_name"].into_iter();
         let missing: Vec<&str> = missing.filter(|key| self.files.value(profile, key).is_none()).collect();
@@ -315,24 +320,21 @@ impl<'a> CredentialSources<'a> {
         )
     }
 
+    /// Returns the reason if the sso-session of a profile is in neither file.
+    fn no_sso_session(&self, profile: &str, session: &str) -> NoUsableCredentials {
+        no_usable(
+            format!(
+                "the profile {profile} names the sso-session {session:?}, which is not in {}",
+                self.files.searched()
+            ),
+            &format!("add [sso-session {session}], or run aws configure sso --profile {profile}"),
+        )
+    }
+
     fn of_role(&self, profile: &str, text: &str, last: &str) -> NoUsableCredentials {
-        if let Some(circle) = self.files.circle_from(profile) {
-            return no_usable(
-                format!("source_profile is circular: the profile {}", circle.join(" to ")),
-                "set the source_profile of the last role to a profile with keys, a sign-in or a credential_process",
-            );
-        }
         let source = self.files.value(profile, "source_profile");
-        if let Some(source) = source.as_ref().filter(|source| !self.files.has(source)) {
-            return self.no_profile(source, &format!("source_profile of the profile {profile}"));
-        }
-        if self.files.value(profile, "mfa_serial").is_some() {
-            return no_usable(
-                format!(
-                    "the profile {profile} requires an MFA code (mfa_serial), which a service cannot enter: {last}"
-                ),
-                "use a profile without mfa_serial, or set the keys and the token of a session that was opened elsewhere",
-            );
+        if let Some(mistake) = self.role_mistake(profile, source.as_deref(), last) {
+            return mistake;
         }
         // Unless STS refused the role, the fault is in the source profile.
         let of_source = source.as_ref().and_then(|source| self.kind(source).map(|kind| (source, kind)));
@@ -347,6 +349,21 @@ impl<'a> CredentialSources<'a> {
                 "correct role_arn and source_profile or credential_source, and check the role's trust policy",
             ),
         }
+    }
+
+    /// Returns the reason if the profile of a role cannot work in a service.
+    fn role_mistake(&self, profile: &str, source: Option<&str>, last: &str) -> Option<NoUsableCredentials> {
+        if let Some(circle) = self.files.circle_from(profile) {
+            return Some(no_usable(
+                format!("source_profile is circular: the profile {}", circle.join(" to ")),
+                "set the source_profile of the last role to a profile with keys, a sign-in or a credential_process",
+            ));
+        }
+        if let Some(source) = source.filter(|source| !self.files.has(source)) {
+            return Some(self.no_profile(source, &format!("source_profile of the profile {profile}")));
+        }
+        let has_mfa = self.files.value(profile, "mfa_serial").is_some();
+        has_mfa.then(|| requires_mfa(profile, last))
     }
 
     /// Returns the reason if no source has credentials.
@@ -370,6 +387,15 @@ impl<'a> CredentialSources<'a> {
 
 fn no_usable(what: String, remedy: &str) -> NoUsableCredentials {
     NoUsableCredentials { what, remedy: remedy.to_owned() }
+}
+
+fn requires_mfa(profile: &str, last: &str) -> NoUsableCredentials {
+    no_usable(
+        format!(
+            "the profile {profile} requires an MFA code (mfa_serial), which a service cannot enter: {last}"
+        ),
+        "use a profile without mfa_serial, or set the keys and the token of a session that was opened elsewhere",
+    )
 }
 
 /// Returns the remedy for a credential source that cannot be reached, or `None` if it has answered.
@@ -402,8 +428,16 @@ fn last_words(text: &str) -> String {
     rest.to_owned()
 }
 
+fn of_process(profile: &str, text: &str) -> NoUsableCredentials {
+    let error = process_error(text);
+    no_usable(
+        format!("credential_process of the profile {profile} gives no credentials: {error}"),
+        "run its command by hand and correct it; it must print JSON with Version 1 within 5 s",
+    )
+}
+
 /// Returns the exit code of a credential_process and the first line of its standard error.
-fn of_process(text: &str) -> String {
+fn process_error(text: &str) -> String {
     let ended = text.split_once("external process exited with code ").map(|(_, rest)| rest);
     match ended.and_then(|rest| rest.split_once(". Stderr:")) {
         Some((status, words)) => {

@@ -7,7 +7,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_kinesis::config::http::HttpResponse;
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 
-use super::credentials::NoUsableCredentials;
+use super::credentials::{NoUsableCredentials, unusable_credentials};
 use super::foreign::{
     ForeignAnswer, describe_foreign, first_words, has_request_id, is_page, without_secrets,
 };
@@ -101,37 +101,20 @@ impl AwsFailure {
     /// Explains a call without an answer that can be parsed.
     fn of_silence<E: Error + 'static>(error: &SdkError<E, HttpResponse>) -> Self {
         let chain = without_secrets(&causes(error));
-        // Our own provider has already explained the reason.
-        if let Some(missing) = cause::<NoUsableCredentials>(error) {
-            let (text, certain) = (missing.what.clone(), Some(missing.remedy.clone()));
+        if let Some(missing) = missing_credentials(error, &chain) {
+            let (text, certain) = (missing.what, Some(missing.remedy));
             return Self { code: "no_credentials".to_owned(), text, certain };
-        }
-        // Without a request, there is no answer and no route to explain.
-        if is_unsigned(error, &chain) {
-            let missing = super::credentials::unusable_credentials(&chain, None);
-            return Self {
-                code: "no_credentials".to_owned(),
-                text: missing.what,
-                certain: Some(missing.remedy),
-            };
         }
         let route = cause::<RouteError>(error).map(|error| &error.route);
         if let Some(foreign) = cause::<ForeignAnswer>(error) {
             let text = format!("{foreign}{}", through(route));
             return Self { code: "not_aws".to_owned(), text, certain: foreign_remedy(200, route) };
         }
-        let code = match error {
-            SdkError::TimeoutError(_) => "timeout",
-            SdkError::DispatchFailure(failure) if failure.is_timeout() => "timeout",
-            SdkError::DispatchFailure(_) => "unreachable",
-            _ => "not_sent",
-        };
-        let proxy = match route {
-            Some(route) => route.proxy.clone(),
-            // The error of a timeout of the whole call does not contain its host.
-            None => HttpSettings::of_this_process().proxies.usual(),
-        };
-        Self { code: code.to_owned(), certain: transport_remedy(&chain, proxy.as_ref()), text: chain }
+        // The error of a timeout of the whole call does not contain its host.
+        let usual_proxy = || HttpSettings::of_this_process().proxies.usual();
+        let proxy = route.map_or_else(usual_proxy, |route| route.proxy.clone());
+        let code = silence_code(error).to_owned();
+        Self { code, certain: transport_remedy(&chain, proxy.as_ref()), text: chain }
     }
 
     /// Returns `true` if the role lacks the permission for the call itself.
@@ -174,6 +157,26 @@ impl AwsFailure {
     }
 }
 
+/// Returns the reason if a call was not signed for want of credentials.
+fn missing_credentials(error: &(dyn Error + 'static), chain: &str) -> Option<NoUsableCredentials> {
+    // Our own provider has already explained the reason.
+    if let Some(missing) = cause::<NoUsableCredentials>(error) {
+        return Some(missing.clone());
+    }
+    // Without a request, there is no answer and no route to explain.
+    is_unsigned(error, chain).then(|| unusable_credentials(chain, None))
+}
+
+/// Returns the code of a call without an answer.
+fn silence_code<E>(error: &SdkError<E, HttpResponse>) -> &'static str {
+    match error {
+        SdkError::TimeoutError(_) => "timeout",
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => "timeout",
+        SdkError::DispatchFailure(_) => "unreachable",
+        _ => "not_sent",
+    }
+}
+
 /// Returns the proxy of a route in brackets, or nothing.
 fn through(route: Option<&HttpRoute>) -> String {
     let proxy = route.and_then(|route| route.proxy.as_ref());
@@ -197,46 +200,12 @@ fn foreign_remedy(status: u16, route: Option<&HttpRoute>) -> Option<String> {
     }
 }
 
-/// Returns the remedy for a bucket of another region, which S3 names in a header or in its message.
+/// Returns the remedy for a bucket of another region.
 fn region_remedy(code: &str, message: &str, answer: &HttpResponse) -> Option<String> {
-    let header = answer.headers().get(S3_REGION_HEADER).map(str::to_owned);
-    // The message of AuthorizationHeaderMalformed: `the region 'us-east-1' is wrong; expecting 'eu-west-1'`.
-    let expected = || {
-        let (_, rest) = message.split_once("expecting '")?;
-        rest.split_once('\'').map(|(region, _)| region.to_owned())
-    };
-    // All codes and statuses with which S3 reports a bucket of another region. Source: S3 API reference, error responses, 2026.
-    let redirected = matches!(
-        code,
-        "PermanentRedirect"
-            | "AuthorizationHeaderMalformed"
-            | "TemporaryRedirect"
-            | "Redirect"
-            | "http_301"
-            | "http_307"
-            | "http_308"
-            | "http_302"
-            | "IllegalLocationConstraintException"
-            | "IncorrectEndpoint"
-    );
-    if !redirected {
+    if !is_redirect(code) {
         return None;
     }
-    let body = answer.body().bytes().map(String::from_utf8_lossy).unwrap_or_default();
-    let element = || {
-        let (_, rest) = body.split_once("<Region>")?;
-        rest.split_once("</Region>").map(|(region, _)| region.to_owned())
-    };
-    // The endpoint of PermanentRedirect: `bucket.s3.eu-west-1.amazonaws.com`, or with `s3-` in old regions.
-    let endpoint = || {
-        let (_, rest) = body.split_once("<Endpoint>")?;
-        let (host, _) = rest.split_once("</Endpoint>")?;
-        let (_, after) = host.split_once(".s3")?;
-        after.trim_start_matches(['.', '-']).split('.').next().map(str::to_owned)
-    };
-    // The text comes from the answer and is part of a remedy, so it must look like a region.
-    let is_region = |region: &String| region.contains('-') && region.len() < 32;
-    match header.or_else(expected).or_else(element).or_else(endpoint).filter(is_region) {
+    match named_region(message, answer) {
         Some(region) => Some(format!(
             "the bucket is in the region {region}: name one in the region of the service, or set aws.region (AWS_REGION) to \
              {region}"
@@ -248,6 +217,49 @@ fn region_remedy(code: &str, message: &str, answer: &HttpResponse) -> Option<Str
         ),
         None => Some("the bucket is in another region: name one in the region of the service".to_owned()),
     }
+}
+
+/// Returns `true` for the codes and statuses with which S3 reports a bucket of another region.
+/// Source: S3 API reference, error responses, 2026.
+fn is_redirect(code: &str) -> bool {
+    matches!(
+        code,
+        "PermanentRedirect"
+            | "AuthorizationHeaderMalformed"
+            | "TemporaryRedirect"
+            | "Redirect"
+            | "http_301"
+            | "http_307"
+            | "http_308"
+            | "http_302"
+            | "IllegalLocationConstraintException"
+            | "IncorrectEndpoint"
+    )
+}
+
+/// Returns the region of the bucket, which S3 names in a header, in its message or in the body.
+fn named_region(message: &str, answer: &HttpResponse) -> Option<String> {
+    let header = answer.headers().get(S3_REGION_HEADER);
+    // The message of AuthorizationHeaderMalformed: `the region 'us-east-1' is wrong; expecting 'eu-west-1'`.
+    let expected = || between(message, "expecting '", "'");
+    let body = answer.body().bytes().map(String::from_utf8_lossy).unwrap_or_default();
+    let element = || between(&body, "<Region>", "</Region>");
+    let endpoint = || between(&body, "<Endpoint>", "</Endpoint>").and_then(region_of_endpoint);
+    // The text comes from the answer and is part of a remedy, so it must look like a region.
+    let is_region = |region: &&str| region.contains('-') && region.len() < 32;
+    header.or_else(expected).or_else(element).or_else(endpoint).filter(is_region).map(str::to_owned)
+}
+
+/// Returns the text between the first `start` and the next `end`.
+fn between<'t>(text: &'t str, start: &str, end: &str) -> Option<&'t str> {
+    let (_, rest) = text.split_once(start)?;
+    rest.split_once(end).map(|(between, _)| between)
+}
+
+/// Returns the region in the endpoint of PermanentRedirect: `bucket.s3.eu-west-1.amazonaws.com`, or with `s3-` in old regions.
+fn region_of_endpoint(host: &str) -> Option<&str> {
+    let (_, after) = host.split_once(".s3")?;
+    after.trim_start_matches(['.', '-']).split('.').next()
 }
 
 /// Returns the first cause of this type.

@@ -26,21 +26,25 @@ pub(super) fn transport_remedy(text: &str, proxy: Option<&ProxyAddress>) -> Opti
         return Some(certificate_remedy(&lower, bundle));
     }
     if has("too many open files") {
-        return Some(
-            "raise the limit of open files (ulimit -n; in a task definition ulimits, nofile)".to_owned(),
-        );
+        let remedy = "raise the limit of open files (ulimit -n; in a task definition ulimits, nofile)";
+        return Some(remedy.to_owned());
     }
     // With a proxy, the name and the port of the error are those of the proxy.
     if let Some(proxy) = proxy {
         return Some(proxy_remedy(&lower, proxy));
     }
+    address_remedy(&lower).map(str::to_owned)
+}
+
+/// Returns the remedy for an endpoint whose name or port is wrong.
+fn address_remedy(text: &str) -> Option<&'static str> {
+    let has = |part: &str| text.contains(part);
     if has("dns error") || has("failed to lookup address") {
-        return Some("no such host: check the region, the endpoint's name and this host's DNS".to_owned());
+        return Some("no such host: check the region, the endpoint's name and this host's DNS");
     }
     if has("invalidcontenttype") || has("corrupt message") {
         return Some(
-            "the server does not speak TLS there: write http:// in its address, or correct the port"
-                .to_owned(),
+            "the server does not speak TLS there: write http:// in its address, or correct the port",
         );
     }
     None
@@ -73,18 +77,23 @@ pub(super) fn login_remedy(proxy: Option<&ProxyAddress>) -> String {
 }
 
 fn certificate_remedy(text: &str, bundle: Option<&Bundle>) -> String {
-    let has = |part: &str| text.contains(part);
     // The names of rustls's `CertificateError`, in lower case.
-    if has("unknownissuer") {
+    if text.contains("unknownissuer") {
         return unknown_issuer_remedy(bundle);
     }
-    if has("badsignature") {
+    if text.contains("badsignature") {
         let add = unknown_issuer_remedy(bundle);
         return format!(
             "a trusted certificate has the name of its issuer but another key, such as an older one: {add}"
         );
     }
-    let remedy = if has("notvalidyet") || has("not valid yet") || has("not yet valid") {
+    server_certificate_remedy(text).to_owned()
+}
+
+/// Returns the remedy for a fault of the server's own certificate.
+fn server_certificate_remedy(text: &str) -> &'static str {
+    let has = |part: &str| text.contains(part);
+    if has("notvalidyet") || has("not valid yet") || has("not yet valid") {
         "its certificate is not valid yet: set the clock of this host (chrony, timedatectl), or have it reissued"
     } else if has("expired") {
         "its certificate has expired: have it renewed, and check the clock of this host"
@@ -94,8 +103,7 @@ fn certificate_remedy(text: &str, bundle: Option<&Bundle>) -> String {
         "its certificate is that of a certificate authority: have one issued for the server (basicConstraints CA:FALSE)"
     } else {
         "its certificate is not acceptable: have it reissued"
-    };
-    remedy.to_owned()
+    }
 }
 
 fn unknown_issuer_remedy(bundle: Option<&Bundle>) -> String {
@@ -136,6 +144,23 @@ fn signature_remedy(code: &str, message: &str) -> Option<&'static str> {
     Some(match code {
         "RequestTimeTooSkewed" | "RequestExpired" | "RequestInTheFuture" => CLOCK,
         "InvalidSignatureException" | "SignatureDoesNotMatch" if is_about_time(message) => CLOCK,
+        "SignatureDoesNotMatch"
+        | "InvalidSignatureException"
+        | "IncompleteSignature"
+        | "IncompleteSignatureException" => {
+            "the secret key does not belong to the access key, or a proxy on the way changes requests: correct \
+             AWS_SECRET_ACCESS_KEY or the profile, and check the clock of this host"
+        }
+        "MissingAuthenticationToken" | "MissingAuthenticationTokenException" => {
+            "the request arrived without its signature: check AWS_ENDPOINT_URL, and proxies that remove headers"
+        }
+        _ => return access_key_remedy(code),
+    })
+}
+
+/// Returns the remedy for an access key or a session token that AWS refuses.
+fn access_key_remedy(code: &str) -> Option<&'static str> {
+    Some(match code {
         "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired" | "ExpiredCredentials" => {
             "renew the credentials (aws sso login, or a new session token; those of a role renew themselves), and check the \
              clock of this host"
@@ -146,16 +171,6 @@ fn signature_remedy(code: &str, message: &str) -> Option<&'static str> {
         }
         "InvalidToken" => {
             "the session token does not belong to the access key: correct AWS_SESSION_TOKEN, or unset it for a key without one"
-        }
-        "SignatureDoesNotMatch"
-        | "InvalidSignatureException"
-        | "IncompleteSignature"
-        | "IncompleteSignatureException" => {
-            "the secret key does not belong to the access key, or a proxy on the way changes requests: correct \
-             AWS_SECRET_ACCESS_KEY or the profile, and check the clock of this host"
-        }
-        "MissingAuthenticationToken" | "MissingAuthenticationTokenException" => {
-            "the request arrived without its signature: check AWS_ENDPOINT_URL, and proxies that remove headers"
         }
         _ => return None,
     })
@@ -177,11 +192,7 @@ fn account_remedy(code: &str) -> Option<&'static str> {
 /// Returns the remedy for a request that the service cannot execute.
 fn request_remedy(code: &str, message: &str) -> Option<&'static str> {
     Some(match code {
-        "UnknownOperationException"
-        | "UnknownOperation"
-        | "InvalidAction"
-        | "MethodNotAllowed"
-        | "NotImplemented" => {
+        code if is_unknown_operation(code) => {
             "the server is not this service: correct AWS_ENDPOINT_URL or its form for this service"
         }
         "ItemCollectionSizeLimitExceededException" => {
@@ -190,15 +201,29 @@ fn request_remedy(code: &str, message: &str) -> Option<&'static str> {
         "ReplicatedWriteConflictException" | "OperationAborted" | "ConditionalRequestConflict" => {
             "another writer changes it at the same time; it is tried again"
         }
+        _ => return upload_remedy(code, message),
+    })
+}
+
+fn is_unknown_operation(code: &str) -> bool {
+    matches!(
+        code,
+        "UnknownOperationException"
+            | "UnknownOperation"
+            | "InvalidAction"
+            | "MethodNotAllowed"
+            | "NotImplemented"
+    )
+}
+
+/// Returns the remedy for an object that S3 does not store.
+fn upload_remedy(code: &str, message: &str) -> Option<&'static str> {
+    Some(match code {
         "AccessControlListNotSupported" => {
             "the bucket accepts no ACLs, and a server between here and S3 adds one (x-amz-acl): remove it there (proxies, \
              AWS_ENDPOINT_URL), or enable ACLs in the bucket's Object Ownership"
         }
-        "BadDigest"
-        | "InvalidDigest"
-        | "IncompleteBody"
-        | "XAmzContentSHA256Mismatch"
-        | "XAmzContentChecksumMismatch" => {
+        code if is_digest_mismatch(code) => {
             "a server on the way changes the content: check proxies and AWS_ENDPOINT_URL; it is tried again"
         }
         "InvalidRequest" if message.contains("Object Lock") => {
@@ -207,6 +232,17 @@ fn request_remedy(code: &str, message: &str) -> Option<&'static str> {
         }
         _ => return None,
     })
+}
+
+fn is_digest_mismatch(code: &str) -> bool {
+    matches!(
+        code,
+        "BadDigest"
+            | "InvalidDigest"
+            | "IncompleteBody"
+            | "XAmzContentSHA256Mismatch"
+            | "XAmzContentChecksumMismatch"
+    )
 }
 
 fn index_remedy(after_name: &str) -> String {
@@ -225,39 +261,44 @@ fn is_about_time(message: &str) -> bool {
 
 /// Returns the remedy if a KMS key is the reason, which services report under many codes.
 fn kms_remedy(code: &str, message: &str) -> Option<String> {
-    let inaccessible =
-        message.contains("INACCESSIBLE_ENCRYPTION_CREDENTIALS") || code.starts_with("InaccessibleEncryption");
-    let about_kms = code.starts_with("KMS")
-        || code.starts_with("Kms")
-        || inaccessible
-        || message.contains("kms:")
-        || message.contains("KMS");
-    if !about_kms {
+    if message.contains("INACCESSIBLE_ENCRYPTION_CREDENTIALS") || code.starts_with("InaccessibleEncryption") {
+        let remedy =
+            "enable the table's KMS key and allow its use, or switch the table to a key that can be used";
+        return Some(remedy.to_owned());
+    }
+    if !is_about_kms(code, message) {
         return None;
     }
     let has = |part: &str| code.contains(part) || message.contains(part);
-    Some(if inaccessible {
-        "enable the table's KMS key and allow its use, or switch the table to a key that can be used"
-            .to_owned()
-    } else if has("InvalidState") || has("pending deletion") || has("PendingDeletion") {
-        "the KMS key is being deleted or not ready: cancel its deletion, or choose another key".to_owned()
+    let is_denied = ["AccessDenied", "not authorized", "not allowed", "denied"].into_iter().any(has);
+    let remedy = kms_key_remedy(has).map(str::to_owned);
+    let allow = || {
+        format!("allow {} on the KMS key to this role, in its policy and in the key's", kms_actions(message))
+    };
+    let remedy = remedy.or_else(|| is_denied.then(allow));
+    Some(remedy.unwrap_or_else(|| "correct the KMS key or its policy".to_owned()))
+}
+
+fn is_about_kms(code: &str, message: &str) -> bool {
+    code.starts_with("KMS") || code.starts_with("Kms") || message.contains("kms:") || message.contains("KMS")
+}
+
+/// Returns the remedy for the state, the kind or the quota of a KMS key.
+fn kms_key_remedy(has: impl Fn(&str) -> bool) -> Option<&'static str> {
+    Some(if has("InvalidState") || has("pending deletion") || has("PendingDeletion") {
+        "the KMS key is being deleted or not ready: cancel its deletion, or choose another key"
     } else if has("Disabled") || has("is disabled") {
-        "enable the KMS key, or choose another (for S3: publishers.s3_kms_key)".to_owned()
+        "enable the KMS key, or choose another (for S3: publishers.s3_kms_key)"
     } else if has("NotFound") || has("Invalid keyId") || has("does not exist") {
         "no such KMS key in this region and account: correct the key (for S3: publishers.s3_kms_key)"
-            .to_owned()
     } else if has("Throttling") || has("throttl") {
         "the account's quota of KMS requests is used up: it is tried again; raise the quota in Service Quotas"
-            .to_owned()
     } else if has("OptIn") {
-        "the account has not enabled KMS in this region: enable it in the AWS console".to_owned()
+        "the account has not enabled KMS in this region: enable it in the AWS console"
     } else if has("InvalidKeyUsage") || has("KeyUnavailable") || has("unsupported") {
         "choose a symmetric KMS key for encryption that is available (for S3: publishers.s3_kms_key)"
-            .to_owned()
-    } else if has("AccessDenied") || has("not authorized") || has("not allowed") || has("denied") {
-        format!("allow {} on the KMS key to this role, in its policy and in the key's", kms_actions(message))
     } else {
-        "correct the KMS key or its policy".to_owned()
+        return None;
     })
 }
 
@@ -279,10 +320,17 @@ pub(super) fn usual_remedy(code: &str) -> Option<&'static str> {
         return status_remedy(status);
     }
     Some(match code {
-        code if code.starts_with("AccessDenied") => "allow this call to this role",
-        "NotAuthorizedException" | "UnauthorizedOperation" | "Forbidden" | "AuthorizationError" => {
-            "allow this call to this role"
-        }
+        code if is_denial(code) => "allow this call to this role",
+        "unreachable" | "timeout" => "check the network and AWS_ENDPOINT_URL",
+        "bad_response" => FOREIGN_REMEDY,
+        "not_sent" => "correct the region, the endpoints or the names in the configuration",
+        _ => return capacity_remedy(code).or_else(|| content_remedy(code)),
+    })
+}
+
+/// Returns the remedy for a service that cannot take the request at present.
+fn capacity_remedy(code: &str) -> Option<&'static str> {
+    Some(match code {
         code if is_throttle(code) => {
             "too many requests: it is tried again more slowly; raise the quota in Service Quotas if this lasts"
         }
@@ -295,6 +343,13 @@ pub(super) fn usual_remedy(code: &str) -> Option<&'static str> {
         code if is_service_fault(code) => {
             "a fault of the service: it is tried again automatically; see the AWS Health Dashboard if this lasts"
         }
+        _ => return None,
+    })
+}
+
+/// Returns the remedy for a request whose content the service does not accept.
+fn content_remedy(code: &str) -> Option<&'static str> {
+    Some(match code {
         "RequestTimeout" | "RequestTimeoutException" => {
             "the upload was too slow: it is tried again; check the network"
         }
@@ -306,9 +361,6 @@ pub(super) fn usual_remedy(code: &str) -> Option<&'static str> {
         | "ValidationException"
         | "MalformedXML"
         | "SerializationException" => "correct what it names",
-        "unreachable" | "timeout" => "check the network and AWS_ENDPOINT_URL",
-        "bad_response" => FOREIGN_REMEDY,
-        "not_sent" => "correct the region, the endpoints or the names in the configuration",
         _ => return None,
     })
 }
@@ -327,6 +379,14 @@ fn status_remedy(status: u16) -> Option<&'static str> {
         500..=599 => "a fault of the server or of a proxy in front of it: it is tried again automatically",
         _ => return None,
     })
+}
+
+fn is_denial(code: &str) -> bool {
+    code.starts_with("AccessDenied")
+        || matches!(
+            code,
+            "NotAuthorizedException" | "UnauthorizedOperation" | "Forbidden" | "AuthorizationError"
+        )
 }
 
 fn is_service_fault(code: &str) -> bool {

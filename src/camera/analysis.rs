@@ -12,7 +12,7 @@ use crate::decode::FrameReceiver;
 use crate::delivery::{CameraCommit, EventOutbox, FrameEvents, FrameRecords, NewRecord, OfferError, Route};
 use crate::detect::{DetectError, Detector, MotionRules, SceneObject};
 use crate::media::{
-    CameraId, Decoded, Detection, Event, FragmentEnd, Frame, Mode, ModeCell, SamplerState, Surface,
+    CameraId, Decoded, Detection, Event, FragmentEnd, Frame, MediaMs, Mode, ModeCell, SamplerState, Surface,
     fragment_order,
 };
 use crate::render::Label;
@@ -104,12 +104,9 @@ impl AnalysisTask {
     /// Detects and decides one frame.
     pub(super) async fn infer(&mut self, frame: &Arc<Frame>) -> DecidedFrame {
         let detections = self.detect(frame).await;
-        let inferences: Vec<Inference<'_>> = self
-            .entries
-            .iter()
-            .zip(&detections)
-            .filter_map(|(entry, detections)| entry.decide_input(detections))
-            .collect();
+        let by_entry = self.entries.iter().zip(&detections);
+        let inferences: Vec<Inference<'_>> =
+            by_entry.filter_map(|(entry, detections)| entry.decide_input(detections)).collect();
         let facts = FrameFacts::of(frame, &self.stream);
         let outcome = decide::decide(&mut self.checkpoint.decide, &facts, &inferences);
         let boxes = inferences.iter().map(|inference| inference.detections.len()).sum();
@@ -117,17 +114,21 @@ impl AnalysisTask {
         self.checkpoint.seen = Some(FramePosition::of(frame));
         let labels: Vec<Label> = outcome.sightings.iter().map(picture_label).collect();
         let is_complete = detections.iter().all(Result::is_ok);
+        self.record_motion(&outcome.sightings, frame.media, is_complete);
+        DecidedFrame { events: outcome.events, labels, is_complete }
+    }
+
+    /// Records the objects of an inferred frame in the motion gate.
+    fn record_motion(&mut self, sightings: &[Sighting], media: MediaMs, is_complete: bool) {
         match self.motion {
             // Without the result of each entry the gate must not take the scene for known, so it opens again.
             Some(rules) if is_complete => {
-                let found = self.checkpoint.motion.record(rules, outcome.sightings.iter().map(known_object));
-                if found {
-                    self.note_found(frame.media);
+                if self.checkpoint.motion.record(rules, sightings.iter().map(known_object)) {
+                    self.note_found(media);
                 }
             }
             _ => self.checkpoint.motion.forget(),
         }
-        DecidedFrame { events: outcome.events, labels, is_complete }
     }
 
     /// Offers the events of a frame, and shows it.

@@ -7,7 +7,7 @@ use h26x::PictureRole;
 use tokio_util::sync::CancellationToken;
 
 use super::connection_end::{ConnectionEnd, EndKind};
-use super::demuxed_connection::{DemuxedConnection, InputChunk};
+use super::demuxed_connection::{DemuxedConnection, InputChunk, InputSegment};
 use crate::base::Backoff;
 use crate::decode::PacketSender;
 use crate::demux::DemuxEvent;
@@ -139,17 +139,21 @@ impl IngestTask {
             Ok(opened) => opened,
             Err(error) => return ConnectionEnd::Source(error),
         };
-        ConnectionOpened { camera: &self.status, stream: self.source.stream(), start: &start.to_string() }
-            .emit();
-        self.stall.connected();
-        self.pace.connected(start == StartAt::Now);
-        self.clock.connected();
+        self.note_connected(&start);
         let mut state = ConnectionState::new(DemuxedConnection::new(opened));
         loop {
             if let Err(end) = self.read_next(&mut state).await {
                 return end;
             }
         }
+    }
+
+    fn note_connected(&mut self, start: &StartAt) {
+        ConnectionOpened { camera: &self.status, stream: self.source.stream(), start: &start.to_string() }
+            .emit();
+        self.stall.connected();
+        self.pace.connected(*start == StartAt::Now);
+        self.clock.connected();
     }
 
     /// Waits for input and processes the events in it.
@@ -178,12 +182,7 @@ impl IngestTask {
                 self.send(Demuxed::Discontinuity).await?;
             }
             InputChunk::Bytes(bytes) => self.count_bytes(state, bytes, requested.elapsed()),
-            InputChunk::Segment(segment) => {
-                self.count_bytes(state, segment.bytes, requested.elapsed());
-                if let Some(MediaMs(newest_ms)) = segment.newest {
-                    self.clock.date(newest_ms, segment.behind_ms, Instant::now());
-                }
-            }
+            InputChunk::Segment(segment) => self.count_segment(state, &segment, requested.elapsed()),
         }
         Ok(())
     }
@@ -194,6 +193,13 @@ impl IngestTask {
         BytesRead { camera: &self.status, bytes }.emit();
     }
 
+    fn count_segment(&mut self, state: &mut ConnectionState, segment: &InputSegment, waited: Duration) {
+        self.count_bytes(state, segment.bytes, waited);
+        if let Some(MediaMs(newest_ms)) = segment.newest {
+            self.clock.date(newest_ms, segment.behind_ms, Instant::now());
+        }
+    }
+
     async fn process_event(
         &mut self,
         state: &mut ConnectionState,
@@ -201,30 +207,22 @@ impl IngestTask {
         arrived: Instant,
     ) -> Result<(), ConnectionEnd> {
         match event {
-            DemuxEvent::Begin(fragment) => {
-                state.begin_fragment(false);
-                self.report_refused_time(state.connection.refused_ms());
-                self.begin_fragment(fragment);
-                Ok(())
-            }
-            DemuxEvent::Packet(packet) => self.process_packet(state, packet).await,
+            DemuxEvent::Begin(fragment) => self.begin_fragment(state, fragment),
+            DemuxEvent::NoVideo { fragment, codecs } => self.begin_without_video(state, fragment, &codecs),
+            DemuxEvent::Packet(packet) => self.process_packet(state, packet).await?,
             DemuxEvent::End { fragment, behind_ms } => {
                 let complete = CompleteFragment { fragment, behind_ms, arrived };
-                self.complete_fragment(state, complete).await
+                self.complete_fragment(state, complete).await?;
             }
             DemuxEvent::Incomplete(fragment) => {
                 self.report_fragment(FragmentResult::Incomplete, None);
-                Err(ConnectionEnd::CutShort(Arc::clone(&fragment.number)))
-            }
-            DemuxEvent::NoVideo { fragment, codecs } => {
-                state.begin_fragment(true);
-                self.begin_without_video(fragment, &codecs);
-                Ok(())
+                return Err(ConnectionEnd::CutShort(Arc::clone(&fragment.number)));
             }
             DemuxEvent::StreamError(error) => {
-                Err(ConnectionEnd::ErrorRecord { id: error.id, code: error.code })
+                return Err(ConnectionEnd::ErrorRecord { id: error.id, code: error.code });
             }
         }
+        Ok(())
     }
 
     /// Reports a change between usable and rejected producer timestamps.
@@ -235,7 +233,9 @@ impl IngestTask {
         self.refused_ms = refused_ms;
     }
 
-    fn begin_fragment(&mut self, fragment: Arc<Fragment>) {
+    fn begin_fragment(&mut self, state: &mut ConnectionState, fragment: Arc<Fragment>) {
+        state.begin_fragment(false);
+        self.report_refused_time(state.connection.refused_ms());
         // After a failure the camera stays down until a fragment is complete: bytes that begin well may be malformed
         // further on.
         if self.previous != EndKind::Failed {
@@ -249,7 +249,8 @@ impl IngestTask {
         }
     }
 
-    fn begin_without_video(&mut self, fragment: Arc<Fragment>, codecs: &str) {
+    fn begin_without_video(&mut self, state: &mut ConnectionState, fragment: Arc<Fragment>, codecs: &str) {
+        state.begin_fragment(true);
         self.report_fragment(FragmentResult::NoVideo, None);
         self.cursor.begin(fragment);
         self.previous = EndKind::Failed;
@@ -293,13 +294,7 @@ impl IngestTask {
             return Ok(());
         }
         let position = self.cursor.complete(&fragment);
-        self.backoff.reset();
-        self.expired = false;
-        if !state.has_no_video {
-            self.previous = EndKind::Normal;
-            self.last_reason = None;
-            self.status.streaming();
-        }
+        self.note_complete(state.has_no_video);
         // The server's figure excludes the time in socket buffers; the clock's excludes a lag since the start.
         let lag_ms = whole_ms(self.clock.end(&fragment, behind_ms, arrived));
         let late_ms = behind_ms.unwrap_or(0).max(lag_ms);
@@ -314,6 +309,17 @@ impl IngestTask {
             return Err(ConnectionEnd::TooFarBehind(Duration::from_millis(late_ms)));
         }
         Ok(())
+    }
+
+    /// Forgets the failures before a complete fragment.
+    fn note_complete(&mut self, has_no_video: bool) {
+        self.backoff.reset();
+        self.expired = false;
+        if !has_no_video {
+            self.previous = EndKind::Normal;
+            self.last_reason = None;
+            self.status.streaming();
+        }
     }
 
     /// Sends `item` to decode; waits while the packet queue is full.
@@ -335,23 +341,27 @@ impl IngestTask {
         self.send(Demuxed::Discontinuity).await.ok()?;
         self.previous = EndKind::classify(&end, self.stall.has_bytes());
         let delay = self.reconnect_delay(&end).max(self.budget.take(Instant::now()));
-        ConnectionEnded {
-            camera: &self.status,
-            reason: end.reason(),
-            detail: &end.to_string(),
-            retry_in: delay,
-            expected: self.previous != EndKind::Failed,
-            brought_footage: self.previous == EndKind::Normal,
-            repeated: self.last_reason == Some(end.reason()),
-        }
-        .emit();
-        self.last_reason = Some(end.reason());
+        self.report_end(&end, delay);
         match self.previous {
             EndKind::Normal => {}
             EndKind::Idle => self.status.waiting(),
             EndKind::Failed => self.status.down(end.to_string(), Some(delay)),
         }
         Some(delay)
+    }
+
+    fn report_end(&mut self, end: &ConnectionEnd, retry_in: Duration) {
+        ConnectionEnded {
+            camera: &self.status,
+            reason: end.reason(),
+            detail: &end.to_string(),
+            retry_in,
+            expected: self.previous != EndKind::Failed,
+            brought_footage: self.previous == EndKind::Normal,
+            repeated: self.last_reason == Some(end.reason()),
+        }
+        .emit();
+        self.last_reason = Some(end.reason());
     }
 
     /// Returns the delay before the next connection, without the limit of the connection budget.
@@ -394,20 +404,25 @@ impl IngestTask {
             // The primer expires first, since it is the older fragment: retry without it before giving up the place.
             ConnectionEnd::ErrorRecord { id: Some(FRAGMENT_NOT_FOUND), .. } if self.cursor.drop_primer() => {}
             // GetMedia does not start after a fragment that has expired, so the place itself is lost.
-            ConnectionEnd::ErrorRecord { id: Some(FRAGMENT_NOT_FOUND), .. } => {
-                let what = format!(
-                    "the place {} is no longer stored; reading resumes with the oldest footage",
-                    self.cursor.start()
-                );
-                GapFound { camera: &self.status, what: &what }.emit();
-                self.cursor.jump(StartAt::Earliest);
-            }
-            ConnectionEnd::TooFarBehind(behind) => {
-                JumpedToNow { camera: &self.status, skipped: *behind }.emit();
-                self.cursor.jump(StartAt::Now);
-            }
+            ConnectionEnd::ErrorRecord { id: Some(FRAGMENT_NOT_FOUND), .. } => self.jump_to_earliest(),
+            ConnectionEnd::TooFarBehind(behind) => self.jump_to_now(*behind),
             ConnectionEnd::Stopped | ConnectionEnd::Source(_) | ConnectionEnd::ErrorRecord { .. } => {}
         }
+    }
+
+    /// Moves the cursor to the oldest footage, because its place is no longer stored.
+    fn jump_to_earliest(&mut self) {
+        let what = format!(
+            "the place {} is no longer stored; reading resumes with the oldest footage",
+            self.cursor.start()
+        );
+        GapFound { camera: &self.status, what: &what }.emit();
+        self.cursor.jump(StartAt::Earliest);
+    }
+
+    fn jump_to_now(&mut self, skipped: Duration) {
+        JumpedToNow { camera: &self.status, skipped }.emit();
+        self.cursor.jump(StartAt::Now);
     }
 
     /// Counts a failure of the current fragment, which is skipped after the third.

@@ -23,7 +23,9 @@ use tokio_util::sync::CancellationToken;
 use crate::checkpoint::Checkpoint;
 use crate::config::{CameraSpec, StartPosition, StreamProtocol};
 use crate::decide::Rules;
-use crate::decode::{self, DecodeSettings, Sampler, frame_queue, packet_queue};
+use crate::decode::{
+    self, DecodeSettings, FrameSender, PacketReceiver, PacketSender, Sampler, frame_queue, packet_queue,
+};
 use crate::delivery::EventOutbox;
 use crate::detect::Detector;
 use crate::detect::ocr::TextReader;
@@ -131,41 +133,10 @@ impl CameraPipeline {
         let mode = Arc::new(ModeCell::new(mode));
         let (packet_sender, packet_receiver) = packet_queue(MAX_QUEUED_PACKETS);
         let (frame_sender, frame_receiver) = frame_queue(status.clone(), Arc::clone(&mode));
-        let settings = DecodeSettings {
-            sampler: Sampler::new(spec.fps_target, checkpoint.sampler.clone()),
-            masks: spec.masks.clone(),
-            max_pixels: spec.max_pixels,
-            decodes_idly: spec.decodes_idly,
-        };
-        let decode = decode::spawn(status.clone(), settings, packet_receiver, frame_sender)
-            .map_err(|source| CameraError::Thread { camera: spec.id.to_string(), source })?;
-        let ingest = IngestTask::new(IngestParts {
-            source: new_source(&spec, resources)?,
-            start,
-            reconnect_delay: resources.reconnect_delay,
-            max_behind: resources.max_behind,
-            mode: Arc::clone(&mode),
-            out: packet_sender,
-            status: status.clone(),
-            stop: resources.stop.clone(),
-        });
-        let entries: Vec<_> = entries
-            .into_iter()
-            .map(|EntryModels { rules, detector, ocr }| LoadedEntry { rules, detector, ocr })
-            .collect();
-        report_slowest_model(&entries, &status);
-        let analysis = AnalysisTask {
-            camera: spec.id,
-            stream: spec.stream,
-            models: SharedModel::distinct(&entries),
-            entries,
-            motion: spec.motion,
-            checkpoint,
-            outbox: Arc::clone(&resources.outbox),
-            route: Arc::new(spec.route),
-            mode,
-            status,
-        };
+        let camera = StartingCamera { spec, checkpoint, mode, status, resources };
+        let decode = camera.spawn_decode(packet_receiver, frame_sender)?;
+        let ingest = camera.ingest_task(start, packet_sender)?;
+        let analysis = camera.analysis_task(entries);
         Ok(Self {
             ingest: tokio::spawn(ingest.run()),
             decode,
@@ -203,6 +174,68 @@ impl CameraPipeline {
     }
 }
 
+/// A camera whose stages are being started.
+struct StartingCamera<'r> {
+    spec: CameraSpec,
+    checkpoint: Checkpoint,
+    mode: Arc<ModeCell>,
+    status: CameraStatus,
+    resources: &'r CameraResources,
+}
+
+impl StartingCamera<'_> {
+    /// Starts the decode thread.
+    fn spawn_decode(
+        &self,
+        packets: PacketReceiver,
+        frames: FrameSender,
+    ) -> Result<std::thread::JoinHandle<()>, CameraError> {
+        let Self { spec, checkpoint, status, .. } = self;
+        let settings = DecodeSettings {
+            sampler: Sampler::new(spec.fps_target, checkpoint.sampler.clone()),
+            masks: spec.masks.clone(),
+            max_pixels: spec.max_pixels,
+            decodes_idly: spec.decodes_idly,
+        };
+        decode::spawn(status.clone(), settings, packets, frames)
+            .map_err(|source| CameraError::Thread { camera: spec.id.to_string(), source })
+    }
+
+    /// Returns the ingest task, which reads from `start` and sends packets to `out`.
+    fn ingest_task(&self, start: StartAt, out: PacketSender) -> Result<IngestTask, CameraError> {
+        let resources = self.resources;
+        Ok(IngestTask::new(IngestParts {
+            source: new_source(&self.spec, resources)?,
+            start,
+            reconnect_delay: resources.reconnect_delay,
+            max_behind: resources.max_behind,
+            mode: Arc::clone(&self.mode),
+            out,
+            status: self.status.clone(),
+            stop: resources.stop.clone(),
+        }))
+    }
+
+    /// Returns the analysis task, which runs the models of `entries`.
+    fn analysis_task(self, entries: Vec<EntryModels>) -> AnalysisTask {
+        let Self { spec, checkpoint, mode, status, resources } = self;
+        let entries = loaded_entries(entries);
+        report_slowest_model(&entries, &status);
+        AnalysisTask {
+            camera: spec.id,
+            stream: spec.stream,
+            models: SharedModel::distinct(&entries),
+            entries,
+            motion: spec.motion,
+            checkpoint,
+            outbox: Arc::clone(&resources.outbox),
+            route: Arc::new(spec.route),
+            mode,
+            status,
+        }
+    }
+}
+
 /// Returns the checkpoint from which a camera with these settings continues.
 fn continued(checkpoint: Checkpoint, spec: &CameraSpec) -> Checkpoint {
     let mut checkpoint = checkpoint.of_stream(&spec.stream);
@@ -214,6 +247,11 @@ fn continued(checkpoint: Checkpoint, spec: &CameraSpec) -> Checkpoint {
         checkpoint.sampler.forget_idle();
     }
     checkpoint
+}
+
+fn loaded_entries(entries: Vec<EntryModels>) -> Vec<LoadedEntry> {
+    let loaded = |EntryModels { rules, detector, ocr }| LoadedEntry { rules, detector, ocr };
+    entries.into_iter().map(loaded).collect()
 }
 
 /// Reports the slowest of the camera's models to its status: the one that limits the frame rate.

@@ -113,12 +113,17 @@ impl Activities {
             }
         }
         self.0.extend(begun.clone());
+        self.forget_removed(tracks);
+        begun
+    }
+
+    /// Forgets the counted tracks that are not among `tracks`.
+    fn forget_removed(&mut self, tracks: &[ObjectTrack]) {
         // Ids of tracks are never used again, so those of removed tracks are dropped: the set stays as small as the tracker.
         let tracked: BTreeSet<u64> = tracks.iter().map(|track| track.id).collect();
         for open in self.0.values_mut() {
             open.counted.retain(|id| tracked.contains(id));
         }
-        begun
     }
 }
 

@@ -122,13 +122,22 @@ fn distance_from_exit(track: &ObjectTrack, context: &FrameContext<'_>, place: &B
     if hidden_ms > FOLLOWED_MS || crosses_edge {
         return None;
     }
-    let expected = track.followed(&whole, context.media);
     // An object that emerges half hidden is narrow, but has its full height.
     let height = place.y2 - place.y1;
     let width = widest(&whole, place).max(height / 2.0);
+    distance_from_course(&track.followed(&whole, context.media), place, (width, height), hidden_ms)
+}
+
+/// Returns the distance of `place` from the box that is expected after `hidden_ms`, in its sizes; `None` if it strays too far.
+fn distance_from_course(
+    expected: &BBox,
+    place: &BBox,
+    (width, height): (f32, f32),
+    hidden_ms: i64,
+) -> Option<f32> {
     // The uncertainty along the course grows with the time. Across it, a walk on the ground strays little.
     let hidden_s = seconds(hidden_ms);
-    let (dx, dy) = offset(&expected, place);
+    let (dx, dy) = offset(expected, place);
     let (dx, dy) = (dx / (width * (0.6 + 0.3 * hidden_s)), dy / (height * (0.15 + 0.1 * hidden_s)));
     (dx <= 1.0 && dy <= 1.0).then_some(dx.hypot(dy))
 }

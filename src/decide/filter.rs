@@ -77,6 +77,11 @@ fn suppress_across_labels(
             .then_with(|| a.label.cmp(&b.label))
             .then_with(|| compare_positions(a, b))
     });
+    without_overlaps(sightings, iou)
+}
+
+/// Returns the sightings that overlap none of those before them that are kept.
+fn without_overlaps(sightings: Vec<Sighting>, iou: f32) -> Vec<Sighting> {
     let mut kept: Vec<Sighting> = Vec::new();
     for sighting in sightings {
         if kept.iter().all(|better| better.bbox.iou(&sighting.bbox) < iou) {
@@ -154,17 +159,17 @@ fn covers(front: &BBox, back: &BBox, rules: &Rules) -> bool {
         x2: back.x2 - 0.25 * width,
         y2: back.y2 - 0.15 * height,
     };
-    let hidden = BBox {
-        x1: middle.x1.max(front.x1),
-        y1: middle.y1.max(front.y1),
-        x2: middle.x2.min(front.x2),
-        y2: middle.y2.min(front.y2),
-    };
+    let hidden = intersection(&middle, front);
     // On level ground, the object whose box reaches farther down stands nearer to the camera. A box that overlaps as much as NMS
     // allows for one object is a second box of the same object, which covers nothing.
     front.y2 > back.y2
         && hidden.area() > COVERED_SHARE * middle.area()
         && front.iou(back) < rules.thresholds.nms_iou
+}
+
+/// Returns the part that both boxes have in common, which has no area if they are apart.
+fn intersection(a: &BBox, b: &BBox) -> BBox {
+    BBox { x1: a.x1.max(b.x1), y1: a.y1.max(b.y1), x2: a.x2.min(b.x2), y2: a.y2.min(b.y2) }
 }
 
 fn compare_positions(a: &Sighting, b: &Sighting) -> std::cmp::Ordering {

@@ -40,6 +40,12 @@ impl NewRecord {
     }
 }
 
+/// An event, and the names of the sinks that take it.
+type EventForSinks = (Event, Vec<Arc<str>>);
+
+/// A guard that delays a takeover of a camera, and a token that is cancelled when one comes.
+type Admission = (OwnedMutexGuard<()>, CancellationToken);
+
 /// A camera's checkpoint, and the events that were made up to it: committed together or not at all.
 #[derive(Debug)]
 pub struct CameraCommit {
@@ -139,6 +145,19 @@ pub enum ResumeError {
     },
 }
 
+impl ResumeError {
+    fn of(error: ClaimError, camera: &CameraId) -> Self {
+        let camera = camera.to_string();
+        match error {
+            ClaimError::Refused(why) => Self::Unknown { camera, why },
+            ClaimError::TakenOver(by) => Self::TakenOver { camera, by },
+            ClaimError::Checkpoint { table, source, .. } => {
+                Self::Checkpoint { camera, place: format!("table {table}"), source }
+            }
+        }
+    }
+}
+
 /// Limit on the wait of a stop for the best-effort sinks after the required ones are done.
 const BEST_EFFORT_GRACE: Duration = Duration::from_secs(4);
 /// Limit on the last write of the positions.
@@ -224,48 +243,60 @@ impl EventOutbox {
         }
         let CameraCommit { camera, checkpoint, events } = commit;
         let admitted = self.admit(&camera).await?;
-        let bytes = checkpoint.to_bytes();
-        let bytes = bytes
-            .map_err(|source| OfferError::Json { what: format!("the state of camera {camera}"), source })?;
+        let bytes = checkpoint_bytes(&camera, &checkpoint)?;
         let (events, entries): (Vec<_>, Vec<_>) =
             events.into_iter().map(|record| ((record.event, record.sinks), record.entry)).unzip();
         // Before the commit, since a sink may deliver an event as soon as it is on disk.
-        if let Some(positions) = &self.positions {
-            for (event, sinks) in &events {
-                positions.progress.taken(&camera, event.seq, sinks.iter().cloned());
-            }
-        }
+        self.follow(&camera, &events);
         // An alert is due in Kinesis 300 ms after its frame. A checkpoint alone can share a transaction with others.
         let urgent = !entries.is_empty();
         let source = camera.as_str().to_owned();
         let commit = ::outbox::OutboxCommit { source, checkpoint: Some(bytes), entries, urgent };
-        let committing = self.store.commit(commit);
-        let result = match &admitted {
-            // A wait for room ends with a takeover: the new owner makes these events.
-            Some((_guard, taken_over)) => taken_over.run_until_cancelled(committing).await,
-            None => Some(committing.await),
-        };
-        result
-            .ok_or_else(|| self.takeover_error(&camera))?
-            .map_err(|refused| OfferError::of(refused, &camera))?;
-        if let Some(positions) = &self.positions {
-            positions.progress.committed(&camera, checkpoint);
-        }
-        for (event, _) in &events {
-            telemetry::EventAccepted { event }.emit();
-        }
-        if urgent {
-            // `until` watches the queues, which a checkpoint alone does not change.
-            self.changed.notify_waiters();
-        }
+        let taken_over = admitted.as_ref().map(|(_guard, taken_over)| taken_over);
+        self.write(&camera, taken_over, commit).await?;
+        self.committed(&camera, checkpoint, &events);
         Ok(())
     }
 
-    /// Returns a guard that delays a takeover of the camera until the commit is done; `None`: there is no table of positions.
-    async fn admit(
+    /// Adds events to the delivery progress of their camera.
+    fn follow(&self, camera: &CameraId, events: &[EventForSinks]) {
+        let Some(positions) = &self.positions else { return };
+        for (event, sinks) in events {
+            positions.progress.taken(camera, event.seq, sinks.iter().cloned());
+        }
+    }
+
+    /// Writes a commit to the outbox. A wait for room ends with a takeover: the new owner makes these events.
+    async fn write(
         &self,
         camera: &CameraId,
-    ) -> Result<Option<(OwnedMutexGuard<()>, CancellationToken)>, OfferError> {
+        taken_over: Option<&CancellationToken>,
+        commit: ::outbox::OutboxCommit,
+    ) -> Result<(), OfferError> {
+        let committing = self.store.commit(commit);
+        let result = match taken_over {
+            Some(taken_over) => taken_over.run_until_cancelled(committing).await,
+            None => Some(committing.await),
+        };
+        result.ok_or_else(|| self.takeover_error(camera))?.map_err(|refused| OfferError::of(refused, camera))
+    }
+
+    /// Records that a checkpoint and the events before it are durable.
+    fn committed(&self, camera: &CameraId, checkpoint: Checkpoint, events: &[EventForSinks]) {
+        if let Some(positions) = &self.positions {
+            positions.progress.committed(camera, checkpoint);
+        }
+        for (event, _) in events {
+            telemetry::EventAccepted { event }.emit();
+        }
+        if !events.is_empty() {
+            // `until` watches the queues, which a checkpoint alone does not change.
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Returns a guard that delays a takeover of the camera until the commit is done; `None`: there is no table of positions.
+    async fn admit(&self, camera: &CameraId) -> Result<Option<Admission>, OfferError> {
         let Some(positions) = &self.positions else { return Ok(None) };
         match positions.admit(camera).await {
             Some(admitted) => Ok(Some(admitted)),
@@ -295,13 +326,7 @@ impl EventOutbox {
             ResumeError::Checkpoint { camera: name(), place: "state.dir".to_owned(), source }
         })?;
         let Some(positions) = &self.positions else { return Ok(own) };
-        positions.resume(camera, own).await.map_err(|error| match error {
-            ClaimError::Refused(why) => ResumeError::Unknown { camera: name(), why },
-            ClaimError::TakenOver(by) => ResumeError::TakenOver { camera: name(), by },
-            ClaimError::Checkpoint { table, source, .. } => {
-                ResumeError::Checkpoint { camera: name(), place: format!("table {table}"), source }
-            }
-        })
+        positions.resume(camera, own).await.map_err(|error| ResumeError::of(error, camera))
     }
 
     /// Connects a running camera to the table of positions: `stop` is cancelled when another process takes the camera over.
@@ -391,16 +416,19 @@ impl EventOutbox {
         }
         self.closed.cancel();
         join_all(tasks).await;
-        let undelivered = self.sinks.iter().filter_map(|sink| {
-            UndeliveredRecords::of(&sink.gauge, self.store.queue_status(sink.handle).entries)
-        });
-        let undelivered = undelivered.collect();
+        let undelivered = self.undelivered();
         let store = self.store.clone();
         // A join error means that the writer panicked, which the panic hook has logged.
         if let Ok(Err(error)) = tokio::task::spawn_blocking(move || store.close()).await {
             telemetry::OutboxCloseFailed { error: &error }.emit();
         }
         undelivered
+    }
+
+    /// Logs and returns the records that wait for each sink.
+    fn undelivered(&self) -> Vec<UndeliveredRecords> {
+        let waiting = |sink: &RunningSink| self.store.queue_status(sink.handle).entries;
+        self.sinks.iter().filter_map(|sink| UndeliveredRecords::of(&sink.gauge, waiting(sink))).collect()
     }
 
     /// Waits until the required sinks are empty, then a while for the others.
@@ -435,4 +463,9 @@ fn open_positions(
         cameras: Mutex::default(),
         turns: Semaphore::new(CLAIMS_AT_ONCE),
     })))
+}
+
+fn checkpoint_bytes(camera: &CameraId, checkpoint: &Checkpoint) -> Result<bytes::Bytes, OfferError> {
+    let error = |source| OfferError::Json { what: format!("the state of camera {camera}"), source };
+    checkpoint.to_bytes().map_err(error)
 }

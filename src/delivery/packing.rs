@@ -82,6 +82,27 @@ impl PictureRequest<'_> {
     }
 }
 
+/// The frame of which pictures are made, with its boxes and their encoding.
+struct PictureSource {
+    frame: Arc<Frame>,
+    boxes: Arc<[Label]>,
+    encoding: SnapshotSpec,
+}
+
+impl PictureSource {
+    /// Returns the picture without boxes, which only S3 stores; `None`: no request is for S3, or it cannot be made.
+    async fn clean(&self, requests: &[PictureRequest<'_>]) -> Option<Bytes> {
+        let first = requests.first().filter(|_| requests.iter().any(|request| request.place.s3.is_some()))?;
+        report_failure(first.event, clean_picture(Arc::clone(&self.frame), self.encoding).await)
+    }
+
+    /// Makes the pictures that an event shares with no other.
+    async fn own(&self, request: &PictureRequest<'_>) -> Result<OwnPictures, SnapshotError> {
+        let (frame, boxes) = (Arc::clone(&self.frame), Arc::clone(&self.boxes));
+        own_pictures(request.event, frame, boxes, request.has_crop(), self.encoding).await
+    }
+}
+
 impl EventOutbox {
     /// Makes the records and pictures of a frame's events. A picture that cannot be made, or for which there is no room, is reported
     /// and left out.
@@ -99,19 +120,15 @@ impl EventOutbox {
         let encoding = self.snapshots.as_ref().map(|settings| settings.encoding);
         let mut own = match (encoding, frame) {
             (Some(encoding), Some(frame)) => {
-                let budget = PictureBudget::of(&events, &sinks);
-                self.pictures(&requests, frame, boxes.into(), encoding, budget).await
+                let source = PictureSource { frame, boxes: boxes.into(), encoding };
+                self.pictures(&requests, &source, PictureBudget::of(&events, &sinks)).await
             }
             _ => BTreeMap::new(),
         };
-        let ids = requests.iter().map(|request| &request.event.event_id);
-        let mut records = FrameRecords {
-            unpictured: ids.filter(|id| !own.contains_key(*id)).cloned().collect(),
-            shown_by: events.iter().find(|made| own.contains_key(&made.event.event_id)).map(pictured),
-            events: Vec::with_capacity(events.len()),
-        };
+        let requested = requests.iter().map(|request| request.event.event_id.clone()).collect();
         // They borrow the events, which are moved from here on.
         drop(requests);
+        let mut records = FrameRecords::beside(&own, requested, &events);
         for made in events {
             let own = own.remove(&made.event.event_id);
             let shown_by = records.shown_by(&made);
@@ -140,25 +157,13 @@ impl EventOutbox {
     async fn pictures(
         &self,
         requests: &[PictureRequest<'_>],
-        frame: Arc<Frame>,
-        boxes: Arc<[Label]>,
-        encoding: SnapshotSpec,
+        source: &PictureSource,
         mut budget: PictureBudget,
     ) -> BTreeMap<String, EventPictures> {
         let (drawn, beyond) = requests.split_at(requests.len().min(MAX_PICTURED));
-        let clean = match drawn.first() {
-            // Only S3 stores the picture without boxes.
-            Some(first) if drawn.iter().any(|request| request.place.s3.is_some()) => {
-                report_failure(first.event, clean_picture(Arc::clone(&frame), encoding).await)
-            }
-            _ => None,
-        };
-        let mut drawing = Vec::with_capacity(drawn.len());
-        for request in drawn {
-            let (frame, boxes) = (Arc::clone(&frame), Arc::clone(&boxes));
-            drawing.push(own_pictures(request.event, frame, boxes, request.has_crop(), encoding));
-        }
+        let clean = source.clean(drawn).await;
         // Lazy and in order: a picture for which there is no room any more is never drawn.
+        let drawing = drawn.iter().map(|request| source.own(request)).collect::<Vec<_>>();
         let mut drawing = stream::iter(drawing).buffered(PICTURED_AT_ONCE);
         let (mut attached, mut short) = (BTreeMap::new(), 0);
         for (tried, request) in drawn.iter().enumerate() {
@@ -189,6 +194,18 @@ impl EventOutbox {
 }
 
 impl FrameRecords {
+    /// Returns the records of a frame with these pictures, before its events are added; `requested`: ids of the events that should
+    /// have pictures of their own.
+    fn beside(
+        own: &BTreeMap<String, EventPictures>,
+        requested: BTreeSet<String>,
+        events: &[DecidedEvent],
+    ) -> Self {
+        let shown_by = events.iter().find(|made| own.contains_key(&made.event.event_id)).map(pictured);
+        let unpictured = requested.into_iter().filter(|id| !own.contains_key(id)).collect();
+        Self { events: Vec::with_capacity(events.len()), unpictured, shown_by }
+    }
+
     /// Returns the event whose picture a record without its own names.
     fn shown_by(&self, made: &DecidedEvent) -> Option<SnapshotSource> {
         let by = match &made.pictured_by {

@@ -6,7 +6,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -116,18 +116,26 @@ fn collect<J, F>(
     let mut batch = vec![first];
     let deadline = Instant::now() + batching.wait;
     while batch.len() < batching.max_frames {
-        let next = match requests.try_recv() {
-            Err(TryRecvError::Empty) if crowded || batch.len() > 1 => {
-                // One deadline per batch: a wait per request would delay the first one without limit.
-                requests.recv_timeout(deadline.saturating_duration_since(Instant::now()))
-            }
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => Err(RecvTimeoutError::Timeout),
-            Ok(request) => Ok(request),
-        };
-        let Ok(request) = next else { break };
+        // One deadline per batch: a wait per request would delay the first one without limit.
+        let waits_until = (crowded || batch.len() > 1).then_some(deadline);
+        let Some(request) = next_request(requests, waits_until) else { break };
         batch.push(request);
     }
     batch
+}
+
+/// Returns the next request: one that waits already, or comes until the time if there is one.
+fn next_request<J, F>(
+    requests: &Receiver<InferenceRequest<J, F>>,
+    waits_until: Option<Instant>,
+) -> Option<InferenceRequest<J, F>> {
+    match (requests.try_recv(), waits_until) {
+        (Ok(request), _) => Some(request),
+        (Err(TryRecvError::Empty), Some(until)) => {
+            requests.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
+        }
+        (Err(TryRecvError::Empty | TryRecvError::Disconnected), _) => None,
+    }
 }
 
 /// Runs the batch without the requests that were cancelled. A panic fails this batch only.

@@ -37,7 +37,19 @@ impl Outputs<'_> {
 ///
 /// Each anchor gives at most one, of its best class; of equal classes the first.
 pub(super) fn candidates(outputs: &Outputs<'_>, letterbox: &Letterbox, conf: f32) -> Vec<Candidate> {
-    let found = match outputs.layout {
+    // The DETR family is converted by its own reader; only layouts in px have a unit to choose.
+    let in_shares = outputs.layout.has_boxes_in_px() && outputs.has_shares();
+    let in_frame = |found: ModelBox| {
+        let corners = if in_shares { shares_in_px(&found.corners, letterbox) } else { found.corners };
+        let bbox = found.conf.is_finite().then(|| letterbox.box_to_frame(corners)).flatten()?;
+        Some(Candidate { anchor: found.anchor, class: found.class, conf: found.conf, bbox })
+    };
+    model_boxes(outputs, letterbox, conf).into_iter().filter_map(in_frame).collect()
+}
+
+/// The boxes with at least `conf`, as the layout has them.
+fn model_boxes(outputs: &Outputs<'_>, letterbox: &Letterbox, conf: f32) -> Vec<ModelBox> {
+    match outputs.layout {
         Layout::Yolov8 => yolov8(outputs, conf),
         Layout::Yolov5 => yolov5(outputs, conf),
         Layout::Nms => nms(outputs, conf),
@@ -46,15 +58,7 @@ pub(super) fn candidates(outputs: &Outputs<'_>, letterbox: &Letterbox, conf: f32
         Layout::DetrSoftmax => detr(outputs, letterbox, conf, softmax_of_best),
         Layout::Yolonas => yolonas(outputs, conf),
         Layout::Yolox => yolox(outputs, letterbox, conf),
-    };
-    // The DETR family is converted by its own reader; only layouts in px have a unit to choose.
-    let in_shares = outputs.layout.has_boxes_in_px() && outputs.has_shares();
-    let in_frame = |found: ModelBox| {
-        let corners = if in_shares { shares_in_px(&found.corners, letterbox) } else { found.corners };
-        let bbox = found.conf.is_finite().then(|| letterbox.box_to_frame(corners)).flatten()?;
-        Some(Candidate { anchor: found.anchor, class: found.class, conf: found.conf, bbox })
-    };
-    found.into_iter().filter_map(in_frame).collect()
+    }
 }
 
 /// Returns the number of boxes of an output, with those below the threshold.

@@ -33,11 +33,7 @@ impl MetadataClaims {
             (false, Some("false")) => Some((false, "end2end")),
             (false, _) => None,
         };
-        let rtdetr = if description.contains("rtdetr") || description.contains("rt-detr") {
-            Some(true)
-        } else {
-            (ultralytics && description.contains("yolo")).then_some(false)
-        };
+        let rtdetr = claims_rtdetr(&description, ultralytics);
         Self { task: lower("task"), nms, rtdetr, ultralytics }
     }
 
@@ -73,6 +69,14 @@ impl MetadataClaims {
             (None, None) => "an output's name says logits".to_owned(),
         }
     }
+}
+
+/// Returns `true` for an RT-DETR, `false` for a YOLO of Ultralytics; `None`: not said.
+fn claims_rtdetr(description: &str, ultralytics: bool) -> Option<bool> {
+    if description.contains("rtdetr") || description.contains("rt-detr") {
+        return Some(true);
+    }
+    (ultralytics && description.contains("yolo")).then_some(false)
 }
 
 fn is_true(value: Option<&str>) -> bool {

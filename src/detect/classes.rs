@@ -23,15 +23,22 @@ pub(super) fn class_names(
         None => parse_names(metadata.ok_or(ModelFault::NoClasses)?)?,
     };
     let names: Vec<String> = names.iter().map(|name| shortened(name.trim())).collect();
-    let name = |index: usize| names[index].clone();
-    match class_name_faults(names.iter().map(String::as_str)).into_iter().next() {
+    match class_name_faults(names.iter().map(String::as_str)).first() {
         None => Ok(names.iter().map(|name| Arc::from(name.as_str())).collect()),
-        Some(ClassNameFault::Empty { index }) => Err(ModelFault::EmptyClassName { index }),
-        Some(ClassNameFault::Invisible { index, character }) => {
-            Err(ModelFault::ClassName { index, name: name(index), character: character.to_string() })
+        Some(fault) => Err(refused_name(fault, &names)),
+    }
+}
+
+/// The fault of a model, one of whose class names is refused.
+fn refused_name(fault: &ClassNameFault, names: &[String]) -> ModelFault {
+    let name = |index: usize| names[index].clone();
+    match *fault {
+        ClassNameFault::Empty { index } => ModelFault::EmptyClassName { index },
+        ClassNameFault::Invisible { index, character } => {
+            ModelFault::ClassName { index, name: name(index), character: character.to_string() }
         }
-        Some(ClassNameFault::Duplicate { index, first }) => {
-            Err(ModelFault::ClassNameTwice { first, index, name: name(index) })
+        ClassNameFault::Duplicate { index, first } => {
+            ModelFault::ClassNameTwice { first, index, name: name(index) }
         }
     }
 }
@@ -108,27 +115,35 @@ impl NamesParser {
         loop {
             let key = match self.next() {
                 Some('}') => break,
-                Some(quote @ ('\'' | '"')) => {
-                    self.quoted(quote)?.parse().map_err(|_| self.fault("a number"))?
-                }
-                Some(digit) if digit.is_ascii_digit() => self.number(digit)?,
-                _ => return Err(self.fault("a number")),
+                first => self.key(first)?,
             };
-            let (Some(':'), Some(quote @ ('\'' | '"'))) = (self.next(), self.next()) else {
-                return Err(self.fault("`: 'name'`"));
-            };
-            if names.insert(key, self.quoted(quote)?).is_some() {
+            if names.insert(key, self.value()?).is_some() {
                 return Err(self.fault("a number that did not come before"));
             }
             if self.ends('}')? {
                 break;
             }
         }
-        let counted = names.keys().copied().eq(0..names.len());
-        if counted {
-            Ok(names.into_values().collect())
-        } else {
-            Err(self.fault("numbers 0, 1, 2... without a gap"))
+        if !names.keys().copied().eq(0..names.len()) {
+            return Err(self.fault("numbers 0, 1, 2... without a gap"));
+        }
+        Ok(names.into_values().collect())
+    }
+
+    /// Reads the rest of a key, a number that may be quoted, after its first character.
+    fn key(&mut self, first: Option<char>) -> Result<usize, ModelFault> {
+        match first {
+            Some(quote @ ('\'' | '"')) => self.quoted(quote)?.parse().map_err(|_| self.fault("a number")),
+            Some(digit) if digit.is_ascii_digit() => self.number(digit),
+            _ => Err(self.fault("a number")),
+        }
+    }
+
+    /// Reads a colon and the name after it.
+    fn value(&mut self) -> Result<String, ModelFault> {
+        match (self.next(), self.next()) {
+            (Some(':'), Some(quote @ ('\'' | '"'))) => self.quoted(quote),
+            _ => Err(self.fault("`: 'name'`")),
         }
     }
 

@@ -91,34 +91,7 @@ impl Detector {
         let batching =
             // A graph with a fixed batch runs all of its slots, so a smaller batch saves nothing.
             Batching { max_frames: info.input.batch.unwrap_or(wanted.max_frames).max(1), wait: wanted.wait };
-        let ModelInfo {
-            id,
-            layout,
-            layout_source,
-            input,
-            classes,
-            device,
-            engine,
-            threads,
-            warmup_ms,
-            infer_ms,
-            ..
-        } = &info;
-        ModelLoaded {
-            model: &id.name,
-            sha256: &id.sha256,
-            layout,
-            layout_source,
-            input,
-            classes: classes.len(),
-            device,
-            engine,
-            engine_note: engine.note.as_deref(),
-            threads: *threads,
-            warmup_ms: *warmup_ms,
-            infer_ms: *infer_ms,
-        }
-        .emit();
+        report_loaded(&info);
         let worker = ModelWorker::open("detect", &info.id.name, loaded, batching)?;
         Ok(Self { inner: Arc::new(DetectorInner { info, worker, meter }) })
     }
@@ -180,4 +153,23 @@ impl Detector {
     pub fn stop(&self) {
         self.inner.worker.stop();
     }
+}
+
+/// Reports the facts about a model that was loaded.
+fn report_loaded(info: &ModelInfo) {
+    ModelLoaded {
+        model: &info.id.name,
+        sha256: &info.id.sha256,
+        layout: &info.layout,
+        layout_source: &info.layout_source,
+        input: &info.input,
+        classes: info.classes.len(),
+        device: &info.device,
+        engine: &info.engine,
+        engine_note: info.engine.note.as_deref(),
+        threads: info.threads,
+        warmup_ms: info.warmup_ms,
+        infer_ms: info.infer_ms,
+    }
+    .emit();
 }

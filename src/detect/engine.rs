@@ -68,25 +68,12 @@ impl Engine {
         let input = read_input(&net.inputs(), net.metadata("imgsz").as_deref()).map_err(faulty)?;
         let named = net.metadata("names");
         let classes = class_names(spec.classes.as_deref(), named.as_deref()).map_err(faulty)?;
-        let device = candidate.device();
-        let slots = input.batch.unwrap_or_else(|| slots(&input, device).max(1));
+        let slots = input.batch.unwrap_or_else(|| slots(&input, candidate.device()).max(1));
         // The warm-up runs on the padding's grey, which also fills the padding of the first pictures.
         let painted = PaintedInput::new(input, slots, spec.input);
         let warm_up = warm_up(spec, &mut net, painted.tensor(), input, classes.len()).map_err(faulty)?;
-        let WarmUp { head, layout_source, plausibility, others, warmup_ms, infer_ms } = warm_up;
-        let info = ModelInfo {
-            id: ModelId { name: spec.name.clone(), sha256: candidate.sha256().to_owned() },
-            layout: head.layout,
-            layout_source,
-            input,
-            classes,
-            device,
-            fallback: None,
-            engine: EngineInfo::default(),
-            threads: candidate.threads,
-            warmup_ms,
-            infer_ms,
-        };
+        let info = warm_up.info(candidate, input, classes);
+        let WarmUp { head, plausibility, others, .. } = warm_up;
         let (scratch, meter, units) = ([Vec::new(), Vec::new()], StepMeter::default(), spec.box_units);
         Ok(Self { info, net, head, units, others, plausibility, painted, scratch, meter })
     }
@@ -136,17 +123,19 @@ impl Engine {
                 let by = |by: &Thresholds| detections(&outputs, place, *by, &info.classes);
                 thresholds.iter().map(by).collect::<Result<JobDetections, String>>()
             };
-            let contradiction = |reason| DetectError::Contradiction {
-                model: info.id.name.clone(),
-                layout: head.layout.as_str(),
-                reason,
-                others: others.clone(),
-            };
-            let answers = seen.iter().enumerate();
-            Ok(answers.map(|(slot, (by, place))| answer(slot, by, place).map_err(contradiction)).collect())
+            let answers = seen.iter().enumerate().map(|(slot, (by, place))| {
+                answer(slot, by, place).map_err(|reason| contradiction(info, others, reason))
+            });
+            Ok(answers.collect())
         });
         (found, [inference, watch.lap()])
     }
+}
+
+/// Returns the error about numbers that the layout does not allow; `others` are the layouts with outputs of the same shape.
+fn contradiction(info: &ModelInfo, others: &str, reason: String) -> DetectError {
+    let (model, layout) = (info.id.name.clone(), info.layout.as_str());
+    DetectError::Contradiction { model, layout, reason, others: others.to_owned() }
 }
 
 impl BatchHandler for Engine {
@@ -271,6 +260,25 @@ struct WarmUp {
     infer_ms: f64,
 }
 
+impl WarmUp {
+    /// Returns the facts about the model; its engine and fallback are known only once it is open.
+    fn info(&self, candidate: &LoadCandidate<'_>, input: InputShape, classes: Vec<Arc<str>>) -> ModelInfo {
+        ModelInfo {
+            id: ModelId { name: candidate.spec.name.clone(), sha256: candidate.sha256().to_owned() },
+            layout: self.head.layout,
+            layout_source: self.layout_source,
+            input,
+            classes,
+            device: candidate.device(),
+            fallback: None,
+            engine: EngineInfo::default(),
+            threads: candidate.threads,
+            warmup_ms: self.warmup_ms,
+            infer_ms: self.infer_ms,
+        }
+    }
+}
+
 /// Two inferences; the first shows the shapes of the outputs, also where the graph leaves them open, and their numbers.
 fn warm_up(
     spec: &ModelSpec,
@@ -281,9 +289,7 @@ fn warm_up(
 ) -> Result<WarmUp, ModelFault> {
     let batch = input.batch.unwrap_or(1);
     let claims = MetadataClaims::read(|key| net.metadata(key));
-    let started = Instant::now();
-    let made = net.run(tensor, input, batch).map_err(ModelFault::WarmUp)?;
-    let warmup_ms = started.elapsed().as_secs_f64() * 1e3;
+    let (made, warmup_ms) = timed_run(net, tensor, input, batch)?;
     let judged = |head: Head| {
         let (mut plausibility, mut scratch) = (Plausibility::default(), [Vec::new(), Vec::new()]);
         let verdict = match BatchOutputs::read(&made, head, classes, batch, &mut scratch) {
@@ -300,10 +306,20 @@ fn warm_up(
     // The outputs borrow the session, which the second inference needs.
     drop(made);
     // Timed without the first inference, which allocates, and on a GPU chooses kernels.
-    let started = Instant::now();
-    net.run(tensor, input, batch).map_err(ModelFault::WarmUp)?;
-    let infer_ms = started.elapsed().as_secs_f64() * 1e3;
+    let (_, infer_ms) = timed_run(net, tensor, input, batch)?;
     Ok(WarmUp { head, layout_source, plausibility, others, warmup_ms, infer_ms })
+}
+
+/// Runs one inference; returns its outputs and its time, ms.
+fn timed_run<'a>(
+    net: &'a mut Net,
+    tensor: &Tensor,
+    input: InputShape,
+    batch: usize,
+) -> Result<(SessionOutputs<'a>, f64), ModelFault> {
+    let started = Instant::now();
+    let made = net.run(tensor, input, batch).map_err(ModelFault::WarmUp)?;
+    Ok((made, started.elapsed().as_secs_f64() * 1e3))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sides are at most 4096")]

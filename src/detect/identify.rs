@@ -101,32 +101,37 @@ struct Valued {
 impl LayoutEvidence<'_> {
     /// The head of the layout that the configuration names.
     fn named(&self, layout: Layout) -> Result<Head, ModelFault> {
-        let (head, model) = head(layout, self.outputs).map_err(|why| ModelFault::Layout {
-            outputs: listed(self.outputs),
-            layout: layout.as_str(),
-            shape: layout.shape(),
-            why,
-        })?;
+        let (head, model) = head(layout, self.outputs).map_err(|why| self.misfit(layout, why))?;
         if let Some(model) = model.filter(|model| *model != self.classes) {
-            let output = &self.outputs[head.scores];
-            return Err(ModelFault::ClassCount {
-                tensor: output.name.clone(),
-                shape: format!("{:?}", output.dims),
-                layout: layout.as_str(),
-                model,
-                given: self.classes,
-            });
+            return Err(self.class_count(head, model));
         }
         // YOLOv5 has the same shape with three anchors per cell, and decoded boxes.
         if layout == Layout::Yolox && !self.is_grid(head.rows(self.outputs), &[1]) {
             let why = format!("{} rows are not the cells of the strides 8, 16, 32", head.rows(self.outputs));
-            let outputs = listed(self.outputs);
-            return Err(ModelFault::Layout { outputs, layout: layout.as_str(), shape: layout.shape(), why });
+            return Err(self.misfit(layout, why));
         }
         match (self.values)(head) {
             LayoutVerdict::Shown | LayoutVerdict::Open => Ok(head),
             LayoutVerdict::OtherScale(fault) => Err(self.contradiction(layout, fault.to_string())),
             LayoutVerdict::Impossible(why) => Err(self.contradiction(layout, why)),
+        }
+    }
+
+    /// The fault of a layout that does not have these shapes.
+    fn misfit(&self, layout: Layout, why: String) -> ModelFault {
+        let outputs = listed(self.outputs);
+        ModelFault::Layout { outputs, layout: layout.as_str(), shape: layout.shape(), why }
+    }
+
+    /// The fault of a head with another number of classes.
+    fn class_count(&self, head: Head, model: usize) -> ModelFault {
+        let output = &self.outputs[head.scores];
+        ModelFault::ClassCount {
+            tensor: output.name.clone(),
+            shape: format!("{:?}", output.dims),
+            layout: head.layout.as_str(),
+            model,
+            given: self.classes,
         }
     }
 
@@ -150,12 +155,7 @@ impl LayoutEvidence<'_> {
                 let fits = [&[head.layout.to_string()], &other_scales[..]].concat();
                 Err(ModelFault::Ambiguous { outputs, classes: self.classes, fits: fits.join(" and ") })
             }
-            [head] => {
-                let lengths = [shaped.len(), claimed.len(), valued.len()];
-                let sources = [LayoutSource::Shape, LayoutSource::Metadata, LayoutSource::Values];
-                let source = lengths.into_iter().zip(sources).find(|(length, _)| *length == 1);
-                Ok((head, source.map_or(LayoutSource::Rows, |(_, source)| source)))
-            }
+            [head] => Ok((head, deciding_source([shaped.len(), claimed.len(), valued.len()]))),
             [] => Err(ModelFault::Unknown { outputs, classes: self.classes, tried: grouped(&tried) }),
             _ => Err(ModelFault::Ambiguous { outputs, classes: self.classes, fits: names(&left) }),
         }
@@ -187,34 +187,35 @@ impl LayoutEvidence<'_> {
         let has_lists = self.outputs.iter().any(OutputShape::is_list);
         let (mut fitting, mut tried) = (Vec::new(), Vec::new());
         for layout in Layout::ALL {
-            match head(layout, self.outputs) {
-                // Not even a mention: it would be tried only by name, and does not fit.
-                Ok((_, Some(model))) if is_named_only(layout) && model != self.classes => {}
-                Ok(_) if is_named_only(layout) => {
-                    tried.push((layout, "only where `layout` names it".to_owned()));
-                }
-                Err(_) if is_named_only(layout) => {}
-                Ok((_, Some(model))) if model != self.classes => {
-                    tried.push((layout, format!("{model} classes, not {}", self.classes)));
-                }
-                Ok(_) if has_lists => {
-                    tried.push((layout, LISTS.to_owned()));
-                }
-                Ok(_) if is_alone(layout) && self.outputs.len() > 1 => {
-                    tried.push((layout, "it has no other output".to_owned()));
-                }
-                Ok((head, _)) => fitting.push(head),
-                Err(why) => tried.push((layout, why)),
+            match self.fit(layout, has_lists) {
+                Some(Ok(head)) => fitting.push(head),
+                Some(Err(why)) => tried.push((layout, why)),
+                None => {}
             }
         }
         if has_lists {
             tried.retain(|(layout, _)| !is_named_only(*layout));
-            tried
-                .iter_mut()
-                .filter(|(_, why)| !why.contains("classes, not"))
-                .for_each(|(_, why)| LISTS.clone_into(why));
+            for (_, why) in tried.iter_mut().filter(|(_, why)| !why.contains("classes, not")) {
+                LISTS.clone_into(why);
+            }
         }
         (fitting, tried)
+    }
+
+    /// The head if its shapes and number of classes fit, or why they do not; `None` for a layout that is not mentioned.
+    fn fit(&self, layout: Layout, has_lists: bool) -> Option<Result<Head, String>> {
+        let why = match head(layout, self.outputs) {
+            // Not even a mention: it would be tried only by name, and does not fit.
+            Ok((_, Some(model))) if is_named_only(layout) && model != self.classes => return None,
+            Ok(_) if is_named_only(layout) => "only where `layout` names it".to_owned(),
+            Err(_) if is_named_only(layout) => return None,
+            Ok((_, Some(model))) if model != self.classes => format!("{model} classes, not {}", self.classes),
+            Ok(_) if has_lists => LISTS.to_owned(),
+            Ok(_) if is_alone(layout) && self.outputs.len() > 1 => "it has no other output".to_owned(),
+            Ok((head, _)) => return Some(Ok(head)),
+            Err(why) => why,
+        };
+        Some(Err(why))
     }
 
     /// The heads that the number of rows leaves: a grid has anchors, and NMS leaves round numbers of boxes.
@@ -264,6 +265,13 @@ impl LayoutEvidence<'_> {
             format!("{}, or another export", named.join(", "))
         }
     }
+}
+
+/// The first evidence of shapes, metadata and values that left one layout; `left` are the numbers that they left, in this order.
+fn deciding_source(left: [usize; 3]) -> LayoutSource {
+    let sources = [LayoutSource::Shape, LayoutSource::Metadata, LayoutSource::Values];
+    let source = left.into_iter().zip(sources).find(|(length, _)| *length == 1);
+    source.map_or(LayoutSource::Rows, |(_, source)| source)
 }
 
 /// Returns `true` for a layout that has to be named: a more common one has the same shape, or has it with one class less.

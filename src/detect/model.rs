@@ -93,12 +93,7 @@ pub(super) struct ModelBytes {
 /// The file is PyTorch's, cannot be read, does not have the digest `sha256`, or has weights in further files although a digest is
 /// given: the digest would not cover them.
 pub(super) fn read_file(path: &Path, sha256: Option<&str>) -> Result<ModelBytes, ModelFault> {
-    let extension = path.extension().unwrap_or_default();
-    // By the extension as well: before PyTorch 1.6 weights were a pickle and not a ZIP archive.
-    if extension.eq_ignore_ascii_case("pt") || extension.eq_ignore_ascii_case("pth") {
-        return Err(ModelFault::Weights);
-    }
-    if is_zip(path) {
+    if is_pytorch(path) {
         return Err(ModelFault::Weights);
     }
     // Read once: the file may be replaced between the digest and the load.
@@ -112,6 +107,13 @@ pub(super) fn read_file(path: &Path, sha256: Option<&str>) -> Result<ModelBytes,
         return Err(ModelFault::ExternalData);
     }
     Ok(ModelBytes { sha256: have, content: is_whole.then_some(content) })
+}
+
+/// Returns whether the file has weights of PyTorch.
+fn is_pytorch(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default();
+    // By the extension as well: before PyTorch 1.6 weights were a pickle and not a ZIP archive.
+    extension.eq_ignore_ascii_case("pt") || extension.eq_ignore_ascii_case("pth") || is_zip(path)
 }
 
 /// Returns whether the file is a ZIP archive, as PyTorch's weights are under any name; no ONNX file is.

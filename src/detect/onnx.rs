@@ -55,25 +55,13 @@ impl Net {
         placement: Placement,
         threads: usize,
     ) -> Result<Self, Refusal> {
-        let environment = runtime::environment().map_err(Refusal::Runtime)?;
-        let said = |error: ort::Error| Refusal::Model(words_of(&error));
-        let builder = Session::builder(&environment).map_err(said)?;
-        let builder = with_threads(builder, threads).map_err(said)?;
-        let mut builder = match placement {
-            Placement::Cuda(index) => {
-                with_cuda(builder, index).map_err(|error| Refusal::Cuda(why_not_cuda(&words_of(&error))))?
-            }
-            Placement::Cpu(InferenceEngine::OnnxRuntime) => builder,
-            Placement::Cpu(InferenceEngine::OpenVino) => {
-                openvino::with_openvino(builder, &environment, threads).map_err(said)?
-            }
-        };
+        let mut builder = builder_at(placement, threads)?;
         // Weights in further files are found only beside the model file, so such a model is opened by its path.
         let session = match content {
             Some(content) => builder.commit_from_memory(content),
             None => builder.commit_from_file(path),
         };
-        let session = session.map_err(said)?;
+        let session = session.map_err(|error| Refusal::Model(words_of(&error)))?;
         Ok(Self { session })
     }
 
@@ -150,6 +138,23 @@ fn input_tensor(input: &Outlet) -> InputTensor {
 }
 
 type Builder = ort::session::builder::SessionBuilder;
+
+/// Returns a builder of sessions on this hardware and engine.
+fn builder_at(placement: Placement, threads: usize) -> Result<Builder, Refusal> {
+    let environment = runtime::environment().map_err(Refusal::Runtime)?;
+    let said = |error: ort::Error| Refusal::Model(words_of(&error));
+    let builder = Session::builder(&environment).map_err(said)?;
+    let builder = with_threads(builder, threads).map_err(said)?;
+    match placement {
+        Placement::Cuda(index) => {
+            with_cuda(builder, index).map_err(|error| Refusal::Cuda(why_not_cuda(&words_of(&error))))
+        }
+        Placement::Cpu(InferenceEngine::OnnxRuntime) => Ok(builder),
+        Placement::Cpu(InferenceEngine::OpenVino) => {
+            openvino::with_openvino(builder, &environment, threads).map_err(said)
+        }
+    }
+}
 
 fn with_threads(builder: Builder, threads: usize) -> ort::Result<Builder> {
     // One graph node at a time: parallel nodes would compete with decoding for the same cores.

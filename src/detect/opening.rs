@@ -48,24 +48,28 @@ impl<'a> Opening<'a> {
         device: Device,
         load: impl Fn(&LoadCandidate<'_>) -> Result<T, DetectError>,
     ) -> Result<(T, EngineInfo, Option<String>), DetectError> {
-        let refused = match device {
-            Device::Cpu => {
-                let (loaded, engine) = self.on_cpu(&load)?;
-                return Ok((loaded, engine, None));
-            }
-            Device::Cuda(index) => {
-                return self.on_cuda(index, &load).map(|(net, engine)| (net, engine, None));
-            }
-            Device::Auto => match self.on_cuda(0, &load) {
-                Ok((loaded, engine)) => return Ok((loaded, engine, None)),
-                // Without ONNX Runtime the CPU cannot work either.
-                Err(error @ DetectError::Runtime(_)) => return Err(error),
-                Err(DetectError::Cuda { reason, .. }) => reason,
-                Err(error) => error.to_string(),
-            },
+        let (loaded, engine) = match device {
+            Device::Cpu => self.on_cpu(&load)?,
+            Device::Cuda(index) => self.on_cuda(index, &load)?,
+            Device::Auto => return self.on_cuda_or_cpu(&load),
+        };
+        Ok((loaded, engine, None))
+    }
+
+    /// Loads the model on CUDA, else on the CPU; returns also the reason if CUDA does not work.
+    fn on_cuda_or_cpu<T>(
+        &self,
+        load: &impl Fn(&LoadCandidate<'_>) -> Result<T, DetectError>,
+    ) -> Result<(T, EngineInfo, Option<String>), DetectError> {
+        let refused = match self.on_cuda(0, load) {
+            Ok((loaded, engine)) => return Ok((loaded, engine, None)),
+            // Without ONNX Runtime the CPU cannot work either.
+            Err(error @ DetectError::Runtime(_)) => return Err(error),
+            Err(DetectError::Cuda { reason, .. }) => reason,
+            Err(error) => error.to_string(),
         };
         // Only a model that works on the CPU has fallen back: otherwise its own fault is the message.
-        let (loaded, engine) = self.on_cpu(&load)?;
+        let (loaded, engine) = self.on_cpu(load)?;
         FellBackToCpu { model: &self.spec.name, reason: &refused, has_cuda: has_cuda() }.emit();
         Ok((loaded, engine, Some(refused)))
     }
@@ -86,33 +90,28 @@ impl<'a> Opening<'a> {
         load: &impl Fn(&LoadCandidate<'_>) -> Result<T, DetectError>,
     ) -> Result<(T, EngineInfo), DetectError> {
         let twin = self.twin()?;
-        let candidate = |engine| match &twin {
-            Some((path, file)) => LoadCandidate {
-                path,
-                file,
-                source_sha256: Some(&self.base.sha256),
-                ..self.candidate(Placement::Cpu(engine))
-            },
-            None => self.candidate(Placement::Cpu(engine)),
-        };
         let int8 = twin.is_some();
-        let wanted = match self.spec.engine {
-            // Measured by `make bench`: OpenVINO gains with int8 and hardly without, and it takes 50 MB more per model.
-            EngineChoice::Auto => int8,
-            EngineChoice::Onnxruntime => false,
-            EngineChoice::Openvino => true,
-        };
         let mut note = None;
-        if wanted {
-            match self.on_openvino(&candidate(InferenceEngine::OpenVino), load)? {
+        if self.wants_openvino(int8) {
+            let candidate = self.cpu_candidate(twin.as_ref(), InferenceEngine::OpenVino);
+            match self.on_openvino(&candidate, load)? {
                 Ok(loaded) => {
                     return Ok((loaded, EngineInfo { engine: InferenceEngine::OpenVino, int8, note }));
                 }
                 Err(why) => note = why,
             }
         }
-        let loaded = load(&candidate(InferenceEngine::OnnxRuntime))?;
+        let loaded = load(&self.cpu_candidate(twin.as_ref(), InferenceEngine::OnnxRuntime))?;
         Ok((loaded, EngineInfo { engine: InferenceEngine::OnnxRuntime, int8, note }))
+    }
+
+    fn wants_openvino(&self, int8: bool) -> bool {
+        match self.spec.engine {
+            // Measured by `make bench`: OpenVINO gains with int8 and hardly without, and it takes 50 MB more per model.
+            EngineChoice::Auto => int8,
+            EngineChoice::Onnxruntime => false,
+            EngineChoice::Openvino => true,
+        }
     }
 
     /// Returns the model on OpenVINO, or the reason, if there is one to show, for which it is not used.
@@ -153,6 +152,21 @@ impl<'a> Opening<'a> {
             source_sha256: None,
             placement,
             threads: *threads,
+        }
+    }
+
+    /// Returns the twin where there is one, else the model, for the CPU.
+    fn cpu_candidate<'b>(
+        &'b self,
+        twin: Option<&'b (&Path, ModelBytes)>,
+        engine: InferenceEngine,
+    ) -> LoadCandidate<'b> {
+        let model = self.candidate(Placement::Cpu(engine));
+        match twin {
+            Some((path, file)) => {
+                LoadCandidate { path, file, source_sha256: Some(&self.base.sha256), ..model }
+            }
+            None => model,
         }
     }
 }

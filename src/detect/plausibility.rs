@@ -172,17 +172,7 @@ impl Plausibility {
 
 impl Summary {
     fn of(outputs: &Outputs<'_>) -> Self {
-        let mut summary = Self {
-            boxes: 0,
-            filled: 0,
-            reach: 0.0,
-            inverted: 0,
-            sure_inverted: 0,
-            low: f32::INFINITY,
-            high: f32::NEG_INFINITY,
-            scores: 0,
-            numbers: 0,
-        };
+        let mut summary = Self::empty();
         for row in 0..rows(outputs) {
             let corners = coordinates(outputs, row);
             let score = (outputs.layout == Layout::Nms).then(|| outputs.boxes[row * outputs.columns + 4]);
@@ -194,6 +184,20 @@ impl Summary {
         }
         summary.add_scores(outputs);
         summary
+    }
+
+    fn empty() -> Self {
+        Self {
+            boxes: 0,
+            filled: 0,
+            reach: 0.0,
+            inverted: 0,
+            sure_inverted: 0,
+            low: f32::INFINITY,
+            high: f32::NEG_INFINITY,
+            scores: 0,
+            numbers: 0,
+        }
     }
 
     fn add_box(&mut self, outputs: &Outputs<'_>, [x1, y1, x2, y2]: [f32; 4], sure: bool) {

@@ -168,23 +168,13 @@ impl Resampler {
         out: &mut [T],
     ) {
         let Self { simd, plan, blended, scratch, encoding, .. } = self;
-        // The plan depends on the sizes alone, which rarely change between the pictures of a camera.
-        let plan = match plan.take() {
-            Some(same) if same.letterbox == letterbox => plan.insert(same),
-            _ => plan.insert(Plan::new(letterbox)),
-        };
+        let plan = Plan::reuse(plan, letterbox);
         let coefficients = Coefficients::of(color);
         let scales = encoding.scales().map(|scales| in_rgb(scales, encoding.bgr));
         let [red, green, blue] = in_rgb(thirds(out), encoding.bgr);
-        for (i, blended) in blended.iter_mut().enumerate() {
-            // One sample more than the plane has: the last pixel reads its right neighbour without a branch.
-            blended.resize(plan.grids[usize::from(i > 0)].columns.samples + 1, 0);
-        }
+        plan.resize_rows(blended);
         for row in 0..letterbox.content_px.1 as usize {
-            for (i, plane) in planes.iter().enumerate() {
-                let tap = plan.grids[usize::from(i > 0)].rows[row];
-                blend(*simd, plane.row(tap.upper), plane.row(tap.lower), tap.weight, &mut blended[i]);
-            }
+            plan.blend_row(*simd, planes, row, blended);
             // The rows of the three planes of the tensor (CHW) have one offset.
             let at = span(&letterbox, row);
             let rows = [&mut red[at.clone()], &mut green[at.clone()], &mut blue[at]];
@@ -287,6 +277,15 @@ struct Plan {
 }
 
 impl Plan {
+    /// Returns the plan of `letterbox`: the previous one if it is for the same sizes.
+    fn reuse(previous: &mut Option<Self>, letterbox: Letterbox) -> &Self {
+        // The plan depends on the sizes alone, which rarely change between the pictures of a camera.
+        match previous.take() {
+            Some(same) if same.letterbox == letterbox => previous.insert(same),
+            _ => previous.insert(Self::new(letterbox)),
+        }
+    }
+
     fn new(letterbox: Letterbox) -> Self {
         let ((width, height), (content_w, content_h)) = (letterbox.frame_px, letterbox.content_px);
         let luma = Grid {
@@ -300,6 +299,28 @@ impl Plan {
             rows: row_taps(&positions(content_h, height, half_h, |at| at / 2.0 - 0.25), half_h),
         };
         Self { letterbox, grids: [luma, chroma] }
+    }
+
+    /// Sizes the blended rows of the three planes.
+    fn resize_rows(&self, blended: &mut [Vec<i16>; 3]) {
+        for (i, blended) in blended.iter_mut().enumerate() {
+            // One sample more than the plane has: the last pixel reads its right neighbour without a branch.
+            blended.resize(self.grids[usize::from(i > 0)].columns.samples + 1, 0);
+        }
+    }
+
+    /// Blends the two source rows of a row of the content, in each plane.
+    fn blend_row(
+        &self,
+        simd: Option<Avx2>,
+        planes: &[Plane<'_>; 3],
+        row: usize,
+        blended: &mut [Vec<i16>; 3],
+    ) {
+        for (i, plane) in planes.iter().enumerate() {
+            let tap = self.grids[usize::from(i > 0)].rows[row];
+            blend(simd, plane.row(tap.upper), plane.row(tap.lower), tap.weight, &mut blended[i]);
+        }
     }
 }
 

@@ -122,45 +122,53 @@ pub struct PersonShare {
 pub fn evaluate(truth: &Truth, records: &[Record], rules: &EvalRules) -> Evaluation {
     let sighted = sighting_times(records);
     let matches = match_records(truth, records, &sighted, rules.min_iou);
-    let visits: Vec<VisitFigures> = truth
-        .visits
-        .iter()
-        .enumerate()
-        .map(|(i, visit)| figures(truth, visit, records, &records_of(&matches, i)))
-        .collect();
+    let visits = visit_figures(truth, records, &matches);
     let people = truth.visits.iter().map(|visit| &visit.person).collect::<BTreeSet<_>>().len();
     let starts = records.iter().filter(|record| record.phase == Phase::Start).count();
     let incidents = shares(truth, records, &sighted, &matches);
-    // `shares` sorts people by records, so the first is the main person.
-    let on_main: u64 = incidents.iter().map(|incident| incident.people[0].records).sum();
-    let matched: u64 =
-        incidents.iter().flat_map(|incident| &incident.people).map(|share| share.records).sum();
     let identity = identity_counts(truth, records, &sighted, &matches, rules);
-    let ids = |chosen: &dyn Fn(&VisitFigures) -> bool| {
-        visits.iter().filter(|visit| chosen(visit)).map(|visit| visit.id.clone()).collect()
-    };
     Evaluation {
         people,
         starts,
         starts_per_visit: share(starts as u64, visits.len() as u64),
         starts_per_person: share(starts as u64, people as u64),
-        missed: ids(&|visit| visit.starts.is_empty()),
-        late: ids(&|visit| visit.delay_ms().is_some_and(|delay_ms| delay_ms > rules.late_ms)),
-        repeated: ids(&|visit| visit.starts.len() > 1),
+        missed: ids_where(&visits, |visit| visit.starts.is_empty()),
+        late: ids_where(&visits, |visit| visit.delay_ms().is_some_and(|delay_ms| delay_ms > rules.late_ms)),
+        repeated: ids_where(&visits, |visit| visit.starts.len() > 1),
         false_starts: false_starts(truth, records, &matches),
+        purity: purity(&incidents),
         mixed: incidents.into_iter().filter(|incident| incident.people.len() > 1).collect(),
         records: records.len(),
         unmatched: matches.iter().filter(|visit| visit.is_none()).count(),
-        purity: share(on_main, matched),
         idf1: identity.idf1(),
         identity,
         visits,
     }
 }
 
+/// Returns the figures of each visit, in the order of the truth.
+fn visit_figures(truth: &Truth, records: &[Record], matches: &[Option<usize>]) -> Vec<VisitFigures> {
+    let visits = truth.visits.iter().enumerate();
+    visits.map(|(i, visit)| figures(truth, visit, records, &records_of(matches, i))).collect()
+}
+
 /// Returns the indices of the records that match a visit.
 fn records_of(matches: &[Option<usize>], visit: usize) -> Vec<usize> {
     (0..matches.len()).filter(|i| matches[*i] == Some(visit)).collect()
+}
+
+/// Returns the ids of the visits that `is_chosen` selects.
+fn ids_where(visits: &[VisitFigures], is_chosen: impl Fn(&VisitFigures) -> bool) -> Vec<String> {
+    visits.iter().filter(|visit| is_chosen(visit)).map(|visit| visit.id.clone()).collect()
+}
+
+/// Returns the share of the matched records that are on the main person of their incident.
+fn purity(incidents: &[MixedIncident]) -> Option<f64> {
+    // `shares` sorts people by records, so the first is the main person.
+    let on_main: u64 = incidents.iter().map(|incident| incident.people[0].records).sum();
+    let matched: u64 =
+        incidents.iter().flat_map(|incident| &incident.people).map(|share| share.records).sum();
+    share(on_main, matched)
 }
 
 fn figures(truth: &Truth, visit: &Visit, records: &[Record], owned: &[usize]) -> VisitFigures {
@@ -202,16 +210,14 @@ fn shares(
     let mut incidents: Vec<MixedIncident> = Vec::new();
     for ((record, time), visit) in records.iter().zip(sighted).zip(matches) {
         let (Some(visit), Some(time)) = (*visit, *time) else { continue };
-        let at_ms = match time {
-            // Of an inexact time, the latest one: the box is of the last sighting.
-            SightingTime::At(ts_ms) | SightingTime::Between(_, ts_ms) => ts_ms - truth.start_ms,
-        };
+        // Of an inexact time, the latest one: the box is of the last sighting.
+        let (SightingTime::At(ts_ms) | SightingTime::Between(_, ts_ms)) = time;
         let place = *places.entry(&record.incident_id).or_insert_with(|| {
             let (incident_id, track_id) = (record.incident_id.clone(), record.track_id);
             incidents.push(MixedIncident { incident_id, track_id, people: Vec::new() });
             incidents.len() - 1
         });
-        count(&mut incidents[place].people, &truth.visits[visit].person, at_ms);
+        count(&mut incidents[place].people, &truth.visits[visit].person, ts_ms - truth.start_ms);
     }
     for incident in &mut incidents {
         incident.people.sort_by_key(|share| std::cmp::Reverse(share.records));

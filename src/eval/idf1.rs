@@ -59,7 +59,25 @@ pub(super) fn identity_counts(
     matches: &[Option<usize>],
     rules: &EvalRules,
 ) -> IdentityCounts {
-    let mut firsts = BTreeMap::<(&str, i64), (i64, Option<usize>)>::new();
+    let firsts = first_in_steps(truth, records, sighted, matches, rules);
+    let (gain, predicted) = count_steps(truth, firsts, rules);
+    // IDTP is the largest sum over one-to-one assignments of incidents to visits (Ristani et al., 2016, section 3).
+    let (idtp, actual) = (largest_sum(&gain), steps_in_view(truth, rules));
+    IdentityCounts { idtp, idfp: predicted - idtp, idfn: actual - idtp }
+}
+
+/// By incident and step, the first record: its media time, and the visit that it matches.
+type StepFirsts<'a> = BTreeMap<(&'a str, i64), (i64, Option<usize>)>;
+
+/// Returns the first record of each incident in each step.
+fn first_in_steps<'a>(
+    truth: &Truth,
+    records: &'a [Record],
+    sighted: &[Option<SightingTime>],
+    matches: &[Option<usize>],
+    rules: &EvalRules,
+) -> StepFirsts<'a> {
+    let mut firsts = StepFirsts::new();
     for ((record, time), visit) in records.iter().zip(sighted).zip(matches) {
         // An end without an exact time cannot be assigned to a step.
         let Some(SightingTime::At(ts_ms)) = *time else { continue };
@@ -69,9 +87,12 @@ pub(super) fn identity_counts(
             *first = (ts_ms, *visit);
         }
     }
-    let mut incidents = HashMap::new();
-    let mut gain: Vec<Vec<u64>> = Vec::new();
-    let mut predicted = 0;
+    firsts
+}
+
+/// Returns the number of steps of each incident (row) on each visit (column), and the number of all steps that count.
+fn count_steps(truth: &Truth, firsts: StepFirsts<'_>, rules: &EvalRules) -> (Vec<Vec<u64>>, u64) {
+    let (mut incidents, mut gain, mut predicted) = (HashMap::new(), Vec::new(), 0);
     for ((incident, step), (_, visit)) in firsts {
         // A record at the edge of a visit would count as a mistake although the truth has no step there.
         if visit.is_some_and(|visit| !has_step(truth, visit, step, rules)) {
@@ -80,14 +101,12 @@ pub(super) fn identity_counts(
         predicted += 1;
         let Some(visit) = visit else { continue };
         let row = *incidents.entry(incident).or_insert_with(|| {
-            gain.push(vec![0; truth.visits.len()]);
+            gain.push(vec![0_u64; truth.visits.len()]);
             gain.len() - 1
         });
         gain[row][visit] += 1;
     }
-    // IDTP is the largest sum over one-to-one assignments of incidents to visits (Ristani et al., 2016, section 3).
-    let (idtp, actual) = (largest_sum(&gain), steps_in_view(truth, rules));
-    IdentityCounts { idtp, idfp: predicted - idtp, idfn: actual - idtp }
+    (gain, predicted)
 }
 
 /// Returns whether the visit is in view for at least half of the step.

@@ -60,6 +60,22 @@ fn match_at(
     (ts_ms, min_iou): (i64, f32),
     matches: &mut [Option<usize>],
 ) {
+    let incidents = incidents_of(records, at_once);
+    let mut pairs = Vec::new();
+    for (incident, (_, i)) in incidents.iter().enumerate() {
+        let of_it = overlaps(truth, &records[*i], ts_ms, min_iou);
+        pairs.extend(of_it.into_iter().map(|(iou, visit)| (iou, incident, visit)));
+    }
+    let visit_of = assign_greedily(pairs, incidents.len());
+    for &i in at_once {
+        let id = records[i].incident_id.as_str();
+        let incident = incidents.iter().position(|(known, _)| *known == id);
+        matches[i] = incident.and_then(|incident| visit_of[incident]);
+    }
+}
+
+/// Returns the incidents of the records, each with its first record.
+fn incidents_of<'a>(records: &'a [Record], at_once: &[usize]) -> Vec<(&'a str, usize)> {
     let mut incidents: Vec<(&str, usize)> = Vec::new();
     for &i in at_once {
         let id = records[i].incident_id.as_str();
@@ -67,22 +83,18 @@ fn match_at(
             incidents.push((id, i));
         }
     }
-    let mut pairs = Vec::new();
-    for (incident, (_, i)) in incidents.iter().enumerate() {
-        let of_it = overlaps(truth, &records[*i], ts_ms, min_iou);
-        pairs.extend(of_it.into_iter().map(|(iou, visit)| (iou, incident, visit)));
-    }
+    incidents
+}
+
+/// Returns the visit of each incident; a pair is the IoU of an incident with a visit.
+fn assign_greedily(mut pairs: Vec<(f32, usize, usize)>, incidents: usize) -> Vec<Option<usize>> {
     // Greedy by IoU. The sort is stable, so ties are decided by the order of the records.
     pairs.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let mut visit_of = vec![None; incidents.len()];
+    let mut visit_of = vec![None; incidents];
     for (_, incident, visit) in pairs {
         if visit_of[incident].is_none() && !visit_of.contains(&Some(visit)) {
             visit_of[incident] = Some(visit);
         }
     }
-    for &i in at_once {
-        let id = records[i].incident_id.as_str();
-        let incident = incidents.iter().position(|(known, _)| *known == id);
-        matches[i] = incident.and_then(|incident| visit_of[incident]);
-    }
+    visit_of
 }

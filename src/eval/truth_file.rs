@@ -112,15 +112,7 @@ impl Check<'_> {
             }
             self.times(visit, &path);
             self.boxes(visit, &path.key("boxes"));
-            // One person cannot be in view twice. It is usually a copied id.
-            if let Some(other) = visits[..i].iter().find(|other| meets(other, visit)) {
-                let message = format!("{:?} is in view as {} at the same time", visit.person, other.id);
-                self.add(
-                    &path.key("person"),
-                    message,
-                    "name another person, or end one visit before the other begins",
-                );
-            }
+            self.person(visit, &visits[..i], &path.key("person"));
         }
     }
 
@@ -161,6 +153,14 @@ impl Check<'_> {
                 let message = format!("the box [{x1}, {y1}, {x2}, {y2}] has no area");
                 self.add(&path.index(i), message, "write [ms, left, top, right, bottom] in px");
             }
+        }
+    }
+
+    fn person(&mut self, visit: &RawVisit, earlier: &[RawVisit], path: &KeyPath) {
+        // One person cannot be in view twice. It is usually a copied id.
+        if let Some(other) = earlier.iter().find(|other| meets(other, visit)) {
+            let message = format!("{:?} is in view as {} at the same time", visit.person, other.id);
+            self.add(path, message, "name another person, or end one visit before the other begins");
         }
     }
 

@@ -32,7 +32,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// The timeout of a request's body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The timeout of the begin of an answer.
+/// The timeout of the start of an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Maximum size of a request's head, bytes.
@@ -84,18 +84,9 @@ async fn answer(
 ) -> Result<Response, Infallible> {
     let (parts, body) = request.into_parts();
     // Read before the routes: a slow body must count as a waiting connection and not as a slow answer.
-    let body = match timeout(BODY_TIMEOUT, to_bytes(Body::new(body), MAX_BODY_BYTES)).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(_)) => {
-            return Ok(
-                refused(StatusCode::PAYLOAD_TOO_LARGE, "the request body is too large or incomplete").await
-            );
-        }
-        Err(_) => {
-            return Ok(
-                refused(StatusCode::REQUEST_TIMEOUT, "the request body did not arrive within 5 s").await
-            );
-        }
+    let body = match read_body(body).await {
+        Ok(body) => body,
+        Err(refusal) => return Ok(refusal),
     };
     slot.set(ConnectionActivity::Answering, Instant::now());
     let mut request = Request::from_parts(parts, Body::from(body));
@@ -104,6 +95,25 @@ async fn answer(
         Ok(Ok(response)) => response,
         Err(_) => refused(StatusCode::SERVICE_UNAVAILABLE, "no answer within 20 s; try again").await,
     };
+    record_answer(&slot, &response);
+    Ok(response.map(|body| Body::new(TrackedBody { body, slot })))
+}
+
+/// Returns the whole body, or the answer that refuses the request.
+async fn read_body(body: Incoming) -> Result<Bytes, Response> {
+    match timeout(BODY_TIMEOUT, to_bytes(Body::new(body), MAX_BODY_BYTES)).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(_)) => {
+            Err(refused(StatusCode::PAYLOAD_TOO_LARGE, "the request body is too large or incomplete").await)
+        }
+        Err(_) => {
+            Err(refused(StatusCode::REQUEST_TIMEOUT, "the request body did not arrive within 5 s").await)
+        }
+    }
+}
+
+/// Records a shown token and the start of an event stream.
+fn record_answer(slot: &ConnectionSlot, response: &Response) {
     if response.extensions().get::<TokenShown>().is_some() {
         slot.set_has_token();
     }
@@ -112,7 +122,6 @@ async fn answer(
     if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")) {
         slot.set(ConnectionActivity::Following, Instant::now());
     }
-    Ok(response.map(|body| Body::new(TrackedBody { body, slot })))
 }
 
 /// Returns an answer with the reason, after which the connection is closed: the rest of the body may still be on its way.

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use axum::http::header::{ACCEPT, AUTHORIZATION, COOKIE, HOST, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -202,28 +202,29 @@ impl AccessRefusal {
     /// Returns the answer: HTML for a browser, JSON for a program.
     pub(super) fn answer(self, headers: &HeaderMap) -> Response {
         let is_browser = text(headers, ACCEPT.as_str()).is_some_and(|kinds| kinds.contains("text/html"));
+        let (status, words) = (self.status(), self.words());
         let mut response = match (is_browser, self) {
-            (false, _) => (self.status(), error_body(self.words())).into_response(),
+            (false, _) => (status, error_body(words)).into_response(),
             (true, Self::Foreign | Self::Forwarded | Self::Closed) => {
-                (self.status(), page(include_str!("page/refused.html"), self.words())).into_response()
+                (status, page(include_str!("page/refused.html"), words)).into_response()
             }
-            (true, Self::SignIn) => {
-                (self.status(), page(include_str!("page/sign_in.html"), "")).into_response()
-            }
-            (true, _) => {
-                (self.status(), page(include_str!("page/sign_in.html"), self.words())).into_response()
-            }
+            (true, Self::SignIn) => (status, page(include_str!("page/sign_in.html"), "")).into_response(),
+            (true, _) => (status, page(include_str!("page/sign_in.html"), words)).into_response(),
         };
-        let challenge = match self {
+        if let Some((name, value)) = self.challenge() {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        response
+    }
+
+    /// Returns the header with the way or the time of another try.
+    fn challenge(self) -> Option<(HeaderName, &'static str)> {
+        match self {
             Self::TooManyTries => Some((RETRY_AFTER, "2")),
             // An answer of 401 has to name a scheme (RFC 9110 section 11.6.1).
             Self::SignIn | Self::WrongToken => Some((WWW_AUTHENTICATE, "Bearer realm=\"kvs-infer\"")),
             Self::Foreign | Self::Forwarded | Self::Closed => None,
-        };
-        if let Some((name, value)) = challenge {
-            response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
-        response
     }
 }
 

@@ -12,7 +12,7 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{MethodRouter, get, post};
 use serde::{Deserialize, Serialize};
 
-use super::picture::PictureError;
+use super::picture::{Jpeg, PictureError};
 use super::reply::{error_body, with_headers};
 use super::site::Site;
 use super::{events, health, scrape, sign_in};
@@ -24,21 +24,9 @@ const SIGN_OUT: &str =
 
 /// Returns the routes. Health and metrics need no token, static files neither; the rest is guarded.
 pub(super) fn router(site: Arc<Site>) -> Router {
-    let guarded = Router::new()
-        .route("/", get(page))
-        .route("/api/cameras", get(cameras))
-        .route("/api/events", get(events::events))
-        .route("/api/cameras/{id}/snapshot.jpg", get(snapshot))
-        // `route_layer` and not `layer`: an unknown path is 404 for everyone, and reveals nothing.
-        .route_layer(from_fn_with_state(Arc::clone(&site), sign_in::admit));
-    let open = Router::new()
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
-        .route("/metrics", get(scrape::metrics))
-        .route_layer(from_fn_with_state(Arc::clone(&site), sign_in::admit_open));
     Router::new()
-        .merge(guarded)
-        .merge(open)
+        .merge(guarded(&site))
+        .merge(open(&site))
         .route("/page.css", fixed("text/css; charset=utf-8", include_str!("page/page.css")))
         .route("/page.js", fixed("text/javascript; charset=utf-8", include_str!("page/page.js")))
         .route("/icon.svg", fixed("image/svg+xml", include_str!("page/icon.svg")))
@@ -47,6 +35,26 @@ pub(super) fn router(site: Arc<Site>) -> Router {
         .fallback(|| async { (StatusCode::NOT_FOUND, error_body("not found")) })
         .layer(map_response(with_headers))
         .with_state(site)
+}
+
+/// Returns the routes for clients that may see the page.
+fn guarded(site: &Arc<Site>) -> Router<Arc<Site>> {
+    Router::new()
+        .route("/", get(page))
+        .route("/api/cameras", get(cameras))
+        .route("/api/events", get(events::events))
+        .route("/api/cameras/{id}/snapshot.jpg", get(snapshot))
+        // `route_layer` and not `layer`: an unknown path is 404 for everyone, and reveals nothing.
+        .route_layer(from_fn_with_state(Arc::clone(site), sign_in::admit))
+}
+
+/// Returns the routes of health and metrics.
+fn open(site: &Arc<Site>) -> Router<Arc<Site>> {
+    Router::new()
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(scrape::metrics))
+        .route_layer(from_fn_with_state(Arc::clone(site), sign_in::admit_open))
 }
 
 /// Returns the route of a file that is compiled in.
@@ -96,18 +104,25 @@ async fn snapshot(
     headers: HeaderMap,
 ) -> Response {
     let Some(camera) = site.board.camera(&id) else {
-        return (StatusCode::NOT_FOUND, error_body(format!("no camera {id}"))).into_response();
+        return not_found(format!("no camera {id}"));
     };
     let Some(picture) = camera.picture() else {
-        return (StatusCode::NOT_FOUND, error_body(format!("camera {id} has no picture yet")))
-            .into_response();
+        return not_found(format!("camera {id} has no picture yet"));
     };
     // The ETag is the version of the picture alone: a width that differs is another URL.
     let etag = format!("\"{}\"", picture.version);
     if headers.get(IF_NONE_MATCH).is_some_and(|seen| seen.as_bytes() == etag.as_bytes()) {
         return (StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response();
     }
-    match site.pictures.jpeg(camera.id(), &picture, query.w).await {
+    picture_answer(site.pictures.jpeg(camera.id(), &picture, query.w).await)
+}
+
+fn not_found(error: String) -> Response {
+    (StatusCode::NOT_FOUND, error_body(error)).into_response()
+}
+
+fn picture_answer(picture: Result<Jpeg, PictureError>) -> Response {
+    match picture {
         Ok(jpeg) => {
             // The cache may have a newer picture than the one that was looked up.
             let etag = format!("\"{}\"", jpeg.version);

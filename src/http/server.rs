@@ -80,11 +80,7 @@ impl HttpServer {
         // Bound before the thread starts, so that a taken port is an error of the caller.
         listener.set_nonblocking(true).map_err(listen)?;
         let addr = listener.local_addr().map_err(listen)?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .thread_name("http-picture")
-            .build()
-            .map_err(HttpError::Thread)?;
+        let runtime = new_runtime().map_err(HttpError::Thread)?;
         let (stop, stopped) = watch::channel(false);
         let site = site_of(spec, addr, stopped.clone());
         let thread = std::thread::Builder::new()
@@ -124,6 +120,10 @@ impl Drop for HttpServer {
     }
 }
 
+fn new_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().thread_name("http-picture").build()
+}
+
 fn site_of(spec: HttpSpec, addr: SocketAddr, stopped: watch::Receiver<bool>) -> Arc<Site> {
     let guard = Guard::new(addr.ip(), spec.token.as_ref());
     Listening { addr, access: guard.access() }.emit();
@@ -147,12 +147,7 @@ async fn listen_until_stopped(listener: TcpListener, site: Arc<Site>, mut stoppe
         Ok(listener) => listener,
         Err(error) => return AcceptsFailed { count: 1, error: &error }.emit(),
     };
-    let mut acceptor = Acceptor {
-        slots: ConnectionSlots::new(ConnectionLimits::of_this_process()),
-        site,
-        refused: WarningLimit::default(),
-        failed: WarningLimit::default(),
-    };
+    let mut acceptor = Acceptor::new(site);
     let mut connections = JoinSet::new();
     let mut upkeep = tokio::time::interval(UPKEEP_INTERVAL);
     loop {
@@ -181,6 +176,15 @@ struct Acceptor {
 }
 
 impl Acceptor {
+    fn new(site: Arc<Site>) -> Self {
+        Self {
+            slots: ConnectionSlots::new(ConnectionLimits::of_this_process()),
+            site,
+            refused: WarningLimit::default(),
+            failed: WarningLimit::default(),
+        }
+    }
+
     fn admit(&mut self, stream: TcpStream, peer: SocketAddr, connections: &mut JoinSet<()>) {
         let (Ok(local), now) = (stream.local_addr(), Instant::now()) else { return };
         let endpoints = Endpoints::new(peer, local);

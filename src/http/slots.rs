@@ -94,6 +94,15 @@ enum ClientNetwork {
     Other(IpAddr),
 }
 
+impl ClientNetwork {
+    fn of(endpoints: Endpoints) -> Self {
+        match endpoints.are_of_this_host() {
+            true => Self::ThisHost,
+            false => Self::Other(network_of(endpoints.peer)),
+        }
+    }
+}
+
 /// The slot of a connection, which is free again when this is dropped.
 pub(super) struct ConnectionSlot {
     slots: Arc<ConnectionSlots>,
@@ -110,35 +119,11 @@ impl ConnectionSlots {
     /// longest time is closed; `None`: all are being answered.
     pub(super) fn admit(self: &Arc<Self>, endpoints: Endpoints, now: Instant) -> Option<ConnectionSlot> {
         let mut open = lock(&self.open);
-        let client = if endpoints.are_of_this_host() {
-            ClientNetwork::ThisHost
-        } else {
-            ClientNetwork::Other(network_of(endpoints.peer))
-        };
-        let is_free = match client {
-            ClientNetwork::ThisHost => {
-                open.keep_below(self.limits.this_host, now, |other| other.client == ClientNetwork::ThisHost)
-            }
-            ClientNetwork::Other(_) => {
-                open.keep_below(self.limits.per_peer, now, |other| other.client == client && !other.has_token)
-                    && open.keep_below(self.limits.other_hosts, now, |other| {
-                        other.client != ClientNetwork::ThisHost
-                    })
-            }
-        };
-        if !is_free {
+        let client = ClientNetwork::of(endpoints);
+        if !open.make_room(client, self.limits, now) {
             return None;
         }
-        open.last_number += 1;
-        let (number, close) = (open.last_number, Arc::new(Notify::new()));
-        let connection = OpenConnection {
-            client,
-            has_token: false,
-            activity: ConnectionActivity::Waiting,
-            since: now,
-            close: Arc::clone(&close),
-        };
-        open.by_number.insert(number, connection);
+        let (number, close) = open.add(client, now);
         Some(ConnectionSlot { slots: Arc::clone(self), number, close })
     }
 
@@ -149,6 +134,36 @@ impl ConnectionSlots {
 }
 
 impl OpenConnections {
+    /// Keeps the numbers of the connections below the limits of `client`; returns whether they are below.
+    fn make_room(&mut self, client: ClientNetwork, limits: ConnectionLimits, now: Instant) -> bool {
+        let is_of_other_host = |other: &OpenConnection| other.client != ClientNetwork::ThisHost;
+        let counts_for_peer = |other: &OpenConnection| other.client == client && !other.has_token;
+        match client {
+            ClientNetwork::ThisHost => {
+                self.keep_below(limits.this_host, now, |other| !is_of_other_host(other))
+            }
+            ClientNetwork::Other(_) => {
+                self.keep_below(limits.per_peer, now, counts_for_peer)
+                    && self.keep_below(limits.other_hosts, now, is_of_other_host)
+            }
+        }
+    }
+
+    /// Adds a connection; returns its number, and the signal that closes it.
+    fn add(&mut self, client: ClientNetwork, now: Instant) -> (u64, Arc<Notify>) {
+        self.last_number += 1;
+        let (number, close) = (self.last_number, Arc::new(Notify::new()));
+        let connection = OpenConnection {
+            client,
+            has_token: false,
+            activity: ConnectionActivity::Waiting,
+            since: now,
+            close: Arc::clone(&close),
+        };
+        self.by_number.insert(number, connection);
+        (number, close)
+    }
+
     /// Keeps the number of the connections that `of` selects below `max`, by closing one; returns whether it is below.
     fn keep_below(&mut self, max: usize, now: Instant, of: impl Fn(&OpenConnection) -> bool) -> bool {
         let count = self.by_number.values().filter(|connection| of(connection)).count();

@@ -118,6 +118,41 @@ impl AddressFiles {
     }
 }
 
+/// The last progress of the process that holds a lock.
+struct HolderProgress {
+    seen: (String, Option<(u64, SystemTime)>),
+    since: Instant,
+}
+
+impl HolderProgress {
+    fn of(files: &AddressFiles) -> Self {
+        Self { seen: files.progress(), since: Instant::now() }
+    }
+
+    /// Follows the holder's progress; returns `true` if it has made none for `limit`.
+    fn follow(&mut self, files: &AddressFiles, limit: Duration) -> bool {
+        // A holder whose download grows may take any time. One that hangs must not stop this process for ever.
+        let now = Self::of(files);
+        if now.seen != self.seen {
+            *self = now;
+            return false;
+        }
+        self.since.elapsed() >= limit
+    }
+}
+
+/// Locks the file. Returns `false` while another process holds it.
+fn try_lock(mut file: &File) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(false),
+        Err(TryLockError::Error(why)) => return Err(why),
+    }
+    // The name is for people and for waiting processes. The lock holds without it.
+    let _named = file.set_len(0).and_then(|()| file.write_all(this_process().as_bytes()));
+    Ok(true)
+}
+
 /// Returns the process id and host of this process, for the lock file.
 fn this_process() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
@@ -204,34 +239,22 @@ impl Cache {
         on_progress: OnProgress<'_>,
     ) -> Result<File, FetchError> {
         let lock = self.open_lock(files)?;
-        let mut progress = (files.progress(), Instant::now());
+        let mut holder = HolderProgress::of(files);
         let mut reported = false;
-        loop {
-            match lock.try_lock() {
-                Ok(()) => {
-                    // The name is for people and for waiting processes. The lock holds without it.
-                    let _named = lock.set_len(0).and_then(|()| (&lock).write_all(this_process().as_bytes()));
-                    return Ok(lock);
-                }
-                Err(TryLockError::Error(why)) => return Err(unusable(&files.lock, &why)),
-                Err(TryLockError::WouldBlock) if reported => {}
-                Err(TryLockError::WouldBlock) => {
-                    reported = true;
-                    telemetry::FetchWaits { address, holder: &files.holder() }.emit();
-                    on_progress(FetchProgress::Waiting { holder: &files.holder() });
-                }
+        while !try_lock(&lock).map_err(|why| unusable(&files.lock, &why))? {
+            if !reported {
+                reported = true;
+                telemetry::FetchWaits { address, holder: &files.holder() }.emit();
+                on_progress(FetchProgress::Waiting { holder: &files.holder() });
             }
-            // A holder whose download grows may take any time. One that hangs must not stop this process for ever.
-            let now = files.progress();
-            if now != progress.0 {
-                progress = (now, Instant::now());
-            } else if progress.1.elapsed() >= self.spec.holder_limit {
+            if holder.follow(files, self.spec.holder_limit) {
                 let (address, lock) = (address.clone(), files.lock.clone());
                 let limit_s = self.spec.holder_limit.as_secs();
                 return Err(FetchError::Held { address, lock, holder: files.holder(), limit_s });
             }
             sleep(LOCK_POLL_INTERVAL).await;
         }
+        Ok(lock)
     }
 
     /// Opens the lock file, and creates the folders above it.
@@ -349,18 +372,13 @@ impl Cache {
     ) -> AttemptOutcome {
         // The ETag is read before the content is consumed.
         let (begun, etag) = (Instant::now(), content.etag.clone());
-        let (sha256, bytes) = match self.write(request.address, &files.part, content, on_progress).await {
+        let (sha256, bytes) = match self.write_checked(request, &files.part, content, on_progress).await {
             Ok(written) => written,
             Err(outcome) => {
                 let _left_over = std::fs::remove_file(&files.part);
                 return outcome;
             }
         };
-        if let Some(want) = request.sha256.filter(|want| !want.eq_ignore_ascii_case(&sha256)) {
-            let (address, want) = (request.address.clone(), want.to_owned());
-            let _left_over = std::fs::remove_file(&files.part);
-            return AttemptOutcome::Fatal(FetchError::Digest { address, want, have: sha256 });
-        }
         let path = self.content_path(&sha256);
         let record = AddressRecord { address: request.address.to_string(), etag, sha256 };
         // Content before its record: a record must never name content that is not there.
@@ -374,6 +392,22 @@ impl Cache {
         AttemptOutcome::Fetched(path)
     }
 
+    /// Writes the content to `part` and checks its digest. Returns its SHA-256 in hex and its length in bytes.
+    async fn write_checked(
+        &self,
+        request: ModelRequest<'_>,
+        part: &Path,
+        content: FileContent,
+        on_progress: OnProgress<'_>,
+    ) -> Result<(String, u64), AttemptOutcome> {
+        let (sha256, bytes) = self.write(request.address, part, content, on_progress).await?;
+        if let Some(want) = request.sha256.filter(|want| !want.eq_ignore_ascii_case(&sha256)) {
+            let (address, want) = (request.address.clone(), want.to_owned());
+            return Err(AttemptOutcome::Fatal(FetchError::Digest { address, want, have: sha256 }));
+        }
+        Ok((sha256, bytes))
+    }
+
     /// Writes the content to `part`. Returns its SHA-256 in hex and its length in bytes.
     async fn write(
         &self,
@@ -383,33 +417,55 @@ impl Cache {
         on_progress: OnProgress<'_>,
     ) -> Result<(String, u64), AttemptOutcome> {
         let max_bytes = self.spec.max_bytes;
-        let too_large =
-            || AttemptOutcome::Fatal(FetchError::TooLarge { address: address.clone(), max_bytes });
         let not_written = |why: io::Error| AttemptOutcome::Fatal(unusable(part, &why));
+        let broken = |error: GetError| AttemptOutcome::Retryable(error.why());
         if content.length.is_some_and(|length| length > max_bytes) {
-            return Err(too_large());
+            return Err(self.too_large(address));
         }
         let mut file = tokio::fs::File::create(part).await.map_err(not_written)?;
-        let (mut hasher, mut done_bytes, mut logged) = (Sha256::new(), 0, Instant::now());
-        while let Some(bytes) =
-            content.next().await.map_err(|error| AttemptOutcome::Retryable(error.why()))?
-        {
+        let (mut hasher, mut done_bytes) = (Sha256::new(), 0);
+        let mut progress = DownloadProgress::new(address, content.length, on_progress);
+        while let Some(bytes) = content.next().await.map_err(broken)? {
             done_bytes += bytes.len() as u64;
             // A chunked answer has no length, so the limit is checked here too.
             if done_bytes > max_bytes {
-                return Err(too_large());
+                return Err(self.too_large(address));
             }
             hasher.update(&bytes);
             file.write_all(&bytes).await.map_err(not_written)?;
-            on_progress(FetchProgress::Fetching { done_bytes, total_bytes: content.length });
-            if logged.elapsed() >= LOG_INTERVAL {
-                logged = Instant::now();
-                telemetry::FetchContinued { address, done_bytes, total_bytes: content.length }.emit();
-            }
+            progress.report(done_bytes);
         }
         // Before the rename, or a power failure could leave the final name with missing content.
         file.sync_all().await.map_err(not_written)?;
         Ok((hex(hasher), done_bytes))
+    }
+
+    fn too_large(&self, address: &Address) -> AttemptOutcome {
+        let (address, max_bytes) = (address.clone(), self.spec.max_bytes);
+        AttemptOutcome::Fatal(FetchError::TooLarge { address, max_bytes })
+    }
+}
+
+/// Reports the progress of a download, and logs it once per [`LOG_INTERVAL`].
+struct DownloadProgress<'a> {
+    address: &'a Address,
+    total_bytes: Option<u64>,
+    on_progress: OnProgress<'a>,
+    logged: Instant,
+}
+
+impl<'a> DownloadProgress<'a> {
+    fn new(address: &'a Address, total_bytes: Option<u64>, on_progress: OnProgress<'a>) -> Self {
+        Self { address, total_bytes, on_progress, logged: Instant::now() }
+    }
+
+    fn report(&mut self, done_bytes: u64) {
+        let (address, total_bytes) = (self.address, self.total_bytes);
+        (self.on_progress)(FetchProgress::Fetching { done_bytes, total_bytes });
+        if self.logged.elapsed() >= LOG_INTERVAL {
+            self.logged = Instant::now();
+            telemetry::FetchContinued { address, done_bytes, total_bytes }.emit();
+        }
     }
 }
 

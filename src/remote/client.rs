@@ -195,18 +195,7 @@ impl FileContent {
     /// # Errors
     /// [`GetError::Failed`]: the connection broke or was too slow, or the content is a page of a proxy.
     pub async fn next(&mut self) -> Result<Option<Bytes>, GetError> {
-        // Both bodies end with `None`.
-        let part = match &mut self.body {
-            FileBody::Web(response) => {
-                // The error of `chunk` names the address after redirects.
-                let url = response.url().clone();
-                response.chunk().await.map_err(|error| failed(error, &url))?
-            }
-            FileBody::S3(stream) => {
-                let next = timeout(READ_TIMEOUT, stream.next()).await.map_err(|_| timed_out())?;
-                next.transpose().map_err(|error| GetError::Failed(causes(&error)))?
-            }
-        };
+        let part = self.receive().await?;
         if let Some(page) = part.as_ref().filter(|_| self.received == 0).and_then(|part| self.page(part)) {
             return Err(page);
         }
@@ -223,6 +212,21 @@ impl FileContent {
 }
 
 impl FileContent {
+    /// Receives the next bytes of the body. Both kinds of body end with `None`.
+    async fn receive(&mut self) -> Result<Option<Bytes>, GetError> {
+        match &mut self.body {
+            FileBody::Web(response) => {
+                // The error of `chunk` names the address after redirects.
+                let url = response.url().clone();
+                response.chunk().await.map_err(|error| failed(error, &url))
+            }
+            FileBody::S3(stream) => {
+                let next = timeout(READ_TIMEOUT, stream.next()).await.map_err(|_| timed_out())?;
+                next.transpose().map_err(|error| GetError::Failed(causes(&error)))
+            }
+        }
+    }
+
     /// Returns an error if the first bytes are those of a page: a proxy's login page must not be kept as a model.
     fn page(&self, start: &[u8]) -> Option<GetError> {
         let FileBody::Web(response) = &self.body else { return None };

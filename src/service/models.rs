@@ -213,25 +213,29 @@ impl LoadedModel {
 
     fn watch(&self) -> Watch {
         match self {
-            Self::Detector(detector) => {
-                let (alive, busy) = (detector.clone(), detector.clone());
-                Watch {
-                    name: format!("detect-{}", detector.info().id.name),
-                    alive: Box::new(move || alive.is_alive()),
-                    busy_since: Box::new(move || busy.busy_since()),
-                    limit: STUCK_INFERENCE,
-                }
-            }
-            Self::TextReader(reader) => {
-                let (alive, busy) = (reader.clone(), reader.clone());
-                Watch {
-                    name: format!("ocr-{}", reader.info().id.name),
-                    alive: Box::new(move || alive.is_alive()),
-                    busy_since: Box::new(move || busy.busy_since()),
-                    limit: STUCK_INFERENCE,
-                }
-            }
+            Self::Detector(detector) => detector_watch(detector),
+            Self::TextReader(reader) => reader_watch(reader),
         }
+    }
+}
+
+fn detector_watch(detector: &Detector) -> Watch {
+    let (alive, busy) = (detector.clone(), detector.clone());
+    Watch {
+        name: format!("detect-{}", detector.info().id.name),
+        alive: Box::new(move || alive.is_alive()),
+        busy_since: Box::new(move || busy.busy_since()),
+        limit: STUCK_INFERENCE,
+    }
+}
+
+fn reader_watch(reader: &TextReader) -> Watch {
+    let (alive, busy) = (reader.clone(), reader.clone());
+    Watch {
+        name: format!("ocr-{}", reader.info().id.name),
+        alive: Box::new(move || alive.is_alive()),
+        busy_since: Box::new(move || busy.busy_since()),
+        limit: STUCK_INFERENCE,
     }
 }
 

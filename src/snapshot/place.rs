@@ -58,6 +58,20 @@ pub(crate) struct S3Place {
     pub(crate) crop_key: Option<String>,
 }
 
+impl S3Place {
+    fn of(folder: &BucketFolder, route: &SnapshotRoute, stem: &str, extension: &str) -> Self {
+        // A key that begins with a slash has a first folder without a name.
+        let slash = if folder.prefix.is_empty() { "" } else { "/" };
+        let base = format!("{}{slash}{}{stem}", folder.prefix, route.prefix);
+        Self {
+            bucket: folder.bucket.clone(),
+            key: format!("{base}.{extension}"),
+            clean_key: Some(format!("{base}_clean.{extension}")),
+            crop_key: route.upload_crops.then(|| format!("{base}_crop.{extension}")),
+        }
+    }
+}
+
 impl SnapshotPlace {
     /// Returns the places that the configuration asks for; `None` where no store takes the picture.
     pub(crate) fn of(
@@ -76,17 +90,8 @@ impl SnapshotPlace {
         // Media time first, so that a listing of the folder or the bucket is in its order.
         let stem = format!("{ts_ms}-{id}");
         let local = settings.local.then(|| format!("{SNAPSHOTS_FOLDER}/{camera}/{stem}.{extension}"));
-        let s3 = settings.bucket.as_ref().zip(route).map(|(folder, route)| {
-            // A key that begins with a slash has a first folder without a name.
-            let slash = if folder.prefix.is_empty() { "" } else { "/" };
-            let base = format!("{}{slash}{}{stem}", folder.prefix, route.prefix);
-            S3Place {
-                bucket: folder.bucket.clone(),
-                key: format!("{base}.{extension}"),
-                clean_key: Some(format!("{base}_clean.{extension}")),
-                crop_key: route.upload_crops.then(|| format!("{base}_crop.{extension}")),
-            }
-        });
+        let s3 = settings.bucket.as_ref().zip(route);
+        let s3 = s3.map(|(folder, route)| S3Place::of(folder, route, &stem, extension));
         (local.is_some() || s3.is_some()).then_some(Self { local, s3 })
     }
 

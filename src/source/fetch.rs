@@ -56,22 +56,13 @@ impl HlsFetcher {
 
     /// Returns the whole body behind `link`.
     pub(super) async fn get(&self, link: &Link) -> Result<Bytes, HlsFetchError> {
-        let failed = |error: reqwest::Error| {
-            HlsFetchError::Failed(explain_web_error(error, link.secret(), Some(REMEDY)))
-        };
-        let mut answer = self.client.get(link.secret()).send().await.map_err(failed)?;
+        let answer = self.client.get(link.secret()).send().await;
+        let mut answer = answer.map_err(|error| failed(error, link))?;
         if answer.status() != StatusCode::OK {
             return Err(explain_status(answer).await);
         }
         let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).map(str::to_owned);
-        let mut body = BytesMut::new();
-        // Read in parts rather than by Content-Length, which another server may omit or understate.
-        while let Some(part) = answer.chunk().await.map_err(failed)? {
-            if body.len() + part.len() > MAX_BODY_BYTES {
-                return Err(HlsFetchError::Failed(format!("an answer of more than {MAX_BODY_BYTES} bytes")));
-            }
-            body.extend_from_slice(&part);
-        }
+        let body = read_body(&mut answer, link).await?;
         // A captive portal answers 200 with its login page: neither a playlist nor a segment is other text.
         let text = text_for_footage(200, &body).filter(|_| !body.starts_with(PLAYLIST_TAG));
         match foreign_page(200, kind.as_deref(), &body).or(text) {
@@ -79,6 +70,23 @@ impl HlsFetcher {
             None => Ok(body.freeze()),
         }
     }
+}
+
+/// Returns the whole body of the answer for `link`.
+async fn read_body(answer: &mut Response, link: &Link) -> Result<BytesMut, HlsFetchError> {
+    let mut body = BytesMut::new();
+    // Read in parts rather than by Content-Length, which another server may omit or understate.
+    while let Some(part) = answer.chunk().await.map_err(|error| failed(error, link))? {
+        if body.len() + part.len() > MAX_BODY_BYTES {
+            return Err(HlsFetchError::Failed(format!("an answer of more than {MAX_BODY_BYTES} bytes")));
+        }
+        body.extend_from_slice(&part);
+    }
+    Ok(body)
+}
+
+fn failed(error: reqwest::Error, link: &Link) -> HlsFetchError {
+    HlsFetchError::Failed(explain_web_error(error, link.secret(), Some(REMEDY)))
 }
 
 /// Returns the error for an answer whose status is not 200.
@@ -98,6 +106,11 @@ async fn explain_status(mut answer: Response) -> HlsFetchError {
     if let Some(page) = foreign_page(status.as_u16(), kind, &first).or(text) {
         return HlsFetchError::Failed(format!("{page}; {FOREIGN_REMEDY}"));
     }
+    status_error(status, is_numbered)
+}
+
+/// Returns the error for a status; `is_numbered`: the answer has a request id, as those of KVS have.
+fn status_error(status: StatusCode, is_numbered: bool) -> HlsFetchError {
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => HlsFetchError::Expired,
         StatusCode::NOT_FOUND => HlsFetchError::Gone,

@@ -80,6 +80,15 @@ enum Footage {
     Live { bridged: bool },
 }
 
+impl Footage {
+    fn range(self) -> SessionRange {
+        match self {
+            Self::Stored { from_ms, to_ms, .. } => SessionRange::Stored { from_ms, to_ms },
+            Self::Live { .. } => SessionRange::Live,
+        }
+    }
+}
+
 impl HlsSource {
     /// Creates a source for `stream` whose sessions are renewed after `session_life`.
     ///
@@ -102,7 +111,17 @@ impl HlsSource {
     /// # Errors
     /// The stream cannot be described, or no session is granted.
     pub async fn open(&self, start: &StartAt) -> Result<HlsConnection, SourceError> {
-        let (footage, last) = match start {
+        let (footage, last) = self.footage_from(start).await?;
+        let mut connection = HlsConnection::new(self, footage, last);
+        while connection.player.next(Instant::now()) == PlayerAction::Session {
+            connection.request_session().await?;
+        }
+        Ok(connection)
+    }
+
+    /// Returns the footage to list first, and the segment after which reading starts.
+    async fn footage_from(&self, start: &StartAt) -> Result<(Footage, Option<(String, i64)>), SourceError> {
+        Ok(match start {
             StartAt::Now => (Footage::Live { bridged: true }, None),
             StartAt::Earliest => {
                 let kept_ms = self.sessions.retention_ms().await? + CLOCK_ERROR_MS;
@@ -112,24 +131,7 @@ impl HlsSource {
                 (window_from(position.media.0), Some((position.read_after().to_string(), position.media.0)))
             }
             StartAt::ServerTime(ms) => (window_from(*ms), None),
-        };
-        let (sessions, fetcher) = (self.sessions.clone(), self.fetcher.clone());
-        let player = new_player(footage, last.as_ref(), sessions.life());
-        let mut connection = HlsConnection {
-            sessions,
-            fetcher,
-            player,
-            footage,
-            last,
-            init: None,
-            gap: None,
-            barren: 0,
-            listed: Instant::now(),
-        };
-        while connection.player.next(Instant::now()) == PlayerAction::Session {
-            connection.request_session().await?;
-        }
-        Ok(connection)
+        })
     }
 }
 
@@ -149,6 +151,21 @@ fn new_player(footage: Footage, last: Option<&(String, i64)>, session_life: Dura
 }
 
 impl HlsConnection {
+    fn new(source: &HlsSource, footage: Footage, last: Option<(String, i64)>) -> Self {
+        let sessions = source.sessions.clone();
+        Self {
+            player: new_player(footage, last.as_ref(), sessions.life()),
+            sessions,
+            fetcher: source.fetcher.clone(),
+            footage,
+            last,
+            init: None,
+            gap: None,
+            barren: 0,
+            listed: Instant::now(),
+        }
+    }
+
     /// Returns the next segment, or the gap before it. Waits while the camera sends nothing new.
     ///
     /// # Errors
@@ -175,18 +192,9 @@ impl HlsConnection {
     }
 
     async fn request_session(&mut self) -> Result<(), SourceError> {
-        self.barren += 1;
-        if self.barren > MAX_BARREN_SESSIONS {
-            return Err(self.failed(format!(
-                "{MAX_BARREN_SESSIONS} sessions in a row were refused before they listed anything"
-            )));
-        }
+        self.count_session()?;
         let requested = Instant::now();
-        let range = match self.footage {
-            Footage::Stored { from_ms, to_ms, .. } => SessionRange::Stored { from_ms, to_ms },
-            Footage::Live { .. } => SessionRange::Live,
-        };
-        match (self.sessions.request_url(range).await, self.footage) {
+        match (self.sessions.request_url(self.footage.range()).await, self.footage) {
             (Ok(url), _) => self.player.session(requested, &url).map_err(|error| self.unreadable(&error)),
             // An empty window is a normal end of stored footage, not an error.
             (Err(SourceError::NoFootage { .. }), Footage::Stored { .. }) => {
@@ -200,6 +208,17 @@ impl HlsConnection {
                 Ok(())
             }
         }
+    }
+
+    /// Counts a session until a playlist is read; fails beyond [`MAX_BARREN_SESSIONS`].
+    fn count_session(&mut self) -> Result<(), SourceError> {
+        self.barren += 1;
+        if self.barren > MAX_BARREN_SESSIONS {
+            return Err(self.failed(format!(
+                "{MAX_BARREN_SESSIONS} sessions in a row were refused before they listed anything"
+            )));
+        }
+        Ok(())
     }
 
     async fn read_master(&mut self, link: &Link) -> Result<(), SourceError> {
@@ -241,6 +260,16 @@ impl HlsConnection {
             None => None,
         };
         let Some(media) = self.fetch(&segment.link).await? else { return Ok(None) };
+        let (number, date_ms) = self.identify(segment)?;
+        self.advance(number, date_ms);
+        // Footage that arrived since the playlist was read is not queued yet, but this segment is behind it.
+        let behind_ms = self.player.queued_ms().saturating_add(whole_ms(self.listed.elapsed()));
+        let number = Arc::from(number);
+        Ok(Some(FetchedSegment { number, date_ms, behind_ms, init, media }))
+    }
+
+    /// Returns the fragment number of `segment`, and its date, ms since the epoch.
+    fn identify<'s>(&self, segment: &'s PlaylistSegment) -> Result<(&'s str, i64), SourceError> {
         let (Some(number), Some(date_ms)) = (&segment.fragment_number, segment.program_date_time_ms) else {
             return Err(self.failed("a segment without its number or time".to_owned()));
         };
@@ -248,17 +277,18 @@ impl HlsConnection {
             let message = "the producer sends no timestamps, which HLS needs: read it by GETMEDIA";
             return Err(self.failed(message.to_owned()));
         }
+        Ok((number.as_str(), date_ms))
+    }
+
+    /// Moves the position after the segment that was fetched.
+    fn advance(&mut self, number: &str, date_ms: i64) {
         self.player.read();
-        self.last = Some((number.clone(), date_ms));
+        self.last = Some((number.to_owned(), date_ms));
         match &mut self.footage {
             Footage::Stored { found, .. } => *found = true,
             // The place in the live footage is established, so a later gap may be bridged again.
             Footage::Live { bridged } => *bridged = false,
         }
-        // Footage that arrived since the playlist was read is not queued yet, but this segment is behind it.
-        let behind_ms = self.player.queued_ms().saturating_add(whole_ms(self.listed.elapsed()));
-        let number = Arc::from(number.as_str());
-        Ok(Some(FetchedSegment { number, date_ms, behind_ms, init, media }))
     }
 
     /// Returns the initialisation segment behind `link` (EXT-X-MAP, RFC 8216, 4.3.2.5), from memory if it is the last.

@@ -260,6 +260,16 @@ const SIGNATURE_CODES: [&str; 9] = [
     "ExpiredToken",
 ];
 
+/// The error codes of a request beyond a quota.
+const THROTTLING_CODES: [&str; 6] = [
+    "ClientLimitExceededException",
+    "ConnectionLimitExceededException",
+    "ThrottlingException",
+    "Throttling",
+    "TooManyRequestsException",
+    "LimitExceededException",
+];
+
 /// Returns the error of an SDK call, with its remedy.
 pub(super) fn explain_error<E>(
     stream: &str,
@@ -269,50 +279,53 @@ pub(super) fn explain_error<E>(
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let (stream, failure) = (stream.to_owned(), AwsFailure::of(error));
-    let message = failure.text.clone();
-    let coded = || format!("{}: {}; {}", failure.code, failure.text, failure.advice(None, TRIED_AGAIN));
+    explain_failure(stream.to_owned(), action, &AwsFailure::of(error))
+}
+
+/// Returns the error of a failed call, by its code.
+fn explain_failure(stream: String, action: &'static str, failure: &AwsFailure) -> SourceError {
+    match failure.code.as_str() {
+        "no_credentials" => SourceError::NoCredentials { stream, action, message: failure.sentence() },
+        "unreachable" | "timeout" | "not_aws" => {
+            let remedy = failure.certain.clone().unwrap_or_else(|| CHECK_NETWORK.to_owned());
+            SourceError::Unreachable { stream, action, message: failure.text.clone(), remedy }
+        }
+        _ => explain_refusal(stream, action, failure),
+    }
+}
+
+/// Returns the error of a call that the service refused.
+fn explain_refusal(stream: String, action: &'static str, failure: &AwsFailure) -> SourceError {
+    let coded = format!("{}: {}", failure.code, failure.text);
     match (failure.code.as_str(), &failure.certain) {
-        ("no_credentials", _) => SourceError::NoCredentials { stream, action, message: failure.sentence() },
-        ("unreachable" | "timeout" | "not_aws", Some(remedy)) => {
-            SourceError::Unreachable { stream, action, message, remedy: remedy.clone() }
-        }
-        ("unreachable" | "timeout" | "not_aws", None) => {
-            SourceError::Unreachable { stream, action, message, remedy: CHECK_NETWORK.to_owned() }
-        }
         (code, Some(remedy)) if SIGNATURE_CODES.contains(&code) => {
-            let message = format!("{}: {message}", failure.code);
-            SourceError::Signature { stream, action, message, remedy: remedy.clone() }
+            SourceError::Signature { stream, action, message: coded, remedy: remedy.clone() }
         }
-        ("NotAuthorizedException" | "AccessDeniedException", Some(remedy)) => {
-            SourceError::NotAuthorized { stream, action, message, remedy: remedy.clone() }
+        ("NotAuthorizedException" | "AccessDeniedException", certain) => {
+            let remedy = certain.clone().unwrap_or_else(|| grant_remedy(action));
+            SourceError::NotAuthorized { stream, action, message: failure.text.clone(), remedy }
         }
-        ("NotAuthorizedException" | "AccessDeniedException", None) => {
-            // KVS decrypts stored footage with the caller's permissions, so only these two calls need the key.
-            let key = match action {
-                "GetMedia" | "GetHLSStreamingSessionURL" => {
-                    ", and kms:Decrypt if a key of yours encrypts the stream"
-                }
-                _ => "",
-            };
-            let remedy = format!("grant kinesisvideo:{action} to this role{key}");
-            SourceError::NotAuthorized { stream, action, message, remedy }
-        }
-        // `certain` has found the cause, which overrides what the code means elsewhere.
-        (_, Some(_)) => SourceError::Failed { stream, action, message: coded() },
+        // Only without `certain`: one that has found the cause overrides what the code means elsewhere.
         ("ResourceNotFoundException", None) => SourceError::NoSuchStream { stream },
         ("InvalidEndpointException", None) => SourceError::EndpointMoved { stream },
-        (
-            code @ ("ClientLimitExceededException"
-            | "ConnectionLimitExceededException"
-            | "ThrottlingException"
-            | "Throttling"
-            | "TooManyRequestsException"
-            | "LimitExceededException"),
-            None,
-        ) => SourceError::Throttled { stream, action, code: code.to_owned() },
-        _ => SourceError::Failed { stream, action, message: coded() },
+        (code, None) if THROTTLING_CODES.contains(&code) => {
+            SourceError::Throttled { stream, action, code: code.to_owned() }
+        }
+        _ => {
+            let message = format!("{coded}; {}", failure.advice(None, TRIED_AGAIN));
+            SourceError::Failed { stream, action, message }
+        }
     }
+}
+
+/// Returns the remedy for a role that is not authorized to make the call.
+fn grant_remedy(action: &str) -> String {
+    // KVS decrypts stored footage with the caller's permissions, so only these two calls need the key.
+    let key = match action {
+        "GetMedia" | "GetHLSStreamingSessionURL" => ", and kms:Decrypt if a key of yours encrypts the stream",
+        _ => "",
+    };
+    format!("grant kinesisvideo:{action} to this role{key}")
 }
 
 #[cfg(test)]

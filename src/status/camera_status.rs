@@ -67,11 +67,11 @@ struct CameraInner {
     now: Mutex<CameraRecord>,
 }
 
+#[derive(Default)]
 struct CameraRecord {
     mode: Mode,
     idle: bool,
-    state: CameraState,
-    state_since: Instant,
+    current: StateEntry,
     /// The stages that cannot analyze frames: since when, and the reason.
     blind: BTreeMap<&'static str, (Instant, String)>,
     gap: InferenceGap,
@@ -96,6 +96,18 @@ struct CameraRecord {
     log_limits: BTreeMap<&'static str, LogLimit>,
 }
 
+/// The state of the connection, and the time at which it was entered.
+struct StateEntry {
+    state: CameraState,
+    since: Instant,
+}
+
+impl Default for StateEntry {
+    fn default() -> Self {
+        Self { state: CameraState::Connecting, since: Instant::now() }
+    }
+}
+
 /// A time in which the stream cannot be read, from the first failure until a connection succeeds.
 struct Outage {
     reason: String,
@@ -105,39 +117,8 @@ struct Outage {
 
 impl CameraStatus {
     pub(super) fn new(id: &CameraId, stream: &str, feed: Arc<EventFeed>) -> Self {
-        let now = CameraRecord {
-            mode: Mode::default(),
-            idle: false,
-            state: CameraState::Connecting,
-            state_since: Instant::now(),
-            blind: BTreeMap::new(),
-            gap: InferenceGap::default(),
-            outage: None,
-            last_error: None,
-            behind_ms: None,
-            lag: CameraLag::default(),
-            load: LoadWindow::default(),
-            model: None,
-            inferences: VecDeque::new(),
-            picture: None,
-            frames: FrameCounts::default(),
-            fragments: 0,
-            events: 0,
-            latencies: VecDeque::new(),
-            connections: 0,
-            connection_losses: VecDeque::new(),
-            last_connection_loss: None,
-            skipped_ms: 0,
-            log_limits: BTreeMap::new(),
-        };
-        Self {
-            inner: Arc::new(CameraInner {
-                id: id.clone(),
-                stream: stream.into(),
-                feed,
-                now: Mutex::new(now),
-            }),
-        }
+        let inner = CameraInner { id: id.clone(), stream: stream.into(), feed, now: Mutex::default() };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Returns the status of a camera that is on no board.
@@ -364,24 +345,19 @@ impl CameraStatus {
 
     pub(super) fn row_at(&self, at: Instant) -> CameraRow {
         let now = lock(&self.inner.now);
-        // An outage hides the rest: a stream that is not read cannot be decoded or inferred either.
-        let outage = now.outage.as_ref();
-        let gap = || now.gap.reason(at, &now.frames, now.fragments);
-        let blind = now.blind.values().next().cloned().or_else(gap);
+        let fault = now.fault(at);
+        let retry_at = now.outage.as_ref().and_then(|outage| outage.retry_at);
         let size_px = now.picture.as_ref().map(|picture| picture.frame.surface.size_px());
         CameraRow {
             id: self.inner.id.to_string(),
             stream: self.inner.stream.to_string(),
             mode: now.mode,
             idle: now.idle,
-            state: now.state,
-            state_for_ms: age_ms(now.state_since, at),
-            error_for_ms: outage
-                .map(|outage| outage.since)
-                .or(blind.as_ref().map(|(since, _)| *since))
-                .map(|since| age_ms(since, at)),
-            error: outage.map(|outage| outage.reason.clone()).or(blind.map(|(_, reason)| reason)),
-            retry_in_ms: outage.and_then(|outage| outage.retry_at).map(|retry| age_ms(at, retry)),
+            state: now.current.state,
+            state_for_ms: age_ms(now.current.since, at),
+            error_for_ms: fault.as_ref().map(|(since, _)| age_ms(*since, at)),
+            error: fault.map(|(_, reason)| reason),
+            retry_in_ms: retry_at.map(|retry| age_ms(at, retry)),
             last_error: now.last_error.clone(),
             // The server's figure of the fragment fills in until something was decoded.
             behind_ms: now.lag.shown(at).map(whole_ms).or(now.behind_ms),
@@ -419,15 +395,23 @@ impl CameraStatus {
 
 impl CameraRecord {
     fn enter(&mut self, state: CameraState) {
-        if self.state != state {
-            self.state = state;
-            self.state_since = Instant::now();
+        if self.current.state != state {
+            self.current = StateEntry { state, since: Instant::now() };
         }
     }
 
     fn connected(&mut self, state: CameraState) {
         self.enter(state);
         self.outage = None;
+    }
+
+    /// Returns the beginning and the reason of the time in which the camera is not read or analyzed.
+    fn fault(&self, at: Instant) -> Option<(Instant, String)> {
+        // An outage hides the rest: a stream that is not read cannot be decoded or inferred either.
+        let outage = self.outage.as_ref().map(|outage| (outage.since, outage.reason.clone()));
+        let blind = || self.blind.values().next().cloned();
+        let gap = || self.gap.reason(at, &self.frames, self.fragments);
+        outage.or_else(blind).or_else(gap)
     }
 
     fn forget_lag(&mut self) {

@@ -121,26 +121,34 @@ fn inference_reason(before: &FrameCounts, now: &FrameCounts) -> String {
     let sampled = now.sampled - before.sampled;
     let dropped = top_drop_reason(before, now);
     // From the first stage on: where nothing was decoded, nothing can be sampled either.
-    match (decoded, sampled, dropped) {
-        (0, _, Some((reason, frames))) => {
-            format!(
-                "{read} frames were read and none was decoded; {frames} were dropped: {}",
-                explained(reason)
-            )
-        }
-        (0, _, None) => format!("{read} frames were read and the decoder returned no picture"),
-        (_, 0, _) => format!(
+    match (decoded, sampled) {
+        (0, _) => undecoded_reason(read, dropped),
+        (_, 0) => format!(
             "{decoded} frames were decoded and none was due: the timestamps do not advance; set the encoder's clock"
         ),
-        (_, _, Some((reason, frames))) => {
-            format!(
-                "{sampled} frames were due and none was inferred; {frames} were dropped: {}",
-                explained(reason)
-            )
+        _ => uninferred_reason(sampled, dropped),
+    }
+}
+
+/// Returns the reason of a gap in which no frame was decoded.
+fn undecoded_reason(read: u64, dropped: Option<(&'static str, u64)>) -> String {
+    match dropped {
+        Some((reason, frames)) => {
+            let why = explained(reason);
+            format!("{read} frames were read and none was decoded; {frames} were dropped: {why}")
         }
-        (_, _, None) => {
-            format!("{sampled} frames were due and none was inferred: the detectors do not answer")
+        None => format!("{read} frames were read and the decoder returned no picture"),
+    }
+}
+
+/// Returns the reason of a gap in which no sampled frame was inferred.
+fn uninferred_reason(sampled: u64, dropped: Option<(&'static str, u64)>) -> String {
+    match dropped {
+        Some((reason, frames)) => {
+            let why = explained(reason);
+            format!("{sampled} frames were due and none was inferred; {frames} were dropped: {why}")
         }
+        None => format!("{sampled} frames were due and none was inferred: the detectors do not answer"),
     }
 }
 

@@ -53,6 +53,15 @@ impl LoadThread {
         self.state.compare_exchange(WANTED, ABANDONED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
+    fn abandoned_reason(&self, now: Instant) -> String {
+        format!(
+            "loading model {} was abandoned, and its thread `load-{}` still runs after {}: restart kvs-infer to free its CPU core",
+            self.model,
+            self.model,
+            span(now.saturating_duration_since(self.began))
+        )
+    }
+
     /// Records that the load has ended. Returns whether it had been abandoned.
     pub(crate) fn end(&self) -> bool {
         self.state.swap(ENDED, Ordering::Relaxed) == ABANDONED
@@ -175,29 +184,28 @@ impl StatusBoard {
     /// Returns the reasons about loading that need no restart.
     pub(super) fn loading_reasons(&self, now: Instant) -> Vec<String> {
         let loading = lock(&self.inner.loading);
-        let waits = loading.reload.map(|since| now.saturating_duration_since(since));
-        let waits = waits.filter(|waited| *waited > RELOAD_SHOWN_AFTER).map(|waited| {
-            let what = Some(loading.lines().join(", ")).filter(|what| !what.is_empty());
-            format!(
-                "a newer configuration has not been applied for {}, and the previous one stays in effect: {}; to replace it, write one \
-                 without the models that it waits for",
-                span(waited),
-                what.as_deref().unwrap_or("its models are being checked")
-            )
-        });
-        let left = loading.threads.iter().filter(|thread| thread.has(ABANDONED)).map(|thread| {
-            format!(
-                "loading model {} was abandoned, and its thread `load-{}` still runs after {}: restart kvs-infer to free its CPU core",
-                thread.model,
-                thread.model,
-                span(now.saturating_duration_since(thread.began))
-            )
-        });
-        waits.into_iter().chain(left).collect()
+        let abandoned = loading.threads.iter().filter(|thread| thread.has(ABANDONED));
+        let left = abandoned.map(|thread| thread.abandoned_reason(now));
+        loading.reload_reason(now).into_iter().chain(left).collect()
     }
 }
 
 impl LoadingModels {
+    /// Returns the reason about a newer configuration that has waited for long.
+    fn reload_reason(&self, now: Instant) -> Option<String> {
+        let waited = now.saturating_duration_since(self.reload?);
+        if waited <= RELOAD_SHOWN_AFTER {
+            return None;
+        }
+        let what = Some(self.lines().join(", ")).filter(|what| !what.is_empty());
+        Some(format!(
+            "a newer configuration has not been applied for {}, and the previous one stays in effect: {}; to replace it, write one \
+             without the models that it waits for",
+            span(waited),
+            what.as_deref().unwrap_or("its models are being checked")
+        ))
+    }
+
     fn lines(&self) -> Vec<String> {
         self.models.iter().map(|(model, (_, what))| format!("model {model} {what}")).collect()
     }

@@ -214,16 +214,22 @@ pub fn build_codec_private(codec: Codec, sets: &[&[u8]]) -> Result<Vec<u8>, H26x
     let missing = |part| H26xError::Missing { part };
     let first_sps = all_sps.first().ok_or(missing("sequence parameter set"))?;
     all_pps.first().ok_or(missing("picture parameter set"))?;
-    let max = if codec == Codec::H264 { MAX_AVCC_SETS } else { MAX_HVCC_SETS };
-    let longest_bytes = sets.iter().map(|nal| nal.len()).max().unwrap_or(0);
-    if longest_bytes > usize::from(u16::MAX) || sets.len() > max {
-        return Err(H26xError::TooMuch { codec, count: sets.len(), max, longest_bytes });
-    }
+    check_capacity(codec, sets)?;
     let sps = Sps::read(codec, first_sps)?;
     Ok(match codec {
         Codec::H264 => build_avcc(&sps, &all_sps, &all_pps),
         Codec::H265 => build_hvcc(&sps, &[all_vps, all_sps, all_pps]),
     })
+}
+
+/// Returns an error if a record cannot hold the parameter sets.
+fn check_capacity(codec: Codec, sets: &[&[u8]]) -> Result<(), H26xError> {
+    let max = if codec == Codec::H264 { MAX_AVCC_SETS } else { MAX_HVCC_SETS };
+    let longest_bytes = sets.iter().map(|nal| nal.len()).max().unwrap_or(0);
+    if longest_bytes > usize::from(u16::MAX) || sets.len() > max {
+        return Err(H26xError::TooMuch { codec, count: sets.len(), max, longest_bytes });
+    }
+    Ok(())
 }
 
 fn build_avcc(sps: &Sps, all_sps: &[&[u8]], all_pps: &[&[u8]]) -> Vec<u8> {
@@ -258,6 +264,12 @@ fn build_hvcc(sps: &Sps, arrays: &[Vec<&[u8]>; 3]) -> Vec<u8> {
     out.extend_from_slice(&avg_frame_rate_unspecified);
     // constantFrameRate (2 bits) 0: not known.
     out.push(sps.temporal_layers << 3 | u8::from(sps.temporal_id_nested) << 2 | LENGTH_SIZE_MINUS_ONE);
+    push_arrays(&mut out, arrays);
+    out
+}
+
+/// Appends numOfArrays and the arrays of VPS, SPS and PPS that are not empty.
+fn push_arrays(out: &mut Vec<u8>, arrays: &[Vec<&[u8]>; 3]) {
     let nal_unit_types = [32u8, 33, 34];
     let filled: Vec<_> = arrays.iter().zip(nal_unit_types).filter(|(sets, _)| !sets.is_empty()).collect();
     out.push(filled.len() as u8);
@@ -265,9 +277,8 @@ fn build_hvcc(sps: &Sps, arrays: &[Vec<&[u8]>; 3]) -> Vec<u8> {
         // array_completeness 1, as the sample entry hvc1 demands: no set of this type is only in the stream.
         out.push(0x80 | nal_unit_type);
         out.extend_from_slice(&(sets.len() as u16).to_be_bytes());
-        push_sized(&mut out, sets);
+        push_sized(out, sets);
     }
-    out
 }
 
 /// Appends NAL units, each after its 2-byte length.

@@ -28,27 +28,35 @@ impl NalKind {
         let first = nal.first().copied().unwrap_or(0);
         match codec {
             // H.264 7.3.1: forbidden_zero_bit (1) and nal_ref_idc (2) are ignored, nal_unit_type has 5 bits.
-            Codec::H264 => match first & 0x1F {
-                5 => Self::RandomAccess,
-                6 => Self::Sei,
-                7 => Self::Sps,
-                8 => Self::Pps,
-                9 => Self::Delimiter,
-                _ => Self::Other,
-            },
+            Codec::H264 => Self::of_h264(first & 0x1F),
             // H.265 7.3.1.2: forbidden_zero_bit (1), then nal_unit_type (6). The rest of the 2-byte header,
             // nuh_layer_id (6) and nuh_temporal_id_plus1 (3), is ignored.
-            Codec::H265 => match first >> 1 & 0x3F {
-                // BLA_W_LP to RSV_IRAP_VCL23: the IRAP range, with its two reserved types.
-                16..=23 => Self::RandomAccess,
-                32 => Self::Vps,
-                33 => Self::Sps,
-                34 => Self::Pps,
-                35 => Self::Delimiter,
-                // PREFIX_SEI_NUT and SUFFIX_SEI_NUT.
-                39 | 40 => Self::Sei,
-                _ => Self::Other,
-            },
+            Codec::H265 => Self::of_h265(first >> 1 & 0x3F),
+        }
+    }
+
+    fn of_h264(nal_unit_type: u8) -> Self {
+        match nal_unit_type {
+            5 => Self::RandomAccess,
+            6 => Self::Sei,
+            7 => Self::Sps,
+            8 => Self::Pps,
+            9 => Self::Delimiter,
+            _ => Self::Other,
+        }
+    }
+
+    fn of_h265(nal_unit_type: u8) -> Self {
+        match nal_unit_type {
+            // BLA_W_LP to RSV_IRAP_VCL23: the IRAP range, with its two reserved types.
+            16..=23 => Self::RandomAccess,
+            32 => Self::Vps,
+            33 => Self::Sps,
+            34 => Self::Pps,
+            35 => Self::Delimiter,
+            // PREFIX_SEI_NUT and SUFFIX_SEI_NUT.
+            39 | 40 => Self::Sei,
+            _ => Self::Other,
         }
     }
 

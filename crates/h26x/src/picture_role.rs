@@ -99,22 +99,8 @@ fn role_of_first_slice<'a>(codec: Codec, nals: impl Iterator<Item = &'a [u8]>) -
     for nal in nals {
         let Some(&head) = nal.first() else { continue };
         let role = match codec {
-            // ITU-T H.264, table 7-1: 5 is a slice of an IDR picture, 1 to 4 are other slices.
-            Codec::H264 => match head & 0x1F {
-                5 => Some(PictureRole::Closed),
-                1..=4 if has_recovery_point => Some(PictureRole::Open),
-                1..=4 => Some(PictureRole::Dependent),
-                _ => None,
-            },
-            // ITU-T H.265, table 7-1: 8 and 9 are RASL, 16 to 18 BLA, 19 and 20 IDR, 21 CRA; below 32 are
-            // slices.
-            Codec::H265 => match head >> 1 & 0x3F {
-                8 | 9 => Some(PictureRole::SkippedLeading),
-                16..=20 => Some(PictureRole::Closed),
-                21 => Some(PictureRole::Open),
-                0..=31 => Some(PictureRole::Dependent),
-                _ => None,
-            },
+            Codec::H264 => role_of_h264_slice(head & 0x1F, has_recovery_point),
+            Codec::H265 => role_of_h265_slice(head >> 1 & 0x3F),
         };
         if let Some(role) = role {
             return role;
@@ -125,6 +111,29 @@ fn role_of_first_slice<'a>(codec: Codec, nals: impl Iterator<Item = &'a [u8]>) -
             codec == Codec::H264 && NalKind::of(codec, nal) == NalKind::Sei && is_recovery_point(nal);
     }
     PictureRole::Dependent
+}
+
+/// Returns the role of the picture of an H.264 slice; `None` for other NAL units.
+fn role_of_h264_slice(nal_unit_type: u8, has_recovery_point: bool) -> Option<PictureRole> {
+    // ITU-T H.264, table 7-1: 5 is a slice of an IDR picture, 1 to 4 are other slices.
+    match nal_unit_type {
+        5 => Some(PictureRole::Closed),
+        1..=4 if has_recovery_point => Some(PictureRole::Open),
+        1..=4 => Some(PictureRole::Dependent),
+        _ => None,
+    }
+}
+
+/// Returns the role of the picture of an H.265 slice; `None` for other NAL units.
+fn role_of_h265_slice(nal_unit_type: u8) -> Option<PictureRole> {
+    // ITU-T H.265, table 7-1: 8 and 9 are RASL, 16 to 18 BLA, 19 and 20 IDR, 21 CRA; below 32 are slices.
+    match nal_unit_type {
+        8 | 9 => Some(PictureRole::SkippedLeading),
+        16..=20 => Some(PictureRole::Closed),
+        21 => Some(PictureRole::Open),
+        0..=31 => Some(PictureRole::Dependent),
+        _ => None,
+    }
 }
 
 /// Returns true if an H.264 SEI NAL unit holds a recovery point. Source: ITU-T H.264, 7.3.2.3.1 and D.1.8.

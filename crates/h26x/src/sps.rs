@@ -53,19 +53,57 @@ fn read_h264(payload: &[u8]) -> Option<Sps> {
     let profile = payload.get(1..4)?.to_vec();
     let mut bits = BitReader::new(payload.get(4..)?);
     let _seq_parameter_set_id = bits.ue()?;
-    // 7.4.2.1.1: other profiles are 4:2:0 with 8 bits.
-    let (mut chroma, mut luma_depth, mut chroma_depth, mut separate_planes) = (1, 0, 0, false);
-    if CHROMA_FORMAT_PROFILES.contains(profile.first()?) {
-        chroma = bits.ue()?;
-        separate_planes = chroma == 3 && bits.flag()?;
-        (luma_depth, chroma_depth) = (bits.ue()?, bits.ue()?);
-        let _qpprime_y_zero_transform_bypass_flag = bits.flag()?;
-        skip_scaling_matrix(&mut bits, chroma)?;
-    }
+    let format = read_h264_format(&mut bits, *profile.first()?)?;
     let _log2_max_frame_num_minus4 = bits.ue()?;
     skip_picture_order_count(&mut bits)?;
     let _max_num_ref_frames = bits.ue()?;
     let _gaps_in_frame_num_value_allowed_flag = bits.flag()?;
+    let (width_px, height_px) = read_h264_size(&mut bits, format.chroma_array_type())?;
+    Some(Sps {
+        profile,
+        chroma_format: to_3_bits(format.chroma_format)?,
+        luma_depth_minus8: to_3_bits(format.luma_depth_minus8)?,
+        chroma_depth_minus8: to_3_bits(format.chroma_depth_minus8)?,
+        width_px,
+        height_px,
+        temporal_layers: 1,
+        temporal_id_nested: true,
+    })
+}
+
+/// The sample format of an H.264 parameter set, as it is coded.
+struct H264Format {
+    chroma_format: u32,
+    separate_planes: bool,
+    luma_depth_minus8: u32,
+    chroma_depth_minus8: u32,
+}
+
+impl H264Format {
+    /// Returns ChromaArrayType, which is 0 with separate planes (7.4.2.1.1).
+    fn chroma_array_type(&self) -> u32 {
+        if self.separate_planes { 0 } else { self.chroma_format }
+    }
+}
+
+/// Reads chroma_format_idc up to the scaling lists, which only some profiles carry (H.264 7.3.2.1.1).
+fn read_h264_format(bits: &mut BitReader<'_>, profile_idc: u8) -> Option<H264Format> {
+    // 7.4.2.1.1: other profiles are 4:2:0 with 8 bits.
+    let mut format =
+        H264Format { chroma_format: 1, separate_planes: false, luma_depth_minus8: 0, chroma_depth_minus8: 0 };
+    if CHROMA_FORMAT_PROFILES.contains(&profile_idc) {
+        format.chroma_format = bits.ue()?;
+        format.separate_planes = format.chroma_format == 3 && bits.flag()?;
+        format.luma_depth_minus8 = bits.ue()?;
+        format.chroma_depth_minus8 = bits.ue()?;
+        let _qpprime_y_zero_transform_bypass_flag = bits.flag()?;
+        skip_scaling_matrix(bits, format.chroma_format)?;
+    }
+    Some(format)
+}
+
+/// Reads pic_width_in_mbs_minus1 up to the cropping, and returns the cropped width and height.
+fn read_h264_size(bits: &mut BitReader<'_>, chroma_array_type: u32) -> Option<(u32, u32)> {
     let pic_width_in_mbs_minus1 = bits.ue()?;
     let pic_height_in_map_units_minus1 = bits.ue()?;
     let frame_mbs_only = bits.flag()?;
@@ -77,21 +115,10 @@ fn read_h264(payload: &[u8]) -> Option<Sps> {
     let width = pic_width_in_mbs_minus1.checked_add(1)?.checked_mul(16)?;
     let map_unit_rows = if frame_mbs_only { 16 } else { 32 };
     let height = pic_height_in_map_units_minus1.checked_add(1)?.checked_mul(map_unit_rows)?;
-    // 7.4.2.1.1: CropUnitY is doubled for field coding. ChromaArrayType is 0 with separate planes.
-    let chroma_array_type = if separate_planes { 0 } else { chroma };
+    // 7.4.2.1.1: CropUnitY is doubled for field coding.
     let field_factor = if frame_mbs_only { 1 } else { 2 };
     let crop_unit = [sub_width_c(chroma_array_type), sub_height_c(chroma_array_type) * field_factor];
-    let (width_px, height_px) = read_cropped_size(&mut bits, [width, height], crop_unit)?;
-    Some(Sps {
-        profile,
-        chroma_format: to_3_bits(chroma)?,
-        luma_depth_minus8: to_3_bits(luma_depth)?,
-        chroma_depth_minus8: to_3_bits(chroma_depth)?,
-        width_px,
-        height_px,
-        temporal_layers: 1,
-        temporal_id_nested: true,
-    })
+    read_cropped_size(bits, [width, height], crop_unit)
 }
 
 /// Skips seq_scaling_matrix_present_flag and the scaling lists after it (H.264 7.3.2.1.1).
@@ -134,12 +161,18 @@ fn skip_picture_order_count(bits: &mut BitReader<'_>) -> Option<()> {
             let _delta_pic_order_always_zero_flag = bits.flag()?;
             let _offset_for_non_ref_pic = bits.se()?;
             let _offset_for_top_to_bottom_field = bits.se()?;
-            let cycle_frames = bits.ue().filter(|&count| count <= MAX_POC_CYCLE_FRAMES)?;
-            for _ in 0..cycle_frames {
-                let _offset_for_ref_frame = bits.se()?;
-            }
+            skip_poc_cycle(bits)?;
         }
         _ => {}
+    }
+    Some(())
+}
+
+/// Skips num_ref_frames_in_pic_order_cnt_cycle and the offsets after it (H.264 7.3.2.1.1).
+fn skip_poc_cycle(bits: &mut BitReader<'_>) -> Option<()> {
+    let cycle_frames = bits.ue().filter(|&count| count <= MAX_POC_CYCLE_FRAMES)?;
+    for _ in 0..cycle_frames {
+        let _offset_for_ref_frame = bits.se()?;
     }
     Some(())
 }

@@ -112,25 +112,25 @@ fn file_fault(names: &[ClassName], fault: &ClassNameFault) -> ClassFileFault {
         ClassNameFault::Empty { index } => (index, "has no name".to_owned(), WRITE_LINES),
         ClassNameFault::Invisible { index, character } => {
             let name = shortened(&names[*index].name);
-            (
-                index,
-                format!("contains an invisible character, {character}, in {name:?}"),
-                "remove the character",
-            )
+            let message = format!("contains an invisible character, {character}, in {name:?}");
+            (index, message, "remove the character")
         }
         ClassNameFault::Duplicate { index, first } => {
-            let ClassName { name, line } = &names[*first];
-            let name = shortened(name);
-            // JSON and flow lists have several names on one line.
-            let message = if *line == names[*index].line {
-                format!("has the name {name:?} twice, for the classes {first} and {index}")
-            } else {
-                format!("has the name {name:?}, like line {line}")
-            };
-            (index, message, "give each class a name of its own")
+            (index, duplicate_message(names, *index, *first), "give each class a name of its own")
         }
     };
     ClassFileFault { line: Some(names[*index].line), message, remedy }
+}
+
+fn duplicate_message(names: &[ClassName], index: usize, first: usize) -> String {
+    let ClassName { name, line } = &names[first];
+    let name = shortened(name);
+    // JSON and flow lists have several names on one line.
+    if *line == names[index].line {
+        format!("has the name {name:?} twice, for the classes {first} and {index}")
+    } else {
+        format!("has the name {name:?}, like line {line}")
+    }
 }
 
 /// Returns `true` for YAML and JSON with a list, a map of indices, or a map with `names`.
@@ -173,18 +173,25 @@ fn plain(text: &str) -> Result<Vec<ClassName>, ClassFileFault> {
     if let Some(fault) = names.iter().find_map(more) {
         return Err(fault);
     }
+    let Some(why) = more_than_names(&names) else { return Ok(names) };
+    let message = format!("is {:?}: {why}", shortened(&names[0].name));
+    Err(ClassFileFault { line: Some(1), message, remedy: WRITE_ALONE })
+}
+
+/// Returns the reason why the lines together are not plain names.
+fn more_than_names(names: &[ClassName]) -> Option<&'static str> {
     // Listings of other tools number the names from 0 or from 1. A single line that begins with 1 may be a name.
     let begins_with = |name: &str, index: usize| {
         name.strip_prefix(&index.to_string()).is_some_and(|rest| rest.starts_with(SEPARATORS))
     };
     let are_counted = |from| names.iter().zip(from..).all(|(name, index)| begins_with(&name.name, index));
-    let why = match &names[..] {
-        _ if are_counted(0) || names.len() > 1 && are_counted(1) => "it begins with the index of the class",
-        [only] if only.name.contains(',') => "it has commas, and is the only line",
-        _ => return Ok(names),
-    };
-    let message = format!("is {:?}: {why}", shortened(&names[0].name));
-    Err(ClassFileFault { line: Some(1), message, remedy: WRITE_ALONE })
+    match names {
+        _ if are_counted(0) || names.len() > 1 && are_counted(1) => {
+            Some("it begins with the index of the class")
+        }
+        [only] if only.name.contains(',') => Some("it has commas, and is the only line"),
+        _ => None,
+    }
 }
 
 /// Returns the reason why a line is not a plain name.
@@ -264,16 +271,9 @@ impl DocumentReader<'_> {
             };
             indexed.push((index, key, self.name(node)?));
         }
-        // YAML keeps duplicate keys apart that differ in spelling, such as 0 and 00; the loop finds them as a repeated index.
+        // YAML keeps duplicate keys apart that differ in spelling, such as 0 and 00; `check_indices` finds them as a repeated index.
         indexed.sort_by_key(|(index, ..)| *index);
-        for (wanted, (index, key, _)) in indexed.iter().enumerate() {
-            if *index != wanted {
-                let message = format!("has the index {index}, but index {wanted} is missing");
-                let message =
-                    if *index < wanted { format!("has the index {index} a second time") } else { message };
-                return Err(ClassFileFault { line: Some(key.span.line), message, remedy: COUNT_FROM_0 });
-            }
-        }
+        check_indices(indexed.iter().map(|(index, key, _)| (*index, *key)))?;
         Ok(indexed.into_iter().map(|(_, _, name)| name).collect())
     }
 
@@ -302,6 +302,19 @@ impl DocumentReader<'_> {
     fn fault(&self, node: &Node, message: String, remedy: &'static str) -> ClassFileFault {
         ClassFileFault { line: Some(node.span.line).filter(|line| *line > 0), message, remedy }
     }
+}
+
+/// Returns the fault of the first of the sorted indices that leaves a gap or repeats another.
+fn check_indices<'k>(indices: impl Iterator<Item = (usize, &'k Key)>) -> Result<(), ClassFileFault> {
+    for (wanted, (index, key)) in indices.enumerate() {
+        if index != wanted {
+            let message = format!("has the index {index}, but index {wanted} is missing");
+            let message =
+                if index < wanted { format!("has the index {index} a second time") } else { message };
+            return Err(ClassFileFault { line: Some(key.span.line), message, remedy: COUNT_FROM_0 });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -175,19 +175,11 @@ impl SchemaChecker<'_> {
         // Before the pattern: a message that shows two equal-looking names would not help.
         if let Some(character) = invisible(text) {
             let message = format!("{shown} contains an invisible character, {character}");
-            self.problems.add(
-                path,
-                span,
-                message,
-                "remove the character from the text, or from the variable",
-            );
-            return;
+            let remedy = "remove the character from the text, or from the variable";
+            return self.problems.add(path, span, message, remedy);
         }
-        let pattern = schema.get("pattern").and_then(Json::as_str);
         let (min, max) = (size(schema, "minLength"), size(schema, "maxLength"));
-        let count = text.chars().count();
-        let fits = min.is_none_or(|n| count >= n) && max.is_none_or(|n| count <= n);
-        if fits && pattern.is_none_or(|pattern| matches(pattern, text)) {
+        if has_length(text, min, max) && has_pattern(text, schema) {
             return;
         }
         let message = if text.is_empty() {
@@ -251,6 +243,16 @@ impl SchemaChecker<'_> {
         };
         text.map(|text| shortened(text).into_owned())
     }
+}
+
+fn has_length(text: &str, min: Option<usize>, max: Option<usize>) -> bool {
+    let count = text.chars().count();
+    min.is_none_or(|n| count >= n) && max.is_none_or(|n| count <= n)
+}
+
+fn has_pattern(text: &str, schema: &Json) -> bool {
+    let pattern = schema.get("pattern").and_then(Json::as_str);
+    pattern.is_none_or(|pattern| matches(pattern, text))
 }
 
 fn quote(spelling: &str) -> String {

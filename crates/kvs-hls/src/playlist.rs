@@ -90,13 +90,7 @@ pub fn read_media(text: &[u8], link: &Link, limits: &HlsLimits) -> Result<MediaP
     if media.target_duration == 0 {
         return Err(HlsError::Missing { whole: "media playlist", part: "EXT-X-TARGETDURATION" });
     }
-    let dated = media.segments.iter().filter(|segment| segment.program_date_time.is_some()).count();
-    let mapped = media.segments.iter().filter(|segment| segment.map.is_some()).count();
-    let keyed = media.segments.iter().filter(|segment| segment.key.is_some()).count();
-    reject_unread(&text, EXTINF, media.segments.len(), "not every segment has exactly one EXTINF")?;
-    reject_unread(&text, DATE, dated, "not every EXT-X-PROGRAM-DATE-TIME is valid and belongs to a segment")?;
-    reject_unread(&text, MAP, mapped, "not every EXT-X-MAP is valid and belongs to a segment")?;
-    reject_unread(&text, KEY, keyed, "not every EXT-X-KEY is valid and belongs to a segment")?;
+    reject_unread_tags(&text, &media.segments)?;
     check_limit("a media playlist", "segments", media.segments.len(), limits.segments)?;
     let mut init = None;
     let segments = media.segments.iter().map(|segment| read_segment(segment, link, &mut init));
@@ -123,14 +117,7 @@ fn read_segment(
     playlist: &Link,
     init: &mut Option<Link>,
 ) -> Result<PlaylistSegment, HlsError> {
-    let has_range =
-        segment.byte_range.is_some() || segment.map.as_ref().is_some_and(|map| map.byte_range.is_some());
-    if has_range {
-        return Err(unsupported("a byte range"));
-    }
-    if segment.key.as_ref().is_some_and(|key| key.method != KeyMethod::None) {
-        return Err(unsupported("encrypted"));
-    }
+    check_whole_and_clear(segment)?;
     // RFC 8216, 4.3.2.5: an EXT-X-MAP applies to all segments up to the next one.
     if let Some(map) = &segment.map {
         *init = Some(playlist.join(&map.uri)?);
@@ -148,6 +135,19 @@ fn read_segment(
         discontinuity: segment.discontinuity,
         init: init.clone(),
     })
+}
+
+/// Returns an error if a segment is a byte range or encrypted.
+fn check_whole_and_clear(segment: &m3u8_rs::MediaSegment) -> Result<(), HlsError> {
+    let has_range =
+        segment.byte_range.is_some() || segment.map.as_ref().is_some_and(|map| map.byte_range.is_some());
+    if has_range {
+        return Err(unsupported("a byte range"));
+    }
+    if segment.key.as_ref().is_some_and(|key| key.method != KeyMethod::None) {
+        return Err(unsupported("encrypted"));
+    }
+    Ok(())
 }
 
 fn unsupported(found: &str) -> HlsError {
@@ -229,6 +229,17 @@ fn reject_rest(text: &str, rest: &[u8]) -> Result<(), HlsError> {
 
 fn no_header() -> HlsError {
     HlsError::Playlist { line: 1, reason: "it is not #EXTM3U" }
+}
+
+/// Returns an error unless each tag of a segment led to a parsed value.
+fn reject_unread_tags(text: &str, segments: &[m3u8_rs::MediaSegment]) -> Result<(), HlsError> {
+    let dated = segments.iter().filter(|segment| segment.program_date_time.is_some()).count();
+    let mapped = segments.iter().filter(|segment| segment.map.is_some()).count();
+    let keyed = segments.iter().filter(|segment| segment.key.is_some()).count();
+    reject_unread(text, EXTINF, segments.len(), "not every segment has exactly one EXTINF")?;
+    reject_unread(text, DATE, dated, "not every EXT-X-PROGRAM-DATE-TIME is valid and belongs to a segment")?;
+    reject_unread(text, MAP, mapped, "not every EXT-X-MAP is valid and belongs to a segment")?;
+    reject_unread(text, KEY, keyed, "not every EXT-X-KEY is valid and belongs to a segment")
 }
 
 /// Returns an error unless each line with `tag` led to one of `read_count` parsed values.

@@ -51,7 +51,8 @@ impl AwsTags {
     }
 
     fn add(&mut self, Tag { name, value }: Tag) {
-        match name.strip_prefix(PREFIX).unwrap_or_default() {
+        let name = name.strip_prefix(PREFIX).unwrap_or_default();
+        match name {
             "FRAGMENT_NUMBER" => {
                 self.fragment_number = Some(value).filter(|number| number.len() <= MAX_FRAGMENT_NUMBER_LEN);
             }
@@ -65,22 +66,25 @@ impl AwsTags {
                 self.has_trailing_tag = true;
                 self.continuation_token = Some(value);
             }
-            "ERROR_ID" => {
-                self.has_error_tag = true;
-                self.error_id = value.parse().ok().or(self.error_id);
-            }
-            // The code is a name (GetMedia) or the id itself (GetMediaForFragmentList).
-            "ERROR_CODE" | "EXCEPTION_ERROR_CODE" => {
-                self.has_error_tag = true;
-                self.error_id = self.error_id.or(value.parse().ok());
-                self.append_error_text(value);
-            }
-            "EXCEPTION_MESSAGE" => {
-                self.has_error_tag = true;
-                self.append_error_text(value);
+            "ERROR_ID" | "ERROR_CODE" | "EXCEPTION_ERROR_CODE" | "EXCEPTION_MESSAGE" => {
+                self.add_error_tag(name, value);
             }
             // Ignored: END_OF_FRAGMENT of PutMedia, and tags that AWS adds later.
             _ => {}
+        }
+    }
+
+    /// Adds a tag of an error record; `name` is without its prefix.
+    fn add_error_tag(&mut self, name: &str, value: String) {
+        self.has_error_tag = true;
+        match name {
+            "ERROR_ID" => self.error_id = value.parse().ok().or(self.error_id),
+            "EXCEPTION_MESSAGE" => self.append_error_text(value),
+            // The code is a name (GetMedia) or the id itself (GetMediaForFragmentList).
+            _ => {
+                self.error_id = self.error_id.or(value.parse().ok());
+                self.append_error_text(value);
+            }
         }
     }
 

@@ -54,12 +54,18 @@ pub(crate) fn read_block(
     if element.id == ElementId::SIMPLE_BLOCK {
         return read_frames(element, raw, None, emit);
     }
+    let (block, key) = read_group(element)?;
+    read_frames(&block, raw, Some(key), emit)
+}
+
+/// Returns the Block of a BlockGroup, and true if its frame is a keyframe.
+fn read_group<'a>(group: &EbmlElement<'a>) -> Result<(EbmlElement<'a>, bool), MkvError> {
     let mut block = None;
     let mut key = true;
-    for child in element.children() {
+    for child in group.children() {
         let child = child?;
         match child.id {
-            ElementId::BLOCK if block.is_some() => return Err(element.invalid("one Block")),
+            ElementId::BLOCK if block.is_some() => return Err(group.invalid("one Block")),
             ElementId::BLOCK => block = Some(child),
             // RFC 9559, 5.1.3.5.5: a frame that refers to no other has no ReferenceBlock, and is a keyframe.
             ElementId::REFERENCE_BLOCK => key = false,
@@ -67,8 +73,8 @@ pub(crate) fn read_block(
             _ => {}
         }
     }
-    let block = block.ok_or_else(|| element.missing(ElementId::BLOCK))?;
-    read_frames(&block, raw, Some(key), emit)
+    let block = block.ok_or_else(|| group.missing(ElementId::BLOCK))?;
+    Ok((block, key))
 }
 
 /// Reads the block itself; `group_key` is the keyframe state if the block is in a BlockGroup.
@@ -78,30 +84,39 @@ fn read_frames(
     group_key: Option<bool>,
     emit: &mut dyn FnMut(Block),
 ) -> Result<(), MkvError> {
-    let body = block.body();
-    let short = || block.invalid("a track number, a timestamp and flags");
-    let Vint { value: track, len } = read_vint(body, block.body_offset(), block.id)?.ok_or_else(short)?;
-    let [high, low, block_flags, payload @ ..] = &body[len..] else { return Err(short()) };
-    let kind = if group_key.is_some() { BlockKind::Group } else { BlockKind::Simple };
-    let key = group_key.unwrap_or(block_flags & flags::KEY != 0);
-    let frame = |data| Block {
-        track,
-        relative: i16::from_be_bytes([*high, *low]),
-        key,
-        flags: *block_flags,
-        kind,
-        data: raw.slice_ref(data),
-    };
-    if block_flags & flags::LACING == 0 {
+    let (header, payload) = read_block_header(block, group_key)?;
+    let frame = |data| Block { data: raw.slice_ref(data), ..header.clone() };
+    let lacing = header.flags & flags::LACING;
+    if lacing == 0 {
         emit(frame(payload));
         return Ok(());
     }
     let mut lace = Lace { block, rest: payload };
-    let sizes = lace.read_sizes(block_flags & flags::LACING)?;
+    let sizes = lace.read_sizes(lacing)?;
     for size in sizes {
         emit(frame(lace.take(size)?));
     }
     Ok(())
+}
+
+/// Returns the header of a block as a frame without data, and the payload after it.
+fn read_block_header<'a>(
+    block: &EbmlElement<'a>,
+    group_key: Option<bool>,
+) -> Result<(Block, &'a [u8]), MkvError> {
+    let body = block.body();
+    let short = || block.invalid("a track number, a timestamp and flags");
+    let Vint { value: track, len } = read_vint(body, block.body_offset(), block.id)?.ok_or_else(short)?;
+    let [high, low, block_flags, payload @ ..] = &body[len..] else { return Err(short()) };
+    let header = Block {
+        track,
+        relative: i16::from_be_bytes([*high, *low]),
+        key: group_key.unwrap_or(block_flags & flags::KEY != 0),
+        flags: *block_flags,
+        kind: if group_key.is_some() { BlockKind::Group } else { BlockKind::Simple },
+        data: Bytes::new(),
+    };
+    Ok((header, payload))
 }
 
 /// The payload of a laced block: the number of frames less one, the sizes of all frames but the last, the

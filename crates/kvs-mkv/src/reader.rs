@@ -73,6 +73,17 @@ enum ParentElement {
     Cluster { after_timestamp: bool },
 }
 
+impl ParentElement {
+    /// Returns the id of the element; outside a Segment that of the EBML header.
+    fn id(self) -> ElementId {
+        match self {
+            Self::Root { .. } => ElementId::EBML,
+            Self::Segment => ElementId::SEGMENT,
+            Self::Cluster { .. } => ElementId::CLUSTER,
+        }
+    }
+}
+
 /// The way in which an element is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ElementAction {
@@ -150,19 +161,14 @@ impl MkvReader {
 
     /// Returns the innermost element that is incomplete if the stream ends here.
     fn incomplete_element(&self) -> Option<ElementId> {
-        let in_cluster = matches!(self.parent, ParentElement::Cluster { .. });
-        let parent = match self.parent {
-            ParentElement::Root { .. } => ElementId::EBML,
-            ParentElement::Segment => ElementId::SEGMENT,
-            ParentElement::Cluster { .. } => ElementId::CLUSTER,
-        };
         if let Some((id, _)) = self.skip {
             return Some(id);
         }
         if !self.unread.is_empty() {
             let id = read_id(&self.unread, self.offset).ok().flatten();
-            return Some(id.map_or(parent, |(id, _)| id));
+            return Some(id.map_or(self.parent.id(), |(id, _)| id));
         }
+        let in_cluster = matches!(self.parent, ParentElement::Cluster { .. });
         if in_cluster && self.cluster_end.is_some_and(|end| end > self.offset) {
             return Some(ElementId::CLUSTER);
         }
@@ -278,7 +284,6 @@ impl MkvReader {
     fn choose_action(&self, id: ElementId) -> Result<ElementAction, MkvError> {
         use ParentElement::{Cluster, Root, Segment};
         let header = ElementAction::Buffer { limit: "header_bytes", limit_bytes: self.limits.header_bytes };
-        let block = ElementAction::Buffer { limit: "element_bytes", limit_bytes: self.limits.element_bytes };
         let action = match (self.parent, id) {
             // RFC 8794, section 11.3: the global elements, allowed inside each parent.
             (_, ElementId::VOID | ElementId::CRC32) => ElementAction::Skip,
@@ -292,21 +297,29 @@ impl MkvReader {
                 return Err(self.unexpected(id, "a child of the Segment"));
             }
             (Cluster { after_timestamp: false }, ElementId::TIMESTAMP) => header,
-            (Cluster { after_timestamp: true }, ElementId::TIMESTAMP) => {
-                return Err(self.unexpected(id, "one Timestamp in a Cluster"));
-            }
-            (Cluster { after_timestamp: true }, ElementId::SIMPLE_BLOCK | ElementId::BLOCK_GROUP) => block,
-            (Cluster { .. }, ElementId::SIMPLE_BLOCK | ElementId::BLOCK_GROUP) => {
-                return Err(self.no_timestamp());
-            }
-            (Cluster { .. }, _) if id.is_root_level() || id.is_segment_child() => {
-                return Err(self.unexpected(id, "a child of the Cluster, which has not reached its size"));
-            }
-            // Skipped: SeekHead, Cues, Chapters and Attachments of a Segment, Position and PrevSize of a
-            // Cluster, and unknown elements, which RFC 8794 lets a reader ignore.
-            _ => ElementAction::Skip,
+            (Cluster { after_timestamp }, _) => return self.choose_cluster_action(id, after_timestamp),
+            // Skipped: SeekHead, Cues, Chapters and Attachments, and unknown elements, which RFC 8794 lets a
+            // reader ignore.
+            (Segment, _) => ElementAction::Skip,
         };
         Ok(action)
+    }
+
+    /// Returns the way in which a child of a Cluster is read, other than its first Timestamp.
+    fn choose_cluster_action(&self, id: ElementId, after_timestamp: bool) -> Result<ElementAction, MkvError> {
+        match id {
+            ElementId::TIMESTAMP => Err(self.unexpected(id, "one Timestamp in a Cluster")),
+            ElementId::SIMPLE_BLOCK | ElementId::BLOCK_GROUP if !after_timestamp => Err(self.no_timestamp()),
+            ElementId::SIMPLE_BLOCK | ElementId::BLOCK_GROUP => {
+                let limit_bytes = self.limits.element_bytes;
+                Ok(ElementAction::Buffer { limit: "element_bytes", limit_bytes })
+            }
+            _ if id.is_root_level() || id.is_segment_child() => {
+                Err(self.unexpected(id, "a child of the Cluster, which has not reached its size"))
+            }
+            // Skipped: Position and PrevSize, and unknown elements, which RFC 8794 lets a reader ignore.
+            _ => Ok(ElementAction::Skip),
+        }
     }
 
     fn unexpected(&self, element: ElementId, expected: &'static str) -> MkvError {
@@ -374,12 +387,7 @@ impl MkvReader {
 
     fn read_element(&mut self, element: &EbmlElement<'_>, raw: &Bytes) -> Result<(), MkvError> {
         let event = match element.id {
-            ElementId::EBML => {
-                check_ebml_header(element)?;
-                self.stretch_start = element.offset;
-                self.parent = ParentElement::Root { after_header: true };
-                MkvEvent::DocumentStart
-            }
+            ElementId::EBML => self.begin_document(element)?,
             ElementId::INFO => read_info(element)?,
             ElementId::TRACKS => MkvEvent::Tracks(read_tracks(element, &self.limits)?),
             ElementId::TAGS => MkvEvent::Tags(read_tags(element, &self.limits)?),
@@ -387,14 +395,17 @@ impl MkvReader {
                 self.parent = ParentElement::Cluster { after_timestamp: true };
                 MkvEvent::ClusterStart { timestamp: element.uint(0)? }
             }
-            _ => {
-                let ready = &mut self.ready;
-                let mut emit = |block| ready.push_back(MkvEvent::Block(block));
-                return read_block(element, raw, &mut emit);
-            }
+            _ => return read_block(element, raw, &mut |block| self.ready.push_back(MkvEvent::Block(block))),
         };
         self.ready.push_back(event);
         Ok(())
+    }
+
+    fn begin_document(&mut self, header: &EbmlElement<'_>) -> Result<MkvEvent, MkvError> {
+        check_ebml_header(header)?;
+        self.stretch_start = header.offset;
+        self.parent = ParentElement::Root { after_header: true };
+        Ok(MkvEvent::DocumentStart)
     }
 }
 

@@ -45,16 +45,26 @@ fn read_simple_tags(
         if child.id != ElementId::SIMPLE_TAG {
             continue;
         }
-        let too_many =
-            |limit, count| MkvError::TooMany { offset: child.offset, element: child.id, limit, count };
-        if depth >= limits.depth {
-            return Err(too_many("depth", limits.depth));
-        }
-        if tags.len() >= limits.tags {
-            return Err(too_many("tags", limits.tags));
-        }
+        check_tag_limits(&child, limits, depth, tags.len())?;
         tags.push(read_name_and_value(&child)?);
         read_simple_tags(&child, limits, depth + 1, tags)?;
+    }
+    Ok(())
+}
+
+/// Returns an error if a SimpleTag at this depth, after `count` others, exceeds a limit.
+fn check_tag_limits(
+    tag: &EbmlElement<'_>,
+    limits: &MkvLimits,
+    depth: usize,
+    count: usize,
+) -> Result<(), MkvError> {
+    let too_many = |limit, count| MkvError::TooMany { offset: tag.offset, element: tag.id, limit, count };
+    if depth >= limits.depth {
+        return Err(too_many("depth", limits.depth));
+    }
+    if count >= limits.tags {
+        return Err(too_many("tags", limits.tags));
     }
     Ok(())
 }

@@ -69,17 +69,8 @@ impl TrackEntry {
 
     fn read(entry: &EbmlElement<'_>) -> Result<Self, MkvError> {
         let mut number = None;
-        let mut track = Self {
-            number: 0,
-            kind: TrackKind::Other(0),
-            codec_id: String::new(),
-            codec_private: Bytes::new(),
-            width_px: 0,
-            height_px: 0,
-            default_duration_ns: None,
-            // A copy, because a slice would keep the whole received buffer alive for as long as the track.
-            raw: Bytes::copy_from_slice(entry.raw),
-        };
+        // A copy, because a slice would keep the whole received buffer alive for as long as the track.
+        let mut track = Self::without_fields(Bytes::copy_from_slice(entry.raw));
         for child in entry.children() {
             let child = child?;
             match child.id {
@@ -96,6 +87,19 @@ impl TrackEntry {
         // The only child without which the track is useless: no block could refer to it.
         track.number = number.ok_or_else(|| entry.missing(ElementId::TRACK_NUMBER))?;
         Ok(track)
+    }
+
+    fn without_fields(raw: Bytes) -> Self {
+        Self {
+            number: 0,
+            kind: TrackKind::Other(0),
+            codec_id: String::new(),
+            codec_private: Bytes::new(),
+            width_px: 0,
+            height_px: 0,
+            default_duration_ns: None,
+            raw,
+        }
     }
 
     fn read_video(&mut self, video: &EbmlElement<'_>) -> Result<(), MkvError> {

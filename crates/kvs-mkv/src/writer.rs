@@ -108,35 +108,28 @@ pub fn cluster(out: &mut Vec<u8>, timestamp: u64, blocks: &[Block]) {
         let other_flags = frame.flags & !(flags::KEY | flags::LACING);
         match frame.kind {
             BlockKind::Simple => {
-                let key = if frame.key { flags::KEY } else { 0 };
-                write_block(
-                    &mut body,
-                    ElementId::SIMPLE_BLOCK,
-                    frame.track,
-                    frame.relative,
-                    other_flags | key,
-                    &frame.data,
-                );
+                let simple_flags = other_flags | if frame.key { flags::KEY } else { 0 };
+                write_frame(&mut body, ElementId::SIMPLE_BLOCK, frame, simple_flags);
             }
-            BlockKind::Group => {
-                let mut group = Vec::new();
-                write_block(
-                    &mut group,
-                    ElementId::BLOCK,
-                    frame.track,
-                    frame.relative,
-                    other_flags,
-                    &frame.data,
-                );
-                if !frame.key {
-                    // The value, -1, is not a real distance: readers only test that the element is present.
-                    write_element(&mut group, ElementId::REFERENCE_BLOCK, &[0xFF]);
-                }
-                write_element(&mut body, ElementId::BLOCK_GROUP, &group);
-            }
+            BlockKind::Group => write_block_group(&mut body, frame, other_flags),
         }
     }
     write_element(out, ElementId::CLUSTER, &body);
+}
+
+/// Writes a BlockGroup of one frame.
+fn write_block_group(out: &mut Vec<u8>, frame: &Block, block_flags: u8) {
+    let mut group = Vec::new();
+    write_frame(&mut group, ElementId::BLOCK, frame, block_flags);
+    if !frame.key {
+        // The value, -1, is not a real distance: readers only test that the element is present.
+        write_element(&mut group, ElementId::REFERENCE_BLOCK, &[0xFF]);
+    }
+    write_element(out, ElementId::BLOCK_GROUP, &group);
+}
+
+fn write_frame(out: &mut Vec<u8>, element: ElementId, frame: &Block, block_flags: u8) {
+    write_block(out, element, frame.track, frame.relative, block_flags, &frame.data);
 }
 
 fn write_block(
@@ -171,12 +164,16 @@ fn write_track_entry(out: &mut Vec<u8>, track: &TrackEntry) {
         write_uint(&mut body, ElementId::DEFAULT_DURATION, duration_ns);
     }
     if track.kind == TrackKind::Video {
-        let mut video = Vec::new();
-        write_uint(&mut video, ElementId::PIXEL_WIDTH, u64::from(track.width_px));
-        write_uint(&mut video, ElementId::PIXEL_HEIGHT, u64::from(track.height_px));
-        write_element(&mut body, ElementId::VIDEO, &video);
+        write_video(&mut body, track);
     }
     write_element(out, ElementId::TRACK_ENTRY, &body);
+}
+
+fn write_video(out: &mut Vec<u8>, track: &TrackEntry) {
+    let mut body = Vec::new();
+    write_uint(&mut body, ElementId::PIXEL_WIDTH, u64::from(track.width_px));
+    write_uint(&mut body, ElementId::PIXEL_HEIGHT, u64::from(track.height_px));
+    write_element(out, ElementId::VIDEO, &body);
 }
 
 fn write_uint(out: &mut Vec<u8>, id: ElementId, value: u64) {

@@ -112,31 +112,16 @@ impl Sim {
     ///
     /// The address is in use, the certificate cannot be made, or `data_dir` cannot be read or written.
     pub fn start(config: SimConfig) -> Result<Self, SimError> {
-        let limits = StreamLimits {
-            stream_bytes: config.stream_bytes,
-            readers: config.readers,
-            delivery: config.delivery,
-        };
-        let store =
-            Arc::new(StreamStore::open(config.clock, limits, config.data_dir)?.in_region(config.region));
-        store.plan_faults(config.faults);
-        let failed = |source| SimError::Listen { address: config.listen, source };
+        let store = open_store(&config)?;
+        let failed = move |source| SimError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).map_err(failed)?;
         // Port 0 is resolved here, before the certificate and the endpoints that name it.
         let address = listener.local_addr().map_err(failed)?;
         let certificate = config.tls.then(|| tls::self_signed(address.ip())).transpose()?;
-        let scheme = if config.tls { "https" } else { "http" };
         let stop = CancellationToken::new();
-        let state = ApiState {
-            store: Arc::clone(&store),
-            address,
-            scheme,
-            fragments_per_s: config.fragments_per_s,
-            stop: stop.clone(),
-            hls: Arc::new(HlsSessions::new(config.max_hls_session)),
-            images: config.images,
-        };
         let limit = ConnectionLimit::new(config.max_connections);
+        let state = api_state(config, Arc::clone(&store), address, stop.clone());
+        let scheme = state.scheme;
         let server = serve(listener, state, limit, certificate.as_ref(), stop.clone()).map_err(failed)?;
         Ok(Self {
             address,
@@ -191,6 +176,37 @@ impl Sim {
             join(player).await;
         }
         join(self.server).await;
+    }
+}
+
+/// Opens the store of all streams, and plans their faults.
+fn open_store(config: &SimConfig) -> Result<Arc<StreamStore>, SimError> {
+    let limits = StreamLimits {
+        stream_bytes: config.stream_bytes,
+        readers: config.readers,
+        delivery: config.delivery,
+    };
+    let store = StreamStore::open(config.clock.clone(), limits, config.data_dir.clone())?;
+    let store = store.in_region(config.region.clone());
+    store.plan_faults(config.faults.clone());
+    Ok(Arc::new(store))
+}
+
+/// Returns the state that all operations share.
+fn api_state(
+    config: SimConfig,
+    store: Arc<StreamStore>,
+    address: SocketAddr,
+    stop: CancellationToken,
+) -> ApiState {
+    ApiState {
+        store,
+        address,
+        scheme: if config.tls { "https" } else { "http" },
+        fragments_per_s: config.fragments_per_s,
+        stop,
+        hls: Arc::new(HlsSessions::new(config.max_hls_session)),
+        images: config.images,
     }
 }
 

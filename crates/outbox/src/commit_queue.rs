@@ -248,8 +248,8 @@ impl CommitQueue {
         QueueStatus {
             entries: (durable.entries + reserved.entries).saturating_sub(acked.len() as u64),
             bytes: durable.bytes.saturating_add(reserved.bytes),
-            // A queue on disk is older than every commit in memory.
-            oldest: durable.oldest.or(reserved.oldest),
+            // Without the commits in memory, which are newer than every entry on disk.
+            oldest: durable.oldest,
             dropped: *dropped,
         }
     }

@@ -13,7 +13,7 @@ use crate::disk::{Disk, OutboxFolder};
 use crate::entry::{EntryId, OutboxCommit, OutboxEntry};
 use crate::error::{CloseError, CommitError, OpenError, ReadError};
 use crate::sink::{self, SinkHandle, SinkSpec};
-use crate::store::{EntryQuery, OutboxStore, StoreError};
+use crate::store::{EntryQuery, OutboxStore, StoreError, StoreState};
 use crate::totals::{PendingTotals, SinkQuota};
 use crate::writer::{DiskHealth, OutboxWriter, RETRY, StoreSlot};
 
@@ -91,11 +91,7 @@ impl Outbox {
         retry: (Duration, Duration),
     ) -> Result<(Self, OpenReport), OpenError> {
         sink::check_names(&sinks)?;
-        let located = |why: StoreError| why.at(disk.location());
-        disk.create(&|database| OutboxStore::create(database).map_err(located))?;
-        let (store, state) = OutboxStore::open(&*disk).map_err(located)?;
-        // From here until `close` a crash leaves `closed` at 0, by which the next opening recognizes it.
-        store.mark_closed(false).map_err(located)?;
+        let (store, state) = open_store(&*disk)?;
         // A new database is marked as closed, so it counts as a clean start.
         let report =
             OpenReport { orphaned: orphaned(&state.pending, &sinks), unclean_shutdown: !store.was_closed() };
@@ -112,9 +108,7 @@ impl Outbox {
             health: sender,
             retry,
         };
-        // A thread and not a task: redb blocks in fdatasync, which takes seconds on a busy disk.
-        let thread = Builder::new().name("outbox".into()).spawn(|| writer.run());
-        let writer = Mutex::new(Some(thread.map_err(|why| OpenError::Thread { why: why.to_string() })?));
+        let writer = Mutex::new(Some(spawn_writer(writer)?));
         Ok((Self(Arc::new(OutboxInner { id, location, queue, slot, health, writer })), report))
     }
 
@@ -247,6 +241,22 @@ impl Drop for OutboxInner {
     fn drop(&mut self) {
         self.close().unwrap_or_default();
     }
+}
+
+/// Opens the database, which is created if missing, and marks it as in use.
+fn open_store(disk: &dyn Disk) -> Result<(OutboxStore, StoreState), OpenError> {
+    let located = |why: StoreError| why.at(disk.location());
+    disk.create(&|database| OutboxStore::create(database).map_err(located))?;
+    let (store, state) = OutboxStore::open(disk).map_err(located)?;
+    // From here until `close` a crash leaves `closed` at 0, by which the next opening recognizes it.
+    store.mark_closed(false).map_err(located)?;
+    Ok((store, state))
+}
+
+fn spawn_writer(writer: OutboxWriter) -> Result<JoinHandle<Result<(), CloseError>>, OpenError> {
+    // A thread and not a task: redb blocks in fdatasync, which takes seconds on a busy disk.
+    let thread = Builder::new().name("outbox".into()).spawn(|| writer.run());
+    thread.map_err(|why| OpenError::Thread { why: why.to_string() })
 }
 
 fn quota_of(sink: &SinkSpec) -> SinkQuota {

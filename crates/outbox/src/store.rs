@@ -186,15 +186,7 @@ impl OutboxStore {
         // Acknowledgements alone keep the number: the batch that is being retried has the next one.
         let number = batch.number.unwrap_or(state.batch);
         let mut tables = OutboxTables::open(&transaction, state.pending.clone())?;
-        for queued in &batch.commits {
-            tables.insert_commit(&queued.commit, millis(queued.at), quotas)?;
-        }
-        for (sink, id) in &batch.acks {
-            tables.release(&quotas[*sink].name, id.0)?;
-        }
-        for name in &batch.drop_sinks {
-            tables.drop_sink(name)?;
-        }
+        apply_changes(&mut tables, batch, quotas)?;
         // Trimmed last: a batch may both fill a queue and acknowledge entries of it. Cleared: a retry runs this again.
         effects.dropped.clear();
         for quota in quotas {
@@ -254,16 +246,9 @@ impl OutboxStore {
             if found.len() == query.max_entries || (bytes > room && !found.is_empty()) {
                 break;
             }
-            let Some(entry) = entries.get(id)? else { return Ok(None) };
-            let (source, payload) = entry.value();
-            let attached = if takes_attachments { attached(&attachments, id)? } else { Vec::new() };
-            let payload = Bytes::copy_from_slice(payload);
-            found.push(OutboxEntry {
-                id: EntryId(id),
-                source: source.to_owned(),
-                payload,
-                attachments: attached,
-            });
+            let stored = read_entry(&entries, &attachments, id, takes_attachments)?;
+            let Some(entry) = stored else { return Ok(None) };
+            found.push(entry);
             room = room.saturating_sub(bytes);
         }
         Ok(Some(found))
@@ -281,6 +266,24 @@ pub(crate) struct EntryQuery<'a> {
     pub(crate) except: &'a std::collections::BTreeSet<EntryId>,
 }
 
+/// Stores the commits of a batch, and removes what it acknowledges and drops.
+fn apply_changes(
+    tables: &mut OutboxTables<'_>,
+    batch: &WriteBatch,
+    quotas: &[SinkQuota],
+) -> Result<(), redb::Error> {
+    for queued in &batch.commits {
+        tables.insert_commit(&queued.commit, millis(queued.at), quotas)?;
+    }
+    for (sink, id) in &batch.acks {
+        tables.release(&quotas[*sink].name, id.0)?;
+    }
+    for name in &batch.drop_sinks {
+        tables.drop_sink(name)?;
+    }
+    Ok(())
+}
+
 fn connect(disk: &dyn Disk) -> Result<BoxedBackend, StoreError> {
     disk.connect().map(BoxedBackend).map_err(|why| StoreError::Disk(why.to_string()))
 }
@@ -290,6 +293,20 @@ fn builder() -> Builder {
     // redb verifies a file by itself only after a crash: it would trust one that was altered while closed, or panic.
     builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
     builder
+}
+
+/// Returns a stored entry, or `None` if the database does not have it.
+fn read_entry(
+    entries: &impl ReadableTable<u64, (&'static str, &'static [u8])>,
+    attachments: &impl ReadableTable<(u64, u32), &'static [u8]>,
+    id: u64,
+    takes_attachments: bool,
+) -> Result<Option<OutboxEntry>, redb::Error> {
+    let Some(row) = entries.get(id)? else { return Ok(None) };
+    let (source, payload) = row.value();
+    let attachments = if takes_attachments { attached(attachments, id)? } else { Vec::new() };
+    let (source, payload) = (source.to_owned(), Bytes::copy_from_slice(payload));
+    Ok(Some(OutboxEntry { id: EntryId(id), source, payload, attachments }))
 }
 
 fn attached(

@@ -76,19 +76,7 @@ impl<'tx> OutboxTables<'tx> {
         let id = self.next_id;
         // An entry that no sink gets uses a number up too: gaps do no harm, and ids stay in the order of commits.
         self.next_id += 1;
-        let (mut sinks, mut takers) = (0, 0);
-        // By configured sink and not by `entry.sinks`, which may name a sink twice.
-        for (index, quota) in quotas.iter().enumerate() {
-            if !entry.sinks.contains(&SinkHandle(index)) {
-                continue;
-            }
-            let takes = quota.takes_attachments && !entry.attachments.is_empty();
-            let bytes = entry.quota_bytes(takes);
-            self.pending.insert((quota.name.as_str(), id), (bytes, takes, at_ms))?;
-            self.totals.entry(quota.name.clone()).or_default().add(bytes);
-            sinks += 1;
-            takers += u32::from(takes);
-        }
+        let (sinks, takers) = self.enqueue(id, entry, at_ms, quotas)?;
         if sinks == 0 {
             return Ok(());
         }
@@ -100,6 +88,28 @@ impl<'tx> OutboxTables<'tx> {
             self.attachments.insert((id, index), &attachment[..])?;
         }
         Ok(())
+    }
+
+    /// Adds an entry to the queues of its sinks. Returns the number of these sinks, and of those that take its attachments.
+    fn enqueue(
+        &mut self,
+        id: u64,
+        entry: &NewEntry,
+        at_ms: u64,
+        quotas: &[SinkQuota],
+    ) -> Result<(u32, u32), redb::Error> {
+        let (mut sinks, mut takers) = (0, 0);
+        // By configured sink and not by `entry.sinks`, which may name a sink twice.
+        let configured = quotas.iter().enumerate();
+        for (_, quota) in configured.filter(|(index, _)| entry.sinks.contains(&SinkHandle(*index))) {
+            let takes = quota.takes_attachments && !entry.attachments.is_empty();
+            let bytes = entry.quota_bytes(takes);
+            self.pending.insert((quota.name.as_str(), id), (bytes, takes, at_ms))?;
+            self.totals.entry(quota.name.clone()).or_default().add(bytes);
+            sinks += 1;
+            takers += u32::from(takes);
+        }
+        Ok((sinks, takers))
     }
 
     /// Removes an entry from a sink's queue, and deletes it with its last sink. An entry that is not in the queue is ignored.

@@ -18,16 +18,7 @@ impl SettingsBuilder<'_> {
         let at = root_key("cameras");
         let cameras = &self.raw.cameras;
         self.check_unique_ids(cameras, &at);
-        if cameras.is_empty() {
-            self.problem(
-                &KeyPath::default(),
-                "`cameras` is missing",
-                "name at least one camera under `cameras`",
-            );
-        } else if !cameras.iter().any(|camera| camera.enabled) {
-            let remedy = "write `enabled: true` for at least one";
-            self.problem(&at, "no camera is enabled", remedy);
-        }
+        self.check_any_enabled(cameras, &at);
         let mut specs = Vec::new();
         for (i, camera) in cameras.iter().enumerate() {
             specs.extend(self.camera(camera, &at.index(i)));
@@ -43,6 +34,19 @@ impl SettingsBuilder<'_> {
                 self.problem(&at.index(i).key("id"), message, "give each camera a unique id");
             }
             first.entry(&camera.id).or_insert(i);
+        }
+    }
+
+    fn check_any_enabled(&mut self, cameras: &[CameraSection], at: &KeyPath) {
+        if cameras.is_empty() {
+            self.problem(
+                &KeyPath::default(),
+                "`cameras` is missing",
+                "name at least one camera under `cameras`",
+            );
+        } else if !cameras.iter().any(|camera| camera.enabled) {
+            let remedy = "write `enabled: true` for at least one";
+            self.problem(at, "no camera is enabled", remedy);
         }
     }
 

@@ -20,17 +20,20 @@ impl SettingsBuilder<'_> {
             // Characters may be blank, repeated or invisible: the list is the output alphabet of the model.
             ClassList::Inline(characters) if is_recognition => Some(characters.clone()),
             ClassList::Inline(names) => self.inline_classes(names, at),
-            ClassList::File(path) => {
-                let text = self.read_class_file(path, at)?;
-                let names = if is_recognition { parse_characters(&text) } else { parse_names(&text) };
-                match names {
-                    Ok(names) => Some(names),
-                    Err(ClassFileFault { line, message, remedy }) => {
-                        let line = line.map(|line| format!("line {line} of ")).unwrap_or_default();
-                        self.problem(at, format!("{line}the class file {path} {message}"), remedy);
-                        None
-                    }
-                }
+            ClassList::File(path) => self.class_file(path, is_recognition, at),
+        }
+    }
+
+    /// Returns the names, or the characters of a recognition model, in a file.
+    fn class_file(&mut self, path: &str, is_recognition: bool, at: &KeyPath) -> Option<Vec<String>> {
+        let text = self.read_class_file(path, at)?;
+        let names = if is_recognition { parse_characters(&text) } else { parse_names(&text) };
+        match names {
+            Ok(names) => Some(names),
+            Err(ClassFileFault { line, message, remedy }) => {
+                let line = line.map(|line| format!("line {line} of ")).unwrap_or_default();
+                self.problem(at, format!("{line}the class file {path} {message}"), remedy);
+                None
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The section `models`, and the references to models.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::detect::{InputEncoding, ModelSpec};
@@ -22,16 +22,38 @@ impl SettingsBuilder<'_> {
 
     fn named_model(&mut self, name: &str, model: &ModelSection) -> Option<ModelSpec> {
         let at = root_key("models").key(name);
-        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c)) {
-            let remedy = "use letters, digits, _ and - only, to distinguish the name from a path";
-            self.problem(&at, format!("{name:?} is not a valid model name"), remedy);
-        }
+        self.check_model_name(name, &at);
+        let is_recognition = self.is_recognition_model(name);
         let classes = match &model.classes {
             None => None,
-            Some(classes) => {
-                Some(self.classes(classes, self.is_recognition_model(name), &at.key("classes"))?)
-            }
+            Some(classes) => Some(self.classes(classes, is_recognition, &at.key("classes"))?),
         };
+        let (path, int8) = self.model_paths(model, &at)?;
+        self.check_yolox(model, &at);
+        Some(ModelSpec {
+            name: name.to_owned(),
+            path,
+            sha256: lower_case(model.sha256.as_deref()),
+            int8,
+            int8_sha256: lower_case(model.int8_sha256.as_deref()),
+            engine: model.engine,
+            layout: model.layout,
+            box_units: model.box_units,
+            input: model.input.as_ref().map(input_encoding).unwrap_or_default(),
+            classes,
+            threads: model.threads.map(usize::from),
+        })
+    }
+
+    fn check_model_name(&mut self, name: &str, at: &KeyPath) {
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c)) {
+            let remedy = "use letters, digits, _ and - only, to distinguish the name from a path";
+            self.problem(at, format!("{name:?} is not a valid model name"), remedy);
+        }
+    }
+
+    /// Returns the paths of the model's file and of its quantised twin.
+    fn model_paths(&mut self, model: &ModelSection, at: &KeyPath) -> Option<(PathBuf, Option<PathBuf>)> {
         let path = self.onnx_path(&model.path, &at.key("path"))?;
         let int8 = match &model.int8 {
             None => None,
@@ -44,33 +66,24 @@ impl SettingsBuilder<'_> {
                 "remove it, or name the quantised twin under `int8`",
             );
         }
-        // The cache names files by the digest in lower case.
-        let lower = |digest: &Option<String>| digest.as_ref().map(|digest| digest.to_ascii_lowercase());
-        let (sha256, int8_sha256) = (lower(&model.sha256), lower(&model.int8_sha256));
+        Some((path.into(), int8))
+    }
+
+    /// Reports the keys that do not fit the layout `yolox`.
+    fn check_yolox(&mut self, model: &ModelSection, at: &KeyPath) {
+        if model.layout != LayoutChoice::Yolox {
+            return;
+        }
         // YOLOX takes BGR from 0 to 255; a missing `input` would be RGB from 0 to 1, and find nothing.
-        if model.layout == LayoutChoice::Yolox && model.input.is_none() {
+        if model.input.is_none() {
             let message = "layout yolox requires an `input`: YOLOX does not take RGB from 0 to 1";
             let remedy = "add `input: { range: 0..255, order: bgr }`, or the encoding of your export";
             self.problem(&at.key("layout"), message, remedy);
         }
-        if model.layout == LayoutChoice::Yolox && model.box_units == BoxUnits::Normalized {
+        if model.box_units == BoxUnits::Normalized {
             let message = "layout yolox does not support `box_units: normalized`: its boxes are relative to the cells of its grid";
             self.problem(&at.key("box_units"), message, "remove `box_units`");
         }
-        let input = model.input.as_ref().map(input_encoding).unwrap_or_default();
-        Some(ModelSpec {
-            name: name.to_owned(),
-            path: path.into(),
-            sha256,
-            int8,
-            int8_sha256,
-            engine: model.engine,
-            layout: model.layout,
-            box_units: model.box_units,
-            input,
-            classes,
-            threads: model.threads.map(usize::from),
-        })
     }
 
     /// Returns `true` if a camera recognizes text with the model.
@@ -133,6 +146,11 @@ impl SettingsBuilder<'_> {
     }
 }
 
+/// Returns a digest in lower case, in which the cache names files.
+fn lower_case(digest: Option<&str>) -> Option<String> {
+    digest.map(str::to_ascii_lowercase)
+}
+
 fn input_encoding(input: &ModelInput) -> InputEncoding {
     let default = InputEncoding::default();
     let white = match input.range {
@@ -176,12 +194,7 @@ fn refusal(path: &str) -> Option<(String, String)> {
     let extension =
         Path::new(file).extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
     match extension.as_str() {
-        "pt" | "pth" => Some((
-            format!("{path:?} contains PyTorch weights, which only Python can read"),
-            "export them to ONNX where they were trained: `torch.onnx.export(model, images, \"model.onnx\")`, \
-             or `yolo export model=model.pt format=onnx`; then write the path of the .onnx file"
-                .to_owned(),
-        )),
+        "pt" | "pth" => Some(pytorch_refusal(path)),
         // The name of a remote file need not have an extension.
         _ if address.is_some() => None,
         "onnx" => None,
@@ -190,4 +203,14 @@ fn refusal(path: &str) -> Option<(String, String)> {
             "export the model to ONNX and write the path of the .onnx file".to_owned(),
         )),
     }
+}
+
+/// Returns the message and remedy for the weights of PyTorch.
+fn pytorch_refusal(path: &str) -> (String, String) {
+    (
+        format!("{path:?} contains PyTorch weights, which only Python can read"),
+        "export them to ONNX where they were trained: `torch.onnx.export(model, images, \"model.onnx\")`, \
+         or `yolo export model=model.pt format=onnx`; then write the path of the .onnx file"
+            .to_owned(),
+    )
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kvs_config::raw::{
-    AlprSection, CameraSection, DetectorBlock, DetectorType, MinBox, PipelineSection, TemporalConfirm,
+    AlprSection, CameraSection, DetectionOptions, DetectorBlock, DetectorType, MinBox, PipelineSection,
 };
 use kvs_config::{KeyPath, closest};
 
@@ -61,41 +61,51 @@ impl SettingsBuilder<'_> {
         context: EntryContext<'_>,
         at: &KeyPath,
     ) -> Option<PipelineEntry> {
-        let EntryContext { detector, roi, is_needed } = context;
         let block = self.block(entry, at)?;
         let at = at.key(entry.kind.as_str());
-        let (model, ocr) = self.entry_models(block, is_needed, &at);
-        let (classes, agnostic_nms, alpr) = match block {
-            DetectorBlock::Objects(section) => (section.classes.as_deref(), section.agnostic_nms, None),
-            DetectorBlock::Alpr(section) => (None, false, Some(section)),
-        };
-        // A misspelt class would be a detector that never reports anything.
-        if let (Some(names), Some(model)) = (classes, &model) {
-            self.check_classes(names, model, &at.key("classes"));
+        let (model, ocr) = self.entry_models(block, context.is_needed, &at);
+        let mut rules = self.detection_rules(entry.kind, block.options(), context, &at);
+        match block {
+            DetectorBlock::Objects(section) => {
+                // A misspelt class would be a detector that never reports anything.
+                if let (Some(names), Some(model)) = (&section.classes, &model) {
+                    self.check_classes(names, model, &at.key("classes"));
+                }
+                rules.classes = section.classes.as_deref().map(shared_names);
+                rules.agnostic_nms = section.agnostic_nms;
+            }
+            DetectorBlock::Alpr(alpr) => {
+                rules.reading = Some(self.ocr_rules(alpr, &at.key("plate_patterns")));
+            }
         }
-        let shared_names = |names: &[String]| names.iter().map(|name| Arc::from(&**name)).collect();
-        let options = block.options();
-        let rules = Rules {
+        model.map(|model| PipelineEntry { rules, model, ocr })
+    }
+
+    /// Returns the rules that entries of every type have. Classes, `agnostic_nms` and reading are placeholders for the type to set.
+    fn detection_rules(
+        &mut self,
+        kind: DetectorType,
+        options: &DetectionOptions,
+        context: EntryContext<'_>,
+        at: &KeyPath,
+    ) -> Rules {
+        let EntryContext { detector, roi, .. } = context;
+        Rules {
             detector,
-            kind: entry.kind.as_str().to_owned(),
+            kind: kind.as_str().to_owned(),
             thresholds: Thresholds { conf: narrow(options.conf_threshold), nms_iou: narrow(options.nms_iou) },
-            agnostic_nms,
-            classes: classes.map(shared_names),
+            agnostic_nms: false,
+            classes: None,
             min_box: options.min_box.map(|min_box| self.min_box(min_box, roi, &at.key("min_box"))),
             roi: roi.cloned(),
-            confirm: self.confirm(
-                &options.temporal_confirm,
-                options.conf_threshold,
-                &at.key("temporal_confirm"),
-            ),
+            confirm: self.confirm(options, &at.key("temporal_confirm")),
             max_disappeared_ms: milliseconds(options.max_disappeared_seconds),
             cooldown_ms: milliseconds(options.cooldown_seconds),
             dwell_ms: milliseconds(options.dwell_seconds.unwrap_or_default()),
             update_ms: options.update_seconds.map(milliseconds),
             quiet_ms: options.activity.map(|activity| milliseconds(activity.quiet_seconds)),
-            reading: alpr.map(|alpr| self.ocr_rules(alpr, &at.key("plate_patterns"))),
-        };
-        model.map(|model| PipelineEntry { rules, model, ocr })
+            reading: None,
+        }
     }
 
     /// Returns the block named like the entry's type. Blocks of other types are reported.
@@ -204,7 +214,8 @@ impl SettingsBuilder<'_> {
         (narrow(width), narrow(height))
     }
 
-    fn confirm(&mut self, confirm: &TemporalConfirm, conf: f64, at: &KeyPath) -> Confirm {
+    fn confirm(&mut self, options: &DetectionOptions, at: &KeyPath) -> Confirm {
+        let (confirm, conf) = (&options.temporal_confirm, options.conf_threshold);
         let frames = confirm.frames;
         // The schema admits each value by itself.
         let window = confirm.window.unwrap_or(frames.max(3));
@@ -222,6 +233,10 @@ impl SettingsBuilder<'_> {
             median_conf: narrow(confirm.median_conf.unwrap_or(default_median)),
         }
     }
+}
+
+fn shared_names(names: &[String]) -> Vec<Arc<str>> {
+    names.iter().map(|name| Arc::from(&**name)).collect()
 }
 
 /// Returns the name of an entry in event ids: its type, with `#2`, `#3`... for further entries of the type.

@@ -76,27 +76,29 @@ impl SettingsBuilder<'_> {
     }
 
     fn filter(&mut self, roi: &RoiSection, at: &KeyPath) -> RoiFilter {
+        self.check_overlap(roi, at);
         match (roi.filter, roi.min_overlap) {
-            (FilterName::Overlap, Some(share)) => return RoiFilter::Overlap(narrow(share)),
+            (FilterName::Any, _) => RoiFilter::Any,
+            (FilterName::All, _) => RoiFilter::All,
+            (FilterName::Overlap, Some(share)) => RoiFilter::Overlap(narrow(share)),
+            // `overlap` without `min_overlap` was reported above.
+            (FilterName::Center, _) | (FilterName::Overlap, None) => RoiFilter::Center,
+        }
+    }
+
+    /// Reports `filter: overlap` without `min_overlap`, and the reverse.
+    fn check_overlap(&mut self, roi: &RoiSection, at: &KeyPath) {
+        match (roi.filter, roi.min_overlap) {
             (FilterName::Overlap, None) => {
                 let message = "`filter: overlap` requires `min_overlap`";
                 self.problem(&at.key("filter"), message, "add `min_overlap`, a number from 0.01 to 1");
             }
-            (_, Some(_)) => {
+            (FilterName::Any | FilterName::All | FilterName::Center, Some(_)) => {
                 let message = "`min_overlap` is given, but `filter` is not overlap";
-                self.problem(
-                    &at.key("min_overlap"),
-                    message,
-                    "write `filter: overlap`, or remove `min_overlap`",
-                );
+                let remedy = "write `filter: overlap`, or remove `min_overlap`";
+                self.problem(&at.key("min_overlap"), message, remedy);
             }
-            (_, None) => {}
-        }
-        match roi.filter {
-            FilterName::Any => RoiFilter::Any,
-            FilterName::All => RoiFilter::All,
-            // `overlap` without `min_overlap` was reported above.
-            FilterName::Center | FilterName::Overlap => RoiFilter::Center,
+            _ => {}
         }
     }
 }

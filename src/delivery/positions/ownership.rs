@@ -357,18 +357,15 @@ impl Positions {
                 Err(WriteError::Failure(failure)) => return self.failed(&failure),
                 // An operator has deleted the item: it is claimed again, as after an outage.
                 Err(WriteError::Fenced(None)) => return self.is_gone(&camera),
-                Err(WriteError::Fenced(Some(item))) if self.is_ours(&item, fence) => {
-                    // The answer to an earlier write was lost; if to this one, it is done.
-                    let is_done = packed.as_ref().is_none_or(|packed| packed.is_in(&item));
-                    if is_done {
-                        return self.written(&camera, item.fence(), at.as_ref());
-                    }
-                    fence = item.fence();
-                }
-                Err(WriteError::Fenced(Some(item))) => {
+                Err(WriteError::Fenced(Some(item))) if !self.is_ours(&item, fence) => {
                     self.replaced(&camera, &item);
                     return true;
                 }
+                // The answer to an earlier write was lost; if to this one, it is done.
+                Err(WriteError::Fenced(Some(item))) => match &packed {
+                    Some(packed) if !packed.is_in(&item) => fence = item.fence(),
+                    _ => return self.written(&camera, item.fence(), at.as_ref()),
+                },
             }
         }
         // Keeps the newest fence for the next round; the checkpoint stays due.

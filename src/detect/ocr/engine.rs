@@ -107,20 +107,10 @@ impl ReadEngine {
         let input = LineShape::read(&net.inputs()).map_err(faulty)?;
         let given = spec.classes.as_deref();
         let characters = characters(given, net.metadata("character").as_deref()).map_err(faulty)?;
-        let TextWarmUp { classes, logits, warmup_ms, infer_ms } = warm_up(&mut net, input).map_err(faulty)?;
-        let alphabet = Alphabet::fit(&characters, classes).map_err(faulty)?;
-        let info = TextModelInfo {
-            id: ModelId { name: spec.name.clone(), sha256: candidate.sha256().to_owned() },
-            input,
-            characters: characters.len(),
-            device: candidate.device(),
-            fallback: None,
-            engine: EngineInfo::default(),
-            threads: candidate.threads,
-            warmup_ms,
-            infer_ms,
-        };
-        let tensor = empty(input, 0);
+        let warm_up = warm_up(&mut net, input).map_err(faulty)?;
+        let alphabet = Alphabet::fit(&characters, warm_up.classes).map_err(faulty)?;
+        let info = warm_up.info(candidate, input, characters.len());
+        let (tensor, logits) = (empty(input, 0), warm_up.logits);
         Ok(Self { info, net, alphabet, logits, tensor, line: Vec::new(), scratch: Vec::new() })
     }
 
@@ -137,9 +127,26 @@ impl ReadEngine {
         answers: &mut [JobResult<Vec<Parts>>],
     ) {
         let mut watch = Stopwatch::of_this_thread();
-        // Lines of one width share a tensor; the graph takes any width, but one width per inference.
-        let batch = self.info.input.batch.unwrap_or(lines.len());
-        let elements = self.info.input.elements(width_px);
+        self.paint(width_px, lines, jobs, answers);
+        let preprocess = watch.lap();
+        let (read, [inference, postprocess]) = self.infer(lines.len(), width_px, &mut watch);
+        let took = Steps { preprocess, inference, postprocess };
+        let model = &self.info.id.name;
+        // A box counts once, although its halves are lines of their own.
+        let boxes = lines.iter().filter(|line| line.part == Part::Whole).count();
+        TextsRead { model, boxes, steps: took.durations() }.emit();
+        store_texts(model, lines, &read, answers);
+    }
+
+    /// Paints the lines into the slots of the tensor; a picture that cannot be read is the answer of its job.
+    fn paint(
+        &mut self,
+        width_px: u32,
+        lines: &[TextLine<'_>],
+        jobs: &[ReadJob],
+        answers: &mut [JobResult<Vec<Parts>>],
+    ) {
+        let (batch, elements) = (self.batch(lines.len()), self.info.input.elements(width_px));
         resize(&mut self.tensor, batch * elements);
         self.line.resize(elements, 0.0);
         for (slot, line) in lines.iter().enumerate() {
@@ -148,34 +155,22 @@ impl ReadEngine {
                 Err(fault) => answers[line.at.0] = Err(DetectError::picture(&jobs[line.at.0].frame, fault)),
             }
         }
-        let preprocess = watch.lap();
-        let (read, [inference, postprocess]) = self.infer(batch, lines.len(), width_px, &mut watch);
-        let took = Steps { preprocess, inference, postprocess };
-        let model = &self.info.id.name;
-        // A box counts once, although its halves are lines of their own.
-        let boxes = lines.iter().filter(|line| line.part == Part::Whole).count();
-        TextsRead { model, boxes, steps: took.durations() }.emit();
-        for (slot, line) in lines.iter().enumerate() {
-            let (job, index) = line.at;
-            match (&mut answers[job], &read) {
-                (Ok(boxes), Ok(read)) => boxes[index].put(line.part, read[slot].clone()),
-                (answer @ Ok(_), Err(reason)) => {
-                    *answer = Err(DetectError::Inference { model: model.clone(), reason: reason.clone() });
-                }
-                // A picture that could not be read keeps that error.
-                (Err(_), _) => {}
-            }
-        }
     }
 
-    /// Returns the texts of the first `used` of `batch` lines, and the time of inference and postprocessing.
+    /// Returns the number of slots in the tensor of `used` lines.
+    fn batch(&self, used: usize) -> usize {
+        // Lines of one width share a tensor; the graph takes any width, but one width per inference.
+        self.info.input.batch.unwrap_or(used)
+    }
+
+    /// Returns the texts of the first `used` lines, and the time of inference and postprocessing.
     fn infer(
         &mut self,
-        batch: usize,
         used: usize,
         width_px: u32,
         watch: &mut Stopwatch,
     ) -> (Result<PlateTexts, String>, [Took; 2]) {
+        let batch = self.batch(used);
         let Self { info, net, alphabet, logits, tensor, scratch, .. } = self;
         let dims = [batch, 3, info.input.height_px as usize, width_px as usize];
         let outputs = net.run_dims(tensor, dims);
@@ -211,6 +206,26 @@ impl BatchHandler for ReadEngine {
     }
 }
 
+/// Stores the texts of the lines, or the reason for which their inference failed, in the answers.
+fn store_texts(
+    model: &str,
+    lines: &[TextLine<'_>],
+    read: &Result<PlateTexts, String>,
+    answers: &mut [JobResult<Vec<Parts>>],
+) {
+    for (slot, line) in lines.iter().enumerate() {
+        let (job, index) = line.at;
+        match (&mut answers[job], read) {
+            (Ok(boxes), Ok(read)) => boxes[index].put(line.part, read[slot].clone()),
+            (answer @ Ok(_), Err(reason)) => {
+                *answer = Err(DetectError::Inference { model: model.to_owned(), reason: reason.clone() });
+            }
+            // A picture that could not be read keeps that error.
+            (Err(_), _) => {}
+        }
+    }
+}
+
 /// Returns the boxes of all jobs as lines, grouped by line width. Boxes outside of their frame are left out.
 ///
 /// A box whose shape allows two lines of text is read as a whole and by halves.
@@ -241,6 +256,23 @@ struct TextWarmUp {
     logits: bool,
     warmup_ms: f64,
     infer_ms: f64,
+}
+
+impl TextWarmUp {
+    /// Returns the facts about the model; its engine and fallback are known only once it is open.
+    fn info(&self, candidate: &LoadCandidate<'_>, input: LineShape, characters: usize) -> TextModelInfo {
+        TextModelInfo {
+            id: ModelId { name: candidate.spec.name.clone(), sha256: candidate.sha256().to_owned() },
+            input,
+            characters,
+            device: candidate.device(),
+            fallback: None,
+            engine: EngineInfo::default(),
+            threads: candidate.threads,
+            warmup_ms: self.warmup_ms,
+            infer_ms: self.infer_ms,
+        }
+    }
 }
 
 /// Runs two inferences on an empty line and returns what their output shows.

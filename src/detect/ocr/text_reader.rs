@@ -34,19 +34,7 @@ impl TextReader {
     pub fn start(spec: &ModelSpec, device: Device, threads: usize) -> Result<Self, DetectError> {
         let engine = ReadEngine::load(spec, device, threads)?;
         let info = engine.info().clone();
-        TextModelLoaded {
-            model: &info.id.name,
-            sha256: &info.id.sha256,
-            input: &info.input,
-            characters: info.characters,
-            device: &info.device,
-            engine: &info.engine,
-            engine_note: info.engine.note.as_deref(),
-            threads: info.threads,
-            warmup_ms: info.warmup_ms,
-            infer_ms: info.infer_ms,
-        }
-        .emit();
+        report_loaded(&info);
         let max_frames = if matches!(info.device, Device::Cpu) { 1 } else { GPU_FRAMES };
         let worker =
             ModelWorker::open("read", &info.id.name, engine, Batching { max_frames, wait: Duration::ZERO })?;
@@ -94,4 +82,21 @@ impl TextReader {
     pub fn stop(&self) {
         self.inner.worker.stop();
     }
+}
+
+/// Reports the facts about a model that was loaded.
+fn report_loaded(info: &TextModelInfo) {
+    TextModelLoaded {
+        model: &info.id.name,
+        sha256: &info.id.sha256,
+        input: &info.input,
+        characters: info.characters,
+        device: &info.device,
+        engine: &info.engine,
+        engine_note: info.engine.note.as_deref(),
+        threads: info.threads,
+        warmup_ms: info.warmup_ms,
+        infer_ms: info.infer_ms,
+    }
+    .emit();
 }

@@ -50,6 +50,12 @@ pub struct BoxDifference {
     pub bbox: BBox,
 }
 
+impl BoxDifference {
+    fn new(frame: &str, one: &Detection) -> Self {
+        Self { frame: frame.to_owned(), label: one.label.to_string(), conf: one.conf, bbox: one.bbox }
+    }
+}
+
 impl BoxGate {
     /// Returns a gate for the confidence threshold of an event rule.
     #[must_use]
@@ -63,12 +69,7 @@ impl BoxGate {
         let report = &mut self.report;
         report.frames += 1;
         report.boxes += float.iter().filter(|one| one.conf >= floor).count();
-        let difference = |one: &Detection| BoxDifference {
-            frame: frame.to_owned(),
-            label: one.label.to_string(),
-            conf: one.conf,
-            bbox: one.bbox,
-        };
+        let difference = |one: &Detection| BoxDifference::new(frame, one);
         for (partner, one) in partners(float, quantized).iter().zip(float) {
             match partner {
                 Some(other) => {

@@ -31,7 +31,7 @@ const NODE_ATTRIBUTE: u64 = 5;
 const NODE_DOMAIN: u64 = 7;
 
 /// A model file, with a view of its graph.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct OnnxFile<'a> {
     model: &'a [u8],
     graph: &'a [u8],
@@ -74,15 +74,7 @@ impl<'a> OnnxFile<'a> {
     /// Reads a model file; `None` where it has no graph, or a name that is no UTF-8.
     pub(super) fn read(model: &'a [u8]) -> Option<Self> {
         let graph = Fields(model).find(|field| field.number == MODEL_GRAPH)?.bytes()?;
-        let mut file = Self {
-            model,
-            graph,
-            opset: 0,
-            nodes: Vec::new(),
-            constants: HashMap::new(),
-            inputs: HashSet::new(),
-            outputs: HashSet::new(),
-        };
+        let mut file = Self { model, graph, ..Self::default() };
         for field in Fields(model) {
             if let (MODEL_OPSET, Some(operators)) = (field.number, field.bytes()) {
                 file.read_opset(operators)?;
@@ -104,15 +96,7 @@ impl<'a> OnnxFile<'a> {
         for field in Fields(self.graph) {
             let Some(content) = field.bytes() else { continue };
             match field.number {
-                GRAPH_NODE => {
-                    let node = OnnxNode::read(content)?;
-                    if let ("Constant", [output], Some(value)) =
-                        (node.operator, &node.outputs[..], node.constant())
-                    {
-                        self.constants.insert(output, value);
-                    }
-                    self.nodes.push(node);
-                }
+                GRAPH_NODE => self.read_node(content)?,
                 GRAPH_INITIALIZER => {
                     // TensorProto: 8 name.
                     self.constants.insert(text_of(content, 8)?, OnnxTensor::read(content));
@@ -126,24 +110,20 @@ impl<'a> OnnxFile<'a> {
         Some(())
     }
 
+    fn read_node(&mut self, content: &'a [u8]) -> Option<()> {
+        let node = OnnxNode::read(content)?;
+        if let ("Constant", [output], Some(value)) = (node.operator, &node.outputs[..], node.constant()) {
+            self.constants.insert(output, value);
+        }
+        self.nodes.push(node);
+        Some(())
+    }
+
     /// Returns the file with other nodes, with further initializers and outputs, and with an entry in its metadata.
     ///
     /// Initializers that no node names any more are left out.
     pub(super) fn rebuilt(&self, edit: &GraphEdit) -> Vec<u8> {
-        let mut graph = MessageWriter::default();
-        for field in Fields(self.graph).filter(|field| field.number != GRAPH_NODE && !edit.drops(field)) {
-            graph = graph.copy(&field);
-        }
-        for node in &edit.nodes {
-            graph = graph.bytes(GRAPH_NODE, node);
-        }
-        for tensor in &edit.initializers {
-            graph = graph.bytes(GRAPH_INITIALIZER, tensor);
-        }
-        for output in &edit.float_outputs {
-            graph = graph.bytes(GRAPH_OUTPUT, &float_scalar(output));
-        }
-        let graph = graph.finish();
+        let graph = self.rebuilt_graph(edit);
         let mut model = MessageWriter::default();
         for field in Fields(self.model) {
             model = if field.number == MODEL_GRAPH {
@@ -157,6 +137,23 @@ impl<'a> OnnxFile<'a> {
             model = model.bytes(MODEL_METADATA, &entry);
         }
         model.finish()
+    }
+
+    fn rebuilt_graph(&self, edit: &GraphEdit) -> Vec<u8> {
+        let mut graph = MessageWriter::default();
+        for field in Fields(self.graph).filter(|field| field.number != GRAPH_NODE && !edit.drops(field)) {
+            graph = graph.copy(&field);
+        }
+        for node in &edit.nodes {
+            graph = graph.bytes(GRAPH_NODE, node);
+        }
+        for tensor in &edit.initializers {
+            graph = graph.bytes(GRAPH_INITIALIZER, tensor);
+        }
+        for output in &edit.float_outputs {
+            graph = graph.bytes(GRAPH_OUTPUT, &float_scalar(output));
+        }
+        graph.finish()
     }
 }
 

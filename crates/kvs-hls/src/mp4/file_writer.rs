@@ -93,21 +93,25 @@ impl SampleTable {
             write_words(out, &[0]);
             write_table(out, &self.sizes);
         });
-        write_full_box(out, b"stsc", 0, 0, |out| {
-            write_words(out, &[len_to_u32(self.chunks.len())]);
-            for (index, (samples, _)) in self.chunks.iter().enumerate() {
-                // first_chunk, samples_per_chunk, sample_description_index.
-                write_words(out, &[len_to_u32(index + 1), *samples, 1]);
-            }
-        });
-        write_full_box(out, b"stco", 0, 0, |out| {
-            write_words(out, &[len_to_u32(self.chunks.len())]);
-            let mut offset = data_offset;
-            for (_, bytes) in &self.chunks {
-                write_words(out, &[len_to_u32(offset)]);
-                offset += bytes;
-            }
-        });
+        write_full_box(out, b"stsc", 0, 0, |out| self.write_chunk_lengths(out));
+        write_full_box(out, b"stco", 0, 0, |out| self.write_chunk_offsets(out, data_offset));
+    }
+
+    fn write_chunk_lengths(&self, out: &mut Vec<u8>) {
+        write_words(out, &[len_to_u32(self.chunks.len())]);
+        for (index, (samples, _)) in self.chunks.iter().enumerate() {
+            // first_chunk, samples_per_chunk, sample_description_index.
+            write_words(out, &[len_to_u32(index + 1), *samples, 1]);
+        }
+    }
+
+    fn write_chunk_offsets(&self, out: &mut Vec<u8>, data_offset: usize) {
+        write_words(out, &[len_to_u32(self.chunks.len())]);
+        let mut offset = data_offset;
+        for (_, bytes) in &self.chunks {
+            write_words(out, &[len_to_u32(offset)]);
+            offset += bytes;
+        }
     }
 }
 

@@ -23,16 +23,7 @@ pub fn read_media(
     limits: &HlsLimits,
 ) -> Result<Vec<AccessUnit>, HlsError> {
     limits.check_segment(segment)?;
-    let mut reader = MediaSegmentReader {
-        init,
-        segment,
-        limits,
-        sample_count: 0,
-        sample_bytes: 0,
-        decode_ticks: 0,
-        first_ticks: None,
-        units: Vec::new(),
-    };
+    let mut reader = MediaSegmentReader::new(init, segment, limits);
     let mut has_moof = false;
     for child in Boxes::of_segment(segment) {
         let child = child?;
@@ -80,7 +71,20 @@ struct Mp4Sample {
     composition_offset: i32,
 }
 
-impl MediaSegmentReader<'_> {
+impl<'a> MediaSegmentReader<'a> {
+    fn new(init: &'a InitSegment, segment: &'a Bytes, limits: &'a HlsLimits) -> Self {
+        Self {
+            init,
+            segment,
+            limits,
+            sample_count: 0,
+            sample_bytes: 0,
+            decode_ticks: 0,
+            first_ticks: None,
+            units: Vec::new(),
+        }
+    }
+
     fn read_moof(&mut self, moof: &Mp4Box<'_>) -> Result<(), HlsError> {
         let moof_start = moof.offset as u64;
         let mut previous_end = moof_start;

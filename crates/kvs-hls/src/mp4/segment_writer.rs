@@ -55,19 +55,26 @@ pub fn write_media(sequence: u32, start_ms: i64, units: &[AccessUnit]) -> Vec<u8
     let mut data_offset_at = 0;
     write_box(&mut out, b"moof", |out| {
         write_full_box(out, b"mfhd", 0, 0, |out| write_words(out, &[sequence]));
-        write_box(out, b"traf", |out| {
-            write_full_box(out, b"tfhd", 0, flags::TFHD_DEFAULT_BASE_IS_MOOF, |out| {
-                write_words(out, &[TRACK_ID]);
-            });
-            write_full_box(out, b"tfdt", 1, 0, |out| out.extend_from_slice(&decode_ms.to_be_bytes()));
-            data_offset_at = write_trun(out, units, &schedule);
-        });
+        data_offset_at = write_traf(out, decode_ms, units, &schedule);
     });
     // The samples begin after the 8-byte header of the mdat; this is known only when the moof is complete.
     let data_offset = out.len() - moof_start + 8;
     out[data_offset_at..data_offset_at + 4].copy_from_slice(&len_to_u32(data_offset).to_be_bytes());
     write_box(&mut out, b"mdat", |out| units.iter().for_each(|unit| out.extend_from_slice(&unit.data)));
     out
+}
+
+/// Writes a traf box without the data offset of its trun, and returns the position of that field in `out`.
+fn write_traf(out: &mut Vec<u8>, decode_ms: u64, units: &[AccessUnit], schedule: &DecodeSchedule) -> usize {
+    let mut data_offset_at = 0;
+    write_box(out, b"traf", |out| {
+        write_full_box(out, b"tfhd", 0, flags::TFHD_DEFAULT_BASE_IS_MOOF, |out| {
+            write_words(out, &[TRACK_ID]);
+        });
+        write_full_box(out, b"tfdt", 1, 0, |out| out.extend_from_slice(&decode_ms.to_be_bytes()));
+        data_offset_at = write_trun(out, units, schedule);
+    });
+    data_offset_at
 }
 
 /// Writes a trun box without its data offset, and returns the position of that field in `out`.
@@ -86,20 +93,22 @@ fn write_trun(out: &mut Vec<u8>, units: &[AccessUnit], schedule: &DecodeSchedule
         write_words(out, &[0]);
         for (index, unit) in units.iter().enumerate() {
             let decode_ms = schedule.decode_ms.get(index).copied().unwrap_or(unit.relative_ms);
-            let composition_offset = i32::try_from(unit.relative_ms.saturating_sub(decode_ms)).unwrap_or(0);
             let duration = u32::try_from(schedule.duration_ms(index)).unwrap_or(u32::MAX);
-            let sample_flags = if unit.key {
-                flags::SAMPLE_DEPENDS_ON_NONE
-            } else {
-                flags::SAMPLE_DEPENDS_ON_OTHERS | flags::SAMPLE_IS_NON_SYNC
-            };
-            write_words(
-                out,
-                &[duration, len_to_u32(unit.data.len()), sample_flags, composition_offset as u32],
-            );
+            write_run_sample(out, unit, decode_ms, duration);
         }
     });
     data_offset_at
+}
+
+/// Writes the fields of a sample in a trun box.
+fn write_run_sample(out: &mut Vec<u8>, unit: &AccessUnit, decode_ms: i64, duration: u32) {
+    let composition_offset = i32::try_from(unit.relative_ms.saturating_sub(decode_ms)).unwrap_or(0);
+    let sample_flags = if unit.key {
+        flags::SAMPLE_DEPENDS_ON_NONE
+    } else {
+        flags::SAMPLE_DEPENDS_ON_OTHERS | flags::SAMPLE_IS_NON_SYNC
+    };
+    write_words(out, &[duration, len_to_u32(unit.data.len()), sample_flags, composition_offset as u32]);
 }
 
 /// Writes the fields of mvhd (8.2.2).
@@ -139,23 +148,25 @@ fn write_mdia(
         write_words(out, &[0]);
         out.extend_from_slice(b"vide\0\0\0\0\0\0\0\0\0\0\0\0video\0");
     });
-    write_box(out, b"minf", |out| {
-        // vmhd (12.1.2): graphicsmode copy and no opcolor; its flags are always 1.
-        write_full_box(out, b"vmhd", 0, 1, |out| write_words(out, &[0, 0]));
-        write_box(out, b"dinf", |out| {
-            write_full_box(out, b"dref", 0, 0, |out| {
-                write_words(out, &[1]);
-                // Flag 1: the media is in the same file, so there is no URL.
-                write_full_box(out, b"url ", 0, 1, |_| {});
-            });
+    write_box(out, b"minf", |out| write_minf(out, track, write_samples));
+}
+
+fn write_minf(out: &mut Vec<u8>, track: &HlsTrack, write_samples: impl FnOnce(&mut Vec<u8>)) {
+    // vmhd (12.1.2): graphicsmode copy and no opcolor; its flags are always 1.
+    write_full_box(out, b"vmhd", 0, 1, |out| write_words(out, &[0, 0]));
+    write_box(out, b"dinf", |out| {
+        write_full_box(out, b"dref", 0, 0, |out| {
+            write_words(out, &[1]);
+            // Flag 1: the media is in the same file, so there is no URL.
+            write_full_box(out, b"url ", 0, 1, |_| {});
         });
-        write_box(out, b"stbl", |out| {
-            write_full_box(out, b"stsd", 0, 0, |out| {
-                write_words(out, &[1]);
-                write_sample_entry(out, track);
-            });
-            write_samples(out);
+    });
+    write_box(out, b"stbl", |out| {
+        write_full_box(out, b"stsd", 0, 0, |out| {
+            write_words(out, &[1]);
+            write_sample_entry(out, track);
         });
+        write_samples(out);
     });
 }
 

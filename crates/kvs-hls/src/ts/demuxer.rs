@@ -43,6 +43,14 @@ pub fn read(segment: &[u8], limits: &HlsLimits) -> Result<TsSegment, HlsError> {
     assemble(codec, &demuxer.units)
 }
 
+/// The relation of a transport packet to the one before.
+enum Continuity {
+    /// Its payload follows.
+    New,
+    /// It repeats that one.
+    Repeated,
+}
+
 #[derive(Default)]
 struct TsDemuxer {
     pat: SectionAssembler,
@@ -92,16 +100,7 @@ impl TsDemuxer {
     fn push_video(&mut self, packet: &TsPacket<'_>, limits: &HlsLimits) -> Result<(), HlsError> {
         // 2.4.3.3: the counter does not advance for packets without payload.
         let Some(payload) = packet.payload else { return Ok(()) };
-        let last = self.continuity_counter.replace(packet.continuity_counter);
-        // 2.4.3.3: a packet may be sent twice, with the same counter.
-        if last == Some(packet.continuity_counter) && !packet.discontinuity {
-            return Ok(());
-        }
-        let follows = last.is_none_or(|last| (last + 1) & 0x0F == packet.continuity_counter);
-        if !follows && !packet.discontinuity {
-            let expected = "the next continuity counter: packets were lost";
-            return Err(HlsError::Invalid { offset: packet.offset, part: "a transport packet", expected });
-        }
+        let Continuity::New = self.follow_continuity(packet)? else { return Ok(()) };
         if packet.starts_unit {
             self.end_pes(limits)?;
             let random_access = packet.random_access;
@@ -112,6 +111,21 @@ impl TsDemuxer {
             partial_pes.bytes.extend_from_slice(payload);
         }
         Ok(())
+    }
+
+    /// Follows the continuity counter. An error means that packets were lost before this one.
+    fn follow_continuity(&mut self, packet: &TsPacket<'_>) -> Result<Continuity, HlsError> {
+        let last = self.continuity_counter.replace(packet.continuity_counter);
+        // 2.4.3.3: a packet may be sent twice, with the same counter.
+        if last == Some(packet.continuity_counter) && !packet.discontinuity {
+            return Ok(Continuity::Repeated);
+        }
+        let follows = last.is_none_or(|last| (last + 1) & 0x0F == packet.continuity_counter);
+        if !follows && !packet.discontinuity {
+            let expected = "the next continuity counter: packets were lost";
+            return Err(HlsError::Invalid { offset: packet.offset, part: "a transport packet", expected });
+        }
+        Ok(Continuity::New)
     }
 
     /// Reads the PES packet that ends here, if there is one.

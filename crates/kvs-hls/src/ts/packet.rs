@@ -39,14 +39,8 @@ fn read_packet(bytes: &[u8], offset: usize) -> Result<TsPacket<'_>, HlsError> {
     // (2), continuity_counter (4).
     let has_adaptation = bytes[3] & 0x20 != 0;
     let has_payload = bytes[3] & 0x10 != 0;
-    // adaptation_field_length does not count its own byte.
-    let adaptation_len = if has_adaptation { usize::from(bytes[4]) + 1 } else { 0 };
-    let body = bytes
-        .get(PACKET_HEADER_LEN + adaptation_len..)
-        .ok_or(invalid("an adaptation field that ends in it"))?;
-    // A field of length 0 is one stuffing byte and has no flags. Ignored after the flags: PCR, OPCR,
-    // splice_countdown, private data and the extension.
-    let flags = if adaptation_len > 1 { bytes[5] } else { 0 };
+    let (flags, body) =
+        split_adaptation(bytes, has_adaptation).ok_or(invalid("an adaptation field that ends in it"))?;
     Ok(TsPacket {
         offset,
         pid: u16::from(bytes[1] & 0x1F) << 8 | u16::from(bytes[2]),
@@ -56,6 +50,17 @@ fn read_packet(bytes: &[u8], offset: usize) -> Result<TsPacket<'_>, HlsError> {
         random_access: flags & adaptation_flags::RANDOM_ACCESS != 0,
         payload: has_payload.then_some(body),
     })
+}
+
+/// Returns the flags of the adaptation field, and the bytes after it; `None` if it does not end in the packet.
+fn split_adaptation(bytes: &[u8; PACKET_LEN], has_adaptation: bool) -> Option<(u8, &[u8])> {
+    // adaptation_field_length does not count its own byte.
+    let adaptation_len = if has_adaptation { usize::from(bytes[4]) + 1 } else { 0 };
+    let body = bytes.get(PACKET_HEADER_LEN + adaptation_len..)?;
+    // A field of length 0 is one stuffing byte and has no flags. Ignored after the flags: PCR, OPCR,
+    // splice_countdown, private data and the extension.
+    let flags = if adaptation_len > 1 { bytes[5] } else { 0 };
+    Some((flags, body))
 }
 
 /// Writer of the packets of one PID.

@@ -35,12 +35,17 @@ impl SectionAssembler {
         } else if !self.bytes.is_empty() {
             self.bytes.extend_from_slice(payload);
         }
+        self.take_complete().map_err(damaged)
+    }
+
+    /// Returns the section if it has arrived completely; the error is what was expected in place of it.
+    fn take_complete(&mut self) -> Result<Option<Vec<u8>>, &'static str> {
         // table_id (ignored: the PID distinguishes PAT and PMT), then section_syntax_indicator and reserved
         // bits, then section_length, which counts the bytes after itself.
         let Some(&[_, high, low]) = self.bytes.first_chunk::<3>() else { return Ok(None) };
         let len = 3 + (usize::from(high & 0x0F) << 8 | usize::from(low));
         if !(MIN_SECTION_LEN..=MAX_SECTION_LEN).contains(&len) {
-            return Err(damaged("a section of 12 to 4096 bytes"));
+            return Err("a section of 12 to 4096 bytes");
         }
         if self.bytes.len() < len {
             return Ok(None);
@@ -49,7 +54,7 @@ impl SectionAssembler {
         let mut section = std::mem::take(&mut self.bytes);
         section.truncate(len);
         if crc_32(&section) != 0 {
-            return Err(damaged("a section with the right check sum"));
+            return Err("a section with the right check sum");
         }
         section.truncate(len - CRC_LEN);
         Ok(Some(section))

@@ -312,30 +312,34 @@ impl TryFrom<FaultText> for Fault {
     fn try_from(text: FaultText) -> Result<Self, FaultParseError> {
         let kind = text.parse_kind()?;
         text.check_options(kind)?;
-        // A count of 0 would be used up before its first use, and `every=0` would never apply.
-        let positive = |option: &str, number: Option<u64>| match number {
-            Some(0) => Err(FaultParseError::OptionValue {
-                option: option.to_owned(),
-                value: "0".to_owned(),
-                needed: A_COUNT,
-            }),
-            number => Ok(number),
-        };
-        let on = text.on.map(|name| {
-            Operation::from_name(&name).ok_or_else(|| FaultParseError::OptionValue {
-                option: "on".to_owned(),
-                value: name,
-                needed: AN_OPERATION,
-            })
-        });
         Ok(Self {
             kind,
-            count: positive("count", text.count)?,
+            // A count of 0 would be used up before its first use, and `every=0` would never apply.
+            count: check_positive("count", text.count)?,
             after: text.after.unwrap_or(0),
-            every: positive("every", text.every)?.unwrap_or(1),
-            on: on.transpose()?,
+            every: check_positive("every", text.every)?.unwrap_or(1),
+            on: text.on.map(parse_operation).transpose()?,
         })
     }
+}
+
+fn check_positive(option: &str, number: Option<u64>) -> Result<Option<u64>, FaultParseError> {
+    match number {
+        Some(0) => Err(FaultParseError::OptionValue {
+            option: option.to_owned(),
+            value: "0".to_owned(),
+            needed: A_COUNT,
+        }),
+        number => Ok(number),
+    }
+}
+
+fn parse_operation(name: String) -> Result<Operation, FaultParseError> {
+    Operation::from_name(&name).ok_or_else(|| FaultParseError::OptionValue {
+        option: "on".to_owned(),
+        value: name,
+        needed: AN_OPERATION,
+    })
 }
 
 impl From<Fault> for FaultText {

@@ -44,22 +44,27 @@ pub(crate) fn write_media(snapshot: &PlaylistSnapshot, settings: &HlsSettings, t
             );
             init = Some(segment.init);
         }
-        if settings.dated {
-            _ = writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", date_time(segment.first_ms));
-        }
-        // Decimal durations (RFC 8216, 4.3.2.1); rounded ones would add up to a drift.
-        _ = writeln!(out, "#EXTINF:{}.{:03},", segment.length_ms / 1000, segment.length_ms % 1000);
-        let path = match settings.container {
-            Container::FragmentedMp4 => "getMP4MediaFragment.mp4",
-            Container::MpegTs => "getTSFragment.ts",
-        };
-        // Relative to the playlist, so that the URLs work through any address of the server.
-        _ = writeln!(out, "{path}?FragmentNumber={}&SessionToken={token}&TrackNumber=1", segment.number);
+        write_segment(&mut out, segment, settings, token);
     }
     if snapshot.ended {
         out.push_str("#EXT-X-ENDLIST\n");
     }
     out
+}
+
+/// Writes the date, the duration and the URL of a segment.
+fn write_segment(out: &mut String, segment: &ListedSegment, settings: &HlsSettings, token: &str) {
+    if settings.dated {
+        _ = writeln!(out, "#EXT-X-PROGRAM-DATE-TIME:{}", date_time(segment.first_ms));
+    }
+    // Decimal durations (RFC 8216, 4.3.2.1); rounded ones would add up to a drift.
+    _ = writeln!(out, "#EXTINF:{}.{:03},", segment.length_ms / 1000, segment.length_ms % 1000);
+    let path = match settings.container {
+        Container::FragmentedMp4 => "getMP4MediaFragment.mp4",
+        Container::MpegTs => "getTSFragment.ts",
+    };
+    // Relative to the playlist, so that the URLs work through any address of the server.
+    _ = writeln!(out, "{path}?FragmentNumber={}&SessionToken={token}&TrackNumber=1", segment.number);
 }
 
 fn media_head(snapshot: &PlaylistSnapshot, settings: &HlsSettings) -> String {

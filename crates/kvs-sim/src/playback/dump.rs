@@ -37,17 +37,23 @@ pub(crate) fn run_pass(
     start_ms: i64,
     on_event: &mut OnClipEvent<'_>,
 ) -> Result<PassEnd, ClipError> {
-    let mut file = File::open(path).map_err(|error| unreadable(path, &error))?;
-    let mut reader = FragmentReader::new(MkvLimits::default());
     let mut segmenter =
         DumpSegmenter { start: None, end_ms: start_ms, base_ms: start_ms, frames: 0, tags: Vec::new() };
+    let finished = read_events(path, &mut |event| segmenter.push(event, on_event))?;
+    Ok(if finished { PassEnd::Finished { end_ms: segmenter.end_ms } } else { PassEnd::Stopped })
+}
+
+/// Passes the events of a dump to `push`. Returns false if `push` wants no more.
+fn read_events(path: &Path, push: &mut dyn FnMut(FragmentEvent) -> bool) -> Result<bool, ClipError> {
+    let mut file = File::open(path).map_err(|error| unreadable(path, &error))?;
+    let mut reader = FragmentReader::new(MkvLimits::default());
     let mut buffer = vec![0; READ_BYTES];
     loop {
         let len = file.read(&mut buffer).map_err(|error| unreadable(path, &error))?;
         reader.push(&buffer[..len]);
         while let Some(event) = reader.next().map_err(|error| unreadable(path, &error))? {
-            if !segmenter.push(event, on_event) {
-                return Ok(PassEnd::Stopped);
+            if !push(event) {
+                return Ok(false);
             }
         }
         if len == 0 {
@@ -56,11 +62,11 @@ pub(crate) fn run_pass(
     }
     // A truncated file ends with what it has of its last fragment.
     while let Ok(Some(event)) = reader.finish() {
-        if !segmenter.push(event, on_event) {
-            return Ok(PassEnd::Stopped);
+        if !push(event) {
+            return Ok(false);
         }
     }
-    Ok(PassEnd::Finished { end_ms: segmenter.end_ms })
+    Ok(true)
 }
 
 /// Emits the fragments of one pass, each from the end of the one before: the dump's own times are left out.

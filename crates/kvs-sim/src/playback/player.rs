@@ -153,11 +153,7 @@ async fn run(
     let (sender, events) = mpsc::channel(EVENTS_AHEAD);
     let path = clip.path().to_owned();
     let name = format!("play {}", stream.identity().name);
-    // libavformat blocks on the disk, so the clip is read on a thread of its own.
-    let reading = thread::Builder::new()
-        .name(name)
-        .spawn(move || clip.run(looped, &mut |event| sender.blocking_send(event).is_ok()))
-        .map_err(|error| unreadable(&path, &error))?;
+    let reading = spawn_reader(name, clip, looped, sender)?;
     let player = ClipPlayer { stream, pace, start_ms, started: Instant::now(), open: None };
     let played = tokio::select! {
         biased;
@@ -167,12 +163,22 @@ async fn run(
     // The receiver is dropped by now, which ends the thread at its next event.
     let read = tokio::task::spawn_blocking(move || reading.join()).await;
     played.map_err(|error| ClipError::Stream { path: path.clone(), reason: error.to_string() })?;
-    match read {
-        Ok(Ok(read)) => read,
-        _ => {
-            Err(unreadable(&path, &"its reading thread panicked; this is a bug, report it with this message"))
-        }
-    }
+    let panicked = "its reading thread panicked; this is a bug, report it with this message";
+    let Ok(Ok(read)) = read else { return Err(unreadable(&path, &panicked)) };
+    read
+}
+
+/// Starts the thread that reads a clip and sends its events.
+fn spawn_reader(
+    name: String,
+    clip: ClipFile,
+    looped: bool,
+    sender: mpsc::Sender<ClipEvent>,
+) -> Result<thread::JoinHandle<Result<(), ClipError>>, ClipError> {
+    let path = clip.path().to_owned();
+    let run = move || clip.run(looped, &mut |event| sender.blocking_send(event).is_ok());
+    // libavformat blocks on the disk, so the clip is read on a thread of its own.
+    thread::Builder::new().name(name).spawn(run).map_err(|error| unreadable(&path, &error))
 }
 
 struct ClipPlayer {

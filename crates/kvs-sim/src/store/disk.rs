@@ -199,18 +199,11 @@ impl StoredDocument {
     }
 
     fn into_fragment(mut self) -> Option<StoredFragment> {
-        let (timecode_scale_ns, info) = self.info.take()?;
-        let header = MediaHeader::with_info(&info, timecode_scale_ns, &self.tracks.take()?);
         // The last tag of a document: with it the file is complete.
         self.aws_tag("CONTINUATION_TOKEN")?;
-        let head = FragmentHead {
-            header: Arc::new(header),
-            cluster_timestamp: self.cluster_timestamp?,
-            producer_ms: parse_seconds(self.aws_tag("PRODUCER_TIMESTAMP")?)?,
-        };
         let number = self.aws_tag("FRAGMENT_NUMBER")?.parse().ok()?;
         let server_ms = parse_seconds(self.aws_tag("SERVER_TIMESTAMP")?)?;
-        let mut media = FragmentMedia::new(head);
+        let mut media = FragmentMedia::new(self.head()?);
         for block in &self.blocks {
             let mut element = Vec::new();
             // BlockGroups of a producer were stored as SimpleBlocks already, so nothing is lost here.
@@ -221,6 +214,16 @@ impl StoredDocument {
         self.tags.retain(|tag| !tag.name.starts_with("AWS_KINESISVIDEO_"));
         media.tags = self.tags;
         Some(StoredFragment { number, server_ms, complete: true, content: FragmentContent::Media(media) })
+    }
+
+    fn head(&self) -> Option<FragmentHead> {
+        let (timecode_scale_ns, info) = self.info.as_ref()?;
+        let header = MediaHeader::with_info(info, *timecode_scale_ns, self.tracks.as_ref()?);
+        Some(FragmentHead {
+            header: Arc::new(header),
+            cluster_timestamp: self.cluster_timestamp?,
+            producer_ms: parse_seconds(self.aws_tag("PRODUCER_TIMESTAMP")?)?,
+        })
     }
 
     fn aws_tag(&self, name: &str) -> Option<&str> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use h26x::{Codec, DecoderConfig, picture_size};
 use kvs_hls::{AccessUnit, HlsTrack};
-use kvs_mkv::{FragmentEvent, FragmentReader, FragmentStart, MkvLimits, TrackEntry, TrackKind};
+use kvs_mkv::{Block, FragmentEvent, FragmentReader, FragmentStart, MkvLimits, TrackEntry, TrackKind};
 
 use crate::identifiers::fragment_number::FragmentNumber;
 use crate::media_error::MediaError;
@@ -32,35 +32,14 @@ impl VideoFragment {
     pub(crate) fn read(stream: &Arc<KvsStream>, number: FragmentNumber) -> Result<Option<Self>, MediaError> {
         let Some(document) = stream.document(number) else { return Ok(None) };
         let mut reader = FragmentReader::new(MkvLimits::default());
-        let mut video: Option<(u64, HlsTrack, Option<i64>)> = None;
-        let (mut codecs, mut units) = (Vec::new(), Vec::new());
+        let mut builder = VideoBuilder::default();
         for piece in document {
             reader.push(&piece);
             while let Ok(Some(event)) = reader.next() {
-                match event {
-                    FragmentEvent::Start(start) => {
-                        codecs = start.tracks.iter().map(|track| track.codec_id.clone()).collect();
-                        video = Some(find_video(&start, &stream.identity().name)?);
-                    }
-                    FragmentEvent::Block(frame)
-                        if video.as_ref().is_some_and(|(n, ..)| *n == frame.block.track) =>
-                    {
-                        units.push(AccessUnit {
-                            // Counted per track, so that a frame has the same index by GetMedia and by HLS.
-                            index: u32::try_from(units.len()).unwrap_or(u32::MAX),
-                            relative_ms: frame.relative_ms,
-                            key: frame.block.key,
-                            data: frame.block.data,
-                        });
-                    }
-                    // Other tracks, such as audio, and the tags are not played.
-                    FragmentEvent::Block(_) | FragmentEvent::End(_) | FragmentEvent::Error(_) => {}
-                }
+                builder.push(event, &stream.identity().name)?;
             }
         }
-        let Some((_, track, frame_ms)) = video.filter(|_| !units.is_empty()) else { return Ok(None) };
-        let length_ms = length_ms(&units, frame_ms);
-        Ok(Some(Self { track, codecs, units, length_ms }))
+        Ok(builder.finish())
     }
 
     /// Returns the time of the first frame in decoding order, relative to the fragment's.
@@ -91,6 +70,47 @@ impl VideoFragment {
     }
 }
 
+/// The video of a fragment that is being read.
+#[derive(Default)]
+struct VideoBuilder {
+    /// The number and the description of the track to play, and the length of its frames if the track states it.
+    video: Option<(u64, HlsTrack, Option<i64>)>,
+    codecs: Vec<String>,
+    units: Vec<AccessUnit>,
+}
+
+impl VideoBuilder {
+    fn push(&mut self, event: FragmentEvent, stream: &str) -> Result<(), MediaError> {
+        match event {
+            FragmentEvent::Start(start) => {
+                self.codecs = start.tracks.iter().map(|track| track.codec_id.clone()).collect();
+                self.video = Some(find_video(&start, stream)?);
+            }
+            FragmentEvent::Block(frame) => self.push_block(frame.relative_ms, frame.block),
+            // The tags are not played.
+            FragmentEvent::End(_) | FragmentEvent::Error(_) => {}
+        }
+        Ok(())
+    }
+
+    fn push_block(&mut self, relative_ms: i64, Block { track, key, data, .. }: Block) {
+        // Other tracks, such as audio, are not played.
+        if self.video.as_ref().is_some_and(|(number, ..)| *number == track) {
+            // Counted per track, so that a frame has the same index by GetMedia and by HLS.
+            let index = u32::try_from(self.units.len()).unwrap_or(u32::MAX);
+            self.units.push(AccessUnit { index, relative_ms, key, data });
+        }
+    }
+
+    /// Returns the video; None if there is no frame of it.
+    fn finish(self) -> Option<VideoFragment> {
+        let Self { video, codecs, units } = self;
+        let (_, track, frame_ms) = video.filter(|_| !units.is_empty())?;
+        let length_ms = length_ms(&units, frame_ms);
+        Some(VideoFragment { track, codecs, units, length_ms })
+    }
+}
+
 /// Returns the length of the frames. The last one counts as long as the average of the others.
 fn length_ms(units: &[AccessUnit], frame_ms: Option<i64>) -> i64 {
     let times = || units.iter().map(|unit| unit.relative_ms);
@@ -115,15 +135,19 @@ fn find_video(start: &FragmentStart, stream: &str) -> Result<(u64, HlsTrack, Opt
         reason: error.to_string(),
     };
     DecoderConfig::read(codec, &track.codec_private).map_err(invalid)?;
-    let stated = (track.width_px, track.height_px);
-    // PixelWidth and PixelHeight are mandatory in Matroska, but some producers leave them out; the SPS has the size as well.
-    let (width_px, height_px) = match stated {
-        (0, _) | (_, 0) => picture_size(codec, &track.codec_private).unwrap_or(stated),
-        _ => stated,
-    };
+    let (width_px, height_px) = track_size_px(codec, track);
     let video = HlsTrack { codec, codec_private: track.codec_private.clone(), width_px, height_px };
     let frame_ms = track.default_duration_ns.and_then(|ns| i64::try_from(ns / 1_000_000).ok());
     Ok((track.number, video, frame_ms.filter(|&ms| ms > 0)))
+}
+
+fn track_size_px(codec: Codec, track: &TrackEntry) -> (u32, u32) {
+    let stated = (track.width_px, track.height_px);
+    // PixelWidth and PixelHeight are mandatory in Matroska, but some producers leave them out; the SPS has the size as well.
+    match stated {
+        (0, _) | (_, 0) => picture_size(codec, &track.codec_private).unwrap_or(stated),
+        _ => stated,
+    }
 }
 
 fn playable_codec(track: &TrackEntry) -> Option<Codec> {

@@ -11,6 +11,7 @@ use futures_util::stream;
 use kvs_hls::AccessUnit;
 use kvs_hls::mp4::write_file_head;
 use serde::Deserialize;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::spawn_blocking;
 
 use crate::api::request::body::parse_body;
@@ -18,6 +19,7 @@ use crate::api::request::stream_reference::StreamReference;
 use crate::api::request::values::{TIME_LINES, TimestampRange, invalid, one_of};
 use crate::api::state::ApiState;
 use crate::error::ApiError;
+use crate::identifiers::fragment_number::FragmentNumber;
 use crate::identifiers::region::Region;
 use crate::media_error::MediaError;
 use crate::store::fragment::{TimeLine, begun_within};
@@ -66,7 +68,11 @@ pub(crate) async fn get_clip(
     // Parsing up to 100 MB of Matroska would hold up the other connections of a runtime thread.
     let collected = spawn_blocking(move || ClipVideo::collect(&stream, line, (from_ms, to_ms))).await;
     let clip = collected.map_err(|panic| ApiError::Internal(panic.to_string()))??;
-    let pieces = clip.into_file();
+    Ok(file_response(clip.into_file(), permit))
+}
+
+/// Returns the response with an MP4 file in pieces.
+fn file_response(pieces: Vec<Bytes>, permit: OwnedSemaphorePermit) -> Response {
     let length: usize = pieces.iter().map(Bytes::len).sum();
     let sent = stream::iter(pieces.into_iter().map(move |piece| {
         // Moved in: the connection counts until its last piece is sent.
@@ -75,7 +81,7 @@ pub(crate) async fn get_clip(
     }));
     let headers =
         [(header::CONTENT_TYPE, "video/mp4".to_owned()), (header::CONTENT_LENGTH, length.to_string())];
-    Ok((headers, Body::from_stream(sent)).into_response())
+    (headers, Body::from_stream(sent)).into_response()
 }
 
 impl ClipVideo {
@@ -83,7 +89,6 @@ impl ClipVideo {
     ///
     /// Fails if there is none, if one cannot be played, or if its tracks differ from those before it.
     fn collect(stream: &Arc<KvsStream>, line: TimeLine, range_ms: (i64, i64)) -> Result<Self, MediaError> {
-        let name = || stream.identity().name.clone();
         let mut fragments: Vec<(i64, VideoFragment)> = Vec::new();
         let mut bytes = 0;
         let whole = stream.whole_fragments_after(None);
@@ -94,26 +99,13 @@ impl ClipVideo {
             if bytes > MAX_BYTES {
                 break;
             }
-            let number = times.number.to_string();
-            if let Some(reason) = fragment.invalid_frame() {
-                return Err(MediaError::InvalidMediaFrame { stream: name(), number, reason });
-            }
-            // The file has one sample description (stsd, ISO/IEC 14496-12, 8.5.2) for all frames.
-            match fragments.first() {
-                Some((_, first)) if first.codecs != fragment.codecs => {
-                    return Err(MediaError::ChangedTracks { stream: name(), number });
-                }
-                Some((_, first)) if first.track.codec_private != fragment.track.codec_private => {
-                    let reason =
-                        format!("it changes with the fragment {number}; ask for a clip that ends before it");
-                    return Err(MediaError::InvalidCodecPrivateData { stream: name(), reason });
-                }
-                _ => fragments.push((times.on(line), fragment)),
-            }
+            let first = fragments.first().map(|(_, first)| first);
+            check_fragment(stream, times.number, &fragment, first)?;
+            fragments.push((times.on(line), fragment));
         }
         if fragments.is_empty() {
             let wanted = "none is in the TimestampRange";
-            return Err(MediaError::NoFragments { stream: name(), wanted });
+            return Err(MediaError::NoFragments { stream: stream.identity().name.clone(), wanted });
         }
         Ok(Self { fragments })
     }
@@ -127,6 +119,28 @@ impl ClipVideo {
         let frames = self.fragments.iter().flat_map(|(_, fragment)| &fragment.units);
         let whole = head.into_iter().map(Bytes::from).chain(frames.map(|unit| unit.data.clone()));
         whole.flat_map(split).collect()
+    }
+}
+
+/// Fails if a fragment cannot be played, or if its tracks differ from those of the first fragment of its clip.
+fn check_fragment(
+    stream: &KvsStream,
+    number: FragmentNumber,
+    fragment: &VideoFragment,
+    first: Option<&VideoFragment>,
+) -> Result<(), MediaError> {
+    let (stream, number) = (stream.identity().name.clone(), number.to_string());
+    if let Some(reason) = fragment.invalid_frame() {
+        return Err(MediaError::InvalidMediaFrame { stream, number, reason });
+    }
+    // The file has one sample description (stsd, ISO/IEC 14496-12, 8.5.2) for all frames.
+    match first {
+        Some(first) if first.codecs != fragment.codecs => Err(MediaError::ChangedTracks { stream, number }),
+        Some(first) if first.track.codec_private != fragment.track.codec_private => {
+            let reason = format!("it changes with the fragment {number}; ask for a clip that ends before it");
+            Err(MediaError::InvalidCodecPrivateData { stream, reason })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -52,12 +52,7 @@ impl HlsRequest {
             optional_one_of("FragmentSelectorType", selector.fragment_selector_type.as_deref(), &TIME_LINES)?;
         let line = line.unwrap_or(TimeLine::Server);
         let mode = self.mode(selector, line, now_ms)?;
-        let default_results = match mode {
-            HlsPlaybackMode::OnDemand { .. } => DEFAULT_RESULTS_ON_DEMAND,
-            HlsPlaybackMode::Live | HlsPlaybackMode::LiveReplay { .. } => DEFAULT_RESULTS,
-        };
-        let results = self.max_media_playlist_fragment_results.unwrap_or(default_results);
-        let max_segments = within("MaxMediaPlaylistFragmentResults", results, 1, 5000)?;
+        let max_segments = self.max_segments(mode)?;
         Ok(HlsSettings {
             mode,
             line,
@@ -65,7 +60,7 @@ impl HlsRequest {
             discontinuities: self.discontinuities(line)?,
             dated: self.dated()?,
             expires_s: within("Expires", self.expires.unwrap_or(DEFAULT_EXPIRES_S), 300, 43_200)?,
-            max_segments: usize::try_from(max_segments).unwrap_or(1),
+            max_segments,
         })
     }
 
@@ -75,13 +70,7 @@ impl HlsRequest {
         line: TimeLine,
         now_ms: i64,
     ) -> Result<HlsPlaybackMode, ApiError> {
-        let modes = [
-            ("LIVE", ModeName::Live),
-            ("LIVE_REPLAY", ModeName::LiveReplay),
-            ("ON_DEMAND", ModeName::OnDemand),
-        ];
-        let mode = optional_one_of("PlaybackMode", self.playback_mode.as_deref(), &modes)?;
-        let mode = mode.unwrap_or(ModeName::Live);
+        let mode = self.mode_name()?;
         let Some(range) = &selector.timestamp_range else {
             let needed = "HLSFragmentSelector.TimestampRange is needed with LIVE_REPLAY and ON_DEMAND";
             return if mode == ModeName::Live { Ok(HlsPlaybackMode::Live) } else { Err(invalid(needed)) };
@@ -98,6 +87,26 @@ impl HlsRequest {
             (_, Some(to_ms)) => Ok(HlsPlaybackMode::OnDemand { from_ms, to_ms }),
             (_, None) => Err(invalid("TimestampRange.EndTimestamp is needed with ON_DEMAND")),
         }
+    }
+
+    fn mode_name(&self) -> Result<ModeName, ApiError> {
+        let modes = [
+            ("LIVE", ModeName::Live),
+            ("LIVE_REPLAY", ModeName::LiveReplay),
+            ("ON_DEMAND", ModeName::OnDemand),
+        ];
+        let mode = optional_one_of("PlaybackMode", self.playback_mode.as_deref(), &modes)?;
+        Ok(mode.unwrap_or(ModeName::Live))
+    }
+
+    fn max_segments(&self, mode: HlsPlaybackMode) -> Result<usize, ApiError> {
+        let default_results = match mode {
+            HlsPlaybackMode::OnDemand { .. } => DEFAULT_RESULTS_ON_DEMAND,
+            HlsPlaybackMode::Live | HlsPlaybackMode::LiveReplay { .. } => DEFAULT_RESULTS,
+        };
+        let results = self.max_media_playlist_fragment_results.unwrap_or(default_results);
+        let max_segments = within("MaxMediaPlaylistFragmentResults", results, 1, 5000)?;
+        Ok(usize::try_from(max_segments).unwrap_or(1))
     }
 
     fn container(&self) -> Result<Container, ApiError> {

@@ -65,22 +65,27 @@ impl ImageRequest {
         let interval_ms = self.sampling_interval.unwrap_or(DEFAULT_INTERVAL_MS);
         let interval_ms = within("SamplingInterval", interval_ms, MIN_INTERVAL_MS, i64::from(i32::MAX))?;
         let count = within("MaxResults", self.max_results.unwrap_or(PAGE), 1, MAX_RESULTS)?.min(PAGE);
-        let first_ms = match &self.next_token {
-            None => start_ms,
-            Some(token) => {
-                let first_ms = parse_token(token, created_ms);
-                // A token of another range or interval would shift the grid of times.
-                let fits = |ms: &i64| (start_ms..=end_ms).contains(ms) && (ms - start_ms) % interval_ms == 0;
-                let message = "NextToken was not returned by GetImages for this request; begin without it";
-                first_ms.filter(fits).ok_or_else(|| invalid(message))?
-            }
-        };
+        let first_ms = self.first_ms(created_ms, (start_ms, end_ms), interval_ms)?;
         let at = |index: i64| first_ms.saturating_add(index * interval_ms);
         let times_ms: Vec<i64> = (0..count).map(at).take_while(|ms| *ms <= end_ms).collect();
         // The token is the first time of the next page rather than a count, so that it stays valid with another MaxResults.
         let next_ms = at(count);
         let next_token = (next_ms <= end_ms).then(|| write_token(created_ms, next_ms));
         Ok(ImagePlan { line, times_ms, next_token })
+    }
+
+    /// Returns the first time of the page: that of the token, or the start of the range.
+    fn first_ms(
+        &self,
+        created_ms: i64,
+        (start_ms, end_ms): (i64, i64),
+        interval_ms: i64,
+    ) -> Result<i64, ApiError> {
+        let Some(token) = &self.next_token else { return Ok(start_ms) };
+        // A token of another range or interval would shift the grid of times.
+        let fits = |ms: &i64| (start_ms..=end_ms).contains(ms) && (ms - start_ms) % interval_ms == 0;
+        let message = "NextToken was not returned by GetImages for this request; begin without it";
+        parse_token(token, created_ms).filter(fits).ok_or_else(|| invalid(message))
     }
 
     /// Returns the format of the images. Fails if a value is out of range.

@@ -34,18 +34,26 @@ pub(crate) async fn update_data_retention(
 ) -> JsonResult {
     let request: UpdateDataRetention = parse_body(&body)?;
     let stream = request.stream.find(&state.store, &region)?;
-    let sign = one_of("Operation", &request.operation, &OPERATIONS)?;
-    let by_hours = request.data_retention_change_in_hours;
-    if by_hours < 1 {
-        let message = format!("DataRetentionChangeInHours {by_hours} is out of range; 1 is the minimum");
-        return Err(ApiError::InvalidArgument(message));
-    }
+    let by_hours = request.change_hours()?;
     stream.change(|identity| {
         // Compared under the stream's lock: of two changes that name the same version, one fails.
         identity.check_version(&request.current_version)?;
         let hours = i64::from(identity.settings.retention_hours);
-        identity.set_retention(hours.saturating_add(sign * by_hours))
+        identity.set_retention(hours.saturating_add(by_hours))
     })?;
     stream.drop_expired().await;
     Ok(Json(json!({})))
+}
+
+impl UpdateDataRetention {
+    /// Returns the change of the retention, which is negative for a decrease.
+    fn change_hours(&self) -> Result<i64, ApiError> {
+        let sign = one_of("Operation", &self.operation, &OPERATIONS)?;
+        let by_hours = self.data_retention_change_in_hours;
+        if by_hours < 1 {
+            let message = format!("DataRetentionChangeInHours {by_hours} is out of range; 1 is the minimum");
+            return Err(ApiError::InvalidArgument(message));
+        }
+        Ok(sign * by_hours)
+    }
 }

@@ -167,17 +167,21 @@ pub(crate) async fn get_data_endpoint(
     let request: GetDataEndpoint = parse_body(&body)?;
     // Only for its error: an endpoint of a stream that does not exist is not given.
     request.stream.find(&state.store, &region)?;
-    let offered: Vec<&str> =
-        OFFERED_APIS.into_iter().chain(state.images.is_some().then_some(IMAGES_API)).collect();
-    if !offered.contains(&request.api_name.as_str()) {
-        return Err(ApiError::InvalidArgument(format!(
-            "APIName \"{}\" is not supported; this local KVS has {}",
-            request.api_name,
-            offered.join(", ")
-        )));
-    }
+    check_offered(&request.api_name, state.images.is_some())?;
     // One server has all operations, so the endpoint is the address that the client reached it by.
     Ok(Json(json!({ "DataEndpoint": state.endpoint_for(&headers) })))
+}
+
+/// Fails if the local KVS has no endpoint for an API.
+fn check_offered(api_name: &str, has_images: bool) -> Result<(), ApiError> {
+    let offered: Vec<&str> = OFFERED_APIS.into_iter().chain(has_images.then_some(IMAGES_API)).collect();
+    if offered.contains(&api_name) {
+        return Ok(());
+    }
+    Err(ApiError::InvalidArgument(format!(
+        "APIName \"{api_name}\" is not supported; this local KVS has {}",
+        offered.join(", ")
+    )))
 }
 
 fn stream_info(identity: &StreamIdentity) -> Value {

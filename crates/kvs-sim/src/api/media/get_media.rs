@@ -68,16 +68,8 @@ impl StartSelector {
         match self.start_selector_type.as_str() {
             "NOW" => Ok(MediaStart::At(Seek::Newest)),
             "EARLIEST" => Ok(MediaStart::At(Seek::Earliest)),
-            "FRAGMENT_NUMBER" => {
-                let number = self.after_fragment_number.as_deref();
-                parse_after("AfterFragmentNumber", number, |c| c.is_ascii_digit(), "0-9")
-            }
-            // Our token is the fragment number; the pattern of AWS's tokens allows more characters.
-            "CONTINUATION_TOKEN" => {
-                let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-                let token = self.continuation_token.as_deref();
-                parse_after("ContinuationToken", token, allowed, "a-z A-Z 0-9 _ . -")
-            }
+            "FRAGMENT_NUMBER" => self.parse_number(),
+            "CONTINUATION_TOKEN" => self.parse_token(),
             "SERVER_TIMESTAMP" => self.parse_time(TimeLine::Server),
             "PRODUCER_TIMESTAMP" => self.parse_time(TimeLine::Producer),
             other => Err(ApiError::InvalidArgument(format!(
@@ -85,6 +77,18 @@ impl StartSelector {
                  PRODUCER_TIMESTAMP or CONTINUATION_TOKEN"
             ))),
         }
+    }
+
+    fn parse_number(&self) -> Result<MediaStart, ApiError> {
+        let number = self.after_fragment_number.as_deref();
+        parse_after("AfterFragmentNumber", number, |c| c.is_ascii_digit(), "0-9")
+    }
+
+    fn parse_token(&self) -> Result<MediaStart, ApiError> {
+        // Our token is the fragment number; the pattern of AWS's tokens allows more characters.
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+        let token = self.continuation_token.as_deref();
+        parse_after("ContinuationToken", token, allowed, "a-z A-Z 0-9 _ . -")
     }
 
     fn parse_time(&self, line: TimeLine) -> Result<MediaStart, ApiError> {
@@ -144,13 +148,28 @@ pub fn open_media(
     // A connection that is refused uses up no fault, so the permit comes first.
     let permit = stream.claim_reader()?;
     let faults = stream.active_faults().begin_connection();
-    let session = GetMediaSession::new(stream, &start, faults.repeats(), fragments_per_s, stop, permit);
+    let start = start_cursor(stream, &start, faults.repeats());
+    let session = GetMediaSession::new(stream, start, fragments_per_s, stop, permit);
     let ends = [session.stop.clone(), session.cut.clone()];
     let pieces = stream::unfold(session, |mut session| async {
         let piece = session.next().await?;
         Some((piece, session))
     });
     Ok(apply_faults(pieces, faults, ends))
+}
+
+/// Returns the cursor at the start of a connection, or the error document to send if its fragment does not exist.
+fn start_cursor(stream: &KvsStream, start: &MediaStart, repeats: u64) -> Result<StreamCursor, Bytes> {
+    let seek = match start {
+        MediaStart::At(seek) => *seek,
+        MediaStart::After(text) => {
+            let number = text.parse().ok().filter(|&number| stream.has_fragment(number));
+            // As on AWS the answer is a 200 all the same; the error is in its body.
+            let (id, code) = FRAGMENT_NOT_FOUND;
+            Seek::After(number.ok_or_else(|| error_document(text, id, code))?)
+        }
+    };
+    Ok(StreamCursor::new(stream.seek_earlier(seek, repeats)))
 }
 
 /// A GetMedia connection.
@@ -169,33 +188,18 @@ struct GetMediaSession {
 impl GetMediaSession {
     fn new(
         stream: &Arc<KvsStream>,
-        start: &MediaStart,
-        repeats: u64,
+        start: Result<StreamCursor, Bytes>,
         fragments_per_s: u32,
         stop: CancellationToken,
         permit: OwnedSemaphorePermit,
     ) -> Self {
-        let mut error_documents = VecDeque::new();
-        let cursor_at = |seek| Some(StreamCursor::new(stream.seek_earlier(seek, repeats)));
-        let cursor = match start {
-            MediaStart::At(seek) => cursor_at(*seek),
-            MediaStart::After(text) => {
-                match text.parse().ok().filter(|&number| stream.has_fragment(number)) {
-                    Some(number) => cursor_at(Seek::After(number)),
-                    // As on AWS the answer is a 200 all the same; the error is in its body.
-                    None => {
-                        let (id, code) = FRAGMENT_NOT_FOUND;
-                        error_documents.push_back(error_document(text, id, code));
-                        None
-                    }
-                }
-            }
-        };
+        let (cursor, error_document) =
+            start.map_or_else(|document| (None, Some(document)), |at| (Some(at), None));
         Self {
             changed: stream.watch(),
             stream: Arc::clone(stream),
             cursor,
-            error_documents,
+            error_documents: error_document.into_iter().collect(),
             rate: FragmentRate::new(fragments_per_s),
             stop,
             cut: stream.readers_cut(),

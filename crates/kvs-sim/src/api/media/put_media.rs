@@ -120,25 +120,29 @@ impl PutMediaSession {
             next = timeout(PAUSE, body.next()) => Some(next),
         };
         match next {
-            Some(Ok(Some(Ok(bytes)))) => {
-                self.pauses = 0;
-                // The error is acknowledged next; what the producer still sends is read in `drain_refused`.
-                if !self.ingest.push(&bytes).await {
-                    self.refused = self.body.take();
-                }
-            }
+            Some(Ok(Some(Ok(bytes)))) => self.push(&bytes).await,
             Some(Ok(None)) => {
                 self.ingest.end().await;
                 self.body = None;
             }
             // The connection broke, or the server stops.
-            Some(Ok(Some(Err(_)))) | None => {
-                self.ingest.abort();
-                self.body = None;
-            }
+            Some(Ok(Some(Err(_)))) | None => self.abort(),
             Some(Err(_timeout)) => return self.pause(),
         }
         None
+    }
+
+    async fn push(&mut self, bytes: &[u8]) {
+        self.pauses = 0;
+        // The error is acknowledged next; what the producer still sends is read in `drain_refused`.
+        if !self.ingest.push(bytes).await {
+            self.refused = self.body.take();
+        }
+    }
+
+    fn abort(&mut self) {
+        self.ingest.abort();
+        self.body = None;
     }
 
     /// Reads and discards the rest of a refused request.
@@ -156,8 +160,7 @@ impl PutMediaSession {
     fn pause(&mut self) -> Option<Bytes> {
         self.pauses += 1;
         if self.pauses > MAX_PAUSES {
-            self.body = None;
-            self.ingest.abort();
+            self.abort();
             return None;
         }
         self.acks_wanted.then(acks::idle)
