@@ -19,6 +19,7 @@ use super::sim_images::SimImages;
 use super::{StopSignal, elapsed, run_on_runtime};
 use crate::base::escaped;
 use crate::config::{self, LogFormat, Overrides, Settings};
+use crate::delivery::UndeliveredRecords;
 use crate::detect::cache_dir;
 use crate::http::AccessToken;
 use crate::media::Event;
@@ -86,12 +87,7 @@ impl DemoArgs {
         let _ = std::fs::remove_dir_all(state_dir());
         // Reported only now, so that the service stops in order even if standard output is closed.
         printed?;
-        let undelivered: u64 = remains.iter().filter(|sink| sink.required).map(|sink| sink.count).sum();
-        ensure!(
-            undelivered == 0,
-            "{undelivered} events were not written to {} before the demo ended",
-            dir.display()
-        );
+        ensure_delivered(&remains, &dir)?;
         finish(&board.snapshot())
     }
 
@@ -127,6 +123,17 @@ impl DemoArgs {
             dead_letter: Some(dir.join("dead-letter.jsonl")),
         })
     }
+}
+
+/// Returns an error if required sinks have undelivered events.
+fn ensure_delivered(remains: &[UndeliveredRecords], dir: &Path) -> anyhow::Result<()> {
+    let undelivered: u64 = remains.iter().filter(|sink| sink.required).map(|sink| sink.count).sum();
+    ensure!(
+        undelivered == 0,
+        "{undelivered} events were not written to {} before the demo ended",
+        dir.display()
+    );
+    Ok(())
 }
 
 /// Returns the folder of the outbox. It belongs to this run only, because each run starts an empty local KVS.
@@ -224,21 +231,25 @@ fn table(rows: &[CameraRow]) -> Result<String, std::fmt::Error> {
     writeln!(text, "                                                 arrival to event, ms")?;
     writeln!(text, "camera    read  decoded  inferred  dropped  events     p50     p99")?;
     for row in rows {
-        let dropped: u64 = row.frames.dropped.values().sum();
-        writeln!(
-            text,
-            "{:<8} {:>5} {:>8} {:>9} {:>8} {:>7} {:>7} {:>7}",
-            row.id,
-            row.frames.read,
-            row.frames.decoded,
-            row.frames.inferred,
-            dropped,
-            row.events,
-            milliseconds(row.latency_p50_ms),
-            milliseconds(row.latency_p99_ms)
-        )?;
+        write_camera(&mut text, row)?;
     }
     Ok(text)
+}
+
+fn write_camera(text: &mut String, row: &CameraRow) -> std::fmt::Result {
+    let dropped: u64 = row.frames.dropped.values().sum();
+    writeln!(
+        text,
+        "{:<8} {:>5} {:>8} {:>9} {:>8} {:>7} {:>7} {:>7}",
+        row.id,
+        row.frames.read,
+        row.frames.decoded,
+        row.frames.inferred,
+        dropped,
+        row.events,
+        milliseconds(row.latency_p50_ms),
+        milliseconds(row.latency_p99_ms)
+    )
 }
 
 fn milliseconds(ms: Option<f64>) -> String {

@@ -146,15 +146,10 @@ fn reachable(host: IpAddr) -> IpAddr {
 ///
 /// The status line decides, so an answer that does not end in time, or is too long, is returned as far as it was read.
 fn fetch(addr: SocketAddr, path: &str, deadline: Instant) -> io::Result<Vec<u8>> {
-    // A timeout of zero is an error of the socket, not an immediate timeout.
-    let limit = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-    let mut stream = TcpStream::connect_timeout(&addr, limit)?;
-    stream.set_write_timeout(Some(limit))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n")?;
+    let mut stream = request(addr, path, deadline)?;
     let (mut reply, mut part) = (Vec::new(), [0; 4096]);
     loop {
-        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        stream.set_read_timeout(Some(left))?;
+        stream.set_read_timeout(Some(time_left(deadline)))?;
         match stream.read(&mut part) {
             Ok(0) => return Ok(reply),
             Ok(got) => reply.extend_from_slice(&part[..got]),
@@ -162,15 +157,26 @@ fn fetch(addr: SocketAddr, path: &str, deadline: Instant) -> io::Result<Vec<u8>>
             Err(error) => return Err(error),
         }
         // A server that sends a byte now and then never reaches the read timeout.
-        let is_over = Instant::now() >= deadline || reply.len() > MAX_ANSWER_BYTES;
-        match has_status_line(&reply) {
-            true if is_over => return Ok(reply),
-            false if is_over => {
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "the answer has no status line"));
-            }
-            _ => {}
+        if Instant::now() >= deadline || reply.len() > MAX_ANSWER_BYTES {
+            let no_status = || io::Error::new(io::ErrorKind::TimedOut, "the answer has no status line");
+            return has_status_line(&reply).then_some(reply).ok_or_else(no_status);
         }
     }
+}
+
+/// Connects and sends a request.
+fn request(addr: SocketAddr, path: &str, deadline: Instant) -> io::Result<TcpStream> {
+    let limit = time_left(deadline);
+    let mut stream = TcpStream::connect_timeout(&addr, limit)?;
+    stream.set_write_timeout(Some(limit))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n")?;
+    Ok(stream)
+}
+
+/// Returns the time until the deadline, as a timeout of a socket.
+fn time_left(deadline: Instant) -> Duration {
+    // A timeout of zero is an error of the socket, not an immediate timeout.
+    deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
 }
 
 fn has_status_line(reply: &[u8]) -> bool {

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use kvs_mkv::{FragmentEvent, FragmentReader, FragmentStart, FragmentSummary, MkvLimits, StreamError, Tag};
+use kvs_mkv::{
+    FragmentEvent, FragmentReader, FragmentStart, FragmentSummary, MkvLimits, StreamError, Tag, TrackEntry,
+};
 use serde_json::{Map, Value, json};
 
 /// Reads a GetMedia dump (concatenated Matroska documents) and prints one JSON line per fragment.
@@ -83,13 +85,7 @@ fn print_all(
 }
 
 fn fragment_line(start: &FragmentStart, end: &FragmentSummary) -> Value {
-    let tracks: Vec<Value> = start
-        .tracks
-        .iter()
-        .map(|track| {
-            json!({"number": track.number, "codec": track.codec_id, "width": track.width_px, "height": track.height_px})
-        })
-        .collect();
+    let tracks: Vec<Value> = start.tracks.iter().map(track_value).collect();
     json!({
         "fragment": start.number,
         "server_timestamp": seconds(start.server_ms),
@@ -103,6 +99,10 @@ fn fragment_line(start: &FragmentStart, end: &FragmentSummary) -> Value {
         "bytes": end.bytes,
         "tags": tag_map(start.tags.iter().chain(&end.tags)),
     })
+}
+
+fn track_value(track: &TrackEntry) -> Value {
+    json!({"number": track.number, "codec": track.codec_id, "width": track.width_px, "height": track.height_px})
 }
 
 fn error_line(error: &StreamError) -> Value {

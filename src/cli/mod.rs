@@ -125,9 +125,20 @@ fn with_limit_remedy(text: String) -> String {
     }
 }
 
+/// A mistake in the arguments that only the command itself can find.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct UsageError(String);
+
+/// Parses a number of frames per second.
+fn frames_per_second(text: &str) -> Result<f64, String> {
+    let fps = text.parse().ok().filter(|fps: &f64| fps.is_finite() && *fps > 0.0);
+    fps.ok_or_else(|| "give a number above 0".to_owned())
+}
+
 fn exit_code(error: &anyhow::Error) -> u8 {
     // LOG_LEVEL and --log-level are part of the command line.
-    if error.is::<LogError>() {
+    if error.is::<LogError>() || error.is::<UsageError>() {
         return exit::USAGE;
     }
     if error.is::<TruthError>() || error.is::<TokenError>() {

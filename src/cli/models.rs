@@ -100,17 +100,8 @@ pub fn print_models(
     write_row(out, width, ["MODEL", "LAYOUT", "BY", "INPUT", "DEVICE", "ENGINE", "INFER MS", "CLASSES"])?;
     let mut failed = 0;
     for (purpose, spec) in specs {
-        let printed = match purpose {
-            Purpose::Find => {
-                let detector = Detector::start(spec, device, threads);
-                detector.map(|detector| print_model(out, width, detector.info()))
-            }
-            Purpose::Read => {
-                TextReader::start(spec, device, threads).map(|reader| print_reader(out, width, reader.info()))
-            }
-        };
-        match printed {
-            Ok(printed) => printed?,
+        match MeasuredModel::start(*purpose, spec, device, threads) {
+            Ok(model) => model.print(out, width)?,
             Err(error) => {
                 failed += 1;
                 print_error(out, width, spec, &error)?;
@@ -120,6 +111,34 @@ pub fn print_models(
         out.flush()?;
     }
     Ok(failed)
+}
+
+/// A loaded model, whose facts are a row of the table.
+enum MeasuredModel {
+    Detector(Detector),
+    TextReader(TextReader),
+}
+
+impl MeasuredModel {
+    /// Loads and measures a model.
+    fn start(
+        purpose: Purpose,
+        spec: &ModelSpec,
+        device: Device,
+        threads: usize,
+    ) -> Result<Self, DetectError> {
+        match purpose {
+            Purpose::Find => Detector::start(spec, device, threads).map(Self::Detector),
+            Purpose::Read => TextReader::start(spec, device, threads).map(Self::TextReader),
+        }
+    }
+
+    fn print(&self, out: &mut impl Write, width: usize) -> io::Result<()> {
+        match self {
+            Self::Detector(detector) => print_model(out, width, detector.info()),
+            Self::TextReader(reader) => print_reader(out, width, reader.info()),
+        }
+    }
 }
 
 fn print_model(out: &mut impl Write, width: usize, info: &ModelInfo) -> io::Result<()> {

@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use tokio::runtime::Runtime;
 
 use super::clip_frames::{ClipFrame, ClipFrames};
 use super::config_args::ConfigArgs;
-use super::print_stderr;
 use super::quantize_report::{EngineReport, QuantizeReport};
+use super::{UsageError, frames_per_second, print_stderr};
 use crate::base::Stopwatch;
 use crate::config::Settings;
 use crate::detect::quantize::{BoxGate, Calibrator, QuantizedModel};
@@ -56,7 +56,7 @@ pub(super) struct QuantizeArgs {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Frames per second of the clips that are used
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 2.0, value_parser = frames_per_second)]
     fps: f64,
     /// Confidence threshold, 0 to 1; by default that of the configuration, else 0.4
     #[arg(long)]
@@ -81,7 +81,6 @@ impl QuantizeArgs {
     /// # Errors
     /// The model or a clip cannot be used.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        ensure!(self.fps.is_finite() && self.fps > 0.0, "--fps {}: give a number above 0", self.fps);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let job = self.job(&runtime)?;
         let report = job.run(&runtime)?;
@@ -94,22 +93,26 @@ impl QuantizeArgs {
         let (spec, thresholds, is_fetched) = self.model(runtime)?;
         let conf = self.conf.unwrap_or(thresholds.conf);
         // The cache of fetched models is no place for it: what no configuration names is deleted there.
-        ensure!(
-            self.out.is_some() || !is_fetched,
-            "{} is fetched: say by --out where its twin is to be",
-            self.model
-        );
+        if self.out.is_none() && is_fetched {
+            return Err(
+                UsageError(format!("{} is fetched: give the twin's path with --out", self.model)).into()
+            );
+        }
         let out = self.out.clone().unwrap_or_else(|| spec.path.with_extension("int8.onnx"));
-        ensure!(out != spec.path, "--out {}: that is the model itself", out.display());
-        let clips = |paths: &[PathBuf]| -> anyhow::Result<Vec<ClipFrames>> {
-            let read = |path: &PathBuf| {
-                let clip = runtime.block_on(ClipFrames::read(path, self.fps));
-                clip.with_context(|| format!("cannot use the clip {}", path.display()))
-            };
-            paths.iter().map(read).collect()
-        };
-        let (footage, check) = (clips(&self.footage)?, clips(&self.check)?);
+        if out == spec.path {
+            return Err(UsageError(format!("--out {}: that is the model itself", out.display())).into());
+        }
+        let footage = self.read_clips(runtime, &self.footage)?;
+        let check = self.read_clips(runtime, &self.check)?;
         Ok(QuantizeJob { spec, thresholds: Thresholds { conf, ..thresholds }, out, footage, check })
+    }
+
+    fn read_clips(&self, runtime: &Runtime, paths: &[PathBuf]) -> anyhow::Result<Vec<ClipFrames>> {
+        let read = |path: &PathBuf| {
+            let clip = runtime.block_on(ClipFrames::read(path, self.fps));
+            clip.with_context(|| format!("cannot use the clip {}", path.display()))
+        };
+        paths.iter().map(read).collect()
     }
 
     /// Returns the float32 model with a path on this machine, the thresholds of its entries, and `true` if it was fetched.
@@ -154,20 +157,8 @@ impl QuantizeJob {
     fn run(&self, runtime: &Runtime) -> anyhow::Result<QuantizeReport> {
         let made = self.calibrated()?;
         let part = self.out.with_extension("part");
-        let unwritable = || format!("cannot write {}", part.display());
-        std::fs::write(&part, &made.bytes).with_context(unwritable)?;
-        let compared = self.compared(runtime, &part);
-        let engines = match compared {
-            Ok(engines) if engines.iter().all(EngineReport::passes) => {
-                std::fs::rename(&part, &self.out)
-                    .with_context(|| format!("cannot write {}", self.out.display()))?;
-                engines
-            }
-            refused => {
-                std::fs::remove_file(&part).with_context(unwritable)?;
-                refused?
-            }
-        };
+        std::fs::write(&part, &made.bytes).with_context(|| unwritable(&part))?;
+        let engines = self.keep_if_passed(&part, self.compared(runtime, &part))?;
         let float_bytes = std::fs::metadata(&self.spec.path)?.len();
         Ok(QuantizeReport {
             name: self.spec.name.clone(),
@@ -178,6 +169,24 @@ impl QuantizeJob {
             made,
             engines,
         })
+    }
+
+    /// Renames the part to the file to write if it passes on each engine, and removes it otherwise.
+    fn keep_if_passed(
+        &self,
+        part: &Path,
+        compared: anyhow::Result<Vec<EngineReport>>,
+    ) -> anyhow::Result<Vec<EngineReport>> {
+        match compared {
+            Ok(engines) if engines.iter().all(EngineReport::passes) => {
+                std::fs::rename(part, &self.out).with_context(|| unwritable(&self.out))?;
+                Ok(engines)
+            }
+            refused => {
+                std::fs::remove_file(part).with_context(|| unwritable(part))?;
+                refused
+            }
+        }
     }
 
     fn calibrated(&self) -> anyhow::Result<QuantizedModel> {
@@ -199,30 +208,15 @@ impl QuantizeJob {
     /// Runs the float32 model and the twin on each engine that can run it, on the footage for the gate.
     fn compared(&self, runtime: &Runtime, twin: &Path) -> anyhow::Result<Vec<EngineReport>> {
         let mut float = TimedDetector::start(&self.spec, EngineChoice::Onnxruntime)?;
-        let twin = ModelSpec { path: twin.to_owned(), sha256: None, ..self.spec.clone() };
-        let mut twins = vec![TimedDetector::start(&twin, EngineChoice::Onnxruntime)?];
-        let on_openvino = TimedDetector::start(&twin, EngineChoice::Openvino)?;
-        if on_openvino.engine() == InferenceEngine::OpenVino {
-            twins.push(on_openvino);
-        }
+        let mut twins = self.start_twins(twin)?;
         let mut gates: Vec<BoxGate> = twins.iter().map(|_| BoxGate::new(self.thresholds.conf)).collect();
-        let mut progress = ProgressLines::new("comparison");
-        let (clips, all) = if self.check.is_empty() { (&self.footage, false) } else { (&self.check, true) };
-        for clip in clips {
-            clip.each(|ClipFrame { frame, second }| {
-                if !all && !is_held_out(second) {
-                    return Ok(());
-                }
-                progress.frame(&clip.name());
-                let place = format!("{} at {second:.1} s", clip.name());
-                let of_float = float.detect(runtime, &frame, self.thresholds)?;
-                for (twin, gate) in twins.iter_mut().zip(&mut gates) {
-                    gate.compare(&place, &of_float, &twin.detect(runtime, &frame, self.thresholds)?);
-                }
-                Ok(())
-            })?;
-        }
-        progress.end();
+        self.each_gate_frame(|place, frame| {
+            let of_float = float.detect(runtime, frame, self.thresholds)?;
+            for (twin, gate) in twins.iter_mut().zip(&mut gates) {
+                gate.compare(place, &of_float, &twin.detect(runtime, frame, self.thresholds)?);
+            }
+            Ok(())
+        })?;
         let float_ms = float.cpu_ms();
         let report = |(twin, gate): (&TimedDetector, &BoxGate)| EngineReport {
             engine: twin.engine(),
@@ -232,6 +226,41 @@ impl QuantizeJob {
         };
         Ok(twins.iter().zip(&gates).map(report).collect())
     }
+
+    /// Starts the twin on each engine that can run it here.
+    fn start_twins(&self, twin: &Path) -> anyhow::Result<Vec<TimedDetector>> {
+        let twin = ModelSpec { path: twin.to_owned(), sha256: None, ..self.spec.clone() };
+        let mut twins = vec![TimedDetector::start(&twin, EngineChoice::Onnxruntime)?];
+        let on_openvino = TimedDetector::start(&twin, EngineChoice::Openvino)?;
+        if on_openvino.engine() == InferenceEngine::OpenVino {
+            twins.push(on_openvino);
+        }
+        Ok(twins)
+    }
+
+    /// Calls `compare` with each frame of the footage for the gate, and its place in words.
+    fn each_gate_frame(
+        &self,
+        mut compare: impl FnMut(&str, &Arc<Frame>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut progress = ProgressLines::new("comparison");
+        let (clips, all) = if self.check.is_empty() { (&self.footage, false) } else { (&self.check, true) };
+        for clip in clips {
+            clip.each(|ClipFrame { frame, second }| {
+                if !all && !is_held_out(second) {
+                    return Ok(());
+                }
+                progress.frame(&clip.name());
+                compare(&format!("{} at {second:.1} s", clip.name()), &frame)
+            })?;
+        }
+        progress.end();
+        Ok(())
+    }
+}
+
+fn unwritable(path: &Path) -> String {
+    format!("cannot write {}", path.display())
 }
 
 /// Returns `true` for the stretches that calibration does not use.

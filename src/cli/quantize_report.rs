@@ -74,21 +74,12 @@ impl fmt::Display for QuantizeReport {
 impl EngineReport {
     fn write(&self, f: &mut fmt::Formatter<'_>, conf: f32) -> fmt::Result {
         let Self { engine, float_ms, int8_ms, gate } = self;
-        let floor = conf + GATE_MARGIN;
         writeln!(
             f,
             "{engine}: {int8_ms:.1} ms of CPU time per inference, float32 {float_ms:.1} ms ({:.2}x)",
             float_ms / int8_ms
         )?;
-        writeln!(
-            f,
-            "{engine}: {} frames, {} boxes of confidence >= {floor:.2}: {} missing, {} new; confidence differs by {:.3} on average",
-            gate.frames,
-            gate.boxes,
-            gate.missing.len(),
-            gate.new.len(),
-            gate.mean_conf_difference()
-        )?;
+        self.write_counts(f, conf + GATE_MARGIN)?;
         if gate.boxes < MIN_GATE_BOXES {
             writeln!(
                 f,
@@ -97,6 +88,20 @@ impl EngineReport {
         }
         write_differences(f, &format!("{engine}: missing"), &gate.missing)?;
         write_differences(f, &format!("{engine}: new"), &gate.new)
+    }
+
+    /// Writes the number of differences of boxes whose confidence is at least `floor`.
+    fn write_counts(&self, f: &mut fmt::Formatter<'_>, floor: f32) -> fmt::Result {
+        let Self { engine, gate, .. } = self;
+        writeln!(
+            f,
+            "{engine}: {} frames, {} boxes of confidence >= {floor:.2}: {} missing, {} new; confidence differs by {:.3} on average",
+            gate.frames,
+            gate.boxes,
+            gate.missing.len(),
+            gate.new.len(),
+            gate.mean_conf_difference()
+        )
     }
 }
 

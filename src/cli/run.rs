@@ -1,11 +1,13 @@
 //! `run`: runs the service.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use aws_config::SdkConfig;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
 
@@ -16,7 +18,7 @@ use super::{StopSignal, exit, new_runtime, run_on};
 use crate::base::causes;
 use crate::config::Settings;
 use crate::http::AccessToken;
-use crate::service::{Service, ServiceSpec};
+use crate::service::{PreparedReload, ReloadError, Service, ServiceSpec};
 use crate::status::RELOAD_SHOWN_AFTER;
 use crate::telemetry;
 use crate::telemetry::log::LogOutput;
@@ -72,16 +74,7 @@ impl RunArgs {
         let mut stop = StopSignal::new()?;
         let watch = ConfigWatch::new(self.config.clone(), settings.text(), hangup).await?;
         let aws = sdk_config(settings.region.as_deref()).await?;
-        let spec = ServiceSpec {
-            models: self.config.models(Some(&aws))?,
-            aws,
-            settings,
-            http: SocketAddr::new(self.http_host, self.http_port),
-            token,
-            prometheus: telemetry::metrics::install()?,
-            state_dir: self.config.state_dir()?,
-            dead_letter: self.dead_letter,
-        };
+        let spec = self.spec(settings, aws, token)?;
         let mut service = tokio::select! {
             service = Service::start(spec) => service?,
             () = stop.wait() => return Ok(ExitCode::SUCCESS),
@@ -93,13 +86,36 @@ impl RunArgs {
         }
         // The panic hook has already reported a panic of this task.
         let _ended = watching.await;
-        tokio::select! {
-            // Undelivered events are logged, stay in the outbox, and are delivered after the next start.
-            _remains = service.stop() => Ok(ExitCode::SUCCESS),
-            () = stop.wait() => {
-                telemetry::StopForced.emit();
-                Ok(ExitCode::from(exit::UNAVAILABLE))
-            }
+        Ok(stop_service(service, stop).await)
+    }
+
+    fn spec(
+        self,
+        settings: Settings,
+        aws: SdkConfig,
+        token: Option<AccessToken>,
+    ) -> anyhow::Result<ServiceSpec> {
+        Ok(ServiceSpec {
+            models: self.config.models(Some(&aws))?,
+            aws,
+            settings,
+            http: SocketAddr::new(self.http_host, self.http_port),
+            token,
+            prometheus: telemetry::metrics::install()?,
+            state_dir: self.config.state_dir()?,
+            dead_letter: self.dead_letter,
+        })
+    }
+}
+
+/// Stops the service in order, until a further signal ends the process at once. Returns the exit code.
+async fn stop_service(service: Service, mut stop: StopSignal) -> ExitCode {
+    tokio::select! {
+        // Undelivered events are logged, stay in the outbox, and are delivered after the next start.
+        _remains = service.stop() => ExitCode::SUCCESS,
+        () = stop.wait() => {
+            telemetry::StopForced.emit();
+            ExitCode::from(exit::UNAVAILABLE)
         }
     }
 }
@@ -126,41 +142,67 @@ async fn reload(
     settings: Settings,
     changes: &mut Receiver<ConfigChange>,
 ) -> Option<ConfigChange> {
-    let (begun, text) = (Instant::now(), settings.text().to_owned());
-    let mut newest = None;
-    let prepared = {
-        // The service continues with the old settings until the new ones are prepared.
-        let mut preparing = pin!(service.prepare(settings));
-        loop {
-            let newer = tokio::select! {
-                prepared = &mut preparing => break prepared,
-                newer = changes.recv() => newer?,
-            };
-            let (after, loading) = (begun.elapsed(), service.board().loadings().join(", "));
-            // A SIGHUP repeats the same text. It must not restart a load that is on its way.
-            let is_same = newer.as_ref().is_ok_and(|newer| newer.text() == text);
-            match service.stuck_loads() {
-                stuck if is_same && (stuck.is_some() || after < RELOAD_SHOWN_AFTER) => {
-                    ReloadWaits { after, loading }.emit();
-                }
-                None => {
-                    ReloadReplaced { after, loading }.emit();
-                    return Some(newer);
-                }
-                Some(models) => {
-                    service.refuse(&format!("loading of models {models} does not end: restart kvs-infer"));
-                    newest = Some(newer);
-                }
-            }
-        }
-    };
-    // The replaced settings must not be applied.
-    if newest.is_some() {
-        return newest;
-    }
-    match prepared {
-        Ok(prepared) => drop(service.take_over(prepared).await),
-        Err(error) => service.refuse(&causes(&error)),
+    match prepare(service, settings, changes).await {
+        // The replaced settings must not be applied.
+        ControlFlow::Break(next) => return next,
+        ControlFlow::Continue(Ok(prepared)) => drop(service.take_over(prepared).await),
+        ControlFlow::Continue(Err(error)) => service.refuse(&causes(&error)),
     }
     changes.recv().await
+}
+
+/// Fetches and loads the models of the settings; breaks with the next change if one replaces the settings.
+async fn prepare(
+    service: &Service,
+    settings: Settings,
+    changes: &mut Receiver<ConfigChange>,
+) -> ControlFlow<Option<ConfigChange>, Result<PreparedReload, ReloadError>> {
+    let (begun, text) = (Instant::now(), settings.text().to_owned());
+    let mut newest = None;
+    // The service continues with the old settings until the new ones are prepared.
+    let mut preparing = pin!(service.prepare(settings));
+    let prepared = loop {
+        let newer = tokio::select! {
+            prepared = &mut preparing => break prepared,
+            newer = changes.recv() => newer,
+        };
+        let Some(newer) = newer else { return ControlFlow::Break(None) };
+        // A SIGHUP repeats the same text. It must not restart a load that is on its way.
+        let is_same = newer.as_ref().is_ok_and(|newer| newer.text() == text);
+        match judge_newer(service, begun.elapsed(), is_same) {
+            NewerChange::Repeated => {}
+            NewerChange::Replacing => return ControlFlow::Break(Some(newer)),
+            NewerChange::Blocked => newest = Some(newer),
+        }
+    };
+    if newest.is_some() { ControlFlow::Break(newest) } else { ControlFlow::Continue(prepared) }
+}
+
+/// The effect of a change on the change whose models are fetched or loaded.
+enum NewerChange {
+    /// None: it repeats the same settings.
+    Repeated,
+    /// It replaces the other at once.
+    Replacing,
+    /// It replaces the other as soon as the loads end.
+    Blocked,
+}
+
+/// Reports a change that arrives `after` the current one, and returns its effect.
+fn judge_newer(service: &Service, after: Duration, is_same: bool) -> NewerChange {
+    let loading = service.board().loadings().join(", ");
+    match service.stuck_loads() {
+        stuck if is_same && (stuck.is_some() || after < RELOAD_SHOWN_AFTER) => {
+            ReloadWaits { after, loading }.emit();
+            NewerChange::Repeated
+        }
+        None => {
+            ReloadReplaced { after, loading }.emit();
+            NewerChange::Replacing
+        }
+        Some(models) => {
+            service.refuse(&format!("loading of models {models} does not end: restart kvs-infer"));
+            NewerChange::Blocked
+        }
+    }
 }

@@ -48,17 +48,10 @@ impl ImageMaker for SimImages {
 /// Pictures that refer to damaged ones are left out.
 fn decode(track: &kvs_hls::HlsTrack, units: &[AccessUnit], mut on_picture: impl FnMut(usize, &Surface)) {
     let fragment = Arc::new(Fragment { number: "0".into(), producer_ms: None, server_ms: None });
-    let track = Arc::new(VideoTrack {
-        codec: track.codec,
-        codec_private: track.codec_private.clone(),
-        width_px: track.width_px,
-        height_px: track.height_px,
-    });
+    let track = Arc::new(video_track(track));
     // Without an FPS target the sampler picks every frame.
-    let mut decoder = Decoder::new(
-        CameraStatus::alone(&CameraId::new("GetImages")),
-        Sampler::new(None, SamplerState::default()),
-    );
+    let sampler = Sampler::new(None, SamplerState::default());
+    let mut decoder = Decoder::new(CameraStatus::alone(&CameraId::new("GetImages")), sampler);
     let mut decoded = Vec::new();
     for unit in units {
         let packet = packet(&fragment, &track, unit);
@@ -71,6 +64,15 @@ fn decode(track: &kvs_hls::HlsTrack, units: &[AccessUnit], mut on_picture: impl 
     // The end of the fragment drains frames that the decoder holds back for B-frames.
     _ = decoder.end_fragment(end, &mut decoded);
     pass_pictures(&mut decoded, &mut on_picture);
+}
+
+fn video_track(track: &kvs_hls::HlsTrack) -> VideoTrack {
+    VideoTrack {
+        codec: track.codec,
+        codec_private: track.codec_private.clone(),
+        width_px: track.width_px,
+        height_px: track.height_px,
+    }
 }
 
 fn packet(fragment: &Arc<Fragment>, track: &Arc<VideoTrack>, unit: &AccessUnit) -> Packet {

@@ -111,7 +111,7 @@ fn a_model_or_clip_that_cannot_be_used_says_why() {
     let [html, text] =
         [("page.onnx", "<html>"), ("clip.mp4", "no clip")].map(|(name, text)| file(name, text.as_bytes()));
     let empty = file("none.yaml", b"cameras: []\n");
-    let cases: [(&str, &[&str], i32, &str); 7] = [
+    let cases: [(&str, &[&str], i32, &str); 8] = [
         (
             "one convolution",
             &[&one_conv, "--footage", clip],
@@ -126,7 +126,8 @@ fn a_model_or_clip_that_cannot_be_used_says_why() {
         ),
         ("a page", &[&html, "--footage", clip], 78, "holds no ONNX graph"),
         ("no clip", &[street, "--footage", &text], 69, "cannot use the clip"),
-        ("over the model", &[street, "--footage", clip, "--out", street], 69, "that is the model itself"),
+        ("over the model", &[street, "--footage", clip, "--out", street], 64, "that is the model itself"),
+        ("no rate", &[street, "--footage", clip, "--fps", "0"], 64, "give a number above 0"),
         ("no footage", &[street], 64, "--footage"),
         ("no configuration", &["street", "--footage", clip, "--config", &empty], 78, "cameras"),
     ];

@@ -18,6 +18,7 @@ use clip::BenchClip;
 use pipeline::PipelineBench;
 use report::BenchReport;
 
+use super::frames_per_second;
 use crate::detect::{Detector, Device, EngineChoice, ModelSpec, Thresholds};
 use crate::telemetry;
 use crate::telemetry::log::LogOutput;
@@ -39,7 +40,7 @@ pub(super) struct BenchArgs {
     #[arg(long)]
     clip: PathBuf,
     /// Inferences per second of the clip
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, default_value_t = 5.0, value_parser = frames_per_second)]
     fps: f64,
     /// Passes of each side over the clip
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
@@ -96,7 +97,6 @@ impl BenchArgs {
         telemetry::log::init("warn", None, LogOutput::Stderr)?;
         // `run` counts metrics too, so their cost is part of the measurement.
         telemetry::metrics::install()?;
-        ensure!(self.fps.is_finite() && self.fps > 0.0, "--fps {}: give a number above 0", self.fps);
         let report = self.measure()?;
         let mut out = std::io::stdout().lock();
         if self.json {

@@ -50,6 +50,16 @@ fn parse(lines: impl BufRead) -> anyhow::Result<Vec<Event>> {
 }
 
 fn of_camera(events: Vec<Event>, label: &str, camera: Option<&str>) -> anyhow::Result<Vec<Event>> {
+    check_camera(&events, camera)?;
+    let is_evaluated = |event: &Event| {
+        let is_incident = event.payload.extras.activity.is_none();
+        is_incident && event.payload.label == label && camera.is_none_or(|camera| event.camera_id == camera)
+    };
+    Ok(events.into_iter().filter(is_evaluated).collect())
+}
+
+/// Checks that the events are of one camera, or of the given one among others.
+fn check_camera(events: &[Event], camera: Option<&str>) -> anyhow::Result<()> {
     let all: BTreeSet<String> = events.iter().map(|event| event.camera_id.clone()).collect();
     let names = all.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
     match camera {
@@ -61,13 +71,8 @@ fn of_camera(events: Vec<Event>, label: &str, camera: Option<&str>) -> anyhow::R
         Some(camera) if !events.is_empty() && !all.contains(camera) => {
             anyhow::bail!("no event is from camera {camera:?}; give one of {names} with --camera")
         }
-        _ => {}
+        _ => Ok(()),
     }
-    let is_evaluated = |event: &Event| {
-        let is_incident = event.payload.extras.activity.is_none();
-        is_incident && event.payload.label == label && camera.is_none_or(|camera| event.camera_id == camera)
-    };
-    Ok(events.into_iter().filter(is_evaluated).collect())
 }
 
 #[cfg(test)]

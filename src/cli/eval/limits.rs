@@ -35,6 +35,10 @@ pub(super) fn share(text: &str) -> Result<f64, String> {
 impl FigureLimits {
     /// Returns a line for each limit that is not met.
     pub(super) fn unmet(&self, evaluation: &Evaluation) -> Vec<String> {
+        [self.unmet_maxima(evaluation), self.unmet_minima(evaluation)].concat()
+    }
+
+    fn unmet_maxima(&self, evaluation: &Evaluation) -> Vec<String> {
         let maxima = [
             ("missed", "--max-missed", evaluation.missed.len(), self.max_missed),
             ("late", "--max-late", evaluation.late.len(), self.max_late),
@@ -45,6 +49,10 @@ impl FigureLimits {
             let limit = limit.filter(|limit| is > *limit)?;
             Some(format!("{what}: {is}, more than {flag} {limit}"))
         });
+        over.collect()
+    }
+
+    fn unmet_minima(&self, evaluation: &Evaluation) -> Vec<String> {
         let minima = [
             ("purity", "--min-purity", evaluation.purity, self.min_purity),
             ("IDF1", "--min-idf1", evaluation.idf1, self.min_idf1),
@@ -55,6 +63,6 @@ impl FigureLimits {
             let is = is.map_or_else(|| "there is none".to_owned(), |is| format!("{is:.3}"));
             Some(format!("{what}: {is}, less than {flag} {limit}"))
         });
-        over.chain(under).collect()
+        under.collect()
     }
 }

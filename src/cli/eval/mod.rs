@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::eval::{EvalRules, Record, Truth, TruthError, evaluate, parse_truth};
+use crate::eval::{EvalRules, Evaluation, Record, Truth, TruthError, evaluate, parse_truth};
 use limits::FigureLimits;
 use table::FiguresTable;
 
@@ -66,19 +66,23 @@ impl EvalArgs {
         check_times(&truth, &records)?;
         let rules = EvalRules { min_iou: self.iou as f32, late_ms: self.late_ms, step_ms: self.step_ms };
         let evaluation = evaluate(&truth, &records, &rules);
-        let mut out = io::stdout().lock();
-        if self.json {
-            serde_json::to_writer(&mut out, &evaluation).map_err(io::Error::from)?;
-            writeln!(out)?;
-        } else {
-            write!(out, "{}", FiguresTable { evaluation: &evaluation, rules: &rules })?;
-        }
-        out.flush()?;
+        self.print(&evaluation, &rules)?;
         let unmet = self.limits.unmet(&evaluation);
         for line in &unmet {
             writeln!(io::stderr(), "eval: {line}")?;
         }
         Ok(if unmet.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    fn print(&self, evaluation: &Evaluation, rules: &EvalRules) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        if self.json {
+            serde_json::to_writer(&mut out, evaluation).map_err(io::Error::from)?;
+            writeln!(out)?;
+        } else {
+            write!(out, "{}", FiguresTable { evaluation, rules })?;
+        }
+        out.flush()
     }
 
     fn read_truth(&self) -> Result<Truth, TruthError> {

@@ -33,21 +33,7 @@ impl FiguresTable<'_> {
             "{:id_width$}  {:person_width$}  {:>7}  {:>7}  {:>6}  {:>6}  TRACKS",
             "VISIT", "PERSON", "FROM", "TO", "STARTS", "DELAY"
         )?;
-        for visit in visits {
-            let tracks: Vec<String> =
-                visit.starts.iter().map(|start| format!("#{}", start.track_id)).collect();
-            let (from, to) = (seconds(visit.from_ms), seconds(visit.to_ms));
-            let delay = visit.delay_ms().map_or_else(|| "-".to_owned(), seconds);
-            writeln!(
-                f,
-                "{:id_width$}  {:person_width$}  {from:>7}  {to:>7}  {:>6}  {delay:>6}  {}",
-                visit.id,
-                visit.person,
-                visit.starts.len(),
-                if tracks.is_empty() { "missed".to_owned() } else { tracks.join(", ") }
-            )?;
-        }
-        Ok(())
+        visits.iter().try_for_each(|visit| write_visit(f, visit, (id_width, person_width)))
     }
 
     fn false_starts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,7 +58,7 @@ impl FiguresTable<'_> {
     }
 
     fn totals(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Evaluation { visits, people, starts, missed, late, repeated, identity, .. } = self.evaluation;
+        let Evaluation { visits, people, starts, missed, late, repeated, .. } = self.evaluation;
         let limit = seconds(self.rules.late_ms);
         writeln!(f)?;
         writeln!(f, "visits              {} of {people} people", visits.len())?;
@@ -86,6 +72,11 @@ impl FiguresTable<'_> {
         writeln!(f, "late (over {limit} s)   {}", named(late))?;
         writeln!(f, "more than one start {}", named(repeated))?;
         writeln!(f, "false starts        {}", self.evaluation.false_starts.len())?;
+        self.shares(f)
+    }
+
+    fn shares(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let identity = &self.evaluation.identity;
         writeln!(
             f,
             "purity              {} of {} matched records, {} unmatched",
@@ -102,6 +93,25 @@ impl FiguresTable<'_> {
             seconds(self.rules.step_ms)
         )
     }
+}
+
+/// Writes the row of a visit; the widths are those of the columns of the id and the person.
+fn write_visit(
+    f: &mut fmt::Formatter<'_>,
+    visit: &VisitFigures,
+    (id_width, person_width): (usize, usize),
+) -> fmt::Result {
+    let tracks: Vec<String> = visit.starts.iter().map(|start| format!("#{}", start.track_id)).collect();
+    let (from, to) = (seconds(visit.from_ms), seconds(visit.to_ms));
+    let delay = visit.delay_ms().map_or_else(|| "-".to_owned(), seconds);
+    writeln!(
+        f,
+        "{:id_width$}  {:person_width$}  {from:>7}  {to:>7}  {:>6}  {delay:>6}  {}",
+        visit.id,
+        visit.person,
+        visit.starts.len(),
+        if tracks.is_empty() { "missed".to_owned() } else { tracks.join(", ") }
+    )
 }
 
 /// The people of an incident, such as `7: bald man 12 (3.9-15.8 s), red jacket 4 (16.8-37.5 s)`.

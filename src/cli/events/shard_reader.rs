@@ -135,17 +135,9 @@ impl ShardReader {
 
     /// Sends the records to the printer. Returns the interval until the next call, or `None` at the end.
     async fn forward(&mut self, answer: GetRecordsOutput) -> Option<Duration> {
-        let behind = answer.millis_behind_latest.is_some_and(|ms| ms > 0);
         let is_ended = answer.next_shard_iterator.is_none();
         self.iterator = answer.next_shard_iterator;
-        match answer.records.last() {
-            Some(record) => self.start = ShardStart::After(record.sequence_number.clone()),
-            // If the iterator expires before the first record, LATEST would skip the records that arrived meanwhile.
-            None if self.start == ShardStart::Latest => {
-                self.start = ShardStart::Time(SystemTime::now().into());
-            }
-            None => {}
-        }
+        self.move_start(&answer.records);
         if !answer.records.is_empty() {
             self.send(ShardEvent::Records(answer.records)).await?;
         }
@@ -153,11 +145,23 @@ impl ShardReader {
             self.send(ShardEvent::Ended { shard: self.id.clone() }).await?;
             return None;
         }
-        if behind {
+        if answer.millis_behind_latest.is_some_and(|ms| ms > 0) {
             return Some(BEHIND_INTERVAL);
         }
         self.send(ShardEvent::CaughtUp { shard: self.id.clone() }).await?;
         Some(CAUGHT_UP_INTERVAL)
+    }
+
+    /// Moves the start of the next iterator, which is needed if the current one expires, behind these records.
+    fn move_start(&mut self, records: &[Record]) {
+        match records.last() {
+            Some(record) => self.start = ShardStart::After(record.sequence_number.clone()),
+            // If the iterator expires before the first record, LATEST would skip the records that arrived meanwhile.
+            None if self.start == ShardStart::Latest => {
+                self.start = ShardStart::Time(SystemTime::now().into());
+            }
+            None => {}
+        }
     }
 
     async fn send(&self, event: ShardEvent) -> Option<()> {

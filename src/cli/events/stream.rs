@@ -9,6 +9,7 @@ use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::operation::list_shards::ListShardsOutput;
 use aws_sdk_kinesis::types::{Record, Shard};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinSet;
@@ -52,20 +53,7 @@ impl StreamFollower {
         start: ShardStart,
         until_caught_up: bool,
     ) -> anyhow::Result<Self> {
-        let (sender, events) = channel(QUEUE_CAPACITY);
-        let (shards, readers, caught_up) = (Shards::default(), JoinSet::new(), BTreeSet::new());
-        let mut follower = Self {
-            client: new_client(aws, RetryConfig::disabled()),
-            retrying_client: new_client(aws, RetryConfig::standard()),
-            stream,
-            start,
-            until_caught_up,
-            shards,
-            caught_up,
-            readers,
-            sender,
-            events,
-        };
+        let mut follower = Self::new(aws, stream, start, until_caught_up);
         let listed = follower.list().await?;
         if follower.start == ShardStart::Latest {
             follower.shards.skip_closed(&listed);
@@ -73,6 +61,22 @@ impl StreamFollower {
         let start = follower.start.clone();
         follower.read(&listed, &start);
         Ok(follower)
+    }
+
+    fn new(aws: &SdkConfig, stream: String, start: ShardStart, until_caught_up: bool) -> Self {
+        let (sender, events) = channel(QUEUE_CAPACITY);
+        Self {
+            client: new_client(aws, RetryConfig::disabled()),
+            retrying_client: new_client(aws, RetryConfig::standard()),
+            stream,
+            start,
+            until_caught_up,
+            shards: Shards::default(),
+            caught_up: BTreeSet::new(),
+            readers: JoinSet::new(),
+            sender,
+            events,
+        }
     }
 
     /// Waits for one message of a shard and prints its events. Returns `true` at the end.
@@ -116,14 +120,7 @@ impl StreamFollower {
     async fn list(&self) -> anyhow::Result<Vec<ListedShard>> {
         let (mut listed, mut next) = (Vec::new(), None);
         loop {
-            let call = self.retrying_client.list_shards();
-            // ListShards accepts either the name or the token, not both.
-            let call = match next {
-                None => call.stream_name(&self.stream),
-                Some(token) => call.next_token(token),
-            };
-            let answer = call.send().await;
-            let answer = answer.map_err(|error| anyhow!(call_error(&self.stream, "ListShards", &error)))?;
+            let answer = self.list_page(next).await?;
             let Some(shards) = &answer.shards else {
                 bail!(
                     "data stream {}: the answer of ListShards has no shards; {FOREIGN_REMEDY}",
@@ -136,6 +133,18 @@ impl StreamFollower {
                 return Ok(listed);
             }
         }
+    }
+
+    /// Makes one call; `next` is the token of the answer before it.
+    async fn list_page(&self, next: Option<String>) -> anyhow::Result<ListShardsOutput> {
+        let call = self.retrying_client.list_shards();
+        // ListShards accepts either the name or the token, not both.
+        let call = match next {
+            None => call.stream_name(&self.stream),
+            Some(token) => call.next_token(token),
+        };
+        let answer = call.send().await;
+        answer.map_err(|error| anyhow!(call_error(&self.stream, "ListShards", &error)))
     }
 }
 
