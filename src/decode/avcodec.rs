@@ -34,6 +34,27 @@ pub(super) fn open(track: &VideoTrack, max_pixels: u32) -> Result<decoder::Video
     decoder.open_as(codec)?.video()
 }
 
+/// Opens the decoder again, without the picture buffers that it keeps.
+pub(super) fn reopen(
+    before: decoder::Video,
+    track: &VideoTrack,
+    max_pixels: u32,
+) -> Result<decoder::Video, ffmpeg_next::Error> {
+    // SAFETY: the context is open and ours, and only a number is read.
+    let reorder_depth = unsafe { (*before.as_ptr()).has_b_frames };
+    // Closed first: a camera never has two decoders, whose picture buffers would add up.
+    drop(before);
+    let mut opened = open(track, max_pixels)?;
+    // SAFETY: as above, and only a number is written. FFmpeg allows to set it from outside: demuxers do.
+    unsafe {
+        let raw = opened.as_mut_ptr();
+        // A stream whose parameter sets do not state it (bitstream_restriction, E.2.1) would have to show it again, and frames
+        // would come in another order until then.
+        (*raw).has_b_frames = reorder_depth.max((*raw).has_b_frames);
+    }
+    Ok(opened)
+}
+
 /// Initializes FFmpeg once: loads its error texts and silences its log, since errors are returned.
 fn init_ffmpeg() -> Result<(), ffmpeg_next::Error> {
     static DONE: OnceLock<Result<(), ffmpeg_next::Error>> = OnceLock::new();

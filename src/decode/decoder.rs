@@ -186,11 +186,7 @@ impl Decoder {
         let (continues, entered) = self.enter_fragment(&packet, role, primes, out);
         let mut followed = entered.and(self.follow_track(&packet.track, out));
         if is_keyframe {
-            if self.keyframes_suffice() {
-                // The pictures between the keyframes were left out, so the decoder must not take them for lost.
-                followed = followed.and(self.skip_to_keyframe(out));
-            }
-            followed = followed.and(self.follow_size(&packet, out));
+            followed = followed.and(self.follow_keyframe(&packet, out));
             self.references.enter_keyframe(&packet, role, continues);
             if !primes {
                 self.learned.gops.enter_keyframe(packet.media);
@@ -200,25 +196,36 @@ impl Decoder {
         if self.has_open_gops && !primes {
             self.kept.push(packet.clone());
         }
+        if self.count_if_left_out(&packet, role, is_keyframe, primes) {
+            return followed;
+        }
+        let decoded = self.send(packet, is_keyframe, primes).and_then(|()| self.receive(out));
+        followed.and(decoded.map_err(|error| self.recover(error, out)))
+    }
+
+    /// Follows the size of a keyframe's pictures, after the end of the GOP before it if keyframes alone are decoded.
+    fn follow_keyframe(&mut self, packet: &Packet, out: &mut Vec<Decoded>) -> Result<(), DecodeError> {
+        // The pictures between the keyframes were left out, so the decoder must not take them for lost.
+        let skipped = if self.keyframes_suffice() { self.skip_to_keyframe(out) } else { Ok(()) };
+        skipped.and(self.follow_size(packet, out))
+    }
+
+    /// Counts the packet as dropped or skipped and returns true if FFmpeg does not get it.
+    fn count_if_left_out(&self, packet: &Packet, role: PictureRole, is_keyframe: bool, primes: bool) -> bool {
         let left_out = match self.opened {
             None => Some(DropReason::Track),
-            Some(_) => self.references.why_left_out(&packet, role, is_keyframe),
+            Some(_) => self.references.why_left_out(packet, role, is_keyframe),
         };
-        let skipped = self.why_skipped(&packet, is_keyframe, primes);
+        let skipped = self.why_skipped(packet, is_keyframe, primes);
         match (left_out, skipped) {
             // A leading picture that nothing needs is no loss.
             (None | Some(DropReason::Leading), Some(reason)) => {
                 UnitsSkipped { camera: &self.camera, units: usize::from(!primes), reason }.emit();
-                return followed;
             }
-            (Some(reason), _) => {
-                self.count_dropped(usize::from(!primes), reason);
-                return followed;
-            }
-            (None, None) => {}
+            (Some(reason), _) => self.count_dropped(usize::from(!primes), reason),
+            (None, None) => return false,
         }
-        let decoded = self.send(packet, is_keyframe, primes).and_then(|()| self.receive(out));
-        followed.and(decoded.map_err(|error| self.recover(error, out)))
+        true
     }
 
     /// Returns true if keyframes alone serve the sampler: its period is at least as long as a GOP.
@@ -467,12 +474,8 @@ impl Decoder {
             }
             Err(error) => {
                 self.count_dropped(1, DropReason::Damaged);
-                Err(DecodeError::Picture {
-                    camera,
-                    fragment: Arc::clone(&fragment.number),
-                    index,
-                    reason: error.to_string(),
-                })
+                let (fragment, reason) = (Arc::clone(&fragment.number), error.to_string());
+                Err(DecodeError::Picture { camera, fragment, index, reason })
             }
         }
     }

@@ -245,34 +245,35 @@ impl FrameQueueState {
         now: Instant,
     ) -> Option<(usize, DropReason)> {
         match &decoded {
-            Decoded::Frame(_) if !is_replaceable => {
-                self.items.push_back(FrameQueueItem { decoded, kind: ItemKind::LastingFrame });
-                None
-            }
-            Decoded::IdleQuery(_) => {
-                self.items.push_back(FrameQueueItem { decoded, kind: ItemKind::Marker });
-                None
-            }
+            Decoded::Frame(_) if !is_replaceable => self.append(decoded, ItemKind::LastingFrame),
+            Decoded::IdleQuery(_) => self.append(decoded, ItemKind::Marker),
+            Decoded::FragmentEnd { .. } => self.put_marker(decoded),
             Decoded::Frame(frame) => {
                 let kind = ItemKind::Frame(self.playout.due(frame) + MAX_LATENESS);
                 let is_behind = mode == Mode::Live && self.late_in(now) == Some(Duration::ZERO);
                 let dropped = if is_behind { self.drop_late_frames() } else { 0 };
-                self.items.push_back(FrameQueueItem { decoded, kind });
-                Some((dropped, DropReason::Superseded))
-            }
-            Decoded::FragmentEnd { .. } => {
-                self.put_marker(decoded);
-                None
+                self.append(decoded, kind);
+                return Some((dropped, DropReason::Superseded));
             }
             Decoded::Discontinuity => {
-                // Frames since the last end are of the broken fragment, which is read again.
-                let is_marker = |item: &FrameQueueItem| item.kind == ItemKind::Marker;
-                let last_marker = self.items.iter().rposition(is_marker);
-                let dropped = self.drop_frames_where(|at, _| Some(at) > last_marker);
+                let dropped = self.drop_broken_fragment();
                 self.put_marker(decoded);
-                Some((dropped, DropReason::Discontinuity))
+                return Some((dropped, DropReason::Discontinuity));
             }
         }
+        None
+    }
+
+    fn append(&mut self, decoded: Decoded, kind: ItemKind) {
+        self.items.push_back(FrameQueueItem { decoded, kind });
+    }
+
+    /// Drops the frames since the last marker and returns their number.
+    fn drop_broken_fragment(&mut self) -> usize {
+        // Frames since the last end are of the broken fragment, which is read again.
+        let is_marker = |item: &FrameQueueItem| item.kind == ItemKind::Marker;
+        let last_marker = self.items.iter().rposition(is_marker);
+        self.drop_frames_where(|at, _| Some(at) > last_marker)
     }
 
     /// Drops all frames that may be replaced and returns their number.
@@ -309,7 +310,7 @@ impl FrameQueueState {
             (Some(Decoded::Frame(_) | Decoded::IdleQuery(_) | Decoded::Discontinuity) | None, _)
             | (_, Decoded::Frame(_) | Decoded::IdleQuery(_)) => marker,
         };
-        self.items.push_back(FrameQueueItem { decoded: joined, kind: ItemKind::Marker });
+        self.append(joined, ItemKind::Marker);
     }
 }
 

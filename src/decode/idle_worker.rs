@@ -58,25 +58,36 @@ impl DecodeWorker {
             Err(error) => return self.judge_undecodable(packet, error),
         };
         match self.ask_verdict(frame, &packet)? {
-            KeyframeVerdict::Still => {
-                self.report_handled(&packet);
-                self.pass_retained()?;
-                self.decoder.pass_keyframe(&packet);
-                self.retain(packet);
-                Ok(())
-            }
-            KeyframeVerdict::Resume => {
-                if let Some(media) = self.idle.as_ref().and_then(IdleDecode::newest_media) {
-                    self.decoder.pass_frames_until(media);
-                }
-                self.pass_retained()?;
-                self.decode(packet)
-            }
+            KeyframeVerdict::Still => self.stay_idle(packet),
+            KeyframeVerdict::Resume => self.resume(packet),
             KeyframeVerdict::Active | KeyframeVerdict::Rewind => {
                 self.rewind(WakeTrigger::Keyframe)?;
                 self.decode(packet)
             }
         }
+    }
+
+    /// Retains a keyframe in whose frame nothing moves, in place of the access units before it.
+    fn stay_idle(&mut self, keyframe: Packet) -> Result<(), QueueClosed> {
+        let was_idle = self.idle.as_ref().is_some_and(IdleDecode::is_idle);
+        self.report_handled(&keyframe);
+        self.pass_retained()?;
+        self.decoder.pass_keyframe(&keyframe);
+        self.retain(keyframe);
+        if !was_idle {
+            let released = self.decoder.release_buffers();
+            self.report_error(released);
+        }
+        Ok(())
+    }
+
+    /// Decodes from a keyframe on, without the access units before it.
+    fn resume(&mut self, keyframe: Packet) -> Result<(), QueueClosed> {
+        if let Some(media) = self.idle.as_ref().and_then(IdleDecode::newest_media) {
+            self.decoder.pass_frames_until(media);
+        }
+        self.pass_retained()?;
+        self.decode(keyframe)
     }
 
     /// Decodes everything up to a keyframe that cannot be judged, and the keyframe, which reports its error.
@@ -167,19 +178,23 @@ impl DecodeWorker {
         let restarted = self.decoder.restart_at(keyframe, &mut self.decoded);
         self.report_error(restarted);
         for item in items {
-            let decoded = match item {
-                RetainedItem::Packet(packet) => self.decoder.push(packet, &mut self.decoded),
-                RetainedItem::End(end, sizes) => {
-                    self.decoder.set_sizes(sizes);
-                    self.decoder.end_fragment(end, &mut self.decoded)
-                }
-            };
+            let decoded = self.decode_retained(item);
             self.report_error(decoded);
             self.deliver_rewound()?;
         }
         // New access units waited for this: they are not late for it.
         self.waits.add(began, Instant::now());
         Ok(())
+    }
+
+    fn decode_retained(&mut self, item: RetainedItem) -> Result<(), DecodeError> {
+        match item {
+            RetainedItem::Packet(packet) => self.decoder.push(packet, &mut self.decoded),
+            RetainedItem::End(end, sizes) => {
+                self.decoder.set_sizes(sizes);
+                self.decoder.end_fragment(end, &mut self.decoded)
+            }
+        }
     }
 
     fn deliver_rewound(&mut self) -> Result<(), QueueClosed> {

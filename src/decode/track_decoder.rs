@@ -26,7 +26,25 @@ pub(super) fn open_decoder(
         Ok(()) => avcodec::open(track, limit.coded_pixels()).map_err(|error| error.to_string()),
         Err(flaw) => Err(flaw.to_string()),
     };
-    opened.map_err(|reason| DecodeError::Track {
+    opened.map_err(|reason| track_error(camera, track, reason))
+}
+
+/// Opens a decoder that holds no frames again, without the picture buffers that it keeps.
+///
+/// # Errors
+/// FFmpeg cannot open it.
+pub(super) fn reopen_decoder(
+    camera: &CameraId,
+    before: ffmpeg_next::decoder::Video,
+    track: &VideoTrack,
+    limit: &PictureLimit,
+) -> Result<ffmpeg_next::decoder::Video, DecodeError> {
+    let opened = avcodec::reopen(before, track, limit.coded_pixels());
+    opened.map_err(|error| track_error(camera, track, error.to_string()))
+}
+
+fn track_error(camera: &CameraId, track: &VideoTrack, reason: String) -> DecodeError {
+    DecodeError::Track {
         camera: camera.clone(),
         codec: track.codec,
         width_px: track.width_px,
@@ -34,14 +52,18 @@ pub(super) fn open_decoder(
         bytes: track.codec_private.len(),
         reason,
         wanted: track.codec.private_name(),
-    })
+    }
 }
 
-/// The limit on the size of a camera's pictures, and whether the stream exceeds it.
+/// The limit on the size of a camera's pictures, and what the parameter sets in its stream state.
 pub(super) struct PictureLimit {
     max_pixels: u32,
     /// True if the last parameter set in the stream states larger pictures.
     exceeded: bool,
+    /// True if a keyframe had a parameter set.
+    any_in_band: bool,
+    /// True if the last keyframe had one.
+    last_in_band: bool,
 }
 
 impl Default for PictureLimit {
@@ -52,7 +74,7 @@ impl Default for PictureLimit {
 
 impl PictureLimit {
     pub(super) fn new(max_pixels: u32) -> Self {
-        Self { max_pixels, exceeded: false }
+        Self { max_pixels, exceeded: false, any_in_band: false, last_in_band: false }
     }
 
     /// Checks the parameter set in a keyframe's access unit; returns true if the pictures are within the limit again.
@@ -63,6 +85,8 @@ impl PictureLimit {
         let VideoTrack { codec, codec_private, .. } = &*packet.track;
         // A parameter set in the access unit replaces the one of the same id in the codec private data.
         let size_px = h26x::in_band_picture_size(*codec, codec_private, &packet.unit);
+        self.last_in_band = size_px.is_some();
+        self.any_in_band |= self.last_in_band;
         let checked = size_px.map_or(Ok(()), |size_px| self.check(camera, size_px));
         let was_exceeded = std::mem::replace(&mut self.exceeded, checked.is_err());
         match checked {
@@ -70,6 +94,11 @@ impl PictureLimit {
             Err(_) if was_exceeded => Ok(false),
             Err(too_large) => Err(too_large),
         }
+    }
+
+    /// Returns true if a new decoder can decode the last keyframe: it needs no parameter set of an earlier access unit.
+    pub(super) fn is_self_contained(&self) -> bool {
+        self.last_in_band || !self.any_in_band
     }
 
     fn check(&self, camera: &CameraId, (width_px, height_px): (u32, u32)) -> Result<(), DecodeError> {

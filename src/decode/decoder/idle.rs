@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use ffmpeg_next::frame::Video;
 use h26x::filter_for_decoder;
 
 use super::super::current_fragment::LearnedFootage;
 use super::super::error::DecodeError;
 use super::super::reorder::PacketOrigin;
-use super::super::track_decoder::decode_alone;
+use super::super::track_decoder::{decode_alone, reopen_decoder};
 use super::Decoder;
+use crate::base::return_free_memory;
 use crate::media::{Decoded, FragmentEnd, Frame, MediaMs, Packet, QuietSizes};
 use crate::telemetry::decode::{FrameDecoded, FrameSampled};
 
@@ -25,7 +27,23 @@ impl Decoder {
         self.follow_track(&packet.track, &mut none)?;
         self.follow_size(packet, &mut none)?;
         self.flush();
-        let Packet { fragment, track, index, media, unit, arrived, .. } = packet;
+        let picture = self.decode_unit_alone(packet)?;
+        let origin = PacketOrigin {
+            number: 0,
+            fragment: Arc::clone(&packet.fragment),
+            index: packet.index,
+            media: packet.media,
+            arrived: packet.arrived,
+            primes: false,
+        };
+        let frame = self.make_frame(picture, origin)?;
+        FrameDecoded { camera: &self.camera }.emit();
+        Ok(frame)
+    }
+
+    /// Decodes the access unit without any other; returns its picture.
+    fn decode_unit_alone(&mut self, packet: &Packet) -> Result<Video, DecodeError> {
+        let Packet { fragment, track, index, unit, .. } = packet;
         let fault = |reason: String| DecodeError::Unit {
             camera: self.camera.id().clone(),
             fragment: Arc::clone(&fragment.number),
@@ -38,17 +56,24 @@ impl Decoder {
         let filtered = filter_for_decoder(track.codec, &track.codec_private, unit);
         let picture = decode_alone(decoder, &filtered).map_err(fault);
         decoder.flush();
-        let origin = PacketOrigin {
-            number: 0,
-            fragment: Arc::clone(fragment),
-            index: *index,
-            media: *media,
-            arrived: *arrived,
-            primes: false,
+        picture
+    }
+
+    /// Frees the picture buffers of FFmpeg's decoder, which keeps as many as it once needed, after a keyframe was decoded alone.
+    ///
+    /// # Errors
+    /// FFmpeg cannot open the decoder again; it is opened with the next packet.
+    pub fn release_buffers(&mut self) -> Result<(), DecodeError> {
+        let Some(track) = self.track.clone().filter(|_| self.limit.is_self_contained()) else {
+            return Ok(());
         };
-        let frame = self.make_frame(picture?, origin)?;
-        FrameDecoded { camera: &self.camera }.emit();
-        Ok(frame)
+        let Some(before) = self.opened.take() else { return Ok(()) };
+        // Unset until it is open, so that an error is not the end.
+        self.track = None;
+        self.opened = Some(reopen_decoder(self.camera.id(), before, &track, &self.limit)?);
+        self.track = Some(track);
+        return_free_memory();
+        Ok(())
     }
 
     /// Records that the keyframe was judged by its frame alone, and is not decoded again.
