@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help setup build demo test kills faults soak deploy deploy-plan refresh-host teardown deploy-test deploy-rules monitoring-test workflows-test docker-build docker-push image-test check advisories lint bench \
-    bench-mix bench-idle bench-tracking bless fuzz clean
+    bench-mix bench-idle bench-delivery bench-tracking bless fuzz clean
 
 # The paths of what scripts/setup installed; see scripts/env.
 ENV := source scripts/env &&
@@ -76,6 +76,12 @@ bench-idle: ## cameras on which little happens: CPU time, delay, recall, wakes, 
 	cargo build --release --locked --bin kvs-infer
 	$(ENV) "$$KVS_INFER_PYTHON" benches/idle.py target/release/kvs-infer "$$KVS_INFER_CACHE"/{models/street.onnx,clips/{yard,street}.mp4} \
 	    $(if $(BEFORE),--before "$(BEFORE)")
+
+bench-delivery: ## the cost of an event's pictures, and events per second of each sink at a round trip of 60 ms
+	@scripts/setup bench
+	$(ENV) frame=$$(mktemp) && trap 'rm -f "$$frame"' EXIT && \
+	    ffmpeg -v error -y -i "$$KVS_INFER_CACHE/clips/gate.mp4" -frames:v 1 -vf scale=1920:1080 -pix_fmt yuv420p -f rawvideo "$$frame" && \
+	    cargo bench --locked --bench delivery -- "$$frame"
 
 bench-tracking: ## the incidents of 79.5 s of footage beside ByteTrack's tracks of the same boxes, by kvs-infer eval
 	@scripts/setup tracking

@@ -6,7 +6,8 @@ reads from the local KVS, whose CPU time is not counted, and does all that `run`
 (peer.py) decodes the files and detects; it decides and stores nothing. CPU time is per second of media, so 100 % is one
 core that keeps up with one camera in real time. `key_frames` and `all` are the values of `motion.idle_decode`.
 
-Footage is stored and read in catch-up, except for the delay and the memory: there the local KVS plays in real time.
+Footage is stored and read in catch-up, except for the delay, the memory and the cameras that wake together: there the
+local KVS plays in real time.
 """
 
 import argparse
@@ -29,6 +30,7 @@ import idle_footage
 from comparison import Incident, LocalKvs
 from idle_bench import AT_ONCE, Bench, Run, first_ms, put, stream_name, wakes_of, words
 from idle_footage import QUIET_S, RATE, Visitor
+from simultaneous_wakes import simultaneous_wakes
 
 # The footage of a still scene, s: with idle decode, and where every frame is decoded.
 LONG_S, SHORT_S = 240, 60
@@ -42,6 +44,7 @@ WAKES_PER_HOUR, SWITCHES_PER_HOUR = 60, 2 * 3600 / idle_footage.DAY_NIGHT_S
 # No such scene is to keep a camera awake for ever.
 MAX_DECODED = 0.5
 FEW, MANY = 4, 12
+TABLES = "123456789"
 VISITOR_IOU = 0.3
 
 
@@ -55,7 +58,7 @@ def arguments() -> argparse.Namespace:
         "--before", metavar="BINARY", help="a build that decodes every access unit, for the third table"
     )
     parser.add_argument("--keep", metavar="FOLDER", help="folder for clips, which are used again, and runs")
-    parser.add_argument("--only", metavar="TABLES", default="1234567", help="the tables to measure (default 1234567)")
+    parser.add_argument("--only", metavar="TABLES", default=TABLES, help=f"the tables to measure (default {TABLES})")
     return parser.parse_args()
 
 
@@ -136,11 +139,16 @@ def report_twenty(bench: Bench, saving: Run, whole: Run, start_s: float) -> None
     bench.figures.add("incidents of `all` that `key_frames` reports", share, "all", not alone)
     extra = comparison.missing(saving.incidents, whole.incidents)
     bench.figures.add("incidents of `key_frames` that `all` does not report", str(len(extra)))
-    for kind, group in (("missing", alone), ("only with `key_frames`", extra)):
-        for one in group:
-            at_s, view_s = one["ts_ms"] / 1000 - start_s, (one["until"] - one["ts_ms"]) / 1000
-            what = f"{kind}: {one['camera_id']} {one['label']} ({one['conf']:.2f}) at {at_s:.1f} s"
-            bench.figures.add(what, f"{view_s:.1f} s until its end")
+    report_incidents(bench, "missing", alone, start_s)
+    report_incidents(bench, "only with `key_frames`", extra, start_s)
+
+
+def report_incidents(bench: Bench, kind: str, incidents: Iterable[Incident], start_s: float) -> None:
+    """Names incidents of footage that began at `start_s`."""
+    for one in incidents:
+        at_s, view_s = one["ts_ms"] / 1000 - start_s, (one["until"] - one["ts_ms"]) / 1000
+        what = f"{kind}: {one['camera_id']} {one['label']} ({one['conf']:.2f}) at {at_s:.1f} s"
+        bench.figures.add(what, f"{view_s:.1f} s until its end")
 
 
 # 3: the busy camera
@@ -348,6 +356,27 @@ def memory(bench: Bench) -> None:
     bench.figures.add(f"CPU time per camera in real time, CRF 28 ({awake} of {MANY} awake at the end)", f"{share:.2%}")
 
 
+# 9: real footage
+
+
+def real_footage(bench: Bench) -> None:
+    """Compares the incidents of real clips with those of a run without idle decode."""
+    bench.figures.begin("9. real footage with the gate: incidents of `all` that `key_frames` reports")
+    start_s = time.time() - 3600
+    for clip in (bench.yard, bench.street):
+        with bench.kvs() as kvs:
+            kvs.create("real")
+            put(kvs, "real", [clip], start_s)
+            frames = idle_footage.frame_count(clip)
+            runs = {mode: bench.run(kvs, bench.config(["real"], mode), frames) for mode in ("key_frames", "all")}
+        whole, saving = runs["all"].incidents, runs["key_frames"].incidents
+        alone = comparison.missing(whole, saving)
+        decoded = runs["key_frames"].metrics['kvs_infer_frames_decoded_total{camera="real"}'] / frames
+        what = f"{clip.stem} ({frames} frames, of which {decoded:.0%} are decoded)"
+        bench.figures.add(what, f"{len(whole) - len(alone)} of {len(whole)}", "all", not alone)
+        report_incidents(bench, "missing", alone, start_s)
+
+
 def measure(bench: Bench) -> None:
     """Measures the tables that are wanted."""
     began = time.monotonic()
@@ -358,6 +387,8 @@ def measure(bench: Bench) -> None:
         ("45", visits),
         ("6", wakes),
         ("7", memory),
+        ("8", simultaneous_wakes),
+        ("9", real_footage),
     ]
     for numbers, table in tables:
         if set(numbers) & set(bench.only):

@@ -74,6 +74,7 @@ class Bench:
         self.only: str = wanted.only
         self.program: str
         self.program, self.model, self.before = wanted.program, wanted.model, wanted.before
+        self.yard, self.street = Path(wanted.yard), Path(wanted.street)
         self.clips, self.runs, self.number = folder / "clips", folder / "runs", 0
         for path in (self.clips, self.runs):
             path.mkdir(exist_ok=True, parents=True)

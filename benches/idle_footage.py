@@ -91,6 +91,11 @@ def frames_of(clip: str) -> list[Any]:
     return frames
 
 
+def frame_count(clip: Path) -> int:
+    """Returns the number of frames of a clip."""
+    return int(cv2.VideoCapture(str(clip)).get(cv2.CAP_PROP_FRAME_COUNT))
+
+
 def cut(frame: Any, scene: Any, box: Sequence[float]) -> tuple[Any, tuple[int, int]]:
     """Returns the person in `box` with transparency, and the place: the difference from the scene is opaque."""
     left, top, right, bottom = (int(value) // 2 * 2 for value in (box[0] - 16, box[1] - 16, box[2] + 18, box[3] + 18))

@@ -48,10 +48,22 @@ impl Backlog {
 
     /// Returns up to `max` records that are there already.
     pub(crate) async fn available(&mut self, max: usize) -> Vec<OutboxRecord> {
+        loop {
+            let entries = self.read(max).await;
+            let is_end = entries.is_empty();
+            let records = self.decode(entries).await;
+            // There may be more behind records that are all skipped.
+            if is_end || !records.is_empty() {
+                return records;
+            }
+        }
+    }
+
+    async fn read(&self, max: usize) -> Vec<::outbox::OutboxEntry> {
         let mut backoff = retry_backoff();
         loop {
             match self.outbox.pending(self.sink, self.after, max, MAX_READ_BYTES) {
-                Ok(entries) => return self.decode(entries).await,
+                Ok(entries) => return entries,
                 Err(error) => {
                     // The writer closes the database after an error and opens it again, so a read that failed is repeated.
                     self.gauge.failing("outbox", &error.to_string(), 0);

@@ -1,8 +1,9 @@
 //! The list of sinks: the settings of each, and the sinks that a configuration asks for.
 //!
 //! A sink has a folder with its settings, delivery, probe and remedies, and implements `delivery::Sink`. `each` delivers to services
-//! that take one event per call.
+//! that take one event per call, as many at once as `concurrency` allows.
 
+mod concurrency;
 mod dynamodb;
 mod each;
 mod kinesis;

@@ -97,9 +97,9 @@ struct DynamoDbTarget {
 }
 
 impl EventTarget for DynamoDbTarget {
-    const MAX_IN_FLIGHT: usize = 16;
+    const MAX_UNDER_WAY: usize = 64;
 
-    async fn put(&self, record: &OutboxRecord) -> PutOutcome {
+    async fn put(&self, record: &OutboxRecord, _is_retry: bool) -> PutOutcome {
         let item = match item(record, self.spec.ttl_days) {
             Ok(item) => item,
             Err(reason) => return PutOutcome::Invalid(reason),

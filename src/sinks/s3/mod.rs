@@ -7,6 +7,7 @@ use aws_sdk_s3::operation::put_object::PutObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ServerSideEncryption;
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use tokio::task::JoinHandle;
 
 use super::each::{EachSink, EventTarget, PutOutcome};
@@ -118,25 +119,38 @@ struct S3Target {
 }
 
 impl EventTarget for S3Target {
-    const MAX_IN_FLIGHT: usize = 8;
+    const MAX_UNDER_WAY: usize = 32;
 
-    async fn put(&self, record: &OutboxRecord) -> PutOutcome {
+    async fn put(&self, record: &OutboxRecord, is_retry: bool) -> PutOutcome {
         // An event without a place in S3 is only in the queue of an outbox that an earlier version wrote.
         let Some(place) = record.header.place.as_ref().and_then(|place| place.s3.as_ref()) else {
             return PutOutcome::Stored;
         };
         // Attachments are in this order, and a picture that was left out has no key.
         let keys = std::iter::once(&place.key).chain(&place.clean_key).chain(&place.crop_key);
+        let mut puts = Vec::with_capacity(record.pictures.len());
         for (key, picture) in keys.zip(&record.pictures) {
-            if let Err(failure) = self.put_object(record, &place.bucket, key, picture.clone()).await {
-                return refused(&place.bucket, key, failure);
-            }
+            puts.push(self.put_picture(record, &place.bucket, key, picture.clone()));
         }
-        PutOutcome::Stored
+        // At once, so that an event takes one round trip. A link that is too slow for that gets one after the other.
+        let at_once = if is_retry { 1 } else { puts.len().max(1) };
+        let put: Vec<Result<(), PutOutcome>> = stream::iter(puts).buffered(at_once).collect().await;
+        put.into_iter().collect::<Result<(), _>>().map_or_else(|outcome| outcome, |()| PutOutcome::Stored)
     }
 }
 
 impl S3Target {
+    async fn put_picture(
+        &self,
+        record: &OutboxRecord,
+        bucket: &str,
+        key: &str,
+        picture: Bytes,
+    ) -> Result<(), PutOutcome> {
+        let put = self.put_object(record, bucket, key, picture).await;
+        put.map_err(|failure| refused(bucket, key, failure))
+    }
+
     async fn put_object(
         &self,
         record: &OutboxRecord,

@@ -120,9 +120,9 @@ struct SnsTarget {
 }
 
 impl EventTarget for SnsTarget {
-    const MAX_IN_FLIGHT: usize = 8;
+    const MAX_UNDER_WAY: usize = 32;
 
-    async fn put(&self, record: &OutboxRecord) -> PutOutcome {
+    async fn put(&self, record: &OutboxRecord, _is_retry: bool) -> PutOutcome {
         let message = match SnsMessage::of(record) {
             Ok(message) => message,
             Err(reason) => return PutOutcome::Invalid(reason),
