@@ -14,12 +14,20 @@ pub type EnvLookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 const CAMERA_ID: &str = "camera_id";
 
 /// Words that end a part of the name of a secret, where `_` separates parts.
-const SECRET_WORDS: [&str; 8] =
-    ["SECRET", "TOKEN", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIAL", "AUTH", "AUTHORIZATION"];
+const SECRET_WORDS: [&str; 9] =
+    ["SECRET", "TOKEN", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIAL", "AUTH", "AUTHORIZATION", "APIKEY"];
+/// Parts of the name of a secret that are whole words: `BYPASS` is none.
+const SECRET_PARTS: [&str; 2] = ["PASS", "PGPASS"];
+/// The same behind or before another part: `PWD` alone is the working folder. SAS: a signed address of Azure.
+const SECRET_BESIDE_OTHERS: [&str; 3] = ["PWD", "SAS", "DSN"];
 /// Kinds of secret keys. `KEY` alone is not one: it may be the key of an object in S3.
-const SECRET_KEYS: [&str; 4] = ["ACCESS_KEY", "API_KEY", "PRIVATE_KEY", "SECRET_KEY"];
+const SECRET_KEYS: [&str; 6] =
+    ["ACCESS_KEY", "API_KEY", "PRIVATE_KEY", "SECRET_KEY", "SIGNING_KEY", "ENCRYPTION_KEY"];
 /// Variables that hold addresses, which may contain a password or a signature.
-const ADDRESSES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "CONFIG_FILE", "DATABASE_URL"];
+const ADDRESSES: [&str; 4] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "CONFIG_FILE"];
+/// Services whose addresses usually contain a password: `REDIS_URL`, `MONGODB_URI`.
+const SERVICES_WITH_LOGIN: [&str; 8] =
+    ["DATABASE", "REDIS", "MONGO", "POSTGRES", "MYSQL", "AMQP", "RABBITMQ", "BROKER"];
 
 /// Expands every value under `root`.
 pub(super) fn expand(root: &mut Node, lookup: EnvLookup<'_>, problems: &mut Problems) {
@@ -134,12 +142,20 @@ fn is_secret_name(name: &str) -> bool {
     let is_secret_part = |part: &str| {
         // PASSWORD2 and TOKENS are secrets as well.
         let word = part.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('S');
-        SECRET_WORDS.iter().any(|secret| word.ends_with(secret)) || part == "PASS"
+        SECRET_WORDS.iter().any(|secret| word.ends_with(secret))
+            || SECRET_PARTS.contains(&part)
+            || (SECRET_BESIDE_OTHERS.contains(&part) && part != name)
     };
     ADDRESSES.contains(&name.as_str())
+        || is_address_with_login(&name)
         || SECRET_KEYS.iter().any(|key| name.contains(key))
         || name.starts_with("AWS_ENDPOINT_URL")
         || name.split('_').any(is_secret_part)
+}
+
+fn is_address_with_login(name: &str) -> bool {
+    let is_of_service = |part: &str| SERVICES_WITH_LOGIN.iter().any(|service| part.starts_with(service));
+    (name.ends_with("_URL") || name.ends_with("_URI")) && name.split('_').any(is_of_service)
 }
 
 /// Splits a reference at its closing brace, into the name and the rest.
@@ -179,6 +195,16 @@ mod tests {
             "GITHUB_AUTH",
             "MAPS_API_KEY",
             "TLS_PRIVATE_KEY",
+            "COOKIE_SIGNING_KEY",
+            "MAPS_APIKEY",
+            "BLOB_SAS_URL",
+            "MYSQL_PWD",
+            "PGPASS",
+            "SENTRY_DSN",
+            "DATABASE_URL",
+            "REDIS_URL",
+            "MONGODB_URI",
+            "CELERY_BROKER_URL",
         ] {
             assert!(is_secret_name(name), "{name}");
         }
@@ -191,6 +217,9 @@ mod tests {
             "SECRETARY_CAMERA",
             "AUTHOR",
             "BYPASS",
+            "PWD",
+            "MODEL_URL",
+            "REDIS_STREAM",
             "STAGE",
             "BUCKET",
             "HOME",
