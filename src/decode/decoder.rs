@@ -244,10 +244,16 @@ impl Decoder {
             return Some(SkipReason::NotDue);
         }
         // A skipped frame must not have served a tick, nor raised the time of the next frame.
-        let is_needed = !primes && (!self.shows_times() || self.sampler.may_pick(packet.media));
+        let is_needed = !primes && (!self.shows_times() || self.may_be_sampled(packet.media));
         let VideoTrack { codec, codec_private, .. } = &*packet.track;
         let is_skipped = !is_needed && h26x::is_disposable(*codec, codec_private, &packet.unit);
         is_skipped.then_some(SkipReason::NonReference)
+    }
+
+    /// Returns true unless the sampler certainly leaves out the frame at `media`.
+    fn may_be_sampled(&self, media: MediaMs) -> bool {
+        // The frames that wait have not been shown to the sampler yet.
+        self.sampler.may_pick(media) && !self.sampler.is_served_before(media, self.reorder.waiting_times())
     }
 
     /// Returns true if the times of the track's packets are the times at which their frames are shown.

@@ -111,8 +111,13 @@ impl<P> ReorderBuffer<P> {
 
     /// Returns the number of packets and frames that wait, without those that only prime the decoder.
     pub(super) fn len(&self) -> usize {
+        self.waiting_times().count()
+    }
+
+    /// Returns the times of the packets and frames that wait, without those that only prime the decoder.
+    pub(super) fn waiting_times(&self) -> impl Iterator<Item = MediaMs> + '_ {
         let held = self.held.iter().map(|(origin, _)| origin);
-        self.awaited.iter().chain(held).filter(|origin| !origin.primes).count()
+        self.awaited.iter().chain(held).filter(|origin| !origin.primes).map(|origin| origin.media)
     }
 
     /// Returns true if nothing waits.

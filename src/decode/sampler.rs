@@ -47,6 +47,18 @@ impl Sampler {
         })
     }
 
+    /// Returns true if the frame at `media` is not picked because one of the `waiting` frames is: it is shown before, and comes for
+    /// the same tick.
+    #[must_use]
+    pub fn is_served_before(&self, media: MediaMs, waiting: impl IntoIterator<Item = MediaMs>) -> bool {
+        let (Some(fps), Some(next)) = (self.fps_target, self.state.next) else { return false };
+        // Other footage has other ticks.
+        let tick = |frame| is_continued(next, frame, fps).then(|| self.due(frame, fps).2);
+        let serves = |earlier: MediaMs| earlier < media && tick(earlier) == Some(next.0);
+        // Only for the tick that is due: behind a missed one both frames may be picked, since the second makes up for it.
+        tick(media) == Some(next.0) && waiting.into_iter().any(serves)
+    }
+
     /// Takes all ticks up to the frame at `media` for served, because nothing moved in the frames up to it.
     ///
     /// The state is then as after picking from all of these frames.
@@ -218,6 +230,36 @@ mod tests {
             prop_assert_eq!(&first.state(), &state);
             parts.extend(picked(&mut Sampler::new(fps, state), media[cut..].to_vec()));
             prop_assert_eq!(whole, parts);
+        }
+
+        #[test]
+        fn a_frame_that_is_served_before_is_never_picked(
+            steps in prop::collection::vec(1..400_i64, 5..150), order in prop::collection::vec(0..5_usize, 150),
+            fps in 0.2..40.0_f64,
+        ) {
+            let media: Vec<MediaMs> = steps.iter().scan(START_MS, |at, step| { *at += step; Some(MediaMs(*at)) }).collect();
+            let mut coded = media.clone();
+            // Decoding order: each packet comes up to four frames early.
+            for (at, early) in order.into_iter().enumerate().take(coded.len()) {
+                let to = (at + early).min(coded.len() - 1);
+                coded[at..=to].rotate_right(1);
+            }
+            let (mut shown, mut waiting, mut left_out) = (sampler(Some(fps)), Vec::new(), Vec::new());
+            for (at, packet) in coded.iter().enumerate() {
+                if shown.is_served_before(*packet, waiting.iter().copied()) {
+                    left_out.push(*packet);
+                } else {
+                    waiting.push(*packet);
+                    waiting.sort_unstable();
+                }
+                // A frame is shown once no earlier one can come.
+                let first = coded[at + 1..].iter().min();
+                let ready = waiting.partition_point(|frame| first.is_none_or(|first| frame < first));
+                waiting.drain(..ready).for_each(|frame| { shown.picks(frame); });
+            }
+            let picks = picked(&mut sampler(Some(fps)), media.iter().map(|media| media.0));
+            let kept = media.iter().filter(|frame| !left_out.contains(frame)).map(|frame| frame.0);
+            prop_assert_eq!(picked(&mut sampler(Some(fps)), kept), picks);
         }
 
         #[test]
