@@ -19,6 +19,7 @@ use crate::render::Label;
 use crate::status::CameraStatus;
 use crate::telemetry::camera::{
     CaughtUp, EventRecorded, FellBehind, FrameInferred, FrameSkipped, InferenceResult, OfferFailed,
+    WakeInferred,
 };
 use crate::telemetry::decide::FrameDecided;
 
@@ -53,6 +54,8 @@ pub(super) struct AnalysisTask {
     pub(super) models: Vec<SharedModel>,
     /// The rules of the motion gate; `None` to analyze every frame.
     pub(super) motion: Option<MotionRules>,
+    /// True from the end of idle decode until the next frame is inferred.
+    pub(super) has_woken: bool,
     /// The camera's state after the last frame that was analyzed.
     pub(super) checkpoint: Checkpoint,
     pub(super) outbox: Arc<EventOutbox>,
@@ -98,6 +101,9 @@ impl AnalysisTask {
     /// Detects and decides one frame, and offers its events.
     async fn analyze(&mut self, frame: Arc<Frame>) -> Result<(), OfferError> {
         let decided = self.infer(&frame).await;
+        if std::mem::take(&mut self.has_woken) {
+            WakeInferred { camera: &self.status, delay: frame.arrived.elapsed() }.emit();
+        }
         self.publish(frame, decided).await
     }
 

@@ -45,7 +45,10 @@ impl AnalysisTask {
                 };
                 let _ended = answer.send(verdict);
             }
-            IdleQuery::Woke { media, by_size } => self.idle().open_wake(media, by_size, false),
+            IdleQuery::Woke { media, by_size } => {
+                self.has_woken = true;
+                self.idle().open_wake(media, by_size, false);
+            }
         }
         Ok(())
     }
@@ -94,6 +97,7 @@ impl AnalysisTask {
                 KeyframeVerdict::Still
             }
             Examined::Moved => {
+                self.has_woken = can_rewind;
                 self.idle().open_wake(media, false, false);
                 if can_rewind { KeyframeVerdict::Rewind } else { KeyframeVerdict::Resume }
             }

@@ -227,6 +227,7 @@ impl StartingCamera<'_> {
             models: SharedModel::distinct(&entries),
             entries,
             motion: spec.motion,
+            has_woken: false,
             checkpoint,
             outbox: Arc::clone(&resources.outbox),
             route: Arc::new(spec.route),

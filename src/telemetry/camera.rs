@@ -18,6 +18,7 @@ const SKIPPED: &str = "kvs_infer_frames_skipped_total";
 const FAILED: &str = "kvs_infer_inference_failures_total";
 const REFUSED: &str = "kvs_infer_events_refused_total";
 const LATENCY: &str = "kvs_infer_event_latency_seconds";
+const WAKE_DELAY: &str = "kvs_infer_wake_delay_seconds";
 
 pub(super) const METRICS: &[Metric] = &[
     Metric {
@@ -50,6 +51,12 @@ pub(super) const METRICS: &[Metric] = &[
         labels: &["camera"],
         help: "From the arrival of the confirming frame's last byte until the outbox accepted its event.",
     },
+    Metric {
+        name: WAKE_DELAY,
+        kind: MetricKind::Histogram,
+        labels: &["camera"],
+        help: "At the end of idle decode, from the arrival of the first frame that the motion gate passes until it is inferred.",
+    },
 ];
 
 /// Every detector of the camera has inferred a frame.
@@ -66,6 +73,18 @@ impl FrameInferred<'_> {
         if self.camera.frame_inferred(self.frame, self.labels) {
             inference_resumed(self.camera);
         }
+    }
+}
+
+/// The first frame that the motion gate passes after the end of idle decode was inferred.
+pub(crate) struct WakeInferred<'a> {
+    pub(crate) camera: &'a CameraStatus,
+    pub(crate) delay: Duration,
+}
+
+impl WakeInferred<'_> {
+    pub(crate) fn emit(self) {
+        histogram!(WAKE_DELAY, "camera" => self.camera.id().to_string()).record(self.delay.as_secs_f64());
     }
 }
 

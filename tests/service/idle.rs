@@ -27,18 +27,29 @@ fn config(idle_decode: &str) -> String {
     format!("publishers:\n  local_dir: events\ndevice: cpu\ncameras:\n{camera}")
 }
 
-/// Returns the id, label and time of each start, and how many frames were decoded.
-fn run(kvs: &str, idle_decode: &str) -> (Vec<[String; 3]>, u64) {
+/// A run over stored footage.
+struct Run {
+    /// The id, label and time of each start.
+    starts: Vec<[String; 3]>,
+    frames_decoded: u64,
+    /// The number of wakes whose delay was measured.
+    wake_delays: u64,
+}
+
+fn run(kvs: &str, idle_decode: &str) -> Run {
     let program = Program::start(kvs_infer_command!(), &config(idle_decode), kvs, None);
     let seen = program.events_until(&LABELS.map(|label| ("front", label)));
-    let decoded = program.camera("front")["frames"]["decoded"].as_u64().unwrap();
+    let frames_decoded = program.camera("front")["frames"]["decoded"].as_u64().unwrap();
+    let (_, metrics) = program.get("/metrics");
+    let mut lines = metrics.lines();
+    let delays =
+        lines.find_map(|line| line.strip_prefix("kvs_infer_wake_delay_seconds_count{camera=\"front\"} "));
+    let wake_delays = delays.map_or(0, |count| count.parse().unwrap());
     assert!(program.stop().status.success());
     let starts = seen.iter().filter(|event| event["payload"]["extras"]["phase"] == "start");
     let text = |value: &Value| value.to_string();
-    (
-        starts.map(|event| ["event_id", "label", "ts_ms"].map(|key| text(&event["payload"][key]))).collect(),
-        decoded,
-    )
+    let starts = starts.map(|event| ["event_id", "label", "ts_ms"].map(|key| text(&event["payload"][key])));
+    Run { starts: starts.collect(), frames_decoded, wake_delays }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,11 +58,13 @@ async fn incidents_begin_at_the_same_frames_as_when_everything_is_decoded() {
     for b_frames in [0, 2] {
         let sim = sim();
         store(&sim, "front-stream", &seldom(clips.path(), b_frames)).await;
-        let (all, all_decoded) = run(&sim.endpoint(), "all");
-        let (idle, idle_decoded) = run(&sim.endpoint(), "key_frames");
-        assert_eq!(idle, all, "{b_frames} B-frames");
-        assert_eq!(idle.len(), LABELS.len(), "{idle:?}");
-        assert!(idle_decoded < all_decoded * 3 / 4, "{idle_decoded} of {all_decoded} frames decoded");
+        let (all, idle) = (run(&sim.endpoint(), "all"), run(&sim.endpoint(), "key_frames"));
+        assert_eq!(idle.starts, all.starts, "{b_frames} B-frames");
+        assert_eq!(idle.starts.len(), LABELS.len(), "{:?}", idle.starts);
+        let (few, whole) = (idle.frames_decoded, all.frames_decoded);
+        assert!(few < whole * 3 / 4, "{few} of {whole} frames decoded");
+        assert_eq!(all.wake_delays, 0, "it is never idle");
+        assert!(idle.wake_delays >= 3, "{} wakes for three objects", idle.wake_delays);
         sim.stop().await;
     }
 }
