@@ -76,12 +76,17 @@ def idle_camera(bench: Bench) -> None:
             put(kvs, "short", [bench.clip(name)] * (SHORT_S // QUIET_S), time.time() - LONG_S - 60)
             saving = bench.run(kvs, bench.config(["long"], "key_frames"), LONG_S * RATE)
             whole = bench.run(kvs, bench.config(["short"], "all"), SHORT_S * RATE)
+            twin = bench.int8_twin()
+            small = twin and bench.run(kvs, bench.config(["long"], "key_frames", int8=twin), LONG_S * RATE)
         share, python = saving.cpu_s / LONG_S, bench.python_share(name)
         wakes = wakes_of(saving.metrics, "long")
         detail = f"decode {saving.decode_s / LONG_S:.2%}, {saving.inferences} inferences, wakes: {words(wakes)}"
         bench.figures.add(f"{encoder}: `key_frames` ({detail})", f"{share:.2%}", "<= 1.5 %", share <= 0.015)
         bench.figures.add(f"{encoder}: `all` / Python", f"{whole.cpu_s / SHORT_S:.1%} / {python:.1%}")
         bench.figures.add(f"{encoder}: Python / ours", f"{python / share:.1f}", ">= 20", python / share >= 20)
+        if small:
+            share = small.cpu_s / LONG_S
+            bench.figures.add(f"{encoder}: with the int8 twin; Python / ours", f"{share:.2%}; {python / share:.1f}")
         bench.quiet_wakes[encoder] = wakes
 
 
@@ -113,27 +118,37 @@ def twenty_cameras(bench: Bench) -> None:
     runs = {}
     with bench.kvs() as kvs:
         kvs.create(*cameras)
-        folders = {decode: bench.new_folder() for decode in ("key_frames", "all")}
+        ways: dict[str, tuple[str, Path | None]] = {"key_frames": ("key_frames", None), "all": ("all", None)}
+        if twin := bench.int8_twin():
+            ways["key_frames, int8 twin"] = ("key_frames", twin)
+        folders = {name: bench.new_folder() for name in ways}
         store_twenty(bench, kvs, cameras, start_s, "head")
-        for decode, folder in folders.items():
-            bench.run(kvs, bench.config(cameras, decode), len(cameras) * HEAD_S * RATE, folder=folder)
+        for name, (decode, int8) in ways.items():
+            config = bench.config(cameras, decode, int8=int8)
+            bench.run(kvs, config, len(cameras) * HEAD_S * RATE, folder=folders[name])
         store_twenty(bench, kvs, cameras, start_s, "body")
-        for decode, folder in folders.items():
+        for name, (decode, int8) in ways.items():
             # From the checkpoint of the first run on.
-            config = bench.config(cameras, decode, start="CHECKPOINT")
-            runs[decode] = bench.run(kvs, config, len(cameras) * BODY_S * RATE, folder=folder)
-    report_twenty(bench, runs["key_frames"], runs["all"], start_s)
+            config = bench.config(cameras, decode, start="CHECKPOINT", int8=int8)
+            runs[name] = bench.run(kvs, config, len(cameras) * BODY_S * RATE, folder=folders[name])
+    report_twenty(bench, runs, start_s)
 
 
-def report_twenty(bench: Bench, saving: Run, whole: Run, start_s: float) -> None:
+def report_twenty(bench: Bench, runs: Mapping[str, Run], start_s: float) -> None:
+    saving, whole = runs["key_frames"], runs["all"]
     busy = bench.python_share("busy")
     python = busy + sum(bench.python_share(f"quiet-{encoder}") * count for encoder, count in IDLE_CAMERAS.items())
-    for name, run in (("key_frames", saving), ("all", whole)):
-        bench.figures.add(f"ours, `{name}` (decode {run.decode_s / BODY_S:.1%})", f"{run.cpu_s / BODY_S:.1%}")
+    for name, run in runs.items():
+        detail = f"decode {run.decode_s / BODY_S:.1%}, {run.inferences} inferences"
+        bench.figures.add(f"ours, `{name}` ({detail})", f"{run.cpu_s / BODY_S:.1%}")
     what = f"Python, measured on one camera of each kind and multiplied (busy {busy:.1%})"
     bench.figures.add(what, f"{python:.1%}")
     ratio = python * BODY_S / saving.cpu_s
     bench.figures.add("Python / ours", f"{ratio:.1f}", ">= 10", ratio >= 10)
+    if small := runs.get("key_frames, int8 twin"):
+        found = len(whole.incidents) - len(comparison.missing(whole.incidents, small.incidents))
+        bench.figures.add("with the int8 twin: Python / ours", f"{python * BODY_S / small.cpu_s:.1f}")
+        bench.figures.add("incidents of `all` that it reports", f"{found} of {len(whole.incidents)}")
     alone = comparison.missing(whole.incidents, saving.incidents)
     share = f"{len(whole.incidents) - len(alone)} of {len(whole.incidents)}"
     bench.figures.add("incidents of `all` that `key_frames` reports", share, "all", not alone)

@@ -85,6 +85,14 @@ class Bench:
         # Wakes of the still scene by encoder and trigger.
         self.quiet_wakes: dict[str, dict[str, int]] = {}
 
+    def int8_twin(self) -> Path | None:
+        """Returns the int8 twin of the model, which is made with the two clips; `None`: the gate refuses it."""
+        twin = self.clips / "int8.onnx"
+        if not twin.exists():
+            command = [self.program, "models", "quantize", self.model, "--out", str(twin), "--footage"]
+            subprocess.run([*command, str(self.yard), str(self.street)], stdout=subprocess.DEVNULL, check=False)
+        return twin if twin.exists() else None
+
     def clip(self, name: str) -> Path:
         return self.clips / f"{name}.mp4"
 
@@ -103,10 +111,11 @@ class Bench:
         decode: str | None,
         confirm: Mapping[str, int] = CONFIRMED,
         start: str = "EARLIEST",
+        int8: Path | None = None,
     ) -> dict[str, Any]:
         """Returns a configuration of one camera per stream; an older build has no `decode`, `motion.idle_decode`."""
         objects: dict[str, Any] = {
-            "yolo_weights": str(self.model),
+            "yolo_weights": "model" if int8 else str(self.model),
             "conf_threshold": CONF,
             "temporal_confirm": confirm,
             "classes": CLASSES,
@@ -123,7 +132,9 @@ class Bench:
         if decode:
             settings["motion"] |= {"idle_decode": decode}
         rows = [{"id": stream, "kvs_stream_name": stream, **settings} for stream in streams]
-        return {"publishers": {"local_dir": "events"}, "state": {"dir": "state"}, "device": "cpu", "cameras": rows}
+        models = {"models": {"model": {"path": str(self.model), "int8": str(int8)}}} if int8 else {}
+        local = {"publishers": {"local_dir": "events"}, "state": {"dir": "state"}, "device": "cpu"}
+        return {**local, **models, "cameras": rows}
 
     def run(
         self,

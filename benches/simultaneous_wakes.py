@@ -29,7 +29,8 @@ def simultaneous_wakes(bench: Bench) -> None:
     with bench.kvs({stream: f"{bench.clip('day-night')},loop" for stream in streams}) as kvs:
         config = bench.config(streams, "key_frames", start="NOW")
         with comparison.service(bench.program, config, kvs.address, bench.new_folder()) as service:
-            samples = watch(service, next_switch(service, first_ms(kvs, streams[0]) / 1000))
+            wait_until_idle(service)
+            samples = watch(service, next_switch(first_ms(kvs, streams[0]) / 1000))
     before = samples[0][1]
     woken = {stream: first_change(samples, stream, lambda row: not row["idle"]) for stream in streams}
     seen = {stream: first_change(samples, stream, inferred_more_than(before[stream])) for stream in streams}
@@ -40,11 +41,14 @@ def simultaneous_wakes(bench: Bench) -> None:
     report_load(bench, samples)
 
 
-def next_switch(service: Service, began: float) -> float:
-    """Waits until all cameras are idle. Returns the time of the next switch that is at least a second away."""
+def wait_until_idle(service: Service) -> None:
     until = time.time() + SETTLED_WITHIN_S
     while not all(row["idle"] for row in service.cameras()) and time.time() < until:
         time.sleep(0.2)
+
+
+def next_switch(began: float) -> float:
+    """Returns the time of the next switch that is at least a second away, of footage that began at `began`."""
     return began + math.ceil((time.time() + 1 - began) / SWITCH_S) * SWITCH_S
 
 
