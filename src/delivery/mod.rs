@@ -37,6 +37,8 @@ pub use positions::Takeover;
 pub use probes::probes;
 pub(crate) use retry::retry_backoff;
 pub use route::Route;
+#[cfg(test)]
+pub(crate) use sink::OnlySink;
 pub use sink::SinkSet;
 pub(crate) use sink::{Sink, SinkRegistry, SinkRun};
 pub use spec::{OutboxSpec, StateSpec};

@@ -96,3 +96,23 @@ impl SinkSet {
         self.registry.sinks(&routes)
     }
 }
+
+/// A registry with one sink, for all routes.
+#[cfg(test)]
+#[derive(Debug)]
+pub(crate) struct OnlySink(pub(crate) Arc<dyn Sink>);
+
+#[cfg(test)]
+impl SinkRegistry for OnlySink {
+    fn sinks(&self, _routes: &[&Route]) -> Vec<Arc<dyn Sink>> {
+        vec![Arc::clone(&self.0)]
+    }
+
+    fn leftover(&self, _name: &str) -> Option<Arc<dyn Sink>> {
+        None
+    }
+
+    fn snapshots(&self) -> Option<SnapshotSettings> {
+        None
+    }
+}

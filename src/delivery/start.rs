@@ -219,10 +219,9 @@ mod tests {
 
     use super::*;
     use crate::base::Probe;
-    use crate::delivery::{Clients, RecordHeader, Route, SinkRegistry, SinkSet, StateSpec};
+    use crate::delivery::{Clients, OnlySink, RecordHeader, Route, SinkSet, StateSpec};
     use crate::media::CameraId;
     use crate::sinks::PublishSpec;
-    use crate::snapshot::SnapshotSettings;
 
     /// A sink that delivers nothing, and keeps whether the progress knew of its record when it started.
     #[derive(Clone, Debug, Default)]
@@ -251,24 +250,10 @@ mod tests {
         }
     }
 
-    impl SinkRegistry for StartWitness {
-        fn sinks(&self, _routes: &[&Route]) -> Vec<Arc<dyn Sink>> {
-            vec![Arc::new(self.clone())]
-        }
-
-        fn leftover(&self, _name: &str) -> Option<Arc<dyn Sink>> {
-            None
-        }
-
-        fn snapshots(&self) -> Option<SnapshotSettings> {
-            None
-        }
-    }
-
     #[tokio::test]
     async fn a_record_that_waits_is_in_the_progress_before_its_sink_can_deliver_it() {
         let (folder, witness) = (tempfile::tempdir().unwrap(), StartWitness::default());
-        let sinks = SinkSet { registry: Arc::new(witness.clone()), routes: Vec::new() };
+        let sinks = SinkSet { registry: Arc::new(OnlySink(Arc::new(witness.clone()))), routes: Vec::new() };
         let spec = OutboxSpec { sinks, ..spec(folder.path(), Some("positions")) };
         let header = RecordHeader {
             event_id: "e".into(),

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use tokio::sync::oneshot;
@@ -213,30 +213,27 @@ impl LoadedModel {
 
     fn watch(&self) -> Watch {
         match self {
-            Self::Detector(detector) => detector_watch(detector),
-            Self::TextReader(reader) => reader_watch(reader),
+            Self::Detector(detector) => {
+                let (alive, busy) = (detector.clone(), detector.clone());
+                let name = format!("detect-{}", detector.info().id.name);
+                inference_watch(name, move || alive.is_alive(), move || busy.busy_since())
+            }
+            Self::TextReader(reader) => {
+                let (alive, busy) = (reader.clone(), reader.clone());
+                let name = format!("ocr-{}", reader.info().id.name);
+                inference_watch(name, move || alive.is_alive(), move || busy.busy_since())
+            }
         }
     }
 }
 
-fn detector_watch(detector: &Detector) -> Watch {
-    let (alive, busy) = (detector.clone(), detector.clone());
-    Watch {
-        name: format!("detect-{}", detector.info().id.name),
-        alive: Box::new(move || alive.is_alive()),
-        busy_since: Box::new(move || busy.busy_since()),
-        limit: STUCK_INFERENCE,
-    }
-}
-
-fn reader_watch(reader: &TextReader) -> Watch {
-    let (alive, busy) = (reader.clone(), reader.clone());
-    Watch {
-        name: format!("ocr-{}", reader.info().id.name),
-        alive: Box::new(move || alive.is_alive()),
-        busy_since: Box::new(move || busy.busy_since()),
-        limit: STUCK_INFERENCE,
-    }
+/// Returns the watch of an inference thread; the functions are those of [`Watch`].
+fn inference_watch(
+    name: String,
+    alive: impl Fn() -> bool + Send + Sync + 'static,
+    busy_since: impl Fn() -> Option<Instant> + Send + Sync + 'static,
+) -> Watch {
+    Watch { name, alive: Box::new(alive), busy_since: Box::new(busy_since), limit: STUCK_INFERENCE }
 }
 
 /// A guard of the caller that waits for a load: its drop abandons the load, unless it has ended.
