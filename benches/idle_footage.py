@@ -10,8 +10,10 @@ import concurrent.futures
 import dataclasses
 import json
 import random
+import re
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +38,8 @@ QUIET_S, LIGHT_S, DAY_NIGHT_S = 20, 60, 40
 ROWS = slice(100, 532)
 MIN_CONF = 0.6
 SPEED_PX_S = 120
-# The time in view of visitors, s, and how many visitors have it.
-DURATIONS_S, VISITORS_EACH = (0.3, 0.5, 1.0, 2.0, 5.0), 4
+# The time in view of visitors, s, and how many visitors have it. The last one is longer than each GOP.
+DURATIONS_S, VISITORS_EACH = (0.3, 0.5, 1.0, 2.0, 5.0, 12.0), 4
 # The time before the first visitor and between two of them, s: longer than the gate stays open and a GOP.
 LEAD_S, GAPS_S = 10.0, (3.2, 4.4)
 # The visitor of the clip with one visitor, s.
@@ -53,7 +55,27 @@ ENCODERS = {
     "busy": "libx264 -preset veryfast -b:v 4M -bf 3",
 }
 QUIET_ENCODERS = ("CRF 28", "CRF 23", "CBR", "B-frames", "H.265")
-VISITOR_ENCODERS = ("CRF 28", "CRF 23", "CBR")
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """Footage with visitors: how it is encoded, and what else changes the pictures."""
+
+    encoder: str
+    gop: int = GOP
+    effect: str = "still"
+
+
+VISITED = {
+    "CRF 28": Scene("CRF 28"),
+    "CRF 23": Scene("CRF 23"),
+    "CBR": Scene("CBR"),
+    "H.265": Scene("H.265"),
+    "CRF 28, GOP of 10 s": Scene("CRF 28", LONG_GOP),
+    "CRF 23, slow light change": Scene("CRF 23", effect="light"),
+    "CRF 23, rain": Scene("CRF 23", effect="rain"),
+    "CRF 23, day/night switch": Scene("CRF 23", effect="day-night"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,7 +204,7 @@ def encode(inputs: Sequence[str | Path], graph: str, outputs: Sequence[Output], 
     """Runs a filter graph once and encodes its result for each of `outputs`, unless they are there."""
     if all(target.exists() for _, _, target in outputs):
         return
-    partial = {target: target.with_name(f"partial-{target.name}") for _, _, target in outputs}
+    unfinished = {target: target.with_name(f"partial-{target.name}") for _, _, target in outputs}
     command = ["ffmpeg", "-v", "error", "-nostdin", "-y"]
     for path in inputs:
         command += ["-i", str(path)]
@@ -197,17 +219,42 @@ def encode(inputs: Sequence[str | Path], graph: str, outputs: Sequence[Output], 
             "-c:v",
             *ENCODERS[encoder].split(),
             *keyframes,
-            str(partial[target]),
+            str(unfinished[target]),
         ]
     subprocess.run(command, check=True)
-    for target, encoded in partial.items():
+    for target, encoded in unfinished.items():
         encoded.rename(target)
 
 
+# The picture of the scene as frames.
 HELD = f"format=yuv420p,loop=-1:1:0,setpts=N/{RATE}/TB"
 
 
-def encode_visitors(folder: Path, chosen: Sequence[Visitor], outputs: Sequence[Output], seconds: int) -> None:
+def followed_by(effect: str, source: str, rain: int) -> str:
+    """Returns the filters of an effect and of the sensor's noise; `rain` is the number of the input with the rain."""
+    if effect == "light":
+        return f"{source}eq=brightness='0.06*sin(2*PI*t/{LIGHT_S})':eval=frame,{DAY_NOISE}"
+    if effect == "rain":
+        falls = f"overlay=x='mod(n*37,64)-32':y='mod(n*97,{HEIGHT})-{HEIGHT}'"
+        return f"[{rain}:v]format=yuva420p[rain];{source}null[dry];[dry][rain]{falls},{DAY_NOISE}"
+    if effect == "day-night":
+        # By night the camera is in infrared mode: grey, another exposure, more noise.
+        is_night = f"gte(mod(t,{DAY_NIGHT_S}),{DAY_NIGHT_S // 2})"
+        night = f"hue=s=0:enable='{is_night}',eq=brightness=-0.15:contrast=1.2:enable='{is_night}'"
+        noise = f"{DAY_NOISE}:enable='not({is_night})',{NIGHT_NOISE}:enable='{is_night}'"
+        return f"{source}{night},{noise}"
+    return f"{source}{DAY_NOISE}"
+
+
+def encode_empty(folder: Path, effect: str, outputs: Sequence[Output], seconds: int) -> None:
+    """Encodes the scene without visitors."""
+    graph = f"[0:v]{HELD}[held];{followed_by(effect, '[held]', 1)}"
+    encode([folder / "scene.png", folder / "rain.png"], graph, outputs, seconds)
+
+
+def encode_visitors(
+    folder: Path, chosen: Sequence[Visitor], effect: str, outputs: Sequence[Output], seconds: int
+) -> None:
     """Encodes the scene with visitors."""
     pictures = sorted({visitor.picture for visitor in chosen})
     graph = ""
@@ -221,8 +268,9 @@ def encode_visitors(folder: Path, chosen: Sequence[Visitor], outputs: Sequence[O
         shown = f"between(n,{visitor.first},{visitor.end - 1})"
         place = f"x='{left}':y={visitor.start_px[1]}"
         graph += f"[v{index}][copy{index}]overlay={place}:enable='{shown}'[v{index + 1}];"
-    graph += f"[v{len(chosen)}]{DAY_NOISE}"
-    encode([folder / "scene.png", *(folder / name for name in pictures)], graph, outputs, seconds)
+    graph += followed_by(effect, f"[v{len(chosen)}]", len(pictures) + 1)
+    inputs = [folder / "scene.png", *(folder / name for name in pictures), folder / "rain.png"]
+    encode(inputs, graph, outputs, seconds)
 
 
 def rain(seed: int) -> Any:
@@ -242,30 +290,30 @@ def jobs(
     def to(name: str) -> Path:
         return folder / f"{name}.mp4"
 
-    scene = folder / "scene.png"
     still = [(encoder, GOP, to(f"quiet-{encoder}")) for encoder in QUIET_ENCODERS]
-    light = f"[0:v]{HELD},eq=brightness='0.06*sin(2*PI*t/{LIGHT_S})':eval=frame,{DAY_NOISE}"
-    falls = f"overlay=x='mod(n*37,64)-32':y='mod(n*97,{HEIGHT})-{HEIGHT}'"
-    wet = f"[1:v]format=yuva420p[rain];[0:v]{HELD}[dry];[dry][rain]{falls}"
-    # By night the camera is in infrared mode: grey, another exposure, more noise.
-    is_night = f"gte(mod(t,{DAY_NIGHT_S}),{DAY_NIGHT_S // 2})"
-    night = f"hue=s=0:enable='{is_night}',eq=brightness=-0.15:contrast=1.2:enable='{is_night}'"
-    noise = f"{DAY_NOISE}:enable='not({is_night})',{NIGHT_NOISE}:enable='{is_night}'"
-    switch = f"[0:v]{HELD},{night},{noise}"
-    crossing = [(encoder, GOP, to(f"visitors-{encoder}")) for encoder in VISITOR_ENCODERS]
+    still.append(("CRF 23", LONG_GOP, to("quiet-10 s GOP")))
+    empty: list[tuple[str, Sequence[Output], int]] = [
+        ("still", still, QUIET_S),
+        ("light", [("CRF 23", GOP, to("light"))], LIGHT_S),
+        ("rain", [("CRF 23", GOP, to("rain"))], QUIET_S),
+        ("day-night", [("CRF 23", GOP, to("day-night"))], DAY_NIGHT_S),
+    ]
+    crossed: dict[str, list[Output]] = {}
+    for name, scene in VISITED.items():
+        crossed.setdefault(scene.effect, []).append((scene.encoder, scene.gop, to(visited_clip(name))))
     one = [(encoder, GOP, to(f"one-visitor-{encoder}")) for encoder in ("CRF 28", "CBR")]
     scaled = f"[0:v]fps={RATE},loop=1:{10 * RATE}:0,setpts=N/{RATE}/TB,scale={WIDTH}:{HEIGHT}:flags=bicubic"
     return [
-        lambda: encode_visitors(folder, chosen, crossing, length_s),
-        lambda: encode(
-            [scene], f"[0:v]{HELD},{DAY_NOISE}", [*still, ("CRF 23", LONG_GOP, to("quiet-10 s GOP"))], QUIET_S
-        ),
-        lambda: encode([scene], switch, [("CRF 23", GOP, to("day-night"))], DAY_NIGHT_S),
-        lambda: encode([scene], light, [("CRF 23", GOP, to("light"))], LIGHT_S),
-        lambda: encode([scene, folder / "rain.png"], f"{wet},{DAY_NOISE}", [("CRF 23", GOP, to("rain"))], QUIET_S),
-        lambda: encode_visitors(folder, single, one, QUIET_S),
-        lambda: encode([street], scaled, [("busy", GOP, to("busy"))], QUIET_S),
+        *(partial(encode_visitors, folder, chosen, effect, outputs, length_s) for effect, outputs in crossed.items()),
+        *(partial(encode_empty, folder, *row) for row in empty),
+        partial(encode_visitors, folder, single, "still", one, QUIET_S),
+        partial(encode, [street], scaled, [("busy", GOP, to("busy"))], QUIET_S),
     ]
+
+
+def visited_clip(scene: str) -> str:
+    """Returns the name of the clip of a scene of `VISITED`."""
+    return "visitors-" + re.sub("[^A-Za-z0-9.]+", "-", scene)
 
 
 def choose(model: str, yard: str, folder: Path) -> tuple[list[Visitor], list[Visitor], int]:
