@@ -87,14 +87,15 @@ RUN rm -rf /opt/ffmpeg/lib/pkgconfig \
     && mkdir -p /usr/share/doc/kvs-infer \
     && cat /tmp/licence/*/* /usr/share/doc/*/copyright > /usr/share/doc/kvs-infer/LICENCES \
     && rm -rf /tmp/licence \
-    && missing="$(ldd /usr/local/bin/kvs-infer /opt/ffmpeg/lib/*.so.* $(find /opt/onnxruntime -name '*.so*') | grep 'not found' | grep -v 'libcuda\.so\.1' || true)" \
+    && find /opt/ffmpeg/lib /opt/onnxruntime -name '*.so*' -exec ldd /usr/local/bin/kvs-infer {} + > /tmp/needed \
+    && missing="$(grep 'not found' /tmp/needed | grep -v 'libcuda\.so\.1' || true)" \
+    && rm /tmp/needed \
     && { [[ -z $missing ]] || { echo "$missing"; exit 1; }; } \
     && kvs-infer --version
 ENV ORT_DYLIB_PATH=/opt/onnxruntime/libonnxruntime.so KVS_INFER_CACHE=/app/.cache
 WORKDIR /app
 USER 10001:10001
 EXPOSE 8080
-HEALTHCHECK --interval=15s --timeout=5s --start-period=300s --retries=4 CMD ["kvs-infer", "healthcheck"]
 ENTRYPOINT ["tini", "--", "kvs-infer"]
 CMD ["run"]
 
@@ -114,3 +115,5 @@ ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility NVIDIA
 # hadolint ignore=DL3006
 FROM image-${VARIANT}
 COPY --from=sbom /out/sbom.json /usr/share/doc/kvs-infer/sbom.json
+# In this stage: podman 4 does not pass a health check on to a stage that begins with another one.
+HEALTHCHECK --interval=15s --timeout=5s --start-period=300s --retries=4 CMD ["kvs-infer", "healthcheck"]
