@@ -18,7 +18,7 @@ use crate::media::{Frame, MediaMs, Position, SamplerState, fragment_order};
 const VERSION: u32 = 1;
 
 /// Maximum size of the JSON in a packed checkpoint, bytes. One that unpacks to more is damaged.
-const MAX_UNPACKED_BYTES: u64 = 16 << 20;
+pub(super) const MAX_UNPACKED_BYTES: u64 = 16 << 20;
 
 /// The position at which a camera resumes, and its state there.
 ///
@@ -150,10 +150,14 @@ impl Checkpoint {
     /// A value has no JSON form, which is a bug.
     pub(super) fn to_packed(&self) -> Result<Vec<u8>, CheckpointError> {
         // DynamoDB limits an item to 400 KB, and each checkpoint is one write.
-        let stored = Self { motion: MotionState::default(), ..self.clone() };
         let mut packer = ZlibEncoder::new(Vec::new(), Compression::best());
-        packer.write_all(&stored.to_bytes()?)?;
+        packer.write_all(&self.without_gate().to_bytes()?)?;
         Ok(packer.finish()?)
+    }
+
+    /// Returns the checkpoint without the state of the motion gate, as the table of positions stores it.
+    pub(super) fn without_gate(&self) -> Self {
+        Self { motion: MotionState::default(), ..self.clone() }
     }
 
     /// Reads a checkpoint of [`Checkpoint::to_packed`].

@@ -70,9 +70,10 @@ impl AnalysisTask {
         while let Some(item) = frames.next().await {
             let outcome = match item {
                 // Decided before the restart or the discontinuity: its effect is part of the state already.
-                Decoded::Frame(frame) if self.checkpoint.has_seen(&frame) => Ok(()),
-                Decoded::Frame(frame) if self.is_still(&frame) => Ok(()),
-                Decoded::Frame(frame) => self.analyze(frame).await,
+                Decoded::Frame(frame) if self.checkpoint.has_seen(&frame) => {
+                    self.outbox.picture_adopted(&self.camera, &frame).await
+                }
+                Decoded::Frame(frame) => self.look_at(frame).await,
                 Decoded::IdleQuery(query) => self.answer(query).await,
                 Decoded::FragmentEnd { end, sampler } => self.end_fragment(&end, *sampler).await,
                 // The state is kept: the fragment is read again, and its frames that were decided are left out then.
@@ -85,6 +86,13 @@ impl AnalysisTask {
                 Err(error) => return OfferFailed { camera: &self.status, error: &error }.emit(),
             }
         }
+    }
+
+    /// Analyzes a frame unless the motion gate leaves it out.
+    async fn look_at(&mut self, frame: Arc<Frame>) -> Result<(), OfferError> {
+        // The frames of adopted records come before.
+        self.outbox.give_up_pictures(&self.camera).await?;
+        if self.is_still(&frame) { Ok(()) } else { self.analyze(frame).await }
     }
 
     /// Returns true if the motion gate leaves the frame out.

@@ -154,6 +154,9 @@ pub(super) fn follow_waiting(
     for (name, sink) in sinks {
         each_waiting(store, *sink, |record| {
             progress.taken(&record.camera, record.header.seq, [Arc::clone(name)]);
+            if let Ok(payload) = record.payload() {
+                progress.keep(&record.camera, record.header.seq, payload);
+            }
         })?;
     }
     Ok(())

@@ -6,12 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use crate::checkpoint::Checkpoint;
 use crate::media::CameraId;
 
 /// Limit on the checkpoints kept per camera while events wait; beyond it every other one is dropped, so that the position moves in
 /// larger steps.
 const MAX_CHECKPOINTS: usize = 64;
+/// Limit on the records whose payloads are kept per camera, to be written ahead.
+pub(super) const MAX_HELD: usize = 32;
 
 /// The delivery progress of all cameras. Empty where there is no table of positions to write.
 #[derive(Debug)]
@@ -32,14 +36,46 @@ struct WaitRules {
 
 #[derive(Debug, Default)]
 struct CameraProgress {
-    /// By `seq` and sink the events that the sink has yet to accept, with the time of their commit.
-    outstanding: BTreeMap<(u64, Arc<str>), Instant>,
+    /// By `seq` and sink the events that the sink has yet to accept.
+    outstanding: BTreeMap<(u64, Arc<str>), Outstanding>,
+    /// By `seq` the payloads of those records: of [`MAX_HELD`] of them at most.
+    payloads: BTreeMap<u64, Bytes>,
+    /// The newest checkpoint.
+    newest: Option<Checkpoint>,
     /// Checkpoints that are not delivered yet, oldest first.
     waiting: VecDeque<Checkpoint>,
     /// The newest delivered checkpoint, until it is fetched.
     delivered: Option<Checkpoint>,
     /// The process that took the camera over delivers the records after this `seq`; `None`: the camera was not taken over.
     left_after: Option<u64>,
+}
+
+/// An event that a sink has yet to accept.
+#[derive(Clone, Debug, PartialEq)]
+struct Outstanding {
+    since: Instant,
+    /// The outbox that has it for the sink; `None`: this one.
+    holder: Option<Arc<str>>,
+}
+
+/// A record that sinks have yet to accept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UnacceptedRecord {
+    pub(crate) seq: u64,
+    /// The outbox that has it; `None`: this one.
+    pub(crate) holder: Option<Arc<str>>,
+    pub(crate) payload: Bytes,
+    /// The names of the sinks.
+    pub(crate) sinks: Vec<Arc<str>>,
+}
+
+/// The records of a camera that sinks have yet to accept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unaccepted {
+    /// All of them, in the order of their `seq`; empty: every sink has everything.
+    All(Vec<UnacceptedRecord>),
+    /// There are more than are kept in memory.
+    TooMany,
 }
 
 impl DeliveryProgress {
@@ -51,17 +87,67 @@ impl DeliveryProgress {
 
     /// Adds an event on its way to `sinks`. To be called before its checkpoint is `committed`.
     pub(crate) fn taken(&self, camera: &CameraId, seq: u64, sinks: impl IntoIterator<Item = Arc<str>>) {
+        self.outstanding(camera, seq, sinks, None);
+    }
+
+    /// Adds an event that another outbox has for `sinks`: this one takes it in once its pictures are made again.
+    pub(crate) fn deferred(
+        &self,
+        camera: &CameraId,
+        seq: u64,
+        sinks: impl IntoIterator<Item = Arc<str>>,
+        holder: &Arc<str>,
+    ) {
+        self.outstanding(camera, seq, sinks, Some(holder));
+    }
+
+    fn outstanding(
+        &self,
+        camera: &CameraId,
+        seq: u64,
+        sinks: impl IntoIterator<Item = Arc<str>>,
+        holder: Option<&Arc<str>>,
+    ) {
         // Not the time of the event: in catch-up it is hours ago, and the patience would be over at once.
-        let now = Instant::now();
+        let outstanding = Outstanding { since: Instant::now(), holder: holder.cloned() };
         let mut cameras = self.lock();
         let progress = cameras.entry(camera.clone()).or_default();
-        progress.outstanding.extend(sinks.into_iter().map(|sink| ((seq, sink), now)));
+        progress.outstanding.extend(sinks.into_iter().map(|sink| ((seq, sink), outstanding.clone())));
+    }
+
+    /// Keeps the payload of an event that sinks have yet to accept, if there is room.
+    pub(crate) fn keep(&self, camera: &CameraId, seq: u64, payload: Bytes) {
+        let mut cameras = self.lock();
+        let progress = cameras.entry(camera.clone()).or_default();
+        if progress.payloads.len() < MAX_HELD {
+            progress.payloads.insert(seq, payload);
+        }
+    }
+
+    /// Returns the camera's newest checkpoint, and the records up to it that sinks have yet to accept; `None`: no checkpoint was
+    /// committed since the start.
+    pub(crate) fn newest(&self, camera: &CameraId) -> Option<(Checkpoint, Unaccepted)> {
+        let mut cameras = self.lock();
+        let progress = cameras.get_mut(camera)?;
+        progress.advance(&self.rules);
+        let newest = progress.newest.clone()?;
+        let unaccepted = progress.unaccepted(newest.decide.seq());
+        Some((newest, unaccepted))
+    }
+
+    /// Returns the records up to `seq` that sinks have yet to accept.
+    pub(crate) fn unaccepted(&self, camera: &CameraId, seq: u64) -> Unaccepted {
+        let mut cameras = self.lock();
+        let progress = cameras.entry(camera.clone()).or_default();
+        progress.advance(&self.rules);
+        progress.unaccepted(seq)
     }
 
     /// Adds the camera's newest checkpoint.
     pub(crate) fn committed(&self, camera: &CameraId, checkpoint: Checkpoint) {
         let mut cameras = self.lock();
         let progress = cameras.entry(camera.clone()).or_default();
+        progress.newest = Some(checkpoint.clone());
         progress.committed(checkpoint);
         progress.advance(&self.rules);
     }
@@ -118,6 +204,21 @@ impl WaitRules {
 }
 
 impl CameraProgress {
+    fn unaccepted(&self, up_to: u64) -> Unaccepted {
+        // By the holder, too: of a record that was adopted, this outbox may have some sinks' part and another outbox the others'.
+        let mut records = BTreeMap::<(u64, Option<Arc<str>>), Vec<Arc<str>>>::new();
+        for ((seq, sink), Outstanding { holder, .. }) in &self.outstanding {
+            if *seq <= up_to {
+                records.entry((*seq, holder.clone())).or_default().push(Arc::clone(sink));
+            }
+        }
+        let with_payload = records.into_iter().map(|((seq, holder), sinks)| {
+            let payload = self.payloads.get(&seq)?.clone();
+            Some(UnacceptedRecord { seq, holder, payload, sinks })
+        });
+        with_payload.collect::<Option<Vec<_>>>().map_or(Unaccepted::TooMany, Unaccepted::All)
+    }
+
     fn committed(&mut self, checkpoint: Checkpoint) {
         // A later checkpoint with the same events replaces the earlier one.
         if self.waiting.back().is_some_and(|last| last.decide.seq() == checkpoint.decide.seq()) {
@@ -139,10 +240,14 @@ impl CameraProgress {
     fn advance(&mut self, rules: &WaitRules) {
         // Best-effort sinks that were waited for long enough no longer hold the position.
         while let Some(first) = self.outstanding.first_entry()
-            && !rules.holds(&first.key().1, *first.get())
+            && !rules.holds(&first.key().1, first.get().since)
         {
             first.remove();
         }
+        let outstanding = &self.outstanding;
+        self.payloads.retain(|seq, _| {
+            outstanding.range((*seq, Arc::from(""))..).next().is_some_and(|((next, _), _)| next == seq)
+        });
         // Checkpoints whose state has this `seq` or a later one contain an event that a sink lacks.
         let open = self.outstanding.first_key_value().map_or(u64::MAX, |((seq, _), _)| *seq);
         while let Some(next) = self.waiting.front()
@@ -251,5 +356,73 @@ mod tests {
         }
         progress.committed(&front, checkpoint(1_001, 1_000));
         assert_eq!(position(&progress, &front).as_deref(), Some("1001"));
+    }
+
+    fn seqs(unaccepted: &Unaccepted) -> Option<Vec<(u64, usize)>> {
+        match unaccepted {
+            Unaccepted::All(records) => {
+                Some(records.iter().map(|record| (record.seq, record.sinks.len())).collect())
+            }
+            Unaccepted::TooMany => None,
+        }
+    }
+
+    #[test]
+    fn the_newest_state_comes_with_the_records_up_to_it_that_a_sink_lacks() {
+        let (progress, front) = (DeliveryProgress::new(both(), EVER), CameraId::new("front"));
+        assert!(progress.newest(&front).is_none());
+        let take = |seq: u64| {
+            progress.taken(&front, seq, both());
+            progress.keep(&front, seq, Bytes::from(format!("record {seq}")));
+        };
+        let newest = || {
+            let (checkpoint, unaccepted) = progress.newest(&front).unwrap();
+            (checkpoint.decide.seq(), seqs(&unaccepted).unwrap())
+        };
+        take(1);
+        take(2);
+        progress.committed(&front, checkpoint(1, 2));
+        take(3);
+        assert_eq!(newest(), (2, vec![(1, 2), (2, 2)]), "the commit of record 3 is under way");
+        progress.settled(&front, 1, "local");
+        both().iter().for_each(|sink| progress.settled(&front, 2, sink));
+        assert_eq!(newest(), (2, vec![(1, 1)]));
+        progress.committed(&front, checkpoint(2, 3));
+        progress.settled(&front, 1, "kds/a");
+        assert_eq!(newest(), (3, vec![(3, 2)]));
+        both().iter().for_each(|sink| progress.settled(&front, 3, sink));
+        assert_eq!(newest(), (3, vec![]));
+        assert!(progress.lock()[&front].payloads.is_empty());
+    }
+
+    #[test]
+    fn an_adopted_record_is_held_by_two_outboxes_until_its_pictures_are_made() {
+        let (progress, front) = (DeliveryProgress::new(both(), EVER), CameraId::new("front"));
+        let [kds, local] = both();
+        progress.taken(&front, 1, [kds]);
+        progress.deferred(&front, 1, [Arc::clone(&local)], &"before".into());
+        progress.keep(&front, 1, Bytes::from_static(b"record"));
+        let holders = || match progress.unaccepted(&front, 1) {
+            Unaccepted::All(records) => records.into_iter().map(|record| record.holder).collect::<Vec<_>>(),
+            Unaccepted::TooMany => panic!("its payload is kept"),
+        };
+        assert_eq!(holders(), [None, Some("before".into())]);
+        progress.taken(&front, 1, [local]);
+        assert_eq!(holders(), [None]);
+    }
+
+    #[test]
+    fn payloads_are_bounded_and_those_that_are_missing_are_too_many() {
+        let (progress, front) = (DeliveryProgress::new(both(), EVER), CameraId::new("front"));
+        let last = MAX_HELD as u64 + 1;
+        for seq in 1..=last {
+            progress.taken(&front, seq, both());
+            progress.keep(&front, seq, Bytes::from_static(b"record"));
+        }
+        assert_eq!(progress.lock()[&front].payloads.len(), MAX_HELD);
+        assert_eq!(seqs(&progress.unaccepted(&front, last)), None);
+        assert_eq!(seqs(&progress.unaccepted(&front, last - 1)).map(|records| records.len()), Some(MAX_HELD));
+        both().iter().for_each(|sink| progress.settled(&front, last, sink));
+        assert_eq!(seqs(&progress.unaccepted(&front, last)).map(|records| records.len()), Some(MAX_HELD));
     }
 }

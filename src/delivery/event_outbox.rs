@@ -9,7 +9,7 @@ use tokio::sync::{Notify, OwnedMutexGuard, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::delivery_progress::DeliveryProgress;
+use super::delivery_progress::{DeliveryProgress, UnacceptedRecord};
 use super::picture_warnings::PictureWarnings;
 use super::positions::{CLAIMS_AT_ONCE, ClaimError, PositionTable, Positions, Takeover};
 use super::route::Route;
@@ -18,6 +18,7 @@ use super::spec::OutboxSpec;
 use super::start::{DamagedOutbox, RunningSink, RunningSinks, start_sinks};
 use super::start_error::StartError;
 use super::status::{SinkGauge, UndeliveredRecords};
+use super::unpictured::Unpictured;
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::media::{CameraId, Event};
 use crate::snapshot::SnapshotSettings;
@@ -38,13 +39,23 @@ impl NewRecord {
     pub fn event(&self) -> &Event {
         &self.event
     }
+
+    /// Returns the record as no sink has accepted it yet.
+    fn unaccepted(&self) -> UnacceptedRecord {
+        let Self { event, entry, sinks } = self;
+        let payload = entry.payload.clone();
+        UnacceptedRecord { seq: event.seq, holder: None, payload, sinks: sinks.clone() }
+    }
 }
 
 /// An event, and the names of the sinks that take it.
 type EventForSinks = (Event, Vec<Arc<str>>);
 
+/// The payloads of events by `seq`.
+type Payloads = Vec<(u64, bytes::Bytes)>;
+
 /// A guard that delays a takeover of a camera, and a token that is cancelled when one comes.
-type Admission = (OwnedMutexGuard<()>, CancellationToken);
+pub(super) type Admission = (OwnedMutexGuard<()>, CancellationToken);
 
 /// A camera's checkpoint, and the events that were made up to it: committed together or not at all.
 #[derive(Debug)]
@@ -98,7 +109,7 @@ pub enum OfferError {
 }
 
 impl OfferError {
-    fn of(refused: ::outbox::CommitError, camera: &CameraId) -> Self {
+    pub(super) fn of(refused: ::outbox::CommitError, camera: &CameraId) -> Self {
         match refused {
             ::outbox::CommitError::Closed => Self::Stopped,
             why => Self::TooLarge { camera: camera.to_string(), why: why.to_string() },
@@ -134,6 +145,14 @@ pub enum ResumeError {
         place: String,
         /// Reason why it cannot be used.
         source: CheckpointError,
+    },
+    /// The records that the camera's last owner left in the table of positions are not taken in: the service is stopping.
+    #[error("camera {camera}: undelivered records of its last owner: {source}")]
+    Adoption {
+        /// Id of the camera.
+        camera: String,
+        /// Cause.
+        source: OfferError,
     },
     /// The outbox on disk cannot be read.
     #[error("camera {camera}: {source}")]
@@ -172,12 +191,14 @@ const POSITIONS_GRACE: Duration = Duration::from_secs(2);
 pub struct EventOutbox {
     pub(super) snapshots: Option<SnapshotSettings>,
     set: SinkSet,
-    store: ::outbox::Outbox,
+    pub(super) store: ::outbox::Outbox,
     damaged: Option<DamagedOutbox>,
-    sinks: Vec<RunningSink>,
+    pub(super) sinks: Vec<RunningSink>,
     pub(super) picture_warnings: PictureWarnings,
+    /// Adopted records whose pictures are to be made again.
+    pub(super) unpictured: Unpictured,
     tasks: Mutex<Vec<JoinHandle<()>>>,
-    positions: Option<Arc<Positions>>,
+    pub(super) positions: Option<Arc<Positions>>,
     changed: Arc<Notify>,
     /// Cancelled when no commit is taken in any more.
     refusing: CancellationToken,
@@ -210,6 +231,7 @@ impl EventOutbox {
             damaged,
             sinks,
             picture_warnings: PictureWarnings::default(),
+            unpictured: Unpictured::default(),
             tasks: Mutex::new(tasks),
             positions,
             changed,
@@ -244,10 +266,12 @@ impl EventOutbox {
         let CameraCommit { camera, checkpoint, events } = commit;
         let admitted = self.admit(&camera).await?;
         let bytes = checkpoint_bytes(&camera, &checkpoint)?;
+        self.write_ahead(&camera, &checkpoint, &events).await?;
+        let payloads = payloads_of(&events);
         let (events, entries): (Vec<_>, Vec<_>) =
             events.into_iter().map(|record| ((record.event, record.sinks), record.entry)).unzip();
         // Before the commit, since a sink may deliver an event as soon as it is on disk.
-        self.follow(&camera, &events);
+        self.follow(&camera, &events, payloads);
         // An alert is due in Kinesis 300 ms after its frame. A checkpoint alone can share a transaction with others.
         let urgent = !entries.is_empty();
         let source = camera.as_str().to_owned();
@@ -258,11 +282,27 @@ impl EventOutbox {
         Ok(())
     }
 
+    /// Writes events and the state after them into the table of positions, if there is one.
+    async fn write_ahead(
+        &self,
+        camera: &CameraId,
+        checkpoint: &Checkpoint,
+        events: &[NewRecord],
+    ) -> Result<(), OfferError> {
+        let Some(positions) = self.positions.as_ref().filter(|_| !events.is_empty()) else { return Ok(()) };
+        let new = events.iter().map(NewRecord::unaccepted).collect();
+        let written = positions.write_ahead(camera, checkpoint, new).await;
+        written.map_err(|by| OfferError::TakenOver { camera: camera.to_string(), by })
+    }
+
     /// Adds events to the delivery progress of their camera.
-    fn follow(&self, camera: &CameraId, events: &[EventForSinks]) {
+    fn follow(&self, camera: &CameraId, events: &[EventForSinks], payloads: Payloads) {
         let Some(positions) = &self.positions else { return };
         for (event, sinks) in events {
             positions.progress.taken(camera, event.seq, sinks.iter().cloned());
+        }
+        for (seq, payload) in payloads {
+            positions.progress.keep(camera, seq, payload);
         }
     }
 
@@ -296,7 +336,7 @@ impl EventOutbox {
     }
 
     /// Returns a guard that delays a takeover of the camera until the commit is done; `None`: there is no table of positions.
-    async fn admit(&self, camera: &CameraId) -> Result<Option<Admission>, OfferError> {
+    pub(super) async fn admit(&self, camera: &CameraId) -> Result<Option<Admission>, OfferError> {
         let Some(positions) = &self.positions else { return Ok(None) };
         match positions.admit(camera).await {
             Some(admitted) => Ok(Some(admitted)),
@@ -312,11 +352,16 @@ impl EventOutbox {
     }
 
     /// Returns the checkpoint at which the camera resumes: this outbox's or that of the table of positions, whichever is further;
-    /// `None`: its configuration decides. Also claims the camera in the table: the process that starts a camera last owns it.
+    /// `None`: its configuration decides. Also claims the camera in the table: the process that starts a camera last owns it, and takes
+    /// in the records that the last owner had not delivered. `reads_all`: without a position the camera reads all stored footage.
     ///
     /// # Errors
     /// See [`ResumeError`].
-    pub async fn resume(&self, camera: &CameraId) -> Result<Option<Checkpoint>, ResumeError> {
+    pub async fn resume(
+        &self,
+        camera: &CameraId,
+        reads_all: bool,
+    ) -> Result<Option<Checkpoint>, ResumeError> {
         let name = || camera.to_string();
         // The last commit of a camera that ended a moment ago may still be on its way to the disk.
         self.store.flush().await;
@@ -326,7 +371,9 @@ impl EventOutbox {
             ResumeError::Checkpoint { camera: name(), place: "state.dir".to_owned(), source }
         })?;
         let Some(positions) = &self.positions else { return Ok(own) };
-        positions.resume(camera, own).await.map_err(|error| ResumeError::of(error, camera))
+        let resumption =
+            positions.resume(camera, own).await.map_err(|error| ResumeError::of(error, camera))?;
+        self.adopt(camera, resumption, reads_all).await
     }
 
     /// Connects a running camera to the table of positions: `stop` is cancelled when another process takes the camera over.
@@ -456,6 +503,7 @@ fn open_positions(
     let clients = spec.clients.as_ref().ok_or_else(|| StartError::NoClients { sink: name.clone() })?;
     Ok(Some(Arc::new(Positions {
         table: PositionTable::new(clients, table, store.id()),
+        own: Arc::from(store.id()),
         store: store.clone(),
         sinks: sinks.iter().map(|sink| (Arc::from(sink.gauge.name()), sink.handle)).collect(),
         progress: Arc::clone(progress),
@@ -465,7 +513,14 @@ fn open_positions(
     })))
 }
 
-fn checkpoint_bytes(camera: &CameraId, checkpoint: &Checkpoint) -> Result<bytes::Bytes, OfferError> {
+fn payloads_of(events: &[NewRecord]) -> Payloads {
+    events.iter().map(|record| (record.event.seq, record.entry.payload.clone())).collect()
+}
+
+pub(super) fn checkpoint_bytes(
+    camera: &CameraId,
+    checkpoint: &Checkpoint,
+) -> Result<bytes::Bytes, OfferError> {
     let error = |source| OfferError::Json { what: format!("the state of camera {camera}"), source };
     checkpoint.to_bytes().map_err(error)
 }

@@ -4,6 +4,7 @@
 //! queue, and `sink` the interface that the sinks of the module [`sinks`](crate::sinks) implement. `delivery_progress` follows how far
 //! each camera is delivered; `positions` writes that to a table and gives way to a process that took a camera over.
 
+mod adoption;
 mod backlog;
 mod clients;
 mod dead_letter;
@@ -23,6 +24,7 @@ mod spec;
 mod start;
 mod start_error;
 mod status;
+mod unpictured;
 
 pub use crate::status::{SinkState, SinkStatus};
 pub(crate) use backlog::Backlog;

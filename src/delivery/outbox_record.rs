@@ -7,12 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::epoch_ms;
 use crate::media::{CameraId, Event};
+use crate::render::Label;
 use crate::snapshot::SnapshotPlace;
 
 /// The facts about an event that sinks need without parsing it.
 ///
 /// On disk since the first version: fields keep their names, and new ones need a default.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RecordHeader {
     pub(crate) event_id: String,
     pub(crate) ts_ms: i64,
@@ -24,6 +25,10 @@ pub(crate) struct RecordHeader {
     pub(crate) incident_id: String,
     /// Places of the pictures. The pictures are attachments in this order: annotated, without boxes, then the crop if there is one.
     pub(crate) place: Option<SnapshotPlace>,
+    /// The boxes in the pictures, from which another host can draw them again; empty without pictures and in records of earlier
+    /// versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) boxes: Vec<Label>,
 }
 
 /// An event that waits for a sink.
@@ -47,10 +52,11 @@ pub(crate) struct DecodeRecordError {
     why: String,
 }
 
-/// Returns the payload of an outbox entry: the header as a line of JSON, then the event.
+/// Returns the payload of an outbox entry: the header as a line of JSON, then the event. `boxes`: those in the pictures at `place`.
 pub(super) fn encode(
     event: &Event,
     place: Option<SnapshotPlace>,
+    boxes: &[Label],
     arrived_ms: i64,
 ) -> serde_json::Result<Bytes> {
     let header = RecordHeader {
@@ -60,6 +66,7 @@ pub(super) fn encode(
         arrived_ms,
         incident_id: event.payload.extras.incident_id.clone(),
         place,
+        boxes: boxes.to_vec(),
     };
     // The event follows as it is delivered, so that no sink has to serialize it.
     let mut bytes = serde_json::to_vec(&header)?;
@@ -83,6 +90,17 @@ impl OutboxRecord {
         }
     }
 
+    /// Returns the payload of the record's entry.
+    ///
+    /// # Errors
+    /// A value has no JSON form, which is a bug.
+    pub(super) fn payload(&self) -> serde_json::Result<Bytes> {
+        let mut bytes = serde_json::to_vec(&self.header)?;
+        bytes.push(b'\n');
+        bytes.extend_from_slice(&self.json);
+        Ok(bytes.into())
+    }
+
     /// Returns the time since the confirming frame arrived; zero where the clock was set back meanwhile.
     pub(crate) fn age(&self) -> Duration {
         let ms = epoch_ms().saturating_sub(self.header.arrived_ms);
@@ -101,7 +119,7 @@ fn split(payload: &Bytes) -> Result<(RecordHeader, Bytes), String> {
 impl OutboxRecord {
     /// Returns an event as a sink gets it.
     pub(crate) fn of(event: &Event) -> Self {
-        let payload = encode(event, None, 0).unwrap();
+        let payload = encode(event, None, &[], 0).unwrap();
         let (id, source) = (::outbox::EntryId(1), event.camera_id.clone());
         Self::decode(::outbox::OutboxEntry { id, source, payload, attachments: Vec::new() }).unwrap()
     }
@@ -124,11 +142,19 @@ mod tests {
     #[test]
     fn a_decoded_record_equals_the_encoded_event() {
         let event = event("e1");
-        let record = OutboxRecord::decode(entry(encode(&event, None, 12).unwrap())).unwrap();
+        let record = OutboxRecord::decode(entry(encode(&event, None, &[], 12).unwrap())).unwrap();
         assert_eq!(serde_json::from_slice::<Event>(&record.json).unwrap(), event);
         assert!(!record.json.contains(&b'\n'));
         assert_eq!((record.header.event_id.as_str(), record.header.arrived_ms), ("e1", 12));
         assert_eq!(record.camera.as_str(), "front");
+    }
+
+    #[test]
+    fn a_record_gives_back_its_payload() {
+        let boxes = [Label::of("person", 0.87, crate::media::BBox { x1: 0.1, y1: 2.0, x2: 30.25, y2: 40.0 })];
+        let payload = encode(&event("e1"), None, &boxes, 12).unwrap();
+        let record = OutboxRecord::decode(entry(payload.clone())).unwrap();
+        assert_eq!((&record.header.boxes[..], record.payload().unwrap()), (&boxes[..], payload));
     }
 
     #[test]

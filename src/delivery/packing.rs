@@ -117,10 +117,11 @@ impl EventOutbox {
             Some(_) => events.iter().filter_map(|made| self.picture_request(made, &route)).collect(),
             None => Vec::new(),
         };
+        let boxes: Arc<[Label]> = boxes.into();
         let encoding = self.snapshots.as_ref().map(|settings| settings.encoding);
         let mut own = match (encoding, frame) {
             (Some(encoding), Some(frame)) => {
-                let source = PictureSource { frame, boxes: boxes.into(), encoding };
+                let source = PictureSource { frame, boxes: Arc::clone(&boxes), encoding };
                 self.pictures(&requests, &source, PictureBudget::of(&events, &sinks)).await
             }
             _ => BTreeMap::new(),
@@ -130,7 +131,7 @@ impl EventOutbox {
         drop(requests);
         let mut records = FrameRecords::beside(&own, requested, &events);
         for made in events {
-            let own = own.remove(&made.event.event_id);
+            let own = own.remove(&made.event.event_id).map(|own| (own, &*boxes));
             let shown_by = records.shown_by(&made);
             let place = shown_by.and_then(|by| self.place(&made.event, &route, &by));
             records.events.push(new_record(made.event, own, place.as_ref(), &sinks, arrived)?);
@@ -230,19 +231,23 @@ fn report_failure<T>(event: &Event, pictures: Result<T, SnapshotError>) -> Optio
     pictures.inspect_err(report).ok()
 }
 
-/// Makes the record of an event; `shown_at`: the places of another event's pictures, where it has none of its own.
+/// Makes the record of an event. `own`: its own pictures and the boxes in them; `shown_at`: the places of another event's pictures,
+/// where it has none of its own.
 fn new_record(
     mut event: Event,
-    own: Option<EventPictures>,
+    own: Option<(EventPictures, &[Label])>,
     shown_at: Option<&SnapshotPlace>,
     sinks: &[&RunningSink],
     arrived: Instant,
 ) -> Result<NewRecord, OfferError> {
-    let (place, attachments) = own.map_or((None, Vec::new()), |own| (Some(own.place), own.pictures));
+    let (place, attachments, boxes) = match own {
+        Some((own, boxes)) => (Some(own.place), own.pictures, boxes),
+        None => (None, Vec::new(), &[][..]),
+    };
     event.payload.extras.snapshot = place.as_ref().or(shown_at).and_then(SnapshotPlace::url);
     let takers = sinks.iter().filter(|running| running.sink.takes(&event, place.as_ref()));
     let (handles, names) = takers.map(|running| (running.handle, Arc::from(running.gauge.name()))).unzip();
-    let payload = encode(&event, place, epoch_ms_of(arrived))
+    let payload = encode(&event, place, boxes, epoch_ms_of(arrived))
         .map_err(|source| OfferError::Json { what: format!("event {}", event.event_id), source })?;
     let entry = ::outbox::NewEntry { payload, attachments, sinks: handles };
     Ok(NewRecord { event, entry, sinks: names })

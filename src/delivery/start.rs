@@ -262,6 +262,7 @@ mod tests {
             arrived_ms: 0,
             incident_id: String::new(),
             place: None,
+            boxes: Vec::new(),
         };
         let payload = [serde_json::to_vec(&header).unwrap(), b"\n{}".to_vec()].concat();
         let before = open(&spec).await.unwrap().store;

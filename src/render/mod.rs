@@ -11,10 +11,12 @@ mod text;
 pub use encode::{PictureEncodeError, SnapshotFormat, SnapshotSpec, encode};
 pub use planes::Picture;
 
+use serde::{Deserialize, Serialize};
+
 use crate::media::{BBox, Surface};
 
-/// A box with a caption to draw on a frame.
-#[derive(Clone, Debug, PartialEq)]
+/// A box with a caption to draw on a frame. Its JSON is in the outbox and in the table of positions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Label {
     /// The box, px of the decoded frame.
     pub bbox: BBox,

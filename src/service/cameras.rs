@@ -160,7 +160,8 @@ impl Fleet {
 
 impl Starter {
     async fn resume(&self, spec: &CameraSpec) -> Result<Option<Checkpoint>, ResumeError> {
-        let resumed = self.shared.outbox.resume(&spec.id).await;
+        let resumed =
+            self.shared.outbox.resume(&spec.id, spec.start == config::StartPosition::Earliest).await;
         if let Err(error) = &resumed {
             self.board.add_camera(&spec.id, &spec.stream).down(error.to_string(), None);
         }

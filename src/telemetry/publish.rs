@@ -20,6 +20,7 @@ pub(super) const SINK_QUEUED_BYTES: &str = "kvs_infer_sink_queued_bytes";
 pub(super) const SINK_OLDEST_SECONDS: &str = "kvs_infer_sink_oldest_seconds";
 pub(super) const SINK_LOST: &str = "kvs_infer_sink_lost";
 const TAKEN_OVER: &str = "kvs_infer_cameras_taken_over_total";
+const WRITE_AHEADS: &str = "kvs_infer_write_aheads_total";
 const OUTBOXES_SET_ASIDE: &str = "kvs_infer_outboxes_set_aside_total";
 
 /// The metrics of publish.
@@ -102,6 +103,13 @@ pub(crate) const METRICS: &[Metric] = &[
         kind: MetricKind::Counter,
         labels: &["camera"],
         help: "Times that another process took the camera over; this one has stopped reading and publishing it.",
+    },
+    Metric {
+        name: WRITE_AHEADS,
+        kind: MetricKind::Counter,
+        labels: &["camera", "outcome"],
+        help: "Commits with events that were to be in the table of positions before they are published: written, or published without \
+               because the table did not answer (table) or they were too many for an item (size).",
     },
     Metric {
         name: OUTBOXES_SET_ASIDE,
@@ -435,5 +443,66 @@ impl RecordsLeft<'_> {
     pub(crate) fn emit(self) {
         let Self { camera, records } = self;
         tracing::info!(stage = "publish", %camera, records, "undelivered records left to the camera's new owner");
+    }
+}
+
+/// Events and the state after them were to be written into the table of positions before they are published.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WriteAheadDone<'a> {
+    /// The camera.
+    pub(crate) camera: &'a CameraId,
+    /// `written`, or the reason for which they are published without.
+    pub(crate) outcome: &'static str,
+}
+
+impl WriteAheadDone<'_> {
+    /// Counts it.
+    pub(crate) fn emit(self) {
+        let Self { camera, outcome } = self;
+        counter!(WRITE_AHEADS, "camera" => camera.to_string(), "outcome" => outcome).increment(1);
+    }
+}
+
+/// Records that a camera's last owner had not delivered were taken in from the table of positions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RecordsAdopted<'a> {
+    /// The camera.
+    pub(crate) camera: &'a CameraId,
+    /// Records.
+    pub(crate) records: usize,
+}
+
+impl RecordsAdopted<'_> {
+    /// Logs it.
+    pub(crate) fn emit(self) {
+        let Self { camera, records } = self;
+        tracing::info!(
+            stage = "publish",
+            %camera,
+            records,
+            "undelivered records of the camera's last owner taken over from the table of positions"
+        );
+    }
+}
+
+/// Pictures of adopted records could not be made again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PicturesLost<'a> {
+    /// The camera.
+    pub(crate) camera: &'a CameraId,
+    /// Records without their pictures.
+    pub(crate) records: usize,
+}
+
+impl PicturesLost<'_> {
+    /// Logs it.
+    pub(crate) fn emit(self) {
+        let Self { camera, records } = self;
+        tracing::warn!(
+            stage = "publish",
+            %camera,
+            records,
+            "records of the camera's last owner are delivered without their pictures: their frames were not read again"
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! The table of positions through the real SDK, against moto: who owns a camera, and what a process does that owns it no more.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -54,7 +55,7 @@ async fn offer(outbox: &EventOutbox, numbers: impl IntoIterator<Item = u64>) {
 
 /// Returns the `seq` of the state at which the camera resumes.
 async fn resumed(outbox: &EventOutbox) -> Option<u64> {
-    outbox.resume(&front()).await.unwrap().map(|at| at.decide.seq())
+    outbox.resume(&front(), false).await.unwrap().map(|at| at.decide.seq())
 }
 
 /// Waits until every sink has all that was offered.
@@ -124,8 +125,12 @@ async fn a_process_that_was_replaced_publishes_nothing_more_and_its_successor_ma
     proxy.rule(AwsService::Kinesis, Mishap::Unavailable, None);
     offer(&old, 2..=3).await;
     let new = outbox(folders[1].path(), &moto.url).await;
-    assert_eq!(resumed(&new).await, Some(1));
-    let refused = old.resume(&front()).await.unwrap_err();
+    assert_eq!(
+        resumed(&new).await,
+        Some(3),
+        "the records that wait and the state after them are in the table"
+    );
+    let refused = old.resume(&front(), false).await.unwrap_err();
     assert!(matches!(refused, ResumeError::TakenOver { .. }) && stop.is_cancelled(), "{refused}");
     let by = item(&dynamodb).await["owner"].as_s().unwrap().clone();
     assert_eq!(old.taken_over(&front()).map(|taken| (taken.owner, taken.epoch)), Some((by.clone(), 2)));
@@ -135,13 +140,14 @@ async fn a_process_that_was_replaced_publishes_nothing_more_and_its_successor_ma
     );
     let refused = event::offer(&old, pending(event("front", 4), &route())).await.unwrap_err();
     assert!(matches!(refused, OfferError::TakenOver { .. }), "{refused}");
-    assert!(old.resume(&front()).await.is_err(), "it does not claim the camera back by itself");
+    assert!(old.resume(&front(), false).await.is_err(), "it does not claim the camera back by itself");
     assert_eq!(number(&item(&dynamodb).await, "epoch"), 2);
 
     proxy.clear();
     assert_eq!(old.flush(30 * SECOND).await, [], "what waited is the successor's");
-    assert_eq!(seqs(&kinesis).await, [1]);
-    offer(&new, 2..=4).await;
+    delivered(&new).await;
+    assert_eq!(seqs(&kinesis).await, [1, 2, 3], "each from one of the two");
+    offer(&new, 4..=4).await;
     assert_eq!(new.flush(30 * SECOND).await, []);
     assert_eq!(seqs(&kinesis).await, [1, 2, 3, 4]);
     assert_eq!(position(&item(&dynamodb).await), Some(4));
@@ -159,7 +165,7 @@ async fn a_process_that_was_replaced_publishes_nothing_more_and_its_successor_ma
 }
 
 #[tokio::test]
-async fn what_no_successor_makes_is_delivered_all_the_same() {
+async fn what_no_successor_makes_again_is_delivered_all_the_same() {
     for (name, starts_at_now, written) in
         [("it starts at NOW", true, true), ("nothing was written yet", false, false)]
     {
@@ -177,12 +183,138 @@ async fn what_no_successor_makes_is_delivered_all_the_same() {
         offer(&old, 2..=3).await;
         let new = outbox(folders[1].path(), &moto.url).await;
         resumed(&new).await;
-        assert!(old.resume(&front()).await.is_err());
+        assert!(old.resume(&front(), false).await.is_err());
         proxy.clear();
         assert_eq!(old.flush(30 * SECOND).await, [], "{name}");
-        assert_eq!(seqs(&kinesis).await, if written { vec![1, 2, 3] } else { vec![2, 3] }, "{name}");
-        new.flush(Duration::ZERO).await;
+        // The successor finds them in the table, too.
+        assert_eq!(new.flush(30 * SECOND).await, [], "{name}");
+        let found: BTreeSet<u64> = seqs(&kinesis).await.into_iter().collect();
+        assert_eq!(found, if written { [1, 2, 3].into() } else { [2, 3].into() }, "{name}");
     }
+}
+
+/// Returns the ids of the records in the stream `events`, in their order.
+async fn ids(kinesis: &aws_sdk_kinesis::Client) -> Vec<String> {
+    let records = records(kinesis, "events").await.into_iter();
+    records
+        .map(|(_, json)| serde_json::from_str::<kvs_infer::media::Event>(&json).unwrap().event_id)
+        .collect()
+}
+
+#[tokio::test]
+async fn the_records_of_a_lost_host_are_delivered_under_their_ids_and_the_state_goes_on_after_them() {
+    let (moto, dynamodb, kinesis) = services().await;
+    let (folders, proxy) = (folders(), FaultProxy::start(&moto.url).await);
+    proxy.rule(AwsService::Kinesis, Mishap::Unavailable, None);
+    let lost = outbox(folders[0].path(), &proxy.url).await;
+    assert_eq!(resumed(&lost).await, None);
+    offer(&lost, 1..=3).await;
+    assert!(item(&dynamodb).await.contains_key("ahead"));
+
+    // The next host dies, too, before it could deliver anything.
+    for number in 0..2 {
+        let folder = tempfile::tempdir().unwrap();
+        let next = outbox(folder.path(), &proxy.url).await;
+        assert_eq!(resumed(&next).await, Some(3), "host {number}");
+    }
+    let last = outbox(folders[1].path(), &moto.url).await;
+    assert_eq!(resumed(&last).await, Some(3));
+    offer(&last, 4..=4).await;
+    assert_eq!(last.flush(30 * SECOND).await, []);
+    let expected: Vec<String> = (1..=4).map(|number| event("front", number).event_id).collect();
+    assert_eq!(ids(&kinesis).await, expected);
+    let item = item(&dynamodb).await;
+    assert!(position(&item) == Some(4) && !item.contains_key("ahead"), "{item:?}");
+    let again = outbox(folders[1].path(), &moto.url).await;
+    assert_eq!(resumed(&again).await, Some(4));
+    assert_eq!(again.flush(30 * SECOND).await, []);
+    assert_eq!(ids(&kinesis).await.len(), 4, "nothing comes again");
+}
+
+#[tokio::test]
+async fn a_crash_between_the_table_and_the_disk_loses_nothing() {
+    let (moto, _, kinesis) = services().await;
+    let (folder, proxy) = (tempfile::tempdir().unwrap(), FaultProxy::start(&moto.url).await);
+    let copy = tempfile::tempdir().unwrap();
+    {
+        let before = outbox(folder.path(), &moto.url).await;
+        resumed(&before).await;
+        offer(&before, 1..=1).await;
+        assert_eq!(before.flush(30 * SECOND).await, []);
+    }
+    // The disk as it was before the commit, and the table as it was after it.
+    let files = std::fs::read_dir(folder.path().join("state")).unwrap().map(Result::unwrap);
+    std::fs::create_dir(copy.path().join("state")).unwrap();
+    for file in files.filter(|file| file.file_type().unwrap().is_file()) {
+        std::fs::copy(file.path(), copy.path().join("state").join(file.file_name())).unwrap();
+    }
+    proxy.rule(AwsService::Kinesis, Mishap::Unavailable, None);
+    let killed = outbox(folder.path(), &proxy.url).await;
+    assert_eq!(resumed(&killed).await, Some(1));
+    offer(&killed, 2..=3).await;
+    let restarted = outbox(copy.path(), &moto.url).await;
+    assert_eq!(resumed(&restarted).await, Some(3), "the outbox has the same id, and lacks two records");
+    assert_eq!(restarted.flush(30 * SECOND).await, []);
+    assert_eq!(seqs(&kinesis).await, [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn a_table_that_hangs_holds_up_one_event_and_no_other() {
+    let (moto, dynamodb, kinesis) = services().await;
+    let (folder, proxy) = (tempfile::tempdir().unwrap(), FaultProxy::start(&moto.url).await);
+    let outbox = outbox(folder.path(), &proxy.url).await;
+    resumed(&outbox).await;
+    proxy.rule(AwsService::DynamoDb, Mishap::Delay(60 * SECOND), None);
+    let asked = Instant::now();
+    offer(&outbox, 1..=20).await;
+    assert!(asked.elapsed() < 5 * SECOND, "{:?}", asked.elapsed());
+    outbox.until(|all| status(all, "kds/events").queued == 0).await;
+    assert_eq!(seqs(&kinesis).await, (1..=20).collect::<Vec<_>>(), "published without the table");
+    assert!(!item(&dynamodb).await.contains_key("ahead"));
+    proxy.clear();
+    assert_eq!(outbox.flush(30 * SECOND).await, []);
+    assert_eq!(position(&item(&dynamodb).await), Some(20));
+}
+
+#[tokio::test]
+async fn more_records_than_an_item_is_to_hold_are_published_without_it() {
+    let (moto, _, kinesis) = services().await;
+    let (folders, proxy) = (folders(), FaultProxy::start(&moto.url).await);
+    proxy.rule(AwsService::Kinesis, Mishap::Unavailable, None);
+    let lost = outbox(folders[0].path(), &proxy.url).await;
+    resumed(&lost).await;
+    offer(&lost, 1..=40).await;
+    let next = outbox(folders[1].path(), &moto.url).await;
+    assert_eq!(resumed(&next).await, Some(32), "the last state whose records are all in the table");
+    assert_eq!(next.flush(30 * SECOND).await, []);
+    assert_eq!(seqs(&kinesis).await, (1..=32).collect::<Vec<_>>(), "the camera makes the rest again");
+}
+
+#[tokio::test]
+async fn a_version_without_write_ahead_takes_over_and_gives_back() {
+    let (moto, dynamodb, kinesis) = services().await;
+    let (folders, proxy) = (folders(), FaultProxy::start(&moto.url).await);
+    let new = outbox(folders[0].path(), &proxy.url).await;
+    resumed(&new).await;
+    offer(&new, 1..=1).await;
+    delivered(&new).await;
+    resumed(&new).await;
+    proxy.rule(AwsService::Kinesis, Mishap::Unavailable, None);
+    offer(&new, 2..=3).await;
+    let left = item(&dynamodb).await;
+    assert!(left.contains_key("ahead") && position(&left) == Some(1), "an earlier version resumes after 1");
+    // That version claims the item, raises its rev, and leaves what it does not know.
+    let claim =
+        dynamodb.update_item().table_name("positions").key("camera_id", AttributeValue::S("front".into()));
+    let claim = claim.update_expression("SET epoch = epoch + :one, rev = rev + :one, #owner = :owner");
+    let claim = claim.expression_attribute_names("#owner", "owner");
+    let claim = claim.expression_attribute_values(":one", AttributeValue::N("1".into()));
+    claim.expression_attribute_values(":owner", AttributeValue::S("before".into())).send().await.unwrap();
+    let next = outbox(folders[1].path(), &moto.url).await;
+    assert_eq!(resumed(&next).await, Some(1), "what that version did is not known, so nothing is adopted");
+    assert!(!item(&dynamodb).await.contains_key("ahead"));
+    assert_eq!(next.flush(30 * SECOND).await, []);
+    assert_eq!(seqs(&kinesis).await, [1]);
 }
 
 #[tokio::test]
@@ -253,11 +385,11 @@ async fn a_process_that_started_without_the_table_gives_way_to_one_that_worked_s
         assert_eq!(resumed(&late).await, Some(1), "{name}: its own state is enough to start");
         offer(&late, [9]).await;
         proxy.come_back().await;
-        let claimed = late.resume(&front()).await.ok().flatten().map(|at| at.decide.seq());
+        let claimed = late.resume(&front(), false).await.ok().flatten().map(|at| at.decide.seq());
         assert_eq!(claimed, expected, "{name}");
-        let kept = [&late, &theirs][owner].resume(&front()).await;
+        let kept = [&late, &theirs][owner].resume(&front(), false).await;
         assert!(kept.is_ok(), "{name}: one of the two has it");
-        let lost = [&theirs, &late][owner].resume(&front()).await;
+        let lost = [&theirs, &late][owner].resume(&front(), false).await;
         assert!(matches!(lost, Err(ResumeError::TakenOver { .. })), "{name}: and the other has not");
         assert_eq!(late.flush(30 * SECOND).await, [], "{name}");
         assert!(seqs(&kinesis).await.contains(&9), "{name}: what was made without the table is delivered");
@@ -295,7 +427,7 @@ async fn an_item_that_cannot_be_read_is_left_to_its_owner() {
     put.send().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let outbox = outbox(folder.path(), &moto.url).await;
-    let refused = outbox.resume(&front()).await.unwrap_err();
+    let refused = outbox.resume(&front(), false).await.unwrap_err();
     assert!(refused.to_string().contains("version 99"), "{refused}");
     assert_eq!(number(&item(&dynamodb).await, "epoch"), 4);
     outbox.flush(Duration::ZERO).await;
@@ -323,7 +455,7 @@ async fn a_table_that_hangs_holds_a_start_up_for_a_second() {
     proxy.rule(AwsService::DynamoDb, Mishap::Delay(60 * SECOND), None);
     let outbox = outbox(folder.path(), &proxy.url).await;
     let asked = Instant::now();
-    let refused = outbox.resume(&front()).await.unwrap_err();
+    let refused = outbox.resume(&front(), false).await.unwrap_err();
     assert!(asked.elapsed() < 5 * SECOND, "{:?}", asked.elapsed());
     assert!(refused.to_string().contains("timeout"), "{refused}");
     outbox.flush(Duration::ZERO).await;
@@ -334,7 +466,7 @@ async fn without_the_table_a_camera_starts_only_where_its_own_position_is_known(
     let (moto, _, kinesis) = services().await;
     let folder = tempfile::tempdir().unwrap();
     let unknown = outbox(folder.path(), NOWHERE).await;
-    let refused = unknown.resume(&front()).await.unwrap_err();
+    let refused = unknown.resume(&front(), false).await.unwrap_err();
     assert!(matches!(refused, ResumeError::Unknown { .. }), "{refused}");
     assert!(refused.to_string().contains("AWS_ENDPOINT_URL_DYNAMODB"), "{refused}");
     offer(&unknown, 1..=1).await;

@@ -17,7 +17,7 @@ use test_support::polling;
 use test_support::program::Program;
 
 const FRAGMENTS_PER_S: u32 = 20;
-const POSITIONS: &str = "publishers: { kds_stream: events }\nsnapshots: { enabled: false }\n\
+const POSITIONS: &str = "publishers: { kds_stream: events, local_dir: events }\nsnapshots: { enabled: false }\n\
                          state: { dir: state, ddb_table: positions }\n";
 /// A tick of the positions comes so late at most without being a sign that the process stood still.
 const NOTICED_AFTER: Duration = Duration::from_secs(13);
@@ -196,6 +196,37 @@ async fn a_process_that_stood_still_asks_at_once_whether_it_was_replaced() {
     assert!(new.stop().status.success());
     proxy.stop().await;
     footage.sim.stop().await;
+}
+
+/// The process that follows has no footage in which it could find the events again: it has them from the table.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_events_of_a_lost_host_come_under_their_ids_without_its_footage() {
+    let Owner { footage, aws, proxy, config, process: lost, .. } = Owner::start().await;
+    proxy.rule(AwsService::Kinesis, Mishap::Unavailable, None);
+    footage.store_films("front", 1..3).await;
+    let waiting = records_of(3) - records_of(1);
+    until("records that wait", || sink(&lost, "kds/events")["queued"] == waiting).await;
+    let local = std::fs::read_to_string(lost.dir().join("events/events.jsonl")).unwrap();
+    let made: BTreeMap<u64, Vec<String>> = local.lines().map(seq_and_id).collect();
+    signal(&lost, "-KILL");
+    lost.wait(Instant::now());
+
+    let empty = StoredFootage::new(FRAGMENTS_PER_S);
+    empty.sim.store().stream_or_create("front-stream").unwrap();
+    let next = Program::start(kvs_infer_command!(), &config, &empty.sim.endpoint(), Some(&aws.moto.url));
+    let delivered = aws.until_records(records_of(3)).await;
+    let first: BTreeMap<u64, Vec<String>> =
+        delivered.into_iter().map(|(seq, ids)| (seq, ids[..1].to_vec())).collect();
+    assert_eq!(first, made);
+    assert!(next.stop().status.success());
+    proxy.stop().await;
+    footage.sim.stop().await;
+    empty.sim.stop().await;
+}
+
+fn seq_and_id(line: &str) -> (u64, Vec<String>) {
+    let event: Value = serde_json::from_str(line).unwrap();
+    (event["seq"].as_u64().unwrap(), vec![event["event_id"].as_str().unwrap().to_owned()])
 }
 
 /// Records that waited in a damaged outbox are made again, under the same ids, from the delivered position in the table.

@@ -1,7 +1,13 @@
 //! Ownership of cameras, and their delivered positions, in a DynamoDB table that outlives this host.
 //!
 //! An item per camera: key `camera_id`; `position` (the last delivered fragment: see `delivery_progress`), `checkpoint` (the state to
-//! resume with, packed), `epoch`, `rev`, `owner` (the outbox's id), `host`, `updated_at` (ms since the epoch, for people).
+//! resume with, packed), `epoch`, `rev`, `owner` (the outbox's id), `host`, `updated_at` (ms since the epoch, for people); `ahead`
+//! and `ahead_rev` while records wait for a sink.
+//!
+//! **Write-ahead.** Before a commit with events is taken in, its state and all records that sinks have yet to accept are in the item
+//! (`ahead`). A process that resumes from the item delivers these records first and continues from that state, so the loss of a host
+//! gives no event a second id, also in live mode. Where the table does not answer within a second, or the records are more than an
+//! item is to hold, the event is published without: an alert counts more than its id after the loss of a host.
 //!
 //! **Claim.** The process that starts a camera last owns it: its claim raises `epoch`. So a new task of a rolling deployment
 //! replaces the old one, even a healthy one. A camera that this process owns already (its configuration changed) is not
@@ -17,12 +23,15 @@
 //! **Takeover.** Every write of a replaced owner is refused. Then the camera stops here, and records that wait for a sink are left
 //! to the new owner (`surrender`).
 
+mod ahead;
 mod ownership;
 mod probe;
 mod surrender;
 mod table;
+mod write_ahead;
 
+pub(super) use ahead::AheadRecord;
 pub use ownership::Takeover;
-pub(super) use ownership::{CLAIMS_AT_ONCE, ClaimError, Positions};
+pub(super) use ownership::{CLAIMS_AT_ONCE, ClaimError, Positions, Resumption};
 pub(super) use probe::probes;
 pub(super) use table::PositionTable;

@@ -10,10 +10,13 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
-use super::table::{Fence, PackedPosition, PositionItem, PositionTable, WriteError, resource};
+use super::ahead::{AheadRecord, PackedAhead, WriteAhead};
+use super::table::{
+    AheadChange, Fence, ItemChange, PackedPosition, PositionItem, PositionTable, WriteError, resource,
+};
 use crate::aws::AwsFailure;
 use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::delivery::delivery_progress::DeliveryProgress;
+use crate::delivery::delivery_progress::{DeliveryProgress, Unaccepted};
 use crate::delivery::status::SinkGauge;
 use crate::media::{CameraId, Position, fragment_order};
 use crate::telemetry::publish as telemetry;
@@ -35,6 +38,8 @@ const MAX_TRIES: usize = 3;
 /// The table of positions, and the cameras of this process in it.
 pub(in crate::delivery) struct Positions {
     pub(in crate::delivery) table: PositionTable,
+    /// Id of this outbox.
+    pub(in crate::delivery) own: Arc<str>,
     pub(in crate::delivery) store: ::outbox::Outbox,
     /// All sinks of the outbox, with their names.
     pub(in crate::delivery) sinks: Vec<(Arc<str>, ::outbox::SinkHandle)>,
@@ -53,6 +58,12 @@ pub(in crate::delivery) struct CameraOwnership {
     due: Option<Checkpoint>,
     /// The latest state that the table may hold: a successor resumes from it or from an earlier one. `None`: not known.
     pub(super) base: Option<Checkpoint>,
+    /// The resumption whose records are not taken in yet.
+    adoption: Option<Resumption>,
+    /// `seq` of the state that the table may hold ahead of its delivery.
+    pub(super) ahead_seq: Option<u64>,
+    /// `true` from a failed write-ahead until the table takes a write again: no event waits for it meanwhile.
+    pub(super) is_table_away: bool,
     /// `true`: a successor starts at NOW and reads no older footage, so records that wait here are not left to it.
     starts_at_now: bool,
     /// `true` once the waiting records are left to the successor.
@@ -62,6 +73,29 @@ pub(in crate::delivery) struct CameraOwnership {
     taken_over: CancellationToken,
     /// Held during a commit of the camera.
     pub(super) committing: Arc<tokio::sync::Mutex<()>>,
+    /// Held during a write of the camera's item: what is written last is what was decided last.
+    writing: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// The state at which a camera resumes, and the records that its last owner left in the table.
+#[derive(Clone, Debug, Default)]
+pub(in crate::delivery) struct Resumption {
+    /// `None`: the camera's configuration decides.
+    pub(in crate::delivery) checkpoint: Option<Checkpoint>,
+    /// Records of the table that this outbox lacks.
+    pub(in crate::delivery) adopted: Vec<AheadRecord>,
+    /// The delivered state in the table, from which the footage of `adopted` is read.
+    pub(in crate::delivery) delivered: Option<Checkpoint>,
+}
+
+/// The outcome of a write of a camera's item.
+pub(super) enum Sent {
+    /// The table has it.
+    Done,
+    /// Another process owns the camera.
+    TakenOver(Takeover),
+    /// The table may have it later, or never.
+    Failed,
 }
 
 /// The owner of a camera, as far as this process knows.
@@ -106,7 +140,6 @@ pub(in crate::delivery) enum ClaimError {
 /// A camera whose item is to be written.
 struct PositionWrite {
     camera: CameraId,
-    fence: Fence,
     at: Option<Checkpoint>,
 }
 
@@ -116,6 +149,16 @@ impl CameraOwnership {
     pub(super) fn left_from(&self) -> Option<&Checkpoint> {
         let is_left = matches!(self.claim, CameraClaim::TakenOver(_)) && !self.starts_at_now;
         self.base.as_ref().filter(|_| is_left)
+    }
+}
+
+/// The delivered state of an item, and what was written ahead.
+type StoredState = (Option<Checkpoint>, Option<WriteAhead>);
+
+impl Resumption {
+    /// Returns one without records to adopt.
+    fn at(checkpoint: Option<Checkpoint>) -> Self {
+        Self { checkpoint, ..Self::default() }
     }
 }
 
@@ -138,7 +181,7 @@ impl Positions {
         &self,
         camera: &CameraId,
         own: Option<Checkpoint>,
-    ) -> Result<Option<Checkpoint>, ClaimError> {
+    ) -> Result<Resumption, ClaimError> {
         // The semaphore is never closed.
         let _turn = self.turns.acquire().await;
         let claim = self.lock().entry(camera.clone()).or_default().claim.clone();
@@ -152,31 +195,63 @@ impl Positions {
             CameraClaim::Unclaimed => match self.claim(camera, None).await {
                 // An outage of DynamoDB must not keep a camera from starting whose position is known here.
                 Err(ClaimError::Refused(_)) if own.is_some() => Ok(self.start_unfenced(camera, own)),
-                claimed => claimed.and_then(|()| self.owned(camera, own)),
+                claimed => claimed.map(|ahead| self.resumed(camera, own, ahead)),
             },
             CameraClaim::Unfenced { began } => match self.claim(camera, Some(began.as_ref())).await {
-                Err(ClaimError::Refused(_)) => Ok(own),
-                claimed => claimed.and_then(|()| self.owned(camera, own)),
+                Err(ClaimError::Refused(_)) => Ok(Resumption::at(own)),
+                claimed => claimed.map(|ahead| self.resumed(camera, own, ahead)),
             },
         }
     }
 
     /// Returns the checkpoint at which a camera of this process resumes.
-    fn owned(&self, camera: &CameraId, own: Option<Checkpoint>) -> Result<Option<Checkpoint>, ClaimError> {
+    fn owned(&self, camera: &CameraId, own: Option<Checkpoint>) -> Result<Resumption, ClaimError> {
         let cameras = self.lock();
-        let Some(ownership) = cameras.get(camera) else { return Ok(own) };
+        let Some(ownership) = cameras.get(camera) else { return Ok(Resumption::at(own)) };
         match &ownership.claim {
             CameraClaim::TakenOver(by) => Err(ClaimError::TakenOver(by.clone())),
-            _ => Ok(later(own, ownership.base.clone())),
+            _ => {
+                let usual = || Resumption::at(later(own, ownership.base.clone()));
+                Ok(ownership.adoption.clone().unwrap_or_else(usual))
+            }
         }
     }
 
-    fn start_unfenced(&self, camera: &CameraId, own: Option<Checkpoint>) -> Option<Checkpoint> {
+    /// Returns the resumption of a camera that was claimed a moment ago.
+    fn resumed(&self, camera: &CameraId, own: Option<Checkpoint>, ahead: Option<WriteAhead>) -> Resumption {
+        let delivered = self.lock().get(camera).and_then(|ownership| ownership.base.clone());
+        // What is delivered further than it was written ahead was written when the table was away.
+        let is_ahead = |ahead: &WriteAhead| {
+            delivered.as_ref().is_none_or(|delivered| !is_behind(&ahead.checkpoint, delivered))
+        };
+        let Some(WriteAhead { checkpoint, records }) = ahead.filter(is_ahead) else {
+            return Resumption::at(later(own, delivered));
+        };
+        // Records of this outbox up to its own checkpoint are in it, or were delivered from it.
+        let own_seq = own.as_ref().map(|own| own.decide.seq());
+        let is_here = |record: &AheadRecord| record.holder == self.own && Some(record.seq) <= own_seq;
+        let adopted = records.into_iter().filter(|record| !is_here(record)).collect();
+        let checkpoint = later(later(own, delivered.clone()), Some(checkpoint));
+        let resumption = Resumption { checkpoint, adopted, delivered };
+        // Kept until the records are taken in: the start of the camera may be cancelled before.
+        let kept = (!resumption.adopted.is_empty()).then(|| resumption.clone());
+        self.lock().entry(camera.clone()).or_default().adoption = kept;
+        resumption
+    }
+
+    /// Records, also in the table, that the adopted records of a camera are taken in: so that no later start adopts them again.
+    pub(in crate::delivery) async fn adopted(&self, camera: &CameraId) {
+        self.lock().entry(camera.clone()).or_default().adoption = None;
+        // A failed write is repeated by the next round.
+        let _written = self.put(PositionWrite { camera: camera.clone(), at: None }).await;
+    }
+
+    fn start_unfenced(&self, camera: &CameraId, own: Option<Checkpoint>) -> Resumption {
         let mut cameras = self.lock();
         let ownership = cameras.entry(camera.clone()).or_default();
         let began = own.as_ref().and_then(|own| own.position.clone());
         ownership.claim = CameraClaim::Unfenced { began };
-        own
+        Resumption::at(own)
     }
 
     /// Connects a running camera: `stop` is cancelled when another process takes it over. `starts_at_now`: a successor starts at NOW.
@@ -220,8 +295,12 @@ impl Positions {
     }
 
     /// Claims the camera's item, whichever process owns it; `began`: of a running camera, the position at which it started. An item
-    /// beyond that position belongs to a successor.
-    async fn claim(&self, camera: &CameraId, began: Option<Option<&Position>>) -> Result<(), ClaimError> {
+    /// beyond that position belongs to a successor. Returns what was written ahead.
+    async fn claim(
+        &self,
+        camera: &CameraId,
+        began: Option<Option<&Position>>,
+    ) -> Result<Option<WriteAhead>, ClaimError> {
         // A refused creation returns the item with its fence, so no read comes before a claim.
         let mut claimed = self.table.create(camera).await;
         for _ in 0..MAX_TRIES {
@@ -236,7 +315,7 @@ impl Positions {
                 Some(item) => {
                     // Before the claim: a state that this program cannot read is not taken from a program that can.
                     self.readable(camera, &item)?;
-                    self.table.claim(camera, item.fence()).await
+                    self.table.claim(camera, &item).await
                 }
             };
         }
@@ -250,17 +329,20 @@ impl Positions {
         }
     }
 
-    fn claimed(&self, camera: &CameraId, item: &PositionItem) -> Result<(), ClaimError> {
+    fn claimed(&self, camera: &CameraId, item: &PositionItem) -> Result<Option<WriteAhead>, ClaimError> {
         self.gauge.works();
-        let checkpoint = self.readable(camera, item)?;
+        let (checkpoint, ahead) = self.readable(camera, item)?;
         let mut cameras = self.lock();
         let ownership = cameras.entry(camera.clone()).or_default();
         (ownership.claim, ownership.base) = (CameraClaim::Held(item.fence()), checkpoint);
-        Ok(())
+        ownership.is_table_away = false;
+        ownership.ahead_seq = ahead.as_ref().map(|ahead| ahead.checkpoint.decide.seq());
+        Ok(ahead)
     }
 
-    fn readable(&self, camera: &CameraId, item: &PositionItem) -> Result<Option<Checkpoint>, ClaimError> {
-        item.checkpoint().map_err(|source| {
+    fn readable(&self, camera: &CameraId, item: &PositionItem) -> Result<StoredState, ClaimError> {
+        let stored = item.checkpoint().and_then(|checkpoint| Ok((checkpoint, item.ahead()?)));
+        stored.map_err(|source| {
             let (camera, table) = (camera.to_string(), self.table.name.clone());
             ClaimError::Checkpoint { camera, table, source }
         })
@@ -315,7 +397,7 @@ impl Positions {
         let unfenced: Vec<_> = self.lock().iter().filter_map(unfenced).collect();
         for (camera, began) in unfenced {
             match self.claim(&camera, Some(began.as_ref())).await {
-                Ok(()) | Err(ClaimError::TakenOver(_)) => {}
+                Ok(_) | Err(ClaimError::TakenOver(_)) => {}
                 Err(ClaimError::Refused(_)) => return false,
                 Err(error @ ClaimError::Checkpoint { .. }) => {
                     self.gauge.failing("checkpoint", &error.to_string(), 1);
@@ -333,44 +415,109 @@ impl Positions {
             if let Some(moved) = self.progress.moved(camera) {
                 ownership.due = Some(moved);
             }
-            let CameraClaim::Held(fence) = ownership.claim else { return None };
+            let CameraClaim::Held(_) = ownership.claim else { return None };
             let is_due = ownership.due.is_some() || is_wanted(camera) || self.progress.waits(camera);
-            is_due.then(|| PositionWrite { camera: camera.clone(), fence, at: ownership.due.clone() })
+            is_due.then(|| PositionWrite { camera: camera.clone(), at: ownership.due.clone() })
         });
         due.collect()
     }
 
     /// Writes one camera, and returns whether the table has it now or will never have it from this process.
     async fn put(&self, due: PositionWrite) -> bool {
-        let PositionWrite { camera, mut fence, at } = due;
-        let packed = match at.as_ref().map(|at| PackedPosition::of(&camera, at)).transpose() {
-            Ok(packed) => packed.flatten(),
+        let PositionWrite { camera, at } = due;
+        let writing = self.writing(&camera);
+        let _writing = writing.lock().await;
+        let position = match at.as_ref().map(|at| PackedPosition::of(&camera, at)).transpose() {
+            Ok(position) => position.flatten(),
             Err(failure) => return self.failed(&failure),
         };
-        if at.is_some() && packed.is_some() {
+        if at.is_some() && position.is_some() {
             // Before the write: its answer may be lost, and then the table holds this state all the same.
             self.lock().entry(camera.clone()).or_default().base.clone_from(&at);
         }
+        let change = ItemChange { position, ahead: self.ahead_change(&camera) };
+        match self.send(&camera, &change).await {
+            Sent::Done => {
+                self.written(&camera, at.as_ref());
+                true
+            }
+            // Nothing more is to be written.
+            Sent::TakenOver(_) => true,
+            Sent::Failed => false,
+        }
+    }
+
+    /// Returns the change of what is written ahead: the newest state with the records that sinks have yet to accept.
+    fn ahead_change(&self, camera: &CameraId) -> AheadChange {
+        let Some((newest, unaccepted)) = self.progress.newest(camera) else { return AheadChange::Keep };
+        let ahead_seq = self.lock().get(camera).and_then(|ownership| ownership.ahead_seq);
+        if ahead_seq > Some(newest.decide.seq()) {
+            // A commit is under way, whose events may be delivered before it is known here.
+            return AheadChange::Keep;
+        }
+        let Unaccepted::All(records) = unaccepted else { return AheadChange::Keep };
+        if records.is_empty() {
+            return AheadChange::Clear;
+        }
+        match PackedAhead::of(&newest, &records, &self.own) {
+            Ok(Some(packed)) => AheadChange::Set(packed),
+            // An older state with its records is consistent, too.
+            Ok(None) | Err(_) => AheadChange::Keep,
+        }
+    }
+
+    /// Returns the lock under which the camera's item is written.
+    pub(super) fn writing(&self, camera: &CameraId) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(&self.lock().entry(camera.clone()).or_default().writing)
+    }
+
+    /// Changes the item of a camera that this process owns. To be called under the lock of [`Self::writing`].
+    pub(super) async fn send(&self, camera: &CameraId, change: &ItemChange) -> Sent {
+        let Some(mut fence) = self.fence(camera) else { return self.no_owner(camera) };
         for _ in 0..MAX_TRIES {
-            match self.table.write(&camera, fence, packed.as_ref()).await {
-                Ok(_) => return self.written(&camera, fence.next(), at.as_ref()),
-                Err(WriteError::Failure(failure)) => return self.failed(&failure),
+            match self.table.write(camera, fence, change).await {
+                Ok(_) => return self.sent(camera, fence.next()),
+                Err(WriteError::Failure(failure)) => {
+                    self.failed(&failure);
+                    return Sent::Failed;
+                }
                 // An operator has deleted the item: it is claimed again, as after an outage.
-                Err(WriteError::Fenced(None)) => return self.is_gone(&camera),
+                Err(WriteError::Fenced(None)) => return self.is_gone(camera),
                 Err(WriteError::Fenced(Some(item))) if !self.is_ours(&item, fence) => {
-                    self.replaced(&camera, &item);
-                    return true;
+                    return Sent::TakenOver(self.replaced(camera, &item));
                 }
                 // The answer to an earlier write was lost; if to this one, it is done.
-                Err(WriteError::Fenced(Some(item))) => match &packed {
-                    Some(packed) if !packed.is_in(&item) => fence = item.fence(),
-                    _ => return self.written(&camera, item.fence(), at.as_ref()),
-                },
+                Err(WriteError::Fenced(Some(item))) if change.is_in(&item) => {
+                    return self.sent(camera, item.fence());
+                }
+                Err(WriteError::Fenced(Some(item))) => fence = item.fence(),
             }
         }
-        // Keeps the newest fence for the next round; the checkpoint stays due.
-        self.written(&camera, fence, None);
-        false
+        // Keeps the newest fence for the next write.
+        self.sent(camera, fence);
+        Sent::Failed
+    }
+
+    fn fence(&self, camera: &CameraId) -> Option<Fence> {
+        match self.lock().get(camera)?.claim {
+            CameraClaim::Held(fence) => Some(fence),
+            _ => None,
+        }
+    }
+
+    /// Returns the outcome for a camera that this process does not own, or not yet.
+    fn no_owner(&self, camera: &CameraId) -> Sent {
+        self.taken_over(camera).map_or(Sent::Failed, Sent::TakenOver)
+    }
+
+    fn sent(&self, camera: &CameraId, fence: Fence) -> Sent {
+        let mut cameras = self.lock();
+        let ownership = cameras.entry(camera.clone()).or_default();
+        if let CameraClaim::Held(_) = ownership.claim {
+            ownership.claim = CameraClaim::Held(fence);
+        }
+        ownership.is_table_away = false;
+        Sent::Done
     }
 
     /// Returns whether the item belongs to the same claim as `fence`, which no other process can have.
@@ -378,24 +525,20 @@ impl Positions {
         self.table.is_own(item) && item.epoch == fence.epoch
     }
 
-    fn written(&self, camera: &CameraId, fence: Fence, at: Option<&Checkpoint>) -> bool {
+    fn written(&self, camera: &CameraId, at: Option<&Checkpoint>) {
         let mut cameras = self.lock();
         let ownership = cameras.entry(camera.clone()).or_default();
-        if let CameraClaim::Held(_) = ownership.claim {
-            ownership.claim = CameraClaim::Held(fence);
-        }
         // A checkpoint that became due during the write stays due.
         ownership.due.take_if(|due| Some(&*due) == at);
-        true
     }
 
-    fn is_gone(&self, camera: &CameraId) -> bool {
+    fn is_gone(&self, camera: &CameraId) -> Sent {
         let mut cameras = self.lock();
         let ownership = cameras.entry(camera.clone()).or_default();
         // Compared with an item that another process may create before this one claims again.
         let began = ownership.base.take().and_then(|base| base.position);
-        ownership.claim = CameraClaim::Unfenced { began };
-        true
+        (ownership.claim, ownership.ahead_seq) = (CameraClaim::Unfenced { began }, None);
+        Sent::Failed
     }
 
     fn failed(&self, failure: &AwsFailure) -> bool {
@@ -432,32 +575,34 @@ impl Positions {
     }
 }
 
-/// Returns the later of two checkpoints, by position. This outbox is never behind its own deliveries, but another process may have
-/// delivered more meanwhile.
-fn later(own: Option<Checkpoint>, delivered: Option<Checkpoint>) -> Option<Checkpoint> {
-    match (own, delivered) {
-        (Some(own), Some(delivered)) if is_behind(&own, &delivered) => Some(delivered),
-        (Some(own), _) => Some(own),
-        (None, delivered) => delivered,
+/// Returns the later of two checkpoints. This outbox is never behind its own deliveries, but another process may have delivered more
+/// meanwhile.
+fn later(one: Option<Checkpoint>, other: Option<Checkpoint>) -> Option<Checkpoint> {
+    match (one, other) {
+        (Some(one), Some(other)) if is_behind(&one, &other) => Some(other),
+        (Some(one), _) => Some(one),
+        (None, other) => other,
     }
 }
 
-fn is_behind(own: &Checkpoint, delivered: &Checkpoint) -> bool {
-    match (&own.position, &delivered.position) {
-        (Some(own), Some(delivered)) => fragment_order(&own.fragment, &delivered.fragment).is_lt(),
-        (None, delivered) => delivered.is_some(),
-        (Some(_), None) => false,
-    }
+/// Returns whether `one` is of an earlier position than `other`, or has fewer events after the same one.
+fn is_behind(one: &Checkpoint, other: &Checkpoint) -> bool {
+    let positions = match (&one.position, &other.position) {
+        (Some(one), Some(other)) => fragment_order(&one.fragment, &other.fragment),
+        (one, other) => one.is_some().cmp(&other.is_some()),
+    };
+    positions.then(one.decide.seq().cmp(&other.decide.seq())).is_lt()
 }
 
-/// Returns whether the item's position is further than `began`.
+/// Returns whether the item's position, or that of what was written ahead, is further than `began`.
 fn is_beyond(item: &PositionItem, began: Option<&Position>) -> bool {
-    let began = began.map(|began| &*began.fragment);
-    match (&item.position, began) {
-        (Some(item), Some(began)) => fragment_order(began, item).is_lt(),
-        (item, None) => item.is_some(),
-        (None, Some(_)) => false,
-    }
+    // One that this program cannot read is reported by the claim.
+    let ahead = item.ahead().ok().flatten().and_then(|ahead| ahead.checkpoint.position);
+    let ahead = ahead.map(|position| position.fragment.to_string());
+    let Some(began) = began.map(|began| &*began.fragment) else {
+        return item.position.is_some() || ahead.is_some();
+    };
+    [&item.position, &ahead].into_iter().flatten().any(|position| fragment_order(began, position).is_lt())
 }
 
 /// Returns the time since boot, suspension included.

@@ -2,6 +2,7 @@
 //!
 //! Every write raises `rev` by one and is refused unless `rev` is the one that the writer knows. So a copy of a request that
 //! arrives late changes nothing, whatever it was. `epoch` rises with each claim: an owner whose epoch is gone was taken over.
+//! `ahead` (see [`super::ahead`]) counts only while `ahead_rev` equals `rev`: earlier versions raise `rev` and know nothing of it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 
+use super::ahead::{MAX_PACKED_BYTES, PackedAhead, WriteAhead};
 use crate::aws::{AwsFailure, AwsResource};
 use crate::base::{MAX_NAME_CHARS, clean_text, epoch_ms};
 use crate::checkpoint::{Checkpoint, CheckpointError};
@@ -27,6 +29,10 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
 const MAX_ITEM_BYTES: usize = 400 * 1024;
 /// File with the name of this host.
 const HOST_NAME_FILE: &str = "/proc/sys/kernel/hostname";
+
+/// The part of an update expression that claims an item.
+const CLAIM: &str = "SET #epoch = if_not_exists(#epoch, :zero) + :one, #rev = if_not_exists(#rev, :zero) + :one, \
+                     #owner = :owner, #host = :host, #at = :now";
 
 type Attributes = HashMap<String, AttributeValue>;
 
@@ -53,6 +59,8 @@ pub(super) struct PositionItem {
     /// Number of the last delivered fragment.
     pub(super) position: Option<String>,
     stored: Option<StoredCheckpoint>,
+    /// A packed [`WriteAhead`].
+    ahead: Option<Vec<u8>>,
 }
 
 /// A checkpoint as an item holds it.
@@ -75,6 +83,26 @@ pub(super) struct Fence {
 pub(super) struct PackedPosition {
     fragment: String,
     checkpoint: Vec<u8>,
+}
+
+/// A change that the owner makes to its item.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ItemChange {
+    /// The delivered position; `None`: it stays.
+    pub(super) position: Option<PackedPosition>,
+    pub(super) ahead: AheadChange,
+}
+
+/// The change of an item's state and records that are written ahead.
+#[derive(Clone, Debug, Default)]
+pub(super) enum AheadChange {
+    /// They stay.
+    #[default]
+    Keep,
+    /// They are replaced.
+    Set(PackedAhead),
+    /// Everything is delivered.
+    Clear,
 }
 
 /// Reason why a write did not happen, as far as the caller knows.
@@ -109,34 +137,64 @@ impl PositionTable {
         send(call).await
     }
 
-    /// Claims the camera's item if it still matches `fence`.
-    pub(super) async fn claim(&self, camera: &CameraId, fence: Fence) -> Result<PositionItem, WriteError> {
+    /// Claims the camera's item if it is still as it was read.
+    pub(super) async fn claim(
+        &self,
+        camera: &CameraId,
+        read: &PositionItem,
+    ) -> Result<PositionItem, WriteError> {
+        let fence = read.fence();
         // Items of the first versions have no `epoch` or no `rev`.
         let is_same = "(#epoch = :epoch OR attribute_not_exists(#epoch)) AND (#rev = :rev OR attribute_not_exists(#rev))";
-        let call = self.claim_call(camera).condition_expression(is_same);
+        let mut call = self.claim_call(camera).condition_expression(is_same);
+        if read.ahead.is_some() {
+            // Still in force under the new owner.
+            let set = format!("{CLAIM}, #ahead_rev = :next");
+            call = call.update_expression(set).expression_attribute_values(":next", number(fence.rev + 1));
+        } else {
+            let set = format!("{CLAIM} REMOVE #ahead, #ahead_rev");
+            call = call.update_expression(set).expression_attribute_names("#ahead", "ahead");
+        }
         let call = call
+            .expression_attribute_names("#ahead_rev", "ahead_rev")
             .expression_attribute_values(":epoch", number(fence.epoch))
             .expression_attribute_values(":rev", number(fence.rev));
         send(call).await
     }
 
-    /// Writes the camera's position, or without one only raises `rev`: proof that this process still owns the camera.
+    /// Changes the camera's item. An empty change only raises `rev`: proof that this process still owns the camera.
     pub(super) async fn write(
         &self,
         camera: &CameraId,
         fence: Fence,
-        position: Option<&PackedPosition>,
+        change: &ItemChange,
     ) -> Result<PositionItem, WriteError> {
         let mut set = "SET #rev = :next, #at = :now".to_owned();
-        let mut call =
-            self.call(camera).condition_expression("#epoch = :epoch AND #rev = :rev AND #owner = :owner");
-        if let Some(PackedPosition { fragment, checkpoint }) = position {
+        let mut call = self
+            .call(camera)
+            .condition_expression("#epoch = :epoch AND #rev = :rev AND #owner = :owner")
+            .expression_attribute_names("#ahead_rev", "ahead_rev");
+        if let Some(PackedPosition { fragment, checkpoint }) = &change.position {
             set += ", #position = :position, #checkpoint = :checkpoint";
             call = call
                 .expression_attribute_names("#position", "position")
                 .expression_attribute_names("#checkpoint", "checkpoint")
                 .expression_attribute_values(":position", text(fragment))
                 .expression_attribute_values(":checkpoint", AttributeValue::B(Blob::new(checkpoint.clone())));
+        }
+        match &change.ahead {
+            AheadChange::Keep => set += ", #ahead_rev = :next",
+            AheadChange::Set(PackedAhead { bytes, .. }) => {
+                set += ", #ahead = :ahead, #ahead_rev = :next";
+                let bytes = AttributeValue::B(Blob::new(bytes.clone()));
+                call = call
+                    .expression_attribute_names("#ahead", "ahead")
+                    .expression_attribute_values(":ahead", bytes);
+            }
+            AheadChange::Clear => {
+                set += " REMOVE #ahead, #ahead_rev";
+                call = call.expression_attribute_names("#ahead", "ahead");
+            }
         }
         let call = call
             .update_expression(set)
@@ -147,11 +205,9 @@ impl PositionTable {
     }
 
     fn claim_call(&self, camera: &CameraId) -> UpdateItemFluentBuilder {
-        let set = "SET #epoch = if_not_exists(#epoch, :zero) + :one, #rev = if_not_exists(#rev, :zero) + :one, \
-                   #owner = :owner, #host = :host, #at = :now";
         let host = if self.host.is_empty() { "unknown" } else { &self.host };
         self.call(camera)
-            .update_expression(set)
+            .update_expression(CLAIM)
             .expression_attribute_names("#host", "host")
             .expression_attribute_values(":host", text(host))
             .expression_attribute_values(":zero", number(0))
@@ -195,12 +251,27 @@ impl PositionItem {
         }
     }
 
+    /// Returns state and records that were written ahead of their delivery; `None`: everything up to the position is delivered.
+    ///
+    /// # Errors
+    /// Another version wrote them, or they are damaged.
+    pub(super) fn ahead(&self) -> Result<Option<WriteAhead>, CheckpointError> {
+        self.ahead.as_deref().map(WriteAhead::from_packed).transpose()
+    }
+
     fn of(attributes: &Attributes) -> Self {
         let number = |name: &str| attributes.get(name).and_then(|value| value.as_n().ok()?.parse().ok());
         let text = |name: &str| attributes.get(name).and_then(|value| value.as_s().ok().cloned());
         let stored = match attributes.get("checkpoint") {
             Some(AttributeValue::S(json)) => Some(StoredCheckpoint::Text(json.clone())),
             Some(AttributeValue::B(bytes)) => Some(StoredCheckpoint::NewRecord(bytes.as_ref().to_vec())),
+            _ => None,
+        };
+        let ahead = match attributes.get("ahead") {
+            // Another version that wrote the item since then has left a stale one.
+            Some(AttributeValue::B(bytes)) if number("ahead_rev") == number("rev") => {
+                Some(bytes.as_ref().to_vec())
+            }
             _ => None,
         };
         Self {
@@ -210,6 +281,7 @@ impl PositionItem {
             host: text("host").map(|host| clean_text(&host, MAX_NAME_CHARS)).unwrap_or_default(),
             position: text("position"),
             stored,
+            ahead,
         }
     }
 }
@@ -231,7 +303,7 @@ impl PackedPosition {
         let packed = checkpoint.to_packed();
         let packed = packed.map_err(|why| AwsFailure::new("not_sent", &why.to_string()))?;
         // The other attributes have 200 bytes at most, the host's name 64 of them.
-        let bytes = packed.len() + camera.as_str().len() + position.fragment.len() + 512;
+        let bytes = packed.len() + MAX_PACKED_BYTES + camera.as_str().len() + position.fragment.len() + 512;
         if bytes > MAX_ITEM_BYTES {
             let text = format!(
                 "its item would have {bytes} bytes, of at most {MAX_ITEM_BYTES}, with the state of camera {camera}"
@@ -241,10 +313,21 @@ impl PackedPosition {
         Ok(Some(Self { fragment: position.fragment.to_string(), checkpoint: packed }))
     }
 
-    /// Returns whether the item holds this position.
-    pub(super) fn is_in(&self, item: &PositionItem) -> bool {
+    fn is_in(&self, item: &PositionItem) -> bool {
         item.position.as_deref() == Some(&self.fragment)
             && matches!(&item.stored, Some(StoredCheckpoint::NewRecord(bytes)) if *bytes == self.checkpoint)
+    }
+}
+
+impl ItemChange {
+    /// Returns whether the item is as after this change.
+    pub(super) fn is_in(&self, item: &PositionItem) -> bool {
+        let has_ahead = match &self.ahead {
+            AheadChange::Keep => true,
+            AheadChange::Set(packed) => item.ahead.as_ref() == Some(&packed.bytes),
+            AheadChange::Clear => item.ahead.is_none(),
+        };
+        has_ahead && self.position.as_ref().is_none_or(|position| position.is_in(item))
     }
 }
 

@@ -127,6 +127,7 @@ mod tests {
             arrived_ms: 0,
             incident_id: String::new(),
             place: None,
+            boxes: Vec::new(),
         };
         Arc::new(OutboxRecord { id, camera: CameraId::new(camera), header, json, pictures: Vec::new() })
     }
