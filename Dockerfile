@@ -96,6 +96,7 @@ ENV ORT_DYLIB_PATH=/opt/onnxruntime/libonnxruntime.so KVS_INFER_CACHE=/app/.cach
 WORKDIR /app
 USER 10001:10001
 EXPOSE 8080
+HEALTHCHECK --interval=15s --timeout=5s --start-period=300s --retries=4 CMD ["kvs-infer", "healthcheck"]
 ENTRYPOINT ["tini", "--", "kvs-infer"]
 CMD ["run"]
 
@@ -115,5 +116,3 @@ ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility NVIDIA
 # hadolint ignore=DL3006
 FROM image-${VARIANT}
 COPY --from=sbom /out/sbom.json /usr/share/doc/kvs-infer/sbom.json
-# In this stage: podman 4 does not pass a health check on to a stage that begins with another one.
-HEALTHCHECK --interval=15s --timeout=5s --start-period=300s --retries=4 CMD ["kvs-infer", "healthcheck"]
