@@ -1,6 +1,7 @@
 //! The stage publish: the sinks on a real disk, and through the real SDKs against moto.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what a test cannot set up, it fails on")]
 
+mod adoption;
 mod answers;
 mod aws;
 mod crowd;
