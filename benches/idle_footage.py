@@ -341,7 +341,9 @@ def make(model: str, yard: str, street: str, folder: Path) -> tuple[list[Visitor
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             for finished in [pool.submit(job) for job in jobs(folder, street, chosen, single, length_s)]:
                 finished.result()
-        rows = [dataclasses.asdict(visitor) for visitor in chosen]
-        done.write_text(json.dumps({"length_s": length_s, "visitors": rows}))
+        drawn = [dataclasses.asdict(visitor) for visitor in chosen]
+        done.write_text(json.dumps({"length_s": length_s, "visitors": drawn}))
     stored = json.loads(done.read_text())
-    return [Visitor(**row) for row in stored["visitors"]], stored["length_s"]
+    pairs = ("size_px", "start_px")
+    rows = [row | {name: tuple(row[name]) for name in pairs} for row in stored["visitors"]]
+    return [Visitor(**row) for row in rows], stored["length_s"]
