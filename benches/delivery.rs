@@ -169,7 +169,7 @@ fn frame_events(camera: &str, seq: u32, frame: &Arc<Frame>, route: &Arc<Route>) 
 
 async fn commit(outbox: &EventOutbox, camera: &str, events: Vec<kvs_infer::delivery::NewRecord>) {
     let checkpoint = Checkpoint::new("stream");
-    outbox.commit(CameraCommit { camera: CameraId::new(camera), checkpoint, events }).await.unwrap();
+    outbox.commit(CameraCommit { camera: CameraId::new(camera), checkpoint, events }, || ()).await.unwrap();
 }
 
 fn cpu_time() -> Duration {

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use futures_util::future::{join_all, poll_immediate};
+use futures_util::future::join_all;
 
 use super::EntryOcr;
 use crate::checkpoint::{Checkpoint, FramePosition};
@@ -70,9 +70,7 @@ impl AnalysisTask {
         while let Some(item) = frames.next().await {
             let outcome = match item {
                 // Decided before the restart or the discontinuity: its effect is part of the state already.
-                Decoded::Frame(frame) if self.checkpoint.has_seen(&frame) => {
-                    self.outbox.picture_adopted(&self.camera, &frame).await
-                }
+                Decoded::Frame(frame) if self.checkpoint.has_seen(&frame) => self.repicture(&frame).await,
                 Decoded::Frame(frame) => self.look_at(frame).await,
                 Decoded::IdleQuery(query) => self.answer(query).await,
                 Decoded::FragmentEnd { end, sampler } => self.end_fragment(&end, *sampler).await,
@@ -90,9 +88,17 @@ impl AnalysisTask {
 
     /// Analyzes a frame unless the motion gate leaves it out.
     async fn look_at(&mut self, frame: Arc<Frame>) -> Result<(), OfferError> {
-        // The frames of adopted records come before.
-        self.outbox.give_up_pictures(&self.camera).await?;
+        self.repicture(&frame).await?;
         if self.is_still(&frame) { Ok(()) } else { self.analyze(frame).await }
+    }
+
+    /// Makes the pictures of adopted records whose frame this is. These frames come before the first one that was not seen.
+    pub(super) async fn repicture(&self, frame: &Arc<Frame>) -> Result<(), OfferError> {
+        if self.checkpoint.has_seen(frame) {
+            self.outbox.picture_adopted(&self.camera, frame).await
+        } else {
+            self.outbox.give_up_pictures(&self.camera).await
+        }
     }
 
     /// Returns true if the motion gate leaves the frame out.
@@ -206,16 +212,14 @@ impl AnalysisTask {
     async fn commit(&self, events: Vec<NewRecord>) -> Result<(), OfferError> {
         let commit =
             CameraCommit { camera: self.camera.clone(), checkpoint: self.checkpoint.clone(), events };
-        let mut pending = std::pin::pin!(self.outbox.commit(commit));
-        if let Some(outcome) = poll_immediate(&mut pending).await {
-            return outcome;
-        }
-        // The outbox is full. In catch-up no frame is dropped meanwhile: ingest waits too, and KVS keeps the footage.
-        if self.mode.get() == Mode::Live {
-            self.mode.set(Mode::CatchUp);
-            FellBehind { camera: &self.status }.emit();
-        }
-        pending.await
+        // In catch-up no frame is dropped meanwhile: ingest waits too, and KVS keeps the footage.
+        let on_full = || {
+            if self.mode.get() == Mode::Live {
+                self.mode.set(Mode::CatchUp);
+                FellBehind { camera: &self.status }.emit();
+            }
+        };
+        self.outbox.commit(commit, on_full).await
     }
 
     /// Moves the checkpoint after the fragment and commits it.

@@ -39,6 +39,7 @@ impl AnalysisTask {
                 let _ended = answer.send(self.judge_quiet(&fragment, media));
             }
             IdleQuery::Keyframe { frame, media, can_rewind, gop_ms, answer } => {
+                self.repicture(&frame).await?;
                 let verdict = match self.known_verdict(&frame, media) {
                     Some(verdict) => verdict,
                     None => self.judge_keyframe(frame, media, can_rewind, gop_ms).await?,
@@ -65,7 +66,9 @@ impl AnalysisTask {
             return QuietAnswer { is_quiet: !continues, size_wake_found: known.size_wake_found };
         }
         let gate_is_closed = self.checkpoint.motion.is_quiet(media);
-        let is_quiet = gate_is_closed || self.idle().is_restless_after(media);
+        // The frames of adopted records must be decoded, also those between keyframes.
+        let is_quiet = (gate_is_closed || self.idle().is_restless_after(media))
+            && !self.outbox.has_unpictured(&self.camera);
         if gate_is_closed {
             self.idle().calm_at = Some(media);
         }

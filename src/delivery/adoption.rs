@@ -1,218 +1,187 @@
 //! Takes in the records that a camera's last owner left in the table of positions.
 //!
 //! Sinks without pictures get them at once. Pictures are not in the table: the camera reads the footage from its delivered position
-//! again, and as the frames of these records pass, their pictures are made from the boxes in the records, equal to the lost ones.
-//! Until then the table names the last owner as the holder of these records, so that another loss does not lose them.
+//! again, and they are made as the frames pass (`repicture`). Until then the table names the last owner as the holder of these
+//! records, so that another loss does not lose them.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use super::event_outbox::{EventOutbox, OfferError, ResumeError, checkpoint_bytes};
-use super::outbox_record::{OutboxRecord, RecordHeader};
-use super::positions::{AheadRecord, Resumption};
-use super::start::RunningSink;
-use super::unpictured::UnpicturedRecord;
+use bytes::Bytes;
+use futures_util::future::poll_immediate;
+
+use super::outbox_error::{OfferError, ResumeError, checkpoint_bytes};
+use super::outbox_record::OutboxRecord;
+use super::positions::{AheadRecord, Positions, Resumption};
+use super::route::Route;
+use super::sink::{Sink, SinkRegistry};
+use super::unpictured::{UnpicturedRecord, UnpicturedRecords};
 use crate::checkpoint::{Checkpoint, FramePosition};
-use crate::media::{CameraId, Event, Frame, MediaMs};
-use crate::snapshot::{SnapshotError, clean_picture, own_pictures};
+use crate::media::{CameraId, Event, MediaMs};
+use crate::snapshot::SnapshotSettings;
 use crate::telemetry::publish as telemetry;
 
 /// The holder of a record that is in no outbox.
 const NOWHERE: &str = "none";
 
-impl EventOutbox {
+/// Takes in records of the table of positions.
+pub(super) struct Adopter {
+    pub(super) store: ::outbox::Outbox,
+    pub(super) ports: Vec<SinkPort>,
+    pub(super) registry: Arc<dyn SinkRegistry>,
+    pub(super) positions: Arc<Positions>,
+    pub(super) snapshots: Option<SnapshotSettings>,
+    pub(super) unpictured: UnpicturedRecords,
+}
+
+/// A running sink.
+#[derive(Clone)]
+pub(super) struct SinkPort {
+    pub(super) name: Arc<str>,
+    pub(super) handle: ::outbox::SinkHandle,
+    pub(super) sink: Arc<dyn Sink>,
+}
+
+/// The way in which a camera resumes.
+#[derive(Clone, Copy, Debug)]
+pub struct ResumeRules<'a> {
+    /// Without a position the camera reads all stored footage.
+    pub reads_all: bool,
+    /// The camera's route.
+    pub route: &'a Route,
+}
+
+/// A record of the table with the sinks that lack it.
+struct ReadRecord<'a> {
+    seq: u64,
+    holder: Arc<str>,
+    payload: Bytes,
+    record: OutboxRecord,
+    event: Event,
+    /// Sinks that get it at once.
+    now: Vec<&'a SinkPort>,
+    /// Sinks that get it with its pictures.
+    later: Vec<&'a SinkPort>,
+}
+
+impl Adopter {
     /// Takes in the records that this outbox lacks, together with the state after them. Returns the state at which the camera resumes.
     pub(super) async fn adopt(
         &self,
         camera: &CameraId,
         resumption: Resumption,
-        reads_all: bool,
+        rules: ResumeRules<'_>,
     ) -> Result<Option<Checkpoint>, ResumeError> {
         let Resumption { checkpoint, adopted, delivered } = resumption;
-        let Some(checkpoint) = checkpoint else { return Ok(None) };
-        if adopted.is_empty() {
-            return Ok(Some(checkpoint));
-        }
-        let count = adopted.len();
-        let (mut entries, mut unpictured) = (Vec::new(), Vec::new());
-        for record in adopted {
-            let (entry, later) = self.split(camera, &record).map_err(|why| damaged(camera, why))?;
-            entries.extend(entry);
-            unpictured.extend(later);
-        }
+        let checkpoint = match checkpoint {
+            Some(checkpoint) if !adopted.is_empty() => checkpoint,
+            checkpoint => return Ok(checkpoint),
+        };
+        let read: Result<Vec<_>, _> =
+            adopted.iter().map(|record| self.read(camera, record, rules.route)).collect();
+        let records = read.map_err(|why| damaged(camera, why))?;
+        let needs_footage = records.iter().any(|record| !record.later.is_empty());
         let checkpoint =
-            if unpictured.is_empty() { checkpoint } else { reread(checkpoint, delivered, reads_all) };
-        self.unpictured.add(camera, unpictured);
-        let refused = |source| ResumeError::Adoption { camera: camera.to_string(), source };
-        self.take_in(camera, Some(&checkpoint), entries).await.map_err(refused)?;
-        if let Some(positions) = &self.positions {
-            positions.adopted(camera).await;
-        }
-        telemetry::RecordsAdopted { camera, records: count }.emit();
+            if needs_footage { reread(checkpoint, delivered, rules.reads_all) } else { checkpoint };
+        self.follow(camera, &records);
+        self.take_in(camera, &checkpoint, &records).await?;
+        report(camera, &records);
+        self.unpictured.set(camera, records.into_iter().filter_map(ReadRecord::unpictured).collect());
+        self.positions.adopted(camera).await;
         Ok(Some(checkpoint))
     }
 
-    /// Returns the entry of a record for sinks without pictures, and what is left for the others.
-    fn split(
+    fn read(
         &self,
         camera: &CameraId,
         adopted: &AheadRecord,
-    ) -> Result<(Option<::outbox::NewEntry>, Option<UnpicturedRecord>), serde_json::Error> {
+        route: &Route,
+    ) -> Result<ReadRecord<'_>, serde_json::Error> {
         let payload = adopted.payload();
         let record = record_of(camera, payload.clone())?;
-        let event = serde_json::from_slice(&record.json)?;
+        let event: Event = serde_json::from_slice(&record.json)?;
         let is_pictured = record.header.place.is_some();
-        let (later, now): (Vec<&RunningSink>, Vec<_>) =
-            self.named(&adopted.sinks).partition(|running| is_pictured && running.sink.wants_pictures());
-        if let Some(positions) = &self.positions {
-            // Of this outbox where it was killed between the write-ahead and its own commit: then none has the record.
-            let holder = Some(&adopted.holder).filter(|holder| **holder != positions.own);
-            let holder = holder.cloned().unwrap_or_else(|| Arc::from(NOWHERE));
-            positions.progress.taken(camera, adopted.seq, names(&now));
-            positions.progress.deferred(camera, adopted.seq, names(&later), &holder);
-            positions.progress.keep(camera, adopted.seq, payload.clone());
-        }
-        let entry = (!now.is_empty()).then(|| entry(payload, Vec::new(), &now));
-        let later = (!later.is_empty()).then(|| UnpicturedRecord { record, event, sinks: names(&later) });
-        Ok((entry, later))
+        let takers = self.takers(adopted, &event, &record, route);
+        let (later, now) = takers.into_iter().partition(|port| is_pictured && port.sink.wants_pictures());
+        // Of this outbox where it was killed between the write-ahead and its own commit: then none has the record.
+        let own = adopted.holder == self.positions.own;
+        let holder = if own { Arc::from(NOWHERE) } else { Arc::clone(&adopted.holder) };
+        Ok(ReadRecord { seq: adopted.seq, holder, payload, record, event, now, later })
     }
 
-    /// Makes the pictures of adopted records whose frame this is, and takes the records in for the sinks that store pictures.
-    ///
-    /// # Errors
-    /// See [`OfferError`].
-    pub async fn picture_adopted(&self, camera: &CameraId, frame: &Arc<Frame>) -> Result<(), OfferError> {
-        let is_of_frame = |event: &Event| {
-            let extras = &event.payload.extras;
-            (extras.fragment_number.as_str(), extras.frame_index) == (&*frame.fragment.number, frame.index)
-        };
-        let mut entries = Vec::new();
-        for record in self.unpictured.take(camera, is_of_frame) {
-            entries.push(self.pictured(camera, record, frame).await?);
-        }
-        self.take_in_any(camera, entries).await
-    }
-
-    /// Takes in the adopted records whose frames did not come again, without pictures. To be called at the first frame after them.
-    ///
-    /// # Errors
-    /// See [`OfferError`].
-    pub async fn give_up_pictures(&self, camera: &CameraId) -> Result<(), OfferError> {
-        let records = self.unpictured.take(camera, |_| true);
-        if records.is_empty() {
-            return Ok(());
-        }
-        telemetry::PicturesLost { camera, records: records.len() }.emit();
-        let entries: Result<Vec<_>, _> =
-            records.into_iter().map(|record| self.without_pictures(camera, record)).collect();
-        self.take_in_any(camera, entries?).await
-    }
-
-    /// Returns the entry of a record with its pictures; without them where they cannot be made.
-    async fn pictured(
+    /// Returns the sinks that lack the record. Where one of them is no longer configured, the sinks of the camera's route get it, too.
+    fn takers(
         &self,
-        camera: &CameraId,
-        unpictured: UnpicturedRecord,
-        frame: &Arc<Frame>,
-    ) -> Result<::outbox::NewEntry, OfferError> {
-        match self.pictures_again(&unpictured, frame).await {
-            Ok(Some(pictures)) => {
-                let payload = json(camera, unpictured.record.payload())?;
-                let sinks: Vec<_> = self.named(&unpictured.sinks).collect();
-                self.follow_adopted(camera, &unpictured);
-                Ok(entry(payload, pictures, &sinks))
-            }
-            Ok(None) => self.without_pictures(camera, unpictured),
-            Err(error) => {
-                let event_id = &unpictured.event.event_id;
-                telemetry::SnapshotFailed { event_id, error: &error.to_string() }.emit();
-                self.without_pictures(camera, unpictured)
-            }
+        adopted: &AheadRecord,
+        event: &Event,
+        record: &OutboxRecord,
+        route: &Route,
+    ) -> Vec<&SinkPort> {
+        let mut takers: Vec<_> = self.named(&adopted.sinks).collect();
+        if takers.len() < adopted.sinks.len() {
+            let routed: Vec<Arc<str>> =
+                self.registry.sinks(&[route]).iter().map(|sink| Arc::from(sink.name())).collect();
+            let place = record.header.place.as_ref();
+            let others = self.named(&routed).filter(|port| port.sink.takes(event, place));
+            takers.extend(others.filter(|port| !adopted.sinks.contains(&port.name)));
+        }
+        takers
+    }
+
+    /// Adds records to the delivery progress of their camera.
+    fn follow(&self, camera: &CameraId, records: &[ReadRecord<'_>]) {
+        let progress = &self.positions.progress;
+        for ReadRecord { seq, holder, payload, now, later, .. } in records {
+            progress.taken(camera, *seq, names(now));
+            progress.deferred(camera, *seq, names(later), holder);
+            progress.keep(camera, *seq, payload.clone());
         }
     }
 
-    /// Returns the pictures of a record in the order of their places; `None`: they cannot be those that the record names.
-    async fn pictures_again(
-        &self,
-        unpictured: &UnpicturedRecord,
-        frame: &Arc<Frame>,
-    ) -> Result<Option<Vec<bytes::Bytes>>, SnapshotError> {
-        let RecordHeader { place, boxes, .. } = &unpictured.record.header;
-        let (Some(place), Some(settings)) = (place, &self.snapshots) else { return Ok(None) };
-        let (keys, encoding) = (place.s3.as_ref(), settings.encoding);
-        let wants_crop = keys.is_some_and(|s3| s3.crop_key.is_some());
-        let boxes: Arc<[_]> = boxes.as_slice().into();
-        let own = own_pictures(&unpictured.event, Arc::clone(frame), boxes, wants_crop, encoding).await?;
-        if own.crop.is_some() != wants_crop {
-            return Ok(None);
-        }
-        let mut pictures = vec![own.annotated];
-        if keys.is_some_and(|s3| s3.clean_key.is_some()) {
-            pictures.push(clean_picture(Arc::clone(frame), encoding).await?);
-        }
-        pictures.extend(own.crop);
-        Ok(Some(pictures))
-    }
-
-    /// Returns the entry of a record without pictures, for the sinks that take it so.
-    fn without_pictures(
-        &self,
-        camera: &CameraId,
-        mut unpictured: UnpicturedRecord,
-    ) -> Result<::outbox::NewEntry, OfferError> {
-        self.follow_adopted(camera, &unpictured);
-        let header = &mut unpictured.record.header;
-        (header.place, header.boxes) = (None, Vec::new());
-        let (seq, payload) = (header.seq, json(camera, unpictured.record.payload())?);
-        let (takers, others): (Vec<_>, Vec<_>) =
-            self.named(&unpictured.sinks).partition(|running| running.sink.takes(&unpictured.event, None));
-        if let Some(positions) = &self.positions {
-            for name in names(&others) {
-                positions.progress.settled(camera, seq, &name);
-            }
-        }
-        Ok(entry(payload, Vec::new(), &takers))
-    }
-
-    /// Records that this outbox is about to have a record for all its sinks.
-    fn follow_adopted(&self, camera: &CameraId, unpictured: &UnpicturedRecord) {
-        if let Some(positions) = &self.positions {
-            positions.progress.taken(camera, unpictured.event.seq, unpictured.sinks.iter().cloned());
-        }
-    }
-
-    async fn take_in_any(
-        &self,
-        camera: &CameraId,
-        entries: Vec<::outbox::NewEntry>,
-    ) -> Result<(), OfferError> {
-        if entries.is_empty() {
-            return Ok(());
-        }
-        let _admitted = self.admit(camera).await?;
-        self.take_in(camera, None, entries).await
-    }
-
-    /// Commits entries of adopted records, with the state after them if it is new here.
+    /// Commits the records that sinks get at once, with the state after all of them.
     async fn take_in(
         &self,
         camera: &CameraId,
-        checkpoint: Option<&Checkpoint>,
-        entries: Vec<::outbox::NewEntry>,
-    ) -> Result<(), OfferError> {
-        let bytes = checkpoint.map(|checkpoint| checkpoint_bytes(camera, checkpoint)).transpose()?;
+        checkpoint: &Checkpoint,
+        records: &[ReadRecord<'_>],
+    ) -> Result<(), ResumeError> {
+        let refused = |source| ResumeError::Adoption { camera: camera.to_string(), source };
+        let bytes = checkpoint_bytes(camera, checkpoint).map_err(refused)?;
+        let entries = records.iter().filter(|record| !record.now.is_empty()).map(ReadRecord::entry).collect();
         let source = camera.as_str().to_owned();
-        let commit = ::outbox::OutboxCommit { source, checkpoint: bytes, entries, urgent: true };
-        self.store.commit(commit).await.map_err(|refused| OfferError::of(refused, camera))?;
-        if let (Some(positions), Some(checkpoint)) = (&self.positions, checkpoint) {
-            positions.progress.committed(camera, checkpoint.clone());
-        }
+        let commit = ::outbox::OutboxCommit { source, checkpoint: Some(bytes), entries, urgent: true };
+        // The other cameras are not to wait for the room of this one.
+        let Some(done) = poll_immediate(self.store.commit(commit)).await else {
+            return Err(ResumeError::NoRoom { camera: camera.to_string() });
+        };
+        done.map_err(|why| refused(OfferError::of(why, camera)))?;
+        self.positions.progress.committed(camera, checkpoint.clone());
         Ok(())
     }
 
-    /// Returns the running sinks of these names. A sink that is no longer configured gets nothing.
-    fn named(&self, names: &[Arc<str>]) -> impl Iterator<Item = &RunningSink> {
-        self.sinks.iter().filter(|running| names.iter().any(|name| **name == *running.gauge.name()))
+    /// Returns the running sinks of these names.
+    pub(super) fn named(&self, names: &[Arc<str>]) -> impl Iterator<Item = &SinkPort> {
+        self.ports.iter().filter(|port| names.contains(&port.name))
     }
+}
+
+impl ReadRecord<'_> {
+    fn entry(&self) -> ::outbox::NewEntry {
+        let sinks = self.now.iter().map(|port| port.handle).collect();
+        ::outbox::NewEntry { payload: self.payload.clone(), attachments: Vec::new(), sinks }
+    }
+
+    fn unpictured(self) -> Option<UnpicturedRecord> {
+        let Self { record, event, later, .. } = self;
+        let sinks = names(&later);
+        (!sinks.is_empty()).then(|| UnpicturedRecord { record, event, sinks, since: Instant::now() })
+    }
+}
+
+fn report(camera: &CameraId, records: &[ReadRecord<'_>]) {
+    let is_without = |record: &&ReadRecord<'_>| record.now.is_empty() && record.later.is_empty();
+    let without_sink = records.iter().filter(is_without).count();
+    telemetry::RecordsAdopted { camera, records: records.len() - without_sink, without_sink }.emit();
 }
 
 /// Returns a state from which the footage after `delivered` is read again, and nothing of it is decided again. `reads_all`: a camera
@@ -232,27 +201,14 @@ fn reread(ahead: Checkpoint, delivered: Option<Checkpoint>, reads_all: bool) -> 
     Checkpoint { position, sampler, seen, ..ahead }
 }
 
-fn record_of(camera: &CameraId, payload: bytes::Bytes) -> Result<OutboxRecord, serde_json::Error> {
+fn record_of(camera: &CameraId, payload: Bytes) -> Result<OutboxRecord, serde_json::Error> {
     let (id, source) = (::outbox::EntryId(0), camera.as_str().to_owned());
     let entry = ::outbox::OutboxEntry { id, source, payload, attachments: Vec::new() };
     OutboxRecord::decode(entry).map_err(serde::de::Error::custom)
 }
 
-fn names(sinks: &[&RunningSink]) -> Vec<Arc<str>> {
-    sinks.iter().map(|running| Arc::from(running.gauge.name())).collect()
-}
-
-fn entry(
-    payload: bytes::Bytes,
-    attachments: Vec<bytes::Bytes>,
-    sinks: &[&RunningSink],
-) -> ::outbox::NewEntry {
-    let sinks = sinks.iter().map(|running| running.handle).collect();
-    ::outbox::NewEntry { payload, attachments, sinks }
-}
-
-fn json(camera: &CameraId, payload: serde_json::Result<bytes::Bytes>) -> Result<bytes::Bytes, OfferError> {
-    payload.map_err(|source| OfferError::Json { what: format!("a record of camera {camera}"), source })
+fn names(ports: &[&SinkPort]) -> Vec<Arc<str>> {
+    ports.iter().map(|port| Arc::clone(&port.name)).collect()
 }
 
 fn damaged(camera: &CameraId, why: serde_json::Error) -> ResumeError {

@@ -115,6 +115,17 @@ impl DeliveryProgress {
         progress.outstanding.extend(sinks.into_iter().map(|sink| ((seq, sink), outstanding.clone())));
     }
 
+    /// Records that this outbox has an adopted event on disk, for those of the sinks that have yet to accept it.
+    pub(crate) fn held(&self, camera: &CameraId, seq: u64, sinks: &[Arc<str>]) {
+        let mut cameras = self.lock();
+        let Some(progress) = cameras.get_mut(camera) else { return };
+        for sink in sinks {
+            if let Some(outstanding) = progress.outstanding.get_mut(&(seq, Arc::clone(sink))) {
+                outstanding.holder = None;
+            }
+        }
+    }
+
     /// Keeps the payload of an event that sinks have yet to accept, if there is room.
     pub(crate) fn keep(&self, camera: &CameraId, seq: u64, payload: Bytes) {
         let mut cameras = self.lock();
@@ -235,14 +246,21 @@ impl CameraProgress {
         }
     }
 
+    /// Returns the `seq` of the oldest event if nothing holds it any more.
+    fn expired(&self, rules: &WaitRules) -> Option<u64> {
+        let ((oldest, _), _) = self.outstanding.first_key_value()?;
+        let mut of_oldest = self.outstanding.iter().take_while(|((seq, _), _)| seq == oldest);
+        let holds = of_oldest.any(|((_, sink), outstanding)| rules.holds(sink, outstanding.since));
+        (!holds).then_some(*oldest)
+    }
+
     /// Moves the delivered checkpoint past those without outstanding events. The events of a checkpoint have a `seq` up to that of its
     /// state.
     fn advance(&mut self, rules: &WaitRules) {
-        // Best-effort sinks that were waited for long enough no longer hold the position.
-        while let Some(first) = self.outstanding.first_entry()
-            && !rules.holds(&first.key().1, first.get().since)
-        {
-            first.remove();
+        // Best-effort sinks that were waited for long enough no longer hold the position. While another sink holds an event, they
+        // wait along, so that a process that takes the camera over finds the event for all of them.
+        while let Some(expired) = self.expired(rules) {
+            self.outstanding.retain(|(seq, _), _| *seq != expired);
         }
         let outstanding = &self.outstanding;
         self.payloads.retain(|seq, _| {
@@ -407,7 +425,7 @@ mod tests {
             Unaccepted::TooMany => panic!("its payload is kept"),
         };
         assert_eq!(holders(), [None, Some("before".into())]);
-        progress.taken(&front, 1, [local]);
+        progress.held(&front, 1, &[local]);
         assert_eq!(holders(), [None]);
     }
 

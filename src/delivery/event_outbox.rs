@@ -4,23 +4,25 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, poll_immediate};
 use tokio::sync::{Notify, OwnedMutexGuard, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::adoption::{Adopter, ResumeRules, SinkPort};
 use super::delivery_progress::{DeliveryProgress, UnacceptedRecord};
+use super::outbox_error::{OfferError, ResumeError, checkpoint_bytes};
 use super::picture_warnings::PictureWarnings;
-use super::positions::{CLAIMS_AT_ONCE, ClaimError, PositionTable, Positions, Takeover};
+use super::positions::{CLAIMS_AT_ONCE, PositionTable, Positions, Takeover};
 use super::route::Route;
 use super::sink::SinkSet;
 use super::spec::OutboxSpec;
 use super::start::{DamagedOutbox, RunningSink, RunningSinks, start_sinks};
 use super::start_error::StartError;
 use super::status::{SinkGauge, UndeliveredRecords};
-use super::unpictured::Unpictured;
-use crate::checkpoint::{Checkpoint, CheckpointError};
-use crate::media::{CameraId, Event};
+use super::unpictured::UnpicturedRecords;
+use crate::checkpoint::Checkpoint;
+use crate::media::{CameraId, Event, Frame};
 use crate::snapshot::SnapshotSettings;
 use crate::status::{SinkStatus, Watch};
 use crate::telemetry::publish as telemetry;
@@ -55,7 +57,7 @@ type EventForSinks = (Event, Vec<Arc<str>>);
 type Payloads = Vec<(u64, bytes::Bytes)>;
 
 /// A guard that delays a takeover of a camera, and a token that is cancelled when one comes.
-pub(super) type Admission = (OwnedMutexGuard<()>, CancellationToken);
+type Admission = (OwnedMutexGuard<()>, CancellationToken);
 
 /// A camera's checkpoint, and the events that were made up to it: committed together or not at all.
 #[derive(Debug)]
@@ -66,115 +68,6 @@ pub struct CameraCommit {
     pub checkpoint: Checkpoint,
     /// Events, in the order of their `seq`.
     pub events: Vec<NewRecord>,
-}
-
-/// Reason why a commit was not taken in.
-#[derive(Debug, thiserror::Error)]
-pub enum OfferError {
-    /// The service is stopping: the fragment is read again after the next start.
-    #[error("events are no longer taken in: the service is stopping")]
-    Stopped,
-    /// Another process owns the camera now: it makes the events itself.
-    #[error("events of camera {camera} are no longer taken in: {by}")]
-    TakenOver {
-        /// Id of the camera.
-        camera: String,
-        /// The other process.
-        by: Takeover,
-    },
-    /// The route leads to a sink that the outbox was not started with: a bug.
-    #[error("no sink {sink} for camera {camera}: its route was not among the routes at the start")]
-    NoSink {
-        /// Name of the sink.
-        sink: String,
-        /// Id of the camera.
-        camera: String,
-    },
-    /// Records and state of one frame exceed the limit of a commit: a bug, since an entry of the pipeline passes on 1000 boxes at most.
-    #[error("events of camera {camera} are not taken in: {why}")]
-    TooLarge {
-        /// Id of the camera.
-        camera: String,
-        /// Size and limit.
-        why: String,
-    },
-    /// An event or a checkpoint cannot be written as JSON: a bug.
-    #[error("{what} cannot be written as JSON: {source}")]
-    Json {
-        /// The event or checkpoint.
-        what: String,
-        /// Cause.
-        source: serde_json::Error,
-    },
-}
-
-impl OfferError {
-    pub(super) fn of(refused: ::outbox::CommitError, camera: &CameraId) -> Self {
-        match refused {
-            ::outbox::CommitError::Closed => Self::Stopped,
-            why => Self::TooLarge { camera: camera.to_string(), why: why.to_string() },
-        }
-    }
-}
-
-/// Reason why the position at which a camera resumes is unknown.
-#[derive(Debug, thiserror::Error)]
-pub enum ResumeError {
-    /// The table of positions does not answer, and this outbox has no checkpoint: try again.
-    #[error("camera {camera}: {why}; it starts when the table answers")]
-    Unknown {
-        /// Id of the camera.
-        camera: String,
-        /// Failure of the table.
-        why: String,
-    },
-    /// Another process owns the camera now: a restart takes it back.
-    #[error("camera {camera}: {by}")]
-    TakenOver {
-        /// Id of the camera.
-        camera: String,
-        /// The other process.
-        by: Takeover,
-    },
-    /// The checkpoint was written by another program or version.
-    #[error("camera {camera}: its state in {place}: {source}")]
-    Checkpoint {
-        /// Id of the camera.
-        camera: String,
-        /// Place of the checkpoint.
-        place: String,
-        /// Reason why it cannot be used.
-        source: CheckpointError,
-    },
-    /// The records that the camera's last owner left in the table of positions are not taken in: the service is stopping.
-    #[error("camera {camera}: undelivered records of its last owner: {source}")]
-    Adoption {
-        /// Id of the camera.
-        camera: String,
-        /// Cause.
-        source: OfferError,
-    },
-    /// The outbox on disk cannot be read.
-    #[error("camera {camera}: {source}")]
-    Read {
-        /// Id of the camera.
-        camera: String,
-        /// Cause.
-        source: ::outbox::ReadError,
-    },
-}
-
-impl ResumeError {
-    fn of(error: ClaimError, camera: &CameraId) -> Self {
-        let camera = camera.to_string();
-        match error {
-            ClaimError::Refused(why) => Self::Unknown { camera, why },
-            ClaimError::TakenOver(by) => Self::TakenOver { camera, by },
-            ClaimError::Checkpoint { table, source, .. } => {
-                Self::Checkpoint { camera, place: format!("table {table}"), source }
-            }
-        }
-    }
 }
 
 /// Limit on the wait of a stop for the best-effort sinks after the required ones are done.
@@ -191,14 +84,14 @@ const POSITIONS_GRACE: Duration = Duration::from_secs(2);
 pub struct EventOutbox {
     pub(super) snapshots: Option<SnapshotSettings>,
     set: SinkSet,
-    pub(super) store: ::outbox::Outbox,
+    store: ::outbox::Outbox,
     damaged: Option<DamagedOutbox>,
-    pub(super) sinks: Vec<RunningSink>,
+    sinks: Vec<RunningSink>,
     pub(super) picture_warnings: PictureWarnings,
-    /// Adopted records whose pictures are to be made again.
-    pub(super) unpictured: Unpictured,
     tasks: Mutex<Vec<JoinHandle<()>>>,
-    pub(super) positions: Option<Arc<Positions>>,
+    /// With `positions`.
+    adopter: Option<Arc<Adopter>>,
+    positions: Option<Arc<Positions>>,
     changed: Arc<Notify>,
     /// Cancelled when no commit is taken in any more.
     refusing: CancellationToken,
@@ -224,6 +117,11 @@ impl EventOutbox {
         if let Some(positions) = &positions {
             tasks.push(tokio::spawn(Arc::clone(positions).run(closed.clone())));
         }
+        let adopter =
+            positions.as_ref().map(|positions| Arc::new(adopter_of(&spec, &store, &sinks, positions)));
+        if let Some(adopter) = &adopter {
+            tasks.push(tokio::spawn(Arc::clone(adopter).run(refusing.clone())));
+        }
         Ok(Self {
             snapshots: spec.sinks.registry.snapshots(),
             set: spec.sinks,
@@ -231,8 +129,8 @@ impl EventOutbox {
             damaged,
             sinks,
             picture_warnings: PictureWarnings::default(),
-            unpictured: Unpictured::default(),
             tasks: Mutex::new(tasks),
+            adopter,
             positions,
             changed,
             refusing,
@@ -255,11 +153,11 @@ impl EventOutbox {
     /// Takes in a camera's checkpoint and events: after a crash either all of it is there or nothing of it. Delivery begins as soon
     /// as the events are on disk.
     ///
-    /// Waits while a required sink's share is full. Cancelling the wait takes nothing in.
+    /// Waits while a required sink's share is full; calls `on_full` before it does. Cancelling the wait takes nothing in.
     ///
     /// # Errors
     /// See [`OfferError`].
-    pub async fn commit(&self, commit: CameraCommit) -> Result<(), OfferError> {
+    pub async fn commit(&self, commit: CameraCommit, on_full: impl FnOnce()) -> Result<(), OfferError> {
         if self.refusing.is_cancelled() {
             return Err(OfferError::Stopped);
         }
@@ -277,7 +175,7 @@ impl EventOutbox {
         let source = camera.as_str().to_owned();
         let commit = ::outbox::OutboxCommit { source, checkpoint: Some(bytes), entries, urgent };
         let taken_over = admitted.as_ref().map(|(_guard, taken_over)| taken_over);
-        self.write(&camera, taken_over, commit).await?;
+        self.write(&camera, taken_over, commit, on_full).await?;
         self.committed(&camera, checkpoint, &events);
         Ok(())
     }
@@ -312,8 +210,13 @@ impl EventOutbox {
         camera: &CameraId,
         taken_over: Option<&CancellationToken>,
         commit: ::outbox::OutboxCommit,
+        on_full: impl FnOnce(),
     ) -> Result<(), OfferError> {
-        let committing = self.store.commit(commit);
+        let mut committing = std::pin::pin!(self.store.commit(commit));
+        if let Some(done) = poll_immediate(&mut committing).await {
+            return done.map_err(|refused| OfferError::of(refused, camera));
+        }
+        on_full();
         let result = match taken_over {
             Some(taken_over) => taken_over.run_until_cancelled(committing).await,
             None => Some(committing.await),
@@ -336,7 +239,7 @@ impl EventOutbox {
     }
 
     /// Returns a guard that delays a takeover of the camera until the commit is done; `None`: there is no table of positions.
-    pub(super) async fn admit(&self, camera: &CameraId) -> Result<Option<Admission>, OfferError> {
+    async fn admit(&self, camera: &CameraId) -> Result<Option<Admission>, OfferError> {
         let Some(positions) = &self.positions else { return Ok(None) };
         match positions.admit(camera).await {
             Some(admitted) => Ok(Some(admitted)),
@@ -345,22 +248,19 @@ impl EventOutbox {
     }
 
     fn takeover_error(&self, camera: &CameraId) -> OfferError {
-        match self.taken_over(camera) {
-            Some(by) => OfferError::TakenOver { camera: camera.to_string(), by },
-            None => OfferError::Stopped,
-        }
+        OfferError::of_ended(camera, self.taken_over(camera))
     }
 
     /// Returns the checkpoint at which the camera resumes: this outbox's or that of the table of positions, whichever is further;
     /// `None`: its configuration decides. Also claims the camera in the table: the process that starts a camera last owns it, and takes
-    /// in the records that the last owner had not delivered. `reads_all`: without a position the camera reads all stored footage.
+    /// in the records that the last owner had not delivered.
     ///
     /// # Errors
     /// See [`ResumeError`].
     pub async fn resume(
         &self,
         camera: &CameraId,
-        reads_all: bool,
+        rules: ResumeRules<'_>,
     ) -> Result<Option<Checkpoint>, ResumeError> {
         let name = || camera.to_string();
         // The last commit of a camera that ended a moment ago may still be on its way to the disk.
@@ -370,10 +270,38 @@ impl EventOutbox {
         let own = kept.map(|kept| Checkpoint::from_bytes(&kept)).transpose().map_err(|source| {
             ResumeError::Checkpoint { camera: name(), place: "state.dir".to_owned(), source }
         })?;
-        let Some(positions) = &self.positions else { return Ok(own) };
-        let resumption =
-            positions.resume(camera, own).await.map_err(|error| ResumeError::of(error, camera))?;
-        self.adopt(camera, resumption, reads_all).await
+        let Some(adopter) = &self.adopter else { return Ok(own) };
+        let resumed = adopter.positions.resume(camera, own).await;
+        let resumption = resumed.map_err(|error| ResumeError::of(error, camera))?;
+        adopter.adopt(camera, resumption, rules).await
+    }
+
+    /// Returns whether records of the camera's last owner wait for their frames to be read again.
+    #[must_use]
+    pub fn has_unpictured(&self, camera: &CameraId) -> bool {
+        self.adopter.as_ref().is_some_and(|adopter| adopter.unpictured.has(camera))
+    }
+
+    /// Makes the pictures of adopted records whose frame this is, and takes the records in for the sinks that store pictures.
+    ///
+    /// # Errors
+    /// See [`OfferError`].
+    pub async fn picture_adopted(&self, camera: &CameraId, frame: &Arc<Frame>) -> Result<(), OfferError> {
+        match &self.adopter {
+            Some(adopter) => adopter.picture(camera, frame).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Takes in the adopted records whose frames did not come again, without pictures. To be called at the first frame after them.
+    ///
+    /// # Errors
+    /// See [`OfferError`].
+    pub async fn give_up_pictures(&self, camera: &CameraId) -> Result<(), OfferError> {
+        match &self.adopter {
+            Some(adopter) => adopter.give_up_pictures(camera).await,
+            None => Ok(()),
+        }
     }
 
     /// Connects a running camera to the table of positions: `stop` is cancelled when another process takes the camera over.
@@ -513,14 +441,27 @@ fn open_positions(
     })))
 }
 
-fn payloads_of(events: &[NewRecord]) -> Payloads {
-    events.iter().map(|record| (record.event.seq, record.entry.payload.clone())).collect()
+fn adopter_of(
+    spec: &OutboxSpec,
+    store: &::outbox::Outbox,
+    sinks: &[RunningSink],
+    positions: &Arc<Positions>,
+) -> Adopter {
+    let port = |running: &RunningSink| SinkPort {
+        name: Arc::from(running.gauge.name()),
+        handle: running.handle,
+        sink: Arc::clone(&running.sink),
+    };
+    Adopter {
+        store: store.clone(),
+        ports: sinks.iter().map(port).collect(),
+        registry: Arc::clone(&spec.sinks.registry),
+        positions: Arc::clone(positions),
+        snapshots: spec.sinks.registry.snapshots(),
+        unpictured: UnpicturedRecords::default(),
+    }
 }
 
-pub(super) fn checkpoint_bytes(
-    camera: &CameraId,
-    checkpoint: &Checkpoint,
-) -> Result<bytes::Bytes, OfferError> {
-    let error = |source| OfferError::Json { what: format!("the state of camera {camera}"), source };
-    checkpoint.to_bytes().map_err(error)
+fn payloads_of(events: &[NewRecord]) -> Payloads {
+    events.iter().map(|record| (record.event.seq, record.entry.payload.clone())).collect()
 }

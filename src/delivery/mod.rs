@@ -11,12 +11,14 @@ mod dead_letter;
 mod delivery_progress;
 mod event_outbox;
 mod journal;
+mod outbox_error;
 mod outbox_record;
 mod packing;
 mod picture_warnings;
 mod positions;
 pub(crate) mod probe;
 mod probes;
+mod repicture;
 mod retry;
 mod route;
 mod sink;
@@ -27,10 +29,12 @@ mod status;
 mod unpictured;
 
 pub use crate::status::{SinkState, SinkStatus};
+pub use adoption::ResumeRules;
 pub(crate) use backlog::Backlog;
 pub use clients::Clients;
-pub use event_outbox::{CameraCommit, EventOutbox, NewRecord, OfferError, ResumeError};
+pub use event_outbox::{CameraCommit, EventOutbox, NewRecord};
 pub(crate) use journal::{Journal, JournalLimits, aged};
+pub use outbox_error::{OfferError, ResumeError};
 pub(crate) use outbox_record::OutboxRecord;
 #[cfg(test)]
 pub(crate) use outbox_record::RecordHeader;

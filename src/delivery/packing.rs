@@ -16,7 +16,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
-use super::event_outbox::{EventOutbox, NewRecord, OfferError};
+use super::event_outbox::{EventOutbox, NewRecord};
+use super::outbox_error::OfferError;
 use super::outbox_record::encode;
 use super::route::Route;
 use super::start::RunningSink;
@@ -33,7 +34,7 @@ pub const MAX_PICTURED: usize = 16;
 pub const MAX_FRAME_BYTES: u64 = 16 << 20;
 /// Limit on the first picture of a frame, bytes. A PNG of 4096 x 2304 px of noise has 28 MB.
 const MAX_PICTURE_BYTES: u64 = 32 << 20;
-/// Upper estimate of a record's bytes beside its event: header, places of the pictures, name of the snapshot.
+/// Upper estimate of a record's bytes beside its event and the boxes: header, places of the pictures, name of the snapshot.
 const RECORD_EXTRA_BYTES: u64 = 2_048;
 /// Events whose pictures are made at a time.
 const PICTURED_AT_ONCE: usize = 2;
@@ -122,7 +123,7 @@ impl EventOutbox {
         let mut own = match (encoding, frame) {
             (Some(encoding), Some(frame)) => {
                 let source = PictureSource { frame, boxes: Arc::clone(&boxes), encoding };
-                self.pictures(&requests, &source, PictureBudget::of(&events, &sinks)).await
+                self.pictures(&requests, &source, PictureBudget::of(&events, &boxes, &sinks)).await
             }
             _ => BTreeMap::new(),
         };
@@ -262,11 +263,15 @@ struct PictureBudget {
 }
 
 impl PictureBudget {
-    fn of(events: &[DecidedEvent], sinks: &[&RunningSink]) -> Self {
+    fn of(events: &[DecidedEvent], boxes: &[Label], sinks: &[&RunningSink]) -> Self {
         // The outbox takes an entry beyond a share only into an empty queue: it would hold up the camera, or drop all others.
         let stores = sinks.iter().filter(|running| running.sink.wants_pictures());
         let share = stores.map(|running| running.gauge.share_bytes()).min().unwrap_or(0);
-        Self::beside(events.iter().map(|made| record_bytes(&made.event)).sum(), share)
+        // Each record with pictures of its own has the boxes in them.
+        let boxes = serde_json::to_vec(boxes).map_or(0, |json| json.len() as u64);
+        let pictured = events.len().min(MAX_PICTURED) as u64;
+        let records: u64 = events.iter().map(|made| record_bytes(&made.event)).sum();
+        Self::beside(records.saturating_add(pictured.saturating_mul(boxes)), share)
     }
 
     /// Returns the budget beside records of this many bytes, in a share.
@@ -315,7 +320,7 @@ impl PictureBudget {
     }
 }
 
-/// Returns an upper estimate of the bytes of a record in the outbox.
+/// Returns an upper estimate of the bytes of a record in the outbox, without the boxes of its pictures.
 fn record_bytes(event: &Event) -> u64 {
     serde_json::to_vec(event).map_or(0, |json| json.len() as u64).saturating_add(RECORD_EXTRA_BYTES)
 }

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::outbox_record::OutboxRecord;
 use crate::media::{CameraId, Event};
 
 /// The adopted records of all cameras whose pictures are to be made again.
 #[derive(Debug, Default)]
-pub(super) struct Unpictured {
+pub(super) struct UnpicturedRecords {
     /// `false`: there are none.
     any: AtomicBool,
     records: Mutex<HashMap<CameraId, Vec<UnpicturedRecord>>>,
@@ -22,13 +23,33 @@ pub(super) struct UnpicturedRecord {
     pub(super) event: Event,
     /// The names of the sinks that store pictures.
     pub(super) sinks: Vec<Arc<str>>,
+    /// The time at which it was adopted.
+    pub(super) since: Instant,
 }
 
-impl Unpictured {
-    /// Adds the records of a camera that starts.
-    pub(super) fn add(&self, camera: &CameraId, records: Vec<UnpicturedRecord>) {
-        self.any.fetch_or(!records.is_empty(), Ordering::Release);
-        self.lock().insert(camera.clone(), records);
+impl UnpicturedRecords {
+    /// Sets the records of a camera that starts.
+    pub(super) fn set(&self, camera: &CameraId, records: Vec<UnpicturedRecord>) {
+        let mut all = self.lock();
+        if records.is_empty() {
+            all.remove(camera);
+        } else {
+            all.insert(camera.clone(), records);
+        }
+        self.any.store(!all.is_empty(), Ordering::Release);
+    }
+
+    /// Returns whether records of the camera wait for their pictures.
+    pub(super) fn has(&self, camera: &CameraId) -> bool {
+        // Asked for each frame.
+        self.any.load(Ordering::Acquire) && self.lock().contains_key(camera)
+    }
+
+    /// Returns the cameras with records that were adopted before `time`.
+    pub(super) fn cameras_before(&self, time: Instant) -> Vec<CameraId> {
+        let is_due = |records: &[UnpicturedRecord]| records.iter().any(|record| record.since < time);
+        let all = self.lock();
+        all.iter().filter(|(_, records)| is_due(records)).map(|(camera, _)| camera.clone()).collect()
     }
 
     /// Removes and returns the camera's records for which `is_wanted` holds.
@@ -37,18 +58,12 @@ impl Unpictured {
         camera: &CameraId,
         is_wanted: impl Fn(&Event) -> bool,
     ) -> Vec<UnpicturedRecord> {
-        // Asked for each frame.
-        if !self.any.load(Ordering::Acquire) {
+        if !self.has(camera) {
             return Vec::new();
         }
-        let mut all = self.lock();
-        let Some(records) = all.remove(camera) else { return Vec::new() };
-        let (wanted, others): (Vec<_>, Vec<_>) =
-            records.into_iter().partition(|record| is_wanted(&record.event));
-        if !others.is_empty() {
-            all.insert(camera.clone(), others);
-        }
-        self.any.store(!all.is_empty(), Ordering::Release);
+        let records = self.lock().remove(camera).unwrap_or_default();
+        let (wanted, others) = records.into_iter().partition(|record| is_wanted(&record.event));
+        self.set(camera, others);
         wanted
     }
 

@@ -14,7 +14,7 @@ use crate::base::Backoff;
 use crate::camera::{CameraError, CameraPipeline, CameraResources, EntryModels};
 use crate::checkpoint::Checkpoint;
 use crate::config::{self, CameraSpec};
-use crate::delivery::ResumeError;
+use crate::delivery::{ResumeError, ResumeRules};
 use crate::media::CameraId;
 use crate::status::{StatusBoard, Watch, WatchKey};
 use crate::telemetry::losses::watch_losses;
@@ -93,7 +93,7 @@ impl Fleet {
                     let running = starter.start(start, checkpoint)?;
                     tokio::spawn(async move { starter.supervise(running).await })
                 }
-                Err(ResumeError::Unknown { .. }) => tokio::spawn(starter.start_later(start)),
+                Err(error) if error.is_temporary() => tokio::spawn(starter.start_later(start)),
                 Err(error) => return Err(error.into()),
             };
             self.members.push(Member { spec, stop, task });
@@ -160,8 +160,9 @@ impl Fleet {
 
 impl Starter {
     async fn resume(&self, spec: &CameraSpec) -> Result<Option<Checkpoint>, ResumeError> {
-        let resumed =
-            self.shared.outbox.resume(&spec.id, spec.start == config::StartPosition::Earliest).await;
+        let reads_all = spec.start == config::StartPosition::Earliest;
+        let rules = ResumeRules { reads_all, route: &spec.route };
+        let resumed = self.shared.outbox.resume(&spec.id, rules).await;
         if let Err(error) = &resumed {
             self.board.add_camera(&spec.id, &spec.stream).down(error.to_string(), None);
         }
@@ -220,7 +221,10 @@ impl Starter {
             if start.stop.run_until_cancelled(waiting).await.is_none() {
                 return;
             }
-            match self.resume(&start.spec).await {
+            let Some(resumed) = start.stop.run_until_cancelled(self.resume(&start.spec)).await else {
+                return;
+            };
+            match resumed {
                 Ok(checkpoint) => return self.start_shown(start, checkpoint).await,
                 Err(ResumeError::TakenOver { .. }) => return,
                 Err(_shown) => {}

@@ -377,7 +377,10 @@ mod tests {
         };
         let events = outbox.pack(events).await.unwrap().events;
         let camera = CameraId::new("gate");
-        outbox.commit(CameraCommit { camera, checkpoint: Checkpoint::new("stream"), events }).await.unwrap();
+        outbox
+            .commit(CameraCommit { camera, checkpoint: Checkpoint::new("stream"), events }, || ())
+            .await
+            .unwrap();
         outbox
     }
 

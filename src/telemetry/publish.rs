@@ -470,12 +470,22 @@ pub(crate) struct RecordsAdopted<'a> {
     pub(crate) camera: &'a CameraId,
     /// Records.
     pub(crate) records: usize,
+    /// Records of which no sink that lacks them is configured any more.
+    pub(crate) without_sink: usize,
 }
 
 impl RecordsAdopted<'_> {
     /// Logs it.
     pub(crate) fn emit(self) {
-        let Self { camera, records } = self;
+        let Self { camera, records, without_sink } = self;
+        if without_sink > 0 {
+            tracing::warn!(
+                stage = "publish",
+                %camera,
+                records = without_sink,
+                "records of the camera's last owner dropped: their sinks are no longer configured"
+            );
+        }
         tracing::info!(
             stage = "publish",
             %camera,

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::SdkConfig;
-use kvs_infer::delivery::{Clients, EventOutbox, FrameEvents, OutboxSpec, Route, StateSpec};
+use kvs_infer::checkpoint::Checkpoint;
+use kvs_infer::delivery::{
+    Clients, EventOutbox, FrameEvents, OutboxSpec, ResumeError, ResumeRules, Route, StateSpec,
+};
 use kvs_infer::media::{BBox, CameraId, Event, Frame};
 use kvs_infer::render::{Label, SnapshotFormat, SnapshotSpec};
 use kvs_infer::sinks::{PublishSpec, S3Spec, Sse};
@@ -43,6 +46,10 @@ async fn outbox(folder: &Path, config: &SdkConfig) -> EventOutbox {
     EventOutbox::start(spec).await.unwrap()
 }
 
+async fn resume(outbox: &EventOutbox, reads_all: bool) -> Result<Option<Checkpoint>, ResumeError> {
+    outbox.resume(&front(), ResumeRules { reads_all, route: &route() }).await
+}
+
 /// An event of the frame of [`frame`].
 fn seen_there() -> Event {
     let mut event = event("front", 1);
@@ -77,7 +84,7 @@ impl Loss {
         }
         for (folder, url) in folders.iter().zip([&calm.url, &proxy.url]) {
             let outbox = outbox(folder.path(), &moto::config(url)).await;
-            outbox.resume(&front(), true).await.unwrap();
+            resume(&outbox, true).await.unwrap();
             let boxes = vec![Label::of("car", 0.5, BBox { x1: 200.0, y1: 90.0, x2: 300.0, y2: 170.0 })];
             let offered =
                 FrameEvents { frame: Some(frame("front")), boxes, ..pending(seen_there(), &route()) };
@@ -113,7 +120,7 @@ async fn the_pictures_of_a_lost_host_are_made_again_as_they_were() {
     for number in 0..2 {
         let folder = tempfile::tempdir().unwrap();
         let next = outbox(folder.path(), &moto.config()).await;
-        let resumed = next.resume(&front(), true).await.unwrap().unwrap();
+        let resumed = resume(&next, true).await.unwrap().unwrap();
         assert_eq!((resumed.decide.seq(), resumed.position), (1, None), "the footage is read again");
         next.picture_adopted(&front(), &another()).await.unwrap();
         if number == 1 {
@@ -130,12 +137,12 @@ async fn a_record_whose_frame_does_not_come_again_is_delivered_without_pictures(
     let Loss { moto, .. } = Loss::happen().await;
     let folder = tempfile::tempdir().unwrap();
     let next = outbox(folder.path(), &moto.config()).await;
-    let resumed = next.resume(&front(), false).await.unwrap().unwrap();
+    let resumed = resume(&next, false).await.unwrap().unwrap();
     assert!(resumed.position.is_some(), "a camera without a position would start at NOW");
     next.give_up_pictures(&front()).await.unwrap();
     assert_eq!(next.flush(30 * SECOND).await, []);
     assert_eq!(pictures(&moto).await, []);
     let again = outbox(folder.path(), &moto.config()).await;
-    assert_eq!(again.resume(&front(), false).await.unwrap().map(|at| at.decide.seq()), Some(1));
+    assert_eq!(resume(&again, false).await.unwrap().map(|at| at.decide.seq()), Some(1));
     assert_eq!(again.flush(30 * SECOND).await, [], "nothing is adopted again");
 }

@@ -44,19 +44,22 @@ pub(crate) async fn commit_all(outbox: &EventOutbox, packed: FrameRecords) -> Ve
 async fn commit(outbox: &EventOutbox, packed: FrameRecords) -> Result<Vec<Event>, OfferError> {
     let events: Vec<Event> = packed.events.iter().map(|packed| packed.event().clone()).collect();
     let event = events.last().unwrap();
-    let decide = serde_json::json!({ "version": 2, "seq": event.seq, "detectors": {} });
-    let checkpoint = Checkpoint {
-        position: Some(Position {
-            fragment: format!("{:047}", event.seq).into(),
-            media: MediaMs(0),
-            primer: None,
-        }),
+    let checkpoint = checkpoint(Some(event.seq), event.seq);
+    let camera = CameraId::new(&event.camera_id);
+    outbox.commit(CameraCommit { camera, checkpoint, events: packed.events }, || ()).await?;
+    Ok(events)
+}
+
+/// A state after `seq` events, at the position after the fragment with this number.
+pub(crate) fn checkpoint(fragment: Option<u64>, seq: u64) -> Checkpoint {
+    let decide = serde_json::json!({ "version": 2, "seq": seq, "detectors": {} });
+    let position =
+        |number: u64| Position { fragment: format!("{number:047}").into(), media: MediaMs(0), primer: None };
+    Checkpoint {
+        position: fragment.map(position),
         decide: serde_json::from_value(decide).unwrap(),
         ..Checkpoint::new("stream")
-    };
-    let camera = CameraId::new(&event.camera_id);
-    outbox.commit(CameraCommit { camera, checkpoint, events: packed.events }).await?;
-    Ok(events)
+    }
 }
 
 /// State in a folder, 64 MiB, without a table of positions.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::event::{event, frame, offer, pending, state};
 use futures_util::FutureExt;
 use kvs_infer::delivery::{
-    EventOutbox, FrameEvents, OfferError, OutboxSpec, Route, SinkState, SinkStatus, StartError,
+    EventOutbox, FrameEvents, OfferError, OutboxSpec, ResumeRules, Route, SinkState, SinkStatus, StartError,
     UndeliveredRecords,
 };
 use kvs_infer::media::{CameraId, Event};
@@ -134,7 +134,11 @@ async fn a_camera_goes_on_where_it_was_after_the_next_start() {
     let front = CameraId::new("front");
     for number in 0..3 {
         let outbox = EventOutbox::start(spec(folder.path())).await.unwrap();
-        let seq = outbox.resume(&front, false).await.unwrap().map_or(0, |kept| kept.decide.seq());
+        let seq = outbox
+            .resume(&front, ResumeRules { reads_all: false, route: &route() })
+            .await
+            .unwrap()
+            .map_or(0, |kept| kept.decide.seq());
         assert_eq!(seq, number);
         offer(&outbox, pending(event("front", number + 1), &route())).await.unwrap();
         outbox.flush(10 * SECOND).await;

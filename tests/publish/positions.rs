@@ -7,8 +7,11 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
+use futures_util::FutureExt;
+use kvs_infer::checkpoint::Checkpoint;
 use kvs_infer::delivery::{
-    Clients, EventOutbox, OfferError, OutboxSpec, ResumeError, Route, SinkState, StateSpec,
+    CameraCommit, Clients, EventOutbox, OfferError, OutboxSpec, ResumeError, ResumeRules, Route, SinkState,
+    StateSpec,
 };
 use kvs_infer::media::CameraId;
 use kvs_infer::sinks::PublishSpec;
@@ -38,13 +41,25 @@ async fn outbox(folder: &Path, url: &str) -> EventOutbox {
 }
 
 async fn started(folder: &Path, url: &str, ddb_table: Option<String>) -> EventOutbox {
+    routed(folder, url, ddb_table, &route()).await
+}
+
+async fn routed(folder: &Path, url: &str, ddb_table: Option<String>, route: &Arc<Route>) -> EventOutbox {
+    with_state(folder, url, StateSpec { ddb_table, ..state(folder) }, route).await
+}
+
+async fn with_state(folder: &Path, url: &str, state: StateSpec, route: &Arc<Route>) -> EventOutbox {
     let publish = PublishSpec { local_dir: Some(folder.join("events")), ..PublishSpec::default() };
-    let state = StateSpec { ddb_table, ..state(folder) };
     let (dead_letter, clients) =
         (folder.join("dead-letter.jsonl"), Some(Clients::new(&moto::config(url), true)));
-    EventOutbox::start(OutboxSpec { sinks: publish.sinks(vec![route()]), state, dead_letter, clients })
-        .await
-        .unwrap()
+    EventOutbox::start(OutboxSpec {
+        sinks: publish.sinks(vec![Arc::clone(route)]),
+        state,
+        dead_letter,
+        clients,
+    })
+    .await
+    .unwrap()
 }
 
 async fn offer(outbox: &EventOutbox, numbers: impl IntoIterator<Item = u64>) {
@@ -53,9 +68,13 @@ async fn offer(outbox: &EventOutbox, numbers: impl IntoIterator<Item = u64>) {
     }
 }
 
+async fn resume(outbox: &EventOutbox) -> Result<Option<Checkpoint>, ResumeError> {
+    outbox.resume(&front(), ResumeRules { reads_all: false, route: &route() }).await
+}
+
 /// Returns the `seq` of the state at which the camera resumes.
 async fn resumed(outbox: &EventOutbox) -> Option<u64> {
-    outbox.resume(&front(), false).await.unwrap().map(|at| at.decide.seq())
+    resume(outbox).await.unwrap().map(|at| at.decide.seq())
 }
 
 /// Waits until every sink has all that was offered.
@@ -130,7 +149,7 @@ async fn a_process_that_was_replaced_publishes_nothing_more_and_its_successor_ma
         Some(3),
         "the records that wait and the state after them are in the table"
     );
-    let refused = old.resume(&front(), false).await.unwrap_err();
+    let refused = resume(&old).await.unwrap_err();
     assert!(matches!(refused, ResumeError::TakenOver { .. }) && stop.is_cancelled(), "{refused}");
     let by = item(&dynamodb).await["owner"].as_s().unwrap().clone();
     assert_eq!(old.taken_over(&front()).map(|taken| (taken.owner, taken.epoch)), Some((by.clone(), 2)));
@@ -140,7 +159,7 @@ async fn a_process_that_was_replaced_publishes_nothing_more_and_its_successor_ma
     );
     let refused = event::offer(&old, pending(event("front", 4), &route())).await.unwrap_err();
     assert!(matches!(refused, OfferError::TakenOver { .. }), "{refused}");
-    assert!(old.resume(&front(), false).await.is_err(), "it does not claim the camera back by itself");
+    assert!(resume(&old).await.is_err(), "it does not claim the camera back by itself");
     assert_eq!(number(&item(&dynamodb).await, "epoch"), 2);
 
     proxy.clear();
@@ -183,7 +202,7 @@ async fn what_no_successor_makes_again_is_delivered_all_the_same() {
         offer(&old, 2..=3).await;
         let new = outbox(folders[1].path(), &moto.url).await;
         resumed(&new).await;
-        assert!(old.resume(&front(), false).await.is_err());
+        assert!(resume(&old).await.is_err());
         proxy.clear();
         assert_eq!(old.flush(30 * SECOND).await, [], "{name}");
         // The successor finds them in the table, too.
@@ -229,6 +248,132 @@ async fn the_records_of_a_lost_host_are_delivered_under_their_ids_and_the_state_
     assert_eq!(resumed(&again).await, Some(4));
     assert_eq!(again.flush(30 * SECOND).await, []);
     assert_eq!(ids(&kinesis).await.len(), 4, "nothing comes again");
+}
+
+#[tokio::test]
+async fn a_write_ahead_is_no_sign_of_a_full_outbox() {
+    let (moto, dynamodb, _) = services().await;
+    let folder = tempfile::tempdir().unwrap();
+    let outbox = outbox(folder.path(), &moto.url).await;
+    resumed(&outbox).await;
+    let packed = outbox.pack(pending(event("front", 1), &route())).await.unwrap();
+    let mut is_full = false;
+    let commit =
+        CameraCommit { camera: front(), checkpoint: event::checkpoint(Some(1), 1), events: packed.events };
+    outbox.commit(commit, || is_full = true).await.unwrap();
+    assert!(!is_full && item(&dynamodb).await.contains_key("ahead"));
+    outbox.flush(30 * SECOND).await;
+}
+
+#[tokio::test]
+async fn a_camera_waits_for_room_for_what_its_last_owner_left() {
+    let (moto, _, kinesis) = services().await;
+    let (folders, proxy) = (folders(), FaultProxy::start(&moto.url).await);
+    proxy.rule(AwsService::Kinesis, Mishap::Unavailable, None);
+    let lost = outbox(folders[0].path(), &proxy.url).await;
+    resumed(&lost).await;
+    offer(&lost, 1..=3).await;
+
+    let ddb_table = Some("positions".to_owned());
+    let small = StateSpec { max_bytes: 20_000, ddb_table, ..state(folders[1].path()) };
+    let next = with_state(folders[1].path(), &proxy.url, small, &route()).await;
+    let mut number = 1;
+    // Of a camera that was not claimed, which has nothing to wait for but room.
+    while event::offer(&next, pending(event("back", number), &route())).now_or_never().is_some() {
+        number += 1;
+    }
+    let refused = resume(&next).await.unwrap_err();
+    assert!(matches!(refused, ResumeError::NoRoom { .. }) && refused.is_temporary(), "{refused}");
+    proxy.clear();
+    delivered(&next).await;
+    assert_eq!(resumed(&next).await, Some(3));
+    assert_eq!(next.flush(30 * SECOND).await, []);
+    let expected = (1..=3).map(|number| event("front", number).event_id);
+    let found = ids(&kinesis).await;
+    assert!(expected.into_iter().all(|id| found.contains(&id)), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_process_that_started_without_the_table_gives_way_to_events_that_are_in_it() {
+    let (moto, _, _) = services().await;
+    let (folders, mut proxy) = (folders(), FaultProxy::start(&moto.url).await);
+    let before = outbox(folders[0].path(), &moto.url).await;
+    resumed(&before).await;
+    offer(&before, 1..=1).await;
+    assert_eq!(before.flush(30 * SECOND).await, []);
+    let theirs = outbox(folders[1].path(), &moto.url).await;
+    assert_eq!(resumed(&theirs).await, Some(1));
+    // In the same fragment: its position is not beyond.
+    let packed = theirs.pack(pending(event("front", 2), &route())).await.unwrap();
+    let commit =
+        CameraCommit { camera: front(), checkpoint: event::checkpoint(Some(1), 2), events: packed.events };
+    theirs.commit(commit, || ()).await.unwrap();
+
+    proxy.go_away().await;
+    let late = outbox(folders[0].path(), &proxy.url).await;
+    assert_eq!(resumed(&late).await, Some(1), "its own state is enough to start");
+    proxy.come_back().await;
+    let refused = resume(&late).await.unwrap_err();
+    assert!(matches!(refused, ResumeError::TakenOver { .. }), "{refused}");
+    assert_eq!(resumed(&theirs).await, Some(2));
+    late.flush(Duration::ZERO).await;
+    theirs.flush(30 * SECOND).await;
+}
+
+/// A position exists only after the first fragment.
+#[tokio::test]
+async fn events_of_a_cameras_first_fragment_keep_their_numbers() {
+    let (moto, _, kinesis) = services().await;
+    let folders = folders();
+    let lost = outbox(folders[0].path(), &moto.url).await;
+    assert_eq!(resumed(&lost).await, None);
+    let packed = lost.pack(pending(event("front", 1), &route())).await.unwrap();
+    let commit =
+        CameraCommit { camera: front(), checkpoint: event::checkpoint(None, 1), events: packed.events };
+    lost.commit(commit, || ()).await.unwrap();
+    delivered(&lost).await;
+    assert_eq!(resumed(&lost).await, Some(1), "asked for again, the item is written");
+    let next = outbox(folders[1].path(), &moto.url).await;
+    assert_eq!(resumed(&next).await, Some(1), "the state after the event is still in the table");
+    assert_eq!(next.flush(30 * SECOND).await, []);
+    assert_eq!(seqs(&kinesis).await, [1]);
+}
+
+#[tokio::test]
+async fn a_camera_that_got_another_stream_keeps_its_numbers() {
+    let (moto, _, kinesis) = services().await;
+    let (folders, proxy) = (folders(), FaultProxy::start(&moto.url).await);
+    let lost = outbox(folders[0].path(), &proxy.url).await;
+    resumed(&lost).await;
+    offer(&lost, 1..=1).await;
+    delivered(&lost).await;
+    resumed(&lost).await;
+    proxy.rule(AwsService::Kinesis, Mishap::Unavailable, None);
+    let packed = lost.pack(pending(event("front", 2), &route())).await.unwrap();
+    let checkpoint = Checkpoint { stream: "another".into(), ..event::checkpoint(None, 2) };
+    lost.commit(CameraCommit { camera: front(), checkpoint, events: packed.events }, || ()).await.unwrap();
+    let next = outbox(folders[1].path(), &moto.url).await;
+    let resumed = resume(&next).await.unwrap().unwrap();
+    assert_eq!((&*resumed.stream, resumed.position, resumed.decide.seq()), ("another", None, 2));
+    assert_eq!(next.flush(30 * SECOND).await, []);
+    assert_eq!(seqs(&kinesis).await, [1, 2]);
+}
+
+#[tokio::test]
+async fn a_record_whose_sink_is_gone_goes_where_the_camera_is_routed_to() {
+    let (moto, _, kinesis) = services().await;
+    moto.stream("others").await;
+    let (folders, proxy) = (folders(), FaultProxy::start(&moto.url).await);
+    proxy.rule(AwsService::Kinesis, Mishap::Unavailable, None);
+    let lost = outbox(folders[0].path(), &proxy.url).await;
+    resumed(&lost).await;
+    offer(&lost, 1..=1).await;
+    let others = Arc::new(Route { kds_stream: Some("others".into()), snapshot: None });
+    let next = routed(folders[1].path(), &moto.url, Some("positions".into()), &others).await;
+    let resumed = next.resume(&front(), ResumeRules { reads_all: false, route: &others }).await.unwrap();
+    assert_eq!(resumed.map(|at| at.decide.seq()), Some(1));
+    assert_eq!(next.flush(30 * SECOND).await, []);
+    assert_eq!((records(&kinesis, "others").await.len(), seqs(&kinesis).await), (1, vec![]));
 }
 
 #[tokio::test]
@@ -385,11 +530,11 @@ async fn a_process_that_started_without_the_table_gives_way_to_one_that_worked_s
         assert_eq!(resumed(&late).await, Some(1), "{name}: its own state is enough to start");
         offer(&late, [9]).await;
         proxy.come_back().await;
-        let claimed = late.resume(&front(), false).await.ok().flatten().map(|at| at.decide.seq());
+        let claimed = resume(&late).await.ok().flatten().map(|at| at.decide.seq());
         assert_eq!(claimed, expected, "{name}");
-        let kept = [&late, &theirs][owner].resume(&front(), false).await;
+        let kept = resume([&late, &theirs][owner]).await;
         assert!(kept.is_ok(), "{name}: one of the two has it");
-        let lost = [&theirs, &late][owner].resume(&front(), false).await;
+        let lost = resume([&theirs, &late][owner]).await;
         assert!(matches!(lost, Err(ResumeError::TakenOver { .. })), "{name}: and the other has not");
         assert_eq!(late.flush(30 * SECOND).await, [], "{name}");
         assert!(seqs(&kinesis).await.contains(&9), "{name}: what was made without the table is delivered");
@@ -427,7 +572,7 @@ async fn an_item_that_cannot_be_read_is_left_to_its_owner() {
     put.send().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let outbox = outbox(folder.path(), &moto.url).await;
-    let refused = outbox.resume(&front(), false).await.unwrap_err();
+    let refused = resume(&outbox).await.unwrap_err();
     assert!(refused.to_string().contains("version 99"), "{refused}");
     assert_eq!(number(&item(&dynamodb).await, "epoch"), 4);
     outbox.flush(Duration::ZERO).await;
@@ -455,7 +600,7 @@ async fn a_table_that_hangs_holds_a_start_up_for_a_second() {
     proxy.rule(AwsService::DynamoDb, Mishap::Delay(60 * SECOND), None);
     let outbox = outbox(folder.path(), &proxy.url).await;
     let asked = Instant::now();
-    let refused = outbox.resume(&front(), false).await.unwrap_err();
+    let refused = resume(&outbox).await.unwrap_err();
     assert!(asked.elapsed() < 5 * SECOND, "{:?}", asked.elapsed());
     assert!(refused.to_string().contains("timeout"), "{refused}");
     outbox.flush(Duration::ZERO).await;
@@ -466,7 +611,7 @@ async fn without_the_table_a_camera_starts_only_where_its_own_position_is_known(
     let (moto, _, kinesis) = services().await;
     let folder = tempfile::tempdir().unwrap();
     let unknown = outbox(folder.path(), NOWHERE).await;
-    let refused = unknown.resume(&front(), false).await.unwrap_err();
+    let refused = resume(&unknown).await.unwrap_err();
     assert!(matches!(refused, ResumeError::Unknown { .. }), "{refused}");
     assert!(refused.to_string().contains("AWS_ENDPOINT_URL_DYNAMODB"), "{refused}");
     offer(&unknown, 1..=1).await;

@@ -24,8 +24,10 @@
 //! to the new owner (`surrender`).
 
 mod ahead;
+mod claim;
 mod ownership;
 mod probe;
+mod round;
 mod surrender;
 mod table;
 mod write_ahead;

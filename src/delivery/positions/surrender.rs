@@ -1,18 +1,19 @@
 //! Leaves waiting records to the process that took their camera over.
 //!
-//! A new owner resumes from the table's state, which is the camera's `base` or an earlier one. Required sinks have all
-//! records up to `base`; so the new owner makes all records that wait for them, and all records after `base`, in catch-up under the
-//! same ids. Delivered from here too, they would arrive twice. Records up to `base` are still delivered to the best-effort sinks:
-//! they are not made again. First the camera's own checkpoint goes back to `base`, and only when that is durable are records
+//! Required sinks have all records up to the delivered state in the table, the camera's `base`. The new owner finds the records that
+//! still wait in the table (`ahead`) and makes all later ones itself; where nothing was written ahead, it makes all records after
+//! `base` again, in catch-up under the same ids. Delivered from here too, they would arrive twice. Records up to `base` are still
+//! delivered to the best-effort sinks: no one else has them. First the camera's own checkpoint goes back to `base`, and only when that is durable are records
 //! dropped: a restart of this process never resumes after records that were never made.
 //!
 //! All records are still delivered from here where the successor might not read that footage: it starts at NOW, or the table has no
-//! position yet, or this process has not claimed the camera so far.
+//! position yet, or this process has not claimed the camera so far. Those that it finds in the table then arrive twice, under one id.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::ownership::{INTERVAL, Positions};
+use super::ownership::Positions;
+use super::round::INTERVAL;
 use crate::checkpoint::Checkpoint;
 use crate::delivery::backlog::each_waiting;
 use crate::delivery::delivery_progress::DeliveryProgress;
