@@ -31,23 +31,27 @@ pub(super) struct PositionWrite {
 impl Positions {
     /// Writes positions as they move, until `closed`.
     pub(in crate::delivery) async fn run(self: Arc<Self>, closed: CancellationToken) {
-        let mut last = boot_time();
+        // The monotonic clock stands still while a host is suspended, the boot clock does not.
+        let (mut last, mut is_suspect) = (boot_time(), false);
         while closed.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_some() {
-            // The monotonic clock stands still while a host is suspended, the boot clock does not.
-            let held_up = boot_time().saturating_sub(last) > INTERVAL + LATE;
-            closed.run_until_cancelled(self.write(held_up)).await;
+            let began = boot_time();
+            is_suspect |= began.saturating_sub(last) > INTERVAL + LATE;
+            let written = closed.run_until_cancelled(self.write(is_suspect)).await;
             last = boot_time();
+            // Also where the process was suspended during the writes. Cameras that could not be asked for are asked for again.
+            is_suspect = last.saturating_sub(began) > INTERVAL || is_suspect && written != Some(true);
         }
     }
 
     /// Writes the positions that moved since the last time, and proves the ownership of cameras with undelivered records; of `all`
-    /// cameras after a suspension, in which they may have been taken over unnoticed.
-    pub(in crate::delivery) async fn write(&self, all: bool) {
+    /// cameras after a suspension, in which they may have been taken over unnoticed. Returns whether the table answered all of it.
+    pub(in crate::delivery) async fn write(&self, all: bool) -> bool {
         let claimed = self.claim_unfenced().await;
         let written = self.write_some(self.due(|_| all)).await;
         if claimed && written {
             self.gauge.works();
         }
+        claimed && written
     }
 
     /// Writes these cameras, and returns whether all of them are written.
