@@ -159,10 +159,15 @@ fn a_crash_costs_less_than_ten_seconds() {
     for seed in 0..20 {
         for (kind, times) in [&mut worker_ms, &mut leader_ms, &mut both_ms].into_iter().enumerate() {
             let mut world = settled(1_000 + seed, settings, 5);
-            world.run_until(world.now_ms + 20_000 + world.rng.random_range(0..4_000));
+            let until_ms = world.now_ms + world.rng.random_range(20_000..24_000);
+            world.run_until(until_ms);
             let leader = world.leader().unwrap();
             let other = world.living().into_iter().find(|worker| *worker != leader).unwrap();
-            let victims = [vec![other], vec![leader], vec![leader, other]].swap_remove(kind);
+            let victims = match kind {
+                0 => vec![other],
+                1 => vec![leader],
+                _ => vec![leader, other],
+            };
             for worker in victims {
                 world.at(world.now_ms, WorldEvent::Crash { worker, is_restarted: false });
             }
