@@ -41,7 +41,7 @@ pub enum CameraAction {
     },
     /// Give up the preparation.
     Cool,
-    /// Stop after the current frame, commit it, then report [`crate::WorkerInput::Stopped`].
+    /// Stop after the current frame, commit it, then report [`crate::WorkerInput::Stopped`]. A camera on hold has nothing to commit.
     Stop,
     /// Decide no further frame; the stream may be closed. [`CameraAction::Resume`] ends it.
     Hold,
@@ -473,7 +473,8 @@ impl CameraDuties {
     fn update_hold(&mut self, camera: &CameraKey) {
         let Some(CameraDuty::Running(duty)) = self.duties.get_mut(camera) else { return };
         let is_held = self.is_isolated || duty.owner.is_held();
-        if duty.is_held != is_held {
+        // A `Resume` would cancel a `Stop` that the camera has not carried out.
+        if duty.is_held != is_held && duty.stop == StopStage::Running {
             duty.is_held = is_held;
             self.act(camera, if is_held { CameraAction::Hold } else { CameraAction::Resume });
         }

@@ -244,3 +244,139 @@ impl PoolLead {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::MemoryTable;
+
+    /// A worker's lead on a table that answers at once.
+    struct Fixture {
+        lead: PoolLead,
+    }
+
+    impl Fixture {
+        fn new(name: &str) -> Self {
+            Self { lead: PoolLead::new(WorkerId::new(name)) }
+        }
+
+        fn read(&mut self, now_ms: u64, table: &MemoryTable) -> Option<LeadChange> {
+            self.lead.observe(now_ms, table.members().leader.as_ref())
+        }
+
+        /// Makes the calls that are due, and returns the changes.
+        fn run(&mut self, now_ms: u64, table: &mut MemoryTable) -> Vec<LeadChange> {
+            let calls: Vec<_> = self.lead.beat(now_ms).into_iter().chain(self.lead.claim(now_ms)).collect();
+            calls.iter().filter_map(|call| self.answer(now_ms, call, &table.apply(call))).collect()
+        }
+
+        fn answer(&mut self, now_ms: u64, call: &TableCall, answer: &TableAnswer) -> Option<LeadChange> {
+            match call {
+                TableCall::Lead { seen, .. } => self.lead.claimed(now_ms, *seen, answer),
+                TableCall::LeaderBeat { term, .. } => self.lead.beaten(now_ms, *term, answer),
+                TableCall::Resign { term, .. } => self.lead.resigned(now_ms, *term, answer),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// A table on which `a` leads since 0, with `b` as its deputy.
+    fn led_by_a() -> (MemoryTable, Fixture) {
+        let (mut table, mut a) = (MemoryTable::default(), Fixture::new("a"));
+        a.read(0, &table);
+        assert_eq!(a.run(0, &mut table), [LeadChange::Won { silent: None }]);
+        a.lead.set_deputies(vec![WorkerId::new("b")]);
+        assert!(a.run(0, &mut table).is_empty());
+        assert_eq!(a.lead.term(), Some(1));
+        (table, a)
+    }
+
+    #[test]
+    fn a_worker_claims_nothing_before_it_has_read_the_leaders_row() {
+        let mut a = Fixture::new("a");
+        assert!(a.run(60_000, &mut MemoryTable::default()).is_empty());
+    }
+
+    #[test]
+    fn a_deputy_takes_the_lead_after_five_seconds_of_silence_and_the_others_later() {
+        let (mut table, _) = led_by_a();
+        let (mut deputy, mut other) = (Fixture::new("b"), Fixture::new("c"));
+        deputy.read(100, &table);
+        other.read(100, &table);
+        assert!(deputy.run(5_099, &mut table).is_empty() && other.run(7_099, &mut table).is_empty());
+        let silent = Some(WorkerId::new("a"));
+        assert_eq!(deputy.run(5_100, &mut table), [LeadChange::Won { silent }]);
+        assert_eq!(deputy.lead.term(), Some(2));
+        assert!(other.run(7_100, &mut table).is_empty(), "the row has changed");
+        assert_eq!(other.lead.term(), None);
+    }
+
+    #[test]
+    fn a_leader_that_beats_stays_the_leader() {
+        let (mut table, mut a) = led_by_a();
+        let mut deputy = Fixture::new("b");
+        for second in 1..30 {
+            assert!(a.run(second * 1_000, &mut table).is_empty());
+            deputy.read(second * 1_000 + 500, &table);
+            assert!(deputy.run(second * 1_000 + 500, &mut table).is_empty());
+        }
+        assert_eq!(a.lead.written_ms(), Some(29_000));
+    }
+
+    #[test]
+    fn a_replaced_leader_steps_down_at_its_next_beat_or_read() {
+        for by_read in [true, false] {
+            let (mut table, mut a) = led_by_a();
+            let mut deputy = Fixture::new("b");
+            deputy.read(0, &table);
+            assert_eq!(deputy.run(5_000, &mut table).len(), 1);
+            let change = if by_read { a.read(6_000, &table) } else { a.run(6_000, &mut table).pop() };
+            assert_eq!((change, a.lead.term()), (Some(LeadChange::Lost), None));
+        }
+    }
+
+    #[test]
+    fn a_claim_whose_answer_was_lost_is_found_by_the_next_read() {
+        let (mut table, mut a) = (MemoryTable::default(), Fixture::new("a"));
+        a.read(0, &table);
+        let call = a.lead.claim(0).unwrap();
+        table.apply(&call);
+        assert_eq!(a.answer(1_000, &call, &TableAnswer::Failed), None);
+        assert_eq!(a.read(1_100, &table), Some(LeadChange::Won { silent: None }));
+        assert_eq!(a.lead.term(), Some(1));
+    }
+
+    #[test]
+    fn a_leader_that_resigns_leaves_a_vacancy_that_needs_no_silence() {
+        let (mut table, mut a) = led_by_a();
+        a.lead.resign(500);
+        assert_eq!(a.lead.term(), None, "it plans no more");
+        assert_eq!(a.run(500, &mut table), [LeadChange::Lost]);
+        let mut other = Fixture::new("c");
+        other.read(600, &table);
+        assert_eq!(other.run(600, &mut table), [LeadChange::Won { silent: None }]);
+    }
+
+    #[test]
+    fn a_beat_under_way_does_not_swallow_the_resignation() {
+        let (mut table, mut a) = led_by_a();
+        let beat = a.lead.beat(1_000).unwrap();
+        a.lead.resign(1_001);
+        assert!(a.run(1_001, &mut table).is_empty());
+        let answer = table.apply(&beat);
+        assert_eq!(a.answer(1_010, &beat, &answer), None);
+        assert_eq!(a.run(1_010, &mut table), [LeadChange::Lost]);
+        assert_eq!(table.members().leader.as_ref().and_then(|row| row.worker.clone()), None);
+    }
+
+    #[test]
+    fn a_stale_read_neither_starts_nor_ends_a_silence() {
+        let (mut table, mut a) = led_by_a();
+        let old = table.members().leader.clone();
+        a.run(1_000, &mut table);
+        let mut deputy = Fixture::new("b");
+        deputy.read(1_000, &table);
+        deputy.lead.observe(5_000, old.as_ref());
+        assert_eq!(deputy.lead.vacant_at(), Some(6_000));
+    }
+}

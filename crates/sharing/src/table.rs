@@ -36,7 +36,7 @@ pub struct PlanEntry {
 pub struct PlanRow {
     /// The term of the leader that wrote it.
     pub term: u64,
-    /// Rises with each plan of the worker.
+    /// Rises with each plan of the worker, and with each leader.
     pub number: u64,
     /// The cameras.
     pub cameras: BTreeMap<CameraKey, PlanEntry>,
@@ -122,7 +122,7 @@ pub enum TableCall {
         /// The plan.
         plan: PlanRow,
     },
-    /// Sets `plan` in a worker's row if there is one.
+    /// Raises `plan` in a worker's row to this number if there is a row and its number is lower.
     PointPlan {
         /// The worker.
         worker: WorkerId,
@@ -265,7 +265,8 @@ impl MemoryTable {
             TableCall::RaiseConfig { generation, version } => self.raise_config(*generation, version),
             TableCall::WritePlan { worker, plan } => self.write_plan(worker, plan),
             TableCall::PointPlan { worker, number } => {
-                self.members.workers.get_mut(worker).map(|row| row.plan = *number).is_some()
+                let row = self.members.workers.get_mut(worker).filter(|row| row.plan < *number);
+                row.map(|row| row.plan = *number).is_some()
             }
             TableCall::WriteLoads { worker, loads } => {
                 self.loads.insert(worker.clone(), loads.clone());

@@ -153,6 +153,8 @@ pub struct Worker {
     plan: (u64, u64),
     /// The number of the newest plan that the own row has pointed to.
     plan_wanted: u64,
+    /// The plan is read again though the own row points to no newer one: in case the pointer was lost.
+    is_plan_check_due: bool,
     lead: PoolLead,
     director: Option<PoolDirector>,
     watch: SilenceWatch,
@@ -196,6 +198,7 @@ impl Worker {
             loads_writes: CallTimer::new(offset(2, LOADS_MS)),
             plan: (0, 0),
             plan_wanted: 0,
+            is_plan_check_due: false,
             lead: PoolLead::new(settings.id.clone()),
             director: None,
             watch: SilenceWatch::default(),
@@ -442,6 +445,7 @@ impl Worker {
     fn plan_read(&mut self, now_ms: u64, answer: &TableAnswer) {
         self.plan_reads.retry(now_ms, RETRY_MIN_MS);
         let TableAnswer::Plan(plan) = answer else { return };
+        self.is_plan_check_due = false;
         let Some(plan) = plan.as_ref().filter(|plan| (plan.term, plan.number) > self.plan) else {
             self.plan_wanted = self.plan.1;
             return;
@@ -452,7 +456,7 @@ impl Worker {
     }
 
     fn is_plan_due(&self) -> bool {
-        self.plan_wanted > self.plan.1
+        self.plan_wanted > self.plan.1 || self.is_plan_check_due
     }
 
     fn members_read(&mut self, now_ms: u64, answer: &TableAnswer, out: &mut Vec<WorkerOutput>) {
@@ -621,6 +625,7 @@ impl Worker {
             return None;
         }
         self.duties.read_missing();
+        self.is_plan_check_due = self.membership.is_joined();
         Some(TableCall::WriteLoads { worker: self.settings.id.clone(), loads: self.loads.clone() })
     }
 

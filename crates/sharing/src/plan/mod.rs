@@ -45,6 +45,8 @@ use view::{CameraView, ItemSummary};
 const MAX_BULK_READS: usize = 4;
 /// Interval between two updates of the plan rows while many grants are answered.
 const PLAN_SYNC_MS: u64 = 50;
+/// Delay before planning again after an item has changed, so that the end of a hand-over makes room for the next one.
+const REPLAN_MS: u64 = 100;
 /// Interval between two parts of the audit.
 const AUDIT_STEP_MS: u64 = 10_000;
 
@@ -86,6 +88,8 @@ pub(crate) struct PoolDirector {
     rows: PlanRows,
     balance: BalanceWatch,
     plans_due_ms: Option<u64>,
+    /// The time at which to plan again because an item has changed; more often than the members are read.
+    replan_due_ms: Option<u64>,
     audit_due_ms: u64,
     audit_after: Option<CameraKey>,
     loads_due_ms: u64,
@@ -113,6 +117,7 @@ impl PoolDirector {
             rows: PlanRows::default(),
             balance: BalanceWatch::default(),
             plans_due_ms: None,
+            replan_due_ms: None,
             audit_due_ms: now_ms + AUDIT_STEP_MS,
             audit_after: None,
             loads_due_ms: now_ms,
@@ -158,6 +163,10 @@ impl PoolDirector {
 
     /// Returns the calls that are due.
     pub(crate) fn pump(&mut self, now_ms: u64) -> Vec<TableCall> {
+        if self.replan_due_ms.take_if(|due| now_ms >= *due).is_some() {
+            let members = std::mem::take(&mut self.members);
+            self.plan(now_ms, &members);
+        }
         let mut calls = self.read_unknown();
         calls.extend(self.read_offers(now_ms));
         calls.extend(self.audit(now_ms));
@@ -181,7 +190,7 @@ impl PoolDirector {
     pub(crate) fn wake_at(&self) -> u64 {
         let offers = self.cameras.values().filter_map(|view| view.offer.as_ref());
         let offers = offers.map(|offer| offer.read_due_ms).min();
-        [offers, self.plans_due_ms.filter(|_| self.is_informed())]
+        [offers, self.replan_due_ms, self.plans_due_ms.filter(|_| self.is_informed())]
             .into_iter()
             .flatten()
             .fold(self.audit_due_ms.min(self.loads_due_ms), u64::min)
@@ -194,6 +203,7 @@ impl PoolDirector {
         (self.audit_due_ms, self.loads_due_ms) = (u64::MAX, u64::MAX);
         self.balance = BalanceWatch::suspended();
         self.plans_due_ms = self.plans_due_ms.map(|_| 1);
+        self.replan_due_ms = None;
         for offer in self.cameras.values_mut().filter_map(|view| view.offer.as_mut()) {
             (offer.since_ms, offer.read_due_ms) = (0, 1);
         }
@@ -226,6 +236,7 @@ impl PoolDirector {
         let TableAnswer::Item(item) = answer else { return };
         if view.update(now_ms, item) {
             self.plans_due_ms.get_or_insert(now_ms);
+            self.replan_due_ms.get_or_insert(now_ms + REPLAN_MS);
         }
     }
 

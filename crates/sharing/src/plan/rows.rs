@@ -65,7 +65,9 @@ impl PlanRows {
         row: &MemberRow,
         cameras: BTreeMap<CameraKey, PlanEntry>,
     ) -> TableCall {
-        let number = self.written.get(worker).map_or(0, |plan| plan.number).max(row.plan) + 1;
+        // The term comes first, or a plan of the former leader could have the number of a later one, which the worker would not read.
+        let last = self.written.get(worker).map_or(0, |plan| plan.number).max(row.plan);
+        let number = last.max(term << 32) + 1;
         let plan = PlanRow { term, number, cameras: cameras.clone() };
         self.written.insert(worker.clone(), WrittenPlan { cameras, number, stage: PlanStage::Writing });
         TableCall::WritePlan { worker: worker.clone(), plan }
@@ -73,7 +75,7 @@ impl PlanRows {
 
     #[cfg(test)]
     pub(super) fn number(&self, worker: &WorkerId) -> u64 {
-        self.written.get(worker).map_or(0, |plan| plan.number)
+        self.written.get(worker).map_or(0, |plan| plan.number & 0xffff_ffff)
     }
 
     /// Takes the answer to a plan's write, and returns the call that points the worker to it.

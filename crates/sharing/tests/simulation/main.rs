@@ -7,6 +7,7 @@
 
 mod camera;
 mod requests;
+mod scenarios;
 mod verdict;
 mod world;
 
@@ -102,7 +103,15 @@ fn run_with_faults(seed: u64) -> Result<World, String> {
     }
     world.verdict.check_gaps();
     for camera in world.unowned() {
-        world.verdict.faults.push(format!("{camera} has no owner at the end"));
+        let item = world.table.item(&camera);
+        let leader = world.leader().map(|worker| world.workers[worker].worker.id().clone());
+        let (owner, next) = (item.owner.clone(), item.next.clone());
+        let (epoch, strikes, ready) = (item.epoch, item.strikes, item.ready);
+        let rows: Vec<_> = world.table.members().workers.keys().map(ToString::to_string).collect();
+        world.verdict.faults.push(format!(
+            "{camera} has no owner at the end: {owner:?}, epoch {epoch}, strikes {strikes}, next {next:?}, ready {ready}; \
+             leader {leader:?}, members {rows:?}"
+        ));
     }
     for camera in world.cameras() {
         let missing = world.missing(&camera, faults_end_ms);

@@ -47,6 +47,8 @@ pub(crate) struct WorldSettings {
     pub(crate) capacity_milli: u64,
     pub(crate) faults: NetworkFaults,
     pub(crate) when_away: WhenTableIsAway,
+    /// A worker that has left is replaced by a new one.
+    pub(crate) is_replaced: bool,
 }
 
 impl Default for WorldSettings {
@@ -58,6 +60,7 @@ impl Default for WorldSettings {
             capacity_milli: 1_000,
             faults: NetworkFaults::default(),
             when_away: WhenTableIsAway::Hold,
+            is_replaced: true,
         }
     }
 }
@@ -133,7 +136,7 @@ pub(crate) struct World {
     pub(crate) workers: Vec<SimWorker>,
     pub(crate) verdict: Verdict,
     pub(crate) requests: RequestTotals,
-    config: Arc<PoolConfig>,
+    pub(crate) config: Arc<PoolConfig>,
     queue: BinaryHeap<Reverse<Scheduled>>,
     scheduled: u64,
     instances: u64,
@@ -265,12 +268,18 @@ impl World {
         }
     }
 
+    /// Starts a worker with the world's configuration.
     pub(crate) fn join(&mut self) {
+        self.join_as(&[1]);
+    }
+
+    /// Starts a worker that reads these checkpoint formats.
+    pub(crate) fn join_as(&mut self, reads: &[u32]) {
         let number = self.workers.len();
         let settings = WorkerSettings {
             id: WorkerId::new(&format!("worker-{number:04}")),
             zone: ["a", "b", "c"][number % 3].into(),
-            reads: [1].into(),
+            reads: reads.iter().copied().collect(),
             when_away: self.settings.when_away,
             config: Arc::clone(&self.config),
         };
@@ -286,14 +295,25 @@ impl World {
             cut_until_ms: 0,
             steps: 0,
         });
-        let capacity = ResourceAmounts {
-            gpu_milli: self.settings.capacity_milli,
-            cpu_milli: 16_000,
-            memory_mib: 64_000,
-        };
-        let load = WorkerLoad { capacity, ..WorkerLoad::default() };
-        self.feed(number, WorkerInput::Load(load));
+        self.set_load(number, false);
         self.feed(number, WorkerInput::Ready);
+    }
+
+    /// Reports a worker's capacity, and whether it keeps up.
+    pub(crate) fn set_load(&mut self, worker: usize, is_overloaded: bool) {
+        let gpu_milli = self.settings.capacity_milli;
+        let capacity = ResourceAmounts { gpu_milli, cpu_milli: 64_000, memory_mib: 64_000 };
+        let load = WorkerLoad { capacity, is_overloaded, ..WorkerLoad::default() };
+        self.feed(worker, WorkerInput::Load(load));
+    }
+
+    /// Returns the living worker that runs a camera.
+    pub(crate) fn runner(&self, camera: &CameraKey) -> Option<usize> {
+        let item = self.table.item(camera);
+        self.living().into_iter().find(|worker| {
+            let local = self.workers[*worker].cameras.get(camera);
+            local.is_some_and(|local| local.epoch == Some(item.epoch) && local.frames() > 0)
+        })
     }
 
     fn crash(&mut self, worker: usize, is_restarted: bool) {
@@ -356,8 +376,10 @@ impl World {
             "drained with cameras"
         );
         self.workers[worker].state = WorkerState::Dead;
-        let delay_ms = self.rng.random_range(500..3_000);
-        self.after(delay_ms, WorldEvent::Join);
+        if self.settings.is_replaced {
+            let delay_ms = self.rng.random_range(500..3_000);
+            self.after(delay_ms, WorldEvent::Join);
+        }
     }
 
     fn chance(&mut self, per_mille: u32) -> bool {
@@ -434,9 +456,11 @@ impl World {
             }
             CameraAction::Stop | CameraAction::Hold | CameraAction::Resume => {
                 let Some(local) = self.workers[worker].cameras.get_mut(&camera) else { return };
-                local.is_held = action == CameraAction::Hold;
-                local.is_stopping = action == CameraAction::Stop;
-                local.is_stopped &= action != CameraAction::Resume;
+                match action {
+                    CameraAction::Stop => local.is_stopping = true,
+                    CameraAction::Hold => local.is_held = true,
+                    _ => (local.is_held, local.is_stopping, local.is_stopped) = (false, false, false),
+                }
             }
         }
     }
