@@ -8,7 +8,9 @@
 //! is silent. The other workers read only the leader's row, and take the lead [`NON_DEPUTY_DELAY_MS`] later.
 
 use crate::ids::WorkerId;
-use crate::limits::{LEADER_BEAT_MS, LEADER_SILENCE_MS, NON_DEPUTY_DELAY_MS, RETRY_MIN_MS};
+use crate::limits::{
+    LEADER_BEAT_MS, LEADER_SILENCE_MS, NON_DEPUTY_DELAY_MS, OBSERVATION_GAP_MS, RETRY_MIN_MS,
+};
 use crate::members::LeaderRow;
 use crate::table::{TableAnswer, TableCall};
 
@@ -18,6 +20,7 @@ pub(crate) struct PoolLead {
     me: WorkerId,
     /// The row as last seen, and the time at which it was first seen so; `None` before the first read.
     seen: Option<(Option<LeaderRow>, u64)>,
+    observed_ms: u64,
     own: Option<OwnLead>,
     is_claiming: bool,
 }
@@ -50,7 +53,7 @@ pub(crate) enum LeadChange {
 
 impl PoolLead {
     pub(crate) fn new(me: WorkerId) -> Self {
-        Self { me, seen: None, own: None, is_claiming: false }
+        Self { me, seen: None, observed_ms: 0, own: None, is_claiming: false }
     }
 
     /// Returns the term if this worker leads.
@@ -79,6 +82,13 @@ impl PoolLead {
         if is_new && !self.is_older(row) {
             self.seen = Some((row.cloned(), now_ms));
         }
+        if let Some((_, since_ms)) = &mut self.seen
+            && now_ms > self.observed_ms + OBSERVATION_GAP_MS
+        {
+            // The table was away, or this process slept: the leader has had no chance to be seen.
+            *since_ms = now_ms;
+        }
+        self.observed_ms = now_ms;
         let own_term = self.own.as_ref().map(|own| own.term);
         match row {
             Some(row) if own_term.is_some_and(|term| row.term > term) => self.lose(),
@@ -376,7 +386,7 @@ mod tests {
         a.run(1_000, &mut table);
         let mut deputy = Fixture::new("b");
         deputy.read(1_000, &table);
-        deputy.lead.observe(5_000, old.as_ref());
+        deputy.lead.observe(2_500, old.as_ref());
         assert_eq!(deputy.lead.vacant_at(), Some(6_000));
     }
 }

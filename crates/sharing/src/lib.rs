@@ -17,7 +17,22 @@
 //! - The table applies each conditional call atomically, as [`apply`] and [`MemoryTable`] do.
 //! - The shell makes the calls and answers each of them once, sends records in order, and wakes the step function in time. See
 //!   [`Worker`] and [`Owner`].
-//! - A single process uses [`Owner`] alone, with a fixed [`WorkerId`].
+//! - A single process uses [`Owner`] alone, with a fixed [`WorkerId`]:
+//!
+//! ```
+//! use sharing::{CameraItem, CameraKey, Owner, OwnerInput, OwnerSettings, WhenTableIsAway, WorkerId, apply};
+//!
+//! let (camera, worker) = (CameraKey::new("door"), WorkerId::new("this-host"));
+//! // Read the camera's item, and claim it by a conditional call; `apply` stands for the table.
+//! let there = CameraItem::default();
+//! let item = apply(&there, &there.claim_for(&worker))?;
+//! let settings = OwnerSettings { camera, worker, spec: "hash".into(), when_away: WhenTableIsAway::Publish };
+//! let mut owner = Owner::new(settings, &item, 0);
+//! // Make the calls that come out, answer each of them once, and wake the owner in time.
+//! let outputs = owner.step(0, OwnerInput::Wake);
+//! assert!(outputs.is_empty() && owner.wake_at().is_none());
+//! # Ok::<(), sharing::ItemRefusal>(())
+//! ```
 //!
 //! # Guarantees
 //!
@@ -29,8 +44,8 @@
 //! 4. a worker that was replaced sends nothing new after its successor has.
 //!
 //! They hold whatever members, lead, plan and placement do: those only decide which worker *should* have a camera, and a mistake
-//! costs a hand-over. With [`WhenTableIsAway::Publish`], an owner that dies while the table is away is the one exception to 1 and
-//! 2; its records are marked as not fenced.
+//! costs a hand-over. [`WhenTableIsAway::Publish`] gives 1, 3 and 4 up in two cases: an owner dies while the table is away, or it is
+//! cut off from a table that the others reach. Its records of that time are marked as not fenced.
 //!
 //! All times are milliseconds of the monotonic clock of one process. Clocks of two processes are never compared.
 

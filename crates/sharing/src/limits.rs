@@ -4,6 +4,10 @@
 pub const BEAT_MS: u64 = 2_000;
 /// Time for which a beat must stay unchanged, on the observer's clock, before its worker counts as silent: three beats.
 pub const SILENCE_MS: u64 = 6_000;
+/// Time for which a beat must stay unchanged before its worker counts as late: two beats.
+pub const LATE_MS: u64 = 4_000;
+/// Interval between two reads of the rows beyond which the observer starts to count again: it has seen too little.
+pub const OBSERVATION_GAP_MS: u64 = 3_000;
 /// Interval between two beats of the leader.
 pub const LEADER_BEAT_MS: u64 = 1_000;
 /// Time for which the leader's beat must stay unchanged before another worker takes the lead.

@@ -1,13 +1,14 @@
 //! Members of a pool: their rows, and the workers whose beat stands still.
 //!
 //! No clock is compared with another. A worker counts as silent when an observer has seen the same beat for [`SILENCE_MS`] of the
-//! observer's own monotonic clock. A mistake costs a hand-over of cameras, never a second owner: the camera's item decides.
+//! observer's own monotonic clock, and has kept reading meanwhile: after a gap of [`OBSERVATION_GAP_MS`] it starts to count again.
+//! Otherwise the first read after an outage of the table would find every worker silent. A mistake costs a hand-over of cameras, never a second owner: the camera's item decides.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::ids::WorkerId;
-use crate::limits::SILENCE_MS;
+use crate::limits::{OBSERVATION_GAP_MS, SILENCE_MS};
 use crate::placement::ResourceAmounts;
 
 /// The phase of a worker's life.
@@ -94,6 +95,7 @@ pub struct PoolMembers {
 pub(crate) struct SilenceWatch {
     /// The last beat of each worker, and the time at which it was first seen.
     beats: BTreeMap<WorkerId, (u64, u64)>,
+    observed_ms: u64,
 }
 
 /// A guard against taking a table that throttles for the death of most workers.
@@ -106,6 +108,10 @@ impl SilenceWatch {
     /// Notes the beats that a read has returned, and forgets workers without a row.
     pub(crate) fn observe(&mut self, now_ms: u64, workers: &BTreeMap<WorkerId, MemberRow>) {
         self.beats.retain(|worker, _| workers.contains_key(worker));
+        if now_ms > self.observed_ms + OBSERVATION_GAP_MS {
+            self.beats.values_mut().for_each(|seen| seen.1 = now_ms);
+        }
+        self.observed_ms = now_ms;
         for (worker, row) in workers {
             let seen = self.beats.entry(worker.clone()).or_insert((row.beat, now_ms));
             if seen.0 != row.beat {
@@ -119,6 +125,12 @@ impl SilenceWatch {
         self.beats.get(worker).filter(|(_, since_ms)| now_ms >= since_ms + for_ms).map(|(beat, _)| *beat)
     }
 
+    /// Returns the number of workers, some left out, whose beat has stood still for this long.
+    pub(crate) fn count_unchanged(&self, now_ms: u64, for_ms: u64, except: &[&WorkerId]) -> usize {
+        let others = self.beats.iter().filter(|(worker, _)| !except.contains(worker));
+        others.filter(|(_, (_, since_ms))| now_ms >= since_ms + for_ms).count()
+    }
+
     /// Returns the silent workers and their last beats.
     pub(crate) fn silent(&self, now_ms: u64) -> BTreeMap<WorkerId, u64> {
         let is_silent = |since: u64| now_ms >= since + SILENCE_MS;
@@ -130,16 +142,17 @@ impl SilenceWatch {
 impl MassDeathGuard {
     /// Returns `true` if the silent workers may be expelled now.
     ///
-    /// If more than half of the members, and more than one, fall silent, the leader first proves its own write path by a beat that
-    /// was sent after the suspicion, and waits as long as a silence lasts.
+    /// If more than half of the members, and more than one, are late, the leader first proves its own write path by a beat that was
+    /// sent after the suspicion, and waits as long as a silence lasts. Late ones count rather than silent ones: beats are out of
+    /// step, so those that die together fall silent one after the other, within the interval of a beat.
     pub(crate) fn allows(
         &mut self,
         now_ms: u64,
-        silent: usize,
+        late: usize,
         members: usize,
         last_write_ms: Option<u64>,
     ) -> bool {
-        if silent < 2 || silent * 2 <= members {
+        if late < 2 || late * 2 <= members {
             self.suspected_ms = None;
             return true;
         }
@@ -166,6 +179,17 @@ mod tests {
         assert_eq!(watch.silent(6_100), BTreeMap::from([(WorkerId::new("a"), 7)]));
         watch.observe(6_100, &rows(&[("a", 8), ("b", 2)]));
         assert!(watch.silent(6_100).is_empty(), "a beat in time wins");
+    }
+
+    #[test]
+    fn an_observer_that_could_not_read_starts_to_count_again() {
+        let mut watch = SilenceWatch::default();
+        watch.observe(0, &rows(&[("a", 7)]));
+        watch.observe(30_000, &rows(&[("a", 7)]));
+        assert!(watch.silent(30_000).is_empty(), "the table was away");
+        watch.observe(33_000, &rows(&[("a", 7)]));
+        watch.observe(36_000, &rows(&[("a", 7)]));
+        assert_eq!(watch.silent(36_000).len(), 1);
     }
 
     #[test]

@@ -338,3 +338,82 @@ impl MemoryTable {
         is_met
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::members::MemberPhase;
+
+    fn worker() -> WorkerId {
+        WorkerId::new("a")
+    }
+
+    fn joined() -> MemoryTable {
+        let mut table = MemoryTable::default();
+        let call = TableCall::Join { worker: worker(), row: MemberRow::default() };
+        assert_eq!(table.apply(&call), TableAnswer::Done);
+        assert_eq!(table.apply(&call), TableAnswer::Refused, "a second time");
+        table
+    }
+
+    fn beat(beat: u64) -> TableCall {
+        let row = MemberRow { beat, phase: MemberPhase::Ready, ..MemberRow::default() };
+        TableCall::Beat { worker: worker(), row }
+    }
+
+    #[test]
+    fn a_beat_keeps_the_plan_that_the_leader_has_pointed_to() {
+        let mut table = joined();
+        table.apply(&TableCall::PointPlan { worker: worker(), number: 7 });
+        assert_eq!(table.apply(&beat(1)), TableAnswer::Done);
+        let row = &table.members().workers[&worker()];
+        assert_eq!((row.plan, row.beat, row.phase), (7, 1, MemberPhase::Ready));
+    }
+
+    #[test]
+    fn the_number_of_a_plan_only_rises() {
+        let mut table = joined();
+        let answers =
+            [5, 4, 5, 6].map(|number| table.apply(&TableCall::PointPlan { worker: worker(), number }));
+        use TableAnswer::{Done, Refused};
+        assert_eq!(answers, [Done, Refused, Refused, Done]);
+    }
+
+    #[test]
+    fn a_beat_in_time_saves_a_worker_from_expulsion() {
+        let mut table = joined();
+        table.apply(&beat(3));
+        assert_eq!(table.apply(&TableCall::Expel { worker: worker(), beat: 2 }), TableAnswer::Refused);
+        assert_eq!(table.apply(&TableCall::Expel { worker: worker(), beat: 3 }), TableAnswer::Done);
+        assert_eq!(table.apply(&beat(4)), TableAnswer::Refused, "an expelled worker has no row to beat");
+    }
+
+    #[test]
+    fn a_plan_of_an_earlier_term_does_not_replace_a_later_one() {
+        let mut table = joined();
+        let plan =
+            |term| TableCall::WritePlan { worker: worker(), plan: PlanRow { term, ..PlanRow::default() } };
+        assert_eq!(table.apply(&plan(2)), TableAnswer::Done);
+        assert_eq!(table.apply(&plan(1)), TableAnswer::Refused);
+    }
+
+    #[test]
+    fn of_two_claims_of_the_lead_one_wins() {
+        let mut table = joined();
+        let claim = |name| TableCall::Lead { worker: WorkerId::new(name), seen: None };
+        assert_eq!(table.apply(&claim("a")), TableAnswer::Done);
+        assert_eq!(table.apply(&claim("b")), TableAnswer::Refused);
+        assert_eq!(table.members().leader.as_ref().map(|row| row.term), Some(1));
+    }
+
+    #[test]
+    fn of_two_newer_configurations_at_once_one_gets_the_generation() {
+        let mut table = joined();
+        let raise = |modified_ms| TableCall::RaiseConfig {
+            generation: 0,
+            version: ConfigVersion { modified_ms, digest: "d".into() },
+        };
+        assert_eq!(table.apply(&raise(1)), TableAnswer::Done);
+        assert_eq!(table.apply(&raise(2)), TableAnswer::Refused);
+    }
+}

@@ -4,10 +4,16 @@
 //! be late, lost or applied twice, and their answers may be lost. An event's id is chosen again each time it is decided, as in
 //! live mode.
 //!
-//! A message that is lost needs no action of its own: it is one that stays under way for ever. A pause needs none either: it is a
-//! worker whose actions come late.
+//! # How the states stay few
 //!
-//! Bounds of the state space: 2 workers, 2 grants, 2 events with 2 ids each, and [`MAX_LOG`] records in the sink.
+//! - The id of an event is the number of the start that decided it: ids differ whenever they may differ, which is the worst case.
+//! - A message that is lost is one that stays under way for ever. So is one whose answer is lost: its repetition is the next
+//!   delivery of the same message.
+//! - A pause is a worker whose actions come late, and a crash is one whose actions never come. Only a restart, which forgets
+//!   everything, is an action of its own.
+//! - The first grant goes to the first worker: the workers are alike.
+//!
+//! Bounds: 2 workers, 2 grants and 1 restart beyond them, 2 events, and [`MAX_LOG`] records in the sink.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -38,6 +44,8 @@ struct WriteAheadModel {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct ModelOwner {
     owner: Owner,
+    /// The number of the start, which is the id of every event that it decides.
+    start: u8,
     /// The ids of all events decided so far, which stand for the checkpoint.
     ids: Vec<u8>,
     attempt: Option<OwnerWrite>,
@@ -95,14 +103,14 @@ struct WriteAheadState {
     messages: BTreeSet<ModelMessage>,
     /// The records in the sink, with the epoch of their sender.
     log: Vec<(ModelRecord, u64)>,
+    starts: u8,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 enum WriteAheadAction {
     Grant(usize),
     Start(usize),
-    Crash(usize),
-    Decide(usize, u8),
+    Decide(usize),
     TableApplies { message: ModelMessage, is_kept: bool, is_answered: bool },
     WriteFails(usize),
     SinkAccepts { message: ModelMessage, records: usize, is_answered: bool },
@@ -115,7 +123,7 @@ fn worker_id(worker: usize) -> WorkerId {
 }
 
 impl WriteAheadModel {
-    fn start(self, worker: usize, item: &CameraItem) -> ModelOwner {
+    fn start(self, worker: usize, start: u8, item: &CameraItem) -> ModelOwner {
         let settings = OwnerSettings {
             camera: CameraKey::new("door"),
             worker: worker_id(worker),
@@ -124,6 +132,7 @@ impl WriteAheadModel {
         };
         ModelOwner {
             owner: Owner::with_rules(self.rules, settings, item, 0),
+            start,
             ids: item.state.checkpoint.to_vec(),
             attempt: None,
             is_sending: false,
@@ -160,8 +169,9 @@ impl WriteAheadState {
         }
     }
 
-    fn decide(&mut self, model: WriteAheadModel, worker: usize, id: u8) {
+    fn decide(&mut self, model: WriteAheadModel, worker: usize) {
         let Some(own) = &mut self.owners[worker] else { return };
+        let id = b'0' + own.start;
         own.ids.push(id);
         let seq = own.ids.len() as u64;
         let epoch = u8::try_from(own.owner.epoch()).unwrap();
@@ -198,7 +208,7 @@ impl WriteAheadState {
         let ModelMessage::Write(ModelWrite(write)) = message else { return None };
         let writer = self.writer_of(write);
         let result = apply_with(model.rules, &self.item, &ItemCall::Write(write.clone()));
-        if (result.is_err() || writer.is_none()) && (is_kept || !is_answered) {
+        if result.is_err() && is_kept {
             return None;
         }
         if !is_kept {
@@ -283,22 +293,22 @@ impl Model for WriteAheadModel {
             owners: [const { None }; WORKERS],
             messages: BTreeSet::new(),
             log: Vec::new(),
+            starts: 0,
         }]
     }
 
     fn actions(&self, state: &WriteAheadState, actions: &mut Vec<WriteAheadAction>) {
         for (worker, own) in state.owners.iter().enumerate() {
             let is_owner = state.item.owner == Some(worker_id(worker));
-            if state.item.epoch < self.grants {
+            if state.item.epoch < self.grants && (worker == 0 || state.item.epoch > 0) {
                 actions.push(WriteAheadAction::Grant(worker));
             }
-            if is_owner && own.as_ref().is_none_or(|own| own.owner.epoch() != state.item.epoch) {
+            if is_owner && u64::from(state.starts) <= self.grants {
                 actions.push(WriteAheadAction::Start(worker));
             }
             let Some(own) = own else { continue };
-            actions.push(WriteAheadAction::Crash(worker));
             if (own.ids.len() as u64) < self.events {
-                actions.extend([b'x', b'y'].map(|id| WriteAheadAction::Decide(worker, id)));
+                actions.push(WriteAheadAction::Decide(worker));
             }
             if own.attempt.is_some() {
                 actions.push(WriteAheadAction::WriteFails(worker));
@@ -312,7 +322,7 @@ impl Model for WriteAheadModel {
         for message in &state.messages {
             let message = message.clone();
             match &message {
-                ModelMessage::Write(_) => actions.extend([(false, true), (true, true), (false, false)].map(
+                ModelMessage::Write(_) => actions.extend([(false, true), (true, true), (true, false)].map(
                     |(is_kept, is_answered)| {
                         let message = message.clone();
                         WriteAheadAction::TableApplies { message, is_kept, is_answered }
@@ -339,16 +349,17 @@ impl Model for WriteAheadModel {
                 state.item = apply_with(self.rules, &state.item, &call).ok()?;
             }
             WriteAheadAction::Start(worker) => {
-                state.owners[worker] = Some(self.start(worker, &state.item));
+                state.starts += 1;
+                state.owners[worker] = Some(self.start(worker, state.starts, &state.item));
                 state.feed(*self, worker, 0, OwnerInput::Wake);
             }
-            WriteAheadAction::Crash(worker) => state.owners[worker] = None,
-            WriteAheadAction::Decide(worker, id) => state.decide(*self, worker, id),
+            WriteAheadAction::Decide(worker) => state.decide(*self, worker),
             WriteAheadAction::TableApplies { message, is_kept, is_answered } => {
                 state.table(*self, &message, is_kept, is_answered)?;
             }
             WriteAheadAction::WriteFails(worker) => {
                 state.owners[worker].as_mut()?.attempt = None;
+                // The message stays under way: it may have been applied, or be so later.
                 state.feed(*self, worker, 0, OwnerInput::WriteFailed);
                 state.feed(*self, worker, 1, OwnerInput::Wake);
             }

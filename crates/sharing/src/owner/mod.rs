@@ -53,8 +53,9 @@ use send_queue::SendQueue;
 pub enum WhenTableIsAway {
     /// Records wait for their write: late, never under two ids.
     Hold,
-    /// After [`TABLE_AWAY_MS`](crate::limits::TABLE_AWAY_MS) records are sent before their write is acknowledged, and marked as not fenced. No camera
-    /// changes hands while the table is away, so only an owner that dies in that time can cause a second id.
+    /// After [`TABLE_AWAY_MS`] records are sent before their write is acknowledged, and marked as not fenced. No camera changes hands
+    /// while the table is away for all, so only an owner that dies in that time causes a second id. An owner that alone is cut off
+    /// cannot know that: it sends on while its successor decides the same events again.
     #[default]
     Publish,
 }

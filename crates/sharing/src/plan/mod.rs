@@ -10,18 +10,10 @@
 //! | offered, and the next owner is gone or not ready after [`WARM_MS`](crate::limits::WARM_MS) | withdraws the offer |
 //! | offered, ready, and still with its owner after [`FORCE_MS`](crate::limits::FORCE_MS) | grants it to the next owner |
 //! | out of the configuration for [`REMOVED_MS`] | frees it |
-//!
-//! # Quarantine
-//!
-//! A camera whose footage kills its worker would kill one worker after the other. The item counts the owners in a row that died
-//! with the camera ([`crate::CameraItem::strikes`]), so the count outlives every leader, the one that it killed included. No clock
-//! is stored: the owner clears the count after ten minutes of its own clock. At the third strike the camera stays free for
-//! [`QUARANTINE_MS`] of the leader's clock, and then has one more try.
-//!
-//! The other cameras of the dead worker have a strike as well, and in a small pool they follow the culprit to the next victim. To
-//! quarantine all of them would be worse than the fault, so of the cameras of one dead worker that have reached the limit only half
-//! is quarantined, those with the most strikes first. If the culprit is in the other half, the next death halves that again.
 
+mod orphans;
+mod picture;
+mod reads;
 mod rows;
 mod view;
 
@@ -31,24 +23,20 @@ use std::sync::Arc;
 use crate::balance::{BalanceInput, BalanceWatch};
 use crate::ids::{CameraKey, WorkerId};
 use crate::item::{CameraItem, ItemCall};
-use crate::limits::{
-    AUDIT_MS, LOADS_MS, MAX_BALANCE_MOVES, MAX_DRAIN_MOVES, MAX_GRANTS, MAX_ITEMS_PER_READ, MAX_STRIKES,
-    MOVE_READ_MS, QUARANTINE_MS, REMOVED_MS,
-};
+use crate::limits::{LOADS_MS, MAX_BALANCE_MOVES, MAX_DRAIN_MOVES, MAX_GRANTS, REMOVED_MS};
 use crate::members::{ConfigVersion, MemberPhase, MemberRow};
-use crate::placement::{CameraDemand, PlacementBoard, ResourceAmounts, WorkerRoom};
-use crate::table::{CameraLoads, PlanEntry, PlanTask, TableAnswer, TableCall};
+use crate::placement::{CameraDemand, PlacementBoard, ResourceAmounts};
+use crate::table::{CameraLoads, TableAnswer, TableCall};
+use orphans::Orphan;
+use picture::{demand_of, is_fit};
+use reads::AUDIT_STEP_MS;
 use rows::PlanRows;
-use view::{CameraView, ItemSummary};
+use view::CameraView;
 
-/// Number of reads of many items under way.
-const MAX_BULK_READS: usize = 4;
 /// Interval between two updates of the plan rows while many grants are answered.
 const PLAN_SYNC_MS: u64 = 50;
 /// Delay before planning again after an item has changed, so that the end of a hand-over makes room for the next one.
 const REPLAN_MS: u64 = 100;
-/// Interval between two parts of the audit.
-const AUDIT_STEP_MS: u64 = 10_000;
 
 /// A camera of the configuration, as far as planning needs it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -93,14 +81,6 @@ pub(crate) struct PoolDirector {
     audit_due_ms: u64,
     audit_after: Option<CameraKey>,
     loads_due_ms: u64,
-}
-
-/// A camera that needs another owner.
-struct Orphan {
-    camera: CameraKey,
-    demand: CameraDemand,
-    strikes: u32,
-    dead_owner: Option<WorkerId>,
 }
 
 impl PoolDirector {
@@ -196,8 +176,8 @@ impl PoolDirector {
             .fold(self.audit_due_ms.min(self.loads_due_ms), u64::min)
     }
 
-    /// Replaces times by constants, so that a model's states stay few: offers began at 0, what is due is due at 1, and nothing
-    /// that repeats is due.
+    /// Replaces times by constants, so that a model's states stay few: offers began at 0, plans are due at 1, reads of offers at 2,
+    /// and nothing that repeats is due.
     #[cfg(test)]
     pub(crate) fn settle(&mut self) {
         (self.audit_due_ms, self.loads_due_ms) = (u64::MAX, u64::MAX);
@@ -205,7 +185,7 @@ impl PoolDirector {
         self.plans_due_ms = self.plans_due_ms.map(|_| 1);
         self.replan_due_ms = None;
         for offer in self.cameras.values_mut().filter_map(|view| view.offer.as_mut()) {
-            (offer.since_ms, offer.read_due_ms) = (0, 1);
+            (offer.since_ms, offer.read_due_ms) = (0, 2);
         }
     }
 
@@ -288,65 +268,6 @@ impl PoolDirector {
         }
     }
 
-    fn read_unknown(&mut self) -> Vec<TableCall> {
-        let mut calls = Vec::new();
-        while self.bulk_reads < MAX_BULK_READS {
-            let unknown =
-                self.cameras.iter_mut().filter(|(_, view)| view.item.is_none() && !view.is_being_read);
-            let cameras: Vec<_> = unknown
-                .take(MAX_ITEMS_PER_READ)
-                .map(|(camera, view)| {
-                    view.is_being_read = true;
-                    camera.clone()
-                })
-                .collect();
-            if cameras.is_empty() {
-                break;
-            }
-            self.bulk_reads += 1;
-            calls.push(TableCall::ReadItems { cameras });
-        }
-        calls
-    }
-
-    fn read_offers(&mut self, now_ms: u64) -> Vec<TableCall> {
-        let mut calls = Vec::new();
-        for (camera, view) in &mut self.cameras {
-            let Some(offer) = view.offer.as_mut().filter(|offer| now_ms >= offer.read_due_ms) else {
-                continue;
-            };
-            offer.read_due_ms = now_ms + MOVE_READ_MS;
-            if !view.is_being_read {
-                view.is_being_read = true;
-                calls.push(TableCall::ReadItem { camera: camera.clone() });
-            }
-        }
-        calls
-    }
-
-    /// Reads a part of the items again, so that each is read once per [`AUDIT_MS`].
-    fn audit(&mut self, now_ms: u64) -> Vec<TableCall> {
-        if now_ms < self.audit_due_ms {
-            return Vec::new();
-        }
-        self.audit_due_ms = now_ms + AUDIT_STEP_MS;
-        let steps = usize::try_from(AUDIT_MS / AUDIT_STEP_MS).unwrap_or(1).max(1);
-        let cameras = self.next_for_audit(self.cameras.len().div_ceil(steps));
-        let calls =
-            cameras.chunks(MAX_ITEMS_PER_READ).map(|part| TableCall::ReadItems { cameras: part.to_vec() });
-        let calls: Vec<_> = calls.collect();
-        self.bulk_reads += calls.len();
-        calls
-    }
-
-    fn next_for_audit(&mut self, count: usize) -> Vec<CameraKey> {
-        let after = self.audit_after.take();
-        let is_later = |camera: &&CameraKey| after.as_ref().is_none_or(|after| *camera > after);
-        let cameras: Vec<_> = self.cameras.keys().filter(is_later).take(count).cloned().collect();
-        self.audit_after = cameras.last().cloned().filter(|_| cameras.len() == count);
-        cameras
-    }
-
     fn queue_call(&mut self, camera: &CameraKey, call: ItemCall, target: Option<WorkerId>) {
         if let Some(view) = self.cameras.get_mut(camera) {
             (view.is_busy, view.target) = (true, target);
@@ -391,7 +312,7 @@ impl PoolDirector {
             let demand = demand_of(camera, settings, item, view.cost, self.generation);
             match (&item.owner, owner_row) {
                 (None, _) => {
-                    if let Some(strikes) = view.quarantined_until(now_ms) {
+                    if let Some(strikes) = view.strikes_to_grant(now_ms) {
                         orphans.push(Orphan { camera: camera.clone(), demand, strikes, dead_owner: None });
                     }
                 }
@@ -400,7 +321,7 @@ impl PoolDirector {
                     orphans.push(Orphan { camera: camera.clone(), demand, strikes, dead_owner });
                 }
                 (Some(_), Some(row)) if view.offer.is_none() && !is_fit(row, &demand) => {
-                    movers.push(camera.clone())
+                    movers.push(camera.clone());
                 }
                 (Some(_), Some(_)) => {}
             }
@@ -408,55 +329,6 @@ impl PoolDirector {
         gone.iter().for_each(|camera| drop(self.cameras.remove(camera)));
         frees.into_iter().for_each(|(camera, call)| self.queue_call(&camera, call, None));
         (orphans, movers)
-    }
-
-    fn grant_orphans(&mut self, now_ms: u64, mut orphans: Vec<Orphan>, board: &mut PlacementBoard) {
-        for camera in quarantine(&orphans) {
-            let Some(index) = orphans.iter().position(|orphan| orphan.camera == camera) else { continue };
-            let orphan = orphans.swap_remove(index);
-            self.free_quarantined(now_ms, &orphan);
-        }
-        self.grant_to_next_owners(&mut orphans, board);
-        let demands: Vec<_> = orphans.iter().map(|orphan| &orphan.demand).collect();
-        let placed: BTreeMap<_, _> = board.place(&demands).placed.into_iter().collect();
-        // The most important cameras first, since only some grants are under way at once.
-        orphans.sort_by_key(|orphan| (orphan.demand.priority, orphan.camera.clone()));
-        for orphan in &orphans {
-            if let Some(worker) = placed.get(&orphan.camera) {
-                self.queue_grant(orphan, worker.clone());
-            }
-        }
-    }
-
-    /// Grants cameras of a dead owner to the worker that was about to get them: it may have them warm.
-    fn grant_to_next_owners(&mut self, orphans: &mut Vec<Orphan>, board: &mut PlacementBoard) {
-        let mut rest = Vec::new();
-        for orphan in orphans.drain(..) {
-            let offer = self.cameras.get(&orphan.camera).and_then(|view| view.offer.as_ref());
-            let next = offer.map(|offer| offer.to.clone());
-            // The board counts the camera for its next owner already.
-            match next.filter(|next| board.rooms().get(next).is_some_and(|room| !room.is_closed)) {
-                Some(next) => self.queue_grant(&orphan, next),
-                None => rest.push(orphan),
-            }
-        }
-        *orphans = rest;
-    }
-
-    fn queue_grant(&mut self, orphan: &Orphan, to: WorkerId) {
-        let item = self.cameras.get(&orphan.camera).and_then(|view| view.item.as_ref());
-        if let Some(call) = item.map(|item| item.grant_to(to.clone(), orphan.strikes)) {
-            self.queue_call(&orphan.camera, call, Some(to));
-        }
-    }
-
-    fn free_quarantined(&mut self, now_ms: u64, orphan: &Orphan) {
-        let Some(view) = self.cameras.get_mut(&orphan.camera) else { return };
-        view.quarantined_until_ms = Some(now_ms + QUARANTINE_MS);
-        if let (Some(owner), Some(item)) = (orphan.dead_owner.clone(), &view.item) {
-            let call = ItemCall::Free { owner, epoch: item.epoch, strikes: orphan.strikes };
-            self.queue_call(&orphan.camera, call, None);
-        }
     }
 
     fn offer_movers(&mut self, movers: Vec<CameraKey>, board: &mut PlacementBoard) {
@@ -508,135 +380,4 @@ impl PoolDirector {
         let call = ItemCall::Offer { owner: owner.clone(), epoch: item.epoch, next: next.clone() };
         self.queue_call(camera, call, Some(next));
     }
-
-    fn owner_and_demand(&self, camera: &CameraKey) -> Option<(WorkerId, CameraDemand)> {
-        let (view, settings) = (self.cameras.get(camera)?, self.config.cameras.get(camera)?);
-        let item = view.item.as_ref()?;
-        let demand = demand_of(camera, settings, item, view.cost, self.generation);
-        Some((item.owner.clone()?, demand))
-    }
-
-    /// Returns the workers and their loads, with cameras on their way at the worker that gets them.
-    fn board(&self) -> PlacementBoard {
-        let room = |row: &MemberRow| WorkerRoom {
-            capacity: row.capacity,
-            load: ResourceAmounts::default(),
-            models: row.models.clone(),
-            zone: row.zone.clone(),
-            reads: row.reads.clone(),
-            generation: row.generation,
-            is_closed: row.phase != MemberPhase::Ready || row.is_overloaded,
-        };
-        let members = self.members.iter().filter(|(_, row)| row.phase != MemberPhase::Joining);
-        let mut board =
-            PlacementBoard::new(members.map(|(worker, row)| (worker.clone(), room(row))).collect());
-        for (camera, view) in &self.cameras {
-            let settings = self.config.cameras.get(camera);
-            if let (Some(settings), Some(item), Some(holder)) = (settings, &view.item, view.holder()) {
-                board.add(holder, &demand_of(camera, settings, item, view.cost, self.generation));
-            }
-        }
-        board
-    }
-
-    /// Returns the number of cameras that each worker gives or takes.
-    fn moving(&self) -> BTreeMap<WorkerId, usize> {
-        let mut moving = BTreeMap::new();
-        for view in self.cameras.values() {
-            let owner = view.item.as_ref().and_then(|item| item.owner.as_ref());
-            let next = view.offer.as_ref().map(|offer| &offer.to).or(view.target.as_ref());
-            if let (Some(owner), Some(next)) = (owner, next) {
-                for worker in [owner, next] {
-                    *moving.entry(worker.clone()).or_default() += 1;
-                }
-            }
-        }
-        moving
-    }
-
-    fn movable(&self) -> BTreeMap<WorkerId, Vec<CameraDemand>> {
-        let mut cameras: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for (camera, _) in self.cameras.iter().filter(|(_, view)| !view.is_busy && view.offer.is_none()) {
-            if let Some((owner, demand)) = self.owner_and_demand(camera) {
-                cameras.entry(owner).or_default().push(demand);
-            }
-        }
-        cameras
-    }
-
-    fn wanted_plans(&self) -> BTreeMap<WorkerId, BTreeMap<CameraKey, PlanEntry>> {
-        let mut wanted: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
-        for (camera, view) in &self.cameras {
-            let Some(item) = &view.item else { continue };
-            let mut add = |worker: &WorkerId, task| {
-                let entry = PlanEntry { epoch: item.epoch, task };
-                wanted.entry(worker.clone()).or_default().insert(camera.clone(), entry);
-            };
-            if let Some(owner) = &item.owner {
-                add(owner, if item.next.is_some() { PlanTask::Release } else { PlanTask::Run });
-            }
-            if let Some(next) = &item.next {
-                add(next, PlanTask::Warm);
-            }
-        }
-        wanted
-    }
-}
-
-impl CameraView {
-    /// Returns the strikes with which a free camera may be granted now; `None` while it is quarantined.
-    fn quarantined_until(&mut self, now_ms: u64) -> Option<u32> {
-        let strikes = self.item.as_ref().map_or(0, |item| item.strikes);
-        if strikes < MAX_STRIKES {
-            return Some(strikes);
-        }
-        let until_ms = *self.quarantined_until_ms.get_or_insert(now_ms + QUARANTINE_MS);
-        if now_ms < until_ms {
-            return None;
-        }
-        self.quarantined_until_ms = None;
-        Some(MAX_STRIKES - 1)
-    }
-}
-
-/// Returns `true` if the owner should keep the camera.
-fn is_fit(row: &MemberRow, demand: &CameraDemand) -> bool {
-    let room = WorkerRoom { reads: row.reads.clone(), generation: row.generation, ..WorkerRoom::default() };
-    row.phase != MemberPhase::Draining && !row.is_overloaded && room.can_run(demand)
-}
-
-fn demand_of(
-    camera: &CameraKey,
-    settings: &PoolCamera,
-    item: &ItemSummary,
-    cost: ResourceAmounts,
-    generation: u64,
-) -> CameraDemand {
-    CameraDemand {
-        camera: camera.clone(),
-        cost,
-        priority: settings.priority,
-        models: settings.models.clone(),
-        group: settings.group.clone(),
-        checkpoint_version: item.checkpoint_version,
-        // A camera that is new or has changed goes only to workers that know it as it is now.
-        min_generation: if item.spec == settings.spec { 0 } else { generation },
-    }
-}
-
-/// Returns the cameras to quarantine: of each dead worker half of those that have reached the limit, most strikes first.
-fn quarantine(orphans: &[Orphan]) -> Vec<CameraKey> {
-    let mut suspects: BTreeMap<&WorkerId, Vec<&Orphan>> = BTreeMap::new();
-    for orphan in orphans.iter().filter(|orphan| orphan.strikes >= MAX_STRIKES) {
-        if let Some(dead) = &orphan.dead_owner {
-            suspects.entry(dead).or_default().push(orphan);
-        }
-    }
-    let mut cameras = Vec::new();
-    for mut suspects in suspects.into_values() {
-        suspects.sort_by_key(|orphan| (std::cmp::Reverse(orphan.strikes), orphan.camera.clone()));
-        let half = suspects.len().div_ceil(2);
-        cameras.extend(suspects.into_iter().take(half).map(|orphan| orphan.camera.clone()));
-    }
-    cameras
 }

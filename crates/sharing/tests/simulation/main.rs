@@ -4,6 +4,11 @@
 //! A failing seed is printed. `SIMULATION_SEED=N cargo test -p sharing --test simulation faults` runs it alone, and
 //! `SIMULATION_SEEDS=50000` runs that many. `cargo test -p sharing --test simulation -- --ignored --nocapture` runs 1,000 cameras
 //! on 34 workers for an hour.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a failed test panics, and the figures are printed"
+)]
 
 mod camera;
 mod requests;
@@ -231,8 +236,7 @@ fn check_requests(world: &World, workers: usize, seconds: f64, events: u64) {
     let (formula_writes, formula_reads) = formula(workers, world.settings.cameras, events_per_s);
     let share = 100.0 * (writes + reads) / (formula_writes + formula_reads);
     println!(
-        "requests: {:.1} writes/s of {formula_writes:.1}, {:.1} reads/s of {formula_reads:.1}: {share:.0} % of the formula",
-        writes, reads
+        "requests: {writes:.1} writes/s of {formula_writes:.1}, {reads:.1} reads/s of {formula_reads:.1}: {share:.0} % of the formula"
     );
     println!("requests by kind: {:?}", world.requests.calls);
     assert!(

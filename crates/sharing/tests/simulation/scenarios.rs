@@ -190,3 +190,31 @@ fn a_new_worker_gets_its_part_by_moves_that_repeat_nothing() {
     assert_eq!(world.verdict.repeats, 0);
     assert!(world.verdict.faults.is_empty(), "{:?}", world.verdict.faults);
 }
+
+#[test]
+fn a_worker_that_does_not_release_its_cameras_loses_them_by_force() {
+    let mut world = settled(31, WorldSettings::default(), 3);
+    run_for(&mut world, 20);
+    let camera = world.cameras().swap_remove(0);
+    let slow = world.runner(&camera).unwrap();
+    world.stuck.insert(slow);
+    world.set_load(slow, true);
+    run_for(&mut world, 12);
+    assert_eq!(world.runner(&camera), Some(slow), "not before the time of a hand-over is over");
+    run_for(&mut world, 60);
+    assert!(world.cameras().iter().all(|camera| world.runner(camera).is_some_and(|worker| worker != slow)));
+    assert!(world.verdict.faults.is_empty(), "{:?}", world.verdict.faults);
+}
+
+#[test]
+fn a_next_owner_that_never_becomes_ready_is_passed_over() {
+    let mut world = settled(32, WorldSettings { cameras: 12, ..WorldSettings::default() }, 3);
+    run_for(&mut world, 60);
+    let leaver = world.living().into_iter().find(|worker| Some(*worker) != world.leader()).unwrap();
+    let stuck = world.living().into_iter().find(|worker| *worker != leaver).unwrap();
+    world.stuck.insert(stuck);
+    world.set_load(leaver, true);
+    run_for(&mut world, 60);
+    assert!(world.cameras().iter().all(|camera| world.runner(camera).is_some_and(|worker| worker != leaver)));
+    assert!(world.verdict.faults.is_empty(), "{:?}", world.verdict.faults);
+}

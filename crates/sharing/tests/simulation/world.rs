@@ -1,7 +1,7 @@
 //! Workers, tables and sink in virtual time. Everything follows from the seed.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
 use rand::rngs::StdRng;
@@ -147,6 +147,8 @@ pub(crate) struct World {
     lost_ms: BTreeMap<CameraKey, u64>,
     /// The last decided frame: time, worker.
     looked_ms: BTreeMap<CameraKey, (u64, usize)>,
+    /// Workers whose cameras neither stop nor become warm.
+    pub(crate) stuck: BTreeSet<usize>,
     pub(crate) takeovers_ms: Vec<u64>,
     pub(crate) hand_overs_ms: Vec<u64>,
 }
@@ -179,6 +181,7 @@ impl World {
             is_crash_measured: true,
             lost_ms: BTreeMap::new(),
             looked_ms: BTreeMap::new(),
+            stuck: BTreeSet::new(),
             takeovers_ms: Vec::new(),
             hand_overs_ms: Vec::new(),
             settings,
@@ -225,7 +228,7 @@ impl World {
             WorldEvent::Wake(worker) => self.wake(worker),
             WorldEvent::Request { call, asker } => self.request(call, asker),
             WorldEvent::Answer { worker, call, answer } => {
-                self.feed(worker, WorkerInput::Answer { call, answer })
+                self.feed(worker, WorkerInput::Answer { call: Box::new(call), answer });
             }
             WorldEvent::Deliver { camera, epoch, records } => {
                 records.iter().for_each(|record| self.verdict.accept(&camera, epoch, record));
@@ -235,7 +238,7 @@ impl World {
             }
             WorldEvent::Step { worker, camera, instance } => self.step_camera(worker, &camera, instance),
             WorldEvent::Warmed { worker, camera, instance } => {
-                if self.has_instance(worker, &camera, instance) {
+                if self.has_instance(worker, &camera, instance) && !self.stuck.contains(&worker) {
                     self.feed(worker, WorkerInput::Warmed { camera });
                 }
             }
@@ -457,7 +460,7 @@ impl World {
             CameraAction::Stop | CameraAction::Hold | CameraAction::Resume => {
                 let Some(local) = self.workers[worker].cameras.get_mut(&camera) else { return };
                 match action {
-                    CameraAction::Stop => local.is_stopping = true,
+                    CameraAction::Stop => local.is_stopping = !self.stuck.contains(&worker),
                     CameraAction::Hold => local.is_held = true,
                     _ => (local.is_held, local.is_stopping, local.is_stopped) = (false, false, false),
                 }

@@ -11,6 +11,21 @@
 //! - Each [`CameraAction::Send`] gets one [`WorkerInput::Sent`], each `Stop` one `Stopped`, each `Warm` one `Warmed` (or none if the
 //!   camera cannot start).
 //! - After [`WorkerOutput::Left`] the worker is over. An expelled process makes a new one under a new id.
+//!
+//! # Courtesy
+//!
+//! A worker without an acknowledged beat for five seconds is about to be expelled if it alone is cut off, and must continue if the
+//! table is away for all. It cannot know which. With [`WhenTableIsAway::Hold`] it puts its cameras on hold, which frees their
+//! connections for the successor and loses nothing; with `Publish` they continue, as that choice demands. Safety needs neither.
+//!
+//! # The plan and its number
+//!
+//! A worker reads its own row twice per second, and its plan only if the row points to a newer one. The number of a plan begins
+//! with the leader's term and the pointer only rises. Otherwise a plan of a former leader could have the number of a later plan,
+//! and the worker would never read the later one. A plan is read once more every half minute, in case a pointer was lost.
+
+mod answers;
+mod leading;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -18,20 +33,14 @@ use std::sync::Arc;
 use crate::call_timer::CallTimer;
 use crate::hand_over::{CameraAction, CameraDuties, DutyOutput};
 use crate::ids::{CameraKey, WorkerId, spread};
-use crate::item::ItemCall;
-use crate::lead::{LeadChange, PoolLead};
-use crate::limits::{
-    DRAIN_ALONE_MS, LEADER_SILENCE_MS, LOADS_MS, MAX_DEPUTIES, MEMBERS_READ_MS, RETRY_MIN_MS,
-};
+use crate::lead::PoolLead;
+use crate::limits::{DRAIN_ALONE_MS, LOADS_MS, MEMBERS_READ_MS};
 use crate::members::{ConfigRow, MassDeathGuard, MemberPhase, MemberRow, PoolMembers, SilenceWatch};
 use crate::membership::WorkerMembership;
 use crate::owner::{OwnerCommit, WhenTableIsAway};
 use crate::placement::ResourceAmounts;
 use crate::plan::{PoolConfig, PoolDirector};
 use crate::table::{CameraLoads, TableAnswer, TableCall};
-
-/// Time for which a former leader's own beat must have stood still to expel it at once: twice the interval of beats.
-const FORMER_LEADER_SILENCE_MS: u64 = LEADER_SILENCE_MS - MEMBERS_READ_MS;
 
 /// Settings of a worker process.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -80,7 +89,7 @@ pub enum WorkerInput {
     /// The answer to a call.
     Answer {
         /// The call.
-        call: TableCall,
+        call: Box<TableCall>,
         /// The answer.
         answer: TableAnswer,
     },
@@ -230,7 +239,7 @@ impl Worker {
             WorkerInput::Drain { by_ms } => self.start_drain(now_ms, by_ms),
             WorkerInput::Answer { call, answer } => self.answer(now_ms, &call, &answer, &mut out),
             WorkerInput::Commit { camera, epoch, commit } => {
-                self.duties.commit(now_ms, &camera, epoch, commit)
+                self.duties.commit(now_ms, &camera, epoch, commit);
             }
             WorkerInput::Sent { camera, epoch, up_to } => self.duties.sent(now_ms, &camera, epoch, up_to),
             WorkerInput::Warmed { camera } => self.duties.warmed(now_ms, &camera),
@@ -330,240 +339,8 @@ impl Worker {
         self.drain = Some(WorkerDrain { by_ms, is_late, is_informed, leave: CallTimer::new(now_ms) });
     }
 
-    fn answer(&mut self, now_ms: u64, call: &TableCall, answer: &TableAnswer, out: &mut Vec<WorkerOutput>) {
-        match call {
-            TableCall::Join { .. } => self.beaten(now_ms, true, answer),
-            TableCall::Beat { .. } => self.beaten(now_ms, false, answer),
-            TableCall::Leave { .. } => self.left(now_ms, answer),
-            TableCall::ReadMembers => self.members_read(now_ms, answer, out),
-            TableCall::ReadOwnRow { .. } => {
-                if let Some(number) = self.membership.row_read(now_ms, answer) {
-                    self.plan_wanted = self.plan_wanted.max(number);
-                }
-            }
-            TableCall::ReadLeader => {
-                self.leader_reads.finish(now_ms, MEMBERS_READ_MS);
-                if let TableAnswer::Leader(row) = answer {
-                    let change = self.lead.observe(now_ms, row.as_ref());
-                    self.change_lead(now_ms, change);
-                }
-            }
-            TableCall::ReadPlan { .. } => self.plan_read(now_ms, answer),
-            TableCall::WriteLoads { .. } => drop(self.loads_writes.finish(now_ms, LOADS_MS)),
-            TableCall::Lead { seen, .. } => {
-                let change = self.lead.claimed(now_ms, *seen, answer);
-                self.leader_reads.hasten(now_ms);
-                self.change_lead(now_ms, change);
-            }
-            TableCall::LeaderBeat { term, .. } => {
-                let change = self.lead.beaten(now_ms, *term, answer);
-                self.change_lead(now_ms, change);
-            }
-            TableCall::Resign { term, .. } => {
-                let change = self.lead.resigned(now_ms, *term, answer);
-                self.change_lead(now_ms, change);
-            }
-            TableCall::RaiseConfig { .. } => {
-                self.is_raising_config = false;
-                self.members_reads.hasten(now_ms);
-            }
-            TableCall::Expel { worker, .. } => self.expelled(now_ms, worker, answer),
-            TableCall::Item { .. } | TableCall::ReadItem { .. } | TableCall::ReadItems { .. } => {
-                self.item_answer(now_ms, call, answer);
-            }
-            TableCall::WritePlan { .. } | TableCall::PointPlan { .. } | TableCall::ReadLoads => {
-                self.director_answer(now_ms, call, answer, out);
-            }
-        }
-    }
-
-    fn item_answer(&mut self, now_ms: u64, call: &TableCall, answer: &TableAnswer) {
-        match call {
-            TableCall::Item { camera, call: call @ (ItemCall::Write(_) | ItemCall::Ready { .. }) } => {
-                self.duties.item_answered(now_ms, camera, call, answer);
-            }
-            TableCall::Item { camera, .. } => {
-                if let Some(director) = &mut self.director {
-                    director.item_answered(now_ms, camera, answer);
-                }
-            }
-            TableCall::ReadItem { camera } => {
-                if let Some(director) = &mut self.director {
-                    director.item_read(now_ms, camera, answer);
-                }
-                self.duties.item_read(now_ms, camera, answer);
-            }
-            TableCall::ReadItems { cameras } => {
-                if let Some(director) = &mut self.director {
-                    let was_informed = director.is_informed();
-                    director.items_read(now_ms, cameras, answer);
-                    if !was_informed && director.is_informed() {
-                        director.plan(now_ms, &self.members.workers);
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn director_answer(
-        &mut self,
-        now_ms: u64,
-        call: &TableCall,
-        answer: &TableAnswer,
-        out: &mut Vec<WorkerOutput>,
-    ) {
-        let Some(director) = &mut self.director else { return };
-        match (call, answer) {
-            (TableCall::WritePlan { worker, plan }, answer) => {
-                out.extend(director.plan_written(worker, plan.number, answer).map(WorkerOutput::Call));
-            }
-            (TableCall::PointPlan { worker, number }, answer) => {
-                director.plan_pointed(now_ms, worker, *number, answer);
-            }
-            (TableCall::ReadLoads, TableAnswer::Loads(loads)) => director.set_loads(loads),
-            _ => {}
-        }
-    }
-
-    fn beaten(&mut self, now_ms: u64, is_join: bool, answer: &TableAnswer) {
-        if !self.membership.beaten(now_ms, is_join, answer) {
-            self.duties.abort_all();
-            self.end = Some(WorkerEnd::Expelled);
-        } else if *answer == TableAnswer::Done {
-            self.duties.set_isolated(false);
-        }
-    }
-
-    fn left(&mut self, now_ms: u64, answer: &TableAnswer) {
-        match (answer, &mut self.drain) {
-            (TableAnswer::Failed, Some(drain)) => drain.leave.retry(now_ms, RETRY_MIN_MS),
-            _ => self.end = Some(WorkerEnd::Drained),
-        }
-    }
-
-    fn plan_read(&mut self, now_ms: u64, answer: &TableAnswer) {
-        self.plan_reads.retry(now_ms, RETRY_MIN_MS);
-        let TableAnswer::Plan(plan) = answer else { return };
-        self.is_plan_check_due = false;
-        let Some(plan) = plan.as_ref().filter(|plan| (plan.term, plan.number) > self.plan) else {
-            self.plan_wanted = self.plan.1;
-            return;
-        };
-        self.plan = (plan.term, plan.number);
-        self.plan_wanted = plan.number;
-        self.duties.follow(now_ms, plan);
-    }
-
     fn is_plan_due(&self) -> bool {
         self.plan_wanted > self.plan.1 || self.is_plan_check_due
-    }
-
-    fn members_read(&mut self, now_ms: u64, answer: &TableAnswer, out: &mut Vec<WorkerOutput>) {
-        self.members_reads.finish(now_ms, MEMBERS_READ_MS);
-        let TableAnswer::Members(members) = answer else { return };
-        self.members.clone_from(members);
-        if let Some(drain) = &mut self.drain {
-            drain.is_informed = true;
-        }
-        self.watch.observe(now_ms, &members.workers);
-        let change = self.lead.observe(now_ms, members.leader.as_ref());
-        self.change_lead(now_ms, change);
-        self.settle_config(now_ms, out);
-        self.lead_pool(now_ms, out);
-    }
-
-    /// Compares this worker's configuration with the newest one of the pool.
-    fn settle_config(&mut self, now_ms: u64, out: &mut Vec<WorkerOutput>) {
-        let newest = self.members.config.clone().unwrap_or_default();
-        let own = &self.settings.config.version;
-        if *own == newest.version && self.membership.row().generation != newest.generation {
-            self.membership.row_mut().generation = newest.generation;
-            self.membership.set_phase(now_ms, self.membership.row().phase);
-        }
-        self.is_config_settled = newest.generation > 0 && *own <= newest.version;
-        let is_newer = newest.generation == 0 || *own > newest.version;
-        if is_newer && !self.is_raising_config {
-            self.is_raising_config = true;
-            let version = own.clone();
-            out.push(WorkerOutput::Call(TableCall::RaiseConfig { generation: newest.generation, version }));
-        }
-        if *own < newest.version && self.lead.term().is_some() {
-            // Another worker has a newer configuration and must plan.
-            self.lead.resign(now_ms);
-            self.director = None;
-        }
-    }
-
-    fn change_lead(&mut self, now_ms: u64, change: Option<LeadChange>) {
-        match (change, self.lead.term()) {
-            (Some(LeadChange::Won { silent }), Some(term)) => {
-                self.former_leader = silent;
-                self.members_reads.hasten(now_ms);
-                let (config, generation) =
-                    (Arc::clone(&self.settings.config), self.membership.row().generation);
-                self.director = Some(PoolDirector::new(now_ms, term, config, generation));
-            }
-            (Some(_), _) => self.director = None,
-            (None, _) => {}
-        }
-    }
-
-    /// Does the leader's work after a read of the members.
-    fn lead_pool(&mut self, now_ms: u64, out: &mut Vec<WorkerOutput>) {
-        let Some(director) = &mut self.director else { return };
-        let generation = self.membership.row().generation;
-        if generation > 0 {
-            director.set_config(Arc::clone(&self.settings.config), generation);
-            director.plan(now_ms, &self.members.workers);
-        }
-        self.lead.set_deputies(self.deputies());
-        for (worker, beat) in self.expellable(now_ms) {
-            if self.expelling.insert(worker.clone()) {
-                out.push(WorkerOutput::Call(TableCall::Expel { worker, beat }));
-            }
-        }
-    }
-
-    /// Returns the ready workers with the smallest ids beside this one.
-    fn deputies(&self) -> Vec<WorkerId> {
-        let workers = self.members.workers.iter();
-        let ready =
-            workers.filter(|(worker, row)| row.phase == MemberPhase::Ready && **worker != self.settings.id);
-        ready.take(MAX_DEPUTIES).map(|(worker, _)| worker.clone()).collect()
-    }
-
-    /// Returns the workers that count as dead, and their last beats.
-    fn expellable(&mut self, now_ms: u64) -> Vec<(WorkerId, u64)> {
-        let mut silent = self.watch.silent(now_ms);
-        silent.remove(&self.settings.id);
-        let former = self.former_leader.clone();
-        let former = former.and_then(|worker| {
-            let beat = self.watch.unchanged(now_ms, &worker, FORMER_LEADER_SILENCE_MS)?;
-            Some((worker, beat))
-        });
-        if let Some((worker, _)) = &former {
-            silent.remove(worker);
-        }
-        let members = self.members.workers.len();
-        let mut expellable = Vec::from_iter(former);
-        if self.guard.allows(now_ms, silent.len(), members, self.lead.written_ms()) {
-            expellable.extend(silent);
-        }
-        expellable
-    }
-
-    fn expelled(&mut self, now_ms: u64, worker: &WorkerId, answer: &TableAnswer) {
-        self.expelling.remove(worker);
-        if *answer != TableAnswer::Done {
-            self.members_reads.hasten(now_ms);
-            return;
-        }
-        self.former_leader.take_if(|former| former == worker);
-        self.members.workers.remove(worker);
-        if let Some(director) = &mut self.director {
-            director.plan(now_ms, &self.members.workers);
-        }
     }
 
     fn can_lead(&self) -> bool {

@@ -8,108 +8,31 @@
 //!
 //! The plan only says which items to read. The item decides.
 
+mod action;
+mod duty;
+#[cfg(test)]
+mod model_access;
+
+pub use action::CameraAction;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::ids::{CameraKey, WorkerId};
-use crate::item::{CameraItem, CameraResumeState, ItemCall, OwnerAfter, PendingRecord};
-use crate::limits::{FORCE_MS, HAND_OVER_READ_MS, MAX_DRAIN_MOVES};
+use crate::item::{CameraItem, ItemCall, OwnerAfter};
+use crate::limits::{HAND_OVER_READ_MS, MAX_DRAIN_MOVES};
 use crate::owner::{
     CommitRejection, Owner, OwnerCommit, OwnerEnd, OwnerInput, OwnerOutput, OwnerSettings, WhenTableIsAway,
 };
 use crate::plan::PoolConfig;
 use crate::table::{PlanEntry, PlanRow, PlanTask, TableAnswer, TableCall};
-
-/// Interval at which a next owner reads the item when the hand-over takes longer than expected.
-const SLOW_READ_MS: u64 = 1_000;
-
-/// A local action for one camera.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum CameraAction {
-    /// Run the camera from this state, which may be newer than that of [`CameraAction::Warm`]. Its records carry the epoch.
-    Start {
-        /// The epoch of the ownership.
-        epoch: u64,
-        /// The state to resume from.
-        state: CameraResumeState,
-    },
-    /// Prepare to run the camera: load its models, read from this state's position, decode nothing yet. Report
-    /// [`crate::WorkerInput::Warmed`] once [`CameraAction::Start`] could follow without a gap.
-    Warm {
-        /// The state of the present owner.
-        state: CameraResumeState,
-    },
-    /// Give up the preparation.
-    Cool,
-    /// Stop after the current frame, commit it, then report [`crate::WorkerInput::Stopped`]. A camera on hold has nothing to commit.
-    Stop,
-    /// Decide no further frame; the stream may be closed. [`CameraAction::Resume`] ends it.
-    Hold,
-    /// Decide again, after `Hold` or `Stop`.
-    Resume,
-    /// Send these records to the required sinks, in order, then report [`crate::WorkerInput::Sent`].
-    Send {
-        /// The epoch of the ownership.
-        epoch: u64,
-        /// The records.
-        records: Vec<PendingRecord>,
-        /// `false` if a record's write is not acknowledged.
-        is_fenced: bool,
-    },
-    /// The commit was not taken.
-    Rejected(CommitRejection),
-    /// Stop at once and drop all work: the camera has another owner.
-    Abort,
-    /// The camera was handed over or freed: forget it.
-    Released,
-}
+use duty::{CameraDuty, RunningDuty, StopStage, WarmDuty};
 
 /// An output for one worker.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum DutyOutput {
     Call(TableCall),
     Camera(CameraKey, CameraAction),
-}
-
-/// A worker's side of one camera.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum CameraDuty {
-    /// The item is being read.
-    Reading {
-        retry_at_ms: Option<u64>,
-    },
-    Warm(WarmDuty),
-    Running(Box<RunningDuty>),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct WarmDuty {
-    epoch: u64,
-    since_ms: u64,
-    is_warm: bool,
-    /// The time of the next call on the item; `None` while one is under way or none is needed.
-    call_due_ms: Option<u64>,
-    is_announced: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct RunningDuty {
-    owner: Owner,
-    /// The time of the next read of the item; `None` while one is under way or none is needed.
-    read_due_ms: Option<u64>,
-    is_releasing: bool,
-    is_held: bool,
-    stop: StopStage,
-}
-
-/// The stages of a running camera's end.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum StopStage {
-    Running,
-    /// The camera was asked to stop; this is the owner after the final write.
-    Stopping(OwnerAfter),
-    /// The owner makes the final write.
-    Ending,
 }
 
 /// The cameras of one worker. Bounded by the cameras of its plan.
@@ -526,76 +449,21 @@ impl CameraDuties {
     }
 
     fn wake_camera(&mut self, now_ms: u64, camera: &CameraKey) {
-        let is_due = |due: &mut Option<u64>| due.take_if(|at| now_ms >= *at).is_some();
-        match self.duties.get_mut(camera) {
-            Some(CameraDuty::Reading { retry_at_ms }) => {
-                if is_due(retry_at_ms) {
-                    self.read(camera);
-                }
+        let Some(duty) = self.duties.get_mut(camera) else { return };
+        let is_due = duty.take_due(now_ms);
+        match duty {
+            CameraDuty::Warm(duty) if is_due && duty.is_warm && !duty.is_announced => {
+                let call = ItemCall::Ready { epoch: duty.epoch, next: self.me.clone() };
+                self.out.push(DutyOutput::Call(TableCall::Item { camera: camera.clone(), call }));
             }
-            Some(CameraDuty::Warm(duty)) => {
-                if is_due(&mut duty.call_due_ms) {
-                    let ready = ItemCall::Ready { epoch: duty.epoch, next: self.me.clone() };
-                    if duty.is_warm && !duty.is_announced {
-                        self.out
-                            .push(DutyOutput::Call(TableCall::Item { camera: camera.clone(), call: ready }));
-                    } else {
-                        self.read(camera);
-                    }
-                }
-            }
-            Some(CameraDuty::Running(duty)) => {
-                if is_due(&mut duty.read_due_ms) {
-                    self.read(camera);
-                }
-                self.feed(now_ms, camera, OwnerInput::Wake);
-            }
-            None => {}
+            _ if is_due => self.read(camera),
+            _ => {}
         }
-    }
-
-    /// Replaces times by constants, so that a model's states stay few: calls are due at 1; see [`Owner`] for the rest.
-    #[cfg(test)]
-    pub(crate) fn settle(&mut self) {
-        for duty in self.duties.values_mut() {
-            match duty {
-                CameraDuty::Reading { retry_at_ms } => *retry_at_ms = retry_at_ms.map(|_| 1),
-                CameraDuty::Warm(duty) => {
-                    (duty.since_ms, duty.call_due_ms) = (0, duty.call_due_ms.map(|_| 1))
-                }
-                CameraDuty::Running(duty) => {
-                    duty.read_due_ms = duty.read_due_ms.map(|_| 1);
-                    duty.owner.settle();
-                }
-            }
-        }
-    }
-
-    /// Returns `true` if this worker runs the camera under this epoch and nothing is about to end that.
-    #[cfg(test)]
-    pub(crate) fn is_running(&self, camera: &CameraKey, epoch: u64) -> bool {
-        matches!(self.duties.get(camera), Some(CameraDuty::Running(duty))
-            if duty.owner.epoch() == epoch && duty.stop == StopStage::Running)
+        self.feed(now_ms, camera, OwnerInput::Wake);
     }
 
     /// Returns the time at which something is due.
     pub(crate) fn wake_at(&self) -> Option<u64> {
         self.duties.values().filter_map(CameraDuty::wake_at).min()
-    }
-}
-
-impl CameraDuty {
-    fn wake_at(&self) -> Option<u64> {
-        match self {
-            Self::Reading { retry_at_ms } => *retry_at_ms,
-            Self::Warm(duty) => duty.call_due_ms,
-            Self::Running(duty) => [duty.read_due_ms, duty.owner.wake_at()].into_iter().flatten().min(),
-        }
-    }
-}
-
-impl WarmDuty {
-    fn read_interval_ms(&self, now_ms: u64) -> u64 {
-        if now_ms < self.since_ms + FORCE_MS { HAND_OVER_READ_MS } else { SLOW_READ_MS }
     }
 }
