@@ -13,7 +13,7 @@
 //!   everything, is an action of its own.
 //! - The first grant goes to the first worker: the workers are alike.
 //!
-//! Bounds: 2 workers, 2 grants and 1 restart beyond them, 2 events, and [`MAX_LOG`] records in the sink.
+//! Bounds: 2 workers, 2 grants and 1 restart beyond them, 2 events, and [`MAX_LOG`] records in the sink; three of them where no rule is taken away.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -277,10 +277,12 @@ fn is_in_order(_: &WriteAheadModel, state: &WriteAheadState) -> bool {
     state.first_occurrences().is_sorted_by_key(|(record, _)| record.seq)
 }
 
-/// No worker that was replaced sends a record for the first time after its successor did, by sender and by the record's own epoch.
+/// No record that a replaced worker decided comes for the first time after one that its successor decided.
+///
+/// Whose call brings a record does not count: a record in the item may come by a late call of the replaced worker before its successor
+/// sends the same bytes.
 fn has_no_stale_news(_: &WriteAheadModel, state: &WriteAheadState) -> bool {
-    let first = state.first_occurrences();
-    first.is_sorted_by_key(|(_, epoch)| *epoch) && first.is_sorted_by_key(|(record, _)| record.decided)
+    state.first_occurrences().is_sorted_by_key(|(record, _)| record.decided)
 }
 
 impl Model for WriteAheadModel {
@@ -397,8 +399,8 @@ const ALL: WriteAheadModel = WriteAheadModel {
 #[test]
 fn no_property_breaks_while_every_rule_holds() {
     for (name, model) in [
-        ("2 events, 2 grants, 4 records", ALL),
-        ("1 event, 3 grants, 3 records", WriteAheadModel { events: 1, grants: 3, max_log: 3, ..ALL }),
+        ("2 events, 2 grants, 3 records", WriteAheadModel { max_log: 3, ..ALL }),
+        ("1 event, 3 grants, 2 records", WriteAheadModel { events: 1, grants: 3, max_log: 2, ..ALL }),
     ] {
         let start = Instant::now();
         let checker = model.checker().spawn_bfs().join();
