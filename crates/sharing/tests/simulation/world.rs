@@ -242,12 +242,12 @@ impl World {
                     self.feed(worker, WorkerInput::Warmed { camera });
                 }
             }
-            fault => self.inject(fault),
+            fault => self.inject(&fault),
         }
     }
 
-    fn inject(&mut self, fault: WorldEvent) {
-        match fault {
+    fn inject(&mut self, fault: &WorldEvent) {
+        match *fault {
             WorldEvent::Join => self.join(),
             WorldEvent::Crash { worker, is_restarted } => self.crash(worker, is_restarted),
             WorldEvent::Pause { worker, for_ms } => {
@@ -452,7 +452,7 @@ impl World {
             CameraAction::Cool | CameraAction::Abort | CameraAction::Released => {
                 self.workers[worker].cameras.remove(&camera);
             }
-            CameraAction::Send { epoch, records, .. } => self.send(worker, camera, epoch, records),
+            CameraAction::Send { epoch, records, .. } => self.send(worker, camera, epoch, &records),
             CameraAction::Rejected(CommitRejection::Stopped) => {}
             CameraAction::Rejected(rejection) => {
                 self.verdict.faults.push(format!("a commit of {camera} was rejected: {rejection}"));
@@ -478,7 +478,7 @@ impl World {
     }
 
     /// Sends records to the sink: in order, and each call whole, in part or not at all.
-    fn send(&mut self, worker: usize, camera: CameraKey, epoch: u64, records: Vec<PendingRecord>) {
+    fn send(&mut self, worker: usize, camera: CameraKey, epoch: u64, records: &[PendingRecord]) {
         let faults = self.settings.faults;
         let delay_ms = self.rng.random_range(5..30);
         let deliver = |records: &[PendingRecord]| {
