@@ -205,7 +205,8 @@ async fn the_events_of_a_lost_host_come_under_their_ids_without_its_footage() {
     proxy.rule(AwsService::Kinesis, Mishap::Unavailable, None);
     footage.store_films("front", 1..3).await;
     let waiting = records_of(3) - records_of(1);
-    until("records that wait", || sink(&lost, "kds/events")["queued"] == waiting).await;
+    let has_all = || sink(&lost, "kds/events")["queued"] == waiting && sink(&lost, "local")["queued"] == 0;
+    until("records that wait, and are in the local file", has_all).await;
     let local = std::fs::read_to_string(lost.dir().join("events/events.jsonl")).unwrap();
     let made: BTreeMap<u64, Vec<String>> = local.lines().map(seq_and_id).collect();
     signal(&lost, "-KILL");
