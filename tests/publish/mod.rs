@@ -12,3 +12,4 @@ mod local;
 mod other_servers;
 mod positions;
 mod sns;
+mod write_ahead;
