@@ -1,7 +1,7 @@
 //! The checkpoint of a camera: the state that it keeps across restarts.
 
 use std::cmp::Ordering;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use crate::media::{Frame, MediaMs, Position, SamplerState, fragment_order};
 const VERSION: u32 = 1;
 
 /// Maximum size of the JSON in a packed checkpoint, bytes. One that unpacks to more is damaged.
-pub(super) const MAX_UNPACKED_BYTES: u64 = 16 << 20;
+const MAX_UNPACKED_BYTES: u64 = 16 << 20;
 
 /// The position at which a camera resumes, and its state there.
 ///
@@ -69,7 +69,7 @@ pub enum CheckpointError {
     Damaged(#[from] serde_json::Error),
     /// The packed bytes cannot be unpacked.
     #[error("it cannot be unpacked: {0}; delete the item and restart")]
-    Packed(#[from] std::io::Error),
+    Packed(#[from] io::Error),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -150,9 +150,7 @@ impl Checkpoint {
     /// A value has no JSON form, which is a bug.
     pub(super) fn to_packed(&self) -> Result<Vec<u8>, CheckpointError> {
         // DynamoDB limits an item to 400 KB, and each checkpoint is one write.
-        let mut packer = ZlibEncoder::new(Vec::new(), Compression::best());
-        packer.write_all(&self.without_gate().to_bytes()?)?;
-        Ok(packer.finish()?)
+        Ok(pack(&self.without_gate().to_bytes()?)?)
     }
 
     /// Returns the checkpoint without the state of the motion gate, as the table of positions stores it.
@@ -165,11 +163,23 @@ impl Checkpoint {
     /// # Errors
     /// Another version wrote it, or it is damaged.
     pub(super) fn from_packed(packed: &[u8]) -> Result<Self, CheckpointError> {
-        let mut bytes = Vec::new();
-        // The limit is before the JSON parser: a few packed bytes can unpack to gigabytes.
-        ZlibDecoder::new(packed).take(MAX_UNPACKED_BYTES).read_to_end(&mut bytes)?;
-        Self::from_bytes(&bytes)
+        Self::from_bytes(&unpack(packed)?)
     }
+}
+
+/// Returns JSON as the table of positions stores it: zlib.
+pub(super) fn pack(json: &[u8]) -> io::Result<Vec<u8>> {
+    let mut packer = ZlibEncoder::new(Vec::new(), Compression::best());
+    packer.write_all(json)?;
+    packer.finish()
+}
+
+/// Returns the JSON of [`pack`]; at most [`MAX_UNPACKED_BYTES`] of it.
+pub(super) fn unpack(packed: &[u8]) -> io::Result<Vec<u8>> {
+    let mut json = Vec::new();
+    // The limit is before the JSON parser: a few packed bytes can unpack to gigabytes.
+    ZlibDecoder::new(packed).take(MAX_UNPACKED_BYTES).read_to_end(&mut json)?;
+    Ok(json)
 }
 
 #[cfg(test)]

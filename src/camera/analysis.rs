@@ -70,7 +70,9 @@ impl AnalysisTask {
         while let Some(item) = frames.next().await {
             let outcome = match item {
                 // Decided before the restart or the discontinuity: its effect is part of the state already.
-                Decoded::Frame(frame) if self.checkpoint.has_seen(&frame) => self.repicture(&frame).await,
+                Decoded::Frame(frame) if self.checkpoint.has_seen(&frame) => {
+                    self.outbox.picture_adopted(&self.camera, &frame).await
+                }
                 Decoded::Frame(frame) => self.look_at(frame).await,
                 Decoded::IdleQuery(query) => self.answer(query).await,
                 Decoded::FragmentEnd { end, sampler } => self.end_fragment(&end, *sampler).await,
@@ -88,17 +90,9 @@ impl AnalysisTask {
 
     /// Analyzes a frame unless the motion gate leaves it out.
     async fn look_at(&mut self, frame: Arc<Frame>) -> Result<(), OfferError> {
-        self.repicture(&frame).await?;
+        // The frames of adopted records come before.
+        self.outbox.give_up_pictures(&self.camera).await?;
         if self.is_still(&frame) { Ok(()) } else { self.analyze(frame).await }
-    }
-
-    /// Makes the pictures of adopted records whose frame this is. These frames come before the first one that was not seen.
-    pub(super) async fn repicture(&self, frame: &Arc<Frame>) -> Result<(), OfferError> {
-        if self.checkpoint.has_seen(frame) {
-            self.outbox.picture_adopted(&self.camera, frame).await
-        } else {
-            self.outbox.give_up_pictures(&self.camera).await
-        }
     }
 
     /// Returns true if the motion gate leaves the frame out.

@@ -54,6 +54,15 @@ impl AnalysisTask {
         Ok(())
     }
 
+    /// Makes the pictures of adopted records whose frame this is. These frames come before the first one that was not seen.
+    async fn repicture(&self, frame: &Arc<Frame>) -> Result<(), OfferError> {
+        if self.checkpoint.has_seen(frame) {
+            self.outbox.picture_adopted(&self.camera, frame).await
+        } else {
+            self.outbox.give_up_pictures(&self.camera).await
+        }
+    }
+
     fn idle(&mut self) -> &mut IdleRecord {
         &mut self.checkpoint.sampler.idle
     }

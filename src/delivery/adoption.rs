@@ -35,7 +35,6 @@ pub(super) struct Adopter {
 }
 
 /// A running sink.
-#[derive(Clone)]
 pub(super) struct SinkPort {
     pub(super) name: Arc<str>,
     pub(super) handle: ::outbox::SinkHandle,

@@ -50,12 +50,6 @@ impl NewRecord {
     }
 }
 
-/// An event, and the names of the sinks that take it.
-type EventForSinks = (Event, Vec<Arc<str>>);
-
-/// The payloads of events by `seq`.
-type Payloads = Vec<(u64, bytes::Bytes)>;
-
 /// A guard that delays a takeover of a camera, and a token that is cancelled when one comes.
 type Admission = (OwnedMutexGuard<()>, CancellationToken);
 
@@ -165,11 +159,10 @@ impl EventOutbox {
         let admitted = self.admit(&camera).await?;
         let bytes = checkpoint_bytes(&camera, &checkpoint)?;
         self.write_ahead(&camera, &checkpoint, &events).await?;
-        let payloads = payloads_of(&events);
-        let (events, entries): (Vec<_>, Vec<_>) =
-            events.into_iter().map(|record| ((record.event, record.sinks), record.entry)).unzip();
         // Before the commit, since a sink may deliver an event as soon as it is on disk.
-        self.follow(&camera, &events, payloads);
+        self.follow(&camera, &events);
+        let (events, entries): (Vec<_>, Vec<_>) =
+            events.into_iter().map(|record| (record.event, record.entry)).unzip();
         // An alert is due in Kinesis 300 ms after its frame. A checkpoint alone can share a transaction with others.
         let urgent = !entries.is_empty();
         let source = camera.as_str().to_owned();
@@ -194,13 +187,11 @@ impl EventOutbox {
     }
 
     /// Adds events to the delivery progress of their camera.
-    fn follow(&self, camera: &CameraId, events: &[EventForSinks], payloads: Payloads) {
+    fn follow(&self, camera: &CameraId, records: &[NewRecord]) {
         let Some(positions) = &self.positions else { return };
-        for (event, sinks) in events {
+        for NewRecord { event, entry, sinks } in records {
             positions.progress.taken(camera, event.seq, sinks.iter().cloned());
-        }
-        for (seq, payload) in payloads {
-            positions.progress.keep(camera, seq, payload);
+            positions.progress.keep(camera, event.seq, entry.payload.clone());
         }
     }
 
@@ -225,11 +216,11 @@ impl EventOutbox {
     }
 
     /// Records that a checkpoint and the events before it are durable.
-    fn committed(&self, camera: &CameraId, checkpoint: Checkpoint, events: &[EventForSinks]) {
+    fn committed(&self, camera: &CameraId, checkpoint: Checkpoint, events: &[Event]) {
         if let Some(positions) = &self.positions {
             positions.progress.committed(camera, checkpoint);
         }
-        for (event, _) in events {
+        for event in events {
             telemetry::EventAccepted { event }.emit();
         }
         if !events.is_empty() {
@@ -460,8 +451,4 @@ fn adopter_of(
         snapshots: spec.sinks.registry.snapshots(),
         unpictured: UnpicturedRecords::default(),
     }
-}
-
-fn payloads_of(events: &[NewRecord]) -> Payloads {
-    events.iter().map(|record| (record.event.seq, record.entry.payload.clone())).collect()
 }

@@ -3,16 +3,12 @@
 //! Whoever resumes from the item delivers these records under their ids and continues with this state, which already includes them.
 //! So an event has one id, also in live mode, where footage that is read again might give other ones.
 
-use std::io::{Read, Write};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::read::ZlibDecoder;
-use flate2::write::ZlibEncoder;
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{Checkpoint, CheckpointError, MAX_UNPACKED_BYTES};
+use crate::checkpoint::{Checkpoint, CheckpointError, pack, unpack};
 use crate::delivery::delivery_progress::{MAX_HELD, UnacceptedRecord};
 
 /// Version of the stored form.
@@ -71,9 +67,7 @@ impl PackedAhead {
         let json = checkpoint.without_gate().to_bytes()?;
         let checkpoint_json = String::from_utf8_lossy(&json).into_owned();
         let stored = StoredAhead { version: VERSION, checkpoint: checkpoint_json, records };
-        let mut packer = ZlibEncoder::new(Vec::new(), Compression::best());
-        packer.write_all(&serde_json::to_vec(&stored)?)?;
-        let bytes = packer.finish()?;
+        let bytes = pack(&serde_json::to_vec(&stored)?)?;
         let seq = checkpoint.decide.seq();
         Ok((bytes.len() <= MAX_PACKED_BYTES).then_some(Self { seq, bytes }))
     }
@@ -100,11 +94,8 @@ impl WriteAhead {
     /// # Errors
     /// Another version wrote it, or it is damaged.
     pub(super) fn from_packed(packed: &[u8]) -> Result<Self, CheckpointError> {
-        let mut bytes = Vec::new();
-        // The limit is before the JSON parser: a few packed bytes can unpack to gigabytes.
-        ZlibDecoder::new(packed).take(MAX_UNPACKED_BYTES).read_to_end(&mut bytes)?;
         // The version is checked before the rest is parsed, so a newer form gets the message about versions.
-        let stored: serde_json::Value = serde_json::from_slice(&bytes)?;
+        let stored: serde_json::Value = serde_json::from_slice(&unpack(packed)?)?;
         let version = stored.get("version").and_then(serde_json::Value::as_u64);
         if version != Some(VERSION) {
             return Err(CheckpointError::Version { found: version.unwrap_or(0) });
@@ -152,11 +143,7 @@ mod tests {
 
     #[test]
     fn what_this_program_cannot_read_is_refused_with_the_reason() {
-        let packed = |json: &str| {
-            let mut packer = ZlibEncoder::new(Vec::new(), Compression::fast());
-            packer.write_all(json.as_bytes()).unwrap();
-            packer.finish().unwrap()
-        };
+        let packed = |json: &str| super::pack(json.as_bytes()).unwrap();
         for (name, bytes, words) in [
             ("newer", packed(r#"{"version":2,"state":[]}"#), "version 2, this program reads 1"),
             ("no version", packed("{}"), "version 0"),

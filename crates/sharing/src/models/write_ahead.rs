@@ -279,7 +279,7 @@ fn is_in_order(_: &WriteAheadModel, state: &WriteAheadState) -> bool {
 
 /// No record that a replaced worker decided comes for the first time after one that its successor decided.
 ///
-/// Whose call brings a record does not count: a record in the item may come by a late call of the replaced worker before its successor
+/// The sender of a record does not count: a record in the item may come by a late call of the replaced worker before its successor
 /// sends the same bytes.
 fn has_no_stale_news(_: &WriteAheadModel, state: &WriteAheadState) -> bool {
     state.first_occurrences().is_sorted_by_key(|(record, _)| record.decided)
