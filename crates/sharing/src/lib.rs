@@ -20,7 +20,7 @@
 //! - A single process uses [`Owner`] alone, with a fixed [`WorkerId`]:
 //!
 //! ```
-//! use sharing::{CameraItem, CameraKey, Owner, OwnerInput, OwnerSettings, WhenTableIsAway, WorkerId, apply};
+//! use sharing::{CameraItem, CameraKey, Owner, OwnerInput, OwnerOutput, OwnerSettings, WhenTableIsAway, WorkerId, apply};
 //!
 //! let (camera, worker) = (CameraKey::new("door"), WorkerId::new("this-host"));
 //! // Read the camera's item, and claim it by a conditional call; `apply` stands for the table.
@@ -29,8 +29,8 @@
 //! let settings = OwnerSettings { camera, worker, spec: "hash".into(), when_away: WhenTableIsAway::Publish };
 //! let mut owner = Owner::new(settings, &item, 0);
 //! // Make the calls that come out, answer each of them once, and wake the owner in time.
-//! let outputs = owner.step(0, OwnerInput::Wake);
-//! assert!(outputs.is_empty() && owner.wake_at().is_none());
+//! // The item lacks the hash of the settings.
+//! assert!(matches!(owner.step(0, OwnerInput::Wake)[..], [OwnerOutput::Write(_)]));
 //! # Ok::<(), sharing::ItemRefusal>(())
 //! ```
 //!
