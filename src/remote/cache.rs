@@ -24,7 +24,7 @@ use super::eviction::{evict, mark_used, write_access_of_others};
 use super::progress::{FetchProgress, OnProgress};
 use super::record::AddressRecord;
 use super::{Address, FetchError, FetchResponse, FileContent, GetError, RemoteClient};
-use crate::base::{Backoff, hex, sha256_of};
+use crate::base::{Backoff, hex, host_name, sha256_of};
 use crate::telemetry::remote as telemetry;
 
 /// Maximum size of a fetched model, bytes.
@@ -155,8 +155,7 @@ fn try_lock(mut file: &File) -> io::Result<bool> {
 
 /// Returns the process id and host of this process, for the lock file.
 fn this_process() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("process {} on host {}", std::process::id(), host.trim())
+    format!("process {} on host {}", std::process::id(), host_name())
 }
 
 impl Cache {

@@ -16,7 +16,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditi
 
 use super::ahead::{MAX_PACKED_BYTES, PackedAhead, WriteAhead};
 use crate::aws::{AwsFailure, AwsResource};
-use crate::base::{MAX_NAME_CHARS, clean_text, epoch_ms};
+use crate::base::{MAX_NAME_CHARS, clean_text, epoch_ms, host_name};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::delivery::clients::Clients;
 use crate::media::CameraId;
@@ -27,8 +27,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Limit on the bytes of an item, names of attributes included. Source: DynamoDB quotas, 2026-11.
 const MAX_ITEM_BYTES: usize = 400 * 1024;
-/// File with the name of this host.
-const HOST_NAME_FILE: &str = "/proc/sys/kernel/hostname";
 
 /// The part of an update expression that claims an item.
 const CLAIM: &str = "SET #epoch = if_not_exists(#epoch, :zero) + :one, #rev = if_not_exists(#rev, :zero) + :one, \
@@ -122,8 +120,7 @@ impl PositionTable {
             .operation_attempt_timeout(ATTEMPT_TIMEOUT)
             .build();
         let sdk = clients.sdk().to_builder().timeout_config(timeouts).build();
-        let host = std::fs::read_to_string(HOST_NAME_FILE).unwrap_or_default();
-        Self { client: Client::new(&sdk), name, owner: owner.to_owned(), host: host.trim().to_owned() }
+        Self { client: Client::new(&sdk), name, owner: owner.to_owned(), host: host_name() }
     }
 
     /// Returns whether this outbox was the last to claim the item, in this process or an earlier one.
@@ -205,11 +202,10 @@ impl PositionTable {
     }
 
     fn claim_call(&self, camera: &CameraId) -> UpdateItemFluentBuilder {
-        let host = if self.host.is_empty() { "unknown" } else { &self.host };
         self.call(camera)
             .update_expression(CLAIM)
             .expression_attribute_names("#host", "host")
-            .expression_attribute_values(":host", text(host))
+            .expression_attribute_values(":host", text(&self.host))
             .expression_attribute_values(":zero", number(0))
             .expression_attribute_values(":one", number(1))
             .return_values(ReturnValue::AllNew)
