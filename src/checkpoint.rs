@@ -52,6 +52,16 @@ pub struct FramePosition {
     pub media: MediaMs,
 }
 
+/// The progress of a checkpoint: all of it that a table compares, also where another version wrote the rest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CheckpointOutline {
+    stream: Arc<str>,
+    /// Number of the last complete fragment; `None` before the first.
+    pub(crate) fragment: Option<Arc<str>>,
+    /// The `seq` of the last event.
+    pub(crate) seq: u64,
+}
+
 /// A checkpoint cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
@@ -76,6 +86,23 @@ pub enum CheckpointError {
 struct Envelope<T> {
     version: u64,
     checkpoint: T,
+}
+
+#[derive(Deserialize)]
+struct OutlineJson {
+    stream: Arc<str>,
+    position: Option<OutlinePosition>,
+    decide: OutlineDecide,
+}
+
+#[derive(Deserialize)]
+struct OutlinePosition {
+    fragment: Arc<str>,
+}
+
+#[derive(Deserialize)]
+struct OutlineDecide {
+    seq: u64,
 }
 
 impl FramePosition {
@@ -157,13 +184,31 @@ impl Checkpoint {
     pub(super) fn without_gate(&self) -> Self {
         Self { motion: MotionState::default(), ..self.clone() }
     }
+}
 
-    /// Reads a checkpoint of [`Checkpoint::to_packed`].
-    ///
-    /// # Errors
-    /// Another version wrote it, or it is damaged.
-    pub(super) fn from_packed(packed: &[u8]) -> Result<Self, CheckpointError> {
-        Self::from_bytes(&unpack(packed)?)
+impl CheckpointOutline {
+    /// Returns the outline of a checkpoint.
+    pub(crate) fn of(checkpoint: &Checkpoint) -> Self {
+        let fragment = checkpoint.position.as_ref().map(|position| Arc::clone(&position.fragment));
+        Self { stream: Arc::clone(&checkpoint.stream), fragment, seq: checkpoint.decide.seq() }
+    }
+
+    /// Reads the outline from the JSON of a checkpoint of any version; `None` if it has none of this form.
+    pub(crate) fn of_json(json: &[u8]) -> Option<Self> {
+        let Envelope { checkpoint, .. } = serde_json::from_slice::<Envelope<OutlineJson>>(json).ok()?;
+        let OutlineJson { stream, position, decide } = checkpoint;
+        Some(Self { stream, fragment: position.map(|position| position.fragment), seq: decide.seq })
+    }
+
+    /// Returns whether this checkpoint is of an earlier position than `other`, or has fewer events after the same one.
+    pub(crate) fn is_behind(&self, other: &Self) -> bool {
+        let positions = match (&self.fragment, &other.fragment) {
+            // The camera's stream was changed: numbers of fragments are comparable within a stream only.
+            _ if self.stream != other.stream => Ordering::Equal,
+            (Some(one), Some(other)) => fragment_order(one, other),
+            (one, other) => one.is_some().cmp(&other.is_some()),
+        };
+        positions.then(self.seq.cmp(&other.seq)).is_lt()
     }
 }
 
@@ -201,12 +246,28 @@ mod tests {
         }
     }
 
+    fn from_packed(packed: &[u8]) -> Result<Checkpoint, CheckpointError> {
+        Checkpoint::from_bytes(&unpack(packed)?)
+    }
+
     #[test]
     fn a_stored_checkpoint_is_read_back() {
         for seen in [checkpoint().seen, None] {
             let kept = Checkpoint { seen, ..checkpoint() };
             assert_eq!(Checkpoint::from_bytes(&kept.to_bytes().unwrap()).unwrap(), kept);
         }
+    }
+
+    #[test]
+    fn the_outline_is_read_from_json_of_any_version() {
+        for kept in [checkpoint(), Checkpoint { position: None, ..checkpoint() }] {
+            let outline = CheckpointOutline::of_json(&kept.to_bytes().unwrap());
+            assert_eq!(outline, Some(CheckpointOutline::of(&kept)));
+        }
+        let newer = br#"{"version":9,"checkpoint":{"stream":"s","position":{"fragment":"12","new":1},"decide":{"seq":7},"new":2}}"#;
+        let outline = CheckpointOutline::of_json(newer).unwrap();
+        assert_eq!((outline.fragment.as_deref(), outline.seq), (Some("12"), 7));
+        assert_eq!(CheckpointOutline::of_json(b"{}"), None);
     }
 
     #[test]
@@ -217,7 +278,7 @@ mod tests {
         });
         let awake = Checkpoint { motion: serde_json::from_value(gate).unwrap(), ..checkpoint() };
         let packed = awake.to_packed().unwrap();
-        assert_eq!(Checkpoint::from_packed(&packed).unwrap(), checkpoint());
+        assert_eq!(from_packed(&packed).unwrap(), checkpoint());
         assert!(packed.len() < 250, "{} bytes", packed.len());
     }
 
@@ -232,7 +293,7 @@ mod tests {
         for (name, bytes) in
             [("no zlib", &b"{\"version\":1}"[..]), ("torn", &torn[..torn.len() / 2]), ("a bomb", &bomb)]
         {
-            let error = Checkpoint::from_packed(bytes).unwrap_err().to_string();
+            let error = from_packed(bytes).unwrap_err().to_string();
             assert!(error.contains("delete the"), "{name}: {error}");
         }
     }

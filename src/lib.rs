@@ -15,6 +15,7 @@
 //! | --- | --- |
 //! | [`camera`] | drives the stages of one camera |
 //! | [`service`] | starts, reloads and stops all cameras, models and sinks |
+//! | [`sharing`](mod@sharing) | the tables of a pool of workers that share cameras |
 //! | [`cli`] | the commands |
 //! | [`config`] | settings from the configuration file |
 //! | [`remote`] | fetches and caches models and configurations from S3 and HTTPS |
@@ -48,6 +49,7 @@ pub mod sinks;
 
 pub mod camera;
 pub mod service;
+pub mod sharing;
 
 pub mod aws;
 pub mod base;

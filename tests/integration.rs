@@ -8,6 +8,7 @@ mod detect;
 mod docs;
 mod publish;
 mod service;
+mod sharing;
 mod sim_clients;
 mod truth;
 mod web;

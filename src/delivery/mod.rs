@@ -35,11 +35,14 @@ pub use clients::Clients;
 pub use event_outbox::{CameraCommit, EventOutbox, NewRecord};
 pub(crate) use journal::{Journal, JournalLimits, aged};
 pub use outbox_error::{OfferError, ResumeError};
-pub(crate) use outbox_record::OutboxRecord;
 #[cfg(test)]
 pub(crate) use outbox_record::RecordHeader;
+pub(crate) use outbox_record::{OutboxRecord, event_id_of};
 pub use packing::{FrameEvents, FrameRecords, MAX_FRAME_BYTES, MAX_PICTURED};
 pub use positions::Takeover;
+pub(crate) use positions::{
+    ItemAttributes, MAX_ITEM_BYTES, StoredAhead, StoredItemState, positions_resource, table_client,
+};
 pub use probes::probes;
 pub(crate) use retry::retry_backoff;
 pub use route::Route;

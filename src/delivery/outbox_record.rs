@@ -108,6 +108,17 @@ impl OutboxRecord {
     }
 }
 
+/// Returns the id of the event in the payload of an outbox entry; `None` for other text.
+pub(crate) fn event_id_of(payload: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct IdOnly {
+        event_id: String,
+    }
+    let (header, _) = payload.split_once('\n')?;
+    // Only the id: a newer version may write a header that this program does not read.
+    serde_json::from_str(header).ok().map(|IdOnly { event_id }| event_id)
+}
+
 fn split(payload: &Bytes) -> Result<(RecordHeader, Bytes), String> {
     let end = payload.iter().position(|byte| *byte == b'\n').ok_or("it has no header")?;
     let header = serde_json::from_slice(&payload[..end]).map_err(|error| error.to_string())?;
@@ -147,6 +158,16 @@ mod tests {
         assert!(!record.json.contains(&b'\n'));
         assert_eq!((record.header.event_id.as_str(), record.header.arrived_ms), ("e1", 12));
         assert_eq!(record.camera.as_str(), "front");
+    }
+
+    #[test]
+    fn the_id_is_read_from_the_header_alone() {
+        let payload = encode(&event("e1"), None, &[], 12).unwrap();
+        assert_eq!(event_id_of(std::str::from_utf8(&payload).unwrap()).as_deref(), Some("e1"));
+        assert_eq!(event_id_of("{\"event_id\":\"e2\",\"new\":1}\n").as_deref(), Some("e2"));
+        for payload in ["", "{\"event_id\":\"no line\"}", "{}\n{}"] {
+            assert_eq!(event_id_of(payload), None, "{payload}");
+        }
     }
 
     #[test]

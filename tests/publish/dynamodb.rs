@@ -36,15 +36,15 @@ async fn outbox(folder: &Path, config: &SdkConfig) -> EventOutbox {
         .unwrap()
 }
 
-fn attribute(name: &str, kind: ScalarAttributeType) -> AttributeDefinition {
+pub(crate) fn attribute(name: &str, kind: ScalarAttributeType) -> AttributeDefinition {
     AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build().unwrap()
 }
 
-fn key(name: &str, kind: KeyType) -> KeySchemaElement {
+pub(crate) fn key(name: &str, kind: KeyType) -> KeySchemaElement {
     KeySchemaElement::builder().attribute_name(name).key_type(kind).build().unwrap()
 }
 
-pub(super) async fn tables(moto: &Moto) -> Client {
+pub(crate) async fn tables(moto: &Moto) -> Client {
     let client = Client::new(&moto.config());
     let index = GlobalSecondaryIndex::builder()
         .index_name("camera_id-ts_ms-index")

@@ -22,20 +22,20 @@ use tokio_util::sync::CancellationToken;
 use super::dynamodb::{status, tables};
 use super::event::{self, event, pending, state};
 
-pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 const NOWHERE: &str = "http://127.0.0.1:1";
 const TABLE: &str = "positions/positions";
 
-pub(super) fn front() -> CameraId {
+pub(crate) fn front() -> CameraId {
     CameraId::new("front")
 }
 
-pub(super) fn route() -> Arc<Route> {
+pub(crate) fn route() -> Arc<Route> {
     Arc::new(Route { kds_stream: Some("events".into()), snapshot: None })
 }
 
 /// An outbox with a local sink, records in the stream `events`, and positions in `positions`.
-pub(super) async fn outbox(folder: &Path, url: &str) -> EventOutbox {
+pub(crate) async fn outbox(folder: &Path, url: &str) -> EventOutbox {
     started(folder, url, Some("positions".into())).await
 }
 
@@ -43,7 +43,7 @@ async fn started(folder: &Path, url: &str, ddb_table: Option<String>) -> EventOu
     routed(folder, url, ddb_table, &route()).await
 }
 
-pub(super) async fn routed(
+pub(crate) async fn routed(
     folder: &Path,
     url: &str,
     ddb_table: Option<String>,
@@ -52,7 +52,7 @@ pub(super) async fn routed(
     with_state(folder, url, StateSpec { ddb_table, ..state(folder) }, route).await
 }
 
-pub(super) async fn with_state(
+pub(crate) async fn with_state(
     folder: &Path,
     url: &str,
     state: StateSpec,
@@ -71,29 +71,29 @@ pub(super) async fn with_state(
     .unwrap()
 }
 
-pub(super) async fn offer(outbox: &EventOutbox, numbers: impl IntoIterator<Item = u64>) {
+pub(crate) async fn offer(outbox: &EventOutbox, numbers: impl IntoIterator<Item = u64>) {
     for number in numbers {
         event::offer(outbox, pending(event("front", number), &route())).await.unwrap();
     }
 }
 
-pub(super) async fn resume(outbox: &EventOutbox) -> Result<Option<Checkpoint>, ResumeError> {
+pub(crate) async fn resume(outbox: &EventOutbox) -> Result<Option<Checkpoint>, ResumeError> {
     outbox.resume(&front(), ResumeRules { reads_all: false, route: &route() }).await
 }
 
 /// Returns the `seq` of the state at which the camera resumes.
-pub(super) async fn resumed(outbox: &EventOutbox) -> Option<u64> {
+pub(crate) async fn resumed(outbox: &EventOutbox) -> Option<u64> {
     resume(outbox).await.unwrap().map(|at| at.decide.seq())
 }
 
 /// Waits until every sink has all that was offered.
-pub(super) async fn delivered(outbox: &EventOutbox) {
+pub(crate) async fn delivered(outbox: &EventOutbox) {
     outbox.until(|all| all.iter().all(|sink| sink.queued == 0)).await;
 }
 
 type Item = std::collections::HashMap<String, AttributeValue>;
 
-pub(super) async fn item(client: &Client) -> Item {
+pub(crate) async fn item(client: &Client) -> Item {
     let key = AttributeValue::S("front".into());
     let got =
         client.get_item().table_name("positions").key("camera_id", key).consistent_read(true).send().await;
@@ -104,23 +104,23 @@ fn number(item: &Item, name: &str) -> u64 {
     item.get(name).map_or(0, |value| value.as_n().unwrap().parse().unwrap())
 }
 
-pub(super) fn position(item: &Item) -> Option<u64> {
+pub(crate) fn position(item: &Item) -> Option<u64> {
     item.get("position").map(|position| position.as_s().unwrap().parse().unwrap())
 }
 
-pub(super) async fn seqs(kinesis: &aws_sdk_kinesis::Client) -> Vec<u64> {
+pub(crate) async fn seqs(kinesis: &aws_sdk_kinesis::Client) -> Vec<u64> {
     let records = records(kinesis, "events").await.into_iter();
     records.map(|(_, json)| serde_json::from_str::<kvs_infer::media::Event>(&json).unwrap().seq).collect()
 }
 
 /// moto with the table and the stream, and what reads them.
-pub(super) async fn services() -> (Moto, Client, aws_sdk_kinesis::Client) {
+pub(crate) async fn services() -> (Moto, Client, aws_sdk_kinesis::Client) {
     let moto = Moto::start();
     let (dynamodb, kinesis) = (tables(&moto).await, moto.stream("events").await);
     (moto, dynamodb, kinesis)
 }
 
-pub(super) fn folders() -> [TempDir; 2] {
+pub(crate) fn folders() -> [TempDir; 2] {
     [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()]
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::checkpoint::{Checkpoint, CheckpointError, pack, unpack};
 use crate::delivery::delivery_progress::{MAX_HELD, UnacceptedRecord};
@@ -37,12 +38,26 @@ pub(in crate::delivery) struct AheadRecord {
     pub(in crate::delivery) sinks: Vec<Arc<str>>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct StoredAhead {
-    version: u64,
+/// The stored form of state and records.
+#[derive(Debug, Deserialize)]
+pub(crate) struct StoredAhead {
     /// JSON as the outbox stores it, with a version of its own.
-    checkpoint: String,
-    records: Vec<AheadRecord>,
+    pub(crate) checkpoint: String,
+    /// The JSON of each [`AheadRecord`], byte for byte.
+    pub(crate) records: Vec<Box<RawValue>>,
+}
+
+#[derive(Serialize)]
+struct VersionedAhead<'a> {
+    version: u64,
+    checkpoint: &'a str,
+    records: &'a [Box<RawValue>],
+}
+
+#[derive(Deserialize)]
+struct AheadVersion {
+    #[serde(default)]
+    version: u64,
 }
 
 /// State and records, packed for the table.
@@ -65,9 +80,11 @@ impl PackedAhead {
         let records: Option<Vec<_>> = unaccepted.iter().map(|record| AheadRecord::of(record, own)).collect();
         let Some(records) = records.filter(|records| records.len() <= MAX_HELD) else { return Ok(None) };
         let json = checkpoint.without_gate().to_bytes()?;
-        let checkpoint_json = String::from_utf8_lossy(&json).into_owned();
-        let stored = StoredAhead { version: VERSION, checkpoint: checkpoint_json, records };
-        let bytes = pack(&serde_json::to_vec(&stored)?)?;
+        let stored = StoredAhead {
+            checkpoint: String::from_utf8_lossy(&json).into_owned(),
+            records: records.iter().map(serde_json::value::to_raw_value).collect::<Result<_, _>>()?,
+        };
+        let bytes = stored.pack()?;
         let seq = checkpoint.decide.seq();
         Ok((bytes.len() <= MAX_PACKED_BYTES).then_some(Self { seq, bytes }))
     }
@@ -88,19 +105,40 @@ impl AheadRecord {
     }
 }
 
+impl StoredAhead {
+    /// Packs state and records for the attribute `ahead` of an item.
+    ///
+    /// # Errors
+    /// A value has no JSON form, which is a bug.
+    pub(crate) fn pack(&self) -> Result<Vec<u8>, CheckpointError> {
+        let Self { checkpoint, records } = self;
+        Ok(pack(&serde_json::to_vec(&VersionedAhead { version: VERSION, checkpoint, records })?)?)
+    }
+
+    /// Reads what [`StoredAhead::pack`] packed.
+    ///
+    /// # Errors
+    /// Another version wrote it, or it is damaged.
+    pub(crate) fn from_packed(packed: &[u8]) -> Result<Self, CheckpointError> {
+        let json = unpack(packed)?;
+        // The version is checked before the rest is parsed, so a newer form gets the message about versions.
+        let AheadVersion { version } = serde_json::from_slice(&json)?;
+        if version != VERSION {
+            return Err(CheckpointError::Version { found: version });
+        }
+        Ok(serde_json::from_slice(&json)?)
+    }
+}
+
 impl WriteAhead {
     /// Reads what [`PackedAhead::of`] packed.
     ///
     /// # Errors
     /// Another version wrote it, or it is damaged.
     pub(super) fn from_packed(packed: &[u8]) -> Result<Self, CheckpointError> {
-        // The version is checked before the rest is parsed, so a newer form gets the message about versions.
-        let stored: serde_json::Value = serde_json::from_slice(&unpack(packed)?)?;
-        let version = stored.get("version").and_then(serde_json::Value::as_u64);
-        if version != Some(VERSION) {
-            return Err(CheckpointError::Version { found: version.unwrap_or(0) });
-        }
-        let StoredAhead { checkpoint, records, .. } = serde_json::from_value(stored)?;
+        let StoredAhead { checkpoint, records } = StoredAhead::from_packed(packed)?;
+        let records = records.iter().map(|record| serde_json::from_str(record.get()));
+        let records = records.collect::<Result<_, _>>()?;
         Ok(Self { checkpoint: Checkpoint::from_bytes(checkpoint.as_bytes())?, records })
     }
 }

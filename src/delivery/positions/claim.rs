@@ -1,14 +1,12 @@
 //! Claims cameras in the table, and finds the state at which they resume.
 
-use std::cmp::Ordering;
-
 use super::ahead::{AheadRecord, WriteAhead};
 use super::ownership::{
     Beginning, CameraClaim, CameraOwnership, ClaimError, MAX_TRIES, Positions, Resumption,
 };
 use super::table::{PositionItem, WriteError};
 use crate::aws::AwsFailure;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, CheckpointOutline};
 use crate::media::{CameraId, fragment_order};
 
 /// The delivered state of an item, and what was written ahead.
@@ -194,15 +192,8 @@ fn later(one: Option<Checkpoint>, other: Option<Checkpoint>) -> Option<Checkpoin
     }
 }
 
-/// Returns whether `one` is of an earlier position than `other`, or has fewer events after the same one.
 fn is_behind(one: &Checkpoint, other: &Checkpoint) -> bool {
-    let positions = match (&one.position, &other.position) {
-        // The camera's stream was changed: numbers of fragments are comparable within a stream only.
-        _ if one.stream != other.stream => Ordering::Equal,
-        (Some(one), Some(other)) => fragment_order(&one.fragment, &other.fragment),
-        (one, other) => one.is_some().cmp(&other.is_some()),
-    };
-    positions.then(one.decide.seq().cmp(&other.decide.seq())).is_lt()
+    CheckpointOutline::of(one).is_behind(&CheckpointOutline::of(other))
 }
 
 /// Returns whether the item's position, or the state that was written ahead, is further than `began`.

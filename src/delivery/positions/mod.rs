@@ -28,12 +28,16 @@ mod claim;
 mod ownership;
 mod probe;
 mod round;
+mod stored_state;
 mod surrender;
 mod table;
 mod write_ahead;
 
 pub(super) use ahead::AheadRecord;
+pub(crate) use ahead::StoredAhead;
 pub use ownership::Takeover;
 pub(super) use ownership::{CLAIMS_AT_ONCE, ClaimError, Positions, Resumption};
 pub(super) use probe::probes;
+pub(crate) use stored_state::{ItemAttributes, StoredItemState};
 pub(super) use table::PositionTable;
+pub(crate) use table::{MAX_ITEM_BYTES, resource as positions_resource, table_client};

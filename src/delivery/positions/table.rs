@@ -4,9 +4,9 @@
 //! arrives late changes nothing, whatever it was. `epoch` rises with each claim: an owner whose epoch is gone was taken over.
 //! `ahead` (see [`super::ahead`]) counts only while `ahead_rev` equals `rev`: earlier versions raise `rev` and know nothing of it.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
+use aws_config::SdkConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
@@ -15,6 +15,7 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 
 use super::ahead::{MAX_PACKED_BYTES, PackedAhead, WriteAhead};
+use super::stored_state::{ItemAttributes, StoredCheckpoint, StoredItemState};
 use crate::aws::{AwsFailure, AwsResource};
 use crate::base::{MAX_NAME_CHARS, clean_text, epoch_ms, host_name};
 use crate::checkpoint::{Checkpoint, CheckpointError};
@@ -26,13 +27,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// Limit on the time of an attempt, connecting included. A write that takes longer is repeated with the next one.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Limit on the bytes of an item, names of attributes included. Source: DynamoDB quotas, 2026-11.
-const MAX_ITEM_BYTES: usize = 400 * 1024;
+pub(crate) const MAX_ITEM_BYTES: usize = 400 * 1024;
 
 /// The part of an update expression that claims an item.
 const CLAIM: &str = "SET #epoch = if_not_exists(#epoch, :zero) + :one, #rev = if_not_exists(#rev, :zero) + :one, \
                      #owner = :owner, #host = :host, #at = :now";
-
-type Attributes = HashMap<String, AttributeValue>;
 
 /// A DynamoDB table of positions, and the identity of this process in it.
 #[derive(Debug)]
@@ -56,17 +55,7 @@ pub(super) struct PositionItem {
     pub(super) host: String,
     /// Number of the last delivered fragment.
     pub(super) position: Option<String>,
-    stored: Option<StoredCheckpoint>,
-    /// A packed [`WriteAhead`].
-    ahead: Option<Vec<u8>>,
-}
-
-/// A checkpoint as an item holds it.
-#[derive(Clone, Debug, PartialEq)]
-enum StoredCheckpoint {
-    /// JSON, written by versions before `rev`.
-    Text(String),
-    NewRecord(Vec<u8>),
+    state: StoredItemState,
 }
 
 /// The `epoch` and `rev` that an item must have for a write to be taken.
@@ -115,12 +104,7 @@ pub(super) enum WriteError {
 impl PositionTable {
     /// Returns the table of this name, called with timeouts of its own. All other settings are those of `clients`.
     pub(in crate::delivery) fn new(clients: &Clients, name: String, owner: &str) -> Self {
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-            .build();
-        let sdk = clients.sdk().to_builder().timeout_config(timeouts).build();
-        Self { client: Client::new(&sdk), name, owner: owner.to_owned(), host: host_name() }
+        Self { client: table_client(clients.sdk()), name, owner: owner.to_owned(), host: host_name() }
     }
 
     /// Returns whether this outbox was the last to claim the item, in this process or an earlier one.
@@ -144,7 +128,7 @@ impl PositionTable {
         // Items of the first versions have no `epoch` or no `rev`.
         let is_same = "(#epoch = :epoch OR attribute_not_exists(#epoch)) AND (#rev = :rev OR attribute_not_exists(#rev))";
         let mut call = self.claim_call(camera).condition_expression(is_same);
-        if read.ahead.is_some() {
+        if read.state.ahead().is_some() {
             // Still in force under the new owner.
             let set = format!("{CLAIM}, #ahead_rev = :next");
             call = call.update_expression(set).expression_attribute_values(":next", number(fence.rev + 1));
@@ -240,11 +224,7 @@ impl PositionItem {
     /// # Errors
     /// Another version wrote it, or it is damaged.
     pub(super) fn checkpoint(&self) -> Result<Option<Checkpoint>, CheckpointError> {
-        match &self.stored {
-            None => Ok(None),
-            Some(StoredCheckpoint::Text(json)) => Checkpoint::from_bytes(json.as_bytes()).map(Some),
-            Some(StoredCheckpoint::NewRecord(bytes)) => Checkpoint::from_packed(bytes).map(Some),
-        }
+        self.state.delivered_json()?.map(|json| Checkpoint::from_bytes(&json)).transpose()
     }
 
     /// Returns state and records that were written ahead of their delivery; `None`: everything up to the position is delivered.
@@ -252,32 +232,19 @@ impl PositionItem {
     /// # Errors
     /// Another version wrote them, or they are damaged.
     pub(super) fn ahead(&self) -> Result<Option<WriteAhead>, CheckpointError> {
-        self.ahead.as_deref().map(WriteAhead::from_packed).transpose()
+        self.state.ahead().map(WriteAhead::from_packed).transpose()
     }
 
-    fn of(attributes: &Attributes) -> Self {
+    fn of(attributes: &ItemAttributes) -> Self {
         let number = |name: &str| attributes.get(name).and_then(|value| value.as_n().ok()?.parse().ok());
         let text = |name: &str| attributes.get(name).and_then(|value| value.as_s().ok().cloned());
-        let stored = match attributes.get("checkpoint") {
-            Some(AttributeValue::S(json)) => Some(StoredCheckpoint::Text(json.clone())),
-            Some(AttributeValue::B(bytes)) => Some(StoredCheckpoint::NewRecord(bytes.as_ref().to_vec())),
-            _ => None,
-        };
-        let ahead = match attributes.get("ahead") {
-            // Another version that wrote the item since then has left a stale one.
-            Some(AttributeValue::B(bytes)) if number("ahead_rev") == number("rev") => {
-                Some(bytes.as_ref().to_vec())
-            }
-            _ => None,
-        };
         Self {
             epoch: number("epoch").unwrap_or(0),
             rev: number("rev").unwrap_or(0),
             owner: text("owner").unwrap_or_default(),
             host: text("host").map(|host| clean_text(&host, MAX_NAME_CHARS)).unwrap_or_default(),
             position: text("position"),
-            stored,
-            ahead,
+            state: StoredItemState::of(attributes),
         }
     }
 }
@@ -311,7 +278,7 @@ impl PackedPosition {
 
     fn is_in(&self, item: &PositionItem) -> bool {
         item.position.as_deref() == Some(&self.fragment)
-            && matches!(&item.stored, Some(StoredCheckpoint::NewRecord(bytes)) if *bytes == self.checkpoint)
+            && matches!(&item.state.delivered, Some(StoredCheckpoint::NewRecord(bytes)) if *bytes == self.checkpoint)
     }
 }
 
@@ -320,15 +287,24 @@ impl ItemChange {
     pub(super) fn is_in(&self, item: &PositionItem) -> bool {
         let has_ahead = match &self.ahead {
             AheadChange::Keep => true,
-            AheadChange::Set(packed) => item.ahead.as_ref() == Some(&packed.bytes),
-            AheadChange::Clear => item.ahead.is_none(),
+            AheadChange::Set(packed) => item.state.ahead() == Some(&*packed.bytes),
+            AheadChange::Clear => item.state.ahead().is_none(),
         };
         has_ahead && self.position.as_ref().is_none_or(|position| position.is_in(item))
     }
 }
 
+/// Returns a client with the timeouts of a table that a camera's events wait for. All else is as in `sdk`.
+pub(crate) fn table_client(sdk: &SdkConfig) -> Client {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .build();
+    Client::new(&sdk.to_builder().timeout_config(timeouts).build())
+}
+
 /// Returns the table with its remedies.
-pub(super) fn resource(table: &str) -> AwsResource {
+pub(crate) fn resource(table: &str) -> AwsResource {
     AwsResource {
         kind: "table",
         name: table.to_owned(),
@@ -422,7 +398,7 @@ mod tests {
         ];
         for (name, stored, rev, expected) in table {
             let mut attributes =
-                Attributes::from([("epoch".into(), number(3)), ("owner".into(), text("me"))]);
+                ItemAttributes::from([("epoch".into(), number(3)), ("owner".into(), text("me"))]);
             attributes.extend((rev > 0).then(|| ("rev".to_owned(), number(rev))));
             attributes.extend(stored.map(|stored| ("checkpoint".to_owned(), stored)));
             let item = PositionItem::of(&attributes);
