@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use regex_lite::Regex;
+use serde::Serialize;
 
 use crate::detect::Thresholds;
 
@@ -13,7 +14,7 @@ use crate::detect::Thresholds;
 const FAINT_SHARE: f32 = 0.5;
 
 /// The rules of one entry of a camera's pipeline.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Rules {
     /// Name of the entry in event ids: its type, and `#2`, `#3`... for further entries of the same type.
     pub detector: String,
@@ -54,7 +55,7 @@ impl Rules {
 }
 
 /// The recognized texts that count.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ReadingRules {
     /// Minimum confidence, 0..=1.
     pub conf: f32,
@@ -63,9 +64,11 @@ pub struct ReadingRules {
 }
 
 /// A regular expression that a whole text must match.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct TextPattern {
     text: String,
+    // Compiled of `text`.
+    #[serde(skip)]
     regex: Regex,
 }
 
@@ -93,7 +96,7 @@ impl PartialEq for TextPattern {
 }
 
 /// The sightings that confirm an object: `frames` of the last `window` inferences.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Confirm {
     /// Number of sightings that are needed, 1..=window.
     pub frames: u32,
@@ -106,7 +109,7 @@ pub struct Confirm {
 }
 
 /// The regions of interest of a camera.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Roi {
     /// Polygons; a box in any of them counts.
     pub zones: Vec<Zone>,
@@ -117,7 +120,7 @@ pub struct Roi {
 }
 
 /// A named polygon.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Zone {
     /// Name of the zone in events.
     pub name: String,
@@ -126,7 +129,7 @@ pub struct Zone {
 }
 
 /// The condition for a box to be in a zone.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub enum RoiFilter {
     /// The centre of the box is in the zone.
     Center,

@@ -2,10 +2,12 @@
 
 use std::ops::Range;
 
+use serde::Serialize;
+
 use crate::media::HostPicture;
 
 /// The masked regions of a camera.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Masks {
     /// Polygons of at least three corners, in frame px or fractions of the frame, filled by the non-zero rule.
     pub polygons: Vec<Vec<(f32, f32)>>,

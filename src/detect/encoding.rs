@@ -2,10 +2,12 @@
 
 use std::hash::{Hash, Hasher};
 
+use serde::Serialize;
+
 /// The numbers that a model's input has for the channels of a picture.
 ///
 /// Units: `mean` and `std` in the scale of the input, 0..=1 or 0..=255. They, as the planes, are in the order of the input.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct InputEncoding {
     /// The number of white before `mean` and `std`: 1 or 255.
     pub white: f32,

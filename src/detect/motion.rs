@@ -33,7 +33,7 @@ const GONE_INFERENCES: u8 = 10;
 const JITTER_MS: i64 = 1_000;
 
 /// The settings of the motion gate.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct MotionRules {
     /// 0 (only large changes) to 1 (the slightest).
     pub sensitivity: f32,

@@ -1,23 +1,29 @@
 //! The settings of models, devices and thresholds.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use serde::{Serialize, Serializer};
+use sha2::{Digest, Sha256};
+
 use super::encoding::InputEncoding;
+use crate::base::hex;
 pub use kvs_config::raw::{BoxUnits, EngineChoice, LayoutChoice};
 use kvs_config::without_address_secrets;
 
 /// A model to load.
-#[derive(Clone, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct ModelSpec {
     /// Its name under `models`, or its file name.
     pub name: String,
     /// The ONNX file.
+    #[serde(serialize_with = "path_digest")]
     pub path: PathBuf,
     /// The SHA-256 that the file must have, lower-case hex.
     pub sha256: Option<String>,
     /// The quantised twin of the ONNX file, which runs on the CPU in its place.
+    #[serde(serialize_with = "twin_digest")]
     pub int8: Option<PathBuf>,
     /// The SHA-256 that the twin must have, lower-case hex.
     pub int8_sha256: Option<String>,
@@ -42,6 +48,20 @@ impl fmt::Debug for ModelSpec {
         let path = without_address_secrets(&path);
         f.debug_struct("ModelSpec").field("name", &self.name).field("path", &path).finish_non_exhaustive()
     }
+}
+
+/// Serializes a path as its SHA-256: it may be an address with secrets, and need not be UTF-8.
+fn path_digest<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&digest_of(path))
+}
+
+#[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
+fn twin_digest<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+    path.as_deref().map(digest_of).serialize(serializer)
+}
+
+fn digest_of(path: &Path) -> String {
+    hex(Sha256::new_with_prefix(path.as_os_str().as_encoded_bytes()))
 }
 
 /// The library whose kernels compute a model.
@@ -102,7 +122,7 @@ pub enum Device {
 }
 
 /// The thresholds of a model's detections.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Thresholds {
     /// The minimum confidence, 0..=1.
     pub conf: f32,

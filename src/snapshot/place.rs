@@ -28,7 +28,7 @@ pub(crate) struct BucketFolder {
 }
 
 /// A camera's snapshots in S3.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SnapshotRoute {
     /// Between the sink's prefix and the file's name, `${camera_id}` expanded.
     pub prefix: String,
