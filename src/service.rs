@@ -326,6 +326,8 @@ mod tests {
             region: None,
             publish,
             state: StateSettings { dir: None, max_bytes: 1 << 20, ddb_table: None },
+            sharing: None,
+            version: None,
             reconnect_delay: Duration::ZERO,
             hls_session: Duration::ZERO,
             max_behind: Duration::ZERO,

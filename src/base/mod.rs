@@ -26,6 +26,6 @@ pub(crate) use log_limit::{LogLimit, LogLine};
 pub use private_file::{make_private_folder, make_private_subfolder, private_file};
 pub use probe::{Asks, Finding, Probe, Verdict};
 pub use stopwatch::{Stopwatch, Took};
-pub use text_file::{read_bounded, read_to_limit};
+pub use text_file::{open_regular, read_bounded, read_to_limit};
 pub use untrusted::{MAX_MESSAGE_CHARS, MAX_NAME_CHARS, clean_text, escaped};
 pub use writable::{Unwritable, can_be_written, nearest, storage_remedy};

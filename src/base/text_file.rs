@@ -11,8 +11,16 @@ const MAX_TEXT_BYTES: u64 = 4 << 20;
 /// Reads a regular file of at most 4 MiB.
 ///
 /// # Errors
-/// The file cannot be read, is larger, or is no regular file: a pipe would block the reader, and a device may have no end.
+/// The file cannot be read, is larger, or is no regular file.
 pub fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    read_to_limit(open_regular(path)?)
+}
+
+/// Opens a regular file to read it.
+///
+/// # Errors
+/// The file cannot be read, or is no regular file: a pipe would block the reader, and a device may have no end.
+pub fn open_regular(path: &Path) -> io::Result<File> {
     // Without O_NONBLOCK, opening a pipe waits until another process writes to it.
     let file =
         File::options().read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32).open(path)?;
@@ -20,7 +28,7 @@ pub fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
         let text = "it is not a regular file; put a file in its place";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
-    read_to_limit(file)
+    Ok(file)
 }
 
 /// Reads at most 4 MiB from an open file or a pipe.

@@ -5,8 +5,10 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use ::sharing::WhenTableIsAway;
+
 use crate::base::{Unwritable, can_be_written};
-use crate::config::{CameraSpec, ConfigErrors, Settings, StartPosition};
+use crate::config::{CameraSpec, ConfigErrors, Settings, SharingSettings, StartPosition};
 use crate::sinks::PublishSpec;
 
 use super::aws::sdk_config;
@@ -99,7 +101,16 @@ fn print(settings: &Settings, out: &mut impl Write) -> io::Result<()> {
             row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         writeln!(out, "{}", padded.join("  ").trim_end())?;
     }
-    Ok(())
+    settings.sharing.iter().try_for_each(|sharing| print_sharing(sharing, out))
+}
+
+fn print_sharing(sharing: &SharingSettings, out: &mut impl Write) -> io::Result<()> {
+    let SharingSettings { table, pool, when_away } = sharing;
+    let events = match when_away {
+        WhenTableIsAway::Hold => "events wait",
+        WhenTableIsAway::Publish => "events are published",
+    };
+    writeln!(out, "sharing: pool {pool} in table {table}; while the table of positions is away, {events}")
 }
 
 /// Prints warnings about allowed settings with surprising effects.
@@ -163,7 +174,7 @@ impl fmt::Display for ModelCount<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Overrides, parse};
+    use crate::config::{ConfigContent, Overrides, parse, parse_content};
 
     const FILE: &str = "publishers: { kds_stream: events, s3_bucket: our-bucket, ddb_table: records, local_dir: /tmp/events }
 models: { two: { path: two.onnx, int8: two.int8.onnx } }
@@ -199,6 +210,29 @@ cameras:
             out.lines().take(3).map(|line| line.find("local /tmp").or(line.find("EVENTS TO"))).collect();
         assert_eq!(columns[0], columns[2], "the columns are aligned:\n{out}");
         assert_eq!(out.lines().map(squeeze).collect::<Vec<_>>(), expected.map(squeeze));
+    }
+
+    #[test]
+    fn the_summary_names_the_pool_of_workers() {
+        let lines = |keys: &str| {
+            let text = format!("state: {{ ddb_table: positions }}\n{keys}{FILE}");
+            let content = ConfigContent { text, modified_ms: Ok(1) };
+            let settings = parse_content("c", content, &|_| None, &Overrides::default()).unwrap();
+            let mut out = Vec::new();
+            print(&settings, &mut out).unwrap();
+            print_advice(&settings, &mut out).unwrap();
+            String::from_utf8(out).unwrap().lines().skip(3).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(lines(""), [""; 0]);
+        let shared = lines("sharing: { table: workers }\n");
+        assert_eq!(
+            shared[0],
+            "sharing: pool default in table workers; while the table of positions is away, events are published"
+        );
+        assert!(shared[1].starts_with("warn: sharing: `publishers.local_dir` is best effort"), "{shared:?}");
+        assert!(shared[2].starts_with("warn: camera long-name: with sharing"), "{shared:?}");
+        let held = lines("sharing: { table: workers, pool: north, when_table_is_away: hold }\n");
+        assert!(held[0].contains("pool north") && held[0].ends_with("events wait"), "{held:?}");
     }
 
     #[test]

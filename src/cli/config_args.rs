@@ -7,11 +7,13 @@ use aws_config::SdkConfig;
 
 use super::aws::{AwsSetupError, sdk_config};
 use crate::aws::validate_environment;
-use crate::config::{ConfigErrors, ConfigSource, Overrides, Settings, load, parse};
+use crate::config::{
+    ConfigContent, ConfigErrors, ConfigSource, Overrides, Settings, UnknownTime, load, parse_content,
+};
 use crate::detect::{ModelSpec, Purpose, cache_dir};
 use crate::remote::{
-    Address, Cache, CacheSpec, GetError, GivenAddress, HOLDER_LIMIT, MAX_CACHED_MODEL_BYTES, MAX_MODEL_BYTES,
-    ModelFetcher, RemoteClient, RetryPolicy,
+    Address, Cache, CacheSpec, FetchedText, GetError, GivenAddress, HOLDER_LIMIT, MAX_CACHED_MODEL_BYTES,
+    MAX_MODEL_BYTES, ModelFetcher, RemoteClient, RetryPolicy,
 };
 
 /// Maximum size of a fetched configuration, bytes.
@@ -56,18 +58,18 @@ impl ConfigArgs {
             ConfigOrigin::Remote(address) => {
                 // `load` is called before the runtime of the service exists.
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                runtime.block_on(self.fetch(&address))?
+                runtime.block_on(self.load_remote(&address))?
             }
         };
         settings.check_model_files()?;
         Ok(settings)
     }
 
-    /// Parses `text` with the same checks as [`Self::load`].
+    /// Parses `content` with the same checks as [`Self::load`].
     ///
     /// Errors: all mistakes of the text.
-    pub(super) fn parse(&self, text: &str) -> Result<Settings, ConfigErrors> {
-        let settings = parse(&self.config.to_string(), text, &environment, &self.overrides())?;
+    pub(super) fn parse(&self, content: ConfigContent) -> Result<Settings, ConfigErrors> {
+        let settings = self.parse_text(content)?;
         settings.check_model_files()?;
         Ok(settings)
     }
@@ -94,17 +96,21 @@ impl ConfigArgs {
         RemoteClient::new(aws.as_ref()).map_err(|error| self.unfetched(error.why()).into())
     }
 
-    /// Fetches the text of the configuration and its ETag, or `None` if it is still the version that `etag` names.
+    /// Fetches the configuration and its ETag, or `None` if it is still the version that `etag` names.
     ///
     /// Errors: the configuration cannot be fetched.
-    pub(super) async fn text(
+    pub(super) async fn fetch(
         &self,
         client: &RemoteClient,
         address: &Address,
         etag: Option<&str>,
-    ) -> Result<Option<(String, Option<String>)>, ConfigErrors> {
-        let text = client.text(address, etag, MAX_CONFIG_BYTES).await;
-        text.map_err(|error: GetError| self.unfetched(error.why()))
+    ) -> Result<Option<(ConfigContent, Option<String>)>, ConfigErrors> {
+        let fetched = client.text(address, etag, MAX_CONFIG_BYTES).await;
+        let fetched = fetched.map_err(|error: GetError| self.unfetched(error.why()))?;
+        Ok(fetched.map(|FetchedText { text, etag, modified_ms }| {
+            let modified_ms = modified_ms.ok_or(UnknownTime::NoHeader);
+            (ConfigContent { text, modified_ms }, etag)
+        }))
     }
 
     /// Creates the fetcher for the models of the settings, with AWS clients only if one of them is in S3.
@@ -143,10 +149,16 @@ impl ConfigArgs {
         given.or_else(cache_dir).context("HOME is not set: name a folder with --cache-dir (KVS_INFER_CACHE)")
     }
 
-    async fn fetch(&self, address: &Address) -> anyhow::Result<Settings> {
+    async fn load_remote(&self, address: &Address) -> anyhow::Result<Settings> {
         let client = self.client(address).await?;
-        let (text, _) = self.text(&client, address, None).await?.unwrap_or_default();
-        Ok(parse(&self.config.to_string(), &text, &environment, &self.overrides())?)
+        let fetched = self.fetch(&client, address, None).await?;
+        // Without an ETag in the request, only a faulty server answers that nothing has changed.
+        let (content, _) = fetched.ok_or_else(|| self.unfetched("the server sent no content".to_owned()))?;
+        Ok(self.parse_text(content)?)
+    }
+
+    fn parse_text(&self, content: ConfigContent) -> Result<Settings, ConfigErrors> {
+        parse_content(&self.config.to_string(), content, &environment, &self.overrides())
     }
 
     fn unfetched(&self, why: String) -> ConfigErrors {

@@ -72,7 +72,7 @@ impl RunArgs {
     async fn serve(self, settings: Settings, hangup: Signal) -> anyhow::Result<ExitCode> {
         let token = AccessToken::from_variable(self.http_token.as_deref())?;
         let mut stop = StopSignal::new()?;
-        let watch = ConfigWatch::new(self.config.clone(), settings.text(), hangup).await?;
+        let watch = ConfigWatch::new(self.config.clone(), &settings, hangup).await?;
         let aws = sdk_config(settings.region.as_deref()).await?;
         let spec = self.spec(settings, aws, token)?;
         let mut service = tokio::select! {
@@ -157,7 +157,7 @@ async fn prepare(
     settings: Settings,
     changes: &mut Receiver<ConfigChange>,
 ) -> ControlFlow<Option<ConfigChange>, Result<PreparedReload, ReloadError>> {
-    let (begun, text) = (Instant::now(), settings.text().to_owned());
+    let (begun, text, version) = (Instant::now(), settings.text().to_owned(), settings.version.clone());
     let mut newest = None;
     // The service continues with the old settings until the new ones are prepared.
     let mut preparing = pin!(service.prepare(settings));
@@ -168,7 +168,7 @@ async fn prepare(
         };
         let Some(newer) = newer else { return ControlFlow::Break(None) };
         // A SIGHUP repeats the same text. It must not restart a load that is on its way.
-        let is_same = newer.as_ref().is_ok_and(|newer| newer.text() == text);
+        let is_same = newer.as_ref().is_ok_and(|newer| newer.text() == text && newer.version == version);
         match judge_newer(service, begun.elapsed(), is_same) {
             NewerChange::Repeated => {}
             NewerChange::Replacing => return ControlFlow::Break(Some(newer)),

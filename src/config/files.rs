@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use kvs_config::{KeyPath, Problem, Problems, TextSpan};
 
-/// The name and text of a configuration file.
+use super::content::ConfigContent;
+
+/// The name and content of a configuration file.
 #[derive(Debug, Default)]
 pub(super) struct ConfigText {
     pub(super) file: String,
-    pub(super) text: String,
+    pub(super) content: ConfigContent,
 }
 
 /// The model files that a configuration names, with the positions of their names.

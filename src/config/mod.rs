@@ -3,11 +3,14 @@
 //! The crate `kvs-config` reads a file into raw sections, one type per section of the file; `lower` resolves them into
 //! [`Settings`]. Each step reports every mistake that it finds. Lowering runs only if reading found none.
 
+mod camera_digest;
+mod content;
 mod errors;
 mod files;
 mod lower;
 mod schema;
 mod settings;
+mod sharing_settings;
 
 use std::fs::File;
 use std::io;
@@ -16,14 +19,16 @@ use std::sync::Arc;
 
 use kvs_config::raw::AwsSection;
 
-use crate::base::{read_bounded, read_to_limit};
+use crate::base::open_regular;
 
+pub use content::{ConfigContent, UnknownTime};
 pub use errors::ConfigErrors;
 pub use files::ModelFiles;
 pub use kvs_config::raw::{LogFormat, LogLevel, StartPosition, StreamProtocol};
 pub use kvs_config::{EnvLookup, Problem, TextSpan, config_schema};
 pub use schema::event_schema;
 pub use settings::{CameraSpec, OcrSpec, PipelineEntry, Settings, StateSettings};
+pub use sharing_settings::SharingSettings;
 
 use files::ConfigText;
 use lower::SettingsBuilder;
@@ -60,34 +65,32 @@ impl ConfigSource {
         matches!(self, Self::File(_))
     }
 
-    /// Reads the text of the source at the start. A pipe is read to its end, such as the output of a command in a shell.
+    /// Reads the source at the start. A pipe is read to its end, such as the output of a command in a shell.
     ///
     /// # Errors
     /// It cannot be read, or has more than 4 MiB.
-    pub fn read(&self) -> Result<String, ConfigErrors> {
-        let bytes = match self {
-            Self::File(path) => File::open(path).and_then(read_to_limit),
-            Self::Stdin => read_to_limit(io::stdin().lock()),
+    pub fn read(&self) -> Result<ConfigContent, ConfigErrors> {
+        let content = match self {
+            Self::File(path) => File::open(path).and_then(ConfigContent::read),
+            Self::Stdin => ConfigContent::read_stdin(),
         };
-        self.decoded(bytes)
+        content.map_err(|why| self.unreadable(why))
     }
 
-    /// Reads the text of a file again while the service runs.
+    /// Reads a file again while the service runs.
     ///
     /// # Errors
     /// It cannot be read, has more than 4 MiB, or is no regular file: a pipe could block the reader for ever.
-    pub fn read_again(&self) -> Result<String, ConfigErrors> {
-        match self {
-            Self::File(path) => self.decoded(read_bounded(path)),
-            Self::Stdin => self.decoded(Err(io::Error::other("standard input cannot be read again"))),
-        }
+    pub fn read_again(&self) -> Result<ConfigContent, ConfigErrors> {
+        let content = match self {
+            Self::File(path) => open_regular(path).and_then(ConfigContent::read),
+            Self::Stdin => Err(io::Error::other("standard input cannot be read again")),
+        };
+        content.map_err(|why| self.unreadable(why))
     }
 
-    fn decoded(&self, bytes: io::Result<Vec<u8>>) -> Result<String, ConfigErrors> {
-        let text = bytes.and_then(|bytes| {
-            String::from_utf8(bytes).map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))
-        });
-        text.map_err(|why| ConfigErrors::Unreadable { file: self.name(), why })
+    fn unreadable(&self, why: io::Error) -> ConfigErrors {
+        ConfigErrors::Unreadable { file: self.name(), why }
     }
 }
 
@@ -107,10 +110,10 @@ pub fn load(
     lookup: EnvLookup<'_>,
     overrides: &Overrides,
 ) -> Result<Settings, ConfigErrors> {
-    parse(&source.name(), &source.read()?, lookup, overrides)
+    parse_content(&source.name(), source.read()?, lookup, overrides)
 }
 
-/// Reads the settings of `text`, which messages call `file`.
+/// Reads the settings of `text`, which messages call `file`. A text alone has no version, so `sharing` in it is a mistake.
 ///
 /// # Errors
 /// The text has mistakes: every one that was found.
@@ -120,10 +123,26 @@ pub fn parse(
     lookup: EnvLookup<'_>,
     overrides: &Overrides,
 ) -> Result<Settings, ConfigErrors> {
-    let config = Arc::new(ConfigText { file: file.to_owned(), text: text.to_owned() });
-    let invalid = |problems| ConfigErrors::Invalid { file: file.to_owned(), text: text.to_owned(), problems };
-    let document = kvs_config::read(text, lookup).map_err(invalid)?;
-    let mut settings = SettingsBuilder::new(&document).build(config).map_err(invalid)?;
+    parse_content(file, ConfigContent::without_time(text.to_owned()), lookup, overrides)
+}
+
+/// Reads the settings of `content`, which messages call `file`.
+///
+/// # Errors
+/// The text has mistakes: every one that was found.
+pub fn parse_content(
+    file: &str,
+    content: ConfigContent,
+    lookup: EnvLookup<'_>,
+    overrides: &Overrides,
+) -> Result<Settings, ConfigErrors> {
+    let config = Arc::new(ConfigText { file: file.to_owned(), content });
+    let invalid = |problems| {
+        let (file, text) = (file.to_owned(), config.content.text.clone());
+        ConfigErrors::Invalid { file, text, problems }
+    };
+    let document = kvs_config::read(&config.content.text, lookup).map_err(invalid)?;
+    let mut settings = SettingsBuilder::new(&document).build(Arc::clone(&config)).map_err(invalid)?;
     if let Some(region) = &overrides.region {
         // The schema checks the region of the file only.
         if !AwsSection::is_region(region) {

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::sharing::ConfigVersion;
+use serde::Serialize;
+
 use crate::decide::Rules;
 use crate::decode::Masks;
 use crate::delivery::{Route, StateSpec};
@@ -13,8 +16,10 @@ use crate::sinks::PublishSpec;
 
 use kvs_config::raw::{LogFormat, LogLevel, StartPosition, StreamProtocol};
 
+use super::content::ConfigContent;
 use super::errors::ConfigErrors;
 use super::files::{ConfigText, ModelFiles};
+use super::sharing_settings::SharingSettings;
 
 /// The settings of the service.
 #[derive(Clone, Debug)]
@@ -25,6 +30,10 @@ pub struct Settings {
     pub publish: PublishSpec,
     /// The state that survives a restart.
     pub state: StateSettings,
+    /// The pool of workers that share the cameras; `None`: this process has all of them.
+    pub sharing: Option<SharingSettings>,
+    /// The version of the configuration; `None` without `sharing`.
+    pub version: Option<ConfigVersion>,
     /// The first delay before a broken connection is retried.
     pub reconnect_delay: Duration,
     /// The lifetime of an HLS session.
@@ -51,7 +60,13 @@ impl Settings {
     /// Returns the text of the configuration file.
     #[must_use]
     pub fn text(&self) -> &str {
-        &self.files.config.text
+        &self.files.config.content.text
+    }
+
+    /// Returns the content of the configuration file.
+    #[must_use]
+    pub fn content(&self) -> &ConfigContent {
+        &self.files.config.content
     }
 
     /// Checks that every local model file of the enabled cameras exists.
@@ -63,18 +78,47 @@ impl Settings {
         if problems.is_empty() {
             return Ok(());
         }
-        let ConfigText { file, text } = &*self.files.config;
-        Err(ConfigErrors::Invalid { file: file.clone(), text: text.clone(), problems })
+        let ConfigText { file, content } = &*self.files.config;
+        Err(ConfigErrors::Invalid { file: file.clone(), text: content.text.clone(), problems })
     }
 
-    /// Returns warnings about valid settings with surprising effects, at most one per pipeline entry.
+    /// Returns warnings about valid settings with surprising effects, at most one per pipeline entry, and those of sharing.
     #[must_use]
     pub fn advice(&self) -> Vec<String> {
         let of_camera = |camera: &CameraSpec| {
             let advice = camera.pipeline.iter().filter_map(PipelineEntry::advice);
             advice.map(|advice| format!("camera {}, {advice}", camera.id)).collect::<Vec<_>>()
         };
-        self.cameras.iter().flat_map(of_camera).collect()
+        self.cameras.iter().flat_map(of_camera).chain(self.sharing_advice()).collect()
+    }
+
+    /// Returns warnings about events that a worker which is lost takes with it: no required sink has them.
+    fn sharing_advice(&self) -> Vec<String> {
+        let mut advice = Vec::new();
+        if self.sharing.is_none() {
+            return advice;
+        }
+        if self.publish.local_dir.is_some() {
+            advice.push(
+                "sharing: `publishers.local_dir` is best effort, since no other worker can read the folder of this host"
+                    .to_owned(),
+            );
+        }
+        let without = || self.cameras.iter().filter(|camera| camera.route.kds_stream.is_none());
+        let remedy = "name one as `publishers.kds_stream`";
+        match without().count() {
+            0 => {}
+            all if all == self.cameras.len() => advice.push(format!(
+                "sharing: no camera has a Kinesis data stream, so every event is delivered at best effort: {remedy}"
+            )),
+            _ => advice.extend(without().map(|camera| {
+                let id = &camera.id;
+                format!(
+                    "camera {id}: with sharing and without a Kinesis data stream, its events are delivered at best effort: {remedy}"
+                )
+            })),
+        }
+        advice
     }
 }
 
@@ -101,13 +145,16 @@ impl StateSettings {
 /// A cool-down longer than this causes a warning, ms.
 const LONG_COOLDOWN_MS: i64 = 3_000;
 
-/// An enabled camera.
-#[derive(Clone, Debug, PartialEq)]
+/// An enabled camera. Its digest is that of its serialized form.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CameraSpec {
     /// The camera's unique id.
     pub id: CameraId,
     /// The name of its Kinesis video stream.
     pub stream: String,
+    /// The order in which cameras get the capacity of the workers that share them: lower numbers first.
+    #[serde(skip)]
+    pub priority: u32,
     /// The interface by which the stream is read.
     pub mode: StreamProtocol,
     /// The position at which reading starts.
@@ -139,7 +186,7 @@ impl CameraSpec {
 }
 
 /// An enabled entry of a camera's pipeline.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PipelineEntry {
     /// The rules by which detections become events.
     pub rules: Rules,
@@ -169,7 +216,7 @@ fn seconds(ms: i64) -> f64 {
 }
 
 /// The text recognition of a pipeline entry.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct OcrSpec {
     /// The recognition model; entries that name the same model share it.
     pub model: Arc<ModelSpec>,

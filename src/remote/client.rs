@@ -7,9 +7,9 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
-use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::primitives::{ByteStream, DateTime, DateTimeFormat};
 use bytes::Bytes;
-use reqwest::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use reqwest::header::{CONTENT_TYPE, ETAG, HeaderMap, HeaderName, IF_NONE_MATCH, LAST_MODIFIED};
 use reqwest::{Client, Response, StatusCode, Url, redirect};
 use tokio::time::timeout;
 
@@ -50,10 +50,23 @@ pub enum FetchResponse {
     Content(FileContent),
 }
 
+/// A small file as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchedText {
+    /// The text.
+    pub text: String,
+    /// The server's ETag for this version of the file.
+    pub etag: Option<String>,
+    /// The time of modification by the server's clock, ms since 1970.
+    pub modified_ms: Option<u64>,
+}
+
 /// The content of a file while it arrives.
 pub struct FileContent {
     /// The server's ETag for this version of the file.
     pub etag: Option<String>,
+    /// The time of modification by the server's clock, ms since 1970, if the server sends it.
+    pub modified_ms: Option<u64>,
     /// Length in bytes, if the server sends it.
     pub length: Option<u64>,
     body: FileBody,
@@ -153,7 +166,7 @@ impl RemoteClient {
         }
     }
 
-    /// Returns a small file as text with its ETag, or `None` if it is still the version that `etag` names.
+    /// Returns a small file as text, or `None` if it is still the version that `etag` names.
     ///
     /// # Errors
     /// See [`GetError`]. Also, the file has more than `max_bytes` or is not UTF-8.
@@ -162,7 +175,7 @@ impl RemoteClient {
         address: &Address,
         etag: Option<&str>,
         max_bytes: usize,
-    ) -> Result<Option<(String, Option<String>)>, GetError> {
+    ) -> Result<Option<FetchedText>, GetError> {
         let FetchResponse::Content(mut content) = self.get(address, etag).await? else { return Ok(None) };
         let mut all = Vec::new();
         while let Some(part) = content.next().await? {
@@ -174,7 +187,7 @@ impl RemoteClient {
         let text = String::from_utf8(all);
         let text =
             text.map_err(|_| GetError::Refused("it is not UTF-8 text; save it as UTF-8".to_owned()))?;
-        Ok(Some((text, content.etag)))
+        Ok(Some(FetchedText { text, etag: content.etag, modified_ms: content.modified_ms }))
     }
 
     async fn object(&self, bucket: &str, key: &str, etag: Option<&str>) -> Result<FetchResponse, GetError> {
@@ -254,10 +267,12 @@ fn web_response(response: Response) -> Result<FetchResponse, GetError> {
     let status = response.status();
     match status {
         StatusCode::OK => {
-            let etag = response.headers().get(ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
-            let length = response.content_length();
-            let body = FileBody::Web(response);
-            Ok(FetchResponse::Content(FileContent { etag, length, body, received: 0, rate: MinRate::new() }))
+            let etag = header(response.headers(), ETAG).map(str::to_owned);
+            let modified = header(response.headers(), LAST_MODIFIED)
+                .and_then(|date| DateTime::from_str(date, DateTimeFormat::HttpDate).ok());
+            let (modified_ms, length) = (modified.and_then(ms_since_1970), response.content_length());
+            let (body, rate) = (FileBody::Web(response), MinRate::new());
+            Ok(FetchResponse::Content(FileContent { etag, modified_ms, length, body, received: 0, rate }))
         }
         StatusCode::NOT_MODIFIED => Ok(FetchResponse::Unchanged),
         StatusCode::NOT_FOUND | StatusCode::GONE => {
@@ -277,8 +292,17 @@ fn web_response(response: Response) -> Result<FetchResponse, GetError> {
 
 fn object_content(object: GetObjectOutput) -> FileContent {
     let length = object.content_length.and_then(|length| u64::try_from(length).ok());
-    let body = FileBody::S3(object.body);
-    FileContent { etag: object.e_tag, length, body, received: 0, rate: MinRate::new() }
+    let modified_ms = object.last_modified.and_then(ms_since_1970);
+    let (body, rate) = (FileBody::S3(object.body), MinRate::new());
+    FileContent { etag: object.e_tag, modified_ms, length, body, received: 0, rate }
+}
+
+fn header(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn ms_since_1970(time: DateTime) -> Option<u64> {
+    time.to_millis().ok().and_then(|ms| u64::try_from(ms).ok())
 }
 
 /// Returns `Unchanged` for S3's 304, which the SDK reports as an error, and else the error.

@@ -16,7 +16,7 @@ pub use address::{Address, AddressError, GivenAddress};
 pub use cache::{
     Cache, CacheSpec, HOLDER_LIMIT, MAX_CACHED_MODEL_BYTES, MAX_MODEL_BYTES, ModelRequest, RetryPolicy,
 };
-pub use client::{FetchResponse, FileContent, GetError, RemoteClient};
+pub use client::{FetchResponse, FetchedText, FileContent, GetError, RemoteClient};
 pub use error::FetchError;
 pub use model_fetcher::ModelFetcher;
 pub use progress::FetchProgress;

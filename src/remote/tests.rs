@@ -274,3 +274,18 @@ async fn a_process_that_holds_an_address_without_progress_is_named_and_not_waite
     let holder = std::fs::read_to_string(&lock).unwrap();
     assert!(holder.starts_with(&format!("process {} on host ", std::process::id())), "{holder}");
 }
+
+#[tokio::test]
+async fn a_text_has_the_servers_time() {
+    let answers = [
+        ("Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n", Some(784_111_777_000)),
+        ("Last-Modified: yesterday\r\n", None),
+        ("", None),
+    ];
+    let server = Server::start(answers.map(|(headers, _)| answer("200 OK", headers, b"a", 1)).to_vec()).await;
+    for (headers, modified_ms) in answers {
+        let client = RemoteClient::new(None).unwrap();
+        let fetched = client.text(&server.address, None, 10).await.unwrap().unwrap();
+        assert_eq!((fetched.text.as_str(), fetched.modified_ms), ("a", modified_ms), "{headers}");
+    }
+}

@@ -52,7 +52,7 @@ impl Changes {
             added: ids(new.iter().filter(|camera| in_old(camera).is_none()).collect()),
             changed: ids(new
                 .iter()
-                .filter(|camera| in_old(camera).is_some_and(|old| old != *camera))
+                .filter(|camera| in_old(camera).is_some_and(|old| !old.runs_like(camera)))
                 .collect()),
             removed: ids(old.iter().filter(is_gone).collect()),
         }
@@ -157,6 +157,7 @@ fn changed_at_start_only(old: &Settings, new: &Settings) -> Option<&'static str>
         region,
         publish,
         state,
+        sharing,
         reconnect_delay,
         hls_session,
         max_behind,
@@ -165,12 +166,15 @@ fn changed_at_start_only(old: &Settings, new: &Settings) -> Option<&'static str>
         log_level,
         log_format,
         emf_service,
-        // A reload applies these two.
+        // A reload applies these three.
+        version: _,
         cameras: _,
         files: _,
     } = old;
     let differs = [
         ("aws.region", *region != new.region),
+        // Before the sinks, of which it makes one best effort.
+        ("sharing", *sharing != new.sharing),
         ("publishers or snapshots", *publish != new.publish),
         ("state", *state != new.state),
         ("service.reconnect_delay_seconds", *reconnect_delay != new.reconnect_delay),
@@ -183,4 +187,45 @@ fn changed_at_start_only(old: &Settings, new: &Settings) -> Option<&'static str>
         ("log_format", *log_format != new.log_format),
     ];
     differs.into_iter().find(|(_, differs)| *differs).map(|(key, _)| key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ConfigContent, Overrides, parse_content};
+
+    const FILE: &str = "state: { ddb_table: positions }
+publishers: { kds_stream: events, local_dir: events }
+cameras: [{ id: a, kvs_stream_name: a, pipeline: [{ type: objects, objects: { yolo_weights: m.onnx } }] }]
+";
+
+    fn settings(text: &str, modified_ms: u64) -> Settings {
+        let content = ConfigContent { text: text.to_owned(), modified_ms: Ok(modified_ms) };
+        parse_content("c", content, &|_| None, &Overrides::default()).unwrap()
+    }
+
+    #[test]
+    fn sharing_takes_effect_at_the_start_and_a_newer_version_at_once() {
+        let (alone, shared) = (FILE.to_owned(), format!("{FILE}sharing: {{ table: workers }}\n"));
+        let other = shared.replace("workers", "others");
+        let cases = [
+            ("added", &alone, &shared, Some("sharing")),
+            ("removed", &shared, &alone, Some("sharing")),
+            ("another table", &shared, &other, Some("sharing")),
+            ("another version", &shared, &shared, None),
+        ];
+        for (name, old, new, key) in cases {
+            assert_eq!(changed_at_start_only(&settings(old, 1), &settings(new, 2)), key, "{name}");
+        }
+    }
+
+    #[test]
+    fn another_priority_restarts_no_camera() {
+        let old = settings(FILE, 1).cameras;
+        for (keys, changed) in [("priority: 1", vec![]), ("priority: 1, fps_target: 5", vec!["a".to_owned()])]
+        {
+            let new = settings(&FILE.replace("id: a,", &format!("id: a, {keys},")), 1).cameras;
+            assert_eq!(Changes::between(&old, &new), Changes { changed, ..Changes::default() }, "{keys}");
+        }
+    }
 }

@@ -43,6 +43,8 @@ pub struct PublishSpec {
     pub sns: Option<SnsSpec>,
     /// The folder of the local sink: `events.jsonl` and `snapshots/`.
     pub local_dir: Option<PathBuf>,
+    /// `true`: the local sink drops its oldest events when its share of the outbox is full, as the other sinks beside Kinesis do.
+    pub local_is_best_effort: bool,
     /// The encoding of snapshots; `None`: none are made.
     pub snapshots: Option<SnapshotSpec>,
 }
@@ -65,12 +67,14 @@ impl PublishSpec {
 impl SinkRegistry for PublishSpec {
     fn sinks(&self, routes: &[&Route]) -> Vec<Arc<dyn Sink>> {
         // Destructured, so that a new field without a sink does not compile. A route has its stream already.
-        let Self { kds_stream: _, s3, ddb, sns, local_dir, snapshots } = self;
+        let Self { kds_stream: _, s3, ddb, sns, local_dir, local_is_best_effort, snapshots } = self;
         let streams: BTreeSet<&String> =
             routes.iter().filter_map(|route| route.kds_stream.as_ref()).collect();
         let has_snapshots = snapshots.is_some() && routes.iter().any(|route| route.snapshot.is_some());
         let mut sinks: Vec<Arc<dyn Sink>> = Vec::new();
-        sinks.extend(local_dir.iter().map(|folder| shared(LocalSink(folder.clone()))));
+        let is_required = !local_is_best_effort;
+        sinks
+            .extend(local_dir.iter().map(|folder| shared(LocalSink { folder: folder.clone(), is_required })));
         sinks.extend(streams.into_iter().map(|stream| shared(KinesisSink { stream: stream.clone() })));
         sinks.extend(ddb.iter().map(|table| shared(DynamoDbSink(table.clone()))));
         sinks.extend(s3.iter().filter(|_| has_snapshots).map(|s3| shared(S3Sink(Some(s3.clone())))));
@@ -102,6 +106,16 @@ fn shared(sink: impl Sink + 'static) -> Arc<dyn Sink> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_local_sink_is_required_unless_workers_share_the_cameras() {
+        for local_is_best_effort in [false, true] {
+            let local_dir = Some("events".into());
+            let spec = PublishSpec { local_dir, local_is_best_effort, ..PublishSpec::default() };
+            let [local] = &SinkRegistry::sinks(&spec, &[])[..] else { panic!("one sink") };
+            assert_eq!((local.name().as_str(), local.is_required()), ("local", !local_is_best_effort));
+        }
+    }
 
     #[test]
     fn names_in_the_outbox_are_read_again() {

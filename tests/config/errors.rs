@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use kvs_infer::config::{ConfigErrors, Overrides, config_schema, parse};
+use kvs_infer::config::{ConfigContent, ConfigErrors, Overrides, config_schema, parse_content};
 use serde_json::Value;
 
 /// Mistakes: name, the text of `base.yaml` that is replaced (empty: the whole file), and its replacement.
@@ -44,6 +44,39 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("a device", "publishers:", "device: gpu\npublishers:"),
     ("threads of a model", "    path: models", "    threads: 0\n    path: models"),
     ("a SHA-256", "    path: models", "    sha256: abc\n    path: models"),
+    (
+        "sharing without its table",
+        "snapshots:\n",
+        "state: { ddb_table: positions }\nsharing: { pool: a }\nsnapshots:\n",
+    ),
+    ("sharing without the table of positions", "snapshots:\n", "sharing: { table: workers }\nsnapshots:\n"),
+    (
+        "sharing in the table of positions",
+        "snapshots:\n",
+        "state: { ddb_table: positions }\nsharing: { table: positions }\nsnapshots:\n",
+    ),
+    (
+        "sharing in the table of records",
+        "snapshots:\n",
+        "  ddb_table: records\nstate: { ddb_table: positions }\nsharing: { table: records }\nsnapshots:\n",
+    ),
+    (
+        "a pool with a space",
+        "snapshots:\n",
+        "state: { ddb_table: positions }\nsharing: { table: workers, pool: our cameras }\nsnapshots:\n",
+    ),
+    (
+        "a table of workers by its ARN",
+        "snapshots:\n",
+        "sharing: { table: arn:aws:dynamodb:eu-west-1:1:table/t }\nsnapshots:\n",
+    ),
+    (
+        "another treatment of a table that is away",
+        "snapshots:\n",
+        "state: { ddb_table: positions }\nsharing: { table: workers, when_table_is_away: wait }\nsnapshots:\n",
+    ),
+    ("a priority that is too low", "fps_target: 5", "priority: 1001"),
+    ("a priority in words", "fps_target: 5", "priority: high"),
     ("no camera", "", "publishers: { local_dir: /tmp/e }\n"),
     ("an empty list of cameras", "", "publishers: { local_dir: /tmp/e }\ncameras: []\n"),
     ("no camera enabled", "    fps_target: 5", "    enabled: false"),
@@ -360,7 +393,8 @@ fn environment(name: &str) -> Option<String> {
 }
 
 fn refusal_of(text: &str) -> Result<(), ConfigErrors> {
-    parse("cameras.yaml", text, &environment, &Overrides::default()).map(drop)
+    let content = ConfigContent { text: text.to_owned(), modified_ms: Ok(1) };
+    parse_content("cameras.yaml", content, &environment, &Overrides::default()).map(drop)
 }
 
 fn base() -> String {

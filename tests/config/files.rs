@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use kvs_infer::config::{ConfigErrors, Overrides, Settings, config_schema, event_schema, parse};
+use kvs_infer::config::{
+    ConfigContent, ConfigErrors, Overrides, Settings, config_schema, event_schema, parse_content,
+};
 use serde_json::Value;
 
 fn at_root(path: &str) -> PathBuf {
@@ -15,7 +17,8 @@ fn read(path: &str) -> String {
 
 fn load(path: &str, text: &str) -> Result<Settings, ConfigErrors> {
     let environment = |name: &str| name.starts_with("KVS_INFER_").then(|| format!("/tmp/{name}"));
-    parse(path, text, &environment, &Overrides::default())
+    let content = ConfigContent { text: text.to_owned(), modified_ms: Ok(1) };
+    parse_content(path, content, &environment, &Overrides::default())
 }
 
 #[test]

@@ -7,3 +7,4 @@ mod files;
 mod int8;
 mod mutated;
 mod settings;
+mod sharing;

@@ -1,6 +1,6 @@
 //! Our files with changed lines: the result is accepted, or each mistake is reported with its position.
 
-use kvs_infer::config::{Overrides, parse};
+use kvs_infer::config::{ConfigContent, Overrides, parse_content};
 use proptest::collection::vec;
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_assert, prop_oneof, proptest};
 use proptest::sample::{Index, select};
@@ -104,7 +104,8 @@ fn lines_of(file: &str) -> Vec<String> {
 /// Returns `true` if `text` is accepted, and checks the mistakes otherwise.
 fn is_accepted(text: &str) -> Result<bool, TestCaseError> {
     let environment = |name: &str| (name != "NOT_SET").then(|| "7".to_owned());
-    match parse("c", text, &environment, &Overrides::default()) {
+    let content = ConfigContent { text: text.to_owned(), modified_ms: Ok(1) };
+    match parse_content("c", content, &environment, &Overrides::default()) {
         Ok(settings) => {
             prop_assert!(!settings.cameras.is_empty());
             Ok(true)

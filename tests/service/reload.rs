@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::Command;
 
+use kvs_infer::remote::{Address, RemoteClient};
 use test_support::colours::{FRAMES, camera, film, model, sim, store};
 use test_support::kvs_infer_command;
 use test_support::moto::Moto;
@@ -182,4 +183,43 @@ async fn a_model_in_s3_is_fetched_once_by_its_processes_and_checked() {
     s3.put_object().bucket("models").key("cameras.yaml").body(text.into()).send().await.unwrap();
     let ended = command(std::path::Path::new("s3://models/cameras.yaml")).output().unwrap();
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_that_share_cameras_accept_what_has_a_time_of_its_store() {
+    let moto = Moto::start();
+    let s3 = moto.bucket("configs").await;
+    let sharing = "state: { dir: state, ddb_table: positions }\nsharing: { table: workers }\n";
+    let text = format!("{sharing}{}", config(&[camera("front")]));
+    s3.put_object()
+        .bucket("configs")
+        .key("cameras.yaml")
+        .body(text.clone().into_bytes().into())
+        .send()
+        .await
+        .unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let check = |config: &str| {
+        let mut command = kvs_infer_command!();
+        command.args(["check", "--config", config]).current_dir(dir.path());
+        let keys = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")];
+        command.envs(keys).env("AWS_REGION", "us-east-1").env("AWS_ENDPOINT_URL", &moto.url);
+        command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        let ended = child.wait_with_output().unwrap();
+        let output = [ended.stdout, ended.stderr].concat();
+        (ended.status.code(), String::from_utf8(output).unwrap())
+    };
+    let (code, output) = check("s3://configs/cameras.yaml");
+    assert!(code == Some(0) && output.contains("sharing: pool default in table workers"), "{output}");
+    let object = s3.head_object().bucket("configs").key("cameras.yaml").send().await.unwrap();
+    let client = RemoteClient::new(Some(&moto.config())).unwrap();
+    let address = Address::parse("s3://configs/cameras.yaml").unwrap().unwrap();
+    let fetched = client.text(&address, None, 1 << 20).await.unwrap().unwrap();
+    let modified_ms = object.last_modified.unwrap().to_millis().unwrap();
+    assert_eq!(fetched.modified_ms, u64::try_from(modified_ms).ok());
+    let (code, output) = check("-");
+    assert_eq!(code, Some(78), "{output}");
+    assert!(output.contains("not from a file") && output.contains("--config s3://bucket/key"), "{output}");
 }

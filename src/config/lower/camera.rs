@@ -60,6 +60,7 @@ impl SettingsBuilder<'_> {
         camera.enabled.then(|| CameraSpec {
             id: CameraId::new(&camera.id),
             stream: camera.kvs_stream_name.clone(),
+            priority: camera.priority,
             mode: camera.playback.mode,
             start: camera.playback.start,
             fps_target: camera.fps_target,

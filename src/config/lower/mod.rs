@@ -5,6 +5,7 @@ mod classes;
 mod models;
 mod pipeline;
 mod roi;
+mod sharing;
 mod sinks;
 mod state;
 
@@ -51,6 +52,7 @@ impl<'a> SettingsBuilder<'a> {
     pub(super) fn build(mut self, config: Arc<ConfigText>) -> Result<Settings, Vec<Problem>> {
         let publish = self.publish();
         let state = self.state();
+        let sharing = self.sharing(&config.content);
         // Before the cameras, whose entries refer to the models.
         self.named_models();
         let cameras = self.cameras();
@@ -64,6 +66,8 @@ impl<'a> SettingsBuilder<'a> {
             region: raw.aws.region.clone(),
             publish,
             state,
+            version: sharing.as_ref().and_then(|_| config.content.version().ok()),
+            sharing,
             reconnect_delay: Duration::from_secs(raw.service.reconnect_delay_seconds.into()),
             hls_session: Duration::from_secs(raw.service.hls_session_seconds.into()),
             max_behind: Duration::from_secs(raw.service.max_behind_seconds.into()),

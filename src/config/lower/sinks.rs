@@ -24,6 +24,8 @@ impl SettingsBuilder<'_> {
             ddb: self.ddb(),
             sns: self.sns(),
             local_dir: publishers.local_dir.as_ref().map(Into::into),
+            // The worker that takes a camera over cannot read the folder of this host.
+            local_is_best_effort: self.raw.sharing.is_some(),
             snapshots: snapshots.enabled.then_some(SnapshotSpec {
                 format: snapshots.image_format,
                 jpeg_quality: snapshots.jpeg_quality,

@@ -24,7 +24,10 @@ pub(crate) const EVENTS_FILES: u32 = 5;
 
 /// The folder of records and pictures as a sink.
 #[derive(Clone, Debug)]
-pub(crate) struct LocalSink(pub(crate) PathBuf);
+pub(crate) struct LocalSink {
+    pub(crate) folder: PathBuf,
+    pub(crate) is_required: bool,
+}
 
 impl Sink for LocalSink {
     fn name(&self) -> String {
@@ -32,7 +35,7 @@ impl Sink for LocalSink {
     }
 
     fn is_required(&self) -> bool {
-        true
+        self.is_required
     }
 
     fn wants_pictures(&self) -> bool {
@@ -40,13 +43,13 @@ impl Sink for LocalSink {
     }
 
     fn destination(&self, _route: &Route) -> String {
-        format!("local {}", self.0.display())
+        format!("local {}", self.folder.display())
     }
 
     fn spawn(&self, run: SinkRun) -> Result<JoinHandle<()>, StartError> {
-        let folder = LocalFolder::open(&self.0).map_err(|error| {
+        let folder = LocalFolder::open(&self.folder).map_err(|error| {
             let remedy = storage_remedy(&error.to_string()).unwrap_or("make it writable or name another");
-            let path = self.0.display();
+            let path = self.folder.display();
             let why = format!("cannot write to the folder {path} (publishers.local_dir): {error}; {remedy}");
             StartError::Sink { sink: self.name(), why }
         })?;
@@ -55,7 +58,7 @@ impl Sink for LocalSink {
     }
 
     fn probes(&self, _clients: Option<&Clients>) -> Vec<Probe> {
-        vec![local_folder(&self.0)]
+        vec![local_folder(&self.folder)]
     }
 }
 

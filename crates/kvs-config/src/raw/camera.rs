@@ -22,6 +22,11 @@ pub struct CameraSection {
     /// `false` keeps the camera in the file without reading it.
     #[serde(default = "yes")]
     pub enabled: bool,
+    /// The order in which cameras get the capacity of the workers if there is not enough: lower numbers first. No effect without
+    /// `sharing`.
+    #[schemars(range(min = 0, max = 1000))]
+    #[serde(default = "default_priority")]
+    pub priority: u32,
     /// The way in which the stream is read.
     #[serde(default)]
     pub playback: PlaybackSection,
@@ -58,6 +63,10 @@ pub struct CameraSection {
 /// Returns the default, which admits both 4K formats, 3840 x 2160 and 4096 x 2160, with some margin.
 fn max_pixels() -> u32 {
     4096 * 2304
+}
+
+fn default_priority() -> u32 {
+    100
 }
 
 fn yes() -> bool {

@@ -9,6 +9,7 @@ mod detector;
 mod model;
 mod publishers;
 mod roi;
+mod sharing;
 
 use std::collections::BTreeMap;
 
@@ -30,6 +31,7 @@ pub use model::{
 };
 pub use publishers::{PublishersSection, SnapshotFormat, SnapshotsSection, SseName};
 pub use roi::{FilterName, MaskPolygon, RoiSection, RoiUnits, ZonePolygon};
+pub use sharing::{SharingSection, TableAwayPolicy};
 
 /// The cameras, their detectors, and the destinations of events.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -43,6 +45,8 @@ pub struct RawConfig {
     pub publishers: PublishersSection,
     /// The state that survives a restart: undelivered events, and the position of each camera.
     pub state: StateSection,
+    /// Sharing of the cameras by many workers, each of which runs this configuration; absent: this process has all cameras.
+    pub sharing: Option<SharingSection>,
     /// Timings of the service.
     pub service: ServiceSection,
     /// The snapshots of events.
@@ -71,6 +75,7 @@ impl Default for RawConfig {
             aws: AwsSection::default(),
             publishers: PublishersSection::default(),
             state: StateSection::default(),
+            sharing: None,
             service: ServiceSection::default(),
             snapshots: SnapshotsSection::default(),
             models: BTreeMap::new(),
