@@ -18,6 +18,7 @@
 //! | [`sharing`](mod@sharing) | the tables of a pool of workers that share cameras |
 //! | [`cli`] | the commands |
 //! | [`config`] | settings from the configuration file |
+//! | [`sharing`] | the table of the workers that share the cameras |
 //! | [`remote`] | fetches and caches models and configurations from S3 and HTTPS |
 //! | [`http`] | the page, `/healthz`, `/readyz`, `/metrics` and the API |
 //! | [`eval`] | compares events with the ground truth of their footage |

@@ -4,5 +4,7 @@
 //! crate, without I/O.
 
 mod pool_table;
+mod probe;
 
 pub use pool_table::PoolTable;
+pub(crate) use probe::probes;

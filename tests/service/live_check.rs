@@ -181,6 +181,35 @@ async fn a_working_setup_passes_and_consumers_see_no_trace() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_table_of_workers_is_probed() {
+    let moto = Moto::start();
+    let dynamodb = tables(&moto).await;
+    let shared = config().replace("device: cpu", "sharing: { table: workers }\ndevice: cpu");
+    let output = live_check(&shared, NOWHERE, &moto.url, &[]);
+    output.assert("sharing/workers", "fail", "create the table, or correct sharing.table");
+    output.assert("sharing/workers write", "fail", "create the table, or correct sharing.table");
+    table(&dynamodb, "workers", &POSITIONS_KEY, None).await;
+    let output = live_check(&shared, NOWHERE, &moto.url, &[]);
+    let words = "key camera_id (S); a table with the key pool (S), member (S) is needed";
+    output.assert("sharing/workers", "fail", words);
+    output.assert("sharing/workers write", "fail", "its key must be pool (S), member (S)");
+    let key = [("pool", ScalarAttributeType::S), ("member", ScalarAttributeType::S)];
+    table(&dynamodb, "others", &key, None).await;
+    let output = live_check(&shared.replace("workers", "others"), NOWHERE, &moto.url, &[]);
+    output.assert("sharing/others", "ok", "key pool (S), member (S)");
+    output.assert("sharing/others write", "ok", "nothing was written");
+    assert_eq!(dynamodb.scan().table_name("others").send().await.unwrap().count(), 0);
+    let proxy = FaultProxy::start(&moto.url).await;
+    proxy.rule(None, Mishap::Denied, None);
+    let output = live_check(&shared.replace("workers", "others"), NOWHERE, &proxy.url, &[]);
+    output.assert("sharing/others", "warn", "dynamodb:DescribeTable is not allowed");
+    output.assert("sharing/others write", "fail", "allow dynamodb:UpdateItem on it");
+    proxy.stop().await;
+    let alone = live_check(&config(), NOWHERE, NOWHERE, &[]);
+    assert!(!alone.answers.keys().any(|probe| probe.starts_with("sharing")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn missing_resources_are_reported_with_a_remedy() {
     let (sim, moto) = (sim(), Moto::start());
     let topic = "local_dir: events, sns_topic_arn: 'arn:aws:sns:us-east-1:123456789012:alerts'";

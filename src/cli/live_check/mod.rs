@@ -24,6 +24,7 @@ use crate::base::{Asks, Finding, Probe};
 use crate::config::{CameraSpec, Settings, StreamProtocol};
 use crate::delivery::probes;
 use crate::service::outbox_spec;
+use crate::sharing;
 use crate::source::Kvs;
 use report::{ProbeReport, ProbeResult};
 
@@ -80,7 +81,11 @@ impl LiveCheck {
         let mut found: Vec<Probe> = streams.iter().flat_map(of_stream).collect();
         // The same spec that `run` starts, so that exactly its sinks are probed.
         let state = self.settings.state.clone().or_in(self.state_dir.clone());
-        found.extend(probes(&outbox_spec(&self.settings, &self.aws, state, None)));
+        let outbox = outbox_spec(&self.settings, &self.aws, state, None);
+        found.extend(probes(&outbox));
+        if let Some((sharing, clients)) = self.settings.sharing.as_ref().zip(outbox.clients.as_ref()) {
+            found.extend(sharing::probes(clients, &sharing.table));
+        }
         found.push(clock::probe(&self.aws));
         found.extend(host::probes(&self.settings));
         found.extend(models::probes(&self.settings, &self.models));
