@@ -42,7 +42,7 @@ pub struct CameraResumeState {
     pub position: Arc<str>,
     /// The number of the last record that the state includes; 0 before the first one.
     pub seq: u64,
-    /// The compressed checkpoint: opaque here.
+    /// The checkpoint: opaque here.
     pub checkpoint: Arc<[u8]>,
     /// The format of `checkpoint`. A worker that does not read it is not given the camera.
     pub checkpoint_version: u32,

@@ -79,6 +79,6 @@ pub use owner::{
     CommitRejection, Owner, OwnerCommit, OwnerEnd, OwnerInput, OwnerOutput, OwnerSettings, WhenTableIsAway,
 };
 pub use placement::{CameraDemand, CameraPlacement, PlacementBoard, ResourceAmounts, WorkerRoom};
-pub use plan::{PoolCamera, PoolConfig};
+pub use plan::{PoolCamera, PoolConfig, PoolFigures};
 pub use table::{CameraLoads, MemoryTable, PlanEntry, PlanRow, PlanTask, TableAnswer, TableCall};
 pub use worker::{Worker, WorkerEnd, WorkerInput, WorkerLoad, WorkerOutput, WorkerSettings};

@@ -40,14 +40,15 @@ pub const RETRY_MAX_MS: u64 = 2_000;
 
 /// Number of pending records of a camera beyond which the camera waits.
 pub const MAX_PENDING_RECORDS: usize = 32;
-/// Bytes of pending records of a camera beyond which the camera waits.
-pub const MAX_PENDING_BYTES: usize = 64 << 10;
+/// Bytes of pending records of a camera beyond which the camera waits. As all bytes here they are counted before a table packs them;
+/// the JSON of records packs to a tenth.
+pub const MAX_PENDING_BYTES: usize = 256 << 10;
 /// Maximum number of records of one commit. All events of one frame are one commit, so it may exceed [`MAX_PENDING_RECORDS`].
 pub const MAX_COMMIT_RECORDS: usize = 256;
-/// Maximum bytes of the records of one commit. With [`MAX_CHECKPOINT_BYTES`], an item stays under DynamoDB's 400 KB.
-pub const MAX_COMMIT_BYTES: usize = 192 << 10;
+/// Maximum bytes of the records of one commit. With [`MAX_CHECKPOINT_BYTES`] and packed, an item stays under DynamoDB's 400 KB.
+pub const MAX_COMMIT_BYTES: usize = 1 << 20;
 /// Maximum bytes of a checkpoint.
-pub const MAX_CHECKPOINT_BYTES: usize = 128 << 10;
+pub const MAX_CHECKPOINT_BYTES: usize = 512 << 10;
 
 /// Interval at which both sides of a hand-over read the item.
 pub const HAND_OVER_READ_MS: u64 = 100;

@@ -11,6 +11,7 @@
 //! | offered, ready, and still with its owner after [`FORCE_MS`](crate::limits::FORCE_MS) | grants it to the next owner |
 //! | out of the configuration for [`REMOVED_MS`] | frees it |
 
+mod figures;
 mod orphans;
 mod picture;
 mod reads;
@@ -27,6 +28,7 @@ use crate::limits::{LOADS_MS, MAX_BALANCE_MOVES, MAX_DRAIN_MOVES, MAX_GRANTS, RE
 use crate::members::{ConfigVersion, MemberPhase, MemberRow};
 use crate::placement::{CameraDemand, PlacementBoard, ResourceAmounts};
 use crate::table::{CameraLoads, TableAnswer, TableCall};
+pub use figures::PoolFigures;
 use orphans::Orphan;
 use picture::{demand_of, is_fit};
 use reads::AUDIT_STEP_MS;

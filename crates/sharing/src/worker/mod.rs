@@ -39,7 +39,7 @@ use crate::members::{ConfigRow, MassDeathGuard, MemberPhase, MemberRow, PoolMemb
 use crate::membership::WorkerMembership;
 use crate::owner::{OwnerCommit, WhenTableIsAway};
 use crate::placement::ResourceAmounts;
-use crate::plan::{PoolConfig, PoolDirector};
+use crate::plan::{PoolConfig, PoolDirector, PoolFigures};
 use crate::table::{CameraLoads, TableAnswer, TableCall};
 
 /// Settings of a worker process.
@@ -296,6 +296,12 @@ impl Worker {
     #[must_use]
     pub fn leading_term(&self) -> Option<u64> {
         self.lead.term()
+    }
+
+    /// Returns the figures of the pool if this worker leads it and has read every item.
+    #[must_use]
+    pub fn pool_figures(&self) -> Option<PoolFigures> {
+        self.director.as_ref()?.figures()
     }
 
     /// Returns the rows of the pool as this worker has last read them.

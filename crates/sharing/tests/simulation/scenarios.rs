@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sharing::{CameraKey, ConfigVersion, PoolConfig, WorkerInput};
+use sharing::{CameraKey, ConfigVersion, PoolConfig, PoolFigures, WorkerInput};
 
 use crate::settled;
 use crate::world::{World, WorldEvent, WorldSettings};
@@ -78,6 +78,30 @@ fn a_table_that_is_away_expels_no_worker_and_moves_no_camera() {
     run_for(&mut world, 60);
     assert_eq!((world.table.members().workers.len(), epochs(&world)), (4, before));
     assert!(world.unowned().is_empty());
+}
+
+#[test]
+fn the_leader_knows_the_load_the_workers_and_the_cameras_without_one() {
+    let settings = WorldSettings { is_replaced: false, capacity_milli: 100, ..WorldSettings::default() };
+    let mut world = settled(28, settings, 3);
+    run_for(&mut world, 20);
+    let cost: u64 = world.config.cameras.values().map(|camera| camera.cost.gpu_milli).sum();
+    let load_percent =
+        |workers: u64| u32::try_from(cost * 100 / (workers * world.settings.capacity_milli)).unwrap();
+    let three =
+        PoolFigures { load_percent: load_percent(3), workers: 3, cameras: 6, unassigned: 0, moving: 0 };
+    let two = PoolFigures { load_percent: load_percent(2), workers: 2, ..three };
+    assert_eq!(world.figures(), Some(three));
+    let leader = world.leader().unwrap();
+    let runners = world.cameras().into_iter().filter_map(|camera| world.runner(&camera));
+    let victim = runners.filter(|worker| *worker != leader).last().unwrap();
+    crash(&mut world, victim);
+    let mut most = 0;
+    for _ in 0..1_500 {
+        world.run_until(world.now_ms + 10);
+        most = most.max(world.figures().map_or(0, |figures| figures.unassigned));
+    }
+    assert_eq!((world.figures(), most > 0), (Some(two), true));
 }
 
 #[test]

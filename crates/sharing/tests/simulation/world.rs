@@ -8,8 +8,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sharing::{
     CameraAction, CameraKey, CommitRejection, ConfigVersion, MemoryTable, PendingRecord, PoolCamera,
-    PoolConfig, ResourceAmounts, TableAnswer, TableCall, WhenTableIsAway, Worker, WorkerEnd, WorkerId,
-    WorkerInput, WorkerLoad, WorkerOutput, WorkerSettings,
+    PoolConfig, PoolFigures, ResourceAmounts, TableAnswer, TableCall, WhenTableIsAway, Worker, WorkerEnd,
+    WorkerId, WorkerInput, WorkerLoad, WorkerOutput, WorkerSettings,
 };
 
 use crate::camera::{FRAME_MS, LocalCamera, happenings};
@@ -566,6 +566,11 @@ impl World {
 
     pub(crate) fn leader(&self) -> Option<usize> {
         self.living().into_iter().find(|worker| self.workers[*worker].worker.leading_term().is_some())
+    }
+
+    /// Returns the figures of the pool as the leader knows them.
+    pub(crate) fn figures(&self) -> Option<PoolFigures> {
+        self.workers[self.leader()?].worker.pool_figures()
     }
 
     /// Returns the cameras that no living worker runs as their owner.
