@@ -100,6 +100,7 @@ async fn open(sinks: &PublishSpec, folder: &Path, url: &str) -> EventOutbox {
         state: StateSpec { dir: folder.join("state"), max_bytes: 4 << 30, ddb_table: None },
         dead_letter: folder.join("dead-letter.jsonl"),
         clients: Some(Clients::new(&moto::config(url), true)),
+        sharing: None,
     };
     EventOutbox::start(spec).await.unwrap()
 }
@@ -164,12 +165,16 @@ fn frame_events(camera: &str, seq: u32, frame: &Arc<Frame>, route: &Arc<Route>) 
         route: Arc::clone(route),
         frame: Some(Arc::clone(frame)),
         arrived: Instant::now(),
+        epoch: None,
     }
 }
 
 async fn commit(outbox: &EventOutbox, camera: &str, events: Vec<kvs_infer::delivery::NewRecord>) {
     let checkpoint = Checkpoint::new("stream");
-    outbox.commit(CameraCommit { camera: CameraId::new(camera), checkpoint, events }, || ()).await.unwrap();
+    outbox
+        .commit(CameraCommit { camera: CameraId::new(camera), epoch: None, checkpoint, events }, || ())
+        .await
+        .unwrap();
 }
 
 fn cpu_time() -> Duration {

@@ -124,6 +124,10 @@ impl FramePosition {
 }
 
 impl Checkpoint {
+    /// The format of a stored checkpoint: its own version, and that of the state of decide. Workers of a program that does not know it
+    /// are not given the camera.
+    pub const FORMAT: u32 = VERSION * 1_000 + decide::STATE_VERSION;
+
     /// Creates the checkpoint for the beginning of a stream.
     #[must_use]
     pub fn new(stream: &str) -> Self {

@@ -5,7 +5,9 @@
 
 mod cameras;
 mod models;
+mod pool;
 mod reload;
+mod running_cameras;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,16 +16,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_config::SdkConfig;
+use futures_util::future::join_all;
 use kvs_config::closest;
 use metrics_exporter_prometheus::PrometheusHandle;
 use thiserror::Error;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use cameras::{Fleet, Starter};
 use models::ModelSet;
+use pool::MAX_REQUESTS;
 pub use reload::{Changes, PreparedReload, ReloadError};
+use running_cameras::{CameraHost, RunningCameras};
 
 use crate::aws::has_own_s3;
 use crate::camera::{CameraError, CameraResources};
@@ -105,7 +111,7 @@ pub struct Service {
     state: StateSpec,
     models: ModelSet,
     outbox: Arc<EventOutbox>,
-    fleet: Fleet,
+    cameras: RunningCameras,
     emf: Option<JoinHandle<()>>,
     stop: CancellationToken,
 }
@@ -124,20 +130,31 @@ impl Service {
         // Models before cameras: a class that no model has is an error of the configuration, found before any footage is read.
         let models = load_models(spec.models, &settings, &board).await?;
         let state = settings.state.clone().or_in(spec.state_dir);
-        let outbox = outbox_spec(&settings, &spec.aws, state.clone(), spec.dead_letter);
+        let mut outbox = outbox_spec(&settings, &spec.aws, state.clone(), spec.dead_letter);
+        let (sender, requests) = mpsc::channel(MAX_REQUESTS);
+        outbox.sharing = settings.sharing.as_ref().map(|_| sender);
         let outbox = open_outbox(outbox, &board).await?;
         let stop = CancellationToken::new();
         let shared = shared(&settings, &spec.aws, &outbox, &stop);
         let fleet = Fleet::new(Starter { shared, board: board.clone() });
         let emf = emf(&settings, &board, &stop);
-        let mut service =
-            Self { board, http, settings, aws: spec.aws, state, models, outbox, fleet, emf, stop };
-        if let Err(error) = service.start_cameras().await {
+        let host = CameraHost {
+            settings: &settings,
+            aws: &spec.aws,
+            models: &models,
+            outbox: &outbox,
+            board: &board,
+            requests,
+        };
+        let (cameras, started) = host.start(fleet).await;
+        let service =
+            Self { board, http, settings, aws: spec.aws, state, models, outbox, cameras, emf, stop };
+        if let Err(error) = started {
             service.stop().await;
             return Err(error);
         }
         service.board.ready();
-        ServiceReady { cameras: service.fleet.len(), http: service.http.local_addr() }.emit();
+        ServiceReady { cameras: service.settings.cameras.len(), http: service.http.local_addr() }.emit();
         Ok(service)
     }
 
@@ -153,12 +170,6 @@ impl Service {
         self.http.local_addr()
     }
 
-    async fn start_cameras(&mut self) -> Result<(), ServiceError> {
-        let cameras = self.settings.cameras.iter();
-        let cameras = cameras.map(|camera| (camera.clone(), self.models.entries_of(camera))).collect();
-        self.fleet.start(cameras).await
-    }
-
     /// Stops everything in order and returns the events that the sinks had not delivered in time. A part that does not end in time is
     /// logged and left running.
     pub async fn stop(self) -> Vec<UndeliveredRecords> {
@@ -166,8 +177,10 @@ impl Service {
         ServiceStopping.emit();
         // First of all: a load balancer must stop sending requests before anything ends.
         self.board.stopping();
+        // Before the cameras end: other workers take them over one by one, and each is in view meanwhile.
+        let fleet = self.cameras.hand_over().await;
         self.stop.cancel();
-        let mut draining = pin!(self.fleet.stopped());
+        let mut draining = pin!(async { join_all(fleet.map(Fleet::stopped)).await });
         let drained = timeout(DRAIN_LIMIT, &mut draining).await;
         // The sinks get the time that draining has not used.
         let left = STOP_LIMIT.saturating_sub(begun.elapsed()).saturating_sub(STOP_TAIL);
@@ -238,6 +251,8 @@ fn shared(
         hls_session: settings.hls_session,
         max_behind: settings.max_behind,
         stop: stop.clone(),
+        halt: CancellationToken::new(),
+        epoch: None,
     }
 }
 
@@ -285,7 +300,7 @@ pub(crate) fn outbox_spec(
     let sinks = settings.publish.sinks(routes);
     let dead_letter = dead_letter.unwrap_or_else(|| state.dir.join("dead-letter.jsonl"));
     let clients = Some(Clients::new(aws, has_own_s3(aws)));
-    OutboxSpec { sinks, state, dead_letter, clients }
+    OutboxSpec { sinks, state, dead_letter, clients, sharing: None }
 }
 
 async fn open_outbox(spec: OutboxSpec, board: &StatusBoard) -> Result<Arc<EventOutbox>, ServiceError> {

@@ -53,6 +53,11 @@ impl Stopwatch {
     }
 }
 
+/// Returns the CPU time that all threads of the process have taken so far.
+pub(crate) fn process_cpu_time() -> Duration {
+    CpuClock::Process.now()
+}
+
 impl CpuClock {
     fn now(self) -> Duration {
         let id = match self {

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use tokio_util::sync::CancellationToken;
 
 use super::EntryOcr;
 use crate::checkpoint::{Checkpoint, FramePosition};
@@ -22,6 +23,7 @@ use crate::telemetry::camera::{
     WakeInferred,
 };
 use crate::telemetry::decide::FrameDecided;
+use crate::telemetry::sharing::{CameraHalted, FirstFrame};
 
 /// One entry of the camera's pipeline, with its loaded models.
 pub(super) struct LoadedEntry {
@@ -59,6 +61,12 @@ pub(super) struct AnalysisTask {
     /// The camera's state after the last frame that was analyzed.
     pub(super) checkpoint: Checkpoint,
     pub(super) outbox: Arc<EventOutbox>,
+    /// The epoch under which this worker owns a shared camera; `None` in single mode.
+    pub(super) epoch: Option<u64>,
+    /// Cancelled to end after the current frame.
+    pub(super) halt: CancellationToken,
+    /// True until a shared camera has its first frame here.
+    pub(super) is_new_here: bool,
     pub(super) route: Arc<Route>,
     pub(super) mode: Arc<ModeCell>,
     pub(super) status: CameraStatus,
@@ -67,7 +75,7 @@ pub(super) struct AnalysisTask {
 impl AnalysisTask {
     /// Takes frames and markers in stream order until the queue closes or the outbox refuses a commit.
     pub(super) async fn run(mut self, frames: FrameReceiver) {
-        while let Some(item) = frames.next().await {
+        while let Some(Some(item)) = self.halt.run_until_cancelled(frames.next()).await {
             let outcome = match item {
                 // Decided before the restart or the discontinuity: its effect is part of the state already.
                 Decoded::Frame(frame) if self.checkpoint.has_seen(&frame) => {
@@ -82,14 +90,30 @@ impl AnalysisTask {
             match outcome {
                 Ok(()) => {}
                 // The takeover was logged where it was detected, and the new owner reads this footage.
-                Err(OfferError::TakenOver { .. }) => return,
+                Err(OfferError::TakenOver { .. } | OfferError::Moved { .. }) => return,
                 Err(error) => return OfferFailed { camera: &self.status, error: &error }.emit(),
             }
+        }
+        self.commit_halted().await;
+    }
+
+    /// Commits the state after the last frame of a camera that was halted, so that the next owner need not decide its frames again.
+    async fn commit_halted(&self) {
+        if !self.halt.is_cancelled() {
+            return;
+        }
+        CameraHalted { camera: &self.camera }.emit();
+        match self.commit(Vec::new()).await {
+            Ok(()) | Err(OfferError::TakenOver { .. } | OfferError::Moved { .. }) => {}
+            Err(error) => OfferFailed { camera: &self.status, error: &error }.emit(),
         }
     }
 
     /// Analyzes a frame unless the motion gate leaves it out.
     async fn look_at(&mut self, frame: Arc<Frame>) -> Result<(), OfferError> {
+        if let Some(epoch) = self.epoch.filter(|_| std::mem::take(&mut self.is_new_here)) {
+            FirstFrame { camera: &self.camera, epoch }.emit();
+        }
         // The frames of adopted records come before.
         self.outbox.give_up_pictures(&self.camera).await?;
         if self.is_still(&frame) { Ok(()) } else { self.analyze(frame).await }
@@ -191,6 +215,7 @@ impl AnalysisTask {
             frame: Some(Arc::clone(frame)),
             boxes: labels.to_vec(),
             arrived: frame.arrived,
+            epoch: self.epoch,
         };
         let FrameRecords { events, unpictured, shown_by } = self.outbox.pack(pending).await?;
         self.checkpoint.decide.show_by(&unpictured, shown_by.as_ref());
@@ -204,8 +229,12 @@ impl AnalysisTask {
 
     /// Commits the checkpoint and `events`; waits while a required sink is full.
     async fn commit(&self, events: Vec<NewRecord>) -> Result<(), OfferError> {
-        let commit =
-            CameraCommit { camera: self.camera.clone(), checkpoint: self.checkpoint.clone(), events };
+        let commit = CameraCommit {
+            camera: self.camera.clone(),
+            epoch: self.epoch,
+            checkpoint: self.checkpoint.clone(),
+            events,
+        };
         // In catch-up no frame is dropped meanwhile: ingest waits too, and KVS keeps the footage.
         let on_full = || {
             if self.mode.get() == Mode::Live {

@@ -301,6 +301,7 @@ impl IngestTask {
         let behind_ms = Some(late_ms);
         self.report_fragment(FragmentResult::Complete, behind_ms);
         let waited = std::mem::take(&mut state.waited);
+        self.status.add_footage(state.fragment_length());
         let pace = self.pace.fragment(behind_ms, waited, state.fragment_length());
         let caught_up = pace == StreamPace::CaughtUp;
         self.send(Demuxed::FragmentEnd(FragmentEnd { fragment, position, behind_ms, caught_up })).await?;

@@ -57,9 +57,14 @@ pub struct CameraResources {
     pub max_behind: Duration,
     /// The token that ends all cameras.
     pub stop: CancellationToken,
+    /// The token that ends them after the current frame, with what is queued left out.
+    pub halt: CancellationToken,
+    /// The epoch under which this worker owns a shared camera; `None` in single mode.
+    pub epoch: Option<u64>,
 }
 
 /// The rules of one pipeline entry, with its loaded models.
+#[derive(Clone)]
 pub struct EntryModels {
     /// The rules that decide applies to the detections.
     pub rules: Rules,
@@ -70,6 +75,7 @@ pub struct EntryModels {
 }
 
 /// The text recognition of one pipeline entry.
+#[derive(Clone)]
 pub struct EntryOcr {
     /// The recognition model.
     pub reader: TextReader,
@@ -230,6 +236,9 @@ impl StartingCamera<'_> {
             has_woken: false,
             checkpoint,
             outbox: Arc::clone(&resources.outbox),
+            epoch: resources.epoch,
+            halt: resources.halt.clone(),
+            is_new_here: true,
             route: Arc::new(spec.route),
             mode,
             status,

@@ -39,6 +39,7 @@ mod tracker;
 pub use filter::Sighting;
 pub use rules::{Confirm, ReadingRules, Roi, RoiFilter, Rules, TextPattern, Zone};
 pub use state::DecideState;
+pub(crate) use state::VERSION as STATE_VERSION;
 
 use std::collections::BTreeMap;
 

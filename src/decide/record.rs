@@ -90,6 +90,8 @@ impl<'a> RecordSubject<'a> {
             producer: PRODUCER.to_owned(),
             schema: SCHEMA.to_owned(),
             seq,
+            epoch: None,
+            fenced: None,
             payload: Payload {
                 camera_id: frame.camera.as_str().to_owned(),
                 kind: inference.rules.kind.clone(),

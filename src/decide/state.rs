@@ -8,7 +8,7 @@ use super::SnapshotSource;
 use super::tracker::{MAX_OBJECTS, Tracker};
 
 /// Version of the state's format; a state of another version is refused.
-const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 2;
 
 /// The state that decide keeps of one camera, as a part of its checkpoint.
 ///

@@ -23,6 +23,7 @@ use super::idle::IdleDecode;
 use super::mask::Masks;
 use super::packet_queue::PacketReceiver;
 use super::sampler::Sampler;
+use crate::base::Stopwatch;
 use crate::media::{Decoded, Demuxed, FragmentEnd, Mode, Packet};
 use crate::status::CameraStatus;
 use crate::telemetry::decode::{DecodeFailed, DropReason, FramesDropped, UnitHandled, WakeTrigger};
@@ -144,9 +145,14 @@ impl DecodeWorker {
     }
 
     fn run(mut self, runtime: &Handle, mut input: PacketReceiver) {
+        let mut watch = Stopwatch::of_this_thread();
         while let Ok(Some(item)) = self.next_item(runtime, &mut input) {
+            let is_end = matches!(item, Demuxed::FragmentEnd(_));
             if self.process_item(item).is_err() {
                 return;
+            }
+            if is_end {
+                self.camera.add_decode_cpu(watch.lap().cpu);
             }
         }
         // Retained access units are read again by the next process: their position is not committed.

@@ -10,6 +10,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::future::poll_immediate;
 
+use super::camera_gate::CameraGate;
+use super::delivery_progress::DeliveryProgress;
 use super::outbox_error::{OfferError, ResumeError, checkpoint_bytes};
 use super::outbox_record::OutboxRecord;
 use super::positions::{AheadRecord, Positions, Resumption};
@@ -29,7 +31,10 @@ pub(super) struct Adopter {
     pub(super) store: ::outbox::Outbox,
     pub(super) ports: Vec<SinkPort>,
     pub(super) registry: Arc<dyn SinkRegistry>,
-    pub(super) positions: Arc<Positions>,
+    pub(super) progress: Arc<DeliveryProgress>,
+    pub(super) gate: CameraGate,
+    /// Id of the outbox.
+    pub(super) own: Arc<str>,
     pub(super) snapshots: Option<SnapshotSettings>,
     pub(super) unpictured: UnpicturedRecords,
 }
@@ -67,6 +72,7 @@ impl Adopter {
     /// Takes in the records that this outbox lacks, together with the state after them. Returns the state at which the camera resumes.
     pub(super) async fn adopt(
         &self,
+        positions: &Positions,
         camera: &CameraId,
         resumption: Resumption,
         rules: ResumeRules<'_>,
@@ -86,7 +92,7 @@ impl Adopter {
         self.take_in(camera, &checkpoint, &records).await?;
         report(camera, &records);
         self.unpictured.set(camera, records.into_iter().filter_map(ReadRecord::unpictured).collect());
-        self.positions.adopted(camera).await;
+        positions.adopted(camera).await;
         Ok(Some(checkpoint))
     }
 
@@ -103,7 +109,7 @@ impl Adopter {
         let takers = self.takers(adopted, &event, &record, route);
         let (later, now) = takers.into_iter().partition(|port| is_pictured && port.sink.wants_pictures());
         // Of this outbox where it was killed between the write-ahead and its own commit: then none has the record.
-        let own = adopted.holder == self.positions.own;
+        let own = adopted.holder == self.own;
         let holder = if own { Arc::from(NOWHERE) } else { Arc::clone(&adopted.holder) };
         Ok(ReadRecord { seq: adopted.seq, holder, payload, record, event, now, later })
     }
@@ -129,12 +135,39 @@ impl Adopter {
 
     /// Adds records to the delivery progress of their camera.
     fn follow(&self, camera: &CameraId, records: &[ReadRecord<'_>]) {
-        let progress = &self.positions.progress;
+        let progress = &self.progress;
         for ReadRecord { seq, holder, payload, now, later, .. } in records {
             progress.taken(camera, *seq, names(now));
             progress.deferred(camera, *seq, names(later), holder);
             progress.keep(camera, *seq, payload.clone());
         }
+    }
+
+    /// Returns the entries of records that the former owner of a shared camera left in its item, for the sinks that get them at once.
+    /// The others get them with their pictures, when their frames have come again.
+    ///
+    /// # Errors
+    /// A record is damaged.
+    pub(super) fn adopt_shared(
+        &self,
+        camera: &CameraId,
+        epoch: u64,
+        left: &[AheadRecord],
+        route: &Route,
+    ) -> Result<Vec<::outbox::NewEntry>, OfferError> {
+        let damaged = |source| OfferError::Json { what: format!("a record of camera {camera}"), source };
+        let mut records = Vec::with_capacity(left.len());
+        for record in left {
+            let read = self.read(camera, record, route).and_then(|read| read.of_epoch(epoch));
+            records.push(read.map_err(damaged)?);
+        }
+        for record in &records {
+            self.progress.taken(camera, record.seq, names(&record.now));
+        }
+        report(camera, &records);
+        let entries = records.iter().filter(|record| !record.now.is_empty()).map(ReadRecord::entry).collect();
+        self.unpictured.set(camera, records.into_iter().filter_map(ReadRecord::unpictured).collect());
+        Ok(entries)
     }
 
     /// Commits the records that sinks get at once, with the state after all of them.
@@ -154,7 +187,7 @@ impl Adopter {
             return Err(ResumeError::NoRoom { camera: camera.to_string() });
         };
         done.map_err(|why| refused(OfferError::of(why, camera)))?;
-        self.positions.progress.committed(camera, checkpoint.clone());
+        self.progress.committed(camera, checkpoint.clone());
         Ok(())
     }
 
@@ -165,6 +198,13 @@ impl Adopter {
 }
 
 impl ReadRecord<'_> {
+    /// Returns the record as the owner of this epoch has it.
+    fn of_epoch(mut self, epoch: u64) -> Result<Self, serde_json::Error> {
+        self.record.header.epoch = Some(epoch);
+        self.payload = self.record.payload()?;
+        Ok(self)
+    }
+
     fn entry(&self) -> ::outbox::NewEntry {
         let sinks = self.now.iter().map(|port| port.handle).collect();
         ::outbox::NewEntry { payload: self.payload.clone(), attachments: Vec::new(), sinks }

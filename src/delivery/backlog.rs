@@ -87,7 +87,7 @@ impl Backlog {
             // For a record that is skipped, too: the next read would return it again.
             self.after = Some(entry.id);
             match OutboxRecord::decode(entry) {
-                Ok(record) if self.is_left_out(&record) => {}
+                Ok(record) if self.leaves_out(&record) => {}
                 Ok(record) => records.push(record),
                 Err(error) => {
                     // Acknowledged, since no later read could decode it either.
@@ -100,11 +100,18 @@ impl Backlog {
         records
     }
 
-    /// Returns whether another process delivers the record in place of this one. Such a record is skipped and not
-    /// acknowledged: it leaves the outbox once nothing depends on it (`surrender`).
-    pub(crate) fn is_left_out(&self, record: &OutboxRecord) -> bool {
-        self.progress.leaves_out()
-            && self.progress.is_left_out(&record.camera, record.header.seq, self.gauge.name())
+    /// Returns whether another process delivers the record in place of this one, which skips it. A record of a shared camera is
+    /// acknowledged, since the camera's item has it. Any other leaves the outbox once nothing depends on it (`surrender`).
+    pub(crate) fn leaves_out(&self, record: &OutboxRecord) -> bool {
+        let OutboxRecord { id, camera, header, .. } = record;
+        if !self.progress.leaves_out() {
+            return false;
+        }
+        let is_foreign = self.progress.is_foreign(camera, header.epoch, self.gauge.name());
+        if is_foreign {
+            self.outbox.ack(self.sink, &[*id]);
+        }
+        is_foreign || self.progress.is_left_out(camera, header.seq, self.gauge.name())
     }
 
     /// Acknowledges a record that the sink has accepted.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::owned_epochs::OwnedEpochs;
 use crate::checkpoint::Checkpoint;
 use crate::media::CameraId;
 
@@ -24,6 +25,8 @@ pub(crate) struct DeliveryProgress {
     cameras: Mutex<HashMap<CameraId, CameraProgress>>,
     /// `true` where records of some camera are left out.
     leaves_out: AtomicBool,
+    /// The shared cameras of this worker; `None` in single mode.
+    owned: Option<OwnedEpochs>,
 }
 
 /// The sinks that hold a position, and for how long.
@@ -82,7 +85,42 @@ impl DeliveryProgress {
     /// Returns progress that waits without limit for the sinks in `required`, and for `patience` for others.
     pub(crate) fn new(required: impl IntoIterator<Item = Arc<str>>, patience: Duration) -> Self {
         let rules = WaitRules { required: required.into_iter().collect(), patience };
-        Self { rules, cameras: Mutex::default(), leaves_out: AtomicBool::new(false) }
+        Self { rules, cameras: Mutex::default(), leaves_out: AtomicBool::new(false), owned: None }
+    }
+
+    /// Returns the progress of a worker that shares the cameras with others, and owns none so far.
+    pub(crate) fn of_worker(self) -> Self {
+        Self { leaves_out: AtomicBool::new(true), owned: Some(OwnedEpochs::default()), ..self }
+    }
+
+    /// Notes that this worker owns a shared camera.
+    pub(super) fn own(&self, camera: &CameraId, epoch: u64) {
+        if let Some(owned) = &self.owned {
+            owned.insert(camera, epoch);
+        }
+    }
+
+    /// Notes that another worker owns a shared camera, or none: its records no longer go to required sinks from here.
+    pub(super) fn disown(&self, camera: &CameraId) {
+        if let Some(owned) = &self.owned {
+            owned.remove(camera);
+        }
+        self.lock().remove(camera);
+    }
+
+    /// Returns whether the owner of a shared camera delivers a record in place of this worker: this one does not own the camera, or
+    /// under a later epoch, whose start gave it the record again. A record of single mode has no epoch, and no one else has it.
+    pub(super) fn is_foreign(&self, camera: &CameraId, epoch: Option<u64>, sink: &str) -> bool {
+        let Some((owned, epoch)) = self.owned.as_ref().zip(epoch) else { return false };
+        self.rules.required.contains(sink) && owned.get(camera) != Some(epoch)
+    }
+
+    /// Returns whether every required sink has accepted the camera's records up to `seq`.
+    pub(super) fn is_accepted(&self, camera: &CameraId, seq: u64) -> bool {
+        let cameras = self.lock();
+        let Some(progress) = cameras.get(camera) else { return true };
+        let mut waiting = progress.outstanding.keys().take_while(|(of, _)| *of <= seq);
+        !waiting.any(|(_, sink)| self.rules.required.contains(sink))
     }
 
     /// Adds an event on its way to `sinks`. To be called before its checkpoint is `committed`.

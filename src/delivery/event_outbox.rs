@@ -5,16 +5,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{join_all, poll_immediate};
-use tokio::sync::{Notify, OwnedMutexGuard, Semaphore};
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::adoption::{Adopter, ResumeRules, SinkPort};
-use super::delivery_progress::{DeliveryProgress, UnacceptedRecord};
+use super::camera_gate::{Admission, CameraGate};
+use super::delivery_progress::DeliveryProgress;
+use super::new_record::{CameraCommit, NewRecord};
 use super::outbox_error::{OfferError, ResumeError, checkpoint_bytes};
 use super::picture_warnings::PictureWarnings;
 use super::positions::{CLAIMS_AT_ONCE, PositionTable, Positions, Takeover};
 use super::route::Route;
+use super::shared::SharedDelivery;
+use super::shared_cameras::SharedCameras;
 use super::sink::SinkSet;
 use super::spec::OutboxSpec;
 use super::start::{DamagedOutbox, RunningSink, RunningSinks, start_sinks};
@@ -27,45 +31,10 @@ use crate::snapshot::SnapshotSettings;
 use crate::status::{SinkStatus, Watch};
 use crate::telemetry::publish as telemetry;
 
-/// An event with its pictures, to be committed.
-#[derive(Debug)]
-pub struct NewRecord {
-    pub(super) event: Event,
-    pub(super) entry: ::outbox::NewEntry,
-    pub(super) sinks: Vec<Arc<str>>,
-}
-
-impl NewRecord {
-    /// Returns the event as it is delivered.
-    #[must_use]
-    pub fn event(&self) -> &Event {
-        &self.event
-    }
-
-    /// Returns the record as no sink has accepted it yet.
-    fn unaccepted(&self) -> UnacceptedRecord {
-        let Self { event, entry, sinks } = self;
-        let payload = entry.payload.clone();
-        UnacceptedRecord { seq: event.seq, holder: None, payload, sinks: sinks.clone() }
-    }
-}
-
-/// A guard that delays a takeover of a camera, and a token that is cancelled when one comes.
-type Admission = (OwnedMutexGuard<()>, CancellationToken);
-
-/// A camera's checkpoint, and the events that were made up to it: committed together or not at all.
-#[derive(Debug)]
-pub struct CameraCommit {
-    /// The camera.
-    pub camera: CameraId,
-    /// The state after these events.
-    pub checkpoint: Checkpoint,
-    /// Events, in the order of their `seq`.
-    pub events: Vec<NewRecord>,
-}
-
 /// Limit on the wait of a stop for the best-effort sinks after the required ones are done.
 const BEST_EFFORT_GRACE: Duration = Duration::from_secs(4);
+/// Name of the status of the tables of shared cameras.
+const TABLES_GAUGE: &str = "sharing";
 /// Limit on the last write of the positions.
 const POSITIONS_GRACE: Duration = Duration::from_secs(2);
 
@@ -83,9 +52,12 @@ pub struct EventOutbox {
     sinks: Vec<RunningSink>,
     pub(super) picture_warnings: PictureWarnings,
     tasks: Mutex<Vec<JoinHandle<()>>>,
-    /// With `positions`.
+    /// With `positions` or `shared`.
     adopter: Option<Arc<Adopter>>,
+    /// In single mode, with a table of positions.
     positions: Option<Arc<Positions>>,
+    /// The delivery of shared cameras.
+    shared: Option<Arc<SharedDelivery>>,
     changed: Arc<Notify>,
     /// Cancelled when no commit is taken in any more.
     refusing: CancellationToken,
@@ -111,11 +83,22 @@ impl EventOutbox {
         if let Some(positions) = &positions {
             tasks.push(tokio::spawn(Arc::clone(positions).run(closed.clone())));
         }
-        let adopter =
-            positions.as_ref().map(|positions| Arc::new(adopter_of(&spec, &store, &sinks, positions)));
+        let shared_cameras = spec.sharing.as_ref().map(|_| Arc::new(SharedCameras::default()));
+        let gate = match (&positions, &shared_cameras) {
+            (Some(positions), _) => Some(CameraGate::Single(Arc::clone(positions))),
+            (None, Some(cameras)) => Some(CameraGate::Shared(Arc::clone(cameras))),
+            (None, None) => None,
+        };
+        let adopter = gate.map(|gate| Arc::new(adopter_of(&spec, &store, &sinks, &progress, gate)));
         if let Some(adopter) = &adopter {
             tasks.push(tokio::spawn(Arc::clone(adopter).run(refusing.clone())));
         }
+        let shared = spec.sharing.clone().zip(shared_cameras).zip(adopter.clone());
+        let shared = shared.map(|((requests, cameras), adopter)| {
+            let gauge = Arc::new(SinkGauge::new(TABLES_GAUGE, false, 0, Arc::clone(&changed)));
+            let (progress, store, changed) = (Arc::clone(&progress), store.clone(), Arc::clone(&changed));
+            Arc::new(SharedDelivery { cameras, adopter, progress, store, requests, changed, gauge })
+        });
         Ok(Self {
             snapshots: spec.sinks.registry.snapshots(),
             set: spec.sinks,
@@ -126,6 +109,7 @@ impl EventOutbox {
             tasks: Mutex::new(tasks),
             adopter,
             positions,
+            shared,
             changed,
             refusing,
             closing,
@@ -155,7 +139,10 @@ impl EventOutbox {
         if self.refusing.is_cancelled() {
             return Err(OfferError::Stopped);
         }
-        let CameraCommit { camera, checkpoint, events } = commit;
+        if let Some(shared) = &self.shared {
+            return shared.commit(commit, on_full).await.map(|events| self.report_accepted(&events));
+        }
+        let CameraCommit { camera, epoch: _, checkpoint, events } = commit;
         let admitted = self.admit(&camera).await?;
         let bytes = checkpoint_bytes(&camera, &checkpoint)?;
         self.write_ahead(&camera, &checkpoint, &events).await?;
@@ -220,6 +207,10 @@ impl EventOutbox {
         if let Some(positions) = &self.positions {
             positions.progress.committed(camera, checkpoint);
         }
+        self.report_accepted(events);
+    }
+
+    fn report_accepted(&self, events: &[Event]) {
         for event in events {
             telemetry::EventAccepted { event }.emit();
         }
@@ -233,7 +224,7 @@ impl EventOutbox {
     async fn admit(&self, camera: &CameraId) -> Result<Option<Admission>, OfferError> {
         let Some(positions) = &self.positions else { return Ok(None) };
         match positions.admit(camera).await {
-            Some(admitted) => Ok(Some(admitted)),
+            Some((guard, taken_over)) => Ok(Some((Some(guard), taken_over))),
             None => Err(self.takeover_error(camera)),
         }
     }
@@ -253,6 +244,9 @@ impl EventOutbox {
         camera: &CameraId,
         rules: ResumeRules<'_>,
     ) -> Result<Option<Checkpoint>, ResumeError> {
+        if let Some(shared) = &self.shared {
+            return Ok(shared.checkpoint(camera));
+        }
         let name = || camera.to_string();
         // The last commit of a camera that ended a moment ago may still be on its way to the disk.
         self.store.flush().await;
@@ -261,10 +255,12 @@ impl EventOutbox {
         let own = kept.map(|kept| Checkpoint::from_bytes(&kept)).transpose().map_err(|source| {
             ResumeError::Checkpoint { camera: name(), place: "state.dir".to_owned(), source }
         })?;
-        let Some(adopter) = &self.adopter else { return Ok(own) };
-        let resumed = adopter.positions.resume(camera, own).await;
+        let Some((adopter, positions)) = self.adopter.as_ref().zip(self.positions.as_ref()) else {
+            return Ok(own);
+        };
+        let resumed = positions.resume(camera, own).await;
         let resumption = resumed.map_err(|error| ResumeError::of(error, camera))?;
-        adopter.adopt(camera, resumption, rules).await
+        adopter.adopt(positions, camera, resumption, rules).await
     }
 
     /// Returns whether records of the camera's last owner wait for their frames to be read again.
@@ -293,6 +289,12 @@ impl EventOutbox {
             Some(adopter) => adopter.give_up_pictures(camera).await,
             None => Ok(()),
         }
+    }
+
+    /// Returns the delivery of shared cameras; `None` in single mode.
+    #[must_use]
+    pub fn shared(&self) -> Option<&Arc<SharedDelivery>> {
+        self.shared.as_ref()
     }
 
     /// Connects a running camera to the table of positions: `stop` is cancelled when another process takes the camera over.
@@ -324,7 +326,8 @@ impl EventOutbox {
         let sinks = self.sinks.iter().map(|sink| sink.gauge.status(self.store.queue_status(sink.handle)));
         let positions =
             self.positions.iter().map(|positions| positions.gauge.status(::outbox::QueueStatus::default()));
-        std::iter::once(disk).chain(sinks).chain(positions).collect()
+        let tables = self.shared.iter().map(|shared| shared.gauge.status(::outbox::QueueStatus::default()));
+        std::iter::once(disk).chain(sinks).chain(positions).chain(tables).collect()
     }
 
     /// Returns the outbox that was damaged at the start and set aside.
@@ -417,7 +420,8 @@ fn open_positions(
     progress: &Arc<DeliveryProgress>,
     changed: &Arc<Notify>,
 ) -> Result<Option<Arc<Positions>>, StartError> {
-    let Some(table) = spec.state.ddb_table.clone() else { return Ok(None) };
+    let table = spec.state.ddb_table.clone().filter(|_| spec.sharing.is_none());
+    let Some(table) = table else { return Ok(None) };
     let name = format!("positions/{table}");
     let clients = spec.clients.as_ref().ok_or_else(|| StartError::NoClients { sink: name.clone() })?;
     Ok(Some(Arc::new(Positions {
@@ -436,7 +440,8 @@ fn adopter_of(
     spec: &OutboxSpec,
     store: &::outbox::Outbox,
     sinks: &[RunningSink],
-    positions: &Arc<Positions>,
+    progress: &Arc<DeliveryProgress>,
+    gate: CameraGate,
 ) -> Adopter {
     let port = |running: &RunningSink| SinkPort {
         name: Arc::from(running.gauge.name()),
@@ -447,7 +452,9 @@ fn adopter_of(
         store: store.clone(),
         ports: sinks.iter().map(port).collect(),
         registry: Arc::clone(&spec.sinks.registry),
-        positions: Arc::clone(positions),
+        progress: Arc::clone(progress),
+        gate,
+        own: Arc::from(store.id()),
         snapshots: spec.sinks.registry.snapshots(),
         unpictured: UnpicturedRecords::default(),
     }

@@ -18,6 +18,12 @@ pub enum OfferError {
         /// The other process.
         by: Takeover,
     },
+    /// Another worker owns the camera now, or none: the next owner makes the events itself.
+    #[error("events of camera {camera} are no longer taken in: the camera has moved to another worker")]
+    Moved {
+        /// Id of the camera.
+        camera: String,
+    },
     /// The route leads to a sink that the outbox was not started with: a bug.
     #[error("no sink {sink} for camera {camera}: its route was not among the routes at the start")]
     NoSink {

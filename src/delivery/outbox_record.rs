@@ -29,6 +29,9 @@ pub(crate) struct RecordHeader {
     /// versions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) boxes: Vec<Label>,
+    /// The epoch of the worker that has the record here, where workers share the cameras.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) epoch: Option<u64>,
 }
 
 /// An event that waits for a sink.
@@ -67,6 +70,7 @@ pub(super) fn encode(
         incident_id: event.payload.extras.incident_id.clone(),
         place,
         boxes: boxes.to_vec(),
+        epoch: event.epoch,
     };
     // The event follows as it is delivered, so that no sink has to serialize it.
     let mut bytes = serde_json::to_vec(&header)?;

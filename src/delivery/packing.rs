@@ -16,7 +16,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
-use super::event_outbox::{EventOutbox, NewRecord};
+use super::event_outbox::EventOutbox;
+use super::new_record::NewRecord;
 use super::outbox_error::OfferError;
 use super::outbox_record::encode;
 use super::route::Route;
@@ -52,6 +53,8 @@ pub struct FrameEvents {
     pub boxes: Vec<Label>,
     /// Time at which its last byte was read.
     pub arrived: Instant,
+    /// The epoch under which this worker owns a shared camera; `None` in single mode.
+    pub epoch: Option<u64>,
 }
 
 /// The records of a frame, to be committed.
@@ -111,7 +114,8 @@ impl EventOutbox {
     /// # Errors
     /// See [`OfferError`].
     pub async fn pack(&self, pending: FrameEvents) -> Result<FrameRecords, OfferError> {
-        let FrameEvents { events, route, frame, boxes, arrived } = pending;
+        let FrameEvents { mut events, route, frame, boxes, arrived, epoch } = pending;
+        events.iter_mut().for_each(|made| made.event.epoch = epoch);
         let Some(first) = events.first() else { return Ok(FrameRecords::default()) };
         let sinks = self.route(&first.event, &route)?;
         let requests: Vec<PictureRequest<'_>> = match &frame {

@@ -123,7 +123,7 @@ impl Adopter {
             if port.sink.takes(&unpictured.event, None) {
                 handles.push(port.handle);
             } else {
-                self.positions.progress.settled(camera, seq, &port.name);
+                self.progress.settled(camera, seq, &port.name);
             }
         }
         let entry = ::outbox::NewEntry { payload, attachments: Vec::new(), sinks: handles };
@@ -135,8 +135,8 @@ impl Adopter {
         if late.is_empty() {
             return Ok(());
         }
-        let ended = || OfferError::of_ended(camera, self.positions.taken_over(camera));
-        let Some((_guard, taken_over)) = self.positions.admit(camera).await else { return Err(ended()) };
+        let ended = || self.gate.ended(camera);
+        let Some((_guard, taken_over)) = self.gate.admit(camera).await else { return Err(ended()) };
         let entries = late.iter().map(|late| late.entry.clone()).collect();
         let source = camera.as_str().to_owned();
         let commit = ::outbox::OutboxCommit { source, checkpoint: None, entries, urgent: true };
@@ -145,7 +145,7 @@ impl Adopter {
         // Until they are on disk the table names their last holder.
         self.store.flush().await;
         for LateEntry { seq, sinks, .. } in &late {
-            self.positions.progress.held(camera, *seq, sinks);
+            self.progress.held(camera, *seq, sinks);
         }
         Ok(())
     }

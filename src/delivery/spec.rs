@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use tokio::sync::mpsc;
+
 use super::clients::Clients;
+use super::owner_commit::OwnerCommitRequest;
 use super::sink::SinkSet;
 
 /// The state that is kept over a restart.
@@ -26,4 +29,6 @@ pub struct OutboxSpec {
     pub dead_letter: PathBuf,
     /// Settings of AWS clients; needed where a service of AWS is configured.
     pub clients: Option<Clients>,
+    /// Takes the commits of shared cameras to their owners; `None` in single mode.
+    pub sharing: Option<mpsc::Sender<OwnerCommitRequest>>,
 }

@@ -48,8 +48,10 @@ pub(super) struct RunningSink {
 pub(super) async fn start_sinks(spec: &OutboxSpec) -> Result<RunningSinks, StartError> {
     let OpenedOutbox { store, sinks, damaged } = open(spec).await?;
     let required = sinks.iter().filter(|sink| sink.is_required()).map(|sink| Arc::from(sink.name()));
-    let progress = Arc::new(DeliveryProgress::new(required, BEST_EFFORT_PATIENCE));
-    if spec.state.ddb_table.is_some() {
+    let progress = DeliveryProgress::new(required, BEST_EFFORT_PATIENCE);
+    let is_shared = spec.sharing.is_some();
+    let progress = Arc::new(if is_shared { progress.of_worker() } else { progress });
+    if spec.state.ddb_table.is_some() && !is_shared {
         // Before a sink runs: an event that is delivered while it is added would hold its camera's position for ever.
         follow_waiting(&store, &queues_of(&store, &sinks), &progress)?;
     }
@@ -263,6 +265,7 @@ mod tests {
             incident_id: String::new(),
             place: None,
             boxes: Vec::new(),
+            epoch: None,
         };
         let payload = [serde_json::to_vec(&header).unwrap(), b"\n{}".to_vec()].concat();
         let before = open(&spec).await.unwrap().store;
@@ -294,6 +297,7 @@ mod tests {
             state,
             dead_letter: folder.join("dead"),
             clients: None,
+            sharing: None,
         }
     }
 

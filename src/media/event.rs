@@ -19,6 +19,14 @@ pub struct Event {
     pub schema: String,
     /// Increases by one per record of a camera, also across restarts.
     pub seq: u64,
+    /// The number of changes of the camera's worker, where workers share the cameras: a record with a lower one than the last is of a
+    /// former worker, and repeats one that has been seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u64>,
+    /// `false`: sent while the table of positions did not answer. If its worker dies before the table answers again, the same event
+    /// may follow under another id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fenced: Option<bool>,
     /// The detected object or activity.
     pub payload: Payload,
 }

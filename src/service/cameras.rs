@@ -33,15 +33,31 @@ pub(super) struct Starter {
 /// A camera of the fleet.
 struct Member {
     spec: CameraSpec,
-    stop: CancellationToken,
+    tokens: CameraTokens,
     task: JoinHandle<()>,
+}
+
+/// The tokens that end a camera, and its epoch if workers share it.
+#[derive(Clone)]
+struct CameraTokens {
+    stop: CancellationToken,
+    halt: CancellationToken,
+    epoch: Option<u64>,
 }
 
 /// A camera to start, with the rules and models of its pipeline entries.
 struct CameraStart {
     spec: CameraSpec,
     entries: Vec<EntryModels>,
-    stop: CancellationToken,
+    tokens: CameraTokens,
+}
+
+/// The ownership under which a shared camera starts.
+pub(super) struct SharedStart {
+    /// The epoch of the ownership.
+    pub(super) epoch: u64,
+    /// The state from which the camera resumes; `None`: its configuration decides.
+    pub(super) checkpoint: Option<Checkpoint>,
 }
 
 /// A running camera.
@@ -57,7 +73,7 @@ pub(super) struct Fleet {
     starter: Starter,
     members: Vec<Member>,
     /// Removed cameras that have not ended yet.
-    leaving: Vec<JoinHandle<()>>,
+    leaving: Vec<(CameraId, JoinHandle<()>)>,
     /// Evaluates the frame losses of all cameras.
     losses: JoinHandle<()>,
 }
@@ -81,12 +97,12 @@ impl Fleet {
             self.starter.board.add_camera(&spec.id, &spec.stream);
         }
         let starting = cameras.into_iter().map(|(spec, entries)| {
-            let start = CameraStart { spec, entries, stop: self.starter.shared.stop.child_token() };
+            let start = CameraStart { spec, entries, tokens: self.starter.tokens(None) };
             async { (self.starter.resume(&start.spec).await, start) }
         });
         // All at once: a table that does not answer costs one timeout, and not one per camera.
         for (resumed, start) in join_all(starting).await {
-            let (spec, stop, starter) = (start.spec.clone(), start.stop.clone(), self.starter.clone());
+            let (spec, tokens, starter) = (start.spec.clone(), start.tokens.clone(), self.starter.clone());
             // A camera that is known to be unusable fails the start; one whose table does not answer must not.
             let task = match resumed {
                 Ok(checkpoint) => {
@@ -96,69 +112,127 @@ impl Fleet {
                 Err(error) if error.is_temporary() => tokio::spawn(starter.start_later(start)),
                 Err(error) => return Err(error.into()),
             };
-            self.members.push(Member { spec, stop, task });
+            self.members.push(Member { spec, tokens, task });
         }
         Ok(())
-    }
-
-    /// Returns the number of cameras.
-    pub(super) fn len(&self) -> usize {
-        self.members.len()
     }
 
     /// Adds a camera, which starts by itself.
     pub(super) fn add(&mut self, spec: CameraSpec, entries: Vec<EntryModels>) {
         self.starter.board.add_camera(&spec.id, &spec.stream);
-        self.spawn(spec, entries, None);
+        let tokens = self.starter.tokens(None);
+        self.spawn(CameraStart { spec, entries, tokens }, None);
     }
 
     /// Drains a camera and starts it again with the changed `spec`, where it ended.
     pub(super) fn change(&mut self, spec: CameraSpec, entries: Vec<EntryModels>) {
         let Some(at) = self.members.iter().position(|member| member.spec.id == spec.id) else { return };
         let before = self.members.remove(at);
-        before.stop.cancel();
+        before.tokens.stop.cancel();
         // The figures of another stream do not continue.
         if before.spec.stream != spec.stream {
             self.starter.board.remove_camera(&spec.id);
         }
         self.starter.board.add_camera(&spec.id, &spec.stream);
-        self.spawn(spec, entries, Some(before.task));
+        let tokens = self.starter.tokens(before.tokens.epoch);
+        self.spawn(CameraStart { spec, entries, tokens }, Some(before.task));
     }
 
     /// Drains a camera and removes it from the status board.
     pub(super) fn remove(&mut self, id: &str) {
         let Some(at) = self.members.iter().position(|member| member.spec.id.as_str() == id) else { return };
         let member = self.members.remove(at);
-        member.stop.cancel();
+        member.tokens.stop.cancel();
         self.starter.board.remove_camera(&member.spec.id);
         CameraRemoved { camera: id }.emit();
-        // Joined at the stop; finished ones are dropped here, so that reloads do not collect them.
-        self.leaving.retain(|task| !task.is_finished());
-        self.leaving.push(member.task);
+        self.leave(member);
+    }
+
+    /// Starts a shared camera that this worker owns, once an earlier run of it here has ended.
+    pub(super) fn start_shared(&mut self, spec: CameraSpec, entries: Vec<EntryModels>, start: SharedStart) {
+        let SharedStart { epoch, checkpoint } = start;
+        self.starter.board.add_camera(&spec.id, &spec.stream);
+        let before = self.leaving.iter().position(|(camera, _)| *camera == spec.id);
+        let before = before.map(|at| self.leaving.remove(at).1);
+        let tokens = self.starter.tokens(Some(epoch));
+        let (starter, start) =
+            (self.starter.clone(), CameraStart { spec: spec.clone(), entries, tokens: tokens.clone() });
+        let task = tokio::spawn(async move {
+            ended(before).await;
+            if !start.tokens.stop.is_cancelled() {
+                starter.start_shown(start, checkpoint).await;
+            }
+        });
+        self.members.push(Member { spec, tokens, task });
+    }
+
+    /// Ends a shared camera after the current frame and returns its task; `None`: it does not run. Its row stays on the board.
+    pub(super) fn halt(&mut self, id: &str) -> Option<JoinHandle<()>> {
+        let at = self.members.iter().position(|member| member.spec.id.as_str() == id)?;
+        let member = self.members.remove(at);
+        member.tokens.end_now();
+        Some(member.task)
+    }
+
+    /// Ends a shared camera that this worker owns no longer, and removes it from the board.
+    pub(super) fn drop_shared(&mut self, id: &CameraId) {
+        self.starter.board.remove_camera(id);
+        let Some(at) = self.members.iter().position(|member| member.spec.id == *id) else { return };
+        let member = self.members.remove(at);
+        member.tokens.end_now();
+        self.leave(member);
+    }
+
+    /// Returns whether a camera runs.
+    pub(super) fn has(&self, id: &str) -> bool {
+        self.members.iter().any(|member| member.spec.id.as_str() == id)
+    }
+
+    /// Keeps a camera that ends until it has ended.
+    fn leave(&mut self, member: Member) {
+        // Joined at the stop; finished ones are dropped here, so that they do not collect.
+        self.leaving.retain(|(_, task)| !task.is_finished());
+        self.leaving.push((member.spec.id, member.task));
     }
 
     /// Waits until all cameras have ended, after the token was cancelled.
     pub(super) async fn stopped(self) {
         let members = self.members.into_iter().map(|member| member.task);
-        join_all(members.chain(self.leaving).chain([self.losses])).await;
+        let leaving = self.leaving.into_iter().map(|(_, task)| task);
+        join_all(members.chain(leaving).chain([self.losses])).await;
     }
 
-    fn spawn(&mut self, spec: CameraSpec, entries: Vec<EntryModels>, before: Option<JoinHandle<()>>) {
-        let stop = self.starter.shared.stop.child_token();
-        let start = CameraStart { spec: spec.clone(), entries, stop: stop.clone() };
-        let starter = self.starter.clone();
+    fn spawn(&mut self, start: CameraStart, before: Option<JoinHandle<()>>) {
+        let (spec, tokens, starter) = (start.spec.clone(), start.tokens.clone(), self.starter.clone());
         let task = tokio::spawn(async move {
-            if let Some(before) = before {
-                // The panic hook has logged a panic of it.
-                let _ended = before.await;
-            }
+            ended(before).await;
             starter.start_now_or_later(start).await;
         });
-        self.members.push(Member { spec, stop, task });
+        self.members.push(Member { spec, tokens, task });
+    }
+}
+
+impl CameraTokens {
+    /// Ends the camera after the current frame.
+    fn end_now(&self) {
+        self.stop.cancel();
+        self.halt.cancel();
+    }
+}
+
+/// Waits for the end of a camera's earlier run.
+async fn ended(before: Option<JoinHandle<()>>) {
+    if let Some(before) = before {
+        // The panic hook has logged a panic of it.
+        let _ended = before.await;
     }
 }
 
 impl Starter {
+    fn tokens(&self, epoch: Option<u64>) -> CameraTokens {
+        CameraTokens { stop: self.shared.stop.child_token(), halt: CancellationToken::new(), epoch }
+    }
+
     async fn resume(&self, spec: &CameraSpec) -> Result<Option<Checkpoint>, ResumeError> {
         let reads_all = spec.start == config::StartPosition::Earliest;
         let rules = ResumeRules { reads_all, route: &spec.route };
@@ -174,10 +248,10 @@ impl Starter {
         start: CameraStart,
         checkpoint: Option<Checkpoint>,
     ) -> Result<RunningCamera, CameraError> {
-        let CameraStart { spec, entries, stop } = start;
+        let CameraStart { spec, entries, tokens: CameraTokens { stop, halt, epoch } } = start;
         let id = spec.id.to_string();
         let status = self.board.add_camera(&spec.id, &spec.stream);
-        let shared = CameraResources { stop: stop.clone(), ..self.shared.clone() };
+        let shared = CameraResources { stop: stop.clone(), halt, epoch, ..self.shared.clone() };
         // Before the pipeline runs: a takeover that is found meanwhile has to stop it.
         self.shared.outbox.attach(&spec.id, stop.clone(), spec.start == config::StartPosition::Now);
         let camera = CameraPipeline::start(spec, entries, checkpoint, status, &shared)?;
@@ -202,7 +276,7 @@ impl Starter {
     }
 
     async fn start_now_or_later(self, start: CameraStart) {
-        if start.stop.is_cancelled() {
+        if start.tokens.stop.is_cancelled() {
             return;
         }
         match self.resume(&start.spec).await {
@@ -218,10 +292,10 @@ impl Starter {
         let mut backoff = Backoff::new(RESUME_RETRY.0, RESUME_RETRY.1);
         loop {
             let waiting = tokio::time::sleep(backoff.next_wait());
-            if start.stop.run_until_cancelled(waiting).await.is_none() {
+            if start.tokens.stop.run_until_cancelled(waiting).await.is_none() {
                 return;
             }
-            let Some(resumed) = start.stop.run_until_cancelled(self.resume(&start.spec)).await else {
+            let Some(resumed) = start.tokens.stop.run_until_cancelled(self.resume(&start.spec)).await else {
                 return;
             };
             match resumed {

@@ -134,15 +134,7 @@ impl Service {
 
     async fn change_cameras(&mut self, settings: Settings) -> Changes {
         let changes = Changes::between(&self.settings.cameras, &settings.cameras);
-        changes.removed.iter().for_each(|id| self.fleet.remove(id));
-        for camera in &settings.cameras {
-            let (id, entries) = (camera.id.to_string(), self.models.entries_of(camera));
-            if changes.added.contains(&id) {
-                self.fleet.add(camera.clone(), entries);
-            } else if changes.changed.contains(&id) {
-                self.fleet.change(camera.clone(), entries);
-            }
-        }
+        self.cameras.change(&settings, &self.models, &changes).await;
         // Last: a removed camera still uses its models while it drains.
         self.models.keep(&settings.cameras).await;
         self.settings = settings;

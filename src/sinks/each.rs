@@ -190,8 +190,8 @@ impl<T: EventTarget> EachDelivery<T> {
     /// Removes the records that another process delivers: a camera may have been taken over while its events waited.
     fn forget_left_out(&mut self) {
         let before = self.deferred.len();
-        self.waiting.retain(|record| !self.backlog.is_left_out(record));
-        self.deferred.retain(|deferred| !self.backlog.is_left_out(&deferred.record));
+        self.waiting.retain(|record| !self.backlog.leaves_out(record));
+        self.deferred.retain(|deferred| !self.backlog.leaves_out(&deferred.record));
         if self.deferred.len() < before {
             self.report_if_works();
         }
@@ -365,6 +365,7 @@ mod tests {
             state: StateSpec { dir: folder.join("state"), max_bytes: 64 << 20, ddb_table: None },
             dead_letter: folder.join("dead-letter.jsonl"),
             clients: None,
+            sharing: None,
         };
         let outbox = EventOutbox::start(spec).await.unwrap();
         let decided = |n: usize| DecidedEvent { event: event(&format!("e{n}")), pictured_by: None };
@@ -374,11 +375,15 @@ mod tests {
             frame: None,
             boxes: Vec::new(),
             arrived: Instant::now(),
+            epoch: None,
         };
         let events = outbox.pack(events).await.unwrap().events;
         let camera = CameraId::new("gate");
         outbox
-            .commit(CameraCommit { camera, checkpoint: Checkpoint::new("stream"), events }, || ())
+            .commit(
+                CameraCommit { camera, epoch: None, checkpoint: Checkpoint::new("stream"), events },
+                || (),
+            )
             .await
             .unwrap();
         outbox

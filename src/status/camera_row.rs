@@ -1,6 +1,7 @@
 //! The figures of one camera, as `/api/cameras` serves them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -41,6 +42,35 @@ pub struct FrameCounts {
     pub dropped: BTreeMap<&'static str, u64>,
 }
 
+/// What a camera has done since it is on the board, to tell its cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CameraWork {
+    /// The length of its complete fragments.
+    pub footage: Duration,
+    /// CPU time of its decode thread.
+    pub decode_cpu: Duration,
+    /// Frames that every detector inferred.
+    pub inferred: u64,
+    /// Sampled frames that a newer one replaced before inference.
+    pub superseded: u64,
+}
+
+impl CameraWork {
+    /// Returns the work since `before`; all of it if the camera was removed from the board and added again.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        if self.footage < before.footage || self.decode_cpu < before.decode_cpu {
+            return *self;
+        }
+        Self {
+            footage: self.footage - before.footage,
+            decode_cpu: self.decode_cpu - before.decode_cpu,
+            inferred: self.inferred.saturating_sub(before.inferred),
+            superseded: self.superseded.saturating_sub(before.superseded),
+        }
+    }
+}
+
 /// The current figures of a camera.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CameraRow {
@@ -72,6 +102,9 @@ pub struct CameraRow {
     /// The shares of the last minute's footage that were dropped.
     #[serde(skip)]
     pub(crate) load: CameraLoad,
+    /// What it has done since it is on the board.
+    #[serde(skip)]
+    pub work: CameraWork,
     /// Inferences per second, over the last five seconds.
     pub fps: f64,
     /// Width of the decoded frame, px.

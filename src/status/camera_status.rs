@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::camera_row::{CameraRow, CameraState, FrameCounts};
+use super::camera_row::{CameraRow, CameraState, CameraWork, FrameCounts};
 use super::event_feed::EventFeed;
 use super::figures::{MAX_RATE_SAMPLES, RATE_SPAN, age_ms, percentile_ms, rate};
 use super::inference_gap::{InferenceGap, explained};
@@ -92,6 +92,8 @@ struct CameraRecord {
     connection_losses: VecDeque<Instant>,
     last_connection_loss: Option<String>,
     skipped_ms: u64,
+    footage: Duration,
+    decode_cpu: Duration,
     /// By kind of log line.
     log_limits: BTreeMap<&'static str, LogLimit>,
 }
@@ -105,6 +107,17 @@ struct StateEntry {
 impl Default for StateEntry {
     fn default() -> Self {
         Self { state: CameraState::Connecting, since: Instant::now() }
+    }
+}
+
+impl CameraRecord {
+    fn work(&self) -> CameraWork {
+        CameraWork {
+            footage: self.footage,
+            decode_cpu: self.decode_cpu,
+            inferred: self.frames.inferred,
+            superseded: self.frames.dropped.get("superseded").copied().unwrap_or(0),
+        }
     }
 }
 
@@ -219,6 +232,16 @@ impl CameraStatus {
             // A fragment without a figure does not erase the previous one.
             now.behind_ms = behind_ms.or(now.behind_ms);
         });
+    }
+
+    /// Adds a complete fragment's length to what the camera has done.
+    pub(crate) fn add_footage(&self, length: Duration) {
+        self.write(|now| now.footage += length);
+    }
+
+    /// Adds CPU time of the decode thread to what the camera has done.
+    pub(crate) fn add_decode_cpu(&self, time: Duration) {
+        self.write(|now| now.decode_cpu += time);
     }
 
     /// Records that a jump to NOW skipped `span` of footage.
@@ -364,6 +387,7 @@ impl CameraStatus {
             // In catch-up the camera is behind by design.
             excess_lag: now.lag.excess(at).filter(|_| now.mode == Mode::Live),
             load: now.load.load(at, now.model.as_ref()),
+            work: now.work(),
             fps: rate(&now.inferences, at),
             width_px: size_px.map(|(width, _)| width),
             height_px: size_px.map(|(_, height)| height),

@@ -72,6 +72,11 @@ impl LossCauses {
         changes
     }
 
+    /// Returns whether a host or a model that is too slow is among them.
+    pub(super) fn has_overload(&self) -> bool {
+        self.0.iter().any(|cause| matches!(cause, LossCause::Decoding | LossCause::Model(_)))
+    }
+
     /// Returns the reasons for `/healthz`, without those of cameras that are reported as not analyzed already.
     pub(super) fn reasons(&self, rows: &[CameraRow]) -> Vec<String> {
         let is_reported = |id: &String| rows.iter().any(|row| row.id == *id && row.error.is_some());

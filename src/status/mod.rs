@@ -19,10 +19,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use ::sharing::PoolFigures;
 use serde::Serialize;
 use tokio::sync::broadcast;
 
-pub use camera_row::{CameraRow, CameraState, FrameCounts};
+pub use camera_row::{CameraRow, CameraState, CameraWork, FrameCounts};
 pub use camera_status::{CameraStatus, InferredPicture};
 pub use health::{HealthStatus, ServiceHealth, Watch};
 pub(crate) use lag::UnitRead;
@@ -59,6 +60,7 @@ struct BoardInner {
     watches: Mutex<Watches>,
     config_fault: Mutex<Option<(Instant, String)>>,
     losses: Mutex<LossCauses>,
+    pool: Mutex<Option<PoolFigures>>,
     notices: Mutex<Vec<Notice>>,
     feed: Arc<EventFeed>,
 }
@@ -137,6 +139,7 @@ impl StatusBoard {
             watches: Mutex::default(),
             config_fault: Mutex::default(),
             losses: Mutex::default(),
+            pool: Mutex::default(),
             notices: Mutex::default(),
             feed: Arc::default(),
         };
@@ -294,6 +297,21 @@ impl StatusBoard {
         cameras.iter().for_each(|camera| camera.judge_footage(at));
         let rows = self.snapshot_at(at);
         lock(&self.inner.losses).judge(&rows)
+    }
+
+    /// Returns whether this host has been too slow for its cameras over the last minute.
+    pub(crate) fn is_overloaded(&self) -> bool {
+        lock(&self.inner.losses).has_overload()
+    }
+
+    /// Sets the figures of the pool of workers; `None`: another worker leads it, or there is no pool.
+    pub(crate) fn set_pool_figures(&self, figures: Option<PoolFigures>) {
+        *lock(&self.inner.pool) = figures;
+    }
+
+    /// Returns the figures of the pool of workers if this one leads it.
+    pub(crate) fn pool_figures(&self) -> Option<PoolFigures> {
+        *lock(&self.inner.pool)
     }
 
     /// Returns the start time of the service, since the Unix epoch.

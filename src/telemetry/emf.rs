@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use ::sharing::PoolFigures;
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +46,8 @@ struct ServiceState<'a> {
     gpus: &'a [&'a GpuFigures],
     /// The time that the slowest fetch or load of a model has taken so far.
     loading: Duration,
+    /// The figures of the pool of workers if this one leads it.
+    pool: Option<PoolFigures>,
 }
 
 /// A metric's name, unit and value.
@@ -79,6 +82,7 @@ impl Emf {
             models: &self.board.models(),
             gpus: &gpus,
             loading: self.board.loading_for(),
+            pool: self.board.pool_figures(),
         };
         // The lines bypass the log: EMF has to be the whole line, and must not depend on `log_level`.
         let lines = lines(&self.service, reported, &state);
@@ -90,7 +94,7 @@ impl Emf {
 
 /// Returns the lines of the current state, each with its line feed.
 fn lines(service: &str, reported: &mut ReportedTotals, state: &ServiceState<'_>) -> String {
-    let ServiceState { cameras, sinks, models, gpus, loading } = *state;
+    let ServiceState { cameras, sinks, models, gpus, loading, pool } = *state;
     let mut events = 0;
     let mut lines = String::new();
     for camera in cameras {
@@ -108,6 +112,7 @@ fn lines(service: &str, reported: &mut ReportedTotals, state: &ServiceState<'_>)
     metrics.extend(model_metrics(models));
     metrics.extend(loading_metric(loading));
     metrics.extend(gpu_metrics(gpus));
+    metrics.extend(pool.into_iter().flat_map(pool_metrics));
     line(&[("Service", service)], &metrics) + &lines
 }
 
@@ -142,6 +147,15 @@ fn sink_metrics(sinks: &[SinkStatus], failures: u64) -> [EmfMetric; 3] {
         ("OutboxBytes", "Bytes", number(bytes)),
         ("OutboxOldestSeconds", "Seconds", seconds(whole_ms(oldest))),
         ("DeliveryFailures", "Count", number(failures)),
+    ]
+}
+
+/// Returns the metrics of the pool, which its leader alone writes: the service scales by them.
+fn pool_metrics(figures: PoolFigures) -> [EmfMetric; 3] {
+    [
+        ("LoadPercent", "Percent", f64::from(figures.load_percent)),
+        ("Workers", "Count", number(figures.workers as u64)),
+        ("CamerasUnassigned", "Count", number(figures.unassigned as u64)),
     ]
 }
 
@@ -261,9 +275,17 @@ mod tests {
         let loading = Duration::from_secs(61);
         let model =
             |device: &str, fell_back| ModelRow { device: device.into(), fell_back, ..ModelRow::default() };
+        let pool =
+            Some(PoolFigures { load_percent: 73, workers: 3, unassigned: 1, ..PoolFigures::default() });
         let models = [model("cuda:0", false), model("cpu", true), model("cpu", false)];
-        let state =
-            ServiceState { cameras: &cameras, sinks: &sinks_now, models: &models, gpus: &gpus, loading };
+        let state = ServiceState {
+            cameras: &cameras,
+            sinks: &sinks_now,
+            models: &models,
+            gpus: &gpus,
+            loading,
+            pool,
+        };
         let now = parsed(&lines("yard", &mut before, &state));
         let of_service = [
             metric("CamerasDown", "Count", 1.0),
@@ -275,6 +297,9 @@ mod tests {
             metric("ModelLoadSeconds", "Seconds", 61.0),
             metric("GpuUtilization", "Percent", 37.5),
             metric("GpuMemoryUsed", "Bytes", 111.0),
+            metric("LoadPercent", "Percent", 73.0),
+            metric("Workers", "Count", 3.0),
+            metric("CamerasUnassigned", "Count", 1.0),
         ];
         let (dimensions, mut metrics) = parts_of(&now[0]);
         // An age grows while the test runs.
@@ -292,7 +317,14 @@ mod tests {
         assert_eq!(now.len(), 3);
         let sinks_then = sinks(4);
         let loading = Duration::from_secs(60);
-        let state = ServiceState { cameras: &cameras, sinks: &sinks_then, models: &[], gpus: &[], loading };
+        let state = ServiceState {
+            cameras: &cameras,
+            sinks: &sinks_then,
+            models: &[],
+            gpus: &[],
+            loading,
+            pool: None,
+        };
         let then = parsed(&lines("yard", &mut before, &state));
         let (_, of_service) = parts_of(&then[0]);
         let last = [metric("DeliveryFailures", "Count", 1.0), metric("ModelsOnCpu", "Count", 0.0)];

@@ -3,7 +3,7 @@
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use super::{
-    Metric, MetricKind, camera, decide, decode, detect, gpu, http, publish, remote, service, source,
+    Metric, MetricKind, camera, decide, decode, detect, gpu, http, publish, remote, service, sharing, source,
 };
 
 /// Upper bounds of the buckets of all durations, seconds: an inference takes milliseconds, a reconnect minutes.
@@ -23,6 +23,7 @@ const TABLES: &[&[Metric]] = &[
     publish::METRICS,
     remote::METRICS,
     service::METRICS,
+    sharing::METRICS,
     http::METRICS,
     gpu::METRICS,
 ];

@@ -19,6 +19,7 @@ mod metric;
 pub(crate) mod publish;
 pub(crate) mod remote;
 pub(crate) mod service;
+pub(crate) mod sharing;
 pub(crate) mod source;
 
 pub(crate) use emf::Emf;

@@ -42,6 +42,7 @@ async fn outbox(folder: &Path, config: &SdkConfig) -> EventOutbox {
         dead_letter: folder.join("dead-letter.jsonl"),
         state: StateSpec { ddb_table: Some("positions".into()), ..state(folder) },
         clients: Some(Clients::new(config, true)),
+        sharing: None,
     };
     EventOutbox::start(spec).await.unwrap()
 }

@@ -147,6 +147,7 @@ fn spec(folder: &Path, url: &str) -> OutboxSpec {
         dead_letter: folder.join("dead-letter.jsonl"),
         state: state(folder),
         clients: Some(Clients::new(&moto::config(url), true)),
+        sharing: None,
     }
 }
 

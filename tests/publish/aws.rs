@@ -46,6 +46,7 @@ async fn outbox(folder: &Path, config: &SdkConfig, routes: &[&Arc<Route>]) -> Ev
         dead_letter: folder.join("dead-letter.jsonl"),
         state: state(folder),
         clients: Some(Clients::new(config, true)),
+        sharing: None,
     };
     EventOutbox::start(spec).await.unwrap()
 }

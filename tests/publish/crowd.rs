@@ -42,6 +42,7 @@ async fn outbox(folder: &Path, max_bytes: u64) -> EventOutbox {
         dead_letter: folder.join("dead-letter.jsonl"),
         state: kvs_infer::delivery::StateSpec { max_bytes, ..state(folder) },
         clients: Some(Clients::new(&moto::config(NOWHERE), true)),
+        sharing: None,
     };
     EventOutbox::start(spec).await.unwrap()
 }

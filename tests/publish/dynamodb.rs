@@ -31,9 +31,15 @@ async fn outbox(folder: &Path, config: &SdkConfig) -> EventOutbox {
     };
     let state = StateSpec { ddb_table: Some("positions".into()), ..state(folder) };
     let (dead_letter, clients) = (folder.join("dead-letter.jsonl"), Some(Clients::new(config, true)));
-    EventOutbox::start(OutboxSpec { sinks: publish.sinks(vec![route()]), state, dead_letter, clients })
-        .await
-        .unwrap()
+    EventOutbox::start(OutboxSpec {
+        sinks: publish.sinks(vec![route()]),
+        state,
+        dead_letter,
+        clients,
+        sharing: None,
+    })
+    .await
+    .unwrap()
 }
 
 pub(crate) fn attribute(name: &str, kind: ScalarAttributeType) -> AttributeDefinition {

@@ -27,6 +27,7 @@ pub(crate) fn pending(event: Event, route: &Arc<Route>) -> FrameEvents {
         frame: None,
         boxes: Vec::new(),
         arrived: Instant::now(),
+        epoch: None,
     }
 }
 
@@ -46,7 +47,7 @@ async fn commit(outbox: &EventOutbox, packed: FrameRecords) -> Result<Vec<Event>
     let event = events.last().unwrap();
     let checkpoint = checkpoint(Some(event.seq), event.seq);
     let camera = CameraId::new(&event.camera_id);
-    outbox.commit(CameraCommit { camera, checkpoint, events: packed.events }, || ()).await?;
+    outbox.commit(CameraCommit { camera, epoch: None, checkpoint, events: packed.events }, || ()).await?;
     Ok(events)
 }
 

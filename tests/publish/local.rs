@@ -40,6 +40,7 @@ fn spec_of(folder: &Path, publish: &PublishSpec) -> OutboxSpec {
         state: state(folder),
         dead_letter: folder.join("dead-letter.jsonl"),
         clients: None,
+        sharing: None,
     }
 }
 

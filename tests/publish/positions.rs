@@ -66,6 +66,7 @@ pub(crate) async fn with_state(
         state,
         dead_letter,
         clients,
+        sharing: None,
     })
     .await
     .unwrap()
@@ -233,8 +234,12 @@ async fn a_process_that_started_without_the_table_gives_way_to_events_that_are_i
     assert_eq!(resumed(&theirs).await, Some(1));
     // In the same fragment: its position is not beyond.
     let packed = theirs.pack(pending(event("front", 2), &route())).await.unwrap();
-    let commit =
-        CameraCommit { camera: front(), checkpoint: event::checkpoint(Some(1), 2), events: packed.events };
+    let commit = CameraCommit {
+        camera: front(),
+        epoch: None,
+        checkpoint: event::checkpoint(Some(1), 2),
+        events: packed.events,
+    };
     theirs.commit(commit, || ()).await.unwrap();
 
     proxy.go_away().await;

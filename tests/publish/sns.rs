@@ -32,6 +32,7 @@ fn spec(folder: &Path, url: &str) -> OutboxSpec {
         state: state(folder),
         dead_letter: folder.join("dead-letter.jsonl"),
         clients: Some(Clients::new(&moto::config(url), true)),
+        sharing: None,
     }
 }
 

@@ -63,8 +63,12 @@ async fn a_write_ahead_is_no_sign_of_a_full_outbox() {
     resumed(&outbox).await;
     let packed = outbox.pack(pending(event("front", 1), &route())).await.unwrap();
     let mut is_full = false;
-    let commit =
-        CameraCommit { camera: front(), checkpoint: event::checkpoint(Some(1), 1), events: packed.events };
+    let commit = CameraCommit {
+        camera: front(),
+        epoch: None,
+        checkpoint: event::checkpoint(Some(1), 1),
+        events: packed.events,
+    };
     outbox.commit(commit, || is_full = true).await.unwrap();
     assert!(!is_full && item(&dynamodb).await.contains_key("ahead"));
     outbox.flush(30 * SECOND).await;
@@ -106,8 +110,12 @@ async fn events_of_a_cameras_first_fragment_keep_their_numbers() {
     let lost = outbox(folders[0].path(), &moto.url).await;
     assert_eq!(resumed(&lost).await, None);
     let packed = lost.pack(pending(event("front", 1), &route())).await.unwrap();
-    let commit =
-        CameraCommit { camera: front(), checkpoint: event::checkpoint(None, 1), events: packed.events };
+    let commit = CameraCommit {
+        camera: front(),
+        epoch: None,
+        checkpoint: event::checkpoint(None, 1),
+        events: packed.events,
+    };
     lost.commit(commit, || ()).await.unwrap();
     delivered(&lost).await;
     assert_eq!(resumed(&lost).await, Some(1), "asked for again, the item is written");
@@ -129,7 +137,9 @@ async fn a_camera_that_got_another_stream_keeps_its_numbers() {
     proxy.rule(AwsService::Kinesis, Mishap::Unavailable, None);
     let packed = lost.pack(pending(event("front", 2), &route())).await.unwrap();
     let checkpoint = Checkpoint { stream: "another".into(), ..event::checkpoint(None, 2) };
-    lost.commit(CameraCommit { camera: front(), checkpoint, events: packed.events }, || ()).await.unwrap();
+    lost.commit(CameraCommit { camera: front(), epoch: None, checkpoint, events: packed.events }, || ())
+        .await
+        .unwrap();
     let next = outbox(folders[1].path(), &moto.url).await;
     let resumed = resume(&next).await.unwrap().unwrap();
     assert_eq!((&*resumed.stream, resumed.position, resumed.decide.seq()), ("another", None, 2));

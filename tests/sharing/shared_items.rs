@@ -262,7 +262,7 @@ async fn the_largest_commit_fits_into_an_item() {
     let (pool, mut random) = (pool_at(&moto.url), StdRng::seed_from_u64(3));
     let owned = change(&pool, CameraItem::default().claim_for(&worker("01A"))).await;
     // The stream's name is the noise in the state.
-    let mut state = || state_of(&Checkpoint::new(&noise(&mut random, limits::MAX_CHECKPOINT_BYTES - 300)), 1);
+    let mut state = || state_of(&Checkpoint::new(&noise(&mut random, 128 * 1024 - 300)), 1);
     let (delivered, ahead) = (state(), state());
     assert!(delivered.checkpoint.len() <= limits::MAX_CHECKPOINT_BYTES);
     let owned = change(&pool, ItemCall::Write(write(&owned, delivered, Vec::new()))).await;

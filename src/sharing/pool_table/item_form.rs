@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use ::sharing::limits::MAX_CHECKPOINT_BYTES;
 use ::sharing::{CameraItem, CameraResumeState, OwnerWrite, PendingRecord, WorkerId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -15,6 +14,9 @@ use crate::delivery::{ItemAttributes, MAX_ITEM_BYTES, StoredAhead, StoredItemSta
 
 /// Bytes of an item beside state and records: names, ids, host, position and numbers, with reserve.
 const OTHER_BYTES: usize = 4 << 10;
+
+/// Limit on a packed state without records, which stays in the item beside one with records.
+const MAX_STATE_BYTES: usize = 128 << 10;
 
 /// The state and the records of an owner's write, packed.
 #[derive(Debug)]
@@ -45,7 +47,7 @@ impl PackedWrite {
                 return Ok(Self::Delivered(None));
             }
             let packed = pack(&state.checkpoint).map_err(|why| not_sent(&why.to_string()))?;
-            check_size("the state", packed.len(), MAX_ITEM_BYTES - OTHER_BYTES)?;
+            check_size("the state", packed.len(), MAX_STATE_BYTES)?;
             return Ok(Self::Delivered(Some(packed)));
         }
         let checkpoint = std::str::from_utf8(&state.checkpoint).map_err(|why| not_sent(&why.to_string()))?;
@@ -53,7 +55,7 @@ impl PackedWrite {
         let ahead = StoredAhead { checkpoint: checkpoint.to_owned(), records };
         let packed = ahead.pack().map_err(|why| not_sent(&why.to_string()))?;
         // The delivered state stays beside it.
-        let limit = MAX_ITEM_BYTES - OTHER_BYTES - MAX_CHECKPOINT_BYTES;
+        let limit = MAX_ITEM_BYTES - OTHER_BYTES - MAX_STATE_BYTES;
         check_size("the state with the records that wait for a sink", packed.len(), limit)?;
         Ok(Self::Ahead(packed))
     }

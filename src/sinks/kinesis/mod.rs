@@ -109,7 +109,7 @@ impl KinesisDelivery {
         let mut backoff = retry_backoff();
         while self.fill(&mut queue).await {
             if self.backlog.progress.leaves_out() {
-                queue.remove(|record| self.backlog.is_left_out(record));
+                queue.remove(|record| self.backlog.leaves_out(record));
             }
             let batch = queue.batch(Instant::now());
             // All first records are deferred.

@@ -117,7 +117,7 @@ impl LocalDelivery {
                 if waited.is_none() {
                     return;
                 }
-                batch.retain(|record| !backlog.is_left_out(record));
+                batch.retain(|record| !backlog.leaves_out(record));
             }
             backlog.gauge.works();
             batch.iter().for_each(|record| backlog.delivered(record));

@@ -1,0 +1,250 @@
+//! The task of a worker: feeds the step function, and does what comes out.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+
+use ::sharing::{
+    CameraAction, CameraKey, CommitRejection, TableAnswer, TableCall, WhenTableIsAway, Worker, WorkerEnd,
+    WorkerId, WorkerInput, WorkerLoad, WorkerOutput, WorkerSettings,
+};
+
+use super::config::ConfiguredCamera;
+use super::load::{LoadMeter, capacity};
+use super::{PoolCommand, PoolParts, SharedConfig};
+use crate::base::{clean_text, epoch_ms, host_name, process_cpu_time};
+use crate::checkpoint::Checkpoint;
+use crate::delivery::{OwnerCommitRequest, SharedDelivery};
+use crate::service::cameras::Fleet;
+use crate::sharing::PoolTable;
+use crate::status::StatusBoard;
+use crate::telemetry::sharing::{PoolMeasured, WorkerExpelled, WorkerJoined, WorkerLeft};
+
+/// Limit on a call on the tables. Calls that get no answer in time are made again by the step function.
+const CALL_LIMIT: Duration = Duration::from_secs(1);
+/// Interval between two measurements of the load.
+const LOAD_INTERVAL: Duration = Duration::from_secs(10);
+/// Limit on the characters of a host's name in a worker's id.
+const MAX_HOST_CHARS: usize = 40;
+
+/// A call on the tables, with the run of the worker that made it.
+type AnsweredCall = (u64, TableCall, TableAnswer);
+
+/// The task of a worker.
+pub(super) struct PoolTask {
+    worker: Worker,
+    /// The number of this process's ids so far: answers to calls under an earlier id are dropped.
+    run: u64,
+    when_away: WhenTableIsAway,
+    begun: Instant,
+    table: Arc<PoolTable>,
+    pub(super) config: SharedConfig,
+    pub(super) fleet: Fleet,
+    pub(super) delivery: Arc<SharedDelivery>,
+    board: StatusBoard,
+    meter: LoadMeter,
+    requests: mpsc::Receiver<OwnerCommitRequest>,
+    commands: mpsc::Receiver<PoolCommand>,
+    calls: FuturesUnordered<BoxFuture<'static, AnsweredCall>>,
+    /// Inputs that come once some work is done: records are sent, a camera has ended.
+    pub(super) work: FuturesUnordered<BoxFuture<'static, Option<WorkerInput>>>,
+}
+
+/// The end of a worker that is over.
+enum TaskEnd {
+    Drained,
+}
+
+impl PoolTask {
+    pub(super) fn new(parts: PoolParts, commands: mpsc::Receiver<PoolCommand>) -> Self {
+        let PoolParts { table, when_away, config, fleet, delivery, board, requests } = parts;
+        let begun = Instant::now();
+        let worker = new_worker(when_away, &config, 0);
+        let (calls, work) = (FuturesUnordered::new(), FuturesUnordered::new());
+        let table = Arc::new(table);
+        Self {
+            worker,
+            run: 0,
+            when_away,
+            begun,
+            table,
+            config,
+            fleet,
+            delivery,
+            board,
+            meter: LoadMeter::default(),
+            requests,
+            commands,
+            calls,
+            work,
+        }
+    }
+
+    /// Runs until the worker has left the pool after a drain, and returns its fleet.
+    pub(super) async fn run(mut self) -> Fleet {
+        WorkerJoined { worker: self.worker.id().as_str() }.emit();
+        let mut loads = interval(LOAD_INTERVAL);
+        loads.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut end = self.ready();
+        while end.is_none() {
+            end = tokio::select! {
+                Some((run, call, answer)) = self.calls.next(), if !self.calls.is_empty() => {
+                    if run == self.run { self.step(WorkerInput::Answer { call: Box::new(call), answer }) } else { None }
+                }
+                Some(done) = self.work.next(), if !self.work.is_empty() => done.and_then(|input| self.step(input)),
+                Some(request) = self.requests.recv() => self.take_request(request),
+                Some(command) = self.commands.recv() => self.take_command(command),
+                _ = loads.tick() => self.measure(),
+                () = wake(self.begun, self.worker.wake_at()) => self.step(WorkerInput::Wake),
+            };
+        }
+        WorkerLeft { worker: self.worker.id().as_str() }.emit();
+        self.fleet
+    }
+
+    fn ready(&mut self) -> Option<TaskEnd> {
+        self.measure().or_else(|| self.step(WorkerInput::Ready))
+    }
+
+    fn measure(&mut self) -> Option<TaskEnd> {
+        let rows = self.board.snapshot();
+        let works: Vec<_> = rows.iter().map(|row| (CameraKey::new(&row.id), row.work)).collect();
+        let gpu_ms = |key: &CameraKey| self.config.camera(key).map_or(0.0, ConfiguredCamera::gpu_ms);
+        let (now, cpu) = (Instant::now().into_std(), process_cpu_time());
+        let cameras = self.meter.measure(now, cpu, &works, &self.config.pool, gpu_ms);
+        let models = self.config.pool.cameras.values().flat_map(|camera| camera.models.iter().cloned());
+        let load = WorkerLoad {
+            capacity: capacity(self.config.cameras().any(|camera| camera.gpu_ms() > 0.0)),
+            is_overloaded: self.board.is_overloaded(),
+            models: models.collect(),
+            cameras,
+        };
+        let end = self.step(WorkerInput::Load(load));
+        let figures = self.worker.pool_figures();
+        PoolMeasured(figures).emit();
+        self.board.set_pool_figures(figures);
+        end
+    }
+
+    fn take_command(&mut self, command: PoolCommand) -> Option<TaskEnd> {
+        match command {
+            PoolCommand::Config { config, done } => {
+                let changed = self.config.changed(&config);
+                self.config = config;
+                changed.into_iter().for_each(|camera| self.fleet.change(camera.spec, camera.entries));
+                let end = self.step(WorkerInput::Config(Arc::clone(&self.config.pool)));
+                // The receiver waits for the answer or has given up.
+                let _heard = done.send(());
+                end
+            }
+            PoolCommand::Drain { within } => {
+                let by_ms = self.now_ms() + u64::try_from(within.as_millis()).unwrap_or(u64::MAX / 2);
+                self.step(WorkerInput::Drain { by_ms })
+            }
+        }
+    }
+
+    /// Gives a commit to its owner, and the owner's answer back.
+    fn take_request(&mut self, request: OwnerCommitRequest) -> Option<TaskEnd> {
+        let OwnerCommitRequest { camera, epoch, commit, taken } = request;
+        let key = CameraKey::new(camera.as_str());
+        let (now_ms, input) = (self.now_ms(), WorkerInput::Commit { camera: key.clone(), epoch, commit });
+        let mut answer = Ok(());
+        let mut end = None;
+        for output in self.worker.step(now_ms, input) {
+            match output {
+                WorkerOutput::Camera { camera, action: CameraAction::Rejected(why) } if camera == key => {
+                    answer = Err(why);
+                }
+                output => end = end.or(self.act(output)),
+            }
+        }
+        // The camera may have ended meanwhile.
+        let _heard: Result<(), Result<(), CommitRejection>> = taken.send(answer);
+        end
+    }
+
+    fn step(&mut self, input: WorkerInput) -> Option<TaskEnd> {
+        let now_ms = self.now_ms();
+        let mut end = None;
+        for output in self.worker.step(now_ms, input) {
+            end = end.or(self.act(output));
+        }
+        end
+    }
+
+    fn act(&mut self, output: WorkerOutput) -> Option<TaskEnd> {
+        match output {
+            WorkerOutput::Call(call) => self.call(call),
+            WorkerOutput::Camera { camera, action } => self.act_for(&camera, action),
+            WorkerOutput::Left(WorkerEnd::Drained) => return Some(TaskEnd::Drained),
+            WorkerOutput::Left(WorkerEnd::Expelled) => return self.join_again(),
+        }
+        None
+    }
+
+    fn call(&self, call: TableCall) {
+        let (run, table, delivery) = (self.run, Arc::clone(&self.table), Arc::clone(&self.delivery));
+        self.calls.push(Box::pin(async move {
+            let answer = match timeout(CALL_LIMIT, table.call(&call)).await {
+                Ok(Ok(answer)) => {
+                    delivery.table_answered(Ok(()));
+                    answer
+                }
+                Ok(Err(failure)) => {
+                    delivery.table_answered(Err((&failure.code, &failure.text)));
+                    TableAnswer::Failed
+                }
+                Err(_) => {
+                    delivery.table_answered(Err(("timeout", "the tables did not answer within a second")));
+                    TableAnswer::Failed
+                }
+            };
+            (run, call, answer)
+        }));
+    }
+
+    /// Joins the pool under a new id: the leader took this worker for dead, and its cameras have other owners.
+    fn join_again(&mut self) -> Option<TaskEnd> {
+        WorkerExpelled { worker: self.worker.id().as_str() }.emit();
+        self.run += 1;
+        self.worker = new_worker(self.when_away, &self.config, self.now_ms());
+        WorkerJoined { worker: self.worker.id().as_str() }.emit();
+        self.ready()
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+fn new_worker(when_away: WhenTableIsAway, config: &SharedConfig, now_ms: u64) -> Worker {
+    let settings = WorkerSettings {
+        id: new_id(),
+        zone: Arc::default(),
+        // Items of single mode name no format; they were written by this program or an earlier one.
+        reads: [0, Checkpoint::FORMAT].into(),
+        when_away,
+        config: Arc::clone(&config.pool),
+    };
+    Worker::new(settings, now_ms)
+}
+
+/// Returns an id that was never used before: the host's name for people, the time, and a random number.
+fn new_id() -> WorkerId {
+    let host = clean_text(&host_name(), MAX_HOST_CHARS);
+    WorkerId::new(&format!("{host}-{:x}-{:08x}", epoch_ms(), rand::random::<u32>()))
+}
+
+async fn wake(begun: Instant, at_ms: Option<u64>) {
+    match at_ms {
+        Some(at_ms) => sleep_until(begun + Duration::from_millis(at_ms)).await,
+        None => pending().await,
+    }
+}
