@@ -42,7 +42,7 @@ pub struct FrameCounts {
     pub dropped: BTreeMap<&'static str, u64>,
 }
 
-/// What a camera has done since it is on the board, to tell its cost.
+/// The work of a camera since it is on the board, from which its cost follows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CameraWork {
     /// The length of its complete fragments.
@@ -102,7 +102,7 @@ pub struct CameraRow {
     /// The shares of the last minute's footage that were dropped.
     #[serde(skip)]
     pub(crate) load: CameraLoad,
-    /// What it has done since it is on the board.
+    /// Its work since it is on the board.
     #[serde(skip)]
     pub work: CameraWork,
     /// Inferences per second, over the last five seconds.

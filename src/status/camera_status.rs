@@ -234,12 +234,12 @@ impl CameraStatus {
         });
     }
 
-    /// Adds a complete fragment's length to what the camera has done.
+    /// Adds a complete fragment's length to the camera's work.
     pub(crate) fn add_footage(&self, length: Duration) {
         self.write(|now| now.footage += length);
     }
 
-    /// Adds CPU time of the decode thread to what the camera has done.
+    /// Adds CPU time of the decode thread to the camera's work.
     pub(crate) fn add_decode_cpu(&self, time: Duration) {
         self.write(|now| now.decode_cpu += time);
     }

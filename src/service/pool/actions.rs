@@ -1,4 +1,4 @@
-//! What the owner of a camera has done here: start, stop, send.
+//! Carries out the actions of owners: start, stop, send.
 
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ impl PoolTask {
         self.fleet.start_shared(configured.spec, configured.entries, SharedStart { epoch, checkpoint });
     }
 
-    /// Ends the camera after the frame at hand, and reports it when it has ended.
+    /// Ends the camera after the current frame, and reports it when it has ended.
     fn stop(&mut self, key: &CameraKey) {
         let (running, stopped) =
             (self.fleet.halt(key.as_str()), WorkerInput::Stopped { camera: key.clone() });

@@ -80,7 +80,7 @@ impl ConfiguredCamera {
             priority: self.spec.priority,
             models: models.collect::<BTreeSet<_>>(),
             group: Arc::default(),
-            cost: estimated_cost(self),
+            cost: estimated_cost(self.spec.fps_target, self.cpu_ms(), self.gpu_ms()),
         }
     }
 }

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use ::sharing::{CameraKey, CameraLoads, PoolConfig, ResourceAmounts};
 
-use super::config::ConfiguredCamera;
 use crate::status::CameraWork;
 
 /// The part of a core, and of a GPU, that cameras are planned to take, in thousandths: the rest is for peaks.
@@ -44,7 +43,7 @@ struct MeteredCamera {
     inferences: f64,
 }
 
-/// What the cameras did since the last measurement.
+/// The work of all cameras since the last measurement.
 struct WorkTotals {
     wall: Duration,
     /// CPU time of the process without the decode threads.
@@ -53,7 +52,7 @@ struct WorkTotals {
 }
 
 impl LoadMeter {
-    /// Returns the cost of each camera; `cpu` is the CPU time of the process so far, `works` what each camera has done so far, and
+    /// Returns the cost of each camera; `cpu` is the CPU time of the process so far, `works` the work of each camera so far, and
     /// `gpu_ms` the time that a frame of a camera takes on the GPU.
     pub(super) fn measure(
         &mut self,
@@ -138,11 +137,11 @@ pub(super) fn capacity(has_gpu: bool) -> ResourceAmounts {
     ResourceAmounts { cpu_milli: cores * USABLE_MILLI, gpu_milli, ..ResourceAmounts::default() }
 }
 
-/// Returns the cost of a camera before it was measured: by its frames per second and the time of an inference.
-pub(super) fn estimated_cost(camera: &ConfiguredCamera) -> ResourceAmounts {
-    let fps = camera.spec.fps_target.unwrap_or(USUAL_FPS);
-    let cpu_milli = READ_AND_DECODE_CPU_MILLI + fps * camera.cpu_ms();
-    let gpu_milli = fps * camera.gpu_ms();
+/// Returns the cost of a camera before it was measured: by its frames per second, and the time that a frame takes on the CPU and on a
+/// GPU, ms.
+pub(super) fn estimated_cost(fps: Option<f64>, cpu_ms: f64, gpu_ms: f64) -> ResourceAmounts {
+    let fps = fps.unwrap_or(USUAL_FPS);
+    let (cpu_milli, gpu_milli) = (READ_AND_DECODE_CPU_MILLI + fps * cpu_ms, fps * gpu_ms);
     ResourceAmounts {
         cpu_milli: to_u64(cpu_milli),
         gpu_milli: to_u64(gpu_milli),
