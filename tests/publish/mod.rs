@@ -11,5 +11,6 @@ mod fake_kinesis;
 mod local;
 mod other_servers;
 pub(crate) mod positions;
+mod shared;
 mod sns;
 mod write_ahead;

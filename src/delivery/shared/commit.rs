@@ -51,8 +51,10 @@ impl SharedDelivery {
             {
                 on_full();
             }
-            // An error means that the camera has ended, which cancels this future.
-            drop(owned.held.wait_for(|is_held| !is_held).await);
+            // An error means that the camera has ended.
+            if owned.held.wait_for(|is_held| !is_held).await.is_err() {
+                return Err(OfferError::Moved { camera: camera.to_string() });
+            }
             match self.request(&camera, owned.epoch, for_owner.clone()).await? {
                 Ok(()) => break,
                 Err(CommitRejection::Held) => {}

@@ -31,7 +31,9 @@ impl SharedDelivery {
             self.accepted(camera, up_to).await;
             Ok::<(), OfferError>(())
         };
-        matches!(owned.ended.run_until_cancelled(sending).await, Some(Ok(())))
+        let is_sent = matches!(owned.ended.run_until_cancelled(sending).await, Some(Ok(())));
+        // The records of a camera that ends are given up, and nothing is waited for any more.
+        is_sent && !owned.ended.is_cancelled()
     }
 
     async fn take_in(

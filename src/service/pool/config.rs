@@ -51,7 +51,7 @@ impl SharedConfig {
     /// Returns the cameras whose settings differ in `newer`.
     pub(super) fn changed(&self, newer: &Self) -> Vec<ConfiguredCamera> {
         let differs = |(key, camera): &(&CameraKey, &ConfiguredCamera)| {
-            self.cameras.get(*key).is_some_and(|old| old.spec != camera.spec)
+            self.cameras.get(*key).is_some_and(|old| !old.spec.runs_like(&camera.spec))
         };
         newer.cameras.iter().filter(differs).map(|(_, camera)| camera.clone()).collect()
     }

@@ -29,18 +29,20 @@ impl Worker {
     pub(super) fn settle_config(&mut self, now_ms: u64, out: &mut Vec<WorkerOutput>) {
         let newest = self.members.config.clone().unwrap_or_default();
         let own = &self.settings.config.version;
-        if *own == newest.version && self.membership.row().generation != newest.generation {
+        // The same file may have another time on another host.
+        let is_same = own.digest == newest.version.digest && newest.generation > 0;
+        if is_same && self.membership.row().generation != newest.generation {
             self.membership.row_mut().generation = newest.generation;
             self.membership.set_phase(now_ms, self.membership.row().phase);
         }
-        self.is_config_settled = newest.generation > 0 && *own <= newest.version;
-        let is_newer = newest.generation == 0 || *own > newest.version;
+        let is_newer = !is_same && (newest.generation == 0 || *own > newest.version);
+        self.is_config_settled = !is_newer;
         if is_newer && !self.is_raising_config {
             self.is_raising_config = true;
             let version = own.clone();
             out.push(WorkerOutput::Call(TableCall::RaiseConfig { generation: newest.generation, version }));
         }
-        if *own < newest.version && self.lead.term().is_some() {
+        if !is_same && !is_newer && self.lead.term().is_some() {
             // Another worker has a newer configuration and must plan.
             self.lead.resign(now_ms);
             self.director = None;

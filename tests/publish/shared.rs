@@ -1,0 +1,196 @@
+//! Delivery of cameras that workers share: what goes to the owner, what the sinks get, and what happens when a camera moves.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use kvs_infer::delivery::{
+    CameraCommit, Clients, EventOutbox, FrameEvents, OfferError, OutboxSpec, OwnerCommitRequest,
+    SharedDelivery,
+};
+use kvs_infer::media::Event;
+use kvs_infer::sinks::PublishSpec;
+use sharing::{CommitRejection, PendingRecord};
+use test_support::fault_proxy::{AwsService, FaultProxy, Mishap};
+use test_support::moto::{self, Moto, records};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::event::{self, event, pending, state};
+use super::positions::{front, route};
+
+/// A worker: its outbox, and the commits that reach the owners of its cameras.
+struct Worker {
+    outbox: Arc<EventOutbox>,
+    requests: mpsc::Receiver<OwnerCommitRequest>,
+}
+
+/// A commit on its way.
+type Committing = JoinHandle<Result<(), OfferError>>;
+
+impl Worker {
+    async fn start(folder: &Path, url: &str) -> Self {
+        let (sender, requests) = mpsc::channel(8);
+        let outbox = EventOutbox::start(OutboxSpec {
+            sinks: PublishSpec::default().sinks(vec![route()]),
+            state: state(folder),
+            dead_letter: folder.join("dead-letter.jsonl"),
+            clients: Some(Clients::new(&moto::config(url), true)),
+            sharing: Some(sender),
+        });
+        Self { outbox: Arc::new(outbox.await.unwrap()), requests }
+    }
+
+    fn delivery(&self) -> &Arc<SharedDelivery> {
+        self.outbox.shared().unwrap()
+    }
+
+    fn own(&self, epoch: u64) {
+        self.delivery().start(&front(), epoch, route(), None);
+    }
+
+    /// Commits an event in the background.
+    async fn commit(&self, epoch: u64, number: u64, on_full: impl FnOnce() + Send + 'static) -> Committing {
+        let offered = FrameEvents { epoch: Some(epoch), ..pending(event("front", number), &route()) };
+        let packed = self.outbox.pack(offered).await.unwrap();
+        let checkpoint = event::checkpoint(Some(number), number);
+        let commit = CameraCommit { camera: front(), epoch: Some(epoch), checkpoint, events: packed.events };
+        let outbox = Arc::clone(&self.outbox);
+        tokio::spawn(async move { outbox.commit(commit, on_full).await })
+    }
+
+    /// Answers the next request, and returns its records.
+    async fn answer(&mut self, answer: Result<(), CommitRejection>) -> Vec<PendingRecord> {
+        let request = self.requests.recv().await.unwrap();
+        request.taken.send(answer).unwrap();
+        request.commit.records
+    }
+
+    /// Commits an event, which its owner takes, and returns its record.
+    async fn written_ahead(&mut self, epoch: u64, number: u64) -> Vec<PendingRecord> {
+        let committing = self.commit(epoch, number, || ()).await;
+        let records = self.answer(Ok(())).await;
+        committing.await.unwrap().unwrap();
+        records
+    }
+
+    fn send(&self, epoch: u64, records: &[PendingRecord], is_fenced: bool) -> JoinHandle<bool> {
+        let (delivery, records) = (Arc::clone(self.delivery()), records.to_vec());
+        tokio::spawn(async move { delivery.send(&front(), epoch, records, is_fenced).await })
+    }
+
+    async fn until_queued(&self, wanted: u64) {
+        self.outbox
+            .until(|all| {
+                all.iter().all(|sink| !sink.required || sink.queued == wanted || sink.name == "outbox")
+            })
+            .await;
+    }
+}
+
+async fn services() -> (Moto, aws_sdk_kinesis::Client) {
+    let moto = Moto::start();
+    let kinesis = moto.stream("events").await;
+    (moto, kinesis)
+}
+
+async fn delivered(kinesis: &aws_sdk_kinesis::Client) -> Vec<Event> {
+    let found = records(kinesis, "events").await;
+    found.iter().map(|(_, json)| serde_json::from_str(json).unwrap()).collect()
+}
+
+fn with_epoch(number: u64, epoch: u64) -> Event {
+    Event { epoch: Some(epoch), ..event("front", number) }
+}
+
+#[tokio::test]
+async fn a_record_reaches_the_sinks_only_when_its_owner_sends_it() {
+    let (moto, kinesis) = services().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut worker = Worker::start(folder.path(), &moto.url).await;
+    worker.own(4);
+    let ahead = worker.written_ahead(4, 1).await;
+    assert_eq!((ahead.len(), ahead[0].seq, &*ahead[0].id), (1, 1, &*event("front", 1).event_id));
+    worker.until_queued(0).await;
+    assert_eq!(delivered(&kinesis).await, [], "the owner has not written it ahead yet");
+    assert_eq!(worker.delivery().checkpoint(&front()), Some(event::checkpoint(Some(1), 1)));
+    assert!(worker.send(4, &ahead, true).await.unwrap());
+    assert_eq!(delivered(&kinesis).await, [with_epoch(1, 4)]);
+    let ahead = worker.written_ahead(4, 2).await;
+    assert!(worker.send(4, &ahead, false).await.unwrap());
+    let unfenced = Event { fenced: Some(false), ..with_epoch(2, 4) };
+    assert_eq!(delivered(&kinesis).await, [with_epoch(1, 4), unfenced]);
+}
+
+#[tokio::test]
+async fn records_that_wait_for_the_data_stream_are_dropped_when_their_camera_moves() {
+    let (moto, kinesis) = services().await;
+    let proxy = FaultProxy::start(&moto.url).await;
+    proxy.rule(AwsService::Kinesis, Mishap::Unavailable, None);
+    let folder = tempfile::tempdir().unwrap();
+    let mut worker = Worker::start(folder.path(), &proxy.url).await;
+    worker.own(1);
+    let ahead = worker.written_ahead(1, 1).await;
+    let sending = worker.send(1, &ahead, true);
+    worker.until_queued(1).await;
+    worker.delivery().end(&front());
+    assert!(!sending.await.unwrap(), "the next owner has the record in the camera's item");
+    assert!(!worker.send(1, &ahead, true).await.unwrap(), "the camera is not of this worker");
+    proxy.clear();
+    worker.until_queued(0).await;
+    assert_eq!(delivered(&kinesis).await, []);
+    // It comes back, with the record that no sink has.
+    worker.own(3);
+    assert!(worker.send(3, &ahead, true).await.unwrap());
+    assert_eq!(delivered(&kinesis).await, [with_epoch(1, 1)], "as it was written ahead");
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn after_a_restart_records_for_the_data_stream_are_left_to_the_next_owner() {
+    let (moto, kinesis) = services().await;
+    let proxy = FaultProxy::start(&moto.url).await;
+    proxy.rule(AwsService::Kinesis, Mishap::Unavailable, None);
+    let folder = tempfile::tempdir().unwrap();
+    let mut worker = Worker::start(folder.path(), &proxy.url).await;
+    worker.own(1);
+    let ahead = worker.written_ahead(1, 1).await;
+    let sending = worker.send(1, &ahead, true);
+    worker.until_queued(1).await;
+    worker.outbox.flush(std::time::Duration::ZERO).await;
+    worker.delivery().end(&front());
+    assert!(!sending.await.unwrap());
+    drop(worker);
+    let again = Worker::start(folder.path(), &moto.url).await;
+    again.until_queued(0).await;
+    assert_eq!(delivered(&kinesis).await, []);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_camera_on_hold_waits_and_one_that_moved_ends() {
+    let (moto, _) = services().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut worker = Worker::start(folder.path(), &moto.url).await;
+    let unowned = worker.commit(1, 1, || ()).await.await.unwrap();
+    assert!(matches!(unowned, Err(OfferError::Moved { .. })), "{unowned:?}");
+    worker.own(1);
+    worker.delivery().set_held(&front(), true);
+    let (told, hears) = oneshot::channel();
+    let held = worker.commit(1, 1, move || told.send(()).unwrap()).await;
+    hears.await.unwrap();
+    worker.delivery().set_held(&front(), false);
+    // The owner may be full meanwhile: the commit is made again.
+    assert_eq!(worker.answer(Err(CommitRejection::Held)).await.len(), 1);
+    assert_eq!(worker.answer(Ok(())).await.len(), 1);
+    held.await.unwrap().unwrap();
+    worker.delivery().set_held(&front(), true);
+    let (told, hears) = oneshot::channel();
+    let ended = worker.commit(1, 2, move || told.send(()).unwrap()).await;
+    hears.await.unwrap();
+    worker.own(3);
+    let ended = ended.await.unwrap();
+    assert!(matches!(ended, Err(OfferError::Moved { .. })), "an earlier run of the camera: {ended:?}");
+    let refused = worker.commit(3, 2, || ()).await;
+    worker.answer(Err(CommitRejection::Stopped)).await;
+    assert!(matches!(refused.await.unwrap(), Err(OfferError::Moved { .. })));
+}
