@@ -291,3 +291,20 @@ where
         Err(error) => Err(AwsFailure::of(&error)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_of_all_members_covers_neither_plans_nor_loads() {
+        let range = CONFIG..=MEMBERS_END;
+        for worker in ["0", "01JZ-é", "~\u{10ffff}"].map(WorkerId::new) {
+            let name = row_name(WORKER, &worker);
+            assert!([CONFIG, LEADER, &name].iter().all(|name| range.contains(name)), "{name}");
+            let (plan, loads) = (row_name(PLAN, &worker), row_name(LOADS, &worker));
+            assert!([&*plan, &*loads].iter().all(|name| !range.contains(name)), "{plan}");
+            assert!((LOADS..=&*LOADS.replace('#', "$")).contains(&&*loads), "{loads}");
+        }
+    }
+}
