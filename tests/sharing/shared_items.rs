@@ -1,6 +1,7 @@
 //! Items that a pool of workers, a process without a pool and earlier versions write in turns.
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::sync::Arc;
 
 use ::sharing::{
@@ -40,6 +41,13 @@ fn number(value: u64) -> AttributeValue {
 
 fn text(value: &str) -> AttributeValue {
     AttributeValue::S(value.to_owned())
+}
+
+/// Returns a checkpoint as versions with `rev` store it.
+fn packed(checkpoint: &Checkpoint) -> AttributeValue {
+    let mut packer = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+    packer.write_all(&checkpoint.to_bytes().unwrap()).unwrap();
+    AttributeValue::B(Blob::new(packer.finish().unwrap()))
 }
 
 async fn read(pool: &PoolTable) -> CameraItem {
@@ -188,7 +196,6 @@ async fn what_an_earlier_version_made_stale_stays_stale() {
     let granted = change(&pool, ahead.claim_for(&worker("01B"))).await;
     assert_eq!((&granted.state, &granted.pending, &*granted.spec), (&ahead.state, &ahead.pending, "spec"));
 
-    let later = String::from_utf8(event::checkpoint(Some(5), 4).to_bytes().unwrap().to_vec()).unwrap();
     let update = client
         .update_item()
         .table_name("positions")
@@ -200,7 +207,7 @@ async fn what_an_earlier_version_made_stale_stays_stale() {
         .expression_attribute_names("#owner", "owner")
         .expression_attribute_values(":one", number(1))
         .expression_attribute_values(":owner", text("outbox"))
-        .expression_attribute_values(":later", text(&later));
+        .expression_attribute_values(":later", packed(&event::checkpoint(Some(5), 4)));
     update.send().await.unwrap();
     let mut seen = read(&pool).await;
     for id in ["01C", "01D"] {
@@ -221,7 +228,6 @@ async fn a_delivered_state_beyond_the_write_ahead_of_a_process_is_the_state() {
     let owned = change(&pool, CameraItem::default().claim_for(&worker("01A"))).await;
     let call = write(&owned, state_of(&event::checkpoint(Some(3), 2), 7), vec![record(2)]);
     change(&pool, ItemCall::Write(call)).await;
-    let later = String::from_utf8(event::checkpoint(Some(5), 4).to_bytes().unwrap().to_vec()).unwrap();
     let update = client
         .update_item()
         .table_name("positions")
@@ -229,7 +235,7 @@ async fn a_delivered_state_beyond_the_write_ahead_of_a_process_is_the_state() {
         .update_expression("SET #rev = #rev + :one, ahead_rev = ahead_rev + :one, checkpoint = :later")
         .expression_attribute_names("#rev", "rev")
         .expression_attribute_values(":one", number(1))
-        .expression_attribute_values(":later", text(&later));
+        .expression_attribute_values(":later", packed(&event::checkpoint(Some(5), 4)));
     update.send().await.unwrap();
     let item = read(&pool).await;
     assert_eq!((&item.state, numbers_of(&item)), (&state_of(&event::checkpoint(Some(5), 4), 0), vec![]));
