@@ -4,6 +4,7 @@ import base64
 import json
 
 from checks.deployment.assertions.created_stack import REGION, CreatedStack, assertion_about
+from checks.deployment.rules.trees import text_of
 from checks.tables import differing
 
 
@@ -146,7 +147,7 @@ def dashboard(made: CreatedStack, name: str) -> list[str]:
     text = made.aws.client("cloudwatch").get_dashboard(DashboardName=made.ids[name])["DashboardBody"]
     widgets = json.loads(text)["widgets"]
     places = [(item["x"], item["y"]) for item in widgets]
-    wanted = len(json.loads(made.files.properties(name)["DashboardBody"]["Fn::Sub"])["widgets"])
+    wanted = len(json.loads(text_of(made.files.properties(name)["DashboardBody"]))["widgets"])
     return differing(
         names=("${" in text, False), widgets=(len(widgets), wanted), places=(len(set(places)), len(places))
     )

@@ -81,9 +81,9 @@ def call_more(files: Files) -> None:
 
 
 def set_dashboard(files: Files, old: str, new: str) -> None:
-    """Changes the dashboard."""
-    body = stack(files, "Dashboard")["DashboardBody"]
-    body["Fn::Sub"] = body["Fn::Sub"].replace(old, new)
+    """Changes the text of the dashboard."""
+    template = stack(files, "Dashboard")["DashboardBody"]["Fn::Sub"]
+    template[0] = template[0].replace(old, new)
 
 
 def set_guide(files: Files, text: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from checks.deployment.files import TEMPLATE, Files
 from checks.deployment.rules.registry import rule
-from checks.deployment.rules.trees import referred
+from checks.deployment.rules.trees import referred, text_of
 from checks.tables import expect
 
 NAMESPACE = "KVS/Inference"
@@ -159,11 +159,11 @@ def the_outbox_alarm_comes_in_time(files: Files) -> list[str]:
 @rule
 def the_dashboard_shows_metrics_that_exist(files: Files) -> list[str]:
     """Each metric of our namespace is one that the program writes."""
-    body = files.properties("Dashboard")["DashboardBody"]["Fn::Sub"]
+    body = text_of(files.properties("Dashboard")["DashboardBody"])
     shown = [
         (tuple(metric[2::2]) if isinstance(metric[-1], str) else tuple(metric[2:-1:2]), metric[1])
         for widget in json.loads(body)["widgets"]
-        for metric in widget["properties"]["metrics"]
+        for metric in written_out(widget["properties"]["metrics"])
         if metric[0] == NAMESPACE
     ]
     shown += [
@@ -174,6 +174,15 @@ def the_dashboard_shows_metrics_that_exist(files: Files) -> list[str]:
     found = expect(not unknown, f"the dashboard shows what is not written: {unknown}")
     lacking = metrics(files)[("Service",)] - {name for _, name in shown}
     return found + expect(not lacking, f"the dashboard does not show {sorted(lacking)}")
+
+
+def written_out(metrics: list[list[Any]]) -> list[list[Any]]:
+    """The metrics of a widget, with what stands for a "." in them: the same of the metric before."""
+    found: list[list[Any]] = []
+    for metric in metrics:
+        before = found[-1] if found else []
+        found.append([before[place] if part == "." else part for place, part in enumerate(metric)])
+    return found
 
 
 @rule

@@ -31,8 +31,16 @@ def referred(value: Any) -> str:
 
 
 def text_of(value: Any) -> str:
-    """A text, also that of a `!Sub`."""
-    return value.get("Fn::Sub", "") if isinstance(value, dict) else str(value)
+    """A text, also that of a `!Sub` with its variables put in; of a condition the first choice."""
+    if not isinstance(value, dict):
+        return str(value)
+    if "Fn::If" in value:
+        return text_of(value["Fn::If"][1])
+    template = value.get("Fn::Sub", "")
+    text, variables = template if isinstance(template, list) else (template, {})
+    for name, inner in variables.items():
+        text = text.replace(f"${{{name}}}", text_of(inner))
+    return str(text)
 
 
 def referred_in(value: Any) -> set[str]:
