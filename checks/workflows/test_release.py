@@ -12,7 +12,7 @@ from checks.tables import rows
 RELEASE = ROOT / "deployment/release"
 FORMER, NEW = (f"registry.example/kvs-infer@sha256:{digit * 64}" for digit in "ab")
 # Answers as AWS would, of a stack that a file holds. BROKEN names images whose roll-out fails, SICK those whose task is
-# not healthy, CRASHING those whose task is healthy and ends soon.
+# not healthy, CRASHING those whose task is healthy and ends soon, LATE those of which a task has the former one.
 STAND_IN = """#!/usr/bin/env python3
 import json, os, sys
 state, said = os.environ["STATE"], sys.argv[1:]
@@ -36,11 +36,22 @@ elif call == "cloudformation deploy":
 elif call == "ecs list-tasks":
     # One that crashes is another task at every third call.
     now["listings"] = now.get("listings", 0) + 1
-    print(f"arn:task{now['listings'] // 3 if now['image'] in os.environ.get('CRASHING', '') else ''}")
+    crashed = now["listings"] // 3 if now["image"] in os.environ.get("CRASHING", "") else 0
+    tasks = [f"arn:task{place}" for place in range(int(os.environ.get("TASKS", 1)) - 1)] + [f"arn:task-{crashed}"]
+    # In another order each time.
+    print(json.dumps({"taskArns": tasks[:: -1 if now["listings"] % 2 else 1]}))
 elif call == "ecs describe-tasks":
-    health = "UNHEALTHY" if now["image"] in os.environ.get("SICK", "") else "HEALTHY"
-    containers = [{"image": now["image"]}]
-    print(json.dumps({"tasks": [{"lastStatus": "RUNNING", "healthStatus": health, "containers": containers}]}))
+    named = [word for word in said[said.index("--tasks") + 1 :] if word.startswith("arn:")]
+    if len(named) > 100:
+        sys.exit("at most 100 tasks")
+    # Of several tasks, the last is the one with the fault.
+    tasks = []
+    for name in named:
+        health = "UNHEALTHY" if "-" in name and now["image"] in os.environ.get("SICK", "") else "HEALTHY"
+        former = "-" in name and now["image"] in os.environ.get("LATE", "")
+        containers = [{"image": "former" if former else now["image"]}]
+        tasks.append({"lastStatus": "RUNNING", "healthStatus": health, "containers": containers})
+    print(json.dumps({"tasks": tasks}))
 else:
     sys.exit(f"not expected: {said}")
 json.dump(now, open(state, "w"))
@@ -57,6 +68,11 @@ CASES: dict[str, tuple[str, dict[str, str], End]] = {
     "by CloudFormation's own role": (FORMER, {"CLOUDFORMATION_ROLE": ROLE}, (0, NEW, False)),
     "it is healthy and crashes": (FORMER, {"CRASHING": NEW}, (1, FORMER, True)),
     "it is not healthy": (FORMER, {"SICK": NEW}, (1, FORMER, True)),
+    "three workers": (FORMER, {"TASKS": "3"}, (0, NEW, False)),
+    "more workers than one call describes": (FORMER, {"TASKS": "234"}, (0, NEW, False)),
+    "one of three workers is not healthy": (FORMER, {"TASKS": "3", "SICK": NEW}, (1, FORMER, True)),
+    "one of three workers crashes": (FORMER, {"TASKS": "3", "CRASHING": NEW}, (1, FORMER, True)),
+    "one of 234 workers has another image": (FORMER, {"TASKS": "234", "LATE": NEW}, (1, FORMER, True)),
     "the former is not healthy either": (FORMER, {"SICK": NEW + FORMER}, (2, FORMER, True)),
     "the way back fails": (FORMER, {"SICK": NEW, "BROKEN": FORMER}, (2, NEW, False)),
     "the first image is not healthy": ("", {"SICK": NEW}, (2, NEW, False)),
