@@ -42,8 +42,8 @@ def options(arguments: list[str]) -> dict[str, str]:
 class Aws:
     """The effects of the calls on the state, each a method by the name of its service and operation."""
 
-    def __init__(self, state: State, given: dict[str, str]) -> None:
-        self.state, self.given = state, given
+    def __init__(self, state: State, words: list[str], given: dict[str, str]) -> None:
+        self.state, self.words, self.given = state, words, given
 
     def stack(self, operation: str) -> State:
         """The stack, or the error that there is none."""
@@ -214,6 +214,7 @@ class Aws:
         return {"Parameter": {"Value": "ami-new"}}
 
     def iam_create_service_linked_role(self) -> State:
+        self.state["roles"].append(self.given["--aws-service-name"])
         fail(
             "InvalidInput",
             "CreateServiceLinkedRole",
@@ -221,6 +222,8 @@ class Aws:
         )
 
     def s3_cp(self) -> State:
+        file, place = self.words[2:4]
+        self.state["uploads"][place] = Path(file).read_text()
         return {}
 
     def s3_sync(self) -> State:
@@ -237,7 +240,7 @@ def answered(state: State, arguments: list[str]) -> str:
     name = " ".join(words[: 3 if words[1] == "wait" else 2])
     state["calls"].append(name)
     given = options(arguments)
-    answer = getattr(Aws(state, given), name.replace(" ", "_").replace("-", "_"))()
+    answer = getattr(Aws(state, words, given), name.replace(" ", "_").replace("-", "_"))()
     found = jmespath.search(given["--query"], answer) if "--query" in given else answer
     if given.get("--output") != "text":
         return json.dumps(found) + "\n"

@@ -145,8 +145,8 @@ TEMPLATE_ALARMS = {
 
 @pytest.fixture(scope="module")
 def alarms(aws: LocalAws) -> dict[str, dict[str, Any]]:
-    """Returns the alarms that the document makes, by the names of the template."""
-    described = aws.client("cloudwatch").describe_alarms()["MetricAlarms"]
+    """Returns the alarms that the document makes, by the names of the template, without those of the scaling policy."""
+    described = aws.client("cloudwatch").describe_alarms(AlarmNamePrefix="kvs-infer-service-")["MetricAlarms"]
     return {item["AlarmName"].removeprefix("kvs-infer-service-"): item for item in described}
 
 
@@ -173,13 +173,31 @@ def test_hosts_boot_with_the_names_of_cluster_and_bucket(aws: LocalAws) -> None:
     assert 'bucket="kvs-inference-snapshots-' in script
 
 
-def test_the_service_has_one_task_of_the_task_definition(aws: LocalAws) -> None:
+def test_the_service_has_the_tasks_of_the_last_block_of_the_task_definition(aws: LocalAws) -> None:
     # moto keeps no percents and no strategy, which the rules over the files cover.
     described = aws.client("ecs").describe_services(cluster="kvs-infer-cluster", services=["kvs-infer-service"])
     service = described["services"][0]
     task = service["taskDefinition"].rsplit("/")[-1].split(":")[0]
     public = service["networkConfiguration"]["awsvpcConfiguration"]["assignPublicIp"]
-    assert (service["desiredCount"], task, public) == (1, "kvs-infer-gpu", "DISABLED")
+    assert (service["desiredCount"], task, public) == (3, "kvs-infer-gpu", "DISABLED")
+
+
+def test_the_number_of_tasks_follows_the_load(aws: LocalAws) -> None:
+    scaling = aws.client("application-autoscaling")
+    target = scaling.describe_scalable_targets(ServiceNamespace="ecs")["ScalableTargets"][0]
+    policy = scaling.describe_scaling_policies(ServiceNamespace="ecs")["ScalingPolicies"][0]
+    assert (target["MinCapacity"], target["MaxCapacity"]) == (3, 6)
+    assert target["ResourceId"] == policy["ResourceId"] == "service/kvs-infer-cluster/kvs-infer-service"
+    assert policy["TargetTrackingScalingPolicyConfiguration"] == FILES.ecs["scaling-policy"]
+
+
+def test_workers_have_their_table_and_are_allowed_to_use_it(aws: LocalAws) -> None:
+    table = aws.client("dynamodb").describe_table(TableName="kvs-inference-metadata-workers")["Table"]
+    policy = aws.client("iam").get_role_policy(RoleName="kvs-infer-task-role", PolicyName="kvs-infer-sharing")
+    named = [item["Resource"] for item in policy["PolicyDocument"]["Statement"]]
+    assert [item["AttributeName"] for item in table["KeySchema"]] == ["pool", "member"]
+    assert table["TableArn"] in named
+    assert "${" not in json.dumps(named)
 
 
 def test_endpoints_let_tasks_and_hosts_in(aws: LocalAws) -> None:

@@ -14,7 +14,7 @@ import pytest
 from checks.commands import first_in_path, output, run
 from checks.deployment.life_aws import stand_in
 from checks.repository import ROOT
-from checks.tables import assert_none, expect
+from checks.tables import assert_none, expect, rows
 
 SCRIPT = ROOT / "deployment/cloudformation/deploy"
 REGISTRY = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
@@ -61,6 +61,8 @@ RUNNING: dict[str, Any] = {
     "refusals": [],
     "refreshes": ["InProgress", "Successful"],
     "preferences": {},
+    "uploads": {},
+    "roles": [],
     "calls": [],
 }
 
@@ -83,12 +85,16 @@ class ScriptRun:
         assert_none(found + expect(done == order, f"called {done}, not {order}"))
 
 
-def deploy(verb: str, state: dict[str, Any], more: str = "", **environment: str) -> ScriptRun:
-    """Runs the script on a copy of a state; `more` are lines of parameters.env."""
+def deploy(
+    verb: str, state: dict[str, Any], more: str = "", config: str | None = None, **environment: str
+) -> ScriptRun:
+    """Runs the script on a copy of a state; `more` are lines of parameters.env, `config` replaces the example."""
     state, example = copy.deepcopy(state), ROOT / "deployment/cloudformation"
     with tempfile.TemporaryDirectory() as name, stand_in(state, Path(name) / "aws"):
         parameters = Path(name) / "parameters.env"
         parameters.write_text((example / "parameters.example.env").read_text() + more)
+        cameras = Path(name) / "cameras.yaml"
+        cameras.write_text((example / "cameras.example.yaml").read_text() if config is None else config)
         mine = first_in_path(Path(name)) | {
             "AWS_REGION": "eu-west-1",
             "STACK": "kvs-infer",
@@ -96,7 +102,7 @@ def deploy(verb: str, state: dict[str, Any], more: str = "", **environment: str)
             "POLLS": "3",
             "POLL_SECONDS": "0",
             "PARAMETERS": str(parameters),
-            "CONFIG": str(example / "cameras.example.yaml"),
+            "CONFIG": str(cameras),
             "MODELS": "/nowhere",
             "IMG": "",
         }
@@ -298,6 +304,109 @@ def test_plan_shows_the_ami_of_the_hosts_and_of_new_ones() -> None:
     deploy("plan", RUNNING).ended(0, "ami-old", "ami-new", "nothing was changed")
 
 
+# --- several workers -------------------------------------------------------------------------------------------------
+
+PLAIN, SHARED = "s3://my-bucket/config/cameras.yaml", "s3://my-bucket/config/cameras.yaml.shared"
+LINE = 'sharing: { table: "${WORKER_TABLE}" }\n'
+CONFIG = "cameras: []\n"
+SEVERAL = copy.deepcopy(RUNNING)
+SEVERAL["stack"]["parameters"]["Workers"] = "3"
+
+
+def test_up_of_one_task_uploads_the_configuration_as_it_is() -> None:
+    assert deploy("up", RUNNING, config=CONFIG).state["uploads"] == {PLAIN: CONFIG}
+
+
+def test_up_of_several_workers_uploads_a_configuration_that_shares_and_leaves_the_one_tasks_alone() -> None:
+    up = deploy("up", RUNNING, "Workers=3\n", config=CONFIG)
+    up.ended(0, "deployed")
+    assert up.state["uploads"] == {SHARED: f"{CONFIG}\n{LINE}"}
+
+
+@pytest.mark.parametrize(
+    "config",
+    rows(
+        {
+            "a line of its own": f"{CONFIG}sharing:\n  table: mine\n",
+            "without a line break at the end": CONFIG + LINE.strip(),
+            "in braces": '{"cameras": [], "sharing": {"table": "mine"}}\n',
+        }
+    ),
+)
+def test_up_of_several_workers_keeps_what_the_configuration_shares_by(config: str) -> None:
+    up = deploy("up", RUNNING, "Workers=2\n", config=config)
+    up.ended(0, "deployed")
+    assert up.state["uploads"] == {SHARED: config}
+
+
+def test_up_sees_no_sharing_in_a_comment_or_below_another_key() -> None:
+    config = "#sharing: { table: a }\ncameras:\n  - id: a\n    sharing: b\n"
+    up = deploy("up", RUNNING, "Workers=2\n", config=config)
+    assert up.state["uploads"] == {SHARED: f"{config}\n{LINE}"}
+
+
+def test_up_of_several_workers_refuses_braces_to_which_nothing_can_be_added() -> None:
+    deploy("up", RUNNING, "Workers=2\n", config='{"cameras": []}').ended(1, "is in braces", never=(CHANGE, "s3 cp"))
+
+
+def test_up_of_one_task_refuses_to_share() -> None:
+    deploy("up", RUNNING, config=CONFIG + LINE).ended(1, "set Workers=2 or more", never=(CHANGE, "s3 cp"))
+
+
+def test_up_shares_where_the_stack_does_and_the_file_does_not_say() -> None:
+    assert deploy("up", SEVERAL, config=CONFIG).state["uploads"].keys() == {SHARED}
+
+
+def test_up_from_several_workers_to_one() -> None:
+    up = deploy("up", SEVERAL, "Workers=1\n", config=CONFIG)
+    up.ended(0, "deployed")
+    assert up.state["uploads"] == {PLAIN: CONFIG}
+    assert up.state["stack"]["parameters"]["Workers"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("lines", "text"),
+    rows(
+        {
+            "scaling of two": ("Workers=2\nMaxWorkers=6\n", "needs Workers=3 or more"),
+            "scaling without workers": ("MaxWorkers=6\n", "needs Workers=3 or more"),
+            "fewer at most than at least": ("Workers=5\nMaxWorkers=4\n", "is less than Workers=5"),
+            "more workers than hosts": ("Workers=3\nMaxHosts=2\n", "less than the 3 workers"),
+            "more workers at most than hosts": ("Workers=3\nMaxWorkers=6\nMaxHosts=5\n", "less than the 6 workers"),
+            "no number": ("Workers=some\n", "is not a whole number"),
+            "none": ("Workers=0\n", "would run no task"),
+        }
+    ),
+)
+def test_numbers_that_do_not_fit_are_refused(lines: str, text: str) -> None:
+    for verb in ("up", "plan"):
+        deploy(verb, RUNNING, lines).ended(1, text, never=(CHANGE, "s3 cp"))
+
+
+@pytest.mark.parametrize(
+    ("lines", "warns"),
+    rows(
+        {
+            "one": ("", False),
+            "two": ("Workers=2\n", False),
+            "three": ("Workers=3\n", True),
+            "one with a spare host": ("MaxHosts=3\n", True),
+            "many at most": ("Workers=3\nMaxWorkers=9\n", True),
+        }
+    ),
+)
+def test_plan_warns_of_a_quota_for_fewer_hosts(lines: str, warns: bool) -> None:
+    # The stand-in has a quota of 8 vCPU.
+    printed = deploy("plan", RUNNING, lines).printed
+    assert ("warning: the quota of G instances is 8 vCPU" in printed) == warns
+
+
+def test_up_makes_the_role_of_scaling_only_where_the_number_follows_the_load() -> None:
+    role = "ecs.application-autoscaling.amazonaws.com"
+    assert role not in deploy("up", RUNNING, "Workers=3\n").state["roles"]
+    assert role in deploy("up", RUNNING, "Workers=3\nMaxWorkers=6\n").state["roles"]
+
+
 # --- refresh ---------------------------------------------------------------------------------------------------------
 
 
@@ -309,6 +418,24 @@ def test_refresh_takes_the_newest_ami_then_replaces_the_host() -> None:
 def test_refresh_replaces_the_protected_host_without_a_second_gpu() -> None:
     wanted = {"MinHealthyPercentage": 0, "ScaleInProtectedInstances": "Refresh", "SkipMatching": True}
     assert deploy("refresh", RUNNING).state["preferences"] == wanted
+
+
+@pytest.mark.parametrize(("workers", "percent"), [pytest.param(2, 50, id="two"), pytest.param(3, 66, id="three")])
+def test_refresh_of_several_workers_replaces_a_third_at_a_time_or_one(workers: int, percent: int) -> None:
+    wanted = {
+        "MinHealthyPercentage": percent,
+        "InstanceWarmup": 600,
+        "ScaleInProtectedInstances": "Refresh",
+        "SkipMatching": True,
+    }
+    several = copy.deepcopy(RUNNING)
+    several["stack"]["parameters"]["Workers"] = str(workers)
+    assert deploy("refresh", several).state["preferences"] == wanted
+
+
+def test_refresh_does_not_change_the_number_of_workers() -> None:
+    more = deploy("refresh", RUNNING, "Workers=3\n")
+    more.ended(1, "make deploy first", never=(CHANGE, "autoscaling start-instance-refresh"))
 
 
 def test_refresh_with_nothing_new_to_the_stack() -> None:

@@ -54,6 +54,12 @@ class Deployment:
         listed = self.aws.client("cloudformation").describe_stacks(StackName="kvs-infer")["Stacks"][0]["Parameters"]
         return next((item["ParameterValue"] for item in listed if item["ParameterKey"] == name), "")
 
+    def shared(self) -> str:
+        """Returns the configuration of several workers in the bucket."""
+        found = self.aws.client("s3").get_object(Bucket=self.resource("Bucket"), Key="config/cameras.yaml.shared")
+        text: str = found["Body"].read().decode()
+        return text
+
     def resource(self, name: str) -> str:
         """Returns the physical name of a resource of the stack, or nothing."""
         pages = self.aws.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName="kvs-infer")
@@ -207,8 +213,66 @@ def test_up_with_an_image_of_elsewhere_by_tag(deployment: Deployment, changed: R
     ended(deployment.run("up", IMG="somewhere/kvs-infer:latest"), 1, "must be an image in ECR")
 
 
+# --- several workers, and back ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class Sharing:
+    """A run of the script, and what there is for several workers afterwards."""
+
+    ran: CompletedProcess[str]
+    tasks: int
+    table: str
+    shared: str
+
+
+def run_with_workers(deployment: Deployment, workers: int) -> Sharing:
+    """Deploys with a number of workers."""
+    deployment.write_parameters("LogDays=7", f"Workers={workers}")
+    ran = deployment.run("up")
+    described = deployment.aws.client("ecs").describe_services(
+        cluster=deployment.resource("Cluster"), services=[deployment.resource("Service")]
+    )
+    return Sharing(
+        ran, described["services"][0]["desiredCount"], deployment.resource("WorkerTable"), deployment.shared()
+    )
+
+
 @pytest.fixture(scope="module")
-def other_image(deployment: Deployment, changed: Run) -> tuple[str, Run]:
+def shared(deployment: Deployment, changed: Run) -> Sharing:
+    """Deploys three workers."""
+    return run_with_workers(deployment, 3)
+
+
+def test_up_with_three_workers_is_one_parameter(shared: Sharing) -> None:
+    ended(shared.ran, 0, "deployed to kvs-infer")
+    assert shared.tasks == 3
+    assert shared.table
+
+
+def test_up_with_three_workers_uploads_a_configuration_that_shares(deployment: Deployment, shared: Sharing) -> None:
+    assert shared.shared == (deployment.folder / "cameras.yaml").read_text() + (
+        '\nsharing: { table: "${WORKER_TABLE}" }\n'
+    )
+
+
+@pytest.fixture(scope="module")
+def alone(deployment: Deployment, shared: Sharing) -> Sharing:
+    """Deploys one task again."""
+    return run_with_workers(deployment, 1)
+
+
+# moto keeps the table of workers, whose condition does not hold any more: it deletes only what a template lacks.
+def test_up_with_one_worker_again(alone: Sharing) -> None:
+    ended(alone.ran, 0, "deployed to kvs-infer")
+    assert alone.tasks == 1
+
+
+# --- another image ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def other_image(deployment: Deployment, changed: Run, alone: Sharing) -> tuple[str, Run]:
     """Deploys another image, given by its digest."""
     image = f"{changed.image.split('@')[0]}@sha256:{'1' * 64}"
     return image, run_up(deployment, IMG=image)

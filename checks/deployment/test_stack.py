@@ -1,7 +1,7 @@
 """The stack, created on a local AWS: each resource that moto makes is checked, and the rest is listed as skipped.
 
-Stacks differ in their parameters: `kvs-infer` has everything, `bare` no image, `given` a network that exists, with Exec
-and a key, and `kvs-infer-2` the network of the first.
+Stacks differ in their parameters: `kvs-infer` has everything and three workers, `bare` no image, `given` a network that
+exists, with Exec and a key, and `kvs-infer-2` the network of the first.
 """
 
 from collections.abc import Iterator
@@ -17,6 +17,8 @@ from checks.tables import assert_none, expect, rows
 # Types of which moto's CloudFormation makes nothing. Rules over the files cover these, and test_guide.py makes the like
 # with the AWS CLI.
 SKIPPED = {
+    "AWS::ApplicationAutoScaling::ScalableTarget",
+    "AWS::ApplicationAutoScaling::ScalingPolicy",
     "AWS::CloudWatch::Alarm",
     "AWS::ECS::CapacityProvider",
     "AWS::ECS::ClusterCapacityProviderAssociations",
@@ -47,9 +49,10 @@ KEY = "arn:aws:kms:ap-southeast-1:123456789012:key/00000000-0000-0000-0000-00000
 PROVIDER = "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com"
 # Given, though they are the default: moto does not take a default for a list.
 TYPES = {"InstanceTypes": "g4dn.xlarge,g5.xlarge,g6.xlarge"}
-# Everything that can be asked for.
+# Everything that can be asked for, but for MaxWorkers: moto makes no service that does not say how many tasks it has.
 WHOLE = TYPES | {
     "ImageUri": IMAGE,
+    "Workers": "3",
     "InterfaceEndpoints": "true",
     "KvsEndpoint": "true",
     "AlarmEmail": "somebody@example.com",
@@ -66,7 +69,7 @@ EXEC_AND_KEYS = {
 # Resources that a stack is without, because of its parameters.
 ABSENT = {
     "bare": ["Service", "TaskDefinition", "VideoEndpoint", "StsEndpoint", "EndpointSecurityGroup"],
-    "given": ["Vpc", "PrivateSubnet1", "Nat", "NatAddress", "InternetGateway", "PrivateRoutes"],
+    "given": ["Vpc", "PrivateSubnet1", "Nat", "NatAddress", "InternetGateway", "PrivateRoutes", "WorkerTable"],
 }
 STACKS = ("kvs-infer", "bare", "given", "kvs-infer-2")
 FILES = load()
@@ -198,7 +201,7 @@ def test_a_second_stack_is_in_the_network_of_the_first(aws: LocalAws, stacks: di
 
 def test_a_second_stack_has_the_outputs_of_the_first(aws: LocalAws, stacks: dict[str, CreatedStack]) -> None:
     first, second = (set(outputs(aws, stacks[name].stack)) for name in ("kvs-infer", "kvs-infer-2"))
-    assert_none(f"no output {name}" for name in sorted(first - second - {"EndpointSecurityGroupId"}))
+    assert_none(f"no output {name}" for name in sorted(first - second - {"EndpointSecurityGroupId", "WorkerTableName"}))
 
 
 # --- the roles of the workflows --------------------------------------------------------------------------------------

@@ -25,6 +25,10 @@ class CreatedStack:
         """A parameter's value."""
         return self.given.get(name, str(self.files.template["Parameters"][name].get("Default")))
 
+    def shares(self) -> bool:
+        """Returns whether several tasks share the cameras."""
+        return int(self.parameter("Workers")) > 1
+
     def subnets(self) -> list[str]:
         """The private subnets, made or given."""
         return (

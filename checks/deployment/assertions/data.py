@@ -54,6 +54,9 @@ def expiry(s3: Any, bucket: str) -> list[tuple[str, int]]:
     ]
 
 
+KEYS = {"EventTable": ["event_id", "ts_ms"], "PositionTable": ["camera_id"], "WorkerTable": ["pool", "member"]}
+
+
 @assertion_about("AWS::DynamoDB::Table")
 def table(made: CreatedStack, name: str) -> list[str]:
     """Keys, index, time to live, backups, encryption."""
@@ -66,13 +69,12 @@ def table(made: CreatedStack, name: str) -> list[str]:
     }
     backups = dynamodb.describe_continuous_backups(TableName=made.ids[name])["ContinuousBackupsDescription"]
     expiry = dynamodb.describe_time_to_live(TableName=made.ids[name])["TimeToLiveDescription"]
-    events = name == "EventTable"
     return differing(
-        keys=(keys, ["event_id", "ts_ms"] if events else ["camera_id"]),
-        indexes=(indexes, {"camera_id-ts_ms-index": ["camera_id", "ts_ms"]} if events else {}),
+        keys=(keys, KEYS[name]),
+        indexes=(indexes, {"camera_id-ts_ms-index": ["camera_id", "ts_ms"]} if name == "EventTable" else {}),
         expires=(
             expiry.get("AttributeName") if expiry["TimeToLiveStatus"] == "ENABLED" else None,
-            "ttl" if events else None,
+            None if name == "PositionTable" else "ttl",
         ),
         backups=(backups["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"], "ENABLED"),
         pays=(has["BillingModeSummary"]["BillingMode"], "PAY_PER_REQUEST"),

@@ -42,6 +42,8 @@ def resources_of(made: CreatedStack) -> dict[str, list[str]]:
         "SeeWhatIsMissing": [bucket],
         "DecryptVideo": made.parameter("KvsKeyArns").split(","),
         "KeepRecordsAndPositions": [f"{table}/{made.ids['EventTable']}", f"{table}/{made.ids['PositionTable']}"],
+        "TakeCamerasOver": [f"{table}/{made.ids['PositionTable']}"],
+        "ShareCameras": [f"{table}/{made.ids.get('WorkerTable')}"],
         "EncryptAndDecryptInTheBucket": [made.parameter("KmsKeyArn")],
         "Exec": ["*"],
         "SignInToTheRegistry": ["*"],
@@ -60,6 +62,7 @@ def statements_wanted(made: CreatedStack, name: str) -> set[str]:
         "Exec": made.parameter("EnableExec") == "true",
         "EncryptAndDecryptInTheBucket": made.parameter("KmsKeyArn") != "",
     }
+    asked |= dict.fromkeys(("TakeCamerasOver", "ShareCameras"), made.shares())
     asked["DecryptVideo"] = made.parameter("KvsKeyArns") != ""
     asked["ReadTheToken"] = made.parameter("HttpTokenSecretArn") != ""
     document = made.files.properties(name)["Policies"][0]["PolicyDocument"]

@@ -34,7 +34,7 @@ def launch_template(made: CreatedStack, name: str) -> list[str]:
 
 @assertion_about("AWS::AutoScaling::AutoScalingGroup")
 def hosts(made: CreatedStack, name: str) -> list[str]:
-    """One host at most, in both subnets, protected, bought as asked; the types in order."""
+    """A host per task, or as many as asked for; in both subnets, protected, bought as asked; the types in order."""
     has = made.aws.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[made.ids[name]])[
         "AutoScalingGroups"
     ][0]
@@ -42,7 +42,10 @@ def hosts(made: CreatedStack, name: str) -> list[str]:
     types = [item["InstanceType"] for item in policy["LaunchTemplate"]["Overrides"]]
     spread = policy["InstancesDistribution"]
     return differing(
-        size=((has["MinSize"], has["MaxSize"]), (0, int(made.parameter("MaxHosts")))),
+        size=(
+            (has["MinSize"], has["MaxSize"]),
+            (0, max(int(made.parameter(name)) for name in ("MaxHosts", "Workers"))),
+        ),
         protected=(has["NewInstancesProtectedFromScaleIn"], True),
         rebalanced=(has["CapacityRebalance"], True),
         subnets=(sorted(has["VPCZoneIdentifier"].split(",")), sorted(made.subnets())),
@@ -64,6 +67,8 @@ def task_definition(made: CreatedStack, name: str) -> list[str]:
     """The container: image, limits, GPU, port, rights, log group; the variables with the true names."""
     has = made.aws.client("ecs").describe_task_definition(taskDefinition=made.ids[name])["taskDefinition"]
     container, exec_on = has["containerDefinitions"][0], made.parameter("EnableExec") == "true"
+    # moto keeps `AWS::NoValue` in a list, as nothing.
+    given = {item["name"]: item["value"] for item in container["environment"] if item}
     token = made.parameter("HttpTokenSecretArn")
     return differing(
         image=(container["image"], made.parameter("ImageUri")),
@@ -81,19 +86,20 @@ def task_definition(made: CreatedStack, name: str) -> list[str]:
             [made.ids["TaskRole"], made.ids["ExecutionRole"]],
         ),
         secrets=(container.get("secrets") or [], [{"name": "HTTP_TOKEN", "valueFrom": token}] if token else []),
-        variables=({item["name"]: item["value"] for item in container["environment"]}, variables(made)),
+        variables=(given, variables(made)),
     )
 
 
 def variables(made: CreatedStack) -> dict[str, str]:
     """The environment that the task needs."""
-    key = made.parameter("KmsKeyArn")
-    return {
+    key, shared = made.parameter("KmsKeyArn"), made.shares()
+    of_workers = {"WORKER_TABLE": made.ids["WorkerTable"]} if shared else {}
+    return of_workers | {
         "AWS_REGION": REGION,
         "HTTP_PORT": "8080",
         "METRICS_SERVICE": made.stack,
         "KDS_STREAM": made.ids["EventStream"],
-        "CONFIG_FILE": f"s3://{made.ids['Bucket']}/{made.parameter('ConfigKey')}",
+        "CONFIG_FILE": f"s3://{made.ids['Bucket']}/{made.parameter('ConfigKey')}{'.shared' if shared else ''}",
         "S3_BUCKET": made.ids["Bucket"],
         "S3_PREFIX": made.parameter("S3Prefix"),
         "S3_SSE": "aws:kms" if key else "AES256",
@@ -105,14 +111,14 @@ def variables(made: CreatedStack) -> dict[str, str]:
 
 @assertion_about("AWS::ECS::Service")
 def service(made: CreatedStack, name: str) -> list[str]:
-    """One task, in both subnets, without a public address."""
+    """Its tasks, in both subnets, without a public address."""
     # moto keeps no percents and no strategy: rules over the files cover them.
     has = made.aws.client("ecs").describe_services(cluster=made.ids["Cluster"], services=[made.ids[name]])["services"][
         0
     ]
     at = has["networkConfiguration"].get("awsvpcConfiguration", {})
     return differing(
-        count=(has["desiredCount"], 1),
+        count=(has["desiredCount"], int(made.parameter("Workers"))),
         task=(has["taskDefinition"], made.ids["TaskDefinition"]),
         subnets=(sorted(at.get("subnets", [])), sorted(made.subnets())),
         groups=(at.get("securityGroups"), [made.ids["TaskSecurityGroup"]]),

@@ -1,6 +1,12 @@
 """Mistakes that people make in these files: each is put into a copy of them, and the rule meant for it must see it."""
 
-from checks.deployment.mutations import alarms, github, hosts, service
+from checks.deployment.mutations import alarms, github, hosts, service, sharing
 from checks.deployment.mutations.edits import Mutation
 
-MUTATIONS: list[Mutation] = [*service.MUTATIONS, *hosts.MUTATIONS, *github.MUTATIONS, *alarms.MUTATIONS]
+MUTATIONS: list[Mutation] = [
+    *service.MUTATIONS,
+    *sharing.MUTATIONS,
+    *hosts.MUTATIONS,
+    *github.MUTATIONS,
+    *alarms.MUTATIONS,
+]

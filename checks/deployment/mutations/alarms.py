@@ -56,6 +56,16 @@ MUTATIONS = [
         "a wrong sum", alarms.the_costs_are_counted, lambda f: setattr(f, "guide", f.guide.replace("= $965", "= $804"))
     ),
     Mutation(
+        "a wrong sum of requests",
+        alarms.the_costs_are_counted,
+        lambda f: setattr(f, "guide", f.guide.replace("= $1,409", "= $1,049")),
+    ),
+    Mutation(
+        "requests that were not counted again",
+        alarms.the_requests_of_workers_are_counted,
+        lambda f: setattr(f, "guide", f.guide.replace("34 workers:", "43 workers:")),
+    ),
+    Mutation(
         "an alarm that is missing", alarms.alarms_are_all_there, lambda f: f.template["Resources"].pop("OutboxOldAlarm")
     ),
     Mutation(
@@ -67,6 +77,26 @@ MUTATIONS = [
         "an alarm on any stack's figures",
         alarms.alarms_are_this_stacks,
         lambda f: stack(f, "LagHighAlarm")["Dimensions"][0].update(Value="kvs-infer"),
+    ),
+    Mutation(
+        "a pool without a leader in silence",
+        alarms.silence_is_an_alarm,
+        lambda f: stack(f, "WorkersLowAlarm").update(TreatMissingData="notBreaching"),
+    ),
+    Mutation(
+        "cameras without a worker in silence",
+        alarms.alarms_are_all_there,
+        lambda f: f.template["Resources"].pop("CamerasUnassignedAlarm"),
+    ),
+    Mutation(
+        "an alarm of workers in each stack",
+        alarms.the_costs_are_counted,
+        lambda f: f.template["Resources"]["WorkersLowAlarm"].update(Condition="HasImage"),
+    ),
+    Mutation(
+        "a dashboard without the load",
+        alarms.the_dashboard_shows_metrics_that_exist,
+        lambda f: set_dashboard(f, "${Shared}", ""),
     ),
     Mutation(
         "an alarm without an explanation",

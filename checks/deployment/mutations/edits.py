@@ -34,6 +34,11 @@ def statement(files: Files, sid: str) -> dict[str, Any]:
     return next(item for item in files.ecs["iam-task-role"]["Statement"] if item["Sid"] == sid)
 
 
+def sharing_statement(files: Files, sid: str) -> dict[str, Any]:
+    """A statement of iam-sharing.json."""
+    return next(item for item in files.ecs["iam-sharing"]["Statement"] if item["Sid"] == sid)
+
+
 def stack_statement(files: Files, sid: str) -> dict[str, Any]:
     """A statement of the stack's task role."""
     listed = stack(files, "TaskRole")["Policies"][0]["PolicyDocument"]["Statement"]

@@ -34,13 +34,6 @@ MUTATIONS = [
         service.capacity_provider_strategy,
         lambda f: stack(f, "Service").pop("CapacityProviderStrategy"),
     ),
-    Mutation("two tasks", service.one_task, lambda f: f.ecs[SERVICE].update(desiredCount=2)),
-    Mutation("two tasks, in the stack", service.one_task, lambda f: stack(f, "Service").update(DesiredCount=2)),
-    Mutation(
-        "a service that scales",
-        service.one_task,
-        lambda f: f.template["Resources"].update(Scaling={"Type": "AWS::ApplicationAutoScaling::ScalableTarget"}),
-    ),
     Mutation(
         "100/200 %",
         service.deployment_frees_the_gpu,

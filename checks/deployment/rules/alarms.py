@@ -7,11 +7,17 @@ import re
 from typing import Any
 
 from checks.deployment.files import TEMPLATE, Files
+from checks.deployment.planned_stack import PlannedStack
 from checks.deployment.rules.registry import rule
 from checks.deployment.rules.trees import referred, text_of
+from checks.repository import read
 from checks.tables import expect
 
 NAMESPACE = "KVS/Inference"
+# Metrics that the leader of several workers writes.
+OF_WORKERS = {"LoadPercent", "Workers", "CamerasUnassigned"}
+# Of a camera, and of the write of one with the state after it.
+EVENTS_PER_DAY, UNITS_PER_EVENT = 200, 3
 # Placeholders that the guide's `sed` lines put in, by file.
 PLACEHOLDERS = {
     "iam-task-role": {
@@ -24,6 +30,8 @@ PLACEHOLDERS = {
         "DYNAMODB_TABLE_NAME",
     },
     "iam-execution-role": {"AWS_REGION", "AWS_ACCOUNT_ID"},
+    "iam-sharing": {"AWS_REGION", "AWS_ACCOUNT_ID", "DYNAMODB_TABLE_NAME"},
+    "scaling-policy": set(),
     "ecs-task-def": {"AWS_REGION", "AWS_ACCOUNT_ID", "IMAGE_DIGEST"},
     "ecs-service": {"ECS_CLUSTER_NAME", "PRIVATE_SUBNET_1", "PRIVATE_SUBNET_2", "SECURITY_GROUP_ID"},
 }
@@ -62,7 +70,7 @@ def silence_is_an_alarm(files: Files) -> list[str]:
     """No figures at all means that no task runs."""
     return [
         f"{name}: missing data does not count"
-        for name in ("NoRunningTask", "CameraDown")
+        for name in ("NoRunningTask", "CameraDown", "WorkersLow")
         if alarms(files).get(name, {}).get("TreatMissingData") != "breaching"
     ]
 
@@ -81,6 +89,8 @@ def alarms_are_all_there(files: Files) -> list[str]:
         "DeliveryFailures",
         "CamerasDown",
         "ModelsOnCpu",
+        "CamerasUnassigned",
+        "Workers",
     }
     has = {alarm["MetricName"] for alarm in alarms(files).values()}
     found = expect(wanted == has, f"alarms lack {sorted(wanted - has)}, have more {sorted(has - wanted)}")
@@ -131,7 +141,8 @@ def alarms_are_this_stacks(files: Files) -> list[str]:
         if its["Namespace"] == NAMESPACE and its["Dimensions"][0]["Value"] != name
     ]
     found = expect(not mixed, f"alarms on another stack's figures: {mixed}")
-    given = {item["Name"]: item["Value"] for item in files.stack_container()["Environment"]}
+    container = PlannedStack(files).properties("TaskDefinition")["ContainerDefinitions"][0]
+    given = {item["Name"]: item["Value"] for item in container["Environment"]}
     found += expect(given.get("METRICS_SERVICE") == name, "the task does not get the stack's name")
     return found + expect(
         "service: ${METRICS_SERVICE}" in files.cameras, "cameras.example.yaml: metrics.service is not the stack's name"
@@ -202,13 +213,19 @@ def a_refused_driver_is_explained(files: Files) -> list[str]:
 
 @rule
 def the_costs_are_counted(files: Files) -> list[str]:
-    """docs/deploy.md counts the endpoints, metrics and alarms that the stack has, and its sums are right."""
+    """docs/deploy.md counts the endpoints, metrics and alarms that the stack has, and its sums are right.
+
+    Those that only several workers have are counted apart.
+    """
     kinds = [item["Properties"]["VpcEndpointType"] for item in files.resources("AWS::EC2::VPCEndpoint").values()]
-    own, per_camera = (len(metrics(files)[dimensions]) for dimensions in (("Service",), ("Service", "Camera")))
+    own, per_camera = (metrics(files)[dimensions] for dimensions in (("Service",), ("Service", "Camera")))
+    kind = "AWS::CloudWatch::Alarm"
+    alone, shared = (len(PlannedStack(files, Workers=workers).names(kind)) for workers in (1, 3))
     counted = {
         rf"\| {kinds.count('Interface')} \(with Kinesis Video Streams\) x 2 zones": "endpoints",
-        rf"\| \({own} \+ {per_camera} x cameras\)": "metrics",
-        rf"\| {len(alarms(files))} x 0\.10": "alarms",
+        rf"\| \({len(own - OF_WORKERS)} \+ {len(per_camera)} x cameras\)": "metrics",
+        rf"\| {alone} x 0\.10": "alarms",
+        rf"{len(own & OF_WORKERS)} x 0\.30 \+ {shared - alone} x 0\.10": "metrics and alarms of several workers",
     }
     found = [
         f"docs/deploy.md: the number of {what} is another"
@@ -221,7 +238,30 @@ def the_costs_are_counted(files: Files) -> list[str]:
         found += expect(
             round(total) == int(printed.replace(",", "")), f"docs/deploy.md: {terms} is ${total:.2f}, not ${printed}"
         )
-    return found + expect(len(sums) == 2, f"docs/deploy.md: {len(sums)} sums, not 2")
+    return found + expect(len(sums) == 5, f"docs/deploy.md: {len(sums)} sums, not 5")
+
+
+@rule
+def the_requests_of_workers_are_counted(files: Files) -> list[str]:
+    """docs/deploy.md has the units per second that heartbeats, positions and events of so many cameras need."""
+    limits = read("crates/sharing/src/limits.rs")
+    beat_s, position_s = (
+        int(re.search(rf"pub const {name}: u64 = ([\d_]+);", limits)[1].replace("_", "")) / 1000  # type: ignore[index]
+        for name in ("BEAT_MS", "POSITION_MS")
+    )
+    line = r"^([\d,]+) cameras, (\d+) workers: +([\d.]+) x 1\.6425 \+ ([\d.]+) x 0\.3285"
+    rows = re.findall(line, files.guide, re.MULTILINE)
+    found = expect(len(rows) == 3, f"docs/deploy.md: {len(rows)} lines of requests, not 3")
+    for cameras, workers, writes, reads in rows:
+        many, count = int(cameras.replace(",", "")), int(workers)
+        events = many * EVENTS_PER_DAY / 86_400
+        wanted = (
+            round(count / beat_s + 1 + many / position_s + UNITS_PER_EVENT * events, 1),
+            count * 1.5 + 3 * math.ceil(count * 0.4 / 4),
+        )
+        has = (float(writes), float(reads))
+        found += expect(has == wanted, f"docs/deploy.md: {cameras} cameras need {wanted} units per second, not {has}")
+    return found
 
 
 # --- what belongs together ------------------------------------------------------------------------------------------
@@ -242,7 +282,8 @@ def placeholders_are_the_guides(files: Files) -> list[str]:
 @rule
 def the_example_configuration_is_served(files: Files) -> list[str]:
     """Each variable of cameras.example.yaml is set by the stack's task, and EMF is on, on which alarms rest."""
-    given = {item["Name"] for item in files.stack_container()["Environment"]}
+    container = PlannedStack(files, Workers=3).properties("TaskDefinition")["ContainerDefinitions"][0]
+    given = {item["Name"] for item in container["Environment"]}
     asked = set(re.findall(r"\$\{([A-Z_0-9]+)\}", files.cameras))
     found = expect(asked <= given, f"cameras.example.yaml: no variable is set for {sorted(asked - given)}")
     return found + expect(

@@ -115,7 +115,7 @@ def workflows_roles_are_theirs_alone(files: Files) -> list[str]:
 @rule
 def cloudformation_may_make_the_stack(files: Files) -> list[str]:
     """Its role has actions for each type of the stack, is passed to it only, and cannot change who may deploy."""
-    has = {action.split(":")[0] for action in allowed(files, "CloudFormationRole")}
+    has = {action.split(":")[0].replace("-", "") for action in allowed(files, "CloudFormationRole")}
     wanted = {item["Type"].split("::")[1].lower() for item in files.template["Resources"].values()}
     found = expect(wanted <= has, f"CloudFormationRole has nothing for {sorted(wanted - has)}")
     passes = [item for item in policy(files, "DeployRole") if item["Action"] == "iam:PassRole"]

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from checks.deployment.files import Files, strings
+from checks.deployment.planned_stack import PlannedStack
 from checks.deployment.rules.registry import rule
 from checks.deployment.rules.trees import referred, referred_in
 from checks.repository import bash_blocks
@@ -42,12 +43,9 @@ def busy_hosts_are_kept(files: Files) -> list[str]:
 @rule
 def one_host_is_bought(files: Files) -> list[str]:
     """ECS starts two hosts at once where the group has room for both; and a second one is bought as the first was."""
-    default = files.template["Parameters"]["MaxHosts"]["Default"]
     group = files.properties("Hosts")
-    found = expect(
-        default == 1 and group.get("MaxSize") == {"Ref": "MaxHosts"},
-        f"the group takes {group.get('MaxSize')} hosts, MaxHosts is {default}",
-    )
+    room = str(PlannedStack(files).properties("Hosts").get("MaxSize"))
+    found = expect(room == "1", f"the group of one task takes {room} hosts")
     spread = group["MixedInstancesPolicy"]["InstancesDistribution"]
     bought = (spread.get("OnDemandBaseCapacity"), spread.get("OnDemandPercentageAboveBaseCapacity"))
     found += expect(
@@ -340,7 +338,7 @@ def what_is_kept_is_encrypted(files: Files) -> list[str]:
     """Stream and tables are encrypted, the tables with backups."""
     key = files.properties("EventStream").get("StreamEncryption")
     found = expect(key == {"EncryptionType": "KMS", "KeyId": "alias/aws/kinesis"}, "EventStream is not encrypted")
-    for name in ("EventTable", "PositionTable"):
+    for name in ("EventTable", "PositionTable", "WorkerTable"):
         table = files.properties(name)
         found += expect(table.get("SSESpecification") == {"SSEEnabled": True}, f"{name} is not encrypted")
         found += expect("PointInTimeRecoverySpecification" in table, f"{name} has no backups")

@@ -5,6 +5,7 @@ from typing import Any
 
 from checks.deployment import iam_actions
 from checks.deployment.files import Files, constant_seconds, strings
+from checks.deployment.planned_stack import PlannedStack
 from checks.deployment.rules.registry import rule
 from checks.deployment.rules.trees import containers, lowered, referred, services
 from checks.repository import bash_blocks
@@ -31,21 +32,11 @@ def capacity_provider_strategy(files: Files) -> list[str]:
 
 
 @rule
-def one_task(files: Files) -> list[str]:
-    """One task and nothing that scales it: two would read every camera twice."""
-    found = []
-    for name, service in services(files).items():
-        count = lowered(service).get("desiredCount")
-        found += expect(count == 1, f"{name}: desiredCount is {count}, not 1")
-    scaling = [name for name, item in files.template["Resources"].items() if "ApplicationAutoScaling" in item["Type"]]
-    return found + expect(not scaling, f"the stack scales its service: {scaling}")
-
-
-@rule
 def deployment_frees_the_gpu(files: Files) -> list[str]:
-    """0 and 100 %: the old task must end before the new one has a GPU; zones cannot be balanced then."""
+    """0 and 100 % of one task: it must end before the new one has a GPU; zones cannot be balanced then."""
     found = []
-    for name, service in services(files).items():
+    alone = {"the stack's Service": PlannedStack(files).properties("Service")}
+    for name, service in (services(files) | alone).items():
         service = lowered(service)
         percent = service.get("deploymentConfiguration", {})
         pair = (percent.get("minimumHealthyPercent"), percent.get("maximumPercent"))
@@ -168,7 +159,7 @@ def ports_agree(files: Files) -> list[str]:
         container = lowered(container)
         port = container["portMappings"][0]["containerPort"]
         found += expect(port == PORT, f"{name}: port {port}, not {PORT}")
-        port = {item["name"]: item["value"] for item in container["environment"]}.get("HTTP_PORT")
+        port = next((item["value"] for item in container["environment"] if item.get("name") == "HTTP_PORT"), None)
         found += expect(port == str(PORT), f"{name}: HTTP_PORT is {port}")
     return found
 
