@@ -357,6 +357,17 @@ def test_up_shares_where_the_stack_does_and_the_file_does_not_say() -> None:
     assert deploy("up", SEVERAL, config=CONFIG).state["uploads"].keys() == {SHARED}
 
 
+def test_up_that_goes_back_from_several_workers_to_one_task_restarts_it() -> None:
+    back = {"coming": ["UPDATE_IN_PROGRESS", "UPDATE_ROLLBACK_COMPLETE"]}
+    restart = ("ecs update-service",)
+    deploy("up", like(faults=back), "Workers=3\n").ended(1, "has gone back", "restarting the task", order=restart)
+    # These still have their cameras, or there is no task yet.
+    deploy("up", like(faults=back)).ended(1, "has gone back", never=restart)
+    first = like(faults=back, stack=stack("CREATE_COMPLETE", resources("CREATE_COMPLETE", Service="DELETE_COMPLETE")))
+    deploy("up", first, "Workers=3\n", IMG=OURS).ended(1, "has gone back", never=restart)
+    deploy("up", SEVERAL | {"faults": back}, "Workers=4\n").ended(1, "has gone back", never=restart)
+
+
 def test_up_from_several_workers_to_one() -> None:
     up = deploy("up", SEVERAL, "Workers=1\n", config=CONFIG)
     up.ended(0, "deployed")
