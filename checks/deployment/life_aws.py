@@ -138,6 +138,10 @@ class Aws:
         self.state["cluster_hosts"].remove(self.given["--container-instance"])
         return {}
 
+    def application_autoscaling_register_scalable_target(self) -> State:
+        self.state["suspended"] = (self.given["--resource-id"], self.given["--min-capacity"])
+        return {}
+
     # --- hosts
 
     def group(self, operation: str) -> None:

@@ -149,6 +149,23 @@ def test_down_ends_the_task_then_the_protection_then_hosts_then_the_stack() -> N
     deploy("down", RUNNING).ended(0, "is deleted", "my-bucket", "containerinsights/my-cluster", order=order)
 
 
+def test_down_suspends_the_scaling_before_it_stops_the_tasks() -> None:
+    scaled = copy.deepcopy(RUNNING)
+    target = {
+        "LogicalResourceId": "ScalableTarget",
+        "PhysicalResourceId": "service/my-cluster/my-service|ecs:service:DesiredCount|ecs",
+        "ResourceType": "AWS::ApplicationAutoScaling::ScalableTarget",
+        "ResourceStatus": "CREATE_COMPLETE",
+    }
+    scaled["stack"]["resources"].append(target)
+    suspend = "application-autoscaling register-scalable-target"
+    down = deploy("down", scaled)
+    down.ended(0, "is deleted", order=(suspend, "ecs update-service", DELETE))
+    # With its minimum above 0, the call itself would start tasks.
+    assert down.state["suspended"] == ("service/my-cluster/my-service", "0")
+    deploy("down", RUNNING).ended(0, "is deleted", never=(suspend,))
+
+
 def test_down_leaves_no_host_behind() -> None:
     state = deploy("down", RUNNING).state
     assert state["hosts"] == state["cluster_hosts"] == []
@@ -373,6 +390,13 @@ def test_up_from_several_workers_to_one() -> None:
     up.ended(0, "deployed")
     assert up.state["uploads"] == {PLAIN: CONFIG}
     assert up.state["stack"]["parameters"]["Workers"] == "1"
+
+
+def test_one_task_does_not_follow_where_the_number_follows_the_load() -> None:
+    scaled = copy.deepcopy(SEVERAL)
+    scaled["stack"]["parameters"]["MaxWorkers"] = "6"
+    deploy("up", scaled, "Workers=1\nMaxWorkers=0\n").ended(1, "MaxWorkers=0 with Workers=3", never=(CHANGE, "s3 cp"))
+    deploy("up", scaled, "Workers=3\nMaxWorkers=0\n").ended(0, "deployed")
 
 
 @pytest.mark.parametrize(
