@@ -39,14 +39,6 @@ BESIDES = {
     "kms:GenerateDataKey": "S3 asks it of the role that writes an object under a key of one's own",
 }
 
-# What workers that share are allowed and OF_SHARING does not call yet: remove each as soon as it does.
-AWAITED = {
-    "dynamodb:BatchGetItem": "a worker reads the positions of the cameras that it takes over",
-    "dynamodb:DeleteItem": "the leader removes the row of a worker that fell silent",
-    "dynamodb:GetItem": "a worker reads its plan",
-    "dynamodb:Query": "the leader reads the rows of all workers",
-}
-
 
 def crates() -> list[str]:
     """The AWS SDK crates of Cargo.toml, without their prefix."""
@@ -123,7 +115,7 @@ def complaints(files: Files) -> list[str]:
     for shares, policies in ((True, task_policies(files)), (False, policies_of_one_task(files))):
         calls = called(files.rust, shares)
         for name, policy in policies.items():
-            has, more = allowed(policy), BESIDES.keys() | (AWAITED.keys() if shares else set())
+            has, more = allowed(policy), BESIDES.keys()
             found += [f"{name} does not allow {call}, which {calls[call]} calls" for call in calls.keys() - has - FREE]
             found += [f"{name} allows {action}, which nothing calls" for action in has - calls.keys() - more]
     return sorted(found)

@@ -110,6 +110,7 @@ impl Backlog {
         let is_foreign = self.progress.is_foreign(camera, header.epoch, self.gauge.name());
         if is_foreign {
             self.outbox.ack(self.sink, &[*id]);
+            self.gauge.shortened();
         }
         is_foreign || self.progress.is_left_out(camera, header.seq, self.gauge.name())
     }

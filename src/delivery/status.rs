@@ -91,6 +91,11 @@ impl SinkGauge {
         self.changed.notify_waiters();
     }
 
+    /// Reports that the sink's queue is shorter though nothing was delivered.
+    pub(crate) fn shortened(&self) {
+        self.changed.notify_waiters();
+    }
+
     /// Counts an event that will never be delivered.
     pub(crate) fn gave_up(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
