@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test kills faults soak deploy deploy-plan refresh-host teardown deploy-test deploy-rules monitoring-test workflows-test docker-build docker-push image-test check advisories lint bench \
+.PHONY: help setup build demo demo-cluster test kills faults soak deploy deploy-plan refresh-host teardown deploy-test deploy-rules monitoring-test workflows-test docker-build docker-push image-test check advisories lint bench \
     bench-mix bench-idle bench-delivery bench-tracking bless fuzz clean
 
 # The paths of what scripts/setup installed; see scripts/env.
@@ -27,6 +27,11 @@ demo: ## watch two cameras here, without AWS: page on HTTP_PORT (8080), ends aft
 	@scripts/setup demo
 	cargo build --release --locked --bin kvs-infer
 	$(ENV) target/release/kvs-infer demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
+
+demo-cluster: ## watch three workers share six cameras here, without AWS: one is killed, and nothing is missed; ends by itself
+	@scripts/setup test
+	cargo build --release --locked --bin kvs-infer
+	$(ENV) "$$KVS_INFER_PYTHON" -u scripts/demo_cluster.py target/release/kvs-infer
 
 test: ## run all tests
 	@scripts/setup test

@@ -10,7 +10,8 @@ use super::cameras::Fleet;
 use super::models::ModelSet;
 use super::pool::{PoolHandle, PoolParts, SharedConfig};
 use super::reload::Changes;
-use crate::config::Settings;
+use crate::camera::EntryModels;
+use crate::config::{CameraSpec, Settings};
 use crate::delivery::{EventOutbox, OwnerCommitRequest};
 use crate::sharing::PoolTable;
 use crate::status::StatusBoard;
@@ -31,7 +32,7 @@ pub(super) struct CameraHost<'a> {
 /// The cameras of a running service.
 pub(super) enum RunningCameras {
     /// All cameras of the configuration.
-    Single(Fleet),
+    Single(Box<Fleet>),
     /// The cameras that the pool gives to this worker.
     Pool(PoolHandle),
 }
@@ -43,7 +44,7 @@ impl CameraHost<'_> {
         let sharing = settings.sharing.as_ref().zip(settings.state.ddb_table.as_ref());
         let Some(((sharing, items), delivery)) = sharing.zip(outbox.shared()) else {
             let started = fleet.start(with_models(settings, models)).await;
-            return (RunningCameras::Single(fleet), started);
+            return (RunningCameras::Single(Box::new(fleet)), started);
         };
         let parts = PoolParts {
             table: PoolTable::new(aws, items, &sharing.table, &sharing.pool),
@@ -70,7 +71,7 @@ impl RunningCameras {
     /// Hands all cameras over to other workers, and returns the fleet; without a pool it still runs all of them.
     pub(super) async fn hand_over(self) -> Option<Fleet> {
         match self {
-            Self::Single(fleet) => Some(fleet),
+            Self::Single(fleet) => Some(*fleet),
             Self::Pool(pool) => pool.stop(HAND_OVER_LIMIT).await,
         }
     }
@@ -92,9 +93,6 @@ fn shared_config(settings: &Settings, models: &ModelSet) -> SharedConfig {
     SharedConfig::new(settings.version.clone().unwrap_or_default(), with_models(settings, models))
 }
 
-fn with_models(
-    settings: &Settings,
-    models: &ModelSet,
-) -> Vec<(crate::config::CameraSpec, Vec<crate::camera::EntryModels>)> {
+fn with_models(settings: &Settings, models: &ModelSet) -> Vec<(CameraSpec, Vec<EntryModels>)> {
     settings.cameras.iter().map(|camera| (camera.clone(), models.entries_of(camera))).collect()
 }

@@ -39,6 +39,7 @@ struct ReportedTotals {
 }
 
 /// The state of the service that the lines report.
+#[derive(Clone, Copy, Default)]
 struct ServiceState<'a> {
     cameras: &'a [CameraRow],
     sinks: &'a [SinkStatus],
@@ -253,6 +254,24 @@ mod tests {
     }
 
     #[test]
+    fn the_leader_writes_the_figures_of_its_pool() {
+        let figures = PoolFigures { load_percent: 73, workers: 3, unassigned: 1, ..PoolFigures::default() };
+        let expected = [
+            ("LoadPercent", "Percent", 73.0),
+            ("Workers", "Count", 3.0),
+            ("CamerasUnassigned", "Count", 1.0),
+        ];
+        for (pool, expected) in [(Some(figures), &expected[..]), (None, &[])] {
+            let state = ServiceState { pool, ..ServiceState::default() };
+            let (_, metrics) = parts_of(&parsed(&lines("yard", &mut ReportedTotals::default(), &state))[0]);
+            let expected: Vec<_> =
+                expected.iter().map(|(name, unit, value)| metric(name, unit, *value)).collect();
+            assert!(metrics.ends_with(&expected), "{metrics:?}");
+            assert_eq!(metrics.iter().any(|(name, ..)| name == "Workers"), pool.is_some());
+        }
+    }
+
+    #[test]
     fn there_is_a_line_for_the_service_and_one_per_camera_with_increments_of_counts() {
         let board = StatusBoard::new();
         let [gate, alley] = ["gate", "alley"].map(|id| board.add_camera(&CameraId::new(id), id));
@@ -275,17 +294,9 @@ mod tests {
         let loading = Duration::from_secs(61);
         let model =
             |device: &str, fell_back| ModelRow { device: device.into(), fell_back, ..ModelRow::default() };
-        let pool =
-            Some(PoolFigures { load_percent: 73, workers: 3, unassigned: 1, ..PoolFigures::default() });
         let models = [model("cuda:0", false), model("cpu", true), model("cpu", false)];
-        let state = ServiceState {
-            cameras: &cameras,
-            sinks: &sinks_now,
-            models: &models,
-            gpus: &gpus,
-            loading,
-            pool,
-        };
+        let state = ServiceState { cameras: &cameras, sinks: &sinks_now, ..ServiceState::default() };
+        let state = ServiceState { models: &models, gpus: &gpus, loading, ..state };
         let now = parsed(&lines("yard", &mut before, &state));
         let of_service = [
             metric("CamerasDown", "Count", 1.0),
@@ -297,9 +308,6 @@ mod tests {
             metric("ModelLoadSeconds", "Seconds", 61.0),
             metric("GpuUtilization", "Percent", 37.5),
             metric("GpuMemoryUsed", "Bytes", 111.0),
-            metric("LoadPercent", "Percent", 73.0),
-            metric("Workers", "Count", 3.0),
-            metric("CamerasUnassigned", "Count", 1.0),
         ];
         let (dimensions, mut metrics) = parts_of(&now[0]);
         // An age grows while the test runs.
@@ -317,14 +325,7 @@ mod tests {
         assert_eq!(now.len(), 3);
         let sinks_then = sinks(4);
         let loading = Duration::from_secs(60);
-        let state = ServiceState {
-            cameras: &cameras,
-            sinks: &sinks_then,
-            models: &[],
-            gpus: &[],
-            loading,
-            pool: None,
-        };
+        let state = ServiceState { sinks: &sinks_then, models: &[], gpus: &[], loading, ..state };
         let then = parsed(&lines("yard", &mut before, &state));
         let (_, of_service) = parts_of(&then[0]);
         let last = [metric("DeliveryFailures", "Count", 1.0), metric("ModelsOnCpu", "Count", 0.0)];

@@ -12,24 +12,8 @@ use aws_sdk_kinesis::types::ShardIteratorType;
 
 use crate::setup::python;
 
-/// The server with its calls to DynamoDB one after the other: by itself it checks the condition of a write and writes in two
-/// steps, between which another thread may write.
-const SERVER: &str = r#"
-import threading
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication
-from moto.server import main
-
-lock, call = threading.Lock(), DomainDispatcherApplication.__call__
-
-def one_at_a_time(self, environ, start_response):
-    if not environ.get("HTTP_X_AMZ_TARGET", "").startswith("DynamoDB"):
-        return call(self, environ, start_response)
-    with lock:
-        return call(self, environ, start_response)
-
-DomainDispatcherApplication.__call__ = one_at_a_time
-main()
-"#;
+/// The server with its calls to DynamoDB one after the other, so that conditional writes are atomic.
+const SERVER: &str = include_str!("../../../scripts/local_aws.py");
 
 /// A server of its own port, killed when dropped.
 pub struct Moto {
