@@ -175,18 +175,18 @@ async fn a_camera_on_hold_waits_and_one_that_moved_ends() {
     assert!(matches!(unowned, Err(OfferError::Moved { .. })), "{unowned:?}");
     worker.own(1);
     worker.delivery().set_held(&front(), true);
-    let (told, hears) = oneshot::channel();
-    let held = worker.commit(1, 1, move || told.send(()).unwrap()).await;
-    hears.await.unwrap();
+    let (asked, waits) = oneshot::channel();
+    let held = worker.commit(1, 1, move || asked.send(()).unwrap()).await;
+    waits.await.unwrap();
     worker.delivery().set_held(&front(), false);
     // The owner may be full meanwhile: the commit is made again.
     assert_eq!(worker.answer(Err(CommitRejection::Held)).await.len(), 1);
     assert_eq!(worker.answer(Ok(())).await.len(), 1);
     held.await.unwrap().unwrap();
     worker.delivery().set_held(&front(), true);
-    let (told, hears) = oneshot::channel();
-    let ended = worker.commit(1, 2, move || told.send(()).unwrap()).await;
-    hears.await.unwrap();
+    let (asked, waits) = oneshot::channel();
+    let ended = worker.commit(1, 2, move || asked.send(()).unwrap()).await;
+    waits.await.unwrap();
     worker.own(3);
     let ended = ended.await.unwrap();
     assert!(matches!(ended, Err(OfferError::Moved { .. })), "an earlier run of the camera: {ended:?}");
