@@ -242,7 +242,8 @@ impl AnalysisTask {
                 FellBehind { camera: &self.status }.emit();
             }
         };
-        self.outbox.commit(commit, on_full).await
+        // Boxed: the compiler's limit on nested futures.
+        Box::pin(self.outbox.commit(commit, on_full)).await
     }
 
     /// Moves the checkpoint after the fragment and commits it.

@@ -12,6 +12,7 @@ mod connection_end;
 mod demuxed_connection;
 mod idle_verdicts;
 mod ingest;
+mod warm;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,8 @@ use crate::status::CameraStatus;
 use crate::status::Watch;
 use analysis::{AnalysisTask, LoadedEntry, SharedModel};
 use ingest::{IngestParts, IngestTask};
+pub use warm::WarmCamera;
+use warm::WarmReading;
 
 /// The capacity of the packet queue: two seconds at 60 frames/s.
 ///
@@ -137,17 +140,37 @@ impl CameraPipeline {
         let (start, mode) = choose_start(spec.start, checkpoint.position.clone());
         status.set_mode(mode);
         let mode = Arc::new(ModeCell::new(mode));
-        let (packet_sender, packet_receiver) = packet_queue(MAX_QUEUED_PACKETS);
-        let (frame_sender, frame_receiver) = frame_queue(status.clone(), Arc::clone(&mode));
+        let (packet_sender, packets) = packet_queue(MAX_QUEUED_PACKETS);
         let camera = StartingCamera { spec, checkpoint, mode, status, resources };
-        let decode = camera.spawn_decode(packet_receiver, frame_sender)?;
         let ingest = camera.ingest_task(start, packet_sender)?;
-        let analysis = camera.analysis_task(entries);
-        Ok(Self {
-            ingest: tokio::spawn(ingest.run()),
-            decode,
-            analysis: tokio::spawn(analysis.run(frame_receiver)),
-        })
+        camera.start(entries, packets, || tokio::spawn(ingest.run()))
+    }
+
+    /// Starts a camera as [`Self::start`] does, with the reading of one that was warm where that has all footage after the checkpoint.
+    ///
+    /// # Errors
+    /// See [`Self::start`].
+    pub async fn start_warm(
+        spec: CameraSpec,
+        entries: Vec<EntryModels>,
+        checkpoint: Option<Checkpoint>,
+        warm: WarmCamera,
+        status: CameraStatus,
+        resources: &CameraResources,
+    ) -> Result<Self, CameraError> {
+        let position = checkpoint.as_ref().and_then(|checkpoint| checkpoint.position.as_ref());
+        let Some(WarmReading { ingest, mode, packets }) = warm.release(position).await else {
+            return Self::start(spec, entries, checkpoint, status, resources);
+        };
+        status.set_mode(mode.get());
+        let checkpoint = continued(checkpoint.unwrap_or_default(), &spec);
+        let started =
+            StartingCamera { spec, checkpoint, mode, status, resources }.start(entries, packets, || ingest);
+        if started.is_err() {
+            // No stage takes what is read.
+            resources.stop.cancel();
+        }
+        started
     }
 
     /// Returns the watches that report the end of a part on /healthz.
@@ -190,6 +213,19 @@ struct StartingCamera<'r> {
 }
 
 impl StartingCamera<'_> {
+    /// Starts the stages behind the packet queue; `ingest` starts those before it once these can be.
+    fn start(
+        self,
+        entries: Vec<EntryModels>,
+        packets: PacketReceiver,
+        ingest: impl FnOnce() -> JoinHandle<()>,
+    ) -> Result<CameraPipeline, CameraError> {
+        let (frame_sender, frames) = frame_queue(self.status.clone(), Arc::clone(&self.mode));
+        let decode = self.spawn_decode(packets, frame_sender)?;
+        let analysis = self.analysis_task(entries);
+        Ok(CameraPipeline { ingest: ingest(), decode, analysis: tokio::spawn(analysis.run(frames)) })
+    }
+
     /// Starts the decode thread.
     fn spawn_decode(
         &self,

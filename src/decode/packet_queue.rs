@@ -6,6 +6,7 @@
 //! the intended back-pressure. In live mode the decode thread takes access units that are late off without decoding
 //! them, so there is room at once unless a single picture takes longer than that.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -25,7 +26,11 @@ pub struct PacketSender {
 }
 
 /// The receiver of a packet queue, for the decode thread.
-pub struct PacketReceiver(mpsc::Receiver<PacketQueueItem>);
+pub struct PacketReceiver {
+    /// Items that were taken before and come first.
+    first: VecDeque<Demuxed>,
+    items: mpsc::Receiver<PacketQueueItem>,
+}
 
 struct PacketQueueItem {
     demuxed: Demuxed,
@@ -38,7 +43,7 @@ struct PacketQueueItem {
 pub fn packet_queue(max_items: usize) -> (PacketSender, PacketReceiver) {
     let (items, receiver) = mpsc::channel(max_items);
     let room = Arc::new(Semaphore::new(MAX_QUEUED_BYTES as usize));
-    (PacketSender { items, room }, PacketReceiver(receiver))
+    (PacketSender { items, room }, PacketReceiver { first: VecDeque::new(), items: receiver })
 }
 
 impl PacketSender {
@@ -54,14 +59,23 @@ impl PacketSender {
 }
 
 impl PacketReceiver {
+    /// Returns the queue with these items before all others. They do not count for its bounds.
+    #[must_use]
+    pub fn preceded_by(self, first: VecDeque<Demuxed>) -> Self {
+        Self { first, ..self }
+    }
+
     /// Waits for the next item; returns `None` if the sender was dropped and the queue is empty. Cancel-safe.
     pub async fn recv(&mut self) -> Option<Demuxed> {
-        self.0.recv().await.map(|item| item.demuxed)
+        match self.first.pop_front() {
+            Some(first) => Some(first),
+            None => self.items.recv().await.map(|item| item.demuxed),
+        }
     }
 
     /// Blocks until the next item; returns `None` if the sender was dropped and the queue is empty.
     pub fn blocking_recv(&mut self) -> Option<Demuxed> {
-        self.0.blocking_recv().map(|item| item.demuxed)
+        self.first.pop_front().or_else(|| self.items.blocking_recv().map(|item| item.demuxed))
     }
 }
 

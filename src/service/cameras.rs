@@ -3,6 +3,7 @@
 //! A camera with a known position starts at once; another starts when the table of positions answers. A camera whose configuration
 //! has changed is drained first, and its successor resumes where it ended.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -11,12 +12,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::ServiceError;
 use crate::base::Backoff;
-use crate::camera::{CameraError, CameraPipeline, CameraResources, EntryModels};
+use crate::camera::{CameraError, CameraPipeline, CameraResources, EntryModels, WarmCamera};
 use crate::checkpoint::Checkpoint;
 use crate::config::{self, CameraSpec};
 use crate::delivery::{ResumeError, ResumeRules};
 use crate::media::CameraId;
-use crate::status::{StatusBoard, Watch, WatchKey};
+use crate::status::{CameraStatus, StatusBoard, Watch, WatchKey};
 use crate::telemetry::losses::watch_losses;
 use crate::telemetry::service::{CameraFailed, CameraRemoved};
 
@@ -35,6 +36,13 @@ struct Member {
     spec: CameraSpec,
     tokens: CameraTokens,
     task: JoinHandle<()>,
+}
+
+/// A shared camera that is read and not decoded yet.
+struct WarmMember {
+    camera: WarmCamera,
+    status: CameraStatus,
+    stop: CancellationToken,
 }
 
 /// The tokens that end a camera, and its epoch if workers share it.
@@ -74,6 +82,8 @@ pub(super) struct Fleet {
     members: Vec<Member>,
     /// Removed cameras that have not ended yet.
     leaving: Vec<(CameraId, JoinHandle<()>)>,
+    /// Shared cameras that this worker is about to own.
+    warm: HashMap<CameraId, WarmMember>,
     /// Evaluates the frame losses of all cameras.
     losses: JoinHandle<()>,
 }
@@ -82,7 +92,7 @@ impl Fleet {
     /// Returns a fleet without cameras.
     pub(super) fn new(starter: Starter) -> Self {
         let losses = tokio::spawn(watch_losses(starter.board.clone(), starter.shared.stop.clone()));
-        Self { starter, members: Vec::new(), leaving: Vec::new(), losses }
+        Self { starter, members: Vec::new(), leaving: Vec::new(), warm: HashMap::new(), losses }
     }
 
     /// Starts the cameras. One whose position cannot be determined yet starts later by itself.
@@ -148,19 +158,65 @@ impl Fleet {
         self.leave(member);
     }
 
+    /// Starts to read a shared camera that this worker is about to own, from the state of its present owner. Returns a future that
+    /// waits until it can start without a gap; `None`: it cannot be read.
+    pub(super) fn warm(
+        &mut self,
+        spec: &CameraSpec,
+        checkpoint: Option<Checkpoint>,
+    ) -> Option<impl Future<Output = ()> + Send + use<>> {
+        self.cool(&spec.id);
+        let starter = &self.starter;
+        let (status, stop) =
+            (starter.board.hidden_camera(&spec.id, &spec.stream), starter.shared.stop.child_token());
+        let started = WarmCamera::start(spec, checkpoint, status.clone(), stop.clone(), &starter.shared);
+        match started {
+            Ok(mut camera) => {
+                let warmed = camera.warmed();
+                self.warm.insert(spec.id.clone(), WarmMember { camera, status, stop });
+                Some(warmed)
+            }
+            Err(error) => {
+                CameraFailed { camera: spec.id.as_str(), error: &error }.emit();
+                None
+            }
+        }
+    }
+
+    /// Ends the reading of a camera that this worker is not to own after all.
+    pub(super) fn cool(&mut self, id: &CameraId) {
+        if let Some(warm) = self.warm.remove(id) {
+            let ending = tokio::spawn(warm.camera.end());
+            self.leaving.retain(|(_, task)| !task.is_finished());
+            self.leaving.push((id.clone(), ending));
+        }
+    }
+
     /// Starts a shared camera that this worker owns, once an earlier run of it here has ended.
     pub(super) fn start_shared(&mut self, spec: CameraSpec, entries: Vec<EntryModels>, start: SharedStart) {
         let SharedStart { epoch, checkpoint } = start;
-        self.starter.board.add_camera(&spec.id, &spec.stream);
+        let (warm, stop) = match self.warm.remove(&spec.id) {
+            Some(WarmMember { camera, status, stop }) => {
+                self.starter.board.show_camera(&status);
+                (Some(camera), stop)
+            }
+            None => {
+                self.starter.board.add_camera(&spec.id, &spec.stream);
+                (None, self.starter.shared.stop.child_token())
+            }
+        };
         let before = self.leaving.iter().position(|(camera, _)| *camera == spec.id);
         let before = before.map(|at| self.leaving.remove(at).1);
-        let tokens = self.starter.tokens(Some(epoch));
+        let tokens = CameraTokens { stop, halt: CancellationToken::new(), epoch: Some(epoch) };
         let (starter, start) =
             (self.starter.clone(), CameraStart { spec: spec.clone(), entries, tokens: tokens.clone() });
         let task = tokio::spawn(async move {
             ended(before).await;
-            if !start.tokens.stop.is_cancelled() {
-                starter.start_shown(start, checkpoint).await;
+            match warm {
+                Some(warm) if start.tokens.stop.is_cancelled() => warm.end().await,
+                Some(warm) => starter.run_warm(start, checkpoint, warm).await,
+                None if start.tokens.stop.is_cancelled() => {}
+                None => starter.start_shown(start, checkpoint).await,
             }
         });
         self.members.push(Member { spec, tokens, task });
@@ -199,7 +255,8 @@ impl Fleet {
     pub(super) async fn stopped(self) {
         let members = self.members.into_iter().map(|member| member.task);
         let leaving = self.leaving.into_iter().map(|(_, task)| task);
-        join_all(members.chain(leaving).chain([self.losses])).await;
+        let warm = self.warm.into_values().map(|warm| warm.camera.end());
+        tokio::join!(join_all(members.chain(leaving).chain([self.losses])), join_all(warm));
     }
 
     fn spawn(&mut self, start: CameraStart, before: Option<JoinHandle<()>>) {
@@ -248,15 +305,39 @@ impl Starter {
         start: CameraStart,
         checkpoint: Option<Checkpoint>,
     ) -> Result<RunningCamera, CameraError> {
-        let CameraStart { spec, entries, tokens: CameraTokens { stop, halt, epoch } } = start;
+        let CameraStart { spec, entries, tokens } = start;
         let id = spec.id.to_string();
         let status = self.board.add_camera(&spec.id, &spec.stream);
-        let shared = CameraResources { stop: stop.clone(), halt, epoch, ..self.shared.clone() };
+        let resources = self.resources(&tokens);
         // Before the pipeline runs: a takeover that is found meanwhile has to stop it.
-        self.shared.outbox.attach(&spec.id, stop.clone(), spec.start == config::StartPosition::Now);
-        let camera = CameraPipeline::start(spec, entries, checkpoint, status, &shared)?;
+        let starts_at_now = spec.start == config::StartPosition::Now;
+        self.shared.outbox.attach(&spec.id, tokens.stop.clone(), starts_at_now);
+        let camera = CameraPipeline::start(spec, entries, checkpoint, status, &resources)?;
+        Ok(self.watched(camera, id, tokens.stop))
+    }
+
+    fn resources(&self, tokens: &CameraTokens) -> CameraResources {
+        let CameraTokens { stop, halt, epoch } = tokens.clone();
+        CameraResources { stop, halt, epoch, ..self.shared.clone() }
+    }
+
+    /// Adds the watches of a camera that has started.
+    fn watched(&self, camera: CameraPipeline, id: String, stop: CancellationToken) -> RunningCamera {
         let watches = camera.watches(&id).map(|watch| self.board.add_watch(until(watch, stop.clone())));
-        Ok(RunningCamera { camera, id, watches: watches.to_vec(), stop })
+        RunningCamera { camera, id, watches: watches.to_vec(), stop }
+    }
+
+    /// Runs a shared camera, with the reading of one that was warm.
+    async fn run_warm(&self, start: CameraStart, checkpoint: Option<Checkpoint>, warm: WarmCamera) {
+        let CameraStart { spec, entries, tokens } = start;
+        let id = spec.id.to_string();
+        let status = self.board.add_camera(&spec.id, &spec.stream);
+        let resources = self.resources(&tokens);
+        let started = CameraPipeline::start_warm(spec, entries, checkpoint, warm, status.clone(), &resources);
+        match started.await {
+            Ok(camera) => self.supervise(self.watched(camera, id, tokens.stop)).await,
+            Err(error) => status.down(error.to_string(), None),
+        }
     }
 
     /// Waits until the camera ends. The watches of one that ends unasked stay, so that `/healthz` fails.

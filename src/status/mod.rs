@@ -157,6 +157,18 @@ impl StatusBoard {
         camera
     }
 
+    /// Returns the status of a camera that is not on the board until [`Self::show_camera`].
+    pub(crate) fn hidden_camera(&self, id: &CameraId, stream: &str) -> CameraStatus {
+        CameraStatus::new(id, stream, Arc::clone(&self.inner.feed))
+    }
+
+    /// Puts the status of a camera on the board, in place of an earlier one.
+    pub(crate) fn show_camera(&self, status: &CameraStatus) {
+        let mut cameras = lock(&self.inner.cameras);
+        cameras.retain(|camera| camera.id() != status.id());
+        cameras.push(status.clone());
+    }
+
     /// Returns the status of the camera, if it is on the board.
     #[must_use]
     pub fn camera(&self, id: &str) -> Option<CameraStatus> {

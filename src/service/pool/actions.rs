@@ -15,9 +15,8 @@ impl PoolTask {
         let camera = CameraId::new(key.as_str());
         match action {
             CameraAction::Start { epoch, state } => self.start(key, &camera, epoch, &state),
-            // The models of all cameras are loaded already.
-            CameraAction::Warm { .. } => self.later(async_input(WorkerInput::Warmed { camera: key.clone() })),
-            CameraAction::Cool => {}
+            CameraAction::Warm { state } => self.warm(key, &camera, &state),
+            CameraAction::Cool => self.fleet.cool(&camera),
             CameraAction::Stop => self.stop(key),
             CameraAction::Hold => self.delivery.set_held(&camera, true),
             CameraAction::Resume => self.resume(key, &camera),
@@ -52,6 +51,21 @@ impl PoolTask {
         self.fleet.start_shared(configured.spec, configured.entries, SharedStart { epoch, checkpoint });
     }
 
+    /// Starts to read the camera, and reports when footage arrives. The models of all cameras are loaded already.
+    fn warm(&mut self, key: &CameraKey, camera: &CameraId, state: &CameraResumeState) {
+        let Some(configured) = self.config.camera(key) else { return };
+        let checkpoint = match read(state) {
+            Ok(checkpoint) => checkpoint,
+            Err(error) => return StateUnreadable { camera, error: &error }.emit(),
+        };
+        let Some(warmed) = self.fleet.warm(&configured.spec, checkpoint) else { return };
+        let input = WorkerInput::Warmed { camera: key.clone() };
+        self.later(async move {
+            warmed.await;
+            Some(input)
+        });
+    }
+
     /// Ends the camera after the current frame, and reports it when it has ended.
     fn stop(&mut self, key: &CameraKey) {
         let (running, stopped) =
@@ -84,10 +98,6 @@ impl PoolTask {
         self.fleet.drop_shared(camera);
         CameraLost { camera, why }.emit();
     }
-}
-
-async fn async_input(input: WorkerInput) -> Option<WorkerInput> {
-    Some(input)
 }
 
 /// Returns the state that the camera's item holds; `None`: nothing of the camera was decided yet.
