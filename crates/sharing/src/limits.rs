@@ -84,6 +84,9 @@ pub const BALANCE_BAND: u32 = 150;
 pub const BALANCE_CHECKS: u32 = 3;
 /// Maximum number of cameras that one worker gives or takes at once for the sake of balance.
 pub const MAX_BALANCE_MOVES: usize = 4;
+/// Interval between two cameras that a worker which does not keep up gives away. Its load is measured over a minute: all at once would
+/// empty it, and overload the next one.
+pub const OVERLOAD_MOVE_MS: u64 = 10_000;
 /// Highest share of a worker, in thousandths of its usable capacity.
 pub const MAX_SHARE: u32 = 1_200;
 /// Difference of shares, in thousandths, within which two workers count as equal.

@@ -284,7 +284,10 @@ impl CameraDuties {
     /// Takes the report that the camera has stopped and committed its last frame.
     pub(crate) fn stopped(&mut self, now_ms: u64, camera: &CameraKey) {
         let Some(CameraDuty::Running(duty)) = self.duties.get_mut(camera) else { return };
-        if let StopStage::Stopping(then) = std::mem::replace(&mut duty.stop, StopStage::Ending) {
+        // Otherwise it is the end of an earlier run of the camera.
+        if let StopStage::Stopping(then) = &duty.stop {
+            let then = then.clone();
+            duty.stop = StopStage::Ending;
             self.feed(now_ms, camera, OwnerInput::Stop(then));
         }
     }

@@ -147,7 +147,8 @@ pub struct Owner {
     has_strikes: bool,
     since_ms: u64,
     position_due_ms: u64,
-    away_since_ms: Option<u64>,
+    /// The time of the first and the last of the failures of a write in a row.
+    failing_ms: Option<(u64, u64)>,
     stop: Option<OwnerStop>,
     end: Option<OwnerEnd>,
 }
@@ -199,7 +200,7 @@ impl Owner {
             has_strikes: item.strikes > 0,
             since_ms: now_ms,
             position_due_ms: now_ms + half + spread(settings.camera.as_str(), item.epoch, half),
-            away_since_ms: None,
+            failing_ms: None,
             stop: None,
             end: None,
             settings,
@@ -238,8 +239,7 @@ impl Owner {
             None => self.strikes_due_ms(),
         };
         let stop = self.stop.as_ref().filter(|_| self.write.is_none()).map(|stop| stop.by_ms);
-        let away = self.away_since_ms.filter(|_| self.has_unfenced()).map(|since| since + TABLE_AWAY_MS);
-        [write, stop, away, self.sends.wake_at()].into_iter().flatten().min()
+        [write, stop, self.sends.wake_at()].into_iter().flatten().min()
     }
 
     /// Returns the epoch of the ownership, which belongs into each record.
@@ -280,7 +280,7 @@ impl Owner {
 
     fn written(&mut self, now_ms: u64, out: &mut Vec<OwnerOutput>) {
         let Some(WriteUnderWay { write, added, .. }) = self.write.take() else { return };
-        self.away_since_ms = None;
+        self.failing_ms = None;
         if write.then != OwnerAfter::Same {
             self.finish(OwnerEnd::Released, out);
             return;
@@ -316,7 +316,7 @@ impl Owner {
 
     fn keep(&mut self, out: &mut Vec<OwnerOutput>) {
         self.stop = None;
-        self.away_since_ms = None;
+        self.failing_ms = None;
         if let Some(WriteUnderWay { write, added, .. }) = self.write.take() {
             self.commits.put_back(OwnerCommit { state: write.state, records: added });
         }
@@ -328,7 +328,7 @@ impl Owner {
         under_way.failures = under_way.failures.saturating_add(1);
         let number = self.rev ^ spread(self.settings.camera.as_str(), 0, u64::MAX);
         under_way.retry_at_ms = Some(now_ms + retry_delay_ms(number, under_way.failures));
-        self.away_since_ms.get_or_insert(now_ms);
+        self.failing_ms = Some((self.failing_ms.map_or(now_ms, |(first, _)| first), now_ms));
     }
 
     fn set_spec(&mut self, spec: Arc<str>) {
@@ -346,15 +346,16 @@ impl Owner {
         if self.commits.admit_held(self.stored_totals()) {
             out.push(OwnerOutput::Resume);
         }
-        self.release_unfenced(now_ms);
+        self.release_unfenced();
         self.retry_write(now_ms, out);
         self.start_write(now_ms, out);
         self.start_send(now_ms, out);
     }
 
     /// Moves records to the sink whose write is not acknowledged, if the table is away and that is allowed.
-    fn release_unfenced(&mut self, now_ms: u64) {
-        let is_away = self.away_since_ms.is_some_and(|since| now_ms >= since + TABLE_AWAY_MS);
+    fn release_unfenced(&mut self) {
+        // By failures and not by the clock: a process that was suspended asks the table first.
+        let is_away = self.failing_ms.is_some_and(|(first, last)| last >= first + TABLE_AWAY_MS);
         let is_allowed =
             is_away && self.settings.when_away == WhenTableIsAway::Publish && self.stop.is_none();
         if !is_allowed && self.rules.write_ahead {
@@ -366,13 +367,6 @@ impl Owner {
         };
         records.extend(self.commits.take_records());
         self.sends.push_unfenced(records);
-    }
-
-    fn has_unfenced(&self) -> bool {
-        self.settings.when_away == WhenTableIsAway::Publish
-            && self.stop.is_none()
-            && (self.commits.has_records()
-                || self.write.as_ref().is_some_and(|write| !write.added.is_empty()))
     }
 
     fn retry_write(&mut self, now_ms: u64, out: &mut Vec<OwnerOutput>) {
@@ -466,7 +460,7 @@ impl Owner {
     #[cfg(test)]
     pub(crate) fn settle(&mut self) {
         self.sends.settle(1);
-        self.away_since_ms = None;
+        self.failing_ms = None;
         (self.since_ms, self.position_due_ms) = (0, 3);
         if let Some(write) = &mut self.write {
             write.failures = 0;

@@ -328,9 +328,12 @@ fn records_are_sent_unfenced_while_the_table_is_away_and_publish_is_set() {
     door.commit(1_500, 2..=2);
     assert!(door.sent.is_empty(), "not yet away");
     door.step(1_000 + TABLE_AWAY_MS, OwnerInput::Wake);
+    assert!(door.sent.is_empty(), "a process that was suspended asks the table first");
+    assert_eq!(std::mem::take(&mut door.writes), [first.clone()], "repeated unchanged");
+    door.step(1_001 + TABLE_AWAY_MS, OwnerInput::WriteFailed);
     assert_eq!(door.sent, [(vec![1, 2], false)]);
     door.step(3_100, OwnerInput::Sent { up_to: 2 });
-    door.step(5_000, OwnerInput::Wake);
+    door.step(6_000, OwnerInput::Wake);
     assert_eq!(door.writes, [first], "repeated unchanged");
     door.answer_all(5_001);
     assert_eq!((door.sent.len(), door.item.state.seq), (1, 1), "no record twice");

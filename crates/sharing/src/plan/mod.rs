@@ -24,14 +24,14 @@ use std::sync::Arc;
 use crate::balance::{BalanceInput, BalanceWatch};
 use crate::ids::{CameraKey, WorkerId};
 use crate::item::{CameraItem, ItemCall};
-use crate::limits::{LOADS_MS, MAX_BALANCE_MOVES, MAX_DRAIN_MOVES, MAX_GRANTS, REMOVED_MS};
+use crate::limits::{LOADS_MS, MAX_BALANCE_MOVES, MAX_DRAIN_MOVES, MAX_GRANTS, OVERLOAD_MOVE_MS, REMOVED_MS};
 use crate::members::{ConfigVersion, MemberPhase, MemberRow};
 use crate::placement::{CameraDemand, PlacementBoard, ResourceAmounts};
 use crate::table::{CameraLoads, TableAnswer, TableCall};
 pub use figures::PoolFigures;
 use orphans::Orphan;
 use picture::{demand_of, is_fit};
-use reads::AUDIT_STEP_MS;
+use reads::{AUDIT_STEP_MS, BULK_RETRY_MS};
 use rows::PlanRows;
 use view::CameraView;
 
@@ -75,7 +75,11 @@ pub(crate) struct PoolDirector {
     queue: VecDeque<(CameraKey, ItemCall)>,
     calls_under_way: usize,
     bulk_reads: usize,
+    /// The time before which no read of many items is made again.
+    bulk_retry_ms: u64,
     rows: PlanRows,
+    /// The time of the last offer of a camera of each worker.
+    overload_moves: BTreeMap<WorkerId, u64>,
     balance: BalanceWatch,
     plans_due_ms: Option<u64>,
     /// The time at which to plan again because an item has changed; more often than the members are read.
@@ -96,7 +100,9 @@ impl PoolDirector {
             queue: VecDeque::new(),
             calls_under_way: 0,
             bulk_reads: 0,
+            bulk_retry_ms: 0,
             rows: PlanRows::default(),
+            overload_moves: BTreeMap::new(),
             balance: BalanceWatch::default(),
             plans_due_ms: None,
             replan_due_ms: None,
@@ -129,6 +135,7 @@ impl PoolDirector {
     /// Plans by the members as they are now. Call it after each read of the members, and after an expulsion.
     pub(crate) fn plan(&mut self, now_ms: u64, members: &BTreeMap<WorkerId, MemberRow>) {
         self.members.clone_from(members);
+        self.overload_moves.retain(|worker, _| members.contains_key(worker));
         if !self.is_informed() {
             return;
         }
@@ -137,7 +144,7 @@ impl PoolDirector {
         if !orphans.is_empty() || !movers.is_empty() || now_ms >= self.balance.next_check_ms() {
             let mut board = self.board();
             self.grant_orphans(now_ms, orphans, &mut board);
-            self.offer_movers(movers, &mut board);
+            self.offer_movers(now_ms, movers, &mut board);
             self.offer_for_balance(now_ms, &board);
         }
         self.plans_due_ms.get_or_insert(now_ms);
@@ -149,7 +156,7 @@ impl PoolDirector {
             let members = std::mem::take(&mut self.members);
             self.plan(now_ms, &members);
         }
-        let mut calls = self.read_unknown();
+        let mut calls = self.read_unknown(now_ms);
         calls.extend(self.read_offers(now_ms));
         calls.extend(self.audit(now_ms));
         if now_ms >= self.loads_due_ms {
@@ -172,7 +179,8 @@ impl PoolDirector {
     pub(crate) fn wake_at(&self) -> u64 {
         let offers = self.cameras.values().filter_map(|view| view.offer.as_ref());
         let offers = offers.map(|offer| offer.read_due_ms).min();
-        [offers, self.replan_due_ms, self.plans_due_ms.filter(|_| self.is_informed())]
+        let unknown = (!self.is_informed() && self.bulk_reads == 0).then_some(self.bulk_retry_ms);
+        [offers, unknown, self.replan_due_ms, self.plans_due_ms.filter(|_| self.is_informed())]
             .into_iter()
             .flatten()
             .fold(self.audit_due_ms.min(self.loads_due_ms), u64::min)
@@ -183,6 +191,7 @@ impl PoolDirector {
     #[cfg(test)]
     pub(crate) fn settle(&mut self) {
         (self.audit_due_ms, self.loads_due_ms) = (u64::MAX, u64::MAX);
+        (self.bulk_retry_ms, self.overload_moves) = (0, BTreeMap::new());
         self.balance = BalanceWatch::suspended();
         self.plans_due_ms = self.plans_due_ms.map(|_| 1);
         self.replan_due_ms = None;
@@ -230,7 +239,10 @@ impl PoolDirector {
                 view.is_being_read = false;
             }
         }
-        let TableAnswer::Items(items) = answer else { return };
+        let TableAnswer::Items(items) = answer else {
+            self.bulk_retry_ms = now_ms + BULK_RETRY_MS;
+            return;
+        };
         for (camera, item) in items {
             self.note_item(now_ms, camera, item);
         }
@@ -333,18 +345,29 @@ impl PoolDirector {
         (orphans, movers)
     }
 
-    fn offer_movers(&mut self, movers: Vec<CameraKey>, board: &mut PlacementBoard) {
+    /// Returns the number of cameras that a worker may give away at once. One that does not keep up gives one, and sees first whether
+    /// that helps: its load is measured over a minute.
+    fn max_moves(&self, now_ms: u64, owner: &WorkerId) -> usize {
+        let Some(row) = self.members.get(owner) else { return MAX_BALANCE_MOVES };
+        let moved_ms = self.overload_moves.get(owner);
+        match row.phase {
+            MemberPhase::Draining => MAX_DRAIN_MOVES,
+            _ if !row.is_overloaded => MAX_BALANCE_MOVES,
+            _ => usize::from(moved_ms.is_none_or(|moved_ms| now_ms >= moved_ms + OVERLOAD_MOVE_MS)),
+        }
+    }
+
+    fn offer_movers(&mut self, now_ms: u64, movers: Vec<CameraKey>, board: &mut PlacementBoard) {
         let mut moving = self.moving();
         for camera in movers {
             let Some((owner, demand)) = self.owner_and_demand(&camera) else { continue };
-            let is_draining = self.members.get(&owner).is_some_and(|row| row.phase == MemberPhase::Draining);
-            let max = if is_draining { MAX_DRAIN_MOVES } else { MAX_BALANCE_MOVES };
             let under_way = moving.entry(owner.clone()).or_default();
-            if *under_way >= max {
+            if *under_way >= self.max_moves(now_ms, &owner) {
                 continue;
             }
             if let Some(next) = self.choose_next(board, &owner, &demand) {
                 *under_way += 1;
+                self.overload_moves.insert(owner.clone(), now_ms);
                 board.remove(&owner, &demand);
                 board.add(&next, &demand);
                 self.queue_offer(&camera, &owner, next);

@@ -42,7 +42,18 @@ impl PoolDirector {
         }
         self.grant_to_next_owners(&mut orphans, board);
         let demands: Vec<_> = orphans.iter().map(|orphan| &orphan.demand).collect();
-        let placed: BTreeMap<_, _> = board.place(&demands).placed.into_iter().collect();
+        let placement = board.place(&demands);
+        let mut placed: BTreeMap<_, _> = placement.placed.into_iter().collect();
+        // Workers that do not keep up get them only if no other has room: late is better than blind.
+        let left = demands.iter().filter(|demand| placement.unplaced.contains(&demand.camera)).copied();
+        let left: Vec<_> = left.collect();
+        if !left.is_empty() {
+            let mut board = self.board_with_overloaded();
+            for demand in &demands {
+                placed.get(&demand.camera).into_iter().for_each(|worker| board.add(worker, demand));
+            }
+            placed.extend(board.place(&left).placed);
+        }
         // The most important cameras first, since only some grants are under way at once.
         orphans.sort_by_key(|orphan| (orphan.demand.priority, orphan.camera.clone()));
         for orphan in &orphans {

@@ -19,6 +19,15 @@ impl PoolDirector {
 
     /// Returns the workers and their loads, with cameras on their way at the worker that gets them.
     pub(super) fn board(&self) -> PlacementBoard {
+        self.board_of(|row| row.phase == MemberPhase::Ready && !row.is_overloaded)
+    }
+
+    /// Returns the same board with the workers open that do not keep up.
+    pub(super) fn board_with_overloaded(&self) -> PlacementBoard {
+        self.board_of(|row| row.phase == MemberPhase::Ready)
+    }
+
+    fn board_of(&self, is_open: impl Fn(&MemberRow) -> bool) -> PlacementBoard {
         let room = |row: &MemberRow| WorkerRoom {
             capacity: row.capacity,
             load: ResourceAmounts::default(),
@@ -26,7 +35,7 @@ impl PoolDirector {
             zone: row.zone.clone(),
             reads: row.reads.clone(),
             generation: row.generation,
-            is_closed: row.phase != MemberPhase::Ready || row.is_overloaded,
+            is_closed: !is_open(row),
         };
         let members = self.members.iter().filter(|(_, row)| row.phase != MemberPhase::Joining);
         let mut board =

@@ -5,14 +5,19 @@ use crate::ids::CameraKey;
 use crate::limits::{AUDIT_MS, MAX_ITEMS_PER_READ, MOVE_READ_MS};
 use crate::table::TableCall;
 
+/// Delay after a failed read of many items.
+pub(super) const BULK_RETRY_MS: u64 = 500;
 /// Number of reads of many items under way.
 const MAX_BULK_READS: usize = 4;
 /// Interval between two parts of the audit.
 pub(super) const AUDIT_STEP_MS: u64 = 10_000;
 
 impl PoolDirector {
-    pub(super) fn read_unknown(&mut self) -> Vec<TableCall> {
+    pub(super) fn read_unknown(&mut self, now_ms: u64) -> Vec<TableCall> {
         let mut calls = Vec::new();
+        if now_ms < self.bulk_retry_ms {
+            return calls;
+        }
         while self.bulk_reads < MAX_BULK_READS {
             let unknown =
                 self.cameras.iter_mut().filter(|(_, view)| view.item.is_none() && !view.is_being_read);

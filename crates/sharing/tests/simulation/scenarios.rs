@@ -169,8 +169,13 @@ fn a_worker_that_does_not_keep_up_loses_its_cameras() {
     run_for(&mut world, 20);
     let camera = world.cameras().swap_remove(0);
     let slow = world.runner(&camera).unwrap();
+    let count =
+        |world: &World| world.cameras().iter().filter(|camera| world.runner(camera) == Some(slow)).count();
+    let before = count(&world);
     world.set_load(slow, true);
-    run_for(&mut world, 30);
+    run_for(&mut world, 12);
+    assert_eq!(before - count(&world), 2, "one after the other");
+    run_for(&mut world, 60);
     assert!(world.cameras().iter().all(|camera| world.runner(camera).is_some_and(|worker| worker != slow)));
     assert_eq!(world.verdict.repeats, 0);
 }
@@ -225,7 +230,7 @@ fn a_worker_that_does_not_release_its_cameras_loses_them_by_force() {
     world.set_load(slow, true);
     run_for(&mut world, 12);
     assert_eq!(world.runner(&camera), Some(slow), "not before the time of a hand-over is over");
-    run_for(&mut world, 60);
+    run_for(&mut world, 120);
     assert!(world.cameras().iter().all(|camera| world.runner(camera).is_some_and(|worker| worker != slow)));
     assert!(world.verdict.faults.is_empty(), "{:?}", world.verdict.faults);
 }
