@@ -153,7 +153,10 @@ impl Service {
             service.stop().await;
             return Err(error);
         }
-        service.board.ready();
+        // A worker of a pool is ready once it has joined.
+        if service.settings.sharing.is_none() {
+            service.board.ready();
+        }
         ServiceReady { cameras: service.settings.cameras.len(), http: service.http.local_addr() }.emit();
         Ok(service)
     }

@@ -97,7 +97,8 @@ impl EventOutbox {
         let shared = shared.map(|((requests, cameras), adopter)| {
             let gauge = Arc::new(SinkGauge::new(TABLES_GAUGE, false, 0, Arc::clone(&changed)));
             let (progress, store, changed) = (Arc::clone(&progress), store.clone(), Arc::clone(&changed));
-            Arc::new(SharedDelivery { cameras, adopter, progress, store, requests, changed, gauge })
+            let failing = Mutex::default();
+            Arc::new(SharedDelivery { cameras, adopter, progress, store, requests, changed, gauge, failing })
         });
         Ok(Self {
             snapshots: spec.sinks.registry.snapshots(),

@@ -21,6 +21,12 @@ impl NewRecord {
         &self.event
     }
 
+    /// Returns the bytes that the record takes in memory.
+    pub(super) fn len_bytes(&self) -> usize {
+        let pictures: usize = self.entry.attachments.iter().map(bytes::Bytes::len).sum();
+        self.entry.payload.len() + pictures
+    }
+
     /// Returns the record as no sink has accepted it yet.
     pub(super) fn unaccepted(&self) -> UnacceptedRecord {
         let Self { event, entry, sinks } = self;

@@ -11,6 +11,10 @@ use super::route::Route;
 use crate::checkpoint::Checkpoint;
 use crate::media::CameraId;
 
+/// Bytes of a camera's records and pictures in memory beyond which the camera waits: while a data stream does not answer, they wait
+/// for their turn.
+const MAX_WAITING_BYTES: usize = 8 << 20;
+
 /// The cameras that this worker owns.
 #[derive(Debug, Default)]
 pub(super) struct SharedCameras(Mutex<HashMap<CameraId, SharedCamera>>);
@@ -19,8 +23,11 @@ pub(super) struct SharedCameras(Mutex<HashMap<CameraId, SharedCamera>>);
 struct SharedCamera {
     owned: OwnedCamera,
     held: watch::Sender<bool>,
+    is_held_by_owner: bool,
     /// By `seq` the records that the owner has and that have not come back to be sent. The owner holds the camera when they are many.
     waiting: BTreeMap<u64, NewRecord>,
+    /// Bytes of `waiting`.
+    bytes: usize,
 }
 
 /// A camera that this worker owns.
@@ -30,6 +37,8 @@ pub(super) struct OwnedCamera {
     pub(super) route: Arc<Route>,
     /// `true` while no commit is taken.
     pub(super) held: watch::Receiver<bool>,
+    /// Cancelled when the camera is to stop: a commit that would have to wait is given up.
+    pub(super) stopping: CancellationToken,
     /// Cancelled when another worker owns the camera, or none.
     pub(super) ended: CancellationToken,
     /// The newest state that the owner has taken.
@@ -42,6 +51,13 @@ impl Drop for SharedCamera {
     }
 }
 
+impl SharedCamera {
+    fn update_hold(&self) {
+        let is_held = self.is_held_by_owner || self.bytes > MAX_WAITING_BYTES;
+        self.held.send_if_modified(|held| std::mem::replace(held, is_held) != is_held);
+    }
+}
+
 impl SharedCameras {
     pub(super) fn insert(
         &self,
@@ -51,8 +67,10 @@ impl SharedCameras {
         checkpoint: Option<Checkpoint>,
     ) {
         let (held, receiver) = watch::channel(false);
-        let owned = OwnedCamera { epoch, route, held: receiver, ended: CancellationToken::new(), checkpoint };
-        self.lock().insert(camera.clone(), SharedCamera { owned, held, waiting: BTreeMap::new() });
+        let [stopping, ended] = [(); 2].map(|()| CancellationToken::new());
+        let owned = OwnedCamera { epoch, route, held: receiver, stopping, ended, checkpoint };
+        let (is_held_by_owner, waiting, bytes) = (false, BTreeMap::new(), 0);
+        self.lock().insert(camera.clone(), SharedCamera { owned, held, is_held_by_owner, waiting, bytes });
     }
 
     pub(super) fn remove(&self, camera: &CameraId) {
@@ -65,21 +83,46 @@ impl SharedCameras {
     }
 
     pub(super) fn set_held(&self, camera: &CameraId, is_held: bool) {
-        if let Some(shared) = self.lock().get(camera) {
-            shared.held.send_replace(is_held);
+        if let Some(shared) = self.lock().get_mut(camera) {
+            shared.is_held_by_owner = is_held;
+            shared.update_hold();
+        }
+    }
+
+    /// Has commits given up that would have to wait, or lets them wait again.
+    pub(super) fn set_stopping(&self, camera: &CameraId, is_stopping: bool) {
+        let mut cameras = self.lock();
+        let Some(shared) = cameras.get_mut(camera) else { return };
+        if is_stopping {
+            shared.owned.stopping.cancel();
+        } else {
+            shared.owned.stopping = CancellationToken::new();
         }
     }
 
     /// Keeps records until they come back to be sent.
     pub(super) fn keep(&self, camera: &CameraId, epoch: u64, records: Vec<NewRecord>) {
-        if let Some(shared) = self.lock().get_mut(camera).filter(|shared| shared.owned.epoch == epoch) {
-            shared.waiting.extend(records.into_iter().map(|record| (record.event.seq, record)));
+        let mut cameras = self.lock();
+        let Some(shared) = cameras.get_mut(camera).filter(|shared| shared.owned.epoch == epoch) else {
+            return;
+        };
+        for record in records {
+            shared.bytes += record.len_bytes();
+            if let Some(before) = shared.waiting.insert(record.event.seq, record) {
+                shared.bytes -= before.len_bytes();
+            }
         }
+        shared.update_hold();
     }
 
     /// Removes and returns the record with this `seq`.
     pub(super) fn take(&self, camera: &CameraId, seq: u64) -> Option<NewRecord> {
-        self.lock().get_mut(camera)?.waiting.remove(&seq)
+        let mut cameras = self.lock();
+        let shared = cameras.get_mut(camera)?;
+        let record = shared.waiting.remove(&seq)?;
+        shared.bytes -= record.len_bytes();
+        shared.update_hold();
+        Some(record)
     }
 
     /// Notes the state that the owner has taken.

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -222,12 +223,25 @@ impl Fleet {
         self.members.push(Member { spec, tokens, task });
     }
 
-    /// Ends a shared camera after the current frame and returns its task; `None`: it does not run. Its row stays on the board.
-    pub(super) fn halt(&mut self, id: &str) -> Option<JoinHandle<()>> {
+    /// Ends a shared camera after the current frame and returns its end; `None`: it does not run. Its row stays on the board.
+    pub(super) fn halt(&mut self, id: &str) -> Option<oneshot::Receiver<()>> {
         let at = self.members.iter().position(|member| member.spec.id.as_str() == id)?;
         let member = self.members.remove(at);
         member.tokens.end_now();
-        Some(member.task)
+        let (ended, end) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            // The panic hook has logged a panic of it.
+            let _ended = member.task.await;
+            // The receiver is gone where the camera has moved meanwhile.
+            let _heard = ended.send(());
+        });
+        self.leave(Member { task, ..member });
+        Some(end)
+    }
+
+    /// Shows a shared camera that cannot run, with the reason.
+    pub(super) fn show_down(&self, spec: &CameraSpec, error: &dyn std::error::Error) {
+        self.starter.board.add_camera(&spec.id, &spec.stream).down(error.to_string(), None);
     }
 
     /// Ends a shared camera that this worker owns no longer, and removes it from the board.

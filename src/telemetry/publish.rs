@@ -429,6 +429,23 @@ impl CameraTakenOver<'_> {
     }
 }
 
+/// Records of a shared camera could not be taken in for the sinks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SharedSendFailed<'a> {
+    /// The camera.
+    pub(crate) camera: &'a CameraId,
+    /// The cause.
+    pub(crate) error: &'a dyn std::error::Error,
+}
+
+impl SharedSendFailed<'_> {
+    /// Logs it.
+    pub(crate) fn emit(self) {
+        let Self { camera, error } = self;
+        tracing::error!(stage = "publish", %camera, %error, "records not sent: tried again, they are in the table of positions");
+    }
+}
+
 /// Waiting records were left to the process that took their camera over.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RecordsLeft<'a> {

@@ -50,12 +50,34 @@ impl Worker {
 
     /// Commits an event in the background.
     async fn commit(&self, epoch: u64, number: u64, on_full: impl FnOnce() + Send + 'static) -> Committing {
-        let offered = FrameEvents { epoch: Some(epoch), ..pending(event("front", number), &route()) };
+        self.commit_event(epoch, event("front", number), on_full).await
+    }
+
+    async fn commit_event(
+        &self,
+        epoch: u64,
+        event: Event,
+        on_full: impl FnOnce() + Send + 'static,
+    ) -> Committing {
+        let number = event.seq;
+        let offered = FrameEvents { epoch: Some(epoch), ..pending(event, &route()) };
         let packed = self.outbox.pack(offered).await.unwrap();
         let checkpoint = event::checkpoint(Some(number), number);
         let commit = CameraCommit { camera: front(), epoch: Some(epoch), checkpoint, events: packed.events };
         let outbox = Arc::clone(&self.outbox);
         tokio::spawn(async move { outbox.commit(commit, on_full).await })
+    }
+
+    /// Commits an event whose record has 900 KiB: a data stream takes 1 MiB.
+    async fn commit_large(
+        &self,
+        epoch: u64,
+        number: u64,
+        on_full: impl FnOnce() + Send + 'static,
+    ) -> Committing {
+        let mut large = event("front", number);
+        large.payload.label = "x".repeat(900 << 10);
+        self.commit_event(epoch, large, on_full).await
     }
 
     /// Answers the next request, and returns its records.
@@ -73,7 +95,7 @@ impl Worker {
         records
     }
 
-    fn send(&self, epoch: u64, records: &[PendingRecord], is_fenced: bool) -> JoinHandle<bool> {
+    fn send(&self, epoch: u64, records: &[PendingRecord], is_fenced: bool) -> JoinHandle<Option<u64>> {
         let (delivery, records) = (Arc::clone(self.delivery()), records.to_vec());
         tokio::spawn(async move { delivery.send(&front(), epoch, records, is_fenced).await })
     }
@@ -113,10 +135,10 @@ async fn a_record_reaches_the_sinks_only_when_its_owner_sends_it() {
     worker.until_queued(0).await;
     assert_eq!(delivered(&kinesis).await, [], "the owner has not written it ahead yet");
     assert_eq!(worker.delivery().checkpoint(&front()), Some(event::checkpoint(Some(1), 1)));
-    assert!(worker.send(4, &ahead, true).await.unwrap());
+    assert_eq!(worker.send(4, &ahead, true).await.unwrap(), Some(1));
     assert_eq!(delivered(&kinesis).await, [with_epoch(1, 4)]);
     let ahead = worker.written_ahead(4, 2).await;
-    assert!(worker.send(4, &ahead, false).await.unwrap());
+    assert_eq!(worker.send(4, &ahead, false).await.unwrap(), Some(2));
     let unfenced = Event { fenced: Some(false), ..with_epoch(2, 4) };
     assert_eq!(delivered(&kinesis).await, [with_epoch(1, 4), unfenced]);
 }
@@ -133,14 +155,14 @@ async fn records_that_wait_for_the_data_stream_are_dropped_when_their_camera_mov
     let sending = worker.send(1, &ahead, true);
     worker.until_queued(1).await;
     worker.delivery().end(&front());
-    assert!(!sending.await.unwrap(), "the next owner has the record in the camera's item");
-    assert!(!worker.send(1, &ahead, true).await.unwrap(), "the camera is not of this worker");
+    assert_eq!(sending.await.unwrap(), None, "the next owner has the record in the camera's item");
+    assert_eq!(worker.send(1, &ahead, true).await.unwrap(), None, "the camera is not of this worker");
     proxy.clear();
     worker.until_queued(0).await;
     assert_eq!(delivered(&kinesis).await, []);
     // It comes back, with the record that no sink has.
     worker.own(3);
-    assert!(worker.send(3, &ahead, true).await.unwrap());
+    assert_eq!(worker.send(3, &ahead, true).await.unwrap(), Some(1));
     assert_eq!(delivered(&kinesis).await, [with_epoch(1, 1)], "as it was written ahead");
     proxy.stop().await;
 }
@@ -158,12 +180,59 @@ async fn after_a_restart_records_for_the_data_stream_are_left_to_the_next_owner(
     worker.until_queued(1).await;
     worker.outbox.flush(std::time::Duration::ZERO).await;
     worker.delivery().end(&front());
-    assert!(!sending.await.unwrap());
+    assert_eq!(sending.await.unwrap(), None);
     drop(worker);
     let again = Worker::start(folder.path(), &moto.url).await;
     again.until_queued(0).await;
     assert_eq!(delivered(&kinesis).await, []);
     proxy.stop().await;
+}
+
+#[tokio::test]
+async fn pictures_in_memory_are_bounded_while_the_data_stream_does_not_answer() {
+    let (moto, kinesis) = services().await;
+    let proxy = FaultProxy::start(&moto.url).await;
+    proxy.rule(AwsService::Kinesis, Mishap::Unavailable, None);
+    let folder = tempfile::tempdir().unwrap();
+    let mut worker = Worker::start(folder.path(), &proxy.url).await;
+    worker.own(1);
+    let mut ahead = vec![worker.written_ahead(1, 1).await];
+    let sending = worker.send(1, &ahead[0], true);
+    worker.until_queued(1).await;
+    let (asked, waits) = oneshot::channel();
+    // With the tenth they are more than 8 MiB.
+    for number in 2..12 {
+        let committing = worker.commit_large(1, number, || ()).await;
+        ahead.push(worker.answer(Ok(())).await);
+        committing.await.unwrap().unwrap();
+    }
+    let waiting = worker.commit_large(1, 12, move || asked.send(()).unwrap()).await;
+    waits.await.unwrap();
+    proxy.clear();
+    assert_eq!(sending.await.unwrap(), Some(1));
+    let rest = ahead[1..].concat();
+    assert_eq!(worker.send(1, &rest, true).await.unwrap(), Some(11));
+    assert_eq!(worker.answer(Ok(())).await.len(), 1, "there is room again");
+    waiting.await.unwrap().unwrap();
+    assert_eq!(delivered(&kinesis).await.len(), 11);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_is_no_end_of_the_camera() {
+    let (moto, kinesis) = services().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut worker = Worker::start(folder.path(), &moto.url).await;
+    worker.own(1);
+    let damaged = PendingRecord { seq: 1, id: "e".into(), body: b"{}".as_slice().into() };
+    assert_eq!(
+        worker.send(1, &[damaged], true).await.unwrap(),
+        Some(0),
+        "answered, so that it is tried again"
+    );
+    let ahead = worker.written_ahead(1, 1).await;
+    assert_eq!(worker.send(1, &ahead, true).await.unwrap(), Some(1));
+    assert_eq!(delivered(&kinesis).await.len(), 1);
 }
 
 #[tokio::test]
@@ -190,6 +259,15 @@ async fn a_camera_on_hold_waits_and_one_that_moved_ends() {
     worker.own(3);
     let ended = ended.await.unwrap();
     assert!(matches!(ended, Err(OfferError::Moved { .. })), "an earlier run of the camera: {ended:?}");
+    worker.delivery().set_held(&front(), true);
+    let (asked, waits) = oneshot::channel();
+    let stopped = worker.commit(3, 2, move || asked.send(()).unwrap()).await;
+    waits.await.unwrap();
+    worker.delivery().set_stopping(&front(), true);
+    let stopped = stopped.await.unwrap();
+    assert!(matches!(stopped, Err(OfferError::Moved { .. })), "a camera on hold stops at once: {stopped:?}");
+    worker.delivery().set_stopping(&front(), false);
+    worker.delivery().set_held(&front(), false);
     let refused = worker.commit(3, 2, || ()).await;
     worker.answer(Err(CommitRejection::Stopped)).await;
     assert!(matches!(refused.await.unwrap(), Err(OfferError::Moved { .. })));

@@ -41,24 +41,22 @@ impl SharedDelivery {
     ) -> Result<Vec<Event>, OfferError> {
         let CameraCommit { camera, epoch: _, checkpoint, events: records } = commit;
         let for_owner = self.owner_commit(&camera, &checkpoint, &records)?;
-        let events = records.iter().map(|record| record.event.clone()).collect();
-        // Before the owner has them, since they may come back at once.
-        self.cameras.keep(&camera, owned.epoch, records);
-        let mut on_full = Some(on_full);
+        let events: Vec<Event> = records.iter().map(|record| record.event.clone()).collect();
+        let (mut records, mut on_full) = (records, Some(on_full));
         loop {
-            if *owned.held.borrow()
-                && let Some(on_full) = on_full.take()
-            {
-                on_full();
+            self.free(&mut owned, &camera, || on_full.take().into_iter().for_each(|on_full| on_full()))
+                .await?;
+            // Before the owner has them, since they may come back at once.
+            self.cameras.keep(&camera, owned.epoch, records);
+            let answer = self.request(&camera, owned.epoch, for_owner.clone()).await;
+            if let Ok(Ok(())) = answer {
+                break;
             }
-            // An error means that the camera has ended.
-            if owned.held.wait_for(|is_held| !is_held).await.is_err() {
-                return Err(OfferError::Moved { camera: camera.to_string() });
-            }
-            match self.request(&camera, owned.epoch, for_owner.clone()).await? {
-                Ok(()) => break,
-                Err(CommitRejection::Held) => {}
-                Err(CommitRejection::Stopped) => {
+            records = events.iter().filter_map(|event| self.cameras.take(&camera, event.seq)).collect();
+            match answer? {
+                // The owner holds the camera from here on.
+                Err(CommitRejection::Held) if !owned.stopping.is_cancelled() => {}
+                Ok(()) | Err(CommitRejection::Held | CommitRejection::Stopped) => {
                     return Err(OfferError::Moved { camera: camera.to_string() });
                 }
                 Err(why) => {
@@ -68,6 +66,25 @@ impl SharedDelivery {
         }
         self.cameras.committed(&camera, owned.epoch, checkpoint);
         Ok(events)
+    }
+
+    /// Waits until the camera may commit; calls `on_full` before it does.
+    ///
+    /// # Errors
+    /// The camera has ended, or is to stop meanwhile: its next owner makes the events.
+    async fn free(
+        &self,
+        owned: &mut OwnedCamera,
+        camera: &CameraId,
+        on_full: impl FnOnce(),
+    ) -> Result<(), OfferError> {
+        if *owned.held.borrow() {
+            on_full();
+        }
+        let stopping = owned.stopping.clone();
+        let free = stopping.run_until_cancelled(owned.held.wait_for(|is_held| !is_held));
+        let is_free = free.await.is_some_and(|free| free.is_ok());
+        if is_free { Ok(()) } else { Err(OfferError::Moved { camera: camera.to_string() }) }
     }
 
     /// Asks the owner to take a commit, and returns its answer.

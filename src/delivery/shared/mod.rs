@@ -13,7 +13,7 @@
 mod commit;
 mod send;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, mpsc};
 
@@ -38,6 +38,8 @@ pub struct SharedDelivery {
     pub(super) changed: Arc<Notify>,
     /// The state of the tables.
     pub(super) gauge: Arc<SinkGauge>,
+    /// The kind of call on the tables that failed last, until one of this kind succeeds.
+    pub(super) failing: Mutex<Option<&'static str>>,
 }
 
 impl SharedDelivery {
@@ -52,6 +54,7 @@ impl SharedDelivery {
     pub fn end(&self, camera: &CameraId) {
         self.cameras.remove(camera);
         self.progress.disown(camera);
+        self.adopter.unpictured.set(camera, Vec::new());
         // The sinks drop what is not theirs any more with their next round.
         self.changed.notify_waiters();
     }
@@ -59,6 +62,11 @@ impl SharedDelivery {
     /// Holds a camera's commits, or lets them pass again.
     pub fn set_held(&self, camera: &CameraId, is_held: bool) {
         self.cameras.set_held(camera, is_held);
+    }
+
+    /// Has commits of a camera given up that would have to wait, because the camera is to stop, or lets them wait again.
+    pub fn set_stopping(&self, camera: &CameraId, is_stopping: bool) {
+        self.cameras.set_stopping(camera, is_stopping);
     }
 
     /// Returns the epoch under which this worker owns the camera.
@@ -73,11 +81,20 @@ impl SharedDelivery {
         self.cameras.get(camera)?.checkpoint
     }
 
-    /// Records the outcome of a call on the tables; `Err`: code and text for people.
-    pub fn table_answered(&self, outcome: Result<(), (&str, &str)>) {
+    /// Records the outcome of a call of this kind on the tables; `Err`: code and text for people. The tables count as failing until a
+    /// call of the kind succeeds that failed last.
+    pub fn table_answered(&self, kind: &'static str, outcome: Result<(), (&str, &str)>) {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {
-            Ok(()) => self.gauge.works(),
-            Err((code, text)) => self.gauge.failing(code, text, 1),
+            Ok(()) if failing.is_none_or(|failing| failing == kind) => {
+                *failing = None;
+                self.gauge.works();
+            }
+            Ok(()) => {}
+            Err((code, text)) => {
+                *failing = Some(kind);
+                self.gauge.failing(code, text, 1);
+            }
         }
     }
 }

@@ -11,10 +11,11 @@ use crate::delivery::outbox_error::OfferError;
 use crate::delivery::positions::AheadRecord;
 use crate::delivery::shared_cameras::OwnedCamera;
 use crate::media::CameraId;
+use crate::telemetry::publish as telemetry;
 
 impl SharedDelivery {
-    /// Takes records into the outbox, and waits until each required sink has accepted all of them. `false`: the camera's ownership
-    /// has ended meanwhile, or the service stops.
+    /// Takes records into the outbox, and waits until each required sink has accepted all of them. Returns the number of the last
+    /// accepted record: 0 after an error, which is logged; `None`: the camera's ownership has ended meanwhile.
     ///
     /// `is_fenced`: `false` if a record is possibly not in the camera's item, which the record then says.
     pub async fn send(
@@ -23,17 +24,26 @@ impl SharedDelivery {
         epoch: u64,
         records: Vec<PendingRecord>,
         is_fenced: bool,
-    ) -> bool {
-        let Some(owned) = self.cameras.get(camera).filter(|owned| owned.epoch == epoch) else { return false };
+    ) -> Option<u64> {
+        let owned = self.cameras.get(camera).filter(|owned| owned.epoch == epoch)?;
+        let up_to = records.last().map_or(0, |record| record.seq);
         let sending = async {
-            let up_to = records.last().map_or(0, |record| record.seq);
             self.take_in(camera, &owned, records, is_fenced).await?;
             self.accepted(camera, up_to).await;
             Ok::<(), OfferError>(())
         };
-        let is_sent = matches!(owned.ended.run_until_cancelled(sending).await, Some(Ok(())));
+        let sent = owned.ended.run_until_cancelled(sending).await?;
         // The records of a camera that ends are given up, and nothing is waited for any more.
-        is_sent && !owned.ended.is_cancelled()
+        if owned.ended.is_cancelled() {
+            return None;
+        }
+        match sent {
+            Ok(()) => Some(up_to),
+            Err(error) => {
+                telemetry::SharedSendFailed { camera, error: &error }.emit();
+                Some(0)
+            }
+        }
     }
 
     async fn take_in(
@@ -62,9 +72,13 @@ impl SharedDelivery {
         if !is_fenced {
             entries.iter_mut().for_each(|entry| entry.payload = unfenced(&entry.payload));
         }
-        let source = camera.as_str().to_owned();
-        let commit = ::outbox::OutboxCommit { source, checkpoint: None, entries, urgent: true };
-        self.store.commit(commit).await.map_err(|refused| OfferError::of(refused, camera))
+        // One commit each: together, pictures of several frames may be more than a commit takes.
+        for entry in entries {
+            let (source, entries) = (camera.as_str().to_owned(), vec![entry]);
+            let commit = ::outbox::OutboxCommit { source, checkpoint: None, entries, urgent: true };
+            self.store.commit(commit).await.map_err(|refused| OfferError::of(refused, camera))?;
+        }
+        Ok(())
     }
 
     /// Waits until each required sink has accepted the camera's records up to `seq`.

@@ -17,15 +17,14 @@ impl PoolTask {
             CameraAction::Start { epoch, state } => self.start(key, &camera, epoch, &state),
             CameraAction::Warm { state } => self.warm(key, &camera, &state),
             CameraAction::Cool => self.fleet.cool(&camera),
-            CameraAction::Stop => self.stop(key),
+            CameraAction::Stop => self.stop(key, &camera),
             CameraAction::Hold => self.delivery.set_held(&camera, true),
             CameraAction::Resume => self.resume(key, &camera),
             CameraAction::Send { epoch, records, is_fenced } => {
                 let (delivery, key) = (Arc::clone(&self.delivery), key.clone());
-                let up_to = records.last().map_or(0, |record| record.seq);
                 self.later(async move {
-                    let is_sent = delivery.send(&camera, epoch, records, is_fenced).await;
-                    is_sent.then_some(WorkerInput::Sent { camera: key, epoch, up_to })
+                    let up_to = delivery.send(&camera, epoch, records, is_fenced).await?;
+                    Some(WorkerInput::Sent { camera: key, epoch, up_to })
                 });
             }
             // Only the answer to a commit is rejected, which `take_request` takes.
@@ -43,7 +42,10 @@ impl PoolTask {
         let Some(configured) = self.config.camera(key).cloned() else { return };
         let checkpoint = match read(state) {
             Ok(checkpoint) => checkpoint,
-            Err(error) => return StateUnreadable { camera, error: &error }.emit(),
+            Err(error) => {
+                StateUnreadable { camera, error: &error }.emit();
+                return self.fleet.show_down(&configured.spec, &error);
+            }
         };
         CameraGained { camera, epoch }.emit();
         let route = Arc::new(configured.spec.route.clone());
@@ -67,12 +69,13 @@ impl PoolTask {
     }
 
     /// Ends the camera after the current frame, and reports it when it has ended.
-    fn stop(&mut self, key: &CameraKey) {
+    fn stop(&mut self, key: &CameraKey, camera: &CameraId) {
+        self.delivery.set_stopping(camera, true);
         let (running, stopped) =
             (self.fleet.halt(key.as_str()), WorkerInput::Stopped { camera: key.clone() });
         self.later(async move {
             if let Some(running) = running {
-                // The panic hook has logged a panic of it.
+                // An error means that its task panicked, and has ended.
                 let _ended = running.await;
             }
             Some(stopped)
@@ -82,6 +85,7 @@ impl PoolTask {
     /// Lets a camera decide again; one that has ended is started where it ended.
     fn resume(&mut self, key: &CameraKey, camera: &CameraId) {
         self.delivery.set_held(camera, false);
+        self.delivery.set_stopping(camera, false);
         if self.fleet.has(key.as_str()) {
             return;
         }

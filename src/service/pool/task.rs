@@ -18,6 +18,7 @@ use ::sharing::{
 use super::config::ConfiguredCamera;
 use super::load::{LoadMeter, capacity};
 use super::{PoolCommand, PoolParts, SharedConfig};
+use crate::aws::AwsFailure;
 use crate::base::{clean_text, epoch_ms, host_name, process_cpu_time};
 use crate::checkpoint::Checkpoint;
 use crate::delivery::{OwnerCommitRequest, SharedDelivery};
@@ -39,6 +40,8 @@ type AnsweredCall = (u64, TableCall, TableAnswer);
 /// The task of a worker.
 pub(super) struct PoolTask {
     worker: Worker,
+    /// The process is to end.
+    is_draining: bool,
     /// The number of this process's ids so far: answers to calls under an earlier id are dropped.
     run: u64,
     when_away: WhenTableIsAway,
@@ -71,6 +74,7 @@ impl PoolTask {
         Self {
             worker,
             run: 0,
+            is_draining: false,
             when_away,
             begun,
             table,
@@ -95,6 +99,7 @@ impl PoolTask {
         while end.is_none() {
             end = tokio::select! {
                 Some((run, call, answer)) = self.calls.next(), if !self.calls.is_empty() => {
+                    self.note_join(&call, &answer);
                     if run == self.run { self.step(WorkerInput::Answer { call: Box::new(call), answer }) } else { None }
                 }
                 Some(done) = self.work.next(), if !self.work.is_empty() => done.and_then(|input| self.step(input)),
@@ -106,6 +111,13 @@ impl PoolTask {
         }
         WorkerLeft { worker: self.worker.id().as_str() }.emit();
         self.fleet
+    }
+
+    /// Reports the service as ready once the worker is in the pool: a deployment must not end good workers for one that cannot join.
+    fn note_join(&self, call: &TableCall, answer: &TableAnswer) {
+        if matches!(call, TableCall::Join { .. }) && *answer != TableAnswer::Failed {
+            self.board.ready();
+        }
     }
 
     fn ready(&mut self) -> Option<TaskEnd> {
@@ -144,6 +156,7 @@ impl PoolTask {
                 end
             }
             PoolCommand::Drain { within } => {
+                self.is_draining = true;
                 let by_ms = self.now_ms() + u64::try_from(within.as_millis()).unwrap_or(u64::MAX / 2);
                 self.step(WorkerInput::Drain { by_ms })
             }
@@ -184,6 +197,8 @@ impl PoolTask {
             WorkerOutput::Call(call) => self.call(call),
             WorkerOutput::Camera { camera, action } => self.act_for(&camera, action),
             WorkerOutput::Left(WorkerEnd::Drained) => return Some(TaskEnd::Drained),
+            // Its cameras have other owners: that is what was asked for.
+            WorkerOutput::Left(WorkerEnd::Expelled) if self.is_draining => return Some(TaskEnd::Drained),
             WorkerOutput::Left(WorkerEnd::Expelled) => return self.join_again(),
         }
         None
@@ -191,18 +206,23 @@ impl PoolTask {
 
     fn call(&self, call: TableCall) {
         let (run, table, delivery) = (self.run, Arc::clone(&self.table), Arc::clone(&self.delivery));
+        let consequence = match self.when_away {
+            WhenTableIsAway::Hold => "events wait until it works (sharing.when_table_is_away: hold)",
+            WhenTableIsAway::Publish => {
+                "events are sent without it meanwhile (sharing.when_table_is_away: publish)"
+            }
+        };
         self.calls.push(Box::pin(async move {
-            let answer = match timeout(CALL_LIMIT, table.call(&call)).await {
-                Ok(Ok(answer)) => {
-                    delivery.table_answered(Ok(()));
+            let answered = timeout(CALL_LIMIT, table.call(&call)).await;
+            let no_answer = || AwsFailure::new("timeout", "no answer within a second");
+            let answer = match answered.unwrap_or_else(|_| Err(no_answer())) {
+                Ok(answer) => {
+                    delivery.table_answered(kind(&call), Ok(()));
                     answer
                 }
-                Ok(Err(failure)) => {
-                    delivery.table_answered(Err((&failure.code, &failure.text)));
-                    TableAnswer::Failed
-                }
-                Err(_) => {
-                    delivery.table_answered(Err(("timeout", "the tables did not answer within a second")));
+                Err(failure) => {
+                    let text = format!("{}; {consequence}", table.explain(&call, &failure));
+                    delivery.table_answered(kind(&call), Err((&failure.code, &text)));
                     TableAnswer::Failed
                 }
             };
@@ -234,6 +254,19 @@ fn new_worker(when_away: WhenTableIsAway, config: &SharedConfig, now_ms: u64) ->
         config: Arc::clone(&config.pool),
     };
     Worker::new(settings, now_ms)
+}
+
+/// Returns the kind of a call: what it needs to work.
+fn kind(call: &TableCall) -> &'static str {
+    match call {
+        TableCall::Item { .. } => "change of an item",
+        TableCall::ReadItem { .. } => "read of an item",
+        TableCall::ReadItems { .. } => "read of items",
+        TableCall::ReadMembers | TableCall::ReadLoads => "query of rows",
+        TableCall::ReadOwnRow { .. } | TableCall::ReadLeader | TableCall::ReadPlan { .. } => "read of a row",
+        TableCall::Leave { .. } | TableCall::Expel { .. } => "deletion of a row",
+        _ => "change of a row",
+    }
 }
 
 /// Returns an id that was never used before: the host's name for people, the time, and a random number.
