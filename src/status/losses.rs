@@ -36,6 +36,12 @@ pub(crate) enum LossChange {
     Ended(LossCause),
 }
 
+/// Returns whether a host or a model that is too slow has dropped frames of half of the cameras over the last minute.
+pub(super) fn is_overloaded(rows: &[CameraRow]) -> bool {
+    let affected = rows.iter().filter(|row| row.load.late.max(row.load.superseded) > BEGINS_ABOVE).count();
+    affected > 0 && affected * 2 >= rows.len()
+}
+
 /// Returns the share of the camera's frames that is dropped because of `cause`, 0..=1.
 fn share(row: &CameraRow, cause: &LossCause) -> f64 {
     match cause {
@@ -70,11 +76,6 @@ impl LossCauses {
             }
         }
         changes
-    }
-
-    /// Returns whether a host or a model that is too slow is among them.
-    pub(super) fn has_overload(&self) -> bool {
-        self.0.iter().any(|cause| matches!(cause, LossCause::Decoding | LossCause::Model(_)))
     }
 
     /// Returns the reasons for `/healthz`, without those of cameras that are reported as not analyzed already.
@@ -133,6 +134,17 @@ mod tests {
             last = at;
         }
         (board, last)
+    }
+
+    #[test]
+    fn a_host_is_overloaded_when_half_of_its_cameras_lose_frames() {
+        for (late, superseded, others, expected) in
+            [(0.2, 0.0, 1, true), (0.0, 0.2, 2, true), (0.2, 0.0, 3, false), (0.0, 0.0, 0, false)]
+        {
+            let (board, at) = board(late, superseded);
+            (0..others).for_each(|id| drop(board.add_camera(&CameraId::new(&format!("other-{id}")), "s")));
+            assert_eq!(is_overloaded(&board.snapshot_at(at)), expected, "{late} {superseded} {others}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod lag;
 mod load;
 mod loading;
 mod losses;
+mod pool;
 mod sink;
 
 use std::collections::BTreeMap;
@@ -41,7 +42,8 @@ pub(crate) use event_feed::testing;
 use health::config_reason;
 use lag::lag_reason;
 use loading::LoadingModels;
-use losses::LossCauses;
+use losses::{LossCauses, is_overloaded};
+use pool::PoolStatus;
 
 /// A handle to the status of the service; clones share it.
 #[derive(Clone)]
@@ -60,7 +62,7 @@ struct BoardInner {
     watches: Mutex<Watches>,
     config_fault: Mutex<Option<(Instant, String)>>,
     losses: Mutex<LossCauses>,
-    pool: Mutex<Option<PoolFigures>>,
+    pool: Mutex<PoolStatus>,
     notices: Mutex<Vec<Notice>>,
     feed: Arc<EventFeed>,
 }
@@ -298,7 +300,8 @@ impl StatusBoard {
         let losses = lock(&self.inner.losses).reasons(&cameras);
         let health = ServiceHealth::of(watched, &cameras, &self.sinks(), now).and(fault);
         let loading = self.loading_reasons(now).into_iter().chain(self.notices());
-        let degraded = loading.chain(lags).chain(losses);
+        let pool = lock(&self.inner.pool).reason(now);
+        let degraded = loading.chain(lags).chain(losses).chain(pool);
         let health = degraded.fold(health, |health, reason| health.and(Some(reason)));
         health.failed(self.failed_loads(now).into_iter().filter(|_| !stopping).collect())
     }
@@ -311,19 +314,19 @@ impl StatusBoard {
         lock(&self.inner.losses).judge(&rows)
     }
 
-    /// Returns whether this host has been too slow for its cameras over the last minute.
+    /// Returns whether this host has been too slow for half of its cameras over the last minute.
     pub(crate) fn is_overloaded(&self) -> bool {
-        lock(&self.inner.losses).has_overload()
+        is_overloaded(&self.snapshot())
     }
 
     /// Sets the figures of the pool of workers; `None`: another worker leads it, or there is no pool.
     pub(crate) fn set_pool_figures(&self, figures: Option<PoolFigures>) {
-        *lock(&self.inner.pool) = figures;
+        lock(&self.inner.pool).set(Instant::now(), figures);
     }
 
     /// Returns the figures of the pool of workers if this one leads it.
     pub(crate) fn pool_figures(&self) -> Option<PoolFigures> {
-        *lock(&self.inner.pool)
+        lock(&self.inner.pool).figures()
     }
 
     /// Returns the start time of the service, since the Unix epoch.

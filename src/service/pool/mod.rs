@@ -19,7 +19,7 @@ use ::sharing::WhenTableIsAway;
 use super::cameras::Fleet;
 use crate::delivery::{OwnerCommitRequest, SharedDelivery};
 use crate::sharing::PoolTable;
-use crate::status::StatusBoard;
+use crate::status::{StatusBoard, Watch};
 pub(super) use config::SharedConfig;
 use task::PoolTask;
 
@@ -62,7 +62,16 @@ impl PoolHandle {
     /// Joins the pool.
     pub(super) fn start(parts: PoolParts) -> Self {
         let (commands, receiver) = mpsc::channel(1);
-        Self { commands, task: tokio::spawn(PoolTask::new(parts, receiver).run()) }
+        let board = parts.board.clone();
+        let task = tokio::spawn(PoolTask::new(parts, receiver).run());
+        let liveness = task.abort_handle();
+        board.add_watch(Watch {
+            name: "pool".to_owned(),
+            alive: Box::new(move || !liveness.is_finished()),
+            busy_since: Box::new(|| None),
+            limit: Duration::MAX,
+        });
+        Self { commands, task }
     }
 
     /// Applies another configuration: cameras of this worker that differ are started again.
