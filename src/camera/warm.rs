@@ -19,22 +19,28 @@ use super::{CameraError, CameraResources, MAX_QUEUED_PACKETS, choose_start, cont
 use crate::checkpoint::Checkpoint;
 use crate::config::CameraSpec;
 use crate::decode::{MAX_QUEUED_BYTES, PacketReceiver, packet_queue};
-use crate::media::{Demuxed, FragmentEnd, ModeCell, Position};
+use crate::media::{Demuxed, FragmentEnd, ModeCell, Position, fragment_order};
 use crate::status::CameraStatus;
 
 /// Number of complete fragments that are kept, the one under way not counted. The owner's last position is behind one of them.
 const KEPT_FRAGMENTS: usize = 2;
-/// Limit on the wait for the first footage. A camera that sends nothing is handed over without.
-const FIRST_FOOTAGE: Duration = Duration::from_secs(2);
+/// Lag up to which reading counts as having reached the live edge, ms.
+const EDGE_MS: u64 = 1_000;
+/// Limit on the wait until reading has reached the live edge. A camera that sends nothing, or that is far behind, is handed over
+/// without.
+const WARM_LIMIT: Duration = Duration::from_secs(2);
+/// Limit on the wait for footage that the former owner has read already.
+const BEHIND_LIMIT: Duration = Duration::from_secs(1);
 
 /// A camera that is read and not decoded yet.
 pub struct WarmCamera {
     ingest: JoinHandle<()>,
     mode: Arc<ModeCell>,
     holding: JoinHandle<HeldFootage>,
-    release: CancellationToken,
+    release: oneshot::Sender<Option<Position>>,
+    /// Ends reading.
     stop: CancellationToken,
-    first: Option<oneshot::Receiver<()>>,
+    at_edge: Option<oneshot::Receiver<()>>,
 }
 
 /// The reading of a camera that was warm, with the footage so far.
@@ -63,9 +69,11 @@ impl WarmCamera {
         spec: &CameraSpec,
         checkpoint: Option<Checkpoint>,
         status: CameraStatus,
-        stop: CancellationToken,
+        stop: &CancellationToken,
         resources: &CameraResources,
     ) -> Result<Self, CameraError> {
+        // A camera that starts from a connection of its own ends this reading, and not itself.
+        let stop = stop.child_token();
         let checkpoint = continued(checkpoint.unwrap_or_default(), spec);
         let (start, mode) = choose_start(spec.start, checkpoint.position.clone());
         let mode = Arc::new(ModeCell::new(mode));
@@ -80,7 +88,7 @@ impl WarmCamera {
             status,
             stop: stop.clone(),
         });
-        let (release, (arrived, first)) = (CancellationToken::new(), oneshot::channel());
+        let ((release, released), (reached, at_edge)) = (oneshot::channel(), oneshot::channel());
         let held = HeldFootage {
             after: checkpoint.position,
             is_cut: false,
@@ -88,18 +96,18 @@ impl WarmCamera {
             bytes: 0,
             receiver,
         };
-        let holding = tokio::spawn(held.hold(arrived, release.clone()));
-        let (ingest, first) = (tokio::spawn(ingest.run()), Some(first));
-        Ok(Self { ingest, mode, holding, release, stop, first })
+        let holding = tokio::spawn(held.hold(reached, released));
+        let (ingest, at_edge) = (tokio::spawn(ingest.run()), Some(at_edge));
+        Ok(Self { ingest, mode, holding, release, stop, at_edge })
     }
 
-    /// Returns a future that waits until footage arrives, for a short time at most. To be called once.
+    /// Returns a future that waits until reading has reached the live edge, for a short time at most. To be called once.
     pub fn warmed(&mut self) -> impl Future<Output = ()> + Send + use<> {
-        let first = self.first.take();
+        let at_edge = self.at_edge.take();
         async move {
-            if let Some(first) = first {
+            if let Some(at_edge) = at_edge {
                 // An error means that reading has ended: the camera starts from a connection of its own.
-                let _arrived = timeout(FIRST_FOOTAGE, first).await;
+                let _reached = timeout(WARM_LIMIT, at_edge).await;
             }
         }
     }
@@ -107,7 +115,7 @@ impl WarmCamera {
     /// Ends reading, and waits until it has ended.
     pub async fn end(self) {
         self.stop.cancel();
-        self.release.cancel();
+        drop(self.release);
         // The panic hook has logged a panic.
         let _ended = self.ingest.await;
         let _held = self.holding.await;
@@ -115,7 +123,8 @@ impl WarmCamera {
 
     /// Returns what was read after `position`, with the reading; `None` after the end of reading if not all of that is there.
     pub(super) async fn release(self, position: Option<&Position>) -> Option<WarmReading> {
-        self.release.cancel();
+        // An error means that holding has ended, since reading has.
+        let _asked = self.release.send(position.cloned());
         let held = self.holding.await.ok();
         if let Some(packets) = held.and_then(|held| held.after(position)) {
             return Some(WarmReading { ingest: self.ingest, mode: self.mode, packets });
@@ -127,17 +136,47 @@ impl WarmCamera {
 }
 
 impl HeldFootage {
-    /// Keeps the newest footage until `release`; reports the first through `arrived`.
-    async fn hold(mut self, arrived: oneshot::Sender<()>, release: CancellationToken) -> Self {
-        let mut arrived = Some(arrived);
-        while let Some(Some(item)) = release.run_until_cancelled(self.receiver.recv()).await {
-            if let Some(arrived) = arrived.take_if(|_| matches!(item, Demuxed::Packet(_))) {
+    /// Keeps the newest footage until it is `released` for a position, and reports when it has `reached` the live edge.
+    async fn hold(
+        mut self,
+        reached: oneshot::Sender<()>,
+        mut released: oneshot::Receiver<Option<Position>>,
+    ) -> Self {
+        let mut reached = Some(reached);
+        let position = loop {
+            let item = tokio::select! {
+                position = &mut released => break position.ok().flatten(),
+                item = self.receiver.recv() => item,
+            };
+            let Some(item) = item else { break released.await.ok().flatten() };
+            if let Some(reached) = reached.take_if(|_| is_at_edge(&item)) {
                 // The receiver is gone once it took too long.
-                let _waits = arrived.send(());
+                let _waits = reached.send(());
             }
             self.keep(item);
+        };
+        if let Some(position) = position {
+            // Without it the camera starts from a connection of its own.
+            let _complete = timeout(BEHIND_LIMIT, self.catch_up(&position)).await;
         }
         self
+    }
+
+    /// Waits until the fragment before the position has ended, if its owner was faster.
+    async fn catch_up(&mut self, position: &Position) {
+        while self.is_behind(position) {
+            let Some(item) = self.receiver.recv().await else { return };
+            self.keep(item);
+        }
+    }
+
+    fn is_behind(&self, position: &Position) -> bool {
+        let newest = self.kept.iter().rev().find_map(|item| match item {
+            Demuxed::FragmentEnd(end) => Some(&end.fragment.number),
+            _ => None,
+        });
+        let newest = newest.or(self.after.as_ref().map(|after| &after.fragment));
+        newest.is_some_and(|newest| fragment_order(newest, &position.fragment).is_lt())
     }
 
     fn keep(&mut self, item: Demuxed) {
@@ -197,6 +236,10 @@ fn primer_of(item: Demuxed, position: Option<&Position>) -> Option<Demuxed> {
     }
 }
 
+fn is_at_edge(item: &Demuxed) -> bool {
+    matches!(item, Demuxed::FragmentEnd(end) if end.caught_up || end.behind_ms.is_some_and(|ms| ms <= EDGE_MS))
+}
+
 fn size(item: &Demuxed) -> usize {
     match item {
         Demuxed::Packet(packet) | Demuxed::Primer(packet) => packet.unit.len(),
@@ -236,13 +279,13 @@ mod tests {
     }
 
     fn end(number: u32) -> Demuxed {
+        end_behind(number, None)
+    }
+
+    fn end_behind(number: u32, behind_ms: Option<u64>) -> Demuxed {
         let position = at(number, None);
-        Demuxed::FragmentEnd(FragmentEnd {
-            fragment: fragment(number),
-            position,
-            behind_ms: None,
-            caught_up: false,
-        })
+        let fragment = fragment(number);
+        Demuxed::FragmentEnd(FragmentEnd { fragment, position, behind_ms, caught_up: false })
     }
 
     /// Footage of two packets per fragment, read after fragment 0: fragments `1..=complete`, and a packet of the next.
@@ -302,19 +345,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_footage_is_reported_and_the_release_ends_the_wait() {
-        let (sender, receiver) = packet_queue(4);
-        let ((arrived, first), release) = (oneshot::channel(), CancellationToken::new());
-        let held = HeldFootage { after: None, is_cut: false, kept: VecDeque::new(), bytes: 0, receiver };
-        let holding = tokio::spawn(held.hold(arrived, release.clone()));
-        sender.send(Demuxed::Discontinuity).await.unwrap();
-        sender.send(packet(1, 0, 1)).await.unwrap();
-        first.await.unwrap();
-        release.cancel();
-        let mut held = holding.await.unwrap();
-        sender.send(packet(1, 1, 1)).await.unwrap();
+    async fn the_live_edge_is_reported_and_what_comes_later_follows() {
+        let (sender, receiver) = packet_queue(8);
+        let ((reached, at_edge), (release, released)) = (oneshot::channel(), oneshot::channel());
+        let (kept, after) = (VecDeque::new(), Some(at(0, None)));
+        let held = HeldFootage { after, is_cut: false, kept, bytes: 0, receiver };
+        let holding = tokio::spawn(held.hold(reached, released));
+        for item in [packet(1, 0, 1), end(1), packet(2, 0, 1)] {
+            sender.send(item).await.unwrap();
+        }
+        sender.send(end_behind(2, Some(900))).await.unwrap();
+        at_edge.await.unwrap();
+        // The owner has read a fragment more.
+        release.send(Some(at(3, None))).unwrap();
+        for item in [packet(3, 0, 1), end(3), packet(4, 0, 1)] {
+            sender.send(item).await.unwrap();
+        }
+        let held = holding.await.unwrap();
         drop(sender);
-        held.kept.pop_front();
-        assert_eq!(short(held.after(None)).await.as_deref(), Some("p1 p1"), "what comes later follows");
+        assert_eq!(short(held.after(Some(&at(3, None)))).await.as_deref(), Some("p4"));
     }
 }

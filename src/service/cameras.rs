@@ -170,7 +170,7 @@ impl Fleet {
         let starter = &self.starter;
         let (status, stop) =
             (starter.board.hidden_camera(&spec.id, &spec.stream), starter.shared.stop.child_token());
-        let started = WarmCamera::start(spec, checkpoint, status.clone(), stop.clone(), &starter.shared);
+        let started = WarmCamera::start(spec, checkpoint, status.clone(), &stop, &starter.shared);
         match started {
             Ok(mut camera) => {
                 let warmed = camera.warmed();
