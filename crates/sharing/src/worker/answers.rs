@@ -113,7 +113,10 @@ impl Worker {
     pub(super) fn beaten(&mut self, now_ms: u64, is_join: bool, answer: &TableAnswer) {
         if !self.membership.beaten(now_ms, is_join, answer) {
             self.duties.abort_all();
-            self.end = Some(WorkerEnd::Expelled);
+            // A worker that leaves finds its row gone if its last beat is applied after the removal. One that drains and was
+            // expelled has nothing left to hand over. Neither may join again.
+            let has_drain = self.drain.is_some();
+            self.end = Some(if has_drain { WorkerEnd::Drained } else { WorkerEnd::Expelled });
         } else if *answer == TableAnswer::Done {
             self.duties.set_isolated(false);
         }

@@ -142,7 +142,7 @@ pub enum WorkerOutput {
 /// The way in which a worker's membership ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WorkerEnd {
-    /// Every camera was handed over or freed.
+    /// The worker was asked to end, and every camera was handed over, freed, or taken over by another worker.
     Drained,
     /// The leader took this worker for dead. Its cameras have other owners; join again under a new id.
     Expelled,
@@ -427,3 +427,6 @@ impl Worker {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;
