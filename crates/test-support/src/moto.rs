@@ -12,7 +12,7 @@ use aws_sdk_kinesis::types::ShardIteratorType;
 
 use crate::setup::python;
 
-/// The server with its calls to DynamoDB one after the other, so that conditional writes are atomic.
+/// The server with its calls to DynamoDB one after the other, and those to Kinesis, so that they are atomic.
 const SERVER: &str = include_str!("../../../scripts/local_aws.py");
 
 /// A server of its own port, killed when dropped.
