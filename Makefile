@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo demo-cluster test kills faults soak deploy deploy-plan refresh-host teardown deploy-test deploy-rules monitoring-test workflows-test docker-build docker-push image-test check advisories lint bench \
+.PHONY: help setup build demo demo-cluster test kills cluster-test faults soak deploy deploy-plan refresh-host teardown deploy-test deploy-rules monitoring-test workflows-test docker-build docker-push image-test check advisories lint bench \
     bench-mix bench-idle bench-delivery bench-tracking bless fuzz clean
 
 # The paths of what scripts/setup installed; see scripts/env.
@@ -42,8 +42,14 @@ test: ## run all tests
 kills: ## kill the program N times (40) over stored footage of each kind, with AWS failing now and then; the last lines are the figures
 	@scripts/setup test
 	$(ENV) log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
-	    KILLS=$(or $(N),40) cargo test --locked --test kills -- --nocapture | tee "$$log"; \
+	    KILLS=$(or $(N),40) cargo test --locked --test kills -- --nocapture killing:: | tee "$$log"; \
 	    grep -Eo '[A-Za-z ]+, kills [0-9]+: .*' "$$log"
+
+cluster-test: ## disturb a pool of workers N times (12): kills, pauses, outages, reloads, over stored footage; the last line is the figures
+	@scripts/setup test
+	$(ENV) log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
+	    CLUSTER_FAULTS=$(N) cargo test --locked --test kills -- --nocapture --test-threads=1 cluster:: | tee "$$log"; \
+	    grep -Eo 'cluster, faults [0-9]+: .*' "$$log"
 
 check: lint ## all that can be said without running: format, lints, documentation, licences, sources and advisories of dependencies
 	cargo clippy --workspace --all-targets --locked -- -D warnings

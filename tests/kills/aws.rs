@@ -1,6 +1,6 @@
 //! The services that the program delivers to, and what they have.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
@@ -17,6 +17,9 @@ pub(crate) struct Aws {
     dynamodb: aws_sdk_dynamodb::Client,
     s3: aws_sdk_s3::Client,
 }
+
+/// The item of a camera.
+pub(crate) type Item = HashMap<String, AttributeValue>;
 
 /// The records, items and objects after a run.
 #[derive(Debug, Clone, Default)]
@@ -50,6 +53,12 @@ impl Aws {
         )
     }
 
+    /// The same, without pictures and local files.
+    pub(crate) fn stream_and_items(&self) -> String {
+        let (stream, table) = (events(self.round), items(self.round));
+        format!("publishers:\n  kds_stream: {stream}\n  ddb_table: {table}\n")
+    }
+
     /// The name of the table of positions.
     pub(crate) fn positions(&self) -> String {
         positions(self.round)
@@ -63,14 +72,54 @@ impl Aws {
 
     /// Returns what the services have.
     pub(crate) async fn delivered(&self) -> Delivered {
-        let records = records(&self.kinesis, &events(self.round)).await;
-        let record = |(key, json): (String, String)| {
+        let records = self.records().await.iter().map(|json| serde_json::from_str(json).unwrap()).collect();
+        Delivered { records, items: self.items().await, objects: self.objects().await }
+    }
+
+    /// Returns the records of the data stream as they are, in its order.
+    pub(crate) async fn records(&self) -> Vec<String> {
+        let records = records(&self.kinesis, &events(self.round)).await.into_iter().map(|(key, json)| {
             let record: Value = serde_json::from_str(&json).unwrap();
             assert_eq!(record["camera_id"], key);
-            record
-        };
-        let records = records.into_iter().map(record).collect();
-        Delivered { records, items: self.items().await, objects: self.objects().await }
+            json
+        });
+        records.collect()
+    }
+
+    /// Returns the ids of the events in the table.
+    pub(crate) async fn item_ids(&self) -> BTreeSet<String> {
+        self.items().await.iter().map(|item| item["event_id"].as_s().unwrap().clone()).collect()
+    }
+
+    /// Makes the table of workers, and returns its name.
+    pub(crate) async fn workers(&self) -> String {
+        let name = format!("workers-{}", self.round);
+        self.table(&name, &[("pool", ScalarAttributeType::S), ("member", ScalarAttributeType::S)]).await;
+        name
+    }
+
+    /// Returns the id of the worker that leads a pool.
+    pub(crate) async fn leader(&self, workers: &str, pool: &str) -> Option<String> {
+        let [pool, member] = [pool, "leader"].map(|key| AttributeValue::S(key.to_owned()));
+        let found = self.dynamodb.get_item().table_name(workers).key("pool", pool).key("member", member);
+        let row = found.consistent_read(true).send().await.unwrap().item?;
+        row.get("worker_id").map(|id| id.as_s().unwrap().clone())
+    }
+
+    /// Returns the items of all cameras, by camera.
+    pub(crate) async fn camera_items(&self) -> BTreeMap<String, Item> {
+        let found = self.dynamodb.scan().table_name(positions(self.round)).consistent_read(true);
+        let items = found.send().await.unwrap().items.unwrap_or_default();
+        items.into_iter().map(|item| (item["camera_id"].as_s().unwrap().clone(), item)).collect()
+    }
+
+    /// Resets the number of owners that died with a camera.
+    pub(crate) async fn forget_deaths(&self, camera: &str) {
+        let update = self.dynamodb.update_item().table_name(positions(self.round));
+        let update = update.key("camera_id", AttributeValue::S(camera.to_owned()));
+        let update = update.update_expression("SET strikes = :none");
+        let none = AttributeValue::N("0".to_owned());
+        update.expression_attribute_values(":none", none).send().await.unwrap();
     }
 
     async fn items(&self) -> Vec<HashMap<String, AttributeValue>> {

@@ -7,7 +7,7 @@ use kvs_sim::{ClipPace, Clock, Sim, append_clip, epoch_ms};
 use test_support::colours::{model, paint_by};
 
 /// The cameras, and by how much their objects come earlier than those of the first, s.
-pub(crate) const CAMERAS: [(&str, f64); 3] = [("front", 0.0), ("back", 0.4), ("side", 0.9)];
+pub(crate) const CAMERAS: [Camera; 3] = [("front", 0.0), ("back", 0.4), ("side", 0.9)];
 /// Of each camera, in fragments of a second with ten frames.
 pub(crate) const FRAGMENTS: u32 = 96;
 /// The delay of the last, empty second: all before it is far behind the live edge, however slow a
@@ -67,25 +67,34 @@ pub(crate) const IDLE: Kind = Kind {
 };
 pub(crate) const IDLE_WITH_OPEN_GOPS: Kind = Kind { encoder: OPEN_GOPS.encoder, ..IDLE };
 
+/// A camera, and by how much its objects come earlier than those of the first, s.
+pub(crate) type Camera = (&'static str, f64);
+
 /// The clips of all cameras, and an empty one of a second.
 pub(crate) struct Footage {
     busy: Vec<(&'static str, PathBuf)>,
     empty: PathBuf,
+    fragments: u32,
     begins: SystemTime,
 }
 
 impl Footage {
-    /// Paints the clips in `dir`; they were made an hour ago.
-    pub(crate) fn paint(dir: &Path, kind: Kind) -> Self {
-        let busy = CAMERAS.map(|(camera, early_s)| {
+    /// Paints the clips of these cameras in `dir`, each of so many fragments; they were made an hour ago.
+    pub(crate) fn paint(dir: &Path, kind: Kind, cameras: &[Camera], fragments: u32) -> Self {
+        let busy = cameras.iter().map(|&(camera, early_s)| {
             let clip = dir.join(format!("{camera}.mp4"));
-            paint_by(&clip, FRAGMENTS, &boxes(kind.objects, early_s), kind.encoder);
+            paint_by(&clip, fragments, &boxes(kind.objects, early_s), kind.encoder);
             (camera, clip)
         });
-        let empty = dir.join("empty.mp4");
+        let (busy, empty) = (busy.collect(), dir.join("empty.mp4"));
         paint_by(&empty, 1, "null", kind.encoder);
         let begins = SystemTime::now() - Duration::from_secs(3600);
-        Self { busy: busy.into(), empty, begins }
+        Self { busy, empty, fragments, begins }
+    }
+
+    /// Returns the size of the largest clip, bytes.
+    pub(crate) fn largest_clip(&self) -> u64 {
+        self.busy.iter().map(|(_, clip)| std::fs::metadata(clip).unwrap().len()).max().unwrap_or(0)
     }
 
     /// Stores what is to be read in `round`, by the clock of `sim`.
@@ -95,12 +104,12 @@ impl Footage {
             append_clip(&stream, clip, ClipPace::Asap, self.begins).await.unwrap();
         }
         clock.advance(LATER);
-        self.append_empty(sim, round, FRAGMENTS).await;
+        self.append_empty(sim, round, self.fragments).await;
     }
 
     /// Adds a second in which nothing is seen, which shows that a reader has read all before it; returns its media time, ms.
     pub(crate) async fn end(&self, sim: &Sim, round: usize) -> i64 {
-        epoch_ms(self.append_empty(sim, round, FRAGMENTS + 1).await)
+        epoch_ms(self.append_empty(sim, round, self.fragments + 1).await)
     }
 
     /// Returns the time at which it begins.
@@ -115,8 +124,8 @@ impl Footage {
 }
 
 /// The cameras of a configuration, each of which confirms over three frames and reads all that is stored.
-pub(crate) fn cameras(round: usize, kind: Kind) -> String {
-    let camera = |(camera, _): (&str, f64)| {
+pub(crate) fn cameras(cameras: &[Camera], round: usize, kind: Kind) -> String {
+    let camera = |(camera, _): &Camera| {
         format!(
             "  - id: {camera}\n    kvs_stream_name: {stream}\n    playback: {{ mode: {mode}, start: EARLIEST }}\n{motion}    pipeline:\n      \
              - type: objects\n        objects:\n          yolo_weights: {model}\n          max_disappeared_seconds: 0.3\n          \
@@ -127,10 +136,11 @@ pub(crate) fn cameras(round: usize, kind: Kind) -> String {
             model = model().display(),
         )
     };
-    CAMERAS.map(camera).concat()
+    cameras.iter().map(camera).collect()
 }
 
-fn stream(camera: &str, round: usize) -> String {
+/// The name of a camera's stream in a round.
+pub(crate) fn stream(camera: &str, round: usize) -> String {
     format!("{camera}-{round}")
 }
 

@@ -15,7 +15,8 @@ use test_support::program::{Program, configure_run};
 
 use super::aws::{Aws, Delivered};
 use super::footage::{
-    CAMERAS, CLOSED_GOPS, Footage, HLS, IDLE, IDLE_WITH_OPEN_GOPS, Kind, OPEN_GOPS, OPEN_GOPS_BY_HLS, cameras,
+    CAMERAS, CLOSED_GOPS, Camera, FRAGMENTS, Footage, HLS, IDLE, IDLE_WITH_OPEN_GOPS, Kind, OPEN_GOPS,
+    OPEN_GOPS_BY_HLS, cameras,
 };
 use super::lives::{Life, Mortal};
 use super::verdict::{Verdict, id};
@@ -187,7 +188,7 @@ fn until_records_wait(program: &Program) -> u64 {
 impl Scene {
     fn make(kind: Kind) -> Self {
         let clips = tempfile::tempdir().unwrap();
-        let footage = Footage::paint(clips.path(), kind);
+        let footage = Footage::paint(clips.path(), kind, &CAMERAS, FRAGMENTS);
         let clock = Clock::standing_at(epoch_ms(SystemTime::now()));
         let sim = Sim::start(SimConfig { clock: clock.clone(), ..SimConfig::default() }).unwrap();
         Self { kind, _clips: clips, footage, sim, clock, calm: Moto::start(), moto: Moto::start() }
@@ -241,8 +242,8 @@ impl<'a> Round<'a> {
         let kvs = self.scene.sim.endpoint();
         let last =
             Program::start_in(kvs_infer_command!(), self.dir, &self.config, &kvs, Some(&self.proxy.url));
-        finish(last, end_ms);
-        finish(self.undisturbed, end_ms);
+        finish(last, &CAMERAS, end_ms);
+        finish(self.undisturbed, &CAMERAS, end_ms);
         self.proxy.stop().await;
         let (right, delivered) = tokio::join!(self.right.delivered(), self.tried.delivered());
         assert_is_busy(&right, self.scene.kind.min_events);
@@ -265,7 +266,10 @@ impl<'a> Round<'a> {
 fn config(aws: &Aws, round: usize, positions: bool, kind: Kind) -> String {
     let table = if positions { format!("  ddb_table: {}\n", aws.positions()) } else { String::new() };
     let publishers = aws.publishers();
-    format!("{publishers}state:\n  dir: state\n{table}device: cpu\ncameras:\n{}", cameras(round, kind))
+    format!(
+        "{publishers}state:\n  dir: state\n{table}device: cpu\ncameras:\n{}",
+        cameras(&CAMERAS, round, kind)
+    )
 }
 
 /// Claims and positions.
@@ -273,7 +277,8 @@ fn count_updates(seen: &[Seen]) -> usize {
     seen.iter().filter(|seen| seen.operation == "UpdateItem").count()
 }
 
-fn storm(seed: u64) -> Weather {
+/// The usual weather of AWS; the mishaps of a request that fails are as likely as each other.
+pub(crate) fn storm(seed: u64) -> Weather {
     let mishaps = vec![
         Mishap::Delay(Duration::from_millis(30)),
         Mishap::Throttled,
@@ -287,8 +292,8 @@ fn storm(seed: u64) -> Weather {
 }
 
 /// Waits until all footage was looked at and every sink is empty, and ends the program.
-fn finish(program: Program, end_ms: i64) {
-    for (camera, _) in CAMERAS {
+pub(crate) fn finish(program: Program, cameras: &[Camera], end_ms: i64) {
+    for (camera, _) in cameras {
         program.camera_when(camera, |row| row["last_frame_ts_ms"].as_i64() >= Some(end_ms));
     }
     until_blocking("the delivery of everything", || {
@@ -315,12 +320,18 @@ fn assert_is_busy(right: &Delivered, min_events: usize) {
 
 /// Random by `KILLS_SEED`, or by a seed that is printed.
 fn random(what: &str) -> StdRng {
-    let seed = number("KILLS_SEED").unwrap_or_else(|| rand::rng().random());
-    println!("{what}: KILLS_SEED={seed}");
+    random_by("KILLS_SEED", what)
+}
+
+/// Random by the seed in this variable, or by one that is printed.
+pub(crate) fn random_by(variable: &str, what: &str) -> StdRng {
+    let seed = number(variable).unwrap_or_else(|| rand::rng().random());
+    println!("{what}: {variable}={seed}");
     StdRng::seed_from_u64(seed)
 }
 
-fn number(variable: &str) -> Option<u64> {
+/// The number in a variable; `None`: it is not set.
+pub(crate) fn number(variable: &str) -> Option<u64> {
     let value = std::env::var(variable).ok().filter(|value| !value.is_empty())?;
     Some(value.parse().unwrap_or_else(|_| panic!("{variable} is {value:?}: a whole number is needed")))
 }

@@ -12,6 +12,7 @@
 )]
 
 mod aws;
+mod cluster;
 mod footage;
 mod killing;
 mod lives;
