@@ -56,7 +56,7 @@ async fn a_pool_loses_no_event_and_gives_none_a_second_id() {
         figures.add(outcome.figures);
     }
     println!("cluster, faults {done}: {verdict}; {figures}");
-    assert!(verdict.is_well(), "{verdict:#?}");
+    assert!(verdict.is_well() && verdict.unfenced == 0, "{verdict:#?}");
     scene.sim.stop().await;
 }
 
