@@ -2,5 +2,6 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "what a test cannot set up, it fails on")]
 
 mod calls;
+mod pool_view;
 mod shared_items;
 mod shared_table;

@@ -357,7 +357,7 @@ async fn the_names_of_attributes_are_those_of_the_documentation() {
     for name in attributes.keys() {
         assert!(table.contains(&format!("`{name}`")), "{name} is not documented");
     }
-    assert_eq!(attributes.len(), 17, "{:?}", attributes.keys());
+    assert_eq!(attributes.len(), 18, "{:?}", attributes.keys());
 }
 
 async fn attributes_of(client: &Client) -> Attributes {

@@ -31,7 +31,7 @@ pub(crate) const MAX_ITEM_BYTES: usize = 400 * 1024;
 
 /// The part of an update expression that claims an item.
 const CLAIM: &str = "SET #epoch = if_not_exists(#epoch, :zero) + :one, #rev = if_not_exists(#rev, :zero) + :one, \
-                     #owner = :owner, #host = :host, #at = :now";
+                     #owner = :owner, #host = :host, #at = :now, #since = :now";
 
 /// A DynamoDB table of positions, and the identity of this process in it.
 #[derive(Debug)]
@@ -189,6 +189,8 @@ impl PositionTable {
         self.call(camera)
             .update_expression(CLAIM)
             .expression_attribute_names("#host", "host")
+            // Read by people alone.
+            .expression_attribute_names("#since", "owner_since")
             .expression_attribute_values(":host", text(&self.host))
             .expression_attribute_values(":zero", number(0))
             .expression_attribute_values(":one", number(1))

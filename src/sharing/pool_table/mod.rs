@@ -12,6 +12,7 @@
 //! | `owner` | S | the worker, or the outbox of a process without a pool; absent: free | both |
 //! | `host` | S | the host of the last write of the owner, for people | both |
 //! | `updated_at` | N | ms since 1970, for people | both |
+//! | `owner_since` | N | the last change of owner, ms since 1970 by the clock of whoever made it: no decision reads it | both |
 //! | `position` | S | the last delivered fragment | both |
 //! | `checkpoint` | B | the delivered state: zlib of its JSON; S in the first versions | both |
 //! | `ahead` | B | the state after records that a sink lacks, and these records | both |
@@ -45,7 +46,7 @@
 //! units.
 //!
 //! `ttl` is a day ahead (DynamoDB's time to live must be switched on for it), so that rows of a pool that vanished are removed. A
-//! worker whose row is gone joins again.
+//! worker whose row is gone joins again. People see by it when a worker beat last; no worker reads it.
 //!
 //! # Errors
 //!
@@ -60,17 +61,27 @@ mod packed_cameras;
 mod row_reader;
 mod row_update;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
-use ::sharing::{TableAnswer, TableCall};
+use ::sharing::{CameraKey, TableAnswer, TableCall};
 use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::Client;
 
 use crate::aws::{AwsFailure, AwsResource, new_http_client};
 use crate::base::host_name;
 use crate::delivery::{positions_resource, table_client};
+pub(crate) use items::ItemOutline;
 use items::ItemsTable;
+pub(crate) use members::DatedMembers;
 use members::MembersTable;
+
+/// Limits on the time to connect and on that of an attempt of a client for people: they may be far from the table.
+const PATIENT_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const PATIENT_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The items and the members of one pool, in two DynamoDB tables.
 #[derive(Debug)]
@@ -86,11 +97,40 @@ impl PoolTable {
         // Connections of its own: a beat does not wait behind the records and pictures of a burst.
         let sdk =
             sdk.to_builder().http_client(new_http_client()).retry_config(RetryConfig::disabled()).build();
-        let (client, host): (_, Arc<str>) = (table_client(&sdk), host_name().into());
+        Self::with_client(table_client(&sdk), items_table, members_table, pool)
+    }
+
+    /// Creates a client that has time, for people: it tries a call again, and waits longer for its answer. Nothing is called yet.
+    pub(crate) fn for_people(sdk: &SdkConfig, items_table: &str, members_table: &str, pool: &str) -> Self {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(PATIENT_CONNECT_TIMEOUT)
+            .operation_attempt_timeout(PATIENT_ATTEMPT_TIMEOUT)
+            .build();
+        let retry = RetryConfig::standard().with_max_attempts(2);
+        let sdk =
+            sdk.to_builder().http_client(new_http_client()).retry_config(retry).timeout_config(timeouts);
+        Self::with_client(Client::new(&sdk.build()), items_table, members_table, pool)
+    }
+
+    fn with_client(client: Client, items_table: &str, members_table: &str, pool: &str) -> Self {
+        let host: Arc<str> = host_name().into();
         Self {
             items: ItemsTable::new(client.clone(), items_table, Arc::clone(&host)),
             members: MembersTable::new(client, members_table, pool, host),
         }
+    }
+
+    /// Reads what [`TableCall::ReadMembers`] reads, with times, for people; a row may be stale.
+    pub(crate) async fn read_dated_members(&self) -> Result<DatedMembers, AwsFailure> {
+        self.members.read_dated().await
+    }
+
+    /// Reads the items of at most [`MAX_ITEMS_PER_READ`](::sharing::limits::MAX_ITEMS_PER_READ) cameras, for people; an item may be stale.
+    pub(crate) async fn read_outlines(
+        &self,
+        cameras: &BTreeSet<&CameraKey>,
+    ) -> Result<Vec<(CameraKey, ItemOutline)>, AwsFailure> {
+        self.items.read_outlines(cameras).await
     }
 
     /// Makes a call, once.
@@ -132,11 +172,14 @@ impl PoolTable {
             TableCall::ReadItems { .. } => {
                 AwsResource { action: "dynamodb:BatchGetItem", ..positions_resource(&self.items.name) }
             }
-            _ => AwsResource {
+            call => AwsResource {
                 kind: "table",
                 name: self.members.name.clone(),
                 key: "sharing.table",
-                action: "dynamodb:GetItem, Query, PutItem, UpdateItem and DeleteItem",
+                action: match call {
+                    TableCall::ReadMembers | TableCall::ReadLoads => "dynamodb:Query",
+                    _ => "dynamodb:GetItem, Query, PutItem, UpdateItem and DeleteItem",
+                },
                 endpoint_variable: "AWS_ENDPOINT_URL_DYNAMODB",
                 own_remedy: |code| match code {
                     "ValidationException" => Some("its keys must be pool (S) and member (S)"),
