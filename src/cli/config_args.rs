@@ -53,16 +53,23 @@ impl ConfigArgs {
     ///
     /// Errors: the file cannot be read, or it has mistakes, all of which are reported.
     pub(super) fn load(&self) -> anyhow::Result<Settings> {
-        let settings = match self.origin()? {
-            ConfigOrigin::Local(source) => load(&source, &environment, &self.overrides())?,
-            ConfigOrigin::Remote(address) => {
-                // `load` is called before the runtime of the service exists.
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                runtime.block_on(self.load_remote(&address))?
-            }
-        };
+        let settings = self.load_without_models()?;
         settings.check_model_files()?;
         Ok(settings)
+    }
+
+    /// Reads the configuration as [`Self::load`] does, on a machine that need not have the model files.
+    ///
+    /// Errors: the file cannot be read, or it has mistakes, all of which are reported.
+    pub(super) fn load_without_models(&self) -> anyhow::Result<Settings> {
+        match self.origin()? {
+            ConfigOrigin::Local(source) => Ok(load(&source, &environment, &self.overrides())?),
+            ConfigOrigin::Remote(address) => {
+                // This is called before the runtime of the command exists.
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+                runtime.block_on(self.load_remote(&address))
+            }
+        }
     }
 
     /// Parses `content` with the same checks as [`Self::load`].

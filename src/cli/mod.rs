@@ -4,6 +4,7 @@ mod aws;
 mod bench;
 mod check;
 mod clip_frames;
+mod cluster;
 mod config_args;
 mod config_watch;
 mod demo;
@@ -43,6 +44,7 @@ use crate::service::ServiceError;
 use crate::telemetry;
 use crate::telemetry::log::{LogError, LogOutput};
 use aws::AwsSetupError;
+use cluster::NotShared;
 
 /// Watches many Kinesis Video Streams cameras, runs detectors on the frames that matter, and delivers every event.
 #[derive(Debug, Parser)]
@@ -62,6 +64,7 @@ enum Command {
     Run(run::RunArgs),
     Demo(demo::DemoArgs),
     Check(check::CheckArgs),
+    Cluster(cluster::ClusterArgs),
     Inspect(inspect::InspectArgs),
     Sim(sim::SimArgs),
     Events(events::EventsArgs),
@@ -141,7 +144,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<LogError>() || error.is::<UsageError>() {
         return exit::USAGE;
     }
-    if error.is::<TruthError>() || error.is::<TokenError>() {
+    if error.is::<TruthError>() || error.is::<TokenError>() || error.is::<NotShared>() {
         return exit::CONFIG;
     }
     match error.downcast_ref::<QuantizeError>() {
@@ -195,6 +198,7 @@ impl Cli {
             Command::Run(args) => args.run(),
             Command::Demo(args) => args.run(),
             Command::Check(args) => args.run(),
+            Command::Cluster(args) => args.run(),
             Command::Inspect(args) => args.run(),
             Command::Sim(args) => simulate(args),
             Command::Events(args) => args.run(),

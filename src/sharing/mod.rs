@@ -12,4 +12,4 @@ pub use pool_view::{
     PoolCameraCost, PoolCameraState, PoolCameraView, PoolView, PoolViewError, PoolViewReader,
     PoolWorkerState, PoolWorkerView,
 };
-pub(crate) use probe::probes;
+pub(crate) use probe::{ProbedPool, probes};

@@ -13,6 +13,7 @@ use std::pin::pin;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use ::sharing::CameraKey;
 use aws_config::SdkConfig;
 use futures_util::StreamExt;
 use futures_util::stream::{self, select};
@@ -22,9 +23,9 @@ use super::exit;
 use super::fetching::FetchedModel;
 use crate::base::{Asks, Finding, Probe};
 use crate::config::{CameraSpec, Settings, StreamProtocol};
-use crate::delivery::probes;
+use crate::delivery::{Clients, probes};
 use crate::service::outbox_spec;
-use crate::sharing;
+use crate::sharing::{self, ProbedPool};
 use crate::source::Kvs;
 use report::{ProbeReport, ProbeResult};
 
@@ -83,13 +84,21 @@ impl LiveCheck {
         let state = self.settings.state.clone().or_in(self.state_dir.clone());
         let outbox = outbox_spec(&self.settings, &self.aws, state, None);
         found.extend(probes(&outbox));
-        if let Some((sharing, clients)) = self.settings.sharing.as_ref().zip(outbox.clients.as_ref()) {
-            found.extend(sharing::probes(clients, &sharing.table));
-        }
+        found.extend(outbox.clients.as_ref().map(|clients| self.pool_probes(clients)).unwrap_or_default());
         found.push(clock::probe(&self.aws));
         found.extend(host::probes(&self.settings));
         found.extend(models::probes(&self.settings, &self.models));
         found
+    }
+
+    fn pool_probes(&self, clients: &Clients) -> Vec<Probe> {
+        let Settings { sharing, state, cameras, .. } = &self.settings;
+        let Some((sharing, items_table)) = sharing.as_ref().zip(state.ddb_table.as_deref()) else {
+            return Vec::new();
+        };
+        let cameras = cameras.iter().map(|camera| CameraKey::new(camera.id.as_str())).collect();
+        let (members_table, pool) = (&*sharing.table, &*sharing.pool);
+        sharing::probes(clients, ProbedPool { items_table, members_table, pool, cameras })
     }
 }
 
