@@ -6,6 +6,7 @@
 mod cameras;
 mod models;
 mod pool;
+mod pool_view;
 mod reload;
 mod running_cameras;
 
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use cameras::{Fleet, Starter};
 use models::ModelSet;
 use pool::MAX_REQUESTS;
+use pool_view::PoolWatch;
 pub use reload::{Changes, PreparedReload, ReloadError};
 use running_cameras::{CameraHost, RunningCameras};
 
@@ -38,7 +40,7 @@ use crate::delivery::{
     Clients, EventOutbox, OutboxSpec, ResumeError, StartError, StateSpec, UndeliveredRecords,
 };
 use crate::detect::{DetectError, Detector, ModelInfo, ModelSpec};
-use crate::http::{AccessToken, Encode, HttpError, HttpServer, HttpSpec};
+use crate::http::{AccessToken, Encode, HttpError, HttpServer, HttpSpec, ReadPool};
 use crate::media::CameraId;
 use crate::remote::{FetchError, ModelFetcher};
 use crate::render::{self, SnapshotFormat, SnapshotSpec};
@@ -112,6 +114,7 @@ pub struct Service {
     models: ModelSet,
     outbox: Arc<EventOutbox>,
     cameras: RunningCameras,
+    pool_watch: Option<PoolWatch>,
     emf: Option<JoinHandle<()>>,
     stop: CancellationToken,
 }
@@ -123,8 +126,10 @@ impl Service {
     /// A part cannot start; the parts that were started before it are stopped.
     pub async fn start(spec: ServiceSpec) -> Result<Self, ServiceError> {
         let board = StatusBoard::new();
-        let http = start_http(spec.http, spec.token, spec.prometheus, &board)?;
         let settings = spec.settings;
+        let pool_watch = PoolWatch::new(&settings, &spec.aws);
+        let pool = pool_watch.as_ref().map(PoolWatch::read);
+        let http = start_http(spec.http, spec.token, spec.prometheus, &board, pool)?;
         board.set_load_limit(settings.model_load);
         settings.advice().iter().for_each(|text| ConfigAdvice { text }.emit());
         // Models before cameras: a class that no model has is an error of the configuration, found before any footage is read.
@@ -147,8 +152,19 @@ impl Service {
             requests,
         };
         let (cameras, started) = host.start(fleet).await;
-        let service =
-            Self { board, http, settings, aws: spec.aws, state, models, outbox, cameras, emf, stop };
+        let service = Self {
+            board,
+            http,
+            settings,
+            aws: spec.aws,
+            state,
+            models,
+            outbox,
+            cameras,
+            pool_watch,
+            emf,
+            stop,
+        };
         if let Err(error) = started {
             service.stop().await;
             return Err(error);
@@ -209,8 +225,10 @@ fn start_http(
     token: Option<AccessToken>,
     prometheus: PrometheusHandle,
     board: &StatusBoard,
+    pool: Option<ReadPool>,
 ) -> Result<HttpServer, HttpError> {
-    HttpServer::start(HttpSpec { addr, token, board: board.clone(), prometheus, encode: live_picture() })
+    let (board, encode) = (board.clone(), live_picture());
+    HttpServer::start(HttpSpec { addr, token, board, prometheus, encode, pool })
 }
 
 /// Loads the models of all cameras, and checks the classes that their rules name.

@@ -1,13 +1,16 @@
 //! The HTTP server, on a thread and a runtime of its own: health, metrics, the page and its API.
 //!
-//! It only reads the [`StatusBoard`](crate::status::StatusBoard), so that it answers while the data path is stuck.
+//! It only reads the [`StatusBoard`](crate::status::StatusBoard), so that it answers while the data path is stuck. `/api/cluster` is the
+//! exception: the service reads the pool for it.
 
+mod cluster;
 mod connection;
 mod endpoints;
 mod events;
 mod guard;
 mod health;
 mod picture;
+mod pool_reads;
 mod reply;
 mod routes;
 mod scrape;
@@ -23,5 +26,6 @@ mod write_timeout;
 mod wrong_tokens;
 
 pub use picture::{Encode, EncodeError};
+pub use pool_reads::ReadPool;
 pub use server::{HttpError, HttpServer, HttpSpec};
 pub use token::{AccessToken, TokenError};

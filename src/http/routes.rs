@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::picture::{Jpeg, PictureError};
 use super::reply::{error_body, with_headers};
 use super::site::Site;
-use super::{events, health, scrape, sign_in};
+use super::{cluster, events, health, scrape, sign_in};
 use crate::status::{CameraRow, ModelRow, Readiness, SinkStatus};
 
 /// The sign-out button, for a page that is opened with the token.
@@ -42,6 +42,7 @@ fn guarded(site: &Arc<Site>) -> Router<Arc<Site>> {
     Router::new()
         .route("/", get(page))
         .route("/api/cameras", get(cameras))
+        .route("/api/cluster", get(cluster::cluster))
         .route("/api/events", get(events::events))
         .route("/api/cameras/{id}/snapshot.jpg", get(snapshot))
         // `route_layer` and not `layer`: an unknown path is 404 for everyone, and reveals nothing.
@@ -73,6 +74,9 @@ struct Overview {
     version: &'static str,
     readiness: Readiness,
     uptime_s: u64,
+    /// The id of this worker in its pool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    worker: Option<String>,
     cameras: Vec<CameraRow>,
     sinks: Vec<SinkStatus>,
     models: Vec<ModelRow>,
@@ -84,6 +88,7 @@ async fn cameras(State(site): State<Arc<Site>>) -> Response {
         version: env!("CARGO_PKG_VERSION"),
         readiness: board.readiness(),
         uptime_s: board.uptime().as_secs(),
+        worker: board.worker(),
         cameras: board.snapshot(),
         sinks: board.sinks(),
         models: board.models(),

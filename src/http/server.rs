@@ -15,6 +15,7 @@ use super::connection::{STOP_TIMEOUT, serve};
 use super::endpoints::Endpoints;
 use super::guard::Guard;
 use super::picture::{Encode, Pictures};
+use super::pool_reads::{PoolReads, ReadPool};
 use super::site::Site;
 use super::slots::{ConnectionLimits, ConnectionSlots};
 use super::token::AccessToken;
@@ -42,6 +43,8 @@ pub struct HttpSpec {
     pub prometheus: PrometheusHandle,
     /// The encoder of live pictures.
     pub encode: Encode,
+    /// The reader of the pool; `None` without `sharing`.
+    pub pool: Option<ReadPool>,
 }
 
 /// An error of starting the server.
@@ -137,6 +140,7 @@ fn site_of(spec: HttpSpec, addr: SocketAddr, stopped: watch::Receiver<bool>) -> 
         gpus: Gpus::open(),
         scrapes: tokio::sync::Mutex::default(),
         pictures,
+        pool: PoolReads::new(spec.pool),
         guard,
         stopped,
     })

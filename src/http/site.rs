@@ -5,6 +5,7 @@ use tokio::sync::{Mutex, watch};
 
 use super::guard::Guard;
 use super::picture::Pictures;
+use super::pool_reads::PoolReads;
 use super::scrape_cache::ScrapeCache;
 use crate::status::StatusBoard;
 use crate::telemetry::Gpus;
@@ -16,6 +17,7 @@ pub(super) struct Site {
     pub(super) gpus: Gpus,
     pub(super) scrapes: Mutex<ScrapeCache>,
     pub(super) pictures: Pictures,
+    pub(super) pool: PoolReads,
     pub(super) guard: Guard,
     /// `true` from the time when the server stops.
     pub(super) stopped: watch::Receiver<bool>,

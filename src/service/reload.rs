@@ -137,6 +137,9 @@ impl Service {
         self.cameras.change(&settings, &self.models, &changes).await;
         // Last: a removed camera still uses its models while it drains.
         self.models.keep(&settings.cameras).await;
+        if let Some(watch) = &self.pool_watch {
+            watch.set_cameras(&settings.cameras);
+        }
         self.settings = settings;
         changes
     }

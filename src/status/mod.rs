@@ -63,6 +63,7 @@ struct BoardInner {
     config_fault: Mutex<Option<(Instant, String)>>,
     losses: Mutex<LossCauses>,
     pool: Mutex<PoolStatus>,
+    worker: Mutex<Option<String>>,
     notices: Mutex<Vec<Notice>>,
     feed: Arc<EventFeed>,
 }
@@ -142,6 +143,7 @@ impl StatusBoard {
             config_fault: Mutex::default(),
             losses: Mutex::default(),
             pool: Mutex::default(),
+            worker: Mutex::default(),
             notices: Mutex::default(),
             feed: Arc::default(),
         };
@@ -185,6 +187,17 @@ impl StatusBoard {
     /// Removes the camera from the board. A handle to its status stays valid, and what it writes is not shown.
     pub fn remove_camera(&self, id: &CameraId) {
         lock(&self.inner.cameras).retain(|camera| camera.id() != id);
+    }
+
+    /// Sets the id under which this process is in its pool.
+    pub fn set_worker(&self, id: &str) {
+        *lock(&self.inner.worker) = Some(id.to_owned());
+    }
+
+    /// Returns the id under which this process is in its pool; `None` without `sharing`.
+    #[must_use]
+    pub fn worker(&self) -> Option<String> {
+        lock(&self.inner.worker).clone()
     }
 
     /// Sets the loaded models.

@@ -251,7 +251,7 @@ def check(holds: bool, words: str) -> None:
 
 def refused(browser: Browser, url: str, screenshots: pathlib.Path | None) -> None:
     """Beyond loopback, pictures need a token."""
-    for path in ["/", "/api/cameras", "/api/events"]:
+    for path in ["/", "/api/cameras", "/api/cluster", "/api/events"]:
         check(status_of(url + path) in (401, 403), f"{path} is refused without a token off loopback")
     check(status_of(url + "/healthz") == 200, "/healthz is open")
     browser.open(url)
@@ -347,6 +347,43 @@ def explained(browser: Browser) -> None:
     browser.call("Emulation.clearDeviceMetricsOverride")
 
 
+def shared(browser: Browser) -> None:
+    """The workers are listed, and each camera with its worker, also one of another worker. Ids are no markup."""
+    look = """
+      const cells = (row) => [...row.children].map((cell) => cell.innerText.trim());
+      const workers = [...document.querySelectorAll("#workers li")].map((row) => row.innerText);
+      if (!document.querySelector("#workers").innerText.includes("this worker")) return null;
+      return workers.length && { workers, owners: [...document.querySelectorAll("#owners tr")].map(cells) };
+    """
+    pool = browser.until("the workers", look)
+    first, second = pool["workers"]
+    check("this worker" not in second, "the worker of this page is marked, and no other")
+    check("host-a" in first and "leads" in first and "load 45 %" in first, "the leader is shown with its load")
+    check("load 130 %" in second and "Does not keep up" in second, "an overloaded worker says so")
+    check("Has configuration 1, the newest is 2" in second, "and so does one with an older configuration")
+    ids = [row[0] for row in pool["owners"]]
+    check(ids == ["attic", "gate", "<img src=x id=injected>"], f"cameras that need attention come first: {ids}")
+    check(pool["owners"][0][1:3] == ["no worker", "–"], "a free camera has no worker")
+    check("no worker has room" in pool["owners"][0][3], "and the reason")
+    check(pool["owners"][1][1:] == ["host-a", "2 h ago", "running"], "a camera has its worker and since when")
+    check(pool["owners"][2][1] == "<b id=injected>host-b</b>", "a camera of another worker has that one's name")
+    check(browser.run("document.querySelector('#injected') === null"), "ids are text and not markup")
+    counted = "return document.querySelector('#summary').innerText.startsWith('2 of 5 cameras of this worker')"
+    browser.until("the number of cameras of this worker", counted)
+    browser.run("document.querySelector('.owners').focus()")
+    check(browser.run("document.activeElement.className") == "owners", "the list is in reach of the keyboard")
+    for width in [340, 390, 560, 820, 1440]:
+        browser.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+        fits = "document.documentElement.scrollWidth <= innerWidth"
+        check(browser.run(fits), f"nothing is wider than a page of {width} px")
+    browser.call("Emulation.clearDeviceMetricsOverride")
+
+
+def alone(browser: Browser) -> None:
+    """Without sharing the page has no workers."""
+    check(browser.run("document.querySelector('#pool').hidden"), "no workers are shown without sharing")
+
+
 def enlarged(browser: Browser) -> None:
     """A click shows one camera large."""
     browser.run("document.querySelector('.card .screen').click()")
@@ -366,6 +403,10 @@ def photograph(browser: Browser, folder: pathlib.Path | None) -> None:
             )
             browser.until("a live picture", PICTURE)
             browser.screenshot(folder, f"{name}-{scheme}")
+            if browser.run("!document.querySelector('#pool').hidden"):
+                browser.run("document.querySelector('#pool').scrollIntoView()")
+                browser.screenshot(folder, f"pool-{name}-{scheme}")
+                browser.run("scrollTo(0, 0)")
     browser.screenshot(folder, "whole-dark", whole=True)
     browser.call("Emulation.clearDeviceMetricsOverride")
     browser.call("Emulation.setEmulatedMedia", features=[])
@@ -385,6 +426,7 @@ def main() -> int:
         help="the colour that events of LABEL must have",
     )
     parser.add_argument("--explained", action="store_true", help="frames were dropped, and the page must say why")
+    parser.add_argument("--pool", action="store_true", help="the worker shares its cameras in the pool of tests/web/page.rs")
     parser.add_argument("--activity", metavar="TEXT", help="an activity is among the events, and must say TEXT")
     parser.add_argument("--screenshots", type=pathlib.Path, metavar="FOLDER")
     parser.add_argument("--limit-seconds", type=int, default=60, help="until what is not seen is missing (60)")
@@ -415,6 +457,10 @@ def look_at(browser: Browser, arguments: argparse.Namespace) -> None:
         summed_up(browser, arguments.activity)
     if arguments.explained:
         explained(browser)
+    if arguments.pool:
+        shared(browser)
+    else:
+        alone(browser)
     photograph(browser, arguments.screenshots)
     enlarged(browser)
     browser.screenshot(arguments.screenshots, "enlarged")

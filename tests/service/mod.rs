@@ -9,6 +9,7 @@
 
 mod access;
 mod bench;
+mod cluster;
 mod delivery;
 mod environment;
 mod faults;

@@ -3,14 +3,16 @@
 //! `PAGE_SCREENSHOTS=folder` saves what the browser shows.
 
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::show;
-use kvs_infer::http::HttpServer;
+use kvs_infer::http::{HttpServer, ReadPool};
 use kvs_infer::media::{ActivityCounts, CameraId, Extras, Mode, Phase};
 use kvs_infer::render::{Label, color_of};
+use kvs_infer::sharing::{PoolCameraState, PoolCameraView, PoolView, PoolWorkerState, PoolWorkerView};
 use kvs_infer::status::{ModelRow, SinkState, SinkStatus, StatusBoard};
 
 const TOKEN: &str = "correct horse battery staple";
@@ -141,6 +143,59 @@ fn a_picture_changes_and_an_event_arrives() {
     board.camera("gate").unwrap().event(&activity, Duration::ZERO);
     let counted = "2 car, 5 person · 3 at once · over after 75 s";
     run_page_checks(&["--url", &url(&server), "--stripe", "car", &car, "--explained", "--activity", counted]);
+}
+
+/// A pool with a camera of this worker and some of others. Its ids are markup.
+fn pool() -> PoolView {
+    let worker = |id: &str, leads| PoolWorkerView {
+        id: id.to_owned(),
+        zone: "us-east-1a".to_owned(),
+        state: PoolWorkerState::Ready,
+        leads,
+        cameras: 2,
+        load_percent: Some(if leads { 45 } else { 130 }),
+        overloaded: !leads,
+        generation: if leads { 2 } else { 1 },
+        beat_ms: Some(1_700_000_000_000),
+    };
+    let camera = |id: &str, worker: Option<&str>, state, why: Option<&str>| PoolCameraView {
+        id: id.to_owned(),
+        worker: worker.map(str::to_owned),
+        state,
+        next_worker: None,
+        epoch: 3,
+        since_ms: worker.map(|_| show::now_ms() - 7_500_000),
+        cost: None,
+        strikes: 0,
+        why: why.map(str::to_owned),
+    };
+    PoolView {
+        pool: "north".to_owned(),
+        leader: Some("host-a".to_owned()),
+        term: 1,
+        generation: 2,
+        workers: vec![worker("host-a", true), worker("<b id=injected>host-b</b>", false)],
+        cameras: vec![
+            camera("gate", Some("host-a"), PoolCameraState::Running, None),
+            camera(
+                "<img src=x id=injected>",
+                Some("<b id=injected>host-b</b>"),
+                PoolCameraState::Running,
+                None,
+            ),
+            camera("attic", None, PoolCameraState::Free, Some("no worker has room")),
+        ],
+    }
+}
+
+#[test]
+fn the_workers_of_a_pool_and_the_cameras_of_all_of_them_are_listed() {
+    let board = board();
+    board.set_worker("host-a");
+    let read: ReadPool = Arc::new(|| Box::pin(async { Ok(pool()) }));
+    let server = show::serve_pool("127.0.0.1", None, &board, show::encode(), Some(read));
+    let _footage = Footage::start(&board);
+    run_page_checks(&["--url", &url(&server), "--pool"]);
 }
 
 #[test]

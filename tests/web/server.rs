@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use kvs_infer::cli::healthcheck::{self, HealthcheckArgs};
-use kvs_infer::http::{Encode, HttpServer};
+use kvs_infer::http::{Encode, HttpServer, ReadPool};
 use kvs_infer::media::CameraId;
 use kvs_infer::status::{SinkState, SinkStatus, StatusBoard, Watch};
 use serde_json::{Value, json};
@@ -83,12 +83,36 @@ fn health_and_metrics_are_open_and_the_rest_is_not() {
         for path in ["/healthz", "/readyz", "/metrics", "/page.css", "/page.js"] {
             assert_eq!(get(&server, path, &[]).code, 200, "{name}: {path}");
         }
-        for path in ["/", "/api/cameras", "/api/events", "/api/cameras/gate/snapshot.jpg"] {
+        for path in ["/", "/api/cameras", "/api/cluster", "/api/events", "/api/cameras/gate/snapshot.jpg"] {
             assert_eq!(get(&server, path, &[]).code, guarded, "{name}: {path}");
         }
         assert_eq!(get(&server, "/nothing", &[]).code, 404, "{name}");
         server.stop();
     }
+}
+
+#[test]
+fn the_pool_is_served_where_there_is_one_and_a_table_that_does_not_answer_holds_up_nothing() {
+    let board = StatusBoard::new();
+    let alone = show::serve("127.0.0.1", None, &board, show::encode());
+    let answer = get(&alone, "/api/cluster", &[]);
+    assert_eq!((answer.code, answer.json()), (200, serde_json::json!({ "pool": null })));
+    let failing: ReadPool = Arc::new(|| Box::pin(async { Err("table workers: gone; create it".to_owned()) }));
+    let failing = show::serve_pool("127.0.0.1", None, &board, show::encode(), Some(failing));
+    let answer = get(&failing, "/api/cluster", &[]);
+    assert_eq!((answer.code, &answer.json()["error"]), (503, &"table workers: gone; create it".into()));
+    let silent: ReadPool = Arc::new(|| Box::pin(std::future::pending()));
+    let silent = show::serve_pool("127.0.0.1", None, &board, show::encode(), Some(silent));
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| get(&silent, "/api/cluster", &[]));
+        for path in ["/api/cameras", "/healthz", "/metrics", "/"] {
+            assert_eq!(get(&silent, path, &[]).code, 200, "{path}");
+        }
+        assert!(!waiting.is_finished(), "the others were answered meanwhile");
+        let answer = waiting.join().unwrap();
+        assert_eq!(answer.code, 503);
+        assert!(answer.json()["error"].as_str().unwrap().contains("did not answer within 5 s"));
+    });
 }
 
 #[test]
@@ -404,6 +428,7 @@ fn a_taken_port_is_named() {
         board,
         prometheus: metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle(),
         encode: show::encode(),
+        pool: None,
     };
     let error = HttpServer::start(spec).err().unwrap().to_string();
     assert!(error.contains(&first.local_addr().to_string()) && error.contains("HTTP_PORT"), "{error}");

@@ -2,7 +2,10 @@
 
 const POLL_MS = 1000;
 const PICTURE_MS = 250;
+const POOL_MS = 2000;
+const NO_POOL_MS = 30_000;
 const EVENTS_SHOWN = 200;
+const OWNERS_SHOWN = 500;
 const byId = (id) => document.getElementById(id);
 const count = new Intl.NumberFormat("en").format;
 
@@ -195,6 +198,19 @@ function showCamera(camera) {
   picture.show(camera);
 }
 
+/** Removes the cards of cameras that this process no longer has, such as those that another worker has taken over. */
+function removeOthers(cameras) {
+  const ids = new Set(cameras.map((camera) => camera.id));
+  for (const [id, { card, picture }] of cards) {
+    if (ids.has(id)) continue;
+    sight.unobserve(card.querySelector(".screen"));
+    picture.see(false);
+    picture.clear();
+    card.remove();
+    cards.delete(id);
+  }
+}
+
 function showChip(chip, camera) {
   const [words, tone] = chipOf(camera);
   setText(chip, words);
@@ -215,7 +231,7 @@ function enlarge(id) {
 
 function showLarge() {
   const camera = state.cameras.find((one) => one.id === large.id);
-  if (!camera) return;
+  if (!camera) return dialog.close();
   setText(byId("large-title"), camera.id);
   showChip(dialog.querySelector(".chip"), camera);
   large.picture.show(camera);
@@ -247,7 +263,7 @@ dialog.addEventListener("close", () => {
 
 /* Health, sinks, models. */
 
-const state = { cameras: [] };
+const state = { cameras: [], worker: null };
 const TONES = { ok: ["Healthy", "ok"], degraded: ["Degraded", "warn"], failed: ["Restart needed", "bad"] };
 const PHASES = { starting: ["Starting", "busy"], stopping: ["Stopping", "busy"] };
 
@@ -269,7 +285,8 @@ function showReasons(reasons, tone) {
 
 function showSummary(overview) {
   const live = overview.cameras.filter((camera) => camera.state === "streaming").length;
-  const cameras = `${live} of ${overview.cameras.length} cameras streaming`;
+  const whose = overview.worker ? " of this worker" : "";
+  const cameras = `${live} of ${overview.cameras.length} cameras${whose} streaming`;
   setText(byId("summary"), `${cameras} · up ${age(overview.uptime_s * 1000)} · version ${overview.version}`);
 }
 
@@ -308,10 +325,13 @@ async function ask(path) {
 async function refresh() {
   const [overview, health] = await Promise.all([ask("/api/cameras"), ask("/healthz")]);
   state.cameras = overview.cameras;
+  state.worker = overview.worker ?? null;
   showHealth(health, overview.readiness);
   showSummary(overview);
   overview.cameras.forEach(showCamera);
-  byId("no-cameras").hidden = overview.cameras.length > 0;
+  removeOthers(overview.cameras);
+  byId("no-cameras").hidden = overview.cameras.length > 0 || state.worker !== null;
+  byId("no-own-cameras").hidden = overview.cameras.length > 0 || state.worker === null;
   showStrip("sinks", overview.sinks.map(sinkRow), "No sink is configured.");
   showStrip("models", overview.models.map(modelRow), "No model is loaded yet.");
   if (large.id !== null) showLarge();
@@ -335,6 +355,96 @@ document.addEventListener("visibilitychange", () => {
   for (const { picture } of cards.values()) picture.run();
   large.picture.run();
 });
+
+/* The pool: only where workers share the cameras. */
+
+const WORKER_TONES = { ready: "ok", joining: "busy", draining: "busy", silent: "bad" };
+const OWNER_TONES = { running: "ok", moving: "busy", free: "bad", quarantined: "bad", orphaned: "bad" };
+let shownOwners = "";
+
+async function refreshPool() {
+  const answer = await ask("/api/cluster");
+  const isThere = answer.pool !== null;
+  byId("pool").hidden = !isThere;
+  showPoolFault(answer.error);
+  if (answer.error) return POOL_MS;
+  if (!isThere) return NO_POOL_MS;
+  const leader = answer.leader === null ? "no leader" : "";
+  setText(byId("pool-about"), [`of pool ${answer.pool}`, leader].filter(Boolean).join(" · "));
+  showStrip("workers", answer.workers.map((worker) => workerRow(worker, answer.generation)), "No worker is in the pool.");
+  showOwners(answer.cameras);
+  return POOL_MS;
+}
+
+function showPoolFault(error) {
+  byId("pool-fault").hidden = !error;
+  byId("pool").classList.toggle("stale", Boolean(error));
+  if (error) setText(byId("pool-fault"), `The pool cannot be read: ${error}`);
+}
+
+function workerRow(worker, generation) {
+  const parts = [worker.state, `${count(worker.cameras)} ${worker.cameras === 1 ? "camera" : "cameras"}`, worker.load_percent === null ? "load not measured yet" : `load ${count(worker.load_percent)} %`];
+  if (worker.leads) parts.unshift("leads");
+  if (worker.id === state.worker) parts.unshift("this worker");
+  if (worker.zone) parts.push(worker.zone);
+  const tone = worker.state === "ready" && worker.overloaded ? "warn" : WORKER_TONES[worker.state] ?? "idle";
+  const load = element("i", { class: "load", "aria-hidden": "true", "data-tone": worker.load_percent > 100 || worker.overloaded ? "warn" : "ok" });
+  load.style.setProperty("--load", `${Math.min(100, worker.load_percent)}%`);
+  const row = element("li", {}, element("i", { class: "dot", "data-tone": tone }), element("b", {}, worker.id), element("small", {}, parts.join(" · ")), load);
+  const why = [];
+  if (worker.overloaded) why.push("Does not keep up: cameras are moved away");
+  if (worker.generation < generation) why.push(`Has configuration ${worker.generation}, the newest is ${generation}`);
+  if (worker.state === "silent") why.push(`Last beat ${ageSince(worker.beat_ms)}`);
+  if (why.length) row.append(element("p", { class: "why" }, `${why.join(". ")}.`));
+  return row;
+}
+
+/* Cameras that need attention come first. Rows are made again only if they differ; their ages change all the time. */
+function showOwners(cameras) {
+  const isFine = (camera) => camera.state === "running" && camera.why === null;
+  const sorted = [...cameras.filter((camera) => !isFine(camera)), ...cameras.filter(isFine)].slice(0, OWNERS_SHOWN);
+  const described = JSON.stringify(sorted.map(({ id, worker, next_worker, state, since_ms, why }) => [id, worker, next_worker, state, since_ms, why]));
+  if (described !== shownOwners) {
+    shownOwners = described;
+    byId("owners").replaceChildren(...sorted.map(ownerRow));
+  }
+  for (const time of byId("owners").querySelectorAll("time[data-ms]")) setText(time, ageSince(Number(time.dataset.ms)));
+  byId("more-owners").hidden = cameras.length <= sorted.length;
+  setText(byId("more-owners"), `and ${count(cameras.length - sorted.length)} more: kvs-infer cluster lists all`);
+}
+
+function ownerRow(camera) {
+  const row = byId("owner").content.firstElementChild.cloneNode(true);
+  row.dataset.id = camera.id;
+  row.querySelector("th").textContent = camera.id;
+  const workers = [camera.worker ?? "no worker", camera.next_worker].filter(Boolean);
+  row.querySelector("[data-is=worker]").textContent = workers.join(" → ");
+  const time = row.querySelector("time");
+  const at = new Date(camera.since_ms ?? NaN);
+  if (Number.isNaN(at.getTime())) {
+    time.textContent = "–";
+  } else {
+    time.dataset.ms = String(camera.since_ms);
+    time.dateTime = at.toISOString();
+    time.title = at.toLocaleString();
+  }
+  const chip = row.querySelector(".chip");
+  chip.textContent = camera.state;
+  chip.dataset.tone = camera.state === "running" && camera.why ? "warn" : OWNER_TONES[camera.state] ?? "idle";
+  row.querySelector("small").textContent = camera.why ?? "";
+  return row;
+}
+
+/** The time since a moment of another host's clock: never below 0. */
+const ageSince = (ms) => (ms === null ? "–" : `${age(Math.max(0, Date.now() - ms))} ago`);
+
+/* A poll of its own: tables that do not answer must not hold up the rest. */
+async function pollPool() {
+  for (;;) {
+    const wait = document.hidden ? POOL_MS : await refreshPool().catch(() => POOL_MS);
+    await new Promise((wake) => setTimeout(wake, wait));
+  }
+}
 
 /* Events: first the kept ones, then, after the message "live", each new one. */
 
@@ -419,3 +529,4 @@ function follow() {
 
 follow();
 poll();
+pollPool();

@@ -92,7 +92,7 @@ impl PoolTask {
 
     /// Runs until the worker has left the pool after a drain, and returns its fleet.
     pub(super) async fn run(mut self) -> Fleet {
-        WorkerJoined { worker: self.worker.id().as_str() }.emit();
+        self.announce();
         let mut loads = interval(LOAD_INTERVAL);
         loads.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut end = self.ready();
@@ -235,8 +235,14 @@ impl PoolTask {
         WorkerExpelled { worker: self.worker.id().as_str() }.emit();
         self.run += 1;
         self.worker = new_worker(self.when_away, &self.config, self.now_ms());
-        WorkerJoined { worker: self.worker.id().as_str() }.emit();
+        self.announce();
         self.ready()
+    }
+
+    fn announce(&self) {
+        let worker = self.worker.id().as_str();
+        self.board.set_worker(worker);
+        WorkerJoined { worker }.emit();
     }
 
     fn now_ms(&self) -> u64 {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use kvs_infer::http::{AccessToken, Encode, HttpServer, HttpSpec};
+use kvs_infer::http::{AccessToken, Encode, HttpServer, HttpSpec, ReadPool};
 use kvs_infer::media::{
     BBox, CameraId, Color, Event, Fragment, Frame, HostPicture, Matrix, MediaMs, Surface,
 };
@@ -19,12 +19,24 @@ pub(crate) const SIZE_PX: (u32, u32) = (640, 360);
 
 /// A server on a free port of `host`.
 pub(crate) fn serve(host: &str, token: Option<&str>, board: &StatusBoard, encode: Encode) -> HttpServer {
+    serve_pool(host, token, board, encode, None)
+}
+
+/// A server of a worker that reads its pool by `pool`.
+pub(crate) fn serve_pool(
+    host: &str,
+    token: Option<&str>,
+    board: &StatusBoard,
+    encode: Encode,
+    pool: Option<ReadPool>,
+) -> HttpServer {
     let spec = HttpSpec {
         addr: format!("{host}:0").parse().unwrap(),
         token: AccessToken::from_variable(token).unwrap(),
         board: board.clone(),
         prometheus: PrometheusBuilder::new().build_recorder().handle(),
         encode,
+        pool,
     };
     HttpServer::start(spec).unwrap()
 }
@@ -96,7 +108,7 @@ fn outline(pixels: &mut [u8], width: usize, label: &Label) {
     }
 }
 
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     i64::try_from(since.as_millis()).unwrap()
 }
