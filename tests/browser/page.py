@@ -363,13 +363,15 @@ def shared(browser: Browser) -> None:
     check("Has configuration 1, the newest is 2" in second, "and so does one with an older configuration")
     ids = [row[0] for row in pool["owners"]]
     check(ids == ["attic", "gate", "<img src=x id=injected>"], f"cameras that need attention come first: {ids}")
-    check(pool["owners"][0][1:3] == ["no worker", "–"], "a free camera has no worker")
+    check(pool["owners"][0][1:3] == ["no worker", "\u2013"], "a free camera has no worker")
     check("no worker has room" in pool["owners"][0][3], "and the reason")
     check(pool["owners"][1][1:] == ["host-a", "2 h ago", "running"], "a camera has its worker and since when")
     check(pool["owners"][2][1] == "<b id=injected>host-b</b>", "a camera of another worker has that one's name")
     check(browser.run("document.querySelector('#injected') === null"), "ids are text and not markup")
-    counted = "return document.querySelector('#summary').innerText.startsWith('2 of 5 cameras of this worker')"
+    counted = "return document.querySelector('#summary').innerText.startsWith('2 of 4 cameras of this worker')"
     browser.until("the number of cameras of this worker", counted)
+    cards = browser.run("[...document.querySelectorAll('.card')].map((card) => card.dataset.id)")
+    check(cards == ["street", "gate", "yard", "roof"], f"a camera that has left has no card: {cards}")
     browser.run("document.querySelector('.owners').focus()")
     check(browser.run("document.activeElement.className") == "owners", "the list is in reach of the keyboard")
     for width in [340, 390, 560, 820, 1440]:
@@ -426,7 +428,9 @@ def main() -> int:
         help="the colour that events of LABEL must have",
     )
     parser.add_argument("--explained", action="store_true", help="frames were dropped, and the page must say why")
-    parser.add_argument("--pool", action="store_true", help="the worker shares its cameras in the pool of tests/web/page.rs")
+    parser.add_argument(
+        "--pool", action="store_true", help="the worker shares its cameras in the pool of tests/web/page.rs"
+    )
     parser.add_argument("--activity", metavar="TEXT", help="an activity is among the events, and must say TEXT")
     parser.add_argument("--screenshots", type=pathlib.Path, metavar="FOLDER")
     parser.add_argument("--limit-seconds", type=int, default=60, help="until what is not seen is missing (60)")
