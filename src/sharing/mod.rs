@@ -1,4 +1,4 @@
-//! Sharing of cameras by many workers: the I/O around the crate [`sharing`](::sharing), which decides.
+//! Sharing of cameras by many workers: the I/O around the crate `sharing`, which decides.
 //!
 //! [`PoolTable`] makes the crate's calls on two DynamoDB tables. Everything else about members, lead, plans and hand-over is in the
 //! crate, without I/O. [`PoolView`] shows people which worker has which camera.

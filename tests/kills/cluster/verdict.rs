@@ -212,72 +212,53 @@ mod tests {
         assert_eq!(verdict.to_string(), text);
     }
 
+    /// Returns each fault with the event or the camera.
+    fn faults(verdict: &PoolVerdict) -> Vec<String> {
+        let PoolVerdict { lost, second_id, altered, other_bytes, out_of_order, stale, .. } = verdict;
+        let of_events =
+            [("lost", lost), ("second id", second_id), ("altered", altered), ("other bytes", other_bytes)];
+        let of_events =
+            of_events.into_iter().flat_map(|(fault, of)| names(of).into_iter().map(move |id| (fault, id)));
+        let of_cameras = [("order", out_of_order), ("stale", stale)];
+        let of_cameras =
+            of_cameras.into_iter().flat_map(|(fault, of)| of.iter().map(move |id| (fault, id.as_str())));
+        of_events.chain(of_cameras).map(|(fault, id)| format!("{fault} {id}")).collect()
+    }
+
     #[test]
     fn each_broken_promise_is_found() {
-        type Change = fn(&mut Vec<Value>);
-        type Faults = [Vec<&'static str>; 6];
-        let none = || [const { Vec::new() }; 6];
-        let faults = |lost, second_id, altered, other_bytes, out_of_order, stale| -> Faults {
-            [lost, second_id, altered, other_bytes, out_of_order, stale]
-        };
-        let table: [(&str, Change, Faults); 10] = [
-            ("all is well", |_| {}, none()),
-            (
-                "the last is lost",
-                |all| drop(all.pop()),
-                faults(vec!["a-3"], vec![], vec![], vec![], vec![], vec![]),
-            ),
-            (
-                "one is lost",
-                |all| drop(all.drain(2..4)),
-                faults(vec!["a-2"], vec![], vec![], vec![], vec!["a"], vec![]),
-            ),
-            (
-                "a second id",
-                |all| all.push(with(record("a", 4), "event_id", json!("x"))),
-                faults(vec![], vec!["x"], vec![], vec![], vec![], vec!["a"]),
-            ),
-            (
-                "one event under two ids",
-                |all| all.insert(4, with(all[3].clone(), "event_id", json!("x"))),
-                faults(vec![], vec!["x"], vec![], vec![], vec!["a"], vec![]),
-            ),
+        type Case = (&'static str, fn(&mut Vec<Value>), &'static [&'static str]);
+        let table: [Case; 10] = [
+            ("all is well", |_| {}, &[]),
+            ("the last is lost", |all| drop(all.pop()), &["lost a-3"]),
+            ("one is lost", |all| drop(all.drain(2..4)), &["lost a-2", "order a"]),
+            ("a second id", |all| all.push(renamed(&record("a", 4))), &["second id x", "stale a"]),
+            ("one event under two ids", |all| all.insert(4, renamed(&all[3])), &["second id x", "order a"]),
             (
                 "another content",
                 |all| all[1] = with(all[1].clone(), "label", json!("blue")),
-                faults(vec![], vec![], vec!["b-1"], vec![], vec![], vec![]),
+                &["altered b-1"],
             ),
-            (
-                "a repeat with another epoch",
-                |all| all[3] = with(all[3].clone(), EPOCH, json!(4)),
-                faults(vec![], vec![], vec![], vec!["a-2"], vec![], vec![]),
-            ),
-            (
-                "in another order",
-                |all| all.swap(0, 2),
-                faults(vec![], vec![], vec![], vec![], vec!["a"], vec![]),
-            ),
-            (
-                "news of a replaced worker",
-                |all| all[5] = with(all[5].clone(), EPOCH, json!(2)),
-                faults(vec![], vec![], vec![], vec![], vec![], vec!["a"]),
-            ),
-            ("of another camera at the same time", |all| all.swap(4, 5), none()),
+            ("a repeat with another epoch", |all| all[3] = of_epoch(&all[3], 4), &["other bytes a-2"]),
+            ("in another order", |all| all.swap(0, 2), &["order a"]),
+            ("news of a replaced worker", |all| all[5] = of_epoch(&all[5], 2), &["stale a"]),
+            ("of another camera at the same time", |all| all.swap(4, 5), &[]),
         ];
         for (case, change, expected) in table {
             let mut all = delivered();
             change(&mut all);
             let verdict = verdict(&all);
-            let PoolVerdict { lost, second_id, altered, other_bytes, .. } = &verdict;
-            let cameras =
-                |of: &BTreeSet<String>| of.iter().map(|camera| camera.as_str().to_owned()).collect();
-            let events = [lost, second_id, altered, other_bytes]
-                .map(|of| names(of).into_iter().map(str::to_owned).collect());
-            let found: Vec<Vec<String>> =
-                events.into_iter().chain([cameras(&verdict.out_of_order), cameras(&verdict.stale)]).collect();
-            assert_eq!(found, expected, "{case}");
-            assert_eq!(verdict.is_well(), expected.iter().all(Vec::is_empty), "{case}");
+            assert_eq!(faults(&verdict), expected, "{case}");
+            assert_eq!(verdict.is_well(), expected.is_empty(), "{case}");
         }
+    }
+
+    fn renamed(record: &Value) -> Value {
+        with(record.clone(), "event_id", json!("x"))
+    }
+
+    fn of_epoch(record: &Value, epoch: u64) -> Value {
+        with(record.clone(), EPOCH, json!(epoch))
     }
 
     #[test]

@@ -329,7 +329,7 @@ fn records_are_sent_unfenced_while_the_table_is_away_and_publish_is_set() {
     assert!(door.sent.is_empty(), "not yet away");
     door.step(1_000 + TABLE_AWAY_MS, OwnerInput::Wake);
     assert!(door.sent.is_empty(), "a process that was suspended asks the table first");
-    assert_eq!(std::mem::take(&mut door.writes), [first.clone()], "repeated unchanged");
+    assert_eq!(std::mem::take(&mut door.writes), std::slice::from_ref(&first), "repeated unchanged");
     door.step(1_001 + TABLE_AWAY_MS, OwnerInput::WriteFailed);
     assert_eq!(door.sent, [(vec![1, 2], false)]);
     door.step(3_100, OwnerInput::Sent { up_to: 2 });
