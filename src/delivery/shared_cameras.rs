@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,8 @@ struct SharedCamera {
     waiting: BTreeMap<u64, NewRecord>,
     /// Bytes of `waiting`.
     bytes: usize,
+    /// The time since which records are sent and not accepted.
+    sending_since: Option<Instant>,
 }
 
 /// A camera that this worker owns.
@@ -69,8 +72,9 @@ impl SharedCameras {
         let (held, receiver) = watch::channel(false);
         let [stopping, ended] = [(); 2].map(|()| CancellationToken::new());
         let owned = OwnedCamera { epoch, route, held: receiver, stopping, ended, checkpoint };
-        let (is_held_by_owner, waiting, bytes) = (false, BTreeMap::new(), 0);
-        self.lock().insert(camera.clone(), SharedCamera { owned, held, is_held_by_owner, waiting, bytes });
+        let (is_held_by_owner, waiting, bytes, sending_since) = (false, BTreeMap::new(), 0, None);
+        let shared = SharedCamera { owned, held, is_held_by_owner, waiting, bytes, sending_since };
+        self.lock().insert(camera.clone(), shared);
     }
 
     pub(super) fn remove(&self, camera: &CameraId) {
@@ -123,6 +127,18 @@ impl SharedCameras {
         shared.bytes -= record.len_bytes();
         shared.update_hold();
         Some(record)
+    }
+
+    /// Notes that records of the camera are sent from now on, or that they are accepted.
+    pub(super) fn set_sending(&self, camera: &CameraId, epoch: u64, since: Option<Instant>) {
+        if let Some(shared) = self.lock().get_mut(camera).filter(|shared| shared.owned.epoch == epoch) {
+            shared.sending_since = since;
+        }
+    }
+
+    /// Returns the time since which records of the camera are sent and not accepted.
+    pub(super) fn sending_since(&self, camera: &CameraId) -> Option<Instant> {
+        self.lock().get(camera)?.sending_since
     }
 
     /// Notes the state that the owner has taken.

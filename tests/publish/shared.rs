@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kvs_infer::delivery::{
     CameraCommit, Clients, EventOutbox, FrameEvents, OfferError, OutboxSpec, OwnerCommitRequest,
@@ -154,7 +155,9 @@ async fn records_that_wait_for_the_data_stream_are_dropped_when_their_camera_mov
     let ahead = worker.written_ahead(1, 1).await;
     let sending = worker.send(1, &ahead, true);
     worker.until_queued(1).await;
+    assert!(worker.delivery().sends_for(&front()) > Duration::ZERO);
     worker.delivery().end(&front());
+    assert_eq!(worker.delivery().sends_for(&front()), Duration::ZERO);
     assert_eq!(sending.await.unwrap(), None, "the next owner has the record in the camera's item");
     assert_eq!(worker.send(1, &ahead, true).await.unwrap(), None, "the camera is not of this worker");
     proxy.clear();
@@ -178,7 +181,7 @@ async fn after_a_restart_records_for_the_data_stream_are_left_to_the_next_owner(
     let ahead = worker.written_ahead(1, 1).await;
     let sending = worker.send(1, &ahead, true);
     worker.until_queued(1).await;
-    worker.outbox.flush(std::time::Duration::ZERO).await;
+    worker.outbox.flush(Duration::ZERO).await;
     worker.delivery().end(&front());
     assert_eq!(sending.await.unwrap(), None);
     drop(worker);

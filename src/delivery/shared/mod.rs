@@ -14,6 +14,7 @@ mod commit;
 mod send;
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
@@ -73,6 +74,12 @@ impl SharedDelivery {
     #[must_use]
     pub fn epoch(&self, camera: &CameraId) -> Option<u64> {
         Some(self.cameras.get(camera)?.epoch)
+    }
+
+    /// Returns for how long records of the camera have been sent that a required sink has not accepted; zero: there are none.
+    #[must_use]
+    pub fn sends_for(&self, camera: &CameraId) -> Duration {
+        self.cameras.sending_since(camera).map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Returns the newest state that the camera's owner has taken.

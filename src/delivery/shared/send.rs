@@ -1,6 +1,7 @@
 //! Records of shared cameras that are written ahead, to the sinks.
 
 use std::pin::pin;
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -32,7 +33,9 @@ impl SharedDelivery {
             self.accepted(camera, up_to).await;
             Ok::<(), OfferError>(())
         };
+        self.cameras.set_sending(camera, epoch, Some(Instant::now()));
         let sent = owned.ended.run_until_cancelled(sending).await?;
+        self.cameras.set_sending(camera, epoch, None);
         // The records of a camera that ends are given up, and nothing is waited for any more.
         if owned.ended.is_cancelled() {
             return None;

@@ -265,6 +265,8 @@ dialog.addEventListener("close", () => {
 
 const state = { cameras: [], worker: null };
 const TONES = { ok: ["Healthy", "ok"], degraded: ["Degraded", "warn"], failed: ["Restart needed", "bad"] };
+// What is listed with the sinks and delivers nothing.
+const BESIDE_SINKS = { outbox: "state and events on disk", positions: "positions of cameras", sharing: "tables of the pool" };
 const PHASES = { starting: ["Starting", "busy"], stopping: ["Stopping", "busy"] };
 
 function showHealth(health, readiness) {
@@ -291,7 +293,7 @@ function showSummary(overview) {
 }
 
 function sinkRow(sink) {
-  const parts = [sink.name === "outbox" ? "state and events on disk" : `${count(sink.delivered)} delivered`];
+  const parts = [BESIDE_SINKS[sink.name.split("/")[0]] ?? `${count(sink.delivered)} delivered`];
   if (sink.queued) parts.push(`${count(sink.queued)} waiting`);
   if (sink.failed) parts.push(`${count(sink.failed)} lost`);
   const row = element("li", {},

@@ -22,15 +22,18 @@ use crate::aws::AwsFailure;
 use crate::base::{clean_text, epoch_ms, host_name, process_cpu_time};
 use crate::checkpoint::Checkpoint;
 use crate::delivery::{OwnerCommitRequest, SharedDelivery};
+use crate::media::CameraId;
 use crate::service::cameras::Fleet;
 use crate::sharing::PoolTable;
-use crate::status::StatusBoard;
+use crate::status::{CameraRow, StatusBoard};
 use crate::telemetry::sharing::{PoolMeasured, WorkerExpelled, WorkerJoined, WorkerLeft};
 
 /// Limit on a call on the tables. Calls that get no answer in time are made again by the step function.
 const CALL_LIMIT: Duration = Duration::from_secs(1);
 /// Interval between two measurements of the load.
 const LOAD_INTERVAL: Duration = Duration::from_secs(10);
+/// The time without a stream or a data stream after which a camera counts as stuck.
+const STUCK_FOR: Duration = Duration::from_secs(15);
 /// Limit on the characters of a host's name in a worker's id.
 const MAX_HOST_CHARS: usize = 40;
 
@@ -133,7 +136,7 @@ impl PoolTask {
         let models = self.config.pool.cameras.values().flat_map(|camera| camera.models.iter().cloned());
         let load = WorkerLoad {
             capacity: capacity(self.config.cameras().any(|camera| camera.gpu_ms() > 0.0)),
-            is_overloaded: self.board.is_overloaded(),
+            is_overloaded: self.board.is_overloaded() || self.is_cut_off(&rows),
             models: models.collect(),
             cameras,
         };
@@ -142,6 +145,17 @@ impl PoolTask {
         PoolMeasured(figures).emit();
         self.board.set_pool_figures(figures);
         end
+    }
+
+    /// Returns whether this worker has no use of most of its cameras, which another one may have: their streams or the data stream do not
+    /// answer. One camera alone is no sign of that.
+    fn is_cut_off(&self, rows: &[CameraRow]) -> bool {
+        let is_stuck = |row: &&CameraRow| {
+            let down_for = Duration::from_millis(row.error_for_ms.unwrap_or(0));
+            down_for.max(self.delivery.sends_for(&CameraId::new(&row.id))) >= STUCK_FOR
+        };
+        let stuck = rows.iter().filter(is_stuck).count();
+        stuck >= 2 && stuck * 2 >= rows.len()
     }
 
     fn take_command(&mut self, command: PoolCommand) -> Option<TaskEnd> {

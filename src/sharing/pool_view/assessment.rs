@@ -159,8 +159,6 @@ impl<'a> PoolAssessment<'a> {
             Some("no worker leads the pool")
         } else if has_room {
             None
-        } else if !any(&|room| !room.is_closed) {
-            Some("no worker keeps up with the cameras that it has")
         } else if !any(&|room| room.can_run(&CameraDemand { checkpoint_version: None, ..demand.clone() })) {
             Some("no worker has the newest configuration")
         } else if !any(&|room| room.can_run(&demand)) {
@@ -191,7 +189,6 @@ impl<'a> PoolAssessment<'a> {
             capacity: row.capacity,
             reads: row.reads.clone(),
             generation: row.generation,
-            is_closed: row.is_overloaded,
             ..WorkerRoom::default()
         };
         let members = self.rows.members.members.workers.iter();
@@ -402,13 +399,14 @@ mod tests {
 
     #[test]
     fn a_camera_without_its_worker_is_taken_over_if_another_one_can() {
-        let table: [(&[Change], &str); 6] = [
+        let table: [(&[Change], &str); 7] = [
             (&[expel, lead_by_other], "its worker is gone, another one takes it over"),
             (&[silence, lead_by_other], "its worker is gone, another one takes it over"),
             (&[silence, lead_by_other, offer], "its worker is gone, another one takes it over"),
             (&[expel], "its worker is gone, and no worker leads the pool"),
             (&[expel, expel_other], "its worker is gone, and no worker is ready"),
-            (&[expel, lead_by_other, cost_much], "its worker is gone, and no worker has room"),
+            (&[expel, lead_by_other, cost_much], "its worker is gone, another one takes it over"),
+            (&[expel, lead_by_other, fill, cost_much], "its worker is gone, and no worker has room"),
         ];
         assert_states(PoolCameraState::Orphaned, &table);
     }
@@ -421,13 +419,13 @@ mod tests {
             (&[free, resign], "no worker leads the pool"),
             (&[free, silence], "no worker leads the pool"),
             (&[free, drain, drain_other], "no worker is ready"),
-            (&[free, overload, overload_other], "no worker keeps up with the cameras that it has"),
+            (&[free, overload, overload_other], "the leader is about to give it to a worker"),
             (&[clear, keep_old_configs], "no worker has the newest configuration"),
             (
                 &[free, write_by_newer_program],
                 "no worker reads the state that a newer version of the program has stored",
             ),
-            (&[free, cost_much], "no worker has room"),
+            (&[free, cost_much], "the leader is about to give it to a worker"),
             (&[free, fill], "no worker has room"),
         ];
         assert_states(PoolCameraState::Free, &table);
