@@ -68,7 +68,7 @@ pub struct CameraItem {
     pub pending: Vec<PendingRecord>,
     /// The hash of the camera's settings with which the owner runs it.
     pub spec: Arc<str>,
-    /// The number of owners in a row that died with the camera. The owner clears it after ten minutes.
+    /// The number of owners in a row that died with the camera. The owner clears it after two minutes.
     pub strikes: u32,
 }
 

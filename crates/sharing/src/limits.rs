@@ -29,8 +29,9 @@ pub const LOADS_MS: u64 = 30_000;
 pub const POSITION_MS: u64 = 20_000;
 /// Maximum time for which an owner that hands its camera over waits for the sink before the final write.
 pub const FINAL_SEND_MS: u64 = 300;
-/// Time of ownership after which the item forgets that earlier owners died.
-pub const STRIKES_CLEAR_MS: u64 = 600_000;
+/// Time of ownership after which the item forgets that earlier owners died. A camera that kills its workers does so soon: its footage
+/// is read again from the same position. Hosts that die for other reasons die less often than that.
+pub const STRIKES_CLEAR_MS: u64 = 120_000;
 /// Time of failing writes after which the table counts as away.
 pub const TABLE_AWAY_MS: u64 = 2_000;
 /// Shortest delay before a failed call is tried again; the jitter on top is up to three times as long.

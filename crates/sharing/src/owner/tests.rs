@@ -346,7 +346,7 @@ fn records_are_sent_unfenced_while_the_table_is_away_and_publish_is_set() {
 }
 
 #[test]
-fn strikes_are_cleared_after_ten_minutes_or_by_an_orderly_end() {
+fn strikes_are_cleared_after_two_minutes_or_by_an_orderly_end() {
     let struck = CameraItem { strikes: 2, ..claimed(&CameraItem::default()) };
     let mut door = Fixture::resume(struck.clone(), WhenTableIsAway::Hold, 7);
     assert_eq!(door.item.strikes, 2);

@@ -4,7 +4,7 @@
 //!
 //! A camera whose footage kills its worker would kill one worker after the other. The item counts the owners in a row that died
 //! with the camera ([`crate::CameraItem::strikes`]), so the count outlives every leader, the one that it killed included. No clock
-//! is stored: the owner clears the count after ten minutes of its own clock. At the third strike the camera stays free for
+//! is stored: the owner clears the count after two minutes of its own clock. At the third strike the camera stays free for
 //! [`QUARANTINE_MS`] of the leader's clock, and then has one more try.
 //!
 //! The other cameras of the dead worker have a strike as well, and in a small pool they follow the culprit to the next victim. To

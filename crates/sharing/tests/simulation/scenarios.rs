@@ -51,7 +51,7 @@ fn a_camera_that_kills_its_worker_is_quarantined_and_takes_no_other_camera_along
     run_for(&mut world, 700);
     assert!(world.unowned().is_empty(), "every camera has another try after the quarantine");
     run_for(&mut world, 700);
-    assert_eq!(world.table.item(&poison).strikes, 0, "ten minutes without a death clear the strikes");
+    assert_eq!(world.table.item(&poison).strikes, 0, "two minutes without a death clear the strikes");
     assert!(world.verdict.faults.is_empty(), "{:?}", world.verdict.faults);
 }
 
