@@ -1,7 +1,7 @@
 //! A camera whose stream is read and not decoded yet, because this worker is about to own it.
 //!
 //! Reading begins after the position of the present owner, which continues meanwhile. Of what arrives, the newest fragments are kept.
-//! When the ownership comes, decoding begins with the fragment after the owner's last position: no connection has to be opened then,
+//! With the ownership decoding begins, with the fragment after the owner's last position: no connection has to be opened then,
 //! and no footage has to arrive. Where the kept footage does not reach back to that position, the camera starts from a connection of
 //! its own.
 

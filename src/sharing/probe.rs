@@ -10,7 +10,7 @@ use super::{PoolView, PoolViewError, PoolViewReader};
 use crate::aws::{AwsFailure, AwsResource};
 use crate::base::{Asks, Finding, Probe};
 use crate::delivery::Clients;
-use crate::delivery::probe::{CHECK_NAME, describe_table, judge_condition, judge_key};
+use crate::delivery::probe::{CHECK_NAME, judge_condition, probe_key};
 
 const KEY: &str = "pool (S), member (S)";
 /// Maximum number of cameras or workers that a finding names.
@@ -35,18 +35,13 @@ pub(crate) fn probes(clients: &Clients, pool: ProbedPool<'_>) -> Vec<Probe> {
     let reader = PoolViewReader::new(clients.sdk(), items_table, members_table, pool);
     let read = async move { judge_pool(reader.read(&cameras).await) };
     let (client, table) = (Client::new(clients.sdk()), members_table.to_owned());
+    let (asked, described) = (client.clone(), resource(&table));
+    let describe = async move { probe_key(&asked, &described, KEY).await };
     vec![
-        Probe::new(format!("{name} write"), Asks::Aws, update(client.clone(), table.clone())),
+        Probe::new(format!("{name} write"), Asks::Aws, update(client, table)),
         Probe::new(format!("{name} pool"), Asks::Aws, read),
-        Probe::new(name, Asks::Aws, describe(client, table)),
+        Probe::new(name, Asks::Aws, describe),
     ]
-}
-
-async fn describe(client: Client, table: String) -> Finding {
-    match describe_table(&client, &resource(&table)).await {
-        Ok(described) => judge_key(&described, KEY),
-        Err(finding) => finding,
-    }
 }
 
 /// Updates a row that does not exist, on the condition that it does: nothing is written.

@@ -11,6 +11,7 @@ use kvs_infer::delivery::{
 use kvs_infer::media::Event;
 use kvs_infer::sinks::PublishSpec;
 use sharing::{CommitRejection, PendingRecord};
+use tempfile::TempDir;
 use test_support::fault_proxy::{AwsService, FaultProxy, Mishap};
 use test_support::moto::{self, Moto, records};
 use tokio::sync::{mpsc, oneshot};
@@ -116,6 +117,32 @@ async fn services() -> (Moto, aws_sdk_kinesis::Client) {
     (moto, kinesis)
 }
 
+/// A worker with a record that waits for the data stream, which is unavailable.
+struct WaitingRecord {
+    moto: Moto,
+    kinesis: aws_sdk_kinesis::Client,
+    proxy: FaultProxy,
+    folder: TempDir,
+    worker: Worker,
+    ahead: Vec<PendingRecord>,
+    sending: JoinHandle<Option<u64>>,
+}
+
+impl WaitingRecord {
+    async fn make() -> Self {
+        let (moto, kinesis) = services().await;
+        let proxy = FaultProxy::start(&moto.url).await;
+        proxy.rule(AwsService::Kinesis, Mishap::Unavailable, None);
+        let folder = tempfile::tempdir().unwrap();
+        let mut worker = Worker::start(folder.path(), &proxy.url).await;
+        worker.own(1);
+        let ahead = worker.written_ahead(1, 1).await;
+        let sending = worker.send(1, &ahead, true);
+        worker.until_queued(1).await;
+        Self { moto, kinesis, proxy, folder, worker, ahead, sending }
+    }
+}
+
 async fn delivered(kinesis: &aws_sdk_kinesis::Client) -> Vec<Event> {
     let found = records(kinesis, "events").await;
     found.iter().map(|(_, json)| serde_json::from_str(json).unwrap()).collect()
@@ -146,15 +173,8 @@ async fn a_record_reaches_the_sinks_only_when_its_owner_sends_it() {
 
 #[tokio::test]
 async fn records_that_wait_for_the_data_stream_are_dropped_when_their_camera_moves() {
-    let (moto, kinesis) = services().await;
-    let proxy = FaultProxy::start(&moto.url).await;
-    proxy.rule(AwsService::Kinesis, Mishap::Unavailable, None);
-    let folder = tempfile::tempdir().unwrap();
-    let mut worker = Worker::start(folder.path(), &proxy.url).await;
-    worker.own(1);
-    let ahead = worker.written_ahead(1, 1).await;
-    let sending = worker.send(1, &ahead, true);
-    worker.until_queued(1).await;
+    let WaitingRecord { moto: _moto, kinesis, proxy, folder: _folder, worker, ahead, sending } =
+        WaitingRecord::make().await;
     assert!(worker.delivery().sends_for(&front()) > Duration::ZERO);
     worker.delivery().end(&front());
     assert_eq!(worker.delivery().sends_for(&front()), Duration::ZERO);
@@ -172,15 +192,8 @@ async fn records_that_wait_for_the_data_stream_are_dropped_when_their_camera_mov
 
 #[tokio::test]
 async fn after_a_restart_records_for_the_data_stream_are_left_to_the_next_owner() {
-    let (moto, kinesis) = services().await;
-    let proxy = FaultProxy::start(&moto.url).await;
-    proxy.rule(AwsService::Kinesis, Mishap::Unavailable, None);
-    let folder = tempfile::tempdir().unwrap();
-    let mut worker = Worker::start(folder.path(), &proxy.url).await;
-    worker.own(1);
-    let ahead = worker.written_ahead(1, 1).await;
-    let sending = worker.send(1, &ahead, true);
-    worker.until_queued(1).await;
+    let WaitingRecord { moto, kinesis, proxy, folder, worker, sending, ahead: _ } =
+        WaitingRecord::make().await;
     worker.outbox.flush(Duration::ZERO).await;
     worker.delivery().end(&front());
     assert_eq!(sending.await.unwrap(), None);
@@ -193,15 +206,9 @@ async fn after_a_restart_records_for_the_data_stream_are_left_to_the_next_owner(
 
 #[tokio::test]
 async fn pictures_in_memory_are_bounded_while_the_data_stream_does_not_answer() {
-    let (moto, kinesis) = services().await;
-    let proxy = FaultProxy::start(&moto.url).await;
-    proxy.rule(AwsService::Kinesis, Mishap::Unavailable, None);
-    let folder = tempfile::tempdir().unwrap();
-    let mut worker = Worker::start(folder.path(), &proxy.url).await;
-    worker.own(1);
-    let mut ahead = vec![worker.written_ahead(1, 1).await];
-    let sending = worker.send(1, &ahead[0], true);
-    worker.until_queued(1).await;
+    let WaitingRecord { moto: _moto, kinesis, proxy, folder: _folder, mut worker, ahead, sending } =
+        WaitingRecord::make().await;
+    let mut ahead = vec![ahead];
     let (asked, waits) = oneshot::channel();
     // With the tenth they are more than 8 MiB.
     for number in 2..12 {

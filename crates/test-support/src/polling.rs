@@ -19,6 +19,16 @@ pub async fn until<T, E: Display>(awaited: &str, poll: impl AsyncFnMut() -> Resu
 pub async fn until_within<T, E: Display>(
     patience: Duration,
     awaited: &str,
+    poll: impl AsyncFnMut() -> Result<T, E>,
+) -> T {
+    until_every(PACE, patience, awaited, poll).await
+}
+
+/// Polls as [`until_within`] does, at another pace: for polls that load what is tested.
+pub async fn until_every<T, E: Display>(
+    pace: Duration,
+    patience: Duration,
+    awaited: &str,
     mut poll: impl AsyncFnMut() -> Result<T, E>,
 ) -> T {
     let wait = Wait::start(patience, awaited);
@@ -26,7 +36,7 @@ pub async fn until_within<T, E: Display>(
         if let Some(value) = wait.passed(poll().await) {
             return value;
         }
-        tokio::time::sleep(PACE).await;
+        tokio::time::sleep(pace).await;
     }
 }
 

@@ -8,7 +8,7 @@ use super::table::resource;
 use crate::aws::AwsFailure;
 use crate::base::{Asks, Finding, Probe};
 use crate::delivery::clients::Clients;
-use crate::delivery::probe::{CHECK_NAME, describe_table, judge_condition, judge_key};
+use crate::delivery::probe::{CHECK_NAME, judge_condition, probe_key};
 
 const KEY: &str = "camera_id (S)";
 
@@ -16,17 +16,12 @@ const KEY: &str = "camera_id (S)";
 pub(crate) fn probes(clients: &Clients, table: &str) -> Vec<Probe> {
     let name = format!("positions/{table}");
     let (client, table) = (Client::new(clients.sdk()), table.to_owned());
+    let (asked, described) = (client.clone(), resource(&table));
+    let describe = async move { probe_key(&asked, &described, KEY).await };
     vec![
-        Probe::new(format!("{name} write"), Asks::Aws, update(client.clone(), table.clone())),
-        Probe::new(name, Asks::Aws, describe(client, table)),
+        Probe::new(format!("{name} write"), Asks::Aws, update(client, table)),
+        Probe::new(name, Asks::Aws, describe),
     ]
-}
-
-async fn describe(client: Client, table: String) -> Finding {
-    match describe_table(&client, &resource(&table)).await {
-        Ok(described) => judge_key(&described, KEY),
-        Err(finding) => finding,
-    }
 }
 
 /// Updates an item that does not exist, on the condition that it does: nothing is written.

@@ -4,7 +4,7 @@ mod folder;
 mod table;
 
 pub(crate) use folder::{local_folder, state_folder};
-pub(crate) use table::{describe_table, judge_condition, judge_key};
+pub(crate) use table::{describe_table, judge_condition, judge_key, probe_key};
 
 use crate::aws::{AwsFailure, AwsResource};
 use crate::base::Finding;

@@ -27,6 +27,14 @@ pub(crate) async fn describe_table(
     }
 }
 
+/// Describes a table, and judges its status and key. `expected`: see [`judge_key`].
+pub(crate) async fn probe_key(client: &Client, table: &AwsResource, expected: &str) -> Finding {
+    match describe_table(client, table).await {
+        Ok(described) => judge_key(&described, expected),
+        Err(finding) => finding,
+    }
+}
+
 /// Judges a table's status and key. `expected`: such as `event_id (S), ts_ms (N)`.
 pub(crate) fn judge_key(table: &TableDescription, expected: &str) -> Finding {
     let key = key_of(table);

@@ -1,7 +1,7 @@
 //! Shares the cameras with other workers: runs the step function of the crate `sharing` as one task.
 //!
 //! The task makes the calls on the tables, starts and ends the cameras that this worker owns, and takes their commits to their owners.
-//! What a worker has to do when is decided in `sharing`; nothing is decided here.
+//! The crate `sharing` decides everything; nothing is decided here.
 
 mod actions;
 mod config;

@@ -45,6 +45,8 @@ pub(super) struct PoolTask {
     worker: Worker,
     /// The process is to end.
     is_draining: bool,
+    /// The worker has left the pool.
+    is_over: bool,
     /// The number of this process's ids so far: answers to calls under an earlier id are dropped.
     run: u64,
     when_away: WhenTableIsAway,
@@ -62,11 +64,6 @@ pub(super) struct PoolTask {
     pub(super) work: FuturesUnordered<BoxFuture<'static, Option<WorkerInput>>>,
 }
 
-/// The end of a worker that is over.
-enum TaskEnd {
-    Drained,
-}
-
 impl PoolTask {
     pub(super) fn new(parts: PoolParts, commands: mpsc::Receiver<PoolCommand>) -> Self {
         let PoolParts { table, when_away, config, fleet, delivery, board, requests } = parts;
@@ -78,6 +75,7 @@ impl PoolTask {
             worker,
             run: 0,
             is_draining: false,
+            is_over: false,
             when_away,
             begun,
             table,
@@ -98,14 +96,16 @@ impl PoolTask {
         self.announce();
         let mut loads = interval(LOAD_INTERVAL);
         loads.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut end = self.ready();
-        while end.is_none() {
-            end = tokio::select! {
+        self.ready();
+        while !self.is_over {
+            tokio::select! {
                 Some((run, call, answer)) = self.calls.next(), if !self.calls.is_empty() => {
                     self.note_join(&call, &answer);
-                    if run == self.run { self.step(WorkerInput::Answer { call: Box::new(call), answer }) } else { None }
+                    if run == self.run {
+                        self.step(WorkerInput::Answer { call: Box::new(call), answer });
+                    }
                 }
-                Some(done) = self.work.next(), if !self.work.is_empty() => done.and_then(|input| self.step(input)),
+                Some(done) = self.work.next(), if !self.work.is_empty() => done.into_iter().for_each(|input| self.step(input)),
                 Some(request) = self.requests.recv() => self.take_request(request),
                 Some(command) = self.commands.recv() => self.take_command(command),
                 _ = loads.tick() => self.measure(),
@@ -123,11 +123,12 @@ impl PoolTask {
         }
     }
 
-    fn ready(&mut self) -> Option<TaskEnd> {
-        self.measure().or_else(|| self.step(WorkerInput::Ready))
+    fn ready(&mut self) {
+        self.measure();
+        self.step(WorkerInput::Ready);
     }
 
-    fn measure(&mut self) -> Option<TaskEnd> {
+    fn measure(&mut self) {
         let rows = self.board.snapshot();
         let works: Vec<_> = rows.iter().map(|row| (CameraKey::new(&row.id), row.work)).collect();
         let gpu_ms = |key: &CameraKey| self.config.camera(key).map_or(0.0, ConfiguredCamera::gpu_ms);
@@ -140,11 +141,10 @@ impl PoolTask {
             models: models.collect(),
             cameras,
         };
-        let end = self.step(WorkerInput::Load(load));
+        self.step(WorkerInput::Load(load));
         let figures = self.worker.pool_figures();
         PoolMeasured(figures).emit();
         self.board.set_pool_figures(figures);
-        end
     }
 
     /// Returns whether this worker has no use of most of its cameras, which another one may have: their streams or the data stream do not
@@ -158,64 +158,58 @@ impl PoolTask {
         stuck >= 2 && stuck * 2 >= rows.len()
     }
 
-    fn take_command(&mut self, command: PoolCommand) -> Option<TaskEnd> {
+    fn take_command(&mut self, command: PoolCommand) {
         match command {
             PoolCommand::Config { config, done } => {
                 let changed = self.config.changed(&config);
                 self.config = config;
                 changed.into_iter().for_each(|camera| self.fleet.change(camera.spec, camera.entries));
-                let end = self.step(WorkerInput::Config(Arc::clone(&self.config.pool)));
+                self.step(WorkerInput::Config(Arc::clone(&self.config.pool)));
                 // The receiver waits for the answer or has given up.
                 let _heard = done.send(());
-                end
             }
             PoolCommand::Drain { within } => {
                 self.is_draining = true;
                 let by_ms = self.now_ms() + u64::try_from(within.as_millis()).unwrap_or(u64::MAX / 2);
-                self.step(WorkerInput::Drain { by_ms })
+                self.step(WorkerInput::Drain { by_ms });
             }
         }
     }
 
     /// Gives a commit to its owner, and the owner's answer back.
-    fn take_request(&mut self, request: OwnerCommitRequest) -> Option<TaskEnd> {
+    fn take_request(&mut self, request: OwnerCommitRequest) {
         let OwnerCommitRequest { camera, epoch, commit, taken } = request;
         let key = CameraKey::new(camera.as_str());
         let (now_ms, input) = (self.now_ms(), WorkerInput::Commit { camera: key.clone(), epoch, commit });
         let mut answer = Ok(());
-        let mut end = None;
         for output in self.worker.step(now_ms, input) {
             match output {
                 WorkerOutput::Camera { camera, action: CameraAction::Rejected(why) } if camera == key => {
                     answer = Err(why);
                 }
-                output => end = end.or(self.act(output)),
+                output => self.act(output),
             }
         }
         // The camera may have ended meanwhile.
         let _heard: Result<(), Result<(), CommitRejection>> = taken.send(answer);
-        end
     }
 
-    fn step(&mut self, input: WorkerInput) -> Option<TaskEnd> {
+    fn step(&mut self, input: WorkerInput) {
         let now_ms = self.now_ms();
-        let mut end = None;
         for output in self.worker.step(now_ms, input) {
-            end = end.or(self.act(output));
+            self.act(output);
         }
-        end
     }
 
-    fn act(&mut self, output: WorkerOutput) -> Option<TaskEnd> {
+    fn act(&mut self, output: WorkerOutput) {
         match output {
             WorkerOutput::Call(call) => self.call(call),
             WorkerOutput::Camera { camera, action } => self.act_for(&camera, action),
-            WorkerOutput::Left(WorkerEnd::Drained) => return Some(TaskEnd::Drained),
+            WorkerOutput::Left(WorkerEnd::Drained) => self.is_over = true,
             // Its cameras have other owners: that is what was asked for.
-            WorkerOutput::Left(WorkerEnd::Expelled) if self.is_draining => return Some(TaskEnd::Drained),
-            WorkerOutput::Left(WorkerEnd::Expelled) => return self.join_again(),
+            WorkerOutput::Left(WorkerEnd::Expelled) if self.is_draining => self.is_over = true,
+            WorkerOutput::Left(WorkerEnd::Expelled) => self.join_again(),
         }
-        None
     }
 
     fn call(&self, call: TableCall) {
@@ -245,12 +239,12 @@ impl PoolTask {
     }
 
     /// Joins the pool under a new id: the leader took this worker for dead, and its cameras have other owners.
-    fn join_again(&mut self) -> Option<TaskEnd> {
+    fn join_again(&mut self) {
         WorkerExpelled { worker: self.worker.id().as_str() }.emit();
         self.run += 1;
         self.worker = new_worker(self.when_away, &self.config, self.now_ms());
         self.announce();
-        self.ready()
+        self.ready();
     }
 
     fn announce(&self) {

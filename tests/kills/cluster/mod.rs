@@ -12,10 +12,6 @@ mod timeline;
 mod verdict;
 mod worker;
 
-use std::time::Duration;
-
-use rand::Rng;
-
 use super::killing::{number, random_by};
 use disturbance::Outage;
 use pool::{PoolOutcome, PoolRound};
@@ -67,8 +63,7 @@ async fn a_pool_that_publishes_while_the_table_is_away_says_so_and_loses_no_even
     let mut round = PoolRound::start(&scene, 0, 3, "publish", &mut random).await;
     for (outage, after_percent) in [(Outage::Refused, 10), (Outage::Errors, 60)] {
         round.until_delivered(scene.right.len() * after_percent / 100).await;
-        let time = Duration::from_millis(random.random_range(4_000..6_000));
-        round.lose_table_for_all(time, outage).await;
+        round.lose_table_for_all(outage).await;
     }
     let outcome = round.end().await;
     let verdict = &outcome.verdict;

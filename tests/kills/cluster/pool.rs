@@ -13,7 +13,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use serde_json::Value;
 use test_support::kvs_infer_command;
-use test_support::polling::until_within;
+use test_support::polling::{until_every, until_within};
 
 use super::disturbance::{Disturbance, Outage};
 use super::scene::{PoolCamera, PoolScene};
@@ -33,6 +33,8 @@ const TICK: Duration = Duration::from_millis(20);
 const ASK: Duration = Duration::from_millis(300);
 /// The limit on the time in which a pool without faults reads and delivers the rest of the footage.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// The limit on the time in which the faults of a round are made.
+const ROUND_PATIENCE: Duration = Duration::from_secs(1_800);
 /// Owners in a row that may die with a camera: one more, and the pool takes the camera for the cause, and grants it to no one for ten
 /// minutes. An owner that hands the camera over in order clears the count.
 const MAX_DEATHS: u64 = 2;
@@ -152,22 +154,21 @@ impl<'a> PoolRound<'a> {
     pub(crate) async fn disturb(&mut self, faults: usize, random: &mut StdRng) -> usize {
         let mut done = 0;
         let mut next = (Instant::now() + Disturbance::draw_gap(random), Disturbance::draw(random));
-        let mut look = Instant::now();
-        while done < faults {
+        let mut asked = Instant::now();
+        until_every(TICK, ROUND_PATIENCE, "the end of the faults or of the footage", async || {
             self.do_what_is_due().await;
             if Instant::now() >= next.0 && self.begin(next.1, random).await {
                 done += 1;
                 next = (Instant::now() + Disturbance::draw_gap(random), Disturbance::draw(random));
             }
-            if look.elapsed() > Duration::from_secs(1) {
-                look = Instant::now();
-                if self.left_to_deliver().await.is_empty() {
-                    break;
-                }
+            let is_asked = asked.elapsed() > Duration::from_secs(1);
+            if is_asked {
+                asked = Instant::now();
             }
-            tokio::time::sleep(TICK).await;
-        }
-        done
+            let is_over = done == faults || (is_asked && self.left_to_deliver().await.is_empty());
+            if is_over { Ok(done) } else { Err(done) }
+        })
+        .await
     }
 
     /// Ends what is disturbed, lets the pool deliver everything, stops it, and compares.
@@ -194,23 +195,32 @@ impl<'a> PoolRound<'a> {
         PoolOutcome { verdict, figures, pardons: self.pardons, logs: self.logs }
     }
 
-    /// Makes the table unreachable for all workers for a time.
-    pub(crate) async fn lose_table_for_all(&mut self, time: Duration, outage: Outage) {
-        self.note(&format!("the table is away for all for {time:?}: {outage:?}"));
+    /// Makes the table unreachable for all workers, until the pool has sent records without it.
+    pub(crate) async fn lose_table_for_all(&mut self, outage: Outage) {
+        let before = self.unfenced().await;
+        self.note(&format!("the table is away for all: {outage:?}"));
         for slot in &mut self.slots {
             slot.worker.lose_table(outage).await;
         }
-        tokio::time::sleep(time).await;
+        until_every(ASK, PATIENCE, "records that are not fenced", async || {
+            let unfenced = self.unfenced().await;
+            if unfenced > before { Ok(()) } else { Err(unfenced) }
+        })
+        .await;
         for slot in &mut self.slots {
             slot.worker.clear_weather().await;
         }
         self.note("the table is back");
     }
 
+    /// Returns the number of records that say that they are not fenced.
+    async fn unfenced(&self) -> usize {
+        self.aws.records().await.iter().filter(|record| record.contains(r#""fenced":false"#)).count()
+    }
+
     /// Waits until the pool has delivered this many records.
     pub(crate) async fn until_delivered(&self, records: usize) {
-        until_within(PATIENCE, "records of the pool", async || {
-            tokio::time::sleep(ASK).await;
+        until_every(ASK, PATIENCE, "records of the pool", async || {
             let delivered = self.aws.records().await.len();
             if delivered >= records { Ok(()) } else { Err(delivered) }
         })
@@ -351,27 +361,33 @@ impl<'a> PoolRound<'a> {
     }
 
     async fn until_calm(&mut self) {
-        while !self.slots.iter().all(|slot| slot.is_calm() || slot.state == SlotState::Absent) {
+        until_every(TICK, PATIENCE, "the end of all faults", async || {
             self.do_what_is_due().await;
-            tokio::time::sleep(TICK).await;
-        }
+            if self.is_calm() { Ok(()) } else { Err("a worker is disturbed") }
+        })
+        .await;
+    }
+
+    /// Returns whether every worker of the pool runs without a fault.
+    fn is_calm(&self) -> bool {
+        self.slots.iter().all(|slot| slot.is_calm() || slot.state == SlotState::Absent)
     }
 
     /// Waits until all footage is read and delivered.
     async fn finish(&mut self) {
-        let begun = Instant::now();
-        loop {
+        let awaited = format!("the end of the footage ({})", self.logs.display());
+        until_every(ASK, PATIENCE, &awaited, async || {
             self.do_what_is_due().await;
             let left = self.left_to_do().await;
             if left.is_empty() {
-                return;
+                return Ok(());
             }
-            assert!(begun.elapsed() < PATIENCE, "{} is left: {left:?}", self.logs.display());
-            if self.slots.iter().all(|slot| slot.is_calm() || slot.state == SlotState::Absent) {
+            if self.is_calm() {
                 self.pardon().await;
             }
-            tokio::time::sleep(ASK).await;
-        }
+            Err(left.join(", "))
+        })
+        .await;
     }
 
     /// Lets cameras that are granted to no one for ten minutes be granted again: the next leader reads their items.

@@ -15,6 +15,8 @@
 //! Liveness is checked as a property of each state: if from here on no fault happens and every message, timer and report has its
 //! turn, both cameras are owned by a living member that runs them.
 
+mod properties;
+
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{Hash, Hasher};
@@ -23,6 +25,9 @@ use std::time::Instant;
 
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
+use properties::{has_lost_nothing, has_no_stale_news, has_no_two_owners, has_one_id, is_in_order};
+
+use super::promises;
 use crate::hand_over::{CameraAction, CameraDuties, DutyOutput};
 use crate::item::{CameraResumeState, PendingRecord};
 use crate::limits::{FORCE_MS, WARM_MS};
@@ -456,46 +461,6 @@ impl PoolWorker {
     }
 }
 
-fn has_one_id(_: &PoolModel, state: &PoolState) -> bool {
-    let mut ids = BTreeMap::new();
-    state.log.iter().all(|(seq, id, _)| *ids.entry(*seq).or_insert(*id) == *id)
-}
-
-fn has_lost_nothing(_: &PoolModel, state: &PoolState) -> bool {
-    let item = state.table.item(&camera_key(0));
-    let pending = item.pending.iter().map(|record| (record.seq, record.id.as_bytes()[0]));
-    let known: Vec<_> = state.log.iter().map(|(seq, id, _)| (*seq, *id)).chain(pending).collect();
-    (1..).zip(item.state.checkpoint.iter()).all(|(seq, id)| known.contains(&(seq, *id)))
-}
-
-fn first_occurrences(state: &PoolState) -> Vec<(u64, u64)> {
-    let mut seen = BTreeSet::new();
-    let first = state.log.iter().filter(|(seq, _, _)| seen.insert(*seq));
-    first.map(|(seq, _, epoch)| (*seq, *epoch)).collect()
-}
-
-fn is_in_order(_: &PoolModel, state: &PoolState) -> bool {
-    first_occurrences(state).is_sorted()
-}
-
-fn has_no_stale_news(_: &PoolModel, state: &PoolState) -> bool {
-    first_occurrences(state).is_sorted_by_key(|(_, epoch)| *epoch)
-}
-
-/// A worker that the item names as the owner runs the camera under no other epoch than the item's.
-fn has_no_two_owners(_: &PoolModel, state: &PoolState) -> bool {
-    (0..CAMERAS.len()).all(|camera| {
-        let camera = camera_key(camera);
-        let epoch = state.table.item(&camera).epoch;
-        let current = state
-            .workers
-            .iter()
-            .flatten()
-            .filter(|own| own.runs.get(&camera).is_some_and(|run| run.epoch == epoch));
-        current.count() <= 1
-    })
-}
-
 impl Model for PoolModel {
     type State = PoolState;
     type Action = PoolAction;
@@ -573,14 +538,11 @@ impl Model for PoolModel {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        vec![
-            Property::always("one id", has_one_id),
-            Property::always("nothing lost", has_lost_nothing),
-            Property::always("order", is_in_order),
-            Property::always("no stale news", has_no_stale_news),
-            Property::always("one current owner", has_no_two_owners),
-            Property::always("owned again", |model, state: &PoolState| state.is_owned_again(model)),
-        ]
+        let mut properties = promises(has_one_id, has_lost_nothing, is_in_order, has_no_stale_news);
+        properties.push(Property::always("one current owner", has_no_two_owners));
+        properties
+            .push(Property::always("owned again", |model, state: &PoolState| state.is_owned_again(model)));
+        properties
     }
 
     fn within_boundary(&self, state: &PoolState) -> bool {

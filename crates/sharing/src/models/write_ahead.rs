@@ -21,6 +21,7 @@ use std::time::Instant;
 
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
+use super::promises;
 use crate::item::{CameraItem, CameraResumeState, ItemCall, OwnerWrite, PendingRecord, apply_with};
 use crate::owner::{Owner, OwnerCommit, OwnerInput, OwnerOutput, OwnerSettings, WhenTableIsAway};
 use crate::rules::SafetyRules;
@@ -379,12 +380,7 @@ impl Model for WriteAheadModel {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        vec![
-            Property::always("one id", has_one_id),
-            Property::always("nothing lost", has_lost_nothing),
-            Property::always("order", is_in_order),
-            Property::always("no stale news", has_no_stale_news),
-        ]
+        promises(has_one_id, has_lost_nothing, is_in_order, has_no_stale_news)
     }
 }
 

@@ -11,8 +11,10 @@
 )]
 
 mod camera;
+mod events;
 mod requests;
 mod scenarios;
+mod settings;
 mod verdict;
 mod world;
 
@@ -21,8 +23,10 @@ use std::time::Instant;
 use rand::Rng;
 use sharing::WhenTableIsAway;
 
+use events::WorldEvent;
 use requests::{RequestTotals, formula};
-use world::{NetworkFaults, World, WorldEvent, WorldSettings};
+use settings::{NetworkFaults, WorldSettings};
+use world::World;
 
 /// Number of seeds without `SIMULATION_SEEDS`.
 const SEEDS: u64 = 500;

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use sharing::{CameraKey, ConfigVersion, PoolConfig, PoolFigures, WorkerInput};
 
+use crate::events::WorldEvent;
+use crate::settings::WorldSettings;
 use crate::settled;
-use crate::world::{World, WorldEvent, WorldSettings};
+use crate::world::World;
 
 fn crash(world: &mut World, worker: usize) {
     world.at(world.now_ms, WorldEvent::Crash { worker, is_restarted: false });

@@ -8,62 +8,20 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sharing::{
     CameraAction, CameraKey, CommitRejection, ConfigVersion, MemoryTable, PendingRecord, PoolCamera,
-    PoolConfig, PoolFigures, ResourceAmounts, TableAnswer, TableCall, WhenTableIsAway, Worker, WorkerEnd,
-    WorkerId, WorkerInput, WorkerLoad, WorkerOutput, WorkerSettings,
+    PoolConfig, PoolFigures, ResourceAmounts, TableAnswer, TableCall, Worker, WorkerEnd, WorkerId,
+    WorkerInput, WorkerLoad, WorkerOutput, WorkerSettings,
 };
 
 use crate::camera::{FRAME_MS, LocalCamera, happenings};
+use crate::events::{Scheduled, WorldEvent, target};
 use crate::requests::RequestTotals;
+use crate::settings::WorldSettings;
 use crate::verdict::Verdict;
 
 /// Time after which a call without an answer counts as failed.
 const CALL_TIMEOUT_MS: u64 = 1_000;
 /// Maximum number of frames that a camera decides in one step while it catches up.
 const MAX_CATCH_UP: usize = 10;
-
-/// Parts per thousand of the calls that suffer.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct NetworkFaults {
-    /// The request is lost.
-    pub(crate) lost: u32,
-    /// The request is applied, and its answer is lost.
-    pub(crate) unanswered: u32,
-    /// The request is answered, and a copy of it is applied again up to 30 s later.
-    pub(crate) repeated: u32,
-    /// The request is applied after its timeout.
-    pub(crate) late: u32,
-    /// The request is refused because of its rate.
-    pub(crate) throttled: u32,
-}
-
-/// The size and the faults of a world.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct WorldSettings {
-    pub(crate) cameras: usize,
-    /// One frame of this many has a happening.
-    pub(crate) frames_per_happening: u64,
-    /// Time between two steps of a camera.
-    pub(crate) step_ms: u64,
-    pub(crate) capacity_milli: u64,
-    pub(crate) faults: NetworkFaults,
-    pub(crate) when_away: WhenTableIsAway,
-    /// A worker that has left is replaced by a new one.
-    pub(crate) is_replaced: bool,
-}
-
-impl Default for WorldSettings {
-    fn default() -> Self {
-        Self {
-            cameras: 6,
-            frames_per_happening: 40,
-            step_ms: FRAME_MS,
-            capacity_milli: 1_000,
-            faults: NetworkFaults::default(),
-            when_away: WhenTableIsAway::Hold,
-            is_replaced: true,
-        }
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WorkerState {
@@ -84,48 +42,6 @@ pub(crate) struct SimWorker {
     pub(crate) cut_until_ms: u64,
     /// Steps of the worker, to find one that never sleeps.
     pub(crate) steps: u64,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum WorldEvent {
-    Wake(usize),
-    Request { call: TableCall, asker: Option<usize> },
-    Answer { worker: usize, call: TableCall, answer: TableAnswer },
-    Deliver { camera: CameraKey, epoch: u64, records: Vec<PendingRecord> },
-    Sent { worker: usize, camera: CameraKey, epoch: u64, up_to: u64 },
-    Step { worker: usize, camera: CameraKey, instance: u64 },
-    Warmed { worker: usize, camera: CameraKey, instance: u64 },
-    Join,
-    Crash { worker: usize, is_restarted: bool },
-    Pause { worker: usize, for_ms: u64 },
-    Continue(usize),
-    Drain(usize),
-    Cut { worker: usize, for_ms: u64 },
-    TableAway { for_ms: u64 },
-    SinkAway { for_ms: u64 },
-}
-
-/// An event and its time; the number keeps events of one time in order.
-struct Scheduled(u64, u64, WorldEvent);
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Self) -> bool {
-        (self.0, self.1) == (other.0, other.1)
-    }
-}
-
-impl Eq for Scheduled {}
-
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.0, self.1).cmp(&(other.0, other.1))
-    }
 }
 
 pub(crate) struct World {
@@ -601,24 +517,4 @@ impl World {
 
 fn cost_of(number: usize) -> ResourceAmounts {
     ResourceAmounts { gpu_milli: 10 + (number as u64 * 7) % 30, cpu_milli: 100, memory_mib: 100 }
-}
-
-fn target(event: &WorldEvent) -> Option<usize> {
-    match event {
-        WorldEvent::Wake(worker)
-        | WorldEvent::Answer { worker, .. }
-        | WorldEvent::Sent { worker, .. }
-        | WorldEvent::Step { worker, .. }
-        | WorldEvent::Warmed { worker, .. }
-        | WorldEvent::Crash { worker, .. }
-        | WorldEvent::Pause { worker, .. }
-        | WorldEvent::Continue(worker)
-        | WorldEvent::Drain(worker)
-        | WorldEvent::Cut { worker, .. } => Some(*worker),
-        WorldEvent::Request { .. }
-        | WorldEvent::Deliver { .. }
-        | WorldEvent::Join
-        | WorldEvent::TableAway { .. }
-        | WorldEvent::SinkAway { .. } => None,
-    }
 }
