@@ -42,14 +42,14 @@ test: ## run all tests
 kills: ## kill the program N times (40) over stored footage of each kind, with AWS failing now and then; the last lines are the figures
 	@scripts/setup test
 	$(ENV) log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
-	    KILLS=$(or $(N),40) cargo test --locked --test kills -- --nocapture killing:: | tee "$$log"; \
+	    KILLS=$(or $(N),40) cargo test --workspace --locked --test kills -- --nocapture killing:: | tee "$$log"; \
 	    grep -Eo '[A-Za-z ]+, kills [0-9]+: .*' "$$log"
 
-cluster-test: ## disturb a pool of workers N times (12): kills, pauses, outages, reloads, over stored footage; the last line is the figures
+cluster-test: ## disturb a pool of workers N times (12): kills, pauses, outages, reloads, and N/10 losses alone; the last lines are the figures
 	@scripts/setup test
 	$(ENV) log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
-	    CLUSTER_FAULTS=$(N) cargo test --locked --test kills -- --nocapture --test-threads=1 cluster:: | tee "$$log"; \
-	    grep -Eo 'cluster, faults [0-9]+: .*' "$$log"
+	    CLUSTER_FAULTS=$(N) cargo test --workspace --locked --test kills -- --nocapture --test-threads=1 cluster:: | tee "$$log"; \
+	    grep -Eo 'cluster, (faults|one by one) [0-9]+: .*' "$$log"
 
 check: lint ## all that can be said without running: format, lints, documentation, licences, sources and advisories of dependencies
 	cargo clippy --workspace --all-targets --locked -- -D warnings
@@ -111,7 +111,7 @@ fuzz: ## fuzz every target for S seconds each (60; needs a nightly toolchain and
 	    cargo +nightly fuzz run "$$target" -- -max_total_time=$(or $(S),60) || exit 1; done
 
 # Gathers the figures of tests/faults; the last line is their sum. Those that measure how much this machine can do run alone.
-FAULTS = $(ENV) faults() { cargo test --locked --test faults -- --nocapture "$$@" 2>&1; }; \
+FAULTS = $(ENV) faults() { cargo test --workspace --locked --test faults -- --nocapture "$$@" 2>&1; }; \
     { faults --test-threads=4 --skip overload:: --skip late:: && faults --test-threads=1 overload:: late::; } \
     | tee target/faults.log | awk '\
     sub(/.*figure: /, "faults: ") { print; fflush(); figures++ } \

@@ -92,6 +92,11 @@ impl Footage {
         Self { busy, empty, fragments, begins }
     }
 
+    /// Returns the clip of each camera.
+    pub(crate) fn clips(&self) -> &[(&'static str, PathBuf)] {
+        &self.busy
+    }
+
     /// Returns the size of the largest clip, bytes.
     pub(crate) fn largest_clip(&self) -> u64 {
         self.busy.iter().map(|(_, clip)| std::fs::metadata(clip).unwrap().len()).max().unwrap_or(0)

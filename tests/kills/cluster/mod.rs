@@ -26,13 +26,19 @@ const SHORT_FOOTAGE: u32 = 30;
 const LONG_FOOTAGE: u32 = 96;
 /// Faults of a round at most: it ends before, where its footage does.
 const FAULTS_A_ROUND: usize = 30;
+/// Random faults per worker that is lost alone.
+const FAULTS_PER_LOSS: usize = 10;
+/// Losses at least: two kills, and two workers that are asked to end.
+const MIN_LOSSES: usize = 4;
+/// Losses of a round at most.
+const LOSSES_A_ROUND: usize = 50;
 /// The speed at which footage is delivered, beside that of a camera.
 const PACE: f64 = 1.0;
 const WORKERS: usize = 4;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pool_loses_no_event_and_gives_none_a_second_id() {
-    let faults = number("CLUSTER_FAULTS").map_or(FAULTS, |faults| usize::try_from(faults).unwrap());
+    let faults = faults();
     let mut random = random_by("CLUSTER_SEED", "cluster");
     let footage = if faults > FAULTS { LONG_FOOTAGE } else { SHORT_FOOTAGE };
     let scene = PoolScene::make(footage, PACE).await;
@@ -57,6 +63,28 @@ async fn a_pool_loses_no_event_and_gives_none_a_second_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_camera_of_a_lost_worker_is_shown_elsewhere() {
+    let losses = MIN_LOSSES.max(faults() / FAULTS_PER_LOSS);
+    let mut random = random_by("CLUSTER_SEED", "cluster, one by one");
+    let scene = PoolScene::live(SHORT_FOOTAGE).await;
+    let (mut figures, mut done) = (PoolFigures::default(), 0);
+    for round in 0.. {
+        let of_round = LOSSES_A_ROUND.min(losses - done);
+        let pool = PoolRound::start(&scene, round, WORKERS, "hold", &mut random).await;
+        let of_figures = pool.lose_one_by_one(of_round, &mut random).await;
+        println!("round {round}, losses {of_round}: {of_figures}");
+        figures.add(of_figures);
+        done += of_round;
+        if done == losses {
+            break;
+        }
+    }
+    println!("cluster, one by one {losses}: {figures}");
+    assert!(figures.has_both(), "{figures}");
+    scene.sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pool_that_publishes_while_the_table_is_away_says_so_and_loses_no_event() {
     let mut random = random_by("CLUSTER_SEED", "cluster without its table");
     let scene = PoolScene::make(SHORT_FOOTAGE, PACE).await;
@@ -71,6 +99,11 @@ async fn a_pool_that_publishes_while_the_table_is_away_says_so_and_loses_no_even
     outcome.keep_logs_of_a_fault();
     assert!(verdict.is_well() && verdict.unfenced > 0, "{verdict:#?}");
     scene.sim.stop().await;
+}
+
+/// Returns the number of random faults.
+fn faults() -> usize {
+    number("CLUSTER_FAULTS").map_or(FAULTS, |faults| usize::try_from(faults).unwrap())
 }
 
 impl PoolOutcome {

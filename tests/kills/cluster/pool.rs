@@ -1,5 +1,7 @@
 //! A round: a pool of workers over stored footage, its faults, and its end.
 
+mod losses;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
@@ -207,9 +209,7 @@ impl<'a> PoolRound<'a> {
             if unfenced > before { Ok(()) } else { Err(unfenced) }
         })
         .await;
-        for slot in &mut self.slots {
-            slot.worker.clear_weather().await;
-        }
+        self.clear_weather().await;
         self.note("the table is back");
     }
 
@@ -355,6 +355,11 @@ impl<'a> PoolRound<'a> {
     /// Ends all faults, and waits until every worker of the pool runs.
     async fn calm_down(&mut self) {
         self.until_calm().await;
+        self.clear_weather().await;
+    }
+
+    /// Lets all services answer as they should.
+    async fn clear_weather(&mut self) {
         for slot in &mut self.slots {
             slot.worker.clear_weather().await;
         }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use kvs_sim::{Clock, FaultKind, Faults, KvsStream, Sim, SimConfig, epoch_ms};
+use kvs_sim::{Clock, FaultKind, Faults, KvsStream, Play, Sim, SimConfig, epoch_ms};
 use serde_json::Value;
 use tempfile::TempDir;
 use test_support::kvs_infer_command;
@@ -34,7 +34,8 @@ pub(crate) struct PoolScene {
     pub(crate) right: Vec<Value>,
     /// Media time of the last fragment, ms.
     pub(crate) end_ms: i64,
-    bytes_per_s: u64,
+    /// The rate at which connections deliver stored footage; `None`: the cameras are live.
+    bytes_per_s: Option<u64>,
     faketime: Option<PathBuf>,
 }
 
@@ -62,13 +63,28 @@ impl PoolScene {
         }
         let right = events_of_one(&sim, end_ms).await;
         let bytes_per_s = footage.largest_clip() / u64::from(fragments) + FRAGMENT_HEADER_BYTES;
-        let bytes_per_s = (bytes_per_s as f64 * pace) as u64;
+        let bytes_per_s = Some((bytes_per_s as f64 * pace) as u64);
         Self { _clips: clips, sim, moto: Moto::start(), right, end_ms, bytes_per_s, faketime }
     }
 
-    /// Lets connections deliver as fast as cameras do, more or less.
+    /// Plays `seconds` of footage of each camera again and again, as cameras do. No event is expected of it.
+    pub(crate) async fn live(seconds: u32) -> Self {
+        let clips = tempfile::tempdir().unwrap();
+        let footage = Footage::paint(clips.path(), CLOSED_GOPS, &CAMERAS, seconds);
+        let sim = Sim::start(SimConfig::default()).unwrap();
+        for (camera, clip) in footage.clips() {
+            let play = Play { stream: stream(camera, FOOTAGE), path: clip.clone(), looped: true };
+            sim.play(play).await.unwrap();
+        }
+        let (right, moto) = (Vec::new(), Moto::start());
+        Self { _clips: clips, sim, moto, right, end_ms: 0, bytes_per_s: None, faketime: faketime() }
+    }
+
+    /// Lets connections deliver stored footage as fast as cameras do, more or less.
     pub(crate) fn slow_down(&self) {
-        self.set_faults(&FaultKind::Drip(self.bytes_per_s).into());
+        if let Some(bytes_per_s) = self.bytes_per_s {
+            self.set_faults(&FaultKind::Drip(bytes_per_s).into());
+        }
     }
 
     /// Lets connections deliver as fast as they can, and ends those of now.
@@ -112,6 +128,9 @@ impl PoolScene {
             format!("sharing: {{ table: {workers}, pool: {pool}, when_table_is_away: {when_away} }}\n");
         let state = format!("state: {{ dir: state, ddb_table: {} }}\n", aws.positions());
         let mut cameras = cameras(&CAMERAS, FOOTAGE, CLOSED_GOPS);
+        if self.bytes_per_s.is_none() {
+            cameras = cameras.replace("start: EARLIEST", "start: NOW");
+        }
         for PoolCamera { id, priority, max_pixels } in of {
             let name = format!("  - id: {id}\n");
             let with = format!("{name}    priority: {priority}\n    max_pixels: {max_pixels}\n");

@@ -60,6 +60,17 @@ impl Happening {
         Some(kind(camera.to_owned()))
     }
 
+    /// Returns the camera of a line of the log.
+    fn camera(&self) -> Option<&str> {
+        match self {
+            Self::Gained(camera)
+            | Self::FirstFrame(camera)
+            | Self::LastFrame(camera)
+            | Self::Left(camera) => Some(camera),
+            Self::Killed | Self::Paused(_) | Self::Terminated => None,
+        }
+    }
+
     fn is_first_frame_of(&self, wanted: &str) -> bool {
         matches!(self, Self::FirstFrame(camera) if camera == wanted)
     }
@@ -87,6 +98,11 @@ impl PoolFigures {
             figures.takeovers.0.extend(times);
         }
         figures
+    }
+
+    /// Returns whether there were takeovers and hand-overs.
+    pub(crate) fn has_both(&self) -> bool {
+        !self.takeovers.0.is_empty() && !self.hand_overs.0.is_empty()
     }
 
     /// Adds those of another round.
@@ -121,6 +137,12 @@ impl fmt::Display for Durations {
         }
         write!(f, "of {}", self.0.len())
     }
+}
+
+/// Returns whether a process shows a camera after these moments: it has had a frame, and has not given it away.
+pub(crate) fn is_shown(camera: &str, life: Life, moments: &[Moment]) -> bool {
+    let of_camera = |moment: &&Moment| moment.life == life && moment.what.camera() == Some(camera);
+    moments.iter().rfind(of_camera).is_some_and(|last| last.what.is_first_frame_of(camera))
 }
 
 /// Returns the cameras that a process owns after these moments.
@@ -233,6 +255,22 @@ mod tests {
             figures.to_string(),
             "takeover p50 - p99 - max - of 0; hand-over p50 0.15 s p99 0.15 s max 0.15 s of 1"
         );
+    }
+
+    #[test]
+    fn a_camera_is_shown_from_its_first_frame_until_its_last() {
+        let all = moments(&[
+            (0, 1, "gained a"),
+            (1, 1, "first a"),
+            (2, 2, "gained b"),
+            (3, 1, "last a"),
+            (4, 2, "gained a"),
+            (5, 2, "first a"),
+        ]);
+        let shown =
+            |worker, until| ["a", "b"].map(|of| is_shown(of, Life { worker, number: 0 }, &all[..until]));
+        assert_eq!([1, 2, 3, 4].map(|until| shown(1, until)), [false, true, true, false].map(|a| [a, false]));
+        assert_eq!(shown(2, 6), [true, false]);
     }
 
     #[test]

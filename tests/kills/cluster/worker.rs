@@ -101,6 +101,11 @@ impl PoolWorker {
         self.process.as_ref()?.seen().id.clone()
     }
 
+    /// Returns its process, if it runs.
+    pub(crate) fn life(&self) -> Option<Life> {
+        self.process.as_ref().map(|process| process.life)
+    }
+
     /// Returns the overview of its page, once it is ready.
     pub(crate) fn overview(&self) -> Option<Value> {
         let http = self.process.as_ref()?.seen().http?;
