@@ -412,6 +412,12 @@ impl<'a> PoolRound<'a> {
     }
 
     async fn stop_all(&mut self) {
+        // Before it is ready, a worker has no handler for SIGTERM.
+        until_every(ASK, PATIENCE, "workers that are ready", async || {
+            let starting = self.slots.iter().filter(|slot| slot.is_calm() && !slot.worker.is_ready()).count();
+            if starting == 0 { Ok(()) } else { Err(starting) }
+        })
+        .await;
         let running: Vec<_> = (0..self.slots.len()).filter(|of| self.slots[*of].is_calm()).collect();
         running.iter().for_each(|number| self.slots[*number].terminate(None));
         until_within(STOP_PATIENCE, "the end of all workers", async || {
