@@ -26,8 +26,7 @@ impl Worker {
             TableCall::ReadLeader => {
                 self.leader_reads.finish(now_ms, MEMBERS_READ_MS);
                 if let TableAnswer::Leader(row) = answer {
-                    let change = self.lead.observe(now_ms, row.as_ref());
-                    self.change_lead(now_ms, change);
+                    self.leader_read(now_ms, row.as_ref());
                 }
             }
             TableCall::ReadPlan { .. } => self.plan_read(now_ms, answer),

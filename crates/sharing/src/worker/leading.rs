@@ -5,10 +5,15 @@ use std::sync::Arc;
 use super::{Worker, WorkerOutput};
 use crate::ids::WorkerId;
 use crate::lead::LeadChange;
-use crate::limits::{LATE_MS, MAX_DEPUTIES, MEMBERS_READ_MS};
-use crate::members::MemberPhase;
+use crate::limits::{
+    LATE_MS, LEADER_SILENCE_MS, MAX_DEPUTIES, MEMBERS_READ_MS, NON_DEPUTY_DELAY_MS, SILENCE_MS,
+};
+use crate::members::{LeaderRow, MemberPhase};
 use crate::plan::PoolDirector;
 use crate::table::{TableAnswer, TableCall};
+
+/// The silence of a leader after which any worker takes the lead, two reads of the leader's row included.
+const MISSING_LEAD_MS: u64 = LEADER_SILENCE_MS + NON_DEPUTY_DELAY_MS + 2 * MEMBERS_READ_MS;
 
 impl Worker {
     pub(super) fn members_read(&mut self, now_ms: u64, answer: &TableAnswer, out: &mut Vec<WorkerOutput>) {
@@ -19,10 +24,15 @@ impl Worker {
             drain.is_informed = true;
         }
         self.watch.observe(now_ms, &members.workers);
-        let change = self.lead.observe(now_ms, members.leader.as_ref());
-        self.change_lead(now_ms, change);
+        self.leader_read(now_ms, members.leader.as_ref());
         self.settle_config(now_ms, out);
         self.lead_pool(now_ms, out);
+    }
+
+    pub(super) fn leader_read(&mut self, now_ms: u64, row: Option<&LeaderRow>) {
+        let change = self.lead.observe(now_ms, row);
+        self.is_lead_missing = self.lead.is_leaderless(now_ms, MISSING_LEAD_MS);
+        self.change_lead(now_ms, change);
     }
 
     /// Compares this worker's configuration with the newest one of the pool.
@@ -37,16 +47,25 @@ impl Worker {
         }
         let is_newer = !is_same && (newest.generation == 0 || *own > newest.version);
         self.is_config_settled = !is_newer;
+        self.is_newest_config_gone = !self.has_living_worker_of(now_ms, newest.generation);
         if is_newer && !self.is_raising_config {
             self.is_raising_config = true;
             let version = own.clone();
             out.push(WorkerOutput::Call(TableCall::RaiseConfig { generation: newest.generation, version }));
         }
-        if !is_same && !is_newer && self.lead.term().is_some() {
+        if !is_same && !is_newer && !self.is_newest_config_gone && self.lead.term().is_some() {
             // Another worker has a newer configuration and must plan.
             self.lead.resign(now_ms);
             self.director = None;
         }
+    }
+
+    /// Returns `true` if a ready worker with this configuration, or a newer one, still beats.
+    fn has_living_worker_of(&self, now_ms: u64, generation: u64) -> bool {
+        self.members.workers.iter().any(|(worker, row)| {
+            let is_ready = row.phase == MemberPhase::Ready && row.generation >= generation;
+            is_ready && self.watch.unchanged(now_ms, worker, SILENCE_MS).is_none()
+        })
     }
 
     pub(super) fn change_lead(&mut self, now_ms: u64, change: Option<LeadChange>) {

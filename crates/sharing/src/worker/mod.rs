@@ -174,6 +174,11 @@ pub struct Worker {
     is_raising_config: bool,
     /// The pool's newest configuration was read since this worker's own one changed.
     is_config_settled: bool,
+    /// No living worker had the pool's newest configuration at the last read of the members. One with an older configuration may
+    /// lead then: it serves the cameras as it knows them, which is better than to serve none of a dead worker's.
+    is_newest_config_gone: bool,
+    /// Any worker could have taken the lead by the time of the last read, and none has.
+    is_lead_missing: bool,
     duties: CameraDuties,
     loads: CameraLoads,
     drain: Option<WorkerDrain>,
@@ -216,6 +221,8 @@ impl Worker {
             expelling: BTreeSet::new(),
             is_raising_config: false,
             is_config_settled: false,
+            is_newest_config_gone: false,
+            is_lead_missing: false,
             duties: CameraDuties::new(settings.id.clone(), settings.when_away, Arc::clone(&settings.config)),
             loads: CameraLoads::new(),
             drain: None,
@@ -355,12 +362,17 @@ impl Worker {
         row.phase == MemberPhase::Ready
             && self.membership.is_joined()
             && row.generation > 0
-            && row.generation >= newest
+            && (row.generation >= newest || self.is_newest_config_gone)
     }
 
     /// Returns `true` if this worker reads all members rather than the leader's row alone.
     fn needs_members(&self) -> bool {
-        self.lead.term().is_some() || self.lead.is_deputy() || !self.is_config_settled || self.drain.is_some()
+        self.lead.term().is_some()
+            || self.lead.is_deputy()
+            || !self.is_config_settled
+            || self.drain.is_some()
+            // To see whether any worker with the newest configuration is left.
+            || self.is_lead_missing
     }
 
     fn is_holding(&self) -> bool {

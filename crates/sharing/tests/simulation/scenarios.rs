@@ -205,6 +205,22 @@ fn a_changed_camera_goes_to_workers_with_the_new_file_and_a_removed_one_is_freed
 }
 
 #[test]
+fn workers_with_an_older_file_take_over_from_the_only_one_with_the_newest() {
+    let mut world = settled(32, WorldSettings::default(), 4);
+    run_for(&mut world, 20);
+    let mut newer = (*world.config).clone();
+    newer.version = ConfigVersion { modified_ms: 2, digest: "e".into() };
+    let reloaded = world.living().into_iter().find(|worker| world.leader() != Some(*worker)).unwrap();
+    world.feed(reloaded, WorkerInput::Config(Arc::new(newer)));
+    run_for(&mut world, 15);
+    assert_eq!(world.leader(), Some(reloaded), "the leader has the newest file");
+    crash(&mut world, reloaded);
+    run_for(&mut world, 25);
+    assert!(world.leader().is_some_and(|leader| leader != reloaded));
+    assert!(world.unowned().is_empty() && world.verdict.faults.is_empty(), "{:?}", world.verdict.faults);
+}
+
+#[test]
 fn a_new_worker_gets_its_part_by_moves_that_repeat_nothing() {
     let mut world = settled(30, WorldSettings { cameras: 40, ..WorldSettings::default() }, 2);
     run_for(&mut world, 200);
