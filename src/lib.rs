@@ -20,6 +20,7 @@
 //! | [`config`] | settings from the configuration file |
 //! | [`sharing`] | the table of the workers that share the cameras |
 //! | [`remote`] | fetches and caches models and configurations from S3 and HTTPS |
+//! | [`history`] | incidents of the past, from the local sink's folder or from the table of records |
 //! | [`http`] | the page, `/healthz`, `/readyz`, `/metrics` and the API |
 //! | [`eval`] | compares events with the ground truth of their footage |
 //!
@@ -58,6 +59,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod eval;
+pub mod history;
 pub mod http;
 pub mod media;
 pub mod remote;

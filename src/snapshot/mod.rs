@@ -7,7 +7,7 @@ pub(crate) use folder::SnapshotFolder;
 #[cfg(test)]
 pub(crate) use place::S3Place;
 pub use place::SnapshotRoute;
-pub(crate) use place::{BucketFolder, SnapshotPlace, SnapshotSettings};
+pub(crate) use place::{BucketFolder, SNAPSHOTS_FOLDER, SnapshotPlace, SnapshotSettings};
 
 use std::sync::Arc;
 

@@ -7,7 +7,7 @@ use crate::render::{SnapshotFormat, SnapshotSpec};
 /// Characters of the event's id in a snapshot's name.
 const ID_CHARS: usize = 12;
 /// The folder of snapshots in the local sink's folder.
-pub(super) const SNAPSHOTS_FOLDER: &str = "snapshots";
+pub(crate) const SNAPSHOTS_FOLDER: &str = "snapshots";
 
 /// The encoding of snapshots, and the stores that take them.
 #[derive(Clone, Debug)]

@@ -1,6 +1,7 @@
 //! Events of the HTTP server, and the gauges that a scrape of `/metrics` sets from the status board.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 
 use metrics::{counter, gauge};
 
@@ -97,6 +98,23 @@ impl ShortToken {
             stage = "http",
             characters = self.characters,
             "HTTP_TOKEN is too short: use 16 random characters or more, such as openssl rand -hex 16 prints"
+        );
+    }
+}
+
+/// The index of the local history cannot be used, and is built again from the files of events.
+pub(crate) struct HistoryIndexRebuilt<'a> {
+    pub(crate) folder: &'a Path,
+    pub(crate) reason: &'a str,
+}
+
+impl HistoryIndexRebuilt<'_> {
+    pub(crate) fn emit(self) {
+        tracing::warn!(
+            stage = "http",
+            folder = %self.folder.display(),
+            reason = self.reason,
+            "history index unusable: it is built again"
         );
     }
 }

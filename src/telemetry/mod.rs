@@ -25,8 +25,8 @@ pub(crate) mod source;
 pub(crate) use emf::Emf;
 pub(crate) use gpu::{GpuDriver, Gpus};
 pub(crate) use http::{
-    AcceptFailed, AcceptsFailed, ConnectionRefused, ConnectionsRefused, EncodeFailed, Listening, Scrape,
-    ShortToken, SignInRefused, SignInsRefused,
+    AcceptFailed, AcceptsFailed, ConnectionRefused, ConnectionsRefused, EncodeFailed, HistoryIndexRebuilt,
+    Listening, Scrape, ShortToken, SignInRefused, SignInsRefused,
 };
 pub use metric::{Metric, MetricKind};
 pub use metrics::all_metrics;

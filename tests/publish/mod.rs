@@ -8,6 +8,7 @@ mod crowd;
 pub(crate) mod dynamodb;
 pub(crate) mod event;
 mod fake_kinesis;
+mod history;
 mod local;
 mod other_servers;
 pub(crate) mod positions;
