@@ -21,6 +21,7 @@ use futures_util::future::join_all;
 use kvs_config::closest;
 use metrics_exporter_prometheus::PrometheusHandle;
 use thiserror::Error;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -40,6 +41,7 @@ use crate::delivery::{
     Clients, EventOutbox, OutboxSpec, ResumeError, StartError, StateSpec, UndeliveredRecords,
 };
 use crate::detect::{DetectError, Detector, ModelInfo, ModelSpec};
+use crate::history::{HistorySpec, IncidentHistory};
 use crate::http::{AccessToken, Encode, HttpError, HttpServer, HttpSpec, ReadPool};
 use crate::media::CameraId;
 use crate::remote::{FetchError, ModelFetcher};
@@ -115,6 +117,7 @@ pub struct Service {
     outbox: Arc<EventOutbox>,
     cameras: RunningCameras,
     pool_watch: Option<PoolWatch>,
+    history: Option<IncidentHistory>,
     emf: Option<JoinHandle<()>>,
     stop: CancellationToken,
 }
@@ -129,7 +132,8 @@ impl Service {
         let settings = spec.settings;
         let pool_watch = PoolWatch::new(&settings, &spec.aws);
         let pool = pool_watch.as_ref().map(PoolWatch::read);
-        let http = start_http(spec.http, spec.token, spec.prometheus, &board, pool)?;
+        let history = history(&settings, &spec.aws);
+        let http = start_http((spec.http, spec.token), spec.prometheus, &board, (pool, history.clone()))?;
         board.set_load_limit(settings.model_load);
         settings.advice().iter().for_each(|text| ConfigAdvice { text }.emit());
         // Models before cameras: a class that no model has is an error of the configuration, found before any footage is read.
@@ -162,6 +166,7 @@ impl Service {
             outbox,
             cameras,
             pool_watch,
+            history,
             emf,
             stop,
         };
@@ -221,14 +226,28 @@ impl Service {
 }
 
 fn start_http(
-    addr: SocketAddr,
-    token: Option<AccessToken>,
+    (addr, token): (SocketAddr, Option<AccessToken>),
     prometheus: PrometheusHandle,
     board: &StatusBoard,
-    pool: Option<ReadPool>,
+    (pool, history): (Option<ReadPool>, Option<IncidentHistory>),
 ) -> Result<HttpServer, HttpError> {
     let (board, encode) = (board.clone(), live_picture());
-    HttpServer::start(HttpSpec { addr, token, board, prometheus, encode, pool })
+    HttpServer::start(HttpSpec { addr, token, board, prometheus, encode, pool, history })
+}
+
+/// Returns the incidents of the past, which HTTP reads.
+fn history(settings: &Settings, aws: &SdkConfig) -> Option<IncidentHistory> {
+    IncidentHistory::new(HistorySpec {
+        publish: &settings.publish,
+        is_shared: settings.sharing.is_some(),
+        cameras: camera_ids(&settings.cameras),
+        aws,
+        runtime: Handle::current(),
+    })
+}
+
+fn camera_ids(cameras: &[CameraSpec]) -> Vec<String> {
+    cameras.iter().map(|camera| camera.id.to_string()).collect()
 }
 
 /// Loads the models of all cameras, and checks the classes that their rules name.

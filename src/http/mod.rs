@@ -1,7 +1,7 @@
 //! The HTTP server, on a thread and a runtime of its own: health, metrics, the page and its API.
 //!
-//! It only reads the [`StatusBoard`](crate::status::StatusBoard), so that it answers while the data path is stuck. `/api/cluster` is the
-//! exception: the service reads the pool for it.
+//! It only reads the [`StatusBoard`](crate::status::StatusBoard), so that it answers while the data path is stuck. `/api/cluster` and
+//! `/api/incidents` are the exceptions: tasks and threads of their own read the pool and the [history](crate::history) for them.
 
 mod cluster;
 mod connection;
@@ -9,6 +9,7 @@ mod endpoints;
 mod events;
 mod guard;
 mod health;
+mod incidents;
 mod picture;
 mod pool_reads;
 mod reply;

@@ -6,7 +6,7 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use serde::Serialize;
 
-/// The headers of every answer: nothing is cached, framed, sniffed, or loaded from another origin.
+/// The headers of every answer: nothing is cached, framed, sniffed, or loaded from another origin. A handler may set its own caching.
 const HEADERS: [(HeaderName, &str); 6] = [
     (CACHE_CONTROL, "no-store"),
     (
@@ -34,7 +34,9 @@ pub(super) fn error_body(error: impl Into<String>) -> Json<ErrorBody> {
 /// Returns the response with [`HEADERS`].
 pub(super) async fn with_headers(mut response: Response) -> Response {
     for (name, value) in HEADERS {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        if name != CACHE_CONTROL || !response.headers().contains_key(CACHE_CONTROL) {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
     }
     response
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::picture::{Jpeg, PictureError};
 use super::reply::{error_body, with_headers};
 use super::site::Site;
-use super::{cluster, events, health, scrape, sign_in};
+use super::{cluster, events, health, incidents, scrape, sign_in};
 use crate::status::{CameraRow, ModelRow, Readiness, SinkStatus};
 
 /// The sign-out button, for a page that is opened with the token.
@@ -44,6 +44,9 @@ fn guarded(site: &Arc<Site>) -> Router<Arc<Site>> {
         .route("/api/cameras", get(cameras))
         .route("/api/cluster", get(cluster::cluster))
         .route("/api/events", get(events::events))
+        .route("/api/incidents", get(incidents::incidents))
+        .route("/api/incidents/{id}", get(incidents::incident))
+        .route("/api/incidents/{id}/pictures/{event_id}", get(incidents::picture))
         .route("/api/cameras/{id}/snapshot.jpg", get(snapshot))
         // `route_layer` and not `layer`: an unknown path is 404 for everyone, and reveals nothing.
         .route_layer(from_fn_with_state(Arc::clone(site), sign_in::admit))

@@ -20,6 +20,7 @@ use super::site::Site;
 use super::slots::{ConnectionLimits, ConnectionSlots};
 use super::token::AccessToken;
 use super::warning_limit::WarningLimit;
+use crate::history::IncidentHistory;
 use crate::status::StatusBoard;
 use crate::telemetry::{
     AcceptFailed, AcceptsFailed, ConnectionRefused, ConnectionsRefused, Gpus, Listening, ShortToken,
@@ -45,6 +46,8 @@ pub struct HttpSpec {
     pub encode: Encode,
     /// The reader of the pool; `None` without `sharing`.
     pub pool: Option<ReadPool>,
+    /// The incidents of the past; `None` where no store keeps them.
+    pub history: Option<IncidentHistory>,
 }
 
 /// An error of starting the server.
@@ -141,6 +144,7 @@ fn site_of(spec: HttpSpec, addr: SocketAddr, stopped: watch::Receiver<bool>) -> 
         scrapes: tokio::sync::Mutex::default(),
         pictures,
         pool: PoolReads::new(spec.pool),
+        history: spec.history,
         guard,
         stopped,
     })

@@ -7,6 +7,7 @@ use super::guard::Guard;
 use super::picture::Pictures;
 use super::pool_reads::PoolReads;
 use super::scrape_cache::ScrapeCache;
+use crate::history::IncidentHistory;
 use crate::status::StatusBoard;
 use crate::telemetry::Gpus;
 
@@ -18,6 +19,7 @@ pub(super) struct Site {
     pub(super) scrapes: Mutex<ScrapeCache>,
     pub(super) pictures: Pictures,
     pub(super) pool: PoolReads,
+    pub(super) history: Option<IncidentHistory>,
     pub(super) guard: Guard,
     /// `true` from the time when the server stops.
     pub(super) stopped: watch::Receiver<bool>,

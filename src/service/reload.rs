@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::models::LoadedModels;
-use super::{Service, ServiceError, check_camera, outbox_spec};
+use super::{Service, ServiceError, camera_ids, check_camera, outbox_spec};
 use crate::config::{CameraSpec, Settings};
 use crate::telemetry::service::{ConfigAdvice, ConfigApplied, ConfigRejected};
 
@@ -139,6 +139,9 @@ impl Service {
         self.models.keep(&settings.cameras).await;
         if let Some(watch) = &self.pool_watch {
             watch.set_cameras(&settings.cameras);
+        }
+        if let Some(history) = &self.history {
+            history.set_cameras(camera_ids(&settings.cameras));
         }
         self.settings = settings;
         changes

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use kvs_infer::history::IncidentHistory;
 use kvs_infer::http::{AccessToken, Encode, HttpServer, HttpSpec, ReadPool};
 use kvs_infer::media::{
     BBox, CameraId, Color, Event, Fragment, Frame, HostPicture, Matrix, MediaMs, Surface,
@@ -30,15 +31,24 @@ pub(crate) fn serve_pool(
     encode: Encode,
     pool: Option<ReadPool>,
 ) -> HttpServer {
-    let spec = HttpSpec {
+    HttpServer::start(HttpSpec { encode, pool, ..spec(host, token, board) }).unwrap()
+}
+
+/// A server of a process with this history, on loopback.
+pub(crate) fn serve_history(token: Option<&str>, history: Option<IncidentHistory>) -> HttpServer {
+    HttpServer::start(HttpSpec { history, ..spec("127.0.0.1", token, &StatusBoard::new()) }).unwrap()
+}
+
+fn spec(host: &str, token: Option<&str>, board: &StatusBoard) -> HttpSpec {
+    HttpSpec {
         addr: format!("{host}:0").parse().unwrap(),
         token: AccessToken::from_variable(token).unwrap(),
         board: board.clone(),
         prometheus: PrometheusBuilder::new().build_recorder().handle(),
-        encode,
-        pool,
-    };
-    HttpServer::start(spec).unwrap()
+        encode: encode(),
+        pool: None,
+        history: None,
+    }
 }
 
 /// The `n`th frame of a camera: shades that wander, and a bright box.
