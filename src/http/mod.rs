@@ -3,6 +3,7 @@
 //! It only reads the [`StatusBoard`](crate::status::StatusBoard), so that it answers while the data path is stuck. `/api/cluster` and
 //! `/api/incidents` are the exceptions: tasks and threads of their own read the pool and the [history](crate::history) for them.
 
+mod assets;
 mod cluster;
 mod connection;
 mod endpoints;

@@ -9,27 +9,32 @@ use axum::http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{Html, IntoResponse, Redirect, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 
 use super::picture::{Jpeg, PictureError};
 use super::reply::{error_body, with_headers};
 use super::site::Site;
-use super::{cluster, events, health, incidents, scrape, sign_in};
+use super::{assets, cluster, events, health, incidents, scrape, sign_in};
 use crate::status::{CameraRow, ModelRow, Readiness, SinkStatus};
 
 /// The sign-out button, for a page that is opened with the token.
 const SIGN_OUT: &str =
     r#"<form method="post" action="/logout" class="sign-out"><button type="submit">Sign out</button></form>"#;
 
+/// The addresses of the page's views beside `/`: each is answered with the page, which shows the view.
+const VIEWS: [&str; 5] = ["/incidents", "/incidents/{id}", "/zones", "/zones/{camera}", "/system"];
+
 /// Returns the routes. Health and metrics need no token, static files neither; the rest is guarded.
 pub(super) fn router(site: Arc<Site>) -> Router {
     Router::new()
         .merge(guarded(&site))
         .merge(open(&site))
-        .route("/page.css", fixed("text/css; charset=utf-8", include_str!("page/page.css")))
-        .route("/page.js", fixed("text/javascript; charset=utf-8", include_str!("page/page.js")))
-        .route("/icon.svg", fixed("image/svg+xml", include_str!("page/icon.svg")))
+        .route("/page/{file}", get(assets::file))
+        .route(
+            "/icon.svg",
+            get(|| async { ([(CONTENT_TYPE, "image/svg+xml")], include_str!("page/icon.svg")) }),
+        )
         .route("/login", get(|| async { Redirect::to("/") }).post(sign_in::sign_in))
         .route("/logout", post(sign_in::sign_out))
         .fallback(|| async { (StatusCode::NOT_FOUND, error_body("not found")) })
@@ -39,7 +44,11 @@ pub(super) fn router(site: Arc<Site>) -> Router {
 
 /// Returns the routes for clients that may see the page.
 fn guarded(site: &Arc<Site>) -> Router<Arc<Site>> {
-    Router::new()
+    let mut views = Router::new();
+    for path in VIEWS {
+        views = views.route(path, get(page));
+    }
+    views
         .route("/", get(page))
         .route("/api/cameras", get(cameras))
         .route("/api/cluster", get(cluster::cluster))
@@ -59,11 +68,6 @@ fn open(site: &Arc<Site>) -> Router<Arc<Site>> {
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(scrape::metrics))
         .route_layer(from_fn_with_state(Arc::clone(site), sign_in::admit_open))
-}
-
-/// Returns the route of a file that is compiled in.
-fn fixed(kind: &'static str, text: &'static str) -> MethodRouter<Arc<Site>> {
-    get(move || async move { ([(CONTENT_TYPE, kind)], text) })
 }
 
 async fn page(State(site): State<Arc<Site>>) -> Response {

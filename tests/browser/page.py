@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Looks at the page with a real browser: headless Chromium, spoken to over a pipe.
+"""Opens the views Live and System with a real browser: headless Chromium, driven over a pipe.
 
     python3 tests/browser/page.py --url http://127.0.0.1:8080
         sees a live picture change and an event arrive
@@ -11,52 +11,10 @@ Exit status 0: all was seen. Needs only Python and chromium.
 """
 
 import argparse
-import base64
-import contextlib
-import json
-import os
 import pathlib
-import select
-import shutil
-import subprocess
 import sys
-import tempfile
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from typing import Any, Self
 
-BROWSER_ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-quic",
-    "--disable-dev-shm-usage",
-    "--hide-scrollbars",
-    "--remote-debugging-pipe",
-    "--window-size=1440,900",
-]
-SCREENS = [("wide", 1440, 900), ("tablet", 820, 1180), ("phone", 390, 844)]
-
-# Resolves with what `look()` gives as soon as that is something: now, or after any change of the document.
-UNTIL = """
-new Promise((done) => {
-  const seen = %s;
-  const look = () => { %s };
-  const found = look();
-  if (found) return done(found);
-  const observer = new MutationObserver(() => {
-    const found = look();
-    if (found) { observer.disconnect(); done(found); }
-  });
-  observer.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
-})
-"""
+from browser import SCREENS, Browser, CheckError, check, status_of
 
 # The first live picture that has loaded, as its camera's name and a text of its pixels, unlike those of `seen`.
 PICTURE = """
@@ -84,174 +42,9 @@ return row && row.classList.contains("new") && row.innerText.replaceAll("\\n", "
 """
 
 
-class CheckError(Exception):
-    """Raised for something that should have been seen and was not."""
-
-
-class Browser:
-    """One browser window, spoken to over a pipe (the DevTools protocol). Leaving the `with` ends it."""
-
-    def __init__(self, limit_s: float) -> None:
-        self.limit_s = limit_s
-        self.deadline = time.monotonic() + limit_s
-        self.stack = contextlib.ExitStack()
-        self.received = b""
-        self.last_id = 0
-        self.session: str | None = None
-        self.loads = 0
-        self.errors: list[str] = []
-
-    def __enter__(self) -> Self:
-        with contextlib.ExitStack() as stack:
-            profile = stack.enter_context(
-                tempfile.TemporaryDirectory(prefix="kvs-infer-page-", ignore_cleanup_errors=True)
-            )
-            self.start(stack, profile)
-            stack.callback(self.close)
-            target = self.call("Target.createTarget", url="about:blank")["targetId"]
-            self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-            for domain in ["Page", "Runtime", "Log", "Network"]:
-                self.call(f"{domain}.enable")
-            self.stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stack.close()
-
-    def start(self, stack: contextlib.ExitStack, profile: str) -> None:
-        """The browser reads commands from its descriptor 3 and writes answers to its descriptor 4."""
-        commands, self.to_browser = os.pipe()
-        self.from_browser, answers = os.pipe()
-        log = stack.enter_context(tempfile.TemporaryFile())
-        line = [program("chromium"), *BROWSER_ARGUMENTS, f"--user-data-dir={profile}", "about:blank"]
-        shell = ["sh", "-c", f'exec "$@" 3<&{commands} 4>&{answers}', "sh", *line]
-        self.child = subprocess.Popen(shell, pass_fds=[commands, answers], stdout=log, stderr=log)
-        os.close(commands)
-        os.close(answers)
-
-    def close(self) -> None:
-        """Closing its pipe ends the browser."""
-        self.session = None
-        with contextlib.suppress(CheckError, OSError):
-            self.call("Browser.close")
-        os.close(self.to_browser)
-        os.close(self.from_browser)
-        try:
-            self.child.wait(10)
-        except subprocess.TimeoutExpired:
-            self.child.kill()
-            self.child.wait()
-
-    def call(self, method: str, **parameters: Any) -> Any:
-        self.last_id += 1
-        command = {"id": self.last_id, "method": method, "params": parameters}
-        if self.session:
-            command["sessionId"] = self.session
-        self.deadline = time.monotonic() + self.limit_s
-        os.write(self.to_browser, json.dumps(command).encode() + b"\0")
-        while True:
-            answer = self.receive()
-            if answer.get("id") == self.last_id:
-                if "error" in answer:
-                    raise CheckError(f"{method}: {answer['error']['message']}")
-                return answer["result"]
-
-    def receive(self) -> dict[str, Any]:
-        """The next answer or happening."""
-        while b"\0" not in self.received:
-            left_s = self.deadline - time.monotonic()
-            if left_s <= 0 or not select.select([self.from_browser], [], [], left_s)[0]:
-                raise CheckError(f"not within {self.limit_s} s")
-            part = os.read(self.from_browser, 1 << 16)
-            if not part:
-                raise CheckError(
-                    "the browser ended; does it start? chromium --headless --no-sandbox --dump-dom about:blank"
-                )
-            self.received += part
-        message, self.received = self.received.split(b"\0", 1)
-        message = json.loads(message)
-        self.notice(message.get("method"), message.get("params"))
-        return message
-
-    def notice(self, method: str | None, event: Any) -> None:
-        self.loads += method == "Page.loadEventFired"
-        if method == "Log.entryAdded" and event["entry"]["level"] == "error":
-            self.errors.append(f"{event['entry']['text']} {event['entry'].get('url', '')}")
-        if method == "Runtime.exceptionThrown":
-            self.errors.append(event["exceptionDetails"]["text"])
-
-    def open(self, url: str) -> None:
-        """Returns once the page is loaded."""
-        with self.loading():
-            self.call("Page.navigate", url=url)
-
-    @contextlib.contextmanager
-    def loading(self) -> Iterator[None]:
-        """Waits, when it is left, for the page that was loaded inside."""
-        before = self.loads
-        yield
-        self.deadline = time.monotonic() + self.limit_s
-        while self.loads == before:
-            self.receive()
-
-    def run(self, expression: str) -> Any:
-        answer = self.call(
-            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True, userGesture=True
-        )
-        if "exceptionDetails" in answer:
-            raise CheckError(answer["exceptionDetails"].get("exception", {}).get("description", "the page threw"))
-        return answer["result"].get("value")
-
-    def until(self, what: str, look: str, seen: Any = None) -> Any:
-        try:
-            return self.run(UNTIL % (json.dumps(seen), look))
-        except CheckError as failure:
-            raise CheckError(f"{what} was not seen: {failure}") from None
-
-    def complaints(self) -> list[str]:
-        """The errors since the last call."""
-        errors, self.errors = self.errors, []
-        return errors
-
-    def screenshot(self, folder: pathlib.Path | None, name: str, whole: bool = False) -> None:
-        """Saves what is seen, or the whole page; no folder: nothing."""
-        if folder is None:
-            return
-        folder.mkdir(parents=True, exist_ok=True)
-        picture = self.call("Page.captureScreenshot", captureBeyondViewport=whole)["data"]
-        (folder / f"{name}.png").write_bytes(base64.b64decode(picture))
-
-
-def opener() -> urllib.request.OpenerDirector:
-    """Opens addresses of this host only, past any proxy."""
-    return urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-def program(name: str) -> str:
-    path = os.environ.get(name.upper()) or shutil.which(name)
-    if path is None:
-        raise CheckError(f"{name} is not installed: apt-get install chromium")
-    return path
-
-
-def status_of(url: str) -> int:
-    try:
-        with opener().open(url, timeout=10) as reply:
-            return reply.status
-    except urllib.error.HTTPError as error:
-        error.close()
-        return error.code
-
-
-def check(holds: bool, words: str) -> None:
-    if not holds:
-        raise CheckError(words)
-    print(f"ok  {words}", flush=True)
-
-
 def refused(browser: Browser, url: str, screenshots: pathlib.Path | None) -> None:
     """Beyond loopback, pictures need a token."""
-    for path in ["/", "/api/cameras", "/api/cluster", "/api/events"]:
+    for path in ["/", "/incidents", "/system", "/api/cameras", "/api/cluster", "/api/events"]:
         check(status_of(url + path) in (401, 403), f"{path} is refused without a token off loopback")
     check(status_of(url + "/healthz") == 200, "/healthz is open")
     browser.open(url)
@@ -305,7 +98,7 @@ def seen(browser: Browser, url: str) -> None:
         ".filter(u => u.protocol !== 'blob:').map(u => u.origin))]"
     )
     check(origins == [browser.run("location.origin")], "nothing is fetched from elsewhere")
-    complaints = [line for line in browser.complaints() if "snapshot.jpg" not in line]
+    complaints = [line for line in browser.complaints() if "snapshot.jpg" not in line and "/pictures/" not in line]
     check(not complaints, f"the browser's log has no error {complaints or ''}".rstrip())
 
 
@@ -332,7 +125,7 @@ def summed_up(browser: Browser, text: str) -> None:
     check(shown == text, f"an activity says {text}: {shown}")
 
 
-def explained(browser: Browser) -> None:
+def explained(browser: Browser, url: str) -> None:
     """Dropped frames have their reason beside them, and the name of a model is not broken."""
     look = """
       const why = document.querySelector("[data-why][title]:not([title=''])");
@@ -340,15 +133,30 @@ def explained(browser: Browser) -> None:
     """
     why = browser.until("why frames were dropped", look)
     check(why["words"] and why["words"] in why["title"], f"dropped frames have a reason: {why['words']}")
+    open_view(browser, url, "system")
+    browser.until("a model", "return document.querySelector('#models b')")
     one_line = "[...document.querySelectorAll('.strip b')].every((name) => name.clientHeight < 30)"
     for width in range(340, 620, 20):
-        browser.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+        browser.size(width, 900)
         check(browser.run(one_line), f"names of sinks and models are on one line of a page of {width} px")
-    browser.call("Emulation.clearDeviceMetricsOverride")
+    browser.as_usual()
 
 
-def shared(browser: Browser) -> None:
+def open_view(browser: Browser, url: str, view: str) -> None:
+    """Opens a view by its link in the header, which does not load the page again."""
+    if not browser.run("location.href").startswith(url):
+        browser.open(url)
+    browser.click(f"nav a[data-view={view}]")
+    browser.until(f"the view {view}", f"return document.querySelector('.view-{view} h1')")
+
+
+def shared(browser: Browser, url: str) -> None:
     """The workers are listed, and each camera with its worker, also one of another worker. Ids are no markup."""
+    counted = "return document.querySelector('#summary').innerText.startsWith('2 of 4 cameras of this worker')"
+    browser.until("the number of cameras of this worker", counted)
+    cards = browser.run("[...document.querySelectorAll('.card')].map((card) => card.dataset.id)")
+    check(cards == ["street", "gate", "yard", "roof"], f"a camera that has left has no card: {cards}")
+    open_view(browser, url, "system")
     look = """
       const cells = (row) => [...row.children].map((cell) => cell.innerText.trim());
       const workers = [...document.querySelectorAll("#workers li")].map((row) => row.innerText);
@@ -368,50 +176,51 @@ def shared(browser: Browser) -> None:
     check(pool["owners"][1][1:] == ["host-a", "2 h ago", "running"], "a camera has its worker and since when")
     check(pool["owners"][2][1] == "<b id=injected>host-b</b>", "a camera of another worker has that one's name")
     check(browser.run("document.querySelector('#injected') === null"), "ids are text and not markup")
-    counted = "return document.querySelector('#summary').innerText.startsWith('2 of 4 cameras of this worker')"
-    browser.until("the number of cameras of this worker", counted)
-    cards = browser.run("[...document.querySelectorAll('.card')].map((card) => card.dataset.id)")
-    check(cards == ["street", "gate", "yard", "roof"], f"a camera that has left has no card: {cards}")
     browser.run("document.querySelector('.owners').focus()")
-    check(browser.run("document.activeElement.className") == "owners", "the list is in reach of the keyboard")
-    for width in [340, 390, 560, 820, 1440]:
-        browser.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+    check(browser.run("document.activeElement.classList.contains('owners')"), "the list is in reach of the keyboard")
+    fits_all_widths(browser)
+
+
+def fits_all_widths(browser: Browser) -> None:
+    """No width of the window makes the view scroll sideways."""
+    for width in [320, 360, 390, 560, 820, 1440]:
+        browser.size(width, 900)
         fits = "document.documentElement.scrollWidth <= innerWidth"
         check(browser.run(fits), f"nothing is wider than a page of {width} px")
-    browser.call("Emulation.clearDeviceMetricsOverride")
+    browser.as_usual()
 
 
-def alone(browser: Browser) -> None:
+def alone(browser: Browser, url: str) -> None:
     """Without sharing the page has no workers."""
+    open_view(browser, url, "system")
     check(browser.run("document.querySelector('#pool').hidden"), "no workers are shown without sharing")
 
 
 def enlarged(browser: Browser) -> None:
     """A click shows one camera large."""
+    browser.until("a camera", "return document.querySelector('.card .screen')")
     browser.run("document.querySelector('.card .screen').click()")
     look = "const img = document.querySelector('dialog[open] .screen img'); return img && img.naturalWidth > 0"
     browser.until("the enlarged camera", look)
     print("ok  a click enlarges a camera", flush=True)
 
 
-def photograph(browser: Browser, folder: pathlib.Path | None) -> None:
+def photograph(browser: Browser, url: str, folder: pathlib.Path | None, pool: bool) -> None:
     if folder is None:
         return
     for scheme in ["light", "dark"]:
-        browser.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        for name, width, height in SCREENS:
-            browser.call(
-                "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
-            )
+        browser.scheme(scheme)
+        for name, (width, height) in SCREENS.items():
+            browser.size(width, height)
+            open_view(browser, url, "live")
             browser.until("a live picture", PICTURE)
-            browser.screenshot(folder, f"{name}-{scheme}")
-            if browser.run("!document.querySelector('#pool').hidden"):
-                browser.run("document.querySelector('#pool').scrollIntoView()")
-                browser.screenshot(folder, f"pool-{name}-{scheme}")
-                browser.run("scrollTo(0, 0)")
-    browser.screenshot(folder, "whole-dark", whole=True)
-    browser.call("Emulation.clearDeviceMetricsOverride")
-    browser.call("Emulation.setEmulatedMedia", features=[])
+            browser.screenshot(folder, f"live-{name}-{scheme}")
+            open_view(browser, url, "system")
+            browser.until("a model", "return document.querySelector('#models b')")
+            if pool:
+                browser.until("the workers", "return document.querySelector('#workers b')")
+            browser.screenshot(folder, f"{'pool' if pool else 'system'}-{name}-{scheme}", whole=True)
+    browser.as_usual()
 
 
 def main() -> int:
@@ -460,12 +269,13 @@ def look_at(browser: Browser, arguments: argparse.Namespace) -> None:
     if arguments.activity:
         summed_up(browser, arguments.activity)
     if arguments.explained:
-        explained(browser)
+        explained(browser, url)
     if arguments.pool:
-        shared(browser)
+        shared(browser, url)
     else:
-        alone(browser)
-    photograph(browser, arguments.screenshots)
+        alone(browser, url)
+    photograph(browser, url, arguments.screenshots, arguments.pool)
+    open_view(browser, url, "live")
     enlarged(browser)
     browser.screenshot(arguments.screenshots, "enlarged")
     if arguments.token:

@@ -13,7 +13,7 @@ use regex_lite::Regex;
 /// Folders that hold nothing of the project's own.
 const FOREIGN: [&str; 7] = ["target", "node_modules", ".git", ".cache", ".venv", "corpus", "artifacts"];
 /// Routes that only the page itself asks for.
-const OF_THE_PAGE: [&str; 5] = ["/page.css", "/page.js", "/icon.svg", "/login", "/logout"];
+const OF_THE_PAGE: [&str; 4] = ["/page/{file}", "/icon.svg", "/login", "/logout"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -17,6 +17,9 @@ use super::show;
 
 pub(super) const TOKEN: &str = "correct horse battery staple";
 
+/// Addresses of the page's views.
+const VIEWS: [&str; 6] = ["/", "/incidents", "/incidents/a%22b", "/zones", "/zones/gate", "/system"];
+
 pub(super) struct Reply {
     pub(super) code: u16,
     head: String,
@@ -80,10 +83,10 @@ fn health_and_metrics_are_open_and_the_rest_is_not() {
     ];
     for (name, host, token, guarded) in table {
         let server = show::serve(host, token, &board, show::encode());
-        for path in ["/healthz", "/readyz", "/metrics", "/page.css", "/page.js"] {
+        for path in ["/healthz", "/readyz", "/metrics", "/page/page.css", "/page/main.js", "/icon.svg"] {
             assert_eq!(get(&server, path, &[]).code, 200, "{name}: {path}");
         }
-        for path in ["/", "/api/cameras", "/api/cluster", "/api/events", "/api/cameras/gate/snapshot.jpg"] {
+        for path in VIEWS {
             assert_eq!(get(&server, path, &[]).code, guarded, "{name}: {path}");
         }
         for path in ["/api/incidents", "/api/incidents/a", "/api/incidents/a/pictures/a"] {
@@ -91,7 +94,13 @@ fn health_and_metrics_are_open_and_the_rest_is_not() {
             let expected = if guarded == 200 { 409 } else { guarded };
             assert_eq!(get(&server, path, &[]).code, expected, "{name}: {path}");
         }
-        assert_eq!(get(&server, "/nothing", &[]).code, 404, "{name}");
+        for path in ["/api/cameras", "/api/cluster", "/api/events", "/api/cameras/gate/snapshot.jpg"] {
+            assert_eq!(get(&server, path, &[]).code, guarded, "{name}: {path}");
+        }
+        for path in ["/nothing", "/page/nothing.js", "/page/..%2Froutes.rs", "/system/more", "/incidents/a/b"]
+        {
+            assert_eq!(get(&server, path, &[]).code, 404, "{name}: {path}");
+        }
         server.stop();
     }
 }
