@@ -12,6 +12,7 @@ use super::endpoints::Endpoints;
 use super::reply::error_body;
 use super::session::SignInSessions;
 use super::token::AccessToken;
+use super::views::attribute;
 use super::wrong_tokens::WrongTokens;
 
 /// Headers that a proxy adds to a request, beside those that begin with `x-forwarded`.
@@ -199,17 +200,21 @@ impl AccessRefusal {
         }
     }
 
-    /// Returns the answer: HTML for a browser, JSON for a program.
-    pub(super) fn answer(self, headers: &HeaderMap) -> Response {
+    /// Returns the answer: HTML for a browser, JSON for a program. A sign-in returns to `wanted`, the address of a view.
+    pub(super) fn answer(self, headers: &HeaderMap, wanted: &str) -> Response {
         let is_browser = text(headers, ACCEPT.as_str()).is_some_and(|kinds| kinds.contains("text/html"));
         let (status, words) = (self.status(), self.words());
+        let sign_in = include_str!("page/sign_in.html");
         let mut response = match (is_browser, self) {
             (false, _) => (status, error_body(words)).into_response(),
             (true, Self::Foreign | Self::Forwarded | Self::Closed) => {
-                (status, page(include_str!("page/refused.html"), words)).into_response()
+                (status, page(include_str!("page/refused.html"), words, wanted)).into_response()
             }
-            (true, Self::SignIn) => (status, page(include_str!("page/sign_in.html"), "")).into_response(),
-            (true, _) => (status, page(include_str!("page/sign_in.html"), words)).into_response(),
+            (true, Self::SignIn) if is_link_of_another_site(headers) => {
+                (status, page(include_str!("page/follow.html"), "", wanted)).into_response()
+            }
+            (true, Self::SignIn) => (status, page(sign_in, "", wanted)).into_response(),
+            (true, _) => (status, page(sign_in, words, wanted)).into_response(),
         };
         if let Some((name, value)) = self.challenge() {
             response.headers_mut().insert(name, HeaderValue::from_static(value));
@@ -280,6 +285,13 @@ pub(super) fn is_of_another_site(headers: &HeaderMap) -> bool {
         && text(headers, "sec-fetch-mode") != Some("navigate")
 }
 
+/// Returns whether a user followed a link of another site. Browsers send no `SameSite=Strict` cookie then, so that the user may be signed
+/// in all the same: a page of this site that opens the address again shows it.
+fn is_link_of_another_site(headers: &HeaderMap) -> bool {
+    text(headers, "sec-fetch-site") == Some("cross-site")
+        && text(headers, "sec-fetch-mode") == Some("navigate")
+}
+
 /// Returns whether a proxy forwarded the request.
 fn is_forwarded(headers: &HeaderMap) -> bool {
     let is_of_proxy = |name: &str| PROXY_HEADERS.contains(&name) || name.starts_with("x-forwarded");
@@ -290,8 +302,9 @@ fn names_this_host(headers: &HeaderMap, endpoints: Endpoints) -> bool {
     text(headers, HOST.as_str()).is_some_and(|host| endpoints.are_named_by(host))
 }
 
-fn page(template: &str, words: &str) -> Html<String> {
-    Html(template.replace("{{words}}", words))
+fn page(template: &str, words: &str, wanted: &str) -> Html<String> {
+    // The client's text comes last: it may contain the name of another place.
+    Html(template.replace("{{words}}", words).replace("{{next}}", &attribute(wanted)))
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

@@ -23,6 +23,7 @@ mod sign_in;
 mod site;
 mod slots;
 mod token;
+mod views;
 mod warning_limit;
 mod write_timeout;
 mod wrong_tokens;

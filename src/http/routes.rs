@@ -15,15 +15,13 @@ use serde::{Deserialize, Serialize};
 use super::picture::{Jpeg, PictureError};
 use super::reply::{error_body, with_headers};
 use super::site::Site;
+use super::views::VIEWS;
 use super::{assets, cluster, events, health, incidents, scrape, sign_in};
 use crate::status::{CameraRow, ModelRow, Readiness, SinkStatus};
 
 /// The sign-out button, for a page that is opened with the token.
 const SIGN_OUT: &str =
     r#"<form method="post" action="/logout" class="sign-out"><button type="submit">Sign out</button></form>"#;
-
-/// The addresses of the page's views beside `/`: each is answered with the page, which shows the view.
-const VIEWS: [&str; 5] = ["/incidents", "/incidents/{id}", "/zones", "/zones/{camera}", "/system"];
 
 /// Returns the routes. Health and metrics need no token, static files neither; the rest is guarded.
 pub(super) fn router(site: Arc<Site>) -> Router {

@@ -190,6 +190,44 @@ fn a_sign_in_gives_a_cookie_that_is_not_the_token() {
 }
 
 #[test]
+fn a_sign_in_returns_to_the_view_that_was_wanted_and_to_no_other_site() {
+    let server = show::serve("0.0.0.0", Some(TOKEN), &StatusBoard::new(), show::encode());
+    let html = ["Accept: text/html"];
+    let asked = get(&server, "/incidents?text=%3Cb%3E&camera=ab", &html);
+    let page = String::from_utf8_lossy(&asked.body).into_owned();
+    assert_eq!(asked.code, 401);
+    assert!(page.contains(r#"name="next" value="/incidents?text=%3Cb%3E&amp;camera=ab""#), "{page}");
+    let form = ["Content-Type: application/x-www-form-urlencoded", "Accept: text/html"];
+    for (next, location) in [
+        ("", "/"),
+        ("&next=%2Fincidents%2Fab%3Fcamera%3Dgate", "/incidents/ab?camera=gate"),
+        ("&next=%2F%2Fevil.example", "/"),
+        ("&next=https%3A%2F%2Fevil.example%2Fincidents", "/"),
+        ("&next=%2Fincidents%0D%0ASet-Cookie%3A%20a%3Db", "/"),
+    ] {
+        let body = format!("token=correct+horse+battery+staple{next}");
+        let right = ask(server.local_addr(), "POST", "/login", &form, &body);
+        assert_eq!((right.code, right.header("location")), (303, Some(location)), "{next}");
+    }
+    let wrong = ask(server.local_addr(), "POST", "/login", &form, "token=guess&next=%2Fsystem");
+    let page = String::from_utf8_lossy(&wrong.body).into_owned();
+    assert!(wrong.code == 401 && page.contains(r#"value="/system""#), "{page}");
+}
+
+#[test]
+fn a_link_of_another_site_is_opened_again_by_a_page_of_this_one() {
+    let server = show::serve("0.0.0.0", Some(TOKEN), &StatusBoard::new(), show::encode());
+    let link = ["Accept: text/html", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate"];
+    let followed = get(&server, "/incidents/ab", &link);
+    let page = String::from_utf8_lossy(&followed.body).into_owned();
+    assert_eq!(followed.code, 401);
+    assert!(page.contains(r#"content="0; url=/incidents/ab""#) && !page.contains("HTTP_TOKEN"), "{page}");
+    let same = ["Accept: text/html", "Sec-Fetch-Site: same-origin", "Sec-Fetch-Mode: navigate"];
+    let again = get(&server, "/incidents/ab", &same);
+    assert!(String::from_utf8_lossy(&again.body).contains("HTTP_TOKEN"));
+}
+
+#[test]
 fn a_sign_out_ends_the_session_of_every_copy_of_its_cookie() {
     let server = show::serve("0.0.0.0", Some(TOKEN), &StatusBoard::new(), show::encode());
     let addr = server.local_addr();
