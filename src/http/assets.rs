@@ -14,25 +14,36 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const FILES: &[(&str, &str, &str)] = &[
     ("api.js", SCRIPT, include_str!("page/api.js")),
     ("camera.js", SCRIPT, include_str!("page/camera.js")),
+    ("clipboard.js", SCRIPT, include_str!("page/clipboard.js")),
+    ("closeup.js", SCRIPT, include_str!("page/closeup.js")),
     ("color.js", SCRIPT, include_str!("page/color.js")),
     ("dom.js", SCRIPT, include_str!("page/dom.js")),
     ("events.js", SCRIPT, include_str!("page/events.js")),
     ("feed.js", SCRIPT, include_str!("page/feed.js")),
+    ("filter_form.js", SCRIPT, include_str!("page/filter_form.js")),
+    ("filters.js", SCRIPT, include_str!("page/filters.js")),
     ("incident.js", SCRIPT, include_str!("page/incident.js")),
+    ("incident_card.js", SCRIPT, include_str!("page/incident_card.js")),
+    ("incident_text.js", SCRIPT, include_str!("page/incident_text.js")),
     ("incidents.css", CSS, include_str!("page/incidents.css")),
     ("incidents.js", SCRIPT, include_str!("page/incidents.js")),
     ("keys.js", SCRIPT, include_str!("page/keys.js")),
+    ("listing.js", SCRIPT, include_str!("page/listing.js")),
     ("live.css", CSS, include_str!("page/live.css")),
     ("live.js", SCRIPT, include_str!("page/live.js")),
     ("main.js", SCRIPT, include_str!("page/main.js")),
     ("overview.js", SCRIPT, include_str!("page/overview.js")),
     ("page.css", CSS, include_str!("page/page.css")),
     ("picture.js", SCRIPT, include_str!("page/picture.js")),
+    ("pictures.js", SCRIPT, include_str!("page/pictures.js")),
     ("pool.js", SCRIPT, include_str!("page/pool.js")),
+    ("probes.js", SCRIPT, include_str!("page/probes.js")),
+    ("records.js", SCRIPT, include_str!("page/records.js")),
+    ("stage.js", SCRIPT, include_str!("page/stage.js")),
     ("system.css", CSS, include_str!("page/system.css")),
     ("system.js", SCRIPT, include_str!("page/system.js")),
     ("text.js", SCRIPT, include_str!("page/text.js")),
-    ("thumbnail.js", SCRIPT, include_str!("page/thumbnail.js")),
+    ("timeline.js", SCRIPT, include_str!("page/timeline.js")),
     ("zones.css", CSS, include_str!("page/zones.css")),
     ("zones.js", SCRIPT, include_str!("page/zones.js")),
 ];
@@ -71,15 +82,14 @@ mod tests {
     fn every_file_that_is_named_is_served() {
         let import = Regex::new(r#"(?:from|import\() ?"\./([^"]+)""#).unwrap();
         let link = Regex::new(r#"(?:href|src)="/page/([^"]+)""#).unwrap();
-        let pages = ["page.html", "sign_in.html", "refused.html"];
-        let texts = [
-            include_str!("page/page.html"),
-            include_str!("page/sign_in.html"),
-            include_str!("page/refused.html"),
+        let pages = [
+            ("page.html", include_str!("page/page.html")),
+            ("sign_in.html", include_str!("page/sign_in.html")),
+            ("refused.html", include_str!("page/refused.html")),
+            ("follow.html", include_str!("page/follow.html")),
         ];
-        let scripts = FILES.iter().map(|(name, _, text)| (*name, *text));
         let mut named = 0;
-        for (name, text) in scripts.chain(pages.into_iter().zip(texts)) {
+        for (name, text) in FILES.iter().map(|(name, _, text)| (*name, *text)).chain(pages) {
             for found in import.captures_iter(text).chain(link.captures_iter(text)) {
                 assert!(FILES.iter().any(|(known, ..)| *known == &found[1]), "{name}: {}", &found[1]);
                 named += 1;

@@ -174,12 +174,12 @@ class Browser:
             self.call("Page.navigate", url=url)
 
     @contextlib.contextmanager
-    def loading(self) -> Iterator[None]:
-        """Waits, when it is left, for the page that was loaded inside."""
+    def loading(self, pages: int = 1) -> Iterator[None]:
+        """Waits, when it is left, for the page that was loaded inside, or for several in a row."""
         before = self.loads
         yield
         self.deadline = time.monotonic() + self.limit_s
-        while self.loads == before:
+        while self.loads < before + pages:
             self.receive()
 
     def run(self, expression: str) -> Any:
@@ -291,3 +291,12 @@ def check(holds: bool, words: str) -> None:
     if not holds:
         raise CheckError(words)
     print(f"ok  {words}", flush=True)
+
+
+def fits_all_widths(browser: Browser) -> None:
+    """No width of the window makes the view scroll sideways."""
+    for width in [320, 360, 390, 560, 820, 1440]:
+        browser.size(width, 900)
+        fits = "document.documentElement.scrollWidth <= innerWidth"
+        check(browser.run(fits), f"nothing is wider than a page of {width} px")
+    browser.as_usual()

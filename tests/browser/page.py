@@ -14,7 +14,7 @@ import argparse
 import pathlib
 import sys
 
-from browser import SCREENS, Browser, CheckError, check, status_of
+from browser import SCREENS, Browser, CheckError, check, fits_all_widths, status_of
 
 # The first live picture that has loaded, as its camera's name and a text of its pixels, unlike those of `seen`.
 PICTURE = """
@@ -179,15 +179,6 @@ def shared(browser: Browser, url: str) -> None:
     browser.run("document.querySelector('.owners').focus()")
     check(browser.run("document.activeElement.classList.contains('owners')"), "the list is in reach of the keyboard")
     fits_all_widths(browser)
-
-
-def fits_all_widths(browser: Browser) -> None:
-    """No width of the window makes the view scroll sideways."""
-    for width in [320, 360, 390, 560, 820, 1440]:
-        browser.size(width, 900)
-        fits = "document.documentElement.scrollWidth <= innerWidth"
-        check(browser.run(fits), f"nothing is wider than a page of {width} px")
-    browser.as_usual()
 
 
 def alone(browser: Browser, url: str) -> None:

@@ -106,9 +106,9 @@ fn board() -> StatusBoard {
     board
 }
 
-/// Runs `page.py`, and fails with its output where it fails.
-fn run_page_checks(arguments: &[&str]) {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/page.py");
+/// Runs a script of `tests/browser`, and fails with its output where it fails.
+pub(super) fn run_checks(script: &str, arguments: &[&str]) {
+    let script = format!("{}/tests/browser/{script}", env!("CARGO_MANIFEST_DIR"));
     let mut command = Command::new("python3");
     command.arg(script).args(arguments);
     if let Some(folder) = std::env::var_os("PAGE_SCREENSHOTS") {
@@ -119,7 +119,7 @@ fn run_page_checks(arguments: &[&str]) {
     assert!(seen.status.success(), "{said}");
 }
 
-fn url(server: &HttpServer) -> String {
+pub(super) fn url(server: &HttpServer) -> String {
     format!("http://127.0.0.1:{}", server.local_addr().port())
 }
 
@@ -143,7 +143,10 @@ fn a_picture_changes_and_an_event_arrives() {
     activity.payload.ts_ms = 9_000_000_000_000_000;
     board.camera("gate").unwrap().event(&activity, Duration::ZERO);
     let counted = "2 car, 5 person · 3 at once · over after 75 s";
-    run_page_checks(&["--url", &url(&server), "--stripe", "car", &car, "--explained", "--activity", counted]);
+    run_checks(
+        "page.py",
+        &["--url", &url(&server), "--stripe", "car", &car, "--explained", "--activity", counted],
+    );
 }
 
 /// A pool with a camera of this worker and some of others. Its ids are markup.
@@ -203,7 +206,7 @@ fn the_workers_of_a_pool_and_the_cameras_of_all_of_them_are_listed() {
     });
     let server = show::serve_pool("127.0.0.1", None, &board, show::encode(), Some(read));
     let _footage = Footage::start(&board);
-    run_page_checks(&["--url", &url(&server), "--pool"]);
+    run_checks("page.py", &["--url", &url(&server), "--pool"]);
 }
 
 #[test]
@@ -212,6 +215,6 @@ fn off_loopback_the_token_opens_the_page_and_nothing_else_does() {
     let closed = show::serve("0.0.0.0", None, &board, show::encode());
     let guarded = show::serve("0.0.0.0", Some(TOKEN), &board, show::encode());
     let _footage = Footage::start(&board);
-    run_page_checks(&["--refused", &url(&closed)]);
-    run_page_checks(&["--refused", &url(&guarded), "--url", &url(&guarded), "--token", TOKEN]);
+    run_checks("page.py", &["--refused", &url(&closed)]);
+    run_checks("page.py", &["--refused", &url(&guarded), "--url", &url(&guarded), "--token", TOKEN]);
 }

@@ -52,7 +52,8 @@ async function every(intervalMs, action, signal, onError = () => {}) {
 
 export const api = {
   get: (address, { signal } = {}) => ask(address, { signal }),
-  post: (address, { signal } = {}) => ask(address, { method: "POST", signal }),
+  // The type of content keeps forms of other sites out.
+  post: (address, { signal } = {}) => ask(address, { method: "POST", headers: { "Content-Type": "application/json" }, signal }),
   every,
   isAbort,
   path,

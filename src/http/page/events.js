@@ -1,11 +1,11 @@
 /* The list of events in the view Live: each leads to its incident. */
 
 import { path } from "./api.js";
-import { colorOf } from "./color.js";
 import { element, setText } from "./dom.js";
 import { onEvent, onFeedState } from "./feed.js";
-import { clock, dateOf, dateTime, percent, span } from "./text.js";
-import { thumbnail } from "./thumbnail.js";
+import { hueOf, timeOf, zoneChips } from "./incident_text.js";
+import { percent, span } from "./text.js";
+import { isRecent, thumbnail } from "./pictures.js";
 
 const EVENTS_SHOWN = 200;
 
@@ -24,24 +24,15 @@ export function eventList(signal) {
 }
 
 function eventRow({ event_id, payload }, isNew) {
-  const hue = element("i", { class: "hue", "aria-hidden": "true" });
-  hue.style.setProperty("--hue", colorOf(payload.label));
-  const zones = payload.extras.zones.map((zone) => element("span", { class: "zone" }, zone));
   const what = element("div", { class: "what" },
     element("p", {}, element("strong", {}, payload.label), " ", element("span", { class: "conf" }, partsOf(payload).join(" · "))),
-    element("p", { class: "where" }, payload.camera_id, ...zones));
+    element("p", { class: "where" }, payload.camera_id, ...zoneChips(payload.extras.zones)));
   const picture = element("span", { class: "thumbnail" });
-  if (payload.extras.snapshot) thumbnail(picture, payload.extras.incident_id, event_id);
-  const link = element("a", { href: path`/incidents/${payload.extras.incident_id}` }, hue, picture, what, timeOf(payload.ts_ms));
+  if (payload.extras.snapshot) thumbnail(picture, payload.extras.incident_id, event_id, isNew && isRecent(payload.ts_ms));
+  const link = element("a", { href: path`/incidents/${payload.extras.incident_id}` }, hueOf(payload.label), picture, what, timeOf(payload.ts_ms));
   const row = element("li", { class: isNew ? "event new" : "event" }, link);
   row.dataset.id = event_id;
   return row;
-}
-
-function timeOf(ms) {
-  const at = dateOf(ms);
-  if (at === null) return element("time", { title: `${ms} ms since 1970` }, "no date");
-  return element("time", { datetime: at.toISOString(), title: dateTime(at) }, clock(at));
 }
 
 /* The text that was read, the confidence, and the duration of an incident that is not new; for an activity its counts. */

@@ -42,14 +42,20 @@ function decoded(part) {
 let current = null;
 
 async function render({ isBack = false } = {}) {
-  const key = location.pathname;
+  const [key, address] = [location.pathname, location.pathname + location.search];
+  // Only the fragment has changed, as by a link to a part of the view.
+  if (current?.address === address) return;
+  const previous = current?.name ?? null;
   const query = new URLSearchParams(location.search);
-  if (current?.key === key && current.view?.update) return current.view.update(query);
+  if (current?.key === key && current.view?.update) {
+    current.address = address;
+    return current.view.update(query);
+  }
   current?.controller.abort();
   const controller = new AbortController();
-  const mine = { key, controller, view: null };
-  current = mine;
   const route = routeOf(location.pathname);
+  const mine = { key, address, name: route?.name, controller, view: null };
+  current = mine;
   const root = element("section", { class: `view view-${route?.name ?? "none"}` });
   byId("view").replaceChildren(root);
   markLink(route?.name);
@@ -57,7 +63,7 @@ async function render({ isBack = false } = {}) {
   try {
     if (route === null) throw new Error(`There is no view ${location.pathname}.`);
     const module = await VIEWS[route.name]();
-    if (!signal.aborted) mine.view = await module.show(root, { ...route, query, api, signal, go, setTitle, isBack });
+    if (!signal.aborted) mine.view = await module.show(root, { ...route, query, api, signal, go, setTitle, isBack, previous });
   } catch (error) {
     if (!signal.aborted) showFailure(root, error);
   }
@@ -66,8 +72,13 @@ async function render({ isBack = false } = {}) {
 function showFailure(root, error) {
   setTitle("Not shown");
   root.replaceChildren(element("h1", {}, "This view cannot be shown"), element("p", { class: "fault" }, error.message),
-    element("p", {}, element("a", { href: "/" }, "Go to Live")));
+    element("p", { class: "bar" }, element("button", { type: "button", class: "button", onclick: again }, "Try again"), element("a", { class: "button plain", href: "/" }, "Go to Live")));
   if (error.status === undefined) console.error(error);
+}
+
+function again() {
+  current = null;
+  render();
 }
 
 function markLink(name) {

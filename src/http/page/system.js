@@ -1,8 +1,9 @@
-/* The view System: health, sinks, models and workers. */
+/* The view System: health, probes, sinks, models and workers. */
 
 import { element, fillList, setText, setTone } from "./dom.js";
 import { onHealth, onOverview } from "./overview.js";
 import { poolSection } from "./pool.js";
+import { probesSection } from "./probes.js";
 import { age, count, counted, span } from "./text.js";
 
 // Listed with the sinks, but they deliver nothing.
@@ -19,7 +20,7 @@ export function show(root, { signal, setTitle }) {
     element("div", { class: "strips" },
       element("section", { "aria-labelledby": "sinks-title" }, element("h2", { id: "sinks-title" }, "Sinks"), sinks),
       element("section", { "aria-labelledby": "models-title" }, element("h2", { id: "models-title" }, "Models"), models)),
-    poolSection(() => worker, signal));
+    poolSection(() => worker, signal), probesSection(signal));
   onOverview((overview) => {
     worker = overview.worker ?? null;
     setText(about, aboutOf(overview));
