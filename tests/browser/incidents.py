@@ -275,9 +275,14 @@ def opened(browser: Browser, service: Service, incident: str) -> None:
 
 
 def quiet(browser: Browser, incident: str) -> None:
-    """The log has no error. Pictures of others in the list may be gone, and close-ups are not always stored."""
+    """The log has no error. Pictures of others in the list may be gone, and close-ups are not always stored.
+
+    A video that is not ready is asked for again.
+    """
 
     def matters(line: str) -> bool:
+        if "/clip.mp4" in line:
+            return "503" not in line
         return "/pictures/" not in line or (f"/{incident}/" in line and "kind=crop" not in line)
 
     complaints = [line for line in browser.complaints() if matters(line)]

@@ -4,5 +4,6 @@
 mod crowd;
 mod incidents;
 mod page;
+mod page_incidents;
 mod server;
 mod show;

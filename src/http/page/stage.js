@@ -1,11 +1,13 @@
 /* The large picture of an incident, or its video in the same place. */
 
-import { isAbort, path, reasonOf } from "./api.js";
+import { isAbort, path, reasonOf, wait } from "./api.js";
 import { element, setText } from "./dom.js";
 import { isRecent, loadPicture, pictureOf } from "./pictures.js";
 
 const BEFORE_S = 5;
 const MARGINS_S = [5, 15, 30, 60];
+/** How often a video that is not ready is asked for again. */
+const MAX_TRIES = 15;
 
 export class Stage {
   constructor(incident, signal) {
@@ -112,12 +114,24 @@ export class Stage {
     this.showAddress();
     this.say("Reading the stored footage");
     const address = this.address;
-    const reply = await this.firstByte(address);
+    const reply = await this.ready(address);
     if (reply === null || address !== this.address || !this.isVideo) return;
     if (!reply.ok) return this.refuse(await reasonOf(reply));
     await reply.body?.cancel();
     this.takeSpan(reply.headers);
     this.startVideo(address);
+  }
+
+  /** Asks until the video is ready, or refused, or no longer wanted. */
+  async ready(address) {
+    for (let tries = 1; ; tries += 1) {
+      const reply = await this.firstByte(address);
+      const pause = Number(reply?.headers.get("Retry-After"));
+      if (reply?.status !== 503 || !(pause > 0) || tries === MAX_TRIES) return reply;
+      await reply.body?.cancel();
+      await wait(pause * 1000, this.signal);
+      if (this.signal.aborted || address !== this.address || !this.isVideo) return null;
+    }
   }
 
   /** Asks for one byte: its answer has the reason if there is no video, which a video element does not show. */
@@ -138,8 +152,8 @@ export class Stage {
 
   takeSpan(headers) {
     const number = (name) => (headers.has(name) ? Number(headers.get(name)) : NaN);
-    const start = number("Clip-Start-Ms");
-    const end = number("Clip-End-Ms");
+    const start = number("X-Clip-Start-Ms");
+    const end = number("X-Clip-End-Ms");
     this.span = {
       start: Number.isFinite(start) ? start : this.incident.start_ms - this.marginS * 1000,
       end: Number.isFinite(end) ? end : null,

@@ -39,7 +39,8 @@ pub(crate) fn serve_history(token: Option<&str>, history: Option<IncidentHistory
     HttpServer::start(HttpSpec { history, ..spec("127.0.0.1", token, &StatusBoard::new()) }).unwrap()
 }
 
-fn spec(host: &str, token: Option<&str>, board: &StatusBoard) -> HttpSpec {
+/// The inputs of a server on a free port of `host`, without pool and history.
+pub(crate) fn spec(host: &str, token: Option<&str>, board: &StatusBoard) -> HttpSpec {
     HttpSpec {
         addr: format!("{host}:0").parse().unwrap(),
         token: AccessToken::from_variable(token).unwrap(),
