@@ -152,8 +152,11 @@ def open_view(browser: Browser, url: str, view: str) -> None:
 
 def shared(browser: Browser, url: str) -> None:
     """The workers are listed, and each camera with its worker, also one of another worker. Ids are no markup."""
-    counted = "return document.querySelector('#summary').innerText.startsWith('2 of 4 cameras of this worker')"
-    browser.until("the number of cameras of this worker", counted)
+    counted = "return document.querySelector('#summary').innerText.startsWith(seen)"
+    browser.until("the cameras of this worker", counted, "2 of 5 cameras of this worker")
+    # Reading the pool takes a camera away.
+    check(status_of(url + "api/cluster") == 200, "the pool can be read")
+    browser.until("the cameras that are left", counted, "2 of 4 cameras of this worker")
     cards = browser.run("[...document.querySelectorAll('.card')].map((card) => card.dataset.id)")
     check(cards == ["street", "gate", "yard", "roof"], f"a camera that has left has no card: {cards}")
     open_view(browser, url, "system")

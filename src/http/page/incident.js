@@ -87,11 +87,11 @@ class IncidentView {
 
   showRecords() {
     const { incident, records } = this;
-    setText(this.state, isOpen(incident) ? "Now" : "Over");
+    setText(this.state, isOpen(incident) ? "Open" : "Over");
     setTone(this.state, isOpen(incident) ? "busy" : "idle");
     this.text.hidden = !incident.text;
     setText(this.text, incident.text ?? "");
-    setText(this.when, `${incident.camera_id} · ${this.whenWords} · ${durationOf(incident)}`);
+    setText(this.when, [incident.camera_id, this.whenWords, durationOf(incident)].filter(Boolean).join(" · "));
     this.facts.replaceChildren(...this.factRows());
     this.timeline.showRecords(records);
     this.list.show(records);

@@ -11,7 +11,7 @@ export class IncidentCard {
     this.incident = incident;
     this.img = element("img", { alt: "", loading: "lazy", decoding: "async" });
     this.notice = element("span", { class: "shot-notice" });
-    this.open = element("span", { class: "chip", "data-tone": "busy" }, "Now");
+    this.open = element("span", { class: "chip", "data-tone": "busy" }, "Open");
     this.duration = element("span", { class: "duration" });
     this.text = element("span", { class: "plate" });
     this.measure = element("span", { class: "conf" });
@@ -31,7 +31,9 @@ export class IncidentCard {
   show() {
     const { incident } = this;
     this.open.hidden = !isOpen(incident);
-    setText(this.duration, durationOf(incident));
+    const duration = durationOf(incident);
+    this.duration.hidden = duration === "";
+    setText(this.duration, duration);
     this.text.hidden = !incident.text;
     setText(this.text, incident.text ?? "");
     setText(this.measure, measureOf(incident));

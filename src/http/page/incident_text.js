@@ -15,7 +15,10 @@ export function hueOf(label) {
 
 export const isOpen = (incident) => incident.end_ms === null;
 
-export const durationOf = (incident) => span(Math.max(0, incident.last_ms - incident.start_ms));
+/** The time from the first record to the last sighting; empty for a single record. */
+export function durationOf({ start_ms, last_ms }) {
+  return last_ms > start_ms ? span(last_ms - start_ms) : "";
+}
 
 /** The confidence, or for an activity its counts. */
 export function measureOf({ activity, conf }) {
