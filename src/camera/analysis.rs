@@ -17,7 +17,7 @@ use crate::media::{
     fragment_order,
 };
 use crate::render::Label;
-use crate::status::CameraStatus;
+use crate::status::{CameraStatus, RecentBox};
 use crate::telemetry::camera::{
     CaughtUp, EventRecorded, FellBehind, FrameInferred, FrameSkipped, InferenceResult, OfferFailed,
     WakeInferred,
@@ -149,6 +149,11 @@ impl AnalysisTask {
         let outcome = decide::decide(&mut self.checkpoint.decide, &facts, &inferences);
         let boxes = inferences.iter().map(|inference| inference.detections.len()).sum();
         FrameDecided { camera: &self.camera, boxes, kept: outcome.sightings.len() }.emit();
+        // Two frames per second are enough to draw zones by; for the others this is one lock.
+        if self.status.wants_boxes(frame.media) {
+            let boxes = recent_boxes(&inferences, &outcome.sightings);
+            self.status.add_boxes(frame.media, frame.surface.size_px(), boxes);
+        }
         self.checkpoint.seen = Some(FramePosition::of(frame));
         let labels: Vec<Label> = outcome.sightings.iter().map(picture_label).collect();
         let is_complete = detections.iter().all(Result::is_ok);
@@ -327,6 +332,28 @@ impl LoadedEntry {
         let detections = detections.as_deref().ok()?;
         Some(Inference { rules: &self.rules, model: &self.detector.info().id, detections })
     }
+}
+
+/// Returns every detection of a frame, and whether it is among the sightings.
+fn recent_boxes(inferences: &[Inference<'_>], sightings: &[Sighting]) -> Vec<RecentBox> {
+    let mut boxes = Vec::new();
+    for inference in inferences {
+        let entry: Arc<str> = inference.rules.detector.as_str().into();
+        for Detection { label, conf, bbox, .. } in inference.detections {
+            let is_it = |sighting: &Sighting| {
+                *sighting.detector == *entry && sighting.bbox == *bbox && sighting.label == *label
+            };
+            let is_kept = sightings.iter().any(is_it);
+            boxes.push(RecentBox {
+                entry: Arc::clone(&entry),
+                label: Arc::clone(label),
+                conf: *conf,
+                bbox: *bbox,
+                is_kept,
+            });
+        }
+    }
+    boxes
 }
 
 fn known_object(sighting: &Sighting) -> SceneObject {

@@ -10,9 +10,10 @@ use super::figures::{MAX_RATE_SAMPLES, RATE_SPAN, age_ms, percentile_ms, rate};
 use super::inference_gap::{InferenceGap, explained};
 use super::lag::{CameraLag, UnitRead};
 use super::load::LoadWindow;
+use super::recent_boxes::{FrameBoxes, RecentBox, RecentBoxes};
 use super::whole_ms;
 use crate::base::{LogLimit, LogLine, lock};
-use crate::media::{CameraId, Event, Frame, Mode};
+use crate::media::{CameraId, Event, Frame, MediaMs, Mode};
 use crate::render::Label;
 
 /// The time for which a lost connection counts.
@@ -65,6 +66,8 @@ struct CameraInner {
     stream: Box<str>,
     feed: Arc<EventFeed>,
     now: Mutex<CameraRecord>,
+    /// A lock of its own: a reader that copies boxes holds up no stage but the one that adds some.
+    boxes: Mutex<RecentBoxes>,
 }
 
 #[derive(Default)]
@@ -130,8 +133,8 @@ struct Outage {
 
 impl CameraStatus {
     pub(super) fn new(id: &CameraId, stream: &str, feed: Arc<EventFeed>) -> Self {
-        let inner = CameraInner { id: id.clone(), stream: stream.into(), feed, now: Mutex::default() };
-        Self { inner: Arc::new(inner) }
+        let (id, stream, now, boxes) = (id.clone(), stream.into(), Mutex::default(), Mutex::default());
+        Self { inner: Arc::new(CameraInner { id, stream, feed, now, boxes }) }
     }
 
     /// Returns the status of a camera that is on no board.
@@ -343,6 +346,23 @@ impl CameraStatus {
         // The memory of a frame takes time to free: not under the lock.
         drop(before);
         was_reported
+    }
+
+    /// Returns whether [`Self::add_boxes`] keeps those of a frame of this time: at most those of one frame per half second.
+    #[must_use]
+    pub fn wants_boxes(&self, media: MediaMs) -> bool {
+        lock(&self.inner.boxes).wants(media)
+    }
+
+    /// Keeps the boxes of a frame of this size, px, as examples for the zone editor: at most 1,000 boxes and 10 minutes per camera.
+    pub fn add_boxes(&self, media: MediaMs, size_px: (u32, u32), boxes: Vec<RecentBox>) {
+        lock(&self.inner.boxes).add(media, size_px, boxes);
+    }
+
+    /// Returns the kept boxes by frame, oldest first, and the size of these frames, px.
+    #[must_use]
+    pub fn recent_boxes(&self) -> ((u32, u32), Vec<FrameBoxes>) {
+        lock(&self.inner.boxes).all()
     }
 
     /// Records an event that the outbox accepted `latency` after its confirming frame arrived. One with the id of a kept event comes

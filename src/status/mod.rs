@@ -14,6 +14,7 @@ mod load;
 mod loading;
 mod losses;
 mod pool;
+mod recent_boxes;
 mod sink;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ pub use load::CameraLoad;
 pub use loading::LoadDisplay;
 pub(crate) use loading::{LoadThread, RELOAD_SHOWN_AFTER};
 pub(crate) use losses::{LossCause, LossChange};
+pub use recent_boxes::{FrameBoxes, RecentBox};
 pub use sink::{SinkState, SinkStatus};
 
 use crate::base::lock;
