@@ -36,13 +36,13 @@ use running_cameras::{CameraHost, RunningCameras};
 
 use crate::aws::has_own_s3;
 use crate::camera::{CameraError, CameraResources};
-use crate::config::{CameraSpec, Settings};
+use crate::config::{CameraSpec, RunningShapes, Settings};
 use crate::delivery::{
     Clients, EventOutbox, OutboxSpec, ResumeError, StartError, StateSpec, UndeliveredRecords,
 };
 use crate::detect::{DetectError, Detector, ModelInfo, ModelSpec};
 use crate::history::{HistorySpec, IncidentHistory};
-use crate::http::{AccessToken, Encode, HttpError, HttpServer, HttpSpec, ReadPool};
+use crate::http::{AccessToken, Encode, HttpError, HttpServer, HttpSpec};
 use crate::media::CameraId;
 use crate::remote::{FetchError, ModelFetcher};
 use crate::render::{self, SnapshotFormat, SnapshotSpec};
@@ -118,6 +118,7 @@ pub struct Service {
     cameras: RunningCameras,
     pool_watch: Option<PoolWatch>,
     history: Option<IncidentHistory>,
+    shapes: RunningShapes,
     emf: Option<JoinHandle<()>>,
     stop: CancellationToken,
 }
@@ -133,7 +134,17 @@ impl Service {
         let pool_watch = PoolWatch::new(&settings, &spec.aws);
         let pool = pool_watch.as_ref().map(PoolWatch::read);
         let history = history(&settings, &spec.aws);
-        let http = start_http((spec.http, spec.token), spec.prometheus, &board, (pool, history.clone()))?;
+        let shapes = RunningShapes::new(&settings.shapes);
+        let http = HttpServer::start(HttpSpec {
+            addr: spec.http,
+            token: spec.token,
+            board: board.clone(),
+            prometheus: spec.prometheus,
+            encode: live_picture(),
+            pool,
+            history: history.clone(),
+            shapes: shapes.clone(),
+        })?;
         board.set_load_limit(settings.model_load);
         settings.advice().iter().for_each(|text| ConfigAdvice { text }.emit());
         // Models before cameras: a class that no model has is an error of the configuration, found before any footage is read.
@@ -167,6 +178,7 @@ impl Service {
             cameras,
             pool_watch,
             history,
+            shapes,
             emf,
             stop,
         };
@@ -223,16 +235,6 @@ impl Service {
         ServiceStopped { duration: begun.elapsed() }.emit();
         remains
     }
-}
-
-fn start_http(
-    (addr, token): (SocketAddr, Option<AccessToken>),
-    prometheus: PrometheusHandle,
-    board: &StatusBoard,
-    (pool, history): (Option<ReadPool>, Option<IncidentHistory>),
-) -> Result<HttpServer, HttpError> {
-    let (board, encode) = (board.clone(), live_picture());
-    HttpServer::start(HttpSpec { addr, token, board, prometheus, encode, pool, history })
 }
 
 /// Returns the incidents of the past, which HTTP reads.
@@ -392,6 +394,7 @@ mod tests {
             log_format: None,
             emf_service: None,
             cameras: Vec::new(),
+            shapes: Arc::default(),
             files: ModelFiles::default(),
         }
     }

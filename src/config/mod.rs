@@ -10,6 +10,7 @@ mod files;
 mod lower;
 mod schema;
 mod settings;
+mod shapes;
 mod sharing_settings;
 
 use std::fs::File;
@@ -28,6 +29,10 @@ pub use kvs_config::raw::{LogFormat, LogLevel, StartPosition, StreamProtocol};
 pub use kvs_config::{EnvLookup, Problem, TextSpan, config_schema};
 pub use schema::event_schema;
 pub use settings::{CameraSpec, OcrSpec, PipelineEntry, Settings, StateSettings};
+pub use shapes::{
+    CameraPlace, CameraShapes, DiffLine, EntryFilters, LineChange, RunningShapes, ShapeDrawing, ShapeProblem,
+    ShapeReport,
+};
 pub use sharing_settings::SharingSettings;
 
 use files::ConfigText;

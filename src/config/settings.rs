@@ -19,6 +19,7 @@ use kvs_config::raw::{LogFormat, LogLevel, StartPosition, StreamProtocol};
 use super::content::ConfigContent;
 use super::errors::ConfigErrors;
 use super::files::{ConfigText, ModelFiles};
+use super::shapes::{CameraShapes, zone_advice};
 use super::sharing_settings::SharingSettings;
 
 /// The settings of the service.
@@ -52,6 +53,8 @@ pub struct Settings {
     pub emf_service: Option<String>,
     /// The enabled cameras, at least one, in the order of the file.
     pub cameras: Vec<CameraSpec>,
+    /// Their zones and masks as the file has them, in the same order.
+    pub shapes: Arc<Vec<CameraShapes>>,
     /// The model files that the enabled cameras need.
     pub files: ModelFiles,
 }
@@ -82,14 +85,19 @@ impl Settings {
         Err(ConfigErrors::Invalid { file: file.clone(), text: content.text.clone(), problems })
     }
 
-    /// Returns warnings about valid settings with surprising effects, at most one per pipeline entry, and those of sharing.
+    /// Returns warnings about valid settings with surprising effects, at most one per pipeline entry and per zone, and those of sharing.
     #[must_use]
     pub fn advice(&self) -> Vec<String> {
         let of_camera = |camera: &CameraSpec| {
             let advice = camera.pipeline.iter().filter_map(PipelineEntry::advice);
             advice.map(|advice| format!("camera {}, {advice}", camera.id)).collect::<Vec<_>>()
         };
-        self.cameras.iter().flat_map(of_camera).chain(self.sharing_advice()).collect()
+        let of_zones = |camera: &CameraShapes| {
+            let advice = camera.roi.iter().flat_map(zone_advice);
+            advice.map(|(_, advice)| format!("camera {}, {advice}", camera.id)).collect::<Vec<_>>()
+        };
+        let cameras = self.cameras.iter().flat_map(of_camera).chain(self.shapes.iter().flat_map(of_zones));
+        cameras.chain(self.sharing_advice()).collect()
     }
 
     /// Returns warnings about events that a worker which is lost takes with it: no required sink has them.

@@ -27,6 +27,7 @@ mod views;
 mod warning_limit;
 mod write_timeout;
 mod wrong_tokens;
+mod zones;
 
 pub use picture::{Encode, EncodeError};
 pub use pool_reads::ReadPool;

@@ -27,6 +27,15 @@ const MAX_WAITING: usize = 64;
 /// The widths that are encoded, px: few, so that viewers share the pictures.
 const WIDTHS_PX: [u32; 5] = [320, 480, 640, 960, 1280];
 
+/// The form of a live picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct PictureKind {
+    /// The width that the client needs, px; `None`: that of the frame.
+    pub(super) width_px: Option<u32>,
+    /// `true` if the bounding boxes are drawn.
+    pub(super) has_boxes: bool,
+}
+
 /// A JPEG of a picture.
 #[derive(Clone)]
 pub(super) struct Jpeg {
@@ -44,15 +53,15 @@ pub(super) enum PictureError {
     Encode(String),
 }
 
-/// A cache of the newest JPEG of each camera and width.
+/// A cache of the newest JPEG of each camera and form.
 pub(super) struct Pictures {
     encode: Encode,
     encoding: Semaphore,
     waiting: Semaphore,
-    slots: StdMutex<HashMap<(CameraId, Option<u32>), PictureSlot>>,
+    slots: StdMutex<HashMap<(CameraId, PictureKind), PictureSlot>>,
 }
 
-/// The JPEG of one camera and width. The holder of the lock encodes it; the requests that waited for the lock find it done.
+/// The JPEG of one camera and form. The holder of the lock encodes it; the requests that waited for the lock find it done.
 type PictureSlot = Arc<Mutex<Option<Jpeg>>>;
 
 impl Pictures {
@@ -65,38 +74,42 @@ impl Pictures {
         }
     }
 
-    /// Returns a JPEG of `picture` or of a newer one, at least `width_px` wide unless the frame is narrower.
+    /// Returns a JPEG of `picture` or of a newer one, at least as wide as wanted unless the frame is narrower.
     pub(super) async fn jpeg(
         &self,
         camera: &CameraId,
         picture: &InferredPicture,
-        width_px: Option<u32>,
+        wanted: PictureKind,
     ) -> Result<Jpeg, PictureError> {
         // Not awaited: requests beyond the limit would only pile up behind slow encodings.
         let _permit = self.waiting.try_acquire().map_err(|_| PictureError::Busy)?;
-        let width_px = width_step(width_px, picture.frame.surface.size_px().0);
-        let slot = self.slot(camera, width_px);
+        let width_px = width_step(wanted.width_px, picture.frame.surface.size_px().0);
+        let kind = PictureKind { width_px, ..wanted };
+        let slot = self.slot(camera, kind);
         // All requests for one picture wait here, and the first of them encodes it.
         let mut newest = slot.lock().await;
         if let Some(jpeg) = newest.as_ref().filter(|jpeg| jpeg.version >= picture.version) {
             return Ok(jpeg.clone());
         }
-        let bytes = self.encode(picture, width_px).await?;
+        let bytes = self.encode(picture, kind).await?;
         Ok(newest.insert(Jpeg { version: picture.version, bytes }).clone())
     }
 
-    fn slot(&self, camera: &CameraId, width_px: Option<u32>) -> PictureSlot {
-        // At most six entries per camera: `WIDTHS_PX`, and the width of the frame.
+    fn slot(&self, camera: &CameraId, kind: PictureKind) -> PictureSlot {
+        // At most twelve entries per camera: `WIDTHS_PX` and the width of the frame, each with and without boxes.
         let mut slots = lock(&self.slots);
-        Arc::clone(slots.entry((camera.clone(), width_px)).or_default())
+        Arc::clone(slots.entry((camera.clone(), kind)).or_default())
     }
 
-    async fn encode(&self, picture: &InferredPicture, width_px: Option<u32>) -> Result<Bytes, PictureError> {
+    async fn encode(&self, picture: &InferredPicture, kind: PictureKind) -> Result<Bytes, PictureError> {
         let _permit = self.encoding.acquire().await.map_err(|_| PictureError::Busy)?;
         let (encode, shown) = (Arc::clone(&self.encode), picture.clone());
         // The runtime of HTTP has one thread: an encoding there would hold up every other answer.
-        let encoded =
-            tokio::task::spawn_blocking(move || encode(&shown.frame, &shown.labels, width_px)).await;
+        let encoded = tokio::task::spawn_blocking(move || {
+            let labels = if kind.has_boxes { &*shown.labels } else { &[] };
+            encode(&shown.frame, labels, kind.width_px)
+        })
+        .await;
         encoded.map_err(EncodeError::from).flatten().map_err(|error| {
             EncodeFailed { camera: picture.frame.camera.as_str(), error: &error }.emit();
             PictureError::Encode(error.to_string())

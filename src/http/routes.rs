@@ -12,11 +12,11 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 
-use super::picture::{Jpeg, PictureError};
+use super::picture::{Jpeg, PictureError, PictureKind};
 use super::reply::{error_body, with_headers};
 use super::site::Site;
 use super::views::VIEWS;
-use super::{assets, cluster, events, health, incidents, scrape, sign_in};
+use super::{assets, cluster, events, health, incidents, scrape, sign_in, zones};
 use crate::status::{CameraRow, ModelRow, Readiness, SinkStatus};
 
 /// The sign-out button, for a page that is opened with the token.
@@ -55,6 +55,8 @@ fn guarded(site: &Arc<Site>) -> Router<Arc<Site>> {
         .route("/api/incidents/{id}", get(incidents::incident))
         .route("/api/incidents/{id}/pictures/{event_id}", get(incidents::picture))
         .route("/api/cameras/{id}/snapshot.jpg", get(snapshot))
+        .route("/api/cameras/{id}/zones", get(zones::zones).post(zones::check))
+        .route("/api/cameras/{id}/boxes", get(zones::boxes))
         // `route_layer` and not `layer`: an unknown path is 404 for everyone, and reveals nothing.
         .route_layer(from_fn_with_state(Arc::clone(site), sign_in::admit))
 }
@@ -105,6 +107,8 @@ async fn cameras(State(site): State<Arc<Site>>) -> Response {
 struct SnapshotQuery {
     /// The width that the client needs, px.
     w: Option<u32>,
+    /// `false` asks for the frame without its bounding boxes.
+    boxes: Option<bool>,
 }
 
 async fn snapshot(
@@ -124,7 +128,8 @@ async fn snapshot(
     if headers.get(IF_NONE_MATCH).is_some_and(|seen| seen.as_bytes() == etag.as_bytes()) {
         return (StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response();
     }
-    picture_answer(site.pictures.jpeg(camera.id(), &picture, query.w).await)
+    let wanted = PictureKind { width_px: query.w, has_boxes: query.boxes.unwrap_or(true) };
+    picture_answer(site.pictures.jpeg(camera.id(), &picture, wanted).await)
 }
 
 fn not_found(error: String) -> Response {

@@ -20,6 +20,7 @@ use super::site::Site;
 use super::slots::{ConnectionLimits, ConnectionSlots};
 use super::token::AccessToken;
 use super::warning_limit::WarningLimit;
+use crate::config::RunningShapes;
 use crate::history::IncidentHistory;
 use crate::status::StatusBoard;
 use crate::telemetry::{
@@ -48,6 +49,8 @@ pub struct HttpSpec {
     pub pool: Option<ReadPool>,
     /// The incidents of the past; `None` where no store keeps them.
     pub history: Option<IncidentHistory>,
+    /// The zones and masks of the running configuration.
+    pub shapes: RunningShapes,
 }
 
 /// An error of starting the server.
@@ -145,6 +148,7 @@ fn site_of(spec: HttpSpec, addr: SocketAddr, stopped: watch::Receiver<bool>) -> 
         pictures,
         pool: PoolReads::new(spec.pool),
         history: spec.history,
+        shapes: spec.shapes,
         guard,
         stopped,
     })

@@ -7,6 +7,7 @@ use super::guard::Guard;
 use super::picture::Pictures;
 use super::pool_reads::PoolReads;
 use super::scrape_cache::ScrapeCache;
+use crate::config::RunningShapes;
 use crate::history::IncidentHistory;
 use crate::status::StatusBoard;
 use crate::telemetry::Gpus;
@@ -20,6 +21,7 @@ pub(super) struct Site {
     pub(super) pictures: Pictures,
     pub(super) pool: PoolReads,
     pub(super) history: Option<IncidentHistory>,
+    pub(super) shapes: RunningShapes,
     pub(super) guard: Guard,
     /// `true` from the time when the server stops.
     pub(super) stopped: watch::Receiver<bool>,

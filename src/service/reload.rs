@@ -143,6 +143,7 @@ impl Service {
         if let Some(history) = &self.history {
             history.set_cameras(camera_ids(&settings.cameras));
         }
+        self.shapes.set(&settings.shapes);
         self.settings = settings;
         changes
     }
@@ -164,9 +165,10 @@ fn changed_at_start_only(old: &Settings, new: &Settings) -> Option<&'static str>
         log_level,
         log_format,
         emf_service,
-        // A reload applies these three.
+        // A reload applies these.
         version: _,
         cameras: _,
+        shapes: _,
         files: _,
     } = old;
     let differs = [

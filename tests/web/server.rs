@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use kvs_infer::cli::healthcheck::{self, HealthcheckArgs};
-use kvs_infer::http::{Encode, HttpServer, ReadPool};
+use kvs_infer::http::{Encode, HttpServer, HttpSpec, ReadPool};
 use kvs_infer::media::CameraId;
 use kvs_infer::status::{SinkState, SinkStatus, StatusBoard, Watch};
 use serde_json::{Value, json};
@@ -474,15 +474,7 @@ fn stopping_ends_the_followers_and_the_idle_within_two_seconds() {
 fn a_taken_port_is_named() {
     let board = StatusBoard::new();
     let first = show::serve("127.0.0.1", None, &board, show::encode());
-    let spec = kvs_infer::http::HttpSpec {
-        addr: first.local_addr(),
-        token: None,
-        board,
-        prometheus: metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle(),
-        encode: show::encode(),
-        pool: None,
-        history: None,
-    };
+    let spec = HttpSpec { addr: first.local_addr(), ..show::spec("127.0.0.1", None, &board) };
     let error = HttpServer::start(spec).err().unwrap().to_string();
     assert!(error.contains(&first.local_addr().to_string()) && error.contains("HTTP_PORT"), "{error}");
 }

@@ -5,6 +5,7 @@ mod classes;
 mod models;
 mod pipeline;
 mod roi;
+mod shapes;
 mod sharing;
 mod sinks;
 mod state;
@@ -77,6 +78,7 @@ impl<'a> SettingsBuilder<'a> {
             log_format: raw.log_format,
             emf_service: raw.metrics.emf.then(|| raw.metrics.service.clone()),
             cameras,
+            shapes: Arc::new(self.shapes(&config.file, &config.content.text)),
             files: self.files(config),
         })
     }

@@ -240,7 +240,7 @@ fn shared_names(names: &[String]) -> Vec<Arc<str>> {
 }
 
 /// Returns the name of an entry in event ids: its type, with `#2`, `#3`... for further entries of the type.
-fn detector_name(kind: DetectorType, count: usize) -> String {
+pub(super) fn detector_name(kind: DetectorType, count: usize) -> String {
     if count == 1 { kind.as_str().to_owned() } else { format!("{}#{count}", kind.as_str()) }
 }
 

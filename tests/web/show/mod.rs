@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use kvs_infer::config::RunningShapes;
 use kvs_infer::history::IncidentHistory;
 use kvs_infer::http::{AccessToken, Encode, HttpServer, HttpSpec, ReadPool};
 use kvs_infer::media::{
@@ -39,7 +40,7 @@ pub(crate) fn serve_history(token: Option<&str>, history: Option<IncidentHistory
     HttpServer::start(HttpSpec { history, ..spec("127.0.0.1", token, &StatusBoard::new()) }).unwrap()
 }
 
-/// The inputs of a server on a free port of `host`, without pool and history.
+/// The inputs of a server on a free port of `host`, of a service without a pool, a history and cameras in its configuration.
 pub(crate) fn spec(host: &str, token: Option<&str>, board: &StatusBoard) -> HttpSpec {
     HttpSpec {
         addr: format!("{host}:0").parse().unwrap(),
@@ -49,6 +50,7 @@ pub(crate) fn spec(host: &str, token: Option<&str>, board: &StatusBoard) -> Http
         encode: encode(),
         pool: None,
         history: None,
+        shapes: RunningShapes::default(),
     }
 }
 
