@@ -4,6 +4,7 @@ mod activity;
 mod identity;
 mod incidents;
 mod scenes;
+mod zone_cases;
 
 use proptest::prelude::*;
 
