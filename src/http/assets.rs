@@ -44,6 +44,11 @@ const FILES: &[(&str, &str, &str)] = &[
     ("system.js", SCRIPT, include_str!("page/system.js")),
     ("text.js", SCRIPT, include_str!("page/text.js")),
     ("timeline.js", SCRIPT, include_str!("page/timeline.js")),
+    ("zone_boxes.js", SCRIPT, include_str!("page/zone_boxes.js")),
+    ("zone_canvas.js", SCRIPT, include_str!("page/zone_canvas.js")),
+    ("zone_drawing.js", SCRIPT, include_str!("page/zone_drawing.js")),
+    ("zone_panels.js", SCRIPT, include_str!("page/zone_panels.js")),
+    ("zone_rule.js", SCRIPT, include_str!("page/zone_rule.js")),
     ("zones.css", CSS, include_str!("page/zones.css")),
     ("zones.js", SCRIPT, include_str!("page/zones.js")),
 ];

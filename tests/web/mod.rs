@@ -7,3 +7,4 @@ mod page;
 mod page_incidents;
 mod server;
 mod show;
+mod zones;
