@@ -29,7 +29,7 @@ const WIDTHS_PX: [u32; 5] = [320, 480, 640, 960, 1280];
 
 /// The form of a live picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct PictureKind {
+pub(super) struct LivePictureKind {
     /// The width that the client needs, px; `None`: that of the frame.
     pub(super) width_px: Option<u32>,
     /// `true` if the bounding boxes are drawn.
@@ -58,7 +58,7 @@ pub(super) struct Pictures {
     encode: Encode,
     encoding: Semaphore,
     waiting: Semaphore,
-    slots: StdMutex<HashMap<(CameraId, PictureKind), PictureSlot>>,
+    slots: StdMutex<HashMap<(CameraId, LivePictureKind), PictureSlot>>,
 }
 
 /// The JPEG of one camera and form. The holder of the lock encodes it; the requests that waited for the lock find it done.
@@ -79,12 +79,12 @@ impl Pictures {
         &self,
         camera: &CameraId,
         picture: &InferredPicture,
-        wanted: PictureKind,
+        wanted: LivePictureKind,
     ) -> Result<Jpeg, PictureError> {
         // Not awaited: requests beyond the limit would only pile up behind slow encodings.
         let _permit = self.waiting.try_acquire().map_err(|_| PictureError::Busy)?;
         let width_px = width_step(wanted.width_px, picture.frame.surface.size_px().0);
-        let kind = PictureKind { width_px, ..wanted };
+        let kind = LivePictureKind { width_px, ..wanted };
         let slot = self.slot(camera, kind);
         // All requests for one picture wait here, and the first of them encodes it.
         let mut newest = slot.lock().await;
@@ -95,13 +95,13 @@ impl Pictures {
         Ok(newest.insert(Jpeg { version: picture.version, bytes }).clone())
     }
 
-    fn slot(&self, camera: &CameraId, kind: PictureKind) -> PictureSlot {
+    fn slot(&self, camera: &CameraId, kind: LivePictureKind) -> PictureSlot {
         // At most twelve entries per camera: `WIDTHS_PX` and the width of the frame, each with and without boxes.
         let mut slots = lock(&self.slots);
         Arc::clone(slots.entry((camera.clone(), kind)).or_default())
     }
 
-    async fn encode(&self, picture: &InferredPicture, kind: PictureKind) -> Result<Bytes, PictureError> {
+    async fn encode(&self, picture: &InferredPicture, kind: LivePictureKind) -> Result<Bytes, PictureError> {
         let _permit = self.encoding.acquire().await.map_err(|_| PictureError::Busy)?;
         let (encode, shown) = (Arc::clone(&self.encode), picture.clone());
         // The runtime of HTTP has one thread: an encoding there would hold up every other answer.

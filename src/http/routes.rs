@@ -12,7 +12,7 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 
-use super::picture::{Jpeg, PictureError, PictureKind};
+use super::picture::{Jpeg, LivePictureKind, PictureError};
 use super::reply::{error_body, with_headers};
 use super::site::Site;
 use super::views::VIEWS;
@@ -128,7 +128,7 @@ async fn snapshot(
     if headers.get(IF_NONE_MATCH).is_some_and(|seen| seen.as_bytes() == etag.as_bytes()) {
         return (StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response();
     }
-    let wanted = PictureKind { width_px: query.w, has_boxes: query.boxes.unwrap_or(true) };
+    let wanted = LivePictureKind { width_px: query.w, has_boxes: query.boxes.unwrap_or(true) };
     picture_answer(site.pictures.jpeg(camera.id(), &picture, wanted).await)
 }
 
