@@ -135,16 +135,9 @@ impl Service {
         let pool = pool_watch.as_ref().map(PoolWatch::read);
         let history = history(&settings, &spec.aws);
         let shapes = RunningShapes::new(&settings.shapes);
-        let http = HttpServer::start(HttpSpec {
-            addr: spec.http,
-            token: spec.token,
-            board: board.clone(),
-            prometheus: spec.prometheus,
-            encode: live_picture(),
-            pool,
-            history: history.clone(),
-            shapes: shapes.clone(),
-        })?;
+        let http = http_spec((spec.http, spec.token), spec.prometheus, &board);
+        let http =
+            HttpServer::start(HttpSpec { pool, history: history.clone(), shapes: shapes.clone(), ..http })?;
         board.set_load_limit(settings.model_load);
         settings.advice().iter().for_each(|text| ConfigAdvice { text }.emit());
         // Models before cameras: a class that no model has is an error of the configuration, found before any footage is read.
@@ -235,6 +228,16 @@ impl Service {
         ServiceStopped { duration: begun.elapsed() }.emit();
         remains
     }
+}
+
+/// Returns the inputs of an HTTP server that knows the board alone.
+fn http_spec(
+    (addr, token): (SocketAddr, Option<AccessToken>),
+    prometheus: PrometheusHandle,
+    board: &StatusBoard,
+) -> HttpSpec {
+    let (board, encode, shapes) = (board.clone(), live_picture(), RunningShapes::default());
+    HttpSpec { addr, token, board, prometheus, encode, pool: None, history: None, shapes }
 }
 
 /// Returns the incidents of the past, which HTTP reads.

@@ -135,6 +135,7 @@ fn random_case(number: u32, numbers: &mut CaseNumbers) -> ZoneCase {
     let step = [1.0, 0.1, 20.0][numbers.below(3) as usize];
     let (x1, y1) = (numbers.step(0.0, width * 0.8, step), numbers.step(0.0, height * 0.8, step));
     let (x2, y2) = (x1 + numbers.step(0.0, width * 0.5, step), y1 + numbers.step(0.0, height * 0.6, step));
+    let (min_width, min_height) = if normalized { (0.1, 0.1) } else { (64.0, 36.0) };
     ZoneCase {
         name: format!("random {number}"),
         frame,
@@ -146,10 +147,7 @@ fn random_case(number: u32, numbers: &mut CaseNumbers) -> ZoneCase {
         }),
         conf_threshold: numbers.step(0.1, 0.6, 0.1),
         classes: (numbers.below(3) == 0).then(|| vec!["person".to_owned(), "car".to_owned()]),
-        min_box: (numbers.below(3) == 0).then(|| CaseSize {
-            width: if normalized { 0.1 } else { 64.0 },
-            height: if normalized { 0.1 } else { 36.0 },
-        }),
+        min_box: (numbers.below(3) == 0).then_some(CaseSize { width: min_width, height: min_height }),
         label: ["person", "car", "dog"][numbers.below(3) as usize].to_owned(),
         conf: numbers.step(0.3, 0.9, 0.1),
         bbox: [x1, y1, x2.min(width), y2.min(height)],
