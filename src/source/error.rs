@@ -39,7 +39,7 @@ pub enum SourceError {
     },
     /// The service throttles calls or connections.
     #[error(
-        "throttled by {action} on stream {stream:?} ({code}): at most 3 GetMedia readers and 5 calls/s per stream"
+        "throttled by {action} on stream {stream:?} ({code}): at most 3 readers by GetMedia, 5 of the archive, and 5 calls/s per stream"
     )]
     Throttled {
         /// The stream's name.

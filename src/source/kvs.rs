@@ -14,13 +14,14 @@ use aws_sdk_kinesisvideomedia::primitives::{ByteStream, DateTime};
 use aws_sdk_kinesisvideomedia::types::{StartSelector, StartSelectorType};
 use bytes::Bytes;
 
+use super::archive_clients::ArchiveClients;
 use super::{SourceError, StartAt};
 use crate::aws::{AwsFailure, FOREIGN_REMEDY, new_http_client, text_for_footage};
 use crate::base::causes;
 
 /// The age at which a data endpoint is requested again.
 /// Source: Kinesis Video Streams API reference, GetDataEndpoint (its token is refreshed about every 45 minutes).
-const ENDPOINT_LIFE: Duration = Duration::from_secs(45 * 60);
+pub(super) const ENDPOINT_LIFE: Duration = Duration::from_secs(45 * 60);
 /// Timeout of a request, until its response begins.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
@@ -37,6 +38,7 @@ pub struct Kvs {
     config: SdkConfig,
     pub(super) control: aws_sdk_kinesisvideo::Client,
     endpoint_slots: Arc<CallSlots>,
+    archive_clients: Arc<ArchiveClients>,
 }
 
 /// Spaces the calls of all cameras by a minimum interval.
@@ -76,7 +78,8 @@ impl Kvs {
             .http_client(new_http_client())
             .build();
         let control = aws_sdk_kinesisvideo::Client::new(&config);
-        Self { config, control, endpoint_slots: Arc::new(CallSlots::new(ENDPOINT_INTERVAL)) }
+        let endpoint_slots = Arc::new(CallSlots::new(ENDPOINT_INTERVAL));
+        Self { config, control, endpoint_slots, archive_clients: Arc::default() }
     }
 
     /// Creates the GetMedia source of the stream `name`.
@@ -87,6 +90,10 @@ impl Kvs {
 
     pub(super) fn config(&self) -> &SdkConfig {
         &self.config
+    }
+
+    pub(super) fn archive_clients(&self) -> &ArchiveClients {
+        &self.archive_clients
     }
 
     /// Requests the stream's data retention, h.
@@ -157,7 +164,7 @@ impl GetMediaSource {
         let request = client.get_media().stream_name(&self.stream).start_selector(selector);
         let answer = with_timeout(&self.stream, ACTION, request.send()).await?;
         let answer = answer.map_err(|error| explain_error(&self.stream, ACTION, &error))?;
-        Ok(GetMediaConnection { stream: self.stream.clone(), body: answer.payload, has_begun: false })
+        Ok(GetMediaConnection::new(&self.stream, ACTION, answer.payload))
     }
 
     async fn client(&mut self) -> Result<aws_sdk_kinesisvideomedia::Client, SourceError> {
@@ -182,16 +189,26 @@ impl GetMediaSource {
     }
 }
 
-/// An open GetMedia connection: the body of its response.
+/// An open connection that reads media: the body of the response of GetMedia or GetMediaForFragmentList.
 #[derive(Debug)]
 pub struct GetMediaConnection {
     stream: String,
+    /// The operation, as IAM names it.
+    action: &'static str,
     body: ByteStream,
     /// True once the first bytes have arrived.
     has_begun: bool,
 }
 
 impl GetMediaConnection {
+    pub(super) fn new(stream: &str, action: &'static str, body: ByteStream) -> Self {
+        Self { stream: stream.to_owned(), action, body, has_begun: false }
+    }
+
+    pub(super) fn stream(&self) -> &str {
+        &self.stream
+    }
+
     /// Returns the next bytes; `None` at the end of the response, which is not the end of the stream.
     ///
     /// # Errors
@@ -211,7 +228,7 @@ impl GetMediaConnection {
             None => Ok(bytes),
             Some(text) => Err(SourceError::Failed {
                 stream: self.stream.clone(),
-                action: "GetMedia",
+                action: self.action,
                 message: format!("{text}; {FOREIGN_REMEDY}"),
             }),
         }
@@ -320,9 +337,11 @@ fn explain_refusal(stream: String, action: &'static str, failure: &AwsFailure) -
 
 /// Returns the remedy for a role that is not authorized to make the call.
 fn grant_remedy(action: &str) -> String {
-    // KVS decrypts stored footage with the caller's permissions, so only these two calls need the key.
+    // KVS decrypts stored footage with the caller's permissions, so only the calls that return media need the key.
     let key = match action {
-        "GetMedia" | "GetHLSStreamingSessionURL" => ", and kms:Decrypt if a key of yours encrypts the stream",
+        "GetMedia" | "GetMediaForFragmentList" | "GetHLSStreamingSessionURL" => {
+            ", and kms:Decrypt if a key of yours encrypts the stream"
+        }
         _ => "",
     };
     format!("grant kinesisvideo:{action} to this role{key}")
