@@ -27,38 +27,62 @@ struct SampleTable {
 /// timeline. The first frame is presented at 0, and gaps between fragments are kept. A fragment that begins
 /// before the end of the one before it is moved to that end.
 pub fn write_file_head(track: &HlsTrack, fragments: &[(i64, &[AccessUnit])]) -> Vec<u8> {
-    let samples = SampleTable::of(fragments);
-    let mut out = Vec::new();
-    write_box(&mut out, b"ftyp", |out| out.extend_from_slice(b"isom\0\0\x02\0isomiso4mp41"));
-    // The size of the moov does not depend on the offsets in it, so a first version gives the place of the
-    // data.
-    let data_offset = out.len() + build_moov(track, &samples, 0).len() + MDAT_HEADER_LEN;
-    out.extend_from_slice(&build_moov(track, &samples, data_offset));
-    let data_bytes: usize = samples.chunks.iter().map(|(_, bytes)| bytes).sum();
-    write_words(&mut out, &[len_to_u32(MDAT_HEADER_LEN + data_bytes)]);
-    out.extend_from_slice(b"mdat");
-    out
+    let mut head = FileHead::default();
+    for (start_ms, units) in fragments {
+        head.push(*start_ms, units);
+    }
+    head.write(track)
+}
+
+/// The head of an MP4 file whose fragments come one by one, so that their data need not stay in memory.
+#[derive(Debug, Default)]
+pub struct FileHead {
+    samples: SampleTable,
+    /// End of the last fragment on the timeline of the fragments; `None` before the first.
+    end_ms: Option<i64>,
+}
+
+impl FileHead {
+    /// Adds a fragment, with the conditions of [`write_file_head`].
+    pub fn push(&mut self, start_ms: i64, units: &[AccessUnit]) {
+        if units.is_empty() {
+            return;
+        }
+        let schedule = DecodeSchedule::of(units);
+        let first_ms = schedule.decode_ms.first().copied().unwrap_or(0);
+        let begin_ms = start_ms.saturating_add(first_ms);
+        let end_ms = self.end_ms.unwrap_or(begin_ms);
+        self.samples.extend_last(begin_ms.saturating_sub(end_ms));
+        self.samples.push(units, &schedule);
+        let span_ms = schedule.decode_ms.last().map_or(0, |last_ms| last_ms.saturating_sub(first_ms));
+        let duration_ms = span_ms.saturating_add(schedule.last_ms);
+        // A fragment that overlaps the one before begins at its end: a sample table has no negative
+        // duration.
+        self.end_ms = Some(begin_ms.max(end_ms).saturating_add(duration_ms));
+    }
+
+    /// Returns the end of the last fragment in ms on the timeline of the fragments; `None` if there is none.
+    pub fn end_ms(&self) -> Option<i64> {
+        self.end_ms
+    }
+
+    /// Returns everything of the file before the data of the access units, which must follow in order.
+    pub fn write(&self, track: &HlsTrack) -> Vec<u8> {
+        let samples = &self.samples;
+        let mut out = Vec::new();
+        write_box(&mut out, b"ftyp", |out| out.extend_from_slice(b"isom\0\0\x02\0isomiso4mp41"));
+        // The size of the moov does not depend on the offsets in it, so a first version gives the place of the
+        // data.
+        let data_offset = out.len() + build_moov(track, samples, 0).len() + MDAT_HEADER_LEN;
+        out.extend_from_slice(&build_moov(track, samples, data_offset));
+        let data_bytes: usize = samples.chunks.iter().map(|(_, bytes)| bytes).sum();
+        write_words(&mut out, &[len_to_u32(MDAT_HEADER_LEN + data_bytes)]);
+        out.extend_from_slice(b"mdat");
+        out
+    }
 }
 
 impl SampleTable {
-    fn of(fragments: &[(i64, &[AccessUnit])]) -> Self {
-        let mut samples = Self::default();
-        let mut end_ms = None;
-        for (start_ms, units) in fragments.iter().filter(|(_, units)| !units.is_empty()) {
-            let schedule = DecodeSchedule::of(units);
-            let first_ms = schedule.decode_ms.first().copied().unwrap_or(0);
-            let begin_ms = start_ms.saturating_add(first_ms);
-            samples.extend_last(begin_ms.saturating_sub(end_ms.unwrap_or(begin_ms)));
-            samples.push(units, &schedule);
-            let span_ms = schedule.decode_ms.last().map_or(0, |last_ms| last_ms.saturating_sub(first_ms));
-            let duration_ms = span_ms.saturating_add(schedule.last_ms);
-            // A fragment that overlaps the one before begins at its end: a sample table has no negative
-            // duration.
-            end_ms = Some(begin_ms.max(end_ms.unwrap_or(begin_ms)).saturating_add(duration_ms));
-        }
-        samples
-    }
-
     /// Extends the last sample over a gap after it.
     fn extend_last(&mut self, by_ms: i64) {
         if let Some(last) = self.durations_ms.last_mut() {

@@ -6,7 +6,7 @@ mod init_segment;
 mod media_segment;
 mod segment_writer;
 
-pub use file_writer::write_file_head;
+pub use file_writer::{FileHead, write_file_head};
 pub use init_segment::{InitSegment, read_init};
 pub use media_segment::read_media;
 pub use segment_writer::{write_init, write_media};
