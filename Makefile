@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help setup build demo demo-cluster test kills cluster-test faults soak deploy deploy-plan refresh-host teardown deploy-test deploy-rules monitoring-test workflows-test docker-build docker-push image-test check advisories lint bench \
-    bench-mix bench-idle bench-delivery bench-history bench-tracking bless fuzz clean
+    bench-mix bench-idle bench-delivery bench-clips bench-history bench-tracking bless fuzz clean
 
 # The paths of what scripts/setup installed; see scripts/env.
 ENV := source scripts/env &&
@@ -93,6 +93,10 @@ bench-delivery: ## the cost of an event's pictures, and events per second of eac
 	$(ENV) frame=$$(mktemp) && trap 'rm -f "$$frame"' EXIT && \
 	    ffmpeg -v error -y -i "$$KVS_INFER_CACHE/clips/gate.mp4" -frames:v 1 -vf scale=1920:1080 -pix_fmt yuv420p -f rawvideo "$$frame" && \
 	    cargo bench --locked --bench delivery -- "$$frame"
+
+bench-clips: ## the delay of 200 events at once, without clips, with them, and with clips that are stuck
+	@scripts/setup bench
+	$(ENV) cargo bench --locked --bench clips
 
 bench-history: ## the history of a folder with 100,000 incidents: time to build its index, and of the first page of each filter
 	$(ENV) cargo bench --locked --bench history

@@ -91,7 +91,7 @@ fn kinesis() -> PublishSpec {
 
 fn route(sinks: &PublishSpec) -> Arc<Route> {
     let snapshot = sinks.s3.as_ref().map(|_| SnapshotRoute { prefix: String::new(), upload_crops: true });
-    Arc::new(Route { kds_stream: sinks.kds_stream.clone(), snapshot })
+    Arc::new(Route { kds_stream: sinks.kds_stream.clone(), snapshot, clip: None })
 }
 
 async fn open(sinks: &PublishSpec, folder: &Path, url: &str) -> EventOutbox {
@@ -115,7 +115,7 @@ async fn costs(frame: &Arc<Frame>) {
         let folder = folder.path().join(name);
         let outbox = open(&sinks, &folder, NOWHERE).await;
         let snapshot = SnapshotRoute { prefix: String::new(), upload_crops: crops };
-        let route = Arc::new(Route { kds_stream: None, snapshot: Some(snapshot) });
+        let route = Arc::new(Route { kds_stream: None, snapshot: Some(snapshot), clip: None });
         let mut cpu = Duration::ZERO;
         for seq in 0..COSTED {
             let events = frame_events("camera", seq, frame, &route);
@@ -161,7 +161,7 @@ fn frame_events(camera: &str, seq: u32, frame: &Arc<Frame>, route: &Arc<Route>) 
     let [x1, y1, x2, y2] = event.payload.bbox;
     FrameEvents {
         boxes: vec![Label::of("person", 0.87, BBox { x1, y1, x2, y2 })],
-        events: vec![DecidedEvent { event, pictured_by: None }],
+        events: vec![DecidedEvent { event, pictured_by: None, sighted: None }],
         route: Arc::clone(route),
         frame: Some(Arc::clone(frame)),
         arrived: Instant::now(),

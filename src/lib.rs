@@ -15,6 +15,7 @@
 //! | --- | --- |
 //! | [`camera`] | drives the stages of one camera |
 //! | [`service`] | starts, reloads and stops all cameras, models and sinks |
+//! | [`clips`] | MP4 files of stored footage, for the page and for a sink |
 //! | [`sharing`](mod@sharing) | the tables of a pool of workers that share cameras |
 //! | [`cli`] | the commands |
 //! | [`config`] | settings from the configuration file |
@@ -50,6 +51,7 @@ pub mod delivery;
 pub mod sinks;
 
 pub mod camera;
+pub mod clips;
 pub mod service;
 pub mod sharing;
 

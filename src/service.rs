@@ -4,6 +4,7 @@
 //! Stop: /readyz 503 -> sources stop -> queues drain -> sinks flush -> models -> HTTP, within [`STOP_LIMIT`].
 
 mod cameras;
+mod clips;
 mod models;
 mod pool;
 mod pool_view;
@@ -28,6 +29,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use cameras::{Fleet, Starter};
+use clips::{clip_library, find_incident};
 use models::ModelSet;
 use pool::MAX_REQUESTS;
 use pool_view::PoolWatch;
@@ -36,6 +38,7 @@ use running_cameras::{CameraHost, RunningCameras};
 
 use crate::aws::has_own_s3;
 use crate::camera::{CameraError, CameraResources};
+use crate::clips::ClipLibrary;
 use crate::config::{CameraSpec, RunningShapes, Settings};
 use crate::delivery::{
     Clients, EventOutbox, OutboxSpec, ResumeError, StartError, StateSpec, UndeliveredRecords,
@@ -119,6 +122,7 @@ pub struct Service {
     pool_watch: Option<PoolWatch>,
     history: Option<IncidentHistory>,
     shapes: RunningShapes,
+    clips: Arc<ClipLibrary>,
     emf: Option<JoinHandle<()>>,
     stop: CancellationToken,
 }
@@ -131,18 +135,14 @@ impl Service {
     pub async fn start(spec: ServiceSpec) -> Result<Self, ServiceError> {
         let board = StatusBoard::new();
         let settings = spec.settings;
-        let pool_watch = PoolWatch::new(&settings, &spec.aws);
-        let pool = pool_watch.as_ref().map(PoolWatch::read);
-        let history = history(&settings, &spec.aws);
-        let shapes = RunningShapes::new(&settings.shapes);
-        let http = http_spec((spec.http, spec.token), spec.prometheus, &board);
-        let http =
-            HttpServer::start(HttpSpec { pool, history: history.clone(), shapes: shapes.clone(), ..http })?;
+        let state = settings.state.clone().or_in(spec.state_dir);
+        let shown = HttpParts::new(&settings, &spec.aws, &state, &board);
+        let http = HttpServer::start(shown.spec(spec.http, spec.token, spec.prometheus, &board))?;
+        let HttpParts { pool_watch, history, shapes, clips } = shown;
         board.set_load_limit(settings.model_load);
         settings.advice().iter().for_each(|text| ConfigAdvice { text }.emit());
         // Models before cameras: a class that no model has is an error of the configuration, found before any footage is read.
         let models = load_models(spec.models, &settings, &board).await?;
-        let state = settings.state.clone().or_in(spec.state_dir);
         let mut outbox = outbox_spec(&settings, &spec.aws, state.clone(), spec.dead_letter);
         let (sender, requests) = mpsc::channel(MAX_REQUESTS);
         outbox.sharing = settings.sharing.as_ref().map(|_| sender);
@@ -172,6 +172,7 @@ impl Service {
             pool_watch,
             history,
             shapes,
+            clips,
             emf,
             stop,
         };
@@ -222,6 +223,7 @@ impl Service {
             await_end("the metrics for CloudWatch", emf).await;
         }
         // Stopping a model joins its thread, which blocks.
+        await_end("a clip", self.clips.stop()).await;
         let models = self.models;
         await_end("a model", tokio::task::spawn_blocking(move || models.stop())).await;
         self.http.stop();
@@ -230,14 +232,45 @@ impl Service {
     }
 }
 
-/// Returns the inputs of an HTTP server that knows the board alone.
-fn http_spec(
-    (addr, token): (SocketAddr, Option<AccessToken>),
-    prometheus: PrometheusHandle,
-    board: &StatusBoard,
-) -> HttpSpec {
-    let (board, encode, shapes) = (board.clone(), live_picture(), RunningShapes::default());
-    HttpSpec { addr, token, board, prometheus, encode, pool: None, history: None, shapes }
+/// The parts of the service that HTTP reads beside the board.
+struct HttpParts {
+    pool_watch: Option<PoolWatch>,
+    history: Option<IncidentHistory>,
+    shapes: RunningShapes,
+    clips: Arc<ClipLibrary>,
+}
+
+impl HttpParts {
+    fn new(settings: &Settings, aws: &SdkConfig, state: &StateSpec, board: &StatusBoard) -> Self {
+        let history = history(settings, aws);
+        let incidents = find_incident(history.clone(), board);
+        Self {
+            pool_watch: PoolWatch::new(settings, aws),
+            history,
+            shapes: RunningShapes::new(&settings.shapes),
+            clips: clip_library(settings, aws, &state.dir, incidents),
+        }
+    }
+
+    fn spec(
+        &self,
+        addr: SocketAddr,
+        token: Option<AccessToken>,
+        prometheus: PrometheusHandle,
+        board: &StatusBoard,
+    ) -> HttpSpec {
+        HttpSpec {
+            addr,
+            token,
+            board: board.clone(),
+            prometheus,
+            encode: live_picture(),
+            pool: self.pool_watch.as_ref().map(PoolWatch::read),
+            history: self.history.clone(),
+            shapes: self.shapes.clone(),
+            clips: Some(Arc::clone(&self.clips)),
+        }
+    }
 }
 
 /// Returns the incidents of the past, which HTTP reads.

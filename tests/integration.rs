@@ -2,6 +2,7 @@
 //!
 //! `faults` and `kills` are binaries of their own, because `make faults` and `make kills` run them by themselves, at length.
 
+mod clips;
 mod config;
 mod decode;
 mod detect;

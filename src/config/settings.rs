@@ -85,7 +85,8 @@ impl Settings {
         Err(ConfigErrors::Invalid { file: file.clone(), text: content.text.clone(), problems })
     }
 
-    /// Returns warnings about valid settings with surprising effects, at most one per pipeline entry and per zone, and those of sharing.
+    /// Returns warnings about valid settings with surprising effects, at most one per pipeline entry and per zone, and those of sharing and
+    /// clips.
     #[must_use]
     pub fn advice(&self) -> Vec<String> {
         let of_camera = |camera: &CameraSpec| {
@@ -97,7 +98,26 @@ impl Settings {
             advice.map(|(_, advice)| format!("camera {}, {advice}", camera.id)).collect::<Vec<_>>()
         };
         let cameras = self.cameras.iter().flat_map(of_camera).chain(self.shapes.iter().flat_map(of_zones));
-        cameras.chain(self.sharing_advice()).collect()
+        cameras.chain(self.sharing_advice()).chain(self.clip_advice()).collect()
+    }
+
+    /// Returns warnings about clips of cameras with masks, which do not cover stored video.
+    fn clip_advice(&self) -> Vec<String> {
+        let clips = &self.publish.clips;
+        let masked = self.cameras.iter().filter(|camera| camera.masks.is_some());
+        let masked: Vec<&str> = masked.map(|camera| camera.id.as_str()).collect();
+        let stores = clips.to_s3 || clips.to_local;
+        let ids = masked.join(", ");
+        match (masked.is_empty(), clips.ignore_masks, stores) {
+            (false, true, _) => {
+                vec![format!("clips: `ignore_masks` is true, so the clips of {ids} show what the masks hide")]
+            }
+            (false, false, true) => vec![format!(
+                "clips: those of {ids} are not stored, because masks do not cover stored video: write `ignore_masks: true` to store \
+                 them with what the masks hide"
+            )],
+            _ => Vec::new(),
+        }
     }
 
     /// Returns warnings about events that a worker which is lost takes with it: no required sink has them.

@@ -120,6 +120,8 @@ pub struct DecidedEvent {
     pub event: Event,
     /// The earlier event whose snapshot this event shares; `None` if it shows the current frame.
     pub pictured_by: Option<SnapshotSource>,
+    /// For the end of an incident: media times of the first and the last sighting.
+    pub sighted: Option<(MediaMs, MediaMs)>,
 }
 
 /// A reference to the event whose snapshot other events share.
@@ -195,7 +197,7 @@ fn report_sighting(
     *seq += 1;
     let event = RecordSubject::sighting(phase, sighting, track).record(frame, inference, *seq);
     track.store_report(&event.event_id, frame.media, sighting);
-    DecidedEvent { event, pictured_by: None }
+    DecidedEvent { event, pictured_by: None, sighted: None }
 }
 
 /// Returns the end events of incidents, by label and position.
@@ -209,7 +211,9 @@ fn end_events<'a>(
         // The id of an end contains its rank among the ends of its label in this frame, as the tracks have no sighting here.
         let rank = ended[..index].iter().filter(|other| other.label == track.label).zip(1..).last();
         let subject = RecordSubject::end(track, rank.map_or(0, |(_, rank)| rank));
-        DecidedEvent { event: subject.record(frame, inference, *seq), pictured_by: track.pictured_by() }
+        let event = subject.record(frame, inference, *seq);
+        let sighted = Some((track.first_seen, track.last_seen));
+        DecidedEvent { event, pictured_by: track.pictured_by(), sighted }
     })
 }
 
@@ -223,7 +227,7 @@ fn activity_events<'a>(
     activities.iter().map(move |(zone, activity)| {
         *seq += 1;
         let event = RecordSubject::activity(phase, zone, activity).record(frame, inference, *seq);
-        DecidedEvent { event, pictured_by: Some(activity.pictured_by()) }
+        DecidedEvent { event, pictured_by: Some(activity.pictured_by()), sighted: None }
     })
 }
 

@@ -121,6 +121,7 @@ impl<'a> RecordSubject<'a> {
             track_id,
             model: inference.model.clone(),
             snapshot: None,
+            clip: None,
             text: text.map(|(text, _)| text.to_owned()),
             ocr_conf: text.map(|(_, conf)| rounded(conf, 1e4)),
             duration_ms: (self.phase != Phase::Start).then_some(lasted_ms),

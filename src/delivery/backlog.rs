@@ -130,6 +130,12 @@ impl Backlog {
         self.gauge.gave_up();
     }
 
+    /// Acknowledges a record that the sink cannot deliver, although the record is valid.
+    pub(crate) fn given_up(&self, record: &OutboxRecord) {
+        self.acknowledge(record);
+        self.gauge.gave_up();
+    }
+
     /// The progress comes first: a caller that sees an empty queue relies on the position having moved.
     fn acknowledge(&self, record: &OutboxRecord) {
         self.progress.settled(&record.camera, record.header.seq, self.gauge.name());

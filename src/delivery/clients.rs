@@ -50,8 +50,17 @@ impl Clients {
 
     /// Returns a client of S3.
     pub(crate) fn s3(&self) -> aws_sdk_s3::Client {
-        let config =
-            aws_sdk_s3::config::Builder::from(&self.sdk).force_path_style(self.s3_path_style).build();
-        aws_sdk_s3::Client::from_conf(config)
+        aws_sdk_s3::Client::from_conf(self.s3_config().build())
+    }
+
+    /// Returns a client of S3 whose attempts last up to `timeout`, for large objects.
+    pub(crate) fn s3_within(&self, timeout: Duration) -> aws_sdk_s3::Client {
+        let timeouts =
+            TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_attempt_timeout(timeout);
+        aws_sdk_s3::Client::from_conf(self.s3_config().timeout_config(timeouts.build()).build())
+    }
+
+    fn s3_config(&self) -> aws_sdk_s3::config::Builder {
+        aws_sdk_s3::config::Builder::from(&self.sdk).force_path_style(self.s3_path_style)
     }
 }

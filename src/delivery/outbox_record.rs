@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::base::epoch_ms;
+use crate::clips::ClipOrder;
 use crate::media::{CameraId, Event};
 use crate::render::Label;
 use crate::snapshot::SnapshotPlace;
@@ -29,6 +30,9 @@ pub(crate) struct RecordHeader {
     /// versions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) boxes: Vec<Label>,
+    /// The clip of the incident that has ended, for the sink that stores it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) clip: Option<ClipOrder>,
     /// The epoch of the worker that has the record here, where workers share the cameras.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) epoch: Option<u64>,
@@ -55,11 +59,13 @@ pub(crate) struct DecodeRecordError {
     why: String,
 }
 
-/// Returns the payload of an outbox entry: the header as a line of JSON, then the event. `boxes`: those in the pictures at `place`.
+/// Returns the payload of an outbox entry: the header as a line of JSON, then the event. `boxes`: those in the pictures at `place`;
+/// `clip`: the one that a sink stores for it.
 pub(super) fn encode(
     event: &Event,
     place: Option<SnapshotPlace>,
     boxes: &[Label],
+    clip: Option<ClipOrder>,
     arrived_ms: i64,
 ) -> serde_json::Result<Bytes> {
     let header = RecordHeader {
@@ -70,6 +76,7 @@ pub(super) fn encode(
         incident_id: event.payload.extras.incident_id.clone(),
         place,
         boxes: boxes.to_vec(),
+        clip,
         epoch: event.epoch,
     };
     // The event follows as it is delivered, so that no sink has to serialize it.
@@ -134,7 +141,7 @@ fn split(payload: &Bytes) -> Result<(RecordHeader, Bytes), String> {
 impl OutboxRecord {
     /// Returns an event as a sink gets it.
     pub(crate) fn of(event: &Event) -> Self {
-        let payload = encode(event, None, &[], 0).unwrap();
+        let payload = encode(event, None, &[], None, 0).unwrap();
         let (id, source) = (::outbox::EntryId(1), event.camera_id.clone());
         Self::decode(::outbox::OutboxEntry { id, source, payload, attachments: Vec::new() }).unwrap()
     }
@@ -157,7 +164,7 @@ mod tests {
     #[test]
     fn a_decoded_record_equals_the_encoded_event() {
         let event = event("e1");
-        let record = OutboxRecord::decode(entry(encode(&event, None, &[], 12).unwrap())).unwrap();
+        let record = OutboxRecord::decode(entry(encode(&event, None, &[], None, 12).unwrap())).unwrap();
         assert_eq!(serde_json::from_slice::<Event>(&record.json).unwrap(), event);
         assert!(!record.json.contains(&b'\n'));
         assert_eq!((record.header.event_id.as_str(), record.header.arrived_ms), ("e1", 12));
@@ -166,7 +173,7 @@ mod tests {
 
     #[test]
     fn the_id_is_read_from_the_header_alone() {
-        let payload = encode(&event("e1"), None, &[], 12).unwrap();
+        let payload = encode(&event("e1"), None, &[], None, 12).unwrap();
         assert_eq!(event_id_of(std::str::from_utf8(&payload).unwrap()).as_deref(), Some("e1"));
         assert_eq!(event_id_of("{\"event_id\":\"e2\",\"new\":1}\n").as_deref(), Some("e2"));
         for payload in ["", "{\"event_id\":\"no line\"}", "{}\n{}"] {
@@ -177,7 +184,7 @@ mod tests {
     #[test]
     fn a_record_gives_back_its_payload() {
         let boxes = [Label::of("person", 0.87, crate::media::BBox { x1: 0.1, y1: 2.0, x2: 30.25, y2: 40.0 })];
-        let payload = encode(&event("e1"), None, &boxes, 12).unwrap();
+        let payload = encode(&event("e1"), None, &boxes, None, 12).unwrap();
         let record = OutboxRecord::decode(entry(payload.clone())).unwrap();
         assert_eq!((&record.header.boxes[..], record.payload().unwrap()), (&boxes[..], payload));
     }

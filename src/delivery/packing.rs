@@ -23,6 +23,7 @@ use super::outbox_record::encode;
 use super::route::Route;
 use super::start::RunningSink;
 use crate::base::epoch_ms_of;
+use crate::clips::ClipOrder;
 use crate::decide::{DecidedEvent, SnapshotSource};
 use crate::media::{Event, Frame};
 use crate::render::{Label, SnapshotSpec};
@@ -139,7 +140,8 @@ impl EventOutbox {
             let own = own.remove(&made.event.event_id).map(|own| (own, &*boxes));
             let shown_by = records.shown_by(&made);
             let place = shown_by.and_then(|by| self.place(&made.event, &route, &by));
-            records.events.push(new_record(made.event, own, place.as_ref(), &sinks, arrived)?);
+            let clip = clip_order(&made, &route);
+            records.events.push(new_record(made.event, own, place.as_ref(), clip, &sinks, arrived)?);
         }
         Ok(records)
     }
@@ -236,12 +238,20 @@ fn report_failure<T>(event: &Event, pictures: Result<T, SnapshotError>) -> Optio
     pictures.inspect_err(report).ok()
 }
 
+/// Returns the clip that a sink stores at the end of an incident; `None`: none.
+fn clip_order(made: &DecidedEvent, route: &Route) -> Option<ClipOrder> {
+    let ((first, last), clips) = (made.sighted?, route.clip.as_ref()?);
+    let Event { camera_id, payload, .. } = &made.event;
+    Some(ClipOrder::of(clips, camera_id, &payload.extras.incident_id, first.0, last.0))
+}
+
 /// Makes the record of an event. `own`: its own pictures and the boxes in them; `shown_at`: the places of another event's pictures,
-/// where it has none of its own.
+/// where it has none of its own; `clip`: the one that a sink stores for it.
 fn new_record(
     mut event: Event,
     own: Option<(EventPictures, &[Label])>,
     shown_at: Option<&SnapshotPlace>,
+    clip: Option<ClipOrder>,
     sinks: &[&RunningSink],
     arrived: Instant,
 ) -> Result<NewRecord, OfferError> {
@@ -250,9 +260,10 @@ fn new_record(
         None => (None, Vec::new(), &[][..]),
     };
     event.payload.extras.snapshot = place.as_ref().or(shown_at).and_then(SnapshotPlace::url);
+    event.payload.extras.clip = clip.as_ref().and_then(ClipOrder::url);
     let takers = sinks.iter().filter(|running| running.sink.takes(&event, place.as_ref()));
     let (handles, names) = takers.map(|running| (running.handle, Arc::from(running.gauge.name()))).unzip();
-    let payload = encode(&event, place, boxes, epoch_ms_of(arrived))
+    let payload = encode(&event, place, boxes, clip, epoch_ms_of(arrived))
         .map_err(|source| OfferError::Json { what: format!("event {}", event.event_id), source })?;
     let entry = ::outbox::NewEntry { payload, attachments, sinks: handles };
     Ok(NewRecord { event, entry, sinks: names })

@@ -1,6 +1,7 @@
 //! The interface of a sink, and the sinks that a configuration asks for.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
@@ -57,6 +58,8 @@ pub(crate) struct SinkRun {
     pub(crate) give_up: CancellationToken,
     /// Settings of AWS clients; `None` where the outbox was started without.
     pub(crate) clients: Option<Clients>,
+    /// The folder of the outbox, for files of the sink that do not outlive the process.
+    pub(crate) state_dir: PathBuf,
 }
 
 impl SinkRun {

@@ -210,7 +210,8 @@ impl SinkStarter<'_> {
             after: None,
         };
         let (give_up, clients) = (self.give_up.clone(), self.spec.clients.clone());
-        let task = sink.spawn(SinkRun { backlog, give_up, clients })?;
+        let state_dir = self.spec.state.dir.clone();
+        let task = sink.spawn(SinkRun { backlog, give_up, clients, state_dir })?;
         Ok(RunningSink { sink, handle, gauge, liveness: task.abort_handle(), task: Some(task) })
     }
 }
@@ -265,6 +266,7 @@ mod tests {
             incident_id: String::new(),
             place: None,
             boxes: Vec::new(),
+            clip: None,
             epoch: None,
         };
         let payload = [serde_json::to_vec(&header).unwrap(), b"\n{}".to_vec()].concat();

@@ -4,6 +4,8 @@
 //! `/api/incidents` are the exceptions: tasks and threads of their own read the pool and the [history](crate::history) for them.
 
 mod assets;
+mod byte_range;
+mod clip;
 mod cluster;
 mod connection;
 mod endpoints;

@@ -16,7 +16,7 @@ use super::picture::{Jpeg, LivePictureKind, PictureError};
 use super::reply::{error_body, with_headers};
 use super::site::Site;
 use super::views::VIEWS;
-use super::{assets, cluster, events, health, incidents, scrape, sign_in, zones};
+use super::{assets, clip, cluster, events, health, incidents, scrape, sign_in, zones};
 use crate::status::{CameraRow, ModelRow, Readiness, SinkStatus};
 
 /// The sign-out button, for a page that is opened with the token.
@@ -54,6 +54,8 @@ fn guarded(site: &Arc<Site>) -> Router<Arc<Site>> {
         .route("/api/incidents", get(incidents::incidents))
         .route("/api/incidents/{id}", get(incidents::incident))
         .route("/api/incidents/{id}/pictures/{event_id}", get(incidents::picture))
+        .route("/api/incidents/{id}/clip.mp4", get(clip::incident_clip))
+        .route("/api/cameras/{id}/clip.mp4", get(clip::camera_clip))
         .route("/api/cameras/{id}/snapshot.jpg", get(snapshot))
         .route("/api/cameras/{id}/zones", get(zones::zones).post(zones::check))
         .route("/api/cameras/{id}/boxes", get(zones::boxes))

@@ -20,6 +20,7 @@ use super::site::Site;
 use super::slots::{ConnectionLimits, ConnectionSlots};
 use super::token::AccessToken;
 use super::warning_limit::WarningLimit;
+use crate::clips::ClipLibrary;
 use crate::config::RunningShapes;
 use crate::history::IncidentHistory;
 use crate::status::StatusBoard;
@@ -51,6 +52,8 @@ pub struct HttpSpec {
     pub history: Option<IncidentHistory>,
     /// The zones and masks of the running configuration.
     pub shapes: RunningShapes,
+    /// The clips of the cameras; `None` in a process that reads none.
+    pub clips: Option<Arc<ClipLibrary>>,
 }
 
 /// An error of starting the server.
@@ -149,6 +152,7 @@ fn site_of(spec: HttpSpec, addr: SocketAddr, stopped: watch::Receiver<bool>) -> 
         pool: PoolReads::new(spec.pool),
         history: spec.history,
         shapes: spec.shapes,
+        clips: spec.clips,
         guard,
         stopped,
     })

@@ -1,5 +1,7 @@
 //! The state that the handlers share.
 
+use std::sync::Arc;
+
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::{Mutex, watch};
 
@@ -7,6 +9,7 @@ use super::guard::Guard;
 use super::picture::Pictures;
 use super::pool_reads::PoolReads;
 use super::scrape_cache::ScrapeCache;
+use crate::clips::ClipLibrary;
 use crate::config::RunningShapes;
 use crate::history::IncidentHistory;
 use crate::status::StatusBoard;
@@ -22,6 +25,8 @@ pub(super) struct Site {
     pub(super) pool: PoolReads,
     pub(super) history: Option<IncidentHistory>,
     pub(super) shapes: RunningShapes,
+    /// `None` in a process that reads no cameras.
+    pub(super) clips: Option<Arc<ClipLibrary>>,
     pub(super) guard: Guard,
     /// `true` from the time when the server stops.
     pub(super) stopped: watch::Receiver<bool>,

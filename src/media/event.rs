@@ -82,6 +82,9 @@ pub struct Extras {
     /// Address of the annotated snapshot, which may be written later: `s3://...`, or a path relative to the local sink's folder. For an end the best one of its incident, for an activity that of one of its incidents.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub snapshot: Option<String>,
+    /// For the end of an incident: address of its clip, which is written later, or not at all if its footage is gone: `s3://...`, or a path relative to the local sink's folder.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub clip: Option<String>,
     /// `alpr`: the most likely text of all readings so far.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub text: Option<String>,

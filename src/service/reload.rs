@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::clips::clip_cameras;
 use super::models::LoadedModels;
 use super::{Service, ServiceError, camera_ids, check_camera, outbox_spec};
 use crate::config::{CameraSpec, Settings};
@@ -144,6 +145,7 @@ impl Service {
             history.set_cameras(camera_ids(&settings.cameras));
         }
         self.shapes.set(&settings.shapes);
+        self.clips.set_cameras(clip_cameras(&settings.cameras));
         self.settings = settings;
         changes
     }
@@ -175,7 +177,7 @@ fn changed_at_start_only(old: &Settings, new: &Settings) -> Option<&'static str>
         ("aws.region", *region != new.region),
         // Before the sinks, of which it makes one best effort.
         ("sharing", *sharing != new.sharing),
-        ("publishers or snapshots", *publish != new.publish),
+        ("publishers, snapshots or clips", *publish != new.publish),
         ("state", *state != new.state),
         ("service.reconnect_delay_seconds", *reconnect_delay != new.reconnect_delay),
         ("service.hls_session_seconds", *hls_session != new.hls_session),

@@ -358,7 +358,7 @@ mod tests {
 
     /// Starts an outbox with this service as its only sink, and commits the events `e0` to `e199`, all at once.
     async fn outbox(folder: &Path, service: &Arc<Service>) -> EventOutbox {
-        let route = Arc::new(Route { kds_stream: None, snapshot: None });
+        let route = Arc::new(Route { kds_stream: None, snapshot: None, clip: None });
         let registry = Arc::new(OnlySink(Arc::new(ServiceSink(Arc::clone(service)))));
         let spec = OutboxSpec {
             sinks: SinkSet { registry, routes: vec![Arc::clone(&route)] },
@@ -368,7 +368,8 @@ mod tests {
             sharing: None,
         };
         let outbox = EventOutbox::start(spec).await.unwrap();
-        let decided = |n: usize| DecidedEvent { event: event(&format!("e{n}")), pictured_by: None };
+        let decided =
+            |n: usize| DecidedEvent { event: event(&format!("e{n}")), pictured_by: None, sighted: None };
         let events = FrameEvents {
             events: (0..EVENTS).map(decided).collect(),
             route,

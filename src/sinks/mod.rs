@@ -3,6 +3,7 @@
 //! A sink has a folder with its settings, delivery, probe and remedies, and implements `delivery::Sink`. `each` delivers to services
 //! that take one event per call, as many at once as `concurrency` allows.
 
+mod clips;
 mod concurrency;
 mod dynamodb;
 mod each;
@@ -20,12 +21,14 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use clips::ClipSink;
 use dynamodb::DynamoDbSink;
 use kinesis::KinesisSink;
 use local::LocalSink;
 use s3::S3Sink;
 use sns::SnsSink;
 
+use crate::clips::ClipSettings;
 use crate::delivery::{Route, Sink, SinkRegistry, SinkSet};
 use crate::render::SnapshotSpec;
 use crate::snapshot::{BucketFolder, SnapshotSettings};
@@ -47,6 +50,8 @@ pub struct PublishSpec {
     pub local_is_best_effort: bool,
     /// The encoding of snapshots; `None`: none are made.
     pub snapshots: Option<SnapshotSpec>,
+    /// The clips of incidents.
+    pub clips: ClipSettings,
 }
 
 impl PublishSpec {
@@ -67,7 +72,7 @@ impl PublishSpec {
 impl SinkRegistry for PublishSpec {
     fn sinks(&self, routes: &[&Route]) -> Vec<Arc<dyn Sink>> {
         // Destructured, so that a new field without a sink does not compile. A route has its stream already.
-        let Self { kds_stream: _, s3, ddb, sns, local_dir, local_is_best_effort, snapshots } = self;
+        let Self { kds_stream: _, s3, ddb, sns, local_dir, local_is_best_effort, snapshots, clips } = self;
         let streams: BTreeSet<&String> =
             routes.iter().filter_map(|route| route.kds_stream.as_ref()).collect();
         let has_snapshots = snapshots.is_some() && routes.iter().any(|route| route.snapshot.is_some());
@@ -79,6 +84,14 @@ impl SinkRegistry for PublishSpec {
         sinks.extend(ddb.iter().map(|table| shared(DynamoDbSink(table.clone()))));
         sinks.extend(s3.iter().filter(|_| has_snapshots).map(|s3| shared(S3Sink(Some(s3.clone())))));
         sinks.extend(sns.iter().map(|topic| shared(SnsSink(topic.clone()))));
+        // A route has its clips only where one of the two stores takes them.
+        if routes.iter().any(|route| route.clip.is_some()) {
+            sinks.push(shared(ClipSink {
+                s3: s3.clone().filter(|_| clips.to_s3),
+                local_dir: local_dir.clone().filter(|_| clips.to_local),
+                probes_bucket: !has_snapshots,
+            }));
+        }
         sinks
     }
 
@@ -87,7 +100,7 @@ impl SinkRegistry for PublishSpec {
         let kinesis = || KinesisSink::from_name(name).map(shared);
         let dynamodb = || DynamoDbSink::from_name(name, ttl_days).map(shared);
         let s3 = || S3Sink::from_name(name, self.s3.as_ref()).map(shared);
-        // The names of the others are not enough to deliver: `local` has no folder in it, and `sns/NAME` no ARN.
+        // The names of the others are not enough to deliver: `local` and `clips` have no folder in them, and `sns/NAME` no ARN.
         kinesis().or_else(dynamodb).or_else(s3)
     }
 
@@ -123,7 +136,7 @@ mod tests {
         for name in ["kds/events", "dynamodb/records", "s3"] {
             assert_eq!(spec.leftover(name).map(|sink| sink.name()).as_deref(), Some(name));
         }
-        for name in ["local", "kds", "S3", "sqs/events"] {
+        for name in ["local", "kds", "S3", "sqs/events", "clips"] {
             assert!(spec.leftover(name).is_none(), "{name}: nothing knows its destination");
         }
     }

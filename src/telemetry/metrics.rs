@@ -3,7 +3,8 @@
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use super::{
-    Metric, MetricKind, camera, decide, decode, detect, gpu, http, publish, remote, service, sharing, source,
+    Metric, MetricKind, camera, clips, decide, decode, detect, gpu, http, publish, remote, service, sharing,
+    source,
 };
 
 /// Upper bounds of the buckets of all durations, seconds: an inference takes milliseconds, a reconnect minutes.
@@ -21,6 +22,7 @@ const TABLES: &[&[Metric]] = &[
     decide::METRICS,
     camera::METRICS,
     publish::METRICS,
+    clips::METRICS,
     remote::METRICS,
     service::METRICS,
     sharing::METRICS,

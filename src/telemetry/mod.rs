@@ -8,6 +8,7 @@ pub mod log;
 pub mod metrics;
 
 pub(crate) mod camera;
+pub(crate) mod clips;
 pub(crate) mod decide;
 pub(crate) mod decode;
 pub(crate) mod detect;

@@ -99,6 +99,17 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("a stream given, but to_kds false", "to_kds: true", "to_kds: false\n        kds_stream_override: other"),
     ("to_s3 without a bucket", "  s3_bucket: snapshots-of-ours\n", ""),
     ("to_s3 without snapshots", "  enabled: true", "  enabled: false"),
+    (
+        "clips in S3 without a bucket",
+        "  s3_bucket: snapshots-of-ours\n  local_dir: /tmp/events\n",
+        "  local_dir: /tmp/events\nclips: { to_s3: true }\n",
+    ),
+    ("clips in a folder without its name", "  local_dir: /tmp/events\n", "clips: { to_local: true }\n"),
+    (
+        "clips without time for the incident",
+        "snapshots:\n",
+        "clips: { before_seconds: 15, after_seconds: 15, max_seconds: 30 }\nsnapshots:\n",
+    ),
     ("a KMS key without aws:kms", "  local_dir", "  s3_kms_key: alias/ours\n  local_dir"),
     ("a prefix that climbs", "prefix: ${camera_id}/", "prefix: ../${camera_id}/"),
     ("a prefix from the root", "prefix: ${camera_id}/", "prefix: /${camera_id}/"),

@@ -28,7 +28,7 @@ fn front() -> CameraId {
 
 fn route() -> Arc<Route> {
     let snapshot = SnapshotRoute { prefix: String::new(), upload_crops: true };
-    Arc::new(Route { kds_stream: Some("events".into()), snapshot: Some(snapshot) })
+    Arc::new(Route { kds_stream: Some("events".into()), snapshot: Some(snapshot), clip: None })
 }
 
 async fn outbox(folder: &Path, config: &SdkConfig) -> EventOutbox {

@@ -153,7 +153,7 @@ fn spec(folder: &Path, url: &str) -> OutboxSpec {
 
 fn route() -> Arc<Route> {
     let snapshot = SnapshotRoute { prefix: "front/".into(), upload_crops: true };
-    Arc::new(Route { kds_stream: Some("events".into()), snapshot: Some(snapshot) })
+    Arc::new(Route { kds_stream: Some("events".into()), snapshot: Some(snapshot), clip: None })
 }
 
 /// Returns the finding of `check --live` where the server answers this.

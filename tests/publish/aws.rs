@@ -24,12 +24,12 @@ const SECOND: Duration = Duration::from_secs(1);
 const NOWHERE: &str = "http://127.0.0.1:1";
 
 fn to_kinesis(stream: &str) -> Arc<Route> {
-    Arc::new(Route { kds_stream: Some(stream.into()), snapshot: None })
+    Arc::new(Route { kds_stream: Some(stream.into()), snapshot: None, clip: None })
 }
 
 fn to_s3() -> Arc<Route> {
     let snapshot = SnapshotRoute { prefix: "front/".into(), upload_crops: true };
-    Arc::new(Route { kds_stream: None, snapshot: Some(snapshot) })
+    Arc::new(Route { kds_stream: None, snapshot: Some(snapshot), clip: None })
 }
 
 /// An outbox with a local sink in `folder` and the sinks of `route`.

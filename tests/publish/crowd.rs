@@ -28,7 +28,7 @@ const CHILD: &str = "CROWD_CHILD";
 
 fn route() -> Arc<Route> {
     let snapshot = SnapshotRoute { prefix: String::new(), upload_crops: true };
-    Arc::new(Route { kds_stream: Some("events".into()), snapshot: Some(snapshot) })
+    Arc::new(Route { kds_stream: Some("events".into()), snapshot: Some(snapshot), clip: None })
 }
 
 async fn outbox(folder: &Path, max_bytes: u64) -> EventOutbox {
@@ -79,8 +79,11 @@ fn numbered(number: u64) -> Event {
 }
 
 fn crowd(from: u64, count: u64, frame: &Arc<Frame>) -> FrameEvents {
-    let events =
-        (from..from + count).map(|number| DecidedEvent { event: numbered(number), pictured_by: None });
+    let events = (from..from + count).map(|number| DecidedEvent {
+        event: numbered(number),
+        pictured_by: None,
+        sighted: None,
+    });
     let label = |index: u64| {
         let (x1, y1) = ((index % 20) as f32 * 15.0, (index / 20) as f32 * 11.0);
         Label::of("person", 0.9, BBox { x1, y1, x2: x1 + 12.0, y2: y1 + 9.0 })

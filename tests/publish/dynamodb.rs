@@ -19,7 +19,7 @@ use super::event::{self, event, pending, state};
 const SECOND: Duration = Duration::from_secs(1);
 
 fn route() -> Arc<Route> {
-    Arc::new(Route { kds_stream: None, snapshot: None })
+    Arc::new(Route { kds_stream: None, snapshot: None, clip: None })
 }
 
 /// An outbox with a local sink, records in `events` and positions in `positions`.

@@ -22,7 +22,7 @@ pub(crate) fn event(camera: &str, number: u64) -> Event {
 /// The event on its way, without a picture.
 pub(crate) fn pending(event: Event, route: &Arc<Route>) -> FrameEvents {
     FrameEvents {
-        events: vec![DecidedEvent { event, pictured_by: None }],
+        events: vec![DecidedEvent { event, pictured_by: None, sighted: None }],
         route: Arc::clone(route),
         frame: None,
         boxes: Vec::new(),

@@ -17,7 +17,7 @@ use kvs_infer::sinks::PublishSpec;
 const SECOND: Duration = Duration::from_secs(1);
 
 fn route() -> Arc<Route> {
-    Arc::new(Route { kds_stream: None, snapshot: None })
+    Arc::new(Route { kds_stream: None, snapshot: None, clip: None })
 }
 
 fn publish(folder: &Path) -> PublishSpec {
@@ -160,7 +160,7 @@ async fn after_a_flush_nothing_is_taken_in() {
 async fn a_stream_without_a_sink_is_an_error_that_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let outbox = EventOutbox::start(spec(folder.path())).await.unwrap();
-    let other = Arc::new(Route { kds_stream: Some("other".into()), snapshot: None });
+    let other = Arc::new(Route { kds_stream: Some("other".into()), snapshot: None, clip: None });
     let error = offer(&outbox, pending(event("front", 1), &other)).await.unwrap_err();
     assert!(error.to_string().contains("no sink kds/other for camera front"), "{error}");
     outbox.flush(SECOND).await;

@@ -31,7 +31,7 @@ pub(crate) fn front() -> CameraId {
 }
 
 pub(crate) fn route() -> Arc<Route> {
-    Arc::new(Route { kds_stream: Some("events".into()), snapshot: None })
+    Arc::new(Route { kds_stream: Some("events".into()), snapshot: None, clip: None })
 }
 
 /// An outbox with a local sink, records in the stream `events`, and positions in `positions`.

@@ -19,7 +19,7 @@ const TOPIC: &str = "arn:aws:sns:us-east-1:123456789012:alerts";
 const SINK: &str = "sns/alerts";
 
 fn route() -> Arc<Route> {
-    Arc::new(Route { kds_stream: None, snapshot: None })
+    Arc::new(Route { kds_stream: None, snapshot: None, clip: None })
 }
 
 /// With a local sink, and a topic for persons of at least 0.6.

@@ -156,7 +156,7 @@ async fn a_record_whose_sink_is_gone_goes_where_the_camera_is_routed_to() {
     let lost = outbox(folders[0].path(), &proxy.url).await;
     resumed(&lost).await;
     offer(&lost, 1..=1).await;
-    let others = Arc::new(Route { kds_stream: Some("others".into()), snapshot: None });
+    let others = Arc::new(Route { kds_stream: Some("others".into()), snapshot: None, clip: None });
     let next = routed(folders[1].path(), &moto.url, Some("positions".into()), &others).await;
     let resumed = next.resume(&front(), ResumeRules { reads_all: false, route: &others }).await.unwrap();
     assert_eq!(resumed.map(|at| at.decide.seq()), Some(1));

@@ -137,6 +137,11 @@ impl Program {
         panic!("the events ended before {missing:?}");
     }
 
+    /// Returns the address that its HTTP server listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.http
+    }
+
     /// Returns the folder that the program runs in.
     pub fn dir(&self) -> &Path {
         self.dir.as_ref().unwrap().path()

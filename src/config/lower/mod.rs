@@ -2,6 +2,7 @@
 
 mod camera;
 mod classes;
+mod clips;
 mod models;
 mod pipeline;
 mod roi;

@@ -30,6 +30,7 @@ impl SettingsBuilder<'_> {
                 format: snapshots.image_format,
                 jpeg_quality: snapshots.jpeg_quality,
             }),
+            clips: self.clips(),
         }
     }
 
@@ -90,7 +91,8 @@ impl SettingsBuilder<'_> {
                 "name a Kinesis data stream (`publishers.kds_stream`) or a folder (`publishers.local_dir`)";
             self.problem(&at, message, remedy);
         }
-        Route { kds_stream, snapshot: self.snapshot_route(camera, &at.key("snapshot")) }
+        let snapshot = self.snapshot_route(camera, &at.key("snapshot"));
+        Route { kds_stream, snapshot, clip: self.clip_route(camera) }
     }
 
     fn kds_stream(&mut self, camera: &CameraSection, at: &KeyPath) -> Option<String> {
@@ -124,7 +126,7 @@ impl SettingsBuilder<'_> {
             let remedy = "remove it, or write true: snapshots are taken of events only";
             self.problem(&at.key("on_event_only"), "false is not supported in this version", remedy);
         }
-        let prefix = snapshot.prefix.clone().unwrap_or_else(|| format!("{}/", camera.id));
+        let prefix = camera_prefix(camera);
         self.check_key_prefix(&at.key("prefix"), &prefix);
         let can_upload = self.can_upload_snapshots(snapshot.to_s3, &at.key("to_s3"));
         let wanted = snapshot.to_s3.unwrap_or(true) && can_upload;
@@ -153,4 +155,9 @@ impl SettingsBuilder<'_> {
             self.problem(at, message, "remove the leading slash, and the parts `.` and `..`");
         }
     }
+}
+
+/// Returns the part of a camera's keys between the prefix of all cameras and the file's name.
+pub(super) fn camera_prefix(camera: &CameraSection) -> String {
+    camera.routing.snapshot.prefix.clone().unwrap_or_else(|| format!("{}/", camera.id))
 }

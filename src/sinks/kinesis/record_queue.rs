@@ -128,6 +128,7 @@ mod tests {
             incident_id: String::new(),
             place: None,
             boxes: Vec::new(),
+            clip: None,
             epoch: None,
         };
         Arc::new(OutboxRecord { id, camera: CameraId::new(camera), header, json, pictures: Vec::new() })

@@ -2,6 +2,8 @@
 
 mod probe;
 
+pub(super) use probe::probe as probe_bucket;
+
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::put_object::PutObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
@@ -18,7 +20,8 @@ use crate::media::Event;
 use crate::snapshot::SnapshotPlace;
 
 /// Error codes that an object's name or size causes, so that another attempt fails, too. Source: S3 API reference, error codes, 2026-11.
-const NEVER_VALID: [&str; 4] = ["KeyTooLongError", "EntityTooLarge", "MetadataTooLarge", "InvalidURI"];
+pub(super) const NEVER_VALID: [&str; 4] =
+    ["KeyTooLongError", "EntityTooLarge", "MetadataTooLarge", "InvalidURI"];
 
 /// The bucket of snapshots.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,7 +180,7 @@ impl S3Target {
 }
 
 /// Checks that S3 has stored an object: it gives each an ETag. An answer without one is another server's.
-fn check_stored(answer: &PutObjectOutput) -> Result<(), AwsFailure> {
+pub(super) fn check_stored(answer: &PutObjectOutput) -> Result<(), AwsFailure> {
     match answer.e_tag() {
         Some(_) => Ok(()),
         None => Err(AwsFailure::new("bad_response", "the answer has no ETag, so nothing is stored")),
@@ -196,7 +199,7 @@ fn content_type(key: &str) -> &'static str {
 }
 
 /// Returns the encryption that each object is put with: the algorithm and the KMS key.
-fn encryption(sse: &Sse) -> (ServerSideEncryption, Option<String>) {
+pub(super) fn encryption(sse: &Sse) -> (ServerSideEncryption, Option<String>) {
     match sse {
         Sse::Aes256 => (ServerSideEncryption::Aes256, None),
         Sse::Kms { key } => (ServerSideEncryption::AwsKms, key.clone()),

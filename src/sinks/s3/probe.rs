@@ -11,7 +11,7 @@ use crate::delivery::probe::{CHECK_NAME, failed};
 const CONTENT: &[u8] = b"kvs-infer check --live wrote this. It can be removed.\n";
 
 /// Puts a small object under the prefix of the pictures and leaves it there: the role needs no permission to remove any.
-pub(super) fn probe(client: Client, spec: S3Spec) -> Probe {
+pub(in crate::sinks) fn probe(client: Client, spec: S3Spec) -> Probe {
     Probe::new("s3 write", Asks::Aws, write(client, spec))
 }
 

@@ -51,6 +51,7 @@ pub(crate) fn spec(host: &str, token: Option<&str>, board: &StatusBoard) -> Http
         pool: None,
         history: None,
         shapes: RunningShapes::default(),
+        clips: None,
     }
 }
 

@@ -5,6 +5,7 @@
 //! the form of a valid value in words, and `x-other-names`, remedies for common names of a choice.
 
 mod camera;
+mod clips;
 mod detector;
 mod model;
 mod publishers;
@@ -22,6 +23,7 @@ pub use camera::{
     CameraSection, EventRoutingSection, IdleDecodeMode, MotionSection, PlaybackSection, RoutingSection,
     SnapshotRoutingSection, StartPosition, StreamProtocol,
 };
+pub use clips::ClipsSection;
 pub use detector::{
     ActivitySection, AlprSection, DetectionOptions, DetectorBlock, DetectorSection, DetectorType, MinBox,
     OcrEngine, PipelineSection, TemporalConfirm,
@@ -51,6 +53,8 @@ pub struct RawConfig {
     pub service: ServiceSection,
     /// The snapshots of events.
     pub snapshots: SnapshotsSection,
+    /// The clips of incidents: MP4 files of stored footage.
+    pub clips: ClipsSection,
     /// The models by name. A detector's `yolo_weights` names one of them, or a file.
     pub models: BTreeMap<String, ModelSection>,
     // The pattern is for editors and for the position of the mistake; `Device::from_str` in the program is the parser.
@@ -78,6 +82,7 @@ impl Default for RawConfig {
             sharing: None,
             service: ServiceSection::default(),
             snapshots: SnapshotsSection::default(),
+            clips: ClipsSection::default(),
             models: BTreeMap::new(),
             device: "auto".to_owned(),
             log_level: LogLevel::default(),
