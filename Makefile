@@ -10,7 +10,7 @@ SHELL := /bin/bash
 ENV := source scripts/env &&
 PYTEST := $(ENV) "$$KVS_INFER_PYTHON" -m pytest
 SCRIPTS := scripts/setup scripts/env scripts/requirements/lock .ci/run deployment/release deployment/ecs/user-data.sh \
-    deployment/cloudformation/deploy scripts/image/base-images scripts/image/libraries scripts/image/push \
+    deployment/cloudformation/deploy deployment/cloudformation/pack scripts/image/base-images scripts/image/libraries scripts/image/push \
     scripts/image/renew-digests
 
 help: ## list the targets

@@ -8,9 +8,11 @@ from typing import Any
 
 import yaml
 
+from checks.commands import run
 from checks.repository import ROOT, read
 
 TEMPLATE = ROOT / "deployment/cloudformation/kvs-infer.yaml"
+PACK = ROOT / "deployment/cloudformation/pack"
 GITHUB = ROOT / "deployment/cloudformation/github.yaml"
 ECS = ROOT / "deployment/ecs"
 
@@ -41,6 +43,7 @@ class Files:
     """The files that the rules read. A mutation changes a copy of it."""
 
     template: dict[str, Any]
+    template_text: str
     ecs: dict[str, Any]
     user_data: str
     operations: str
@@ -81,10 +84,22 @@ class Files:
         return self.properties("TaskDefinition")["ContainerDefinitions"][0]
 
 
+def parsed(template: str) -> dict[str, Any]:
+    """Returns a template as a tree."""
+    tree: dict[str, Any] = yaml.load(template, CloudFormationLoader)
+    return tree
+
+
+def packed(template: str) -> str:
+    """Returns a template in the form in which `deploy` and `release` send it."""
+    return run([PACK, "-"], stdin=template).stdout
+
+
 def load() -> Files:
     """The files as they are."""
     return Files(
-        template=yaml.load(TEMPLATE.read_text(), CloudFormationLoader),
+        template=parsed(TEMPLATE.read_text()),
+        template_text=TEMPLATE.read_text(),
         ecs={file.stem: json.loads(file.read_text()) for file in sorted(ECS.glob("*.json"))},
         user_data=read("deployment/ecs/user-data.sh"),
         operations=read("docs/operations.md"),
@@ -95,7 +110,7 @@ def load() -> Files:
         compose=read("deployment/monitoring/compose.yaml"),
         cameras=read("deployment/cloudformation/cameras.example.yaml"),
         parameters=read("deployment/cloudformation/parameters.example.env"),
-        github=yaml.load(GITHUB.read_text(), CloudFormationLoader),
+        github=parsed(GITHUB.read_text()),
         release=read("deployment/release"),
         image_workflow=read(".github/workflows/image.yml"),
         push=read("scripts/image/push"),

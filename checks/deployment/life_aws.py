@@ -74,6 +74,8 @@ class Aws:
         return {"StackEvents": self.state["stack_events"]}
 
     def cloudformation_create_change_set(self) -> State:
+        if len(Path(self.given["--template-body"].removeprefix("file://")).read_bytes()) > 51_200:
+            fail("ValidationError", "CreateChangeSet", "Member must have length less than or equal to 51200")
         if self.given["--change-set-type"] == "CREATE":
             self.state["stack"] = {"status": "REVIEW_IN_PROGRESS", "resources": [], "parameters": {}}
         given = json.loads(self.given["--parameters"])

@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from checks.deployment.assertions import ASSERTIONS, CreatedStack
-from checks.deployment.files import GITHUB, TEMPLATE, Files, load
+from checks.deployment.files import GITHUB, Files, load, packed
 from checks.deployment.local_aws import LocalAws, default_network, local_aws
 from checks.tables import assert_none, expect, rows
 
@@ -81,7 +81,7 @@ def create(aws: LocalAws, files: Files, name: str, **parameters: str) -> Created
     cloudformation = aws.client("cloudformation")
     given = [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
     cloudformation.create_stack(
-        StackName=name, TemplateBody=TEMPLATE.read_text(), Parameters=given, Capabilities=["CAPABILITY_IAM"]
+        StackName=name, TemplateBody=packed(files.template_text), Parameters=given, Capabilities=["CAPABILITY_IAM"]
     )
     pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=name)
     listed = [item for page in pages for item in page["StackResourceSummaries"] if item["LogicalResourceId"]]

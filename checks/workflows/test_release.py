@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from checks.commands import first_in_path, run, write_program
+from checks.deployment.files import TEMPLATE, packed
 from checks.repository import ROOT
 from checks.tables import rows
 
@@ -33,6 +34,8 @@ elif call == "cloudformation deploy":
     if image in os.environ.get("BROKEN", ""):
         json.dump(now, open(state, "w")); sys.exit(255)
     now["image"], now["template"] = image, open(given["--template-file"]).read().strip()
+    if len(now["template"]) > 51200:
+        sys.exit("Templates with a size greater than 51,200 bytes must be deployed via an S3 Bucket")
 elif call == "ecs list-tasks":
     # One that crashes is another task at every third call.
     now["listings"] = now.get("listings", 0) + 1
@@ -91,6 +94,7 @@ def test_release(
     ran = run([RELEASE, "stack", NEW], environment=first_in_path(tmp_path) | around | faults)
     after = json.loads(state.read_text())
     assert (ran.returncode, after["image"], after["template"] == "former") == end
+    assert end[2] or after["template"] == packed(TEMPLATE.read_text()).strip(), "the packed template is sent"
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,26 @@ MUTATIONS = [
         lambda f: set_dashboard(f, "GpuMemoryUsed", "GpuMemory"),
     ),
     Mutation(
+        "a template that is too long for a request",
+        alarms.the_template_can_be_sent,
+        lambda f: setattr(f, "template_text", f"{f.template_text}\nMetadata: {{Text: {'x' * 6_000}}}\n"),
+    ),
+    Mutation(
+        "a text in the template that is taken for a comment",
+        alarms.the_template_can_be_sent,
+        lambda f: setattr(f, "template_text", f.template_text.replace("            set -eu\n", "            # set -eu\n")),
+    ),
+    Mutation(
+        "a deployment that sends the comments as well",
+        alarms.the_template_can_be_sent,
+        lambda f: setattr(f, "deploy", f.deploy.replace("file://$PACKED", "file://$TEMPLATE")),
+    ),
+    Mutation(
+        "a release that sends the comments as well",
+        alarms.the_template_can_be_sent,
+        lambda f: setattr(f, "release", f.release.replace('roll "$PACKED"', 'roll "$TEMPLATE"')),
+    ),
+    Mutation(
         "a placeholder without a value",
         alarms.placeholders_are_the_guides,
         lambda f: f.ecs[TASK].update(family="${FAMILY}"),

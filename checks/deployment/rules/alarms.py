@@ -6,7 +6,7 @@ import math
 import re
 from typing import Any
 
-from checks.deployment.files import TEMPLATE, Files
+from checks.deployment.files import Files, packed, parsed
 from checks.deployment.planned_stack import PlannedStack
 from checks.deployment.rules.registry import rule
 from checks.deployment.rules.trees import referred, text_of
@@ -14,6 +14,8 @@ from checks.repository import read
 from checks.tables import expect
 
 NAMESPACE = "KVS/Inference"
+# Limits of a template, in a request and in S3. Source: CloudFormation quotas, 2026-11.
+MAX_SENT_BYTES, MAX_UPLOADED_BYTES = 51_200, 1_000_000
 # Metrics that the leader of several workers writes.
 OF_WORKERS = {"LoadPercent", "Workers", "CamerasUnassigned"}
 # Of a camera, and of the write of one with the state after it.
@@ -301,7 +303,15 @@ def the_example_parameters_exist(files: Files) -> list[str]:
 
 @rule
 def the_template_can_be_sent(files: Files) -> list[str]:
-    """CloudFormation takes 51,200 bytes in a request; user data 16 KiB."""
-    size = TEMPLATE.stat().st_size
-    found = expect(size <= 51_200, f"kvs-infer.yaml has {size} bytes, of at most 51,200")
+    """The packed template fits into a request and says the same; the file fits into S3, where the console uploads it."""
+    text, sent = files.template_text, packed(files.template_text)
+    size, whole = len(sent.encode()), len(text.encode())
+    found = expect(size <= MAX_SENT_BYTES, f"kvs-infer.yaml is sent with {size} bytes, of at most {MAX_SENT_BYTES}")
+    found += expect(whole <= MAX_UPLOADED_BYTES, f"kvs-infer.yaml has {whole} bytes, of at most {MAX_UPLOADED_BYTES}")
+    found += expect(parsed(sent) == parsed(text), "deployment/cloudformation/pack changes more than comments and blanks")
+    for name, (script, sends) in {
+        "deploy": (files.deploy, "file://$PACKED"),
+        "release": (files.release, 'roll "$PACKED"'),
+    }.items():
+        found += expect(sends in script, f"{name} sends the template as it is")
     return found + expect(len(base64.b64encode(files.user_data.encode())) < 16_384, "user-data.sh is too long")
