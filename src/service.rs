@@ -5,6 +5,7 @@
 
 mod cameras;
 mod clips;
+pub(crate) mod live_check;
 mod models;
 mod pool;
 mod pool_view;

@@ -22,8 +22,23 @@ SERVICES = {
     "sns": ("sns", "sns"),
     "sts": ("sts", "sts"),
 }
-# Sources whose calls are made with other credentials than the task's, and why.
-NOT_THE_TASKS = {"src/cli/events/": "`kvs-infer events` is run by a person, with a role that may read the stream"}
+# Sources whose calls are made with other credentials than the task's, and why. Those that they make through other
+# sources (src/source, which the task uses as well) count.
+NOT_THE_TASKS = {
+    "src/cli/events/": "`kvs-infer events` is run by a person, with a role that may read the stream",
+    "src/cli/replay/": "`kvs-infer replay` is run by a person, with a role that may read streams, table and stream",
+    "src/replay/": "the same",
+}
+# Operations that are allowed by the action of another name. Source: Service Authorization Reference, 2026-11.
+ALLOWED_BY = {
+    "s3:CompleteMultipartUpload": "s3:PutObject",
+    "s3:CreateMultipartUpload": "s3:PutObject",
+    "s3:UploadPart": "s3:PutObject",
+    "s3:HeadObject": "s3:GetObject",
+    "s3:HeadBucket": "s3:ListBucket",
+    "s3:ListObjects": "s3:ListBucket",
+    "s3:ListObjectsV2": "s3:ListBucket",
+}
 # Sources whose calls only workers make that share the cameras.
 OF_SHARING = "src/sharing/"
 # Calls that need no policy.
@@ -35,7 +50,7 @@ BESIDES = {
     "ssmmessages:OpenControlChannel": "ECS Exec",
     "ssmmessages:OpenDataChannel": "ECS Exec",
     "kms:Decrypt": "S3 and Kinesis Video Streams ask it of the role that reads what is under a key of one's own",
-    "s3:ListBucket": "without it S3 answers 403 for an object that is not there",
+    "s3:ListBucket": "without it S3 answers 403 for an object that is not there, such as a snapshot that was deleted",
     "kms:GenerateDataKey": "S3 asks it of the role that writes an object under a key of one's own",
 }
 
@@ -49,7 +64,8 @@ def operations(crate: str) -> dict[str, str]:
     """The operations of a crate: the Rust method and its IAM action."""
     service, prefix = SERVICES[crate]
     names = botocore.session.get_session().get_service_model(service).operation_names
-    return {xform_name(name): f"{prefix}:{name}" for name in names}
+    actions = {xform_name(name): f"{prefix}:{name}" for name in names}
+    return {method: ALLOWED_BY.get(action, action) for method, action in actions.items()}
 
 
 def mentioned(rust: dict[str, str], names: list[str]) -> dict[str, set[str]]:

@@ -24,7 +24,7 @@ pub(crate) use host_name::host_name;
 pub(crate) use lock::lock;
 pub(crate) use log_limit::{LogLimit, LogLine};
 pub use private_file::{make_private_folder, make_private_subfolder, private_file};
-pub use probe::{Asks, Finding, Probe, Verdict};
+pub use probe::{Asks, Finding, Probe, ProbeOccasion, ProbeResult, Verdict};
 pub(crate) use stopwatch::process_cpu_time;
 pub use stopwatch::{Stopwatch, Took};
 pub use text_file::{open_regular, read_bounded, read_to_limit};

@@ -27,12 +27,15 @@ use super::run_on_runtime;
 ///
 /// With `--live`, it also probes everything that `run` needs and prints one line per probe: ok, warn (needs attention) or
 /// FAIL, the name, the seconds, the finding and the remedy. The probes are: the credentials (sts:GetCallerIdentity); the
-/// stream of each camera (DescribeStream; GetDataEndpoint and GetMedia, closed after the first fragment or 5 s); each data
+/// stream of each camera (DescribeStream; GetDataEndpoint and GetMedia, closed after the first fragment or 5 s) and its
+/// stored footage (ListFragments; GetMediaForFragmentList, closed after the first bytes); each data
 /// stream (DescribeStreamSummary; PutRecords of one record with a hash key outside all shards: a role with write access is
 /// refused for that key, so nothing is written); the bucket (PutObject of a line of text under
-/// `{s3_prefix}/.kvs-infer-check`, which stays); the DynamoDB tables (DescribeTable, DescribeTimeToLive; PutItem and
-/// UpdateItem with a condition that is never met, so nothing is written); any other sink (a call that only describes it);
+/// `{s3_prefix}/.kvs-infer-check`, which stays, and GetObject of it); the DynamoDB tables (DescribeTable,
+/// DescribeTimeToLive; PutItem and UpdateItem with a condition that is never met, so nothing is written; where incidents
+/// are listed from the table, Query for names that do not exist); any other sink (a call that only describes it);
 /// the folders; the models, each fetched into the cache folder if it is remote, loaded and run.
+/// A missing permission that only the page's history, pictures or video need is a warning.
 /// Exit codes with `--live`: 0 nothing failed; 69 something is unreachable, missing or refused; 78 a model cannot be used
 /// or lacks a configured class.
 #[derive(Clone, Debug, clap::Args)]

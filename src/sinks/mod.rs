@@ -13,6 +13,7 @@ mod s3;
 mod sns;
 
 pub use dynamodb::DdbSpec;
+pub(crate) use dynamodb::history_probe;
 pub(crate) use local::{EVENTS_FILE, EVENTS_FILES};
 pub use s3::{S3Spec, Sse};
 pub use sns::SnsSpec;

@@ -1,15 +1,17 @@
-//! Probes of a camera's stream for `check --live`: the stream exists and is readable, and footage arrives.
+//! Probes of a camera's stream for `check --live`: the stream exists and is readable, footage arrives, and stored footage can be read.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_kinesisvideo::types::{ApiName, Status, StreamInfo};
 use aws_sdk_kinesisvideoarchivedmedia::primitives::DateTime;
-use aws_sdk_kinesisvideoarchivedmedia::types::{FragmentSelector, FragmentSelectorType, TimestampRange};
+use aws_sdk_kinesisvideoarchivedmedia::types::{
+    Fragment as StoredFragment, FragmentSelector, FragmentSelectorType, TimestampRange,
+};
 use tokio::time::timeout;
 
 use super::kvs::{explain_error, with_timeout};
 use super::{GetMediaConnection, HlsSource, Kvs, SourceError, StartAt};
-use crate::aws::FOREIGN_REMEDY;
+use crate::aws::{FOREIGN_REMEDY, text_for_footage};
 use crate::base::{Asks, Finding, Probe};
 use crate::demux::{DemuxEvent, Demuxer};
 use crate::media::Fragment;
@@ -29,30 +31,35 @@ const SILENT_S: i64 = 60;
 /// Source: API reference, GetHLSStreamingSessionURL, Expires, 2026.
 const SESSION_LIFE: Duration = Duration::from_secs(300);
 
+/// The features that read stored footage.
+const ARCHIVE_FEATURES: &str = "the video of incidents, clips and replay";
+
 impl Kvs {
-    /// Returns the probes of a stream that is read by GetMedia.
+    /// Returns the probe that reads a stream by GetMedia.
     ///
-    /// One of them opens a GetMedia connection, of which a stream allows three, and closes it at the first fragment.
+    /// It opens a GetMedia connection, of which a stream allows three, and closes it at the first fragment.
     #[must_use]
-    pub fn probes(&self, stream: &str) -> Vec<Probe> {
-        let name = format!("stream {stream}");
-        vec![
-            Probe::new(format!("{name} footage"), Asks::Aws, probe_footage(self.clone(), stream.to_owned())),
-            Probe::new(name, Asks::Aws, probe_description(self.clone(), stream.to_owned(), false)),
-        ]
+    pub fn footage_probe(&self, stream: &str) -> Probe {
+        let footage = probe_footage(self.clone(), stream.to_owned());
+        Probe::new(format!("stream {stream} footage"), Asks::Aws, footage)
     }
 
-    /// Returns the probes of a stream that is read by HLS. One of them requests a session.
+    /// Returns the probe that requests an HLS session of a stream.
     #[must_use]
-    pub fn hls_probes(&self, stream: &str) -> Vec<Probe> {
-        let name = format!("stream {stream}");
-        vec![
-            Probe::new(format!("{name} HLS"), Asks::Aws, probe_session(self.clone(), stream.to_owned())),
-            Probe::new(
-                format!("{name} by HLS"),
-                Asks::Aws,
-                probe_description(self.clone(), stream.to_owned(), true),
-            ),
+    pub fn session_probe(&self, stream: &str) -> Probe {
+        let session = probe_session(self.clone(), stream.to_owned());
+        Probe::new(format!("stream {stream} HLS"), Asks::Aws, session)
+    }
+
+    /// Returns the probes of a stream's settings and of its stored footage, which open no connection that the service itself needs.
+    #[must_use]
+    pub fn stored_probes(&self, stream: &str, by_hls: bool) -> [Probe; 2] {
+        let name = format!("stream {stream}{}", if by_hls { " by HLS" } else { "" });
+        let description = probe_description(self.clone(), stream.to_owned(), by_hls);
+        let archive = probe_archive(self.clone(), stream.to_owned());
+        [
+            Probe::new(name, Asks::Aws, description),
+            Probe::new(format!("stream {stream} archive"), Asks::Aws, archive).only_for(ARCHIVE_FEATURES),
         ]
     }
 
@@ -134,25 +141,84 @@ async fn probe_footage(kvs: Kvs, stream: String) -> Finding {
 
 /// Returns the age of the stream's last fragment as part of a sentence.
 async fn describe_last_fragment(kvs: &Kvs, stream: &str) -> String {
-    match find_newest_fragment(kvs, stream).await {
+    match find_newest_fragment(kvs, stream).await.map(|newest| newest.and_then(|newest| stored_at(&newest))) {
         Ok(Some(at)) => {
             let ago = SystemTime::now().duration_since(at).unwrap_or_default().as_secs();
             format!("the last fragment came {ago} s ago")
         }
         Ok(None) => format!("nor within the last {} minutes", SEARCH_WINDOW.as_secs() / 60),
         Err(SourceError::NotAuthorized { .. }) => {
-            "and the time of the last fragment is unknown (kinesisvideo:ListFragments is not allowed; only this check asks for it)".to_owned()
+            "and the time of the last fragment is unknown (kinesisvideo:ListFragments is not allowed)"
+                .to_owned()
         }
         Err(error) => format!("and the time of the last fragment is unknown ({error})"),
     }
 }
 
-/// Requests the server time of the newest stored fragment.
-async fn find_newest_fragment(kvs: &Kvs, stream: &str) -> Result<Option<SystemTime>, SourceError> {
-    const ACTION: &str = "ListFragments";
-    let url = kvs.request_endpoint(stream, ApiName::ListFragments).await?;
+/// Reads the beginning of the newest stored fragment.
+async fn probe_archive(kvs: Kvs, stream: String) -> Finding {
+    match kvs.retention_hours(&stream).await {
+        Ok(0) => {
+            return Finding::warn(format!("no footage is stored, so it has none for {ARCHIVE_FEATURES}"))
+                .with_remedy("raise its data retention");
+        }
+        // The other probe reports a missing permission. Reading stored footage does not need it.
+        Ok(_) | Err(SourceError::NotAuthorized { .. }) => {}
+        Err(error) => return Finding::fail(error.to_string()),
+    }
+    let newest = match find_newest_fragment(&kvs, &stream).await {
+        Ok(newest) => newest.and_then(|newest| newest.fragment_number),
+        Err(error) => return Finding::fail(error.to_string()),
+    };
+    let Some(number) = newest else {
+        return Finding::ok(format!(
+            "ListFragments is allowed; nothing was stored within the last {} minutes, so GetMediaForFragmentList is not tried",
+            SEARCH_WINDOW.as_secs() / 60
+        ));
+    };
+    match read_stored(&kvs, &stream, &number).await {
+        Ok(()) => Finding::ok(format!("stored footage can be read: fragment {number}")),
+        Err(error) => Finding::fail(error.to_string()),
+    }
+}
+
+/// Returns a client of the archive for the operation `api` of a stream.
+async fn archive_client(
+    kvs: &Kvs,
+    stream: &str,
+    api: ApiName,
+) -> Result<aws_sdk_kinesisvideoarchivedmedia::Client, SourceError> {
+    let url = kvs.request_endpoint(stream, api).await?;
     let config = aws_sdk_kinesisvideoarchivedmedia::config::Builder::from(kvs.config()).endpoint_url(url);
-    let client = aws_sdk_kinesisvideoarchivedmedia::Client::from_conf(config.build());
+    Ok(aws_sdk_kinesisvideoarchivedmedia::Client::from_conf(config.build()))
+}
+
+/// Opens the media of a stored fragment, and closes it after the first bytes. It is tried once, because a probe has no time for another
+/// attempt.
+async fn read_stored(kvs: &Kvs, stream: &str, number: &str) -> Result<(), SourceError> {
+    const ACTION: &str = "GetMediaForFragmentList";
+    let client = archive_client(kvs, stream, ApiName::GetMediaForFragmentList).await?;
+    let request = client.get_media_for_fragment_list().stream_name(stream).fragments(number);
+    let answer = with_timeout(stream, ACTION, request.send()).await?;
+    let mut media = answer.map_err(|error| explain_error(stream, ACTION, &error))?.payload;
+    let failed = |message: String| SourceError::Failed { stream: stream.to_owned(), action: ACTION, message };
+    match with_timeout(stream, ACTION, media.next()).await? {
+        Some(Ok(bytes)) => text_for_footage(200, &bytes)
+            .map_or(Ok(()), |text| Err(failed(format!("{text}; {FOREIGN_REMEDY}")))),
+        Some(Err(error)) => Err(failed(format!("{error}; check the network and proxies on the way"))),
+        None => Err(failed("the answer is empty; check again".to_owned())),
+    }
+}
+
+/// Returns the server's time of a stored fragment.
+fn stored_at(fragment: &StoredFragment) -> Option<SystemTime> {
+    fragment.server_timestamp.and_then(|time| SystemTime::try_from(time).ok())
+}
+
+/// Requests the newest stored fragment.
+async fn find_newest_fragment(kvs: &Kvs, stream: &str) -> Result<Option<StoredFragment>, SourceError> {
+    const ACTION: &str = "ListFragments";
+    let client = archive_client(kvs, stream, ApiName::ListFragments).await?;
     let (now, range) = (SystemTime::now(), TimestampRange::builder());
     let range = range.start_timestamp(DateTime::from(now - SEARCH_WINDOW)).end_timestamp(DateTime::from(now));
     let by_server = FragmentSelector::builder().fragment_selector_type(FragmentSelectorType::ServerTimestamp);
@@ -166,8 +232,8 @@ async fn find_newest_fragment(kvs: &Kvs, stream: &str) -> Result<Option<SystemTi
         .fragment_selector(selector);
     let answer = with_timeout(stream, ACTION, request.send()).await?;
     let answer = answer.map_err(|error| explain_error(stream, ACTION, &error))?;
-    let times = answer.fragments().iter().filter_map(|fragment| fragment.server_timestamp);
-    Ok(times.max_by(|a, b| a.secs().cmp(&b.secs())).and_then(|time| SystemTime::try_from(time).ok()))
+    let time_of = |fragment: &StoredFragment| fragment.server_timestamp.map(|time| time.secs());
+    Ok(answer.fragments.unwrap_or_default().into_iter().max_by_key(time_of))
 }
 
 /// Reads up to the first fragment and returns the finding about it.

@@ -267,6 +267,49 @@ fn the_table_of_metrics_is_the_programs() {
 }
 
 #[test]
+fn the_table_of_probes_is_the_programs() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("m.onnx"), "no model").unwrap();
+    let camera = |id: &str, mode: &str| {
+        let objects = "pipeline: [{ type: objects, objects: { yolo_weights: m.onnx } }]";
+        format!("  - {{ id: {id}, kvs_stream_name: NAME, playback: {{ mode: {mode} }}, {objects} }}\n")
+    };
+    let publishers = "publishers: { kds_stream: NAME, s3_bucket: bucket, ddb_table: NAME, local_dir: events, \
+                      sns_topic_arn: 'arn:aws:sns:us-east-1:123456789012:NAME' }\n";
+    let shared = "state: { dir: state, ddb_table: NAME }\nsharing: { table: NAME }\n";
+    let cameras = [camera("a", "GETMEDIA"), camera("b", "HLS")].concat();
+    std::fs::write(folder.path().join("c.yaml"), format!("{publishers}{shared}cameras:\n{cameras}")).unwrap();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_kvs-infer"));
+    program.args(["check", "--live", "--json", "--config", "c.yaml"]).current_dir(&folder);
+    // Without credentials no service is called.
+    for (name, value) in
+        [("AWS_EC2_METADATA_DISABLED", "true"), ("AWS_REGION", "us-east-1"), ("HOME", "/none")]
+    {
+        program.env(name, value);
+    }
+    for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_CONFIG_FILE"] {
+        program.env_remove(name);
+    }
+    let output = program.output().unwrap();
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let printed: BTreeSet<String> =
+        lines.filter_map(|line| Some(line["probe"].as_str()?.replace("m.onnx", "NAME"))).collect();
+    let (name, table) =
+        (Regex::new("`([^`]+)`").unwrap(), section(&read("docs/operations.md"), "## Live check"));
+    // What stands in brackets is the condition of the line.
+    let condition = Regex::new(r"\([^)]*\)").unwrap();
+    let first = table.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let documented: BTreeSet<String> = first
+        .flat_map(|cell| {
+            let cell = condition.replace_all(cell, "").into_owned();
+            name.captures_iter(&cell).map(|found| found[1].to_owned()).collect::<Vec<_>>()
+        })
+        .collect();
+    assert_eq!(documented, printed, "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn named_metrics_exist() {
     let name = Regex::new(r"\bkvs_infer_[a-z_]+\b").unwrap();
     let known: BTreeSet<&str> = all_metrics().iter().map(|metric| metric.name).collect();

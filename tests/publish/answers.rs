@@ -7,11 +7,12 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode, Uri};
-use kvs_infer::base::Verdict;
+use kvs_infer::base::{Probe, ProbeOccasion, Verdict};
 use kvs_infer::delivery::{Clients, EventOutbox, OutboxSpec, Route, SinkState, SinkStatus, probes};
 use kvs_infer::render::{SnapshotFormat, SnapshotSpec};
 use kvs_infer::sinks::{DdbSpec, PublishSpec, S3Spec, Sse};
 use kvs_infer::snapshot::SnapshotRoute;
+use kvs_infer::source::Kvs;
 use serde_json::{Value, json};
 use test_support::moto;
 use tokio::sync::oneshot;
@@ -162,9 +163,9 @@ pub(super) async fn finding(server: &Server, probe: &str, said: Said) -> (Verdic
     server.says(Some(said));
     let mut spec = spec(folder.path(), &server.url);
     spec.state.ddb_table = Some("positions".into());
-    let asked = probes(&spec).into_iter().find(|asked| asked.name == probe);
+    let asked = probes(&spec, ProbeOccasion::Command).into_iter().find(|asked| asked.name == probe);
     let found = asked.unwrap_or_else(|| panic!("no probe {probe}")).finding.await;
-    (found.verdict, found.text)
+    (found.verdict, found.sentence())
 }
 
 async fn assert_failures(probe: &str, table: Vec<(&str, Said, &[&str])>) {
@@ -418,8 +419,8 @@ async fn answers_of_kinesis_video_by_table() {
     let server = Server::start().await;
     for (name, said, words) in rows {
         server.says(Some(said));
-        let kvs = kvs_infer::source::Kvs::new(&moto::config(&server.url));
-        for probe in kvs.probes("front").into_iter().chain(kvs.hls_probes("front")) {
+        let kvs = Kvs::new(&moto::config(&server.url));
+        for probe in stream_probes(&kvs) {
             let (asked, finding) = (probe.name, probe.finding.await);
             let only_asked_here = finding.text.contains("DescribeStream");
             assert!(finding.verdict == Verdict::Fail || only_asked_here, "{name} {asked}: {finding:?}");
@@ -431,6 +432,12 @@ async fn answers_of_kinesis_video_by_table() {
         }
     }
     server.stop().await;
+}
+
+/// Returns the probes of a stream, by GetMedia and by HLS.
+pub(super) fn stream_probes(kvs: &Kvs) -> impl Iterator<Item = Probe> + use<> {
+    let opened = [kvs.footage_probe("front"), kvs.session_probe("front")];
+    opened.into_iter().chain(kvs.stored_probes("front", false)).chain(kvs.stored_probes("front", true))
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use kvs_infer::base::Verdict;
 use kvs_infer::source::Kvs;
 use test_support::moto;
 
-use super::answers::{JSON, PLAIN_JSON, Said, Server, finding, said};
+use super::answers::{JSON, PLAIN_JSON, Said, Server, finding, said, stream_probes};
 
 /// Answers of servers that are not AWS's and are not pages, each with its reported status.
 fn of_other_servers() -> Vec<(&'static str, Said, u16)> {
@@ -76,7 +76,7 @@ async fn answers_of_other_servers_name_the_place_to_check_for_every_call_of_a_ca
                 true => server.says_of_media(said.clone()),
             }
             let kvs = Kvs::new(&moto::config(&server.url));
-            for probe in kvs.probes("front").into_iter().chain(kvs.hls_probes("front")) {
+            for probe in stream_probes(&kvs) {
                 let (asked, finding) = (format!("{name} {}", probe.name), probe.finding.await);
                 assert_eq!(finding.verdict, Verdict::Fail, "{asked}: {finding:?}");
                 // The call for footage and the one for its session.
@@ -114,7 +114,7 @@ async fn what_describes_nothing_is_no_answer_of_aws() {
     for body in ["{}", r#"{"StreamInfo":{}}"#] {
         server.says(Some(said(200, &[JSON], body)));
         let kvs = Kvs::new(&moto::config(&server.url));
-        let found = kvs.probes("front").into_iter().find(|probe| probe.name == "stream front").unwrap();
+        let found = stream_probes(&kvs).find(|probe| probe.name == "stream front").unwrap();
         let found = found.finding.await;
         assert_eq!(found.verdict, Verdict::Fail, "{body}: {found:?}");
         assert_describes_nothing(body, &found.text);

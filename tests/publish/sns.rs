@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kvs_infer::base::Verdict;
+use kvs_infer::base::{ProbeOccasion, Verdict};
 use kvs_infer::delivery::{Clients, EventOutbox, OutboxSpec, Route, SinkState, SinkStatus, probes};
 use kvs_infer::media::Event;
 use kvs_infer::sinks::{PublishSpec, SnsSpec};
@@ -103,9 +103,12 @@ async fn the_probe_finds_the_topic_and_publishes_nothing() {
 }
 
 async fn finding(folder: &Path, url: &str) -> (Verdict, String) {
-    let probe = probes(&spec(folder, url)).into_iter().find(|probe| probe.name == SINK).unwrap();
+    let probe = probes(&spec(folder, url), ProbeOccasion::Command)
+        .into_iter()
+        .find(|probe| probe.name == SINK)
+        .unwrap();
     let finding = probe.finding.await;
-    (finding.verdict, finding.text)
+    (finding.verdict, finding.sentence())
 }
 
 fn refusal(status: u16, code: &str, message: &str) -> Said {

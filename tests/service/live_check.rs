@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::{
     ProjectionType, ScalarAttributeType, TimeToLiveSpecification,
 };
 use aws_sdk_s3::types::ServerSideEncryption;
-use kvs_sim::{ClipPace, Fault, FaultKind, Limit, Operation, append_clip};
+use kvs_sim::{ClipPace, Fault, FaultKind, Faults, Limit, Operation, StreamSettings, append_clip};
 use serde_json::Value;
 use tempfile::TempDir;
 use test_support::colours::{camera, film, sim};
@@ -157,7 +157,9 @@ async fn a_working_setup_passes_and_consumers_see_no_trace() {
     output.assert("local", "ok", "events can be written");
     output.assert("kds/events", "ok", "ACTIVE, open shards: 1");
     output.assert("kds/events write", "ok", "nothing was written");
+    output.assert("stream front-stream archive", "ok", "");
     output.assert("s3 write", "ok", "s3://pictures/snapshots/.kvs-infer-check written, encrypted by AES256");
+    output.assert("s3 read", "ok", "s3://pictures/snapshots/.kvs-infer-check read");
     output.assert("dynamodb/records", "ok", "key event_id (S), ts_ms (N)");
     output.assert("dynamodb/records write", "ok", "nothing was written");
     output.assert("positions/positions", "ok", "key camera_id (S)");
@@ -166,7 +168,7 @@ async fn a_working_setup_passes_and_consumers_see_no_trace() {
     output.assert("open files", "ok", "are needed (cameras: 1)");
     output.assert("model yolov8.onnx", "ok", "3 classes, on cpu");
     assert_eq!(output.code, Some(0), "{}", output.stderr);
-    assert_eq!(output.totals, serde_json::json!({ "ok": 15, "warn": 0, "fail": 0 }));
+    assert_eq!(output.totals, serde_json::json!({ "ok": 17, "warn": 0, "fail": 0 }));
 
     assert_eq!(records(&kinesis, "events").await, []);
     for table in ["records", "positions"] {
@@ -221,13 +223,15 @@ async fn missing_resources_are_reported_with_a_remedy() {
     output.assert("stream front-stream footage", "fail", "create it, or correct kvs_stream_name");
     output.assert("kds/events", "fail", "create the stream, or correct publishers.kds_stream");
     output.assert("kds/events write", "fail", "create the stream, or correct publishers.kds_stream");
+    output.assert("stream front-stream archive", "warn", "create it, or correct kvs_stream_name");
     output.assert("s3 write", "fail", "create the bucket, or correct publishers.s3_bucket");
+    output.assert("s3 read", "warn", "(needed only for the pictures of the page); create the bucket");
     output.assert("dynamodb/records", "fail", "create the table, or correct publishers.ddb_table");
     output.assert("dynamodb/records write", "fail", "create the table, or correct publishers.ddb_table");
     output.assert("positions/positions", "fail", "create the table, or correct state.ddb_table");
     output.assert("positions/positions write", "fail", "create the table, or correct state.ddb_table");
     assert_eq!(output.code, Some(69), "{}", output.stderr);
-    assert_eq!(output.totals, serde_json::json!({ "ok": 6, "warn": 0, "fail": 10 }));
+    assert_eq!(output.totals, serde_json::json!({ "ok": 6, "warn": 2, "fail": 10 }));
     sim.stop().await;
 }
 
@@ -276,12 +280,86 @@ async fn missing_permissions_are_reported_by_their_action() {
     output.assert("kds/events", "warn", "kinesis:DescribeStreamSummary is not allowed; only this check");
     output.assert("kds/events write", "fail", "allow kinesis:PutRecords on it");
     output.assert("s3 write", "fail", "allow s3:PutObject on it with this encryption");
+    output.assert("s3 read", "warn", "s3:GetObject is not allowed, or snapshots/.kvs-infer-check is missing");
     output.assert("dynamodb/records", "warn", "dynamodb:DescribeTable is not allowed; only this check");
     output.assert("dynamodb/records write", "fail", "allow dynamodb:PutItem on it");
     output.assert("positions/positions", "warn", "dynamodb:DescribeTable is not allowed");
     output.assert("positions/positions write", "fail", "allow dynamodb:UpdateItem on it");
     assert_eq!(output.code, Some(69), "{}", output.stderr);
     proxy.stop().await;
+    sim.stop().await;
+}
+
+/// Returns the configuration of a service that keeps its events in AWS only.
+fn without_folder() -> String {
+    config().replace(", local_dir: events", "")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_history_and_its_pictures_are_probed_where_they_are_read_from_aws() {
+    let moto = Moto::start();
+    let dynamodb = aws_sdk_dynamodb::Client::new(&moto.config());
+    moto.bucket("pictures").await;
+    table(&dynamodb, "records", &RECORDS_KEY, None).await;
+    let output = live_check(&without_folder(), NOWHERE, &moto.url, &[]);
+    output.assert(
+        "dynamodb/records history",
+        "warn",
+        "(needed only for the history of incidents); add the index",
+    );
+    dynamodb.delete_table().table_name("records").send().await.unwrap();
+    tables(&moto).await;
+    let output = live_check(&without_folder(), NOWHERE, &moto.url, &[]);
+    output.assert(
+        "dynamodb/records history",
+        "ok",
+        "Query is allowed on the table and on its index camera_id-ts_ms-index",
+    );
+    output.assert("s3 read", "ok", "snapshots/.kvs-infer-check read");
+
+    let proxy = FaultProxy::start(&moto.url).await;
+    proxy.rule(None, Mishap::Denied, None);
+    let output = live_check(&without_folder(), NOWHERE, &proxy.url, &[]);
+    let words = "(needed only for the history of incidents); allow dynamodb:Query on it and on its index";
+    output.assert("dynamodb/records history", "warn", words);
+    proxy.stop().await;
+    let with_folder = live_check(&config(), NOWHERE, NOWHERE, &[]);
+    assert!(!with_folder.answers.contains_key("dynamodb/records history"), "it is read from the folder");
+    let shared = config().replace("device: cpu", "sharing: { table: workers }\ndevice: cpu");
+    let in_pool = live_check(&shared, NOWHERE, NOWHERE, &[]);
+    in_pool.assert("dynamodb/records history", "warn", "check the network, and AWS_ENDPOINT_URL_DYNAMODB");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stored_footage_is_probed_and_a_stream_that_keeps_none_is_reported() {
+    let (clips, sim) = (tempfile::tempdir().unwrap(), sim());
+    let stream = sim.store().stream_or_create("front-stream").unwrap();
+    append_clip(&stream, &film(clips.path(), 0), ClipPace::Asap, SystemTime::now()).await.unwrap();
+    // Without it, each check waits for new footage.
+    let refused = |on| Fault { on: Some(on), ..Fault::from(FaultKind::Unauthorized) };
+    for (on, verdict, words) in [
+        (Operation::GetMedia, "ok", "stored footage can be read: fragment "),
+        (Operation::ListFragments, "warn", "grant kinesisvideo:ListFragments to this role"),
+        (
+            Operation::GetMediaForFragmentList,
+            "warn",
+            "grant kinesisvideo:GetMediaForFragmentList to this role",
+        ),
+    ] {
+        stream.set_faults(Faults(vec![refused(Operation::GetMedia), refused(on)]));
+        let output = live_check(&config(), &sim.endpoint(), NOWHERE, &[]);
+        output.assert("stream front-stream archive", verdict, words);
+        if verdict == "warn" {
+            let only_for = "(needed only for the video of incidents, clips and replay)";
+            output.assert("stream front-stream archive", verdict, only_for);
+        }
+    }
+    let volatile = sim.store().create("volatile-stream", StreamSettings::default()).unwrap();
+    volatile.set_faults(refused(Operation::GetMedia));
+    let config = config().replace("front-stream", "volatile-stream");
+    let output = live_check(&config, &sim.endpoint(), NOWHERE, &[]);
+    output.assert("stream volatile-stream archive", "warn", "no footage is stored");
+    output.assert("stream volatile-stream archive", "warn", "raise its data retention");
     sim.stop().await;
 }
 

@@ -38,6 +38,8 @@ def resources_of(made: CreatedStack) -> dict[str, list[str]]:
         "Notify": [f"arn:aws:sns:{REGION}:{ACCOUNT}:kvs-infer-*"],
         "PublishEvents": [f"arn:aws:kinesis:{REGION}:{ACCOUNT}:stream/{made.ids['EventStream']}"],
         "StoreSnapshots": [f"{bucket}/{made.parameter('S3Prefix')}/*"],
+        "ReadSnapshots": [f"{bucket}/{made.parameter('S3Prefix')}/*"],
+        "ReadHistory": [f"{table}/{made.ids['EventTable']}{part}" for part in ("", "/index/camera_id-ts_ms-index")],
         "ReadConfigurationAndModels": [f"{bucket}/config/*", f"{bucket}/models/*"],
         "SeeWhatIsMissing": [bucket],
         "DecryptVideo": made.parameter("KvsKeyArns").split(","),

@@ -121,7 +121,7 @@ MUTATIONS = [
     Mutation(
         "a text in the template that is taken for a comment",
         alarms.the_template_can_be_sent,
-        lambda f: setattr(f, "template_text", f.template_text.replace("            set -eu\n", "            # set -eu\n")),
+        lambda f: setattr(f, "template_text", f.template_text.replace(" set -eu\n", " # set -eu\n")),
     ),
     Mutation(
         "a deployment that sends the comments as well",

@@ -85,6 +85,11 @@ def call_more(files: Files) -> None:
     files.rust["src/sinks/kinesis/mod.rs"] += "\nfn f(c: &aws_sdk_kinesis::Client) { c.split_shard() }\n"
 
 
+def call_archive(files: Files) -> None:
+    """A new stage asks the archive for a clip."""
+    files.rust["src/clips/new.rs"] = "fn f(c: &aws_sdk_kinesisvideoarchivedmedia::Client) { c.get_clip() }\n"
+
+
 def set_dashboard(files: Files, old: str, new: str) -> None:
     """Changes the text of the dashboard."""
     template = stack(files, "Dashboard")["DashboardBody"]["Fn::Sub"]

@@ -350,9 +350,10 @@ def missing_objects_are_seen(files: Files) -> list[str]:
     for name, policy in iam_actions.task_policies(files).items():
         lists = [item for item in iam_actions.statements(policy) if "s3:ListBucket" in strings(item["Action"])]
         prefixes = [strings(item.get("Condition", {}).get("StringLike", {}).get("s3:prefix")) for item in lists]
+        snapshots = "${S3Prefix}/*" if "stack" in name else "${S3_PREFIX}/*"
         found += expect(
-            prefixes == [["config/*", "models/*"]],
-            f"{name}: s3:ListBucket is not for config/* and models/*: {prefixes}",
+            prefixes == [["config/*", "models/*", snapshots]],
+            f"{name}: s3:ListBucket is not for config/*, models/* and the snapshots: {prefixes}",
         )
     return found
 

@@ -1,21 +1,10 @@
 //! The results of the probes, one line each, and their totals.
 
 use std::io::{self, Write};
-use std::time::Duration;
 
-use kvs_config::without_address_secrets;
 use serde_json::json;
 
-use crate::base::{Asks, Finding, Verdict};
-
-/// Result of a probe.
-#[derive(Clone, Debug)]
-pub(super) struct ProbeResult {
-    pub(super) name: String,
-    pub(super) asks: Asks,
-    pub(super) took: Duration,
-    pub(super) finding: Finding,
-}
+use crate::base::{Asks, ProbeResult, Verdict};
 
 /// Writes the results of probes as text or JSON lines.
 pub(super) struct ProbeReport<W> {
@@ -33,17 +22,15 @@ impl<W: Write> ProbeReport<W> {
 
     /// Writes the line of a result.
     pub(super) fn add(&mut self, result: &ProbeResult) -> io::Result<()> {
-        let ProbeResult { name, asks, took, finding: Finding { verdict, text } } = result;
-        self.seen.push((*asks, *verdict));
-        // Messages of services and libraries may have line breaks, and quote addresses with secrets.
-        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let text = without_address_secrets(&text);
+        let ProbeResult { name, asks, took, finding } = result;
+        let (verdict, text) = (finding.verdict, finding.sentence());
+        self.seen.push((*asks, verdict));
         if self.json {
             let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
             let line = json!({ "probe": name, "verdict": verdict, "ms": ms, "finding": text });
             return writeln!(self.out, "{line}");
         }
-        let (verdict, width, seconds) = (word(*verdict), self.width, took.as_secs_f64());
+        let (verdict, width, seconds) = (word(verdict), self.width, took.as_secs_f64());
         writeln!(self.out, "{verdict:<4}  {name:<width$}  {seconds:>5.2} s  {text}")
     }
 
@@ -78,7 +65,10 @@ fn word(verdict: Verdict) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::base::Finding;
 
     fn results() -> [ProbeResult; 3] {
         let result = |name: &str, asks, ms, finding| ProbeResult {
@@ -89,7 +79,7 @@ mod tests {
         };
         [
             result("local", Asks::Host, 4, Finding::ok("fine")),
-            result("kds/events", Asks::Aws, 12_345, Finding::fail("two\nlines;  fix it")),
+            result("kds/events", Asks::Aws, 12_345, Finding::fail("refused").with_remedy("fix it")),
             result("s3 write", Asks::Aws, 0, Finding::warn("look")),
         ]
     }
@@ -107,7 +97,7 @@ mod tests {
     #[test]
     fn one_line_per_result_and_the_totals() {
         let (text, aws, host) = printed(false);
-        let expected = "ok    local        0.00 s  fine\nFAIL  kds/events  12.35 s  two lines; fix it\n\
+        let expected = "ok    local        0.00 s  fine\nFAIL  kds/events  12.35 s  refused; fix it\n\
                         warn  s3 write     0.00 s  look\nFAIL: 1 ok, 1 warn, 1 failed\n";
         assert_eq!(text, expected);
         assert!(aws && !host);
@@ -119,7 +109,7 @@ mod tests {
         let lines: Vec<serde_json::Value> =
             text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let second =
-            json!({ "probe": "kds/events", "verdict": "fail", "ms": 12345, "finding": "two lines; fix it" });
+            json!({ "probe": "kds/events", "verdict": "fail", "ms": 12345, "finding": "refused; fix it" });
         assert_eq!(lines[1], second);
         assert_eq!(lines[3], json!({ "ok": 1, "warn": 1, "fail": 1 }));
     }

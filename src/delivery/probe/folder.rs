@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::base::{Asks, Finding, Probe, Unwritable, can_be_written, nearest, storage_remedy};
+use crate::base::{Asks, Finding, Probe, ProbeOccasion, Unwritable, can_be_written, nearest, storage_remedy};
 use crate::delivery::spec::StateSpec;
 
 const MIB: u64 = 1024 * 1024;
@@ -19,9 +19,9 @@ pub(crate) fn local_folder(folder: &Path) -> Probe {
 }
 
 /// Returns the question about the folder of the outbox.
-pub(crate) fn state_folder(state: &StateSpec) -> Probe {
+pub(crate) fn state_folder(state: &StateSpec, occasion: ProbeOccasion) -> Probe {
     let state = state.clone();
-    Probe::new("state", Asks::Host, off_thread(move || judge_state(&state)))
+    Probe::new("state", Asks::Host, off_thread(move || judge_state(&state, occasion)))
 }
 
 async fn off_thread(judge: impl FnOnce() -> Finding + Send + 'static) -> Finding {
@@ -37,7 +37,7 @@ fn judge_local(folder: &Path) -> Finding {
     }
 }
 
-fn judge_state(state: &StateSpec) -> Finding {
+fn judge_state(state: &StateSpec, occasion: ProbeOccasion) -> Finding {
     let dir = &state.dir;
     if let Err(why) = can_be_written(dir) {
         return unwritable("state.dir", dir, &why);
@@ -48,14 +48,14 @@ fn judge_state(state: &StateSpec) -> Finding {
             Finding::fail(format!("{text}; its lock cannot be examined: {error}; make it writable"))
         }
         // No failure: the check may run beside the service that holds the lock.
-        (Ok(true), _) => Finding::warn(format!(
+        (Ok(true), _) if occasion == ProbeOccasion::Command => Finding::warn(format!(
             "{text}; another kvs-infer is using it: stop that one before you start a second"
         )),
-        (Ok(false), Ok(free)) if free < possible_growth(state) => Finding::warn(format!(
+        (Ok(_), Ok(free)) if free < possible_growth(state) => Finding::warn(format!(
             "{text}, and state.max_bytes is {} MiB; the file may grow to four times as much and 128 MiB: make room, or lower it",
             state.max_bytes / MIB
         )),
-        (Ok(false), _) => Finding::ok(text),
+        (Ok(_), _) => Finding::ok(text),
     }
 }
 
@@ -95,14 +95,24 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (free, used) = (folder.path().join("free"), folder.path().join("used"));
         let _held = ::outbox::OutboxFolder::lock(&used).unwrap();
+        let (command, service) = (ProbeOccasion::Command, ProbeOccasion::Service);
         let table = [
-            ("not there yet", free.as_path(), 1, Verdict::Ok, "MiB free"),
-            ("too small a disk", free.as_path(), u64::MAX, Verdict::Warn, "make room"),
-            ("in use", used.as_path(), 1, Verdict::Warn, "another kvs-infer"),
-            ("not ours", Path::new("/proc/state"), 1, Verdict::Fail, "state.dir: /proc/state: /proc cannot"),
+            ("not there yet", free.as_path(), 1, command, Verdict::Ok, "MiB free"),
+            ("too small a disk", free.as_path(), u64::MAX, command, Verdict::Warn, "make room"),
+            ("in use", used.as_path(), 1, command, Verdict::Warn, "another kvs-infer"),
+            ("in use by the service itself", used.as_path(), 1, service, Verdict::Ok, "MiB free"),
+            ("its disk is too small", used.as_path(), u64::MAX, service, Verdict::Warn, "make room"),
+            (
+                "not ours",
+                Path::new("/proc/state"),
+                1,
+                command,
+                Verdict::Fail,
+                "state.dir: /proc/state: /proc cannot",
+            ),
         ];
-        for (name, dir, max_bytes, verdict, words) in table {
-            let finding = judge_state(&state_of(dir, max_bytes));
+        for (name, dir, max_bytes, occasion, verdict, words) in table {
+            let finding = judge_state(&state_of(dir, max_bytes), occasion);
             assert!(finding.verdict == verdict && finding.text.contains(words), "{name}: {finding:?}");
         }
         assert!(!free.exists(), "nothing is created");

@@ -23,7 +23,7 @@ pub(crate) fn nothing_described() -> AwsFailure {
 pub(crate) fn failed(failure: &AwsFailure, resource: &AwsResource) -> Finding {
     let remedy = resource.remedy(&failure.code);
     let advice = failure.advice(remedy.as_deref(), CORRECT_IT);
-    Finding::fail(format!("{}: {}: {}; {advice}", resource.place(), failure.code, failure.text))
+    Finding::fail(format!("{}: {}: {}", resource.place(), failure.code, failure.text)).with_remedy(advice)
 }
 
 /// Returns the finding of a failed description. A missing permission is a warning, since only `check --live` uses it.

@@ -71,6 +71,6 @@ impl Sink for ClipSink {
 
     fn probes(&self, clients: Option<&Clients>) -> Vec<Probe> {
         let configured = clients.zip(self.s3.as_ref()).filter(|_| self.probes_bucket);
-        configured.map(|(clients, spec)| probe_bucket(clients.s3(), spec.clone())).into_iter().collect()
+        configured.map_or_else(Vec::new, |(clients, spec)| probe_bucket(&clients.s3(), spec))
     }
 }

@@ -2,6 +2,8 @@
 
 mod probe;
 
+pub(crate) use probe::history_probe;
+
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;

@@ -1,13 +1,17 @@
-//! The questions of `check --live` about the table of records: has it the right key, and is the role allowed to write?
+//! The questions of `check --live` about the table of records: has it the right key, and is the role allowed to write, and to read the
+//! history?
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::RequestId;
 use aws_sdk_dynamodb::types::{AttributeValue, TimeToLiveStatus};
 
 use super::{DdbSpec, TTL_ATTRIBUTE, resource};
-use crate::aws::AwsFailure;
+use crate::aws::{AwsFailure, AwsResource};
 use crate::base::{Asks, Finding, Probe, Verdict};
-use crate::delivery::probe::{CHECK_NAME, describe_table, judge_condition, judge_key, nothing_described};
+use crate::delivery::Clients;
+use crate::delivery::probe::{
+    CHECK_NAME, describe_table, failed, judge_condition, judge_key, nothing_described,
+};
 
 const KEY: &str = "event_id (S), ts_ms (N)";
 /// The index for queries by camera.
@@ -21,6 +25,55 @@ pub(super) fn probes(client: &Client, spec: &DdbSpec) -> Vec<Probe> {
         Probe::new(format!("{name} write"), Asks::Aws, put(client.clone(), table.clone())),
         Probe::new(name, Asks::Aws, describe(client.clone(), table, ttl_days.is_some())),
     ]
+}
+
+/// Returns the question about the index, which only a service asks that reads its history from the table.
+pub(crate) fn history_probe(clients: &Clients, table: &str) -> Probe {
+    let asked = query_both(Client::new(clients.sdk()), table.to_owned());
+    Probe::new(format!("dynamodb/{table} history"), Asks::Aws, asked).only_for("the history of incidents")
+}
+
+/// Queries the table and its index, each for a key that does not exist: nothing is found.
+async fn query_both(client: Client, table: String) -> Finding {
+    let query = |key: &str| {
+        let of_key = client.query().table_name(&table).key_condition_expression(format!("{key} = :name"));
+        of_key.expression_attribute_values(":name", AttributeValue::S(CHECK_NAME.to_owned())).limit(1)
+    };
+    for call in [query("event_id"), query("camera_id").index_name(INDEX)] {
+        let answer = call.send().await.map(|answer| answer.request_id().is_some());
+        let finding = judge_query(&table, answer.map_err(|error| AwsFailure::of(&error)));
+        if finding.verdict != Verdict::Ok {
+            return finding;
+        }
+    }
+    Finding::ok(format!("Query is allowed on the table and on its index {INDEX}"))
+}
+
+/// Judges the answer to a query. `answer`: on success whether the answer has a request id, as AWS's answers have.
+fn judge_query(table: &str, answer: Result<bool, AwsFailure>) -> Finding {
+    let table = AwsResource { action: "dynamodb:Query", own_remedy: query_remedy, ..resource(table) };
+    match answer {
+        Ok(true) => Finding::ok("Query is allowed"),
+        Ok(false) => {
+            let text = "the answer has no request id, so it is not from AWS";
+            failed(&AwsFailure::new("bad_response", text), &table)
+        }
+        Err(failure) => failed(&failure, &table),
+    }
+}
+
+/// Returns the remedy for a query by its error code.
+fn query_remedy(code: &str) -> Option<&'static str> {
+    match code {
+        // DynamoDB reports a missing index so. A table with another key cannot have it.
+        "ValidationException" => {
+            Some("add the index camera_id-ts_ms-index to it: key camera_id (S), ts_ms (N), all attributes")
+        }
+        code if AwsFailure::is_denial(code) => {
+            Some("allow dynamodb:Query on it and on its index camera_id-ts_ms-index")
+        }
+        _ => None,
+    }
 }
 
 /// `expires`: items have a `ttl`.
@@ -85,4 +138,35 @@ async fn put(client: Client, table: String) -> Finding {
         .condition_expression("attribute_exists(event_id)");
     let answer = put.send().await.map(|answer| answer.request_id().is_some());
     judge_condition("PutItem", &resource(&table), answer.map_err(|error| AwsFailure::of(&error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_of_the_query_by_answer() {
+        let failure = |code: &str| Err(AwsFailure::new(code, "words"));
+        let table = [
+            ("allowed", Ok(true), Verdict::Ok, "Query is allowed"),
+            ("another server", Ok(false), Verdict::Fail, "in place of AWS"),
+            (
+                "no index",
+                failure("ValidationException"),
+                Verdict::Fail,
+                "add the index camera_id-ts_ms-index",
+            ),
+            ("no table", failure("ResourceNotFoundException"), Verdict::Fail, "create the table, or correct"),
+            (
+                "refused",
+                failure("AccessDeniedException"),
+                Verdict::Fail,
+                "allow dynamodb:Query on it and on its index camera_id-ts_ms-index",
+            ),
+        ];
+        for (name, answer, verdict, words) in table {
+            let finding = judge_query("records", answer);
+            assert!(finding.verdict == verdict && finding.sentence().contains(words), "{name}: {finding:?}");
+        }
+    }
 }

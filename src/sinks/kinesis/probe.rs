@@ -152,7 +152,7 @@ mod tests {
         ];
         for (name, answer, verdict, words) in table {
             let finding = judge_write("events", answer);
-            assert!(finding.verdict == verdict && finding.text.contains(words), "{name}: {finding:?}");
+            assert!(finding.verdict == verdict && finding.sentence().contains(words), "{name}: {finding:?}");
         }
     }
 

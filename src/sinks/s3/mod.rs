@@ -2,7 +2,7 @@
 
 mod probe;
 
-pub(super) use probe::probe as probe_bucket;
+pub(super) use probe::probes as probe_bucket;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::put_object::PutObjectOutput;
@@ -90,7 +90,7 @@ impl Sink for S3Sink {
 
     fn probes(&self, clients: Option<&Clients>) -> Vec<Probe> {
         let configured = clients.zip(self.0.as_ref());
-        configured.map(|(clients, spec)| probe::probe(clients.s3(), spec.clone())).into_iter().collect()
+        configured.map_or_else(Vec::new, |(clients, spec)| probe_bucket(&clients.s3(), spec))
     }
 }
 

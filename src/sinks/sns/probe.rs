@@ -72,7 +72,7 @@ mod tests {
             let attributes =
                 attributes.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
             let finding = judge(&spec, &attributes);
-            assert!(finding.verdict == verdict && finding.text.contains(words), "{name}: {finding:?}");
+            assert!(finding.verdict == verdict && finding.sentence().contains(words), "{name}: {finding:?}");
         }
     }
 }
