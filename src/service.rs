@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 use cameras::{Fleet, Starter};
 use clips::{clip_library, find_incident};
+use live_check::SelfCheck;
 use models::ModelSet;
 use pool::MAX_REQUESTS;
 use pool_view::PoolWatch;
@@ -124,6 +125,7 @@ pub struct Service {
     history: Option<IncidentHistory>,
     shapes: RunningShapes,
     clips: Arc<ClipLibrary>,
+    self_check: SelfCheck,
     emf: Option<JoinHandle<()>>,
     stop: CancellationToken,
 }
@@ -136,10 +138,10 @@ impl Service {
     pub async fn start(spec: ServiceSpec) -> Result<Self, ServiceError> {
         let board = StatusBoard::new();
         let settings = spec.settings;
-        let state = settings.state.clone().or_in(spec.state_dir);
-        let shown = HttpParts::new(&settings, &spec.aws, &state, &board);
+        let (state, stop) = (settings.state.clone().or_in(spec.state_dir), CancellationToken::new());
+        let shown = HttpParts::new(&settings, &spec.aws, &state, &board, &stop);
         let http = HttpServer::start(shown.spec(spec.http, spec.token, spec.prometheus, &board))?;
-        let HttpParts { pool_watch, history, shapes, clips } = shown;
+        let HttpParts { pool_watch, history, shapes, clips, self_check } = shown;
         board.set_load_limit(settings.model_load);
         settings.advice().iter().for_each(|text| ConfigAdvice { text }.emit());
         // Models before cameras: a class that no model has is an error of the configuration, found before any footage is read.
@@ -148,7 +150,6 @@ impl Service {
         let (sender, requests) = mpsc::channel(MAX_REQUESTS);
         outbox.sharing = settings.sharing.as_ref().map(|_| sender);
         let outbox = open_outbox(outbox, &board).await?;
-        let stop = CancellationToken::new();
         let shared = shared(&settings, &spec.aws, &outbox, &stop);
         let fleet = Fleet::new(Starter { shared, board: board.clone() });
         let emf = emf(&settings, &board, &stop);
@@ -174,6 +175,7 @@ impl Service {
             history,
             shapes,
             clips,
+            self_check,
             emf,
             stop,
         };
@@ -239,10 +241,17 @@ struct HttpParts {
     history: Option<IncidentHistory>,
     shapes: RunningShapes,
     clips: Arc<ClipLibrary>,
+    self_check: SelfCheck,
 }
 
 impl HttpParts {
-    fn new(settings: &Settings, aws: &SdkConfig, state: &StateSpec, board: &StatusBoard) -> Self {
+    fn new(
+        settings: &Settings,
+        aws: &SdkConfig,
+        state: &StateSpec,
+        board: &StatusBoard,
+        stop: &CancellationToken,
+    ) -> Self {
         let history = history(settings, aws);
         let incidents = find_incident(history.clone(), board);
         Self {
@@ -250,6 +259,7 @@ impl HttpParts {
             history,
             shapes: RunningShapes::new(&settings.shapes),
             clips: clip_library(settings, aws, &state.dir, incidents),
+            self_check: SelfCheck::new(settings, aws, state.clone(), stop),
         }
     }
 
@@ -270,6 +280,7 @@ impl HttpParts {
             history: self.history.clone(),
             shapes: self.shapes.clone(),
             clips: Some(Arc::clone(&self.clips)),
+            probes: Some(self.self_check.run()),
         }
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! It only reads the [`StatusBoard`](crate::status::StatusBoard), so that it answers while the data path is stuck. `/api/cluster` and
 //! `/api/incidents` are the exceptions: tasks and threads of their own read the pool and the [history](crate::history) for them.
+//! For `/api/check` the service runs its probes.
 
 mod assets;
 mod byte_range;
+mod check;
 mod clip;
 mod cluster;
 mod connection;
@@ -15,6 +17,7 @@ mod health;
 mod incidents;
 mod picture;
 mod pool_reads;
+mod probe_runs;
 mod reply;
 mod routes;
 mod scrape;
@@ -33,5 +36,6 @@ mod zones;
 
 pub use picture::{Encode, EncodeError};
 pub use pool_reads::ReadPool;
+pub use probe_runs::RunProbes;
 pub use server::{HttpError, HttpServer, HttpSpec};
 pub use token::{AccessToken, TokenError};

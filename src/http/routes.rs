@@ -16,7 +16,7 @@ use super::picture::{Jpeg, LivePictureKind, PictureError};
 use super::reply::{error_body, with_headers};
 use super::site::Site;
 use super::views::VIEWS;
-use super::{assets, clip, cluster, events, health, incidents, scrape, sign_in, zones};
+use super::{assets, check, clip, cluster, events, health, incidents, scrape, sign_in, zones};
 use crate::status::{CameraRow, ModelRow, Readiness, SinkStatus};
 
 /// The sign-out button, for a page that is opened with the token.
@@ -49,6 +49,7 @@ fn guarded(site: &Arc<Site>) -> Router<Arc<Site>> {
     views
         .route("/", get(page))
         .route("/api/cameras", get(cameras))
+        .route("/api/check", get(check::last_report).post(check::run))
         .route("/api/cluster", get(cluster::cluster))
         .route("/api/events", get(events::events))
         .route("/api/incidents", get(incidents::incidents))

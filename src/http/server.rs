@@ -16,6 +16,7 @@ use super::endpoints::Endpoints;
 use super::guard::Guard;
 use super::picture::{Encode, Pictures};
 use super::pool_reads::{PoolReads, ReadPool};
+use super::probe_runs::{ProbeRuns, RunProbes};
 use super::site::Site;
 use super::slots::{ConnectionLimits, ConnectionSlots};
 use super::token::AccessToken;
@@ -54,6 +55,8 @@ pub struct HttpSpec {
     pub shapes: RunningShapes,
     /// The clips of the cameras; `None` in a process that reads none.
     pub clips: Option<Arc<ClipLibrary>>,
+    /// The probes of the service; `None`: it runs none.
+    pub probes: Option<RunProbes>,
 }
 
 /// An error of starting the server.
@@ -153,6 +156,7 @@ fn site_of(spec: HttpSpec, addr: SocketAddr, stopped: watch::Receiver<bool>) -> 
         history: spec.history,
         shapes: spec.shapes,
         clips: spec.clips,
+        probes: ProbeRuns::new(spec.probes),
         guard,
         stopped,
     })

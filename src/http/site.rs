@@ -8,6 +8,7 @@ use tokio::sync::{Mutex, watch};
 use super::guard::Guard;
 use super::picture::Pictures;
 use super::pool_reads::PoolReads;
+use super::probe_runs::ProbeRuns;
 use super::scrape_cache::ScrapeCache;
 use crate::clips::ClipLibrary;
 use crate::config::RunningShapes;
@@ -27,6 +28,7 @@ pub(super) struct Site {
     pub(super) shapes: RunningShapes,
     /// `None` in a process that reads no cameras.
     pub(super) clips: Option<Arc<ClipLibrary>>,
+    pub(super) probes: ProbeRuns,
     pub(super) guard: Guard,
     /// `true` from the time when the server stops.
     pub(super) stopped: watch::Receiver<bool>,

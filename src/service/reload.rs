@@ -146,6 +146,7 @@ impl Service {
         }
         self.shapes.set(&settings.shapes);
         self.clips.set_cameras(clip_cameras(&settings.cameras));
+        self.self_check.set_settings(&settings);
         self.settings = settings;
         changes
     }

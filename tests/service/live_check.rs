@@ -9,13 +9,15 @@ use aws_sdk_dynamodb::types::{
     ProjectionType, ScalarAttributeType, TimeToLiveSpecification,
 };
 use aws_sdk_s3::types::ServerSideEncryption;
+use kvs_infer::base::epoch_ms;
 use kvs_sim::{ClipPace, Fault, FaultKind, Faults, Limit, Operation, StreamSettings, append_clip};
 use serde_json::Value;
 use tempfile::TempDir;
-use test_support::colours::{camera, film, sim};
+use test_support::colours::{FRAMES, camera, film, sim, store};
 use test_support::fault_proxy::{FaultProxy, Mishap};
 use test_support::kvs_infer_command;
 use test_support::moto::{Moto, records};
+use test_support::program::Program;
 
 /// An address on which no server listens, because the port is reserved.
 pub(super) const NOWHERE: &str = "http://127.0.0.1:1";
@@ -360,6 +362,54 @@ async fn stored_footage_is_probed_and_a_stream_that_keeps_none_is_reported() {
     let output = live_check(&config, &sim.endpoint(), NOWHERE, &[]);
     output.assert("stream volatile-stream archive", "warn", "no footage is stored");
     output.assert("stream volatile-stream archive", "warn", "raise its data retention");
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_running_service_probes_itself_and_keeps_its_connections() {
+    let (clips, sim, moto) = (tempfile::tempdir().unwrap(), sim(), Moto::start());
+    moto.stream("events").await;
+    moto.bucket("pictures").await;
+    tables(&moto).await;
+    store(&sim, "front-stream", &film(clips.path(), 0)).await;
+    let program = Program::start(kvs_infer_command!(), &config(), &sim.endpoint(), Some(&moto.url));
+    program.camera_after("front", FRAMES);
+    assert_eq!(program.get("/api/check"), (200, "null".to_owned()));
+    assert_eq!(program.post("/api/check", "text/plain").0, 415);
+    let before = epoch_ms();
+    let (status, _, body) = program.post("/api/check", "application/json");
+    assert_eq!(status, 200, "{body}");
+    let report: Value = serde_json::from_str(&body).unwrap();
+    assert!(report["at_ms"].as_i64() >= Some(before), "{body}");
+    let lines: BTreeMap<&str, &Value> = report["lines"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| (line["probe"].as_str().unwrap(), line))
+        .collect();
+    for (probe, outcome, words) in [
+        ("credentials", "ok", "arn:aws:"),
+        ("stream front-stream", "ok", "ACTIVE"),
+        ("stream front-stream archive", "ok", ""),
+        ("state", "ok", "can be written"),
+        ("kds/events write", "ok", "nothing was written"),
+        ("s3 read", "ok", "read"),
+        ("dynamodb/records", "warn", "time to live is off"),
+        ("open files", "ok", "(cameras: 1)"),
+    ] {
+        let line = lines.get(probe).unwrap_or_else(|| panic!("{probe} did not run: {body}"));
+        assert_eq!(line["outcome"], outcome, "{line}");
+        assert!(line["text"].as_str().unwrap().contains(words), "{line}");
+    }
+    assert!(!lines.keys().any(|probe| probe.ends_with("footage") || probe.starts_with("model")), "{body}");
+
+    let (status, head, again) = program.post("/api/check", "application/json");
+    assert!(status == 429 && head.to_ascii_lowercase().contains("retry-after: "), "{head}");
+    assert!(again.contains("at most every 30 s"), "{again}");
+    assert_eq!(program.get("/api/check"), (200, body), "the last report is kept");
+    let camera = program.camera("front");
+    assert_eq!((&camera["reconnects"], &camera["frames"]["dropped"]), (&0.into(), &serde_json::json!({})));
+    program.stop();
     sim.stop().await;
 }
 

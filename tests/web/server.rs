@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use kvs_infer::base::{Asks, Finding, ProbeResult};
 use kvs_infer::cli::healthcheck::{self, HealthcheckArgs};
-use kvs_infer::http::{Encode, HttpServer, HttpSpec, ReadPool};
+use kvs_infer::http::{Encode, HttpServer, HttpSpec, ReadPool, RunProbes};
 use kvs_infer::media::CameraId;
 use kvs_infer::status::{SinkState, SinkStatus, StatusBoard, Watch};
 use serde_json::{Value, json};
@@ -94,7 +95,9 @@ fn health_and_metrics_are_open_and_the_rest_is_not() {
             let expected = if guarded == 200 { 409 } else { guarded };
             assert_eq!(get(&server, path, &[]).code, expected, "{name}: {path}");
         }
-        for path in ["/api/cameras", "/api/cluster", "/api/events", "/api/cameras/gate/snapshot.jpg"] {
+        for path in
+            ["/api/cameras", "/api/check", "/api/cluster", "/api/events", "/api/cameras/gate/snapshot.jpg"]
+        {
             assert_eq!(get(&server, path, &[]).code, guarded, "{name}: {path}");
         }
         for path in ["/nothing", "/page/nothing.js", "/page/..%2Froutes.rs", "/system/more", "/incidents/a/b"]
@@ -127,6 +130,59 @@ fn the_pool_is_served_where_there_is_one_and_a_table_that_does_not_answer_holds_
         assert_eq!(answer.code, 503);
         assert!(answer.json()["error"].as_str().unwrap().contains("did not answer within 5 s"));
     });
+}
+
+#[test]
+fn probes_run_for_those_who_may_see_the_page_and_for_no_page_of_another_site() {
+    let board = StatusBoard::new();
+    let ran = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&ran);
+    let run: RunProbes = Arc::new(move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+        let finding = Finding::warn("no index").with_remedy("add it");
+        let result =
+            ProbeResult { name: "dynamodb/records".into(), asks: Asks::Aws, took: Duration::ZERO, finding };
+        Box::pin(std::future::ready(Ok(vec![result])))
+    });
+    let server =
+        HttpServer::start(HttpSpec { probes: Some(run), ..show::spec("0.0.0.0", Some(TOKEN), &board) })
+            .unwrap();
+    let post = |headers: &[&str]| ask(server.local_addr(), "POST", "/api/check", headers, "");
+    let (json, bearer) = ("Content-Type: application/json", format!("Authorization: Bearer {TOKEN}"));
+    let bearer = bearer.as_str();
+    for (name, headers, code) in [
+        ("no token", vec![json], 401),
+        (
+            "a script of another site",
+            vec![json, bearer, "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: cors"],
+            403,
+        ),
+        (
+            "a form of another site",
+            vec![
+                "Content-Type: application/x-www-form-urlencoded",
+                bearer,
+                "Sec-Fetch-Site: cross-site",
+                "Sec-Fetch-Mode: navigate",
+            ],
+            415,
+        ),
+        ("no type", vec![bearer], 415),
+    ] {
+        assert_eq!(post(&headers).code, code, "{name}");
+    }
+    assert_eq!(ran.load(Ordering::SeqCst), 0);
+    assert_eq!(get(&server, "/api/check", &[bearer]).json(), Value::Null);
+    let report = post(&[json, bearer]);
+    let line =
+        json!({ "probe": "dynamodb/records", "outcome": "warn", "text": "no index", "remedy": "add it" });
+    assert_eq!((report.code, &report.json()["lines"]), (200, &json!([line])));
+    assert!(report.json()["at_ms"].as_i64().unwrap() > 1_700_000_000_000);
+    let again = post(&[json, bearer]);
+    let wait: u64 = again.header("retry-after").unwrap().parse().unwrap();
+    assert!(again.code == 429 && (1..=30).contains(&wait), "{wait}");
+    assert_eq!(get(&server, "/api/check", &[bearer]).json(), report.json());
+    assert_eq!(ran.load(Ordering::SeqCst), 1);
 }
 
 #[test]

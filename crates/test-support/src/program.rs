@@ -66,6 +66,14 @@ impl Program {
         body
     }
 
+    /// Returns the answer to a POST of an empty body to `path`: the status, the head and the body.
+    pub fn post(&self, path: &str, kind: &str) -> (u16, String, String) {
+        let head = format!("POST {path} HTTP/1.0\r\nHost: {}\r\nContent-Type: {kind}\r\n", self.http);
+        let (status, head, body) =
+            http::answer(http::send(self.http, &format!("{head}Content-Length: 0\r\n\r\n")));
+        (status, head, String::from_utf8(body).unwrap())
+    }
+
     /// Returns the row of `camera` in `/api/cameras`.
     pub fn camera(&self, camera: &str) -> Value {
         let overview = self.overview();

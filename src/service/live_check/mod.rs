@@ -5,6 +5,9 @@
 mod clock;
 mod credentials;
 mod host;
+mod self_check;
+
+pub(super) use self_check::SelfCheck;
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};

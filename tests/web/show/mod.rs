@@ -52,6 +52,7 @@ pub(crate) fn spec(host: &str, token: Option<&str>, board: &StatusBoard) -> Http
         history: None,
         shapes: RunningShapes::default(),
         clips: None,
+        probes: None,
     }
 }
 
