@@ -21,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use local::LocalHistory;
 use pictures::PictureStore;
 pub use pictures::{EventPicture, PictureKind};
+use query::is_plain_id;
 pub use query::{CursorError, IncidentCursor, IncidentFilter, IncidentPage, IncidentQuery, comparable_text};
 pub use summary::IncidentSummary;
 use summary::StoredEvent;
@@ -175,8 +176,11 @@ impl IncidentHistory {
     /// # Errors
     /// The store cannot be read.
     pub async fn incident(&self, id: &str) -> Result<Option<IncidentDetail>, HistoryError> {
-        let turn = self.turn().await?;
-        let id = id.to_owned();
+        // No record has another id, and a key of a table cannot be longer.
+        if !is_plain_id(id) {
+            return Ok(None);
+        }
+        let (id, turn) = (id.to_owned(), self.turn().await?);
         match &self.0.store {
             IncidentStore::Local(local) => off_thread(local, turn, move |local| local.incident(&id)).await,
             IncidentStore::Table(table) => table.incident(id, turn).await,
@@ -207,6 +211,9 @@ impl IncidentHistory {
         event: &str,
         turn: &ReadTurn,
     ) -> Result<Option<StoredEvent>, HistoryError> {
+        if !is_plain_id(event) {
+            return Ok(None);
+        }
         let (incident, event, turn) = (incident.to_owned(), event.to_owned(), Arc::clone(turn));
         match &self.0.store {
             IncidentStore::Local(local) => {

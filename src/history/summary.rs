@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::media::{ActivityCounts, Phase};
 
 /// An incident, or an activity, summarized from its records.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct IncidentSummary {
     /// The id of the start record.
     pub incident_id: String,
@@ -22,10 +22,10 @@ pub struct IncidentSummary {
     /// Every zone that a record names.
     pub zones: BTreeSet<String>,
     /// The newest text of the records.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// The confidence of `text`, 0..=1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ocr_conf: Option<f32>,
     /// The highest confidence of the records, 0..=1.
     pub conf: f32,
@@ -40,14 +40,14 @@ pub struct IncidentSummary {
     /// Number of records, each counted once.
     pub records: u64,
     /// The newest counts, for an activity.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub activity: Option<ActivityCounts>,
     /// `true`: `snapshot_event` is set.
     pub has_snapshot: bool,
     /// The record whose picture represents the incident: the end record, otherwise the one with the highest confidence.
     pub snapshot_event: Option<String>,
     /// The newest value of `extras.clip`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub clip: Option<Value>,
 }
 
@@ -85,13 +85,13 @@ pub(super) struct StoredExtras {
 }
 
 /// A summary that further records can be added to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct IncidentDraft {
     pub(super) summary: IncidentSummary,
     /// The `seq` of the newest record.
     pub(super) last_seq: u64,
     /// The confidence of the record with the picture.
-    picture_conf: Option<f32>,
+    pub(super) picture_conf: Option<f32>,
 }
 
 impl StoredEvent {
@@ -240,8 +240,8 @@ mod tests {
     #[test]
     fn an_incident_without_pictures_has_none() {
         let summary = IncidentDraft::of(&[record("i", 1, "start", json!({}))]).unwrap().summary;
-        assert_eq!((summary.has_snapshot, summary.snapshot_event), (false, None));
-        let json = serde_json::to_value(IncidentDraft::new(&record("i", 1, "start", json!({})))).unwrap();
-        assert!(json["summary"].get("text").is_none() && json["summary"]["end_ms"].is_null(), "{json}");
+        assert_eq!((summary.has_snapshot, &summary.snapshot_event), (false, &None));
+        let json = serde_json::to_value(summary).unwrap();
+        assert!(json.get("text").is_none() && json["end_ms"].is_null(), "{json}");
     }
 }

@@ -54,10 +54,10 @@ async fn outbox(folder: &Path, config: &SdkConfig, publish: &PublishSpec, route:
     EventOutbox::start(spec).await.unwrap()
 }
 
-/// Returns the records of a camera: 15 incidents that begin every 4 s and last up to 40 s, some of them open.
+/// Returns the records of a camera: 8 incidents that begin every 4 s and last up to 32 s, some of them open.
 fn records(camera: &str) -> Vec<Event> {
     let mut records = Vec::new();
-    for number in 0..15_u64 {
+    for number in 0..8_u64 {
         let start = event(camera, number);
         let begin_ms = BEGIN_MS + i64::try_from(number).unwrap() * 4_000;
         for (step, phase) in [Phase::Start, Phase::Update, Phase::End].into_iter().enumerate() {
@@ -95,7 +95,7 @@ fn filters() -> Vec<(&'static str, IncidentFilter)> {
             "zone",
             IncidentFilter { zone: own("yard"), cameras: vec!["street".into(), "gate".into()], ..none() },
         ),
-        ("text", IncidentFilter { text: own("ab1"), ..none() }),
+        ("text", IncidentFilter { text: own("ab4"), ..none() }),
         ("from", IncidentFilter { from_ms: Some(BEGIN_MS + 30_000), ..none() }),
         ("to", IncidentFilter { to_ms: Some(BEGIN_MS + 20_000), ..none() }),
         (
@@ -137,7 +137,8 @@ async fn a_table_gives_the_incidents_of_the_folder_by_query_alone() {
     for (name, filter) in filters() {
         let expected = all(&local, &filter, 200).await;
         assert_eq!(expected.is_empty(), name == "nothing", "{name}");
-        for limit in [4, 200] {
+        // Each page is a few calls, and moto is slow.
+        for limit in if ["none", "span"].contains(&name) { vec![5, 200] } else { vec![200] } {
             assert_eq!(all(&table, &filter, limit).await, expected, "{name}, {limit} per page");
         }
     }
@@ -222,6 +223,8 @@ async fn pictures_come_from_the_folder_and_else_from_the_bucket() {
         panic!("it is gone")
     };
     assert!(why.contains("not uploaded yet, was deleted, or was never made"), "{why}");
+    // The index has one reader.
+    drop(history);
     assert_foreign_places_are_refused(folder.path(), &publish, &aws).await;
 }
 

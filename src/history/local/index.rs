@@ -4,27 +4,30 @@
 //! | --- | --- | --- |
 //! | `meta` | `version` | [`VERSION`] |
 //! | `files` | number of a file of events | inode, indexed bytes, seal of the indexed bytes |
-//! | `incidents` | start (ms), incident id | the summary ([`super::row`]) |
-//! | `starts` | incident id | start (ms) |
-//! | `records` | incident id, event id | `seq`, place of the line |
+//! | `numbers` | incident id | number of the incident, start (ms) |
+//! | `incidents` | start (ms), incident id | number of the incident, the fields that filters read ([`super::row`]) |
+//! | `summaries` | number of the incident | the summary ([`super::row`]) |
+//! | `records` | number of the incident, event id | `seq`, place of the line |
+//!
+//! Incidents are numbered in the order of their first record, so that new rows come next to each other: by their ids, which are
+//! hashes, each would change another page. The fields of filters are apart, because a rare filter reads all of them.
 //!
 //! It is derived from the files of events. Its commits are not synced one by one: after a crash it is as old as the last synced
 //! commit, and the rest is read again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use redb::backends::FileBackend;
 use redb::{
-    Builder, Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, Table, TableDefinition,
+    Builder, Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition,
     WriteTransaction,
 };
 
 use super::files::{LinePlace, NumberedFiles, Seal};
 use super::index_error::IndexError;
-use super::row::{pack, parse_key, row_key, unpack};
+use super::row::{pack_draft, pack_fields, parse_key, row_key, unpack_draft, unpack_fields};
 use crate::base::private_file;
 use crate::history::query::{IncidentQuery, is_plain_id};
 use crate::history::summary::{IncidentDraft, StoredEvent};
@@ -40,7 +43,9 @@ const SYNCED_AFTER_BYTES: u64 = 16 << 20;
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const FILES: TableDefinition<'_, u32, (u64, u64, &[u8])> = TableDefinition::new("files");
 const INCIDENTS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("incidents");
-const STARTS: TableDefinition<'_, &str, i64> = TableDefinition::new("starts");
+const SUMMARIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("summaries");
+/// Number, start.
+const NUMBERS: TableDefinition<'_, &str, (u64, i64)> = TableDefinition::new("numbers");
 /// `seq`, number of the file, offset, length.
 const RECORDS: TableDefinition<'_, &[u8], (u64, u32, u64, u32)> = TableDefinition::new("records");
 
@@ -75,7 +80,8 @@ pub(super) struct IncidentIndex {
 /// The tables of incidents within one transaction.
 struct IncidentTables<'tx> {
     incidents: BytesTable<'tx>,
-    starts: Table<'tx, &'static str, i64>,
+    summaries: Table<'tx, u64, &'static [u8]>,
+    numbers: Table<'tx, &'static str, (u64, i64)>,
     records: RecordsTable<'tx>,
 }
 
@@ -159,7 +165,7 @@ impl IncidentIndex {
         {
             let mut tables = IncidentTables::open(&transaction)?;
             for incident in tables.forget_file(number)? {
-                tables.summarize(&incident, files)?;
+                tables.summarize_known(incident, files)?;
             }
             transaction.open_table(FILES)?.remove(number)?;
         }
@@ -182,16 +188,16 @@ impl IncidentIndex {
 
     /// Returns the incidents of a page, and one more where there are more.
     pub(super) fn page(&self, query: &IncidentQuery) -> Result<Vec<IncidentSummary>, IndexError> {
-        let table = self.incidents()?;
+        let transaction = self.db.begin_read()?;
+        let (incidents, summaries) = (transaction.open_table(INCIDENTS)?, transaction.open_table(SUMMARIES)?);
         let end = page_end(query);
         let mut found = Vec::new();
-        for row in table.range::<&[u8]>(..end.as_slice())?.rev() {
+        for row in incidents.range::<&[u8]>(..end.as_slice())?.rev() {
             let (key, row) = row?;
-            let damaged = || IndexError::Unusable("an incident cannot be read".to_owned());
             let (start_ms, _) = parse_key(key.value()).ok_or_else(damaged)?;
-            let row = unpack(row.value()).ok_or_else(damaged)?;
+            let row = unpack_fields(row.value()).ok_or_else(damaged)?;
             if query.filter.matches(row.fields(start_ms)) {
-                found.push(row.summary()?);
+                found.push(summary_of(&summaries, row.number)?.summary);
             }
             if found.len() > query.limit {
                 break;
@@ -200,38 +206,27 @@ impl IncidentIndex {
         Ok(found)
     }
 
-    fn incidents(&self) -> Result<ReadOnlyTable<&'static [u8], &'static [u8]>, IndexError> {
-        Ok(self.db.begin_read()?.open_table(INCIDENTS)?)
-    }
-
     /// Returns an incident; `None`: there is none with this id.
     pub(super) fn incident(&self, id: &str) -> Result<Option<IncidentSummary>, IndexError> {
-        let Some(start_ms) = self.start_of(id)? else { return Ok(None) };
-        let table = self.incidents()?;
-        let Some(row) = table.get(&row_key(start_ms, id)[..])? else {
-            return Err(IndexError::Unusable(format!("incident {id} has no summary")));
-        };
-        let row = unpack(row.value());
-        let row = row.ok_or_else(|| IndexError::Unusable(format!("incident {id} cannot be read")))?;
-        Ok(Some(row.summary()?))
-    }
-
-    fn start_of(&self, id: &str) -> Result<Option<i64>, IndexError> {
-        let starts = self.db.begin_read()?.open_table(STARTS)?;
-        Ok(starts.get(id)?.map(|row| row.value()))
+        let transaction = self.db.begin_read()?;
+        let Some(number) = number_of(&transaction, id)? else { return Ok(None) };
+        Ok(Some(summary_of(&transaction.open_table(SUMMARIES)?, number)?.summary))
     }
 
     /// Returns the places of an incident's records in their order, at most the newest [`MAX_RECORDS`].
     pub(super) fn places(&self, incident: &str) -> Result<Vec<LinePlace>, IndexError> {
-        let mut places = sorted_places(&self.db.begin_read()?.open_table(RECORDS)?, incident)?;
+        let transaction = self.db.begin_read()?;
+        let Some(number) = number_of(&transaction, incident)? else { return Ok(Vec::new()) };
+        let mut places = sorted_places(&transaction.open_table(RECORDS)?, number)?;
         let surplus = places.len().saturating_sub(MAX_RECORDS);
         Ok(places.split_off(surplus))
     }
 
     /// Returns the place of one record of an incident.
     pub(super) fn place(&self, incident: &str, event: &str) -> Result<Option<LinePlace>, IndexError> {
-        let table = self.db.begin_read()?.open_table(RECORDS)?;
-        let row = table.get(&record_key(incident, event)[..])?;
+        let transaction = self.db.begin_read()?;
+        let Some(number) = number_of(&transaction, incident)? else { return Ok(None) };
+        let row = transaction.open_table(RECORDS)?.get(&record_key(number, event)[..])?;
         Ok(row.map(|row| {
             let (_, file, offset, len) = row.value();
             LinePlace { file, offset, len }
@@ -243,7 +238,8 @@ impl<'tx> IncidentTables<'tx> {
     fn open(transaction: &'tx WriteTransaction) -> Result<Self, IndexError> {
         Ok(Self {
             incidents: transaction.open_table(INCIDENTS)?,
-            starts: transaction.open_table(STARTS)?,
+            summaries: transaction.open_table(SUMMARIES)?,
+            numbers: transaction.open_table(NUMBERS)?,
             records: transaction.open_table(RECORDS)?,
         })
     }
@@ -255,12 +251,15 @@ impl<'tx> IncidentTables<'tx> {
         new: &[&PlacedRecord],
         files: &NumberedFiles,
     ) -> Result<(), IndexError> {
-        let mut draft = self.draft(incident)?;
+        let known = self.numbers.get(incident)?.map(|row| row.value().0);
+        let (number, mut draft) = match known {
+            Some(number) => (number, Some(summary_of(&self.summaries, number)?)),
+            None => (self.next_number()?, None),
+        };
         let mut is_appended = true;
         for PlacedRecord { event, place: LinePlace { file, offset, len } } in new {
-            let key = record_key(incident, &event.event_id);
-            let known = self.records.insert(&key[..], (event.seq, *file, *offset, *len));
-            let is_known = known?.is_some();
+            let key = record_key(number, &event.event_id);
+            let is_known = self.records.insert(&key[..], (event.seq, *file, *offset, *len))?.is_some();
             match &mut draft {
                 Some(draft) if is_known || event.seq <= draft.last_seq => is_appended = false,
                 Some(draft) => draft.add(event),
@@ -269,40 +268,42 @@ impl<'tx> IncidentTables<'tx> {
         }
         // A repeated or late record: the sum of all records is made again.
         if !is_appended {
-            return self.summarize(incident, files);
+            return self.summarize(incident, number, files);
         }
         match draft {
-            Some(draft) => self.store(incident, &draft),
+            Some(draft) => self.store(incident, number, &draft),
             None => Ok(()),
         }
     }
 
-    fn draft(&self, incident: &str) -> Result<Option<IncidentDraft>, IndexError> {
-        let start = self.starts.get(incident)?.map(|row| row.value());
-        let Some(start_ms) = start else { return Ok(None) };
-        let row = self.incidents.get(&row_key(start_ms, incident)[..])?;
-        let damaged = || IndexError::Unusable(format!("incident {incident} cannot be read"));
-        let row = row.ok_or_else(damaged)?;
-        Ok(Some(unpack(row.value()).ok_or_else(damaged)?.draft()?))
+    fn next_number(&self) -> Result<u64, IndexError> {
+        Ok(self.summaries.last()?.map_or(0, |(number, _)| number.value() + 1))
     }
 
     /// Stores the summary, in place of an earlier one.
-    fn store(&mut self, incident: &str, draft: &IncidentDraft) -> Result<(), IndexError> {
+    fn store(&mut self, incident: &str, number: u64, draft: &IncidentDraft) -> Result<(), IndexError> {
         let start_ms = draft.summary.start_ms;
-        let before = self.starts.insert(incident, start_ms)?.map(|row| row.value());
+        let before = self.numbers.insert(incident, (number, start_ms))?.map(|row| row.value().1);
         if let Some(before) = before.filter(|before| *before != start_ms) {
             self.incidents.remove(&row_key(before, incident)[..])?;
         }
-        let row = pack(draft)?;
-        self.incidents.insert(&row_key(start_ms, incident)[..], &row[..])?;
+        let fields = pack_fields(number, &draft.summary);
+        self.incidents.insert(&row_key(start_ms, incident)[..], &fields[..])?;
+        self.summaries.insert(number, &pack_draft(draft)?[..])?;
         Ok(())
     }
 
+    /// Makes the summary of an incident with a number from the lines of all its records.
+    fn summarize_known(&mut self, number: u64, files: &NumberedFiles) -> Result<(), IndexError> {
+        let known = self.summaries.get(number)?.map(|row| unpack_draft(row.value())).transpose()?;
+        // Where two files are gone, the removal of the first may have removed the incident.
+        known.map_or(Ok(()), |draft| self.summarize(&draft.summary.incident_id, number, files))
+    }
+
     /// Makes the summary of an incident from the lines of all its records; without any, the incident is removed.
-    fn summarize(&mut self, incident: &str, files: &NumberedFiles) -> Result<(), IndexError> {
-        let places = sorted_places(&self.records, incident)?;
+    fn summarize(&mut self, incident: &str, number: u64, files: &NumberedFiles) -> Result<(), IndexError> {
         let mut draft: Option<IncidentDraft> = None;
-        for place in places {
+        for place in sorted_places(&self.records, number)? {
             // A line that is gone belongs to a file that is removed next.
             let Some(line) = files.line(place) else { continue };
             let Ok(event) = serde_json::from_slice::<StoredEvent>(&line) else { continue };
@@ -312,46 +313,68 @@ impl<'tx> IncidentTables<'tx> {
             }
         }
         match draft {
-            Some(draft) => self.store(incident, &draft),
-            None => self.forget(incident),
+            Some(draft) => self.store(incident, number, &draft),
+            None => self.forget(incident, number),
         }
     }
 
-    fn forget(&mut self, incident: &str) -> Result<(), IndexError> {
-        let start = self.starts.remove(incident)?.map(|row| row.value());
-        if let Some(start_ms) = start {
+    /// Removes an incident. Nothing of its number may stay: another incident may get it.
+    fn forget(&mut self, incident: &str, number: u64) -> Result<(), IndexError> {
+        if let Some((_, start_ms)) = self.numbers.remove(incident)?.map(|row| row.value()) {
             self.incidents.remove(&row_key(start_ms, incident)[..])?;
+        }
+        self.summaries.remove(number)?;
+        let mut rest = Vec::new();
+        for row in self.records.range::<&[u8]>(record_key(number, "").as_slice()..)? {
+            let key = row?.0.value().to_vec();
+            if !key.starts_with(&number.to_be_bytes()) {
+                break;
+            }
+            rest.push(key);
+        }
+        for key in rest {
+            self.records.remove(&key[..])?;
         }
         Ok(())
     }
 
-    /// Removes the records of a file, and returns their incidents.
-    fn forget_file(&mut self, number: u32) -> Result<BTreeSet<String>, IndexError> {
+    /// Removes the records of a file, and returns the numbers of their incidents.
+    fn forget_file(&mut self, file: u32) -> Result<BTreeSet<u64>, IndexError> {
         let mut incidents = BTreeSet::new();
-        self.records.retain(|key, (_, file, _, _)| {
-            if file != number {
-                return true;
+        self.records.retain(|key, (_, of, _, _)| {
+            if of == file {
+                incidents.extend(key.first_chunk::<8>().map(|number| u64::from_be_bytes(*number)));
             }
-            incidents.extend(incident_of(key).map(str::to_owned));
-            false
+            of != file
         })?;
         Ok(incidents)
     }
 }
 
+fn damaged() -> IndexError {
+    IndexError::Unusable("an incident cannot be read".to_owned())
+}
+
+fn number_of(transaction: &ReadTransaction, incident: &str) -> Result<Option<u64>, IndexError> {
+    Ok(transaction.open_table(NUMBERS)?.get(incident)?.map(|row| row.value().0))
+}
+
+fn summary_of(
+    summaries: &impl ReadableTable<u64, &'static [u8]>,
+    number: u64,
+) -> Result<IncidentDraft, IndexError> {
+    Ok(unpack_draft(summaries.get(number)?.ok_or_else(damaged)?.value())?)
+}
+
 /// Returns the places of an incident's records by `seq` and event id.
 fn sorted_places(
     records: &impl ReadableTable<&'static [u8], (u64, u32, u64, u32)>,
-    incident: &str,
+    incident: u64,
 ) -> Result<Vec<LinePlace>, IndexError> {
-    let begin = record_key(incident, "");
+    let (begin, end) = (record_key(incident, ""), record_key(incident.saturating_add(1), ""));
     let mut places = Vec::new();
-    for row in records.range::<&[u8]>((Bound::Included(begin.as_slice()), Bound::Unbounded))? {
-        let (key, row) = row?;
-        if !key.value().starts_with(&begin) {
-            break;
-        }
-        let (seq, file, offset, len) = row.value();
+    for row in records.range::<&[u8]>(begin.as_slice()..end.as_slice())? {
+        let (seq, file, offset, len) = row?.1.value();
         places.push((seq, LinePlace { file, offset, len }));
     }
     // Stable: the keys are sorted by event id already.
@@ -359,16 +382,9 @@ fn sorted_places(
     Ok(places.into_iter().map(|(_, place)| place).collect())
 }
 
-/// Returns the key of a record: its incident behind its length, then its own id.
-fn record_key(incident: &str, event: &str) -> Vec<u8> {
-    // Ids have at most MAX_ID_BYTES, so that the length is one byte.
-    let len = u8::try_from(incident.len()).unwrap_or(u8::MAX);
-    [&[len], incident.as_bytes(), event.as_bytes()].concat()
-}
-
-fn incident_of(key: &[u8]) -> Option<&str> {
-    let (len, rest) = key.split_first()?;
-    std::str::from_utf8(rest.get(..usize::from(*len))?).ok()
+/// Returns the key of a record: the number of its incident, then its own id.
+fn record_key(incident: u64, event: &str) -> Vec<u8> {
+    [&incident.to_be_bytes()[..], event.as_bytes()].concat()
 }
 
 /// Returns the first key that is not on the page, seen from the oldest.

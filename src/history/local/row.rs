@@ -1,22 +1,34 @@
-//! The stored form of an incident: the fields that filters read, and the summary as JSON.
+//! The stored form of an incident: the fields that filters read, and apart from them its summary.
 //!
-//! A rare filter reads the fields of every incident, and decodes the JSON of the few that match.
+//! A rare filter reads the fields of every incident, and the summaries of the few that match.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
 
 use crate::history::IncidentSummary;
 use crate::history::query::{FilterFields, comparable_text};
 use crate::history::summary::IncidentDraft;
+use crate::media::{ActivityCounts, Phase};
 
-/// A stored incident.
+/// The fields of a stored incident.
 #[derive(Debug)]
 pub(super) struct IncidentRow<'a> {
+    /// The number of its summary.
+    pub(super) number: u64,
     last_ms: i64,
     camera: &'a str,
     label: &'a str,
     kind: &'a str,
     text: &'a str,
     zones: PackedTexts<'a>,
-    json: &'a [u8],
 }
+
+/// The texts of a stored summary: ids of the incident and its camera, type, label, zones, text, record with the picture.
+type StoredTexts = (String, String, String, String, BTreeSet<String>, Option<String>, Option<String>);
+/// The numbers of a stored summary: confidences of the object and of its text, start, last record, end, number of records, and of
+/// the draft: `seq` of the newest record, confidence of that with the picture.
+type StoredNumbers = (f32, Option<f32>, i64, i64, Option<i64>, u64, u64, Option<f32>);
 
 /// Texts one after the other, each behind its length.
 #[derive(Clone, Debug)]
@@ -36,30 +48,67 @@ pub(super) fn parse_key(key: &[u8]) -> Option<(i64, &str)> {
     Some((start_ms, std::str::from_utf8(id).ok()?))
 }
 
-/// Returns the stored form of an incident.
-pub(super) fn pack(draft: &IncidentDraft) -> Result<Vec<u8>, serde_json::Error> {
-    let summary = &draft.summary;
-    let mut row = summary.last_ms.to_be_bytes().to_vec();
+/// Returns the stored fields of an incident.
+pub(super) fn pack_fields(number: u64, summary: &IncidentSummary) -> Vec<u8> {
+    let mut row = number.to_be_bytes().to_vec();
+    row.extend(summary.last_ms.to_be_bytes());
     let text = summary.text.as_deref().map(comparable_text).unwrap_or_default();
     for field in [&summary.camera_id, &summary.label, &summary.kind, &text] {
         push_bytes(&mut row, field.as_bytes());
     }
-    let mut zones = Vec::new();
-    summary.zones.iter().for_each(|zone| push_bytes(&mut zones, zone.as_bytes()));
-    push_bytes(&mut row, &zones);
-    serde_json::to_writer(&mut row, draft)?;
-    Ok(row)
+    summary.zones.iter().for_each(|zone| push_bytes(&mut row, zone.as_bytes()));
+    row
 }
 
-/// Returns a stored incident; `None`: it is damaged.
-pub(super) fn unpack(row: &[u8]) -> Option<IncidentRow<'_>> {
-    let (last_ms, mut rest) = row.split_first_chunk::<8>()?;
+/// Returns the fields of a stored incident; `None`: they are damaged.
+pub(super) fn unpack_fields(row: &[u8]) -> Option<IncidentRow<'_>> {
+    let (number, rest) = row.split_first_chunk::<8>()?;
+    let (last_ms, mut rest) = rest.split_first_chunk::<8>()?;
     let camera = take_text(&mut rest)?;
     let label = take_text(&mut rest)?;
     let kind = take_text(&mut rest)?;
     let text = take_text(&mut rest)?;
-    let zones = PackedTexts(take_bytes(&mut rest)?);
-    Some(IncidentRow { last_ms: i64::from_be_bytes(*last_ms), camera, label, kind, text, zones, json: rest })
+    let (number, last_ms) = (u64::from_be_bytes(*number), i64::from_be_bytes(*last_ms));
+    Some(IncidentRow { number, last_ms, camera, label, kind, text, zones: PackedTexts(rest) })
+}
+
+/// Returns the stored form of a summary: a JSON array, less than half as long as an object with names.
+pub(super) fn pack_draft(draft: &IncidentDraft) -> Result<Vec<u8>, serde_json::Error> {
+    let IncidentDraft { summary, last_seq, picture_conf } = draft;
+    let IncidentSummary { incident_id, camera_id, kind, label, zones, text, snapshot_event, .. } = summary;
+    let texts = (incident_id, camera_id, kind, label, zones, text, snapshot_event);
+    let IncidentSummary { conf, ocr_conf, start_ms, last_ms, end_ms, records, .. } = summary;
+    let numbers = (conf, ocr_conf, start_ms, last_ms, end_ms, records, last_seq, picture_conf);
+    serde_json::to_vec(&(texts, numbers, summary.phase, &summary.activity, &summary.clip))
+}
+
+/// Returns a stored summary.
+pub(super) fn unpack_draft(json: &[u8]) -> Result<IncidentDraft, serde_json::Error> {
+    type StoredDraft = (StoredTexts, StoredNumbers, Phase, Option<ActivityCounts>, Option<Value>);
+    let (texts, numbers, phase, activity, clip): StoredDraft = serde_json::from_slice(json)?;
+    let (incident_id, camera_id, kind, label, zones, text, snapshot_event) = texts;
+    let (conf, ocr_conf, start_ms, last_ms, end_ms, records, last_seq, picture_conf) = numbers;
+    let has_snapshot = snapshot_event.is_some();
+    let summary = IncidentSummary {
+        incident_id,
+        camera_id,
+        kind,
+        label,
+        zones,
+        text,
+        ocr_conf,
+        conf,
+        start_ms,
+        last_ms,
+        end_ms,
+        phase,
+        records,
+        activity,
+        has_snapshot,
+        snapshot_event,
+        clip,
+    };
+    Ok(IncidentDraft { summary, last_seq, picture_conf })
 }
 
 impl<'a> IncidentRow<'a> {
@@ -67,16 +116,6 @@ impl<'a> IncidentRow<'a> {
     pub(super) fn fields(&self, start_ms: i64) -> FilterFields<'a, impl Iterator<Item = &'a str>> {
         let Self { last_ms, camera, label, kind, text, zones, .. } = self;
         FilterFields { camera, label, kind, text, zones: zones.clone(), start_ms, last_ms: *last_ms }
-    }
-
-    /// Returns the summary, to which records can be added.
-    pub(super) fn draft(&self) -> Result<IncidentDraft, serde_json::Error> {
-        serde_json::from_slice(self.json)
-    }
-
-    /// Returns the summary.
-    pub(super) fn summary(&self) -> Result<IncidentSummary, serde_json::Error> {
-        self.draft().map(|draft| draft.summary)
     }
 }
 
@@ -113,7 +152,7 @@ mod tests {
     use super::*;
 
     fn draft() -> IncidentDraft {
-        let extras = json!({ "incident_id": "i", "phase": "start", "zones": ["b", "a"], "text": "AB-1" });
+        let extras = json!({ "incident_id": "i", "phase": "start", "zones": ["b", "a"], "text": "AB-1", "snapshot": "s" });
         let payload =
             json!({ "type": "alpr", "label": "plate", "conf": 0.87, "ts_ms": -7, "extras": extras });
         let event = json!({ "event_id": "i", "camera_id": "gate", "seq": 3, "payload": payload });
@@ -122,22 +161,24 @@ mod tests {
 
     #[test]
     fn a_row_is_read_back() {
-        let packed = pack(&draft()).unwrap();
-        let row = unpack(&packed).unwrap();
-        assert_eq!(row.draft().unwrap(), draft());
+        assert_eq!(unpack_draft(&pack_draft(&draft()).unwrap()).unwrap(), draft());
+        let packed = pack_fields(7, &draft().summary);
+        let row = unpack_fields(&packed).unwrap();
         let fields = row.fields(-7);
         let texts = [fields.camera, fields.label, fields.kind, fields.text];
         assert_eq!(texts, ["gate", "plate", "alpr", "ab1"]);
-        assert_eq!((fields.start_ms, fields.last_ms), (-7, -7));
+        assert_eq!((row.number, fields.start_ms, fields.last_ms), (7, -7, -7));
         assert_eq!(fields.zones.into_iter().collect::<Vec<_>>(), ["a", "b"]);
     }
 
     #[test]
     fn a_cut_row_is_damaged() {
-        let packed = pack(&draft()).unwrap();
+        let fields = pack_fields(7, &draft().summary);
         for len in 0..40 {
-            assert!(unpack(&packed[..len]).is_none_or(|row| row.draft().is_err()), "{len} bytes");
+            assert!(unpack_fields(&fields[..len]).is_none(), "{len} bytes");
         }
+        let draft = pack_draft(&draft()).unwrap();
+        assert!((0..draft.len()).all(|len| unpack_draft(&draft[..len]).is_err()));
     }
 
     #[test]
