@@ -142,7 +142,7 @@ impl World {
     fn route(&self, number: usize, clips: Clips) -> Arc<Route> {
         let rules = ClipSettings::default().rules;
         let stream = format!("stream-{}", number % STREAMS);
-        let clip = (clips != Clips::Off).then(|| ClipRoute { stream, rules, bucket: None, local: true });
+        let clip = (clips != Clips::Off).then_some(ClipRoute { stream, rules, bucket: None, local: true });
         Arc::new(Route { kds_stream: Some("events".into()), snapshot: None, clip })
     }
 

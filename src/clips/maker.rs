@@ -156,7 +156,7 @@ impl<'a> ClipReading<'a> {
         let mut demuxer = Demuxer::default();
         while let Some(bytes) = media.next().await {
             demuxer.push(&bytes?);
-            while let Some(event) = demuxer.next(Instant::now()).map_err(|error| self.unreadable(error))? {
+            while let Some(event) = demuxer.next(Instant::now()).map_err(|error| self.unreadable(&error))? {
                 if let Some(end) = self.handle(event).await? {
                     return Ok(end);
                 }
@@ -181,7 +181,7 @@ impl<'a> ClipReading<'a> {
             }
             DemuxEvent::StreamError(error) => {
                 let (id, code) = (error.id.unwrap_or(0), error.code.unwrap_or_default());
-                return Err(self.unreadable(format!("the service reports error {id} {code}")));
+                return Err(self.unreadable(&format!("the service reports error {id} {code}")));
             }
         }
         Ok(None)
@@ -235,7 +235,7 @@ impl<'a> ClipReading<'a> {
         Ok(Some(writer.finish(&file_track(track)?)))
     }
 
-    fn unreadable(&self, error: impl ToString) -> ClipFailure {
+    fn unreadable(&self, error: &impl ToString) -> ClipFailure {
         ClipFailure::Unreadable { stream: self.archive.stream().to_owned(), message: error.to_string() }
     }
 }

@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     /// Returns a record of incident `i` with these properties laid over those of a person.
-    fn record(id: &str, seq: u64, phase: &str, over: Value) -> StoredEvent {
+    fn record(id: &str, seq: u64, phase: &str, over: &Value) -> StoredEvent {
         let mut extras = json!({ "incident_id": "i", "phase": phase, "zones": [] });
         let mut payload = json!({ "type": "objects", "label": "person", "conf": 0.5, "ts_ms": seq * 1000 });
         for (name, value) in over.as_object().unwrap() {
@@ -214,14 +214,14 @@ mod tests {
                 "i",
                 1,
                 "start",
-                json!({ "zones": ["door"], "conf": 0.7, "snapshot": "a", "text": "AB1" }),
+                &json!({ "zones": ["door"], "conf": 0.7, "snapshot": "a", "text": "AB1" }),
             ),
-            record("b", 2, "update", json!({ "zones": ["yard"], "conf": 0.9, "snapshot": "b" })),
+            record("b", 2, "update", &json!({ "zones": ["yard"], "conf": 0.9, "snapshot": "b" })),
             record(
                 "c",
                 3,
                 "update",
-                json!({ "text": "AB12", "ocr_conf": 0.5, "conf": 0.6, "snapshot": "c" }),
+                &json!({ "text": "AB12", "ocr_conf": 0.5, "conf": 0.6, "snapshot": "c" }),
             ),
         ];
         let open = IncidentDraft::of(&records).unwrap().summary;
@@ -230,7 +230,7 @@ mod tests {
         assert_eq!((open.conf, open.start_ms, open.last_ms, open.end_ms), (0.9, 1000, 3000, None));
         assert_eq!((open.phase, open.records), (Phase::Update, 3));
         assert_eq!((open.has_snapshot, open.snapshot_event.as_deref()), (true, Some("b")));
-        let end = record("d", 4, "end", json!({ "conf": 0.1, "snapshot": "b", "clip": "s3://x/y" }));
+        let end = record("d", 4, "end", &json!({ "conf": 0.1, "snapshot": "b", "clip": "s3://x/y" }));
         let ended = IncidentDraft::of(records.iter().chain([&end])).unwrap().summary;
         assert_eq!((ended.end_ms, ended.phase, ended.records), (Some(4000), Phase::End, 4));
         assert_eq!(ended.snapshot_event.as_deref(), Some("d"), "an end has the best picture");
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn an_incident_without_pictures_has_none() {
-        let summary = IncidentDraft::of(&[record("i", 1, "start", json!({}))]).unwrap().summary;
+        let summary = IncidentDraft::of(&[record("i", 1, "start", &json!({}))]).unwrap().summary;
         assert_eq!((summary.has_snapshot, &summary.snapshot_event), (false, &None));
         let json = serde_json::to_value(summary).unwrap();
         assert!(json.get("text").is_none() && json["end_ms"].is_null(), "{json}");

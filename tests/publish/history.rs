@@ -123,7 +123,7 @@ async fn a_table_gives_the_incidents_of_the_folder_by_query_alone() {
     let (moto, folder) = (Moto::start(), tempfile::tempdir().unwrap());
     tables(&moto).await;
     let proxy = FaultProxy::start(&moto.url).await;
-    let route = Arc::new(Route { kds_stream: None, snapshot: None });
+    let route = Arc::new(Route { kds_stream: None, snapshot: None, clip: None });
     let publish = PublishSpec { local_dir: local(folder.path()).local_dir, ..table() };
     let outbox = outbox(folder.path(), &moto.config(), &publish, &route).await;
     for camera in CAMERAS {
@@ -192,7 +192,7 @@ async fn pictures_come_from_the_folder_and_else_from_the_bucket() {
     let (moto, folder) = (Moto::start(), tempfile::tempdir().unwrap());
     let s3 = moto.bucket("pictures").await;
     let snapshot = Some(SnapshotRoute { prefix: "front/".into(), upload_crops: true });
-    let route = Arc::new(Route { kds_stream: None, snapshot });
+    let route = Arc::new(Route { kds_stream: None, snapshot, clip: None });
     let publish = PublishSpec {
         s3: Some(S3Spec { bucket: "pictures".into(), prefix: "snapshots".into(), sse: Sse::Aes256 }),
         snapshots: Some(SnapshotSpec { format: SnapshotFormat::Jpg, jpeg_quality: 90 }),

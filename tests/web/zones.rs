@@ -48,7 +48,7 @@ fn settings(config: &str) -> Settings {
 /// A server with the cameras of [`CONFIG`] that shows `board`.
 fn serve(host: &str, token: Option<&str>, board: &StatusBoard) -> HttpServer {
     let shapes = RunningShapes::new(&settings(CONFIG).shapes);
-    HttpServer::start(HttpSpec { shapes, ..show::spec(host, token, board, show::encode()) }).unwrap()
+    HttpServer::start(HttpSpec { shapes, ..show::spec(host, token, board) }).unwrap()
 }
 
 /// Keeps the boxes of 40 frames of `gate`: two in zones, one that is outside by half, one of low confidence, and one that is too small.
@@ -107,8 +107,7 @@ impl Drawings {
     /// Draws in a browser. The first drawing takes effect while the page is open.
     fn draw(board: &StatusBoard) -> Self {
         let shapes = RunningShapes::new(&settings(CONFIG).shapes);
-        let spec =
-            HttpSpec { shapes: shapes.clone(), ..show::spec("127.0.0.1", None, board, show::encode()) };
+        let spec = HttpSpec { shapes: shapes.clone(), ..show::spec("127.0.0.1", None, board) };
         let (server, folder) = (HttpServer::start(spec).unwrap(), tempfile::tempdir().unwrap());
         let url = format!("http://127.0.0.1:{}", server.local_addr().port());
         let cases = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/zones/cases.json");

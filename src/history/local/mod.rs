@@ -73,7 +73,7 @@ impl LocalHistory {
             let Some(incident) = fresh.index.incident(id)? else { return Ok(None) };
             let places = fresh.index.places(id)?;
             let lines = places.into_iter().filter_map(|place| fresh.files.line(place));
-            let records = lines.filter_map(|line| raw_json(line).ok()).collect();
+            let records = lines.filter_map(|line| raw_json(&line).ok()).collect();
             Ok(Some(IncidentDetail { incident, records }))
         })
     }
@@ -211,6 +211,6 @@ fn incomplete(index: &IncidentIndex, files: &NumberedFiles) -> Result<IndexError
 }
 
 /// Returns a line as it was delivered.
-fn raw_json(line: Vec<u8>) -> Result<Box<RawValue>, serde_json::Error> {
-    serde_json::from_slice(&line)
+fn raw_json(line: &[u8]) -> Result<Box<RawValue>, serde_json::Error> {
+    serde_json::from_slice(line)
 }

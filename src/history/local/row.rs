@@ -168,7 +168,7 @@ mod tests {
         let texts = [fields.camera, fields.label, fields.kind, fields.text];
         assert_eq!(texts, ["gate", "plate", "alpr", "ab1"]);
         assert_eq!((row.number, fields.start_ms, fields.last_ms), (7, -7, -7));
-        assert_eq!(fields.zones.into_iter().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(fields.zones.collect::<Vec<_>>(), ["a", "b"]);
     }
 
     #[test]

@@ -110,7 +110,7 @@ fn line(incident: &str, phase: &str, seq: u64, over: &Value) -> String {
         place[name] = value.clone();
     }
     payload["extras"] = extras;
-    let camera = if incident.len() % 2 == 0 { "gate" } else { "yard" };
+    let camera = if incident.len().is_multiple_of(2) { "gate" } else { "yard" };
     // The order of the fields is that of the program's events.
     let (event, payload) = (json!(event), payload);
     format!("{{\"event_id\":{event},\"camera_id\":\"{camera}\",\"seq\":{seq},\"payload\":{payload}}}")
