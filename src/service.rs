@@ -32,14 +32,14 @@ use tokio_util::sync::CancellationToken;
 use cameras::{Fleet, Starter};
 use clips::{clip_library, find_incident};
 use live_check::SelfCheck;
-use models::ModelSet;
+pub(crate) use models::{ModelSet, ModelSpeed};
 use pool::MAX_REQUESTS;
 use pool_view::PoolWatch;
 pub use reload::{Changes, PreparedReload, ReloadError};
 use running_cameras::{CameraHost, RunningCameras};
 
 use crate::aws::has_own_s3;
-use crate::camera::{CameraError, CameraResources};
+use crate::camera::{AnalysisPace, CameraError, CameraResources};
 use crate::clips::ClipLibrary;
 use crate::config::{CameraSpec, RunningShapes, Settings};
 use crate::delivery::{
@@ -145,7 +145,7 @@ impl Service {
         board.set_load_limit(settings.model_load);
         settings.advice().iter().for_each(|text| ConfigAdvice { text }.emit());
         // Models before cameras: a class that no model has is an error of the configuration, found before any footage is read.
-        let models = load_models(spec.models, &settings, &board).await?;
+        let models = load_models(spec.models, &settings, &board, ModelSpeed::Latency).await?;
         let mut outbox = outbox_spec(&settings, &spec.aws, state.clone(), spec.dead_letter);
         let (sender, requests) = mpsc::channel(MAX_REQUESTS);
         outbox.sharing = settings.sharing.as_ref().map(|_| sender);
@@ -301,12 +301,16 @@ fn camera_ids(cameras: &[CameraSpec]) -> Vec<String> {
 }
 
 /// Loads the models of all cameras, and checks the classes that their rules name.
-async fn load_models(
+///
+/// # Errors
+/// A model cannot be fetched or loaded, or does not know a class.
+pub(crate) async fn load_models(
     source: ModelFetcher,
     settings: &Settings,
     board: &StatusBoard,
+    speed: ModelSpeed,
 ) -> Result<ModelSet, ServiceError> {
-    let mut models = ModelSet::new(source, settings.device, board.clone());
+    let mut models = ModelSet::new(source, settings.device, board.clone()).with_speed(speed);
     models.adopt(models.load(&settings.cameras).await?);
     for camera in &settings.cameras {
         check_camera(camera, |spec| models.get(spec))?;
@@ -343,6 +347,7 @@ fn shared(
         stop: stop.clone(),
         halt: CancellationToken::new(),
         epoch: None,
+        pace: AnalysisPace::Committed,
     }
 }
 

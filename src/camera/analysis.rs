@@ -1,36 +1,29 @@
 //! The analysis task of a camera: detects, decides and offers events frame by frame, and commits per fragment.
 
 use std::cmp::Ordering;
+use std::pin::pin;
 use std::sync::Arc;
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
-use super::EntryOcr;
+use super::frame_models::{EntryDetections, FrameModels};
 use crate::checkpoint::{Checkpoint, FramePosition};
-use crate::decide::{self, DecidedEvent, FrameFacts, Inference, Rules, Sighting};
+use crate::decide::{self, DecidedEvent, FrameFacts, Sighting};
 use crate::decode::FrameReceiver;
 use crate::delivery::{CameraCommit, EventOutbox, FrameEvents, FrameRecords, NewRecord, OfferError, Route};
-use crate::detect::{DetectError, Detector, MotionRules, SceneObject};
+use crate::detect::{MotionRules, SceneObject};
 use crate::media::{
-    CameraId, Decoded, Detection, Event, FragmentEnd, Frame, MediaMs, Mode, ModeCell, SamplerState, Surface,
+    CameraId, Decoded, Event, FragmentEnd, Frame, MediaMs, Mode, ModeCell, SamplerState, Surface,
     fragment_order,
 };
 use crate::render::Label;
 use crate::status::{CameraStatus, RecentBox};
 use crate::telemetry::camera::{
-    CaughtUp, EventRecorded, FellBehind, FrameInferred, FrameSkipped, InferenceResult, OfferFailed,
-    WakeInferred,
+    CaughtUp, EventRecorded, FellBehind, FrameInferred, FrameSkipped, OfferFailed, WakeInferred,
 };
 use crate::telemetry::decide::FrameDecided;
 use crate::telemetry::sharing::{CameraHalted, FirstFrame};
-
-/// One entry of the camera's pipeline, with its loaded models.
-pub(super) struct LoadedEntry {
-    pub(super) rules: Rules,
-    pub(super) detector: Detector,
-    pub(super) ocr: Option<EntryOcr>,
-}
 
 /// A frame that was inferred and decided, before its events are offered.
 pub(super) struct DecidedFrame {
@@ -41,19 +34,31 @@ pub(super) struct DecidedFrame {
     is_complete: bool,
 }
 
-/// The minimum height of a box whose text is read, px: in a lower one no letter can be recognized.
-const MIN_TEXT_HEIGHT_PX: f32 = 8.0;
+/// The pace of the analysis of a camera's frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnalysisPace {
+    /// Frame by frame, with a commit of the position at the end of each fragment: a camera of `run`.
+    Committed,
+    /// Without commits of positions, and with the inferences of several frames under way at once: a camera of `replay`.
+    Ahead {
+        /// The maximum number of frames whose inferences are under way.
+        frames: usize,
+    },
+}
 
-/// The detections of one entry in one frame.
-type EntryDetections = Result<Vec<Detection>, DetectError>;
+/// An item of the frame queue, inferred if it is a frame.
+enum InferredItem {
+    Frame(Arc<Frame>, Vec<EntryDetections>),
+    Marker(Decoded),
+}
 
 /// Analyzes the frames of one camera until the frame queue closes.
 pub(super) struct AnalysisTask {
     pub(super) camera: CameraId,
     pub(super) stream: String,
-    pub(super) entries: Vec<LoadedEntry>,
-    /// The distinct models of the entries.
-    pub(super) models: Vec<SharedModel>,
+    pub(super) models: Arc<FrameModels>,
+    /// The pace of the analysis.
+    pub(super) pace: AnalysisPace,
     /// The rules of the motion gate; `None` to analyze every frame.
     pub(super) motion: Option<MotionRules>,
     /// True from the end of idle decode until the next frame is inferred.
@@ -74,7 +79,17 @@ pub(super) struct AnalysisTask {
 
 impl AnalysisTask {
     /// Takes frames and markers in stream order until the queue closes or the outbox refuses a commit.
-    pub(super) async fn run(mut self, frames: FrameReceiver) {
+    pub(super) async fn run(self, frames: FrameReceiver) {
+        // The motion gate decides by what the frames before have shown, so frames behind it are not inferred ahead.
+        match self.pace {
+            AnalysisPace::Ahead { frames: ahead } if self.motion.is_none() => {
+                self.run_ahead(frames, ahead).await;
+            }
+            AnalysisPace::Ahead { .. } | AnalysisPace::Committed => self.run_in_order(frames).await,
+        }
+    }
+
+    async fn run_in_order(mut self, frames: FrameReceiver) {
         while let Some(Some(item)) = self.halt.run_until_cancelled(frames.next()).await {
             let outcome = match item {
                 // Decided before the restart or the discontinuity: its effect is part of the state already.
@@ -87,14 +102,50 @@ impl AnalysisTask {
                 // The state is kept: the fragment is read again, and its frames that were decided are left out then.
                 Decoded::Discontinuity => Ok(()),
             };
-            match outcome {
-                Ok(()) => {}
-                // The takeover was logged where it was detected, and the new owner reads this footage.
-                Err(OfferError::TakenOver { .. } | OfferError::Moved { .. }) => return,
-                Err(error) => return OfferFailed { camera: &self.status, error: &error }.emit(),
+            if !self.continues_after(outcome) {
+                return;
             }
         }
         self.commit_halted().await;
+    }
+
+    /// Does the same as [`Self::run_in_order`], with the inferences of up to `ahead` frames under way at once.
+    async fn run_ahead(mut self, frames: FrameReceiver, ahead: usize) {
+        let models = Arc::clone(&self.models);
+        let items = stream::unfold(frames, next_item);
+        let inferred = items.map(move |item| infer_ahead(Arc::clone(&models), item)).buffered(ahead.max(1));
+        let (mut inferred, halt) = (pin!(inferred), self.halt.clone());
+        while let Some(Some(item)) = halt.run_until_cancelled(inferred.next()).await {
+            let outcome = match item {
+                // A fragment is read again after a broken connection.
+                InferredItem::Frame(frame, _) if self.checkpoint.has_seen(&frame) => Ok(()),
+                InferredItem::Frame(frame, detections) => {
+                    let decided = self.decide(&frame, &detections);
+                    self.publish(frame, decided).await
+                }
+                InferredItem::Marker(Decoded::IdleQuery(query)) => self.answer(query).await,
+                InferredItem::Marker(Decoded::FragmentEnd { end, sampler }) => {
+                    self.end_fragment(&end, *sampler).await
+                }
+                InferredItem::Marker(Decoded::Frame(_) | Decoded::Discontinuity) => Ok(()),
+            };
+            if !self.continues_after(outcome) {
+                return;
+            }
+        }
+    }
+
+    /// Returns whether the analysis continues after an item; reports an error.
+    fn continues_after(&self, outcome: Result<(), OfferError>) -> bool {
+        match outcome {
+            Ok(()) => true,
+            // The takeover was logged where it was detected, and the new owner reads this footage.
+            Err(OfferError::TakenOver { .. } | OfferError::Moved { .. }) => false,
+            Err(error) => {
+                OfferFailed { camera: &self.status, error: &error }.emit();
+                false
+            }
+        }
     }
 
     /// Commits the state after the last frame of a camera that was halted, so that the next owner need not decide its frames again.
@@ -141,10 +192,14 @@ impl AnalysisTask {
 
     /// Detects and decides one frame.
     pub(super) async fn infer(&mut self, frame: &Arc<Frame>) -> DecidedFrame {
-        let detections = self.detect(frame).await;
-        let by_entry = self.entries.iter().zip(&detections);
-        let inferences: Vec<Inference<'_>> =
-            by_entry.filter_map(|(entry, detections)| entry.decide_input(detections)).collect();
+        let detections = self.models.detect(frame).await;
+        self.decide(frame, &detections)
+    }
+
+    /// Decides one frame from the detections of each entry.
+    fn decide(&mut self, frame: &Arc<Frame>, detections: &[EntryDetections]) -> DecidedFrame {
+        let models = Arc::clone(&self.models);
+        let inferences = models.decide_inputs(detections);
         let facts = FrameFacts::of(frame, &self.stream);
         let outcome = decide::decide(&mut self.checkpoint.decide, &facts, &inferences);
         let boxes = inferences.iter().map(|inference| inference.detections.len()).sum();
@@ -186,21 +241,6 @@ impl AnalysisTask {
             FrameInferred { camera: &self.status, frame, labels }.emit();
         }
         Ok(())
-    }
-
-    /// Runs the models on a frame; returns the detections of each entry, in their order.
-    async fn detect(&self, frame: &Arc<Frame>) -> Vec<EntryDetections> {
-        // Each model has its own worker, so all of them run at once.
-        let inferences = self.models.iter().map(|model| model.detect(frame, &self.entries));
-        let mut by_entry: Vec<_> = join_all(inferences).await.into_iter().flatten().collect();
-        by_entry.sort_by_key(|(entry, _)| *entry);
-        let reads =
-            by_entry.into_iter().map(|(entry, detections)| self.entries[entry].read_text(frame, detections));
-        let by_entry = join_all(reads).await;
-        let failed = by_entry.iter().find_map(|detections| detections.as_ref().err());
-        let error = failed.map(|error| error as &dyn std::error::Error);
-        InferenceResult { camera: &self.status, error }.emit();
-        by_entry
     }
 
     /// Commits the events of a frame together with the state after it.
@@ -267,7 +307,10 @@ impl AnalysisTask {
             sampler: SamplerState { idle, ..sampler },
             motion: std::mem::take(&mut self.checkpoint.motion),
         };
-        self.commit(Vec::new()).await?;
+        // A replay resumes nowhere, and a commit would wait for the disk at each fragment.
+        if self.pace == AnalysisPace::Committed {
+            self.commit(Vec::new()).await?;
+        }
         // After the commit, so that no frame of this fragment was dropped when its position was stored.
         if end.caught_up && self.mode.get() == Mode::CatchUp {
             self.mode.set(Mode::Live);
@@ -277,60 +320,20 @@ impl AnalysisTask {
     }
 }
 
-/// A model, and the pipeline entries that use it.
-pub(super) struct SharedModel {
-    detector: Detector,
-    /// The indices of those entries.
-    entries: Vec<usize>,
+/// Returns the next item of the queue, and the queue.
+async fn next_item(frames: FrameReceiver) -> Option<(Decoded, FrameReceiver)> {
+    let item = frames.next().await?;
+    Some((item, frames))
 }
 
-impl SharedModel {
-    /// Returns the distinct models of `entries`.
-    pub(super) fn distinct(entries: &[LoadedEntry]) -> Vec<Self> {
-        let mut models: Vec<Self> = Vec::new();
-        for (index, entry) in entries.iter().enumerate() {
-            match models.iter_mut().find(|model| model.detector.is(&entry.detector)) {
-                Some(model) => model.entries.push(index),
-                None => models.push(Self { detector: entry.detector.clone(), entries: vec![index] }),
-            }
+/// Runs the models on the item if it is a frame.
+async fn infer_ahead(models: Arc<FrameModels>, item: Decoded) -> InferredItem {
+    match item {
+        Decoded::Frame(frame) => {
+            let detections = models.detect(&frame).await;
+            InferredItem::Frame(frame, detections)
         }
-        models
-    }
-
-    /// Returns the detections of each entry of this model, from one inference.
-    async fn detect(&self, frame: &Arc<Frame>, entries: &[LoadedEntry]) -> Vec<(usize, EntryDetections)> {
-        let thresholds =
-            self.entries.iter().map(|index| entries[*index].rules.detector_thresholds()).collect();
-        let entries = self.entries.iter().copied();
-        match self.detector.detect_each(Arc::clone(frame), thresholds).await {
-            Ok(detections) => entries.zip(detections.into_iter().map(Ok)).collect(),
-            Err(error) => entries.map(|entry| (entry, Err(error.clone()))).collect(),
-        }
-    }
-}
-
-impl LoadedEntry {
-    /// Adds the text of each box that is confident and large enough to be read.
-    async fn read_text(&self, frame: &Arc<Frame>, detections: EntryDetections) -> EntryDetections {
-        let Some(EntryOcr { reader, crop_expand }) = &self.ocr else { return detections };
-        let mut detections = detections?;
-        let is_readable = |detection: &&mut Detection| {
-            detection.conf >= self.rules.thresholds.conf
-                && detection.bbox.y2 - detection.bbox.y1 >= MIN_TEXT_HEIGHT_PX
-        };
-        let readable: Vec<&mut Detection> = detections.iter_mut().filter(is_readable).collect();
-        let corners = readable.iter().map(|detection| detection.bbox).collect();
-        let texts = reader.read(Arc::clone(frame), corners, *crop_expand).await?;
-        for (detection, text) in readable.into_iter().zip(texts) {
-            detection.reading = text;
-        }
-        Ok(detections)
-    }
-
-    /// Returns the input of decide; `None` if the entry's detector failed.
-    fn decide_input<'a>(&'a self, detections: &'a EntryDetections) -> Option<Inference<'a>> {
-        let detections = detections.as_deref().ok()?;
-        Some(Inference { rules: &self.rules, model: &self.detector.info().id, detections })
+        marker => InferredItem::Marker(marker),
     }
 }
 

@@ -10,6 +10,7 @@
 mod analysis;
 mod connection_end;
 mod demuxed_connection;
+mod frame_models;
 mod idle_verdicts;
 mod ingest;
 mod warm;
@@ -34,7 +35,9 @@ use crate::media::{Mode, ModeCell, Position};
 use crate::source::{Kvs, SourceError, StartAt, StreamSource};
 use crate::status::CameraStatus;
 use crate::status::Watch;
-use analysis::{AnalysisTask, LoadedEntry, SharedModel};
+pub use analysis::AnalysisPace;
+use analysis::AnalysisTask;
+use frame_models::FrameModels;
 use ingest::{IngestParts, IngestTask};
 pub use warm::WarmCamera;
 use warm::WarmReading;
@@ -64,6 +67,8 @@ pub struct CameraResources {
     pub halt: CancellationToken,
     /// The epoch under which this worker owns a shared camera; `None` in single mode.
     pub epoch: Option<u64>,
+    /// The pace of the analysis of all cameras.
+    pub pace: AnalysisPace,
 }
 
 /// The rules of one pipeline entry, with its loaded models.
@@ -144,6 +149,25 @@ impl CameraPipeline {
         let camera = StartingCamera { spec, checkpoint, mode, status, resources };
         let ingest = camera.ingest_task(start, packet_sender)?;
         camera.start(entries, packets, || tokio::spawn(ingest.run()))
+    }
+
+    /// Starts a camera in catch-up, from the beginning of what `feed` sends to its decode thread; it ends when `feed` has ended.
+    ///
+    /// # Errors
+    /// The system grants no further thread.
+    pub fn start_fed(
+        spec: CameraSpec,
+        entries: Vec<EntryModels>,
+        status: CameraStatus,
+        resources: &CameraResources,
+        feed: impl FnOnce(PacketSender) -> JoinHandle<()>,
+    ) -> Result<Self, CameraError> {
+        let checkpoint = Checkpoint::new(&spec.stream);
+        status.set_mode(Mode::CatchUp);
+        let mode = Arc::new(ModeCell::new(Mode::CatchUp));
+        let (packet_sender, packets) = packet_queue(MAX_QUEUED_PACKETS);
+        let camera = StartingCamera { spec, checkpoint, mode, status, resources };
+        camera.start(entries, packets, || feed(packet_sender))
     }
 
     /// Starts a camera as [`Self::start`] does, with the reading of one that was warm where that has all footage after the checkpoint.
@@ -261,13 +285,12 @@ impl StartingCamera<'_> {
     /// Returns the analysis task, which runs the models of `entries`.
     fn analysis_task(self, entries: Vec<EntryModels>) -> AnalysisTask {
         let Self { spec, checkpoint, mode, status, resources } = self;
-        let entries = loaded_entries(entries);
         report_slowest_model(&entries, &status);
         AnalysisTask {
             camera: spec.id,
             stream: spec.stream,
-            models: SharedModel::distinct(&entries),
-            entries,
+            models: Arc::new(FrameModels::new(entries, status.clone())),
+            pace: resources.pace,
             motion: spec.motion,
             has_woken: false,
             checkpoint,
@@ -295,14 +318,9 @@ fn continued(checkpoint: Checkpoint, spec: &CameraSpec) -> Checkpoint {
     checkpoint
 }
 
-fn loaded_entries(entries: Vec<EntryModels>) -> Vec<LoadedEntry> {
-    let loaded = |EntryModels { rules, detector, ocr }| LoadedEntry { rules, detector, ocr };
-    entries.into_iter().map(loaded).collect()
-}
-
 /// Reports the slowest of the camera's models to its status: the one that limits the frame rate.
-fn report_slowest_model(entries: &[LoadedEntry], status: &CameraStatus) {
-    let infer_ms = |entry: &LoadedEntry| entry.detector.info().infer_ms;
+fn report_slowest_model(entries: &[EntryModels], status: &CameraStatus) {
+    let infer_ms = |entry: &EntryModels| entry.detector.info().infer_ms;
     if let Some(entry) = entries.iter().max_by(|a, b| infer_ms(a).total_cmp(&infer_ms(b))) {
         status.uses_model(&entry.detector.info().id.name);
     }

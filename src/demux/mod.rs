@@ -104,6 +104,12 @@ impl Demuxer {
         self.reader.push(bytes);
     }
 
+    /// Returns the number of bytes that were consumed; fewer than were pushed inside an element.
+    #[must_use]
+    pub fn consumed_bytes(&self) -> u64 {
+        self.reader.offset()
+    }
+
     /// Returns the producer timestamp of the last fragment, ms, if it was rejected for the server's.
     #[must_use]
     pub fn refused_ms(&self) -> Option<i64> {

@@ -50,6 +50,9 @@ pub(super) struct InferenceRequest<J = DetectJob, F = JobDetections> {
     pub(super) place: OwnedSemaphorePermit,
 }
 
+/// The requests of a model, which its threads take in turn.
+pub(super) type RequestQueue<J, F> = Mutex<Receiver<InferenceRequest<J, F>>>;
+
 /// A model that runs on batches, or the stand-in of a test.
 pub(super) trait BatchHandler {
     /// The input of one inference.
@@ -87,20 +90,30 @@ impl WorkerLiveness {
     }
 }
 
-/// Answers requests until all senders are dropped and the queue is empty.
+/// Answers requests until all senders are dropped and the queue is empty. Several threads may do so at once.
 pub(super) fn run<L: BatchHandler>(
     model: &str,
-    requests: &Receiver<InferenceRequest<L::Job, L::Output>>,
+    requests: &RequestQueue<L::Job, L::Output>,
     batching: Batching,
     engine: &mut L,
     liveness: &WorkerLiveness,
 ) {
     let mut crowded = false;
-    while let Ok(first) = requests.recv() {
-        let batch = collect(requests, first, batching, crowded);
+    while let Some(batch) = next_batch(requests, batching, crowded) {
         crowded = batch.len() > 1;
         answer(model, batch, engine, liveness);
     }
+}
+
+/// Waits for the next batch, with the queue locked: another thread waits for the lock instead of the queue.
+fn next_batch<J, F>(
+    requests: &RequestQueue<J, F>,
+    batching: Batching,
+    crowded: bool,
+) -> Option<Vec<InferenceRequest<J, F>>> {
+    let requests = requests.lock().unwrap_or_else(PoisonError::into_inner);
+    let first = requests.recv().ok()?;
+    Some(collect(&requests, first, batching, crowded))
 }
 
 /// Returns the waiting requests, up to one batch.
@@ -271,7 +284,7 @@ mod tests {
         let (sender, queue, answers) = queued(&["a", "b", "c", "d", "e", "f"]);
         drop(sender);
         let mut echo = Echo::default();
-        run("m", &queue, FOUR, &mut echo, &WorkerLiveness::default());
+        run("m", &Mutex::new(queue), FOUR, &mut echo, &WorkerLiveness::default());
         assert_eq!(echo.batches, [vec!["a", "b", "c", "d"], vec!["e", "f"]]);
         for (mut answer, name) in answers.into_iter().zip(["a", "b", "c", "d", "e", "f"]) {
             assert_eq!(answer.try_recv().unwrap(), Ok(vec![vec![seen(name)]]));
@@ -283,7 +296,7 @@ mod tests {
         let (sender, queue, mut answers) = queued(&["a", "bad", "worse", "b"]);
         drop(sender);
         let one_by_one = Batching { max_frames: 1, wait: Duration::ZERO };
-        run("m", &queue, one_by_one, &mut Echo::default(), &WorkerLiveness::default());
+        run("m", &Mutex::new(queue), one_by_one, &mut Echo::default(), &WorkerLiveness::default());
         let got: Vec<JobResult> = answers.iter_mut().map(|answer| answer.try_recv().unwrap()).collect();
         assert_eq!(got[0], Ok(vec![vec![seen("a")]]));
         assert!(got[1].clone().unwrap_err().to_string().contains("bad frame"));
@@ -301,7 +314,7 @@ mod tests {
         drop(sender);
         drop(answers.remove(1));
         let mut echo = Echo::default();
-        run("m", &queue, FOUR, &mut echo, &WorkerLiveness::default());
+        run("m", &Mutex::new(queue), FOUR, &mut echo, &WorkerLiveness::default());
         assert_eq!(echo.batches, [vec!["a", "b"]]);
     }
 
@@ -356,8 +369,33 @@ mod tests {
         drop(sender);
         let liveness = Arc::new(WorkerLiveness::default());
         let mut feeling = Feeling(Arc::clone(&liveness), Mutex::default());
-        run("m", &queue, FOUR, &mut feeling, &liveness);
+        run("m", &Mutex::new(queue), FOUR, &mut feeling, &liveness);
         assert_eq!(*feeling.1.lock().unwrap(), [true]);
         assert_eq!(liveness.busy_since(), None);
+    }
+
+    #[test]
+    fn threads_share_a_queue_and_each_request_is_answered_once() {
+        let cameras: Vec<String> = (0..40).map(|camera| camera.to_string()).collect();
+        let names: Vec<&str> = cameras.iter().map(String::as_str).collect();
+        let (sender, queue, answers) = queued(&names);
+        drop(sender);
+        let (queue, one_by_one) = (Mutex::new(queue), Batching { max_frames: 1, wait: Duration::ZERO });
+        let batches: usize = thread::scope(|scope| {
+            let threads: Vec<_> = (0..3)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut echo = Echo::default();
+                        run("m", &queue, one_by_one, &mut echo, &WorkerLiveness::default());
+                        echo.batches.len()
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(batches, 40);
+        for (mut answer, name) in answers.into_iter().zip(names) {
+            assert_eq!(answer.try_recv().unwrap(), Ok(vec![vec![seen(name)]]));
+        }
     }
 }

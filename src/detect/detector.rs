@@ -19,7 +19,7 @@ const GPU_BATCH: usize = 16;
 /// The time for which a batch on a GPU waits for other cameras: short in comparison with an inference.
 const GPU_WAIT: Duration = Duration::from_millis(2);
 
-/// A model with its thread `detect-NAME`. Clones share it; the thread ends with [`Self::stop`] or with the last clone.
+/// A model with its threads `detect-NAME`. Clones share it; the threads end with [`Self::stop`] or with the last clone.
 #[derive(Clone)]
 pub struct Detector {
     inner: Arc<DetectorInner>,
@@ -43,6 +43,35 @@ impl Batching {
             }
             Device::Cpu => Self { max_frames: input.batch.unwrap_or(1), wait: Duration::ZERO },
         }
+    }
+}
+
+/// Maximum number of sessions of a model: each holds its weights in memory.
+const MAX_SESSIONS: usize = 8;
+
+/// The sessions of a model on the CPU, which run inferences of different frames at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sessions {
+    /// The number of sessions.
+    pub count: usize,
+    /// The number of threads of each.
+    pub threads: usize,
+}
+
+impl Sessions {
+    /// Returns one session with that number of threads, for the shortest time per inference.
+    #[must_use]
+    pub fn one(threads: usize) -> Self {
+        Self { count: 1, threads }
+    }
+
+    /// Returns sessions for the most inferences per second on this number of cores; `threads`: those that the configuration fixes.
+    ///
+    /// An inference with many threads waits for the slowest of them at each layer, and several inferences side by side do not.
+    #[must_use]
+    pub fn for_throughput(cores: usize, threads: Option<usize>) -> Self {
+        let count = (cores / threads.unwrap_or(1).max(1)).clamp(1, MAX_SESSIONS);
+        Self { count, threads: (cores / count).max(1) }
     }
 }
 
@@ -71,6 +100,14 @@ impl Detector {
         Self::start_batched(spec, device, threads, Batching::usual)
     }
 
+    /// Like [`Self::start`], with several sessions on the CPU. A GPU has one, since its batches keep it busy.
+    ///
+    /// # Errors
+    /// Those of [`Self::start`].
+    pub fn start_sessions(spec: &ModelSpec, device: Device, sessions: Sessions) -> Result<Self, DetectError> {
+        Self::start_each(spec, device, sessions, Batching::usual)
+    }
+
     /// Like [`Self::start`], with the batch limits that `batching` returns for the model's input and device.
     ///
     /// A model with a fixed batch size keeps it.
@@ -83,16 +120,30 @@ impl Detector {
         threads: usize,
         batching: impl Fn(&InputShape, Device) -> Batching,
     ) -> Result<Self, DetectError> {
+        Self::start_each(spec, device, Sessions::one(threads), batching)
+    }
+
+    fn start_each(
+        spec: &ModelSpec,
+        device: Device,
+        sessions: Sessions,
+        batching: impl Fn(&InputShape, Device) -> Batching,
+    ) -> Result<Self, DetectError> {
         let max_frames = |input: &InputShape, device| batching(input, device).max_frames;
         // Here and not on the thread: a fault of the model is the result of this call.
-        let loaded = Engine::load(spec, device, threads.max(1), max_frames)?;
-        let (info, meter) = (loaded.info().clone(), loaded.meter().clone());
+        let load = || Engine::load(spec, device, sessions.threads.max(1), max_frames);
+        let mut engines = vec![load()?];
+        let (info, meter) = (engines[0].info().clone(), engines[0].meter().clone());
+        // The meter is that of the first session: the others take the same steps.
+        while engines.len() < sessions.count && matches!(info.device, Device::Cpu) {
+            engines.push(load()?);
+        }
         let wanted = batching(&info.input, info.device);
         let batching =
             // A graph with a fixed batch runs all of its slots, so a smaller batch saves nothing.
             Batching { max_frames: info.input.batch.unwrap_or(wanted.max_frames).max(1), wait: wanted.wait };
         report_loaded(&info);
-        let worker = ModelWorker::open("detect", &info.id.name, loaded, batching)?;
+        let worker = ModelWorker::open("detect", &info.id.name, engines, batching)?;
         Ok(Self { inner: Arc::new(DetectorInner { info, worker, meter }) })
     }
 
@@ -172,4 +223,25 @@ fn report_loaded(info: &ModelInfo) {
         infer_ms: info.infer_ms,
     }
     .emit();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_fill_the_cores_and_keep_configured_threads() {
+        for (cores, threads, count, each) in [
+            (1, None, 1, 1),
+            (2, None, 2, 1),
+            (8, None, 8, 1),
+            (64, None, 8, 8),
+            (8, Some(4), 2, 4),
+            (2, Some(4), 1, 2),
+            (0, Some(0), 1, 1),
+        ] {
+            let sessions = Sessions::for_throughput(cores, threads);
+            assert_eq!(sessions, Sessions { count, threads: each }, "{cores} cores, {threads:?}");
+        }
+    }
 }

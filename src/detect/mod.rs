@@ -35,7 +35,7 @@ mod spec;
 mod steps;
 
 pub use batching::Batching;
-pub use detector::{Detector, usual_threads};
+pub use detector::{Detector, Sessions, usual_threads};
 pub use encoding::InputEncoding;
 pub use error::{DetectError, ModelFault};
 pub use identify::LayoutSource;

@@ -1,46 +1,62 @@
-//! The handle of a model's thread: sends it requests, waits for the results, and ends it.
+//! The handle of a model's threads: sends them requests, waits for the results, and ends them.
+//!
+//! `run` has one thread per model. `replay` may have several, each with a session of its own, which take requests off one queue.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use tokio::sync::{Semaphore, oneshot};
 
-use super::batching::{self, BatchHandler, Batching, InferenceRequest, JobResult, WorkerLiveness};
+use super::batching::{
+    self, BatchHandler, Batching, InferenceRequest, JobResult, RequestQueue, WorkerLiveness,
+};
 use super::error::DetectError;
 
 /// The maximum number of waiting requests; a further caller waits for a place. No process has as many cameras.
 const QUEUE: usize = 1024;
 
-/// A model's thread. It ends with [`Self::stop`], or when this handle is dropped.
+/// A model's threads. They end with [`Self::stop`], or when this handle is dropped.
 pub(super) struct ModelWorker<J, F> {
     model: String,
     places: Arc<Semaphore>,
     requests: Mutex<Option<SyncSender<InferenceRequest<J, F>>>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-    liveness: Arc<WorkerLiveness>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// One per thread.
+    liveness: Vec<Arc<WorkerLiveness>>,
 }
 
 impl<J: Send + 'static, F: Send + 'static> ModelWorker<J, F> {
-    /// Starts the thread `VERB-MODEL`.
+    /// Starts a thread `VERB-MODEL` per engine.
     ///
     /// # Errors
-    /// [`DetectError::Thread`].
-    pub(super) fn open<L>(verb: &str, model: &str, engine: L, batching: Batching) -> Result<Self, DetectError>
+    /// [`DetectError::Thread`]; the threads that were started before end.
+    pub(super) fn open<L>(
+        verb: &str,
+        model: &str,
+        engines: Vec<L>,
+        batching: Batching,
+    ) -> Result<Self, DetectError>
     where
         L: BatchHandler<Job = J, Output = F> + Send + 'static,
     {
         let (requests, queue) = sync_channel(QUEUE);
-        let liveness = Arc::new(WorkerLiveness::default());
-        let thread = spawn(verb, model, engine, queue, batching, Arc::clone(&liveness))?;
-        Ok(Self {
+        let queue = Arc::new(Mutex::new(queue));
+        let mut worker = Self {
             model: model.to_owned(),
             places: Arc::new(Semaphore::new(QUEUE)),
             requests: Mutex::new(Some(requests)),
-            thread: Mutex::new(Some(thread)),
-            liveness,
-        })
+            threads: Mutex::default(),
+            liveness: Vec::new(),
+        };
+        for engine in engines {
+            let liveness = Arc::new(WorkerLiveness::default());
+            let thread = spawn(verb, model, engine, Arc::clone(&queue), batching, Arc::clone(&liveness))?;
+            lock(&worker.threads).push(thread);
+            worker.liveness.push(liveness);
+        }
+        Ok(worker)
     }
 
     /// Returns the result for one job. Dropping the future cancels the request if its inference has not begun.
@@ -61,23 +77,24 @@ impl<J: Send + 'static, F: Send + 'static> ModelWorker<J, F> {
 }
 
 impl<J, F> ModelWorker<J, F> {
-    /// Returns whether the thread runs.
+    /// Returns whether all threads run.
     pub(super) fn is_alive(&self) -> bool {
-        lock(&self.thread).as_ref().is_some_and(|thread| !thread.is_finished())
+        let threads = lock(&self.threads);
+        !threads.is_empty() && threads.iter().all(|thread| !thread.is_finished())
     }
 
-    /// Returns the time at which the running batch began; `None` while the thread waits.
+    /// Returns the time at which the oldest running batch began; `None` while all threads wait.
     pub(super) fn busy_since(&self) -> Option<Instant> {
-        self.liveness.busy_since()
+        self.liveness.iter().filter_map(|liveness| liveness.busy_since()).min()
     }
 
-    /// Refuses new requests, answers the waiting ones, and ends the thread. Blocks until then.
+    /// Refuses new requests, answers the waiting ones, and ends the threads. Blocks until then.
     pub(super) fn stop(&self) {
         // First, so that callers that wait for a place return instead of sending to a closed queue.
         self.places.close();
         drop(lock(&self.requests).take());
-        let thread = lock(&self.thread).take();
-        if let Some(thread) = thread {
+        let threads = std::mem::take(&mut *lock(&self.threads));
+        for thread in threads {
             drop(thread.join());
         }
     }
@@ -93,7 +110,7 @@ fn spawn<L>(
     verb: &str,
     model: &str,
     mut engine: L,
-    queue: Receiver<InferenceRequest<L::Job, L::Output>>,
+    queue: Arc<RequestQueue<L::Job, L::Output>>,
     batching: Batching,
     liveness: Arc<WorkerLiveness>,
 ) -> Result<JoinHandle<()>, DetectError>

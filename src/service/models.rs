@@ -12,7 +12,8 @@ use super::ServiceError;
 use crate::camera::{EntryModels, EntryOcr};
 use crate::config::{CameraSpec, PipelineEntry};
 use crate::detect::ocr::TextReader;
-use crate::detect::{DetectError, Detector, Device, ModelSpec, Purpose, usual_threads};
+use crate::detect::{DetectError, Detector, Device, ModelSpec, Purpose, Sessions, usual_threads};
+use crate::media::ModelId;
 use crate::remote::{FetchProgress, ModelFetcher};
 use crate::status::{LoadThread, ModelRow, StatusBoard, Watch, WatchKey};
 use crate::telemetry::service::{AbandonedLoadEnded, LoadAbandoned, StopTimedOut};
@@ -27,11 +28,21 @@ const END_LIMIT: Duration = Duration::from_secs(10);
 type ModelUse = (Purpose, Arc<ModelSpec>);
 
 /// The loaded models.
-pub(super) struct ModelSet {
+pub(crate) struct ModelSet {
     source: ModelFetcher,
     device: Device,
     board: StatusBoard,
+    speed: ModelSpeed,
     running: HashMap<ModelUse, RunningModel>,
+}
+
+/// The purpose for which the cores are shared among inferences.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ModelSpeed {
+    /// The shortest time per inference: one session with all cores.
+    Latency,
+    /// The most inferences per second: several sessions with few threads each.
+    Throughput,
 }
 
 /// Models that are loaded and not in the set yet.
@@ -49,9 +60,22 @@ pub(super) enum LoadedModel {
 }
 
 impl ModelSet {
-    /// Returns an empty set.
+    /// Returns an empty set, whose models have the shortest time per inference.
     pub(super) fn new(source: ModelFetcher, device: Device, board: StatusBoard) -> Self {
-        Self { source, device, board, running: HashMap::new() }
+        Self { source, device, board, speed: ModelSpeed::Latency, running: HashMap::new() }
+    }
+
+    /// Returns the set with another purpose for the models that are loaded from now on.
+    pub(super) fn with_speed(self, speed: ModelSpeed) -> Self {
+        Self { speed, ..self }
+    }
+
+    /// Returns the number of sessions with which a detector is loaded, and their threads; `threads`: its share of the cores.
+    fn sessions(&self, spec: &ModelSpec, threads: usize) -> Sessions {
+        match self.speed {
+            ModelSpeed::Latency => Sessions::one(threads),
+            ModelSpeed::Throughput => Sessions::for_throughput(threads, spec.threads),
+        }
     }
 
     /// Fetches and loads the models that the cameras name and that are not in the set, and returns them. The set stays as it is.
@@ -66,7 +90,8 @@ impl ModelSet {
         let files = try_join_all(wanted.iter().map(|(_, spec)| self.fetch(spec))).await?;
         let mut loaded = Vec::new();
         for (wanted, file) in wanted.into_iter().zip(files) {
-            let model = LoadedModel::load(wanted.0, file, self.device, threads, &self.board).await?;
+            let sessions = self.sessions(&file, threads);
+            let model = LoadedModel::load(wanted.0, file, self.device, sessions, &self.board).await?;
             loaded.push((wanted, model));
         }
         Ok(loaded)
@@ -106,7 +131,7 @@ impl ModelSet {
     }
 
     /// Returns the rules of each of the camera's entries with its models, in the order of the entries.
-    pub(super) fn entries_of(&self, camera: &CameraSpec) -> Vec<EntryModels> {
+    pub(crate) fn entries_of(&self, camera: &CameraSpec) -> Vec<EntryModels> {
         camera.pipeline.iter().filter_map(|entry| self.entry(entry)).collect()
     }
 
@@ -131,8 +156,16 @@ impl ModelSet {
     }
 
     /// Stops all models; blocks until their threads have ended.
-    pub(super) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.running.values().for_each(|running| running.model.stop());
+    }
+
+    /// Returns the facts about each loaded detection model, by name.
+    pub(crate) fn detector_ids(&self) -> Vec<ModelId> {
+        let detectors = self.running.values().filter_map(|running| running.model.detector());
+        let mut ids: Vec<ModelId> = detectors.map(|detector| detector.info().id.clone()).collect();
+        ids.sort_by(|a, b| (&a.name, &a.sha256).cmp(&(&b.name, &b.sha256)));
+        ids
     }
 
     fn show(&self) {
@@ -162,7 +195,7 @@ impl LoadedModel {
         purpose: Purpose,
         spec: ModelSpec,
         device: Device,
-        threads: usize,
+        sessions: Sessions,
         board: &StatusBoard,
     ) -> Result<Self, ServiceError> {
         let _shown = board.show_loading(&spec.name, "is being loaded");
@@ -172,7 +205,7 @@ impl LoadedModel {
         let (answer, loaded) = oneshot::channel();
         let model = spec.name.clone();
         let run = move || {
-            let model = Self::open(purpose, &spec, device, threads);
+            let model = Self::open(purpose, &spec, device, sessions);
             drop(thread);
             // The receiver is gone where the load was abandoned: the model is dropped here.
             drop(answer.send(model));
@@ -182,10 +215,16 @@ impl LoadedModel {
         Ok(loaded.await.map_err(|_panicked| ServiceError::Loading)??)
     }
 
-    fn open(purpose: Purpose, spec: &ModelSpec, device: Device, threads: usize) -> Result<Self, DetectError> {
+    fn open(
+        purpose: Purpose,
+        spec: &ModelSpec,
+        device: Device,
+        sessions: Sessions,
+    ) -> Result<Self, DetectError> {
         Ok(match purpose {
-            Purpose::Find => Self::Detector(Detector::start(spec, device, threads)?),
-            Purpose::Read => Self::TextReader(TextReader::start(spec, device, threads)?),
+            Purpose::Find => Self::Detector(Detector::start_sessions(spec, device, sessions)?),
+            // A plate is read in a fraction of the time that it takes to find it.
+            Purpose::Read => Self::TextReader(TextReader::start(spec, device, sessions.threads)?),
         })
     }
 

@@ -36,8 +36,8 @@ impl TextReader {
         let info = engine.info().clone();
         report_loaded(&info);
         let max_frames = if matches!(info.device, Device::Cpu) { 1 } else { GPU_FRAMES };
-        let worker =
-            ModelWorker::open("read", &info.id.name, engine, Batching { max_frames, wait: Duration::ZERO })?;
+        let batching = Batching { max_frames, wait: Duration::ZERO };
+        let worker = ModelWorker::open("read", &info.id.name, vec![engine], batching)?;
         Ok(Self { inner: Arc::new(ReaderInner { info, worker }) })
     }
 

@@ -1,0 +1,112 @@
+//! The models of a camera's pipeline entries, run on one frame.
+//!
+//! The detections of a frame depend on nothing but the frame, so frames may be inferred ahead of decide.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use super::{EntryModels, EntryOcr};
+use crate::decide::Inference;
+use crate::detect::{DetectError, Detector};
+use crate::media::{Detection, Frame};
+use crate::status::CameraStatus;
+use crate::telemetry::camera::InferenceResult;
+
+/// The minimum height of a box whose text is read, px: in a lower one no letter can be recognized.
+const MIN_TEXT_HEIGHT_PX: f32 = 8.0;
+
+/// The detections of one entry in one frame.
+pub(super) type EntryDetections = Result<Vec<Detection>, DetectError>;
+
+/// The entries of a camera's pipeline with their models.
+pub(super) struct FrameModels {
+    entries: Vec<EntryModels>,
+    /// The distinct models of the entries.
+    models: Vec<SharedModel>,
+    status: CameraStatus,
+}
+
+/// A model, and the pipeline entries that use it.
+struct SharedModel {
+    detector: Detector,
+    /// The indices of those entries.
+    entries: Vec<usize>,
+}
+
+impl FrameModels {
+    pub(super) fn new(entries: Vec<EntryModels>, status: CameraStatus) -> Self {
+        Self { models: SharedModel::distinct(&entries), entries, status }
+    }
+
+    /// Runs the models on a frame; returns the detections of each entry, in their order.
+    pub(super) async fn detect(&self, frame: &Arc<Frame>) -> Vec<EntryDetections> {
+        // Each model has its own worker, so all of them run at once.
+        let inferences = self.models.iter().map(|model| model.detect(frame, &self.entries));
+        let mut by_entry: Vec<_> = join_all(inferences).await.into_iter().flatten().collect();
+        by_entry.sort_by_key(|(entry, _)| *entry);
+        let reads =
+            by_entry.into_iter().map(|(entry, detections)| self.entries[entry].read_text(frame, detections));
+        let by_entry = join_all(reads).await;
+        let failed = by_entry.iter().find_map(|detections| detections.as_ref().err());
+        let error = failed.map(|error| error as &dyn std::error::Error);
+        InferenceResult { camera: &self.status, error }.emit();
+        by_entry
+    }
+
+    /// Returns the inputs of decide from the detections of each entry; an entry whose detector failed has none.
+    pub(super) fn decide_inputs<'a>(&'a self, detections: &'a [EntryDetections]) -> Vec<Inference<'a>> {
+        let by_entry = self.entries.iter().zip(detections);
+        by_entry.filter_map(|(entry, detections)| entry.decide_input(detections)).collect()
+    }
+}
+
+impl SharedModel {
+    /// Returns the distinct models of `entries`.
+    fn distinct(entries: &[EntryModels]) -> Vec<Self> {
+        let mut models: Vec<Self> = Vec::new();
+        for (index, entry) in entries.iter().enumerate() {
+            match models.iter_mut().find(|model| model.detector.is(&entry.detector)) {
+                Some(model) => model.entries.push(index),
+                None => models.push(Self { detector: entry.detector.clone(), entries: vec![index] }),
+            }
+        }
+        models
+    }
+
+    /// Returns the detections of each entry of this model, from one inference.
+    async fn detect(&self, frame: &Arc<Frame>, entries: &[EntryModels]) -> Vec<(usize, EntryDetections)> {
+        let thresholds =
+            self.entries.iter().map(|index| entries[*index].rules.detector_thresholds()).collect();
+        let entries = self.entries.iter().copied();
+        match self.detector.detect_each(Arc::clone(frame), thresholds).await {
+            Ok(detections) => entries.zip(detections.into_iter().map(Ok)).collect(),
+            Err(error) => entries.map(|entry| (entry, Err(error.clone()))).collect(),
+        }
+    }
+}
+
+impl EntryModels {
+    /// Adds the text of each box that is confident and large enough to be read.
+    async fn read_text(&self, frame: &Arc<Frame>, detections: EntryDetections) -> EntryDetections {
+        let Some(EntryOcr { reader, crop_expand }) = &self.ocr else { return detections };
+        let mut detections = detections?;
+        let is_readable = |detection: &&mut Detection| {
+            detection.conf >= self.rules.thresholds.conf
+                && detection.bbox.y2 - detection.bbox.y1 >= MIN_TEXT_HEIGHT_PX
+        };
+        let readable: Vec<&mut Detection> = detections.iter_mut().filter(is_readable).collect();
+        let corners = readable.iter().map(|detection| detection.bbox).collect();
+        let texts = reader.read(Arc::clone(frame), corners, *crop_expand).await?;
+        for (detection, text) in readable.into_iter().zip(texts) {
+            detection.reading = text;
+        }
+        Ok(detections)
+    }
+
+    /// Returns the input of decide; `None` if the entry's detector failed.
+    fn decide_input<'a>(&'a self, detections: &'a EntryDetections) -> Option<Inference<'a>> {
+        let detections = detections.as_deref().ok()?;
+        Some(Inference { rules: &self.rules, model: &self.detector.info().id, detections })
+    }
+}
