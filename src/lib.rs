@@ -23,6 +23,7 @@
 //! | [`remote`] | fetches and caches models and configurations from S3 and HTTPS |
 //! | [`history`] | incidents of the past, from the local sink's folder or from the table of records |
 //! | [`http`] | the page, `/healthz`, `/readyz`, `/metrics` and the API |
+//! | [`replay`] | runs cameras on stored footage and compares the incidents with those of an earlier run |
 //! | [`eval`] | compares events with the ground truth of their footage |
 //!
 //! | below the stages | |
@@ -66,6 +67,7 @@ pub mod http;
 pub mod media;
 pub mod remote;
 pub mod render;
+pub mod replay;
 pub mod snapshot;
 pub mod status;
 pub mod telemetry;

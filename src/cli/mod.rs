@@ -17,6 +17,7 @@ mod live_check;
 pub mod models;
 mod quantize;
 mod quantize_report;
+mod replay;
 mod run;
 mod schema;
 mod sim;
@@ -51,8 +52,8 @@ use cluster::NotShared;
 #[command(name = "kvs-infer", version, propagate_version = true, max_term_width = 110)]
 #[command(
     after_help = "Exit codes: 0 success; 64 usage error; 69 something required is unreachable or cannot be used; 70 a bug; 78 the \
-configuration is invalid. demo: 1 if a camera had no event. eval: 1 if a limit is not met. models quantize: 1 if \
-the gate refuses the model. healthcheck: 1 if unhealthy."
+configuration is invalid. demo: 1 if a camera had no event. eval: 1 if a limit is not met. replay: 1 if footage \
+of a camera was not replayed. models quantize: 1 if the gate refuses the model. healthcheck: 1 if unhealthy."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -68,6 +69,7 @@ enum Command {
     Inspect(inspect::InspectArgs),
     Sim(sim::SimArgs),
     Events(events::EventsArgs),
+    Replay(replay::ReplayArgs),
     Eval(eval::EvalArgs),
     Models(models::ModelsArgs),
     Schema(schema::SchemaArgs),
@@ -202,6 +204,7 @@ impl Cli {
             Command::Inspect(args) => args.run(),
             Command::Sim(args) => simulate(args),
             Command::Events(args) => args.run(),
+            Command::Replay(args) => args.run(),
             Command::Eval(args) => args.run(),
             Command::Models(args) => args.run(),
             Command::Schema(args) => args.run(),
