@@ -8,6 +8,7 @@ mod decode;
 mod detect;
 mod docs;
 mod publish;
+mod replay;
 mod service;
 mod sharing;
 mod sim_clients;
