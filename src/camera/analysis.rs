@@ -9,12 +9,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::frame_models::{EntryDetections, FrameModels};
 use crate::checkpoint::{Checkpoint, FramePosition};
-use crate::decide::{self, DecidedEvent, FrameFacts, Sighting};
+use crate::decide::{self, DecidedEvent, FrameFacts, Inference, Sighting};
 use crate::decode::FrameReceiver;
 use crate::delivery::{CameraCommit, EventOutbox, FrameEvents, FrameRecords, NewRecord, OfferError, Route};
 use crate::detect::{MotionRules, SceneObject};
 use crate::media::{
-    CameraId, Decoded, Event, FragmentEnd, Frame, MediaMs, Mode, ModeCell, SamplerState, Surface,
+    CameraId, Decoded, Detection, Event, FragmentEnd, Frame, MediaMs, Mode, ModeCell, SamplerState, Surface,
     fragment_order,
 };
 use crate::render::Label;

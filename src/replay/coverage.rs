@@ -172,7 +172,7 @@ mod tests {
         let coverage = covered(&[0, 2]);
         assert!(coverage.is_complete());
         assert_eq!(coverage.done_ms(SPAN), SPAN.to_ms);
-        let stopped = FootageCoverage { stopped: true, ..coverage.clone() };
+        let stopped = FootageCoverage { stopped: true, ..coverage };
         assert_eq!((stopped.is_complete(), stopped.done_ms(SPAN)), (false, SPAN.from_ms + 3_900));
         let failed = FootageCoverage { fault: Some("no access".to_owned()), ..FootageCoverage::default() };
         assert_eq!((failed.is_complete(), failed.done_ms(SPAN)), (false, SPAN.from_ms));

@@ -179,7 +179,7 @@ fn outbox_spec(spec: &ReplaySpec, failure: &Arc<Mutex<Option<io::Error>>>) -> Ou
 
 /// Returns the route of each camera of a replay, which leads to no live sink.
 fn route() -> Route {
-    Route { kds_stream: None, snapshot: None }
+    Route { kds_stream: None, snapshot: None, clip: None }
 }
 
 fn resources(spec: &ReplaySpec, outbox: &Arc<EventOutbox>) -> CameraResources {

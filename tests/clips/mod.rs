@@ -31,7 +31,7 @@ fn film(folder: &Path, name: &str, seconds: u32, encoder: &str) -> PathBuf {
          -g {FPS} -keyint_min {FPS} -sc_threshold 0 {encoder}"
     );
     let made = Command::new("ffmpeg").args(input.split_whitespace()).arg(&film).status();
-    assert!(made.expect("ffmpeg is needed: run scripts/setup test").success(), "{name}");
+    assert!(made.is_ok_and(|status| status.success()), "{name}: ffmpeg is needed: run scripts/setup test");
     film
 }
 

@@ -88,7 +88,10 @@ async fn a_clip_is_stored_at_the_end_of_its_incident_where_the_event_says() {
         let name = key.rsplit('/').next().unwrap();
         let local = program.dir().join("events/clips/front").join(name);
         until("the local copy", async || match std::fs::read(&local) {
-            Ok(copy) => Ok(assert!(copy == bytes, "{name}: the same file")),
+            Ok(copy) => {
+                assert!(copy == bytes, "{name}: the same file");
+                Ok(())
+            }
             Err(error) => Err(error.to_string()),
         })
         .await;

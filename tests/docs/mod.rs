@@ -276,7 +276,7 @@ fn the_table_of_probes_is_the_programs() {
     };
     let publishers = "publishers: { kds_stream: NAME, s3_bucket: bucket, ddb_table: NAME, local_dir: events, \
                       sns_topic_arn: 'arn:aws:sns:us-east-1:123456789012:NAME' }\n";
-    let shared = "state: { dir: state, ddb_table: NAME }\nsharing: { table: NAME }\n";
+    let shared = "state: { dir: state, ddb_table: NAME }\nsharing: { table: workers }\n";
     let cameras = [camera("a", "GETMEDIA"), camera("b", "HLS")].concat();
     std::fs::write(folder.path().join("c.yaml"), format!("{publishers}{shared}cameras:\n{cameras}")).unwrap();
     let mut program = Command::new(env!("CARGO_BIN_EXE_kvs-infer"));
@@ -293,8 +293,9 @@ fn the_table_of_probes_is_the_programs() {
     let output = program.output().unwrap();
     let lines = String::from_utf8(output.stdout).unwrap();
     let lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    let printed: BTreeSet<String> =
-        lines.filter_map(|line| Some(line["probe"].as_str()?.replace("m.onnx", "NAME"))).collect();
+    let printed: BTreeSet<String> = lines
+        .filter_map(|line| Some(line["probe"].as_str()?.replace("m.onnx", "NAME").replace("workers", "NAME")))
+        .collect();
     let (name, table) =
         (Regex::new("`([^`]+)`").unwrap(), section(&read("docs/operations.md"), "## Live check"));
     // What stands in brackets is the condition of the line.

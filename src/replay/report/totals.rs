@@ -79,8 +79,11 @@ mod tests {
         facts.zones = ["door".to_owned(), "yard".to_owned()].into();
         let mut changed = new_incident(facts.clone());
         changed.change = IncidentChange::Changed;
-        changed.before = Some(IncidentFacts { zones: ["door".to_owned()].into(), ..facts.clone() });
-        let outside = new_incident(IncidentFacts { zones: [].into(), ..facts });
+        let mut before = facts.clone();
+        before.zones = ["door".to_owned()].into();
+        changed.before = Some(before);
+        facts.zones.clear();
+        let outside = new_incident(facts);
         let rows = totals_of(&[changed, outside]);
         let figures: Vec<_> = rows
             .iter()

@@ -124,7 +124,10 @@ fn stream_probes(settings: &Settings, aws: &SdkConfig, occasion: ProbeOccasion) 
         };
         opened.into_iter().chain(kvs.stored_probes(stream, *by_hls))
     };
-    streams.iter().flat_map(of_stream).collect()
+    let (mut found, mut names) = (Vec::new(), BTreeSet::new());
+    // Both playback modes read the same archive.
+    found.extend(streams.iter().flat_map(of_stream).filter(|probe| names.insert(probe.name.clone())));
+    found
 }
 
 /// Returns the table from which the page reads its incidents; `None`: it reads the folder of the local sink, or there are none.

@@ -39,9 +39,12 @@ async fn query_both(client: Client, table: String) -> Finding {
         let of_key = client.query().table_name(&table).key_condition_expression(format!("{key} = :name"));
         of_key.expression_attribute_values(":name", AttributeValue::S(CHECK_NAME.to_owned())).limit(1)
     };
-    for call in [query("event_id"), query("camera_id").index_name(INDEX)] {
+    // In this order: where the table answers, a missing resource is its index.
+    let calls: [(_, OwnRemedy); 2] =
+        [(query("event_id"), query_remedy), (query("camera_id").index_name(INDEX), index_remedy)];
+    for (call, own_remedy) in calls {
         let answer = call.send().await.map(|answer| answer.request_id().is_some());
-        let finding = judge_query(&table, answer.map_err(|error| AwsFailure::of(&error)));
+        let finding = judge_query(&table, own_remedy, answer.map_err(|error| AwsFailure::of(&error)));
         if finding.verdict != Verdict::Ok {
             return finding;
         }
@@ -50,8 +53,8 @@ async fn query_both(client: Client, table: String) -> Finding {
 }
 
 /// Judges the answer to a query. `answer`: on success whether the answer has a request id, as AWS's answers have.
-fn judge_query(table: &str, answer: Result<bool, AwsFailure>) -> Finding {
-    let table = AwsResource { action: "dynamodb:Query", own_remedy: query_remedy, ..resource(table) };
+fn judge_query(table: &str, own_remedy: OwnRemedy, answer: Result<bool, AwsFailure>) -> Finding {
+    let table = AwsResource { action: "dynamodb:Query", own_remedy, ..resource(table) };
     match answer {
         Ok(true) => Finding::ok("Query is allowed"),
         Ok(false) => {
@@ -62,17 +65,23 @@ fn judge_query(table: &str, answer: Result<bool, AwsFailure>) -> Finding {
     }
 }
 
-/// Returns the remedy for a query by its error code.
+/// A remedy by the error code.
+type OwnRemedy = fn(&str) -> Option<&'static str>;
+
+/// Returns the remedy for a query of the table by its error code.
 fn query_remedy(code: &str) -> Option<&'static str> {
+    let is_refused = AwsFailure::is_denial(code);
+    is_refused.then_some("allow dynamodb:Query on it and on its index camera_id-ts_ms-index")
+}
+
+/// Returns the remedy for a query of the index by its error code.
+fn index_remedy(code: &str) -> Option<&'static str> {
     match code {
-        // DynamoDB reports a missing index so. A table with another key cannot have it.
-        "ValidationException" => {
+        // DynamoDB reports a missing index by the first, local servers by the second.
+        "ValidationException" | "ResourceNotFoundException" => {
             Some("add the index camera_id-ts_ms-index to it: key camera_id (S), ts_ms (N), all attributes")
         }
-        code if AwsFailure::is_denial(code) => {
-            Some("allow dynamodb:Query on it and on its index camera_id-ts_ms-index")
-        }
-        _ => None,
+        code => query_remedy(code),
     }
 }
 
@@ -147,25 +156,26 @@ mod tests {
     #[test]
     fn verdicts_of_the_query_by_answer() {
         let failure = |code: &str| Err(AwsFailure::new(code, "words"));
+        let (of_table, of_index): (OwnRemedy, OwnRemedy) = (query_remedy, index_remedy);
+        let (add, allow) =
+            ("add the index camera_id-ts_ms-index", "allow dynamodb:Query on it and on its index");
         let table = [
-            ("allowed", Ok(true), Verdict::Ok, "Query is allowed"),
-            ("another server", Ok(false), Verdict::Fail, "in place of AWS"),
+            ("allowed", of_index, Ok(true), Verdict::Ok, "Query is allowed"),
+            ("another server", of_table, Ok(false), Verdict::Fail, "in place of AWS"),
+            ("no index", of_index, failure("ValidationException"), Verdict::Fail, add),
+            ("no index of moto", of_index, failure("ResourceNotFoundException"), Verdict::Fail, add),
             (
-                "no index",
-                failure("ValidationException"),
+                "no table",
+                of_table,
+                failure("ResourceNotFoundException"),
                 Verdict::Fail,
-                "add the index camera_id-ts_ms-index",
+                "create the table, or",
             ),
-            ("no table", failure("ResourceNotFoundException"), Verdict::Fail, "create the table, or correct"),
-            (
-                "refused",
-                failure("AccessDeniedException"),
-                Verdict::Fail,
-                "allow dynamodb:Query on it and on its index camera_id-ts_ms-index",
-            ),
+            ("refused", of_table, failure("AccessDeniedException"), Verdict::Fail, allow),
+            ("the index is refused", of_index, failure("AccessDeniedException"), Verdict::Fail, allow),
         ];
-        for (name, answer, verdict, words) in table {
-            let finding = judge_query("records", answer);
+        for (name, own_remedy, answer, verdict, words) in table {
+            let finding = judge_query("records", own_remedy, answer);
             assert!(finding.verdict == verdict && finding.sentence().contains(words), "{name}: {finding:?}");
         }
     }
