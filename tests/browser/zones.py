@@ -404,9 +404,7 @@ def drawn(browser: Browser, arguments: argparse.Namespace) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", required=True, help="the page")
-    parser.add_argument(
-        "--cases", type=pathlib.Path, required=True, help="boxes and zones, judged by the service"
-    )
+    parser.add_argument("--cases", type=pathlib.Path, required=True, help="boxes and zones, judged by the service")
     parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FOLDER", help="where the YAML is saved")
     parser.add_argument("--screenshots", type=pathlib.Path, metavar="FOLDER")
     parser.add_argument("--limit-seconds", type=int, default=60, help="until what is not seen is missing (60)")
