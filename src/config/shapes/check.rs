@@ -125,7 +125,7 @@ cameras:
 - id: gate
   kvs_stream_name: gate
   roi:
-    polygons: [{ points: [[0, 0], [200, 0], [200, 100]] }, { name: '${SITE}', points: [[0, 0], [9, 0], [9, 9]] }]
+    polygons: [{ points: [[0, 0], [200, 0], [200, 100]] }, { name: '${SITE}', points: [[0, 0], [7, 0], [7, 7]] }]
   masks: [{ points: [[0, 0], [9, 0], [9, 9]] }]
   pipeline:
   - { type: weapon, enabled: false, weapon: { yolo_weights: m.onnx } }
@@ -180,7 +180,7 @@ cameras:
     polygons:
       - points: [[0, 0], [200, 0], [200, 100]]
       - name: \"north: 1\"
-        points: [[0, 0], [9, 0], [9, 9]]
+        points: [[0, 0], [7, 0], [7, 7]]
   masks:
     - points: [[0, 0], [9, 0], [9, 9]]
 ";
