@@ -179,7 +179,10 @@ async fn what_a_table_lacks_is_named_with_its_remedy() {
         .billing_mode(BillingMode::PayPerRequest);
     create.send().await.unwrap();
     let error = history.page(query()).await.unwrap_err().to_string();
-    assert!(error.contains("add the index camera_id-ts_ms-index"), "{error}");
+    assert!(
+        error.contains("Invalid index") && error.contains("with the index camera_id-ts_ms-index"),
+        "{error}"
+    );
     assert!(history.incident("unknown").await.unwrap().is_none());
     proxy.rule(AwsService::DynamoDb, Mishap::Denied, None);
     let error = history.page(query()).await.unwrap_err().to_string();

@@ -295,9 +295,8 @@ impl<'tx> IncidentTables<'tx> {
 
     /// Makes the summary of an incident with a number from the lines of all its records.
     fn summarize_known(&mut self, number: u64, files: &NumberedFiles) -> Result<(), IndexError> {
-        let known = self.summaries.get(number)?.map(|row| unpack_draft(row.value())).transpose()?;
-        // Where two files are gone, the removal of the first may have removed the incident.
-        known.map_or(Ok(()), |draft| self.summarize(&draft.summary.incident_id, number, files))
+        let incident = summary_of(&self.summaries, number)?.summary.incident_id;
+        self.summarize(&incident, number, files)
     }
 
     /// Makes the summary of an incident from the lines of all its records; without any, the incident is removed.

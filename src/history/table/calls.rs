@@ -122,6 +122,11 @@ fn resource(table: &str) -> AwsResource {
             "ValidationException" | "bad_index" => Some(
                 "add the index camera_id-ts_ms-index to the table: key camera_id (S), sort key ts_ms (N), projection ALL",
             ),
+            // DynamoDB reports a missing index as a ValidationException, and moto as this.
+            "ResourceNotFoundException" => Some(
+                "create the table with the index camera_id-ts_ms-index (key camera_id (S), sort key ts_ms (N), projection ALL), or \
+                 correct publishers.ddb_table",
+            ),
             "AccessDeniedException" | "http_403" => {
                 Some("allow dynamodb:Query on the table and on its index camera_id-ts_ms-index")
             }
