@@ -1,5 +1,10 @@
 //! Clips of stored footage, from a real local KVS: listed, made, served over HTTP and stored by their sink.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "what a test cannot set up, it fails on")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what a test cannot set up, it fails on"
+)]
 
 mod archive;
 mod made;
@@ -31,7 +36,7 @@ fn film(folder: &Path, name: &str, seconds: u32, encoder: &str) -> PathBuf {
          -g {FPS} -keyint_min {FPS} -sc_threshold 0 {encoder}"
     );
     let made = Command::new("ffmpeg").args(input.split_whitespace()).arg(&film).status();
-    assert!(made.is_ok_and(|status| status.success()), "{name}: ffmpeg is needed: run scripts/setup test");
+    assert!(made.expect("ffmpeg is needed: run scripts/setup test").success(), "{name}");
     film
 }
 

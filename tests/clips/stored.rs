@@ -87,14 +87,8 @@ async fn a_clip_is_stored_at_the_end_of_its_incident_where_the_event_says() {
         let bytes = object.body.collect().await.unwrap().into_bytes();
         let name = key.rsplit('/').next().unwrap();
         let local = program.dir().join("events/clips/front").join(name);
-        until("the local copy", async || match std::fs::read(&local) {
-            Ok(copy) => {
-                assert!(copy == bytes, "{name}: the same file");
-                Ok(())
-            }
-            Err(error) => Err(error.to_string()),
-        })
-        .await;
+        let copy = until("the local copy", async || std::fs::read(&local)).await;
+        assert!(copy == bytes, "{name}: the same file");
         let frames = checksums(&local);
         // Two seconds in view, one before and one after, from a keyframe on.
         assert!((35..=52).contains(&frames.len()), "{} frames", frames.len());
