@@ -17,7 +17,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::config_args::model_fetcher;
 use super::sim_images::SimImages;
 use super::{StopSignal, elapsed, run_on_runtime};
-use crate::base::escaped;
+use crate::base::{escaped, make_private_folder};
 use crate::config::{self, LogFormat, Overrides, Settings};
 use crate::delivery::UndeliveredRecords;
 use crate::detect::cache_dir;
@@ -28,6 +28,8 @@ use crate::status::CameraRow;
 use crate::telemetry;
 use crate::telemetry::log::LogOutput;
 
+/// The name of the configuration's copy in the folder of the events.
+const CONFIG_FILE: &str = "cameras.yaml";
 const CONFIG: &str = include_str!("../../config/demo.yaml");
 const CAMERAS: [&str; 2] = ["street", "gate"];
 
@@ -70,6 +72,7 @@ impl DemoArgs {
             cache_dir().context("HOME is not set: set KVS_INFER_CACHE to a folder for models and clips")?;
         let dir = self.dir.clone().unwrap_or_else(|| cache.join("demo"));
         let settings = settings(&cache, &dir)?;
+        write_config(&cache, &dir)?;
         let sim = start_sim(&cache).await?;
         let service = Service::start(self.spec(settings, &sim, &dir)?).await?;
         self.print_addresses(&service, &sim, &dir)?;
@@ -99,6 +102,11 @@ impl DemoArgs {
         writeln!(out, "          kvs-infer events --dir {}", dir.display())?;
         let aws = "--region us-east-1 --no-sign-request kinesisvideo list-streams";
         writeln!(out, "  KVS     aws --endpoint-url {} {aws}", sim.endpoint())?;
+        let keys = "AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local";
+        writeln!(out, "  replay  AWS_ENDPOINT_URL_KINESIS_VIDEO={} {keys} \\", sim.endpoint())?;
+        let config = dir.join(CONFIG_FILE);
+        let replay = format!("kvs-infer replay --config {} --from '2m ago'", config.display());
+        writeln!(out, "            {replay} --compare {} --out replay", dir.display())?;
         writeln!(out, "\nUTC       camera   label        conf  snapshot")?;
         out.flush()
     }
@@ -157,6 +165,18 @@ fn settings(cache: &Path, dir: &Path) -> anyhow::Result<Settings> {
         ensure!(file.is_file(), "{} does not exist: run scripts/setup demo", file.display());
     }
     Ok(settings)
+}
+
+/// Writes the configuration of the demo with its folders in place of the variables: to be copied, changed and replayed.
+fn write_config(cache: &Path, dir: &Path) -> anyhow::Result<()> {
+    let folders = [("${KVS_INFER_CACHE}", cache), ("${KVS_INFER_DEMO_DIR}", dir)];
+    let text = folders.into_iter().fold(CONFIG.to_owned(), |text, (variable, folder)| {
+        text.replace(variable, &folder.display().to_string())
+    });
+    let file = dir.join(CONFIG_FILE);
+    make_private_folder(dir)
+        .and_then(|()| std::fs::write(&file, text))
+        .with_context(|| format!("cannot write {}", file.display()))
 }
 
 fn clip(cache: &Path, camera: &str) -> PathBuf {
