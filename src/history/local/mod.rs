@@ -27,13 +27,15 @@ use self::index_error::IndexError;
 use super::query::IncidentQuery;
 use super::summary::StoredEvent;
 use super::{HistoryError, IncidentCursor, IncidentDetail, IncidentPage};
-use crate::base::{clean_text, lock, make_private_folder};
+use crate::base::{clean_text, lock, make_private_folder, return_free_memory};
 use crate::telemetry::HistoryIndexRebuilt;
 
 /// The name of the index in the folder.
 const INDEX_FILE: &str = "events.index";
 /// Limit on the time for which one question indexes; the next one resumes there.
 const INDEXING_LIMIT: Duration = Duration::from_secs(6);
+/// Bytes of events whose indexing leaves much free memory behind.
+const LARGE_BACKLOG_BYTES: u64 = 4 << 20;
 /// Maximum length of a reason in the log, characters.
 const MAX_REASON_CHARS: usize = 300;
 
@@ -165,10 +167,14 @@ fn refresh(
         index.remove(gone.number, &files)?;
     }
     // Oldest first, so that a repeated record keeps its newest place.
-    for (number, indexed) in begun {
-        add_lines(index, &files, (number, indexed), until)?;
+    let len_of = |number| files.0.get(number).map_or(0, |file| file.len);
+    let backlog: u64 = begun.iter().map(|(number, indexed)| len_of(number).saturating_sub(*indexed)).sum();
+    let added = begun.into_iter().try_for_each(|file| add_lines(index, &files, file, until));
+    if backlog > LARGE_BACKLOG_BYTES {
+        // The allocator would keep what many transactions took.
+        return_free_memory();
     }
-    Ok(files)
+    added.map(|()| files)
 }
 
 /// Returns whether a file begins with what the index has of it.
