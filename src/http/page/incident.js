@@ -107,7 +107,7 @@ class IncidentView {
     if (incident.text) rows.push(["Text", `${incident.text}${incident.ocr_conf === undefined ? "" : ` (${percent(incident.ocr_conf)})`}`]);
     rows.push(["Zones", incident.zones.length ? element("span", { class: "zones" }, ...zoneChips(incident.zones)) : "none"]);
     rows.push(["Start", timeWords(incident.start_ms)], ["Last seen", timeWords(incident.last_ms)]);
-    rows.push(["End", isOpen(incident) ? "not over" : timeWords(incident.end_ms)], ["Records", String(records.length)]);
+    rows.push(["End", isOpen(incident) ? "none yet" : timeWords(incident.end_ms)], ["Records", String(records.length)]);
     if (first?.model) rows.push(["Model", first.model.name]);
     if (incident.clip) rows.push(["Stored clip", incident.clip]);
     rows.push(["Id", element("code", {}, incident.incident_id)]);
