@@ -22,6 +22,7 @@ mod inspect;
 mod live_check;
 mod modes;
 mod own_models;
+mod page;
 mod pixels;
 mod refusals;
 mod reload;

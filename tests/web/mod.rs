@@ -8,3 +8,5 @@ mod page_incidents;
 mod server;
 mod show;
 mod zones;
+
+pub(crate) use page::run_checks;

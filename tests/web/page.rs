@@ -106,7 +106,7 @@ fn board() -> StatusBoard {
 }
 
 /// Runs a script of `tests/browser`, and fails with its output where it fails.
-pub(super) fn run_checks(script: &str, arguments: &[&str]) {
+pub(crate) fn run_checks(script: &str, arguments: &[&str]) {
     let mut command = Command::new("python3");
     command.arg(format!("{}/tests/browser/{script}", env!("CARGO_MANIFEST_DIR"))).args(arguments);
     if let Some(folder) = std::env::var_os("PAGE_SCREENSHOTS") {
