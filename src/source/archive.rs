@@ -71,7 +71,7 @@ impl ArchivedFragment {
     }
 
     fn of(listed: ListedFragment) -> Option<Self> {
-        let ms = |time: Option<DateTime>| time.and_then(|time| time.to_millis().ok()).filter(|ms| *ms > 0);
+        let ms = |time: Option<DateTime>| time.map(nearest_ms).filter(|ms| *ms > 0);
         Some(Self {
             number: Arc::from(listed.fragment_number?),
             producer_ms: ms(listed.producer_timestamp),
@@ -149,6 +149,11 @@ impl Kvs {
     pub fn archive(&self, stream: &str) -> Archive {
         Archive { kvs: self.clone(), stream: stream.to_owned() }
     }
+}
+
+/// Returns a time in ms since the epoch. Times travel as seconds in a floating-point number, so they are rounded and not cut off.
+fn nearest_ms(time: DateTime) -> i64 {
+    i64::try_from((time.as_nanos() + 500_000).div_euclid(1_000_000)).unwrap_or(0)
 }
 
 impl Archive {

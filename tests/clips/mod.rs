@@ -62,7 +62,9 @@ fn checksums(file: &Path) -> Vec<String> {
         .args(framemd5.split(' '))
         .output()
         .unwrap();
+    // A clip that begins at an open GOP asks the decoder to drop a picture of the GOP before it.
     let errors = String::from_utf8_lossy(&output.stderr);
+    let errors: String = errors.lines().filter(|line| !line.ends_with("mmco: unref short failure")).collect();
     assert!(output.status.success() && errors.is_empty(), "{}: {errors}", file.display());
     let text = String::from_utf8(output.stdout).unwrap();
     let lines = text.lines().filter(|line| !line.starts_with('#'));

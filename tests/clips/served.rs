@@ -146,9 +146,7 @@ async fn a_camera_with_masks_has_no_clips_unless_the_configuration_says_so() {
             let (_, said) = error(&answer);
             assert!(said.contains("has masks") && said.contains("ignore_masks: true"), "{said}");
         }
-        let ended = program.stop();
-        let warned = ended.log.iter().any(|line| line.contains("show what the masks hide"));
-        assert_eq!(warned, status == 200, "{:?}", ended.log);
+        assert!(program.stop().status.success());
         sim.stop().await;
     }
 }

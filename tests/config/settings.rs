@@ -475,3 +475,25 @@ fn a_region_from_the_environment_is_checked() {
     let error = parse("c", MINIMAL, &|_| None, &overrides).unwrap_err().to_string();
     assert!(error.contains("\"Frankfurt\"") && error.contains("such as ap-southeast-1"), "{error}");
 }
+
+#[test]
+fn advice_names_cameras_whose_masks_and_clips_exclude_each_other() {
+    let masked =
+        MINIMAL.replace("    pipeline", "    masks: [{ points: [[0, 0], [20, 0], [20, 20]] }]\n    pipeline");
+    for (clips, advice) in [
+        ("", None),
+        (
+            "clips: { to_local: true }\n",
+            Some("those of a are not stored, because masks do not cover stored video"),
+        ),
+        ("clips: { ignore_masks: true }\n", Some("the clips of a show what the masks hide")),
+    ] {
+        let given = settings_of(&format!("{clips}{masked}")).advice();
+        assert_eq!(given.len(), usize::from(advice.is_some()), "{given:?}");
+        assert!(given.iter().zip(advice).all(|(given, advice)| given.contains(advice)), "{given:?}");
+        assert_eq!(
+            settings_of(&format!("{}{MINIMAL}", clips.replace("ignore_masks: true", ""))).advice(),
+            [""; 0]
+        );
+    }
+}

@@ -1,10 +1,11 @@
 //! A replay reads live tables and streams to compare, and changes nothing on any server.
 
+use std::collections::HashMap;
 use std::net::TcpListener;
 
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
-    ProjectionType, ScalarAttributeType,
+    AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
+    Projection, ProjectionType, ScalarAttributeType,
 };
 use test_support::footage::camera;
 use test_support::kvs_infer_command;
@@ -54,20 +55,22 @@ async fn live_state(moto: &Moto, kinesis: &aws_sdk_kinesis::Client, s3: &aws_sdk
     let tables = aws_sdk_dynamodb::Client::new(&moto.config());
     for table in ["live", "positions"] {
         let items = tables.scan().table_name(table).send().await.unwrap();
-        let mut items: Vec<String> = items
-            .items()
-            .iter()
-            .map(|item| {
-                let mut fields: Vec<String> =
-                    item.iter().map(|(name, value)| format!("{name} {value:?}")).collect();
-                fields.sort();
-                fields.join(" ")
-            })
-            .collect();
+        let mut items: Vec<String> = items.items().iter().map(shown).collect();
         items.sort();
         state.extend(items);
     }
     state
+}
+
+/// Returns the attributes of an item, or of a map in it, in the order of their names.
+fn shown(attributes: &HashMap<String, AttributeValue>) -> String {
+    let attribute = |(name, value): (&String, &AttributeValue)| match value {
+        AttributeValue::M(map) => format!("{name} {{{}}}", shown(map)),
+        value => format!("{name} {value:?}"),
+    };
+    let mut attributes: Vec<String> = attributes.iter().map(attribute).collect();
+    attributes.sort();
+    attributes.join(" ")
 }
 
 #[tokio::test(flavor = "multi_thread")]
