@@ -146,7 +146,8 @@ def open_view(browser: Browser, url: str, view: str) -> None:
     """Opens a view by its link in the header, which does not load the page again."""
     if not browser.run("location.href").startswith(url):
         browser.open(url)
-    browser.click(f"nav a[data-view={view}]")
+    # Not with the mouse: the window has possibly just got another size, and the link another place.
+    browser.run(f"document.querySelector('nav a[data-view={view}]').click()")
     browser.until(f"the view {view}", f"return document.querySelector('.view-{view} h1')")
 
 
