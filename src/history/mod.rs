@@ -132,13 +132,9 @@ impl IncidentHistory {
     pub fn new(spec: HistorySpec<'_>) -> Option<Self> {
         let HistorySpec { publish, is_shared, cameras, aws, runtime } = spec;
         let clients = Clients::new(aws, has_own_s3(aws));
-        // Each worker of a pool has the events of its own cameras only.
-        let folder = publish.local_dir.as_ref().filter(|_| !is_shared || publish.ddb.is_none());
-        let store = match (folder, &publish.ddb) {
-            (Some(folder), _) => IncidentStore::Local(Arc::new(LocalHistory::new(folder))),
-            (None, Some(ddb)) => {
-                IncidentStore::Table(TableHistory::new(&clients, &ddb.table, runtime.clone()))
-            }
+        let store = match (publish.history_table(is_shared), &publish.local_dir) {
+            (Some(table), _) => IncidentStore::Table(TableHistory::new(&clients, table, runtime.clone())),
+            (None, Some(folder)) => IncidentStore::Local(Arc::new(LocalHistory::new(folder))),
             (None, None) => return None,
         };
         let pictures = PictureStore::new(publish, &clients, runtime);

@@ -13,7 +13,7 @@ mod s3;
 mod sns;
 
 pub use dynamodb::DdbSpec;
-pub(crate) use dynamodb::history_probe;
+pub(crate) use dynamodb::{CAMERA_TIME_INDEX, DdbItem, event_json, history_probe};
 pub(crate) use local::{EVENTS_FILE, EVENTS_FILES};
 pub use s3::{S3Spec, Sse};
 pub use sns::SnsSpec;
@@ -60,6 +60,13 @@ impl PublishSpec {
     #[must_use]
     pub fn sinks(&self, routes: Vec<Arc<Route>>) -> SinkSet {
         SinkSet { registry: Arc::new(self.clone()), routes }
+    }
+
+    /// Returns the table that the history is read from; `None`: the local folder has all incidents, or nothing has them. In a pool
+    /// (`is_shared`), the folder of a worker has those of its own cameras only.
+    pub(crate) fn history_table(&self, is_shared: bool) -> Option<&str> {
+        let reads_folder = self.local_dir.is_some() && !is_shared;
+        self.ddb.as_ref().filter(|_| !reads_folder).map(|records| &*records.table)
     }
 
     /// Returns the destinations of a camera's events in words for people, such as `kds events`.

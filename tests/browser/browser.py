@@ -3,6 +3,7 @@
 Needs only Python and chromium.
 """
 
+import argparse
 import base64
 import contextlib
 import json
@@ -11,11 +12,12 @@ import pathlib
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Self
 
 BROWSER_ARGUMENTS = [
@@ -300,3 +302,23 @@ def fits_all_widths(browser: Browser) -> None:
         fits = "document.documentElement.scrollWidth <= innerWidth"
         check(browser.run(fits), f"nothing is wider than a page of {width} px")
     browser.as_usual()
+
+
+def arguments_of(description: str | None, *, needs_url: bool = True) -> argparse.ArgumentParser:
+    """The arguments that every check of the page has."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--url", required=needs_url, help="the page of the service")
+    parser.add_argument("--screenshots", type=pathlib.Path, metavar="FOLDER")
+    parser.add_argument("--limit-seconds", type=int, default=60, help="until what is not seen is missing (60)")
+    return parser
+
+
+def run_checks(limit_s: int, checks: Callable[[Browser], None]) -> int:
+    """The exit code of checks in a browser of their own."""
+    try:
+        with Browser(limit_s) as browser:
+            checks(browser)
+    except CheckError as failure:
+        print(f"FAILED  {failure}", file=sys.stderr)
+        return 1
+    return 0

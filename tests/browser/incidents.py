@@ -19,7 +19,7 @@ import sys
 import urllib.parse
 from typing import Any
 
-from browser import SCREENS, Browser, CheckError, check, fits_all_widths, opener
+from browser import SCREENS, Browser, arguments_of, check, fits_all_widths, opener, run_checks
 
 # The ids of the cards, in order, once the list is loaded.
 CARDS = """
@@ -408,23 +408,14 @@ def photographed(browser: Browser, service: Service, incident: str, folder: path
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", required=True, help="the service")
+    parser = arguments_of(__doc__)
     parser.add_argument("--token", help="its HTTP_TOKEN")
     parser.add_argument("--arriving", action="store_true", help="new incidents appear")
     parser.add_argument("--hostile", action="store_true", help="some incidents have texts that are markup")
     parser.add_argument("--video", metavar="ID", help="an incident with a video")
     parser.add_argument("--no-video", nargs=2, metavar=("ID", "WORDS"), help="an incident whose video is refused")
-    parser.add_argument("--screenshots", type=pathlib.Path, metavar="FOLDER")
-    parser.add_argument("--limit-seconds", type=int, default=60, help="until what is not seen is missing (60)")
     arguments = parser.parse_args()
-    try:
-        with Browser(arguments.limit_seconds) as browser:
-            use(browser, arguments)
-    except CheckError as failure:
-        print(f"FAILED  {failure}", file=sys.stderr)
-        return 1
-    return 0
+    return run_checks(arguments.limit_seconds, lambda browser: use(browser, arguments))
 
 
 def use(browser: Browser, arguments: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ import argparse
 import pathlib
 import sys
 
-from browser import SCREENS, Browser, CheckError, check, fits_all_widths, status_of
+from browser import SCREENS, Browser, arguments_of, check, fits_all_widths, run_checks, status_of
 
 # The first live picture that has loaded, as its camera's name and a text of its pixels, unlike those of `seen`.
 PICTURE = """
@@ -219,8 +219,7 @@ def photograph(browser: Browser, url: str, folder: pathlib.Path | None, pool: bo
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", help="the page to look at")
+    parser = arguments_of(__doc__, needs_url=False)
     parser.add_argument("--token", help="its HTTP_TOKEN")
     parser.add_argument("--refused", metavar="URL", help="a page that must be refused")
     parser.add_argument(
@@ -236,18 +235,10 @@ def main() -> int:
         "--pool", action="store_true", help="the worker shares its cameras in the pool of tests/web/page.rs"
     )
     parser.add_argument("--activity", metavar="TEXT", help="an activity is among the events, and must say TEXT")
-    parser.add_argument("--screenshots", type=pathlib.Path, metavar="FOLDER")
-    parser.add_argument("--limit-seconds", type=int, default=60, help="until what is not seen is missing (60)")
     arguments = parser.parse_args()
     if not (arguments.url or arguments.refused):
         parser.error("give --url, --refused, or both")
-    try:
-        with Browser(arguments.limit_seconds) as browser:
-            look_at(browser, arguments)
-    except CheckError as failure:
-        print(f"FAILED  {failure}", file=sys.stderr)
-        return 1
-    return 0
+    return run_checks(arguments.limit_seconds, lambda browser: look_at(browser, arguments))
 
 
 def look_at(browser: Browser, arguments: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ import pathlib
 import sys
 from typing import Any
 
-from browser import SCREENS, Browser, CheckError, check
+from browser import SCREENS, Browser, CheckError, arguments_of, check, run_checks
 
 # Names that are markup and YAML of their own.
 HOSTILE = ["<img src=x id=injected>", 'a: "b" # ${HOME} $$ \' \\ [x] &y *z !t | - %']
@@ -402,20 +402,11 @@ def drawn(browser: Browser, arguments: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", required=True, help="the page")
+    parser = arguments_of(__doc__)
     parser.add_argument("--cases", type=pathlib.Path, required=True, help="boxes and zones, judged by the service")
     parser.add_argument("--out", type=pathlib.Path, required=True, metavar="FOLDER", help="where the YAML is saved")
-    parser.add_argument("--screenshots", type=pathlib.Path, metavar="FOLDER")
-    parser.add_argument("--limit-seconds", type=int, default=60, help="until what is not seen is missing (60)")
     arguments = parser.parse_args()
-    try:
-        with Browser(arguments.limit_seconds) as browser:
-            drawn(browser, arguments)
-    except CheckError as failure:
-        print(f"FAILED  {failure}", file=sys.stderr)
-        return 1
-    return 0
+    return run_checks(arguments.limit_seconds, lambda browser: drawn(browser, arguments))
 
 
 if __name__ == "__main__":

@@ -36,6 +36,16 @@ async fn servers(folder: &Path) -> (Moto, aws_sdk_kinesis::Client, aws_sdk_s3::C
     (moto, kinesis, s3, sim)
 }
 
+/// Starts the program over footage that cannot be listed, and waits for the end records, whose clips wait.
+async fn start_stuck(folder: &Path) -> (Moto, aws_sdk_s3::Client, Sim, Program) {
+    let (moto, kinesis, s3, sim) = servers(folder).await;
+    let stream = sim.store().stream("front-stream").unwrap();
+    stream.set_faults("unauthorized,on=listFragments".parse::<Faults>().unwrap());
+    let program = Program::start(kvs_infer_command!(), &config(BOTH), &sim.endpoint(), Some(&moto.url));
+    ends(&kinesis, ENDED).await;
+    (moto, s3, sim, program)
+}
+
 async fn clips_in(s3: &aws_sdk_s3::Client) -> Vec<String> {
     let listed = s3.list_objects_v2().bucket("pictures").send().await.unwrap();
     let keys = listed.contents().iter().filter_map(|object| object.key());
@@ -107,11 +117,7 @@ async fn a_clip_is_stored_at_the_end_of_its_incident_where_the_event_says() {
 #[tokio::test(flavor = "multi_thread")]
 async fn events_are_delivered_while_the_clips_are_stuck_and_the_clips_follow() {
     let folder = tempfile::tempdir().unwrap();
-    let (moto, kinesis, s3, sim) = servers(folder.path()).await;
-    let stream = sim.store().stream("front-stream").unwrap();
-    stream.set_faults("unauthorized,on=listFragments".parse::<Faults>().unwrap());
-    let program = Program::start(kvs_infer_command!(), &config(BOTH), &sim.endpoint(), Some(&moto.url));
-    ends(&kinesis, ENDED).await;
+    let (_moto, s3, sim, program) = start_stuck(folder.path()).await;
     until("a sink that fails", async || {
         let clips = sink(&program);
         let text = clips.to_string();
@@ -120,7 +126,7 @@ async fn events_are_delivered_while_the_clips_are_stuck_and_the_clips_follow() {
     })
     .await;
     assert_eq!(clips_in(&s3).await, [""; 0]);
-    stream.set_faults(Faults::default());
+    sim.store().stream("front-stream").unwrap().set_faults(Faults::default());
     until_within(PATIENCE, "clips", async || {
         let clips = clips_in(&s3).await;
         if clips.len() == ENDED { Ok(()) } else { Err(format!("{clips:?}")) }
@@ -133,11 +139,7 @@ async fn events_are_delivered_while_the_clips_are_stuck_and_the_clips_follow() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clip_whose_footage_is_gone_is_given_up_and_counted() {
     let folder = tempfile::tempdir().unwrap();
-    let (moto, kinesis, s3, sim) = servers(folder.path()).await;
-    let stream = sim.store().stream("front-stream").unwrap();
-    stream.set_faults("unauthorized,on=listFragments".parse::<Faults>().unwrap());
-    let program = Program::start(kvs_infer_command!(), &config(BOTH), &sim.endpoint(), Some(&moto.url));
-    ends(&kinesis, ENDED).await;
+    let (_moto, s3, sim, program) = start_stuck(folder.path()).await;
     sim.store().delete("front-stream", None).await.unwrap();
     let given_up = "kvs_infer_clips_given_up_total{camera=\"front\",reason=\"no_such_stream\"}";
     until_within(PATIENCE, given_up, async || {

@@ -8,13 +8,12 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::Builder;
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::item::{TableItem, TableRecord};
+use super::item::TableRecord;
 use crate::aws::{AwsFailure, AwsResource};
 use crate::delivery::Clients;
 use crate::history::HistoryError;
+use crate::sinks::{CAMERA_TIME_INDEX, DdbItem};
 
-/// The index by camera and time.
-const INDEX: &str = "camera_id-ts_ms-index";
 /// Limit on the time of an attempt.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Attempts of a call: throttles and lost connections are retried by the SDK.
@@ -46,7 +45,7 @@ pub(super) struct PageOrder {
 pub(super) struct RecordPage {
     pub(super) records: Vec<TableRecord>,
     /// The key after which the next page begins; `None`: there is none.
-    pub(super) next: Option<TableItem>,
+    pub(super) next: Option<DdbItem>,
 }
 
 impl RecordsQueries {
@@ -65,14 +64,14 @@ impl RecordsQueries {
         camera: &str,
         span: TimeSpan,
         order: PageOrder,
-        after: Option<TableItem>,
+        after: Option<DdbItem>,
     ) -> Result<RecordPage, HistoryError> {
         let number = |ms: i64| AttributeValue::N(ms.to_string());
         let call = self
             .client
             .query()
             .table_name(&self.table)
-            .index_name(INDEX)
+            .index_name(CAMERA_TIME_INDEX)
             .key_condition_expression("camera_id = :camera AND ts_ms BETWEEN :from AND :to")
             .expression_attribute_values(":camera", AttributeValue::S(camera.to_owned()))
             .expression_attribute_values(":from", number(span.from_ms))
@@ -84,7 +83,8 @@ impl RecordsQueries {
         let items = answer.items.unwrap_or_default();
         // An index with another projection has the keys alone, and every incident would seem to be missing.
         if items.first().is_some_and(|item| !item.contains_key("extras")) {
-            let failure = AwsFailure::new("bad_index", &format!("{INDEX} does not have all attributes"));
+            let failure =
+                AwsFailure::new("bad_index", &format!("{CAMERA_TIME_INDEX} does not have all attributes"));
             return Err(self.failed(&failure));
         }
         let records = items.iter().filter_map(TableRecord::of).collect();

@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::calls::{PageOrder, RecordPage, RecordsQueries, TimeSpan};
-use super::item::{TableItem, TableRecord};
+use super::item::TableRecord;
 use crate::history::HistoryError;
+use crate::sinks::DdbItem;
 
 /// Maximum number of pages that are read at a time.
 const MAX_CONCURRENT_READS: usize = 32;
@@ -35,7 +36,7 @@ struct CameraRecords {
 /// The part of a camera's records that was not read yet.
 enum NextPage {
     First,
-    After(TableItem),
+    After(DdbItem),
     None,
 }
 

@@ -1,21 +1,11 @@
 //! Records from the items of the table.
 
-use std::collections::HashMap;
-
-use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Map, Number, Value};
 
 use crate::history::summary::StoredEvent;
-
-/// The fields of an event that are not in its payload.
-const EVENT_FIELDS: [&str; 7] = ["event_id", "camera_id", "producer", "schema", "seq", "epoch", "fenced"];
-/// The attribute that the sink adds.
-const TTL_ATTRIBUTE: &str = "ttl";
-
-/// An item of the table.
-pub(super) type TableItem = HashMap<String, AttributeValue>;
+use crate::sinks::{DdbItem, event_json};
 
 /// A record of the table.
 #[derive(Clone, Debug)]
@@ -26,7 +16,7 @@ pub(super) struct TableRecord {
 
 impl TableRecord {
     /// Returns the record of an item; `None`: it has not the fields of one.
-    pub(super) fn of(item: &TableItem) -> Option<Self> {
+    pub(super) fn of(item: &DdbItem) -> Option<Self> {
         let json = event_json(item)?;
         let event = StoredEvent::deserialize(&json).ok()?;
         Some(Self { event, json })
@@ -38,37 +28,9 @@ impl TableRecord {
     }
 }
 
-/// Returns the event of an item: the sink puts the fields of the payload beside those of the event.
-fn event_json(item: &TableItem) -> Option<Value> {
-    let (mut event, mut payload) = (Map::new(), Map::new());
-    for (name, value) in item.iter().filter(|(name, _)| *name != TTL_ATTRIBUTE) {
-        let fields = if EVENT_FIELDS.contains(&name.as_str()) { &mut event } else { &mut payload };
-        fields.insert(name.clone(), json_of(value)?);
-    }
-    // Both have it.
-    payload.insert("camera_id".to_owned(), event.get("camera_id")?.clone());
-    event.insert("payload".to_owned(), Value::Object(payload));
-    Some(Value::Object(event))
-}
-
-fn json_of(value: &AttributeValue) -> Option<Value> {
-    match value {
-        AttributeValue::Null(_) => Some(Value::Null),
-        AttributeValue::Bool(is) => Some(Value::Bool(*is)),
-        AttributeValue::N(number) => number.parse::<Number>().ok().map(Value::Number),
-        AttributeValue::S(text) => Some(Value::String(text.clone())),
-        AttributeValue::L(values) => values.iter().map(json_of).collect::<Option<_>>().map(Value::Array),
-        AttributeValue::M(map) => {
-            let fields = map.iter().map(|(name, value)| Some((name.clone(), json_of(value)?)));
-            fields.collect::<Option<_>>().map(Value::Object)
-        }
-        // The sink writes no sets and no bytes.
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use aws_sdk_dynamodb::types::AttributeValue;
     use serde_json::json;
 
     use super::*;
@@ -81,7 +43,7 @@ mod tests {
         AttributeValue::N(text.into())
     }
 
-    fn item() -> TableItem {
+    fn item() -> DdbItem {
         let extras = [
             ("incident_id", text("a")),
             ("phase", text("start")),

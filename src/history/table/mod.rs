@@ -4,7 +4,7 @@
 //! when its start record is reached: all others are newer. Where the page does not begin at the newest record, the records above its
 //! beginning are read forward, until the ends of its incidents.
 //!
-//! What a table does not find: an incident whose start record is not in it (it expired, or the best-effort sink dropped it), and
+//! Not found in a table are an incident whose start record is not in it (it expired, or the best-effort sink dropped it), and
 //! one that began more than [`LONGEST_MS`] before `from`.
 
 mod calls;

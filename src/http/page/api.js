@@ -53,7 +53,7 @@ async function every(intervalMs, action, signal, onError = () => {}) {
 export const api = {
   get: (address, { signal } = {}) => ask(address, { signal }),
   // The type of content keeps forms of other sites out.
-  post: (address, { signal } = {}) => ask(address, { method: "POST", headers: { "Content-Type": "application/json" }, signal }),
+  post: (address, { body, signal } = {}) => ask(address, { method: "POST", body, headers: { "Content-Type": "application/json" }, signal }),
   every,
   isAbort,
   path,

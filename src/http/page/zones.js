@@ -1,6 +1,7 @@
 /* The view Zones: zones and masks of a camera, drawn on its picture and given as YAML. It writes nothing. */
 
-import { api, ApiError, path, wait } from "./api.js";
+import { api, path, wait } from "./api.js";
+import { copied } from "./clipboard.js";
 import { element, setText, svg } from "./dom.js";
 import { onOverview } from "./overview.js";
 import { age } from "./text.js";
@@ -210,7 +211,7 @@ class ZoneEditor {
     await wait(CHECK_AFTER_MS, signal);
     if (signal.aborted) return;
     try {
-      this.showReport(await check(this.camera, request, signal));
+      this.showReport(await api.post(path`/api/cameras/${this.camera}/zones`, { body: request, signal }));
     } catch (error) {
       if (api.isAbort(error)) return;
       this.checked = null;
@@ -246,14 +247,9 @@ class ZoneEditor {
   }
 
   async copy(text, button) {
-    try {
-      await navigator.clipboard.writeText(text);
-    } catch {
-      // Without TLS, a browser offers no clipboard except on this host.
-      copySelected(this.yaml.yaml);
-    }
-    setText(button, "Copied");
-    setText(this.said, "The YAML is in the clipboard.");
+    const isCopied = await copied(text);
+    setText(button, isCopied ? "Copied" : "Not copied");
+    setText(this.said, isCopied ? "The YAML is in the clipboard." : "The YAML could not be copied.");
     await wait(2000, this.signal);
     setText(button, "Copy");
   }
@@ -323,20 +319,6 @@ class ZoneEditor {
     const isOld = camera?.state !== "streaming" && camera?.last_frame_age_ms > RUNNING_MS;
     this.stage.dataset.age = isOld ? `Last picture, ${age(camera.last_frame_age_ms)} ago` : "";
   }
-}
-
-async function check(camera, drawing, signal) {
-  const headers = { "content-type": "application/json" };
-  const reply = await fetch(path`/api/cameras/${camera}/zones`, { method: "POST", body: drawing, headers, cache: "no-store", signal });
-  if (reply.status === 401 || reply.status === 403) location.reload();
-  if (reply.ok) return reply.json();
-  const body = await reply.json().catch(() => ({}));
-  throw new ApiError(reply.status, body.error ?? `status ${reply.status}`);
-}
-
-function copySelected(node) {
-  getSelection().selectAllChildren(node);
-  document.execCommand("copy");
 }
 
 const KEYS = [

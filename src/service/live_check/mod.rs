@@ -44,7 +44,12 @@ pub(crate) fn service_probes(
     let outbox = outbox_spec(settings, aws, state, None);
     found.extend(probes(&outbox, occasion));
     if let Some(clients) = &outbox.clients {
-        found.extend(table_of_history(settings).map(|table| history_probe(clients, table)));
+        found.extend(
+            settings
+                .publish
+                .history_table(settings.sharing.is_some())
+                .map(|table| history_probe(clients, table)),
+        );
         found.extend(pool_probes(settings, clients));
     }
     found.push(clock::probe(aws));
@@ -128,13 +133,6 @@ fn stream_probes(settings: &Settings, aws: &SdkConfig, occasion: ProbeOccasion) 
     // Both playback modes read the same archive.
     found.extend(streams.iter().flat_map(of_stream).filter(|probe| names.insert(probe.name.clone())));
     found
-}
-
-/// Returns the table from which the page reads its incidents; `None`: it reads the folder of the local sink, or there are none.
-fn table_of_history(settings: &Settings) -> Option<&str> {
-    // In a pool, the folder of a worker has only the events of its own cameras.
-    let reads_folder = settings.publish.local_dir.is_some() && settings.sharing.is_none();
-    settings.publish.ddb.as_ref().filter(|_| !reads_folder).map(|records| &*records.table)
 }
 
 fn pool_probes(settings: &Settings, clients: &Clients) -> Vec<Probe> {

@@ -11,11 +11,11 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
 use tokio::task::spawn_blocking;
 
-use crate::aws::{AwsFailure, AwsResource};
+use crate::aws::AwsFailure;
 use crate::base::{lock, make_private_folder, private_file};
 use crate::clips::{ClipObject, ClipOrder, Mp4Clip};
 use crate::delivery::{Clients, OutboxRecord};
-use crate::sinks::s3::{NEVER_VALID, Sse, check_stored, encryption};
+use crate::sinks::s3::{NEVER_VALID, RecordObject, Sse, put_object, resource};
 use crate::snapshot::SnapshotFolder;
 
 /// Limit on the time of an upload: a clip of 60 MB at 2 Mbit/s.
@@ -94,30 +94,10 @@ impl ClipBucketStore {
         let file = written.map_err(io::Error::other).flatten().map_err(disk)?;
         let body = ByteStream::from_path(&file.0).await;
         let body = body.map_err(|error| disk(io::Error::other(error)))?;
-        self.put_object(record, object, body).await.map_err(|failure| refused(object, failure))
-    }
-
-    async fn put_object(
-        &self,
-        record: &OutboxRecord,
-        object: &ClipObject,
-        body: ByteStream,
-    ) -> Result<(), AwsFailure> {
-        let (algorithm, kms_key) = encryption(&self.sse);
-        let call = self
-            .client
-            .put_object()
-            .bucket(&object.bucket)
-            .key(&object.key)
-            .body(body)
-            .content_type("video/mp4")
-            .server_side_encryption(algorithm)
-            .set_ssekms_key_id(kms_key)
-            .metadata("camera", record.camera.as_str())
-            .metadata("ts", record.header.ts_ms.to_string())
-            .metadata("event_id", &record.header.event_id)
-            .metadata("incident_id", &record.header.incident_id);
-        check_stored(&call.send().await.map_err(|error| AwsFailure::of(&error))?)
+        let ClipObject { bucket, key } = object;
+        let put = RecordObject { bucket, key, content_type: "video/mp4" };
+        let put = put_object((&self.client, &self.sse), record, &put, body).await;
+        put.map_err(|failure| refused(object, failure))
     }
 }
 
@@ -128,27 +108,6 @@ fn refused(object: &ClipObject, failure: AwsFailure) -> ClipStoreError {
         return ClipStoreError::Invalid(format!("s3://{bucket}/{key}: {code}: {text}"));
     }
     ClipStoreError::Bucket { text: resource(bucket).explain(&failure), code: failure.code }
-}
-
-/// Returns the bucket with its remedies.
-fn resource(bucket: &str) -> AwsResource {
-    AwsResource {
-        kind: "bucket",
-        name: bucket.to_owned(),
-        key: "publishers.s3_bucket",
-        action: "s3:PutObject",
-        endpoint_variable: "AWS_ENDPOINT_URL_S3",
-        own_remedy: |code| match code {
-            "AccessDenied" | "http_403" => {
-                Some("allow s3:PutObject on it with this encryption (publishers.s3_sse)")
-            }
-            "RequestEntityTooLarge" | "http_413" => Some(
-                "the clip is larger than the server or a proxy on the way takes: raise that limit (HTTPS_PROXY, AWS_ENDPOINT_URL), or \
-                 lower clips.max_seconds",
-            ),
-            _ => None,
-        },
-    }
 }
 
 /// A clip as a file with a name, for an upload; removed when dropped.

@@ -5,7 +5,8 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::RequestId;
 use aws_sdk_dynamodb::types::{AttributeValue, TimeToLiveStatus};
 
-use super::{DdbSpec, TTL_ATTRIBUTE, resource};
+use super::item::TTL_ATTRIBUTE;
+use super::{CAMERA_TIME_INDEX, DdbSpec, resource};
 use crate::aws::{AwsFailure, AwsResource};
 use crate::base::{Asks, Finding, Probe, Verdict};
 use crate::delivery::Clients;
@@ -14,8 +15,6 @@ use crate::delivery::probe::{
 };
 
 const KEY: &str = "event_id (S), ts_ms (N)";
-/// The index for queries by camera.
-const INDEX: &str = "camera_id-ts_ms-index";
 
 /// Returns the questions about the table.
 pub(super) fn probes(client: &Client, spec: &DdbSpec) -> Vec<Probe> {
@@ -41,7 +40,7 @@ async fn query_both(client: Client, table: String) -> Finding {
     };
     // In this order: where the table answers, a missing resource is its index.
     let calls: [(_, OwnRemedy); 2] =
-        [(query("event_id"), query_remedy), (query("camera_id").index_name(INDEX), index_remedy)];
+        [(query("event_id"), query_remedy), (query("camera_id").index_name(CAMERA_TIME_INDEX), index_remedy)];
     for (call, own_remedy) in calls {
         let answer = call.send().await.map(|answer| answer.request_id().is_some());
         let finding = judge_query(&table, own_remedy, answer.map_err(|error| AwsFailure::of(&error)));
@@ -49,7 +48,7 @@ async fn query_both(client: Client, table: String) -> Finding {
             return finding;
         }
     }
-    Finding::ok(format!("Query is allowed on the table and on its index {INDEX}"))
+    Finding::ok(format!("Query is allowed on the table and on its index {CAMERA_TIME_INDEX}"))
 }
 
 /// Judges the answer to a query. `answer`: on success whether the answer has a request id, as AWS's answers have.
@@ -97,8 +96,11 @@ async fn describe(client: Client, table: String, expires: bool) -> Finding {
         return finding;
     }
     let mut notes = Vec::new();
-    if !described.global_secondary_indexes().iter().any(|index| index.index_name() == Some(INDEX)) {
-        notes.push(format!("no index {INDEX}: add it (camera_id S, ts_ms N) for queries by camera"));
+    if !described.global_secondary_indexes().iter().any(|index| index.index_name() == Some(CAMERA_TIME_INDEX))
+    {
+        notes.push(format!(
+            "no index {CAMERA_TIME_INDEX}: add it (camera_id S, ts_ms N) for queries by camera"
+        ));
     }
     if expires {
         notes.extend(expiry_note(&client, &table).await);

@@ -94,8 +94,8 @@ impl Sink for S3Sink {
     }
 }
 
-/// Returns the bucket with its remedies.
-fn resource(bucket: &str) -> AwsResource {
+/// Returns the bucket with its remedies, of pictures and of clips.
+pub(super) fn resource(bucket: &str) -> AwsResource {
     AwsResource {
         kind: "bucket",
         name: bucket.to_owned(),
@@ -107,8 +107,8 @@ fn resource(bucket: &str) -> AwsResource {
                 Some("allow s3:PutObject on it with this encryption (publishers.s3_sse)")
             }
             "EntityTooLarge" | "RequestEntityTooLarge" | "http_413" => Some(
-                "the picture is larger than the server or a proxy on the way takes: raise that limit (HTTPS_PROXY, AWS_ENDPOINT_URL), \
-                 or lower snapshots.jpeg_quality",
+                "the picture or clip is larger than the server or a proxy on the way takes: raise that limit (HTTPS_PROXY, \
+                 AWS_ENDPOINT_URL), or lower snapshots.jpeg_quality or clips.max_seconds",
             ),
             _ => None,
         },
@@ -150,37 +150,44 @@ impl S3Target {
         key: &str,
         picture: Bytes,
     ) -> Result<(), PutOutcome> {
-        let put = self.put_object(record, bucket, key, picture).await;
+        let object = RecordObject { bucket, key, content_type: content_type(key) };
+        let put = put_object((&self.client, &self.sse), record, &object, picture.into()).await;
         put.map_err(|failure| refused(bucket, key, failure))
-    }
-
-    async fn put_object(
-        &self,
-        record: &OutboxRecord,
-        bucket: &str,
-        key: &str,
-        content: Bytes,
-    ) -> Result<(), AwsFailure> {
-        let (encryption, kms_key) = encryption(&self.sse);
-        let call = self
-            .client
-            .put_object()
-            .bucket(bucket)
-            .key(key)
-            .body(ByteStream::from(content))
-            .content_type(content_type(key))
-            .server_side_encryption(encryption)
-            .set_ssekms_key_id(kms_key)
-            .metadata("camera", record.camera.as_str())
-            .metadata("ts", record.header.ts_ms.to_string())
-            .metadata("event_id", &record.header.event_id)
-            .metadata("incident_id", &record.header.incident_id);
-        check_stored(&call.send().await.map_err(|error| AwsFailure::of(&error))?)
     }
 }
 
+/// An object of an event's record.
+pub(super) struct RecordObject<'a> {
+    pub(super) bucket: &'a str,
+    pub(super) key: &'a str,
+    pub(super) content_type: &'static str,
+}
+
+/// Puts an object with the bucket's encryption and with the ids of its record as metadata.
+pub(super) async fn put_object(
+    (client, sse): (&Client, &Sse),
+    record: &OutboxRecord,
+    object: &RecordObject<'_>,
+    content: ByteStream,
+) -> Result<(), AwsFailure> {
+    let (encryption, kms_key) = encryption(sse);
+    let call = client
+        .put_object()
+        .bucket(object.bucket)
+        .key(object.key)
+        .body(content)
+        .content_type(object.content_type)
+        .server_side_encryption(encryption)
+        .set_ssekms_key_id(kms_key)
+        .metadata("camera", record.camera.as_str())
+        .metadata("ts", record.header.ts_ms.to_string())
+        .metadata("event_id", &record.header.event_id)
+        .metadata("incident_id", &record.header.incident_id);
+    check_stored(&call.send().await.map_err(|error| AwsFailure::of(&error))?)
+}
+
 /// Checks that S3 has stored an object: it gives each an ETag. An answer without one is another server's.
-pub(super) fn check_stored(answer: &PutObjectOutput) -> Result<(), AwsFailure> {
+fn check_stored(answer: &PutObjectOutput) -> Result<(), AwsFailure> {
     match answer.e_tag() {
         Some(_) => Ok(()),
         None => Err(AwsFailure::new("bad_response", "the answer has no ETag, so nothing is stored")),
