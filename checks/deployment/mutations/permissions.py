@@ -63,6 +63,11 @@ HISTORY = [
         lambda f: stack_statement(f, "ReadHistory").update(Action=["dynamodb:Query", "dynamodb:Scan"]),
     ),
     Mutation(
+        "a query of another index",
+        permissions.the_history_has_its_index,
+        lambda f: f.rust.update({"src/history/new.rs": "fn f(q: QueryFluentBuilder) { q.index_name(BY_PLATE) }\n"}),
+    ),
+    Mutation(
         "an index of another name",
         permissions.the_history_has_its_index,
         lambda f: index_of(f).update(IndexName="by-camera"),

@@ -114,7 +114,9 @@ def each_action_is_on_its_resources(files: Files) -> list[str]:
 @rule
 def the_history_has_its_index(files: Files) -> list[str]:
     """The index that the program queries is that of the table and of the permission."""
-    named = set(re.findall(r'const INDEX: &str = "([^"]+)"', "\n".join(files.rust.values())))
+    program = "\n".join(files.rust.values())
+    texts = dict(re.findall(r'const (\w+): &str = "([^"]+)"', program))
+    named = {texts.get(name, name) for name in re.findall(r"\.index_name\((\w+)\)", program)}
     found = expect(named == {INDEX}, f"the program queries {sorted(named)}, not {INDEX}")
     indexes = {item["IndexName"]: item for item in files.properties("EventTable").get("GlobalSecondaryIndexes", [])}
     index = indexes.get(INDEX, {"KeySchema": [], "Projection": {}})
