@@ -62,6 +62,9 @@ pub const FORCE_MS: u64 = 15_000;
 pub const MOVE_READ_MS: u64 = 500;
 /// Interval in which the leader reads each item once, to correct its picture.
 pub const AUDIT_MS: u64 = 300_000;
+/// Time for which a new leader of a pool in which no camera has an owner waits for workers that start at the same time. The first
+/// one would get all cameras, and only a twentieth of them moves within a minute for the sake of balance.
+pub const FIRST_GRANTS_MS: u64 = 2_000;
 /// Maximum number of grants and frees under way.
 pub const MAX_GRANTS: usize = 16;
 /// Maximum number of items in one read.

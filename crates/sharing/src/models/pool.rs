@@ -179,7 +179,7 @@ impl PoolState {
     }
 
     fn plan(&mut self, now_ms: u64) {
-        self.director.plan(now_ms, &self.members);
+        self.director.plan(now_ms, &self.members, now_ms);
         self.director.settle();
         // Only here the leader reads the items of offers, or it would never stop reading.
         self.pump(2);

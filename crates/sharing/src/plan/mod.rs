@@ -3,8 +3,12 @@
 //! The leader's picture of the cameras may be wrong at any time. Each of its calls names the owner and the epoch that it believes
 //! in, and a refused call brings the item as it is, so that a mistake corrects itself.
 //!
+//! An owner without a row counts as dead only if the rows were read after the item. Rows that are older than the item do not have a
+//! worker that has joined in between, and a new leader often holds such rows: it would take the cameras of a healthy worker away.
+//!
 //! | camera is | the leader |
 //! | --- | --- |
+//! | free, as all are, and the lead is new | waits [`FIRST_GRANTS_MS`] for workers that start at the same time |
 //! | free, or its owner has no row | grants it to the worker with the lowest share after it, [`MAX_GRANTS`] at once |
 //! | owned by a worker that drains, does not keep up or has an old configuration | offers it to another worker |
 //! | offered, and the next owner is gone or not ready after [`WARM_MS`](crate::limits::WARM_MS) | withdraws the offer |
@@ -24,7 +28,9 @@ use std::sync::Arc;
 use crate::balance::{BalanceInput, BalanceWatch};
 use crate::ids::{CameraKey, WorkerId};
 use crate::item::{CameraItem, ItemCall};
-use crate::limits::{LOADS_MS, MAX_BALANCE_MOVES, MAX_DRAIN_MOVES, MAX_GRANTS, OVERLOAD_MOVE_MS, REMOVED_MS};
+use crate::limits::{
+    FIRST_GRANTS_MS, LOADS_MS, MAX_BALANCE_MOVES, MAX_DRAIN_MOVES, MAX_GRANTS, OVERLOAD_MOVE_MS, REMOVED_MS,
+};
 use crate::members::{ConfigVersion, MemberPhase, MemberRow};
 use crate::placement::{CameraDemand, PlacementBoard, ResourceAmounts};
 use crate::table::{CameraLoads, TableAnswer, TableCall};
@@ -68,10 +74,14 @@ pub struct PoolConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PoolDirector {
     term: u64,
+    /// The time before which nothing is granted while no camera has an owner.
+    first_grants_ms: u64,
     generation: u64,
     config: Arc<PoolConfig>,
     cameras: BTreeMap<CameraKey, CameraView>,
     members: BTreeMap<WorkerId, MemberRow>,
+    /// The time at which the members were asked for.
+    members_asked_ms: u64,
     queue: VecDeque<(CameraKey, ItemCall)>,
     calls_under_way: usize,
     bulk_reads: usize,
@@ -93,10 +103,12 @@ impl PoolDirector {
     pub(crate) fn new(now_ms: u64, term: u64, config: Arc<PoolConfig>, generation: u64) -> Self {
         let mut director = Self {
             term,
+            first_grants_ms: now_ms + FIRST_GRANTS_MS,
             generation,
             config: Arc::default(),
             cameras: BTreeMap::new(),
             members: BTreeMap::new(),
+            members_asked_ms: 0,
             queue: VecDeque::new(),
             calls_under_way: 0,
             bulk_reads: 0,
@@ -132,11 +144,17 @@ impl PoolDirector {
         self.cameras.values().all(|view| view.item.is_some())
     }
 
-    /// Plans by the members as they are now. Call it after each read of the members, and after an expulsion.
-    pub(crate) fn plan(&mut self, now_ms: u64, members: &BTreeMap<WorkerId, MemberRow>) {
+    fn is_without_owners(&self) -> bool {
+        self.cameras.values().all(|view| view.holder().is_none())
+    }
+
+    /// Plans by the members as a read has returned them that was sent at `asked_ms`. Call it after each read of the members, and
+    /// after an expulsion.
+    pub(crate) fn plan(&mut self, now_ms: u64, members: &BTreeMap<WorkerId, MemberRow>, asked_ms: u64) {
         self.members.clone_from(members);
+        self.members_asked_ms = asked_ms;
         self.overload_moves.retain(|worker, _| members.contains_key(worker));
-        if !self.is_informed() {
+        if !self.is_informed() || (now_ms < self.first_grants_ms && self.is_without_owners()) {
             return;
         }
         self.end_offers(now_ms);
@@ -154,7 +172,7 @@ impl PoolDirector {
     pub(crate) fn pump(&mut self, now_ms: u64) -> Vec<TableCall> {
         if self.replan_due_ms.take_if(|due| now_ms >= *due).is_some() {
             let members = std::mem::take(&mut self.members);
-            self.plan(now_ms, &members);
+            self.plan(now_ms, &members, self.members_asked_ms);
         }
         let mut calls = self.read_unknown(now_ms);
         calls.extend(self.read_offers(now_ms));
@@ -194,9 +212,10 @@ impl PoolDirector {
         (self.bulk_retry_ms, self.overload_moves) = (0, BTreeMap::new());
         self.balance = BalanceWatch::suspended();
         self.plans_due_ms = self.plans_due_ms.map(|_| 1);
-        self.replan_due_ms = None;
-        for offer in self.cameras.values_mut().filter_map(|view| view.offer.as_mut()) {
-            (offer.since_ms, offer.read_due_ms) = (0, 2);
+        (self.replan_due_ms, self.members_asked_ms, self.first_grants_ms) = (None, 0, 0);
+        for view in self.cameras.values_mut() {
+            view.owner_seen_ms = 0;
+            view.offer.iter_mut().for_each(|offer| (offer.since_ms, offer.read_due_ms) = (0, 2));
         }
     }
 
@@ -311,11 +330,12 @@ impl PoolDirector {
         for (camera, view) in self.cameras.iter_mut().filter(|(_, view)| !view.is_busy) {
             let Some(item) = &view.item else { continue };
             let owner_row = item.owner.as_ref().and_then(|owner| self.members.get(owner));
+            let is_owner_dead = owner_row.is_none() && self.members_asked_ms >= view.owner_seen_ms;
             let Some(settings) = self.config.cameras.get(camera) else {
                 let removed_ms = *view.removed_since_ms.get_or_insert(now_ms);
                 match &item.owner {
                     None => gone.push(camera.clone()),
-                    Some(owner) if owner_row.is_none() || now_ms >= removed_ms + REMOVED_MS => {
+                    Some(owner) if is_owner_dead || now_ms >= removed_ms + REMOVED_MS => {
                         let (owner, epoch, strikes) = (owner.clone(), item.epoch, item.strikes);
                         frees.push((camera.clone(), ItemCall::Free { owner, epoch, strikes }));
                     }
@@ -330,14 +350,14 @@ impl PoolDirector {
                         orphans.push(Orphan { camera: camera.clone(), demand, strikes, dead_owner: None });
                     }
                 }
-                (Some(owner), None) => {
+                (Some(owner), None) if is_owner_dead => {
                     let (dead_owner, strikes) = (Some(owner.clone()), item.strikes.saturating_add(1));
                     orphans.push(Orphan { camera: camera.clone(), demand, strikes, dead_owner });
                 }
                 (Some(_), Some(row)) if view.offer.is_none() && !is_fit(row, &demand) => {
                     movers.push(camera.clone());
                 }
-                (Some(_), Some(_)) => {}
+                (Some(_), _) => {}
             }
         }
         gone.iter().for_each(|camera| drop(self.cameras.remove(camera)));

@@ -32,6 +32,8 @@ pub(super) struct OpenOffer {
 pub(super) struct CameraView {
     /// `None` until the item has been read.
     pub(super) item: Option<ItemSummary>,
+    /// The time at which the item was first seen with its owner.
+    pub(super) owner_seen_ms: u64,
     /// A call on the item is queued or under way.
     pub(super) is_busy: bool,
     /// The worker that the call in question is to make the owner or the next owner.
@@ -70,6 +72,9 @@ impl CameraView {
         if self.offer.as_ref().map(|offer| &offer.to) != summary.next.as_ref() {
             let open = |to| OpenOffer { to, since_ms: now_ms, read_due_ms: now_ms };
             self.offer = summary.next.clone().map(open);
+        }
+        if self.item.as_ref().is_none_or(|known| known.owner != summary.owner) {
+            self.owner_seen_ms = now_ms;
         }
         let is_changed = self.item.as_ref() != Some(&summary);
         self.item = Some(summary);

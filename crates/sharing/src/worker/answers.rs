@@ -81,7 +81,9 @@ impl Worker {
                     let was_informed = director.is_informed();
                     director.items_read(now_ms, cameras, answer);
                     if !was_informed && director.is_informed() {
-                        director.plan(now_ms, &self.members.workers);
+                        director.plan(now_ms, &self.members.workers, self.members_asked_ms);
+                        // Owners without a row among these, which are older, may have joined since.
+                        self.members_reads.hasten(now_ms);
                     }
                 }
             }

@@ -17,9 +17,10 @@ const MISSING_LEAD_MS: u64 = LEADER_SILENCE_MS + NON_DEPUTY_DELAY_MS + 2 * MEMBE
 
 impl Worker {
     pub(super) fn members_read(&mut self, now_ms: u64, answer: &TableAnswer, out: &mut Vec<WorkerOutput>) {
-        self.members_reads.finish(now_ms, MEMBERS_READ_MS);
+        let asked_ms = self.members_reads.finish(now_ms, MEMBERS_READ_MS);
         let TableAnswer::Members(members) = answer else { return };
         self.members.clone_from(members);
+        self.members_asked_ms = asked_ms;
         if let Some(drain) = &mut self.drain {
             drain.is_informed = true;
         }
@@ -88,7 +89,7 @@ impl Worker {
         let generation = self.membership.row().generation;
         if generation > 0 {
             director.set_config(Arc::clone(&self.settings.config), generation);
-            director.plan(now_ms, &self.members.workers);
+            director.plan(now_ms, &self.members.workers, self.members_asked_ms);
         }
         self.lead.set_deputies(self.deputies());
         for (worker, beat) in self.expellable(now_ms) {
@@ -137,7 +138,7 @@ impl Worker {
         self.former_leader.take_if(|former| former == worker);
         self.members.workers.remove(worker);
         if let Some(director) = &mut self.director {
-            director.plan(now_ms, &self.members.workers);
+            director.plan(now_ms, &self.members.workers, self.members_asked_ms);
         }
     }
 }

@@ -154,6 +154,8 @@ pub struct Worker {
     settings: WorkerSettings,
     membership: WorkerMembership,
     members: PoolMembers,
+    /// The time at which the members were asked for.
+    members_asked_ms: u64,
     members_reads: CallTimer,
     leader_reads: CallTimer,
     plan_reads: CallTimer,
@@ -206,6 +208,7 @@ impl Worker {
         Self {
             membership: WorkerMembership::new(now_ms, settings.id.clone(), row),
             members: PoolMembers::default(),
+            members_asked_ms: 0,
             members_reads: CallTimer::new(now_ms),
             leader_reads: CallTimer::new(offset(1, MEMBERS_READ_MS)),
             plan_reads: CallTimer::new(now_ms),
