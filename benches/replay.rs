@@ -1,8 +1,9 @@
 //! Speed of `replay` beside `run` in catch-up, on the same stored footage of three cameras with real models.
 //!
-//! `REPLAY_MINUTES=60 cargo bench --bench replay` stores an hour per camera in a local KVS in this process, has `run` and `replay` analyze
-//! it, checks that both give the same records, and prints how many times faster than real time each was. `scripts/setup demo test`
-//! provides clips and models. The local KVS takes part in both measurements.
+//! `REPLAY_MINUTES=60 REPLAY_FPS=1 cargo bench --bench replay` stores an hour per camera in a local KVS in this process, has `run` and
+//! `replay` analyze one frame per second of it, checks that both give the same records, and prints how many times faster than real
+//! time each was. Without the variables it is 5 minutes at 5 frames per second. `scripts/setup demo test` provides clips and models.
+//! The local KVS takes part in both measurements.
 
 #![expect(
     clippy::unwrap_used,
@@ -37,8 +38,8 @@ const QUIET: Duration = Duration::from_secs(3);
 
 #[tokio::main]
 async fn main() {
-    let minutes: u64 =
-        std::env::var("REPLAY_MINUTES").ok().and_then(|minutes| minutes.parse().ok()).unwrap_or(5);
+    let minutes = number("REPLAY_MINUTES", 5);
+    let fps = number("REPLAY_FPS", 5);
     let sim = Sim::start(SimConfig::default()).unwrap();
     let place = TempDir::new().unwrap();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
@@ -51,14 +52,18 @@ async fn main() {
             append_clip(&stream, &clip, ClipPace::Asap, start).await.unwrap();
         }
     }
-    let config = config();
+    let config = config(fps);
     let (run, run_took) = tokio::task::block_in_place(|| run(&config, &sim.endpoint()));
     let span = (now - minutes * 60 - 600, minutes);
     let (replay, replay_took, summary) =
         tokio::task::block_in_place(|| replay(place.path(), &config, &sim.endpoint(), span));
     println!("{summary}");
     let footage_s = (minutes * 60 * CAMERAS.len() as u64) as f64;
-    println!("{minutes} minutes of {} cameras, {} records", CAMERAS.len(), run.len());
+    println!(
+        "{minutes} minutes of {} cameras at {fps} frames per second, {} records",
+        CAMERAS.len(),
+        run.len()
+    );
     println!(
         "run     {:6.1} s  {:5.1} times real time",
         run_took.as_secs_f64(),
@@ -89,13 +94,18 @@ fn small_clip(folder: &Path, name: &str) -> PathBuf {
     small
 }
 
-fn config() -> String {
+/// Returns the number in an environment variable.
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |number| number.parse().unwrap())
+}
+
+fn config(fps: u64) -> String {
     let models = cached("models/street.onnx").parent().unwrap().display().to_string();
     let cameras: String = CAMERAS
         .iter()
         .map(|(name, _, _, entry)| {
             format!(
-                "  - {{ id: {name}, kvs_stream_name: {name}, fps_target: 5, playback: {{ start: EARLIEST }}, pipeline: [{entry}] }}\n"
+                "  - {{ id: {name}, kvs_stream_name: {name}, fps_target: {fps}, playback: {{ start: EARLIEST }}, pipeline: [{entry}] }}\n"
             )
         })
         .collect();
