@@ -255,6 +255,10 @@ impl World {
     }
 
     fn wake(&mut self, worker: usize) {
+        // An earlier wake has taken the place of this one: it would be planned again, and their number would only grow.
+        if self.workers[worker].wake_at.is_none_or(|planned| planned > self.now_ms) {
+            return;
+        }
         self.workers[worker].wake_at = None;
         let is_due = self.workers[worker].worker.wake_at().is_some_and(|at| at <= self.local_ms(worker));
         if is_due {
