@@ -99,13 +99,14 @@ impl DemoArgs {
         writeln!(out, "kvs-infer demo: {} cameras, real models, no AWS. Ctrl-C ends it.", CAMERAS.len())?;
         writeln!(out, "  page    {}", self.page(service.http_addr()))?;
         writeln!(out, "  events  {} and snapshots/ beside it", dir.join("events.jsonl").display())?;
-        writeln!(out, "          kvs-infer events --dir {}", dir.display())?;
+        let program = program_name();
+        writeln!(out, "          {program} events --dir {}", dir.display())?;
         let aws = "--region us-east-1 --no-sign-request kinesisvideo list-streams";
         writeln!(out, "  KVS     aws --endpoint-url {} {aws}", sim.endpoint())?;
         let keys = "AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local";
         writeln!(out, "  replay  AWS_ENDPOINT_URL_KINESIS_VIDEO={} {keys} \\", sim.endpoint())?;
         let config = dir.join(CONFIG_FILE);
-        let replay = format!("kvs-infer replay --config {} --from '2m ago'", config.display());
+        let replay = format!("{program} replay --config {} --from '2m ago'", config.display());
         writeln!(out, "            {replay} --compare {} --out replay", dir.display())?;
         writeln!(out, "\nUTC       camera   label        conf  snapshot")?;
         out.flush()
@@ -144,6 +145,11 @@ fn ensure_delivered(remains: &[UndeliveredRecords], dir: &Path) -> anyhow::Resul
     Ok(())
 }
 
+/// Returns the program as it was called, so that a printed command works where this one did.
+fn program_name() -> String {
+    std::env::args().next().unwrap_or_else(|| "kvs-infer".to_owned())
+}
+
 /// Returns the folder of the outbox. It belongs to this run only, because each run starts an empty local KVS.
 fn state_dir() -> PathBuf {
     std::env::temp_dir().join(format!("kvs-infer-demo-{}", std::process::id()))
@@ -158,7 +164,9 @@ fn settings(cache: &Path, dir: &Path) -> anyhow::Result<Settings> {
         "KVS_INFER_DEMO_DIR" => Some(dir.display().to_string()),
         _ => std::env::var(name).ok(),
     };
-    let settings = config::parse("config/demo.yaml", CONFIG, &environment, &Overrides::default())?;
+    // The page names this file beside what to change in it.
+    let name = dir.join(CONFIG_FILE).display().to_string();
+    let settings = config::parse(&name, CONFIG, &environment, &Overrides::default())?;
     let models =
         settings.cameras.iter().flat_map(|camera| &camera.pipeline).map(|entry| entry.model.path.clone());
     for file in models.chain(CAMERAS.map(|camera| clip(cache, camera))) {
