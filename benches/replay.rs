@@ -59,11 +59,7 @@ async fn main() {
         tokio::task::block_in_place(|| replay(place.path(), &config, &sim.endpoint(), span));
     println!("{summary}");
     let footage_s = (minutes * 60 * CAMERAS.len() as u64) as f64;
-    println!(
-        "{minutes} minutes of {} cameras at {fps} frames per second, {} records",
-        CAMERAS.len(),
-        run.len()
-    );
+    println!("{minutes} minutes of {} cameras at {fps} fps, {} records", CAMERAS.len(), run.len());
     println!(
         "run     {:6.1} s  {:5.1} times real time",
         run_took.as_secs_f64(),
