@@ -7,12 +7,13 @@ use std::sync::Arc;
 use futures_util::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
+use super::analysis_end::AnalysisEnd;
 use super::frame_models::{EntryDetections, FrameModels};
 use crate::checkpoint::{Checkpoint, FramePosition};
 use crate::decide::{self, DecidedEvent, FrameFacts, Inference, Sighting};
 use crate::decode::FrameReceiver;
 use crate::delivery::{CameraCommit, EventOutbox, FrameEvents, FrameRecords, NewRecord, OfferError, Route};
-use crate::detect::{MotionRules, SceneObject};
+use crate::detect::{DetectError, MotionRules, SceneObject};
 use crate::media::{
     CameraId, Decoded, Detection, Event, FragmentEnd, Frame, MediaMs, Mode, ModeCell, SamplerState, Surface,
     fragment_order,
@@ -94,7 +95,7 @@ impl AnalysisTask {
             let outcome = match item {
                 // Decided before the restart or the discontinuity: its effect is part of the state already.
                 Decoded::Frame(frame) if self.checkpoint.has_seen(&frame) => {
-                    self.outbox.picture_adopted(&self.camera, &frame).await
+                    self.outbox.picture_adopted(&self.camera, &frame).await.map_err(AnalysisEnd::from)
                 }
                 Decoded::Frame(frame) => self.look_at(frame).await,
                 Decoded::IdleQuery(query) => self.answer(query).await,
@@ -119,6 +120,9 @@ impl AnalysisTask {
             let outcome = match item {
                 // A fragment is read again after a broken connection.
                 InferredItem::Frame(frame, _) if self.checkpoint.has_seen(&frame) => Ok(()),
+                InferredItem::Frame(_, detections) if is_device_lost(&detections) => {
+                    Err(AnalysisEnd::DeviceLost)
+                }
                 InferredItem::Frame(frame, detections) => {
                     let decided = self.decide(&frame, &detections);
                     self.publish(frame, decided).await
@@ -136,12 +140,15 @@ impl AnalysisTask {
     }
 
     /// Returns whether the analysis continues after an item; reports an error.
-    fn continues_after(&self, outcome: Result<(), OfferError>) -> bool {
+    fn continues_after(&self, outcome: Result<(), AnalysisEnd>) -> bool {
         match outcome {
             Ok(()) => true,
-            // The takeover was logged where it was detected, and the new owner reads this footage.
-            Err(OfferError::TakenOver { .. } | OfferError::Moved { .. }) => false,
-            Err(error) => {
+            // Each was logged where it was detected. The new owner, or the next process, reads this footage.
+            Err(
+                AnalysisEnd::Offer(OfferError::TakenOver { .. } | OfferError::Moved { .. })
+                | AnalysisEnd::DeviceLost,
+            ) => false,
+            Err(AnalysisEnd::Offer(error)) => {
                 OfferFailed { camera: &self.status, error: &error }.emit();
                 false
             }
@@ -161,7 +168,7 @@ impl AnalysisTask {
     }
 
     /// Analyzes a frame unless the motion gate leaves it out.
-    async fn look_at(&mut self, frame: Arc<Frame>) -> Result<(), OfferError> {
+    async fn look_at(&mut self, frame: Arc<Frame>) -> Result<(), AnalysisEnd> {
         if let Some(epoch) = self.epoch.filter(|_| std::mem::take(&mut self.is_new_here)) {
             FirstFrame { camera: &self.camera, epoch }.emit();
         }
@@ -182,18 +189,21 @@ impl AnalysisTask {
     }
 
     /// Detects and decides one frame, and offers its events.
-    async fn analyze(&mut self, frame: Arc<Frame>) -> Result<(), OfferError> {
-        let decided = self.infer(&frame).await;
+    async fn analyze(&mut self, frame: Arc<Frame>) -> Result<(), AnalysisEnd> {
+        let decided = self.infer(&frame).await?;
         if std::mem::take(&mut self.has_woken) {
             WakeInferred { camera: &self.status, delay: frame.arrived.elapsed() }.emit();
         }
         self.publish(frame, decided).await
     }
 
-    /// Detects and decides one frame.
-    pub(super) async fn infer(&mut self, frame: &Arc<Frame>) -> DecidedFrame {
+    /// Detects and decides one frame, unless the GPU is lost.
+    pub(super) async fn infer(&mut self, frame: &Arc<Frame>) -> Result<DecidedFrame, AnalysisEnd> {
         let detections = self.models.detect(frame).await;
-        self.decide(frame, &detections)
+        if is_device_lost(&detections) {
+            return Err(AnalysisEnd::DeviceLost);
+        }
+        Ok(self.decide(frame, &detections))
     }
 
     /// Decides one frame from the detections of each entry.
@@ -234,7 +244,7 @@ impl AnalysisTask {
         &mut self,
         frame: Arc<Frame>,
         decided: DecidedFrame,
-    ) -> Result<(), OfferError> {
+    ) -> Result<(), AnalysisEnd> {
         let DecidedFrame { events, labels, is_complete } = decided;
         self.offer(&frame, events, &labels).await?;
         if is_complete {
@@ -292,7 +302,7 @@ impl AnalysisTask {
     }
 
     /// Moves the checkpoint after the fragment and commits it.
-    async fn end_fragment(&mut self, end: &FragmentEnd, sampler: SamplerState) -> Result<(), OfferError> {
+    async fn end_fragment(&mut self, end: &FragmentEnd, sampler: SamplerState) -> Result<(), AnalysisEnd> {
         let mut idle = std::mem::take(&mut self.checkpoint.sampler.idle);
         idle.pass(end);
         // Only frames after the position are to be recognized when they are read again. An idle camera ends a fragment
@@ -335,6 +345,11 @@ async fn infer_ahead(models: Arc<FrameModels>, item: Decoded) -> InferredItem {
         }
         marker => InferredItem::Marker(marker),
     }
+}
+
+/// Returns whether a detector has lost its GPU.
+fn is_device_lost(detections: &[EntryDetections]) -> bool {
+    detections.iter().any(|detections| detections.as_ref().is_err_and(DetectError::is_device_lost))
 }
 
 /// Returns every detection of a frame, and whether it is among the sightings.

@@ -7,6 +7,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::analysis::AnalysisTask;
+use super::analysis_end::AnalysisEnd;
 use crate::delivery::OfferError;
 use crate::detect::MotionRules;
 use crate::media::{
@@ -32,7 +33,7 @@ const MAX_RESTLESS_DOUBLINGS: u8 = 3;
 
 impl AnalysisTask {
     /// Answers a question of the decode thread.
-    pub(super) async fn answer(&mut self, query: IdleQuery) -> Result<(), OfferError> {
+    pub(super) async fn answer(&mut self, query: IdleQuery) -> Result<(), AnalysisEnd> {
         // An answer for which no thread waits means that the decode thread has ended, which closes the queue of frames.
         match query {
             IdleQuery::Quiet { fragment, media, answer } => {
@@ -100,7 +101,7 @@ impl AnalysisTask {
         media: MediaMs,
         can_rewind: bool,
         gop_ms: u32,
-    ) -> Result<KeyframeVerdict, OfferError> {
+    ) -> Result<KeyframeVerdict, AnalysisEnd> {
         let fragment = Arc::clone(&frame.fragment);
         let verdict = match self.examine(&frame, gop_ms) {
             Examined::Seen => KeyframeVerdict::Still,
@@ -159,9 +160,9 @@ impl AnalysisTask {
         &mut self,
         frame: Arc<Frame>,
         media: MediaMs,
-    ) -> Result<KeyframeVerdict, OfferError> {
+    ) -> Result<KeyframeVerdict, AnalysisEnd> {
         let was_restless = self.idle().is_restless(frame.media);
-        let decided = self.infer(&frame).await;
+        let decided = self.infer(&frame).await?;
         // A new object ends the restless time. Without one, only a scene that is not restless is woken by an open gate.
         let is_restless = was_restless && self.idle().is_restless(frame.media);
         let is_still = is_restless || self.checkpoint.motion.is_quiet(frame.media);

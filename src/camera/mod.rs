@@ -8,6 +8,7 @@
 //! frame queue and ends `decide`. [`CameraPipeline::join`] waits for all three.
 
 mod analysis;
+mod analysis_end;
 mod connection_end;
 mod demuxed_connection;
 mod frame_models;

@@ -51,8 +51,8 @@ use cluster::NotShared;
 #[derive(Debug, Parser)]
 #[command(name = "kvs-infer", version, propagate_version = true, max_term_width = 110)]
 #[command(
-    after_help = "Exit codes: 0 success; 64 usage error; 69 something required is unreachable or cannot be used; 70 a bug; 78 the \
-configuration is invalid. demo: 1 if a camera had no event. eval: 1 if a limit is not met. replay: 1 if footage \
+    after_help = "Exit codes: 0 success; 64 usage error; 69 something required is unreachable or cannot be used; 70 a bug, or a \
+lost GPU; 78 the configuration is invalid. demo: 1 if a camera had no event. eval: 1 if a limit is not met. replay: 1 if footage \
 of a camera was not replayed. models quantize: 1 if the gate refuses the model. healthcheck: 1 if unhealthy."
 )]
 pub struct Cli {
@@ -83,7 +83,7 @@ mod exit {
     pub(super) const USAGE: u8 = 64;
     /// Something required is unreachable or cannot be used.
     pub(super) const UNAVAILABLE: u8 = 69;
-    /// A bug of this program.
+    /// A bug of this program, or a lost GPU.
     pub(super) const SOFTWARE: u8 = 70;
     /// The configuration is invalid.
     pub(super) const CONFIG: u8 = 78;

@@ -80,13 +80,15 @@ impl RunArgs {
             () = stop.wait() => return Ok(ExitCode::SUCCESS),
         };
         let (changes, watching) = watch.spawn();
-        tokio::select! {
-            () = follow(&mut service, changes) => {}
-            () = stop.wait() => {}
-        }
+        let board = service.board().clone();
+        let code = tokio::select! {
+            () = follow(&mut service, changes) => ExitCode::SUCCESS,
+            () = stop.wait() => ExitCode::SUCCESS,
+            () = board.failed() => ExitCode::from(exit::SOFTWARE),
+        };
         // The panic hook has already reported a panic of this task.
         let _ended = watching.await;
-        Ok(stop_service(service, stop).await)
+        Ok(stop_service(service, stop, code).await)
     }
 
     fn spec(
@@ -108,11 +110,11 @@ impl RunArgs {
     }
 }
 
-/// Stops the service in order, until a further signal ends the process at once. Returns the exit code.
-async fn stop_service(service: Service, mut stop: StopSignal) -> ExitCode {
+/// Stops the service in order, until a further signal ends the process at once. Returns the exit code: `code` unless that happens.
+async fn stop_service(service: Service, mut stop: StopSignal, code: ExitCode) -> ExitCode {
     tokio::select! {
         // Undelivered events are logged, stay in the outbox, and are delivered after the next start.
-        _remains = service.stop() => ExitCode::SUCCESS,
+        _remains = service.stop() => code,
         () = stop.wait() => {
             telemetry::StopForced.emit();
             ExitCode::from(exit::UNAVAILABLE)

@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::device_loss::DeviceLoss;
 use super::error::DetectError;
 use super::spec::Thresholds;
 use crate::media::{Detection, Frame};
-use crate::telemetry::detect::FrameFailed;
+use crate::telemetry::detect::{DeviceLost, FrameFailed};
 
 /// The detections of a frame, one list per threshold of the request.
 pub(super) type JobDetections = Vec<Vec<Detection>>;
@@ -73,13 +74,19 @@ pub struct Batching {
     pub wait: Duration,
 }
 
-/// The time since which the worker has been busy, for the watchdog.
-#[derive(Debug, Default)]
+/// The state of a worker's thread, for the health of the service.
+#[derive(Default)]
 pub(super) struct WorkerLiveness {
     busy_since: Mutex<Option<Instant>>,
+    loss: Arc<DeviceLoss>,
 }
 
 impl WorkerLiveness {
+    /// Returns the state of a thread that waits; a lost GPU is reported to `loss`.
+    pub(super) fn new(loss: Arc<DeviceLoss>) -> Self {
+        Self { busy_since: Mutex::default(), loss }
+    }
+
     /// Returns the time at which the running batch began; `None` between batches.
     pub(super) fn busy_since(&self) -> Option<Instant> {
         *self.busy_since.lock().unwrap_or_else(PoisonError::into_inner)
@@ -170,6 +177,7 @@ fn answer<L: BatchHandler>(
     let caught = catch_unwind(AssertUnwindSafe(|| engine.infer_batch(&jobs)));
     liveness.set(None);
     let answers = caught.unwrap_or_else(|panic| panicked(model, jobs.len(), &*panic));
+    report_loss(model, &answers, &liveness.loss);
     for ((job, (waiting, place)), answer) in jobs.iter().zip(waiting).zip(answers) {
         if let Err(error) = &answer {
             FrameFailed { model, camera: job.frame().camera.as_str(), error }.emit();
@@ -177,6 +185,16 @@ fn answer<L: BatchHandler>(
         // The place first: who gets the answer may send its next request at once.
         drop(place);
         drop(waiting.send(answer));
+    }
+}
+
+/// Reports the loss of the GPU, if an answer says so. The service knows it before the cameras do.
+fn report_loss<F>(model: &str, answers: &[JobResult<F>], loss: &DeviceLoss) {
+    let mut errors = answers.iter().filter_map(|answer| answer.as_ref().err());
+    if let Some(error) = errors.find(|error| error.is_device_lost())
+        && loss.report(error.to_string())
+    {
+        DeviceLost { model, error }.emit();
     }
 }
 

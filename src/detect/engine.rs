@@ -160,7 +160,7 @@ impl BatchHandler for Engine {
         self.meter.add(&steps);
         let model = &self.info.id.name;
         BatchInferred { model, frames: seen.len(), steps: steps.durations() }.emit();
-        answers(places, found, model)
+        answers(places, found, (model, self.info.device))
     }
 }
 
@@ -168,9 +168,9 @@ impl BatchHandler for Engine {
 fn answers(
     places: Vec<Result<Letterbox, DetectError>>,
     found: Result<Vec<JobResult>, String>,
-    model: &str,
+    (model, device): (&str, Device),
 ) -> Vec<JobResult> {
-    let failed = |reason: &String| DetectError::Inference { model: model.to_owned(), reason: reason.clone() };
+    let failed = |reason: &String| DetectError::inference(model, device, reason);
     let mut found = found.map(Vec::into_iter);
     let mut answers = Vec::with_capacity(places.len());
     for place in places {

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use super::cuda_fault::CudaFault;
 use super::resample::PictureFault;
 use super::runtime::RuntimeFault;
+use super::spec::Device;
 use crate::media::{CameraId, Frame};
 
 /// A reason for which a model could not be loaded, or a frame not be inferred.
@@ -75,6 +77,16 @@ pub enum DetectError {
         /// The reason.
         reason: String,
     },
+    /// CUDA works no more in this process: end it. No frame counts as inferred from here on.
+    #[error("model {model}: GPU {device} is lost, and CUDA works again only in a new process: {reason}")]
+    DeviceLost {
+        /// The model's name.
+        model: String,
+        /// The device.
+        device: Device,
+        /// ONNX Runtime's words.
+        reason: String,
+    },
     /// The outputs cannot be of the model's layout: skip the frame, for its boxes would be false or missing.
     #[error(
         "model {model}: its output is not of layout {layout}: {reason}; set another under `models` ({others}); its frames are \
@@ -99,6 +111,21 @@ pub enum DetectError {
 }
 
 impl DetectError {
+    /// Returns the error of an inference that failed on the device, by ONNX Runtime's words.
+    pub(super) fn inference(model: &str, device: Device, reason: &str) -> Self {
+        let (model, reason) = (model.to_owned(), reason.to_owned());
+        match (device, CudaFault::of(&reason)) {
+            (Device::Cuda(_), Some(CudaFault::Sticky)) => Self::DeviceLost { model, device, reason },
+            _ => Self::Inference { model, reason },
+        }
+    }
+
+    /// Returns whether CUDA works no more in this process.
+    #[must_use]
+    pub fn is_device_lost(&self) -> bool {
+        matches!(self, Self::DeviceLost { .. })
+    }
+
     /// The picture of this frame cannot be read.
     pub(super) fn picture(frame: &Frame, fault: PictureFault) -> Self {
         Self::Picture {

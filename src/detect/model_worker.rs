@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, oneshot};
 use super::batching::{
     self, BatchHandler, Batching, InferenceRequest, JobResult, RequestQueue, WorkerLiveness,
 };
+use super::device_loss::DeviceLoss;
 use super::error::DetectError;
 
 /// The maximum number of waiting requests; a further caller waits for a place. No process has as many cameras.
@@ -25,6 +26,7 @@ pub(super) struct ModelWorker<J, F> {
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// One per thread.
     liveness: Vec<Arc<WorkerLiveness>>,
+    loss: Arc<DeviceLoss>,
 }
 
 impl<J: Send + 'static, F: Send + 'static> ModelWorker<J, F> {
@@ -49,9 +51,10 @@ impl<J: Send + 'static, F: Send + 'static> ModelWorker<J, F> {
             requests: Mutex::new(Some(requests)),
             threads: Mutex::default(),
             liveness: Vec::new(),
+            loss: Arc::default(),
         };
         for engine in engines {
-            let liveness = Arc::new(WorkerLiveness::default());
+            let liveness = Arc::new(WorkerLiveness::new(Arc::clone(&worker.loss)));
             let thread = spawn(verb, model, engine, Arc::clone(&queue), batching, Arc::clone(&liveness))?;
             lock(&worker.threads).push(thread);
             worker.liveness.push(liveness);
@@ -86,6 +89,11 @@ impl<J, F> ModelWorker<J, F> {
     /// Returns the time at which the oldest running batch began; `None` while all threads wait.
     pub(super) fn busy_since(&self) -> Option<Instant> {
         self.liveness.iter().filter_map(|liveness| liveness.busy_since()).min()
+    }
+
+    /// Has the listener called with the reason when the GPU of the model is lost.
+    pub(super) fn on_device_lost(&self, listener: impl FnOnce(String) + Send + 'static) {
+        self.loss.listen(listener);
     }
 
     /// Refuses new requests, answers the waiting ones, and ends the threads. Blocks until then.

@@ -108,6 +108,7 @@ impl ModelSet {
     pub(super) fn adopt(&mut self, loaded: LoadedModels) {
         for (model_use, model) in loaded {
             let watch = self.board.add_watch(model.watch());
+            model.report_loss_to(self.board.clone());
             self.running.insert(model_use, RunningModel { model, watch });
         }
         self.show();
@@ -240,6 +241,19 @@ impl LoadedModel {
         match self {
             Self::Detector(detector) => detector.stop(),
             Self::TextReader(reader) => reader.stop(),
+        }
+    }
+
+    /// Has the board fail when the GPU of the model is lost.
+    fn report_loss_to(&self, board: StatusBoard) {
+        let fail = move |reason: String| {
+            board.fail(format!(
+                "{reason}; the service stops and ends with exit code 70, and what is not delivered by then stays in the outbox"
+            ));
+        };
+        match self {
+            Self::Detector(detector) => detector.on_device_lost(fail),
+            Self::TextReader(reader) => reader.on_device_lost(fail),
         }
     }
 

@@ -6,6 +6,7 @@
 mod camera_row;
 mod camera_status;
 mod event_feed;
+mod failure;
 mod figures;
 mod health;
 mod inference_gap;
@@ -41,6 +42,7 @@ use crate::media::{CameraId, Event};
 use event_feed::EventFeed;
 #[cfg(test)]
 pub(crate) use event_feed::testing;
+use failure::FinalFailure;
 use health::config_reason;
 use lag::lag_reason;
 use loading::LoadingModels;
@@ -67,6 +69,7 @@ struct BoardInner {
     pool: Mutex<PoolStatus>,
     worker: Mutex<Option<String>>,
     notices: Mutex<Vec<Notice>>,
+    failure: FinalFailure,
     feed: Arc<EventFeed>,
 }
 
@@ -147,6 +150,7 @@ impl StatusBoard {
             pool: Mutex::default(),
             worker: Mutex::default(),
             notices: Mutex::default(),
+            failure: FinalFailure::default(),
             feed: Arc::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -318,7 +322,8 @@ impl StatusBoard {
         let pool = lock(&self.inner.pool).reason(now);
         let degraded = loading.chain(lags).chain(losses).chain(pool);
         let health = degraded.fold(health, |health, reason| health.and(Some(reason)));
-        health.failed(self.failed_loads(now).into_iter().filter(|_| !stopping).collect())
+        let failed_loads = self.failed_loads(now).into_iter().filter(|_| !stopping);
+        health.failed(self.inner.failure.reason().into_iter().chain(failed_loads).collect())
     }
 
     /// Returns the causes of lost frames that began or ended since the last call.

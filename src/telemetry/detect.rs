@@ -14,6 +14,7 @@ const BATCH: &str = "kvs_infer_detect_batch_frames";
 const TEXTS: &str = "kvs_infer_detect_texts_read_total";
 const ERRORS: &str = "kvs_infer_detect_errors_total";
 const FALLBACKS: &str = "kvs_infer_detect_cpu_fallbacks_total";
+const GPU_LOST: &str = "kvs_infer_detect_gpu_lost_total";
 
 /// The metrics of detect.
 pub(crate) const METRICS: &[Metric] = &[
@@ -53,6 +54,12 @@ pub(crate) const METRICS: &[Metric] = &[
         kind: MetricKind::Counter,
         labels: &["model"],
         help: "Models that run on the CPU because CUDA did not work.",
+    },
+    Metric {
+        name: GPU_LOST,
+        kind: MetricKind::Counter,
+        labels: &["model"],
+        help: "Models whose GPU was lost; the process ends then.",
     },
 ];
 
@@ -248,6 +255,19 @@ impl FrameFailed<'_> {
     pub(crate) fn emit(self) {
         metrics::counter!(ERRORS, "model" => self.model.to_owned()).increment(1);
         tracing::warn!(stage = STAGE, model = self.model, camera = self.camera, error = %self.error, "inference failed");
+    }
+}
+
+/// The GPU of a model was lost.
+pub(crate) struct DeviceLost<'a> {
+    pub(crate) model: &'a str,
+    pub(crate) error: &'a dyn Error,
+}
+
+impl DeviceLost<'_> {
+    pub(crate) fn emit(self) {
+        metrics::counter!(GPU_LOST, "model" => self.model.to_owned()).increment(1);
+        tracing::error!(stage = STAGE, model = self.model, error = %self.error, "GPU lost");
     }
 }
 

@@ -10,6 +10,7 @@
 mod access;
 mod bench;
 mod cluster;
+mod cuda;
 mod delivery;
 mod environment;
 mod faults;

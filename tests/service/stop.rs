@@ -37,13 +37,13 @@ async fn sigterm_delivers_what_is_in_flight_and_is_not_ready_meanwhile() {
 }
 
 /// Holds every connection to a server until it is opened.
-struct Gate {
-    url: String,
+pub(super) struct Gate {
+    pub(super) url: String,
     open: Arc<(Mutex<bool>, Condvar)>,
 }
 
 impl Gate {
-    fn before(server: SocketAddr) -> Self {
+    pub(super) fn before(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let open = Arc::new((Mutex::new(false), Condvar::new()));
@@ -57,7 +57,7 @@ impl Gate {
         Self { url, open }
     }
 
-    fn open(&self) {
+    pub(super) fn open(&self) {
         *self.open.0.lock().unwrap() = true;
         self.open.1.notify_all();
     }

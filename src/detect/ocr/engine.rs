@@ -135,7 +135,7 @@ impl ReadEngine {
         // A box counts once, although its halves are lines of their own.
         let boxes = lines.iter().filter(|line| line.part == Part::Whole).count();
         TextsRead { model, boxes, steps: took.durations() }.emit();
-        store_texts(model, lines, &read, answers);
+        store_texts((model, self.info.device), lines, &read, answers);
     }
 
     /// Paints the lines into the slots of the tensor; a picture that cannot be read is the answer of its job.
@@ -208,7 +208,7 @@ impl BatchHandler for ReadEngine {
 
 /// Stores the texts of the lines, or the reason for which their inference failed, in the answers.
 fn store_texts(
-    model: &str,
+    (model, device): (&str, Device),
     lines: &[TextLine<'_>],
     read: &Result<PlateTexts, String>,
     answers: &mut [JobResult<Vec<Parts>>],
@@ -218,7 +218,7 @@ fn store_texts(
         match (&mut answers[job], read) {
             (Ok(boxes), Ok(read)) => boxes[index].put(line.part, read[slot].clone()),
             (answer @ Ok(_), Err(reason)) => {
-                *answer = Err(DetectError::Inference { model: model.to_owned(), reason: reason.clone() });
+                *answer = Err(DetectError::inference(model, device, reason));
             }
             // A picture that could not be read keeps that error.
             (Err(_), _) => {}

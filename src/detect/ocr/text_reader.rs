@@ -78,6 +78,11 @@ impl TextReader {
         self.inner.worker.busy_since()
     }
 
+    /// Has the listener called with the reason when the GPU of the model is lost. A later listener replaces an earlier one.
+    pub fn on_device_lost(&self, listener: impl FnOnce(String) + Send + 'static) {
+        self.inner.worker.on_device_lost(listener);
+    }
+
     /// Refuses new requests, answers the waiting ones, and ends the thread. Blocks until then.
     pub fn stop(&self) {
         self.inner.worker.stop();
