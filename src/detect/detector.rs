@@ -8,7 +8,7 @@ use super::batching::{Batching, DetectJob, JobDetections};
 use super::engine::Engine;
 use super::error::DetectError;
 use super::model::{InputShape, ModelInfo};
-use super::model_worker::ModelWorker;
+use super::model_worker::{LoadedEngine, ModelWorker};
 use super::spec::{Device, ModelSpec, Thresholds};
 use super::steps::{StepMeter, Steps};
 use crate::media::{Detection, Frame};
@@ -92,7 +92,7 @@ impl Detector {
         Arc::ptr_eq(&self.inner, &other.inner)
     }
 
-    /// Loads a model, runs its first inferences and starts its thread. Blocks until then.
+    /// Starts the thread of a model, which loads it and runs its first inferences. Blocks until then.
     ///
     /// # Errors
     /// [`DetectError::Runtime`], [`DetectError::Model`], [`DetectError::Cuda`], [`DetectError::Thread`].
@@ -118,7 +118,7 @@ impl Detector {
         spec: &ModelSpec,
         device: Device,
         threads: usize,
-        batching: impl Fn(&InputShape, Device) -> Batching,
+        batching: impl Fn(&InputShape, Device) -> Batching + Send + Sync + 'static,
     ) -> Result<Self, DetectError> {
         Self::start_each(spec, device, Sessions::one(threads), batching)
     }
@@ -127,23 +127,14 @@ impl Detector {
         spec: &ModelSpec,
         device: Device,
         sessions: Sessions,
-        batching: impl Fn(&InputShape, Device) -> Batching,
+        batching: impl Fn(&InputShape, Device) -> Batching + Send + Sync + 'static,
     ) -> Result<Self, DetectError> {
-        let max_frames = |input: &InputShape, device| batching(input, device).max_frames;
-        // Here and not on the thread: a fault of the model is the result of this call.
-        let load = || Engine::load(spec, device, sessions.threads.max(1), max_frames);
-        let mut engines = vec![load()?];
-        let (info, meter) = (engines[0].info().clone(), engines[0].meter().clone());
+        let (model, threads) = (spec.clone(), sessions.threads.max(1));
+        let load = move || load_engine(&model, device, threads, &batching);
+        let count = |(info, _): &EngineFacts| if info.device == Device::Cpu { sessions.count } else { 1 };
         // The meter is that of the first session: the others take the same steps.
-        while engines.len() < sessions.count && matches!(info.device, Device::Cpu) {
-            engines.push(load()?);
-        }
-        let wanted = batching(&info.input, info.device);
-        let batching =
-            // A graph with a fixed batch runs all of its slots, so a smaller batch saves nothing.
-            Batching { max_frames: info.input.batch.unwrap_or(wanted.max_frames).max(1), wait: wanted.wait };
+        let (worker, (info, meter)) = ModelWorker::open("detect", &spec.name, load, count)?;
         report_loaded(&info);
-        let worker = ModelWorker::open("detect", &info.id.name, engines, batching)?;
         Ok(Self { inner: Arc::new(DetectorInner { info, worker, meter }) })
     }
 
@@ -209,6 +200,25 @@ impl Detector {
     pub fn stop(&self) {
         self.inner.worker.stop();
     }
+}
+
+/// The facts about an engine that its handle keeps.
+type EngineFacts = (ModelInfo, StepMeter);
+
+/// Loads a model on the thread that will run it.
+fn load_engine(
+    spec: &ModelSpec,
+    device: Device,
+    threads: usize,
+    batching: &impl Fn(&InputShape, Device) -> Batching,
+) -> Result<LoadedEngine<Engine, EngineFacts>, DetectError> {
+    let engine = Engine::load(spec, device, threads, |input, device| batching(input, device).max_frames)?;
+    let (info, meter) = (engine.info().clone(), engine.meter().clone());
+    let wanted = batching(&info.input, info.device);
+    // A graph with a fixed batch runs all of its slots, so a smaller batch saves nothing.
+    let max_frames = info.input.batch.unwrap_or(wanted.max_frames).max(1);
+    let batching = Batching { max_frames, wait: wanted.wait };
+    Ok(LoadedEngine { engine, batching, facts: (info, meter) })
 }
 
 /// Reports the facts about a model that was loaded.

@@ -1,7 +1,8 @@
-//! The handle of a model's threads: sends them requests, waits for the results, and ends them.
+//! The handle of a model's threads: has them load their engines, sends them requests, waits for the results, and ends them.
 //!
 //! `run` has one thread per model. `replay` may have several, each with a session of its own, which take requests off one queue.
 
+use std::panic::resume_unwind;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -29,19 +30,34 @@ pub(super) struct ModelWorker<J, F> {
     loss: Arc<DeviceLoss>,
 }
 
+/// An engine that a model's thread has loaded.
+pub(super) struct LoadedEngine<L, T> {
+    /// It never leaves the thread: CUDA keeps handles and captured graphs per thread.
+    pub(super) engine: L,
+    /// The limits of its batches.
+    pub(super) batching: Batching,
+    /// The facts for the handle of the model.
+    pub(super) facts: T,
+}
+
+/// The load of an engine, which each thread of a model runs.
+type EngineLoad<L, T> = Arc<dyn Fn() -> Result<LoadedEngine<L, T>, DetectError> + Send + Sync>;
+
 impl<J: Send + 'static, F: Send + 'static> ModelWorker<J, F> {
-    /// Starts a thread `VERB-MODEL` per engine.
+    /// Starts the threads `VERB-MODEL`, each of which loads an engine and runs it; `threads` returns their number from the facts about
+    /// the first one. Returns these facts too. Blocks until all engines are loaded.
     ///
     /// # Errors
-    /// [`DetectError::Thread`]; the threads that were started before end.
-    pub(super) fn open<L>(
+    /// Those of `load`, and [`DetectError::Thread`]; the threads that were started before end. A panic of `load` is one of the caller.
+    pub(super) fn open<L, T>(
         verb: &str,
         model: &str,
-        engines: Vec<L>,
-        batching: Batching,
-    ) -> Result<Self, DetectError>
+        load: impl Fn() -> Result<LoadedEngine<L, T>, DetectError> + Send + Sync + 'static,
+        threads: impl FnOnce(&T) -> usize,
+    ) -> Result<(Self, T), DetectError>
     where
-        L: BatchHandler<Job = J, Output = F> + Send + 'static,
+        L: BatchHandler<Job = J, Output = F> + 'static,
+        T: Send + 'static,
     {
         let (requests, queue) = sync_channel(QUEUE);
         let queue = Arc::new(Mutex::new(queue));
@@ -53,13 +69,53 @@ impl<J: Send + 'static, F: Send + 'static> ModelWorker<J, F> {
             liveness: Vec::new(),
             loss: Arc::default(),
         };
-        for engine in engines {
-            let liveness = Arc::new(WorkerLiveness::new(Arc::clone(&worker.loss)));
-            let thread = spawn(verb, model, engine, Arc::clone(&queue), batching, Arc::clone(&liveness))?;
-            lock(&worker.threads).push(thread);
-            worker.liveness.push(liveness);
+        let load: EngineLoad<L, T> = Arc::new(load);
+        let facts = worker.add_thread(verb, &load, &queue)?;
+        for _ in 1..threads(&facts) {
+            worker.add_thread(verb, &load, &queue)?;
         }
-        Ok(worker)
+        Ok((worker, facts))
+    }
+
+    /// Starts a thread that loads an engine and runs it; returns the facts about the engine once it is loaded.
+    fn add_thread<L, T>(
+        &mut self,
+        verb: &str,
+        load: &EngineLoad<L, T>,
+        queue: &Arc<RequestQueue<J, F>>,
+    ) -> Result<T, DetectError>
+    where
+        L: BatchHandler<Job = J, Output = F> + 'static,
+        T: Send + 'static,
+    {
+        let liveness = Arc::new(WorkerLiveness::new(Arc::clone(&self.loss)));
+        let (sender, loaded) = sync_channel(1);
+        let (load, queue, name) = (Arc::clone(load), Arc::clone(queue), self.model.clone());
+        let alive = Arc::clone(&liveness);
+        let work = move || match load() {
+            Ok(LoadedEngine { mut engine, batching, facts }) => {
+                // The caller waits for it.
+                drop(sender.send(Ok(facts)));
+                batching::run(&name, &queue, batching, &mut engine, &alive);
+            }
+            Err(error) => drop(sender.send(Err(error))),
+        };
+        let thread = spawn(verb, &self.model, work)?;
+        match loaded.recv() {
+            Ok(Ok(facts)) => {
+                lock(&self.threads).push(thread);
+                self.liveness.push(liveness);
+                Ok(facts)
+            }
+            Ok(Err(error)) => {
+                drop(thread.join());
+                Err(error)
+            }
+            Err(_panicked) => match thread.join() {
+                Err(panic) => resume_unwind(panic),
+                Ok(()) => Err(DetectError::Ended { model: self.model.clone() }),
+            },
+        }
     }
 
     /// Returns the result for one job. Dropping the future cancels the request if its inference has not begun.
@@ -114,21 +170,11 @@ impl<J, F> Drop for ModelWorker<J, F> {
     }
 }
 
-fn spawn<L>(
+fn spawn(
     verb: &str,
     model: &str,
-    mut engine: L,
-    queue: Arc<RequestQueue<L::Job, L::Output>>,
-    batching: Batching,
-    liveness: Arc<WorkerLiveness>,
-) -> Result<JoinHandle<()>, DetectError>
-where
-    L: BatchHandler + Send + 'static,
-    L::Job: Send + 'static,
-    L::Output: Send + 'static,
-{
-    let name = model.to_owned();
-    let work = move || batching::run(&name, &queue, batching, &mut engine, &liveness);
+    work: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, DetectError> {
     // `spawn` panics at a name with a NUL.
     let named = thread::Builder::new().name(format!("{verb}-{}", model.replace('\0', "")));
     named
@@ -138,4 +184,65 @@ where
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::rc::Rc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::detect::batching::{DetectJob, JobDetections};
+
+    /// An engine that must stay on its thread, as the compiler sees to it.
+    struct Pinned {
+        _is_not_send: Rc<()>,
+    }
+
+    impl BatchHandler for Pinned {
+        type Job = DetectJob;
+        type Output = JobDetections;
+
+        fn infer_batch(&mut self, jobs: &[DetectJob]) -> Vec<JobResult<JobDetections>> {
+            jobs.iter().map(|_| Ok(Vec::new())).collect()
+        }
+    }
+
+    fn loaded() -> LoadedEngine<Pinned, Option<String>> {
+        LoadedEngine {
+            engine: Pinned { _is_not_send: Rc::default() },
+            batching: Batching { max_frames: 1, wait: Duration::ZERO },
+            facts: thread::current().name().map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn each_thread_loads_its_engine_itself() {
+        let loads = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&loads);
+        let load = move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Ok(loaded())
+        };
+        let (worker, name) = ModelWorker::open("detect", "street", load, |_| 3).unwrap();
+        assert_eq!(name.as_deref(), Some("detect-street"));
+        assert_eq!((loads.load(Ordering::Relaxed), worker.is_alive()), (3, true));
+        worker.stop();
+        assert!(!worker.is_alive());
+    }
+
+    #[test]
+    fn a_load_that_fails_or_panics_is_the_result() {
+        let failure = DetectError::Ended { model: "street".to_owned() };
+        let failed = failure.clone();
+        let fails = move || Err::<LoadedEngine<Pinned, ()>, _>(failed.clone());
+        let opened = ModelWorker::open("detect", "street", fails, |()| 1);
+        assert_eq!(opened.map(|_| ()).unwrap_err(), failure);
+        let panics = || -> Result<LoadedEngine<Pinned, ()>, DetectError> { panic!("no such kernel") };
+        let opening = AssertUnwindSafe(|| ModelWorker::open("detect", "street", panics, |()| 1).map(|_| ()));
+        let panic = catch_unwind(opening).unwrap_err();
+        assert_eq!(panic.downcast_ref::<&str>(), Some(&"no such kernel"));
+    }
 }

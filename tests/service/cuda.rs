@@ -61,6 +61,16 @@ impl FakeCuda {
     }
 }
 
+/// Returns the calls of sessions on CUDA so far: the function, a number and the thread.
+fn calls(cuda: &FakeCuda, functions: &[&str]) -> Vec<(String, u32, String)> {
+    let log = std::fs::read_to_string(cuda.file("calls")).unwrap();
+    let call = |line: &str| {
+        let mut words = line.splitn(3, ' ').map(str::to_owned);
+        Some((words.next()?, words.next()?.parse().ok()?, words.next()?))
+    };
+    log.lines().filter_map(call).filter(|(function, ..)| functions.contains(&function.as_str())).collect()
+}
+
 fn config(device: &str) -> String {
     format!("publishers:\n  kds_stream: events\ndevice: {device}\ncameras:\n{}", camera("front"))
 }
@@ -152,5 +162,21 @@ async fn an_error_of_one_call_skips_its_frame_only() {
     assert!(row["error"].as_str().unwrap().contains("CUDA failure 701"), "{row:#}");
     assert_eq!(program.get("/healthz").0, 200);
     assert!(program.stop().status.success());
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_made_and_warmed_up_by_the_thread_that_runs_it() {
+    let (sim, clips) = (sim(), TempDir::new().unwrap());
+    store(&sim, "front-stream", &film(clips.path(), 0)).await;
+    let cuda = FakeCuda::new("works");
+    let config = format!("publishers:\n  local_dir: events\ndevice: cuda\ncameras:\n{}", camera("front"));
+    let program = Program::start(cuda.command(), &config, &sim.endpoint(), None);
+    program.camera_after("front", FRAMES);
+    assert!(program.stop().status.success());
+    let calls = calls(&cuda, &["session", "run"]);
+    assert_eq!((calls[0].0.as_str(), calls.len() as u64), ("session", 1 + 2 + FRAMES));
+    // Linux keeps 15 characters of a thread's name.
+    assert!(calls.iter().all(|(.., thread)| thread == "detect-yolov8.o"), "{calls:?}");
     sim.stop().await;
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::engine::{PlateTexts, ReadEngine, ReadJob, TextModelInfo};
 use crate::detect::batching::Batching;
 use crate::detect::error::DetectError;
-use crate::detect::model_worker::ModelWorker;
+use crate::detect::model_worker::{LoadedEngine, ModelWorker};
 use crate::detect::spec::{Device, ModelSpec};
 use crate::media::{BBox, Frame, PlateText};
 use crate::telemetry::detect::TextModelLoaded;
@@ -27,17 +27,21 @@ struct ReaderInner {
 }
 
 impl TextReader {
-    /// Loads a model, runs its first inferences and starts its thread. Blocks until then.
+    /// Starts the thread of a model, which loads it and runs its first inferences. Blocks until then.
     ///
     /// # Errors
     /// Those of [`Detector::start`](crate::detect::Detector::start).
     pub fn start(spec: &ModelSpec, device: Device, threads: usize) -> Result<Self, DetectError> {
-        let engine = ReadEngine::load(spec, device, threads)?;
-        let info = engine.info().clone();
+        let model = spec.clone();
+        let load = move || {
+            let engine = ReadEngine::load(&model, device, threads)?;
+            let info = engine.info().clone();
+            let max_frames = if matches!(info.device, Device::Cpu) { 1 } else { GPU_FRAMES };
+            let batching = Batching { max_frames, wait: Duration::ZERO };
+            Ok(LoadedEngine { engine, batching, facts: info })
+        };
+        let (worker, info) = ModelWorker::open("read", &spec.name, load, |_| 1)?;
         report_loaded(&info);
-        let max_frames = if matches!(info.device, Device::Cpu) { 1 } else { GPU_FRAMES };
-        let batching = Batching { max_frames, wait: Duration::ZERO };
-        let worker = ModelWorker::open("read", &info.id.name, vec![engine], batching)?;
         Ok(Self { inner: Arc::new(ReaderInner { info, worker }) })
     }
 
