@@ -61,6 +61,11 @@ pub(super) trait BatchHandler {
     /// The output of one inference.
     type Output;
 
+    /// Returns the maximum number of jobs per batch at present.
+    fn max_jobs(&self) -> usize {
+        usize::MAX
+    }
+
     /// Returns one result per job, in their order.
     fn infer_batch(&mut self, jobs: &[Self::Job]) -> Vec<JobResult<Self::Output>>;
 }
@@ -106,7 +111,9 @@ pub(super) fn run<L: BatchHandler>(
     liveness: &WorkerLiveness,
 ) {
     let mut crowded = false;
-    while let Some(batch) = next_batch(requests, batching, crowded) {
+    loop {
+        let max_frames = batching.max_frames.min(engine.max_jobs());
+        let Some(batch) = next_batch(requests, Batching { max_frames, ..batching }, crowded) else { return };
         crowded = batch.len() > 1;
         answer(model, batch, engine, liveness);
     }

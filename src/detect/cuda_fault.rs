@@ -5,6 +5,8 @@
 pub(super) enum CudaFault {
     /// The error is sticky: each later call of CUDA in this process fails as well.
     Sticky,
+    /// The GPU has too little free memory.
+    OutOfMemory,
 }
 
 /// The text before the number of an error of the CUDA runtime. Source: ONNX Runtime, core/providers/cuda/cuda_call.cc
@@ -14,12 +16,29 @@ const CUDA_FAILURE: &str = "CUDA failure ";
 /// Statuses of cuDNN and cuBLAS by which a kernel of theirs failed while it ran. They hide the number of the CUDA error.
 const FAILED_KERNELS: [&str; 2] = ["CUDNN_STATUS_EXECUTION_FAILED", "CUBLAS_STATUS_EXECUTION_FAILED"];
 
+/// The error of the CUDA runtime for too little memory, cudaErrorMemoryAllocation.
+const OUT_OF_MEMORY: u32 = 2;
+
+/// The texts of too little memory. Source: ONNX Runtime, core/framework/bfc_arena.cc, and the statuses of cuDNN 9 and cuBLAS, 2026-12.
+const NO_MEMORY: [&str; 5] = [
+    "Failed to allocate memory for requested buffer",
+    "is smaller than requested bytes of",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+];
+
 impl CudaFault {
     /// Returns the fault that ONNX Runtime's message names, if it names one.
     pub(super) fn of(message: &str) -> Option<Self> {
         let is_sticky = cuda_errors(message).any(is_sticky)
             || FAILED_KERNELS.iter().any(|status| message.contains(status));
-        is_sticky.then_some(Self::Sticky)
+        let is_memory = || {
+            cuda_errors(message).any(|error| error == OUT_OF_MEMORY)
+                || NO_MEMORY.iter().any(|text| message.contains(text))
+        };
+        // A sticky error counts where both are named: no smaller batch works after it.
+        if is_sticky { Some(Self::Sticky) } else { is_memory().then_some(Self::OutOfMemory) }
     }
 }
 
@@ -66,6 +85,21 @@ mod tests {
         ] {
             assert_eq!(CudaFault::of(&said(error)), Some(CudaFault::Sticky), "{error}");
         }
+    }
+
+    #[test]
+    fn too_little_memory_is_recognised() {
+        for error in [
+            "CUDA failure 2: out of memory",
+            "BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer of size 104857600",
+            "BFCArena::AllocateRawInternal Available memory of 536870912 is smaller than requested bytes of 1073741824",
+            "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED",
+        ] {
+            assert_eq!(CudaFault::of(&said(error)), Some(CudaFault::OutOfMemory), "{error}");
+        }
+        let both =
+            "CUDA failure 2: out of memory; CUDA failure 700: an illegal memory access was encountered";
+        assert_eq!(CudaFault::of(&said(both)), Some(CudaFault::Sticky));
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::batching::{Batching, DetectJob, JobDetections};
+use super::batch_limit::gpu_frames;
+use super::batching::{BatchHandler, Batching, DetectJob, JobDetections};
 use super::engine::Engine;
 use super::error::DetectError;
 use super::model::{InputShape, ModelInfo};
@@ -14,8 +15,6 @@ use super::steps::{StepMeter, Steps};
 use crate::media::{Detection, Frame};
 use crate::telemetry::detect::ModelLoaded;
 
-/// Frames per batch on a GPU, if the model does not fix the number.
-const GPU_BATCH: usize = 16;
 /// The time for which a batch on a GPU waits for other cameras: short in comparison with an inference.
 const GPU_WAIT: Duration = Duration::from_millis(2);
 
@@ -32,14 +31,14 @@ struct DetectorInner {
 }
 
 impl Batching {
-    /// Returns the default limits: on a GPU 16 frames, on the CPU one, or the number that the model fixes.
+    /// Returns the default limits: on a GPU up to 16 frames, on the CPU one, or the number that the model fixes.
     ///
     /// On the CPU a batch takes as long as its frames one by one, and the first frame would wait for the last.
     #[must_use]
     pub fn usual(input: &InputShape, device: Device) -> Self {
         match device {
             Device::Cuda(_) | Device::Auto => {
-                Self { max_frames: input.batch.unwrap_or(GPU_BATCH), wait: GPU_WAIT }
+                Self { max_frames: input.batch.unwrap_or_else(|| gpu_frames(input)), wait: GPU_WAIT }
             }
             Device::Cpu => Self { max_frames: input.batch.unwrap_or(1), wait: Duration::ZERO },
         }
@@ -215,9 +214,7 @@ fn load_engine(
     let engine = Engine::load(spec, device, threads, |input, device| batching(input, device).max_frames)?;
     let (info, meter) = (engine.info().clone(), engine.meter().clone());
     let wanted = batching(&info.input, info.device);
-    // A graph with a fixed batch runs all of its slots, so a smaller batch saves nothing.
-    let max_frames = info.input.batch.unwrap_or(wanted.max_frames).max(1);
-    let batching = Batching { max_frames, wait: wanted.wait };
+    let batching = Batching { max_frames: engine.max_jobs(), wait: wanted.wait };
     Ok(LoadedEngine { engine, batching, facts: (info, meter) })
 }
 

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use ort::session::SessionOutputs;
 
+use super::batch_limit::BatchLimit;
 use super::batching::{BatchHandler, DetectJob, JobDetections, JobResult};
 use super::boxes::{self, Outputs};
 use super::claims::MetadataClaims;
@@ -35,13 +36,15 @@ pub(super) struct Engine {
     others: String,
     plausibility: Plausibility,
     painted: PaintedInput,
+    limit: BatchLimit,
     /// Buffers for `f16` outputs converted to `f32`: boxes, scores.
     scratch: [Vec<f32>; 2],
     meter: StepMeter,
 }
 
 impl Engine {
-    /// Loads the model for batches of up to `slots` frames (or as many as it fixes) and runs two inferences on grey.
+    /// Loads the model for batches of up to `slots` frames (or as many as it fixes) and runs inferences on grey: of each size, the largest
+    /// first, and two of the smallest.
     ///
     /// # Errors
     /// The file, the model or the device cannot be used; see [`DetectError`].
@@ -68,14 +71,18 @@ impl Engine {
         let input = read_input(&net.inputs(), net.metadata("imgsz").as_deref()).map_err(faulty)?;
         let named = net.metadata("names");
         let classes = class_names(spec.classes.as_deref(), named.as_deref()).map_err(faulty)?;
-        let slots = input.batch.unwrap_or_else(|| slots(&input, candidate.device()).max(1));
+        let device = candidate.device();
+        let mut limit = BatchLimit::new(&spec.name, device, input.batch, slots(&input, device));
         // The warm-up runs on the padding's grey, which also fills the padding of the first pictures.
-        let painted = PaintedInput::new(input, slots, spec.input);
-        let warm_up = warm_up(spec, &mut net, painted.tensor(), input, classes.len()).map_err(faulty)?;
+        let painted = PaintedInput::new(input, limit.max(), spec.input);
+        let began = Instant::now();
+        limit.warm_up(|batch| net.run(painted.tensor(), input, batch).map(drop));
+        let warm_up =
+            warm_up(spec, &mut net, (painted.tensor(), input), classes.len(), began).map_err(faulty)?;
         let info = warm_up.info(candidate, input, classes);
         let WarmUp { head, plausibility, others, .. } = warm_up;
         let (scratch, meter, units) = ([Vec::new(), Vec::new()], StepMeter::default(), spec.box_units);
-        Ok(Self { info, net, head, units, others, plausibility, painted, scratch, meter })
+        Ok(Self { info, net, head, units, others, plausibility, painted, limit, scratch, meter })
     }
 
     pub(super) fn info(&self) -> &ModelInfo {
@@ -142,7 +149,24 @@ impl BatchHandler for Engine {
     type Job = DetectJob;
     type Output = JobDetections;
 
+    fn max_jobs(&self) -> usize {
+        self.limit.max()
+    }
+
     fn infer_batch(&mut self, jobs: &[DetectJob]) -> Vec<JobResult> {
+        let mut answers = Vec::with_capacity(jobs.len());
+        while answers.len() < jobs.len() {
+            let rest = &jobs[answers.len()..];
+            // A batch that runs out of memory is inferred again in smaller ones: the limit is lower then, and at least one.
+            answers.extend(self.try_batch(&rest[..rest.len().min(self.limit.max())]).unwrap_or_default());
+        }
+        answers
+    }
+}
+
+impl Engine {
+    /// Returns one result per job, or `None` if the memory was too small and the limit of the batch is lower now.
+    fn try_batch(&mut self, jobs: &[DetectJob]) -> Option<Vec<JobResult>> {
         let mut watch = Stopwatch::of_this_thread();
         let places = self.fill(jobs);
         let preprocess = watch.lap();
@@ -153,14 +177,17 @@ impl BatchHandler for Engine {
             .collect();
         // Every picture was unreadable: there is nothing to infer.
         if seen.is_empty() {
-            return places.into_iter().map(|place| place.map(|_| Vec::new())).collect();
+            return Some(places.into_iter().map(|place| place.map(|_| Vec::new())).collect());
         }
         let (found, [inference, postprocess]) = self.infer(seen.len(), &seen, &mut watch);
+        if found.as_ref().is_err_and(|reason| self.limit.lowers_after(seen.len(), reason)) {
+            return None;
+        }
         let steps = Steps { preprocess, inference, postprocess };
         self.meter.add(&steps);
         let model = &self.info.id.name;
         BatchInferred { model, frames: seen.len(), steps: steps.durations() }.emit();
-        answers(places, found, (model, self.info.device))
+        Some(answers(places, found, (model, self.info.device)))
     }
 }
 
@@ -279,17 +306,19 @@ impl WarmUp {
     }
 }
 
-/// Two inferences; the first shows the shapes of the outputs, also where the graph leaves them open, and their numbers.
+/// Two inferences of the smallest batch, after a warm-up of larger ones since `began`; the first shows the shapes of the outputs, also
+/// where the graph leaves them open, and their numbers.
 fn warm_up(
     spec: &ModelSpec,
     net: &mut Net,
-    tensor: &Tensor,
-    input: InputShape,
+    (tensor, input): (&Tensor, InputShape),
     classes: usize,
+    began: Instant,
 ) -> Result<WarmUp, ModelFault> {
     let batch = input.batch.unwrap_or(1);
     let claims = MetadataClaims::read(|key| net.metadata(key));
-    let (made, warmup_ms) = timed_run(net, tensor, input, batch)?;
+    let (made, _) = timed_run(net, tensor, input, batch)?;
+    let warmup_ms = began.elapsed().as_secs_f64() * 1e3;
     let judged = |head: Head| {
         let (mut plausibility, mut scratch) = (Plausibility::default(), [Vec::new(), Vec::new()]);
         let verdict = match BatchOutputs::read(&made, head, classes, batch, &mut scratch) {
@@ -305,7 +334,7 @@ fn warm_up(
     let (plausibility, others) = (judged(head).1, evidence.others(head.layout));
     // The outputs borrow the session, which the second inference needs.
     drop(made);
-    // Timed without the first inference, which allocates, and on a GPU chooses kernels.
+    // Timed without the first inferences, which allocate, and on a GPU choose kernels.
     let (_, infer_ms) = timed_run(net, tensor, input, batch)?;
     Ok(WarmUp { head, layout_source, plausibility, others, warmup_ms, infer_ms })
 }

@@ -1,6 +1,7 @@
 //! Runs models on frames and returns detections. One worker per model and device, shared by all cameras.
 
 mod avx2;
+mod batch_limit;
 mod batching;
 mod boxes;
 mod claims;

@@ -42,7 +42,7 @@ pub struct ModelInfo {
     pub engine: EngineInfo,
     /// Threads per inference on the CPU.
     pub threads: usize,
-    /// The time of the first inference, ms; on a GPU it includes the choice of kernels.
+    /// The time of the first inferences, ms: on a GPU one of each size of a batch, with the choice of kernels.
     pub warmup_ms: f64,
     /// The time of a later inference of one batch, ms.
     pub infer_ms: f64,

@@ -15,6 +15,7 @@ const TEXTS: &str = "kvs_infer_detect_texts_read_total";
 const ERRORS: &str = "kvs_infer_detect_errors_total";
 const FALLBACKS: &str = "kvs_infer_detect_cpu_fallbacks_total";
 const GPU_LOST: &str = "kvs_infer_detect_gpu_lost_total";
+const LIMITED: &str = "kvs_infer_detect_batches_limited_total";
 
 /// The metrics of detect.
 pub(crate) const METRICS: &[Metric] = &[
@@ -60,6 +61,12 @@ pub(crate) const METRICS: &[Metric] = &[
         kind: MetricKind::Counter,
         labels: &["model"],
         help: "Models whose GPU was lost; the process ends then.",
+    },
+    Metric {
+        name: LIMITED,
+        kind: MetricKind::Counter,
+        labels: &["model"],
+        help: "Times that the largest batch of a model was halved, mostly because the GPU's memory is too small.",
     },
 ];
 
@@ -255,6 +262,31 @@ impl FrameFailed<'_> {
     pub(crate) fn emit(self) {
         metrics::counter!(ERRORS, "model" => self.model.to_owned()).increment(1);
         tracing::warn!(stage = STAGE, model = self.model, camera = self.camera, error = %self.error, "inference failed");
+    }
+}
+
+/// A batch failed, and the batches of the model are smaller from now on.
+pub(crate) struct BatchLimited<'a> {
+    pub(crate) model: &'a str,
+    /// The number of frames, or of lines, in the batch that failed.
+    pub(crate) batch: usize,
+    /// The largest batch from now on.
+    pub(crate) max: usize,
+    pub(crate) reason: &'a str,
+}
+
+impl BatchLimited<'_> {
+    pub(crate) fn emit(self) {
+        let Self { model, batch, max, reason } = self;
+        metrics::counter!(LIMITED, "model" => model.to_owned()).increment(1);
+        tracing::warn!(
+            stage = STAGE,
+            model,
+            batch,
+            max,
+            reason,
+            "batch failed: the batches of the model are smaller from now on"
+        );
     }
 }
 

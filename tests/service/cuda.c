@@ -4,8 +4,7 @@
      works             it does not fail
      absent            there is no GPU: CUDA is refused
      after N TEXT      inferences fail with TEXT, after N that worked
-     memory N          inferences of more than N pictures run out of memory
-     memory-once N     only the first one does
+     memory N AFTER    inferences of more than N pictures run out of memory, after AFTER inferences
      nodes             its nodes are on the CPU
 
    The file is read at each call. FAKE_CUDA_LOG gets a line per call: what was called, and by which thread. The functions are found by
@@ -168,18 +167,15 @@ static long pictures(const void *tensor) {
 
 /* The failure of an inference of so many pictures; NULL if it works. */
 static void *inference_failure(long batch) {
-    static int has_failed;
     char words[MAX_WORDS];
-    long limit, done = __atomic_fetch_add(&inferences, 1, __ATOMIC_SEQ_CST);
+    long limit, from, done = __atomic_fetch_add(&inferences, 1, __ATOMIC_SEQ_CST);
     int at = 0;
     behaviour(words);
     if (sscanf(words, "after %ld %n", &limit, &at) == 1 && done >= limit) {
         words[strcspn(words, "\n")] = 0;
         return failure(words + at);
     }
-    int once = sscanf(words, "memory-once %ld", &limit) == 1;
-    if ((once && !has_failed && batch > limit) || (sscanf(words, "memory %ld", &limit) == 1 && batch > limit)) {
-        has_failed = 1;
+    if (sscanf(words, "memory %ld %ld", &limit, &from) == 2 && done >= from && batch > limit) {
         return failure("onnxruntime::BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer of size 52428800");
     }
     return NULL;

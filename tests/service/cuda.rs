@@ -180,3 +180,60 @@ async fn a_session_is_made_and_warmed_up_by_the_thread_that_runs_it() {
     assert!(calls.iter().all(|(.., thread)| thread == "detect-yolov8.o"), "{calls:?}");
     sim.stop().await;
 }
+
+/// Returns the configuration of cameras whose model takes any number of frames per batch.
+fn batched(cameras: &[&str]) -> String {
+    let cameras: String = cameras.iter().map(|id| camera(id)).collect();
+    let any = cameras.replace("tiny/yolov8.onnx", "tiny/yolov8_dynamic.onnx");
+    format!("publishers:\n  local_dir: events\ndevice: cuda\ncameras:\n{any}")
+}
+
+/// Returns the sizes of the batches so far, in order.
+fn batches(cuda: &FakeCuda) -> Vec<u32> {
+    calls(cuda, &["run"]).into_iter().map(|(_, batch, _)| batch).collect()
+}
+
+fn limited(program: &Program) -> f64 {
+    let (_, metrics) = program.get("/metrics");
+    let name = "kvs_infer_detect_batches_limited_total{model=\"yolov8_dynamic.onnx\"} ";
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name));
+    value.map_or(0.0, |value| value.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_warm_up_begins_with_the_largest_batch_and_halves_what_does_not_fit() {
+    let sim = sim();
+    let cuda = FakeCuda::new("memory 4 0");
+    let program = Program::start(cuda.command(), &batched(&["front"]), &sim.endpoint(), None);
+    assert_eq!(batches(&cuda), [16, 8, 4, 2, 1, 1]);
+    assert_eq!(limited(&program), 2.0);
+    assert!(program.stop().status.success());
+    let log = std::fs::read_to_string(cuda.file("calls")).unwrap();
+    assert!(log.contains("option arena_extend_strategy=kSameAsRequested"), "{log}");
+    sim.stop().await;
+}
+
+/// Inferences of the warm-up: one of each size, and a second one of a single frame.
+const WARM_UP: usize = 6;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_runs_out_of_memory_costs_no_frame() {
+    let (sim, clips) = (sim(), TempDir::new().unwrap());
+    let (film, cameras) = (film(clips.path(), 0), ["a", "b", "c", "d"]);
+    for camera in cameras {
+        store(&sim, &format!("{camera}-stream"), &film).await;
+    }
+    let cuda = FakeCuda::new(&format!("memory 1 {WARM_UP}"));
+    let program = Program::start(cuda.command(), &batched(&cameras), &sim.endpoint(), None);
+    for camera in cameras {
+        program.camera_after(camera, FRAMES);
+    }
+    let limited = limited(&program);
+    assert!(limited >= 1.0, "no batch had two frames: {:?}", batches(&cuda));
+    let (_, metrics) = program.get("/metrics");
+    assert!(!metrics.contains("kvs_infer_detect_errors_total{"), "{metrics}");
+    assert!(program.stop().status.success());
+    let larger = batches(&cuda)[WARM_UP..].iter().filter(|batch| **batch > 1).count();
+    assert_eq!(larger as f64, limited, "each size fails once");
+    sim.stop().await;
+}

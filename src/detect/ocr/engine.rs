@@ -6,12 +6,14 @@ use std::time::Instant;
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
+use ort::session::SessionOutputs;
 
 use super::alphabet::{Alphabet, characters};
 use super::ctc::{are_probabilities, steps};
 use super::line::{LineShape, crop, halves};
 use super::two_lines::{Part, Parts};
 use crate::base::{Stopwatch, Took};
+use crate::detect::batch_limit::BatchLimit;
 use crate::detect::batching::{BatchHandler, HasFrame, JobResult};
 use crate::detect::error::{DetectError, ModelFault};
 use crate::detect::layout::{OutputShape, listed};
@@ -42,7 +44,7 @@ pub struct TextModelInfo {
     pub engine: EngineInfo,
     /// Threads per inference on the CPU.
     pub threads: usize,
-    /// The time of the first inference, ms.
+    /// The time of the first inferences, ms: on a GPU one of each size of a batch.
     pub warmup_ms: f64,
     /// The time of a later inference, ms: of one line, or of as many as the model fixes.
     pub infer_ms: f64,
@@ -70,6 +72,7 @@ pub(super) type PlateTexts = Vec<Option<PlateText>>;
 pub(super) struct ReadEngine {
     info: TextModelInfo,
     net: Net,
+    limit: BatchLimit,
     alphabet: Alphabet,
     /// `true` if its scores are logits, `false` if they are probabilities.
     logits: bool,
@@ -89,7 +92,7 @@ struct TextLine<'a> {
 }
 
 impl ReadEngine {
-    /// Loads the model and runs two inferences on an empty line.
+    /// Loads the model and runs inferences on empty lines: of each size, the largest first, and two of the smallest.
     ///
     /// # Errors
     /// The file, the model or the device cannot be used; see [`DetectError`].
@@ -107,35 +110,43 @@ impl ReadEngine {
         let input = LineShape::read(&net.inputs()).map_err(faulty)?;
         let given = spec.classes.as_deref();
         let characters = characters(given, net.metadata("character").as_deref()).map_err(faulty)?;
-        let warm_up = warm_up(&mut net, input).map_err(faulty)?;
+        let mut limit = BatchLimit::new(&spec.name, candidate.device(), input.batch, MAX_LINES);
+        let began = Instant::now();
+        limit.warm_up(|lines| run_empty(&mut net, input, lines).map(drop));
+        let warm_up = warm_up(&mut net, input, began).map_err(faulty)?;
         let alphabet = Alphabet::fit(&characters, warm_up.classes).map_err(faulty)?;
         let info = warm_up.info(candidate, input, characters.len());
         let (tensor, logits) = (empty(input, 0), warm_up.logits);
-        Ok(Self { info, net, alphabet, logits, tensor, line: Vec::new(), scratch: Vec::new() })
+        Ok(Self { info, net, limit, alphabet, logits, tensor, line: Vec::new(), scratch: Vec::new() })
     }
 
     pub(super) fn info(&self) -> &TextModelInfo {
         &self.info
     }
 
-    /// Reads lines of one width and stores their texts in `answers`.
+    /// Reads lines of one width and stores their texts in `answers`; returns `false` if the memory was too small and the limit of the
+    /// batch is lower now.
     fn read(
         &mut self,
         width_px: u32,
         lines: &[TextLine<'_>],
         jobs: &[ReadJob],
         answers: &mut [JobResult<Vec<Parts>>],
-    ) {
+    ) -> bool {
         let mut watch = Stopwatch::of_this_thread();
         self.paint(width_px, lines, jobs, answers);
         let preprocess = watch.lap();
         let (read, [inference, postprocess]) = self.infer(lines.len(), width_px, &mut watch);
+        if read.as_ref().is_err_and(|reason| self.limit.lowers_after(lines.len(), reason)) {
+            return false;
+        }
         let took = Steps { preprocess, inference, postprocess };
         let model = &self.info.id.name;
         // A box counts once, although its halves are lines of their own.
         let boxes = lines.iter().filter(|line| line.part == Part::Whole).count();
         TextsRead { model, boxes, steps: took.durations() }.emit();
         store_texts((model, self.info.device), lines, &read, answers);
+        true
     }
 
     /// Paints the lines into the slots of the tensor; a picture that cannot be read is the answer of its job.
@@ -195,10 +206,14 @@ impl BatchHandler for ReadEngine {
     fn infer_batch(&mut self, jobs: &[ReadJob]) -> Vec<JobResult<PlateTexts>> {
         let mut answers: Vec<JobResult<Vec<Parts>>> =
             jobs.iter().map(|job| Ok(vec![Parts::default(); job.boxes.len()])).collect();
-        let max_lines = self.info.input.batch.unwrap_or(MAX_LINES);
         for (width_px, lines) in lines(jobs, self.info.input) {
-            for lines in lines.chunks(max_lines) {
-                self.read(width_px, lines, jobs, &mut answers);
+            let mut rest = &*lines;
+            while !rest.is_empty() {
+                let (batch, later) = rest.split_at(rest.len().min(self.limit.max()));
+                // Otherwise the same lines are read again, in smaller batches.
+                if self.read(width_px, batch, jobs, &mut answers) {
+                    rest = later;
+                }
             }
         }
         let text = |boxes: Vec<Parts>| boxes.into_iter().map(Parts::text).collect();
@@ -275,14 +290,12 @@ impl TextWarmUp {
     }
 }
 
-/// Runs two inferences on an empty line and returns what their output shows.
-fn warm_up(net: &mut Net, input: LineShape) -> Result<TextWarmUp, ModelFault> {
-    let (batch, width_px) = (input.batch.unwrap_or(1), input.usual_width_px());
-    let tensor = empty(input, batch * input.elements(width_px));
-    let dims = [batch, 3, input.height_px as usize, width_px as usize];
+/// Runs two inferences on an empty line, after a warm-up of larger batches since `began`, and returns what their output shows.
+fn warm_up(net: &mut Net, input: LineShape, began: Instant) -> Result<TextWarmUp, ModelFault> {
+    let batch = input.batch.unwrap_or(1);
     let mut run = || {
         let started = Instant::now();
-        let outputs = net.run_dims(&tensor, dims).map_err(ModelFault::WarmUp)?;
+        let outputs = run_empty(net, input, batch).map_err(ModelFault::WarmUp)?;
         let took_ms = started.elapsed().as_secs_f64() * 1e3;
         let shapes = shapes(&outputs);
         let (output, classes) =
@@ -292,8 +305,16 @@ fn warm_up(net: &mut Net, input: LineShape) -> Result<TextWarmUp, ModelFault> {
         // A graph does not say whether it ends with a softmax; its numbers do.
         Ok((classes, !are_probabilities(scores, classes), took_ms))
     };
-    let (classes, logits, warmup_ms) = run()?;
+    let (classes, logits, _) = run()?;
+    let warmup_ms = began.elapsed().as_secs_f64() * 1e3;
     Ok(TextWarmUp { classes, logits, warmup_ms, infer_ms: run()?.2 })
+}
+
+/// Runs one inference on empty lines of the usual width.
+fn run_empty(net: &mut Net, input: LineShape, lines: usize) -> Result<SessionOutputs<'_>, String> {
+    let width_px = input.usual_width_px();
+    let tensor = empty(input, lines * input.elements(width_px));
+    net.run_dims(&tensor, [lines, 3, input.height_px as usize, width_px as usize])
 }
 
 /// Returns the index of the only output of shape `[batch, steps, classes]`, and its number of classes.
