@@ -1,5 +1,6 @@
 //! The handle of a loaded detector.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -228,6 +229,7 @@ fn report_loaded(info: &ModelInfo) {
         input: &info.input,
         classes: info.classes.len(),
         device: &info.device,
+        nodes: info.nodes.as_ref().map(|nodes| nodes as &dyn Display),
         engine: &info.engine,
         engine_note: info.engine.note.as_deref(),
         threads: info.threads,
@@ -235,6 +237,9 @@ fn report_loaded(info: &ModelInfo) {
         infer_ms: info.infer_ms,
     }
     .emit();
+    if let Some(nodes) = &info.nodes {
+        nodes.report(&info.id.name);
+    }
 }
 
 #[cfg(test)]

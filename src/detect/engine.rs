@@ -16,6 +16,7 @@ use super::layout::Head;
 use super::letterbox::Letterbox;
 use super::model::{InputShape, ModelInfo, read_input};
 use super::nms::suppress;
+use super::node_placement::NodePlacement;
 use super::onnx::{Net, Tensor, floats, shapes};
 use super::opening::{LoadCandidate, Opening};
 use super::painted_input::PaintedInput;
@@ -79,7 +80,7 @@ impl Engine {
         limit.warm_up(|batch| net.run(painted.tensor(), input, batch).map(drop));
         let warm_up =
             warm_up(spec, &mut net, (painted.tensor(), input), classes.len(), began).map_err(faulty)?;
-        let info = warm_up.info(candidate, input, classes);
+        let info = warm_up.info(candidate, input, classes, net.nodes().cloned());
         let WarmUp { head, plausibility, others, .. } = warm_up;
         let (scratch, meter, units) = ([Vec::new(), Vec::new()], StepMeter::default(), spec.box_units);
         Ok(Self { info, net, head, units, others, plausibility, painted, limit, scratch, meter })
@@ -289,7 +290,13 @@ struct WarmUp {
 
 impl WarmUp {
     /// Returns the facts about the model; its engine and fallback are known only once it is open.
-    fn info(&self, candidate: &LoadCandidate<'_>, input: InputShape, classes: Vec<Arc<str>>) -> ModelInfo {
+    fn info(
+        &self,
+        candidate: &LoadCandidate<'_>,
+        input: InputShape,
+        classes: Vec<Arc<str>>,
+        nodes: Option<NodePlacement>,
+    ) -> ModelInfo {
         ModelInfo {
             id: ModelId { name: candidate.spec.name.clone(), sha256: candidate.sha256().to_owned() },
             layout: self.head.layout,
@@ -297,6 +304,7 @@ impl WarmUp {
             input,
             classes,
             device: candidate.device(),
+            nodes,
             fallback: None,
             engine: EngineInfo::default(),
             threads: candidate.threads,

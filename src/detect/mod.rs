@@ -1,5 +1,6 @@
 //! Runs models on frames and returns detections. One worker per model and device, shared by all cameras.
 
+mod assigned_nodes;
 mod avx2;
 mod batch_limit;
 mod batching;
@@ -21,6 +22,7 @@ mod model;
 mod model_worker;
 mod motion;
 mod nms;
+mod node_placement;
 #[cfg(test)]
 mod noise;
 pub mod ocr;
@@ -47,6 +49,7 @@ pub use letterbox::Letterbox;
 pub use model::{InputShape, ModelInfo};
 pub use motion::{MotionRules, MotionState, SceneObject};
 pub use nms::{Candidate, MAX_CANDIDATES, suppress};
+pub use node_placement::NodePlacement;
 pub use resample::{PADDING, PictureFault, Resampler, TensorElement, fill_padding};
 pub(crate) use runtime::environment;
 pub use runtime::{RuntimeFault, cache_dir};

@@ -12,6 +12,7 @@ use super::error::ModelFault;
 use super::external_data::has_external_data;
 use super::identify::LayoutSource;
 use super::layout::Layout;
+use super::node_placement::NodePlacement;
 use super::spec::{Device, EngineInfo};
 use crate::base::{MAX_MESSAGE_CHARS, clean_text, hex};
 use crate::media::ModelId;
@@ -36,6 +37,8 @@ pub struct ModelInfo {
     pub classes: Vec<Arc<str>>,
     /// The device that it runs on: never [`Device::Auto`].
     pub device: Device,
+    /// The execution providers that compute its nodes, if ONNX Runtime says so.
+    pub nodes: Option<NodePlacement>,
     /// The reason in ONNX Runtime's words if CUDA was tried and it runs on the CPU.
     pub fallback: Option<String>,
     /// The engine that computes it.

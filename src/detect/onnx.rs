@@ -8,8 +8,10 @@ use ort::ep::{self, ExecutionProvider};
 use ort::session::{Session, SessionOutputs};
 use ort::value::{DynValue, Outlet, TensorElementType, TensorRef};
 
+use super::assigned_nodes::assigned_nodes;
 use super::layout::OutputShape;
 use super::model::{InputShape, InputTensor};
+use super::node_placement::NodePlacement;
 use super::openvino;
 use super::runtime::{self, RuntimeFault};
 use super::spec::InferenceEngine;
@@ -30,6 +32,17 @@ pub(super) enum Placement {
     Cpu(InferenceEngine),
 }
 
+impl Placement {
+    /// Returns the name of the execution provider that should compute the nodes.
+    fn provider(self) -> &'static str {
+        match self {
+            Self::Cuda(_) => ep::CUDA::NAME,
+            Self::Cpu(InferenceEngine::OnnxRuntime) => ep::CPU::NAME,
+            Self::Cpu(InferenceEngine::OpenVino) => openvino::PROVIDER,
+        }
+    }
+}
+
 /// A reason for which a model was not opened.
 pub(super) enum Refusal {
     /// No ONNX Runtime.
@@ -43,6 +56,7 @@ pub(super) enum Refusal {
 /// An open model.
 pub(super) struct Net {
     session: Session,
+    nodes: Option<NodePlacement>,
 }
 
 impl Net {
@@ -62,7 +76,22 @@ impl Net {
             None => builder.commit_from_file(path),
         };
         let session = session.map_err(|error| Refusal::Model(words_of(&error)))?;
-        Ok(Self { session })
+        let nodes = node_placement(&session, placement);
+        match &nodes {
+            // Single nodes may be on the CPU on purpose: ONNX Runtime computes shapes there.
+            Some(nodes) if matches!(placement, Placement::Cuda(_)) && nodes.as_wanted() == 0 => {
+                Err(Refusal::Cuda(format!(
+                    "ONNX Runtime assigned none of the model's {} nodes to CUDA",
+                    nodes.total()
+                )))
+            }
+            _ => Ok(Self { session, nodes }),
+        }
+    }
+
+    /// Returns the providers that compute the model's nodes, if ONNX Runtime says so.
+    pub(super) fn nodes(&self) -> Option<&NodePlacement> {
+        self.nodes.as_ref()
     }
 
     /// Returns the scalar of type float in each of these outputs, after one inference of all slots of `input`.
@@ -118,6 +147,13 @@ impl Net {
     }
 }
 
+/// Returns the providers that compute the nodes of the session; `None` if it has none, or ONNX Runtime does not say.
+fn node_placement(session: &Session, placement: Placement) -> Option<NodePlacement> {
+    let nodes = assigned_nodes(session).ok()?;
+    let placement = NodePlacement::new(placement.provider(), nodes);
+    (placement.total() > 0).then_some(placement)
+}
+
 /// ONNX Runtime's words, which quote names of the model.
 fn words_of(error: &ort::Error) -> String {
     clean_text(&error.to_string(), MAX_MESSAGE_CHARS)
@@ -139,12 +175,16 @@ fn input_tensor(input: &Outlet) -> InputTensor {
 
 type Builder = ort::session::builder::SessionBuilder;
 
+/// The option by which a session records the providers of its nodes. Source: onnxruntime_session_options_config_keys.h, 1.24.
+const RECORD_NODES: &str = "session.record_ep_graph_assignment_info";
+
 /// Returns a builder of sessions on this hardware and engine.
 fn builder_at(placement: Placement, threads: usize) -> Result<Builder, Refusal> {
     let environment = runtime::environment().map_err(Refusal::Runtime)?;
     let said = |error: ort::Error| Refusal::Model(words_of(&error));
     let builder = Session::builder(&environment).map_err(said)?;
     let builder = with_threads(builder, threads).map_err(said)?;
+    let builder = builder.with_config_entry(RECORD_NODES, "1").map_err(|error| said(error.into()))?;
     match placement {
         Placement::Cuda(index) => {
             with_cuda(builder, index).map_err(|error| Refusal::Cuda(why_not_cuda(&words_of(&error))))

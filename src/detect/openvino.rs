@@ -15,7 +15,7 @@ use crate::base::{MAX_MESSAGE_CHARS, clean_text};
 const LIBRARY: &str = "libonnxruntime_providers_openvino_plugin.so";
 
 /// The name by which the plugin's devices are found.
-const PROVIDER: &str = "OpenVINOExecutionProvider";
+pub(super) const PROVIDER: &str = "OpenVINOExecutionProvider";
 
 /// The state of the plugin in this process.
 #[derive(Clone, Debug, PartialEq, Eq)]

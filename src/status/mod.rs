@@ -110,6 +110,9 @@ pub struct ModelRow {
     pub layout: String,
     /// The device that it runs on: `cpu`, `cuda:0`.
     pub device: String,
+    /// The execution providers that compute its nodes, such as `cuda 101 of 101 nodes`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<String>,
     /// The engine that computes it: `ONNX Runtime`, `OpenVINO int8`, ...
     pub engine: String,
     /// The reason for which OpenVINO or the quantised twin is not used, where one of them is configured.

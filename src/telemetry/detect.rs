@@ -15,6 +15,7 @@ const TEXTS: &str = "kvs_infer_detect_texts_read_total";
 const ERRORS: &str = "kvs_infer_detect_errors_total";
 const FALLBACKS: &str = "kvs_infer_detect_cpu_fallbacks_total";
 const GPU_LOST: &str = "kvs_infer_detect_gpu_lost_total";
+const NODES: &str = "kvs_infer_detect_nodes";
 const LIMITED: &str = "kvs_infer_detect_batches_limited_total";
 
 /// The metrics of detect.
@@ -63,6 +64,12 @@ pub(crate) const METRICS: &[Metric] = &[
         help: "Models whose GPU was lost; the process ends then.",
     },
     Metric {
+        name: NODES,
+        kind: MetricKind::Gauge,
+        labels: &["model", "provider"],
+        help: "Nodes of a loaded model by the execution provider that computes them.",
+    },
+    Metric {
         name: LIMITED,
         kind: MetricKind::Counter,
         labels: &["model"],
@@ -79,6 +86,8 @@ pub(crate) struct ModelLoaded<'a> {
     pub(crate) input: &'a dyn Display,
     pub(crate) classes: usize,
     pub(crate) device: &'a dyn Display,
+    /// The execution providers that compute its nodes, if they are known.
+    pub(crate) nodes: Option<&'a dyn Display>,
     pub(crate) engine: &'a dyn Display,
     /// The reason for which another engine or twin of the model is not used.
     pub(crate) engine_note: Option<&'a str>,
@@ -100,6 +109,7 @@ impl ModelLoaded<'_> {
             input = %self.input,
             classes = self.classes,
             device = %self.device,
+            nodes = self.nodes.map(tracing::field::display),
             engine = %self.engine,
             engine_note = self.engine_note,
             threads = self.threads,
@@ -118,6 +128,8 @@ pub(crate) struct TextModelLoaded<'a> {
     /// The size of its alphabet.
     pub(crate) characters: usize,
     pub(crate) device: &'a dyn Display,
+    /// The execution providers that compute its nodes, if they are known.
+    pub(crate) nodes: Option<&'a dyn Display>,
     pub(crate) engine: &'a dyn Display,
     /// The reason for which another engine or twin of the model is not used.
     pub(crate) engine_note: Option<&'a str>,
@@ -138,6 +150,7 @@ impl TextModelLoaded<'_> {
             input = %self.input,
             characters = self.characters,
             device = %self.device,
+            nodes = self.nodes.map(tracing::field::display),
             engine = %self.engine,
             engine_note = self.engine_note,
             threads = self.threads,
@@ -262,6 +275,31 @@ impl FrameFailed<'_> {
     pub(crate) fn emit(self) {
         metrics::counter!(ERRORS, "model" => self.model.to_owned()).increment(1);
         tracing::warn!(stage = STAGE, model = self.model, camera = self.camera, error = %self.error, "inference failed");
+    }
+}
+
+/// ONNX Runtime has assigned the nodes of a model to execution providers.
+pub(crate) struct NodesAssigned<'a, N> {
+    pub(crate) model: &'a str,
+    /// The number of nodes by provider.
+    pub(crate) by_provider: N,
+    /// The same as text.
+    pub(crate) nodes: &'a dyn Display,
+    /// The number of nodes on another provider than the one that was asked for.
+    pub(crate) elsewhere: usize,
+}
+
+impl<'a, N: Iterator<Item = (&'a str, usize)>> NodesAssigned<'a, N> {
+    #[expect(clippy::cast_precision_loss, reason = "a graph has few nodes")]
+    pub(crate) fn emit(self) {
+        let Self { model, by_provider, nodes, elsewhere } = self;
+        for (provider, count) in by_provider {
+            metrics::gauge!(NODES, "model" => model.to_owned(), "provider" => provider.to_owned())
+                .set(count as f64);
+        }
+        if elsewhere > 0 {
+            tracing::warn!(stage = STAGE, model, nodes = %nodes, "nodes of the model run elsewhere than asked");
+        }
     }
 }
 

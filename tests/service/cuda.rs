@@ -237,3 +237,43 @@ async fn a_batch_that_runs_out_of_memory_costs_no_frame() {
     assert_eq!(larger as f64, limited, "each size fails once");
     sim.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_providers_of_a_models_nodes_are_shown() {
+    let sim = sim();
+    let cuda = FakeCuda::new("works");
+    for (device, provider) in [("cuda", "cuda"), ("cpu", "cpu")] {
+        let config =
+            format!("publishers:\n  local_dir: events\ndevice: {device}\ncameras:\n{}", camera("front"));
+        let program = Program::start(cuda.command(), &config, &sim.endpoint(), None);
+        let nodes = program.overview()["models"][0]["nodes"].as_str().unwrap().to_owned();
+        let count = nodes.strip_prefix(&format!("{provider} ")).and_then(|rest| rest.strip_suffix(" nodes"));
+        let (some, all) = count.and_then(|count| count.split_once(" of ")).unwrap();
+        assert!(some == all && all.parse::<u32>().unwrap() > 0, "{nodes}");
+        let (_, metrics) = program.get("/metrics");
+        let labels = format!("{{model=\"yolov8.onnx\",provider=\"{provider}\"}}");
+        assert!(metrics.contains(&format!("kvs_infer_detect_nodes{labels} {all}\n")), "{metrics}");
+        assert!(program.stop().status.success());
+    }
+    sim.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_without_a_node_on_cuda_is_refused_there() {
+    let sim = sim();
+    let cuda = FakeCuda::new("nodes");
+    let folder = TempDir::new().unwrap();
+    let config = format!("publishers:\n  local_dir: events\ndevice: cuda\ncameras:\n{}", camera("front"));
+    let file = folder.path().join("cameras.yaml");
+    std::fs::write(&file, &config).unwrap();
+    let mut command = cuda.command();
+    let output = command.args(["models", "--config"]).arg(file).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(78), "{said}");
+    assert!(said.contains("cuda:0 does not work: ONNX Runtime assigned none of the model's"), "{said}");
+    let auto = config.replace("device: cuda", "device: auto");
+    let program = Program::start(cuda.command(), &auto, &sim.endpoint(), None);
+    assert_eq!(program.overview()["models"][0]["device"], "cpu");
+    assert!(program.stop().status.success());
+    sim.stop().await;
+}

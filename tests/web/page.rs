@@ -95,6 +95,7 @@ fn board() -> StatusBoard {
         layout: "nms".into(),
         device: "cpu".into(),
         engine: "OpenVINO int8".into(),
+        nodes: Some("cpu 7 of 7 nodes".to_owned()),
         engine_note: None,
         input_px: (640, 640),
         classes: 80,

@@ -7,7 +7,7 @@ use crate::base::{Asks, Finding, Probe};
 use crate::config::{CameraSpec, Settings};
 use crate::detect::ocr::{TextModelInfo, TextReader};
 use crate::detect::{
-    DetectError, Detector, Device, EngineInfo, ModelInfo, ModelSpec, Purpose, usual_threads,
+    DetectError, Detector, Device, EngineInfo, ModelInfo, ModelSpec, NodePlacement, Purpose, usual_threads,
 };
 use crate::media::CameraId;
 use crate::service::check_classes;
@@ -63,8 +63,9 @@ fn detector_finding(info: &ModelInfo, used: &[UsedClasses]) -> Finding {
         return failed(&error);
     }
     let ModelInfo { layout, layout_source, input, device, engine, infer_ms, classes, .. } = info;
+    let nodes = node_text(info.nodes.as_ref());
     let text = format!(
-        "{layout} (by {layout_source}), {input}, {} classes, on {device} ({engine}), {infer_ms:.1} ms per inference",
+        "{layout} (by {layout_source}), {input}, {} classes, on {device} ({engine}{nodes}), {infer_ms:.1} ms per inference",
         classes.len()
     );
     with_fallback(with_note(text, engine), info.fallback.as_deref())
@@ -76,11 +77,17 @@ fn check_reader(spec: &ModelSpec, device: Device, threads: usize) -> Finding {
         Ok(reader) => reader,
         Err(error) => return failed(&error),
     };
-    let TextModelInfo { input, characters, device, engine, infer_ms, fallback, .. } = reader.info();
+    let TextModelInfo { input, characters, device, engine, nodes, infer_ms, fallback, .. } = reader.info();
+    let nodes = node_text(nodes.as_ref());
     let text = format!(
-        "ctc, {input}, {characters} characters, on {device} ({engine}), {infer_ms:.1} ms per inference"
+        "ctc, {input}, {characters} characters, on {device} ({engine}{nodes}), {infer_ms:.1} ms per inference"
     );
     with_fallback(with_note(text, engine), fallback.as_deref())
+}
+
+/// Returns the execution providers of a model's nodes, for a list after its engine.
+fn node_text(nodes: Option<&NodePlacement>) -> String {
+    nodes.map_or_else(String::new, |nodes| format!(", {nodes}"))
 }
 
 /// Returns the text with the reason for which OpenVINO or the quantised twin is not used.

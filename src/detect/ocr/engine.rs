@@ -17,6 +17,7 @@ use crate::detect::batch_limit::BatchLimit;
 use crate::detect::batching::{BatchHandler, HasFrame, JobResult};
 use crate::detect::error::{DetectError, ModelFault};
 use crate::detect::layout::{OutputShape, listed};
+use crate::detect::node_placement::NodePlacement;
 use crate::detect::onnx::{Net, Tensor, floats, shapes};
 use crate::detect::opening::{LoadCandidate, Opening};
 use crate::detect::spec::{Device, EngineInfo, ModelSpec};
@@ -38,6 +39,8 @@ pub struct TextModelInfo {
     pub characters: usize,
     /// The device that it runs on: never [`Device::Auto`].
     pub device: Device,
+    /// The execution providers that compute its nodes, if ONNX Runtime says so.
+    pub nodes: Option<NodePlacement>,
     /// The reason in ONNX Runtime's words if CUDA was tried and it runs on the CPU.
     pub fallback: Option<String>,
     /// The engine that computes it.
@@ -115,7 +118,7 @@ impl ReadEngine {
         limit.warm_up(|lines| run_empty(&mut net, input, lines).map(drop));
         let warm_up = warm_up(&mut net, input, began).map_err(faulty)?;
         let alphabet = Alphabet::fit(&characters, warm_up.classes).map_err(faulty)?;
-        let info = warm_up.info(candidate, input, characters.len());
+        let info = warm_up.info(candidate, input, characters.len(), net.nodes().cloned());
         let (tensor, logits) = (empty(input, 0), warm_up.logits);
         Ok(Self { info, net, limit, alphabet, logits, tensor, line: Vec::new(), scratch: Vec::new() })
     }
@@ -275,12 +278,19 @@ struct TextWarmUp {
 
 impl TextWarmUp {
     /// Returns the facts about the model; its engine and fallback are known only once it is open.
-    fn info(&self, candidate: &LoadCandidate<'_>, input: LineShape, characters: usize) -> TextModelInfo {
+    fn info(
+        &self,
+        candidate: &LoadCandidate<'_>,
+        input: LineShape,
+        characters: usize,
+        nodes: Option<NodePlacement>,
+    ) -> TextModelInfo {
         TextModelInfo {
             id: ModelId { name: candidate.spec.name.clone(), sha256: candidate.sha256().to_owned() },
             input,
             characters,
             device: candidate.device(),
+            nodes,
             fallback: None,
             engine: EngineInfo::default(),
             threads: candidate.threads,

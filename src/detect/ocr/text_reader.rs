@@ -1,5 +1,6 @@
 //! The handle of a loaded text recognition model.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -101,6 +102,7 @@ fn report_loaded(info: &TextModelInfo) {
         input: &info.input,
         characters: info.characters,
         device: &info.device,
+        nodes: info.nodes.as_ref().map(|nodes| nodes as &dyn Display),
         engine: &info.engine,
         engine_note: info.engine.note.as_deref(),
         threads: info.threads,
@@ -108,4 +110,7 @@ fn report_loaded(info: &TextModelInfo) {
         infer_ms: info.infer_ms,
     }
     .emit();
+    if let Some(nodes) = &info.nodes {
+        nodes.report(&info.id.name);
+    }
 }

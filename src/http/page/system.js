@@ -59,7 +59,7 @@ function sinkRow(sink) {
 function modelRow(model) {
   const about = [
     model.layout, `${model.input_px[0]} × ${model.input_px[1]}`, counted(model.classes, "class", "classes"),
-    `${model.device} (${model.engine})`, `warm-up ${span(model.warm_up_ms)}`,
+    `${model.device} (${model.engine})`, ...(model.nodes ? [model.nodes] : []), `warm-up ${span(model.warm_up_ms)}`,
   ];
   return element("li", {},
     element("i", { class: "dot", "data-tone": "ok" }), element("b", {}, model.name),
