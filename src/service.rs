@@ -46,8 +46,8 @@ use crate::delivery::{
     Clients, EventOutbox, OutboxSpec, ResumeError, StartError, StateSpec, UndeliveredRecords,
 };
 use crate::detect::{DetectError, Detector, ModelInfo, ModelSpec};
-use crate::history::{HistorySpec, IncidentHistory};
-use crate::http::{AccessToken, Encode, HttpError, HttpServer, HttpSpec};
+use crate::history::{HistorySpec, IncidentHistory, StoredClips};
+use crate::http::{AccessToken, ClipSources, Encode, HttpError, HttpServer, HttpSpec};
 use crate::media::CameraId;
 use crate::remote::{FetchError, ModelFetcher};
 use crate::render::{self, SnapshotFormat, SnapshotSpec};
@@ -174,7 +174,7 @@ impl Service {
             pool_watch,
             history,
             shapes,
-            clips,
+            clips: clips.library,
             self_check,
             emf,
             stop,
@@ -240,7 +240,7 @@ struct HttpParts {
     pool_watch: Option<PoolWatch>,
     history: Option<IncidentHistory>,
     shapes: RunningShapes,
-    clips: Arc<ClipLibrary>,
+    clips: ClipSources,
     self_check: SelfCheck,
 }
 
@@ -258,7 +258,10 @@ impl HttpParts {
             pool_watch: PoolWatch::new(settings, aws),
             history,
             shapes: RunningShapes::new(&settings.shapes),
-            clips: clip_library(settings, aws, &state.dir, incidents),
+            clips: ClipSources {
+                library: clip_library(settings, aws, &state.dir, incidents),
+                stored: StoredClips::new(&settings.publish, aws, Handle::current()),
+            },
             self_check: SelfCheck::new(settings, aws, state.clone(), stop),
         }
     }
@@ -279,7 +282,7 @@ impl HttpParts {
             pool: self.pool_watch.as_ref().map(PoolWatch::read),
             history: self.history.clone(),
             shapes: self.shapes.clone(),
-            clips: Some(Arc::clone(&self.clips)),
+            clips: Some(self.clips.clone()),
             probes: Some(self.self_check.run()),
         }
     }

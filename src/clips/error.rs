@@ -4,7 +4,7 @@ use std::io;
 
 use thiserror::Error;
 
-use crate::source::ArchiveError;
+use crate::source::{ArchiveError, SourceError};
 
 /// The reason why a clip cannot be made.
 #[derive(Debug, Error)]
@@ -93,6 +93,21 @@ impl ClipFailure {
             Self::Busy => "busy",
             Self::Stopped => "stopped",
         }
+    }
+
+    /// Returns whether no footage of the time is stored, now or later: a clip of it exists only if one was stored before.
+    #[must_use]
+    pub fn is_footage_gone(&self) -> bool {
+        matches!(
+            self,
+            Self::UnknownCamera { .. }
+                | Self::Archive(
+                    ArchiveError::RetentionOver { .. }
+                        | ArchiveError::NoRetention { .. }
+                        | ArchiveError::NoFootage { .. }
+                        | ArchiveError::Request(SourceError::NoSuchStream { .. })
+                )
+        )
     }
 
     /// Returns whether another attempt at the same footage may succeed.

@@ -1,4 +1,4 @@
-//! The file of a clip: the head of an MP4 in memory, and the data of its pictures on disk.
+//! The file of a clip: the head of an MP4 and its media times in memory, and the data of its pictures on disk.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -11,6 +11,7 @@ use kvs_hls::mp4::FileHead;
 use kvs_hls::{AccessUnit, HlsTrack};
 use sha2::{Digest, Sha256};
 
+use super::times::ClipTimes;
 use crate::base::{hex, make_private_folder, private_file};
 
 /// Bytes that are copied at a time.
@@ -26,18 +27,18 @@ pub struct Mp4Clip {
     /// A file without a name: it cannot outlive the process.
     data: File,
     data_bytes: u64,
+    /// The box after the data.
+    tail: Bytes,
     etag: String,
-    /// Media time of the first picture, ms since the epoch.
-    pub start_ms: i64,
-    /// Media time at which the last picture ends, ms since the epoch.
-    pub end_ms: i64,
+    /// The media times that it shows.
+    pub times: ClipTimes,
 }
 
 impl Mp4Clip {
     /// Returns the size of the MP4 file, bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.head.len() as u64 + self.data_bytes
+        self.data_end() + self.tail.len() as u64
     }
 
     /// Returns the strong entity tag (RFC 9110, 8.8.3), which the content determines, with its quotation marks.
@@ -52,14 +53,21 @@ impl Mp4Clip {
     /// The disk fails.
     pub fn read_at(&self, offset: u64, max: usize) -> io::Result<Bytes> {
         let head_bytes = self.head.len() as u64;
-        if let Some(start) = usize::try_from(offset).ok().filter(|start| *start < self.head.len()) {
-            return Ok(self.head.slice(start..self.head.len().min(start.saturating_add(max))));
+        if offset < head_bytes {
+            return Ok(part_of(&self.head, offset, max));
         }
-        let at = offset - head_bytes;
-        let left = usize::try_from(self.data_bytes.saturating_sub(at)).unwrap_or(usize::MAX);
+        if offset >= self.data_end() {
+            return Ok(part_of(&self.tail, offset - self.data_end(), max));
+        }
+        let left = usize::try_from(self.data_end() - offset).unwrap_or(usize::MAX);
         let mut part = vec![0; left.min(max)];
-        self.data.read_exact_at(&mut part, at)?;
+        self.data.read_exact_at(&mut part, offset - head_bytes)?;
         Ok(part.into())
+    }
+
+    /// Returns the place at which the data ends.
+    fn data_end(&self) -> u64 {
+        self.head.len() as u64 + self.data_bytes
     }
 
     /// Writes the whole MP4 file. Blocks for the disk.
@@ -76,6 +84,12 @@ impl Mp4Clip {
         }
         Ok(())
     }
+}
+
+/// Returns up to `max` bytes from `offset` on.
+fn part_of(bytes: &Bytes, offset: u64, max: usize) -> Bytes {
+    let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+    bytes.slice(start..bytes.len().min(start.saturating_add(max)))
 }
 
 /// A clip that is being written.
@@ -131,10 +145,13 @@ impl ClipWriter {
     pub(super) fn finish(self, track: &HlsTrack) -> Mp4Clip {
         let Self { data, data_bytes, head, mut digest, base_ms, start_ms } = self;
         let (end_ms, head) = (head.end_ms().unwrap_or(base_ms), head.write(track));
+        let times = ClipTimes { start_ms: start_ms.unwrap_or(base_ms), end_ms };
+        let tail = times.to_box();
         // The head has the sizes and times of all pictures.
         digest.update(&head);
+        digest.update(&tail);
         let etag = format!("\"{}\"", hex(digest));
-        Mp4Clip { head: head.into(), data, data_bytes, etag, start_ms: start_ms.unwrap_or(base_ms), end_ms }
+        Mp4Clip { head: head.into(), data, data_bytes, tail: tail.into(), etag, times }
     }
 }
 
@@ -143,6 +160,7 @@ mod tests {
     use kvs_hls::mp4::write_file_head;
 
     use super::*;
+    use crate::clips::TIMES_BYTES;
     use crate::media::Codec;
 
     fn units(sizes: &[usize]) -> Vec<AccessUnit> {
@@ -172,6 +190,7 @@ mod tests {
         let file = clip(&folder.path().join("clips"), &[5_000, 1, 300]);
         let mut whole = write_file_head(&track(), &[(0, &units(&[5_000, 1, 300]))]);
         units(&[5_000, 1, 300]).iter().for_each(|unit| whole.extend_from_slice(&unit.data));
+        whole.extend_from_slice(&file.times.to_box());
         assert_eq!(file.bytes(), whole.len() as u64);
         for max in [1, 7, 4_096, 1 << 20] {
             let mut read = Vec::new();
@@ -185,7 +204,8 @@ mod tests {
             file.write_to(&mut File::create(&path).unwrap()).unwrap();
             assert_eq!(fs::read(&path).unwrap(), whole);
         }
-        assert_eq!((file.start_ms, file.end_ms), (1_000, 1_120));
+        assert_eq!(file.times, ClipTimes { start_ms: 1_000, end_ms: 1_120 });
+        assert_eq!(ClipTimes::of_end(&whole[whole.len() - TIMES_BYTES..]), Some(file.times));
     }
 
     #[test]

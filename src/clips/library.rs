@@ -37,6 +37,10 @@ const KEEP_GROWING: Duration = Duration::from_secs(20);
 const GROWING_MS: i64 = 60_000;
 /// Time for which a failure answers requests for the same clip.
 const KEEP_FAILURE: Duration = Duration::from_secs(2);
+/// Time for which the absence of footage answers them: a player of the stored clip asks for one range after the other.
+const KEEP_ABSENCE: Duration = Duration::from_secs(60);
+/// Limit on the answers that are kept beside the clips that are being made.
+const MAX_KEPT: usize = 256;
 
 /// A camera whose footage clips are made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +60,8 @@ pub struct IncidentSightings {
     pub first_ms: i64,
     /// The last sighting, ms since the epoch.
     pub last_ms: i64,
+    /// The address of the clip in its end record.
+    pub clip: Option<String>,
 }
 
 /// Finds an incident by its id; `None`: there is no such incident. The error is for a person.
@@ -207,12 +213,16 @@ impl ClipLibrary {
 fn forget(kept: &mut Vec<KeptClip>, now: Instant) {
     kept.retain(|clip| clip.is_wanted(now));
     kept.sort_by_key(|clip| std::cmp::Reverse(clip.used));
-    let mut bytes = 0_u64;
+    let (mut bytes, mut count) = (0_u64, 0);
     kept.retain(|clip| {
+        if clip.answer.peek().is_none() {
+            return true;
+        }
+        count += 1;
         let clip_bytes = clip.bytes();
         let fits = bytes == 0 || bytes + clip_bytes <= MAX_KEPT_BYTES || clip_bytes == 0;
         bytes += if fits { clip_bytes } else { 0 };
-        fits
+        fits && count <= MAX_KEPT
     });
 }
 
@@ -220,6 +230,8 @@ impl KeptClip {
     fn is_wanted(&self, now: Instant) -> bool {
         let (since, limit) = match self.answer.peek() {
             None => return true,
+            // Footage may still come where it is new.
+            Some(Err(error)) if error.is_footage_gone() && !self.grows => (self.begun, KEEP_ABSENCE),
             Some(Err(_)) => (self.begun, KEEP_FAILURE),
             Some(Ok(_)) if self.grows => (self.used, KEEP_GROWING),
             Some(Ok(_)) => (self.used, KEEP_IDLE),
@@ -230,5 +242,52 @@ impl KeptClip {
     /// Returns the size of the clip; 0 before it is made.
     fn bytes(&self) -> u64 {
         self.answer.peek().and_then(|answer| answer.as_ref().ok()).map_or(0, |clip| clip.bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::ArchiveError;
+
+    fn kept(answer: BoxFuture<'static, ClipAnswer>, begun: Instant) -> KeptClip {
+        let answer = answer.shared();
+        let _first = answer.clone().now_or_never();
+        let span = ClipSpan { from_ms: 0, to_ms: 1 };
+        KeptClip { stream: "s".to_owned(), span, answer, begun, used: begun, grows: false }
+    }
+
+    fn failed(error: ClipFailure) -> BoxFuture<'static, ClipAnswer> {
+        std::future::ready(Err(Arc::new(error))).boxed()
+    }
+
+    fn no_footage() -> ClipFailure {
+        ArchiveError::NoFootage { stream: "s".to_owned() }.into()
+    }
+
+    #[test]
+    fn absence_is_remembered_for_longer_than_other_failures_unless_footage_may_come() {
+        let begun = Instant::now();
+        let growing = KeptClip { grows: true, ..kept(failed(no_footage()), begun) };
+        for (name, clip, expected) in [
+            ("no footage", kept(failed(no_footage()), begun), [true, true, false]),
+            ("no footage yet", growing, [true, false, false]),
+            ("another failure", kept(failed(ClipFailure::Busy), begun), [true, false, false]),
+            ("being made", kept(std::future::pending().boxed(), begun), [true, true, true]),
+        ] {
+            let wanted = [1, 59, 61].map(|s| clip.is_wanted(begun + Duration::from_secs(s)));
+            assert_eq!(wanted, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_answers_that_are_kept_are_limited_and_no_clip_that_is_being_made_is_forgotten() {
+        let begun = Instant::now();
+        let mut all = vec![kept(std::future::pending().boxed(), begun)];
+        let later = begun + Duration::from_secs(1);
+        all.extend((0..2 * MAX_KEPT).map(|_| kept(failed(no_footage()), later)));
+        forget(&mut all, later);
+        assert_eq!(all.len(), MAX_KEPT + 1);
+        assert_eq!(all.iter().filter(|clip| clip.answer.peek().is_none()).count(), 1);
     }
 }

@@ -19,11 +19,14 @@ mod library;
 mod maker;
 mod order;
 mod span;
+mod times;
 
 pub use error::ClipFailure;
 pub use file::Mp4Clip;
 pub use library::{ClipCamera, ClipLibrary, FindIncident, IncidentSightings};
 pub use maker::ClipMaker;
-pub(crate) use order::{CLIPS_FOLDER, ClipObject, ClipOrder};
+pub(crate) use order::{CLIPS_FOLDER, ClipObject, ClipOrder, is_clip_of};
 pub use order::{ClipBucket, ClipRoute, ClipSettings};
 pub use span::{ClipRules, ClipSpan};
+pub use times::ClipTimes;
+pub(crate) use times::TIMES_BYTES;

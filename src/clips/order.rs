@@ -74,9 +74,8 @@ pub(crate) struct ClipObject {
 impl ClipOrder {
     /// Returns the order for an incident that was sighted from `first_ms` to `last_ms`, ms since the epoch.
     pub(crate) fn of(route: &ClipRoute, camera: &str, incident: &str, first_ms: i64, last_ms: i64) -> Self {
-        let id = incident.get(..ID_CHARS).unwrap_or(incident);
         // By the incident and not by its end record, which another worker may report again: it is one clip.
-        let name = format!("{first_ms}-{id}.mp4");
+        let name = format!("{first_ms}{}", name_end(incident));
         let object = |bucket: &ClipBucket| ClipObject {
             bucket: bucket.bucket.clone(),
             key: format!("{}{name}", bucket.prefix),
@@ -93,5 +92,39 @@ impl ClipOrder {
     pub(crate) fn url(&self) -> Option<String> {
         let s3 = self.s3.as_ref().map(|s3| format!("s3://{}/{}", s3.bucket, s3.key));
         s3.or_else(|| self.local.clone())
+    }
+}
+
+/// Returns whether a file has the name of the clip of this incident.
+pub(crate) fn is_clip_of(incident: &str, file: &str) -> bool {
+    file.strip_suffix(&name_end(incident)).is_some_and(|first_ms| first_ms.parse::<i64>().is_ok())
+}
+
+/// Returns the part of a clip's name after the time.
+fn name_end(incident: &str) -> String {
+    format!("-{}.mp4", incident.get(..ID_CHARS).unwrap_or(incident))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_clip_is_that_of_its_incident_alone() {
+        let (incident, route) = ("0123456789abcdef", ClipSettings::default().rules);
+        let route = ClipRoute { stream: "s".to_owned(), rules: route, bucket: None, local: true };
+        let path = ClipOrder::of(&route, "gate", incident, 1_000, 2_000).local.unwrap();
+        assert_eq!(path, "clips/gate/1000-0123456789ab.mp4");
+        for (file, expected) in [
+            ("1000-0123456789ab.mp4", true),
+            ("2000-0123456789ab.mp4", true),
+            ("1000-0123456789ac.mp4", false),
+            ("1000-0123456789ab.jpg", false),
+            ("x-0123456789ab.mp4", false),
+            ("-0123456789ab.mp4", false),
+            ("1000-0123456789ab.mp4/x", false),
+        ] {
+            assert_eq!(is_clip_of(incident, file), expected, "{file}");
+        }
     }
 }

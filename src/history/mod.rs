@@ -6,6 +6,8 @@
 mod local;
 mod pictures;
 mod query;
+mod record_files;
+mod stored_clips;
 mod summary;
 mod table;
 
@@ -23,6 +25,7 @@ use pictures::PictureStore;
 pub use pictures::{EventPicture, PictureKind};
 use query::is_plain_id;
 pub use query::{CursorError, IncidentCursor, IncidentFilter, IncidentPage, IncidentQuery, comparable_text};
+pub use stored_clips::{StoredClip, StoredClipError, StoredClips};
 pub use summary::IncidentSummary;
 use summary::StoredEvent;
 use table::TableHistory;

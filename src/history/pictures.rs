@@ -1,22 +1,17 @@
 //! The pictures of records: from the local sink's folder, else from S3.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_sdk_s3::Client;
-use aws_sdk_s3::primitives::ByteStream;
-use bytes::{Bytes, BytesMut};
-use rustix::fs::{Mode, OFlags};
+use bytes::Bytes;
 use tokio::runtime::Handle;
-use tokio::time::timeout;
 
+use super::record_files::{ObjectError, ObjectRequest, RecordBucket, is_name, open_below};
 use super::summary::StoredEvent;
 use super::{HistoryError, PictureMissing, ReadTurn};
-use crate::aws::{AwsFailure, AwsResource};
 use crate::delivery::Clients;
 use crate::sinks::PublishSpec;
 use crate::snapshot::SNAPSHOTS_FOLDER;
@@ -49,17 +44,7 @@ pub struct EventPicture {
 /// The stores of pictures.
 pub(super) struct PictureStore {
     folder: Option<PathBuf>,
-    bucket: Option<PictureBucket>,
-}
-
-/// The bucket of pictures.
-#[derive(Clone)]
-struct PictureBucket {
-    client: Client,
-    name: String,
-    /// First part of every key, without a slash at its ends.
-    prefix: String,
-    runtime: Handle,
+    bucket: Option<RecordBucket>,
 }
 
 /// The place of a record's snapshot, by the address in the record.
@@ -109,12 +94,7 @@ impl PictureKind {
 
 impl PictureStore {
     pub(super) fn new(publish: &PublishSpec, clients: &Clients, runtime: Handle) -> Self {
-        let bucket = publish.s3.as_ref().map(|s3| PictureBucket {
-            client: clients.s3(),
-            name: s3.bucket.clone(),
-            prefix: s3.prefix.clone(),
-            runtime,
-        });
+        let bucket = RecordBucket::new(publish, clients, runtime);
         Self { folder: publish.local_dir.clone(), bucket }
     }
 
@@ -156,7 +136,7 @@ impl PictureStore {
             None => None,
         };
         match (&self.bucket, place.object) {
-            (Some(bucket), Some(object)) => bucket.get(object, kind, turn).await,
+            (Some(bucket), Some(object)) => read_object(bucket, object, kind, turn).await,
             (_, None) if kind != PictureKind::Snapshot => Err(missing(
                 "the local sink keeps snapshots only: pictures without boxes and crops are in S3, with publishers.s3_bucket",
             )),
@@ -171,85 +151,32 @@ impl PictureStore {
     }
 }
 
-impl PictureBucket {
-    async fn get(
-        &self,
-        (bucket, key): (&str, &str),
-        kind: PictureKind,
-        turn: &ReadTurn,
-    ) -> Result<Bytes, PictureMissing> {
-        // A record is not trusted to name any object that the role can read.
-        if bucket != self.name {
-            let own = &self.name;
-            return Err(missing(&format!("it is in bucket {bucket}, and publishers.s3_bucket is {own}")));
-        }
-        let in_prefix = key
-            .strip_prefix(&self.prefix)
-            .is_some_and(|rest| self.prefix.is_empty() || rest.starts_with('/'));
-        if !in_prefix {
-            let prefix = &self.prefix;
-            return Err(missing(&format!("its key is not below publishers.s3_prefix, which is {prefix}")));
-        }
-        let key = key_of(key, kind);
-        let (of, turn) = (self.clone(), Arc::clone(turn));
-        // Where the connections of the other clients are. It ends by its limit, also where no client waits any more.
-        let got = self.runtime.spawn(async move {
-            let _turn = turn;
-            timeout(S3_LIMIT, of.read(&key)).await
-        });
-        match got.await.map_err(|error| HistoryError::Stopped(error.to_string()))? {
-            Ok(read) => read,
-            Err(_) => Err(self.failed(&AwsFailure::new("timeout", "no picture within 8 s"))),
-        }
+async fn read_object(
+    from: &RecordBucket,
+    (bucket, key): (&str, &str),
+    kind: PictureKind,
+    turn: &ReadTurn,
+) -> Result<Bytes, PictureMissing> {
+    if let Some(why) = from.refusal(bucket, key) {
+        return Err(missing(&why));
     }
-
-    async fn read(&self, key: &str) -> Result<Bytes, PictureMissing> {
-        let answer = self.client.get_object().bucket(&self.name).key(key).send().await;
-        let object = match answer.map_err(|error| AwsFailure::of(&error)) {
-            Ok(object) => object,
-            Err(failure) if failure.code == "NoSuchKey" => {
-                return Err(missing(&format!(
-                    "S3 has no object {key}: it is not uploaded yet, was deleted, or was never made \
-                     (pictures without boxes and crops only where there was room, crops with upload_crops)"
-                )));
-            }
-            Err(failure) => return Err(self.failed(&failure)),
-        };
-        collect(object.body).await.map_err(|why| self.failed(&AwsFailure::new("bad_response", &why)))
+    let key = key_of(key, kind);
+    let request = ObjectRequest {
+        key: key.clone(),
+        range: None,
+        etag: None,
+        max_bytes: MAX_PICTURE_BYTES,
+        limit: S3_LIMIT,
+    };
+    match from.get(request, Arc::clone(turn)).await {
+        Ok(object) => Ok(object.bytes),
+        Err(ObjectError::NoSuchKey) => Err(missing(&format!(
+            "S3 has no object {key}: it is not uploaded yet, was deleted, or was never made \
+             (pictures without boxes and crops only where there was room, crops with upload_crops)"
+        ))),
+        Err(ObjectError::Failed(failure)) => Err(HistoryError::Aws(from.explain(&failure)).into()),
+        Err(ObjectError::Stopped(why)) => Err(HistoryError::Stopped(why).into()),
     }
-
-    fn failed(&self, failure: &AwsFailure) -> PictureMissing {
-        HistoryError::Aws(resource(&self.name).explain(failure)).into()
-    }
-}
-
-/// Returns the bucket with its remedies.
-fn resource(bucket: &str) -> AwsResource {
-    AwsResource {
-        kind: "bucket",
-        name: bucket.to_owned(),
-        key: "publishers.s3_bucket",
-        action: "s3:GetObject",
-        endpoint_variable: "AWS_ENDPOINT_URL_S3",
-        own_remedy: |code| match code {
-            "AccessDenied" | "http_403" => Some(
-                "allow s3:GetObject on it (and kms:Decrypt with a KMS key). Without s3:ListBucket, S3 answers the same for an object \
-                 that is not there",
-            ),
-            _ => None,
-        },
-    }
-}
-
-async fn collect(mut body: ByteStream) -> Result<Bytes, String> {
-    let mut bytes = BytesMut::new();
-    while let Some(chunk) = body.next().await {
-        bytes.extend_from_slice(&chunk.map_err(|error| error.to_string())?);
-        if bytes.len() > MAX_PICTURE_BYTES {
-            return Err(format!("the picture has more than {MAX_PICTURE_BYTES} bytes"));
-        }
-    }
-    Ok(bytes.freeze())
 }
 
 fn missing(why: &str) -> PictureMissing {
@@ -268,12 +195,6 @@ fn place_of<'a>(address: &'a str, camera: &'a str) -> Option<PicturePlace<'a>> {
     let (top, camera, file) = (parts.next()?, parts.next()?, parts.next()?);
     let is_plain = top == SNAPSHOTS_FOLDER && is_name(camera) && is_name(file) && parts.next().is_none();
     is_plain.then_some(PicturePlace { camera, file, object: None })
-}
-
-/// Returns whether a text is the name of a file or folder, and neither a path nor hidden.
-fn is_name(text: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    !text.is_empty() && !text.starts_with('.') && text.bytes().all(is_plain)
 }
 
 fn content_type(file: &str) -> Option<&'static str> {
@@ -308,34 +229,13 @@ async fn read_off_thread(
 
 /// Reads a picture below the folder; `None`: it is not there.
 fn read_picture(folder: &Path, camera: &str, file: &str) -> io::Result<Option<Bytes>> {
-    let opened = match open_below(folder, camera, file) {
-        Ok(opened) => opened,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    if !opened.metadata()?.is_file() {
-        return Ok(None);
-    }
+    let Some(opened) = open_below(folder, [SNAPSHOTS_FOLDER, camera, file])? else { return Ok(None) };
     let mut bytes = Vec::new();
     opened.take(MAX_PICTURE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > MAX_PICTURE_BYTES {
         return Err(io::Error::other(format!("it has more than {MAX_PICTURE_BYTES} bytes")));
     }
     Ok(Some(bytes.into()))
-}
-
-/// Opens a file two folders below, following no symbolic link.
-fn open_below(folder: &Path, camera: &str, file: &str) -> io::Result<File> {
-    let read = OFlags::RDONLY.union(OFlags::CLOEXEC);
-    let no_link = read.union(OFlags::NOFOLLOW);
-    let top = rustix::fs::open(folder, read.union(OFlags::DIRECTORY), Mode::empty())?;
-    // One step at a time: O_NOFOLLOW is about the last part of a path only.
-    let snapshots =
-        rustix::fs::openat(&top, SNAPSHOTS_FOLDER, no_link.union(OFlags::DIRECTORY), Mode::empty())?;
-    let camera = rustix::fs::openat(&snapshots, camera, no_link.union(OFlags::DIRECTORY), Mode::empty())?;
-    // O_NONBLOCK: a pipe would hold up the reader.
-    let opened = rustix::fs::openat(&camera, file, no_link.union(OFlags::NONBLOCK), Mode::empty())?;
-    Ok(File::from(opened))
 }
 
 #[cfg(test)]

@@ -1,39 +1,29 @@
 //! Clips of stored footage: of an incident, and of any time of a camera.
 
-use std::io;
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::header::{
-    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, IF_NONE_MATCH, IF_RANGE, RANGE,
-    RETRY_AFTER,
-};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use chrono::DateTime;
-use futures_util::{Stream, stream};
 use serde::Deserialize;
-use tokio::task::spawn_blocking;
 
-use super::byte_range::ByteRange;
+use super::clip_file::{ServedClip, clip_answer};
 use super::reply::error_body;
-use super::site::Site;
-use crate::clips::{ClipFailure, ClipLibrary, ClipRules, ClipSpan, Mp4Clip};
+use super::site::{ClipSources, Site};
+use crate::base::clean_text;
+use crate::clips::{ClipFailure, ClipLibrary, ClipRules, ClipSpan, IncidentSightings};
+use crate::history::StoredClipError;
 use crate::source::{ArchiveError, SourceError};
 
-/// Bytes that are read from a clip at a time.
-const PART_BYTES: usize = 128 << 10;
 /// Limit on the footage before and after an incident, s.
 const MAX_AROUND_S: f64 = 600.0;
 /// Delay after which a client asks again for a clip that is not ready, s.
 const RETRY_S: &str = "2";
-
-/// Media time of the first picture, ms since the epoch: position 0 of the clip.
-const START_MS: HeaderName = HeaderName::from_static("x-clip-start-ms");
-/// Media time at which the last picture ends, ms since the epoch.
-const END_MS: HeaderName = HeaderName::from_static("x-clip-end-ms");
+/// Limit on the reason why there is no clip, characters: it may have texts of a record.
+const MAX_REASON_CHARS: usize = 700;
 
 /// The footage around an incident, s.
 #[derive(Deserialize)]
@@ -59,7 +49,8 @@ pub(super) async fn incident_clip(
     method: Method,
     headers: HeaderMap,
 ) -> Response {
-    let Some(library) = &site.clips else { return no_clips() };
+    let Some(clips) = &site.clips else { return no_clips() };
+    let library = &clips.library;
     let rules = match query.map_err(|error| error.body_text()).and_then(|Query(query)| query.rules(library)) {
         Ok(rules) => rules,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, error),
@@ -70,7 +61,15 @@ pub(super) async fn incident_clip(
         Err(error) => return ask_again(error),
     };
     let span = rules.span(sightings.first_ms, sightings.last_ms);
-    answer(library, &sightings.camera_id, span, &method, &headers).await
+    match library.clip(&sightings.camera_id, span).await {
+        Ok(clip) => {
+            clip_answer(ServedClip::Made(clip), left_out_ms(&sightings, span.to_ms), &method, &headers)
+        }
+        Err(error) if error.is_footage_gone() => {
+            stored_answer(clips, &id, &sightings, &error, (&method, &headers)).await
+        }
+        Err(error) => error_answer(&error),
+    }
 }
 
 /// Answers with the clip of a camera's footage.
@@ -81,11 +80,15 @@ pub(super) async fn camera_clip(
     method: Method,
     headers: HeaderMap,
 ) -> Response {
-    let Some(library) = &site.clips else { return no_clips() };
+    let Some(ClipSources { library, .. }) = &site.clips else { return no_clips() };
     let max_ms = library.rules().max_ms;
-    match query.map_err(|error| error.body_text()).and_then(|Query(query)| query.span(max_ms)) {
-        Ok(span) => answer(library, &camera, span, &method, &headers).await,
-        Err(error) => refuse(StatusCode::BAD_REQUEST, error),
+    let span = match query.map_err(|error| error.body_text()).and_then(|Query(query)| query.span(max_ms)) {
+        Ok(span) => span,
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, error),
+    };
+    match library.clip(&camera, span).await {
+        Ok(clip) => clip_answer(ServedClip::Made(clip), 0, &method, &headers),
+        Err(error) => error_answer(&error),
     }
 }
 
@@ -136,74 +139,34 @@ fn time_ms(name: &str, text: &str) -> Result<i64, String> {
     })
 }
 
-async fn answer(
-    library: &ClipLibrary,
-    camera: &str,
-    span: ClipSpan,
-    method: &Method,
-    headers: &HeaderMap,
+/// Answers with the clip that was stored at the end of an incident, whose footage is gone.
+async fn stored_answer(
+    clips: &ClipSources,
+    incident: &str,
+    sightings: &IncidentSightings,
+    gone: &ClipFailure,
+    (method, headers): (&Method, &HeaderMap),
 ) -> Response {
-    match library.clip(camera, span).await {
-        Ok(clip) => clip_answer(clip, method, headers),
-        Err(error) => error_answer(&error),
-    }
-}
-
-/// Returns the clip, or the part of it that the request asks for.
-fn clip_answer(clip: Arc<Mp4Clip>, method: &Method, headers: &HeaderMap) -> Response {
-    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let bytes = clip.bytes();
-    // RFC 9110, 14.2: ranges are defined for GET alone.
-    let range = text(RANGE).filter(|_| method == Method::GET);
-    if text(IF_NONE_MATCH).is_some_and(|seen| seen == clip.etag()) {
-        return (StatusCode::NOT_MODIFIED, about(&clip)).into_response();
-    }
-    let (status, first, last) = match ByteRange::of(range, text(IF_RANGE), clip.etag(), bytes) {
-        ByteRange::Whole => (StatusCode::OK, 0, bytes.saturating_sub(1)),
-        ByteRange::Part { first, last } => (StatusCode::PARTIAL_CONTENT, first, last),
-        ByteRange::Unsatisfiable => {
-            let error = error_body(format!("the clip has {bytes} bytes"));
-            let range = [(CONTENT_RANGE, format!("bytes */{bytes}"))];
-            return (StatusCode::RANGE_NOT_SATISFIABLE, range, error).into_response();
+    let error = match clips.stored.find(incident, sightings).await {
+        Ok(clip) => {
+            let clip = ServedClip::Stored(Arc::new(clip));
+            let end_ms = clip.times().map_or(i64::MAX, |times| times.end_ms);
+            return clip_answer(clip, left_out_ms(sightings, end_ms), method, headers);
         }
+        Err(error) => error,
     };
-    let mut response =
-        (status, about(&clip), Body::from_stream(parts(clip, first, last + 1))).into_response();
-    let length = HeaderValue::from(last + 1 - first);
-    response.headers_mut().insert(CONTENT_LENGTH, length);
-    if let Ok(range) = HeaderValue::try_from(format!("bytes {first}-{last}/{bytes}"))
-        && status == StatusCode::PARTIAL_CONTENT
-    {
-        response.headers_mut().insert(CONTENT_RANGE, range);
+    let text = clean_text(&format!("{gone}; {error}"), MAX_REASON_CHARS);
+    match error {
+        StoredClipError::Absent(_) => refuse(status_of(gone), text),
+        StoredClipError::Denied(_) => refuse(StatusCode::BAD_GATEWAY, text),
+        StoredClipError::Unavailable(_) => ask_again(text),
+        StoredClipError::Disk(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, text),
     }
-    response
 }
 
-/// Returns the headers that describe a clip.
-fn about(clip: &Mp4Clip) -> [(HeaderName, String); 5] {
-    [
-        (CONTENT_TYPE, "video/mp4".to_owned()),
-        (ACCEPT_RANGES, "bytes".to_owned()),
-        (ETAG, clip.etag().to_owned()),
-        (START_MS, clip.start_ms.to_string()),
-        (END_MS, clip.end_ms.to_string()),
-    ]
-}
-
-/// Returns the bytes of a clip from `first` up to `end`, in parts, each of which is read when the client has taken the one before.
-fn parts(clip: Arc<Mp4Clip>, first: u64, end: u64) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    stream::try_unfold(first, move |at| {
-        let clip = Arc::clone(&clip);
-        async move {
-            if at >= end {
-                return Ok(None);
-            }
-            let max = usize::try_from(end - at).unwrap_or(usize::MAX).min(PART_BYTES);
-            let part = spawn_blocking(move || clip.read_at(at, max)).await.map_err(io::Error::other)??;
-            let next = at + part.len() as u64;
-            Ok(Some((part, next)))
-        }
-    })
+/// Returns the time from the end of a clip to that of its incident, ms; 0: the clip has the last sighting.
+fn left_out_ms(sightings: &IncidentSightings, clip_end_ms: i64) -> i64 {
+    sightings.last_ms.saturating_add(1).saturating_sub(clip_end_ms).max(0)
 }
 
 fn no_clips() -> Response {

@@ -17,11 +17,10 @@ use super::guard::Guard;
 use super::picture::{Encode, Pictures};
 use super::pool_reads::{PoolReads, ReadPool};
 use super::probe_runs::{ProbeRuns, RunProbes};
-use super::site::Site;
+use super::site::{ClipSources, Site};
 use super::slots::{ConnectionLimits, ConnectionSlots};
 use super::token::AccessToken;
 use super::warning_limit::WarningLimit;
-use crate::clips::ClipLibrary;
 use crate::config::RunningShapes;
 use crate::history::IncidentHistory;
 use crate::status::StatusBoard;
@@ -54,7 +53,7 @@ pub struct HttpSpec {
     /// The zones and masks of the running configuration.
     pub shapes: RunningShapes,
     /// The clips of the cameras; `None` in a process that reads none.
-    pub clips: Option<Arc<ClipLibrary>>,
+    pub clips: Option<ClipSources>,
     /// The probes of the service; `None`: it runs none.
     pub probes: Option<RunProbes>,
 }

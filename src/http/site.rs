@@ -12,7 +12,7 @@ use super::probe_runs::ProbeRuns;
 use super::scrape_cache::ScrapeCache;
 use crate::clips::ClipLibrary;
 use crate::config::RunningShapes;
-use crate::history::IncidentHistory;
+use crate::history::{IncidentHistory, StoredClips};
 use crate::status::StatusBoard;
 use crate::telemetry::Gpus;
 
@@ -27,9 +27,18 @@ pub(super) struct Site {
     pub(super) history: Option<IncidentHistory>,
     pub(super) shapes: RunningShapes,
     /// `None` in a process that reads no cameras.
-    pub(super) clips: Option<Arc<ClipLibrary>>,
+    pub(super) clips: Option<ClipSources>,
     pub(super) probes: ProbeRuns,
     pub(super) guard: Guard,
     /// `true` from the time when the server stops.
     pub(super) stopped: watch::Receiver<bool>,
+}
+
+/// The origins of clips.
+#[derive(Clone)]
+pub struct ClipSources {
+    /// The clips of the footage that KVS stores.
+    pub library: Arc<ClipLibrary>,
+    /// The clips that were stored at the end of their incidents.
+    pub stored: StoredClips,
 }

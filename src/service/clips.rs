@@ -81,7 +81,8 @@ fn sightings(events: &[Arc<Event>], incident: &str) -> Option<IncidentSightings>
         Phase::Start | Phase::Update => event.payload.ts_ms,
     });
     let camera_id = of_it().next()?.camera_id.clone();
-    Some(IncidentSightings { camera_id, first_ms, last_ms: last_ms.max()? })
+    let clip = of_it().filter_map(|event| event.payload.extras.clip.clone()).next_back();
+    Some(IncidentSightings { camera_id, first_ms, last_ms: last_ms.max()?, clip })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
     ... --arriving               a new incident appears every few seconds, and must be announced
     ... --video ID               the video of this incident plays, and lasts as long as its headers say
     ... --no-video ID WORDS      the video of this incident is refused with these words
+    ... --noted ID WORDS         beside the video of this incident is a note with these words
     ... --screenshots FOLDER     saves the views at several sizes, light and dark
 
 The expected incidents are those of /api/incidents. Exit status 0: all was seen. Needs only Python and chromium.
@@ -369,6 +370,20 @@ def not_played(browser: Browser, service: Service, incident: str, words: str) ->
     browser.complaints()
 
 
+def noted(browser: Browser, service: Service, incident: str, words: str) -> None:
+    """A video that does not show all of its incident has a note, which goes with the video."""
+    browser.open(f"{service.url}/incidents/{incident}")
+    browser.until("the incident", INCIDENT, "")
+    check(browser.run("document.querySelector('.stage-note').hidden"), "without the video there is no note")
+    browser.click(".stage .play")
+    look = "const note = document.querySelector('.stage-note'); return !note.hidden && note.innerText"
+    said = browser.until("the note", look)
+    check(words in said, f"the video has a note: {said}")
+    browser.press("v")
+    browser.until("the note gone", "return document.querySelector('.stage-note').hidden")
+    browser.complaints()
+
+
 def hostile(browser: Browser, service: Service) -> None:
     """Labels, cameras, zones and texts that are markup stay text in each view."""
     bad = [one for one in service.incidents() if "<" in json.dumps(one)]
@@ -413,6 +428,7 @@ def main() -> int:
     parser.add_argument("--arriving", action="store_true", help="new incidents appear")
     parser.add_argument("--hostile", action="store_true", help="some incidents have texts that are markup")
     parser.add_argument("--video", metavar="ID", help="an incident with a video")
+    parser.add_argument("--noted", nargs=2, metavar=("ID", "WORDS"), help="an incident whose video has this note")
     parser.add_argument("--no-video", nargs=2, metavar=("ID", "WORDS"), help="an incident whose video is refused")
     arguments = parser.parse_args()
     return run_checks(arguments.limit_seconds, lambda browser: use(browser, arguments))
@@ -429,10 +445,12 @@ def use(browser: Browser, arguments: argparse.Namespace) -> None:
         played(browser, service, arguments.video)
     if arguments.no_video:
         not_played(browser, service, *arguments.no_video)
+    if arguments.noted:
+        noted(browser, service, *arguments.noted)
     if arguments.arriving:
         arrived(browser, service)
         return
-    if arguments.video or arguments.no_video:
+    if arguments.video or arguments.no_video or arguments.noted:
         return
     listed(browser, service)
     filtered(browser, service)

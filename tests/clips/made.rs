@@ -96,7 +96,7 @@ async fn a_gap_of_the_camera_is_a_picture_that_stands() {
     }
     let source = checksums(&film);
     let clip = fixture.make("front", start_ms, start_ms + 60_000).await.unwrap();
-    assert_eq!((clip.start_ms, clip.end_ms), (start_ms, start_ms + 13_000));
+    assert_eq!((clip.times.start_ms, clip.times.end_ms), (start_ms, start_ms + 13_000));
     let file = fixture.file("front", start_ms, start_ms + 60_000).await;
     assert_eq!(checksums(&file), [&source[..], &source].concat());
     let (times, length_ms) = times_ms(&file);

@@ -7,7 +7,9 @@
 )]
 
 mod archive;
+mod gone;
 mod made;
+mod named;
 mod served;
 mod stored;
 

@@ -13,10 +13,9 @@ use test_support::program::Program;
 use super::{checksums, times_ms};
 
 /// An answer: the status, the head in lower case, and the body.
-type Answer = (u16, String, Vec<u8>);
+pub(super) type Answer = (u16, String, Vec<u8>);
 
-fn ask(program: &Program, method: &str, path: &str, headers: &str) -> Answer {
-    let server: SocketAddr = program.address();
+pub(super) fn ask(server: SocketAddr, method: &str, path: &str, headers: &str) -> Answer {
     let request = format!("{method} {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n{headers}\r\n");
     let mut stream = test_support::http::send(server, &request);
     let mut answer = Vec::new();
@@ -26,12 +25,12 @@ fn ask(program: &Program, method: &str, path: &str, headers: &str) -> Answer {
     (head.split(' ').nth(1).unwrap().parse().unwrap(), head, answer.split_off(end + 4))
 }
 
-fn header<'a>(head: &'a str, name: &str) -> &'a str {
+pub(super) fn header<'a>(head: &'a str, name: &str) -> &'a str {
     let lines = head.lines().filter_map(|line| line.split_once(": "));
     lines.into_iter().find(|(found, _)| *found == name).map_or("", |(_, value)| value)
 }
 
-fn error((status, _, body): &Answer) -> (u16, String) {
+pub(super) fn error((status, _, body): &Answer) -> (u16, String) {
     let body: Value = serde_json::from_slice(body).unwrap();
     (*status, body["error"].as_str().unwrap().to_owned())
 }
@@ -59,7 +58,7 @@ async fn the_clip_of_an_incident_plays_and_is_served_in_ranges() {
     let green = events.iter().find(|event| event["payload"]["label"] == "green").unwrap();
     let incident = green["payload"]["extras"]["incident_id"].as_str().unwrap();
     let path = format!("/api/incidents/{incident}/clip.mp4?before=1&after=1");
-    let (status, head, whole) = ask(&program, "GET", &path, "");
+    let (status, head, whole) = ask(program.address(), "GET", &path, "");
     assert_eq!(
         (status, header(&head, "content-type"), header(&head, "accept-ranges")),
         (200, "video/mp4", "bytes")
@@ -81,19 +80,20 @@ async fn the_clip_of_an_incident_plays_and_is_served_in_ranges() {
         ("bytes=-50", size - 50..size),
         (&*format!("bytes=1000-{}", size * 2), 1_000..size),
     ] {
-        let (status, head, part) = ask(&program, "GET", &path, &format!("Range: {range}\r\n"));
+        let (status, head, part) = ask(program.address(), "GET", &path, &format!("Range: {range}\r\n"));
         assert_eq!((status, header(&head, "etag")), (206, &*etag), "{range}: {head}");
         let wanted = format!("bytes {}-{}/{size}", expected.start, expected.end - 1);
         assert_eq!(header(&head, "content-range"), wanted);
         assert!(part == whole[expected], "{range}: other bytes");
     }
-    let (status, head, _) = ask(&program, "GET", &path, &format!("Range: bytes={size}-\r\n"));
+    let (status, head, _) = ask(program.address(), "GET", &path, &format!("Range: bytes={size}-\r\n"));
     assert_eq!((status, header(&head, "content-range")), (416, &*format!("bytes */{size}")));
-    let (status, head, body) = ask(&program, "HEAD", &path, "Range: bytes=0-9\r\n");
+    let (status, head, body) = ask(program.address(), "HEAD", &path, "Range: bytes=0-9\r\n");
     assert_eq!((status, header(&head, "content-length"), body.len()), (200, &*size.to_string(), 0));
-    let (status, _, body) = ask(&program, "GET", &path, "Range: bytes=0-9\r\nIf-Range: \"other\"\r\n");
+    let (status, _, body) =
+        ask(program.address(), "GET", &path, "Range: bytes=0-9\r\nIf-Range: \"other\"\r\n");
     assert_eq!((status, body.len()), (200, size), "a range of another file");
-    let (status, ..) = ask(&program, "GET", &path, &format!("If-None-Match: {etag}\r\n"));
+    let (status, ..) = ask(program.address(), "GET", &path, &format!("If-None-Match: {etag}\r\n"));
     assert_eq!(status, 304);
     assert!(program.stop().status.success());
     sim.stop().await;
@@ -107,7 +107,7 @@ async fn the_clip_of_a_time_is_served_and_mistakes_are_named() {
     let path = |camera: &str, from_ms: i64, to_ms: i64| {
         format!("/api/cameras/{camera}/clip.mp4?from={from_ms}&to={to_ms}")
     };
-    let (status, head, body) = ask(&program, "GET", &path("front", at_ms, at_ms + 2_000), "");
+    let (status, head, body) = ask(program.address(), "GET", &path("front", at_ms, at_ms + 2_000), "");
     assert_eq!((status, &body[4..8]), (200, &b"ftyp"[..]), "{head}");
     for (path, status, text) in [
         (path("back", at_ms, at_ms + 2_000), 404, "no camera \"back\""),
@@ -120,14 +120,14 @@ async fn the_clip_of_a_time_is_served_and_mistakes_are_named() {
         ("/api/incidents/none/clip.mp4".to_owned(), 404, "no incident none"),
         ("/api/incidents/none/clip.mp4?before=-1".to_owned(), 400, "before"),
     ] {
-        let (got, said) = error(&ask(&program, "GET", &path, ""));
+        let (got, said) = error(&ask(program.address(), "GET", &path, ""));
         assert!(got == status && said.contains(text), "{path}: {got} {said}");
     }
     sim.store()
         .stream("front-stream")
         .unwrap()
         .set_faults("unauthorized,on=listFragments".parse::<kvs_sim::Faults>().unwrap());
-    let (status, said) = error(&ask(&program, "GET", &path("front", at_ms, at_ms + 3_000), ""));
+    let (status, said) = error(&ask(program.address(), "GET", &path("front", at_ms, at_ms + 3_000), ""));
     assert!(status == 502 && said.contains("grant kinesisvideo:ListFragments"), "{status} {said}");
     assert!(program.stop().status.success());
     sim.stop().await;
@@ -140,7 +140,7 @@ async fn a_camera_with_masks_has_no_clips_unless_the_configuration_says_so() {
         let folder = tempfile::tempdir().unwrap();
         let (sim, program, events) = watch(folder.path(), more, masks).await;
         let incident = events[0]["payload"]["extras"]["incident_id"].as_str().unwrap();
-        let answer = ask(&program, "GET", &format!("/api/incidents/{incident}/clip.mp4"), "");
+        let answer = ask(program.address(), "GET", &format!("/api/incidents/{incident}/clip.mp4"), "");
         assert_eq!(answer.0, status, "{more}");
         if status == 409 {
             let (_, said) = error(&answer);
@@ -158,7 +158,7 @@ async fn a_clip_that_is_asked_for_by_many_at_once_is_made_once() {
     let incident = events[0]["payload"]["extras"]["incident_id"].as_str().unwrap();
     let path = format!("/api/incidents/{incident}/clip.mp4");
     let sizes: Vec<usize> = std::thread::scope(|scope| {
-        let ask = || ask(&program, "GET", &path, "Range: bytes=0-\r\n").2.len();
+        let ask = || ask(program.address(), "GET", &path, "Range: bytes=0-\r\n").2.len();
         let asked: Vec<_> = (0..12).map(|_| scope.spawn(ask)).collect();
         asked.into_iter().map(|thread| thread.join().unwrap()).collect()
     });

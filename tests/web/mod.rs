@@ -6,7 +6,7 @@ mod incidents;
 mod page;
 mod page_incidents;
 mod server;
-mod show;
+pub(crate) mod show;
 mod zones;
 
 pub(crate) use page::run_checks;

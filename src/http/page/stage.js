@@ -3,11 +3,14 @@
 import { isAbort, path, reasonOf, wait } from "./api.js";
 import { element, setText } from "./dom.js";
 import { isRecent, loadPicture, pictureOf } from "./pictures.js";
+import { clock, dateOf, span as spanWords } from "./text.js";
 
 const BEFORE_S = 5;
 const MARGINS_S = [5, 15, 30, 60];
 /** How often a video that is not ready is asked for again. */
 const MAX_TRIES = 15;
+/** A shorter rest of an incident is not worth a note. */
+const MIN_LEFT_OUT_MS = 1000;
 
 export class Stage {
   constructor(incident, signal) {
@@ -16,6 +19,8 @@ export class Stage {
     this.isVideo = false;
     this.marginS = BEFORE_S;
     this.span = null;
+    /** The video is the stored clip, of one length. */
+    this.isStored = false;
     /** Called with the media time that plays, and with the span of the video, ms. */
     this.onTime = () => {};
     this.onSpan = () => {};
@@ -24,7 +29,8 @@ export class Stage {
     this.notice = element("span", { class: "notice", role: "status" });
     this.play = element("button", { type: "button", class: "play", onclick: () => this.showVideo() }, element("span", { "aria-hidden": "true" }, "▶"), "Play video");
     this.screen = element("div", { class: "screen" }, this.img, this.notice, this.play);
-    this.node = element("section", { class: "stage panel", "aria-label": "Picture and video" }, this.screen, this.controls());
+    this.note = element("p", { class: "stage-note", role: "note", hidden: true });
+    this.node = element("section", { class: "stage panel", "aria-label": "Picture and video" }, this.screen, this.controls(), this.note);
     this.showPicture(incident.snapshot_event, "snapshot");
     signal.addEventListener("abort", () => this.endVideo(), { once: true });
   }
@@ -62,7 +68,8 @@ export class Stage {
     this.pictureButton.setAttribute("aria-pressed", String(!isVideo));
     this.videoButton.setAttribute("aria-pressed", String(isVideo));
     this.play.hidden = isVideo;
-    this.margin.parentElement.hidden = !isVideo;
+    this.margin.parentElement.hidden = !isVideo || this.isStored;
+    this.note.hidden = !isVideo || this.note.textContent === "";
     this.img.hidden = isVideo || !this.img.hasAttribute("src");
     if (this.video) this.video.hidden = !isVideo;
   }
@@ -119,6 +126,7 @@ export class Stage {
     if (!reply.ok) return this.refuse(await reasonOf(reply));
     await reply.body?.cancel();
     this.takeSpan(reply.headers);
+    this.takeNote(reply.headers);
     this.startVideo(address);
   }
 
@@ -160,6 +168,23 @@ export class Stage {
     };
   }
 
+  /** Says which part of the incident the video has, and that it is the stored clip. */
+  takeNote(headers) {
+    const notes = [];
+    this.isStored = headers.get("X-Clip-Source") === "stored";
+    if (this.isStored) notes.push("This is the clip that was stored at the end of the incident: Kinesis Video Streams no longer has the footage.");
+    const leftOut = Number(headers.get("X-Clip-Left-Out-Ms"));
+    if (leftOut >= MIN_LEFT_OUT_MS) notes.push(`${this.shownWords()}: the last ${spanWords(leftOut)} of the incident are beyond the length of a clip (clips.max_seconds).`);
+    setText(this.note, notes.join(" "));
+    this.setMode(true);
+  }
+
+  /** The time span that the video shows. */
+  shownWords() {
+    const [from, to] = [this.span.start, this.span.end].map((ms) => dateOf(ms));
+    return from === null || to === null ? "Shows the beginning only" : `Shows ${clock(from)} to ${clock(to)} only`;
+  }
+
   startVideo(address) {
     const { label, camera_id } = this.incident;
     this.video = element("video", { src: address, controls: true, playsinline: true, preload: "auto", "aria-label": `Video: ${label} at ${camera_id}` });
@@ -194,6 +219,9 @@ export class Stage {
     this.video?.remove();
     this.video = null;
     this.isVideo = false;
+    this.isStored = false;
+    setText(this.note, "");
+    this.note.hidden = true;
     this.download.hidden = false;
   }
 
