@@ -11,6 +11,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use aws_config::{BehaviorVersion, SdkConfig};
+use kvs_infer::delivery::Clients;
 use kvs_infer::history::{HistoryError, HistorySpec, IncidentFilter, IncidentHistory, IncidentQuery};
 use kvs_infer::media::{Event, Phase};
 use kvs_infer::sinks::PublishSpec;
@@ -70,7 +71,10 @@ fn history(folder: &Path) -> IncidentHistory {
         publish: &PublishSpec { local_dir: Some(folder.to_owned()), ..PublishSpec::default() },
         is_shared: false,
         cameras: Vec::new(),
-        aws: &SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build(),
+        clients: &Clients::new(
+            &SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build(),
+            false,
+        ),
         runtime: Handle::current(),
     })
     .unwrap()

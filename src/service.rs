@@ -252,7 +252,8 @@ impl HttpParts {
         board: &StatusBoard,
         stop: &CancellationToken,
     ) -> Self {
-        let history = history(settings, aws);
+        let clients = Clients::new(aws, has_own_s3(aws));
+        let history = history(settings, &clients);
         let incidents = find_incident(history.clone(), board);
         Self {
             pool_watch: PoolWatch::new(settings, aws),
@@ -260,7 +261,7 @@ impl HttpParts {
             shapes: RunningShapes::new(&settings.shapes),
             clips: ClipSources {
                 library: clip_library(settings, aws, &state.dir, incidents),
-                stored: StoredClips::new(&settings.publish, aws, Handle::current()),
+                stored: StoredClips::new(&settings.publish, &clients, Handle::current()),
             },
             self_check: SelfCheck::new(settings, aws, state.clone(), stop),
         }
@@ -289,12 +290,12 @@ impl HttpParts {
 }
 
 /// Returns the incidents of the past, which HTTP reads.
-fn history(settings: &Settings, aws: &SdkConfig) -> Option<IncidentHistory> {
+fn history(settings: &Settings, clients: &Clients) -> Option<IncidentHistory> {
     IncidentHistory::new(HistorySpec {
         publish: &settings.publish,
         is_shared: settings.sharing.is_some(),
         cameras: camera_ids(&settings.cameras),
-        aws,
+        clients,
         runtime: Handle::current(),
     })
 }

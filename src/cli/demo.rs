@@ -147,7 +147,8 @@ fn ensure_delivered(remains: &[UndeliveredRecords], dir: &Path) -> anyhow::Resul
 
 /// Returns the program as it was called, so that a printed command works where this one did.
 fn program_name() -> String {
-    std::env::args().next().unwrap_or_else(|| "kvs-infer".to_owned())
+    let program = std::env::args_os().next();
+    program.map_or_else(|| "kvs-infer".to_owned(), |program| program.to_string_lossy().into_owned())
 }
 
 /// Returns the folder of the outbox. It belongs to this run only, because each run starts an empty local KVS.

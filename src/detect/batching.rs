@@ -7,7 +7,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, TryRecvError};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::device_loss::DeviceLoss;
 use super::error::DetectError;
 use super::spec::Thresholds;
+use crate::base::lock;
 use crate::media::{Detection, Frame};
 use crate::telemetry::detect::{DeviceLost, FrameFailed};
 
@@ -94,11 +95,11 @@ impl WorkerLiveness {
 
     /// Returns the time at which the running batch began; `None` between batches.
     pub(super) fn busy_since(&self) -> Option<Instant> {
-        *self.busy_since.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.busy_since)
     }
 
     fn set(&self, since: Option<Instant>) {
-        *self.busy_since.lock().unwrap_or_else(PoisonError::into_inner) = since;
+        *lock(&self.busy_since) = since;
     }
 }
 
@@ -125,7 +126,7 @@ fn next_batch<J, F>(
     batching: Batching,
     crowded: bool,
 ) -> Option<Vec<InferenceRequest<J, F>>> {
-    let requests = requests.lock().unwrap_or_else(PoisonError::into_inner);
+    let requests = lock(requests);
     let first = requests.recv().ok()?;
     Some(collect(&requests, first, batching, crowded))
 }

@@ -4,7 +4,7 @@
 
 use std::panic::resume_unwind;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -15,6 +15,7 @@ use super::batching::{
 };
 use super::device_loss::DeviceLoss;
 use super::error::DetectError;
+use crate::base::lock;
 
 /// The maximum number of waiting requests; a further caller waits for a place. No process has as many cameras.
 const QUEUE: usize = 1024;
@@ -44,13 +45,13 @@ pub(super) struct LoadedEngine<L, T> {
 type EngineLoad<L, T> = Arc<dyn Fn() -> Result<LoadedEngine<L, T>, DetectError> + Send + Sync>;
 
 impl<J: Send + 'static, F: Send + 'static> ModelWorker<J, F> {
-    /// Starts the threads `VERB-MODEL`, each of which loads an engine and runs it; `threads` returns their number from the facts about
+    /// Starts the threads `TASK-MODEL`, each of which loads an engine and runs it; `threads` returns their number from the facts about
     /// the first one. Returns these facts too. Blocks until all engines are loaded.
     ///
     /// # Errors
     /// Those of `load`, and [`DetectError::Thread`]; the threads that were started before end. A panic of `load` is one of the caller.
     pub(super) fn open<L, T>(
-        verb: &str,
+        task: &str,
         model: &str,
         load: impl Fn() -> Result<LoadedEngine<L, T>, DetectError> + Send + Sync + 'static,
         threads: impl FnOnce(&T) -> usize,
@@ -70,9 +71,9 @@ impl<J: Send + 'static, F: Send + 'static> ModelWorker<J, F> {
             loss: Arc::default(),
         };
         let load: EngineLoad<L, T> = Arc::new(load);
-        let facts = worker.add_thread(verb, &load, &queue)?;
+        let facts = worker.add_thread(task, &load, &queue)?;
         for _ in 1..threads(&facts) {
-            worker.add_thread(verb, &load, &queue)?;
+            worker.add_thread(task, &load, &queue)?;
         }
         Ok((worker, facts))
     }
@@ -80,7 +81,7 @@ impl<J: Send + 'static, F: Send + 'static> ModelWorker<J, F> {
     /// Starts a thread that loads an engine and runs it; returns the facts about the engine once it is loaded.
     fn add_thread<L, T>(
         &mut self,
-        verb: &str,
+        task: &str,
         load: &EngineLoad<L, T>,
         queue: &Arc<RequestQueue<J, F>>,
     ) -> Result<T, DetectError>
@@ -100,7 +101,7 @@ impl<J: Send + 'static, F: Send + 'static> ModelWorker<J, F> {
             }
             Err(error) => drop(sender.send(Err(error))),
         };
-        let thread = spawn(verb, &self.model, work)?;
+        let thread = spawn(task, &self.model, work)?;
         match loaded.recv() {
             Ok(Ok(facts)) => {
                 lock(&self.threads).push(thread);
@@ -171,19 +172,15 @@ impl<J, F> Drop for ModelWorker<J, F> {
 }
 
 fn spawn(
-    verb: &str,
+    task: &str,
     model: &str,
     work: impl FnOnce() + Send + 'static,
 ) -> Result<JoinHandle<()>, DetectError> {
     // `spawn` panics at a name with a NUL.
-    let named = thread::Builder::new().name(format!("{verb}-{}", model.replace('\0', "")));
+    let named = thread::Builder::new().name(format!("{task}-{}", model.replace('\0', "")));
     named
         .spawn(work)
         .map_err(|error| DetectError::Thread { model: model.to_owned(), reason: error.to_string() })
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

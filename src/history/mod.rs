@@ -14,7 +14,6 @@ mod table;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use aws_config::SdkConfig;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::runtime::Handle;
@@ -30,7 +29,6 @@ pub use summary::IncidentSummary;
 use summary::StoredEvent;
 use table::TableHistory;
 
-use crate::aws::has_own_s3;
 use crate::base::lock;
 use crate::delivery::Clients;
 use crate::sinks::PublishSpec;
@@ -50,8 +48,8 @@ pub struct HistorySpec<'a> {
     pub is_shared: bool,
     /// Ids of the configured cameras.
     pub cameras: Vec<String>,
-    /// Credentials, region and endpoints.
-    pub aws: &'a SdkConfig,
+    /// The clients of AWS.
+    pub clients: &'a Clients,
     /// The runtime on which AWS is called.
     pub runtime: Handle,
 }
@@ -133,14 +131,13 @@ impl IncidentHistory {
     /// Returns the history of the configured store; `None`: neither a local folder nor a table keeps events. Nothing is read yet.
     #[must_use]
     pub fn new(spec: HistorySpec<'_>) -> Option<Self> {
-        let HistorySpec { publish, is_shared, cameras, aws, runtime } = spec;
-        let clients = Clients::new(aws, has_own_s3(aws));
+        let HistorySpec { publish, is_shared, cameras, clients, runtime } = spec;
         let store = match (publish.history_table(is_shared), &publish.local_dir) {
-            (Some(table), _) => IncidentStore::Table(TableHistory::new(&clients, table, runtime.clone())),
+            (Some(table), _) => IncidentStore::Table(TableHistory::new(clients, table, runtime.clone())),
             (None, Some(folder)) => IncidentStore::Local(Arc::new(LocalHistory::new(folder))),
             (None, None) => return None,
         };
-        let pictures = PictureStore::new(publish, &clients, runtime);
+        let pictures = PictureStore::new(publish, clients, runtime);
         Some(Self(Arc::new(HistoryParts {
             store,
             pictures,

@@ -7,14 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_config::SdkConfig;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
 use super::record_files::{ObjectError, ObjectPart, ObjectRequest, RecordBucket, is_name, open_below};
-use crate::aws::{AwsFailure, has_own_s3};
+use crate::aws::AwsFailure;
 use crate::clips::{CLIPS_FOLDER, ClipTimes, IncidentSightings, TIMES_BYTES, is_clip_of};
 use crate::delivery::Clients;
 use crate::sinks::PublishSpec;
@@ -80,9 +79,8 @@ struct ClipPlace<'a> {
 impl StoredClips {
     /// Returns the stores of the configuration, of which S3 is called on `runtime`. Nothing is read yet.
     #[must_use]
-    pub fn new(publish: &PublishSpec, aws: &SdkConfig, runtime: Handle) -> Self {
-        let clients = Clients::new(aws, has_own_s3(aws));
-        let bucket = RecordBucket::new(publish, &clients, runtime);
+    pub fn new(publish: &PublishSpec, clients: &Clients, runtime: Handle) -> Self {
+        let bucket = RecordBucket::new(publish, clients, runtime);
         Self { folder: publish.local_dir.clone(), bucket, calls: Arc::new(Semaphore::new(MAX_CALLS)) }
     }
 

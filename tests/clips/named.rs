@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use kvs_infer::clips::{ClipCamera, ClipLibrary, ClipMaker, ClipRules, FindIncident, IncidentSightings};
+use kvs_infer::delivery::Clients;
 use kvs_infer::history::{HistorySpec, IncidentHistory, StoredClips};
 use kvs_infer::http::{ClipSources, HttpServer, HttpSpec};
 use kvs_infer::media::{CameraId, Event, Phase};
@@ -52,12 +53,13 @@ impl ClipServer {
         fs::create_dir_all(&events).unwrap();
         let s3 = S3Spec { bucket: "pictures".into(), prefix: "snapshots".into(), sse: Default::default() };
         let publish = PublishSpec { s3: Some(s3), local_dir: Some(events), ..PublishSpec::default() };
-        let stored = StoredClips::new(&publish, &moto::config(aws), Handle::current());
+        let clients = Clients::new(&moto::config(aws), true);
+        let stored = StoredClips::new(&publish, &clients, Handle::current());
         let history = IncidentHistory::new(HistorySpec {
             publish: &publish,
             is_shared: false,
             cameras: vec!["front".to_owned()],
-            aws: &moto::config(aws),
+            clients: &clients,
             runtime: Handle::current(),
         });
         let clips = Some(ClipSources { library: Arc::clone(&library), stored });

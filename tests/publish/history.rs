@@ -39,7 +39,9 @@ fn table() -> PublishSpec {
 
 fn history(publish: &PublishSpec, aws: &SdkConfig) -> IncidentHistory {
     let cameras = CAMERAS.map(str::to_owned).into();
-    let spec = HistorySpec { publish, is_shared: false, cameras, aws, runtime: Handle::current() };
+    let clients = Clients::new(aws, true);
+    let spec =
+        HistorySpec { publish, is_shared: false, cameras, clients: &clients, runtime: Handle::current() };
     IncidentHistory::new(spec).unwrap()
 }
 

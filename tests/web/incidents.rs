@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use aws_config::SdkConfig;
+use kvs_infer::delivery::Clients;
 use kvs_infer::history::{HistorySpec, IncidentHistory};
 use kvs_infer::http::HttpServer;
 use kvs_infer::media::Event;
@@ -54,7 +55,7 @@ fn history(folder: &Path, aws: &SdkConfig, runtime: &Runtime) -> Option<Incident
         publish: &PublishSpec { local_dir: Some(folder.to_owned()), ..PublishSpec::default() },
         is_shared: false,
         cameras: vec!["gate".to_owned()],
-        aws,
+        clients: &Clients::new(aws, true),
         runtime: runtime.handle().clone(),
     })
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
+use kvs_infer::delivery::Clients;
 use kvs_infer::history::{HistorySpec, IncidentHistory};
 use kvs_infer::http::{HttpServer, HttpSpec};
 use kvs_infer::media::{ActivityCounts, CameraId, Event, Phase};
@@ -51,7 +52,7 @@ impl PageOfHistory {
             publish: &PublishSpec { local_dir: Some(folder.path().to_owned()), ..PublishSpec::default() },
             is_shared: false,
             cameras: vec!["gate".to_owned(), "street".to_owned()],
-            aws: &moto::config("http://127.0.0.1:1"),
+            clients: &Clients::new(&moto::config("http://127.0.0.1:1"), true),
             runtime: runtime.handle().clone(),
         });
         let server = HttpServer::start(HttpSpec { history, ..show::spec(host, token, &board) }).unwrap();

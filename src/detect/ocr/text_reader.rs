@@ -41,7 +41,7 @@ impl TextReader {
             let batching = Batching { max_frames, wait: Duration::ZERO };
             Ok(LoadedEngine { engine, batching, facts: info })
         };
-        let (worker, info) = ModelWorker::open("read", &spec.name, load, |_| 1)?;
+        let (worker, info) = ModelWorker::open("ocr", &spec.name, load, |_| 1)?;
         report_loaded(&info);
         Ok(Self { inner: Arc::new(ReaderInner { info, worker }) })
     }
