@@ -1,5 +1,6 @@
 //! The largest batch of a model: by the size of its input, and by what the memory of the GPU allows.
 
+use super::batch_sizes::BatchSizes;
 use super::cuda_fault::CudaFault;
 use super::model::InputShape;
 use super::spec::Device;
@@ -18,24 +19,26 @@ pub(super) fn gpu_frames(input: &InputShape) -> usize {
     1 << fitting.ilog2()
 }
 
-/// The largest batch of a loaded model.
+/// The sizes of a loaded model's batches, which are limited by memory.
 pub(super) struct BatchLimit {
     model: String,
-    max: usize,
-    /// True if the graph fixes the number, or the model runs on the CPU.
-    is_fixed: bool,
+    sizes: BatchSizes,
 }
 
 impl BatchLimit {
-    /// Returns a limit of `max`, or of the number that the graph fixes.
+    /// Returns the size that the graph fixes, else sizes of up to `max`.
     pub(super) fn new(model: &str, device: Device, fixed: Option<usize>, max: usize) -> Self {
-        let is_fixed = fixed.is_some() || device == Device::Cpu;
-        Self { model: model.to_owned(), max: fixed.unwrap_or(max).max(1), is_fixed }
+        let sizes = match (fixed, device) {
+            (Some(frames), _) => BatchSizes::Fixed(frames),
+            (None, Device::Cpu) => BatchSizes::Any(max.max(1)),
+            (None, Device::Cuda(_) | Device::Auto) => BatchSizes::powers_of_two(max),
+        };
+        Self { model: model.to_owned(), sizes }
     }
 
-    /// Returns the largest batch.
-    pub(super) fn max(&self) -> usize {
-        self.max
+    /// Returns the sizes at present.
+    pub(super) fn sizes(&self) -> BatchSizes {
+        self.sizes
     }
 
     /// Runs the batches of each size but one, the largest first, and lowers the limit below those that fail.
@@ -43,34 +46,33 @@ impl BatchLimit {
     /// The largest first: memory that is too small shows at the start instead of under load, and the smaller sizes find theirs in the
     /// arena.
     pub(super) fn warm_up(&mut self, mut run: impl FnMut(usize) -> Result<(), String>) {
-        let mut batch = if self.is_fixed { 1 } else { self.max };
+        let BatchSizes::PowersOfTwo(mut batch) = self.sizes else { return };
         while batch > 1 {
             if let Err(reason) = run(batch) {
                 // Whatever the reason is: a graph may fail on any batch but one. What is wrong with the GPU shows with a single frame.
                 self.lower_below(batch, &reason);
             }
-            batch = next_smaller(batch);
+            batch /= 2;
         }
     }
 
     /// Lowers the limit below a batch that ran out of memory; returns `false` if it failed for another reason or cannot be smaller.
     pub(super) fn lowers_after(&mut self, batch: usize, reason: &str) -> bool {
-        let lowers = !self.is_fixed && batch > 1 && CudaFault::of(reason) == Some(CudaFault::OutOfMemory);
+        let lowers = matches!(self.sizes, BatchSizes::PowersOfTwo(_))
+            && batch > 1
+            && CudaFault::of(reason) == Some(CudaFault::OutOfMemory);
         if lowers {
             self.lower_below(batch, reason);
         }
         lowers
     }
 
+    /// Lowers the limit below a batch of several frames.
     fn lower_below(&mut self, batch: usize, reason: &str) {
-        self.max = self.max.min(next_smaller(batch));
-        BatchLimited { model: &self.model, batch, max: self.max, reason }.emit();
+        let max = self.sizes.max().min(batch / 2);
+        self.sizes = BatchSizes::powers_of_two(max);
+        BatchLimited { model: &self.model, batch, max, reason }.emit();
     }
-}
-
-/// Returns the largest power of two below `batch`, which is at least 2.
-fn next_smaller(batch: usize) -> usize {
-    1 << (batch - 1).max(1).ilog2()
 }
 
 #[cfg(test)]
@@ -106,7 +108,7 @@ mod tests {
             ("all fit", Device::Cuda(0), None, 16, 16, &[16, 8, 4, 2], 16),
             ("four fit", Device::Cuda(0), None, 16, 4, &[16, 8, 4, 2], 4),
             ("one fits", Device::Cuda(0), None, 16, 1, &[16, 8, 4, 2], 1),
-            ("an odd size", Device::Cuda(0), None, 6, 16, &[6, 4, 2], 6),
+            ("an odd size", Device::Cuda(0), None, 6, 16, &[4, 2], 4),
             ("fixed", Device::Cuda(0), Some(8), 16, 1, &[], 8),
             ("on the CPU", Device::Cpu, None, 4, 1, &[], 4),
         ];
@@ -116,7 +118,7 @@ mod tests {
                 ran.push(batch);
                 if batch > fitting { Err(NO_MEMORY.to_owned()) } else { Ok(()) }
             });
-            assert_eq!((&*ran, limit.max()), (sizes, want), "{name}");
+            assert_eq!((&*ran, limit.sizes().max()), (sizes, want), "{name}");
         }
     }
 
@@ -124,10 +126,10 @@ mod tests {
     fn a_batch_that_runs_out_of_memory_lowers_the_limit_to_the_next_smaller_size() {
         let mut limit = BatchLimit::new("street", Device::Cuda(0), None, 16);
         assert!(!limit.lowers_after(16, "CUDA failure 1: invalid argument"));
-        assert_eq!(limit.max(), 16);
-        for (batch, max) in [(16, 8), (5, 4), (3, 2), (2, 1)] {
+        assert_eq!(limit.sizes().max(), 16);
+        for (batch, max) in [(16, 8), (8, 4), (4, 2), (2, 1)] {
             assert!(limit.lowers_after(batch, NO_MEMORY));
-            assert_eq!(limit.max(), max, "{batch}");
+            assert_eq!(limit.sizes().max(), max, "{batch}");
         }
         assert!(!limit.lowers_after(1, NO_MEMORY), "it cannot be smaller");
         let mut fixed = BatchLimit::new("street", Device::Cuda(0), Some(8), 16);

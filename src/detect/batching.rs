@@ -2,13 +2,14 @@
 //!
 //! Requests are answered in order of arrival. A camera has at most one request in flight, because its task waits for the
 //! detections of a frame before it requests the next. So the order is fair between cameras, and at most one request per camera
-//! waits. A request may have several thresholds: pipeline entries of a camera that use the same model share the inference.
+//! waits. A batch never waits for more requests: they gather while the one before runs. A request may have several thresholds: pipeline entries of a camera that use the same model share the inference.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -53,7 +54,39 @@ pub(super) struct InferenceRequest<J = DetectJob, F = JobDetections> {
 }
 
 /// The requests of a model, which its threads take in turn.
-pub(super) type RequestQueue<J, F> = Mutex<Receiver<InferenceRequest<J, F>>>;
+pub(super) struct RequestQueue<J = DetectJob, F = JobDetections>(Mutex<WaitingRequests<J, F>>);
+
+struct WaitingRequests<J, F> {
+    arriving: Receiver<InferenceRequest<J, F>>,
+    /// Those that arrived and have no batch yet, the oldest first.
+    arrived: VecDeque<InferenceRequest<J, F>>,
+}
+
+impl<J, F> RequestQueue<J, F> {
+    /// Returns the queue of the requests that arrive here.
+    pub(super) fn new(arriving: Receiver<InferenceRequest<J, F>>) -> Self {
+        Self(Mutex::new(WaitingRequests { arriving, arrived: VecDeque::new() }))
+    }
+
+    /// Waits for a request and returns the next batch, of as many as `taken` returns for the number of those that wait; `None` when no
+    /// request can come any more.
+    ///
+    /// Another thread waits for the lock meanwhile, instead of the queue.
+    fn next_batch(&self, taken: impl Fn(usize) -> usize) -> Option<Vec<InferenceRequest<J, F>>> {
+        let mut requests = lock(&self.0);
+        let WaitingRequests { arriving, arrived } = &mut *requests;
+        loop {
+            arrived.extend(arriving.try_iter());
+            // A caller that is gone (a camera was removed) has dropped its receiver.
+            arrived.retain(|request| !request.answer.is_closed());
+            if !arrived.is_empty() {
+                let frames = taken(arrived.len()).clamp(1, arrived.len());
+                return Some(arrived.drain(..frames).collect());
+            }
+            arrived.push_back(arriving.recv().ok()?);
+        }
+    }
+}
 
 /// A model that runs on batches, or the stand-in of a test.
 pub(super) trait BatchHandler {
@@ -62,22 +95,11 @@ pub(super) trait BatchHandler {
     /// The output of one inference.
     type Output;
 
-    /// Returns the maximum number of jobs per batch at present.
-    fn max_jobs(&self) -> usize {
-        usize::MAX
-    }
+    /// Returns the number of jobs that the next batch takes of those that wait, at least one.
+    fn taken(&self, waiting: usize) -> usize;
 
     /// Returns one result per job, in their order.
     fn infer_batch(&mut self, jobs: &[Self::Job]) -> Vec<JobResult<Self::Output>>;
-}
-
-/// The limits of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Batching {
-    /// The maximum number of frames per batch.
-    pub max_frames: usize,
-    /// The maximum time for which a batch that is not full waits for more, while requests arrive together.
-    pub wait: Duration,
 }
 
 /// The state of a worker's thread, for the health of the service.
@@ -107,77 +129,21 @@ impl WorkerLiveness {
 pub(super) fn run<L: BatchHandler>(
     model: &str,
     requests: &RequestQueue<L::Job, L::Output>,
-    batching: Batching,
     engine: &mut L,
     liveness: &WorkerLiveness,
 ) {
-    let mut crowded = false;
-    loop {
-        let max_frames = batching.max_frames.min(engine.max_jobs());
-        let Some(batch) = next_batch(requests, Batching { max_frames, ..batching }, crowded) else { return };
-        crowded = batch.len() > 1;
+    while let Some(batch) = requests.next_batch(|waiting| engine.taken(waiting)) {
         answer(model, batch, engine, liveness);
     }
 }
 
-/// Waits for the next batch, with the queue locked: another thread waits for the lock instead of the queue.
-fn next_batch<J, F>(
-    requests: &RequestQueue<J, F>,
-    batching: Batching,
-    crowded: bool,
-) -> Option<Vec<InferenceRequest<J, F>>> {
-    let requests = lock(requests);
-    let first = requests.recv().ok()?;
-    Some(collect(&requests, first, batching, crowded))
-}
-
-/// Returns the waiting requests, up to one batch.
-///
-/// A lone request is never delayed. If the batch before had several requests (`crowded`), it waits for [`Batching::wait`]: the
-/// other cameras have their detections now and send their next frames.
-fn collect<J, F>(
-    requests: &Receiver<InferenceRequest<J, F>>,
-    first: InferenceRequest<J, F>,
-    batching: Batching,
-    crowded: bool,
-) -> Vec<InferenceRequest<J, F>> {
-    let mut batch = vec![first];
-    let deadline = Instant::now() + batching.wait;
-    while batch.len() < batching.max_frames {
-        // One deadline per batch: a wait per request would delay the first one without limit.
-        let waits_until = (crowded || batch.len() > 1).then_some(deadline);
-        let Some(request) = next_request(requests, waits_until) else { break };
-        batch.push(request);
-    }
-    batch
-}
-
-/// Returns the next request: one that waits already, or comes until the time if there is one.
-fn next_request<J, F>(
-    requests: &Receiver<InferenceRequest<J, F>>,
-    waits_until: Option<Instant>,
-) -> Option<InferenceRequest<J, F>> {
-    match (requests.try_recv(), waits_until) {
-        (Ok(request), _) => Some(request),
-        (Err(TryRecvError::Empty), Some(until)) => {
-            requests.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
-        }
-        (Err(TryRecvError::Empty | TryRecvError::Disconnected), _) => None,
-    }
-}
-
-/// Runs the batch without the requests that were cancelled. A panic fails this batch only.
+/// Runs a batch and sends the answers. A panic fails this batch only.
 fn answer<L: BatchHandler>(
     model: &str,
-    mut batch: Vec<InferenceRequest<L::Job, L::Output>>,
+    batch: Vec<InferenceRequest<L::Job, L::Output>>,
     engine: &mut L,
     liveness: &WorkerLiveness,
 ) {
-    // A caller that is gone (a camera was removed) has dropped its receiver.
-    batch.retain(|request| !request.answer.is_closed());
-    if batch.is_empty() {
-        return;
-    }
     let (jobs, waiting): (Vec<L::Job>, Vec<_>) =
         batch.into_iter().map(|request| (request.job, (request.answer, request.place))).unzip();
     liveness.set(Some(Instant::now()));
@@ -216,24 +182,26 @@ fn panicked<F>(model: &str, jobs: usize, panic: &(dyn Any + Send)) -> Vec<JobRes
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+    use std::sync::mpsc::{SyncSender, sync_channel};
     use std::sync::{Arc, Mutex};
     use std::thread;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use tokio::sync::{Semaphore, oneshot};
 
     use super::{
-        BatchHandler, Batching, DetectJob, InferenceRequest, JobDetections, JobResult, WorkerLiveness,
-        collect, run,
+        BatchHandler, DetectJob, InferenceRequest, JobDetections, JobResult, RequestQueue, WorkerLiveness,
+        run,
     };
+    use crate::detect::batch_sizes::BatchSizes;
     use crate::detect::{DetectError, Thresholds};
     use crate::media::{
         BBox, CameraId, Color, Detection, Fragment, Frame, HostPicture, Matrix, MediaMs, Surface,
     };
 
     const THRESHOLDS: Thresholds = Thresholds { conf: 0.5, nms_iou: 0.5 };
-    const FOUR: Batching = Batching { max_frames: 4, wait: Duration::ZERO };
+    const FOUR: BatchSizes = BatchSizes::PowersOfTwo(4);
+    const ONE_BY_ONE: BatchSizes = BatchSizes::Any(1);
 
     fn frame(camera: &str) -> Arc<Frame> {
         let color = Color { matrix: Matrix::Bt709, full_range: false };
@@ -263,7 +231,7 @@ mod tests {
 
     fn queued(
         cameras: &[&str],
-    ) -> (SyncSender<InferenceRequest>, Receiver<InferenceRequest>, Vec<oneshot::Receiver<JobResult>>) {
+    ) -> (SyncSender<InferenceRequest>, RequestQueue, Vec<oneshot::Receiver<JobResult>>) {
         let (sender, queue) = sync_channel(64);
         let mut answers = Vec::new();
         for camera in cameras {
@@ -271,18 +239,28 @@ mod tests {
             sender.send(request).unwrap();
             answers.push(answered);
         }
-        (sender, queue, answers)
+        (sender, RequestQueue::new(queue), answers)
     }
 
     /// Answers with the camera's name; fails for `bad`, panics for `worse`; remembers the batches.
-    #[derive(Default)]
     struct Echo {
+        sizes: BatchSizes,
         batches: Vec<Vec<String>>,
+    }
+
+    impl Echo {
+        fn of(sizes: BatchSizes) -> Self {
+            Self { sizes, batches: Vec::new() }
+        }
     }
 
     impl BatchHandler for Echo {
         type Job = DetectJob;
         type Output = JobDetections;
+
+        fn taken(&self, waiting: usize) -> usize {
+            self.sizes.taken(waiting)
+        }
 
         fn infer_batch(&mut self, jobs: &[DetectJob]) -> Vec<JobResult> {
             let cameras: Vec<_> = jobs.iter().map(|job| job.frame.camera.to_string()).collect();
@@ -309,8 +287,8 @@ mod tests {
     fn each_gets_its_own_answer_in_batches_in_order() {
         let (sender, queue, answers) = queued(&["a", "b", "c", "d", "e", "f"]);
         drop(sender);
-        let mut echo = Echo::default();
-        run("m", &Mutex::new(queue), FOUR, &mut echo, &WorkerLiveness::default());
+        let mut echo = Echo::of(FOUR);
+        run("m", &queue, &mut echo, &WorkerLiveness::default());
         assert_eq!(echo.batches, [vec!["a", "b", "c", "d"], vec!["e", "f"]]);
         for (mut answer, name) in answers.into_iter().zip(["a", "b", "c", "d", "e", "f"]) {
             assert_eq!(answer.try_recv().unwrap(), Ok(vec![vec![seen(name)]]));
@@ -321,8 +299,7 @@ mod tests {
     fn an_error_and_a_panic_stay_with_their_request() {
         let (sender, queue, mut answers) = queued(&["a", "bad", "worse", "b"]);
         drop(sender);
-        let one_by_one = Batching { max_frames: 1, wait: Duration::ZERO };
-        run("m", &Mutex::new(queue), one_by_one, &mut Echo::default(), &WorkerLiveness::default());
+        run("m", &queue, &mut Echo::of(ONE_BY_ONE), &WorkerLiveness::default());
         let got: Vec<JobResult> = answers.iter_mut().map(|answer| answer.try_recv().unwrap()).collect();
         assert_eq!(got[0], Ok(vec![vec![seen("a")]]));
         assert!(got[1].clone().unwrap_err().to_string().contains("bad frame"));
@@ -339,41 +316,18 @@ mod tests {
         let (sender, queue, mut answers) = queued(&["a", "gone", "b"]);
         drop(sender);
         drop(answers.remove(1));
-        let mut echo = Echo::default();
-        run("m", &Mutex::new(queue), FOUR, &mut echo, &WorkerLiveness::default());
+        let mut echo = Echo::of(FOUR);
+        run("m", &queue, &mut echo, &WorkerLiveness::default());
         assert_eq!(echo.batches, [vec!["a", "b"]]);
     }
 
     #[test]
-    fn a_batch_waits_only_where_others_are_at_work() {
-        let never = Duration::from_secs(3600);
-        let (_sender, queue, _answers) = queued(&[]);
-        let alone = collect(&queue, request("a").0, Batching { max_frames: 4, wait: never }, false);
-        assert_eq!(alone.len(), 1, "one camera alone does not wait");
-        let (_sender, queue, _answers) = queued(&["b", "c", "d", "e"]);
-        let full = collect(&queue, request("a").0, Batching { max_frames: 4, wait: never }, true);
-        assert_eq!(full.len(), 4, "a full batch does not wait");
-        let (sender, queue, _answers) = queued(&[]);
+    fn what_does_not_fill_a_size_goes_to_the_next_batch() {
+        let (sender, queue, _answers) = queued(&["a", "b", "c", "d", "e", "f", "g"]);
         drop(sender);
-        let ended = collect(&queue, request("a").0, Batching { max_frames: 4, wait: never }, true);
-        assert_eq!(ended.len(), 1, "no_one can come any more");
-        let (_sender, queue, _answers) = queued(&["b"]);
-        let short = Batching { max_frames: 4, wait: Duration::from_millis(1) };
-        assert_eq!(collect(&queue, request("a").0, short, true).len(), 2, "the wait is bounded");
-    }
-
-    #[test]
-    fn one_that_comes_within_the_wait_joins_the_batch() {
-        let (sender, queue, _answers) = queued(&["b"]);
-        let late = thread::spawn(move || sender.send(request("c").0).is_ok());
-        let batch = collect(
-            &queue,
-            request("a").0,
-            Batching { max_frames: 3, wait: Duration::from_secs(3600) },
-            false,
-        );
-        assert_eq!(batch.len(), 3);
-        assert!(late.join().unwrap());
+        let mut echo = Echo::of(FOUR);
+        run("m", &queue, &mut echo, &WorkerLiveness::default());
+        assert_eq!(echo.batches, [vec!["a", "b", "c", "d"], vec!["e", "f"], vec!["g"]]);
     }
 
     /// Records whether the liveness shows a batch while it runs.
@@ -382,6 +336,10 @@ mod tests {
     impl BatchHandler for Feeling {
         type Job = DetectJob;
         type Output = JobDetections;
+
+        fn taken(&self, waiting: usize) -> usize {
+            waiting
+        }
 
         fn infer_batch(&mut self, jobs: &[DetectJob]) -> Vec<JobResult> {
             self.1.lock().unwrap().push(self.0.busy_since().is_some());
@@ -395,7 +353,7 @@ mod tests {
         drop(sender);
         let liveness = Arc::new(WorkerLiveness::default());
         let mut feeling = Feeling(Arc::clone(&liveness), Mutex::default());
-        run("m", &Mutex::new(queue), FOUR, &mut feeling, &liveness);
+        run("m", &queue, &mut feeling, &liveness);
         assert_eq!(*feeling.1.lock().unwrap(), [true]);
         assert_eq!(liveness.busy_since(), None);
     }
@@ -406,13 +364,12 @@ mod tests {
         let names: Vec<&str> = cameras.iter().map(String::as_str).collect();
         let (sender, queue, answers) = queued(&names);
         drop(sender);
-        let (queue, one_by_one) = (Mutex::new(queue), Batching { max_frames: 1, wait: Duration::ZERO });
         let batches: usize = thread::scope(|scope| {
             let threads: Vec<_> = (0..3)
                 .map(|_| {
                     scope.spawn(|| {
-                        let mut echo = Echo::default();
-                        run("m", &queue, one_by_one, &mut echo, &WorkerLiveness::default());
+                        let mut echo = Echo::of(ONE_BY_ONE);
+                        run("m", &queue, &mut echo, &WorkerLiveness::default());
                         echo.batches.len()
                     })
                 })

@@ -3,10 +3,10 @@
 use std::fmt::Display;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::batch_limit::gpu_frames;
-use super::batching::{BatchHandler, Batching, DetectJob, JobDetections};
+use super::batching::{DetectJob, JobDetections};
 use super::engine::Engine;
 use super::error::DetectError;
 use super::model::{InputShape, ModelInfo};
@@ -15,9 +15,6 @@ use super::spec::{Device, ModelSpec, Thresholds};
 use super::steps::{StepMeter, Steps};
 use crate::media::{Detection, Frame};
 use crate::telemetry::detect::ModelLoaded;
-
-/// The time for which a batch on a GPU waits for other cameras: short in comparison with an inference.
-const GPU_WAIT: Duration = Duration::from_millis(2);
 
 /// A model with its threads `detect-NAME`. Clones share it; the threads end with [`Self::stop`] or with the last clone.
 #[derive(Clone)]
@@ -31,18 +28,13 @@ struct DetectorInner {
     meter: StepMeter,
 }
 
-impl Batching {
-    /// Returns the default limits: on a GPU up to 16 frames, on the CPU one, or the number that the model fixes.
-    ///
-    /// On the CPU a batch takes as long as its frames one by one, and the first frame would wait for the last.
-    #[must_use]
-    pub fn usual(input: &InputShape, device: Device) -> Self {
-        match device {
-            Device::Cuda(_) | Device::Auto => {
-                Self { max_frames: input.batch.unwrap_or_else(|| gpu_frames(input)), wait: GPU_WAIT }
-            }
-            Device::Cpu => Self { max_frames: input.batch.unwrap_or(1), wait: Duration::ZERO },
-        }
+/// Returns the default number of frames of the largest batch: on a GPU up to 16, on the CPU one.
+///
+/// On the CPU a batch takes as long as its frames one by one, and the first frame would wait for the last.
+fn usual_frames(input: &InputShape, device: Device) -> usize {
+    match device {
+        Device::Cuda(_) | Device::Auto => gpu_frames(input),
+        Device::Cpu => 1,
     }
 }
 
@@ -97,7 +89,7 @@ impl Detector {
     /// # Errors
     /// [`DetectError::Runtime`], [`DetectError::Model`], [`DetectError::Cuda`], [`DetectError::Thread`].
     pub fn start(spec: &ModelSpec, device: Device, threads: usize) -> Result<Self, DetectError> {
-        Self::start_batched(spec, device, threads, Batching::usual)
+        Self::start_batched(spec, device, threads, usual_frames)
     }
 
     /// Like [`Self::start`], with several sessions on the CPU. A GPU has one, since its batches keep it busy.
@@ -105,12 +97,12 @@ impl Detector {
     /// # Errors
     /// Those of [`Self::start`].
     pub fn start_sessions(spec: &ModelSpec, device: Device, sessions: Sessions) -> Result<Self, DetectError> {
-        Self::start_each(spec, device, sessions, Batching::usual)
+        Self::start_each(spec, device, sessions, usual_frames)
     }
 
-    /// Like [`Self::start`], with the batch limits that `batching` returns for the model's input and device.
+    /// Like [`Self::start`], with batches of up to as many frames as `max_frames` returns for the model's input and device.
     ///
-    /// A model with a fixed batch size keeps it.
+    /// A model with a fixed batch size keeps it, and a GPU runs powers of two.
     ///
     /// # Errors
     /// Those of [`Self::start`].
@@ -118,19 +110,19 @@ impl Detector {
         spec: &ModelSpec,
         device: Device,
         threads: usize,
-        batching: impl Fn(&InputShape, Device) -> Batching + Send + Sync + 'static,
+        max_frames: impl Fn(&InputShape, Device) -> usize + Send + Sync + 'static,
     ) -> Result<Self, DetectError> {
-        Self::start_each(spec, device, Sessions::one(threads), batching)
+        Self::start_each(spec, device, Sessions::one(threads), max_frames)
     }
 
     fn start_each(
         spec: &ModelSpec,
         device: Device,
         sessions: Sessions,
-        batching: impl Fn(&InputShape, Device) -> Batching + Send + Sync + 'static,
+        max_frames: impl Fn(&InputShape, Device) -> usize + Send + Sync + 'static,
     ) -> Result<Self, DetectError> {
         let (model, threads) = (spec.clone(), sessions.threads.max(1));
-        let load = move || load_engine(&model, device, threads, &batching);
+        let load = move || load_engine(&model, device, threads, &max_frames);
         let count = |(info, _): &EngineFacts| if info.device == Device::Cpu { sessions.count } else { 1 };
         // The meter is that of the first session: the others take the same steps.
         let (worker, (info, meter)) = ModelWorker::open("detect", &spec.name, load, count)?;
@@ -210,13 +202,11 @@ fn load_engine(
     spec: &ModelSpec,
     device: Device,
     threads: usize,
-    batching: &impl Fn(&InputShape, Device) -> Batching,
+    max_frames: &impl Fn(&InputShape, Device) -> usize,
 ) -> Result<LoadedEngine<Engine, EngineFacts>, DetectError> {
-    let engine = Engine::load(spec, device, threads, |input, device| batching(input, device).max_frames)?;
-    let (info, meter) = (engine.info().clone(), engine.meter().clone());
-    let wanted = batching(&info.input, info.device);
-    let batching = Batching { max_frames: engine.max_jobs(), wait: wanted.wait };
-    Ok(LoadedEngine { engine, batching, facts: (info, meter) })
+    let engine = Engine::load(spec, device, threads, max_frames)?;
+    let facts = (engine.info().clone(), engine.meter().clone());
+    Ok(LoadedEngine { engine, facts })
 }
 
 /// Reports the facts about a model that was loaded.

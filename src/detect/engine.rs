@@ -75,7 +75,7 @@ impl Engine {
         let device = candidate.device();
         let mut limit = BatchLimit::new(&spec.name, device, input.batch, slots(&input, device));
         // The warm-up runs on the padding's grey, which also fills the padding of the first pictures.
-        let painted = PaintedInput::new(input, limit.max(), spec.input);
+        let painted = PaintedInput::new(input, limit.sizes().max(), spec.input);
         let began = Instant::now();
         limit.warm_up(|batch| net.run(painted.tensor(), input, batch).map(drop));
         let warm_up =
@@ -116,9 +116,9 @@ impl Engine {
         seen: &[(&[Thresholds], Letterbox)],
         watch: &mut Stopwatch,
     ) -> (Result<Vec<JobResult>, String>, [Took; 2]) {
-        let Self { info, net, head, units, others, plausibility, painted, scratch, .. } = self;
-        // A model with a fixed batch gets all its slots; the unused ones hold old pictures, and their results are dropped.
-        let batch = info.input.batch.unwrap_or(used);
+        let Self { info, net, head, units, others, plausibility, painted, limit, scratch, .. } = self;
+        // Unused slots hold old pictures, and their results are dropped.
+        let batch = limit.sizes().slots(used);
         let outputs = net.run(painted.tensor(), info.input, batch);
         let inference = watch.lap();
         let found = outputs.and_then(|outputs| {
@@ -150,8 +150,8 @@ impl BatchHandler for Engine {
     type Job = DetectJob;
     type Output = JobDetections;
 
-    fn max_jobs(&self) -> usize {
-        self.limit.max()
+    fn taken(&self, waiting: usize) -> usize {
+        self.limit.sizes().taken(waiting)
     }
 
     fn infer_batch(&mut self, jobs: &[DetectJob]) -> Vec<JobResult> {
@@ -159,7 +159,7 @@ impl BatchHandler for Engine {
         while answers.len() < jobs.len() {
             let rest = &jobs[answers.len()..];
             // A batch that runs out of memory is inferred again in smaller ones: the limit is lower then, and at least one.
-            answers.extend(self.try_batch(&rest[..rest.len().min(self.limit.max())]).unwrap_or_default());
+            answers.extend(self.try_batch(&rest[..self.taken(rest.len())]).unwrap_or_default());
         }
         answers
     }
@@ -181,7 +181,10 @@ impl Engine {
             return Some(places.into_iter().map(|place| place.map(|_| Vec::new())).collect());
         }
         let (found, [inference, postprocess]) = self.infer(seen.len(), &seen, &mut watch);
-        if found.as_ref().is_err_and(|reason| self.limit.lowers_after(seen.len(), reason)) {
+        if found
+            .as_ref()
+            .is_err_and(|reason| self.limit.lowers_after(self.limit.sizes().slots(seen.len()), reason))
+        {
             return None;
         }
         let steps = Steps { preprocess, inference, postprocess };

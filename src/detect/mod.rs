@@ -3,6 +3,7 @@
 mod assigned_nodes;
 mod avx2;
 mod batch_limit;
+mod batch_sizes;
 mod batching;
 mod boxes;
 mod claims;
@@ -39,7 +40,6 @@ mod runtime;
 mod spec;
 mod steps;
 
-pub use batching::Batching;
 pub use detector::{Detector, Sessions, usual_threads};
 pub use encoding::InputEncoding;
 pub use error::{DetectError, ModelFault};

@@ -10,9 +10,7 @@ use std::time::Instant;
 
 use tokio::sync::{Semaphore, oneshot};
 
-use super::batching::{
-    self, BatchHandler, Batching, InferenceRequest, JobResult, RequestQueue, WorkerLiveness,
-};
+use super::batching::{self, BatchHandler, InferenceRequest, JobResult, RequestQueue, WorkerLiveness};
 use super::device_loss::DeviceLoss;
 use super::error::DetectError;
 use crate::base::lock;
@@ -35,8 +33,6 @@ pub(super) struct ModelWorker<J, F> {
 pub(super) struct LoadedEngine<L, T> {
     /// It never leaves the thread: CUDA keeps handles and captured graphs per thread.
     pub(super) engine: L,
-    /// The limits of its batches.
-    pub(super) batching: Batching,
     /// The facts for the handle of the model.
     pub(super) facts: T,
 }
@@ -61,7 +57,7 @@ impl<J: Send + 'static, F: Send + 'static> ModelWorker<J, F> {
         T: Send + 'static,
     {
         let (requests, queue) = sync_channel(QUEUE);
-        let queue = Arc::new(Mutex::new(queue));
+        let queue = Arc::new(RequestQueue::new(queue));
         let mut worker = Self {
             model: model.to_owned(),
             places: Arc::new(Semaphore::new(QUEUE)),
@@ -94,10 +90,10 @@ impl<J: Send + 'static, F: Send + 'static> ModelWorker<J, F> {
         let (load, queue, name) = (Arc::clone(load), Arc::clone(queue), self.model.clone());
         let alive = Arc::clone(&liveness);
         let work = move || match load() {
-            Ok(LoadedEngine { mut engine, batching, facts }) => {
+            Ok(LoadedEngine { mut engine, facts }) => {
                 // The caller waits for it.
                 drop(sender.send(Ok(facts)));
-                batching::run(&name, &queue, batching, &mut engine, &alive);
+                batching::run(&name, &queue, &mut engine, &alive);
             }
             Err(error) => drop(sender.send(Err(error))),
         };
@@ -188,7 +184,6 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::rc::Rc;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
 
     use super::*;
     use crate::detect::batching::{DetectJob, JobDetections};
@@ -202,6 +197,10 @@ mod tests {
         type Job = DetectJob;
         type Output = JobDetections;
 
+        fn taken(&self, waiting: usize) -> usize {
+            waiting
+        }
+
         fn infer_batch(&mut self, jobs: &[DetectJob]) -> Vec<JobResult<JobDetections>> {
             jobs.iter().map(|_| Ok(Vec::new())).collect()
         }
@@ -210,7 +209,6 @@ mod tests {
     fn loaded() -> LoadedEngine<Pinned, Option<String>> {
         LoadedEngine {
             engine: Pinned { _is_not_send: Rc::default() },
-            batching: Batching { max_frames: 1, wait: Duration::ZERO },
             facts: thread::current().name().map(str::to_owned),
         }
     }

@@ -2,11 +2,8 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use kvs_infer::detect::{
-    Batching, DetectError, Detector, Device, Layout, LayoutChoice, ModelSpec, Thresholds,
-};
+use kvs_infer::detect::{DetectError, Detector, Device, Layout, LayoutChoice, ModelSpec, Thresholds};
 use kvs_infer::media::{Color, Detection, HostPicture, Matrix};
 use sha2::{Digest, Sha256};
 use test_support::setup::cached;
@@ -166,7 +163,7 @@ async fn what_the_configuration_says_of_a_model_counts() {
 
 #[tokio::test]
 async fn each_camera_of_a_batch_gets_its_own_boxes() {
-    let four = |_: &_, _| Batching { max_frames: 4, wait: Duration::from_millis(20) };
+    let four = |_: &_, _| 4;
     let detector = Detector::start_batched(&tiny("yolov8_dynamic"), Device::Cpu, 1, four).unwrap();
     let sizes = [(64, 64), (128, 64), (64, 128), (640, 360)];
     let look = |camera: u32| {

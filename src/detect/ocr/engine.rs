@@ -28,6 +28,9 @@ use crate::telemetry::detect::TextsRead;
 /// The maximum number of lines per inference, if the model does not fix the number.
 const MAX_LINES: usize = 16;
 
+/// Frames whose boxes are read in one batch on a GPU: only those that wait already, because few frames have boxes.
+const GPU_FRAMES: usize = 16;
+
 /// A loaded recognition model, as it runs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextModelInfo {
@@ -140,7 +143,7 @@ impl ReadEngine {
         self.paint(width_px, lines, jobs, answers);
         let preprocess = watch.lap();
         let (read, [inference, postprocess]) = self.infer(lines.len(), width_px, &mut watch);
-        if read.as_ref().is_err_and(|reason| self.limit.lowers_after(lines.len(), reason)) {
+        if read.as_ref().is_err_and(|reason| self.limit.lowers_after(self.batch(lines.len()), reason)) {
             return false;
         }
         let took = Steps { preprocess, inference, postprocess };
@@ -174,7 +177,7 @@ impl ReadEngine {
     /// Returns the number of slots in the tensor of `used` lines.
     fn batch(&self, used: usize) -> usize {
         // Lines of one width share a tensor; the graph takes any width, but one width per inference.
-        self.info.input.batch.unwrap_or(used)
+        self.limit.sizes().slots(used)
     }
 
     /// Returns the texts of the first `used` lines, and the time of inference and postprocessing.
@@ -206,13 +209,17 @@ impl BatchHandler for ReadEngine {
     type Job = ReadJob;
     type Output = PlateTexts;
 
+    fn taken(&self, waiting: usize) -> usize {
+        waiting.min(if self.info.device == Device::Cpu { 1 } else { GPU_FRAMES })
+    }
+
     fn infer_batch(&mut self, jobs: &[ReadJob]) -> Vec<JobResult<PlateTexts>> {
         let mut answers: Vec<JobResult<Vec<Parts>>> =
             jobs.iter().map(|job| Ok(vec![Parts::default(); job.boxes.len()])).collect();
         for (width_px, lines) in lines(jobs, self.info.input) {
             let mut rest = &*lines;
             while !rest.is_empty() {
-                let (batch, later) = rest.split_at(rest.len().min(self.limit.max()));
+                let (batch, later) = rest.split_at(self.limit.sizes().taken(rest.len()));
                 // Otherwise the same lines are read again, in smaller batches.
                 if self.read(width_px, batch, jobs, &mut answers) {
                     rest = later;

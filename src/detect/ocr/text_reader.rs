@@ -2,20 +2,16 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::engine::{PlateTexts, ReadEngine, ReadJob, TextModelInfo};
-use crate::detect::batching::Batching;
 use crate::detect::error::DetectError;
 use crate::detect::model_worker::{LoadedEngine, ModelWorker};
 use crate::detect::spec::{Device, ModelSpec};
 use crate::media::{BBox, Frame, PlateText};
 use crate::telemetry::detect::TextModelLoaded;
 
-/// Frames whose boxes are read in one batch on a GPU: only those that wait already, because few frames have boxes.
-const GPU_FRAMES: usize = 16;
-
-/// A recognition model with its thread `read-NAME`. Clones share it; the thread ends with [`Self::stop`] or with the last
+/// A recognition model with its thread `ocr-NAME`. Clones share it; the thread ends with [`Self::stop`] or with the last
 /// clone.
 #[derive(Clone)]
 pub struct TextReader {
@@ -37,9 +33,7 @@ impl TextReader {
         let load = move || {
             let engine = ReadEngine::load(&model, device, threads)?;
             let info = engine.info().clone();
-            let max_frames = if matches!(info.device, Device::Cpu) { 1 } else { GPU_FRAMES };
-            let batching = Batching { max_frames, wait: Duration::ZERO };
-            Ok(LoadedEngine { engine, batching, facts: info })
+            Ok(LoadedEngine { engine, facts: info })
         };
         let (worker, info) = ModelWorker::open("ocr", &spec.name, load, |_| 1)?;
         report_loaded(&info);
