@@ -51,9 +51,10 @@ cluster-test: ## disturb a pool of workers N times (12): kills, pauses, outages,
 	    CLUSTER_FAULTS=$(N) cargo test --workspace --locked --test kills -- --nocapture --test-threads=1 cluster:: | tee "$$log"; \
 	    grep -Eo 'cluster, (faults|one by one) [0-9]+: .*' "$$log"
 
-check: lint ## all that can be said without running: format, lints, documentation, licences, sources and advisories of dependencies
+check: lint ## all that can be said without running: format, lints, documentation, the GPU's PTX, licences, sources and advisories
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --locked
+	$(PYTEST) checks/scripts/test_ptx.py
 	$(ENV) cargo deny --locked check bans licenses sources
 	$(ENV) "$$KVS_INFER_PYTHON" scripts/advisories.py check
 

@@ -60,6 +60,18 @@ impl MaskPainter {
         painted.into_picture()
     }
 
+    /// Returns the samples that [`Self::paint`] makes black in pictures of this size, for a GPU that paints them.
+    #[must_use]
+    pub fn device_spans(&mut self, size_px: (u32, u32)) -> gpu::MaskSpans {
+        let MaskRaster { luma, chroma } = self.raster_for(size_px);
+        let span = |span: &MaskSpan| gpu::SampleSpan {
+            row: number(span.row),
+            from: number(span.columns.start),
+            to: number(span.columns.end),
+        };
+        gpu::MaskSpans { luma: luma.iter().map(span).collect(), chroma: chroma.iter().map(span).collect() }
+    }
+
     fn raster_for(&mut self, size_px: (u32, u32)) -> &MaskRaster {
         let raster = match self.raster.take().filter(|(raster_px, _)| *raster_px == size_px) {
             Some(raster) => raster,
@@ -67,6 +79,11 @@ impl MaskPainter {
         };
         &self.raster.insert(raster).1
     }
+}
+
+/// A row or column of a picture, whose sides are `u32`.
+fn number(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
 }
 
 fn fill(plane: &mut [u8], stride: usize, spans: &[MaskSpan], value: u8) {
@@ -278,6 +295,34 @@ mod tests {
             let painted = painter.paint(&picture((width, 2), true));
             let black = painted.view().planes[0].iter().filter(|luma| **luma == 0).count();
             assert_eq!(black, width as usize, "{width} px");
+        }
+    }
+
+    #[test]
+    fn a_gpu_blackens_the_same_samples() {
+        let fake = test_support::gpu::FakeDriver::new();
+        let driver = gpu::CudaDriver::load_from(&fake.library()).unwrap();
+        let stream = gpu::CudaStream::new(&gpu::CudaContext::retain(&driver, 0).unwrap()).unwrap();
+        let polygons =
+            vec![vec![(-3.0, 1.0), (9.5, 2.5), (4.0, 30.0)], vec![(200.0, 3.0), (30.0, 3.5), (299.0, 9.0)]];
+        for (size_px, full_range) in [((301, 11), false), ((8, 40), true), ((1, 1), true)] {
+            let original = picture(size_px, full_range);
+            let mut painter = MaskPainter::new(Masks { polygons: polygons.clone(), normalized: false });
+            let spans = painter.device_spans(size_px);
+            let mask = gpu::DeviceMask::upload(&stream, size_px, &spans).unwrap();
+            for layout in [gpu::ChromaLayout::Interleaved, gpu::ChromaLayout::Planar] {
+                let frame = gpu::DeviceFrame::new(stream.context(), size_px, layout).unwrap();
+                let staging = gpu::PinnedBuffer::new(stream.context(), frame.bytes()).unwrap();
+                let (planes, strides) = (original.view().planes, original.view().strides);
+                let staging = frame.upload(&stream, &gpu::FramePlanes { planes, strides }, staging).unwrap();
+                mask.paint(&stream, &frame, if full_range { 0 } else { 16 }).unwrap();
+                let bytes = frame.download(&stream, staging.wait().unwrap()).unwrap().wait().unwrap();
+                assert_eq!(
+                    frame.unpack(&bytes),
+                    painter.paint(&original).view().planes,
+                    "{size_px:?} {layout:?}"
+                );
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! A model's outputs as boxes.
 
+use gpu::{FoundBox, HeadLayout};
+
 use super::layout::Layout;
 use super::letterbox::Letterbox;
 use super::nms::Candidate;
@@ -23,13 +25,15 @@ pub(super) struct Outputs<'a> {
 impl Outputs<'_> {
     /// Returns `true` where the boxes are shares of the input.
     pub(super) fn has_shares(&self) -> bool {
-        match self.layout {
-            Layout::Rtdetr | Layout::Detr | Layout::DetrSoftmax => true,
-            Layout::Yolox => false,
-            Layout::Yolov8 | Layout::Yolov5 | Layout::Nms | Layout::Yolonas => {
-                self.units == BoxUnits::Normalized
-            }
-        }
+        has_shares(self.layout, self.units)
+    }
+}
+
+fn has_shares(layout: Layout, units: BoxUnits) -> bool {
+    match layout {
+        Layout::Rtdetr | Layout::Detr | Layout::DetrSoftmax => true,
+        Layout::Yolox => false,
+        Layout::Yolov8 | Layout::Yolov5 | Layout::Nms | Layout::Yolonas => units == BoxUnits::Normalized,
     }
 }
 
@@ -37,14 +41,54 @@ impl Outputs<'_> {
 ///
 /// Each anchor gives at most one, of its best class; of equal classes the first.
 pub(super) fn candidates(outputs: &Outputs<'_>, letterbox: &Letterbox, conf: f32) -> Vec<Candidate> {
+    let boxes = model_boxes(outputs, letterbox, conf).into_iter();
+    boxes.filter_map(|found| in_frame(&found, outputs.layout, outputs.units, letterbox)).collect()
+}
+
+/// Returns a box in frame px, clipped to the frame, unless it is not finite or outside.
+fn in_frame(found: &ModelBox, layout: Layout, units: BoxUnits, letterbox: &Letterbox) -> Option<Candidate> {
     // The DETR family is converted by its own reader; only layouts in px have a unit to choose.
-    let in_shares = outputs.layout.has_boxes_in_px() && outputs.has_shares();
-    let in_frame = |found: ModelBox| {
-        let corners = if in_shares { shares_in_px(&found.corners, letterbox) } else { found.corners };
-        let bbox = found.conf.is_finite().then(|| letterbox.box_to_frame(corners)).flatten()?;
-        Some(Candidate { anchor: found.anchor, class: found.class, conf: found.conf, bbox })
+    let in_shares = layout.has_boxes_in_px() && has_shares(layout, units);
+    let corners = if in_shares { shares_in_px(&found.corners, letterbox) } else { found.corners };
+    let bbox = found.conf.is_finite().then(|| letterbox.box_to_frame(corners)).flatten()?;
+    Some(Candidate { anchor: found.anchor, class: found.class, conf: found.conf, bbox })
+}
+
+/// Returns the boxes that the GPU found in an output, as [`candidates`] returns those of the same output in host memory.
+#[must_use]
+pub fn candidates_of(
+    found: &[FoundBox],
+    layout: Layout,
+    units: BoxUnits,
+    letterbox: &Letterbox,
+) -> Vec<Candidate> {
+    let one = |hit: &FoundBox| {
+        let FoundBox { anchor, class, conf, numbers } = *hit;
+        let converted = match layout {
+            Layout::Yolov8 | Layout::Yolov5 => found_at(anchor, class, conf, numbers),
+            Layout::Nms | Layout::Yolonas => ModelBox { anchor, class, conf, corners: numbers },
+            Layout::Rtdetr | Layout::Detr | Layout::DetrSoftmax => {
+                found_at(anchor, class, conf, shares_in_px(&numbers, letterbox))
+            }
+            Layout::Yolox => {
+                ModelBox { anchor, class, conf, corners: grid_corners(anchor, numbers, letterbox)? }
+            }
+        };
+        in_frame(&converted, layout, units, letterbox)
     };
-    model_boxes(outputs, letterbox, conf).into_iter().filter_map(in_frame).collect()
+    found.iter().filter_map(one).collect()
+}
+
+/// Returns the arrangement by which the GPU searches an output; `None` for layouts whose outputs are small and are read as a whole.
+#[must_use]
+pub fn head_layout(layout: Layout) -> Option<HeadLayout> {
+    match layout {
+        Layout::Yolov8 => Some(HeadLayout::ChannelRows),
+        Layout::Yolov5 | Layout::Yolox => Some(HeadLayout::ObjectnessRows),
+        Layout::Rtdetr => Some(HeadLayout::AnchorRows),
+        Layout::Yolonas => Some(HeadLayout::SeparateScores),
+        Layout::Nms | Layout::Detr | Layout::DetrSoftmax => None,
+    }
 }
 
 /// The boxes with at least `conf`, as the layout has them.
@@ -109,7 +153,9 @@ fn yolov8(outputs: &Outputs<'_>, conf: f32) -> Vec<ModelBox> {
         }
     }
     let coordinates = |anchor: usize| [0, 1, 2, 3].map(|row| boxes[row * anchors + anchor]);
-    best_of_each(hits).map(|(anchor, class, conf)| found(anchor, class, conf, coordinates(anchor))).collect()
+    best_of_each(hits)
+        .map(|(anchor, class, conf)| found_at(anchor, class, conf, coordinates(anchor)))
+        .collect()
 }
 
 /// The best class of each anchor; of equal ones the first.
@@ -121,7 +167,7 @@ fn best_of_each(mut hits: Vec<(usize, usize, f32)>) -> impl Iterator<Item = (usi
 }
 
 /// A box given by its centre and size.
-fn found(anchor: usize, class: usize, conf: f32, [x, y, w, h]: [f32; 4]) -> ModelBox {
+fn found_at(anchor: usize, class: usize, conf: f32, [x, y, w, h]: [f32; 4]) -> ModelBox {
     let corners = [x - w / 2.0, y - h / 2.0, x + w / 2.0, y + h / 2.0];
     ModelBox { anchor, class, conf, corners }
 }
@@ -135,7 +181,7 @@ fn yolov5(outputs: &Outputs<'_>, conf: f32) -> Vec<ModelBox> {
         }
         let (class, score) = best(&row[5..])?;
         let conf_here = objectness * score;
-        (conf_here >= conf).then(|| found(anchor, class, conf_here, [row[0], row[1], row[2], row[3]]))
+        (conf_here >= conf).then(|| found_at(anchor, class, conf_here, [row[0], row[1], row[2], row[3]]))
     };
     outputs.boxes.chunks_exact(outputs.columns).enumerate().filter_map(one).collect()
 }
@@ -174,7 +220,7 @@ type BestOf = fn(&[f32]) -> Option<(usize, f32)>;
 fn detr(outputs: &Outputs<'_>, letterbox: &Letterbox, conf: f32, best_of: BestOf) -> Vec<ModelBox> {
     let one = |(anchor, (row, logits)): (usize, (&[f32], &[f32]))| {
         let (class, score) = best_of(logits)?;
-        (score >= conf).then(|| found(anchor, class, score, shares_in_px(row, letterbox)))
+        (score >= conf).then(|| found_at(anchor, class, score, shares_in_px(row, letterbox)))
     };
     let rows = outputs.boxes.chunks_exact(4).zip(outputs.scores.chunks_exact(outputs.columns));
     rows.enumerate().filter_map(one).collect()
@@ -203,7 +249,7 @@ fn shares_in_px(shares: &[f32], letterbox: &Letterbox) -> [f32; 4] {
 fn rtdetr(outputs: &Outputs<'_>, letterbox: &Letterbox, conf: f32) -> Vec<ModelBox> {
     let one = |(anchor, row): (usize, &[f32])| {
         let (class, score) = best(&row[4..])?;
-        (score >= conf).then(|| found(anchor, class, score, shares_in_px(row, letterbox)))
+        (score >= conf).then(|| found_at(anchor, class, score, shares_in_px(row, letterbox)))
     };
     outputs.boxes.chunks_exact(outputs.columns).enumerate().filter_map(one).collect()
 }
@@ -223,15 +269,19 @@ fn yolonas(outputs: &Outputs<'_>, conf: f32) -> Vec<ModelBox> {
 /// Source: `YOLOXHead.decode_outputs` of YOLOX 0.3.0.
 fn yolox(outputs: &Outputs<'_>, letterbox: &Letterbox, conf: f32) -> Vec<ModelBox> {
     let one = |found: ModelBox| {
-        let (left, top, stride) = cell(found.anchor, letterbox.side_px)?;
-        let row = &outputs.boxes[found.anchor * outputs.columns..][..4];
-        let (x, y) = ((row[0] + left) * stride, (row[1] + top) * stride);
-        let (w, h) = (row[2].exp() * stride, row[3].exp() * stride);
-        let corners = [x - w / 2.0, y - h / 2.0, x + w / 2.0, y + h / 2.0];
+        let corners = grid_corners(found.anchor, coordinates(outputs, found.anchor), letterbox)?;
         Some(ModelBox { corners, ..found })
     };
     // Rows are as in YOLOv5, and only the coordinates differ: they are decoded for boxes above the threshold alone.
     yolov5(outputs, conf).into_iter().filter_map(one).collect()
+}
+
+/// Corners in px, from the numbers of YOLOX.
+fn grid_corners(anchor: usize, [x, y, w, h]: [f32; 4], letterbox: &Letterbox) -> Option<[f32; 4]> {
+    let (left, top, stride) = cell(anchor, letterbox.side_px)?;
+    let (x, y) = ((x + left) * stride, (y + top) * stride);
+    let (w, h) = (w.exp() * stride, h.exp() * stride);
+    Some([x - w / 2.0, y - h / 2.0, x + w / 2.0, y + h / 2.0])
 }
 
 /// Column, row and stride of an anchor's cell in the grids of the strides 8, 16, 32 and 64, one after the other.

@@ -31,7 +31,7 @@ const NO_MEMORY: [&str; 5] = [
 impl CudaFault {
     /// Returns the fault that ONNX Runtime's message names, if it names one.
     pub(super) fn of(message: &str) -> Option<Self> {
-        let is_sticky = cuda_errors(message).any(is_sticky)
+        let is_sticky = cuda_errors(message).any(gpu::is_sticky)
             || FAILED_KERNELS.iter().any(|status| message.contains(status));
         let is_memory = || {
             cuda_errors(message).any(|error| error == OUT_OF_MEMORY)
@@ -48,15 +48,6 @@ fn cuda_errors(message: &str) -> impl Iterator<Item = u32> {
         let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
         digits.parse().ok()
     })
-}
-
-/// Returns whether CUDA works again only in a new process after this error.
-///
-/// Source: the CUDA Runtime API, cudaError ("the process must be terminated and relaunched"), 13.0. Added to these are hardware
-/// errors that CUDA reports again and again (214, 220), a context that is gone (201, 709), and 999, with which calls fail after a
-/// GPU has fallen off the bus.
-fn is_sticky(error: u32) -> bool {
-    matches!(error, 201 | 214 | 220 | 226 | 700 | 702 | 709 | 710 | 714..=719 | 721 | 999)
 }
 
 #[cfg(test)]

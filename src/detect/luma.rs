@@ -43,6 +43,11 @@ impl LumaGrid {
         grid
     }
 
+    /// Returns the average luma of each cell, row by row.
+    pub(super) fn cells(&self) -> &[u8; COLUMNS * ROWS] {
+        &self.0
+    }
+
     /// Returns the difference of this grid from `before`.
     pub(super) fn difference(&self, before: &Self) -> Difference {
         // Medians, not means: an object that covers less than half of the scene changes neither.

@@ -270,10 +270,10 @@ impl<'a> Plane<'a> {
 
 /// The source samples of each row and column of the content; built once per picture size.
 #[derive(Debug)]
-struct Plan {
+pub(super) struct Plan {
     letterbox: Letterbox,
     /// Luma, chroma.
-    grids: [Grid; 2],
+    pub(super) grids: [Grid; 2],
 }
 
 impl Plan {
@@ -286,7 +286,7 @@ impl Plan {
         }
     }
 
-    fn new(letterbox: Letterbox) -> Self {
+    pub(super) fn new(letterbox: Letterbox) -> Self {
         let ((width, height), (content_w, content_h)) = (letterbox.frame_px, letterbox.content_px);
         let luma = Grid {
             columns: Columns::new(&positions(content_w, width, width, |at| at), width),
@@ -325,9 +325,9 @@ impl Plan {
 }
 
 #[derive(Debug)]
-struct Grid {
-    columns: Columns,
-    rows: Vec<RowTap>,
+pub(super) struct Grid {
+    pub(super) columns: Columns,
+    pub(super) rows: Vec<RowTap>,
 }
 
 /// The sample positions of `content` pixels over a plane of `samples`; `place` turns a luma position into one of the plane.
@@ -340,10 +340,10 @@ fn positions(content: u32, luma: u32, samples: u32, place: impl Fn(f64) -> f64) 
 
 /// The two source rows of a pixel, and the weight of the lower; 2^15 is 1.
 #[derive(Clone, Copy, Debug)]
-struct RowTap {
-    upper: usize,
-    lower: usize,
-    weight: i16,
+pub(super) struct RowTap {
+    pub(super) upper: usize,
+    pub(super) lower: usize,
+    pub(super) weight: i16,
 }
 
 #[expect(

@@ -11,6 +11,8 @@ mod event;
 pub mod fault_proxy;
 #[cfg(feature = "service")]
 pub mod footage;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 #[cfg(feature = "service")]
 pub mod http;
 pub mod invariants;
